@@ -1,0 +1,7 @@
+//! What a message is: slices of the bytes that were received. Header fields, addresses, the fingerprint, edits that touch
+//! no other byte, and a bounded walk over MIME parts. Nothing here reads a file, a clock or the environment, and nothing
+//! here fails: a message can be as broken as it likes and is still a message.
+
+pub mod address;
+pub mod fingerprint;
+pub mod time;

@@ -1,0 +1,3 @@
+//! What a stamp is.
+
+pub mod serial;

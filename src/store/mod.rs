@@ -1,0 +1,1 @@
+//! Ports and adapters of what must be remembered.
