@@ -3,5 +3,10 @@
 //! here fails: a message can be as broken as it likes and is still a message.
 
 pub mod address;
+pub mod edit;
+pub mod encoded_word;
+pub mod field;
 pub mod fingerprint;
+pub mod message;
 pub mod time;
+pub mod transfer;
