@@ -30,6 +30,12 @@ impl<'a> Message<'a> {
         Self { raw, header, header_end, body }
     }
 
+    /// Looks at the header of a MIME part, in which `From ` begins nothing special.
+    pub(super) fn parse_part(raw: &'a [u8]) -> Self {
+        let (header_end, body) = header_end(raw, 0);
+        Self { raw, header: 0, header_end, body }
+    }
+
     /// The whole message.
     #[must_use]
     pub fn raw(&self) -> &'a [u8] {

@@ -8,5 +8,6 @@ pub mod encoded_word;
 pub mod field;
 pub mod fingerprint;
 pub mod message;
+pub mod mime;
 pub mod time;
 pub mod transfer;
