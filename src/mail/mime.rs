@@ -422,7 +422,7 @@ mod tests {
             let raw = format!("Content-Type: multipart/mixed; boundary=b\n\n{}", pieces.concat());
             if let TextPart::Found(text) = first_text(&Message::parse(raw.as_bytes())) {
                 prop_assert!(text.span.end <= raw.len() && text.span.start <= text.span.end);
-                prop_assert!(!text.plain || &*text.head == &raw.as_bytes()[text.span]);
+                prop_assert!(!text.plain || *text.head == raw.as_bytes()[text.span]);
             }
         }
     }

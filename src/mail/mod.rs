@@ -9,5 +9,6 @@ pub mod field;
 pub mod fingerprint;
 pub mod message;
 pub mod mime;
+pub mod results;
 pub mod time;
 pub mod transfer;
