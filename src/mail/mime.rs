@@ -46,7 +46,8 @@ pub struct Text<'a> {
     pub tail: Option<Cow<'a, [u8]>>,
     /// Where the part stands in the message, undecoded, without the line end that belongs to the next boundary.
     pub span: Range<usize>,
-    /// Whether the text stands in the message as it is (7bit, 8bit, binary), so that it can be changed in place.
+    /// Whether the text stands in the message as it is (7bit, 8bit, binary) and in a charset that has ASCII in it, so that
+    /// ASCII lines can be put in and taken out in place.
     pub plain: bool,
     /// Whether it is `format=flowed` (RFC 3676): a line may have one blank more in front than it means.
     pub flowed: bool,
@@ -66,15 +67,15 @@ impl<'a> Text<'a> {
 /// without a Content-Type is text. Attached messages are not opened: a stamp in a forwarded message is not for us.
 #[must_use]
 pub fn first_text<'a>(message: &Message<'a>) -> TextPart<'a> {
-    if !message.has_body() {
-        return TextPart::None;
-    }
     let mut walk = Walk { raw: message.raw(), at: message.body_start(), open: Vec::new() };
     let mut part = Kind::of(message, false);
     for _ in 0..=PARTS {
         match part {
             Kind::OverLimit => return TextPart::OverLimit,
-            Kind::Text { coding, flowed } => return TextPart::Found(walk.text(coding, flowed)),
+            Kind::Text { coding, flowed, wide } => {
+                let text = walk.text(coding, flowed);
+                return TextPart::Found(Text { plain: text.plain && !wide, ..text });
+            }
             Kind::Multipart(_) if walk.open.len() == DEPTH => return TextPart::OverLimit,
             Kind::Multipart(level) => walk.open.push(level),
             Kind::Other => {}
@@ -106,7 +107,7 @@ struct Level {
 
 /// What a part's header says it is.
 enum Kind {
-    Text { coding: Coding, flowed: bool },
+    Text { coding: Coding, flowed: bool, wide: bool },
     Multipart(Level),
     Other,
     OverLimit,
@@ -144,6 +145,10 @@ impl Kind {
                 digest: media == "multipart/digest",
             });
         }
+        // Without an empty line there is nothing to read, and nowhere to put a stamp.
+        if !part.has_body() {
+            return Self::Other;
+        }
         // A type that is no type counts as text (RFC 2045 5.2).
         let attached = disposition.is_some_and(|value| first_word(&value).eq_ignore_ascii_case("attachment"));
         if attached || media != "text/plain" && media.contains('/') {
@@ -157,7 +162,9 @@ impl Kind {
             _ => return Self::Other,
         };
         let flowed = kind.params.get("format").is_some_and(|format| format.eq_ignore_ascii_case("flowed"));
-        Self::Text { coding, flowed }
+        let charset = kind.charset.to_ascii_lowercase();
+        let wide = ["utf-16", "utf-32", "ucs-"].iter().any(|prefix| charset.starts_with(prefix));
+        Self::Text { coding, flowed, wide }
     }
 }
 
@@ -338,7 +345,7 @@ mod tests {
         let html = "Content-Type: text/html\n\n<p>\n";
         assert_eq!(head(&multipart("alternative", &[html, plain])).as_deref(), Some("the text\n"));
         assert_eq!(head(&multipart("mixed", &["\nno header", plain])).as_deref(), Some("no header"));
-        assert_eq!(head(&multipart("mixed", &[html, "A: b", plain])).as_deref(), Some(""));
+        assert_eq!(head(&multipart("mixed", &[html, "A: b", plain])).as_deref(), Some("the text\n"));
         let attached = format!("Content-Disposition: attachment\n{plain}");
         assert_eq!(head(&multipart("mixed", &[&attached, plain])).as_deref(), Some("the text\n"));
         assert_eq!(head(&multipart("mixed", &[&format!("Content-Type: message/rfc822\n\n{plain}"), html])), None);

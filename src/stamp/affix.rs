@@ -1,0 +1,204 @@
+//! Putting a stamp on a message and taking stamps off, each the inverse of the other and no other byte touched.
+
+use super::armour;
+use super::locate::{self, Place, STAMP_FIELD};
+use crate::mail::edit::Edit;
+use crate::mail::field::fold;
+use crate::mail::message::{Message, slice};
+use crate::mail::mime::{self, Text, TextPart};
+
+/// Puts `stamp` (the token, and parameters after `; `) at a place of the message.
+///
+/// A header field always can be put on. A body takes a stamp when its first text stands there as it is and no signature
+/// covers it; the stamp then stands first, with an empty line after it. A Subject takes none: what could hold a whole
+/// stamp is cut by common mail programs. `None` where it cannot be done.
+#[must_use]
+pub fn affix<'a>(message: &Message<'a>, place: Place, stamp: &str) -> Option<Edit<'a>> {
+    let newline = message.newline();
+    let mut edit = Edit::new(message);
+    match place {
+        Place::Header => edit.insert_top(fold(STAMP_FIELD, stamp, newline)),
+        Place::Body => {
+            let text = open_text(message)?;
+            edit.insert(text.span.start, armour::armour(stamp, newline) + newline);
+        }
+        Place::Subject => return None,
+    }
+    Some(edit)
+}
+
+/// A message without its stamps.
+#[derive(Clone, Debug)]
+pub struct Stripped<'a> {
+    /// What makes it so.
+    pub edit: Edit<'a>,
+    /// Where a stamp had to stay: in a text that is encoded or signed, in a Subject that is encoded or folded inside it.
+    pub left: Vec<Place>,
+}
+
+/// Takes every stamp off: the `Digital-Stamp` fields, the armoured blocks, the token in the Subject with the brackets
+/// around it and one blank. What [`affix`] put on goes without a trace.
+#[must_use]
+pub fn strip<'a>(message: &Message<'a>) -> Stripped<'a> {
+    let mut edit = Edit::new(message);
+    let mut left = Vec::new();
+    message.fields().filter(|field| field.is(STAMP_FIELD)).for_each(|field| edit.remove(&field));
+    if let TextPart::Found(text) = mime::first_text(message) {
+        let (blocks, _) = locate::blocks(&text);
+        if text.plain && !text.signed {
+            for block in blocks {
+                let mut end = block.span.end;
+                if block.span.start == text.span.start && slice(message.raw(), 0, end).ends_with(b"\n") {
+                    // The empty line that affix() puts after its block.
+                    match slice(message.raw(), end, message.raw().len()) {
+                        [b'\n', ..] => end += 1,
+                        [b'\r', b'\n', ..] => end += 2,
+                        _ => {}
+                    }
+                }
+                edit.remove_span(block.span.start..end);
+            }
+        } else if !blocks.is_empty() {
+            left.push(Place::Body);
+        }
+    }
+    if let Some(subject) = message.first("Subject") {
+        match locate::plain_in_subject(&subject) {
+            Some(span) => {
+                let raw = message.raw();
+                let (mut start, mut end) = (span.start, span.end);
+                let at = |at: usize| raw.get(at).copied();
+                if start > 0 && at(start - 1) == Some(b'[') && at(end) == Some(b']') {
+                    (start, end) = (start - 1, end + 1);
+                }
+                if at(end) == Some(b' ') {
+                    end += 1;
+                } else if start > 0 && at(start - 1) == Some(b' ') {
+                    start -= 1;
+                }
+                edit.remove_span(start..end);
+            }
+            None if locate::is_in_subject(&subject) => left.push(Place::Subject),
+            None => {}
+        }
+    }
+    Stripped { edit, left }
+}
+
+/// The first text, if it can be changed in place.
+fn open_text<'a>(message: &Message<'a>) -> Option<Text<'a>> {
+    match mime::first_text(message) {
+        TextPart::Found(text) if text.plain && !text.signed => Some(text),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data_encoding::BASE64URL_NOPAD;
+    use proptest::prelude::*;
+
+    fn token() -> String {
+        let payload = [b"{\"jti\":\"1\"}".as_slice(), &[7; 64], &[]].concat();
+        format!("v4.public.{}.{}", BASE64URL_NOPAD.encode(&payload), BASE64URL_NOPAD.encode(b"{\"kid\":\"1\"}"))
+    }
+
+    fn stripped(raw: &[u8]) -> (String, Vec<Place>) {
+        let stripped = strip(&Message::parse(raw));
+        (String::from_utf8_lossy(&stripped.edit.to_vec()).into_owned(), stripped.left)
+    }
+
+    #[test]
+    fn what_cannot_be_changed_is_left_and_said() {
+        let block = armour::armour(&token(), "\n");
+        let encoded = format!("Content-Transfer-Encoding: quoted-printable\n\n{block}");
+        assert_eq!(stripped(encoded.as_bytes()), (encoded.clone(), vec![Place::Body]));
+        assert!(affix(&Message::parse(encoded.as_bytes()), Place::Body, "x").is_none());
+        let signed = format!("Content-Type: multipart/signed; boundary=b\n\n--b\n\n{block}\n--b--\n");
+        assert_eq!(stripped(signed.as_bytes()), (signed.clone(), vec![Place::Body]));
+        let wide = "Content-Type: text/plain; charset=UTF-16\n\nx";
+        assert!(affix(&Message::parse(wide.as_bytes()), Place::Body, "x").is_none());
+        assert!(affix(&Message::parse(b"A: no body\n"), Place::Body, "x").is_none());
+        let (front, back) = (&token()[..90], &token()[90..]);
+        let folded = format!("Subject: {front}\n {back}\n\n");
+        assert_eq!(stripped(folded.as_bytes()), (folded.clone(), vec![Place::Subject]));
+    }
+
+    #[test]
+    fn stamps_go_from_every_place() {
+        let stamp = token();
+        let block = armour::armour(&stamp, "\n");
+        for (subject, rest) in [
+            (" [S] hello", " hello"),
+            (" hello S", " hello"),
+            (" hello S there", " hello there"),
+            (" hello (S)", " hello ()"),
+            (" Re: [S]", " Re:"),
+            (" S", ""),
+        ] {
+            let subject = subject.replace('S', &stamp);
+            let raw = format!("Digital-Stamp: x\nSubject:{subject}\ndigital-STAMP:\n y\n\ntext\n{block}-- \nme\n");
+            assert_eq!(stripped(raw.as_bytes()), (format!("Subject:{rest}\n\ntext\n-- \nme\n"), vec![]), "{subject}");
+        }
+    }
+
+    #[test]
+    fn a_part_without_content_takes_a_stamp_and_gives_it_back() {
+        for raw in [
+            "Content-Type: multipart/mixed; boundary=b\n\n--b\n\n--b--\n",
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n\r\n--b--",
+            "Content-Type: multipart/mixed; boundary=b\n\n--b\n\n\n\nx\n--b\n\ny\n--b--\n",
+            "A: b\n\n",
+        ] {
+            let with = affix(&Message::parse(raw.as_bytes()), Place::Body, &token()).unwrap().to_vec();
+            let located = locate::locate(&Message::parse(&with));
+            assert_eq!((located.stamps[0].place, located.stamps[0].token.as_str()), (Place::Body, token().as_str()));
+            assert_eq!(stripped(&with), (raw.to_owned(), vec![]));
+        }
+    }
+
+    fn body() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just(b"\n".to_vec()),
+            Just(b"\r\n".to_vec()),
+            Just(b"\r".to_vec()),
+            Just(b" ".to_vec()),
+            Just(b"\n.\n".to_vec()),
+            Just(b"\nFrom x\n".to_vec()),
+            Just(b"\n-- \n".to_vec()),
+            Just(b"\n> x".to_vec()),
+            Just(b"\n--b\n".to_vec()),
+            Just(b"\n--b--\n".to_vec()),
+            Just(b"Content-Type: text/html\n\n".to_vec()),
+            Just(vec![b'x'; 998]),
+            proptest::collection::vec(any::<u8>(), 0..20),
+        ];
+        proptest::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        // BC8, BP3b: at either place a stamp is found, and goes without a trace.
+        #[test]
+        fn a_stamp_put_on_is_found_and_goes_without_a_trace(body in body(), flowed: bool, parts: bool, crlf: bool) {
+            let newline = if crlf { "\r\n" } else { "\n" };
+            let kind = match (parts, flowed) {
+                (true, _) => "Content-Type: multipart/mixed; boundary=b",
+                (false, true) => "Content-Type: text/plain; format=flowed",
+                (false, false) => "A: b",
+            };
+            let raw = [kind.as_bytes(), newline.as_bytes(), newline.as_bytes(), &body].concat();
+            for place in [Place::Header, Place::Body] {
+                let Some(edit) = affix(&Message::parse(&raw), place, &token()) else { continue };
+                let with = edit.to_vec();
+                let message = Message::parse(&with);
+                let located = locate::locate(&message);
+                prop_assert_eq!(located.stamps.len(), 1);
+                prop_assert_eq!((located.stamps[0].place, &located.stamps[0].token), (place, &token()));
+                let stripped = strip(&message);
+                prop_assert_eq!(stripped.edit.to_vec(), raw.clone());
+                prop_assert!(stripped.left.is_empty());
+            }
+        }
+    }
+}
