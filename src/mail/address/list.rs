@@ -1,0 +1,203 @@
+//! The mailboxes of a header field such as From, To or Cc. Written here and not taken from mailparse, whose `addrparse`
+//! gives up the whole list for one bad entry (an unquoted comma in a name is enough), ends a nested comment too early and
+//! cannot read `"joe b"@example.org` outside of angle brackets. Encoded-words stand in display names only (RFC 2047
+//! section 5) and are skipped with them.
+
+use super::Address;
+
+/// The longest field that is read: as much as a whole header block may have. A longer one has no addresses.
+const FIELD_MAX: usize = 256 * 1024;
+
+/// The most addresses that are returned.
+const ADDRESSES_MAX: usize = 100;
+
+/// The addresses of a field's value, in their order: names, comments, groups and folding removed (RFC 5322 section 3.4).
+/// An entry that is not well formed is left out, and the others still count. At most 100; none when the field is longer
+/// than 256 KiB. Linear in its length.
+#[must_use]
+pub fn addresses(value: &[u8]) -> Vec<Address> {
+    let mut found = Vec::new();
+    if value.len() > FIELD_MAX {
+        return found;
+    }
+    let text = String::from_utf8_lossy(value);
+    let mut entry = Entry::default();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '(' => skip_comment(&mut chars),
+            '"' => entry.quoted_string(&mut chars),
+            '[' => entry.literal(&mut chars),
+            '<' if entry.angle == Angle::None => entry.open(),
+            '>' if entry.angle == Angle::Open => entry.angle = Angle::Closed,
+            ',' | ';' if entry.angle != Angle::Open => {
+                found.extend(std::mem::take(&mut entry).address());
+                if found.len() == ADDRESSES_MAX {
+                    return found;
+                }
+            }
+            // The name of a group ends here.
+            ':' if entry.angle == Angle::None => entry = Entry::default(),
+            c => entry.push(c),
+        }
+    }
+    found.extend(entry.address());
+    found
+}
+
+/// Where the reading of one entry stands.
+#[derive(Default)]
+struct Entry {
+    /// The address so far: what the angle brackets hold or, without them, everything.
+    text: String,
+    angle: Angle,
+    /// Something stands behind the angle brackets.
+    trailing: bool,
+}
+
+#[derive(Default, PartialEq)]
+enum Angle {
+    #[default]
+    None,
+    Open,
+    Closed,
+}
+
+impl Entry {
+    /// The display name is over.
+    fn open(&mut self) {
+        self.text.clear();
+        self.angle = Angle::Open;
+    }
+
+    fn push(&mut self, c: char) {
+        if self.angle == Angle::Closed {
+            self.trailing |= !c.is_ascii_whitespace();
+        } else {
+            self.text.push(c);
+        }
+    }
+
+    /// Up to the closing quote; the quotes and escapes stay, for `Address::parse` to judge.
+    fn quoted_string(&mut self, chars: &mut impl Iterator<Item = char>) {
+        self.push('"');
+        while let Some(c) = chars.next() {
+            match c {
+                // Folding (RFC 5322 section 3.2.4).
+                '\r' | '\n' => continue,
+                c => self.push(c),
+            }
+            match c {
+                '"' => return,
+                '\\' => chars.next().into_iter().for_each(|c| self.push(c)),
+                _ => {}
+            }
+        }
+    }
+
+    fn literal(&mut self, chars: &mut impl Iterator<Item = char>) {
+        self.push('[');
+        for c in chars {
+            self.push(c);
+            if c == ']' {
+                return;
+            }
+        }
+    }
+
+    fn address(self) -> Option<Address> {
+        if self.angle == Angle::Open || self.trailing {
+            return None;
+        }
+        Address::parse(self.text.trim_matches([' ', '\t', '\r', '\n'])).ok()
+    }
+}
+
+/// The rest of a comment, nested ones with it (RFC 5322 section 3.2.2).
+fn skip_comment(chars: &mut impl Iterator<Item = char>) {
+    let mut depth = 1_usize;
+    while let Some(c) = chars.next() {
+        match c {
+            '(' => depth += 1,
+            ')' if depth == 1 => return,
+            ')' => depth -= 1,
+            '\\' => drop(chars.next()),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(value: &str) -> Vec<String> {
+        addresses(value.as_bytes()).iter().map(Address::to_string).collect()
+    }
+
+    #[test]
+    fn names_comments_groups_and_folding_are_removed() {
+        for (value, expected) in [
+            (" Joe <joe@example.org>\r\n", vec!["joe@example.org"]),
+            ("joe@example.org", vec!["joe@example.org"]),
+            ("<joe@example.org>", vec!["joe@example.org"]),
+            ("a@b.c, \"x, <y@z.c>\" <d@e.f>", vec!["a@b.c", "d@e.f"]),
+            ("\"a \\\" <no@b.c>, \" <d@e.f>", vec!["d@e.f"]),
+            ("joe@example.org (Joe (the (real) one), <x@y.z>), b@c.d", vec!["joe@example.org", "b@c.d"]),
+            ("joe(comment)@example.org", vec!["joe@example.org"]),
+            ("friends: a@b.c, D <d@e.f>;, g@h.i", vec!["a@b.c", "d@e.f", "g@h.i"]),
+            ("undisclosed-recipients:;", vec![]),
+            ("=?utf-8?q?J=2C_?= <joe@example.org>", vec!["joe@example.org"]),
+            ("J\r\n <joe@example.org\r\n >", vec!["joe@example.org"]),
+            ("\"joe b\"@example.org", vec!["\"joe b\"@example.org"]),
+            ("Joe <\"j>,o\"@example.org>", vec!["\"j>,o\"@example.org"]),
+            ("joe@[IPv6:2001:db8::1], a@b.c", vec!["joe@[IPv6:2001:db8::1]", "a@b.c"]),
+            ("evil@a.b <good@c.d>", vec!["good@c.d"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(read(value), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_entry_is_left_out_and_the_others_count() {
+        for (value, expected) in [
+            ("Doe, Joe <joe@example.org>", vec!["joe@example.org"]),
+            ("<a@b.c> <d@e.f>, g@h.i", vec!["g@h.i"]),
+            ("<a@b.c> x, g@h.i", vec!["g@h.i"]),
+            ("<@a.b,@c.d:e@f.g>, g@h.i", vec!["g@h.i"]),
+            ("<a@b.c", vec![]),
+            ("a@b.c, \"open <d@e.f>", vec!["a@b.c"]),
+            ("a@b.c, (open <d@e.f>", vec!["a@b.c"]),
+            ("a@b.c d@e.f, g@h.i", vec!["g@h.i"]),
+        ] {
+            assert_eq!(read(value), expected, "{value:?}");
+        }
+        assert_eq!(addresses(b"\xff\xfe <a@b.c>, \xff@b.c").len(), 1);
+    }
+
+    #[test]
+    fn number_and_length_are_capped() {
+        assert_eq!(addresses("a@b.c, ".repeat(101).as_bytes()).len(), 100);
+        let mut long = b"a@b.c,".to_vec();
+        long.resize(FIELD_MAX, b' ');
+        assert_eq!(addresses(&long).len(), 1);
+        long.push(b' ');
+        assert_eq!(addresses(&long).len(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_can_be_read(value in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = addresses(&value);
+        }
+
+        #[test]
+        fn what_was_written_is_read_back(value in "[a-z.\"\\\\@<>,:;() \\[\\]]{0,40}") {
+            let found = addresses(value.as_bytes());
+            let line = found.iter().map(|a| format!("Name <{a}>")).collect::<Vec<_>>().join(", ");
+            prop_assert_eq!(addresses(line.as_bytes()), found);
+        }
+    }
+}

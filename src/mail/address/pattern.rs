@@ -1,0 +1,199 @@
+//! Patterns of addresses: the user's own mailboxes in the configuration, and the senders in his rules.
+
+use super::{Address, AddressError, LocalCase, canonical_domain};
+use regex::{Regex, RegexBuilder};
+use std::fmt;
+use std::str::FromStr;
+
+/// Compiled expressions, and the cache that matching fills, may grow to this many bytes each.
+const REGEX_LIMIT: usize = 1 << 20;
+
+/// Whether an address is one of several: `joe@example.org` itself; `joe+*@example.org`, every tag behind the `+` (or
+/// another separator; the plain address is not among them); `*@example.org`, every address there; or `/expression/`, a
+/// regular expression that is looked for anywhere in the canonical address, so that `^` and `$` have to be written where
+/// they are meant. Matching takes time linear in the address.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    form: Form,
+    case: LocalCase,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Exact(Address),
+    /// The local part begins with the local part of this address.
+    Prefix(Address),
+    Domain(String),
+    Expression(Box<Regex>),
+}
+
+/// Why a text is not a pattern.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PatternError {
+    /// Not an address apart from the `*`.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// A `*` in the wrong place. (As a character of an address it can be quoted: `"a*b"@example.org`.)
+    #[error("a '*' stands for a whole local part, or for a tag behind a separator such as '+'")]
+    Star,
+    /// Not a regular expression, or one that would grow too large.
+    #[error("not a usable regular expression")]
+    Expression(#[source] regex::Error),
+}
+
+impl Pattern {
+    /// Reads a pattern; local parts compare without case.
+    ///
+    /// # Errors
+    /// [`PatternError`] says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        Self::parse_with(text, LocalCase::Fold)
+    }
+
+    /// Reads a pattern; local parts compare as `case` says. Expressions are compiled here and not on first use, because
+    /// a broken one must show when the configuration is read and not turn into "no match" on the mail path.
+    ///
+    /// # Errors
+    /// [`PatternError`] says what is wrong with it.
+    pub fn parse_with(text: &str, case: LocalCase) -> Result<Self, PatternError> {
+        Ok(Self { text: text.to_owned(), form: form(text, case)?, case })
+    }
+
+    /// Whether the address is one of those meant.
+    #[must_use]
+    pub fn matches(&self, address: &Address) -> bool {
+        match &self.form {
+            Form::Exact(own) => own.same(address, self.case),
+            Form::Domain(domain) => address.domain == *domain,
+            Form::Prefix(prefix) => {
+                let begin = address.local.as_bytes().get(..prefix.local.len());
+                address.domain == prefix.domain
+                    && begin.is_some_and(|begin| match self.case {
+                        LocalCase::Fold => begin.eq_ignore_ascii_case(prefix.local.as_bytes()),
+                        LocalCase::Keep => begin == prefix.local.as_bytes(),
+                    })
+            }
+            Form::Expression(expression) => match self.case {
+                LocalCase::Fold => expression.is_match(&address.canonical()),
+                LocalCase::Keep => expression.is_match(&format!("{}@{}", address.local, address.domain)),
+            },
+        }
+    }
+
+    /// The address, when the pattern is exactly one. Hashed audiences can be checked against such patterns only.
+    #[must_use]
+    pub fn exact(&self) -> Option<&Address> {
+        match &self.form {
+            Form::Exact(address) => Some(address),
+            _ => None,
+        }
+    }
+
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        Self::parse(text)
+    }
+}
+
+fn form(text: &str, case: LocalCase) -> Result<Form, PatternError> {
+    if let Some(expression) = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
+        return RegexBuilder::new(expression)
+            .case_insensitive(case == LocalCase::Fold)
+            .size_limit(REGEX_LIMIT)
+            .dfa_size_limit(REGEX_LIMIT)
+            .build()
+            .map(|regex| Form::Expression(Box::new(regex)))
+            .map_err(PatternError::Expression);
+    }
+    let (local, domain) = text.rsplit_once('@').ok_or(AddressError::NoAt)?;
+    if local.starts_with('"') || !text.contains('*') {
+        return Ok(Form::Exact(Address::parse(text)?));
+    }
+    match local.strip_suffix('*') {
+        Some("") => Ok(Form::Domain(canonical_domain(domain)?)),
+        // Without a separator `joe*@` would take in the neighbour `joey@`.
+        Some(tagged) if tagged.ends_with(['+', '-', '=', '.', '_']) && !tagged.contains('*') => {
+            Ok(Form::Prefix(Address::parse(&format!("{tagged}@{domain}"))?))
+        }
+        _ => Err(PatternError::Star),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, address: &str) -> bool {
+        Pattern::parse(pattern).unwrap().matches(&Address::parse(address).unwrap())
+    }
+
+    // BP4d
+    #[test]
+    fn each_form_matches_what_it_says_and_nothing_else() {
+        for (pattern, hits, misses) in [
+            (
+                "joe@example.org",
+                &["JOE@EXAMPLE.ORG", "\"joe\"@example.org."][..],
+                &["joe+x@example.org", "joe@sub.example.org", "xjoe@example.org"][..],
+            ),
+            (
+                "joe+*@example.org",
+                &["joe+x@example.org", "Joe+@example.org", "\"joe+a b\"@example.org"],
+                &["joe@example.org", "joey@example.org", "joe+x@example.com", "jo@example.org"],
+            ),
+            ("joe-*@example.org", &["joe-x@example.org"], &["joe+x@example.org"]),
+            (
+                "*@Bücher.example",
+                &["a@xn--bcher-kva.example", "\"a@b\"@BÜCHER.example"],
+                &["a@sub.xn--bcher-kva.example", "a@bucher.example"],
+            ),
+            ("/^(joe|jim)@example\\.org$/", &["Jim@Example.ORG"], &["jima@example.org", "jim@example.org.evil.test"]),
+            ("\"a*b\"@example.org", &["a*b@example.org"], &["axb@example.org"]),
+        ] {
+            for hit in hits {
+                assert!(matches(pattern, hit), "{pattern} {hit}");
+            }
+            for miss in misses {
+                assert!(!matches(pattern, miss), "{pattern} {miss}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_case_of_local_parts_can_be_kept() {
+        for pattern in ["Joe@example.org", "Joe+*@example.org", "/^Joe.*@example.org$/"] {
+            let pattern = Pattern::parse_with(pattern, LocalCase::Keep).unwrap();
+            let at = |local: &str| Address::parse(&format!("{local}@Example.org")).unwrap();
+            let tag = if pattern.exact().is_some() { "" } else { "+x" };
+            assert!(pattern.matches(&at(&format!("Joe{tag}"))), "{pattern}");
+            assert!(!pattern.matches(&at(&format!("joe{tag}"))), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn bad_patterns_are_refused() {
+        for bad in ["joe*@example.org", "*joe@example.org", "j*e+*@example.org", "joe@*", "joe@*.example.org", "**@a.b"]
+        {
+            assert!(Pattern::parse(bad).is_err(), "{bad}");
+        }
+        assert!(matches!(Pattern::parse("joe"), Err(PatternError::Address(AddressError::NoAt))));
+        assert!(matches!(Pattern::parse("/(/"), Err(PatternError::Expression(_))));
+        assert!(matches!(Pattern::parse("/(?:a{1,1000}){1,1000}/"), Err(PatternError::Expression(_))));
+    }
+}

@@ -1,0 +1,152 @@
+//! Stamps issued and checked by other people's library in another language: PyPI's pyseto. Any PASETO library must be
+//! enough to be a vendor.
+//!
+//! Needs `python3` with `venv` and `pip`, and fails without them. `MAILSTAMP_TEST_VENV` may name a virtual environment
+//! that has pyseto installed already; else one is made in a temporary folder, which takes some seconds and the network.
+
+use mailstamp::mail::address::Address;
+use mailstamp::mail::time::UnixTime;
+use mailstamp::stamp::audience::Audience;
+use mailstamp::stamp::claims::Stamp;
+use mailstamp::stamp::mint::{self, Order};
+use mailstamp::stamp::serial::Serial;
+use mailstamp::stamp::signature::{PublicKey, SecretKey};
+use mailstamp::stamp::wire::{Issuer, Purpose, Token};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const PYSETO: &str = "pyseto==1.10.0";
+
+/// Issues a stamp with a key of its own and one with the key handed in, and checks the token handed in.
+const SCRIPT: &str = r#"
+import json, sys
+import pyseto
+from pyseto import Key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+given = json.load(sys.stdin)
+claims = {
+    "jti": "from-python-1",
+    "aud": "Joe@Example.org",
+    "sub": "ann@example.net",
+    "iat": "2026-11-21T12:00:00+00:00",
+    "exp": "2026-11-22T12:00:00+00:00",
+    "val": 3,
+}
+footer = {"kid": "2026q4", "iss": "stamps.example"}
+
+own = Ed25519PrivateKey.generate()
+pem = own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+public_pem = own.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+secret = Key.new(version=4, purpose="public", key=pem)
+public = Key.new(version=4, purpose="public", key=public_pem)
+
+def stamp(key):
+    return pyseto.encode(key, payload=claims, footer=footer, implicit_assertion=b"digital-stamp").decode()
+
+def holds(assertion, token):
+    try:
+        return pyseto.decode(Key.from_paserk(given["public"]), token, implicit_assertion=assertion)
+    except pyseto.VerifyError:
+        return None
+
+read = holds(b"digital-stamp", given["token"])
+json.dump({
+    "own_secret": secret.to_paserk(),
+    "own_public": public.to_paserk(),
+    "own_stamp": stamp(secret),
+    "stamp": stamp(Key.from_paserk(given["secret"])),
+    "payload": read.payload.decode(),
+    "footer": read.footer.decode(),
+    "cross_purpose": holds(b"digital-stamp-use", given["token"]) is not None,
+    "other": holds(b"digital-stamp", given["other"]) is not None,
+}, sys.stdout)
+"#;
+
+/// Runs a command to its end, and fails the test with its words when it fails.
+fn run(command: &mut Command) {
+    let shown = format!("{command:?}");
+    let output = command.output().unwrap_or_else(|error| panic!("{shown}: {error}"));
+    assert!(output.status.success(), "{shown}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The interpreter of a virtual environment with pyseto in it.
+fn python(folder: &Path) -> PathBuf {
+    let venv = match std::env::var_os("MAILSTAMP_TEST_VENV") {
+        Some(ready) => PathBuf::from(ready),
+        None => {
+            run(Command::new("python3").args(["-m", "venv"]).arg(folder));
+            let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", PYSETO];
+            run(Command::new(folder.join("bin/python")).args(pip));
+            folder.to_owned()
+        }
+    };
+    venv.join("bin/python")
+}
+
+fn ask(python: &Path, given: &Value) -> Value {
+    let mut child = Command::new(python)
+        .args(["-c", SCRIPT])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}", python.display()));
+    child.stdin.take().unwrap().write_all(given.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What the script's claims are to us.
+fn check_issued(text: &str, key: &PublicKey) {
+    let token = Token::parse(text).unwrap();
+    assert_eq!(token.issuer(), Ok(Issuer::new("stamps.example", "2026q4").unwrap()));
+    assert!(key.verify(&token, Purpose::Stamp));
+    assert!(!key.verify(&token, Purpose::Use));
+    let stamp = Stamp::read(token.payload()).unwrap();
+    assert_eq!(stamp.serial.as_str(), "from-python-1");
+    assert!(stamp.audience.names(&Address::parse("joe@example.org").unwrap()));
+    assert_eq!(stamp.sender, Some(Address::parse("ann@example.net").unwrap()));
+    assert_eq!(stamp.issued, Some(UnixTime(1_795_262_400)));
+    assert_eq!(stamp.expires, Some(UnixTime(1_795_348_800)));
+    assert_eq!(stamp.value, 3);
+}
+
+// BC16, BP2a: a vendor needs no software of ours.
+#[test]
+fn stamps_pass_between_this_program_and_pyseto() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = SecretKey::from_random(&[8; 32]);
+    let issuer = Issuer::new("stamps.example", "2026q4").unwrap();
+    let audience = Audience::hashed(&Address::parse("joe@example.org").unwrap(), [1; 16]);
+    let stamp = Order::new(audience, UnixTime(1_795_348_800)).stamp(Serial::from_random([4; 16]));
+    let ours = mint::issue(&stamp, &issuer, &secret).unwrap();
+    let other = mint::issue(&stamp, &issuer, &SecretKey::from_random(&[9; 32])).unwrap();
+
+    let answer = ask(
+        &python(folder.path()),
+        &json!({
+            "secret": *secret.to_paserk(),
+            "public": secret.public().to_string(),
+            "token": ours.as_str(),
+            "other": other.as_str(),
+        }),
+    );
+    let text = |name: &str| answer[name].as_str().unwrap();
+
+    // Ours, there.
+    assert_eq!(text("payload").as_bytes(), ours.payload());
+    assert_eq!(text("footer").as_bytes(), ours.footer());
+    assert_eq!(answer["cross_purpose"], false);
+    assert_eq!(answer["other"], false);
+
+    // Theirs, here: under a key that we made, and under one that they made and wrote.
+    check_issued(text("stamp"), &secret.public());
+    let theirs = PublicKey::parse(text("own_public")).unwrap();
+    check_issued(text("own_stamp"), &theirs);
+    assert_eq!(SecretKey::parse(text("own_secret")).unwrap().public(), theirs);
+}
