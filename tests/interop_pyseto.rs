@@ -75,7 +75,7 @@ fn run(command: &mut Command) {
 
 /// The interpreter of a virtual environment with pyseto in it.
 fn python(folder: &Path) -> PathBuf {
-    let venv = match std::env::var_os("MAILSTAMP_TEST_VENV") {
+    let venv = match std::env::var_os("MAILSTAMP_TEST_VENV").filter(|folder| !folder.is_empty()) {
         Some(ready) => PathBuf::from(ready),
         None => {
             run(Command::new("python3").args(["-m", "venv"]).arg(folder));

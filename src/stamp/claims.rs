@@ -48,7 +48,7 @@ pub enum ClaimError {
     TooLong,
     /// Not an object, or one that names something twice.
     #[error("the claims are {0}")]
-    Json(#[source] JsonError),
+    Json(JsonError),
     /// A claim that has to be there is not.
     #[error("the claim '{0}' is missing")]
     Missing(&'static str),
@@ -178,8 +178,8 @@ impl Claims {
     }
 }
 
-/// RFC 3339 section 5.6 to the letter, blanks for the `T` left out as every signer is asked to write it; fractions of a
-/// second are dropped. The shape is looked at first, because the parser behind takes more than RFC 3339 does.
+/// The `date-time` of RFC 3339 section 5.6, `T` and `Z` in upper case; fractions of a second are dropped. The shape is
+/// looked at first, because the parser behind it takes much that is no RFC 3339.
 pub(super) fn read_time(text: &str) -> Option<UnixTime> {
     let shape = |part: &str, shape: &str| {
         part.len() == shape.len()

@@ -15,7 +15,7 @@ pub enum JsonError {
     #[error("not a JSON object")]
     NotAnObject,
     /// One object names a member twice, escapes resolved.
-    #[error("the name {0:?} stands in it twice")]
+    #[error("a JSON object that names {0:?} twice")]
     Duplicate(String),
 }
 

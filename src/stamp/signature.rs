@@ -260,6 +260,17 @@ mod tests {
         }
     }
 
+    // The owner of key(7) made this one with the neutral element as R, and S = H(R, A, M) a. The lax equation holds for it.
+    #[test]
+    fn the_strict_equation_decides() {
+        let hex = "0100000000000000000000000000000000000000000000000000000000000000\
+                   da24dd301f3fcaf1c146f65c196ec2bd17c39a49daf98b27130be7c9642a180a";
+        let signature: [u8; 64] = data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap().try_into().unwrap();
+        let public = key(7).public();
+        assert!(ed25519_dalek::Verifier::verify(&public.0, b"any message", &Signature::from_bytes(&signature)).is_ok());
+        assert!(!public.verify_message(b"any message", &signature));
+    }
+
     // BC16; Wycheproof's 151 cases, through our own door.
     #[test]
     fn wycheproof_agrees() {
