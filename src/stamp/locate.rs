@@ -221,7 +221,9 @@ pub(super) fn is_in_subject(subject: &Field) -> bool {
     in_subject(subject).is_some()
 }
 
-fn without_white_space(text: &[u8]) -> String {
+/// The text without any white space: however a token was folded, this puts it together again.
+#[must_use]
+pub fn without_white_space(text: &[u8]) -> String {
     String::from_utf8_lossy(text).split_whitespace().collect()
 }
 

@@ -1,0 +1,112 @@
+//! `mailstamp config`: is the configuration right, and what does it come to?
+
+use super::exit::{CONFIG, Failure};
+use super::output;
+use crate::config::Config;
+use crate::config::places::{Given, Places};
+use crate::filter::open;
+use crate::keys::folder;
+use serde_json::json;
+use std::path::Path;
+
+/// The subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Read the configuration and the vendors and say what is wrong
+    Check(Args),
+    /// Print the settings in force, defaults among them
+    Show(ShowArgs),
+}
+
+/// Read the configuration and the trusted vendors, and say what is wrong with them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp config check\n  mailstamp --config new.toml config check")]
+pub struct Args {
+    /// Whose mailbox, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+}
+
+/// Print the settings in force, defaults among them, and where they come from.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp config show\n  mailstamp config show --json --user alice@x.example")]
+pub struct ShowArgs {
+    #[command(flatten)]
+    whose: Args,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Command {
+    /// Whose mailbox is meant.
+    #[must_use]
+    pub fn user(&self) -> Option<String> {
+        match self {
+            Self::Check(args) => args.user.clone(),
+            Self::Show(args) => args.whose.user.clone(),
+        }
+    }
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// A failure with status 78 that says what is wrong.
+pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+    let (config, places) = Places::read(given)?;
+    match command {
+        Command::Check(_) => check(&config, &places),
+        Command::Show(args) => show(&config, &places, args.json),
+    }
+}
+
+fn check(config: &Config, places: &Places) -> Result<u8, Failure> {
+    let vendors = folder::read(places.vendors()?, open::clock()).map_err(|error| Failure::new(CONFIG, error))?;
+    if config.mailboxes.is_empty() {
+        return Err(Failure::new(CONFIG, "no addresses are configured, so no stamp can be for you")
+            .hint("write addresses = [\"you@your.example\"] into the configuration"));
+    }
+    let file = places.config.as_deref().map_or("no file".into(), |path| path.display().to_string());
+    let count = vendors.directory.vendors().count();
+    output::line(&format!("{file}: good; {} addresses, {count} trusted vendors", config.mailboxes.len()))?;
+    Ok(0)
+}
+
+fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> {
+    let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
+    let addresses: Vec<_> =
+        config.mailboxes.iter().map(|m| json!({ "address": m.pattern.as_str(), "price": m.price })).collect();
+    let allow: Vec<_> = config.allow.iter().map(|allowed| allowed.name.as_str()).collect();
+    let policy = &config.policy;
+    let settings = [
+        ("config", json!(path(places.config.as_deref()))),
+        ("state", json!(path(places.state.as_deref()))),
+        ("vendors", json!(path(places.vendors.as_deref()))),
+        ("addresses", json!(addresses)),
+        ("allow", json!(allow)),
+        ("authserv_id", json!(config.authserv_id)),
+        ("syslog", json!(path(config.syslog.as_deref()))),
+        ("verdict_log", json!(config.verdict_log)),
+        ("largest_message", json!(config.largest)),
+        ("stamps.skew", json!(policy.skew)),
+        ("stamps.longest_window", json!(policy.longest_window)),
+        ("stamps.endless", json!(policy.endless)),
+        ("stamps.late", json!(policy.late)),
+        ("used_log.enabled", json!(config.used_log)),
+        ("used_log.wait", json!(config.wait.as_secs())),
+        ("used_log.redelivery", json!(policy.redelivery.within)),
+        ("used_log.redelivery_times", json!(policy.redelivery.times)),
+    ];
+    if as_json {
+        let mut object: serde_json::Map<_, _> =
+            settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        object.insert("schema".to_owned(), json!(output::SCHEMA));
+        output::line(&serde_json::Value::Object(object).to_string())?;
+    } else {
+        for (key, value) in settings {
+            output::line(&format!("{key} = {value}"))?;
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,77 @@
+//! What `classify` and `filter` share: the arguments by which a delivering program says whom a message is for, and the run
+//! of the engine on it.
+
+use super::exit::{Failure, TEMPFAIL};
+use super::input::{self, Input};
+use crate::config::places::Given;
+use crate::filter::engine::{Engine, Marking};
+use crate::filter::{open, report};
+use crate::mail::address::Address;
+use crate::mail::message::Message;
+use crate::mail::time::UnixTime;
+use crate::verdict::facts::Envelope;
+use crate::verdict::finding::Verdict;
+
+/// Whom a message is for, and when it is judged.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Judge for this one recipient; it must be one of the configured addresses
+    #[arg(long, value_name = "ADDRESS")]
+    pub recipient: Option<String>,
+    /// The envelope sender, for the log
+    #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
+    pub sender: Option<String>,
+    /// Judge as if it were this time (RFC 3339, or seconds since 1970)
+    #[arg(long, value_name = "TIME")]
+    pub now: Option<UnixTime>,
+    /// Spend nothing and log nothing
+    #[arg(long)]
+    pub no_mark: bool,
+}
+
+/// A judged message.
+pub struct Delivery {
+    /// What was read of it.
+    pub input: Input,
+    /// The judgement.
+    pub verdict: Verdict,
+    /// The engine that made it.
+    pub engine: Engine,
+}
+
+/// Reads the message and judges it; tells syslog and the verdict log.
+///
+/// # Errors
+/// A failure with status 75, whatever went wrong: the message has to wait.
+pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
+    let deferred = |failure: Failure| Failure { code: TEMPFAIL, ..failure };
+    let engine = open::engine(given, args.now).map_err(|error| deferred(error.into()))?;
+    let judged = || -> Result<(Input, Verdict), Failure> {
+        let envelope = envelope(args.recipient.as_deref(), args.sender.as_deref())?;
+        let input = input::read(engine.config.largest)?;
+        let message = Message::parse(&input.bytes);
+        let marking = if args.no_mark { Marking::Leave } else { Marking::Spend };
+        let verdict = if input.cut { Verdict::too_large() } else { engine.judge(&message, &envelope, marking)? };
+        if marking == Marking::Spend {
+            engine.record(&report::entry(&verdict, &message, &envelope, engine.now));
+        }
+        Ok((input, verdict))
+    };
+    match judged() {
+        Ok((input, verdict)) => Ok(Delivery { input, verdict, engine }),
+        Err(failure) => {
+            engine.complain(&format!("deferred: {}", failure.message));
+            Err(deferred(failure))
+        }
+    }
+}
+
+/// The envelope as the arguments give it.
+///
+/// # Errors
+/// A failure when the recipient is no address.
+pub fn envelope(recipient: Option<&str>, sender: Option<&str>) -> Result<Envelope, Failure> {
+    let wrong = |error| Failure::new(TEMPFAIL, format!("--recipient {:?}: {error}", recipient.unwrap_or_default()));
+    let recipient = recipient.map(Address::parse).transpose().map_err(wrong)?;
+    Ok(Envelope { sender: sender.map(str::to_owned), recipient })
+}

@@ -1,0 +1,245 @@
+//! `mailstamp doctor`: is everything in place? It looks at the configuration, the clock, the keys, the state and its file
+//! system, and runs a message of its own through the core. It changes nothing.
+
+use super::exit::{CONFIG, Failure};
+use super::{output, vendor};
+use crate::config::Config;
+use crate::config::places::{Given, Places};
+use crate::filter::engine::Undecided;
+use crate::filter::{examination, open};
+use crate::keys::folder;
+use crate::store::Summary;
+use crate::verdict::facts::KeyFact;
+use anstream::println;
+use anstyle::{AnsiColor, Style};
+use serde_json::json;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+/// Check that everything is in place, and say what to do where it is not.
+///
+/// The exit status is 0 when all is well, and 78 when something is not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp doctor\n  mailstamp doctor --json --user alice@x.example")]
+pub struct Args {
+    /// Whose mailbox, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Good,
+    /// Works, and may not be what was meant.
+    Odd,
+    Bad,
+}
+
+struct Finding {
+    what: &'static str,
+    health: Health,
+    text: String,
+}
+
+fn good(what: &'static str, text: impl Into<String>) -> Finding {
+    Finding { what, health: Health::Good, text: text.into() }
+}
+
+fn odd(what: &'static str, text: impl Into<String>) -> Finding {
+    Finding { what, health: Health::Odd, text: text.into() }
+}
+
+fn bad(what: &'static str, text: impl Into<String>) -> Finding {
+    Finding { what, health: Health::Bad, text: text.into() }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure only when the findings cannot be printed.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let mut findings = Vec::new();
+    match Places::read(given) {
+        Err(error) => findings.push(bad("configuration", error.to_string())),
+        Ok((config, places)) => {
+            findings.push(configuration(&config, &places));
+            findings.extend(vendors(&places));
+            findings.extend(state(&config, &places));
+            findings.push(syslog(&config));
+        }
+    }
+    findings.push(clock());
+    findings.push(match examination::examine_ourselves() {
+        Ok(()) => good("self-test", "a stamp of our own is accepted once, again on its message, and not on another"),
+        Err(what) => bad("self-test", what),
+    });
+    let ill = findings.iter().any(|finding| finding.health == Health::Bad);
+    if args.json {
+        let findings: Vec<_> =
+            findings.iter().map(|f| json!({ "check": f.what, "health": word(f.health), "text": f.text })).collect();
+        output::line(&json!({ "schema": output::SCHEMA, "well": !ill, "checks": findings }).to_string())?;
+    } else {
+        for finding in &findings {
+            let style = style(finding.health);
+            println!("{style}{:<4}{style:#}  {:<14}  {}", word(finding.health), finding.what, finding.text);
+        }
+    }
+    Ok(if ill { CONFIG } else { 0 })
+}
+
+fn word(health: Health) -> &'static str {
+    match health {
+        Health::Good => "good",
+        Health::Odd => "odd",
+        Health::Bad => "bad",
+    }
+}
+
+fn style(health: Health) -> Style {
+    let colour = match health {
+        Health::Good => AnsiColor::Green,
+        Health::Odd => AnsiColor::Yellow,
+        Health::Bad => AnsiColor::Red,
+    };
+    Style::new().fg_color(Some(colour.into()))
+}
+
+fn configuration(config: &Config, places: &Places) -> Finding {
+    let what = "configuration";
+    let Some(path) = &places.config else {
+        return bad(what, "there is no config.toml; write one with addresses = [\"you@your.example\"]");
+    };
+    let path = path.display();
+    if config.mailboxes.is_empty() {
+        return bad(what, format!("{path} names no addresses, so stamped mail is deferred; write addresses = [\"…\"]"));
+    }
+    if !config.used_log {
+        return odd(what, format!("{path} switches the used-serial log off: a stamp used twice is not noticed"));
+    }
+    good(what, format!("{path}, {} addresses", config.mailboxes.len()))
+}
+
+fn vendors(places: &Places) -> Vec<Finding> {
+    let what = "vendors";
+    let path = match places.vendors() {
+        Ok(path) => path,
+        Err(error) => return vec![bad(what, error.to_string())],
+    };
+    let folder = match folder::read(path, open::clock()) {
+        Ok(folder) => folder,
+        Err(error) => return vec![bad(what, error.to_string())],
+    };
+    let mut findings = Vec::new();
+    for (vendor, keys) in folder.directory.vendors() {
+        let known = keys.values().filter(|fact| matches!(fact, KeyFact::Known(_))).count();
+        for (kid, fact) in keys {
+            match fact {
+                KeyFact::Conflict => {
+                    findings.push(bad(what, format!("{vendor}: your sources disagree about key {kid}")))
+                }
+                KeyFact::Stale => findings.push(odd(what, format!("{vendor}: key {kid} is only in a stale directory"))),
+                _ => {}
+            }
+        }
+        findings.push(match known {
+            0 => odd(what, format!("{vendor}: no key is known, so its stamps cannot be judged")),
+            _ => good(what, format!("{vendor}: {known} key(s)")),
+        });
+    }
+    if findings.is_empty() {
+        findings.push(odd(
+            what,
+            format!("no vendor is trusted yet; mailstamp vendor trust adds one to {}", path.display()),
+        ));
+    }
+    let unheeded = folder.unheeded.iter();
+    findings.extend(unheeded.map(|(file, why)| odd(what, format!("{}: {}", file.display(), vendor::unheeded(why)))));
+    findings
+}
+
+fn state(config: &Config, places: &Places) -> Vec<Finding> {
+    let what = "state";
+    let folder = match places.state() {
+        Ok(folder) => folder,
+        Err(error) => return vec![bad(what, error.to_string())],
+    };
+    let mut findings = vec![folder_of_state(folder)];
+    if !folder.exists() {
+        return findings;
+    }
+    findings.push(match summary(config, places) {
+        Ok(summary) => good("used serials", format!("{} remembered in {} bytes", summary.used, summary.bytes)),
+        Err(error) => bad("used serials", error.to_string()),
+    });
+    findings
+}
+
+fn summary(config: &Config, places: &Places) -> Result<Summary, Undecided> {
+    Ok(open::used_log(config, places)?.summary()?)
+}
+
+fn folder_of_state(folder: &Path) -> Finding {
+    let what = "state";
+    let shown = folder.display();
+    let metadata = match std::fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return good(what, format!("{shown} will be made when the first stamp is spent"));
+        }
+        Err(error) => return bad(what, format!("{shown}: {error}")),
+        Ok(metadata) => metadata,
+    };
+    if !metadata.is_dir() {
+        return bad(what, format!("{shown} is not a folder"));
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return bad(what, format!("{shown} belongs to user {}, and you are another", metadata.uid()));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return bad(what, format!("{shown} is open to others; chmod 700 closes it"));
+    }
+    match rustix::fs::statfs(folder).map(|found| network_file_system(i128::from(found.f_type))) {
+        Ok(Some(name)) => {
+            bad(what, format!("{shown} is on {name}, whose locks cannot be trusted; put it on a local disk"))
+        }
+        Ok(None) => good(what, format!("{shown}, yours alone, on a local file system")),
+        Err(error) => bad(what, format!("{shown}: {error}")),
+    }
+}
+
+/// File systems shared between hosts, by the numbers of statfs(2).
+fn network_file_system(kind: i128) -> Option<&'static str> {
+    match kind & 0xffff_ffff {
+        0x6969 => Some("NFS"),
+        0xff53_4d42 | 0xfe53_4d42 | 0x517b => Some("SMB"),
+        0x0102_1997 => Some("9P"),
+        0x00c3_6400 => Some("Ceph"),
+        0x5346_414f | 0x6b41_4653 => Some("AFS"),
+        _ => None,
+    }
+}
+
+fn syslog(config: &Config) -> Finding {
+    let what = "syslog";
+    match &config.syslog {
+        None => good(what, "switched off"),
+        Some(path) => match std::fs::metadata(path) {
+            Ok(metadata) if metadata.file_type().is_socket() => good(what, format!("{}", path.display())),
+            _ => odd(what, format!("nothing listens at {}; verdicts are not told to the system's log", path.display())),
+        },
+    }
+}
+
+fn clock() -> Finding {
+    let now = open::clock();
+    if now < crate::filter::engine::WRITTEN {
+        return bad(
+            "clock",
+            format!("it reads {now}, which is before this program was written; stamped mail is deferred"),
+        );
+    }
+    good("clock", now.to_string())
+}

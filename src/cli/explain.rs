@@ -1,0 +1,103 @@
+//! `mailstamp explain`: the judgement of a message, check by check. It writes nothing and spends nothing.
+
+use super::delivery;
+use super::exit::{Failure, TEMPFAIL};
+use super::{input, output};
+use crate::config::places::Given;
+use crate::filter::engine::Marking;
+use crate::filter::open;
+use crate::mail::field::printable;
+use crate::mail::message::Message;
+use crate::mail::time::UnixTime;
+use crate::verdict::finding::{Check, Finding, Verdict};
+use anstream::println;
+use anstyle::{AnsiColor, Style};
+use std::io::{self, Write};
+
+/// Read a message on standard input and say step by step why it has its class.
+///
+/// Nothing is written and no stamp is spent: a good stamp is shown as if it were spent now.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp explain < message\n  \
+    mailstamp explain --now 2026-12-24T12:00:00Z < message\n  \
+    In mutt: <pipe-message>mailstamp explain")]
+pub struct Args {
+    /// Judge for this one recipient; it must be one of the configured addresses
+    #[arg(long, value_name = "ADDRESS")]
+    pub recipient: Option<String>,
+    /// Judge as if it were this time (RFC 3339, or seconds since 1970)
+    #[arg(long, value_name = "TIME")]
+    now: Option<UnixTime>,
+    /// Print the verdict as a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure when nothing could be decided.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let engine = open::engine(given, args.now)?;
+    let envelope = delivery::envelope(args.recipient.as_deref(), None)?;
+    let input = input::read(engine.config.largest)?;
+    let verdict = if input.cut {
+        Verdict::too_large()
+    } else {
+        engine.judge(&Message::parse(&input.bytes), &envelope, Marking::Leave)?
+    };
+    if args.json {
+        output::line(&output::verdict(&verdict).to_string())?;
+        return Ok(0);
+    }
+    let count = verdict.findings.len();
+    for (index, finding) in verdict.findings.iter().enumerate() {
+        println!("stamp {} of {count}, {}", index + 1, describe(finding));
+        checks(finding);
+    }
+    if count == 0 {
+        println!("no stamp was found in the header, at the ends of the first text part, or in the subject");
+    }
+    let style = output::style(verdict.class());
+    println!("{style}{}{style:#} ({}): {}", verdict.class(), verdict.reason, verdict.reason.sentence());
+    if let Some(rule) = &verdict.rule {
+        println!("the rule is {}", printable(rule.as_bytes(), 200));
+    }
+    io::stdout().flush().map_err(|error| Failure::new(TEMPFAIL, error))?;
+    Ok(0)
+}
+
+fn describe(finding: &Finding) -> String {
+    let mut text = format!("in the {}", output::place(finding.place));
+    for (name, value) in [("vendor", &finding.vendor), ("key", &finding.key_id)] {
+        if let Some(value) = value {
+            text.push_str(&format!(", {name} {}", printable(value.as_bytes(), 200)));
+        }
+    }
+    if let Some(serial) = &finding.serial {
+        text.push_str(&format!(", serial {serial}"));
+    }
+    if let Some(value) = finding.value {
+        text.push_str(&format!(", value {value}"));
+    }
+    text
+}
+
+fn checks(finding: &Finding) {
+    let good = Style::new().fg_color(Some(AnsiColor::Green.into()));
+    let bad = Style::new().fg_color(Some(AnsiColor::Red.into()));
+    let failed = finding.reason.and_then(Check::that_gave);
+    for check in Check::ALL {
+        if Some(check) == failed {
+            let why = finding.reason.map_or("", |reason| reason.sentence());
+            println!("  {bad}no {bad:#} {} ({why})", check.question());
+            return;
+        }
+        println!("  {good}yes{good:#} {}", check.question());
+    }
+    match finding.reason {
+        Some(reason) => println!("      {}", reason.sentence()),
+        None => println!("      it is good, and was left unspent because another stamp already spoke"),
+    }
+}

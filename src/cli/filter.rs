@@ -1,0 +1,59 @@
+//! `mailstamp filter`: a message through, its class on top. It writes nothing before all is decided, because in a mail
+//! system exit 0 after half a message is the loss of the message.
+
+use super::delivery::{self, Delivery};
+use super::exit::{Failure, TEMPFAIL};
+use super::input;
+use crate::config::places::Given;
+use crate::filter::report;
+use crate::mail::edit::Edit;
+use crate::mail::message::Message;
+use crate::mail::results;
+use std::io::{self, Write};
+
+/// Read a message on standard input and write it to standard output with the field Digital-Stamp-Class on top.
+///
+/// Every such field that came with the message is removed first, however it is spelled. Nothing else is changed. A good
+/// stamp is spent. The exit status is 0, or 75 when nothing could be decided; then nothing was written.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp filter < message > out\n  \
+    :0 fw                                in a .procmailrc\n  \
+    | mailstamp filter")]
+pub struct Args {
+    #[command(flatten)]
+    pub delivery: delivery::Args,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure with status 75.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let Delivery { input, verdict, engine } = delivery::judge(&args.delivery, given)?;
+    let message = Message::parse(&input.bytes);
+    let newline = message.newline();
+    let authserv_id = engine.config.authserv_id.as_deref();
+    let mut fields = report::result_field(&verdict, engine.config.used_log, newline);
+    if let Some(id) = authserv_id {
+        fields.push_str(&report::authentication_results(&verdict, id, newline));
+    }
+    let mut edit = Edit::new(&message);
+    for field in results::result_fields(&message, authserv_id) {
+        edit.remove(&field);
+    }
+    edit.insert_top(fields);
+    write(&edit, input.cut).map_err(|error| Failure::new(TEMPFAIL, error))?;
+    Ok(0)
+}
+
+fn write(edit: &Edit<'_>, cut: bool) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    for piece in edit.pieces() {
+        stdout.write_all(piece)?;
+    }
+    if cut {
+        input::rest(&mut stdout)?;
+    }
+    stdout.flush()
+}

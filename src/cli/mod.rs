@@ -1,0 +1,152 @@
+//! The command line. Front ends translate and never decide: each subcommand is one file that turns arguments into calls
+//! below and the answer into text and an exit status.
+
+mod affix;
+mod classify;
+mod completions;
+mod config;
+mod delivery;
+mod doctor;
+pub mod exit;
+mod explain;
+mod filter;
+mod input;
+mod log;
+mod output;
+mod purge;
+mod show;
+mod state;
+mod strip;
+mod vendor;
+
+use crate::config::places::Given;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use exit::{Failure, TEMPFAIL, USAGE};
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+/// Let a stranger's serious mail through, and sort the rest.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mailstamp",
+    version,
+    about,
+    long_about = "Let a stranger's serious mail through, and sort the rest.\n\n\
+        mailstamp reads one message on standard input, verifies the digital stamp on it, spends the stamp's serial \
+        once in a local log, and exits with a class code that procmail, maildrop, Sieve, Postfix and mail readers \
+        act on.",
+    after_help = "Examples:\n  \
+        mailstamp classify < message         print the class and its reason, exit with the class code\n  \
+        mailstamp filter < message > out     add the class as a header field\n  \
+        mailstamp explain < message          say step by step why\n  \
+        mailstamp doctor                     check that everything is in place\n\n\
+        The manual: mailstamp(1), mailstamp.toml(5), mailstamp-stamp(5), mailstamp(7).",
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Read this configuration [default: config.toml in the user's configuration folder]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Keep the state in this folder [default: what the configuration says]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    state: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the class of a message and exit with its code
+    Classify(classify::Args),
+    /// Pass a message through with its class in a header field
+    Filter(filter::Args),
+    /// Show the stamps in a message
+    Show(show::Args),
+    /// Say step by step why a message has its class
+    Explain(explain::Args),
+    /// Put a stamp on a message
+    Affix(affix::Args),
+    /// Take the stamps off a message
+    Strip(strip::Args),
+    /// Make keys and stamps, and say whom you trust
+    #[command(subcommand)]
+    Vendor(vendor::Command),
+    /// Show the last verdicts
+    Log(log::Args),
+    /// Forget serials whose stamps have ended
+    Purge(purge::Args),
+    /// Write the state as JSON lines
+    Export(state::ExportArgs),
+    /// Take in state that was exported
+    Import(state::ImportArgs),
+    /// Check that everything is in place
+    Doctor(doctor::Args),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Print completions for a shell
+    Completions(completions::Args),
+}
+
+/// Runs the program with these arguments, its own name first, and returns its exit status.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let parsed = Cli::command().try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, &arguments),
+    };
+    match cli.dispatch() {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.tell();
+            failure.code
+        }
+    }
+}
+
+impl Cli {
+    fn dispatch(self) -> Result<u8, Failure> {
+        let given = |recipient| Given::from_environment(self.config.clone(), self.state.clone(), recipient);
+        match self.command {
+            Command::Classify(args) => classify::run(&args, &given(args.delivery.recipient.clone())),
+            Command::Filter(args) => filter::run(&args, &given(args.delivery.recipient.clone())),
+            Command::Show(args) => show::run(&args, &given(None)),
+            Command::Explain(args) => explain::run(&args, &given(args.recipient.clone())),
+            Command::Affix(args) => affix::run(&args),
+            Command::Strip(args) => strip::run(&args),
+            Command::Vendor(command) => vendor::run(&command, &given(None)),
+            Command::Log(args) => log::run(&args, &given(args.user.clone())),
+            Command::Purge(args) => purge::run(&args, &given(args.user.clone())),
+            Command::Export(args) => state::export(&given(args.user)),
+            Command::Import(args) => state::import(&given(args.user)),
+            Command::Doctor(args) => doctor::run(&args, &given(args.user.clone())),
+            Command::Config(command) => config::run(&command, &given(command.user())),
+            Command::Completions(args) => completions::run(&args),
+        }
+    }
+}
+
+/// The subcommands that stand between a message and its mailbox.
+const MAIL_PATH: [&str; 2] = ["classify", "filter"];
+
+/// Help and version are what was asked for. Any other error is the caller's, and where a message could be waiting it must
+/// wait: on the mail path, and when the subcommand is not even known and no person is at the other end.
+fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
+    // Nobody may be listening any more.
+    let _ = error.print();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return 0;
+    }
+    let known = |word: &&str| Cli::command().find_subcommand(word).is_some();
+    let named = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).find(known);
+    match named {
+        Some(name) if MAIL_PATH.contains(&name) => TEMPFAIL,
+        None if !std::io::stdin().is_terminal() => TEMPFAIL,
+        _ => USAGE,
+    }
+}

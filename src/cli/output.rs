@@ -1,0 +1,68 @@
+//! What commands print: JSON in one versioned form, lines that stay lines whatever stands in a message, and colour only
+//! where a person looks.
+
+use crate::stamp::locate::Place;
+use crate::verdict::class::Class;
+use crate::verdict::finding::{Finding, Verdict};
+use anstyle::{AnsiColor, Style};
+use serde_json::{Value, json};
+use std::io::{self, Write};
+
+/// The version of every JSON object that a command prints. It grows when a member changes its meaning or goes.
+pub const SCHEMA: u32 = 1;
+
+/// Writes one line to standard output.
+///
+/// # Errors
+/// The system's.
+pub fn line(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}")?;
+    stdout.flush()
+}
+
+/// A verdict as JSON.
+#[must_use]
+pub fn verdict(verdict: &Verdict) -> Value {
+    json!({
+        "schema": SCHEMA,
+        "class": verdict.class().as_str(),
+        "reason": verdict.reason.as_str(),
+        "exit": verdict.class().exit_code(),
+        "rule": verdict.rule,
+        "speaks": verdict.speaks,
+        "stamps": verdict.findings.iter().map(finding).collect::<Vec<_>>(),
+    })
+}
+
+fn finding(finding: &Finding) -> Value {
+    json!({
+        "place": place(finding.place),
+        "vendor": finding.vendor,
+        "key": finding.key_id,
+        "serial": finding.serial.as_ref().map(|serial| serial.as_str()),
+        "value": finding.value,
+        "reason": finding.reason.map(|reason| reason.as_str()),
+    })
+}
+
+/// The word for a place.
+#[must_use]
+pub fn place(place: Place) -> &'static str {
+    match place {
+        Place::Header => "header",
+        Place::Body => "body",
+        Place::Subject => "subject",
+    }
+}
+
+/// Green for what is let through, yellow for what could not be judged or paid, red for what is no good.
+#[must_use]
+pub fn style(class: Class) -> Style {
+    let colour = match class {
+        Class::FirstClass | Class::Allowed => AnsiColor::Green,
+        Class::Unstamped | Class::Underpaid | Class::Unverified => AnsiColor::Yellow,
+        Class::Invalid | Class::Used | Class::Revoked => AnsiColor::Red,
+    };
+    Style::new().fg_color(Some(colour.into()))
+}

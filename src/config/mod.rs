@@ -1,0 +1,335 @@
+//! The configuration: one file in TOML, one struct, parsed from text, unknown keys refused with line and column. Where the
+//! file is found, and what `%u` means in it, stands in `places.rs`; what the values lead to is decided elsewhere.
+
+mod duration;
+pub mod file;
+pub mod places;
+pub mod user;
+
+use crate::mail::address::{LocalCase, Pattern, PatternError};
+use crate::verdict::facts::{Mailbox, Policy};
+use crate::verdict::spend::Redelivery;
+use duration::Seconds;
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::time::Duration;
+use user::{User, UserError};
+
+/// What the user has configured. Every value has a default, so an empty file is a valid configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The user's own addresses with their prices.
+    pub mailboxes: Vec<Mailbox>,
+    /// Senders that need no stamp.
+    pub allow: Vec<Allowed>,
+    /// What is accepted.
+    pub policy: Policy,
+    /// Whether used serials are remembered (paper: the log is optional; without it reuse is not detected).
+    pub used_log: bool,
+    /// How long to wait for the used-serial log before the message is deferred.
+    pub wait: Duration,
+    /// The largest message that is looked at, in bytes.
+    pub largest: u64,
+    /// Under which name an Authentication-Results field is written (RFC 8601 section 2.5); none is written without.
+    pub authserv_id: Option<String>,
+    /// Where one line a message goes: the socket of syslog, unless switched off.
+    pub syslog: Option<PathBuf>,
+    /// Whether verdicts are kept for `mailstamp log`.
+    pub verdict_log: bool,
+    /// The folder of the user's state, if the file names one.
+    pub state: Option<PathBuf>,
+    /// The folder of the trusted vendors, if the file names one.
+    pub vendors: Option<PathBuf>,
+}
+
+/// A sender that the user lets through without a stamp.
+#[derive(Clone, Debug)]
+pub struct Allowed {
+    /// As it stands in the configuration: the name of the rule.
+    pub name: String,
+    /// The senders that it covers.
+    pub pattern: Pattern,
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not TOML, an unknown key, or a value of the wrong kind; the text has line and column.
+    #[error("{0}")]
+    Syntax(#[from] toml::de::Error),
+    /// An address, or a pattern of addresses, is wrong.
+    #[error("{key} = {text:?}: {source}")]
+    Pattern {
+        /// The key it stands under.
+        key: &'static str,
+        /// What stands there.
+        text: String,
+        /// What is wrong with it.
+        source: PatternError,
+    },
+    /// `%u`, `%n` or `%d` cannot be filled in.
+    #[error("{key} = {text:?}: {source}")]
+    User {
+        /// The key it stands under.
+        key: &'static str,
+        /// What stands there.
+        text: String,
+        /// Why not.
+        source: UserError,
+    },
+    /// A path that does not begin at the root.
+    #[error("{key} = {text:?}: write an absolute path")]
+    Relative {
+        /// The key it stands under.
+        key: &'static str,
+        /// What stands there.
+        text: String,
+    },
+    /// An `authserv_id` that could not be written into a header field.
+    #[error("authserv_id = {0:?}: write a host name")]
+    AuthservId(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    addresses: Vec<AddressEntry>,
+    price: u64,
+    allow: Vec<String>,
+    case_sensitive: bool,
+    authserv_id: Option<String>,
+    syslog: Syslog,
+    verdict_log: bool,
+    state: Option<String>,
+    vendors: Option<String>,
+    largest_message: u64,
+    stamps: StampsTable,
+    used_log: UsedLogTable,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AddressEntry {
+    Plain(String),
+    Priced(PricedAddress),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PricedAddress {
+    address: String,
+    price: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Syslog {
+    Switch(bool),
+    Socket(PathBuf),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct StampsTable {
+    skew: Seconds,
+    longest_window: Seconds,
+    endless: bool,
+    late: Seconds,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct UsedLogTable {
+    enabled: bool,
+    wait: Seconds,
+    redelivery: Seconds,
+    redelivery_times: u8,
+}
+
+/// The largest message looked at unless the configuration says otherwise: 256 MiB.
+const LARGEST: u64 = 256 * 1024 * 1024;
+/// Below the shortest time-out among the callers: Sieve's 10 s, past which Dovecot's delivery process panics.
+const WAIT: i64 = 7;
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            price: 1,
+            allow: Vec::new(),
+            case_sensitive: false,
+            authserv_id: None,
+            syslog: Syslog::Switch(true),
+            verdict_log: true,
+            state: None,
+            vendors: None,
+            largest_message: LARGEST,
+            stamps: StampsTable::default(),
+            used_log: UsedLogTable::default(),
+        }
+    }
+}
+
+impl Default for StampsTable {
+    fn default() -> Self {
+        let policy = Policy::default();
+        Self {
+            skew: Seconds(policy.skew),
+            longest_window: Seconds(policy.longest_window),
+            endless: policy.endless,
+            late: Seconds(policy.late),
+        }
+    }
+}
+
+impl Default for UsedLogTable {
+    fn default() -> Self {
+        let Redelivery { within, times } = Policy::default().redelivery;
+        Self { enabled: true, wait: Seconds(WAIT), redelivery: Seconds(within), redelivery_times: times }
+    }
+}
+
+impl Config {
+    /// Reads a configuration; `user` fills in `%u`, `%n` and `%d`.
+    ///
+    /// # Errors
+    /// [`ConfigError`], whose text names the key, and the line where that is known.
+    pub fn parse(text: &str, user: &User) -> Result<Self, ConfigError> {
+        let file: File = toml::from_str(text)?;
+        let expand = |key: &'static str, text: String| match user.expand(&text) {
+            Ok(expanded) => Ok(expanded),
+            Err(source) => Err(ConfigError::User { key, text, source }),
+        };
+        let case = if file.case_sensitive { LocalCase::Keep } else { LocalCase::Fold };
+        let pattern = |key: &'static str, text: &str| {
+            Pattern::parse_with(text, case).map_err(|source| ConfigError::Pattern {
+                key,
+                text: text.to_owned(),
+                source,
+            })
+        };
+        let folder = |key: &'static str, text: Option<String>| {
+            let Some(text) = text.map(|text| expand(key, text)).transpose()? else { return Ok(None) };
+            let path = PathBuf::from(&text);
+            if path.is_absolute() { Ok(Some(path)) } else { Err(ConfigError::Relative { key, text }) }
+        };
+        let mut mailboxes = Vec::with_capacity(file.addresses.len());
+        for entry in file.addresses {
+            let (text, price) = match entry {
+                AddressEntry::Plain(address) => (address, file.price),
+                AddressEntry::Priced(entry) => (entry.address, entry.price),
+            };
+            let text = expand("addresses", text)?;
+            mailboxes.push(Mailbox { pattern: pattern("addresses", &text)?, price });
+        }
+        let mut allow = Vec::with_capacity(file.allow.len());
+        for name in file.allow {
+            allow.push(Allowed { pattern: pattern("allow", &name)?, name });
+        }
+        if let Some(id) = file.authserv_id.as_deref().filter(|id| !host_name(id)) {
+            return Err(ConfigError::AuthservId(id.to_owned()));
+        }
+        Ok(Self {
+            mailboxes,
+            allow,
+            policy: Policy {
+                skew: file.stamps.skew.0,
+                longest_window: file.stamps.longest_window.0,
+                endless: file.stamps.endless,
+                late: file.stamps.late.0,
+                redelivery: Redelivery { within: file.used_log.redelivery.0, times: file.used_log.redelivery_times },
+            },
+            used_log: file.used_log.enabled,
+            wait: Duration::from_secs(file.used_log.wait.0.unsigned_abs()),
+            largest: file.largest_message,
+            authserv_id: file.authserv_id,
+            syslog: match file.syslog {
+                Syslog::Switch(true) => Some(PathBuf::from("/dev/log")),
+                Syslog::Switch(false) => None,
+                Syslog::Socket(path) => Some(path),
+            },
+            verdict_log: file.verdict_log,
+            state: folder("state", file.state)?,
+            vendors: folder("vendors", file.vendors)?,
+        })
+    }
+}
+
+fn host_name(text: &str) -> bool {
+    let label = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    !text.is_empty() && text.len() <= 253 && text.bytes().all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::address::Address;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, &User::default())
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        let config = parse("").unwrap();
+        assert_eq!(config.policy, Policy::default());
+        assert!(config.mailboxes.is_empty() && config.used_log && config.verdict_log);
+        assert_eq!(config.wait, Duration::from_secs(7));
+        assert_eq!(config.syslog, Some(PathBuf::from("/dev/log")));
+    }
+
+    #[test]
+    fn prices_go_with_addresses() {
+        let text = r#"
+            price = 2
+            addresses = ["a@x.example", { address = "*@y.example", price = 5 }]
+        "#;
+        let config = parse(text).unwrap();
+        let price = |address: &str| {
+            let address = Address::parse(address).unwrap();
+            config.mailboxes.iter().find(|m| m.pattern.matches(&address)).map(|m| m.price)
+        };
+        assert_eq!(price("a@x.example"), Some(2));
+        assert_eq!(price("anyone@y.example"), Some(5));
+        assert_eq!(price("b@x.example"), None);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let error = parse("price = 1\nprize = 2\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("prize"), "{error}");
+        let error = parse("[stamps]\nskw = \"5m\"\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("skw"), "{error}");
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        for text in [
+            "addresses = [\"no-address\"]",
+            "allow = [\"/(/\"]",
+            "state = \"relative\"",
+            "authserv_id = \"a b\"",
+            "[used_log]\nwait = \"soon\"",
+            "price = -1",
+            "[used_log]\nredelivery_times = 300",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn syslog_is_a_switch_or_a_socket() {
+        assert_eq!(parse("syslog = false").unwrap().syslog, None);
+        assert_eq!(parse("syslog = \"/run/log\"").unwrap().syslog, Some(PathBuf::from("/run/log")));
+    }
+
+    #[test]
+    fn a_virtual_user_fills_paths_and_addresses() {
+        let user = User::named("alice@x.example").unwrap();
+        let text = "addresses = [\"%u\"]\nstate = \"/var/lib/mailstamp/%d/%n\"";
+        let config = Config::parse(text, &user).unwrap();
+        assert_eq!(config.state, Some(PathBuf::from("/var/lib/mailstamp/x.example/alice")));
+        assert!(config.mailboxes[0].pattern.matches(&Address::parse("alice@x.example").unwrap()));
+        assert!(matches!(parse(text), Err(ConfigError::User { .. })));
+    }
+}

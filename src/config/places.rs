@@ -1,0 +1,160 @@
+//! Where the user's files are: the configuration, the trusted vendors, the state. Command line first, then the
+//! environment, then the XDG base directories, then the system's own. When the program runs set-id, the environment is
+//! somebody else's and is not looked at.
+
+use super::file::{self, FileError};
+use super::user::{User, UserError};
+use super::{Config, ConfigError};
+use directories::ProjectDirs;
+use std::path::{Path, PathBuf};
+
+/// What the command line and the environment say about places. Handed in, so that tests need no environment.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// `--config`, else `MAILSTAMP_CONFIG`.
+    pub config: Option<PathBuf>,
+    /// `--state`, else `MAILSTAMP_STATE`.
+    pub state: Option<PathBuf>,
+    /// Whose mailbox: see [`Given::user`].
+    pub recipient: Option<String>,
+    /// `USER` of the environment.
+    pub user: Option<String>,
+    /// `RECIPIENT` of the environment.
+    pub recipient_variable: Option<String>,
+}
+
+/// Where everything is.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The configuration file; it need not exist when nobody named it.
+    pub config: Option<PathBuf>,
+    /// The folder of the trusted vendors.
+    pub vendors: Option<PathBuf>,
+    /// The folder of the state.
+    pub state: Option<PathBuf>,
+}
+
+/// The configuration could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PlacesError {
+    /// The file cannot be read, or is not safe to read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its content is wrong.
+    #[error("{}: {source}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<ConfigError>,
+    },
+    /// The user's name is no good.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// Neither a home nor a named folder.
+    #[error("no folder for {0}: HOME is not set, and neither option nor configuration names one")]
+    Nowhere(&'static str),
+}
+
+/// The system's own configuration, used where the user has none.
+const SYSTEM: &str = "/etc/mailstamp";
+
+impl Given {
+    /// What the environment says, unless the program runs set-id; `config`, `state` and `recipient` are the command line's.
+    #[must_use]
+    pub fn from_environment(config: Option<PathBuf>, state: Option<PathBuf>, recipient: Option<String>) -> Self {
+        if set_id() {
+            return Self { config, state, recipient, ..Self::default() };
+        }
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self {
+            config: config.or_else(|| path("MAILSTAMP_CONFIG")),
+            state: state.or_else(|| path("MAILSTAMP_STATE")),
+            recipient,
+            user: variable("USER"),
+            recipient_variable: variable("RECIPIENT"),
+        }
+    }
+
+    /// Whose mailbox it is. `USER` with a domain is a virtual user as Dovecot names one; otherwise the address of this
+    /// delivery says it, and a bare login name last.
+    ///
+    /// # Errors
+    /// [`UserError::Unsafe`] for a name that could not be a part of a path.
+    pub fn mailbox(&self) -> Result<User, UserError> {
+        let virtual_user = self.user.as_deref().filter(|name| name.contains('@'));
+        let name =
+            virtual_user.or(self.recipient.as_deref()).or(self.recipient_variable.as_deref()).or(self.user.as_deref());
+        name.map_or(Ok(User::default()), User::named)
+    }
+}
+
+impl Places {
+    /// Finds and reads the configuration. A file that was named must be there; one that was not may be missing.
+    ///
+    /// # Errors
+    /// [`PlacesError`].
+    pub fn read(given: &Given) -> Result<(Config, Self), PlacesError> {
+        let project = project();
+        let (path, text) = match &given.config {
+            Some(path) => (Some(path.clone()), file::read(path)?),
+            None => first_of([
+                project.as_ref().map(|dirs| dirs.config_dir().join("config.toml")),
+                Some(Path::new(SYSTEM).join("config.toml")),
+            ])?,
+        };
+        // A name that is unsafe matters only where the configuration uses it.
+        let user = match given.mailbox() {
+            Ok(user) => user,
+            Err(error) if text.contains('%') => return Err(error.into()),
+            Err(_) => User::default(),
+        };
+        let config = Config::parse(&text, &user).map_err(|source| PlacesError::Content {
+            path: path.clone().unwrap_or_default(),
+            source: Box::new(source),
+        })?;
+        let beside = path.as_deref().and_then(Path::parent).map(|folder| folder.join("vendors"));
+        let vendors = config.vendors.clone().or(beside);
+        let vendors = vendors.or_else(|| project.as_ref().map(|dirs| dirs.config_dir().join("vendors")));
+        let state = given.state.clone().or_else(|| config.state.clone());
+        let state = state.or_else(|| project.as_ref().and_then(|dirs| dirs.state_dir().map(Path::to_owned)));
+        Ok((config, Self { config: path, vendors, state }))
+    }
+
+    /// The folder of the state.
+    ///
+    /// # Errors
+    /// [`PlacesError::Nowhere`] without a home and without a named folder.
+    pub fn state(&self) -> Result<&Path, PlacesError> {
+        self.state.as_deref().ok_or(PlacesError::Nowhere("the state"))
+    }
+
+    /// The folder of the trusted vendors.
+    ///
+    /// # Errors
+    /// [`PlacesError::Nowhere`] without a home and without a named folder.
+    pub fn vendors(&self) -> Result<&Path, PlacesError> {
+        self.vendors.as_deref().ok_or(PlacesError::Nowhere("the vendors"))
+    }
+}
+
+/// The XDG base directories come from the environment, so they are not asked when the program runs set-id.
+fn project() -> Option<ProjectDirs> {
+    if set_id() { None } else { ProjectDirs::from("", "", "mailstamp") }
+}
+
+fn set_id() -> bool {
+    rustix::process::getuid() != rustix::process::geteuid() || rustix::process::getgid() != rustix::process::getegid()
+}
+
+fn first_of(paths: [Option<PathBuf>; 2]) -> Result<(Option<PathBuf>, String), FileError> {
+    for path in paths.into_iter().flatten() {
+        match file::read(&path) {
+            Err(error) if error.is_absent() => {}
+            Err(error) => return Err(error),
+            Ok(text) => return Ok((Some(path), text)),
+        }
+    }
+    Ok((None, String::new()))
+}

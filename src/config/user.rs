@@ -1,0 +1,111 @@
+//! Whose mailbox a delivery is for, where one Unix user serves many (as under Dovecot): `%u`, `%n` and `%d` in the
+//! configuration. The name comes from the delivering program and may be what a stranger wrote after RCPT TO, so it may never
+//! lead out of the folder that the configuration names.
+
+/// The mailbox's user, if the delivering program named one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User(Option<Name>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Name {
+    local: String,
+    domain: String,
+}
+
+/// Why a `%` sign cannot be filled in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UserError {
+    /// Nobody said whose mailbox it is.
+    #[error("the mailbox is not known: neither --recipient nor USER nor RECIPIENT names one")]
+    Unknown,
+    /// There is no domain in the user's name.
+    #[error("%d is empty: the user's name has no domain")]
+    NoDomain,
+    /// The name would lead out of the folder.
+    #[error("the user's name {0:?} cannot be a part of a path")]
+    Unsafe(String),
+    /// Not one of `%u %n %d %%`.
+    #[error("only %u, %n, %d and %% are known")]
+    UnknownSign,
+}
+
+impl User {
+    /// The user of this name: an address, or a bare login name. It is folded to lower case, and what follows a `+` in the
+    /// local part is dropped: `alice+a@` and `alice+b@` are one mailbox, and must share one used-serial log.
+    ///
+    /// # Errors
+    /// [`UserError::Unsafe`] for a name that could not be a part of a path: empty, too long, beginning with a dot, with a
+    /// slash, a backslash or a control character.
+    pub fn named(name: &str) -> Result<Self, UserError> {
+        let folded = name.to_lowercase();
+        let (local, domain) = folded.rsplit_once('@').unwrap_or((&folded, ""));
+        let local = local.split_once('+').map_or(local, |(base, _)| base);
+        let safe = |part: &str| {
+            let plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\' | '\u{fffd}');
+            part.len() <= 200 && !part.starts_with('.') && part.chars().all(plain)
+        };
+        if local.is_empty() || !safe(local) || !safe(domain) {
+            return Err(UserError::Unsafe(name.chars().take(100).collect()));
+        }
+        Ok(Self(Some(Name { local: local.to_owned(), domain: domain.to_owned() })))
+    }
+
+    /// `text` with `%u` (the user), `%n` (the part before the `@`), `%d` (the domain) and `%%` filled in.
+    ///
+    /// # Errors
+    /// [`UserError`] when one of them stands in `text` and cannot be filled in.
+    pub fn expand(&self, text: &str) -> Result<String, UserError> {
+        let mut expanded = String::with_capacity(text.len());
+        let mut chars = text.chars();
+        while let Some(c) = chars.next() {
+            if c != '%' {
+                expanded.push(c);
+                continue;
+            }
+            let escape = chars.next();
+            if escape == Some('%') {
+                expanded.push('%');
+                continue;
+            }
+            let name = self.0.as_ref().ok_or(UserError::Unknown)?;
+            match escape {
+                Some('n') => expanded.push_str(&name.local),
+                Some('d') if name.domain.is_empty() => return Err(UserError::NoDomain),
+                Some('d') => expanded.push_str(&name.domain),
+                Some('u') if name.domain.is_empty() => expanded.push_str(&name.local),
+                Some('u') => expanded.extend([name.local.as_str(), "@", name.domain.as_str()]),
+                _ => return Err(UserError::UnknownSign),
+            }
+        }
+        Ok(expanded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_fills_the_signs() {
+        let user = User::named("Alice+news@X.example").unwrap();
+        assert_eq!(user.expand("/m/%d/%n/%u/100%%").unwrap(), "/m/x.example/alice/alice@x.example/100%");
+        let login = User::named("alice").unwrap();
+        assert_eq!(login.expand("%u-%n").unwrap(), "alice-alice");
+        assert_eq!(login.expand("%d"), Err(UserError::NoDomain));
+        assert_eq!(login.expand("%x"), Err(UserError::UnknownSign));
+    }
+
+    #[test]
+    fn no_name_leads_out_of_the_folder() {
+        for name in ["", "..", "../x", "a/b", "/etc", ".hidden", "+x@d", "a\0b", "a\nb", "a@../../etc", "a@b/c", "a\\b"]
+        {
+            assert!(matches!(User::named(name), Err(UserError::Unsafe(_))), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_name_only_plain_text_is_expanded() {
+        assert_eq!(User::default().expand("/plain").unwrap(), "/plain");
+        assert_eq!(User::default().expand("/%n"), Err(UserError::Unknown));
+    }
+}

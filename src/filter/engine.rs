@@ -1,0 +1,189 @@
+//! One message through the core. The vendors' keys are read when a stamp names one, the used-serial log is opened when a
+//! stamp is otherwise good, and both at most once: a message without a stamp touches neither.
+
+use super::{open, report};
+use crate::config::places::{Places, PlacesError};
+use crate::config::{Config, user::UserError};
+use crate::keys::directory::Directory;
+use crate::keys::folder::{self, FolderError};
+use crate::log::syslog::{self, Severity};
+use crate::log::verdicts::{Entry, VerdictLog};
+use crate::mail::address;
+use crate::mail::message::Message;
+use crate::mail::time::UnixTime;
+use crate::stamp::serial::Serial;
+use crate::stamp::wire::Issuer;
+use crate::store::{Store, StoreError};
+use crate::verdict::examine::{Step, examine};
+use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
+use crate::verdict::finding::Verdict;
+use crate::verdict::spend::{Spend, Spent};
+use std::cell::OnceCell;
+
+/// The engine, for as many messages as are to be judged.
+#[derive(Debug)]
+pub struct Engine {
+    /// The user's configuration.
+    pub config: Config,
+    /// Where his files are.
+    pub places: Places,
+    /// The time of the judgement.
+    pub now: UnixTime,
+    /// Whether `now` was given by the user; a clock that he set himself is not doubted.
+    pub pretended: bool,
+}
+
+/// Whether a good stamp is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marking {
+    /// It is spent: this is the delivery.
+    Spend,
+    /// Nothing is written: somebody only wants to know.
+    Leave,
+}
+
+/// The message could not be judged now. That is our own trouble, and the message has to wait.
+#[derive(Debug, thiserror::Error)]
+pub enum Undecided {
+    /// The configuration.
+    #[error(transparent)]
+    Places(#[from] PlacesError),
+    /// The vendors' keys.
+    #[error(transparent)]
+    Keys(#[from] FolderError),
+    /// The used-serial log.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The recipient that the delivering program named.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// A clock that cannot be right.
+    #[error("the clock reads {0}, which is before this program was written")]
+    Clock(UnixTime),
+    /// Nobody said which addresses are the user's.
+    #[error("no addresses are configured, so no stamp can be for you")]
+    NoAddresses,
+}
+
+impl Undecided {
+    /// What the user can do about it, where that is not plain from the error.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoAddresses => Some("write addresses = [\"you@your.example\"] into the configuration"),
+            Self::Clock(_) => Some("set the clock; the message is judged when it is tried again"),
+            Self::Store(StoreError::Busy { .. }) => Some("another delivery holds the log; the message is tried again"),
+            _ => None,
+        }
+    }
+}
+
+/// When this program was written (2026-11-21): an earlier clock is wrong.
+pub const WRITTEN: UnixTime = UnixTime(1_795_219_200);
+
+impl Engine {
+    /// Judges `message`. With [`Marking::Spend`] a good stamp is spent, durably, before this returns.
+    ///
+    /// # Errors
+    /// [`Undecided`]: nothing is known of the message's class, and it must be tried again.
+    pub fn judge(&self, message: &Message<'_>, envelope: &Envelope, marking: Marking) -> Result<Verdict, Undecided> {
+        let keys = LazyKeys { engine: self, read: OnceCell::new() };
+        let facts =
+            Facts { now: self.now, mailboxes: &self.config.mailboxes, policy: &self.config.policy, keys: &keys };
+        let mut step = examine(message, envelope, &facts);
+        if let Some(Err(error)) = keys.read.into_inner() {
+            return Err(error);
+        }
+        let mut log = None;
+        let verdict = loop {
+            match step {
+                Step::Done(verdict) => break verdict,
+                Step::Spend(claim) => {
+                    self.is_sane()?;
+                    let log = match &mut log {
+                        Some(log) => log,
+                        none => none.insert(open::used_log(&self.config, &self.places)?),
+                    };
+                    let answer = self.ask(log.as_ref(), claim.request(), marking)?;
+                    step = claim.settle(answer);
+                }
+            }
+        };
+        Ok(verdict.or_rule(|| self.rule_for(message)))
+    }
+
+    /// Tells syslog and the verdict log. What cannot be told changes nothing: the message is judged.
+    pub fn record(&self, entry: &Entry) {
+        if let (true, Ok(state)) = (self.config.verdict_log, self.places.state())
+            && let Err(error) = VerdictLog::new(state).append(entry)
+        {
+            self.complain(&format!("verdict log: {error}"));
+        }
+        if let Some(socket) = &self.config.syslog {
+            let _ = syslog::send(socket, Severity::Info, &report::line(entry));
+        }
+    }
+
+    /// Tells syslog of our own trouble, if it listens.
+    pub fn complain(&self, trouble: &str) {
+        if let Some(socket) = &self.config.syslog {
+            let _ = syslog::send(socket, Severity::Error, trouble);
+        }
+    }
+
+    /// What must hold before a stamp's fate is decided.
+    fn is_sane(&self) -> Result<(), Undecided> {
+        if self.config.mailboxes.is_empty() {
+            return Err(Undecided::NoAddresses);
+        }
+        if !self.pretended && self.now < WRITTEN { Err(Undecided::Clock(self.now)) } else { Ok(()) }
+    }
+
+    fn ask(&self, log: &dyn Store, spend: &Spend, marking: Marking) -> Result<Spent, Undecided> {
+        if !self.config.used_log {
+            // Grants and revocations hold without the log of used serials; uses are not remembered.
+            return Ok(match log.peek(spend)? {
+                Spent::Again { .. } | Spent::Double { .. } => Spent::Fresh,
+                other => other,
+            });
+        }
+        Ok(match marking {
+            Marking::Spend => log.spend(spend)?,
+            Marking::Leave => log.peek(spend)?,
+        })
+    }
+
+    /// The user's rule that lets the sender through without a stamp.
+    fn rule_for(&self, message: &Message<'_>) -> Option<String> {
+        if self.config.allow.is_empty() {
+            return None;
+        }
+        let sender = message.first("From").and_then(|field| address::addresses(&field.decoded()).into_iter().next())?;
+        let allowed = self.config.allow.iter().find(|allowed| allowed.pattern.matches(&sender))?;
+        Some(allowed.name.clone())
+    }
+}
+
+/// The vendors' keys, read when the first stamp asks for one.
+struct LazyKeys<'a> {
+    engine: &'a Engine,
+    read: OnceCell<Result<Directory, Undecided>>,
+}
+
+impl LazyKeys<'_> {
+    /// `None` in case of trouble, which the engine looks for before it heeds what the core made of it.
+    fn directory(&self) -> Option<&Directory> {
+        let read = || Ok(folder::read(self.engine.places.vendors()?, self.engine.now)?.directory);
+        self.read.get_or_init(read).as_ref().ok()
+    }
+}
+
+impl KeyDirectory for LazyKeys<'_> {
+    fn key(&self, issuer: &Issuer) -> KeyFact {
+        self.directory().map_or(KeyFact::UnknownVendor, |directory| directory.key(issuer))
+    }
+
+    fn revoked(&self, vendor: &str, serial: &Serial) -> bool {
+        self.directory().is_some_and(|directory| directory.revoked(vendor, serial))
+    }
+}

@@ -1,0 +1,7 @@
+//! The engine: gathers the facts, asks the core, spends once. Its one fallible step is [`Undecided`], our own trouble,
+//! which every front end turns into deferral. `open.rs` alone knows which adapters there are.
+
+pub mod engine;
+pub mod examination;
+pub mod open;
+pub mod report;

@@ -1,0 +1,41 @@
+//! The one place that knows which adapters there are: it reads the clock and the configuration, and opens the store.
+
+use super::engine::Engine;
+use crate::config::Config;
+use crate::config::places::{Given, Places, PlacesError};
+use crate::mail::time::UnixTime;
+use crate::store::Store;
+use crate::store::redb::{Options, Redb};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The engine with the user's configuration, at `now` if the user gives a time, else at the system's.
+///
+/// # Errors
+/// [`PlacesError`] when the configuration cannot be used.
+pub fn engine(given: &Given, now: Option<UnixTime>) -> Result<Engine, PlacesError> {
+    let (config, places) = Places::read(given)?;
+    Ok(Engine { config, places, now: now.unwrap_or_else(clock), pretended: now.is_some() })
+}
+
+/// The used-serial log, with the grants beside it. It is opened and locked by the first question, until it is dropped.
+///
+/// # Errors
+/// [`PlacesError::Nowhere`].
+pub fn used_log(config: &Config, places: &Places) -> Result<Box<dyn Store>, PlacesError> {
+    let options = Options { wait: config.wait, grace: config.policy.grace(), ..Options::default() };
+    Ok(Box::new(Redb::new(used_log_path(places.state()?), options)))
+}
+
+/// The file of the used-serial log in the folder `state`.
+#[must_use]
+pub fn used_log_path(state: &Path) -> PathBuf {
+    state.join("used.redb")
+}
+
+/// The system's clock. One that reads less than 1970 reads as 1970, which is refused where time matters.
+#[must_use]
+pub fn clock() -> UnixTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    UnixTime(i64::try_from(since).unwrap_or(i64::MAX))
+}

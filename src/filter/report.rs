@@ -1,0 +1,109 @@
+//! How a verdict is written down: the result field of a filtered message, the Authentication-Results field beside it, the
+//! line for syslog, the entry of the verdict log. Every value from outside goes through the one encoder.
+
+use crate::log::verdicts::Entry;
+use crate::mail::address;
+use crate::mail::field::{fold, printable};
+use crate::mail::message::Message;
+use crate::mail::time::UnixTime;
+use crate::verdict::class::Class;
+use crate::verdict::facts::Envelope;
+use crate::verdict::finding::Verdict;
+use std::fmt::Write;
+
+/// No value from outside is shown longer than this.
+const LONGEST: usize = 200;
+
+/// The field that tells later programs the class.
+pub const RESULT_FIELD: &str = "Digital-Stamp-Class";
+
+/// The result field, folded, with its line end.
+#[must_use]
+pub fn result_field(verdict: &Verdict, used_log: bool, newline: &str) -> String {
+    fold(RESULT_FIELD, &summary(verdict, used_log), newline)
+}
+
+/// Class, reason and what is known of the stamp, as parameters.
+fn summary(verdict: &Verdict, used_log: bool) -> String {
+    let mut text = format!("{}; reason={}", verdict.class(), verdict.reason);
+    let mut add = |name: &str, value: &str| {
+        let _ = write!(text, "; {name}={}", printable(value.as_bytes(), LONGEST));
+    };
+    if let Some(rule) = &verdict.rule {
+        add("rule", rule);
+    }
+    if let Some(stamp) = verdict.stamp() {
+        for (name, value) in [("vendor", &stamp.vendor), ("key", &stamp.key_id)] {
+            if let Some(value) = value {
+                add(name, value);
+            }
+        }
+        if let Some(serial) = &stamp.serial {
+            add("serial", serial.as_str());
+        }
+        if let Some(value) = stamp.value {
+            add("value", &value.to_string());
+        }
+    }
+    if !used_log && verdict.class() == Class::FirstClass {
+        add("reuse", "not-checked");
+    }
+    text
+}
+
+/// The Authentication-Results field (RFC 8601) for a site that writes such fields as `authserv_id`.
+#[must_use]
+pub fn authentication_results(verdict: &Verdict, authserv_id: &str, newline: &str) -> String {
+    // The method is not registered: RFC 8601 section 2.7.6 leaves such names to sites that agree among themselves.
+    let result = match verdict.class() {
+        Class::FirstClass => "pass",
+        Class::Unstamped | Class::Allowed => "none",
+        Class::Underpaid => "policy",
+        Class::Unverified => "neutral",
+        Class::Invalid | Class::Used | Class::Revoked => "fail",
+    };
+    let mut text = format!("{authserv_id}; x-digital-stamp={result} reason=\"{}\"", verdict.reason);
+    if let Some(vendor) = verdict.stamp().and_then(|stamp| stamp.vendor.as_deref()) {
+        let _ = write!(text, " header.vendor={}", printable(vendor.as_bytes(), LONGEST));
+    }
+    fold("Authentication-Results", &text, newline)
+}
+
+/// The entry for the verdict log.
+#[must_use]
+pub fn entry(verdict: &Verdict, message: &Message<'_>, envelope: &Envelope, now: UnixTime) -> Entry {
+    let shown = |text: &str| printable(text.as_bytes(), LONGEST);
+    let stamp = verdict.stamp();
+    let sender = message.first("From").and_then(|field| address::addresses(&field.decoded()).into_iter().next());
+    Entry {
+        time: now.to_string(),
+        class: verdict.class().to_string(),
+        reason: verdict.reason.to_string(),
+        rule: verdict.rule.as_deref().map(shown),
+        vendor: stamp.and_then(|stamp| stamp.vendor.as_deref()).map(shown),
+        serial: stamp.and_then(|stamp| stamp.serial.as_ref()).map(|serial| shown(serial.as_str())),
+        value: stamp.and_then(|stamp| stamp.value),
+        from: sender.map(|sender| shown(&sender.to_string())),
+        message_id: message.first("Message-ID").map(|field| printable(field.unfolded().trim_ascii(), LONGEST)),
+        recipient: envelope.recipient.as_ref().map(|recipient| shown(&recipient.to_string())),
+    }
+}
+
+/// The line for syslog: the entry's members as `name=value`, without the time, which syslog has itself.
+#[must_use]
+pub fn line(entry: &Entry) -> String {
+    let value = entry.value.map(|value| value.to_string());
+    let members = [
+        ("class", Some(entry.class.as_str())),
+        ("reason", Some(entry.reason.as_str())),
+        ("rule", entry.rule.as_deref()),
+        ("vendor", entry.vendor.as_deref()),
+        ("serial", entry.serial.as_deref()),
+        ("value", value.as_deref()),
+        ("from", entry.from.as_deref()),
+        ("msgid", entry.message_id.as_deref()),
+        ("rcpt", entry.recipient.as_deref()),
+    ];
+    let members = members.iter().filter_map(|(name, value)| value.map(|value| format!("{name}={value}")));
+    members.collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,129 @@
+//! The folder `vendors/`: every file in it that ends in `.json` is a document. A folder that is missing is an empty one; a
+//! file that cannot be read or understood stops the judgement, because the rest of the folder might say the wrong thing
+//! without it.
+
+use super::directory::{Directory, DirectoryError, Unheeded};
+use super::document::{Document, DocumentError};
+use crate::config::file::{self, FileError};
+use crate::mail::time::UnixTime;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What the folder says, and what in it was left aside.
+#[derive(Debug, Default)]
+pub struct Folder {
+    /// The trusted vendors.
+    pub directory: Directory,
+    /// Signed directories that were not heeded, each with its file.
+    pub unheeded: Vec<(PathBuf, Unheeded)>,
+}
+
+/// The folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// The folder cannot be listed.
+    #[error("{}: {source}", path.display())]
+    List {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file in it cannot be read, or must not be.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file in it is wrong.
+    #[error("{}: {source}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: DirectoryError,
+    },
+}
+
+/// Reads the folder as it stands at `now`.
+///
+/// # Errors
+/// [`FolderError`], which names the file.
+pub fn read(folder: &Path, now: UnixTime) -> Result<Folder, FolderError> {
+    let mut directory = Directory::default();
+    let mut signed = Vec::new();
+    for path in documents(folder)? {
+        let content = |error: DocumentError| FolderError::Content { path: path.clone(), source: error.into() };
+        match serde_json::from_str(&file::read(&path)?).map_err(|error| content(error.into()))? {
+            Document::Pinned(entry) => directory.pin(&entry).map_err(content)?,
+            Document::Signed { directory: token } => signed.push((path, token)),
+        }
+    }
+    let tokens: Vec<&str> = signed.iter().map(|(_, token)| token.as_str()).collect();
+    let path_of = |index: usize| signed.get(index).map(|(path, _)| path.clone()).unwrap_or_default();
+    let unheeded = directory
+        .add_signed(&tokens, now)
+        .map_err(|(index, source)| FolderError::Content { path: path_of(index), source })?;
+    let unheeded = unheeded.into_iter().map(|(index, why)| (path_of(index), why)).collect();
+    Ok(Folder { directory, unheeded })
+}
+
+/// The folder's documents in the order of their names, so that every run sees the same.
+fn documents(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
+    let failed = |source| FolderError::List { path: folder.to_owned(), source };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed)?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if !hidden && path.extension().is_some_and(|ending| ending == "json") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stamp::signature::SecretKey;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn write(folder: &Path, name: &str, text: &str) {
+        fs::write(folder.join(name), text).unwrap();
+    }
+
+    #[test]
+    fn a_missing_folder_is_empty_and_other_files_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read(&folder.path().join("none"), NOW).unwrap().directory.vendors().count(), 0);
+        write(folder.path(), "notes.txt", "not json");
+        write(folder.path(), ".hidden.json", "not json");
+        assert_eq!(read(folder.path(), NOW).unwrap().directory.vendors().count(), 0);
+        let key = SecretKey::from_random(&[1; 32]).public();
+        let pin = format!(r#"{{"vendor":"v.example","keys":[{{"kid":"a","key":"{key}"}}],"later":1}}"#);
+        write(folder.path(), "v.json", &pin);
+        assert_eq!(read(folder.path(), NOW).unwrap().directory.vendors().count(), 1);
+    }
+
+    #[test]
+    fn a_broken_document_names_its_file() {
+        let weak = "k4.public.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        for text in [
+            "{",
+            "{}",
+            r#"{"vendor":1}"#,
+            r#"{"directory":"v4.public.x"}"#,
+            &format!(r#"{{"vendor":"v.example","keys":[{{"kid":"a","key":"{weak}"}}]}}"#),
+            r#"{"vendor":"v.example","revoked":["a b"]}"#,
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            write(folder.path(), "bad.json", text);
+            let error = read(folder.path(), NOW).unwrap_err().to_string();
+            assert!(error.contains("bad.json"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The verdict log: who, what class, why. A file of JSON lines, appended without waiting for the disk and rotated by size,
+//! so that a message with nothing to spend costs no sync.
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// The file is set aside when it has grown to this many bytes: about 25,000 verdicts.
+const ROTATE_AT: u64 = 8 * 1024 * 1024;
+
+/// One judged message. Every value from outside is already encoded: printable ASCII, capped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When it was judged (RFC 3339).
+    pub time: String,
+    /// Its class.
+    pub class: String,
+    /// Why.
+    pub reason: String,
+    /// The user's rule, with reason `rule`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The vendor of the stamp that spoke.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<String>,
+    /// The serial of the stamp that spoke.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// Its value in credits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<u64>,
+    /// The From field's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The Message-ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// The recipient that the delivering program named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+}
+
+/// The verdict log in a folder of state.
+#[derive(Clone, Debug)]
+pub struct VerdictLog {
+    path: PathBuf,
+}
+
+impl VerdictLog {
+    /// The log in the folder `state`, which need not exist yet.
+    #[must_use]
+    pub fn new(state: &Path) -> Self {
+        Self { path: state.join("verdicts.jsonl") }
+    }
+
+    /// Appends an entry.
+    ///
+    /// # Errors
+    /// The system's. Nothing was judged differently because of it.
+    pub fn append(&self, entry: &Entry) -> io::Result<()> {
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        let mut file = self.open()?;
+        if file.metadata()?.len() >= ROTATE_AT {
+            self.rotate(&file)?;
+            file = self.open()?;
+        }
+        // One write to a file opened for appending: lines of processes that run at once do not mix.
+        file.write_all(&line)
+    }
+
+    /// The last `most` entries, oldest first. Lines that are no entries (a cut line after a crash) are passed over.
+    ///
+    /// # Errors
+    /// The system's; a log that does not exist is empty.
+    pub fn last(&self, most: usize) -> io::Result<Vec<Entry>> {
+        let mut last = VecDeque::new();
+        for path in [self.older(), self.path.clone()] {
+            let file = match File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            for line in BufReader::new(file).split(b'\n') {
+                let Ok(entry) = serde_json::from_slice(&line?) else { continue };
+                if last.len() >= most {
+                    last.pop_front();
+                }
+                last.push_back(entry);
+            }
+        }
+        last.truncate(most);
+        Ok(last.into())
+    }
+
+    fn older(&self) -> PathBuf {
+        self.path.with_extension("jsonl.1")
+    }
+
+    fn open(&self) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mode = Mode::RUSR | Mode::WUSR;
+        match rustix::fs::open(&self.path, flags, mode) {
+            Err(rustix::io::Errno::NOENT) => {
+                if let Some(folder) = self.path.parent() {
+                    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+                }
+                Ok(File::from(rustix::fs::open(&self.path, flags, mode)?))
+            }
+            other => Ok(File::from(other?)),
+        }
+    }
+
+    /// Sets the full file aside, unless another process has just done so.
+    fn rotate(&self, full: &File) -> io::Result<()> {
+        flock(full, FlockOperation::LockExclusive)?;
+        let mine = full.metadata()?;
+        let current = fs::symlink_metadata(&self.path)?;
+        if (mine.dev(), mine.ino()) == (current.dev(), current.ino()) {
+            fs::rename(&self.path, self.older())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(message_id: &str) -> Entry {
+        Entry {
+            time: "2026-11-21T12:00:00Z".into(),
+            class: "unstamped".into(),
+            reason: "no-stamp".into(),
+            rule: None,
+            vendor: None,
+            serial: None,
+            value: None,
+            from: None,
+            message_id: Some(message_id.into()),
+            recipient: None,
+        }
+    }
+
+    #[test]
+    fn the_last_entries_come_back_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = VerdictLog::new(&folder.path().join("state"));
+        assert_eq!(log.last(10).unwrap(), vec![]);
+        for id in ["<1>", "<2>", "<3>"] {
+            log.append(&entry(id)).unwrap();
+        }
+        assert_eq!(log.last(2).unwrap(), vec![entry("<2>"), entry("<3>")]);
+        assert_eq!(log.last(0).unwrap(), vec![]);
+    }
+
+    #[test]
+    fn a_cut_line_hides_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = VerdictLog::new(folder.path());
+        log.append(&entry("<1>")).unwrap();
+        fs::write(&log.path, [fs::read(&log.path).unwrap(), b"{\"time\":\n".to_vec()].concat()).unwrap();
+        log.append(&entry("<2>")).unwrap();
+        assert_eq!(log.last(5).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_full_log_is_set_aside_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = VerdictLog::new(folder.path());
+        log.append(&entry("<old>")).unwrap();
+        let full = File::options().write(true).open(&log.path).unwrap();
+        full.set_len(ROTATE_AT).unwrap();
+        log.append(&entry("<new>")).unwrap();
+        assert!(fs::metadata(&log.path).unwrap().len() < 1000);
+        log.rotate(&full).unwrap();
+        assert_eq!(log.last(5).unwrap(), vec![entry("<old>"), entry("<new>")]);
+    }
+}

@@ -1,0 +1,102 @@
+//! The two steps of a judgement, as a machine without I/O: examine the message, then settle each question that only the
+//! used-serial log can answer. What is asked of one stamp stands in `stamps.rs`.
+
+use super::class::Class;
+use super::facts::{Envelope, Facts};
+use super::finding::{Finding, Verdict};
+use super::reason::Reason;
+use super::spend::{Spend, Spent, Terms};
+use super::stamps::{self, Case};
+use crate::grant::GrantKind;
+use crate::mail::message::Message;
+use crate::stamp::locate::locate;
+use std::collections::VecDeque;
+
+/// Where a judgement stands.
+#[derive(Debug)]
+pub enum Step {
+    /// It is made.
+    Done(Verdict),
+    /// The used-serial log must be asked.
+    Spend(Claim),
+}
+
+/// A question to the used-serial log, and what becomes of the message with each answer. Only [`examine`] makes one, and
+/// only [`Claim::settle`] consumes it.
+#[derive(Debug)]
+pub struct Claim {
+    question: Question,
+    waiting: VecDeque<Question>,
+    findings: Vec<Finding>,
+    over_limit: bool,
+}
+
+/// One question about one stamp.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    /// The stamp, as an index into the findings.
+    pub(super) finding: usize,
+    /// What the log is asked.
+    pub(super) spend: Spend,
+    /// The reason if it is fresh and may be spent: that of an acceptance.
+    pub(super) accepted: Reason,
+    /// Asked later if the log knows nothing against the stamp: a standing stamp is looked up by its serial, and then each
+    /// use of it is spent by its nonce.
+    pub(super) then: Option<Box<Self>>,
+}
+
+/// Judges `message` as far as that goes without the used-serial log.
+#[must_use]
+pub fn examine(message: &Message<'_>, envelope: &Envelope, facts: &Facts<'_>) -> Step {
+    let located = locate(message);
+    let mut findings = Vec::with_capacity(located.stamps.len());
+    let mut waiting = VecDeque::new();
+    let case = Case::new(message, envelope, facts);
+    for found in &located.stamps {
+        let (finding, question) = stamps::judge(found, findings.len(), &case);
+        findings.push(finding);
+        waiting.extend(question);
+    }
+    // A stamp that cannot be spent is asked about first: a grant on it costs the sender nothing.
+    waiting.make_contiguous().sort_by_key(|question: &Question| question.spend.terms == Terms::Spend);
+    next(waiting, findings, located.over_limit)
+}
+
+impl Claim {
+    /// What the used-serial log is asked.
+    #[must_use]
+    pub fn request(&self) -> &Spend {
+        &self.question.spend
+    }
+
+    /// The judgement with the log's answer: done, or the next question.
+    #[must_use]
+    pub fn settle(mut self, answer: Spent) -> Step {
+        let Some(finding) = self.findings.get_mut(self.question.finding) else {
+            return next(self.waiting, self.findings, self.over_limit);
+        };
+        match (answer, self.question.spend.terms) {
+            (Spent::Revoked { .. }, _) => finding.reason = Some(Reason::ByRecipient),
+            (Spent::Granted(GrantKind::Return), _) => finding.reason = Some(Reason::Return),
+            (Spent::Granted(GrantKind::MultiUse), _) => finding.reason = Some(Reason::MultiUse),
+            (Spent::Again { .. }, _) => finding.reason = Some(Reason::Again),
+            (Spent::Fresh, Terms::Spend) => finding.reason = Some(self.question.accepted),
+            (Spent::Double { .. }, Terms::Spend) => finding.reason = Some(Reason::Used),
+            (Spent::Fresh | Spent::Double { .. }, Terms::LookUp) => {
+                // What the stamp lacks was found before; only a standing stamp has a second question.
+                self.waiting.extend(self.question.then.take().map(|then| *then));
+            }
+        }
+        if finding.reason.is_some_and(|reason| reason.class() == Class::FirstClass) {
+            self.waiting.clear();
+        }
+        next(self.waiting, self.findings, self.over_limit)
+    }
+}
+
+fn next(mut waiting: VecDeque<Question>, findings: Vec<Finding>, over_limit: bool) -> Step {
+    match waiting.pop_front() {
+        Some(question) => Step::Spend(Claim { question, waiting, findings, over_limit }),
+        None => Step::Done(Verdict::best(findings, over_limit)),
+    }
+}

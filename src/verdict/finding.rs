@@ -1,0 +1,206 @@
+//! What was found about a message: a finding for each stamp, and the verdict, which is the best of them. The order in which
+//! a stamp is checked stands here too, so that `explain` can say how far a stamp came.
+
+use super::class::Class;
+use super::reason::Reason;
+use crate::stamp::locate::Place;
+use crate::stamp::serial::Serial;
+
+/// What was found about one stamp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Where in the message it stands.
+    pub place: Place,
+    /// The vendor that it names; a mere claim unless the signature held.
+    pub vendor: Option<String>,
+    /// The key that it names.
+    pub key_id: Option<String>,
+    /// Its serial, once the signature held.
+    pub serial: Option<Serial>,
+    /// Its value in credits, once the signature held.
+    pub value: Option<u64>,
+    /// The result; `None` for a good stamp that was left unspent because another one already spoke.
+    pub reason: Option<Reason>,
+}
+
+/// The judgement of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Why it has its class.
+    pub reason: Reason,
+    /// The stamp that spoke, if one did; an index into `findings`.
+    pub speaks: Option<usize>,
+    /// One finding for each stamp, in the order in which they stand.
+    pub findings: Vec<Finding>,
+    /// The name of the user's rule, with [`Reason::Rule`].
+    pub rule: Option<String>,
+}
+
+impl Verdict {
+    /// The class.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.reason.class()
+    }
+
+    /// The stamp that spoke.
+    #[must_use]
+    pub fn stamp(&self) -> Option<&Finding> {
+        self.findings.get(self.speaks?)
+    }
+
+    /// The verdict when a rule of the user lets through what no stamp did. A first-class message needs no rule.
+    #[must_use]
+    pub fn or_rule(self, rule: impl FnOnce() -> Option<String>) -> Self {
+        if self.class() == Class::FirstClass {
+            return self;
+        }
+        match rule() {
+            Some(name) => Self { reason: Reason::Rule, rule: Some(name), ..self },
+            None => self,
+        }
+    }
+
+    /// The verdict on a message of which only the beginning was looked at.
+    #[must_use]
+    pub fn too_large() -> Self {
+        Self::best(Vec::new(), true)
+    }
+
+    /// The best of the findings: first-class, underpaid, revoked, used, invalid, unverified; among equals the first.
+    /// `over_limit` says that there was more than could be looked at.
+    pub(super) fn best(findings: Vec<Finding>, over_limit: bool) -> Self {
+        let reasons = findings.iter().enumerate().filter_map(|(index, finding)| Some((index, finding.reason?)));
+        let (reason, speaks) = match reasons.min_by_key(|(_, reason)| rank(reason.class())) {
+            Some((index, reason)) => (reason, Some(index)),
+            None if over_limit => (Reason::OverLimit, None),
+            None => (Reason::NoStamp, None),
+        };
+        Self { reason, speaks, findings, rule: None }
+    }
+}
+
+fn rank(class: Class) -> u8 {
+    match class {
+        Class::FirstClass => 0,
+        Class::Underpaid => 1,
+        Class::Revoked => 2,
+        Class::Used => 3,
+        Class::Invalid => 4,
+        Class::Unverified => 5,
+        Class::Allowed | Class::Unstamped => 6,
+    }
+}
+
+/// One step in the judgement of a stamp, in the order in which they are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Check {
+    /// It is a stamp of a version that is known here.
+    Form,
+    /// Its vendor's key is known.
+    Key,
+    /// Its signature holds.
+    Signature,
+    /// The key is in force.
+    KeyStatus,
+    /// Its holder signed this use.
+    Holder,
+    /// Neither vendor nor recipient revoked it.
+    Revocation,
+    /// It names one of the user's addresses.
+    Recipient,
+    /// Its window is open.
+    Window,
+    /// Its value reaches the price.
+    Price,
+    /// It was not used by another message.
+    Used,
+}
+
+impl Check {
+    /// Every check, in order.
+    pub const ALL: [Self; 10] = [
+        Self::Form,
+        Self::Key,
+        Self::Signature,
+        Self::KeyStatus,
+        Self::Holder,
+        Self::Revocation,
+        Self::Recipient,
+        Self::Window,
+        Self::Price,
+        Self::Used,
+    ];
+
+    /// The check that gave this reason; `None` when every check was passed, or was not needed.
+    #[must_use]
+    pub fn that_gave(reason: Reason) -> Option<Self> {
+        match reason {
+            Reason::Paid | Reason::Again | Reason::Return | Reason::MultiUse | Reason::Peer => None,
+            Reason::Rule | Reason::NoStamp => None,
+            Reason::Malformed | Reason::UnknownVersion | Reason::OverLimit => Some(Self::Form),
+            Reason::UnknownVendor | Reason::UnknownKey | Reason::KeyConflict | Reason::StaleDirectory => {
+                Some(Self::Key)
+            }
+            Reason::Forged => Some(Self::Signature),
+            Reason::KeyRevoked => Some(Self::KeyStatus),
+            Reason::NoHolderProof | Reason::BadHolderProof => Some(Self::Holder),
+            Reason::ByRecipient | Reason::ByVendor => Some(Self::Revocation),
+            Reason::NotForMe => Some(Self::Recipient),
+            Reason::NotYetValid | Reason::Expired | Reason::NoWindow | Reason::WindowTooLong => Some(Self::Window),
+            Reason::BelowPrice => Some(Self::Price),
+            Reason::Used => Some(Self::Used),
+        }
+    }
+
+    /// What is asked, for people.
+    #[must_use]
+    pub fn question(self) -> &'static str {
+        match self {
+            Self::Form => "is it a well-formed stamp of a known version?",
+            Self::Key => "is its vendor's key known and trusted?",
+            Self::Signature => "does its signature hold?",
+            Self::KeyStatus => "is that key in force?",
+            Self::Holder => "did its holder sign this use?",
+            Self::Revocation => "is it free of revocations?",
+            Self::Recipient => "does it name one of your addresses?",
+            Self::Window => "is its window open?",
+            Self::Price => "is it worth what this mailbox asks?",
+            Self::Used => "is it unused by other messages?",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(reason: Reason) -> Finding {
+        Finding { place: Place::Header, vendor: None, key_id: None, serial: None, value: None, reason: Some(reason) }
+    }
+
+    #[test]
+    fn the_best_finding_speaks() {
+        let reasons = [Reason::UnknownKey, Reason::Forged, Reason::Used, Reason::ByVendor, Reason::BelowPrice];
+        for count in 1..=reasons.len() {
+            let verdict = Verdict::best(reasons[..count].iter().map(|r| finding(*r)).collect(), true);
+            assert_eq!(verdict.reason, reasons[count - 1]);
+            assert_eq!(verdict.speaks, Some(count - 1));
+        }
+    }
+
+    #[test]
+    fn nothing_found_is_unstamped_only_if_all_was_looked_at() {
+        assert_eq!(Verdict::best(vec![], false).reason, Reason::NoStamp);
+        assert_eq!(Verdict::best(vec![], true).reason, Reason::OverLimit);
+    }
+
+    #[test]
+    fn a_rule_is_not_even_asked_for_first_class_mail() {
+        let first = Verdict::best(vec![finding(Reason::Paid)], false);
+        assert_eq!(first.clone().or_rule(|| unreachable!()), first);
+        let allowed = Verdict::best(vec![], false).or_rule(|| Some("friends".into()));
+        assert_eq!((allowed.reason, allowed.rule.as_deref()), (Reason::Rule, Some("friends")));
+        assert_eq!(Verdict::best(vec![], false).or_rule(|| None).reason, Reason::NoStamp);
+    }
+}
