@@ -1,1 +1,131 @@
-//! Ports and adapters of what must be remembered.
+//! What must be remembered between messages, as ports (the traits here) and adapters (one file each): which serials were
+//! spent on which message ([`UsedLog`]), and what the user said about single stamps ([`GrantBook`]). One object is both
+//! ([`Store`]), because a spend must see grants and revocations in the transaction in which it spends.
+//!
+//! Left out on purpose: deciding (verdict/), and which store a user has (the engine). What a store answers is the same
+//! for every adapter, since all of them ask `rule.rs`; they differ in where the rows are and what makes them durable.
+//!
+//! Left for later, and the place for it: *combining*. Many one-shot processes that wait for one log could be answered
+//! by the one that holds its lock, in one durable commit. It would stand as one more adapter before [`redb::Redb`],
+//! answering `spend` for a batch of questions; the rule and the file need no change.
+
+mod backend;
+mod error;
+mod lock;
+pub mod memory;
+mod place;
+pub mod redb;
+mod row;
+mod rule;
+
+pub use error::StoreError;
+pub use row::Row;
+
+use crate::grant::Standing;
+use crate::mail::time::UnixTime;
+use crate::stamp::serial::Serial;
+use crate::verdict::spend::{Spend, Spent};
+use std::ops::ControlFlow;
+
+/// Seconds for which a row is kept after its bucket's end, unless told: the skew of clocks (300 s) and the time within
+/// which one message may come again (5 days).
+pub const GRACE: i64 = 300 + 5 * 86_400;
+
+/// The log of used serials: no stamp is accepted for two different messages (promise 2), and the same message keeps
+/// its class (promise 3).
+pub trait UsedLog {
+    /// Answers and, if the stamp is fresh and its terms are [`Terms::Spend`](crate::verdict::spend::Terms::Spend),
+    /// spends it. Atomic; durable before it answers. A row for the same message counts one more time, under either
+    /// terms. What it writes also carries away a few rows that have ended.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]: our own trouble, never a verdict. Nothing was answered, so the mail must be deferred; the
+    /// stamp may have been spent on this message all the same, and the next try is then answered `Again`.
+    fn spend(&self, ask: &Spend) -> Result<Spent, StoreError>;
+
+    /// What [`spend`](Self::spend) would answer now. Changes nothing.
+    ///
+    /// # Errors
+    /// As `spend`.
+    fn peek(&self, ask: &Spend) -> Result<Spent, StoreError>;
+
+    /// Removes up to `most` rows whose bucket ended `grace` seconds before `now` (less than zero counts as zero), oldest
+    /// first, in commits short enough for mail to pass between them. No removed serial is ever fresh again: a mark of
+    /// how far was removed stays. So `grace` must not be less than the skew that the judging allows.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]; what earlier commits removed stays removed.
+    fn purge(&self, now: UnixTime, grace: i64, most: usize) -> Result<Purged, StoreError>;
+}
+
+/// What the user said about single stamps.
+pub trait GrantBook {
+    /// What stands about this stamp; the default if nothing does.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn standing(&self, vendor: &str, serial: &Serial) -> Result<Standing, StoreError>;
+
+    /// Puts `standing` in the place of what stood, and returns what stood. Durable before it answers.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn set_standing(&self, vendor: &str, serial: &Serial, standing: Standing) -> Result<Standing, StoreError>;
+}
+
+/// A store: both books under one lock, and what is needed to keep and move them.
+pub trait Store: UsedLog + GrantBook + Send + Sync {
+    /// Hands out every row: the mark first, then the used serials in the order of their ends, then the standings.
+    /// Stops early when told. One consistent state, whatever others write meanwhile.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn export(&self, to: &mut dyn FnMut(Row) -> ControlFlow<()>) -> Result<(), StoreError>;
+
+    /// Takes rows in. Never weakens what is known: of two rows for one serial the earlier use stays, a revocation
+    /// stays, the mark never goes down. The same rows once more change nothing.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]; rows before it may have been taken in, so do the whole again.
+    fn import(&self, rows: &mut dyn Iterator<Item = Row>) -> Result<Imported, StoreError>;
+
+    /// Sizes and marks, for `doctor` and `stats`.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn summary(&self) -> Result<Summary, StoreError>;
+}
+
+/// What a purge did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Rows removed.
+    pub removed: usize,
+    /// Whether rows that could be removed are left.
+    pub left: bool,
+}
+
+/// What an import did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Rows that were added or that changed what is known.
+    pub taken: u64,
+    /// Rows that said nothing new.
+    pub known: u64,
+}
+
+/// What a store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Used serials remembered.
+    pub used: u64,
+    /// Stamps about which the user said something.
+    pub standings: u64,
+    /// Bytes that the file takes on the disk; 0 in memory.
+    pub bytes: u64,
+    /// Stamps that end before this time and are not in the log are refused an answer, since rows up to here were
+    /// removed; `None` if nothing was ever removed.
+    pub cleared: Option<UnixTime>,
+    /// The version of the file's format; 0 if there is no file yet.
+    pub format: u32,
+}

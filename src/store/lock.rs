@@ -1,0 +1,147 @@
+//! The lock that makes processes take turns at a store: flock(2) on a file of its own beside the store's, held until
+//! dropped, waited for in the kernel's queue and no longer than allowed. The database has a lock too, but none that can
+//! be waited for with a time limit.
+//!
+//! The lock file also remembers that there is a log: it is empty until the log was created, and has a line of text
+//! from then on. A log that was lost is so told from one that never was, and is not begun anew in silence.
+
+use super::error::StoreError;
+use super::place::{Absent, Place, identity_of};
+use std::fs::{File, TryLockError};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The suffix of the lock file.
+pub(super) const SUFFIX: &str = ".lock";
+
+const MARK: &[u8] = b"A used-serial log of mailstamp stands beside this file. Remove neither: see mailstamp(1).\n";
+
+/// The lock, while it is held.
+#[derive(Debug)]
+pub(super) struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Waits until the lock is ours; `None` when there is no lock file and it is not to be created.
+    pub(super) fn take(place: &Place, absent: Absent, wait: Duration) -> Result<Option<Self>, StoreError> {
+        let began = Instant::now();
+        let path = place.path(SUFFIX);
+        loop {
+            let Some(file) = place.file(SUFFIX, absent)? else { return Ok(None) };
+            let left = wait.saturating_sub(began.elapsed());
+            let file = match lock(file, left) {
+                Ok(Some(file)) => file,
+                Ok(None) => return Err(StoreError::Busy { path: place.path(""), waited: began.elapsed() }),
+                Err(source) => return Err(StoreError::from_io("lock", &path, source)),
+            };
+            // Who removed the file while we waited left us with a lock that nobody else will ask for.
+            if place.identity(SUFFIX)? == Some(identity_of(&file, &path)?) {
+                return Ok(Some(Self { file, path }));
+            }
+        }
+    }
+
+    /// Whether a log was created here.
+    pub(super) fn marked(&self) -> Result<bool, StoreError> {
+        match self.file.metadata() {
+            Ok(data) => Ok(data.len() > 0),
+            Err(source) => Err(StoreError::from_io("look at", &self.path, source)),
+        }
+    }
+
+    /// Remembers that a log was created here.
+    pub(super) fn mark(&mut self) -> Result<(), StoreError> {
+        if self.marked()? {
+            return Ok(());
+        }
+        self.file.write_all(MARK).map_err(|source| StoreError::from_io("write", &self.path, source))
+    }
+}
+
+/// Locks the file, waiting at most `wait`; `None` if that was not long enough.
+fn lock(file: File, wait: Duration) -> io::Result<Option<File>> {
+    match file.try_lock() {
+        Ok(()) => return Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    // Only a blocking call stands in the kernel's queue, and it has no time limit; so another thread makes it. If it
+    // comes too late, nobody takes the file from it, and the file and its lock go with the channel.
+    let (sender, receiver) = mpsc::sync_channel(0);
+    thread::Builder::new().name("lock".into()).spawn(move || {
+        let locked = loop {
+            match file.lock() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        let _ = sender.send(locked.map(|()| file));
+    })?;
+    match receiver.recv_timeout(wait) {
+        Ok(locked) => locked.map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(place: &Place, wait: u64) -> Result<Option<Lock>, StoreError> {
+        Lock::take(place, Absent::Create, Duration::from_millis(wait))
+    }
+
+    #[test]
+    fn the_lock_is_waited_for_and_no_longer_than_allowed() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::open(&folder.path().join("log"), Absent::Leave).unwrap().unwrap();
+        let held = take(&place, 0).unwrap().unwrap();
+        assert!(matches!(take(&place, 30), Err(StoreError::Busy { waited, .. }) if waited.as_millis() >= 30));
+        let other = thread::spawn(move || take(&place, 10_000).map(|lock| lock.is_some()));
+        thread::sleep(Duration::from_millis(30));
+        drop(held);
+        assert!(other.join().unwrap().unwrap());
+    }
+
+    #[test]
+    fn a_waiter_that_gave_up_does_not_keep_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::open(&folder.path().join("log"), Absent::Leave).unwrap().unwrap();
+        let held = take(&place, 0).unwrap();
+        assert!(take(&place, 10).is_err());
+        drop(held);
+        assert!(take(&place, 10_000).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_removed_is_taken_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let place = Place::open(&path, Absent::Leave).unwrap().unwrap();
+        let held = take(&place, 0).unwrap();
+        let waiting = thread::spawn({
+            let place = Place::open(&path, Absent::Leave).unwrap().unwrap();
+            move || take(&place, 10_000)
+        });
+        thread::sleep(Duration::from_millis(30));
+        place.remove(SUFFIX).unwrap();
+        drop(held);
+        let _got = waiting.join().unwrap().unwrap().unwrap();
+        assert!(matches!(take(&place, 10), Err(StoreError::Busy { .. })));
+    }
+
+    #[test]
+    fn the_mark_is_written_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::open(&folder.path().join("log"), Absent::Leave).unwrap().unwrap();
+        for _ in 0..2 {
+            take(&place, 0).unwrap().unwrap().mark().unwrap();
+        }
+        assert_eq!(std::fs::read(folder.path().join("log.lock")).unwrap(), MARK);
+    }
+}

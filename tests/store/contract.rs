@@ -1,0 +1,464 @@
+//! What every store keeps. Each test runs on every store; the last one compares them with a model, step by step.
+
+use crate::{DAY, NOW, ask};
+use mailstamp::grant::{Grant, GrantKind, Standing};
+use mailstamp::mail::fingerprint::Fingerprint;
+use mailstamp::mail::time::UnixTime;
+use mailstamp::store::memory::Memory;
+use mailstamp::store::redb::{Options, Redb};
+use mailstamp::store::{GRACE, Imported, Purged, Row, Store, StoreError};
+use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
+use proptest::prelude::*;
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+
+macro_rules! on_every_store {
+    ($($(#[$doc:meta])* fn $name:ident($store:ident, $other:ident) $body:block)*) => {
+        mod in_memory {
+            $(#[test] fn $name() { super::$name(&super::Memory::new(), &super::Memory::new()); })*
+        }
+        mod on_disk {
+            $(#[test] fn $name() {
+                let folder = tempfile::tempdir().unwrap();
+                let open = |name| super::Redb::new(folder.path().join(name), super::Options::default());
+                super::$name(&open("one"), &open("two"));
+            })*
+        }
+        $($(#[$doc])* fn $name($store: &dyn Store, $other: &dyn Store) $body)*
+    };
+}
+
+fn rows(store: &dyn Store) -> Vec<Row> {
+    let mut rows = Vec::new();
+    store
+        .export(&mut |row| {
+            rows.push(row);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    rows
+}
+
+fn grant(kind: GrantKind, until: Option<i64>) -> Standing {
+    Standing { grant: Some(Grant { kind, since: 1, until }), revoked: None }
+}
+
+on_every_store! {
+    fn a_stamp_is_fresh_once_and_used_for_every_other_message(store, _other) {
+        assert_eq!(store.spend(&ask(1, 1)).unwrap(), Spent::Fresh);
+        assert_eq!(store.spend(&ask(1, 2)).unwrap(), Spent::Double { first_seen: NOW });
+        let later = Spend { now: NOW.plus(29 * DAY), ..ask(1, 2) };
+        assert_eq!(store.spend(&later).unwrap(), Spent::Double { first_seen: NOW });
+        assert_eq!(store.spend(&ask(2, 2)).unwrap(), Spent::Fresh);
+    }
+
+    fn the_same_serial_of_another_vendor_is_another_stamp(store, _other) {
+        assert_eq!(store.spend(&ask(1, 1)).unwrap(), Spent::Fresh);
+        let other = Spend { vendor: "other.example".into(), ..ask(1, 2) };
+        assert_eq!(store.spend(&other).unwrap(), Spent::Fresh);
+    }
+
+    fn the_same_message_comes_again_in_time_and_so_often_and_no_more(store, _other) {
+        store.spend(&ask(1, 1)).unwrap();
+        let at = |seconds| Spend { now: NOW.plus(seconds), ..ask(1, 1) };
+        assert_eq!(store.spend(&at(5 * DAY)).unwrap(), Spent::Again { first_seen: NOW, times: 1 });
+        assert_eq!(store.spend(&at(5 * DAY + 1)).unwrap(), Spent::Double { first_seen: NOW });
+        for times in 2..=20 {
+            assert_eq!(store.spend(&at(9)).unwrap(), Spent::Again { first_seen: NOW, times });
+        }
+        assert_eq!(store.spend(&at(9)).unwrap(), Spent::Double { first_seen: NOW });
+    }
+
+    fn a_time_below_the_first_counts_as_in_time(store, _other) {
+        store.spend(&ask(1, 1)).unwrap();
+        let back = Spend { now: NOW.plus(-400 * DAY), ..ask(1, 1) };
+        assert_eq!(store.spend(&back).unwrap(), Spent::Again { first_seen: NOW, times: 1 });
+    }
+
+    fn only_sixteen_bytes_of_the_fingerprint_are_compared(store, _other) {
+        store.spend(&ask(1, 1)).unwrap();
+        let mut bytes = [1; 32];
+        bytes[16] = 0;
+        let tail = Spend { fingerprint: Fingerprint(bytes), ..ask(1, 1) };
+        assert!(matches!(store.spend(&tail).unwrap(), Spent::Again { .. }));
+        bytes[15] = 0;
+        let head = Spend { fingerprint: Fingerprint(bytes), ..ask(1, 1) };
+        assert!(matches!(store.spend(&head).unwrap(), Spent::Double { .. }));
+    }
+
+    fn looking_up_never_spends_but_counts_a_message_that_comes_again(store, _other) {
+        let look = |serial, message| Spend { terms: Terms::LookUp, ..ask(serial, message) };
+        assert_eq!(store.spend(&look(1, 1)).unwrap(), Spent::Fresh);
+        assert_eq!(store.spend(&look(1, 2)).unwrap(), Spent::Fresh);
+        assert_eq!(store.spend(&ask(1, 3)).unwrap(), Spent::Fresh);
+        assert_eq!(store.spend(&look(1, 3)).unwrap(), Spent::Again { first_seen: NOW, times: 1 });
+        assert_eq!(store.spend(&look(1, 3)).unwrap(), Spent::Again { first_seen: NOW, times: 2 });
+        assert_eq!(store.spend(&look(1, 1)).unwrap(), Spent::Double { first_seen: NOW });
+    }
+
+    fn a_peek_gives_the_same_answer_and_changes_nothing(store, _other) {
+        for _ in 0..2 {
+            assert_eq!(store.peek(&ask(1, 1)).unwrap(), Spent::Fresh);
+        }
+        assert_eq!(store.summary().unwrap().used, 0);
+        store.spend(&ask(1, 1)).unwrap();
+        let before = rows(store);
+        for _ in 0..2 {
+            assert_eq!(store.peek(&ask(1, 1)).unwrap(), Spent::Again { first_seen: NOW, times: 1 });
+            assert_eq!(store.peek(&ask(1, 2)).unwrap(), Spent::Double { first_seen: NOW });
+        }
+        assert_eq!(rows(store), before);
+    }
+
+    /// BC14: what the user granted is accepted whatever its earlier uses; a grant spends nothing.
+    fn a_grant_covers_any_message_until_it_ends_and_spends_nothing(store, _other) {
+        let serial = ask(1, 1).serial;
+        store.spend(&ask(1, 1)).unwrap();
+        let until = NOW.0 + 10;
+        assert_eq!(store.set_standing("stamps.example", &serial, grant(GrantKind::MultiUse, Some(until))).unwrap(), Standing::default());
+        for message in 1..9 {
+            assert_eq!(store.spend(&ask(1, message)).unwrap(), Spent::Granted(GrantKind::MultiUse));
+        }
+        let after = Spend { now: NOW.plus(11), ..ask(1, 1) };
+        assert_eq!(store.spend(&after).unwrap(), Spent::Again { first_seen: NOW, times: 1 });
+        let never_spent = ask(2, 1).serial;
+        store.set_standing("stamps.example", &never_spent, grant(GrantKind::Return, None)).unwrap();
+        assert_eq!(store.spend(&ask(2, 1)).unwrap(), Spent::Granted(GrantKind::Return));
+        assert_eq!(store.summary().unwrap().used, 1);
+    }
+
+    /// BP3e: a revocation outweighs the grant and every earlier use, and can be undone.
+    fn a_revocation_outweighs_all_and_can_be_undone(store, _other) {
+        let serial = ask(1, 1).serial;
+        store.spend(&ask(1, 1)).unwrap();
+        let granted = grant(GrantKind::Return, None);
+        let revoked = Standing { revoked: Some(77), ..granted.clone() };
+        store.set_standing("stamps.example", &serial, granted.clone()).unwrap();
+        assert_eq!(store.set_standing("stamps.example", &serial, revoked.clone()).unwrap(), granted);
+        assert_eq!(store.standing("stamps.example", &serial).unwrap(), revoked);
+        assert_eq!(store.spend(&ask(1, 1)).unwrap(), Spent::Revoked { since: UnixTime(77) });
+        assert_eq!(store.peek(&ask(1, 2)).unwrap(), Spent::Revoked { since: UnixTime(77) });
+        assert_eq!(store.standing("other.example", &serial).unwrap(), Standing::default());
+        assert_eq!(store.set_standing("stamps.example", &serial, Standing::default()).unwrap(), revoked);
+        assert_eq!(store.summary().unwrap().standings, 0);
+        assert!(matches!(store.spend(&ask(1, 1)).unwrap(), Spent::Again { .. }));
+    }
+
+    fn a_purge_removes_what_has_ended_oldest_first_and_leaves_the_rest(store, _other) {
+        for hour in 0..50 {
+            store.spend(&Spend { expires: Some(NOW.plus(hour * 3_600)), ..ask(hour as u32, 1) }).unwrap();
+        }
+        store.spend(&Spend { expires: None, ..ask(99, 1) }).unwrap();
+        assert_eq!(store.purge(NOW, 0, 100).unwrap(), Purged { removed: 0, left: false });
+        let later = NOW.plus(40 * 3_600);
+        assert_eq!(store.purge(later, 0, 7).unwrap(), Purged { removed: 7, left: true });
+        assert_eq!(store.purge(later, 0, 0).unwrap(), Purged { removed: 0, left: true });
+        assert_eq!(store.summary().unwrap().cleared, Some(NOW.plus(7 * 3_600)));
+        assert_eq!(store.purge(later, 0, 100).unwrap(), Purged { removed: 33, left: false });
+        assert_eq!(store.purge(later, 3_600, 100).unwrap(), Purged { removed: 0, left: false });
+        assert_eq!(store.summary().unwrap().used, 11);
+        assert_eq!(store.purge(UnixTime(i64::MAX), 0, 100).unwrap(), Purged { removed: 10, left: false });
+        assert_eq!(store.summary().unwrap().used, 1);
+        assert!(matches!(store.spend(&Spend { expires: None, ..ask(99, 2) }).unwrap(), Spent::Double { .. }));
+    }
+
+    fn a_purge_of_thousands_of_rows_stops_at_the_most(store, _other) {
+        let mut many = (0..2_600).map(|n: u32| Row::Used {
+            hour: 5,
+            stamp: u128::from(n).to_be_bytes(),
+            fingerprint: [0; 16],
+            first_seen: 0,
+            times: 0,
+        });
+        assert_eq!(store.import(&mut many).unwrap(), Imported { taken: 2_600, known: 0 });
+        assert_eq!(store.purge(NOW, 0, 2_500).unwrap(), Purged { removed: 2_500, left: true });
+        assert_eq!(store.purge(NOW, 0, 2_500).unwrap(), Purged { removed: 100, left: false });
+    }
+
+    /// Threat 7 and 18: what was removed is never fresh again, whatever the clock says; our own trouble, so an error.
+    fn a_removed_serial_is_never_fresh_again_when_the_clock_goes_back(store, _other) {
+        let other_hour = |serial, hours: i64| Spend { expires: Some(NOW.plus(hours * 3_600)), ..ask(serial, 1) };
+        store.spend(&other_hour(1, 2)).unwrap();
+        store.spend(&other_hour(2, 9)).unwrap();
+        store.purge(NOW.plus(5 * 3_600), 0, 100).unwrap();
+        let cleared = NOW.plus(3 * 3_600);
+        for serial in [1, 3] {
+            let error = store.spend(&other_hour(serial, 2)).unwrap_err();
+            assert!(matches!(error, StoreError::ClockBehind { now, cleared: mark } if now == NOW && mark == cleared));
+            assert!(store.peek(&other_hour(serial, 2)).is_err());
+            let look = Spend { terms: Terms::LookUp, ..other_hour(serial, 2) };
+            assert_eq!(store.spend(&look).unwrap(), Spent::Fresh);
+        }
+        assert!(matches!(store.spend(&other_hour(2, 9)).unwrap(), Spent::Again { .. }));
+        assert_eq!(store.spend(&other_hour(4, 3)).unwrap(), Spent::Fresh);
+    }
+
+    fn a_bucket_removed_in_part_is_under_the_mark_and_its_other_rows_still_answer(store, _other) {
+        for serial in 0..10 {
+            store.spend(&ask(serial, 1)).unwrap();
+        }
+        store.purge(NOW.plus(31 * DAY), 0, 5).unwrap();
+        let answers: Vec<_> = (0..10).map(|serial| store.spend(&ask(serial, 2))).collect();
+        let used = answers.iter().filter(|it| matches!(it, Ok(Spent::Double { .. }))).count();
+        let behind = answers.iter().filter(|it| matches!(it, Err(StoreError::ClockBehind { .. }))).count();
+        assert_eq!((used, behind), (5, 5));
+    }
+
+    fn a_spend_takes_ended_rows_along_after_the_grace_and_at_most_sixty_four(store, _other) {
+        for serial in 0..100 {
+            store.spend(&ask(serial, 1)).unwrap();
+        }
+        let later = |seconds, serial| {
+            let now = NOW.plus(30 * DAY + 3_600 + GRACE + seconds);
+            Spend { now, expires: Some(now.plus(DAY)), ..ask(serial, 1) }
+        };
+        store.spend(&later(-1, 100)).unwrap();
+        assert_eq!(store.summary().unwrap().used, 101);
+        store.spend(&later(0, 101)).unwrap();
+        assert_eq!(store.summary().unwrap().used, 102 - 64);
+        store.spend(&later(0, 102)).unwrap();
+        assert_eq!(store.summary().unwrap().used, 3);
+        // What writes nothing removes nothing.
+        let much_later = Spend { now: NOW.plus(400 * DAY), ..ask(101, 2) };
+        store.peek(&much_later).unwrap_err();
+        assert_eq!(store.summary().unwrap().used, 3);
+    }
+
+    fn times_at_the_ends_of_the_range_are_answered(store, _other) {
+        for (serial, (now, expires)) in [(i64::MIN, i64::MAX), (i64::MAX, i64::MAX), (-1, 0), (0, 3_599)].into_iter().enumerate() {
+            let it = Spend { now: UnixTime(now), expires: Some(UnixTime(expires)), ..ask(serial as u32, 1) };
+            assert_eq!(store.spend(&it).unwrap(), Spent::Fresh, "{now}");
+            assert!(!matches!(store.spend(&Spend { fingerprint: Fingerprint([9; 32]), ..it }), Ok(Spent::Fresh)));
+        }
+    }
+
+    fn an_export_taken_in_elsewhere_gives_the_same_store(store, other) {
+        store.spend(&Spend { expires: Some(NOW), ..ask(0, 1) }).unwrap();
+        store.purge(NOW.plus(DAY), 0, 10).unwrap();
+        for serial in 1..40 {
+            store.spend(&ask(serial, 1)).unwrap();
+        }
+        store.spend(&ask(3, 1)).unwrap();
+        store.set_standing("stamps.example", &ask(3, 1).serial, grant(GrantKind::Return, Some(5))).unwrap();
+        let all = rows(store);
+        assert_eq!(all.len(), 41);
+        assert!(matches!(all[0], Row::Cleared { .. }));
+        assert_eq!(other.import(&mut all.clone().into_iter()).unwrap(), Imported { taken: 41, known: 0 });
+        assert_eq!(rows(other), all);
+        assert_eq!(other.import(&mut all.clone().into_iter()).unwrap(), Imported { taken: 0, known: 41 });
+        assert_eq!(rows(other), all);
+        assert!(matches!(other.spend(&ask(7, 2)).unwrap(), Spent::Double { .. }));
+    }
+
+    fn an_import_never_weakens_what_is_known(store, other) {
+        let serial = ask(1, 1).serial;
+        store.spend(&ask(1, 1)).unwrap();
+        store.set_standing("stamps.example", &serial, Standing { grant: None, revoked: Some(50) }).unwrap();
+        store.spend(&Spend { expires: Some(NOW), ..ask(8, 1) }).unwrap();
+        store.purge(NOW.plus(DAY), 0, 10).unwrap();
+        let before = rows(store);
+        other.spend(&Spend { now: NOW.plus(60), ..ask(1, 2) }).unwrap();
+        other.set_standing("stamps.example", &serial, grant(GrantKind::Return, None)).unwrap();
+        let weak = rows(other);
+        store.import(&mut weak.into_iter().chain([Row::Cleared { hour: 3 }])).unwrap();
+        assert_eq!(rows(store), before);
+    }
+
+    fn an_export_stops_when_told(store, _other) {
+        for serial in 0..10 {
+            store.spend(&ask(serial, 1)).unwrap();
+        }
+        let mut seen = 0;
+        store.export(&mut |_| { seen += 1; if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) } }).unwrap();
+        assert_eq!(seen, 3);
+    }
+
+    fn an_empty_store_answers_everything(store, _other) {
+        assert_eq!(rows(store), []);
+        assert_eq!(store.summary().unwrap().used, 0);
+        assert_eq!(store.purge(NOW, 0, 10).unwrap(), Purged::default());
+        assert_eq!(store.standing("stamps.example", &ask(1, 1).serial).unwrap(), Standing::default());
+        assert_eq!(store.set_standing("stamps.example", &ask(1, 1).serial, Standing::default()).unwrap(), Standing::default());
+        assert_eq!(store.import(&mut std::iter::empty()).unwrap(), Imported::default());
+        assert_eq!(store.peek(&ask(1, 1)).unwrap(), Spent::Fresh);
+    }
+}
+
+/// One step of the model test.
+#[derive(Clone, Debug)]
+enum Step {
+    Spend { serial: u8, message: u8, look: bool, now: i64 },
+    Peek { serial: u8, message: u8, now: i64 },
+    Purge { now: i64, grace: i64, most: usize },
+    Stand { serial: u8, standing: Standing },
+    Reopen,
+}
+
+fn times() -> impl Strategy<Value = i64> {
+    prop_oneof![8 => 0..20 * DAY, 1 => -50 * DAY..0, 1 => 20 * DAY..900 * DAY]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let standing = prop_oneof![
+        Just(Standing::default()),
+        (0..20 * DAY).prop_map(|end| grant(GrantKind::Return, Some(NOW.0 + end))),
+        Just(Standing { grant: None, revoked: Some(9) }),
+    ];
+    let step = prop_oneof![
+        10 => (0..8u8, 0..3u8, prop::bool::weighted(0.2), times())
+            .prop_map(|(serial, message, look, now)| Step::Spend { serial, message, look, now }),
+        2 => (0..8u8, 0..3u8, times()).prop_map(|(serial, message, now)| Step::Peek { serial, message, now }),
+        2 => (times(), 0..2 * DAY, 0..4usize).prop_map(|(now, grace, most)| Step::Purge { now, grace, most }),
+        1 => (0..8u8, standing).prop_map(|(serial, standing)| Step::Stand { serial, standing }),
+        1 => Just(Step::Reopen),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// Serial n ends n days after NOW; serial 7 never.
+fn of_step(serial: u8, message: u8, now: i64) -> Spend {
+    let expires = (serial != 7).then(|| NOW.plus(i64::from(serial) * DAY));
+    let redelivery = Redelivery { within: 2 * DAY, times: 3 };
+    Spend { expires, now: NOW.plus(now), redelivery, ..ask(u32::from(serial), message) }
+}
+
+/// What the papers ask of a log, without saying how: a serial belongs to the message that was first accepted with it.
+#[derive(Default)]
+struct Model {
+    owner: HashMap<u8, (u8, i64, u8)>,
+    standing: HashMap<u8, Standing>,
+    /// Serials whose rows a purge may have removed.
+    ended: HashSet<u8>,
+}
+
+impl Model {
+    fn check(&mut self, serial: u8, message: u8, ask: &Spend, spent: Result<Spent, StoreError>, wrote: bool) {
+        let standing = self.standing.get(&serial).cloned().unwrap_or_default();
+        if let Some(since) = standing.revoked {
+            assert_eq!(spent.unwrap(), Spent::Revoked { since: UnixTime(since) });
+            return;
+        }
+        if let Some(grant) = standing.grant.filter(|grant| grant.active(ask.now)) {
+            assert_eq!(spent.unwrap(), Spent::Granted(grant.kind));
+            return;
+        }
+        match (spent, self.owner.get_mut(&serial)) {
+            (Ok(Spent::Fresh), None) if ask.terms == Terms::Spend => {
+                if wrote {
+                    self.owner.insert(serial, (message, ask.now.0, 0));
+                }
+            }
+            (Ok(Spent::Fresh), None) => {}
+            // A row that a purge removed is unknown to a look-up, and to nothing else.
+            (Ok(Spent::Fresh), Some(_)) => {
+                assert_eq!(ask.terms, Terms::LookUp, "fresh twice");
+                assert!(self.ended.contains(&serial));
+            }
+            (Ok(Spent::Again { first_seen, times }), Some((owner, since, seen))) => {
+                assert_eq!((message, first_seen.0, times), (*owner, *since, *seen + 1));
+                assert!(times <= 3 && ask.now.0 - *since <= 2 * DAY);
+                if wrote {
+                    *seen = times;
+                }
+            }
+            (Ok(Spent::Double { first_seen }), Some((owner, since, seen))) => {
+                assert_eq!(first_seen.0, *since);
+                assert!(message != *owner || *seen == 3 || ask.now.0 - *since > 2 * DAY);
+            }
+            (Err(StoreError::ClockBehind { .. }), _) => {
+                assert_eq!(ask.terms, Terms::Spend);
+                assert!(!self.ended.is_empty(), "nothing was ever removed");
+            }
+            (other, owner) => panic!("{other:?} for {owner:?}"),
+        }
+    }
+
+    /// What has ended by the latest clock may be gone.
+    fn time_passes(&mut self, now: i64, grace: i64) {
+        for serial in 0..7 {
+            if i64::from(serial) * DAY + grace < now {
+                self.ended.insert(serial);
+            }
+        }
+    }
+}
+
+fn follow(steps: &[Step], grace: i64, store: &dyn Store, reopen: impl Fn()) {
+    let mut model = Model::default();
+    for step in steps {
+        match step {
+            Step::Spend { serial, message, look, now } => {
+                let terms = if *look { Terms::LookUp } else { Terms::Spend };
+                let ask = Spend { terms, ..of_step(*serial, *message, *now) };
+                let peeked = store.peek(&ask);
+                let spent = store.spend(&ask);
+                assert_eq!(peeked.ok(), spent.as_ref().ok().copied(), "peek and spend differ");
+                model.check(*serial, *message, &ask, spent, true);
+                model.time_passes(*now, grace);
+            }
+            Step::Peek { serial, message, now } => {
+                let ask = of_step(*serial, *message, *now);
+                let spent = store.peek(&ask);
+                model.check(*serial, *message, &ask, spent, false);
+            }
+            Step::Purge { now, grace, most } => {
+                let before = store.summary().unwrap();
+                let purged = store.purge(NOW.plus(*now), *grace, *most).unwrap();
+                let after = store.summary().unwrap();
+                assert!(purged.removed <= *most);
+                assert_eq!(before.used, after.used + purged.removed as u64);
+                assert!(before.cleared <= after.cleared);
+                model.time_passes(*now, *grace);
+            }
+            Step::Stand { serial, standing } => {
+                let name = of_step(*serial, 0, 0);
+                let before = store.set_standing(&name.vendor, &name.serial, standing.clone()).unwrap();
+                assert_eq!(before, model.standing.insert(*serial, standing.clone()).unwrap_or_default());
+            }
+            Step::Reopen => reopen(),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Promises 2 and 3, threat 7: never fresh for two messages, whatever the order of questions, purges and clocks.
+    #[test]
+    fn no_serial_is_fresh_for_two_messages_in_memory(steps in steps()) {
+        let memory = Memory::with_grace(DAY);
+        follow(&steps, DAY, &memory, || {});
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// The same on disk, where the log is also left and opened again in between.
+    #[test]
+    fn no_serial_is_fresh_for_two_messages_on_disk(steps in steps()) {
+        let folder = tempfile::tempdir().unwrap();
+        let redb = Redb::new(folder.path().join("log"), Options { grace: DAY, ..Options::default() });
+        follow(&steps, DAY, &redb, || redb.release());
+    }
+
+    /// Both stores give the same answers and hold the same rows.
+    #[test]
+    fn the_stores_agree_step_by_step(steps in steps()) {
+        let folder = tempfile::tempdir().unwrap();
+        let redb = Redb::new(folder.path().join("log"), Options { grace: DAY, ..Options::default() });
+        let memory = Memory::with_grace(DAY);
+        for step in &steps {
+            let [a, b] = [&redb as &dyn Store, &memory].map(|store| match step {
+                Step::Spend { serial, message, now, .. } => format!("{:?}", store.spend(&of_step(*serial, *message, *now))),
+                Step::Purge { now, grace, most } => format!("{:?}", store.purge(NOW.plus(*now), *grace, *most)),
+                Step::Stand { serial, standing } => {
+                    let name = of_step(*serial, 0, 0);
+                    format!("{:?}", store.set_standing(&name.vendor, &name.serial, standing.clone()))
+                }
+                Step::Peek { .. } | Step::Reopen => format!("{:?}", rows(store)),
+            });
+            prop_assert_eq!(a, b);
+        }
+    }
+}

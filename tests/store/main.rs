@@ -1,0 +1,26 @@
+//! The stores, seen from outside: one contract that every store keeps (`contract`).
+
+mod contract;
+
+use mailstamp::mail::fingerprint::Fingerprint;
+use mailstamp::mail::time::UnixTime;
+use mailstamp::stamp::serial::Serial;
+use mailstamp::verdict::spend::{Redelivery, Spend, Terms};
+
+const DAY: i64 = 86_400;
+
+/// 2026-11-21T12:00:00Z.
+const NOW: UnixTime = UnixTime(1_795_262_400);
+
+/// The stamp number `serial` on the message number `message`, with 30 days left.
+fn ask(serial: u32, message: u8) -> Spend {
+    Spend {
+        vendor: "stamps.example".into(),
+        serial: Serial::new(format!("serial-{serial}")).unwrap(),
+        expires: Some(NOW.plus(30 * DAY)),
+        fingerprint: Fingerprint([message; 32]),
+        now: NOW,
+        redelivery: Redelivery { within: 5 * DAY, times: 20 },
+        terms: Terms::Spend,
+    }
+}
