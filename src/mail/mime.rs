@@ -134,8 +134,10 @@ impl Kind {
             mailparse::parse_content_type(kind.as_deref().unwrap_or(if in_digest { "message/rfc822" } else { "" }));
         let media = first_word(&kind.mimetype);
         if media.starts_with("multipart/") {
-            let boundary: Vec<u8> =
-                kind.params.get("boundary").map(|b| bytes(b.trim_end_matches([' ', '\t']))).unwrap_or_default();
+            // Of an extended parameter (RFC 2231 4) in a charset unknown to it, mailparse keeps charset'language'value.
+            let extended = || kind.params.get("boundary*").and_then(|value| value.splitn(3, '\'').nth(2));
+            let boundary = kind.params.get("boundary").map(String::as_str).or_else(extended).unwrap_or_default();
+            let boundary = bytes(boundary.trim_end_matches([' ', '\t']));
             if boundary.is_empty() {
                 return Self::Other;
             }
