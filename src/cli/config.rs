@@ -20,6 +20,7 @@ pub enum Command {
 
 /// Read the configuration and the trusted vendors, and say what is wrong with them.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 #[command(after_help = "Examples:\n  mailstamp config check\n  mailstamp --config new.toml config check")]
 pub struct Args {
     /// Whose mailbox, where the configuration has %u, %n or %d

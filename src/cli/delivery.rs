@@ -14,6 +14,7 @@ use crate::verdict::finding::Verdict;
 
 /// Whom a message is for, and when it is judged.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Judge for this one recipient; it must be one of the configured addresses
     #[arg(long, value_name = "ADDRESS")]

@@ -150,3 +150,13 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
         _ => USAGE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

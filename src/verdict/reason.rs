@@ -36,7 +36,7 @@ macro_rules! reasons {
 
 reasons! {
     /// A valid stamp, spent now.
-    Paid, "paid", FirstClass, "its stamp is good and was spent on this message";
+    Paid, "paid", FirstClass, "its stamp is good, and this message uses it up";
     /// The same message with the same stamp, seen again in time.
     Again, "again", FirstClass, "this very message was accepted with this stamp before";
     /// A return stamp of the user's own.

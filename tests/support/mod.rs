@@ -1,0 +1,163 @@
+//! A user with a home of his own: configuration, a trusted vendor, the vendor's key, and the program under test. Everything
+//! is in one temporary folder and goes with it.
+
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The program under test.
+pub const MAILSTAMP: &str = env!("CARGO_BIN_EXE_mailstamp");
+
+/// The user's address, unless a test configures another.
+pub const ALICE: &str = "alice@x.example";
+
+/// A home with a configuration and a trusted vendor.
+pub struct Home {
+    folder: tempfile::TempDir,
+}
+
+/// What a run of the program came to.
+#[derive(Debug)]
+pub struct Run {
+    /// The exit status; -1 when a signal ended it.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Run {
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// The same run, if its status is this.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.text(), self.stderr);
+        self
+    }
+
+    /// The same run, if `classify` said this (`first-class paid`).
+    #[track_caller]
+    pub fn says(self, verdict: &str) -> Self {
+        assert_eq!(self.text().trim_end(), verdict, "status: {}\nstderr: {}", self.code, self.stderr);
+        self
+    }
+}
+
+impl Home {
+    /// A home whose user is [`ALICE`] and who trusts `stamps.example`.
+    pub fn new() -> Self {
+        let home = Self { folder: tempfile::tempdir().unwrap() };
+        home.configure(&format!("addresses = [\"{ALICE}\"]"));
+        home.vendor("stamps.example", "2026q4");
+        home
+    }
+
+    /// The folder of everything.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A file in the home.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// Where the configuration is.
+    pub fn config(&self) -> PathBuf {
+        self.file(".config/mailstamp/config.toml")
+    }
+
+    /// Where the state is.
+    pub fn state(&self) -> PathBuf {
+        self.file(".local/state/mailstamp")
+    }
+
+    /// Replaces the configuration; syslog is switched off unless it says otherwise.
+    pub fn configure(&self, text: &str) {
+        let text = if text.contains("syslog") { text.to_owned() } else { format!("syslog = false\n{text}") };
+        fs::create_dir_all(self.config().parent().unwrap()).unwrap();
+        fs::write(self.config(), text).unwrap();
+    }
+
+    /// A vendor with a key of this name, trusted by the user. The secret is in the file `<vendor>-<kid>.key`.
+    pub fn vendor(&self, vendor: &str, kid: &str) {
+        let key = self.key(vendor, kid);
+        let made =
+            self.run(["vendor", "keygen", "--vendor", vendor, "--kid", kid, "--out", key.to_str().unwrap()], b"");
+        self.run(["vendor", "trust", "--replace", "-"], &made.exits(0).stdout).exits(0);
+    }
+
+    /// The file of a vendor's key.
+    pub fn key(&self, vendor: &str, kid: &str) -> PathBuf {
+        self.file(&format!("{vendor}-{kid}.key"))
+    }
+
+    /// A stamp of `stamps.example` for `to`, with more arguments for `vendor issue`.
+    pub fn issue<'a>(&self, to: &'a str, more: impl IntoIterator<Item = &'a str>) -> String {
+        let key = self.key("stamps.example", "2026q4");
+        let mut command = self.command();
+        command.args(["vendor", "issue", "--to", to, "--key"]).arg(key).args(more);
+        run(&mut command, b"").exits(0).text().trim().to_owned()
+    }
+
+    /// `message` with `stamp` in its header.
+    pub fn affix(&self, stamp: &str, message: &[u8]) -> Vec<u8> {
+        self.run(["affix", "--stamp", stamp], message).exits(0).stdout
+    }
+
+    /// A message with a fresh stamp for [`ALICE`].
+    pub fn stamped(&self, message: &[u8]) -> Vec<u8> {
+        self.affix(&self.issue(ALICE, []), message)
+    }
+
+    /// The program with this home and an otherwise empty environment.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(MAILSTAMP);
+        command.env_clear().env("HOME", self.path()).env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+        command.current_dir(self.path());
+        command
+    }
+
+    /// Runs the program with `stdin`.
+    pub fn run<'a>(&self, args: impl IntoIterator<Item = &'a str>, stdin: &[u8]) -> Run {
+        run(self.command().args(args), stdin)
+    }
+
+    /// `classify` on `message`.
+    pub fn classify(&self, message: &[u8]) -> Run {
+        self.run(["classify"], message)
+    }
+}
+
+/// Runs `command` with `stdin`, both ends of it served at once.
+pub fn run(command: &mut Command, stdin: &[u8]) -> Run {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        // A program that does not read its input is a result too, and shows in what it says.
+        scope.spawn(move || input.write_all(stdin).ok());
+        let output = child.wait_with_output().unwrap();
+        Run {
+            code: output.status.code().unwrap_or(-1),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    })
+}
+
+/// A plain message with this Message-ID.
+pub fn letter(id: &str) -> Vec<u8> {
+    format!(
+        "From: Bob <bob@y.example>\nTo: Alice <{ALICE}>\nDate: Sat, 21 Nov 2026 12:00:00 +0000\n\
+         Message-ID: <{id}@y.example>\nSubject: a serious matter\n\nDear Alice,\n\nthis is letter {id}.\n\nBob\n"
+    )
+    .into_bytes()
+}
