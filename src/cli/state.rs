@@ -5,9 +5,12 @@ use super::exit::{DATA, Failure};
 use super::output;
 use crate::config::places::Given;
 use crate::filter::open;
-use crate::store::Row;
-use std::io::{self, BufRead, BufWriter, Write};
+use crate::store::{Imported, Row};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufWriter, Seek, Write};
 use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 /// Write the state (used serials, grants, revocations) to standard output as JSON lines.
 #[derive(Debug, clap::Args)]
@@ -31,22 +34,41 @@ pub struct ImportArgs {
     pub user: Option<String>,
 }
 
+/// Rows taken in at once; between two lots the log is let go, so that a waiting delivery comes in.
+const LOT: usize = 10_000;
+
 /// Runs `export`.
 ///
 /// # Errors
 /// A failure when the state cannot be read or written out.
 pub fn export(given: &Given) -> Result<u8, Failure> {
     let engine = open::engine(given, None)?;
-    let log = open::used_log(&engine.config, &engine.places)?;
-    let mut out = BufWriter::new(io::stdout().lock());
+    let state = engine.places.state()?;
+    if !state.exists() {
+        return Ok(0);
+    }
+    // Nobody knows how slowly standard output is read, and deliveries wait as long as the log is held.
+    let mut copy = unnamed_file(state)?;
+    let mut out = BufWriter::new(&mut copy);
     let mut written = Ok(());
-    log.export(&mut |row| {
+    open::used_log(&engine.config, &engine.places)?.export(&mut |row| {
         written = serde_json::to_writer(&mut out, &row).map_err(io::Error::from).and_then(|()| out.write_all(b"\n"));
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     written?;
     out.flush()?;
+    drop(out);
+    copy.rewind()?;
+    io::copy(&mut copy, &mut io::stdout().lock())?;
     Ok(0)
+}
+
+/// A file for us alone that is gone when it is closed.
+fn unnamed_file(folder: &Path) -> io::Result<File> {
+    let path = folder.join(format!("export.{}.tmp", std::process::id()));
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(file)
 }
 
 /// Runs `import`.
@@ -55,18 +77,27 @@ pub fn export(given: &Given) -> Result<u8, Failure> {
 /// A failure with the number of the first line that is no row; the lines before it were taken in.
 pub fn import(given: &Given) -> Result<u8, Failure> {
     let engine = open::engine(given, None)?;
-    let log = open::used_log(&engine.config, &engine.places)?;
+    let mut total = Imported::default();
     let mut wrong = None;
-    let mut rows = io::stdin().lock().split(b'\n').enumerate().map_while(|(index, line)| {
-        let row = line.and_then(|line| serde_json::from_slice::<Row>(&line).map_err(io::Error::from));
-        row.map_err(|error| wrong = Some((index + 1, error))).ok()
-    });
-    let imported = log.import(&mut rows)?;
-    drop(rows);
+    let mut lines = io::stdin().lock().split(b'\n').enumerate();
+    loop {
+        let parse = |(index, line): (usize, io::Result<Vec<u8>>)| {
+            let row = line.and_then(|line| serde_json::from_slice::<Row>(&line).map_err(io::Error::from));
+            row.map_err(|error| wrong = Some((index + 1, error))).ok()
+        };
+        let rows: Vec<Row> = lines.by_ref().take(LOT).map_while(parse).collect();
+        let last = rows.len() < LOT;
+        let imported = open::used_log(&engine.config, &engine.places)?.import(&mut rows.into_iter())?;
+        total.taken += imported.taken;
+        total.known += imported.known;
+        if last {
+            break;
+        }
+    }
     if let Some((line, error)) = wrong {
         return Err(Failure::new(DATA, format!("line {line}: {error}"))
-            .hint(format!("{} rows before it were taken in; import them again at will", imported.taken)));
+            .hint(format!("{} rows before it were taken in; importing them again does no harm", total.taken)));
     }
-    output::line(&format!("{} rows taken in, {} were known", imported.taken, imported.known))?;
+    output::line(&format!("{} rows taken in, {} were known", total.taken, total.known))?;
     Ok(0)
 }
