@@ -13,3 +13,5 @@ pub mod finding;
 pub mod reason;
 pub mod spend;
 mod stamps;
+#[cfg(test)]
+mod tests;
