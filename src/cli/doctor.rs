@@ -198,8 +198,11 @@ fn folder_of_state(folder: &Path) -> Finding {
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return bad(what, format!("{shown} belongs to user {}, and you are another", metadata.uid()));
     }
-    if metadata.mode() & 0o077 != 0 {
-        return bad(what, format!("{shown} is open to others; chmod 700 closes it"));
+    if metadata.mode() & 0o022 != 0 {
+        return bad(what, format!("others may write to {shown}; chmod 700 closes it"));
+    }
+    if metadata.mode() & 0o055 != 0 {
+        return odd(what, format!("others may look into {shown}; chmod 700 closes it"));
     }
     match rustix::fs::statfs(folder).map(|found| network_file_system(i128::from(found.f_type))) {
         Ok(Some(name)) => {

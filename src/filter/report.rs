@@ -5,6 +5,7 @@ use crate::log::verdicts::Entry;
 use crate::mail::address;
 use crate::mail::field::{fold, printable};
 use crate::mail::message::Message;
+use crate::mail::results::{AUTHENTICATION_RESULTS, CLASS_FIELD};
 use crate::mail::time::UnixTime;
 use crate::verdict::class::Class;
 use crate::verdict::facts::Envelope;
@@ -14,13 +15,10 @@ use std::fmt::Write;
 /// No value from outside is shown longer than this.
 const LONGEST: usize = 200;
 
-/// The field that tells later programs the class.
-pub const RESULT_FIELD: &str = "Digital-Stamp-Class";
-
 /// The result field, folded, with its line end.
 #[must_use]
 pub fn result_field(verdict: &Verdict, used_log: bool, newline: &str) -> String {
-    fold(RESULT_FIELD, &summary(verdict, used_log), newline)
+    fold(CLASS_FIELD, &summary(verdict, used_log), newline)
 }
 
 /// Class, reason and what is known of the stamp, as parameters.
@@ -66,7 +64,7 @@ pub fn authentication_results(verdict: &Verdict, authserv_id: &str, newline: &st
     if let Some(vendor) = verdict.stamp().and_then(|stamp| stamp.vendor.as_deref()) {
         let _ = write!(text, " header.vendor={}", printable(vendor.as_bytes(), LONGEST));
     }
-    fold("Authentication-Results", &text, newline)
+    fold(AUTHENTICATION_RESULTS, &text, newline)
 }
 
 /// The entry for the verdict log.
@@ -84,6 +82,7 @@ pub fn entry(verdict: &Verdict, message: &Message<'_>, envelope: &Envelope, now:
         serial: stamp.and_then(|stamp| stamp.serial.as_ref()).map(|serial| shown(serial.as_str())),
         value: stamp.and_then(|stamp| stamp.value),
         from: sender.map(|sender| shown(&sender.to_string())),
+        sender: envelope.sender.as_deref().map(shown),
         message_id: message.first("Message-ID").map(|field| printable(field.unfolded().trim_ascii(), LONGEST)),
         recipient: envelope.recipient.as_ref().map(|recipient| shown(&recipient.to_string())),
     }
@@ -101,6 +100,7 @@ pub fn line(entry: &Entry) -> String {
         ("serial", entry.serial.as_deref()),
         ("value", value.as_deref()),
         ("from", entry.from.as_deref()),
+        ("sender", entry.sender.as_deref()),
         ("msgid", entry.message_id.as_deref()),
         ("rcpt", entry.recipient.as_deref()),
     ];

@@ -36,6 +36,9 @@ pub struct Entry {
     /// The From field's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// The envelope sender that the delivering program named; empty for the null sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
     /// The Message-ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
@@ -140,6 +143,7 @@ mod tests {
             serial: None,
             value: None,
             from: None,
+            sender: None,
             message_id: Some(message_id.into()),
             recipient: None,
         }

@@ -3,6 +3,7 @@
 //! verdict: in the places that are made for stamps, anything counts.
 
 use super::armour::{self, Found as Armoured};
+use super::wire::TOKEN_MAX;
 use crate::mail::encoded_word;
 use crate::mail::field::Field;
 use crate::mail::message::{Message, slice};
@@ -16,11 +17,9 @@ pub const STAMP_FIELD: &str = "Digital-Stamp";
 
 /// How many different stamps of one message are looked at.
 pub const STAMPS: usize = 8;
-/// The longest stamp, in bytes.
-pub const TOKEN: usize = 8 * 1024;
 
 /// The longest field value that is decoded: a stamp of the longest kind, encoded and folded at its worst.
-const VALUE: usize = 4 * TOKEN;
+const VALUE: usize = 4 * TOKEN_MAX;
 /// How much of a Subject is looked at.
 const SUBJECT: usize = 64 * 1024;
 /// The shortest payload of a stamp, in characters: a signature alone, 64 bytes. Less in a Subject is only talk of stamps.
@@ -100,7 +99,7 @@ impl Located {
         if token.is_empty() || self.stamps.iter().any(|found| found.token == token) {
             return;
         }
-        if token.len() > TOKEN || self.stamps.len() == STAMPS {
+        if token.len() > TOKEN_MAX || self.stamps.len() == STAMPS {
             self.over_limit = true;
             return;
         }
@@ -170,7 +169,7 @@ fn put_together(text: &[u8]) -> String {
     for (count, word) in words.enumerate() {
         let end = word.iter().position(|&b| !is_token(b)).unwrap_or(word.len());
         token.extend(slice(word, 0, end).iter().map(|&b| char::from(b)));
-        if end < word.len() || token.len() > TOKEN || count < WORDS && looks_whole(&token) {
+        if end < word.len() || token.len() > TOKEN_MAX || count < WORDS && looks_whole(&token) {
             break;
         }
     }
@@ -347,16 +346,16 @@ mod tests {
             let located = locate(&Message::parse(raw.as_bytes()));
             located.over_limit && located.stamps.is_empty()
         };
-        assert!(over(&format!("Digital-Stamp: {}\n\n", "x".repeat(TOKEN + 1))));
+        assert!(over(&format!("Digital-Stamp: {}\n\n", "x".repeat(TOKEN_MAX + 1))));
         assert!(over(&format!("Digital-Stamp: {}\n\n", "x ".repeat(VALUE))));
-        assert!(over(&format!("A: b\n\n{}", armour::armour(&"x".repeat(TOKEN + 1), "\n"))));
+        assert!(over(&format!("A: b\n\n{}", armour::armour(&"x".repeat(TOKEN_MAX + 1), "\n"))));
         assert!(over(&format!("A: b\n\n{}", armour::armour(&"x".repeat(20_000), "\n"))));
-        assert!(over(&format!("Subject: v4.public.{}\n\n", "x".repeat(TOKEN))));
+        assert!(over(&format!("Subject: v4.public.{}\n\n", "x".repeat(TOKEN_MAX))));
         assert!(over(&format!(
             "Content-Type: multipart/mixed; boundary=b\n\n{}",
             "--b\nContent-Type: a/b\n\n".repeat(2_000)
         )));
-        assert_eq!(tokens(&format!("Digital-Stamp: {}\n\n", "x".repeat(TOKEN)))[0].1.len(), TOKEN);
+        assert_eq!(tokens(&format!("Digital-Stamp: {}\n\n", "x".repeat(TOKEN_MAX)))[0].1.len(), TOKEN_MAX);
         assert_eq!(tokens(&format!("Subject: {}\n\n", "v4.public. ".repeat(100_000))), []);
         assert_eq!(tokens(&format!("Subject: {}{}\n\n", "(=?".repeat(100_000), "?=a".repeat(100_000))), []);
         assert_eq!(tokens(&format!("{}\n", "Digital-Stamp: x\n".repeat(100_000))).len(), 1);
