@@ -2,11 +2,18 @@
 //! and that can be cut off, so that a log is left without the cost of closing it.
 //!
 //! **Spared syncs.** A log is never closed (closing costs two or three syncs), so the database always opens a file that
-//! is marked as in use. It then writes the header twice before any work and syncs each time. Until the first page is
-//! written or the length is changed, those header writes say nothing that a crash could tear from anything else: the old
-//! header and either new one name the same commit. So syncs are held back until then; from then on each is passed on,
-//! and the first of them carries the held ones. This leans on the order in which redb 4.5 writes, which is why its
-//! version is pinned, and why a test cuts the power at every write (tests/store_powercut.rs).
+//! is marked as in use. It then writes the header twice before any work and syncs each time. If the header that it found
+//! is known to be on the platters, these two say nothing new: each names the same commit as the one before. So syncs are
+//! held back until the first page is written or the length changed, and passed on from there.
+//!
+//! The header is *not* known to be there when the last process was killed between writing it and syncing it: the commit
+//! that it names would be built upon, pages of the commit before it would be reused, and a power cut could then leave
+//! those pages with the header of before. Hence the [`Note`]: it says "unsettled" from the first page written until the
+//! commit has returned, and needs no sync of its own, since it only has to outlive a process. (After a power cut what is
+//! read is what is on the platters.) Whoever finds the log unsettled holds no sync back.
+//!
+//! This leans on the order in which redb 4.5 writes, which is why its version is pinned, and why a test cuts the power
+//! at every write (tests/store/powercut.rs).
 //!
 //! **Cutting off.** Every commit of ours is two-phase and stores the allocator's state ("quick repair"), so an unclosed
 //! file opens as fast as a closed one. After `cut` nothing reaches the file any more.
@@ -17,6 +24,27 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
+/// Whether a process left the log between a write and its sync. Must outlive processes, not power cuts.
+pub(super) trait Note: std::fmt::Debug + Send + Sync {
+    /// Whether one may have; true when in doubt.
+    fn unsettled(&self) -> bool;
+
+    /// Notes what will be, or has ceased to be.
+    fn set_unsettled(&self, unsettled: bool) -> io::Result<()>;
+}
+
+/// For a note that need not outlive this process.
+impl Note for Arc<AtomicBool> {
+    fn unsettled(&self) -> bool {
+        self.load(SeqCst)
+    }
+
+    fn set_unsettled(&self, unsettled: bool) -> io::Result<()> {
+        self.store(unsettled, SeqCst);
+        Ok(())
+    }
+}
+
 /// The storage. Clones share one state, since the database keeps the one that it is given.
 #[derive(Clone, Debug)]
 pub(super) struct Lean(Arc<State>);
@@ -24,19 +52,40 @@ pub(super) struct Lean(Arc<State>);
 #[derive(Debug)]
 struct State {
     inner: Box<dyn StorageBackend>,
-    /// A page or the length was written: syncs matter from here on.
-    written: AtomicBool,
+    note: Box<dyn Note>,
+    /// Syncs are passed on.
+    passing: AtomicBool,
+    /// The note was made by us and not taken back.
+    noted: AtomicBool,
     cut: AtomicBool,
 }
 
 impl Lean {
-    pub(super) fn new(inner: Box<dyn StorageBackend>) -> Self {
-        Self(Arc::new(State { inner, written: AtomicBool::new(false), cut: AtomicBool::new(false) }))
+    pub(super) fn new(inner: Box<dyn StorageBackend>, note: Box<dyn Note>) -> Self {
+        let passing = AtomicBool::new(note.unsettled());
+        Self(Arc::new(State { inner, note, passing, noted: AtomicBool::new(false), cut: AtomicBool::new(false) }))
+    }
+
+    /// To be called when a commit has returned: all that was written is synced. Should the note stay as it is, the next
+    /// process pays for two syncs more and nothing else happens.
+    pub(super) fn settle(&self) {
+        if self.0.noted.swap(false, SeqCst) {
+            let _ = self.0.note.set_unsettled(false);
+        }
     }
 
     /// From now on every operation fails and the file stays as it is.
     pub(super) fn cut(&self) {
         self.0.cut.store(true, SeqCst);
+    }
+
+    /// To be called before pages or the length change.
+    fn unsettle(&self) -> Result<(), io::Error> {
+        if !self.0.noted.swap(true, SeqCst) {
+            self.0.note.set_unsettled(true)?;
+        }
+        self.0.passing.store(true, SeqCst);
+        Ok(())
     }
 
     fn inner(&self) -> Result<&dyn StorageBackend, io::Error> {
@@ -55,20 +104,20 @@ impl StorageBackend for Lean {
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
         let inner = self.inner()?;
-        self.0.written.store(true, SeqCst);
+        self.unsettle()?;
         inner.set_len(len)
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
         let inner = self.inner()?;
-        if self.0.written.load(SeqCst) { inner.sync_data() } else { Ok(()) }
+        if self.0.passing.load(SeqCst) { inner.sync_data() } else { Ok(()) }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
         let inner = self.inner()?;
         // The header alone lies at offset 0; it is shorter than a page.
         if offset != 0 {
-            self.0.written.store(true, SeqCst);
+            self.unsettle()?;
         }
         inner.write(offset, data)
     }

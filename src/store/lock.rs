@@ -2,29 +2,38 @@
 //! dropped, waited for in the kernel's queue and no longer than allowed. The database has a lock too, but none that can
 //! be waited for with a time limit.
 //!
-//! The lock file also remembers that there is a log: it is empty until the log was created, and has a line of text
-//! from then on. A log that was lost is so told from one that never was, and is not begun anew in silence.
+//! The lock file also remembers two things. That there is a log: it is empty until the log was created, and has two
+//! lines of text from then on. A log that was lost is so told from one that never was, and is not begun anew in silence.
+//! And, in the second line, whether a process was killed between a write and its sync (see `backend.rs`).
 
+use super::backend::Note;
 use super::error::StoreError;
 use super::place::{Absent, Place, identity_of};
 use std::fs::{File, TryLockError};
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// The suffix of the lock file.
 pub(super) const SUFFIX: &str = ".lock";
 
-const MARK: &[u8] = b"A used-serial log of mailstamp stands beside this file. Remove neither: see mailstamp(1).\n";
+const MARK: &[u8] = b"A used-serial log of mailstamp stands beside this file. Remove neither.\n";
+const AT_REST: &[u8] = b"at rest\n";
+const AT_WORK: &[u8] = b"at work\n";
 
 /// The lock, while it is held.
 #[derive(Debug)]
 pub(super) struct Lock {
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
 }
+
+/// The lock file's second line.
+#[derive(Debug)]
+pub(super) struct LockNote(Arc<File>);
 
 impl Lock {
     /// Waits until the lock is ours; `None` when there is no lock file and it is not to be created.
@@ -41,7 +50,7 @@ impl Lock {
             };
             // Who removed the file while we waited left us with a lock that nobody else will ask for.
             if place.identity(SUFFIX)? == Some(identity_of(&file, &path)?) {
-                return Ok(Some(Self { file, path }));
+                return Ok(Some(Self { file: Arc::new(file), path }));
             }
         }
     }
@@ -55,11 +64,35 @@ impl Lock {
     }
 
     /// Remembers that a log was created here.
-    pub(super) fn mark(&mut self) -> Result<(), StoreError> {
+    pub(super) fn mark(&self) -> Result<(), StoreError> {
         if self.marked()? {
             return Ok(());
         }
-        self.file.write_all(MARK).map_err(|source| StoreError::from_io("write", &self.path, source))
+        let text = [MARK, AT_WORK].concat();
+        self.file.write_all_at(&text, 0).map_err(|source| StoreError::from_io("write", &self.path, source))
+    }
+
+    /// Where a process says that it is between a write and its sync.
+    pub(super) fn note(&self) -> LockNote {
+        LockNote(Arc::clone(&self.file))
+    }
+}
+
+impl Drop for Lock {
+    /// Lets the next one in, whoever still has the note.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
+impl Note for LockNote {
+    fn unsettled(&self) -> bool {
+        let mut line = [0; AT_REST.len()];
+        self.0.read_exact_at(&mut line, MARK.len() as u64).is_err() || line != AT_REST
+    }
+
+    fn set_unsettled(&self, unsettled: bool) -> io::Result<()> {
+        self.0.write_all_at(if unsettled { AT_WORK } else { AT_REST }, MARK.len() as u64)
     }
 }
 
@@ -136,12 +169,21 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_is_written_once() {
+    fn the_mark_is_written_once_and_the_note_stands_behind_it() {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::open(&folder.path().join("log"), Absent::Leave).unwrap().unwrap();
-        for _ in 0..2 {
-            take(&place, 0).unwrap().unwrap().mark().unwrap();
-        }
-        assert_eq!(std::fs::read(folder.path().join("log.lock")).unwrap(), MARK);
+        let text = || std::fs::read_to_string(folder.path().join("log.lock")).unwrap();
+        let lock = take(&place, 0).unwrap().unwrap();
+        assert!(!lock.marked().unwrap());
+        assert!(lock.note().unsettled(), "in doubt, it is");
+        lock.mark().unwrap();
+        assert!(lock.note().unsettled());
+        lock.note().set_unsettled(false).unwrap();
+        assert!(!lock.note().unsettled());
+        lock.mark().unwrap();
+        assert!(!lock.note().unsettled());
+        assert!(text().ends_with("Remove neither.\nat rest\n"), "{}", text());
+        lock.note().set_unsettled(true).unwrap();
+        assert!(text().ends_with("Remove neither.\nat work\n"), "{}", text());
     }
 }

@@ -17,6 +17,8 @@ mod place;
 pub mod redb;
 mod row;
 mod rule;
+mod session;
+mod tables;
 
 pub use error::StoreError;
 pub use row::Row;

@@ -1,6 +1,9 @@
 //! The stores, seen from outside: one contract that every store keeps (`contract`).
 
 mod contract;
+mod disk;
+mod faults;
+mod powercut;
 
 use mailstamp::mail::fingerprint::Fingerprint;
 use mailstamp::mail::time::UnixTime;

@@ -1,0 +1,146 @@
+//! What is in the file of a log: three tables, and the steps on them inside a transaction that is begun and committed
+//! elsewhere. `used` has key and row as in `rule.rs`; `standing` a stamp's name and JSON; `meta` the format and the mark.
+
+use super::Purged;
+use super::error::StoreError;
+use super::row::{Row, merge_standing, merge_used};
+use super::rule::{self, Entry, Key, Name};
+use super::session::Trouble;
+use crate::grant::Standing;
+use crate::stamp::serial::Serial;
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+pub(super) const USED: TableDefinition<&Key, &[u8; 21]> = TableDefinition::new("used");
+pub(super) const STANDING: TableDefinition<&Name, &[u8]> = TableDefinition::new("standing");
+pub(super) const META: TableDefinition<&str, u32> = TableDefinition::new("meta");
+
+/// The format that this program reads and writes.
+pub(super) const FORMAT: u32 = 1;
+/// A standing as it is kept: with the names that its key is a hash of.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StandingRow {
+    pub(super) vendor: String,
+    pub(super) serial: String,
+    pub(super) standing: Standing,
+}
+
+impl StandingRow {
+    /// Reads a row.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Trouble> {
+        serde_json::from_slice(bytes).map_err(|error| Trouble::damaged(&error))
+    }
+}
+
+/// Makes the tables of an empty log.
+pub(super) fn establish(database: &Database) -> Result<(), Trouble> {
+    let mut tx = database.begin_write()?;
+    tx.set_quick_repair(true);
+    tx.open_table(USED)?;
+    tx.open_table(STANDING)?;
+    tx.open_table(META)?.insert("format", FORMAT)?;
+    Ok(tx.commit()?)
+}
+
+/// Whether these are our tables, in the format that we know.
+pub(super) fn check_format(database: &Database) -> Result<(), Trouble> {
+    let tx = database.begin_read()?;
+    let meta = tx.open_table(META).map_err(|error| Trouble::damaged(&error))?;
+    match meta.get("format")?.map(|format| format.value()) {
+        Some(FORMAT) => Ok(()),
+        Some(found) => Err(StoreError::Version { path: PathBuf::new(), found, known: FORMAT }.into()),
+        None => Err(Trouble::damaged(&"it does not say its format")),
+    }
+}
+
+/// What stands about a stamp.
+pub(super) fn standing_in(tx: &ReadTransaction, name: &Name) -> Result<Standing, Trouble> {
+    match tx.open_table(STANDING)?.get(name)? {
+        Some(row) => Ok(StandingRow::from_bytes(row.value())?.standing),
+        None => Ok(Standing::default()),
+    }
+}
+
+/// Puts a standing; the default one takes no row.
+pub(super) fn put_standing(
+    table: &mut Table<&Name, &[u8]>,
+    vendor: &str,
+    serial: &Serial,
+    standing: Standing,
+) -> Result<(), Trouble> {
+    let name = rule::name(vendor, serial);
+    if standing == Standing::default() {
+        table.remove(&name)?;
+    } else {
+        let row = StandingRow { vendor: vendor.to_owned(), serial: serial.to_string(), standing };
+        let json = serde_json::to_vec(&row).map_err(|error| Trouble::damaged(&error))?;
+        table.insert(&name, json.as_slice())?;
+    }
+    Ok(())
+}
+
+/// Removes up to `most` rows of the buckets below `below`, oldest first, and raises the mark to the last bucket touched.
+/// A bucket of which one row went is under the mark as a whole: which of its serials were there cannot be told any more.
+pub(super) fn clear(
+    tx: &WriteTransaction,
+    used: &mut Table<&Key, &[u8; 21]>,
+    below: u32,
+    most: usize,
+) -> Result<Purged, Trouble> {
+    let end = rule::join(below, &[0; 16]);
+    let mut removed = 0;
+    let mut last = None;
+    for row in used.extract_from_if::<&Key, _>(..&end, |_, _| true)?.take(most) {
+        last = Some(rule::split(row?.0.value()).0);
+        removed += 1;
+    }
+    if let Some(bucket) = last {
+        raise_mark(tx, bucket)?;
+    }
+    Ok(Purged { removed, left: used.range::<&Key>(..&end)?.next().transpose()?.is_some() })
+}
+
+/// Raises the mark; it never goes down.
+fn raise_mark(tx: &WriteTransaction, bucket: u32) -> Result<bool, Trouble> {
+    let mut meta = tx.open_table(META)?;
+    let known = meta.get("mark")?.map(|mark| mark.value());
+    let raised = known < Some(bucket);
+    if raised {
+        meta.insert("mark", bucket)?;
+    }
+    Ok(raised)
+}
+
+/// Takes one row in; whether it changed what is known.
+pub(super) fn take_in(
+    tx: &WriteTransaction,
+    used: &mut Table<&Key, &[u8; 21]>,
+    standings: &mut Table<&Name, &[u8]>,
+    row: Row,
+) -> Result<bool, Trouble> {
+    match row {
+        Row::Cleared { hour } => raise_mark(tx, hour),
+        Row::Used { hour, stamp, fingerprint, first_seen, times } => {
+            let key = rule::join(hour, &stamp);
+            let before = used.get(&key)?.map(|row| Entry::from_bytes(row.value()));
+            let after = merge_used(before, Entry { fingerprint, first_seen, times });
+            if before != Some(after) {
+                used.insert(&key, &after.to_bytes())?;
+            }
+            Ok(before != Some(after))
+        }
+        Row::Standing { vendor, serial, standing } => {
+            let before = match standings.get(&rule::name(&vendor, &serial))? {
+                Some(row) => StandingRow::from_bytes(row.value())?.standing,
+                None => Standing::default(),
+            };
+            let after = merge_standing(&before, standing);
+            let changed = before != after;
+            if changed {
+                put_standing(standings, &vendor, &serial, after)?;
+            }
+            Ok(changed)
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The power is cut at every change that reaches the disk, in a history of processes that spend, see messages again,
+//! purge, revoke, and are killed now and then. Whatever part of the unsynced changes survives: the log opens, every
+//! answer that was given is remembered, it can be written again, and it is sound. This is what lets the store spare
+//! syncs (src/store/backend.rs), and it must be run against every new version of redb.
+
+use crate::disk::{Cutter, Dice, Disk, Op, Plan};
+use crate::{DAY, NOW, ask};
+use mailstamp::grant::Standing;
+use mailstamp::mail::time::UnixTime;
+use mailstamp::store::{GrantBook, StoreError, UsedLog};
+use mailstamp::verdict::spend::{Spend, Spent};
+use std::ops::Range;
+
+/// An answer that was given, and how many changes had reached the disk then.
+struct Given {
+    after: usize,
+    what: What,
+}
+
+enum What {
+    Spent { serial: u32, times: u8 },
+    Revoked { serial: u32 },
+}
+
+struct History {
+    before: Vec<u8>,
+    log: Vec<Op>,
+    given: Vec<Given>,
+}
+
+/// What the cuts did.
+#[derive(Debug, Default)]
+struct Toll {
+    cuts: usize,
+    lost: usize,
+    unusable: usize,
+}
+
+/// A disk with a log of `rows` rows that ended long ago and `rows` that are good, well synced.
+fn filled(rows: u32) -> Disk {
+    let disk = Disk::default();
+    let log = disk.open(Plan::Work).unwrap();
+    for n in 0..rows {
+        let old = NOW.plus(-100 * DAY);
+        log.spend(&Spend { now: old, expires: Some(old.plus(i64::from(n) * 3_600)), ..ask(1_000_000 + n, 1) }).unwrap();
+        log.spend(&ask(2_000_000 + n, 1)).unwrap();
+    }
+    disk.take_log();
+    disk
+}
+
+/// Runs processes one after the other. Most spend one stamp; some do more, some are killed on the way.
+fn history(processes: Range<u32>, fault: Plan) -> History {
+    let disk = filled(150);
+    let before = disk.image();
+    let mut given = Vec::new();
+    let mut dice = Dice(u64::from(processes.start));
+    for serial in processes {
+        let plan = if fault == Plan::Work && dice.below(5) == 0 { Plan::DieAt(dice.below(40) as usize) } else { fault };
+        let Ok(log) = disk.open(plan) else { continue };
+        let mut note = |what| given.push(Given { after: disk.changes(), what });
+        match log.spend(&ask(serial, 1)) {
+            Ok(answer) => {
+                assert_eq!(answer, Spent::Fresh);
+                note(What::Spent { serial, times: 0 });
+            }
+            Err(_) => continue,
+        }
+        if dice.below(4) == 0 && log.spend(&ask(serial, 1)).is_ok() {
+            note(What::Spent { serial, times: 1 });
+        }
+        if dice.below(8) == 0 {
+            let revoked = Standing { grant: None, revoked: Some(7) };
+            if log.set_standing("stamps.example", &ask(serial, 1).serial, revoked).is_ok() {
+                note(What::Revoked { serial });
+            }
+        }
+        if dice.below(8) == 0 {
+            let _ = log.purge(NOW, 0, 3);
+        }
+    }
+    History { before, log: disk.take_log(), given }
+}
+
+/// Whether all that was answered is remembered, and the log is sound and can be written.
+fn check(disk: &Disk, given: &[&What]) -> Result<bool, StoreError> {
+    let log = disk.open(Plan::Work)?;
+    for what in given {
+        let kept = match what {
+            What::Spent { serial, times } => match log.peek(&ask(*serial, 1))? {
+                Spent::Again { times: now, .. } => now > *times,
+                Spent::Revoked { .. } => true,
+                _ => false,
+            },
+            What::Revoked { serial } => log.peek(&ask(*serial, 1))? == Spent::Revoked { since: UnixTime(7) },
+        };
+        if !kept {
+            return Ok(false);
+        }
+    }
+    let next = ask(9_999_999, 1);
+    assert_eq!(log.spend(&next)?, Spent::Fresh);
+    drop(log);
+    let log = disk.open(Plan::Work)?;
+    assert!(matches!(log.peek(&ask(9_999_999, 2))?, Spent::Double { .. }));
+    log.verify()
+}
+
+fn cut_everywhere(history: &History, ways: u64) -> Toll {
+    let mut toll = Toll::default();
+    let mut dice = Dice(4);
+    let mut cutter = Cutter::new(history.before.clone(), &history.log);
+    for at in 0..=history.log.len() {
+        let given: Vec<&What> = history.given.iter().filter(|it| it.after <= at).map(|it| &it.what).collect();
+        for way in 0..ways {
+            let salt = dice.below(u64::MAX);
+            let image = cutter.cut(at, |op| match way {
+                0 => false,
+                // Whole changes, in any selection; and then any 512 bytes, with the odds of the way.
+                1 | 2 => Dice(salt ^ op as u64).below(2) == 0,
+                _ => dice.below(ways) < way,
+            });
+            toll.cuts += 1;
+            match check(&Disk::of(image, salt.is_multiple_of(2)), &given) {
+                Ok(true) => {}
+                Ok(false) => toll.lost += 1,
+                Err(_) => toll.unusable += 1,
+            }
+        }
+    }
+    toll
+}
+
+/// Promise 2, threat 5: at least 5,000 cuts, in two histories so that they run side by side.
+#[test]
+fn no_power_cut_loses_an_answer_or_the_log() {
+    let toll = cut_everywhere(&history(0..40, Plan::Work), 7);
+    assert!(toll.cuts >= 2_500 && toll.lost == 0 && toll.unusable == 0, "{toll:?}");
+}
+
+#[test]
+fn no_power_cut_loses_an_answer_or_the_log_either() {
+    let toll = cut_everywhere(&history(100..140, Plan::Work), 7);
+    assert!(toll.cuts >= 2_500 && toll.lost == 0 && toll.unusable == 0, "{toll:?}");
+}
+
+/// The test bites: a wrapper that spares the sync of the data, or the one of the header, is found out.
+#[test]
+fn a_wrapper_that_spares_one_sync_too_many_is_caught() {
+    for which in [0, 1] {
+        let toll = cut_everywhere(&history(0..6, Plan::LoseSyncs(which)), 4);
+        assert!(toll.lost + toll.unusable > 10, "{which}: {toll:?}");
+    }
+}
