@@ -33,12 +33,11 @@ pub struct Args {
 /// A failure with status 75.
 pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let Delivery { input, verdict, .. } = delivery::judge(&args.delivery, given)?;
-    let deferred = |error: std::io::Error| Failure::new(TEMPFAIL, error);
     if input.cut {
-        input::rest(&mut std::io::sink()).map_err(deferred)?;
+        input::rest(&mut std::io::sink()).map_err(|error| Failure::input(TEMPFAIL, &error))?;
     }
     let class = verdict.class();
     let text = if args.json { output::verdict(&verdict).to_string() } else { format!("{class} {}", verdict.reason) };
-    output::line(&text).map_err(deferred)?;
+    output::line(&text).map_err(|error| Failure::output(TEMPFAIL, &error))?;
     Ok(if args.exit_zero { 0 } else { class.exit_code() })
 }

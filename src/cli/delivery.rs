@@ -49,7 +49,7 @@ pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
     let engine = open::engine(given, args.now).map_err(|error| deferred(error.into()))?;
     let judged = || -> Result<(Input, Verdict), Failure> {
         let envelope = envelope(args.recipient.as_deref(), args.sender.as_deref())?;
-        let input = input::read(engine.config.largest)?;
+        let input = input::read(engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
         let message = Message::parse(&input.bytes);
         let marking = if args.no_mark { Marking::Leave } else { Marking::Spend };
         let verdict = if input.cut { Verdict::too_large() } else { engine.judge(&message, &envelope, marking)? };

@@ -39,6 +39,18 @@ impl Failure {
         Self { code, message: message.to_string(), hint: None }
     }
 
+    /// Standard input could not be read.
+    #[must_use]
+    pub fn input(code: u8, error: &io::Error) -> Self {
+        Self::new(code, format!("cannot read standard input: {error}"))
+    }
+
+    /// Standard output could not be written.
+    #[must_use]
+    pub fn output(code: u8, error: &io::Error) -> Self {
+        Self::new(code, format!("cannot write standard output: {error}"))
+    }
+
     /// The same failure with a hint.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {

@@ -43,7 +43,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         edit.remove(&field);
     }
     edit.insert_top(fields);
-    write(&edit, input.cut).map_err(|error| Failure::new(TEMPFAIL, error))?;
+    write(&edit, input.cut).map_err(|error| Failure::output(TEMPFAIL, &error))?;
     Ok(0)
 }
 

@@ -32,7 +32,6 @@ use std::path::PathBuf;
 #[command(
     name = "mailstamp",
     version,
-    about,
     long_about = "Let a stranger's serious mail through, and sort the rest.\n\n\
         mailstamp reads one message on standard input, verifies the digital stamp on it, spends the stamp's serial \
         once in a local log, and exits with a class code that procmail, maildrop, Sieve, Postfix and mail readers \
