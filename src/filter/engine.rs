@@ -14,10 +14,10 @@ use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
 use crate::stamp::wire::Issuer;
 use crate::store::{Store, StoreError};
-use crate::verdict::examine::{Step, examine};
+use crate::verdict::examine::{Step, examine, identify};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
-use crate::verdict::finding::Verdict;
-use crate::verdict::spend::{Spend, Spent};
+use crate::verdict::finding::{Finding, Verdict};
+use crate::verdict::spend::{Spend, Spent, Terms};
 use std::cell::OnceCell;
 
 /// The engine, for as many messages as are to be judged.
@@ -112,6 +112,23 @@ impl Engine {
         Ok(verdict.or_rule(|| self.rule_for(message)))
     }
 
+    /// Whose stamps `message` carries: a finding for each, without a reason where the signature holds.
+    ///
+    /// # Errors
+    /// [`Undecided`] when the vendors' keys cannot be read.
+    pub fn identify(&self, message: &Message<'_>) -> Result<Vec<Finding>, Undecided> {
+        let keys = LazyKeys { engine: self, read: OnceCell::new() };
+        let findings = identify(message, &self.facts(&keys));
+        match keys.read.into_inner() {
+            Some(Err(error)) => Err(error),
+            _ => Ok(findings),
+        }
+    }
+
+    fn facts<'a>(&'a self, keys: &'a LazyKeys<'a>) -> Facts<'a> {
+        Facts { now: self.now, mailboxes: &self.config.mailboxes, policy: &self.config.policy, keys }
+    }
+
     /// Tells syslog and the verdict log. What cannot be told changes nothing: the message is judged.
     pub fn record(&self, entry: &Entry) {
         if let (true, Ok(state)) = (self.config.verdict_log, self.places.state())
@@ -142,7 +159,9 @@ impl Engine {
     fn ask(&self, log: &dyn Store, spend: &Spend, marking: Marking) -> Result<Spent, Undecided> {
         if !self.config.used_log {
             // Grants and revocations hold without the log of used serials; uses are not remembered.
-            return Ok(match log.peek(spend)? {
+            let spend = Spend { terms: Terms::LookUp, ..spend.clone() };
+            let answer = if marking == Marking::Spend { log.spend(&spend)? } else { log.peek(&spend)? };
+            return Ok(match answer {
                 Spent::Again { .. } | Spent::Double { .. } => Spent::Fresh,
                 other => other,
             });
