@@ -84,6 +84,11 @@ impl Disk {
         (Redb::over(plug, Arc::clone(&self.unsettled), Options::default()), count)
     }
 
+    /// Removes the note that the last process left, if it did.
+    pub fn forget_note(&self) {
+        self.unsettled.store(false, SeqCst);
+    }
+
     pub fn image(&self) -> Vec<u8> {
         self.content.lock().unwrap().image.clone()
     }

@@ -9,7 +9,6 @@ use mailstamp::grant::Standing;
 use mailstamp::mail::time::UnixTime;
 use mailstamp::store::{GrantBook, StoreError, UsedLog};
 use mailstamp::verdict::spend::{Spend, Spent};
-use std::ops::Range;
 
 /// An answer that was given, and how many changes had reached the disk then.
 struct Given {
@@ -49,14 +48,37 @@ fn filled(rows: u32) -> Disk {
     disk
 }
 
-/// Runs processes one after the other. Most spend one stamp; some do more, some are killed on the way.
-fn history(processes: Range<u32>, fault: Plan) -> History {
-    let disk = filled(150);
+/// How the processes of a history are broken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    Not,
+    /// One of the two syncs of a commit is never done.
+    Sync(usize),
+    /// The note that a killed process left is not seen.
+    Note,
+}
+
+/// Processes as they come: some are killed on the way, or their disk fails once.
+fn mixed(seed: u64, processes: usize) -> Vec<Plan> {
+    let mut dice = Dice(seed);
+    let plan = |_| match dice.below(6) {
+        0 | 1 => Plan::DieAt(dice.below(35) as usize),
+        2 => Plan::FailAt(dice.below(35) as usize, 5),
+        _ => Plan::Work,
+    };
+    (0..processes).map(plan).collect()
+}
+
+/// Runs processes one after the other. Each spends one stamp; some do more.
+fn history(disk: &Disk, processes: &[Plan], broken: Broken) -> History {
     let before = disk.image();
     let mut given = Vec::new();
-    let mut dice = Dice(u64::from(processes.start));
-    for serial in processes {
-        let plan = if fault == Plan::Work && dice.below(5) == 0 { Plan::DieAt(dice.below(40) as usize) } else { fault };
+    let mut dice = Dice(processes.len() as u64);
+    for (serial, plan) in (0..).zip(processes) {
+        let plan = if let Broken::Sync(which) = broken { Plan::LoseSyncs(which) } else { *plan };
+        if broken == Broken::Note {
+            disk.forget_note();
+        }
         let Ok(log) = disk.open(plan) else { continue };
         let mut note = |what| given.push(Given { after: disk.changes(), what });
         match log.spend(&ask(serial, 1)) {
@@ -134,13 +156,31 @@ fn cut_everywhere(history: &History, ways: u64) -> Toll {
 /// Promise 2, threat 5: at least 5,000 cuts, in two histories so that they run side by side.
 #[test]
 fn no_power_cut_loses_an_answer_or_the_log() {
-    let toll = cut_everywhere(&history(0..40, Plan::Work), 7);
+    let toll = cut_everywhere(&history(&filled(150), &mixed(1, 50), Broken::Not), 7);
     assert!(toll.cuts >= 2_500 && toll.lost == 0 && toll.unusable == 0, "{toll:?}");
 }
 
 #[test]
 fn no_power_cut_loses_an_answer_or_the_log_either() {
-    let toll = cut_everywhere(&history(100..140, Plan::Work), 7);
+    let toll = cut_everywhere(&history(&filled(3), &mixed(2, 50), Broken::Not), 7);
+    assert!(toll.cuts >= 2_500 && toll.lost == 0 && toll.unusable == 0, "{toll:?}");
+}
+
+/// A process is killed at each of its operations, the next one works, and the power is cut at each of both's.
+fn killed_at_each_operation(broken: Broken) -> Toll {
+    let before = filled(20);
+    let mut sum = Toll::default();
+    for at in 0..35 {
+        let history = history(&before.copy(), &[Plan::DieAt(at), Plan::Work, Plan::Work], broken);
+        let toll = cut_everywhere(&history, 3);
+        sum = Toll { cuts: sum.cuts + toll.cuts, lost: sum.lost + toll.lost, unusable: sum.unusable + toll.unusable };
+    }
+    sum
+}
+
+#[test]
+fn a_kill_before_the_power_cut_loses_nothing() {
+    let toll = killed_at_each_operation(Broken::Not);
     assert!(toll.cuts >= 2_500 && toll.lost == 0 && toll.unusable == 0, "{toll:?}");
 }
 
@@ -148,7 +188,14 @@ fn no_power_cut_loses_an_answer_or_the_log_either() {
 #[test]
 fn a_wrapper_that_spares_one_sync_too_many_is_caught() {
     for which in [0, 1] {
-        let toll = cut_everywhere(&history(0..6, Plan::LoseSyncs(which)), 4);
+        let toll = cut_everywhere(&history(&filled(150), &mixed(3, 6), Broken::Sync(which)), 4);
         assert!(toll.lost + toll.unusable > 10, "{which}: {toll:?}");
     }
+}
+
+/// And so is one that holds syncs back although the process before it was killed between a write and its sync.
+#[test]
+fn a_wrapper_that_does_not_see_the_note_of_a_killed_process_is_caught() {
+    let toll = killed_at_each_operation(Broken::Note);
+    assert!(toll.lost + toll.unusable > 0, "{toll:?}");
 }
