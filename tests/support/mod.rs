@@ -54,10 +54,15 @@ impl Run {
 impl Home {
     /// A home whose user is [`ALICE`] and who trusts `stamps.example`.
     pub fn new() -> Self {
-        let home = Self { folder: tempfile::tempdir().unwrap() };
+        let home = Self::bare();
         home.configure(&format!("addresses = [\"{ALICE}\"]"));
         home.vendor("stamps.example", "2026q4");
         home
+    }
+
+    /// A home with nothing in it.
+    pub fn bare() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
     }
 
     /// The folder of everything.
