@@ -158,6 +158,26 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> Run {
     })
 }
 
+/// Runs `command` under strace(1), which notes the system calls of this kind (`trace=` of its manual), and returns its
+/// notes too.
+pub fn traced(command: &mut Command, calls: &str, stdin: &[u8]) -> (Run, String) {
+    traced_with(command, &["-e", &format!("trace={calls}")], stdin)
+}
+
+/// As [`traced`] with any options of strace(1).
+pub fn traced_with(command: &mut Command, options: &[&str], stdin: &[u8]) -> (Run, String) {
+    let notes = tempfile::NamedTempFile::new().unwrap();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o"]).arg(notes.path()).args(options).arg("--").arg(command.get_program());
+    strace.args(command.get_args()).env_clear();
+    strace.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(folder) = command.get_current_dir() {
+        strace.current_dir(folder);
+    }
+    let ran = run(&mut strace, stdin);
+    (ran, fs::read_to_string(notes.path()).unwrap())
+}
+
 /// A plain message with this Message-ID.
 pub fn letter(id: &str) -> Vec<u8> {
     format!(
