@@ -23,6 +23,9 @@ pub const DAY: i64 = 24 * 60 * MINUTE;
 /// When most stamps end: noon, twenty days later.
 pub const END: UnixTime = UnixTime(NOW.0 + 20 * DAY);
 
+/// A configuration with which a message may come again twenty times.
+pub const TWENTY: &str = "addresses = [\"alice@x.example\"]\n[used_log]\nredelivery_times = 20";
+
 /// The seeds of the keys, one for each use.
 pub const VENDOR: u8 = 1;
 pub const OTHER_VENDOR: u8 = 2;
