@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const HOUR: i64 = 3_600;
@@ -28,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["grow", file, count] => grow(Path::new(file), count.parse()?),
-        ["purge", file, until] => purge(Path::new(file), UnixTime(until.parse()?)),
+        ["purge", file, until] => Ok(purge(Path::new(file), UnixTime(until.parse()?))?),
         _ => {
             println!("used_log grow FILE COUNT | purge FILE TIME; see benches/compare");
             Ok(())
@@ -41,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// first time, and the most that it has later.
 fn grow(file: &Path, count: i64) -> Result<(), Box<dyn Error>> {
     let storage = File::options().read(true).write(true).create_new(true).open(file)?;
-    let log = Redb::over(Unsynced(FileBackend::new(storage)?), Options::default())?;
+    let log = Redb::over(Unsynced(FileBackend::new(storage)?), Options::default(), Arc::default())?;
     let kept = WINDOW + GRACE + HOUR;
     let size = || Ok::<_, io::Error>(std::fs::metadata(file)?.blocks() * 512);
     let turn = |turn: i64| {
