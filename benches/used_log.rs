@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// first time, and the most that it has later.
 fn grow(file: &Path, count: i64) -> Result<(), Box<dyn Error>> {
     let storage = File::options().read(true).write(true).create_new(true).open(file)?;
-    let log = Redb::over(Unsynced(FileBackend::new(storage)?), Options::default(), Arc::default())?;
+    let log = Redb::over(Unsynced(FileBackend::new(storage)?), Arc::default(), Options::default())?;
     let kept = WINDOW + GRACE + HOUR;
     let size = || Ok::<_, io::Error>(std::fs::metadata(file)?.blocks() * 512);
     let turn = |turn: i64| {
