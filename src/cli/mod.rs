@@ -24,7 +24,7 @@ mod vendor;
 
 use crate::config::places::Given;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use exit::{Failure, TEMPFAIL, USAGE};
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -49,22 +49,27 @@ use std::path::PathBuf;
     max_term_width = 100
 )]
 pub struct Cli {
+    #[command(flatten)]
+    files: Files,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+struct Files {
     /// Read this configuration [default: config.toml in the user's configuration folder]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Keep the state in this folder [default: what the configuration says]
     #[arg(long, global = true, value_name = "FOLDER")]
     state: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print the class of a message and exit with its code
-    Classify(classify::Args),
-    /// Pass a message through with its class in a header field
-    Filter(filter::Args),
+    #[command(flatten)]
+    MailPath(MailPath),
     /// Show the stamps in a message
     Show(show::Args),
     /// Say step by step why a message has its class
@@ -101,12 +106,32 @@ enum Command {
     Completions(completions::Args),
 }
 
+/// The subcommands that stand between a message and its mailbox.
+#[derive(Debug, Subcommand)]
+enum MailPath {
+    /// Print the class of a message and exit with its code
+    Classify(classify::Args),
+    /// Pass a message through with its class in a header field
+    Filter(filter::Args),
+}
+
+/// The names of [`MailPath`].
+const MAIL_PATH: [&str; 2] = ["classify", "filter"];
+
+/// A command line of the mail path: a part of [`Cli`] and otherwise the same.
+#[derive(Debug, Parser)]
+struct Delivering {
+    #[command(flatten)]
+    files: Files,
+    #[command(subcommand)]
+    command: MailPath,
+}
+
 /// Runs the program with these arguments, its own name first, and returns its exit status.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let parsed = Cli::command().try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
+    let cli = match Cli::parsed(&arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
     };
@@ -120,11 +145,24 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 impl Cli {
+    /// To put the definition of all subcommands together takes longer than to judge most messages, so a delivery is tried
+    /// with its own alone. What is wrong there is told by the whole.
+    fn parsed(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        let delivering = arguments.iter().any(|argument| MAIL_PATH.iter().any(|name| argument == name));
+        if delivering && let Ok(Delivering { files, command }) = Delivering::try_parse_from(arguments) {
+            return Ok(Self { files, command: Command::MailPath(command) });
+        }
+        Self::try_parse_from(arguments)
+    }
+
     fn dispatch(self) -> Result<u8, Failure> {
-        let given = |recipient| Given::from_environment(self.config.clone(), self.state.clone(), recipient);
+        let Files { config, state } = self.files;
+        let given = |recipient| Given::from_environment(config.clone(), state.clone(), recipient);
         match self.command {
-            Command::Classify(args) => classify::run(&args, &given(args.delivery.recipient.clone())),
-            Command::Filter(args) => filter::run(&args, &given(args.delivery.recipient.clone())),
+            Command::MailPath(MailPath::Classify(args)) => {
+                classify::run(&args, &given(args.delivery.recipient.clone()))
+            }
+            Command::MailPath(MailPath::Filter(args)) => filter::run(&args, &given(args.delivery.recipient.clone())),
             Command::Show(args) => show::run(&args, &given(None)),
             Command::Explain(args) => explain::run(&args, &given(args.recipient.clone())),
             Command::Affix(args) => affix::run(&args, &given(None)),
@@ -144,9 +182,6 @@ impl Cli {
         }
     }
 }
-
-/// The subcommands that stand between a message and its mailbox.
-const MAIL_PATH: [&str; 2] = ["classify", "filter"];
 
 /// Help and version are what was asked for. Any other error is the caller's, and where a message could be waiting it must
 /// wait: on the mail path, and when the subcommand is not even known and no person is at the other end.
@@ -172,5 +207,17 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
         Cli::command().debug_assert();
+        Delivering::command().debug_assert();
+    }
+
+    #[test]
+    fn the_mail_path_has_its_own_definition() {
+        let names: Vec<_> = Delivering::command().get_subcommands().map(|it| it.get_name().to_owned()).collect();
+        assert_eq!(names, MAIL_PATH);
+        let words = ["mailstamp", "--state", "/s", "filter", "--no-mark", "--config", "/c"].map(OsString::from);
+        let (part, whole) = (Cli::parsed(&words).unwrap(), Cli::try_parse_from(&words).unwrap());
+        assert_eq!(format!("{part:?}"), format!("{whole:?}"));
+        let wrong = ["mailstamp", "classify", "--no-makr"].map(OsString::from);
+        assert!(Cli::parsed(&wrong).unwrap_err().to_string().contains("'--no-mark'"));
     }
 }

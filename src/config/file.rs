@@ -118,7 +118,7 @@ mod tests {
         mode(0o644);
         assert_eq!(read(&path).unwrap(), "price = 1");
         assert!(matches!(read_secret(&path).unwrap_err().kind, FileErrorKind::Readable));
-        mode(0o664);
+        mode(0o666);
         assert!(matches!(read(&path).unwrap_err().kind, FileErrorKind::Writable));
         mode(0o600);
         assert_eq!(read_secret(&path).unwrap(), "price = 1");

@@ -3,15 +3,20 @@
 use super::armour;
 use super::locate::{self, Place, STAMP_FIELD};
 use crate::mail::edit::Edit;
-use crate::mail::field::fold;
+use crate::mail::field::{Field, fold};
 use crate::mail::message::{Message, slice};
 use crate::mail::mime::{self, Text, TextPart};
+use memchr::memmem;
+
+/// The longest line, in octets without its end (RFC 5322 section 2.1.1).
+const LINE: usize = 998;
 
 /// Puts `stamp` (the token, and parameters after `; `) at a place of the message.
 ///
 /// A header field always can be put on. A body takes a stamp when its first text stands there as it is and no signature
-/// covers it; the stamp then stands first, with an empty line after it. A Subject takes none: what could hold a whole
-/// stamp is cut by common mail programs. `None` where it cannot be done.
+/// covers it; the stamp then stands first, with an empty line after it. A Subject takes one in brackets at its end, without
+/// parameters, when it is not encoded, carries none yet, and its last line stays within RFC 5322 section 2.1.1; some mail
+/// programs cut so long a Subject. `None` where it cannot be done.
 #[must_use]
 pub fn affix<'a>(message: &Message<'a>, place: Place, stamp: &str) -> Option<Edit<'a>> {
     let newline = message.newline();
@@ -22,7 +27,11 @@ pub fn affix<'a>(message: &Message<'a>, place: Place, stamp: &str) -> Option<Edi
             let text = open_text(message)?;
             edit.insert(text.span.start, armour::armour(stamp, newline) + newline);
         }
-        Place::Subject => return None,
+        Place::Subject => {
+            let subject = message.first("Subject")?;
+            let (at, text) = at_end_of(&subject, stamp)?;
+            edit.insert(at, text);
+        }
     }
     Some(edit)
 }
@@ -83,6 +92,23 @@ pub fn strip<'a>(message: &Message<'a>) -> Stripped<'a> {
         }
     }
     Stripped { edit, left }
+}
+
+/// What to put where at the end of a Subject, so that the stamp is found there and [`strip`] takes off just that.
+fn at_end_of(subject: &Field, stamp: &str) -> Option<(usize, String)> {
+    let raw = subject.raw();
+    let content = raw.strip_suffix(b"\n").map_or(raw, |line| line.strip_suffix(b"\r").unwrap_or(line));
+    let last_line = content.rsplit(|&b| b == b'\n').next().unwrap_or_default();
+    let text = format!(" [{stamp}]");
+    // An encoded-word of somebody else's beside our token is one more thing that mail programs rewrite.
+    let encoded = memmem::find(content, b"=?").is_some();
+    if encoded || last_line.len() + text.len() > LINE || locate::is_in_subject(subject) {
+        return None;
+    }
+    let changed = [content, text.as_bytes(), b"\n"].concat();
+    let token = content.len() + 2..content.len() + text.len() - 1;
+    let found = locate::plain_in_subject(&Message::parse(&changed).first("Subject")?)?;
+    (found == token).then(|| (subject.start() + content.len(), text))
 }
 
 /// The first text, if it can be changed in place.
@@ -158,6 +184,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_subject_takes_a_stamp_where_it_can_hold_one() {
+        let affixed = |raw: &str, stamp: &str| {
+            let edit = affix(&Message::parse(raw.as_bytes()), Place::Subject, stamp)?;
+            Some(String::from_utf8(edit.to_vec()).unwrap())
+        };
+        let (stamp, room) = (token(), LINE - token().len() - " []".len());
+        assert_eq!(affixed("subject:\r\n\r\n", &stamp), Some(format!("subject: [{stamp}]\r\n\r\n")));
+        assert_eq!(affixed("Subject: a\n b\nA: b\n\n", &stamp), Some(format!("Subject: a\n b [{stamp}]\nA: b\n\n")));
+        let long = |length: usize| format!("Subject: {}\n\n", "x".repeat(length - "Subject: ".len()));
+        assert!(affixed(&long(room), &stamp).is_some());
+        for (raw, stamp) in [
+            (long(room + 1), stamp.clone()),
+            ("A: b\n\nSubject: a\n".into(), stamp.clone()),
+            ("Subject: =?utf-8?q?a?=\n\n".into(), stamp.clone()),
+            (format!("Subject: {stamp}\n\n"), stamp.clone()),
+            ("Subject: a\n\n".into(), format!("{stamp}; reuse=return")),
+            ("Subject: a\n\n".into(), "v4.public.short".into()),
+        ] {
+            assert_eq!(affixed(&raw, &stamp), None, "{raw}");
+        }
+    }
+
     fn body() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             Just(b"\n".to_vec()),
@@ -199,6 +248,22 @@ mod tests {
                 prop_assert_eq!(stripped.edit.to_vec(), raw.clone());
                 prop_assert!(stripped.left.is_empty());
             }
+        }
+
+        // BC8, BP3b: the same for a Subject of whatever kind.
+        #[test]
+        fn a_stamp_in_a_subject_goes_without_a_trace(
+            name in "(?i)subject[ \t]{0,2}", value in "([ -~éß\t\\[\\]]|v4\\.public\\.|\n |\r\n\t|\r){0,60}", crlf: bool, end: bool,
+        ) {
+            let newline = if crlf { "\r\n" } else { "\n" };
+            let rest = if end { String::new() } else { format!("{newline}To: b{newline}{newline}text") };
+            let raw = format!("From: a{newline}{name}:{value}{rest}");
+            let Some(edit) = affix(&Message::parse(raw.as_bytes()), Place::Subject, &token()) else { return Ok(()) };
+            let with = edit.to_vec();
+            let located = locate::locate(&Message::parse(&with));
+            prop_assert_eq!(located.stamps.len(), 1);
+            prop_assert_eq!((located.stamps[0].place, &located.stamps[0].token), (Place::Subject, &token()));
+            prop_assert_eq!(stripped(&with), (raw, vec![]));
         }
     }
 }

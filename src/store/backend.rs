@@ -81,8 +81,9 @@ impl Lean {
 
     /// To be called before pages or the length change.
     fn unsettle(&self) -> Result<(), io::Error> {
-        if !self.0.noted.swap(true, SeqCst) {
+        if !self.0.noted.load(SeqCst) {
             self.0.note.set_unsettled(true)?;
+            self.0.noted.store(true, SeqCst);
         }
         self.0.passing.store(true, SeqCst);
         Ok(())

@@ -11,6 +11,7 @@ use crate::mail::address::{Address, addresses};
 use crate::mail::field::printable;
 use crate::mail::fingerprint::Fingerprint;
 use crate::mail::message::Message;
+use crate::stamp::audience::Audience;
 use crate::stamp::claims::{ClaimError, Stamp};
 use crate::stamp::locate::{Found, without_white_space};
 use crate::stamp::proof::Proof;
@@ -175,10 +176,16 @@ fn mailbox_named<'a>(stamp: &Stamp, case: &'a Case<'_>) -> Option<&'a Mailbox> {
     let mailboxes = case.facts.mailboxes;
     let mine = |address: &Address| mailboxes.iter().find(|mailbox| mailbox.pattern.matches(address));
     let audience = &stamp.audience;
+    // An address in clear text must be the user's as it is spelled: his host may heed case, and a hash cannot.
+    let hashed = matches!(audience, Audience::Hashed { .. });
     if let Some(recipient) = &case.envelope.recipient {
-        return mine(recipient).filter(|_| audience.names(recipient));
+        return mine(recipient)
+            .filter(|mailbox| audience.names(recipient) && (hashed || audience.meets(&mailbox.pattern)));
     }
     mailboxes.iter().find(|mailbox| audience.meets(&mailbox.pattern)).or_else(|| {
+        if !hashed {
+            return None;
+        }
         let fields = case.message.fields().filter(|field| ADDRESSED.iter().any(|name| field.is(name)));
         let named = fields.take(16).flat_map(|field| addresses(&field.decoded()));
         named.filter(|address| audience.names(address)).find_map(|address| mine(&address))

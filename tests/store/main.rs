@@ -1,9 +1,14 @@
-//! The stores, seen from outside: one contract that every store keeps (`contract`).
+//! The stores, seen from outside: one contract that every store keeps (`contract`), and what the store on disk keeps
+//! besides: with hostile files in its place (`files`), with failing operations (`faults`) and cut power (`powercut`), with
+//! processes that race and are killed (`processes`), and in how little room (`size`). `disk` is the disk that can fail.
 
 mod contract;
 mod disk;
 mod faults;
+mod files;
 mod powercut;
+mod processes;
+mod size;
 
 use mailstamp::mail::fingerprint::Fingerprint;
 use mailstamp::mail::time::UnixTime;

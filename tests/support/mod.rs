@@ -54,10 +54,15 @@ impl Run {
 impl Home {
     /// A home whose user is [`ALICE`] and who trusts `stamps.example`.
     pub fn new() -> Self {
-        let home = Self { folder: tempfile::tempdir().unwrap() };
+        let home = Self::bare();
         home.configure(&format!("addresses = [\"{ALICE}\"]"));
         home.vendor("stamps.example", "2026q4");
         home
+    }
+
+    /// A home with nothing in it.
+    pub fn bare() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
     }
 
     /// The folder of everything.
@@ -151,6 +156,26 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> Run {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     })
+}
+
+/// Runs `command` under strace(1), which notes the system calls of this kind (`trace=` of its manual), and returns its
+/// notes too.
+pub fn traced(command: &mut Command, calls: &str, stdin: &[u8]) -> (Run, String) {
+    traced_with(command, &["-e", &format!("trace={calls}")], stdin)
+}
+
+/// As [`traced`] with any options of strace(1).
+pub fn traced_with(command: &mut Command, options: &[&str], stdin: &[u8]) -> (Run, String) {
+    let notes = tempfile::NamedTempFile::new().unwrap();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o"]).arg(notes.path()).args(options).arg("--").arg(command.get_program());
+    strace.args(command.get_args()).env_clear();
+    strace.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(folder) = command.get_current_dir() {
+        strace.current_dir(folder);
+    }
+    let ran = run(&mut strace, stdin);
+    (ran, fs::read_to_string(notes.path()).unwrap())
 }
 
 /// A plain message with this Message-ID.

@@ -1,0 +1,154 @@
+//! Every fixture through the real program, each in a home of its own. A fixture is a message and a `.toml` of the same name
+//! that says under which circumstances it is judged and what must come out; `fixtures/README.md` explains the form.
+
+mod support;
+
+use mailstamp::verdict::class::Class;
+use mailstamp::verdict::reason::Reason;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::{Home, Run};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fixture {
+    class: String,
+    reason: String,
+    exit: i32,
+    now: String,
+    recipient: Option<String>,
+    config: String,
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    before: Vec<Before>,
+    vendors: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Before {
+    message: String,
+    now: String,
+    #[serde(default = "once")]
+    times: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// The names (`class/reason_detail`) of the files in the classes' folders that end so.
+fn names(ending: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for class in Class::ALL {
+        for entry in fs::read_dir(folder().join(class.as_str())).unwrap() {
+            let path = entry.unwrap().path();
+            let kind = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+            assert!(kind == "eml" || kind == "toml", "{} is neither a message nor a .toml", path.display());
+            if kind == ending {
+                names.insert(format!("{class}/{}", path.file_stem().unwrap().to_str().unwrap()));
+            }
+        }
+    }
+    names
+}
+
+impl Fixture {
+    fn read(name: &str) -> Self {
+        let text = fs::read_to_string(folder().join(format!("{name}.toml"))).unwrap();
+        toml::from_str(&text).unwrap_or_else(|error| panic!("{name}.toml: {error}"))
+    }
+
+    fn home(&self) -> Home {
+        let home = Home::bare();
+        home.configure(&self.config);
+        let vendors = home.config().with_file_name("vendors");
+        fs::create_dir_all(&vendors).unwrap();
+        for (file, document) in &self.vendors {
+            fs::write(vendors.join(file), document).unwrap();
+        }
+        if !self.state.is_empty() {
+            home.run(["import"], self.state.as_bytes()).exits(0);
+        }
+        for before in &self.before {
+            let message = fs::read(folder().join(&before.message)).unwrap();
+            for _ in 0..before.times {
+                let run = self.run(&home, &["classify", "--now", &before.now], &message);
+                assert!(run.text().starts_with("first-class "), "{}: {run:?}", before.message);
+            }
+        }
+        home
+    }
+
+    fn run(&self, home: &Home, args: &[&str], message: &[u8]) -> Run {
+        let recipient = self.recipient.iter().flat_map(|recipient| ["--recipient", recipient]);
+        let run = home.run(args.iter().copied().chain(recipient), message);
+        assert_eq!(run.stderr, "", "{args:?}");
+        run
+    }
+
+    fn check(&self, name: &str) -> Result<(), String> {
+        let message = fs::read(folder().join(format!("{name}.eml"))).unwrap();
+        let home = self.home();
+        let same = |what: &str, got: &str, want: &str| {
+            if got == want { Ok(()) } else { Err(format!("{name}: {what} gave {got:?} instead of {want:?}")) }
+        };
+        // Looking changes nothing and says the same.
+        let looked = self.run(&home, &["explain", "--json", "--now", &self.now], &message);
+        let json: serde_json::Value = serde_json::from_slice(&looked.stdout).map_err(|e| format!("{name}: {e}"))?;
+        same("explain", &format!("{} {}", json["class"], json["reason"]).replace('"', ""), &self.verdict())?;
+        let filtered = self.run(&home, &["filter", "--no-mark", "--now", &self.now], &message);
+        let field = format!("Digital-Stamp-Class: {}; reason={}", self.class, self.reason);
+        if !filtered.text().lines().take(2).any(|line| line.trim_end_matches(';').starts_with(&field)) {
+            return Err(format!("{name}: filter wrote {:?}", filtered.text().lines().next()));
+        }
+        let judged = self.run(&home, &["classify", "--now", &self.now], &message);
+        same("classify", judged.text().trim_end(), &self.verdict())?;
+        same("the status", &judged.code.to_string(), &self.exit.to_string())
+    }
+
+    fn verdict(&self) -> String {
+        format!("{} {}", self.class, self.reason)
+    }
+}
+
+#[test]
+fn every_fixture_is_judged_as_it_says() {
+    let names: Vec<String> = names("toml").into_iter().collect();
+    let half = names.len().div_ceil(2);
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let check = |names: &[String]| {
+            let wrong = names.iter().filter_map(|name| Fixture::read(name).check(name).err());
+            wrong.collect::<Vec<_>>()
+        };
+        let threads: Vec<_> = names.chunks(half.max(1)).map(|names| scope.spawn(move || check(names))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+// BX2: each class has one code, one word, and fixtures.
+#[test]
+fn every_reason_has_a_fixture_and_every_name_is_right() {
+    let names = names("toml");
+    assert_eq!(names, self::names("eml"), "a message without a .toml, or the reverse");
+    let mut reasons = BTreeSet::new();
+    for name in &names {
+        let fixture = Fixture::read(name);
+        let named = name.split_once('/').and_then(|(class, file)| Some((class, file.split_once('_')?.0)));
+        assert_eq!(named, Some((fixture.class.as_str(), fixture.reason.as_str())), "{name}");
+        let reason = Reason::ALL.iter().find(|reason| reason.as_str() == fixture.reason);
+        let class = reason.unwrap_or_else(|| panic!("{name}: no such reason")).class();
+        assert_eq!((class.as_str(), i32::from(class.exit_code())), (fixture.class.as_str(), fixture.exit), "{name}");
+        reasons.insert(fixture.reason);
+    }
+    let without: Vec<&str> = Reason::ALL.iter().map(|r| r.as_str()).filter(|r| !reasons.contains(*r)).collect();
+    assert!(without.is_empty(), "no fixture for {without:?}");
+}

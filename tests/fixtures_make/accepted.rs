@@ -1,0 +1,369 @@
+//! What is let through: good stamps in every place and form, messages that come again, grants, holders' stamps, rules.
+
+use super::case::{Case, case};
+use super::stamps::*;
+use mailstamp::mail::time::UnixTime;
+use mailstamp::stamp::audience::Audience;
+use mailstamp::stamp::claims::Stamp;
+use mailstamp::stamp::locate::Place;
+use mailstamp::verdict::reason::Reason;
+
+pub fn cases() -> Vec<Case> {
+    [header_places(), other_places(), recipients(), times_and_keys(), several(), again(), grants(), peers(), rules()]
+        .concat()
+}
+
+fn paid(detail: &'static str, shows: &'static str, message: impl Into<Vec<u8>>) -> Case {
+    case(Reason::Paid, detail, shows, message)
+}
+
+fn header_places() -> Vec<Case> {
+    let stamp = token("header");
+    let (front, back) = stamp.split_at(120);
+    let quoted = |text: &str| format!("=?utf-8?q?{}?=", text.replace('_', "=5F").replace('.', "=2E"));
+    let field = |value: &str| format!("Digital-Stamp: {value}\n{}", letter("1"));
+    let crlf = letter("1").replace('\n', "\r\n");
+    vec![
+        paid("header", "A plain stamp in the header, as affix folds it.", with(&stamp, &letter("1"))),
+        paid("header-crlf", "The same with CRLF line ends.", with(&stamp, &crlf)),
+        paid("header-unfolded", "The whole stamp on one line, longer than 78 columns.", field(&stamp)),
+        paid(
+            "header-refolded",
+            "Folded anew on the way: tabs, blanks inside the token, an empty continuation, another spelling of the name.",
+            format!("digital-STAMP :\n\t{front} \n \n\t  {back}\t\n{}", letter("1")),
+        ),
+        paid(
+            "header-encoded-word",
+            "Rewritten as encoded-words on the way, in the quoted-printable form.",
+            field(&format!("{}\n {}", quoted(front), quoted(back))),
+        ),
+        paid(
+            "header-encoded-word-base64",
+            "Rewritten as an encoded-word in the base64 form, and the rest left as it was.",
+            field(&format!("=?us-ascii?B?{}?=\n {back}", data_encoding::BASE64.encode(front.as_bytes()))),
+        ),
+        paid(
+            "header-parameters",
+            "Parameters after the stamp change nothing: the mark reuse=return is only a message to the recipient.",
+            with(&format!("{stamp}; reuse=return; later=1"), &letter("1")),
+        ),
+        paid(
+            "header-mbox",
+            "An mbox envelope line stands on top.",
+            [b"From bob@y.example Tue Dec  1 11:59:00 2026\n".to_vec(), with(&stamp, &letter("1"))].concat(),
+        ),
+        paid(
+            "header-forged-class",
+            "A class field of the sender's own says nothing here.",
+            format!("Digital-Stamp-Class: revoked; reason=by-vendor\n{}", field(&stamp)),
+        ),
+        paid(
+            "header-unknown-claim",
+            "Claims that are not known are ignored unless marked as critical.",
+            field(&sign(
+                &format!(r#"{{"jti":"header","aud":"alice@x.example","exp":"{END}","colour":["red"],"crit":["exp"]}}"#),
+                FOOTER,
+            )),
+        ),
+    ]
+}
+
+fn other_places() -> Vec<Case> {
+    let stamp = token("body");
+    let plain = letter("1");
+    let armoured = String::from_utf8(at(Place::Body, &stamp, &plain)).unwrap();
+    let (_, text) = armoured.split_once("\n\n").unwrap();
+    let encoded = |kind: &str, text: &str| format!("{}\n{text}", header("1", &format!("MIME-Version: 1.0\n{kind}\n")));
+    let block = text.split("\n\n").next().unwrap();
+    let quoted_printable = text.replace('=', "=3D").replace('_', "=5F").replace("v4.", "v4=\n.");
+    let flowed: String = block.lines().map(|line| format!(" {line} \n")).collect();
+    let (front, back) = stamp.split_at(60);
+    vec![
+        paid("body", "An armoured stamp, first in the text.", armoured.clone()),
+        paid("body-crlf", "The same with CRLF line ends.", armoured.replace('\n', "\r\n")),
+        paid("body-last", "Last in the text, with a list's footer behind it.", {
+            format!("{plain}\n{block}\n\n_______________________\nthe list of friends\n")
+        }),
+        paid("body-above-signature", "Last in the text, above the sender's signature.", {
+            format!("{plain}\n{block}\n-- \nBob\n")
+        }),
+        paid(
+            "body-quoted-printable",
+            "In a quoted-printable text, with a soft line break inside the token.",
+            encoded("Content-Transfer-Encoding: quoted-printable", &quoted_printable),
+        ),
+        paid(
+            "body-base64",
+            "In a base64 text.",
+            encoded("Content-Transfer-Encoding: base64", &base64(text.as_bytes())),
+        ),
+        paid(
+            "body-flowed",
+            "In a flowed text: stuffed lines that end with a blank.",
+            encoded("Content-Type: text/plain; format=flowed", &format!("Dear Alice,\n\n{flowed}")),
+        ),
+        paid(
+            "body-multipart",
+            "In the first text of a multipart, behind an HTML part.",
+            encoded(
+                "Content-Type: multipart/alternative; boundary=b",
+                &format!(
+                    "--b\nContent-Type: text/html\n\n<p>Dear Alice\n--b\nContent-Type: text/plain\n\n{text}--b--\n"
+                ),
+            ),
+        ),
+        paid("subject", "In the Subject, in brackets.", at(Place::Subject, &stamp, &plain)),
+        paid(
+            "subject-folded",
+            "In the Subject, folded inside the token, behind the tag of a list.",
+            plain.replace("a serious matter", &format!("[friends] Re: a serious matter [{front}\n {back}]")),
+        ),
+    ]
+}
+
+fn recipients() -> Vec<Case> {
+    let for_ = |recipient: &str| with(&issue(&stamp_for("recipient", recipient)), &letter("1"));
+    let salted = |recipient: &str| {
+        let stamp = Stamp { audience: Audience::hashed(&address(recipient), [7; 16]), ..stamp("recipient") };
+        String::from_utf8(with(&issue(&stamp), &letter("1"))).unwrap()
+    };
+    let worth = |value: u64| with(&issue(&Stamp { value, ..stamp("recipient") }), &letter("1"));
+    vec![
+        paid("recipient-case", "Neither domain nor local part cares for case.", for_("ALICE@X.Example")),
+        paid(
+            "recipient-idn",
+            "The domain is written in Unicode here and in A-labels there.",
+            for_("alice@xn--bcher-kva.example"),
+        )
+        .config("addresses = [\"alice@BÜCHER.example\"]"),
+        paid("recipient-tag", "A tagged address is one of the user's by its pattern.", for_("alice+shop@x.example"))
+            .config("addresses = [\"alice@x.example\", \"alice+*@x.example\"]"),
+        paid("recipient-domain", "Every address of a domain is the user's.", for_("whoever@x.example"))
+            .config("addresses = [\"*@x.example\"]"),
+        paid(
+            "recipient-expression",
+            "The user's addresses are given by a regular expression.",
+            for_("al.ice@x.example"),
+        )
+        .config("addresses = ['/^al[.]?ice@x[.]example$/']"),
+        paid("recipient-hashed", "The stamp names the recipient by a salted hash.", salted("alice@x.example")),
+        paid(
+            "recipient-hashed-tag",
+            "A hash of a tagged address: the pattern gives no address to try, but the message names one of the user's.",
+            salted("alice+shop@x.example").replace("alice@x.example>", "alice+shop@x.example>"),
+        )
+        .config("addresses = [\"alice+*@x.example\"]"),
+        paid(
+            "recipient-envelope",
+            "The envelope's recipient is the one whom the stamp names.",
+            for_("alice@z.example"),
+        )
+        .config("addresses = [\"alice@x.example\", \"alice@z.example\"]")
+        .to("alice@z.example"),
+        paid(
+            "recipient-not-in-header",
+            "The message names somebody else as its recipient (a blind copy): only the stamp counts.",
+            String::from_utf8(for_("alice@x.example"))
+                .unwrap()
+                .replace("To: Alice <alice@x.example>", "To: undisclosed-recipients:;"),
+        ),
+        paid("price-equal", "Just worth what this address asks.", worth(5))
+            .config("addresses = [{ address = \"alice@x.example\", price = 5 }, \"other@x.example\"]"),
+        paid("price-more", "Worth more than is asked.", worth(6))
+            .config("price = 5\naddresses = [\"alice@x.example\"]"),
+        paid("price-zero", "Worth nothing, and nothing is asked: a stamp all the same.", worth(0))
+            .config("price = 0\naddresses = [\"alice@x.example\"]"),
+    ]
+}
+
+fn times_and_keys() -> Vec<Case> {
+    let window = |from: UnixTime, until: UnixTime| {
+        let stamp = Stamp { issued: None, not_before: Some(from), expires: Some(until), ..stamp("window") };
+        with(&issue(&stamp), &letter("1"))
+    };
+    let (from, until) = (NOW.plus(-DAY), NOW.plus(DAY));
+    let keyed = || with(&token("key"), &letter("1"));
+    let by_new_key = with(&issue_as("stamps.example", "2027q1", NEW_KEY, &stamp("key")), &letter("1"));
+    let listed = pinned_keys("stamps.example", &[("2027q1", NEW_KEY, "")], "");
+    vec![
+        paid("window-first-second", "In the first second of its window.", window(from, until)).at(from),
+        paid("window-last-second", "In the last second of its window.", window(from, until)).at(until),
+        paid("window-early-within-skew", "Five minutes early: clocks may differ.", window(from, until))
+            .at(from.plus(-5 * MINUTE)),
+        paid("window-late-within-skew", "Five minutes late: clocks may differ.", window(from, until))
+            .at(until.plus(5 * MINUTE)),
+        paid("window-late-allowed", "Three days late, where the user accepts four.", window(from, until))
+            .at(until.plus(3 * DAY))
+            .config("addresses = [\"alice@x.example\"]\n[stamps]\nlate = \"4d\""),
+        paid("window-longest", "A window just as long as the policy allows.", window(from, from.plus(100 * DAY))),
+        paid(
+            "window-none-allowed",
+            "A stamp without an end, where the user accepts such stamps.",
+            with(&issue(&Stamp { expires: None, ..stamp("window") }), &letter("1")),
+        )
+        .config("addresses = [\"alice@x.example\"]\n[stamps]\nendless = true"),
+        paid("key-verify-only", "The key signs no more; its stamps are good until they end.", keyed())
+            .vendor("stamps.example.json", pinned("stamps.example", &[("2026q4", ",\"status\":\"verify-only\"")], "")),
+        paid("key-revoked-later", "The key is revoked from tomorrow on.", keyed()).vendor(
+            "stamps.example.json",
+            pinned(
+                "stamps.example",
+                &[("2026q4", &format!(",\"status\":\"revoked\",\"since\":\"{}\"", NOW.plus(DAY)))],
+                "",
+            ),
+        ),
+        paid("key-in-directory", "The key stands in a directory signed with the key that is pinned.", by_new_key)
+            .vendor("directory.json", directory(NOW.plus(DAY), &listed)),
+        paid(
+            "reuse-not-looked-for",
+            "Used before, where the user keeps no log of used serials.",
+            with(&token("header"), &letter("2")),
+        )
+        .after("first-class/paid_header.eml", NOW.plus(-DAY))
+        .config("addresses = [\"alice@x.example\"]\n[used_log]\nenabled = false"),
+    ]
+}
+
+fn several() -> Vec<Case> {
+    let foreign = issue_as("other.example", "a", OTHER_VENDOR, &stamp("several"));
+    let other_vendor = pinned_keys("other.example", &[("a", OTHER_VENDOR, "")], "");
+    let two = |one: &str, other: &str| with(one, std::str::from_utf8(&with(other, &letter("1"))).unwrap());
+    vec![
+        paid(
+            "several-one-unknown",
+            "Of two vendors' stamps one is unknown here; the other counts.",
+            two(&foreign, &token("several")),
+        ),
+        paid(
+            "several-both-good",
+            "Two vendors' stamps, both good: the first is spent, the other is left.",
+            two(&foreign, &token("several")),
+        )
+        .vendor("other.example.json", other_vendor.clone()),
+        paid(
+            "several-one-used",
+            "One of two vendors' stamps was used; the other counts.",
+            String::from_utf8(two(&token("header"), &foreign)).unwrap().replace("letter 1.", "another letter."),
+        )
+        .vendor("other.example.json", other_vendor)
+        .after("first-class/paid_header.eml", NOW.plus(-DAY)),
+        paid(
+            "several-versions",
+            "A stamp of a later version beside one of ours: each program takes the one that it knows.",
+            two(&format!("v5.public.{}", "A".repeat(200)), &token("several")),
+        ),
+        paid("several-eight", "Eight stamps are looked at; the last one is good.", {
+            let seven: String = (0..7).map(|n| format!("Digital-Stamp: number-{n}\n")).collect();
+            [seven.into_bytes(), with(&token("several"), &letter("1"))].concat()
+        }),
+        paid("several-copies", "The same stamp twenty times is one stamp.", {
+            let field = format!("Digital-Stamp: {}\n", token("several"));
+            field.repeat(20) + &letter("1")
+        }),
+    ]
+}
+
+fn again() -> Vec<Case> {
+    let again = |detail, shows, message: Vec<u8>| case(Reason::Again, detail, shows, message);
+    let message = || with(&token("header"), &letter("1"));
+    let first = "first-class/paid_header.eml";
+    let other_way = format!(
+        "Received: from list.example\nX-Spam-Score: 3\n{}\n\n",
+        String::from_utf8(message()).unwrap().replace("Subject: a", "Subject: [friends] a")
+    )
+    .replace('\n', "\r\n");
+    vec![
+        again("same-message", "The mail system delivers the message a second time.", message())
+            .after(first, NOW.plus(-MINUTE)),
+        again("by-another-way", "The same message by a list: other trace, Subject, line ends.", other_way.into())
+            .after(first, NOW.plus(-MINUTE)),
+        again("after-its-window", "Accepted before its window ended, and tried again after.", message())
+            .after(first, END)
+            .at(END.plus(4 * DAY)),
+        again("last-day", "Five days after it was accepted, to the second.", message())
+            .after(first, NOW.plus(-5 * DAY)),
+        again("twentieth-time", "It may come again twenty times, where the user says so.", message()).after_times(
+            first,
+            NOW.plus(-DAY),
+            20,
+        ),
+        again("clock-set-back", "The clock was set back since it was accepted.", message()).after(first, NOW.plus(DAY)),
+    ]
+}
+
+fn grants() -> Vec<Case> {
+    let reply = |serial: &str| {
+        let stamp = Stamp { sender: Some(address("alice@x.example")), ..stamp_for(serial, "bob@y.example") };
+        with(&issue(&stamp), &letter("2").replace("Subject: a", "Subject: Re: a"))
+    };
+    let since = NOW.plus(-9 * DAY).0;
+    let grant = |kind: &str| format!("{{\"grant\":{{\"kind\":\"{kind}\",\"since\":{since}}}}}");
+    vec![
+        case(
+            Reason::Return,
+            "reply",
+            "A reply brings back the stamp that the user sent: it names the other one.",
+            reply("grant"),
+        )
+        .row(standing_row("grant", &grant("return"))),
+        case(Reason::Return, "after-its-window", "A grant holds beyond the window.", reply("grant"))
+            .row(standing_row("grant", &grant("return")))
+            .at(END.plus(50 * DAY)),
+        case(
+            Reason::MultiUse,
+            "second-letter",
+            "The user lets this sender use his stamp again.",
+            with(&token("grant"), &letter("2")),
+        )
+        .row(used_row("grant", &letter("1"), NOW.plus(-DAY), 0))
+        .row(standing_row("grant", &grant("multi-use"))),
+        case(
+            Reason::MultiUse,
+            "last-second",
+            "The grant has an end, and this is its last second.",
+            with(&token("grant"), &letter("2")),
+        )
+        .row(standing_row(
+            "grant",
+            &format!("{{\"grant\":{{\"kind\":\"multi-use\",\"since\":{since},\"until\":{}}}}}", NOW.0),
+        )),
+    ]
+}
+
+fn peers() -> Vec<Case> {
+    let held = issue(&Stamp { many: true, holder: Some(key(HOLDER).public()), ..stamp("peer") });
+    let once = issue(&Stamp { holder: Some(key(HOLDER).public()), ..stamp("peer-once") });
+    let peer = |detail, shows, message: Vec<u8>| case(Reason::Peer, detail, shows, message);
+    vec![
+        peer("proof", "A holder's stamp for many uses, and the holder's proof for this message.", {
+            with_proof(&held, &letter("1"), 1, NOW.plus(-MINUTE), HOLDER)
+        }),
+        peer("second-letter", "The same stamp on another message, with a proof of its own.", {
+            with_proof(&held, &letter("2"), 2, NOW.plus(-MINUTE), HOLDER)
+        })
+        .after("first-class/peer_proof.eml", NOW.plus(-MINUTE)),
+        paid("holder-once", "A holder's stamp for one use is paid for like any other.", {
+            with_proof(&once, &letter("1"), 3, NOW.plus(-MINUTE), HOLDER)
+        }),
+        case(Reason::Again, "peer", "A message with a holder's stamp, delivered a second time.", {
+            with_proof(&held, &letter("1"), 1, NOW.plus(-MINUTE), HOLDER)
+        })
+        .after("first-class/peer_proof.eml", NOW.plus(-MINUTE)),
+    ]
+}
+
+fn rules() -> Vec<Case> {
+    let allow = |text: &str| format!("addresses = [\"alice@x.example\"]\nallow = [{text}]");
+    vec![
+        case(Reason::Rule, "address", "A sender whom the user lets through.", letter("1"))
+            .config(&allow("\"bob@y.example\"")),
+        case(Reason::Rule, "domain", "Everybody at a domain.", letter("1")).config(&allow("\"*@y.example\"")),
+        case(
+            Reason::Rule,
+            "bad-stamp",
+            "His stamp is no good, and he is let through all the same.",
+            with("v4.public.bad", &letter("1")),
+        )
+        .config(&allow("\"bob@y.example\"")),
+    ]
+}

@@ -1,0 +1,122 @@
+//! One fixture: a message, the circumstances under which it is judged, and what must come out; and how that is written
+//! down in its `.toml`.
+
+use super::stamps::{NOW, pinned};
+use mailstamp::mail::time::UnixTime;
+use mailstamp::verdict::reason::Reason;
+use std::fmt::Write;
+
+/// A fixture.
+#[derive(Clone, Debug)]
+pub struct Case {
+    reason: Reason,
+    detail: &'static str,
+    shows: &'static str,
+    now: UnixTime,
+    recipient: Option<&'static str>,
+    config: String,
+    before: Vec<Before>,
+    state: Vec<String>,
+    vendors: Vec<(&'static str, String)>,
+    /// The message.
+    pub message: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+struct Before {
+    message: &'static str,
+    now: UnixTime,
+    times: u8,
+}
+
+/// A fixture for `reason`, with the user's one address and his one vendor; `detail` goes into its name.
+pub fn case(reason: Reason, detail: &'static str, shows: &'static str, message: impl Into<Vec<u8>>) -> Case {
+    Case {
+        reason,
+        detail,
+        shows,
+        now: NOW,
+        recipient: None,
+        config: "addresses = [\"alice@x.example\"]\n".to_owned(),
+        before: Vec::new(),
+        state: Vec::new(),
+        vendors: vec![("stamps.example.json", pinned("stamps.example", &[("2026q4", "")], ""))],
+        message: message.into(),
+    }
+}
+
+impl Case {
+    /// Its name, as a path below `fixtures/` without an ending.
+    pub fn name(&self) -> String {
+        format!("{}/{}_{}", self.reason.class(), self.reason, self.detail)
+    }
+
+    pub fn at(self, now: UnixTime) -> Self {
+        Self { now, ..self }
+    }
+
+    /// `--recipient`.
+    pub fn to(self, recipient: &'static str) -> Self {
+        Self { recipient: Some(recipient), ..self }
+    }
+
+    /// The whole configuration.
+    pub fn config(self, text: &str) -> Self {
+        Self { config: format!("{}\n", text.trim()), ..self }
+    }
+
+    /// Another fixture's message that was judged before, with the same configuration.
+    pub fn after(self, message: &'static str, now: UnixTime) -> Self {
+        self.after_times(message, now, 1)
+    }
+
+    pub fn after_times(mut self, message: &'static str, now: UnixTime, times: u8) -> Self {
+        self.before.push(Before { message, now, times });
+        self
+    }
+
+    /// A row of the state, as `mailstamp export` writes it.
+    pub fn row(mut self, row: impl Into<String>) -> Self {
+        self.state.push(row.into());
+        self
+    }
+
+    /// Another document in the folder `vendors/`, or another text for one that is there.
+    pub fn vendor(mut self, file: &'static str, text: String) -> Self {
+        self.vendors.retain(|(name, _)| *name != file);
+        self.vendors.push((file, text));
+        self
+    }
+
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let mut line = |line: &str| {
+            let _ = writeln!(text, "{line}");
+        };
+        line(&format!("# {}", self.shows));
+        line(&format!("class = \"{}\"", self.reason.class()));
+        line(&format!("reason = \"{}\"", self.reason));
+        line(&format!("exit = {}", self.reason.class().exit_code()));
+        line(&format!("now = \"{}\"", self.now));
+        if let Some(recipient) = self.recipient {
+            line(&format!("recipient = \"{recipient}\""));
+        }
+        line(&format!("config = '''\n{}'''", self.config));
+        if !self.state.is_empty() {
+            line("# Rows of the state, as `mailstamp export` writes them.");
+            line(&format!("state = '''\n{}\n'''", self.state.join("\n")));
+        }
+        for before in &self.before {
+            line("\n# Judged before this message.\n[[before]]");
+            line(&format!("message = \"{}\"\nnow = \"{}\"", before.message, before.now));
+            if before.times != 1 {
+                line(&format!("times = {}", before.times));
+            }
+        }
+        line("\n[vendors]");
+        for (file, document) in &self.vendors {
+            line(&format!("\"{file}\" = '''\n{document}\n'''"));
+        }
+        text
+    }
+}
