@@ -104,7 +104,7 @@ mod tests {
         let standing = Row::Standing {
             vendor: "stamps.example".into(),
             serial: Serial::new("a-1").unwrap(),
-            standing: Standing { grant: None, revoked: Some(5) },
+            standing: Standing { revoked: Some(5), ..Standing::default() },
         };
         let line = serde_json::to_string(&standing).unwrap();
         assert_eq!(line, r#"{"row":"standing","vendor":"stamps.example","serial":"a-1","standing":{"revoked":5}}"#);
@@ -136,9 +136,9 @@ mod tests {
 
     #[test]
     fn a_revocation_stays_and_a_grant_taken_back_does_not_return() {
-        let grant = crate::grant::Grant { kind: crate::grant::GrantKind::Return, since: 1, until: None };
-        let granted = Standing { grant: Some(grant), revoked: None };
-        let revoked = |at| Standing { grant: None, revoked: Some(at) };
+        let grant = crate::grant::Grant::new(crate::grant::GrantKind::Return, crate::mail::time::UnixTime(1));
+        let granted = Standing { grant: Some(grant), ..Standing::default() };
+        let revoked = |at| Standing { revoked: Some(at), ..Standing::default() };
         assert_eq!(merge_standing(&Standing::default(), granted.clone()), granted);
         assert_eq!(merge_standing(&revoked(9), granted.clone()), revoked(9));
         assert_eq!(merge_standing(&revoked(9), revoked(4)), revoked(4));
