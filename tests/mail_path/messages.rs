@@ -120,6 +120,33 @@ fn a_message_beyond_the_limit_passes_whole_and_keeps_its_stamp() {
 }
 
 #[test]
+fn a_forged_result_does_not_hide_behind_the_limit() {
+    // Threat 8: a header that is longer than what is looked at is still cleared to its end.
+    let home = Home::new();
+    home.configure(&format!("addresses = [\"{ALICE}\"]\nlargest_message = 1000"));
+    let forged = "Digital-Stamp-Class: first-class; reason=paid\n";
+    for (before, after) in [(0, 0), (20, 0), (1000, 1000), (100_000, 7)] {
+        let clean = |forged: &str| {
+            let filler = |count| "X-Filler: 0123456789\n".repeat(count);
+            format!("From: b@y.example\n{}{forged}{}\n{forged}{}", filler(before), filler(after), "x\n".repeat(1000))
+        };
+        let message = clean(forged);
+        let filtered = home.run(["filter"], message.as_bytes()).exits(0);
+        let (field, rest) = without_result(&filtered.stdout, "\n");
+        assert_eq!(field, "Digital-Stamp-Class: unverified; reason=over-limit\n");
+        assert_eq!(rest.len(), message.len() - forged.len());
+        assert!(rest.ends_with(message.split_once("\n\n").unwrap().1.as_bytes()), "{before} {after}");
+    }
+    // Not even where the message ends with its header, or the header does not end at all.
+    let message = format!("{}{forged}", "X: y\n".repeat(1000));
+    let filtered = home.run(["filter"], message.as_bytes()).exits(0);
+    assert_eq!(without_result(&filtered.stdout, "\n").1.len(), message.len() - forged.len());
+    let endless = "X-Filler: 0123456789\n".repeat((65 << 20) / 21);
+    let deferred = home.run(["filter"], endless.as_bytes()).exits(75);
+    assert!(deferred.stdout.is_empty() && deferred.stderr.contains("header does not end"), "{}", deferred.stderr);
+}
+
+#[test]
 fn a_large_message_takes_less_than_thrice_its_size() {
     // Address space is counted, so that not even a copy that is never touched is made.
     const SIZE: usize = 100 << 20;
