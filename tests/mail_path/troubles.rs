@@ -2,7 +2,9 @@
 //! On the mail path all of it is 75, and nothing was written to standard output.
 
 use crate::support::{ALICE, Home, Run, letter, run, traced_with};
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
@@ -42,6 +44,27 @@ fn wrong_arguments_defer_where_a_message_may_be_waiting() {
     for args in ["--help", "--version", "classify --help", "help"] {
         let code = home.run(args.split_whitespace(), b"").code;
         assert_eq!(code, if args == "help" { 75 } else { 0 }, "{args}");
+    }
+}
+
+#[test]
+fn a_person_at_a_terminal_is_told_of_his_mistake() {
+    let home = Home::new();
+    for (args, code) in [("clasify", 64), ("--bogus", 64), ("classify --bogus", 75)] {
+        let line = format!("{} {args}", crate::support::MAILSTAMP);
+        let said = run(Command::new("script").args(["-qec", &line, "/dev/null"]).env("HOME", home.path()), b"");
+        assert_eq!(said.code, code, "{args}: {}", said.text());
+    }
+}
+
+#[test]
+fn an_envelope_sender_of_any_bytes_is_no_obstacle() {
+    // Whoever sends chooses it, and it is only told.
+    let home = Home::new();
+    for sender in [b"".as_slice(), b"<>", b"-f", b"\xff\xfe@\x80", b"a\nb@c", &[b'x'; 5000]] {
+        let mut command = home.command();
+        command.arg("classify").arg("--sender").arg(OsStr::from_bytes(sender));
+        run(&mut command, &letter("1")).exits(11).says("unstamped no-stamp");
     }
 }
 
