@@ -312,6 +312,18 @@ fn commands_of_the_readme_run() {
 }
 
 #[test]
+fn every_recipe_is_named_in_the_texts() {
+    let system = page("mailstamp.7");
+    for entry in fs::read_dir(Path::new(ROOT).join("rules")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.starts_with('.') {
+            assert!(system.contains(&format!("rules/{name}")), "mailstamp(7) does not name rules/{name}");
+            assert!(README.contains(&format!("rules/{name}")), "README.md does not name rules/{name}");
+        }
+    }
+}
+
+#[test]
 fn the_readme_begins_with_four_lines_that_use_the_program() {
     let first = readme_blocks().remove(0);
     assert_eq!(first.len(), 4);
