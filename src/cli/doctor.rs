@@ -122,7 +122,7 @@ fn configuration(config: &Config, places: &Places) -> Finding {
     if !config.used_log {
         return odd(what, format!("{path} switches the used-serial log off: a stamp used twice is not noticed"));
     }
-    good(what, format!("{path}, {} addresses", config.mailboxes.len()))
+    good(what, format!("{path}, addresses: {}", config.mailboxes.len()))
 }
 
 fn vendors(places: &Places) -> Vec<Finding> {

@@ -1,6 +1,8 @@
 //! What a grant is: the user's own word that a stamp may be used again; and what a revocation is: his word that it may
 //! not. Both are about a stamp's (vendor, serial). Where they are kept is the store's affair.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
 use crate::mail::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
