@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
+pub mod programs;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
