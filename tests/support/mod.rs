@@ -3,7 +3,9 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
+pub mod dovecot;
 pub mod programs;
+pub mod smtp;
 
 use std::fs;
 use std::io::Write;

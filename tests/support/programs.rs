@@ -135,6 +135,15 @@ pub fn field(message: &[u8], name: &str) -> Option<String> {
     found.map(|line| line[name.len() + 1..].trim().to_owned())
 }
 
+/// Copies configuration, trusted vendors and bogofilter's words from `home` into another home.
+pub fn settle(home: &Home, other: &Path) {
+    for part in [".config", ".bogofilter"] {
+        if home.file(part).exists() {
+            run(Command::new("cp").arg("-r").arg(home.file(part)).arg(other), b"").exits(0);
+        }
+    }
+}
+
 /// Gives a folder and all in it to a user.
 pub fn give(folder: &Path, owner: u32, group: u32) {
     run(Command::new("chown").arg("-R").arg(format!("{owner}:{group}")).arg(folder), b"").exits(0);
