@@ -3,6 +3,11 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
+pub mod dovecot;
+pub mod postfix;
+pub mod programs;
+pub mod smtp;
+
 use mailstamp::keys::secret::Signer;
 use mailstamp::mail::address::Address;
 use mailstamp::mail::time::UnixTime;
