@@ -6,7 +6,7 @@ use mailstamp::mail::fingerprint::Fingerprint;
 use mailstamp::mail::time::UnixTime;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::store::redb::{Options, Redb};
-use mailstamp::store::{GRACE, StoreError, UsedLog};
+use mailstamp::store::{GRACE, UsedLog};
 use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -81,7 +81,7 @@ fn spend(log: &Redb, number: i64, now: UnixTime) -> Result<(), Box<dyn Error>> {
 
 /// Purges a log of what ended before `until`, as `mailstamp purge` does it: one commit, then the log is let go. Prints the
 /// rows, the seconds of all, and the milliseconds of the longest hold and of the median one.
-fn purge(file: &Path, until: UnixTime) -> Result<(), StoreError> {
+fn purge(file: &Path, until: UnixTime) -> Result<(), Box<dyn Error>> {
     let log = Redb::new(file, Options::default());
     let began = Instant::now();
     let mut holds: Vec<Duration> = Vec::new();

@@ -1,6 +1,83 @@
 //! mailstamp: a mail filter that verifies digital stamps.
 //!
-//! The architecture text is written at the end of the first issue.
+//! This text is the map of the house. What the program does for its users is in the manual (`man/`); what a stamp is,
+//! byte for byte, in mailstamp-stamp(5).
+//!
+//! # From above
+//!
+//! One message comes in on standard input; a word, a header field or an exit status goes out. In between, the stamps on
+//! it are found, checked against the keys of the vendors whom the user trusts, and at most one of them is spent in a log
+//! on the disk. Everything else (who the user is, which keys he trusts, what time it is) is a fact that is gathered
+//! before, and handed in.
+//!
+//! So there are two halves. The lower one decides and knows nothing of the world: no file, no clock, no environment. The
+//! upper one knows the world and decides nothing.
+//!
+//! # Rooms and floors
+//!
+//! A room is a folder of `src/`. Arrows go only downward; `tests/layering.rs` reads every file and holds the order.
+//!
+//! ```text
+//! cli                    front ends: arguments into calls, answers into text and statuses
+//! filter                 the engine: gathers facts, asks the core, spends once
+//! keys                   the documents of the vendors, and a vendor's own key
+//! config   store   log   the user's settings; used serials and grants; what is told about verdicts
+//! ──────────────────────────────────────────────────────────────────────────────────────────────────
+//! verdict                the judgement: from message and facts to class and reason
+//! grant    stamp         what a permission is; what a stamp is: form, signature, claims, places
+//! mail                   what a message is: fields, addresses, MIME, fingerprint, edits
+//! ```
+//!
+//! Below the line nothing reads a file, a clock or the environment, writes anywhere, or starts a thread. Clippy denies the
+//! calls there (`clippy.toml`), and the same test looks for the names.
+//!
+//! # How a message goes through
+//!
+//! 1. [`cli`] parses the arguments. `filter::open` reads the clock and the configuration; there is an
+//!    [`Engine`](filter::engine::Engine).
+//! 2. The message is read, whole or up to a limit, and [`Message::parse`](mail::message::Message::parse) lays a view over
+//!    its bytes. Nothing is copied.
+//! 3. [`locate`](stamp::locate::locate) finds the stamps, whatever folding and encoding the way has done to them.
+//! 4. [`examine`](verdict::examine::examine) judges each as far as that goes without the log. It answers `Done` with a
+//!    verdict, or `Spend` with a claim: a question to the log. The vendors' documents are read when the first stamp names
+//!    a key, and not for a message without one.
+//! 5. The engine opens the log and asks. [`UsedLog::spend`](store::UsedLog::spend) answers in one durable transaction:
+//!    fresh, again, double, granted, revoked.
+//! 6. [`Claim::settle`](verdict::examine::Claim::settle) consumes claim and answer, and is done, or has the next question.
+//! 7. The verdict is told: to the caller, to syslog, to the verdict log.
+//!
+//! # What always holds
+//!
+//! - Only `examine` makes a claim and only `settle` consumes it, so nothing is spent that was not judged, and nothing is
+//!   accepted that was not spent.
+//! - A bad message is a value, never an `Err`. An `Err` is our own trouble; on the mail path it becomes status 75, and so
+//!   does a panic.
+//! - The log's rule is one function (`store/rule.rs`). Stores differ in where the rows are, never in the answer.
+//! - A signature is verified over the bytes that came, and nothing in a payload is read before it holds.
+//! - A change to a message is a list of spans to take out and texts to put in ([`mail::edit`]). All other bytes go
+//!   through as they came.
+//! - Whatever comes from outside and goes into a field or a log passes
+//!   [`printable`](mail::field::printable); whatever we put into a header passes [`fold`](mail::field::fold).
+//! - Everything that grows with the input has a limit, and beyond it a message is `over-limit`, not unstamped.
+//!
+//! # What is not here, on purpose
+//!
+//! - No network. Keys come from files that the user put there; a stamp can make nobody fetch anything.
+//! - No mail is sent, so none can be sent to a forged address.
+//! - No async, no daemon, no thread but the one that waits for a lock.
+//! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
+//!   stranger can choose, and do not give the bytes back.
+//! - No cache of verdicts, no score, no learning.
+//! - No `unsafe`.
+//!
+//! # Where to add things
+//!
+//! *A reason*: a line in `verdict/reason.rs`, its check in `verdict/finding.rs`, a fixture, a line in mailstamp(1); tests
+//! fail until all four are there. *A command*: a file in `cli/`, a variant of its `Command`, a section in mailstamp(1).
+//! *A store*: a file in `store/` that implements [`Store`](store::Store) by asking `store/rule.rs`, an entry in the
+//! contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that knows which adapters there are.
+//! *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:
+//! `stamp/claims.rs`, and mailstamp-stamp(5). *A setting*: `config/mod.rs`, `config show`, mailstamp.toml(5).
 
 pub mod cli;
 pub mod config;

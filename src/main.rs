@@ -1,11 +1,25 @@
 //! The program: parse, run, exit. Nothing else ends the process. A panic becomes exit 75, because most mail systems bounce
 //! a message on any other status that they do not know.
 
+use mailstamp::cli;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match std::panic::catch_unwind(|| mailstamp::cli::run(std::env::args_os())) {
-        Ok(code) => ExitCode::from(code),
-        Err(_) => ExitCode::from(mailstamp::cli::exit::TEMPFAIL),
+    ExitCode::from(guarded(|| cli::run(std::env::args_os())))
+}
+
+fn guarded(run: impl FnOnce() -> u8 + UnwindSafe) -> u8 {
+    catch_unwind(run).unwrap_or(cli::exit::TEMPFAIL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_try_again() {
+        assert_eq!(guarded(|| 21), 21);
+        assert_eq!(guarded(|| panic!("on purpose")), 75);
     }
 }

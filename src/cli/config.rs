@@ -70,7 +70,7 @@ fn check(config: &Config, places: &Places) -> Result<u8, Failure> {
     }
     let file = places.config.as_deref().map_or("no file".into(), |path| path.display().to_string());
     let count = vendors.directory.vendors().count();
-    output::line(&format!("{file}: good; {} addresses, {count} trusted vendors", config.mailboxes.len()))?;
+    output::line(&format!("{file}: good; addresses: {}, trusted vendors: {count}", config.mailboxes.len()))?;
     Ok(0)
 }
 

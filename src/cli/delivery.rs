@@ -11,6 +11,7 @@ use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
 use crate::verdict::facts::Envelope;
 use crate::verdict::finding::Verdict;
+use std::ffi::OsString;
 
 /// Whom a message is for, and when it is judged.
 #[derive(Debug, clap::Args)]
@@ -21,7 +22,7 @@ pub struct Args {
     pub recipient: Option<String>,
     /// The envelope sender, for the log
     #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
-    pub sender: Option<String>,
+    pub sender: Option<OsString>,
     /// Judge as if it were this time (RFC 3339, or seconds since 1970)
     #[arg(long, value_name = "TIME")]
     pub now: Option<UnixTime>,
@@ -48,7 +49,9 @@ pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
     let deferred = |failure: Failure| Failure { code: TEMPFAIL, ..failure };
     let engine = open::engine(given, args.now).map_err(|error| deferred(error.into()))?;
     let judged = || -> Result<(Input, Verdict), Failure> {
-        let envelope = envelope(args.recipient.as_deref(), args.sender.as_deref())?;
+        // Whoever sends chooses these bytes, and they are for the log only: they need not be text.
+        let sender = args.sender.as_ref().map(|sender| sender.to_string_lossy());
+        let envelope = envelope(args.recipient.as_deref(), sender.as_deref())?;
         let input = input::read(engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
         let message = Message::parse(&input.bytes);
         let marking = if args.no_mark { Marking::Leave } else { Marking::Spend };

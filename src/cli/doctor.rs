@@ -10,9 +10,9 @@ use crate::filter::{examination, open};
 use crate::keys::folder;
 use crate::store::Summary;
 use crate::verdict::facts::KeyFact;
-use anstream::println;
 use anstyle::{AnsiColor, Style};
 use serde_json::json;
+use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
@@ -83,10 +83,12 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
             findings.iter().map(|f| json!({ "check": f.what, "health": word(f.health), "text": f.text })).collect();
         output::line(&json!({ "schema": output::SCHEMA, "well": !ill, "checks": findings }).to_string())?;
     } else {
+        let mut out = anstream::AutoStream::auto(io::stdout().lock());
         for finding in &findings {
             let style = style(finding.health);
-            println!("{style}{:<4}{style:#}  {:<14}  {}", word(finding.health), finding.what, finding.text);
+            writeln!(out, "{style}{:<4}{style:#}  {:<14}  {}", word(finding.health), finding.what, finding.text)?;
         }
+        out.flush()?;
     }
     Ok(if ill { CONFIG } else { 0 })
 }
@@ -120,7 +122,7 @@ fn configuration(config: &Config, places: &Places) -> Finding {
     if !config.used_log {
         return odd(what, format!("{path} switches the used-serial log off: a stamp used twice is not noticed"));
     }
-    good(what, format!("{path}, {} addresses", config.mailboxes.len()))
+    good(what, format!("{path}, addresses: {}", config.mailboxes.len()))
 }
 
 fn vendors(places: &Places) -> Vec<Finding> {
@@ -186,7 +188,7 @@ fn folder_of_state(folder: &Path) -> Finding {
     let what = "state";
     let shown = folder.display();
     let metadata = match std::fs::symlink_metadata(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return good(what, format!("{shown} will be made when the first stamp is spent"));
         }
         Err(error) => return bad(what, format!("{shown}: {error}")),

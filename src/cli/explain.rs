@@ -1,7 +1,7 @@
 //! `mailstamp explain`: the judgement of a message, check by check. It writes nothing and spends nothing.
 
 use super::delivery;
-use super::exit::{Failure, TEMPFAIL};
+use super::exit::{Failure, IO};
 use super::{input, output};
 use crate::config::places::Given;
 use crate::filter::engine::Marking;
@@ -10,7 +10,6 @@ use crate::mail::field::printable;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
 use crate::verdict::finding::{Check, Finding, Verdict};
-use anstream::println;
 use anstyle::{AnsiColor, Style};
 use std::io::{self, Write};
 
@@ -51,21 +50,27 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         output::line(&output::verdict(&verdict).to_string())?;
         return Ok(0);
     }
+    let mut out = anstream::AutoStream::auto(io::stdout().lock());
+    let written = tell(&verdict, &mut out).and_then(|()| out.flush());
+    written.map_err(|error| Failure::output(IO, &error))?;
+    Ok(0)
+}
+
+fn tell(verdict: &Verdict, out: &mut impl Write) -> io::Result<()> {
     let count = verdict.findings.len();
     for (index, finding) in verdict.findings.iter().enumerate() {
-        println!("stamp {} of {count}, {}", index + 1, describe(finding));
-        checks(finding);
+        writeln!(out, "stamp {} of {count}, {}", index + 1, describe(finding))?;
+        checks(finding, out)?;
     }
     if count == 0 {
-        println!("no stamp was found in the header, at the ends of the first text part, or in the subject");
+        writeln!(out, "no stamp was found in the header, at the ends of the first text part, or in the subject")?;
     }
     let style = output::style(verdict.class());
-    println!("{style}{}{style:#} ({}): {}", verdict.class(), verdict.reason, verdict.reason.sentence());
+    writeln!(out, "{style}{}{style:#} ({}): {}", verdict.class(), verdict.reason, verdict.reason.sentence())?;
     if let Some(rule) = &verdict.rule {
-        println!("the rule is {}", printable(rule.as_bytes(), 200));
+        writeln!(out, "the rule is {}", printable(rule.as_bytes(), 200))?;
     }
-    io::stdout().flush().map_err(|error| Failure::new(TEMPFAIL, error))?;
-    Ok(0)
+    Ok(())
 }
 
 fn describe(finding: &Finding) -> String {
@@ -84,20 +89,19 @@ fn describe(finding: &Finding) -> String {
     text
 }
 
-fn checks(finding: &Finding) {
+fn checks(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     let good = Style::new().fg_color(Some(AnsiColor::Green.into()));
     let bad = Style::new().fg_color(Some(AnsiColor::Red.into()));
     let failed = finding.reason.and_then(Check::that_gave);
     for check in Check::ALL {
         if Some(check) == failed {
             let why = finding.reason.map_or("", |reason| reason.sentence());
-            println!("  {bad}no {bad:#} {} ({why})", check.question());
-            return;
+            return writeln!(out, "  {bad}no {bad:#} {} ({why})", check.question());
         }
-        println!("  {good}yes{good:#} {}", check.question());
+        writeln!(out, "  {good}yes{good:#} {}", check.question())?;
     }
     match finding.reason {
-        Some(reason) => println!("      {}", reason.sentence()),
-        None => println!("      it is good, and was left unspent because another stamp already spoke"),
+        Some(reason) => writeln!(out, "      {}", reason.sentence()),
+        None => writeln!(out, "      it is good, and was left unspent because another stamp already spoke"),
     }
 }

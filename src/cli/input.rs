@@ -1,7 +1,11 @@
 //! The message on standard input, read to its end or to the limit of what is looked at. A program that leaves its input
 //! unread breaks the pipe of some mail systems and is believed by others, so whoever cuts must read the rest too.
 
+use crate::mail::message::Message;
 use std::io::{self, IsTerminal, Read, StdinLock};
+
+/// A header that does not end within so many bytes, in a message beyond the limit, is nobody's: 64 MiB.
+const HEADER: usize = 64 * 1024 * 1024;
 
 /// What was read.
 #[derive(Debug)]
@@ -12,10 +16,11 @@ pub struct Input {
     pub cut: bool,
 }
 
-/// Reads at most `largest` bytes from standard input.
+/// Reads `largest` bytes from standard input, or more where the header is longer: a forged result below the cut would go
+/// through unseen.
 ///
 /// # Errors
-/// The system's.
+/// The system's, and when a header has no end.
 pub fn read(largest: u64) -> io::Result<Input> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
@@ -29,6 +34,7 @@ pub fn read(largest: u64) -> io::Result<Input> {
     let cut = bytes.len() as u64 == largest && read_one(&mut stdin, &mut more)? == 1;
     if cut {
         bytes.extend(more);
+        read_header(&mut stdin, &mut bytes)?;
     }
     Ok(Input { bytes, cut })
 }
@@ -39,6 +45,20 @@ pub fn read(largest: u64) -> io::Result<Input> {
 /// The system's.
 pub fn rest(to: &mut impl io::Write) -> io::Result<()> {
     io::copy(&mut io::stdin().lock(), to).map(|_| ())
+}
+
+/// Reads on until the header has ended, each time as much again.
+fn read_header(stdin: &mut StdinLock<'_>, bytes: &mut Vec<u8>) -> io::Result<()> {
+    while !Message::parse(bytes).has_body() {
+        if bytes.len() >= HEADER {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the message's header does not end"));
+        }
+        let again = bytes.len().max(16 * 1024) as u64;
+        if stdin.by_ref().take(again).read_to_end(bytes)? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn read_one(stdin: &mut StdinLock<'_>, byte: &mut [u8; 1]) -> io::Result<usize> {

@@ -191,13 +191,11 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return 0;
     }
-    let known = |word: &&str| Cli::command().find_subcommand(word).is_some();
-    let named = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).find(known);
-    match named {
-        Some(name) if MAIL_PATH.contains(&name) => TEMPFAIL,
-        None if !std::io::stdin().is_terminal() => TEMPFAIL,
-        _ => USAGE,
-    }
+    let words: Vec<&str> = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).collect();
+    // Wherever it stands: which word is the subcommand cannot be told from arguments that are wrong.
+    let on_mail_path = words.iter().any(|word| MAIL_PATH.contains(word));
+    let known = words.iter().any(|word| Cli::command().find_subcommand(word).is_some());
+    if on_mail_path || !known && !std::io::stdin().is_terminal() { TEMPFAIL } else { USAGE }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ mod standing;
 
 pub use standing::{Answer, Presentation, Refusals, Standing};
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
 use crate::mail::time::UnixTime;
 use serde::{Deserialize, Serialize};
 use std::fmt;

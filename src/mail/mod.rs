@@ -2,6 +2,8 @@
 //! no other byte, and a bounded walk over MIME parts. Nothing here reads a file, a clock or the environment, and nothing
 //! here fails: a message can be as broken as it likes and is still a message.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
 pub mod address;
 pub mod edit;
 pub mod encoded_word;

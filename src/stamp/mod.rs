@@ -2,6 +2,8 @@
 //! cryptography, `claims` and `audience` what it says, `mint` how one is made, `proof` how its holder shows that a use is
 //! his own. Keys are handed in: whose they are, and whether they are trusted, is decided elsewhere.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
 pub mod affix;
 pub mod armour;
 pub mod audience;

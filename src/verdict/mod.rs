@@ -6,6 +6,8 @@
 //! into the verdict, or into the next question when the message carries another stamp that may yet be good. Nothing is
 //! spent before all that needs no writing has passed.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
 pub mod class;
 pub mod examine;
 pub mod facts;

@@ -282,11 +282,9 @@ fn again() -> Vec<Case> {
             .at(END.plus(4 * DAY)),
         again("last-day", "Five days after it was accepted, to the second.", message())
             .after(first, NOW.plus(-5 * DAY)),
-        again("twentieth-time", "It may come again twenty times, where the user says so.", message()).after_times(
-            first,
-            NOW.plus(-DAY),
-            20,
-        ),
+        again("twentieth-time", "It may come again twenty times, where the user says so.", message())
+            .after_times(first, NOW.plus(-DAY), 20)
+            .config(TWENTY),
         again("clock-set-back", "The clock was set back since it was accepted.", message()).after(first, NOW.plus(DAY)),
     ]
 }

@@ -252,11 +252,9 @@ fn used() -> Vec<Case> {
             .after(first, NOW.plus(-MINUTE)),
         used("too-late", "The same message, a second later than it may come again.", once("1"))
             .after(first, NOW.plus(-5 * DAY - 1)),
-        used("too-often", "The same message, once more than it may come again.", once("1")).after_times(
-            first,
-            NOW.plus(-DAY),
-            21,
-        ),
+        used("too-often", "The same message, once more than it may come again.", once("1"))
+            .after_times(first, NOW.plus(-DAY), 21)
+            .config(TWENTY),
         used("grant-ended", "The user's grant has ended, and the stamp is used.", with(&token("header"), &letter("2")))
             .row(used_row("header", &letter("1"), NOW.plus(-DAY), 0))
             .row(standing_row(

@@ -3,10 +3,22 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
+pub mod dovecot;
+pub mod postfix;
+pub mod programs;
+pub mod smtp;
+
+use mailstamp::keys::secret::Signer;
+use mailstamp::mail::address::Address;
+use mailstamp::mail::time::UnixTime;
+use mailstamp::stamp::audience::Audience;
+use mailstamp::stamp::mint::{self, Order};
+use mailstamp::stamp::serial::Serial;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The program under test.
 pub const MAILSTAMP: &str = env!("CARGO_BIN_EXE_mailstamp");
@@ -113,6 +125,15 @@ impl Home {
         run(&mut command, b"").exits(0).text().trim().to_owned()
     }
 
+    /// As [`issue`](Self::issue), without a run of the program: for those who need many.
+    pub fn mint(&self, to: &str, serial: &str) -> String {
+        let signer = Signer::read(&self.key("stamps.example", "2026q4")).unwrap();
+        let now = UnixTime(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap());
+        let order = Order::new(Audience::Plain(Address::parse(to).unwrap()), now.plus(24 * 60 * 60));
+        let stamp = order.stamp(Serial::new(serial).unwrap());
+        mint::issue(&stamp, &signer.issuer, &signer.key).unwrap().as_str().to_owned()
+    }
+
     /// `message` with `stamp` in its header.
     pub fn affix(&self, stamp: &str, message: &[u8]) -> Vec<u8> {
         self.run(["affix", "--stamp", stamp], message).exits(0).stdout
@@ -176,6 +197,11 @@ pub fn traced_with(command: &mut Command, options: &[&str], stdin: &[u8]) -> (Ru
     }
     let ran = run(&mut strace, stdin);
     (ran, fs::read_to_string(notes.path()).unwrap())
+}
+
+/// `message` with `stamp` in its header, without a run of the program.
+pub fn stamped(stamp: &str, message: &[u8]) -> Vec<u8> {
+    [format!("Digital-Stamp: {stamp}\n").as_bytes(), message].concat()
 }
 
 /// A plain message with this Message-ID.

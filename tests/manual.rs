@@ -1,0 +1,365 @@
+//! The texts and the program agree: every command and flag, every key with its default, every class, status and reason of
+//! the program is in the manual and the other way round; every example in the manual and in README.md runs. Whether the
+//! texts are any good is left to their readers.
+
+mod support;
+
+use mailstamp::config::Config;
+use mailstamp::config::user::User;
+use mailstamp::keys::directory::Directory;
+use mailstamp::keys::document::Document;
+use mailstamp::verdict::class::Class;
+use mailstamp::verdict::reason::Reason;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use support::{Home, MAILSTAMP, Run, letter, run};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const PAGE: &str = include_str!("../man/mailstamp.1");
+const CONFIG_PAGE: &str = include_str!("../man/mailstamp.toml.5");
+const README: &str = include_str!("../README.md");
+const PAGES: [&str; 4] = ["mailstamp.1", "mailstamp.toml.5", "mailstamp-stamp.5", "mailstamp.7"];
+
+/// Flags that every command has; the last two are clap's.
+const GLOBAL: [&str; 4] = ["config", "state", "help", "version"];
+
+fn page(name: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join("man").join(name)).unwrap()
+}
+
+fn set<'a>(words: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    words.into_iter().map(str::to_owned).collect()
+}
+
+/// What stands between the line `begin` and the next line that begins with one of `ends`.
+fn section<'a>(page: &'a str, begin: &str, ends: &[&str]) -> &'a str {
+    let begin = format!("\n{begin}\n");
+    let (_, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("{begin:?} is not on the page"));
+    let end = ends.iter().filter_map(|end| rest.find(&format!("\n{end}"))).min();
+    &rest[..end.unwrap_or(rest.len())]
+}
+
+fn help(command: &[&str]) -> String {
+    let mut arguments = command.to_vec();
+    arguments.push("--help");
+    run(Command::new(MAILSTAMP).args(arguments), b"").exits(0).text()
+}
+
+/// The subcommands that a help text lists.
+fn subcommands(help: &str) -> Vec<String> {
+    let Some((_, list)) = help.split_once("\nCommands:\n") else { return Vec::new() };
+    let (list, _) = list.split_once("\n\n").unwrap();
+    list.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// The long flags that a help text lists.
+fn flags(help: &str) -> BTreeSet<String> {
+    let lines = help.lines().map(str::trim_start);
+    let long = lines.filter_map(|line| {
+        let line = if line.as_bytes().get(2) == Some(&b',') { line[3..].trim_start() } else { line };
+        line.strip_prefix("--")
+    });
+    long.filter_map(|rest| rest.split(|c: char| c != '-' && !c.is_ascii_lowercase()).next())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Every command that does something, as the words after `mailstamp`.
+fn commands() -> Vec<String> {
+    let mut found = Vec::new();
+    for command in subcommands(&help(&[])) {
+        let below = subcommands(&help(&[&command]));
+        if below.is_empty() {
+            found.push(command);
+        } else {
+            found.extend(below.iter().map(|sub| format!("{command} {sub}")));
+        }
+    }
+    found
+}
+
+/// The long flags on the lines that `wanted` picks.
+fn written(text: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let lines = text.lines().filter(|line| wanted(line));
+    let words = lines.flat_map(|line| line.split("Fl -").skip(1));
+    words
+        .filter_map(|rest| rest.split(|c: char| c != '-' && !c.is_ascii_lowercase()).next())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn commands_and_flags_are_those_of_the_manual() {
+    let commands = commands();
+    assert!(commands.len() > 10, "{commands:?}");
+    let documented = section(PAGE, ".Sh COMMANDS", &[".Sh "]);
+    let headings: BTreeSet<String> = set(documented.lines().filter_map(|line| line.strip_prefix(".Ss ")));
+    assert_eq!(headings, set(commands.iter().map(String::as_str)));
+
+    for command in &commands {
+        let words: Vec<&str> = command.split(' ').collect();
+        let help = help(&words);
+        assert!(help.contains("\nExamples:\n"), "{command} --help has no example");
+        let mut has = flags(&help);
+        has.retain(|flag| !GLOBAL.contains(&flag.as_str()));
+        let text = section(PAGE, &format!(".Ss {command}"), &[".Ss ", ".Sh "]);
+        assert_eq!(written(text, |line| line.starts_with(".It Fl")), has, "flags of {command}");
+        // The synopsis stands before the first paragraph.
+        let (synopsis, _) = text.split_once("\n.Pp").unwrap();
+        assert_eq!(written(synopsis, |_| true), has, "synopsis of {command}");
+    }
+
+    let everywhere = section(PAGE, ".Ss Options of every command", &[".Sh "]);
+    assert_eq!(written(everywhere, |line| line.starts_with(".It Fl")), set(GLOBAL));
+    assert_eq!(flags(&help(&[])), set(GLOBAL));
+}
+
+#[test]
+fn classes_statuses_and_reasons_are_those_of_the_manual() {
+    let table = section(PAGE, ".Sh EXIT STATUS", &[".Ss "]);
+    let rows = table.lines().filter_map(|line| line.strip_prefix(".It Cm "));
+    let rows: Vec<(&str, u8)> = rows
+        .map(|row| {
+            let mut cells = row.split(" Ta ");
+            (cells.next().unwrap(), cells.next().unwrap().parse().unwrap())
+        })
+        .collect();
+    let classes: Vec<(&str, u8)> = Class::ALL.iter().map(|class| (class.as_str(), class.exit_code())).collect();
+    assert_eq!(rows, classes);
+
+    let list = section(PAGE, ".Ss Reasons", &[".Ss ", ".Sh "]);
+    let rows = list.lines().filter_map(|line| line.strip_prefix(".It Cm "));
+    let rows: Vec<(&str, &str)> = rows.map(|row| row.split_once(" Pq ").unwrap()).collect();
+    let reasons: Vec<(&str, &str)> = Reason::ALL.iter().map(|r| (r.as_str(), r.class().as_str())).collect();
+    assert_eq!(rows, reasons);
+
+    for class in Class::ALL {
+        let row = format!("\n| `{class}` | {} |", class.exit_code());
+        assert!(README.contains(&row), "README.md lacks {row:?}");
+    }
+}
+
+/// Every key of the page with its default.
+fn documented_keys() -> Vec<(String, String)> {
+    let keys = section(CONFIG_PAGE, ".Sh KEYS", &[".Ss Patterns"]);
+    let mut lines = keys.lines();
+    let mut found = Vec::new();
+    while let Some(line) = lines.next() {
+        let Some(key) = line.strip_prefix(".It Ic ") else { continue };
+        let default = lines.next().and_then(|line| line.split_once(" , default Ql "));
+        let (_, default) = default.unwrap_or_else(|| panic!("{key} has no default"));
+        found.push((key.to_owned(), default.replace("\\(dq", "\"")));
+    }
+    found
+}
+
+/// The members of a private struct of the configuration, read from its source.
+fn members(name: &str) -> Vec<String> {
+    let source = fs::read_to_string(Path::new(ROOT).join("src/config/mod.rs")).unwrap();
+    let (_, rest) = source.split_once(&format!("\nstruct {name} {{\n")).unwrap_or_else(|| panic!("no struct {name}"));
+    let (body, _) = rest.split_once("\n}").unwrap();
+    let names = body.lines().filter_map(|line| line.trim().split_once(": "));
+    names.map(|(member, _)| member.to_owned()).collect()
+}
+
+#[test]
+fn configuration_keys_are_those_of_the_manual() {
+    let mut known = BTreeSet::new();
+    for (table, prefix) in [("File", ""), ("StampsTable", "stamps."), ("UsedLogTable", "used_log.")] {
+        known.extend(members(table).into_iter().map(|member| format!("{prefix}{member}")));
+    }
+    // The tables themselves.
+    assert!(known.remove("stamps") && known.remove("used_log"));
+    let documented: BTreeSet<String> = documented_keys().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(documented, known);
+    assert_eq!(members("PricedAddress"), ["address", "price"]);
+    assert!(CONFIG_PAGE.contains(r#"{ address = \(dqpattern\(dq, price = 5 }"#));
+
+    let shown = Home::new().run(["config", "show", "--json"], b"").exits(0).text();
+    let shown: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&shown).unwrap();
+    for key in shown.keys().filter(|key| !matches!(key.as_str(), "schema" | "config")) {
+        assert!(documented.contains(key), "config show prints {key}, and the manual does not know it");
+    }
+}
+
+#[test]
+fn documented_defaults_are_those_of_the_program() {
+    let lines = documented_keys().into_iter().filter(|(_, default)| default != "none");
+    let written: String = lines.map(|(key, default)| format!("{key} = {default}\n")).collect();
+    let parse = |text: &str| format!("{:?}", Config::parse(text, &User::default()).unwrap());
+    assert_eq!(parse(&written), parse(""), "{written}");
+}
+
+/// The literal blocks of a page, or of a part of it.
+fn literal(text: &str) -> Vec<String> {
+    let blocks = text.split("\n.Bd -literal").skip(1);
+    let inner = blocks.filter_map(|rest| rest.split_once('\n')?.1.split_once("\n.Ed").map(|(block, _)| block));
+    inner.map(|block| block.replace("\\e", "\\")).collect()
+}
+
+#[test]
+fn documented_configurations_and_documents_can_be_read() {
+    let user = User::named("alice@x.example").unwrap();
+    let examples = literal(section(CONFIG_PAGE, ".Sh EXAMPLES", &[".Sh "]));
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        let config = Config::parse(&example, &user).unwrap_or_else(|error| panic!("{example}\n{error}"));
+        assert!(!config.mailboxes.is_empty());
+    }
+    let documents = literal(section(CONFIG_PAGE, ".Sh VENDORS", &[".Sh "]));
+    assert_eq!(documents.len(), 2);
+    for document in documents {
+        match serde_json::from_str(&document).unwrap_or_else(|error| panic!("{document}\n{error}")) {
+            Document::Pinned(entry) => Directory::default().pin(&entry).unwrap(),
+            Document::Signed { directory } => assert!(directory.starts_with("v4.public.")),
+        }
+    }
+}
+
+#[test]
+fn pages_are_clean_and_refer_to_pages_that_exist() {
+    for name in PAGES {
+        let text = page(name);
+        let references = text.lines().filter_map(|line| line.strip_prefix(".Xr mailstamp"));
+        for reference in references {
+            let mut words = reference.split(' ');
+            let file = format!("mailstamp{}.{}", words.next().unwrap(), words.next().unwrap());
+            assert!(PAGES.contains(&file.as_str()), "{name} refers to {file}");
+        }
+        assert!(text.lines().all(|line| line.len() <= 80), "{name} has a line of more than 80 columns");
+        // Whether a machine has the pages of other programs says nothing about ours.
+        let lint =
+            run(Command::new("mandoc").args(["-T", "lint", "-W", "style"]).arg(format!("{ROOT}/man/{name}")), b"");
+        let complaints = lint.text();
+        let ours: Vec<&str> = complaints.lines().filter(|line| !line.contains("referenced manual not found")).collect();
+        assert!(ours.is_empty(), "{ours:#?}");
+    }
+}
+
+/// A home in which the examples run: messages, a stamp, and the program on the path.
+fn example_home() -> Home {
+    let home = Home::new();
+    home.configure("addresses = [\"you@your.example\"]");
+    let stamp = home.issue("you@your.example", []);
+    fs::write(home.file("message"), home.affix(&stamp, &letter("example"))).unwrap();
+    let vendors = home.file(".config/mailstamp/vendors");
+    fs::copy(vendors.join("stamps.example.json"), home.file("stamps.example.json")).unwrap();
+    fs::remove_dir_all(vendors).unwrap();
+    home
+}
+
+/// Runs a line as a person at a shell would.
+fn shell(home: &Home, folder: &Path, line: &str) -> Run {
+    let path = format!("{}:/usr/bin:/bin", Path::new(MAILSTAMP).parent().unwrap().display());
+    let mut command = Command::new("bash");
+    command.args(["-c", line]).env_clear().env("HOME", home.path()).env("PATH", path).current_dir(folder);
+    run(&mut command, b"")
+}
+
+#[track_caller]
+fn did_its_work(line: &str, run: &Run) {
+    let classes: Vec<i32> = Class::ALL.iter().map(|class| class.exit_code().into()).collect();
+    assert!(classes.contains(&run.code), "{line}\nended with {}: {}{}", run.code, run.text(), run.stderr);
+}
+
+#[test]
+fn examples_of_the_manual_run_and_say_what_they_say_there() {
+    let home = example_home();
+    // The page begins with an unstamped message.
+    fs::write(home.file("message"), letter("plain")).unwrap();
+    let mut count = 0;
+    for block in literal(section(PAGE, ".Sh EXAMPLES", &[".Sh "])) {
+        for step in format!("\n{block}").split("\n$ ").skip(1) {
+            let lines = step.replace("\\\n", "");
+            let (line, output) = lines.split_once('\n').unwrap_or((&lines, ""));
+            let run = shell(&home, home.path(), line);
+            did_its_work(line, &run);
+            if !output.trim().is_empty() {
+                assert_eq!(run.text().trim_end(), output.trim_end(), "{line}");
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 15, "only {count} examples were found");
+    assert_eq!(fs::read(home.file("plain")).unwrap(), letter("plain"));
+}
+
+/// The code blocks for a shell in README.md, each as its lines.
+fn readme_blocks() -> Vec<Vec<&'static str>> {
+    let blocks = README.split("\n```sh\n").skip(1).map(|rest| rest.split_once("\n```").unwrap().0);
+    blocks.map(|block| block.lines().collect()).collect()
+}
+
+#[test]
+fn commands_of_the_readme_run() {
+    let home = example_home();
+    let mut count = 0;
+    for block in readme_blocks() {
+        let folder = match block[0].split(' ').next().unwrap() {
+            "mailstamp" | "mkdir" => home.path(),
+            "install" => Path::new(ROOT),
+            _ => continue,
+        };
+        for line in block {
+            did_its_work(line, &shell(&home, folder, line));
+            count += 1;
+        }
+    }
+    assert!(count >= 15, "only {count} commands were found");
+    assert!(home.file(".local/share/man/man5/mailstamp-stamp.5").exists());
+}
+
+#[test]
+fn every_recipe_is_named_in_the_texts() {
+    let system = page("mailstamp.7");
+    for entry in fs::read_dir(Path::new(ROOT).join("rules")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.starts_with('.') {
+            assert!(system.contains(&format!("rules/{name}")), "mailstamp(7) does not name rules/{name}");
+            assert!(README.contains(&format!("rules/{name}")), "README.md does not name rules/{name}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_begins_with_four_lines_that_use_the_program() {
+    let first = readme_blocks().remove(0);
+    assert_eq!(first.len(), 4);
+    assert!(first.iter().all(|line| line.starts_with("mailstamp ")));
+}
+
+#[test]
+fn the_quick_start_works_in_a_fresh_home() {
+    let start = readme_blocks().into_iter().flatten().find(|line| line.starts_with("cargo run")).unwrap();
+    // What cargo would build is what this test was built with, without waiting for it to be optimised.
+    let line = start.replace("cargo run --release --quiet --", "mailstamp");
+    assert_ne!(line, start);
+    let home = Home::new();
+    fs::remove_dir_all(home.file(".config")).unwrap();
+    let root = Path::new(ROOT);
+    shell(&home, root, &line).exits(0).says("first-class paid");
+    shell(&home, root, &line).exits(0).says("first-class again");
+    // Years later it is still the same.
+    let later = line.replace("classify", "classify --now 2035-01-01T00:00:00Z");
+    shell(&home, root, &later).exits(0).says("first-class again");
+}
+
+#[test]
+fn completions_are_scripts_of_their_shells() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = home.run(["completions", shell], b"").exits(0);
+        let path = home.file(shell);
+        fs::write(&path, &script.stdout).unwrap();
+        for command in subcommands(&help(&[])) {
+            assert!(script.text().contains(&command), "{shell}: {command}");
+        }
+        match Command::new(shell).arg("-n").arg(&path).env("HOME", home.path()).output() {
+            Ok(output) => assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr)),
+            Err(_) if shell != "bash" => eprintln!("{shell} is not installed"),
+            Err(error) => panic!("{shell}: {error}"),
+        }
+    }
+}

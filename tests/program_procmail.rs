@@ -1,0 +1,186 @@
+//! The recipes `rules/procmailrc` and `rules/procmailrc-filter` under procmail itself, called as an ordinary user calls it
+//! (`-m`), so that the user's own files stay out of it. Delivery through Postfix is in `program_postfix.rs`.
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use support::programs::{
+    Sample, block, contents, expected, field, ids, install, letter_with_forged_class, maildir, one_of_each, program,
+    recipe, stand_in,
+};
+use support::{Home, Run, letter, programs, run};
+
+const PATH: &str = "PATH=$HOME/.cargo/bin:/usr/local/bin:/usr/bin:/bin";
+
+/// A home with one of the recipes in it.
+struct Procmail {
+    home: Home,
+    rc: PathBuf,
+}
+
+impl Procmail {
+    fn new(name: &str) -> Self {
+        program("formail", "procmail");
+        let home = Home::new();
+        let bin = install(home.path());
+        let rc = home.file(".procmailrc");
+        fs::write(&rc, recipe(name, &[(PATH, &format!("PATH={}:/usr/bin:/bin", bin.display()))])).unwrap();
+        for part in ["new", "cur", "tmp"] {
+            fs::create_dir_all(home.file("Maildir").join(part)).unwrap();
+        }
+        Self { home, rc }
+    }
+
+    fn deliver(&self, message: &[u8]) -> Run {
+        let home = format!("HOME={}", self.home.path().display());
+        let procmail = program("procmail", "procmail");
+        run(Command::new(procmail).args(["-t", "-m", &home]).arg(&self.rc).current_dir(self.home.path()), message)
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.home.file("Maildir").join(name)
+    }
+
+    fn mailstamp(&self) -> PathBuf {
+        self.home.file("bin/mailstamp")
+    }
+
+    fn contents(&self) -> Vec<(String, Vec<String>)> {
+        contents(&self.folder(""))
+    }
+}
+
+fn deliver_each(procmail: &Procmail) {
+    for Sample { class, message } in one_of_each(&procmail.home) {
+        let delivered = procmail.deliver(&message);
+        assert_eq!(delivered.code, 0, "{class}: {}", delivered.stderr);
+    }
+}
+
+#[test]
+fn each_class_goes_its_own_way() {
+    // BC15b, BC13; BC10a: unstamped mail goes on through another filter; BC11: a stamp rescues what it would call spam.
+    let procmail = Procmail::new("procmailrc");
+    deliver_each(&procmail);
+    let wanted = expected(&[
+        ("", &["allowed", "first-class", "unstamped"]),
+        (".Invalid", &["invalid"]),
+        (".Junk", &["junk"]),
+        (".Revoked", &["revoked"]),
+        (".Underpaid", &["underpaid"]),
+        (".Unverified", &["unverified"]),
+        (".Used", &["used"]),
+    ]);
+    assert_eq!(procmail.contents(), wanted);
+    let log = fs::read_to_string(procmail.home.file("procmail.log")).unwrap();
+    assert!(log.contains("mailstamp: 0 first-class paid\n") && log.contains("mailstamp: 21 used used\n"), "{log}");
+}
+
+#[test]
+fn the_message_itself_is_not_changed() {
+    // BC9: but for the From_ line and the empty line at the end, which are procmail's.
+    let procmail = Procmail::new("procmailrc");
+    procmail.deliver(&letter("1")).exits(0);
+    let [delivered] = &maildir(&procmail.folder(""))[..] else { panic!("one message expected") };
+    assert_eq!(String::from_utf8_lossy(delivered).trim_end(), String::from_utf8_lossy(&letter("1")).trim_end());
+}
+
+#[test]
+fn the_whole_message_is_judged_and_not_only_its_header() {
+    // BC13: same header, same stamp, other body.
+    let procmail = Procmail::new("procmailrc");
+    let first = procmail.home.stamped(&letter("1"));
+    procmail.deliver(&first).exits(0);
+    let second = String::from_utf8(first).unwrap().replace("Dear Alice", "Dear victim");
+    procmail.deliver(second.as_bytes()).exits(0);
+    assert_eq!(procmail.contents(), expected(&[("", &["1"]), (".Used", &["1"])]));
+}
+
+#[test]
+fn the_filter_writes_each_class_into_the_header() {
+    // BC15b, BC10a, BC11.
+    let procmail = Procmail::new("procmailrc-filter");
+    deliver_each(&procmail);
+    let wanted = expected(&[
+        ("", &["allowed", "first-class", "unstamped"]),
+        (".Junk", &["junk"]),
+        (".invalid", &["invalid"]),
+        (".revoked", &["revoked"]),
+        (".underpaid", &["underpaid"]),
+        (".unverified", &["unverified"]),
+        (".used", &["used"]),
+    ]);
+    assert_eq!(procmail.contents(), wanted);
+    for (folder, ids) in wanted {
+        for message in maildir(&procmail.folder(&folder)) {
+            let class = field(&message, "Digital-Stamp-Class").unwrap();
+            let id = ids.iter().find(|id| class.starts_with(&format!("{id};")));
+            assert!(id.is_some() || class == "unstamped; reason=no-stamp", "{folder}: {class}");
+        }
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_defers_and_loses_nothing() {
+    // The program missing, not executable, killed, out of time, undecided, or stopped half way: procmail exits 75, so the
+    // mail system keeps the message; nothing is in any folder, whatever the sender wrote into the header.
+    for rc in ["procmailrc", "procmailrc-filter"] {
+        let procmail = Procmail::new(rc);
+        let message = letter_with_forged_class("1");
+        let defers = |what: &str| {
+            let run = procmail.deliver(&message);
+            assert_eq!((run.code, procmail.contents()), (75, Vec::new()), "{rc}, {what}: {}", run.stderr);
+        };
+        for script in
+            ["exit 75", "exit 1", "exit 101", "kill -9 $$", "kill -15 $$", "kill -11 $$", "echo first-class; exit 2"]
+        {
+            stand_in(&procmail.mailstamp(), &format!("#!/bin/sh\n{script}\n"));
+            defers(script);
+        }
+        programs::chmod(&procmail.mailstamp(), 0o644);
+        defers("not executable");
+        fs::remove_file(procmail.mailstamp()).unwrap();
+        defers("missing");
+        install(procmail.home.path());
+        fs::write(procmail.home.config(), "no = such key").unwrap();
+        defers("configuration");
+        // The trouble is over: the same message, tried again.
+        procmail.home.configure(&format!("addresses = [\"{}\"]", support::ALICE));
+        procmail.deliver(&message).exits(0);
+        assert_eq!(procmail.contents(), expected(&[("", &["1"])]));
+    }
+}
+
+#[test]
+fn a_message_that_cannot_be_stored_waits_and_is_still_first_class_when_it_is_tried_again() {
+    // Redelivery after the stamp was spent; BC13, BP4i: another message with the same stamp is used all the same.
+    for (rc, used) in [("procmailrc", ".Used"), ("procmailrc-filter", ".used")] {
+        let procmail = Procmail::new(rc);
+        let stamp = procmail.home.issue(support::ALICE, []);
+        let first = procmail.home.affix(&stamp, &letter("1"));
+        let aside = procmail.home.file("aside");
+        fs::rename(procmail.folder(""), &aside).unwrap();
+        block(&procmail.folder(""));
+        procmail.deliver(&first).exits(75);
+        procmail.deliver(&procmail.home.affix(&stamp, &letter("2"))).exits(75);
+        fs::remove_file(procmail.home.file("Maildir")).unwrap();
+        fs::rename(&aside, procmail.folder("")).unwrap();
+        procmail.deliver(&procmail.home.affix(&stamp, &letter("2"))).exits(0);
+        procmail.deliver(&first).exits(0);
+        assert_eq!(procmail.contents(), expected(&[("", &["1"]), (used, &["2"])]), "{rc}");
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_take_its_class_does_not_let_it_into_the_inbox() {
+    for (rc, used) in [("procmailrc", ".Used"), ("procmailrc-filter", ".used")] {
+        let procmail = Procmail::new(rc);
+        let stamp = procmail.home.issue(support::ALICE, []);
+        block(&procmail.folder(used));
+        procmail.deliver(&procmail.home.affix(&stamp, &letter("1"))).exits(0);
+        procmail.deliver(&procmail.home.affix(&stamp, &letter("2"))).exits(75);
+        assert_eq!(ids(&procmail.folder("")), ["1"], "{rc}");
+    }
+}

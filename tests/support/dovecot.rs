@@ -1,0 +1,148 @@
+//! An own Dovecot in a temporary folder: LMTP on a loopback port, virtual users in one Unix user, mail in maildirs, the
+//! programs of `rules/dovecot-sieve.conf`. Works as root and as an ordinary user; it ends with the value.
+
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+use super::programs::{chmod, eventually_or, free_port, give, install, program, recipe, tail};
+use super::run;
+use rustix::process::{Pid, Signal, getegid, geteuid, kill_process};
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// The Unix user of the mailboxes where the test runs as root; Dovecot serves none below 500. It needs no passwd entry.
+const VIRTUAL: u32 = 61_234;
+
+/// A running Dovecot.
+pub struct Dovecot {
+    folder: tempfile::TempDir,
+    port: u16,
+    master: Option<Child>,
+}
+
+impl Dovecot {
+    /// Starts one.
+    pub fn start() -> Self {
+        let server = program("dovecot", "dovecot-core");
+        program("lmtp", "dovecot-lmtpd");
+        assert!(Path::new("/usr/lib/dovecot/modules/lib90_sieve_plugin.so").exists(), "apt-get install dovecot-sieve");
+        let folder = tempfile::tempdir().unwrap();
+        let bin = install(folder.path());
+        symlink(program("bogofilter", "bogofilter"), bin.join("bogofilter")).unwrap();
+        let mut dovecot = Self { port: free_port(), master: None, folder };
+        for part in ["run", "state", "homes"] {
+            fs::create_dir(dovecot.file(part)).unwrap();
+        }
+        chmod(dovecot.folder.path(), 0o755);
+        fs::write(dovecot.file("dovecot.conf"), dovecot.configuration(&bin)).unwrap();
+        let conf = dovecot.file("dovecot.conf");
+        let null = || Stdio::null();
+        let mut command = Command::new(server);
+        command.args(["-F", "-c"]).arg(&conf).stdin(null()).stdout(null()).stderr(null());
+        dovecot.master = Some(command.spawn().unwrap());
+        let log = dovecot.file("dovecot.log");
+        eventually_or("dovecot", || TcpStream::connect(("127.0.0.1", dovecot.port)).ok(), || tail(&log));
+        dovecot
+    }
+
+    /// The port of LMTP on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A file in its folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The home of a user, `alice@x.example`; made if it is not there.
+    pub fn home(&self, user: &str) -> PathBuf {
+        let (local, domain) = user.split_once('@').unwrap();
+        let home = self.file("homes").join(domain).join(local);
+        fs::create_dir_all(&home).unwrap();
+        home
+    }
+
+    /// The inbox of a user, with his other folders in it as Maildir++ has them.
+    pub fn inbox(&self, user: &str) -> PathBuf {
+        self.home(user).join("Maildir")
+    }
+
+    /// The script of a user. It must compile, which is asked of sievec.
+    pub fn script(&self, user: &str, script: &str) {
+        let path = self.home(user).join(".dovecot.sieve");
+        fs::write(&path, script).unwrap();
+        let sievec = program("sievec", "dovecot-sieve");
+        let mut compile = Command::new(sievec);
+        compile.arg("-c").arg(self.file("dovecot.conf")).arg(&path).arg(self.file("compiled.svbin"));
+        run(&mut compile, b"").exits(0);
+    }
+
+    /// Gives the homes to the Unix user of the mailboxes, where the test could do so.
+    pub fn hand_over(&self) {
+        if geteuid().is_root() {
+            give(&self.file("homes"), VIRTUAL, VIRTUAL);
+        }
+    }
+
+    /// Runs sieve-filter for a user; `SCRIPT` among the arguments stands for his script.
+    pub fn sieve_filter(&self, user: &str, args: &[&str]) {
+        let script = self.home(user).join(".dovecot.sieve");
+        let mut command = Command::new(program("sieve-filter", "dovecot-sieve"));
+        command.arg("-c").arg(self.file("dovecot.conf")).args(["-u", user]).current_dir(self.folder.path());
+        for arg in args {
+            if *arg == "SCRIPT" {
+                command.arg(&script)
+            } else {
+                command.arg(arg)
+            };
+        }
+        run(&mut command, b"").exits(0);
+    }
+
+    /// What it logged last.
+    pub fn log(&self) -> String {
+        tail(&self.file("dovecot.log"))
+    }
+
+    fn configuration(&self, bin: &Path) -> String {
+        let root = geteuid().is_root();
+        let (uid, gid) = if root { (VIRTUAL, VIRTUAL) } else { (geteuid().as_raw(), getegid().as_raw()) };
+        let lib = "/usr/local/lib/dovecot-sieve-bin";
+        let text = format!(
+            "base_dir = W/run\nstate_dir = W/state\ninstance_name = test\nlog_path = W/dovecot.log\nprotocols = lmtp\n\
+             listen = 127.0.0.1\nssl = no\nmail_location = maildir:~/Maildir\nfirst_valid_uid = {uid}\n\
+             first_valid_gid = {gid}\n\
+             passdb {{\n driver = static\n args = nopassword=y\n}}\n\
+             userdb {{\n driver = static\n args = uid={uid} gid={gid} home=W/homes/%d/%n\n}}\n\
+             service lmtp {{\n inet_listener lmtp {{\n  address = 127.0.0.1\n  port = {port}\n }}\n}}\n\
+             protocol lmtp {{\n mail_plugins = sieve\n postmaster_address = postmaster@x.example\n}}\n\
+             plugin {{\n sieve = file:~/sieve;active=~/.dovecot.sieve\n}}\n{plugin}",
+            port = self.port,
+            plugin = recipe("dovecot-sieve.conf", &[(lib, &bin.display().to_string())]),
+        );
+        let rootless = if root {
+            String::new()
+        } else {
+            // Everything runs as the one user there is, and nothing can be locked into a folder.
+            let name = run(Command::new("id").arg("-un"), b"").exits(0).text();
+            let group = run(Command::new("id").arg("-gn"), b"").exits(0).text();
+            format!(
+                "default_internal_user = {name}default_internal_group = {group}default_login_user = {name}\
+                 service anvil {{\n chroot =\n}}\nservice stats {{\n chroot =\n}}\nservice lmtp {{\n user = {name}}}\n"
+            )
+        };
+        (text + &rootless).replace("W/", &format!("{}/", self.folder.path().display()))
+    }
+}
+
+impl Drop for Dovecot {
+    fn drop(&mut self) {
+        if let Some(master) = &mut self.master {
+            let _ = kill_process(Pid::from_child(master), Signal::TERM);
+            let _ = master.wait();
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What the tests with real mail programs share: finding a program (a missing one is a failure that names its Debian
+//! package), the recipes of `rules/` with the few places edited that a user would edit, a message of every class, the
+//! content of mail folders, and patience.
+
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+use super::{ALICE, Home, MAILSTAMP, Run, letter, run};
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long anything may take before it counts as failed. Machines that run tests are slow at times.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The path of a program.
+#[track_caller]
+pub fn program(name: &str, package: &str) -> PathBuf {
+    let folders = ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/lib/dovecot", "/usr/local/bin"];
+    let found = folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is not installed: apt-get install {package} (see tests/packages)"))
+}
+
+/// The recipe `rules/<name>` with `edits` made: each text must stand in it, and is replaced everywhere.
+#[track_caller]
+pub fn recipe(name: &str, edits: &[(&str, &str)]) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules").join(name);
+    let mut text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    for (from, to) in edits {
+        assert!(text.contains(from), "{from:?} does not stand in rules/{name}");
+        text = text.replace(from, to);
+    }
+    text
+}
+
+/// The folder `folder/bin` with the program under test in it, for recipes that look for `mailstamp` in a path.
+pub fn install(folder: &Path) -> PathBuf {
+    let bin = folder.join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    let path = bin.join("mailstamp");
+    if !path.exists() && fs::hard_link(MAILSTAMP, &path).is_err() {
+        // Not fs::copy: a test beside this one may fork while the file is open for writing, and then it cannot be run.
+        let copied = Command::new("cp").arg(MAILSTAMP).arg(&path).status().unwrap();
+        assert!(copied.success());
+    }
+    bin
+}
+
+/// A shell script in place of a program.
+pub fn stand_in(path: &Path, script: &str) {
+    let _ = fs::remove_file(path);
+    let made = run(Command::new("sh").args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(path), script.as_bytes());
+    made.exits(0);
+}
+
+/// Asks until there is an answer.
+#[track_caller]
+pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    eventually_or(what, ask, String::new)
+}
+
+/// Asks until there is an answer; `otherwise` says more when there is none.
+#[track_caller]
+pub fn eventually_or<T>(what: &str, mut ask: impl FnMut() -> Option<T>, otherwise: impl Fn() -> String) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}\n{}", otherwise());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A port of the loopback interface that is free now.
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// The last lines of a log file, for messages about failures.
+pub fn tail(path: &Path) -> String {
+    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+/// The messages in a maildir; none if there is no such folder.
+pub fn maildir(path: &Path) -> Vec<Vec<u8>> {
+    let files = |part: &str| fs::read_dir(path.join(part)).into_iter().flatten().flatten().map(|entry| entry.path());
+    files("new").chain(files("cur")).filter_map(|path| fs::read(path).ok()).collect()
+}
+
+/// The folders of a Maildir++ that hold messages, the inbox as `""`, each with the Message-IDs as [`ids`] gives them.
+pub fn contents(path: &Path) -> Vec<(String, Vec<String>)> {
+    let mut folders = vec![(String::new(), ids(path))];
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        if name.starts_with('.') {
+            folders.push((name, ids(&entry.path())));
+        }
+    }
+    folders.retain(|(_, ids)| !ids.is_empty());
+    folders.sort();
+    folders
+}
+
+/// What [`contents`] should be.
+pub fn expected(folders: &[(&str, &[&str])]) -> Vec<(String, Vec<String>)> {
+    folders.iter().map(|(name, ids)| ((*name).to_owned(), ids.iter().map(|id| (*id).to_owned()).collect())).collect()
+}
+
+/// Lets nothing be stored here. Delivery programs append to a file in the place of a folder, and root may write anywhere;
+/// a link to nowhere stops both.
+pub fn block(folder: &Path) {
+    // Through the components, so that no trailing slash is left.
+    symlink("/nonexistent/folder", folder.components().collect::<PathBuf>()).unwrap();
+}
+
+/// The Message-IDs (without what follows the `@`) of the messages in a maildir, sorted.
+pub fn ids(path: &Path) -> Vec<String> {
+    let mut ids: Vec<String> = maildir(path).iter().map(|message| field(message, "Message-ID").unwrap()).collect();
+    ids.iter_mut().for_each(|id| *id = id.trim_start_matches('<').split('@').next().unwrap().to_owned());
+    ids.sort();
+    ids
+}
+
+/// The value of the first header field of this name, unfolded. Deliberately not the reader of the program under test.
+pub fn field(message: &[u8], name: &str) -> Option<String> {
+    let text = String::from_utf8_lossy(message).replace("\r\n", "\n");
+    let header = text.split_once("\n\n").map_or(text.as_str(), |(header, _)| header);
+    let header = header.replace("\n ", " ").replace("\n\t", " ");
+    let found = header.lines().find(|line| line.to_lowercase().starts_with(&format!("{}:", name.to_lowercase())));
+    found.map(|line| line[name.len() + 1..].trim().to_owned())
+}
+
+/// Copies configuration, trusted vendors and bogofilter's words from `home` into another home.
+pub fn settle(home: &Home, other: &Path) {
+    for part in [".config", ".bogofilter"] {
+        if home.file(part).exists() {
+            run(Command::new("cp").arg("-r").arg(home.file(part)).arg(other), b"").exits(0);
+        }
+    }
+}
+
+/// Gives a folder and all in it to a user.
+pub fn give(folder: &Path, owner: u32, group: u32) {
+    run(Command::new("chown").arg("-R").arg(format!("{owner}:{group}")).arg(folder), b"").exits(0);
+}
+
+/// Sets the mode of a file or folder.
+pub fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A message and the class that it should get.
+pub struct Sample {
+    /// The class, or `junk` for unstamped mail that the content filter takes for spam.
+    pub class: &'static str,
+    /// The message; its Message-ID is the class.
+    pub message: Vec<u8>,
+}
+
+/// Configures `home` for every class, and makes a message of each; they must be delivered in this order.
+pub fn one_of_each(home: &Home) -> Vec<Sample> {
+    home.configure(&format!(
+        "addresses = [\"{ALICE}\", {{ address = \"dear@x.example\", price = 5 }}]\nallow = [\"friend@y.example\"]"
+    ));
+    revoke_as_vendor(home, "condemned");
+    train(home.path());
+    let stranger = Home::new();
+    let first = home.issue(ALICE, []);
+    let make = |class, message| Sample { class, message };
+    vec![
+        make("first-class", home.affix(&first, &spam("first-class"))),
+        make("allowed", from_friend("allowed")),
+        make("unstamped", letter("unstamped")),
+        make("junk", spam("junk")),
+        make("underpaid", home.affix(&home.issue("dear@x.example", []), &letter("underpaid"))),
+        make("unverified", stranger.affix(&foreign(&stranger), &letter("unverified"))),
+        make("invalid", home.affix(&home.issue("carol@z.example", []), &letter("invalid"))),
+        make("used", home.affix(&first, &letter("used"))),
+        make("revoked", home.affix(&home.issue(ALICE, ["--serial", "condemned"]), &letter("revoked"))),
+    ]
+}
+
+/// A stamp of a vendor whom only `stranger` trusts.
+fn foreign(stranger: &Home) -> String {
+    stranger.vendor("elsewhere.example", "1");
+    let key = stranger.key("elsewhere.example", "1");
+    let args = ["vendor", "issue", "--to", ALICE, "--key", key.to_str().unwrap()];
+    stranger.run(args, b"").exits(0).text().trim().to_owned()
+}
+
+/// The vendor condemns a serial in his directory document.
+fn revoke_as_vendor(home: &Home, serial: &str) {
+    let path = home.config().with_file_name("vendors").join("stamps.example.json");
+    let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    document["revoked"] = serde_json::json!([serial]);
+    fs::write(&path, document.to_string()).unwrap();
+}
+
+fn from_friend(id: &str) -> Vec<u8> {
+    String::from_utf8(letter(id)).unwrap().replace("bob@y.example", "friend@y.example").into_bytes()
+}
+
+/// An unstamped message that a trained bogofilter takes for spam.
+pub fn spam(id: &str) -> Vec<u8> {
+    format!(
+        "From: Winner <winner@y.example>\nTo: Alice <{ALICE}>\nDate: Sat, 21 Nov 2026 12:00:00 +0000\n\
+         Message-ID: <{id}@y.example>\nSubject: lottery jackpot casino bonus\n\nCasino jackpot lottery bonus! Claim \
+         your lottery casino bonus jackpot winnings today, viagra discount casino lottery.\n"
+    )
+    .into_bytes()
+}
+
+/// An unstamped letter whose sender wrote the result field himself, in several spellings.
+pub fn letter_with_forged_class(id: &str) -> Vec<u8> {
+    let forged = "Digital-Stamp-Class: first-class; reason=paid\ndigital-stamp-class: first-class; reason=paid\n";
+    [forged.as_bytes(), &letter(id)].concat()
+}
+
+/// Teaches bogofilter what spam is, in `home/.bogofilter`.
+fn train(home: &Path) {
+    let bogofilter = program("bogofilter", "bogofilter");
+    let teach = |how: &str, message: Vec<u8>| -> Run {
+        run(Command::new(&bogofilter).arg(how).env("HOME", home).env_remove("BOGOFILTER_DIR"), &message)
+    };
+    for number in 0..10 {
+        teach("-s", spam(&format!("s{number}"))).exits(0);
+        teach("-n", letter(&format!("h{number}"))).exits(0);
+    }
+}

@@ -1,0 +1,80 @@
+//! The smallest client of SMTP (RFC 5321) and LMTP (RFC 2033) that can hand over one message and show what was answered.
+
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Which of the two is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// One answer for the message.
+    Smtp,
+    /// One answer for each recipient.
+    Lmtp,
+}
+
+/// Hands over `message` and returns the code of the answer to the data, for each recipient under LMTP.
+///
+/// # Panics
+/// When the session breaks down before the data, or a recipient is refused.
+pub fn send(protocol: Protocol, port: u16, sender: &str, recipients: &[&str], message: &[u8]) -> Vec<u16> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut session = Session { input: BufReader::new(stream.try_clone().unwrap()), output: stream };
+    session.answer(&[220]);
+    session.say(if protocol == Protocol::Lmtp { "LHLO client.example" } else { "EHLO client.example" }, &[250]);
+    session.say(&format!("MAIL FROM:<{sender}>"), &[250]);
+    for recipient in recipients {
+        session.say(&format!("RCPT TO:<{recipient}>"), &[250]);
+    }
+    session.say("DATA", &[354]);
+    session.output.write_all(&dotted(message)).unwrap();
+    let answers = if protocol == Protocol::Lmtp { recipients.len() } else { 1 };
+    let codes = (0..answers).map(|_| session.answer(&[])).collect();
+    session.say("QUIT", &[]);
+    codes
+}
+
+struct Session {
+    input: BufReader<TcpStream>,
+    output: TcpStream,
+}
+
+impl Session {
+    fn say(&mut self, line: &str, expected: &[u16]) -> u16 {
+        self.output.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        self.answer(expected)
+    }
+
+    /// The code of the next answer, which must be one of `expected` if any are.
+    fn answer(&mut self, expected: &[u16]) -> u16 {
+        loop {
+            let mut line = String::new();
+            self.input.read_line(&mut line).unwrap();
+            if line.as_bytes().get(3) == Some(&b'-') {
+                continue;
+            }
+            let code = line.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0);
+            assert!(expected.is_empty() || expected.contains(&code), "expected {expected:?}: {line:?}");
+            return code;
+        }
+    }
+}
+
+/// The message as DATA wants it: CRLF, leading dots doubled, a dot on a line at the end.
+fn dotted(message: &[u8]) -> Vec<u8> {
+    let mut wire = Vec::with_capacity(message.len() + 64);
+    for line in message.split_inclusive(|&b| b == b'\n') {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.starts_with(b".") {
+            wire.push(b'.');
+        }
+        wire.extend(line);
+        wire.extend(b"\r\n");
+    }
+    wire.extend(b".\r\n");
+    wire
+}
