@@ -19,6 +19,7 @@
 //!
 //! ```text
 //! cli                    front ends: arguments into calls, answers into text and statuses
+//! serve                  what runs for long: waits, and does what a command would have done
 //! filter                 the engine: gathers facts, asks the core, spends once
 //! keys                   the documents of the vendors, and a vendor's own key
 //! config   store   log   the user's settings; used serials and grants; what is told about verdicts
@@ -64,7 +65,7 @@
 //!
 //! - No network. Keys come from files that the user put there; a stamp can make nobody fetch anything.
 //! - No mail is sent, so none can be sent to a forged address.
-//! - No async, no daemon, no thread but the one that waits for a lock.
+//! - No async. The mail path has no daemon and no thread but the one that waits for a lock.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.
 //! - No cache of verdicts, no score, no learning.
@@ -86,6 +87,7 @@ pub mod grant;
 pub mod keys;
 pub mod log;
 pub mod mail;
+pub mod serve;
 pub mod stamp;
 pub mod store;
 pub mod verdict;

@@ -9,8 +9,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up. An arrow within a floor is no better than one upward.
-const FLOORS: [&[&str]; 7] =
-    [&["mail"], &["grant", "stamp"], &["verdict"], &["config", "log", "store"], &["keys"], &["filter"], &["cli"]];
+const FLOORS: [&[&str]; 8] = [
+    &["mail"],
+    &["grant", "stamp"],
+    &["verdict"],
+    &["config", "log", "store"],
+    &["keys"],
+    &["filter"],
+    &["serve"],
+    &["cli"],
+];
 
 /// The rooms that decide.
 const PURE: [&str; 4] = ["mail", "grant", "stamp", "verdict"];

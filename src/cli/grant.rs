@@ -1,14 +1,17 @@
 //! `mailstamp grant`, `revoke` and `restore`: the user's word about single stamps. Each may be given any number of times and
 //! says what it did.
 
-use super::exit::{DATA, Failure};
-use super::output;
+use super::exit::{DATA, Failure, IO};
 use super::target::{self, Target};
+use super::{input, output};
 use crate::config::places::Given;
-use crate::filter::engine::Engine;
+use crate::filter::engine::{Engine, Undecided};
+use crate::filter::moved::Changed;
 use crate::filter::open;
 use crate::grant::{Grant, GrantKind, Standing};
+use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
+use crate::store::Store;
 use serde_json::json;
 
 /// Let a stamp be used again: by whoever answers you with it, or by whoever sent it to you.
@@ -55,6 +58,9 @@ pub struct GrantArgs {
 pub struct RevokeArgs {
     #[command(flatten)]
     pub target: target::Args,
+    /// The message was moved to Junk or Trash: only stamps that this mailbox accepted on it, and status 0 if there is none
+    #[arg(long, conflicts_with_all = ["serial", "message_id"])]
+    moved: bool,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -70,6 +76,9 @@ pub struct RevokeArgs {
 pub struct RestoreArgs {
     #[command(flatten)]
     pub target: target::Args,
+    /// The message was moved back: only what moving it away revoked, and not too long ago; status 0 if there is nothing
+    #[arg(long, conflicts_with_all = ["serial", "message_id"])]
+    moved: bool,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -114,8 +123,16 @@ pub fn grant(args: &GrantArgs, given: &Given) -> Result<u8, Failure> {
 /// A failure that says which stamp was not found.
 pub fn revoke(args: &RevokeArgs, given: &Given) -> Result<u8, Failure> {
     let engine = open::engine(given, None)?;
+    if args.moved {
+        return moved(&engine, args.json, "revoked", Engine::moved_away);
+    }
     let now = engine.now.0;
-    let change = |before: &Standing| Standing { revoked: before.revoked.or(Some(now)), ..before.clone() };
+    let change = |before: &Standing| Standing {
+        revoked: before.revoked.or(Some(now)),
+        // Said in so many words, it is not undone by moving the message.
+        means: None,
+        ..before.clone()
+    };
     let say = |before: &Standing, _: &Standing| match (before.revoked, &before.grant) {
         (Some(_), _) => "was revoked already",
         (None, Some(_)) => "revoked, and its grant with it",
@@ -130,13 +147,36 @@ pub fn revoke(args: &RevokeArgs, given: &Given) -> Result<u8, Failure> {
 /// A failure that says which stamp was not found.
 pub fn restore(args: &RestoreArgs, given: &Given) -> Result<u8, Failure> {
     let engine = open::engine(given, None)?;
-    let change = |before: &Standing| Standing { revoked: None, ..before.clone() };
+    if args.moved {
+        return moved(&engine, args.json, "restored", Engine::moved_back);
+    }
+    let change = |before: &Standing| Standing { revoked: None, means: None, ..before.clone() };
     let say = |before: &Standing, _: &Standing| match (before.revoked, &before.grant) {
         (None, _) => "was not revoked",
         (Some(_), Some(_)) => "restored, and its grant with it",
         (Some(_), None) => "restored",
     };
     apply(&args.target, &engine, args.json, &change, &say)
+}
+
+type Move = fn(&Engine, &Message<'_>, &dyn Store) -> Result<Vec<Changed>, Undecided>;
+
+/// What follows from a message that was moved. A mail server that runs this for every move is told of nothing unusual.
+fn moved(engine: &Engine, as_json: bool, did: &str, change: Move) -> Result<u8, Failure> {
+    let input = input::read(engine.config.largest).map_err(|error| Failure::input(IO, &error))?;
+    let log = open::used_log(&engine.config, &engine.places)?;
+    let changes = change(engine, &Message::parse(&input.bytes), log.as_ref())?;
+    let what = |changed: &Changed| if changed.is_change() { did } else { "left as it was" };
+    if as_json {
+        let stamp = |it: &Changed| json!({ "vendor": it.vendor, "serial": it.serial.as_str(), "result": what(it) });
+        let stamps: Vec<_> = changes.iter().map(stamp).collect();
+        output::line(&json!({ "schema": output::SCHEMA, "stamps": stamps }).to_string())?;
+        return Ok(0);
+    }
+    for it in &changes {
+        output::line(&format!("{}/{}: {}", it.vendor, it.serial, what(it)))?;
+    }
+    Ok(0)
 }
 
 fn apply(

@@ -21,6 +21,7 @@ mod state;
 mod strip;
 mod target;
 mod vendor;
+mod watch;
 
 use crate::config::places::Given;
 use clap::error::ErrorKind;
@@ -86,6 +87,8 @@ enum Command {
     Restore(grant::RestoreArgs),
     /// List grants and revocations
     Grants(grants::Args),
+    /// Revoke and restore by moving messages between folders
+    Watch(watch::Args),
     /// Make keys and stamps, and say whom you trust
     #[command(subcommand)]
     Vendor(vendor::Command),
@@ -171,6 +174,7 @@ impl Cli {
             Command::Revoke(args) => grant::revoke(&args, &given(args.target.user.clone())),
             Command::Restore(args) => grant::restore(&args, &given(args.target.user.clone())),
             Command::Grants(args) => grants::run(&args, &given(args.user.clone())),
+            Command::Watch(args) => watch::run(&args, &given(args.user.clone())),
             Command::Vendor(command) => vendor::run(&command, &given(None)),
             Command::Log(args) => log::run(&args, &given(args.user.clone())),
             Command::Purge(args) => purge::run(&args, &given(args.user.clone())),

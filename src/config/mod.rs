@@ -5,6 +5,7 @@ mod duration;
 pub mod file;
 pub mod places;
 pub mod user;
+pub mod watch;
 
 use crate::mail::address::{LocalCase, Pattern, PatternError};
 use crate::verdict::facts::{Mailbox, Policy};
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 use user::{User, UserError};
+use watch::{Watch, WatchTable};
 
 /// What the user has configured. Every value has a default, so an empty file is a valid configuration.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// The folder of the trusted vendors, if the file names one.
     pub vendors: Option<PathBuf>,
+    /// Which mail folders are watched.
+    pub watch: Watch,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -88,6 +92,9 @@ pub enum ConfigError {
     /// An `authserv_id` that could not be written into a header field.
     #[error("authserv_id = {0:?}: write a host name")]
     AuthservId(String),
+    /// The name of a watched folder.
+    #[error("watch: {0:?}: write the name of a folder, as \"Junk\" or \"Archive/Junk\", or an absolute path")]
+    Folder(String),
 }
 
 #[derive(Deserialize)]
@@ -105,6 +112,7 @@ struct File {
     largest_message: u64,
     stamps: StampsTable,
     used_log: UsedLogTable,
+    watch: WatchTable,
 }
 
 #[derive(Deserialize)]
@@ -166,6 +174,7 @@ impl Default for File {
             largest_message: LARGEST,
             stamps: StampsTable::default(),
             used_log: UsedLogTable::default(),
+            watch: WatchTable::default(),
         }
     }
 }
@@ -229,6 +238,7 @@ impl Config {
         if let Some(id) = file.authserv_id.as_deref().filter(|id| !host_name(id)) {
             return Err(ConfigError::AuthservId(id.to_owned()));
         }
+        let maildir = folder("watch.maildir", file.watch.maildir.clone())?;
         Ok(Self {
             mailboxes,
             allow,
@@ -251,6 +261,7 @@ impl Config {
             verdict_log: file.verdict_log,
             state: folder("state", file.state)?,
             vendors: folder("vendors", file.vendors)?,
+            watch: file.watch.settle(maildir)?,
         })
     }
 }
@@ -311,6 +322,9 @@ mod tests {
             "authserv_id = \"a b\"",
             "[used_log]\nwait = \"soon\"",
             "price = -1",
+            "[watch]\nmaildir = \"Maildir\"",
+            "[watch]\njunk = [\"../Junk\"]",
+            "[watch]\ntrash = [\"\"]",
             "[used_log]\nredelivery_times = 300",
         ] {
             assert!(parse(text).is_err(), "{text}");

@@ -14,7 +14,7 @@ use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
 use crate::stamp::wire::Issuer;
 use crate::store::{Store, StoreError};
-use crate::verdict::examine::{Step, examine, identify};
+use crate::verdict::examine::{Step, Trace, examine, identify, traces};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
 use crate::verdict::finding::{Finding, Verdict};
 use crate::verdict::spend::{Spend, Spent, Terms};
@@ -122,6 +122,19 @@ impl Engine {
         match keys.read.into_inner() {
             Some(Err(error)) => Err(error),
             _ => Ok(findings),
+        }
+    }
+
+    /// What the used-serial log may know of the stamps on a message that was received.
+    ///
+    /// # Errors
+    /// [`Undecided`] when the vendors' keys cannot be read.
+    pub fn traces(&self, message: &Message<'_>) -> Result<Vec<Trace>, Undecided> {
+        let keys = LazyKeys { engine: self, read: OnceCell::new() };
+        let traces = traces(message, &self.facts(&keys));
+        match keys.read.into_inner() {
+            Some(Err(error)) => Err(error),
+            _ => Ok(traces),
         }
     }
 

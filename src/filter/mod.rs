@@ -4,5 +4,6 @@
 
 pub mod engine;
 pub mod examination;
+pub mod moved;
 pub mod open;
 pub mod report;

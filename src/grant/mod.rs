@@ -2,12 +2,12 @@
 //! not. Both are about a stamp's (vendor, serial). What follows from them when the stamp comes again stands in `standing`;
 //! where they are kept is the store's affair.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
 pub(crate) mod hex;
 mod standing;
 
-pub use standing::{Answer, Presentation, Refusals, Standing};
-
-#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+pub use standing::{Answer, Means, Presentation, Refusals, Standing};
 
 use crate::mail::time::UnixTime;
 use serde::{Deserialize, Serialize};
@@ -53,8 +53,9 @@ pub struct Grant {
     /// For how many messages it is good, if that is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<u32>,
-    /// The messages that it was used for, if their number is limited: the first 16 bytes of each fingerprint, so that one
-    /// message that comes again is one use.
+    /// The messages that it was used for: the first 16 bytes of each fingerprint, so that one message that comes again is
+    /// one use. All of them if their number is limited, else the last [`Grant::REMEMBERED`], by which a message can be
+    /// known for one that was really received.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "hex::list")]
     pub used_for: Vec<[u8; 16]>,
     /// The user's own words.
@@ -65,6 +66,8 @@ pub struct Grant {
 impl Grant {
     /// The most messages that a limited grant may be good for: each is remembered.
     pub const USES_MAX: u32 = 1000;
+    /// Of how many messages a grant without limit keeps in mind that they came under it.
+    pub const REMEMBERED: usize = 100;
 
     /// A grant without end or limit.
     #[must_use]
@@ -87,11 +90,14 @@ impl Grant {
         if !self.in_time(now) {
             return None;
         }
-        if self.uses.is_none() || self.used_for.contains(&message) {
+        if self.used_for.contains(&message) {
             return Some(None);
         }
         self.active(now).then(|| {
             let mut after = self.clone();
+            if self.uses.is_none() && after.used_for.len() >= Self::REMEMBERED {
+                after.used_for.remove(0);
+            }
             after.used_for.push(message);
             Some(after)
         })
@@ -119,6 +125,17 @@ mod tests {
         assert!(!used.active(UnixTime(1)));
         assert_eq!(used.covers(UnixTime(2), [1; 16]), Some(None));
         assert_eq!(used.covers(UnixTime(2), [2; 16]), None);
+    }
+
+    #[test]
+    fn a_grant_without_limit_keeps_its_last_messages_in_mind() {
+        let mut grant = Grant::new(GrantKind::MultiUse, UnixTime(0));
+        for message in 0..=u8::try_from(Grant::REMEMBERED).unwrap() {
+            grant = grant.covers(UnixTime(1), [message; 16]).flatten().unwrap();
+        }
+        assert_eq!(grant.used_for.len(), Grant::REMEMBERED);
+        assert_eq!((grant.used_for.first(), grant.used_for.last()), (Some(&[1; 16]), Some(&[100; 16])));
+        assert!(grant.active(UnixTime(1)));
     }
 
     #[test]

@@ -14,9 +14,20 @@ pub struct Standing {
     /// When it was revoked (seconds since 1970), if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<i64>,
+    /// How it was revoked, where the user did not say it in so many words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub means: Option<Means>,
     /// Messages that presented it after it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refusals>,
+}
+
+/// By what means a stamp was revoked, other than by command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Means {
+    /// A message that carries it was moved to Junk or Trash. Moving it back takes back this revocation, and no other.
+    Moved,
 }
 
 /// Messages that presented a revoked stamp.
@@ -60,6 +71,27 @@ pub enum Answer {
 }
 
 impl Standing {
+    /// The standing after a message that carries the stamp was moved to Junk or Trash at `now`. A revocation that stands
+    /// already is left as it is.
+    #[must_use]
+    pub fn moved_away(&self, now: UnixTime) -> Self {
+        match self.revoked {
+            Some(_) => self.clone(),
+            None => Self { revoked: Some(now.0), means: Some(Means::Moved), ..self.clone() },
+        }
+    }
+
+    /// The standing after that message was moved back at `now`: what the move did is undone if it is not longer ago than
+    /// `within` seconds.
+    #[must_use]
+    pub fn moved_back(&self, now: UnixTime, within: i64) -> Self {
+        let in_time = self.revoked.is_some_and(|since| now.since(UnixTime(since)) <= within);
+        if self.means == Some(Means::Moved) && in_time {
+            return Self { revoked: None, means: None, ..self.clone() };
+        }
+        self.clone()
+    }
+
     /// What follows for this presentation, and the standing as it is afterwards, where that is another.
     #[must_use]
     pub fn answer(&self, presented: &Presentation<'_>) -> (Answer, Option<Self>) {
@@ -101,7 +133,9 @@ mod tests {
     #[test]
     fn a_revocation_outweighs_a_grant_and_counts_who_comes_all_the_same() {
         let granted = Standing { grant: Some(Grant::new(GrantKind::Return, NOW)), ..Standing::default() };
-        assert_eq!(granted.answer(&presented(1)), (Answer::Granted(GrantKind::Return), None));
+        let (answer, used) = granted.answer(&presented(1));
+        assert_eq!(answer, Answer::Granted(GrantKind::Return));
+        assert_eq!(used.unwrap().answer(&presented(1)), (Answer::Granted(GrantKind::Return), None));
         let revoked = Standing { revoked: Some(50), ..granted };
         let (answer, after) = revoked.answer(&presented(1));
         assert_eq!(answer, Answer::Revoked { since: UnixTime(50) });
@@ -110,6 +144,19 @@ mod tests {
         assert_eq!((refused.times, refused.last, refused.from.as_deref()), (1, 100, Some("eve@y.example")));
         assert_eq!(after.answer(&presented(1)).1, None, "the same message again is not another");
         assert_eq!(after.answer(&presented(2)).1.unwrap().refused.unwrap().times, 2);
+    }
+
+    #[test]
+    fn moving_back_in_time_undoes_what_moving_did_and_nothing_else() {
+        let granted = Standing { grant: Some(Grant::new(GrantKind::Return, NOW)), ..Standing::default() };
+        let moved = granted.moved_away(UnixTime(50));
+        assert_eq!((moved.revoked, moved.means), (Some(50), Some(Means::Moved)));
+        assert_eq!(moved.moved_away(UnixTime(60)), moved);
+        assert_eq!(moved.moved_back(UnixTime(60), 10), granted);
+        assert_eq!(moved.moved_back(UnixTime(61), 10), moved);
+        let said = Standing { revoked: Some(50), ..granted };
+        assert_eq!(said.moved_away(NOW), said);
+        assert_eq!(said.moved_back(NOW, 100), said);
     }
 
     #[test]

@@ -53,13 +53,12 @@ impl Default for Memory {
 }
 
 impl Books {
-    fn decide(&self, ask: &Spend) -> Result<Decision, StoreError> {
-        let known = Known {
+    fn known(&self, ask: &Spend) -> Known {
+        Known {
             standing: self.standing(&rule::name(&ask.vendor, &ask.serial)),
             entry: self.used.get(&rule::key(ask)).copied(),
             mark: self.mark,
-        };
-        rule::decide(ask, &known)
+        }
     }
 
     fn standing(&self, name: &Name) -> Standing {
@@ -89,7 +88,7 @@ impl Books {
 impl UsedLog for Memory {
     fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
         let mut books = self.books();
-        let Decision { answer, write } = books.decide(ask)?;
+        let Decision { answer, write } = rule::decide(ask, &books.known(ask))?;
         match write {
             None => {}
             Some(Write::Standing(standing)) => books.put_standing(&ask.vendor, &ask.serial, standing),
@@ -102,7 +101,11 @@ impl UsedLog for Memory {
     }
 
     fn peek(&self, ask: &Spend) -> Result<Spent, StoreError> {
-        Ok(self.books().decide(ask)?.answer)
+        Ok(rule::decide(ask, &self.books().known(ask))?.answer)
+    }
+
+    fn received(&self, ask: &Spend) -> Result<bool, StoreError> {
+        Ok(rule::received(ask, &self.books().known(ask)))
     }
 
     fn purge(&self, now: UnixTime, grace: i64, most: usize) -> Result<Purged, StoreError> {

@@ -51,6 +51,14 @@ pub trait UsedLog {
     /// As `spend`.
     fn peek(&self, ask: &Spend) -> Result<Spent, StoreError>;
 
+    /// Whether this stamp was accepted on this message: spent on it, or let through under a grant that still stands
+    /// (of one without limit only the last messages are known). What was revoked or has ended since does not matter.
+    /// Changes nothing.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn received(&self, ask: &Spend) -> Result<bool, StoreError>;
+
     /// Removes up to `most` rows whose bucket ended `grace` seconds before `now` (less than zero counts as zero), oldest
     /// first, in commits short enough for mail to pass between them. No removed serial is ever fresh again: a mark of
     /// how far was removed stays. So `grace` must not be less than the skew that the judging allows.

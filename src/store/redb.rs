@@ -145,13 +145,16 @@ impl Redb {
 
     /// What the rule says, from a read transaction.
     fn look(session: &Session, ask: &Spend) -> Result<Decision, Trouble> {
+        Ok(rule::decide(ask, &Self::known(session, ask)?)?)
+    }
+
+    fn known(session: &Session, ask: &Spend) -> Result<Known, Trouble> {
         let tx = session.read()?;
-        let known = Known {
+        Ok(Known {
             standing: tables::standing_in(&tx, &rule::name(&ask.vendor, &ask.serial))?,
             entry: tx.open_table(USED)?.get(&rule::key(ask))?.map(|row| Entry::from_bytes(row.value())),
             mark: tx.open_table(META)?.get("mark")?.map(|mark| mark.value()),
-        };
-        Ok(rule::decide(ask, &known)?)
+        })
     }
 }
 
@@ -181,6 +184,11 @@ impl UsedLog for Redb {
     fn peek(&self, ask: &Spend) -> Result<Spent, StoreError> {
         let spent = self.with(Absent::Leave, |session| Ok(Self::look(session, ask)?.answer))?;
         spent.map_or_else(|| answer_of_nothing(ask), Ok)
+    }
+
+    fn received(&self, ask: &Spend) -> Result<bool, StoreError> {
+        let received = self.with(Absent::Leave, |session| Ok(rule::received(ask, &Self::known(session, ask)?)))?;
+        Ok(received.unwrap_or(false))
     }
 
     fn purge(&self, now: UnixTime, grace: i64, most: usize) -> Result<Purged, StoreError> {

@@ -67,12 +67,14 @@ pub(super) fn merge_standing(known: &Standing, new: Standing) -> Standing {
     if *known == Standing::default() {
         return new;
     }
-    let revoked = match (known.revoked, new.revoked) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
+    let (revoked, means) = match (known.revoked, new.revoked) {
+        // What was said in so many words on either side is not undone by moving a message.
+        (Some(a), Some(b)) => (Some(a.min(b)), known.means.and(new.means)),
+        (Some(_), None) => (known.revoked, known.means),
+        (None, _) => (new.revoked, new.means),
     };
     let refused = known.refused.clone().or(new.refused);
-    Standing { revoked, refused, ..known.clone() }
+    Standing { revoked, means, refused, ..known.clone() }
 }
 
 mod serial_text {

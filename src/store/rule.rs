@@ -101,6 +101,13 @@ pub(super) fn decide(ask: &Spend, known: &Known) -> Result<Decision, StoreError>
     }
 }
 
+/// Whether the stamp was accepted on the message that is asked about.
+pub(super) fn received(ask: &Spend, known: &Known) -> bool {
+    let message = short(&ask.fingerprint);
+    let spent = known.entry.is_some_and(|entry| entry.fingerprint == message);
+    spent || known.standing.grant.as_ref().is_some_and(|grant| grant.used_for.contains(&message))
+}
+
 /// The name of a stamp.
 pub(super) fn name(vendor: &str, serial: &Serial) -> Name {
     let mut hash = Sha256::new();

@@ -10,6 +10,7 @@ use super::stamps::{self, Case};
 use crate::grant::GrantKind;
 use crate::mail::message::Message;
 use crate::stamp::locate::locate;
+use crate::stamp::serial::Serial;
 use std::collections::VecDeque;
 
 /// Where a judgement stands.
@@ -67,6 +68,31 @@ pub fn examine(message: &Message<'_>, envelope: &Envelope, facts: &Facts<'_>) ->
 #[must_use]
 pub fn identify(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Finding> {
     locate(message).stamps.iter().map(|found| stamps::identify(found, facts)).collect()
+}
+
+/// What the used-serial log may know of one authentic stamp on a message that was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// The stamp's vendor.
+    pub vendor: String,
+    /// Its serial.
+    pub serial: Serial,
+    /// The questions that a delivery of the message would have asked.
+    pub asked: Vec<Spend>,
+}
+
+/// The traces that a delivery of `message` would have left in the used-serial log, stamp by stamp. Nothing is judged.
+#[must_use]
+pub fn traces(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Trace> {
+    let envelope = Envelope::default();
+    let case = Case::new(message, &envelope, facts);
+    let questions = locate(message).stamps.into_iter().filter_map(|found| stamps::judge(&found, 0, &case).1);
+    let trace = |question: Question| {
+        let (vendor, serial) = (question.spend.vendor.clone(), question.spend.serial.clone());
+        let asked = std::iter::once(question.spend).chain(question.then.map(|then| then.spend)).collect();
+        Trace { vendor, serial, asked }
+    };
+    questions.map(trace).collect()
 }
 
 impl Claim {
