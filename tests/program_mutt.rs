@@ -1,4 +1,4 @@
-//! The recipe `rules/muttrc` in mutt and in neomutt, at a terminal that tmux plays. The mail reader is the only program
+//! The recipes `rules/muttrc` and `rules/muttrc-grants` in mutt and in neomutt, at a terminal that tmux plays. The mail reader is the only program
 //! that sees stamps here (BC15a): the mailbox was filled without a filter.
 
 mod support;
@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use support::programs::{eventually_or, install, program, recipe};
+use support::programs::{eventually_or, install, maildir, program, recipe};
 use support::{ALICE, Home, letter, run};
 
 /// A mail reader in a terminal of its own.
@@ -118,6 +118,44 @@ fn class_of_an_open_message(reader: &str) {
     // And on another message, the same stamp is used (BC13).
     let other = reader.home.affix(&stamp, &letter("3"));
     reader.home.classify(&other).exits(21).says("used used");
+}
+
+fn revoked_and_restored_at_one_key(name: &str) {
+    // BP3e, BP3f.
+    let home = Home::new();
+    let message = home.affix(&home.issue(ALICE, ["--serial", "one"]), &encoded_letter());
+    home.classify(&message).exits(0);
+    let reader = Reader::of(home);
+    fs::write(reader.home.file("Maildir/new/1.first"), &message).unwrap();
+    let before = "set pipe_decode wait_key folder=Maildir mbox_type=Maildir\nset confirmappend=no confirmcreate=no\n";
+    fs::write(reader.home.file("muttrc"), before.to_owned() + &recipe("muttrc-grants", &[])).unwrap();
+    let state = || reader.home.run(["grants", "one"], b"").exits(0).text().split(' ').next().unwrap().to_owned();
+    reader.open(name);
+    reader.shows("a serious matter");
+    for (key, says, then) in
+        [("R", "one: revoked", "revoked"), ("U", "one: restored", ""), ("A", "one: granted", "active")]
+    {
+        reader.press(key);
+        reader.shows(says);
+        reader.shows("Press any key");
+        reader.press("Space");
+        reader.shows("a serious matter");
+        assert_eq!(state().trim(), then, "{key}");
+    }
+    reader.press("X");
+    let screen = || reader.tmux(&["capture-pane", "-p"]);
+    let saved = || (state() == "revoked" && !maildir(&reader.home.file("Maildir/Junk")).is_empty()).then_some(());
+    eventually_or("X", saved, screen);
+}
+
+#[test]
+fn mutt_revokes_at_one_key() {
+    revoked_and_restored_at_one_key("mutt");
+}
+
+#[test]
+fn neomutt_revokes_at_one_key() {
+    revoked_and_restored_at_one_key("neomutt");
 }
 
 #[test]

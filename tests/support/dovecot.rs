@@ -19,32 +19,60 @@ const VIRTUAL: u32 = 61_234;
 pub struct Dovecot {
     folder: tempfile::TempDir,
     port: u16,
+    imap: Option<u16>,
     master: Option<Child>,
 }
 
 impl Dovecot {
     /// Starts one.
     pub fn start() -> Self {
+        Self::started(None)
+    }
+
+    /// Starts one that serves IMAP, too, with the scripts of `rules/dovecot-imapsieve.conf`.
+    pub fn with_imap() -> Self {
+        program("imap-login", "dovecot-imapd");
+        Self::started(Some(free_port()))
+    }
+
+    fn started(imap: Option<u16>) -> Self {
         let server = program("dovecot", "dovecot-core");
         program("lmtp", "dovecot-lmtpd");
         assert!(Path::new("/usr/lib/dovecot/modules/lib90_sieve_plugin.so").exists(), "apt-get install dovecot-sieve");
         let folder = tempfile::tempdir().unwrap();
         let bin = install(folder.path());
         symlink(program("bogofilter", "bogofilter"), bin.join("bogofilter")).unwrap();
-        let mut dovecot = Self { port: free_port(), master: None, folder };
+        let mut dovecot = Self { port: free_port(), imap, master: None, folder };
         for part in ["run", "state", "homes"] {
             fs::create_dir(dovecot.file(part)).unwrap();
         }
         chmod(dovecot.folder.path(), 0o755);
         fs::write(dovecot.file("dovecot.conf"), dovecot.configuration(&bin)).unwrap();
         let conf = dovecot.file("dovecot.conf");
+        if imap.is_some() {
+            fs::create_dir(dovecot.file("sieve")).unwrap();
+            for name in ["moved-to-junk.sieve", "moved-out-of-junk.sieve"] {
+                let path = dovecot.file("sieve").join(name);
+                fs::write(&path, recipe(name, &[])).unwrap();
+                let sievec = program("sievec", "dovecot-sieve");
+                run(Command::new(sievec).arg("-c").arg(&conf).arg(&path), b"").exits(0);
+            }
+        }
         let null = || Stdio::null();
         let mut command = Command::new(server);
         command.args(["-F", "-c"]).arg(&conf).stdin(null()).stdout(null()).stderr(null());
         dovecot.master = Some(command.spawn().unwrap());
         let log = dovecot.file("dovecot.log");
         eventually_or("dovecot", || TcpStream::connect(("127.0.0.1", dovecot.port)).ok(), || tail(&log));
+        if let Some(port) = imap {
+            eventually_or("imap", || TcpStream::connect(("127.0.0.1", port)).ok(), || tail(&log));
+        }
         dovecot
+    }
+
+    /// The port of IMAP on 127.0.0.1.
+    pub fn imap_port(&self) -> u16 {
+        self.imap.unwrap()
     }
 
     /// The port of LMTP on 127.0.0.1.
@@ -123,6 +151,20 @@ impl Dovecot {
             port = self.port,
             plugin = recipe("dovecot-sieve.conf", &[(lib, &bin.display().to_string())]),
         );
+        let imap = self.imap.map_or_else(String::new, |port| {
+            let edits = [
+                ("/usr/local/lib/dovecot-sieve-pipe", bin.display().to_string()),
+                ("/etc/dovecot/sieve/", format!("{}/", self.file("sieve").display())),
+            ];
+            let edits: Vec<(&str, &str)> = edits.iter().map(|(from, to)| (*from, to.as_str())).collect();
+            format!(
+                "protocols = lmtp imap\ndisable_plaintext_auth = no\n\
+                 service imap-login {{\n inet_listener imap {{\n  address = 127.0.0.1\n  port = {port}\n }}\n \
+                 inet_listener imaps {{\n  port = 0\n }}\n}}\n{}",
+                recipe("dovecot-imapsieve.conf", &edits)
+            )
+        });
+        let text = text + &imap;
         let rootless = if root {
             String::new()
         } else {
@@ -131,7 +173,8 @@ impl Dovecot {
             let group = run(Command::new("id").arg("-gn"), b"").exits(0).text();
             format!(
                 "default_internal_user = {name}default_internal_group = {group}default_login_user = {name}\
-                 service anvil {{\n chroot =\n}}\nservice stats {{\n chroot =\n}}\nservice lmtp {{\n user = {name}}}\n"
+                 service anvil {{\n chroot =\n}}\nservice stats {{\n chroot =\n}}\n\
+                 service imap-login {{\n chroot =\n}}\nservice lmtp {{\n user = {name}}}\n"
             )
         };
         (text + &rootless).replace("W/", &format!("{}/", self.folder.path().display()))
