@@ -371,6 +371,10 @@ fn rules() -> Vec<Case> {
         case(Reason::Rule, "address", "A sender whom the user lets through.", letter("1"))
             .config(&allow("\"bob@y.example\"")),
         case(Reason::Rule, "domain", "Everybody at a domain.", letter("1")).config(&allow("\"*@y.example\"")),
+        case(Reason::Rule, "message-too-large", "Larger than the user has looked at; the sender needs no looking.", {
+            letter("1")
+        })
+        .config(&format!("largest_message = 10\n{}", allow("\"bob@y.example\""))),
         case(
             Reason::Rule,
             "bad-stamp",
