@@ -112,6 +112,13 @@ impl Engine {
         Ok(verdict.or_rule(|| self.rule_for(message)))
     }
 
+    /// The judgement of a message of which only the header, and perhaps some of the body, was read: its stamps are not
+    /// looked at, the user's rules are.
+    #[must_use]
+    pub fn judge_beginning(&self, message: &Message<'_>) -> Verdict {
+        Verdict::too_large().or_rule(|| self.rule_for(message))
+    }
+
     /// Tells syslog and the verdict log. What cannot be told changes nothing: the message is judged.
     pub fn record(&self, entry: &Entry) {
         if let (true, Ok(state)) = (self.config.verdict_log, self.places.state())
