@@ -2,12 +2,12 @@
 //! not. Both are about a stamp's (vendor, serial). What follows from them when the stamp comes again stands in `standing`;
 //! where they are kept is the store's affair.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
 pub(crate) mod hex;
 mod standing;
 
 pub use standing::{Answer, Presentation, Refusals, Standing};
-
-#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
 use crate::mail::time::UnixTime;
 use serde::{Deserialize, Serialize};
