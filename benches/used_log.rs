@@ -68,6 +68,7 @@ fn spend(log: &Redb, number: i64, now: UnixTime) -> Result<(), Box<dyn Error>> {
         serial: Serial::new(format!("serial-{number}"))?,
         expires: Some(now.plus(WINDOW)),
         fingerprint: Fingerprint(fingerprint),
+        from: None,
         now,
         redelivery: Redelivery { within: 5 * DAY, times: 20 },
         terms: Terms::Spend,

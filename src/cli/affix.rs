@@ -2,8 +2,12 @@
 
 use super::exit::{DATA, Failure, NO_INPUT, USAGE};
 use super::input;
+use crate::config::places::Given;
+use crate::filter::open;
+use crate::grant::{Grant, GrantKind, Standing};
 use crate::mail::message::Message;
 use crate::stamp::affix::affix;
+use crate::stamp::claims::Stamp;
 use crate::stamp::locate::Place;
 use crate::stamp::wire::Token;
 use std::fs;
@@ -28,6 +32,9 @@ pub struct Args {
     /// Where to put it
     #[arg(long, value_enum, default_value_t = Where::Header)]
     place: Where,
+    /// Let the stamp come back with a reply: log a grant for it, and say so beside the stamp
+    #[arg(long = "return")]
+    for_return: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -44,7 +51,7 @@ enum Where {
 ///
 /// # Errors
 /// A failure when the stamp is none, or cannot be put there.
-pub fn run(args: &Args) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let stamp = match (&args.stamp, &args.stamp_file) {
         (Some(stamp), _) => stamp.clone(),
         (None, Some(path)) => {
@@ -61,13 +68,30 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     };
     let input = input::read(u64::MAX)?;
     let message = Message::parse(&input.bytes);
-    let edit = affix(&message, place, token.as_str())
+    let mark = if args.for_return { "; reuse=return" } else { "" };
+    let edit = affix(&message, place, &format!("{}{mark}", token.as_str()))
         .ok_or_else(|| Failure::new(DATA, "there is no place for a stamp in the body or subject of this message"))
         .map_err(|failure| failure.hint("put it into the header: --place header"))?;
+    if args.for_return {
+        log_for_return(&token, given)?;
+    }
     let mut stdout = io::stdout().lock();
     for piece in edit.pieces() {
         stdout.write_all(piece)?;
     }
     stdout.flush()?;
     Ok(0)
+}
+
+/// The grant is what the log says; the mark in the message alone gives nothing (paper, protocol step 3).
+fn log_for_return(token: &Token, given: &Given) -> Result<(), Failure> {
+    let not_a_stamp = |error: &dyn std::fmt::Display| Failure::new(DATA, format!("this is not a stamp: {error}"));
+    let issuer = token.issuer().map_err(|error| not_a_stamp(&error))?;
+    let stamp = Stamp::read(token.payload()).map_err(|error| not_a_stamp(&error))?;
+    let engine = open::engine(given, None)?;
+    let grant = Grant::new(GrantKind::Return, engine.now);
+    let granted = |before: &Standing| Standing { grant: Some(grant.clone()), ..before.clone() };
+    let log = open::used_log(&engine.config, &engine.places)?;
+    log.change_standing(issuer.vendor(), &stamp.serial, &mut |before| granted(before))?;
+    Ok(())
 }

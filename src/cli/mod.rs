@@ -10,6 +10,8 @@ mod doctor;
 pub mod exit;
 mod explain;
 mod filter;
+mod grant;
+mod grants;
 mod input;
 mod log;
 mod output;
@@ -17,6 +19,7 @@ mod purge;
 mod show;
 mod state;
 mod strip;
+mod target;
 mod vendor;
 
 use crate::config::places::Given;
@@ -75,6 +78,14 @@ enum Command {
     Affix(affix::Args),
     /// Take the stamps off a message
     Strip(strip::Args),
+    /// Let a stamp be used again
+    Grant(grant::GrantArgs),
+    /// Condemn a stamp, or end the grant on it
+    Revoke(grant::RevokeArgs),
+    /// Take a revocation back
+    Restore(grant::RestoreArgs),
+    /// List grants and revocations
+    Grants(grants::Args),
     /// Make keys and stamps, and say whom you trust
     #[command(subcommand)]
     Vendor(vendor::Command),
@@ -154,8 +165,12 @@ impl Cli {
             Command::MailPath(MailPath::Filter(args)) => filter::run(&args, &given(args.delivery.recipient.clone())),
             Command::Show(args) => show::run(&args, &given(None)),
             Command::Explain(args) => explain::run(&args, &given(args.recipient.clone())),
-            Command::Affix(args) => affix::run(&args),
+            Command::Affix(args) => affix::run(&args, &given(None)),
             Command::Strip(args) => strip::run(&args),
+            Command::Grant(args) => grant::grant(&args, &given(args.target.user.clone())),
+            Command::Revoke(args) => grant::revoke(&args, &given(args.target.user.clone())),
+            Command::Restore(args) => grant::restore(&args, &given(args.target.user.clone())),
+            Command::Grants(args) => grants::run(&args, &given(args.user.clone())),
             Command::Vendor(command) => vendor::run(&command, &given(None)),
             Command::Log(args) => log::run(&args, &given(args.user.clone())),
             Command::Purge(args) => purge::run(&args, &given(args.user.clone())),

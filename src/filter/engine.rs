@@ -14,10 +14,10 @@ use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
 use crate::stamp::wire::Issuer;
 use crate::store::{Store, StoreError};
-use crate::verdict::examine::{Step, examine};
+use crate::verdict::examine::{Step, examine, identify};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
-use crate::verdict::finding::Verdict;
-use crate::verdict::spend::{Spend, Spent};
+use crate::verdict::finding::{Finding, Verdict};
+use crate::verdict::spend::{Spend, Spent, Terms};
 use std::cell::OnceCell;
 
 /// The engine, for as many messages as are to be judged.
@@ -88,9 +88,7 @@ impl Engine {
     /// [`Undecided`]: nothing is known of the message's class, and it must be tried again.
     pub fn judge(&self, message: &Message<'_>, envelope: &Envelope, marking: Marking) -> Result<Verdict, Undecided> {
         let keys = LazyKeys { engine: self, read: OnceCell::new() };
-        let facts =
-            Facts { now: self.now, mailboxes: &self.config.mailboxes, policy: &self.config.policy, keys: &keys };
-        let mut step = examine(message, envelope, &facts);
+        let mut step = examine(message, envelope, &self.facts(&keys));
         if let Some(Err(error)) = keys.read.into_inner() {
             return Err(error);
         }
@@ -117,6 +115,23 @@ impl Engine {
     #[must_use]
     pub fn judge_beginning(&self, message: &Message<'_>) -> Verdict {
         Verdict::too_large().or_rule(|| self.rule_for(message))
+    }
+
+    /// Whose stamps `message` carries: a finding for each, without a reason where the signature holds.
+    ///
+    /// # Errors
+    /// [`Undecided`] when the vendors' keys cannot be read.
+    pub fn identify(&self, message: &Message<'_>) -> Result<Vec<Finding>, Undecided> {
+        let keys = LazyKeys { engine: self, read: OnceCell::new() };
+        let findings = identify(message, &self.facts(&keys));
+        match keys.read.into_inner() {
+            Some(Err(error)) => Err(error),
+            _ => Ok(findings),
+        }
+    }
+
+    fn facts<'a>(&'a self, keys: &'a LazyKeys<'a>) -> Facts<'a> {
+        Facts { now: self.now, mailboxes: &self.config.mailboxes, policy: &self.config.policy, keys }
     }
 
     /// Tells syslog and the verdict log. What cannot be told changes nothing: the message is judged.
@@ -149,7 +164,9 @@ impl Engine {
     fn ask(&self, log: &dyn Store, spend: &Spend, marking: Marking) -> Result<Spent, Undecided> {
         if !self.config.used_log {
             // Grants and revocations hold without the log of used serials; uses are not remembered.
-            return Ok(match log.peek(spend)? {
+            let spend = Spend { terms: Terms::LookUp, ..spend.clone() };
+            let answer = if marking == Marking::Spend { log.spend(&spend)? } else { log.peek(&spend)? };
+            return Ok(match answer {
                 Spent::Again { .. } | Spent::Double { .. } => Spent::Fresh,
                 other => other,
             });

@@ -13,7 +13,7 @@ use crate::verdict::finding::Verdict;
 use std::fmt::Write;
 
 /// No value from outside is shown longer than this.
-const LONGEST: usize = 200;
+pub const LONGEST: usize = 200;
 
 /// The result field, folded, with its line end.
 #[must_use]

@@ -1,10 +1,17 @@
 //! What a grant is: the user's own word that a stamp may be used again; and what a revocation is: his word that it may
-//! not. Both are about a stamp's (vendor, serial). Where they are kept is the store's affair.
+//! not. Both are about a stamp's (vendor, serial). What follows from them when the stamp comes again stands in `standing`;
+//! where they are kept is the store's affair.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+pub(crate) mod hex;
+mod standing;
+
+pub use standing::{Answer, Presentation, Refusals, Standing};
+
 use crate::mail::time::UnixTime;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// How a stamp may be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +21,23 @@ pub enum GrantKind {
     Return,
     /// I received this stamp and let its sender use it again (paper: multiple use).
     MultiUse,
+}
+
+impl GrantKind {
+    /// The stable word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Return => "return",
+            Self::MultiUse => "multi-use",
+        }
+    }
+}
+
+impl fmt::Display for GrantKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// A permission to use one stamp again, whatever its address, window and earlier uses.
@@ -26,25 +50,52 @@ pub struct Grant {
     /// Its end, if it has one (seconds since 1970).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
+    /// For how many messages it is good, if that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
+    /// The messages that it was used for, if their number is limited: the first 16 bytes of each fingerprint, so that one
+    /// message that comes again is one use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "hex::list")]
+    pub used_for: Vec<[u8; 16]>,
+    /// The user's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 impl Grant {
-    /// Whether the grant holds at `now`.
+    /// The most messages that a limited grant may be good for: each is remembered.
+    pub const USES_MAX: u32 = 1000;
+
+    /// A grant without end or limit.
+    #[must_use]
+    pub fn new(kind: GrantKind, now: UnixTime) -> Self {
+        Self { kind, since: now.0, until: None, uses: None, used_for: Vec::new(), note: None }
+    }
+
+    /// Whether the grant has not ended at `now`, and has uses left for another message.
     #[must_use]
     pub fn active(&self, now: UnixTime) -> bool {
+        self.in_time(now) && self.uses.is_none_or(|uses| self.used_for.len() < uses as usize)
+    }
+
+    fn in_time(&self, now: UnixTime) -> bool {
         self.until.is_none_or(|until| now.0 <= until)
     }
-}
 
-/// What the user has said about one stamp. A revocation outweighs a grant.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
-    /// The grant, if one was given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grant: Option<Grant>,
-    /// When it was revoked (seconds since 1970), if it was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revoked: Option<i64>,
+    /// Whether the grant covers this message at `now`, and the grant as it is after that use, where that is another.
+    fn covers(&self, now: UnixTime, message: [u8; 16]) -> Option<Option<Self>> {
+        if !self.in_time(now) {
+            return None;
+        }
+        if self.uses.is_none() || self.used_for.contains(&message) {
+            return Some(None);
+        }
+        self.active(now).then(|| {
+            let mut after = self.clone();
+            after.used_for.push(message);
+            Some(after)
+        })
+    }
 }
 
 #[cfg(test)]
@@ -53,10 +104,28 @@ mod tests {
 
     #[test]
     fn a_grant_ends_after_its_last_second() {
-        let grant = Grant { kind: GrantKind::Return, since: 0, until: Some(10) };
+        let open = Grant::new(GrantKind::Return, UnixTime(0));
+        assert!(open.active(UnixTime(i64::MAX)));
+        let grant = Grant { until: Some(10), ..open };
         assert!(grant.active(UnixTime(10)));
         assert!(!grant.active(UnixTime(11)));
-        let open = Grant { until: None, ..grant };
-        assert!(open.active(UnixTime(i64::MAX)));
+        assert_eq!(grant.covers(UnixTime(11), [1; 16]), None);
+    }
+
+    #[test]
+    fn a_limited_grant_counts_messages_and_not_deliveries() {
+        let grant = Grant { uses: Some(1), ..Grant::new(GrantKind::MultiUse, UnixTime(0)) };
+        let used = grant.covers(UnixTime(1), [1; 16]).flatten().unwrap();
+        assert!(!used.active(UnixTime(1)));
+        assert_eq!(used.covers(UnixTime(2), [1; 16]), Some(None));
+        assert_eq!(used.covers(UnixTime(2), [2; 16]), None);
+    }
+
+    #[test]
+    fn a_grant_of_the_first_format_reads() {
+        let text = r#"{"kind":"multi-use","since":5,"until":9}"#;
+        let grant: Grant = serde_json::from_str(text).unwrap();
+        assert_eq!(grant, Grant { until: Some(9), ..Grant::new(GrantKind::MultiUse, UnixTime(5)) });
+        assert_eq!(serde_json::to_string(&grant).unwrap(), text);
     }
 }

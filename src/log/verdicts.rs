@@ -99,6 +99,24 @@ impl VerdictLog {
         Ok(last.into())
     }
 
+    /// The stamps that spoke on messages of this Message-ID, as (vendor, serial), the latest last.
+    ///
+    /// # Errors
+    /// The system's; a log that does not exist is empty.
+    pub fn stamps_of(&self, message_id: &str) -> io::Result<Vec<(String, String)>> {
+        let mut stamps = Vec::new();
+        for entry in self.last(usize::MAX)? {
+            if entry.message_id.as_deref() != Some(message_id) {
+                continue;
+            }
+            if let (Some(vendor), Some(serial)) = (entry.vendor, entry.serial) {
+                stamps.retain(|known| *known != (vendor.clone(), serial.clone()));
+                stamps.push((vendor, serial));
+            }
+        }
+        Ok(stamps)
+    }
+
     fn older(&self) -> PathBuf {
         self.path.with_extension("jsonl.1")
     }

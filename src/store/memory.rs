@@ -3,7 +3,7 @@
 
 use super::error::StoreError;
 use super::row::{Row, merge_standing, merge_used};
-use super::rule::{self, Decision, Entry, Key, Known, Name};
+use super::rule::{self, Decision, Entry, Key, Known, Name, Write};
 use super::{GRACE, GrantBook, Imported, Purged, Store, Summary, UsedLog};
 use crate::grant::Standing;
 use crate::mail::time::UnixTime;
@@ -90,9 +90,13 @@ impl UsedLog for Memory {
     fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
         let mut books = self.books();
         let Decision { answer, write } = books.decide(ask)?;
-        if let Some(entry) = write {
-            books.used.insert(rule::key(ask), entry);
-            books.clear(rule::first_kept(ask.now, self.grace).min(rule::bucket(ask.expires)), 64);
+        match write {
+            None => {}
+            Some(Write::Standing(standing)) => books.put_standing(&ask.vendor, &ask.serial, standing),
+            Some(Write::Use(entry)) => {
+                books.used.insert(rule::key(ask), entry);
+                books.clear(rule::first_kept(ask.now, self.grace).min(rule::bucket(ask.expires)), 64);
+            }
         }
         Ok(answer)
     }
@@ -111,11 +115,22 @@ impl GrantBook for Memory {
         Ok(self.books().standing(&rule::name(vendor, serial)))
     }
 
-    fn set_standing(&self, vendor: &str, serial: &Serial, standing: Standing) -> Result<Standing, StoreError> {
+    fn change_standing(
+        &self,
+        vendor: &str,
+        serial: &Serial,
+        change: &mut dyn FnMut(&Standing) -> Standing,
+    ) -> Result<Standing, StoreError> {
         let mut books = self.books();
         let before = books.standing(&rule::name(vendor, serial));
-        books.put_standing(vendor, serial, standing);
+        books.put_standing(vendor, serial, change(&before));
         Ok(before)
+    }
+
+    fn standings(&self, to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>) -> Result<(), StoreError> {
+        let all = self.books().standings.values().cloned().collect::<Vec<_>>();
+        let _ = all.into_iter().try_for_each(|(vendor, serial, standing)| to(vendor, serial, standing));
+        Ok(())
     }
 }
 

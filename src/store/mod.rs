@@ -68,11 +68,23 @@ pub trait GrantBook {
     /// Any [`StoreError`].
     fn standing(&self, vendor: &str, serial: &Serial) -> Result<Standing, StoreError>;
 
-    /// Puts `standing` in the place of what stood, and returns what stood. Durable before it answers.
+    /// Puts what `change` makes of what stands in its place, with nobody coming between, and returns what stood. Durable
+    /// before it answers.
     ///
     /// # Errors
     /// Any [`StoreError`].
-    fn set_standing(&self, vendor: &str, serial: &Serial, standing: Standing) -> Result<Standing, StoreError>;
+    fn change_standing(
+        &self,
+        vendor: &str,
+        serial: &Serial,
+        change: &mut dyn FnMut(&Standing) -> Standing,
+    ) -> Result<Standing, StoreError>;
+
+    /// Hands out every standing. Stops early when told.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn standings(&self, to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>) -> Result<(), StoreError>;
 }
 
 /// A store: both books under one lock, and what is needed to keep and move them.

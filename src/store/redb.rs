@@ -9,9 +9,9 @@
 use super::error::StoreError;
 use super::place::Absent;
 use super::row::Row;
-use super::rule::{self, Decision, Entry, Key, Known};
+use super::rule::{self, Decision, Entry, Key, Known, Write};
 use super::session::{Session, Trouble, guarded};
-use super::tables::{self, FORMAT, META, STANDING, StandingRow, USED};
+use super::tables::{self, FORMAT, META, STANDING, USED};
 use super::{GRACE, GrantBook, Imported, Purged, Store, Summary, UsedLog};
 use crate::grant::Standing;
 use crate::mail::time::UnixTime;
@@ -161,13 +161,17 @@ impl UsedLog for Redb {
         let grace = self.options.grace;
         let spent = self.with(absent, |session| {
             let Decision { answer, write } = Self::look(session, ask)?;
-            if let Some(entry) = write {
-                session.write(|tx| {
+            match write {
+                None => {}
+                Some(Write::Standing(standing)) => session.write(|tx| {
+                    tables::put_standing(&mut tx.open_table(STANDING)?, &ask.vendor, &ask.serial, standing)
+                })?,
+                Some(Write::Use(entry)) => session.write(|tx| {
                     let mut used = tx.open_table(USED)?;
                     used.insert(&rule::key(ask), &entry.to_bytes())?;
                     let below = rule::first_kept(ask.now, grace).min(rule::bucket(ask.expires));
-                    tables::clear(tx, &mut used, below, ALONG)
-                })?;
+                    tables::clear(tx, &mut used, below, ALONG).map(|_| ())
+                })?,
             }
             Ok(answer)
         })?;
@@ -213,17 +217,30 @@ impl GrantBook for Redb {
         Ok(found.unwrap_or_default())
     }
 
-    fn set_standing(&self, vendor: &str, serial: &Serial, standing: Standing) -> Result<Standing, StoreError> {
+    fn change_standing(
+        &self,
+        vendor: &str,
+        serial: &Serial,
+        change: &mut dyn FnMut(&Standing) -> Standing,
+    ) -> Result<Standing, StoreError> {
         let name = rule::name(vendor, serial);
-        let absent = if standing == Standing::default() { Absent::Leave } else { Absent::Create };
+        // Where nothing stands and nothing is to stand, no log is begun.
+        let nothing = Standing::default();
+        let absent = if change(&nothing) == nothing { Absent::Leave } else { Absent::Create };
         let before = self.with(absent, |session| {
             let before = tables::standing_in(&session.read()?, &name)?;
-            if before != standing {
-                session.write(|tx| tables::put_standing(&mut tx.open_table(STANDING)?, vendor, serial, standing))?;
+            let after = change(&before);
+            if before != after {
+                session.write(|tx| tables::put_standing(&mut tx.open_table(STANDING)?, vendor, serial, after))?;
             }
             Ok(before)
         })?;
         Ok(before.unwrap_or_default())
+    }
+
+    fn standings(&self, to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>) -> Result<(), StoreError> {
+        self.with(Absent::Leave, |session| tables::standings(&session.read()?, to))?;
+        Ok(())
     }
 }
 
@@ -243,14 +260,7 @@ impl Store for Redb {
                     return Ok(());
                 }
             }
-            for row in tx.open_table(STANDING)?.iter()? {
-                let StandingRow { vendor, serial, standing } = StandingRow::from_bytes(row?.1.value())?;
-                let serial = Serial::new(serial).map_err(|error| Trouble::damaged(&error))?;
-                if to(Row::Standing { vendor, serial, standing }).is_break() {
-                    return Ok(());
-                }
-            }
-            Ok(())
+            tables::standings(&tx, &mut |vendor, serial, standing| to(Row::Standing { vendor, serial, standing }))
         })?;
         Ok(())
     }

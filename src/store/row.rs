@@ -2,7 +2,7 @@
 //! stands here too. Reading and writing files of them is left to the command.
 
 use super::rule::{Entry, Name};
-use crate::grant::Standing;
+use crate::grant::{Standing, hex};
 use crate::stamp::serial::Serial;
 use serde::{Deserialize, Serialize};
 
@@ -20,10 +20,10 @@ pub enum Row {
         /// The hour in which its window ends, since 1970; 4294967295 if it never ends.
         hour: u32,
         /// The first 16 bytes of SHA-256 over vendor and serial, in hexadecimal.
-        #[serde(with = "hex")]
+        #[serde(with = "hex::one")]
         stamp: [u8; 16],
         /// The first 16 bytes of the message's fingerprint, in hexadecimal.
-        #[serde(with = "hex")]
+        #[serde(with = "hex::one")]
         fingerprint: [u8; 16],
         /// When it was spent, in seconds since 1970.
         first_seen: u32,
@@ -71,21 +71,8 @@ pub(super) fn merge_standing(known: &Standing, new: Standing) -> Standing {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
-    Standing { revoked, ..known.clone() }
-}
-
-mod hex {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8; 16], to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&data_encoding::HEXLOWER.encode(bytes))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 16], D::Error> {
-        let text = String::deserialize(from)?;
-        let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(D::Error::custom)?;
-        bytes.try_into().map_err(|_| D::Error::custom("not 32 hexadecimal digits"))
-    }
+    let refused = known.refused.clone().or(new.refused);
+    Standing { revoked, refused, ..known.clone() }
 }
 
 mod serial_text {
@@ -117,7 +104,7 @@ mod tests {
         let standing = Row::Standing {
             vendor: "stamps.example".into(),
             serial: Serial::new("a-1").unwrap(),
-            standing: Standing { grant: None, revoked: Some(5) },
+            standing: Standing { revoked: Some(5), ..Standing::default() },
         };
         let line = serde_json::to_string(&standing).unwrap();
         assert_eq!(line, r#"{"row":"standing","vendor":"stamps.example","serial":"a-1","standing":{"revoked":5}}"#);
@@ -149,9 +136,9 @@ mod tests {
 
     #[test]
     fn a_revocation_stays_and_a_grant_taken_back_does_not_return() {
-        let grant = crate::grant::Grant { kind: crate::grant::GrantKind::Return, since: 1, until: None };
-        let granted = Standing { grant: Some(grant), revoked: None };
-        let revoked = |at| Standing { grant: None, revoked: Some(at) };
+        let grant = crate::grant::Grant::new(crate::grant::GrantKind::Return, crate::mail::time::UnixTime(1));
+        let granted = Standing { grant: Some(grant), ..Standing::default() };
+        let revoked = |at| Standing { revoked: Some(at), ..Standing::default() };
         assert_eq!(merge_standing(&Standing::default(), granted.clone()), granted);
         assert_eq!(merge_standing(&revoked(9), granted.clone()), revoked(9));
         assert_eq!(merge_standing(&revoked(9), revoked(4)), revoked(4));

@@ -7,7 +7,7 @@
 //! different ends is two stamps here. That gains nobody anything: who can sign that can as well sign two serials.
 
 use super::error::StoreError;
-use crate::grant::Standing;
+use crate::grant::{Answer, Presentation, Standing};
 use crate::mail::fingerprint::Fingerprint;
 use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
@@ -37,11 +37,20 @@ pub(super) struct Entry {
     pub(super) times: u8,
 }
 
+/// A row to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Write {
+    /// The stamp's use.
+    Use(Entry),
+    /// What stands about the stamp.
+    Standing(Standing),
+}
+
 /// What to answer, and the row to write before the answer is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) answer: Spent,
-    pub(super) write: Option<Entry>,
+    pub(super) write: Option<Write>,
 }
 
 /// What the rule looks at: all that is known of one stamp.
@@ -56,13 +65,15 @@ pub(super) struct Known {
 /// The rule itself.
 pub(super) fn decide(ask: &Spend, known: &Known) -> Result<Decision, StoreError> {
     let answer_only = |answer| Ok(Decision { answer, write: None });
-    if let Some(since) = known.standing.revoked {
-        return answer_only(Spent::Revoked { since: UnixTime(since) });
-    }
-    if let Some(grant) = known.standing.grant.as_ref().filter(|grant| grant.active(ask.now)) {
-        return answer_only(Spent::Granted(grant.kind));
-    }
     let fingerprint = short(&ask.fingerprint);
+    let presented = Presentation { now: ask.now, message: fingerprint, from: ask.from.as_deref() };
+    let (answer, after) = known.standing.answer(&presented);
+    let write = after.map(Write::Standing);
+    match answer {
+        Answer::Revoked { since } => return Ok(Decision { answer: Spent::Revoked { since }, write }),
+        Answer::Granted(kind) => return Ok(Decision { answer: Spent::Granted(kind), write }),
+        Answer::Nothing => {}
+    }
     if let Some(entry) = known.entry {
         let first_seen = UnixTime(i64::from(entry.first_seen));
         // A clock that was set back makes the difference negative, which counts as in time: the message is the same.
@@ -71,7 +82,10 @@ pub(super) fn decide(ask: &Spend, known: &Known) -> Result<Decision, StoreError>
             return answer_only(Spent::Double { first_seen });
         }
         let times = entry.times.saturating_add(1);
-        return Ok(Decision { answer: Spent::Again { first_seen, times }, write: Some(Entry { times, ..entry }) });
+        return Ok(Decision {
+            answer: Spent::Again { first_seen, times },
+            write: Some(Write::Use(Entry { times, ..entry })),
+        });
     }
     if ask.terms == Terms::LookUp {
         return answer_only(Spent::Fresh);
@@ -82,7 +96,7 @@ pub(super) fn decide(ask: &Spend, known: &Known) -> Result<Decision, StoreError>
         }
         _ => {
             let first_seen = u32::try_from(ask.now.0.max(0)).unwrap_or(u32::MAX);
-            Ok(Decision { answer: Spent::Fresh, write: Some(Entry { fingerprint, first_seen, times: 0 }) })
+            Ok(Decision { answer: Spent::Fresh, write: Some(Write::Use(Entry { fingerprint, first_seen, times: 0 })) })
         }
     }
 }

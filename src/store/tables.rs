@@ -10,6 +10,7 @@ use crate::grant::Standing;
 use crate::stamp::serial::Serial;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 pub(super) const USED: TableDefinition<&Key, &[u8; 21]> = TableDefinition::new("used");
@@ -60,6 +61,21 @@ pub(super) fn standing_in(tx: &ReadTransaction, name: &Name) -> Result<Standing,
         Some(row) => Ok(StandingRow::from_bytes(row.value())?.standing),
         None => Ok(Standing::default()),
     }
+}
+
+/// Hands out every standing, until told to stop.
+pub(super) fn standings(
+    tx: &ReadTransaction,
+    to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>,
+) -> Result<(), Trouble> {
+    for row in tx.open_table(STANDING)?.iter()? {
+        let StandingRow { vendor, serial, standing } = StandingRow::from_bytes(row?.1.value())?;
+        let serial = Serial::new(serial).map_err(|error| Trouble::damaged(&error))?;
+        if to(vendor, serial, standing).is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Puts a standing; the default one takes no row.

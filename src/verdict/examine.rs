@@ -62,6 +62,13 @@ pub fn examine(message: &Message<'_>, envelope: &Envelope, facts: &Facts<'_>) ->
     next(waiting, findings, located.over_limit)
 }
 
+/// Whose stamps `message` carries: a finding for each, without a reason where the signature holds. Nothing is judged: it
+/// is what a person means who points at a message to grant or revoke its stamp.
+#[must_use]
+pub fn identify(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Finding> {
+    locate(message).stamps.iter().map(|found| stamps::identify(found, facts)).collect()
+}
+
 impl Claim {
     /// What the used-serial log is asked.
     #[must_use]

@@ -23,6 +23,13 @@ pub struct Finding {
     pub reason: Option<Reason>,
 }
 
+impl Finding {
+    /// Nothing found yet about the stamp that stands there.
+    pub(super) fn of(place: Place) -> Self {
+        Self { place, vendor: None, key_id: None, serial: None, value: None, reason: None }
+    }
+}
+
 /// The judgement of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {

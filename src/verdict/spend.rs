@@ -16,6 +16,8 @@ pub struct Spend {
     pub expires: Option<UnixTime>,
     /// The message that carries it.
     pub fingerprint: Fingerprint,
+    /// From whom it comes, as its From field says; encoded for printing. It decides nothing.
+    pub from: Option<String>,
     /// Now.
     pub now: UnixTime,
     /// Within what the same message counts as seen again.

@@ -8,6 +8,7 @@ use super::finding::Finding;
 use super::reason::Reason;
 use super::spend::{Spend, Terms};
 use crate::mail::address::{Address, addresses};
+use crate::mail::field::printable;
 use crate::mail::fingerprint::Fingerprint;
 use crate::mail::message::Message;
 use crate::stamp::audience::Audience;
@@ -39,8 +40,7 @@ impl<'a> Case<'a> {
 
 /// Judges the stamp `found`, which becomes finding number `index`.
 pub(super) fn judge(found: &Found, index: usize, case: &Case<'_>) -> (Finding, Option<Question>) {
-    let mut finding =
-        Finding { place: found.place, vendor: None, key_id: None, serial: None, value: None, reason: None };
+    let mut finding = Finding::of(found.place);
     match authenticate(found, &mut finding, case) {
         Err(reason) => {
             finding.reason = Some(reason);
@@ -62,8 +62,16 @@ struct Authentic {
     proof: Option<Proof>,
 }
 
-fn authenticate(found: &Found, finding: &mut Finding, case: &Case<'_>) -> Result<Authentic, Reason> {
-    let facts = case.facts;
+/// A stamp whose signature held, whatever else may be said of it.
+struct Signed {
+    token: Token,
+    issuer: Issuer,
+    key: VendorKey,
+    claims: Stamp,
+}
+
+/// Reads the stamp and checks its signature; `finding` takes up what it says of itself.
+fn signed(found: &Found, finding: &mut Finding, facts: &Facts<'_>) -> Result<Signed, Reason> {
     let token = Token::parse(&found.token).map_err(form)?;
     let issuer = token.issuer().map_err(form)?;
     finding.vendor = Some(issuer.vendor().to_owned());
@@ -75,6 +83,20 @@ fn authenticate(found: &Found, finding: &mut Finding, case: &Case<'_>) -> Result
     let claims = Stamp::read(token.payload()).map_err(unreadable)?;
     finding.serial = Some(claims.serial.clone());
     finding.value = Some(claims.value);
+    Ok(Signed { token, issuer, key, claims })
+}
+
+/// Whose stamp it is, if its signature holds: what a person means who points at a message. A finding without a reason is
+/// such a stamp.
+pub(super) fn identify(found: &Found, facts: &Facts<'_>) -> Finding {
+    let mut finding = Finding::of(found.place);
+    finding.reason = signed(found, &mut finding, facts).err();
+    finding
+}
+
+fn authenticate(found: &Found, finding: &mut Finding, case: &Case<'_>) -> Result<Authentic, Reason> {
+    let facts = case.facts;
+    let Signed { token, issuer, key, claims } = signed(found, finding, facts)?;
     in_force(&key, facts)?;
     let proof = match &claims.holder {
         Some(holder) => Some(proven(holder, &token, case)?),
@@ -201,6 +223,11 @@ impl Authentic {
             serial: self.claims.serial.clone(),
             expires: self.claims.expires,
             fingerprint: case.fingerprint(),
+            from: case
+                .message
+                .first("From")
+                .and_then(|field| addresses(&field.decoded()).into_iter().next())
+                .map(|from| printable(from.to_string().as_bytes(), 200)),
             now: facts.now,
             redelivery: facts.policy.redelivery,
             terms,

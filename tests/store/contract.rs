@@ -1,5 +1,6 @@
 //! What every store keeps. Each test runs on every store; the last one compares them with a model, step by step.
 
+use super::SetStanding;
 use crate::{DAY, NOW, ask};
 use mailstamp::grant::{Grant, GrantKind, Standing};
 use mailstamp::mail::fingerprint::Fingerprint;
@@ -40,7 +41,7 @@ fn rows(store: &dyn Store) -> Vec<Row> {
 }
 
 fn grant(kind: GrantKind, until: Option<i64>) -> Standing {
-    Standing { grant: Some(Grant { kind, since: 1, until }), revoked: None }
+    Standing { grant: Some(Grant { until, ..Grant::new(kind, UnixTime(1)) }), ..Standing::default() }
 }
 
 on_every_store! {
@@ -139,9 +140,51 @@ on_every_store! {
         assert_eq!(store.spend(&ask(1, 1)).unwrap(), Spent::Revoked { since: UnixTime(77) });
         assert_eq!(store.peek(&ask(1, 2)).unwrap(), Spent::Revoked { since: UnixTime(77) });
         assert_eq!(store.standing("other.example", &serial).unwrap(), Standing::default());
-        assert_eq!(store.set_standing("stamps.example", &serial, Standing::default()).unwrap(), revoked);
+        let before = store.set_standing("stamps.example", &serial, Standing::default()).unwrap();
+        assert_eq!(before.refused.clone().map(|refused| (refused.times, refused.last)), Some((1, NOW.0)));
+        assert_eq!(Standing { refused: None, ..before }, revoked);
         assert_eq!(store.summary().unwrap().standings, 0);
         assert!(matches!(store.spend(&ask(1, 1)).unwrap(), Spent::Again { .. }));
+    }
+
+    /// A revoked stamp that is presented again is logged against it: who, when, how often.
+    fn who_presents_a_revoked_stamp_is_counted_once_a_message(store, _other) {
+        let serial = ask(1, 1).serial;
+        let from = |message, from: &str| Spend { from: Some(from.into()), ..ask(1, message) };
+        store.set_standing("stamps.example", &serial, Standing { revoked: Some(7), ..Standing::default() }).unwrap();
+        store.peek(&from(1, "eve@y.example")).unwrap();
+        assert_eq!(store.standing("stamps.example", &serial).unwrap().refused, None);
+        for (message, sender) in [(1, "eve@y.example"), (1, "eve@y.example"), (2, "mal@z.example")] {
+            store.spend(&Spend { terms: Terms::LookUp, ..from(message, sender) }).unwrap();
+        }
+        let refused = store.standing("stamps.example", &serial).unwrap().refused.unwrap();
+        assert_eq!((refused.times, refused.from.as_deref(), refused.last), (2, Some("mal@z.example"), NOW.0));
+    }
+
+    fn a_grant_for_some_messages_covers_each_of_them_again_and_no_other(store, _other) {
+        let limited = Grant { uses: Some(2), ..Grant::new(GrantKind::MultiUse, NOW) };
+        let standing = Standing { grant: Some(limited), ..Standing::default() };
+        store.set_standing("stamps.example", &ask(1, 1).serial, standing).unwrap();
+        let look = |message| Spend { terms: Terms::LookUp, ..ask(1, message) };
+        for message in [1, 2, 1, 2] {
+            assert_eq!(store.spend(&look(message)).unwrap(), Spent::Granted(GrantKind::MultiUse));
+        }
+        assert_eq!(store.spend(&look(3)).unwrap(), Spent::Fresh);
+        assert_eq!(store.peek(&look(2)).unwrap(), Spent::Granted(GrantKind::MultiUse));
+    }
+
+    fn every_standing_is_listed_once(store, _other) {
+        for serial in 0..3 {
+            store.set_standing("stamps.example", &ask(serial, 1).serial, grant(GrantKind::Return, None)).unwrap();
+        }
+        store.set_standing("stamps.example", &ask(1, 1).serial, Standing::default()).unwrap();
+        let mut listed = Vec::new();
+        store.standings(&mut |vendor, serial, _| {
+            listed.push(format!("{vendor}/{serial}"));
+            ControlFlow::Continue(())
+        }).unwrap();
+        listed.sort();
+        assert_eq!(listed, ["stamps.example/serial-0", "stamps.example/serial-2"]);
     }
 
     fn a_purge_removes_what_has_ended_oldest_first_and_leaves_the_rest(store, _other) {
@@ -253,7 +296,7 @@ on_every_store! {
     fn an_import_never_weakens_what_is_known(store, other) {
         let serial = ask(1, 1).serial;
         store.spend(&ask(1, 1)).unwrap();
-        store.set_standing("stamps.example", &serial, Standing { grant: None, revoked: Some(50) }).unwrap();
+        store.set_standing("stamps.example", &serial, Standing { revoked: Some(50), ..Standing::default() }).unwrap();
         store.spend(&Spend { expires: Some(NOW), ..ask(8, 1) }).unwrap();
         store.purge(NOW.plus(DAY), 0, 10).unwrap();
         let before = rows(store);
@@ -302,7 +345,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let standing = prop_oneof![
         Just(Standing::default()),
         (0..20 * DAY).prop_map(|end| grant(GrantKind::Return, Some(NOW.0 + end))),
-        Just(Standing { grant: None, revoked: Some(9) }),
+        Just(Standing { revoked: Some(9), ..Standing::default() }),
     ];
     let step = prop_oneof![
         10 => (0..8u8, 0..3u8, prop::bool::weighted(0.2), times())
@@ -413,6 +456,7 @@ fn follow(steps: &[Step], grace: i64, store: &dyn Store, reopen: impl Fn()) {
             Step::Stand { serial, standing } => {
                 let name = of_step(*serial, 0, 0);
                 let before = store.set_standing(&name.vendor, &name.serial, standing.clone()).unwrap();
+                let before = Standing { refused: None, ..before };
                 assert_eq!(before, model.standing.insert(*serial, standing.clone()).unwrap_or_default());
             }
             Step::Reopen => reopen(),

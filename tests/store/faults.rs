@@ -1,6 +1,7 @@
 //! Every operation on the disk fails in turn, by an error of the disk, by a full disk, or because the process was killed
 //! there. The answer is an error or the right one, never "fresh" a second time, and afterwards nothing is lost.
 
+use super::SetStanding;
 use crate::disk::{Disk, Plan};
 use crate::{DAY, NOW, ask};
 use mailstamp::grant::Standing;
@@ -121,7 +122,7 @@ fn a_purge_that_fails_anywhere_revives_nothing() {
 
 #[test]
 fn a_revocation_that_was_answered_stands() {
-    let revoked = Standing { grant: None, revoked: Some(7) };
+    let revoked = Standing { revoked: Some(7), ..Standing::default() };
     at_every_operation(
         |log| log.set_standing("stamps.example", &ask(500, 1).serial, revoked.clone()),
         |log, result| {

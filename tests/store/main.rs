@@ -10,9 +10,11 @@ mod powercut;
 mod processes;
 mod size;
 
+use mailstamp::grant::Standing;
 use mailstamp::mail::fingerprint::Fingerprint;
 use mailstamp::mail::time::UnixTime;
 use mailstamp::stamp::serial::Serial;
+use mailstamp::store::{GrantBook, StoreError};
 use mailstamp::verdict::spend::{Redelivery, Spend, Terms};
 
 const DAY: i64 = 86_400;
@@ -27,8 +29,21 @@ fn ask(serial: u32, message: u8) -> Spend {
         serial: Serial::new(format!("serial-{serial}")).unwrap(),
         expires: Some(NOW.plus(30 * DAY)),
         fingerprint: Fingerprint([message; 32]),
+        from: None,
         now: NOW,
         redelivery: Redelivery { within: 5 * DAY, times: 20 },
         terms: Terms::Spend,
+    }
+}
+
+/// To put one standing in the place of another, whatever stood.
+trait SetStanding {
+    /// Returns what stood.
+    fn set_standing(&self, vendor: &str, serial: &Serial, standing: Standing) -> Result<Standing, StoreError>;
+}
+
+impl<T: GrantBook + ?Sized> SetStanding for T {
+    fn set_standing(&self, vendor: &str, serial: &Serial, standing: Standing) -> Result<Standing, StoreError> {
+        self.change_standing(vendor, serial, &mut |_| standing.clone())
     }
 }

@@ -3,11 +3,12 @@
 //! answer that was given is remembered, it can be written again, and it is sound. This is what lets the store spare
 //! syncs (src/store/backend.rs), and it must be run against every new version of redb.
 
+use super::SetStanding;
 use crate::disk::{Cutter, Dice, Disk, Op, Plan};
 use crate::{DAY, NOW, ask};
 use mailstamp::grant::Standing;
 use mailstamp::mail::time::UnixTime;
-use mailstamp::store::{GrantBook, StoreError, UsedLog};
+use mailstamp::store::{StoreError, UsedLog};
 use mailstamp::verdict::spend::{Spend, Spent};
 
 /// An answer that was given, and how many changes had reached the disk then.
@@ -92,7 +93,7 @@ fn history(disk: &Disk, processes: &[Plan], broken: Broken) -> History {
             note(What::Spent { serial, times: 1 });
         }
         if dice.below(8) == 0 {
-            let revoked = Standing { grant: None, revoked: Some(7) };
+            let revoked = Standing { revoked: Some(7), ..Standing::default() };
             if log.set_standing("stamps.example", &ask(serial, 1).serial, revoked).is_ok() {
                 note(What::Revoked { serial });
             }
