@@ -78,7 +78,8 @@ fn a_stamp_brings_what_spamassassin_would_stop() {
         let (before, after) = text.split_once("#xfilter \"spamassassin").unwrap();
         let indent = if rc == "mailfilter" { "   " } else { "" };
         let (lines, rest) = after.split_once("#}\n").unwrap();
-        let lines = lines.replace(&format!("\n{indent}#"), "\n");
+        // -x: make no preferences. (Run as root, SpamAssassin still leaves an empty ~/.spamassassin.)
+        let lines = lines.replacen(" -L", " -L -x", 1).replace(&format!("\n{indent}#"), "\n");
         let text = format!("{before}xfilter \"spamassassin{lines}}}\n{rest}").replace("`bogofilter`", "`false`");
         fs::write(&maildrop.rc, text).unwrap();
         maildrop.deliver(&gtube("1")).exits(0);
