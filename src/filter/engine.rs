@@ -17,7 +17,7 @@ use crate::store::{Store, StoreError};
 use crate::verdict::examine::{Step, examine, identify};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
 use crate::verdict::finding::{Finding, Verdict};
-use crate::verdict::spend::{Spend, Spent, Terms};
+use crate::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use std::cell::OnceCell;
 
 /// The engine, for as many messages as are to be judged.
@@ -173,7 +173,8 @@ impl Engine {
         }
         Ok(match marking {
             Marking::Spend => log.spend(spend)?,
-            Marking::Leave => log.peek(spend)?,
+            // Who only looks at a message that was accepted wants to know just that, however long ago it was.
+            Marking::Leave => log.peek(&Spend { redelivery: Redelivery::EVER, ..spend.clone() })?,
         })
     }
 
