@@ -342,6 +342,76 @@ fn receive_many(mailbox: &Mailbox, many: usize) -> Vec<PathBuf> {
 }
 
 #[test]
+fn flags_that_change_all_the_time_are_no_moves() {
+    let mailbox = Mailbox::new();
+    let file = mailbox.receive("one");
+    let _watching = mailbox.watch();
+    let mut at = mailbox.shift(&file, ".Junk");
+    mailbox.becomes("one", "revoked");
+    // Among many others, so that reading the folder takes a while.
+    for i in 0..3_000 {
+        mailbox.put(".Junk", &format!("other{i}"), &letter("plain"));
+    }
+    // What the user says meanwhile must stand, however the file is seen.
+    mailbox.home.run(["restore"], &mailbox.message("one")).exits(0);
+    let end = Instant::now() + Duration::from_secs(3);
+    let mut seen = false;
+    while Instant::now() < end {
+        seen = !seen;
+        let to = at.with_file_name(if seen { "one.host:2,FS" } else { "one.host:2,S" });
+        fs::rename(&at, &to).unwrap();
+        at = to;
+    }
+    // A mark that the watcher has seen to all that.
+    let mark = mailbox.receive("mark");
+    mailbox.shift(&mark, ".Trash");
+    mailbox.becomes("mark", "revoked");
+    assert_eq!(mailbox.state("one"), "");
+    assert_eq!(mailbox.log().lines().count(), 2, "{}", mailbox.log());
+}
+
+#[test]
+fn a_folder_put_in_the_place_of_another_is_found_by_the_next_full_look() {
+    let mailbox = Mailbox::with("rescan = \"1s\"");
+    let file = mailbox.receive("one");
+    let _watching = mailbox.watch();
+    let junk = mailbox.path(".Junk");
+    let aside = mailbox.home.file("aside");
+    fs::rename(&junk, &aside).unwrap();
+    for part in ["cur", "new", "tmp"] {
+        fs::create_dir_all(mailbox.home.file("made").join(part)).unwrap();
+    }
+    fs::rename(&file, mailbox.home.file("made/cur/one.host:2,S")).unwrap();
+    fs::rename(mailbox.home.file("made"), &junk).unwrap();
+    mailbox.becomes("one", "revoked");
+    mailbox.shift(&junk.join("cur/one.host:2,S"), "");
+    mailbox.becomes("one", "");
+}
+
+#[test]
+fn when_the_system_lost_count_of_changes_nothing_is_lost() {
+    // The queue of changes is longer than any test should fill only where somebody made it so.
+    let queue = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let queue: usize = queue.trim().parse().unwrap();
+    let mailbox = Mailbox::new();
+    let file = mailbox.receive("one");
+    let watching = mailbox.watch();
+    let process = rustix::process::Pid::from_child(&watching.0);
+    let send = |signal| rustix::process::kill_process(process, signal).unwrap();
+    send(rustix::process::Signal::STOP);
+    let mut at = mailbox.put(".Archive", "flags", &letter("flags"));
+    for i in 0..=queue / 2 {
+        let to = at.with_file_name(format!("flags.host:2,{}", if i % 2 == 0 { "F" } else { "S" }));
+        fs::rename(&at, &to).unwrap();
+        at = to;
+    }
+    // Nobody is told of this one.
+    mailbox.shift(&file, ".Junk");
+    send(rustix::process::Signal::CONT);
+    mailbox.becomes("one", "revoked");
+}
+
+#[test]
 fn the_state_that_a_crash_spoiled_is_made_good() {
     let mailbox = Mailbox::new();
     let file = mailbox.receive("one");

@@ -101,6 +101,12 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
         ("used_log.wait", json!(config.wait.as_secs())),
         ("used_log.redelivery", json!(policy.redelivery.within)),
         ("used_log.redelivery_times", json!(policy.redelivery.times)),
+        ("watch.maildir", json!(path(config.watch.maildir.as_deref()))),
+        ("watch.junk", json!(config.watch.junk)),
+        ("watch.trash", json!(config.watch.trash)),
+        ("watch.sent", json!(config.watch.sent)),
+        ("watch.restore_within", json!(config.watch.restore_within)),
+        ("watch.rescan", json!(config.watch.rescan.as_secs())),
     ];
     if as_json {
         let mut object: serde_json::Map<_, _> =
