@@ -139,9 +139,12 @@ impl Places {
     }
 }
 
-/// The XDG base directories come from the environment, so they are not asked when the program runs set-id.
+/// The XDG base directories come from the environment, so they are not asked when the program runs set-id. Nor without
+/// HOME: the user database would be asked for it, and a statically linked program must not (glibc loads the database's
+/// modules into it, and it may crash: a message would bounce).
 fn project() -> Option<ProjectDirs> {
-    if set_id() { None } else { ProjectDirs::from("", "", "mailstamp") }
+    let home = std::env::var_os("HOME").is_some_and(|home| !home.is_empty());
+    if set_id() || !home { None } else { ProjectDirs::from("", "", "mailstamp") }
 }
 
 fn set_id() -> bool {
