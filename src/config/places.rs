@@ -104,6 +104,10 @@ impl Places {
                 Some(Path::new(SYSTEM).join("config.toml")),
             ])?,
         };
+        if path.is_none() && project.is_none() {
+            // The user may well have a configuration, and mail must not be judged without it.
+            return Err(PlacesError::Nowhere("the configuration"));
+        }
         // A name that is unsafe matters only where the configuration uses it.
         let user = match given.mailbox() {
             Ok(user) => user,
