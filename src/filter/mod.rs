@@ -4,5 +4,8 @@
 
 pub mod engine;
 pub mod examination;
+pub mod mailboxes;
+pub mod mbox;
 pub mod open;
 pub mod report;
+pub mod scan;
