@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// Vendors that are counted by name. Who makes a stamp can write any name into it; the names beyond count as one.
 const VENDORS: usize = 1000;
 
-/// The name of all vendors beyond; no vendor can have it.
+/// The name of all vendors beyond; it is no domain.
 pub const OTHERS: &str = "(others)";
 
 /// So many messages of each class.

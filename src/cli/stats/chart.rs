@@ -84,21 +84,19 @@ impl Chart<'_> {
         out
     }
 
-    /// The number at the upper edge: 1, 2 or 5 with noughts, four times.
+    /// The number at the upper edge: a round number, four times.
     fn top(&self) -> u64 {
-        let highest = |numbers: &Vec<u64>| {
-            if self.stacked { numbers.iter().sum() } else { numbers.iter().max().copied().unwrap_or_default() }
+        let highest = |numbers: &Vec<u64>| match self.stacked {
+            true => numbers.iter().sum(),
+            false => numbers.iter().max().copied().unwrap_or_default(),
         };
         let most: u64 = self.columns.iter().map(|(_, numbers)| highest(numbers)).max().unwrap_or_default();
-        let mut step = 1_u64;
-        for factor in [2, 5, 10].into_iter().cycle() {
-            if step.saturating_mul(LINES) >= most {
-                break;
-            }
-            let decade = 10_u64.saturating_pow(step.ilog10());
-            step = decade.saturating_mul(factor);
-        }
-        step.saturating_mul(LINES)
+        let least = u128::from(most.div_ceil(LINES).max(1));
+        let decade = 10_u128.pow(least.ilog10());
+        // Tenths of a decade that are easy to read off; below ten there are no tenths.
+        let easy = [10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100].map(|tenths| decade * tenths);
+        let step = easy.into_iter().find(|step| step % 10 == 0 && step / 10 >= least).unwrap_or(10 * least) / 10;
+        u64::try_from(step).unwrap_or(u64::MAX).saturating_mul(LINES)
     }
 
     /// The first, the last and the middle period, as far as they differ.
@@ -153,11 +151,13 @@ mod tests {
 
     #[test]
     fn the_scale_is_of_round_numbers() {
-        for (most, top) in [(0, 4), (4, 4), (5, 8), (9, 20), (21, 40), (41, 80), (81, 200), (12_345, 20_000)] {
+        for (most, top) in
+            [(0, 4), (4, 4), (5, 8), (9, 12), (27, 32), (41, 48), (81, 100), (110, 120), (12_345, 16_000)]
+        {
             assert_eq!(chart(vec![("d".into(), vec![most, 0])], true).top(), top, "{most}");
         }
-        assert_eq!(chart(vec![("d".into(), vec![30, 12])], true).top(), 80);
-        assert_eq!(chart(vec![("d".into(), vec![30, 12])], false).top(), 40);
+        assert_eq!(chart(vec![("d".into(), vec![30, 12])], true).top(), 48);
+        assert_eq!(chart(vec![("d".into(), vec![30, 12])], false).top(), 32);
         assert!(chart(vec![("d".into(), vec![u64::MAX, 0])], false).top() > u64::MAX / 2);
     }
 

@@ -34,11 +34,11 @@ impl By {
         }
     }
 
-    /// The shortest under which so many days are not more periods than a chart has room for.
+    /// The shortest under which so many days are about thirty periods at most, or none is.
     fn fitting(days: i64) -> Self {
         match days {
-            ..=62 => Self::Day,
-            63..=434 => Self::Week,
+            ..=31 => Self::Day,
+            32..=217 => Self::Week,
             _ => Self::Month,
         }
     }
