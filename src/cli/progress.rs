@@ -63,7 +63,7 @@ fn bar(done: u64, whole: u64, count: u64, elapsed: Duration) -> String {
     let full = usize::try_from(parts(CELLS)).unwrap_or_default();
     let rate = u128::from(count) * 1000 / elapsed.as_millis().max(1);
     format!(
-        "[{}{}] {:>3} %  {} messages, {} a second",
+        "[{}{}] {:>3} %  messages: {}, {} a second",
         "#".repeat(full),
         "-".repeat(CELLS as usize - full),
         parts(100),
@@ -79,11 +79,11 @@ mod tests {
     #[test]
     fn the_bar_fills_and_never_overflows() {
         let second = Duration::from_secs(1);
-        assert_eq!(bar(0, 10, 0, second), format!("[{}]   0 %  0 messages, 0 a second", "-".repeat(30)));
-        let half = format!("[{}{}]  50 %  1,200 messages, 1,200 a second", "#".repeat(15), "-".repeat(15));
+        assert_eq!(bar(0, 10, 0, second), format!("[{}]   0 %  messages: 0, 0 a second", "-".repeat(30)));
+        let half = format!("[{}{}]  50 %  messages: 1,200, 1,200 a second", "#".repeat(15), "-".repeat(15));
         assert_eq!(bar(5, 10, 1200, second), half);
         // A file may have grown since it was measured.
-        assert!(bar(u64::MAX, 10, 1, Duration::ZERO).contains("100 %  1 messages"));
+        assert!(bar(u64::MAX, 10, 1, Duration::ZERO).contains("100 %  messages: 1,"));
         assert!(bar(1, 0, 1, second).starts_with("[-"));
     }
 }

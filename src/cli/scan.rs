@@ -133,28 +133,21 @@ impl Sums {
         use anstream::stdout;
         let messages = self.tally.classes.sum();
         let mut out = stdout().lock();
-        write!(out, "{}", table::classes(&self.tally))?;
-        if self.tally.vendors().is_empty() {
-            writeln!(out, "\n{} messages, no vendor", grouped(messages))?;
-        } else {
-            writeln!(out)?;
-            write!(out, "{}", table::vendors(&self.tally))?;
-            writeln!(out, "\n{} messages", grouped(messages))?;
+        writeln!(out, "{}", table::classes(&self.tally))?;
+        if !self.tally.vendors().is_empty() {
+            writeln!(out, "{}", table::vendors(&self.tally))?;
         }
+        writeln!(out, "messages: {}", grouped(messages))?;
         if self.unreadable > 0 {
-            writeln!(out, "{} could not be read", grouped(self.unreadable))?;
+            writeln!(out, "could not be read: {}", grouped(self.unreadable))?;
         }
         if self.dated_by_file > 0 {
-            let part = share(self.dated_by_file, messages);
-            writeln!(
-                out,
-                "{} ({part}) were judged at the time of their file: no Received field says more",
-                grouped(self.dated_by_file)
-            )?;
+            let (count, part) = (grouped(self.dated_by_file), share(self.dated_by_file, messages));
+            writeln!(out, "judged at the time of their file, for want of a Received field: {count} ({part})")?;
         }
         if self.unchecked > 0 {
             let why = if used_log { "the log does not reach back so far" } else { "the log is switched off" };
-            writeln!(out, "{} first-class were not looked up: {why}", grouped(self.unchecked))?;
+            writeln!(out, "first-class, but not looked up: {} ({why})", grouped(self.unchecked))?;
         }
         out.flush()
     }

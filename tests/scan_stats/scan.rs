@@ -189,15 +189,12 @@ fn what_cannot_be_read_is_named_and_hides_nothing() {
     let run = home.run(["scan", "no\x1bthing", "Maildir"], b"").exits(74);
     assert_eq!(run.stderr.lines().count(), 3, "{}", run.stderr);
     assert!(run.stderr.contains("no\\x1bthing: ") && run.stderr.contains("Maildir/cur/2: it is compressed"));
-    assert!(
-        run.text().contains("\n2 messages\n3 could not be read\n")
-            || run.text().contains("\n2 messages, no vendor\n3 could")
-    );
+    assert!(run.text().ends_with("\nmessages: 2\ncould not be read: 3\n"), "{}", run.text());
     home.run(["scan"], b"").exits(64);
     home.run(["scan", "--recipient", "nobody", "Maildir"], b"").exits(64);
     // A file that nobody but root may read tells root nothing.
     if rustix::process::geteuid().as_raw() != 0 {
-        fs::set_permissions(mail.join("cur/4"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(mail.join("cur/4"), fs::Permissions::from_mode(0o000)).unwrap();
         assert!(home.run(["scan", "Maildir"], b"").exits(74).stderr.contains("cur/4: "));
     }
 }
@@ -217,7 +214,7 @@ fn what_the_log_has_forgotten_is_judged_and_the_gap_is_told() {
     assert_eq!(reasons, ["paid", "used", "paid", "used", "expired", "no-stamp"]);
     assert_eq!(sums["reuse_not_checked"], 2);
     let text = home.run(["scan", "Maildir"], b"").exits(0).text();
-    assert!(text.contains("\n2 first-class were not looked up: the log does not reach back so far\n"), "{text}");
+    assert!(text.contains("\nfirst-class, but not looked up: 2 (the log does not reach back so far)\n"), "{text}");
 }
 
 #[test]

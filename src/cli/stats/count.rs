@@ -235,7 +235,6 @@ impl Counting {
 
 /// The vendors with the most first-class messages, and the rest together as the last: their names, and how many messages
 /// of theirs each period has.
-#[must_use]
 pub fn leading(figures: &Figures, most: usize) -> (Vec<String>, impl Fn(&Period) -> Vec<u64>) {
     let vendors = figures.tally.vendors();
     let first_class = vendors.iter().filter(|(name, counts)| *name != OTHERS && counts.of(Class::FirstClass) > 0);
