@@ -31,6 +31,9 @@ if header :matches "Digital-Stamp-Class" ["first-class;*", "allowed;*"] {
   fileinto :create "Revoked";
 } else {
   # unstamped: judged by its content, as ever; bogofilter exits 0 for spam.
+  # With SpamAssassin instead (linked into the same folder), these two lines in place of the third:
+  #filter "spamassassin" ["-L"];
+  #if header :contains "X-Spam-Flag" "YES" {
   if execute :pipe "bogofilter" {
     fileinto :create "Junk";
   } else {

@@ -123,7 +123,7 @@ fn hostile_messages_are_judged_in_time_and_right() {
         ("marks in stamps", marks("Digital-Stamp").into_bytes(), over),
         ("a line of 1 MB", fill("", "a", ""), unstamped),
         ("stamps without end", fill("", "Digital-Stamp: v4.public.AAAA\n", "\n"), "invalid malformed"),
-        ("armour without end", fill("\n", begin, ""), unstamped),
+        ("armour without end", fill("\n", begin, ""), over),
         ("a Subject full of stamps", fill("Subject: ", "v4.public.AAAAAAAAAAAAAAAA ", "\n\n"), unstamped),
         ("a From full of brackets", fill("From: ", "(", "\n\n"), unstamped),
         ("parameters without end", fill("Content-Type: text/plain", ";a*0=b", "\n\nx"), over),

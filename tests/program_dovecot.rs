@@ -4,11 +4,12 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 use support::dovecot::Dovecot;
 use support::programs::{
-    Sample, chmod, contents, expected, field, install, letter_with_forged_class, maildir, one_of_each, recipe, settle,
-    stand_in,
+    Sample, chmod, contents, expected, field, gtube, install, letter_with_forged_class, maildir, one_of_each, program,
+    recipe, settle, stand_in,
 };
 use support::smtp::{Protocol, send};
 use support::{ALICE, Home, letter, run};
@@ -54,6 +55,23 @@ fn each_class_goes_its_own_way() {
             assert!(field(used, "Digital-Stamp-Class").unwrap().starts_with("used; reason=used;"));
         }
     }
+}
+
+#[test]
+fn a_stamp_brings_what_spamassassin_would_stop() {
+    // BC1, BC10a, BC11: the lines for SpamAssassin in the recipe, without their comment signs, in place of bogofilter's.
+    let home = Home::new();
+    let dovecot = Dovecot::start();
+    symlink(program("spamassassin", "spamassassin"), dovecot.file("bin/spamassassin")).unwrap();
+    settle(&home, &dovecot.home(ALICE));
+    let edits =
+        [("#filter \"spam", "filter \"spam"), ("#if header", "if header"), ("if execute :pipe \"bogofilter\" {", "")];
+    dovecot.script(ALICE, &recipe("sieve-filter.sieve", &edits));
+    dovecot.hand_over();
+    for message in [gtube("1"), home.stamped(&gtube("2")), letter("3")] {
+        assert_eq!(deliver(&dovecot, ALICE, &message), 250, "{}", dovecot.log());
+    }
+    assert_eq!(contents(&dovecot.inbox(ALICE)), expected(&[("", &["2", "3"]), (".Junk", &["1"])]), "{}", dovecot.log());
 }
 
 #[test]

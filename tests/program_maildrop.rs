@@ -7,8 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use support::programs::{
-    Sample, block, contents, expected, field, install, letter_with_forged_class, maildir, one_of_each, program, recipe,
-    stand_in,
+    Sample, block, contents, expected, field, gtube, install, letter_with_forged_class, maildir, one_of_each, program,
+    recipe, stand_in,
 };
 use support::{Home, Run, letter, programs, run};
 
@@ -65,6 +65,27 @@ fn each_class_goes_its_own_way() {
             (".Used", &["used"]),
         ]);
         assert_eq!(maildrop.contents(), wanted, "{rc}");
+    }
+}
+
+#[test]
+fn a_stamp_brings_what_spamassassin_would_stop() {
+    // BC1, BC10a, BC11: the lines for SpamAssassin in the recipes, without their comment signs, in place of bogofilter's.
+    for rc in ["mailfilter", "mailfilter-xfilter"] {
+        program("spamassassin", "spamassassin");
+        let maildrop = Maildrop::new(rc);
+        let text = fs::read_to_string(&maildrop.rc).unwrap();
+        let (before, after) = text.split_once("#xfilter \"spamassassin").unwrap();
+        let indent = if rc == "mailfilter" { "   " } else { "" };
+        let (lines, rest) = after.split_once("#}\n").unwrap();
+        // -x: make no preferences. (Run as root, SpamAssassin still leaves an empty ~/.spamassassin.)
+        let lines = lines.replacen(" -L", " -L -x", 1).replace(&format!("\n{indent}#"), "\n");
+        let text = format!("{before}xfilter \"spamassassin{lines}}}\n{rest}").replace("`bogofilter`", "`false`");
+        fs::write(&maildrop.rc, text).unwrap();
+        maildrop.deliver(&gtube("1")).exits(0);
+        maildrop.deliver(&maildrop.home.stamped(&gtube("2"))).exits(0);
+        maildrop.deliver(&letter("3")).exits(0);
+        assert_eq!(maildrop.contents(), expected(&[("", &["2", "3"]), (".Junk", &["1"])]), "{rc}");
     }
 }
 

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use support::programs::{
-    Sample, block, contents, expected, field, ids, install, letter_with_forged_class, maildir, one_of_each, program,
-    recipe, stand_in,
+    Sample, block, contents, expected, field, gtube, ids, install, letter_with_forged_class, maildir, one_of_each,
+    program, recipe, stand_in,
 };
 use support::{Home, Run, letter, programs, run};
 
@@ -76,6 +76,28 @@ fn each_class_goes_its_own_way() {
     assert_eq!(procmail.contents(), wanted);
     let log = fs::read_to_string(procmail.home.file("procmail.log")).unwrap();
     assert!(log.contains("mailstamp: 0 first-class paid\n") && log.contains("mailstamp: 21 used used\n"), "{log}");
+}
+
+#[test]
+fn a_stamp_brings_what_spamassassin_would_stop() {
+    // BC1, BC10a, BC11: the lines for SpamAssassin in the recipes, without their comment signs, in place of bogofilter's.
+    for rc in ["procmailrc", "procmailrc-filter"] {
+        program("spamassassin", "spamassassin");
+        let procmail = Procmail::new(rc);
+        let text = fs::read_to_string(&procmail.rc).unwrap();
+        let (ours, bogofilter) = text.split_once(":0 HB\n").unwrap();
+        let (_, spamassassin) = bogofilter.split_once("#:0 fw\n").unwrap();
+        let spamassassin = format!("\n#:0 fw\n{spamassassin}").replace("\n#", "\n");
+        // -x: make no preferences. (Run as root, SpamAssassin still leaves an empty ~/.spamassassin.)
+        let spamassassin = spamassassin.replace("spamassassin -L\n", "spamassassin -L -x\n");
+        let spamassassin = spamassassin.split_once("\n\n").unwrap().0.to_owned() + "\n";
+        assert!(spamassassin.contains("| spamassassin -L -x\n"), "{spamassassin}");
+        fs::write(&procmail.rc, ours.to_owned() + &spamassassin).unwrap();
+        procmail.deliver(&gtube("1")).exits(0);
+        procmail.deliver(&procmail.home.stamped(&gtube("2"))).exits(0);
+        procmail.deliver(&letter("3")).exits(0);
+        assert_eq!(procmail.contents(), expected(&[("", &["2", "3"]), (".Junk", &["1"])]), "{rc}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::config::places::{Given, Places};
 use crate::filter::open;
 use crate::keys::folder;
+use crate::mail::address::LocalCase;
 use serde_json::json;
 use std::path::Path;
 
@@ -85,6 +86,8 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
         ("state", json!(path(places.state.as_deref()))),
         ("vendors", json!(path(places.vendors.as_deref()))),
         ("addresses", json!(addresses)),
+        ("price", json!(config.price)),
+        ("case_sensitive", json!(config.local_case == LocalCase::Keep)),
         ("allow", json!(allow)),
         ("authserv_id", json!(config.authserv_id)),
         ("syslog", json!(path(config.syslog.as_deref()))),

@@ -55,7 +55,8 @@ pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
         let input = input::read(engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
         let message = Message::parse(&input.bytes);
         let marking = if args.no_mark { Marking::Leave } else { Marking::Spend };
-        let verdict = if input.cut { Verdict::too_large() } else { engine.judge(&message, &envelope, marking)? };
+        let verdict =
+            if input.cut { engine.judge_beginning(&message) } else { engine.judge(&message, &envelope, marking)? };
         if marking == Marking::Spend {
             engine.record(&report::entry(&verdict, &message, &envelope, engine.now));
         }

@@ -41,11 +41,9 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let engine = open::engine(given, args.now)?;
     let envelope = delivery::envelope(args.recipient.as_deref(), None)?;
     let input = input::read(engine.config.largest)?;
-    let verdict = if input.cut {
-        Verdict::too_large()
-    } else {
-        engine.judge(&Message::parse(&input.bytes), &envelope, Marking::Leave)?
-    };
+    let message = Message::parse(&input.bytes);
+    let verdict =
+        if input.cut { engine.judge_beginning(&message) } else { engine.judge(&message, &envelope, Marking::Leave)? };
     if args.json {
         output::line(&output::verdict(&verdict).to_string())?;
         return Ok(0);

@@ -2,7 +2,7 @@
 //! unread breaks the pipe of some mail systems and is believed by others, so whoever cuts must read the rest too.
 
 use crate::mail::message::Message;
-use std::io::{self, IsTerminal, Read, StdinLock};
+use std::io::{self, IsTerminal, Read, StdinLock, Write};
 
 /// A header that does not end within so many bytes, in a message beyond the limit, is nobody's: 64 MiB.
 const HEADER: usize = 64 * 1024 * 1024;
@@ -24,7 +24,8 @@ pub struct Input {
 pub fn read(largest: u64) -> io::Result<Input> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        eprintln!("mailstamp: hint: reading a message from the terminal; end it with Ctrl-D");
+        // Nobody may be listening; that is no reason to stop.
+        let _ = writeln!(io::stderr(), "mailstamp: hint: reading a message from the terminal; end it with Ctrl-D");
     }
     let mut bytes = Vec::with_capacity(16 * 1024);
     let mut stdin = stdin.lock();

@@ -27,8 +27,10 @@ pub fn run(_: &Args) -> Result<u8, Failure> {
         stdout.write_all(piece)?;
     }
     stdout.flush()?;
+    let mut stderr = io::stderr().lock();
     for place in stripped.left {
-        eprintln!("mailstamp: hint: a stamp in the {} was left in place", output::place(place));
+        // The message is out; whether anybody hears of this changes nothing.
+        let _ = writeln!(stderr, "mailstamp: hint: a stamp in the {} was left in place", output::place(place));
     }
     Ok(0)
 }

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The subcommands.
@@ -213,12 +214,13 @@ fn trust(args: &Trust, given: &Given) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The file is there whole or not at all: a delivery may read the folder at any moment.
+/// The file is there whole or not at all: a delivery may read the folder at any moment. Whatever the umask, nobody else may
+/// write to it, or it would be refused and stop every judgement.
 fn write_whole(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
     let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
     let written = (|| {
-        let mut file = fs::File::create_new(&unfinished)?;
+        let mut file = fs::File::options().write(true).create_new(true).mode(0o644).open(&unfinished)?;
         writeln!(file, "{text}")?;
         file.sync_all()?;
         fs::rename(&unfinished, path)

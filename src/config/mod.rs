@@ -20,6 +20,10 @@ use user::{User, UserError};
 pub struct Config {
     /// The user's own addresses with their prices.
     pub mailboxes: Vec<Mailbox>,
+    /// Credits that an address asks unless it has a price of its own.
+    pub price: u64,
+    /// How local parts compare, in `addresses` and in `allow`.
+    pub local_case: LocalCase,
     /// Senders that need no stamp.
     pub allow: Vec<Allowed>,
     /// What is accepted.
@@ -231,6 +235,8 @@ impl Config {
         }
         Ok(Self {
             mailboxes,
+            price: file.price,
+            local_case: case,
             allow,
             policy: Policy {
                 skew: file.stamps.skew.0,

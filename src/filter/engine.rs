@@ -17,7 +17,7 @@ use crate::store::{Store, StoreError};
 use crate::verdict::examine::{Step, examine, identify};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
 use crate::verdict::finding::{Finding, Verdict};
-use crate::verdict::spend::{Spend, Spent, Terms};
+use crate::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use std::cell::OnceCell;
 
 /// The engine, for as many messages as are to be judged.
@@ -125,6 +125,13 @@ impl Engine {
         Ok(verdict.or_rule(|| self.rule_for(message)))
     }
 
+    /// The judgement of a message of which only the header, and perhaps some of the body, was read: its stamps are not
+    /// looked at, the user's rules are.
+    #[must_use]
+    pub fn judge_beginning(&self, message: &Message<'_>) -> Verdict {
+        Verdict::too_large().or_rule(|| self.rule_for(message))
+    }
+
     /// Whose stamps `message` carries: a finding for each, without a reason where the signature holds.
     ///
     /// # Errors
@@ -182,7 +189,8 @@ impl Engine {
         }
         Ok(match marking {
             Marking::Spend => log.spend(spend)?,
-            Marking::Leave => log.peek(spend)?,
+            // Who only looks at a message that was accepted wants to know just that, however long ago it was.
+            Marking::Leave => log.peek(&Spend { redelivery: Redelivery::EVER, ..spend.clone() })?,
         })
     }
 

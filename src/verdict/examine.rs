@@ -6,7 +6,7 @@ use super::facts::{Envelope, Facts};
 use super::finding::{Finding, Verdict};
 use super::reason::Reason;
 use super::spend::{Spend, Spent, Terms};
-use super::stamps::{self, Case};
+use super::stamps::{self, Case, Question};
 use crate::grant::GrantKind;
 use crate::mail::message::Message;
 use crate::stamp::locate::locate;
@@ -29,20 +29,6 @@ pub struct Claim {
     waiting: VecDeque<Question>,
     findings: Vec<Finding>,
     over_limit: bool,
-}
-
-/// One question about one stamp.
-#[derive(Clone, Debug)]
-pub(super) struct Question {
-    /// The stamp, as an index into the findings.
-    pub(super) finding: usize,
-    /// What the log is asked.
-    pub(super) spend: Spend,
-    /// The reason if it is fresh and may be spent: that of an acceptance.
-    pub(super) accepted: Reason,
-    /// Asked later if the log knows nothing against the stamp: a standing stamp is looked up by its serial, and then each
-    /// use of it is spent by its nonce.
-    pub(super) then: Option<Box<Self>>,
 }
 
 /// Judges `message` as far as that goes without the used-serial log.

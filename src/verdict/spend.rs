@@ -44,6 +44,11 @@ pub struct Redelivery {
     pub times: u8,
 }
 
+impl Redelivery {
+    /// As long and as often as the log remembers the stamp.
+    pub const EVER: Self = Self { within: i64::MAX, times: u8::MAX };
+}
+
 /// What the log says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spent {

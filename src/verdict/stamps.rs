@@ -2,7 +2,6 @@
 //! the vendor, recipient, window, price. What is left to the used-serial log (revocation and grants by the user, earlier
 //! uses) goes out as a question; nothing here writes or reads anything.
 
-use super::examine::Question;
 use super::facts::{Envelope, Facts, KeyFact, KeyStatus, Mailbox, VendorKey};
 use super::finding::Finding;
 use super::reason::Reason;
@@ -18,6 +17,20 @@ use crate::stamp::proof::Proof;
 use crate::stamp::signature::PublicKey;
 use crate::stamp::wire::{Issuer, Purpose, Token, TokenError};
 use std::cell::OnceCell;
+
+/// One question about one stamp.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    /// The stamp, as an index into the findings.
+    pub(super) finding: usize,
+    /// What the log is asked.
+    pub(super) spend: Spend,
+    /// The reason if it is fresh and may be spent: that of an acceptance.
+    pub(super) accepted: Reason,
+    /// Asked later if the log knows nothing against the stamp: a standing stamp is looked up by its serial, and then each
+    /// use of it is spent by its nonce.
+    pub(super) then: Option<Box<Self>>,
+}
 
 /// What the stamps of one message are judged against.
 pub(super) struct Case<'a> {

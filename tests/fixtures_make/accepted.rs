@@ -204,16 +204,28 @@ fn times_and_keys() -> Vec<Case> {
         .config("addresses = [\"alice@x.example\"]\n[stamps]\nendless = true"),
         paid("key-verify-only", "The key signs no more; its stamps are good until they end.", keyed())
             .vendor("stamps.example.json", pinned("stamps.example", &[("2026q4", ",\"status\":\"verify-only\"")], "")),
-        paid("key-revoked-later", "The key is revoked from tomorrow on.", keyed()).vendor(
+        paid("key-revoked-later", "The key is revoked from the next second on.", keyed()).vendor(
             "stamps.example.json",
             pinned(
                 "stamps.example",
-                &[("2026q4", &format!(",\"status\":\"revoked\",\"since\":\"{}\"", NOW.plus(DAY)))],
+                &[("2026q4", &format!(",\"status\":\"revoked\",\"since\":\"{}\"", NOW.plus(1)))],
                 "",
             ),
         ),
-        paid("key-in-directory", "The key stands in a directory signed with the key that is pinned.", by_new_key)
-            .vendor("directory.json", directory(NOW.plus(DAY), &listed)),
+        paid(
+            "key-in-directory",
+            "The key stands in a directory signed with the key that is pinned, in its last second.",
+            by_new_key,
+        )
+        .vendor("directory.json", directory(NOW, &listed)),
+        paid("key-last-second", "The key has ended, just within what clocks may differ.", keyed()).vendor(
+            "stamps.example.json",
+            pinned("stamps.example", &[("2026q4", &format!(",\"not_after\":\"{}\"", NOW.plus(-5 * MINUTE)))], ""),
+        ),
+        paid("key-first-second", "The key will hold soon, just within what clocks may differ.", keyed()).vendor(
+            "stamps.example.json",
+            pinned("stamps.example", &[("2026q4", &format!(",\"not_before\":\"{}\"", NOW.plus(5 * MINUTE)))], ""),
+        ),
         paid(
             "reuse-not-looked-for",
             "Used before, where the user keeps no log of used serials.",
@@ -336,6 +348,9 @@ fn peers() -> Vec<Case> {
         peer("proof", "A holder's stamp for many uses, and the holder's proof for this message.", {
             with_proof(&held, &letter("1"), 1, NOW.plus(-MINUTE), HOLDER)
         }),
+        peer("oldest-proof", "A proof just as old as a message may come again.", {
+            with_proof(&held, &letter("1"), 1, NOW.plus(-5 * DAY), HOLDER)
+        }),
         peer("second-letter", "The same stamp on another message, with a proof of its own.", {
             with_proof(&held, &letter("2"), 2, NOW.plus(-MINUTE), HOLDER)
         })
@@ -356,6 +371,10 @@ fn rules() -> Vec<Case> {
         case(Reason::Rule, "address", "A sender whom the user lets through.", letter("1"))
             .config(&allow("\"bob@y.example\"")),
         case(Reason::Rule, "domain", "Everybody at a domain.", letter("1")).config(&allow("\"*@y.example\"")),
+        case(Reason::Rule, "message-too-large", "Larger than the user has looked at; the sender needs no looking.", {
+            letter("1")
+        })
+        .config(&format!("largest_message = 10\n{}", allow("\"bob@y.example\""))),
         case(
             Reason::Rule,
             "bad-stamp",

@@ -14,6 +14,7 @@ pub struct Case {
     shows: &'static str,
     now: UnixTime,
     recipient: Option<&'static str>,
+    looked: Option<&'static str>,
     config: String,
     before: Vec<Before>,
     state: Vec<String>,
@@ -37,6 +38,7 @@ pub fn case(reason: Reason, detail: &'static str, shows: &'static str, message: 
         shows,
         now: NOW,
         recipient: None,
+        looked: None,
         config: "addresses = [\"alice@x.example\"]\n".to_owned(),
         before: Vec::new(),
         state: Vec::new(),
@@ -53,6 +55,11 @@ impl Case {
 
     pub fn at(self, now: UnixTime) -> Self {
         Self { now, ..self }
+    }
+
+    /// What is said to who only looks, where that differs.
+    pub fn looked(self, verdict: &'static str) -> Self {
+        Self { looked: Some(verdict), ..self }
     }
 
     /// `--recipient`.
@@ -98,6 +105,9 @@ impl Case {
         line(&format!("reason = \"{}\"", self.reason));
         line(&format!("exit = {}", self.reason.class().exit_code()));
         line(&format!("now = \"{}\"", self.now));
+        if let Some(verdict) = self.looked {
+            line(&format!("looked = \"{verdict}\""));
+        }
         if let Some(recipient) = self.recipient {
             line(&format!("recipient = \"{recipient}\""));
         }

@@ -251,9 +251,11 @@ fn used() -> Vec<Case> {
         used("other-sender", "The same text from somebody else is another message.", changed("bob@", "eve@"))
             .after(first, NOW.plus(-MINUTE)),
         used("too-late", "The same message, a second later than it may come again.", once("1"))
-            .after(first, NOW.plus(-5 * DAY - 1)),
+            .after(first, NOW.plus(-5 * DAY - 1))
+            .looked("first-class again"),
         used("too-often", "The same message, once more than it may come again.", once("1"))
             .after_times(first, NOW.plus(-DAY), 21)
+            .looked("first-class again")
             .config(TWENTY),
         used("grant-ended", "The user's grant has ended, and the stamp is used.", with(&token("header"), &letter("2")))
             .row(used_row("header", &letter("1"), NOW.plus(-DAY), 0))

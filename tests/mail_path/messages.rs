@@ -105,8 +105,8 @@ fn a_result_that_came_with_the_message_is_gone() {
 #[test]
 fn a_message_beyond_the_limit_passes_whole_and_keeps_its_stamp() {
     let home = Home::new();
-    let message = home.stamped(&letter("1"));
-    for limit in [0, 1, 100, message.len() - 1] {
+    let message = [home.stamped(&letter("1")), b"and so on\n".repeat(100_000)].concat();
+    for limit in [0, 1, 100, 5000, message.len() - 1] {
         home.configure(&format!("addresses = [\"{ALICE}\"]\nlargest_message = {limit}"));
         home.classify(&message).exits(13).says("unverified over-limit");
         let filtered = home.run(["filter"], &message).exits(0);

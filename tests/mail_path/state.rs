@@ -1,10 +1,11 @@
 //! Whose state it is, moving it, and what `doctor` and `vendor trust` say about what is in place.
 
-use crate::support::{ALICE, Home, Run, letter, run, stamped};
+use crate::support::{ALICE, Home, MAILSTAMP, Run, letter, run, stamped};
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 /// A home for many virtual users.
 fn of_many() -> Home {
@@ -193,4 +194,33 @@ fn trust_takes_no_weak_key_and_replaces_nothing_unasked() {
         .exits(73);
     assert_eq!(fs::read(&key).unwrap(), secret);
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_is_written_is_closed_to_others_whatever_the_umask() {
+    let home = Home::bare();
+    let open_to_all = |line: &str, stdin: &[u8]| {
+        let line = format!("umask 000; {line}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &line, MAILSTAMP]).env_clear().env("HOME", home.path()).current_dir(home.path());
+        run(&mut command, stdin)
+    };
+    home.configure("addresses = [\"alice@x.example\"]");
+    let made =
+        open_to_all("\"$0\" vendor keygen --vendor stamps.example --kid 2026q4 --out stamps.example-2026q4.key", b"");
+    open_to_all("\"$0\" vendor trust -", &made.exits(0).stdout).exits(0);
+    let message = home.stamped(&letter("1"));
+    open_to_all("\"$0\" classify", &message).exits(0).says("first-class paid");
+    let vendors = home.config().with_file_name("vendors");
+    for (path, mode) in [
+        (home.key("stamps.example", "2026q4"), 0o600),
+        (vendors.join("stamps.example.json"), 0o644),
+        (vendors, 0o755),
+        (home.state(), 0o700),
+        (home.state().join("used.redb"), 0o600),
+        (home.state().join("verdicts.jsonl"), 0o600),
+    ] {
+        let found = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{}: {found:o}", path.display());
+    }
 }

@@ -275,6 +275,24 @@ fn a_result_that_cannot_be_written_defers() {
 }
 
 #[test]
+fn complaints_that_nobody_hears_change_nothing() {
+    let home = Home::new();
+    let deaf = |args: &str, message: &[u8]| {
+        let line = format!("\"$0\" {args} 2> /dev/full");
+        let mut command = Command::new("sh");
+        run(command.args(["-c", &line, crate::support::MAILSTAMP]).env_clear().env("HOME", home.path()), message)
+    };
+    let encoded = b"Content-Transfer-Encoding: quoted-printable\n\n-----BEGIN DIGITAL STAMP-----\nx\n-----END DIGITAL STAMP-----\n";
+    assert_eq!(deaf("strip", encoded).exits(0).stdout, encoded);
+    deaf("classify", &home.stamped(&letter("1"))).exits(0).says("first-class paid");
+    deaf("classify --bogus", &letter("2")).exits(75);
+    deaf("show --bogus", &letter("2")).exits(64);
+    deaf("show", &letter("2")).exits(65);
+    home.configure("prize = 1");
+    deaf("classify", &letter("2")).exits(75);
+}
+
+#[test]
 fn an_input_that_cannot_be_read_defers() {
     let home = Home::new();
     for command in ["classify", "filter"] {

@@ -221,6 +221,12 @@ pub fn letter_with_forged_class(id: &str) -> Vec<u8> {
     [forged.as_bytes(), &letter(id)].concat()
 }
 
+/// The unstamped message that every spam filter must take for spam (GTUBE), of an unknown sender.
+pub fn gtube(id: &str) -> Vec<u8> {
+    let test = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\n";
+    [letter(id), test.as_bytes().to_vec()].concat()
+}
+
 /// Teaches bogofilter what spam is, in `home/.bogofilter`.
 fn train(home: &Path) {
     let bogofilter = program("bogofilter", "bogofilter");
