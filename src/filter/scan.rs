@@ -12,7 +12,7 @@ use crate::store::{StoreError, UsedLog};
 use crate::verdict::facts::Envelope;
 use crate::verdict::finding::Verdict;
 use crate::verdict::reason::Reason;
-use crate::verdict::spend::{Spend, Spent, Terms};
+use crate::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use jiff::fmt::rfc2822::DateTimeParser;
 use std::cell::Cell;
 
@@ -84,7 +84,7 @@ impl Scan {
         let (received, clue) = receiving_time(&message, kept.modified);
         self.engine.now = received;
         let checked = Cell::new(true);
-        let mut verdict = if kept.cut { Verdict::too_large() } else { self.ask(&message, &checked)? };
+        let mut verdict = if kept.cut { self.engine.judge_beginning(&message) } else { self.ask(&message, &checked)? };
         // A delivering program may have put a sign before some lines, after the message was judged.
         if verdict.reason == Reason::Used
             && kept.number.is_some()
@@ -114,7 +114,11 @@ impl Scan {
                 other => other?,
             };
             let spends = engine.config.used_log && spend.terms == Terms::Spend;
-            Ok(if answer == Spent::Fresh && spends { self.seen.spend(spend)? } else { answer })
+            if answer != Spent::Fresh || !spends {
+                return Ok(answer);
+            }
+            // A copy of a message in another folder is the same message, however long after it was made.
+            Ok(self.seen.spend(&Spend { redelivery: Redelivery::EVER, ..spend.clone() })?)
         })
     }
 }
