@@ -261,3 +261,33 @@ fn begins(reader: &mut impl BufRead) -> io::Result<Begins> {
         _ => Begins::Other,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_read_meanwhile_is_found_under_its_new_name() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("cur")).unwrap();
+        let now = folder.path().join("cur/1.M2.x:2,RS");
+        fs::write(&now, b"").unwrap();
+        for before in ["1.M2.x", "1.M2.x:2,", "1.M2.x:2,S"] {
+            assert_eq!(moved(folder.path(), &before.into()), Some(now.clone()));
+        }
+        assert_eq!(moved(folder.path(), &"1.M2".into()), None);
+    }
+
+    #[test]
+    fn the_reading_stops_when_told() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("mbox"), b"From a\n\n1\n\nFrom b\n\n2\n").unwrap();
+        let mut seen = 0;
+        let stopped = read(&[folder.path().to_owned()], 100, &mut |_| {
+            seen += 1;
+            ControlFlow::Break(seen)
+        });
+        assert_eq!((stopped, seen), (ControlFlow::Break(1), 1));
+        assert_eq!(size(&[folder.path().to_owned()]), 21);
+    }
+}
