@@ -15,10 +15,15 @@ mod grants;
 mod input;
 mod log;
 mod output;
+mod progress;
 mod purge;
+mod scan;
 mod show;
 mod state;
+mod stats;
 mod strip;
+mod table;
+mod tally;
 mod target;
 mod vendor;
 
@@ -91,6 +96,10 @@ enum Command {
     Vendor(vendor::Command),
     /// Show the last verdicts
     Log(log::Args),
+    /// Judge mail that was received before
+    Scan(scan::Args),
+    /// Count verdicts, vendors and grants
+    Stats(stats::Args),
     /// Forget serials whose stamps have ended
     Purge(purge::Args),
     /// Write the state as JSON lines
@@ -182,6 +191,8 @@ impl Cli {
             Command::Grants(args) => grants::run(&args, &given(args.user.clone())),
             Command::Vendor(command) => vendor::run(&command, &given(None)),
             Command::Log(args) => log::run(&args, &given(args.user.clone())),
+            Command::Scan(args) => scan::run(&args, &given(args.user.clone().or_else(|| args.recipient.clone()))),
+            Command::Stats(args) => stats::run(&args, &given(args.user.clone())),
             Command::Purge(args) => purge::run(&args, &given(args.user.clone())),
             Command::Export(args) => state::export(&given(args.user)),
             Command::Import(args) => state::import(&given(args.user)),
