@@ -63,6 +63,18 @@ fn a_lone_spend_waits_for_the_disk_twice() {
     }
 }
 
+#[test]
+fn without_a_home_the_message_waits() {
+    let home = Home::new();
+    let stamped = home.stamped(&letter("1"));
+    for value in [None, Some("")] {
+        let mut command = home.command();
+        command.arg("classify").env_remove("HOME").envs(value.map(|value| ("HOME", value)));
+        let ran = support::run(&mut command, &stamped).exits(75);
+        assert!(ran.stderr.contains("HOME is not set"), "{}", ran.stderr);
+    }
+}
+
 /// The peak memory of `filter` on this message, in KiB: it is read while the program waits for somebody to read what it
 /// writes, and by then all else is done.
 fn peak(home: &Home, message: &[u8]) -> u64 {

@@ -8,7 +8,7 @@ use crate::config::places::Given;
 /// Read a message on standard input, print its class and the reason, and exit with the code of the class.
 ///
 /// A good stamp is spent. 75 means that nothing could be decided and the message has to be tried again.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(after_help = "Exit status:\n  \
     0 first-class  10 allowed  11 unstamped  12 underpaid  13 unverified\n  \
     20 invalid  21 used  22 revoked  75 try again\n\n\

@@ -14,7 +14,7 @@ use crate::verdict::finding::Verdict;
 use std::ffi::OsString;
 
 /// Whom a message is for, and when it is judged.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct Args {
     /// Judge for this one recipient; it must be one of the configured addresses

@@ -15,7 +15,7 @@ use std::io::{self, Write};
 ///
 /// Every such field that came with the message is removed first, however it is spelled. Nothing else is changed. A good
 /// stamp is spent. The exit status is 0, or 75 when nothing could be decided; then nothing was written.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp filter < message > out\n  \
     :0 fw                                in a .procmailrc\n  \

@@ -15,10 +15,15 @@ mod grants;
 mod input;
 mod log;
 mod output;
+mod progress;
 mod purge;
+mod scan;
 mod show;
 mod state;
+mod stats;
 mod strip;
+mod table;
+mod tally;
 mod target;
 mod vendor;
 mod watch;
@@ -56,7 +61,7 @@ pub struct Cli {
     command: Command,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[group(skip)]
 struct Files {
     /// Read this configuration [default: config.toml in the user's configuration folder]
@@ -94,6 +99,10 @@ enum Command {
     Vendor(vendor::Command),
     /// Show the last verdicts
     Log(log::Args),
+    /// Judge mail that was received before
+    Scan(scan::Args),
+    /// Count verdicts, vendors and grants
+    Stats(stats::Args),
     /// Forget serials whose stamps have ended
     Purge(purge::Args),
     /// Write the state as JSON lines
@@ -148,9 +157,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 impl Cli {
-    /// To put the definition of all subcommands together takes longer than to judge most messages, so a delivery is tried
-    /// with its own alone. What is wrong there is told by the whole.
+    /// To put the definition of all subcommands together takes longer than to judge most messages. So the commonest
+    /// deliveries, which say nothing but their name, need no definition at all, and others are tried with their own
+    /// alone. What is wrong there is told by the whole.
     fn parsed(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        let bare = match arguments {
+            [_, name] if name == "classify" => Some(MailPath::Classify(classify::Args::default())),
+            [_, name] if name == "filter" => Some(MailPath::Filter(filter::Args::default())),
+            _ => None,
+        };
+        if let Some(command) = bare {
+            return Ok(Self { files: Files::default(), command: Command::MailPath(command) });
+        }
         let delivering = arguments.iter().any(|argument| MAIL_PATH.iter().any(|name| argument == name));
         if delivering && let Ok(Delivering { files, command }) = Delivering::try_parse_from(arguments) {
             return Ok(Self { files, command: Command::MailPath(command) });
@@ -177,6 +195,8 @@ impl Cli {
             Command::Watch(args) => watch::run(&args, &given(args.user.clone())),
             Command::Vendor(command) => vendor::run(&command, &given(None)),
             Command::Log(args) => log::run(&args, &given(args.user.clone())),
+            Command::Scan(args) => scan::run(&args, &given(args.user.clone().or_else(|| args.recipient.clone()))),
+            Command::Stats(args) => stats::run(&args, &given(args.user.clone())),
             Command::Purge(args) => purge::run(&args, &given(args.user.clone())),
             Command::Export(args) => state::export(&given(args.user)),
             Command::Import(args) => state::import(&given(args.user)),
@@ -216,9 +236,11 @@ mod tests {
     fn the_mail_path_has_its_own_definition() {
         let names: Vec<_> = Delivering::command().get_subcommands().map(|it| it.get_name().to_owned()).collect();
         assert_eq!(names, MAIL_PATH);
-        let words = ["mailstamp", "--state", "/s", "filter", "--no-mark", "--config", "/c"].map(OsString::from);
-        let (part, whole) = (Cli::parsed(&words).unwrap(), Cli::try_parse_from(&words).unwrap());
-        assert_eq!(format!("{part:?}"), format!("{whole:?}"));
+        for words in ["classify", "filter", "--state /s filter --no-mark --config /c", "classify --json --now 7"] {
+            let words: Vec<_> = ["mailstamp"].into_iter().chain(words.split(' ')).map(OsString::from).collect();
+            let (part, whole) = (Cli::parsed(&words).unwrap(), Cli::try_parse_from(&words).unwrap());
+            assert_eq!(format!("{part:?}"), format!("{whole:?}"));
+        }
         let wrong = ["mailstamp", "classify", "--no-makr"].map(OsString::from);
         assert!(Cli::parsed(&wrong).unwrap_err().to_string().contains("'--no-mark'"));
     }

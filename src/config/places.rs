@@ -104,6 +104,10 @@ impl Places {
                 Some(Path::new(SYSTEM).join("config.toml")),
             ])?,
         };
+        if path.is_none() && project.is_none() {
+            // The user may well have a configuration, and mail must not be judged without it.
+            return Err(PlacesError::Nowhere("the configuration"));
+        }
         // A name that is unsafe matters only where the configuration uses it.
         let user = match given.mailbox() {
             Ok(user) => user,
@@ -139,9 +143,12 @@ impl Places {
     }
 }
 
-/// The XDG base directories come from the environment, so they are not asked when the program runs set-id.
+/// The XDG base directories come from the environment, so they are not asked when the program runs set-id. Nor without
+/// HOME: the user database would be asked for it, and a statically linked program must not (glibc loads the database's
+/// modules into it, and it may crash: a message would bounce).
 fn project() -> Option<ProjectDirs> {
-    if set_id() { None } else { ProjectDirs::from("", "", "mailstamp") }
+    let home = std::env::var_os("HOME").is_some_and(|home| !home.is_empty());
+    if set_id() || !home { None } else { ProjectDirs::from("", "", "mailstamp") }
 }
 
 fn set_id() -> bool {

@@ -87,22 +87,37 @@ impl Engine {
     /// # Errors
     /// [`Undecided`]: nothing is known of the message's class, and it must be tried again.
     pub fn judge(&self, message: &Message<'_>, envelope: &Envelope, marking: Marking) -> Result<Verdict, Undecided> {
+        let mut log = None;
+        self.judge_asking(message, envelope, &mut |spend| {
+            self.is_sane()?;
+            let log = match &mut log {
+                Some(log) => log,
+                none => none.insert(open::used_log(&self.config, &self.places)?),
+            };
+            self.ask(log.as_ref(), spend, marking)
+        })
+    }
+
+    /// Judges `message`; what the used-serial log would answer, `ask` answers.
+    ///
+    /// # Errors
+    /// As [`Self::judge`].
+    pub(super) fn judge_asking(
+        &self,
+        message: &Message<'_>,
+        envelope: &Envelope,
+        ask: &mut dyn FnMut(&Spend) -> Result<Spent, Undecided>,
+    ) -> Result<Verdict, Undecided> {
         let keys = LazyKeys { engine: self, read: OnceCell::new() };
         let mut step = examine(message, envelope, &self.facts(&keys));
         if let Some(Err(error)) = keys.read.into_inner() {
             return Err(error);
         }
-        let mut log = None;
         let verdict = loop {
             match step {
                 Step::Done(verdict) => break verdict,
                 Step::Spend(claim) => {
-                    self.is_sane()?;
-                    let log = match &mut log {
-                        Some(log) => log,
-                        none => none.insert(open::used_log(&self.config, &self.places)?),
-                    };
-                    let answer = self.ask(log.as_ref(), claim.request(), marking)?;
+                    let answer = ask(claim.request())?;
                     step = claim.settle(answer);
                 }
             }
@@ -167,14 +182,15 @@ impl Engine {
     }
 
     /// What must hold before a stamp's fate is decided.
-    fn is_sane(&self) -> Result<(), Undecided> {
+    pub(super) fn is_sane(&self) -> Result<(), Undecided> {
         if self.config.mailboxes.is_empty() {
             return Err(Undecided::NoAddresses);
         }
         if !self.pretended && self.now < WRITTEN { Err(Undecided::Clock(self.now)) } else { Ok(()) }
     }
 
-    fn ask(&self, log: &dyn Store, spend: &Spend, marking: Marking) -> Result<Spent, Undecided> {
+    /// What the log says. With [`Marking::Leave`] it is only looked at.
+    pub(super) fn ask(&self, log: &dyn Store, spend: &Spend, marking: Marking) -> Result<Spent, Undecided> {
         if !self.config.used_log {
             // Grants and revocations hold without the log of used serials; uses are not remembered.
             let spend = Spend { terms: Terms::LookUp, ..spend.clone() };

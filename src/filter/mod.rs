@@ -1,9 +1,12 @@
 //! The engine: gathers the facts, asks the core, spends once. Its one fallible step is
 //! [`Undecided`](engine::Undecided), our own trouble, which every front end turns into deferral. `open.rs` alone knows
-//! which adapters there are.
+//! which adapters there are. `scan` judges mail that was kept before, which `mailboxes` and `mbox` read.
 
 pub mod engine;
 pub mod examination;
+pub mod mailboxes;
+pub mod mbox;
 pub mod moved;
 pub mod open;
 pub mod report;
+pub mod scan;

@@ -82,21 +82,35 @@ impl VerdictLog {
     /// The system's; a log that does not exist is empty.
     pub fn last(&self, most: usize) -> io::Result<Vec<Entry>> {
         let mut last = VecDeque::new();
+        self.each(&mut |entry| {
+            if last.len() >= most {
+                last.pop_front();
+            }
+            last.push_back(entry);
+        })?;
+        last.truncate(most);
+        Ok(last.into())
+    }
+
+    /// Hands out every entry, oldest first, and returns how many lines are no entries.
+    ///
+    /// # Errors
+    /// The system's; a log that does not exist is empty.
+    pub fn each(&self, to: &mut dyn FnMut(Entry)) -> io::Result<u64> {
+        let mut broken = 0;
         for path in [self.older(), self.path.clone()] {
             let file = match File::open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other?,
             };
             for line in BufReader::new(file).split(b'\n') {
-                let Ok(entry) = serde_json::from_slice(&line?) else { continue };
-                if last.len() >= most {
-                    last.pop_front();
+                match serde_json::from_slice(&line?) {
+                    Ok(entry) => to(entry),
+                    Err(_) => broken += 1,
                 }
-                last.push_back(entry);
             }
         }
-        last.truncate(most);
-        Ok(last.into())
+        Ok(broken)
     }
 
     /// The stamps that spoke on messages of this Message-ID, as (vendor, serial), the latest last.
@@ -187,6 +201,7 @@ mod tests {
         fs::write(&log.path, [fs::read(&log.path).unwrap(), b"{\"time\":\n".to_vec()].concat()).unwrap();
         log.append(&entry("<2>")).unwrap();
         assert_eq!(log.last(5).unwrap().len(), 2);
+        assert_eq!(log.each(&mut |_| {}).unwrap(), 1);
     }
 
     #[test]

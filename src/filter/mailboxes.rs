@@ -1,0 +1,293 @@
+//! Where mail is kept: Maildirs and mbox files, found in the files and folders that the user names, and read message by
+//! message. A folder is entered to any depth that people use; links in it are not followed, and what is neither a Maildir
+//! nor an mbox file (a mail program's index, say) is passed over. What cannot be read is handed out with its error, and
+//! the rest is read all the same. Nothing is written, and no message is held beside the one that is handed out; of a
+//! Maildir the names of the files are.
+
+use super::mbox::Messages;
+use rustix::fs::{Mode, OFlags};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Folders within folders that are entered.
+const DEPTH: usize = 32;
+
+/// One message as it is kept.
+#[derive(Debug)]
+pub struct Kept<'a> {
+    /// Its file.
+    pub path: &'a Path,
+    /// Which message of an mbox file it is, the first being 1.
+    pub number: Option<u64>,
+    /// Its bytes, or the first of them.
+    pub bytes: &'a [u8],
+    /// Whether there are more than the limit.
+    pub cut: bool,
+    /// How much of its file it takes.
+    pub length: u64,
+    /// When its file was last changed (seconds since 1970).
+    pub modified: i64,
+}
+
+/// What is found.
+#[derive(Debug)]
+pub enum Found<'a> {
+    /// A message.
+    Message(Kept<'a>),
+    /// Something that cannot be read.
+    Unreadable(&'a Path, io::Error),
+}
+
+/// Hands out every message in `paths`, and stops when told. No more than about `largest` bytes of one are read.
+pub fn read<B>(paths: &[PathBuf], largest: u64, to: &mut dyn FnMut(Found<'_>) -> ControlFlow<B>) -> ControlFlow<B> {
+    let mut walk = Walk { largest, to };
+    paths.iter().try_for_each(|path| walk.given(path))
+}
+
+/// The bytes that [`read`] is going to read, as far as that can be said.
+#[must_use]
+pub fn size(paths: &[PathBuf]) -> u64 {
+    fn below(path: &Path, depth: usize) -> u64 {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        let sizes = entries.map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() && depth < DEPTH => below(&entry.path(), depth + 1),
+            Ok(metadata) if metadata.is_file() => metadata.len(),
+            _ => 0,
+        });
+        sizes.fold(0, u64::saturating_add)
+    }
+    let sizes = paths.iter().map(|path| match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => below(path, 0),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    });
+    sizes.fold(0, u64::saturating_add)
+}
+
+struct Walk<'a, B> {
+    largest: u64,
+    to: &'a mut dyn FnMut(Found<'_>) -> ControlFlow<B>,
+}
+
+impl<B> Walk<'_, B> {
+    /// A path that the user names: whatever it is, he means it.
+    fn given(&mut self, path: &Path) -> ControlFlow<B> {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => self.folder(path, 0),
+            Ok(_) => match File::open(path) {
+                Ok(file) => self.file(path, file, true),
+                Err(error) => self.unreadable(path, error),
+            },
+            Err(error) => self.unreadable(path, error),
+        }
+    }
+
+    fn folder(&mut self, path: &Path, depth: usize) -> ControlFlow<B> {
+        let is_folder = |name: &str| fs::symlink_metadata(path.join(name)).is_ok_and(|it| it.is_dir());
+        let maildir = is_folder("cur");
+        if maildir {
+            for name in ["cur", "new"] {
+                self.messages(path, name)?;
+            }
+        }
+        let names = match names(path) {
+            Ok(names) => names,
+            Err(error) => return self.unreadable(path, error),
+        };
+        for name in names {
+            if maildir && ["cur", "new", "tmp"].iter().any(|own| name == *own) {
+                continue;
+            }
+            let path = path.join(name);
+            match fs::symlink_metadata(&path) {
+                Ok(metadata) if metadata.is_dir() && depth < DEPTH => self.folder(&path, depth + 1)?,
+                Ok(metadata) if metadata.is_file() => match plain(&path) {
+                    Ok(file) => self.file(&path, file, false)?,
+                    Err(error) => self.unreadable(&path, error)?,
+                },
+                _ => {}
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The messages in one folder of a Maildir, in the order of their names, which is mostly that of their coming.
+    fn messages(&mut self, maildir: &Path, folder: &str) -> ControlFlow<B> {
+        let path = maildir.join(folder);
+        let names = match names(&path) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return ControlFlow::Continue(()),
+            Err(error) => return self.unreadable(&path, error),
+        };
+        // A name that begins with a dot is no message.
+        for name in names.into_iter().filter(|name| !name.as_bytes().starts_with(b".")) {
+            let file = path.join(&name);
+            let opened = match plain(&file) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match moved(maildir, &name) {
+                    Some(path) => plain(&path),
+                    // It was deleted since its name was read: no message any more.
+                    None => continue,
+                },
+                other => other,
+            };
+            match opened.and_then(|opened| self.whole(opened)) {
+                Ok((bytes, cut, metadata)) => self.message(&file, None, &bytes, cut, &metadata)?,
+                Err(error) => self.unreadable(&file, error)?,
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// An mbox file; or, if the user means this very file, a message alone.
+    fn file(&mut self, path: &Path, file: File, meant: bool) -> ControlFlow<B> {
+        let modified = file.metadata().map_or(0, |metadata| metadata.mtime());
+        let mut reader = BufReader::with_capacity(128 * 1024, file);
+        let begins = match begins(&mut reader) {
+            Ok(begins) => begins,
+            Err(error) => return self.unreadable(path, error),
+        };
+        match begins {
+            Begins::Empty => return ControlFlow::Continue(()),
+            Begins::Compressed if meant => return self.unreadable(path, compressed()),
+            Begins::Mbox => {}
+            Begins::Other if meant => return self.alone(path, reader, modified),
+            _ => return ControlFlow::Continue(()),
+        }
+        for (number, message) in (1..).zip(Messages::new(reader, self.largest)) {
+            match message {
+                Ok(it) => {
+                    let (bytes, number) = (it.bytes.as_slice(), Some(number));
+                    (self.to)(Found::Message(Kept { path, number, bytes, cut: it.cut, length: it.length, modified }))?;
+                }
+                Err(error) => return self.unreadable(path, error),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn alone(&mut self, path: &Path, reader: impl Read, modified: i64) -> ControlFlow<B> {
+        match limited(reader, self.largest) {
+            Ok((bytes, cut)) => {
+                let (bytes, length) = (bytes.as_slice(), bytes.len() as u64);
+                (self.to)(Found::Message(Kept { path, number: None, bytes, cut, length, modified }))
+            }
+            Err(error) => self.unreadable(path, error),
+        }
+    }
+
+    fn whole(&self, file: File) -> io::Result<(Vec<u8>, bool, fs::Metadata)> {
+        let metadata = file.metadata()?;
+        let (bytes, cut) = limited(file, self.largest)?;
+        if bytes.starts_with(&GZIP) { Err(compressed()) } else { Ok((bytes, cut, metadata)) }
+    }
+
+    fn message(
+        &mut self,
+        path: &Path,
+        number: Option<u64>,
+        bytes: &[u8],
+        cut: bool,
+        metadata: &fs::Metadata,
+    ) -> ControlFlow<B> {
+        let (length, modified) = (metadata.len(), metadata.mtime());
+        (self.to)(Found::Message(Kept { path, number, bytes, cut, length, modified }))
+    }
+
+    fn unreadable(&mut self, path: &Path, error: io::Error) -> ControlFlow<B> {
+        (self.to)(Found::Unreadable(path, error))
+    }
+}
+
+/// What some Maildirs hold instead of messages: gzip (RFC 1952 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+fn compressed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is compressed")
+}
+
+/// The names in a folder, sorted.
+fn names(path: &Path) -> io::Result<Vec<OsString>> {
+    let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// A mail program renames a file when its message is read: the name up to the colon stays (maildir(5)).
+fn moved(maildir: &Path, name: &OsString) -> Option<PathBuf> {
+    let unique = |name: &OsString| name.as_bytes().split(|&b| b == b':').next().map(<[u8]>::to_vec);
+    let cur = maildir.join("cur");
+    let names = names(&cur).ok()?;
+    names.into_iter().find(|other| unique(other) == unique(name)).map(|name| cur.join(name))
+}
+
+/// Opens a file of a folder: no link, and nothing that could keep us waiting.
+fn plain(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+    }
+}
+
+/// The first `largest` bytes, and whether there are more.
+fn limited(from: impl Read, largest: u64) -> io::Result<(Vec<u8>, bool)> {
+    let mut bytes = Vec::new();
+    from.take(largest.saturating_add(1)).read_to_end(&mut bytes)?;
+    let cut = bytes.len() as u64 > largest;
+    bytes.truncate(usize::try_from(largest).unwrap_or(usize::MAX));
+    Ok((bytes, cut))
+}
+
+enum Begins {
+    Empty,
+    Mbox,
+    Compressed,
+    Other,
+}
+
+fn begins(reader: &mut impl BufRead) -> io::Result<Begins> {
+    let bytes = reader.fill_buf()?;
+    Ok(match bytes {
+        [] => Begins::Empty,
+        bytes if bytes.starts_with(b"From ") => Begins::Mbox,
+        bytes if bytes.starts_with(&GZIP) => Begins::Compressed,
+        _ => Begins::Other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_read_meanwhile_is_found_under_its_new_name() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("cur")).unwrap();
+        let now = folder.path().join("cur/1.M2.x:2,RS");
+        fs::write(&now, b"").unwrap();
+        for before in ["1.M2.x", "1.M2.x:2,", "1.M2.x:2,S"] {
+            assert_eq!(moved(folder.path(), &before.into()), Some(now.clone()));
+        }
+        assert_eq!(moved(folder.path(), &"1.M2".into()), None);
+    }
+
+    #[test]
+    fn the_reading_stops_when_told() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("mbox"), b"From a\n\n1\n\nFrom b\n\n2\n").unwrap();
+        let mut seen = 0;
+        let stopped = read(&[folder.path().to_owned()], 100, &mut |_| {
+            seen += 1;
+            ControlFlow::Break(seen)
+        });
+        assert_eq!((stopped, seen), (ControlFlow::Break(1), 1));
+        assert_eq!(size(&[folder.path().to_owned()]), 21);
+    }
+}
