@@ -412,6 +412,22 @@ fn when_the_system_lost_count_of_changes_nothing_is_lost() {
 }
 
 #[test]
+fn a_folder_full_of_history_is_indexed_under_a_bar() {
+    let mailbox = Mailbox::new();
+    for i in 0..600 {
+        mailbox.put(".Sent", &format!("old{i}"), &letter("plain"));
+    }
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &format!("{} watch --once", support::MAILSTAMP), "/dev/null"]);
+    script.env_clear().env("HOME", mailbox.home.path()).env("PATH", "/usr/bin:/bin");
+    let drawn = support::run(&mut script, b"").exits(0).text();
+    assert!(drawn.contains("messages: "), "{drawn:?}");
+    assert!(drawn.ends_with("\r\x1b[K"), "taken away at the end: {drawn:?}");
+    // Once.
+    assert_eq!(support::run(&mut script, b"").exits(0).text(), "");
+}
+
+#[test]
 fn the_state_that_a_crash_spoiled_is_made_good() {
     let mailbox = Mailbox::new();
     let file = mailbox.receive("one");

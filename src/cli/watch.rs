@@ -2,11 +2,11 @@
 
 use super::exit::{CONFIG, Failure, TEMPFAIL};
 use super::output;
+use super::progress::Progress;
 use crate::config::places::Given;
 use crate::serve::watch::{self, Report, WatchError};
 use crate::stamp::serial::Serial;
-use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::io::{self, Write};
 
 /// Watch mail folders: a message moved to Junk or Trash has its stamps revoked, moved back they are restored; messages in
 /// Sent that say so have their stamps logged for return use.
@@ -36,9 +36,9 @@ pub struct Args {
 /// # Errors
 /// A failure when nothing is to be watched, or with `--once` something could not be done.
 pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let mut report = Told { quiet: args.quiet, drawn: None };
+    let mut report = Told { quiet: args.quiet, bar: None };
     let done = if args.once { watch::once(given, &mut report) } else { watch::run(given, &mut report) };
-    report.clear();
+    drop(report);
     done.map_err(failure)?;
     Ok(0)
 }
@@ -57,7 +57,7 @@ fn failure(error: WatchError) -> Failure {
 /// Lines on standard output; a bar on standard error where a person looks.
 struct Told {
     quiet: bool,
-    drawn: Option<Instant>,
+    bar: Option<(Progress, usize)>,
 }
 
 /// Fewer messages than this are done before a bar could be read.
@@ -65,9 +65,8 @@ const WORTH_A_BAR: usize = 500;
 
 impl Told {
     fn clear(&mut self) {
-        if self.drawn.take().is_some() {
-            // Nobody may be looking any more.
-            let _ = write!(io::stderr(), "\r\x1b[K");
+        if let Some((bar, _)) = &mut self.bar {
+            bar.clear();
         }
     }
 }
@@ -81,20 +80,17 @@ impl Report for Told {
         }
     }
 
-    fn progress(&mut self, folder: &str, done: usize, of: usize) {
-        if of < WORTH_A_BAR || self.quiet || !io::stderr().is_terminal() {
+    fn progress(&mut self, done: usize, of: usize) {
+        if of < WORTH_A_BAR || self.quiet {
             return;
         }
-        if done >= of {
-            return self.clear();
+        let (bar, drawn) = self.bar.get_or_insert_with(|| (Progress::new(|| of as u64), 0));
+        while *drawn < done {
+            bar.step(1);
+            *drawn += 1;
         }
-        if self.drawn.is_none_or(|drawn| drawn.elapsed() >= Duration::from_millis(100)) {
-            let filled = done * 30 / of.max(1);
-            let bar = format!("{}{}", "#".repeat(filled), ".".repeat(30 - filled.min(30)));
-            let folder: String = folder.chars().rev().take(40).filter(|c| !c.is_control()).collect();
-            let folder: String = folder.chars().rev().collect();
-            let _ = write!(io::stderr(), "\r\x1b[K{folder} [{bar}] {done} of {of}");
-            self.drawn = Some(Instant::now());
+        if done >= of {
+            self.bar = None;
         }
     }
 

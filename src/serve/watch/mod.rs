@@ -71,8 +71,8 @@ pub enum WatchError {
 pub trait Report {
     /// Something about a stamp is otherwise now.
     fn did(&mut self, vendor: &str, serial: &Serial, what: &str);
-    /// So many messages of so many in a folder have been seen to.
-    fn progress(&mut self, folder: &str, done: usize, of: usize);
+    /// So many of the messages that came to a folder have been seen to, of so many.
+    fn progress(&mut self, done: usize, of: usize);
     /// Something failed and will be tried again.
     fn trouble(&mut self, error: &WatchError);
 }

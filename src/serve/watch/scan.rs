@@ -120,7 +120,7 @@ impl Scanner {
                     notes.push(Note::Came { folder: folder.key.clone(), names: part.iter().map(|it| it.0).collect() });
                 }
                 notes.push(Note::Indexed { folder: folder.key.clone() });
-                report.progress(&folder.key, came.len(), came.len());
+                report.progress(came.len(), came.len());
                 self.write(notes)?;
                 return Ok(true);
             }
@@ -130,7 +130,7 @@ impl Scanner {
         for batch in came.chunks(BATCH) {
             complete &= self.see_to_batch(folder, batch, report)?;
             done += batch.len();
-            report.progress(&folder.key, done, total);
+            report.progress(done, total);
         }
         Ok(complete)
     }
