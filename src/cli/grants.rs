@@ -107,7 +107,7 @@ fn to_text(vendor: &str, serial: &Serial, standing: &Standing, now: UnixTime) ->
     }
     if let Some(refused) = &standing.refused {
         let from = refused.from.as_deref().unwrap_or("an unknown sender");
-        text.push_str(&format!(", presented {} times since, last {} by {from}", refused.times, UnixTime(refused.last)));
+        text.push_str(&format!(", presented since: {}, last {} by {from}", refused.times, UnixTime(refused.last)));
     }
     text
 }
