@@ -8,7 +8,7 @@ use mailstamp::mail::address::Address;
 use mailstamp::mail::time::UnixTime;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
-use mailstamp::stamp::mint::{self, Order};
+use mailstamp::stamp::mint;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::stamp::signature::{PublicKey, SecretKey};
 use mailstamp::stamp::wire::{Issuer, Purpose, Token};
@@ -123,7 +123,7 @@ fn stamps_pass_between_this_program_and_pyseto() {
     let secret = SecretKey::from_random(&[8; 32]);
     let issuer = Issuer::new("stamps.example", "2026q4").unwrap();
     let audience = Audience::hashed(&Address::parse("joe@example.org").unwrap(), [1; 16]);
-    let stamp = Order::new(audience, UnixTime(1_795_348_800)).stamp(Serial::from_random([4; 16]));
+    let stamp = Stamp::new(Serial::from_random([4; 16]), audience, UnixTime(1_795_348_800));
     let ours = mint::issue(&stamp, &issuer, &secret).unwrap();
     let other = mint::issue(&stamp, &issuer, &SecretKey::from_random(&[9; 32])).unwrap();
 

@@ -6,7 +6,7 @@ use mailstamp::mail::address::Address;
 use mailstamp::mail::time::UnixTime;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
-use mailstamp::stamp::mint::{self, Order};
+use mailstamp::stamp::mint;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::stamp::signature::{PublicKey, SecretKey};
 use mailstamp::stamp::wire::{Issuer, Purpose, Token, TokenError};
@@ -22,7 +22,7 @@ fn key() -> SecretKey {
 
 fn stamp() -> Token {
     let audience = Audience::Plain(Address::parse("joe@example.org").unwrap());
-    let stamp = Order::new(audience, UnixTime(1_795_262_400)).stamp(Serial::from_random([5; 16]));
+    let stamp = Stamp::new(Serial::from_random([5; 16]), audience, UnixTime(1_795_262_400));
     mint::issue(&stamp, &Issuer::new("stamps.example", "2026q4").unwrap(), &key()).unwrap()
 }
 

@@ -12,7 +12,8 @@ use crate::keys::secret::Signer;
 use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
 use crate::stamp::audience::Audience;
-use crate::stamp::mint::{self, Order};
+use crate::stamp::claims::Stamp;
+use crate::stamp::mint;
 use crate::stamp::serial::Serial;
 use crate::stamp::signature::PublicKey;
 use crate::stamp::wire::Issuer;
@@ -159,18 +160,18 @@ fn issue(args: &Issue) -> Result<u8, Failure> {
     let now = args.now.unwrap_or_else(open::clock);
     let start = args.not_before.unwrap_or(now);
     let end = args.until.unwrap_or_else(|| start.plus(i64::from(args.days) * 24 * 60 * 60));
-    let order = Order {
-        sender: from,
-        issued: Some(now),
-        not_before: args.not_before,
-        value: args.value,
-        ..Order::new(audience, end)
-    };
     let serial = match &args.serial {
         Some(serial) => Serial::new(serial.as_str()).map_err(|error| wrong("--serial", &error))?,
         None => Serial::from_random(random()?),
     };
-    let token = mint::issue(&order.stamp(serial), &signer.issuer, &signer.key);
+    let stamp = Stamp {
+        sender: from,
+        issued: Some(now),
+        not_before: args.not_before,
+        value: args.value,
+        ..Stamp::new(serial, audience, end)
+    };
+    let token = mint::issue(&stamp, &signer.issuer, &signer.key);
     output::line(token.map_err(|error| Failure::new(DATA, error))?.as_str())?;
     Ok(0)
 }

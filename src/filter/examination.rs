@@ -5,7 +5,8 @@ use crate::mail::address::{Address, Pattern};
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
 use crate::stamp::audience::Audience;
-use crate::stamp::mint::{self, Order};
+use crate::stamp::claims::Stamp;
+use crate::stamp::mint;
 use crate::stamp::serial::Serial;
 use crate::stamp::signature::SecretKey;
 use crate::stamp::wire::Issuer;
@@ -39,9 +40,9 @@ pub fn examine_ourselves() -> Result<(), String> {
 
 fn stamp(key: &SecretKey) -> Result<String, Box<dyn std::error::Error>> {
     let audience = Audience::Plain(Address::parse("self@self-test.invalid")?);
-    let order = Order::new(audience, NOW.plus(3600));
+    let stamp = Stamp::new(Serial::new("self-test")?, audience, NOW.plus(3600));
     let issuer = Issuer::new(VENDOR, "self")?;
-    Ok(mint::issue(&order.stamp(Serial::new("self-test")?), &issuer, key)?.as_str().to_owned())
+    Ok(mint::issue(&stamp, &issuer, key)?.as_str().to_owned())
 }
 
 fn judge(text: &str, keys: &OneKey, log: &Memory) -> Result<Reason, String> {

@@ -67,6 +67,22 @@ pub enum ClaimError {
 }
 
 impl Stamp {
+    /// A stamp of one credit for one use, for this recipient and until this time.
+    #[must_use]
+    pub fn new(serial: Serial, audience: Audience, expires: UnixTime) -> Self {
+        Self {
+            serial,
+            audience,
+            sender: None,
+            issued: None,
+            not_before: None,
+            expires: Some(expires),
+            value: 1,
+            many: false,
+            holder: None,
+        }
+    }
+
     /// Reads the claims out of a payload whose signature holds. Unknown claims are ignored unless listed in `crit`.
     ///
     /// # Errors

@@ -1,36 +1,11 @@
 //! How a stamp is made: claims, a serial, and the key of whoever issues it, a vendor or a correspondent. Pure: the random
 //! numbers for serial and salt are drawn, and serials kept from coming twice, by the caller.
 
-use super::audience::Audience;
 use super::claims::{ClaimError, Stamp};
-use super::serial::Serial;
-use super::signature::{PublicKey, SecretKey};
+use super::signature::SecretKey;
 use super::wire::{Issuer, Purpose, Token};
-use crate::mail::address::Address;
-use crate::mail::time::UnixTime;
 
-/// What is asked of the issuer: a stamp without its serial.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// The recipient, in clear or hashed.
-    pub audience: Audience,
-    /// The sender, if the stamp is to name him.
-    pub sender: Option<Address>,
-    /// The time of issue, if the stamp is to name it.
-    pub issued: Option<UnixTime>,
-    /// The beginning of the window.
-    pub not_before: Option<UnixTime>,
-    /// The end of the window. Without one, recipients refuse the stamp unless they have said otherwise.
-    pub expires: Option<UnixTime>,
-    /// Credits.
-    pub value: u64,
-    /// Usable again and again; meant for stamps with a holder.
-    pub many: bool,
-    /// The key that has to sign each use.
-    pub holder: Option<PublicKey>,
-}
-
-/// Why an order cannot be met.
+/// Why a stamp cannot be issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MintError {
     /// The window ends before it begins.
@@ -39,39 +14,6 @@ pub enum MintError {
     /// Nobody could read the stamp: its value or a time is out of range, or it is too long.
     #[error("the stamp would not be readable")]
     Unreadable(#[from] ClaimError),
-}
-
-impl Order {
-    /// An order of one credit for one use, for this recipient, and until this time.
-    #[must_use]
-    pub fn new(audience: Audience, expires: UnixTime) -> Self {
-        Self {
-            audience,
-            sender: None,
-            issued: None,
-            not_before: None,
-            expires: Some(expires),
-            value: 1,
-            many: false,
-            holder: None,
-        }
-    }
-
-    /// The stamp that meets this order under a serial.
-    #[must_use]
-    pub fn stamp(self, serial: Serial) -> Stamp {
-        Stamp {
-            serial,
-            audience: self.audience,
-            sender: self.sender,
-            issued: self.issued,
-            not_before: self.not_before,
-            expires: self.expires,
-            value: self.value,
-            many: self.many,
-            holder: self.holder,
-        }
-    }
 }
 
 /// Signs a stamp.
@@ -93,7 +35,11 @@ pub fn issue(stamp: &Stamp, issuer: &Issuer, key: &SecretKey) -> Result<Token, M
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::address::Address;
+    use crate::mail::time::UnixTime;
+    use crate::stamp::audience::Audience;
     use crate::stamp::claims::VALUE_MAX;
+    use crate::stamp::serial::Serial;
     use crate::stamp::wire::TOKEN_MAX;
     use proptest::option;
     use proptest::prelude::*;
@@ -106,14 +52,14 @@ mod tests {
         SecretKey::from_random(&[3; 32])
     }
 
-    fn order() -> Order {
-        Order::new(Audience::Plain(Address::parse("joe@example.org").unwrap()), UnixTime(1_795_262_400))
+    fn stamp() -> Stamp {
+        let audience = Audience::Plain(Address::parse("joe@example.org").unwrap());
+        Stamp::new(Serial::from_random([0; 16]), audience, UnixTime(1_795_262_400))
     }
 
     #[test]
     fn a_plain_stamp_takes_262_characters() {
-        let stamp = order().stamp(Serial::from_random([0; 16]));
-        let token = issue(&stamp, &issuer(), &key()).unwrap();
+        let token = issue(&stamp(), &issuer(), &key()).unwrap();
         let payload = r#"{"jti":"AAAAAAAAAAAAAAAAAAAAAA","aud":"joe@example.org","exp":"2026-11-21T12:00:00Z"}"#;
         assert_eq!(std::str::from_utf8(token.payload()), Ok(payload));
         assert_eq!(token.issuer(), Ok(issuer()));
@@ -122,17 +68,17 @@ mod tests {
 
     #[test]
     fn what_nobody_could_read_is_not_issued() {
-        let issue = |order: Order| issue(&order.stamp(Serial::new("1").unwrap()), &issuer(), &key()).map(drop);
-        assert_eq!(issue(order()), Ok(()));
-        assert_eq!(issue(Order { not_before: Some(UnixTime(1_795_262_401)), ..order() }), Err(MintError::EmptyWindow));
-        assert_eq!(issue(Order { not_before: Some(UnixTime(1_795_262_400)), ..order() }), Ok(()));
-        assert_eq!(issue(Order { value: VALUE_MAX, ..order() }), Ok(()));
-        for order in [
-            Order { value: VALUE_MAX + 1, ..order() },
-            Order { expires: Some(UnixTime(i64::MAX)), ..order() },
-            Order { issued: Some(UnixTime(-99_999_999_999)), ..order() },
+        let issue = |stamp: Stamp| issue(&stamp, &issuer(), &key()).map(drop);
+        assert_eq!(issue(stamp()), Ok(()));
+        assert_eq!(issue(Stamp { not_before: Some(UnixTime(1_795_262_401)), ..stamp() }), Err(MintError::EmptyWindow));
+        assert_eq!(issue(Stamp { not_before: Some(UnixTime(1_795_262_400)), ..stamp() }), Ok(()));
+        assert_eq!(issue(Stamp { value: VALUE_MAX, ..stamp() }), Ok(()));
+        for stamp in [
+            Stamp { value: VALUE_MAX + 1, ..stamp() },
+            Stamp { expires: Some(UnixTime(i64::MAX)), ..stamp() },
+            Stamp { issued: Some(UnixTime(-99_999_999_999)), ..stamp() },
         ] {
-            assert!(matches!(issue(order), Err(MintError::Unreadable(_))));
+            assert!(matches!(issue(stamp), Err(MintError::Unreadable(_))));
         }
     }
 

@@ -13,7 +13,8 @@ use crate::mail::fingerprint::Fingerprint;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
 use crate::stamp::audience::Audience;
-use crate::stamp::mint::{Order, issue};
+use crate::stamp::claims::Stamp;
+use crate::stamp::mint::issue;
 use crate::stamp::proof::Proof;
 use crate::stamp::serial::Serial;
 use crate::stamp::signature::SecretKey;
@@ -42,21 +43,22 @@ fn vendor_key() -> SecretKey {
     SecretKey::from_random(&[1; 32])
 }
 
-fn order(to: &str) -> Order {
-    Order::new(Audience::Plain(Address::parse(to).unwrap()), NOW.plus(HOUR))
+fn claims(to: &str) -> Stamp {
+    let audience = Audience::Plain(Address::parse(to).unwrap());
+    Stamp::new(Serial::new("none").unwrap(), audience, NOW.plus(HOUR))
 }
 
-fn stamp(serial: &str, order: Order) -> Token {
+fn stamp(serial: &str, claims: Stamp) -> Token {
     let issuer = Issuer::new("v.example", "a").unwrap();
-    issue(&order.stamp(Serial::new(serial).unwrap()), &issuer, &vendor_key()).unwrap()
+    issue(&Stamp { serial: Serial::new(serial).unwrap(), ..claims }, &issuer, &vendor_key()).unwrap()
 }
 
 fn good(serial: &str) -> Token {
-    stamp(serial, order(ME))
+    stamp(serial, claims(ME))
 }
 
 fn not_mine(serial: &str) -> Token {
-    stamp(serial, order("you@x.example"))
+    stamp(serial, claims("you@x.example"))
 }
 
 fn message(stamps: &[&Token]) -> String {
@@ -122,11 +124,11 @@ fn a_granted_stamp_is_asked_about_first_and_spares_the_other() {
 
 #[test]
 fn a_flaw_is_outweighed_only_by_a_grant_or_by_the_same_message() {
-    let late = stamp("a", Order { expires: Some(NOW.plus(-HOUR)), ..order(ME) });
-    let cheap = stamp("a", Order { value: 0, ..order(ME) });
-    let endless = stamp("a", Order { expires: None, ..order(ME) });
-    let early = stamp("a", Order { not_before: Some(NOW.plus(600)), ..order(ME) });
-    let long = stamp("a", Order { expires: Some(NOW.plus(101 * 24 * HOUR)), ..order(ME) });
+    let late = stamp("a", Stamp { expires: Some(NOW.plus(-HOUR)), ..claims(ME) });
+    let cheap = stamp("a", Stamp { value: 0, ..claims(ME) });
+    let endless = stamp("a", Stamp { expires: None, ..claims(ME) });
+    let early = stamp("a", Stamp { not_before: Some(NOW.plus(600)), ..claims(ME) });
+    let long = stamp("a", Stamp { expires: Some(NOW.plus(101 * 24 * HOUR)), ..claims(ME) });
     for (stamp, flaw) in [
         (not_mine("a"), Reason::NotForMe),
         (late, Reason::Expired),
@@ -166,7 +168,7 @@ fn what_needs_no_log_asks_none() {
 #[test]
 fn a_standing_stamp_is_looked_up_by_its_serial_and_spent_by_its_nonce() {
     let holder = SecretKey::from_random(&[2; 32]);
-    let standing = stamp("standing", Order { many: true, holder: Some(holder.public()), ..order(ME) });
+    let standing = stamp("standing", Stamp { many: true, holder: Some(holder.public()), ..claims(ME) });
     let text = message(&[&standing]);
     let fingerprint = Fingerprint::of(&Message::parse(text.as_bytes()));
     let proof = Proof::sign(&standing, &fingerprint, &Serial::new("nonce").unwrap(), NOW, &holder);
@@ -193,7 +195,7 @@ fn a_standing_stamp_is_looked_up_by_its_serial_and_spent_by_its_nonce() {
 
 #[test]
 fn a_stamp_for_many_uses_needs_a_holder() {
-    let anyone = stamp("a", Order { many: true, ..order(ME) });
+    let anyone = stamp("a", Stamp { many: true, ..claims(ME) });
     let (verdict, _) = judge(&message(&[&anyone]), |_, _| unreachable!());
     assert_eq!(verdict.reason, Reason::Malformed);
 }

@@ -105,13 +105,10 @@ fn endless(home: &Home, recipient: &str) -> String {
     use mailstamp::keys::secret::Signer;
     use mailstamp::mail::address::Address;
     use mailstamp::mail::time::UnixTime;
-    use mailstamp::stamp::{audience::Audience, mint, serial::Serial};
+    use mailstamp::stamp::{audience::Audience, claims::Stamp, mint, serial::Serial};
     let signer = Signer::read(&home.key("stamps.example", "2026q4")).unwrap();
-    let order = mint::Order {
-        expires: None,
-        ..mint::Order::new(Audience::Plain(Address::parse(recipient).unwrap()), UnixTime(0))
-    };
-    let stamp = order.stamp(Serial::new("one").unwrap());
+    let audience = Audience::Plain(Address::parse(recipient).unwrap());
+    let stamp = Stamp { expires: None, ..Stamp::new(Serial::new("one").unwrap(), audience, UnixTime(0)) };
     mint::issue(&stamp, &signer.issuer, &signer.key).unwrap().as_str().to_owned()
 }
 

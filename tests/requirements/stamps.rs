@@ -5,7 +5,8 @@ use mailstamp::mail::address::{Address, Pattern};
 use mailstamp::mail::message::Message;
 use mailstamp::mail::time::UnixTime;
 use mailstamp::stamp::audience::Audience;
-use mailstamp::stamp::mint::{self, Order};
+use mailstamp::stamp::claims::Stamp;
+use mailstamp::stamp::mint;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::stamp::signature::SecretKey;
 use mailstamp::stamp::wire::Issuer;
@@ -52,8 +53,8 @@ fn class_of(stamp: &[u8], key: &SecretKey) -> Class {
 fn no_changed_stamp_is_good() {
     // BC16: every bit of its characters flipped, cut anywhere, another algorithm, another vendor or key.
     let key = SecretKey::from_random(&[1; 32]);
-    let order = Order::new(Audience::Plain(Address::parse(ALICE).unwrap()), NOW.plus(86_400));
-    let stamp = order.stamp(Serial::new("flip").unwrap());
+    let audience = Audience::Plain(Address::parse(ALICE).unwrap());
+    let stamp = Stamp::new(Serial::new("flip").unwrap(), audience, NOW.plus(86_400));
     let issue = |vendor: &str, kid: &str| {
         mint::issue(&stamp, &Issuer::new(vendor, kid).unwrap(), &key).unwrap().as_str().as_bytes().to_vec()
     };

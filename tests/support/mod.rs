@@ -12,7 +12,8 @@ use mailstamp::keys::secret::Signer;
 use mailstamp::mail::address::Address;
 use mailstamp::mail::time::UnixTime;
 use mailstamp::stamp::audience::Audience;
-use mailstamp::stamp::mint::{self, Order};
+use mailstamp::stamp::claims::Stamp;
+use mailstamp::stamp::mint;
 use mailstamp::stamp::serial::Serial;
 use std::fs;
 use std::io::Write;
@@ -129,8 +130,8 @@ impl Home {
     pub fn mint(&self, to: &str, serial: &str) -> String {
         let signer = Signer::read(&self.key("stamps.example", "2026q4")).unwrap();
         let now = UnixTime(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap());
-        let order = Order::new(Audience::Plain(Address::parse(to).unwrap()), now.plus(24 * 60 * 60));
-        let stamp = order.stamp(Serial::new(serial).unwrap());
+        let audience = Audience::Plain(Address::parse(to).unwrap());
+        let stamp = Stamp::new(Serial::new(serial).unwrap(), audience, now.plus(24 * 60 * 60));
         mint::issue(&stamp, &signer.issuer, &signer.key).unwrap().as_str().to_owned()
     }
 
