@@ -102,8 +102,14 @@ fn what_cannot_be_judged_is_kept_apart_and_judged_later() {
         // The trouble is over. The command is the one in the recipe, with the user named.
         std::fs::remove_file(&mailstamp).unwrap();
         install(dovecot.file("").as_path());
-        dovecot.sieve_filter(ALICE, &["-e", "-W", "SCRIPT", "Undecided", "delete"]);
-        assert_eq!(contents(&dovecot.inbox(ALICE)), expected(&[("", &wanted)]), "{name}: {}", dovecot.log());
+        let said = dovecot.sieve_filter(ALICE, &["-e", "-W", "SCRIPT", "Undecided", "delete"]);
+        assert_eq!(
+            contents(&dovecot.inbox(ALICE)),
+            expected(&[("", &wanted)]),
+            "{name}: {}{}",
+            said.text(),
+            said.stderr
+        );
     }
 }
 

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use super::programs::{chmod, eventually_or, free_port, give, install, program, recipe, tail};
-use super::run;
+use super::{Run, run};
 use rustix::process::{Pid, Signal, getegid, geteuid, kill_process};
 use std::fs;
 use std::net::TcpStream;
@@ -115,8 +115,8 @@ impl Dovecot {
         }
     }
 
-    /// Runs sieve-filter for a user; `SCRIPT` among the arguments stands for his script.
-    pub fn sieve_filter(&self, user: &str, args: &[&str]) {
+    /// Runs sieve-filter for a user, and returns what it said; `SCRIPT` among the arguments stands for his script.
+    pub fn sieve_filter(&self, user: &str, args: &[&str]) -> Run {
         let script = self.home(user).join(".dovecot.sieve");
         let mut command = Command::new(program("sieve-filter", "dovecot-sieve"));
         command.arg("-c").arg(self.file("dovecot.conf")).args(["-u", user]).current_dir(self.folder.path());
@@ -127,12 +127,17 @@ impl Dovecot {
                 command.arg(arg)
             };
         }
-        run(&mut command, b"").exits(0);
+        run(&mut command, b"").exits(0)
     }
 
-    /// What it logged last.
+    /// What it logged last, and what Sieve wrote into the homes.
     pub fn log(&self) -> String {
-        tail(&self.file("dovecot.log"))
+        let logs = Command::new("find")
+            .arg(self.file("homes"))
+            .args(["-name", "*sieve.log", "-exec", "cat", "{}", "+"])
+            .output();
+        let scripts = logs.map(|logs| String::from_utf8_lossy(&logs.stdout).into_owned()).unwrap_or_default();
+        tail(&self.file("dovecot.log")) + &scripts
     }
 
     fn configuration(&self, bin: &Path) -> String {
@@ -140,11 +145,11 @@ impl Dovecot {
         let (uid, gid) = if root { (VIRTUAL, VIRTUAL) } else { (geteuid().as_raw(), getegid().as_raw()) };
         let lib = "/usr/local/lib/dovecot-sieve-bin";
         let text = format!(
-            "base_dir = W/run\nstate_dir = W/state\ninstance_name = test\nlog_path = W/dovecot.log\nprotocols = lmtp\n\
+            "base_dir = @FOLDER@/run\nstate_dir = @FOLDER@/state\ninstance_name = test\nlog_path = @FOLDER@/dovecot.log\nprotocols = lmtp\n\
              listen = 127.0.0.1\nssl = no\nmail_location = maildir:~/Maildir\nfirst_valid_uid = {uid}\n\
              first_valid_gid = {gid}\n\
              passdb {{\n driver = static\n args = nopassword=y\n}}\n\
-             userdb {{\n driver = static\n args = uid={uid} gid={gid} home=W/homes/%d/%n\n}}\n\
+             userdb {{\n driver = static\n args = uid={uid} gid={gid} home=@FOLDER@/homes/%d/%n\n}}\n\
              service lmtp {{\n inet_listener lmtp {{\n  address = 127.0.0.1\n  port = {port}\n }}\n}}\n\
              protocol lmtp {{\n mail_plugins = sieve\n postmaster_address = postmaster@x.example\n}}\n\
              plugin {{\n sieve = file:~/sieve;active=~/.dovecot.sieve\n}}\n{plugin}",
@@ -177,7 +182,7 @@ impl Dovecot {
                  service imap-login {{\n chroot =\n}}\nservice lmtp {{\n user = {name}}}\n"
             )
         };
-        (text + &rootless).replace("W/", &format!("{}/", self.folder.path().display()))
+        (text + &rootless).replace("@FOLDER@/", &format!("{}/", self.folder.path().display()))
     }
 }
 

@@ -87,7 +87,7 @@ impl Postfix {
         let owner = run(Command::new("id").args(["-u", "postfix"]), b"").exits(0).text().trim().parse().unwrap();
         give(&server.file("data"), owner, fs::metadata(server.file("data")).unwrap().gid());
         install(server.folder.path());
-        let place = |text: &str| text.replace("W/", &format!("{}/", server.folder.path().display()));
+        let place = |text: &str| text.replace("@FOLDER@/", &format!("{}/", server.folder.path().display()));
         fs::write(server.file("etc/main.cf"), place(MAIN) + more).unwrap();
         let listen = format!("127.0.0.1:{} inet n - n - - smtpd\n", server.port);
         fs::write(server.file("etc/master.cf"), listen + MASTER).unwrap();
@@ -157,16 +157,16 @@ pub fn mailbox_command(program: &str) -> String {
 
 const MAIN: &str = "\
 compatibility_level = 3.6
-queue_directory = W/spool
-data_directory = W/data
+queue_directory = @FOLDER@/spool
+data_directory = @FOLDER@/data
 daemon_directory = /usr/lib/postfix/sbin
 command_directory = /usr/sbin
 meta_directory = /etc/postfix
 shlib_directory = /usr/lib/postfix
 mail_owner = postfix
 setgid_group = postdrop
-maillog_file = W/maillog
-maillog_file_prefixes = W/
+maillog_file = @FOLDER@/maillog
+maillog_file_prefixes = @FOLDER@/
 myhostname = mx.x.example
 mydomain = x.example
 myorigin = x.example
