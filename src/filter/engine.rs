@@ -8,7 +8,6 @@ use crate::keys::directory::Directory;
 use crate::keys::folder::{self, FolderError};
 use crate::log::syslog::{self, Severity};
 use crate::log::verdicts::{Entry, VerdictLog};
-use crate::mail::address;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
@@ -212,7 +211,7 @@ impl Engine {
         if self.config.allow.is_empty() {
             return None;
         }
-        let sender = message.first("From").and_then(|field| address::addresses(&field.decoded()).into_iter().next())?;
+        let sender = message.authors().into_iter().next()?;
         let allowed = self.config.allow.iter().find(|allowed| allowed.pattern.matches(&sender))?;
         Some(allowed.name.clone())
     }

@@ -7,7 +7,6 @@
 
 use super::engine::{Engine, Undecided};
 use crate::grant::{Grant, GrantKind, Standing};
-use crate::mail::address;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
 use crate::stamp::locate::{STAMP_FIELD, locate};
@@ -103,8 +102,7 @@ impl Engine {
     }
 
     fn is_from_me(&self, message: &Message<'_>) -> bool {
-        let from = message.first("From").map(|field| address::addresses(&field.decoded())).unwrap_or_default();
-        from.iter().any(|from| self.config.mailboxes.iter().any(|mailbox| mailbox.pattern.matches(from)))
+        message.authors().iter().any(|from| self.config.mailboxes.iter().any(|mailbox| mailbox.pattern.matches(from)))
     }
 }
 

@@ -2,7 +2,6 @@
 //! line for syslog, the entry of the verdict log. Every value from outside goes through the one encoder.
 
 use crate::log::verdicts::Entry;
-use crate::mail::address;
 use crate::mail::field::{fold, printable};
 use crate::mail::message::Message;
 use crate::mail::results::{AUTHENTICATION_RESULTS, CLASS_FIELD};
@@ -72,7 +71,7 @@ pub fn authentication_results(verdict: &Verdict, authserv_id: &str, newline: &st
 pub fn entry(verdict: &Verdict, message: &Message<'_>, envelope: &Envelope, now: UnixTime) -> Entry {
     let shown = |text: &str| printable(text.as_bytes(), LONGEST);
     let stamp = verdict.stamp();
-    let sender = message.first("From").and_then(|field| address::addresses(&field.decoded()).into_iter().next());
+    let sender = message.authors().into_iter().next();
     Entry {
         time: now.to_string(),
         class: verdict.class().to_string(),

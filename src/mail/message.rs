@@ -5,6 +5,7 @@
 //! it: where others end it earlier (at a line without a colon, say) we see more fields than they do, never fewer, so that
 //! no forged field escapes us.
 
+use super::address::{Address, addresses};
 use super::field::Field;
 use memchr::memchr;
 
@@ -64,6 +65,12 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn first(&self, name: &str) -> Option<Field<'a>> {
         self.fields().find(|field| field.is(name))
+    }
+
+    /// The addresses of its From field (RFC 5322 section 3.6.2): whoever claims to have written it.
+    #[must_use]
+    pub fn authors(&self) -> Vec<Address> {
+        self.first("From").map(|field| addresses(&field.decoded())).unwrap_or_default()
     }
 
     /// Everything after the first empty line; empty when there is none.

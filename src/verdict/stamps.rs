@@ -236,11 +236,7 @@ impl Authentic {
             serial: self.claims.serial.clone(),
             expires: self.claims.expires,
             fingerprint: case.fingerprint(),
-            from: case
-                .message
-                .first("From")
-                .and_then(|field| addresses(&field.decoded()).into_iter().next())
-                .map(|from| printable(from.to_string().as_bytes(), 200)),
+            from: case.message.authors().into_iter().next().map(|from| printable(from.to_string().as_bytes(), 200)),
             now: facts.now,
             redelivery: facts.policy.redelivery,
             terms,
