@@ -8,6 +8,7 @@ pub mod user;
 pub mod watch;
 
 use crate::mail::address::{LocalCase, Pattern, PatternError};
+use crate::rule::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
 use duration::Seconds;
@@ -30,6 +31,8 @@ pub struct Config {
     pub allow: Vec<Allowed>,
     /// What is accepted.
     pub policy: Policy,
+    /// What each class leads to.
+    pub actions: Actions,
     /// Whether used serials are remembered (paper: the log is optional; without it reuse is not detected).
     pub used_log: bool,
     /// How long to wait for the used-serial log before the message is deferred.
@@ -114,6 +117,7 @@ struct File {
     state: Option<String>,
     vendors: Option<String>,
     largest_message: u64,
+    actions: Actions,
     stamps: StampsTable,
     used_log: UsedLogTable,
     watch: WatchTable,
@@ -176,6 +180,7 @@ impl Default for File {
             state: None,
             vendors: None,
             largest_message: LARGEST,
+            actions: Actions::default(),
             stamps: StampsTable::default(),
             used_log: UsedLogTable::default(),
             watch: WatchTable::default(),
@@ -248,6 +253,7 @@ impl Config {
             price: file.price,
             local_case: case,
             allow,
+            actions: file.actions,
             policy: Policy {
                 skew: file.stamps.skew.0,
                 longest_window: file.stamps.longest_window.0,
