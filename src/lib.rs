@@ -24,6 +24,7 @@
 //! keys                   the documents of the vendors, and a vendor's own key
 //! config   store   log   the user's settings; used serials and grants; what is told about verdicts
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
+//! reply                  may an automatic reply go to the sender, and what does it say
 //! rule                   what the user wants done: his rules, and the action that follows
 //! verdict                the judgement: from message and facts to class and reason
 //! grant    stamp         what a permission is; what a stamp is: form, signature, claims, places
@@ -88,6 +89,7 @@ pub mod grant;
 pub mod keys;
 pub mod log;
 pub mod mail;
+pub mod reply;
 pub mod rule;
 pub mod serve;
 pub mod stamp;

@@ -9,11 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up. An arrow within a floor is no better than one upward.
-const FLOORS: [&[&str]; 9] = [
+const FLOORS: [&[&str]; 10] = [
     &["mail"],
     &["grant", "stamp"],
     &["verdict"],
     &["rule"],
+    &["reply"],
     &["config", "log", "store"],
     &["keys"],
     &["filter"],
@@ -22,7 +23,7 @@ const FLOORS: [&[&str]; 9] = [
 ];
 
 /// The rooms that decide.
-const PURE: [&str; 5] = ["mail", "grant", "stamp", "verdict", "rule"];
+const PURE: [&str; 6] = ["mail", "grant", "stamp", "verdict", "rule", "reply"];
 
 struct Source {
     /// From `src/` or `tests/` on.
