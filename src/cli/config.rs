@@ -93,6 +93,7 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
         ("case_sensitive", json!(config.local_case == LocalCase::Keep)),
         ("allow", json!(allow)),
         ("authserv_id", json!(config.authserv_id)),
+        ("trusted_authserv_ids", json!(config.trusted_authserv_ids)),
         ("syslog", json!(path(config.syslog.as_deref()))),
         ("verdict_log", json!(config.verdict_log)),
         ("largest_message", json!(config.largest)),

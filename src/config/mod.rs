@@ -41,6 +41,8 @@ pub struct Config {
     pub largest: u64,
     /// Under which name an Authentication-Results field is written (RFC 8601 section 2.5); none is written without.
     pub authserv_id: Option<String>,
+    /// Under which names the hosts write Authentication-Results fields that are believed.
+    pub trusted_authserv_ids: Vec<String>,
     /// Where one line a message goes: the socket of syslog, unless switched off.
     pub syslog: Option<PathBuf>,
     /// Whether verdicts are kept for `mailstamp log`.
@@ -96,9 +98,14 @@ pub enum ConfigError {
         /// What stands there.
         text: String,
     },
-    /// An `authserv_id` that could not be written into a header field.
-    #[error("authserv_id = {0:?}: write a host name")]
-    AuthservId(String),
+    /// A name of Authentication-Results fields that is none.
+    #[error("{key} = {text:?}: write a host name")]
+    AuthservId {
+        /// The key it stands under.
+        key: &'static str,
+        /// What stands there.
+        text: String,
+    },
     /// The name of a watched folder.
     #[error("watch: {0:?}: write the name of a folder, as \"Junk\" or \"Archive/Junk\", or an absolute path")]
     Folder(String),
@@ -112,6 +119,7 @@ struct File {
     allow: Vec<String>,
     case_sensitive: bool,
     authserv_id: Option<String>,
+    trusted_authserv_ids: Vec<String>,
     syslog: Syslog,
     verdict_log: bool,
     state: Option<String>,
@@ -175,6 +183,7 @@ impl Default for File {
             allow: Vec::new(),
             case_sensitive: false,
             authserv_id: None,
+            trusted_authserv_ids: Vec::new(),
             syslog: Syslog::Switch(true),
             verdict_log: true,
             state: None,
@@ -244,8 +253,10 @@ impl Config {
         for name in file.allow {
             allow.push(Allowed { pattern: pattern("allow", &name)?, name });
         }
-        if let Some(id) = file.authserv_id.as_deref().filter(|id| !host_name(id)) {
-            return Err(ConfigError::AuthservId(id.to_owned()));
+        let own = file.authserv_id.iter().map(|id| ("authserv_id", id));
+        let trusted = file.trusted_authserv_ids.iter().map(|id| ("trusted_authserv_ids", id));
+        if let Some((key, id)) = own.chain(trusted).find(|(_, id)| !host_name(id)) {
+            return Err(ConfigError::AuthservId { key, text: id.clone() });
         }
         let maildir = folder("watch.maildir", file.watch.maildir.clone())?;
         Ok(Self {
@@ -265,6 +276,7 @@ impl Config {
             wait: Duration::from_secs(file.used_log.wait.0.unsigned_abs()),
             largest: file.largest_message,
             authserv_id: file.authserv_id,
+            trusted_authserv_ids: file.trusted_authserv_ids,
             syslog: match file.syslog {
                 Syslog::Switch(true) => Some(PathBuf::from("/dev/log")),
                 Syslog::Switch(false) => None,
@@ -332,6 +344,8 @@ mod tests {
             "allow = [\"/(/\"]",
             "state = \"relative\"",
             "authserv_id = \"a b\"",
+            "trusted_authserv_ids = [\"mx.x.example\", \"\"]",
+            "trusted_authserv_ids = \"mx.x.example\"",
             "[used_log]\nwait = \"soon\"",
             "price = -1",
             "[watch]\nmaildir = \"Maildir\"",
