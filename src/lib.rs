@@ -22,7 +22,8 @@
 //! serve                  what runs for long: waits, and does what a command would have done
 //! filter                 the engine: gathers facts, asks the core, spends once
 //! keys                   the documents of the vendors, and a vendor's own key
-//! config   store   log   the user's settings; used serials and grants; what is told about verdicts
+//! config   store          the user's settings; what must be remembered between messages
+//! log      outgoing       what is told about verdicts; the mail that leaves
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
 //! reply                  may an automatic reply go to the sender, and what does it say
 //! rule                   what the user wants done: his rules, and the action that follows
@@ -66,7 +67,8 @@
 //! # What is not here, on purpose
 //!
 //! - No network. Keys come from files that the user put there; a stamp can make nobody fetch anything.
-//! - No mail is sent, so none can be sent to a forged address.
+//! - No mail is sent unless the user switched it on, and then only by one function, [`filter::answer`], to an address
+//!   that [`reply::may`] let pass.
 //! - No async. The mail path has no daemon and no thread but the one that waits for a lock.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.
@@ -89,6 +91,7 @@ pub mod grant;
 pub mod keys;
 pub mod log;
 pub mod mail;
+pub mod outgoing;
 pub mod reply;
 pub mod rule;
 pub mod serve;

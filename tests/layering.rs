@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 10] = [
     &["verdict"],
     &["rule"],
     &["reply"],
-    &["config", "log", "store"],
+    &["config", "log", "outgoing", "store"],
     &["keys"],
     &["filter"],
     &["serve"],

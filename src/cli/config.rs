@@ -6,7 +6,8 @@ use crate::config::Config;
 use crate::config::places::{Given, Places};
 use crate::filter::open;
 use crate::keys::folder;
-use crate::mail::address::LocalCase;
+use crate::mail::address::{Address, LocalCase};
+use crate::reply::may::Kind;
 use crate::verdict::class::Class;
 use serde_json::json;
 use std::path::Path;
@@ -70,6 +71,9 @@ fn check(config: &Config, places: &Places) -> Result<u8, Failure> {
         return Err(Failure::new(CONFIG, "no addresses are configured, so no stamp can be for you")
             .hint("write addresses = [\"you@your.example\"] into the configuration"));
     }
+    for kind in Kind::ALL {
+        config.replies.template(kind).map_err(|error| Failure::new(CONFIG, error))?;
+    }
     let file = places.config.as_deref().map_or("no file".into(), |path| path.display().to_string());
     let count = vendors.directory.vendors().count();
     output::line(&format!("{file}: good; addresses: {}, trusted vendors: {count}", config.mailboxes.len()))?;
@@ -84,6 +88,7 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
     let actions: serde_json::Map<_, _> =
         Class::ALL.iter().map(|class| (class.to_string(), json!(config.actions.of(*class).as_str()))).collect();
     let policy = &config.policy;
+    let replies = &config.replies;
     let settings = [
         ("config", json!(path(places.config.as_deref()))),
         ("state", json!(path(places.state.as_deref()))),
@@ -112,6 +117,15 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
         ("watch.sent", json!(config.watch.sent)),
         ("watch.restore_within", json!(config.watch.restore_within)),
         ("watch.rescan", json!(config.watch.rescan.as_secs())),
+        ("replies.challenge", json!(replies.policy.challenge)),
+        ("replies.compromised", json!(replies.policy.compromised)),
+        ("replies.from", json!(replies.from.as_ref().map(Address::to_string))),
+        ("replies.per_sender", json!(replies.per_sender)),
+        ("replies.per_day", json!(replies.per_day)),
+        ("replies.require_authentication", json!(replies.policy.require_authentication)),
+        ("replies.sendmail", json!(path(Some(&replies.sendmail)))),
+        ("replies.challenge_template", json!(path(replies.challenge_template.as_deref()))),
+        ("replies.compromised_template", json!(path(replies.compromised_template.as_deref()))),
     ];
     if as_json {
         let mut object: serde_json::Map<_, _> =

@@ -17,6 +17,7 @@ mod log;
 mod output;
 mod progress;
 mod purge;
+mod reply;
 mod scan;
 mod show;
 mod state;
@@ -94,6 +95,9 @@ enum Command {
     Grants(grants::Args),
     /// Revoke and restore by moving messages between folders
     Watch(watch::Args),
+    /// Test and send automatic replies
+    #[command(subcommand)]
+    Reply(reply::Command),
     /// Make keys and stamps, and say whom you trust
     #[command(subcommand)]
     Vendor(vendor::Command),
@@ -193,6 +197,7 @@ impl Cli {
             Command::Restore(args) => grant::restore(&args, &given(args.target.user.clone())),
             Command::Grants(args) => grants::run(&args, &given(args.user.clone())),
             Command::Watch(args) => watch::run(&args, &given(args.user.clone())),
+            Command::Reply(command) => reply::run(&command, &given(command.recipient())),
             Command::Vendor(command) => vendor::run(&command, &given(None)),
             Command::Log(args) => log::run(&args, &given(args.user.clone())),
             Command::Scan(args) => scan::run(&args, &given(args.user.clone().or_else(|| args.recipient.clone()))),
@@ -217,7 +222,8 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     }
     let words: Vec<&str> = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).collect();
     // Wherever it stands: which word is the subcommand cannot be told from arguments that are wrong.
-    let on_mail_path = words.iter().any(|word| MAIL_PATH.contains(word));
+    let sends = words.contains(&"reply") && words.contains(&"send");
+    let on_mail_path = sends || words.iter().any(|word| MAIL_PATH.contains(word));
     let known = words.iter().any(|word| Cli::command().find_subcommand(word).is_some());
     if on_mail_path || !known && !std::io::stdin().is_terminal() { TEMPFAIL } else { USAGE }
 }

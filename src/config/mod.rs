@@ -4,6 +4,7 @@
 mod duration;
 pub mod file;
 pub mod places;
+pub mod replies;
 pub mod user;
 pub mod watch;
 
@@ -12,6 +13,7 @@ use crate::rule::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
 use duration::Seconds;
+use replies::{Replies, RepliesTable};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,6 +55,8 @@ pub struct Config {
     pub vendors: Option<PathBuf>,
     /// Which mail folders are watched.
     pub watch: Watch,
+    /// Which automatic replies are sent.
+    pub replies: Replies,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -129,6 +133,7 @@ struct File {
     stamps: StampsTable,
     used_log: UsedLogTable,
     watch: WatchTable,
+    replies: RepliesTable,
 }
 
 #[derive(Deserialize)]
@@ -193,6 +198,7 @@ impl Default for File {
             stamps: StampsTable::default(),
             used_log: UsedLogTable::default(),
             watch: WatchTable::default(),
+            replies: RepliesTable::default(),
         }
     }
 }
@@ -286,6 +292,7 @@ impl Config {
             state: folder("state", file.state)?,
             vendors: folder("vendors", file.vendors)?,
             watch: file.watch.settle(maildir)?,
+            replies: file.replies.settle(&expand, &folder)?,
         })
     }
 }
@@ -352,6 +359,11 @@ mod tests {
             "[watch]\njunk = [\"../Junk\"]",
             "[watch]\ntrash = [\"\"]",
             "[used_log]\nredelivery_times = 300",
+            "[replies]\nchalenge = true",
+            "[replies]\nfrom = \"alice\"",
+            "[replies]\nsendmail = \"sendmail\"",
+            "[replies]\nchallenge_template = \"words.txt\"",
+            "[replies]\nper_day = -1",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

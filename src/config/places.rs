@@ -21,6 +21,8 @@ pub struct Given {
     pub user: Option<String>,
     /// `RECIPIENT` of the environment.
     pub recipient_variable: Option<String>,
+    /// `SENDER` of the environment: the envelope sender, empty for the null sender.
+    pub sender_variable: Option<String>,
 }
 
 /// Where everything is.
@@ -74,6 +76,8 @@ impl Given {
             recipient,
             user: variable("USER"),
             recipient_variable: variable("RECIPIENT"),
+            // Whoever sends chooses these bytes.
+            sender_variable: std::env::var_os("SENDER").map(|sender| sender.to_string_lossy().into_owned()),
         }
     }
 

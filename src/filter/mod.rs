@@ -2,6 +2,7 @@
 //! [`Undecided`](engine::Undecided), our own trouble, which every front end turns into deferral. `open.rs` alone knows
 //! which adapters there are. `scan` judges mail that was kept before, which `mailboxes` and `mbox` read.
 
+pub mod answer;
 pub mod engine;
 pub mod examination;
 pub mod mailboxes;

@@ -10,10 +10,12 @@ use crate::rule::decision::Decision;
 use crate::verdict::class::Class;
 use crate::verdict::facts::{Envelope, Mailbox};
 use crate::verdict::reason::Reason;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Which reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// How to get a stamp and send the message again.
     Challenge,
@@ -37,7 +39,7 @@ impl Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.pad(self.as_str())
     }
 }
 
