@@ -4,6 +4,7 @@
 mod duration;
 pub mod file;
 pub mod places;
+mod sent;
 pub mod user;
 pub mod watch;
 
@@ -12,6 +13,7 @@ use crate::rule::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
 use duration::Seconds;
+use sent::SentTable;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,6 +53,8 @@ pub struct Config {
     pub vendors: Option<PathBuf>,
     /// Which mail folders are watched.
     pub watch: Watch,
+    /// For how many seconds the Message-ID of what the user sent is remembered.
+    pub remember_sent: i64,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -121,6 +125,7 @@ struct File {
     stamps: StampsTable,
     used_log: UsedLogTable,
     watch: WatchTable,
+    sent: SentTable,
 }
 
 #[derive(Deserialize)]
@@ -184,6 +189,7 @@ impl Default for File {
             stamps: StampsTable::default(),
             used_log: UsedLogTable::default(),
             watch: WatchTable::default(),
+            sent: SentTable::default(),
         }
     }
 }
@@ -274,6 +280,7 @@ impl Config {
             state: folder("state", file.state)?,
             vendors: folder("vendors", file.vendors)?,
             watch: file.watch.settle(maildir)?,
+            remember_sent: file.sent.remember.0,
         })
     }
 }
