@@ -5,6 +5,7 @@ mod duration;
 pub mod file;
 pub mod places;
 pub mod replies;
+mod sent;
 pub mod user;
 pub mod watch;
 
@@ -14,6 +15,7 @@ use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
 use duration::Seconds;
 use replies::{Replies, RepliesTable};
+use sent::SentTable;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,6 +59,8 @@ pub struct Config {
     pub watch: Watch,
     /// Which automatic replies are sent.
     pub replies: Replies,
+    /// For how many seconds the Message-ID of what the user sent is remembered.
+    pub remember_sent: i64,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -134,6 +138,7 @@ struct File {
     used_log: UsedLogTable,
     watch: WatchTable,
     replies: RepliesTable,
+    sent: SentTable,
 }
 
 #[derive(Deserialize)]
@@ -199,6 +204,7 @@ impl Default for File {
             used_log: UsedLogTable::default(),
             watch: WatchTable::default(),
             replies: RepliesTable::default(),
+            sent: SentTable::default(),
         }
     }
 }
@@ -293,6 +299,7 @@ impl Config {
             vendors: folder("vendors", file.vendors)?,
             watch: file.watch.settle(maildir)?,
             replies: file.replies.settle(&expand, &folder)?,
+            remember_sent: file.sent.remember.0,
         })
     }
 }
