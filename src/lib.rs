@@ -23,6 +23,7 @@
 //! filter                 the engine: gathers facts, asks the core, spends once
 //! keys                   the documents of the vendors, and a vendor's own key
 //! config   store   log   the user's settings; used serials and grants; what is told about verdicts
+//! maildir                folders into which mail is put, whole or not at all
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
 //! rule                   what the user wants done: his rules, and the action that follows
 //! verdict                the judgement: from message and facts to class and reason
@@ -88,6 +89,7 @@ pub mod grant;
 pub mod keys;
 pub mod log;
 pub mod mail;
+pub mod maildir;
 pub mod rule;
 pub mod serve;
 pub mod stamp;

@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 9] = [
     &["grant", "stamp"],
     &["verdict"],
     &["rule"],
-    &["config", "log", "store"],
+    &["config", "log", "maildir", "store"],
     &["keys"],
     &["filter"],
     &["serve"],

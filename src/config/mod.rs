@@ -1,6 +1,7 @@
 //! The configuration: one file in TOML, one struct, parsed from text, unknown keys refused with line and column. Where the
 //! file is found, and what `%u` means in it, stands in `places.rs`; what the values lead to is decided elsewhere.
 
+pub mod deliver;
 mod duration;
 pub mod file;
 pub mod places;
@@ -11,6 +12,7 @@ use crate::mail::address::{LocalCase, Pattern, PatternError};
 use crate::rule::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
+use deliver::{Deliver, DeliverTable, HeldTable};
 use duration::Seconds;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -51,6 +53,10 @@ pub struct Config {
     pub vendors: Option<PathBuf>,
     /// Which mail folders are watched.
     pub watch: Watch,
+    /// Where `mailstamp deliver` puts mail.
+    pub deliver: Deliver,
+    /// For how many seconds a message is held; 0 is for ever.
+    pub held_keep: i64,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -121,6 +127,8 @@ struct File {
     stamps: StampsTable,
     used_log: UsedLogTable,
     watch: WatchTable,
+    deliver: DeliverTable,
+    held: HeldTable,
 }
 
 #[derive(Deserialize)]
@@ -184,6 +192,8 @@ impl Default for File {
             stamps: StampsTable::default(),
             used_log: UsedLogTable::default(),
             watch: WatchTable::default(),
+            deliver: DeliverTable::default(),
+            held: HeldTable::default(),
         }
     }
 }
@@ -248,6 +258,7 @@ impl Config {
             return Err(ConfigError::AuthservId(id.to_owned()));
         }
         let maildir = folder("watch.maildir", file.watch.maildir.clone())?;
+        let inbox = folder("deliver.maildir", file.deliver.maildir.clone())?;
         Ok(Self {
             mailboxes,
             price: file.price,
@@ -274,6 +285,8 @@ impl Config {
             state: folder("state", file.state)?,
             vendors: folder("vendors", file.vendors)?,
             watch: file.watch.settle(maildir)?,
+            deliver: file.deliver.settle(inbox),
+            held_keep: file.held.keep.0,
         })
     }
 }
@@ -338,6 +351,10 @@ mod tests {
             "[watch]\njunk = [\"../Junk\"]",
             "[watch]\ntrash = [\"\"]",
             "[used_log]\nredelivery_times = 300",
+            "[deliver]\nmaildir = \"Maildir\"",
+            "[deliver.folders]\nused = \"../Junk\"",
+            "[held]\nkeep = \"soon\"",
+            "[actions]\nfirst-class = \"discard\"",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
