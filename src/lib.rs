@@ -24,6 +24,7 @@
 //! keys                   the documents of the vendors, and a vendor's own key
 //! config   store          the user's settings; what must be remembered between messages
 //! log      outgoing       what is told about verdicts; the mail that leaves
+//! maildir                folders into which mail is put, whole or not at all
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
 //! reply                  may an automatic reply go to the sender, and what does it say
 //! rule                   what the user wants done: his rules, and the action that follows
@@ -91,6 +92,7 @@ pub mod grant;
 pub mod keys;
 pub mod log;
 pub mod mail;
+pub mod maildir;
 pub mod outgoing;
 pub mod reply;
 pub mod rule;

@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 10] = [
     &["verdict"],
     &["rule"],
     &["reply"],
-    &["config", "log", "outgoing", "store"],
+    &["config", "log", "maildir", "outgoing", "store"],
     &["keys"],
     &["filter"],
     &["serve"],

@@ -128,9 +128,16 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
         ("replies.challenge_template", json!(path(replies.challenge_template.as_deref()))),
         ("replies.compromised_template", json!(path(replies.compromised_template.as_deref()))),
     ];
+    let folders: serde_json::Map<_, _> =
+        Class::ALL.iter().map(|class| (class.to_string(), json!(config.deliver.folders.of(*class).as_str()))).collect();
+    let delivery = [
+        ("deliver.maildir", json!(path(places.maildir.as_deref()))),
+        ("deliver.folders", json!(folders)),
+        ("held.keep", json!(config.held_keep)),
+    ];
+    let settings = settings.into_iter().chain(delivery);
     if as_json {
-        let mut object: serde_json::Map<_, _> =
-            settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut object: serde_json::Map<_, _> = settings.map(|(key, value)| (key.to_owned(), value)).collect();
         object.insert("schema".to_owned(), json!(output::SCHEMA));
         output::line(&serde_json::Value::Object(object).to_string())?;
     } else {

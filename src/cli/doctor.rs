@@ -5,7 +5,8 @@ use super::exit::{CONFIG, Failure};
 use super::{output, vendor};
 use crate::config::Config;
 use crate::config::places::{Given, Places};
-use crate::filter::engine::Undecided;
+use crate::filter::engine::{Engine, Undecided};
+use crate::filter::held::Held;
 use crate::filter::{examination, open};
 use crate::keys::folder;
 use crate::store::Summary;
@@ -70,6 +71,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
             findings.extend(vendors(&places));
             findings.extend(state(&config, &places));
             findings.push(syslog(&config));
+            findings.extend(held(config, places));
         }
     }
     findings.push(clock());
@@ -230,6 +232,21 @@ fn network_file_system(kind: i128) -> Option<&'static str> {
         0x00c3_6400 => Some("Ceph"),
         0x5346_414f | 0x6b41_4653 => Some("AFS"),
         _ => None,
+    }
+}
+
+/// Nothing is said of it when nothing was ever held.
+fn held(config: Config, places: Places) -> Option<Finding> {
+    let what = "held mail";
+    let engine = Engine { config, places, now: open::clock(), pretended: false };
+    match Held::existing(&engine).and_then(|held| held.map(|held| held.count()).transpose()) {
+        Ok(None) => None,
+        Ok(Some((0, _))) => Some(good(what, "none")),
+        Ok(Some((count, oldest))) => {
+            let since = oldest.map(|oldest| format!(", the oldest since {oldest}")).unwrap_or_default();
+            Some(good(what, format!("{count} message(s){since}; mailstamp held list shows them")))
+        }
+        Err(error) => Some(bad(what, error.to_string())),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The configuration: one file in TOML, one struct, parsed from text, unknown keys refused with line and column. Where the
 //! file is found, and what `%u` means in it, stands in `places.rs`; what the values lead to is decided elsewhere.
 
+pub mod deliver;
 mod duration;
 pub mod file;
 pub mod places;
@@ -13,6 +14,7 @@ use crate::mail::address::{LocalCase, Pattern, PatternError};
 use crate::rule::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
+use deliver::{Deliver, DeliverTable, HeldTable};
 use duration::Seconds;
 use replies::{Replies, RepliesTable};
 use sent::SentTable;
@@ -61,6 +63,10 @@ pub struct Config {
     pub replies: Replies,
     /// For how many seconds the Message-ID of what the user sent is remembered.
     pub remember_sent: i64,
+    /// Where `mailstamp deliver` puts mail.
+    pub deliver: Deliver,
+    /// For how many seconds a message is held; 0 is for ever.
+    pub held_keep: i64,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -139,6 +145,8 @@ struct File {
     watch: WatchTable,
     replies: RepliesTable,
     sent: SentTable,
+    deliver: DeliverTable,
+    held: HeldTable,
 }
 
 #[derive(Deserialize)]
@@ -205,6 +213,8 @@ impl Default for File {
             watch: WatchTable::default(),
             replies: RepliesTable::default(),
             sent: SentTable::default(),
+            deliver: DeliverTable::default(),
+            held: HeldTable::default(),
         }
     }
 }
@@ -271,6 +281,7 @@ impl Config {
             return Err(ConfigError::AuthservId { key, text: id.clone() });
         }
         let maildir = folder("watch.maildir", file.watch.maildir.clone())?;
+        let inbox = folder("deliver.maildir", file.deliver.maildir.clone())?;
         Ok(Self {
             mailboxes,
             price: file.price,
@@ -300,6 +311,8 @@ impl Config {
             watch: file.watch.settle(maildir)?,
             replies: file.replies.settle(&expand, &folder)?,
             remember_sent: file.sent.remember.0,
+            deliver: file.deliver.settle(inbox),
+            held_keep: file.held.keep.0,
         })
     }
 }
@@ -371,6 +384,10 @@ mod tests {
             "[replies]\nsendmail = \"sendmail\"",
             "[replies]\nchallenge_template = \"words.txt\"",
             "[replies]\nper_day = -1",
+            "[deliver]\nmaildir = \"Maildir\"",
+            "[deliver.folders]\nused = \"../Junk\"",
+            "[held]\nkeep = \"soon\"",
+            "[actions]\nfirst-class = \"discard\"",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

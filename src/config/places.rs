@@ -34,6 +34,8 @@ pub struct Places {
     pub vendors: Option<PathBuf>,
     /// The folder of the state.
     pub state: Option<PathBuf>,
+    /// The Maildir into which mail is delivered.
+    pub maildir: Option<PathBuf>,
 }
 
 /// The configuration could not be had.
@@ -127,7 +129,9 @@ impl Places {
         let vendors = vendors.or_else(|| project.as_ref().map(|dirs| dirs.config_dir().join("vendors")));
         let state = given.state.clone().or_else(|| config.state.clone());
         let state = state.or_else(|| project.as_ref().and_then(|dirs| dirs.state_dir().map(Path::to_owned)));
-        Ok((config, Self { config: path, vendors, state }))
+        let beside = home().filter(|home| home.is_absolute()).map(|home| home.join("Maildir"));
+        let maildir = config.deliver.maildir.clone().or(beside);
+        Ok((config, Self { config: path, vendors, state, maildir }))
     }
 
     /// The folder of the state.
@@ -136,6 +140,14 @@ impl Places {
     /// [`PlacesError::Nowhere`] without a home and without a named folder.
     pub fn state(&self) -> Result<&Path, PlacesError> {
         self.state.as_deref().ok_or(PlacesError::Nowhere("the state"))
+    }
+
+    /// The Maildir into which mail is delivered.
+    ///
+    /// # Errors
+    /// [`PlacesError::Nowhere`] without a home and without a named folder.
+    pub fn maildir(&self) -> Result<&Path, PlacesError> {
+        self.maildir.as_deref().ok_or(PlacesError::Nowhere("the mail"))
     }
 
     /// The folder of the trusted vendors.
@@ -151,8 +163,13 @@ impl Places {
 /// HOME: the user database would be asked for it, and a statically linked program must not (glibc loads the database's
 /// modules into it, and it may crash: a message would bounce).
 fn project() -> Option<ProjectDirs> {
-    let home = std::env::var_os("HOME").is_some_and(|home| !home.is_empty());
-    if set_id() || !home { None } else { ProjectDirs::from("", "", "mailstamp") }
+    home().and_then(|_| ProjectDirs::from("", "", "mailstamp"))
+}
+
+/// The user's home, as HOME says, unless the program runs set-id.
+fn home() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty() && !set_id());
+    home.map(PathBuf::from)
 }
 
 fn set_id() -> bool {

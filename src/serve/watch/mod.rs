@@ -108,6 +108,11 @@ pub fn run(given: &Given, report: &mut dyn Report) -> Result<(), WatchError> {
     let mut scope = Scope::All;
     loop {
         if scope == Scope::All
+            && let Ok(engine) = open::engine(given, None)
+        {
+            engine.tidy();
+        }
+        if scope == Scope::All
             && let Err(error) = scanner.folders().and_then(|folders| ear.listen(&scanner_paths(&folders)))
         {
             // Without being told of changes the folders are still looked at, only later.
