@@ -10,6 +10,7 @@ use crate::filter::open;
 use crate::mail::field::printable;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
+use crate::reply::template::Kept;
 use crate::reply::why::Why;
 use crate::rule::decision::Decision;
 use crate::verdict::facts::Envelope;
@@ -117,7 +118,7 @@ fn judge(args: &Arrival, given: &Given) -> Result<Judged, Failure> {
 
 fn send(args: &SendArgs, given: &Given) -> Result<u8, Failure> {
     let Judged { engine, envelope, bytes, decision } = judge(&args.envelope, given)?;
-    match engine.answer(&Message::parse(&bytes), &envelope, &decision, None) {
+    match engine.answer(&Message::parse(&bytes), &envelope, &decision, Kept::No) {
         Answer::Sent(kind) => output::line(&format!("yes {kind}"))?,
         Answer::No(why) => output::line(&format!("no {why}"))?,
         Answer::Failed(trouble) => Failure::new(0, printable(trouble.to_string().as_bytes(), 1000)).tell(),
@@ -127,7 +128,7 @@ fn send(args: &SendArgs, given: &Given) -> Result<u8, Failure> {
 
 fn test(args: &TestArgs, given: &Given) -> Result<u8, Failure> {
     let Judged { engine, envelope, bytes, decision } = judge(&args.envelope, given)?;
-    let reply = engine.reply(&Message::parse(&bytes), &envelope, &decision, None).map_err(Failure::from)?;
+    let reply = engine.reply(&Message::parse(&bytes), &envelope, &decision, Kept::No).map_err(Failure::from)?;
     let (ready, why) = match reply {
         Err(why) => (None, Some(why)),
         Ok(ready) => {

@@ -3,19 +3,18 @@
 //! The fate of the message that is answered never depends on any of this: there is no error, only an [`Answer`].
 
 use super::engine::{Engine, Undecided};
-use super::open;
+use super::{open, report};
 use crate::config::replies::TemplateFileError;
 use crate::keys::folder;
-use crate::log::syslog::{self, Severity};
+use crate::log::verdicts::Entry;
 use crate::mail::address::Address;
 use crate::mail::authentication;
 use crate::mail::field::printable;
 use crate::mail::message::Message;
-use crate::mail::time::UnixTime;
 use crate::outgoing::sendmail::{self, SendError};
 use crate::reply::letter::{Letter, Stationery, compose};
 use crate::reply::may::{Due, Facts, Kind, may};
-use crate::reply::template::{Offer, Values};
+use crate::reply::template::{Kept, Offer, Values};
 use crate::reply::why::Why;
 use crate::rule::decision::Decision;
 use crate::store::{ReplyAsk, Reserved};
@@ -23,7 +22,7 @@ use crate::verdict::facts::Envelope;
 use std::time::Duration;
 
 /// How long sendmail(8) may take. Longer than it needs, shorter than callers wait.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// What became of a reply.
 #[derive(Debug)]
@@ -68,25 +67,19 @@ pub struct Ready {
 }
 
 impl Engine {
-    /// Sends the reply that is due to a message of this decision, if one is, and tells syslog. `kept_until` is when the
-    /// message goes that was kept aside; `None` if nobody keeps it. With replies switched off nothing is looked at.
-    pub fn answer(
-        &self,
-        message: &Message<'_>,
-        envelope: &Envelope,
-        decision: &Decision,
-        kept_until: Option<UnixTime>,
-    ) -> Answer {
+    /// Sends the reply that is due to a message of this decision, if one is, and tells the logs. `kept` says what becomes
+    /// of the message. With replies switched off nothing is looked at, and nothing opened.
+    pub fn answer(&self, message: &Message<'_>, envelope: &Envelope, decision: &Decision, kept: Kept) -> Answer {
         // Most mail is not asked about, and its log says nothing of replies.
         if let Err(why) = self.config.replies.policy.kind(decision) {
             return Answer::No(why);
         }
-        let answer = match self.reply(message, envelope, decision, kept_until) {
+        let answer = match self.reply(message, envelope, decision, kept) {
             Ok(Err(why)) => Answer::No(why),
             Ok(Ok(ready)) => self.reserve_and_send(&ready),
             Err(trouble) => Answer::Failed(trouble),
         };
-        self.tell(&answer, message, envelope);
+        self.tell(&answer, message, envelope, decision);
         answer
     }
 
@@ -99,7 +92,7 @@ impl Engine {
         message: &Message<'_>,
         envelope: &Envelope,
         decision: &Decision,
-        kept_until: Option<UnixTime>,
+        kept: Kept,
     ) -> Result<Result<Ready, Why>, Trouble> {
         let genuine = |sender: &Address| {
             let outcomes = authentication::outcomes(message, &self.config.trusted_authserv_ids);
@@ -118,7 +111,6 @@ impl Engine {
         let template = replies.template(due.kind)?;
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)?;
-        let kept = kept_until.map(|time| time.to_string().chars().take_while(|c| *c != 'T').collect());
         let stationery = Stationery {
             template: &template,
             from: replies.from.as_ref(),
@@ -179,26 +171,19 @@ impl Engine {
         Ok(directory.sellers(self.now).map(offer).collect())
     }
 
-    /// One line to syslog for each reply that was asked for.
-    fn tell(&self, answer: &Answer, message: &Message<'_>, envelope: &Envelope) {
-        let Some(socket) = &self.config.syslog else { return };
-        let shown = |text: &[u8]| printable(text, super::report::LONGEST);
-        let (severity, mut line) = match answer {
-            Answer::Sent(kind) => (Severity::Info, format!("reply={kind}")),
-            Answer::No(why) => (Severity::Info, format!("reply=none why={why}")),
+    /// One line in the logs for each reply that was asked for.
+    fn tell(&self, answer: &Answer, message: &Message<'_>, envelope: &Envelope, decision: &Decision) {
+        let (event, reply) = match answer {
+            Answer::Sent(kind) => ("replied", kind.to_string()),
+            Answer::No(why) => ("not-replied", why.to_string()),
             Answer::Failed(trouble) => {
-                (Severity::Error, format!("reply=failed why={:?}", shown(trouble.to_string().as_bytes())))
+                let trouble = trouble.to_string();
+                self.complain(&format!("reply: {}", printable(trouble.as_bytes(), report::LONGEST)));
+                ("reply-failed", printable(trouble.as_bytes(), report::LONGEST))
             }
         };
-        let path = message.first("Return-Path").map(|field| shown(field.unfolded().trim_ascii()));
-        let sender = envelope.sender.as_ref().map(|sender| shown(sender.as_bytes())).or(path);
-        let id = message.first("Message-ID").map(|field| shown(field.unfolded().trim_ascii()));
-        for (name, value) in [("sender", sender), ("msgid", id)] {
-            if let Some(value) = value {
-                line.push_str(&format!(" {name}={value}"));
-            }
-        }
-        let _ = syslog::send(socket, severity, &line);
+        let entry = report::entry(decision, message, envelope, self.now);
+        self.record(&Entry { event: Some(event.to_owned()), reply: Some(reply), ..entry });
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::may::Kind;
 use crate::mail::address::Address;
+use crate::mail::time::UnixTime;
 
 /// The largest template, in bytes.
 pub const LARGEST: usize = 8 * 1024;
@@ -68,10 +69,22 @@ pub struct Values {
     pub price: u64,
     /// `{vendors}`: a line for each vendor.
     pub vendors: Vec<Offer>,
-    /// `{kept}`: until what day the message is kept, as `2026-12-21`; nobody keeps it, if absent.
-    pub kept: Option<String>,
+    /// `{kept}`: a sentence about what becomes of the message.
+    pub kept: Kept,
     /// `{subject}`: the subject of the message, made harmless.
     pub subject: String,
+}
+
+/// What becomes of the message that is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// Nobody knows.
+    #[default]
+    No,
+    /// It is kept aside until this time.
+    Until(UnixTime),
+    /// It is kept aside for good.
+    ForGood,
 }
 
 /// A vendor whom the user trusts.
@@ -173,9 +186,13 @@ impl Field {
                 let lines: Vec<String> = values.vendors.iter().take(VENDORS).map(Offer::line).collect();
                 lines.join("\n")
             }
-            Self::Kept => match &values.kept {
-                Some(day) => format!("Your first message is kept aside, unread, until {day}."),
-                None => "Your first message will most likely stay unread.".to_owned(),
+            Self::Kept => match values.kept {
+                Kept::Until(time) => {
+                    let day: String = time.to_string().chars().take_while(|c| *c != 'T').collect();
+                    format!("Your first message is kept aside, unread, until {day}.")
+                }
+                Kept::ForGood => "Your first message is kept aside, unread.".to_owned(),
+                Kept::No => "Your first message will most likely stay unread.".to_owned(),
             },
             Self::Subject => values.subject.clone(),
         }
@@ -269,7 +286,7 @@ mod tests {
                 Offer { vendor: "w.example".into(), buy: Some("javascript:alert(1)".into()) },
                 Offer { vendor: "x.exa\nmple".into(), buy: Some("https://x.example/\n\nBuy here".into()) },
             ],
-            kept: Some("2026-12-21".into()),
+            kept: Kept::Until("2026-12-21T12:00:00Z".parse().unwrap()),
             subject: "a {price} matter".into(),
         }
     }
@@ -283,7 +300,7 @@ mod tests {
         assert_eq!(fill("{address}: {price}, {subject}"), "alice@x.example: 5 credits, a {price} matter\n");
         assert_eq!(fill("{{price}} }}{{\r\n"), "{price} }{\n");
         assert_eq!(fill("{vendors}"), "  * v.example: https://v.example/buy?a;b\n  * w.example\n  * x.example\n");
-        let one = Values { price: 1, kept: None, ..values() };
+        let one = Values { price: 1, kept: Kept::No, ..values() };
         assert_eq!(Template::parse("{price}").unwrap().fill(&one), "1 credit\n");
         assert!(fill("{kept}").contains("until 2026-12-21"));
         assert!(!Template::parse("{kept}").unwrap().fill(&one).contains("until"));
