@@ -6,4 +6,5 @@ mod support;
 
 mod exchange;
 mod fixtures;
+mod recipes;
 mod sending;
