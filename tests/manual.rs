@@ -8,6 +8,9 @@ use mailstamp::config::Config;
 use mailstamp::config::user::User;
 use mailstamp::keys::directory::Directory;
 use mailstamp::keys::document::Document;
+use mailstamp::reply::may::Kind;
+use mailstamp::reply::template::default_text;
+use mailstamp::reply::why::Why;
 use mailstamp::verdict::class::Class;
 use mailstamp::verdict::reason::Reason;
 use std::collections::BTreeSet;
@@ -141,6 +144,21 @@ fn classes_statuses_and_reasons_are_those_of_the_manual() {
     }
 }
 
+#[test]
+fn reasons_for_silence_and_the_words_of_replies_are_those_of_the_manual() {
+    let list = section(PAGE, ".Ss reply test", &[".Ss "]);
+    let mut lines = list.lines();
+    let mut rows = Vec::new();
+    while let Some(line) = lines.next() {
+        rows.extend(line.strip_prefix(".It Cm ").map(|token| (token, lines.next().unwrap())));
+    }
+    let whys: Vec<(&str, &str)> = Why::ALL.iter().map(|why| (why.as_str(), why.sentence())).collect();
+    assert_eq!(rows, whys);
+    let page = page("mailstamp.7");
+    let texts = literal(section(&page, ".Ss Automatic replies", &[".Ss ", ".Sh "]));
+    assert_eq!(texts, Kind::ALL.map(|kind| default_text(kind).trim_end().to_owned()));
+}
+
 /// Every key of the page with its default.
 fn documented_keys() -> Vec<(String, String)> {
     let keys = section(CONFIG_PAGE, ".Sh KEYS", &[".Ss Patterns"]);
@@ -157,8 +175,8 @@ fn documented_keys() -> Vec<(String, String)> {
 
 /// The members of a private struct of the configuration, read from its source.
 fn members(name: &str) -> Vec<String> {
-    let read = |file: &str| fs::read_to_string(Path::new(ROOT).join("src/config").join(file)).unwrap();
-    let source = (read("mod.rs") + &read("watch.rs")).replace("pub(super) ", "");
+    let files = fs::read_dir(Path::new(ROOT).join("src/config")).unwrap().map(|entry| entry.unwrap().path());
+    let source: String = files.map(|file| fs::read_to_string(file).unwrap().replace("pub(super) ", "")).collect();
     let (_, rest) = source.split_once(&format!("\nstruct {name} {{\n")).unwrap_or_else(|| panic!("no struct {name}"));
     let (body, _) = rest.split_once("\n}").unwrap();
     let names = body.lines().filter_map(|line| line.trim().split_once(": "));
@@ -168,13 +186,17 @@ fn members(name: &str) -> Vec<String> {
 #[test]
 fn configuration_keys_are_those_of_the_manual() {
     let mut known = BTreeSet::new();
-    for (table, prefix) in
-        [("File", ""), ("StampsTable", "stamps."), ("UsedLogTable", "used_log."), ("WatchTable", "watch.")]
-    {
+    for (table, prefix) in [
+        ("File", ""),
+        ("StampsTable", "stamps."),
+        ("UsedLogTable", "used_log."),
+        ("WatchTable", "watch."),
+        ("RepliesTable", "replies."),
+    ] {
         known.extend(members(table).into_iter().map(|member| format!("{prefix}{member}")));
     }
     // The tables themselves.
-    assert!(known.remove("stamps") && known.remove("used_log") && known.remove("watch"));
+    assert!(known.remove("stamps") && known.remove("used_log") && known.remove("watch") && known.remove("replies"));
     let documented: BTreeSet<String> = documented_keys().into_iter().map(|(key, _)| key).collect();
     assert_eq!(documented, known);
     assert_eq!(members("PricedAddress"), ["address", "price"]);

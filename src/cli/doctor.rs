@@ -9,6 +9,7 @@ use crate::filter::engine::{Engine, Undecided};
 use crate::filter::held::Held;
 use crate::filter::{examination, open};
 use crate::keys::folder;
+use crate::reply::may::Kind;
 use crate::store::Summary;
 use crate::verdict::facts::KeyFact;
 use anstyle::{AnsiColor, Style};
@@ -71,6 +72,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
             findings.extend(vendors(&places));
             findings.extend(state(&config, &places));
             findings.push(syslog(&config));
+            findings.extend(replies(&config));
             findings.extend(held(config, places));
         }
     }
@@ -93,6 +95,28 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         out.flush()?;
     }
     Ok(if ill { CONFIG } else { 0 })
+}
+
+/// Automatic replies, if they are switched on.
+fn replies(config: &Config) -> Option<Finding> {
+    let what = "replies";
+    let replies = &config.replies;
+    if !replies.on() {
+        return None;
+    }
+    if let Some(error) = Kind::ALL.iter().find_map(|kind| replies.template(*kind).err()) {
+        return Some(bad(what, error.to_string()));
+    }
+    let sendmail = replies.sendmail.display();
+    if !std::fs::metadata(&replies.sendmail).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0) {
+        return Some(bad(what, format!("{sendmail} cannot be run, so none is sent; set replies.sendmail")));
+    }
+    if replies.policy.require_authentication && config.trusted_authserv_ids.is_empty() {
+        let text = "none is sent: no trusted_authserv_ids says whose word for a sender counts";
+        return Some(odd(what, text));
+    }
+    let most = replies.per_day;
+    Some(good(what, format!("sent through {sendmail}, at most {most} in 24 hours")))
 }
 
 fn word(health: Health) -> &'static str {

@@ -321,3 +321,26 @@ fn no_sender_becomes_an_argument_or_a_second_recipient() {
     alice.home.run(["reply", "send", "--sender", "bob@y.example"], &letter("1")).exits(0).says("yes challenge");
     assert_eq!(alice.sent().len(), 1);
 }
+
+#[test]
+fn the_doctor_says_what_keeps_replies_from_going() {
+    let alice = Sender::new("");
+    let says = |code: i32, text: &str| {
+        let told = alice.home.run(["doctor"], b"").exits(code).text();
+        assert_eq!(told.contains("replies"), !text.is_empty(), "{told}");
+        assert!(told.contains(text), "{text:?}: {told}");
+    };
+    says(0, "");
+    alice.configure("challenge = true");
+    says(0, "sendmail, at most 50 in 24 hours");
+    let authenticated = fs::read_to_string(alice.home.config()).unwrap().replace("require_authentication = false", "");
+    alice.home.configure(&authenticated);
+    says(0, "odd   replies");
+    alice.home.configure(&format!("trusted_authserv_ids = [\"mx.x.example\"]\n{authenticated}"));
+    says(0, "good  replies");
+    alice.configure("challenge = true\nchallenge_template = \"/nonexistent/words\"");
+    says(78, "/nonexistent/words");
+    alice.configure("challenge = true");
+    fs::remove_file(alice.path()).unwrap();
+    says(78, "cannot be run");
+}
