@@ -190,13 +190,16 @@ fn configuration_keys_are_those_of_the_manual() {
         ("File", ""),
         ("StampsTable", "stamps."),
         ("UsedLogTable", "used_log."),
+        ("SentTable", "sent."),
         ("WatchTable", "watch."),
         ("RepliesTable", "replies."),
     ] {
         known.extend(members(table).into_iter().map(|member| format!("{prefix}{member}")));
     }
     // The tables themselves.
-    assert!(known.remove("stamps") && known.remove("used_log") && known.remove("watch") && known.remove("replies"));
+    for table in ["stamps", "used_log", "watch", "sent", "replies"] {
+        assert!(known.remove(table), "{table}");
+    }
     let documented: BTreeSet<String> = documented_keys().into_iter().map(|(key, _)| key).collect();
     assert_eq!(documented, known);
     assert_eq!(members("PricedAddress"), ["address", "price"]);
