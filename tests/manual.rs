@@ -8,6 +8,7 @@ use mailstamp::config::Config;
 use mailstamp::config::user::User;
 use mailstamp::keys::directory::Directory;
 use mailstamp::keys::document::Document;
+use mailstamp::rule::action::Action;
 use mailstamp::verdict::class::Class;
 use mailstamp::verdict::reason::Reason;
 use std::collections::BTreeSet;
@@ -129,6 +130,21 @@ fn classes_statuses_and_reasons_are_those_of_the_manual() {
     let classes: Vec<(&str, u8)> = Class::ALL.iter().map(|class| (class.as_str(), class.exit_code())).collect();
     assert_eq!(rows, classes);
 
+    let table = section(PAGE, ".Ss Actions", &[".Ss "]);
+    let rows = table.lines().filter_map(|line| line.strip_prefix(".It Cm "));
+    let rows: Vec<(&str, u8)> = rows
+        .map(|row| {
+            let mut cells = row.split(" Ta ");
+            (cells.next().unwrap(), cells.next().unwrap().parse().unwrap())
+        })
+        .collect();
+    let actions: Vec<(&str, u8)> = Action::ALL.iter().map(|action| (action.as_str(), action.exit_code())).collect();
+    assert_eq!(rows, actions);
+    let help = help(&["classify"]);
+    for (action, code) in actions {
+        assert!(help.contains(&format!("{code} {action}")), "classify --help lacks {code} {action}");
+    }
+
     let list = section(PAGE, ".Ss Reasons", &[".Ss ", ".Sh "]);
     let rows = list.lines().filter_map(|line| line.strip_prefix(".It Cm "));
     let rows: Vec<(&str, &str)> = rows.map(|row| row.split_once(" Pq ").unwrap()).collect();
@@ -158,7 +174,8 @@ fn documented_keys() -> Vec<(String, String)> {
 /// The members of a private struct of the configuration, read from its source.
 fn members(name: &str) -> Vec<String> {
     let read = |file: &str| fs::read_to_string(Path::new(ROOT).join("src/config").join(file)).unwrap();
-    let source = (read("mod.rs") + &read("watch.rs")).replace("pub(super) ", "");
+    let source = read("mod.rs") + &read("watch.rs") + &read("deliver.rs") + &read("../rule/action.rs");
+    let source = source.replace("pub(super) ", "").replace("\npub struct", "\nstruct");
     let (_, rest) = source.split_once(&format!("\nstruct {name} {{\n")).unwrap_or_else(|| panic!("no struct {name}"));
     let (body, _) = rest.split_once("\n}").unwrap();
     let names = body.lines().filter_map(|line| line.trim().split_once(": "));
@@ -168,10 +185,22 @@ fn members(name: &str) -> Vec<String> {
 #[test]
 fn configuration_keys_are_those_of_the_manual() {
     let mut known = BTreeSet::new();
-    for (table, prefix) in
-        [("File", ""), ("StampsTable", "stamps."), ("UsedLogTable", "used_log."), ("WatchTable", "watch.")]
-    {
+    for (table, prefix) in [
+        ("File", ""),
+        ("StampsTable", "stamps."),
+        ("UsedLogTable", "used_log."),
+        ("WatchTable", "watch."),
+        ("DeliverTable", "deliver."),
+        ("HeldTable", "held."),
+    ] {
         known.extend(members(table).into_iter().map(|member| format!("{prefix}{member}")));
+    }
+    // These have the names of the classes.
+    for (table, prefix) in [("Actions", "actions."), ("Folders", "deliver.folders.")] {
+        known.extend(members(table).into_iter().map(|member| format!("{prefix}{}", member.replace('_', "-"))));
+    }
+    for table in ["actions", "deliver", "deliver.folders", "held"] {
+        assert!(known.remove(table), "{table}");
     }
     // The tables themselves.
     assert!(known.remove("stamps") && known.remove("used_log") && known.remove("watch"));

@@ -97,7 +97,7 @@ fn the_branching_recipe_leaves_the_message_as_it_is_and_the_filter_adds_one_fiel
     assert_eq!(maildir(&plain.home.file("Maildir")), [letter("1")]);
     let filter = Maildrop::new("mailfilter-xfilter");
     filter.deliver(&letter_with_forged_class("1")).exits(0);
-    let with_class = [b"Digital-Stamp-Class: unstamped; reason=no-stamp\n", &letter("1")[..]].concat();
+    let with_class = [b"Digital-Stamp-Class: unstamped; reason=no-stamp; action=deliver\n", &letter("1")[..]].concat();
     assert_eq!(maildir(&filter.home.file("Maildir")), [with_class]);
 }
 
