@@ -146,11 +146,11 @@ impl Folder {
         &self.path
     }
 
-    pub(super) fn tmp(&self) -> BorrowedFd<'_> {
+    pub(super) fn unfinished(&self) -> BorrowedFd<'_> {
         self.tmp.as_fd()
     }
 
-    pub(super) fn new(&self) -> BorrowedFd<'_> {
+    pub(super) fn finished(&self) -> BorrowedFd<'_> {
         self.new.as_fd()
     }
 
