@@ -5,8 +5,8 @@
 //!
 //! # From above
 //!
-//! One message comes in on standard input; a word, a header field or an exit status goes out. In between, the stamps on
-//! it are found, checked against the keys of the vendors whom the user trusts, and at most one of them is spent in a log
+//! One message comes in on standard input; a word, a header field or an exit status goes out, or the message itself into a
+//! folder. In between, the stamps on it are found, checked against the keys of the vendors whom the user trusts, and at most one of them is spent in a log
 //! on the disk. Everything else (who the user is, which keys he trusts, what time it is) is a fact that is gathered
 //! before, and handed in.
 //!
@@ -49,7 +49,10 @@
 //! 5. The engine opens the log and asks. [`UsedLog::spend`](store::UsedLog::spend) answers in one durable transaction:
 //!    fresh, again, double, granted, revoked.
 //! 6. [`Claim::settle`](verdict::examine::Claim::settle) consumes claim and answer, and is done, or has the next question.
-//! 7. The verdict is told: to the caller, to syslog, to the verdict log.
+//! 7. The class, or a rule of the user, gives the action ([`Decision`](rule::decision::Decision)).
+//! 8. The decision is told: to the caller, to syslog, to the verdict log. `filter` writes it on top of the message;
+//!    `deliver` ([`Engine::deliver`](filter::engine::Engine::deliver)) obeys it: it took room in the Maildir before step 3,
+//!    and now writes, syncs and links the message into a folder, holds it, or drops it after a line that is on the disk.
 //!
 //! # What always holds
 //!

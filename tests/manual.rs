@@ -11,6 +11,7 @@ use mailstamp::keys::document::Document;
 use mailstamp::reply::may::Kind;
 use mailstamp::reply::template::default_text;
 use mailstamp::reply::why::Why;
+use mailstamp::rule::action::Action;
 use mailstamp::verdict::class::Class;
 use mailstamp::verdict::reason::Reason;
 use std::collections::BTreeSet;
@@ -132,6 +133,21 @@ fn classes_statuses_and_reasons_are_those_of_the_manual() {
     let classes: Vec<(&str, u8)> = Class::ALL.iter().map(|class| (class.as_str(), class.exit_code())).collect();
     assert_eq!(rows, classes);
 
+    let table = section(PAGE, ".Ss Actions", &[".Ss "]);
+    let rows = table.lines().filter_map(|line| line.strip_prefix(".It Cm "));
+    let rows: Vec<(&str, u8)> = rows
+        .map(|row| {
+            let mut cells = row.split(" Ta ");
+            (cells.next().unwrap(), cells.next().unwrap().parse().unwrap())
+        })
+        .collect();
+    let actions: Vec<(&str, u8)> = Action::ALL.iter().map(|action| (action.as_str(), action.exit_code())).collect();
+    assert_eq!(rows, actions);
+    let help = help(&["classify"]);
+    for (action, code) in actions {
+        assert!(help.contains(&format!("{code} {action}")), "classify --help lacks {code} {action}");
+    }
+
     let list = section(PAGE, ".Ss Reasons", &[".Ss ", ".Sh "]);
     let rows = list.lines().filter_map(|line| line.strip_prefix(".It Cm "));
     let rows: Vec<(&str, &str)> = rows.map(|row| row.split_once(" Pq ").unwrap()).collect();
@@ -175,8 +191,11 @@ fn documented_keys() -> Vec<(String, String)> {
 
 /// The members of a private struct of the configuration, read from its source.
 fn members(name: &str) -> Vec<String> {
+    let source_of = |path: &Path| fs::read_to_string(path).unwrap();
     let files = fs::read_dir(Path::new(ROOT).join("src/config")).unwrap().map(|entry| entry.unwrap().path());
-    let source: String = files.map(|file| fs::read_to_string(file).unwrap().replace("pub(super) ", "")).collect();
+    let source: String = files.map(|file| source_of(&file)).collect();
+    let source = source + &source_of(&Path::new(ROOT).join("src/rule/action.rs"));
+    let source = source.replace("pub(super) ", "").replace("\npub struct", "\nstruct");
     let (_, rest) = source.split_once(&format!("\nstruct {name} {{\n")).unwrap_or_else(|| panic!("no struct {name}"));
     let (body, _) = rest.split_once("\n}").unwrap();
     let names = body.lines().filter_map(|line| line.trim().split_once(": "));
@@ -193,8 +212,17 @@ fn configuration_keys_are_those_of_the_manual() {
         ("SentTable", "sent."),
         ("WatchTable", "watch."),
         ("RepliesTable", "replies."),
+        ("DeliverTable", "deliver."),
+        ("HeldTable", "held."),
     ] {
         known.extend(members(table).into_iter().map(|member| format!("{prefix}{member}")));
+    }
+    // These have the names of the classes.
+    for (table, prefix) in [("Actions", "actions."), ("Folders", "deliver.folders.")] {
+        known.extend(members(table).into_iter().map(|member| format!("{prefix}{}", member.replace('_', "-"))));
+    }
+    for table in ["actions", "deliver", "deliver.folders", "held"] {
+        assert!(known.remove(table), "{table}");
     }
     // The tables themselves.
     for table in ["stamps", "used_log", "watch", "sent", "replies"] {

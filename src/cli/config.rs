@@ -85,8 +85,6 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
     let addresses: Vec<_> =
         config.mailboxes.iter().map(|m| json!({ "address": m.pattern.as_str(), "price": m.price })).collect();
     let allow: Vec<_> = config.allow.iter().map(|allowed| allowed.name.as_str()).collect();
-    let actions: serde_json::Map<_, _> =
-        Class::ALL.iter().map(|class| (class.to_string(), json!(config.actions.of(*class).as_str()))).collect();
     let policy = &config.policy;
     let replies = &config.replies;
     let settings = [
@@ -102,7 +100,6 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
         ("syslog", json!(path(config.syslog.as_deref()))),
         ("verdict_log", json!(config.verdict_log)),
         ("largest_message", json!(config.largest)),
-        ("actions", json!(actions)),
         ("stamps.skew", json!(policy.skew)),
         ("stamps.longest_window", json!(policy.longest_window)),
         ("stamps.endless", json!(policy.endless)),
@@ -127,15 +124,18 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
         ("replies.sendmail", json!(path(Some(&replies.sendmail)))),
         ("replies.challenge_template", json!(path(replies.challenge_template.as_deref()))),
         ("replies.compromised_template", json!(path(replies.compromised_template.as_deref()))),
-    ];
-    let folders: serde_json::Map<_, _> =
-        Class::ALL.iter().map(|class| (class.to_string(), json!(config.deliver.folders.of(*class).as_str()))).collect();
-    let delivery = [
         ("deliver.maildir", json!(path(places.maildir.as_deref()))),
-        ("deliver.folders", json!(folders)),
         ("held.keep", json!(config.held_keep)),
     ];
-    let settings = settings.into_iter().chain(delivery);
+    let settings = settings.into_iter().map(|(key, value)| (key.to_owned(), value));
+    let by_class = Class::ALL.into_iter().flat_map(|class| {
+        let (action, folder) = (config.actions.of(class), config.deliver.folders.of(class));
+        [
+            (format!("actions.{class}"), json!(action.as_str())),
+            (format!("deliver.folders.{class}"), json!(folder.as_str())),
+        ]
+    });
+    let settings = settings.chain(by_class);
     if as_json {
         let mut object: serde_json::Map<_, _> = settings.map(|(key, value)| (key.to_owned(), value)).collect();
         object.insert("schema".to_owned(), json!(output::SCHEMA));

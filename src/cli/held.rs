@@ -15,6 +15,7 @@ use crate::mail::field::printable;
 use crate::mail::message::Message;
 use crate::maildir::Maildir;
 use serde_json::json;
+use std::collections::HashSet;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 
@@ -309,10 +310,8 @@ fn each(
     let held = Held::existing(engine)?.ok_or_else(|| unknown(ids.first().map_or("", String::as_str)))?;
     let _lock = held.lock()?;
     let messages = held.list()?;
-    let mut meant = ids.iter().map(|id| find(&messages, id)).collect::<Result<Vec<_>, _>>()?;
-    meant.sort_by_key(|message| (message.since, message.id.clone()));
-    meant.dedup_by_key(|message| message.id.clone());
-    for message in meant {
+    let meant = ids.iter().map(|id| Ok(&find(&messages, id)?.id)).collect::<Result<HashSet<_>, Failure>>()?;
+    for message in messages.iter().filter(|message| meant.contains(&message.id)) {
         let done = act(&held, message)?;
         output::line(&format!("{}: {done}", message.id))?;
     }

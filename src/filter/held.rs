@@ -160,7 +160,7 @@ impl<'a> Held<'a> {
     /// [`HeldError`].
     pub fn count(&self) -> Result<(usize, Option<UnixTime>), HeldError> {
         let messages = self.folder.messages()?;
-        Ok((messages.len(), messages.first().map(|kept| UnixTime(kept.since))))
+        Ok((messages.len(), messages.first().map(|kept| UnixTime(kept.since.seconds))))
     }
 
     /// The whole of a message.
@@ -241,7 +241,7 @@ impl<'a> Held<'a> {
         // Who has it may be waiting for a person; there is another day.
         let Some(_lock) = self.folder.try_lock()? else { return Ok(gone) };
         for kept in self.folder.messages()? {
-            if self.engine.now.since(UnixTime(kept.since)) > keep {
+            if self.engine.now.since(UnixTime(kept.since.seconds)) > keep {
                 let message = self.look(kept);
                 self.leave(&message, Leaving::Expired)?;
                 gone.push(message);
@@ -271,7 +271,7 @@ impl<'a> Held<'a> {
         let [class, reason, rule] = result;
         HeldMessage {
             id: kept.id.clone(),
-            since: UnixTime(kept.since),
+            since: UnixTime(kept.since.seconds),
             size,
             class: class.unwrap_or_else(|| "-".to_owned()),
             reason: reason.unwrap_or_else(|| "-".to_owned()),

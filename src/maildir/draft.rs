@@ -27,7 +27,7 @@ impl<'a> Draft<'a> {
     /// [`MaildirError`].
     pub(super) fn begin(folder: &'a Folder, unique: Unique, room: u64) -> Result<Self, MaildirError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = fs::openat(folder.tmp(), unique.as_str(), flags, Mode::RUSR | Mode::WUSR);
+        let file = fs::openat(folder.unfinished(), unique.as_str(), flags, Mode::RUSR | Mode::WUSR);
         let file = file.map_err(|errno| MaildirError::io("create a file in", &folder.path().join("tmp"), errno))?;
         let draft = Self { folder, unique, file: file.into(), size: 0, linked: false };
         match fs::fallocate(&draft.file, FallocateFlags::empty(), 0, room.max(1)) {
@@ -53,9 +53,9 @@ impl<'a> Draft<'a> {
         self.file.sync_all().map_err(|error| self.trouble("write", error))?;
         let name = format!("{},S={}", self.unique.as_str(), self.size);
         self.link(&name).map_err(|errno| self.trouble("put a message into", errno))?;
-        if let Err(errno) = fs::fsync(self.folder.new()) {
+        if let Err(errno) = fs::fsync(self.folder.finished()) {
             // It will be tried again; better not to leave what may or may not last.
-            let _ = fs::unlinkat(self.folder.new(), &name, AtFlags::empty());
+            let _ = fs::unlinkat(self.folder.finished(), &name, AtFlags::empty());
             return Err(self.trouble("put a message into", errno));
         }
         Ok(name)
@@ -63,7 +63,7 @@ impl<'a> Draft<'a> {
 
     /// A link fails where there is a file of that name; a rename would replace it. Not every file system has links.
     fn link(&mut self, name: &str) -> Result<(), Errno> {
-        let (tmp, new, own) = (self.folder.tmp(), self.folder.new(), self.unique.as_str());
+        let (tmp, new, own) = (self.folder.unfinished(), self.folder.finished(), self.unique.as_str());
         match fs::linkat(tmp, own, new, name, AtFlags::empty()) {
             Ok(()) => Ok(()),
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::XDEV) => {
@@ -104,7 +104,7 @@ impl Drop for Draft<'_> {
     /// The name in `tmp` goes: the message has another by now, or none. Trouble with it is nobody's loss.
     fn drop(&mut self) {
         if !self.linked {
-            let _ = fs::unlinkat(self.folder.tmp(), self.unique.as_str(), AtFlags::empty());
+            let _ = fs::unlinkat(self.folder.unfinished(), self.unique.as_str(), AtFlags::empty());
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::draft::Draft;
 use super::error::MaildirError;
-use super::name::{self, Unique};
+use super::name::{self, Moment, Unique};
 use rustix::fs::{self, Access, AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -39,8 +39,8 @@ pub struct Folder {
 /// A message in a folder that was put there by [`Draft::finish`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kept {
-    /// When (seconds since 1970).
-    pub since: i64,
+    /// Since when.
+    pub since: Moment,
     /// Its short name.
     pub id: String,
     /// Its file's name.
@@ -146,11 +146,11 @@ impl Folder {
         &self.path
     }
 
-    pub(super) fn tmp(&self) -> BorrowedFd<'_> {
+    pub(super) fn unfinished(&self) -> BorrowedFd<'_> {
         self.tmp.as_fd()
     }
 
-    pub(super) fn new(&self) -> BorrowedFd<'_> {
+    pub(super) fn finished(&self) -> BorrowedFd<'_> {
         self.new.as_fd()
     }
 

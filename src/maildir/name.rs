@@ -6,7 +6,7 @@ use std::io;
 use std::sync::LazyLock;
 
 /// When a message is put into a folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
     /// Seconds since 1970.
     pub seconds: i64,
@@ -59,13 +59,15 @@ impl Unique {
     }
 }
 
-/// The time and the random part of a name that [`Unique`] made, whatever a reader has put behind it since.
-pub(super) fn parse(name: &str) -> Option<(i64, &str)> {
+/// The moment and the random part of a name that [`Unique`] made, whatever a reader has put behind it since.
+pub(super) fn parse(name: &str) -> Option<(Moment, &str)> {
     let (seconds, rest) = name.split_once('.')?;
     let (delivery, _) = rest.split_once('.')?;
-    let (_, id) = delivery.split_once('R')?;
+    let (when, id) = delivery.split_once('R')?;
+    let (micros, _) = when.strip_prefix('M')?.split_once('P')?;
     let ours = id.len() == 8 && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'));
-    Some((seconds.parse().ok()?, id)).filter(|_| ours)
+    let moment = Moment { seconds: seconds.parse().ok()?, micros: micros.parse().ok()? };
+    Some((moment, id)).filter(|_| ours)
 }
 
 /// The host's name with `/` and `:` written as maildir(5) says, and anything that is not visible ASCII left out.
@@ -95,7 +97,7 @@ mod tests {
         for name in &names {
             assert!(name.as_str().starts_with("1795219200.M7P"), "{name:?}");
             for more in ["", ",S=200", ",S=200:2,S"] {
-                assert_eq!(parse(&format!("{}{more}", name.as_str())), Some((1_795_219_200, name.id())));
+                assert_eq!(parse(&format!("{}{more}", name.as_str())), Some((moment, name.id())));
             }
         }
         for other in ["1.2_3.host", "", "a.M1P2Rabcdefgh.x", "1.M1P2RABCDEFGH.x", "1.M1P2Rabcdefgh"] {
