@@ -17,6 +17,7 @@ mod log;
 mod output;
 mod progress;
 mod purge;
+mod rules;
 mod scan;
 mod show;
 mod state;
@@ -50,7 +51,8 @@ use std::path::PathBuf;
         mailstamp filter < message > out     add the class as a header field\n  \
         mailstamp explain < message          say step by step why\n  \
         mailstamp doctor                     check that everything is in place\n\n\
-        The manual: mailstamp(1), mailstamp.toml(5), mailstamp-stamp(5), mailstamp(7).",
+        The manual: mailstamp(1), mailstamp.toml(5), mailstamp-rules(5), mailstamp-stamp(5),\n\
+        mailstamp(7).",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -80,6 +82,9 @@ enum Command {
     Show(show::Args),
     /// Say step by step why a message has its class
     Explain(explain::Args),
+    /// Try your rules on a message
+    #[command(subcommand)]
+    Rules(rules::Command),
     /// Put a stamp on a message
     Affix(affix::Args),
     /// Take the stamps off a message
@@ -186,6 +191,7 @@ impl Cli {
             Command::MailPath(MailPath::Filter(args)) => filter::run(&args, &given(args.delivery.recipient.clone())),
             Command::Show(args) => show::run(&args, &given(None)),
             Command::Explain(args) => explain::run(&args, &given(args.recipient.clone())),
+            Command::Rules(command) => rules::run(&command, &given(command.user())),
             Command::Affix(args) => affix::run(&args, &given(None)),
             Command::Strip(args) => strip::run(&args),
             Command::Grant(args) => grant::grant(&args, &given(args.target.user.clone())),

@@ -4,7 +4,7 @@
 
 use super::file::{self, FileError};
 use super::user::{User, UserError};
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, rules};
 use directories::ProjectDirs;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,8 @@ pub struct Places {
     pub config: Option<PathBuf>,
     /// The folder of the trusted vendors.
     pub vendors: Option<PathBuf>,
+    /// The file of the rules.
+    pub rules: Option<PathBuf>,
     /// The folder of the state.
     pub state: Option<PathBuf>,
 }
@@ -118,12 +120,14 @@ impl Places {
             path: path.clone().unwrap_or_default(),
             source: Box::new(source),
         })?;
-        let beside = path.as_deref().and_then(Path::parent).map(|folder| folder.join("vendors"));
-        let vendors = config.vendors.clone().or(beside);
-        let vendors = vendors.or_else(|| project.as_ref().map(|dirs| dirs.config_dir().join("vendors")));
+        let folder = path.as_deref().and_then(Path::parent);
+        let folder = folder.or_else(|| project.as_ref().map(ProjectDirs::config_dir));
+        let beside = |name| folder.map(|folder| folder.join(name));
+        let vendors = config.vendors.clone().or_else(|| beside("vendors"));
+        let rules = config.rules.clone().or_else(|| beside(rules::FILE));
         let state = given.state.clone().or_else(|| config.state.clone());
         let state = state.or_else(|| project.as_ref().and_then(|dirs| dirs.state_dir().map(Path::to_owned)));
-        Ok((config, Self { config: path, vendors, state }))
+        Ok((config, Self { config: path.clone(), vendors, rules, state }))
     }
 
     /// The folder of the state.

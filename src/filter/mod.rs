@@ -9,4 +9,5 @@ pub mod mbox;
 pub mod moved;
 pub mod open;
 pub mod report;
+pub mod ruling;
 pub mod scan;
