@@ -228,7 +228,8 @@ mod tests {
         assert_eq!(expression.find(&hostile, &small).unwrap(), Found::Unknown);
         // Nothing is left for the next.
         assert_eq!(Expression::new("x", false).find(b"x", &small).unwrap(), Found::Unknown);
-        assert_eq!(expression.find(&[hostile.as_slice(), b"y"].concat(), &Budget::default()).unwrap(), Found::Yes);
+        let with_match = [hostile.as_slice(), b"x", &[b'z'; 500], b"y"].concat();
+        assert_eq!(expression.find(&with_match, &Budget::default()).unwrap(), Found::Yes);
     }
 
     proptest! {
