@@ -21,6 +21,8 @@ struct Fixture {
     looked: Option<String>,
     recipient: Option<String>,
     config: String,
+    rules: Option<String>,
+    rule: Option<String>,
     #[serde(default)]
     state: String,
     #[serde(default)]
@@ -70,6 +72,9 @@ impl Fixture {
     fn home(&self) -> Home {
         let home = Home::bare();
         home.configure(&self.config);
+        if let Some(rules) = &self.rules {
+            fs::write(home.config().with_file_name("rules.toml"), rules).unwrap();
+        }
         let vendors = home.config().with_file_name("vendors");
         fs::create_dir_all(&vendors).unwrap();
         for (file, document) in &self.vendors {
@@ -106,6 +111,9 @@ impl Fixture {
         let looked = self.run(&home, &["explain", "--json", "--now", &self.now], &message);
         let json: serde_json::Value = serde_json::from_slice(&looked.stdout).map_err(|e| format!("{name}: {e}"))?;
         same("explain", &format!("{} {}", json["class"], json["reason"]).replace('"', ""), &seen)?;
+        if let Some(rule) = &self.rule {
+            same("the rule", json["rule"].as_str().unwrap_or_default(), rule)?;
+        }
         let filtered = self.run(&home, &["filter", "--no-mark", "--now", &self.now], &message);
         let field = format!("Digital-Stamp-Class: {}", seen.replace(' ', "; reason="));
         if !filtered.text().lines().take(2).any(|line| line.trim_end_matches(';').starts_with(&field)) {
