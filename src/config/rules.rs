@@ -47,8 +47,8 @@ pub const CONDITION_KEYS: [&str; 19] = [
     "reply_to_mine",
 ];
 
-/// The words of `action`.
-const EFFECTS: [(&str, Effect); 8] = [
+/// The words of `action`, and what they give.
+pub const EFFECTS: [(&str, Effect); 8] = [
     ("allow", Effect::Allow),
     ("deliver", Effect::Act(Action::Deliver)),
     ("tag", Effect::Act(Action::Tag)),
