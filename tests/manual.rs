@@ -5,9 +5,11 @@
 mod support;
 
 use mailstamp::config::Config;
+use mailstamp::config::rules::{self, CONDITION_KEYS, EFFECTS, RULE_KEYS};
 use mailstamp::config::user::User;
 use mailstamp::keys::directory::Directory;
 use mailstamp::keys::document::Document;
+use mailstamp::mail::address::LocalCase;
 use mailstamp::reply::may::Kind;
 use mailstamp::reply::template::default_text;
 use mailstamp::reply::why::Why;
@@ -24,7 +26,8 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PAGE: &str = include_str!("../man/mailstamp.1");
 const CONFIG_PAGE: &str = include_str!("../man/mailstamp.toml.5");
 const README: &str = include_str!("../README.md");
-const PAGES: [&str; 4] = ["mailstamp.1", "mailstamp.toml.5", "mailstamp-stamp.5", "mailstamp.7"];
+const RULES_PAGE: &str = include_str!("../man/mailstamp-rules.5");
+const PAGES: [&str; 5] = ["mailstamp.1", "mailstamp.toml.5", "mailstamp-rules.5", "mailstamp-stamp.5", "mailstamp.7"];
 
 /// Flags that every command has; the last two are clap's.
 const GLOBAL: [&str; 4] = ["config", "state", "help", "version"];
@@ -246,6 +249,33 @@ fn documented_defaults_are_those_of_the_program() {
     let written: String = lines.map(|(key, default)| format!("{key} = {default}\n")).collect();
     let parse = |text: &str| format!("{:?}", Config::parse(text, &User::default()).unwrap());
     assert_eq!(parse(&written), parse(""), "{written}");
+}
+
+#[test]
+fn keys_and_actions_of_rules_are_those_of_the_manual() {
+    let keys = |begin: &str| {
+        let text = section(RULES_PAGE, begin, &[".Sh "]);
+        set(text.lines().filter_map(|line| line.strip_prefix(".It Ic ")))
+    };
+    assert_eq!(keys(".Sh RULES"), set(RULE_KEYS));
+    assert_eq!(keys(".Sh CONDITIONS"), set(CONDITION_KEYS));
+    let actions = section(RULES_PAGE, ".It Ic action", &[".It Ic "]);
+    let actions = set(actions.lines().filter_map(|line| line.strip_prefix(".It Cm ")));
+    assert_eq!(actions, set(["allow", "nothing"].into_iter().chain(Action::ALL.iter().map(|action| action.as_str()))));
+    assert_eq!(actions, set(EFFECTS.iter().map(|(word, _)| *word)));
+}
+
+#[test]
+fn documented_rules_can_be_read() {
+    let home = Home::new();
+    let path = home.config().with_file_name("rules.toml");
+    let mut count = 0;
+    for example in literal(RULES_PAGE) {
+        let rules = rules::parse(&example, &path, LocalCase::Fold).unwrap_or_else(|error| panic!("{example}\n{error}"));
+        rules.check().unwrap_or_else(|error| panic!("{example}\n{error}"));
+        count += rules.iter().len();
+    }
+    assert_eq!(count, 9);
 }
 
 /// The literal blocks of a page, or of a part of it.

@@ -5,7 +5,7 @@ use super::exit::{CONFIG, Failure};
 use super::{output, vendor};
 use crate::config::Config;
 use crate::config::places::{Given, Places};
-use crate::filter::engine::{Engine, Undecided};
+use crate::filter::engine::Undecided;
 use crate::filter::held::Held;
 use crate::filter::{examination, open};
 use crate::keys::folder;
@@ -73,7 +73,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
             findings.extend(state(&config, &places));
             findings.push(syslog(&config));
             findings.extend(replies(&config));
-            findings.extend(held(config, places));
+            findings.extend(held(given));
         }
     }
     findings.push(clock());
@@ -260,9 +260,9 @@ fn network_file_system(kind: i128) -> Option<&'static str> {
 }
 
 /// Nothing is said of it when nothing was ever held.
-fn held(config: Config, places: Places) -> Option<Finding> {
+fn held(given: &Given) -> Option<Finding> {
     let what = "held mail";
-    let engine = Engine { config, places, now: open::clock(), pretended: false };
+    let engine = open::engine(given, None).ok()?;
     match Held::existing(&engine).and_then(|held| held.map(|held| held.count()).transpose()) {
         Ok(None) => None,
         Ok(Some((0, _))) => Some(good(what, "none")),

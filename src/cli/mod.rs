@@ -22,6 +22,7 @@ mod output;
 mod progress;
 mod purge;
 mod reply;
+mod rules;
 mod scan;
 mod show;
 mod state;
@@ -56,7 +57,8 @@ use std::path::PathBuf;
         mailstamp deliver < message          put it into your Maildir by its class\n  \
         mailstamp explain < message          say step by step why\n  \
         mailstamp doctor                     check that everything is in place\n\n\
-        The manual: mailstamp(1), mailstamp.toml(5), mailstamp-stamp(5), mailstamp(7).",
+        The manual: mailstamp(1), mailstamp.toml(5), mailstamp-rules(5), mailstamp-stamp(5),\n\
+        mailstamp(7).",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -89,6 +91,9 @@ enum Command {
     Show(show::Args),
     /// Say step by step why a message has its class
     Explain(explain::Args),
+    /// Try your rules on a message
+    #[command(subcommand)]
+    Rules(rules::Command),
     /// Put a stamp on a message
     Affix(affix::Args),
     /// Take the stamps off a message
@@ -207,6 +212,7 @@ impl Cli {
             Command::Held(command) => held::run(&command, &given(command.user())),
             Command::Show(args) => show::run(&args, &given(None)),
             Command::Explain(args) => explain::run(&args, &given(args.recipient.clone())),
+            Command::Rules(command) => rules::run(&command, &given(command.user())),
             Command::Affix(args) => affix::run(&args, &given(None)),
             Command::Strip(args) => strip::run(&args),
             Command::Grant(args) => grant::grant(&args, &given(args.target.user.clone())),

@@ -4,8 +4,10 @@
 pub mod deliver;
 mod duration;
 pub mod file;
+pub mod list;
 pub mod places;
 pub mod replies;
+pub mod rules;
 mod sent;
 pub mod user;
 pub mod watch;
@@ -57,6 +59,8 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// The folder of the trusted vendors, if the file names one.
     pub vendors: Option<PathBuf>,
+    /// The file of the rules, if the file names one.
+    pub rules: Option<PathBuf>,
     /// Which mail folders are watched.
     pub watch: Watch,
     /// Which automatic replies are sent.
@@ -138,6 +142,7 @@ struct File {
     verdict_log: bool,
     state: Option<String>,
     vendors: Option<String>,
+    rules: Option<String>,
     largest_message: u64,
     actions: Actions,
     stamps: StampsTable,
@@ -206,6 +211,7 @@ impl Default for File {
             verdict_log: true,
             state: None,
             vendors: None,
+            rules: None,
             largest_message: LARGEST,
             actions: Actions::default(),
             stamps: StampsTable::default(),
@@ -257,7 +263,7 @@ impl Config {
                 source,
             })
         };
-        let folder = |key: &'static str, text: Option<String>| {
+        let path = |key: &'static str, text: Option<String>| {
             let Some(text) = text.map(|text| expand(key, text)).transpose()? else { return Ok(None) };
             let path = PathBuf::from(&text);
             if path.is_absolute() { Ok(Some(path)) } else { Err(ConfigError::Relative { key, text }) }
@@ -280,8 +286,8 @@ impl Config {
         if let Some((key, id)) = own.chain(trusted).find(|(_, id)| !host_name(id)) {
             return Err(ConfigError::AuthservId { key, text: id.clone() });
         }
-        let maildir = folder("watch.maildir", file.watch.maildir.clone())?;
-        let inbox = folder("deliver.maildir", file.deliver.maildir.clone())?;
+        let maildir = path("watch.maildir", file.watch.maildir.clone())?;
+        let inbox = path("deliver.maildir", file.deliver.maildir.clone())?;
         Ok(Self {
             mailboxes,
             price: file.price,
@@ -306,10 +312,11 @@ impl Config {
                 Syslog::Socket(path) => Some(path),
             },
             verdict_log: file.verdict_log,
-            state: folder("state", file.state)?,
-            vendors: folder("vendors", file.vendors)?,
+            state: path("state", file.state)?,
+            vendors: path("vendors", file.vendors)?,
+            rules: path("rules", file.rules)?,
             watch: file.watch.settle(maildir)?,
-            replies: file.replies.settle(&expand, &folder)?,
+            replies: file.replies.settle(&expand, &path)?,
             remember_sent: file.sent.remember.0,
             deliver: file.deliver.settle(inbox),
             held_keep: file.held.keep.0,

@@ -15,5 +15,6 @@ pub mod mbox;
 pub mod moved;
 pub mod open;
 pub mod report;
+pub mod ruling;
 pub mod scan;
 pub mod sent;

@@ -7,7 +7,6 @@
 //! was in the header when the boundary got the message.
 
 use super::address::{Address, canonical_domain};
-use super::field::Field;
 use super::message::Message;
 use super::results::AUTHENTICATION_RESULTS;
 
