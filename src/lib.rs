@@ -53,6 +53,8 @@
 //! 8. The decision is told: to the caller, to syslog, to the verdict log. `filter` writes it on top of the message;
 //!    `deliver` ([`Engine::deliver`](filter::engine::Engine::deliver)) obeys it: it took room in the Maildir before step 3,
 //!    and now writes, syncs and links the message into a folder, holds it, or drops it after a line that is on the disk.
+//! 9. Where the user wants replies, [`may`](reply::may::may) says whether one may go. It is reserved in the log of replies,
+//!    durably, then handed to sendmail(8) ([`Engine::answer`](filter::engine::Engine::answer)). Nothing above depends on it.
 //!
 //! # What always holds
 //!
@@ -69,6 +71,7 @@
 //!   through as they came.
 //! - Whatever comes from outside and goes into a field or a log passes
 //!   [`printable`](mail::field::printable); whatever we put into a header passes [`fold`](mail::field::fold).
+//!   (Identifiers of messages in a reply do not, because cut ones are others: they are checked instead.)
 //! - Everything that grows with the input has a limit, and beyond it a message is `over-limit`, not unstamped.
 //!
 //! # What is not here, on purpose
@@ -85,7 +88,8 @@
 //! # Where to add things
 //!
 //! *A reason*: a line in `verdict/reason.rs`, its check in `verdict/finding.rs`, a fixture, a line in mailstamp(1); tests
-//! fail until all four are there. *A command*: a file in `cli/`, a variant of its `Command`, a section in mailstamp(1).
+//! fail until all four are there. *A reason to send no reply*: a line in `reply/why.rs`, its check in the room, a fixture in
+//! `fixtures/replies/`, a line in mailstamp(1). *A command*: a file in `cli/`, a variant of its `Command`, a section in mailstamp(1).
 //! *A store*: a file in `store/` that implements [`Store`](store::Store) by asking `store/rule.rs`, an entry in the
 //! contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that knows which adapters there are.
 //! *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:

@@ -388,6 +388,7 @@ mod tests {
             "[used_log]\nredelivery_times = 300",
             "[replies]\nchalenge = true",
             "[replies]\nfrom = \"alice\"",
+            "[replies]\nfrom = \"j\u{f6}rg@x.example\"",
             "[replies]\nsendmail = \"sendmail\"",
             "[replies]\nchallenge_template = \"words.txt\"",
             "[replies]\nper_day = -1",

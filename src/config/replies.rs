@@ -4,8 +4,9 @@
 use super::ConfigError;
 use super::duration::Seconds;
 use super::file::{self, FileError};
-use crate::mail::address::Address;
+use crate::mail::address::{Address, AddressError};
 use crate::reply::may::{Kind, Policy};
+use crate::reply::return_path::is_plain;
 use crate::reply::template::{Template, TemplateError};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -84,7 +85,11 @@ impl RepliesTable {
     ) -> Result<Replies, ConfigError> {
         let from = self.from.map(|text| expand("replies.from", text)).transpose()?;
         let address = |text: String| match Address::parse(&text) {
-            Ok(address) => Ok(address),
+            Ok(address) if is_plain(&address) => Ok(address),
+            Ok(_) => {
+                let source = AddressError::Local.into();
+                Err(ConfigError::Pattern { key: "replies.from", text, source })
+            }
             Err(source) => Err(ConfigError::Pattern { key: "replies.from", text, source: source.into() }),
         };
         Ok(Replies {

@@ -1,7 +1,7 @@
 //! May a reply go to the sender of this message? Everything but the count of what was sent before, which the store keeps.
 
 use super::automatic;
-use super::return_path::{self, Sender};
+use super::return_path::{self, Sender, is_plain};
 use super::why::Why;
 use crate::mail::address::{Address, addresses};
 use crate::mail::message::Message;
@@ -133,7 +133,8 @@ fn written_to<'a>(
         for field in message.fields().filter(|field| field.is(name)) {
             // Not decoded: an encoded-word holds no address (RFC 2047 section 5), whatever it decodes to.
             for address in addresses(&field.unfolded()) {
-                let Some(mailbox) = own(&address) else { continue };
+                // A pattern can fit what the sender made up.
+                let Some(mailbox) = own(&address).filter(|_| is_plain(&address)) else { continue };
                 if envelope.recipient.as_ref() == Some(&address) {
                     return Some((address, mailbox.price));
                 }
@@ -142,4 +143,73 @@ fn written_to<'a>(
         }
     }
     first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::address::Pattern;
+    use crate::rule::action::Actions;
+    use crate::rule::decision::{Effect, Ruling};
+    use crate::verdict::finding::Verdict;
+    use std::cell::Cell;
+    use std::convert::Infallible;
+
+    const ON: Policy = Policy { challenge: true, compromised: true, require_authentication: true };
+
+    fn decision(reason: Reason, action: Action) -> Decision {
+        let verdict = Verdict { reason, speaks: None, findings: Vec::new() };
+        let ruling = Ruling { name: "r".into(), effect: Effect::Act(action) };
+        Decision::of(verdict, &Actions::default(), |_| Ok::<_, Infallible>(Some(ruling))).unwrap()
+    }
+
+    #[test]
+    fn class_action_and_switches_make_the_kind() {
+        let off = Policy { challenge: false, compromised: false, ..ON };
+        let challenge = Policy { compromised: false, ..ON };
+        let compromised = Policy { challenge: false, ..ON };
+        for (policy, reason, action, wanted) in [
+            (ON, Reason::NoStamp, Action::Challenge, Ok(Kind::Challenge)),
+            (ON, Reason::Used, Action::Challenge, Ok(Kind::Challenge)),
+            (ON, Reason::ByVendor, Action::Challenge, Ok(Kind::Challenge)),
+            (ON, Reason::ByRecipient, Action::Challenge, Ok(Kind::Compromised)),
+            (ON, Reason::ByRecipient, Action::Deliver, Ok(Kind::Compromised)),
+            (ON, Reason::ByRecipient, Action::Discard, Err(Why::NotAsked)),
+            (ON, Reason::ByRecipient, Action::Reject, Err(Why::NotAsked)),
+            (ON, Reason::NoStamp, Action::Hold, Err(Why::NotAsked)),
+            (ON, Reason::Paid, Action::Challenge, Err(Why::NotAsked)),
+            (ON, Reason::Rule, Action::Challenge, Err(Why::NotAsked)),
+            (challenge, Reason::ByRecipient, Action::Deliver, Err(Why::NotAsked)),
+            (challenge, Reason::ByRecipient, Action::Challenge, Ok(Kind::Challenge)),
+            (compromised, Reason::NoStamp, Action::Challenge, Err(Why::Off)),
+            (compromised, Reason::NoStamp, Action::Hold, Err(Why::NotAsked)),
+            (off, Reason::ByRecipient, Action::Challenge, Err(Why::Off)),
+        ] {
+            assert_eq!(policy.kind(&decision(reason, action)), wanted, "{policy:?} {reason} {action}");
+        }
+    }
+
+    #[test]
+    fn the_sender_is_looked_up_last_and_once() {
+        let mailboxes = [Mailbox { pattern: Pattern::parse("alice@x.example").unwrap(), price: 3 }];
+        let asked = Cell::new(0);
+        let genuine = |sender: &Address| {
+            asked.set(asked.get() + 1);
+            sender.domain() == "y.example"
+        };
+        let of = |header: &str, policy: Policy| {
+            let raw = format!("{header}\n\n");
+            let facts = Facts { mailboxes: &mailboxes, policy, genuine: &genuine };
+            let decision = decision(Reason::NoStamp, Action::Challenge);
+            may(&Message::parse(raw.as_bytes()), &Envelope::default(), &decision, &facts)
+        };
+        let trusting = Policy { require_authentication: false, ..ON };
+        assert_eq!(of("Return-Path: <bob@y.example>\nTo: carol@z.example", ON), Err(Why::NotToMe));
+        assert_eq!(of("Return-Path: <bob@y.example>\nTo: alice@x.example\nList-Id: x", ON), Err(Why::List));
+        assert_eq!(of("Return-Path: <bob@z.example>\nTo: alice@x.example", trusting).map(|due| due.price), Ok(3));
+        assert_eq!(asked.get(), 0);
+        assert_eq!(of("Return-Path: <bob@z.example>\nTo: alice@x.example", ON), Err(Why::Unauthenticated));
+        let due = of("Return-Path: <bob@y.example>\nCc: (me) alice@X.example", ON).unwrap();
+        assert_eq!((due.mine.to_string(), due.kind, asked.get()), ("alice@x.example".into(), Kind::Challenge, 2));
+    }
 }

@@ -121,17 +121,22 @@ fn is_null(path: &str) -> bool {
     path.is_empty() || path == "<>" || local.eq_ignore_ascii_case("mailer-daemon")
 }
 
-/// The address, if it is plain enough that nothing between here and its mailbox takes it for an option, a route, a file
-/// or a command: ASCII without quotes, its domain a name.
+/// The address, if it is plain.
 fn writable(path: &str) -> Result<Address, Why> {
-    let address = Address::parse(path).map_err(|_| Why::BadAddress)?;
+    Address::parse(path).ok().filter(is_plain).ok_or(Why::BadAddress)
+}
+
+/// Whether an address is plain enough that nothing between here and its mailbox takes it for an option, a route, a file or
+/// a command, and that it can stand in any header: ASCII without quotes, its domain a name.
+#[must_use]
+pub fn is_plain(address: &Address) -> bool {
     let local = address.local();
     let plain = |c: char| c.is_ascii_alphanumeric() || "#$&'*+-/=?^_`{}~.".contains(c);
     let begins = local.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
     let dots = local.ends_with('.') || local.contains("..");
     let name = address.domain().contains('.') && !address.domain().starts_with('[');
     let short = local.len() + 1 + address.domain().len() <= LONGEST;
-    if begins && !dots && local.chars().all(plain) && name && short { Ok(address) } else { Err(Why::BadAddress) }
+    begins && !dots && local.chars().all(plain) && name && short
 }
 
 /// The address under which a sender is counted. What changes from message to message must not count: the signature of

@@ -248,8 +248,9 @@ fn switched_off_it_costs_nothing() {
         traced(command.args(["reply", "send"]), "openat,open,execve,connect,clone,clone3,fork,vfork", &from(BOB, "1"));
     ran.exits(0).says("no off");
     let opened: Vec<&str> = calls.lines().filter(|line| line.contains(alice.home.path().to_str().unwrap())).collect();
-    assert_eq!(opened.len(), 1, "{calls}");
-    assert!(opened[0].contains("config.toml"), "{calls}");
+    // The message is judged, without a store; of replies nothing is looked at.
+    let judged = |line: &str| line.contains("/config.toml\"") || line.contains("/rules.toml\"");
+    assert!(!opened.is_empty() && opened.iter().all(|line| judged(line)), "{calls}");
     assert_eq!(calls.matches("execve").count(), 1, "{calls}");
     // Nor does mail that asks for no reply, with everything switched on.
     alice.configure("challenge = true\ncompromised = true\nchallenge_template = \"/nonexistent/words\"");
