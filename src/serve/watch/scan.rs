@@ -193,7 +193,7 @@ impl Scanner {
                 Some(bytes) => {
                     let message = Message::parse(&bytes);
                     sent.extend(engine.learnable(&message, engine.now)?.ok());
-                    if message.first(STAMP_FIELD).is_some() {
+                    if message.first(STAMP_FIELD).is_some() || !message.has_body() {
                         let whole = folders::read(path, engine.config.largest).map_err(trouble)?;
                         self.allow_return(&engine, &whole.unwrap_or_default(), report)?;
                     }
