@@ -133,9 +133,7 @@ impl Gathered {
     }
 
     fn learn(&mut self, engine: &Engine) -> Result<(), Undecided> {
-        let learned = open::used_log(&engine.config, &engine.places)?.learn(&self.waiting)?;
-        self.learned.correspondents += learned.correspondents;
-        self.learned.messages += learned.messages;
+        self.learned += open::used_log(&engine.config, &engine.places)?.learn(&self.waiting)?;
         self.waiting.clear();
         self.recipients = 0;
         Ok(())

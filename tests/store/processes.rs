@@ -55,7 +55,7 @@ fn child() {
 }
 
 /// A message that the user sent.
-fn letter(number: u32) -> Sent {
+pub fn letter(number: u32) -> Sent {
     let recipients = vec![Address::parse(&format!("p{number}@x.example")).unwrap()];
     Sent { recipients, message_id: Some(format!("<{number}@me>")), time: NOW }
 }

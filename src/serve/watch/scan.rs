@@ -18,7 +18,7 @@ use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
 use crate::stamp::locate::STAMP_FIELD;
 use crate::stamp::serial::Serial;
-use crate::store::Store;
+use crate::store::{Learned, Store};
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -130,15 +130,17 @@ impl Scanner {
             self.write(vec![Note::Indexed { folder: folder.key.clone() }])?;
         }
         let (total, mut done, mut complete) = (came.len(), 0, true);
+        let mut learned = Learned::default();
         let size = if folder.role == Role::Sent { SENT } else { BATCH };
         for batch in came.chunks(size) {
             complete &= match folder.role {
-                Role::Sent => self.see_sent(folder, batch, report)?,
+                Role::Sent => self.see_sent(folder, batch, &mut learned, report)?,
                 Role::Away | Role::Other => self.see_to_batch(folder, batch, report)?,
             };
             done += batch.len();
             report.progress(done, total);
         }
+        report.learned(learned);
         Ok(complete)
     }
 
@@ -179,6 +181,7 @@ impl Scanner {
         &mut self,
         folder: &Folder,
         batch: &[(Name, PathBuf)],
+        learned: &mut Learned,
         report: &mut dyn Report,
     ) -> Result<bool, WatchError> {
         let engine = open::engine(&self.given, None)?;
@@ -190,7 +193,7 @@ impl Scanner {
                 Some(bytes) => {
                     let message = Message::parse(&bytes);
                     sent.extend(engine.learnable(&message, engine.now)?.ok());
-                    if message.first(STAMP_FIELD).is_some() {
+                    if message.first(STAMP_FIELD).is_some() || !message.has_body() {
                         let whole = folders::read(path, engine.config.largest).map_err(trouble)?;
                         self.allow_return(&engine, &whole.unwrap_or_default(), report)?;
                     }
@@ -204,7 +207,7 @@ impl Scanner {
             }
             names.push(*name);
         }
-        report.learned(open::used_log(&engine.config, &engine.places)?.learn(&sent).map_err(Undecided::from)?);
+        *learned += open::used_log(&engine.config, &engine.places)?.learn(&sent).map_err(Undecided::from)?;
         self.write(vec![Note::Came { folder: folder.key.clone(), names }])?;
         Ok(complete)
     }
