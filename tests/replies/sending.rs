@@ -240,25 +240,36 @@ fn deliver_holds_the_message_and_then_says_until_when() {
     assert_eq!(maildir(&inbox).len(), 1);
 }
 
+/// The files in the home that a command opens, and what it starts.
+fn opens(alice: &Sender, args: &[&str], message: &[u8]) -> (Run, Vec<String>) {
+    let calls = "openat,open,execve,connect,clone,clone3,fork,vfork";
+    let (run, notes) = traced(alice.home.command().args(args), calls, message);
+    let home = alice.home.path().to_str().unwrap();
+    let lines = notes.lines().filter_map(|line| line.split_once(' ')).map(|(_, call)| call.trim().to_owned());
+    (
+        run,
+        lines.filter(|call| call.contains(home) || !call.contains("open") && !call.starts_with("execve(\"/")).collect(),
+    )
+}
+
 #[test]
 fn switched_off_it_costs_nothing() {
+    // The same as to judge the message without it.
     let alice = Sender::new("challenge_template = \"/nonexistent/words\"");
-    let mut command = alice.home.command();
-    let (ran, calls) =
-        traced(command.args(["reply", "send"]), "openat,open,execve,connect,clone,clone3,fork,vfork", &from(BOB, "1"));
-    ran.exits(0).says("no off");
-    let opened: Vec<&str> = calls.lines().filter(|line| line.contains(alice.home.path().to_str().unwrap())).collect();
-    // The message is judged, without a store; of replies nothing is looked at.
-    let judged = |line: &str| line.contains("/config.toml\"") || line.contains("/rules.toml\"");
-    assert!(!opened.is_empty() && opened.iter().all(|line| judged(line)), "{calls}");
-    assert_eq!(calls.matches("execve").count(), 1, "{calls}");
-    // Nor does mail that asks for no reply, with everything switched on.
-    alice.configure("challenge = true\ncompromised = true\nchallenge_template = \"/nonexistent/words\"");
+    let same = |message: &[u8], says: &str| {
+        let (_, judged) = opens(&alice, &["classify", "--no-mark"], message);
+        let (ran, opened) = opens(&alice, &["reply", "send"], message);
+        ran.exits(0).says(says);
+        assert_eq!(opened, judged);
+        assert!(judged.iter().any(|call| call.contains("config.toml")), "{judged:?}");
+    };
     let stamped = [b"Return-Path: <bob@y.example>\n".as_slice(), &alice.home.stamped(&letter("1"))].concat();
     alice.home.classify(&stamped).says("first-class paid");
-    let (ran, calls) = traced(alice.home.command().args(["reply", "send"]), "openat,execve", &stamped);
-    ran.exits(0).says("no not-asked");
-    assert!(!calls.contains("/nonexistent") && calls.matches("execve").count() == 1, "{calls}");
+    same(&from(BOB, "1"), "no off");
+    same(&stamped, "no off");
+    // Nor does mail that asks for no reply, with everything switched on.
+    alice.configure("challenge = true\ncompromised = true\nchallenge_template = \"/nonexistent/words\"");
+    same(&stamped, "no not-asked");
 }
 
 #[test]
