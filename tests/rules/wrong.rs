@@ -30,6 +30,7 @@ fn every_mistake_is_said_with_its_place() {
             (5, 18),
             "rule \"friends\": \"b*@y.example\": a '*' stands for",
         ),
+        ("from = \"/b\"", (4, 8), "rule \"friends\": \"/b\": an address needs an '@'"),
         ("from_domain = \"a b\"", (4, 15), "rule \"friends\": \"a b\": write the name of a domain"),
         ("from_file = \"\"", (4, 13), "rule \"friends\": \"\": write the name of a file"),
         ("list_id = \"*.\"", (4, 11), "rule \"friends\": \"*.\": write the identifier of a list"),
