@@ -49,7 +49,9 @@
 //! 5. The engine opens the log and asks. [`UsedLog::spend`](store::UsedLog::spend) answers in one durable transaction:
 //!    fresh, again, double, granted, revoked.
 //! 6. [`Claim::settle`](verdict::examine::Claim::settle) consumes claim and answer, and is done, or has the next question.
-//! 7. The class, or a rule of the user, gives the action ([`Decision`](rule::decision::Decision)).
+//! 7. If no stamp let the message through, the user's [`Rules`](rule::rules::Rules) are asked, the cheapest condition of
+//!    each first; what they ask of the world, lists in files and what the user sent, the engine answers
+//!    (`filter/ruling.rs`) and opens only then. What comes of it is the [`Decision`](rule::decision::Decision).
 //! 8. The decision is told: to the caller, to syslog, to the verdict log. `filter` writes it on top of the message;
 //!    `deliver` ([`Engine::deliver`](filter::engine::Engine::deliver)) obeys it: it took room in the Maildir before step 3,
 //!    and now writes, syncs and links the message into a folder, holds it, or drops it after a line that is on the disk.
@@ -93,7 +95,8 @@
 //! *A store*: a file in `store/` that implements [`Store`](store::Store) by asking `store/rule.rs`, an entry in the
 //! contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that knows which adapters there are.
 //! *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:
-//! `stamp/claims.rs`, and mailstamp-stamp(5). *A setting*: `config/mod.rs`, `config show`, mailstamp.toml(5).
+//! `stamp/claims.rs`, and mailstamp-stamp(5). *A condition of rules*: a variant in `rule/condition.rs`, its key in
+//! `config/rules.rs`, a line in the table of `tests/rules/conditions.rs`, mailstamp-rules(5). *A setting*: `config/mod.rs`, `config show`, mailstamp.toml(5).
 
 pub mod cli;
 pub mod config;

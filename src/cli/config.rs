@@ -59,12 +59,11 @@ impl Command {
 /// # Errors
 /// A failure with status 78 that says what is wrong.
 pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
-    let engine = open::engine(given, None)?;
-    let rules = engine.rules().map_err(|error| Failure::new(CONFIG, error))?;
-    let (config, places) = (&engine.config, &engine.places);
+    let (config, places) = Places::read(given)?;
+    let rules = rules::in_force(&config, &places).map_err(|error| Failure::new(CONFIG, error))?;
     match command {
-        Command::Check(_) => check(config, places, rules),
-        Command::Show(args) => show(config, places, rules, args.json),
+        Command::Check(_) => check(&config, &places, &rules),
+        Command::Show(args) => show(&config, &places, &rules, args.json),
     }
 }
 

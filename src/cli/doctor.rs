@@ -3,13 +3,14 @@
 
 use super::exit::{CONFIG, Failure};
 use super::{output, vendor};
-use crate::config::Config;
 use crate::config::places::{Given, Places};
+use crate::config::{Config, rules};
 use crate::filter::engine::Undecided;
 use crate::filter::held::Held;
 use crate::filter::{examination, open};
 use crate::keys::folder;
 use crate::reply::may::Kind;
+use crate::rule::rules::Rule;
 use crate::store::Summary;
 use crate::verdict::facts::KeyFact;
 use anstyle::{AnsiColor, Style};
@@ -69,6 +70,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         Err(error) => findings.push(bad("configuration", error.to_string())),
         Ok((config, places)) => {
             findings.push(configuration(&config, &places));
+            findings.extend(rules(&config, &places));
             findings.extend(vendors(&places));
             findings.extend(state(&config, &places));
             findings.push(syslog(&config));
@@ -149,6 +151,23 @@ fn configuration(config: &Config, places: &Places) -> Finding {
         return odd(what, format!("{path} switches the used-serial log off: a stamp used twice is not noticed"));
     }
     good(what, format!("{path}, addresses: {}", config.mailboxes.len()))
+}
+
+fn rules(config: &Config, places: &Places) -> Option<Finding> {
+    let what = "rules";
+    let path = places.rules.as_deref()?;
+    let checked =
+        rules::in_force(config, places).and_then(|rules| rules::check(&rules, path, config.local_case).map(|()| rules));
+    let rules = match checked {
+        Ok(rules) => rules,
+        Err(error) => return Some(bad(what, error.to_string())),
+    };
+    // Nobody says of anyone that he is genuine, so these wait for ever.
+    let waits = |rule: &&Rule| config.trusted_authserv_ids.is_empty() && rule.needs_authentication();
+    if let Some(rule) = rules.iter().find(waits) {
+        return Some(odd(what, format!("rule {:?} never matches: trusted_authserv_ids names no host", rule.name)));
+    }
+    (rules.iter().len() > 0).then(|| good(what, format!("{}, rules: {}", path.display(), rules.iter().len())))
 }
 
 fn vendors(places: &Places) -> Vec<Finding> {

@@ -2,8 +2,10 @@
 //! the wrong kind and values that mean nothing are refused with line and column. Regular expressions are built, and lists
 //! of addresses opened, only when a rule comes to ask them, or when all is checked.
 
+use super::Config;
 use super::file::{self, FileError};
 use super::list::{AddressList, ListError};
+use super::places::Places;
 use crate::mail::address::LocalCase;
 use crate::rule::action::Action;
 use crate::rule::condition::{AddressPattern, Authentication, Condition, Domain, ListPattern, Test, TestError, Whose};
@@ -99,6 +101,18 @@ pub enum RulesError {
     /// A list of addresses.
     #[error(transparent)]
     List(#[from] ListError),
+}
+
+/// The user's rules: those in the file that the configuration names, which must be there, else those beside it, if any.
+///
+/// # Errors
+/// [`RulesError`] when they cannot be used.
+pub fn in_force(config: &Config, places: &Places) -> Result<Rules, RulesError> {
+    let Some(path) = &places.rules else { return Ok(Rules::default()) };
+    match read(path, config.local_case) {
+        Err(RulesError::File(error)) if error.is_absent() && config.rules.is_none() => Ok(Rules::default()),
+        other => other,
+    }
 }
 
 /// Reads the rules in a file.

@@ -153,21 +153,15 @@ impl Engine {
         Ok(Asked { rule, matches, answers })
     }
 
-    /// The rules, read when they are first asked for. There are none where nobody named a file and the usual place has none.
+    /// The rules, read when they are first asked for.
     ///
     /// # Errors
     /// [`RulesError`] when they cannot be used.
-    pub fn rules(&self) -> Result<&Rules, RulesError> {
+    fn rules(&self) -> Result<&Rules, RulesError> {
         if let Some(rules) = self.rulebook.rules.get() {
             return Ok(rules);
         }
-        let read = match &self.places.rules {
-            None => Rules::default(),
-            Some(path) => match rules::read(path, self.config.local_case) {
-                Err(RulesError::File(error)) if error.is_absent() && self.config.rules.is_none() => Rules::default(),
-                other => other?,
-            },
-        };
+        let read = rules::in_force(&self.config, &self.places)?;
         Ok(self.rulebook.rules.get_or_init(|| read))
     }
 

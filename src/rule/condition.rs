@@ -116,10 +116,11 @@ impl AddressPattern {
     /// The pattern of this text.
     ///
     /// # Errors
-    /// [`PatternError`], but for regular expressions only in [`AddressPattern::matches`] and [`Condition::check`].
+    /// [`PatternError`], but for regular expressions only when it is first used, or in [`Condition::check`].
     pub fn new(text: &str, case: LocalCase) -> Result<Self, PatternError> {
         let pattern = Self { text: text.to_owned(), case, built: OnceLock::new() };
-        if !text.starts_with('/') {
+        let expression = text.len() > 1 && text.starts_with('/') && text.ends_with('/');
+        if !expression {
             pattern.built()?;
         }
         Ok(pattern)

@@ -219,7 +219,7 @@ mod tests {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            if random % 2 == 0 { b'x' } else { b'z' }
+            if random.is_multiple_of(2) { b'x' } else { b'z' }
         };
         let hostile: Vec<u8> = (0..1 << 16).map(|_| next()).collect();
         let expression = Expression::new("(?s)x.{500}y", false);

@@ -1,7 +1,7 @@
 //! The user's rules in their order: the first that matches says what is done. A rule matches when all its conditions hold,
 //! and, where it makes exceptions, not all of those. How rules are written down is the configuration's affair.
 
-use super::condition::{Acquaintance, Condition, Stop, TestError};
+use super::condition::{Acquaintance, Authentication, Condition, Stop, Test, TestError};
 use super::decision::{Effect, Ruling};
 use super::expression::Found;
 use super::letter::Letter;
@@ -43,6 +43,15 @@ impl Rule {
     pub fn conditions(&self) -> impl Iterator<Item = (Part, &Condition)> {
         let conditions = self.conditions.iter().map(|condition| (Part::Condition, condition));
         conditions.chain(self.exceptions.iter().map(|condition| (Part::Exception, condition)))
+    }
+
+    /// Whether it is for genuine senders.
+    #[must_use]
+    pub fn needs_authentication(&self) -> bool {
+        let genuine = |wanted: &[Authentication]| wanted.contains(&Authentication::Genuine(true));
+        self.conditions
+            .iter()
+            .any(|condition| matches!(&condition.test, Test::Authenticated(wanted) if genuine(wanted)))
     }
 
     /// Whether it matches. What is asked on the way, and the answer, goes to `witness`.

@@ -84,6 +84,42 @@ fn learn(home: &Home, to: &str, message_id: &str) {
 }
 
 #[test]
+fn the_rules_to_start_from_are_of_use_without_any_vendor() {
+    let home = with_rules(&super::support::programs::recipe("rules.toml", &[]));
+    home.configure("addresses = [\"alice@x.example\"]\ntrusted_authserv_ids = [\"mx.x.example\"]");
+    fs::remove_dir_all(home.config().with_file_name("vendors")).unwrap();
+    assert!(home.run(["config", "check"], b"").exits(0).text().contains("rules: 4"));
+    learn(&home, "bob@y.example", "mine@x.example");
+    let stranger = String::from_utf8(letter("1")).unwrap().replace("bob@", "eve@");
+    let with = |fields: &str, letter: &str| format!("{fields}{letter}").into_bytes();
+    let bob = String::from_utf8(letter("2")).unwrap();
+    let forged = "Authentication-Results: mx.x.example; dmarc=fail header.from=y.example\n";
+    for (message, rule) in [
+        (with("", &stranger), None),
+        (with("", &bob), Some("correspondent")),
+        (with(forged, &bob), Some("forged-sender")),
+        (with("In-Reply-To: <mine@x.example>\n", &stranger), Some("reply-to-mine")),
+        (with("List-Id: <talk.lists.example>\n", &stranger), Some("lists")),
+        (with("List-Id: <talk.other.example>\n", &stranger), None),
+    ] {
+        let said = home.run(["classify", "--json"], &message).text();
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["rule"].as_str(), rule);
+        let class = if rule.is_none_or(|rule| rule == "forged-sender") { "unstamped" } else { "allowed" };
+        assert_eq!((&said["class"], &said["action"]), (&class.into(), &"deliver".into()));
+    }
+    // The rules in comments, without their signs.
+    let all: String = super::support::programs::recipe("rules.toml", &[])
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned() + "\n")
+        .collect();
+    fs::write(rules_file(&home), all).unwrap();
+    fs::write(rules_file(&home).with_file_name("friends"), "eve@y.example\n").unwrap();
+    assert!(home.run(["config", "check"], b"").exits(0).text().contains("rules: 8"));
+    home.classify(stranger.as_bytes()).exits(10);
+}
+
+#[test]
 fn what_a_rule_gives_is_told_everywhere() {
     let home = with_rules(
         "[[rule]]\nname = \"no; pills\"\naction = \"discard\"\nbody = \"pills\"\n\

@@ -30,6 +30,7 @@ fn every_mistake_is_said_with_its_place() {
             (5, 18),
             "rule \"friends\": \"b*@y.example\": a '*' stands for",
         ),
+        ("from = \"/b\"", (4, 8), "rule \"friends\": \"/b\": an address needs an '@'"),
         ("from_domain = \"a b\"", (4, 15), "rule \"friends\": \"a b\": write the name of a domain"),
         ("from_file = \"\"", (4, 13), "rule \"friends\": \"\": write the name of a file"),
         ("list_id = \"*.\"", (4, 11), "rule \"friends\": \"*.\": write the identifier of a list"),
@@ -123,10 +124,13 @@ fn config_check_says_what_the_mail_path_would_stumble_over() {
         let check = home.run(["config", "check"], b"").exits(78);
         assert!(check.stderr.starts_with("mailstamp: error: /") && check.stdout.is_empty(), "{check:?}");
         home.run(["rules", "test"], &letter("1")).exits(78);
+        assert!(home.run(["doctor"], b"").exits(78).text().contains("bad   rules "));
         let deferred = home.classify(&letter("1")).exits(75);
         assert!(deferred.stderr.contains("mailstamp: hint: mailstamp config check"), "{wrong}: {deferred:?}");
         home.run(["filter"], &letter("1")).exits(75);
     }
+    write(&rule("authenticated = true"));
+    assert!(home.run(["doctor"], b"").text().contains("rule \"friends\" never matches"));
     // A file that somebody else may write says nothing.
     write(&rule(""));
     super::support::programs::chmod(&rules, 0o666);
