@@ -24,6 +24,10 @@ use std::path::Path;
 /// Our fields on top are never longer than this: a value is cut at 200 characters, each at most four wide.
 const FIELDS: u64 = 4096;
 
+/// So many held messages go in one tidying, each with a sync of its own: whoever waits for a delivery must not wait long.
+/// The next delivery goes on.
+const AT_ONCE: usize = 50;
+
 /// A message to be delivered.
 pub struct Arrival<'a> {
     /// The message, or its beginning.
@@ -156,8 +160,9 @@ impl Engine {
         if last.is_some_and(|last| (0..86_400).contains(&self.now.0.saturating_sub(last))) {
             return Ok(());
         }
+        let mut done = true;
         if let Some(held) = Held::existing(self)? {
-            held.expire()?;
+            done = held.expire(AT_ONCE)?.len() < AT_ONCE;
             held.sweep()?;
         }
         if let Some(maildir) = Maildir::existing(self.places.maildir().map_err(Undecided::from)?)? {
@@ -170,7 +175,9 @@ impl Engine {
                 }
             }
         }
-        std::fs::write(&mark, format!("{}\n", self.now.0))?;
+        if done {
+            std::fs::write(&mark, format!("{}\n", self.now.0))?;
+        }
         Ok(())
     }
 

@@ -228,11 +228,12 @@ impl<'a> Held<'a> {
         Ok(self.folder.remove(&message.kept)?)
     }
 
-    /// Takes away what was held for longer than is configured, unless another process is at it. Those that were.
+    /// Takes away what was held for longer than is configured, no more than `most` messages, and nothing while another
+    /// process is at it. Those that were.
     ///
     /// # Errors
     /// [`HeldError`]; some may be gone, and each has its line.
-    pub fn expire(&self) -> Result<Vec<HeldMessage>, HeldError> {
+    pub fn expire(&self, most: usize) -> Result<Vec<HeldMessage>, HeldError> {
         let keep = self.engine.config.held_keep;
         if keep == 0 {
             return Ok(Vec::new());
@@ -241,7 +242,7 @@ impl<'a> Held<'a> {
         // Who has it may be waiting for a person; there is another day.
         let Some(_lock) = self.folder.try_lock()? else { return Ok(gone) };
         for kept in self.folder.messages()? {
-            if self.engine.now.since(UnixTime(kept.since.seconds)) > keep {
+            if gone.len() < most && self.engine.now.since(UnixTime(kept.since.seconds)) > keep {
                 let message = self.look(kept);
                 self.leave(&message, Leaving::Expired)?;
                 gone.push(message);
@@ -293,6 +294,10 @@ impl<'a> Held<'a> {
 /// Class, reason and rule of a result field that we wrote; its values were encoded then.
 fn shown_result(value: &[u8]) -> [Option<String>; 3] {
     let text = String::from_utf8_lossy(value);
+    // Whoever may write into the folder is the user; what he shows his terminal by that is still only text.
+    if !text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return [None, None, None];
+    }
     let mut parts = text.split(';').map(str::trim);
     let class = parts.next().filter(|class| !class.is_empty()).map(str::to_owned);
     let (mut reason, mut rule) = (None, None);
