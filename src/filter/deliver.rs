@@ -146,9 +146,11 @@ impl Engine {
     }
 
     /// What is to be done now and then, once a day: messages that were held for too long go, and what killed deliveries
-    /// left. Trouble with it is told to syslog and is no delivery's.
+    /// left. Trouble with it is told to syslog and is no delivery's. Nothing is removed because of a time that is pretended.
     pub fn tidy(&self) {
-        if let Err(error) = self.tidy_once_a_day() {
+        if !self.pretended
+            && let Err(error) = self.tidy_once_a_day()
+        {
             self.complain(&format!("tidying up: {error}"));
         }
     }
@@ -166,12 +168,10 @@ impl Engine {
             held.sweep()?;
         }
         if let Some(maildir) = Maildir::existing(self.places.maildir().map_err(Undecided::from)?)? {
-            // The system's time, whatever time this judgement pretends: files have no other.
-            let now = open::clock().0;
             for class in Class::ALL {
                 let name = self.config.deliver.folders.of(class).on_disk();
                 if name.as_deref().is_none_or(|name| maildir.has(name)) {
-                    maildir.folder(name.as_deref())?.sweep(now)?;
+                    maildir.folder(name.as_deref())?.sweep(self.now.0)?;
                 }
             }
         }

@@ -6,7 +6,7 @@
 
 use super::deliver::{WriteError, write};
 use super::engine::{Engine, RecordError};
-use super::{allow_list, open, report};
+use super::{allow_list, report};
 use crate::config::places::PlacesError;
 use crate::log::verdicts::Entry;
 use crate::mail::address::{Address, Pattern};
@@ -203,7 +203,7 @@ impl<'a> Held<'a> {
         // An author may call himself `*@y.example`. What is written down must mean him alone to whoever reads it.
         let text = address.to_string();
         let alone = Pattern::parse(&text).is_ok_and(|pattern| pattern.exact() == Some(address));
-        if !alone || text.starts_with(['#', '"']) {
+        if !alone || text.contains(['#', '"']) {
             return Err(nobody());
         }
         allow_list::add(self.engine.places.state()?, &text).map_err(HeldError::AllowList)
@@ -260,7 +260,7 @@ impl<'a> Held<'a> {
     }
 
     pub(super) fn sweep(&self) -> Result<(), HeldError> {
-        self.folder.sweep(open::clock().0)?;
+        self.folder.sweep(self.engine.now.0)?;
         Ok(())
     }
 

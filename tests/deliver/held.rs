@@ -225,6 +225,10 @@ fn what_is_held_for_too_long_goes_with_a_line() {
     assert_eq!(home.run(["held", "expire"], b"").exits(0).text(), format!("{old}: expired\n"));
     assert_eq!(events(&home), [("expired".to_owned(), old)]);
     // deliver does it by itself, once a day; 0d is for ever.
+    home.run(["deliver", "--now", "2099-01-01T00:00:00Z"], &letter("p")).exits(0);
+    assert_eq!(list(&home).len(), 2, "a pretended time takes nothing away");
+    let pretended = list(&home)[1]["id"].as_str().unwrap().to_owned();
+    home.run(["held", "delete", &pretended], b"").exits(0);
     age(&home, &young, 2 * day);
     fs::write(home.state().join("tidied"), "1700000000\n").unwrap();
     let config = fs::read_to_string(home.config()).unwrap();
