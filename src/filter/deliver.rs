@@ -22,7 +22,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// Our fields on top are never longer than this: a value is cut at 200 characters, each at most four wide.
-const FIELDS: u64 = 4096;
+const FIELDS: usize = 4096;
 
 /// So many held messages go in one tidying, each with a sync of its own: whoever waits for a delivery must not wait long.
 /// The next delivery goes on.
@@ -91,13 +91,13 @@ impl Engine {
     pub fn deliver(&self, arrival: Arrival<'_>, maildir: &Path) -> Result<Delivered, Undelivered> {
         let Arrival { bytes, mut rest, envelope, marking } = arrival;
         let message = Message::parse(bytes);
-        let room = bytes.len() as u64 + FIELDS;
         let maildir = Maildir::open(maildir)?;
         let folders = &self.config.deliver.folders;
         // A stamp that is spent leads to this folder, whatever else a class leads to.
         let first = folders.of(Class::FirstClass);
         let inbox = maildir.folder(first.on_disk().as_deref())?;
-        let draft = inbox.draft(self.unique()?, room)?;
+        let mut draft = inbox.draft(self.unique()?)?;
+        draft.reserve(bytes, FIELDS)?;
 
         let decision = match rest {
             None => self.judge(&message, &envelope, marking)?,
@@ -115,7 +115,7 @@ impl Engine {
                 } else {
                     drop(draft);
                     let folder = maildir.folder(name.on_disk().as_deref())?;
-                    write(folder.draft(self.unique()?, room)?, &edit, rest)?;
+                    write(folder.draft(self.unique()?)?, &edit, rest)?;
                 }
                 Delivered::Folder(printable(name.as_str().as_bytes(), report::LONGEST))
             }

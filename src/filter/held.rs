@@ -141,8 +141,7 @@ impl<'a> Held<'a> {
     /// # Errors
     /// [`HeldError`]; nothing is kept then.
     pub fn add(&self, edit: &Edit<'_>, rest: Option<&mut dyn Read>) -> Result<String, HeldError> {
-        let room = edit.pieces().map(|piece| piece.len() as u64).sum();
-        Ok(write(self.folder.draft(self.engine.unique()?, room)?, edit, rest)?)
+        Ok(write(self.folder.draft(self.engine.unique()?)?, edit, rest)?)
     }
 
     /// All of them, the oldest first. One that cannot be read is shown without what it says.
@@ -188,8 +187,7 @@ impl<'a> Held<'a> {
         let bytes = self.read(message)?;
         let inbox = into.folder(None)?;
         let edit = self.marked(&Message::parse(&bytes));
-        let room = edit.pieces().map(|piece| piece.len() as u64).sum();
-        write(inbox.draft(self.engine.unique()?, room)?, &edit, None)?;
+        write(inbox.draft(self.engine.unique()?)?, &edit, None)?;
         self.leave(message, how)
     }
 
