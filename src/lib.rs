@@ -89,14 +89,16 @@
 //!
 //! # Where to add things
 //!
-//! *A reason*: a line in `verdict/reason.rs`, its check in `verdict/finding.rs`, a fixture, a line in mailstamp(1); tests
-//! fail until all four are there. *A reason to send no reply*: a line in `reply/why.rs`, its check in the room, a fixture in
-//! `fixtures/replies/`, a line in mailstamp(1). *A command*: a file in `cli/`, a variant of its `Command`, a section in mailstamp(1).
-//! *A store*: a file in `store/` that implements [`Store`](store::Store) by asking `store/rule.rs`, an entry in the
-//! contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that knows which adapters there are.
-//! *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:
+//! *A reason*: a line in `verdict/reason.rs`, its check in `verdict/finding.rs`, a fixture, a line in mailstamp(1);
+//! tests fail until all four are there. *A reason to send no reply*: a line in `reply/why.rs`, its check in the room, a
+//! fixture in `fixtures/replies/`, a line in mailstamp(1). *A command*: a file in `cli/`, a variant of its `Command`, a
+//! section in mailstamp(1). *An action*: `rule/action.rs`, `filter/deliver.rs`, mailstamp(1), and the recipes by
+//! action. *A store*: a file in `store/` that implements [`Store`](store::Store) by asking `store/rule.rs`, an entry in
+//! the contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that knows which adapters there
+//! are. *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:
 //! `stamp/claims.rs`, and mailstamp-stamp(5). *A condition of rules*: a variant in `rule/condition.rs`, its key in
-//! `config/rules.rs`, a line in the table of `tests/rules/conditions.rs`, mailstamp-rules(5). *A setting*: `config/mod.rs`, `config show`, mailstamp.toml(5).
+//! `config/rules.rs`, a line in the table of `tests/rules/conditions.rs`, mailstamp-rules(5). *A setting*:
+//! `config/mod.rs`, `config show`, mailstamp.toml(5).
 
 pub mod cli;
 pub mod config;

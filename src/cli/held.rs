@@ -334,7 +334,7 @@ fn unknown(id: &str) -> Failure {
 }
 
 fn expire(engine: &Engine) -> Result<u8, Failure> {
-    let gone = Held::existing(engine)?.map_or(Ok(Vec::new()), |held| held.expire())?;
+    let gone = Held::existing(engine)?.map_or(Ok(Vec::new()), |held| held.expire(usize::MAX))?;
     for message in gone {
         output::line(&format!("{}: expired", message.id))?;
     }

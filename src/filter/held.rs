@@ -6,7 +6,7 @@
 
 use super::deliver::{WriteError, write};
 use super::engine::{Engine, RecordError};
-use super::{allow_list, open, report};
+use super::{allow_list, report};
 use crate::config::places::PlacesError;
 use crate::log::verdicts::Entry;
 use crate::mail::address::{Address, Pattern};
@@ -141,8 +141,7 @@ impl<'a> Held<'a> {
     /// # Errors
     /// [`HeldError`]; nothing is kept then.
     pub fn add(&self, edit: &Edit<'_>, rest: Option<&mut dyn Read>) -> Result<String, HeldError> {
-        let room = edit.pieces().map(|piece| piece.len() as u64).sum();
-        Ok(write(self.folder.draft(self.engine.unique()?, room)?, edit, rest)?)
+        Ok(write(self.folder.draft(self.engine.unique()?)?, edit, rest)?)
     }
 
     /// All of them, the oldest first. One that cannot be read is shown without what it says.
@@ -188,8 +187,7 @@ impl<'a> Held<'a> {
         let bytes = self.read(message)?;
         let inbox = into.folder(None)?;
         let edit = self.marked(&Message::parse(&bytes));
-        let room = edit.pieces().map(|piece| piece.len() as u64).sum();
-        write(inbox.draft(self.engine.unique()?, room)?, &edit, None)?;
+        write(inbox.draft(self.engine.unique()?)?, &edit, None)?;
         self.leave(message, how)
     }
 
@@ -203,7 +201,7 @@ impl<'a> Held<'a> {
         // An author may call himself `*@y.example`. What is written down must mean him alone to whoever reads it.
         let text = address.to_string();
         let alone = Pattern::parse(&text).is_ok_and(|pattern| pattern.exact() == Some(address));
-        if !alone || text.starts_with(['#', '"']) {
+        if !alone || text.contains(['#', '"']) {
             return Err(nobody());
         }
         allow_list::add(self.engine.places.state()?, &text).map_err(HeldError::AllowList)
@@ -228,11 +226,12 @@ impl<'a> Held<'a> {
         Ok(self.folder.remove(&message.kept)?)
     }
 
-    /// Takes away what was held for longer than is configured, unless another process is at it. Those that were.
+    /// Takes away what was held for longer than is configured, no more than `most` messages, and nothing while another
+    /// process is at it. Those that were.
     ///
     /// # Errors
     /// [`HeldError`]; some may be gone, and each has its line.
-    pub fn expire(&self) -> Result<Vec<HeldMessage>, HeldError> {
+    pub fn expire(&self, most: usize) -> Result<Vec<HeldMessage>, HeldError> {
         let keep = self.engine.config.held_keep;
         if keep == 0 {
             return Ok(Vec::new());
@@ -241,7 +240,7 @@ impl<'a> Held<'a> {
         // Who has it may be waiting for a person; there is another day.
         let Some(_lock) = self.folder.try_lock()? else { return Ok(gone) };
         for kept in self.folder.messages()? {
-            if self.engine.now.since(UnixTime(kept.since.seconds)) > keep {
+            if gone.len() < most && self.engine.now.since(UnixTime(kept.since.seconds)) > keep {
                 let message = self.look(kept);
                 self.leave(&message, Leaving::Expired)?;
                 gone.push(message);
@@ -259,7 +258,7 @@ impl<'a> Held<'a> {
     }
 
     pub(super) fn sweep(&self) -> Result<(), HeldError> {
-        self.folder.sweep(open::clock().0)?;
+        self.folder.sweep(self.engine.now.0)?;
         Ok(())
     }
 
@@ -293,6 +292,10 @@ impl<'a> Held<'a> {
 /// Class, reason and rule of a result field that we wrote; its values were encoded then.
 fn shown_result(value: &[u8]) -> [Option<String>; 3] {
     let text = String::from_utf8_lossy(value);
+    // Whoever may write into the folder is the user; what he shows his terminal by that is still only text.
+    if !text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return [None, None, None];
+    }
     let mut parts = text.split(';').map(str::trim);
     let class = parts.next().filter(|class| !class.is_empty()).map(str::to_owned);
     let (mut reason, mut rule) = (None, None);

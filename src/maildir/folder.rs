@@ -154,15 +154,15 @@ impl Folder {
         self.new.as_fd()
     }
 
-    /// Begins a message of about `room` bytes, if the folder can take one.
+    /// Begins a message, if the folder can take one.
     ///
     /// # Errors
     /// [`MaildirError`].
-    pub fn draft(&self, unique: Unique, room: u64) -> Result<Draft<'_>, MaildirError> {
+    pub fn draft(&self, unique: Unique) -> Result<Draft<'_>, MaildirError> {
         // To be refused by `new` when the message is written would be late.
         fs::accessat(&self.top, "new", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
             .map_err(|errno| MaildirError::io("write into", &self.path.join("new"), errno))?;
-        Draft::begin(self, unique, room)
+        Draft::begin(self, unique)
     }
 
     /// The messages that we put here, the oldest first.

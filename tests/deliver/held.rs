@@ -105,6 +105,20 @@ fn a_released_message_is_in_the_inbox_and_says_that_it_was_let_through() {
 }
 
 #[test]
+fn a_message_that_a_mail_reader_has_seen_is_held_all_the_same() {
+    let home = holding();
+    let id = hold(&home, &letter("1"));
+    let held = home.state().join("held");
+    let name = seen(&held).remove(0).0;
+    fs::rename(held.join("new").join(&name), held.join("cur").join(format!("{name}:2,FS"))).unwrap();
+    fs::write(held.join("cur/somebody-elses"), "x").unwrap();
+    assert_eq!(list(&home).len(), 1);
+    home.run(["held", "release", &id], b"").exits(0);
+    only(&maildir_of(&home));
+    assert_eq!(fs::read_dir(held.join("cur")).unwrap().count(), 1);
+}
+
+#[test]
 fn messages_are_released_elsewhere_and_by_sender() {
     let home = holding();
     let friend = String::from_utf8(letter("f")).unwrap().replace("bob@", "Carol@").into_bytes();
@@ -165,6 +179,31 @@ fn nothing_goes_without_a_line() {
     assert_eq!(list(&home), Vec::<Value>::new());
 }
 
+#[test]
+fn the_watcher_and_later_deliveries_take_away_what_is_left() {
+    let home = holding();
+    fs::create_dir_all(maildir_of(&home).join("cur")).unwrap();
+    let config = fs::read_to_string(home.config()).unwrap();
+    fs::write(home.config(), format!("{config}\n[watch]\nmaildir = \"{}\"\n", maildir_of(&home).display())).unwrap();
+    let tidied = home.state().join("tidied");
+    for number in 0..120 {
+        home.run(["deliver"], &letter(&number.to_string())).exits(0);
+    }
+    for message in list(&home) {
+        age(&home, message["id"].as_str().unwrap(), 40 * 86_400);
+    }
+    // No delivery has to wait for all of them.
+    fs::write(&tidied, "1700000000\n").unwrap();
+    home.run(["watch", "--once"], b"").exits(0);
+    assert_eq!(list(&home).len(), 70);
+    home.run(["deliver"], &home.stamped(&letter("a"))).exits(0);
+    assert_eq!(list(&home).len(), 20);
+    home.run(["deliver"], &home.stamped(&letter("b"))).exits(0);
+    assert_eq!(list(&home), Vec::<Value>::new());
+    assert_ne!(fs::read_to_string(&tidied).unwrap(), "1700000000\n");
+    assert_eq!(events(&home).len(), 20, "log shows the last 20");
+}
+
 /// Makes a held message older.
 fn age(home: &Home, id: &str, seconds: i64) {
     let folder = home.state().join("held/new");
@@ -186,6 +225,10 @@ fn what_is_held_for_too_long_goes_with_a_line() {
     assert_eq!(home.run(["held", "expire"], b"").exits(0).text(), format!("{old}: expired\n"));
     assert_eq!(events(&home), [("expired".to_owned(), old)]);
     // deliver does it by itself, once a day; 0d is for ever.
+    home.run(["deliver", "--now", "2099-01-01T00:00:00Z"], &letter("p")).exits(0);
+    assert_eq!(list(&home).len(), 2, "a pretended time takes nothing away");
+    let pretended = list(&home)[1]["id"].as_str().unwrap().to_owned();
+    home.run(["held", "delete", &pretended], b"").exits(0);
     age(&home, &young, 2 * day);
     fs::write(home.state().join("tidied"), "1700000000\n").unwrap();
     let config = fs::read_to_string(home.config()).unwrap();
