@@ -21,10 +21,12 @@
 //! cli                    front ends: arguments into calls, answers into text and statuses
 //! serve                  what runs for long: waits, and does what a command would have done
 //! filter                 the engine: gathers facts, asks the core, spends once
+//! vendor                 a vendor's books on the disk: accounts, stamps sold and taken back
 //! keys                   the documents of the vendors, and a vendor's own key
 //! config   store   log   the user's settings; used serials and grants; what is told about verdicts
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
 //! verdict                the judgement: from message and facts to class and reason
+//! bank                   counting: prices, orders, what an event moves, the chain of entries
 //! grant    stamp         what a permission is; what a stamp is: form, signature, claims, places
 //! mail                   what a message is: fields, addresses, MIME, fingerprint, edits
 //! ```
@@ -80,6 +82,7 @@
 //! *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:
 //! `stamp/claims.rs`, and mailstamp-stamp(5). *A setting*: `config/mod.rs`, `config show`, mailstamp.toml(5).
 
+pub mod bank;
 pub mod cli;
 pub mod config;
 pub mod filter;
@@ -90,4 +93,6 @@ pub mod mail;
 pub mod serve;
 pub mod stamp;
 pub mod store;
+#[cfg(feature = "vendor")]
+pub mod vendor;
 pub mod verdict;

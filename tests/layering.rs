@@ -12,16 +12,16 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 8] = [
     &["mail"],
     &["grant", "stamp"],
-    &["verdict"],
+    &["bank", "verdict"],
     &["config", "log", "store"],
     &["keys"],
-    &["filter"],
+    &["filter", "vendor"],
     &["serve"],
     &["cli"],
 ];
 
 /// The rooms that decide.
-const PURE: [&str; 4] = ["mail", "grant", "stamp", "verdict"];
+const PURE: [&str; 5] = ["mail", "grant", "stamp", "verdict", "bank"];
 
 struct Source {
     /// From `src/` or `tests/` on.

@@ -1,0 +1,1 @@
+//! The vendor's signing keys in the folder of the books, one file each.
