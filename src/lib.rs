@@ -63,10 +63,24 @@
 //!   [`printable`](mail::field::printable); whatever we put into a header passes [`fold`](mail::field::fold).
 //! - Everything that grows with the input has a limit, and beyond it a message is `over-limit`, not unstamped.
 //!
+//! # A vendor's books
+//!
+//! Beside all that, and behind the feature `vendor`, stands the other side: [`bank`] says what a price is, what an order may
+//! ask for, and which sums an event moves; `vendor` keeps the events on the disk. Callers use one type,
+//! `vendor::books::Books`. It hands what changes something to one thread, which does all that waits in one transaction
+//! (group commit), and answers when that is durable. A process that finds the books taken asks the one that has them, by the
+//! same requests over a socket.
+//!
+//! - An event is the only thing that moves anything, and balances follow from the events alone.
+//! - A request is checked whole before it writes; what is refused leaves nothing.
+//! - Secrets (API keys, codes, vouchers) are kept as hashes, signing keys in files of their own, and of a stamp neither
+//!   sender nor recipient.
+//!
 //! # What is not here, on purpose
 //!
 //! - No network. Keys come from files that the user put there; a stamp can make nobody fetch anything.
-//! - No mail is sent, so none can be sent to a forged address.
+//! - No mail is sent for a message that came in, so none can be sent to a forged address. (A vendor mails codes to who asks
+//!   for one.)
 //! - No async. The mail path has no daemon and no thread but the one that waits for a lock.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.
@@ -77,6 +91,9 @@
 //!
 //! *A reason*: a line in `verdict/reason.rs`, its check in `verdict/finding.rs`, a fixture, a line in mailstamp(1); tests
 //! fail until all four are there. *A command*: a file in `cli/`, a variant of its `Command`, a section in mailstamp(1).
+//! *A thing that a vendor can do*: a `Request`, what it moves as an `Event` in `bank/event.rs`, its doing in
+//! `vendor/desk/`, a method of `Books`, a command in `cli/vendor/`. *A way to pay*: an implementation of
+//! `vendor::payment::Payment`.
 //! *A store*: a file in `store/` that implements [`Store`](store::Store) by asking `store/rule.rs`, an entry in the
 //! contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that knows which adapters there are.
 //! *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:
