@@ -23,6 +23,7 @@
 //! filter                 the engine: gathers facts, asks the core, spends once
 //! keys                   the documents of the vendors, and a vendor's own key
 //! config   store   log   the user's settings; used serials and grants; what is told about verdicts
+//! fetch                  what goes over the network: HTTPS and DNS, for `mailstamp directory` alone
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
 //! verdict                the judgement: from message and facts to class and reason
 //! grant    stamp         what a permission is; what a stamp is: form, signature, claims, places
@@ -63,7 +64,8 @@
 //!
 //! # What is not here, on purpose
 //!
-//! - No network. Keys come from files that the user put there; a stamp can make nobody fetch anything.
+//! - No network on the mail path. Keys come from files: what the user put there, and what `mailstamp directory refresh`
+//!   fetched before from the sources that he listed. A stamp can make nobody fetch anything.
 //! - No mail is sent, so none can be sent to a forged address.
 //! - No async. The mail path has no daemon and no thread but the one that waits for a lock.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
@@ -77,11 +79,14 @@
 //! fail until all four are there. *A command*: a file in `cli/`, a variant of its `Command`, a section in mailstamp(1).
 //! *A store*: a file in `store/` that implements [`Store`](store::Store) by asking `store/rule.rs`, an entry in the
 //! contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that knows which adapters there are.
-//! *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:
+//! *A source of keys*: a variant of [`Origin`](config::sources::Origin), how it is fetched in `fetch/` and `keys/refresh.rs`;
+//! what of it is believed is decided in one place, `keys/acceptance.rs`. *A claim*:
 //! `stamp/claims.rs`, and mailstamp-stamp(5). *A setting*: `config/mod.rs`, `config show`, mailstamp.toml(5).
 
 pub mod cli;
 pub mod config;
+#[cfg(feature = "directory")]
+pub mod fetch;
 pub mod filter;
 pub mod grant;
 pub mod keys;

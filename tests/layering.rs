@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 8] = [
     &["mail"],
     &["grant", "stamp"],
     &["verdict"],
-    &["config", "log", "store"],
+    &["config", "fetch", "log", "store"],
     &["keys"],
     &["filter"],
     &["serve"],

@@ -4,6 +4,7 @@ use super::exit::{CONFIG, Failure};
 use super::output;
 use crate::config::Config;
 use crate::config::places::{Given, Places};
+use crate::config::sources;
 use crate::filter::open;
 use crate::keys::folder;
 use crate::mail::address::LocalCase;
@@ -64,7 +65,9 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
 }
 
 fn check(config: &Config, places: &Places) -> Result<u8, Failure> {
-    let vendors = folder::read(places.vendors()?, open::clock()).map_err(|error| Failure::new(CONFIG, error))?;
+    let vendors = folder::read(places.vendors()?, places.directories.as_deref(), open::clock())
+        .map_err(|error| Failure::new(CONFIG, error))?;
+    sources::read(places.vendors()?).map_err(|error| Failure::new(CONFIG, error))?;
     if config.mailboxes.is_empty() {
         return Err(Failure::new(CONFIG, "no addresses are configured, so no stamp can be for you")
             .hint("write addresses = [\"you@your.example\"] into the configuration"));
@@ -85,6 +88,7 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
         ("config", json!(path(places.config.as_deref()))),
         ("state", json!(path(places.state.as_deref()))),
         ("vendors", json!(path(places.vendors.as_deref()))),
+        ("directories", json!(path(places.directories.as_deref()))),
         ("addresses", json!(addresses)),
         ("price", json!(config.price)),
         ("case_sensitive", json!(config.local_case == LocalCase::Keep)),

@@ -13,6 +13,8 @@ pub const USAGE: u8 = 64;
 pub const DATA: u8 = 65;
 /// An input file is missing (EX_NOINPUT).
 pub const NO_INPUT: u8 = 66;
+/// What is asked is not there now (EX_UNAVAILABLE).
+pub const UNAVAILABLE: u8 = 69;
 /// An output file cannot be made (EX_CANTCREAT).
 pub const CANNOT_CREATE: u8 = 73;
 /// Reading or writing failed (EX_IOERR).

@@ -6,6 +6,8 @@ mod classify;
 mod completions;
 mod config;
 mod delivery;
+#[cfg(feature = "directory")]
+mod directory;
 mod doctor;
 pub mod exit;
 mod explain;
@@ -16,9 +18,11 @@ mod input;
 mod log;
 mod output;
 mod progress;
+mod publish;
 mod purge;
 mod scan;
 mod show;
+mod sources;
 mod state;
 mod stats;
 mod strip;
@@ -97,6 +101,10 @@ enum Command {
     /// Make keys and stamps, and say whom you trust
     #[command(subcommand)]
     Vendor(vendor::Command),
+    /// Fetch the directories of the vendors you trust
+    #[cfg(feature = "directory")]
+    #[command(subcommand)]
+    Directory(directory::Command),
     /// Show the last verdicts
     Log(log::Args),
     /// Judge mail that was received before
@@ -194,6 +202,8 @@ impl Cli {
             Command::Grants(args) => grants::run(&args, &given(args.user.clone())),
             Command::Watch(args) => watch::run(&args, &given(args.user.clone())),
             Command::Vendor(command) => vendor::run(&command, &given(None)),
+            #[cfg(feature = "directory")]
+            Command::Directory(command) => directory::run(&command, &given(None)),
             Command::Log(args) => log::run(&args, &given(args.user.clone())),
             Command::Scan(args) => scan::run(&args, &given(args.user.clone().or_else(|| args.recipient.clone()))),
             Command::Stats(args) => stats::run(&args, &given(args.user.clone())),

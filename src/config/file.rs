@@ -1,11 +1,11 @@
-//! Reading a small file that the program acts upon: configuration, trusted keys. It must belong to the user or to root and
+//! Reading, and replacing, a small file that the program acts upon: configuration, trusted keys. It must belong to the user or to root and
 //! be closed to other writers, or whoever may write it would decide which mail is let through. Symbolic links are followed:
 //! people keep their configuration in other folders, and what counts is whose file it is in the end.
 
 use rustix::fs::{Mode, OFlags};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// No configuration is larger than this: 1 MiB.
@@ -41,8 +41,8 @@ pub enum FileErrorKind {
     #[error("others may read it; chmod 600 would close it")]
     Readable,
     /// Too large to be what it should be.
-    #[error("larger than 1 MiB")]
-    TooLarge,
+    #[error("larger than {0} MiB")]
+    TooLarge(u64),
     /// Not text.
     #[error("not UTF-8 text")]
     Encoding,
@@ -62,7 +62,15 @@ impl FileError {
 /// # Errors
 /// [`FileError`].
 pub fn read(path: &Path) -> Result<String, FileError> {
-    read_closed(path, 0o022, FileErrorKind::Writable)
+    read_closed(path, 0o022, FileErrorKind::Writable, LARGEST)
+}
+
+/// As [`read`], for a file that may be larger than a configuration: at most `largest` bytes.
+///
+/// # Errors
+/// [`FileError`].
+pub fn read_up_to(path: &Path, largest: u64) -> Result<String, FileError> {
+    read_closed(path, 0o022, FileErrorKind::Writable, largest)
 }
 
 /// Reads a secret file: nobody but its owner may read it.
@@ -70,10 +78,33 @@ pub fn read(path: &Path) -> Result<String, FileError> {
 /// # Errors
 /// [`FileError`].
 pub fn read_secret(path: &Path) -> Result<String, FileError> {
-    read_closed(path, 0o077, FileErrorKind::Readable)
+    read_closed(path, 0o077, FileErrorKind::Readable, LARGEST)
 }
 
-fn read_closed(path: &Path, closed: u32, otherwise: FileErrorKind) -> Result<String, FileError> {
+/// Puts `text` in the place of the file, in a folder that is made if it is missing. The file is there whole, as it was or
+/// as it is to be: a delivery may read it at any moment. Whatever the umask, nobody else may write to it.
+///
+/// # Errors
+/// The system's.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    }
+    let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = (|| {
+        let mut file = File::options().write(true).create_new(true).mode(0o644).open(&unfinished)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, path)
+    })();
+    if written.is_err() {
+        // What failed is what is reported; a file left behind ends in .tmp and is not read.
+        let _ = std::fs::remove_file(&unfinished);
+    }
+    written
+}
+
+fn read_closed(path: &Path, closed: u32, otherwise: FileErrorKind, largest: u64) -> Result<String, FileError> {
     let refused = |kind| FileError { path: path.to_owned(), kind };
     // Without O_NONBLOCK, opening a pipe would wait for a writer for ever.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -94,10 +125,10 @@ fn read_closed(path: &Path, closed: u32, otherwise: FileErrorKind) -> Result<Str
     if metadata.mode() & closed != 0 {
         return Err(refused(otherwise));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(LARGEST)).unwrap_or(0));
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| refused(error.into()))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(refused(FileErrorKind::TooLarge));
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(largest)).unwrap_or(0));
+    file.take(largest + 1).read_to_end(&mut bytes).map_err(|error| refused(error.into()))?;
+    if bytes.len() as u64 > largest {
+        return Err(refused(FileErrorKind::TooLarge(largest >> 20)));
     }
     String::from_utf8(bytes).map_err(|_| refused(FileErrorKind::Encoding))
 }
@@ -139,7 +170,7 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, vec![b'#'; 1024 * 1024 + 1]).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(read(&path).unwrap_err().kind, FileErrorKind::TooLarge));
+        assert!(matches!(read(&path).unwrap_err().kind, FileErrorKind::TooLarge(1)));
         fs::write(&path, [0xff]).unwrap();
         assert!(matches!(read(&path).unwrap_err().kind, FileErrorKind::Encoding));
     }

@@ -4,6 +4,7 @@
 mod duration;
 pub mod file;
 pub mod places;
+pub mod sources;
 pub mod user;
 pub mod watch;
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// The folder of the trusted vendors, if the file names one.
     pub vendors: Option<PathBuf>,
+    /// The folder of the directories that were fetched, if the file names one.
+    pub directories: Option<PathBuf>,
     /// Which mail folders are watched.
     pub watch: Watch,
 }
@@ -113,6 +116,7 @@ struct File {
     verdict_log: bool,
     state: Option<String>,
     vendors: Option<String>,
+    directories: Option<String>,
     largest_message: u64,
     stamps: StampsTable,
     used_log: UsedLogTable,
@@ -175,6 +179,7 @@ impl Default for File {
             verdict_log: true,
             state: None,
             vendors: None,
+            directories: None,
             largest_message: LARGEST,
             stamps: StampsTable::default(),
             used_log: UsedLogTable::default(),
@@ -267,6 +272,7 @@ impl Config {
             verdict_log: file.verdict_log,
             state: folder("state", file.state)?,
             vendors: folder("vendors", file.vendors)?,
+            directories: folder("directories", file.directories)?,
             watch: file.watch.settle(maildir)?,
         })
     }

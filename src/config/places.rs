@@ -30,6 +30,8 @@ pub struct Places {
     pub config: Option<PathBuf>,
     /// The folder of the trusted vendors.
     pub vendors: Option<PathBuf>,
+    /// The folder of the directories that were fetched; it need not exist.
+    pub directories: Option<PathBuf>,
     /// The folder of the state.
     pub state: Option<PathBuf>,
 }
@@ -123,7 +125,8 @@ impl Places {
         let vendors = vendors.or_else(|| project.as_ref().map(|dirs| dirs.config_dir().join("vendors")));
         let state = given.state.clone().or_else(|| config.state.clone());
         let state = state.or_else(|| project.as_ref().and_then(|dirs| dirs.state_dir().map(Path::to_owned)));
-        Ok((config, Self { config: path, vendors, state }))
+        let directories = config.directories.clone().or_else(|| state.as_ref().map(|state| state.join("directories")));
+        Ok((config, Self { config: path, vendors, directories, state }))
     }
 
     /// The folder of the state.
@@ -132,6 +135,14 @@ impl Places {
     /// [`PlacesError::Nowhere`] without a home and without a named folder.
     pub fn state(&self) -> Result<&Path, PlacesError> {
         self.state.as_deref().ok_or(PlacesError::Nowhere("the state"))
+    }
+
+    /// The folder of the directories that were fetched.
+    ///
+    /// # Errors
+    /// [`PlacesError::Nowhere`] without a home and without a named folder.
+    pub fn directories(&self) -> Result<&Path, PlacesError> {
+        self.directories.as_deref().ok_or(PlacesError::Nowhere("the fetched directories"))
     }
 
     /// The folder of the trusted vendors.

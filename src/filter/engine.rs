@@ -226,7 +226,8 @@ struct LazyKeys<'a> {
 impl LazyKeys<'_> {
     /// `None` in case of trouble, which the engine looks for before it heeds what the core made of it.
     fn directory(&self) -> Option<&Directory> {
-        let read = || Ok(folder::read(self.engine.places.vendors()?, self.engine.now)?.directory);
+        let places = &self.engine.places;
+        let read = || Ok(folder::read(places.vendors()?, places.directories.as_deref(), self.engine.now)?.directory);
         self.read.get_or_init(read).as_ref().ok()
     }
 }
