@@ -21,6 +21,8 @@ pub const CANNOT_CREATE: u8 = 73;
 pub const IO: u8 = 74;
 /// Try again later (EX_TEMPFAIL): the one status on which every mail system keeps the message.
 pub const TEMPFAIL: u8 = 75;
+/// Not for you, or not this way (EX_NOPERM).
+pub const NO_PERMISSION: u8 = 77;
 /// The configuration is wrong (EX_CONFIG).
 pub const CONFIG: u8 = 78;
 

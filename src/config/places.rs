@@ -162,7 +162,9 @@ fn project() -> Option<ProjectDirs> {
     if set_id() || !home { None } else { ProjectDirs::from("", "", "mailstamp") }
 }
 
-fn set_id() -> bool {
+/// Whether the program runs with the rights of another user than the one who started it.
+#[must_use]
+pub fn set_id() -> bool {
     rustix::process::getuid() != rustix::process::geteuid() || rustix::process::getgid() != rustix::process::getegid()
 }
 

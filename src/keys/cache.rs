@@ -2,7 +2,7 @@
 //! beside what the user pinned. It is as trusted as the used-serial log beside it; even so each signature is checked again,
 //! and what rests on a key that the user no longer pins is not heeded.
 
-use super::directory::{Directory, DirectoryError, Statement, Unheeded, Weight, open_under};
+use super::directory::{Directory, DirectoryError, Statement, Weight, open_under};
 use super::document::{DocumentError, VendorEntry, time};
 use crate::config::file::{self, FileError};
 use crate::mail::time::UnixTime;
@@ -174,23 +174,19 @@ impl Record {
         }
     }
 
-    /// What its sources said, each with its place in `sources`.
+    /// What its sources said, each with where it came from. Only to be heeded if it [stands](Self::stands).
     ///
     /// # Errors
     /// [`DirectoryError`] when a signature does not hold, or a content is wrong: nobody but us writes here.
-    pub fn statements(&self, pinned: &Directory) -> Result<Vec<(usize, Result<Statement, Unheeded>)>, DirectoryError> {
+    pub fn statements(&self) -> Result<Vec<(&str, Statement)>, DirectoryError> {
         let mut statements = Vec::new();
-        for (index, heard) in self.sources.iter().enumerate() {
+        for heard in &self.sources {
             let Some(accepted) = &heard.accepted else { continue };
-            if !self.stands(pinned) {
-                statements.push((index, Err(Unheeded::NotPinned(self.publisher.clone()))));
-                continue;
-            }
             let mut statement = accepted.statement(&self.publisher)?;
             if let Some(until) = &heard.until {
                 statement.expires = statement.expires.min(time(until)?);
             }
-            statements.push((index, Ok(statement)));
+            statements.push((heard.from.as_str(), statement));
         }
         Ok(statements)
     }

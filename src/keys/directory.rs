@@ -226,7 +226,7 @@ pub fn open_under(token: &Token, key: &PublicKey) -> Result<Opened, DirectoryErr
         return Err(DirectoryError::Forged(publisher));
     }
     let content = serde_json::from_slice(token.payload()).map_err(DocumentError::from)?;
-    Ok(Opened { publisher, key: key.clone(), content })
+    Ok(Opened { publisher, key: *key, content })
 }
 
 impl Opened {

@@ -105,18 +105,15 @@ impl Placed {
         }
         for record in records {
             let content = |source| FolderError::Content { path: format!("{}.json", record.publisher).into(), source };
-            if record.stands(&directory) {
-                newest.insert(record.publisher.clone(), record.version);
+            if !record.stands(&directory) {
+                let why = Unheeded::NotPinned(record.publisher.clone());
+                unheeded.extend(record.sources.iter().map(|heard| (heard.from.clone().into(), why.clone())));
+                continue;
             }
-            for (index, heard) in record.statements(&directory).map_err(content)? {
-                let origin = record.sources.get(index).map(|heard| heard.from.clone()).unwrap_or_default();
-                match heard {
-                    Ok(statement) => {
-                        statements.push(statement);
-                        origins.push(origin.into());
-                    }
-                    Err(why) => unheeded.push((origin.into(), why)),
-                }
+            newest.insert(record.publisher.clone(), record.version);
+            for (from, statement) in record.statements().map_err(content)? {
+                statements.push(statement);
+                origins.push(from.into());
             }
         }
         let origin = |index: usize| origins.get(index).cloned().unwrap_or_default();

@@ -85,6 +85,15 @@ pub fn refresh(
     let _lock = if keep { Some(lock(cache)?) } else { None };
     let mut records = cache::read(cache)?;
     let mut outcomes = Vec::new();
+    for record in &mut records {
+        // Who is listed no more has nothing more to say; which version of his was seen is not forgotten.
+        if !record.sources.is_empty() && sources.list.iter().all(|source| source.publisher != record.publisher) {
+            record.sources.clear();
+            if keep {
+                cache::write(cache, record)?;
+            }
+        }
+    }
     let publishers: BTreeSet<&str> = sources.list.iter().map(|source| source.publisher.as_str()).collect();
     for publisher in publishers {
         let at = records.iter().position(|record| record.publisher == publisher).unwrap_or_else(|| {
@@ -145,8 +154,8 @@ fn ask(
         None => Conditions::default(),
     };
     let result = match fetch(sources, source, &conditions, &folder.directory) {
-        Ok(Fetched::Unchanged) => Ok(News::Unchanged),
-        Ok(Fetched::Offer { offer, authentic, conditions }) => {
+        Ok(None) => Ok(News::Unchanged),
+        Ok(Some(Fetched { offer, authentic, conditions })) => {
             match acceptance::accept(offer, authentic, source, record, &known) {
                 Ok(version) => {
                     let heard = record.source(&from);
@@ -168,18 +177,13 @@ fn ask(
 
 /// What a source has.
 #[derive(Debug)]
-pub enum Fetched {
-    /// What it had.
-    Unchanged,
-    /// This.
-    Offer {
-        /// What.
-        offer: Offer,
-        /// Whether it certainly came from the source.
-        authentic: bool,
-        /// What to say next time.
-        conditions: Conditions,
-    },
+pub struct Fetched {
+    /// What.
+    pub offer: Offer,
+    /// Whether it certainly came from the source.
+    pub authentic: bool,
+    /// What to say next time.
+    pub conditions: Conditions,
 }
 
 impl From<HttpsError> for Problem {
@@ -200,7 +204,7 @@ impl From<TextError> for Problem {
     }
 }
 
-/// Asks one source. `known` says which keys to ask for in DNS beside those of its index.
+/// Asks one source; nothing, if it has nothing new. `known` says which keys to ask for in DNS beside those of its index.
 ///
 /// # Errors
 /// [`Problem`].
@@ -209,13 +213,13 @@ pub fn fetch(
     source: &Source,
     conditions: &Conditions,
     known: &super::directory::Directory,
-) -> Result<Fetched, Problem> {
-    let offer = |offer, authentic, conditions| Fetched::Offer { offer, authentic, conditions };
+) -> Result<Option<Fetched>, Problem> {
+    let offer = |offer, authentic, conditions| Some(Fetched { offer, authentic, conditions });
     match &source.origin {
         Origin::Https(address) => {
             let limits = Limits { time: sources.timeout, bytes: LARGEST };
             match https::get(address, conditions, limits)? {
-                Answer::Unchanged => Ok(Fetched::Unchanged),
+                Answer::Unchanged => Ok(None),
                 Answer::Document { bytes, conditions } => Ok(offer(signed(&bytes)?, true, conditions)),
             }
         }

@@ -228,3 +228,57 @@ fn two_directories_that_disagree_about_a_key_are_an_alarm_and_nobody_is_believed
     let doctor = home.run(["doctor"], b"").exits(78);
     assert!(doctor.text().contains("your sources disagree about key b"), "{}", doctor.text());
 }
+
+#[test]
+fn an_alarm_reaches_the_systems_log_and_a_quiet_refresh_says_nothing_else() {
+    let (home, authority, _web) = served();
+    let socket = home.file("log");
+    let log = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    log.set_nonblocking(true).unwrap();
+    home.configure(&format!("addresses = [\"alice@x.example\"]\nsyslog = \"{}\"", socket.display()));
+    let quietly = || {
+        let mut command = home.command();
+        run(command.args(["directory", "refresh", "--quiet"]).env("SSL_CERT_FILE", authority.file()), b"")
+    };
+    let first = quietly().exits(0);
+    assert_eq!((first.text(), first.stderr), (String::new(), String::new()));
+    let document = home.file("public/.well-known/digital-stamp");
+    let old = fs::read(&document).unwrap();
+    publish(&home, &["a"], &[]);
+    quietly().exits(0);
+    let mut line = [0; 2048];
+    assert!(log.recv(&mut line).is_err());
+    fs::write(&document, old).unwrap();
+    // Looking alone tells nobody.
+    let mut check = home.command();
+    run(check.args(["directory", "check"]).env("SSL_CERT_FILE", authority.file()), b"").exits(65);
+    assert!(log.recv(&mut line).is_err());
+    quietly().exits(65);
+    let length = log.recv(&mut line).unwrap();
+    let line = String::from_utf8_lossy(&line[..length]);
+    assert!(line.starts_with("<19>mailstamp[") && line.contains("directory alarm: stamps.example: "), "{line}");
+    assert!(line.contains("went back to version 1"), "{line}");
+}
+
+#[test]
+fn the_recipes_for_timers_run_a_refresh() {
+    let (home, authority, web) = served();
+    let bin = crate::support::programs::install(home.path());
+    let name = bin.join("mailstamp");
+    for (recipe, from) in [
+        ("directory-refresh.service", "%h/.cargo/bin/mailstamp"),
+        ("directory-refresh.cron", "$HOME/.cargo/bin/mailstamp"),
+    ] {
+        let text = crate::support::programs::recipe(recipe, &[(from, name.to_str().unwrap())]);
+        let line = text.lines().find(|line| line.contains(" directory refresh ") && !line.starts_with('#')).unwrap();
+        let (_, arguments) = line.split_once(name.to_str().unwrap()).unwrap();
+        let before = web.requests().len();
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("{}{arguments}", name.display())]);
+        shell.env_clear().env("HOME", home.path()).env("SSL_CERT_FILE", authority.file());
+        run(&mut shell, b"").exits(0);
+        assert_eq!(web.requests().len(), before + 1, "{line}");
+    }
+    let timer = crate::support::programs::recipe("directory-refresh.timer", &[]);
+    assert!(timer.contains("\nOnCalendar=") && timer.contains("\nWantedBy=timers.target"), "{timer}");
+}

@@ -11,7 +11,7 @@ use crate::keys::acceptance::{self, Offer};
 use crate::keys::directory::Directory;
 use crate::keys::document::{Publishes, Status, VendorEntry};
 use crate::keys::folder;
-use crate::keys::refresh::{self, Fetched};
+use crate::keys::refresh;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
@@ -111,15 +111,17 @@ fn introduce(args: &Args, listed: &Sources, vendors: &Path) -> Result<(), Failur
 }
 
 fn found(listed: &Sources, source: &Source) -> Result<(VendorEntry, bool), Failure> {
+    let away = |what: &str| Failure::new(UNAVAILABLE, format!("{}: {what}", source.origin));
     let fetched = refresh::fetch(listed, source, &Conditions::default(), &Directory::default());
-    match fetched.map_err(|problem| Failure::new(UNAVAILABLE, format!("{}: {}", source.origin, problem.what)))? {
-        Fetched::Unchanged => Err(Failure::new(UNAVAILABLE, "the source has nothing")),
-        Fetched::Offer { offer: Offer::Listed { entry, .. }, authentic, .. } => Ok((entry, authentic)),
-        Fetched::Offer { offer: Offer::Signed(tokens), authentic, .. } => {
+    let fetched = fetched.map_err(|problem| away(&problem.what))?.ok_or_else(|| away("the source has nothing"))?;
+    let entry = match fetched.offer {
+        Offer::Listed { entry, .. } => entry,
+        Offer::Signed(tokens) => {
             let entry = acceptance::introduced(&tokens);
-            Ok((entry.map_err(|error| Failure::new(DATA, format!("{}: {error}", source.origin)))?, authentic))
+            entry.map_err(|error| Failure::new(DATA, format!("{}: {error}", source.origin)))?
         }
-    }
+    };
+    Ok((entry, fetched.authentic))
 }
 
 /// What the user is about to trust. The keys' names were checked, the keys are PASERK: neither can hold anything else.

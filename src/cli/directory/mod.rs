@@ -5,8 +5,8 @@ mod add;
 mod list;
 mod refresh;
 
-use super::exit::Failure;
-use crate::config::places::Given;
+use super::exit::{Failure, NO_PERMISSION};
+use crate::config::places::{self, Given};
 
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -26,6 +26,13 @@ pub enum Command {
 /// # Errors
 /// A failure that says what was wrong.
 pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+    if places::set_id() {
+        // The environment says which certificates hold and which proxy is asked, and it is somebody else's.
+        return Err(Failure::new(
+            NO_PERMISSION,
+            "a program with the rights of another user does not go to the network",
+        ));
+    }
     match command {
         Command::Add(args) => add::run(args, given),
         Command::Refresh(args) => refresh::run(args, given),

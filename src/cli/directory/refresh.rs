@@ -63,6 +63,9 @@ fn refreshed(given: &Given, as_json: bool, quiet: bool, keep: bool) -> Result<u8
     let (config, places) = Places::read(given)?;
     let wrong = |error: &dyn std::fmt::Display| Failure::new(CONFIG, error);
     let sources = sources::read(places.vendors()?).map_err(|error| wrong(&error))?;
+    if sources.list.is_empty() && !quiet && !as_json {
+        output::line("no source is listed yet; mailstamp directory add lists one")?;
+    }
     let placed = folder::placed(places.vendors()?).map_err(|error| wrong(&error))?;
     let now = open::clock();
     let outcomes =
