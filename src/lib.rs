@@ -67,7 +67,7 @@
 //! - No network on the mail path. Keys come from files: what the user put there, and what `mailstamp directory refresh`
 //!   fetched before from the sources that he listed. A stamp can make nobody fetch anything.
 //! - No mail is sent, so none can be sent to a forged address.
-//! - No async. The mail path has no daemon and no thread but the one that waits for a lock.
+//! - No async but in `fetch/dns.rs`, whose resolver is written so. The mail path has no daemon and no thread but the one that waits for a lock.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.
 //! - No cache of verdicts, no score, no learning.

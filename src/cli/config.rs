@@ -101,6 +101,7 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
         ("stamps.longest_window", json!(policy.longest_window)),
         ("stamps.endless", json!(policy.endless)),
         ("stamps.late", json!(policy.late)),
+        ("stamps.defer_stale", json!(config.defer_stale)),
         ("used_log.enabled", json!(config.used_log)),
         ("used_log.wait", json!(config.wait.as_secs())),
         ("used_log.redelivery", json!(policy.redelivery.within)),

@@ -31,6 +31,8 @@ pub struct Config {
     pub allow: Vec<Allowed>,
     /// What is accepted.
     pub policy: Policy,
+    /// Whether stamped mail waits while what was fetched about its vendor is past its date.
+    pub defer_stale: bool,
     /// Whether used serials are remembered (paper: the log is optional; without it reuse is not detected).
     pub used_log: bool,
     /// How long to wait for the used-serial log before the message is deferred.
@@ -151,6 +153,7 @@ struct StampsTable {
     longest_window: Seconds,
     endless: bool,
     late: Seconds,
+    defer_stale: bool,
 }
 
 #[derive(Deserialize)]
@@ -196,6 +199,7 @@ impl Default for StampsTable {
             longest_window: Seconds(policy.longest_window),
             endless: policy.endless,
             late: Seconds(policy.late),
+            defer_stale: false,
         }
     }
 }
@@ -260,6 +264,7 @@ impl Config {
                 late: file.stamps.late.0,
                 redelivery: Redelivery { within: file.used_log.redelivery.0, times: file.used_log.redelivery_times },
             },
+            defer_stale: file.stamps.defer_stale,
             used_log: file.used_log.enabled,
             wait: Duration::from_secs(file.used_log.wait.0.unsigned_abs()),
             largest: file.largest_message,

@@ -87,6 +87,9 @@ pub enum SourcesError {
     /// A resolver that is none.
     #[error("resolver = {0:?}: write an IP address, with a port if it is not 53")]
     Resolver(String),
+    /// A path that does not begin at the root.
+    #[error("trust_anchor = {0:?}: write an absolute path")]
+    Relative(PathBuf),
     /// One source twice.
     #[error("{0} is listed twice for {1}")]
     Twice(Origin, String),
@@ -155,6 +158,9 @@ pub fn parse(text: &str, path: &Path) -> Result<Sources, SourcesError> {
             accept_weak: table.accept_weak,
             longest_silence: table.max_age.map(|seconds| seconds.0),
         });
+    }
+    if let Some(path) = file.trust_anchor.as_ref().filter(|path| !path.is_absolute()) {
+        return Err(SourcesError::Relative(path.clone()));
     }
     Ok(Sources {
         resolver: file.resolver.as_deref().map(resolver).transpose()?,
@@ -255,6 +261,7 @@ mod tests {
         for text in [
             "resolver = \"dns.example\"".to_owned(),
             "later = 1".to_owned(),
+            "trust_anchor = \"root.key\"".to_owned(),
             source(""),
             source("from = \"http://v.example/\""),
             source("from = \"https://\""),

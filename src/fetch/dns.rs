@@ -11,7 +11,7 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// More texts at one name, or longer ones, are not looked at.
 const MOST: usize = 64;
@@ -21,6 +21,8 @@ const LONGEST: usize = 16 * 1024;
 pub struct Dns {
     runtime: tokio::runtime::Runtime,
     resolver: TokioResolver,
+    /// When patience ends, for all questions together.
+    deadline: Instant,
 }
 
 /// The texts at a name.
@@ -63,12 +65,14 @@ impl LookupError {
 }
 
 impl Dns {
-    /// A resolver at this address, or the system's, that trusts the anchors in this file, or those of the root.
+    /// A resolver at this address, or the system's, that trusts the anchors in this file, or those of the root. `patience`
+    /// is for all questions together.
     ///
     /// # Errors
     /// [`LookupError`].
     pub fn new(server: Option<SocketAddr>, anchor: Option<&Path>, patience: Duration) -> Result<Self, LookupError> {
         let failed = |error: &dyn std::fmt::Display| LookupError::Resolver(error.to_string());
+        let deadline = Instant::now() + patience;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
         let config = match server {
@@ -94,17 +98,18 @@ impl Dns {
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         let builder = builder.with_options(options).with_trust_anchor(Arc::new(anchors));
         let resolver = builder.build().map_err(|error| failed(&error))?;
-        Ok(Self { runtime, resolver })
+        Ok(Self { runtime, resolver, deadline })
     }
 
     /// The texts at `name`, which ends in a dot.
     ///
     /// # Errors
     /// [`LookupError`].
-    pub fn texts(&self, name: &str, patience: Duration) -> Result<Texts, LookupError> {
+    pub fn texts(&self, name: &str) -> Result<Texts, LookupError> {
+        let patience = self.deadline.saturating_duration_since(Instant::now());
         let question = async { tokio::time::timeout(patience, self.resolver.lookup(name, RecordType::TXT)).await };
         let answer = self.runtime.block_on(question);
-        let lookup = match answer.map_err(|_| LookupError::Resolver(format!("no answer within {patience:?}")))? {
+        let lookup = match answer.map_err(|_| LookupError::Resolver("no answer in time".to_owned()))? {
             Ok(lookup) => lookup,
             Err(NetError::Dns(DnsError::Nsec { proof, .. })) if !proof.is_bogus() => {
                 return Err(LookupError::None(name.to_owned()));

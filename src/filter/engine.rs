@@ -16,6 +16,7 @@ use crate::store::{Store, StoreError};
 use crate::verdict::examine::{Step, Trace, examine, identify, traces};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
 use crate::verdict::finding::{Finding, Verdict};
+use crate::verdict::reason::Reason;
 use crate::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use std::cell::OnceCell;
 
@@ -59,6 +60,9 @@ pub enum Undecided {
     /// A clock that cannot be right.
     #[error("the clock reads {0}, which is before this program was written")]
     Clock(UnixTime),
+    /// The user wants to wait for the directory.
+    #[error("what was fetched about the vendor of its stamp is past its date")]
+    Stale,
     /// Nobody said which addresses are the user's.
     #[error("no addresses are configured, so no stamp can be for you")]
     NoAddresses,
@@ -70,6 +74,9 @@ impl Undecided {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoAddresses => Some("write addresses = [\"you@your.example\"] into the configuration"),
+            Self::Stale => {
+                Some("mailstamp directory refresh fetches it; until then such mail waits (stamps.defer_stale)")
+            }
             Self::Clock(_) => Some("set the clock; the message is judged when it is tried again"),
             Self::Store(StoreError::Busy { .. }) => Some("another delivery holds the log; the message is tried again"),
             _ => None,
@@ -87,14 +94,18 @@ impl Engine {
     /// [`Undecided`]: nothing is known of the message's class, and it must be tried again.
     pub fn judge(&self, message: &Message<'_>, envelope: &Envelope, marking: Marking) -> Result<Verdict, Undecided> {
         let mut log = None;
-        self.judge_asking(message, envelope, &mut |spend| {
+        let verdict = self.judge_asking(message, envelope, &mut |spend| {
             self.is_sane()?;
             let log = match &mut log {
                 Some(log) => log,
                 none => none.insert(open::used_log(&self.config, &self.places)?),
             };
             self.ask(log.as_ref(), spend, marking)
-        })
+        })?;
+        if marking == Marking::Spend && self.config.defer_stale && verdict.reason == Reason::StaleDirectory {
+            return Err(Undecided::Stale);
+        }
+        Ok(verdict)
     }
 
     /// Judges `message`; what the used-serial log would answer, `ask` answers.

@@ -12,10 +12,12 @@ use crate::config::sources::{Origin, Source, Sources};
 use crate::fetch::dns::{Dns, LookupError};
 use crate::fetch::https::{self, Answer, Conditions, HttpsError, Limits};
 use crate::mail::time::UnixTime;
+use crate::stamp::wire::Issuer;
 use crate::verdict::facts::KeyFact;
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// The largest file or answer: a directory of 1 MiB, signed by up to four keys.
@@ -120,9 +122,11 @@ pub fn refresh(
 /// Two at once would write over each other's highest version.
 fn lock(cache: &Path) -> Result<File, RefreshError> {
     let failed = |source: io::Error| CacheError::Io { path: cache.to_owned(), source };
-    let mut builder = std::fs::DirBuilder::new();
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(cache).map_err(failed)?;
+    // The state is the user's alone. What is public in it may be shared by several, if their configuration says where.
+    if let Some(state) = cache.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
+    }
+    DirBuilder::new().recursive(true).mode(0o755).create(cache).map_err(failed)?;
     let file = File::options().create(true).append(true).open(cache.join("lock")).map_err(failed)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
@@ -232,8 +236,7 @@ pub fn fetch(
             let dns = Dns::new(sources.resolver, sources.trust_anchor.as_deref(), sources.timeout)?;
             let facts = known.vendors().find(|(vendor, _)| *vendor == source.publisher).map(|(_, facts)| facts);
             let kids = facts.unwrap_or_default().into_iter().filter(|(_, fact)| !matches!(fact, KeyFact::Conflict));
-            let (listed, authentic) =
-                listed(&dns, &source.publisher, kids.map(|(kid, _)| kid.to_owned()), sources.timeout)?;
+            let (listed, authentic) = listed(&dns, &source.publisher, kids.map(|(kid, _)| kid.to_owned()))?;
             Ok(offer(listed, authentic, Conditions::default()))
         }
     }
@@ -250,20 +253,17 @@ fn signed(bytes: &[u8]) -> Result<Offer, Problem> {
 }
 
 /// The keys that DNS has: those of the index, and those known otherwise, if they are there.
-fn listed(
-    dns: &Dns,
-    vendor: &str,
-    known: impl Iterator<Item = String>,
-    patience: std::time::Duration,
-) -> Result<(Offer, bool), Problem> {
-    let answer = dns.texts(&index_name(vendor), patience)?;
+fn listed(dns: &Dns, vendor: &str, known: impl Iterator<Item = String>) -> Result<(Offer, bool), Problem> {
+    let answer = dns.texts(&index_name(vendor))?;
     let mut authentic = answer.authentic;
     let index = one(answer.texts.iter().map(|text| Index::parse(text)))?;
     let mut entry = VendorEntry { vendor: vendor.to_owned(), ..VendorEntry::default() };
     let mut kids: Vec<String> = index.kids.clone();
     kids.extend(known.filter(|kid| !index.kids.contains(kid)));
     for kid in kids.iter().take(MOST_KEYS) {
-        let answer = match dns.texts(&key_name(vendor, kid), patience) {
+        // It becomes a part of the name that is asked for.
+        Issuer::new(vendor, kid).map_err(|error| Problem { what: format!("{kid:?}: {error}"), alarm: true })?;
+        let answer = match dns.texts(&key_name(vendor, kid)) {
             Err(LookupError::None(_)) if !index.kids.contains(kid) => continue,
             other => other?,
         };
