@@ -1,9 +1,11 @@
 //! Directories over HTTPS.
 
-use crate::support::{Home, run};
+use crate::support::programs::program;
+use crate::support::{Home, MAILSTAMP, run};
 use crate::vendor::{VENDOR, home, keygen, list, publish, publish_as, refresh, says, source, stamped_as, verdict};
 use crate::web::{Authority, Web};
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A vendor with an old key `a`, which is trusted, and a new one `b`, served over HTTPS.
@@ -163,6 +165,21 @@ fn a_vendor_is_trusted_when_a_person_says_so() {
     assert!(run.text().contains("  a  ") && run.text().contains("  b  "), "{}", run.text());
     assert!(run.stderr.contains("nobody is here to say so"), "{}", run.stderr);
     assert!(!home.file(".config/mailstamp/vendors").exists());
+    // At a terminal he is asked, and no is the answer to anything but yes.
+    let asked = |answer: &str| {
+        let line = format!("{MAILSTAMP} directory add {VENDOR} --from {}", web.well_known());
+        let mut script = Command::new(program("script", "bsdutils"));
+        script.args(["-qec", &line, "/dev/null"]).env_clear().env("HOME", home.path());
+        crate::support::run(
+            script.env("PATH", "/usr/bin:/bin").env("SSL_CERT_FILE", authority.file()),
+            answer.as_bytes(),
+        )
+    };
+    let no = asked("\n").exits(65);
+    assert!(no.text().contains("shall stamps signed with them be accepted? [y/N]"), "{}", no.text());
+    assert!(!home.file(".config/mailstamp/vendors").exists());
+    asked("y\n").exits(0);
+    fs::remove_dir_all(home.file(".config/mailstamp/vendors")).unwrap();
     add(&["--yes"]).exits(0);
     assert_eq!(verdict(&home, &stamped_as(&served, VENDOR, "b", &[])), "first-class paid");
     refresh(&home, Some(authority.file())).exits(0);
@@ -193,6 +210,26 @@ fn a_source_that_is_away_is_stood_in_for_and_its_silence_ends_trust_in_time() {
         let run = home.run(["classify", "--no-mark", "--exit-zero", "--now", &later], &message).exits(0);
         assert_eq!(run.text(), "unverified stale-directory\n", "{kid}");
     }
+    let in_two_days = |words: &[&str]| {
+        let mut command = Command::new(program("faketime", "faketime"));
+        command.args(["-f", "+2d", MAILSTAMP]).args(words).env_clear().env("HOME", home.path());
+        crate::support::run(command.env("PATH", "/usr/bin:/bin").env("SSL_CERT_FILE", authority.file()), b"")
+    };
+    let said = in_two_days(&["directory", "refresh"]).exits(65);
+    for kid in ["a", "b"] {
+        let alarm = format!("mailstamp: alarm: {VENDOR}: what was fetched about key {kid} is past its date\n");
+        assert!(said.stderr.contains(&alarm), "{}", said.stderr);
+    }
+    let doctor = in_two_days(&["doctor"]).exits(78).text();
+    assert!(doctor.contains("is past its date, so its stamps are unverified"), "{doctor}");
+    // The user may prefer that such mail waits. Who only looks need not.
+    home.configure("addresses = [\"alice@x.example\"]\n[stamps]\ndefer_stale = true");
+    let message = stamped_as(&home, VENDOR, "a", &[]);
+    let run = home.run(["classify", "--now", &later], &message).exits(75);
+    assert!(run.stderr.contains("past its date") && run.stdout.is_empty(), "{}", run.stderr);
+    assert_eq!(home.run(["filter", "--now", &later], &message).exits(75).stdout, b"");
+    home.run(["classify", "--no-mark", "--now", &later], &message).exits(13);
+    home.classify(&message).exits(0).says("first-class paid");
 }
 
 /// A time so many days from now, in seconds.
@@ -203,24 +240,18 @@ fn days_from_now(days: u64) -> String {
 
 #[test]
 fn two_directories_that_disagree_about_a_key_are_an_alarm_and_nobody_is_believed() {
-    let (home, authority, web) = served();
+    let (home, authority, _web) = served();
     // A public directory of many vendors, trusted to list others, has another key under the name b.
     keygen(&home, "directory.example", "d");
-    let pin = home
-        .run(["vendor", "publish", "--key", home.key("directory.example", "d").to_str().unwrap(), "--out", "d"], b"");
-    pin.exits(0);
-    home.run(["vendor", "trust", "d/directory.example.json"], b"").exits(0);
-    let pinned = home.file(".config/mailstamp/vendors/directory.example.json");
-    let text = fs::read_to_string(&pinned).unwrap().replacen('{', "{\n\"publishes\": \"any\",", 1);
-    fs::write(&pinned, text).unwrap();
     let other = Home::bare();
     keygen(&other, VENDOR, "b");
     publish_as(&other, VENDOR, "o", &["b"], &[]);
     let listed = other.file(&format!("o/{VENDOR}.json"));
     publish_as(&home, "directory.example", "d", &["d"], &["--list", listed.to_str().unwrap()]);
     let file = home.file("d/.well-known/digital-stamp");
-    let second = format!("[[source]]\npublisher = \"directory.example\"\nfrom = \"{}\"\n", file.display());
-    list(&home, &(source(&web.well_known(), "") + &second));
+    let add = ["directory", "add", "directory.example", "--any", "--yes", "--from", file.to_str().unwrap()];
+    let shown = home.run(add, b"").exits(0);
+    assert!(shown.text().starts_with("directory.example\n  d  "), "{}", shown.text());
     let run = refresh(&home, Some(authority.file())).exits(65);
     assert_eq!(run.stderr, format!("mailstamp: alarm: {VENDOR}: your sources disagree about key b\n"));
     assert_eq!(says(&home, "b"), "unverified key-conflict");
@@ -273,7 +304,7 @@ fn the_recipes_for_timers_run_a_refresh() {
         let line = text.lines().find(|line| line.contains(" directory refresh ") && !line.starts_with('#')).unwrap();
         let (_, arguments) = line.split_once(name.to_str().unwrap()).unwrap();
         let before = web.requests().len();
-        let mut shell = std::process::Command::new("sh");
+        let mut shell = Command::new("sh");
         shell.args(["-c", &format!("{}{arguments}", name.display())]);
         shell.env_clear().env("HOME", home.path()).env("SSL_CERT_FILE", authority.file());
         run(&mut shell, b"").exits(0);
