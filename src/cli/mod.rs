@@ -54,7 +54,7 @@ use std::path::PathBuf;
         mailstamp filter < message > out     add the class as a header field\n  \
         mailstamp explain < message          say step by step why\n  \
         mailstamp doctor                     check that everything is in place\n\n\
-        The manual: mailstamp(1), mailstamp.toml(5), mailstamp-stamp(5), mailstamp(7).",
+        The manual: mailstamp(1), mailstamp.toml(5), mailstamp-stamp(5), mailstamp-directory(5), mailstamp(7).",
     disable_help_subcommand = true,
     max_term_width = 100
 )]

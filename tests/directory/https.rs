@@ -100,6 +100,7 @@ fn a_gigabyte_is_cut_off_and_a_slow_server_is_left() {
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 }
 
+// Threat 23.
 #[test]
 fn a_lower_version_is_refused_wherever_it_comes_from() {
     let (home, authority, _web) = served();
@@ -124,6 +125,7 @@ fn a_lower_version_is_refused_wherever_it_comes_from() {
     assert!(run.stderr.contains("it is version 1, and 2 was seen elsewhere"), "{}", run.stderr);
 }
 
+// Threat 19.
 #[test]
 fn a_directory_of_another_key_is_refused_whoever_serves_it() {
     let (home, authority, web) = served();
