@@ -25,6 +25,7 @@
 //! config   store   log   the user's settings; used serials and grants; what is told about verdicts
 //! fetch                  what goes over the network: HTTPS and DNS, for `mailstamp directory` alone
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
+//! rule                   what the user wants done: his rules, and the action that follows
 //! verdict                the judgement: from message and facts to class and reason
 //! grant    stamp         what a permission is; what a stamp is: form, signature, claims, places
 //! mail                   what a message is: fields, addresses, MIME, fingerprint, edits
@@ -92,6 +93,7 @@ pub mod grant;
 pub mod keys;
 pub mod log;
 pub mod mail;
+pub mod rule;
 pub mod serve;
 pub mod stamp;
 pub mod store;

@@ -9,6 +9,7 @@ pub mod user;
 pub mod watch;
 
 use crate::mail::address::{LocalCase, Pattern, PatternError};
+use crate::rule::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
 use duration::Seconds;
@@ -33,6 +34,8 @@ pub struct Config {
     pub policy: Policy,
     /// Whether stamped mail waits while what was fetched about its vendor is past its date.
     pub defer_stale: bool,
+    /// What each class leads to.
+    pub actions: Actions,
     /// Whether used serials are remembered (paper: the log is optional; without it reuse is not detected).
     pub used_log: bool,
     /// How long to wait for the used-serial log before the message is deferred.
@@ -120,6 +123,7 @@ struct File {
     vendors: Option<String>,
     directories: Option<String>,
     largest_message: u64,
+    actions: Actions,
     stamps: StampsTable,
     used_log: UsedLogTable,
     watch: WatchTable,
@@ -184,6 +188,7 @@ impl Default for File {
             vendors: None,
             directories: None,
             largest_message: LARGEST,
+            actions: Actions::default(),
             stamps: StampsTable::default(),
             used_log: UsedLogTable::default(),
             watch: WatchTable::default(),
@@ -257,6 +262,7 @@ impl Config {
             price: file.price,
             local_case: case,
             allow,
+            actions: file.actions,
             policy: Policy {
                 skew: file.stamps.skew.0,
                 longest_window: file.stamps.longest_window.0,
