@@ -5,10 +5,14 @@ use super::exit::{CONFIG, Failure};
 use crate::config::places::Places;
 use crate::config::sources::{self, Source};
 use crate::keys::cache::{self, Heard, Record};
+use crate::mail::field::printable;
 use crate::mail::time::UnixTime;
 
 /// A source that has not answered for so long is worth a look: three days, in seconds.
 const SILENCE: i64 = 3 * 24 * 60 * 60;
+
+/// The longest piece of a problem that is printed.
+const LONGEST: usize = 500;
 
 /// One source with what is known of it.
 #[derive(Debug)]
@@ -34,6 +38,13 @@ pub enum Health {
     Odd,
     /// What it says is wrong, or past its date.
     Bad,
+}
+
+/// What is wrong with a source, for a line: what a server or a document said may stand in it. The semicolons are ours.
+#[must_use]
+pub fn plain(what: &str) -> String {
+    let pieces = what.split(';').map(|piece| printable(piece.as_bytes(), LONGEST));
+    pieces.collect::<Vec<_>>().join(";")
 }
 
 /// All sources, in the order of the user's list.
@@ -71,7 +82,7 @@ impl Standing {
         let version = self.version.map(|version| format!("version {version}")).unwrap_or_default();
         if let Some(trouble) = &self.heard.trouble {
             let health = if trouble.alarm || past { Health::Bad } else { Health::Odd };
-            return (health, format!("{}, since {}", trouble.what, trouble.since));
+            return (health, format!("{}, since {}", plain(&trouble.what), trouble.since));
         }
         let Some(answered) = &self.heard.answered else {
             return (Health::Odd, "never asked; mailstamp directory refresh asks it".to_owned());

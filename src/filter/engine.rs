@@ -78,6 +78,7 @@ impl Undecided {
             Self::Stale => {
                 Some("mailstamp directory refresh fetches it; until then such mail waits (stamps.defer_stale)")
             }
+            Self::Keys(FolderError::Cache(_)) => Some("remove the file; mailstamp directory refresh fetches it anew"),
             Self::Clock(_) => Some("set the clock; the message is judged when it is tried again"),
             Self::Store(StoreError::Busy { .. }) => Some("another delivery holds the log; the message is tried again"),
             _ => None,

@@ -104,7 +104,8 @@ impl Placed {
             }
         }
         for record in records {
-            let content = |source| FolderError::Content { path: format!("{}.json", record.publisher).into(), source };
+            let content =
+                |source| FolderError::Content { path: format!("directories/{}.json", record.publisher).into(), source };
             if !record.stands(&directory) {
                 let why = Unheeded::NotPinned(record.publisher.clone());
                 unheeded.extend(record.sources.iter().map(|heard| (heard.from.clone().into(), why.clone())));

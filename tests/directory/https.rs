@@ -315,3 +315,19 @@ fn the_recipes_for_timers_run_a_refresh() {
     let timer = crate::support::programs::recipe("directory-refresh.timer", &[]);
     assert!(timer.contains("\nOnCalendar=") && timer.contains("\nWantedBy=timers.target"), "{timer}");
 }
+
+#[test]
+fn what_a_server_says_cannot_write_to_a_terminal() {
+    let (home, authority, web) = served();
+    fs::write(home.file("public/control"), "{\"directory\": \"v4.public.\\u001b[2J\"}").unwrap();
+    fs::write(home.file("public/text"), "\u{1b}[2J\u{202e}").unwrap();
+    for path in ["control", "text"] {
+        list(&home, &source(&web.address(path), ""));
+        let run = refresh(&home, Some(authority.file()));
+        assert!(run.code != 0 && !run.stderr.is_empty());
+        let listed = home.run(["directory", "list"], b"").exits(0).text() + &home.run(["doctor"], b"").text();
+        for text in [run.stderr, listed] {
+            assert!(text.bytes().all(|b| b == b'\n' || (b' '..=b'~').contains(&b)), "{text:?}");
+        }
+    }
+}

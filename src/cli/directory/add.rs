@@ -2,6 +2,7 @@
 //! his keys are shown: trust is given by a person, once, and never by a program.
 
 use crate::cli::exit::{CANNOT_CREATE, CONFIG, DATA, Failure, UNAVAILABLE};
+use crate::cli::sources::plain;
 use crate::cli::{output, vendor};
 use crate::config::file;
 use crate::config::places::{Given, Places};
@@ -111,7 +112,7 @@ fn introduce(args: &Args, listed: &Sources, vendors: &Path) -> Result<(), Failur
 }
 
 fn found(listed: &Sources, source: &Source) -> Result<(VendorEntry, bool), Failure> {
-    let away = |what: &str| Failure::new(UNAVAILABLE, format!("{}: {what}", source.origin));
+    let away = |what: &str| Failure::new(UNAVAILABLE, format!("{}: {}", source.origin, plain(what)));
     let fetched = refresh::fetch(listed, source, &Conditions::default(), &Directory::default());
     let fetched = fetched.map_err(|problem| away(&problem.what))?.ok_or_else(|| away("the source has nothing"))?;
     let entry = match fetched.offer {

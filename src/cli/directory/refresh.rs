@@ -3,6 +3,7 @@
 
 use crate::cli::exit::{CONFIG, DATA, Failure, TEMPFAIL, UNAVAILABLE};
 use crate::cli::output;
+use crate::cli::sources::plain;
 use crate::config::Config;
 use crate::config::places::{Given, Places};
 use crate::config::sources;
@@ -10,14 +11,10 @@ use crate::filter::open;
 use crate::keys::folder::{self, Folder};
 use crate::keys::refresh::{self, News, Outcome, RefreshError};
 use crate::log::syslog::{self, Severity};
-use crate::mail::field::printable;
 use crate::verdict::facts::KeyFact;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-
-/// The longest piece of a problem that is printed.
-const LONGEST: usize = 500;
 
 /// Fetch the directories from all sources that you listed, and from nowhere else, and keep what is believed.
 ///
@@ -107,9 +104,7 @@ fn good(outcome: &Outcome) -> Option<String> {
 
 fn problem(outcome: &Outcome) -> Option<String> {
     let problem = outcome.result.as_ref().err()?;
-    // What a server or a document said stands in it. The semicolons are ours.
-    let pieces = problem.what.split(';').map(|piece| printable(piece.as_bytes(), LONGEST));
-    Some(format!("{}: {}: {}", outcome.publisher, outcome.from, pieces.collect::<Vec<_>>().join(";")))
+    Some(format!("{}: {}: {}", outcome.publisher, outcome.from, plain(&problem.what)))
 }
 
 fn alarm(outcome: &Outcome) -> Option<String> {
