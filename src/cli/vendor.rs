@@ -194,9 +194,8 @@ fn trust(args: &Trust, given: &Given) -> Result<u8, Failure> {
     let document: Document = serde_json::from_str(&text).map_err(|error| not_a_document(&error))?;
     let entry = match document {
         Document::Pinned(entry) => entry,
-        Document::Signed { directory, also } => {
-            acceptance::introduced(&[vec![directory], also].concat()).map_err(|error| not_a_document(&error))?
-        }
+        Document::Signed { directory, also } => acceptance::introduced(&[vec![directory], also].concat())
+            .map_err(|error| not_a_document(&format!("signed directory: {error}")))?,
     };
     // Under a wrong name or with a weak key it would stop every judgement from now on.
     Issuer::new(&entry.vendor, "any").map_err(|error| not_a_document(&error))?;

@@ -4,6 +4,7 @@
 use super::{open, report};
 use crate::config::places::{Places, PlacesError};
 use crate::config::{Config, user::UserError};
+use crate::keys::cache::CacheError;
 use crate::keys::directory::Directory;
 use crate::keys::folder::{self, FolderError};
 use crate::log::syslog::{self, Severity};
@@ -78,7 +79,9 @@ impl Undecided {
             Self::Stale => {
                 Some("mailstamp directory refresh fetches it; until then such mail waits (stamps.defer_stale)")
             }
-            Self::Keys(FolderError::Cache(_)) => Some("remove the file; mailstamp directory refresh fetches it anew"),
+            Self::Keys(FolderError::Cache(CacheError::Content { .. })) => {
+                Some("remove the file; mailstamp directory refresh fetches it anew")
+            }
             Self::Clock(_) => Some("set the clock; the message is judged when it is tried again"),
             Self::Store(StoreError::Busy { .. }) => Some("another delivery holds the log; the message is tried again"),
             _ => None,

@@ -128,6 +128,10 @@ pub fn read(cache: &Path) -> Result<Vec<Record>, CacheError> {
     let failed = |source| CacheError::Io { path: cache.to_owned(), source };
     let entries = match fs::read_dir(cache) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        // The state itself is no folder: who needs it will say so.
+        Err(_) if fs::symlink_metadata(cache).is_err_and(|error| error.kind() == io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         other => other.map_err(failed)?,
     };
     let mut paths = Vec::new();
