@@ -5,8 +5,8 @@
 //!
 //! # From above
 //!
-//! One message comes in on standard input; a word, a header field or an exit status goes out. In between, the stamps on
-//! it are found, checked against the keys of the vendors whom the user trusts, and at most one of them is spent in a log
+//! One message comes in on standard input; a word, a header field or an exit status goes out, or the message itself into a
+//! folder. In between, the stamps on it are found, checked against the keys of the vendors whom the user trusts, and at most one of them is spent in a log
 //! on the disk. Everything else (who the user is, which keys he trusts, what time it is) is a fact that is gathered
 //! before, and handed in.
 //!
@@ -22,9 +22,12 @@
 //! serve                  what runs for long: waits, and does what a command would have done
 //! filter                 the engine: gathers facts, asks the core, spends once
 //! keys                   the documents of the vendors, and a vendor's own key
-//! config   store   log   the user's settings; used serials and grants; what is told about verdicts
+//! config   store          the user's settings; what must be remembered between messages
+//! log      outgoing       what is told about verdicts; the mail that leaves
+//! maildir                folders into which mail is put, whole or not at all
 //! fetch                  what goes over the network: HTTPS and DNS, for `mailstamp directory` alone
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
+//! reply                  may an automatic reply go to the sender, and what does it say
 //! rule                   what the user wants done: his rules, and the action that follows
 //! verdict                the judgement: from message and facts to class and reason
 //! grant    stamp         what a permission is; what a stamp is: form, signature, claims, places
@@ -47,7 +50,14 @@
 //! 5. The engine opens the log and asks. [`UsedLog::spend`](store::UsedLog::spend) answers in one durable transaction:
 //!    fresh, again, double, granted, revoked.
 //! 6. [`Claim::settle`](verdict::examine::Claim::settle) consumes claim and answer, and is done, or has the next question.
-//! 7. The verdict is told: to the caller, to syslog, to the verdict log.
+//! 7. If no stamp let the message through, the user's [`Rules`](rule::rules::Rules) are asked, the cheapest condition of
+//!    each first; what they ask of the world, lists in files and what the user sent, the engine answers
+//!    (`filter/ruling.rs`) and opens only then. What comes of it is the [`Decision`](rule::decision::Decision).
+//! 8. The decision is told: to the caller, to syslog, to the verdict log. `filter` writes it on top of the message;
+//!    `deliver` ([`Engine::deliver`](filter::engine::Engine::deliver)) obeys it: it took room in the Maildir before step 3,
+//!    and now writes, syncs and links the message into a folder, holds it, or drops it after a line that is on the disk.
+//! 9. Where the user wants replies, [`may`](reply::may::may) says whether one may go. It is reserved in the log of replies,
+//!    durably, then handed to sendmail(8) ([`Engine::answer`](filter::engine::Engine::answer)). Nothing above depends on it.
 //!
 //! # What always holds
 //!
@@ -55,20 +65,26 @@
 //!   accepted that was not spent.
 //! - A bad message is a value, never an `Err`. An `Err` is our own trouble; on the mail path it becomes status 75, and so
 //!   does a panic.
-//! - The log's rule is one function (`store/rule.rs`). Stores differ in where the rows are, never in the answer.
+//! - The log's rule is one function (`store/rule.rs`; `store/sent.rs` and `store/reply.rs` for the other books). Stores
+//!   differ in where the rows are, never in the answer.
+//! - To whom the user wrote is learned only from what is known to be his (a pipe or a folder that he names), never from
+//!   mail that comes in, whatever its From says.
 //! - A signature is verified over the bytes that came, and nothing in a payload is read before it holds.
 //! - A change to a message is a list of spans to take out and texts to put in ([`mail::edit`]). All other bytes go
 //!   through as they came.
 //! - Whatever comes from outside and goes into a field or a log passes
 //!   [`printable`](mail::field::printable); whatever we put into a header passes [`fold`](mail::field::fold).
+//!   (Identifiers of messages in a reply do not, because cut ones are others: they are checked instead.)
 //! - Everything that grows with the input has a limit, and beyond it a message is `over-limit`, not unstamped.
 //!
 //! # What is not here, on purpose
 //!
 //! - No network on the mail path. Keys come from files: what the user put there, and what `mailstamp directory refresh`
 //!   fetched before from the sources that he listed. A stamp can make nobody fetch anything.
-//! - No mail is sent, so none can be sent to a forged address.
-//! - No async but in `fetch/dns.rs`, whose resolver is written so. The mail path has no daemon and no thread but the one that waits for a lock.
+//! - No mail is sent unless the user switched it on, and then only by one function, [`filter::answer`], to an address
+//!   that [`reply::may`] let pass.
+//! - No async but in `fetch/dns.rs`, whose resolver is written so. The mail path has no daemon and no thread but the one
+//!   that waits for a lock.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.
 //! - No cache of verdicts, no score, no learning.
@@ -76,13 +92,17 @@
 //!
 //! # Where to add things
 //!
-//! *A reason*: a line in `verdict/reason.rs`, its check in `verdict/finding.rs`, a fixture, a line in mailstamp(1); tests
-//! fail until all four are there. *A command*: a file in `cli/`, a variant of its `Command`, a section in mailstamp(1).
-//! *A store*: a file in `store/` that implements [`Store`](store::Store) by asking `store/rule.rs`, an entry in the
-//! contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that knows which adapters there are.
-//! *A source of keys*: a variant of [`Origin`](config::sources::Origin), how it is fetched in `fetch/` and `keys/refresh.rs`;
-//! what of it is believed is decided in one place, `keys/acceptance.rs`. *A claim*:
-//! `stamp/claims.rs`, and mailstamp-stamp(5). *A setting*: `config/mod.rs`, `config show`, mailstamp.toml(5).
+//! *A reason*: a line in `verdict/reason.rs`, its check in `verdict/finding.rs`, a fixture, a line in mailstamp(1);
+//! tests fail until all four are there. *A reason to send no reply*: a line in `reply/why.rs`, its check in the room, a
+//! fixture in `fixtures/replies/`, a line in mailstamp(1). *A command*: a file in `cli/`, a variant of its `Command`, a
+//! section in mailstamp(1). *An action*: `rule/action.rs`, `filter/deliver.rs`, mailstamp(1), and the recipes by
+//! action. *A store*: a file in `store/` that implements [`Store`](store::Store) by asking `store/rule.rs`, an entry in
+//! the contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that knows which adapters there
+//! are. *A source of keys*: a variant of [`Origin`](config::sources::Origin), how it is fetched in `fetch/` and
+//! `keys/refresh.rs`; what of it is believed is decided in one place, `keys/acceptance.rs`. *A claim*:
+//! `stamp/claims.rs`, and mailstamp-stamp(5). *A condition of rules*: a variant in `rule/condition.rs`, its key in
+//! `config/rules.rs`, a line in the table of `tests/rules/conditions.rs`, mailstamp-rules(5). *A setting*:
+//! `config/mod.rs`, `config show`, mailstamp.toml(5).
 
 pub mod cli;
 pub mod config;
@@ -93,6 +113,9 @@ pub mod grant;
 pub mod keys;
 pub mod log;
 pub mod mail;
+pub mod maildir;
+pub mod outgoing;
+pub mod reply;
 pub mod rule;
 pub mod serve;
 pub mod stamp;

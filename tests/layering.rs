@@ -9,12 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up. An arrow within a floor is no better than one upward.
-const FLOORS: [&[&str]; 9] = [
+const FLOORS: [&[&str]; 10] = [
     &["mail"],
     &["grant", "stamp"],
     &["verdict"],
     &["rule"],
-    &["config", "fetch", "log", "store"],
+    &["reply"],
+    &["config", "fetch", "log", "maildir", "outgoing", "store"],
     &["keys"],
     &["filter"],
     &["serve"],
@@ -22,7 +23,7 @@ const FLOORS: [&[&str]; 9] = [
 ];
 
 /// The rooms that decide.
-const PURE: [&str; 5] = ["mail", "grant", "stamp", "verdict", "rule"];
+const PURE: [&str; 6] = ["mail", "grant", "stamp", "verdict", "rule", "reply"];
 
 struct Source {
     /// From `src/` or `tests/` on.
