@@ -22,7 +22,6 @@ mod learn_sent;
 mod log;
 mod output;
 mod progress;
-mod publish;
 mod purge;
 mod reply;
 mod rules;

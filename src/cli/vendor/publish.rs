@@ -1,8 +1,8 @@
 //! `mailstamp vendor publish`: the next edition of a vendor's directory, written into a folder that any web server can serve
 //! and any name server can include. What the last edition said is read from there, and its version with it.
 
-use super::exit::{CANNOT_CREATE, DATA, Failure, NO_INPUT};
-use super::output;
+use crate::cli::exit::{CANNOT_CREATE, DATA, Failure, NO_INPUT};
+use crate::cli::output;
 use crate::config::file;
 use crate::filter::open;
 use crate::keys::acceptance;
