@@ -86,7 +86,7 @@ impl HttpsError {
 /// [`HttpsError`].
 pub fn get(address: &str, conditions: &Conditions, limits: Limits) -> Result<Answer, HttpsError> {
     let start = Instant::now();
-    let agent = agent();
+    let agent = agent(true);
     let mut address: Uri = address.parse().map_err(|_| HttpsError::Address)?;
     for _ in 0..=REDIRECTS {
         let left = limits.time.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
@@ -108,14 +108,15 @@ pub fn get(address: &str, conditions: &Conditions, limits: Limits) -> Result<Ans
     Err(HttpsError::Redirects)
 }
 
-fn agent() -> Agent {
+/// What makes connections, with the certificates of the system; `https_only` unless it may go without TLS.
+pub(super) fn agent(https_only: bool) -> Agent {
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::PlatformVerifier)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .build();
     let config = Agent::config_builder()
         .tls_config(tls)
-        .https_only(true)
+        .https_only(https_only)
         // Followed here, where the origin is looked at.
         .max_redirects(0)
         .max_redirects_will_error(false)

@@ -25,9 +25,13 @@ mod session;
 mod tables;
 
 pub use error::StoreError;
+#[cfg(feature = "sender")]
+pub(crate) use place::Absent;
 pub use reply::{Reply, ReplyAsk, ReplyBook, ReplyKind, Reserved};
 pub use row::Row;
 pub use sent::{Correspondent, Learned, Sent, SentBook, correspondent_key};
+#[cfg(feature = "sender")]
+pub(crate) use session::{Schema, Session, Trouble, guarded};
 
 use crate::grant::Standing;
 use crate::mail::time::UnixTime;
