@@ -233,6 +233,16 @@ impl Event {
         }
     }
 
+    /// The value at which it sold this serial, of which the books know that it did.
+    #[must_use]
+    pub fn value_of(&self, serial: &[u8; 16], at: UnixTime) -> Option<u64> {
+        match self {
+            // Most requests are for stamps of one value; the serials need not be drawn again.
+            Self::Issued { values, .. } if values.len() == 1 => values.first().map(|&(value, _)| value),
+            _ => self.issued(at).find(|(it, _)| it == serial).map(|(_, value)| value),
+        }
+    }
+
     /// The stamps that it put into the world, each with its serial's bytes and its value; nothing for other events.
     pub fn issued(&self, at: UnixTime) -> impl Iterator<Item = ([u8; 16], u64)> + '_ {
         let issue = match self {

@@ -8,9 +8,17 @@
 
 pub mod audit;
 pub mod books;
+mod copy;
+mod core;
+mod desk;
 pub mod error;
 pub mod ownership;
 pub mod payment;
+mod place;
+mod question;
 pub mod refusal;
 pub mod request;
 mod signing;
+mod socket;
+mod tables;
+mod writer;

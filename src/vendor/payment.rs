@@ -2,9 +2,12 @@
 //! transaction that sells the stamps, so that no payment buys twice. Vouchers are the way that needs nobody else; a
 //! provider of payments can be added by implementing [`Payment`].
 
+use super::error::BooksError;
 use crate::bank::chain::Hash;
 use crate::bank::money::Money;
+use crate::keys::secret::SecretError;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 /// A payment that can be settled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,4 +61,60 @@ pub fn code_hash(code: &str) -> Option<Hash> {
     let plain = plain.to_ascii_uppercase();
     let fits = plain.len() == 32 && plain.bytes().all(|b| b.is_ascii_uppercase() || (b'2'..=b'7').contains(&b));
     fits.then(|| Hash::of(plain.as_bytes()))
+}
+
+/// A new voucher's code, in groups of four, and its hash.
+pub(super) fn new_code() -> Result<(Zeroizing<String>, Hash), BooksError> {
+    let bytes = random::<20>()?;
+    let plain = Zeroizing::new(data_encoding::BASE32_NOPAD.encode(&bytes[..]));
+    let mut code = Zeroizing::new(String::with_capacity(40));
+    for (at, letter) in plain.chars().enumerate() {
+        if at > 0 && at % 4 == 0 {
+            code.push('-');
+        }
+        code.push(letter);
+    }
+    Ok((code, Hash::of(plain.as_bytes())))
+}
+
+/// A new API key's text.
+pub(super) fn new_api_key() -> Result<Zeroizing<String>, BooksError> {
+    let mut text = Zeroizing::new(String::with_capacity(API_KEY.len() + 43));
+    text.push_str(API_KEY);
+    data_encoding::BASE64URL_NOPAD.encode_append(&random::<32>()?[..], &mut text);
+    Ok(text)
+}
+
+/// What every API key begins with, so that it is known for one where it was left by mistake.
+const API_KEY: &str = "msk_";
+
+pub(super) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, BooksError> {
+    let mut bytes = Zeroizing::new([0; N]);
+    getrandom::fill(bytes.as_mut_slice()).map_err(SecretError::Random)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_known_however_it_is_typed() {
+        let (code, hash) = new_code().unwrap();
+        assert_eq!(code.len(), 39);
+        for typed in [code.to_string(), code.to_lowercase(), code.replace('-', " "), code.replace('-', "")] {
+            assert_eq!(code_hash(&typed), Some(hash), "{typed}");
+        }
+        assert_ne!(new_code().unwrap().1, hash);
+        for wrong in ["", "AAAA", &code[1..], &code.replace('-', "1")] {
+            assert_eq!(code_hash(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_api_key_has_256_random_bits() {
+        let key = new_api_key().unwrap();
+        assert_eq!((key.len(), &key[..4]), (47, "msk_"));
+        assert_ne!(*new_api_key().unwrap(), *key);
+    }
 }

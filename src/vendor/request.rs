@@ -2,6 +2,7 @@
 //! them over the socket. Secrets do not stand in them: an API key, a voucher or a code is there as its hash.
 
 use super::payment::Paid;
+use super::refusal::StampProblem;
 use crate::bank::chain::{Entry, Hash, Head};
 use crate::bank::event::{KeyState, Terms};
 use crate::bank::ledger::{Book, Unit};
@@ -11,6 +12,7 @@ use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
 use crate::stamp::signature::PublicKey;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// An account as the books keep it. What it has is its balance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,7 +195,7 @@ pub struct Day {
     pub balance: i64,
 }
 
-/// What can be asked. Those above `Profile` write.
+/// What can be asked. Those before `Profile` write.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "each is described at the method of Books that makes it")]
@@ -201,10 +203,15 @@ pub enum Request {
     SetTerms { terms: Terms },
     SetKey { kid: String, key: PublicKey, state: KeyState },
     OpenAccount { name: String, contact: String, caps: Option<Caps> },
-    ChangeAccount { account: u64, contact: Option<String>, caps: Option<Option<Caps>> },
+    SetContact { account: u64, contact: String },
+    SetCaps { account: u64, caps: Option<Caps> },
     CloseAccount { account: u64, revoke: bool },
     AddApiKey { account: u64, label: String, hash: Hash },
     RevokeApiKey { account: u64, id: String },
+    AskCode { account: u64, subject: String, hash: Hash },
+    TellCode { account: u64, subject: String, hash: Hash },
+    Own { account: u64, subject: String },
+    Disown { account: u64, subject: String },
     Credit { account: u64, credits: u64, cost: Option<Money>, reference: String },
     MakeVoucher { voucher: Hash, credits: u64, cost: Option<Money> },
     TakeVoucher { account: u64, voucher: Hash },
@@ -213,10 +220,6 @@ pub enum Request {
     Refund { account: u64, stamps: Vec<Presented> },
     Revoke { serials: Vec<Serial> },
     PayOut { account: u64, credits: u64, reference: String },
-    AskCode { account: u64, subject: String, hash: Hash },
-    TellCode { account: u64, subject: String, hash: Hash },
-    Own { account: u64, subject: String },
-    Disown { account: u64, subject: String },
     Profile,
     Account { account: u64 },
     AccountNamed { name: String },
@@ -231,7 +234,32 @@ pub enum Request {
     Entries { after: u64, most: u32 },
     Summary,
     Audit { since: Option<Head> },
-    Backup { to: std::path::PathBuf },
+    Backup { to: PathBuf },
+}
+
+impl Request {
+    /// Whether it changes nothing, and can be answered beside the writer.
+    #[must_use]
+    pub fn is_question(&self) -> bool {
+        matches!(
+            self,
+            Self::Profile
+                | Self::Account { .. }
+                | Self::AccountNamed { .. }
+                | Self::Accounts { .. }
+                | Self::ApiKeys { .. }
+                | Self::Opens { .. }
+                | Self::Voucher { .. }
+                | Self::Stamp { .. }
+                | Self::RevokedSerials
+                | Self::History { .. }
+                | Self::Days { .. }
+                | Self::Entries { .. }
+                | Self::Summary
+                | Self::Audit { .. }
+                | Self::Backup { .. }
+        )
+    }
 }
 
 /// Who pays for stamps.
@@ -255,6 +283,31 @@ pub struct Presented {
     pub owners: Vec<String>,
 }
 
+/// What became of one stamp that was handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Returned {
+    /// It was taken, and is worth so much.
+    Taken(u64),
+    /// It was not.
+    Refused(StampProblem),
+}
+
+impl From<Result<u64, StampProblem>> for Returned {
+    fn from(result: Result<u64, StampProblem>) -> Self {
+        result.map_or_else(Self::Refused, Self::Taken)
+    }
+}
+
+impl From<Returned> for Result<u64, StampProblem> {
+    fn from(returned: Returned) -> Self {
+        match returned {
+            Returned::Taken(value) => Ok(value),
+            Returned::Refused(problem) => Err(problem),
+        }
+    }
+}
+
 /// What the books answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
@@ -267,6 +320,7 @@ pub enum Answer {
     ApiKey(ApiKey),
     ApiKeys { keys: Vec<ApiKey> },
     Booked(Booked),
+    Returned { each: Vec<Returned>, booked: Option<Booked> },
     Sale(Sale),
     Count { count: u64 },
     Profile(Box<Profile>),
