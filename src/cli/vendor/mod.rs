@@ -1,13 +1,17 @@
 //! `mailstamp vendor`: a vendor by hand. Make a signing key, issue stamps with it, and on the recipient's side say whom one
 //! trusts. The service that sells stamps comes later.
 
+#[cfg(feature = "vendor")]
+mod folder;
+#[cfg(feature = "vendor")]
+mod serve;
+
 use super::exit::{CANNOT_CREATE, CONFIG, DATA, Failure, NO_INPUT};
 use super::output;
 use crate::config::places::{Given, Places};
 use crate::filter::open;
 use crate::keys::directory::{Directory, Unheeded};
 use crate::keys::document::{Document, KeyEntry, Publishes, Status, VendorEntry};
-use crate::keys::folder;
 use crate::keys::secret::Signer;
 use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
@@ -36,6 +40,9 @@ pub enum Command {
     Trust(Trust),
     /// List the trusted vendors and their keys
     List(List),
+    /// Sell stamps over HTTP, to programs and on a page
+    #[cfg(feature = "vendor")]
+    Serve(serve::Args),
 }
 
 /// Make a signing key in a new file and print the public document by which recipients trust it.
@@ -125,6 +132,8 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
         Command::Issue(args) => issue(args),
         Command::Trust(args) => trust(args, given),
         Command::List(args) => list(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Serve(args) => serve::run(args),
     }
 }
 
@@ -236,7 +245,7 @@ fn write_whole(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
 fn list(args: &List, given: &Given) -> Result<u8, Failure> {
     let (_, places) = Places::read(given)?;
     let path = places.vendors()?;
-    let folder = folder::read(path, open::clock()).map_err(|error| Failure::new(CONFIG, error))?;
+    let folder = crate::keys::folder::read(path, open::clock()).map_err(|error| Failure::new(CONFIG, error))?;
     if args.json {
         let vendors: Vec<Value> = folder
             .directory

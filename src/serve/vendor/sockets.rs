@@ -6,12 +6,12 @@ use super::caller::Peer;
 use super::tls::Tls;
 use super::{ServeError, Service, routes, tell};
 use axum::Router;
-use axum::body::Body;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
@@ -25,7 +25,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep, timeout};
-use tower::ServiceExt;
 
 /// Serves until SIGTERM or SIGINT. `listening` is told the addresses once connections are taken.
 ///
@@ -165,9 +164,10 @@ impl Doors {
 
     async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: IpAddr, router: Router) {
         let limits = self.service.settings().limits;
+        let router = TowerToHyperService::new(router);
         let answer = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            router.clone().oneshot(request.map(Body::new))
+            router.call(request)
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(limits.header).max_buf_size(64 * 1024).half_close(false);
@@ -176,7 +176,7 @@ impl Doors {
         let mut ended = self.ended.clone();
         tokio::select! {
             _ = connection.as_mut() => {}
-            _ = ended.wait_for(|ended| *ended) => {
+            () = async { drop(ended.wait_for(|ended| *ended).await) } => {
                 connection.as_mut().graceful_shutdown();
                 let _ = connection.await;
             }

@@ -4,14 +4,15 @@ use super::buy::own;
 use super::history::Line;
 use super::session::Visitor;
 use super::{Frame, Page, chart, show};
+use crate::bank::chain::Hash;
 use crate::bank::order::Caps;
 use crate::filter::open::clock;
 use crate::serve::vendor::Service;
 use crate::serve::vendor::caller::{guess, open};
 use crate::serve::vendor::problem::Problem;
 use crate::vendor::request::{ApiKey, Day};
-use crate::bank::chain::Hash;
 use askama::Template;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Form, Query, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -153,9 +154,9 @@ pub async fn sign_out(
 pub async fn account(
     State(service): State<Service>,
     visitor: Visitor,
-    part: Option<Query<Part>>,
+    part: Result<Query<Part>, QueryRejection>,
 ) -> Result<Response, Page> {
-    let before = part.and_then(|Query(part)| part.before);
+    let before = part.ok().and_then(|Query(part)| part.before);
     account_page(&service, &visitor, before, Ok(None)).await
 }
 

@@ -20,6 +20,7 @@ use crate::stamp::locate::STAMP_FIELD;
 use crate::vendor::books::Sold;
 use crate::vendor::refusal::Refusal;
 use askama::Template;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Form, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -87,7 +88,7 @@ fn purchase() -> String {
 pub async fn form(
     State(service): State<Service>,
     visitor: Visitor,
-    query: Option<Query<Wanted>>,
+    query: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Page> {
     let linked = query.map(|Query(wanted)| wanted).unwrap_or_default();
     let wanted = Wanted { recipient: linked.recipient, value: linked.value, ..Wanted::default() };

@@ -31,7 +31,7 @@ pub fn days(known: &[Day], today: i64) -> Vec<Day> {
 
 /// A day as people write it.
 #[must_use]
-pub fn date(day: i64) -> String {
+pub fn date(day: &i64) -> String {
     let time = crate::mail::time::UnixTime(day.saturating_mul(86_400)).to_string();
     time.split('T').next().unwrap_or_default().to_owned()
 }
@@ -104,6 +104,6 @@ mod tests {
         assert_eq!(drawing.matches("<rect").count(), 2);
         let heights = drawing.split("height=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
         assert!(heights.map(|height| height.parse::<f64>().unwrap()).all(|height| height <= HEIGHT));
-        assert_eq!(date(20_000), "2024-10-04");
+        assert_eq!(date(&20_000), "2024-10-04");
     }
 }
