@@ -8,6 +8,7 @@ use crate::bank::ledger::{Book, Unit};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// The format that this program reads and writes.
@@ -80,6 +81,11 @@ impl Stop {
             Self::Refused(refusal) => BooksError::Refused(refusal),
             Self::Damaged(what) => BooksError::Damaged { path, what },
             Self::Theirs(error) => match *error {
+                redb::Error::Io(source)
+                    if matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+                {
+                    BooksError::Damaged { path, what: source.to_string() }
+                }
                 redb::Error::Io(source) => BooksError::Io { doing: "use", path, source },
                 redb::Error::PreviousIo => BooksError::Left,
                 other => BooksError::Damaged { path, what: other.to_string() },

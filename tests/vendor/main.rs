@@ -7,8 +7,11 @@
 
 mod always;
 mod chain;
+mod commands;
 mod crash;
 mod sales;
+#[path = "../support/mod.rs"]
+mod support;
 mod together;
 
 use mailstamp::bank::event::Terms;

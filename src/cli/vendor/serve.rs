@@ -1,10 +1,11 @@
 //! `mailstamp vendor serve`: arguments into the settings of the service, and its end into an exit status.
 
-use crate::cli::exit::{CONFIG, Failure, NO_INPUT, TEMPFAIL, USAGE};
+use super::books::Which;
+use crate::cli::exit::{CONFIG, Failure, TEMPFAIL, USAGE};
 use crate::cli::output;
+use crate::config::places::Given;
 use crate::serve::vendor::{self, Limits, ServeError, Settings, tls};
 use crate::vendor::books::Books;
-use crate::vendor::error::BooksError;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,9 +21,8 @@ use std::time::Duration;
     mailstamp vendor serve --public-url https://stamps.example --trusted-proxy 127.0.0.1\n  \
     mailstamp vendor serve --listen '[::]:443' --tls-cert chain.pem --tls-key key.pem --metrics 127.0.0.1:9633")]
 pub struct Args {
-    /// The folder of the books [default: vendor in the state folder; /var/lib/mailstamp/vendor for root]
-    #[arg(long, value_name = "FOLDER")]
-    books: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
     /// Listen here; port 0 for any free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8025")]
     listen: SocketAddr,
@@ -66,13 +66,13 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure when it cannot begin.
-pub fn run(args: &Args) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let public_url = args.public_url.as_deref().map(origin).transpose()?;
     let tls = match (&args.tls_cert, &args.tls_key) {
         (Some(certificate), Some(key)) => Some(tls::Files { certificate: certificate.clone(), key: key.clone() }),
         _ => None,
     };
-    let folder = super::folder::books(args.books.as_deref())?;
+    let folder = args.which.folder(given)?;
     let header = Duration::from_secs(args.patience);
     let limits = Limits {
         header,
@@ -93,8 +93,8 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         sendmail: args.sendmail.clone(),
         limits,
     };
-    let books = Books::open(&folder, Duration::from_secs(5)).map_err(|error| failure(error.into()))?;
-    books.listen().map_err(|error| failure(error.into()))?;
+    let books = Books::open(&folder, Duration::from_secs(5))?;
+    books.listen()?;
     // Whoever started it may not read what it says; it serves all the same.
     vendor::run(books, settings, |address| drop(output::line(&format!("listening on {address}")))).map_err(failure)?;
     Ok(0)
@@ -113,10 +113,10 @@ fn origin(url: &str) -> Result<String, Failure> {
 }
 
 fn failure(error: ServeError) -> Failure {
-    match &error {
+    match error {
         ServeError::Tls { .. } => Failure::new(CONFIG, error),
-        ServeError::Books(BooksError::Absent { .. }) => Failure::new(NO_INPUT, error),
-        _ => Failure::new(TEMPFAIL, error),
+        ServeError::Books(error) => error.into(),
+        ServeError::Listen { .. } | ServeError::System(_) => Failure::new(TEMPFAIL, error),
     }
 }
 
