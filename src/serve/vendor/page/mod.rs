@@ -141,6 +141,17 @@ pub async fn nothing(State(_): State<Service>) -> Response {
     Page::problem(Problem::new("not-found", "The address is not one of this shop.")).into_response()
 }
 
+/// A number with a narrow space between its thousands.
+#[must_use]
+pub fn grouped(number: &u64) -> String {
+    let digits = number.to_string();
+    let first = digits.len() % 3;
+    let (head, rest) = digits.split_at(first);
+    let groups = rest.as_bytes().chunks(3).map(String::from_utf8_lossy);
+    let head = (!head.is_empty()).then(|| head.into());
+    head.into_iter().chain(groups).collect::<Vec<_>>().join("\u{202f}")
+}
+
 /// Style and script are as old as the program.
 async fn asset(media_type: &'static str, text: &'static str) -> Response {
     ([(CONTENT_TYPE, media_type), (CACHE_CONTROL, "public, max-age=3600")], text).into_response()
@@ -164,4 +175,16 @@ pub fn routes() -> Router<Service> {
         .route("/static/page.css", get(|| asset("text/css; charset=utf-8", include_str!("page.css"))))
         .route("/static/page.js", get(|| asset("text/javascript; charset=utf-8", include_str!("page.js"))))
         .route("/static/icon.svg", get(|| asset("image/svg+xml", include_str!("icon.svg"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_stand_apart() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1\u{202f}000"), (1_234_567, "1\u{202f}234\u{202f}567")] {
+            assert_eq!(grouped(&number), text);
+        }
+    }
 }
