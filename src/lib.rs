@@ -23,8 +23,9 @@
 //! filter                 the engine: gathers facts, asks the core, spends once
 //! vendor                 a vendor's books on the disk: accounts, stamps sold and taken back
 //! keys                   the documents of the vendors, and a vendor's own key
-//! config   store   log   the user's settings; used serials and grants; what is told about verdicts
+//! config   store   log   the user's settings; used serials, grants, what was sent; what is told about verdicts
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
+//! rule                   what the user wants done: his rules, and the action that follows
 //! verdict                the judgement: from message and facts to class and reason
 //! bank                   counting: prices, orders, what an event moves, the chain of entries
 //! grant    stamp         what a permission is; what a stamp is: form, signature, claims, places
@@ -55,7 +56,10 @@
 //!   accepted that was not spent.
 //! - A bad message is a value, never an `Err`. An `Err` is our own trouble; on the mail path it becomes status 75, and so
 //!   does a panic.
-//! - The log's rule is one function (`store/rule.rs`). Stores differ in where the rows are, never in the answer.
+//! - The log's rule is one function (`store/rule.rs`; `store/sent.rs` and `store/reply.rs` for the other books). Stores
+//!   differ in where the rows are, never in the answer.
+//! - To whom the user wrote is learned only from what is known to be his (a pipe or a folder that he names), never from
+//!   mail that comes in, whatever its From says.
 //! - A signature is verified over the bytes that came, and nothing in a payload is read before it holds.
 //! - A change to a message is a list of spans to take out and texts to put in ([`mail::edit`]). All other bytes go
 //!   through as they came.
@@ -107,6 +111,7 @@ pub mod grant;
 pub mod keys;
 pub mod log;
 pub mod mail;
+pub mod rule;
 pub mod serve;
 pub mod stamp;
 pub mod store;
