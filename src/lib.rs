@@ -23,8 +23,9 @@
 //! filter                 the engine: gathers facts, asks the core, spends once
 //! vendor                 a vendor's books on the disk: accounts, stamps sold and taken back
 //! keys                   the documents of the vendors, and a vendor's own key
-//! config   store   log   the user's settings; used serials and grants; what is told about verdicts
+//! config   store   log   the user's settings; used serials, grants, what was sent; what is told about verdicts
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
+//! rule                   what the user wants done: his rules, and the action that follows
 //! verdict                the judgement: from message and facts to class and reason
 //! bank                   counting: prices, orders, what an event moves, the chain of entries
 //! grant    stamp         what a permission is; what a stamp is: form, signature, claims, places
@@ -55,7 +56,10 @@
 //!   accepted that was not spent.
 //! - A bad message is a value, never an `Err`. An `Err` is our own trouble; on the mail path it becomes status 75, and so
 //!   does a panic.
-//! - The log's rule is one function (`store/rule.rs`). Stores differ in where the rows are, never in the answer.
+//! - The log's rule is one function (`store/rule.rs`; `store/sent.rs` and `store/reply.rs` for the other books). Stores
+//!   differ in where the rows are, never in the answer.
+//! - To whom the user wrote is learned only from what is known to be his (a pipe or a folder that he names), never from
+//!   mail that comes in, whatever its From says.
 //! - A signature is verified over the bytes that came, and nothing in a payload is read before it holds.
 //! - A change to a message is a list of spans to take out and texts to put in ([`mail::edit`]). All other bytes go
 //!   through as they came.
@@ -63,10 +67,24 @@
 //!   [`printable`](mail::field::printable); whatever we put into a header passes [`fold`](mail::field::fold).
 //! - Everything that grows with the input has a limit, and beyond it a message is `over-limit`, not unstamped.
 //!
+//! # A vendor's books
+//!
+//! Beside all that, and behind the feature `vendor`, stands the other side: [`bank`] says what a price is, what an order may
+//! ask for, and which sums an event moves; `vendor` keeps the events on the disk. Callers use one type,
+//! `vendor::books::Books`. It hands what changes something to one thread, which does all that waits in one transaction
+//! (group commit), and answers when that is durable. A process that finds the books taken asks the one that has them, by the
+//! same requests over a socket.
+//!
+//! - An event is the only thing that moves anything, and balances follow from the events alone.
+//! - A request is checked whole before it writes; what is refused leaves nothing.
+//! - Secrets (API keys, codes, vouchers) are kept as hashes, signing keys in files of their own, and of a stamp neither
+//!   sender nor recipient.
+//!
 //! # What is not here, on purpose
 //!
 //! - No network. Keys come from files that the user put there; a stamp can make nobody fetch anything.
-//! - No mail is sent, so none can be sent to a forged address.
+//! - No mail is sent for a message that came in, so none can be sent to a forged address. (A vendor mails codes to who asks
+//!   for one.)
 //! - No async. The mail path has no daemon and no thread but the one that waits for a lock.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.
@@ -77,6 +95,9 @@
 //!
 //! *A reason*: a line in `verdict/reason.rs`, its check in `verdict/finding.rs`, a fixture, a line in mailstamp(1); tests
 //! fail until all four are there. *A command*: a file in `cli/`, a variant of its `Command`, a section in mailstamp(1).
+//! *A thing that a vendor can do*: a `Request`, what it moves as an `Event` in `bank/event.rs`, its doing in
+//! `vendor/desk/`, a method of `Books`, a command in `cli/vendor/`. *A way to pay*: an implementation of
+//! `vendor::payment::Payment`.
 //! *A store*: a file in `store/` that implements [`Store`](store::Store) by asking `store/rule.rs`, an entry in the
 //! contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that knows which adapters there are.
 //! *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:
@@ -90,6 +111,7 @@ pub mod grant;
 pub mod keys;
 pub mod log;
 pub mod mail;
+pub mod rule;
 pub mod serve;
 pub mod stamp;
 pub mod store;

@@ -9,10 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up. An arrow within a floor is no better than one upward.
-const FLOORS: [&[&str]; 8] = [
+const FLOORS: [&[&str]; 9] = [
     &["mail"],
     &["grant", "stamp"],
     &["bank", "verdict"],
+    &["rule"],
     &["config", "log", "store"],
     &["keys"],
     &["filter", "vendor"],
@@ -21,7 +22,7 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// The rooms that decide.
-const PURE: [&str; 5] = ["mail", "grant", "stamp", "verdict", "bank"];
+const PURE: [&str; 6] = ["mail", "grant", "stamp", "verdict", "bank", "rule"];
 
 struct Source {
     /// From `src/` or `tests/` on.

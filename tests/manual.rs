@@ -174,7 +174,7 @@ fn documented_keys() -> Vec<(String, String)> {
 /// The members of a private struct of the configuration, read from its source.
 fn members(name: &str) -> Vec<String> {
     let read = |file: &str| fs::read_to_string(Path::new(ROOT).join("src/config").join(file)).unwrap();
-    let source = (read("mod.rs") + &read("watch.rs")).replace("pub(super) ", "");
+    let source = (read("mod.rs") + &read("watch.rs") + &read("sent.rs")).replace("pub(super) ", "");
     let (_, rest) = source.split_once(&format!("\nstruct {name} {{\n")).unwrap_or_else(|| panic!("no struct {name}"));
     let (body, _) = rest.split_once("\n}").unwrap();
     let names = body.lines().filter_map(|line| line.trim().split_once(": "));
@@ -184,13 +184,17 @@ fn members(name: &str) -> Vec<String> {
 #[test]
 fn configuration_keys_are_those_of_the_manual() {
     let mut known = BTreeSet::new();
-    for (table, prefix) in
-        [("File", ""), ("StampsTable", "stamps."), ("UsedLogTable", "used_log."), ("WatchTable", "watch.")]
-    {
+    for (table, prefix) in [
+        ("File", ""),
+        ("StampsTable", "stamps."),
+        ("UsedLogTable", "used_log."),
+        ("SentTable", "sent."),
+        ("WatchTable", "watch."),
+    ] {
         known.extend(members(table).into_iter().map(|member| format!("{prefix}{member}")));
     }
     // The tables themselves.
-    assert!(known.remove("stamps") && known.remove("used_log") && known.remove("watch"));
+    assert!(known.remove("stamps") && known.remove("used_log") && known.remove("watch") && known.remove("sent"));
     let documented: BTreeSet<String> = documented_keys().into_iter().map(|(key, _)| key).collect();
     assert_eq!(documented, known);
     assert_eq!(members("PricedAddress"), ["address", "price"]);

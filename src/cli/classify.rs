@@ -11,7 +11,8 @@ use crate::config::places::Given;
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = "Exit status:\n  \
     0 first-class  10 allowed  11 unstamped  12 underpaid  13 unverified\n  \
-    20 invalid  21 used  22 revoked  75 try again\n\n\
+    20 invalid  21 used  22 revoked  75 try again\n  \
+    with --action: 0 deliver  30 tag  31 challenge  32 hold  33 discard  34 reject\n\n\
     Examples:\n  \
     mailstamp classify < message\n  \
     mailstamp classify --exit-zero --recipient you@your.example < message   (for Sieve)\n  \
@@ -22,6 +23,9 @@ pub struct Args {
     /// Exit 0 for every class (Sieve drops the output of a program that exits otherwise)
     #[arg(long)]
     pub exit_zero: bool,
+    /// Print what is to be done first, and exit with its code
+    #[arg(long)]
+    pub action: bool,
     /// Print the verdict as a JSON object
     #[arg(long)]
     pub json: bool,
@@ -32,12 +36,20 @@ pub struct Args {
 /// # Errors
 /// A failure with status 75.
 pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let Delivery { input, verdict, .. } = delivery::judge(&args.delivery, given)?;
+    let Delivery { input, decision, .. } = delivery::judge(&args.delivery, given)?;
     if input.cut {
         input::rest(&mut std::io::sink()).map_err(|error| Failure::input(TEMPFAIL, &error))?;
     }
-    let class = verdict.class();
-    let text = if args.json { output::verdict(&verdict).to_string() } else { format!("{class} {}", verdict.reason) };
+    let (class, action) = (decision.class(), decision.action);
+    let text = match (args.json, args.action) {
+        (true, _) => output::decision(&decision).to_string(),
+        (false, false) => format!("{class} {}", decision.verdict.reason),
+        (false, true) => format!("{action} {class} {}", decision.verdict.reason),
+    };
     output::line(&text).map_err(|error| Failure::output(TEMPFAIL, &error))?;
-    Ok(if args.exit_zero { 0 } else { class.exit_code() })
+    Ok(match (args.exit_zero, args.action) {
+        (true, _) => 0,
+        (false, false) => class.exit_code(),
+        (false, true) => action.exit_code(),
+    })
 }

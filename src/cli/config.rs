@@ -7,6 +7,7 @@ use crate::config::places::{Given, Places};
 use crate::filter::open;
 use crate::keys::folder;
 use crate::mail::address::LocalCase;
+use crate::verdict::class::Class;
 use serde_json::json;
 use std::path::Path;
 
@@ -80,6 +81,8 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
     let addresses: Vec<_> =
         config.mailboxes.iter().map(|m| json!({ "address": m.pattern.as_str(), "price": m.price })).collect();
     let allow: Vec<_> = config.allow.iter().map(|allowed| allowed.name.as_str()).collect();
+    let actions: serde_json::Map<_, _> =
+        Class::ALL.iter().map(|class| (class.to_string(), json!(config.actions.of(*class).as_str()))).collect();
     let policy = &config.policy;
     let settings = [
         ("config", json!(path(places.config.as_deref()))),
@@ -93,6 +96,7 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
         ("syslog", json!(path(config.syslog.as_deref()))),
         ("verdict_log", json!(config.verdict_log)),
         ("largest_message", json!(config.largest)),
+        ("actions", json!(actions)),
         ("stamps.skew", json!(policy.skew)),
         ("stamps.longest_window", json!(policy.longest_window)),
         ("stamps.endless", json!(policy.endless)),
@@ -101,6 +105,7 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
         ("used_log.wait", json!(config.wait.as_secs())),
         ("used_log.redelivery", json!(policy.redelivery.within)),
         ("used_log.redelivery_times", json!(policy.redelivery.times)),
+        ("sent.remember", json!(config.remember_sent)),
         ("watch.maildir", json!(path(config.watch.maildir.as_deref()))),
         ("watch.junk", json!(config.watch.junk)),
         ("watch.trash", json!(config.watch.trash)),

@@ -9,8 +9,8 @@ use crate::filter::{open, report};
 use crate::mail::address::Address;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
+use crate::rule::decision::Decision;
 use crate::verdict::facts::Envelope;
-use crate::verdict::finding::Verdict;
 use std::ffi::OsString;
 
 /// Whom a message is for, and when it is judged.
@@ -36,7 +36,7 @@ pub struct Delivery {
     /// What was read of it.
     pub input: Input,
     /// The judgement.
-    pub verdict: Verdict,
+    pub decision: Decision,
     /// The engine that made it.
     pub engine: Engine,
 }
@@ -48,22 +48,25 @@ pub struct Delivery {
 pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
     let deferred = |failure: Failure| Failure { code: TEMPFAIL, ..failure };
     let engine = open::engine(given, args.now).map_err(|error| deferred(error.into()))?;
-    let judged = || -> Result<(Input, Verdict), Failure> {
+    let judged = || -> Result<(Input, Decision), Failure> {
         // Whoever sends chooses these bytes, and they are for the log only: they need not be text.
         let sender = args.sender.as_ref().map(|sender| sender.to_string_lossy());
         let envelope = envelope(args.recipient.as_deref(), sender.as_deref())?;
         let input = input::read(engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
         let message = Message::parse(&input.bytes);
         let marking = if args.no_mark { Marking::Leave } else { Marking::Spend };
-        let verdict =
-            if input.cut { engine.judge_beginning(&message) } else { engine.judge(&message, &envelope, marking)? };
+        let decision = if input.cut {
+            engine.judge_beginning(&message, &envelope)?
+        } else {
+            engine.judge(&message, &envelope, marking)?
+        };
         if marking == Marking::Spend {
-            engine.record(&report::entry(&verdict, &message, &envelope, engine.now));
+            engine.record(&report::entry(&decision, &message, &envelope, engine.now));
         }
-        Ok((input, verdict))
+        Ok((input, decision))
     };
     match judged() {
-        Ok((input, verdict)) => Ok(Delivery { input, verdict, engine }),
+        Ok((input, decision)) => Ok(Delivery { input, decision, engine }),
         Err(failure) => {
             engine.complain(&format!("deferred: {}", failure.message));
             Err(deferred(failure))

@@ -9,7 +9,8 @@ use crate::filter::open;
 use crate::mail::field::printable;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
-use crate::verdict::finding::{Check, Finding, Verdict};
+use crate::rule::decision::Decision;
+use crate::verdict::finding::{Check, Finding};
 use anstyle::{AnsiColor, Style};
 use std::io::{self, Write};
 
@@ -42,19 +43,23 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let envelope = delivery::envelope(args.recipient.as_deref(), None)?;
     let input = input::read(engine.config.largest)?;
     let message = Message::parse(&input.bytes);
-    let verdict =
-        if input.cut { engine.judge_beginning(&message) } else { engine.judge(&message, &envelope, Marking::Leave)? };
+    let decision = if input.cut {
+        engine.judge_beginning(&message, &envelope)?
+    } else {
+        engine.judge(&message, &envelope, Marking::Leave)?
+    };
     if args.json {
-        output::line(&output::verdict(&verdict).to_string())?;
+        output::line(&output::decision(&decision).to_string())?;
         return Ok(0);
     }
     let mut out = anstream::AutoStream::auto(io::stdout().lock());
-    let written = tell(&verdict, &mut out).and_then(|()| out.flush());
+    let written = tell(&decision, &mut out).and_then(|()| out.flush());
     written.map_err(|error| Failure::output(IO, &error))?;
     Ok(0)
 }
 
-fn tell(verdict: &Verdict, out: &mut impl Write) -> io::Result<()> {
+fn tell(decision: &Decision, out: &mut impl Write) -> io::Result<()> {
+    let verdict = &decision.verdict;
     let count = verdict.findings.len();
     for (index, finding) in verdict.findings.iter().enumerate() {
         writeln!(out, "stamp {} of {count}, {}", index + 1, describe(finding))?;
@@ -65,10 +70,10 @@ fn tell(verdict: &Verdict, out: &mut impl Write) -> io::Result<()> {
     }
     let style = output::style(verdict.class());
     writeln!(out, "{style}{}{style:#} ({}): {}", verdict.class(), verdict.reason, verdict.reason.sentence())?;
-    if let Some(rule) = &verdict.rule {
+    if let Some(rule) = &decision.rule {
         writeln!(out, "the rule is {}", printable(rule.as_bytes(), 200))?;
     }
-    Ok(())
+    writeln!(out, "the action is {}", decision.action)
 }
 
 fn describe(finding: &Finding) -> String {

@@ -30,13 +30,13 @@ pub struct Args {
 /// # Errors
 /// A failure with status 75.
 pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let Delivery { input, verdict, engine } = delivery::judge(&args.delivery, given)?;
+    let Delivery { input, decision, engine } = delivery::judge(&args.delivery, given)?;
     let message = Message::parse(&input.bytes);
     let newline = message.newline();
     let authserv_id = engine.config.authserv_id.as_deref();
-    let mut fields = report::result_field(&verdict, engine.config.used_log, newline);
+    let mut fields = report::result_field(&decision, engine.config.used_log, newline);
     if let Some(id) = authserv_id {
-        fields.push_str(&report::authentication_results(&verdict, id, newline));
+        fields.push_str(&report::authentication_results(&decision.verdict, id, newline));
     }
     let mut edit = Edit::new(&message);
     for field in results::result_fields(&message, authserv_id) {

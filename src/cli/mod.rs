@@ -5,6 +5,7 @@ mod affix;
 mod classify;
 mod completions;
 mod config;
+mod correspondents;
 mod delivery;
 mod doctor;
 pub mod exit;
@@ -13,6 +14,7 @@ mod filter;
 mod grant;
 mod grants;
 mod input;
+mod learn_sent;
 mod log;
 mod output;
 mod progress;
@@ -94,6 +96,10 @@ enum Command {
     Grants(grants::Args),
     /// Revoke and restore by moving messages between folders
     Watch(watch::Args),
+    /// Learn to whom you write from what you send
+    LearnSent(learn_sent::Args),
+    /// List the people to whom you wrote
+    Correspondents(correspondents::Args),
     /// Make keys and stamps, and say whom you trust
     #[command(subcommand)]
     Vendor(vendor::Command),
@@ -193,6 +199,8 @@ impl Cli {
             Command::Restore(args) => grant::restore(&args, &given(args.target.user.clone())),
             Command::Grants(args) => grants::run(&args, &given(args.user.clone())),
             Command::Watch(args) => watch::run(&args, &given(args.user.clone())),
+            Command::LearnSent(args) => learn_sent::run(&args, &given(args.user.clone())),
+            Command::Correspondents(args) => correspondents::run(&args, &given(args.user.clone())),
             Command::Vendor(command) => vendor::run(&command, &given(None)),
             Command::Log(args) => log::run(&args, &given(args.user.clone())),
             Command::Scan(args) => scan::run(&args, &given(args.user.clone().or_else(|| args.recipient.clone()))),

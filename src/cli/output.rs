@@ -1,9 +1,10 @@
 //! What commands print: JSON in one versioned form, lines that stay lines whatever stands in a message, and colour only
 //! where a person looks.
 
+use crate::rule::decision::Decision;
 use crate::stamp::locate::Place;
 use crate::verdict::class::Class;
-use crate::verdict::finding::{Finding, Verdict};
+use crate::verdict::finding::Finding;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -21,15 +22,17 @@ pub fn line(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// A verdict as JSON.
+/// A decision as JSON.
 #[must_use]
-pub fn verdict(verdict: &Verdict) -> Value {
+pub fn decision(decision: &Decision) -> Value {
+    let verdict = &decision.verdict;
     json!({
         "schema": SCHEMA,
         "class": verdict.class().as_str(),
         "reason": verdict.reason.as_str(),
         "exit": verdict.class().exit_code(),
-        "rule": verdict.rule,
+        "rule": decision.rule,
+        "action": decision.action.as_str(),
         "speaks": verdict.speaks,
         "stamps": verdict.findings.iter().map(finding).collect::<Vec<_>>(),
     })

@@ -113,10 +113,10 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 
 impl Sums {
     fn add(&mut self, judged: &Judged) {
-        let vendor = judged.verdict.stamp().and_then(|stamp| stamp.vendor.as_deref()).map(tally::tame);
-        self.tally.add(judged.verdict.reason, vendor.as_deref());
+        let vendor = judged.decision.verdict.stamp().and_then(|stamp| stamp.vendor.as_deref()).map(tally::tame);
+        self.tally.add(judged.decision.verdict.reason, vendor.as_deref());
         self.dated_by_file += u64::from(judged.clue == Clue::File);
-        self.unchecked += u64::from(!judged.reuse_checked && judged.verdict.class() == Class::FirstClass);
+        self.unchecked += u64::from(!judged.reuse_checked && judged.decision.verdict.class() == Class::FirstClass);
     }
 
     fn json(&self) -> Value {
@@ -159,7 +159,7 @@ fn shown(path: &Path) -> String {
 
 fn message(kept: &Kept<'_>, judged: &Judged) -> Value {
     let message = Message::parse(kept.bytes);
-    let verdict = &judged.verdict;
+    let verdict = &judged.decision.verdict;
     let stamp = verdict.stamp();
     json!({
         "schema": output::SCHEMA,
@@ -171,7 +171,8 @@ fn message(kept: &Kept<'_>, judged: &Judged) -> Value {
         "received_by": judged.clue.as_str(),
         "class": verdict.class().as_str(),
         "reason": verdict.reason.as_str(),
-        "rule": verdict.rule,
+        "rule": judged.decision.rule,
+        "action": judged.decision.action.as_str(),
         "vendor": stamp.and_then(|stamp| stamp.vendor.as_deref()),
         "serial": stamp.and_then(|stamp| stamp.serial.as_ref()).map(|serial| serial.as_str()),
         "value": stamp.and_then(|stamp| stamp.value),

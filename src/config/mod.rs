@@ -4,13 +4,16 @@
 mod duration;
 pub mod file;
 pub mod places;
+mod sent;
 pub mod user;
 pub mod watch;
 
 use crate::mail::address::{LocalCase, Pattern, PatternError};
+use crate::rule::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
 use duration::Seconds;
+use sent::SentTable;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +33,8 @@ pub struct Config {
     pub allow: Vec<Allowed>,
     /// What is accepted.
     pub policy: Policy,
+    /// What each class leads to.
+    pub actions: Actions,
     /// Whether used serials are remembered (paper: the log is optional; without it reuse is not detected).
     pub used_log: bool,
     /// How long to wait for the used-serial log before the message is deferred.
@@ -48,6 +53,8 @@ pub struct Config {
     pub vendors: Option<PathBuf>,
     /// Which mail folders are watched.
     pub watch: Watch,
+    /// For how many seconds the Message-ID of what the user sent is remembered.
+    pub remember_sent: i64,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -114,9 +121,11 @@ struct File {
     state: Option<String>,
     vendors: Option<String>,
     largest_message: u64,
+    actions: Actions,
     stamps: StampsTable,
     used_log: UsedLogTable,
     watch: WatchTable,
+    sent: SentTable,
 }
 
 #[derive(Deserialize)]
@@ -176,9 +185,11 @@ impl Default for File {
             state: None,
             vendors: None,
             largest_message: LARGEST,
+            actions: Actions::default(),
             stamps: StampsTable::default(),
             used_log: UsedLogTable::default(),
             watch: WatchTable::default(),
+            sent: SentTable::default(),
         }
     }
 }
@@ -248,6 +259,7 @@ impl Config {
             price: file.price,
             local_case: case,
             allow,
+            actions: file.actions,
             policy: Policy {
                 skew: file.stamps.skew.0,
                 longest_window: file.stamps.longest_window.0,
@@ -268,6 +280,7 @@ impl Config {
             state: folder("state", file.state)?,
             vendors: folder("vendors", file.vendors)?,
             watch: file.watch.settle(maildir)?,
+            remember_sent: file.sent.remember.0,
         })
     }
 }

@@ -10,6 +10,7 @@ use crate::log::syslog::{self, Severity};
 use crate::log::verdicts::{Entry, VerdictLog};
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
+use crate::rule::decision::{Decision, Effect, Ruling};
 use crate::stamp::serial::Serial;
 use crate::stamp::wire::Issuer;
 use crate::store::{Store, StoreError};
@@ -85,7 +86,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Undecided`]: nothing is known of the message's class, and it must be tried again.
-    pub fn judge(&self, message: &Message<'_>, envelope: &Envelope, marking: Marking) -> Result<Verdict, Undecided> {
+    pub fn judge(&self, message: &Message<'_>, envelope: &Envelope, marking: Marking) -> Result<Decision, Undecided> {
         let mut log = None;
         self.judge_asking(message, envelope, &mut |spend| {
             self.is_sane()?;
@@ -106,7 +107,7 @@ impl Engine {
         message: &Message<'_>,
         envelope: &Envelope,
         ask: &mut dyn FnMut(&Spend) -> Result<Spent, Undecided>,
-    ) -> Result<Verdict, Undecided> {
+    ) -> Result<Decision, Undecided> {
         let keys = LazyKeys { engine: self, read: OnceCell::new() };
         let mut step = examine(message, envelope, &self.facts(&keys));
         if let Some(Err(error)) = keys.read.into_inner() {
@@ -121,14 +122,16 @@ impl Engine {
                 }
             }
         };
-        Ok(verdict.or_rule(|| self.rule_for(message)))
+        self.decide(verdict, message, envelope)
     }
 
     /// The judgement of a message of which only the header, and perhaps some of the body, was read: its stamps are not
     /// looked at, the user's rules are.
-    #[must_use]
-    pub fn judge_beginning(&self, message: &Message<'_>) -> Verdict {
-        Verdict::too_large().or_rule(|| self.rule_for(message))
+    ///
+    /// # Errors
+    /// As [`Self::judge`].
+    pub fn judge_beginning(&self, message: &Message<'_>, envelope: &Envelope) -> Result<Decision, Undecided> {
+        self.decide(Verdict::too_large(), message, envelope)
     }
 
     /// Whose stamps `message` carries: a finding for each, without a reason where the signature holds.
@@ -206,14 +209,19 @@ impl Engine {
         })
     }
 
-    /// The user's rule that lets the sender through without a stamp.
-    fn rule_for(&self, message: &Message<'_>) -> Option<String> {
+    /// What is to be done with a message of this verdict.
+    fn decide(&self, verdict: Verdict, message: &Message<'_>, _: &Envelope) -> Result<Decision, Undecided> {
+        Decision::of(verdict, &self.config.actions, |_| Ok(self.allowed(message)))
+    }
+
+    /// The entry of `allow` that lets the sender through without a stamp.
+    fn allowed(&self, message: &Message<'_>) -> Option<Ruling> {
         if self.config.allow.is_empty() {
             return None;
         }
         let sender = message.authors().into_iter().next()?;
         let allowed = self.config.allow.iter().find(|allowed| allowed.pattern.matches(&sender))?;
-        Some(allowed.name.clone())
+        Some(Ruling { name: allowed.name.clone(), effect: Effect::Allow })
     }
 }
 

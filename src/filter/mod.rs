@@ -1,6 +1,7 @@
 //! The engine: gathers the facts, asks the core, spends once. Its one fallible step is
 //! [`Undecided`](engine::Undecided), our own trouble, which every front end turns into deferral. `open.rs` alone knows
-//! which adapters there are. `scan` judges mail that was kept before, which `mailboxes` and `mbox` read.
+//! which adapters there are. `scan` judges mail that was kept before, which `mailboxes` and `mbox` read; `sent` says what
+//! is learned from what the user sends.
 
 pub mod engine;
 pub mod examination;
@@ -10,3 +11,4 @@ pub mod moved;
 pub mod open;
 pub mod report;
 pub mod scan;
+pub mod sent;

@@ -6,6 +6,7 @@ use crate::mail::field::{fold, printable};
 use crate::mail::message::Message;
 use crate::mail::results::{AUTHENTICATION_RESULTS, CLASS_FIELD};
 use crate::mail::time::UnixTime;
+use crate::rule::decision::Decision;
 use crate::verdict::class::Class;
 use crate::verdict::facts::Envelope;
 use crate::verdict::finding::Verdict;
@@ -16,17 +17,18 @@ pub const LONGEST: usize = 200;
 
 /// The result field, folded, with its line end.
 #[must_use]
-pub fn result_field(verdict: &Verdict, used_log: bool, newline: &str) -> String {
-    fold(CLASS_FIELD, &summary(verdict, used_log), newline)
+pub fn result_field(decision: &Decision, used_log: bool, newline: &str) -> String {
+    fold(CLASS_FIELD, &summary(decision, used_log), newline)
 }
 
 /// Class, reason and what is known of the stamp, as parameters.
-fn summary(verdict: &Verdict, used_log: bool) -> String {
+fn summary(decision: &Decision, used_log: bool) -> String {
+    let verdict = &decision.verdict;
     let mut text = format!("{}; reason={}", verdict.class(), verdict.reason);
     let mut add = |name: &str, value: &str| {
         let _ = write!(text, "; {name}={}", printable(value.as_bytes(), LONGEST));
     };
-    if let Some(rule) = &verdict.rule {
+    if let Some(rule) = &decision.rule {
         add("rule", rule);
     }
     if let Some(stamp) = verdict.stamp() {
@@ -45,6 +47,7 @@ fn summary(verdict: &Verdict, used_log: bool) -> String {
     if !used_log && verdict.class() == Class::FirstClass {
         add("reuse", "not-checked");
     }
+    add("action", decision.action.as_str());
     text
 }
 
@@ -68,15 +71,17 @@ pub fn authentication_results(verdict: &Verdict, authserv_id: &str, newline: &st
 
 /// The entry for the verdict log.
 #[must_use]
-pub fn entry(verdict: &Verdict, message: &Message<'_>, envelope: &Envelope, now: UnixTime) -> Entry {
+pub fn entry(decision: &Decision, message: &Message<'_>, envelope: &Envelope, now: UnixTime) -> Entry {
     let shown = |text: &str| printable(text.as_bytes(), LONGEST);
+    let verdict = &decision.verdict;
     let stamp = verdict.stamp();
     let sender = message.authors().into_iter().next();
     Entry {
         time: now.to_string(),
         class: verdict.class().to_string(),
         reason: verdict.reason.to_string(),
-        rule: verdict.rule.as_deref().map(shown),
+        rule: decision.rule.as_deref().map(shown),
+        action: Some(decision.action.to_string()),
         vendor: stamp.and_then(|stamp| stamp.vendor.as_deref()).map(shown),
         serial: stamp.and_then(|stamp| stamp.serial.as_ref()).map(|serial| shown(serial.as_str())),
         value: stamp.and_then(|stamp| stamp.value),
@@ -95,6 +100,7 @@ pub fn line(entry: &Entry) -> String {
         ("class", Some(entry.class.as_str())),
         ("reason", Some(entry.reason.as_str())),
         ("rule", entry.rule.as_deref()),
+        ("action", entry.action.as_deref()),
         ("vendor", entry.vendor.as_deref()),
         ("serial", entry.serial.as_deref()),
         ("value", value.as_deref()),

@@ -7,10 +7,10 @@ use super::mailboxes::Kept;
 use super::{mbox, open};
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
+use crate::rule::decision::Decision;
 use crate::store::memory::Memory;
 use crate::store::{StoreError, UsedLog};
 use crate::verdict::facts::Envelope;
-use crate::verdict::finding::Verdict;
 use crate::verdict::reason::Reason;
 use crate::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use jiff::fmt::rfc2822::DateTimeParser;
@@ -29,7 +29,7 @@ pub struct Scan {
 #[derive(Clone, Debug)]
 pub struct Judged {
     /// The judgement.
-    pub verdict: Verdict,
+    pub decision: Decision,
     /// When the message was received.
     pub received: UnixTime,
     /// How that is known.
@@ -84,21 +84,25 @@ impl Scan {
         let (received, clue) = receiving_time(&message, kept.modified);
         self.engine.now = received;
         let checked = Cell::new(true);
-        let mut verdict = if kept.cut { self.engine.judge_beginning(&message) } else { self.ask(&message, &checked)? };
+        let mut decision = if kept.cut {
+            self.engine.judge_beginning(&message, &self.envelope)?
+        } else {
+            self.ask(&message, &checked)?
+        };
         // A delivering program may have put a sign before some lines, after the message was judged.
-        if verdict.reason == Reason::Used
+        if decision.verdict.reason == Reason::Used
             && kept.number.is_some()
             && let Some(before) = mbox::unquoted(kept.bytes)
         {
             let unquoted = self.ask(&Message::parse(&before), &checked)?;
-            if unquoted.reason == Reason::Again {
-                verdict = unquoted;
+            if unquoted.verdict.reason == Reason::Again {
+                decision = unquoted;
             }
         }
-        Ok(Judged { verdict, received, clue, reuse_checked: checked.get() && self.engine.config.used_log })
+        Ok(Judged { decision, received, clue, reuse_checked: checked.get() && self.engine.config.used_log })
     }
 
-    fn ask(&self, message: &Message<'_>, checked: &Cell<bool>) -> Result<Verdict, Undecided> {
+    fn ask(&self, message: &Message<'_>, checked: &Cell<bool>) -> Result<Decision, Undecided> {
         let engine = &self.engine;
         engine.judge_asking(message, &self.envelope, &mut |spend| {
             engine.is_sane()?;
@@ -137,7 +141,7 @@ fn receiving_time(message: &Message<'_>, modified: i64) -> (UnixTime, Clue) {
 }
 
 /// A date of mail (RFC 5322 3.3), whatever weekday it claims to be.
-fn date(text: &[u8]) -> Option<UnixTime> {
+pub(super) fn date(text: &[u8]) -> Option<UnixTime> {
     let text = std::str::from_utf8(text).ok()?.trim();
     // Its beginning alone is ours to read; a weekday or a comment of any length says nothing more.
     let text = text.get(..text.len().min(100)).unwrap_or(text);

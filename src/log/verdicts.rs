@@ -21,9 +21,12 @@ pub struct Entry {
     pub class: String,
     /// Why.
     pub reason: String,
-    /// The user's rule, with reason `rule`.
+    /// The user's rule that matched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// What is to be done with the message; entries of version 0.1 have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
     /// The vendor of the stamp that spoke.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vendor: Option<String>,
@@ -171,6 +174,7 @@ mod tests {
             class: "unstamped".into(),
             reason: "no-stamp".into(),
             rule: None,
+            action: None,
             vendor: None,
             serial: None,
             value: None,

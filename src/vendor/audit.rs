@@ -4,8 +4,8 @@
 //! which somebody kept elsewhere.
 
 use super::request::StampState;
-use super::tables::{self, Step};
-use crate::bank::chain::{Entry, Head};
+use super::tables::{self, Step, Stop};
+use crate::bank::chain::{Entry, Hash, Head};
 use crate::bank::draw;
 use crate::bank::event::Event;
 use crate::bank::ledger::{Book, Unit};
@@ -71,6 +71,7 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> Step<Report> {
     }
     count.compare_balances(tx)?;
     count.compare_serials(&serials)?;
+    count.compare_revoked(tx)?;
     let accounts = tx.open_table(tables::ACCOUNT)?.len()?;
     if accounts != count.accounts {
         count.wrong(format!("{accounts} accounts, and the entries opened {}", count.accounts));
@@ -86,6 +87,21 @@ struct Count {
     stamps: u64,
     accounts: u64,
     states: BTreeMap<StampState, (u64, u128)>,
+    revoked: Names,
+}
+
+/// Serials of any form, counted and summed by their hashes.
+#[derive(Default, PartialEq, Eq)]
+struct Names(u64, u128);
+
+impl<'a> Extend<&'a Serial> for Names {
+    fn extend<T: IntoIterator<Item = &'a Serial>>(&mut self, serials: T) {
+        for serial in serials {
+            let hash = Hash::of(serial.as_str().as_bytes()).0;
+            let number = hash.iter().take(16).fold(0_u128, |number, &byte| number << 8 | u128::from(byte));
+            (self.0, self.1) = (self.0 + 1, self.1.wrapping_add(number));
+        }
+    }
 }
 
 impl Count {
@@ -112,9 +128,17 @@ impl Count {
                 }
             }
             Event::Deposited { serials, .. } => self.returned(StampState::Deposited, serials),
-            Event::Refunded { serials, .. } => self.returned(StampState::Refunded, serials),
-            // Of serials that were not sold, or were paid for already, nothing was moved.
-            Event::Revoked { serials, credits } if *credits > 0 => self.returned(StampState::Revoked, serials),
+            Event::Refunded { serials, .. } => {
+                self.returned(StampState::Refunded, serials);
+                self.revoked.extend(serials);
+            }
+            Event::Revoked { serials, credits } => {
+                // Of serials that were not sold, or were paid for already, nothing was moved.
+                if *credits > 0 {
+                    self.returned(StampState::Revoked, serials);
+                }
+                self.revoked.extend(serials);
+            }
             _ => {}
         }
         Ok(())
@@ -146,6 +170,28 @@ impl Count {
         }
         for (unit, sum) in sums.into_iter().filter(|(_, sum)| *sum != 0) {
             self.wrong(format!("all balances in {unit:?} come to {sum} instead of zero"));
+        }
+        Ok(())
+    }
+
+    /// The list of revoked serials, and what the vouchers are worth: both are indexes too.
+    fn compare_revoked(&mut self, tx: &ReadTransaction) -> Step<()> {
+        let mut listed = Names::default();
+        for row in tx.open_table(tables::REVOKED)?.iter()? {
+            let serial = Serial::new(row?.0.value()).map_err(|error| Stop::Damaged(error.to_string()))?;
+            listed.extend([&serial]);
+        }
+        if listed != self.revoked {
+            self.wrong("the revoked serials are not those that the entries revoked".to_owned());
+        }
+        let mut worth = 0;
+        for row in tx.open_table(tables::VOUCHER)?.iter()? {
+            worth += i128::from(row?.1.value());
+        }
+        let key = tables::balance_key(Book::Vouchers, Unit::Credits);
+        let balance = tx.open_table(tables::BALANCE)?.get(&key)?.map_or(0, |row| i128::from(row.value()));
+        if worth != balance {
+            self.wrong(format!("the vouchers are worth {worth}, and their book has {balance}"));
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::bank::chain::Hash;
 use crate::bank::event::Event;
 use crate::mail::time::UnixTime;
 use redb::backends::FileBackend;
-use redb::{Database, ReadableDatabase};
+use redb::{Database, ReadOnlyDatabase, ReadableDatabase};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -59,7 +59,7 @@ impl Core {
     /// Begins books from a backup that passes an audit.
     pub(super) fn restore(place: &Place, from: &Path, now: UnixTime) -> Result<Self, BooksError> {
         Self::new(place, |database, path| {
-            let backup = self::database(place.open(from)?, from)?;
+            let backup = read_only(from)?;
             tables::check_format(&backup, from)?;
             let restored = (|| {
                 let tx = backup.begin_read()?;
@@ -141,7 +141,8 @@ impl Core {
         let copied = (|| {
             let copy = database(place::new_file(to)?, to)?;
             let head = (|| copy::copy(&self.database.begin_read()?, &copy))();
-            head.map_err(|stop: Stop| stop.at(to))
+            let head = head.map_err(|stop: Stop| stop.at(to))?;
+            place::keep_name(to).map(|()| head)
         })();
         if copied.as_ref().is_err_and(|error| !already_there(error)) {
             // Half a backup is none.
@@ -183,10 +184,18 @@ fn already_there(error: &BooksError) -> bool {
 }
 
 fn database(file: File, path: &Path) -> Result<Database, BooksError> {
-    let opened = catch_unwind(AssertUnwindSafe(|| {
-        redb::Builder::new().set_cache_size(CACHE).create_with_backend(FileBackend::new(file)?)
-    }));
-    let damaged = |what: &str| BooksError::Damaged { path: path.to_owned(), what: what.to_owned() };
-    let opened = opened.map_err(|_| damaged("its database cannot make sense of it"))?;
+    guarded(path, || redb::Builder::new().set_cache_size(CACHE).create_with_backend(FileBackend::new(file)?))
+}
+
+/// A backup is left as it is, and may be on a medium that cannot be written.
+fn read_only(path: &Path) -> Result<ReadOnlyDatabase, BooksError> {
+    guarded(path, || redb::Builder::new().set_cache_size(CACHE).open_read_only(path))
+}
+
+/// The database may panic over a damaged file.
+fn guarded<T>(path: &Path, open: impl FnOnce() -> Result<T, redb::DatabaseError>) -> Result<T, BooksError> {
+    let damaged =
+        |_| BooksError::Damaged { path: path.to_owned(), what: "its database cannot make sense of it".into() };
+    let opened = catch_unwind(AssertUnwindSafe(open)).map_err(damaged)?;
     opened.map_err(|error| Stop::from(error).at(path))
 }

@@ -136,6 +136,12 @@ pub(super) fn new_file(path: &Path) -> Result<File, BooksError> {
     open(path, OFlags::CREATE | OFlags::EXCL).map_err(|source| failed("create", path, source))
 }
 
+/// Makes a new file's name durable.
+pub(super) fn keep_name(path: &Path) -> Result<(), BooksError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| failed("keep", path, source))
+}
+
 /// An error of the system about this file.
 pub(super) fn failed(doing: &'static str, path: &Path, source: io::Error) -> BooksError {
     BooksError::Io { doing, path: path.to_owned(), source }

@@ -23,6 +23,9 @@ const LONGEST: u64 = 16 << 20;
 /// For how long a line may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long to rest when nobody could be let in.
+const PAUSE: Duration = Duration::from_millis(50);
+
 #[derive(Serialize, Deserialize)]
 struct Question {
     version: u32,
@@ -75,7 +78,11 @@ where
             if ended.load(SeqCst) {
                 return;
             }
-            let Ok(stream) = stream else { continue };
+            let Ok(stream) = stream else {
+                // Too many open files, say: it would fail again at once.
+                thread::sleep(PAUSE);
+                continue;
+            };
             let answer = Arc::clone(&answer);
             // Without a thread for him, the other side sees the connection end, and says so.
             let _ = thread::Builder::new().name("books-ask".into()).spawn(move || {

@@ -232,7 +232,7 @@ pub(super) fn establish(database: &Database, vendor: &str) -> Step<()> {
 }
 
 /// Whether these are our tables, in the format that we know.
-pub(super) fn check_format(database: &Database, path: &Path) -> Result<(), BooksError> {
+pub(super) fn check_format(database: &impl ReadableDatabase, path: &Path) -> Result<(), BooksError> {
     let found = (|| {
         let meta = database.begin_read()?.open_table(META)?;
         let format = meta.get("format")?.map(|row| row.value().to_vec());

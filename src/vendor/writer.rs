@@ -104,13 +104,15 @@ fn commit(database: &Database, jobs: Vec<Job>) -> Result<Vec<Result<Answer, Stop
     let mut answers = Vec::with_capacity(jobs.len());
     {
         let mut desk = Desk::open(&tx)?;
+        let now = jobs.iter().map(|job| job.now).max();
         for job in jobs {
-            let now = job.now;
             match desk.serve(job) {
                 Ok(answer) => answers.push(Ok(answer)),
                 Err(Stop::Refused(refusal)) => answers.push(Err(Stop::Refused(refusal))),
                 Err(other) => return Err(other),
             }
+        }
+        if let Some(now) = now {
             desk.forget(now)?;
         }
     }

@@ -39,8 +39,6 @@ pub struct Verdict {
     pub speaks: Option<usize>,
     /// One finding for each stamp, in the order in which they stand.
     pub findings: Vec<Finding>,
-    /// The name of the user's rule, with [`Reason::Rule`].
-    pub rule: Option<String>,
 }
 
 impl Verdict {
@@ -54,18 +52,6 @@ impl Verdict {
     #[must_use]
     pub fn stamp(&self) -> Option<&Finding> {
         self.findings.get(self.speaks?)
-    }
-
-    /// The verdict when a rule of the user lets through what no stamp did. A first-class message needs no rule.
-    #[must_use]
-    pub fn or_rule(self, rule: impl FnOnce() -> Option<String>) -> Self {
-        if self.class() == Class::FirstClass {
-            return self;
-        }
-        match rule() {
-            Some(name) => Self { reason: Reason::Rule, rule: Some(name), ..self },
-            None => self,
-        }
     }
 
     /// The verdict on a message of which only the beginning was looked at.
@@ -83,7 +69,7 @@ impl Verdict {
             None if over_limit => (Reason::OverLimit, None),
             None => (Reason::NoStamp, None),
         };
-        Self { reason, speaks, findings, rule: None }
+        Self { reason, speaks, findings }
     }
 }
 
@@ -200,14 +186,5 @@ mod tests {
     fn nothing_found_is_unstamped_only_if_all_was_looked_at() {
         assert_eq!(Verdict::best(vec![], false).reason, Reason::NoStamp);
         assert_eq!(Verdict::best(vec![], true).reason, Reason::OverLimit);
-    }
-
-    #[test]
-    fn a_rule_is_not_even_asked_for_first_class_mail() {
-        let first = Verdict::best(vec![finding(Reason::Paid)], false);
-        assert_eq!(first.clone().or_rule(|| unreachable!()), first);
-        let allowed = Verdict::best(vec![], false).or_rule(|| Some("friends".into()));
-        assert_eq!((allowed.reason, allowed.rule.as_deref()), (Reason::Rule, Some("friends")));
-        assert_eq!(Verdict::best(vec![], false).or_rule(|| None).reason, Reason::NoStamp);
     }
 }

@@ -50,7 +50,7 @@ fn every_byte_comes_out_again() {
         assert_eq!(filtered.stderr, "", "{name}");
         let (field, rest) = without_result(&filtered.stdout, "\n");
         assert!(rest == &message[..], "{name} was changed");
-        assert_eq!(field, "Digital-Stamp-Class: unstamped; reason=no-stamp\n", "{name}");
+        assert_eq!(field, "Digital-Stamp-Class: unstamped; reason=no-stamp; action=deliver\n", "{name}");
     }
 }
 
@@ -133,7 +133,7 @@ fn a_forged_result_does_not_hide_behind_the_limit() {
         let message = clean(forged);
         let filtered = home.run(["filter"], message.as_bytes()).exits(0);
         let (field, rest) = without_result(&filtered.stdout, "\n");
-        assert_eq!(field, "Digital-Stamp-Class: unverified; reason=over-limit\n");
+        assert_eq!(field, "Digital-Stamp-Class: unverified; reason=over-limit; action=deliver\n");
         assert_eq!(rest.len(), message.len() - forged.len());
         assert!(rest.ends_with(message.split_once("\n\n").unwrap().1.as_bytes()), "{before} {after}");
     }

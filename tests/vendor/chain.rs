@@ -11,6 +11,8 @@ pub const BALANCE: TableDefinition<&[u8; 12], i64> = TableDefinition::new("balan
 const ENTRY: TableDefinition<u64, &[u8]> = TableDefinition::new("entry");
 const SERIAL: TableDefinition<&[u8; 16], u64> = TableDefinition::new("serial");
 const ACCOUNT: TableDefinition<u64, &[u8]> = TableDefinition::new("account");
+const REVOKED: TableDefinition<&str, u64> = TableDefinition::new("revoked");
+const VOUCHER: TableDefinition<&[u8; 32], u64> = TableDefinition::new("voucher");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 /// Edits the file as somebody would who knows what it is.
@@ -143,6 +145,20 @@ fn a_stamp_that_was_given_back_its_worth_is_found() {
         table.remove(&serial).unwrap();
     });
     assert!(found[0].contains("which is not among its serials"), "{found:?}");
+}
+
+#[test]
+fn a_revocation_taken_back_and_a_voucher_beside_the_entries_are_found() {
+    let found = problems(|tx| {
+        let mut table = tx.open_table(REVOKED).unwrap();
+        let serial = table.first().unwrap().unwrap().0.value().to_owned();
+        table.remove(serial.as_str()).unwrap();
+    });
+    assert_eq!(found, ["the revoked serials are not those that the entries revoked"]);
+    let found = problems(|tx| {
+        tx.open_table(VOUCHER).unwrap().insert(&[5; 32], 70).unwrap();
+    });
+    assert_eq!(found, ["the vouchers are worth 70, and their book has 0"]);
 }
 
 #[test]
