@@ -79,7 +79,10 @@ impl Connection {
         let mut fields = Vec::new();
         loop {
             let line = line()?;
-            let Some((name, value)) = line.split_once(':') else { break };
+            if line.is_empty() {
+                break;
+            }
+            let (name, value) = line.split_once(':').ok_or(io::ErrorKind::InvalidData)?;
             fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         let mut answer = Answer { status: status.unwrap_or(0), fields, body: Vec::new() };

@@ -55,7 +55,9 @@ impl Shop {
         let founding = Founding { vendor: VENDOR.into(), kid: "2026q4".into(), terms };
         let books = Books::create(&path, &founding, clock()).unwrap();
         let account = books.open_account("joe", "joe@shop.example", None, clock()).unwrap().number;
-        books.credit(account, credits, None, "first", clock()).unwrap();
+        if credits > 0 {
+            books.credit(account, credits, None, "first", clock()).unwrap();
+        }
         let (key, _) = books.add_api_key(account, "test", clock()).unwrap();
         let key = key.as_str().to_owned();
         drop(books);

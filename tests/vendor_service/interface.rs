@@ -51,6 +51,8 @@ fn the_description_lists_the_routes_and_nothing_else() {
 /// One real answer after another, each noted for the comparison with the description.
 struct Talk {
     shop: Shop,
+    /// The idempotency key of the next requests.
+    key: &'static str,
     told: Vec<Value>,
 }
 
@@ -58,7 +60,7 @@ impl Talk {
     #[track_caller]
     fn say(&mut self, method: &str, path: &str, body: Value, status: u16) -> Answer {
         let route = if path.starts_with("/v1/keys/") { "/v1/keys/{id}" } else { path.split('?').next().unwrap() };
-        let answer = self.shop.ask_with(method, path, &[IDEMPOTENT], &body).is(status);
+        let answer = self.shop.ask_with(method, path, &[("Idempotency-Key", self.key)], &body).is(status);
         let text = answer.text();
         let said = serde_json::from_str(&text).unwrap_or(Value::String(text));
         self.told.push(json!({
@@ -76,7 +78,7 @@ fn real_answers_are_those_of_the_description() {
     let sendmail = mail.path().join("sendmail");
     stand_in(&sendmail, &format!("#!/bin/sh\ncat > {}/letter\n", mail.path().display()));
     let shop = Shop::open(2_000, &["--sendmail", sendmail.to_str().unwrap()]);
-    let mut talk = Talk { shop, told: Vec::new() };
+    let mut talk = Talk { shop, key: "k1", told: Vec::new() };
 
     let prices = talk.say("GET", "/v1/prices", Value::Null, 200).json();
     assert_eq!(prices["examples"][3], json!({ "credits": 1_000_000, "cost": "1000.00 EUR" }));
@@ -94,6 +96,7 @@ fn real_answers_are_those_of_the_description() {
     let reused = json!({ "recipient": "other@x.example" });
     assert_eq!(talk.say("POST", "/v1/stamps", reused, 422).json()["problem"], "key-reused");
     assert_eq!(talk.say("POST", "/v1/stamps", json!({ "sender": ALICE }), 400).json()["problem"], "body");
+    talk.key = "k0";
     let capped = json!({ "stamps": [{ "recipient": ALICE }, { "recipient": ALICE, "value": 5_000 }] });
     let capped = talk.say("POST", "/v1/stamps", capped, 422).json();
     assert_eq!((&capped["problem"], &capped["order"], &capped["cap"]), (&json!("order"), &json!(2), &json!(1_000)));
@@ -283,7 +286,8 @@ fn nothing_of_a_sender_is_kept_when_another_buys_for_him() {
     let shown = Home::bare().run(["show", "--no-verify"], &stamped(&stamp, &letter("x"))).text();
     assert!(shown.contains("not given"), "{shown}");
     // A letter that could not be bought leaves nothing either.
-    shop.ask_with("POST", "/v1/stamps", &fields, &json!({ "recipient": ALICE, "sender": "secret-sender@y" })).is(400);
+    let fields = [("Idempotency-Key", "k2"), fields[1], fields[2]];
+    shop.ask_with("POST", "/v1/stamps", &fields, &json!({ "recipient": ALICE, "sender": "secret-sender@" })).is(400);
     shop.signal("-TERM");
     let mut shop = shop;
     assert_eq!(shop.ended(), Some(0));
