@@ -10,20 +10,34 @@ const PAGE: &str = include_str!("../../man/mailstamp-vendor.8");
 
 /// The literal blocks below the heading.
 fn guide() -> String {
-    let (_, part) = PAGE.split_once("\n.Ss A vendor in ten minutes\n").unwrap();
+    let (_, part) = PAGE.split_once("\n.Sh A VENDOR IN TEN MINUTES\n").unwrap();
     let part = part.split("\n.Sh ").next().unwrap();
-    let part = part.split("\n.Ss ").next().unwrap();
     let blocks = part.split("\n.Bd -literal").skip(1);
     let blocks = blocks.filter_map(|rest| rest.split_once('\n')?.1.split_once("\n.Ed").map(|(block, _)| block));
-    blocks.map(|block| block.replace("\\e", "\\").replace("\n$ ", "\n") + "\n").collect::<String>()
+    blocks.map(|block| block.replace("\\e", "\\") + "\n").collect()
+}
+
+/// The commands of the guide, each with the lines that go on with it and those that it is said to print.
+fn steps() -> Vec<(String, String)> {
+    let guide = guide();
+    let steps = format!("\n{guide}");
+    let step = |text: &str| {
+        let lines: Vec<&str> = text.lines().collect();
+        let goes_on = |line: &&str| line.ends_with('\\') || line.ends_with('|');
+        let end = lines.iter().take_while(|line| goes_on(line)).count() + 1;
+        (lines[..end].join("\n"), lines[end..].join("\n"))
+    };
+    steps.split("\n$ ").skip(1).map(step).collect()
 }
 
 #[test]
 fn the_guide_makes_a_vendor() {
     let home = tempfile::tempdir().unwrap();
-    let lines: Vec<String> = guide().lines().map(|line| line.strip_prefix("$ ").unwrap_or(line).to_owned()).collect();
-    let script = lines.join("\n");
-    assert!(lines.len() > 10, "{script}");
+    let steps = steps();
+    assert!(steps.len() > 12, "{steps:?}");
+    let commands: Vec<&str> = steps.iter().map(|(command, _)| command.as_str()).collect();
+    // A person's shell has job control.
+    let script = format!("set -m\n{}\n", commands.join("\n"));
     // The port of the guide may be taken on this machine.
     let port = super::support::programs::free_port();
     assert!(script.contains("127.0.0.1:8025"), "{script}");
@@ -35,7 +49,10 @@ fn the_guide_makes_a_vendor() {
     shell.env("HOME", home.path()).env("PATH", path).current_dir(home.path());
     let ran = run(&mut shell, b"");
     assert_eq!(ran.code, 0, "{script}\n{}\n{}", ran.text(), ran.stderr);
-    assert!(ran.text().contains("first-class paid"), "{}", ran.text());
+    for (command, printed) in steps.iter().filter(|(_, printed)| !printed.is_empty()) {
+        assert!(ran.text().contains(printed), "{command}\n{}", ran.text());
+    }
+    assert!(steps.iter().any(|(_, printed)| printed == "first-class paid"));
     // The last line of the guide ends the service.
     eventually("the end", || std::net::TcpStream::connect(("127.0.0.1", port)).is_err().then_some(()));
 }
