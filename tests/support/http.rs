@@ -100,12 +100,6 @@ impl Connection {
 }
 
 /// One request on a connection of its own.
-pub fn ask(
-    address: SocketAddr,
-    method: &str,
-    path: &str,
-    fields: &[(&str, &str)],
-    body: &[u8],
-) -> io::Result<Answer> {
+pub fn ask(address: SocketAddr, method: &str, path: &str, fields: &[(&str, &str)], body: &[u8]) -> io::Result<Answer> {
     Connection::open(address)?.ask(method, path, fields, body)
 }

@@ -61,7 +61,8 @@ fn the_guide_makes_a_vendor() {
 fn the_unit_is_hardened() {
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
     let unit = rules.join("mailstamp-vendor.service");
-    let checked = run(Command::new("systemd-analyze").args(["security", "--offline=true", "--no-pager"]).arg(&unit), b"");
+    let checked =
+        run(Command::new("systemd-analyze").args(["security", "--offline=true", "--no-pager"]).arg(&unit), b"");
     let text = checked.text();
     let level = text.lines().find(|line| line.contains("Overall exposure level")).unwrap_or_else(|| panic!("{text}"));
     let number = level.split(": ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
@@ -74,8 +75,7 @@ fn the_unit_is_hardened() {
     fs::write(&copy, &here).unwrap();
     let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&copy), b"");
     let own = |line: &&str| line.contains("mailstamp-vendor");
-    let complaints: Vec<String> =
-        (verified.text() + &verified.stderr).lines().filter(own).map(str::to_owned).collect();
+    let complaints: Vec<String> = (verified.text() + &verified.stderr).lines().filter(own).map(str::to_owned).collect();
     assert_eq!(complaints, Vec::<String>::new());
 
     // And its command line is one.

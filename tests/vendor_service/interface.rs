@@ -167,7 +167,9 @@ fn real_answers_are_those_of_the_description() {
 }
 
 fn is_code(word: &str) -> bool {
-    word.len() >= 8 && word.contains('-') && word.bytes().all(|b| b == b'-' || b.is_ascii_uppercase() || b.is_ascii_digit())
+    word.len() >= 8
+        && word.contains('-')
+        && word.bytes().all(|b| b == b'-' || b.is_ascii_uppercase() || b.is_ascii_digit())
 }
 
 // BC4, BK1: neither side has a key; BP1b: with a sender and without

@@ -121,7 +121,8 @@ fn only_a_visitors_own_form_is_read() {
     assert_eq!(worth(&shop, &code), 5);
     let own = [("Origin", "http://shop.test"), ("Sec-Fetch-Site", "same-origin")];
     assert_eq!(with(&other, &other.token, &own), 200);
-    for path in ["/order", "/letter", "/signin", "/signout", "/account/keys", "/account/keys/revoke", "/account/voucher"]
+    for path in
+        ["/order", "/letter", "/signin", "/signout", "/account/keys", "/account/keys/revoke", "/account/voucher"]
     {
         let fields = [("token", "x"), ("stamp", "x"), ("recipient", ALICE), ("key", shop.key.as_str())];
         assert_eq!(other.post(path, &[], &fields).status, 403, "{path}");
@@ -165,9 +166,11 @@ fn a_draft_carries_the_stamp_to_its_recipient() {
     let fields = [("token", visitor.token.as_str()), ("stamp", &stamp), ("recipient", ALICE), ("sender", "")];
     let draft = visitor.post("/letter", &[], &fields).is(200);
     assert_eq!(draft.field("content-disposition"), Some("attachment; filename=\"stamped-letter.eml\""));
-    let sent = [b"From: bob@y.example\r\nDate: Sun, 22 Nov 2026 12:00:00 +0000\r\n".as_slice(), &draft.body, b"Hello\r\n"];
+    let sent =
+        [b"From: bob@y.example\r\nDate: Sun, 22 Nov 2026 12:00:00 +0000\r\n".as_slice(), &draft.body, b"Hello\r\n"];
     home.classify(&sent.concat()).exits(0).says("first-class paid");
-    let injected = [("token", visitor.token.as_str()), ("stamp", &stamp), ("recipient", "a@b.example\r\nBcc: c@d.example")];
+    let injected =
+        [("token", visitor.token.as_str()), ("stamp", &stamp), ("recipient", "a@b.example\r\nBcc: c@d.example")];
     visitor.post("/letter", &[], &injected).is(422);
 }
 

@@ -104,7 +104,8 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 fn origin(url: &str) -> Result<String, Failure> {
     let plain = url.trim_end_matches('/');
     let host = plain.strip_prefix("https://").or_else(|| plain.strip_prefix("http://"));
-    let fits = |host: &str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@\\\"<>".contains(&b));
+    let fits =
+        |host: &str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@\\\"<>".contains(&b));
     match host.filter(|host| fits(host)) {
         Some(_) => Ok(plain.to_owned()),
         None => Err(Failure::new(USAGE, format!("{url:?} is no origin"))

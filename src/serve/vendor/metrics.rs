@@ -69,8 +69,7 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("mailstamp_vendor");
-        let times: Family<Route, Histogram, fn() -> Histogram> =
-            Family::new_with_constructor(|| Histogram::new(TIMES));
+        let times: Family<Route, Histogram, fn() -> Histogram> = Family::new_with_constructor(|| Histogram::new(TIMES));
         let it = Self {
             requests: Family::default(),
             times,

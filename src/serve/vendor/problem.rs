@@ -37,7 +37,11 @@ pub const WORDS: [(&str, u16, &str); 26] = [
     ("daily", 429, "The account's cap of credits for one day is met. It begins anew at midnight, UTC."),
     ("form", 422, "A name, an address or a code does not have its form."),
     ("funds", 402, "There are not enough credits to pay with."),
-    ("idempotency-key", 400, "The header field Idempotency-Key is missing or malformed: 1 to 128 printable characters, new for every purchase and the same for every retry."),
+    (
+        "idempotency-key",
+        400,
+        "The header field Idempotency-Key is missing or malformed: 1 to 128 printable characters, new for every purchase and the same for every retry.",
+    ),
     ("key-reused", 422, "The idempotency key was used for another request. Nothing was charged."),
     ("media-type", 415, "The body of the request has to be application/json."),
     ("method", 405, "This address does not know the method."),
@@ -54,7 +58,11 @@ pub const WORDS: [(&str, u16, &str); 26] = [
     ("signing-key", 409, "The vendor's signing key cannot do this."),
     ("stamp", 422, "A stamp cannot be taken or revoked; which one and why is said."),
     ("too-large", 413, "The body of the request is larger than is read."),
-    ("trouble", 503, "The vendor has trouble of his own. Try again: with the same idempotency key nothing is charged twice."),
+    (
+        "trouble",
+        503,
+        "The vendor has trouble of his own. Try again: with the same idempotency key nothing is charged twice.",
+    ),
     ("wrong-code", 422, "Not the code that was mailed."),
 ];
 
@@ -113,7 +121,8 @@ impl Problem {
     #[must_use]
     pub fn trouble(what: &str) -> Self {
         super::tell(what);
-        let detail = "the vendor has trouble of his own; try again, with the same idempotency key nothing is charged twice";
+        let detail =
+            "the vendor has trouble of his own; try again, with the same idempotency key nothing is charged twice";
         Self { retry_after: Some(5), ..Self::new("trouble", detail) }
     }
 

@@ -54,11 +54,7 @@ pub fn published(folder: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`Problem::trouble`].
-pub async fn well_known(
-    State(service): State<Service>,
-    _: Anyone,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
+pub async fn well_known(State(service): State<Service>, _: Anyone, headers: HeaderMap) -> Result<Response, Problem> {
     let asked = service.clone();
     let text = service.books(move |books, now| Ok(asked.edition().text(&asked, books, now))).await?;
     let text = text.map_err(|error| Problem::trouble(&error))?;
@@ -104,7 +100,8 @@ impl Edition {
 /// An edition of this moment.
 fn sign(folder: &Path, profile: &Profile, of: &VendorEntry, now: UnixTime) -> Result<String, String> {
     let active = profile.keys.iter().find(|key| key.state == KeyState::Active).ok_or("the books have no active key")?;
-    let signer = Signer::read(&folder.join("keys").join(format!("key-{}.json", active.kid))).map_err(|error| error.to_string())?;
+    let signer = Signer::read(&folder.join("keys").join(format!("key-{}.json", active.kid)))
+        .map_err(|error| error.to_string())?;
     let directory = SignedDirectory {
         version: u64::try_from(now.0).unwrap_or(0),
         issued: now.to_string(),

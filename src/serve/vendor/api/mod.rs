@@ -76,11 +76,17 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     let wrong = |what| Problem::new("idempotency-key", what);
     let mut fields = headers.get_all("idempotency-key").iter();
     let (Some(field), None) = (fields.next(), fields.next()) else {
-        return Err(wrong("the header field Idempotency-Key has to be there once: new for every purchase, the same for every retry"));
+        return Err(wrong(
+            "the header field Idempotency-Key has to be there once: new for every purchase, the same for every retry",
+        ));
     };
     let text = field.to_str().map_err(|_| wrong("Idempotency-Key is not printable"))?;
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    if (1..=128).contains(&text.len()) { Ok(text.to_owned()) } else { Err(wrong("Idempotency-Key is 1 to 128 characters")) }
+    if (1..=128).contains(&text.len()) {
+        Ok(text.to_owned())
+    } else {
+        Err(wrong("Idempotency-Key is 1 to 128 characters"))
+    }
 }
 
 /// `/v1/openapi.json`.

@@ -225,9 +225,7 @@ pub async fn add_key(
             service.sessions().keep(&visitor, key);
             Ok(Redirect::to("/account/key").into_response())
         }
-        Err(problem) if problem.word == "form" => {
-            account_page(&service, &visitor, None, Err(problem.detail)).await
-        }
+        Err(problem) if problem.word == "form" => account_page(&service, &visitor, None, Err(problem.detail)).await,
         Err(problem) => Err(problem.into()),
     }
 }

@@ -1,9 +1,9 @@
 //! A stamp in a message: as a link that opens a new message with the stamp in its text (mail programs drop header fields
 //! of such links), and as a file with the stamp in its header, which they open as a draft.
 
+use super::Page;
 use super::buy::own;
 use super::session::Visitor;
-use super::Page;
 use crate::mail::address::Address;
 use crate::mail::field::fold;
 use crate::serve::vendor::Service;
@@ -97,7 +97,8 @@ mod tests {
     use super::*;
     use crate::mail::message::Message;
 
-    const STAMP: &str = "v4.public.eyJ9AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.e30";
+    const STAMP: &str =
+        "v4.public.eyJ9AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.e30";
 
     fn letter(recipient: &str) -> Letter {
         Letter { stamp: STAMP.into(), recipient: recipient.into(), sender: String::new(), token: String::new() }
@@ -106,7 +107,11 @@ mod tests {
     #[test]
     fn a_link_holds_nothing_that_would_end_it() {
         let link = letter("o'hara&x=y@x.example").mailto();
-        assert!(link.starts_with("mailto:o%27hara%26x%3Dy@x.example?body=-----BEGIN%20DIGITAL%20STAMP-----%0D%0Av4.public."));
+        assert!(
+            link.starts_with(
+                "mailto:o%27hara%26x%3Dy@x.example?body=-----BEGIN%20DIGITAL%20STAMP-----%0D%0Av4.public."
+            )
+        );
         assert!(link.ends_with("-----END%20DIGITAL%20STAMP-----%0D%0A%0D%0A"), "{link}");
     }
 

@@ -89,12 +89,8 @@ impl Page {
     pub fn foreign() -> Self {
         let text = "This form is from an earlier visit, or your browser sends no cookies. Nothing was done. \
                     Go back, reload the page, and send the form again.";
-        let trouble = Trouble {
-            frame: Frame::default(),
-            status: 403,
-            title: "This form is out of date",
-            text: text.to_owned(),
-        };
+        let trouble =
+            Trouble { frame: Frame::default(), status: 403, title: "This form is out of date", text: text.to_owned() };
         Self(Box::new(show(StatusCode::FORBIDDEN, &trouble)))
     }
 }
@@ -183,7 +179,8 @@ mod tests {
 
     #[test]
     fn thousands_stand_apart() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1\u{202f}000"), (1_234_567, "1\u{202f}234\u{202f}567")] {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1\u{202f}000"), (1_234_567, "1\u{202f}234\u{202f}567")]
+        {
             assert_eq!(grouped(&number), text);
         }
     }
