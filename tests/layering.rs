@@ -14,12 +14,8 @@ const FLOORS: [&[&str]; 10] = [
     &["grant", "stamp"],
     &["bank", "verdict"],
     &["rule"],
-<<<<<<< HEAD
-    &["config", "log", "store"],
-=======
     &["reply"],
     &["config", "log", "maildir", "outgoing", "store"],
->>>>>>> main
     &["keys"],
     &["filter", "vendor"],
     &["serve"],
@@ -27,11 +23,7 @@ const FLOORS: [&[&str]; 10] = [
 ];
 
 /// The rooms that decide.
-<<<<<<< HEAD
-const PURE: [&str; 6] = ["mail", "grant", "stamp", "verdict", "bank", "rule"];
-=======
 const PURE: [&str; 7] = ["mail", "grant", "stamp", "verdict", "bank", "rule", "reply"];
->>>>>>> main
 
 struct Source {
     /// From `src/` or `tests/` on.
