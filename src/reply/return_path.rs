@@ -64,7 +64,7 @@ const ENDS: [&str; 14] = [
 pub struct Sender {
     /// Where a reply goes: the return path as it is, a signature in it (BATV) and all.
     pub address: Address,
-    /// Who he is for the count of replies: see [`counted`].
+    /// Who he is for the count of replies: the address without what changes from message to message.
     pub counted: Address,
 }
 
