@@ -21,6 +21,7 @@
 //! cli                    front ends: arguments into calls, answers into text and statuses
 //! serve                  what runs for long: waits, and does what a command would have done
 //! filter                 the engine: gathers facts, asks the core, spends once
+//! vendor                 a vendor's books on the disk: accounts, stamps sold and taken back
 //! keys                   the documents of the vendors, and a vendor's own key
 //! config   store          the user's settings; what must be remembered between messages
 //! log      outgoing       what is told about verdicts; the mail that leaves
@@ -29,6 +30,7 @@
 //! reply                  may an automatic reply go to the sender, and what does it say
 //! rule                   what the user wants done: his rules, and the action that follows
 //! verdict                the judgement: from message and facts to class and reason
+//! bank                   counting: prices, orders, what an event moves, the chain of entries
 //! grant    stamp         what a permission is; what a stamp is: form, signature, claims, places
 //! mail                   what a message is: fields, addresses, MIME, fingerprint, edits
 //! ```
@@ -76,11 +78,24 @@
 //!   (Identifiers of messages in a reply do not, because cut ones are others: they are checked instead.)
 //! - Everything that grows with the input has a limit, and beyond it a message is `over-limit`, not unstamped.
 //!
+//! # A vendor's books
+//!
+//! Beside all that, and behind the feature `vendor`, stands the other side: [`bank`] says what a price is, what an order may
+//! ask for, and which sums an event moves; `vendor` keeps the events on the disk. Callers use one type,
+//! `vendor::books::Books`. It hands what changes something to one thread, which does all that waits in one transaction
+//! (group commit), and answers when that is durable. A process that finds the books taken asks the one that has them, by the
+//! same requests over a socket.
+//!
+//! - An event is the only thing that moves anything, and balances follow from the events alone.
+//! - A request is checked whole before it writes; what is refused leaves nothing.
+//! - Secrets (API keys, codes, vouchers) are kept as hashes, signing keys in files of their own, and of a stamp neither
+//!   sender nor recipient.
+//!
 //! # What is not here, on purpose
 //!
 //! - No network. Keys come from files that the user put there; a stamp can make nobody fetch anything.
-//! - No mail is sent unless the user switched it on, and then only by one function, [`filter::answer`], to an address
-//!   that [`reply::may`] let pass.
+//! - No mail is sent for a message that came in unless the user switched it on, and then only by one function,
+//!   [`filter::answer`], to an address that [`reply::may`] let pass. (A vendor mails codes to who asks for one.)
 //! - No async. The mail path has no daemon and no thread but the one that waits for a lock.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.
@@ -97,9 +112,12 @@
 //! the contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that knows which adapters there
 //! are. *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:
 //! `stamp/claims.rs`, and mailstamp-stamp(5). *A condition of rules*: a variant in `rule/condition.rs`, its key in
-//! `config/rules.rs`, a line in the table of `tests/rules/conditions.rs`, mailstamp-rules(5). *A setting*:
+//! `config/rules.rs`, a line in the table of `tests/rules/conditions.rs`, mailstamp-rules(5). *A thing that a vendor can
+//! do*: a `Request`, what it moves as an `Event` in `bank/event.rs`, its doing in `vendor/desk/`, a method of `Books`, a
+//! command in `cli/vendor/`. *A way to pay*: an implementation of `vendor::payment::Payment`. *A setting*:
 //! `config/mod.rs`, `config show`, mailstamp.toml(5).
 
+pub mod bank;
 pub mod cli;
 pub mod config;
 pub mod filter;
@@ -114,4 +132,6 @@ pub mod rule;
 pub mod serve;
 pub mod stamp;
 pub mod store;
+#[cfg(feature = "vendor")]
+pub mod vendor;
 pub mod verdict;

@@ -12,18 +12,18 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 10] = [
     &["mail"],
     &["grant", "stamp"],
-    &["verdict"],
+    &["bank", "verdict"],
     &["rule"],
     &["reply"],
     &["config", "log", "maildir", "outgoing", "store"],
     &["keys"],
-    &["filter"],
+    &["filter", "vendor"],
     &["serve"],
     &["cli"],
 ];
 
 /// The rooms that decide.
-const PURE: [&str; 6] = ["mail", "grant", "stamp", "verdict", "rule", "reply"];
+const PURE: [&str; 7] = ["mail", "grant", "stamp", "verdict", "bank", "rule", "reply"];
 
 struct Source {
     /// From `src/` or `tests/` on.

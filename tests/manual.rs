@@ -27,7 +27,17 @@ const PAGE: &str = include_str!("../man/mailstamp.1");
 const CONFIG_PAGE: &str = include_str!("../man/mailstamp.toml.5");
 const README: &str = include_str!("../README.md");
 const RULES_PAGE: &str = include_str!("../man/mailstamp-rules.5");
-const PAGES: [&str; 5] = ["mailstamp.1", "mailstamp.toml.5", "mailstamp-rules.5", "mailstamp-stamp.5", "mailstamp.7"];
+const PAGES: [&str; 6] =
+    ["mailstamp.1", "mailstamp.toml.5", "mailstamp-rules.5", "mailstamp-stamp.5", "mailstamp.7", "mailstamp-vendor.8"];
+
+/// The pages that describe commands, each with the flags that it describes once for all of them.
+fn command_pages() -> Vec<(&'static str, &'static [&'static str])> {
+    let mut pages: Vec<(&str, &[&str])> = vec![(PAGE, &GLOBAL)];
+    if cfg!(feature = "vendor") {
+        pages.push((include_str!("../man/mailstamp-vendor.8"), &["books"]));
+    }
+    pages
+}
 
 /// Flags that every command has; the last two are clap's.
 const GLOBAL: [&str; 4] = ["config", "state", "help", "version"];
@@ -76,13 +86,14 @@ fn flags(help: &str) -> BTreeSet<String> {
 /// Every command that does something, as the words after `mailstamp`.
 fn commands() -> Vec<String> {
     let mut found = Vec::new();
-    for command in subcommands(&help(&[])) {
-        let below = subcommands(&help(&[&command]));
+    let mut open: Vec<Vec<String>> = vec![vec![]];
+    while let Some(words) = open.pop() {
+        let names: Vec<&str> = words.iter().map(String::as_str).collect();
+        let below = subcommands(&help(&names));
         if below.is_empty() {
-            found.push(command);
-        } else {
-            found.extend(below.iter().map(|sub| format!("{command} {sub}")));
+            found.push(words.join(" "));
         }
+        open.extend(below.into_iter().map(|sub| [words.clone(), vec![sub]].concat()));
     }
     found
 }
@@ -101,25 +112,31 @@ fn written(text: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
 fn commands_and_flags_are_those_of_the_manual() {
     let commands = commands();
     assert!(commands.len() > 10, "{commands:?}");
-    let documented = section(PAGE, ".Sh COMMANDS", &[".Sh "]);
-    let headings: BTreeSet<String> = set(documented.lines().filter_map(|line| line.strip_prefix(".Ss ")));
+    let pages = command_pages();
+    let documented = pages.iter().flat_map(|(page, _)| section(page, ".Sh COMMANDS", &[".Sh "]).lines());
+    let headings: BTreeSet<String> = set(documented.filter_map(|line| line.strip_prefix(".Ss ")));
     assert_eq!(headings, set(commands.iter().map(String::as_str)));
 
     for command in &commands {
         let words: Vec<&str> = command.split(' ').collect();
         let help = help(&words);
         assert!(help.contains("\nExamples:\n"), "{command} --help has no example");
+        let heading = format!(".Ss {command}");
+        let on_page = |(page, _): &&(&str, _)| page.lines().any(|line| line == heading);
+        let (page, everywhere) = pages.iter().find(on_page).unwrap();
         let mut has = flags(&help);
-        has.retain(|flag| !GLOBAL.contains(&flag.as_str()));
-        let text = section(PAGE, &format!(".Ss {command}"), &[".Ss ", ".Sh "]);
+        has.retain(|flag| !GLOBAL.contains(&flag.as_str()) && !everywhere.contains(&flag.as_str()));
+        let text = section(page, &heading, &[".Ss ", ".Sh "]);
         assert_eq!(written(text, |line| line.starts_with(".It Fl")), has, "flags of {command}");
         // The synopsis stands before the first paragraph.
         let (synopsis, _) = text.split_once("\n.Pp").unwrap();
         assert_eq!(written(synopsis, |_| true), has, "synopsis of {command}");
     }
 
-    let everywhere = section(PAGE, ".Ss Options of every command", &[".Sh "]);
-    assert_eq!(written(everywhere, |line| line.starts_with(".It Fl")), set(GLOBAL));
+    for (page, flags) in &pages {
+        let everywhere = section(page, ".Ss Options of every command", &[".Sh "]);
+        assert_eq!(written(everywhere, |line| line.starts_with(".It Fl")), set(flags.iter().copied()));
+    }
     assert_eq!(flags(&help(&[])), set(GLOBAL));
 }
 
@@ -356,7 +373,7 @@ fn examples_of_the_manual_run_and_say_what_they_say_there() {
     // The page begins with an unstamped message.
     fs::write(home.file("message"), letter("plain")).unwrap();
     let mut count = 0;
-    for block in literal(section(PAGE, ".Sh EXAMPLES", &[".Sh "])) {
+    for block in command_pages().iter().flat_map(|(page, _)| literal(section(page, ".Sh EXAMPLES", &[".Sh "]))) {
         for step in format!("\n{block}").split("\n$ ").skip(1) {
             let lines = step.replace("\\\n", "");
             let (line, output) = lines.split_once('\n').unwrap_or((&lines, ""));
