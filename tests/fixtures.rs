@@ -3,6 +3,7 @@
 
 mod support;
 
+use mailstamp::rule::action::Action;
 use mailstamp::verdict::class::Class;
 use mailstamp::verdict::reason::Reason;
 use serde::Deserialize;
@@ -19,6 +20,7 @@ struct Fixture {
     exit: i32,
     now: String,
     looked: Option<String>,
+    action: Option<String>,
     recipient: Option<String>,
     config: String,
     rules: Option<String>,
@@ -119,6 +121,11 @@ impl Fixture {
         if !filtered.text().lines().take(2).any(|line| line.trim_end_matches(';').starts_with(&field)) {
             return Err(format!("{name}: filter wrote {:?}", filtered.text().lines().next()));
         }
+        let action = self.action.as_deref().unwrap_or("deliver");
+        let acted = self.run(&home, &["classify", "--action", "--no-mark", "--now", &self.now], &message);
+        same("classify --action", acted.text().trim_end(), &format!("{action} {seen}"))?;
+        let status = Action::ALL.iter().find(|it| it.as_str() == action).map(|action| i32::from(action.exit_code()));
+        same("its status", &format!("{:?}", Some(acted.code)), &format!("{status:?}"))?;
         let judged = self.run(&home, &["classify", "--now", &self.now], &message);
         same("classify", judged.text().trim_end(), &self.verdict())?;
         same("the status", &judged.code.to_string(), &self.exit.to_string())

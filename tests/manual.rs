@@ -10,6 +10,9 @@ use mailstamp::config::user::User;
 use mailstamp::keys::directory::Directory;
 use mailstamp::keys::document::Document;
 use mailstamp::mail::address::LocalCase;
+use mailstamp::reply::may::Kind;
+use mailstamp::reply::template::default_text;
+use mailstamp::reply::why::Why;
 use mailstamp::rule::action::Action;
 use mailstamp::verdict::class::Class;
 use mailstamp::verdict::reason::Reason;
@@ -24,7 +27,17 @@ const PAGE: &str = include_str!("../man/mailstamp.1");
 const CONFIG_PAGE: &str = include_str!("../man/mailstamp.toml.5");
 const README: &str = include_str!("../README.md");
 const RULES_PAGE: &str = include_str!("../man/mailstamp-rules.5");
-const PAGES: [&str; 5] = ["mailstamp.1", "mailstamp.toml.5", "mailstamp-rules.5", "mailstamp-stamp.5", "mailstamp.7"];
+const PAGES: [&str; 6] =
+    ["mailstamp.1", "mailstamp.toml.5", "mailstamp-rules.5", "mailstamp-stamp.5", "mailstamp.7", "mailstamp-vendor.8"];
+
+/// The pages that describe commands, each with the flags that it describes once for all of them.
+fn command_pages() -> Vec<(&'static str, &'static [&'static str])> {
+    let mut pages: Vec<(&str, &[&str])> = vec![(PAGE, &GLOBAL)];
+    if cfg!(feature = "vendor") {
+        pages.push((include_str!("../man/mailstamp-vendor.8"), &["books"]));
+    }
+    pages
+}
 
 /// Flags that every command has; the last two are clap's.
 const GLOBAL: [&str; 4] = ["config", "state", "help", "version"];
@@ -73,13 +86,14 @@ fn flags(help: &str) -> BTreeSet<String> {
 /// Every command that does something, as the words after `mailstamp`.
 fn commands() -> Vec<String> {
     let mut found = Vec::new();
-    for command in subcommands(&help(&[])) {
-        let below = subcommands(&help(&[&command]));
+    let mut open: Vec<Vec<String>> = vec![vec![]];
+    while let Some(words) = open.pop() {
+        let names: Vec<&str> = words.iter().map(String::as_str).collect();
+        let below = subcommands(&help(&names));
         if below.is_empty() {
-            found.push(command);
-        } else {
-            found.extend(below.iter().map(|sub| format!("{command} {sub}")));
+            found.push(words.join(" "));
         }
+        open.extend(below.into_iter().map(|sub| [words.clone(), vec![sub]].concat()));
     }
     found
 }
@@ -98,25 +112,31 @@ fn written(text: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
 fn commands_and_flags_are_those_of_the_manual() {
     let commands = commands();
     assert!(commands.len() > 10, "{commands:?}");
-    let documented = section(PAGE, ".Sh COMMANDS", &[".Sh "]);
-    let headings: BTreeSet<String> = set(documented.lines().filter_map(|line| line.strip_prefix(".Ss ")));
+    let pages = command_pages();
+    let documented = pages.iter().flat_map(|(page, _)| section(page, ".Sh COMMANDS", &[".Sh "]).lines());
+    let headings: BTreeSet<String> = set(documented.filter_map(|line| line.strip_prefix(".Ss ")));
     assert_eq!(headings, set(commands.iter().map(String::as_str)));
 
     for command in &commands {
         let words: Vec<&str> = command.split(' ').collect();
         let help = help(&words);
         assert!(help.contains("\nExamples:\n"), "{command} --help has no example");
+        let heading = format!(".Ss {command}");
+        let on_page = |(page, _): &&(&str, _)| page.lines().any(|line| line == heading);
+        let (page, everywhere) = pages.iter().find(on_page).unwrap();
         let mut has = flags(&help);
-        has.retain(|flag| !GLOBAL.contains(&flag.as_str()));
-        let text = section(PAGE, &format!(".Ss {command}"), &[".Ss ", ".Sh "]);
+        has.retain(|flag| !GLOBAL.contains(&flag.as_str()) && !everywhere.contains(&flag.as_str()));
+        let text = section(page, &heading, &[".Ss ", ".Sh "]);
         assert_eq!(written(text, |line| line.starts_with(".It Fl")), has, "flags of {command}");
         // The synopsis stands before the first paragraph.
         let (synopsis, _) = text.split_once("\n.Pp").unwrap();
         assert_eq!(written(synopsis, |_| true), has, "synopsis of {command}");
     }
 
-    let everywhere = section(PAGE, ".Ss Options of every command", &[".Sh "]);
-    assert_eq!(written(everywhere, |line| line.starts_with(".It Fl")), set(GLOBAL));
+    for (page, flags) in &pages {
+        let everywhere = section(page, ".Ss Options of every command", &[".Sh "]);
+        assert_eq!(written(everywhere, |line| line.starts_with(".It Fl")), set(flags.iter().copied()));
+    }
     assert_eq!(flags(&help(&[])), set(GLOBAL));
 }
 
@@ -133,6 +153,21 @@ fn classes_statuses_and_reasons_are_those_of_the_manual() {
     let classes: Vec<(&str, u8)> = Class::ALL.iter().map(|class| (class.as_str(), class.exit_code())).collect();
     assert_eq!(rows, classes);
 
+    let table = section(PAGE, ".Ss Actions", &[".Ss "]);
+    let rows = table.lines().filter_map(|line| line.strip_prefix(".It Cm "));
+    let rows: Vec<(&str, u8)> = rows
+        .map(|row| {
+            let mut cells = row.split(" Ta ");
+            (cells.next().unwrap(), cells.next().unwrap().parse().unwrap())
+        })
+        .collect();
+    let actions: Vec<(&str, u8)> = Action::ALL.iter().map(|action| (action.as_str(), action.exit_code())).collect();
+    assert_eq!(rows, actions);
+    let help = help(&["classify"]);
+    for (action, code) in actions {
+        assert!(help.contains(&format!("{code} {action}")), "classify --help lacks {code} {action}");
+    }
+
     let list = section(PAGE, ".Ss Reasons", &[".Ss ", ".Sh "]);
     let rows = list.lines().filter_map(|line| line.strip_prefix(".It Cm "));
     let rows: Vec<(&str, &str)> = rows.map(|row| row.split_once(" Pq ").unwrap()).collect();
@@ -143,6 +178,21 @@ fn classes_statuses_and_reasons_are_those_of_the_manual() {
         let row = format!("\n| `{class}` | {} |", class.exit_code());
         assert!(README.contains(&row), "README.md lacks {row:?}");
     }
+}
+
+#[test]
+fn reasons_for_silence_and_the_words_of_replies_are_those_of_the_manual() {
+    let list = section(PAGE, ".Ss reply test", &[".Ss "]);
+    let mut lines = list.lines();
+    let mut rows = Vec::new();
+    while let Some(line) = lines.next() {
+        rows.extend(line.strip_prefix(".It Cm ").map(|token| (token, lines.next().unwrap())));
+    }
+    let whys: Vec<(&str, &str)> = Why::ALL.iter().map(|why| (why.as_str(), why.sentence())).collect();
+    assert_eq!(rows, whys);
+    let page = page("mailstamp.7");
+    let texts = literal(section(&page, ".Ss Automatic replies", &[".Ss ", ".Sh "]));
+    assert_eq!(texts, Kind::ALL.map(|kind| default_text(kind).trim_end().to_owned()));
 }
 
 /// Every key of the page with its default.
@@ -161,8 +211,11 @@ fn documented_keys() -> Vec<(String, String)> {
 
 /// The members of a private struct of the configuration, read from its source.
 fn members(name: &str) -> Vec<String> {
-    let read = |file: &str| fs::read_to_string(Path::new(ROOT).join("src/config").join(file)).unwrap();
-    let source = (read("mod.rs") + &read("watch.rs")).replace("pub(super) ", "");
+    let source_of = |path: &Path| fs::read_to_string(path).unwrap();
+    let files = fs::read_dir(Path::new(ROOT).join("src/config")).unwrap().map(|entry| entry.unwrap().path());
+    let source: String = files.map(|file| source_of(&file)).collect();
+    let source = source + &source_of(&Path::new(ROOT).join("src/rule/action.rs"));
+    let source = source.replace("pub(super) ", "").replace("\npub struct", "\nstruct");
     let (_, rest) = source.split_once(&format!("\nstruct {name} {{\n")).unwrap_or_else(|| panic!("no struct {name}"));
     let (body, _) = rest.split_once("\n}").unwrap();
     let names = body.lines().filter_map(|line| line.trim().split_once(": "));
@@ -172,13 +225,29 @@ fn members(name: &str) -> Vec<String> {
 #[test]
 fn configuration_keys_are_those_of_the_manual() {
     let mut known = BTreeSet::new();
-    for (table, prefix) in
-        [("File", ""), ("StampsTable", "stamps."), ("UsedLogTable", "used_log."), ("WatchTable", "watch.")]
-    {
+    for (table, prefix) in [
+        ("File", ""),
+        ("StampsTable", "stamps."),
+        ("UsedLogTable", "used_log."),
+        ("SentTable", "sent."),
+        ("WatchTable", "watch."),
+        ("RepliesTable", "replies."),
+        ("DeliverTable", "deliver."),
+        ("HeldTable", "held."),
+    ] {
         known.extend(members(table).into_iter().map(|member| format!("{prefix}{member}")));
     }
+    // These have the names of the classes.
+    for (table, prefix) in [("Actions", "actions."), ("Folders", "deliver.folders.")] {
+        known.extend(members(table).into_iter().map(|member| format!("{prefix}{}", member.replace('_', "-"))));
+    }
+    for table in ["actions", "deliver", "deliver.folders", "held"] {
+        assert!(known.remove(table), "{table}");
+    }
     // The tables themselves.
-    assert!(known.remove("stamps") && known.remove("used_log") && known.remove("watch"));
+    for table in ["stamps", "used_log", "watch", "sent", "replies"] {
+        assert!(known.remove(table), "{table}");
+    }
     let documented: BTreeSet<String> = documented_keys().into_iter().map(|(key, _)| key).collect();
     assert_eq!(documented, known);
     assert_eq!(members("PricedAddress"), ["address", "price"]);
@@ -304,7 +373,7 @@ fn examples_of_the_manual_run_and_say_what_they_say_there() {
     // The page begins with an unstamped message.
     fs::write(home.file("message"), letter("plain")).unwrap();
     let mut count = 0;
-    for block in literal(section(PAGE, ".Sh EXAMPLES", &[".Sh "])) {
+    for block in command_pages().iter().flat_map(|(page, _)| literal(section(page, ".Sh EXAMPLES", &[".Sh "]))) {
         for step in format!("\n{block}").split("\n$ ").skip(1) {
             let lines = step.replace("\\\n", "");
             let (line, output) = lines.split_once('\n').unwrap_or((&lines, ""));

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use support::programs::{
     Sample, block, contents, expected, field, from_list, gtube, ids, install, letter_with_forged_class, maildir,
-    one_of_each, program, recipe, stand_in,
+    one_of_each, one_of_each_action, program, recipe, stand_in,
 };
 use support::{Home, Run, letter, programs, run};
 
@@ -209,4 +209,38 @@ fn a_folder_that_cannot_take_its_class_does_not_let_it_into_the_inbox() {
         procmail.deliver(&procmail.home.affix(&stamp, &letter("2"))).exits(75);
         assert_eq!(ids(&procmail.folder("")), ["1"], "{rc}");
     }
+}
+
+#[test]
+fn each_action_goes_its_own_way() {
+    // BC9.1: what is discarded is gone, with a line in the log; a stamped message still arrives.
+    let procmail = Procmail::new("procmailrc-actions");
+    for Sample { class: action, message } in one_of_each_action(&procmail.home) {
+        let delivered = procmail.deliver(&message);
+        assert_eq!(delivered.code, 0, "{action}: {}", delivered.stderr);
+    }
+    assert_eq!(procmail.contents(), expected(&[("", &["deliver"]), (".Tagged", &["tag"])]));
+    let held = procmail.home.state().join("held");
+    assert_eq!(ids(&held), ["challenge", "hold", "reject"]);
+    let classes: Vec<_> = maildir(&held).iter().map(|message| field(message, "Digital-Stamp-Class").unwrap()).collect();
+    assert!(
+        classes.iter().any(|class| class.starts_with("unstamped; ") && class.ends_with("action=hold")),
+        "{classes:?}"
+    );
+    let log = fs::read_to_string(procmail.home.file("procmail.log")).unwrap();
+    assert!(log.contains("mailstamp: 33 "), "{log}");
+    // What cannot be held or judged waits, and is tried again.
+    let mailstamp = procmail.home.file("bin/mailstamp");
+    let aside = procmail.home.file("bin/aside");
+    fs::rename(&mailstamp, &aside).unwrap();
+    let adds = format!("case $1 in held) kill -9 $$;; *) exec {} \"$@\";; esac", aside.display());
+    let fails = "exit 75".to_owned();
+    for script in [adds, fails, "exit 1".to_owned(), "kill -9 $$".to_owned()] {
+        stand_in(&mailstamp, &format!("#!/bin/sh\n{script}\n"));
+        procmail.deliver(&letter("hold")).exits(75);
+    }
+    assert_eq!((ids(&held).len(), procmail.contents().len()), (3, 2));
+    fs::rename(&aside, &mailstamp).unwrap();
+    procmail.deliver(&letter("hold")).exits(0);
+    assert_eq!(ids(&held).len(), 4);
 }

@@ -6,7 +6,8 @@ use crate::config::places::{Given, Places};
 use crate::config::{Config, rules};
 use crate::filter::open;
 use crate::keys::folder;
-use crate::mail::address::LocalCase;
+use crate::mail::address::{Address, LocalCase};
+use crate::reply::may::Kind;
 use crate::rule::rules::Rules;
 use crate::verdict::class::Class;
 use serde_json::json;
@@ -74,6 +75,9 @@ fn check(config: &Config, places: &Places, rules: &Rules) -> Result<u8, Failure>
         return Err(Failure::new(CONFIG, "no addresses are configured, so no stamp can be for you")
             .hint("write addresses = [\"you@your.example\"] into the configuration"));
     }
+    for kind in Kind::ALL {
+        config.replies.template(kind).map_err(|error| Failure::new(CONFIG, error))?;
+    }
     let file = places.config.as_deref().map_or("no file".into(), |path| path.display().to_string());
     let count = vendors.directory.vendors().count();
     let (addresses, rules) = (config.mailboxes.len(), rules.iter().len());
@@ -86,9 +90,8 @@ fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Resul
     let addresses: Vec<_> =
         config.mailboxes.iter().map(|m| json!({ "address": m.pattern.as_str(), "price": m.price })).collect();
     let allow: Vec<_> = config.allow.iter().map(|allowed| allowed.name.as_str()).collect();
-    let actions: serde_json::Map<_, _> =
-        Class::ALL.iter().map(|class| (class.to_string(), json!(config.actions.of(*class).as_str()))).collect();
     let policy = &config.policy;
+    let replies = &config.replies;
     let settings = [
         ("config", json!(path(places.config.as_deref()))),
         ("state", json!(path(places.state.as_deref()))),
@@ -103,7 +106,6 @@ fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Resul
         ("syslog", json!(path(config.syslog.as_deref()))),
         ("verdict_log", json!(config.verdict_log)),
         ("largest_message", json!(config.largest)),
-        ("actions", json!(actions)),
         ("stamps.skew", json!(policy.skew)),
         ("stamps.longest_window", json!(policy.longest_window)),
         ("stamps.endless", json!(policy.endless)),
@@ -112,16 +114,36 @@ fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Resul
         ("used_log.wait", json!(config.wait.as_secs())),
         ("used_log.redelivery", json!(policy.redelivery.within)),
         ("used_log.redelivery_times", json!(policy.redelivery.times)),
+        ("sent.remember", json!(config.remember_sent)),
         ("watch.maildir", json!(path(config.watch.maildir.as_deref()))),
         ("watch.junk", json!(config.watch.junk)),
         ("watch.trash", json!(config.watch.trash)),
         ("watch.sent", json!(config.watch.sent)),
         ("watch.restore_within", json!(config.watch.restore_within)),
         ("watch.rescan", json!(config.watch.rescan.as_secs())),
+        ("replies.challenge", json!(replies.policy.challenge)),
+        ("replies.compromised", json!(replies.policy.compromised)),
+        ("replies.from", json!(replies.from.as_ref().map(Address::to_string))),
+        ("replies.per_sender", json!(replies.per_sender)),
+        ("replies.per_day", json!(replies.per_day)),
+        ("replies.require_authentication", json!(replies.policy.require_authentication)),
+        ("replies.sendmail", json!(path(Some(&replies.sendmail)))),
+        ("replies.challenge_template", json!(path(replies.challenge_template.as_deref()))),
+        ("replies.compromised_template", json!(path(replies.compromised_template.as_deref()))),
+        ("deliver.maildir", json!(path(places.maildir.as_deref()))),
+        ("held.keep", json!(config.held_keep)),
     ];
+    let settings = settings.into_iter().map(|(key, value)| (key.to_owned(), value));
+    let by_class = Class::ALL.into_iter().flat_map(|class| {
+        let (action, folder) = (config.actions.of(class), config.deliver.folders.of(class));
+        [
+            (format!("actions.{class}"), json!(action.as_str())),
+            (format!("deliver.folders.{class}"), json!(folder.as_str())),
+        ]
+    });
+    let settings = settings.chain(by_class);
     if as_json {
-        let mut object: serde_json::Map<_, _> =
-            settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut object: serde_json::Map<_, _> = settings.map(|(key, value)| (key.to_owned(), value)).collect();
         object.insert("schema".to_owned(), json!(output::SCHEMA));
         output::line(&serde_json::Value::Object(object).to_string())?;
     } else {

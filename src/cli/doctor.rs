@@ -6,8 +6,10 @@ use super::{output, vendor};
 use crate::config::places::{Given, Places};
 use crate::config::{Config, rules};
 use crate::filter::engine::Undecided;
+use crate::filter::held::Held;
 use crate::filter::{examination, open};
 use crate::keys::folder;
+use crate::reply::may::Kind;
 use crate::rule::rules::Rule;
 use crate::store::Summary;
 use crate::verdict::facts::KeyFact;
@@ -72,6 +74,8 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
             findings.extend(vendors(&places));
             findings.extend(state(&config, &places));
             findings.push(syslog(&config));
+            findings.extend(replies(&config));
+            findings.extend(held(given));
         }
     }
     findings.push(clock());
@@ -93,6 +97,28 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         out.flush()?;
     }
     Ok(if ill { CONFIG } else { 0 })
+}
+
+/// Automatic replies, if they are switched on.
+fn replies(config: &Config) -> Option<Finding> {
+    let what = "replies";
+    let replies = &config.replies;
+    if !replies.on() {
+        return None;
+    }
+    if let Some(error) = Kind::ALL.iter().find_map(|kind| replies.template(*kind).err()) {
+        return Some(bad(what, error.to_string()));
+    }
+    let sendmail = replies.sendmail.display();
+    if !std::fs::metadata(&replies.sendmail).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0) {
+        return Some(bad(what, format!("{sendmail} cannot be run, so none is sent; set replies.sendmail")));
+    }
+    if replies.policy.require_authentication && config.trusted_authserv_ids.is_empty() {
+        let text = "none is sent: no trusted_authserv_ids says whose word for a sender counts";
+        return Some(odd(what, text));
+    }
+    let most = replies.per_day;
+    Some(good(what, format!("sent through {sendmail}, at most {most} in 24 hours")))
 }
 
 fn word(health: Health) -> &'static str {
@@ -192,10 +218,16 @@ fn state(config: &Config, places: &Places) -> Vec<Finding> {
     if !folder.exists() {
         return findings;
     }
-    findings.push(match summary(config, places) {
-        Ok(summary) => good("used serials", format!("{} remembered in {} bytes", summary.used, summary.bytes)),
+    let log = match summary(config, places) {
+        Ok(summary) => {
+            let sent = format!("correspondents: {}, messages: {}", summary.correspondents, summary.sent);
+            findings.push(good("sent", sent));
+            findings.push(good("replies", format!("{} remembered", summary.replies)));
+            good("used serials", format!("{} remembered in {} bytes", summary.used, summary.bytes))
+        }
         Err(error) => bad("used serials", error.to_string()),
-    });
+    };
+    findings.insert(1, log);
     findings
 }
 
@@ -243,6 +275,21 @@ fn network_file_system(kind: i128) -> Option<&'static str> {
         0x00c3_6400 => Some("Ceph"),
         0x5346_414f | 0x6b41_4653 => Some("AFS"),
         _ => None,
+    }
+}
+
+/// Nothing is said of it when nothing was ever held.
+fn held(given: &Given) -> Option<Finding> {
+    let what = "held mail";
+    let engine = open::engine(given, None).ok()?;
+    match Held::existing(&engine).and_then(|held| held.map(|held| held.count()).transpose()) {
+        Ok(None) => None,
+        Ok(Some((0, _))) => Some(good(what, "none")),
+        Ok(Some((count, oldest))) => {
+            let since = oldest.map(|oldest| format!(", the oldest since {oldest}")).unwrap_or_default();
+            Some(good(what, format!("{count} message(s){since}; mailstamp held list shows them")))
+        }
+        Err(error) => Some(bad(what, error.to_string())),
     }
 }
 

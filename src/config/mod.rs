@@ -1,11 +1,14 @@
 //! The configuration: one file in TOML, one struct, parsed from text, unknown keys refused with line and column. Where the
 //! file is found, and what `%u` means in it, stands in `places.rs`; what the values lead to is decided elsewhere.
 
+pub mod deliver;
 mod duration;
 pub mod file;
 pub mod list;
 pub mod places;
+pub mod replies;
 pub mod rules;
+mod sent;
 pub mod user;
 pub mod watch;
 
@@ -13,7 +16,10 @@ use crate::mail::address::{LocalCase, Pattern, PatternError};
 use crate::rule::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
+use deliver::{Deliver, DeliverTable, HeldTable};
 use duration::Seconds;
+use replies::{Replies, RepliesTable};
+use sent::SentTable;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,6 +63,14 @@ pub struct Config {
     pub rules: Option<PathBuf>,
     /// Which mail folders are watched.
     pub watch: Watch,
+    /// Which automatic replies are sent.
+    pub replies: Replies,
+    /// For how many seconds the Message-ID of what the user sent is remembered.
+    pub remember_sent: i64,
+    /// Where `mailstamp deliver` puts mail.
+    pub deliver: Deliver,
+    /// For how many seconds a message is held; 0 is for ever.
+    pub held_keep: i64,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -134,6 +148,10 @@ struct File {
     stamps: StampsTable,
     used_log: UsedLogTable,
     watch: WatchTable,
+    replies: RepliesTable,
+    sent: SentTable,
+    deliver: DeliverTable,
+    held: HeldTable,
 }
 
 #[derive(Deserialize)]
@@ -199,6 +217,10 @@ impl Default for File {
             stamps: StampsTable::default(),
             used_log: UsedLogTable::default(),
             watch: WatchTable::default(),
+            replies: RepliesTable::default(),
+            sent: SentTable::default(),
+            deliver: DeliverTable::default(),
+            held: HeldTable::default(),
         }
     }
 }
@@ -265,6 +287,7 @@ impl Config {
             return Err(ConfigError::AuthservId { key, text: id.clone() });
         }
         let maildir = path("watch.maildir", file.watch.maildir.clone())?;
+        let inbox = path("deliver.maildir", file.deliver.maildir.clone())?;
         Ok(Self {
             mailboxes,
             price: file.price,
@@ -293,6 +316,10 @@ impl Config {
             vendors: path("vendors", file.vendors)?,
             rules: path("rules", file.rules)?,
             watch: file.watch.settle(maildir)?,
+            replies: file.replies.settle(&expand, &path)?,
+            remember_sent: file.sent.remember.0,
+            deliver: file.deliver.settle(inbox),
+            held_keep: file.held.keep.0,
         })
     }
 }
@@ -359,6 +386,16 @@ mod tests {
             "[watch]\njunk = [\"../Junk\"]",
             "[watch]\ntrash = [\"\"]",
             "[used_log]\nredelivery_times = 300",
+            "[replies]\nchalenge = true",
+            "[replies]\nfrom = \"alice\"",
+            "[replies]\nfrom = \"j\u{f6}rg@x.example\"",
+            "[replies]\nsendmail = \"sendmail\"",
+            "[replies]\nchallenge_template = \"words.txt\"",
+            "[replies]\nper_day = -1",
+            "[deliver]\nmaildir = \"Maildir\"",
+            "[deliver.folders]\nused = \"../Junk\"",
+            "[held]\nkeep = \"soon\"",
+            "[actions]\nfirst-class = \"discard\"",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

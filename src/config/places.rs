@@ -21,10 +21,12 @@ pub struct Given {
     pub user: Option<String>,
     /// `RECIPIENT` of the environment.
     pub recipient_variable: Option<String>,
+    /// `SENDER` of the environment: the envelope sender, empty for the null sender.
+    pub sender_variable: Option<String>,
 }
 
 /// Where everything is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Places {
     /// The configuration file; it need not exist when nobody named it.
     pub config: Option<PathBuf>,
@@ -34,6 +36,8 @@ pub struct Places {
     pub rules: Option<PathBuf>,
     /// The folder of the state.
     pub state: Option<PathBuf>,
+    /// The Maildir into which mail is delivered.
+    pub maildir: Option<PathBuf>,
 }
 
 /// The configuration could not be had.
@@ -76,6 +80,8 @@ impl Given {
             recipient,
             user: variable("USER"),
             recipient_variable: variable("RECIPIENT"),
+            // Whoever sends chooses these bytes.
+            sender_variable: std::env::var_os("SENDER").map(|sender| sender.to_string_lossy().into_owned()),
         }
     }
 
@@ -127,7 +133,9 @@ impl Places {
         let rules = config.rules.clone().or_else(|| beside(rules::FILE));
         let state = given.state.clone().or_else(|| config.state.clone());
         let state = state.or_else(|| project.as_ref().and_then(|dirs| dirs.state_dir().map(Path::to_owned)));
-        Ok((config, Self { config: path.clone(), vendors, rules, state }))
+        let at_home = home().filter(|home| home.is_absolute()).map(|home| home.join("Maildir"));
+        let maildir = config.deliver.maildir.clone().or(at_home);
+        Ok((config, Self { config: path.clone(), vendors, rules, state, maildir }))
     }
 
     /// The folder of the state.
@@ -136,6 +144,14 @@ impl Places {
     /// [`PlacesError::Nowhere`] without a home and without a named folder.
     pub fn state(&self) -> Result<&Path, PlacesError> {
         self.state.as_deref().ok_or(PlacesError::Nowhere("the state"))
+    }
+
+    /// The Maildir into which mail is delivered.
+    ///
+    /// # Errors
+    /// [`PlacesError::Nowhere`] without a home and without a named folder.
+    pub fn maildir(&self) -> Result<&Path, PlacesError> {
+        self.maildir.as_deref().ok_or(PlacesError::Nowhere("the mail"))
     }
 
     /// The folder of the trusted vendors.
@@ -151,8 +167,13 @@ impl Places {
 /// HOME: the user database would be asked for it, and a statically linked program must not (glibc loads the database's
 /// modules into it, and it may crash: a message would bounce).
 fn project() -> Option<ProjectDirs> {
-    let home = std::env::var_os("HOME").is_some_and(|home| !home.is_empty());
-    if set_id() || !home { None } else { ProjectDirs::from("", "", "mailstamp") }
+    home().and_then(|_| ProjectDirs::from("", "", "mailstamp"))
+}
+
+/// The user's home, as HOME says, unless the program runs set-id.
+fn home() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty() && !set_id());
+    home.map(PathBuf::from)
 }
 
 fn set_id() -> bool {

@@ -88,6 +88,17 @@ impl Undecided {
     }
 }
 
+/// A line that must be on the disk could not be put there.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// There is no place for it.
+    #[error(transparent)]
+    Places(#[from] PlacesError),
+    /// The system's.
+    #[error("the verdict log cannot be written: {0}")]
+    Io(#[from] std::io::Error),
+}
+
 /// When this program was written (2026-11-21): an earlier clock is wrong.
 pub const WRITTEN: UnixTime = UnixTime(1_795_219_200);
 
@@ -180,6 +191,19 @@ impl Engine {
         if let Some(socket) = &self.config.syslog {
             let _ = syslog::send(socket, Severity::Info, &report::line(entry));
         }
+    }
+
+    /// As [`record`](Self::record), for what must be on the disk before anything is dropped on its strength: the line is
+    /// written even if the user wants no verdict log.
+    ///
+    /// # Errors
+    /// [`RecordError`]: nothing may be dropped.
+    pub fn record_durably(&self, entry: &Entry) -> Result<(), RecordError> {
+        VerdictLog::new(self.places.state()?).append_durably(entry)?;
+        if let Some(socket) = &self.config.syslog {
+            let _ = syslog::send(socket, Severity::Info, &report::line(entry));
+        }
+        Ok(())
     }
 
     /// Tells syslog of our own trouble, if it listens.

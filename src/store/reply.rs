@@ -3,46 +3,18 @@
 //! is decided elsewhere.
 //!
 //! Replies to one sender are told apart by their kind. The ceiling is over all, and counted by the hour: those of this
-//! hour and of the 24 before it, so at least the last 24 hours, in 25 rows at most whatever the ceiling.
+//! hour and of the 24 before it, so at least the last 24 hours, in few rows whatever the ceiling.
 //!
 //! What is dated after now was written before now all the same, by a clock that was ahead. It counts as of now, and is
-//! re-dated when something is written: a clock that is set back lets no reply through, and one that was years ahead does
-//! not silence anybody for years.
+//! dated so: a clock that is set back lets no reply through, and one that was years ahead does not silence anybody for
+//! years. Hours that count no more are kept for a while, since a clock that was ahead may come back to them.
 
 use super::error::StoreError;
 use super::sent;
 use crate::mail::time::UnixTime;
-use serde::{Deserialize, Serialize};
+pub use crate::reply::may::Kind as ReplyKind;
 use sha2::{Digest, Sha256};
-use std::fmt;
 use std::ops::ControlFlow;
-
-/// What an automatic reply is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReplyKind {
-    /// How to get a stamp and send again.
-    Challenge,
-    /// The stamp was revoked; send a fresh one.
-    Compromised,
-}
-
-impl ReplyKind {
-    /// Its word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Challenge => "challenge",
-            Self::Compromised => "compromised",
-        }
-    }
-}
-
-impl fmt::Display for ReplyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
 
 /// May this reply be sent?
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +95,8 @@ const SENDER_MAX: usize = 600;
 const HOUR: i64 = 3_600;
 /// Hours before this one that count.
 const HOURS: u32 = 24;
+/// Hours that are kept, the latest: as many as count, and as many again that a clock gone ahead may have put behind them.
+const KEPT: usize = 50;
 
 /// What the rule looks at, and what is to stand after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,14 +108,13 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// The same as it looks at `now`: nothing dated later, and only the hours that count.
+    /// The same as it looks at `now`: nothing dated later.
     fn seen(&self, now: u32, hour: u32) -> Self {
         let mut hours: Vec<(u32, u32)> = Vec::new();
         for (of, count) in self.hours.iter().map(|(of, count)| ((*of).min(hour), *count)) {
             match hours.iter_mut().find(|(known, _)| *known == of) {
                 Some((_, sum)) => *sum = sum.saturating_add(count),
-                None if of >= hour.saturating_sub(HOURS) => hours.push((of, count)),
-                None => {}
+                None => hours.push((of, count)),
             }
         }
         Self { at: self.at.map(|at| at.min(now)), hours }
@@ -151,8 +124,21 @@ impl Known {
         self.at.is_some_and(|at| at > now) || self.hours.iter().any(|(of, _)| *of > hour)
     }
 
-    fn sent(&self) -> u32 {
-        self.hours.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    /// How many count at this hour.
+    fn sent(&self, hour: u32) -> u32 {
+        let counting = self.hours.iter().filter(|(of, _)| *of >= hour.saturating_sub(HOURS));
+        counting.fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
+    /// One more, now.
+    fn add(&mut self, now: u32, hour: u32) {
+        self.at = Some(now);
+        match self.hours.iter_mut().find(|(of, _)| *of == hour) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => self.hours.push((hour, 1)),
+        }
+        self.hours.sort_unstable_by_key(|(of, _)| std::cmp::Reverse(*of));
+        self.hours.truncate(KEPT);
     }
 }
 
@@ -162,15 +148,11 @@ pub(super) fn decide(ask: &ReplyAsk, known: &Known) -> (Reserved, Option<Known>)
     let mut after = known.seen(now, hour);
     let answer = match after.at {
         Some(at) if i64::from(now) - i64::from(at) < ask.per_sender => Reserved::Lately { at: UnixTime(at.into()) },
-        _ if after.sent() >= ask.per_day => Reserved::Ceiling { sent: after.sent() },
+        _ if after.sent(hour) >= ask.per_day => Reserved::Ceiling { sent: after.sent(hour) },
         _ => Reserved::Yes,
     };
     if answer == Reserved::Yes {
-        after.at = Some(now);
-        match after.hours.iter_mut().find(|(of, _)| *of == hour) {
-            Some((_, count)) => *count = count.saturating_add(1),
-            None => after.hours.push((hour, 1)),
-        }
+        after.add(now, hour);
         return (answer, Some(after));
     }
     // A date to come must be put right, or it would count as of now for ever.
@@ -237,7 +219,9 @@ mod tests {
         }
         let (answer, after) = decide(&ask(25 * 3_600), &known);
         assert_eq!(answer, Reserved::Yes);
-        assert_eq!(after.unwrap().hours.len(), 2, "the first hour is kept no longer");
+        assert_eq!(after.clone().unwrap().hours.len(), 3);
+        // A clock that was ahead comes back to them.
+        assert_eq!(decide(&ask(24 * 3_600), &stranger(&after.unwrap())).0, Reserved::Ceiling { sent: 4 });
         assert_eq!(decide(&ReplyAsk { per_day: 0, ..ask(0) }, &Known::default()).0, Reserved::Ceiling { sent: 0 });
     }
 
@@ -252,6 +236,12 @@ mod tests {
         assert_eq!(answer, Reserved::Ceiling { sent: 3 });
         assert_eq!(other.unwrap().hours, after.hours);
         assert_eq!(decide(&ask(7 * 86_400), &after).0, Reserved::Yes);
+    }
+
+    #[test]
+    fn few_hours_are_kept() {
+        let years: Vec<i64> = (0..400).map(|day| day * 86_400).collect();
+        assert_eq!(sent(&years).hours.len(), KEPT);
     }
 
     #[test]

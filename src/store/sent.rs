@@ -8,7 +8,7 @@ use super::error::StoreError;
 use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
 use sha2::{Digest, Sha256};
-use std::ops::ControlFlow;
+use std::ops::{AddAssign, ControlFlow};
 
 /// A message that the user sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,13 @@ pub struct Learned {
     pub correspondents: u64,
     /// Message-IDs.
     pub messages: u64,
+}
+
+impl AddAssign for Learned {
+    fn add_assign(&mut self, more: Self) {
+        self.correspondents += more.correspondents;
+        self.messages += more.messages;
+    }
 }
 
 /// Somebody to whom the user wrote.

@@ -15,6 +15,7 @@ pub struct Case {
     now: UnixTime,
     recipient: Option<&'static str>,
     looked: Option<&'static str>,
+    action: Option<&'static str>,
     config: String,
     rules: Option<String>,
     rule: Option<&'static str>,
@@ -41,6 +42,7 @@ pub fn case(reason: Reason, detail: &'static str, shows: &'static str, message: 
         now: NOW,
         recipient: None,
         looked: None,
+        action: None,
         config: "addresses = [\"alice@x.example\"]\n".to_owned(),
         rules: None,
         rule: None,
@@ -64,6 +66,11 @@ impl Case {
     /// What is said to who only looks, where that differs.
     pub fn looked(self, verdict: &'static str) -> Self {
         Self { looked: Some(verdict), ..self }
+    }
+
+    /// What is to be done, where that is not to deliver.
+    pub fn action(self, action: &'static str) -> Self {
+        Self { action: Some(action), ..self }
     }
 
     /// `--recipient`.
@@ -121,6 +128,9 @@ impl Case {
         line(&format!("now = \"{}\"", self.now));
         if let Some(verdict) = self.looked {
             line(&format!("looked = \"{verdict}\""));
+        }
+        if let Some(action) = self.action {
+            line(&format!("action = \"{action}\""));
         }
         if let Some(recipient) = self.recipient {
             line(&format!("recipient = \"{recipient}\""));

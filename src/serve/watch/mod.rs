@@ -1,5 +1,6 @@
 //! The watcher of mail folders: what people do anyway is what they mean. A message moved to Junk or Trash has its stamps
-//! revoked; moved back in time, they are restored; what is sent with the word that its stamp may come back lets it.
+//! revoked; moved back in time, they are restored; what is sent with the word that its stamp may come back lets it; and to
+//! whom it is sent is learned.
 //!
 //! `event` says what is remembered and what follows from it, `folders` what lies where, `notebook` keeps the memory on the
 //! disk, `scan` puts them together. Here is only the waiting: for the system to tell of a change (inotify, by way of
@@ -17,6 +18,7 @@ use crate::config::places::{Given, PlacesError};
 use crate::filter::engine::Undecided;
 use crate::filter::open;
 use crate::stamp::serial::Serial;
+use crate::store::Learned;
 use notebook::Notebook;
 use notify::event::{CreateKind, EventKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
@@ -71,6 +73,8 @@ pub enum WatchError {
 pub trait Report {
     /// Something about a stamp is otherwise now.
     fn did(&mut self, vendor: &str, serial: &Serial, what: &str);
+    /// This was learned from messages in Sent, and was not known before.
+    fn learned(&mut self, learned: Learned);
     /// So many of the messages that came to a folder have been seen to, of so many.
     fn progress(&mut self, done: usize, of: usize);
     /// Something failed and will be tried again.
@@ -83,6 +87,7 @@ pub trait Report {
 /// [`WatchError`].
 pub fn once(given: &Given, report: &mut dyn Report) -> Result<(), WatchError> {
     let (mut scanner, _) = prepare(given)?;
+    tidy(given);
     // A message whose flags change all the time is left to the next run.
     for _ in 0..10 {
         if scanner.scan(&Scope::All, report)? {
@@ -103,6 +108,9 @@ pub fn run(given: &Given, report: &mut dyn Report) -> Result<(), WatchError> {
     // Before the first look, so that nothing comes between.
     let mut scope = Scope::All;
     loop {
+        if scope == Scope::All {
+            tidy(given);
+        }
         if scope == Scope::All
             && let Err(error) = scanner.folders().and_then(|folders| ear.listen(&scanner_paths(&folders)))
         {
@@ -118,6 +126,14 @@ pub fn run(given: &Given, report: &mut dyn Report) -> Result<(), WatchError> {
             }
         };
         scope = ear.wait(next);
+    }
+}
+
+/// What `deliver` does once a day. Where nothing is delivered by us, nobody else would do it.
+fn tidy(given: &Given) {
+    // Trouble with the configuration shows when the folders are looked at.
+    if let Ok(engine) = open::engine(given, None) {
+        engine.tidy();
     }
 }
 
