@@ -22,7 +22,7 @@
 //! serve                  what runs for long: waits, and does what a command would have done
 //! filter                 the engine: gathers facts, asks the core, spends once
 //! keys                   the documents of the vendors, and a vendor's own key
-//! config   store   log   the user's settings; used serials and grants; what is told about verdicts
+//! config   store   log   the user's settings; used serials, grants, what was sent; what is told about verdicts
 //! maildir                folders into which mail is put, whole or not at all
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
 //! rule                   what the user wants done: his rules, and the action that follows
@@ -58,7 +58,10 @@
 //!   accepted that was not spent.
 //! - A bad message is a value, never an `Err`. An `Err` is our own trouble; on the mail path it becomes status 75, and so
 //!   does a panic.
-//! - The log's rule is one function (`store/rule.rs`). Stores differ in where the rows are, never in the answer.
+//! - The log's rule is one function (`store/rule.rs`; `store/sent.rs` and `store/reply.rs` for the other books). Stores
+//!   differ in where the rows are, never in the answer.
+//! - To whom the user wrote is learned only from what is known to be his (a pipe or a folder that he names), never from
+//!   mail that comes in, whatever its From says.
 //! - A signature is verified over the bytes that came, and nothing in a payload is read before it holds.
 //! - A change to a message is a list of spans to take out and texts to put in ([`mail::edit`]). All other bytes go
 //!   through as they came.

@@ -174,7 +174,7 @@ fn documented_keys() -> Vec<(String, String)> {
 /// The members of a private struct of the configuration, read from its source.
 fn members(name: &str) -> Vec<String> {
     let read = |file: &str| fs::read_to_string(Path::new(ROOT).join("src/config").join(file)).unwrap();
-    let source = read("mod.rs") + &read("watch.rs") + &read("deliver.rs") + &read("../rule/action.rs");
+    let source = ["mod.rs", "watch.rs", "sent.rs", "deliver.rs", "../rule/action.rs"].map(read).concat();
     let source = source.replace("pub(super) ", "").replace("\npub struct", "\nstruct");
     let (_, rest) = source.split_once(&format!("\nstruct {name} {{\n")).unwrap_or_else(|| panic!("no struct {name}"));
     let (body, _) = rest.split_once("\n}").unwrap();
@@ -189,6 +189,7 @@ fn configuration_keys_are_those_of_the_manual() {
         ("File", ""),
         ("StampsTable", "stamps."),
         ("UsedLogTable", "used_log."),
+        ("SentTable", "sent."),
         ("WatchTable", "watch."),
         ("DeliverTable", "deliver."),
         ("HeldTable", "held."),
@@ -203,7 +204,7 @@ fn configuration_keys_are_those_of_the_manual() {
         assert!(known.remove(table), "{table}");
     }
     // The tables themselves.
-    assert!(known.remove("stamps") && known.remove("used_log") && known.remove("watch"));
+    assert!(known.remove("stamps") && known.remove("used_log") && known.remove("watch") && known.remove("sent"));
     let documented: BTreeSet<String> = documented_keys().into_iter().map(|(key, _)| key).collect();
     assert_eq!(documented, known);
     assert_eq!(members("PricedAddress"), ["address", "price"]);

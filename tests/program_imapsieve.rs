@@ -1,5 +1,6 @@
-//! The recipes `rules/moved-to-junk.sieve`, `rules/moved-out-of-junk.sieve` and `rules/dovecot-imapsieve.conf`: a message is
-//! moved between folders by an IMAP client (Python's imaplib), and Dovecot runs mailstamp. (BP3f, BC12b.)
+//! The recipes `rules/moved-to-junk.sieve`, `rules/moved-out-of-junk.sieve`, `rules/learn-sent.sieve` and
+//! `rules/dovecot-imapsieve.conf`: a message is moved between folders, or put into one, by an IMAP client (Python's imaplib),
+//! and Dovecot runs mailstamp. (BP3f, BC12b.)
 
 mod support;
 
@@ -20,6 +21,18 @@ assert client.select(source)[0] == "OK"
 found = client.uid("SEARCH", "HEADER", "Message-ID", "<%s@y.example>" % name)[1][0].split()
 assert len(found) == 1, found
 print(client.uid("MOVE", found[0], target))
+client.logout()
+"#;
+
+/// Puts a message into a folder, as a mail reader does with what it sent.
+const APPEND: &str = r#"
+import imaplib, sys
+port, user, folder = sys.argv[1:]
+client = imaplib.IMAP4("127.0.0.1", int(port))
+client.login(user, "any")
+client.create(folder)
+done = client.append(folder, r"(\Seen)", None, sys.stdin.buffer.read().replace(b"\n", b"\r\n"))
+assert done[0] == "OK", done
 client.logout()
 "#;
 
@@ -52,17 +65,30 @@ impl Server {
         assert_eq!(ran.code, 0, "{}\n{}", ran.stderr, self.dovecot.log());
     }
 
+    #[track_caller]
+    fn append(&self, folder: &str, message: &[u8]) {
+        let port = self.dovecot.imap_port().to_string();
+        let mut python = Command::new(program("python3", "python3"));
+        let ran = run(python.args(["-c", APPEND, &port, ALICE, folder]), message);
+        assert_eq!(ran.code, 0, "{}\n{}", ran.stderr, self.dovecot.log());
+    }
+
     /// What the user's own log says of the stamp.
     fn state(&self, serial: &str) -> String {
+        let listed = self.ask("grants", serial);
+        listed.split(' ').next().unwrap_or_default().to_owned()
+    }
+
+    /// What a command says with the user's own log.
+    fn ask(&self, command: &str, argument: &str) -> String {
         // A copy, since the log itself belongs to the mail user, and nobody else may look into it.
         let state = self.home.file("copy");
         let _ = std::fs::remove_dir_all(&state);
         let mut copy = Command::new("cp");
         copy.args(["-r", "--no-preserve=ownership"]);
         run(copy.arg(self.dovecot.home(ALICE).join(".local/state/mailstamp")).arg(&state), b"").exits(0);
-        let args = ["--state", state.to_str().unwrap(), "grants", serial];
-        let listed = self.home.run(args, b"").exits(0).text();
-        listed.split(' ').next().unwrap_or_default().to_owned()
+        let args = ["--state", state.to_str().unwrap(), command, argument];
+        self.home.run(args, b"").exits(0).text()
     }
 
     fn inbox(&self) -> Vec<(String, Vec<String>)> {
@@ -110,4 +136,25 @@ fn a_copy_that_never_came_in_revokes_nothing_and_a_failure_moves_the_message_all
     chmod(&mailstamp, 0o644);
     server.shift("1", "Junk", "INBOX");
     assert_eq!(server.inbox(), expected(&[("", &["1"]), (".Junk", &["planted"])]), "{}", server.dovecot.log());
+}
+
+#[test]
+fn what_is_put_into_sent_is_learned_and_nothing_else() {
+    let server = Server::start();
+    let sent = |to: &str| format!("From: {ALICE}\nTo: {to}\nMessage-ID: <{to}>\n\nhello\n").into_bytes();
+    server.append("Sent", &sent("bob@y.example"));
+    server.append("Drafts", &sent("draft@y.example"));
+    server.append("Sent", &letter("from-bob"));
+    let known = server.ask("correspondents", "");
+    assert!(
+        known.starts_with("bob@y.example  first ") && known.lines().count() == 1,
+        "{known}{}",
+        server.dovecot.log()
+    );
+    // Where mailstamp fails, the message is kept all the same.
+    stand_in(&server.dovecot.file("bin/mailstamp"), "#!/bin/sh\ncat >/dev/null; exit 75\n");
+    server.append("Sent", &sent("carol@y.example"));
+    let kept: Vec<String> =
+        server.inbox().into_iter().filter(|(name, _)| name == ".Sent").flat_map(|it| it.1).collect();
+    assert_eq!(kept, ["bob", "carol", "from-bob"]);
 }

@@ -1,4 +1,4 @@
-//! The recipes `rules/muttrc` and `rules/muttrc-grants` in mutt and in neomutt, at a terminal that tmux plays. The mail reader is the only program
+//! The recipes `rules/muttrc`, `rules/muttrc-grants` and `rules/muttrc-sent` in mutt and in neomutt, at a terminal that tmux plays. The mail reader is the only program
 //! that sees stamps here (BC15a): the mailbox was filled without a filter.
 
 mod support;
@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use support::programs::{eventually_or, install, maildir, program, recipe};
+use support::programs::{eventually_or, field, install, maildir, program, recipe, stand_in};
 use support::{ALICE, Home, letter, run};
 
 /// A mail reader in a terminal of its own.
@@ -146,6 +146,56 @@ fn revoked_and_restored_at_one_key(name: &str) {
     let screen = || reader.tmux(&["capture-pane", "-p"]);
     let saved = || (state() == "revoked" && !maildir(&reader.home.file("Maildir/Junk")).is_empty()).then_some(());
     eventually_or("X", saved, screen);
+}
+
+/// The recipes `rules/muttrc-sent` and `rules/sendmail-learn`: what sendmail takes is learned, and what it does not is not.
+fn whoever_is_written_to_is_learned(name: &str) {
+    let home = Home::new();
+    let bin = install(home.path());
+    let (wrapper, sendmail, outbox) = (bin.join("sendmail-learn"), bin.join("sendmail"), home.file("outbox"));
+    let path = format!("PATH={}:/usr/bin:/bin", bin.display());
+    let edits = [("PATH=$HOME/.cargo/bin:/usr/local/bin:/usr/bin:/bin", path.as_str())];
+    let learning = recipe("sendmail-learn", &edits);
+    stand_in(&wrapper, &learning.replace("/usr/sbin/sendmail", &sendmail.display().to_string()));
+    let edits = [("/usr/local/bin/sendmail-learn", wrapper.to_str().unwrap())];
+    let muttrc = format!("set from={ALICE} realname=Alice record= sendmail_wait=60\n{}", recipe("muttrc-sent", &edits));
+    fs::write(home.file("muttrc"), muttrc).unwrap();
+    let send = |to: &str| {
+        let mut command = Command::new(program(name, name));
+        command.env_clear().env("HOME", home.path()).env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8");
+        command.current_dir(home.path()).args(["-n", "-F", "muttrc", "-s", "hello", "--", to]);
+        run(&mut command, b"hello\n")
+    };
+    let known = || home.run(["correspondents"], b"").exits(0).text();
+
+    stand_in(&sendmail, "#!/bin/sh\ncat >/dev/null; exit 75\n");
+    assert_ne!(send("bob@y.example").code, 0, "sendmail did not take it");
+    assert_eq!(known(), "");
+    stand_in(&sendmail, &format!("#!/bin/sh\necho \"$@\" >{0}.args; cat >{0}\n", outbox.display()));
+    let sent = send("bob@y.example");
+    assert_eq!(sent.code, 0, "{}", sent.stderr);
+    assert!(known().starts_with("bob@y.example  first "), "{}", known());
+    assert_eq!(fs::read_to_string(home.file("outbox.args")).unwrap(), "-oem -oi -- bob@y.example\n");
+    let message = fs::read(&outbox).unwrap();
+    assert_eq!(field(&message, "To").as_deref(), Some("bob@y.example"));
+    assert!(message.ends_with(b"\n\nhello\n"));
+    // Our own trouble holds nothing up.
+    home.configure("addresses = [");
+    let sent = send("carol@y.example");
+    assert_eq!(sent.code, 0, "{}", sent.stderr);
+    assert_eq!(field(&fs::read(&outbox).unwrap(), "To").as_deref(), Some("carol@y.example"));
+    home.configure(&format!("addresses = [\"{ALICE}\"]"));
+    assert_eq!(known().lines().count(), 1);
+}
+
+#[test]
+fn mutt_lets_learn_to_whom_it_writes() {
+    whoever_is_written_to_is_learned("mutt");
+}
+
+#[test]
+fn neomutt_lets_learn_to_whom_it_writes() {
+    whoever_is_written_to_is_learned("neomutt");
 }
 
 #[test]

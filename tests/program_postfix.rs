@@ -1,5 +1,6 @@
 //! The recipes `rules/postfix-main.cf` and `rules/forward` under Postfix, with procmail, maildrop and Dovecot behind it:
-//! what is judged, put off and judged again must end where it belongs. Needs root.
+//! what is judged, put off and judged again must end where it belongs. And `rules/postfix-master-sent.cf` with
+//! `rules/forward-sent`: what is sent is learned. Needs root.
 
 mod support;
 
@@ -179,4 +180,55 @@ fn a_stamp_survives_alias_forward_and_lmtp() {
     holds(&postfix, &inbox, &[("", &["1", "3"]), (".Used", &["2"])]);
     let classes: Vec<_> = maildir(&inbox).iter().filter_map(|message| field(message, "Digital-Stamp-Class")).collect();
     assert!(classes.iter().any(|class| class.starts_with("first-class; reason=again;")), "{classes:?}");
+}
+
+/// Whoever the user writes to is learned, also when that fails at first; what comes from outside under his name is not.
+#[test]
+fn what_is_submitted_is_learned_and_what_only_says_so_is_not() {
+    let home = Home::new();
+    let user = User::add();
+    let copies = format!("{ALICE}={}+sent@x.example", user.name());
+    let services = recipe(
+        "postfix-master-sent.cf",
+        &[
+            ("submission inet n       -       y", "SUBMISSION inet n - n"),
+            ("cleanup-sent unix n     -       y", "cleanup-sent unix n - n"),
+            ("you@your.example=login+sent@your.example", &copies),
+        ],
+    );
+    let main = format!("alias_maps = inline:{{ bob={} }}\n", user.name());
+    let postfix = Postfix::start_with(&main, &services);
+    let mailstamp = postfix.file("bin/mailstamp");
+    let forward = recipe("forward-sent", &[("/usr/local/bin/mailstamp", mailstamp.to_str().unwrap())]);
+    fs::write(user.file(".forward+sent"), forward).unwrap();
+    fs::write(user.file(".forward"), "/dev/null\n").unwrap();
+    user.move_in(&home);
+    let known = || {
+        // A copy, since nobody but its owner may look into a log.
+        let state = home.file("copy");
+        let _ = fs::remove_dir_all(&state);
+        let from = user.file(".local/state/mailstamp");
+        if !from.exists() {
+            return String::new();
+        }
+        let mut copy = Command::new("cp");
+        run(copy.args(["-r", "--no-preserve=ownership"]).arg(from).arg(&state), b"").exits(0);
+        home.run(["--state", state.to_str().unwrap(), "correspondents"], b"").text()
+    };
+    let message = |to: &str| format!("From: {ALICE}\nTo: {to}\nMessage-ID: <{to}>\n\nhello\n").into_bytes();
+    let send = |port, to: &str| assert_eq!(send(Protocol::Smtp, port, ALICE, &["bob@x.example"], &message(to)), [250]);
+    let aside = postfix.file("bin/aside");
+    fs::rename(&mailstamp, &aside).unwrap();
+    stand_in(&mailstamp, "#!/bin/sh\ncat >/dev/null; exit 75\n");
+    send(postfix.submission(), "carol@y.example");
+    postfix.waits_for_deferred(1);
+    fs::rename(&aside, &mailstamp).unwrap();
+    // Forged, from outside.
+    send(postfix.port(), "eve@y.example");
+    send(postfix.submission(), "dave@y.example");
+    postfix.flush();
+    let both = || known().lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
+    let ready = || (both() == ["carol@y.example", "dave@y.example"]).then_some(());
+    eventually_or("learned", ready, || format!("{}{}", known(), postfix.log()));
+    assert_eq!(postfix.logged("status=bounced"), 0, "{}", postfix.log());
 }

@@ -102,6 +102,7 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
         ("used_log.wait", json!(config.wait.as_secs())),
         ("used_log.redelivery", json!(policy.redelivery.within)),
         ("used_log.redelivery_times", json!(policy.redelivery.times)),
+        ("sent.remember", json!(config.remember_sent)),
         ("watch.maildir", json!(path(config.watch.maildir.as_deref()))),
         ("watch.junk", json!(config.watch.junk)),
         ("watch.trash", json!(config.watch.trash)),

@@ -175,10 +175,16 @@ fn state(config: &Config, places: &Places) -> Vec<Finding> {
     if !folder.exists() {
         return findings;
     }
-    findings.push(match summary(config, places) {
-        Ok(summary) => good("used serials", format!("{} remembered in {} bytes", summary.used, summary.bytes)),
+    let log = match summary(config, places) {
+        Ok(summary) => {
+            let sent = format!("correspondents: {}, messages: {}", summary.correspondents, summary.sent);
+            findings.push(good("sent", sent));
+            findings.push(good("replies", format!("{} remembered", summary.replies)));
+            good("used serials", format!("{} remembered in {} bytes", summary.used, summary.bytes))
+        }
         Err(error) => bad("used serials", error.to_string()),
-    });
+    };
+    findings.insert(1, log);
     findings
 }
 

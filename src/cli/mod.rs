@@ -5,6 +5,7 @@ mod affix;
 mod classify;
 mod completions;
 mod config;
+mod correspondents;
 mod deliver;
 mod delivery;
 mod doctor;
@@ -15,6 +16,7 @@ mod grant;
 mod grants;
 mod held;
 mod input;
+mod learn_sent;
 mod log;
 mod output;
 mod progress;
@@ -100,6 +102,10 @@ enum Command {
     Grants(grants::Args),
     /// Revoke and restore by moving messages between folders
     Watch(watch::Args),
+    /// Learn to whom you write from what you send
+    LearnSent(learn_sent::Args),
+    /// List the people to whom you wrote
+    Correspondents(correspondents::Args),
     /// Make keys and stamps, and say whom you trust
     #[command(subcommand)]
     Vendor(vendor::Command),
@@ -204,6 +210,8 @@ impl Cli {
             Command::Restore(args) => grant::restore(&args, &given(args.target.user.clone())),
             Command::Grants(args) => grants::run(&args, &given(args.user.clone())),
             Command::Watch(args) => watch::run(&args, &given(args.user.clone())),
+            Command::LearnSent(args) => learn_sent::run(&args, &given(args.user.clone())),
+            Command::Correspondents(args) => correspondents::run(&args, &given(args.user.clone())),
             Command::Vendor(command) => vendor::run(&command, &given(None)),
             Command::Log(args) => log::run(&args, &given(args.user.clone())),
             Command::Scan(args) => scan::run(&args, &given(args.user.clone().or_else(|| args.recipient.clone()))),

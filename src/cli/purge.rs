@@ -1,13 +1,15 @@
-//! `mailstamp purge`: forget serials whose stamps have ended. Deliveries do a little of it by themselves; this does the rest.
+//! `mailstamp purge`: forget serials whose stamps have ended, and what was sent long ago. Of the serials deliveries forget a
+//! few by themselves; this does the rest.
 
 use super::exit::Failure;
 use super::output;
 use crate::config::places::Given;
 use crate::filter::open;
 
-/// Forget the serials of stamps that ended long enough ago.
+/// Forget the serials of stamps that ended long enough ago, and what was sent longer ago than is to be remembered.
 ///
-/// A forgotten serial is not accepted again: its stamp is refused by its date. Deliveries go on meanwhile.
+/// A forgotten serial is not accepted again: its stamp is refused by its date. Of what you sent, Message-IDs are forgotten,
+/// and the people to whom you wrote are not. Deliveries go on meanwhile.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp purge\n  @daily mailstamp purge        (in a crontab)")]
 pub struct Args {
@@ -21,6 +23,8 @@ pub struct Args {
 
 /// Rows removed while the log is held; then it is let go, so that a waiting delivery comes in between.
 const AT_ONCE: usize = 1000;
+/// Seconds for which it is known who got an automatic reply: longer than anybody waits with the next.
+const REPLIES: i64 = 400 * 86_400;
 
 /// Runs the command.
 ///
@@ -37,10 +41,24 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
             break;
         }
     }
+    let log = open::used_log(&engine.config, &engine.places)?;
+    let sent = log.purge_sent(engine.now.plus(-engine.config.remember_sent))?;
+    let replies = log.purge_replies(engine.now.plus(-REPLIES))?;
     if args.json {
-        output::line(&serde_json::json!({ "schema": output::SCHEMA, "removed": removed }).to_string())?;
-    } else {
-        output::line(&format!("{removed} serials of ended stamps forgotten"))?;
+        let object = serde_json::json!({
+            "schema": output::SCHEMA,
+            "removed": removed,
+            "sent": sent,
+            "replies": replies,
+        });
+        output::line(&object.to_string())?;
+        return Ok(0);
+    }
+    output::line(&format!("{removed} serials of ended stamps forgotten"))?;
+    for (count, what) in [(sent, "messages that you sent"), (replies, "automatic replies")] {
+        if count > 0 {
+            output::line(&format!("{count} {what} forgotten"))?;
+        }
     }
     Ok(0)
 }

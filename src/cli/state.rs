@@ -1,4 +1,4 @@
-//! `mailstamp export` and `import`: the used-serial log and the grants as JSON lines, to move them or to keep a copy. Taking
+//! `mailstamp export` and `import`: all that is remembered as JSON lines, to move it or to keep a copy. Taking
 //! in a copy never weakens what is known.
 
 use super::exit::{DATA, Failure};
@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Write the state (used serials, grants, revocations) to standard output as JSON lines.
+/// Write the state (used serials, grants, revocations, what was sent) to standard output as JSON lines.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailstamp export > backup.jsonl\n  mailstamp export --user alice@x.example > alice.jsonl"
@@ -25,7 +25,7 @@ pub struct ExportArgs {
 
 /// Read JSON lines that `export` wrote on standard input and add them to the state.
 ///
-/// What is known already is never weakened: a used serial stays used, a revocation stays.
+/// What is known already is never weakened: a used serial stays used, a revocation stays, who was forgotten stays so.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp import < backup.jsonl")]
 pub struct ImportArgs {

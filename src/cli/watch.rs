@@ -6,10 +6,11 @@ use super::progress::Progress;
 use crate::config::places::Given;
 use crate::serve::watch::{self, Report, WatchError};
 use crate::stamp::serial::Serial;
+use crate::store::Learned;
 use std::io::{self, Write};
 
 /// Watch mail folders: a message moved to Junk or Trash has its stamps revoked, moved back they are restored; messages in
-/// Sent that say so have their stamps logged for return use.
+/// Sent that say so have their stamps logged for return use, and to whom they went is learned.
 ///
 /// Nothing is watched until the configuration names a Maildir. What lies in Junk and Trash at the first run is left alone.
 /// Only stamps that this mailbox accepted on that very message are revoked. It runs until it is ended, which may happen at
@@ -77,6 +78,13 @@ impl Report for Told {
         if !self.quiet {
             // If nobody reads it, it is done all the same.
             let _ = output::line(&format!("{vendor}/{serial}: {what}"));
+        }
+    }
+
+    fn learned(&mut self, learned: Learned) {
+        if learned.correspondents > 0 && !self.quiet {
+            self.clear();
+            let _ = output::line(&format!("learned from Sent: {} correspondents", learned.correspondents));
         }
     }
 

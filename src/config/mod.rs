@@ -5,6 +5,7 @@ pub mod deliver;
 mod duration;
 pub mod file;
 pub mod places;
+mod sent;
 pub mod user;
 pub mod watch;
 
@@ -14,6 +15,7 @@ use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
 use deliver::{Deliver, DeliverTable, HeldTable};
 use duration::Seconds;
+use sent::SentTable;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,6 +59,8 @@ pub struct Config {
     pub deliver: Deliver,
     /// For how many seconds a message is held; 0 is for ever.
     pub held_keep: i64,
+    /// For how many seconds the Message-ID of what the user sent is remembered.
+    pub remember_sent: i64,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -129,6 +133,7 @@ struct File {
     watch: WatchTable,
     deliver: DeliverTable,
     held: HeldTable,
+    sent: SentTable,
 }
 
 #[derive(Deserialize)]
@@ -194,6 +199,7 @@ impl Default for File {
             watch: WatchTable::default(),
             deliver: DeliverTable::default(),
             held: HeldTable::default(),
+            sent: SentTable::default(),
         }
     }
 }
@@ -287,6 +293,7 @@ impl Config {
             watch: file.watch.settle(maildir)?,
             deliver: file.deliver.settle(inbox),
             held_keep: file.held.keep.0,
+            remember_sent: file.sent.remember.0,
         })
     }
 }

@@ -7,6 +7,7 @@
 
 use super::engine::{Engine, Undecided};
 use crate::grant::{Grant, GrantKind, Standing};
+use crate::mail::address::Address;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
 use crate::stamp::locate::{STAMP_FIELD, locate};
@@ -101,8 +102,14 @@ impl Engine {
         Ok(done)
     }
 
-    fn is_from_me(&self, message: &Message<'_>) -> bool {
-        message.authors().iter().any(|from| self.config.mailboxes.iter().any(|mailbox| mailbox.pattern.matches(from)))
+    /// Whether From names one of the user's addresses.
+    pub(super) fn is_from_me(&self, message: &Message<'_>) -> bool {
+        message.authors().iter().any(|from| self.is_mine(from))
+    }
+
+    /// Whether it is one of the user's addresses.
+    pub(super) fn is_mine(&self, address: &Address) -> bool {
+        self.config.mailboxes.iter().any(|mailbox| mailbox.pattern.matches(address))
     }
 }
 

@@ -141,7 +141,7 @@ fn receiving_time(message: &Message<'_>, modified: i64) -> (UnixTime, Clue) {
 }
 
 /// A date of mail (RFC 5322 3.3), whatever weekday it claims to be.
-fn date(text: &[u8]) -> Option<UnixTime> {
+pub(super) fn date(text: &[u8]) -> Option<UnixTime> {
     let text = std::str::from_utf8(text).ok()?.trim();
     // Its beginning alone is ours to read; a weekday or a comment of any length says nothing more.
     let text = text.get(..text.len().min(100)).unwrap_or(text);

@@ -2,10 +2,13 @@
 //! disk and nothing else, so the contract tests compare the two.
 
 use super::error::StoreError;
+use super::reply::{self, Reply, ReplyAsk, ReplyBook, Reserved};
 use super::row::{Row, merge_standing, merge_used};
 use super::rule::{self, Decision, Entry, Key, Known, Name, Write};
+use super::sent::{self, Contact, Correspondent, Learned, MessageName, Sent, SentBook};
 use super::{GRACE, GrantBook, Imported, Purged, Store, Summary, UsedLog};
 use crate::grant::Standing;
+use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
 use crate::verdict::spend::{Spend, Spent};
@@ -24,6 +27,10 @@ pub struct Memory {
 struct Books {
     used: BTreeMap<Key, Entry>,
     standings: BTreeMap<Name, (String, Serial, Standing)>,
+    contacts: BTreeMap<String, Contact>,
+    sent: BTreeMap<MessageName, u32>,
+    replies: BTreeMap<String, u32>,
+    reply_hours: BTreeMap<u32, u32>,
     mark: Option<u32>,
 }
 
@@ -83,6 +90,27 @@ impl Books {
         self.mark = self.mark.max(keys.last().map(|key| rule::split(key).0));
         Purged { removed: keys.len(), left: self.used.range(..end).next().is_some() }
     }
+
+    /// Takes in what is known of an address; whether that changed anything.
+    fn put_contact(&mut self, address: String, contact: Contact) -> bool {
+        let before = self.contacts.get(&address).copied();
+        let after = before.map_or(contact, |known| known.and(contact));
+        self.contacts.insert(address, after);
+        before != Some(after)
+    }
+
+    fn reply(&self, ask: &ReplyAsk) -> (Reserved, Option<reply::Known>) {
+        let hours = self.reply_hours.iter().map(|(hour, count)| (*hour, *count)).collect();
+        let at = self.replies.get(&reply::key(ask.kind, &ask.sender)).copied();
+        reply::decide(ask, &reply::Known { at, hours })
+    }
+}
+
+/// Puts the higher number; whether that changed anything.
+fn raise<K: Ord>(rows: &mut BTreeMap<K, u32>, key: K, number: u32) -> bool {
+    let before = rows.get(&key).copied();
+    rows.insert(key, before.map_or(number, |known| known.max(number)));
+    before < Some(number)
 }
 
 impl UsedLog for Memory {
@@ -137,6 +165,82 @@ impl GrantBook for Memory {
     }
 }
 
+impl SentBook for Memory {
+    fn learn(&self, sent: &[Sent]) -> Result<Learned, StoreError> {
+        let mut books = self.books();
+        let mut learned = Learned::default();
+        for message in sent {
+            for address in message.recipients.iter().map(sent::correspondent_key) {
+                let known = books.contacts.get(&address).is_some_and(|contact| contact.stands());
+                books.put_contact(address.clone(), Contact::at(message.time));
+                let knows = books.contacts.get(&address).is_some_and(|contact| contact.stands());
+                learned.correspondents += u64::from(knows && !known);
+            }
+            if let Some(name) = message.message_id.as_deref().and_then(sent::message_name) {
+                learned.messages += u64::from(!books.sent.contains_key(&name));
+                raise(&mut books.sent, name, sent::seconds(message.time));
+            }
+        }
+        Ok(learned)
+    }
+
+    fn wrote_to(&self, address: &Address) -> Result<bool, StoreError> {
+        Ok(self.books().contacts.get(&sent::correspondent_key(address)).is_some_and(|contact| contact.stands()))
+    }
+
+    fn sent(&self, message_id: &str) -> Result<bool, StoreError> {
+        Ok(sent::message_name(message_id).is_some_and(|name| self.books().sent.contains_key(&name)))
+    }
+
+    fn correspondents(&self, to: &mut dyn FnMut(Correspondent) -> ControlFlow<()>) -> Result<(), StoreError> {
+        let all = self.books().contacts.clone();
+        let _ = all.iter().filter_map(|(address, contact)| contact.named(address)).try_for_each(to);
+        Ok(())
+    }
+
+    fn forget(&self, address: &Address) -> Result<bool, StoreError> {
+        let mut books = self.books();
+        let contact = books.contacts.get_mut(&sent::correspondent_key(address)).filter(|contact| contact.stands());
+        Ok(contact.map(|contact| *contact = contact.forget()).is_some())
+    }
+
+    fn purge_sent(&self, before: UnixTime) -> Result<u64, StoreError> {
+        let mut books = self.books();
+        let all = books.sent.len();
+        books.sent.retain(|_, at| i64::from(*at) >= before.0);
+        Ok((all - books.sent.len()) as u64)
+    }
+}
+
+impl ReplyBook for Memory {
+    fn reserve_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
+        let mut books = self.books();
+        let (answer, after) = books.reply(ask);
+        if let Some(reply::Known { at, hours }) = after {
+            at.map(|at| books.replies.insert(reply::key(ask.kind, &ask.sender), at));
+            books.reply_hours = hours.into_iter().collect();
+        }
+        Ok(answer)
+    }
+
+    fn peek_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
+        Ok(self.books().reply(ask).0)
+    }
+
+    fn replies(&self, to: &mut dyn FnMut(Reply) -> ControlFlow<()>) -> Result<(), StoreError> {
+        let all = self.books().replies.clone();
+        let _ = all.iter().filter_map(|(key, at)| reply::named(key, *at)).try_for_each(to);
+        Ok(())
+    }
+
+    fn purge_replies(&self, before: UnixTime) -> Result<u64, StoreError> {
+        let mut books = self.books();
+        let all = books.replies.len();
+        books.replies.retain(|_, at| i64::from(*at) >= before.0);
+        Ok((all - books.replies.len()) as u64)
+    }
+}
+
 impl Store for Memory {
     fn export(&self, to: &mut dyn FnMut(Row) -> ControlFlow<()>) -> Result<(), StoreError> {
         let books = self.books();
@@ -150,7 +254,12 @@ impl Store for Memory {
             serial: serial.clone(),
             standing: standing.clone(),
         });
-        let _ = mark.into_iter().chain(used).chain(standings).try_for_each(to);
+        let contacts = books.contacts.iter().map(|(address, contact)| Row::contact(address.clone(), *contact));
+        let sent = books.sent.iter().map(|(message, at)| Row::Sent { message: *message, at: *at });
+        let replies = books.replies.iter().filter_map(|(key, at)| Row::reply(key, *at));
+        let hours = books.reply_hours.iter().map(|(hour, count)| Row::Replies { hour: *hour, count: *count });
+        let stamps = mark.into_iter().chain(used).chain(standings);
+        let _ = stamps.chain(contacts).chain(sent).chain(replies).chain(hours).try_for_each(to);
         Ok(())
     }
 
@@ -178,6 +287,12 @@ impl Store for Memory {
                     books.put_standing(&vendor, &serial, after);
                     changed
                 }
+                Row::Correspondent { address, first, last, forgotten } => {
+                    books.put_contact(address, Contact { first, last, forgotten })
+                }
+                Row::Sent { message, at } => raise(&mut books.sent, message, at),
+                Row::Reply { kind, sender, at } => raise(&mut books.replies, reply::key(kind, &sender), at),
+                Row::Replies { hour, count } => raise(&mut books.reply_hours, hour, count),
             };
             *(if changed { &mut done.taken } else { &mut done.known }) += 1;
         }
@@ -189,6 +304,9 @@ impl Store for Memory {
         Ok(Summary {
             used: books.used.len() as u64,
             standings: books.standings.len() as u64,
+            correspondents: books.contacts.values().filter(|contact| contact.stands()).count() as u64,
+            sent: books.sent.len() as u64,
+            replies: books.replies.len() as u64,
             bytes: 0,
             cleared: books.mark.map(rule::bucket_end),
             format: 0,

@@ -1,9 +1,11 @@
 //! What must be remembered between messages, as ports (the traits here) and adapters (one file each): which serials were
-//! spent on which message ([`UsedLog`]), and what the user said about single stamps ([`GrantBook`]). One object is both
-//! ([`Store`]), because a spend must see grants and revocations in the transaction in which it spends.
+//! spent on which message ([`UsedLog`]), what the user said about single stamps ([`GrantBook`]), what he sent
+//! ([`SentBook`]), and to whom automatic replies went ([`ReplyBook`]). One object is all of them ([`Store`]), because a
+//! spend must see grants and revocations in the transaction in which it spends, and one lock and one file serve the rest.
 //!
 //! Left out on purpose: deciding (verdict/), and which store a user has (the engine). What a store answers is the same
-//! for every adapter, since all of them ask `rule.rs`; they differ in where the rows are and what makes them durable.
+//! for every adapter, since all of them ask `rule.rs`, `sent.rs` and `reply.rs`; they differ in where the rows are and
+//! what makes them durable.
 //!
 //! Left for later, and the place for it: *combining*. Many one-shot processes that wait for one log could be answered
 //! by the one that holds its lock, in one durable commit. It would stand as one more adapter before [`redb::Redb`],
@@ -15,13 +17,17 @@ mod lock;
 pub mod memory;
 mod place;
 pub mod redb;
+mod reply;
 mod row;
 mod rule;
+mod sent;
 mod session;
 mod tables;
 
 pub use error::StoreError;
+pub use reply::{Reply, ReplyAsk, ReplyBook, ReplyKind, Reserved};
 pub use row::Row;
+pub use sent::{Correspondent, Learned, Sent, SentBook, correspondent_key};
 
 use crate::grant::Standing;
 use crate::mail::time::UnixTime;
@@ -95,17 +101,18 @@ pub trait GrantBook {
     fn standings(&self, to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>) -> Result<(), StoreError>;
 }
 
-/// A store: both books under one lock, and what is needed to keep and move them.
-pub trait Store: UsedLog + GrantBook + Send + Sync {
-    /// Hands out every row: the mark first, then the used serials in the order of their ends, then the standings.
-    /// Stops early when told. One consistent state, whatever others write meanwhile.
+/// A store: all books under one lock, and what is needed to keep and move them.
+pub trait Store: UsedLog + GrantBook + SentBook + ReplyBook + Send + Sync {
+    /// Hands out every row: the mark first, then the used serials in the order of their ends, then the standings, the
+    /// correspondents, what was sent, and the replies. Stops early when told. One consistent state, whatever others write meanwhile.
     ///
     /// # Errors
     /// Any [`StoreError`].
     fn export(&self, to: &mut dyn FnMut(Row) -> ControlFlow<()>) -> Result<(), StoreError>;
 
     /// Takes rows in. Never weakens what is known: of two rows for one serial the earlier use stays, a revocation
-    /// stays, the mark never goes down. The same rows once more change nothing.
+    /// stays, the mark never goes down, nobody who was forgotten comes back by what was known then, no reply is taken for
+    /// older or fewer than it is. The same rows once more change nothing.
     ///
     /// # Errors
     /// Any [`StoreError`]; rows before it may have been taken in, so do the whole again.
@@ -143,6 +150,12 @@ pub struct Summary {
     pub used: u64,
     /// Stamps about which the user said something.
     pub standings: u64,
+    /// People to whom the user wrote.
+    pub correspondents: u64,
+    /// Message-IDs of what he sent.
+    pub sent: u64,
+    /// Automatic replies remembered: the last of each kind to each sender.
+    pub replies: u64,
     /// Bytes that the file takes on the disk; 0 in memory.
     pub bytes: u64,
     /// Stamps that end before this time and are not in the log are refused an answer, since rows up to here were

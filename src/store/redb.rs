@@ -6,6 +6,9 @@
 //! between, since the lock is held all the time. Local file systems only: locks and syncs of network ones keep no such
 //! promises.
 
+pub(super) mod reply;
+pub(super) mod sent;
+
 use super::error::StoreError;
 use super::place::Absent;
 use super::row::Row;
@@ -29,6 +32,8 @@ use std::time::Duration;
 const ALONG: usize = 64;
 /// Rows in one commit of a purge or an import.
 const BATCH: usize = 1_000;
+/// Rows looked at in one step of a purge that has to look at all.
+const SCAN: usize = 20_000;
 
 /// How a log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +148,22 @@ impl Redb {
         Session::open(&self.path, absent, self.options.wait, self.options.cache)
     }
 
+    /// Does a job in steps between which others may have the log. A step says how many rows it removed, and whether there
+    /// is more to do.
+    fn in_steps(&self, mut step: impl FnMut(&Session) -> Result<(u64, bool), Trouble>) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        loop {
+            let (rows, more) = self.with(Absent::Leave, |session| step(session))?.unwrap_or_default();
+            removed += rows;
+            if !more {
+                return Ok(removed);
+            }
+            if !self.given {
+                self.release();
+            }
+        }
+    }
+
     /// What the rule says, from a read transaction.
     fn look(session: &Session, ask: &Spend) -> Result<Decision, Trouble> {
         Ok(rule::decide(ask, &Self::known(session, ask)?)?)
@@ -247,7 +268,7 @@ impl GrantBook for Redb {
     }
 
     fn standings(&self, to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>) -> Result<(), StoreError> {
-        self.with(Absent::Leave, |session| tables::standings(&session.read()?, to))?;
+        let _ = self.with(Absent::Leave, |session| tables::standings(&session.read()?, to))?;
         Ok(())
     }
 }
@@ -268,7 +289,21 @@ impl Store for Redb {
                     return Ok(());
                 }
             }
-            tables::standings(&tx, &mut |vendor, serial, standing| to(Row::Standing { vendor, serial, standing }))
+            let standings =
+                tables::standings(&tx, &mut |vendor, serial, standing| to(Row::Standing { vendor, serial, standing }))?;
+            if standings.is_break()
+                || sent::contacts(&tx, &mut |address, contact| to(Row::contact(address.to_owned(), contact)))?
+                    .is_break()
+                || sent::messages(&tx, &mut |message, at| to(Row::Sent { message, at }))?.is_break()
+            {
+                return Ok(());
+            }
+            let replies =
+                reply::replies(&tx, &mut |key, at| Row::reply(key, at).map_or(ControlFlow::Continue(()), &mut *to))?;
+            if replies.is_continue() {
+                let _ = reply::hours(&tx, &mut |hour, count| to(Row::Replies { hour, count }))?;
+            }
+            Ok(())
         })?;
         Ok(())
     }
@@ -298,9 +333,17 @@ impl Store for Redb {
     fn summary(&self) -> Result<Summary, StoreError> {
         let summary = self.with(Absent::Leave, |session| {
             let tx = session.read()?;
+            let mut correspondents = 0;
+            let _ = sent::contacts(&tx, &mut |_, contact| {
+                correspondents += u64::from(contact.stands());
+                ControlFlow::Continue(())
+            })?;
             Ok(Summary {
                 used: tx.open_table(USED)?.len()?,
                 standings: tx.open_table(STANDING)?.len()?,
+                correspondents,
+                sent: tables::if_there(tx.open_table(sent::SENT))?.map_or(Ok(0), |table| table.len())?,
+                replies: tables::if_there(tx.open_table(reply::REPLIES))?.map_or(Ok(0), |table| table.len())?,
                 bytes: session.bytes()?,
                 cleared: tx.open_table(META)?.get("mark")?.map(|mark| rule::bucket_end(mark.value())),
                 format: FORMAT,

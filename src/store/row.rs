@@ -1,7 +1,9 @@
 //! The rows of a store as they leave it and come in: one JSON object a line. How rows of two stores are put together
 //! stands here too. Reading and writing files of them is left to the command.
 
+use super::reply::{self, Reply, ReplyKind};
 use super::rule::{Entry, Name};
+use super::sent::Contact;
 use crate::grant::{Standing, hex};
 use crate::stamp::serial::Serial;
 use serde::{Deserialize, Serialize};
@@ -40,12 +42,63 @@ pub enum Row {
         /// What he said.
         standing: Standing,
     },
+    /// Somebody to whom the user wrote. Times are in seconds since 1970.
+    Correspondent {
+        /// His address, in the form in which it is looked for.
+        address: String,
+        /// The first message to him.
+        first: u32,
+        /// The last.
+        last: u32,
+        /// The last of those that the user made it forget; 0 if none.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        forgotten: u32,
+    },
+    /// A message that the user sent.
+    Sent {
+        /// The first 16 bytes of SHA-256 over its Message-ID, in hexadecimal.
+        #[serde(with = "hex::one")]
+        message: [u8; 16],
+        /// When, in seconds since 1970.
+        at: u32,
+    },
+    /// The last automatic reply of this kind to this sender.
+    Reply {
+        /// Which.
+        kind: ReplyKind,
+        /// To whom.
+        sender: String,
+        /// When, in seconds since 1970.
+        at: u32,
+    },
+    /// How many automatic replies went out in an hour.
+    Replies {
+        /// Hours since 1970.
+        hour: u32,
+        /// How many.
+        count: u32,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Row {
     pub(super) fn used(hour: u32, stamp: Name, entry: Entry) -> Self {
         let Entry { fingerprint, first_seen, times } = entry;
         Self::Used { hour, stamp, fingerprint, first_seen, times }
+    }
+
+    pub(super) fn contact(address: String, contact: Contact) -> Self {
+        let Contact { first, last, forgotten } = contact;
+        Self::Correspondent { address, first, last, forgotten }
+    }
+
+    /// The row of a reply under its key; `None` of a kind that we do not know.
+    pub(super) fn reply(key: &str, at: u32) -> Option<Self> {
+        reply::named(key, at).map(|Reply { kind, sender, .. }| Self::Reply { kind, sender, at })
     }
 }
 

@@ -1,15 +1,24 @@
 //! What is in the file of a log: three tables, and the steps on them inside a transaction that is begun and committed
 //! elsewhere. `used` has key and row as in `rule.rs`; `standing` a stamp's name and JSON; `meta` the format and the mark.
+//!
+//! Four more came with version 0.2 (`redb/sent.rs`, `redb/reply.rs`). They are made by the first row that goes into them,
+//! and one that is not there is empty: the format stays the same, and programs of either version read files of the other.
 
 use super::Purged;
 use super::error::StoreError;
+use super::redb::reply::{REPLIES, REPLY_HOURS};
+use super::redb::sent::{CONTACTS, SENT};
+use super::reply;
 use super::row::{Row, merge_standing, merge_used};
 use super::rule::{self, Entry, Key, Name};
+use super::sent::Contact;
 use super::session::Trouble;
 use crate::grant::Standing;
 use crate::stamp::serial::Serial;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{Database, Key as KeyType, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{Table, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -55,6 +64,15 @@ pub(super) fn check_format(database: &Database) -> Result<(), Trouble> {
     }
 }
 
+/// The table, unless there is none yet.
+pub(super) fn if_there<T>(opened: Result<T, TableError>) -> Result<Option<T>, Trouble> {
+    match opened {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What stands about a stamp.
 pub(super) fn standing_in(tx: &ReadTransaction, name: &Name) -> Result<Standing, Trouble> {
     match tx.open_table(STANDING)?.get(name)? {
@@ -67,15 +85,15 @@ pub(super) fn standing_in(tx: &ReadTransaction, name: &Name) -> Result<Standing,
 pub(super) fn standings(
     tx: &ReadTransaction,
     to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>,
-) -> Result<(), Trouble> {
+) -> Result<ControlFlow<()>, Trouble> {
     for row in tx.open_table(STANDING)?.iter()? {
         let StandingRow { vendor, serial, standing } = StandingRow::from_bytes(row?.1.value())?;
         let serial = Serial::new(serial).map_err(|error| Trouble::damaged(&error))?;
         if to(vendor, serial, standing).is_break() {
-            break;
+            return Ok(ControlFlow::Break(()));
         }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
 
 /// Puts a standing; the default one takes no row.
@@ -158,5 +176,31 @@ pub(super) fn take_in(
             }
             Ok(changed)
         }
+        Row::Correspondent { address, first, last, forgotten } => {
+            let contact = Contact { first, last, forgotten };
+            let mut table = tx.open_table(CONTACTS)?;
+            let before = table.get(address.as_str())?.map(|row| Contact::from_bytes(row.value()));
+            let after = before.map_or(contact, |known| known.and(contact));
+            if before != Some(after) {
+                table.insert(address.as_str(), &after.to_bytes())?;
+            }
+            Ok(before != Some(after))
+        }
+        Row::Sent { message, at } => raise(&mut tx.open_table(SENT)?, &message, at),
+        Row::Reply { kind, sender, at } => raise(&mut tx.open_table(REPLIES)?, reply::key(kind, &sender).as_str(), at),
+        Row::Replies { hour, count } => raise(&mut tx.open_table(REPLY_HOURS)?, hour, count),
     }
+}
+
+/// Puts the higher number; whether that changed anything.
+fn raise<'k, K: KeyType + 'static>(
+    table: &mut Table<K, u32>,
+    key: impl Borrow<K::SelfType<'k>>,
+    number: u32,
+) -> Result<bool, Trouble> {
+    let known = table.get(key.borrow())?.map(|number| number.value());
+    if known < Some(number) {
+        table.insert(key, number)?;
+    }
+    Ok(known < Some(number))
 }

@@ -1,7 +1,7 @@
 //! What every store keeps. Each test runs on every store; the last one compares them with a model, step by step.
 
 use super::SetStanding;
-use crate::{DAY, NOW, ask};
+use crate::{DAY, NOW, ask, rows};
 use mailstamp::grant::{Grant, GrantKind, Standing};
 use mailstamp::mail::fingerprint::Fingerprint;
 use mailstamp::mail::time::UnixTime;
@@ -12,33 +12,6 @@ use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
-
-macro_rules! on_every_store {
-    ($($(#[$doc:meta])* fn $name:ident($store:ident, $other:ident) $body:block)*) => {
-        mod in_memory {
-            $(#[test] fn $name() { super::$name(&super::Memory::new(), &super::Memory::new()); })*
-        }
-        mod on_disk {
-            $(#[test] fn $name() {
-                let folder = tempfile::tempdir().unwrap();
-                let open = |name| super::Redb::new(folder.path().join(name), super::Options::default());
-                super::$name(&open("one"), &open("two"));
-            })*
-        }
-        $($(#[$doc])* fn $name($store: &dyn Store, $other: &dyn Store) $body)*
-    };
-}
-
-fn rows(store: &dyn Store) -> Vec<Row> {
-    let mut rows = Vec::new();
-    store
-        .export(&mut |row| {
-            rows.push(row);
-            ControlFlow::Continue(())
-        })
-        .unwrap();
-    rows
-}
 
 fn grant(kind: GrantKind, until: Option<i64>) -> Standing {
     Standing { grant: Some(Grant { until, ..Grant::new(kind, UnixTime(1)) }), ..Standing::default() }

@@ -1,6 +1,23 @@
-//! The stores, seen from outside: one contract that every store keeps (`contract`), and what the store on disk keeps
-//! besides: with hostile files in its place (`files`), with failing operations (`faults`) and cut power (`powercut`), with
+//! The stores, seen from outside: one contract that every store keeps (`contract` for stamps, `sent` and `replies` for the
+//! other books), and what the store on disk keeps besides: with hostile files in its place (`files`), with failing operations (`faults`) and cut power (`powercut`), with
 //! processes that race and are killed (`processes`), and in how little room (`size`). `disk` is the disk that can fail.
+
+/// Each test runs on every store, with another one of the same kind beside it.
+macro_rules! on_every_store {
+    ($($(#[$doc:meta])* fn $name:ident($store:ident, $other:ident) $body:block)*) => {
+        mod in_memory {
+            $(#[test] fn $name() { super::$name(&super::Memory::new(), &super::Memory::new()); })*
+        }
+        mod on_disk {
+            $(#[test] fn $name() {
+                let folder = tempfile::tempdir().unwrap();
+                let open = |name| super::Redb::new(folder.path().join(name), super::Options::default());
+                super::$name(&open("one"), &open("two"));
+            })*
+        }
+        $($(#[$doc])* pub fn $name($store: &dyn Store, $other: &dyn Store) $body)*
+    };
+}
 
 mod contract;
 mod disk;
@@ -8,14 +25,17 @@ mod faults;
 mod files;
 mod powercut;
 mod processes;
+mod replies;
+mod sent;
 mod size;
 
 use mailstamp::grant::Standing;
 use mailstamp::mail::fingerprint::Fingerprint;
 use mailstamp::mail::time::UnixTime;
 use mailstamp::stamp::serial::Serial;
-use mailstamp::store::{GrantBook, StoreError};
+use mailstamp::store::{GrantBook, Row, Store, StoreError};
 use mailstamp::verdict::spend::{Redelivery, Spend, Terms};
+use std::ops::ControlFlow;
 
 const DAY: i64 = 86_400;
 
@@ -34,6 +54,18 @@ fn ask(serial: u32, message: u8) -> Spend {
         redelivery: Redelivery { within: 5 * DAY, times: 20 },
         terms: Terms::Spend,
     }
+}
+
+/// All that a store hands out.
+fn rows(store: &dyn Store) -> Vec<Row> {
+    let mut rows = Vec::new();
+    store
+        .export(&mut |row| {
+            rows.push(row);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    rows
 }
 
 /// To put one standing in the place of another, whatever stood.

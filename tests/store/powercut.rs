@@ -1,14 +1,16 @@
 //! The power is cut at every change that reaches the disk, in a history of processes that spend, see messages again,
-//! purge, revoke, and are killed now and then. Whatever part of the unsynced changes survives: the log opens, every
+//! purge, revoke, reply, learn, and are killed now and then. Whatever part of the unsynced changes survives: the log opens, every
 //! answer that was given is remembered, it can be written again, and it is sound. This is what lets the store spare
 //! syncs (src/store/backend.rs), and it must be run against every new version of redb.
 
 use super::SetStanding;
 use crate::disk::{Cutter, Dice, Disk, Op, Plan};
+use crate::processes::letter;
+use crate::replies::reply;
 use crate::{DAY, NOW, ask};
 use mailstamp::grant::Standing;
 use mailstamp::mail::time::UnixTime;
-use mailstamp::store::{StoreError, UsedLog};
+use mailstamp::store::{ReplyAsk, ReplyBook, Reserved, Sent, SentBook, StoreError, UsedLog};
 use mailstamp::verdict::spend::{Spend, Spent};
 
 /// An answer that was given, and how many changes had reached the disk then.
@@ -20,6 +22,8 @@ struct Given {
 enum What {
     Spent { serial: u32, times: u8 },
     Revoked { serial: u32 },
+    Replied { sender: u32 },
+    Learned { number: u32 },
 }
 
 struct History {
@@ -98,11 +102,22 @@ fn history(disk: &Disk, processes: &[Plan], broken: Broken) -> History {
                 note(What::Revoked { serial });
             }
         }
+        if dice.below(6) == 0 && log.reserve_reply(&to_anybody(serial)).is_ok_and(|it| it == Reserved::Yes) {
+            note(What::Replied { sender: serial });
+        }
+        if dice.below(6) == 0 && log.learn(&[letter(serial)]).is_ok() {
+            note(What::Learned { number: serial });
+        }
         if dice.below(8) == 0 {
             let _ = log.purge(NOW, 0, 3);
         }
     }
     History { before, log: disk.take_log(), given }
+}
+
+/// A reply that no ceiling stops.
+fn to_anybody(sender: u32) -> ReplyAsk {
+    ReplyAsk { per_day: 1_000, ..reply(sender, 0) }
 }
 
 /// Whether all that was answered is remembered, and the log is sound and can be written.
@@ -115,6 +130,11 @@ fn check(disk: &Disk, given: &[&What]) -> Result<bool, StoreError> {
                 Spent::Revoked { .. } => true,
                 _ => false,
             },
+            What::Replied { sender } => log.peek_reply(&to_anybody(*sender))? == Reserved::Lately { at: NOW },
+            What::Learned { number } => {
+                let Sent { recipients, message_id, .. } = letter(*number);
+                log.wrote_to(&recipients[0])? && log.sent(&message_id.unwrap())?
+            }
             What::Revoked { serial } => log.peek(&ask(*serial, 1))? == Spent::Revoked { since: UnixTime(7) },
         };
         if !kept {

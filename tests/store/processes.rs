@@ -1,10 +1,13 @@
 //! Processes that race for one log, and processes that are killed, or whose system calls fail, at every call that changes
 //! something (strace does that, and must be installed).
-//! The processes are this test program itself, asked by its environment to spend one stamp and exit.
+//! The processes are this test program itself, asked by its environment to spend one stamp, reserve one reply or learn one
+//! message, and exit.
 
-use crate::ask;
+use crate::replies::reply;
+use crate::{NOW, ask};
+use mailstamp::mail::address::Address;
 use mailstamp::store::redb::{Options, Redb};
-use mailstamp::store::{StoreError, UsedLog};
+use mailstamp::store::{Learned, ReplyAsk, ReplyBook, Reserved, Sent, SentBook, Store, StoreError, UsedLog};
 use mailstamp::verdict::spend::Spent;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -24,33 +27,50 @@ const PATIENT: Duration = Duration::from_secs(60);
 #[test]
 fn child() {
     let Ok(task) = std::env::var("MAILSTAMP_TEST_CHILD") else { return };
-    let [serial, message, path] = task.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{task}") };
+    let [what, number, of, path] = task.splitn(4, ' ').collect::<Vec<_>>()[..] else { panic!("{task}") };
     let log = Redb::new(path, Options { wait: PATIENT, ..Options::default() });
-    let answer = log.spend(&ask(serial.parse().unwrap(), message.parse().unwrap()));
-    // As the program ends: without unwinding, so that the log is not even dropped.
-    std::process::exit(match answer {
-        Ok(Spent::Fresh) => FRESH,
-        Ok(Spent::Again { .. }) => AGAIN,
-        Ok(Spent::Double { .. }) => DOUBLE,
-        Ok(_) => OTHER,
-        Err(error) => {
-            eprintln!("{error}");
-            ERROR
+    let number = number.parse().unwrap();
+    let answer = match what {
+        "spend" => log.spend(&ask(number, of.parse().unwrap())).map(|answer| match answer {
+            Spent::Fresh => FRESH,
+            Spent::Again { .. } => AGAIN,
+            Spent::Double { .. } => DOUBLE,
+            _ => OTHER,
+        }),
+        "reply" => {
+            log.reserve_reply(&ReplyAsk { per_day: of.parse().unwrap(), ..reply(number, 0) }).map(|it| match it {
+                Reserved::Yes => FRESH,
+                Reserved::Lately { .. } => AGAIN,
+                Reserved::Ceiling { .. } => DOUBLE,
+            })
         }
-    })
+        "learn" => log.learn(&[letter(number)]).map(|it| if it == Learned::default() { AGAIN } else { FRESH }),
+        _ => panic!("{task}"),
+    };
+    // As the program ends: without unwinding, so that the log is not even dropped.
+    std::process::exit(answer.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ERROR
+    }))
 }
 
-fn task(command: &mut Command, serial: u32, message: u8, path: &Path) -> Child {
+/// A message that the user sent.
+pub fn letter(number: u32) -> Sent {
+    let recipients = vec![Address::parse(&format!("p{number}@x.example")).unwrap()];
+    Sent { recipients, message_id: Some(format!("<{number}@me>")), time: NOW }
+}
+
+fn task(command: &mut Command, what: &str, path: &Path) -> Child {
     command
         .args(["--exact", "processes::child", "--nocapture", "--test-threads=1"])
-        .env("MAILSTAMP_TEST_CHILD", format!("{serial} {message} {}", path.display()))
+        .env("MAILSTAMP_TEST_CHILD", format!("{what} {}", path.display()))
         .stdout(Stdio::null())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error} (is Debian's strace installed?)"))
 }
 
-fn spend_elsewhere(serial: u32, message: u8, path: &Path) -> Child {
-    task(&mut Command::new(std::env::current_exe().unwrap()), serial, message, path)
+fn elsewhere(what: &str, path: &Path) -> Child {
+    task(&mut Command::new(std::env::current_exe().unwrap()), what, path)
 }
 
 fn answers(children: Vec<Child>) -> Vec<i32> {
@@ -63,7 +83,7 @@ fn answers(children: Vec<Child>) -> Vec<i32> {
 fn of_sixty_four_processes_with_one_stamp_exactly_one_is_told_fresh() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state/log");
-    let codes = answers((0..64).map(|message| spend_elsewhere(1, message, &path)).collect());
+    let codes = answers((0..64).map(|message| elsewhere(&format!("spend 1 {message}"), &path)).collect());
     assert_eq!(codes.iter().filter(|&&code| code == FRESH).count(), 1, "{codes:?}");
     assert_eq!(codes.iter().filter(|&&code| code == DOUBLE).count(), 63, "{codes:?}");
 }
@@ -72,12 +92,42 @@ fn of_sixty_four_processes_with_one_stamp_exactly_one_is_told_fresh() {
 fn of_two_hundred_processes_with_a_stamp_each_none_fails() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    let codes = answers((0..200).map(|serial| spend_elsewhere(serial, 1, &path)).collect());
+    let codes = answers((0..200).map(|serial| elsewhere(&format!("spend {serial} 1"), &path)).collect());
     assert_eq!(codes, [FRESH; 200]);
     let log = Redb::new(&path, Options::default());
     for serial in 0..200 {
         assert!(matches!(log.peek(&ask(serial, 2)).unwrap(), Spent::Double { .. }), "{serial}");
     }
+}
+
+/// Promise 6, threat 24: one reply, however many deliveries want to send it at once.
+#[test]
+fn of_two_hundred_processes_with_a_reply_to_one_sender_exactly_one_may_send_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state/log");
+    let codes = answers((0..200).map(|_| elsewhere("reply 1 1000", &path)).collect());
+    assert_eq!(codes.iter().filter(|&&code| code == FRESH).count(), 1, "{codes:?}");
+    assert_eq!(codes.iter().filter(|&&code| code == AGAIN).count(), 199, "{codes:?}");
+}
+
+#[test]
+fn of_a_hundred_processes_with_a_reply_each_no_more_than_the_ceiling_may_send() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let codes = answers((0..100).map(|sender| elsewhere(&format!("reply {sender} 7"), &path)).collect());
+    assert_eq!(codes.iter().filter(|&&code| code == FRESH).count(), 7, "{codes:?}");
+    assert_eq!(codes.iter().filter(|&&code| code == DOUBLE).count(), 93, "{codes:?}");
+}
+
+#[test]
+fn what_many_processes_learn_at_once_is_all_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let codes = answers((0..60).map(|number| elsewhere(&format!("learn {} 0", number % 30), &path)).collect());
+    assert_eq!(codes.iter().filter(|&&code| code == FRESH).count(), 30, "{codes:?}");
+    let log = Redb::new(&path, Options::default());
+    let counts = log.summary().unwrap();
+    assert_eq!((counts.correspondents, counts.sent), (30, 30));
 }
 
 /// The system calls by which a log is made and written.
@@ -97,9 +147,20 @@ const CALLS: [&str; 9] = [
 const KILL: &str = "signal=SIGKILL";
 const FAULTS: [&str; 2] = ["error=EIO", "error=ENOSPC"];
 
-/// Threat 5: each system call in turn is spoilt; then the same message comes again, and then another. `prepare` leaves
-/// what the process finds, `check` sees that it is still there.
-fn spoilt_at_every_call(how: &str, prepare: fn(&Path), check: fn(&Redb)) -> usize {
+/// How a process ended, one of whose system calls was spoilt.
+#[derive(Clone, Copy, Debug)]
+enum Ended {
+    /// It answered.
+    Told(i32),
+    /// With an error, as it should.
+    Failed,
+    /// Killed.
+    Killed,
+}
+
+/// Threat 5: each system call of a process that does `what` is spoilt in turn. `prepare` leaves what the process finds,
+/// `check` sees what it left.
+fn spoilt_at_every_call(how: &str, what: &str, prepare: fn(&Path), check: fn(&Redb, Ended)) -> usize {
     let mut spoilt = 0;
     for calls in CALLS {
         for number in 1.. {
@@ -112,21 +173,18 @@ fn spoilt_at_every_call(how: &str, prepare: fn(&Path), check: fn(&Redb)) -> usiz
             strace.args(["-e", &format!("inject={calls}:{how}:when={number}")]);
             strace.arg(std::env::current_exe().unwrap());
             strace.stderr(Stdio::null());
-            let status = task(&mut strace, 7, 1, &path).wait().unwrap();
+            let status = task(&mut strace, what, &path).wait().unwrap();
             let trace = std::fs::read_to_string(trace).unwrap();
             let done = !trace.contains("INJECTED") && status.signal() != Some(9);
-
-            let log = Redb::new(&path, Options::default());
-            let again = log.spend(&ask(7, 1));
-            let kept = match (status.code(), status.signal()) {
-                (Some(FRESH), _) => matches!(again, Ok(Spent::Again { .. })),
-                (Some(ERROR), _) if !done => matches!(again, Ok(Spent::Fresh | Spent::Again { .. })),
-                (None, Some(9)) => matches!(again, Ok(Spent::Fresh | Spent::Again { .. })),
-                _ => false,
+            let ended = match (status.code(), status.signal()) {
+                (Some(ERROR), _) if !done => Ended::Failed,
+                (Some(code), _) => Ended::Told(code),
+                (None, Some(9)) => Ended::Killed,
+                _ => panic!("{how} {calls} {number}: {status:?}"),
             };
-            assert!(kept, "{how} {calls} {number}: {status:?}, {again:?}");
-            assert!(matches!(log.spend(&ask(7, 2)), Ok(Spent::Double { .. })));
-            check(&log);
+            let log = Redb::new(&path, Options::default());
+            eprintln!("{what}: {how} {calls} {number}: {ended:?}");
+            check(&log, ended);
             assert!(log.verify().unwrap());
             if done {
                 break;
@@ -135,6 +193,49 @@ fn spoilt_at_every_call(how: &str, prepare: fn(&Path), check: fn(&Redb)) -> usiz
         }
     }
     spoilt
+}
+
+/// The same message comes again after "spend 7 1", and then another.
+fn spent_once(log: &Redb, ended: Ended) {
+    let again = log.spend(&ask(7, 1));
+    let kept = match ended {
+        Ended::Told(FRESH) => matches!(again, Ok(Spent::Again { .. })),
+        Ended::Told(_) => false,
+        Ended::Failed | Ended::Killed => matches!(again, Ok(Spent::Fresh | Spent::Again { .. })),
+    };
+    assert!(kept, "{ended:?}, {again:?}");
+    assert!(matches!(log.spend(&ask(7, 2)), Ok(Spent::Double { .. })));
+}
+
+fn spent_once_among_others(log: &Redb, ended: Ended) {
+    spent_once(log, ended);
+    still_filled(log);
+}
+
+/// After "reply 7 1000" on a filled log: what was answered is remembered, and what was not is reserved once at most.
+fn replied_once(log: &Redb, ended: Ended) {
+    let again = log.reserve_reply(&reply(7, 0)).unwrap();
+    match ended {
+        Ended::Told(code) => assert_eq!((code, again), (FRESH, Reserved::Lately { at: NOW })),
+        Ended::Failed | Ended::Killed => assert!(matches!(again, Reserved::Yes | Reserved::Lately { .. }), "{again:?}"),
+    }
+    assert_eq!(log.reserve_reply(&reply(7, 0)).unwrap(), Reserved::Lately { at: NOW });
+    let full = ReplyAsk { per_day: 1, ..reply(8, 0) };
+    assert_eq!(log.peek_reply(&full).unwrap(), Reserved::Ceiling { sent: 1 });
+    still_filled(log);
+}
+
+/// After "learn 7 0" on a filled log: the person and the Message-ID are known, or neither.
+fn learned_whole(log: &Redb, ended: Ended) {
+    let Sent { recipients, message_id, .. } = letter(7);
+    let known = (log.wrote_to(&recipients[0]).unwrap(), log.sent(&message_id.unwrap()).unwrap());
+    match ended {
+        Ended::Told(code) => assert_eq!((code, known), (FRESH, (true, true))),
+        Ended::Failed | Ended::Killed => assert!(known.0 == known.1, "{known:?}"),
+    }
+    log.learn(&[letter(7)]).unwrap();
+    assert_eq!((log.summary().unwrap().correspondents, log.summary().unwrap().sent), (1, 1));
+    still_filled(log);
 }
 
 /// Ten serials in a log.
@@ -153,28 +254,41 @@ fn still_filled(log: &Redb) {
 
 #[test]
 fn a_process_killed_while_it_makes_the_log_leaves_nothing_in_the_way() {
-    let kills = spoilt_at_every_call(KILL, |_| {}, |_| {});
+    let kills = spoilt_at_every_call(KILL, "spend 7 1", |_| {}, spent_once);
     assert!(kills > 25, "{kills}");
 }
 
 #[test]
 fn a_process_killed_while_it_spends_loses_nothing_and_accepts_nothing_twice() {
-    let kills = spoilt_at_every_call(KILL, fill, still_filled);
+    let kills = spoilt_at_every_call(KILL, "spend 7 1", fill, spent_once_among_others);
     assert!(kills > 10, "{kills}");
+}
+
+#[test]
+fn a_process_killed_while_it_reserves_a_reply_or_learns_does_it_once_or_not_at_all() {
+    assert!(spoilt_at_every_call(KILL, "reply 7 1000", fill, replied_once) > 10);
+    assert!(spoilt_at_every_call(KILL, "learn 7 0", fill, learned_whole) > 10);
 }
 
 #[test]
 fn a_system_call_that_fails_while_the_log_is_made_is_an_error_and_leaves_nothing_in_the_way() {
     for fault in FAULTS {
-        assert!(spoilt_at_every_call(fault, |_| {}, |_| {}) > 25);
+        assert!(spoilt_at_every_call(fault, "spend 7 1", |_| {}, spent_once) > 25);
     }
 }
 
 #[test]
 fn a_system_call_that_fails_while_a_stamp_is_spent_is_an_error_and_loses_nothing() {
     for fault in FAULTS {
-        assert!(spoilt_at_every_call(fault, fill, still_filled) > 10);
+        assert!(spoilt_at_every_call(fault, "spend 7 1", fill, spent_once_among_others) > 10);
     }
+}
+
+#[test]
+fn a_full_disk_while_a_reply_is_reserved_or_something_learned_is_an_error_and_loses_nothing() {
+    let [_, full] = FAULTS;
+    assert!(spoilt_at_every_call(full, "reply 7 1000", fill, replied_once) > 10);
+    assert!(spoilt_at_every_call(full, "learn 7 0", fill, learned_whole) > 10);
 }
 
 /// A process that was stopped holds the log: others defer their mail in time, and nothing is answered.

@@ -51,7 +51,7 @@ impl Dovecot {
         let conf = dovecot.file("dovecot.conf");
         if imap.is_some() {
             fs::create_dir(dovecot.file("sieve")).unwrap();
-            for name in ["moved-to-junk.sieve", "moved-out-of-junk.sieve"] {
+            for name in ["moved-to-junk.sieve", "moved-out-of-junk.sieve", "learn-sent.sieve"] {
                 let path = dovecot.file("sieve").join(name);
                 fs::write(&path, recipe(name, &[])).unwrap();
                 let sievec = program("sievec", "dovecot-sieve");

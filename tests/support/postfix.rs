@@ -72,14 +72,20 @@ impl Drop for User {
 pub struct Postfix {
     folder: tempfile::TempDir,
     port: u16,
+    submission: u16,
 }
 
 impl Postfix {
     /// Starts one with these lines at the end of main.cf. `x.example` is local; there is no other mail.
     pub fn start(more: &str) -> Self {
+        Self::start_with(more, "")
+    }
+
+    /// The same, with lines at the end of master.cf, too. A service on port `SUBMISSION` gets a free one.
+    pub fn start_with(more: &str, services: &str) -> Self {
         assert!(geteuid().is_root(), "Postfix needs root; run this test as root");
         let postfix = program("postfix", "postfix");
-        let server = Self { folder: tempfile::tempdir().unwrap(), port: free_port() };
+        let server = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), submission: free_port() };
         chmod(server.folder.path(), 0o755);
         for part in ["etc", "spool", "data"] {
             fs::create_dir(server.file(part)).unwrap();
@@ -90,7 +96,8 @@ impl Postfix {
         let place = |text: &str| text.replace("@FOLDER@/", &format!("{}/", server.folder.path().display()));
         fs::write(server.file("etc/main.cf"), place(MAIN) + more).unwrap();
         let listen = format!("127.0.0.1:{} inet n - n - - smtpd\n", server.port);
-        fs::write(server.file("etc/master.cf"), listen + MASTER).unwrap();
+        let services = services.replace("SUBMISSION", &format!("127.0.0.1:{}", server.submission));
+        fs::write(server.file("etc/master.cf"), listen + MASTER + &services).unwrap();
         run(Command::new(postfix).arg("-c").arg(server.file("etc")).arg("start"), b"").exits(0);
         let port = server.port;
         eventually_or("postfix", || TcpStream::connect(("127.0.0.1", port)).ok(), || server.log());
@@ -100,6 +107,11 @@ impl Postfix {
     /// The port of SMTP on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port of submission, if there is such a service.
+    pub fn submission(&self) -> u16 {
+        self.submission
     }
 
     /// A file in its folder.

@@ -8,7 +8,7 @@ use super::Address;
 /// The longest field that is read: as much as a whole header block may have. A longer one has no addresses.
 const FIELD_MAX: usize = 256 * 1024;
 
-/// The most addresses that are returned.
+/// The most addresses that are returned, unless told.
 const ADDRESSES_MAX: usize = 100;
 
 /// The addresses of a field's value, in their order: names, comments, groups and folding removed (RFC 5322 section 3.4).
@@ -16,8 +16,14 @@ const ADDRESSES_MAX: usize = 100;
 /// than 256 KiB. Linear in its length.
 #[must_use]
 pub fn addresses(value: &[u8]) -> Vec<Address> {
+    addresses_up_to(value, ADDRESSES_MAX)
+}
+
+/// As [`addresses`], but at most `most`.
+#[must_use]
+pub fn addresses_up_to(value: &[u8], most: usize) -> Vec<Address> {
     let mut found = Vec::new();
-    if value.len() > FIELD_MAX {
+    if value.len() > FIELD_MAX || most == 0 {
         return found;
     }
     let text = String::from_utf8_lossy(value);
@@ -32,7 +38,7 @@ pub fn addresses(value: &[u8]) -> Vec<Address> {
             '>' if entry.angle == Angle::Open => entry.angle = Angle::Closed,
             ',' | ';' if entry.angle != Angle::Open => {
                 found.extend(std::mem::take(&mut entry).address());
-                if found.len() == ADDRESSES_MAX {
+                if found.len() == most {
                     return found;
                 }
             }

@@ -130,6 +130,25 @@ pub fn list(
 /// # Errors
 /// The system's.
 pub fn read(path: &Path, largest: u64) -> io::Result<Option<Vec<u8>>> {
+    open(path)?.filter(|(_, length)| *length <= largest).map(|(file, length)| taken(file, length)).transpose()
+}
+
+/// Reads the first `most` bytes of a message. `None` if it is there no more, or is no ordinary file.
+///
+/// # Errors
+/// The system's.
+pub fn beginning(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    open(path)?.map(|(file, length)| taken(file, length.min(most))).transpose()
+}
+
+fn taken(file: File, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The file and its length.
+fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
@@ -137,12 +156,7 @@ pub fn read(path: &Path, largest: u64) -> io::Result<Option<Vec<u8>>> {
         Err(error) => return Err(error.into()),
     };
     let metadata = file.metadata()?;
-    if !metadata.is_file() || metadata.len() > largest {
-        return Ok(None);
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    file.take(largest).read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
+    Ok(metadata.is_file().then_some((file, metadata.len())))
 }
 
 /// The folder in which a change of this path matters, if it is the path of a message.

@@ -1,5 +1,6 @@
 //! The watcher of mail folders: what people do anyway is what they mean. A message moved to Junk or Trash has its stamps
-//! revoked; moved back in time, they are restored; what is sent with the word that its stamp may come back lets it.
+//! revoked; moved back in time, they are restored; what is sent with the word that its stamp may come back lets it; and to
+//! whom it is sent is learned.
 //!
 //! `event` says what is remembered and what follows from it, `folders` what lies where, `notebook` keeps the memory on the
 //! disk, `scan` puts them together. Here is only the waiting: for the system to tell of a change (inotify, by way of
@@ -17,6 +18,7 @@ use crate::config::places::{Given, PlacesError};
 use crate::filter::engine::Undecided;
 use crate::filter::open;
 use crate::stamp::serial::Serial;
+use crate::store::Learned;
 use notebook::Notebook;
 use notify::event::{CreateKind, EventKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
@@ -71,6 +73,8 @@ pub enum WatchError {
 pub trait Report {
     /// Something about a stamp is otherwise now.
     fn did(&mut self, vendor: &str, serial: &Serial, what: &str);
+    /// This was learned from messages in Sent, and was not known before.
+    fn learned(&mut self, learned: Learned);
     /// So many of the messages that came to a folder have been seen to, of so many.
     fn progress(&mut self, done: usize, of: usize);
     /// Something failed and will be tried again.

@@ -11,19 +11,22 @@ use super::notebook::Notebook;
 use super::{Report, WatchError};
 use crate::config::places::Given;
 use crate::config::watch::Watch;
-use crate::filter::engine::Engine;
-use crate::filter::{moved, open};
+use crate::filter::engine::{Engine, Undecided};
+use crate::filter::{moved, open, sent};
 use crate::mail::fingerprint::Fingerprint;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
+use crate::stamp::locate::STAMP_FIELD;
 use crate::stamp::serial::Serial;
-use crate::store::Store;
+use crate::store::{Learned, Store};
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// So many messages are seen to before deliveries that wait for the log are let in.
 const BATCH: usize = 50;
+/// So many that the user sent are learned in one durable transaction. The log is not held while they are read.
+const SENT: usize = 2_000;
 
 /// The messages that came: by what name they are remembered, and where they are.
 type Arrivals = Vec<(Name, PathBuf)>;
@@ -127,11 +130,17 @@ impl Scanner {
             self.write(vec![Note::Indexed { folder: folder.key.clone() }])?;
         }
         let (total, mut done, mut complete) = (came.len(), 0, true);
-        for batch in came.chunks(BATCH) {
-            complete &= self.see_to_batch(folder, batch, report)?;
+        let mut learned = Learned::default();
+        let size = if folder.role == Role::Sent { SENT } else { BATCH };
+        for batch in came.chunks(size) {
+            complete &= match folder.role {
+                Role::Sent => self.see_sent(folder, batch, &mut learned, report)?,
+                Role::Away | Role::Other => self.see_to_batch(folder, batch, report)?,
+            };
             done += batch.len();
             report.progress(done, total);
         }
+        report.learned(learned);
         Ok(complete)
     }
 
@@ -149,13 +158,7 @@ impl Scanner {
             match folders::read(path, engine.config.largest) {
                 Ok(Some(bytes)) => {
                     let message = Message::parse(&bytes);
-                    if folder.role == Role::Away {
-                        notes.extend(self.came_away(&engine, log.as_ref(), &message, folder, *name, report)?);
-                    } else {
-                        for change in engine.sent(&message, log.as_ref())?.iter().filter(|it| it.is_change()) {
-                            report.did(&change.vendor, &change.serial, "granted for return use, sent");
-                        }
-                    }
+                    notes.extend(self.came_away(&engine, log.as_ref(), &message, folder, *name, report)?);
                 }
                 // Its flags changed just now, or it is gone again.
                 Ok(None) if std::fs::symlink_metadata(path).is_err() => {
@@ -170,6 +173,52 @@ impl Scanner {
         notes.push(Note::Came { folder: folder.key.clone(), names });
         self.write(notes)?;
         Ok(complete)
+    }
+
+    /// Messages that the user sent: whoever gets one is somebody to whom he writes, and a stamp on it may come back if it
+    /// says so. Mostly the header says all, so the rest is read only where there is a stamp.
+    fn see_sent(
+        &mut self,
+        folder: &Folder,
+        batch: &[(Name, PathBuf)],
+        learned: &mut Learned,
+        report: &mut dyn Report,
+    ) -> Result<bool, WatchError> {
+        let engine = open::engine(&self.given, None)?;
+        let (mut sent, mut names) = (Vec::new(), Vec::new());
+        let mut complete = true;
+        for (name, path) in batch {
+            let trouble = |source| WatchError::Folder { path: path.clone(), source };
+            match folders::beginning(path, sent::BEGINNING).map_err(trouble)? {
+                Some(bytes) => {
+                    let message = Message::parse(&bytes);
+                    sent.extend(engine.learnable(&message, engine.now)?.ok());
+                    if message.first(STAMP_FIELD).is_some() || !message.has_body() {
+                        let whole = folders::read(path, engine.config.largest).map_err(trouble)?;
+                        self.allow_return(&engine, &whole.unwrap_or_default(), report)?;
+                    }
+                }
+                // Its flags changed just now, or it is gone again.
+                None if std::fs::symlink_metadata(path).is_err() => {
+                    complete = false;
+                    continue;
+                }
+                None => {}
+            }
+            names.push(*name);
+        }
+        *learned += open::used_log(&engine.config, &engine.places)?.learn(&sent).map_err(Undecided::from)?;
+        self.write(vec![Note::Came { folder: folder.key.clone(), names }])?;
+        Ok(complete)
+    }
+
+    /// The user's word on a message that he sent, that its stamp may come back.
+    fn allow_return(&self, engine: &Engine, bytes: &[u8], report: &mut dyn Report) -> Result<(), WatchError> {
+        let log = open::used_log(&engine.config, &engine.places)?;
+        for change in engine.sent(&Message::parse(bytes), log.as_ref())?.iter().filter(|it| it.is_change()) {
+            report.did(&change.vendor, &change.serial, "granted for return use, sent");
+        }
+        Ok(())
     }
 
     /// A message is in Junk or Trash that was not there before.

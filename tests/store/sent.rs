@@ -1,0 +1,247 @@
+//! What every store keeps of what the user sent: to whom he wrote, and his Message-IDs. And on disk: what a failing disk
+//! leaves, and files of programs that did not know of it.
+
+use crate::disk::{Disk, Plan};
+use crate::{DAY, NOW, ask, rows};
+use mailstamp::mail::address::Address;
+use mailstamp::mail::time::UnixTime;
+use mailstamp::store::memory::Memory;
+use mailstamp::store::redb::{Options, Redb};
+use mailstamp::store::{Correspondent, Imported, Learned, Row, Sent, SentBook, Store, UsedLog};
+use mailstamp::verdict::spend::Spent;
+use redb::{Database, ReadableDatabase, TableDefinition, TableHandle};
+use rustix::io::Errno;
+use std::fs;
+use std::ops::ControlFlow;
+use std::os::unix::fs::PermissionsExt;
+
+fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+/// A message to these people, sent so many days after now.
+fn sent(recipients: &[&str], id: &str, days: i64) -> Sent {
+    let recipients = recipients.iter().map(|it| address(it)).collect();
+    Sent { recipients, message_id: Some(id.into()), time: NOW.plus(days * DAY) }
+}
+
+fn people(store: &dyn Store) -> Vec<(String, i64, i64)> {
+    let mut all = Vec::new();
+    let mut to = |Correspondent { address, first, last }| {
+        all.push((address, first.since(NOW) / DAY, last.since(NOW) / DAY));
+        ControlFlow::Continue(())
+    };
+    store.correspondents(&mut to).unwrap();
+    all
+}
+
+on_every_store! {
+    fn whom_the_user_wrote_to_is_known_and_nobody_else(store, _other) {
+        assert_eq!(store.learn(&[sent(&["joe@x.example", "eve@y.example"], "<1@me>", 0)]).unwrap(), Learned { correspondents: 2, messages: 1 });
+        for known in ["joe@x.example", "JOE@X.EXAMPLE.", "joe+news@x.example", "\"joe\"@x.example", "eve@y.example"] {
+            assert!(store.wrote_to(&address(known)).unwrap(), "{known}");
+        }
+        // Threat 25: what looks alike is somebody else.
+        for unknown in ["jo@x.example", "joe@y.example", "joe@sub.x.example", "j\u{43e}e@x.example", "joe-news@x.example"] {
+            assert!(!store.wrote_to(&address(unknown)).unwrap(), "{unknown}");
+        }
+        assert!(store.sent("<1@me>").unwrap() && store.sent(" 1@me ").unwrap());
+        for unknown in ["<2@me>", "", "<>", "1@ME", &"1@me".repeat(1 << 18)] {
+            assert!(!store.sent(unknown).unwrap());
+        }
+    }
+
+    fn learning_the_same_again_changes_nothing_and_the_order_does_not_matter(store, other) {
+        let all = [
+            sent(&["joe@x.example"], "<1@me>", 0),
+            sent(&["joe+2@x.example", "eve@y.example"], "<2@me>", 5),
+            sent(&["joe@x.example"], "<3@me>", -400),
+        ];
+        assert_eq!(store.learn(&all).unwrap(), Learned { correspondents: 2, messages: 3 });
+        let before = rows(store);
+        assert_eq!(store.learn(&all).unwrap(), Learned::default());
+        assert_eq!(rows(store), before);
+        for one in all.iter().rev() {
+            other.learn(std::slice::from_ref(one)).unwrap();
+        }
+        assert_eq!(rows(other), before);
+        assert_eq!(people(store), [("eve@y.example".to_owned(), 5, 5), ("joe@x.example".to_owned(), -400, 5)]);
+        let counts = store.summary().unwrap();
+        assert_eq!((counts.correspondents, counts.sent, counts.replies), (2, 3, 0));
+    }
+
+    fn a_copy_to_another_recipient_under_the_same_id_is_learned_too(store, _other) {
+        store.learn(&[sent(&["joe@x.example"], "<1@me>", 0)]).unwrap();
+        let copy = [sent(&["bcc@z.example"], "<1@me>", 0)];
+        assert_eq!(store.learn(&copy).unwrap(), Learned { correspondents: 1, messages: 0 });
+        assert!(store.wrote_to(&address("bcc@z.example")).unwrap());
+    }
+
+    fn who_is_forgotten_stays_so_until_the_user_writes_again(store, other) {
+        let letters = [sent(&["joe@x.example"], "<1@me>", 0), sent(&["eve@y.example"], "<2@me>", 0)];
+        store.learn(&letters).unwrap();
+        let before = rows(store);
+        assert!(store.forget(&address("Joe+x@x.example")).unwrap());
+        assert!(!store.forget(&address("joe@x.example")).unwrap());
+        assert!(!store.forget(&address("nobody@x.example")).unwrap());
+        assert_eq!(store.learn(&letters).unwrap(), Learned::default());
+        // An old copy of the state brings nobody back either, here or where the new one is taken in after it.
+        other.import(&mut before.clone().into_iter()).unwrap();
+        other.import(&mut rows(store).into_iter()).unwrap();
+        store.import(&mut before.into_iter()).unwrap();
+        for store in [store, other] {
+            assert!(!store.wrote_to(&address("joe@x.example")).unwrap());
+            assert_eq!(people(store), [("eve@y.example".to_owned(), 0, 0)]);
+            assert_eq!(store.summary().unwrap().correspondents, 1);
+        }
+        assert_eq!(store.learn(&[sent(&["joe@x.example"], "<3@me>", 1)]).unwrap().correspondents, 1);
+        assert!(store.wrote_to(&address("joe@x.example")).unwrap());
+    }
+
+    fn old_ids_are_purged_and_people_stay(store, _other) {
+        let letter = |n: i64| sent(&[&format!("p{n}@x.example")], &format!("<{n}@me>"), -n);
+        let all: Vec<Sent> = (0..22_000).map(letter).collect();
+        store.learn(&all).unwrap();
+        assert_eq!(store.purge_sent(NOW.plus(-400 * DAY)).unwrap(), 22_000 - 401);
+        assert_eq!(store.purge_sent(NOW.plus(-400 * DAY)).unwrap(), 0);
+        let counts = store.summary().unwrap();
+        assert_eq!((counts.sent, counts.correspondents), (401, 22_000));
+        assert!(store.sent("<400@me>").unwrap() && !store.sent("<401@me>").unwrap());
+        assert!(store.wrote_to(&address("p21999@x.example")).unwrap());
+    }
+
+    fn nothing_known_is_no_error(store, _other) {
+        assert!(!store.wrote_to(&address("joe@x.example")).unwrap() && !store.sent("<1@me>").unwrap());
+        assert!(!store.forget(&address("joe@x.example")).unwrap());
+        assert_eq!(store.purge_sent(NOW).unwrap(), 0);
+        assert_eq!(people(store), []);
+        assert_eq!(store.learn(&[]).unwrap(), Learned::default());
+        // Neither an address nor an id.
+        assert_eq!(store.learn(&[sent(&[], " ", 0)]).unwrap(), Learned::default());
+        assert_eq!(rows(store), []);
+    }
+
+    fn times_at_the_ends_of_the_range_are_kept(store, _other) {
+        for time in [i64::MIN, -1, 0, i64::MAX] {
+            let letter = Sent { time: UnixTime(time), ..sent(&[&format!("t{time}@x.example")], &time.to_string(), 0) };
+            assert_eq!(store.learn(&[letter]).unwrap(), Learned { correspondents: 1, messages: 1 }, "{time}");
+        }
+        assert_eq!(store.purge_sent(UnixTime(i64::MAX)).unwrap(), 4);
+    }
+
+    /// Promise 5.
+    fn a_message_to_a_hundred_thousand_is_learned_in_one_piece(store, other) {
+        let recipients = (0..100_000).map(|n| address(&format!("p{n}@x.example"))).collect();
+        let learned = store.learn(&[Sent { recipients, message_id: None, time: NOW }]).unwrap();
+        assert_eq!(learned, Learned { correspondents: 100_000, messages: 0 });
+        let all = rows(store);
+        assert_eq!(other.import(&mut all.into_iter()).unwrap(), Imported { taken: 100_000, known: 0 });
+        assert!(other.wrote_to(&address("p99999@x.example")).unwrap());
+        let mut seen = 0;
+        other.correspondents(&mut |_| { seen += 1; if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) } }).unwrap();
+        assert_eq!(seen, 3);
+    }
+}
+
+#[test]
+fn a_question_about_what_was_sent_makes_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Redb::new(folder.path().join("state/log"), Options::default());
+    nothing_known_is_no_error(&store, &store);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Threat 5: of a learning that fails, all or nothing is known, and it can be done again.
+#[test]
+fn a_learning_that_fails_anywhere_is_all_or_nothing() {
+    let letters: Vec<Sent> = (0..300).map(|n| sent(&[&format!("p{n}@x.example")], &format!("<{n}@me>"), 0)).collect();
+    let whole = Learned { correspondents: 300, messages: 300 };
+    let before = Disk::default();
+    before.open(Plan::Work).unwrap().spend(&ask(1, 1)).unwrap();
+    let (log, count) = before.copy().open_counting(Plan::Work);
+    assert_eq!(log.unwrap().learn(&letters).unwrap(), whole);
+    let operations = count.lock().unwrap().all;
+    assert!(operations > 8, "{operations}");
+    for at in 0..operations {
+        for plan in
+            [Plan::FailAt(at, Errno::NOSPC.raw_os_error()), Plan::FailAt(at, Errno::IO.raw_os_error()), Plan::DieAt(at)]
+        {
+            let disk = before.copy();
+            let first = disk.open(plan).and_then(|log| log.learn(&letters));
+            let log = disk.open(Plan::Work).unwrap();
+            let known = (0..300).filter(|n| log.wrote_to(&address(&format!("p{n}@x.example"))).unwrap()).count();
+            let ids = (0..300).filter(|n| log.sent(&format!("{n}@me")).unwrap()).count();
+            assert!((known, ids) == (300, 300) || first.is_err() && (known, ids) == (0, 0), "{plan:?}: {known} {ids}");
+            let again = log.learn(&letters).unwrap();
+            assert_eq!(again, if known == 0 { whole } else { Learned::default() }, "{plan:?}");
+            assert!(matches!(log.peek(&ask(1, 2)).unwrap(), Spent::Double { .. }));
+            assert!(log.verify().unwrap());
+        }
+    }
+}
+
+/// A log as version 0.1 made them: three tables, format 1.
+fn old_file(path: &std::path::Path) {
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(0o700)).unwrap();
+    let database = Database::create(path).unwrap();
+    let tx = database.begin_write().unwrap();
+    tx.open_table(TableDefinition::<&[u8; 20], &[u8; 21]>::new("used")).unwrap();
+    tx.open_table(TableDefinition::<&[u8; 16], &[u8]>::new("standing")).unwrap();
+    tx.open_table(TableDefinition::<&str, u32>::new("meta")).unwrap().insert("format", 1).unwrap();
+    tx.commit().unwrap();
+    drop(database);
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Promise 8, in both directions.
+#[test]
+fn a_file_of_version_0_1_is_read_and_what_is_written_does_not_hinder_version_0_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state/log");
+    old_file(&path);
+    let store = Redb::new(&path, Options::default());
+    assert_eq!(store.summary().unwrap().format, 1);
+    nothing_known_is_no_error(&store, &store);
+    crate::replies::nothing_known_is_no_error(&store, &store);
+    let tables = || {
+        let database = Database::open(&path).unwrap();
+        let mut names: Vec<_> =
+            database.begin_read().unwrap().list_tables().unwrap().map(|table| table.name().to_owned()).collect();
+        names.sort();
+        names
+    };
+    store.spend(&ask(1, 1)).unwrap();
+    store.release();
+    assert_eq!(tables(), ["meta", "standing", "used"], "what knows nothing new makes no table");
+    store.learn(&[sent(&["joe@x.example"], "<1@me>", 0)]).unwrap();
+    store.release();
+    assert_eq!(tables(), ["correspondent", "meta", "sent", "standing", "used"]);
+    let database = Database::open(&path).unwrap();
+    let tx = database.begin_read().unwrap();
+    let meta = tx.open_table(TableDefinition::<&str, u32>::new("meta")).unwrap();
+    assert_eq!(meta.get("format").unwrap().unwrap().value(), 1);
+    let used = tx.open_table(TableDefinition::<&[u8; 20], &[u8; 21]>::new("used")).unwrap();
+    assert_eq!(redb::ReadableTableMetadata::len(&used).unwrap(), 1);
+    drop((meta, used, tx, database));
+    assert!(store.wrote_to(&address("joe@x.example")).unwrap());
+    assert!(matches!(store.spend(&ask(1, 2)).unwrap(), Spent::Double { .. }));
+}
+
+#[test]
+fn the_rows_are_lines_of_json() {
+    let store = Memory::new();
+    store.learn(&[sent(&["Joe+a@x.example"], "<1@me>", 0)]).unwrap();
+    store.forget(&address("joe@x.example")).unwrap();
+    let lines: Vec<String> = rows(&store).iter().map(|row| serde_json::to_string(row).unwrap()).collect();
+    assert_eq!(
+        lines,
+        [
+            r#"{"row":"correspondent","address":"joe@x.example","first":1795262400,"last":1795262400,"forgotten":1795262400}"#,
+            r#"{"row":"sent","message":"0d0f6bcf3bb7bb09c3b9ff2e14008f97","at":1795262400}"#,
+        ]
+    );
+    for line in lines {
+        assert!(rows(&store).contains(&serde_json::from_str::<Row>(&line).unwrap()));
+    }
+}
