@@ -23,6 +23,8 @@ struct Fixture {
     action: Option<String>,
     recipient: Option<String>,
     config: String,
+    rules: Option<String>,
+    rule: Option<String>,
     #[serde(default)]
     state: String,
     #[serde(default)]
@@ -72,6 +74,9 @@ impl Fixture {
     fn home(&self) -> Home {
         let home = Home::bare();
         home.configure(&self.config);
+        if let Some(rules) = &self.rules {
+            fs::write(home.config().with_file_name("rules.toml"), rules).unwrap();
+        }
         let vendors = home.config().with_file_name("vendors");
         fs::create_dir_all(&vendors).unwrap();
         for (file, document) in &self.vendors {
@@ -108,6 +113,9 @@ impl Fixture {
         let looked = self.run(&home, &["explain", "--json", "--now", &self.now], &message);
         let json: serde_json::Value = serde_json::from_slice(&looked.stdout).map_err(|e| format!("{name}: {e}"))?;
         same("explain", &format!("{} {}", json["class"], json["reason"]).replace('"', ""), &seen)?;
+        if let Some(rule) = &self.rule {
+            same("the rule", json["rule"].as_str().unwrap_or_default(), rule)?;
+        }
         let filtered = self.run(&home, &["filter", "--no-mark", "--now", &self.now], &message);
         let field = format!("Digital-Stamp-Class: {}", seen.replace(' ', "; reason="));
         if !filtered.text().lines().take(2).any(|line| line.trim_end_matches(';').starts_with(&field)) {

@@ -9,20 +9,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up. An arrow within a floor is no better than one upward.
-const FLOORS: [&[&str]; 9] = [
+const FLOORS: [&[&str]; 10] = [
     &["mail"],
     &["grant", "stamp"],
-    &["verdict"],
+    &["bank", "verdict"],
     &["rule"],
-    &["config", "log", "maildir", "store"],
+    &["reply"],
+    &["config", "log", "maildir", "outgoing", "store"],
     &["keys"],
-    &["filter"],
+    &["filter", "vendor"],
     &["serve"],
     &["cli"],
 ];
 
 /// The rooms that decide.
-const PURE: [&str; 5] = ["mail", "grant", "stamp", "verdict", "rule"];
+const PURE: [&str; 7] = ["mail", "grant", "stamp", "verdict", "bank", "rule", "reply"];
 
 struct Source {
     /// From `src/` or `tests/` on.

@@ -5,9 +5,14 @@
 mod support;
 
 use mailstamp::config::Config;
+use mailstamp::config::rules::{self, CONDITION_KEYS, EFFECTS, RULE_KEYS};
 use mailstamp::config::user::User;
 use mailstamp::keys::directory::Directory;
 use mailstamp::keys::document::Document;
+use mailstamp::mail::address::LocalCase;
+use mailstamp::reply::may::Kind;
+use mailstamp::reply::template::default_text;
+use mailstamp::reply::why::Why;
 use mailstamp::rule::action::Action;
 use mailstamp::verdict::class::Class;
 use mailstamp::verdict::reason::Reason;
@@ -21,7 +26,18 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PAGE: &str = include_str!("../man/mailstamp.1");
 const CONFIG_PAGE: &str = include_str!("../man/mailstamp.toml.5");
 const README: &str = include_str!("../README.md");
-const PAGES: [&str; 4] = ["mailstamp.1", "mailstamp.toml.5", "mailstamp-stamp.5", "mailstamp.7"];
+const RULES_PAGE: &str = include_str!("../man/mailstamp-rules.5");
+const PAGES: [&str; 6] =
+    ["mailstamp.1", "mailstamp.toml.5", "mailstamp-rules.5", "mailstamp-stamp.5", "mailstamp.7", "mailstamp-vendor.8"];
+
+/// The pages that describe commands, each with the flags that it describes once for all of them.
+fn command_pages() -> Vec<(&'static str, &'static [&'static str])> {
+    let mut pages: Vec<(&str, &[&str])> = vec![(PAGE, &GLOBAL)];
+    if cfg!(feature = "vendor") {
+        pages.push((include_str!("../man/mailstamp-vendor.8"), &["books"]));
+    }
+    pages
+}
 
 /// Flags that every command has; the last two are clap's.
 const GLOBAL: [&str; 4] = ["config", "state", "help", "version"];
@@ -70,13 +86,14 @@ fn flags(help: &str) -> BTreeSet<String> {
 /// Every command that does something, as the words after `mailstamp`.
 fn commands() -> Vec<String> {
     let mut found = Vec::new();
-    for command in subcommands(&help(&[])) {
-        let below = subcommands(&help(&[&command]));
+    let mut open: Vec<Vec<String>> = vec![vec![]];
+    while let Some(words) = open.pop() {
+        let names: Vec<&str> = words.iter().map(String::as_str).collect();
+        let below = subcommands(&help(&names));
         if below.is_empty() {
-            found.push(command);
-        } else {
-            found.extend(below.iter().map(|sub| format!("{command} {sub}")));
+            found.push(words.join(" "));
         }
+        open.extend(below.into_iter().map(|sub| [words.clone(), vec![sub]].concat()));
     }
     found
 }
@@ -95,25 +112,31 @@ fn written(text: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
 fn commands_and_flags_are_those_of_the_manual() {
     let commands = commands();
     assert!(commands.len() > 10, "{commands:?}");
-    let documented = section(PAGE, ".Sh COMMANDS", &[".Sh "]);
-    let headings: BTreeSet<String> = set(documented.lines().filter_map(|line| line.strip_prefix(".Ss ")));
+    let pages = command_pages();
+    let documented = pages.iter().flat_map(|(page, _)| section(page, ".Sh COMMANDS", &[".Sh "]).lines());
+    let headings: BTreeSet<String> = set(documented.filter_map(|line| line.strip_prefix(".Ss ")));
     assert_eq!(headings, set(commands.iter().map(String::as_str)));
 
     for command in &commands {
         let words: Vec<&str> = command.split(' ').collect();
         let help = help(&words);
         assert!(help.contains("\nExamples:\n"), "{command} --help has no example");
+        let heading = format!(".Ss {command}");
+        let on_page = |(page, _): &&(&str, _)| page.lines().any(|line| line == heading);
+        let (page, everywhere) = pages.iter().find(on_page).unwrap();
         let mut has = flags(&help);
-        has.retain(|flag| !GLOBAL.contains(&flag.as_str()));
-        let text = section(PAGE, &format!(".Ss {command}"), &[".Ss ", ".Sh "]);
+        has.retain(|flag| !GLOBAL.contains(&flag.as_str()) && !everywhere.contains(&flag.as_str()));
+        let text = section(page, &heading, &[".Ss ", ".Sh "]);
         assert_eq!(written(text, |line| line.starts_with(".It Fl")), has, "flags of {command}");
         // The synopsis stands before the first paragraph.
         let (synopsis, _) = text.split_once("\n.Pp").unwrap();
         assert_eq!(written(synopsis, |_| true), has, "synopsis of {command}");
     }
 
-    let everywhere = section(PAGE, ".Ss Options of every command", &[".Sh "]);
-    assert_eq!(written(everywhere, |line| line.starts_with(".It Fl")), set(GLOBAL));
+    for (page, flags) in &pages {
+        let everywhere = section(page, ".Ss Options of every command", &[".Sh "]);
+        assert_eq!(written(everywhere, |line| line.starts_with(".It Fl")), set(flags.iter().copied()));
+    }
     assert_eq!(flags(&help(&[])), set(GLOBAL));
 }
 
@@ -157,6 +180,21 @@ fn classes_statuses_and_reasons_are_those_of_the_manual() {
     }
 }
 
+#[test]
+fn reasons_for_silence_and_the_words_of_replies_are_those_of_the_manual() {
+    let list = section(PAGE, ".Ss reply test", &[".Ss "]);
+    let mut lines = list.lines();
+    let mut rows = Vec::new();
+    while let Some(line) = lines.next() {
+        rows.extend(line.strip_prefix(".It Cm ").map(|token| (token, lines.next().unwrap())));
+    }
+    let whys: Vec<(&str, &str)> = Why::ALL.iter().map(|why| (why.as_str(), why.sentence())).collect();
+    assert_eq!(rows, whys);
+    let page = page("mailstamp.7");
+    let texts = literal(section(&page, ".Ss Automatic replies", &[".Ss ", ".Sh "]));
+    assert_eq!(texts, Kind::ALL.map(|kind| default_text(kind).trim_end().to_owned()));
+}
+
 /// Every key of the page with its default.
 fn documented_keys() -> Vec<(String, String)> {
     let keys = section(CONFIG_PAGE, ".Sh KEYS", &[".Ss Patterns"]);
@@ -173,8 +211,10 @@ fn documented_keys() -> Vec<(String, String)> {
 
 /// The members of a private struct of the configuration, read from its source.
 fn members(name: &str) -> Vec<String> {
-    let read = |file: &str| fs::read_to_string(Path::new(ROOT).join("src/config").join(file)).unwrap();
-    let source = ["mod.rs", "watch.rs", "sent.rs", "deliver.rs", "../rule/action.rs"].map(read).concat();
+    let source_of = |path: &Path| fs::read_to_string(path).unwrap();
+    let files = fs::read_dir(Path::new(ROOT).join("src/config")).unwrap().map(|entry| entry.unwrap().path());
+    let source: String = files.map(|file| source_of(&file)).collect();
+    let source = source + &source_of(&Path::new(ROOT).join("src/rule/action.rs"));
     let source = source.replace("pub(super) ", "").replace("\npub struct", "\nstruct");
     let (_, rest) = source.split_once(&format!("\nstruct {name} {{\n")).unwrap_or_else(|| panic!("no struct {name}"));
     let (body, _) = rest.split_once("\n}").unwrap();
@@ -191,6 +231,7 @@ fn configuration_keys_are_those_of_the_manual() {
         ("UsedLogTable", "used_log."),
         ("SentTable", "sent."),
         ("WatchTable", "watch."),
+        ("RepliesTable", "replies."),
         ("DeliverTable", "deliver."),
         ("HeldTable", "held."),
     ] {
@@ -204,7 +245,9 @@ fn configuration_keys_are_those_of_the_manual() {
         assert!(known.remove(table), "{table}");
     }
     // The tables themselves.
-    assert!(known.remove("stamps") && known.remove("used_log") && known.remove("watch") && known.remove("sent"));
+    for table in ["stamps", "used_log", "watch", "sent", "replies"] {
+        assert!(known.remove(table), "{table}");
+    }
     let documented: BTreeSet<String> = documented_keys().into_iter().map(|(key, _)| key).collect();
     assert_eq!(documented, known);
     assert_eq!(members("PricedAddress"), ["address", "price"]);
@@ -223,6 +266,33 @@ fn documented_defaults_are_those_of_the_program() {
     let written: String = lines.map(|(key, default)| format!("{key} = {default}\n")).collect();
     let parse = |text: &str| format!("{:?}", Config::parse(text, &User::default()).unwrap());
     assert_eq!(parse(&written), parse(""), "{written}");
+}
+
+#[test]
+fn keys_and_actions_of_rules_are_those_of_the_manual() {
+    let keys = |begin: &str| {
+        let text = section(RULES_PAGE, begin, &[".Sh "]);
+        set(text.lines().filter_map(|line| line.strip_prefix(".It Ic ")))
+    };
+    assert_eq!(keys(".Sh RULES"), set(RULE_KEYS));
+    assert_eq!(keys(".Sh CONDITIONS"), set(CONDITION_KEYS));
+    let actions = section(RULES_PAGE, ".It Ic action", &[".It Ic "]);
+    let actions = set(actions.lines().filter_map(|line| line.strip_prefix(".It Cm ")));
+    assert_eq!(actions, set(["allow", "nothing"].into_iter().chain(Action::ALL.iter().map(|action| action.as_str()))));
+    assert_eq!(actions, set(EFFECTS.iter().map(|(word, _)| *word)));
+}
+
+#[test]
+fn documented_rules_can_be_read() {
+    let home = Home::new();
+    let path = home.config().with_file_name("rules.toml");
+    let mut count = 0;
+    for example in literal(RULES_PAGE) {
+        let rules = rules::parse(&example, &path, LocalCase::Fold).unwrap_or_else(|error| panic!("{example}\n{error}"));
+        rules.check().unwrap_or_else(|error| panic!("{example}\n{error}"));
+        count += rules.iter().len();
+    }
+    assert_eq!(count, 9);
 }
 
 /// The literal blocks of a page, or of a part of it.
@@ -303,7 +373,7 @@ fn examples_of_the_manual_run_and_say_what_they_say_there() {
     // The page begins with an unstamped message.
     fs::write(home.file("message"), letter("plain")).unwrap();
     let mut count = 0;
-    for block in literal(section(PAGE, ".Sh EXAMPLES", &[".Sh "])) {
+    for block in command_pages().iter().flat_map(|(page, _)| literal(section(page, ".Sh EXAMPLES", &[".Sh "]))) {
         for step in format!("\n{block}").split("\n$ ").skip(1) {
             let lines = step.replace("\\\n", "");
             let (line, output) = lines.split_once('\n').unwrap_or((&lines, ""));

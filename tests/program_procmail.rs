@@ -7,8 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use support::programs::{
-    Sample, block, contents, expected, field, gtube, ids, install, letter_with_forged_class, maildir, one_of_each,
-    one_of_each_action, program, recipe, stand_in,
+    Sample, block, contents, expected, field, from_list, gtube, ids, install, letter_with_forged_class, maildir,
+    one_of_each, one_of_each_action, program, recipe, stand_in,
 };
 use support::{Home, Run, letter, programs, run};
 
@@ -79,8 +79,9 @@ fn each_class_goes_its_own_way() {
 }
 
 #[test]
-fn a_stamp_brings_what_spamassassin_would_stop() {
+fn a_stamp_or_a_rule_brings_what_spamassassin_would_stop() {
     // BC1, BC10a, BC11: the lines for SpamAssassin in the recipes, without their comment signs, in place of bogofilter's.
+    // BC9.3: so does a rule, here one on the mailing list.
     for rc in ["procmailrc", "procmailrc-filter"] {
         program("spamassassin", "spamassassin");
         let procmail = Procmail::new(rc);
@@ -96,7 +97,10 @@ fn a_stamp_brings_what_spamassassin_would_stop() {
         procmail.deliver(&gtube("1")).exits(0);
         procmail.deliver(&procmail.home.stamped(&gtube("2"))).exits(0);
         procmail.deliver(&letter("3")).exits(0);
-        assert_eq!(procmail.contents(), expected(&[("", &["2", "3"]), (".Junk", &["1"])]), "{rc}");
+        fs::write(procmail.home.config().with_file_name("rules.toml"), recipe("rules.toml", &[])).unwrap();
+        procmail.deliver(&from_list(&gtube("4"))).exits(0);
+        procmail.deliver(&gtube("5")).exits(0);
+        assert_eq!(procmail.contents(), expected(&[("", &["2", "3", "4"]), (".Junk", &["1", "5"])]), "{rc}");
     }
 }
 

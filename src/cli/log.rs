@@ -44,9 +44,9 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 /// The encoder ran when the entry was written: nothing in it can be more than printable ASCII.
 fn row(entry: &Entry) -> String {
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    // What was done later with a message that was held stands in place of its reason.
-    let what = match (&entry.event, &entry.held) {
-        (Some(event), Some(id)) => format!("{event} {id}"),
+    // What was done later stands in place of the reason.
+    let what = match (&entry.event, entry.held.as_ref().or(entry.reply.as_ref())) {
+        (Some(event), Some(detail)) => format!("{event} {detail}"),
         _ => entry.reason.clone(),
     };
     format!(

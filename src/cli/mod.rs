@@ -21,6 +21,8 @@ mod log;
 mod output;
 mod progress;
 mod purge;
+mod reply;
+mod rules;
 mod scan;
 mod show;
 mod state;
@@ -55,7 +57,8 @@ use std::path::PathBuf;
         mailstamp deliver < message          put it into your Maildir by its class\n  \
         mailstamp explain < message          say step by step why\n  \
         mailstamp doctor                     check that everything is in place\n\n\
-        The manual: mailstamp(1), mailstamp.toml(5), mailstamp-stamp(5), mailstamp(7).",
+        The manual: mailstamp(1), mailstamp.toml(5), mailstamp-rules(5), mailstamp-stamp(5),\n\
+        mailstamp(7).",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -88,6 +91,9 @@ enum Command {
     Show(show::Args),
     /// Say step by step why a message has its class
     Explain(explain::Args),
+    /// Try your rules on a message
+    #[command(subcommand)]
+    Rules(rules::Command),
     /// Put a stamp on a message
     Affix(affix::Args),
     /// Take the stamps off a message
@@ -102,6 +108,9 @@ enum Command {
     Grants(grants::Args),
     /// Revoke and restore by moving messages between folders
     Watch(watch::Args),
+    /// Test and send automatic replies
+    #[command(subcommand)]
+    Reply(reply::Command),
     /// Learn to whom you write from what you send
     LearnSent(learn_sent::Args),
     /// List the people to whom you wrote
@@ -203,6 +212,7 @@ impl Cli {
             Command::Held(command) => held::run(&command, &given(command.user())),
             Command::Show(args) => show::run(&args, &given(None)),
             Command::Explain(args) => explain::run(&args, &given(args.recipient.clone())),
+            Command::Rules(command) => rules::run(&command, &given(command.user())),
             Command::Affix(args) => affix::run(&args, &given(None)),
             Command::Strip(args) => strip::run(&args),
             Command::Grant(args) => grant::grant(&args, &given(args.target.user.clone())),
@@ -210,6 +220,7 @@ impl Cli {
             Command::Restore(args) => grant::restore(&args, &given(args.target.user.clone())),
             Command::Grants(args) => grants::run(&args, &given(args.user.clone())),
             Command::Watch(args) => watch::run(&args, &given(args.user.clone())),
+            Command::Reply(command) => reply::run(&command, &given(command.recipient())),
             Command::LearnSent(args) => learn_sent::run(&args, &given(args.user.clone())),
             Command::Correspondents(args) => correspondents::run(&args, &given(args.user.clone())),
             Command::Vendor(command) => vendor::run(&command, &given(None)),
@@ -236,8 +247,10 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     }
     let words: Vec<&str> = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).collect();
     // Wherever it stands: which word is the subcommand cannot be told from arguments that are wrong.
-    let on_mail_path =
-        words.iter().any(|word| MAIL_PATH.contains(word)) || ["held", "add"].iter().all(|it| words.contains(it));
+    let both = |words: &[&str], all: [&str; 2]| all.iter().all(|word| words.contains(word));
+    let on_mail_path = words.iter().any(|word| MAIL_PATH.contains(word))
+        || both(&words, ["held", "add"])
+        || both(&words, ["reply", "send"]);
     let known = words.iter().any(|word| Cli::command().find_subcommand(word).is_some());
     if on_mail_path || !known && !std::io::stdin().is_terminal() { TEMPFAIL } else { USAGE }
 }

@@ -15,6 +15,7 @@ use crate::mail::edit::Edit;
 use crate::mail::field::printable;
 use crate::mail::message::Message;
 use crate::maildir::{Draft, Maildir, MaildirError, Moment, Unique};
+use crate::reply::template::Kept;
 use crate::rule::action::Action;
 use crate::verdict::class::Class;
 use crate::verdict::facts::Envelope;
@@ -122,7 +123,6 @@ impl Engine {
             Action::Hold | Action::Challenge | Action::Reject => {
                 drop(draft);
                 let held = Held::open(self)?;
-                // Held durably. A challenge is answered after this, when the message can no more be lost.
                 Delivered::Held(held.add(&edit, rest)?)
             }
             Action::Discard => {
@@ -141,8 +141,19 @@ impl Engine {
         }
         if marking == Marking::Spend {
             self.record(&entry);
+            // Last, when the message can no more be lost: whatever becomes of the reply, it is where it belongs.
+            self.answer(&message, &envelope, &decision, self.kept(&delivered));
         }
         Ok(delivered)
+    }
+
+    /// How long what was delivered there is kept aside.
+    fn kept(&self, delivered: &Delivered) -> Kept {
+        match (delivered, self.config.held_keep) {
+            (Delivered::Held(_), 0) => Kept::ForGood,
+            (Delivered::Held(_), keep) => Kept::Until(self.now.plus(keep)),
+            _ => Kept::No,
+        }
     }
 
     /// What is to be done now and then, once a day: messages that were held for too long go, and what killed deliveries

@@ -97,12 +97,8 @@ mod tests {
     fn learn(raw: &str) -> Result<Sent, NotLearned> {
         let text = "addresses = [\"me@x.example\", \"me+*@x.example\"]";
         let config = Config::parse(text, &User::default()).unwrap();
-        let engine = Engine {
-            config,
-            places: Places { config: None, vendors: None, state: None, maildir: None },
-            now: NOW,
-            pretended: false,
-        };
+        let engine =
+            Engine { config, places: Places::default(), now: NOW, pretended: false, rulebook: Default::default() };
         engine.learnable(&Message::parse(raw.as_bytes()), UnixTime(7)).unwrap()
     }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// The file is set aside when it has grown to this many bytes: about 25,000 verdicts.
 const ROTATE_AT: u64 = 8 * 1024 * 1024;
 
-/// One judged message, or, with an `event`, what was done later with one that was held. Every value from outside is
+/// One judged message, or, with an `event`, what was done later. Every value from outside is
 /// already encoded: printable ASCII, capped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -29,7 +29,8 @@ pub struct Entry {
     /// What is to be done with the message; entries of version 0.1 have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
-    /// What was done with a message that was held: `released`, `allowed`, `deleted`, `expired`. A judgement has none.
+    /// What was done with a message that was held (`released`, `allowed`, `deleted`, `expired`), or about its sender
+    /// (`replied`, `not-replied`, `reply-failed`). A judgement has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
     /// The folder that it was delivered into, where we delivered it.
@@ -38,6 +39,9 @@ pub struct Entry {
     /// The short name under which it is held, or was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
+    /// Which automatic reply was sent, or why none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
     /// The vendor of the stamp that spoke.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vendor: Option<String>,

@@ -1,11 +1,12 @@
 //! A point in time, as every floor below the adapters is handed it: seconds since 1970 in UTC. Reading a clock is left to
 //! the engine.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Seconds since 1970-01-01T00:00:00Z, without leap seconds. Written and read as RFC 3339.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Seconds since 1970-01-01T00:00:00Z, without leap seconds. Shown and read as RFC 3339; kept in files as the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UnixTime(pub i64);
 
 /// The text is neither an RFC 3339 time nor a whole number of seconds.

@@ -1,9 +1,11 @@
 //! Serial numbers of stamps: what a vendor tells his stamps apart by, and what the used-serial log remembers.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A stamp's serial (`jti`): 1 to 64 characters of `[A-Za-z0-9_-]`, unique for its vendor.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Serial(String);
 
 /// The text is not 1 to 64 characters of `[A-Za-z0-9_-]`.
@@ -36,6 +38,20 @@ impl Serial {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for Serial {
+    type Error = SerialError;
+
+    fn try_from(text: String) -> Result<Self, SerialError> {
+        Self::new(text)
+    }
+}
+
+impl From<Serial> for String {
+    fn from(serial: Serial) -> Self {
+        serial.0
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Case {
     looked: Option<&'static str>,
     action: Option<&'static str>,
     config: String,
+    rules: Option<String>,
+    rule: Option<&'static str>,
     before: Vec<Before>,
     state: Vec<String>,
     vendors: Vec<(&'static str, String)>,
@@ -42,6 +44,8 @@ pub fn case(reason: Reason, detail: &'static str, shows: &'static str, message: 
         looked: None,
         action: None,
         config: "addresses = [\"alice@x.example\"]\n".to_owned(),
+        rules: None,
+        rule: None,
         before: Vec::new(),
         state: Vec::new(),
         vendors: vec![("stamps.example.json", pinned("stamps.example", &[("2026q4", "")], ""))],
@@ -77,6 +81,16 @@ impl Case {
     /// The whole configuration.
     pub fn config(self, text: &str) -> Self {
         Self { config: format!("{}\n", text.trim()), ..self }
+    }
+
+    /// The file `rules.toml`.
+    pub fn rules(self, text: &str) -> Self {
+        Self { rules: Some(format!("{}\n", text.trim())), ..self }
+    }
+
+    /// The name of the rule that matches.
+    pub fn named(self, rule: &'static str) -> Self {
+        Self { rule: Some(rule), ..self }
     }
 
     /// Another fixture's message that was judged before, with the same configuration.
@@ -121,7 +135,13 @@ impl Case {
         if let Some(recipient) = self.recipient {
             line(&format!("recipient = \"{recipient}\""));
         }
+        if let Some(rule) = self.rule {
+            line(&format!("rule = \"{rule}\""));
+        }
         line(&format!("config = '''\n{}'''", self.config));
+        if let Some(rules) = &self.rules {
+            line(&format!("rules = {}", quoted(rules)));
+        }
         if !self.state.is_empty() {
             line("# Rows of the state, as `mailstamp export` writes them.");
             line(&format!("state = '''\n{}\n'''", self.state.join("\n")));
@@ -139,4 +159,9 @@ impl Case {
         }
         text
     }
+}
+
+/// A string of several lines for a text that has quotes of both kinds in it, though never three double ones.
+fn quoted(text: &str) -> String {
+    format!("\"\"\"\n{}\"\"\"", text.replace('\\', "\\\\"))
 }

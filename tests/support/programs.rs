@@ -247,6 +247,11 @@ pub fn gtube(id: &str) -> Vec<u8> {
     [letter(id), test.as_bytes().to_vec()].concat()
 }
 
+/// The message as it comes through a mailing list that `rules/rules.toml` lets through.
+pub fn from_list(message: &[u8]) -> Vec<u8> {
+    [b"List-Id: Talk <talk.lists.example>\n", message].concat()
+}
+
 /// Teaches bogofilter what spam is, in `home/.bogofilter`.
 fn train(home: &Path) {
     let bogofilter = program("bogofilter", "bogofilter");

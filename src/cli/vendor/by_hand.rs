@@ -1,8 +1,8 @@
-//! `mailstamp vendor`: a vendor by hand. Make a signing key, issue stamps with it, and on the recipient's side say whom one
-//! trusts. The service that sells stamps comes later.
+//! A vendor by hand, without books: make a signing key, issue stamps with it, and on the recipient's side say whom one
+//! trusts.
 
-use super::exit::{CANNOT_CREATE, CONFIG, DATA, Failure, NO_INPUT};
-use super::output;
+use crate::cli::exit::{self, CANNOT_CREATE, CONFIG, DATA, Failure, NO_INPUT};
+use crate::cli::output;
 use crate::config::places::{Given, Places};
 use crate::filter::open;
 use crate::keys::directory::{Directory, Unheeded};
@@ -24,19 +24,6 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-
-/// The subcommands.
-#[derive(Debug, clap::Subcommand)]
-pub enum Command {
-    /// Make a signing key and print the document by which others trust it
-    Keygen(Keygen),
-    /// Sign a stamp and print it
-    Issue(Issue),
-    /// Trust the vendor of a document
-    Trust(Trust),
-    /// List the trusted vendors and their keys
-    List(List),
-}
 
 /// Make a signing key in a new file and print the public document by which recipients trust it.
 #[derive(Debug, clap::Args)]
@@ -115,22 +102,9 @@ pub struct List {
     json: bool,
 }
 
-/// Runs a subcommand.
-///
-/// # Errors
-/// A failure that says what was wrong.
-pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
-    match command {
-        Command::Keygen(args) => keygen(args),
-        Command::Issue(args) => issue(args),
-        Command::Trust(args) => trust(args, given),
-        Command::List(args) => list(args, given),
-    }
-}
-
-fn keygen(args: &Keygen) -> Result<u8, Failure> {
+pub(super) fn keygen(args: &Keygen) -> Result<u8, Failure> {
     let issuer = Issuer::new(&args.vendor, &args.kid).map_err(|error| Failure::new(DATA, error))?;
-    let signer = Signer::generate(issuer).map_err(|error| Failure::new(super::exit::IO, error))?;
+    let signer = Signer::generate(issuer).map_err(|error| Failure::new(exit::IO, error))?;
     signer.write(&args.out).map_err(|error| Failure::new(CANNOT_CREATE, error))?;
     let key = KeyEntry {
         kid: signer.issuer.key_id().to_owned(),
@@ -151,7 +125,7 @@ fn keygen(args: &Keygen) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn issue(args: &Issue) -> Result<u8, Failure> {
+pub(super) fn issue(args: &Issue) -> Result<u8, Failure> {
     let wrong = |name: &str, error: &dyn std::fmt::Display| Failure::new(DATA, format!("{name}: {error}"));
     let signer = Signer::read(&args.key).map_err(|error| Failure::new(NO_INPUT, error))?;
     let to = Address::parse(&args.to).map_err(|error| wrong("--to", &error))?;
@@ -178,11 +152,11 @@ fn issue(args: &Issue) -> Result<u8, Failure> {
 
 fn random() -> Result<[u8; 16], Failure> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::new(super::exit::IO, error))?;
+    getrandom::fill(&mut bytes).map_err(|error| Failure::new(exit::IO, error))?;
     Ok(bytes)
 }
 
-fn trust(args: &Trust, given: &Given) -> Result<u8, Failure> {
+pub(super) fn trust(args: &Trust, given: &Given) -> Result<u8, Failure> {
     let (_, places) = Places::read(given)?;
     let text = if args.file == Path::new("-") {
         let mut text = String::new();
@@ -233,7 +207,7 @@ fn write_whole(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     written
 }
 
-fn list(args: &List, given: &Given) -> Result<u8, Failure> {
+pub(super) fn list(args: &List, given: &Given) -> Result<u8, Failure> {
     let (_, places) = Places::read(given)?;
     let path = places.vendors()?;
     let folder = folder::read(path, open::clock()).map_err(|error| Failure::new(CONFIG, error))?;

@@ -1,0 +1,75 @@
+//! Where the books are, how a command gets at them, and what their answers mean as statuses.
+
+use crate::cli::exit::{CANNOT_CREATE, CONFIG, DATA, Failure, IO, NO_INPUT, TEMPFAIL};
+use crate::config::places::{Given, Places};
+use crate::vendor::books::Books;
+use crate::vendor::error::BooksError;
+use crate::vendor::request::Standing;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the system keeps a vendor's books for a user without a home.
+const SYSTEM: &str = "/var/lib/mailstamp/vendor";
+/// For how long a command waits for another one that has the books.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Which books.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[group(skip)]
+pub struct Which {
+    /// The folder of the books [default: vendor in the folder of the state]
+    #[arg(long, value_name = "FOLDER")]
+    books: Option<PathBuf>,
+}
+
+impl Which {
+    /// The folder: the one that was named, else `vendor` in the folder of the state, else the system's.
+    ///
+    /// # Errors
+    /// A configuration that cannot be read.
+    pub fn folder(&self, given: &Given) -> Result<PathBuf, Failure> {
+        if let Some(folder) = &self.books {
+            return Ok(folder.clone());
+        }
+        if let Some(state) = &given.state {
+            return Ok(state.join("vendor"));
+        }
+        if std::env::var_os("HOME").is_none_or(|home| home.is_empty()) {
+            return Ok(PathBuf::from(SYSTEM));
+        }
+        let (_, places) = Places::read(given)?;
+        Ok(places.state().unwrap_or(Path::new("/var/lib/mailstamp")).join("vendor"))
+    }
+
+    /// The books, taken or asked for.
+    ///
+    /// # Errors
+    /// As [`Books::reach`].
+    pub fn reach(&self, given: &Given) -> Result<Books, Failure> {
+        Ok(Books::reach(&self.folder(given)?, WAIT)?)
+    }
+}
+
+/// The account that is named by its name or its number.
+pub(super) fn account(books: &Books, name: &str) -> Result<Standing, Failure> {
+    let now = crate::filter::open::clock();
+    let found = match name.parse() {
+        Ok(number) => books.account(number, now),
+        Err(_) => books.account_named(name, now),
+    };
+    Ok(found?)
+}
+
+impl From<BooksError> for Failure {
+    fn from(error: BooksError) -> Self {
+        let code = match &error {
+            BooksError::Refused(_) | BooksError::Damaged { .. } => DATA,
+            BooksError::Busy { .. } | BooksError::Left | BooksError::Remote(_) | BooksError::Mail { .. } => TEMPFAIL,
+            BooksError::Absent { .. } => NO_INPUT,
+            BooksError::Exists { .. } => CANNOT_CREATE,
+            BooksError::Version { .. } | BooksError::Unsafe { .. } => CONFIG,
+            BooksError::Key(_) | BooksError::Io { .. } => IO,
+        };
+        Self::new(code, error)
+    }
+}

@@ -1,0 +1,112 @@
+//! Who owns an address: a code is mailed to it (for a domain, to its postmaster), and who can tell the code reads the
+//! mail there. Or the operator says so. An address or a domain has one owner at a time; who proves it later takes it over.
+//! Mail goes through sendmail(8) with a null sender, so that nothing comes back to anybody.
+
+use super::error::BooksError;
+use super::refusal::Refusal;
+use crate::bank::chain::Hash;
+use crate::mail::address::{Address, AddressError, canonical_domain};
+use crate::mail::field::{fold, printable};
+use crate::mail::time::UnixTime;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Characters of a code with its hyphen: 40 bits, of which five may be guessed.
+pub(super) const CODE_LENGTH: usize = 9;
+
+/// An address or a domain in the form in which the books know it.
+///
+/// # Errors
+/// [`AddressError`] when it is neither.
+pub fn subject(text: &str) -> Result<String, AddressError> {
+    if text.contains('@') { Address::parse(text).map(|address| address.canonical()) } else { canonical_domain(text) }
+}
+
+/// The hash under which a code is kept. Case, spaces and hyphens do not count.
+pub(super) fn code_hash(code: &str) -> Hash {
+    let plain: String = code.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+    Hash::of(plain.to_ascii_uppercase().as_bytes())
+}
+
+/// A message that is about to be sent.
+#[derive(Debug)]
+pub(super) struct Letter {
+    to: Address,
+    text: String,
+}
+
+/// The message that carries a code.
+pub(super) fn letter(vendor: &str, owned: &str, code: &str, now: UnixTime) -> Result<Letter, BooksError> {
+    let wrong = |error: AddressError| Refusal::Form { what: "address or domain".into(), wanted: error.to_string() };
+    let owned = subject(owned).map_err(wrong)?;
+    let to = if owned.contains('@') { owned.clone() } else { format!("postmaster@{owned}") };
+    let to = Address::parse(&to).map_err(wrong)?;
+    let date = jiff::Timestamp::from_second(now.0).ok();
+    let date = date.and_then(|date| jiff::fmt::rfc2822::to_string(&date.to_zoned(jiff::tz::TimeZone::UTC)).ok());
+    let mut text = String::new();
+    let safe = |value: &str| printable(value.as_bytes(), 400);
+    for (name, value) in [
+        ("From", format!("<postmaster@{}>", safe(vendor))),
+        ("To", format!("<{}>", safe(&to.to_string()))),
+        ("Subject", format!("{code} is the code for {}", safe(&owned))),
+        ("Date", date.unwrap_or_default()),
+        ("Auto-Submitted", "auto-generated".to_owned()),
+        ("MIME-Version", "1.0".to_owned()),
+        ("Content-Type", "text/plain; charset=us-ascii".to_owned()),
+    ] {
+        text.push_str(&fold(name, &value, "\n"));
+    }
+    let owned = safe(&owned);
+    text.push_str(&format!(
+        "\nSomebody who has an account with {vendor}, a vendor of digital stamps, says\nthat he receives the mail for \
+         {owned}\nand would like to be credited for the stamps on it. If that is you, give this\ncode where you asked \
+         for it, within a day:\n\n    {code}\n\nIf it is not, do nothing.\n"
+    ));
+    Ok(Letter { to, text })
+}
+
+impl Letter {
+    /// Hands it to a program that takes the options of sendmail(8).
+    pub(super) fn send(&self, sendmail: &Path) -> Result<(), BooksError> {
+        let failed =
+            |what: String| BooksError::Mail { program: sendmail.display().to_string(), what: what.trim().to_owned() };
+        let mut command = Command::new(sendmail);
+        command.args(["-i", "-f", "<>", "--", &self.to.to_string()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A program that reads no further has its own reason, which its status tells.
+            let _ = stdin.write_all(self.text.as_bytes());
+        }
+        let done = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
+        if done.status.success() {
+            return Ok(());
+        }
+        Err(failed(format!("{}, {}", done.status, printable(&done.stderr, 300))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_goes_to_the_address_or_to_the_postmaster() {
+        let now = UnixTime(1_795_262_400);
+        let letter = |owned: &str| letter("stamps.example", owned, "ABCD-EFGH", now).unwrap();
+        assert_eq!(letter("Joe@X.example").to.to_string(), "joe@x.example");
+        assert_eq!(letter("x.example").to.to_string(), "postmaster@x.example");
+        let text = letter("x.example").text;
+        assert!(text.contains("\nAuto-Submitted: auto-generated\n"), "{text}");
+        assert!(text.contains("\nDate: Sat, 21 Nov 2026 12:00:00 +0000\n"), "{text}");
+        assert!(text.contains("\n\n    ABCD-EFGH\n\n"), "{text}");
+        assert!(super::letter("stamps.example", "not an address @", "A", now).is_err());
+    }
+
+    #[test]
+    fn a_code_is_known_however_it_is_typed() {
+        assert_eq!(code_hash("abcd efgh"), code_hash("ABCD-EFGH"));
+        assert_ne!(code_hash("abcd-efgi"), code_hash("ABCD-EFGH"));
+    }
+}
