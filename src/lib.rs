@@ -88,6 +88,10 @@
 //! (group commit), and answers when that is durable. A process that finds the books taken asks the one that has them, by the
 //! same requests over a socket.
 //!
+//! `serve/vendor` sells from the books over HTTP, to programs and on a page. It has many sockets, so it alone is async: a
+//! request waits there without a thread until it asks the books, which block. It decides nothing; prices, caps and what is
+//! charged once are the books'. Of its own it keeps who is signed in and who asks too often, in memory.
+//!
 //! - An event is the only thing that moves anything, and balances follow from the events alone.
 //! - A request is checked whole before it writes; what is refused leaves nothing.
 //! - Secrets (API keys, codes, vouchers) are kept as hashes, signing keys in files of their own, and of a stamp neither
@@ -99,7 +103,7 @@
 //!   fetched before from the sources that he listed. A stamp can make nobody fetch anything.
 //! - No mail is sent for a message that came in unless the user switched it on, and then only by one function,
 //!   [`filter::answer`], to an address that [`reply::may`] let pass. (A vendor mails codes to who asks for one.)
-//! - No async but in `fetch/dns.rs`, whose resolver is written so. The mail path has no daemon and no thread but the one
+//! - No async but in `fetch/dns.rs`, whose resolver is written so, and in `serve/vendor`. The mail path has no daemon and no thread but the one
 //!   that waits for a lock.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.

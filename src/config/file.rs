@@ -114,7 +114,31 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     written
 }
 
+/// Opens a list of addresses, to be read piece by piece: as [`read_list`], but what stands in it is not looked at.
+///
+/// # Errors
+/// [`FileError`].
+pub fn open_list(path: &Path) -> Result<File, FileError> {
+    let (file, length) = open_closed(path, 0o022, FileErrorKind::Writable)?;
+    if length > LARGEST_LIST {
+        return Err(FileError { path: path.to_owned(), kind: FileErrorKind::TooLarge(LARGEST_LIST) });
+    }
+    Ok(file)
+}
+
 fn read_closed(path: &Path, largest: u64, closed: u32, otherwise: FileErrorKind) -> Result<String, FileError> {
+    let refused = |kind| FileError { path: path.to_owned(), kind };
+    let (file, length) = open_closed(path, closed, otherwise)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(largest)).unwrap_or(0));
+    file.take(largest + 1).read_to_end(&mut bytes).map_err(|error| refused(error.into()))?;
+    if bytes.len() as u64 > largest {
+        return Err(refused(FileErrorKind::TooLarge(largest)));
+    }
+    String::from_utf8(bytes).map_err(|_| refused(FileErrorKind::Encoding))
+}
+
+/// The file, if it is the user's or root's and closed to others, and its length.
+fn open_closed(path: &Path, closed: u32, otherwise: FileErrorKind) -> Result<(File, u64), FileError> {
     let refused = |kind| FileError { path: path.to_owned(), kind };
     // Without O_NONBLOCK, opening a pipe would wait for a writer for ever.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -135,12 +159,7 @@ fn read_closed(path: &Path, largest: u64, closed: u32, otherwise: FileErrorKind)
     if metadata.mode() & closed != 0 {
         return Err(refused(otherwise));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(largest)).unwrap_or(0));
-    file.take(largest + 1).read_to_end(&mut bytes).map_err(|error| refused(error.into()))?;
-    if bytes.len() as u64 > largest {
-        return Err(refused(FileErrorKind::TooLarge(largest)));
-    }
-    String::from_utf8(bytes).map_err(|_| refused(FileErrorKind::Encoding))
+    Ok((file, metadata.len()))
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod keeping;
 mod money;
 mod publish;
 #[cfg(feature = "vendor")]
+mod serve;
+#[cfg(feature = "vendor")]
 mod stamps;
 #[cfg(feature = "vendor")]
 mod terms;
@@ -87,6 +89,9 @@ pub enum Command {
     /// Put a copy in the place of lost books
     #[cfg(feature = "vendor")]
     Restore(keeping::Restore),
+    /// Sell stamps over HTTP, to programs and on a page
+    #[cfg(feature = "vendor")]
+    Serve(serve::Args),
 }
 
 /// Runs a subcommand.
@@ -134,5 +139,7 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
         Command::Backup(args) => keeping::backup(args, given),
         #[cfg(feature = "vendor")]
         Command::Restore(args) => keeping::restore(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Serve(args) => serve::run(args, given),
     }
 }
