@@ -8,6 +8,7 @@ pub mod list;
 pub mod places;
 pub mod replies;
 pub mod rules;
+pub mod sender;
 mod sent;
 pub mod sources;
 pub mod user;
@@ -20,6 +21,7 @@ use crate::verdict::spend::Redelivery;
 use deliver::{Deliver, DeliverTable, HeldTable};
 use duration::Seconds;
 use replies::{Replies, RepliesTable};
+use sender::{SenderSettings, SenderTable};
 use sent::SentTable;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -76,6 +78,8 @@ pub struct Config {
     pub deliver: Deliver,
     /// For how many seconds a message is held; 0 is for ever.
     pub held_keep: i64,
+    /// What the user's own stamps may cost, and for whom he buys which.
+    pub sender: SenderSettings,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -129,6 +133,9 @@ pub enum ConfigError {
         /// What stands there.
         text: String,
     },
+    /// A stamp of the user's own that would cost nothing.
+    #[error("sender: value = 0: a stamp has at least one credit")]
+    NoCredits,
     /// The name of a watched folder.
     #[error("watch: {0:?}: write the name of a folder, as \"Junk\" or \"Archive/Junk\", or an absolute path")]
     Folder(String),
@@ -158,6 +165,7 @@ struct File {
     sent: SentTable,
     deliver: DeliverTable,
     held: HeldTable,
+    sender: SenderTable,
 }
 
 #[derive(Deserialize)]
@@ -229,6 +237,7 @@ impl Default for File {
             sent: SentTable::default(),
             deliver: DeliverTable::default(),
             held: HeldTable::default(),
+            sender: SenderTable::default(),
         }
     }
 }
@@ -331,6 +340,7 @@ impl Config {
             remember_sent: file.sent.remember.0,
             deliver: file.deliver.settle(inbox),
             held_keep: file.held.keep.0,
+            sender: file.sender.settle(case)?,
         })
     }
 }
@@ -406,6 +416,9 @@ mod tests {
             "[deliver]\nmaildir = \"Maildir\"",
             "[deliver.folders]\nused = \"../Junk\"",
             "[held]\nkeep = \"soon\"",
+            "[sender]\nvalue = 0",
+            "[[sender.prefer]]\nvendors = [\"v.example\"]",
+            "[[sender.prefer]]\nrecipients = [\"/(/\"]",
             "[actions]\nfirst-class = \"discard\"",
         ] {
             assert!(parse(text).is_err(), "{text}");

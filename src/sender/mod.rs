@@ -16,8 +16,11 @@
 //! 5. The caller sends his message, and says [`commit`](purse::Purse::commit), or
 //!    [`give_back`](purse::Purse::give_back) if it did not leave.
 
+pub mod account;
 pub mod cap;
+pub mod choice;
 pub mod error;
 pub mod purse;
+pub mod shop;
 pub mod supply;
 pub mod want;
