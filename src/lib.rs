@@ -5,8 +5,8 @@
 //!
 //! # From above
 //!
-//! One message comes in on standard input; a word, a header field or an exit status goes out. In between, the stamps on
-//! it are found, checked against the keys of the vendors whom the user trusts, and at most one of them is spent in a log
+//! One message comes in on standard input; a word, a header field or an exit status goes out, or the message itself into a
+//! folder. In between, the stamps on it are found, checked against the keys of the vendors whom the user trusts, and at most one of them is spent in a log
 //! on the disk. Everything else (who the user is, which keys he trusts, what time it is) is a fact that is gathered
 //! before, and handed in.
 //!
@@ -23,8 +23,11 @@
 //! filter                 the engine: gathers facts, asks the core, spends once
 //! vendor                 a vendor's books on the disk: accounts, stamps sold and taken back
 //! keys                   the documents of the vendors, and a vendor's own key
-//! config   store   log   the user's settings; used serials, grants, what was sent; what is told about verdicts
+//! config   store          the user's settings; what must be remembered between messages
+//! log      outgoing       what is told about verdicts; the mail that leaves
+//! maildir                folders into which mail is put, whole or not at all
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
+//! reply                  may an automatic reply go to the sender, and what does it say
 //! rule                   what the user wants done: his rules, and the action that follows
 //! verdict                the judgement: from message and facts to class and reason
 //! bank                   counting: prices, orders, what an event moves, the chain of entries
@@ -48,7 +51,14 @@
 //! 5. The engine opens the log and asks. [`UsedLog::spend`](store::UsedLog::spend) answers in one durable transaction:
 //!    fresh, again, double, granted, revoked.
 //! 6. [`Claim::settle`](verdict::examine::Claim::settle) consumes claim and answer, and is done, or has the next question.
-//! 7. The verdict is told: to the caller, to syslog, to the verdict log.
+//! 7. If no stamp let the message through, the user's [`Rules`](rule::rules::Rules) are asked, the cheapest condition of
+//!    each first; what they ask of the world, lists in files and what the user sent, the engine answers
+//!    (`filter/ruling.rs`) and opens only then. What comes of it is the [`Decision`](rule::decision::Decision).
+//! 8. The decision is told: to the caller, to syslog, to the verdict log. `filter` writes it on top of the message;
+//!    `deliver` ([`Engine::deliver`](filter::engine::Engine::deliver)) obeys it: it took room in the Maildir before step 3,
+//!    and now writes, syncs and links the message into a folder, holds it, or drops it after a line that is on the disk.
+//! 9. Where the user wants replies, [`may`](reply::may::may) says whether one may go. It is reserved in the log of replies,
+//!    durably, then handed to sendmail(8) ([`Engine::answer`](filter::engine::Engine::answer)). Nothing above depends on it.
 //!
 //! # What always holds
 //!
@@ -65,6 +75,7 @@
 //!   through as they came.
 //! - Whatever comes from outside and goes into a field or a log passes
 //!   [`printable`](mail::field::printable); whatever we put into a header passes [`fold`](mail::field::fold).
+//!   (Identifiers of messages in a reply do not, because cut ones are others: they are checked instead.)
 //! - Everything that grows with the input has a limit, and beyond it a message is `over-limit`, not unstamped.
 //!
 //! # A vendor's books
@@ -83,8 +94,8 @@
 //! # What is not here, on purpose
 //!
 //! - No network. Keys come from files that the user put there; a stamp can make nobody fetch anything.
-//! - No mail is sent for a message that came in, so none can be sent to a forged address. (A vendor mails codes to who asks
-//!   for one.)
+//! - No mail is sent unless the user switched it on, and then only by one function, [`filter::answer`], to an address
+//!   that [`reply::may`] let pass. (A vendor mails codes to who asks for one.)
 //! - No async. The mail path has no daemon and no thread but the one that waits for a lock.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.
@@ -93,15 +104,18 @@
 //!
 //! # Where to add things
 //!
-//! *A reason*: a line in `verdict/reason.rs`, its check in `verdict/finding.rs`, a fixture, a line in mailstamp(1); tests
-//! fail until all four are there. *A command*: a file in `cli/`, a variant of its `Command`, a section in mailstamp(1).
-//! *A thing that a vendor can do*: a `Request`, what it moves as an `Event` in `bank/event.rs`, its doing in
+//! *A reason*: a line in `verdict/reason.rs`, its check in `verdict/finding.rs`, a fixture, a line in mailstamp(1);
+//! tests fail until all four are there. *A reason to send no reply*: a line in `reply/why.rs`, its check in the room, a
+//! fixture in `fixtures/replies/`, a line in mailstamp(1). *A command*: a file in `cli/`, a variant of its `Command`, a
+//! section in mailstamp(1). *An action*: `rule/action.rs`, `filter/deliver.rs`, mailstamp(1), and the recipes by
+//! action. *A thing that a vendor can do*: a `Request`, what it moves as an `Event` in `bank/event.rs`, its doing in
 //! `vendor/desk/`, a method of `Books`, a command in `cli/vendor/`. *A way to pay*: an implementation of
-//! `vendor::payment::Payment`.
-//! *A store*: a file in `store/` that implements [`Store`](store::Store) by asking `store/rule.rs`, an entry in the
-//! contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that knows which adapters there are.
-//! *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:
-//! `stamp/claims.rs`, and mailstamp-stamp(5). *A setting*: `config/mod.rs`, `config show`, mailstamp.toml(5).
+//! `vendor::payment::Payment`. *A store*: a file in `store/` that implements [`Store`](store::Store) by asking
+//! `store/rule.rs`, an entry in the contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that
+//! knows which adapters there are. *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:
+//! `stamp/claims.rs`, and mailstamp-stamp(5). *A condition of rules*: a variant in `rule/condition.rs`, its key in
+//! `config/rules.rs`, a line in the table of `tests/rules/conditions.rs`, mailstamp-rules(5). *A setting*:
+//! `config/mod.rs`, `config show`, mailstamp.toml(5).
 
 pub mod bank;
 pub mod cli;
@@ -111,6 +125,9 @@ pub mod grant;
 pub mod keys;
 pub mod log;
 pub mod mail;
+pub mod maildir;
+pub mod outgoing;
+pub mod reply;
 pub mod rule;
 pub mod serve;
 pub mod stamp;

@@ -3,6 +3,7 @@
 
 mod support;
 
+use mailstamp::rule::action::Action;
 use mailstamp::verdict::class::Class;
 use mailstamp::verdict::reason::Reason;
 use serde::Deserialize;
@@ -19,8 +20,11 @@ struct Fixture {
     exit: i32,
     now: String,
     looked: Option<String>,
+    action: Option<String>,
     recipient: Option<String>,
     config: String,
+    rules: Option<String>,
+    rule: Option<String>,
     #[serde(default)]
     state: String,
     #[serde(default)]
@@ -70,6 +74,9 @@ impl Fixture {
     fn home(&self) -> Home {
         let home = Home::bare();
         home.configure(&self.config);
+        if let Some(rules) = &self.rules {
+            fs::write(home.config().with_file_name("rules.toml"), rules).unwrap();
+        }
         let vendors = home.config().with_file_name("vendors");
         fs::create_dir_all(&vendors).unwrap();
         for (file, document) in &self.vendors {
@@ -106,11 +113,19 @@ impl Fixture {
         let looked = self.run(&home, &["explain", "--json", "--now", &self.now], &message);
         let json: serde_json::Value = serde_json::from_slice(&looked.stdout).map_err(|e| format!("{name}: {e}"))?;
         same("explain", &format!("{} {}", json["class"], json["reason"]).replace('"', ""), &seen)?;
+        if let Some(rule) = &self.rule {
+            same("the rule", json["rule"].as_str().unwrap_or_default(), rule)?;
+        }
         let filtered = self.run(&home, &["filter", "--no-mark", "--now", &self.now], &message);
         let field = format!("Digital-Stamp-Class: {}", seen.replace(' ', "; reason="));
         if !filtered.text().lines().take(2).any(|line| line.trim_end_matches(';').starts_with(&field)) {
             return Err(format!("{name}: filter wrote {:?}", filtered.text().lines().next()));
         }
+        let action = self.action.as_deref().unwrap_or("deliver");
+        let acted = self.run(&home, &["classify", "--action", "--no-mark", "--now", &self.now], &message);
+        same("classify --action", acted.text().trim_end(), &format!("{action} {seen}"))?;
+        let status = Action::ALL.iter().find(|it| it.as_str() == action).map(|action| i32::from(action.exit_code()));
+        same("its status", &format!("{:?}", Some(acted.code)), &format!("{status:?}"))?;
         let judged = self.run(&home, &["classify", "--now", &self.now], &message);
         same("classify", judged.text().trim_end(), &self.verdict())?;
         same("the status", &judged.code.to_string(), &self.exit.to_string())

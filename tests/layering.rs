@@ -9,12 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up. An arrow within a floor is no better than one upward.
-const FLOORS: [&[&str]; 9] = [
+const FLOORS: [&[&str]; 10] = [
     &["mail"],
     &["grant", "stamp"],
     &["bank", "verdict"],
     &["rule"],
-    &["config", "log", "store"],
+    &["reply"],
+    &["config", "log", "maildir", "outgoing", "store"],
     &["keys"],
     &["filter", "vendor"],
     &["serve"],
@@ -22,7 +23,7 @@ const FLOORS: [&[&str]; 9] = [
 ];
 
 /// The rooms that decide.
-const PURE: [&str; 6] = ["mail", "grant", "stamp", "verdict", "bank", "rule"];
+const PURE: [&str; 7] = ["mail", "grant", "stamp", "verdict", "bank", "rule", "reply"];
 
 struct Source {
     /// From `src/` or `tests/` on.

@@ -5,9 +5,15 @@
 mod support;
 
 use mailstamp::config::Config;
+use mailstamp::config::rules::{self, CONDITION_KEYS, EFFECTS, RULE_KEYS};
 use mailstamp::config::user::User;
 use mailstamp::keys::directory::Directory;
 use mailstamp::keys::document::Document;
+use mailstamp::mail::address::LocalCase;
+use mailstamp::reply::may::Kind;
+use mailstamp::reply::template::default_text;
+use mailstamp::reply::why::Why;
+use mailstamp::rule::action::Action;
 use mailstamp::verdict::class::Class;
 use mailstamp::verdict::reason::Reason;
 use std::collections::BTreeSet;
@@ -20,7 +26,9 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PAGE: &str = include_str!("../man/mailstamp.1");
 const CONFIG_PAGE: &str = include_str!("../man/mailstamp.toml.5");
 const README: &str = include_str!("../README.md");
-const PAGES: [&str; 5] = ["mailstamp.1", "mailstamp.toml.5", "mailstamp-stamp.5", "mailstamp.7", "mailstamp-vendor.8"];
+const RULES_PAGE: &str = include_str!("../man/mailstamp-rules.5");
+const PAGES: [&str; 6] =
+    ["mailstamp.1", "mailstamp.toml.5", "mailstamp-rules.5", "mailstamp-stamp.5", "mailstamp.7", "mailstamp-vendor.8"];
 
 /// The pages that describe commands, each with the flags that it describes once for all of them.
 fn command_pages() -> Vec<(&'static str, &'static [&'static str])> {
@@ -145,6 +153,21 @@ fn classes_statuses_and_reasons_are_those_of_the_manual() {
     let classes: Vec<(&str, u8)> = Class::ALL.iter().map(|class| (class.as_str(), class.exit_code())).collect();
     assert_eq!(rows, classes);
 
+    let table = section(PAGE, ".Ss Actions", &[".Ss "]);
+    let rows = table.lines().filter_map(|line| line.strip_prefix(".It Cm "));
+    let rows: Vec<(&str, u8)> = rows
+        .map(|row| {
+            let mut cells = row.split(" Ta ");
+            (cells.next().unwrap(), cells.next().unwrap().parse().unwrap())
+        })
+        .collect();
+    let actions: Vec<(&str, u8)> = Action::ALL.iter().map(|action| (action.as_str(), action.exit_code())).collect();
+    assert_eq!(rows, actions);
+    let help = help(&["classify"]);
+    for (action, code) in actions {
+        assert!(help.contains(&format!("{code} {action}")), "classify --help lacks {code} {action}");
+    }
+
     let list = section(PAGE, ".Ss Reasons", &[".Ss ", ".Sh "]);
     let rows = list.lines().filter_map(|line| line.strip_prefix(".It Cm "));
     let rows: Vec<(&str, &str)> = rows.map(|row| row.split_once(" Pq ").unwrap()).collect();
@@ -155,6 +178,21 @@ fn classes_statuses_and_reasons_are_those_of_the_manual() {
         let row = format!("\n| `{class}` | {} |", class.exit_code());
         assert!(README.contains(&row), "README.md lacks {row:?}");
     }
+}
+
+#[test]
+fn reasons_for_silence_and_the_words_of_replies_are_those_of_the_manual() {
+    let list = section(PAGE, ".Ss reply test", &[".Ss "]);
+    let mut lines = list.lines();
+    let mut rows = Vec::new();
+    while let Some(line) = lines.next() {
+        rows.extend(line.strip_prefix(".It Cm ").map(|token| (token, lines.next().unwrap())));
+    }
+    let whys: Vec<(&str, &str)> = Why::ALL.iter().map(|why| (why.as_str(), why.sentence())).collect();
+    assert_eq!(rows, whys);
+    let page = page("mailstamp.7");
+    let texts = literal(section(&page, ".Ss Automatic replies", &[".Ss ", ".Sh "]));
+    assert_eq!(texts, Kind::ALL.map(|kind| default_text(kind).trim_end().to_owned()));
 }
 
 /// Every key of the page with its default.
@@ -173,8 +211,11 @@ fn documented_keys() -> Vec<(String, String)> {
 
 /// The members of a private struct of the configuration, read from its source.
 fn members(name: &str) -> Vec<String> {
-    let read = |file: &str| fs::read_to_string(Path::new(ROOT).join("src/config").join(file)).unwrap();
-    let source = (read("mod.rs") + &read("watch.rs") + &read("sent.rs")).replace("pub(super) ", "");
+    let source_of = |path: &Path| fs::read_to_string(path).unwrap();
+    let files = fs::read_dir(Path::new(ROOT).join("src/config")).unwrap().map(|entry| entry.unwrap().path());
+    let source: String = files.map(|file| source_of(&file)).collect();
+    let source = source + &source_of(&Path::new(ROOT).join("src/rule/action.rs"));
+    let source = source.replace("pub(super) ", "").replace("\npub struct", "\nstruct");
     let (_, rest) = source.split_once(&format!("\nstruct {name} {{\n")).unwrap_or_else(|| panic!("no struct {name}"));
     let (body, _) = rest.split_once("\n}").unwrap();
     let names = body.lines().filter_map(|line| line.trim().split_once(": "));
@@ -190,11 +231,23 @@ fn configuration_keys_are_those_of_the_manual() {
         ("UsedLogTable", "used_log."),
         ("SentTable", "sent."),
         ("WatchTable", "watch."),
+        ("RepliesTable", "replies."),
+        ("DeliverTable", "deliver."),
+        ("HeldTable", "held."),
     ] {
         known.extend(members(table).into_iter().map(|member| format!("{prefix}{member}")));
     }
+    // These have the names of the classes.
+    for (table, prefix) in [("Actions", "actions."), ("Folders", "deliver.folders.")] {
+        known.extend(members(table).into_iter().map(|member| format!("{prefix}{}", member.replace('_', "-"))));
+    }
+    for table in ["actions", "deliver", "deliver.folders", "held"] {
+        assert!(known.remove(table), "{table}");
+    }
     // The tables themselves.
-    assert!(known.remove("stamps") && known.remove("used_log") && known.remove("watch") && known.remove("sent"));
+    for table in ["stamps", "used_log", "watch", "sent", "replies"] {
+        assert!(known.remove(table), "{table}");
+    }
     let documented: BTreeSet<String> = documented_keys().into_iter().map(|(key, _)| key).collect();
     assert_eq!(documented, known);
     assert_eq!(members("PricedAddress"), ["address", "price"]);
@@ -213,6 +266,33 @@ fn documented_defaults_are_those_of_the_program() {
     let written: String = lines.map(|(key, default)| format!("{key} = {default}\n")).collect();
     let parse = |text: &str| format!("{:?}", Config::parse(text, &User::default()).unwrap());
     assert_eq!(parse(&written), parse(""), "{written}");
+}
+
+#[test]
+fn keys_and_actions_of_rules_are_those_of_the_manual() {
+    let keys = |begin: &str| {
+        let text = section(RULES_PAGE, begin, &[".Sh "]);
+        set(text.lines().filter_map(|line| line.strip_prefix(".It Ic ")))
+    };
+    assert_eq!(keys(".Sh RULES"), set(RULE_KEYS));
+    assert_eq!(keys(".Sh CONDITIONS"), set(CONDITION_KEYS));
+    let actions = section(RULES_PAGE, ".It Ic action", &[".It Ic "]);
+    let actions = set(actions.lines().filter_map(|line| line.strip_prefix(".It Cm ")));
+    assert_eq!(actions, set(["allow", "nothing"].into_iter().chain(Action::ALL.iter().map(|action| action.as_str()))));
+    assert_eq!(actions, set(EFFECTS.iter().map(|(word, _)| *word)));
+}
+
+#[test]
+fn documented_rules_can_be_read() {
+    let home = Home::new();
+    let path = home.config().with_file_name("rules.toml");
+    let mut count = 0;
+    for example in literal(RULES_PAGE) {
+        let rules = rules::parse(&example, &path, LocalCase::Fold).unwrap_or_else(|error| panic!("{example}\n{error}"));
+        rules.check().unwrap_or_else(|error| panic!("{example}\n{error}"));
+        count += rules.iter().len();
+    }
+    assert_eq!(count, 9);
 }
 
 /// The literal blocks of a page, or of a part of it.

@@ -8,8 +8,8 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 use support::dovecot::Dovecot;
 use support::programs::{
-    Sample, chmod, contents, expected, field, gtube, install, letter_with_forged_class, maildir, one_of_each, program,
-    recipe, settle, stand_in,
+    Sample, chmod, contents, expected, field, from_list, gtube, install, letter_with_forged_class, maildir,
+    one_of_each, program, recipe, settle, stand_in,
 };
 use support::smtp::{Protocol, send};
 use support::{ALICE, Home, letter, run};
@@ -58,20 +58,23 @@ fn each_class_goes_its_own_way() {
 }
 
 #[test]
-fn a_stamp_brings_what_spamassassin_would_stop() {
+fn a_stamp_or_a_rule_brings_what_spamassassin_would_stop() {
     // BC1, BC10a, BC11: the lines for SpamAssassin in the recipe, without their comment signs, in place of bogofilter's.
+    // BC9.3: so does a rule, here one on the mailing list.
     let home = Home::new();
     let dovecot = Dovecot::start();
     symlink(program("spamassassin", "spamassassin"), dovecot.file("bin/spamassassin")).unwrap();
+    fs::write(home.config().with_file_name("rules.toml"), recipe("rules.toml", &[])).unwrap();
     settle(&home, &dovecot.home(ALICE));
     let edits =
         [("#filter \"spam", "filter \"spam"), ("#if header", "if header"), ("if execute :pipe \"bogofilter\" {", "")];
     dovecot.script(ALICE, &recipe("sieve-filter.sieve", &edits));
     dovecot.hand_over();
-    for message in [gtube("1"), home.stamped(&gtube("2")), letter("3")] {
+    for message in [gtube("1"), home.stamped(&gtube("2")), letter("3"), from_list(&gtube("4"))] {
         assert_eq!(deliver(&dovecot, ALICE, &message), 250, "{}", dovecot.log());
     }
-    assert_eq!(contents(&dovecot.inbox(ALICE)), expected(&[("", &["2", "3"]), (".Junk", &["1"])]), "{}", dovecot.log());
+    let wanted = expected(&[("", &["2", "3", "4"]), (".Junk", &["1"])]);
+    assert_eq!(contents(&dovecot.inbox(ALICE)), wanted, "{}", dovecot.log());
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use support::programs::{
-    Sample, block, contents, expected, field, gtube, install, letter_with_forged_class, maildir, one_of_each, program,
-    recipe, stand_in,
+    Sample, block, contents, expected, field, gtube, ids, install, letter_with_forged_class, maildir, one_of_each,
+    one_of_each_action, program, recipe, stand_in,
 };
 use support::{Home, Run, letter, programs, run};
 
@@ -31,7 +31,7 @@ impl Maildrop {
         programs::chmod(&rc, 0o600);
         let maildirmake = program("maildirmake.maildrop", "maildrop");
         run(Command::new(&maildirmake).arg(home.file("Maildir")), b"").exits(0);
-        for folder in ["Underpaid", "Unverified", "Invalid", "Used", "Revoked", "Junk"] {
+        for folder in ["Underpaid", "Unverified", "Invalid", "Used", "Revoked", "Junk", "Tagged"] {
             run(Command::new(&maildirmake).args(["-f", folder]).arg(home.file("Maildir")), b"").exits(0);
         }
         Self { home, rc }
@@ -97,7 +97,7 @@ fn the_branching_recipe_leaves_the_message_as_it_is_and_the_filter_adds_one_fiel
     assert_eq!(maildir(&plain.home.file("Maildir")), [letter("1")]);
     let filter = Maildrop::new("mailfilter-xfilter");
     filter.deliver(&letter_with_forged_class("1")).exits(0);
-    let with_class = [b"Digital-Stamp-Class: unstamped; reason=no-stamp\n", &letter("1")[..]].concat();
+    let with_class = [b"Digital-Stamp-Class: unstamped; reason=no-stamp; action=deliver\n", &letter("1")[..]].concat();
     assert_eq!(maildir(&filter.home.file("Maildir")), [with_class]);
 }
 
@@ -161,4 +161,38 @@ fn a_message_that_cannot_be_stored_waits_and_is_still_first_class_when_it_is_tri
         assert_eq!(field(&maildir(&inbox)[0], "Message-ID").unwrap(), "<1@y.example>");
         assert_eq!(maildrop.contents(), expected(&[("", &["1"]), (".Used", &["2"])]), "{rc}");
     }
+}
+
+#[test]
+fn each_action_goes_its_own_way() {
+    // BC9.1: what is discarded is gone, with a line in the log; a stamped message still arrives.
+    let maildrop = Maildrop::new("mailfilter-actions");
+    for Sample { class: action, message } in one_of_each_action(&maildrop.home) {
+        let delivered = maildrop.deliver(&message);
+        assert_eq!(delivered.code, 0, "{action}: {}", delivered.stderr);
+    }
+    assert_eq!(maildrop.contents(), expected(&[("", &["deliver"]), (".Tagged", &["tag"])]));
+    let held = maildrop.home.state().join("held");
+    assert_eq!(ids(&held), ["challenge", "hold", "reject"]);
+    let classes: Vec<_> = maildir(&held).iter().map(|message| field(message, "Digital-Stamp-Class").unwrap()).collect();
+    assert!(
+        classes.iter().any(|class| class.starts_with("unstamped; ") && class.ends_with("action=hold")),
+        "{classes:?}"
+    );
+    let log = fs::read_to_string(maildrop.home.file("maildrop.log")).unwrap();
+    assert!(log.contains("mailstamp: 33 "), "{log}");
+    // What cannot be held or judged waits, and is tried again.
+    let mailstamp = maildrop.home.file("bin/mailstamp");
+    let aside = maildrop.home.file("bin/aside");
+    fs::rename(&mailstamp, &aside).unwrap();
+    let adds = format!("case $1 in held) kill -9 $$;; *) exec {} \"$@\";; esac", aside.display());
+    let fails = "exit 75".to_owned();
+    for script in [adds, fails, "exit 1".to_owned(), "kill -9 $$".to_owned()] {
+        stand_in(&mailstamp, &format!("#!/bin/sh\n{script}\n"));
+        maildrop.deliver(&letter("hold")).exits(75);
+    }
+    assert_eq!((ids(&held).len(), maildrop.contents().len()), (3, 2));
+    fs::rename(&aside, &mailstamp).unwrap();
+    maildrop.deliver(&letter("hold")).exits(0);
+    assert_eq!(ids(&held).len(), 4);
 }

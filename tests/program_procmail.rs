@@ -7,8 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use support::programs::{
-    Sample, block, contents, expected, field, gtube, ids, install, letter_with_forged_class, maildir, one_of_each,
-    program, recipe, stand_in,
+    Sample, block, contents, expected, field, from_list, gtube, ids, install, letter_with_forged_class, maildir,
+    one_of_each, one_of_each_action, program, recipe, stand_in,
 };
 use support::{Home, Run, letter, programs, run};
 
@@ -79,8 +79,9 @@ fn each_class_goes_its_own_way() {
 }
 
 #[test]
-fn a_stamp_brings_what_spamassassin_would_stop() {
+fn a_stamp_or_a_rule_brings_what_spamassassin_would_stop() {
     // BC1, BC10a, BC11: the lines for SpamAssassin in the recipes, without their comment signs, in place of bogofilter's.
+    // BC9.3: so does a rule, here one on the mailing list.
     for rc in ["procmailrc", "procmailrc-filter"] {
         program("spamassassin", "spamassassin");
         let procmail = Procmail::new(rc);
@@ -96,7 +97,10 @@ fn a_stamp_brings_what_spamassassin_would_stop() {
         procmail.deliver(&gtube("1")).exits(0);
         procmail.deliver(&procmail.home.stamped(&gtube("2"))).exits(0);
         procmail.deliver(&letter("3")).exits(0);
-        assert_eq!(procmail.contents(), expected(&[("", &["2", "3"]), (".Junk", &["1"])]), "{rc}");
+        fs::write(procmail.home.config().with_file_name("rules.toml"), recipe("rules.toml", &[])).unwrap();
+        procmail.deliver(&from_list(&gtube("4"))).exits(0);
+        procmail.deliver(&gtube("5")).exits(0);
+        assert_eq!(procmail.contents(), expected(&[("", &["2", "3", "4"]), (".Junk", &["1", "5"])]), "{rc}");
     }
 }
 
@@ -139,7 +143,7 @@ fn the_filter_writes_each_class_into_the_header() {
         for message in maildir(&procmail.folder(&folder)) {
             let class = field(&message, "Digital-Stamp-Class").unwrap();
             let id = ids.iter().find(|id| class.starts_with(&format!("{id};")));
-            assert!(id.is_some() || class == "unstamped; reason=no-stamp", "{folder}: {class}");
+            assert!(id.is_some() || class == "unstamped; reason=no-stamp; action=deliver", "{folder}: {class}");
         }
     }
 }
@@ -205,4 +209,38 @@ fn a_folder_that_cannot_take_its_class_does_not_let_it_into_the_inbox() {
         procmail.deliver(&procmail.home.affix(&stamp, &letter("2"))).exits(75);
         assert_eq!(ids(&procmail.folder("")), ["1"], "{rc}");
     }
+}
+
+#[test]
+fn each_action_goes_its_own_way() {
+    // BC9.1: what is discarded is gone, with a line in the log; a stamped message still arrives.
+    let procmail = Procmail::new("procmailrc-actions");
+    for Sample { class: action, message } in one_of_each_action(&procmail.home) {
+        let delivered = procmail.deliver(&message);
+        assert_eq!(delivered.code, 0, "{action}: {}", delivered.stderr);
+    }
+    assert_eq!(procmail.contents(), expected(&[("", &["deliver"]), (".Tagged", &["tag"])]));
+    let held = procmail.home.state().join("held");
+    assert_eq!(ids(&held), ["challenge", "hold", "reject"]);
+    let classes: Vec<_> = maildir(&held).iter().map(|message| field(message, "Digital-Stamp-Class").unwrap()).collect();
+    assert!(
+        classes.iter().any(|class| class.starts_with("unstamped; ") && class.ends_with("action=hold")),
+        "{classes:?}"
+    );
+    let log = fs::read_to_string(procmail.home.file("procmail.log")).unwrap();
+    assert!(log.contains("mailstamp: 33 "), "{log}");
+    // What cannot be held or judged waits, and is tried again.
+    let mailstamp = procmail.home.file("bin/mailstamp");
+    let aside = procmail.home.file("bin/aside");
+    fs::rename(&mailstamp, &aside).unwrap();
+    let adds = format!("case $1 in held) kill -9 $$;; *) exec {} \"$@\";; esac", aside.display());
+    let fails = "exit 75".to_owned();
+    for script in [adds, fails, "exit 1".to_owned(), "kill -9 $$".to_owned()] {
+        stand_in(&mailstamp, &format!("#!/bin/sh\n{script}\n"));
+        procmail.deliver(&letter("hold")).exits(75);
+    }
+    assert_eq!((ids(&held).len(), procmail.contents().len()), (3, 2));
+    fs::rename(&aside, &mailstamp).unwrap();
+    procmail.deliver(&letter("hold")).exits(0);
+    assert_eq!(ids(&held).len(), 4);
 }

@@ -2,11 +2,13 @@
 
 use super::exit::{CONFIG, Failure};
 use super::output;
-use crate::config::Config;
 use crate::config::places::{Given, Places};
+use crate::config::{Config, rules};
 use crate::filter::open;
 use crate::keys::folder;
-use crate::mail::address::LocalCase;
+use crate::mail::address::{Address, LocalCase};
+use crate::reply::may::Kind;
+use crate::rule::rules::Rules;
 use crate::verdict::class::Class;
 use serde_json::json;
 use std::path::Path;
@@ -14,13 +16,13 @@ use std::path::Path;
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Read the configuration and the vendors and say what is wrong
+    /// Read configuration, rules and vendors and say what is wrong
     Check(Args),
     /// Print the settings in force, defaults among them
     Show(ShowArgs),
 }
 
-/// Read the configuration and the trusted vendors, and say what is wrong with them.
+/// Read the configuration, the rules with their lists, and the trusted vendors, and say what is wrong with them.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 #[command(after_help = "Examples:\n  mailstamp config check\n  mailstamp --config new.toml config check")]
@@ -58,45 +60,52 @@ impl Command {
 /// A failure with status 78 that says what is wrong.
 pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
     let (config, places) = Places::read(given)?;
+    let rules = rules::in_force(&config, &places).map_err(|error| Failure::new(CONFIG, error))?;
     match command {
-        Command::Check(_) => check(&config, &places),
-        Command::Show(args) => show(&config, &places, args.json),
+        Command::Check(_) => check(&config, &places, &rules),
+        Command::Show(args) => show(&config, &places, &rules, args.json),
     }
 }
 
-fn check(config: &Config, places: &Places) -> Result<u8, Failure> {
+fn check(config: &Config, places: &Places, rules: &Rules) -> Result<u8, Failure> {
+    let path = places.rules.as_deref().unwrap_or(Path::new(""));
+    rules::check(rules, path, config.local_case).map_err(|error| Failure::new(CONFIG, error))?;
     let vendors = folder::read(places.vendors()?, open::clock()).map_err(|error| Failure::new(CONFIG, error))?;
     if config.mailboxes.is_empty() {
         return Err(Failure::new(CONFIG, "no addresses are configured, so no stamp can be for you")
             .hint("write addresses = [\"you@your.example\"] into the configuration"));
     }
+    for kind in Kind::ALL {
+        config.replies.template(kind).map_err(|error| Failure::new(CONFIG, error))?;
+    }
     let file = places.config.as_deref().map_or("no file".into(), |path| path.display().to_string());
     let count = vendors.directory.vendors().count();
-    output::line(&format!("{file}: good; addresses: {}, trusted vendors: {count}", config.mailboxes.len()))?;
+    let (addresses, rules) = (config.mailboxes.len(), rules.iter().len());
+    output::line(&format!("{file}: good; addresses: {addresses}, trusted vendors: {count}, rules: {rules}"))?;
     Ok(0)
 }
 
-fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> {
+fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Result<u8, Failure> {
     let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
     let addresses: Vec<_> =
         config.mailboxes.iter().map(|m| json!({ "address": m.pattern.as_str(), "price": m.price })).collect();
     let allow: Vec<_> = config.allow.iter().map(|allowed| allowed.name.as_str()).collect();
-    let actions: serde_json::Map<_, _> =
-        Class::ALL.iter().map(|class| (class.to_string(), json!(config.actions.of(*class).as_str()))).collect();
     let policy = &config.policy;
+    let replies = &config.replies;
     let settings = [
         ("config", json!(path(places.config.as_deref()))),
         ("state", json!(path(places.state.as_deref()))),
         ("vendors", json!(path(places.vendors.as_deref()))),
+        ("rules", json!({ "path": path(places.rules.as_deref()), "count": rules.iter().len() })),
         ("addresses", json!(addresses)),
         ("price", json!(config.price)),
         ("case_sensitive", json!(config.local_case == LocalCase::Keep)),
         ("allow", json!(allow)),
         ("authserv_id", json!(config.authserv_id)),
+        ("trusted_authserv_ids", json!(config.trusted_authserv_ids)),
         ("syslog", json!(path(config.syslog.as_deref()))),
         ("verdict_log", json!(config.verdict_log)),
         ("largest_message", json!(config.largest)),
-        ("actions", json!(actions)),
         ("stamps.skew", json!(policy.skew)),
         ("stamps.longest_window", json!(policy.longest_window)),
         ("stamps.endless", json!(policy.endless)),
@@ -112,10 +121,29 @@ fn show(config: &Config, places: &Places, as_json: bool) -> Result<u8, Failure> 
         ("watch.sent", json!(config.watch.sent)),
         ("watch.restore_within", json!(config.watch.restore_within)),
         ("watch.rescan", json!(config.watch.rescan.as_secs())),
+        ("replies.challenge", json!(replies.policy.challenge)),
+        ("replies.compromised", json!(replies.policy.compromised)),
+        ("replies.from", json!(replies.from.as_ref().map(Address::to_string))),
+        ("replies.per_sender", json!(replies.per_sender)),
+        ("replies.per_day", json!(replies.per_day)),
+        ("replies.require_authentication", json!(replies.policy.require_authentication)),
+        ("replies.sendmail", json!(path(Some(&replies.sendmail)))),
+        ("replies.challenge_template", json!(path(replies.challenge_template.as_deref()))),
+        ("replies.compromised_template", json!(path(replies.compromised_template.as_deref()))),
+        ("deliver.maildir", json!(path(places.maildir.as_deref()))),
+        ("held.keep", json!(config.held_keep)),
     ];
+    let settings = settings.into_iter().map(|(key, value)| (key.to_owned(), value));
+    let by_class = Class::ALL.into_iter().flat_map(|class| {
+        let (action, folder) = (config.actions.of(class), config.deliver.folders.of(class));
+        [
+            (format!("actions.{class}"), json!(action.as_str())),
+            (format!("deliver.folders.{class}"), json!(folder.as_str())),
+        ]
+    });
+    let settings = settings.chain(by_class);
     if as_json {
-        let mut object: serde_json::Map<_, _> =
-            settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut object: serde_json::Map<_, _> = settings.map(|(key, value)| (key.to_owned(), value)).collect();
         object.insert("schema".to_owned(), json!(output::SCHEMA));
         output::line(&serde_json::Value::Object(object).to_string())?;
     } else {

@@ -1,4 +1,4 @@
-//! What `classify` and `filter` share: the arguments by which a delivering program says whom a message is for, and the run
+//! What `classify`, `filter` and `deliver` share: the arguments by which a delivering program says whom a message is for, and the run
 //! of the engine on it.
 
 use super::exit::{Failure, TEMPFAIL};
@@ -49,12 +49,10 @@ pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
     let deferred = |failure: Failure| Failure { code: TEMPFAIL, ..failure };
     let engine = open::engine(given, args.now).map_err(|error| deferred(error.into()))?;
     let judged = || -> Result<(Input, Decision), Failure> {
-        // Whoever sends chooses these bytes, and they are for the log only: they need not be text.
-        let sender = args.sender.as_ref().map(|sender| sender.to_string_lossy());
-        let envelope = envelope(args.recipient.as_deref(), sender.as_deref())?;
+        let envelope = args.envelope()?;
         let input = input::read(engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
         let message = Message::parse(&input.bytes);
-        let marking = if args.no_mark { Marking::Leave } else { Marking::Spend };
+        let marking = args.marking();
         let decision = if input.cut {
             engine.judge_beginning(&message, &envelope)?
         } else {
@@ -71,6 +69,24 @@ pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
             engine.complain(&format!("deferred: {}", failure.message));
             Err(deferred(failure))
         }
+    }
+}
+
+impl Args {
+    /// The envelope as the arguments give it.
+    ///
+    /// # Errors
+    /// A failure when the recipient is no address.
+    pub fn envelope(&self) -> Result<Envelope, Failure> {
+        // Whoever sends chooses these bytes, and they are for the log only: they need not be text.
+        let sender = self.sender.as_ref().map(|sender| sender.to_string_lossy());
+        envelope(self.recipient.as_deref(), sender.as_deref())
+    }
+
+    /// Whether the stamp is spent.
+    #[must_use]
+    pub fn marking(&self) -> Marking {
+        if self.no_mark { Marking::Leave } else { Marking::Spend }
     }
 }
 

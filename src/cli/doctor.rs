@@ -3,11 +3,14 @@
 
 use super::exit::{CONFIG, Failure};
 use super::{output, vendor};
-use crate::config::Config;
 use crate::config::places::{Given, Places};
+use crate::config::{Config, rules};
 use crate::filter::engine::Undecided;
+use crate::filter::held::Held;
 use crate::filter::{examination, open};
 use crate::keys::folder;
+use crate::reply::may::Kind;
+use crate::rule::rules::Rule;
 use crate::store::Summary;
 use crate::verdict::facts::KeyFact;
 use anstyle::{AnsiColor, Style};
@@ -67,9 +70,12 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         Err(error) => findings.push(bad("configuration", error.to_string())),
         Ok((config, places)) => {
             findings.push(configuration(&config, &places));
+            findings.extend(rules(&config, &places));
             findings.extend(vendors(&places));
             findings.extend(state(&config, &places));
             findings.push(syslog(&config));
+            findings.extend(replies(&config));
+            findings.extend(held(given));
         }
     }
     findings.push(clock());
@@ -91,6 +97,28 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         out.flush()?;
     }
     Ok(if ill { CONFIG } else { 0 })
+}
+
+/// Automatic replies, if they are switched on.
+fn replies(config: &Config) -> Option<Finding> {
+    let what = "replies";
+    let replies = &config.replies;
+    if !replies.on() {
+        return None;
+    }
+    if let Some(error) = Kind::ALL.iter().find_map(|kind| replies.template(*kind).err()) {
+        return Some(bad(what, error.to_string()));
+    }
+    let sendmail = replies.sendmail.display();
+    if !std::fs::metadata(&replies.sendmail).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0) {
+        return Some(bad(what, format!("{sendmail} cannot be run, so none is sent; set replies.sendmail")));
+    }
+    if replies.policy.require_authentication && config.trusted_authserv_ids.is_empty() {
+        let text = "none is sent: no trusted_authserv_ids says whose word for a sender counts";
+        return Some(odd(what, text));
+    }
+    let most = replies.per_day;
+    Some(good(what, format!("sent through {sendmail}, at most {most} in 24 hours")))
 }
 
 fn word(health: Health) -> &'static str {
@@ -123,6 +151,23 @@ fn configuration(config: &Config, places: &Places) -> Finding {
         return odd(what, format!("{path} switches the used-serial log off: a stamp used twice is not noticed"));
     }
     good(what, format!("{path}, addresses: {}", config.mailboxes.len()))
+}
+
+fn rules(config: &Config, places: &Places) -> Option<Finding> {
+    let what = "rules";
+    let path = places.rules.as_deref()?;
+    let checked =
+        rules::in_force(config, places).and_then(|rules| rules::check(&rules, path, config.local_case).map(|()| rules));
+    let rules = match checked {
+        Ok(rules) => rules,
+        Err(error) => return Some(bad(what, error.to_string())),
+    };
+    // Nobody says of anyone that he is genuine, so these wait for ever.
+    let waits = |rule: &&Rule| config.trusted_authserv_ids.is_empty() && rule.needs_authentication();
+    if let Some(rule) = rules.iter().find(waits) {
+        return Some(odd(what, format!("rule {:?} never matches: trusted_authserv_ids names no host", rule.name)));
+    }
+    (rules.iter().len() > 0).then(|| good(what, format!("{}, rules: {}", path.display(), rules.iter().len())))
 }
 
 fn vendors(places: &Places) -> Vec<Finding> {
@@ -230,6 +275,21 @@ fn network_file_system(kind: i128) -> Option<&'static str> {
         0x00c3_6400 => Some("Ceph"),
         0x5346_414f | 0x6b41_4653 => Some("AFS"),
         _ => None,
+    }
+}
+
+/// Nothing is said of it when nothing was ever held.
+fn held(given: &Given) -> Option<Finding> {
+    let what = "held mail";
+    let engine = open::engine(given, None).ok()?;
+    match Held::existing(&engine).and_then(|held| held.map(|held| held.count()).transpose()) {
+        Ok(None) => None,
+        Ok(Some((0, _))) => Some(good(what, "none")),
+        Ok(Some((count, oldest))) => {
+            let since = oldest.map(|oldest| format!(", the oldest since {oldest}")).unwrap_or_default();
+            Some(good(what, format!("{count} message(s){since}; mailstamp held list shows them")))
+        }
+        Err(error) => Some(bad(what, error.to_string())),
     }
 }
 

@@ -2,6 +2,7 @@
 //! statuses are those of the classes and 75; everywhere else those of sysexits(3).
 
 use crate::config::places::PlacesError;
+use crate::filter::answer::Trouble;
 use crate::filter::engine::Undecided;
 use crate::store::StoreError;
 use std::fmt::Display;
@@ -72,6 +73,16 @@ impl Failure {
 impl From<Undecided> for Failure {
     fn from(error: Undecided) -> Self {
         Self { code: TEMPFAIL, hint: error.hint().map(str::to_owned), message: error.to_string() }
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(error: Trouble) -> Self {
+        match error {
+            Trouble::Undecided(error) => error.into(),
+            Trouble::Template(error) => Self::new(CONFIG, error),
+            error => Self::new(TEMPFAIL, error),
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use crate::config::places::Given;
 use crate::filter::report;
 use crate::mail::edit::Edit;
 use crate::mail::message::Message;
-use crate::mail::results;
 use std::io::{self, Write};
 
 /// Read a message on standard input and write it to standard output with the field Digital-Stamp-Class on top.
@@ -31,18 +30,7 @@ pub struct Args {
 /// A failure with status 75.
 pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let Delivery { input, decision, engine } = delivery::judge(&args.delivery, given)?;
-    let message = Message::parse(&input.bytes);
-    let newline = message.newline();
-    let authserv_id = engine.config.authserv_id.as_deref();
-    let mut fields = report::result_field(&decision, engine.config.used_log, newline);
-    if let Some(id) = authserv_id {
-        fields.push_str(&report::authentication_results(&decision.verdict, id, newline));
-    }
-    let mut edit = Edit::new(&message);
-    for field in results::result_fields(&message, authserv_id) {
-        edit.remove(&field);
-    }
-    edit.insert_top(fields);
+    let edit = report::marked(&Message::parse(&input.bytes), &decision, &engine.config);
     write(&edit, input.cut).map_err(|error| Failure::output(TEMPFAIL, &error))?;
     Ok(0)
 }

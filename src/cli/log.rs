@@ -44,11 +44,16 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 /// The encoder ran when the entry was written: nothing in it can be more than printable ASCII.
 fn row(entry: &Entry) -> String {
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    // What was done later stands in place of the reason.
+    let what = match (&entry.event, entry.held.as_ref().or(entry.reply.as_ref())) {
+        (Some(event), Some(detail)) => format!("{event} {detail}"),
+        _ => entry.reason.clone(),
+    };
     format!(
         "{}  {:<11}  {:<15}  {}  {}  {}",
         entry.time,
         entry.class,
-        entry.reason,
+        what,
         or_dash(&entry.from),
         or_dash(&entry.vendor),
         or_dash(&entry.message_id)

@@ -6,6 +6,7 @@ mod classify;
 mod completions;
 mod config;
 mod correspondents;
+mod deliver;
 mod delivery;
 mod doctor;
 pub mod exit;
@@ -13,12 +14,15 @@ mod explain;
 mod filter;
 mod grant;
 mod grants;
+mod held;
 mod input;
 mod learn_sent;
 mod log;
 mod output;
 mod progress;
 mod purge;
+mod reply;
+mod rules;
 mod scan;
 mod show;
 mod state;
@@ -50,9 +54,11 @@ use std::path::PathBuf;
     after_help = "Examples:\n  \
         mailstamp classify < message         print the class and its reason, exit with the class code\n  \
         mailstamp filter < message > out     add the class as a header field\n  \
+        mailstamp deliver < message          put it into your Maildir by its class\n  \
         mailstamp explain < message          say step by step why\n  \
         mailstamp doctor                     check that everything is in place\n\n\
-        The manual: mailstamp(1), mailstamp.toml(5), mailstamp-stamp(5), mailstamp(7).",
+        The manual: mailstamp(1), mailstamp.toml(5), mailstamp-rules(5), mailstamp-stamp(5),\n\
+        mailstamp(7).",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -78,10 +84,16 @@ struct Files {
 enum Command {
     #[command(flatten)]
     MailPath(MailPath),
+    /// List, release and delete the mail that is held
+    #[command(subcommand)]
+    Held(held::Command),
     /// Show the stamps in a message
     Show(show::Args),
     /// Say step by step why a message has its class
     Explain(explain::Args),
+    /// Try your rules on a message
+    #[command(subcommand)]
+    Rules(rules::Command),
     /// Put a stamp on a message
     Affix(affix::Args),
     /// Take the stamps off a message
@@ -96,6 +108,9 @@ enum Command {
     Grants(grants::Args),
     /// Revoke and restore by moving messages between folders
     Watch(watch::Args),
+    /// Test and send automatic replies
+    #[command(subcommand)]
+    Reply(reply::Command),
     /// Learn to whom you write from what you send
     LearnSent(learn_sent::Args),
     /// List the people to whom you wrote
@@ -131,10 +146,12 @@ enum MailPath {
     Classify(classify::Args),
     /// Pass a message through with its class in a header field
     Filter(filter::Args),
+    /// Put a message into a Maildir by its class
+    Deliver(deliver::Args),
 }
 
 /// The names of [`MailPath`].
-const MAIL_PATH: [&str; 2] = ["classify", "filter"];
+const MAIL_PATH: [&str; 3] = ["classify", "filter", "deliver"];
 
 /// A command line of the mail path: a part of [`Cli`] and otherwise the same.
 #[derive(Debug, Parser)]
@@ -170,6 +187,7 @@ impl Cli {
         let bare = match arguments {
             [_, name] if name == "classify" => Some(MailPath::Classify(classify::Args::default())),
             [_, name] if name == "filter" => Some(MailPath::Filter(filter::Args::default())),
+            [_, name] if name == "deliver" => Some(MailPath::Deliver(deliver::Args::default())),
             _ => None,
         };
         if let Some(command) = bare {
@@ -190,8 +208,11 @@ impl Cli {
                 classify::run(&args, &given(args.delivery.recipient.clone()))
             }
             Command::MailPath(MailPath::Filter(args)) => filter::run(&args, &given(args.delivery.recipient.clone())),
+            Command::MailPath(MailPath::Deliver(args)) => deliver::run(&args, &given(args.delivery.recipient.clone())),
+            Command::Held(command) => held::run(&command, &given(command.user())),
             Command::Show(args) => show::run(&args, &given(None)),
             Command::Explain(args) => explain::run(&args, &given(args.recipient.clone())),
+            Command::Rules(command) => rules::run(&command, &given(command.user())),
             Command::Affix(args) => affix::run(&args, &given(None)),
             Command::Strip(args) => strip::run(&args),
             Command::Grant(args) => grant::grant(&args, &given(args.target.user.clone())),
@@ -199,6 +220,7 @@ impl Cli {
             Command::Restore(args) => grant::restore(&args, &given(args.target.user.clone())),
             Command::Grants(args) => grants::run(&args, &given(args.user.clone())),
             Command::Watch(args) => watch::run(&args, &given(args.user.clone())),
+            Command::Reply(command) => reply::run(&command, &given(command.recipient())),
             Command::LearnSent(args) => learn_sent::run(&args, &given(args.user.clone())),
             Command::Correspondents(args) => correspondents::run(&args, &given(args.user.clone())),
             Command::Vendor(command) => vendor::run(&command, &given(None)),
@@ -225,7 +247,10 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     }
     let words: Vec<&str> = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).collect();
     // Wherever it stands: which word is the subcommand cannot be told from arguments that are wrong.
-    let on_mail_path = words.iter().any(|word| MAIL_PATH.contains(word));
+    let both = |words: &[&str], all: [&str; 2]| all.iter().all(|word| words.contains(word));
+    let on_mail_path = words.iter().any(|word| MAIL_PATH.contains(word))
+        || both(&words, ["held", "add"])
+        || both(&words, ["reply", "send"]);
     let known = words.iter().any(|word| Cli::command().find_subcommand(word).is_some());
     if on_mail_path || !known && !std::io::stdin().is_terminal() { TEMPFAIL } else { USAGE }
 }
@@ -244,7 +269,13 @@ mod tests {
     fn the_mail_path_has_its_own_definition() {
         let names: Vec<_> = Delivering::command().get_subcommands().map(|it| it.get_name().to_owned()).collect();
         assert_eq!(names, MAIL_PATH);
-        for words in ["classify", "filter", "--state /s filter --no-mark --config /c", "classify --json --now 7"] {
+        for words in [
+            "classify",
+            "filter",
+            "--state /s filter --no-mark --config /c",
+            "classify --json --now 7",
+            "deliver --maildir /m",
+        ] {
             let words: Vec<_> = ["mailstamp"].into_iter().chain(words.split(' ')).map(OsString::from).collect();
             let (part, whole) = (Cli::parsed(&words).unwrap(), Cli::try_parse_from(&words).unwrap());
             assert_eq!(format!("{part:?}"), format!("{whole:?}"));

@@ -23,7 +23,7 @@ pub struct Args {
 
 /// Rows removed while the log is held; then it is let go, so that a waiting delivery comes in between.
 const AT_ONCE: usize = 1000;
-/// Seconds for which it is known who got an automatic reply: longer than anybody waits with the next.
+/// Seconds for which it is known at least who got an automatic reply.
 const REPLIES: i64 = 400 * 86_400;
 
 /// Runs the command.
@@ -43,7 +43,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     }
     let log = open::used_log(&engine.config, &engine.places)?;
     let sent = log.purge_sent(engine.now.plus(-engine.config.remember_sent))?;
-    let replies = log.purge_replies(engine.now.plus(-REPLIES))?;
+    let replies = log.purge_replies(engine.now.plus(-REPLIES.max(engine.config.replies.per_sender)))?;
     if args.json {
         let object = serde_json::json!({
             "schema": output::SCHEMA,

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// No configuration is larger than this: 1 MiB.
 const LARGEST: u64 = 1024 * 1024;
+/// No list of addresses is larger than this: 16 MiB, some half a million of them.
+const LARGEST_LIST: u64 = 16 * 1024 * 1024;
 
 /// A file could not be read, or must not be.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +43,8 @@ pub enum FileErrorKind {
     #[error("others may read it; chmod 600 would close it")]
     Readable,
     /// Too large to be what it should be.
-    #[error("larger than 1 MiB")]
-    TooLarge,
+    #[error("larger than {} MiB", .0 >> 20)]
+    TooLarge(u64),
     /// Not text.
     #[error("not UTF-8 text")]
     Encoding,
@@ -62,7 +64,15 @@ impl FileError {
 /// # Errors
 /// [`FileError`].
 pub fn read(path: &Path) -> Result<String, FileError> {
-    read_closed(path, 0o022, FileErrorKind::Writable)
+    read_closed(path, LARGEST, 0o022, FileErrorKind::Writable)
+}
+
+/// Reads a list of addresses: as [`read`], but up to 16 MiB.
+///
+/// # Errors
+/// [`FileError`].
+pub fn read_list(path: &Path) -> Result<String, FileError> {
+    read_closed(path, LARGEST_LIST, 0o022, FileErrorKind::Writable)
 }
 
 /// Reads a secret file: nobody but its owner may read it.
@@ -70,10 +80,10 @@ pub fn read(path: &Path) -> Result<String, FileError> {
 /// # Errors
 /// [`FileError`].
 pub fn read_secret(path: &Path) -> Result<String, FileError> {
-    read_closed(path, 0o077, FileErrorKind::Readable)
+    read_closed(path, LARGEST, 0o077, FileErrorKind::Readable)
 }
 
-fn read_closed(path: &Path, closed: u32, otherwise: FileErrorKind) -> Result<String, FileError> {
+fn read_closed(path: &Path, largest: u64, closed: u32, otherwise: FileErrorKind) -> Result<String, FileError> {
     let refused = |kind| FileError { path: path.to_owned(), kind };
     // Without O_NONBLOCK, opening a pipe would wait for a writer for ever.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -94,10 +104,10 @@ fn read_closed(path: &Path, closed: u32, otherwise: FileErrorKind) -> Result<Str
     if metadata.mode() & closed != 0 {
         return Err(refused(otherwise));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(LARGEST)).unwrap_or(0));
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| refused(error.into()))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(refused(FileErrorKind::TooLarge));
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(largest)).unwrap_or(0));
+    file.take(largest + 1).read_to_end(&mut bytes).map_err(|error| refused(error.into()))?;
+    if bytes.len() as u64 > largest {
+        return Err(refused(FileErrorKind::TooLarge(largest)));
     }
     String::from_utf8(bytes).map_err(|_| refused(FileErrorKind::Encoding))
 }
@@ -139,7 +149,8 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, vec![b'#'; 1024 * 1024 + 1]).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(read(&path).unwrap_err().kind, FileErrorKind::TooLarge));
+        assert!(matches!(read(&path).unwrap_err().kind, FileErrorKind::TooLarge(_)));
+        assert_eq!(read_list(&path).unwrap().len(), 1024 * 1024 + 1);
         fs::write(&path, [0xff]).unwrap();
         assert!(matches!(read(&path).unwrap_err().kind, FileErrorKind::Encoding));
     }

@@ -1,9 +1,13 @@
 //! The configuration: one file in TOML, one struct, parsed from text, unknown keys refused with line and column. Where the
 //! file is found, and what `%u` means in it, stands in `places.rs`; what the values lead to is decided elsewhere.
 
+pub mod deliver;
 mod duration;
 pub mod file;
+pub mod list;
 pub mod places;
+pub mod replies;
+pub mod rules;
 mod sent;
 pub mod user;
 pub mod watch;
@@ -12,7 +16,9 @@ use crate::mail::address::{LocalCase, Pattern, PatternError};
 use crate::rule::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
+use deliver::{Deliver, DeliverTable, HeldTable};
 use duration::Seconds;
+use replies::{Replies, RepliesTable};
 use sent::SentTable;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -43,6 +49,8 @@ pub struct Config {
     pub largest: u64,
     /// Under which name an Authentication-Results field is written (RFC 8601 section 2.5); none is written without.
     pub authserv_id: Option<String>,
+    /// Under which names the hosts write Authentication-Results fields that are believed.
+    pub trusted_authserv_ids: Vec<String>,
     /// Where one line a message goes: the socket of syslog, unless switched off.
     pub syslog: Option<PathBuf>,
     /// Whether verdicts are kept for `mailstamp log`.
@@ -51,10 +59,18 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// The folder of the trusted vendors, if the file names one.
     pub vendors: Option<PathBuf>,
+    /// The file of the rules, if the file names one.
+    pub rules: Option<PathBuf>,
     /// Which mail folders are watched.
     pub watch: Watch,
+    /// Which automatic replies are sent.
+    pub replies: Replies,
     /// For how many seconds the Message-ID of what the user sent is remembered.
     pub remember_sent: i64,
+    /// Where `mailstamp deliver` puts mail.
+    pub deliver: Deliver,
+    /// For how many seconds a message is held; 0 is for ever.
+    pub held_keep: i64,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -100,9 +116,14 @@ pub enum ConfigError {
         /// What stands there.
         text: String,
     },
-    /// An `authserv_id` that could not be written into a header field.
-    #[error("authserv_id = {0:?}: write a host name")]
-    AuthservId(String),
+    /// A name of Authentication-Results fields that is none.
+    #[error("{key} = {text:?}: write a host name")]
+    AuthservId {
+        /// The key it stands under.
+        key: &'static str,
+        /// What stands there.
+        text: String,
+    },
     /// The name of a watched folder.
     #[error("watch: {0:?}: write the name of a folder, as \"Junk\" or \"Archive/Junk\", or an absolute path")]
     Folder(String),
@@ -116,16 +137,21 @@ struct File {
     allow: Vec<String>,
     case_sensitive: bool,
     authserv_id: Option<String>,
+    trusted_authserv_ids: Vec<String>,
     syslog: Syslog,
     verdict_log: bool,
     state: Option<String>,
     vendors: Option<String>,
+    rules: Option<String>,
     largest_message: u64,
     actions: Actions,
     stamps: StampsTable,
     used_log: UsedLogTable,
     watch: WatchTable,
+    replies: RepliesTable,
     sent: SentTable,
+    deliver: DeliverTable,
+    held: HeldTable,
 }
 
 #[derive(Deserialize)]
@@ -180,16 +206,21 @@ impl Default for File {
             allow: Vec::new(),
             case_sensitive: false,
             authserv_id: None,
+            trusted_authserv_ids: Vec::new(),
             syslog: Syslog::Switch(true),
             verdict_log: true,
             state: None,
             vendors: None,
+            rules: None,
             largest_message: LARGEST,
             actions: Actions::default(),
             stamps: StampsTable::default(),
             used_log: UsedLogTable::default(),
             watch: WatchTable::default(),
+            replies: RepliesTable::default(),
             sent: SentTable::default(),
+            deliver: DeliverTable::default(),
+            held: HeldTable::default(),
         }
     }
 }
@@ -232,7 +263,7 @@ impl Config {
                 source,
             })
         };
-        let folder = |key: &'static str, text: Option<String>| {
+        let path = |key: &'static str, text: Option<String>| {
             let Some(text) = text.map(|text| expand(key, text)).transpose()? else { return Ok(None) };
             let path = PathBuf::from(&text);
             if path.is_absolute() { Ok(Some(path)) } else { Err(ConfigError::Relative { key, text }) }
@@ -250,10 +281,13 @@ impl Config {
         for name in file.allow {
             allow.push(Allowed { pattern: pattern("allow", &name)?, name });
         }
-        if let Some(id) = file.authserv_id.as_deref().filter(|id| !host_name(id)) {
-            return Err(ConfigError::AuthservId(id.to_owned()));
+        let own = file.authserv_id.iter().map(|id| ("authserv_id", id));
+        let trusted = file.trusted_authserv_ids.iter().map(|id| ("trusted_authserv_ids", id));
+        if let Some((key, id)) = own.chain(trusted).find(|(_, id)| !host_name(id)) {
+            return Err(ConfigError::AuthservId { key, text: id.clone() });
         }
-        let maildir = folder("watch.maildir", file.watch.maildir.clone())?;
+        let maildir = path("watch.maildir", file.watch.maildir.clone())?;
+        let inbox = path("deliver.maildir", file.deliver.maildir.clone())?;
         Ok(Self {
             mailboxes,
             price: file.price,
@@ -271,16 +305,21 @@ impl Config {
             wait: Duration::from_secs(file.used_log.wait.0.unsigned_abs()),
             largest: file.largest_message,
             authserv_id: file.authserv_id,
+            trusted_authserv_ids: file.trusted_authserv_ids,
             syslog: match file.syslog {
                 Syslog::Switch(true) => Some(PathBuf::from("/dev/log")),
                 Syslog::Switch(false) => None,
                 Syslog::Socket(path) => Some(path),
             },
             verdict_log: file.verdict_log,
-            state: folder("state", file.state)?,
-            vendors: folder("vendors", file.vendors)?,
+            state: path("state", file.state)?,
+            vendors: path("vendors", file.vendors)?,
+            rules: path("rules", file.rules)?,
             watch: file.watch.settle(maildir)?,
+            replies: file.replies.settle(&expand, &path)?,
             remember_sent: file.sent.remember.0,
+            deliver: file.deliver.settle(inbox),
+            held_keep: file.held.keep.0,
         })
     }
 }
@@ -339,12 +378,24 @@ mod tests {
             "allow = [\"/(/\"]",
             "state = \"relative\"",
             "authserv_id = \"a b\"",
+            "trusted_authserv_ids = [\"mx.x.example\", \"\"]",
+            "trusted_authserv_ids = \"mx.x.example\"",
             "[used_log]\nwait = \"soon\"",
             "price = -1",
             "[watch]\nmaildir = \"Maildir\"",
             "[watch]\njunk = [\"../Junk\"]",
             "[watch]\ntrash = [\"\"]",
             "[used_log]\nredelivery_times = 300",
+            "[replies]\nchalenge = true",
+            "[replies]\nfrom = \"alice\"",
+            "[replies]\nfrom = \"j\u{f6}rg@x.example\"",
+            "[replies]\nsendmail = \"sendmail\"",
+            "[replies]\nchallenge_template = \"words.txt\"",
+            "[replies]\nper_day = -1",
+            "[deliver]\nmaildir = \"Maildir\"",
+            "[deliver.folders]\nused = \"../Junk\"",
+            "[held]\nkeep = \"soon\"",
+            "[actions]\nfirst-class = \"discard\"",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -4,7 +4,7 @@
 
 use super::file::{self, FileError};
 use super::user::{User, UserError};
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, rules};
 use directories::ProjectDirs;
 use std::path::{Path, PathBuf};
 
@@ -21,17 +21,23 @@ pub struct Given {
     pub user: Option<String>,
     /// `RECIPIENT` of the environment.
     pub recipient_variable: Option<String>,
+    /// `SENDER` of the environment: the envelope sender, empty for the null sender.
+    pub sender_variable: Option<String>,
 }
 
 /// Where everything is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Places {
     /// The configuration file; it need not exist when nobody named it.
     pub config: Option<PathBuf>,
     /// The folder of the trusted vendors.
     pub vendors: Option<PathBuf>,
+    /// The file of the rules.
+    pub rules: Option<PathBuf>,
     /// The folder of the state.
     pub state: Option<PathBuf>,
+    /// The Maildir into which mail is delivered.
+    pub maildir: Option<PathBuf>,
 }
 
 /// The configuration could not be had.
@@ -74,6 +80,8 @@ impl Given {
             recipient,
             user: variable("USER"),
             recipient_variable: variable("RECIPIENT"),
+            // Whoever sends chooses these bytes.
+            sender_variable: std::env::var_os("SENDER").map(|sender| sender.to_string_lossy().into_owned()),
         }
     }
 
@@ -118,12 +126,16 @@ impl Places {
             path: path.clone().unwrap_or_default(),
             source: Box::new(source),
         })?;
-        let beside = path.as_deref().and_then(Path::parent).map(|folder| folder.join("vendors"));
-        let vendors = config.vendors.clone().or(beside);
-        let vendors = vendors.or_else(|| project.as_ref().map(|dirs| dirs.config_dir().join("vendors")));
+        let folder = path.as_deref().and_then(Path::parent);
+        let folder = folder.or_else(|| project.as_ref().map(ProjectDirs::config_dir));
+        let beside = |name| folder.map(|folder| folder.join(name));
+        let vendors = config.vendors.clone().or_else(|| beside("vendors"));
+        let rules = config.rules.clone().or_else(|| beside(rules::FILE));
         let state = given.state.clone().or_else(|| config.state.clone());
         let state = state.or_else(|| project.as_ref().and_then(|dirs| dirs.state_dir().map(Path::to_owned)));
-        Ok((config, Self { config: path, vendors, state }))
+        let at_home = home().filter(|home| home.is_absolute()).map(|home| home.join("Maildir"));
+        let maildir = config.deliver.maildir.clone().or(at_home);
+        Ok((config, Self { config: path.clone(), vendors, rules, state, maildir }))
     }
 
     /// The folder of the state.
@@ -132,6 +144,14 @@ impl Places {
     /// [`PlacesError::Nowhere`] without a home and without a named folder.
     pub fn state(&self) -> Result<&Path, PlacesError> {
         self.state.as_deref().ok_or(PlacesError::Nowhere("the state"))
+    }
+
+    /// The Maildir into which mail is delivered.
+    ///
+    /// # Errors
+    /// [`PlacesError::Nowhere`] without a home and without a named folder.
+    pub fn maildir(&self) -> Result<&Path, PlacesError> {
+        self.maildir.as_deref().ok_or(PlacesError::Nowhere("the mail"))
     }
 
     /// The folder of the trusted vendors.
@@ -147,8 +167,13 @@ impl Places {
 /// HOME: the user database would be asked for it, and a statically linked program must not (glibc loads the database's
 /// modules into it, and it may crash: a message would bounce).
 fn project() -> Option<ProjectDirs> {
-    let home = std::env::var_os("HOME").is_some_and(|home| !home.is_empty());
-    if set_id() || !home { None } else { ProjectDirs::from("", "", "mailstamp") }
+    home().and_then(|_| ProjectDirs::from("", "", "mailstamp"))
+}
+
+/// The user's home, as HOME says, unless the program runs set-id.
+fn home() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty() && !set_id());
+    home.map(PathBuf::from)
 }
 
 fn set_id() -> bool {

@@ -1,8 +1,10 @@
 //! One message through the core. The vendors' keys are read when a stamp names one, the used-serial log is opened when a
 //! stamp is otherwise good, and both at most once: a message without a stamp touches neither.
 
-use super::{open, report};
+use super::report;
+use super::ruling::{LazyLog, Rulebook};
 use crate::config::places::{Places, PlacesError};
+use crate::config::rules::RulesError;
 use crate::config::{Config, user::UserError};
 use crate::keys::directory::Directory;
 use crate::keys::folder::{self, FolderError};
@@ -10,7 +12,7 @@ use crate::log::syslog::{self, Severity};
 use crate::log::verdicts::{Entry, VerdictLog};
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
-use crate::rule::decision::{Decision, Effect, Ruling};
+use crate::rule::decision::Decision;
 use crate::stamp::serial::Serial;
 use crate::stamp::wire::Issuer;
 use crate::store::{Store, StoreError};
@@ -31,6 +33,8 @@ pub struct Engine {
     pub now: UnixTime,
     /// Whether `now` was given by the user; a clock that he set himself is not doubted.
     pub pretended: bool,
+    /// What was read of the user's rules.
+    pub(super) rulebook: Rulebook,
 }
 
 /// Whether a good stamp is spent.
@@ -54,6 +58,9 @@ pub enum Undecided {
     /// The used-serial log.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The user's rules.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     /// The recipient that the delivering program named.
     #[error(transparent)]
     User(#[from] UserError),
@@ -72,10 +79,24 @@ impl Undecided {
         match self {
             Self::NoAddresses => Some("write addresses = [\"you@your.example\"] into the configuration"),
             Self::Clock(_) => Some("set the clock; the message is judged when it is tried again"),
+            Self::Rules(_) => {
+                Some("mailstamp config check says what is wrong; the message is judged when it is tried again")
+            }
             Self::Store(StoreError::Busy { .. }) => Some("another delivery holds the log; the message is tried again"),
             _ => None,
         }
     }
+}
+
+/// A line that must be on the disk could not be put there.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// There is no place for it.
+    #[error(transparent)]
+    Places(#[from] PlacesError),
+    /// The system's.
+    #[error("the verdict log cannot be written: {0}")]
+    Io(#[from] std::io::Error),
 }
 
 /// When this program was written (2026-11-21): an earlier clock is wrong.
@@ -87,42 +108,38 @@ impl Engine {
     /// # Errors
     /// [`Undecided`]: nothing is known of the message's class, and it must be tried again.
     pub fn judge(&self, message: &Message<'_>, envelope: &Envelope, marking: Marking) -> Result<Decision, Undecided> {
-        let mut log = None;
-        self.judge_asking(message, envelope, &mut |spend| {
+        let log = LazyLog::new(self);
+        let verdict = self.verdict(message, envelope, &mut |spend| {
             self.is_sane()?;
-            let log = match &mut log {
-                Some(log) => log,
-                none => none.insert(open::used_log(&self.config, &self.places)?),
-            };
-            self.ask(log.as_ref(), spend, marking)
-        })
+            self.ask(log.store()?, spend, marking)
+        })?;
+        self.decide(verdict, message, envelope, false, &log)
     }
 
-    /// Judges `message`; what the used-serial log would answer, `ask` answers.
+    /// What the stamps on `message` come to; what the used-serial log would answer, `ask` answers.
     ///
     /// # Errors
     /// As [`Self::judge`].
-    pub(super) fn judge_asking(
+    pub(super) fn verdict(
         &self,
         message: &Message<'_>,
         envelope: &Envelope,
         ask: &mut dyn FnMut(&Spend) -> Result<Spent, Undecided>,
-    ) -> Result<Decision, Undecided> {
+    ) -> Result<Verdict, Undecided> {
         let keys = LazyKeys { engine: self, read: OnceCell::new() };
         let mut step = examine(message, envelope, &self.facts(&keys));
         if let Some(Err(error)) = keys.read.into_inner() {
             return Err(error);
         }
-        let verdict = loop {
+        loop {
             match step {
-                Step::Done(verdict) => break verdict,
+                Step::Done(verdict) => return Ok(verdict),
                 Step::Spend(claim) => {
                     let answer = ask(claim.request())?;
                     step = claim.settle(answer);
                 }
             }
-        };
-        self.decide(verdict, message, envelope)
+        }
     }
 
     /// The judgement of a message of which only the header, and perhaps some of the body, was read: its stamps are not
@@ -131,7 +148,7 @@ impl Engine {
     /// # Errors
     /// As [`Self::judge`].
     pub fn judge_beginning(&self, message: &Message<'_>, envelope: &Envelope) -> Result<Decision, Undecided> {
-        self.decide(Verdict::too_large(), message, envelope)
+        self.decide(Verdict::too_large(), message, envelope, true, &LazyLog::new(self))
     }
 
     /// Whose stamps `message` carries: a finding for each, without a reason where the signature holds.
@@ -176,6 +193,19 @@ impl Engine {
         }
     }
 
+    /// As [`record`](Self::record), for what must be on the disk before anything is dropped on its strength: the line is
+    /// written even if the user wants no verdict log.
+    ///
+    /// # Errors
+    /// [`RecordError`]: nothing may be dropped.
+    pub fn record_durably(&self, entry: &Entry) -> Result<(), RecordError> {
+        VerdictLog::new(self.places.state()?).append_durably(entry)?;
+        if let Some(socket) = &self.config.syslog {
+            let _ = syslog::send(socket, Severity::Info, &report::line(entry));
+        }
+        Ok(())
+    }
+
     /// Tells syslog of our own trouble, if it listens.
     pub fn complain(&self, trouble: &str) {
         if let Some(socket) = &self.config.syslog {
@@ -207,21 +237,6 @@ impl Engine {
             // Who only looks at a message that was accepted wants to know just that, however long ago it was.
             Marking::Leave => log.peek(&Spend { redelivery: Redelivery::EVER, ..spend.clone() })?,
         })
-    }
-
-    /// What is to be done with a message of this verdict.
-    fn decide(&self, verdict: Verdict, message: &Message<'_>, _: &Envelope) -> Result<Decision, Undecided> {
-        Decision::of(verdict, &self.config.actions, |_| Ok(self.allowed(message)))
-    }
-
-    /// The entry of `allow` that lets the sender through without a stamp.
-    fn allowed(&self, message: &Message<'_>) -> Option<Ruling> {
-        if self.config.allow.is_empty() {
-            return None;
-        }
-        let sender = message.authors().into_iter().next()?;
-        let allowed = self.config.allow.iter().find(|allowed| allowed.pattern.matches(&sender))?;
-        Some(Ruling { name: allowed.name.clone(), effect: Effect::Allow })
     }
 }
 

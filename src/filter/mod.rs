@@ -1,14 +1,20 @@
 //! The engine: gathers the facts, asks the core, spends once. Its one fallible step is
 //! [`Undecided`](engine::Undecided), our own trouble, which every front end turns into deferral. `open.rs` alone knows
-//! which adapters there are. `scan` judges mail that was kept before, which `mailboxes` and `mbox` read; `sent` says what
-//! is learned from what the user sends.
+//! which adapters there are. `deliver` puts a judged message where the user wants it, `held` keeps what is kept aside,
+//! `allow_list` writes down whom he lets through from then on, and `answer` sends the automatic reply that is due. `scan`
+//! judges mail that was kept before, which `mailboxes` and `mbox` read; `sent` says what is learned from what the user sends.
 
+pub mod allow_list;
+pub mod answer;
+pub mod deliver;
 pub mod engine;
 pub mod examination;
+pub mod held;
 pub mod mailboxes;
 pub mod mbox;
 pub mod moved;
 pub mod open;
 pub mod report;
+pub mod ruling;
 pub mod scan;
 pub mod sent;

@@ -1,6 +1,7 @@
 //! The one place that knows which adapters there are: it reads the clock and the configuration, and opens the store.
 
 use super::engine::Engine;
+use super::ruling::Rulebook;
 use crate::config::Config;
 use crate::config::places::{Given, Places, PlacesError};
 use crate::mail::time::UnixTime;
@@ -15,7 +16,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// [`PlacesError`] when the configuration cannot be used.
 pub fn engine(given: &Given, now: Option<UnixTime>) -> Result<Engine, PlacesError> {
     let (config, places) = Places::read(given)?;
-    Ok(Engine { config, places, now: now.unwrap_or_else(clock), pretended: now.is_some() })
+    let (now, pretended) = (now.unwrap_or_else(clock), now.is_some());
+    Ok(Engine { config, places, now, pretended, rulebook: Rulebook::default() })
 }
 
 /// The used-serial log, with the grants beside it. It is opened and locked by the first question, until it is dropped.
@@ -31,6 +33,12 @@ pub fn used_log(config: &Config, places: &Places) -> Result<Box<dyn Store>, Plac
 #[must_use]
 pub fn used_log_path(state: &Path) -> PathBuf {
     state.join("used.redb")
+}
+
+/// The microsecond of the system's clock, for names that must differ; it tells no time.
+#[must_use]
+pub fn microsecond() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_micros())
 }
 
 /// The system's clock. One that reads less than 1970 reads as 1970, which is refused where time matters.

@@ -1,10 +1,12 @@
 //! How a verdict is written down: the result field of a filtered message, the Authentication-Results field beside it, the
 //! line for syslog, the entry of the verdict log. Every value from outside goes through the one encoder.
 
+use crate::config::Config;
 use crate::log::verdicts::Entry;
+use crate::mail::edit::Edit;
 use crate::mail::field::{fold, printable};
 use crate::mail::message::Message;
-use crate::mail::results::{AUTHENTICATION_RESULTS, CLASS_FIELD};
+use crate::mail::results::{self, AUTHENTICATION_RESULTS, CLASS_FIELD};
 use crate::mail::time::UnixTime;
 use crate::rule::decision::Decision;
 use crate::verdict::class::Class;
@@ -14,6 +16,24 @@ use std::fmt::Write;
 
 /// No value from outside is shown longer than this.
 pub const LONGEST: usize = 200;
+
+/// The message with its result fields on top: `Digital-Stamp-Class`, with an `authserv_id` also
+/// `Authentication-Results`. What came with the message and could pass for them is gone; no other byte changes.
+#[must_use]
+pub fn marked<'a>(message: &Message<'a>, decision: &Decision, config: &Config) -> Edit<'a> {
+    let newline = message.newline();
+    let authserv_id = config.authserv_id.as_deref();
+    let mut fields = result_field(decision, config.used_log, newline);
+    if let Some(id) = authserv_id {
+        fields.push_str(&authentication_results(&decision.verdict, id, newline));
+    }
+    let mut edit = Edit::new(message);
+    for field in results::result_fields(message, authserv_id) {
+        edit.remove(&field);
+    }
+    edit.insert_top(fields);
+    edit
+}
 
 /// The result field, folded, with its line end.
 #[must_use]
@@ -82,6 +102,10 @@ pub fn entry(decision: &Decision, message: &Message<'_>, envelope: &Envelope, no
         reason: verdict.reason.to_string(),
         rule: decision.rule.as_deref().map(shown),
         action: Some(decision.action.to_string()),
+        event: None,
+        reply: None,
+        folder: None,
+        held: None,
         vendor: stamp.and_then(|stamp| stamp.vendor.as_deref()).map(shown),
         serial: stamp.and_then(|stamp| stamp.serial.as_ref()).map(|serial| shown(serial.as_str())),
         value: stamp.and_then(|stamp| stamp.value),
@@ -101,6 +125,10 @@ pub fn line(entry: &Entry) -> String {
         ("reason", Some(entry.reason.as_str())),
         ("rule", entry.rule.as_deref()),
         ("action", entry.action.as_deref()),
+        ("event", entry.event.as_deref()),
+        ("reply", entry.reply.as_deref()),
+        ("folder", entry.folder.as_deref()),
+        ("held", entry.held.as_deref()),
         ("vendor", entry.vendor.as_deref()),
         ("serial", entry.serial.as_deref()),
         ("value", value.as_deref()),

@@ -4,6 +4,7 @@
 
 use super::engine::{Engine, Marking, Undecided};
 use super::mailboxes::Kept;
+use super::ruling::LazyLog;
 use super::{mbox, open};
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
@@ -104,7 +105,7 @@ impl Scan {
 
     fn ask(&self, message: &Message<'_>, checked: &Cell<bool>) -> Result<Decision, Undecided> {
         let engine = &self.engine;
-        engine.judge_asking(message, &self.envelope, &mut |spend| {
+        let verdict = engine.verdict(message, &self.envelope, &mut |spend| {
             engine.is_sane()?;
             // Opened for this question only: mail may come meanwhile.
             let log = open::used_log(&engine.config, &engine.places)?;
@@ -123,7 +124,8 @@ impl Scan {
             }
             // A copy of a message in another folder is the same message, however long after it was made.
             Ok(self.seen.spend(&Spend { redelivery: Redelivery::EVER, ..spend.clone() })?)
-        })
+        })?;
+        engine.decide(verdict, message, &self.envelope, false, &LazyLog::new(engine))
     }
 }
 

@@ -98,7 +98,7 @@ mod tests {
         let text = "addresses = [\"me@x.example\", \"me+*@x.example\"]";
         let config = Config::parse(text, &User::default()).unwrap();
         let engine =
-            Engine { config, places: Places { config: None, vendors: None, state: None }, now: NOW, pretended: false };
+            Engine { config, places: Places::default(), now: NOW, pretended: false, rulebook: Default::default() };
         engine.learnable(&Message::parse(raw.as_bytes()), UnixTime(7)).unwrap()
     }
 

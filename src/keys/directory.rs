@@ -23,6 +23,7 @@ struct Vendor {
     keys: BTreeMap<String, KeyFact>,
     revoked: BTreeSet<Serial>,
     publishes: Publishes,
+    buy: Option<String>,
 }
 
 /// A signed directory that is not heeded, and why; for `doctor` and `vendor list`.
@@ -102,6 +103,20 @@ impl Directory {
         self.vendors.iter().map(|(name, vendor)| (name.as_str(), &vendor.keys))
     }
 
+    /// The vendors who can sell a stamp now, with where it is to be had: those with a key that signs.
+    pub fn sellers(&self, now: UnixTime) -> impl Iterator<Item = (&str, Option<&str>)> {
+        let signs = move |fact: &KeyFact| match fact {
+            KeyFact::Known(key) => {
+                key.status == KeyStatus::Active
+                    && key.not_before.is_none_or(|begin| begin <= now)
+                    && key.not_after.is_none_or(|end| now < end)
+            }
+            _ => false,
+        };
+        let sells = move |(_, vendor): &(&String, &Vendor)| vendor.keys.values().any(signs);
+        self.vendors.iter().filter(sells).map(|(name, vendor)| (name.as_str(), vendor.buy.as_deref()))
+    }
+
     fn open(&self, text: &str, now: UnixTime) -> Result<Result<(String, SignedDirectory), Unheeded>, DirectoryError> {
         let token = Token::parse_document(text, LONGEST).map_err(|_| DirectoryError::Token)?;
         let issuer = token.issuer().map_err(|_| DirectoryError::Token)?;
@@ -137,6 +152,10 @@ impl Directory {
 
 impl Vendor {
     fn add(&mut self, entry: &VendorEntry, stale: bool) -> Result<(), DocumentError> {
+        // What was read first stays: what the user pinned himself.
+        if self.buy.is_none() && !stale {
+            self.buy.clone_from(&entry.buy);
+        }
         // A revocation does not become untrue by age.
         self.revoked.extend(entry.revoked_serials()?);
         for (kid, key) in entry.parsed_keys()? {
@@ -322,6 +341,30 @@ mod tests {
         assert!(matches!(status(fact(&directory, "v.example", "c")), KeyStatus::Revoked { .. }));
         assert!(directory.revoked("v.example", &Serial::new("s1").unwrap()));
         assert!(!directory.revoked("w.example", &Serial::new("s1").unwrap()));
+    }
+
+    #[test]
+    fn who_can_sell_says_where() {
+        let told = |at: &str, entry: VendorEntry| VendorEntry { buy: Some(format!("https://{at}/")), ..entry };
+        let active = || vec![key("a", 1, Status::Active)];
+        let mut ended = key("a", 1, Status::Active);
+        ended.not_after = Some("2020-01-01T00:00:00Z".into());
+        let mut directory = pinned(&[
+            told("pinned", entry("v.example", active())),
+            entry("w.example", active()),
+            told("revoked", entry("x.example", vec![key("a", 1, Status::Revoked)])),
+            told("ended", entry("y.example", vec![ended])),
+            told("no-key", entry("z.example", vec![])),
+        ]);
+        for (vendor, expires) in [("v.example", FRESH), ("w.example", PAST)] {
+            let token = signed(vendor, 1, 1, expires, vec![told("signed", entry(vendor, active()))]);
+            directory.add_signed(&[&token], NOW).unwrap();
+        }
+        let sellers: Vec<_> = directory.sellers(NOW).collect();
+        assert_eq!(sellers, [("v.example", Some("https://pinned/")), ("w.example", None)]);
+        let token = signed("w.example", 1, 2, FRESH, vec![told("signed", entry("w.example", active()))]);
+        directory.add_signed(&[&token], NOW).unwrap();
+        assert_eq!(directory.sellers(NOW).nth(1), Some(("w.example", Some("https://signed/"))));
     }
 
     #[test]

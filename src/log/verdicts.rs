@@ -1,19 +1,21 @@
 //! The verdict log: who, what class, why. A file of JSON lines, appended without waiting for the disk and rotated by size,
-//! so that a message with nothing to spend costs no sync.
+//! so that a message with nothing to spend costs no sync. What became of messages that were kept aside stands there, too;
+//! a line without which nothing may be dropped is synced.
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The file is set aside when it has grown to this many bytes: about 25,000 verdicts.
 const ROTATE_AT: u64 = 8 * 1024 * 1024;
 
-/// One judged message. Every value from outside is already encoded: printable ASCII, capped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One judged message, or, with an `event`, what was done later. Every value from outside is
+/// already encoded: printable ASCII, capped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// When it was judged (RFC 3339).
     pub time: String,
@@ -27,6 +29,19 @@ pub struct Entry {
     /// What is to be done with the message; entries of version 0.1 have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
+    /// What was done with a message that was held (`released`, `allowed`, `deleted`, `expired`), or about its sender
+    /// (`replied`, `not-replied`, `reply-failed`). A judgement has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// The folder that it was delivered into, where we delivered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    /// The short name under which it is held, or was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// Which automatic reply was sent, or why none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
     /// The vendor of the stamp that spoke.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vendor: Option<String>,
@@ -68,15 +83,37 @@ impl VerdictLog {
     /// # Errors
     /// The system's. Nothing was judged differently because of it.
     pub fn append(&self, entry: &Entry) -> io::Result<()> {
-        let mut line = serde_json::to_vec(entry)?;
+        self.write(entry).map(drop)
+    }
+
+    /// Appends an entry and waits until it is on the disk: what is dropped on its strength can be found here.
+    ///
+    /// # Errors
+    /// The system's. Nothing may be dropped then.
+    pub fn append_durably(&self, entry: &Entry) -> io::Result<()> {
+        self.write(entry)?.sync_all()?;
+        // The file may have been made just now.
+        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    fn write(&self, entry: &Entry) -> io::Result<File> {
+        // A line that a full disk cut short must not take this one with it: it begins with the end of that.
+        let mut line = vec![b'\n'];
+        serde_json::to_writer(&mut line, entry)?;
         line.push(b'\n');
         let mut file = self.open()?;
         if file.metadata()?.len() >= ROTATE_AT {
             self.rotate(&file)?;
             file = self.open()?;
         }
+        let metadata = file.metadata()?;
+        let mut last = [b'\n'];
+        if metadata.len() > 0 {
+            file.read_exact_at(&mut last, metadata.len() - 1)?;
+        }
         // One write to a file opened for appending: lines of processes that run at once do not mix.
-        file.write_all(&line)
+        file.write_all(if last == *b"\n" { line.get(1..).unwrap_or_default() } else { &line })?;
+        Ok(file)
     }
 
     /// The last `most` entries, oldest first. Lines that are no entries (a cut line after a crash) are passed over.
@@ -107,7 +144,12 @@ impl VerdictLog {
                 other => other?,
             };
             for line in BufReader::new(file).split(b'\n') {
-                match serde_json::from_slice(&line?) {
+                let line = line?;
+                // Two processes may have ended the same cut line.
+                if line.is_empty() {
+                    continue;
+                }
+                match serde_json::from_slice(&line) {
                     Ok(entry) => to(entry),
                     Err(_) => broken += 1,
                 }
@@ -139,7 +181,7 @@ impl VerdictLog {
     }
 
     fn open(&self) -> io::Result<File> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mode = Mode::RUSR | Mode::WUSR;
         match rustix::fs::open(&self.path, flags, mode) {
             Err(rustix::io::Errno::NOENT) => {
@@ -173,15 +215,8 @@ mod tests {
             time: "2026-11-21T12:00:00Z".into(),
             class: "unstamped".into(),
             reason: "no-stamp".into(),
-            rule: None,
-            action: None,
-            vendor: None,
-            serial: None,
-            value: None,
-            from: None,
-            sender: None,
             message_id: Some(message_id.into()),
-            recipient: None,
+            ..Entry::default()
         }
     }
 
@@ -205,6 +240,18 @@ mod tests {
         fs::write(&log.path, [fs::read(&log.path).unwrap(), b"{\"time\":\n".to_vec()].concat()).unwrap();
         log.append(&entry("<2>")).unwrap();
         assert_eq!(log.last(5).unwrap().len(), 2);
+        assert_eq!(log.each(&mut |_| {}).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_line_that_was_cut_short_takes_no_other_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = VerdictLog::new(folder.path());
+        log.append(&entry("<1>")).unwrap();
+        fs::write(&log.path, [fs::read(&log.path).unwrap(), b"{\"time\":\"20".to_vec()].concat()).unwrap();
+        log.append_durably(&entry("<2>")).unwrap();
+        log.append(&entry("<3>")).unwrap();
+        assert_eq!(log.last(5).unwrap(), vec![entry("<1>"), entry("<2>"), entry("<3>")]);
         assert_eq!(log.each(&mut |_| {}).unwrap(), 1);
     }
 

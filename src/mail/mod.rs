@@ -5,6 +5,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
 pub mod address;
+pub mod authentication;
 pub mod edit;
 pub mod encoded_word;
 pub mod field;

@@ -2,6 +2,7 @@
 
 use crate::verdict::class::Class;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error};
 use std::fmt;
 
 /// What is to be done with a message.
@@ -63,7 +64,9 @@ impl fmt::Display for Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Actions {
+    #[serde(deserialize_with = "kept")]
     first_class: Action,
+    #[serde(deserialize_with = "kept")]
     allowed: Action,
     unstamped: Action,
     underpaid: Action,
@@ -106,6 +109,17 @@ impl Default for Actions {
     }
 }
 
+/// Mail with a good stamp, and mail that a rule of the user lets through, is not dropped as a whole class: that could only
+/// be a mistake, and one that nothing takes back.
+fn kept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Action, D::Error> {
+    match Action::deserialize(deserializer)? {
+        Action::Discard => {
+            Err(D::Error::custom("mail that was let through is not discarded (\"hold\" keeps it aside)"))
+        }
+        action => Ok(action),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,9 +148,14 @@ mod tests {
 
     #[test]
     fn words_in_the_configuration_are_the_words_that_are_shown() {
-        for (class, action) in Class::ALL.iter().zip(Action::ALL.iter().cycle()) {
-            let chosen: Actions = toml::from_str(&format!("{class} = \"{action}\"")).unwrap();
-            assert_eq!(chosen.of(*class), *action);
+        for (class, action) in Class::ALL.iter().flat_map(|class| Action::ALL.map(|action| (*class, action))) {
+            let chosen = toml::from_str::<Actions>(&format!("{class} = \"{action}\""));
+            if action == Action::Discard && matches!(class, Class::FirstClass | Class::Allowed) {
+                let refused = chosen.unwrap_err().to_string();
+                assert!(refused.contains("line 1, column") && refused.contains("is not discarded"), "{refused}");
+            } else {
+                assert_eq!(chosen.unwrap().of(class), action);
+            }
         }
     }
 }

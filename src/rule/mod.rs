@@ -7,4 +7,8 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
 pub mod action;
+pub mod condition;
 pub mod decision;
+pub mod expression;
+pub mod letter;
+pub mod rules;

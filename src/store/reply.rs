@@ -12,37 +12,9 @@
 use super::error::StoreError;
 use super::sent;
 use crate::mail::time::UnixTime;
-use serde::{Deserialize, Serialize};
+pub use crate::reply::may::Kind as ReplyKind;
 use sha2::{Digest, Sha256};
-use std::fmt;
 use std::ops::ControlFlow;
-
-/// What an automatic reply is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReplyKind {
-    /// How to get a stamp and send again.
-    Challenge,
-    /// The stamp was revoked; send a fresh one.
-    Compromised,
-}
-
-impl ReplyKind {
-    /// Its word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Challenge => "challenge",
-            Self::Compromised => "compromised",
-        }
-    }
-}
-
-impl fmt::Display for ReplyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
 
 /// May this reply be sent?
 #[derive(Clone, Debug, PartialEq, Eq)]

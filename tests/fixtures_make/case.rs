@@ -15,7 +15,10 @@ pub struct Case {
     now: UnixTime,
     recipient: Option<&'static str>,
     looked: Option<&'static str>,
+    action: Option<&'static str>,
     config: String,
+    rules: Option<String>,
+    rule: Option<&'static str>,
     before: Vec<Before>,
     state: Vec<String>,
     vendors: Vec<(&'static str, String)>,
@@ -39,7 +42,10 @@ pub fn case(reason: Reason, detail: &'static str, shows: &'static str, message: 
         now: NOW,
         recipient: None,
         looked: None,
+        action: None,
         config: "addresses = [\"alice@x.example\"]\n".to_owned(),
+        rules: None,
+        rule: None,
         before: Vec::new(),
         state: Vec::new(),
         vendors: vec![("stamps.example.json", pinned("stamps.example", &[("2026q4", "")], ""))],
@@ -62,6 +68,11 @@ impl Case {
         Self { looked: Some(verdict), ..self }
     }
 
+    /// What is to be done, where that is not to deliver.
+    pub fn action(self, action: &'static str) -> Self {
+        Self { action: Some(action), ..self }
+    }
+
     /// `--recipient`.
     pub fn to(self, recipient: &'static str) -> Self {
         Self { recipient: Some(recipient), ..self }
@@ -70,6 +81,16 @@ impl Case {
     /// The whole configuration.
     pub fn config(self, text: &str) -> Self {
         Self { config: format!("{}\n", text.trim()), ..self }
+    }
+
+    /// The file `rules.toml`.
+    pub fn rules(self, text: &str) -> Self {
+        Self { rules: Some(format!("{}\n", text.trim())), ..self }
+    }
+
+    /// The name of the rule that matches.
+    pub fn named(self, rule: &'static str) -> Self {
+        Self { rule: Some(rule), ..self }
     }
 
     /// Another fixture's message that was judged before, with the same configuration.
@@ -108,10 +129,19 @@ impl Case {
         if let Some(verdict) = self.looked {
             line(&format!("looked = \"{verdict}\""));
         }
+        if let Some(action) = self.action {
+            line(&format!("action = \"{action}\""));
+        }
         if let Some(recipient) = self.recipient {
             line(&format!("recipient = \"{recipient}\""));
         }
+        if let Some(rule) = self.rule {
+            line(&format!("rule = \"{rule}\""));
+        }
         line(&format!("config = '''\n{}'''", self.config));
+        if let Some(rules) = &self.rules {
+            line(&format!("rules = {}", quoted(rules)));
+        }
         if !self.state.is_empty() {
             line("# Rows of the state, as `mailstamp export` writes them.");
             line(&format!("state = '''\n{}\n'''", self.state.join("\n")));
@@ -129,4 +159,9 @@ impl Case {
         }
         text
     }
+}
+
+/// A string of several lines for a text that has quotes of both kinds in it, though never three double ones.
+fn quoted(text: &str) -> String {
+    format!("\"\"\"\n{}\"\"\"", text.replace('\\', "\\\\"))
 }

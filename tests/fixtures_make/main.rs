@@ -5,6 +5,7 @@
 mod accepted;
 mod case;
 mod refused;
+mod ruled;
 mod stamps;
 mod unjudged;
 
@@ -15,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn cases() -> Vec<Case> {
-    [accepted::cases(), unjudged::cases(), refused::cases()].concat()
+    [accepted::cases(), unjudged::cases(), refused::cases(), ruled::cases()].concat()
 }
 
 fn fixtures() -> PathBuf {

@@ -149,6 +149,10 @@ fn windows() -> Vec<Case> {
         ),
         case(Reason::Expired, "one-second", "A second later than clocks may differ.", window(from, until))
             .at(until.plus(5 * MINUTE + 1)),
+        case(Reason::Expired, "to-be-rejected", "The user wants it refused.", window(from, until))
+            .at(until.plus(5 * MINUTE + 1))
+            .config("addresses = [\"alice@x.example\"]\n[actions]\ninvalid = \"reject\"")
+            .action("reject"),
         case(Reason::Expired, "later-than-allowed", "Later than the user accepts.", window(from, until))
             .at(until.plus(4 * DAY + 5 * MINUTE + 1))
             .config("addresses = [\"alice@x.example\"]\n[stamps]\nlate = \"4d\""),

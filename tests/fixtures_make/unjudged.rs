@@ -14,6 +14,7 @@ fn unstamped() -> Vec<Case> {
     let block = mailstamp::stamp::armour::armour(&token("quoted"), "\n");
     let stamped = String::from_utf8(with(&token("attached"), &letter("2"))).unwrap();
     let quoted: String = block.lines().map(|line| format!("> {line}\n")).collect();
+    let own = "addresses = [\"alice@x.example\"]\n[actions]";
     vec![
         none("plain", "An ordinary message.", letter("1")),
         none("empty", "No message at all.", String::new()),
@@ -37,6 +38,15 @@ fn unstamped() -> Vec<Case> {
         none("talk-in-subject", "The Subject speaks about stamps.", {
             letter("1").replace("a serious matter", "what does v4.public.foo mean?")
         }),
+        none("to-be-held", "The user wants such mail kept aside.", letter("1"))
+            .config(&format!("{own}\nunstamped = \"hold\""))
+            .action("hold"),
+        none("to-be-discarded", "The user wants no mail without a stamp.", letter("1"))
+            .config(&format!("{own}\nunstamped = \"discard\""))
+            .action("discard"),
+        none("to-be-challenged", "The user wants its sender told how to get a stamp.", letter("1"))
+            .config(&format!("{own}\nunstamped = \"challenge\""))
+            .action("challenge"),
         none("empty-field", "A field without a stamp in it.", format!("Digital-Stamp:\n{}", letter("1"))),
     ]
 }
@@ -47,6 +57,9 @@ fn underpaid() -> Vec<Case> {
     let both = |one: &str, other: &str| with(one, std::str::from_utf8(&with(other, &letter("2"))).unwrap());
     let five = "price = 5\naddresses = [\"alice@x.example\"]";
     vec![
+        below("to-be-tagged", "The user wants it marked.", with(&stamp(4), &letter("1")))
+            .config(&format!("{five}\n[actions]\nunderpaid = \"tag\""))
+            .action("tag"),
         below("one-less", "Worth one credit less than is asked.", with(&stamp(4), &letter("1"))).config(five),
         below(
             "by-address",

@@ -92,7 +92,7 @@ fn a_result_that_came_with_the_message_is_gone() {
             [b"From: b@y.example\n", forged.as_bytes(), b"To: a@x.example\n\nDigital-Stamp-Class: body\n"].concat();
         let filtered = home.run(["filter"], &message).exits(0).text();
         let (header, body) = filtered.split_once("\n\n").unwrap();
-        assert!(header.starts_with("Digital-Stamp-Class: unstamped; reason=no-stamp\nAuthentication-Results: mx.x.example; x-digital-stamp=none reason=\"no-stamp\"\n"), "{header}");
+        assert!(header.starts_with("Digital-Stamp-Class: unstamped; reason=no-stamp; action=deliver\nAuthentication-Results: mx.x.example; x-digital-stamp=none reason=\"no-stamp\"\n"), "{header}");
         let rest: Vec<&str> = header.lines().skip(2).filter(|line| !line.starts_with("X:")).collect();
         assert_eq!(rest, ["From: b@y.example", "To: a@x.example"], "{forged:?}");
         assert_eq!(body, "Digital-Stamp-Class: body\n");

@@ -34,7 +34,7 @@ fn syslog_gets_one_line_a_message_and_never_more() {
         line(),
         (
             "<22>mailstamp[".into(),
-            "class=first-class reason=paid vendor=stamps.example serial=abc value=1 from=bob@y.example \
+            "class=first-class reason=paid action=deliver vendor=stamps.example serial=abc value=1 from=bob@y.example \
              sender=bob@y.example msgid=<1@y.example> rcpt=alice@x.example"
                 .into()
         )

@@ -28,7 +28,9 @@ fn wrong_arguments_defer_where_a_message_may_be_waiting() {
         "--state show classify --bogus",
         "--config doctor filter --bogus",
         "clasify",
-        "deliver",
+        "deliver --bogus",
+        "deliver surplus",
+        "held add --bogus",
         "--bogus",
         "",
     ] {

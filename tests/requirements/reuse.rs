@@ -126,7 +126,7 @@ fn without_the_log_reuse_is_not_noticed_and_the_result_says_so() {
     for id in ["1", "2"] {
         let field = field(id);
         assert!(field.starts_with("Digital-Stamp-Class: first-class; reason=paid;"), "{field}");
-        assert!(field.ends_with("; reuse=not-checked"), "{field}");
+        assert!(field.ends_with("; reuse=not-checked; action=deliver"), "{field}");
     }
     let doctor = home.run(["doctor"], b"").exits(0).text();
     assert!(doctor.contains("a stamp used twice is not noticed"), "{doctor}");

@@ -159,12 +159,14 @@ impl Drop for Postfix {
     }
 }
 
-/// The lines of `rules/postfix-main.cf`, for one of the two programs that it names.
+/// The lines of `rules/postfix-main.cf`, for one of the programs that it names.
 pub fn mailbox_command(program: &str) -> String {
-    match program {
-        "procmail" => recipe("postfix-main.cf", &[]),
-        _ => recipe("postfix-main.cf", &[("\nmailbox_command", "\n#"), ("\n#mailbox_command", "\nmailbox_command")]),
-    }
+    let text = recipe("postfix-main.cf", &[("\nmailbox_command", "\n#mailbox_command")]);
+    let lines = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(command) if command.starts_with("mailbox_command") && command.contains(&format!("/{program} ")) => command,
+        _ => line,
+    });
+    lines.fold(String::new(), |text, line| text + line + "\n")
 }
 
 const MAIN: &str = "\

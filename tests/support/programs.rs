@@ -185,6 +185,26 @@ pub fn one_of_each(home: &Home) -> Vec<Sample> {
     ]
 }
 
+/// Configures `home` so that every action follows from a class, and makes a message for each, in the order in which they
+/// must be delivered; the Message-ID is the action.
+pub fn one_of_each_action(home: &Home) -> Vec<Sample> {
+    home.configure(&format!(
+        "addresses = [\"{ALICE}\", {{ address = \"dear@x.example\", price = 5 }}]\n[actions]\nunderpaid = \"tag\"\n\
+         unverified = \"challenge\"\nunstamped = \"hold\"\ninvalid = \"discard\"\nused = \"reject\""
+    ));
+    let stranger = Home::new();
+    let first = home.issue(ALICE, []);
+    let make = |class, message| Sample { class, message };
+    vec![
+        make("deliver", home.affix(&first, &letter("deliver"))),
+        make("tag", home.affix(&home.issue("dear@x.example", []), &letter("tag"))),
+        make("challenge", stranger.affix(&foreign(&stranger), &letter("challenge"))),
+        make("hold", letter("hold")),
+        make("discard", home.affix(&home.issue("carol@z.example", []), &letter("discard"))),
+        make("reject", home.affix(&first, &letter("reject"))),
+    ]
+}
+
 /// A stamp of a vendor whom only `stranger` trusts.
 fn foreign(stranger: &Home) -> String {
     stranger.vendor("elsewhere.example", "1");
@@ -225,6 +245,11 @@ pub fn letter_with_forged_class(id: &str) -> Vec<u8> {
 pub fn gtube(id: &str) -> Vec<u8> {
     let test = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\n";
     [letter(id), test.as_bytes().to_vec()].concat()
+}
+
+/// The message as it comes through a mailing list that `rules/rules.toml` lets through.
+pub fn from_list(message: &[u8]) -> Vec<u8> {
+    [b"List-Id: Talk <talk.lists.example>\n", message].concat()
 }
 
 /// Teaches bogofilter what spam is, in `home/.bogofilter`.

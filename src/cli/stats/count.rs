@@ -143,6 +143,10 @@ impl Counting {
 
     /// Counts an entry of the verdict log. One whose words are not those of this program is a broken line.
     pub fn entry(&mut self, entry: &Entry) {
+        if entry.event.is_some() {
+            // The message was counted when it was judged.
+            return;
+        }
         let reason = Reason::ALL.iter().copied().find(|reason| reason.as_str() == entry.reason);
         let reason = reason.filter(|reason| reason.class().as_str() == entry.class);
         let time = UnixTime::from_rfc3339(&entry.time).ok().and_then(|time| Some((time, day(time)?)));

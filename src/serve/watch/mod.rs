@@ -87,6 +87,7 @@ pub trait Report {
 /// [`WatchError`].
 pub fn once(given: &Given, report: &mut dyn Report) -> Result<(), WatchError> {
     let (mut scanner, _) = prepare(given)?;
+    tidy(given);
     // A message whose flags change all the time is left to the next run.
     for _ in 0..10 {
         if scanner.scan(&Scope::All, report)? {
@@ -107,6 +108,9 @@ pub fn run(given: &Given, report: &mut dyn Report) -> Result<(), WatchError> {
     // Before the first look, so that nothing comes between.
     let mut scope = Scope::All;
     loop {
+        if scope == Scope::All {
+            tidy(given);
+        }
         if scope == Scope::All
             && let Err(error) = scanner.folders().and_then(|folders| ear.listen(&scanner_paths(&folders)))
         {
@@ -122,6 +126,14 @@ pub fn run(given: &Given, report: &mut dyn Report) -> Result<(), WatchError> {
             }
         };
         scope = ear.wait(next);
+    }
+}
+
+/// What `deliver` does once a day. Where nothing is delivered by us, nobody else would do it.
+fn tidy(given: &Given) {
+    // Trouble with the configuration shows when the folders are looked at.
+    if let Ok(engine) = open::engine(given, None) {
+        engine.tidy();
     }
 }
 

@@ -1,0 +1,73 @@
+//! `mailstamp deliver`: a small delivery agent, for mail systems that hand a message to a command. It prints nothing, and
+//! exits 0 when the message is safely where it belongs, else 75.
+
+use super::delivery;
+use super::exit::{Failure, TEMPFAIL};
+use super::input;
+use crate::config::places::Given;
+use crate::filter::deliver::{Arrival, Undelivered};
+use crate::filter::engine::{Engine, Marking};
+use crate::filter::open;
+use crate::verdict::facts::Envelope;
+use std::io::Read;
+use std::path::PathBuf;
+
+/// Read a message on standard input and put it into a Maildir, into a folder by its class, or aside, as the
+/// configuration says.
+///
+/// It gets the field Digital-Stamp-Class on top, as from filter. A good stamp is spent. The exit status is 0 when the
+/// message is delivered, held, or discarded as configured; in any other case it is 75 and the message is nowhere.
+#[derive(Debug, Default, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    \"|/usr/local/bin/mailstamp deliver\"               in a .forward\n  \
+    mailbox_command = /usr/local/bin/mailstamp deliver  in Postfix's main.cf\n  \
+    mda \"mailstamp deliver --sender '%F'\"               in a .fetchmailrc")]
+pub struct Args {
+    #[command(flatten)]
+    pub delivery: delivery::Args,
+    /// Deliver into this Maildir [default: what the configuration says, else ~/Maildir]
+    #[arg(long, value_name = "FOLDER")]
+    pub maildir: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure with status 75, whatever went wrong, told in one line: mail systems show it to people.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let one_line = |failure: Failure| {
+        let hint = failure.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+        let words = format!("{}{hint}", failure.message);
+        Failure::new(TEMPFAIL, words.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let engine = open::engine(given, args.delivery.now).map_err(|error| one_line(error.into()))?;
+    deliver(args, given, &engine).map_err(|failure| {
+        engine.complain(&format!("deferred: {}", failure.message));
+        one_line(failure)
+    })?;
+    if args.delivery.marking() == Marking::Spend {
+        engine.tidy();
+    }
+    Ok(0)
+}
+
+fn deliver(args: &Args, given: &Given, engine: &Engine) -> Result<(), Failure> {
+    let envelope = args.delivery.envelope()?;
+    let envelope = Envelope { sender: envelope.sender.or_else(|| given.sender_variable.clone()), ..envelope };
+    let input = input::read(engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
+    let maildir = match &args.maildir {
+        Some(maildir) => maildir,
+        None => engine.places.maildir()?,
+    };
+    let mut stdin = std::io::stdin();
+    let rest = input.cut.then_some(&mut stdin as &mut dyn Read);
+    let arrival = Arrival { bytes: &input.bytes, rest, envelope, marking: args.delivery.marking() };
+    engine.deliver(arrival, maildir)?;
+    Ok(())
+}
+
+impl From<Undelivered> for Failure {
+    fn from(error: Undelivered) -> Self {
+        Self { code: TEMPFAIL, hint: error.hint().map(str::to_owned), message: error.to_string() }
+    }
+}

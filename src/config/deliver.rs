@@ -1,0 +1,157 @@
+//! The tables `[deliver]` and `[held]`: into which Maildir and which of its folders `mailstamp deliver` puts mail, and how
+//! long it keeps what it holds.
+
+use super::duration::Seconds;
+use crate::verdict::class::Class;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Where mail goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deliver {
+    /// The Maildir; without one, `Maildir` in the user's home.
+    pub maildir: Option<PathBuf>,
+    /// Its folders.
+    pub folders: Folders,
+}
+
+/// The folder of each class.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Folders {
+    first_class: FolderName,
+    allowed: FolderName,
+    unstamped: FolderName,
+    underpaid: FolderName,
+    unverified: FolderName,
+    invalid: FolderName,
+    used: FolderName,
+    revoked: FolderName,
+}
+
+/// The name of a folder, as people write it: `Junk`, `Lists/rust`; `INBOX` or nothing is the inbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct FolderName(Option<String>);
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DeliverTable {
+    pub(super) maildir: Option<String>,
+    folders: Folders,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HeldTable {
+    pub(super) keep: Seconds,
+}
+
+/// A folder's name on the disk may have so many bytes (NAME_MAX of most file systems).
+const LONGEST: usize = 255;
+
+impl FolderName {
+    /// What the folder is called on the disk (Maildir++: `.Lists.rust`); `None` for the inbox.
+    #[must_use]
+    pub fn on_disk(&self) -> Option<String> {
+        self.0.as_ref().map(|name| format!(".{}", name.replace('/', ".")))
+    }
+
+    /// The name as it is shown.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_deref().unwrap_or("INBOX")
+    }
+}
+
+impl TryFrom<String> for FolderName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        if name.is_empty() || name.eq_ignore_ascii_case("INBOX") {
+            return Ok(Self(None));
+        }
+        let part = |part: &str| part.is_empty() || part.chars().any(char::is_control);
+        if name.split(['/', '.']).any(part) || name.len() >= LONGEST {
+            return Err(format!("{name:?} is not the name of a folder; write \"Junk\", \"Lists/rust\" or \"INBOX\""));
+        }
+        Ok(Self(Some(name)))
+    }
+}
+
+impl Folders {
+    /// The folder of a class.
+    #[must_use]
+    pub fn of(&self, class: Class) -> &FolderName {
+        match class {
+            Class::FirstClass => &self.first_class,
+            Class::Allowed => &self.allowed,
+            Class::Unstamped => &self.unstamped,
+            Class::Underpaid => &self.underpaid,
+            Class::Unverified => &self.unverified,
+            Class::Invalid => &self.invalid,
+            Class::Used => &self.used,
+            Class::Revoked => &self.revoked,
+        }
+    }
+}
+
+impl Default for Folders {
+    fn default() -> Self {
+        let named = |name: &str| FolderName(Some(name.to_owned()));
+        let (inbox, unstamped, junk) = (FolderName(None), named("Unstamped"), named("Junk"));
+        Self {
+            first_class: inbox.clone(),
+            allowed: inbox,
+            unstamped: unstamped.clone(),
+            underpaid: unstamped.clone(),
+            unverified: unstamped,
+            invalid: junk.clone(),
+            used: junk.clone(),
+            revoked: junk,
+        }
+    }
+}
+
+impl Default for HeldTable {
+    fn default() -> Self {
+        Self { keep: Seconds(30 * 86_400) }
+    }
+}
+
+impl DeliverTable {
+    /// The settings, with the path of the Maildir made out.
+    pub(super) fn settle(self, maildir: Option<PathBuf>) -> Deliver {
+        Deliver { maildir, folders: self.folders }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Result<FolderName, String> {
+        FolderName::try_from(text.to_owned())
+    }
+
+    #[test]
+    fn a_name_is_one_folder_in_the_maildir_and_nothing_else() {
+        assert_eq!(name("Junk").unwrap().on_disk().as_deref(), Some(".Junk"));
+        assert_eq!(name("Lists/rust").unwrap().on_disk().as_deref(), Some(".Lists.rust"));
+        assert_eq!(name("Lists.rust").unwrap().on_disk().as_deref(), Some(".Lists.rust"));
+        for inbox in ["", "INBOX", "inbox"] {
+            assert_eq!(name(inbox).unwrap(), FolderName(None));
+        }
+        for wrong in ["/", "..", ".", "../x", "/etc", ".Junk", "a//b", "a/", "a\nb", "a\0b", &"x".repeat(255)] {
+            assert!(name(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn classes_have_the_folders_of_the_manual_unless_named() {
+        let folders: Folders = toml::from_str("unstamped = \"\"\nfirst-class = \"Stamped\"").unwrap();
+        let shown: Vec<_> = Class::ALL.iter().map(|class| folders.of(*class).as_str()).collect();
+        assert_eq!(shown, ["Stamped", "INBOX", "INBOX", "Unstamped", "Unstamped", "Junk", "Junk", "Junk"]);
+        assert!(toml::from_str::<Folders>("unstamped = \"../x\"").unwrap_err().to_string().contains("line 1"));
+    }
+}

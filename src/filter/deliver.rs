@@ -1,0 +1,240 @@
+//! Delivery: a message is judged and put where the user wants it, into a folder of his Maildir by its class, or aside, or
+//! nowhere.
+//!
+//! The order is what makes it safe to be killed anywhere. Room for the message is taken in the Maildir first: what cannot
+//! be delivered now is neither judged nor spent, so that it can be tried again as often as the mail system likes. Then it
+//! is judged, and its stamp spent, durably. Then it is written, synced and linked in; then it is told. Whoever calls is
+//! told success last, so what is cut off between comes again, and is known again by its stamp. Only what is discarded is
+//! told first.
+
+use super::engine::{Engine, Marking, RecordError, Undecided};
+use super::held::{Held, HeldError};
+use super::{open, report};
+use crate::config::places::PlacesError;
+use crate::mail::edit::Edit;
+use crate::mail::field::printable;
+use crate::mail::message::Message;
+use crate::maildir::{Draft, Maildir, MaildirError, Moment, Unique};
+use crate::reply::template::Kept;
+use crate::rule::action::Action;
+use crate::verdict::class::Class;
+use crate::verdict::facts::Envelope;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// Our fields on top are never longer than this: a value is cut at 200 characters, each at most four wide.
+const FIELDS: usize = 4096;
+
+/// So many held messages go in one tidying, each with a sync of its own: whoever waits for a delivery must not wait long.
+/// The next delivery goes on.
+const AT_ONCE: usize = 50;
+
+/// A message to be delivered.
+pub struct Arrival<'a> {
+    /// The message, or its beginning.
+    pub bytes: &'a [u8],
+    /// What follows the beginning, if it was too large to be read.
+    pub rest: Option<&'a mut dyn Read>,
+    /// What the delivering program says of it.
+    pub envelope: Envelope,
+    /// Whether a good stamp is spent.
+    pub marking: Marking,
+}
+
+/// Where a message went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// Into this folder.
+    Folder(String),
+    /// Aside, under this short name.
+    Held(String),
+    /// Nowhere, as the user wants it.
+    Discarded,
+}
+
+/// The message was not delivered, and has to be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Undelivered {
+    /// It could not be judged.
+    #[error(transparent)]
+    Undecided(#[from] Undecided),
+    /// It could not be put into the Maildir.
+    #[error(transparent)]
+    Maildir(#[from] MaildirError),
+    /// It could not be put aside.
+    #[error(transparent)]
+    Held(#[from] HeldError),
+    /// That it is discarded could not be written down, so it is not.
+    #[error("not discarded: {0}")]
+    Record(#[from] RecordError),
+    /// Its end could not be read or written, or the system has no random numbers.
+    #[error("cannot deliver: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Undelivered {
+    /// What the user can do about it, where that is not plain from the error.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Undecided(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Delivers a message into the Maildir at `maildir`. When this returns, the message is where it belongs and on the
+    /// disk.
+    ///
+    /// # Errors
+    /// [`Undelivered`]: it is in no folder, and must be tried again.
+    pub fn deliver(&self, arrival: Arrival<'_>, maildir: &Path) -> Result<Delivered, Undelivered> {
+        let Arrival { bytes, mut rest, envelope, marking } = arrival;
+        let message = Message::parse(bytes);
+        let maildir = Maildir::open(maildir)?;
+        let folders = &self.config.deliver.folders;
+        // A stamp that is spent leads to this folder, whatever else a class leads to.
+        let first = folders.of(Class::FirstClass);
+        let inbox = maildir.folder(first.on_disk().as_deref())?;
+        let mut draft = inbox.draft(self.unique()?)?;
+        draft.reserve(bytes, FIELDS)?;
+
+        let decision = match rest {
+            None => self.judge(&message, &envelope, marking)?,
+            Some(_) => self.judge_beginning(&message, &envelope)?,
+        };
+        let mut entry = report::entry(&decision, &message, &envelope, self.now);
+        let mut edit = report::marked(&message, &decision, &self.config);
+        // The envelope line of an mbox is no part of the message.
+        edit.remove_span(0..message.envelope_line().len());
+        let delivered = match decision.action {
+            Action::Deliver | Action::Tag => {
+                let name = folders.of(decision.class());
+                if name == first {
+                    write(draft, &edit, rest)?;
+                } else {
+                    drop(draft);
+                    let folder = maildir.folder(name.on_disk().as_deref())?;
+                    write(folder.draft(self.unique()?)?, &edit, rest)?;
+                }
+                Delivered::Folder(printable(name.as_str().as_bytes(), report::LONGEST))
+            }
+            Action::Hold | Action::Challenge | Action::Reject => {
+                drop(draft);
+                let held = Held::open(self)?;
+                Delivered::Held(held.add(&edit, rest)?)
+            }
+            Action::Discard => {
+                drop(draft);
+                if let Some(rest) = &mut rest {
+                    io::copy(rest, &mut io::sink())?;
+                }
+                self.record_durably(&entry)?;
+                return Ok(Delivered::Discarded);
+            }
+        };
+        match &delivered {
+            Delivered::Folder(name) => entry.folder = Some(name.clone()),
+            Delivered::Held(id) => entry.held = Some(id.clone()),
+            Delivered::Discarded => {}
+        }
+        if marking == Marking::Spend {
+            self.record(&entry);
+            // Last, when the message can no more be lost: whatever becomes of the reply, it is where it belongs.
+            self.answer(&message, &envelope, &decision, self.kept(&delivered));
+        }
+        Ok(delivered)
+    }
+
+    /// How long what was delivered there is kept aside.
+    fn kept(&self, delivered: &Delivered) -> Kept {
+        match (delivered, self.config.held_keep) {
+            (Delivered::Held(_), 0) => Kept::ForGood,
+            (Delivered::Held(_), keep) => Kept::Until(self.now.plus(keep)),
+            _ => Kept::No,
+        }
+    }
+
+    /// What is to be done now and then, once a day: messages that were held for too long go, and what killed deliveries
+    /// left. Trouble with it is told to syslog and is no delivery's. Nothing is removed because of a time that is pretended.
+    pub fn tidy(&self) {
+        if !self.pretended
+            && let Err(error) = self.tidy_once_a_day()
+        {
+            self.complain(&format!("tidying up: {error}"));
+        }
+    }
+
+    fn tidy_once_a_day(&self) -> Result<(), Undelivered> {
+        let mark = self.places.state().map_err(Undecided::from)?.join("tidied");
+        let last = std::fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse::<i64>().ok());
+        // A mark of the future was left by a clock that was wrong.
+        if last.is_some_and(|last| (0..86_400).contains(&self.now.0.saturating_sub(last))) {
+            return Ok(());
+        }
+        let mut done = true;
+        if let Some(held) = Held::existing(self)? {
+            done = held.expire(AT_ONCE)?.len() < AT_ONCE;
+            held.sweep()?;
+        }
+        if let Some(maildir) = Maildir::existing(self.places.maildir().map_err(Undecided::from)?)? {
+            for class in Class::ALL {
+                let name = self.config.deliver.folders.of(class).on_disk();
+                if name.as_deref().is_none_or(|name| maildir.has(name)) {
+                    maildir.folder(name.as_deref())?.sweep(self.now.0)?;
+                }
+            }
+        }
+        if done {
+            std::fs::write(&mark, format!("{}\n", self.now.0))?;
+        }
+        Ok(())
+    }
+
+    /// A name for a new file.
+    pub(super) fn unique(&self) -> io::Result<Unique> {
+        Unique::new(Moment { seconds: self.now.0, micros: open::microsecond() })
+    }
+}
+
+/// Writes a message and delivers it; returns its short name.
+pub(super) fn write(mut draft: Draft<'_>, edit: &Edit<'_>, rest: Option<&mut dyn Read>) -> Result<String, WriteError> {
+    for piece in edit.pieces() {
+        if let Err(error) = draft.write_all(piece) {
+            return Err(draft.failed(error).into());
+        }
+    }
+    if let Some(rest) = rest {
+        io::copy(rest, &mut draft)?;
+    }
+    let id = draft.id().to_owned();
+    draft.finish()?;
+    Ok(id)
+}
+
+/// A draft could not be completed.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Its end could not be read, or not be written.
+    #[error("the message cannot be copied: {0}")]
+    Copy(#[from] io::Error),
+    /// The Maildir.
+    #[error(transparent)]
+    Maildir(#[from] MaildirError),
+}
+
+impl From<WriteError> for Undelivered {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Copy(error) => Self::Io(error),
+            WriteError::Maildir(error) => Self::Maildir(error),
+        }
+    }
+}
+
+impl From<PlacesError> for Undelivered {
+    fn from(error: PlacesError) -> Self {
+        Self::Undecided(error.into())
+    }
+}

@@ -1,0 +1,10 @@
+//! Automatic replies: the fixtures in `fixtures/replies/`, sending under all troubles, and whole exchanges through a real
+//! mail system.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod exchange;
+mod fixtures;
+mod recipes;
+mod sending;
