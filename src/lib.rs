@@ -94,8 +94,8 @@
 //! # What is not here, on purpose
 //!
 //! - No network. Keys come from files that the user put there; a stamp can make nobody fetch anything.
-//! - No mail is sent unless the user switched it on, and then only by one function, [`filter::answer`], to an address
-//!   that [`reply::may`] let pass. (A vendor mails codes to who asks for one.)
+//! - No mail is sent for a message that came in unless the user switched it on, and then only by one function,
+//!   [`filter::answer`], to an address that [`reply::may`] let pass. (A vendor mails codes to who asks for one.)
 //! - No async. The mail path has no daemon and no thread but the one that waits for a lock.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.
@@ -108,13 +108,13 @@
 //! tests fail until all four are there. *A reason to send no reply*: a line in `reply/why.rs`, its check in the room, a
 //! fixture in `fixtures/replies/`, a line in mailstamp(1). *A command*: a file in `cli/`, a variant of its `Command`, a
 //! section in mailstamp(1). *An action*: `rule/action.rs`, `filter/deliver.rs`, mailstamp(1), and the recipes by
-//! action. *A thing that a vendor can do*: a `Request`, what it moves as an `Event` in `bank/event.rs`, its doing in
-//! `vendor/desk/`, a method of `Books`, a command in `cli/vendor/`. *A way to pay*: an implementation of
-//! `vendor::payment::Payment`. *A store*: a file in `store/` that implements [`Store`](store::Store) by asking
-//! `store/rule.rs`, an entry in the contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that
-//! knows which adapters there are. *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:
+//! action. *A store*: a file in `store/` that implements [`Store`](store::Store) by asking `store/rule.rs`, an entry in
+//! the contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that knows which adapters there
+//! are. *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:
 //! `stamp/claims.rs`, and mailstamp-stamp(5). *A condition of rules*: a variant in `rule/condition.rs`, its key in
-//! `config/rules.rs`, a line in the table of `tests/rules/conditions.rs`, mailstamp-rules(5). *A setting*:
+//! `config/rules.rs`, a line in the table of `tests/rules/conditions.rs`, mailstamp-rules(5). *A thing that a vendor can
+//! do*: a `Request`, what it moves as an `Event` in `bank/event.rs`, its doing in `vendor/desk/`, a method of `Books`, a
+//! command in `cli/vendor/`. *A way to pay*: an implementation of `vendor::payment::Payment`. *A setting*:
 //! `config/mod.rs`, `config show`, mailstamp.toml(5).
 
 pub mod bank;
