@@ -1,7 +1,11 @@
 //! The command line. Front ends translate and never decide: each subcommand is one file that turns arguments into calls
 //! below and the answer into text and an exit status.
 
+#[cfg(feature = "sender")]
+mod account;
 mod affix;
+#[cfg(feature = "sender")]
+mod buy;
 mod classify;
 mod completions;
 mod config;
@@ -23,6 +27,8 @@ mod log;
 mod output;
 mod progress;
 mod purge;
+#[cfg(feature = "sender")]
+mod purse;
 mod reply;
 mod rules;
 mod scan;
@@ -31,6 +37,8 @@ mod sources;
 mod state;
 mod stats;
 mod strip;
+#[cfg(feature = "sender")]
+mod supply;
 mod table;
 mod tally;
 mod target;
@@ -99,6 +107,17 @@ enum Command {
     Rules(rules::Command),
     /// Put a stamp on a message
     Affix(affix::Args),
+    /// Buy stamps
+    #[cfg(feature = "sender")]
+    Buy(buy::Args),
+    /// List, show and drop the stamps in the purse
+    #[cfg(feature = "sender")]
+    #[command(subcommand)]
+    Purse(purse::Command),
+    /// Say where you buy stamps
+    #[cfg(feature = "sender")]
+    #[command(subcommand)]
+    Account(account::Command),
     /// Take the stamps off a message
     Strip(strip::Args),
     /// Let a stamp be used again
@@ -221,6 +240,12 @@ impl Cli {
             Command::Explain(args) => explain::run(&args, &given(args.recipient.clone())),
             Command::Rules(command) => rules::run(&command, &given(command.user())),
             Command::Affix(args) => affix::run(&args, &given(None)),
+            #[cfg(feature = "sender")]
+            Command::Buy(args) => buy::run(&args, &given(None)),
+            #[cfg(feature = "sender")]
+            Command::Purse(command) => purse::run(&command, &given(None)),
+            #[cfg(feature = "sender")]
+            Command::Account(command) => account::run(&command, &given(None)),
             Command::Strip(args) => strip::run(&args),
             Command::Grant(args) => grant::grant(&args, &given(args.target.user.clone())),
             Command::Revoke(args) => grant::revoke(&args, &given(args.target.user.clone())),
