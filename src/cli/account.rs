@@ -294,7 +294,8 @@ fn challenge(raw: &[u8]) -> Option<(Address, Learned)> {
     let message = Message::parse(raw);
     let text = String::from_utf8_lossy(message.body()).into_owned();
     let mut lines = text.lines().map(str::trim);
-    let value = lines.find_map(|line| line.strip_prefix("1. Get a stamp of at least ")?.split(' ').next()?.parse().ok())?;
+    let value =
+        lines.find_map(|line| line.strip_prefix("1. Get a stamp of at least ")?.split(' ').next()?.parse().ok())?;
     let recipient = lines.find(|line| !line.is_empty())?;
     let recipient = Address::parse(recipient).ok()?;
     let vendor = |line: &str| {

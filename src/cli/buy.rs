@@ -1,8 +1,8 @@
 //! `mailstamp buy`: stamps for recipients, into the purse or to standard output.
 
 use super::exit::{Failure, USAGE};
-use super::supply::{failure, sweep};
 use super::output;
+use super::supply::{failure, sweep};
 use crate::config::places::Given;
 use crate::filter::open;
 use crate::mail::address::Address;

@@ -163,8 +163,7 @@ impl Sender {
     fn lock(&self, digest: &str, wait: Duration) -> io::Result<Option<File>> {
         let slot: String = digest.chars().take(1).collect();
         let path = self.state.join(format!("buying-{slot}.lock"));
-        std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
-            .create(&self.state)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.state)?;
         let flags = rustix::fs::OFlags::NOFOLLOW.bits();
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);

@@ -204,7 +204,9 @@ pub(super) fn read_learned(tx: &ReadTransaction) -> Result<Vec<(String, Learned)
     Ok(found)
 }
 
-fn all<K: redb::Key + 'static, T: DeserializeOwned>(table: &impl ReadableTable<K, &'static [u8]>) -> Result<Vec<T>, Trouble> {
+fn all<K: redb::Key + 'static, T: DeserializeOwned>(
+    table: &impl ReadableTable<K, &'static [u8]>,
+) -> Result<Vec<T>, Trouble> {
     table.iter()?.map(|row| row::read(row?.1.value())).collect()
 }
 
