@@ -3,6 +3,7 @@
 use super::support::run;
 use super::support::shop::Shop;
 use super::{add_account, customer, sold, tokens};
+use mailstamp::bank::event::Event;
 use mailstamp::stamp::claims::Stamp;
 use mailstamp::stamp::wire::Token;
 use std::collections::BTreeSet;
@@ -40,8 +41,8 @@ fn many_recipients_cost_one_request() {
     assert_eq!(names, ["a@y.example", "b@y.example", "c@z.example"]);
     assert!(stamps.iter().all(|it| stamp(it).value == 2));
     assert_eq!((shop.balance(), sold(&shop)), (94, 3));
-    let sales = shop.books().history(shop.account, u64::MAX, 10).unwrap();
-    assert_eq!(sales.len(), 2, "the first credits and one sale: {sales:?}");
+    let history = shop.books().history(shop.account, u64::MAX, 10).unwrap();
+    assert_eq!(history.iter().filter(|it| matches!(it.event, Event::Issued { .. })).count(), 1, "{history:?}");
     // Handed out is used: nobody gets them from the purse.
     assert_eq!(home.run(["purse", "show"], b"").exits(0).text(), "");
 }
@@ -145,8 +146,6 @@ fn errors_say_what_to_do() {
     shop.restart();
     let books = shop.books();
     books.credit(shop.account, 10, None, "more", mailstamp::filter::open::clock()).unwrap();
-    let key = mailstamp::fetch::service::Secret::new("wrong".into());
-    drop(key);
     let url = format!("http://{}", shop.address);
     home.run(
         ["account", "add", "shop", "--replace", "--offline", "--vendor", "stamps.example", "--url", &url],
