@@ -10,6 +10,7 @@ mod by_hand;
 mod keeping;
 #[cfg(feature = "vendor")]
 mod money;
+mod publish;
 #[cfg(feature = "vendor")]
 mod serve;
 #[cfg(feature = "vendor")]
@@ -20,6 +21,8 @@ mod terms;
 use super::exit::Failure;
 use crate::config::places::Given;
 pub use by_hand::unheeded;
+#[cfg(feature = "directory")]
+pub use by_hand::{pin, public_key, status};
 
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -28,6 +31,8 @@ pub enum Command {
     Keygen(by_hand::Keygen),
     /// Sign a stamp and print it
     Issue(by_hand::Issue),
+    /// Write the next edition of a vendor's directory into a folder
+    Publish(publish::Args),
     /// Trust the vendor of a document
     Trust(by_hand::Trust),
     /// List the trusted vendors and their keys
@@ -97,6 +102,7 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
     match command {
         Command::Keygen(args) => by_hand::keygen(args),
         Command::Issue(args) => by_hand::issue(args),
+        Command::Publish(args) => publish::run(args),
         Command::Trust(args) => by_hand::trust(args, given),
         Command::List(args) => by_hand::list(args, given),
         #[cfg(feature = "vendor")]
