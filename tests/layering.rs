@@ -15,11 +15,7 @@ const FLOORS: [&[&str]; 10] = [
     &["bank", "verdict"],
     &["rule"],
     &["reply"],
-<<<<<<< HEAD
-    &["config", "log", "maildir", "outgoing", "store"],
-=======
     &["config", "fetch", "log", "maildir", "outgoing", "store"],
->>>>>>> main
     &["keys"],
     &["filter", "vendor"],
     &["serve"],
