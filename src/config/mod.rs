@@ -8,6 +8,7 @@ pub mod list;
 pub mod places;
 pub mod replies;
 pub mod rules;
+pub mod sendmail;
 mod sent;
 pub mod user;
 pub mod watch;
@@ -19,6 +20,7 @@ use crate::verdict::spend::Redelivery;
 use deliver::{Deliver, DeliverTable, HeldTable};
 use duration::Seconds;
 use replies::{Replies, RepliesTable};
+use sendmail::{Sendmail, SendmailTable};
 use sent::SentTable;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -71,6 +73,8 @@ pub struct Config {
     pub deliver: Deliver,
     /// For how many seconds a message is held; 0 is for ever.
     pub held_keep: i64,
+    /// What `mailstamp sendmail` does with a message.
+    pub sendmail: Sendmail,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -127,6 +131,9 @@ pub enum ConfigError {
     /// The name of a watched folder.
     #[error("watch: {0:?}: write the name of a folder, as \"Junk\" or \"Archive/Junk\", or an absolute path")]
     Folder(String),
+    /// The table `[sendmail]`.
+    #[error("sendmail.{0}")]
+    Sendmail(&'static str),
 }
 
 #[derive(Deserialize)]
@@ -152,6 +159,7 @@ struct File {
     sent: SentTable,
     deliver: DeliverTable,
     held: HeldTable,
+    sendmail: SendmailTable,
 }
 
 #[derive(Deserialize)]
@@ -221,6 +229,7 @@ impl Default for File {
             sent: SentTable::default(),
             deliver: DeliverTable::default(),
             held: HeldTable::default(),
+            sendmail: SendmailTable::default(),
         }
     }
 }
@@ -320,6 +329,7 @@ impl Config {
             remember_sent: file.sent.remember.0,
             deliver: file.deliver.settle(inbox),
             held_keep: file.held.keep.0,
+            sendmail: file.sendmail.settle(&pattern, &path)?,
         })
     }
 }
