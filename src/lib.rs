@@ -21,6 +21,7 @@
 //! cli                    front ends: arguments into calls, answers into text and statuses
 //! serve                  what runs for long: waits, and does what a command would have done
 //! filter                 the engine: gathers facts, asks the core, spends once
+//! sender                 accounts at vendors, buying, and the purse of stamps not yet used
 //! vendor                 a vendor's books on the disk: accounts, stamps sold and taken back
 //! keys                   the documents of the vendors, and a vendor's own key
 //! config   store          the user's settings; what must be remembered between messages
@@ -129,6 +130,8 @@ pub mod maildir;
 pub mod outgoing;
 pub mod reply;
 pub mod rule;
+#[cfg(feature = "sender")]
+pub mod sender;
 pub mod serve;
 pub mod stamp;
 pub mod store;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up. An arrow within a floor is no better than one upward.
-const FLOORS: [&[&str]; 10] = [
+const FLOORS: [&[&str]; 11] = [
     &["mail"],
     &["grant", "stamp"],
     &["bank", "verdict"],
@@ -18,6 +18,7 @@ const FLOORS: [&[&str]; 10] = [
     &["config", "log", "maildir", "outgoing", "store"],
     &["keys"],
     &["filter", "vendor"],
+    &["sender"],
     &["serve"],
     &["cli"],
 ];
