@@ -24,6 +24,8 @@ mod purge;
 mod reply;
 mod rules;
 mod scan;
+#[cfg(feature = "sender")]
+mod sendmail;
 mod show;
 mod state;
 mod stats;
@@ -96,6 +98,9 @@ enum Command {
     Rules(rules::Command),
     /// Put a stamp on a message
     Affix(affix::Args),
+    /// Send a message, each copy with a stamp of its own, in the place of sendmail(8)
+    #[cfg(feature = "sender")]
+    Sendmail(sendmail::Args),
     /// Take the stamps off a message
     Strip(strip::Args),
     /// Let a stamp be used again
@@ -166,11 +171,19 @@ struct Delivering {
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let cli = match Cli::parsed(&arguments) {
-        Ok(cli) => cli,
-        Err(error) => return usage(&error, &arguments),
-    };
-    match cli.dispatch() {
+    #[cfg(feature = "sender")]
+    if let Some((files, words)) = sendmail::words(&arguments) {
+        return status(sendmail::run_words(files, &words));
+    }
+    match Cli::parsed(&arguments) {
+        Ok(cli) => status(cli.dispatch()),
+        Err(error) => usage(&error, &arguments),
+    }
+}
+
+/// The exit status, after a failure was told.
+fn status(result: Result<u8, Failure>) -> u8 {
+    match result {
         Ok(code) => code,
         Err(failure) => {
             failure.tell();
@@ -214,6 +227,8 @@ impl Cli {
             Command::Explain(args) => explain::run(&args, &given(args.recipient.clone())),
             Command::Rules(command) => rules::run(&command, &given(command.user())),
             Command::Affix(args) => affix::run(&args, &given(None)),
+            #[cfg(feature = "sender")]
+            Command::Sendmail(args) => sendmail::run(&args, Files { config, state }),
             Command::Strip(args) => strip::run(&args),
             Command::Grant(args) => grant::grant(&args, &given(args.target.user.clone())),
             Command::Revoke(args) => grant::revoke(&args, &given(args.target.user.clone())),

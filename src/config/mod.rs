@@ -159,7 +159,7 @@ struct File {
     sent: SentTable,
     deliver: DeliverTable,
     held: HeldTable,
-    sendmail: SendmailTable,
+    sendmail: Option<SendmailTable>,
 }
 
 #[derive(Deserialize)]
@@ -229,7 +229,7 @@ impl Default for File {
             sent: SentTable::default(),
             deliver: DeliverTable::default(),
             held: HeldTable::default(),
-            sendmail: SendmailTable::default(),
+            sendmail: None,
         }
     }
 }
@@ -329,8 +329,17 @@ impl Config {
             remember_sent: file.sent.remember.0,
             deliver: file.deliver.settle(inbox),
             held_keep: file.held.keep.0,
-            sendmail: file.sendmail.settle(&pattern, &path)?,
+            sendmail: SendmailTable::settle(file.sendmail, &pattern, &path)?,
         })
+    }
+}
+
+impl Config {
+    /// Whether the user sends through `mailstamp sendmail`, as far as the configuration says: then what correspondents let
+    /// come back is kept for his answers.
+    #[must_use]
+    pub fn sends(&self) -> bool {
+        self.sendmail.configured
     }
 }
 

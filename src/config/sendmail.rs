@@ -9,6 +9,8 @@ use std::path::PathBuf;
 /// The settings.
 #[derive(Clone, Debug)]
 pub struct Sendmail {
+    /// Whether the table stands in the configuration, be it empty.
+    pub configured: bool,
     /// Who takes the copies.
     pub next: Next,
     /// Recipients that need no stamp.
@@ -119,11 +121,13 @@ impl Default for SendmailTable {
 impl SendmailTable {
     /// The settings; `pattern` reads a pattern of addresses, `path` makes a path of a value.
     pub(super) fn settle(
-        self,
+        given: Option<Self>,
         pattern: &dyn Fn(&'static str, &str) -> Result<Pattern, ConfigError>,
         path: &dyn Fn(&'static str, Option<String>) -> Result<Option<PathBuf>, ConfigError>,
     ) -> Result<Sendmail, ConfigError> {
-        let next = match (self.smtp, self.next) {
+        let configured = given.is_some();
+        let table = given.unwrap_or_default();
+        let next = match (table.smtp, table.next) {
             (Some(smtp), _) => Next::Smtp(smtp.settle(path)?),
             (None, next) => {
                 let mut words = match next {
@@ -136,16 +140,17 @@ impl SendmailTable {
                 Next::Program(path("sendmail.next", Some(program))?.ok_or_else(wrong)?, words.collect())
             }
         };
-        if !(1..=AT_ONCE).contains(&self.at_once) {
+        if !(1..=AT_ONCE).contains(&table.at_once) {
             return Err(ConfigError::Sendmail("at_once: write a number from 1 to 64"));
         }
-        let none = self.none.iter().map(|text| pattern("sendmail.none", text)).collect::<Result<_, _>>()?;
+        let none = table.none.iter().map(|text| pattern("sendmail.none", text)).collect::<Result<_, _>>()?;
         Ok(Sendmail {
+            configured,
             next,
             none,
-            when_away: self.when_away,
-            for_return: self.for_return,
-            at_once: self.at_once,
+            when_away: table.when_away,
+            for_return: table.for_return,
+            at_once: table.at_once,
         })
     }
 }

@@ -2,4 +2,5 @@
 //! what it says, was decided before.
 
 pub mod sendmail;
+#[cfg(feature = "sender")]
 pub mod smtp;

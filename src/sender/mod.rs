@@ -18,6 +18,7 @@
 
 pub mod cap;
 pub mod error;
+pub mod post;
 pub mod purse;
 pub mod supply;
 pub mod want;

@@ -18,6 +18,7 @@ pub mod memory;
 mod place;
 pub mod redb;
 mod reply;
+mod returns;
 mod row;
 mod rule;
 mod sent;
@@ -26,6 +27,7 @@ mod tables;
 
 pub use error::StoreError;
 pub use reply::{Reply, ReplyAsk, ReplyBook, ReplyKind, Reserved};
+pub use returns::{Returnable, Returns};
 pub use row::Row;
 pub use sent::{Correspondent, Learned, Sent, SentBook, correspondent_key};
 
