@@ -93,6 +93,10 @@ impl Server {
         let letter = with_crlf(pieces);
         match self.transport.send_raw(&envelope, &letter) {
             Ok(_) => Ok(()),
+            // 53x is about who we are, not about the letter: when the user has seen to his password, it goes.
+            Err(error) if error.status().is_some_and(|code| (530..540).contains(&u16::from(code))) => {
+                Err(SmtpError::Later(told(&error)))
+            }
             Err(error) if error.is_permanent() => Err(SmtpError::Refused(told(&error))),
             Err(error) => Err(SmtpError::Later(told(&error))),
         }
