@@ -27,6 +27,7 @@
 //! config   store          the user's settings; what must be remembered between messages
 //! log      outgoing       what is told about verdicts; the mail that leaves
 //! maildir                folders into which mail is put, whole or not at all
+//! fetch                  what goes over the network: HTTPS and DNS, for `mailstamp directory` alone
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
 //! reply                  may an automatic reply go to the sender, and what does it say
 //! rule                   what the user wants done: his rules, and the action that follows
@@ -87,6 +88,10 @@
 //! (group commit), and answers when that is durable. A process that finds the books taken asks the one that has them, by the
 //! same requests over a socket.
 //!
+//! `serve/vendor` sells from the books over HTTP, to programs and on a page. It has many sockets, so it alone is async: a
+//! request waits there without a thread until it asks the books, which block. It decides nothing; prices, caps and what is
+//! charged once are the books'. Of its own it keeps who is signed in and who asks too often, in memory.
+//!
 //! - An event is the only thing that moves anything, and balances follow from the events alone.
 //! - A request is checked whole before it writes; what is refused leaves nothing.
 //! - Secrets (API keys, codes, vouchers) are kept as hashes, signing keys in files of their own, and of a stamp neither
@@ -94,10 +99,12 @@
 //!
 //! # What is not here, on purpose
 //!
-//! - No network. Keys come from files that the user put there; a stamp can make nobody fetch anything.
+//! - No network on the mail path. Keys come from files: what the user put there, and what `mailstamp directory refresh`
+//!   fetched before from the sources that he listed. A stamp can make nobody fetch anything.
 //! - No mail is sent for a message that came in unless the user switched it on, and then only by one function,
 //!   [`filter::answer`], to an address that [`reply::may`] let pass. (A vendor mails codes to who asks for one.)
-//! - No async. The mail path has no daemon and no thread but the one that waits for a lock.
+//! - No async but in `fetch/dns.rs`, whose resolver is written so, and in `serve/vendor`. The mail path has no daemon and no thread but the one
+//!   that waits for a lock.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.
 //! - No cache of verdicts, no score, no learning.
@@ -111,7 +118,8 @@
 //! section in mailstamp(1). *An action*: `rule/action.rs`, `filter/deliver.rs`, mailstamp(1), and the recipes by
 //! action. *A store*: a file in `store/` that implements [`Store`](store::Store) by asking `store/rule.rs`, an entry in
 //! the contract tests (`tests/store/`), and a line in `filter/open.rs`, the one place that knows which adapters there
-//! are. *A source of keys*: beside `keys/folder.rs`, filling a [`Directory`](keys::directory::Directory). *A claim*:
+//! are. *A source of keys*: a variant of [`Origin`](config::sources::Origin), how it is fetched in `fetch/` and
+//! `keys/refresh.rs`; what of it is believed is decided in one place, `keys/acceptance.rs`. *A claim*:
 //! `stamp/claims.rs`, and mailstamp-stamp(5). *A condition of rules*: a variant in `rule/condition.rs`, its key in
 //! `config/rules.rs`, a line in the table of `tests/rules/conditions.rs`, mailstamp-rules(5). *A thing that a vendor can
 //! do*: a `Request`, what it moves as an `Event` in `bank/event.rs`, its doing in `vendor/desk/`, a method of `Books`, a
@@ -121,6 +129,8 @@
 pub mod bank;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "directory")]
+pub mod fetch;
 pub mod filter;
 pub mod grant;
 pub mod keys;

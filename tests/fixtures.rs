@@ -30,6 +30,8 @@ struct Fixture {
     #[serde(default)]
     before: Vec<Before>,
     vendors: BTreeMap<String, String>,
+    #[serde(default)]
+    fetched: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,6 +83,11 @@ impl Fixture {
         fs::create_dir_all(&vendors).unwrap();
         for (file, document) in &self.vendors {
             fs::write(vendors.join(file), document).unwrap();
+        }
+        for (file, record) in &self.fetched {
+            let folder = home.state().join("directories");
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(file), record).unwrap();
         }
         if !self.state.is_empty() {
             home.run(["import"], self.state.as_bytes()).exits(0);

@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 11] = [
     &["bank", "verdict"],
     &["rule"],
     &["reply"],
-    &["config", "log", "maildir", "outgoing", "store"],
+    &["config", "fetch", "log", "maildir", "outgoing", "store"],
     &["keys"],
     &["filter", "vendor"],
     &["sender"],
@@ -165,6 +165,11 @@ fn some_names_stand_in_one_place_only() {
     for (word, place) in [
         ("ed25519_dalek", "src/stamp/signature.rs"),
         ("SystemTime", "src/filter/open.rs"),
+        // The network.
+        ("ureq", "src/fetch/https.rs"),
+        ("rustls", "src/fetch/https.rs"),
+        ("hickory_resolver", "src/fetch/dns.rs"),
+        ("tokio", "src/fetch/dns.rs"),
         // One room has many stores, and one file knows which of them a user gets.
         ("store::redb", "src/filter/open.rs"),
         // Slow beyond measure for hostile messages; single fields are parsed instead.

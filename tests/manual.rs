@@ -2,10 +2,13 @@
 //! the program is in the manual and the other way round; every example in the manual and in README.md runs. Whether the
 //! texts are any good is left to their readers.
 
+#![cfg(feature = "directory")]
+
 mod support;
 
 use mailstamp::config::Config;
 use mailstamp::config::rules::{self, CONDITION_KEYS, EFFECTS, RULE_KEYS};
+use mailstamp::config::sources;
 use mailstamp::config::user::User;
 use mailstamp::keys::directory::Directory;
 use mailstamp::keys::document::Document;
@@ -26,9 +29,17 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PAGE: &str = include_str!("../man/mailstamp.1");
 const CONFIG_PAGE: &str = include_str!("../man/mailstamp.toml.5");
 const README: &str = include_str!("../README.md");
+const DIRECTORY_PAGE: &str = include_str!("../man/mailstamp-directory.5");
 const RULES_PAGE: &str = include_str!("../man/mailstamp-rules.5");
-const PAGES: [&str; 6] =
-    ["mailstamp.1", "mailstamp.toml.5", "mailstamp-rules.5", "mailstamp-stamp.5", "mailstamp.7", "mailstamp-vendor.8"];
+const PAGES: [&str; 7] = [
+    "mailstamp.1",
+    "mailstamp.toml.5",
+    "mailstamp-rules.5",
+    "mailstamp-stamp.5",
+    "mailstamp-directory.5",
+    "mailstamp.7",
+    "mailstamp-vendor.8",
+];
 
 /// The pages that describe commands, each with the flags that it describes once for all of them.
 fn command_pages() -> Vec<(&'static str, &'static [&'static str])> {
@@ -311,13 +322,47 @@ fn documented_configurations_and_documents_can_be_read() {
         let config = Config::parse(&example, &user).unwrap_or_else(|error| panic!("{example}\n{error}"));
         assert!(!config.mailboxes.is_empty());
     }
-    let documents = literal(section(CONFIG_PAGE, ".Sh VENDORS", &[".Sh "]));
+    let documents = literal(section(DIRECTORY_PAGE, ".Sh DOCUMENTS", &[".Sh "]));
     assert_eq!(documents.len(), 2);
     for document in documents {
         match serde_json::from_str(&document).unwrap_or_else(|error| panic!("{document}\n{error}")) {
-            Document::Pinned(entry) => Directory::default().pin(&entry).unwrap(),
-            Document::Signed { directory } => assert!(directory.starts_with("v4.public.")),
+            Document::Pinned(entry) => {
+                entry.check().unwrap();
+                Directory::default().pin(&entry).unwrap();
+            }
+            Document::Signed { directory, .. } => assert!(directory.starts_with("v4.public.")),
         }
+    }
+    let sources = literal(section(DIRECTORY_PAGE, ".Sh SOURCES", &[".Sh "])).remove(0);
+    assert_eq!(sources::parse(&sources, Path::new("sources.toml")).unwrap().list.len(), 2);
+    let source = fs::read_to_string(Path::new(ROOT).join("src/config/sources.rs")).unwrap();
+    for table in ["SourcesFile", "SourceTable"] {
+        let (_, rest) = source.split_once(&format!("\nstruct {table} {{\n")).unwrap();
+        let (body, _) = rest.split_once("\n}").unwrap();
+        for (key, _) in body.lines().filter_map(|line| line.trim().split_once(": ")).filter(|(key, _)| *key != "source")
+        {
+            assert!(DIRECTORY_PAGE.contains(&format!("\n.It Ic {key}\n")), "the manual does not know {key}");
+        }
+    }
+}
+
+#[test]
+fn a_vendor_publishes_as_the_manual_says() {
+    let home = example_home();
+    let key = home.file("key.json");
+    let key = key.to_str().unwrap();
+    home.run(["vendor", "keygen", "--vendor", "stamps.example", "--kid", "2026q4", "--out", key], b"").exits(0);
+    let block = literal(section(DIRECTORY_PAGE, ".Sh EXAMPLES", &[".Sh "])).remove(0).replace("\\\n", "");
+    let steps: Vec<&str> = block.split("$ ").filter(|step| !step.is_empty()).collect();
+    assert_eq!(steps.len(), 2);
+    for (step, same) in steps.iter().zip([24, usize::MAX]) {
+        let (line, output) = step.split_once('\n').unwrap();
+        let run = shell(&home, home.path(), line).exits(0);
+        // The date in the first is another every day.
+        let words = |text: &str| -> Vec<String> {
+            text.replace("\\&", "").split_whitespace().take(same.min(4)).map(str::to_owned).collect()
+        };
+        assert_eq!(words(&run.text()), words(output), "{line}");
     }
 }
 

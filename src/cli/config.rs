@@ -3,6 +3,7 @@
 use super::exit::{CONFIG, Failure};
 use super::output;
 use crate::config::places::{Given, Places};
+use crate::config::sources;
 use crate::config::{Config, rules};
 use crate::filter::open;
 use crate::keys::folder;
@@ -70,7 +71,9 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
 fn check(config: &Config, places: &Places, rules: &Rules) -> Result<u8, Failure> {
     let path = places.rules.as_deref().unwrap_or(Path::new(""));
     rules::check(rules, path, config.local_case).map_err(|error| Failure::new(CONFIG, error))?;
-    let vendors = folder::read(places.vendors()?, open::clock()).map_err(|error| Failure::new(CONFIG, error))?;
+    let vendors = folder::read(places.vendors()?, places.directories.as_deref(), open::clock())
+        .map_err(|error| Failure::new(CONFIG, error))?;
+    sources::read(places.vendors()?).map_err(|error| Failure::new(CONFIG, error))?;
     if config.mailboxes.is_empty() {
         return Err(Failure::new(CONFIG, "no addresses are configured, so no stamp can be for you")
             .hint("write addresses = [\"you@your.example\"] into the configuration"));
@@ -96,6 +99,7 @@ fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Resul
         ("config", json!(path(places.config.as_deref()))),
         ("state", json!(path(places.state.as_deref()))),
         ("vendors", json!(path(places.vendors.as_deref()))),
+        ("directories", json!(path(places.directories.as_deref()))),
         ("rules", json!({ "path": path(places.rules.as_deref()), "count": rules.iter().len() })),
         ("addresses", json!(addresses)),
         ("price", json!(config.price)),
@@ -110,6 +114,7 @@ fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Resul
         ("stamps.longest_window", json!(policy.longest_window)),
         ("stamps.endless", json!(policy.endless)),
         ("stamps.late", json!(policy.late)),
+        ("stamps.defer_stale", json!(config.defer_stale)),
         ("used_log.enabled", json!(config.used_log)),
         ("used_log.wait", json!(config.wait.as_secs())),
         ("used_log.redelivery", json!(policy.redelivery.within)),

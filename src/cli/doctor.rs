@@ -2,7 +2,7 @@
 //! system, and runs a message of its own through the core. It changes nothing.
 
 use super::exit::{CONFIG, Failure};
-use super::{output, vendor};
+use super::{output, sources, vendor};
 use crate::config::places::{Given, Places};
 use crate::config::{Config, rules};
 use crate::filter::engine::Undecided;
@@ -72,6 +72,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
             findings.push(configuration(&config, &places));
             findings.extend(rules(&config, &places));
             findings.extend(vendors(&places));
+            findings.extend(directories(&places));
             findings.extend(state(&config, &places));
             findings.push(syslog(&config));
             findings.extend(replies(&config));
@@ -176,7 +177,7 @@ fn vendors(places: &Places) -> Vec<Finding> {
         Ok(path) => path,
         Err(error) => return vec![bad(what, error.to_string())],
     };
-    let folder = match folder::read(path, open::clock()) {
+    let folder = match folder::read(path, places.directories.as_deref(), open::clock()) {
         Ok(folder) => folder,
         Err(error) => return vec![bad(what, error.to_string())],
     };
@@ -188,7 +189,12 @@ fn vendors(places: &Places) -> Vec<Finding> {
                 KeyFact::Conflict => {
                     findings.push(bad(what, format!("{vendor}: your sources disagree about key {kid}")))
                 }
-                KeyFact::Stale => findings.push(odd(what, format!("{vendor}: key {kid} is only in a stale directory"))),
+                KeyFact::Stale => findings.push(bad(
+                    what,
+                    format!(
+                        "{vendor}: what was fetched about key {kid} is past its date, so its stamps are unverified"
+                    ),
+                )),
                 _ => {}
             }
         }
@@ -206,6 +212,26 @@ fn vendors(places: &Places) -> Vec<Finding> {
     let unheeded = folder.unheeded.iter();
     findings.extend(unheeded.map(|(file, why)| odd(what, format!("{}: {}", file.display(), vendor::unheeded(why)))));
     findings
+}
+
+/// Where the keys come from, and whether it still answers.
+fn directories(places: &Places) -> Vec<Finding> {
+    let what = "directories";
+    let now = open::clock();
+    let standings = match sources::standings(places) {
+        Ok(standings) => standings,
+        Err(failure) => return vec![bad(what, failure.message)],
+    };
+    let finding = |standing: &sources::Standing| {
+        let (health, text) = standing.health(now);
+        let text = format!("{}: {}: {text}", standing.source.publisher, standing.source.origin);
+        match health {
+            sources::Health::Good => good(what, text),
+            sources::Health::Odd => odd(what, text),
+            sources::Health::Bad => bad(what, text),
+        }
+    };
+    standings.iter().map(finding).collect()
 }
 
 fn state(config: &Config, places: &Places) -> Vec<Finding> {

@@ -14,12 +14,16 @@ pub const USAGE: u8 = 64;
 pub const DATA: u8 = 65;
 /// An input file is missing (EX_NOINPUT).
 pub const NO_INPUT: u8 = 66;
+/// What is asked is not there now (EX_UNAVAILABLE).
+pub const UNAVAILABLE: u8 = 69;
 /// An output file cannot be made (EX_CANTCREAT).
 pub const CANNOT_CREATE: u8 = 73;
 /// Reading or writing failed (EX_IOERR).
 pub const IO: u8 = 74;
 /// Try again later (EX_TEMPFAIL): the one status on which every mail system keeps the message.
 pub const TEMPFAIL: u8 = 75;
+/// Not for you, or not this way (EX_NOPERM).
+pub const NO_PERMISSION: u8 = 77;
 /// The configuration is wrong (EX_CONFIG).
 pub const CONFIG: u8 = 78;
 

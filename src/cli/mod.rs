@@ -8,6 +8,8 @@ mod config;
 mod correspondents;
 mod deliver;
 mod delivery;
+#[cfg(feature = "directory")]
+mod directory;
 mod doctor;
 pub mod exit;
 mod explain;
@@ -27,6 +29,7 @@ mod scan;
 #[cfg(feature = "sender")]
 mod sendmail;
 mod show;
+mod sources;
 mod state;
 mod stats;
 mod strip;
@@ -60,7 +63,7 @@ use std::path::PathBuf;
         mailstamp explain < message          say step by step why\n  \
         mailstamp doctor                     check that everything is in place\n\n\
         The manual: mailstamp(1), mailstamp.toml(5), mailstamp-rules(5), mailstamp-stamp(5),\n\
-        mailstamp(7).",
+        mailstamp-directory(5), mailstamp(7).",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -123,6 +126,10 @@ enum Command {
     /// Make keys and stamps, and say whom you trust
     #[command(subcommand)]
     Vendor(vendor::Command),
+    /// Fetch the directories of the vendors you trust
+    #[cfg(feature = "directory")]
+    #[command(subcommand)]
+    Directory(directory::Command),
     /// Show the last verdicts
     Log(log::Args),
     /// Judge mail that was received before
@@ -239,6 +246,8 @@ impl Cli {
             Command::LearnSent(args) => learn_sent::run(&args, &given(args.user.clone())),
             Command::Correspondents(args) => correspondents::run(&args, &given(args.user.clone())),
             Command::Vendor(command) => vendor::run(&command, &given(None)),
+            #[cfg(feature = "directory")]
+            Command::Directory(command) => directory::run(&command, &given(None)),
             Command::Log(args) => log::run(&args, &given(args.user.clone())),
             Command::Scan(args) => scan::run(&args, &given(args.user.clone().or_else(|| args.recipient.clone()))),
             Command::Stats(args) => stats::run(&args, &given(args.user.clone())),

@@ -59,7 +59,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 }
 
 fn keys(places: &Places) -> Result<Directory, Failure> {
-    let folder = folder::read(places.vendors()?, open::clock());
+    let folder = folder::read(places.vendors()?, places.directories.as_deref(), open::clock());
     Ok(folder.map_err(|error| Failure::new(super::exit::CONFIG, error))?.directory)
 }
 

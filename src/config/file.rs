@@ -1,11 +1,11 @@
-//! Reading a small file that the program acts upon: configuration, trusted keys. It must belong to the user or to root and
+//! Reading, and replacing, a small file that the program acts upon: configuration, trusted keys. It must belong to the user or to root and
 //! be closed to other writers, or whoever may write it would decide which mail is let through. Symbolic links are followed:
 //! people keep their configuration in other folders, and what counts is whose file it is in the end.
 
 use rustix::fs::{Mode, OFlags};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// No configuration is larger than this: 1 MiB.
@@ -75,6 +75,14 @@ pub fn read_list(path: &Path) -> Result<String, FileError> {
     read_closed(path, LARGEST_LIST, 0o022, FileErrorKind::Writable)
 }
 
+/// As [`read`], for a file that may be larger than a configuration: at most `largest` bytes.
+///
+/// # Errors
+/// [`FileError`].
+pub fn read_up_to(path: &Path, largest: u64) -> Result<String, FileError> {
+    read_closed(path, largest, 0o022, FileErrorKind::Writable)
+}
+
 /// Reads a secret file: nobody but its owner may read it.
 ///
 /// # Errors
@@ -83,7 +91,54 @@ pub fn read_secret(path: &Path) -> Result<String, FileError> {
     read_closed(path, LARGEST, 0o077, FileErrorKind::Readable)
 }
 
+/// Puts `text` in the place of the file, in a folder that is made if it is missing. The file is there whole, as it was or
+/// as it is to be: a delivery may read it at any moment. Whatever the umask, nobody else may write to it.
+///
+/// # Errors
+/// The system's.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    }
+    let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = (|| {
+        let mut file = File::options().write(true).create_new(true).mode(0o644).open(&unfinished)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, path)
+    })();
+    if written.is_err() {
+        // What failed is what is reported; a file left behind ends in .tmp and is not read.
+        let _ = std::fs::remove_file(&unfinished);
+    }
+    written
+}
+
+/// Opens a list of addresses, to be read piece by piece: as [`read_list`], but what stands in it is not looked at.
+///
+/// # Errors
+/// [`FileError`].
+pub fn open_list(path: &Path) -> Result<File, FileError> {
+    let (file, length) = open_closed(path, 0o022, FileErrorKind::Writable)?;
+    if length > LARGEST_LIST {
+        return Err(FileError { path: path.to_owned(), kind: FileErrorKind::TooLarge(LARGEST_LIST) });
+    }
+    Ok(file)
+}
+
 fn read_closed(path: &Path, largest: u64, closed: u32, otherwise: FileErrorKind) -> Result<String, FileError> {
+    let refused = |kind| FileError { path: path.to_owned(), kind };
+    let (file, length) = open_closed(path, closed, otherwise)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(largest)).unwrap_or(0));
+    file.take(largest + 1).read_to_end(&mut bytes).map_err(|error| refused(error.into()))?;
+    if bytes.len() as u64 > largest {
+        return Err(refused(FileErrorKind::TooLarge(largest)));
+    }
+    String::from_utf8(bytes).map_err(|_| refused(FileErrorKind::Encoding))
+}
+
+/// The file, if it is the user's or root's and closed to others, and its length.
+fn open_closed(path: &Path, closed: u32, otherwise: FileErrorKind) -> Result<(File, u64), FileError> {
     let refused = |kind| FileError { path: path.to_owned(), kind };
     // Without O_NONBLOCK, opening a pipe would wait for a writer for ever.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -104,12 +159,7 @@ fn read_closed(path: &Path, largest: u64, closed: u32, otherwise: FileErrorKind)
     if metadata.mode() & closed != 0 {
         return Err(refused(otherwise));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(largest)).unwrap_or(0));
-    file.take(largest + 1).read_to_end(&mut bytes).map_err(|error| refused(error.into()))?;
-    if bytes.len() as u64 > largest {
-        return Err(refused(FileErrorKind::TooLarge(largest)));
-    }
-    String::from_utf8(bytes).map_err(|_| refused(FileErrorKind::Encoding))
+    Ok((file, metadata.len()))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod replies;
 pub mod rules;
 pub mod sendmail;
 mod sent;
+pub mod sources;
 pub mod user;
 pub mod watch;
 
@@ -41,6 +42,8 @@ pub struct Config {
     pub allow: Vec<Allowed>,
     /// What is accepted.
     pub policy: Policy,
+    /// Whether stamped mail waits while what was fetched about its vendor is past its date.
+    pub defer_stale: bool,
     /// What each class leads to.
     pub actions: Actions,
     /// Whether used serials are remembered (paper: the log is optional; without it reuse is not detected).
@@ -61,6 +64,8 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// The folder of the trusted vendors, if the file names one.
     pub vendors: Option<PathBuf>,
+    /// The folder of the directories that were fetched, if the file names one.
+    pub directories: Option<PathBuf>,
     /// The file of the rules, if the file names one.
     pub rules: Option<PathBuf>,
     /// Which mail folders are watched.
@@ -149,6 +154,7 @@ struct File {
     verdict_log: bool,
     state: Option<String>,
     vendors: Option<String>,
+    directories: Option<String>,
     rules: Option<String>,
     largest_message: u64,
     actions: Actions,
@@ -190,6 +196,7 @@ struct StampsTable {
     longest_window: Seconds,
     endless: bool,
     late: Seconds,
+    defer_stale: bool,
 }
 
 #[derive(Deserialize)]
@@ -219,6 +226,7 @@ impl Default for File {
             verdict_log: true,
             state: None,
             vendors: None,
+            directories: None,
             rules: None,
             largest_message: LARGEST,
             actions: Actions::default(),
@@ -242,6 +250,7 @@ impl Default for StampsTable {
             longest_window: Seconds(policy.longest_window),
             endless: policy.endless,
             late: Seconds(policy.late),
+            defer_stale: false,
         }
     }
 }
@@ -310,6 +319,7 @@ impl Config {
                 late: file.stamps.late.0,
                 redelivery: Redelivery { within: file.used_log.redelivery.0, times: file.used_log.redelivery_times },
             },
+            defer_stale: file.stamps.defer_stale,
             used_log: file.used_log.enabled,
             wait: Duration::from_secs(file.used_log.wait.0.unsigned_abs()),
             largest: file.largest_message,
@@ -324,6 +334,7 @@ impl Config {
             state: path("state", file.state)?,
             vendors: path("vendors", file.vendors)?,
             rules: path("rules", file.rules)?,
+            directories: path("directories", file.directories)?,
             watch: file.watch.settle(maildir)?,
             replies: file.replies.settle(&expand, &path)?,
             remember_sent: file.sent.remember.0,

@@ -32,6 +32,8 @@ pub struct Places {
     pub config: Option<PathBuf>,
     /// The folder of the trusted vendors.
     pub vendors: Option<PathBuf>,
+    /// The folder of the directories that were fetched; it need not exist.
+    pub directories: Option<PathBuf>,
     /// The file of the rules.
     pub rules: Option<PathBuf>,
     /// The folder of the state.
@@ -133,9 +135,10 @@ impl Places {
         let rules = config.rules.clone().or_else(|| beside(rules::FILE));
         let state = given.state.clone().or_else(|| config.state.clone());
         let state = state.or_else(|| project.as_ref().and_then(|dirs| dirs.state_dir().map(Path::to_owned)));
+        let directories = config.directories.clone().or_else(|| state.as_ref().map(|state| state.join("directories")));
         let at_home = home().filter(|home| home.is_absolute()).map(|home| home.join("Maildir"));
         let maildir = config.deliver.maildir.clone().or(at_home);
-        Ok((config, Self { config: path.clone(), vendors, rules, state, maildir }))
+        Ok((config, Self { config: path.clone(), vendors, directories, rules, state, maildir }))
     }
 
     /// The folder of the state.
@@ -144,6 +147,14 @@ impl Places {
     /// [`PlacesError::Nowhere`] without a home and without a named folder.
     pub fn state(&self) -> Result<&Path, PlacesError> {
         self.state.as_deref().ok_or(PlacesError::Nowhere("the state"))
+    }
+
+    /// The folder of the directories that were fetched.
+    ///
+    /// # Errors
+    /// [`PlacesError::Nowhere`] without a home and without a named folder.
+    pub fn directories(&self) -> Result<&Path, PlacesError> {
+        self.directories.as_deref().ok_or(PlacesError::Nowhere("the fetched directories"))
     }
 
     /// The Maildir into which mail is delivered.
@@ -176,7 +187,9 @@ fn home() -> Option<PathBuf> {
     home.map(PathBuf::from)
 }
 
-fn set_id() -> bool {
+/// Whether the program runs with the rights of another user than the one who started it.
+#[must_use]
+pub fn set_id() -> bool {
     rustix::process::getuid() != rustix::process::geteuid() || rustix::process::getgid() != rustix::process::getegid()
 }
 

@@ -4,7 +4,7 @@
 
 use super::Config;
 use super::file::{self, FileError};
-use super::list::{AddressList, ListError};
+use super::list::{self, ListError};
 use super::places::Places;
 use crate::mail::address::LocalCase;
 use crate::rule::action::Action;
@@ -146,7 +146,7 @@ pub fn parse(text: &str, path: &Path, case: LocalCase) -> Result<Rules, RulesErr
 pub fn check(rules: &Rules, path: &Path, case: LocalCase) -> Result<(), RulesError> {
     rules.check().map_err(|source| RulesError::Rule { path: path.to_owned(), source: Box::new(source) })?;
     for file in rules.iter().flat_map(Rule::conditions).flat_map(|(_, condition)| condition.files()) {
-        AddressList::read(file, case)?.check(file)?;
+        list::check(file, case)?;
     }
     Ok(())
 }

@@ -165,7 +165,7 @@ impl Engine {
 
     /// The vendors whom the user trusts and who can sell a stamp now.
     fn offers(&self) -> Result<Vec<Offer>, Undecided> {
-        let directory = folder::read(self.places.vendors()?, self.now)?.directory;
+        let directory = folder::read(self.places.vendors()?, self.places.directories.as_deref(), self.now)?.directory;
         let offer =
             |(vendor, buy): (&str, Option<&str>)| Offer { vendor: vendor.to_owned(), buy: buy.map(str::to_owned) };
         Ok(directory.sellers(self.now).map(offer).collect())

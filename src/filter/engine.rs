@@ -6,6 +6,7 @@ use super::ruling::{LazyLog, Rulebook};
 use crate::config::places::{Places, PlacesError};
 use crate::config::rules::RulesError;
 use crate::config::{Config, user::UserError};
+use crate::keys::cache::CacheError;
 use crate::keys::directory::Directory;
 use crate::keys::folder::{self, FolderError};
 use crate::log::syslog::{self, Severity};
@@ -19,6 +20,7 @@ use crate::store::{Store, StoreError};
 use crate::verdict::examine::{Step, Trace, examine, identify, traces};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
 use crate::verdict::finding::{Finding, Verdict};
+use crate::verdict::reason::Reason;
 use crate::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use std::cell::OnceCell;
 
@@ -67,6 +69,9 @@ pub enum Undecided {
     /// A clock that cannot be right.
     #[error("the clock reads {0}, which is before this program was written")]
     Clock(UnixTime),
+    /// The user wants to wait for the directory.
+    #[error("what was fetched about the vendor of its stamp is past its date")]
+    Stale,
     /// Nobody said which addresses are the user's.
     #[error("no addresses are configured, so no stamp can be for you")]
     NoAddresses,
@@ -78,6 +83,12 @@ impl Undecided {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoAddresses => Some("write addresses = [\"you@your.example\"] into the configuration"),
+            Self::Stale => {
+                Some("mailstamp directory refresh fetches it; until then such mail waits (stamps.defer_stale)")
+            }
+            Self::Keys(FolderError::Cache(CacheError::Content { .. })) => {
+                Some("remove the file; mailstamp directory refresh fetches it anew")
+            }
             Self::Clock(_) => Some("set the clock; the message is judged when it is tried again"),
             Self::Rules(_) => {
                 Some("mailstamp config check says what is wrong; the message is judged when it is tried again")
@@ -113,7 +124,13 @@ impl Engine {
             self.is_sane()?;
             self.ask(log.store()?, spend, marking)
         })?;
-        self.decide(verdict, message, envelope, false, &log)
+        let decision = self.decide(verdict, message, envelope, false, &log)?;
+        // A rule that matched says what is to be done.
+        let stale = decision.rule.is_none() && decision.verdict.reason == Reason::StaleDirectory;
+        if marking == Marking::Spend && self.config.defer_stale && stale {
+            return Err(Undecided::Stale);
+        }
+        Ok(decision)
     }
 
     /// What the stamps on `message` come to; what the used-serial log would answer, `ask` answers.
@@ -249,7 +266,8 @@ struct LazyKeys<'a> {
 impl LazyKeys<'_> {
     /// `None` in case of trouble, which the engine looks for before it heeds what the core made of it.
     fn directory(&self) -> Option<&Directory> {
-        let read = || Ok(folder::read(self.engine.places.vendors()?, self.engine.now)?.directory);
+        let places = &self.engine.places;
+        let read = || Ok(folder::read(places.vendors()?, places.directories.as_deref(), self.engine.now)?.directory);
         self.read.get_or_init(read).as_ref().ok()
     }
 }

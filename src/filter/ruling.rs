@@ -1,11 +1,11 @@
 //! The user's rules about a message that no stamp let through: `allow` of the configuration, the senders that he let
 //! through from held mail, then `rules.toml`. The file of the rules is read when the first message comes so far, a list of
-//! addresses when a rule asks it, and the log is opened when a rule asks whom the user wrote to: each once, and none of them
-//! for mail with a good stamp. What cannot be read or opened makes the message wait, never fail to match.
+//! addresses when a rule asks it, and the log is opened when a rule asks whom the user wrote to; none of them for mail with a
+//! good stamp. What cannot be read or opened makes the message wait, never fail to match.
 
 use super::engine::{Engine, Marking, Undecided};
 use super::open;
-use crate::config::list::{AddressList, HELD_ALLOW, ListError};
+use crate::config::list::{self, HELD_ALLOW};
 use crate::config::rules::{self, RulesError};
 use crate::mail::address::Address;
 use crate::mail::message::Message;
@@ -19,19 +19,16 @@ use crate::verdict::class::Class;
 use crate::verdict::facts::Envelope;
 use crate::verdict::finding::Verdict;
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::path::Path;
+use std::sync::OnceLock;
 
 /// The name under which the list of `mailstamp held allow` appears as a rule.
 pub const HELD_ALLOW_NAME: &str = "held-allow";
 
-/// The user's rules and lists, as far as they have been read.
+/// The user's rules, once they have been read.
 #[derive(Debug, Default)]
 pub(super) struct Rulebook {
     rules: OnceLock<Rules>,
-    held: OnceLock<AddressList>,
-    lists: Mutex<BTreeMap<PathBuf, AddressList>>,
 }
 
 /// The log for one judgement, opened by the first question. It is held until the judgement is over, so that stamps and
@@ -172,24 +169,16 @@ impl Engine {
         if let Some(allowed) = self.config.allow.iter().find(|allowed| allowed.pattern.matches(author)) {
             return Ok(allow(&allowed.name));
         }
-        Ok(if self.held_allow()?.covers(author) { allow(HELD_ALLOW_NAME) } else { None })
+        Ok(if self.held_allow(author)? { allow(HELD_ALLOW_NAME) } else { None })
     }
 
-    fn held_allow(&self) -> Result<&AddressList, RulesError> {
-        if let Some(list) = self.rulebook.held.get() {
-            return Ok(list);
+    fn held_allow(&self, author: &Address) -> Result<bool, RulesError> {
+        // Without a folder for the state nothing was ever held.
+        let Ok(state) = self.places.state() else { return Ok(false) };
+        match list::covers(&state.join(HELD_ALLOW), author, self.config.local_case) {
+            Err(error) if error.is_absent() => Ok(false),
+            other => Ok(other?),
         }
-        let read = match self.places.state().map(|state| self.list(&state.join(HELD_ALLOW))) {
-            // Without a folder for the state nothing was ever held.
-            Err(_) => AddressList::default(),
-            Ok(Err(ListError::File(error))) if error.is_absent() => AddressList::default(),
-            Ok(other) => other?,
-        };
-        Ok(self.rulebook.held.get_or_init(|| read))
-    }
-
-    fn list(&self, path: &Path) -> Result<AddressList, ListError> {
-        Ok(AddressList::read(path, self.config.local_case)?)
     }
 
     fn undecided(&self, error: RuleError<Undecided>) -> Undecided {
@@ -221,14 +210,6 @@ impl Acquaintance for World<'_> {
     }
 
     fn listed(&self, file: &Path, address: &Address) -> Result<bool, Undecided> {
-        // Nothing panics while it holds the lock, and a list that was read is whole.
-        let mut lists = self.engine.rulebook.lists.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(list) = lists.get(file) {
-            return Ok(list.covers(address));
-        }
-        let list = self.engine.list(file).map_err(RulesError::from)?;
-        let covers = list.covers(address);
-        lists.insert(file.to_owned(), list);
-        Ok(covers)
+        Ok(list::covers(file, address, self.engine.config.local_case).map_err(RulesError::from)?)
     }
 }

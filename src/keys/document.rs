@@ -2,15 +2,17 @@
 //! pinned by the user as it is, or carried in a signed token. Unknown members are ignored, so that later versions may add
 //! to it; what is known must be well formed.
 
+use super::price::Price;
 use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
 use crate::stamp::signature::PublicKey;
+use crate::stamp::wire::Issuer;
 use crate::verdict::facts::{KeyStatus, VendorKey};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One vendor as a document lists him.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VendorEntry {
     /// His name, as in the stamps' `iss`.
     pub vendor: String,
@@ -23,6 +25,9 @@ pub struct VendorEntry {
     /// Where his stamps are to be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buy: Option<String>,
+    /// What they cost there, in each currency that he takes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prices: Vec<Price>,
     /// What the directories that he signs may list: his own keys, or those of any vendor whom the user trusts. Only heeded
     /// in what the user pinned.
     #[serde(default, skip_serializing_if = "Publishes::is_own")]
@@ -101,6 +106,9 @@ pub enum Document {
     Signed {
         /// The token.
         directory: String,
+        /// The same payload signed by more of its publisher's keys, for readers who know only an older one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        also: Vec<String>,
     },
     /// What the user pinned.
     Pinned(VendorEntry),
@@ -126,6 +134,9 @@ pub enum DocumentError {
     /// A serial that is none.
     #[error("{0:?} is not a serial")]
     Serial(String),
+    /// A price that is none.
+    #[error("{0:?} is not a price (write \"1.00 EUR / 1000\")")]
+    Price(String),
     /// Two keys of one name.
     #[error("two keys are called {0:?}")]
     Twice(String),
@@ -146,6 +157,19 @@ impl VendorEntry {
         Ok(keys)
     }
 
+    /// Whether all of it is well formed.
+    ///
+    /// # Errors
+    /// [`DocumentError`], for the first part that is not.
+    pub fn check(&self) -> Result<(), DocumentError> {
+        for kid in self.parsed_keys()?.keys() {
+            let named = Issuer::new(&self.vendor, kid);
+            named.map_err(|error| DocumentError::Key { kid: kid.clone(), problem: error.to_string() })?;
+        }
+        self.revoked_serials()?;
+        self.prices.iter().try_for_each(|price| price.millionths().map(|_| ()))
+    }
+
     /// His revoked serials.
     ///
     /// # Errors
@@ -157,7 +181,11 @@ impl VendorEntry {
 }
 
 impl KeyEntry {
-    fn parse(&self) -> Result<VendorKey, DocumentError> {
+    /// The key as a judgement uses it.
+    ///
+    /// # Errors
+    /// [`DocumentError`] for a weak or malformed key, or a wrong time.
+    pub fn parse(&self) -> Result<VendorKey, DocumentError> {
         let key = PublicKey::parse(&self.key)
             .map_err(|error| DocumentError::Key { kid: self.kid.clone(), problem: error.to_string() })?;
         let status = match self.status {

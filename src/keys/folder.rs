@@ -1,25 +1,27 @@
 //! The folder `vendors/`: every file in it that ends in `.json` is a document. A folder that is missing is an empty one; a
 //! file that cannot be read or understood stops the judgement, because the rest of the folder might say the wrong thing
-//! without it.
+//! without it. What was fetched (`cache.rs`) is heard beside it.
 
-use super::directory::{Directory, DirectoryError, Unheeded};
+use super::cache::{self, CacheError, Record};
+use super::directory::{Directory, DirectoryError, Unheeded, Weight};
 use super::document::{Document, DocumentError};
 use crate::config::file::{self, FileError};
 use crate::mail::time::UnixTime;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What the folder says, and what in it was left aside.
+/// What the documents say, and what of them was left aside.
 #[derive(Debug, Default)]
 pub struct Folder {
     /// The trusted vendors.
     pub directory: Directory,
-    /// Signed directories that were not heeded, each with its file.
+    /// Documents that were not heeded, each with its file or the source it came from.
     pub unheeded: Vec<(PathBuf, Unheeded)>,
 }
 
-/// The folder cannot be used.
+/// The documents cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// The folder cannot be listed.
@@ -41,29 +43,87 @@ pub enum FolderError {
         /// What is wrong.
         source: DirectoryError,
     },
+    /// What was fetched cannot be read.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
 }
 
-/// Reads the folder as it stands at `now`.
+/// What the user placed in the folder.
+#[derive(Debug, Default)]
+pub struct Placed {
+    /// What he pinned.
+    pub pinned: Directory,
+    /// Signed directories, each with its file.
+    signed: Vec<(PathBuf, String)>,
+}
+
+/// Reads the folder, and what was fetched into `cache`, as it stands at `now`.
 ///
 /// # Errors
 /// [`FolderError`], which names the file.
-pub fn read(folder: &Path, now: UnixTime) -> Result<Folder, FolderError> {
-    let mut directory = Directory::default();
-    let mut signed = Vec::new();
+pub fn read(folder: &Path, cache: Option<&Path>, now: UnixTime) -> Result<Folder, FolderError> {
+    let records = cache.map_or_else(|| Ok(Vec::new()), cache::read)?;
+    placed(folder)?.with(&records, now)
+}
+
+/// Reads the folder alone.
+///
+/// # Errors
+/// [`FolderError`], which names the file.
+pub fn placed(folder: &Path) -> Result<Placed, FolderError> {
+    let mut placed = Placed::default();
     for path in documents(folder)? {
         let content = |error: DocumentError| FolderError::Content { path: path.clone(), source: error.into() };
         match serde_json::from_str(&file::read(&path)?).map_err(|error| content(error.into()))? {
-            Document::Pinned(entry) => directory.pin(&entry).map_err(content)?,
-            Document::Signed { directory: token } => signed.push((path, token)),
+            Document::Pinned(entry) => placed.pinned.pin(&entry).map_err(content)?,
+            Document::Signed { directory, .. } => placed.signed.push((path, directory)),
         }
     }
-    let tokens: Vec<&str> = signed.iter().map(|(_, token)| token.as_str()).collect();
-    let path_of = |index: usize| signed.get(index).map(|(path, _)| path.clone()).unwrap_or_default();
-    let unheeded = directory
-        .add_signed(&tokens, now)
-        .map_err(|(index, source)| FolderError::Content { path: path_of(index), source })?;
-    let unheeded = unheeded.into_iter().map(|(index, why)| (path_of(index), why)).collect();
-    Ok(Folder { directory, unheeded })
+    Ok(placed)
+}
+
+impl Placed {
+    /// What the folder and these records say together.
+    ///
+    /// # Errors
+    /// [`FolderError`], which names the file.
+    pub fn with(&self, records: &[Record], now: UnixTime) -> Result<Folder, FolderError> {
+        let mut directory = self.pinned.clone();
+        let mut unheeded = Vec::new();
+        let mut statements = Vec::new();
+        let mut origins = Vec::new();
+        let mut newest = BTreeMap::new();
+        for (path, token) in &self.signed {
+            let content = |source| FolderError::Content { path: path.clone(), source };
+            match directory.open(token, now).map_err(content)? {
+                Ok(opened) => {
+                    statements.push(opened.statement(Weight::Placed).map_err(|error| content(error.into()))?);
+                    origins.push(path.clone());
+                }
+                Err(why) => unheeded.push((path.clone(), why)),
+            }
+        }
+        for record in records {
+            let content =
+                |source| FolderError::Content { path: format!("directories/{}.json", record.publisher).into(), source };
+            if !record.stands(&directory) {
+                let why = Unheeded::NotPinned(record.publisher.clone());
+                unheeded.extend(record.sources.iter().map(|heard| (heard.from.clone().into(), why.clone())));
+                continue;
+            }
+            newest.insert(record.publisher.clone(), record.version);
+            for (from, statement) in record.statements().map_err(content)? {
+                statements.push(statement);
+                origins.push(from.into());
+            }
+        }
+        let origin = |index: usize| origins.get(index).cloned().unwrap_or_default();
+        let heard = directory
+            .hear(&statements, &newest, now)
+            .map_err(|(index, error)| FolderError::Content { path: origin(index), source: error.into() })?;
+        unheeded.extend(heard.into_iter().map(|(index, why)| (origin(index), why)));
+        Ok(Folder { directory, unheeded })
+    }
 }
 
 /// The folder's documents in the order of their names, so that every run sees the same.
@@ -99,14 +159,14 @@ mod tests {
     #[test]
     fn a_missing_folder_is_empty_and_other_files_are_not_read() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(read(&folder.path().join("none"), NOW).unwrap().directory.vendors().count(), 0);
+        assert_eq!(read(&folder.path().join("none"), None, NOW).unwrap().directory.vendors().count(), 0);
         write(folder.path(), "notes.txt", "not json");
         write(folder.path(), ".hidden.json", "not json");
-        assert_eq!(read(folder.path(), NOW).unwrap().directory.vendors().count(), 0);
+        assert_eq!(read(folder.path(), None, NOW).unwrap().directory.vendors().count(), 0);
         let key = SecretKey::from_random(&[1; 32]).public();
         let pin = format!(r#"{{"vendor":"v.example","keys":[{{"kid":"a","key":"{key}"}}],"later":1}}"#);
         write(folder.path(), "v.json", &pin);
-        assert_eq!(read(folder.path(), NOW).unwrap().directory.vendors().count(), 1);
+        assert_eq!(read(folder.path(), None, NOW).unwrap().directory.vendors().count(), 1);
     }
 
     #[test]
@@ -122,7 +182,7 @@ mod tests {
         ] {
             let folder = tempfile::tempdir().unwrap();
             write(folder.path(), "bad.json", text);
-            let error = read(folder.path(), NOW).unwrap_err().to_string();
+            let error = read(folder.path(), None, NOW).unwrap_err().to_string();
             assert!(error.contains("bad.json"), "{text}: {error}");
         }
     }

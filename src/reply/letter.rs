@@ -184,6 +184,7 @@ mod tests {
     use super::super::return_path::Sender;
     use super::*;
     use crate::mail::encoded_word;
+    use proptest::prelude::*;
 
     fn letter(header: &str, template: &str) -> String {
         let bob = Address::parse("prvs=12=Bob@y.example").unwrap();
@@ -293,5 +294,52 @@ mod tests {
         let (_, body) = text.split_once("\n\n").unwrap();
         let decoded = quoted_printable::decode(body, quoted_printable::ParseMode::Robust).unwrap();
         assert_eq!(String::from_utf8(decoded).unwrap().replace("\r\n", "\n"), template);
+    }
+
+    proptest! {
+        // Threat 10.
+        #[test]
+        fn whatever_stands_in_a_message_the_letter_has_its_own_fields_only(
+            subject in hostile(), id in hostile(), references in hostile(), other in hostile()
+        ) {
+            let header = [b"Subject: ".as_slice(), &subject, b"\nMessage-ID: ", &id, b"\nReferences: ", &references, b"\n", &other];
+            let header = String::from_utf8_lossy(&header.concat()).into_owned();
+            let text = letter(&header, "{subject}");
+            prop_assert!(text.bytes().all(|b| b == b'\n' || matches!(b, b' '..=b'~')), "{:?}", text);
+            let message = Message::parse(text.as_bytes());
+            let names: Vec<_> = message.fields().map(|field| String::from_utf8_lossy(field.name()).into_owned()).collect();
+            let own: Vec<&str> = names.iter().map(String::as_str).filter(|n| !["In-Reply-To", "References"].contains(n)).collect();
+            prop_assert_eq!(own.len(), 11, "{}", text);
+            prop_assert!(names.len() == 11 || names.len() == 13, "{}", text);
+            let header = String::from_utf8_lossy(message.header());
+            prop_assert!(header.lines().all(|line| !line.trim().is_empty() && line.len() <= 300));
+        }
+    }
+
+    /// Bytes that a header is made of, more often than others.
+    fn hostile() -> impl Strategy<Value = Vec<u8>> {
+        let parts = [
+            "\n",
+            "\r",
+            "\r\n ",
+            ":",
+            " ",
+            "<",
+            ">",
+            "@",
+            "a@b",
+            "<a@b> ",
+            "=?utf-8?q?",
+            "=0A",
+            "=0D",
+            "?=",
+            "Bcc: x",
+            "\0",
+        ];
+        let part = prop_oneof![
+            4 => proptest::sample::select(parts.to_vec()).prop_map(|part| part.as_bytes().to_vec()),
+            1 => any::<u8>().prop_map(|byte| vec![byte]),
+        ];
+        proptest::collection::vec(part, 0..40).prop_map(|parts| parts.concat())
     }
 }

@@ -64,7 +64,7 @@ const ENDS: [&str; 14] = [
 pub struct Sender {
     /// Where a reply goes: the return path as it is, a signature in it (BATV) and all.
     pub address: Address,
-    /// Who he is for the count of replies: see [`counted`].
+    /// Who he is for the count of replies: the address without what changes from message to message.
     pub counted: Address,
 }
 
@@ -182,7 +182,8 @@ fn is_role(local: &str) -> bool {
 
 /// Whether the local part encodes one of the user's addresses: `news-alice=x.example`.
 fn names_me(local: &str, mailboxes: &[Mailbox]) -> bool {
-    local.rmatch_indices('=').any(|(at, _)| {
+    // It stands last; the sender chooses how many signs there are.
+    local.rmatch_indices('=').take(3).any(|(at, _)| {
         let (before, domain) = (&local[..at], &local[at + 1..]);
         // The recipient's local part is what stands behind some separator, or all.
         let starts = before.match_indices(['-', '+', '.', '_', '=']).map(|(at, _)| at + 1).chain([0]);

@@ -1,4 +1,6 @@
 //! What runs for long: it waits for something to happen, and then does what a command would have done. Front ends: they
 //! translate and never decide.
 
+#[cfg(feature = "vendor")]
+pub mod vendor;
 pub mod watch;

@@ -26,10 +26,14 @@ mod session;
 mod tables;
 
 pub use error::StoreError;
+#[cfg(feature = "sender")]
+pub(crate) use place::Absent;
 pub use reply::{Reply, ReplyAsk, ReplyBook, ReplyKind, Reserved};
 pub use returns::{Returnable, Returns};
 pub use row::Row;
 pub use sent::{Correspondent, Learned, Sent, SentBook, correspondent_key};
+#[cfg(feature = "sender")]
+pub(crate) use session::{Schema, Session, Trouble, guarded};
 
 use crate::grant::Standing;
 use crate::mail::time::UnixTime;

@@ -26,7 +26,7 @@ pub(super) struct Identity {
 
 /// What to do about a file that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Absent {
+pub(crate) enum Absent {
     Leave,
     Create,
 }

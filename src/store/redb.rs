@@ -82,7 +82,7 @@ impl Redb {
         options: Options,
     ) -> Result<Self, StoreError> {
         let path = PathBuf::from("(storage)");
-        let session = guarded(|| Session::over(Box::new(storage), Box::new(unsettled), options.cache));
+        let session = guarded(|| Session::over(Box::new(storage), Box::new(unsettled), options.cache, &tables::SCHEMA));
         let session = session.map_err(|trouble| trouble.at(&path))?;
         Ok(Self { path, given: true, options, session: Mutex::new(Some(session)) })
     }
@@ -145,7 +145,7 @@ impl Redb {
             let source = io::Error::other("it failed or was released before");
             return Err(StoreError::Io { doing: "use", path: self.path.clone(), source });
         }
-        Session::open(&self.path, absent, self.options.wait, self.options.cache)
+        Session::open(&self.path, absent, self.options.wait, self.options.cache, &tables::SCHEMA)
     }
 
     /// Does a job in steps between which others may have the log. A step says how many rows it removed, and whether there

@@ -5,7 +5,6 @@ use super::backend::{Lean, Note};
 use super::error::StoreError;
 use super::lock::{self, Lock};
 use super::place::{Absent, Identity, Place, identity_of};
-use super::tables;
 use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 use std::fs::File;
@@ -18,9 +17,17 @@ use std::time::Duration;
 /// Suffix of a file that is being created.
 const NEW: &str = ".new";
 
+/// What a file is a store of.
+pub(crate) struct Schema {
+    /// Makes the tables of an empty file.
+    pub(crate) establish: fn(&Database) -> Result<(), Trouble>,
+    /// Whether these are our tables, in the format that we know.
+    pub(crate) check: fn(&Database) -> Result<(), Trouble>,
+}
+
 /// The log, open and locked. Dropping it lets the next process in.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(crate) struct Session {
     // Before the lock, so that it is dropped first.
     database: Left,
     on_disk: Option<OnDisk>,
@@ -41,14 +48,20 @@ struct Left {
 }
 
 /// What a job inside the database may end with.
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     Ours(StoreError),
     Theirs(Box<redb::Error>),
 }
 
 impl Session {
     /// Waits for the lock and opens the log; `None` when there is none and none is to be created.
-    pub(super) fn open(path: &Path, absent: Absent, wait: Duration, cache: usize) -> Result<Option<Self>, StoreError> {
+    pub(crate) fn open(
+        path: &Path,
+        absent: Absent,
+        wait: Duration,
+        cache: usize,
+        schema: &Schema,
+    ) -> Result<Option<Self>, StoreError> {
         let Some(place) = Place::open(path, absent)? else { return Ok(None) };
         // A log without its lock file (restored alone, say) gets one, even if we came only to read.
         let absent_lock = if place.identity("")?.is_some() { Absent::Create } else { absent };
@@ -60,21 +73,26 @@ impl Session {
             }
             None if absent == Absent::Leave => return Ok(None),
             None => {
-                create(&place, cache)?;
+                create(&place, cache, schema)?;
                 place.file("", Absent::Leave)?.ok_or_else(|| Trouble::damaged(&"it went away").at(path))?
             }
         };
         lock.mark()?;
         let identity = identity_of(&file, path)?;
-        let database = Left::open(storage_of(file, path)?, Box::new(lock.note()), cache, false);
+        let database = Left::open(storage_of(file, path)?, Box::new(lock.note()), cache, false, schema);
         let database = database.map_err(|trouble| trouble.at(path))?;
         Ok(Some(Self { database, on_disk: Some(OnDisk { place, file: identity, _lock: lock }) }))
     }
 
     /// Opens the log in a storage that was given; makes one in an empty storage.
-    pub(super) fn over(storage: Box<dyn StorageBackend>, note: Box<dyn Note>, cache: usize) -> Result<Self, Trouble> {
+    pub(super) fn over(
+        storage: Box<dyn StorageBackend>,
+        note: Box<dyn Note>,
+        cache: usize,
+        schema: &Schema,
+    ) -> Result<Self, Trouble> {
         let new = storage.len().map_err(redb::Error::Io)? == 0;
-        Ok(Self { database: Left::open(storage, note, cache, new)?, on_disk: None })
+        Ok(Self { database: Left::open(storage, note, cache, new, schema)?, on_disk: None })
     }
 
     /// Whether the file still stands where it was opened. One that was removed or replaced is no place for a spend.
@@ -90,13 +108,13 @@ impl Session {
         }
     }
 
-    pub(super) fn read(&self) -> Result<ReadTransaction, Trouble> {
+    pub(crate) fn read(&self) -> Result<ReadTransaction, Trouble> {
         Ok(self.database.get()?.begin_read()?)
     }
 
     /// Does a job in one write transaction. Its commit is two-phase (what vendors chose must not forge a checksum) and
     /// leaves the file so that it opens fast without having been closed.
-    pub(super) fn write<T>(&self, job: impl FnOnce(&WriteTransaction) -> Result<T, Trouble>) -> Result<T, Trouble> {
+    pub(crate) fn write<T>(&self, job: impl FnOnce(&WriteTransaction) -> Result<T, Trouble>) -> Result<T, Trouble> {
         let mut tx = self.database.get()?.begin_write()?;
         tx.set_quick_repair(true);
         let done = job(&tx)?;
@@ -112,7 +130,13 @@ impl Session {
 }
 
 impl Left {
-    fn open(storage: Box<dyn StorageBackend>, note: Box<dyn Note>, cache: usize, new: bool) -> Result<Self, Trouble> {
+    fn open(
+        storage: Box<dyn StorageBackend>,
+        note: Box<dyn Note>,
+        cache: usize,
+        new: bool,
+        schema: &Schema,
+    ) -> Result<Self, Trouble> {
         let storage = Lean::new(storage, note);
         let mut left = Self { database: None, storage: storage.clone() };
         guarded(|| {
@@ -122,10 +146,10 @@ impl Left {
             let database = redb::Builder::new().set_cache_size(cache).create_with_backend(storage)?;
             let database = left.database.insert(database);
             if new {
-                tables::establish(database)?;
+                (schema.establish)(database)?;
                 left.storage.settle();
             }
-            tables::check_format(database)
+            (schema.check)(database)
         })?;
         Ok(left)
     }
@@ -151,12 +175,12 @@ impl Drop for Left {
 
 impl Trouble {
     /// Damage to a file whose name is not known here.
-    pub(super) fn damaged(what: &dyn ToString) -> Self {
+    pub(crate) fn damaged(what: &dyn ToString) -> Self {
         Self::Ours(StoreError::Damaged { path: PathBuf::new(), what: what.to_string() })
     }
 
     /// The error for the caller, with the path that the job did not know.
-    pub(super) fn at(self, path: &Path) -> StoreError {
+    pub(crate) fn at(self, path: &Path) -> StoreError {
         match self {
             Self::Ours(StoreError::Damaged { what, .. }) => StoreError::Damaged { path: path.to_owned(), what },
             Self::Ours(StoreError::Version { found, known, .. }) => {
@@ -195,19 +219,20 @@ theirs!(
 );
 
 /// Runs a job of the database. It may panic on a file that was altered from outside; that is damage, and never an answer.
-pub(super) fn guarded<T>(job: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
+pub(crate) fn guarded<T>(job: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
     catch_unwind(AssertUnwindSafe(job))
         .unwrap_or_else(|_| Err(Trouble::damaged(&"its database cannot make sense of it")))
 }
 
 /// Makes an empty log. Under another name until it is complete and durable, so that an empty or half-made file is never
 /// one of ours.
-fn create(place: &Place, cache: usize) -> Result<(), StoreError> {
+fn create(place: &Place, cache: usize, schema: &Schema) -> Result<(), StoreError> {
     place.remove(NEW)?;
     if let Some(file) = place.file(NEW, Absent::Create)? {
         let path = place.path(NEW);
         let note = Arc::new(AtomicBool::new(true));
-        Left::open(storage_of(file, &path)?, Box::new(note), cache, true).map_err(|trouble| trouble.at(&path))?;
+        Left::open(storage_of(file, &path)?, Box::new(note), cache, true, schema)
+            .map_err(|trouble| trouble.at(&path))?;
     }
     place.rename(NEW, "")
 }

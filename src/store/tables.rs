@@ -12,7 +12,7 @@ use super::reply;
 use super::row::{Row, merge_standing, merge_used};
 use super::rule::{self, Entry, Key, Name};
 use super::sent::Contact;
-use super::session::Trouble;
+use super::session::{Schema, Trouble};
 use crate::grant::Standing;
 use crate::stamp::serial::Serial;
 use redb::{Database, Key as KeyType, ReadTransaction, ReadableDatabase, ReadableTable};
@@ -28,6 +28,9 @@ pub(super) const META: TableDefinition<&str, u32> = TableDefinition::new("meta")
 
 /// The format that this program reads and writes.
 pub(super) const FORMAT: u32 = 1;
+/// What makes a file a log.
+pub(super) const SCHEMA: Schema = Schema { establish, check: check_format };
+
 /// A standing as it is kept: with the names that its key is a hash of.
 #[derive(Serialize, Deserialize)]
 pub(super) struct StandingRow {
@@ -44,7 +47,7 @@ impl StandingRow {
 }
 
 /// Makes the tables of an empty log.
-pub(super) fn establish(database: &Database) -> Result<(), Trouble> {
+fn establish(database: &Database) -> Result<(), Trouble> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
     tx.open_table(USED)?;
@@ -54,7 +57,7 @@ pub(super) fn establish(database: &Database) -> Result<(), Trouble> {
 }
 
 /// Whether these are our tables, in the format that we know.
-pub(super) fn check_format(database: &Database) -> Result<(), Trouble> {
+fn check_format(database: &Database) -> Result<(), Trouble> {
     let tx = database.begin_read()?;
     let meta = tx.open_table(META).map_err(|error| Trouble::damaged(&error))?;
     match meta.get("format")?.map(|format| format.value()) {

@@ -20,7 +20,7 @@ use crate::bank::chain::{Entry, Hash, Head};
 use crate::bank::event::{KeyState, Terms};
 use crate::bank::money::Money;
 use crate::bank::order::{Caps, Order, OrderError};
-use crate::keys::document::{KeyEntry, Publishes, Status, VendorEntry};
+use crate::keys::document::{KeyEntry, Status, VendorEntry};
 use crate::keys::secret::Signer;
 use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
@@ -205,7 +205,8 @@ impl Books {
         Ok(self.shared.vendor.get_or_init(|| vendor))
     }
 
-    /// What the vendor publishes: his keys and revoked serials, in the form of a directory document; `buy` is left empty.
+    /// What the vendor publishes: his keys, revoked serials and price, in the form of a directory document; `buy` is left
+    /// empty.
     ///
     /// # Errors
     /// [`BooksError`].
@@ -213,10 +214,11 @@ impl Books {
         let profile = self.profile()?;
         Ok(VendorEntry {
             vendor: profile.vendor,
+            // The document has the same form in three members.
+            prices: profile.terms.price.to_string().parse().into_iter().collect(),
             keys: profile.keys.into_iter().map(key_entry).collect(),
             revoked: self.revoked_serials()?.into_iter().map(String::from).collect(),
-            buy: None,
-            publishes: Publishes::Own,
+            ..VendorEntry::default()
         })
     }
 

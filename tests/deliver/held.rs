@@ -143,14 +143,20 @@ fn messages_are_released_elsewhere_and_by_sender() {
 #[test]
 fn a_sender_who_is_allowed_is_written_down_once_and_alone() {
     let home = holding();
-    for id in ["1", "2"] {
-        let id = hold(&home, &letter(id));
-        home.run(["held", "allow", &id], b"").exits(0);
+    let ids = ["1", "2"].map(|id| hold(&home, &letter(id)));
+    for id in &ids {
+        home.run(["held", "allow", id], b"").exits(0);
     }
     let written = || fs::read_to_string(home.state().join("allow.list")).unwrap();
     assert_eq!(written(), "bob@y.example\n");
     assert_eq!(seen(&maildir_of(&home)).len(), 2);
     assert!(events(&home).iter().all(|(event, _)| event == "allowed"));
+    // From now on he needs no stamp.
+    home.run(["deliver"], &letter("3")).exits(0);
+    let inbox = seen(&maildir_of(&home));
+    assert_eq!(inbox.len(), 3);
+    let rule = b"Digital-Stamp-Class: allowed; reason=rule; rule=held-allow;";
+    assert_eq!(inbox.iter().filter(|(_, bytes)| bytes.starts_with(rule)).count(), 1);
     // Whoever would have a whole domain allowed, or is nobody, is not.
     for from in ["\"*\"@y.example", "*@y.example", "\"#x\"@y.example", "/.*/@y.example/", "nobody"] {
         let message = format!("From: {from}\nSubject: x\n\nx\n");

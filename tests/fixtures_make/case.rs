@@ -2,6 +2,7 @@
 //! down in its `.toml`.
 
 use super::stamps::{NOW, pinned};
+use mailstamp::keys::cache::Record;
 use mailstamp::mail::time::UnixTime;
 use mailstamp::verdict::reason::Reason;
 use std::fmt::Write;
@@ -22,6 +23,7 @@ pub struct Case {
     before: Vec<Before>,
     state: Vec<String>,
     vendors: Vec<(&'static str, String)>,
+    fetched: Option<Record>,
     /// The message.
     pub message: Vec<u8>,
 }
@@ -49,6 +51,7 @@ pub fn case(reason: Reason, detail: &'static str, shows: &'static str, message: 
         before: Vec::new(),
         state: Vec::new(),
         vendors: vec![("stamps.example.json", pinned("stamps.example", &[("2026q4", "")], ""))],
+        fetched: None,
         message: message.into(),
     }
 }
@@ -116,6 +119,11 @@ impl Case {
         self
     }
 
+    /// What was fetched of a publisher.
+    pub fn fetched(self, record: Record) -> Self {
+        Self { fetched: Some(record), ..self }
+    }
+
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         let mut line = |line: &str| {
@@ -156,6 +164,10 @@ impl Case {
         line("\n[vendors]");
         for (file, document) in &self.vendors {
             line(&format!("\"{file}\" = '''\n{document}\n'''"));
+        }
+        if let Some(record) = &self.fetched {
+            let json = serde_json::to_string_pretty(record).unwrap();
+            line(&format!("\n[fetched]\n\"{}.json\" = '''\n{json}\n'''", record.publisher));
         }
         text
     }

@@ -4,6 +4,7 @@
 
 mod accepted;
 mod case;
+mod fetched;
 mod refused;
 mod ruled;
 mod stamps;
@@ -16,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn cases() -> Vec<Case> {
-    [accepted::cases(), unjudged::cases(), refused::cases(), ruled::cases()].concat()
+    [accepted::cases(), unjudged::cases(), refused::cases(), fetched::cases(), ruled::cases()].concat()
 }
 
 fn fixtures() -> PathBuf {

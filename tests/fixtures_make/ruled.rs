@@ -120,7 +120,8 @@ fn beside() -> Vec<Case> {
         .row(bob_was_written_to()),
         none("rule-holds-only", "A rule that gives another action leaves the class.", plain(), "")
             .rules("[[rule]]\nname = \"wait\"\naction = \"hold\"\nfrom = \"bob@y.example\"")
-            .named("wait"),
+            .named("wait")
+            .action("hold"),
         trusting(
             "authenticated = true",
             case(Reason::NoStamp, "rule-untrusted-host", "A host says so whom nobody trusts.", {

@@ -356,3 +356,25 @@ fn the_doctor_says_what_keeps_replies_from_going() {
     fs::remove_file(alice.path()).unwrap();
     says(78, "cannot be run");
 }
+
+#[test]
+fn rules_say_who_is_asked_for_a_stamp() {
+    let alice = Sender::new("challenge = true");
+    let rule =
+        |action: &str, from: &str| format!("[[rule]]\nname = \"{action}\"\naction = \"{action}\"\nfrom = \"{from}\"\n");
+    let rules = rule("allow", "bob@y.example") + &rule("hold", "*@z.example") + &rule("challenge", "eve@z.example");
+    fs::write(alice.home.config().with_file_name("rules.toml"), rules).unwrap();
+    let by = |author: &str| {
+        String::from_utf8(from(author, "1")).unwrap().replace("Bob <bob@y.example>", author).into_bytes()
+    };
+    alice.send(&by("bob@y.example")).exits(0).says("no not-asked");
+    alice.send(&by("eve@z.example")).exits(0).says("no not-asked");
+    alice.send(&by("carol@y.example")).exits(0).says("yes challenge");
+    // The first rule that matches, where the class alone would ask nobody.
+    let text = fs::read_to_string(alice.home.config()).unwrap();
+    alice.home.configure(&text.replace("unstamped = \"challenge\"", "unstamped = \"deliver\""));
+    fs::write(alice.home.config().with_file_name("rules.toml"), rule("challenge", "eve@z.example")).unwrap();
+    alice.send(&by("eve@z.example")).exits(0).says("yes challenge");
+    alice.send(&by("dave@z.example")).exits(0).says("no not-asked");
+    assert_eq!(alice.sent().len(), 2);
+}

@@ -4,8 +4,11 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 pub mod dovecot;
+pub mod http;
 pub mod postfix;
 pub mod programs;
+#[cfg(feature = "vendor")]
+pub mod shop;
 pub mod smtp;
 
 use mailstamp::keys::secret::Signer;

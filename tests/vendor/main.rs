@@ -33,13 +33,13 @@ pub fn terms() -> Terms {
 }
 
 /// Books in a folder of their own, which goes with it.
-pub struct Shop {
+pub(crate) struct Shop {
     pub folder: tempfile::TempDir,
     pub books: Books,
 }
 
 impl Shop {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let founding = Founding { vendor: "stamps.example".into(), kid: "a".into(), terms: terms() };
         let books = Books::create(&folder.path().join("books"), &founding, NOW).unwrap();

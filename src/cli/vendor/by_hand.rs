@@ -3,10 +3,12 @@
 
 use crate::cli::exit::{self, CANNOT_CREATE, CONFIG, DATA, Failure, NO_INPUT};
 use crate::cli::output;
+use crate::config::file;
 use crate::config::places::{Given, Places};
 use crate::filter::open;
+use crate::keys::acceptance;
 use crate::keys::directory::{Directory, Unheeded};
-use crate::keys::document::{Document, KeyEntry, Publishes, Status, VendorEntry};
+use crate::keys::document::{Document, KeyEntry, Status, VendorEntry};
 use crate::keys::folder;
 use crate::keys::secret::Signer;
 use crate::mail::address::Address;
@@ -19,10 +21,8 @@ use crate::stamp::signature::PublicKey;
 use crate::stamp::wire::Issuer;
 use crate::verdict::facts::{KeyFact, KeyStatus};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Make a signing key in a new file and print the public document by which recipients trust it.
@@ -114,13 +114,7 @@ pub(super) fn keygen(args: &Keygen) -> Result<u8, Failure> {
         not_before: None,
         not_after: None,
     };
-    let entry = VendorEntry {
-        vendor: signer.issuer.vendor().to_owned(),
-        keys: vec![key],
-        revoked: BTreeSet::new(),
-        buy: None,
-        publishes: Publishes::Own,
-    };
+    let entry = VendorEntry { vendor: signer.issuer.vendor().to_owned(), keys: vec![key], ..VendorEntry::default() };
     output::line(&serde_json::to_string_pretty(&entry).map_err(io::Error::from)?)?;
     Ok(0)
 }
@@ -169,9 +163,10 @@ pub(super) fn trust(args: &Trust, given: &Given) -> Result<u8, Failure> {
     let not_a_document =
         |error: &dyn std::fmt::Display| Failure::new(DATA, format!("{}: {error}", args.file.display()));
     let document: Document = serde_json::from_str(&text).map_err(|error| not_a_document(&error))?;
-    let Document::Pinned(entry) = document else {
-        return Err(not_a_document(&"this is a signed directory")
-            .hint("trust its publisher first, then copy it into the folder vendors/"));
+    let entry = match document {
+        Document::Pinned(entry) => entry,
+        Document::Signed { directory, also } => acceptance::introduced(&[vec![directory], also].concat())
+            .map_err(|error| not_a_document(&format!("signed directory: {error}")))?,
     };
     // Under a wrong name or with a weak key it would stop every judgement from now on.
     Issuer::new(&entry.vendor, "any").map_err(|error| not_a_document(&error))?;
@@ -182,35 +177,26 @@ pub(super) fn trust(args: &Trust, given: &Given) -> Result<u8, Failure> {
         return Err(Failure::new(CANNOT_CREATE, format!("{} is trusted already", entry.vendor))
             .hint("--replace puts this document in the place of the other"));
     }
-    let text = serde_json::to_string_pretty(&entry).map_err(io::Error::from)?;
-    write_whole(folder, &path, &text)
-        .map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", path.display())))?;
+    pin(folder, &entry)?;
     output::line(&format!("{} is trusted now, with {} key(s)", entry.vendor, entry.keys.len()))?;
     Ok(0)
 }
 
-/// The file is there whole or not at all: a delivery may read the folder at any moment. Whatever the umask, nobody else may
-/// write to it, or it would be refused and stop every judgement.
-fn write_whole(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
-    let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = (|| {
-        let mut file = fs::File::options().write(true).create_new(true).mode(0o644).open(&unfinished)?;
-        writeln!(file, "{text}")?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)
-    })();
-    if written.is_err() {
-        // What failed is what is reported; a file left behind ends in .tmp and is not read.
-        let _ = fs::remove_file(&unfinished);
-    }
-    written
+/// Puts a document into the folder of the trusted vendors, in the place of what was trusted under the name.
+///
+/// # Errors
+/// A failure with status 73.
+pub fn pin(folder: &Path, entry: &VendorEntry) -> Result<(), Failure> {
+    let path = folder.join(format!("{}.json", entry.vendor));
+    let text = serde_json::to_string_pretty(entry).map_err(io::Error::from)? + "\n";
+    file::replace(&path, &text).map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", path.display())))
 }
 
 pub(super) fn list(args: &List, given: &Given) -> Result<u8, Failure> {
     let (_, places) = Places::read(given)?;
     let path = places.vendors()?;
-    let folder = folder::read(path, open::clock()).map_err(|error| Failure::new(CONFIG, error))?;
+    let folder = folder::read(path, places.directories.as_deref(), open::clock())
+        .map_err(|error| Failure::new(CONFIG, error))?;
     if args.json {
         let vendors: Vec<Value> = folder
             .directory
@@ -238,8 +224,8 @@ pub(super) fn list(args: &List, given: &Given) -> Result<u8, Failure> {
     for (vendor, keys) in folder.directory.vendors() {
         lines.push(vendor.to_owned());
         for (kid, fact) in keys {
-            let key = public_key(fact).map(|key| format!("  {key}")).unwrap_or_default();
-            lines.push(format!("  {kid:<16}  {:<11}{key}", status(fact)));
+            let key = public_key(&fact).map(|key| format!("  {key}")).unwrap_or_default();
+            lines.push(format!("  {kid:<16}  {:<11}{key}", status(&fact)));
         }
     }
     if lines.is_empty() {
@@ -252,14 +238,17 @@ pub(super) fn list(args: &List, given: &Given) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn public_key(fact: &KeyFact) -> Option<&PublicKey> {
+/// The key, if it is known.
+pub fn public_key(fact: &KeyFact) -> Option<&PublicKey> {
     match fact {
         KeyFact::Known(key) => Some(&key.key),
         _ => None,
     }
 }
 
-fn status(fact: &KeyFact) -> &'static str {
+/// What is known of a key, in a word.
+#[must_use]
+pub fn status(fact: &KeyFact) -> &'static str {
     match fact {
         KeyFact::Known(key) => match key.status {
             KeyStatus::Active => "active",

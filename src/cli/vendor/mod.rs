@@ -10,6 +10,9 @@ mod by_hand;
 mod keeping;
 #[cfg(feature = "vendor")]
 mod money;
+mod publish;
+#[cfg(feature = "vendor")]
+mod serve;
 #[cfg(feature = "vendor")]
 mod stamps;
 #[cfg(feature = "vendor")]
@@ -17,7 +20,9 @@ mod terms;
 
 use super::exit::Failure;
 use crate::config::places::Given;
-pub use by_hand::unheeded;
+#[cfg(feature = "directory")]
+pub use by_hand::{pin, public_key};
+pub use by_hand::{status, unheeded};
 
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -26,6 +31,8 @@ pub enum Command {
     Keygen(by_hand::Keygen),
     /// Sign a stamp and print it
     Issue(by_hand::Issue),
+    /// Write the next edition of a vendor's directory into a folder
+    Publish(publish::Args),
     /// Trust the vendor of a document
     Trust(by_hand::Trust),
     /// List the trusted vendors and their keys
@@ -82,6 +89,9 @@ pub enum Command {
     /// Put a copy in the place of lost books
     #[cfg(feature = "vendor")]
     Restore(keeping::Restore),
+    /// Sell stamps over HTTP, to programs and on a page
+    #[cfg(feature = "vendor")]
+    Serve(serve::Args),
 }
 
 /// Runs a subcommand.
@@ -92,6 +102,7 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
     match command {
         Command::Keygen(args) => by_hand::keygen(args),
         Command::Issue(args) => by_hand::issue(args),
+        Command::Publish(args) => publish::run(args),
         Command::Trust(args) => by_hand::trust(args, given),
         Command::List(args) => by_hand::list(args, given),
         #[cfg(feature = "vendor")]
@@ -128,5 +139,7 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
         Command::Backup(args) => keeping::backup(args, given),
         #[cfg(feature = "vendor")]
         Command::Restore(args) => keeping::restore(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Serve(args) => serve::run(args, given),
     }
 }

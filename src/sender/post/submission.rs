@@ -195,6 +195,9 @@ fn recipients(message: &Message<'_>, asked: &Asked) -> Result<Vec<Recipient>, Un
         }
     };
     for text in &asked.recipients {
+        if text.chars().any(char::is_control) {
+            return Err(Unfit::Recipient(printable(text.as_bytes(), 200)));
+        }
         // One argument may hold several, as `mail a,b` has it.
         for entry in entries(text.as_bytes(), RECIPIENTS + 1) {
             add(entry.map_or_else(|text| Recipient::parse(&text), |address| fit(address))?);

@@ -84,7 +84,7 @@ impl Desk<'_> {
         &self,
         stamps: &[Presented],
         check: impl Fn(&Self, &Presented, &Good) -> Step<Result<(), StampProblem>>,
-    ) -> Step<(Vec<Result<u64, StampProblem>>, Vec<Good>)> {
+    ) -> Step<(Vec<Returned>, Vec<Good>)> {
         let mut seen = BTreeSet::new();
         let mut good = Vec::new();
         let mut each = Vec::new();
@@ -94,11 +94,14 @@ impl Desk<'_> {
                 Ok(found) => check(self, stamp, &found)?
                     .and_then(|()| if seen.insert(found.bytes) { Ok(found) } else { Err(StampProblem::Twice) }),
             };
-            each.push(looked.map(|found| {
-                let value = found.value;
-                good.push(found);
-                value
-            }));
+            each.push(match looked {
+                Err(problem) => Returned::Refused(problem),
+                Ok(found) => {
+                    let value = found.value;
+                    good.push(found);
+                    Returned::Taken(value)
+                }
+            });
         }
         Ok((each, good))
     }
@@ -125,7 +128,7 @@ impl Desk<'_> {
     fn take_back(
         &mut self,
         account: u64,
-        each: Vec<Result<u64, StampProblem>>,
+        each: Vec<Returned>,
         good: &[Good],
         state: StampState,
         now: UnixTime,
@@ -151,7 +154,6 @@ impl Desk<'_> {
             };
             booked = Some(row);
         }
-        let each = each.into_iter().map(Returned::from).collect();
         Ok(Answer::Returned { each, booked })
     }
 

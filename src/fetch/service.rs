@@ -1,0 +1,172 @@
+//! A request to a service that speaks JSON: over HTTPS, under the certificates of the system, and without TLS only to this very
+//! host, for tests and for a vendor on the same machine. No redirect is followed, since the API key goes with the request.
+
+use super::https::agent;
+use std::io::Read;
+use std::net::IpAddr;
+use std::time::Duration;
+use ureq::http::{Request, Uri};
+use ureq::{Error, RequestExt};
+
+/// The largest answer, in bytes: 16 MiB, some ten thousand stamps.
+const LARGEST: u64 = 16 << 20;
+
+/// A request.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// What is asked for: the service's address and the path behind it.
+    pub address: &'a str,
+    /// What opens the account, if the request needs it.
+    pub key: Option<&'a Secret>,
+    /// The key under which a purchase is done once (Idempotency-Key).
+    pub idempotency: Option<&'a str>,
+    /// The body, of JSON; without one it is a GET.
+    pub body: Option<&'a str>,
+    /// How long all of it may take.
+    pub time: Duration,
+}
+
+/// A text that is shown to nobody.
+#[derive(Clone)]
+pub struct Secret(zeroize::Zeroizing<String>);
+
+impl Secret {
+    /// Keeps a text secret.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(zeroize::Zeroizing::new(text))
+    }
+
+    /// The text, for the one place that needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// What came back, whatever its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The status (RFC 9110 section 15).
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Nothing came back, or not all of it. Whether the service did what was asked is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Not an address of a service.
+    #[error("not an address of the form https://… (http:// only on this host)")]
+    Address,
+    /// No connection, no certificate, no time; or it broke off.
+    #[error("{0}")]
+    Connection(String),
+    /// Too large.
+    #[error("the answer is larger than {} MiB", LARGEST >> 20)]
+    TooLarge,
+}
+
+/// Whether a request may go to this address: HTTPS, or this very host.
+#[must_use]
+pub fn is_allowed(address: &str) -> bool {
+    let Ok(uri) = address.parse::<Uri>() else { return false };
+    let Some(host) = uri.host().filter(|host| !host.is_empty()) else { return false };
+    let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    if user || uri.query().is_some() {
+        return false;
+    }
+    match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => {
+            let number = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+            host == "localhost" || number.is_ok_and(|address| address.is_loopback())
+        }
+        _ => false,
+    }
+}
+
+/// Sends a request and waits for its answer.
+///
+/// # Errors
+/// [`ServiceError`]; no text of it holds the key.
+pub fn ask(ask: Ask<'_>) -> Result<Reply, ServiceError> {
+    if !is_allowed(ask.address) {
+        return Err(ServiceError::Address);
+    }
+    let agent = agent(ask.address.starts_with("https:"));
+    let mut request = Request::builder().uri(ask.address).header("Accept", "application/json");
+    if let Some(key) = ask.key {
+        request = request.header("Authorization", format!("Bearer {}", key.reveal()));
+    }
+    if let Some(idempotency) = ask.idempotency {
+        request = request.header("Idempotency-Key", idempotency);
+    }
+    let response = match ask.body {
+        Some(body) => {
+            let request = request.method("POST").header("Content-Type", "application/json").body(body.to_owned());
+            let request = request.map_err(|_| ServiceError::Address)?.with_agent(&agent);
+            request.configure().timeout_global(Some(ask.time)).run()
+        }
+        None => {
+            let request = request.method("GET").body(()).map_err(|_| ServiceError::Address)?.with_agent(&agent);
+            request.configure().timeout_global(Some(ask.time)).run()
+        }
+    };
+    let response = response.map_err(|error| ServiceError::Connection(told(&error)))?;
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    let mut reader = response.into_body().into_reader().take(LARGEST + 1);
+    reader
+        .read_to_end(&mut body)
+        .map_err(|error| ServiceError::Connection(format!("the answer broke off: {error}")))?;
+    if body.len() as u64 > LARGEST {
+        return Err(ServiceError::TooLarge);
+    }
+    Ok(Reply { status, body })
+}
+
+fn told(error: &Error) -> String {
+    match error {
+        // Its text may quote a field.
+        Error::Http(_) => "the request could not be made".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_tls_a_request_goes_nowhere_but_to_this_host() {
+        for address in ["https://v.example/v1", "http://127.0.0.1:8080/x", "http://[::1]:1/", "http://localhost"] {
+            assert!(is_allowed(address), "{address}");
+        }
+        for address in [
+            "http://v.example/",
+            "http://127.0.0.1.example/",
+            "http://localhost.example/",
+            "ftp://127.0.0.1/",
+            "/v1",
+            "https://",
+            "https://a@v.example/",
+            "https://v.example/?a",
+            "http://10.0.0.1/",
+            "",
+        ] {
+            assert!(!is_allowed(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_secret_does_not_show() {
+        assert_eq!(format!("{:?}", Secret::new("xyzzy".to_owned())), "Secret");
+    }
+}

@@ -1,0 +1,215 @@
+//! A vendor's keys as TXT records: an index at `_stamp.<vendor>`, and one record a key at `<kid>._stamp.<vendor>`. Here is
+//! the form of the texts, both ways, and of the lines of a zone file. They carry no signature of the vendor's: what they are
+//! worth is what DNSSEC makes them worth.
+
+use super::document::{KeyEntry, Status};
+use std::collections::BTreeMap;
+
+/// What every text begins with; a text that does not is somebody else's.
+const VERSION: &str = "stamp1";
+/// The longest character-string of a TXT record (RFC 1035 section 3.3).
+const STRING: usize = 255;
+/// The longest label of a name (RFC 1035 section 2.3.4).
+const LABEL: usize = 63;
+/// For how long a record may be kept, in seconds: an hour.
+const TTL: u32 = 3600;
+
+/// What stands at `_stamp.<vendor>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// The version of the document whose keys these are.
+    pub version: u64,
+    /// From when on they are stale (RFC 3339).
+    pub expires: String,
+    /// The keys' names.
+    pub kids: Vec<String>,
+}
+
+/// A text is none of ours, or wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// It does not begin with `v=stamp1`.
+    #[error("not a record of stamps")]
+    Foreign,
+    /// A part of it is missing, twice there, or not of its form.
+    #[error("{0:?} is missing or wrong in a record of stamps")]
+    Part(&'static str),
+    /// A key's name is no label of a domain name.
+    #[error("the key's name {0:?} cannot stand in DNS: a label has at most 63 characters")]
+    Label(String),
+}
+
+/// The name of the index.
+#[must_use]
+pub fn index_name(vendor: &str) -> String {
+    format!("_stamp.{vendor}.")
+}
+
+/// The name of a key's record.
+#[must_use]
+pub fn key_name(vendor: &str, kid: &str) -> String {
+    format!("{kid}._stamp.{vendor}.")
+}
+
+impl Index {
+    /// As it is published.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("v={VERSION}; n={}; e={}; keys={}", self.version, self.expires, self.kids.join(","))
+    }
+
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// [`TextError`].
+    pub fn parse(text: &str) -> Result<Self, TextError> {
+        let parts = parts(text)?;
+        let part = |name| parts.get(name).copied().ok_or(TextError::Part(name));
+        Ok(Self {
+            version: part("n")?.parse().map_err(|_| TextError::Part("n"))?,
+            expires: part("e")?.to_owned(),
+            kids: parts
+                .get("keys")
+                .copied()
+                .unwrap_or_default()
+                .split(',')
+                .map(str::trim)
+                .filter(|kid| !kid.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        })
+    }
+}
+
+impl KeyEntry {
+    /// As it is published. Its name is repeated in the text, since names of DNS do not know upper case.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let status = match self.status {
+            Status::Active => "active",
+            Status::VerifyOnly => "verify-only",
+            Status::Revoked => "revoked",
+        };
+        let mut text = format!("v={VERSION}; kid={}; k={}; s={status}", self.kid, self.key);
+        for (name, time) in [("since", &self.since), ("nb", &self.not_before), ("na", &self.not_after)] {
+            if let Some(time) = time {
+                text.push_str(&format!("; {name}={time}"));
+            }
+        }
+        text
+    }
+
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// [`TextError`].
+    pub fn parse_text(text: &str) -> Result<Self, TextError> {
+        let parts = parts(text)?;
+        let part = |name| parts.get(name).copied().ok_or(TextError::Part(name));
+        let time = |name| parts.get(name).copied().map(str::to_owned);
+        Ok(Self {
+            kid: part("kid")?.to_owned(),
+            key: part("k")?.to_owned(),
+            status: match parts.get("s").copied() {
+                None | Some("active") => Status::Active,
+                Some("verify-only") => Status::VerifyOnly,
+                Some("revoked") => Status::Revoked,
+                Some(_) => return Err(TextError::Part("s")),
+            },
+            since: time("since"),
+            not_before: time("nb"),
+            not_after: time("na"),
+        })
+    }
+}
+
+/// The lines of a zone file for these keys, each as a whole record.
+///
+/// # Errors
+/// [`TextError::Label`] for a key whose name does not fit.
+pub fn lines(vendor: &str, index: &Index, keys: &[KeyEntry]) -> Result<String, TextError> {
+    let line = |name: &str, text: &str| format!("{name} {TTL} IN TXT {}\n", quoted(text));
+    let mut lines = line(&index_name(vendor), &index.text());
+    for key in keys {
+        if key.kid.split('.').any(|label| label.is_empty() || label.len() > LABEL) {
+            return Err(TextError::Label(key.kid.clone()));
+        }
+        lines.push_str(&line(&key_name(vendor, &key.kid), &key.text()));
+    }
+    Ok(lines)
+}
+
+/// Character-strings in quotes, split where one is full.
+fn quoted(text: &str) -> String {
+    let strings = text.as_bytes().chunks(STRING).map(|chunk| {
+        let text = String::from_utf8_lossy(chunk).replace('\\', "\\\\").replace('"', "\\\"");
+        format!("\"{text}\"")
+    });
+    strings.collect::<Vec<_>>().join(" ")
+}
+
+/// The parts `name=value` between semicolons.
+fn parts(text: &str) -> Result<BTreeMap<&str, &str>, TextError> {
+    let mut pieces = text.split(';').map(str::trim).filter(|piece| !piece.is_empty());
+    if pieces.next().and_then(|first| first.strip_prefix("v=")) != Some(VERSION) {
+        return Err(TextError::Foreign);
+    }
+    let mut parts = BTreeMap::new();
+    for piece in pieces {
+        let (name, value) = piece.split_once('=').ok_or(TextError::Part("="))?;
+        if parts.insert(name.trim(), value.trim()).is_some() {
+            return Err(TextError::Part("="));
+        }
+    }
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> KeyEntry {
+        KeyEntry {
+            kid: "2026q4".into(),
+            key: "k4.public.A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg".into(),
+            status: Status::Revoked,
+            since: Some("2026-12-01T00:00:00Z".into()),
+            not_before: None,
+            not_after: Some("2027-04-01T00:00:00Z".into()),
+        }
+    }
+
+    #[test]
+    fn texts_come_back_as_they_were() {
+        assert_eq!(KeyEntry::parse_text(&key().text()).unwrap(), key());
+        let index = Index { version: 7, expires: "2027-01-01T00:00:00Z".into(), kids: vec!["a".into(), "b.c".into()] };
+        assert_eq!(Index::parse(&index.text()).unwrap(), index);
+        let later = "v=stamp1;kid=a;k=x;later=1;";
+        assert_eq!(KeyEntry::parse_text(later).unwrap().status, Status::Active);
+    }
+
+    #[test]
+    fn wrong_texts_are_told_from_foreign_ones() {
+        assert_eq!(KeyEntry::parse_text("v=spf1 -all"), Err(TextError::Foreign));
+        assert_eq!(KeyEntry::parse_text(""), Err(TextError::Foreign));
+        assert_eq!(KeyEntry::parse_text("v=stamp1; kid=a"), Err(TextError::Part("k")));
+        assert_eq!(KeyEntry::parse_text("v=stamp1; kid=a; k=x; s=new"), Err(TextError::Part("s")));
+        assert_eq!(KeyEntry::parse_text("v=stamp1; kid=a; kid=b; k=x"), Err(TextError::Part("=")));
+        assert_eq!(Index::parse("v=stamp1; n=x; e=y"), Err(TextError::Part("n")));
+    }
+
+    #[test]
+    fn lines_are_quoted_and_split_at_255() {
+        let kids: Vec<String> = (0..60).map(|n| format!("key{n:03}")).collect();
+        let index = Index { version: 1, expires: "2027-01-01T00:00:00Z".into(), kids: kids.clone() };
+        let lines = lines("v.example", &index, &[key()]).unwrap();
+        let (first, second) = lines.trim_end().split_once('\n').unwrap();
+        let strings: Vec<&str> = first.split('"').skip(1).step_by(2).collect();
+        assert!(first.starts_with("_stamp.v.example. 3600 IN TXT \"v=stamp1; n=1;"), "{first}");
+        assert_eq!(strings.iter().map(|s| s.len()).collect::<Vec<_>>(), [255, index.text().len() - 255]);
+        assert_eq!(Index::parse(&strings.concat()).unwrap().kids, kids);
+        assert_eq!(second, format!("2026q4._stamp.v.example. 3600 IN TXT \"{}\"", key().text()));
+        let long = KeyEntry { kid: "k".repeat(64), ..key() };
+        assert!(matches!(super::lines("v.example", &index, &[long]), Err(TextError::Label(_))));
+    }
+}

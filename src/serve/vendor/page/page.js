@@ -1,0 +1,28 @@
+// What this adds can be done without it: a button beside each text that is to be copied, and one sending of each form.
+"use strict";
+for (const area of document.querySelectorAll("[data-copy]")) {
+  area.addEventListener("focus", () => area.select());
+  if (!navigator.clipboard) continue;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "small";
+  button.textContent = "Copy";
+  button.setAttribute("aria-describedby", area.id);
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(area.value);
+      button.textContent = "Copied";
+    } catch {
+      area.select();
+      button.textContent = "Press Ctrl-C";
+    }
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+  area.after(button);
+}
+for (const form of document.querySelectorAll('form[action="/buy"]')) {
+  const button = form.querySelector("button");
+  form.addEventListener("submit", () => { button.disabled = true; });
+  // The back button shows the page as it was left.
+  addEventListener("pageshow", () => { button.disabled = false; });
+}

@@ -1,0 +1,179 @@
+//! A vendor's service over books of its own in a temporary folder: one account with credits and an API key, and the program
+//! under test on a port of the loopback interface.
+
+use super::MAILSTAMP;
+use super::http::{self, Answer, Connection};
+use super::programs::eventually;
+use mailstamp::bank::event::Terms;
+use mailstamp::bank::order::Caps;
+use mailstamp::filter::open::clock;
+use mailstamp::vendor::books::{Books, Founding};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// The vendor.
+pub const VENDOR: &str = "stamps.example";
+
+/// A shop that runs.
+pub struct Shop {
+    folder: tempfile::TempDir,
+    child: Child,
+    program: PathBuf,
+    more: Vec<String>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where it tells its numbers.
+    pub metrics: SocketAddr,
+    /// The number of the account.
+    pub account: u64,
+    /// Its API key.
+    pub key: String,
+}
+
+impl Shop {
+    /// A new shop whose account has this many credits, with more arguments for `vendor serve`.
+    pub fn open(credits: u64, more: &[&str]) -> Self {
+        Self::of(Path::new(MAILSTAMP), credits, more)
+    }
+
+    /// As [`open`](Self::open), of another build of the program.
+    pub fn of(program: &Path, credits: u64, more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("books");
+        let terms = Terms {
+            price: "0.001 EUR".parse().unwrap(),
+            payout: None,
+            days: 30,
+            caps: Caps { credits_a_day: u64::MAX / 4, ..Caps::default() },
+            refunds: true,
+        };
+        let founding = Founding { vendor: VENDOR.into(), kid: "2026q4".into(), terms };
+        let books = Books::create(&path, &founding, clock()).unwrap();
+        let account = books.open_account("joe", "joe@shop.example", None, clock()).unwrap().number;
+        if credits > 0 {
+            books.credit(account, credits, None, "first", clock()).unwrap();
+        }
+        let (key, _) = books.add_api_key(account, "test", clock()).unwrap();
+        let key = key.as_str().to_owned();
+        drop(books);
+        let more: Vec<String> = more.iter().map(|&word| word.to_owned()).collect();
+        let (child, address, metrics) = start(program, folder.path(), &more);
+        Self { folder, child, program: program.to_owned(), more, address, metrics, account, key }
+    }
+
+    /// The folder of everything.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The folder of the books.
+    pub fn folder(&self) -> PathBuf {
+        self.path().join("books")
+    }
+
+    /// What it said on standard error.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path().join("log")).unwrap()
+    }
+
+    /// The books, through the service that has them.
+    pub fn books(&self) -> Books {
+        Books::reach(&self.folder(), Duration::from_secs(10)).unwrap()
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.pid().to_string()]).status().unwrap().success());
+    }
+
+    /// Its exit status, once it has ended by itself.
+    pub fn ended(&mut self) -> Option<i32> {
+        eventually("the end of the service", || self.child.try_wait().unwrap()).code()
+    }
+
+    /// Kills it without a word, and starts another over the same books.
+    pub fn kill_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.restart();
+    }
+
+    /// Starts it again over the same books.
+    pub fn restart(&mut self) {
+        (self.child, self.address, self.metrics) = start(&self.program, self.folder.path(), &self.more);
+    }
+
+    /// A request with the account's key.
+    #[track_caller]
+    pub fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.ask_with(method, path, &[], body)
+    }
+
+    /// The same with more header fields.
+    #[track_caller]
+    pub fn ask_with(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &Value) -> Answer {
+        let authorization = format!("Bearer {}", self.key);
+        let mut all = vec![("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+        all.extend(fields);
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        http::ask(self.address, method, path, &all, &body).unwrap()
+    }
+
+    /// An order, sent on a connection that is kept.
+    pub fn buy(&self, connection: &mut Connection, idempotency: &str, body: &str) -> std::io::Result<Answer> {
+        let authorization = format!("Bearer {}", self.key);
+        let fields = [
+            ("Authorization", authorization.as_str()),
+            ("Content-Type", "application/json"),
+            ("Idempotency-Key", idempotency),
+        ];
+        connection.ask("POST", "/v1/stamps", &fields, body.as_bytes())
+    }
+
+    /// What the account has.
+    pub fn balance(&self) -> u64 {
+        self.books().account(self.account, clock()).unwrap().balance
+    }
+
+    /// Fails unless the books are sound.
+    #[track_caller]
+    pub fn audit(&self) -> mailstamp::vendor::audit::Report {
+        let report = self.books().audit(None).unwrap();
+        assert_eq!(report.problems, Vec::<String>::new());
+        report
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start(program: &Path, folder: &Path, more: &[String]) -> (Child, SocketAddr, SocketAddr) {
+    let log = File::options().append(true).create(true).open(folder.join("log")).unwrap();
+    let mut command = Command::new(program);
+    command.args(["vendor", "serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--books"]);
+    command.arg(folder.join("books")).args(more);
+    command.env_clear().env("HOME", folder).env("PATH", "/usr/bin:/bin").current_dir(folder);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let addresses: Vec<SocketAddr> =
+        line.split("://").skip(1).filter_map(|rest| rest.split('/').next()?.trim().parse().ok()).collect();
+    let told = || format!("{line:?} {}", fs::read_to_string(folder.join("log")).unwrap());
+    assert!(line.starts_with("listening on ") && addresses.len() == 2, "{}", told());
+    (child, addresses[0], addresses[1])
+}

@@ -1,0 +1,13 @@
+//! The vendor's service as programs and people meet it: the program under test on loopback, asked over real connections.
+//! What the books do by themselves is shown in their own tests.
+
+#![cfg(feature = "vendor")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod guide;
+mod interface;
+mod limits;
+mod page;
+mod storms;
