@@ -72,8 +72,12 @@ pub(super) fn words(arguments: &[OsString]) -> Option<(Files, Vec<OsString>)> {
     while let Some(word) = rest.next() {
         let text = word.to_str()?;
         match text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value))) {
-            ("--config", value) => files.config = Some(value.map(PathBuf::from).or_else(|| rest.next().map(PathBuf::from))?),
-            ("--state", value) => files.state = Some(value.map(PathBuf::from).or_else(|| rest.next().map(PathBuf::from))?),
+            ("--config", value) => {
+                files.config = Some(value.map(PathBuf::from).or_else(|| rest.next().map(PathBuf::from))?)
+            }
+            ("--state", value) => {
+                files.state = Some(value.map(PathBuf::from).or_else(|| rest.next().map(PathBuf::from))?)
+            }
             ("sendmail", None) => {
                 let words: Vec<OsString> = rest.cloned().collect();
                 let help = words.iter().take_while(|word| *word != "--").any(|word| word == "--help" || word == "-h");
@@ -105,8 +109,7 @@ pub fn run_words(files: Files, words: &[OsString]) -> Result<u8, Failure> {
     let Files { config, state } = files;
     let given = Given::from_environment(line.config.clone().or(config), line.state.clone().or(state), None);
     let engine = open::engine(&given, None)?;
-    let transport =
-        Transport::new(&engine.config.sendmail.next).map_err(|error| Failure::new(CONFIG, error))?;
+    let transport = Transport::new(&engine.config.sendmail.next).map_err(|error| Failure::new(CONFIG, error))?;
     let supply = Sender::new(&engine.config, &engine.places)?;
     let shown = io::stderr().is_terminal();
     let progress = |over: usize, whole: usize| {
@@ -192,9 +195,9 @@ fn read(words: &[OsString]) -> Result<Line, Failure> {
     let mut line = Line::default();
     let mut words = words.iter();
     let text = |word: &OsStr| {
-        word.to_str().map(str::to_owned).ok_or_else(|| {
-            Failure::new(USAGE, format!("{}: not UTF-8", printable(word.as_encoded_bytes(), 100)))
-        })
+        word.to_str()
+            .map(str::to_owned)
+            .ok_or_else(|| Failure::new(USAGE, format!("{}: not UTF-8", printable(word.as_encoded_bytes(), 100))))
     };
     while let Some(word) = words.next() {
         let word = text(word)?;
@@ -271,7 +274,10 @@ fn option(
             },
             _ => return Err(unknown(word)),
         }
-        if matches!(letter, 'f' | 'r' | 'F' | 'o' | 'B' | 'N' | 'R' | 'V' | 'h' | 'L' | 'X' | 'O' | 'p' | 'A' | 'G' | 'q' | 'b') {
+        if matches!(
+            letter,
+            'f' | 'r' | 'F' | 'o' | 'B' | 'N' | 'R' | 'V' | 'h' | 'L' | 'X' | 'O' | 'p' | 'A' | 'G' | 'q' | 'b'
+        ) {
             break;
         }
     }
@@ -279,7 +285,8 @@ fn option(
 }
 
 fn refused(word: &str, hint: &str) -> Failure {
-    Failure::new(USAGE, format!("{} is not offered: this is no mail system", printable(word.as_bytes(), 100))).hint(hint)
+    Failure::new(USAGE, format!("{} is not offered: this is no mail system", printable(word.as_bytes(), 100)))
+        .hint(hint)
 }
 
 fn unknown(word: &str) -> Failure {
@@ -299,9 +306,13 @@ mod tests {
     fn the_words_of_real_programs_are_understood() {
         let asked = |recipients: &[&str]| recipients.iter().map(|&it| it.to_owned()).collect::<Vec<_>>();
         // mutt, with use_8bitmime and dsn_notify
-        let mutt = line("-oem -oi -B8BITMIME -N failure,delay -R hdrs -f me@x.example -- a@y.example b@y.example").unwrap();
+        let mutt =
+            line("-oem -oi -B8BITMIME -N failure,delay -R hdrs -f me@x.example -- a@y.example b@y.example").unwrap();
         assert_eq!(mutt.asked.recipients, asked(&["a@y.example", "b@y.example"]));
-        assert_eq!((mutt.asked.sender.as_deref(), mutt.dots, mutt.asked.from_fields), (Some("me@x.example"), true, false));
+        assert_eq!(
+            (mutt.asked.sender.as_deref(), mutt.dots, mutt.asked.from_fields),
+            (Some("me@x.example"), true, false)
+        );
         // PHP, cron, git send-email, bsd-mailx
         let php = line("-t -i -fwww@x.example").unwrap();
         assert_eq!((php.asked.sender.as_deref(), php.asked.from_fields, php.dots), (Some("www@x.example"), true, true));

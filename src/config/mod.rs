@@ -165,7 +165,7 @@ struct File {
     sent: SentTable,
     deliver: DeliverTable,
     held: HeldTable,
-    sendmail: Option<SendmailTable>,
+    sendmail: SendmailTable,
 }
 
 #[derive(Deserialize)]
@@ -237,7 +237,7 @@ impl Default for File {
             sent: SentTable::default(),
             deliver: DeliverTable::default(),
             held: HeldTable::default(),
-            sendmail: None,
+            sendmail: SendmailTable::default(),
         }
     }
 }
@@ -340,17 +340,8 @@ impl Config {
             remember_sent: file.sent.remember.0,
             deliver: file.deliver.settle(inbox),
             held_keep: file.held.keep.0,
-            sendmail: SendmailTable::settle(file.sendmail, &pattern, &path)?,
+            sendmail: file.sendmail.settle(&pattern, &path)?,
         })
-    }
-}
-
-impl Config {
-    /// Whether the user sends through `mailstamp sendmail`, as far as the configuration says: then what correspondents let
-    /// come back is kept for his answers.
-    #[must_use]
-    pub fn sends(&self) -> bool {
-        self.sendmail.configured
     }
 }
 

@@ -9,8 +9,6 @@ use std::path::PathBuf;
 /// The settings.
 #[derive(Clone, Debug)]
 pub struct Sendmail {
-    /// Whether the table stands in the configuration, be it empty.
-    pub configured: bool,
     /// Who takes the copies.
     pub next: Next,
     /// Recipients that need no stamp.
@@ -19,6 +17,8 @@ pub struct Sendmail {
     pub when_away: WhenAway,
     /// Whether every stamp may come back with the answer.
     pub for_return: bool,
+    /// Whether stamps that correspondents let come back are kept for the answers.
+    pub keep_returns: bool,
     /// So many copies are handed over at once.
     pub at_once: usize,
 }
@@ -57,7 +57,7 @@ pub enum Tls {
     #[default]
     Starttls,
     /// Not at all: for this host only.
-    None,
+    Off,
 }
 
 /// What becomes of a message for which no stamp can be had now.
@@ -77,10 +77,10 @@ pub(super) struct SendmailTable {
     next: NextEntry,
     none: Vec<String>,
     when_away: WhenAway,
-    #[serde(rename = "return")]
     for_return: bool,
+    keep_returns: bool,
     at_once: usize,
-    smtp: Option<SmtpTable>,
+    smtp: SmtpTable,
 }
 
 #[derive(Deserialize)]
@@ -90,12 +90,11 @@ enum NextEntry {
     WithArguments(Vec<String>),
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct SmtpTable {
-    host: String,
+    host: Option<String>,
     port: Option<u16>,
-    #[serde(default)]
     tls: Tls,
     user: Option<String>,
     password_file: Option<String>,
@@ -112,8 +111,9 @@ impl Default for SendmailTable {
             none: Vec::new(),
             when_away: WhenAway::default(),
             for_return: false,
+            keep_returns: true,
             at_once: 8,
-            smtp: None,
+            smtp: SmtpTable::default(),
         }
     }
 }
@@ -121,14 +121,12 @@ impl Default for SendmailTable {
 impl SendmailTable {
     /// The settings; `pattern` reads a pattern of addresses, `path` makes a path of a value.
     pub(super) fn settle(
-        given: Option<Self>,
+        self,
         pattern: &dyn Fn(&'static str, &str) -> Result<Pattern, ConfigError>,
         path: &dyn Fn(&'static str, Option<String>) -> Result<Option<PathBuf>, ConfigError>,
     ) -> Result<Sendmail, ConfigError> {
-        let configured = given.is_some();
-        let table = given.unwrap_or_default();
-        let next = match (table.smtp, table.next) {
-            (Some(smtp), _) => Next::Smtp(smtp.settle(path)?),
+        let next = match (self.smtp.settle(path)?, self.next) {
+            (Some(smtp), _) => Next::Smtp(smtp),
             (None, next) => {
                 let mut words = match next {
                     NextEntry::Program(program) => vec![program],
@@ -140,17 +138,17 @@ impl SendmailTable {
                 Next::Program(path("sendmail.next", Some(program))?.ok_or_else(wrong)?, words.collect())
             }
         };
-        if !(1..=AT_ONCE).contains(&table.at_once) {
+        if !(1..=AT_ONCE).contains(&self.at_once) {
             return Err(ConfigError::Sendmail("at_once: write a number from 1 to 64"));
         }
-        let none = table.none.iter().map(|text| pattern("sendmail.none", text)).collect::<Result<_, _>>()?;
+        let none = self.none.iter().map(|text| pattern("sendmail.none", text)).collect::<Result<_, _>>()?;
         Ok(Sendmail {
-            configured,
             next,
             none,
-            when_away: table.when_away,
-            for_return: table.for_return,
-            at_once: table.at_once,
+            when_away: self.when_away,
+            for_return: self.for_return,
+            keep_returns: self.keep_returns,
+            at_once: self.at_once,
         })
     }
 }
@@ -159,29 +157,34 @@ impl SmtpTable {
     fn settle(
         self,
         path: &dyn Fn(&'static str, Option<String>) -> Result<Option<PathBuf>, ConfigError>,
-    ) -> Result<Smtp, ConfigError> {
+    ) -> Result<Option<Smtp>, ConfigError> {
+        let Some(host) = self.host else {
+            let nothing = self.port.is_none() && self.user.is_none() && self.password_file.is_none();
+            let wrong = ConfigError::Sendmail("smtp: name a host");
+            return if nothing && self.ca_file.is_none() { Ok(None) } else { Err(wrong) };
+        };
         let password = path("sendmail.smtp.password_file", self.password_file)?;
         let login = match (self.user, password) {
             (Some(user), Some(file)) => Some((user, file)),
             (None, None) => None,
             _ => return Err(ConfigError::Sendmail("smtp: user and password_file belong together")),
         };
-        let here = matches!(self.host.as_str(), "localhost" | "127.0.0.1" | "::1");
-        if self.tls == Tls::None && !here {
-            return Err(ConfigError::Sendmail("smtp: tls = \"none\" is for a server on this host only"));
+        let here = matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1");
+        if self.tls == Tls::Off && !here {
+            return Err(ConfigError::Sendmail("smtp: tls = \"off\" is for a server on this host only"));
         }
         let usual = match self.tls {
             Tls::Implicit => 465,
             Tls::Starttls => 587,
-            Tls::None => 25,
+            Tls::Off => 25,
         };
-        Ok(Smtp {
-            host: self.host,
+        Ok(Some(Smtp {
+            host,
             port: self.port.unwrap_or(usual),
             tls: self.tls,
             login,
             ca_file: path("sendmail.smtp.ca_file", self.ca_file)?,
-        })
+        }))
     }
 }
 
@@ -201,7 +204,12 @@ mod tests {
     fn without_a_word_the_systems_own_takes_the_copies_and_nothing_goes_unstamped() {
         let sendmail = parse("").unwrap();
         assert_eq!(sendmail.next, Next::Program(PathBuf::from("/usr/sbin/sendmail"), vec![]));
-        assert!(sendmail.none.is_empty() && !sendmail.for_return && sendmail.when_away == WhenAway::Defer);
+        assert!(
+            sendmail.none.is_empty()
+                && !sendmail.for_return
+                && sendmail.keep_returns
+                && sendmail.when_away == WhenAway::Defer
+        );
     }
 
     #[test]
@@ -214,7 +222,8 @@ mod tests {
         let text = "[sendmail.smtp]\nhost = \"m.x.example\"\nuser = \"a\"\npassword_file = \"/p\"";
         let Next::Smtp(smtp) = parse(text).unwrap().next else { panic!() };
         assert_eq!((smtp.port, smtp.tls, smtp.login), (587, Tls::Starttls, Some(("a".into(), "/p".into()))));
-        let Next::Smtp(smtp) = parse("[sendmail.smtp]\nhost = \"m.x.example\"\ntls = \"implicit\"").unwrap().next else {
+        let Next::Smtp(smtp) = parse("[sendmail.smtp]\nhost = \"m.x.example\"\ntls = \"implicit\"").unwrap().next
+        else {
             panic!()
         };
         assert_eq!(smtp.port, 465);
@@ -230,7 +239,7 @@ mod tests {
             "[sendmail]\nwhen_away = \"drop\"",
             "[sendmail]\nprev = 1",
             "[sendmail.smtp]\nport = 25",
-            "[sendmail.smtp]\nhost = \"m.x.example\"\ntls = \"none\"",
+            "[sendmail.smtp]\nhost = \"m.x.example\"\ntls = \"off\"",
             "[sendmail.smtp]\nhost = \"m.x.example\"\nuser = \"a\"",
         ] {
             assert!(parse(text).is_err(), "{text}");

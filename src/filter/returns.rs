@@ -15,7 +15,7 @@ impl Engine {
     /// Keeps the stamp of a message that was received, if it says `; reuse=return`. Trouble with it is told to syslog and
     /// changes nothing else.
     pub fn keep_return(&self, message: &Message<'_>, decision: &Decision) {
-        if decision.class() != Class::FirstClass || !self.config.sends() {
+        if decision.class() != Class::FirstClass || !self.config.sendmail.keep_returns {
             return;
         }
         let Some(finding) = decision.verdict.stamp() else { return };
@@ -31,9 +31,8 @@ impl Engine {
         let mut from = message.authors();
         from.extend(message.first("Reply-To").map(|field| addresses(&field.decoded())).unwrap_or_default());
         let row = Returnable { stamp: found.token.clone(), from, at: self.now };
-        let kept = self.places.state().map(|state| {
-            Returns::new(state).keep(&String::from_utf8_lossy(&id.unfolded()), &row)
-        });
+        let kept =
+            self.places.state().map(|state| Returns::new(state).keep(&String::from_utf8_lossy(&id.unfolded()), &row));
         if let Ok(Err(error)) = kept {
             self.complain(&format!("a stamp for the answer could not be kept: {error}"));
         }

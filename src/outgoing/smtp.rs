@@ -84,9 +84,8 @@ impl Server {
         pieces: &mut dyn Iterator<Item = &'a [u8]>,
     ) -> Result<(), SmtpError> {
         let address = |text: &str| {
-            text.parse::<Address>().map_err(|error| {
-                SmtpError::Refused(format!("{}: {error}", printable(text.as_bytes(), SAID)))
-            })
+            text.parse::<Address>()
+                .map_err(|error| SmtpError::Refused(format!("{}: {error}", printable(text.as_bytes(), SAID))))
         };
         let envelope = Envelope::new(sender.map(address).transpose()?, vec![address(to)?])
             .map_err(|error| SmtpError::Refused(error.to_string()))?;
@@ -145,9 +144,8 @@ mod tests {
 
     #[test]
     fn lines_end_as_smtp_wants_them() {
-        let sent = |pieces: &[&str]| {
-            String::from_utf8(with_crlf(&mut pieces.iter().map(|piece| piece.as_bytes()))).unwrap()
-        };
+        let sent =
+            |pieces: &[&str]| String::from_utf8(with_crlf(&mut pieces.iter().map(|piece| piece.as_bytes()))).unwrap();
         assert_eq!(sent(&["A: b\nC: d\r", "\n\n.\nend"]), "A: b\r\nC: d\r\n\r\n.\r\nend\r\n");
         assert_eq!(sent(&["a\r\n"]), "a\r\n");
     }

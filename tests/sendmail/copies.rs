@@ -6,7 +6,9 @@ use crate::support::{ALICE, Home, run};
 use std::os::unix::fs::symlink;
 
 fn message(fields: &str) -> String {
-    format!("From: Alice <{ALICE}>\nDate: Sat, 21 Nov 2026 12:00:00 +0000\nMessage-ID: <1@x.example>\n{fields}Subject: s\n\nhello\n.\nend\n")
+    format!(
+        "From: Alice <{ALICE}>\nDate: Sat, 21 Nov 2026 12:00:00 +0000\nMessage-ID: <1@x.example>\n{fields}Subject: s\n\nhello\n.\nend\n"
+    )
 }
 
 #[test]
@@ -77,7 +79,9 @@ fn content_goes_through_as_it_came() {
     let header = message("To: a@y.example\n");
     let header = header.split_once("\n\n").unwrap().0;
     let long = "x".repeat(200_000);
-    for body in ["", ".\n..\n. \n", "From here\n>From there\n", "\u{fc}\u{0}\r\nlone\rCR", &long, "--b\n\n--b--\n", "\n\n\n"] {
+    for body in
+        ["", ".\n..\n. \n", "From here\n>From there\n", "\u{fc}\u{0}\r\nlone\rCR", &long, "--b\n\n--b--\n", "\n\n\n"]
+    {
         for newline in ["\n", "\r\n"] {
             let raw = format!("{header}\n\n").replace('\n', newline) + body;
             home.run(["sendmail", "-i", "a@y.example"], raw.as_bytes()).exits(0);

@@ -9,17 +9,33 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 
 /// The server of `server.py`.
-struct Server {
+pub struct Server {
     child: Child,
     port: u16,
     taken: PathBuf,
 }
 
 impl Server {
-    fn start(home: &Home, mode: &str) -> Self {
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts one; `mode` is how it speaks TLS.
+    pub fn start(home: &Home, mode: &str) -> Self {
         let (certificate, key) = (home.file("server.pem"), home.file("server.key"));
         let mut make = Command::new(program("openssl", "openssl"));
-        make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "9"]);
+        make.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "9",
+        ]);
         make.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);
         make.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"]).arg(&key).arg("-out").arg(&certificate);
         run(&mut make, b"").exits(0);
@@ -33,7 +49,8 @@ impl Server {
         server
     }
 
-    fn taken(&self) -> Vec<Value> {
+    /// What it took since it was asked last.
+    pub fn taken(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.taken).unwrap_or_default();
         let _ = fs::remove_file(&self.taken);
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -53,7 +70,7 @@ fn configure(home: &Home, server: &Server, mode: &str, more: &str) {
         "addresses = [{ALICE:?}]\n[sendmail]\nnone = [\"*@y.example\"]\n[sendmail.smtp]\nhost = \"localhost\"\nport = {}\n\
          tls = \"{mode}\"\n{}\n{more}",
         server.port,
-        if mode == "none" { String::new() } else { format!("ca_file = {ca:?}") },
+        if mode == "off" { String::new() } else { format!("ca_file = {ca:?}") },
     ));
 }
 
@@ -112,7 +129,7 @@ fn without_starttls_nothing_is_sent() {
 fn what_the_server_says_of_single_recipients_decides_their_fate() {
     let home = Home::new();
     let server = Server::start(&home, "none");
-    configure(&home, &server, "none", "");
+    configure(&home, &server, "off", "");
     let send = || home.run(["sendmail", "-i", "-f", "<>", "a@y.example", "gone@y.example", "busy@y.example"], LETTER);
     let said = send().exits(75);
     assert!(said.stderr.contains("gone@y.example: refused (69): ") && said.stderr.contains("no such user"), "{said:?}");

@@ -106,7 +106,9 @@ fn what_is_no_mail_is_refused_and_nothing_leaves() {
     }
     let stranger = Home::new();
     let foreign = stranger.issue("eve@z.example", []);
-    let quoted = format!("From: {ALICE}\nContent-Transfer-Encoding: quoted-printable\n\n-----BEGIN DIGITAL STAMP-----\n{foreign}\n-----END DIGITAL STAMP-----\n");
+    let quoted = format!(
+        "From: {ALICE}\nContent-Transfer-Encoding: quoted-printable\n\n-----BEGIN DIGITAL STAMP-----\n{foreign}\n-----END DIGITAL STAMP-----\n"
+    );
     home.run(["sendmail", "a@y.example", "c@y.example"], quoted.as_bytes()).exits(65);
     assert_eq!(next.calls(), []);
     assert_eq!(outbox(&home), 0);

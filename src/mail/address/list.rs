@@ -217,7 +217,8 @@ mod tests {
     #[test]
     fn what_is_no_address_is_told_where_that_is_asked() {
         let read = |value: &str| -> Vec<String> {
-            let told = |entry: Result<Address, String>| entry.map_or_else(|text| format!("!{text}"), |it| it.to_string());
+            let told =
+                |entry: Result<Address, String>| entry.map_or_else(|text| format!("!{text}"), |it| it.to_string());
             entries(value.as_bytes(), 3).into_iter().map(told).collect()
         };
         assert_eq!(read("root, Joe <joe@x.example>, <bob>\r\n"), ["!root", "joe@x.example", "!bob"]);

@@ -27,17 +27,16 @@ pub enum Choice<'a> {
     Supply(Address),
 }
 
-/// The choice for a recipient. `only` says that there is no other.
+/// The choice for a recipient.
 #[must_use]
 pub fn choose<'a>(
     original: &'a Original<'_>,
     recipient: &Recipient,
-    only: bool,
     config: &Config,
     returns: &[(String, Vec<Address>)],
 ) -> Choice<'a> {
     let Recipient::Address(address) = recipient else { return Choice::None };
-    if let Some(found) = original.own(address, only) {
+    if let Some(found) = original.own(address) {
         return Choice::Own(found);
     }
     let own = config.mailboxes.iter().any(|mailbox| mailbox.pattern.matches(address));

@@ -181,7 +181,6 @@ impl Post<'_> {
         let submission = &entry.submission;
         let state = self.engine.places.state().map_err(Undecided::from)?;
         let returns = returnable(&original.message(), &Returns::new(state));
-        let only = submission.recipients.len() == 1;
         let mut wants: Vec<(usize, Want)> = Vec::new();
         let mut stamped: Vec<Option<Stamped<'a>>> = Vec::new();
         let for_return = if self.for_return(submission) { FOR_RETURN } else { "" };
@@ -190,7 +189,7 @@ impl Post<'_> {
                 stamped.push(None);
                 continue;
             }
-            stamped.push(match choose(original, recipient, only, &self.engine.config, &returns) {
+            stamped.push(match choose(original, recipient, &self.engine.config, &returns) {
                 Choice::None => Some(Stamped::Plain(None)),
                 Choice::Own(found) => Some(Stamped::Own(found)),
                 Choice::Return(stamp) => Some(Stamped::Put(format!("{stamp}{for_return}"))),

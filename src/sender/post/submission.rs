@@ -153,7 +153,10 @@ impl Submission {
             };
             edit.insert_top(fold("From", &from, newline));
         }
-        message.fields().filter(|field| field.is("Bcc") || field.is("Resent-Bcc")).for_each(|field| edit.remove(&field));
+        message
+            .fields()
+            .filter(|field| field.is("Bcc") || field.is("Resent-Bcc"))
+            .for_each(|field| edit.remove(&field));
         let mut ready = edit.to_vec();
         let parsed = Message::parse(&ready);
         if !parsed.has_body() {
@@ -316,8 +319,15 @@ mod tests {
     #[test]
     fn who_cannot_be_written_to_is_said_and_nobody_is_passed_over() {
         // Threat 30.
-        for bad in ["-Ctmp@x.example", "-oQ/tmp@x.example", "a@x.example\nBcc: b", "|/bin/sh", "/etc/passwd", ":include:/x", "a b"]
-        {
+        for bad in [
+            "-Ctmp@x.example",
+            "-oQ/tmp@x.example",
+            "a@x.example\nBcc: b",
+            "|/bin/sh",
+            "/etc/passwd",
+            ":include:/x",
+            "a b",
+        ] {
             assert!(matches!(prepared("A: b\n\n", &asked(&[bad])), Err(Unfit::Recipient(_))), "{bad}");
         }
         let fields = Asked { from_fields: true, ..Asked::default() };
@@ -326,7 +336,8 @@ mod tests {
         let many: Vec<String> = (0..=RECIPIENTS).map(|n| format!("p{n}@y.example")).collect();
         assert_eq!(prepared(&format!("To: {}\n\n", many.join(",\n ")), &fields), Err(Unfit::TooMany));
         let sender = |text: &str| {
-            prepared("A: b\n\n", &Asked { sender: Some(text.to_owned()), ..asked(&["b@y.example"]) }).map(|it| it.sender)
+            prepared("A: b\n\n", &Asked { sender: Some(text.to_owned()), ..asked(&["b@y.example"]) })
+                .map(|it| it.sender)
         };
         assert_eq!(sender("<>"), Ok(Some(String::new())));
         assert_eq!(sender("<a@x.example>"), Ok(Some("a@x.example".into())));
@@ -335,8 +346,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_put_on_once_and_bcc_goes() {
-        let raw = "From x Sat Nov 21 12:00:00 2026\nSubject: s\nBcc: eve@z.example,\n f@z.example\nTo: b@y.example\n\n.\nx";
-        let submission = prepared(raw, &Asked { full_name: Some("M. \"E\"\n".into()), ..asked(&["b@y.example"]) }).unwrap();
+        let raw =
+            "From x Sat Nov 21 12:00:00 2026\nSubject: s\nBcc: eve@z.example,\n f@z.example\nTo: b@y.example\n\n.\nx";
+        let submission =
+            prepared(raw, &Asked { full_name: Some("M. \"E\"\n".into()), ..asked(&["b@y.example"]) }).unwrap();
         assert_eq!(
             text(&submission),
             "Message-ID: <07070707070707070707070707070707@x.example>\nDate: Sat, 21 Nov 2026 12:00:00 +0000\n\

@@ -125,7 +125,7 @@ fn server(smtp: &Smtp) -> Result<Server, TransportError> {
     let protection = match smtp.tls {
         Tls::Implicit => Protection::Implicit,
         Tls::Starttls => Protection::Starttls,
-        Tls::None => Protection::None,
+        Tls::Off => Protection::None,
     };
     let login = match &smtp.login {
         Some((user, path)) => Some((user.clone(), file::read_secret(path)?.trim_end_matches(['\r', '\n']).to_owned())),
