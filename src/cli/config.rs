@@ -8,7 +8,7 @@ use crate::config::sources;
 use crate::config::{Config, rules};
 use crate::filter::open;
 use crate::keys::folder;
-use crate::mail::address::{Address, LocalCase};
+use crate::mail::address::{Address, LocalCase, Pattern};
 use crate::reply::may::Kind;
 use crate::rule::rules::Rules;
 use crate::verdict::class::Class;
@@ -96,6 +96,15 @@ fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Resul
     let allow: Vec<_> = config.allow.iter().map(|allowed| allowed.name.as_str()).collect();
     let policy = &config.policy;
     let (replies, sendmail) = (&config.replies, &config.sendmail);
+    let sender = &config.sender;
+    let prefer: Vec<_> = sender
+        .prefer
+        .iter()
+        .map(|it| {
+            let recipients: Vec<_> = it.recipients.iter().map(Pattern::as_str).collect();
+            json!({ "recipients": recipients, "vendors": it.vendors, "value": it.value })
+        })
+        .collect();
     let settings = [
         ("config", json!(path(places.config.as_deref()))),
         ("state", json!(path(places.state.as_deref()))),
@@ -144,6 +153,15 @@ fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Resul
         next(&sendmail.next),
         ("deliver.maildir", json!(path(places.maildir.as_deref()))),
         ("held.keep", json!(config.held_keep)),
+        ("sender.account", json!(sender.account)),
+        ("sender.value", json!(sender.value)),
+        ("sender.days", json!(sender.days)),
+        ("sender.hashed", json!(sender.hashed)),
+        ("sender.credits_per_hour", json!(sender.credits_per_hour)),
+        ("sender.credits_per_day", json!(sender.credits_per_day)),
+        ("sender.credits_per_recipient", json!(sender.credits_per_recipient)),
+        ("sender.timeout", json!(sender.timeout.as_secs())),
+        ("sender.prefer", json!(prefer)),
     ];
     let settings = settings.into_iter().map(|(key, value)| (key.to_owned(), value));
     let by_class = Class::ALL.into_iter().flat_map(|class| {

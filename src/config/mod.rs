@@ -8,6 +8,7 @@ pub mod list;
 pub mod places;
 pub mod replies;
 pub mod rules;
+pub mod sender;
 pub mod sendmail;
 mod sent;
 pub mod sources;
@@ -21,6 +22,7 @@ use crate::verdict::spend::Redelivery;
 use deliver::{Deliver, DeliverTable, HeldTable};
 use duration::Seconds;
 use replies::{Replies, RepliesTable};
+use sender::{SenderSettings, SenderTable};
 use sendmail::{Sendmail, SendmailTable};
 use sent::SentTable;
 use serde::Deserialize;
@@ -80,6 +82,8 @@ pub struct Config {
     pub held_keep: i64,
     /// What `mailstamp sendmail` does with a message.
     pub sendmail: Sendmail,
+    /// What the user's own stamps may cost, and for whom he buys which.
+    pub sender: SenderSettings,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -133,6 +137,9 @@ pub enum ConfigError {
         /// What stands there.
         text: String,
     },
+    /// A stamp of the user's own that would cost nothing.
+    #[error("sender: value = 0: a stamp has at least one credit")]
+    NoCredits,
     /// The name of a watched folder.
     #[error("watch: {0:?}: write the name of a folder, as \"Junk\" or \"Archive/Junk\", or an absolute path")]
     Folder(String),
@@ -166,6 +173,7 @@ struct File {
     deliver: DeliverTable,
     held: HeldTable,
     sendmail: SendmailTable,
+    sender: SenderTable,
 }
 
 #[derive(Deserialize)]
@@ -238,6 +246,7 @@ impl Default for File {
             deliver: DeliverTable::default(),
             held: HeldTable::default(),
             sendmail: SendmailTable::default(),
+            sender: SenderTable::default(),
         }
     }
 }
@@ -341,6 +350,7 @@ impl Config {
             deliver: file.deliver.settle(inbox),
             held_keep: file.held.keep.0,
             sendmail: file.sendmail.settle(&pattern, &path)?,
+            sender: file.sender.settle(case)?,
         })
     }
 }
@@ -416,6 +426,9 @@ mod tests {
             "[deliver]\nmaildir = \"Maildir\"",
             "[deliver.folders]\nused = \"../Junk\"",
             "[held]\nkeep = \"soon\"",
+            "[sender]\nvalue = 0",
+            "[[sender.prefer]]\nvendors = [\"v.example\"]",
+            "[[sender.prefer]]\nrecipients = [\"/(/\"]",
             "[actions]\nfirst-class = \"discard\"",
         ] {
             assert!(parse(text).is_err(), "{text}");

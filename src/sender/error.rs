@@ -9,6 +9,9 @@ pub enum SupplyError {
     /// There is no account, or none at the vendor that is wanted.
     #[error("{0}")]
     NoAccount(String),
+    /// The file of an account cannot be used: it is open to others, or damaged.
+    #[error("{0}")]
+    Account(String),
     /// A cap of the user's own is met.
     #[error(transparent)]
     Capped(#[from] Capped),

@@ -16,9 +16,12 @@
 //! 5. The caller sends his message, and says [`commit`](purse::Purse::commit), or
 //!    [`give_back`](purse::Purse::give_back) if it did not leave.
 
+pub mod account;
 pub mod cap;
+pub mod choice;
 pub mod error;
 pub mod post;
 pub mod purse;
+pub mod shop;
 pub mod supply;
 pub mod want;

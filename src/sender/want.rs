@@ -55,15 +55,17 @@ pub struct Want {
     pub vendor: Option<String>,
     /// Whether it names the recipient by a salted hash, which the vendor then does not learn either.
     pub hashed: Option<bool>,
-    /// The sender whom it names. Only a stamp of a purchase for this want names one.
+    /// The sender whom it names. A stamp of the purse will do only if it names the same, or nobody where this is `None`.
     pub sender: Option<Address>,
+    /// Whether it has to be bought, even if the purse has one that would do.
+    pub fresh: bool,
 }
 
 impl Want {
     /// A stamp as the recipient and the configuration want it.
     #[must_use]
     pub fn new(key: ReservationKey, recipient: Address) -> Self {
-        Self { key, recipient, value: None, days: None, vendor: None, hashed: None, sender: None }
+        Self { key, recipient, value: None, days: None, vendor: None, hashed: None, sender: None, fresh: false }
     }
 }
 

@@ -110,6 +110,6 @@ fn sign(folder: &Path, profile: &Profile, of: &VendorEntry, now: UnixTime) -> Re
     };
     let payload = serde_json::to_vec(&directory).map_err(|error| error.to_string())?;
     let token = signer.key.sign(&payload, &signer.issuer.footer(), Purpose::Directory);
-    let document = Document::Signed { directory: token.as_str().to_owned() };
+    let document = Document::Signed { directory: token.as_str().to_owned(), also: Vec::new() };
     serde_json::to_string_pretty(&document).map(|text| text + "\n").map_err(|error| error.to_string())
 }

@@ -1,0 +1,116 @@
+//! The table `[sender]`: what the user's own stamps cost and may cost, and whose stamps he buys for whom. The accounts are
+//! not here: they hold secrets, and `mailstamp account` keeps them.
+
+use super::ConfigError;
+use super::duration::Seconds;
+use crate::mail::address::{LocalCase, Pattern};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// The settings.
+#[derive(Clone, Debug)]
+pub struct SenderSettings {
+    /// The account that is used unless something else is preferred.
+    pub account: Option<String>,
+    /// Credits of a stamp, unless more is known to be asked.
+    pub value: u64,
+    /// Days for which a stamp is to be good; as the vendor likes, if `None`.
+    pub days: Option<u32>,
+    /// Whether stamps name their recipients by a salted hash only.
+    pub hashed: bool,
+    /// The most credits in an hour.
+    pub credits_per_hour: u64,
+    /// The most credits in a day.
+    pub credits_per_day: u64,
+    /// The most credits in a day for one recipient.
+    pub credits_per_recipient: u64,
+    /// How long one request to a vendor may take.
+    pub timeout: Duration,
+    /// What single recipients want, in the order of the file.
+    pub prefer: Vec<Preference>,
+}
+
+/// What some recipients want.
+#[derive(Clone, Debug)]
+pub struct Preference {
+    /// Who they are.
+    pub recipients: Vec<Pattern>,
+    /// The vendors or accounts of which they take stamps, the best first; any, if empty.
+    pub vendors: Vec<String>,
+    /// Credits of a stamp.
+    pub value: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct SenderTable {
+    account: Option<String>,
+    value: u64,
+    days: Option<u32>,
+    hashed: bool,
+    credits_per_hour: u64,
+    credits_per_day: u64,
+    credits_per_recipient: u64,
+    timeout: Seconds,
+    prefer: Vec<PreferenceTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PreferenceTable {
+    recipients: Vec<String>,
+    #[serde(default)]
+    vendors: Vec<String>,
+    value: Option<u64>,
+}
+
+impl Default for SenderTable {
+    fn default() -> Self {
+        Self {
+            account: None,
+            value: 1,
+            days: None,
+            hashed: false,
+            credits_per_hour: 100,
+            credits_per_day: 500,
+            credits_per_recipient: 50,
+            timeout: Seconds(30),
+            prefer: Vec::new(),
+        }
+    }
+}
+
+impl SenderTable {
+    /// The settings.
+    pub(super) fn settle(self, case: LocalCase) -> Result<SenderSettings, ConfigError> {
+        let mut prefer = Vec::with_capacity(self.prefer.len());
+        for table in self.prefer {
+            let pattern = |text: &String| {
+                Pattern::parse_with(text, case).map_err(|source| ConfigError::Pattern {
+                    key: "sender.prefer.recipients",
+                    text: text.clone(),
+                    source,
+                })
+            };
+            prefer.push(Preference {
+                recipients: table.recipients.iter().map(pattern).collect::<Result<_, _>>()?,
+                vendors: table.vendors,
+                value: table.value,
+            });
+        }
+        if self.value == 0 || prefer.iter().any(|preference| preference.value == Some(0)) {
+            return Err(ConfigError::NoCredits);
+        }
+        Ok(SenderSettings {
+            account: self.account,
+            value: self.value,
+            days: self.days.filter(|days| *days > 0),
+            hashed: self.hashed,
+            credits_per_hour: self.credits_per_hour,
+            credits_per_day: self.credits_per_day,
+            credits_per_recipient: self.credits_per_recipient,
+            timeout: Duration::from_secs(self.timeout.0.unsigned_abs().max(1)),
+            prefer,
+        })
+    }
+}

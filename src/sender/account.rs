@@ -1,0 +1,288 @@
+//! Accounts at vendors: one file each in the folder of the state, with the API key in it, which nobody but the user may
+//! read. A file that is open to others is refused, since whoever read it can spend. What an account has is asked of the
+//! vendor (`shop.rs`).
+
+use super::choice::Offer;
+use crate::config::file::{self, FileError};
+use crate::fetch::service::{Secret, is_allowed};
+use crate::keys::price::Price;
+use crate::stamp::wire::Issuer;
+use serde::{Deserialize, Serialize};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use zeroize::{Zeroize, Zeroizing};
+
+/// An account.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The user's name for it.
+    pub name: String,
+    /// The address of the vendor's service.
+    pub url: String,
+    /// The name of the vendor, as it stands in stamps.
+    pub vendor: String,
+    /// What the vendor asked for a credit when the account was added.
+    pub price: Option<Price>,
+    /// What opens it.
+    pub key: Secret,
+}
+
+/// The accounts of one user.
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    folder: PathBuf,
+}
+
+/// An account cannot be had or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// A name that could not be a file's.
+    #[error(
+        "{0:?} cannot be the name of an account: write up to 64 letters, digits, '-', '_' and '.', a letter or digit first"
+    )]
+    Name(String),
+    /// An address that is none of a service.
+    #[error("{0:?}: write the address of the vendor's service, https://… (http:// only on this host)")]
+    Url(String),
+    /// A name that is no vendor's.
+    #[error("{0:?} is not the name of a vendor: write a domain in lower case")]
+    Vendor(String),
+    /// A key that could not stand in a request.
+    #[error("this is no API key: it is empty, too long, or has characters that no key has")]
+    Key,
+    /// There is one of the name.
+    #[error("there is an account {0:?} already")]
+    Exists(String),
+    /// There is none of the name.
+    #[error("there is no account {0:?}")]
+    Absent(String),
+    /// Its file cannot be read, or must not be.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its file says something else.
+    #[error("{}: not the file of an account", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its file cannot be written or removed.
+    #[error("{}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    url: String,
+    vendor: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    price: Option<Price>,
+    key: String,
+}
+
+impl Account {
+    /// An account, if all its parts have their form.
+    ///
+    /// # Errors
+    /// [`AccountError`] says which has not.
+    pub fn new(name: &str, url: &str, vendor: &str, price: Option<Price>, key: Secret) -> Result<Self, AccountError> {
+        check_name(name)?;
+        check_url(url)?;
+        Issuer::new(vendor, "k").map_err(|_| AccountError::Vendor(vendor.to_owned()))?;
+        check_key(&key)?;
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(Self { name: name.to_owned(), url, vendor: vendor.to_owned(), price, key })
+    }
+
+    /// What a choice needs to know of it.
+    #[must_use]
+    pub fn offer(&self) -> Offer {
+        Offer { account: self.name.clone(), vendor: self.vendor.clone(), price: self.price.clone() }
+    }
+}
+
+/// Whether this can be the name of an account.
+///
+/// # Errors
+/// [`AccountError::Name`].
+pub fn check_name(name: &str) -> Result<(), AccountError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if first && name.len() <= 64 && name.bytes().all(plain) { Ok(()) } else { Err(AccountError::Name(cut(name))) }
+}
+
+/// Whether a request may go to this address.
+///
+/// # Errors
+/// [`AccountError::Url`].
+pub fn check_url(url: &str) -> Result<(), AccountError> {
+    if url.len() <= 500 && is_allowed(url) { Ok(()) } else { Err(AccountError::Url(cut(url))) }
+}
+
+/// Whether this can stand in a header field.
+///
+/// # Errors
+/// [`AccountError::Key`], which does not show it.
+pub fn check_key(key: &Secret) -> Result<(), AccountError> {
+    let text = key.reveal();
+    let printable = text.bytes().all(|b| b.is_ascii_graphic());
+    if !text.is_empty() && text.len() <= 500 && printable { Ok(()) } else { Err(AccountError::Key) }
+}
+
+impl Accounts {
+    /// The accounts in the folder of the state.
+    #[must_use]
+    pub fn new(state: &Path) -> Self {
+        Self { folder: state.join("accounts") }
+    }
+
+    /// All accounts, in the order of their names.
+    ///
+    /// # Errors
+    /// [`AccountError`] when one of them cannot be read.
+    pub fn list(&self) -> Result<Vec<Account>, AccountError> {
+        let entries = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(|source| AccountError::Write { path: self.folder.clone(), source })?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|source| AccountError::Write { path: self.folder.clone(), source })?;
+            let name = entry.file_name();
+            let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            names.extend(name.filter(|name| check_name(name).is_ok()).map(str::to_owned));
+        }
+        names.sort();
+        names.iter().map(|name| self.get(name)).collect()
+    }
+
+    /// The account of this name.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub fn get(&self, name: &str) -> Result<Account, AccountError> {
+        check_name(name)?;
+        let path = self.path(name);
+        let text = match file::read_secret(&path) {
+            Err(error) if error.is_absent() => return Err(AccountError::Absent(name.to_owned())),
+            other => Zeroizing::new(other?),
+        };
+        let form = || AccountError::Form { path: path.clone() };
+        let Kept { url, vendor, price, key } = serde_json::from_str(&text).map_err(|_| form())?;
+        Account::new(name, &url, &vendor, price, Secret::new(key)).map_err(|_| form())
+    }
+
+    /// Keeps an account, durably; one of the same name goes if `replace` says so.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub fn put(&self, account: &Account, replace: bool) -> Result<(), AccountError> {
+        let path = self.path(&account.name);
+        if !replace && path.exists() {
+            return Err(AccountError::Exists(account.name.clone()));
+        }
+        let mut kept = Kept {
+            url: account.url.clone(),
+            vendor: account.vendor.clone(),
+            price: account.price.clone(),
+            key: account.key.reveal().to_owned(),
+        };
+        // A name that no account can have, so that it is never read.
+        let unfinished = self.folder.join(format!(".{}.{}", account.name, std::process::id()));
+        let written = (|| {
+            DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+            let text = Zeroizing::new(serde_json::to_string_pretty(&kept)?);
+            let _ = std::fs::remove_file(&unfinished);
+            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+            file.write_all(text.as_bytes())?;
+            file.write_all(b"\n")?;
+            file.sync_all()?;
+            std::fs::rename(&unfinished, &path)?;
+            File::open(&self.folder)?.sync_all()
+        })();
+        kept.key.zeroize();
+        written.map_err(|source| {
+            let _ = std::fs::remove_file(&unfinished);
+            AccountError::Write { path, source }
+        })
+    }
+
+    /// Forgets an account.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    pub fn remove(&self, name: &str) -> Result<(), AccountError> {
+        check_name(name)?;
+        let path = self.path(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(AccountError::Absent(name.to_owned())),
+            other => other.map_err(|source| AccountError::Write { path, source }),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.json"))
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn account(name: &str) -> Account {
+        let key = Secret::new("msk_secret".into());
+        Account::new(name, "https://v.example/", "v.example", "0.001 EUR".parse().ok(), key).unwrap()
+    }
+
+    #[test]
+    fn an_account_comes_back_and_is_nobody_elses() {
+        let state = tempfile::tempdir().unwrap();
+        let accounts = Accounts::new(state.path());
+        assert!(accounts.list().unwrap().is_empty());
+        accounts.put(&account("joe"), false).unwrap();
+        assert!(matches!(accounts.put(&account("joe"), false), Err(AccountError::Exists(_))));
+        accounts.put(&account("joe"), true).unwrap();
+        accounts.put(&account("ann"), false).unwrap();
+        let list = accounts.list().unwrap();
+        assert_eq!(list.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["ann", "joe"]);
+        assert_eq!((list[1].url.as_str(), list[1].key.reveal()), ("https://v.example", "msk_secret"));
+        assert!(!format!("{list:?}").contains("msk_secret"));
+        let path = state.path().join("accounts/joe.json");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o7777, 0o700);
+        for mode in [0o640, 0o604, 0o644, 0o660] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let told = accounts.list().unwrap_err().to_string();
+            assert!(told.ends_with("joe.json: others may read it; chmod 600 would close it"), "{told}");
+        }
+        accounts.remove("joe").unwrap();
+        assert!(matches!(accounts.remove("joe"), Err(AccountError::Absent(_))));
+        assert_eq!(std::fs::read_dir(state.path().join("accounts")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_has_not_its_form_is_refused() {
+        let new = |name, url, vendor, key: &str| Account::new(name, url, vendor, None, Secret::new(key.to_owned()));
+        assert!(new("a", "https://v.example", "v.example", "k").is_ok());
+        for name in ["", "../x", ".x", "a/b", "ä", &"a".repeat(65)] {
+            assert!(matches!(new(name, "https://v.example", "v.example", "k"), Err(AccountError::Name(_))), "{name}");
+        }
+        assert!(matches!(new("a", "http://v.example", "v.example", "k"), Err(AccountError::Url(_))));
+        assert!(matches!(new("a", "https://v.example", "V example", "k"), Err(AccountError::Vendor(_))));
+        for key in ["", "a b", "a\nb", "ä", &"a".repeat(501)] {
+            assert!(matches!(new("a", "https://v.example", "v.example", key), Err(AccountError::Key)));
+        }
+    }
+}

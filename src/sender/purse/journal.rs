@@ -1,0 +1,283 @@
+//! From wants to stamps, in the purse: what is there already is reserved, what is missing goes into the journal, and what
+//! arrives is put under its keys. Each is one transaction; between them the vendor is asked, by others.
+
+use super::row::{KeyRow, OrderRow, PurchaseRow, PurchaseState, StampRow, StateRow};
+use super::tables::Tables;
+use super::{Outcome, Planned, Purse};
+use crate::bank::order::Order;
+use crate::config::sender::SenderSettings;
+use crate::mail::time::UnixTime;
+use crate::sender::cap::{Caps, DAY, Spending};
+use crate::sender::choice::{Kind, Offer};
+use crate::sender::error::SupplyError;
+use crate::sender::want::{Held, Want};
+use crate::stamp::audience::Audience;
+use crate::store::{StoreError, Trouble};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// An unused stamp has to be good for so long still, or for as long as is wanted if that is shorter: mail takes its time.
+const LEFT: i64 = 12 * 60 * 60;
+/// After so long a vendor may have forgotten an idempotency key (he keeps it for a week), and to ask again could cost again.
+const ASKABLE: i64 = 6 * DAY;
+
+/// Who buys, and how.
+pub(crate) struct Buyer<'a> {
+    pub settings: &'a SenderSettings,
+    pub offers: &'a [Offer],
+    /// Gives random bytes, for idempotency keys and salts.
+    pub random: &'a dyn Fn() -> Result<[u8; 16], StoreError>,
+    /// Whether what is missing is to be bought.
+    pub buys: bool,
+}
+
+/// What a plan ends with for one want before anything is bought.
+enum Step {
+    Done(Planned),
+    Buy(Kind, Offer),
+}
+
+impl Purse {
+    /// Answers each want, in one durable transaction: see [`Planned`].
+    pub(crate) fn plan(&self, wants: &[Want], buyer: &Buyer<'_>, now: UnixTime) -> Result<Vec<Planned>, StoreError> {
+        self.write(|tables| {
+            let mut steps = Vec::with_capacity(wants.len());
+            for want in wants {
+                steps.push(step(tables, want, buyer, now)?);
+            }
+            let mut by_account = BTreeMap::<String, Vec<usize>>::new();
+            for (at, step) in steps.iter().enumerate() {
+                if let Step::Buy(_, offer) = step {
+                    by_account.entry(offer.account.clone()).or_default().push(at);
+                }
+            }
+            for group in by_account.into_values() {
+                order(tables, wants, &mut steps, &group, buyer, now)?;
+            }
+            // Two wants may share a key: the second finds what the first has ordered.
+            let planned = steps.into_iter().map(|step| match step {
+                Step::Done(planned) => planned,
+                Step::Buy(..) => Planned::Nothing,
+            });
+            Ok(planned.collect())
+        })
+    }
+
+    /// What came of a purchase. What was known before stays: the first answer counts.
+    pub(crate) fn settle(&self, purchase: &PurchaseRow, outcome: Outcome, now: UnixTime) -> Result<(), StoreError> {
+        self.write(|tables| {
+            let stands = tables.purchase(u64::try_from(purchase.at).unwrap_or(0), &purchase.id)?;
+            let Some(mut stands) = stands.filter(|it| it.state == PurchaseState::Open) else { return Ok(()) };
+            match &outcome {
+                Outcome::Arrived(stamps) => {
+                    for (order, stamp) in stands.orders.iter().zip(stamps) {
+                        arrive(tables, &stands, order, stamp.clone(), now)?;
+                    }
+                    stands.state = PurchaseState::Arrived;
+                }
+                Outcome::Refused => {
+                    close(tables, &stands)?;
+                    stands.state = PurchaseState::Refused;
+                }
+            }
+            tables.put_purchase(&stands)
+        })
+    }
+}
+
+/// What there is for a want.
+fn step(tables: &mut Tables<'_>, want: &Want, buyer: &Buyer<'_>, now: UnixTime) -> Result<Step, Trouble> {
+    let key = want.key.as_str();
+    match tables.key(key)? {
+        Some(KeyRow::Stamp { vendor, serial }) => match tables.stamp(&vendor, &serial)? {
+            // It never left, and would be refused now.
+            Some(stamp) if stamp.expired(now) && !matches!(stamp.state, StateRow::Used { .. }) => {
+                tables.put_stamp(&StampRow { state: StateRow::Unused, ..stamp })?;
+                tables.remove_key(key)?;
+            }
+            Some(stamp) => return Ok(Step::Done(Planned::Held(stamp.held()?))),
+            None => tables.remove_key(key)?,
+        },
+        Some(KeyRow::Purchase { at, id }) => match tables.purchase(at, &id)? {
+            Some(purchase) if purchase.state == PurchaseState::Open => {
+                if now.0.saturating_sub(purchase.at) < ASKABLE {
+                    return Ok(Step::Done(Planned::Pending(purchase)));
+                }
+                close(tables, &purchase)?;
+                tables.put_purchase(&PurchaseRow { state: PurchaseState::Lost, ..purchase })?;
+            }
+            _ => tables.remove_key(key)?,
+        },
+        None => {}
+    }
+    let recipient = want.recipient.canonical();
+    let kind = Kind::of(want, buyer.settings, tables.learned(&recipient)?.as_ref());
+    if !want.fresh
+        && let Some(stamp) = unused(tables, want, &kind, buyer.offers, now)?
+    {
+        let state = StateRow::Reserved { key: key.to_owned(), at: now.0 };
+        let stamp = StampRow { state, ..stamp };
+        tables.put_stamp(&stamp)?;
+        tables.put_key(key, &KeyRow::Stamp { vendor: stamp.vendor.clone(), serial: stamp.serial.clone() })?;
+        return Ok(Step::Done(Planned::Held(stamp.held()?)));
+    }
+    if !buyer.buys {
+        return Ok(Step::Done(Planned::Nothing));
+    }
+    Ok(match kind.account(buyer.settings, buyer.offers) {
+        Ok(offer) => Step::Buy(kind.clone(), offer.clone()),
+        Err(error) => Step::Done(Planned::Refused(error)),
+    })
+}
+
+/// The unused stamp that fits best: the smallest value, then the one that ends first.
+fn unused(
+    tables: &Tables<'_>,
+    want: &Want,
+    kind: &Kind,
+    offers: &[Offer],
+    now: UnixTime,
+) -> Result<Option<StampRow>, Trouble> {
+    let left = kind.days.map_or(LEFT, |days| LEFT.min(i64::from(days) * DAY / 2));
+    let sender = want.sender.as_ref().map(ToString::to_string);
+    let fits = |stamp: &StampRow| {
+        stamp.value >= kind.value
+            && stamp.sender == sender
+            && (stamp.hashed || !kind.hashed)
+            && stamp.not_before.is_none_or(|begin| begin <= now.0)
+            && kind.takes(&stamp.vendor, offers)
+    };
+    let found = tables.unused(&want.recipient.canonical(), now.0.saturating_add(left))?;
+    Ok(found.into_iter().filter(fits).min_by_key(|stamp| stamp.value))
+}
+
+/// Journals one purchase, of all that is bought from one account, if the caps allow it.
+fn order(
+    tables: &mut Tables<'_>,
+    wants: &[Want],
+    steps: &mut [Step],
+    group: &[usize],
+    buyer: &Buyer<'_>,
+    now: UnixTime,
+) -> Result<(), Trouble> {
+    let mut purchase = PurchaseRow {
+        id: data_encoding::HEXLOWER.encode(&(buyer.random)()?),
+        at: now.0,
+        account: String::new(),
+        vendor: String::new(),
+        body: String::new(),
+        orders: Vec::with_capacity(group.len()),
+        state: PurchaseState::Open,
+    };
+    let mut stamps = Vec::with_capacity(group.len());
+    for (want, step) in group.iter().filter_map(|&at| Some((wants.get(at)?, steps.get(at)?))) {
+        let Step::Buy(kind, offer) = step else { continue };
+        if purchase.orders.iter().any(|order: &OrderRow| order.key == want.key.as_str()) {
+            continue;
+        }
+        (purchase.account, purchase.vendor) = (offer.account.clone(), offer.vendor.clone());
+        let audience = if kind.hashed {
+            // Hashed here and not there: the vendor need not learn whom it is for.
+            Audience::hashed(&want.recipient, (buyer.random)()?)
+        } else {
+            Audience::Plain(want.recipient.clone())
+        };
+        stamps.push(Order {
+            sender: want.sender.clone(),
+            until: kind.days.map(|days| now.plus(i64::from(days) * DAY)),
+            value: kind.value,
+            ..Order::new(audience)
+        });
+        purchase.orders.push(OrderRow {
+            key: want.key.as_str().to_owned(),
+            recipient: want.recipient.canonical(),
+            value: kind.value,
+            sender: want.sender.as_ref().map(ToString::to_string),
+            hashed: kind.hashed,
+        });
+    }
+    purchase.body = json!({ "stamps": stamps }).to_string();
+    let planned = match capped(tables, &purchase, buyer.settings, now)? {
+        Some(error) => Planned::Refused(error),
+        None => {
+            tables.put_purchase(&purchase)?;
+            let at = u64::try_from(purchase.at).unwrap_or(0);
+            for order in &purchase.orders {
+                tables.put_key(&order.key, &KeyRow::Purchase { at, id: purchase.id.clone() })?;
+            }
+            Planned::Pending(purchase)
+        }
+    };
+    for &at in group {
+        if let Some(step) = steps.get_mut(at) {
+            *step = Step::Done(planned.clone());
+        }
+    }
+    Ok(())
+}
+
+/// The cap that this purchase would go beyond.
+fn capped(
+    tables: &Tables<'_>,
+    purchase: &PurchaseRow,
+    settings: &SenderSettings,
+    now: UnixTime,
+) -> Result<Option<SupplyError>, Trouble> {
+    let caps = Caps {
+        hour: settings.credits_per_hour,
+        day: settings.credits_per_day,
+        recipient: settings.credits_per_recipient,
+    };
+    let before = tables.purchases(now.0.saturating_sub(DAY))?;
+    let counting = before.into_iter().filter(|it| it.state != PurchaseState::Refused);
+    let before: Vec<Spending> = counting
+        .flat_map(|it| {
+            let at = UnixTime(it.at);
+            it.orders.into_iter().map(move |order| Spending { at, recipient: order.recipient, credits: order.value })
+        })
+        .collect();
+    let asked: Vec<(String, u64)> =
+        purchase.orders.iter().map(|order| (order.recipient.clone(), order.value)).collect();
+    Ok(caps.check(&before, &asked, now).err().map(SupplyError::Capped))
+}
+
+/// Puts a stamp under the key for which it was bought; if nobody waits for it there any more, anybody may have it.
+fn arrive(
+    tables: &mut Tables<'_>,
+    purchase: &PurchaseRow,
+    order: &OrderRow,
+    stamp: Held,
+    now: UnixTime,
+) -> Result<(), Trouble> {
+    let serial = stamp.serial.as_str().to_owned();
+    if tables.stamp(&stamp.vendor, &serial)?.is_some() {
+        return Ok(());
+    }
+    let waits = matches!(tables.key(&order.key)?, Some(KeyRow::Purchase { id, .. }) if id == purchase.id);
+    if waits {
+        tables.put_key(&order.key, &KeyRow::Stamp { vendor: stamp.vendor.clone(), serial: serial.clone() })?;
+    }
+    tables.put_stamp(&StampRow {
+        stamp: stamp.token.as_str().to_owned(),
+        vendor: stamp.vendor,
+        serial,
+        recipient: order.recipient.clone(),
+        value: stamp.value,
+        sender: order.sender.clone(),
+        hashed: order.hashed,
+        not_before: stamp.not_before.map(|time| time.0),
+        expires: stamp.expires.map(|time| time.0),
+        bought: purchase.at,
+        state: if waits { StateRow::Reserved { key: order.key.clone(), at: now.0 } } else { StateRow::Unused },
+    })
+}
+
+/// Nobody waits for this purchase any more.
+fn close(tables: &mut Tables<'_>, purchase: &PurchaseRow) -> Result<(), Trouble> {
+    for order in &purchase.orders {
+        if matches!(tables.key(&order.key)?, Some(KeyRow::Purchase { id, .. }) if id == purchase.id) {
+            tables.remove_key(&order.key)?;
+        }
+    }
+    Ok(())
+}
