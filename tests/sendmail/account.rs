@@ -1,15 +1,15 @@
 //! A user's account at a shop.
 
 use crate::support::Home;
-use crate::support::programs::chmod;
-use crate::support::shop::Shop;
+use crate::support::shop::{Shop, VENDOR};
+use mailstamp::fetch::service::Secret;
+use mailstamp::sender::account::{Account, Accounts};
 use std::fs;
 
 /// Gives the user of `home` the account of the shop.
 pub fn with_account(home: &Home, shop: &Shop) {
-    let key = home.file("api.key");
-    fs::write(&key, format!("{}\n", shop.key)).unwrap();
-    chmod(&key, 0o600);
     let url = format!("http://{}", shop.address);
-    home.run(["account", "add", "--url", &url, "--key-file", key.to_str().unwrap(), "shop"], b"").exits(0);
+    let account = Account::new("shop", &url, VENDOR, None, Secret::new(shop.key.clone())).unwrap();
+    fs::create_dir_all(home.state()).unwrap();
+    Accounts::new(&home.state()).put(&account, false).unwrap();
 }

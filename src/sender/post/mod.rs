@@ -413,7 +413,7 @@ fn told(error: &SupplyError) -> String {
 /// The status of a stamp that cannot be had until somebody does something.
 fn status(error: &SupplyError) -> u8 {
     match error {
-        SupplyError::NoAccount(_) | SupplyError::Key { .. } => 78,
+        SupplyError::NoAccount(_) | SupplyError::Account(_) | SupplyError::Key { .. } => 78,
         SupplyError::Capped(_) | SupplyError::Funds { .. } => 77,
         SupplyError::Order { .. } => DATA,
         SupplyError::Answer { .. } => 76,
