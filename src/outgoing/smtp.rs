@@ -116,7 +116,8 @@ fn told(error: &dyn std::error::Error) -> String {
     printable(text.as_bytes(), SAID)
 }
 
-/// A letter with the line ends that SMTP wants (RFC 5321 section 2.3.8), and one at its end.
+/// A letter with the line ends that SMTP wants (RFC 5321 section 2.3.8), without that of its last line, which the transport
+/// writes before the dot that ends the letter.
 fn with_crlf<'a>(pieces: &mut dyn Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut letter: Vec<u8> = Vec::new();
     for piece in pieces {
@@ -132,8 +133,8 @@ fn with_crlf<'a>(pieces: &mut dyn Iterator<Item = &'a [u8]>) -> Vec<u8> {
         }
         letter.extend_from_slice(rest);
     }
-    if !letter.ends_with(b"\r\n") {
-        letter.extend_from_slice(b"\r\n");
+    if letter.ends_with(b"\r\n") {
+        letter.truncate(letter.len() - 2);
     }
     letter
 }
@@ -146,8 +147,9 @@ mod tests {
     fn lines_end_as_smtp_wants_them() {
         let sent =
             |pieces: &[&str]| String::from_utf8(with_crlf(&mut pieces.iter().map(|piece| piece.as_bytes()))).unwrap();
-        assert_eq!(sent(&["A: b\nC: d\r", "\n\n.\nend"]), "A: b\r\nC: d\r\n\r\n.\r\nend\r\n");
-        assert_eq!(sent(&["a\r\n"]), "a\r\n");
+        assert_eq!(sent(&["A: b\nC: d\r", "\n\n.\nend"]), "A: b\r\nC: d\r\n\r\n.\r\nend");
+        assert_eq!(sent(&["a\r\n"]), "a");
+        assert_eq!(sent(&["A: b\n\n"]), "A: b\r\n");
     }
 
     #[test]
