@@ -54,6 +54,8 @@ fn one_key_sends_a_stamped_letter(name: &str) {
     let screen = || tmux(&["capture-pane", "-p"]);
     eventually_or("the recipient", || screen().contains("To: bob").then_some(()), screen);
     tmux(&["send-keys", "Enter"]);
+    eventually_or("the subject", || screen().contains("Subject: hello").then_some(()), screen);
+    tmux(&["send-keys", "Enter"]);
     eventually_or("compose", || screen().contains("y:Send").then_some(()), screen);
     tmux(&["send-keys", "y"]);
     let sent = || next.calls().pop();
