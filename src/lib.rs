@@ -97,6 +97,13 @@
 //! - Secrets (API keys, codes, vouchers) are kept as hashes, signing keys in files of their own, and of a stamp neither
 //!   sender nor recipient.
 //!
+//! # A sender's purse
+//!
+//! Behind the feature `sender` stands who writes the letters: `sender::supply::Sender` gets a stamp for each recipient. What a
+//! stamp is for has a key, the same for the same message and recipient; the purse keeps under it a stamp, or the purchase
+//! that will bring one, in the transaction in which the caps are asked. The vendor is asked after that and outside of it,
+//! under an idempotency key that is on the disk already. So a run that was killed is the same run when it comes again.
+//!
 //! # How a message leaves
 //!
 //! `mailstamp sendmail` ([`sender::post`]) goes the other way. The message is made ready ([`sender::post::submission`]) and
@@ -132,7 +139,8 @@
 //! `stamp/claims.rs`, and mailstamp-stamp(5). *A condition of rules*: a variant in `rule/condition.rs`, its key in
 //! `config/rules.rs`, a line in the table of `tests/rules/conditions.rs`, mailstamp-rules(5). *A thing that a vendor can
 //! do*: a `Request`, what it moves as an `Event` in `bank/event.rs`, its doing in `vendor/desk/`, a method of `Books`, a
-//! command in `cli/vendor/`. *A way to pay*: an implementation of `vendor::payment::Payment`. *A setting*:
+//! command in `cli/vendor/`. *A way to pay*: an implementation of `vendor::payment::Payment`. *What a sender can do*: `sender/`, a command in `cli/`,
+//! mailstamp-sender(1). *A setting*:
 //! `config/mod.rs`, `config show`, mailstamp.toml(5).
 
 pub mod bank;

@@ -33,6 +33,7 @@ const DIRECTORY_PAGE: &str = include_str!("../man/mailstamp-directory.5");
 const RULES_PAGE: &str = include_str!("../man/mailstamp-rules.5");
 const PAGES: [&str; 8] = [
     "mailstamp.1",
+    "mailstamp-sender.1",
     "mailstamp.toml.5",
     "mailstamp-rules.5",
     "mailstamp-stamp.5",
@@ -45,6 +46,9 @@ const PAGES: [&str; 8] = [
 /// The pages that describe commands, each with the flags that it describes once for all of them.
 fn command_pages() -> Vec<(&'static str, &'static [&'static str])> {
     let mut pages: Vec<(&str, &[&str])> = vec![(PAGE, &GLOBAL)];
+    if cfg!(feature = "sender") {
+        pages.push((include_str!("../man/mailstamp-sender.1"), &[]));
+    }
     if cfg!(feature = "vendor") {
         pages.push((include_str!("../man/mailstamp-vendor.8"), &["books"]));
     }
@@ -246,6 +250,7 @@ fn configuration_keys_are_those_of_the_manual() {
         ("RepliesTable", "replies."),
         ("DeliverTable", "deliver."),
         ("HeldTable", "held."),
+        ("SenderTable", "sender."),
         ("SendmailTable", "sendmail."),
         ("SmtpTable", "sendmail.smtp."),
     ] {
@@ -259,12 +264,13 @@ fn configuration_keys_are_those_of_the_manual() {
         assert!(known.remove(table), "{table}");
     }
     // The tables themselves.
-    for table in ["stamps", "used_log", "watch", "sent", "replies", "sendmail", "sendmail.smtp"] {
+    for table in ["stamps", "used_log", "watch", "sent", "replies", "sendmail", "sendmail.smtp", "sender"] {
         assert!(known.remove(table), "{table}");
     }
     let documented: BTreeSet<String> = documented_keys().into_iter().map(|(key, _)| key).collect();
     assert_eq!(documented, known);
     assert_eq!(members("PricedAddress"), ["address", "price"]);
+    assert_eq!(members("PreferenceTable"), ["recipients", "vendors", "value"]);
     assert!(CONFIG_PAGE.contains(r#"{ address = \(dqpattern\(dq, price = 5 }"#));
 
     let shown = Home::new().run(["config", "show", "--json"], b"").exits(0).text();

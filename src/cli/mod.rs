@@ -1,7 +1,11 @@
 //! The command line. Front ends translate and never decide: each subcommand is one file that turns arguments into calls
 //! below and the answer into text and an exit status.
 
+#[cfg(feature = "sender")]
+mod account;
 mod affix;
+#[cfg(feature = "sender")]
+mod buy;
 mod classify;
 mod completions;
 mod config;
@@ -23,6 +27,8 @@ mod log;
 mod output;
 mod progress;
 mod purge;
+#[cfg(feature = "sender")]
+mod purse;
 mod reply;
 mod rules;
 mod scan;
@@ -33,6 +39,8 @@ mod sources;
 mod state;
 mod stats;
 mod strip;
+#[cfg(feature = "sender")]
+mod supply;
 mod table;
 mod tally;
 mod target;
@@ -62,8 +70,8 @@ use std::path::PathBuf;
         mailstamp deliver < message          put it into your Maildir by its class\n  \
         mailstamp explain < message          say step by step why\n  \
         mailstamp doctor                     check that everything is in place\n\n\
-        The manual: mailstamp(1), mailstamp.toml(5), mailstamp-rules(5), mailstamp-stamp(5),\n\
-        mailstamp-directory(5), mailstamp(7).",
+        The manual: mailstamp(1), mailstamp-sender(1), mailstamp.toml(5), mailstamp-rules(5),\n\
+        mailstamp-stamp(5), mailstamp-directory(5), mailstamp(7).",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -104,6 +112,17 @@ enum Command {
     /// Send a message, each copy with a stamp of its own, in the place of sendmail(8)
     #[cfg(feature = "sender")]
     Sendmail(sendmail::Args),
+    /// Buy stamps
+    #[cfg(feature = "sender")]
+    Buy(buy::Args),
+    /// List, show and drop the stamps in the purse
+    #[cfg(feature = "sender")]
+    #[command(subcommand)]
+    Purse(purse::Command),
+    /// Say where you buy stamps
+    #[cfg(feature = "sender")]
+    #[command(subcommand)]
+    Account(account::Command),
     /// Take the stamps off a message
     Strip(strip::Args),
     /// Let a stamp be used again
@@ -236,6 +255,12 @@ impl Cli {
             Command::Affix(args) => affix::run(&args, &given(None)),
             #[cfg(feature = "sender")]
             Command::Sendmail(args) => sendmail::run(&args, Files { config, state }),
+            #[cfg(feature = "sender")]
+            Command::Buy(args) => buy::run(&args, &given(None)),
+            #[cfg(feature = "sender")]
+            Command::Purse(command) => purse::run(&command, &given(None)),
+            #[cfg(feature = "sender")]
+            Command::Account(command) => account::run(&command, &given(None)),
             Command::Strip(args) => strip::run(&args),
             Command::Grant(args) => grant::grant(&args, &given(args.target.user.clone())),
             Command::Revoke(args) => grant::revoke(&args, &given(args.target.user.clone())),

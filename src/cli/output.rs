@@ -2,6 +2,8 @@
 //! where a person looks.
 
 use crate::rule::decision::Decision;
+#[cfg(feature = "sender")]
+use crate::sender::want::{Held, HeldState};
 use crate::stamp::locate::Place;
 use crate::verdict::class::Class;
 use crate::verdict::finding::Finding;
@@ -20,6 +22,45 @@ pub fn line(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}")?;
     stdout.flush()
+}
+
+/// Tells the user something that is no failure, on standard error.
+#[cfg(feature = "sender")]
+pub fn note(text: &str) {
+    // Nobody may be listening any more.
+    let _ = writeln!(io::stderr().lock(), "mailstamp: note: {text}");
+}
+
+/// A stamp of the purse as JSON, with the stamp itself or without.
+#[cfg(feature = "sender")]
+#[must_use]
+pub fn held(held: &Held, whole: bool) -> Value {
+    let mut object = json!({
+        "schema": SCHEMA,
+        "recipient": held.recipient.to_string(),
+        "vendor": held.vendor,
+        "serial": held.serial.as_str(),
+        "value": held.value,
+        "not_before": held.not_before.map(|time| time.to_string()),
+        "expires": held.expires.map(|time| time.to_string()),
+        "bought": held.bought.to_string(),
+        "state": held_state(held),
+    });
+    if let Some(object) = object.as_object_mut().filter(|_| whole) {
+        object.insert("stamp".to_owned(), held.token.as_str().into());
+    }
+    object
+}
+
+/// The word for what has become of a stamp of the purse.
+#[cfg(feature = "sender")]
+#[must_use]
+pub fn held_state(held: &Held) -> &'static str {
+    match held.state {
+        HeldState::Unused => "unused",
+        HeldState::Reserved { .. } => "reserved",
+        HeldState::Used { .. } => "used",
+    }
 }
 
 /// A decision as JSON.

@@ -91,6 +91,18 @@ pub fn read_secret(path: &Path) -> Result<String, FileError> {
     read_closed(path, LARGEST, 0o077, FileErrorKind::Readable)
 }
 
+/// Opens a list of addresses, to be read piece by piece: as [`read_list`], but what stands in it is not looked at.
+///
+/// # Errors
+/// [`FileError`].
+pub fn open_list(path: &Path) -> Result<File, FileError> {
+    let (file, length) = open_closed(path, 0o022, FileErrorKind::Writable)?;
+    if length > LARGEST_LIST {
+        return Err(FileError { path: path.to_owned(), kind: FileErrorKind::TooLarge(LARGEST_LIST) });
+    }
+    Ok(file)
+}
+
 /// Puts `text` in the place of the file, in a folder that is made if it is missing. The file is there whole, as it was or
 /// as it is to be: a delivery may read it at any moment. Whatever the umask, nobody else may write to it.
 ///
@@ -112,18 +124,6 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
         let _ = std::fs::remove_file(&unfinished);
     }
     written
-}
-
-/// Opens a list of addresses, to be read piece by piece: as [`read_list`], but what stands in it is not looked at.
-///
-/// # Errors
-/// [`FileError`].
-pub fn open_list(path: &Path) -> Result<File, FileError> {
-    let (file, length) = open_closed(path, 0o022, FileErrorKind::Writable)?;
-    if length > LARGEST_LIST {
-        return Err(FileError { path: path.to_owned(), kind: FileErrorKind::TooLarge(LARGEST_LIST) });
-    }
-    Ok(file)
 }
 
 fn read_closed(path: &Path, largest: u64, closed: u32, otherwise: FileErrorKind) -> Result<String, FileError> {

@@ -9,13 +9,14 @@ use super::want::{Held, ReservationKey, Want};
 use crate::config::Config;
 use crate::config::places::{Places, PlacesError};
 use crate::config::sender::SenderSettings;
+use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
 use crate::store::StoreError;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -162,11 +163,11 @@ impl Sender {
     fn lock(&self, digest: &str, wait: Duration) -> io::Result<Option<File>> {
         let slot: String = digest.chars().take(1).collect();
         let path = self.state.join(format!("buying-{slot}.lock"));
-        std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
-            .create(&self.state)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.state)?;
         let flags = rustix::fs::OFlags::NOFOLLOW.bits();
-        let options = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).to_owned();
-        let file = options.clone().custom_flags(i32::try_from(flags).unwrap_or(0)).open(path)?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.custom_flags(i32::try_from(flags).unwrap_or(0)).open(path)?;
         let began = Instant::now();
         loop {
             match file.try_lock() {
@@ -190,10 +191,10 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// The key of the stamp with this number.
+    /// The key of the stamp for this recipient.
     #[must_use]
-    pub fn key(&self, number: usize) -> ReservationKey {
-        ReservationKey::from_text(&format!("buy {} {number}", self.label))
+    pub fn key(&self, recipient: &Address) -> ReservationKey {
+        ReservationKey::from_text(&format!("buy {} {}", self.label, recipient.canonical()))
     }
 
     /// It is done, and this becomes of the stamps of these keys.

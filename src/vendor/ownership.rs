@@ -8,12 +8,15 @@ use crate::bank::chain::Hash;
 use crate::mail::address::{Address, AddressError, canonical_domain};
 use crate::mail::field::{fold, printable};
 use crate::mail::time::UnixTime;
-use std::io::Write;
+use crate::outgoing::sendmail;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// Characters of a code with its hyphen: 40 bits, of which five may be guessed.
 pub(super) const CODE_LENGTH: usize = 9;
+
+/// For how long sendmail(8) may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An address or a domain in the form in which the books know it.
 ///
@@ -68,22 +71,11 @@ pub(super) fn letter(vendor: &str, owned: &str, code: &str, now: UnixTime) -> Re
 
 impl Letter {
     /// Hands it to a program that takes the options of sendmail(8).
-    pub(super) fn send(&self, sendmail: &Path) -> Result<(), BooksError> {
-        let failed =
-            |what: String| BooksError::Mail { program: sendmail.display().to_string(), what: what.trim().to_owned() };
-        let mut command = Command::new(sendmail);
-        command.args(["-i", "-f", "<>", "--", &self.to.to_string()]);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A program that reads no further has its own reason, which its status tells.
-            let _ = stdin.write_all(self.text.as_bytes());
-        }
-        let done = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
-        if done.status.success() {
-            return Ok(());
-        }
-        Err(failed(format!("{}, {}", done.status, printable(&done.stderr, 300))))
+    pub(super) fn send(&self, program: &Path) -> Result<(), BooksError> {
+        sendmail::send(program, &self.to, &self.text, PATIENCE).map_err(|error| BooksError::Mail {
+            program: printable(program.display().to_string().as_bytes(), 200),
+            what: error.to_string(),
+        })
     }
 }
 

@@ -20,9 +20,9 @@ mod terms;
 
 use super::exit::Failure;
 use crate::config::places::Given;
+pub use by_hand::unheeded;
 #[cfg(feature = "directory")]
-pub use by_hand::{pin, public_key};
-pub use by_hand::{status, unheeded};
+pub use by_hand::{pin, public_key, status};
 
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]

@@ -39,7 +39,12 @@ enum Step {
 
 impl Purse {
     /// Answers each want, in one durable transaction: see [`Planned`].
-    pub(crate) fn plan(&self, wants: &[Want], buyer: &Buyer<'_>, now: UnixTime) -> Result<Vec<Planned>, StoreError> {
+    pub(in crate::sender) fn plan(
+        &self,
+        wants: &[Want],
+        buyer: &Buyer<'_>,
+        now: UnixTime,
+    ) -> Result<Vec<Planned>, StoreError> {
         self.write(|tables| {
             let mut steps = Vec::with_capacity(wants.len());
             for want in wants {
@@ -64,7 +69,12 @@ impl Purse {
     }
 
     /// What came of a purchase. What was known before stays: the first answer counts.
-    pub(crate) fn settle(&self, purchase: &PurchaseRow, outcome: Outcome, now: UnixTime) -> Result<(), StoreError> {
+    pub(in crate::sender) fn settle(
+        &self,
+        purchase: &PurchaseRow,
+        outcome: Outcome,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
         self.write(|tables| {
             let stands = tables.purchase(u64::try_from(purchase.at).unwrap_or(0), &purchase.id)?;
             let Some(mut stands) = stands.filter(|it| it.state == PurchaseState::Open) else { return Ok(()) };

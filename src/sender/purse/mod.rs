@@ -96,6 +96,14 @@ impl Purse {
         Ok(row.flatten())
     }
 
+    /// Whether a purchase that was not answered yet will bring a stamp for one of these keys.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn waits(&self, keys: &[ReservationKey]) -> Result<bool, StoreError> {
+        Ok(self.read(|tx| tables::read_waits(tx, keys))?.unwrap_or(false))
+    }
+
     /// The message of this key has left: its stamp is used. To say it twice changes nothing; `false` if the key holds
     /// nothing.
     ///

@@ -1,7 +1,8 @@
 //! The tables of the purse's file, and the steps on single rows inside a transaction that is begun and committed elsewhere.
 
-use super::row::{self, KeyRow, PurchaseRow, PurchaseState, StampRow, StateRow};
+use super::row::{self, KeyRow, PurchaseRow, StampRow, StateRow};
 use crate::sender::choice::Learned;
+use crate::sender::want::ReservationKey;
 use crate::store::{Schema, StoreError, Trouble};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
@@ -148,10 +149,9 @@ impl<'tx> Tables<'tx> {
         self.purchases.range((seconds(since), "")..)?.map(|row| row::read(row?.1.value())).collect()
     }
 
-    /// Forgets purchases before a time that are not open.
+    /// Forgets purchases before a time: far longer ago than any can be asked for.
     pub(super) fn forget_purchases(&mut self, before: i64) -> Result<(), Trouble> {
-        let closed = |row: &[u8]| row::read::<PurchaseRow>(row).is_ok_and(|it| it.state != PurchaseState::Open);
-        Ok(self.purchases.retain_in(..(seconds(before), ""), |_, row| !closed(row))?)
+        Ok(self.purchases.retain_in(..(seconds(before), ""), |_, _| false)?)
     }
 
     pub(super) fn learned(&self, recipient: &str) -> Result<Option<Learned>, Trouble> {
@@ -187,6 +187,19 @@ pub(super) fn read_held(tx: &ReadTransaction, key: &str) -> Result<Option<StampR
     let Some(row) = keys.get(key)? else { return Ok(None) };
     let KeyRow::Stamp { vendor, serial } = row::read(row.value())? else { return Ok(None) };
     tx.open_table(STAMPS)?.get((vendor.as_str(), serial.as_str()))?.map(|row| row::read(row.value())).transpose()
+}
+
+/// Whether one of the keys waits for a purchase, without a write.
+pub(super) fn read_waits(tx: &ReadTransaction, keys: &[ReservationKey]) -> Result<bool, Trouble> {
+    let table = tx.open_table(KEYS)?;
+    for key in keys {
+        if let Some(row) = table.get(key.as_str())?
+            && matches!(row::read(row.value())?, KeyRow::Purchase { .. })
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// All purchases, without a write.
