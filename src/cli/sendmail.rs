@@ -254,10 +254,7 @@ fn option(
             'f' | 'r' => line.asked.sender = Some(value(behind)?),
             'F' => line.asked.full_name = Some(value(behind)?),
             // -oi means what -i means; -oem, -odb and all others are customary and change nothing here.
-            'o' => match value(behind)?.as_str() {
-                "i" => line.dots = true,
-                other => drop(other.to_owned()),
-            },
+            'o' => line.dots |= value(behind)? == "i",
             // What the body is made of, what to notify about, an envelope's name: the next program reads the message itself.
             'B' | 'N' | 'R' | 'V' | 'h' | 'L' | 'X' | 'O' | 'p' | 'A' | 'G' => {
                 value(behind)?;

@@ -53,11 +53,7 @@ pub fn send(program: &Path, to: &Address, letter: &str, limit: Duration) -> Resu
 ///
 /// # Errors
 /// [`SendError`].
-pub fn feed<'a>(
-    mut command: Command,
-    pieces: &mut dyn Iterator<Item = &'a [u8]>,
-    limit: Duration,
-) -> Result<(), SendError> {
+pub fn feed(mut command: Command, pieces: &mut dyn Iterator<Item = &[u8]>, limit: Duration) -> Result<(), SendError> {
     // Files in memory, not pipes: whoever keeps a pipe open, or does not read it, would make us wait.
     let mut input = memory()?;
     for piece in pieces {

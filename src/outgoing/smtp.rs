@@ -77,11 +77,11 @@ impl Server {
     ///
     /// # Errors
     /// [`SmtpError`].
-    pub fn send<'a>(
+    pub fn send(
         &self,
         sender: Option<&str>,
         to: &str,
-        pieces: &mut dyn Iterator<Item = &'a [u8]>,
+        pieces: &mut dyn Iterator<Item = &[u8]>,
     ) -> Result<(), SmtpError> {
         let address = |text: &str| {
             text.parse::<Address>()
@@ -118,7 +118,7 @@ fn told(error: &dyn std::error::Error) -> String {
 
 /// A letter with the line ends that SMTP wants (RFC 5321 section 2.3.8), without that of its last line, which the transport
 /// writes before the dot that ends the letter.
-fn with_crlf<'a>(pieces: &mut dyn Iterator<Item = &'a [u8]>) -> Vec<u8> {
+fn with_crlf(pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<u8> {
     let mut letter: Vec<u8> = Vec::new();
     for piece in pieces {
         let mut rest = piece;

@@ -63,8 +63,7 @@ impl Returns {
     #[must_use]
     pub fn find(&self, message_id: &str) -> Option<Returnable> {
         let path = self.path(message_id)?;
-        let row = fs::metadata(&path).ok().filter(|metadata| metadata.is_file() && metadata.len() <= LONGEST)?;
-        drop(row);
+        fs::metadata(&path).ok().filter(|metadata| metadata.is_file() && metadata.len() <= LONGEST)?;
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 

@@ -352,10 +352,10 @@ impl Post<'_> {
             let Some(address) = recipient.address() else { continue };
             let key = key(&entry.submission, address);
             match end {
-                Some(End::Sent) => drop(self.supply.purse().commit(&key, self.engine.now)?),
-                Some(End::Refused(..)) => drop(self.supply.purse().give_back(&key)?),
-                None => {}
-            }
+                Some(End::Sent) => self.supply.purse().commit(&key, self.engine.now)?,
+                Some(End::Refused(..)) => self.supply.purse().give_back(&key)?,
+                None => false,
+            };
         }
         Ok(())
     }

@@ -203,7 +203,7 @@ fn recipients(message: &Message<'_>, asked: &Asked) -> Result<Vec<Recipient>, Un
         }
         // One argument may hold several, as `mail a,b` has it.
         for entry in entries(text.as_bytes(), RECIPIENTS + 1) {
-            add(entry.map_or_else(|text| Recipient::parse(&text), |address| fit(address))?);
+            add(entry.map_or_else(|text| Recipient::parse(&text), fit)?);
         }
     }
     if asked.from_fields {
@@ -211,7 +211,7 @@ fn recipients(message: &Message<'_>, asked: &Asked) -> Result<Vec<Recipient>, Un
         let names = if resent { ["Resent-To", "Resent-Cc", "Resent-Bcc"] } else { ["To", "Cc", "Bcc"] };
         for field in message.fields().filter(|field| names.iter().any(|name| field.is(name))) {
             for entry in entries(&field.decoded(), RECIPIENTS + 1) {
-                add(entry.map_or_else(|text| Recipient::parse(&text), |address| fit(address))?);
+                add(entry.map_or_else(|text| Recipient::parse(&text), fit)?);
             }
         }
     }

@@ -85,10 +85,8 @@ impl Transport {
             Self::Program(path, words) => {
                 let mut command = Command::new(path);
                 command.args(words).arg("-i");
-                match sender {
-                    Some("") => drop(command.args(["-f", "<>"])),
-                    Some(sender) => drop(command.args(["-f", sender])),
-                    None => {}
+                if let Some(sender) = sender {
+                    command.args(["-f", if sender.is_empty() { "<>" } else { sender }]);
                 }
                 command.arg("--").arg(to.to_string());
                 sendmail::feed(command, &mut copy.pieces(), LIMIT).map_err(|error| by_program(path, &error))
