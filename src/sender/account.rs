@@ -274,7 +274,9 @@ mod tests {
 
     #[test]
     fn what_has_not_its_form_is_refused() {
-        let new = |name, url, vendor, key: &str| Account::new(name, url, vendor, None, Secret::new(key.to_owned()));
+        let new = |name: &str, url: &str, vendor: &str, key: &str| {
+            Account::new(name, url, vendor, None, Secret::new(key.to_owned()))
+        };
         assert!(new("a", "https://v.example", "v.example", "k").is_ok());
         for name in ["", "../x", ".x", "a/b", "ä", &"a".repeat(65)] {
             assert!(matches!(new(name, "https://v.example", "v.example", "k"), Err(AccountError::Name(_))), "{name}");

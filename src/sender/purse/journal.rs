@@ -291,3 +291,192 @@ fn close(tables: &mut Tables<'_>, purchase: &PurchaseRow) -> Result<(), Trouble>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::config::user::User;
+    use crate::mail::address::Address;
+    use crate::sender::want::{HeldState, ReservationKey};
+    use crate::stamp::claims::Stamp;
+    use crate::stamp::mint;
+    use crate::stamp::serial::Serial;
+    use crate::stamp::signature::SecretKey;
+    use crate::stamp::wire::Issuer;
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    const NOW: UnixTime = UnixTime(1_795_262_400);
+
+    struct Bench {
+        folder: tempfile::TempDir,
+        purse: Purse,
+        settings: SenderSettings,
+        offers: Vec<Offer>,
+        drawn: Cell<u8>,
+    }
+
+    fn bench() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        Bench {
+            purse: Purse::new(&folder.path().join("state"), Duration::from_secs(1)),
+            folder,
+            settings: Config::parse("", &User::default()).unwrap().sender,
+            offers: vec![Offer { account: "shop".into(), vendor: "v.example".into(), price: None }],
+            drawn: Cell::new(0),
+        }
+    }
+
+    fn key(text: &str) -> ReservationKey {
+        ReservationKey::from_text(text)
+    }
+
+    fn want(name: &str) -> Want {
+        Want::new(key(name), Address::parse("bob@y.example").unwrap())
+    }
+
+    fn sold(serial: &str, ends: i64) -> Held {
+        let recipient = Address::parse("bob@y.example").unwrap();
+        let stamp = Stamp::new(Serial::new(serial).unwrap(), Audience::Plain(recipient.clone()), NOW.plus(ends));
+        let issuer = Issuer::new("v.example", "k").unwrap();
+        Held {
+            token: mint::issue(&stamp, &issuer, &SecretKey::from_random(&[3; 32])).unwrap(),
+            vendor: "v.example".into(),
+            serial: stamp.serial,
+            recipient,
+            value: 1,
+            not_before: None,
+            expires: stamp.expires,
+            bought: NOW,
+            state: HeldState::Unused,
+        }
+    }
+
+    impl Bench {
+        fn plan(&self, name: &str, now: UnixTime) -> Planned {
+            let random = || {
+                self.drawn.set(self.drawn.get() + 1);
+                Ok([self.drawn.get(); 16])
+            };
+            let buyer = Buyer { settings: &self.settings, offers: &self.offers, random: &random, buys: true };
+            self.purse.plan(&[want(name)], &buyer, now).unwrap().remove(0)
+        }
+
+        fn pending(&self, name: &str, now: UnixTime) -> PurchaseRow {
+            match self.plan(name, now) {
+                Planned::Pending(purchase) => purchase,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn held(&self, name: &str, now: UnixTime) -> String {
+            match self.plan(name, now) {
+                Planned::Held(held) => held.serial.as_str().to_owned(),
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn arrives(&self, purchase: &PurchaseRow, stamp: Held) {
+            self.purse.settle(purchase, Outcome::Arrived(vec![stamp]), NOW).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_purchase_is_the_same_until_it_is_answered_and_its_stamp_until_it_is_given_back() {
+        let bench = bench();
+        let purchase = bench.pending("one", NOW);
+        assert_eq!(bench.pending("one", NOW.plus(5 * DAY)).id, purchase.id);
+        assert_eq!(bench.pending("one", NOW.plus(5 * DAY)).body, purchase.body);
+        bench.arrives(&purchase, sold("A", 30 * DAY));
+        // A second answer to the same request changes nothing.
+        bench.arrives(&purchase, sold("B", 30 * DAY));
+        assert_eq!(bench.held("one", NOW), "A");
+        assert_ne!(bench.pending("two", NOW).id, purchase.id, "what is kept for one is not for two");
+        assert!(bench.purse.give_back(&key("one")).unwrap());
+        assert!(!bench.purse.give_back(&key("one")).unwrap());
+        assert_eq!(bench.held("three", NOW), "A");
+        assert!(bench.purse.commit(&key("three"), NOW).unwrap());
+        assert!(bench.purse.commit(&key("three"), NOW).unwrap());
+        assert!(!bench.purse.give_back(&key("three")).unwrap(), "used is used");
+        assert!(!bench.purse.commit(&key("four"), NOW).unwrap());
+        assert_eq!(bench.held("three", NOW), "A");
+        bench.pending("one", NOW);
+    }
+
+    #[test]
+    fn a_stamp_for_which_nobody_waits_any_more_may_be_had_by_others() {
+        let bench = bench();
+        let purchase = bench.pending("one", NOW);
+        assert!(bench.purse.give_back(&key("one")).unwrap());
+        bench.arrives(&purchase, sold("A", 30 * DAY));
+        assert_eq!(bench.purse.held(&key("one")).unwrap(), None);
+        assert_eq!(bench.held("two", NOW), "A");
+    }
+
+    #[test]
+    fn what_was_refused_or_is_too_old_to_ask_for_is_bought_anew() {
+        let bench = bench();
+        let first = bench.pending("one", NOW);
+        bench.purse.settle(&first, Outcome::Refused, NOW).unwrap();
+        let second = bench.pending("one", NOW);
+        assert_ne!(first.id, second.id);
+        let third = bench.pending("one", NOW.plus(6 * DAY));
+        assert_ne!(second.id, third.id);
+        // Its answer comes after all, and is not believed to be paid twice.
+        bench.arrives(&second, sold("A", 30 * DAY));
+        assert_eq!(bench.pending("one", NOW.plus(6 * DAY)).id, third.id);
+    }
+
+    #[test]
+    fn what_ends_unused_leaves_and_is_told() {
+        let bench = bench();
+        bench.arrives(&bench.pending("one", NOW), sold("A", DAY));
+        bench.arrives(&bench.pending("two", NOW), sold("B", DAY));
+        assert!(bench.purse.give_back(&key("one")).unwrap());
+        assert!(bench.purse.commit(&key("two"), NOW).unwrap());
+        assert!(bench.purse.sweep(NOW).unwrap().is_empty());
+        // Too little time left for mail to take.
+        bench.pending("three", NOW.plus(DAY - 3_600));
+        let ended = bench.purse.sweep(NOW.plus(DAY)).unwrap();
+        assert_eq!(ended.iter().map(|held| held.serial.as_str()).collect::<Vec<_>>(), ["A"]);
+        // The message that used it is still known to have done so.
+        assert_eq!(bench.held("two", NOW.plus(20 * DAY)), "B");
+        assert!(bench.purse.sweep(NOW.plus(31 * DAY)).unwrap().is_empty());
+        assert!(bench.purse.stamps().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_reserved_stamp_that_has_ended_is_replaced() {
+        let bench = bench();
+        bench.arrives(&bench.pending("one", NOW), sold("A", DAY));
+        assert_eq!(bench.held("one", NOW.plus(DAY - 1)), "A");
+        bench.pending("one", NOW.plus(DAY));
+    }
+
+    #[test]
+    fn two_wants_of_one_key_are_one_order() {
+        let bench = bench();
+        let random = || Ok([9; 16]);
+        let buyer = Buyer { settings: &bench.settings, offers: &bench.offers, random: &random, buys: true };
+        let planned = bench.purse.plan(&[want("one"), want("one")], &buyer, NOW).unwrap();
+        let orders: Vec<usize> = planned
+            .iter()
+            .map(|plan| match plan {
+                Planned::Pending(purchase) => purchase.orders.len(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(orders, [1, 1]);
+    }
+
+    #[test]
+    fn a_purse_that_is_gone_is_no_empty_purse() {
+        let bench = bench();
+        bench.pending("one", NOW);
+        let path = bench.folder.path().join("state/purse.redb");
+        std::fs::remove_file(&path).unwrap();
+        let told = bench.purse.stamps().unwrap_err().to_string();
+        assert!(told.contains("purse.redb is gone (there was a purse here; restore it"), "{told}");
+    }
+}
