@@ -119,8 +119,8 @@
 //!   fetched before from the sources that he listed. A stamp can make nobody fetch anything.
 //! - No mail is sent for a message that came in unless the user switched it on, and then only by one function,
 //!   [`filter::answer`], to an address that [`reply::may`] let pass. (A vendor mails codes to who asks for one.)
-//! - No async but in `fetch/dns.rs`, whose resolver is written so, and in `serve/vendor`. The mail path has no daemon and no thread but the one
-//!   that waits for a lock.
+//! - No async but in `serve/vendor`, which has many sockets, and in `fetch/dns.rs`, whose resolver is written so. The mail
+//!   path has no daemon and no thread but the one that waits for a lock.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.
 //! - No cache of verdicts, no score, no learning.

@@ -90,16 +90,29 @@ class Browser:
         await self.focus(selector)
         await self.enter()
 
-    async def back(self, steps):
-        self.events.clear()
+    async def back(self):
+        """The page before, as the back button shows it: as it was left, or loaded again."""
         history = await self.call("Page.getNavigationHistory")
-        entry = history["entries"][history["currentIndex"] - steps]["id"]
-        await self.call("Page.navigateToHistoryEntry", entryId=entry)
-        for _ in range(100):
-            if (await self.call("Page.getNavigationHistory"))["currentIndex"] == history["currentIndex"] - steps:
+        before = history["entries"][history["currentIndex"] - 1]["id"]
+        self.events.clear()
+        await self.call("Page.navigateToHistoryEntry", entryId=before)
+        for _ in range(1200):
+            kinds = [event["params"]["type"] for event in self.events if event["method"] == "Page.frameNavigated"]
+            if "BackForwardCacheRestore" in kinds:
+                break
+            if kinds and any(event["method"] == "Page.loadEventFired" for event in self.events):
                 break
             await asyncio.sleep(0.05)
-        await asyncio.sleep(0.3)
+        else:
+            raise RuntimeError("the back button did nothing")
+        # A page that was kept is not attended to at once.
+        for _ in range(200):
+            try:
+                if await self.value("document.readyState") == "complete":
+                    return
+            except RuntimeError:
+                pass
+            await asyncio.sleep(0.05)
 
     async def pictures(self, name):
         wide = {}
@@ -202,7 +215,7 @@ async def run(browser):
     seen["reloaded"] = await browser.value("document.querySelector('#stamp').value")
     await browser.call("Emulation.setScriptExecutionDisabled", value=False)
     seen["scripted"] = await purchase(browser, "alice@x.example", True, seen)
-    await browser.back(1)
+    await browser.back()
     await browser.fill("#voucher", VOUCHER)
     await browser.enter()
     seen["back"] = await browser.value("document.querySelector('#stamp').value")
@@ -255,7 +268,7 @@ async def run(browser):
 
 
 async def main():
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         chromium = subprocess.Popen(
             ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
              f"--user-data-dir={home}/data", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions",
@@ -276,8 +289,13 @@ async def main():
                 json.dump(await run(browser), sys.stdout)
                 listening.cancel()
         finally:
-            chromium.kill()
-            chromium.wait()
+            # Told to end, it ends its children too; they would go on writing otherwise.
+            chromium.terminate()
+            try:
+                chromium.wait(20)
+            except subprocess.TimeoutExpired:
+                chromium.kill()
+                chromium.wait()
 
 
 asyncio.run(main())

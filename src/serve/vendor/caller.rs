@@ -85,7 +85,7 @@ fn address(parts: &Parts, service: &Service) -> IpAddr {
         return peer;
     }
     // What the proxy itself saw stands last; what is before it, anybody can have written.
-    let fields = parts.headers.get_all("x-forwarded-for").iter();
-    let last = fields.last().and_then(|field| field.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+    let mut fields = parts.headers.get_all("x-forwarded-for").iter();
+    let last = fields.next_back().and_then(|field| field.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
     last.map_or(peer, |address: IpAddr| address.to_canonical())
 }
