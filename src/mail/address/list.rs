@@ -140,7 +140,8 @@ impl Entry {
     fn read(self) -> Option<Result<Address, String>> {
         let text = self.text.trim_matches([' ', '\t', '\r', '\n']);
         if self.angle == Angle::Open || self.trailing {
-            return Some(Err(text.to_owned()));
+            // With the bracket, so that nobody takes what it holds for a bare name.
+            return Some(Err(format!("<{text}")));
         }
         match Address::parse(text) {
             Ok(address) => Some(Ok(address)),
@@ -223,7 +224,7 @@ mod tests {
         };
         assert_eq!(read("root, Joe <joe@x.example>, <bob>\r\n"), ["!root", "joe@x.example", "!bob"]);
         assert_eq!(read("undisclosed-recipients:;, ,"), [""; 0]);
-        assert_eq!(read("<a@b.c, \"d e\" <f@g.h> x"), ["!a@b.c, \"d e\" <f@g.h"]);
+        assert_eq!(read("<a@b.c, \"d e\" <f@g.h> x"), ["!<a@b.c, \"d e\" <f@g.h"]);
         assert_eq!(read("a@b.c x@y.z"), ["!a@b.c x@y.z"]);
         assert_eq!(read("a@b.c,b@b.c,c@b.c,d@b.c"), ["a@b.c", "b@b.c", "c@b.c"]);
     }
