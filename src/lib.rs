@@ -21,7 +21,7 @@
 //! cli                    front ends: arguments into calls, answers into text and statuses
 //! serve                  what runs for long: waits, and does what a command would have done
 //! filter                 the engine: gathers facts, asks the core, spends once
-//! sender                 accounts at vendors, buying, and the purse of stamps not yet used
+//! sender                 accounts, buying, the purse of stamps not yet used; and sending, each copy with its own
 //! vendor                 a vendor's books on the disk: accounts, stamps sold and taken back
 //! keys                   the documents of the vendors, and a vendor's own key
 //! config   store          the user's settings; what must be remembered between messages
@@ -103,6 +103,15 @@
 //! stamp is for has a key, the same for the same message and recipient; the purse keeps under it a stamp, or the purchase
 //! that will bring one, in the transaction in which the caps are asked. The vendor is asked after that and outside of it,
 //! under an idempotency key that is on the disk already. So a run that was killed is the same run when it comes again.
+//!
+//! # How a message leaves
+//!
+//! `mailstamp sendmail` ([`sender::post`]) goes the other way. The message is made ready ([`sender::post::submission`]) and
+//! written into the journal, durably; for each recipient it is decided whether he needs a stamp and whether one of his may
+//! come back to him ([`sender::post::choice`]); all others are asked of the supply in one call, under keys that are the same
+//! on every run; each copy is an edit of the one message ([`sender::post::copies`]); it is handed over, and that is noted,
+//! durably. So whoever is killed and run again buys and sends nothing twice. The stamps that may come back were kept when
+//! mail came in (`filter/returns.rs`).
 //!
 //! # What is not here, on purpose
 //!

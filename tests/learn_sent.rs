@@ -140,7 +140,7 @@ fn ids_are_forgotten_in_time_and_people_are_not() {
     assert_eq!(rows(), 1);
     home.run(["purge"], b"").exits(0).says("0 serials of ended stamps forgotten\n1 messages that you sent forgotten");
     assert_eq!((rows(), known(&home)), (0, vec!["bob@y.example".to_owned()]));
-    home.run(["purge", "--json"], b"").exits(0).says(r#"{"removed":0,"replies":0,"schema":1,"sent":0}"#);
+    home.run(["purge", "--json"], b"").exits(0).says(r#"{"removed":0,"replies":0,"returns":0,"schema":1,"sent":0}"#);
 }
 
 /// Promise 5: a hundred thousand recipients cost no more than their bytes.

@@ -3,6 +3,7 @@
 use super::exit::{CONFIG, Failure};
 use super::output;
 use crate::config::places::{Given, Places};
+use crate::config::sendmail::{Next, WhenAway};
 use crate::config::sources;
 use crate::config::{Config, rules};
 use crate::filter::open;
@@ -94,7 +95,7 @@ fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Resul
         config.mailboxes.iter().map(|m| json!({ "address": m.pattern.as_str(), "price": m.price })).collect();
     let allow: Vec<_> = config.allow.iter().map(|allowed| allowed.name.as_str()).collect();
     let policy = &config.policy;
-    let replies = &config.replies;
+    let (replies, sendmail) = (&config.replies, &config.sendmail);
     let sender = &config.sender;
     let prefer: Vec<_> = sender
         .prefer
@@ -144,6 +145,12 @@ fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Resul
         ("replies.sendmail", json!(path(Some(&replies.sendmail)))),
         ("replies.challenge_template", json!(path(replies.challenge_template.as_deref()))),
         ("replies.compromised_template", json!(path(replies.compromised_template.as_deref()))),
+        ("sendmail.none", json!(sendmail.none.iter().map(|it| it.as_str()).collect::<Vec<_>>())),
+        ("sendmail.when_away", json!(if sendmail.when_away == WhenAway::Plain { "plain" } else { "defer" })),
+        ("sendmail.for_return", json!(sendmail.for_return)),
+        ("sendmail.keep_returns", json!(sendmail.keep_returns)),
+        ("sendmail.at_once", json!(sendmail.at_once)),
+        next(&sendmail.next),
         ("deliver.maildir", json!(path(places.maildir.as_deref()))),
         ("held.keep", json!(config.held_keep)),
         ("sender.account", json!(sender.account)),
@@ -175,4 +182,15 @@ fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Resul
         }
     }
     Ok(0)
+}
+
+/// Who takes the copies of `mailstamp sendmail`; what is secret stands in files of its own.
+fn next(next: &Next) -> (&'static str, serde_json::Value) {
+    match next {
+        Next::Program(program, words) => {
+            let program = std::iter::once(program.display().to_string());
+            ("sendmail.next", json!(program.chain(words.iter().cloned()).collect::<Vec<_>>()))
+        }
+        Next::Smtp(smtp) => ("sendmail.smtp.host", json!(format!("{}:{}", smtp.host, smtp.port))),
+    }
 }

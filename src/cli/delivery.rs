@@ -60,6 +60,7 @@ pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
         };
         if marking == Marking::Spend {
             engine.record(&report::entry(&decision, &message, &envelope, engine.now));
+            engine.keep_return(&message, &decision);
         }
         Ok((input, decision))
     };

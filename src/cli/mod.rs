@@ -32,6 +32,8 @@ mod purse;
 mod reply;
 mod rules;
 mod scan;
+#[cfg(feature = "sender")]
+mod sendmail;
 mod show;
 mod sources;
 mod state;
@@ -107,6 +109,9 @@ enum Command {
     Rules(rules::Command),
     /// Put a stamp on a message
     Affix(affix::Args),
+    /// Send a message, each copy with a stamp of its own, in the place of sendmail(8)
+    #[cfg(feature = "sender")]
+    Sendmail(sendmail::Args),
     /// Buy stamps
     #[cfg(feature = "sender")]
     Buy(buy::Args),
@@ -192,11 +197,19 @@ struct Delivering {
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let cli = match Cli::parsed(&arguments) {
-        Ok(cli) => cli,
-        Err(error) => return usage(&error, &arguments),
-    };
-    match cli.dispatch() {
+    #[cfg(feature = "sender")]
+    if let Some((files, words)) = sendmail::words(&arguments) {
+        return status(sendmail::run_words(files, &words));
+    }
+    match Cli::parsed(&arguments) {
+        Ok(cli) => status(cli.dispatch()),
+        Err(error) => usage(&error, &arguments),
+    }
+}
+
+/// The exit status, after a failure was told.
+fn status(result: Result<u8, Failure>) -> u8 {
+    match result {
         Ok(code) => code,
         Err(failure) => {
             failure.tell();
@@ -240,6 +253,8 @@ impl Cli {
             Command::Explain(args) => explain::run(&args, &given(args.recipient.clone())),
             Command::Rules(command) => rules::run(&command, &given(command.user())),
             Command::Affix(args) => affix::run(&args, &given(None)),
+            #[cfg(feature = "sender")]
+            Command::Sendmail(args) => sendmail::run(&args, Files { config, state }),
             #[cfg(feature = "sender")]
             Command::Buy(args) => buy::run(&args, &given(None)),
             #[cfg(feature = "sender")]

@@ -5,6 +5,7 @@ use super::exit::Failure;
 use super::output;
 use crate::config::places::Given;
 use crate::filter::open;
+use crate::store::Returns;
 
 /// Forget the serials of stamps that ended long enough ago, and what was sent longer ago than is to be remembered.
 ///
@@ -44,18 +45,24 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let log = open::used_log(&engine.config, &engine.places)?;
     let sent = log.purge_sent(engine.now.plus(-engine.config.remember_sent))?;
     let replies = log.purge_replies(engine.now.plus(-REPLIES.max(engine.config.replies.per_sender)))?;
+    // As long as an answer to what one received is likely; it costs no more than a stamp.
+    let state = engine.places.state()?;
+    let returns = Returns::new(state).purge(engine.now.plus(-engine.config.remember_sent));
     if args.json {
         let object = serde_json::json!({
             "schema": output::SCHEMA,
             "removed": removed,
             "sent": sent,
             "replies": replies,
+            "returns": returns,
         });
         output::line(&object.to_string())?;
         return Ok(0);
     }
     output::line(&format!("{removed} serials of ended stamps forgotten"))?;
-    for (count, what) in [(sent, "messages that you sent"), (replies, "automatic replies")] {
+    for (count, what) in
+        [(sent, "messages that you sent"), (replies, "automatic replies"), (returns, "stamps for answers")]
+    {
         if count > 0 {
             output::line(&format!("{count} {what} forgotten"))?;
         }

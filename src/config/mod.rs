@@ -9,6 +9,7 @@ pub mod places;
 pub mod replies;
 pub mod rules;
 pub mod sender;
+pub mod sendmail;
 mod sent;
 pub mod sources;
 pub mod user;
@@ -22,6 +23,7 @@ use deliver::{Deliver, DeliverTable, HeldTable};
 use duration::Seconds;
 use replies::{Replies, RepliesTable};
 use sender::{SenderSettings, SenderTable};
+use sendmail::{Sendmail, SendmailTable};
 use sent::SentTable;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -78,6 +80,8 @@ pub struct Config {
     pub deliver: Deliver,
     /// For how many seconds a message is held; 0 is for ever.
     pub held_keep: i64,
+    /// What `mailstamp sendmail` does with a message.
+    pub sendmail: Sendmail,
     /// What the user's own stamps may cost, and for whom he buys which.
     pub sender: SenderSettings,
 }
@@ -139,6 +143,9 @@ pub enum ConfigError {
     /// The name of a watched folder.
     #[error("watch: {0:?}: write the name of a folder, as \"Junk\" or \"Archive/Junk\", or an absolute path")]
     Folder(String),
+    /// The table `[sendmail]`.
+    #[error("sendmail.{0}")]
+    Sendmail(&'static str),
 }
 
 #[derive(Deserialize)]
@@ -165,6 +172,7 @@ struct File {
     sent: SentTable,
     deliver: DeliverTable,
     held: HeldTable,
+    sendmail: SendmailTable,
     sender: SenderTable,
 }
 
@@ -237,6 +245,7 @@ impl Default for File {
             sent: SentTable::default(),
             deliver: DeliverTable::default(),
             held: HeldTable::default(),
+            sendmail: SendmailTable::default(),
             sender: SenderTable::default(),
         }
     }
@@ -340,6 +349,7 @@ impl Config {
             remember_sent: file.sent.remember.0,
             deliver: file.deliver.settle(inbox),
             held_keep: file.held.keep.0,
+            sendmail: file.sendmail.settle(&pattern, &path)?,
             sender: file.sender.settle(case)?,
         })
     }

@@ -141,6 +141,7 @@ impl Engine {
         }
         if marking == Marking::Spend {
             self.record(&entry);
+            self.keep_return(&message, &decision);
             // Last, when the message can no more be lost: whatever becomes of the reply, it is where it belongs.
             self.answer(&message, &envelope, &decision, self.kept(&delivered));
         }

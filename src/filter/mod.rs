@@ -2,7 +2,8 @@
 //! [`Undecided`](engine::Undecided), our own trouble, which every front end turns into deferral. `open.rs` alone knows
 //! which adapters there are. `deliver` puts a judged message where the user wants it, `held` keeps what is kept aside,
 //! `allow_list` writes down whom he lets through from then on, and `answer` sends the automatic reply that is due. `scan`
-//! judges mail that was kept before, which `mailboxes` and `mbox` read; `sent` says what is learned from what the user sends.
+//! judges mail that was kept before, which `mailboxes` and `mbox` read; `sent` says what is learned from what the user sends, and
+//! `returns` keeps the stamps that may come back with his answers.
 
 pub mod allow_list;
 pub mod answer;
@@ -15,6 +16,7 @@ pub mod mbox;
 pub mod moved;
 pub mod open;
 pub mod report;
+pub mod returns;
 pub mod ruling;
 pub mod scan;
 pub mod sent;

@@ -9,7 +9,7 @@
 mod list;
 mod pattern;
 
-pub use list::{addresses, addresses_up_to};
+pub use list::{addresses, addresses_up_to, entries};
 pub use pattern::{Pattern, PatternError};
 
 use serde::{Deserialize, Serialize};

@@ -42,14 +42,25 @@ pub enum SendError {
 /// # Errors
 /// [`SendError`].
 pub fn send(program: &Path, to: &Address, letter: &str, limit: Duration) -> Result<(), SendError> {
-    // Files in memory, not pipes: whoever keeps a pipe open, or does not read it, would make us wait.
-    let mut input = memory()?;
-    input.write_all(letter.as_bytes())?;
-    input.rewind()?;
-    let mut output = memory()?;
     let mut command = Command::new(program);
     command.args(["-i", "-f", "<>", "--"]).arg(to.to_string());
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
+    feed(command, &mut std::iter::once(letter.as_bytes()), limit)
+}
+
+/// Runs `command` with `pieces` on its standard input and waits for it, at most for `limit`. What it was given is whole
+/// even if this process ends meanwhile: no mail system ever sees half a message.
+///
+/// # Errors
+/// [`SendError`].
+pub fn feed(mut command: Command, pieces: &mut dyn Iterator<Item = &[u8]>, limit: Duration) -> Result<(), SendError> {
+    // Files in memory, not pipes: whoever keeps a pipe open, or does not read it, would make us wait.
+    let mut input = memory()?;
+    for piece in pieces {
+        input.write_all(piece)?;
+    }
+    input.rewind()?;
+    let mut output = memory()?;
     // A group of its own, so that what it has started can be ended with it.
     command.process_group(0).stdin(input).stdout(output.try_clone()?).stderr(output.try_clone()?);
     let mut child = command.spawn()?;

@@ -1,8 +1,8 @@
 //! The sender's side: accounts at vendors, buying, and the purse of stamps that were bought and not yet used. Callers ask
 //! one thing, [`Sender::supply`](supply::Sender::supply): a stamp for each recipient, from the purse or bought, never paid
 //! twice. Which vendor and whether a cap allows it is decided in files without I/O (`choice.rs`, `cap.rs`); the purse
-//! (`purse/`) keeps all that must survive a crash, and `shop.rs` alone talks to a vendor. Left out: putting a stamp on a
-//! message (`stamp/affix.rs`), and sending it.
+//! (`purse/`) keeps all that must survive a crash, and `shop.rs` alone talks to a vendor. `post/` sends: one message in, a copy with its own
+//! stamp to each recipient. Left out: how a stamp is put on a message (`stamp/affix.rs`).
 //!
 //! # How nothing is paid or used twice
 //!
@@ -20,6 +20,7 @@ pub mod account;
 pub mod cap;
 pub mod choice;
 pub mod error;
+pub mod post;
 pub mod purse;
 pub mod shop;
 pub mod supply;

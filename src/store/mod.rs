@@ -18,6 +18,7 @@ pub mod memory;
 mod place;
 pub mod redb;
 mod reply;
+mod returns;
 mod row;
 mod rule;
 mod sent;
@@ -28,6 +29,7 @@ pub use error::StoreError;
 #[cfg(feature = "sender")]
 pub(crate) use place::Absent;
 pub use reply::{Reply, ReplyAsk, ReplyBook, ReplyKind, Reserved};
+pub use returns::{Returnable, Returns};
 pub use row::Row;
 pub use sent::{Correspondent, Learned, Sent, SentBook, correspondent_key};
 #[cfg(feature = "sender")]

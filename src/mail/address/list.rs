@@ -22,10 +22,36 @@ pub fn addresses(value: &[u8]) -> Vec<Address> {
 /// As [`addresses`], but at most `most`.
 #[must_use]
 pub fn addresses_up_to(value: &[u8], most: usize) -> Vec<Address> {
+    entries(value, most).into_iter().filter_map(Result::ok).collect()
+}
+
+/// The entries of a field's value: an address each, or the text of one that is none: a bare name as local programs write
+/// (`To: root`), or something broken. So nobody is passed over in silence where each entry means that mail goes to it.
+/// Broken angle brackets, and groups without members, are passed over as by [`addresses`]. At most `most` addresses, and
+/// as many other entries; none when the field is longer than 256 KiB.
+#[must_use]
+pub fn entries(value: &[u8], most: usize) -> Vec<Result<Address, String>> {
     let mut found = Vec::new();
     if value.len() > FIELD_MAX || most == 0 {
         return found;
     }
+    let mut addresses = 0;
+    let mut others = 0;
+    // Whether there is room for more.
+    let mut take = |entry: Entry| {
+        match entry.read() {
+            Some(Ok(address)) => {
+                addresses += 1;
+                found.push(Ok(address));
+            }
+            Some(Err(text)) if others < most => {
+                others += 1;
+                found.push(Err(text));
+            }
+            _ => {}
+        }
+        addresses < most
+    };
     let text = String::from_utf8_lossy(value);
     let mut entry = Entry::default();
     let mut chars = text.chars();
@@ -37,8 +63,7 @@ pub fn addresses_up_to(value: &[u8], most: usize) -> Vec<Address> {
             '<' if entry.angle == Angle::None => entry.open(),
             '>' if entry.angle == Angle::Open => entry.angle = Angle::Closed,
             ',' | ';' if entry.angle != Angle::Open => {
-                found.extend(std::mem::take(&mut entry).address());
-                if found.len() == most {
+                if !take(std::mem::take(&mut entry)) {
                     return found;
                 }
             }
@@ -47,7 +72,7 @@ pub fn addresses_up_to(value: &[u8], most: usize) -> Vec<Address> {
             c => entry.push(c),
         }
     }
-    found.extend(entry.address());
+    take(entry);
     found
 }
 
@@ -111,11 +136,18 @@ impl Entry {
         }
     }
 
-    fn address(self) -> Option<Address> {
+    /// The address, or the text that is none; nothing where nothing stands.
+    fn read(self) -> Option<Result<Address, String>> {
+        let text = self.text.trim_matches([' ', '\t', '\r', '\n']);
         if self.angle == Angle::Open || self.trailing {
-            return None;
+            // With the bracket, so that nobody takes what it holds for a bare name.
+            return Some(Err(format!("<{text}")));
         }
-        Address::parse(self.text.trim_matches([' ', '\t', '\r', '\n'])).ok()
+        match Address::parse(text) {
+            Ok(address) => Some(Ok(address)),
+            Err(_) if text.is_empty() && self.angle == Angle::None => None,
+            Err(_) => Some(Err(text.to_owned())),
+        }
     }
 }
 
@@ -181,6 +213,20 @@ mod tests {
             assert_eq!(read(value), expected, "{value:?}");
         }
         assert_eq!(addresses(b"\xff\xfe <a@b.c>, \xff@b.c").len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_address_is_told_where_that_is_asked() {
+        let read = |value: &str| -> Vec<String> {
+            let told =
+                |entry: Result<Address, String>| entry.map_or_else(|text| format!("!{text}"), |it| it.to_string());
+            entries(value.as_bytes(), 3).into_iter().map(told).collect()
+        };
+        assert_eq!(read("root, Joe <joe@x.example>, <bob>\r\n"), ["!root", "joe@x.example", "!bob"]);
+        assert_eq!(read("undisclosed-recipients:;, ,"), [""; 0]);
+        assert_eq!(read("<a@b.c, \"d e\" <f@g.h> x"), ["!<a@b.c, \"d e\" <f@g.h"]);
+        assert_eq!(read("a@b.c x@y.z"), ["!a@b.c x@y.z"]);
+        assert_eq!(read("a@b.c,b@b.c,c@b.c,d@b.c"), ["a@b.c", "b@b.c", "c@b.c"]);
     }
 
     #[test]

@@ -1,0 +1,248 @@
+//! The table `[sendmail]`: who takes the copies that `mailstamp sendmail` makes, which recipients need no stamp, and what
+//! becomes of a message for which none can be had.
+
+use super::ConfigError;
+use crate::mail::address::Pattern;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// The settings.
+#[derive(Clone, Debug)]
+pub struct Sendmail {
+    /// Who takes the copies.
+    pub next: Next,
+    /// Recipients that need no stamp.
+    pub none: Vec<Pattern>,
+    /// What becomes of a message for which no stamp can be had now.
+    pub when_away: WhenAway,
+    /// Whether every stamp may come back with the answer.
+    pub for_return: bool,
+    /// Whether stamps that correspondents let come back are kept for the answers.
+    pub keep_returns: bool,
+    /// So many copies are handed over at once.
+    pub at_once: usize,
+}
+
+/// Who takes the copies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A program with the options of sendmail(8), and the arguments that go before ours.
+    Program(PathBuf, Vec<String>),
+    /// A server.
+    Smtp(Smtp),
+}
+
+/// A server that takes mail by SMTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Smtp {
+    /// Its name, which its certificate must bear.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub tls: Tls,
+    /// Who the user is there, and the file in which his password stands alone, closed to others.
+    pub login: Option<(String, PathBuf)>,
+    /// A file of certificates (PEM) that are trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How a connection is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tls {
+    /// From the first byte on (RFC 8314).
+    Implicit,
+    /// After STARTTLS (RFC 3207), without which nothing is sent.
+    #[default]
+    Starttls,
+    /// Not at all: for this host only.
+    Off,
+}
+
+/// What becomes of a message for which no stamp can be had now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenAway {
+    /// It waits.
+    #[default]
+    Defer,
+    /// It goes without one, and that is said.
+    Plain,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct SendmailTable {
+    next: NextEntry,
+    none: Vec<String>,
+    when_away: WhenAway,
+    for_return: bool,
+    keep_returns: bool,
+    at_once: usize,
+    smtp: SmtpTable,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NextEntry {
+    Program(String),
+    WithArguments(Vec<String>),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SmtpTable {
+    host: Option<String>,
+    port: Option<u16>,
+    tls: Tls,
+    user: Option<String>,
+    password_file: Option<String>,
+    ca_file: Option<String>,
+}
+
+/// The most that may be handed over at once: each is a thread and a process or a connection.
+const AT_ONCE: usize = 64;
+
+impl Default for SendmailTable {
+    fn default() -> Self {
+        Self {
+            next: NextEntry::Program("/usr/sbin/sendmail".to_owned()),
+            none: Vec::new(),
+            when_away: WhenAway::default(),
+            for_return: false,
+            keep_returns: true,
+            at_once: 8,
+            smtp: SmtpTable::default(),
+        }
+    }
+}
+
+impl SendmailTable {
+    /// The settings; `pattern` reads a pattern of addresses, `path` makes a path of a value.
+    pub(super) fn settle(
+        self,
+        pattern: &dyn Fn(&'static str, &str) -> Result<Pattern, ConfigError>,
+        path: &dyn Fn(&'static str, Option<String>) -> Result<Option<PathBuf>, ConfigError>,
+    ) -> Result<Sendmail, ConfigError> {
+        let next = match (self.smtp.settle(path)?, self.next) {
+            (Some(smtp), _) => Next::Smtp(smtp),
+            (None, next) => {
+                let mut words = match next {
+                    NextEntry::Program(program) => vec![program],
+                    NextEntry::WithArguments(words) => words,
+                }
+                .into_iter();
+                let wrong = || ConfigError::Sendmail("next: name a program");
+                let program = words.next().ok_or_else(wrong)?;
+                Next::Program(path("sendmail.next", Some(program))?.ok_or_else(wrong)?, words.collect())
+            }
+        };
+        if !(1..=AT_ONCE).contains(&self.at_once) {
+            return Err(ConfigError::Sendmail("at_once: write a number from 1 to 64"));
+        }
+        let none = self.none.iter().map(|text| pattern("sendmail.none", text)).collect::<Result<_, _>>()?;
+        Ok(Sendmail {
+            next,
+            none,
+            when_away: self.when_away,
+            for_return: self.for_return,
+            keep_returns: self.keep_returns,
+            at_once: self.at_once,
+        })
+    }
+}
+
+impl SmtpTable {
+    fn settle(
+        self,
+        path: &dyn Fn(&'static str, Option<String>) -> Result<Option<PathBuf>, ConfigError>,
+    ) -> Result<Option<Smtp>, ConfigError> {
+        let Some(host) = self.host else {
+            let nothing = self.port.is_none() && self.user.is_none() && self.password_file.is_none();
+            let wrong = ConfigError::Sendmail("smtp: name a host");
+            return if nothing && self.ca_file.is_none() { Ok(None) } else { Err(wrong) };
+        };
+        let password = path("sendmail.smtp.password_file", self.password_file)?;
+        let login = match (self.user, password) {
+            (Some(user), Some(file)) => Some((user, file)),
+            (None, None) => None,
+            _ => return Err(ConfigError::Sendmail("smtp: user and password_file belong together")),
+        };
+        let here = matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1");
+        if self.tls == Tls::Off && !here {
+            return Err(ConfigError::Sendmail("smtp: tls = \"off\" is for a server on this host only"));
+        }
+        let usual = match self.tls {
+            Tls::Implicit => 465,
+            Tls::Starttls => 587,
+            Tls::Off => 25,
+        };
+        Ok(Some(Smtp {
+            host,
+            port: self.port.unwrap_or(usual),
+            tls: self.tls,
+            login,
+            ca_file: path("sendmail.smtp.ca_file", self.ca_file)?,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::user::User;
+    use crate::config::{Config, ConfigError};
+    use crate::mail::address::Address;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Sendmail, ConfigError> {
+        Config::parse(text, &User::default()).map(|config| config.sendmail)
+    }
+
+    #[test]
+    fn without_a_word_the_systems_own_takes_the_copies_and_nothing_goes_unstamped() {
+        let sendmail = parse("").unwrap();
+        assert_eq!(sendmail.next, Next::Program(PathBuf::from("/usr/sbin/sendmail"), vec![]));
+        assert!(
+            sendmail.none.is_empty()
+                && !sendmail.for_return
+                && sendmail.keep_returns
+                && sendmail.when_away == WhenAway::Defer
+        );
+    }
+
+    #[test]
+    fn a_program_has_arguments_and_a_server_a_port() {
+        let text = "[sendmail]\nnext = [\"/usr/bin/msmtp\", \"-a\", \"work\"]\nnone = [\"*@x.example\"]";
+        let sendmail = parse(text).unwrap();
+        let words = vec!["-a".to_owned(), "work".to_owned()];
+        assert_eq!(sendmail.next, Next::Program(PathBuf::from("/usr/bin/msmtp"), words));
+        assert!(sendmail.none[0].matches(&Address::parse("a@x.example").unwrap()));
+        let text = "[sendmail.smtp]\nhost = \"m.x.example\"\nuser = \"a\"\npassword_file = \"/p\"";
+        let Next::Smtp(smtp) = parse(text).unwrap().next else { panic!() };
+        assert_eq!((smtp.port, smtp.tls, smtp.login), (587, Tls::Starttls, Some(("a".into(), "/p".into()))));
+        let Next::Smtp(smtp) = parse("[sendmail.smtp]\nhost = \"m.x.example\"\ntls = \"implicit\"").unwrap().next
+        else {
+            panic!()
+        };
+        assert_eq!(smtp.port, 465);
+    }
+
+    #[test]
+    fn what_would_not_work_or_show_a_password_is_refused() {
+        for text in [
+            "[sendmail]\nnext = \"sendmail\"",
+            "[sendmail]\nnext = []",
+            "[sendmail]\nnone = [\"x\"]",
+            "[sendmail]\nat_once = 0",
+            "[sendmail]\nwhen_away = \"drop\"",
+            "[sendmail]\nprev = 1",
+            "[sendmail.smtp]\nport = 25",
+            "[sendmail.smtp]\nhost = \"m.x.example\"\ntls = \"off\"",
+            "[sendmail.smtp]\nhost = \"m.x.example\"\nuser = \"a\"",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}
