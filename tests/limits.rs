@@ -104,10 +104,12 @@ fn large(home: &Home, size: usize) -> Vec<u8> {
 #[test]
 fn memory_is_bounded_by_the_message() {
     let home = Home::new();
-    let one = peak(&home, &large(&home, 1_000_000));
-    assert!(one <= 24 * 1024, "{one} KiB for 1 MB");
-    let twenty = peak(&home, &large(&home, 20_000_000));
-    assert!(twenty <= 3 * 20_000 + 16 * 1024, "{twenty} KiB for 20 MB");
+    // What the program itself takes depends on how it was built; benches/compare has that of the one that is installed.
+    let least = peak(&home, &large(&home, 1));
+    let one = peak(&home, &large(&home, 1_000_000)).saturating_sub(least);
+    assert!(one <= 3 * 1024, "{one} KiB more for 1 MB");
+    let twenty = peak(&home, &large(&home, 20_000_000)).saturating_sub(least);
+    assert!(twenty <= 3 * 20_000, "{twenty} KiB more for 20 MB");
 }
 
 /// A megabyte of `piece` between `before` and `after`.
