@@ -5,10 +5,10 @@
 //!
 //! # From above
 //!
-//! One message comes in on standard input; a word, a header field or an exit status goes out, or the message itself into a
-//! folder. In between, the stamps on it are found, checked against the keys of the vendors whom the user trusts, and at most one of them is spent in a log
-//! on the disk. Everything else (who the user is, which keys he trusts, what time it is) is a fact that is gathered
-//! before, and handed in.
+//! One message comes in on standard input; a word, a header field or an exit status goes out, or the message itself into
+//! a folder. In between, the stamps on it are found, checked against the keys of the vendors whom the user trusts, and at
+//! most one of them is spent in a log on the disk. Everything else (who the user is, which keys he trusts, what time it
+//! is) is a fact that is gathered before, and handed in.
 //!
 //! So there are two halves. The lower one decides and knows nothing of the world: no file, no clock, no environment. The
 //! upper one knows the world and decides nothing.
@@ -27,7 +27,7 @@
 //! config   store          the user's settings; what must be remembered between messages
 //! log      outgoing       what is told about verdicts; the mail that leaves
 //! maildir                folders into which mail is put, whole or not at all
-//! fetch                  what goes over the network: HTTPS and DNS, for `mailstamp directory` alone
+//! fetch                  what goes over the network: HTTPS and DNS, for directories and for buying; never for mail that comes in
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
 //! reply                  may an automatic reply go to the sender, and what does it say
 //! rule                   what the user wants done: his rules, and the action that follows
@@ -139,9 +139,8 @@
 //! `stamp/claims.rs`, and mailstamp-stamp(5). *A condition of rules*: a variant in `rule/condition.rs`, its key in
 //! `config/rules.rs`, a line in the table of `tests/rules/conditions.rs`, mailstamp-rules(5). *A thing that a vendor can
 //! do*: a `Request`, what it moves as an `Event` in `bank/event.rs`, its doing in `vendor/desk/`, a method of `Books`, a
-//! command in `cli/vendor/`. *A way to pay*: an implementation of `vendor::payment::Payment`. *What a sender can do*: `sender/`, a command in `cli/`,
-//! mailstamp-sender(1). *A setting*:
-//! `config/mod.rs`, `config show`, mailstamp.toml(5).
+//! command in `cli/vendor/`. *A way to pay*: an implementation of `vendor::payment::Payment`. *What a sender can do*:
+//! `sender/`, a command in `cli/`, mailstamp-sender(1). *A setting*: `config/mod.rs`, `config show`, mailstamp.toml(5).
 
 pub mod bank;
 pub mod cli;
