@@ -34,6 +34,8 @@ pub use row::Row;
 pub use sent::{Correspondent, Learned, Sent, SentBook, correspondent_key};
 #[cfg(feature = "sender")]
 pub(crate) use session::{Schema, Session, Trouble, guarded};
+#[cfg(feature = "sender")]
+pub(crate) use tables::check_format;
 
 use crate::grant::Standing;
 use crate::mail::time::UnixTime;

@@ -29,7 +29,7 @@ pub(super) const META: TableDefinition<&str, u32> = TableDefinition::new("meta")
 /// The format that this program reads and writes.
 pub(super) const FORMAT: u32 = 1;
 /// What makes a file a log.
-pub(super) const SCHEMA: Schema = Schema { establish, check: check_format };
+pub(super) const SCHEMA: Schema = Schema { establish, check: |database| check_format(database, FORMAT) };
 
 /// A standing as it is kept: with the names that its key is a hash of.
 #[derive(Serialize, Deserialize)]
@@ -56,13 +56,13 @@ fn establish(database: &Database) -> Result<(), Trouble> {
     Ok(tx.commit()?)
 }
 
-/// Whether these are our tables, in the format that we know.
-fn check_format(database: &Database) -> Result<(), Trouble> {
+/// Whether the table `meta` names the format that is known.
+pub(crate) fn check_format(database: &Database, known: u32) -> Result<(), Trouble> {
     let tx = database.begin_read()?;
     let meta = tx.open_table(META).map_err(|error| Trouble::damaged(&error))?;
     match meta.get("format")?.map(|format| format.value()) {
-        Some(FORMAT) => Ok(()),
-        Some(found) => Err(StoreError::Version { path: PathBuf::new(), found, known: FORMAT }.into()),
+        Some(found) if found == known => Ok(()),
+        Some(found) => Err(StoreError::Version { path: PathBuf::new(), found, known }.into()),
         None => Err(Trouble::damaged(&"it does not say its format")),
     }
 }

@@ -1,46 +1,22 @@
 //! Answers that are cut off, and a buyer who is killed at every system call: the vendor's books show one purchase.
 
-use super::support::shop::Shop;
+use super::support::shop::{Shop, cutting};
 use super::support::{Home, letter, run, traced_with};
 use super::{customer, sold, tokens};
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
-/// A proxy that passes requests on whole and cuts the answers to all but every eleventh.
-fn cutting(to: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let count = Arc::new(AtomicUsize::new(0));
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (mut client, count) = (stream.unwrap(), Arc::clone(&count));
-            thread::spawn(move || {
-                let mut server = TcpStream::connect(to).unwrap();
-                let (mut from, mut into) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                thread::spawn(move || drop(std::io::copy(&mut from, &mut into)));
-                let mut answer = vec![0; 64 * 1024];
-                let length = server.read(&mut answer).unwrap_or(0);
-                let kept = match count.fetch_add(1, Ordering::Relaxed) % 11 {
-                    10 => length,
-                    odd if odd % 2 == 1 => length / 2,
-                    _ => 0,
-                };
-                let _ = client.write_all(&answer[..kept]);
-                let _ = client.shutdown(Shutdown::Both);
-            });
-        }
-    });
-    address
-}
 
 // Threat 22
 #[test]
 fn a_storm_of_lost_answers_is_charged_once() {
     let shop = Shop::open(100, &["--key-rate", "0"]);
-    let home = customer(&shop, cutting(shop.address));
+    let home = customer(
+        &shop,
+        // All but every eleventh.
+        cutting(shop.address, |length, before| match before % 11 {
+            10 => length,
+            odd if odd % 2 == 1 => length / 2,
+            _ => 0,
+        }),
+    );
     let mut lost = 0;
     for _ in 0..3 {
         loop {

@@ -10,10 +10,13 @@ use mailstamp::filter::open::clock;
 use mailstamp::vendor::books::{Books, Founding};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 /// The vendor.
@@ -176,4 +179,30 @@ fn start(program: &Path, folder: &Path, more: &[String]) -> (Child, SocketAddr, 
     let told = || format!("{line:?} {}", fs::read_to_string(folder.join("log")).unwrap());
     assert!(line.starts_with("listening on ") && addresses.len() == 2, "{}", told());
     (child, addresses[0], addresses[1])
+}
+
+/// A proxy that passes requests on whole, and of the answers as many bytes as `kept` says: how many came in the whole, and
+/// how many answers before them.
+pub fn cutting(to: SocketAddr, kept: impl Fn(usize, usize) -> usize + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let shared = Arc::new((AtomicUsize::new(0), kept));
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut client, shared) = (stream.unwrap(), Arc::clone(&shared));
+            thread::spawn(move || {
+                let (count, kept) = &*shared;
+                let mut server = TcpStream::connect(to).unwrap();
+                let (mut from, mut into) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                thread::spawn(move || drop(std::io::copy(&mut from, &mut into)));
+                let mut answer = vec![0; 64 * 1024];
+                // The answer was given; whether it arrives is another matter.
+                let length = server.read(&mut answer).unwrap_or(0);
+                let kept = kept(length, count.fetch_add(1, Ordering::Relaxed));
+                let _ = client.write_all(&answer[..kept]);
+                let _ = client.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    address
 }

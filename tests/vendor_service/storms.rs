@@ -2,11 +2,9 @@
 
 use super::support::http::Connection;
 use super::support::programs::eventually;
-use super::support::shop::Shop;
+use super::support::shop::{Shop, cutting};
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -36,40 +34,16 @@ fn sixty_four_clients_at_once_get_what_they_pay_for() {
     assert_eq!(shop.audit().stamps, 640);
 }
 
-/// A proxy that passes requests on whole, and cuts most answers.
-fn cutting(to: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let count = Arc::new(AtomicUsize::new(0));
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (mut client, count) = (stream.unwrap(), Arc::clone(&count));
-            thread::spawn(move || {
-                let mut server = TcpStream::connect(to).unwrap();
-                let (mut from, mut into) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                thread::spawn(move || drop(std::io::copy(&mut from, &mut into)));
-                let mut answer = vec![0; 64 * 1024];
-                // The answer was given; whether it arrives is another matter.
-                let length = server.read(&mut answer).unwrap_or(0);
-                let kept = match count.fetch_add(1, Ordering::Relaxed) % 4 {
-                    0 => 0,
-                    1 => 20.min(length),
-                    2 => length / 2,
-                    _ => length,
-                };
-                let _ = client.write_all(&answer[..kept]);
-                let _ = client.shutdown(Shutdown::Both);
-            });
-        }
-    });
-    address
-}
-
 // Threat 22
 #[test]
 fn a_storm_of_retries_whose_answers_are_lost_is_charged_once() {
     let shop = Shop::open(10_000, &FAST);
-    let proxy = cutting(shop.address);
+    let proxy = cutting(shop.address, |length, before| match before % 4 {
+        0 => 0,
+        1 => 20.min(length),
+        2 => length / 2,
+        _ => length,
+    });
     let lost = AtomicUsize::new(0);
     thread::scope(|scope| {
         for client in 0..16 {

@@ -3,10 +3,9 @@
 use super::row::{self, KeyRow, PurchaseRow, StampRow, StateRow};
 use crate::sender::choice::Learned;
 use crate::sender::want::ReservationKey;
-use crate::store::{Schema, StoreError, Trouble};
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use crate::store::{Schema, Trouble, check_format};
+use redb::{Database, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
-use std::path::PathBuf;
 
 const META: TableDefinition<&str, u32> = TableDefinition::new("meta");
 /// Vendor and serial.
@@ -23,7 +22,7 @@ const LEARNED: TableDefinition<&str, &[u8]> = TableDefinition::new("learned");
 const RUNS: TableDefinition<&str, (u64, bool)> = TableDefinition::new("runs");
 
 const FORMAT: u32 = 1;
-pub(super) const SCHEMA: Schema = Schema { establish, check };
+pub(super) const SCHEMA: Schema = Schema { establish, check: |database| check_format(database, FORMAT) };
 
 fn establish(database: &Database) -> Result<(), Trouble> {
     let mut tx = database.begin_write()?;
@@ -31,16 +30,6 @@ fn establish(database: &Database) -> Result<(), Trouble> {
     tx.open_table(META)?.insert("format", FORMAT)?;
     Tables::open(&tx)?;
     Ok(tx.commit()?)
-}
-
-fn check(database: &Database) -> Result<(), Trouble> {
-    let tx = database.begin_read()?;
-    let meta = tx.open_table(META).map_err(|error| Trouble::damaged(&error))?;
-    match meta.get("format")?.map(|format| format.value()) {
-        Some(FORMAT) => Ok(()),
-        Some(found) => Err(StoreError::Version { path: PathBuf::new(), found, known: FORMAT }.into()),
-        None => Err(Trouble::damaged(&"it does not say its format")),
-    }
 }
 
 /// All tables, open for writing.
