@@ -5,8 +5,8 @@ use super::support::programs::eventually;
 use super::support::shop::{Shop, cutting};
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 
 const FAST: [&str; 4] = ["--key-rate", "0", "--connections-each", "1000"];
