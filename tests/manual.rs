@@ -156,29 +156,23 @@ fn commands_and_flags_are_those_of_the_manual() {
     assert_eq!(flags(&help(&[])), set(GLOBAL));
 }
 
+/// The words of a table, each with its exit status.
+fn statuses(table: &str) -> Vec<(&str, u8)> {
+    let rows = table.lines().filter_map(|line| line.strip_prefix(".It Cm "));
+    rows.map(|row| {
+        let mut cells = row.split(" Ta ");
+        (cells.next().unwrap(), cells.next().unwrap().parse().unwrap())
+    })
+    .collect()
+}
+
 #[test]
 fn classes_statuses_and_reasons_are_those_of_the_manual() {
-    let table = section(PAGE, ".Sh EXIT STATUS", &[".Ss "]);
-    let rows = table.lines().filter_map(|line| line.strip_prefix(".It Cm "));
-    let rows: Vec<(&str, u8)> = rows
-        .map(|row| {
-            let mut cells = row.split(" Ta ");
-            (cells.next().unwrap(), cells.next().unwrap().parse().unwrap())
-        })
-        .collect();
     let classes: Vec<(&str, u8)> = Class::ALL.iter().map(|class| (class.as_str(), class.exit_code())).collect();
-    assert_eq!(rows, classes);
+    assert_eq!(statuses(section(PAGE, ".Sh EXIT STATUS", &[".Ss "])), classes);
 
-    let table = section(PAGE, ".Ss Actions", &[".Ss "]);
-    let rows = table.lines().filter_map(|line| line.strip_prefix(".It Cm "));
-    let rows: Vec<(&str, u8)> = rows
-        .map(|row| {
-            let mut cells = row.split(" Ta ");
-            (cells.next().unwrap(), cells.next().unwrap().parse().unwrap())
-        })
-        .collect();
     let actions: Vec<(&str, u8)> = Action::ALL.iter().map(|action| (action.as_str(), action.exit_code())).collect();
-    assert_eq!(rows, actions);
+    assert_eq!(statuses(section(PAGE, ".Ss Actions", &[".Ss "])), actions);
     let help = help(&["classify"]);
     for (action, code) in actions {
         assert!(help.contains(&format!("{code} {action}")), "classify --help lacks {code} {action}");

@@ -35,6 +35,13 @@ impl UnixTime {
         let time: jiff::Timestamp = text.parse().map_err(|_| TimeError)?;
         Ok(Self(time.as_second()))
     }
+
+    /// The time as a Date field has it (RFC 5322 section 3.3), in UTC.
+    #[must_use]
+    pub fn to_rfc5322(self) -> String {
+        let time = jiff::Timestamp::from_second(self.0).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC);
+        jiff::fmt::rfc2822::to_string(&time).unwrap_or_default()
+    }
 }
 
 impl FromStr for UnixTime {

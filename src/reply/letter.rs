@@ -55,7 +55,7 @@ pub fn compose(due: &Due, message: &Message<'_>, with: Stationery<'_>) -> Letter
     let mut add = |name: &str, value: &str| text.push_str(&format!("{name}: {value}\n"));
     add("From", &from.to_string());
     add("To", &due.sender.address.to_string());
-    add("Date", &date(with.now));
+    add("Date", &with.now.to_rfc5322());
     add("Message-ID", &format!("<{}.reply@{}>", HEXLOWER.encode(&with.nonce), from.domain()));
     // Section 3.1.6; one to a line, since a cut Message-ID is another.
     if let Some(id) = message_id(message) {
@@ -76,12 +76,6 @@ pub fn compose(due: &Due, message: &Message<'_>, with: Stationery<'_>) -> Letter
     text.push('\n');
     text.push_str(&body);
     Letter { to: due.sender.address.clone(), text }
-}
-
-/// RFC 5322 section 3.3, in UTC.
-fn date(now: UnixTime) -> String {
-    let time = jiff::Timestamp::from_second(now.0).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC);
-    jiff::fmt::rfc2822::to_string(&time).unwrap_or_default()
 }
 
 /// The message's own Message-ID, if it has one that can be written into a header.

@@ -45,15 +45,13 @@ pub(super) fn letter(vendor: &str, owned: &str, code: &str, now: UnixTime) -> Re
     let owned = subject(owned).map_err(wrong)?;
     let to = if owned.contains('@') { owned.clone() } else { format!("postmaster@{owned}") };
     let to = Address::parse(&to).map_err(wrong)?;
-    let date = jiff::Timestamp::from_second(now.0).ok();
-    let date = date.and_then(|date| jiff::fmt::rfc2822::to_string(&date.to_zoned(jiff::tz::TimeZone::UTC)).ok());
     let mut text = String::new();
     let safe = |value: &str| printable(value.as_bytes(), 400);
     for (name, value) in [
         ("From", format!("<postmaster@{}>", safe(vendor))),
         ("To", format!("<{}>", safe(&to.to_string()))),
         ("Subject", format!("{code} is the code for {}", safe(&owned))),
-        ("Date", date.unwrap_or_default()),
+        ("Date", now.to_rfc5322()),
         ("Auto-Submitted", "auto-generated".to_owned()),
         ("MIME-Version", "1.0".to_owned()),
         ("Content-Type", "text/plain; charset=us-ascii".to_owned()),

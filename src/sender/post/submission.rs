@@ -144,7 +144,7 @@ impl Submission {
             edit.insert_top(fold("Message-ID", &id, newline));
         }
         if message.first("Date").is_none() {
-            edit.insert_top(fold("Date", &date(here.now), newline));
+            edit.insert_top(fold("Date", &here.now.to_rfc5322(), newline));
         }
         if let (None, Some(own)) = (message.first("From"), &own) {
             let from = match &asked.full_name {
@@ -258,12 +258,6 @@ fn name(message: &Message<'_>, sender: Option<&str>, recipients: &[Recipient]) -
 fn phrase(name: &str) -> String {
     let inner: String = name.chars().filter(|c| !c.is_control() && !matches!(c, '"' | '\\')).collect();
     format!("\"{inner}\"")
-}
-
-/// A date as RFC 5322 section 3.3 has it.
-fn date(now: UnixTime) -> String {
-    let time = jiff::Timestamp::from_second(now.0).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC);
-    jiff::fmt::rfc2822::to_string(&time).unwrap_or_default()
 }
 
 /// A message as it is read from a caller who does not say `-i`: it ends before a line that is a dot and nothing else.
