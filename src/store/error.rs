@@ -97,6 +97,24 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The same once more, for others who asked together with the one who is told.
+    pub(super) fn again(&self) -> Self {
+        let io = |source: &io::Error| io::Error::new(source.kind(), source.to_string());
+        match self {
+            Self::Busy { path, waited } => Self::Busy { path: path.clone(), waited: *waited },
+            Self::Full { path, source } => Self::Full { path: path.clone(), source: io(source) },
+            Self::ReadOnly { path, source } => Self::ReadOnly { path: path.clone(), source: io(source) },
+            Self::Damaged { path, what } => Self::Damaged { path: path.clone(), what: what.clone() },
+            Self::Missing { path, lock } => Self::Missing { path: path.clone(), lock: lock.clone() },
+            Self::Version { path, found, known } => {
+                Self::Version { path: path.clone(), found: *found, known: *known }
+            }
+            Self::Unsafe { path, what } => Self::Unsafe { path: path.clone(), what: what.clone() },
+            Self::ClockBehind { now, cleared } => Self::ClockBehind { now: *now, cleared: *cleared },
+            Self::Io { doing, path, source } => Self::Io { doing, path: path.clone(), source: io(source) },
+        }
+    }
+
     /// Sorts an error of the system.
     pub(super) fn from_io(doing: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();

@@ -13,17 +13,21 @@
 
 mod backend;
 mod error;
+mod journal;
 mod lock;
 pub mod memory;
+mod pending;
 mod place;
 pub mod redb;
 mod reply;
+pub mod resident;
 mod returns;
 mod row;
 mod rule;
 mod sent;
 mod session;
 mod tables;
+mod turn;
 
 pub use error::StoreError;
 #[cfg(feature = "sender")]

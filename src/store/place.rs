@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// A file's place: its folder, held open, and its name there. Files beside it have the same name and a suffix.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     path: PathBuf,
     folder: OwnedFd,
     name: OsString,
@@ -115,6 +115,11 @@ impl Place {
         fs::renameat(&self.folder, self.name(from), &self.folder, self.name(to))
             .and_then(|()| fs::fsync(&self.folder))
             .map_err(|errno| StoreError::from_io("create", &self.path(to), errno.into()))
+    }
+
+    /// Makes it durable which files there are.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        fs::fsync(&self.folder).map_err(|errno| StoreError::from_io("sync", &self.path, errno.into()))
     }
 
     fn name(&self, suffix: &str) -> OsString {

@@ -10,9 +10,10 @@ pub(super) mod reply;
 pub(super) mod sent;
 
 use super::error::StoreError;
+use super::pending::{self, Decided};
 use super::place::Absent;
 use super::row::Row;
-use super::rule::{self, Decision, Entry, Key, Known, Write};
+use super::rule::{self, Entry, Key, Known};
 use super::session::{Session, Trouble, guarded};
 use super::tables::{self, FORMAT, META, STANDING, USED};
 use super::{GRACE, GrantBook, Imported, Purged, Store, Summary, UsedLog};
@@ -23,13 +24,13 @@ use crate::verdict::spend::{Spend, Spent, Terms};
 use redb::{ReadableTable, ReadableTableMetadata, StorageBackend};
 use std::io;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 /// Ended rows that a spend takes with it.
-const ALONG: usize = 64;
+pub(super) const ALONG: usize = 64;
 /// Rows in one commit of a purge or an import.
 const BATCH: usize = 1_000;
 /// Rows looked at in one step of a purge that has to look at all.
@@ -58,9 +59,22 @@ impl Default for Options {
 pub struct Redb {
     /// For messages; and where the file is, unless the storage was given.
     path: PathBuf,
-    given: bool,
+    keeping: Keeping,
     options: Options,
-    session: Mutex<Option<Session>>,
+    session: RwLock<Option<Session>>,
+    /// How many sessions there were, the one that is open included.
+    opened: AtomicU64,
+}
+
+/// For how long the log stays open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    /// Others get it between the steps of long work.
+    Shared,
+    /// It is one process's, which says itself when others get it.
+    Resident,
+    /// It was given, and cannot be opened again.
+    Given,
 }
 
 impl Redb {
@@ -68,7 +82,17 @@ impl Redb {
     /// created, with its folder, by the first that has something to write.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, options: Options) -> Self {
-        Self { path: path.into(), given: false, options, session: Mutex::new(None) }
+        Self::with_keeping(path.into(), Keeping::Shared, options, None)
+    }
+
+    /// The same for a process that keeps the log open.
+    pub(super) fn resident(path: PathBuf, options: Options) -> Self {
+        Self::with_keeping(path, Keeping::Resident, options, None)
+    }
+
+    fn with_keeping(path: PathBuf, keeping: Keeping, options: Options, session: Option<Session>) -> Self {
+        let opened = AtomicU64::new(u64::from(session.is_some()));
+        Self { path, keeping, options, session: RwLock::new(session), opened }
     }
 
     /// The log in a storage of the caller's, without files and locks around it. For tests that fail, record or cut off
@@ -84,7 +108,7 @@ impl Redb {
         let path = PathBuf::from("(storage)");
         let session = guarded(|| Session::over(Box::new(storage), Box::new(unsettled), options.cache, &tables::SCHEMA));
         let session = session.map_err(|trouble| trouble.at(&path))?;
-        Ok(Self { path, given: true, options, session: Mutex::new(Some(session)) })
+        Ok(Self::with_keeping(path, Keeping::Given, options, Some(session)))
     }
 
     /// Lets other processes in. The next question opens the file again.
@@ -111,13 +135,43 @@ impl Redb {
         Ok(())
     }
 
-    fn session(&self) -> MutexGuard<'_, Option<Session>> {
+    fn session(&self) -> RwLockWriteGuard<'_, Option<Session>> {
         // A panic inside a job is caught before it gets here; the session is dropped then.
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+        self.session.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the log is, for messages.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the session of this number is open.
+    pub(super) fn is_open(&self, number: u64) -> bool {
+        let slot = self.session.read().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref().is_some_and(|session| self.session_number() == number && session.current())
+    }
+
+    /// The number of the session that is open, or was last.
+    pub(super) fn session_number(&self) -> u64 {
+        self.opened.load(SeqCst)
+    }
+
+    /// Does a job beside others in the open log, if that is still the session of this number. Two jobs that write take
+    /// turns; what a job reads and then writes is its own affair.
+    pub(super) fn beside<T>(
+        &self,
+        number: u64,
+        job: impl FnOnce(&Session) -> Result<T, Trouble>,
+    ) -> Result<Option<T>, StoreError> {
+        let slot = self.session.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(session) = slot.as_ref().filter(|session| self.session_number() == number && session.current()) else {
+            return Ok(None);
+        };
+        guarded(|| job(session)).map(Some).map_err(|trouble| trouble.at(&self.path))
     }
 
     /// Does a job in the open log; `None` when there is no log and none is to be created.
-    fn with<T>(
+    pub(super) fn with<T>(
         &self,
         absent: Absent,
         job: impl FnOnce(&mut Session) -> Result<T, Trouble>,
@@ -128,6 +182,7 @@ impl Redb {
         }
         if slot.is_none() {
             *slot = self.open(absent)?;
+            self.opened.fetch_add(1, SeqCst);
         }
         let Some(session) = slot.as_mut() else { return Ok(None) };
         guarded(|| job(session)).map(Some).map_err(|trouble| {
@@ -141,7 +196,7 @@ impl Redb {
     }
 
     fn open(&self, absent: Absent) -> Result<Option<Session>, StoreError> {
-        if self.given {
+        if self.keeping == Keeping::Given {
             let source = io::Error::other("it failed or was released before");
             return Err(StoreError::Io { doing: "use", path: self.path.clone(), source });
         }
@@ -158,15 +213,23 @@ impl Redb {
             if !more {
                 return Ok(removed);
             }
-            if !self.given {
+            if self.keeping == Keeping::Shared {
                 self.release();
             }
         }
     }
 
-    /// What the rule says, from a read transaction.
-    fn look(session: &Session, ask: &Spend) -> Result<Decision, Trouble> {
-        Ok(rule::decide(ask, &Self::known(session, ask)?)?)
+    /// Answers a batch in one transaction: an answer for each question, in order.
+    fn spend_all(&self, asks: &[&Spend]) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
+        let may_write = asks.iter().any(|ask| ask.terms == Terms::Spend);
+        let spent = self.with(if may_write { Absent::Create } else { Absent::Leave }, |session| {
+            let Decided { answers, rows } = pending::decide(session, &[], asks, self.options.grace)?;
+            if !rows.is_empty() {
+                session.write(|tx| rows.write_into(tx))?;
+            }
+            Ok(answers)
+        })?;
+        Ok(spent.unwrap_or_else(|| asks.iter().map(|ask| answer_of_nothing(ask)).collect()))
     }
 
     fn known(session: &Session, ask: &Spend) -> Result<Known, Trouble> {
@@ -181,30 +244,12 @@ impl Redb {
 
 impl UsedLog for Redb {
     fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
-        let absent = if ask.terms == Terms::Spend { Absent::Create } else { Absent::Leave };
-        let grace = self.options.grace;
-        let spent = self.with(absent, |session| {
-            let Decision { answer, write } = Self::look(session, ask)?;
-            match write {
-                None => {}
-                Some(Write::Standing(standing)) => session.write(|tx| {
-                    tables::put_standing(&mut tx.open_table(STANDING)?, &ask.vendor, &ask.serial, standing)
-                })?,
-                Some(Write::Use(entry)) => session.write(|tx| {
-                    let mut used = tx.open_table(USED)?;
-                    used.insert(&rule::key(ask), &entry.to_bytes())?;
-                    let below = rule::first_kept(ask.now, grace).min(rule::bucket(ask.expires));
-                    tables::clear(tx, &mut used, below, ALONG).map(|_| ())
-                })?,
-            }
-            Ok(answer)
-        })?;
-        spent.map_or_else(|| answer_of_nothing(ask), Ok)
+        only(self.spend_all(&[ask])?)
     }
 
     fn peek(&self, ask: &Spend) -> Result<Spent, StoreError> {
-        let spent = self.with(Absent::Leave, |session| Ok(Self::look(session, ask)?.answer))?;
-        spent.map_or_else(|| answer_of_nothing(ask), Ok)
+        let look = |session: &mut Session| pending::decide(session, &[], &[ask], self.options.grace);
+        self.with(Absent::Leave, look)?.map_or_else(|| answer_of_nothing(ask), |decided| only(decided.answers))
     }
 
     fn received(&self, ask: &Spend) -> Result<bool, StoreError> {
@@ -231,7 +276,7 @@ impl UsedLog for Redb {
             if !step.left || done.removed >= most {
                 return Ok(done);
             }
-            if !self.given {
+            if self.keeping == Keeping::Shared {
                 // Mail that waits goes first.
                 self.release();
             }
@@ -353,7 +398,12 @@ impl Store for Redb {
     }
 }
 
+/// The answer of a batch of one.
+pub(super) fn only(mut answers: Vec<Result<Spent, StoreError>>) -> Result<Spent, StoreError> {
+    answers.pop().unwrap_or_else(|| Err(StoreError::Busy { path: PathBuf::new(), waited: Duration::ZERO }))
+}
+
 /// Where there is no log nothing is known, and nothing is written on terms that could spend.
-fn answer_of_nothing(ask: &Spend) -> Result<Spent, StoreError> {
+pub(super) fn answer_of_nothing(ask: &Spend) -> Result<Spent, StoreError> {
     rule::decide(ask, &Known::default()).map(|decision| decision.answer)
 }

@@ -23,6 +23,8 @@ pub(crate) struct Schema {
     pub(crate) establish: fn(&Database) -> Result<(), Trouble>,
     /// Whether these are our tables, in the format that we know.
     pub(crate) check: fn(&Database) -> Result<(), Trouble>,
+    /// Brings the tables up to date with what stands in other files of the place.
+    pub(crate) resume: fn(&Session, &Place) -> Result<(), Trouble>,
 }
 
 /// The log, open and locked. Dropping it lets the next process in.
@@ -81,7 +83,11 @@ impl Session {
         let identity = identity_of(&file, path)?;
         let database = Left::open(storage_of(file, path)?, Box::new(lock.note()), cache, false, schema);
         let database = database.map_err(|trouble| trouble.at(path))?;
-        Ok(Some(Self { database, on_disk: Some(OnDisk { place, file: identity, _lock: lock }) }))
+        let session = Self { database, on_disk: Some(OnDisk { place, file: identity, _lock: lock }) };
+        if let Some(place) = session.place() {
+            guarded(|| (schema.resume)(&session, place)).map_err(|trouble| trouble.at(path))?;
+        }
+        Ok(Some(session))
     }
 
     /// Opens the log in a storage that was given; makes one in an empty storage.
@@ -98,6 +104,11 @@ impl Session {
     /// Whether the file still stands where it was opened. One that was removed or replaced is no place for a spend.
     pub(super) fn current(&self) -> bool {
         self.on_disk.as_ref().is_none_or(|it| it.place.identity("").is_ok_and(|now| now == Some(it.file)))
+    }
+
+    /// Where its files are; `None` in a storage that was given.
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.on_disk.as_ref().map(|on_disk| &on_disk.place)
     }
 
     /// Bytes that the log takes.

@@ -6,6 +6,7 @@
 
 use super::Purged;
 use super::error::StoreError;
+use super::journal;
 use super::redb::reply::{REPLIES, REPLY_HOURS};
 use super::redb::sent::{CONTACTS, SENT};
 use super::reply;
@@ -15,7 +16,7 @@ use super::sent::Contact;
 use super::session::{Schema, Trouble};
 use crate::grant::Standing;
 use crate::stamp::serial::Serial;
-use redb::{Database, Key as KeyType, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{Database, Key as KeyType, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 use redb::{Table, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
@@ -28,11 +29,13 @@ pub(super) const META: TableDefinition<&str, u32> = TableDefinition::new("meta")
 
 /// The format that this program reads and writes.
 pub(super) const FORMAT: u32 = 1;
+/// The format while some rows may stand in the journal only (`journal.rs`); otherwise the same.
+pub(super) const JOURNALLED: u32 = 2;
 /// What makes a file a log.
-pub(super) const SCHEMA: Schema = Schema { establish, check: |database| check_format(database, FORMAT) };
+pub(super) const SCHEMA: Schema = Schema { establish, check, resume: journal::resume };
 
 /// A standing as it is kept: with the names that its key is a hash of.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StandingRow {
     pub(super) vendor: String,
     pub(super) serial: String,
@@ -44,6 +47,16 @@ impl StandingRow {
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Trouble> {
         serde_json::from_slice(bytes).map_err(|error| Trouble::damaged(&error))
     }
+
+    /// The row as it is kept.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, Trouble> {
+        serde_json::to_vec(self).map_err(|error| Trouble::damaged(&error))
+    }
+
+    /// The serial that it is about.
+    pub(super) fn serial(&self) -> Result<Serial, Trouble> {
+        Serial::new(self.serial.clone()).map_err(|error| Trouble::damaged(&error))
+    }
 }
 
 /// Makes the tables of an empty log.
@@ -54,6 +67,16 @@ fn establish(database: &Database) -> Result<(), Trouble> {
     tx.open_table(STANDING)?;
     tx.open_table(META)?.insert("format", FORMAT)?;
     Ok(tx.commit()?)
+}
+
+/// Whether it is a log, of either format.
+fn check(database: &Database) -> Result<(), Trouble> {
+    check_format(database, FORMAT).or_else(|_| check_format(database, JOURNALLED)).map_err(|trouble| match trouble {
+        Trouble::Ours(StoreError::Version { path, found, .. }) => {
+            Trouble::Ours(StoreError::Version { path, found, known: FORMAT })
+        }
+        other => other,
+    })
 }
 
 /// Whether the table `meta` names the format that is known.
@@ -78,7 +101,12 @@ pub(super) fn if_there<T>(opened: Result<T, TableError>) -> Result<Option<T>, Tr
 
 /// What stands about a stamp.
 pub(super) fn standing_in(tx: &ReadTransaction, name: &Name) -> Result<Standing, Trouble> {
-    match tx.open_table(STANDING)?.get(name)? {
+    standing_of(&tx.open_table(STANDING)?, name)
+}
+
+/// What stands about a stamp, in the table of standings.
+pub(super) fn standing_of(table: &ReadOnlyTable<&Name, &[u8]>, name: &Name) -> Result<Standing, Trouble> {
+    match table.get(name)? {
         Some(row) => Ok(StandingRow::from_bytes(row.value())?.standing),
         None => Ok(Standing::default()),
     }
@@ -90,8 +118,9 @@ pub(super) fn standings(
     to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, Trouble> {
     for row in tx.open_table(STANDING)?.iter()? {
-        let StandingRow { vendor, serial, standing } = StandingRow::from_bytes(row?.1.value())?;
-        let serial = Serial::new(serial).map_err(|error| Trouble::damaged(&error))?;
+        let row = StandingRow::from_bytes(row?.1.value())?;
+        let serial = row.serial()?;
+        let StandingRow { vendor, standing, .. } = row;
         if to(vendor, serial, standing).is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -111,8 +140,7 @@ pub(super) fn put_standing(
         table.remove(&name)?;
     } else {
         let row = StandingRow { vendor: vendor.to_owned(), serial: serial.to_string(), standing };
-        let json = serde_json::to_vec(&row).map_err(|error| Trouble::damaged(&error))?;
-        table.insert(&name, json.as_slice())?;
+        table.insert(&name, row.to_bytes()?.as_slice())?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use mailstamp::mail::fingerprint::Fingerprint;
 use mailstamp::mail::time::UnixTime;
 use mailstamp::store::memory::Memory;
 use mailstamp::store::redb::{Options, Redb};
+use mailstamp::store::resident::Resident;
 use mailstamp::store::{GRACE, Imported, Purged, Row, Store, StoreError};
 use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use proptest::prelude::*;
@@ -479,6 +480,14 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let redb = Redb::new(folder.path().join("log"), Options { grace: DAY, ..Options::default() });
         follow(&steps, DAY, &redb, || redb.release());
+    }
+
+    /// The same in a process that stays, and lends the log in between.
+    #[test]
+    fn no_serial_is_fresh_for_two_messages_in_a_resident_process(steps in steps()) {
+        let folder = tempfile::tempdir().unwrap();
+        let resident = Resident::new(folder.path().join("log"), Options { grace: DAY, ..Options::default() }).unwrap();
+        follow(&steps, DAY, &resident, || resident.lend(|| ()).unwrap());
     }
 
     /// Both stores give the same answers and hold the same rows.

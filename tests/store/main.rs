@@ -15,6 +15,13 @@ macro_rules! on_every_store {
                 super::$name(&open("one"), &open("two"));
             })*
         }
+        mod resident {
+            $(#[test] fn $name() {
+                let folder = tempfile::tempdir().unwrap();
+                let open = |name| super::Resident::new(folder.path().join(name), super::Options::default()).unwrap();
+                super::$name(&open("one"), &open("two"));
+            })*
+        }
         $($(#[$doc])* pub fn $name($store: &dyn Store, $other: &dyn Store) $body)*
     };
 }

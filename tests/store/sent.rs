@@ -7,6 +7,7 @@ use mailstamp::mail::address::Address;
 use mailstamp::mail::time::UnixTime;
 use mailstamp::store::memory::Memory;
 use mailstamp::store::redb::{Options, Redb};
+use mailstamp::store::resident::Resident;
 use mailstamp::store::{Correspondent, Imported, Learned, Row, Sent, SentBook, Store, UsedLog};
 use mailstamp::verdict::spend::Spent;
 use redb::{Database, ReadableDatabase, TableDefinition, TableHandle};

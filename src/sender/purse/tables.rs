@@ -22,7 +22,8 @@ const LEARNED: TableDefinition<&str, &[u8]> = TableDefinition::new("learned");
 const RUNS: TableDefinition<&str, (u64, bool)> = TableDefinition::new("runs");
 
 const FORMAT: u32 = 1;
-pub(super) const SCHEMA: Schema = Schema { establish, check: |database| check_format(database, FORMAT) };
+pub(super) const SCHEMA: Schema =
+    Schema { establish, check: |database| check_format(database, FORMAT), resume: |_, _| Ok(()) };
 
 fn establish(database: &Database) -> Result<(), Trouble> {
     let mut tx = database.begin_write()?;

@@ -1,0 +1,478 @@
+//! The store of a process that stays: it keeps the log open and locked, answers what threads ask at once in one durable
+//! write of the journal, and brings the rows into the tables on a thread of its own. The answers are those of every store,
+//! since they are decided by the same rule over the same rows; only where the newest rows stand differs.
+//!
+//! What is not a spend goes to the tables, after they were brought up to date, and no spend comes between. Other processes
+//! get the log when it is [lent](Resident::lend). Whenever the log is left, to them or for good, it is one without a
+//! journal again.
+
+use super::error::StoreError;
+use super::journal::{self, Batch, Journal, SUFFIXES, Slot};
+use super::pending::{self, Pending};
+use super::place::Absent;
+use super::redb::{Options, Redb, answer_of_nothing, only};
+use super::reply::{Reply, ReplyAsk, ReplyBook, Reserved};
+use super::row::Row;
+use super::sent::{Correspondent, Learned, Sent, SentBook};
+use super::session::{Session, Trouble};
+use super::tables::{FORMAT, JOURNALLED, META};
+use super::turn::Turn;
+use super::{GrantBook, Imported, Purged, Store, Summary, UsedLog};
+use crate::grant::Standing;
+use crate::mail::address::Address;
+use crate::mail::time::UnixTime;
+use crate::stamp::serial::Serial;
+use crate::verdict::spend::{Spend, Spent, Terms};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Spends that share a write of the journal at most.
+const TOGETHER: usize = 256;
+/// So many rows are brought into the tables without waiting for more.
+const ENOUGH: usize = 4_096;
+/// Rows that nothing follows are brought into the tables after this time.
+const REST: Duration = Duration::from_secs(1);
+
+/// The store.
+#[derive(Debug)]
+pub struct Resident {
+    inner: Arc<Inner>,
+    scribe: Option<JoinHandle<()>>,
+}
+
+/// Where the two files of the journal come from.
+type Slots = Box<dyn Fn(&Session) -> Result<[Box<dyn Slot>; 2], StoreError> + Send + Sync>;
+
+struct Inner {
+    log: Redb,
+    grace: i64,
+    turn: Turn<Spend, Result<Spent, StoreError>>,
+    state: Mutex<State>,
+    /// Told when rows have come, when rows are in the tables, and at the end.
+    changed: Condvar,
+    slots: Slots,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
+/// What is known beside the tables.
+#[derive(Debug, Default)]
+struct State {
+    /// The journal, from the first row on until the log is left.
+    journal: Option<Journal>,
+    /// The session of the log that it belongs to.
+    session: u64,
+    /// Rows of the generation that is being written.
+    current: Pending,
+    /// When the first of them came.
+    since: Option<Instant>,
+    /// Rows of the generation before, while they go into the tables.
+    applying: Option<Arc<Pending>>,
+    over: bool,
+}
+
+impl State {
+    /// Forgets all: what stood in the journal is in the tables, or is when the log is opened again.
+    fn forget(&mut self) {
+        let over = self.over;
+        *self = Self { over, ..Self::default() };
+    }
+
+    /// Begins a new generation and returns the old one with its number. There must be none on its way into the tables.
+    fn turn_over(&mut self) -> Option<(u32, Arc<Pending>)> {
+        let journal = self.journal.as_mut().filter(|journal| !journal.is_empty())?;
+        let generation = journal.generation();
+        journal.turn_over();
+        let rows = Arc::new(std::mem::take(&mut self.current));
+        self.since = None;
+        self.applying = Some(Arc::clone(&rows));
+        Some((generation, rows))
+    }
+}
+
+impl Resident {
+    /// The log in the file `path`, kept for as long as this lives. Touches nothing before the first question, as
+    /// [`Redb::new`].
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when there can be no thread.
+    pub fn new(path: impl Into<PathBuf>, options: Options) -> Result<Self, StoreError> {
+        let path = path.into();
+        let slots = |session: &Session| match session.place() {
+            Some(place) => Journal::files(place),
+            None => Err(StoreError::Damaged { path: PathBuf::new(), what: "it is not on a disk".into() }),
+        };
+        Self::start(Redb::resident(path.clone(), options), path, options.grace, Box::new(slots))
+    }
+
+    fn start(log: Redb, path: PathBuf, grace: i64, slots: Slots) -> Result<Self, StoreError> {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        let inner = Arc::new(Inner { log, grace, turn: Turn::new(TOGETHER), state, changed, slots });
+        let scribe = Arc::clone(&inner);
+        let scribe = thread::Builder::new().name("tables".into()).spawn(move || scribe.write_tables());
+        let scribe = scribe.map_err(|source| StoreError::from_io("serve", &path, source))?;
+        Ok(Self { inner, scribe: Some(scribe) })
+    }
+
+    /// Lets another process have the log while `meanwhile` runs. Spends wait for as long.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]: the log was not brought up to date, and is not lent.
+    pub fn lend<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
+        let mut state = self.inner.up_to_date()?;
+        self.inner.leave(&mut state)?;
+        Ok(meanwhile())
+    }
+
+    /// Whether there is a log, and it can be had. Opens it, and recovers what a killed process left.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn open(&self) -> Result<(), StoreError> {
+        self.inner.log.with(Absent::Leave, |_| Ok(())).map(drop)
+    }
+
+    /// The tables, brought up to date, with no spend coming in between for as long as the guard is there.
+    fn tables(&self) -> Result<(MutexGuard<'_, State>, &Redb), StoreError> {
+        Ok((self.inner.up_to_date()?, &self.inner.log))
+    }
+}
+
+impl Drop for Resident {
+    /// Leaves the log to others, up to date and without a journal. If that fails, the next to open it does it.
+    fn drop(&mut self) {
+        self.inner.state().over = true;
+        self.inner.changed.notify_all();
+        if let Some(scribe) = self.scribe.take() {
+            let _ = scribe.join();
+        }
+        if let Ok(mut state) = self.inner.up_to_date()
+            && state.journal.is_some()
+        {
+            let _ = self.inner.put_away(&mut state, |session| {
+                for suffix in SUFFIXES {
+                    session.place().map_or(Ok(()), |place| place.remove(suffix))?;
+                }
+                Ok(())
+            });
+        }
+        self.inner.log.release();
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An answer for each question, in order, once all that they write is durable.
+    fn answer(&self, asks: &[Spend]) -> Vec<Result<Spent, StoreError>> {
+        let refs: Vec<&Spend> = asks.iter().collect();
+        self.answer_all(&refs).unwrap_or_else(|error| asks.iter().map(|_| Err(error.again())).collect())
+    }
+
+    fn answer_all(&self, asks: &[&Spend]) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
+        let may_write = asks.iter().any(|ask| ask.terms == Terms::Spend);
+        let mut state = self.state();
+        loop {
+            if !self.begin(&mut state, if may_write { Absent::Create } else { Absent::Leave })? {
+                return Ok(asks.iter().map(|ask| answer_of_nothing(ask)).collect());
+            }
+            let layers: Vec<&Pending> = [Some(&state.current), state.applying.as_deref()].into_iter().flatten().collect();
+            let decided =
+                self.log.beside(state.session, |session| pending::decide(session, &layers, asks, self.grace));
+            let decided = match decided {
+                Ok(Some(decided)) => decided,
+                // The log was opened anew in between.
+                Ok(None) => continue,
+                Err(error) => {
+                    self.drop_all(&mut state);
+                    return Err(error);
+                }
+            };
+            if decided.rows.is_empty() {
+                return Ok(decided.answers);
+            }
+            let batch = Batch::of(&decided.rows).map_err(|trouble| trouble.at(self.log.path()))?;
+            if !state.journal.as_ref().is_some_and(|journal| journal.has_room(&batch)) {
+                if state.applying.is_some() {
+                    // Rows come faster than they go into the tables.
+                    state = self.wait(state);
+                } else if let Some((generation, rows)) = state.turn_over() {
+                    self.changed.notify_all();
+                    drop((generation, rows));
+                }
+                continue;
+            }
+            let written = match state.journal.as_mut() {
+                Some(journal) => journal.append(&batch),
+                None => continue,
+            };
+            if let Err(source) = written {
+                self.drop_all(&mut state);
+                return Err(StoreError::from_io("write the journal of", self.log.path(), source));
+            }
+            state.current.add(decided.rows);
+            state.since.get_or_insert_with(Instant::now);
+            if state.current.len() >= ENOUGH {
+                self.changed.notify_all();
+            }
+            return Ok(decided.answers);
+        }
+    }
+
+    /// Sees to it that there is a journal for the log as it is open now; `false` when there is no log and none is to be
+    /// created.
+    fn begin(&self, state: &mut State, absent: Absent) -> Result<bool, StoreError> {
+        if state.journal.is_some() && self.log.is_open(state.session) {
+            return Ok(true);
+        }
+        state.forget();
+        let journal = self.log.with(absent, |session| {
+            let slots = (self.slots)(session)?;
+            let applied = journal::applied(session)?;
+            session.write(|tx| {
+                tx.open_table(META)?.insert("format", JOURNALLED)?;
+                Ok(())
+            })?;
+            Ok(Journal::new(slots, applied))
+        })?;
+        state.session = self.log.session_number();
+        state.journal = journal;
+        Ok(state.journal.is_some())
+    }
+
+    /// After an error nothing in memory is believed any more: the log is opened again, and recovered, by the next question.
+    fn drop_all(&self, state: &mut State) {
+        state.forget();
+        self.log.release();
+        self.changed.notify_all();
+    }
+
+    /// Waits until all rows are in the tables, and keeps others from deciding any.
+    fn up_to_date(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let mut state = self.state();
+        loop {
+            if state.applying.is_some() {
+                state = self.wait(state);
+            } else if let Some((generation, rows)) = state.turn_over() {
+                let session = state.session;
+                // With the state held: nobody else may come, and the scribe finds nothing to do.
+                let done = self.apply(session, generation, &rows);
+                state.applying = None;
+                match done {
+                    Ok(true) => {}
+                    Ok(false) => state.forget(),
+                    Err(error) => {
+                        self.drop_all(&mut state);
+                        return Err(error);
+                    }
+                }
+            } else {
+                return Ok(state);
+            }
+        }
+    }
+
+    /// Brings a generation into the tables; `false` when the log was opened anew, and has it already.
+    fn apply(&self, session: u64, generation: u32, rows: &Pending) -> Result<bool, StoreError> {
+        let done = self.log.beside(session, |session| {
+            session.write(|tx| {
+                rows.write_into(tx)?;
+                tx.open_table(META)?.insert("journal", generation)?;
+                Ok(())
+            })
+        })?;
+        Ok(done.is_some())
+    }
+
+    /// Leaves a log that is up to date, for others or for good.
+    fn leave(&self, state: &mut State) -> Result<(), StoreError> {
+        if state.journal.is_some() {
+            self.put_away(state, |_| Ok(()))?;
+        }
+        self.log.release();
+        Ok(())
+    }
+
+    /// Makes the log one without a journal.
+    fn put_away(
+        &self,
+        state: &mut State,
+        then: impl FnOnce(&Session) -> Result<(), Trouble>,
+    ) -> Result<(), StoreError> {
+        self.log.beside(state.session, |session| {
+            session.write(|tx| {
+                tx.open_table(META)?.insert("format", FORMAT)?;
+                Ok(())
+            })?;
+            then(session)
+        })?;
+        state.forget();
+        Ok(())
+    }
+
+    /// The scribe's work, until the end.
+    fn write_tables(&self) {
+        let mut state = self.state();
+        while !state.over {
+            let due = state.since.map(|since| REST.saturating_sub(since.elapsed()));
+            let enough = state.current.len() >= ENOUGH || due == Some(Duration::ZERO);
+            let full = state.applying.is_some();
+            let work = if full {
+                // Somebody who found no room began a new generation.
+                state.journal.as_ref().map(Journal::generation).zip(state.applying.clone())
+                    .map(|(generation, rows)| (generation.wrapping_sub(1), rows))
+            } else if enough {
+                state.turn_over()
+            } else {
+                None
+            };
+            let Some((generation, rows)) = work else {
+                state = match due {
+                    Some(due) => {
+                        self.changed.wait_timeout(state, due).unwrap_or_else(PoisonError::into_inner).0
+                    }
+                    None => self.wait(state),
+                };
+                continue;
+            };
+            let session = state.session;
+            drop(state);
+            let done = self.apply(session, generation, &rows);
+            state = self.state();
+            if state.session == session && state.journal.is_some() {
+                match done {
+                    Ok(true) => state.applying = None,
+                    Ok(false) => state.forget(),
+                    Err(_) => self.drop_all(&mut state),
+                }
+            }
+            self.changed.notify_all();
+        }
+    }
+}
+
+impl UsedLog for Resident {
+    fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
+        let gone = || Err(StoreError::Busy { path: self.inner.log.path().to_owned(), waited: Duration::ZERO });
+        self.inner.turn.ask(ask.clone(), |asks| self.inner.answer(&asks)).unwrap_or_else(gone)
+    }
+
+    fn peek(&self, ask: &Spend) -> Result<Spent, StoreError> {
+        let state = self.inner.state();
+        let layers: Vec<&Pending> = [Some(&state.current), state.applying.as_deref()].into_iter().flatten().collect();
+        let look = |session: &Session| pending::decide(session, &layers, &[ask], self.inner.grace);
+        match self.inner.log.beside(state.session, look)? {
+            Some(decided) => only(decided.answers),
+            // Without a journal that is open now, all is in the tables.
+            None => self.inner.log.peek(ask),
+        }
+    }
+
+    fn received(&self, ask: &Spend) -> Result<bool, StoreError> {
+        let (_up_to_date, log) = self.tables()?;
+        log.received(ask)
+    }
+
+    fn purge(&self, now: UnixTime, grace: i64, most: usize) -> Result<Purged, StoreError> {
+        let (_up_to_date, log) = self.tables()?;
+        log.purge(now, grace, most)
+    }
+}
+
+impl GrantBook for Resident {
+    fn standing(&self, vendor: &str, serial: &Serial) -> Result<Standing, StoreError> {
+        let (_up_to_date, log) = self.tables()?;
+        log.standing(vendor, serial)
+    }
+
+    fn change_standing(
+        &self,
+        vendor: &str,
+        serial: &Serial,
+        change: &mut dyn FnMut(&Standing) -> Standing,
+    ) -> Result<Standing, StoreError> {
+        let (_up_to_date, log) = self.tables()?;
+        log.change_standing(vendor, serial, change)
+    }
+
+    fn standings(&self, to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>) -> Result<(), StoreError> {
+        let (_up_to_date, log) = self.tables()?;
+        log.standings(to)
+    }
+}
+
+/// No row of these books goes through the journal.
+impl SentBook for Resident {
+    fn learn(&self, sent: &[Sent]) -> Result<Learned, StoreError> {
+        self.inner.log.learn(sent)
+    }
+
+    fn wrote_to(&self, address: &Address) -> Result<bool, StoreError> {
+        self.inner.log.wrote_to(address)
+    }
+
+    fn sent(&self, message_id: &str) -> Result<bool, StoreError> {
+        self.inner.log.sent(message_id)
+    }
+
+    fn correspondents(&self, to: &mut dyn FnMut(Correspondent) -> ControlFlow<()>) -> Result<(), StoreError> {
+        self.inner.log.correspondents(to)
+    }
+
+    fn forget(&self, address: &Address) -> Result<bool, StoreError> {
+        self.inner.log.forget(address)
+    }
+
+    fn purge_sent(&self, before: UnixTime) -> Result<u64, StoreError> {
+        self.inner.log.purge_sent(before)
+    }
+}
+
+/// Nor of this one.
+impl ReplyBook for Resident {
+    fn reserve_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
+        self.inner.log.reserve_reply(ask)
+    }
+
+    fn peek_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
+        self.inner.log.peek_reply(ask)
+    }
+
+    fn replies(&self, to: &mut dyn FnMut(Reply) -> ControlFlow<()>) -> Result<(), StoreError> {
+        self.inner.log.replies(to)
+    }
+
+    fn purge_replies(&self, before: UnixTime) -> Result<u64, StoreError> {
+        self.inner.log.purge_replies(before)
+    }
+}
+
+impl Store for Resident {
+    fn export(&self, to: &mut dyn FnMut(Row) -> ControlFlow<()>) -> Result<(), StoreError> {
+        let (_up_to_date, log) = self.tables()?;
+        log.export(to)
+    }
+
+    fn import(&self, rows: &mut dyn Iterator<Item = Row>) -> Result<Imported, StoreError> {
+        let (_up_to_date, log) = self.tables()?;
+        log.import(rows)
+    }
+
+    fn summary(&self) -> Result<Summary, StoreError> {
+        let (_up_to_date, log) = self.tables()?;
+        log.summary()
+    }
+}
