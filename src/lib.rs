@@ -159,6 +159,7 @@ pub mod rule;
 #[cfg(feature = "sender")]
 pub mod sender;
 pub mod serve;
+pub mod socket;
 pub mod stamp;
 pub mod store;
 #[cfg(feature = "vendor")]

@@ -9,12 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up. An arrow within a floor is no better than one upward.
-const FLOORS: [&[&str]; 11] = [
+const FLOORS: [&[&str]; 12] = [
     &["mail"],
     &["grant", "stamp"],
     &["bank", "verdict"],
     &["rule"],
     &["reply"],
+    &["socket"],
     &["config", "fetch", "log", "maildir", "outgoing", "store"],
     &["keys"],
     &["filter", "vendor"],

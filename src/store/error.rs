@@ -84,6 +84,9 @@ pub enum StoreError {
         /// The end of what was cleared.
         cleared: UnixTime,
     },
+    /// What the process that holds the log says of its own trouble.
+    #[error("{0}")]
+    Told(String),
     /// Anything else that the system reported.
     #[error("cannot {doing} {path}: {source}")]
     Io {
@@ -111,6 +114,7 @@ impl StoreError {
             }
             Self::Unsafe { path, what } => Self::Unsafe { path: path.clone(), what: what.clone() },
             Self::ClockBehind { now, cleared } => Self::ClockBehind { now: *now, cleared: *cleared },
+            Self::Told(what) => Self::Told(what.clone()),
             Self::Io { doing, path, source } => Self::Io { doing, path: path.clone(), source: io(source) },
         }
     }

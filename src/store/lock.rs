@@ -9,9 +9,11 @@
 use super::backend::Note;
 use super::error::StoreError;
 use super::place::{Absent, Place, identity_of};
+use super::question;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -24,11 +26,22 @@ const MARK: &[u8] = b"A used-serial log of mailstamp stands beside this file. Re
 const AT_REST: &[u8] = b"at rest\n";
 const AT_WORK: &[u8] = b"at work\n";
 
+/// For how long to wait for a lock that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Not at all.
+    No,
+    /// So long. A process that holds the log and stays is asked to lend it.
+    For(Duration),
+}
+
 /// The lock, while it is held.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: Arc<File>,
     path: PathBuf,
+    /// The connection to the process that has lent the log, and gets it back when this is dropped.
+    _lender: Option<UnixStream>,
 }
 
 /// The lock file's second line.
@@ -37,20 +50,32 @@ pub(super) struct LockNote(Arc<File>);
 
 impl Lock {
     /// Waits until the lock is ours; `None` when there is no lock file and it is not to be created.
-    pub(super) fn take(place: &Place, absent: Absent, wait: Duration) -> Result<Option<Self>, StoreError> {
+    pub(super) fn take(place: &Place, absent: Absent, wait: Wait) -> Result<Option<Self>, StoreError> {
         let began = Instant::now();
         let path = place.path(SUFFIX);
+        let mut lender = None;
         loop {
             let Some(file) = place.file(SUFFIX, absent)? else { return Ok(None) };
-            let left = wait.saturating_sub(began.elapsed());
-            let file = match lock(file, left) {
-                Ok(Some(file)) => file,
-                Ok(None) => return Err(StoreError::Busy { path: place.path(""), waited: began.elapsed() }),
-                Err(source) => return Err(StoreError::from_io("lock", &path, source)),
+            let failed = |source| StoreError::from_io("lock", &path, source);
+            let taken = match try_lock(&file).map_err(failed)? {
+                true => Some(file),
+                false => match wait {
+                    Wait::No => None,
+                    Wait::For(wait) => {
+                        let left = || wait.saturating_sub(began.elapsed());
+                        if lender.is_none() {
+                            lender = question::borrow(place, left());
+                        }
+                        wait_for(file, left()).map_err(failed)?
+                    }
+                },
+            };
+            let Some(file) = taken else {
+                return Err(StoreError::Busy { path: place.path(""), waited: began.elapsed() });
             };
             // Who removed the file while we waited left us with a lock that nobody else will ask for.
             if place.identity(SUFFIX)? == Some(identity_of(&file, &path)?) {
-                return Ok(Some(Self { file: Arc::new(file), path }));
+                return Ok(Some(Self { file: Arc::new(file), path, _lender: lender }));
             }
         }
     }
@@ -96,13 +121,17 @@ impl Note for LockNote {
     }
 }
 
-/// Locks the file, waiting at most `wait`; `None` if that was not long enough.
-fn lock(file: File, wait: Duration) -> io::Result<Option<File>> {
+/// Locks the file if nobody has.
+fn try_lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
-        Ok(()) => return Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => {}
-        Err(TryLockError::Error(error)) => return Err(error),
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Locks the file, waiting at most `wait`; `None` if that was not long enough.
+fn wait_for(file: File, wait: Duration) -> io::Result<Option<File>> {
     // Only a blocking call stands in the kernel's queue, and it has no time limit; so another thread makes it. If it
     // comes too late, nobody takes the file from it, and the file and its lock go with the channel.
     let (sender, receiver) = mpsc::sync_channel(0);
@@ -126,7 +155,7 @@ mod tests {
     use super::*;
 
     fn take(place: &Place, wait: u64) -> Result<Option<Lock>, StoreError> {
-        Lock::take(place, Absent::Create, Duration::from_millis(wait))
+        Lock::take(place, Absent::Create, Wait::For(Duration::from_millis(wait)))
     }
 
     #[test]

@@ -7,17 +7,19 @@
 //! for every adapter, since all of them ask `rule.rs`, `sent.rs` and `reply.rs`; they differ in where the rows are and
 //! what makes them durable.
 //!
-//! Left for later, and the place for it: *combining*. Many one-shot processes that wait for one log could be answered
-//! by the one that holds its lock, in one durable commit. It would stand as one more adapter before [`redb::Redb`],
-//! answering `spend` for a batch of questions; the rule and the file need no change.
+//! Two processes never have one log open. Many one-shot processes take turns at it, and the one that has it answers those
+//! that wait (`company.rs`); a process that stays keeps it ([`resident`]), answers the others through the socket beside it
+//! ([`question`]), and lends it to those that need the file.
 
 mod backend;
+mod company;
 mod error;
 mod journal;
 mod lock;
 pub mod memory;
 mod pending;
 mod place;
+pub mod question;
 pub mod redb;
 mod reply;
 pub mod resident;
@@ -36,6 +38,8 @@ pub use reply::{Reply, ReplyAsk, ReplyBook, ReplyKind, Reserved};
 pub use returns::{Returnable, Returns};
 pub use row::Row;
 pub use sent::{Correspondent, Learned, Sent, SentBook, correspondent_key};
+#[cfg(feature = "sender")]
+pub(crate) use lock::Wait;
 #[cfg(feature = "sender")]
 pub(crate) use session::{Schema, Session, Trouble, guarded};
 #[cfg(feature = "sender")]

@@ -9,9 +9,12 @@
 pub(super) mod reply;
 pub(super) mod sent;
 
+use super::company::Company;
 use super::error::StoreError;
+use super::lock::Wait;
 use super::pending::{self, Decided};
 use super::place::Absent;
+use super::question;
 use super::row::Row;
 use super::rule::{self, Entry, Key, Known};
 use super::session::{Session, Trouble, guarded};
@@ -27,7 +30,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Ended rows that a spend takes with it.
 pub(super) const ALONG: usize = 64;
@@ -35,6 +39,15 @@ pub(super) const ALONG: usize = 64;
 const BATCH: usize = 1_000;
 /// Rows looked at in one step of a purge that has to look at all.
 const SCAN: usize = 20_000;
+
+/// For how long one who waits for the log sleeps first; each time it is half as long again.
+const PAUSE: Duration = Duration::from_micros(400);
+/// And at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
+/// For how long one process answers others before it goes its own way.
+const SHIFT: Duration = Duration::from_millis(50);
+/// For how long it waits for another to come.
+const LINGER: Duration = Duration::from_millis(1);
 
 /// How a log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +213,7 @@ impl Redb {
             let source = io::Error::other("it failed or was released before");
             return Err(StoreError::Io { doing: "use", path: self.path.clone(), source });
         }
-        Session::open(&self.path, absent, self.options.wait, self.options.cache, &tables::SCHEMA)
+        Session::open(&self.path, absent, Wait::For(self.options.wait), self.options.cache, &tables::SCHEMA)
     }
 
     /// Does a job in steps between which others may have the log. A step says how many rows it removed, and whether there
@@ -215,6 +228,78 @@ impl Redb {
             }
             if self.keeping == Keeping::Shared {
                 self.release();
+            }
+        }
+    }
+
+    /// Spends when the log can be had, or has its holder do it: whichever comes first.
+    fn spend_in_company(&self, ask: &Spend) -> Result<Spent, StoreError> {
+        let began = Instant::now();
+        let absent = if ask.terms == Terms::Spend { Absent::Create } else { Absent::Leave };
+        let (mut alone, mut pause) = (true, PAUSE);
+        loop {
+            match Session::open(&self.path, absent, Wait::No, self.options.cache, &tables::SCHEMA) {
+                Ok(None) => return answer_of_nothing(ask),
+                Ok(Some(session)) => {
+                    *self.session() = Some(session);
+                    self.opened.fetch_add(1, SeqCst);
+                    return if alone { only(self.spend_all(&[ask])?) } else { self.spend_for_all(ask) };
+                }
+                Err(StoreError::Busy { .. }) => alone = false,
+                Err(error) => return Err(error),
+            }
+            if let Some(spent) = question::ask(&self.path, ask, began + self.options.wait)? {
+                return Ok(spent);
+            }
+            let waited = began.elapsed();
+            if waited >= self.options.wait {
+                return Err(StoreError::Busy { path: self.path.clone(), waited });
+            }
+            thread::sleep(pause);
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Spends with the log in hand, and answers others for as long as they come, which is not long.
+    fn spend_for_all(&self, ask: &Spend) -> Result<Spent, StoreError> {
+        // Who cannot listen is alone, and the others wait for the lock.
+        let Ok(mut company) = Company::open(&self.path) else { return only(self.spend_all(&[ask])?) };
+        let began = Instant::now();
+        let mut asked = company.questions(Duration::ZERO);
+        let mine = self.answer_with(&mut company, Some(ask), &asked)?;
+        while began.elapsed() < SHIFT {
+            asked = company.questions(LINGER);
+            if asked.is_empty() {
+                break;
+            }
+            self.answer_with(&mut company, None, &asked)?;
+        }
+        asked = company.close();
+        if !asked.is_empty() {
+            self.answer_with(&mut company, None, &asked)?;
+        }
+        mine.unwrap_or_else(|| answer_of_nothing(ask))
+    }
+
+    /// One commit: the answer to the first question, and everybody else told his.
+    fn answer_with(
+        &self,
+        company: &mut Company,
+        mine: Option<&Spend>,
+        asked: &[Spend],
+    ) -> Result<Option<Result<Spent, StoreError>>, StoreError> {
+        let batch: Vec<&Spend> = mine.into_iter().chain(asked).collect();
+        match self.spend_all(&batch) {
+            Ok(answers) => {
+                let mut answers = answers.into_iter();
+                let first = mine.and_then(|_| answers.next());
+                company.answer(answers.map(|it| question::answer(&it)));
+                Ok(first)
+            }
+            Err(error) => {
+                company.answer(asked.iter().map(|_| question::undecided(&error.to_string(), None)));
+                // Who has his own answer already keeps it.
+                if mine.is_some() { Err(error) } else { Ok(None) }
             }
         }
     }
@@ -244,7 +329,11 @@ impl Redb {
 
 impl UsedLog for Redb {
     fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
-        only(self.spend_all(&[ask])?)
+        if self.keeping == Keeping::Shared && self.session().is_none() {
+            self.spend_in_company(ask)
+        } else {
+            only(self.spend_all(&[ask])?)
+        }
     }
 
     fn peek(&self, ask: &Spend) -> Result<Spent, StoreError> {

@@ -3,7 +3,7 @@
 
 use super::backend::{Lean, Note};
 use super::error::StoreError;
-use super::lock::{self, Lock};
+use super::lock::{self, Lock, Wait};
 use super::place::{Absent, Identity, Place, identity_of};
 use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
@@ -12,7 +12,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 /// Suffix of a file that is being created.
 const NEW: &str = ".new";
@@ -56,11 +55,11 @@ pub(crate) enum Trouble {
 }
 
 impl Session {
-    /// Waits for the lock and opens the log; `None` when there is none and none is to be created.
+    /// Takes the lock and opens the log; `None` when there is none and none is to be created.
     pub(crate) fn open(
         path: &Path,
         absent: Absent,
-        wait: Duration,
+        wait: Wait,
         cache: usize,
         schema: &Schema,
     ) -> Result<Option<Self>, StoreError> {

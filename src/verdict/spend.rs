@@ -4,9 +4,10 @@ use crate::grant::GrantKind;
 use crate::mail::fingerprint::Fingerprint;
 use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
+use serde::{Deserialize, Serialize};
 
 /// One question to the used-serial log about one authentic stamp on one message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spend {
     /// The vendor whose signature on the stamp was verified.
     pub vendor: String,
@@ -27,7 +28,8 @@ pub struct Spend {
 }
 
 /// Whether the stamp may be spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Terms {
     /// Spend it if it is fresh.
     Spend,
@@ -36,7 +38,7 @@ pub enum Terms {
 }
 
 /// How long and how often one message may come again with its stamp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redelivery {
     /// Seconds since the stamp was spent.
     pub within: i64,
@@ -50,7 +52,8 @@ impl Redelivery {
 }
 
 /// What the log says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Spent {
     /// The user revoked the stamp, at this time.
     Revoked {

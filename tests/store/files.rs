@@ -196,10 +196,10 @@ fn a_log_of_a_newer_format_is_refused() {
     let here = here();
     let database = redb::Database::open(&here.path).unwrap();
     let tx = database.begin_write().unwrap();
-    tx.open_table(redb::TableDefinition::<&str, u32>::new("meta")).unwrap().insert("format", 2).unwrap();
+    tx.open_table(redb::TableDefinition::<&str, u32>::new("meta")).unwrap().insert("format", 3).unwrap();
     tx.commit().unwrap();
     drop(database);
-    refused(&here.path, "has format 2, and this program knows format 1; use a version of mailstamp that knows it");
+    refused(&here.path, "has format 3, and this program knows format 1; use a version of mailstamp that knows it");
 }
 
 /// Threat 6: a log that went away is our own trouble, not an empty one.

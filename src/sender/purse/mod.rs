@@ -14,7 +14,7 @@ use super::error::SupplyError;
 use super::want::{Held, ReservationKey};
 use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
-use crate::store::{Absent, Session, StoreError, Trouble, guarded};
+use crate::store::{Absent, Session, StoreError, Trouble, Wait, guarded};
 use redb::ReadTransaction;
 use row::{KeyRow, PurchaseState, StampRow, StateRow};
 use std::path::{Path, PathBuf};
@@ -267,7 +267,7 @@ impl Purse {
     }
 
     fn session(&self, absent: Absent) -> Result<Option<Session>, StoreError> {
-        Session::open(&self.path, absent, self.wait, CACHE, &tables::SCHEMA).map_err(|error| self.told(error))
+        Session::open(&self.path, absent, Wait::For(self.wait), CACHE, &tables::SCHEMA).map_err(|error| self.told(error))
     }
 
     /// What is said of a log is not said of a purse.

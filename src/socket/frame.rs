@@ -1,0 +1,251 @@
+//! Frames, byte for byte; no I/O. A frame is a head, which is a JSON object, and a body, which is bytes:
+//!
+//! ```text
+//! 0   "MS"                          4   length of the head, 32 bits, big endian
+//! 2   version of the protocol: 1    8   length of the body, 32 bits, big endian
+//! 3   kind                          12  head, body
+//! ```
+//!
+//! A frame has an answer, and nothing else is sent before it: the questions of one connection are answered in order.
+
+/// The version of the protocol. One that differs is refused with a frame of this one.
+pub const VERSION: u8 = 1;
+/// The bytes before the head.
+pub const PREFIX: usize = 12;
+/// The longest head: 64 KiB.
+pub const HEAD_MAX: usize = 64 * 1024;
+
+const MARK: [u8; 2] = *b"MS";
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $number:literal;)*) => {
+        /// What a frame is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Kind { $($(#[$doc])* $name = $number,)* }
+
+        impl Kind {
+            /// Every kind, in the order of the manual.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            fn of(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Judge the message in the body.
+    Judge = 1;
+    /// Answer for one stamp on one message, and spend it.
+    Spend = 2;
+    /// Let me have the log until I hang up.
+    Lend = 3;
+    /// Tell how you are.
+    Status = 4;
+    /// The judgement.
+    Judged = 65;
+    /// The answer of the log.
+    Spent = 66;
+    /// The log is yours.
+    Lent = 67;
+    /// How I am.
+    Well = 68;
+    /// I need the body for that; ask again with it.
+    WantBody = 80;
+    /// That is not mine to answer: do it yourself.
+    Yourself = 81;
+    /// It cannot be decided now; the mail must wait.
+    Undecided = 82;
+    /// That was no question that I know.
+    Refused = 83;
+}
+
+/// A frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// What it is.
+    pub kind: Kind,
+    /// Its head: a JSON object.
+    pub head: Vec<u8>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// The lengths that a frame may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of its head.
+    pub head: usize,
+    /// Bytes of its body.
+    pub body: usize,
+}
+
+impl Limits {
+    /// A frame that has no body.
+    pub const HEAD_ONLY: Self = Self { head: HEAD_MAX, body: 0 };
+}
+
+/// What came is no frame, or none that may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// It does not begin as one.
+    #[error("this is not a frame of mailstamp")]
+    Foreign,
+    /// Another version.
+    #[error("a frame of version {0}, and this is version {VERSION}")]
+    Version(u8),
+    /// A kind that is not known here.
+    #[error("a frame of the unknown kind {0}")]
+    Kind(u8),
+    /// A head or a body beyond the limit.
+    #[error("a frame of {0} bytes, which is too long")]
+    TooLong(u64),
+}
+
+/// What the first bytes of a frame say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes of its head.
+    pub head: usize,
+    /// Bytes of its body.
+    pub body: usize,
+}
+
+impl Prefix {
+    /// Reads the first bytes of a frame.
+    ///
+    /// # Errors
+    /// [`FrameError`]; nothing of what follows can be made sense of.
+    pub fn read(bytes: &[u8; PREFIX], limits: Limits) -> Result<Self, FrameError> {
+        let [m, s, version, kind, a, b, c, d, e, f, g, h] = *bytes;
+        if [m, s] != MARK {
+            return Err(FrameError::Foreign);
+        }
+        if version != VERSION {
+            return Err(FrameError::Version(version));
+        }
+        let kind = Kind::of(kind).ok_or(FrameError::Kind(kind))?;
+        let (head, body) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+        let within = |length: u32, most: usize| usize::try_from(length).ok().filter(|length| *length <= most);
+        let too_long = FrameError::TooLong(u64::from(head) + u64::from(body));
+        let head = within(head, limits.head).ok_or(too_long)?;
+        let body = within(body, limits.body).ok_or(too_long)?;
+        Ok(Self { kind, head, body })
+    }
+
+    /// Bytes of head and body.
+    #[must_use]
+    pub fn rest(&self) -> usize {
+        self.head + self.body
+    }
+
+    /// The frame of this prefix, from what followed it.
+    #[must_use]
+    pub fn frame(&self, mut rest: Vec<u8>) -> Frame {
+        let body = rest.split_off(self.head.min(rest.len()));
+        Frame { kind: self.kind, head: rest, body }
+    }
+}
+
+/// The bytes of a frame before its body.
+///
+/// # Errors
+/// [`FrameError::TooLong`].
+pub fn begin(kind: Kind, head: &[u8], body: usize) -> Result<Vec<u8>, FrameError> {
+    let too_long = FrameError::TooLong((head.len() + body) as u64);
+    if head.len() > HEAD_MAX {
+        return Err(too_long);
+    }
+    let lengths = [head.len(), body].map(|length| u32::try_from(length).map_err(|_| too_long));
+    let mut bytes = Vec::with_capacity(PREFIX + head.len());
+    bytes.extend(MARK);
+    bytes.extend([VERSION, kind as u8]);
+    for length in lengths {
+        bytes.extend(length?.to_be_bytes());
+    }
+    bytes.extend(head);
+    Ok(bytes)
+}
+
+/// Takes a whole frame off the beginning of what came; `None` while there is more to come.
+///
+/// # Errors
+/// [`FrameError`]; nothing of what follows can be made sense of.
+pub fn take(buffer: &mut Vec<u8>, limits: Limits) -> Result<Option<Frame>, FrameError> {
+    let Some(prefix) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
+    let prefix = Prefix::read(prefix, limits)?;
+    if buffer.len() < PREFIX + prefix.rest() {
+        return Ok(None);
+    }
+    let after = buffer.split_off(PREFIX + prefix.rest());
+    let whole = std::mem::replace(buffer, after);
+    Ok(Some(prefix.frame(whole[PREFIX..].to_vec())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits { head: 100, body: 1_000 };
+
+    fn bytes(kind: Kind, head: &[u8], body: &[u8]) -> Vec<u8> {
+        let mut bytes = begin(kind, head, body.len()).unwrap();
+        bytes.extend(body);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn frames_come_out_as_they_went_in_however_they_are_cut(
+            frames in prop::collection::vec((0..Kind::ALL.len(), prop::collection::vec(any::<u8>(), 0..100), prop::collection::vec(any::<u8>(), 0..1_000)), 0..5),
+            cut in 1_usize..400,
+        ) {
+            let frames: Vec<_> = frames.into_iter().map(|(kind, head, body)| Frame { kind: Kind::ALL[kind], head, body }).collect();
+            let sent: Vec<u8> = frames.iter().flat_map(|it| bytes(it.kind, &it.head, &it.body)).collect();
+            let (mut buffer, mut came) = (Vec::new(), Vec::new());
+            for piece in sent.chunks(cut) {
+                buffer.extend(piece);
+                while let Some(frame) = take(&mut buffer, LIMITS).unwrap() {
+                    came.push(frame);
+                }
+            }
+            prop_assert_eq!(came, frames);
+            prop_assert!(buffer.is_empty());
+        }
+
+        #[test]
+        fn whatever_comes_is_a_frame_or_an_error(mut noise in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = take(&mut noise, LIMITS);
+        }
+    }
+
+    #[test]
+    fn what_may_not_come_is_refused_by_its_first_bytes() {
+        let refused = |mut bytes: Vec<u8>| take(&mut bytes, LIMITS).unwrap_err();
+        let good = bytes(Kind::Spend, b"{}", b"");
+        let with = |at: usize, byte: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            bytes
+        };
+        assert_eq!(refused(with(0, b'G')), FrameError::Foreign);
+        assert_eq!(refused(with(2, 2)), FrameError::Version(2));
+        assert_eq!(refused(with(3, 9)), FrameError::Kind(9));
+        assert_eq!(refused(with(7, 101)), FrameError::TooLong(101));
+        // 4 GB, said and not sent.
+        let huge = [&good[..8], &[0xff; 4]].concat();
+        assert_eq!(refused(huge), FrameError::TooLong(u64::from(u32::MAX) + 2));
+        assert!(begin(Kind::Judge, &[b' '; HEAD_MAX + 1], 0).is_err());
+    }
+
+    #[test]
+    fn each_kind_has_a_number_of_its_own() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::of(*kind as u8), Some(*kind));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Where a socket is: made and found by its name in a folder, however long the name of the folder is. (The address of a
+//! socket holds 107 bytes; beyond that the folder is opened and named by its descriptor.)
+
+use rustix::fs::{Mode, OFlags};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// The longest address, less the end of its string.
+const ADDRESS: usize = 107;
+
+/// Connects to whoever listens there.
+///
+/// # Errors
+/// The system's: `NotFound` where there is no socket, `ConnectionRefused` where nobody listens any more.
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    let (_folder, address) = address(path)?;
+    UnixStream::connect(address)
+}
+
+/// Listens there. A socket at which nobody listens any more is replaced; the file has this mode.
+///
+/// # Errors
+/// The system's; `AddrInUse` when somebody listens there, or when what stands there is no socket.
+pub fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let (_folder, address) = address(path)?;
+    match fs::symlink_metadata(&address) {
+        Ok(found) if !found.file_type().is_socket() => return Err(io::ErrorKind::AddrInUse.into()),
+        Ok(_) if UnixStream::connect(&address).is_ok() => return Err(io::ErrorKind::AddrInUse.into()),
+        Ok(_) => fs::remove_file(&address)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = UnixListener::bind(&address)?;
+    fs::set_permissions(&address, fs::Permissions::from_mode(mode))?;
+    Ok(listener)
+}
+
+/// An address for `path`, and what must live for as long as it is used.
+fn address(path: &Path) -> io::Result<(Option<OwnedFd>, PathBuf)> {
+    if path.as_os_str().len() <= ADDRESS {
+        return Ok((None, path.to_owned()));
+    }
+    let (folder, name) = (path.parent().unwrap_or(Path::new(".")), path.file_name().unwrap_or(OsStr::new("")));
+    let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let address = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+    Ok((Some(folder), address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_found_in_a_folder_of_any_length() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["short", &"long".repeat(60)] {
+            let path = folder.path().join(name);
+            fs::create_dir(&path).unwrap();
+            let path = path.join("socket");
+            assert_eq!(connect(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+            let listener = listen(&path, 0o600).unwrap();
+            assert!(connect(&path).is_ok());
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(listen(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            drop(listener);
+            assert_eq!(connect(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+            assert!(listen(&path, 0o600).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_no_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("letter");
+        fs::write(&path, "precious").unwrap();
+        assert!(listen(&path, 0o600).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+}

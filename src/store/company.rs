@@ -1,0 +1,147 @@
+//! Combining: many processes that each want to spend one stamp, and no resident process. The one that has the lock answers
+//! those that wait, in one durable commit, and is soon gone; one of those that come later is next. One that is alone
+//! notices nothing of it: only who had to wait for the lock himself listens for others.
+//!
+//! Whoever waits asks at the socket or tries the lock, in turn, and sleeps a little in between. So a process that is killed
+//! while others wait for its answer costs them that little, and not an answer: they ask the next.
+
+use super::question::{LIMITS, socket};
+use crate::socket::frame::{self, Kind};
+use crate::socket::place;
+use crate::verdict::spend::Spend;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How many connections one process looks after.
+const GUESTS: usize = 256;
+/// What is read at once; a question has some hundred bytes.
+const PIECE: usize = 4 * 1024;
+
+/// The one who has the lock, while he listens. Everything here is one thread's work.
+#[derive(Debug)]
+pub(super) struct Company {
+    listener: UnixListener,
+    path: PathBuf,
+    guests: Vec<Guest>,
+}
+
+/// One who waits.
+#[derive(Debug)]
+struct Guest {
+    stream: UnixStream,
+    came: Vec<u8>,
+    asked: Option<Spend>,
+    gone: bool,
+}
+
+impl Company {
+    /// Listens for those who find the lock of the log `path` taken. Only who has it may.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let path = socket(path);
+        let listener = place::listen(&path, 0o600)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, path, guests: Vec::new() })
+    }
+
+    /// Takes in whoever has come, and waits for the first at most so long. Returns what is asked; each answer is owed.
+    pub(super) fn questions(&mut self, wait: Duration) -> Vec<Spend> {
+        let mut wait = wait;
+        while self.look(wait) {
+            // Whoever is at the door now is taken in too, and nobody is waited for.
+            wait = Duration::ZERO;
+        }
+        self.guests.retain(|guest| !guest.gone);
+        self.guests.iter().filter_map(|guest| guest.asked.clone()).collect()
+    }
+
+    /// Gives the answers, in the order of the questions.
+    pub(super) fn answer(&mut self, answers: impl IntoIterator<Item = (Kind, Vec<u8>)>) {
+        let mut answers = answers.into_iter();
+        for guest in self.guests.iter_mut().filter(|guest| guest.asked.is_some()) {
+            let Some((kind, head)) = answers.next() else { return };
+            guest.asked = None;
+            guest.tell(kind, &head);
+        }
+    }
+
+    /// Listens no more. Those who have asked by now are owed an answer still; whoever is too late tries again.
+    pub(super) fn close(&mut self) -> Vec<Spend> {
+        let _ = fs::remove_file(&self.path);
+        self.questions(Duration::ZERO)
+    }
+
+    /// Sees to whatever is there, after waiting for it; whether anything was.
+    fn look(&mut self, wait: Duration) -> bool {
+        let open = self.guests.len() < GUESTS;
+        let mut watched: Vec<_> = self.guests.iter().map(|guest| PollFd::new(&guest.stream, PollFlags::IN)).collect();
+        if open {
+            watched.push(PollFd::new(&self.listener, PollFlags::IN));
+        }
+        let wait = Timespec { tv_sec: 0, tv_nsec: wait.as_nanos().min(999_999_999) as _ };
+        if !poll(&mut watched, Some(&wait)).is_ok_and(|count| count > 0) {
+            return false;
+        }
+        let ready: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
+        drop(watched);
+        let mut came = false;
+        for (guest, ready) in self.guests.iter_mut().zip(&ready) {
+            if *ready && !guest.gone {
+                guest.read();
+                came = true;
+            }
+        }
+        self.guests.retain(|guest| !guest.gone);
+        while open && self.guests.len() < GUESTS {
+            let Ok((stream, _)) = self.listener.accept() else { break };
+            if stream.set_nonblocking(true).is_ok() {
+                let mut guest = Guest { stream, came: Vec::new(), asked: None, gone: false };
+                guest.read();
+                self.guests.push(guest);
+                came = true;
+            }
+        }
+        came
+    }
+}
+
+impl Guest {
+    fn read(&mut self) {
+        let mut piece = [0; PIECE];
+        match self.stream.read(&mut piece) {
+            Ok(0) => self.gone = true,
+            Ok(count) => {
+                self.came.extend(&piece[..count]);
+                match frame::take(&mut self.came, LIMITS) {
+                    Ok(None) => {}
+                    Ok(Some(frame)) if frame.kind == Kind::Spend && self.asked.is_none() => {
+                        self.asked = serde_json::from_slice(&frame.head).ok();
+                        if self.asked.is_none() {
+                            self.tell(Kind::Refused, b"{}");
+                        }
+                    }
+                    // Everything else asks for somebody who stays.
+                    Ok(Some(_)) => self.tell(Kind::Yourself, b"{}"),
+                    Err(_) => self.gone = true,
+                }
+            }
+            Err(error) => self.gone |= !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+        }
+    }
+
+    /// Such a short frame fits into the socket at once, or nobody reads there.
+    fn tell(&mut self, kind: Kind, head: &[u8]) {
+        let told = frame::begin(kind, head, 0).is_ok_and(|bytes| self.stream.write_all(&bytes).is_ok());
+        self.gone |= !told;
+    }
+}
+
+impl Drop for Company {
+    /// Whoever still waits sees the connection end.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
