@@ -159,7 +159,7 @@ fn judge(home: &Home, letter: &Letter, next: &Letter, serial: usize, seen: &mut 
     let stamp = home.mint(ALICE, &serial.to_string());
     filter(home, file, &stamped(&stamp, raw), "first-class; reason=paid");
     // The same message, whatever the way has done to its line ends.
-    filter(home, file, &stamped(&stamp, &crlf(raw)), "first-class; reason=again");
+    filter(home, file, &crlf(&stamped(&stamp, raw)), "first-class; reason=again");
     let (verdict, count) = if next.fingerprint == letter.fingerprint {
         ("first-class; reason=again", &mut seen.again)
     } else {
