@@ -28,6 +28,7 @@
 //! log      outgoing       what is told about verdicts; the mail that leaves
 //! maildir                folders into which mail is put, whole or not at all
 //! fetch                  what goes over the network: HTTPS and DNS, for directories and for buying; never for mail that comes in
+//! socket                 frames between processes of one user: what they are, not what they say
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
 //! reply                  may an automatic reply go to the sender, and what does it say
 //! rule                   what the user wants done: his rules, and the action that follows
@@ -61,6 +62,19 @@
 //!    and now writes, syncs and links the message into a folder, holds it, or drops it after a line that is on the disk.
 //! 9. Where the user wants replies, [`may`](reply::may::may) says whether one may go. It is reserved in the log of replies,
 //!    durably, then handed to sendmail(8) ([`Engine::answer`](filter::engine::Engine::answer)). Nothing above depends on it.
+//!
+//! # The process that stays
+//!
+//! `mailstamp serve` (`serve/daemon`) keeps all of that ready: configuration, rules and keys as they were read
+//! ([`Warm`](filter::warm::Warm), which looks before each judgement whether a file has changed), and the log, open
+//! ([`Resident`](store::resident::Resident)). `classify` and `filter` look for its socket before they read anything, and
+//! hand it the message ([`Elsewhere`](filter::resident::Elsewhere)); without it, or when it dies, they go the way above.
+//! Threads ask the store at once, and one of them writes for all (`store/turn.rs`) into a journal (`store/journal.rs`), with
+//! one sync; a thread brings the rows into the tables later. Whoever else needs the file is lent it through the socket
+//! beside it (`store/question.rs`, `store/attend.rs`).
+//!
+//! Without it, many processes that come at once combine: one that had to wait for the lock answers those behind it in one
+//! commit (`store/company.rs`), by the same frames on the same socket.
 //!
 //! # What always holds
 //!
@@ -119,8 +133,8 @@
 //!   fetched before from the sources that he listed. A stamp can make nobody fetch anything.
 //! - No mail is sent for a message that came in unless the user switched it on, and then only by one function,
 //!   [`filter::answer`], to an address that [`reply::may`] let pass. (A vendor mails codes to who asks for one.)
-//! - No async but in `serve/vendor`, which has many sockets, and in `fetch/dns.rs`, whose resolver is written so. The mail
-//!   path has no daemon and no thread but the one that waits for a lock.
+//! - No async but in `serve/vendor`, which has many sockets, and in `fetch/dns.rs`, whose resolver is written so. On the mail
+//!   path a command has no thread but the one that waits for a lock, and the process that stays has one for each connection.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.
 //! - No cache of verdicts, no score, no learning.

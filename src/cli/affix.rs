@@ -182,7 +182,7 @@ fn log_for_return(token: &Token, given: &Given) -> Result<(), Failure> {
     let engine = open::engine(given, None)?;
     let grant = Grant::new(GrantKind::Return, engine.now);
     let granted = |before: &Standing| Standing { grant: Some(grant.clone()), ..before.clone() };
-    let log = open::used_log(&engine.config, &engine.places)?;
+    let log = engine.used_log()?;
     log.change_standing(issuer.vendor(), &stamp.serial, &mut |before| granted(before))?;
     Ok(())
 }

@@ -48,7 +48,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         }
     }
     for address in &args.forget {
-        let forgotten = open::used_log(&engine.config, &engine.places)?.forget(address)?;
+        let forgotten = engine.used_log()?.forget(address)?;
         let shown = printable(address.to_string().as_bytes(), 600);
         if args.json {
             let object = json!({ "schema": output::SCHEMA, "address": address, "forgotten": forgotten });
@@ -66,7 +66,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 fn listed(args: &Args, engine: &Engine) -> Result<Vec<Correspondent>, Failure> {
     let mut rows = Vec::new();
     let wanted = args.text.as_deref().map(str::to_lowercase);
-    open::used_log(&engine.config, &engine.places)?.correspondents(&mut |row| {
+    engine.used_log()?.correspondents(&mut |row| {
         if wanted.as_ref().is_none_or(|text| row.address.contains(text.as_str())) {
             rows.push(row);
         }

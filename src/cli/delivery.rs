@@ -4,7 +4,10 @@
 use super::exit::{Failure, TEMPFAIL};
 use super::input::{self, Input};
 use crate::config::places::Given;
-use crate::filter::engine::{Engine, Marking};
+use crate::filter::engine::Marking;
+use crate::filter::question::{Answer, LARGEST};
+use crate::filter::report::Marks;
+use crate::filter::resident::{Elsewhere, Telling};
 use crate::filter::{open, report};
 use crate::mail::address::Address;
 use crate::mail::message::Message;
@@ -37,20 +40,33 @@ pub struct Delivery {
     pub input: Input,
     /// The judgement.
     pub decision: Decision,
-    /// The engine that made it.
-    pub engine: Engine,
+    /// What of the configuration shows in the message.
+    pub marks: Marks,
 }
 
-/// Reads the message and judges it; tells syslog and the verdict log.
+/// Reads the message and judges it, or has the resident process judge it; tells syslog and the verdict log.
 ///
 /// # Errors
 /// A failure with status 75, whatever went wrong: the message has to wait.
 pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
     let deferred = |failure: Failure| Failure { code: TEMPFAIL, ..failure };
+    let mut begun = None;
+    if let Some(elsewhere) = Elsewhere::find(given, args.now) {
+        let envelope = args.envelope()?;
+        let input = input::read(LARGEST as u64).map_err(|error| Failure::input(TEMPFAIL, &error))?;
+        let telling = if args.no_mark { Telling::Nothing } else { Telling::Verdict };
+        if !input.cut
+            && let Some(Answer { decision, marks }) =
+                elsewhere.judge(&Message::parse(&input.bytes), &envelope, args.marking(), telling)?
+        {
+            return Ok(Delivery { input, decision, marks });
+        }
+        begun = Some(input);
+    }
     let engine = open::engine(given, args.now).map_err(|error| deferred(error.into()))?;
     let judged = || -> Result<(Input, Decision), Failure> {
         let envelope = args.envelope()?;
-        let input = input::read(engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
+        let input = input::go_on(begun, engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
         let message = Message::parse(&input.bytes);
         let marking = args.marking();
         let decision = if input.cut {
@@ -65,7 +81,7 @@ pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
         Ok((input, decision))
     };
     match judged() {
-        Ok((input, decision)) => Ok(Delivery { input, decision, engine }),
+        Ok((input, decision)) => Ok(Delivery { input, decision, marks: Marks::of(&engine.config) }),
         Err(failure) => {
             engine.complain(&format!("deferred: {}", failure.message));
             Err(deferred(failure))

@@ -29,8 +29,8 @@ pub struct Args {
 /// # Errors
 /// A failure with status 75.
 pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let Delivery { input, decision, engine } = delivery::judge(&args.delivery, given)?;
-    let edit = report::marked(&Message::parse(&input.bytes), &decision, &engine.config);
+    let Delivery { input, decision, marks } = delivery::judge(&args.delivery, given)?;
+    let edit = report::marked(&Message::parse(&input.bytes), &decision, &marks);
     write(&edit, input.cut).map_err(|error| Failure::output(TEMPFAIL, &error))?;
     Ok(0)
 }

@@ -164,7 +164,7 @@ type Move = fn(&Engine, &Message<'_>, &dyn Store) -> Result<Vec<Changed>, Undeci
 /// What follows from a message that was moved. A mail server that runs this for every move is told of nothing unusual.
 fn moved(engine: &Engine, as_json: bool, did: &str, change: Move) -> Result<u8, Failure> {
     let input = input::read(engine.config.largest).map_err(|error| Failure::input(IO, &error))?;
-    let log = open::used_log(&engine.config, &engine.places)?;
+    let log = engine.used_log()?;
     let changes = change(engine, &Message::parse(&input.bytes), log.as_ref())?;
     let what = |changed: &Changed| if changed.is_change() { did } else { "left as it was" };
     if as_json {
@@ -186,7 +186,7 @@ fn apply(
     change: &dyn Fn(&Standing) -> Standing,
     say: &dyn Fn(&Standing, &Standing) -> &'static str,
 ) -> Result<u8, Failure> {
-    let log = open::used_log(&engine.config, &engine.places)?;
+    let log = engine.used_log()?;
     let mut done = Vec::new();
     for Target { vendor, serial } in target.resolve(engine)? {
         let before = log.change_standing(&vendor, &serial, &mut |before| change(before))?;

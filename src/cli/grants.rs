@@ -47,7 +47,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let mut rows = Vec::new();
     {
         // Collected first: deliveries wait as long as the log is held.
-        let log = open::used_log(&engine.config, &engine.places)?;
+        let log = engine.used_log()?;
         log.standings(&mut |vendor, serial, standing| {
             if args.wants(&vendor, &serial, &standing, engine.now) {
                 rows.push((vendor, serial, standing));

@@ -8,6 +8,7 @@ use super::{input, output};
 use crate::config::places::Given;
 use crate::filter::engine::{Engine, Marking};
 use crate::filter::held::{Held, HeldError, HeldMessage, Leaving};
+use crate::filter::report::Marks;
 use crate::filter::{open, report};
 use crate::log::verdicts::Entry;
 use crate::mail::address::Address;
@@ -351,7 +352,7 @@ fn add(args: &AddArgs, given: &Given) -> Result<u8, Failure> {
     } else {
         engine.judge(&message, &envelope, Marking::Leave)?
     };
-    let mut edit = report::marked(&message, &decision, &engine.config);
+    let mut edit = report::marked(&message, &decision, &Marks::of(&engine.config));
     edit.remove_span(0..message.envelope_line().len());
     let mut stdin = io::stdin();
     let id = Held::open(&engine)?.add(&edit, input.cut.then_some(&mut stdin as &mut dyn Read))?;

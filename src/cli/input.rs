@@ -22,14 +22,26 @@ pub struct Input {
 /// # Errors
 /// The system's, and when a header has no end.
 pub fn read(largest: u64) -> io::Result<Input> {
-    let stdin = io::stdin();
-    if stdin.is_terminal() {
+    if io::stdin().is_terminal() {
         // Nobody may be listening; that is no reason to stop.
         let _ = writeln!(io::stderr(), "mailstamp: hint: reading a message from the terminal; end it with Ctrl-D");
     }
-    let mut bytes = Vec::with_capacity(16 * 1024);
-    let mut stdin = stdin.lock();
-    stdin.by_ref().take(largest).read_to_end(&mut bytes)?;
+    go_on(None, largest)
+}
+
+/// As [`read`], where something was read already with another limit.
+///
+/// # Errors
+/// As `read`.
+pub fn go_on(begun: Option<Input>, largest: u64) -> io::Result<Input> {
+    let mut bytes = match begun {
+        Some(input) if !input.cut && input.bytes.len() as u64 <= largest => return Ok(input),
+        Some(input) if input.bytes.len() as u64 > largest => return Ok(Input { cut: true, ..input }),
+        Some(input) => input.bytes,
+        None => Vec::with_capacity(16 * 1024),
+    };
+    let mut stdin = io::stdin().lock();
+    stdin.by_ref().take(largest - bytes.len() as u64).read_to_end(&mut bytes)?;
     // One byte more tells whether the limit was met or exceeded; it belongs to the message all the same.
     let mut more = [0];
     let cut = bytes.len() as u64 == largest && read_one(&mut stdin, &mut more)? == 1;

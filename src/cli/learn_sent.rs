@@ -60,7 +60,7 @@ fn one(args: &Args, given: &Given) -> Result<u8, Failure> {
     let engine = open::engine(given, None)?;
     let told = match engine.learnable(&Message::parse(&input.bytes), engine.now)? {
         Ok(sent) => {
-            let learned = open::used_log(&engine.config, &engine.places)?.learn(&[sent])?;
+            let learned = engine.used_log()?.learn(&[sent])?;
             format!("learned: {}", counted(learned))
         }
         Err(why) => format!("not learned: {why}"),
@@ -133,7 +133,7 @@ impl Gathered {
     }
 
     fn learn(&mut self, engine: &Engine) -> Result<(), Undecided> {
-        self.learned += open::used_log(&engine.config, &engine.places)?.learn(&self.waiting)?;
+        self.learned += engine.used_log()?.learn(&self.waiting)?;
         self.waiting.clear();
         self.recipients = 0;
         Ok(())

@@ -34,6 +34,8 @@ mod rules;
 mod scan;
 #[cfg(feature = "sender")]
 mod sendmail;
+#[cfg(feature = "daemon")]
+mod serve;
 mod show;
 mod sources;
 mod state;
@@ -135,6 +137,9 @@ enum Command {
     Grants(grants::Args),
     /// Revoke and restore by moving messages between folders
     Watch(watch::Args),
+    /// Stay, and answer the commands that judge messages
+    #[cfg(feature = "daemon")]
+    Serve(serve::Args),
     /// Test and send automatic replies
     #[command(subcommand)]
     Reply(reply::Command),
@@ -267,6 +272,8 @@ impl Cli {
             Command::Restore(args) => grant::restore(&args, &given(args.target.user.clone())),
             Command::Grants(args) => grants::run(&args, &given(args.user.clone())),
             Command::Watch(args) => watch::run(&args, &given(args.user.clone())),
+            #[cfg(feature = "daemon")]
+            Command::Serve(args) => serve::run(&args, &given(None)),
             Command::Reply(command) => reply::run(&command, &given(command.recipient())),
             Command::LearnSent(args) => learn_sent::run(&args, &given(args.user.clone())),
             Command::Correspondents(args) => correspondents::run(&args, &given(args.user.clone())),

@@ -4,8 +4,8 @@
 use super::exit::Failure;
 use super::output;
 use crate::config::places::Given;
+use crate::filter::forget::Forgotten;
 use crate::filter::open;
-use crate::store::Returns;
 
 /// Forget the serials of stamps that ended long enough ago, and what was sent longer ago than is to be remembered.
 ///
@@ -22,32 +22,12 @@ pub struct Args {
     json: bool,
 }
 
-/// Rows removed while the log is held; then it is let go, so that a waiting delivery comes in between.
-const AT_ONCE: usize = 1000;
-/// Seconds for which it is known at least who got an automatic reply.
-const REPLIES: i64 = 400 * 86_400;
-
 /// Runs the command.
 ///
 /// # Errors
 /// A failure when the log cannot be had.
 pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let engine = open::engine(given, None)?;
-    let mut removed = 0;
-    loop {
-        let log = open::used_log(&engine.config, &engine.places)?;
-        let purged = log.purge(engine.now, engine.config.policy.grace(), AT_ONCE)?;
-        removed += purged.removed;
-        if !purged.left {
-            break;
-        }
-    }
-    let log = open::used_log(&engine.config, &engine.places)?;
-    let sent = log.purge_sent(engine.now.plus(-engine.config.remember_sent))?;
-    let replies = log.purge_replies(engine.now.plus(-REPLIES.max(engine.config.replies.per_sender)))?;
-    // As long as an answer to what one received is likely; it costs no more than a stamp.
-    let state = engine.places.state()?;
-    let returns = Returns::new(state).purge(engine.now.plus(-engine.config.remember_sent));
+    let Forgotten { serials: removed, sent, replies, returns } = open::engine(given, None)?.forget()?;
     if args.json {
         let object = serde_json::json!({
             "schema": output::SCHEMA,

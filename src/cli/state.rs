@@ -51,7 +51,7 @@ pub fn export(given: &Given) -> Result<u8, Failure> {
     let mut copy = unnamed_file(state)?;
     let mut out = BufWriter::new(&mut copy);
     let mut written = Ok(());
-    open::used_log(&engine.config, &engine.places)?.export(&mut |row| {
+    engine.used_log()?.export(&mut |row| {
         written = serde_json::to_writer(&mut out, &row).map_err(io::Error::from).and_then(|()| out.write_all(b"\n"));
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
@@ -87,7 +87,7 @@ pub fn import(given: &Given) -> Result<u8, Failure> {
         };
         let rows: Vec<Row> = lines.by_ref().take(LOT).map_while(parse).collect();
         let last = rows.len() < LOT;
-        let imported = open::used_log(&engine.config, &engine.places)?.import(&mut rows.into_iter())?;
+        let imported = engine.used_log()?.import(&mut rows.into_iter())?;
         total.taken += imported.taken;
         total.known += imported.known;
         if last {

@@ -91,7 +91,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let broken = log
         .each(&mut |entry| counting.entry(&entry))
         .map_err(|error| Failure::new(exit::IO, format!("cannot read the verdict log: {error}")))?;
-    open::used_log(&engine.config, &engine.places)?.standings(&mut |_, _, standing| {
+    engine.used_log()?.standings(&mut |_, _, standing| {
         counting.standing(&standing);
         ControlFlow::Continue(())
     })?;

@@ -4,6 +4,8 @@ use super::exit::{CONFIG, Failure, TEMPFAIL};
 use super::output;
 use super::progress::Progress;
 use crate::config::places::Given;
+use crate::filter::engine::Undecided;
+use crate::filter::open;
 use crate::serve::watch::{self, Report, WatchError};
 use crate::stamp::serial::Serial;
 use crate::store::Learned;
@@ -38,7 +40,8 @@ pub struct Args {
 /// A failure when nothing is to be watched, or with `--once` something could not be done.
 pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let mut report = Told { quiet: args.quiet, bar: None };
-    let done = if args.once { watch::once(given, &mut report) } else { watch::run(given, &mut report) };
+    let engines = || open::engine(given, None).map_err(Undecided::from);
+    let done = if args.once { watch::once(&engines, &mut report) } else { watch::run(&engines, &mut report) };
     drop(report);
     done.map_err(failure)?;
     Ok(0)
@@ -47,6 +50,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 fn failure(error: WatchError) -> Failure {
     match error {
         WatchError::Places(error) => error.into(),
+        WatchError::Undecided(Undecided::Places(error)) => error.into(),
         WatchError::Undecided(error) => error.into(),
         WatchError::Nothing => {
             Failure::new(CONFIG, error).hint("write [watch] and maildir = \"/home/you/Maildir\" into the configuration")

@@ -11,6 +11,7 @@ pub mod rules;
 pub mod sender;
 pub mod sendmail;
 mod sent;
+pub mod serve;
 pub mod sources;
 pub mod user;
 pub mod watch;
@@ -26,6 +27,7 @@ use sender::{SenderSettings, SenderTable};
 use sendmail::{Sendmail, SendmailTable};
 use sent::SentTable;
 use serde::Deserialize;
+use serve::{Serve, ServeTable};
 use std::path::PathBuf;
 use std::time::Duration;
 use user::{User, UserError};
@@ -84,6 +86,8 @@ pub struct Config {
     pub sendmail: Sendmail,
     /// What the user's own stamps may cost, and for whom he buys which.
     pub sender: SenderSettings,
+    /// How the resident process behaves.
+    pub serve: Serve,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -146,6 +150,9 @@ pub enum ConfigError {
     /// The table `[sendmail]`.
     #[error("sendmail.{0}")]
     Sendmail(&'static str),
+    /// The table `[serve]`.
+    #[error("serve.{0}")]
+    Serve(&'static str),
 }
 
 #[derive(Deserialize)]
@@ -174,6 +181,7 @@ struct File {
     held: HeldTable,
     sendmail: SendmailTable,
     sender: SenderTable,
+    serve: ServeTable,
 }
 
 #[derive(Deserialize)]
@@ -247,6 +255,7 @@ impl Default for File {
             held: HeldTable::default(),
             sendmail: SendmailTable::default(),
             sender: SenderTable::default(),
+            serve: ServeTable::default(),
         }
     }
 }
@@ -351,6 +360,7 @@ impl Config {
             held_keep: file.held.keep.0,
             sendmail: file.sendmail.settle(&pattern, &path)?,
             sender: file.sender.settle(case)?,
+            serve: file.serve.settle()?,
         })
     }
 }
@@ -430,6 +440,8 @@ mod tests {
             "[[sender.prefer]]\nvendors = [\"v.example\"]",
             "[[sender.prefer]]\nrecipients = [\"/(/\"]",
             "[actions]\nfirst-class = \"discard\"",
+            "[serve]\nmetrics = \"192.0.2.1:9465\"",
+            "[serve]\npurge = \"now and then\"",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -40,6 +40,8 @@ pub struct Places {
     pub state: Option<PathBuf>,
     /// The Maildir into which mail is delivered.
     pub maildir: Option<PathBuf>,
+    /// Whether the configuration is another for each user of the mailbox.
+    pub by_user: bool,
 }
 
 /// The configuration could not be had.
@@ -138,7 +140,18 @@ impl Places {
         let directories = config.directories.clone().or_else(|| state.as_ref().map(|state| state.join("directories")));
         let at_home = home().filter(|home| home.is_absolute()).map(|home| home.join("Maildir"));
         let maildir = config.deliver.maildir.clone().or(at_home);
-        Ok((config, Self { config: path.clone(), vendors, directories, rules, state, maildir }))
+        let by_user = text.contains('%');
+        Ok((config, Self { config: path.clone(), vendors, directories, rules, state, maildir, by_user }))
+    }
+
+    /// The files of which the first that is there is the configuration.
+    #[must_use]
+    pub fn candidates(given: &Given) -> Vec<PathBuf> {
+        let own = || project().map(|dirs| dirs.config_dir().join("config.toml"));
+        match &given.config {
+            Some(path) => vec![path.clone()],
+            None => own().into_iter().chain([Path::new(SYSTEM).join("config.toml")]).collect(),
+        }
     }
 
     /// The folder of the state.
@@ -172,6 +185,12 @@ impl Places {
     pub fn vendors(&self) -> Result<&Path, PlacesError> {
         self.vendors.as_deref().ok_or(PlacesError::Nowhere("the vendors"))
     }
+}
+
+/// The user's own folders of configuration and of state, where HOME or the XDG base directories name them.
+#[must_use]
+pub fn own_folders() -> Option<(PathBuf, Option<PathBuf>)> {
+    project().map(|dirs| (dirs.config_dir().to_owned(), dirs.state_dir().map(Path::to_owned)))
 }
 
 /// The XDG base directories come from the environment, so they are not asked when the program runs set-id. Nor without

@@ -3,7 +3,7 @@
 //! The fate of the message that is answered never depends on any of this: there is no error, only an [`Answer`].
 
 use super::engine::{Engine, Undecided};
-use super::{open, report};
+use super::report;
 use crate::config::replies::TemplateFileError;
 use crate::keys::folder;
 use crate::log::verdicts::Entry;
@@ -127,7 +127,7 @@ impl Engine {
     /// # Errors
     /// [`Undecided`] when the store cannot be read.
     pub fn refused_by_count(&self, due: &Due) -> Result<Option<Why>, Undecided> {
-        let store = open::used_log(&self.config, &self.places)?;
+        let store = self.used_log()?;
         Ok(refusal(store.peek_reply(&self.ask_for(due))?))
     }
 
@@ -148,7 +148,7 @@ impl Engine {
     /// Writes the reply down as sent. The store is open no longer than that: sendmail(8) takes its time.
     fn reserve(&self, due: &Due) -> Result<Option<Why>, Undecided> {
         self.is_sane()?;
-        let store = open::used_log(&self.config, &self.places)?;
+        let store = self.used_log()?;
         Ok(refusal(store.reserve_reply(&self.ask_for(due))?))
     }
 

@@ -9,6 +9,7 @@
 
 use super::engine::{Engine, Marking, RecordError, Undecided};
 use super::held::{Held, HeldError};
+use super::report::Marks;
 use super::{open, report};
 use crate::config::places::PlacesError;
 use crate::mail::edit::Edit;
@@ -75,7 +76,7 @@ pub enum Undelivered {
 impl Undelivered {
     /// What the user can do about it, where that is not plain from the error.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Undecided(error) => error.hint(),
             _ => None,
@@ -105,7 +106,7 @@ impl Engine {
             Some(_) => self.judge_beginning(&message, &envelope)?,
         };
         let mut entry = report::entry(&decision, &message, &envelope, self.now);
-        let mut edit = report::marked(&message, &decision, &self.config);
+        let mut edit = report::marked(&message, &decision, &Marks::of(&self.config));
         // The envelope line of an mbox is no part of the message.
         edit.remove_span(0..message.envelope_line().len());
         let delivered = match decision.action {

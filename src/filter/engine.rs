@@ -1,7 +1,10 @@
 //! One message through the core. The vendors' keys are read when a stamp names one, the used-serial log is opened when a
-//! stamp is otherwise good, and both at most once: a message without a stamp touches neither.
+//! stamp is otherwise good, and both at most once: a message without a stamp touches neither. A resident process hands
+//! both in (`warm.rs`); and where there is one, an engine may have its judgements made there (`resident.rs`).
 
+use super::open;
 use super::report;
+use super::resident::{Elsewhere, Telling};
 use super::ruling::{LazyLog, Rulebook};
 use crate::config::places::{Places, PlacesError};
 use crate::config::rules::RulesError;
@@ -14,8 +17,11 @@ use crate::log::verdicts::{Entry, VerdictLog};
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
 use crate::rule::decision::Decision;
+use crate::rule::letter::Seen;
+use crate::rule::rules::Rule;
 use crate::stamp::serial::Serial;
 use crate::stamp::wire::Issuer;
+use crate::store::resident::Resident;
 use crate::store::{Store, StoreError};
 use crate::verdict::examine::{Step, Trace, examine, identify, traces};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
@@ -23,20 +29,34 @@ use crate::verdict::finding::{Finding, Verdict};
 use crate::verdict::reason::Reason;
 use crate::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use std::cell::OnceCell;
+use std::sync::Arc;
 
 /// The engine, for as many messages as are to be judged.
 #[derive(Debug)]
 pub struct Engine {
     /// The user's configuration.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// Where his files are.
-    pub places: Places,
+    pub places: Arc<Places>,
     /// The time of the judgement.
     pub now: UnixTime,
     /// Whether `now` was given by the user; a clock that he set himself is not doubted.
     pub pretended: bool,
     /// What was read of the user's rules.
-    pub(super) rulebook: Rulebook,
+    pub(super) rulebook: Arc<Rulebook>,
+    /// What a resident process has ready.
+    pub(super) ready: Ready,
+}
+
+/// What need not be read or opened for this judgement.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    /// The vendors' keys, as they stand now.
+    pub(super) keys: Option<Arc<Directory>>,
+    /// The used-serial log, which is open.
+    pub(super) log: Option<Arc<Resident>>,
+    /// The process that judges, if it is another.
+    pub(super) elsewhere: Option<Elsewhere>,
 }
 
 /// Whether a good stamp is spent.
@@ -72,6 +92,14 @@ pub enum Undecided {
     /// The user wants to wait for the directory.
     #[error("what was fetched about the vendor of its stamp is past its date")]
     Stale,
+    /// The resident process says so.
+    #[error("{what}")]
+    Told {
+        /// What happened.
+        what: String,
+        /// What may help.
+        hint: Option<String>,
+    },
     /// Nobody said which addresses are the user's.
     #[error("no addresses are configured, so no stamp can be for you")]
     NoAddresses,
@@ -80,8 +108,9 @@ pub enum Undecided {
 impl Undecided {
     /// What the user can do about it, where that is not plain from the error.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
+            Self::Told { hint, .. } => hint.as_deref(),
             Self::NoAddresses => Some("write addresses = [\"you@your.example\"] into the configuration"),
             Self::Stale => {
                 Some("mailstamp directory refresh fetches it; until then such mail waits (stamps.defer_stale)")
@@ -119,12 +148,17 @@ impl Engine {
     /// # Errors
     /// [`Undecided`]: nothing is known of the message's class, and it must be tried again.
     pub fn judge(&self, message: &Message<'_>, envelope: &Envelope, marking: Marking) -> Result<Decision, Undecided> {
+        if let Some(elsewhere) = &self.ready.elsewhere
+            && let Some(answer) = elsewhere.judge(message, envelope, marking, Telling::Nothing)?
+        {
+            return Ok(answer.decision);
+        }
         let log = LazyLog::new(self);
         let verdict = self.verdict(message, envelope, &mut |spend| {
             self.is_sane()?;
             self.ask(log.store()?, spend, marking)
         })?;
-        let decision = self.decide(verdict, message, envelope, false, &log)?;
+        let decision = self.decide(verdict, message, envelope, Seen::Whole, &log)?;
         // A rule that matched says what is to be done.
         let stale = decision.rule.is_none() && decision.verdict.reason == Reason::StaleDirectory;
         if marking == Marking::Spend && self.config.defer_stale && stale {
@@ -165,7 +199,36 @@ impl Engine {
     /// # Errors
     /// As [`Self::judge`].
     pub fn judge_beginning(&self, message: &Message<'_>, envelope: &Envelope) -> Result<Decision, Undecided> {
-        self.decide(Verdict::too_large(), message, envelope, true, &LazyLog::new(self))
+        self.decide(Verdict::too_large(), message, envelope, Seen::Beginning, &LazyLog::new(self))
+    }
+
+    /// The judgement of a message that is known to carry no stamp, from its header alone; `None` when the user's rules ask
+    /// for its text. `size` is that of the whole message.
+    ///
+    /// # Errors
+    /// As [`Self::judge`].
+    pub(super) fn judge_header(
+        &self,
+        header: &Message<'_>,
+        envelope: &Envelope,
+        size: u64,
+    ) -> Result<Option<Decision>, Undecided> {
+        if self.rules()?.iter().any(Rule::needs_text) {
+            return Ok(None);
+        }
+        self.decide(Verdict::unstamped(), header, envelope, Seen::Header { size }, &LazyLog::new(self)).map(Some)
+    }
+
+    /// The used-serial log, with the grants beside it. Unless it is open anyway it is opened and locked by the first
+    /// question, until it is dropped.
+    ///
+    /// # Errors
+    /// [`PlacesError::Nowhere`].
+    pub fn used_log(&self) -> Result<Arc<dyn Store>, PlacesError> {
+        match &self.ready.log {
+            Some(log) => Ok(Arc::clone(log) as Arc<dyn Store>),
+            None => Ok(Arc::from(open::used_log(&self.config, &self.places)?)),
+        }
     }
 
     /// Whose stamps `message` carries: a finding for each, without a reason where the signature holds.
@@ -260,15 +323,20 @@ impl Engine {
 /// The vendors' keys, read when the first stamp asks for one.
 struct LazyKeys<'a> {
     engine: &'a Engine,
-    read: OnceCell<Result<Directory, Undecided>>,
+    read: OnceCell<Result<Arc<Directory>, Undecided>>,
 }
 
 impl LazyKeys<'_> {
     /// `None` in case of trouble, which the engine looks for before it heeds what the core made of it.
     fn directory(&self) -> Option<&Directory> {
         let places = &self.engine.places;
-        let read = || Ok(folder::read(places.vendors()?, places.directories.as_deref(), self.engine.now)?.directory);
-        self.read.get_or_init(read).as_ref().ok()
+        let read = || match &self.engine.ready.keys {
+            Some(keys) => Ok(Arc::clone(keys)),
+            None => {
+                Ok(Arc::new(folder::read(places.vendors()?, places.directories.as_deref(), self.engine.now)?.directory))
+            }
+        };
+        self.read.get_or_init(read).as_ref().ok().map(Arc::as_ref)
     }
 }
 

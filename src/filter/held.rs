@@ -6,6 +6,7 @@
 
 use super::deliver::{WriteError, write};
 use super::engine::{Engine, RecordError};
+use super::report::Marks;
 use super::{allow_list, report};
 use crate::config::places::PlacesError;
 use crate::log::verdicts::Entry;
@@ -285,7 +286,7 @@ impl<'a> Held<'a> {
     fn marked<'m>(&self, message: &Message<'m>) -> Edit<'m> {
         let verdict = Verdict { reason: Reason::Rule, speaks: None, findings: Vec::new() };
         let decision = Decision { verdict, rule: Some(RELEASED.to_owned()), action: Action::Deliver };
-        report::marked(message, &decision, &self.engine.config)
+        report::marked(message, &decision, &Marks::of(&self.engine.config))
     }
 }
 

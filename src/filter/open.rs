@@ -1,6 +1,6 @@
 //! The one place that knows which adapters there are: it reads the clock and the configuration, and opens the store.
 
-use super::engine::Engine;
+use super::engine::{Engine, Ready};
 use super::ruling::Rulebook;
 use crate::config::Config;
 use crate::config::places::{Given, Places, PlacesError};
@@ -8,6 +8,7 @@ use crate::mail::time::UnixTime;
 use crate::store::Store;
 use crate::store::redb::{Options, Redb};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The engine with the user's configuration, at `now` if the user gives a time, else at the system's.
@@ -17,7 +18,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub fn engine(given: &Given, now: Option<UnixTime>) -> Result<Engine, PlacesError> {
     let (config, places) = Places::read(given)?;
     let (now, pretended) = (now.unwrap_or_else(clock), now.is_some());
-    Ok(Engine { config, places, now, pretended, rulebook: Rulebook::default() })
+    let rulebook = Arc::new(Rulebook::default());
+    Ok(Engine { config: Arc::new(config), places: Arc::new(places), now, pretended, rulebook, ready: Ready::default() })
 }
 
 /// The used-serial log, with the grants beside it. It is opened and locked by the first question, until it is dropped.

@@ -12,18 +12,37 @@ use crate::rule::decision::Decision;
 use crate::verdict::class::Class;
 use crate::verdict::facts::Envelope;
 use crate::verdict::finding::Verdict;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
 /// No value from outside is shown longer than this.
 pub const LONGEST: usize = 200;
 
+/// What of the configuration shows in a marked message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marks {
+    /// Under which name an Authentication-Results field is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authserv_id: Option<String>,
+    /// Whether used serials are remembered.
+    pub used_log: bool,
+}
+
+impl Marks {
+    /// As configured.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self { authserv_id: config.authserv_id.clone(), used_log: config.used_log }
+    }
+}
+
 /// The message with its result fields on top: `Digital-Stamp-Class`, with an `authserv_id` also
 /// `Authentication-Results`. What came with the message and could pass for them is gone; no other byte changes.
 #[must_use]
-pub fn marked<'a>(message: &Message<'a>, decision: &Decision, config: &Config) -> Edit<'a> {
+pub fn marked<'a>(message: &Message<'a>, decision: &Decision, marks: &Marks) -> Edit<'a> {
     let newline = message.newline();
-    let authserv_id = config.authserv_id.as_deref();
-    let mut fields = result_field(decision, config.used_log, newline);
+    let authserv_id = marks.authserv_id.as_deref();
+    let mut fields = result_field(decision, marks.used_log, newline);
     if let Some(id) = authserv_id {
         fields.push_str(&authentication_results(&decision.verdict, id, newline));
     }

@@ -4,7 +4,6 @@
 //! good stamp. What cannot be read or opened makes the message wait, never fail to match.
 
 use super::engine::{Engine, Marking, Undecided};
-use super::open;
 use crate::config::list::{self, HELD_ALLOW};
 use crate::config::rules::{self, RulesError};
 use crate::mail::address::Address;
@@ -12,7 +11,7 @@ use crate::mail::message::Message;
 use crate::rule::condition::{Acquaintance, Condition};
 use crate::rule::decision::{Decision, Effect, Ruling};
 use crate::rule::expression::Found;
-use crate::rule::letter::Letter;
+use crate::rule::letter::{Letter, Seen};
 use crate::rule::rules::{Part, Rule, RuleError, Rules};
 use crate::store::Store;
 use crate::verdict::class::Class;
@@ -20,7 +19,7 @@ use crate::verdict::facts::Envelope;
 use crate::verdict::finding::Verdict;
 use std::cell::OnceCell;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// The name under which the list of `mailstamp held allow` appears as a rule.
 pub const HELD_ALLOW_NAME: &str = "held-allow";
@@ -35,7 +34,7 @@ pub(super) struct Rulebook {
 /// rules ask the same one: a second could never be opened beside it.
 pub(super) struct LazyLog<'a> {
     engine: &'a Engine,
-    opened: OnceCell<Box<dyn Store>>,
+    opened: OnceCell<Arc<dyn Store>>,
 }
 
 impl<'a> LazyLog<'a> {
@@ -47,7 +46,7 @@ impl<'a> LazyLog<'a> {
         if let Some(store) = self.opened.get() {
             return Ok(store.as_ref());
         }
-        let store = open::used_log(&self.engine.config, &self.engine.places)?;
+        let store = self.engine.used_log()?;
         Ok(self.opened.get_or_init(|| store).as_ref())
     }
 }
@@ -87,11 +86,11 @@ impl Engine {
         verdict: Verdict,
         message: &Message<'_>,
         envelope: &Envelope,
-        cut: bool,
+        seen: Seen,
         log: &LazyLog<'_>,
     ) -> Result<Decision, Undecided> {
         Decision::of(verdict, &self.config.actions, |verdict| {
-            let letter = Letter::new(message, envelope, verdict, &self.config.trusted_authserv_ids, cut);
+            let letter = Letter::new(message, envelope, verdict, &self.config.trusted_authserv_ids, seen);
             if let Some(ruling) = self.allowed(&letter)? {
                 return Ok(Some(ruling));
             }
@@ -118,7 +117,8 @@ impl Engine {
                 self.ask(log.store()?, spend, Marking::Leave)
             })?
         };
-        let letter = Letter::new(message, envelope, &verdict, &self.config.trusted_authserv_ids, cut);
+        let seen = if cut { Seen::Beginning } else { Seen::Whole };
+        let letter = Letter::new(message, envelope, &verdict, &self.config.trusted_authserv_ids, seen);
         let rules = self.rules()?;
         let (mut asked, mut ruling) = (Vec::new(), None);
         if verdict.class() != Class::FirstClass {
@@ -154,7 +154,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`RulesError`] when they cannot be used.
-    fn rules(&self) -> Result<&Rules, RulesError> {
+    pub(super) fn rules(&self) -> Result<&Rules, RulesError> {
         if let Some(rules) = self.rulebook.rules.get() {
             return Ok(rules);
         }

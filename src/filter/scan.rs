@@ -4,11 +4,12 @@
 
 use super::engine::{Engine, Marking, Undecided};
 use super::mailboxes::Kept;
+use super::mbox;
 use super::ruling::LazyLog;
-use super::{mbox, open};
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
 use crate::rule::decision::Decision;
+use crate::rule::letter::Seen;
 use crate::store::memory::Memory;
 use crate::store::{StoreError, UsedLog};
 use crate::verdict::facts::Envelope;
@@ -108,7 +109,7 @@ impl Scan {
         let verdict = engine.verdict(message, &self.envelope, &mut |spend| {
             engine.is_sane()?;
             // Opened for this question only: mail may come meanwhile.
-            let log = open::used_log(&engine.config, &engine.places)?;
+            let log = engine.used_log()?;
             let answer = match engine.ask(log.as_ref(), spend, Marking::Leave) {
                 Err(Undecided::Store(StoreError::ClockBehind { .. })) => {
                     // The log has forgotten the stamps of that time. A delivery has to refuse them; here nothing is at
@@ -125,7 +126,7 @@ impl Scan {
             // A copy of a message in another folder is the same message, however long after it was made.
             Ok(self.seen.spend(&Spend { redelivery: Redelivery::EVER, ..spend.clone() })?)
         })?;
-        engine.decide(verdict, message, &self.envelope, false, &LazyLog::new(engine))
+        engine.decide(verdict, message, &self.envelope, Seen::Whole, &LazyLog::new(engine))
     }
 }
 

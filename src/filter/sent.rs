@@ -97,8 +97,14 @@ mod tests {
     fn learn(raw: &str) -> Result<Sent, NotLearned> {
         let text = "addresses = [\"me@x.example\", \"me+*@x.example\"]";
         let config = Config::parse(text, &User::default()).unwrap();
-        let engine =
-            Engine { config, places: Places::default(), now: NOW, pretended: false, rulebook: Default::default() };
+        let engine = Engine {
+            config: config.into(),
+            places: Places::default().into(),
+            now: NOW,
+            pretended: false,
+            rulebook: Default::default(),
+            ready: Default::default(),
+        };
         engine.learnable(&Message::parse(raw.as_bytes()), UnixTime(7)).unwrap()
     }
 

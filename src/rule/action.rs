@@ -1,12 +1,12 @@
 //! The actions, each with its word and its exit status, and which of them each class leads to where no rule says otherwise.
 
 use crate::verdict::class::Class;
-use serde::Deserialize;
 use serde::de::{Deserializer, Error};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What is to be done with a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Put it into the mailbox.

@@ -17,6 +17,20 @@ const MESSAGE_ID: usize = 998;
 /// How much of a field expressions are looked for in, in bytes.
 const VALUE: usize = 64 * 1024;
 
+/// How much of a message is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// All of it.
+    Whole,
+    /// Its beginning; there is more.
+    Beginning,
+    /// Its header, and nobody asks for more.
+    Header {
+        /// Bytes of the whole message.
+        size: u64,
+    },
+}
+
 /// What rules may ask of a message.
 #[derive(Debug)]
 pub struct Letter<'a> {
@@ -25,8 +39,7 @@ pub struct Letter<'a> {
     message: &'a Message<'a>,
     envelope: &'a Envelope,
     trusted: &'a [String],
-    /// There is more of it than is here.
-    cut: bool,
+    seen: Seen,
     budget: Budget,
     author: OnceCell<Option<Address>>,
     sender: OnceCell<Option<Address>>,
@@ -37,22 +50,21 @@ pub struct Letter<'a> {
 }
 
 impl<'a> Letter<'a> {
-    /// The message; of `cut` ones this is only the beginning. `trusted` are the hosts whose Authentication-Results fields
-    /// are believed.
+    /// The message, as far as it was seen. `trusted` are the hosts whose Authentication-Results fields are believed.
     #[must_use]
     pub fn new(
         message: &'a Message<'a>,
         envelope: &'a Envelope,
         verdict: &'a Verdict,
         trusted: &'a [String],
-        cut: bool,
+        seen: Seen,
     ) -> Self {
         Self {
             verdict,
             message,
             envelope,
             trusted,
-            cut,
+            seen,
             budget: Budget::default(),
             author: OnceCell::new(),
             sender: OnceCell::new(),
@@ -123,13 +135,16 @@ impl<'a> Letter<'a> {
     /// Its size in bytes, or the least that it can be.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.message.raw().len() as u64
+        match self.seen {
+            Seen::Whole | Seen::Beginning => self.message.raw().len() as u64,
+            Seen::Header { size } => size,
+        }
     }
 
     /// Whether it is larger than [`Self::size`].
     #[must_use]
     pub fn is_cut(&self) -> bool {
-        self.cut
+        self.seen == Seen::Beginning
     }
 
     /// The Message-IDs to which it replies, as they stand between their brackets: that of In-Reply-To first, then from the

@@ -45,6 +45,12 @@ impl Rule {
         conditions.chain(self.exceptions.iter().map(|condition| (Part::Exception, condition)))
     }
 
+    /// Whether it looks at more than the header.
+    #[must_use]
+    pub fn needs_text(&self) -> bool {
+        self.conditions().any(|(_, condition)| matches!(condition.test, Test::Text(_)))
+    }
+
     /// Whether it is for genuine senders.
     #[must_use]
     pub fn needs_authentication(&self) -> bool {

@@ -1,6 +1,8 @@
 //! What runs for long: it waits for something to happen, and then does what a command would have done. Front ends: they
 //! translate and never decide.
 
+#[cfg(feature = "daemon")]
+pub mod daemon;
 #[cfg(feature = "vendor")]
 pub mod vendor;
 pub mod watch;

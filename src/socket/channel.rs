@@ -75,12 +75,7 @@ impl Channel {
     ///
     /// # Errors
     /// [`ChannelError`].
-    pub fn receive(
-        &mut self,
-        limits: Limits,
-        idle: Duration,
-        within: Duration,
-    ) -> Result<Option<Frame>, ChannelError> {
+    pub fn receive(&mut self, limits: Limits, idle: Duration, within: Duration) -> Result<Option<Frame>, ChannelError> {
         let mut buffer = vec![0; 4 * 1024];
         self.stream.set_read_timeout(Some(idle))?;
         let mut count = self.read(&mut buffer)?;

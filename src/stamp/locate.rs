@@ -10,6 +10,7 @@ use crate::mail::message::{Message, slice};
 use crate::mail::mime::{self, Text, TextPart};
 use data_encoding::BASE64URL_NOPAD;
 use memchr::{memchr, memchr_iter, memmem, memrchr2};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// The header field that carries a stamp.
@@ -28,7 +29,8 @@ const PAYLOAD: usize = 86;
 const WORDS: usize = 64;
 
 /// Where a stamp stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Place {
     /// In a `Digital-Stamp` field.
     Header,

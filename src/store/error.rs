@@ -84,6 +84,12 @@ pub enum StoreError {
         /// The end of what was cleared.
         cleared: UnixTime,
     },
+    /// The process that had the log has just let it go.
+    #[error("{path} is being left by the process that had it; try again")]
+    Left {
+        /// The store's file.
+        path: PathBuf,
+    },
     /// What the process that holds the log says of its own trouble.
     #[error("{0}")]
     Told(String),
@@ -109,11 +115,10 @@ impl StoreError {
             Self::ReadOnly { path, source } => Self::ReadOnly { path: path.clone(), source: io(source) },
             Self::Damaged { path, what } => Self::Damaged { path: path.clone(), what: what.clone() },
             Self::Missing { path, lock } => Self::Missing { path: path.clone(), lock: lock.clone() },
-            Self::Version { path, found, known } => {
-                Self::Version { path: path.clone(), found: *found, known: *known }
-            }
+            Self::Version { path, found, known } => Self::Version { path: path.clone(), found: *found, known: *known },
             Self::Unsafe { path, what } => Self::Unsafe { path: path.clone(), what: what.clone() },
             Self::ClockBehind { now, cleared } => Self::ClockBehind { now: *now, cleared: *cleared },
+            Self::Left { path } => Self::Left { path: path.clone() },
             Self::Told(what) => Self::Told(what.clone()),
             Self::Io { doing, path, source } => Self::Io { doing, path: path.clone(), source: io(source) },
         }

@@ -235,9 +235,9 @@ fn batch(bytes: &[u8]) -> Option<(u32, u32, &[u8], &[u8])> {
     let whole = bytes.get(..HEAD.checked_add(length)?)?;
     let sum = bytes.get(whole.len()..whole.len() + SUM)?;
     let sound = whole.starts_with(&MAGIC) && Sha256::digest(whole).starts_with(sum);
-    sound.then(|| (number(4), number(8))).and_then(|(generation, batch)| {
-        Some((generation?, batch?, &whole[HEAD..], &bytes[whole.len() + SUM..]))
-    })
+    sound
+        .then(|| (number(4), number(8)))
+        .and_then(|(generation, batch)| Some((generation?, batch?, &whole[HEAD..], &bytes[whole.len() + SUM..])))
 }
 
 fn take_in(mut body: &[u8], rows: &mut Pending) -> Result<(), Trouble> {

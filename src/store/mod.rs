@@ -11,6 +11,7 @@
 //! that wait (`company.rs`); a process that stays keeps it ([`resident`]), answers the others through the socket beside it
 //! ([`question`]), and lends it to those that need the file.
 
+mod attend;
 mod backend;
 mod company;
 mod error;
@@ -33,13 +34,13 @@ mod turn;
 
 pub use error::StoreError;
 #[cfg(feature = "sender")]
+pub(crate) use lock::Wait;
+#[cfg(feature = "sender")]
 pub(crate) use place::Absent;
 pub use reply::{Reply, ReplyAsk, ReplyBook, ReplyKind, Reserved};
 pub use returns::{Returnable, Returns};
 pub use row::Row;
 pub use sent::{Correspondent, Learned, Sent, SentBook, correspondent_key};
-#[cfg(feature = "sender")]
-pub(crate) use lock::Wait;
 #[cfg(feature = "sender")]
 pub(crate) use session::{Schema, Session, Trouble, guarded};
 #[cfg(feature = "sender")]

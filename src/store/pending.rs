@@ -99,12 +99,7 @@ impl Pending {
 }
 
 /// Decides a batch over the tables and over rows that are on their way there, the later ones first.
-pub(super) fn decide(
-    session: &Session,
-    layers: &[&Pending],
-    asks: &[&Spend],
-    grace: i64,
-) -> Result<Decided, Trouble> {
+pub(super) fn decide(session: &Session, layers: &[&Pending], asks: &[&Spend], grace: i64) -> Result<Decided, Trouble> {
     let tx = session.read()?;
     let (used, standing) = (tx.open_table(USED)?, tx.open_table(STANDING)?);
     let mark = tx.open_table(META)?.get("mark")?.map(|mark| mark.value());

@@ -74,6 +74,8 @@ pub(super) fn borrow(place: &Place, wait: Duration) -> Option<UnixStream> {
 pub fn answer(spent: &Result<Spent, StoreError>) -> (Kind, Vec<u8>) {
     let told = match spent {
         Ok(spent) => serde_json::to_vec(spent).map(|head| (Kind::Spent, head)),
+        // Whoever asks finds the log free, or the next who has it.
+        Err(StoreError::Left { .. }) => Ok((Kind::Yourself, b"{}".to_vec())),
         Err(error) => Ok(undecided(&error.to_string(), None)),
     };
     told.unwrap_or_else(|error| undecided(&error.to_string(), None))

@@ -6,6 +6,7 @@
 //! get the log when it is [lent](Resident::lend). Whenever the log is left, to them or for good, it is one without a
 //! journal again.
 
+use super::attend::Attendant;
 use super::error::StoreError;
 use super::journal::{self, Batch, Journal, SUFFIXES, Slot};
 use super::pending::{self, Pending};
@@ -14,7 +15,7 @@ use super::redb::{Options, Redb, answer_of_nothing, only};
 use super::reply::{Reply, ReplyAsk, ReplyBook, Reserved};
 use super::row::Row;
 use super::sent::{Correspondent, Learned, Sent, SentBook};
-use super::session::{Session, Trouble};
+use super::session::Session;
 use super::tables::{FORMAT, JOURNALLED, META};
 use super::turn::Turn;
 use super::{GrantBook, Imported, Purged, Store, Summary, UsedLog};
@@ -24,7 +25,8 @@ use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
 use crate::verdict::spend::{Spend, Spent, Terms};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -41,14 +43,15 @@ const REST: Duration = Duration::from_secs(1);
 pub struct Resident {
     inner: Arc<Inner>,
     scribe: Option<JoinHandle<()>>,
+    attendant: Option<Attendant>,
 }
 
 /// Where the two files of the journal come from.
 type Slots = Box<dyn Fn(&Session) -> Result<[Box<dyn Slot>; 2], StoreError> + Send + Sync>;
 
-struct Inner {
+pub(super) struct Inner {
     log: Redb,
-    grace: i64,
+    grace: AtomicI64,
     turn: Turn<Spend, Result<Spent, StoreError>>,
     state: Mutex<State>,
     /// Told when rows have come, when rows are in the tables, and at the end.
@@ -98,27 +101,31 @@ impl State {
 }
 
 impl Resident {
-    /// The log in the file `path`, kept for as long as this lives. Touches nothing before the first question, as
-    /// [`Redb::new`].
+    /// The log in the file `path`, begun if there is none, and kept for as long as this lives. What a killed process left is
+    /// recovered first.
     ///
     /// # Errors
-    /// [`StoreError::Io`] when there can be no thread.
+    /// Any [`StoreError`].
     pub fn new(path: impl Into<PathBuf>, options: Options) -> Result<Self, StoreError> {
         let path = path.into();
         let slots = |session: &Session| match session.place() {
             Some(place) => Journal::files(place),
             None => Err(StoreError::Damaged { path: PathBuf::new(), what: "it is not on a disk".into() }),
         };
-        Self::start(Redb::resident(path.clone(), options), path, options.grace, Box::new(slots))
+        let mut resident = Self::start(Redb::resident(path.clone(), options), &path, options.grace, Box::new(slots))?;
+        resident.inner.log.with(Absent::Create, |_| Ok(()))?;
+        resident.attendant = Some(Attendant::begin(&path, Arc::clone(&resident.inner))?);
+        Ok(resident)
     }
 
-    fn start(log: Redb, path: PathBuf, grace: i64, slots: Slots) -> Result<Self, StoreError> {
+    fn start(log: Redb, path: &Path, grace: i64, slots: Slots) -> Result<Self, StoreError> {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        let inner = Arc::new(Inner { log, grace, turn: Turn::new(TOGETHER), state, changed, slots });
+        let inner =
+            Arc::new(Inner { log, grace: AtomicI64::new(grace), turn: Turn::new(TOGETHER), state, changed, slots });
         let scribe = Arc::clone(&inner);
         let scribe = thread::Builder::new().name("tables".into()).spawn(move || scribe.write_tables());
-        let scribe = scribe.map_err(|source| StoreError::from_io("serve", &path, source))?;
-        Ok(Self { inner, scribe: Some(scribe) })
+        let scribe = scribe.map_err(|source| StoreError::from_io("serve", path, source))?;
+        Ok(Self { inner, scribe: Some(scribe), attendant: None })
     }
 
     /// Lets another process have the log while `meanwhile` runs. Spends wait for as long.
@@ -126,17 +133,19 @@ impl Resident {
     /// # Errors
     /// Any [`StoreError`]: the log was not brought up to date, and is not lent.
     pub fn lend<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
-        let mut state = self.inner.up_to_date()?;
-        self.inner.leave(&mut state)?;
-        Ok(meanwhile())
+        self.inner.lend(meanwhile)
     }
 
-    /// Whether there is a log, and it can be had. Opens it, and recovers what a killed process left.
-    ///
-    /// # Errors
-    /// Any [`StoreError`].
-    pub fn open(&self) -> Result<(), StoreError> {
-        self.inner.log.with(Absent::Leave, |_| Ok(())).map(drop)
+    /// Whether questions get answers: whoever holds the state lets it go.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        drop(self.inner.state());
+        true
+    }
+
+    /// Sets for how many seconds a row is kept after its bucket's end.
+    pub fn keep_for(&self, grace: i64) {
+        self.inner.grace.store(grace, SeqCst);
     }
 
     /// The tables, brought up to date, with no spend coming in between for as long as the guard is there.
@@ -148,20 +157,20 @@ impl Resident {
 impl Drop for Resident {
     /// Leaves the log to others, up to date and without a journal. If that fails, the next to open it does it.
     fn drop(&mut self) {
+        drop(self.attendant.take());
         self.inner.state().over = true;
         self.inner.changed.notify_all();
         if let Some(scribe) = self.scribe.take() {
             let _ = scribe.join();
         }
         if let Ok(mut state) = self.inner.up_to_date()
-            && state.journal.is_some()
+            && self.inner.put_away(&mut state).is_ok()
         {
-            let _ = self.inner.put_away(&mut state, |session| {
-                for suffix in SUFFIXES {
-                    session.place().map_or(Ok(()), |place| place.remove(suffix))?;
-                }
-                Ok(())
-            });
+            let remove = |session: &mut Session| {
+                let remove = |suffix| session.place().map_or(Ok(()), |place| place.remove(suffix));
+                Ok(SUFFIXES.into_iter().try_for_each(remove)?)
+            };
+            let _ = self.inner.log.with(Absent::Leave, remove);
         }
         self.inner.log.release();
     }
@@ -174,6 +183,20 @@ impl Inner {
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
+        let gone = || Err(StoreError::Busy { path: self.log.path().to_owned(), waited: Duration::ZERO });
+        self.turn.ask(ask.clone(), |asks| self.answer(&asks)).unwrap_or_else(gone)
+    }
+
+    pub(super) fn lend<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
+        let mut state = self.up_to_date()?;
+        self.leave(&mut state)?;
+        let done = meanwhile();
+        // Taken back at once, or the next to come would take it for free.
+        self.log.with(Absent::Create, |_| Ok(()))?;
+        Ok(done)
     }
 
     /// An answer for each question, in order, once all that they write is durable.
@@ -189,9 +212,11 @@ impl Inner {
             if !self.begin(&mut state, if may_write { Absent::Create } else { Absent::Leave })? {
                 return Ok(asks.iter().map(|ask| answer_of_nothing(ask)).collect());
             }
-            let layers: Vec<&Pending> = [Some(&state.current), state.applying.as_deref()].into_iter().flatten().collect();
-            let decided =
-                self.log.beside(state.session, |session| pending::decide(session, &layers, asks, self.grace));
+            let layers: Vec<&Pending> =
+                [Some(&state.current), state.applying.as_deref()].into_iter().flatten().collect();
+            let decided = self
+                .log
+                .beside(state.session, |session| pending::decide(session, &layers, asks, self.grace.load(SeqCst)));
             let decided = match decided {
                 Ok(Some(decided)) => decided,
                 // The log was opened anew in between.
@@ -235,6 +260,9 @@ impl Inner {
     /// Sees to it that there is a journal for the log as it is open now; `false` when there is no log and none is to be
     /// created.
     fn begin(&self, state: &mut State, absent: Absent) -> Result<bool, StoreError> {
+        if state.over {
+            return Err(StoreError::Left { path: self.log.path().to_owned() });
+        }
         if state.journal.is_some() && self.log.is_open(state.session) {
             return Ok(true);
         }
@@ -299,27 +327,22 @@ impl Inner {
 
     /// Leaves a log that is up to date, for others or for good.
     fn leave(&self, state: &mut State) -> Result<(), StoreError> {
-        if state.journal.is_some() {
-            self.put_away(state, |_| Ok(()))?;
-        }
+        self.put_away(state)?;
         self.log.release();
         Ok(())
     }
 
-    /// Makes the log one without a journal.
-    fn put_away(
-        &self,
-        state: &mut State,
-        then: impl FnOnce(&Session) -> Result<(), Trouble>,
-    ) -> Result<(), StoreError> {
-        self.log.beside(state.session, |session| {
-            session.write(|tx| {
-                tx.open_table(META)?.insert("format", FORMAT)?;
-                Ok(())
+    /// Makes a log that is up to date one without a journal.
+    fn put_away(&self, state: &mut State) -> Result<(), StoreError> {
+        if state.journal.is_some() {
+            self.log.beside(state.session, |session| {
+                session.write(|tx| {
+                    tx.open_table(META)?.insert("format", FORMAT)?;
+                    Ok(())
+                })
             })?;
-            then(session)
-        })?;
-        state.forget();
+            state.forget();
+        }
         Ok(())
     }
 
@@ -332,7 +355,11 @@ impl Inner {
             let full = state.applying.is_some();
             let work = if full {
                 // Somebody who found no room began a new generation.
-                state.journal.as_ref().map(Journal::generation).zip(state.applying.clone())
+                state
+                    .journal
+                    .as_ref()
+                    .map(Journal::generation)
+                    .zip(state.applying.clone())
                     .map(|(generation, rows)| (generation.wrapping_sub(1), rows))
             } else if enough {
                 state.turn_over()
@@ -341,9 +368,7 @@ impl Inner {
             };
             let Some((generation, rows)) = work else {
                 state = match due {
-                    Some(due) => {
-                        self.changed.wait_timeout(state, due).unwrap_or_else(PoisonError::into_inner).0
-                    }
+                    Some(due) => self.changed.wait_timeout(state, due).unwrap_or_else(PoisonError::into_inner).0,
                     None => self.wait(state),
                 };
                 continue;
@@ -366,14 +391,13 @@ impl Inner {
 
 impl UsedLog for Resident {
     fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
-        let gone = || Err(StoreError::Busy { path: self.inner.log.path().to_owned(), waited: Duration::ZERO });
-        self.inner.turn.ask(ask.clone(), |asks| self.inner.answer(&asks)).unwrap_or_else(gone)
+        self.inner.spend(ask)
     }
 
     fn peek(&self, ask: &Spend) -> Result<Spent, StoreError> {
         let state = self.inner.state();
         let layers: Vec<&Pending> = [Some(&state.current), state.applying.as_deref()].into_iter().flatten().collect();
-        let look = |session: &Session| pending::decide(session, &layers, &[ask], self.inner.grace);
+        let look = |session: &Session| pending::decide(session, &layers, &[ask], self.inner.grace.load(SeqCst));
         match self.inner.log.beside(state.session, look)? {
             Some(decided) => only(decided.answers),
             // Without a journal that is open now, all is in the tables.

@@ -60,6 +60,12 @@ impl Verdict {
         Self::best(Vec::new(), true)
     }
 
+    /// The verdict on a message that is known to carry no stamp.
+    #[must_use]
+    pub fn unstamped() -> Self {
+        Self::best(Vec::new(), false)
+    }
+
     /// The best of the findings: first-class, underpaid, revoked, used, invalid, unverified; among equals the first.
     /// `over_limit` says that there was more than could be looked at.
     pub(super) fn best(findings: Vec<Finding>, over_limit: bool) -> Self {

@@ -3,15 +3,11 @@
 
 use crate::cli::exit::{CONFIG, DATA, Failure, TEMPFAIL, UNAVAILABLE};
 use crate::cli::output;
-use crate::cli::sources::plain;
-use crate::config::Config;
-use crate::config::places::{Given, Places};
+use crate::config::places::Given;
 use crate::config::sources;
 use crate::filter::open;
-use crate::keys::folder::{self, Folder};
-use crate::keys::refresh::{self, News, Outcome, RefreshError};
-use crate::log::syslog::{self, Severity};
-use crate::verdict::facts::KeyFact;
+use crate::filter::refresh::{Refreshed, Unrefreshed, alarm, problem};
+use crate::keys::refresh::{News, Outcome, RefreshError};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -57,29 +53,23 @@ pub fn check(args: &CheckArgs, given: &Given) -> Result<u8, Failure> {
 }
 
 fn refreshed(given: &Given, as_json: bool, quiet: bool, keep: bool) -> Result<u8, Failure> {
-    let (config, places) = Places::read(given)?;
+    let engine = open::engine(given, None)?;
     let wrong = |error: &dyn std::fmt::Display| Failure::new(CONFIG, error);
-    let sources = sources::read(places.vendors()?).map_err(|error| wrong(&error))?;
+    let sources = sources::read(engine.places.vendors()?).map_err(|error| wrong(&error))?;
     if sources.list.is_empty() && !quiet && !as_json {
         output::line("no source is listed yet; mailstamp directory add lists one")?;
     }
-    let placed = folder::placed(places.vendors()?).map_err(|error| wrong(&error))?;
-    let now = open::clock();
-    let outcomes =
-        refresh::refresh(&sources, &placed, places.directories()?, now, keep).map_err(|error| match error {
-            RefreshError::Busy => Failure::new(TEMPFAIL, error),
-            _ => Failure::new(CONFIG, error),
-        })?;
-    let folder = folder::read(places.vendors()?, places.directories.as_deref(), now).map_err(|error| wrong(&error))?;
-    let mut alarms: Vec<String> = outcomes.iter().filter_map(alarm).collect();
-    alarms.extend(disagreements(&folder));
+    let Refreshed { outcomes, alarms } = engine.refresh(keep).map_err(|error| match error {
+        Unrefreshed::Refresh(RefreshError::Busy) => Failure::new(TEMPFAIL, error),
+        _ => Failure::new(CONFIG, error),
+    })?;
     if as_json {
         let sources: Vec<Value> = outcomes.iter().map(json).collect();
         output::line(&json!({ "schema": output::SCHEMA, "sources": sources, "alarms": alarms }).to_string())?;
     } else if !quiet {
         outcomes.iter().filter_map(good).try_for_each(|line| output::line(&line))?;
     }
-    tell(&config, &outcomes, &alarms, keep);
+    tell(&outcomes, &alarms);
     let had: BTreeSet<&str> = outcomes.iter().filter(|it| it.result.is_ok()).map(|it| it.publisher.as_str()).collect();
     let missing = outcomes.iter().any(|outcome| !had.contains(outcome.publisher.as_str()));
     Ok(if !alarms.is_empty() {
@@ -102,30 +92,6 @@ fn good(outcome: &Outcome) -> Option<String> {
     Some(format!("{}  {}  {news}", outcome.publisher, outcome.from))
 }
 
-fn problem(outcome: &Outcome) -> Option<String> {
-    let problem = outcome.result.as_ref().err()?;
-    Some(format!("{}: {}: {}", outcome.publisher, outcome.from, plain(&problem.what)))
-}
-
-fn alarm(outcome: &Outcome) -> Option<String> {
-    problem(outcome).filter(|_| outcome.result.as_ref().is_err_and(|problem| problem.alarm))
-}
-
-/// Where what is known now contradicts itself, or is past its date.
-fn disagreements(folder: &Folder) -> Vec<String> {
-    let mut alarms = Vec::new();
-    for (vendor, keys) in folder.directory.vendors() {
-        for (kid, fact) in keys {
-            match fact {
-                KeyFact::Conflict => alarms.push(format!("{vendor}: your sources disagree about key {kid}")),
-                KeyFact::Stale => alarms.push(format!("{vendor}: what was fetched about key {kid} is past its date")),
-                _ => {}
-            }
-        }
-    }
-    alarms
-}
-
 fn json(outcome: &Outcome) -> Value {
     let (version, unchanged, authentic, problem) = match &outcome.result {
         Ok(News::Unchanged) => (None, true, None, None),
@@ -142,8 +108,8 @@ fn json(outcome: &Outcome) -> Value {
     })
 }
 
-/// Problems on standard error, and what is alarming in the system's log too: a timer has no reader.
-fn tell(config: &Config, outcomes: &[Outcome], alarms: &[String], keep: bool) {
+/// Problems on standard error; what is alarming is in the system's log already.
+fn tell(outcomes: &[Outcome], alarms: &[String]) {
     let mut stderr = io::stderr().lock();
     for outcome in outcomes {
         if let Some(problem) = problem(outcome).filter(|_| alarm(outcome).is_none()) {
@@ -153,8 +119,5 @@ fn tell(config: &Config, outcomes: &[Outcome], alarms: &[String], keep: bool) {
     }
     for alarm in alarms {
         let _ = writeln!(stderr, "mailstamp: alarm: {alarm}");
-        if let (true, Some(socket)) = (keep, &config.syslog) {
-            let _ = syslog::send(socket, Severity::Error, &format!("directory alarm: {alarm}"));
-        }
     }
 }

@@ -22,7 +22,6 @@ use super::supply::Sender;
 use super::want::{ReservationKey, Want};
 use crate::config::sendmail::WhenAway;
 use crate::filter::engine::{Engine, Undecided};
-use crate::filter::open;
 use crate::grant::{Grant, GrantKind, Standing};
 use crate::log::syslog::{self, Severity};
 use crate::mail::address::Address;
@@ -255,7 +254,7 @@ impl Post<'_> {
             let (Ok(issuer), Ok(claims)) = (token.issuer(), Stamp::read(token.payload())) else { continue };
             let log = match &mut log {
                 Some(log) => log,
-                none => none.insert(open::used_log(&self.engine.config, &self.engine.places).map_err(Undecided::from)?),
+                none => none.insert(self.engine.used_log().map_err(Undecided::from)?),
             };
             // One that names the recipient was sent to him and comes back; one that he let come back goes to him again.
             let kind = if claims.audience.names(recipient) { GrantKind::Return } else { GrantKind::MultiUse };

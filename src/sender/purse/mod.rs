@@ -267,7 +267,8 @@ impl Purse {
     }
 
     fn session(&self, absent: Absent) -> Result<Option<Session>, StoreError> {
-        Session::open(&self.path, absent, Wait::For(self.wait), CACHE, &tables::SCHEMA).map_err(|error| self.told(error))
+        Session::open(&self.path, absent, Wait::For(self.wait), CACHE, &tables::SCHEMA)
+            .map_err(|error| self.told(error))
     }
 
     /// What is said of a log is not said of a purse.

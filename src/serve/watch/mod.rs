@@ -14,9 +14,8 @@ mod folders;
 mod notebook;
 mod scan;
 
-use crate::config::places::{Given, PlacesError};
-use crate::filter::engine::Undecided;
-use crate::filter::open;
+use crate::config::places::PlacesError;
+use crate::filter::engine::{Engine, Undecided};
 use crate::stamp::serial::Serial;
 use crate::store::Learned;
 use notebook::Notebook;
@@ -69,6 +68,9 @@ pub enum WatchError {
     Notify(#[from] notify::Error),
 }
 
+/// Where the watcher gets the engine from, each time it has something to do: the configuration may have changed.
+pub type Engines<'a> = dyn Fn() -> Result<Engine, Undecided> + 'a;
+
 /// Who is told what the watcher does.
 pub trait Report {
     /// Something about a stamp is otherwise now.
@@ -85,9 +87,9 @@ pub trait Report {
 ///
 /// # Errors
 /// [`WatchError`].
-pub fn once(given: &Given, report: &mut dyn Report) -> Result<(), WatchError> {
-    let (mut scanner, _) = prepare(given)?;
-    tidy(given);
+pub fn once(engines: &Engines<'_>, report: &mut dyn Report) -> Result<(), WatchError> {
+    let (mut scanner, _) = prepare(engines)?;
+    tidy(engines);
     // A message whose flags change all the time is left to the next run.
     for _ in 0..10 {
         if scanner.scan(&Scope::All, report)? {
@@ -101,15 +103,15 @@ pub fn once(given: &Given, report: &mut dyn Report) -> Result<(), WatchError> {
 ///
 /// # Errors
 /// [`WatchError`] when it cannot begin; what happens later is reported and tried again.
-pub fn run(given: &Given, report: &mut dyn Report) -> Result<(), WatchError> {
-    let (mut scanner, rescan) = prepare(given)?;
+pub fn run(engines: &Engines<'_>, report: &mut dyn Report) -> Result<(), WatchError> {
+    let (mut scanner, rescan) = prepare(engines)?;
     scanner.folders()?;
     let mut ear = Ear::open()?;
     // Before the first look, so that nothing comes between.
     let mut scope = Scope::All;
     loop {
         if scope == Scope::All {
-            tidy(given);
+            tidy(engines);
         }
         if scope == Scope::All
             && let Err(error) = scanner.folders().and_then(|folders| ear.listen(&scanner_paths(&folders)))
@@ -130,21 +132,21 @@ pub fn run(given: &Given, report: &mut dyn Report) -> Result<(), WatchError> {
 }
 
 /// What `deliver` does once a day. Where nothing is delivered by us, nobody else would do it.
-fn tidy(given: &Given) {
+fn tidy(engines: &Engines<'_>) {
     // Trouble with the configuration shows when the folders are looked at.
-    if let Ok(engine) = open::engine(given, None) {
+    if let Ok(engine) = engines() {
         engine.tidy();
     }
 }
 
-fn prepare(given: &Given) -> Result<(Scanner, Duration), WatchError> {
-    let engine = open::engine(given, None)?;
+fn prepare<'a>(engines: &'a Engines<'a>) -> Result<(Scanner<'a>, Duration), WatchError> {
+    let engine = engines()?;
     let watch = engine.config.watch.clone();
     let maildir = watch.maildir.clone().ok_or(WatchError::Nothing)?;
     let state = engine.places.state()?;
     let notebook = Notebook::open(state).map_err(WatchError::Notebook)?.ok_or(WatchError::Another)?;
     let rescan = watch.rescan;
-    Ok((Scanner::new(given.clone(), maildir, watch, notebook), rescan))
+    Ok((Scanner::new(engines, maildir, watch, notebook), rescan))
 }
 
 /// The folders that the system is to tell of; the Maildir for folders made in it.

@@ -5,11 +5,11 @@
 //! then where that turned up. Each message is seen to before it is written down as seen, so that after a crash it is seen
 //! to again, and finds itself done.
 
+use super::Engines;
 use super::event::{Name, Note};
 use super::folders::{self, Folder, Role};
 use super::notebook::Notebook;
 use super::{Report, WatchError};
-use crate::config::places::Given;
 use crate::config::watch::Watch;
 use crate::filter::engine::{Engine, Undecided};
 use crate::filter::{moved, open, sent};
@@ -50,9 +50,8 @@ impl Scope {
 }
 
 /// What looks at folders.
-#[derive(Debug)]
-pub struct Scanner {
-    given: Given,
+pub struct Scanner<'a> {
+    engines: &'a Engines<'a>,
     maildir: PathBuf,
     watch: Watch,
     notebook: Notebook,
@@ -62,10 +61,10 @@ pub struct Scanner {
     search: bool,
 }
 
-impl Scanner {
+impl<'a> Scanner<'a> {
     /// What looks at the folders that the configuration names.
-    pub fn new(given: Given, maildir: PathBuf, watch: Watch, notebook: Notebook) -> Self {
-        Self { given, maildir, watch, notebook, others: HashMap::new(), search: true }
+    pub fn new(engines: &'a Engines<'a>, maildir: PathBuf, watch: Watch, notebook: Notebook) -> Self {
+        Self { engines, maildir, watch, notebook, others: HashMap::new(), search: true }
     }
 
     /// The folders of now.
@@ -150,8 +149,8 @@ impl Scanner {
         batch: &[(Name, PathBuf)],
         report: &mut dyn Report,
     ) -> Result<bool, WatchError> {
-        let engine = open::engine(&self.given, None)?;
-        let log = open::used_log(&engine.config, &engine.places)?;
+        let engine = (self.engines)()?;
+        let log = engine.used_log()?;
         let (mut notes, mut names) = (Vec::new(), Vec::new());
         let mut complete = true;
         for (name, path) in batch {
@@ -184,7 +183,7 @@ impl Scanner {
         learned: &mut Learned,
         report: &mut dyn Report,
     ) -> Result<bool, WatchError> {
-        let engine = open::engine(&self.given, None)?;
+        let engine = (self.engines)()?;
         let (mut sent, mut names) = (Vec::new(), Vec::new());
         let mut complete = true;
         for (name, path) in batch {
@@ -207,14 +206,14 @@ impl Scanner {
             }
             names.push(*name);
         }
-        *learned += open::used_log(&engine.config, &engine.places)?.learn(&sent).map_err(Undecided::from)?;
+        *learned += engine.used_log()?.learn(&sent).map_err(Undecided::from)?;
         self.write(vec![Note::Came { folder: folder.key.clone(), names }])?;
         Ok(complete)
     }
 
     /// The user's word on a message that he sent, that its stamp may come back.
     fn allow_return(&self, engine: &Engine, bytes: &[u8], report: &mut dyn Report) -> Result<(), WatchError> {
-        let log = open::used_log(&engine.config, &engine.places)?;
+        let log = engine.used_log()?;
         for change in engine.sent(&Message::parse(bytes), log.as_ref())?.iter().filter(|it| it.is_change()) {
             report.did(&change.vendor, &change.serial, "granted for return use, sent");
         }
@@ -307,8 +306,8 @@ impl Scanner {
         self.search = true;
         let mut complete = true;
         for batch in candidates.chunks(BATCH) {
-            let engine = open::engine(&self.given, None)?;
-            let log = open::used_log(&engine.config, &engine.places)?;
+            let engine = (self.engines)()?;
+            let log = engine.used_log()?;
             for path in batch {
                 match folders::read(path, engine.config.largest) {
                     Ok(Some(bytes)) => {

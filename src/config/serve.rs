@@ -1,0 +1,66 @@
+//! The table `[serve]`: how the resident process behaves.
+
+use super::ConfigError;
+use super::duration::Seconds;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How `mailstamp serve` behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serve {
+    /// Connections at once.
+    pub connections: usize,
+    /// How often ended serials are forgotten; never, if absent.
+    pub purge: Option<Duration>,
+    /// How often the vendors' directories are fetched; never, if absent.
+    pub refresh: Option<Duration>,
+    /// Whether the mail folders of `[watch]` are watched.
+    pub watch: bool,
+    /// Where Prometheus may ask, on this machine only; nowhere, if absent.
+    pub metrics: Option<SocketAddr>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ServeTable {
+    connections: u32,
+    purge: Seconds,
+    refresh: Seconds,
+    watch: bool,
+    metrics: Option<SocketAddr>,
+}
+
+impl Default for ServeTable {
+    fn default() -> Self {
+        Self { connections: 256, purge: Seconds(3_600), refresh: Seconds(6 * 3_600), watch: true, metrics: None }
+    }
+}
+
+impl Default for Serve {
+    /// As for an empty table.
+    fn default() -> Self {
+        let ServeTable { connections, purge, refresh, watch, metrics } = ServeTable::default();
+        Self { connections: connections as usize, purge: every(purge), refresh: every(refresh), watch, metrics }
+    }
+}
+
+/// No time at all is never.
+fn every(seconds: Seconds) -> Option<Duration> {
+    (seconds.0 > 0).then(|| Duration::from_secs(seconds.0.unsigned_abs()))
+}
+
+impl ServeTable {
+    pub(super) fn settle(self) -> Result<Serve, ConfigError> {
+        if self.metrics.is_some_and(|address| !address.ip().is_loopback()) {
+            return Err(ConfigError::Serve("metrics: write an address of this machine, as 127.0.0.1:9465"));
+        }
+        Ok(Serve {
+            connections: usize::try_from(self.connections.max(1)).unwrap_or(usize::MAX),
+            purge: every(self.purge),
+            refresh: every(self.refresh),
+            watch: self.watch,
+            metrics: self.metrics,
+        })
+    }
+}

@@ -1,0 +1,328 @@
+//! What a resident process keeps ready, and how it answers: for each mailbox the configuration, the rules and the vendors'
+//! keys as they were read, and the used-serial log, open. Before each judgement it looks whether any of the files has
+//! changed, and reads them anew if one has: so the answer is the one that a process would give that began just now.
+//!
+//! Most resident processes have one mailbox. One that serves virtual users (`%u` in the configuration) has one for each, up
+//! to a limit, and those that share a folder of state share a log.
+
+use super::engine::{Engine, Marking, Ready, Undecided};
+use super::open;
+use super::question::{Answer, Names, Question, Whose};
+use super::report::{self, Marks};
+use super::resident::whose;
+use super::ruling::Rulebook;
+use crate::config::Config;
+use crate::config::places::{Given, Places, PlacesError};
+use crate::keys::directory::Directory;
+use crate::keys::folder;
+use crate::mail::address::Address;
+use crate::mail::message::Message;
+use crate::mail::time::UnixTime;
+use crate::store::redb::Options;
+use crate::store::resident::Resident;
+use crate::verdict::facts::Envelope;
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How many mailboxes are kept ready.
+const MAILBOXES: usize = 1_000;
+/// A mailbox of many that is not asked for so long is let go.
+const IDLE: Duration = Duration::from_secs(300);
+/// A file that changed so shortly before it was read may change again within the same moment of the file system's clock.
+const MOMENT: Duration = Duration::from_millis(50);
+/// Memory for pages of a log, in bytes.
+const CACHE: usize = 8 << 20;
+
+/// Everything that is ready.
+#[derive(Debug)]
+pub struct Warm {
+    given: Given,
+    whose: Whose,
+    system: bool,
+    /// Whether the configuration differs from user to user.
+    by_user: AtomicBool,
+    mailboxes: Mutex<HashMap<String, Arc<Mailbox>>>,
+    logs: Mutex<HashMap<PathBuf, Arc<Resident>>>,
+}
+
+/// What is ready for one mailbox.
+#[derive(Debug)]
+struct Mailbox {
+    config: Arc<Config>,
+    places: Arc<Places>,
+    rulebook: Arc<Rulebook>,
+    log: Arc<Resident>,
+    /// The vendors' keys, as they stand in this second.
+    keys: Mutex<Option<(UnixTime, Arc<Directory>)>>,
+    /// The files that all this was read from, as they were then.
+    files: Vec<(PathBuf, Option<Look>)>,
+    read: SystemTime,
+    asked: Mutex<Instant>,
+}
+
+/// What a file looked like from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+/// What is answered to a question.
+#[derive(Debug)]
+pub enum Reply {
+    /// The judgement.
+    Judged(Answer),
+    /// The rules ask for the text.
+    WantBody,
+    /// Whoever asks has to judge it himself.
+    Yourself,
+    /// The message has to wait.
+    Undecided(Undecided),
+}
+
+impl Warm {
+    /// Ready to answer for this user; with `system` for every user that has no configuration of his own. Reads the
+    /// configuration, and opens the log if there is one for all.
+    ///
+    /// # Errors
+    /// [`Undecided`].
+    pub fn new(given: Given, system: bool) -> Result<Self, Undecided> {
+        let warm = Self {
+            whose: whose(&given),
+            given,
+            system,
+            by_user: AtomicBool::new(false),
+            mailboxes: Mutex::default(),
+            logs: Mutex::default(),
+        };
+        warm.check()?;
+        Ok(warm)
+    }
+
+    /// Reads everything anew that can be read without a user's name; for a reload.
+    ///
+    /// # Errors
+    /// [`Undecided`]: what is wrong. Mail waits until it is right.
+    pub fn check(&self) -> Result<(), Undecided> {
+        locked(&self.mailboxes).clear();
+        match self.mailbox(&self.given) {
+            Ok(mailbox) => {
+                let engine = self.engine_of(&mailbox, None);
+                engine.rules()?;
+                drop(engine.keys_now()?);
+                Ok(())
+            }
+            // Who names no user has none.
+            Err(Undecided::Places(PlacesError::Content { .. })) if self.by_user.load(SeqCst) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The user's own settings, as they are now.
+    ///
+    /// # Errors
+    /// [`Undecided`].
+    pub fn engine(&self) -> Result<Engine, Undecided> {
+        let mailbox = self.mailbox(&self.given)?;
+        Ok(self.engine_of(&mailbox, None))
+    }
+
+    /// The logs that are open.
+    #[must_use]
+    pub fn logs(&self) -> Vec<(PathBuf, Arc<Resident>)> {
+        locked(&self.logs).iter().map(|(path, log)| (path.clone(), Arc::clone(log))).collect()
+    }
+
+    /// Lets go of what was not asked for in a while. Logs are closed with it.
+    pub fn rest(&self) {
+        if self.by_user.load(SeqCst) {
+            locked(&self.mailboxes).retain(|_, mailbox| locked(&mailbox.asked).elapsed() < IDLE);
+        }
+        let idle: Vec<_> = {
+            let mut logs = locked(&self.logs);
+            let idle: Vec<_> =
+                logs.iter().filter(|(_, log)| Arc::strong_count(log) == 1).map(|(at, _)| at.clone()).collect();
+            idle.iter().filter_map(|path| logs.remove(path)).collect()
+        };
+        drop(idle);
+    }
+
+    /// Answers a question; `user` is the one that the system says is asking, where he may ask for himself only.
+    #[must_use]
+    pub fn answer(&self, question: &Question, body: &[u8], user: Option<&str>) -> Reply {
+        if !self.is_for(&question.whose) {
+            return Reply::Yourself;
+        }
+        self.judge(question, body, user).unwrap_or_else(Reply::Undecided)
+    }
+
+    fn is_for(&self, whose: &Whose) -> bool {
+        if self.system {
+            // Of the user's own files there are none; he looked.
+            return whose.config.as_ref().is_none_or(|path| Some(path) == self.given.config.as_ref())
+                && whose.state.is_none();
+        }
+        *whose == self.whose
+    }
+
+    fn judge(&self, question: &Question, body: &[u8], user: Option<&str>) -> Result<Reply, Undecided> {
+        let Names { recipient, user: named, recipient_variable } = question.names.clone();
+        let given = match user {
+            Some(name) => Given { user: Some(name.to_owned()), ..self.given.clone() },
+            None => Given { recipient, user: named, recipient_variable, ..self.given.clone() },
+        };
+        let mailbox = self.mailbox(&given)?;
+        let engine = self.engine_of(&mailbox, question.now);
+        if question.size > engine.config.largest {
+            return Ok(Reply::Yourself);
+        }
+        let Ok(recipient) = question.recipient.as_deref().map(Address::parse).transpose() else {
+            return Ok(Reply::Yourself);
+        };
+        let envelope = Envelope { sender: question.sender.clone(), recipient };
+        let message = Message::parse(body);
+        let marking = if question.spend { Marking::Spend } else { Marking::Leave };
+        let decision = if question.whole {
+            engine.judge(&message, &envelope, marking)?
+        } else {
+            match engine.judge_header(&message, &envelope, question.size)? {
+                Some(decision) => decision,
+                None => return Ok(Reply::WantBody),
+            }
+        };
+        if question.record {
+            engine.record(&report::entry(&decision, &message, &envelope, engine.now));
+            engine.keep_return(&message, &decision);
+        }
+        Ok(Reply::Judged(Answer { decision, marks: Marks::of(&engine.config) }))
+    }
+
+    fn engine_of(&self, mailbox: &Mailbox, now: Option<UnixTime>) -> Engine {
+        let (time, pretended) = (now.unwrap_or_else(open::clock), now.is_some());
+        let mut engine = Engine {
+            config: Arc::clone(&mailbox.config),
+            places: Arc::clone(&mailbox.places),
+            now: time,
+            pretended,
+            rulebook: Arc::clone(&mailbox.rulebook),
+            ready: Ready { log: Some(Arc::clone(&mailbox.log)), ..Ready::default() },
+        };
+        engine.ready.keys = mailbox.keys_at(&engine);
+        engine
+    }
+
+    /// What is ready for the mailbox that these names lead to, made ready if it is not, or not any more.
+    fn mailbox(&self, given: &Given) -> Result<Arc<Mailbox>, Undecided> {
+        let name = |by_user: bool| match given.mailbox() {
+            Ok(user) if by_user => format!("{user:?}"),
+            _ => String::new(),
+        };
+        let known = locked(&self.mailboxes).get(&name(self.by_user.load(SeqCst))).cloned();
+        if let Some(mailbox) = known.filter(|mailbox| mailbox.is_fresh()) {
+            *locked(&mailbox.asked) = Instant::now();
+            return Ok(mailbox);
+        }
+        let read = SystemTime::now();
+        let (config, places) = Places::read(given)?;
+        if self.by_user.swap(places.by_user, SeqCst) != places.by_user {
+            locked(&self.mailboxes).clear();
+        }
+        let files = files(&places, given).into_iter().map(|path| (path.clone(), look(&path))).collect();
+        let log = self.log(&config, &places)?;
+        let mailbox = Arc::new(Mailbox {
+            config: Arc::new(config),
+            places: Arc::new(places),
+            rulebook: Arc::default(),
+            log,
+            keys: Mutex::default(),
+            files,
+            read,
+            asked: Mutex::new(Instant::now()),
+        });
+        let mut mailboxes = locked(&self.mailboxes);
+        if mailboxes.len() >= MAILBOXES {
+            let oldest = mailboxes.iter().min_by_key(|(_, it)| *locked(&it.asked)).map(|(name, _)| name.clone());
+            oldest.and_then(|name| mailboxes.remove(&name));
+        }
+        mailboxes.insert(name(self.by_user.load(SeqCst)), Arc::clone(&mailbox));
+        Ok(mailbox)
+    }
+
+    fn log(&self, config: &Config, places: &Places) -> Result<Arc<Resident>, Undecided> {
+        let path = open::used_log_path(places.state()?);
+        let mut logs = locked(&self.logs);
+        let grace = config.policy.grace();
+        if let Some(log) = logs.get(&path) {
+            log.keep_for(grace);
+            return Ok(Arc::clone(log));
+        }
+        let log = Arc::new(Resident::new(&path, Options { wait: config.wait, grace, cache: CACHE })?);
+        logs.insert(path, Arc::clone(&log));
+        Ok(log)
+    }
+}
+
+impl Mailbox {
+    /// Whether all files look as they did when they were read.
+    fn is_fresh(&self) -> bool {
+        let before = |look: &Look| {
+            let (seconds, nanos) = look.changed;
+            let changed = Duration::new(seconds.unsigned_abs(), u32::try_from(nanos).unwrap_or(0));
+            seconds < 0 || self.read.duration_since(UNIX_EPOCH).is_ok_and(|read| changed + MOMENT < read)
+        };
+        self.files.iter().all(|(path, then)| look(path) == *then && then.as_ref().is_none_or(before))
+    }
+
+    /// The keys as they stand at the engine's time; `None` where they cannot be read, which is told to who needs them.
+    fn keys_at(&self, engine: &Engine) -> Option<Arc<Directory>> {
+        if let Some((at, keys)) = locked(&self.keys).as_ref()
+            && *at == engine.now
+        {
+            return Some(Arc::clone(keys));
+        }
+        let keys = engine.keys_now().ok()?;
+        *locked(&self.keys) = Some((engine.now, Arc::clone(&keys)));
+        Some(keys)
+    }
+}
+
+impl Engine {
+    /// The vendors' keys, read now.
+    fn keys_now(&self) -> Result<Arc<Directory>, Undecided> {
+        let places = &self.places;
+        Ok(Arc::new(folder::read(places.vendors()?, places.directories.as_deref(), self.now)?.directory))
+    }
+}
+
+/// The files that a mailbox is read from, present or not. A folder changes when a file comes or goes.
+fn files(places: &Places, given: &Given) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = Places::candidates(given);
+    files.extend(places.rules.clone());
+    for folder in [&places.vendors, &places.directories].into_iter().flatten() {
+        files.push(folder.clone());
+        files.extend(entries(folder).unwrap_or_default());
+    }
+    files
+}
+
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
+}
+
+fn look(path: &Path) -> Option<Look> {
+    let data = fs::metadata(path).ok()?;
+    let changed = (data.ctime(), data.ctime_nsec());
+    Some(Look { device: data.dev(), inode: data.ino(), size: data.size(), changed })
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

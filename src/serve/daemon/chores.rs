@@ -1,0 +1,131 @@
+//! What a resident process does besides: it watches the user's mail folders, forgets ended serials, fetches the vendors'
+//! directories, lets go of what nobody asked for. Each on a thread of its own that the others do not wait for; trouble is
+//! told and tried again.
+
+use super::tell;
+use crate::config::serve::Serve;
+use crate::filter::warm::Warm;
+use crate::serve::watch::{self, Report, WatchError};
+use crate::stamp::serial::Serial;
+use crate::store::Learned;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether anything may be let go.
+const REST: Duration = Duration::from_secs(60);
+/// The first purge and the first fetching come so soon after the beginning.
+const SOON: Duration = Duration::from_secs(30);
+
+/// The chores, until they are ended.
+pub(super) struct Chores {
+    end: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Chores {
+    /// Ends them; one that is being done is finished. (The watcher ends with the process, which does no harm.)
+    pub(super) fn end(self) {
+        let _ = self.end.send(());
+        let _ = self.thread.join();
+    }
+}
+
+/// Begins.
+pub(super) fn begin(warm: &Arc<Warm>, serve: Serve) -> io::Result<Chores> {
+    let watched = serve.watch && warm.engine().is_ok_and(|engine| engine.config.watch.maildir.is_some());
+    if watched {
+        let warm = Arc::clone(warm);
+        thread::Builder::new().name("watch".into()).spawn(move || {
+            if let Err(error) = watch::run(&|| warm.engine(), &mut Told) {
+                tell(&format!("watch: {error}"));
+            }
+        })?;
+    }
+    let (end, ended) = channel();
+    let warm = Arc::clone(warm);
+    let thread = thread::Builder::new().name("chores".into()).spawn(move || {
+        let mut purge = Due::every(serve.purge);
+        let mut refresh = Due::every(serve.refresh);
+        loop {
+            let next = [purge.left(), refresh.left(), Some(REST)].into_iter().flatten().min().unwrap_or(REST);
+            if ended.recv_timeout(next) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            warm.rest();
+            if purge.is_due() {
+                forget(&warm);
+            }
+            if refresh.is_due() {
+                fetch(&warm);
+            }
+        }
+    })?;
+    Ok(Chores { end, thread })
+}
+
+fn forget(warm: &Warm) {
+    // Where every user has his own, his own deliveries carry away what has ended.
+    let Ok(engine) = warm.engine() else { return };
+    engine.tidy();
+    if let Err(error) = engine.forget() {
+        tell(&format!("purge: {error}"));
+    }
+}
+
+#[cfg(feature = "directory")]
+fn fetch(warm: &Warm) {
+    let Ok(engine) = warm.engine() else { return };
+    match engine.refresh(true) {
+        Ok(refreshed) => refreshed.alarms.iter().for_each(|alarm| tell(&format!("directory: {alarm}"))),
+        Err(error) => tell(&format!("directory: {error}")),
+    }
+}
+
+#[cfg(not(feature = "directory"))]
+fn fetch(_: &Warm) {}
+
+/// Something that comes again and again.
+struct Due {
+    every: Option<Duration>,
+    next: Instant,
+}
+
+impl Due {
+    fn every(every: Option<Duration>) -> Self {
+        Self { every, next: Instant::now() + every.unwrap_or(SOON).min(SOON) }
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.every.map(|_| self.next.saturating_duration_since(Instant::now()))
+    }
+
+    fn is_due(&mut self) -> bool {
+        let Some(every) = self.every.filter(|_| Instant::now() >= self.next) else { return false };
+        self.next = Instant::now() + every;
+        true
+    }
+}
+
+/// What the watcher does is told as everything else.
+struct Told;
+
+impl Report for Told {
+    fn did(&mut self, vendor: &str, serial: &Serial, what: &str) {
+        tell(&format!("{vendor}/{serial}: {what}"));
+    }
+
+    fn learned(&mut self, learned: Learned) {
+        if learned.correspondents > 0 {
+            tell(&format!("learned from Sent: {} correspondents", learned.correspondents));
+        }
+    }
+
+    fn progress(&mut self, _: usize, _: usize) {}
+
+    fn trouble(&mut self, error: &WatchError) {
+        tell(&format!("watch: {error}; will try again"));
+    }
+}

@@ -1,0 +1,178 @@
+//! The connections and the threads that serve them. Every thread that has nothing to do waits for the next connection, so
+//! that whoever comes is served by the thread that the system wakes for him. There are as many threads as connections, and
+//! a few to spare.
+//!
+//! When all places are taken, the connection that has been silent for longest makes room: two thousand clients that say
+//! nothing, or a byte a second, keep nobody out.
+
+use super::peer;
+use super::session::{LIMITS, Service};
+use crate::socket::channel::Channel;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use std::collections::HashMap;
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Threads that wait for a connection, beyond those that serve one.
+const SPARE: usize = 4;
+/// For how long a connection may say nothing.
+const IDLE: Duration = Duration::from_secs(60);
+/// For how long a frame may take to come, or an answer to be read.
+const FRAME: Duration = Duration::from_secs(10);
+/// How often a thread that waits looks whether it is the end.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long to rest when nobody could be let in.
+const REST: Duration = Duration::from_millis(20);
+
+/// All threads.
+#[derive(Debug)]
+pub(super) struct Crew(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    listener: UnixListener,
+    service: Arc<Service>,
+    most: usize,
+    threads: AtomicUsize,
+    spare: AtomicUsize,
+    over: AtomicBool,
+    next: AtomicU64,
+    places: Mutex<HashMap<u64, Arc<Place>>>,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Place {
+    stream: UnixStream,
+    /// Since when it is silent; while it is being answered there is nothing here.
+    silent: Mutex<Option<Instant>>,
+}
+
+impl Crew {
+    pub(super) fn begin(listener: UnixListener, most: usize, service: Arc<Service>) -> io::Result<Self> {
+        listener.set_nonblocking(false)?;
+        set_socket_timeout(&listener, Timeout::Recv, Some(LOOK))?;
+        let shared = Arc::new(Shared {
+            listener,
+            service,
+            most,
+            threads: AtomicUsize::new(0),
+            spare: AtomicUsize::new(0),
+            over: AtomicBool::new(false),
+            next: AtomicU64::new(0),
+            places: Mutex::default(),
+        });
+        shared.hire()?;
+        Ok(Self(shared))
+    }
+
+    /// Lets nobody in any more, and waits until those who are being answered have their answers.
+    pub(super) fn end(self, patience: Duration) {
+        self.0.over.store(true, SeqCst);
+        let until = Instant::now() + patience;
+        loop {
+            for place in self.0.places().values() {
+                if place.silent().is_some() {
+                    let _ = place.stream.shutdown(Shutdown::Read);
+                }
+            }
+            if self.0.threads.load(SeqCst) == 0 || Instant::now() >= until {
+                return;
+            }
+            thread::sleep(REST);
+        }
+    }
+}
+
+impl Shared {
+    fn places(&self) -> MutexGuard<'_, HashMap<u64, Arc<Place>>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more thread that waits.
+    fn hire(self: &Arc<Self>) -> io::Result<()> {
+        self.threads.fetch_add(1, SeqCst);
+        self.spare.fetch_add(1, SeqCst);
+        let shared = Arc::clone(self);
+        let hired = thread::Builder::new().name("serve".into()).spawn(move || {
+            shared.work();
+            shared.threads.fetch_sub(1, SeqCst);
+        });
+        if hired.is_err() {
+            self.threads.fetch_sub(1, SeqCst);
+            self.spare.fetch_sub(1, SeqCst);
+        }
+        hired.map(drop)
+    }
+
+    /// Takes connections until there is nothing more to do. Whoever gets here counts as spare.
+    fn work(self: &Arc<Self>) {
+        while !self.over.load(SeqCst) {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    continue;
+                }
+                Err(_) => {
+                    // Out of descriptors, say: whoever is silent gives his back.
+                    self.make_room();
+                    thread::sleep(REST);
+                    continue;
+                }
+            };
+            if self.spare.fetch_sub(1, SeqCst) == 1 {
+                if self.places().len() + 1 >= self.most {
+                    self.make_room();
+                }
+                // If there can be no more threads, this one is back when it is done.
+                let _ = self.hire();
+            }
+            self.serve(stream);
+            if self.spare.fetch_add(1, SeqCst) >= SPARE {
+                break;
+            }
+        }
+        self.spare.fetch_sub(1, SeqCst);
+    }
+
+    fn serve(&self, stream: UnixStream) {
+        let Ok(Some(peer)) = peer::of(&stream, self.service.system) else { return };
+        let Ok(twin) = stream.try_clone() else { return };
+        let number = self.next.fetch_add(1, SeqCst);
+        let place = Arc::new(Place { stream: twin, silent: Mutex::new(Some(Instant::now())) });
+        self.places().insert(number, Arc::clone(&place));
+        self.service.numbers().connections.fetch_add(1, SeqCst);
+        let mut channel = Channel::new(stream);
+        while let Ok(Some(frame)) = channel.receive(LIMITS, IDLE, FRAME) {
+            *place.silent() = None;
+            let (kind, head) = self.service.answer(&frame, &peer);
+            let sent = channel.send(kind, &head, &[], FRAME);
+            *place.silent() = Some(Instant::now());
+            if sent.is_err() || self.over.load(SeqCst) {
+                break;
+            }
+        }
+        self.places().remove(&number);
+        self.service.numbers().connections.fetch_sub(1, SeqCst);
+    }
+
+    /// Ends the connection that has been silent for longest.
+    fn make_room(&self) {
+        let places = self.places();
+        let oldest = places.values().filter_map(|place| Some((*place.silent().as_ref()?, place))).min_by_key(|it| it.0);
+        if let Some((_, place)) = oldest {
+            let _ = place.stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Place {
+    fn silent(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

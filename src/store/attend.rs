@@ -1,0 +1,113 @@
+//! The other side of `question.rs`: a resident process answers those who find the log taken, and lends it to those who need
+//! the file. A thread for each connection, since each has one short question; no more than so many, and nobody waits at
+//! the door for long.
+
+use super::error::StoreError;
+use super::question::{self, LIMITS};
+use super::resident::Inner;
+use crate::socket::channel::Channel;
+use crate::socket::frame::{Frame, Kind};
+use crate::socket::place;
+use std::io::Read;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+/// Connections at once. Who comes beyond that is sent away, and tries again.
+const MOST: usize = 512;
+/// For how long a connection may say nothing.
+const IDLE: Duration = Duration::from_secs(10);
+/// For how long a frame may take.
+const MOMENT: Duration = Duration::from_secs(1);
+/// For how long the log is lent. Who still has the lock then is waited for as for any other who has it.
+const LOAN: Duration = Duration::from_secs(60);
+/// How long to rest when nobody could be let in.
+const REST: Duration = Duration::from_millis(50);
+
+/// Attends to others until it is dropped.
+#[derive(Debug)]
+pub(super) struct Attendant {
+    path: PathBuf,
+    over: Arc<AtomicBool>,
+}
+
+impl Attendant {
+    /// Listens beside the log `path`, which must be locked.
+    pub(super) fn begin(path: &Path, inner: Arc<Inner>) -> Result<Self, StoreError> {
+        let path = question::socket(path);
+        let fail = |source| StoreError::from_io("listen at", &path, source);
+        let listener = place::listen(&path, 0o600).map_err(fail)?;
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&over);
+        let accept = move || attend(&listener, &inner, &ended);
+        thread::Builder::new().name("log".into()).spawn(accept).map_err(fail)?;
+        Ok(Self { path: path.clone(), over })
+    }
+}
+
+impl Drop for Attendant {
+    fn drop(&mut self) {
+        self.over.store(true, SeqCst);
+        // Wakes the thread that accepts; then nobody finds it any more.
+        let _ = place::connect(&self.path);
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn attend(listener: &UnixListener, inner: &Arc<Inner>, over: &AtomicBool) {
+    let count = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        if over.load(SeqCst) {
+            return;
+        }
+        let Ok(stream) = stream else {
+            // Out of descriptors, say: it would fail again at once.
+            thread::sleep(REST);
+            continue;
+        };
+        if count.fetch_add(1, SeqCst) >= MOST {
+            count.fetch_sub(1, SeqCst);
+            continue;
+        }
+        let (inner, count) = (Arc::clone(inner), Arc::clone(&count));
+        let converse = move || {
+            converse(stream, &inner);
+            count.fetch_sub(1, SeqCst);
+        };
+        // Without a thread for him he sees the connection end, and tries again.
+        let _ = thread::Builder::new().name("log-ask".into()).stack_size(256 * 1024).spawn(converse);
+    }
+}
+
+fn converse(stream: UnixStream, inner: &Inner) {
+    let mut channel = Channel::new(stream);
+    while let Ok(Some(Frame { kind, head, .. })) = channel.receive(LIMITS, IDLE, MOMENT) {
+        let (kind, head) = match kind {
+            Kind::Spend => match serde_json::from_slice(&head) {
+                Ok(ask) => question::answer(&inner.spend(&ask)),
+                Err(_) => (Kind::Refused, b"{}".to_vec()),
+            },
+            Kind::Lend => match inner.lend(|| wait_for_return(&mut channel)) {
+                Ok(()) => return,
+                Err(error) => question::undecided(&error.to_string(), None),
+            },
+            // Messages are judged at another socket.
+            _ => (Kind::Refused, b"{}".to_vec()),
+        };
+        if channel.send(kind, &head, &[], MOMENT).is_err() {
+            return;
+        }
+    }
+}
+
+/// Says that the log is free, and waits until the borrower hangs up.
+fn wait_for_return(channel: &mut Channel) {
+    if channel.send(Kind::Lent, b"{}", &[], MOMENT).is_ok() {
+        let mut stream = channel.stream();
+        let _ = stream.set_read_timeout(Some(LOAN));
+        let _ = stream.read(&mut [0]);
+    }
+}
