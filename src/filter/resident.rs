@@ -14,6 +14,8 @@ use crate::socket::place;
 use crate::stamp::locate::locate;
 use crate::store::question::{is_late, trouble};
 use crate::verdict::facts::Envelope;
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -51,7 +53,7 @@ impl Elsewhere {
             return None;
         }
         let whose = whose(given);
-        let stream = sockets(&whose).find_map(|socket| place::connect(&socket).ok())?;
+        let stream = sockets(&whose).find_map(|socket| connect(&socket).ok())?;
         let names = Names {
             recipient: given.recipient.clone(),
             user: given.user.clone(),
@@ -134,11 +136,24 @@ fn ask(channel: &mut Channel, question: &Question, message: &Message<'_>) -> Res
     }
 }
 
-/// Whose files a process with these arguments would use.
+/// Connects to whoever may answer there: in a folder that others can write to somebody else might. What systemd listens at
+/// for a service is root's, or the user's own; where the system's socket is, only root puts one.
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let stream = place::connect(socket)?;
+    let trusted = |uid: u32| uid == 0 || uid == rustix::process::geteuid().as_raw();
+    if socket == Path::new(SYSTEM_SOCKET) || trusted(place::owner(&stream)?) {
+        Ok(stream)
+    } else {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+}
+
+/// Whose files a process with these arguments would use. The same name means another file in another folder.
 #[must_use]
 pub fn whose(given: &Given) -> Whose {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let home = if given.config.is_some() && given.state.is_some() { None } else { own_folders() };
-    Whose { config: given.config.clone(), state: given.state.clone(), home }
+    Whose { config: given.config.as_ref().map(absolute), state: given.state.as_ref().map(absolute), home }
 }
 
 /// Where the resident process of a user listens, and after it that of the system, if it may be his.

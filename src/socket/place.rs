@@ -2,6 +2,7 @@
 //! socket holds 107 bytes; beyond that the folder is opened and named by its descriptor.)
 
 use rustix::fs::{Mode, OFlags};
+use rustix::net::sockopt::socket_peercred;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -20,6 +21,14 @@ const ADDRESS: usize = 107;
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let (_folder, address) = address(path)?;
     UnixStream::connect(address)
+}
+
+/// Whose process is at the other end, as the system says (SO_PEERCRED): the one that connected, or that began to listen.
+///
+/// # Errors
+/// The system's.
+pub fn owner(stream: &UnixStream) -> io::Result<u32> {
+    Ok(socket_peercred(stream)?.uid.as_raw())
 }
 
 /// Listens there. A socket at which nobody listens any more is replaced; the file has this mode.
