@@ -88,6 +88,13 @@ pub enum Reply {
     Undecided(Undecided),
 }
 
+/// A reply, and what it was made from.
+struct Judgement {
+    reply: Reply,
+    engine: Engine,
+    envelope: Envelope,
+}
+
 impl Warm {
     /// Ready to answer for this user; with `system` for every user that has no configuration of his own. Reads the
     /// configuration, and opens the log if there is one for all.
@@ -155,13 +162,27 @@ impl Warm {
         drop(idle);
     }
 
-    /// Answers a question; `user` is the one that the system says is asking, where he may ask for himself only.
-    #[must_use]
-    pub fn answer(&self, question: &Question, body: &[u8], user: Option<&str>) -> Reply {
+    /// Answers a question; `user` is the one that the system says is asking, where he may ask for himself only. `tell` is
+    /// called once. What goes into the logs is written after that: nobody waits for it.
+    pub fn answer(&self, question: &Question, body: &[u8], user: Option<&str>, tell: impl FnOnce(Reply)) {
         if !self.is_for(&question.whose) {
-            return Reply::Yourself;
+            return tell(Reply::Yourself);
         }
-        self.judge(question, body, user).unwrap_or_else(Reply::Undecided)
+        match self.judge(question, body, user) {
+            Ok(Judgement { reply, engine, envelope }) => {
+                let decision = match &reply {
+                    Reply::Judged(answer) if question.record => Some(answer.decision.clone()),
+                    _ => None,
+                };
+                tell(reply);
+                if let Some(decision) = decision {
+                    let message = Message::parse(body);
+                    engine.record(&report::entry(&decision, &message, &envelope, engine.now));
+                    engine.keep_return(&message, &decision);
+                }
+            }
+            Err(error) => tell(Reply::Undecided(error)),
+        }
     }
 
     fn is_for(&self, whose: &Whose) -> bool {
@@ -173,7 +194,7 @@ impl Warm {
         *whose == self.whose
     }
 
-    fn judge(&self, question: &Question, body: &[u8], user: Option<&str>) -> Result<Reply, Undecided> {
+    fn judge(&self, question: &Question, body: &[u8], user: Option<&str>) -> Result<Judgement, Undecided> {
         let Names { recipient, user: named, recipient_variable } = question.names.clone();
         let given = match user {
             Some(name) => Given { user: Some(name.to_owned()), ..self.given.clone() },
@@ -181,13 +202,12 @@ impl Warm {
         };
         let mailbox = self.mailbox(&given)?;
         let engine = self.engine_of(&mailbox, question.now);
-        if question.size > engine.config.largest {
-            return Ok(Reply::Yourself);
+        let recipient = question.recipient.as_deref().map(Address::parse).transpose();
+        let known = recipient.is_ok() && question.size <= engine.config.largest;
+        let envelope = Envelope { sender: question.sender.clone(), recipient: recipient.unwrap_or_default() };
+        if !known {
+            return Ok(Judgement { reply: Reply::Yourself, engine, envelope });
         }
-        let Ok(recipient) = question.recipient.as_deref().map(Address::parse).transpose() else {
-            return Ok(Reply::Yourself);
-        };
-        let envelope = Envelope { sender: question.sender.clone(), recipient };
         let message = Message::parse(body);
         let marking = if question.spend { Marking::Spend } else { Marking::Leave };
         let decision = if question.whole {
@@ -195,14 +215,11 @@ impl Warm {
         } else {
             match engine.judge_header(&message, &envelope, question.size)? {
                 Some(decision) => decision,
-                None => return Ok(Reply::WantBody),
+                None => return Ok(Judgement { reply: Reply::WantBody, engine, envelope }),
             }
         };
-        if question.record {
-            engine.record(&report::entry(&decision, &message, &envelope, engine.now));
-            engine.keep_return(&message, &decision);
-        }
-        Ok(Reply::Judged(Answer { decision, marks: Marks::of(&engine.config) }))
+        let reply = Reply::Judged(Answer { decision, marks: Marks::of(&engine.config) });
+        Ok(Judgement { reply, engine, envelope })
     }
 
     fn engine_of(&self, mailbox: &Mailbox, now: Option<UnixTime>) -> Engine {

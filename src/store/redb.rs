@@ -158,10 +158,10 @@ impl Redb {
         &self.path
     }
 
-    /// Whether the session of this number is open.
+    /// Whether the session of this number is open. Whether its file still stands where it was, [`Self::beside`] looks.
     pub(super) fn is_open(&self, number: u64) -> bool {
         let slot = self.session.read().unwrap_or_else(PoisonError::into_inner);
-        slot.as_ref().is_some_and(|session| self.session_number() == number && session.current())
+        slot.is_some() && self.session_number() == number
     }
 
     /// The number of the session that is open, or was last.

@@ -219,8 +219,11 @@ impl Inner {
                 .beside(state.session, |session| pending::decide(session, &layers, asks, self.grace.load(SeqCst)));
             let decided = match decided {
                 Ok(Some(decided)) => decided,
-                // The log was opened anew in between.
-                Ok(None) => continue,
+                // The log was opened anew in between, or is another file now.
+                Ok(None) => {
+                    state.forget();
+                    continue;
+                }
                 Err(error) => {
                     self.drop_all(&mut state);
                     return Err(error);
