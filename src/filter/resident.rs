@@ -14,6 +14,7 @@ use crate::socket::place;
 use crate::stamp::locate::locate;
 use crate::store::question::{is_late, trouble};
 use crate::verdict::facts::Envelope;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -51,7 +52,7 @@ impl Elsewhere {
             return None;
         }
         let whose = whose(given);
-        let stream = sockets(&whose).find_map(|socket| place::connect(&socket).ok())?;
+        let stream = connect(&whose)?;
         let names = Names {
             recipient: given.recipient.clone(),
             user: given.user.clone(),
@@ -141,12 +142,15 @@ pub fn whose(given: &Given) -> Whose {
     Whose { config: given.config.clone(), state: given.state.clone(), home }
 }
 
-/// Where the resident process of a user listens, and after it that of the system, if it may be his.
-fn sockets(whose: &Whose) -> impl Iterator<Item = PathBuf> {
+/// Connects to the user's own resident process, else to that of the system, if it may be his.
+fn connect(whose: &Whose) -> Option<UnixStream> {
+    if let Some(stream) = own_socket(whose).and_then(|socket| place::connect(&socket).ok()) {
+        // Where somebody else can write into the folder, nothing that listens there is believed.
+        return place::is_ours(&stream).is_ok_and(|ours| ours).then_some(stream);
+    }
     let named = whose.config.is_some() || whose.state.is_some();
-    let own = whose.home.as_ref().map(|(config, _)| config.join("config.toml"));
-    let system = move || (!named && !own.is_some_and(|own| own.exists())).then(|| SYSTEM_SOCKET.into());
-    own_socket(whose).into_iter().chain(std::iter::once_with(system).flatten())
+    let own = || whose.home.as_ref().is_some_and(|(config, _)| config.join("config.toml").exists());
+    if named || own() { None } else { place::connect(Path::new(SYSTEM_SOCKET)).ok() }
 }
 
 /// The socket of a user's own resident process.

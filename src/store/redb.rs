@@ -305,7 +305,7 @@ impl Redb {
     }
 
     /// Answers a batch in one transaction: an answer for each question, in order.
-    fn spend_all(&self, asks: &[&Spend]) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
+    pub(super) fn spend_all(&self, asks: &[&Spend]) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
         let may_write = asks.iter().any(|ask| ask.terms == Terms::Spend);
         let spent = self.with(if may_write { Absent::Create } else { Absent::Leave }, |session| {
             let Decided { answers, rows } = pending::decide(session, &[], asks, self.options.grace)?;
