@@ -14,7 +14,6 @@ use crate::socket::place;
 use crate::stamp::locate::locate;
 use crate::store::question::{is_late, trouble};
 use crate::verdict::facts::Envelope;
-use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -53,7 +52,7 @@ impl Elsewhere {
             return None;
         }
         let whose = whose(given);
-        let stream = sockets(&whose).find_map(|socket| connect(&socket).ok())?;
+        let stream = connect(&whose)?;
         let names = Names {
             recipient: given.recipient.clone(),
             user: given.user.clone(),
@@ -136,18 +135,6 @@ fn ask(channel: &mut Channel, question: &Question, message: &Message<'_>) -> Res
     }
 }
 
-/// Connects to whoever may answer there: in a folder that others can write to somebody else might. What systemd listens at
-/// for a service is root's, or the user's own; where the system's socket is, only root puts one.
-fn connect(socket: &Path) -> io::Result<UnixStream> {
-    let stream = place::connect(socket)?;
-    let trusted = |uid: u32| uid == 0 || uid == rustix::process::geteuid().as_raw();
-    if socket == Path::new(SYSTEM_SOCKET) || trusted(place::owner(&stream)?) {
-        Ok(stream)
-    } else {
-        Err(io::ErrorKind::PermissionDenied.into())
-    }
-}
-
 /// Whose files a process with these arguments would use. The same name means another file in another folder.
 #[must_use]
 pub fn whose(given: &Given) -> Whose {
@@ -156,12 +143,15 @@ pub fn whose(given: &Given) -> Whose {
     Whose { config: given.config.as_ref().map(absolute), state: given.state.as_ref().map(absolute), home }
 }
 
-/// Where the resident process of a user listens, and after it that of the system, if it may be his.
-fn sockets(whose: &Whose) -> impl Iterator<Item = PathBuf> {
+/// Connects to the user's own resident process, else to that of the system, if it may be his.
+fn connect(whose: &Whose) -> Option<UnixStream> {
+    if let Some(stream) = own_socket(whose).and_then(|socket| place::connect(&socket).ok()) {
+        // Where somebody else can write into the folder, nothing that listens there is believed.
+        return place::is_ours(&stream).is_ok_and(|ours| ours).then_some(stream);
+    }
     let named = whose.config.is_some() || whose.state.is_some();
-    let own = whose.home.as_ref().map(|(config, _)| config.join("config.toml"));
-    let system = move || (!named && !own.is_some_and(|own| own.exists())).then(|| SYSTEM_SOCKET.into());
-    own_socket(whose).into_iter().chain(std::iter::once_with(system).flatten())
+    let own = || whose.home.as_ref().is_some_and(|(config, _)| config.join("config.toml").exists());
+    if named || own() { None } else { place::connect(Path::new(SYSTEM_SOCKET)).ok() }
 }
 
 /// The socket of a user's own resident process.

@@ -19,7 +19,6 @@ use crate::keys::folder;
 use crate::mail::address::Address;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
-use crate::store::redb::Options;
 use crate::store::resident::Resident;
 use crate::verdict::facts::Envelope;
 use std::collections::HashMap;
@@ -29,7 +28,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How many mailboxes are kept ready.
 const MAILBOXES: usize = 1_000;
@@ -37,8 +36,6 @@ const MAILBOXES: usize = 1_000;
 const IDLE: Duration = Duration::from_secs(300);
 /// A file that changed so shortly before it was read may change again within the same moment of the file system's clock.
 const MOMENT: Duration = Duration::from_millis(50);
-/// Memory for pages of a log, in bytes.
-const CACHE: usize = 8 << 20;
 
 /// Everything that is ready.
 #[derive(Debug)]
@@ -63,7 +60,8 @@ struct Mailbox {
     keys: Mutex<Option<(UnixTime, Arc<Directory>)>>,
     /// The files that all this was read from, as they were then.
     files: Vec<(PathBuf, Option<Look>)>,
-    read: SystemTime,
+    /// When, as the time since 1970.
+    read: Duration,
     asked: Mutex<Instant>,
 }
 
@@ -87,6 +85,13 @@ pub enum Reply {
     Yourself,
     /// The message has to wait.
     Undecided(Undecided),
+}
+
+/// A reply, and what it was made from.
+struct Judgement {
+    reply: Reply,
+    engine: Engine,
+    envelope: Envelope,
 }
 
 impl Warm {
@@ -161,13 +166,29 @@ impl Warm {
         drop(idle);
     }
 
-    /// Answers a question; `user` is the one that the system says is asking, where he may ask for himself only.
-    #[must_use]
-    pub fn answer(&self, question: &Question, body: &[u8], user: Option<&str>) -> Reply {
-        if !self.is_for(&question.whose) {
-            return Reply::Yourself;
+    /// Answers a question; `user` is the one that the system says is asking, where he may ask for himself only. `tell` is
+    /// called once. What goes into the logs is written after that: nobody waits for it.
+    pub fn answer(&self, question: &Question, body: &[u8], user: Option<&str>, tell: impl FnOnce(Reply)) {
+        // What one forgets at a time of his choice would be forgotten for others too, where they share a log.
+        let pretends = user.is_some() && question.now.is_some();
+        if pretends || !self.is_for(&question.whose) {
+            return tell(Reply::Yourself);
         }
-        self.judge(question, body, user).unwrap_or_else(Reply::Undecided)
+        match self.judge(question, body, user) {
+            Ok(Judgement { reply, engine, envelope }) => {
+                let decision = match &reply {
+                    Reply::Judged(answer) if question.record => Some(answer.decision.clone()),
+                    _ => None,
+                };
+                tell(reply);
+                if let Some(decision) = decision {
+                    let message = Message::parse(body);
+                    engine.record(&report::entry(&decision, &message, &envelope, engine.now));
+                    engine.keep_return(&message, &decision);
+                }
+            }
+            Err(error) => tell(Reply::Undecided(error)),
+        }
     }
 
     fn is_for(&self, whose: &Whose) -> bool {
@@ -179,10 +200,8 @@ impl Warm {
         *whose == self.whose
     }
 
-    fn judge(&self, question: &Question, body: &[u8], user: Option<&str>) -> Result<Reply, Undecided> {
+    fn judge(&self, question: &Question, body: &[u8], user: Option<&str>) -> Result<Judgement, Undecided> {
         let names = match user {
-            // What he forgets at a time of his choice would be forgotten for others too, where they share a log.
-            Some(_) if question.now.is_some() => return Ok(Reply::Yourself),
             Some(name) => Names { user: Some(name.to_owned()), ..Names::default() },
             None => question.names.clone(),
         };
@@ -190,13 +209,12 @@ impl Warm {
         let given = Given { recipient, user, recipient_variable, ..self.given.clone() };
         let mailbox = self.mailbox(&given)?;
         let engine = self.engine_of(&mailbox, question.now);
-        if question.size > engine.config.largest {
-            return Ok(Reply::Yourself);
+        let recipient = question.recipient.as_deref().map(Address::parse).transpose();
+        let known = recipient.is_ok() && question.size <= engine.config.largest;
+        let envelope = Envelope { sender: question.sender.clone(), recipient: recipient.unwrap_or_default() };
+        if !known {
+            return Ok(Judgement { reply: Reply::Yourself, engine, envelope });
         }
-        let Ok(recipient) = question.recipient.as_deref().map(Address::parse).transpose() else {
-            return Ok(Reply::Yourself);
-        };
-        let envelope = Envelope { sender: question.sender.clone(), recipient };
         let message = Message::parse(body);
         let marking = if question.spend { Marking::Spend } else { Marking::Leave };
         let decision = if question.whole {
@@ -204,14 +222,11 @@ impl Warm {
         } else {
             match engine.judge_header(&message, &envelope, question.size)? {
                 Some(decision) => decision,
-                None => return Ok(Reply::WantBody),
+                None => return Ok(Judgement { reply: Reply::WantBody, engine, envelope }),
             }
         };
-        if question.record {
-            engine.record(&report::entry(&decision, &message, &envelope, engine.now));
-            engine.keep_return(&message, &decision);
-        }
-        Ok(Reply::Judged(Answer { decision, marks: Marks::of(&engine.config) }))
+        let reply = Reply::Judged(Answer { decision, marks: Marks::of(&engine.config) });
+        Ok(Judgement { reply, engine, envelope })
     }
 
     fn engine_of(&self, mailbox: &Mailbox, now: Option<UnixTime>) -> Engine {
@@ -239,7 +254,7 @@ impl Warm {
             *locked(&mailbox.asked) = Instant::now();
             return Ok(mailbox);
         }
-        let read = SystemTime::now();
+        let read = open::since_1970();
         let (config, places) = Places::read(given)?;
         if self.system && (config.state.is_none() || config.state != places.state) {
             return Err(Undecided::StateUnnamed);
@@ -276,7 +291,7 @@ impl Warm {
             log.keep_for(grace);
             return Ok(Arc::clone(log));
         }
-        let log = Arc::new(Resident::new(&path, Options { wait: config.wait, grace, cache: CACHE })?);
+        let log = Arc::new(open::resident_log(config, &path)?);
         logs.insert(path, Arc::clone(&log));
         Ok(log)
     }
@@ -288,7 +303,7 @@ impl Mailbox {
         let before = |look: &Look| {
             let (seconds, nanos) = look.changed;
             let changed = Duration::new(seconds.unsigned_abs(), u32::try_from(nanos).unwrap_or(0));
-            seconds < 0 || self.read.duration_since(UNIX_EPOCH).is_ok_and(|read| changed + MOMENT < read)
+            seconds < 0 || changed + MOMENT < self.read
         };
         self.files.iter().all(|(path, then)| look(path) == *then && then.as_ref().is_none_or(before))
     }

@@ -7,7 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod manager;
+mod notify;
 mod signals;
 mod units;
 mod users;
