@@ -21,11 +21,25 @@ const LONGEST: usize = 254;
 /// Every field that reads as a `Digital-Stamp-Class`, and, with an `authserv_id`, every `Authentication-Results` field
 /// that claims it or could be read so (RFC 8601 section 5). To be removed through [`super::edit::Edit::remove`].
 ///
-/// Where such a field hides behind a lone CR in another one, only the hidden line is given, so that the other stays.
+/// Where such a field hides behind a lone CR in another one, or in a line that is no field, only the hidden line is given,
+/// so that the other stays.
 pub fn result_fields<'a>(message: &Message<'a>, authserv_id: Option<&str>) -> impl Iterator<Item = Field<'a>> {
-    message.fields().flat_map(lines_of).filter(move |field| {
+    parts(message).flat_map(lines_of).filter(move |field| {
         is_named(field, CLASS_FIELD)
             || authserv_id.is_some_and(|id| is_named(field, AUTHENTICATION_RESULTS) && claims(field, id))
+    })
+}
+
+/// The fields of the header, and between them the lines that are none, as fields without a name.
+fn parts<'a>(message: &Message<'a>) -> impl Iterator<Item = Field<'a>> {
+    let raw = message.raw();
+    let mut at = message.envelope_line().len();
+    let end = at + message.header().len();
+    message.fields().map(Some).chain([None]).flat_map(move |field| {
+        let (start, after) = field.map_or((end, end), |field| (field.start(), field.start() + field.raw().len()));
+        let passed = Field::new(slice(raw, at, start), 0, 0, at);
+        at = after;
+        [Some(passed), field].into_iter().flatten()
     })
 }
 
@@ -203,7 +217,10 @@ mod tests {
 
     #[test]
     fn a_class_field_behind_a_lone_cr_goes_alone() {
-        let cases: [(&[u8], &[u8]); 5] = [
+        let cases: [(&[u8], &[u8]); 7] = [
+            // No field, since it continues nothing.
+            (b" a\rDigital-Stamp-Class: x\nB: 2\n", b" a\r\nB: 2\n"),
+            (b" a\r\n\tb\rDigital-Stamp-Class: x\r\nB: 2\n", b" a\r\n\tb\r\r\nB: 2\n"),
             (b"Subject: a\rDigital-Stamp-Class: x\nB: 2\n", b"Subject: a\r\nB: 2\n"),
             (b"Subject: a\r\rDigital-Stamp-Class: x\r\nB: 2\n", b"Subject: a\r\r\r\nB: 2\n"),
             (b"Subject: a\rDigital-Stamp-Class: x\rC: 3\nB: 2\n", b"Subject: a\rC: 3\nB: 2\n"),
