@@ -155,6 +155,8 @@
 //! do*: a `Request`, what it moves as an `Event` in `bank/event.rs`, its doing in `vendor/desk/`, a method of `Books`, a
 //! command in `cli/vendor/`. *A way to pay*: an implementation of `vendor::payment::Payment`. *What a sender can do*:
 //! `sender/`, a command in `cli/`, mailstamp-sender(1). *A setting*: `config/mod.rs`, `config show`, mailstamp.toml(5).
+//! *A parser of bytes from outside*: a file in `fuzz/fuzz_targets/`, a line in `fuzz/Cargo.toml`, seeds in
+//! `fuzz/corpus/`.
 
 pub mod bank;
 pub mod cli;
