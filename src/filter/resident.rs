@@ -142,7 +142,7 @@ pub fn whose(given: &Given) -> Whose {
 }
 
 /// Where the resident process of a user listens, and after it that of the system, if it may be his.
-fn sockets(whose: &Whose) -> impl Iterator<Item = PathBuf> {
+pub(super) fn sockets(whose: &Whose) -> impl Iterator<Item = PathBuf> {
     let named = whose.config.is_some() || whose.state.is_some();
     let own = whose.home.as_ref().map(|(config, _)| config.join("config.toml"));
     let system = move || (!named && !own.is_some_and(|own| own.exists())).then(|| SYSTEM_SOCKET.into());

@@ -3,16 +3,21 @@
 //! store's.
 //!
 //! - *Bytes*: `socket::frame`, and the heads in `filter/question.rs`.
-//! - *States*: [`session`]: what is answered to each frame. [`numbers`]: what is counted.
+//! - *States*: [`session`]: what is answered to each frame. [`numbers`]: what is counted, and [`latency`]; [`measure`]: what
+//!   is looked for when somebody asks.
 //! - *Sockets*: [`crew`]: connections, their limits, and the threads that serve them; [`peer`]: who is at the other end.
+//!   [`scrape`]: the numbers over HTTP, the one thing here that is async.
 //!
 //! Besides, it does what other commands do now and then ([`chores`]). Threads block, here as everywhere on the mail path:
 //! a judgement computes or waits for the disk, and hundreds of threads that wait cost little.
 
 mod chores;
 mod crew;
+mod latency;
+mod measure;
 pub mod numbers;
 mod peer;
+mod scrape;
 mod session;
 
 use crate::config::places::{Given, set_id};
@@ -24,12 +29,14 @@ use crate::socket::place;
 use crew::Crew;
 use listenfd::ListenFd;
 use numbers::Numbers;
+use scrape::Scrape;
 use sd_notify::NotifyState;
 use session::Service;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::DirBuilder;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -70,6 +77,14 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
+    /// The address for Prometheus.
+    #[error("cannot listen at {address}, as serve.metrics says: {source}")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
     /// Threads or signals.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -88,10 +103,16 @@ pub fn run(given: &Given, options: &Options, told: impl FnOnce(&str)) -> Result<
     let (listener, path) = listen(given, options)?;
     let serve = warm.engine().map_or_else(|_| crate::config::serve::Serve::default(), |engine| engine.config.serve);
     let numbers = Arc::new(Numbers::new());
+    let scrape = serve.metrics.map(|address| {
+        Scrape::begin(address, &numbers, &warm).map_err(|source| ServeError::Metrics { address, source })
+    });
+    let scrape = scrape.transpose()?;
     let service = Arc::new(Service::new(Arc::clone(&warm), Arc::clone(&numbers), options.system));
     let crew = Crew::begin(listener, serve.connections, service)?;
     let chores = chores::begin(&warm, serve)?;
-    told(&path.as_ref().map_or_else(|| "the socket that it was given".to_owned(), |path| path.display().to_string()));
+    let place = path.as_ref().map_or_else(|| "the socket that it was given".to_owned(), |it| it.display().to_string());
+    let metrics = scrape.as_ref().map(|scrape| format!(", metrics at http://{}/metrics", scrape.address));
+    told(&(place + &metrics.unwrap_or_default()));
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     attend(&signals, &warm);
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -101,6 +122,8 @@ pub fn run(given: &Given, options: &Options, told: impl FnOnce(&str)) -> Result<
     }
     crew.end(FAREWELL);
     chores.end();
+    scrape.into_iter().for_each(Scrape::end);
+    numbers.end();
     Ok(())
 }
 

@@ -34,7 +34,7 @@ impl Service {
     pub(super) fn answer(&self, frame: &Frame, peer: &Peer) -> (Kind, Vec<u8>) {
         let answered = catch_unwind(AssertUnwindSafe(|| match frame.kind {
             Kind::Judge => self.judge(frame, peer),
-            Kind::Status => (Kind::Well, self.numbers.status(&self.warm)),
+            Kind::Status => (Kind::Well, self.numbers.status(&self.warm, &frame.head)),
             _ => (Kind::Refused, b"{}".to_vec()),
         }));
         answered.unwrap_or_else(|_| undecided("the resident process met a mistake of its own", None))
