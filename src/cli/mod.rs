@@ -73,7 +73,7 @@ use std::path::PathBuf;
         mailstamp explain < message          say step by step why\n  \
         mailstamp doctor                     check that everything is in place\n\n\
         The manual: mailstamp(1), mailstamp-sender(1), mailstamp.toml(5), mailstamp-rules(5),\n\
-        mailstamp-stamp(5), mailstamp-directory(5), mailstamp(7).",
+        mailstamp-stamp(5), mailstamp-directory(5), mailstamp(7), mailstamp-metrics(7).",
     disable_help_subcommand = true,
     max_term_width = 100
 )]

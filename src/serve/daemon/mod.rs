@@ -20,7 +20,8 @@ mod peer;
 mod scrape;
 mod session;
 
-use crate::config::places::{Given, set_id};
+use crate::config::places::{Given, Places, set_id};
+use crate::config::serve::Serve;
 use crate::filter::engine::Undecided;
 use crate::filter::resident::{SYSTEM_SOCKET, own_socket, whose};
 use crate::filter::warm::Warm;
@@ -100,13 +101,13 @@ pub fn run(given: &Given, options: &Options, told: impl FnOnce(&str)) -> Result<
     }
     let signals = signals()?;
     let warm = Arc::new(Warm::new(given.clone(), options.system)?);
-    let (listener, path) = listen(given, options)?;
-    let serve = warm.engine().map_or_else(|_| crate::config::serve::Serve::default(), |engine| engine.config.serve);
+    let serve = settings(given, &warm);
     let numbers = Arc::new(Numbers::new());
     let scrape = serve.metrics.map(|address| {
         Scrape::begin(address, &numbers, &warm).map_err(|source| ServeError::Metrics { address, source })
     });
     let scrape = scrape.transpose()?;
+    let (listener, path) = listen(given, options)?;
     let service = Arc::new(Service::new(Arc::clone(&warm), Arc::clone(&numbers), options.system));
     let crew = Crew::begin(listener, serve.connections, service)?;
     let chores = chores::begin(&warm, serve)?;
@@ -125,6 +126,15 @@ pub fn run(given: &Given, options: &Options, told: impl FnOnce(&str)) -> Result<
     scrape.into_iter().for_each(Scrape::end);
     numbers.end();
     Ok(())
+}
+
+/// The table `[serve]`. It is the same for all users, also where the rest of the configuration is not.
+fn settings(given: &Given, warm: &Warm) -> Serve {
+    let of_anybody = || {
+        let anybody = Given { user: Some("anybody@localhost".to_owned()), ..given.clone() };
+        Places::read(&anybody).map_or_else(|_| Serve::default(), |(config, _)| config.serve)
+    };
+    warm.engine().map_or_else(|_| of_anybody(), |engine| engine.config.serve)
 }
 
 /// Waits for the end. A watchdog is told that all is well for as long as it is.

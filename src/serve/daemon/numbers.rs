@@ -14,7 +14,6 @@ use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
@@ -23,10 +22,10 @@ use std::time::{Duration, Instant};
 
 /// The beginning of every name.
 const PREFIX: &str = "mailstamp";
-/// For how long it is good for a number what was found on the disk.
-const GOOD_FOR: Duration = Duration::from_secs(15);
-/// And for the question whether all is well.
-const HEALTH_GOOD_FOR: Duration = Duration::from_secs(1);
+/// For how long what was found on the disk is good for Prometheus, who asks all the time.
+const SCRAPED: Duration = Duration::from_secs(15);
+/// And for those who ask how it is now.
+const ASKED: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Judged {
@@ -69,12 +68,13 @@ impl Numbers {
         let of = |reason: &Reason| Judged { class: reason.class().as_str(), reason: reason.as_str() };
         let counters = Reason::ALL.iter().map(|reason| messages.get_or_create_owned(&of(reason))).collect();
         let since = open::clock();
-        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        let version = Family::<[(&str, &str); 1], Gauge>::default();
+        version.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register("messages", "Messages judged", messages);
         registry.register("messages_deferred", "Messages that could not be judged and wait", deferred.clone());
         registry.register_with_unit("judgement", "Time to judge a message", Unit::Seconds, latency.clone());
-        registry.register("build", "The program", version);
+        registry.register("build_info", "The version of the program, and always 1", version);
         let start = ConstGauge::new(since.0);
         registry.register_with_unit("start_time", "When the process began, in the time of Unix", Unit::Seconds, start);
         Self {
@@ -106,7 +106,7 @@ impl Numbers {
     /// Whether the log answers.
     #[must_use]
     pub fn is_well(&self, warm: &Arc<Warm>) -> bool {
-        self.measuring.look(warm, HEALTH_GOOD_FOR).log.is_some()
+        self.measuring.look(warm, ASKED).log.is_some()
     }
 
     /// All numbers, as OpenMetrics has them.
@@ -116,7 +116,7 @@ impl Numbers {
     pub fn text(&self, warm: &Arc<Warm>) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode_registry(&mut text, &self.registry)?;
-        text::encode_registry(&mut text, &self.found(warm, &self.measuring.look(warm, GOOD_FOR)))?;
+        text::encode_registry(&mut text, &self.found(warm, &self.measuring.look(warm, SCRAPED)))?;
         text::encode_eof(&mut text)?;
         Ok(text)
     }
@@ -157,7 +157,7 @@ impl Numbers {
     pub fn status(&self, warm: &Arc<Warm>, question: &[u8]) -> Vec<u8> {
         // A question of another version is a question all the same.
         let asked: Asked = serde_json::from_slice(question).unwrap_or_default();
-        let found = self.measuring.look(warm, GOOD_FOR);
+        let found = self.measuring.look(warm, ASKED);
         let counts: Vec<(Reason, u64)> =
             Reason::ALL.iter().copied().zip(self.messages.iter().map(|count| count.get())).collect();
         let of_class = |class: Class| {
