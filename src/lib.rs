@@ -71,7 +71,8 @@
 //! hand it the message ([`Elsewhere`](filter::resident::Elsewhere)); without it, or when it dies, they go the way above.
 //! Threads ask the store at once, and one of them writes for all (`store/turn.rs`) into a journal (`store/journal.rs`), with
 //! one sync; a thread brings the rows into the tables later. Whoever else needs the file is lent it through the socket
-//! beside it (`store/question.rs`, `store/attend.rs`).
+//! beside it (`store/question.rs`, `store/attend.rs`). What it counts (`serve/daemon/numbers.rs`) it tells to people
+//! ([`status`](filter::status)) and, where the configuration says so, to Prometheus.
 //!
 //! Without it, many processes that come at once combine: one that had to wait for the lock answers those behind it in one
 //! commit (`store/company.rs`), by the same frames on the same socket.
@@ -133,8 +134,9 @@
 //!   fetched before from the sources that he listed. A stamp can make nobody fetch anything.
 //! - No mail is sent for a message that came in unless the user switched it on, and then only by one function,
 //!   [`filter::answer`], to an address that [`reply::may`] let pass. (A vendor mails codes to who asks for one.)
-//! - No async but in `serve/vendor`, which has many sockets, and in `fetch/dns.rs`, whose resolver is written so. On the mail
-//!   path a command has no thread but the one that waits for a lock, and the process that stays has one for each connection.
+//! - No async but where HTTP is served (`serve/doors.rs`, `serve/vendor`, `serve/daemon/scrape.rs`), on many sockets, and in
+//!   `fetch/dns.rs`, whose resolver is written so. On the mail path a command has no thread but the one that waits for a lock,
+//!   and the process that stays has one for each connection.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.
 //! - No cache of verdicts, no score, no learning.

@@ -18,6 +18,7 @@ use crate::keys::folder;
 use crate::mail::address::Address;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
+use crate::store::Attended;
 use crate::store::redb::Options;
 use crate::store::resident::Resident;
 use crate::verdict::facts::Envelope;
@@ -49,6 +50,8 @@ pub struct Warm {
     by_user: AtomicBool,
     mailboxes: Mutex<HashMap<String, Arc<Mailbox>>>,
     logs: Mutex<HashMap<PathBuf, Arc<Resident>>>,
+    /// What others were answered by all logs that are or were open.
+    attended: Arc<Attended>,
 }
 
 /// What is ready for one mailbox.
@@ -109,6 +112,7 @@ impl Warm {
             by_user: AtomicBool::new(false),
             mailboxes: Mutex::default(),
             logs: Mutex::default(),
+            attended: Arc::default(),
         };
         warm.check()?;
         Ok(warm)
@@ -148,6 +152,12 @@ impl Warm {
         locked(&self.logs).iter().map(|(path, log)| (path.clone(), Arc::clone(log))).collect()
     }
 
+    /// How often other processes that asked a log were answered what.
+    #[must_use]
+    pub fn attended(&self) -> &Attended {
+        &self.attended
+    }
+
     /// Lets go of what was not asked for in a while. Logs are closed with it.
     pub fn rest(&self) {
         if self.by_user.load(SeqCst) {
@@ -185,7 +195,9 @@ impl Warm {
         }
     }
 
-    fn is_for(&self, whose: &Whose) -> bool {
+    /// Whether this answers for a process that would use these files.
+    #[must_use]
+    pub fn is_for(&self, whose: &Whose) -> bool {
         if self.system {
             // Of the user's own files there are none; he looked.
             return whose.config.as_ref().is_none_or(|path| Some(path) == self.given.config.as_ref())
@@ -281,7 +293,8 @@ impl Warm {
             log.keep_for(grace);
             return Ok(Arc::clone(log));
         }
-        let log = Arc::new(Resident::new(&path, Options { wait: config.wait, grace, cache: CACHE })?);
+        let options = Options { wait: config.wait, grace, cache: CACHE };
+        let log = Arc::new(Resident::counting(&path, options, Arc::clone(&self.attended))?);
         logs.insert(path, Arc::clone(&log));
         Ok(log)
     }
