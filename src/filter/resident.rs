@@ -135,11 +135,12 @@ fn ask(channel: &mut Channel, question: &Question, message: &Message<'_>) -> Res
     }
 }
 
-/// Whose files a process with these arguments would use.
+/// Whose files a process with these arguments would use. The same name means another file in another folder.
 #[must_use]
 pub fn whose(given: &Given) -> Whose {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let home = if given.config.is_some() && given.state.is_some() { None } else { own_folders() };
-    Whose { config: given.config.clone(), state: given.state.clone(), home }
+    Whose { config: given.config.as_ref().map(absolute), state: given.state.as_ref().map(absolute), home }
 }
 
 /// Connects to the user's own resident process, else to that of the system, if it may be his.
