@@ -39,6 +39,7 @@ const PAGES: [&str; 10] = [
     "mailstamp-stamp.5",
     "mailstamp-directory.5",
     "mailstamp.7",
+    "mailstamp-metrics.7",
     "mailstamp-sendmail.8",
     "mailstamp-serve.8",
     "mailstamp-vendor.8",

@@ -7,7 +7,7 @@ use crate::config::places::{Given, Places, PlacesError};
 use crate::mail::time::UnixTime;
 use crate::store::redb::{Options, Redb};
 use crate::store::resident::Resident;
-use crate::store::{Store, StoreError};
+use crate::store::{Attended, Store, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -35,12 +35,13 @@ pub fn used_log(config: &Config, places: &Places) -> Result<Box<dyn Store>, Plac
     Ok(Box::new(Redb::new(used_log_path(places.state()?), options)))
 }
 
-/// The used-serial log in the file `path`, opened and locked now, for a process that stays.
+/// The used-serial log in the file `path`, opened and locked now, for a process that stays; what it does is counted.
 ///
 /// # Errors
 /// Any [`StoreError`].
-pub fn resident_log(config: &Config, path: &Path) -> Result<Resident, StoreError> {
-    Resident::new(path, Options { wait: config.wait, grace: config.policy.grace(), cache: CACHE })
+pub fn resident_log(config: &Config, path: &Path, attended: Arc<Attended>) -> Result<Resident, StoreError> {
+    let options = Options { wait: config.wait, grace: config.policy.grace(), cache: CACHE };
+    Resident::counting(path, options, attended)
 }
 
 /// The file of the used-serial log in the folder `state`.

@@ -52,7 +52,7 @@ impl Elsewhere {
             return None;
         }
         let whose = whose(given);
-        let stream = connect(&whose)?;
+        let (stream, _) = connect(&whose)?;
         let names = Names {
             recipient: given.recipient.clone(),
             user: given.user.clone(),
@@ -144,14 +144,15 @@ pub fn whose(given: &Given) -> Whose {
 }
 
 /// Connects to the user's own resident process, else to that of the system, if it may be his.
-fn connect(whose: &Whose) -> Option<UnixStream> {
-    if let Some(stream) = own_socket(whose).and_then(|socket| place::connect(&socket).ok()) {
+pub(super) fn connect(whose: &Whose) -> Option<(UnixStream, PathBuf)> {
+    let to = |socket: PathBuf| Some((place::connect(&socket).ok()?, socket));
+    if let Some((stream, socket)) = own_socket(whose).and_then(to) {
         // Where somebody else can write into the folder, nothing that listens there is believed.
-        return place::is_ours(&stream).is_ok_and(|ours| ours).then_some(stream);
+        return place::is_ours(&stream).is_ok_and(|ours| ours).then_some((stream, socket));
     }
     let named = whose.config.is_some() || whose.state.is_some();
     let own = || whose.home.as_ref().is_some_and(|(config, _)| config.join("config.toml").exists());
-    if named || own() { None } else { place::connect(Path::new(SYSTEM_SOCKET)).ok() }
+    if named || own() { None } else { to(PathBuf::from(SYSTEM_SOCKET)) }
 }
 
 /// The socket of a user's own resident process.

@@ -19,6 +19,7 @@ use crate::keys::folder;
 use crate::mail::address::Address;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
+use crate::store::Attended;
 use crate::store::resident::Resident;
 use crate::verdict::facts::Envelope;
 use std::collections::HashMap;
@@ -47,6 +48,8 @@ pub struct Warm {
     by_user: AtomicBool,
     mailboxes: Mutex<HashMap<String, Arc<Mailbox>>>,
     logs: Mutex<HashMap<PathBuf, Arc<Resident>>>,
+    /// What others were answered by all logs that are or were open.
+    attended: Arc<Attended>,
 }
 
 /// What is ready for one mailbox.
@@ -110,6 +113,7 @@ impl Warm {
             by_user: AtomicBool::new(false),
             mailboxes: Mutex::default(),
             logs: Mutex::default(),
+            attended: Arc::default(),
         };
         warm.check()?;
         Ok(warm)
@@ -152,6 +156,12 @@ impl Warm {
         locked(&self.logs).iter().map(|(path, log)| (path.clone(), Arc::clone(log))).collect()
     }
 
+    /// How often other processes that asked a log were answered what.
+    #[must_use]
+    pub fn attended(&self) -> &Attended {
+        &self.attended
+    }
+
     /// Lets go of what was not asked for in a while. Logs are closed with it.
     pub fn rest(&self) {
         if self.by_user.load(SeqCst) {
@@ -169,9 +179,8 @@ impl Warm {
     /// Answers a question; `user` is the one that the system says is asking, where he may ask for himself only. `tell` is
     /// called once. What goes into the logs is written after that: nobody waits for it.
     pub fn answer(&self, question: &Question, body: &[u8], user: Option<&str>, tell: impl FnOnce(Reply)) {
-        // What one forgets at a time of his choice would be forgotten for others too, where they share a log.
-        let pretends = user.is_some() && question.now.is_some();
-        if pretends || !self.is_for(&question.whose) {
+        // What somebody made others forget at a time of his choice would be forgotten for all who share the log.
+        if !self.is_for(&question.whose) || user.is_some() && question.now.is_some() {
             return tell(Reply::Yourself);
         }
         match self.judge(question, body, user) {
@@ -191,7 +200,9 @@ impl Warm {
         }
     }
 
-    fn is_for(&self, whose: &Whose) -> bool {
+    /// Whether this answers for a process that would use these files.
+    #[must_use]
+    pub fn is_for(&self, whose: &Whose) -> bool {
         if self.system {
             // Of the user's own files there are none; he looked.
             return whose.config.as_ref().is_none_or(|path| Some(path) == self.whose.config.as_ref())
@@ -291,7 +302,7 @@ impl Warm {
             log.keep_for(grace);
             return Ok(Arc::clone(log));
         }
-        let log = Arc::new(open::resident_log(config, &path)?);
+        let log = Arc::new(open::resident_log(config, &path, Arc::clone(&self.attended))?);
         logs.insert(path, Arc::clone(&log));
         Ok(log)
     }

@@ -33,13 +33,21 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
     Ok(socket.into())
 }
 
-/// Whether our own user, or root, listens at the other end.
+/// Whether our own user, or root, is at the other end.
 ///
 /// # Errors
 /// The system's.
 pub fn is_ours(stream: &UnixStream) -> io::Result<bool> {
-    let uid = socket_peercred(stream)?.uid;
-    Ok(uid.is_root() || uid == rustix::process::geteuid())
+    let uid = owner(stream)?;
+    Ok(uid == 0 || uid == rustix::process::geteuid().as_raw())
+}
+
+/// Whose process is at the other end, as the system says (SO_PEERCRED): the one that connected, or that began to listen.
+///
+/// # Errors
+/// The system's.
+pub fn owner(stream: &UnixStream) -> io::Result<u32> {
+    Ok(socket_peercred(stream)?.uid.as_raw())
 }
 
 /// Listens there. A socket at which nobody listens any more is replaced; the file has this mode.

@@ -2,7 +2,7 @@
 //! serves one user answers him and root. One that serves the system answers everybody, and each only about his own
 //! mailbox; root and its own user, who deliver mail, about any.
 
-use rustix::net::sockopt::socket_peercred;
+use crate::socket::place;
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -22,7 +22,7 @@ pub(super) enum Peer {
 
 /// Who connected; `None` for somebody who is not answered.
 pub(super) fn of(stream: &UnixStream, system: bool) -> io::Result<Option<Peer>> {
-    let uid = socket_peercred(stream)?.uid.as_raw();
+    let uid = place::owner(stream)?;
     let own = rustix::process::geteuid().as_raw();
     if uid == own || uid == 0 {
         return Ok(Some(Peer::Any));

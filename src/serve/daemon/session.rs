@@ -37,7 +37,7 @@ impl Service {
         let mut once = |kind, head: &[u8]| send.take().into_iter().for_each(|send| send(kind, head));
         let answered = catch_unwind(AssertUnwindSafe(|| match frame.kind {
             Kind::Judge => self.judge(frame, peer, &mut once),
-            Kind::Status => once(Kind::Well, &self.numbers.status(&self.warm)),
+            Kind::Status => once(Kind::Well, &self.numbers.status(&self.warm, &frame.head)),
             _ => once(Kind::Refused, b"{}"),
         }));
         if answered.is_err() {
