@@ -31,7 +31,7 @@ const CONFIG_PAGE: &str = include_str!("../man/mailstamp.toml.5");
 const README: &str = include_str!("../README.md");
 const DIRECTORY_PAGE: &str = include_str!("../man/mailstamp-directory.5");
 const RULES_PAGE: &str = include_str!("../man/mailstamp-rules.5");
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "mailstamp.1",
     "mailstamp-sender.1",
     "mailstamp.toml.5",
