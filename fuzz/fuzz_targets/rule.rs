@@ -8,7 +8,7 @@ use mailstamp::config::rules::parse;
 use mailstamp::mail::address::{Address, LocalCase};
 use mailstamp::mail::message::Message;
 use mailstamp::rule::condition::Acquaintance;
-use mailstamp::rule::letter::Letter;
+use mailstamp::rule::letter::{Letter, Seen};
 use mailstamp::rule::rules::{MOST, RuleError};
 use mailstamp::store::memory::Memory;
 use mailstamp::verdict::facts::Envelope;
@@ -46,7 +46,7 @@ fuzz_target!(|input: &[u8]| {
     let Some(verdict) = mailstamp_fuzz::judge(&message, &Memory::new()) else { return };
     let envelope =
         Envelope { sender: Some("bob@y.example".to_owned()), recipient: Address::parse("alice@x.example").ok() };
-    let ask = || rules.ruling(&Letter::new(&message, &envelope, &verdict, &TRUSTED, false), &World);
+    let ask = || rules.ruling(&Letter::new(&message, &envelope, &verdict, &TRUSTED, Seen::Whole), &World);
     let checked = rules.check();
     match ask() {
         Ok(ruling) => {
