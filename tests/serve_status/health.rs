@@ -75,7 +75,8 @@ fn without_a_process_there_is_a_hint_and_with_one_the_doctor_knows_it() {
     );
     assert_eq!(doctor(&home, &[]), expected);
     // Who names a configuration would use another, for all that anybody knows.
-    let named = ["--config", home.config().to_str().unwrap()];
+    let config = home.config();
+    let named = ["--config", config.to_str().unwrap()];
     assert!(doctor(&home, &named).starts_with("odd   resident  "), "{}", doctor(&home, &named));
     let told = home.run(named.into_iter().chain(["status"]), b"").exits(0).text();
     assert!(told.contains("\nfiles        others than yours: it judges none of your messages\n"), "{told}");

@@ -158,9 +158,10 @@ fn many_users_have_one_place_for_their_numbers() {
         "addresses = [\"%u\"]\nstate = \"{}/%d/%n\"\n[serve]\nmetrics = \"127.0.0.1:0\"",
         state.display()
     ));
-    let process = Process::begin(&home);
-    for user in ["alice@x.example", "bob@x.example"] {
-        run(home.command().arg("classify").env("USER", user), &stamped(&home.mint(user, user), &letter("1"))).exits(0);
+    let process = Process::begin_as(home.command().env("USER", "postmaster@x.example"));
+    for (user, serial) in [("alice@x.example", "1"), ("bob@x.example", "2")] {
+        let message = stamped(&home.mint(user, serial), &letter("1"));
+        run(home.command().arg("classify").env("USER", user), &message).exits(0);
     }
     assert_eq!(process.numbers()["mailstamp_messages_total{class=\"first-class\",reason=\"paid\"}"], 2.0);
     assert_eq!(process.get("/healthz").is(200).text(), "ok\n");
