@@ -67,8 +67,9 @@
 //!
 //! `mailstamp serve` (`serve/daemon`) keeps all of that ready: configuration, rules and keys as they were read
 //! ([`Warm`](filter::warm::Warm), which looks before each judgement whether a file has changed), and the log, open
-//! ([`Resident`](store::resident::Resident)). `classify` and `filter` look for its socket before they read anything, and
-//! hand it the message ([`Elsewhere`](filter::resident::Elsewhere)); without it, or when it dies, they go the way above.
+//! ([`Resident`](store::resident::Resident)). `classify` and `filter` look for its socket before they read anything, `deliver`
+//! when it is about to judge, and hand it the message ([`Elsewhere`](filter::resident::Elsewhere)); without it, or when it
+//! dies, they go the way above.
 //! Threads ask the store at once, and one of them writes for all (`store/turn.rs`) into a journal (`store/journal.rs`), with
 //! one sync; a thread brings the rows into the tables later. Whoever else needs the file is lent it through the socket
 //! beside it (`store/question.rs`, `store/attend.rs`). What it counts (`serve/daemon/numbers.rs`) it tells to people
@@ -157,6 +158,8 @@
 //! do*: a `Request`, what it moves as an `Event` in `bank/event.rs`, its doing in `vendor/desk/`, a method of `Books`, a
 //! command in `cli/vendor/`. *A way to pay*: an implementation of `vendor::payment::Payment`. *What a sender can do*:
 //! `sender/`, a command in `cli/`, mailstamp-sender(1). *A setting*: `config/mod.rs`, `config show`, mailstamp.toml(5).
+//! *A parser of bytes from outside*: a file in `fuzz/fuzz_targets/`, a line in `fuzz/Cargo.toml`, seeds in
+//! `fuzz/corpus/`.
 
 pub mod bank;
 pub mod cli;

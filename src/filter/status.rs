@@ -2,11 +2,10 @@
 //! affair (`serve/daemon/numbers.rs`), and how it looks that of the commands that show it.
 
 use super::question::Whose;
-use super::resident::{sockets, whose};
+use super::resident::{connect, whose};
 use crate::config::places::{Given, set_id};
 use crate::socket::channel::Channel;
 use crate::socket::frame::{Kind, Limits};
-use crate::socket::place;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -115,7 +114,7 @@ pub enum Found {
 #[must_use]
 pub fn ask(given: &Given) -> Found {
     let whose = whose(given);
-    let listening = || sockets(&whose).find_map(|socket| Some((place::connect(&socket).ok()?, socket)));
+    let listening = || connect(&whose);
     let Some((stream, socket)) = (!set_id()).then(listening).flatten() else { return Found::Nobody };
     let mut channel = Channel::new(stream);
     let asked = serde_json::to_vec(&Asked { whose: Some(whose.clone()) }).unwrap_or_default();

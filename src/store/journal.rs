@@ -115,9 +115,9 @@ impl Journal {
         self.batch == 0
     }
 
-    /// Whether so many bytes go into the file of this generation.
+    /// Whether the batch goes into the file of this generation beside what is there.
     pub(super) fn has_room(&self, batch: &Batch) -> bool {
-        self.end + HEAD + batch.0.len() + SUM <= LENGTH
+        self.end + batch.length() <= LENGTH
     }
 
     /// Writes a batch, durably. After an error nothing is known of it, and the journal must be left to [`recover`].
@@ -151,6 +151,16 @@ impl Journal {
 pub(super) struct Batch(Vec<u8>);
 
 impl Batch {
+    /// Bytes that it takes in a file.
+    fn length(&self) -> usize {
+        HEAD + self.0.len() + SUM
+    }
+
+    /// Whether it goes into a file at all.
+    pub(super) fn fits(&self) -> bool {
+        self.length() <= LENGTH
+    }
+
     pub(super) fn of(rows: &Pending) -> Result<Self, Trouble> {
         let mut bytes = Vec::with_capacity(rows.len() * 42);
         for (key, entry) in rows.used() {

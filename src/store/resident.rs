@@ -268,8 +268,11 @@ impl Inner {
                 .beside(state.session, |session| pending::decide(session, &layers, asks, self.grace.load(SeqCst)));
             let decided = match decided {
                 Ok(Some(decided)) => decided,
-                // The log was opened anew in between.
-                Ok(None) => continue,
+                // The log was opened anew in between, or is another file now.
+                Ok(None) => {
+                    state.forget();
+                    continue;
+                }
                 Err(error) => {
                     self.drop_all(&mut state);
                     return Err(error);
@@ -279,6 +282,12 @@ impl Inner {
                 return Ok(decided.answers);
             }
             let batch = Batch::of(&decided.rows).map_err(|trouble| trouble.at(self.log.path()))?;
+            if !batch.fits() {
+                // Grants with thousands of uses: straight into the tables, after all that came before.
+                drop(state);
+                let _up_to_date = self.up_to_date()?;
+                return self.log.spend_all(asks);
+            }
             if !state.journal.as_ref().is_some_and(|journal| journal.has_room(&batch)) {
                 if state.applying.is_some() {
                     // Rows come faster than they go into the tables.

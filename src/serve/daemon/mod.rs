@@ -148,12 +148,11 @@ fn attend(signals: &Receiver<i32>, warm: &Warm) {
         match signal {
             Ok(SIGHUP) => reload(warm),
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {
-                // Whoever can take each log's turn is not stuck.
-                if warm.logs().iter().all(|(_, log)| log.is_alive()) {
-                    let _ = sd_notify::notify(&[NotifyState::Watchdog]);
-                }
-            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        // Whoever can take each log's turn is not stuck.
+        if watchdog.is_some() && warm.logs().iter().all(|(_, log)| log.is_alive()) {
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         }
     }
 }
