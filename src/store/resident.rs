@@ -307,8 +307,9 @@ impl Inner {
                 return Err(StoreError::from_io("write the journal of", self.log.path(), source));
             }
             state.current.add(decided.rows);
-            state.since.get_or_insert_with(Instant::now);
-            if state.current.len() >= ENOUGH {
+            if state.since.is_none() || state.current.len() >= ENOUGH {
+                // The scribe sleeps without end while there is nothing to write.
+                state.since.get_or_insert_with(Instant::now);
                 self.changed.notify_all();
             }
             return Ok(decided.answers);

@@ -19,7 +19,12 @@ pub struct Process {
 impl Process {
     /// Begins, and returns when it listens.
     pub fn begin(home: &Home) -> Self {
-        let mut child = home.command().arg("serve").stderr(Stdio::piped()).spawn().unwrap();
+        Self::begin_as(&mut home.command())
+    }
+
+    /// The same with an environment of the caller's.
+    pub fn begin_as(command: &mut Command) -> Self {
+        let mut child = command.arg("serve").stderr(Stdio::piped()).spawn().unwrap();
         let mut told = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         told.read_line(&mut line).unwrap();
@@ -74,7 +79,7 @@ impl Drop for Process {
 pub fn home(more: &str) -> Home {
     let home = Home::new();
     home.configure(&format!(
-        "addresses = [\"alice@x.example\"]\n{more}\n[serve]\nmetrics = \"127.0.0.1:0\"\nrefresh = 0"
+        "addresses = [\"alice@x.example\"]\n{more}\n[serve]\nmetrics = \"127.0.0.1:0\"\nrefresh = \"0s\""
     ));
     home
 }

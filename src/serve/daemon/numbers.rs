@@ -134,7 +134,12 @@ impl Numbers {
         registry.register("log_answers", "Answers of the log to other processes", answers);
         registry.register("log_up", "Whether the log answers", whole(found.log.is_some().into()));
         if let Some(log) = found.log {
-            registry.register_with_unit("log_size", "Size of the log's file", Unit::Bytes, whole(log.bytes));
+            registry.register_with_unit(
+                "log_size",
+                "What the log's file takes on the disk",
+                Unit::Bytes,
+                whole(log.bytes),
+            );
             registry.register("log_serials", "Used serials in the log", whole(log.used));
             registry.register("log_journal_rows", "Rows that stand in the journal alone", whole(log.waiting));
             registry.register("replies_last_day", "Automatic replies sent in 24 hours", whole(log.replies));

@@ -57,6 +57,12 @@ impl Service {
             Peer::Only(name) => Some(name.as_str()),
         };
         self.warm.answer(&question, &frame.body, user, |reply| {
+            // Before it is sent: whoever has his answer finds it counted, and how slowly he reads is not our time.
+            match &reply {
+                Reply::Judged(answer) => self.numbers.judged(answer.decision.verdict.reason, began.elapsed()),
+                Reply::Undecided(_) => self.numbers.deferred(began.elapsed()),
+                Reply::WantBody | Reply::Yourself => {}
+            }
             let (kind, head) = match &reply {
                 Reply::Judged(answer) => match answer.to_head() {
                     Ok(head) => (Kind::Judged, head),
@@ -67,11 +73,6 @@ impl Service {
                 Reply::Undecided(error) => undecided(&error.to_string(), error.hint()),
             };
             send(kind, &head);
-            match reply {
-                Reply::Judged(answer) => self.numbers.judged(answer.decision.verdict.reason, began.elapsed()),
-                Reply::Undecided(_) => self.numbers.deferred(began.elapsed()),
-                Reply::WantBody | Reply::Yourself => {}
-            }
         });
     }
 }
