@@ -82,9 +82,23 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// A journal that begins with the generation after `applied`.
-    pub(super) fn new(slots: [Box<dyn Slot>; 2], applied: u32) -> Self {
-        Self { slots, generation: applied.wrapping_add(1), batch: 0, end: 0 }
+    /// A journal for a log whose tables are up to date. From here on the log has one, and says so.
+    ///
+    /// Its first generation is later than all that stand in the files. They may come from another log that was here before
+    /// (a backup has been put in its place), and a recovery must not take them for its own.
+    pub(super) fn begin(session: &Session, slots: [Box<dyn Slot>; 2]) -> Result<Self, Trouble> {
+        let mut last = applied(session)?;
+        for slot in &slots {
+            let bytes = slot.read().map_err(redb::Error::Io)?;
+            last = batch(&bytes).map_or(last, |(generation, ..)| last.max(generation));
+        }
+        session.write(|tx| {
+            let mut meta = tx.open_table(META)?;
+            meta.insert("journal", last)?;
+            meta.insert("format", JOURNALLED)?;
+            Ok(())
+        })?;
+        Ok(Self { slots, generation: last.wrapping_add(1), batch: 0, end: 0 })
     }
 
     /// The files of a log, made in their full length if they are missing.
@@ -204,7 +218,7 @@ pub(super) fn resume(session: &Session, place: &Place) -> Result<(), Trouble> {
 }
 
 /// The last generation that is in the tables.
-pub(super) fn applied(session: &Session) -> Result<u32, Trouble> {
+fn applied(session: &Session) -> Result<u32, Trouble> {
     Ok(session.read()?.open_table(META)?.get("journal")?.map_or(0, |generation| generation.value()))
 }
 

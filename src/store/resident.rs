@@ -8,7 +8,7 @@
 
 use super::attend::Attendant;
 use super::error::StoreError;
-use super::journal::{self, Batch, Journal, SUFFIXES, Slot};
+use super::journal::{Batch, Journal, SUFFIXES, Slot};
 use super::pending::{self, Pending};
 use super::place::Absent;
 use super::redb::{Options, Redb, answer_of_nothing, only};
@@ -16,7 +16,7 @@ use super::reply::{Reply, ReplyAsk, ReplyBook, Reserved};
 use super::row::Row;
 use super::sent::{Correspondent, Learned, Sent, SentBook};
 use super::session::Session;
-use super::tables::{FORMAT, JOURNALLED, META};
+use super::tables::{FORMAT, META};
 use super::turn::Turn;
 use super::{GrantBook, Imported, Purged, Store, Summary, UsedLog};
 use crate::grant::Standing;
@@ -267,15 +267,7 @@ impl Inner {
             return Ok(true);
         }
         state.forget();
-        let journal = self.log.with(absent, |session| {
-            let slots = (self.slots)(session)?;
-            let applied = journal::applied(session)?;
-            session.write(|tx| {
-                tx.open_table(META)?.insert("format", JOURNALLED)?;
-                Ok(())
-            })?;
-            Ok(Journal::new(slots, applied))
-        })?;
+        let journal = self.log.with(absent, |session| Journal::begin(session, (self.slots)(session)?))?;
         state.session = self.log.session_number();
         state.journal = journal;
         Ok(state.journal.is_some())
