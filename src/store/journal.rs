@@ -165,6 +165,11 @@ impl Journal {
 pub(super) struct Batch(Vec<u8>);
 
 impl Batch {
+    /// Whether a file that holds nothing else has room for it.
+    pub(super) fn fits(&self) -> bool {
+        HEAD + self.0.len() + SUM <= LENGTH
+    }
+
     pub(super) fn of(rows: &Pending) -> Result<Self, Trouble> {
         let mut bytes = Vec::with_capacity(rows.len() * 42);
         for (key, entry) in rows.used() {

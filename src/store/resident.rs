@@ -230,6 +230,10 @@ impl Inner {
                 return Ok(decided.answers);
             }
             let batch = Batch::of(&decided.rows).map_err(|trouble| trouble.at(self.log.path()))?;
+            if !batch.fits() {
+                drop(state);
+                return self.answer_fewer(asks);
+            }
             if !state.journal.as_ref().is_some_and(|journal| journal.has_room(&batch)) {
                 if state.applying.is_some() {
                     // Rows come faster than they go into the tables.
@@ -255,6 +259,19 @@ impl Inner {
             }
             return Ok(decided.answers);
         }
+    }
+
+    /// Answers what together is too long for a file of the journal: what a standing says can be long. One row that is too
+    /// long by itself goes into the tables.
+    fn answer_fewer(&self, asks: &[&Spend]) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
+        if let [ask] = asks {
+            let _up_to_date = self.up_to_date()?;
+            return Ok(vec![self.log.spend(ask)]);
+        }
+        let (some, others) = asks.split_at(asks.len() / 2);
+        let mut answers = self.answer_all(some)?;
+        answers.extend(self.answer_all(others)?);
+        Ok(answers)
     }
 
     /// Sees to it that there is a journal for the log as it is open now; `false` when there is no log and none is to be
