@@ -37,12 +37,21 @@ const USE: u8 = 1;
 const STANDING: u8 = 2;
 
 /// One of the two files.
-pub(super) trait Slot: std::fmt::Debug + Send + Sync {
+pub trait Slot: std::fmt::Debug + Send + Sync {
     /// All that stands in it.
+    ///
+    /// # Errors
+    /// The system's.
     fn read(&self) -> io::Result<Vec<u8>>;
     /// Writes at an offset, within its length.
+    ///
+    /// # Errors
+    /// The system's.
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Returns when what was written is on the disk.
+    ///
+    /// # Errors
+    /// The system's.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -214,7 +223,7 @@ pub(super) fn recover(session: &Session, slots: [Option<Box<dyn Slot>>; 2]) -> R
 
 /// The recovery of a log in a folder, if its format says that it has a journal.
 pub(super) fn resume(session: &Session, place: &Place) -> Result<(), Trouble> {
-    if format(session)? != JOURNALLED {
+    if !stands(session)? {
         return Ok(());
     }
     let [one, other] = SUFFIXES.map(|suffix| place.file(suffix, Absent::Leave));
@@ -227,9 +236,9 @@ fn applied(session: &Session) -> Result<u32, Trouble> {
     Ok(session.read()?.open_table(META)?.get("journal")?.map_or(0, |generation| generation.value()))
 }
 
-/// The format of an open log.
-pub(super) fn format(session: &Session) -> Result<u32, Trouble> {
-    Ok(session.read()?.open_table(META)?.get("format")?.map_or(FORMAT, |format| format.value()))
+/// Whether a log has a journal, as its format says.
+pub(super) fn stands(session: &Session) -> Result<bool, Trouble> {
+    Ok(session.read()?.open_table(META)?.get("format")?.is_some_and(|format| format.value() == JOURNALLED))
 }
 
 /// The generation that stands in a file, with its rows: every batch from the first on that is whole. What follows is the

@@ -8,7 +8,7 @@
 
 use super::attend::Attendant;
 use super::error::StoreError;
-use super::journal::{Batch, Journal, SUFFIXES, Slot};
+use super::journal::{self, Batch, Journal, SUFFIXES};
 use super::pending::{self, Pending};
 use super::place::Absent;
 use super::redb::{Options, Redb, answer_of_nothing, only};
@@ -24,12 +24,15 @@ use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
 use crate::verdict::spend::{Spend, Spent, Terms};
+use redb::StorageBackend;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+pub use super::journal::Slot;
 
 /// Spends that share a write of the journal at most.
 const TOGETHER: usize = 256;
@@ -116,6 +119,27 @@ impl Resident {
         resident.inner.log.with(Absent::Create, |_| Ok(()))?;
         resident.attendant = Some(Attendant::begin(&path, Arc::clone(&resident.inner))?);
         Ok(resident)
+    }
+
+    /// The log in a storage of the caller's, and its journal in such files, without files and locks around them: for tests,
+    /// as [`Redb::over`]. `slots` hands out the two files of the journal, whenever they are to be used. What a killed process
+    /// left is recovered first.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn over(
+        storage: impl StorageBackend,
+        unsettled: Arc<AtomicBool>,
+        slots: impl Fn() -> [Box<dyn Slot>; 2] + Send + Sync + 'static,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        let log = Redb::over(storage, unsettled, options)?;
+        log.with(Absent::Leave, |session| match journal::stands(session)? {
+            true => journal::recover(session, slots().map(Some)),
+            false => Ok(()),
+        })?;
+        let path = log.path().to_owned();
+        Self::start(log, &path, options.grace, Box::new(move |_| Ok(slots())))
     }
 
     fn start(log: Redb, path: &Path, grace: i64, slots: Slots) -> Result<Self, StoreError> {
