@@ -103,13 +103,22 @@ fn attend(listener: &UnixListener, inner: &Arc<Inner>, over: &AtomicBool) {
             count.fetch_sub(1, SeqCst);
             continue;
         }
-        let (inner, count) = (Arc::clone(inner), Arc::clone(&count));
+        let (inner, here) = (Arc::clone(inner), Here(Arc::clone(&count)));
         let converse = move || {
             converse(stream, &inner);
-            count.fetch_sub(1, SeqCst);
+            drop(here);
         };
         // Without a thread for him he sees the connection end, and tries again.
         let _ = thread::Builder::new().name("log-ask".into()).stack_size(256 * 1024).spawn(converse);
+    }
+}
+
+/// One connection in the count, however its thread ends, or if it has none.
+struct Here(Arc<AtomicUsize>);
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 

@@ -37,12 +37,21 @@ const USE: u8 = 1;
 const STANDING: u8 = 2;
 
 /// One of the two files.
-pub(super) trait Slot: std::fmt::Debug + Send + Sync {
+pub trait Slot: std::fmt::Debug + Send + Sync {
     /// All that stands in it.
+    ///
+    /// # Errors
+    /// The system's.
     fn read(&self) -> io::Result<Vec<u8>>;
     /// Writes at an offset, within its length.
+    ///
+    /// # Errors
+    /// The system's.
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Returns when what was written is on the disk.
+    ///
+    /// # Errors
+    /// The system's.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -82,9 +91,23 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// A journal that begins with the generation after `applied`.
-    pub(super) fn new(slots: [Box<dyn Slot>; 2], applied: u32) -> Self {
-        Self { slots, generation: applied.wrapping_add(1), batch: 0, end: 0 }
+    /// A journal for a log whose tables are up to date. From here on the log has one, and says so.
+    ///
+    /// Its first generation is later than all that stand in the files. They may come from another log that was here before
+    /// (a backup has been put in its place), and a recovery must not take them for its own.
+    pub(super) fn begin(session: &Session, slots: [Box<dyn Slot>; 2]) -> Result<Self, Trouble> {
+        let mut last = applied(session)?;
+        for slot in &slots {
+            let bytes = slot.read().map_err(redb::Error::Io)?;
+            last = batch(&bytes).map_or(last, |(generation, ..)| last.max(generation));
+        }
+        session.write(|tx| {
+            let mut meta = tx.open_table(META)?;
+            meta.insert("journal", last)?;
+            meta.insert("format", JOURNALLED)?;
+            Ok(())
+        })?;
+        Ok(Self { slots, generation: last.wrapping_add(1), batch: 0, end: 0 })
     }
 
     /// The files of a log, made in their full length if they are missing.
@@ -156,7 +179,7 @@ impl Batch {
         HEAD + self.0.len() + SUM
     }
 
-    /// Whether it goes into a file at all.
+    /// Whether a file that holds nothing else has room for it.
     pub(super) fn fits(&self) -> bool {
         self.length() <= LENGTH
     }
@@ -205,7 +228,7 @@ pub(super) fn recover(session: &Session, slots: [Option<Box<dyn Slot>>; 2]) -> R
 
 /// The recovery of a log in a folder, if its format says that it has a journal.
 pub(super) fn resume(session: &Session, place: &Place) -> Result<(), Trouble> {
-    if format(session)? != JOURNALLED {
+    if !stands(session)? {
         return Ok(());
     }
     let [one, other] = SUFFIXES.map(|suffix| place.file(suffix, Absent::Leave));
@@ -214,13 +237,13 @@ pub(super) fn resume(session: &Session, place: &Place) -> Result<(), Trouble> {
 }
 
 /// The last generation that is in the tables.
-pub(super) fn applied(session: &Session) -> Result<u32, Trouble> {
+fn applied(session: &Session) -> Result<u32, Trouble> {
     Ok(session.read()?.open_table(META)?.get("journal")?.map_or(0, |generation| generation.value()))
 }
 
-/// The format of an open log.
-pub(super) fn format(session: &Session) -> Result<u32, Trouble> {
-    Ok(session.read()?.open_table(META)?.get("format")?.map_or(FORMAT, |format| format.value()))
+/// Whether a log has a journal, as its format says.
+pub(super) fn stands(session: &Session) -> Result<bool, Trouble> {
+    Ok(session.read()?.open_table(META)?.get("format")?.is_some_and(|format| format.value() == JOURNALLED))
 }
 
 /// The generation that stands in a file, with its rows: every batch from the first on that is whole. What follows is the

@@ -33,6 +33,8 @@ pub(crate) enum Wait {
     No,
     /// So long. A process that holds the log and stays is asked to lend it.
     For(Duration),
+    /// So long, and nobody is asked: who stays would ask himself.
+    Quietly(Duration),
 }
 
 /// The lock, while it is held.
@@ -61,9 +63,9 @@ impl Lock {
                 true => Some(file),
                 false => match wait {
                     Wait::No => None,
-                    Wait::For(wait) => {
-                        let left = || wait.saturating_sub(began.elapsed());
-                        if lender.is_none() {
+                    Wait::For(limit) | Wait::Quietly(limit) => {
+                        let left = || limit.saturating_sub(began.elapsed());
+                        if lender.is_none() && wait == Wait::For(limit) {
                             lender = question::borrow(place, left());
                         }
                         wait_for(file, left()).map_err(failed)?

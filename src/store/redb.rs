@@ -213,7 +213,10 @@ impl Redb {
             let source = io::Error::other("it failed or was released before");
             return Err(StoreError::Io { doing: "use", path: self.path.clone(), source });
         }
-        Session::open(&self.path, absent, Wait::For(self.options.wait), self.options.cache, &tables::SCHEMA)
+        // After its first session a process that stays listens itself.
+        let listens = self.keeping == Keeping::Resident && self.session_number() > 0;
+        let wait = if listens { Wait::Quietly } else { Wait::For };
+        Session::open(&self.path, absent, wait(self.options.wait), self.options.cache, &tables::SCHEMA)
     }
 
     /// Does a job in steps between which others may have the log. A step says how many rows it removed, and whether there

@@ -8,7 +8,7 @@
 
 use super::attend::{Attendant, Attended};
 use super::error::StoreError;
-use super::journal::{self, Batch, Journal, SUFFIXES, Slot};
+use super::journal::{self, Batch, Journal, SUFFIXES};
 use super::pending::{self, Pending};
 use super::place::Absent;
 use super::redb::{self, Options, Redb, answer_of_nothing, only};
@@ -16,7 +16,7 @@ use super::reply::{Reply, ReplyAsk, ReplyBook, Reserved};
 use super::row::Row;
 use super::sent::{Correspondent, Learned, Sent, SentBook};
 use super::session::Session;
-use super::tables::{FORMAT, JOURNALLED, META, USED};
+use super::tables::{FORMAT, META, USED};
 use super::turn::Turn;
 use super::{GrantBook, Imported, Purged, Store, Summary, UsedLog};
 use crate::grant::Standing;
@@ -24,13 +24,15 @@ use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
 use crate::verdict::spend::{Spend, Spent, Terms};
-use ::redb::ReadableTableMetadata;
+use ::redb::{ReadableTableMetadata, StorageBackend};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+pub use super::journal::Slot;
 
 /// Spends that share a write of the journal at most.
 const TOGETHER: usize = 256;
@@ -140,6 +142,27 @@ impl Resident {
         resident.inner.log.with(Absent::Create, |_| Ok(()))?;
         resident.attendant = Some(Attendant::begin(&path, Arc::clone(&resident.inner))?);
         Ok(resident)
+    }
+
+    /// The log in a storage of the caller's, and its journal in such files, without files and locks around them: for tests,
+    /// as [`Redb::over`]. `slots` hands out the two files of the journal, whenever they are to be used. What a killed process
+    /// left is recovered first.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn over(
+        storage: impl StorageBackend,
+        unsettled: Arc<AtomicBool>,
+        slots: impl Fn() -> [Box<dyn Slot>; 2] + Send + Sync + 'static,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        let log = Redb::over(storage, unsettled, options)?;
+        log.with(Absent::Leave, |session| match journal::stands(session)? {
+            true => journal::recover(session, slots().map(Some)),
+            false => Ok(()),
+        })?;
+        let path = log.path().to_owned();
+        Self::start(log, &path, options.grace, Box::new(move |_| Ok(slots())), Arc::default())
     }
 
     fn start(log: Redb, path: &Path, grace: i64, slots: Slots, attended: Arc<Attended>) -> Result<Self, StoreError> {
@@ -283,10 +306,8 @@ impl Inner {
             }
             let batch = Batch::of(&decided.rows).map_err(|trouble| trouble.at(self.log.path()))?;
             if !batch.fits() {
-                // Grants with thousands of uses: straight into the tables, after all that came before.
                 drop(state);
-                let _up_to_date = self.up_to_date()?;
-                return self.log.spend_all(asks);
+                return self.answer_fewer(asks);
             }
             if !state.journal.as_ref().is_some_and(|journal| journal.has_room(&batch)) {
                 if state.applying.is_some() {
@@ -316,6 +337,19 @@ impl Inner {
         }
     }
 
+    /// Answers what together is too long for a file of the journal: what a standing says can be long. One row that is too
+    /// long by itself goes into the tables.
+    fn answer_fewer(&self, asks: &[&Spend]) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
+        if let [ask] = asks {
+            let _up_to_date = self.up_to_date()?;
+            return Ok(vec![self.log.spend(ask)]);
+        }
+        let (some, others) = asks.split_at(asks.len() / 2);
+        let mut answers = self.answer_all(some)?;
+        answers.extend(self.answer_all(others)?);
+        Ok(answers)
+    }
+
     /// Sees to it that there is a journal for the log as it is open now; `false` when there is no log and none is to be
     /// created.
     fn begin(&self, state: &mut State, absent: Absent) -> Result<bool, StoreError> {
@@ -326,15 +360,7 @@ impl Inner {
             return Ok(true);
         }
         state.forget();
-        let journal = self.log.with(absent, |session| {
-            let slots = (self.slots)(session)?;
-            let applied = journal::applied(session)?;
-            session.write(|tx| {
-                tx.open_table(META)?.insert("format", JOURNALLED)?;
-                Ok(())
-            })?;
-            Ok(Journal::new(slots, applied))
-        })?;
+        let journal = self.log.with(absent, |session| Journal::begin(session, (self.slots)(session)?))?;
         state.session = self.log.session_number();
         state.journal = journal;
         Ok(state.journal.is_some())

@@ -1,6 +1,7 @@
 //! What every store keeps. Each test runs on every store; the last one compares them with a model, step by step.
 
 use super::SetStanding;
+use crate::disk::{Disk, Plan, Process};
 use crate::{DAY, NOW, ask, rows};
 use mailstamp::grant::{Grant, GrantKind, Standing};
 use mailstamp::mail::fingerprint::Fingerprint;
@@ -420,9 +421,15 @@ impl Model {
     }
 }
 
-fn follow(steps: &[Step], grace: i64, store: &dyn Store, reopen: impl Fn()) {
+/// Follows the steps in the store of `owner`; `reopen` returns who owns it afterwards.
+fn follow<S>(steps: &[Step], grace: i64, mut owner: S, store: impl Fn(&S) -> &dyn Store, reopen: impl Fn(S) -> S) {
     let mut model = Model::default();
     for step in steps {
+        if matches!(step, Step::Reopen) {
+            owner = reopen(owner);
+            continue;
+        }
+        let store = store(&owner);
         match step {
             Step::Spend { serial, message, look, now } => {
                 let terms = if *look { Terms::LookUp } else { Terms::Spend };
@@ -455,7 +462,7 @@ fn follow(steps: &[Step], grace: i64, store: &dyn Store, reopen: impl Fn()) {
                 let before = Standing { refused: None, grant, ..before };
                 assert_eq!(before, model.standing.insert(*serial, standing.clone()).unwrap_or_default());
             }
-            Step::Reopen => reopen(),
+            Step::Reopen => {}
         }
     }
 }
@@ -466,8 +473,7 @@ proptest! {
     /// Promises 2 and 3, threat 7: never fresh for two messages, whatever the order of questions, purges and clocks.
     #[test]
     fn no_serial_is_fresh_for_two_messages_in_memory(steps in steps()) {
-        let memory = Memory::with_grace(DAY);
-        follow(&steps, DAY, &memory, || {});
+        follow(&steps, DAY, Memory::with_grace(DAY), |it| it, |it| it);
     }
 }
 
@@ -479,7 +485,11 @@ proptest! {
     fn no_serial_is_fresh_for_two_messages_on_disk(steps in steps()) {
         let folder = tempfile::tempdir().unwrap();
         let redb = Redb::new(folder.path().join("log"), Options { grace: DAY, ..Options::default() });
-        follow(&steps, DAY, &redb, || redb.release());
+        let reopen = |it: Redb| {
+            it.release();
+            it
+        };
+        follow(&steps, DAY, redb, |it| it, reopen);
     }
 
     /// The same in a process that stays, and lends the log in between.
@@ -487,7 +497,23 @@ proptest! {
     fn no_serial_is_fresh_for_two_messages_in_a_resident_process(steps in steps()) {
         let folder = tempfile::tempdir().unwrap();
         let resident = Resident::new(folder.path().join("log"), Options { grace: DAY, ..Options::default() }).unwrap();
-        follow(&steps, DAY, &resident, || resident.lend(|| ()).unwrap());
+        let lend = |it: Resident| {
+            it.lend(|| ()).unwrap();
+            it
+        };
+        follow(&steps, DAY, resident, |it| it, lend);
+    }
+
+    /// The same when that process is killed in between, and the next recovers what it left.
+    #[test]
+    fn no_serial_is_fresh_for_two_messages_in_a_process_that_is_killed(steps in steps()) {
+        let (disk, options) = (Disk::default(), Options { grace: DAY, ..Options::default() });
+        let next = |killed: Process| {
+            drop(killed);
+            disk.stay_with(Plan::Work, options).unwrap()
+        };
+        let first = disk.stay_with(Plan::Work, options).unwrap();
+        follow(&steps, DAY, first, |it| it.log(), next);
     }
 
     /// Both stores give the same answers and hold the same rows.

@@ -1,9 +1,10 @@
-//! A disk that can be told to fail, to die and to lose its power. It lies below the store's own storage wrapper and
-//! records what reaches it, in order. What a power cut leaves: all that was synced, and of the rest any part, torn at
-//! 512 bytes.
+//! A disk that can be told to fail, to die and to lose its power. It lies below the store's own storage wrapper, and below
+//! the journal of a resident store, and records what reaches it, in one order for all files. What a power cut leaves: of
+//! each file all that was synced, and of the rest any part, torn at 512 bytes.
 
 use mailstamp::store::StoreError;
 use mailstamp::store::redb::{Options, Redb};
+use mailstamp::store::resident::{Resident, Slot};
 use redb::StorageBackend;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -11,9 +12,20 @@ use std::sync::{Arc, Mutex};
 
 const SECTOR: usize = 512;
 
-/// One change that reached the disk.
+/// The files: the log, and the two of its journal.
+pub const FILES: usize = 3;
+/// What stands in each of them.
+pub type Image = [Vec<u8>; FILES];
+
+/// One change that reached the disk, and the file that it changed.
 #[derive(Clone, Debug)]
-pub enum Op {
+pub struct Change {
+    file: usize,
+    op: Op,
+}
+
+#[derive(Clone, Debug)]
+enum Op {
     Write(usize, Vec<u8>),
     SetLen(usize),
     Sync,
@@ -28,8 +40,12 @@ pub enum Plan {
     FailAt(usize, i32),
     /// This one and all after it fail and do nothing: the process was killed.
     DieAt(usize),
-    /// Of all syncs, each whose number modulo 2 is this one is not done: a wrapper with a mistake in it.
+    /// Of all syncs of the log, each whose number modulo 2 is this one is not done: a wrapper with a mistake in it.
     LoseSyncs(usize),
+    /// The journal is never synced.
+    LoseJournalSyncs,
+    /// Of the journal only the first file is read.
+    ReadHalf,
 }
 
 /// The disk. Clones are the same disk.
@@ -42,15 +58,23 @@ pub struct Disk {
 
 #[derive(Debug, Default)]
 struct Content {
-    image: Vec<u8>,
-    log: Vec<Op>,
+    image: Image,
+    log: Vec<Change>,
 }
 
-/// A process's view of the disk.
-#[derive(Debug)]
+/// A process's view of one file of the disk.
+#[derive(Clone, Debug)]
 struct Plug {
     disk: Disk,
+    file: usize,
     plan: Plan,
+    done: Arc<Mutex<Count>>,
+}
+
+/// A process that has the resident store open. It is killed when this is dropped, and closes nothing.
+#[derive(Debug)]
+pub struct Process {
+    log: Option<Resident>,
     done: Arc<Mutex<Count>>,
 }
 
@@ -59,10 +83,12 @@ struct Plug {
 pub struct Count {
     pub all: usize,
     pub syncs: usize,
+    /// It was killed.
+    pub dead: bool,
 }
 
 impl Disk {
-    pub fn of(image: Vec<u8>, unsettled: bool) -> Self {
+    pub fn of(image: Image, unsettled: bool) -> Self {
         let content = Arc::new(Mutex::new(Content { image, log: Vec::new() }));
         Self { content, unsettled: Arc::new(AtomicBool::new(unsettled)) }
     }
@@ -80,8 +106,23 @@ impl Disk {
     /// The same, with the count of what it does.
     pub fn open_counting(&self, plan: Plan) -> (Result<Redb, StoreError>, Arc<Mutex<Count>>) {
         let count = Arc::default();
-        let plug = Plug { disk: self.clone(), plan, done: Arc::clone(&count) };
+        let plug = Plug { disk: self.clone(), file: 0, plan, done: Arc::clone(&count) };
         (Redb::over(plug, Arc::clone(&self.unsettled), Options::default()), count)
+    }
+
+    /// Opens the log in a process that stays.
+    pub fn stay(&self, plan: Plan) -> Result<Process, StoreError> {
+        self.stay_with(plan, Options::default())
+    }
+
+    /// The same, with these options.
+    pub fn stay_with(&self, plan: Plan, options: Options) -> Result<Process, StoreError> {
+        let done = Arc::default();
+        let plug = Plug { disk: self.clone(), file: 0, plan, done: Arc::clone(&done) };
+        let journal = plug.clone();
+        let slots = move || [1, 2].map(|file| Box::new(Plug { file, ..journal.clone() }) as Box<dyn Slot>);
+        let log = Resident::over(plug, Arc::clone(&self.unsettled), slots, options)?;
+        Ok(Process { log: Some(log), done })
     }
 
     /// Removes the note that the last process left, if it did.
@@ -89,12 +130,12 @@ impl Disk {
         self.unsettled.store(false, SeqCst);
     }
 
-    pub fn image(&self) -> Vec<u8> {
+    pub fn image(&self) -> Image {
         self.content.lock().unwrap().image.clone()
     }
 
     /// What reached the disk so far; forgotten here.
-    pub fn take_log(&self) -> Vec<Op> {
+    pub fn take_log(&self) -> Vec<Change> {
         std::mem::take(&mut self.content.lock().unwrap().log)
     }
 
@@ -108,6 +149,9 @@ impl Plug {
     /// Counts an operation; fails it if that was planned.
     fn step(&self) -> io::Result<()> {
         let mut done = self.done.lock().unwrap();
+        if done.dead {
+            return Err(io::Error::other("killed"));
+        }
         let number = done.all;
         done.all += 1;
         match self.plan {
@@ -118,53 +162,99 @@ impl Plug {
     }
 }
 
+impl Plug {
+    fn change(&self, op: Op) {
+        let mut disk = self.disk.content.lock().unwrap();
+        put(&mut disk.image[self.file], &op);
+        disk.log.push(Change { file: self.file, op });
+    }
+
+    /// Writes; half of it when this is the operation that fails.
+    fn put(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let step = self.step();
+        let half = if step.is_ok() { data.len() } else { data.len() / 2 };
+        if step.is_ok() || matches!(self.plan, Plan::FailAt(..)) {
+            self.change(Op::Write(usize::try_from(offset).unwrap(), data[..half].to_vec()));
+        }
+        step
+    }
+}
+
+impl Process {
+    /// The store.
+    pub fn log(&self) -> &Resident {
+        self.log.as_ref().unwrap()
+    }
+
+    /// Ends it as a process ends that was asked to.
+    pub fn end(mut self) {
+        drop(self.log.take());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.done.lock().unwrap().dead = true;
+    }
+}
+
+impl Slot for Plug {
+    fn read(&self) -> io::Result<Vec<u8>> {
+        self.step()?;
+        let unread = self.plan == Plan::ReadHalf && self.file == 2;
+        Ok(if unread { Vec::new() } else { self.disk.content.lock().unwrap().image[self.file].clone() })
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.put(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.step()?;
+        if self.plan != Plan::LoseJournalSyncs {
+            self.change(Op::Sync);
+        }
+        Ok(())
+    }
+}
+
 impl StorageBackend for Plug {
     fn len(&self) -> io::Result<u64> {
         self.step()?;
-        Ok(self.disk.content.lock().unwrap().image.len() as u64)
+        Ok(self.disk.content.lock().unwrap().image[self.file].len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.step()?;
         let disk = self.disk.content.lock().unwrap();
         let from = usize::try_from(offset).unwrap();
-        let found = disk.image.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let found = disk.image[self.file].get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(found);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.step()?;
-        let mut disk = self.disk.content.lock().unwrap();
-        apply(&mut disk, Op::SetLen(usize::try_from(len).unwrap()));
+        self.change(Op::SetLen(usize::try_from(len).unwrap()));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.step()?;
-        let mut done = self.done.lock().unwrap();
-        let number = done.syncs;
-        done.syncs += 1;
+        let number = {
+            let mut done = self.done.lock().unwrap();
+            done.syncs += 1;
+            done.syncs - 1
+        };
         if !matches!(self.plan, Plan::LoseSyncs(which) if number % 2 == which) {
-            self.disk.content.lock().unwrap().log.push(Op::Sync);
+            self.change(Op::Sync);
         }
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let step = self.step();
-        let half = if step.is_ok() { data.len() } else { data.len() / 2 };
-        if step.is_ok() || matches!(self.plan, Plan::FailAt(..)) {
-            let mut disk = self.disk.content.lock().unwrap();
-            apply(&mut disk, Op::Write(usize::try_from(offset).unwrap(), data[..half].to_vec()));
-        }
-        step
+        self.put(offset, data)
     }
-}
-
-fn apply(disk: &mut Content, op: Op) {
-    put(&mut disk.image, &op);
-    disk.log.push(op);
 }
 
 fn put(image: &mut Vec<u8>, op: &Op) {
@@ -182,39 +272,46 @@ fn put(image: &mut Vec<u8>, op: &Op) {
 
 /// Walks along a record of changes and cuts the power wherever asked.
 pub struct Cutter<'a> {
-    log: &'a [Op],
+    log: &'a [Change],
     /// What is on the platters for certain.
-    durable: Vec<u8>,
-    /// How many changes that includes.
-    synced: usize,
+    durable: Image,
+    /// How many changes that includes, of each file.
+    synced: [usize; FILES],
 }
 
 impl<'a> Cutter<'a> {
-    pub fn new(before: Vec<u8>, log: &'a [Op]) -> Self {
-        Self { log, durable: before, synced: 0 }
+    pub fn new(before: Image, log: &'a [Change]) -> Self {
+        Self { log, durable: before, synced: [0; FILES] }
     }
 
     /// What is left when the power goes after the first `at` changes; `at` may only grow. `keep` says of each 512 bytes,
     /// and of each change of the length, whether they made it.
-    pub fn cut(&mut self, at: usize, mut keep: impl FnMut(usize) -> bool) -> Vec<u8> {
-        if let Some(last) = self.log[self.synced..at].iter().rposition(|op| matches!(op, Op::Sync)) {
-            let end = self.synced + last + 1;
-            for op in &self.log[self.synced..end] {
-                put(&mut self.durable, op);
+    pub fn cut(&mut self, at: usize, mut keep: impl FnMut(usize) -> bool) -> Image {
+        for (file, synced) in self.synced.iter_mut().enumerate() {
+            let new = &self.log[*synced..at];
+            let sync = |change: &Change| change.file == file && matches!(change.op, Op::Sync);
+            if let Some(last) = new.iter().rposition(sync) {
+                for change in new[..last].iter().filter(|change| change.file == file) {
+                    put(&mut self.durable[file], &change.op);
+                }
+                *synced += last + 1;
             }
-            self.synced = end;
         }
         let mut image = self.durable.clone();
-        for (number, op) in self.log[self.synced..at].iter().enumerate() {
+        let first = self.synced.into_iter().min().unwrap_or(0);
+        for (number, Change { file, op }) in self.log[..at].iter().enumerate().skip(first) {
+            if number < self.synced[*file] {
+                continue;
+            }
             match op {
                 Op::Write(offset, data) => {
                     for (sector, bytes) in data.chunks(SECTOR).enumerate() {
                         if keep(number) {
-                            put(&mut image, &Op::Write(offset + sector * SECTOR, bytes.to_vec()));
+                            put(&mut image[*file], &Op::Write(offset + sector * SECTOR, bytes.to_vec()));
                         }
                     }
                 }
-                Op::SetLen(_) if keep(number) => put(&mut image, op),
+                Op::SetLen(_) if keep(number) => put(&mut image[*file], op),
                 _ => {}
             }
         }

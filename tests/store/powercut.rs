@@ -4,44 +4,44 @@
 //! syncs (src/store/backend.rs), and it must be run against every new version of redb.
 
 use super::SetStanding;
-use crate::disk::{Cutter, Dice, Disk, Op, Plan};
+use crate::disk::{Change, Cutter, Dice, Disk, Image, Plan};
 use crate::processes::letter;
 use crate::replies::reply;
 use crate::{DAY, NOW, ask};
 use mailstamp::grant::Standing;
 use mailstamp::mail::time::UnixTime;
-use mailstamp::store::{ReplyAsk, ReplyBook, Reserved, Sent, SentBook, StoreError, UsedLog};
+use mailstamp::store::{ReplyAsk, ReplyBook, Reserved, Sent, SentBook, Store, StoreError, UsedLog};
 use mailstamp::verdict::spend::{Spend, Spent};
 
 /// An answer that was given, and how many changes had reached the disk then.
-struct Given {
-    after: usize,
-    what: What,
+pub struct Given {
+    pub after: usize,
+    pub what: What,
 }
 
-enum What {
+pub enum What {
     Spent { serial: u32, times: u8 },
     Revoked { serial: u32 },
     Replied { sender: u32 },
     Learned { number: u32 },
 }
 
-struct History {
-    before: Vec<u8>,
-    log: Vec<Op>,
-    given: Vec<Given>,
+pub struct History {
+    pub before: Image,
+    pub log: Vec<Change>,
+    pub given: Vec<Given>,
 }
 
 /// What the cuts did.
 #[derive(Debug, Default)]
-struct Toll {
-    cuts: usize,
-    lost: usize,
-    unusable: usize,
+pub struct Toll {
+    pub cuts: usize,
+    pub lost: usize,
+    pub unusable: usize,
 }
 
 /// A disk with a log of `rows` rows that ended long ago and `rows` that are good, well synced.
-fn filled(rows: u32) -> Disk {
+pub fn filled(rows: u32) -> Disk {
     let disk = Disk::default();
     let log = disk.open(Plan::Work).unwrap();
     for n in 0..rows {
@@ -120,9 +120,8 @@ fn to_anybody(sender: u32) -> ReplyAsk {
     ReplyAsk { per_day: 1_000, ..reply(sender, 0) }
 }
 
-/// Whether all that was answered is remembered, and the log is sound and can be written.
-fn check(disk: &Disk, given: &[&What]) -> Result<bool, StoreError> {
-    let log = disk.open(Plan::Work)?;
+/// Whether all that was answered is remembered.
+pub fn remembered(log: &dyn Store, given: &[&What]) -> Result<bool, StoreError> {
     for what in given {
         let kept = match what {
             What::Spent { serial, times } => match log.peek(&ask(*serial, 1))? {
@@ -141,6 +140,15 @@ fn check(disk: &Disk, given: &[&What]) -> Result<bool, StoreError> {
             return Ok(false);
         }
     }
+    Ok(true)
+}
+
+/// Whether all that was answered is remembered, and the log is sound and can be written.
+fn check(disk: &Disk, given: &[&What]) -> Result<bool, StoreError> {
+    let log = disk.open(Plan::Work)?;
+    if !remembered(&log, given)? {
+        return Ok(false);
+    }
     let next = ask(9_999_999, 1);
     assert_eq!(log.spend(&next)?, Spent::Fresh);
     drop(log);
@@ -150,6 +158,15 @@ fn check(disk: &Disk, given: &[&What]) -> Result<bool, StoreError> {
 }
 
 fn cut_everywhere(history: &History, ways: u64) -> Toll {
+    cut_and_check(history, ways, check)
+}
+
+/// Cuts the power after each change of a history, in so many ways, and checks what is left.
+pub fn cut_and_check(
+    history: &History,
+    ways: u64,
+    check: impl Fn(&Disk, &[&What]) -> Result<bool, StoreError>,
+) -> Toll {
     let mut toll = Toll::default();
     let mut dice = Dice(4);
     let mut cutter = Cutter::new(history.before.clone(), &history.log);

@@ -7,6 +7,8 @@ pub mod dovecot;
 pub mod http;
 pub mod postfix;
 pub mod programs;
+#[cfg(feature = "daemon")]
+pub mod resident;
 #[cfg(feature = "vendor")]
 pub mod shop;
 pub mod smtp;
@@ -131,10 +133,15 @@ impl Home {
 
     /// As [`issue`](Self::issue), without a run of the program: for those who need many.
     pub fn mint(&self, to: &str, serial: &str) -> String {
-        let signer = Signer::read(&self.key("stamps.example", "2026q4")).unwrap();
         let now = UnixTime(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap());
+        self.mint_until(to, serial, now.plus(24 * 60 * 60))
+    }
+
+    /// The same with another end than a day from now.
+    pub fn mint_until(&self, to: &str, serial: &str, end: UnixTime) -> String {
+        let signer = Signer::read(&self.key("stamps.example", "2026q4")).unwrap();
         let audience = Audience::Plain(Address::parse(to).unwrap());
-        let stamp = Stamp::new(Serial::new(serial).unwrap(), audience, now.plus(24 * 60 * 60));
+        let stamp = Stamp::new(Serial::new(serial).unwrap(), audience, end);
         mint::issue(&stamp, &signer.issuer, &signer.key).unwrap().as_str().to_owned()
     }
 

@@ -9,6 +9,7 @@ use super::peer;
 use super::session::{LIMITS, Service};
 use crate::socket::channel::Channel;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
 use std::io;
 use std::net::Shutdown;
@@ -20,12 +21,16 @@ use std::time::{Duration, Instant};
 
 /// Threads that wait for a connection, beyond those that serve one.
 const SPARE: usize = 4;
+/// Descriptors that connections leave to all else: a log that is opened, documents that are read.
+const FILES: usize = 40;
 /// For how long a connection may say nothing.
 const IDLE: Duration = Duration::from_secs(60);
 /// For how long a frame may take to come, or an answer to be read.
 const FRAME: Duration = Duration::from_secs(10);
 /// How often a thread that waits looks whether it is the end.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long it takes a thread to leave a connection that was ended.
+const MOMENT: Duration = Duration::from_micros(100);
 /// How long to rest when nobody could be let in.
 const REST: Duration = Duration::from_millis(20);
 
@@ -60,7 +65,7 @@ impl Crew {
         let shared = Arc::new(Shared {
             listener,
             service,
-            most,
+            most: most.min(room()),
             threads: AtomicUsize::new(0),
             spare: AtomicUsize::new(0),
             over: AtomicBool::new(false),
@@ -127,10 +132,8 @@ impl Shared {
                     continue;
                 }
             };
+            self.wait_for_place();
             if self.spare.fetch_sub(1, SeqCst) == 1 {
-                if self.places().len() + 1 >= self.most {
-                    self.make_room();
-                }
                 // If there can be no more threads, this one is back when it is done.
                 let _ = self.hire();
             }
@@ -163,6 +166,16 @@ impl Shared {
         self.service.numbers().connections.fetch_sub(1, SeqCst);
     }
 
+    /// Waits until a place is free. Whoever has been silent for longest gives up his, and his thread is soon gone from it; those
+    /// who are being answered are waited for, and not for ever.
+    fn wait_for_place(&self) {
+        let until = Instant::now() + FRAME;
+        while self.places().len() >= self.most && Instant::now() < until {
+            self.make_room();
+            thread::sleep(MOMENT);
+        }
+    }
+
     /// Ends the connection that has been silent for longest.
     fn make_room(&self) {
         let places = self.places();
@@ -171,6 +184,12 @@ impl Shared {
             let _ = place.stream.shutdown(Shutdown::Both);
         }
     }
+}
+
+/// For how many connections there are descriptors; each takes two.
+fn room() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most).ok());
+    descriptors.map_or(usize::MAX, |most| (most.saturating_sub(FILES) / 2).max(1))
 }
 
 impl Place {
