@@ -81,7 +81,7 @@ fn what_was_judged_is_what_is_counted() {
         &format!("\nlog          3 serials in {} bytes\n", grouped(bytes)),
         "\nothers       answered by the log: 1 again, 1 double, 1 fresh\n",
         "\nreplies      3 in 24 hours\n",
-        "\nunstamped                     4  40.0 %\n",
+        "\nfirst-class                     3  30.0 %\n             paid               2  20.0 %\n",
     ] {
         assert!(text.contains(line), "{line}{text}");
     }
