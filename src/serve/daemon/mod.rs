@@ -3,12 +3,12 @@
 //! store's.
 //!
 //! - *Bytes*: `socket::frame`, and the heads in `filter/question.rs`.
-//! - *States*: [`session`]: what is answered to each frame. [`numbers`]: what is counted, and [`latency`]; [`measure`]: what
+//! - *States*: `session`: what is answered to each frame. [`numbers`]: what is counted, and `latency`; `measure`: what
 //!   is looked for when somebody asks.
-//! - *Sockets*: [`crew`]: connections, their limits, and the threads that serve them; [`peer`]: who is at the other end.
-//!   [`scrape`]: the numbers over HTTP, the one thing here that is async.
+//! - *Sockets*: `crew`: connections, their limits, and the threads that serve them; `peer`: who is at the other end.
+//!   `scrape`: the numbers over HTTP, the one thing here that is async.
 //!
-//! Besides, it does what other commands do now and then ([`chores`]). Threads block, here as everywhere on the mail path:
+//! Besides, it does what other commands do now and then (`chores`). Threads block, here as everywhere on the mail path:
 //! a judgement computes or waits for the disk, and hundreds of threads that wait cost little.
 
 mod chores;
