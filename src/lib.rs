@@ -67,11 +67,13 @@
 //!
 //! `mailstamp serve` (`serve/daemon`) keeps all of that ready: configuration, rules and keys as they were read
 //! ([`Warm`](filter::warm::Warm), which looks before each judgement whether a file has changed), and the log, open
-//! ([`Resident`](store::resident::Resident)). `classify` and `filter` look for its socket before they read anything, and
-//! hand it the message ([`Elsewhere`](filter::resident::Elsewhere)); without it, or when it dies, they go the way above.
+//! ([`Resident`](store::resident::Resident)). `classify` and `filter` look for its socket before they read anything, `deliver`
+//! when it is about to judge, and hand it the message ([`Elsewhere`](filter::resident::Elsewhere)); without it, or when it
+//! dies, they go the way above.
 //! Threads ask the store at once, and one of them writes for all (`store/turn.rs`) into a journal (`store/journal.rs`), with
 //! one sync; a thread brings the rows into the tables later. Whoever else needs the file is lent it through the socket
-//! beside it (`store/question.rs`, `store/attend.rs`).
+//! beside it (`store/question.rs`, `store/attend.rs`). What it counts (`serve/daemon/numbers.rs`) it tells to people
+//! ([`status`](filter::status)) and, where the configuration says so, to Prometheus.
 //!
 //! Without it, many processes that come at once combine: one that had to wait for the lock answers those behind it in one
 //! commit (`store/company.rs`), by the same frames on the same socket.
@@ -133,8 +135,9 @@
 //!   fetched before from the sources that he listed. A stamp can make nobody fetch anything.
 //! - No mail is sent for a message that came in unless the user switched it on, and then only by one function,
 //!   [`filter::answer`], to an address that [`reply::may`] let pass. (A vendor mails codes to who asks for one.)
-//! - No async but in `serve/vendor`, which has many sockets, and in `fetch/dns.rs`, whose resolver is written so. On the mail
-//!   path a command has no thread but the one that waits for a lock, and the process that stays has one for each connection.
+//! - No async but where HTTP is served (`serve/doors.rs`, `serve/vendor`, `serve/daemon/scrape.rs`), on many sockets, and in
+//!   `fetch/dns.rs`, whose resolver is written so. On the mail path a command has no thread but the one that waits for a lock,
+//!   and the process that stays has one for each connection.
 //! - No parser of whole messages: MIME libraries are asked about single fields only, since their trees cost time that a
 //!   stranger can choose, and do not give the bytes back.
 //! - No cache of verdicts, no score, no learning.
@@ -155,6 +158,8 @@
 //! do*: a `Request`, what it moves as an `Event` in `bank/event.rs`, its doing in `vendor/desk/`, a method of `Books`, a
 //! command in `cli/vendor/`. *A way to pay*: an implementation of `vendor::payment::Payment`. *What a sender can do*:
 //! `sender/`, a command in `cli/`, mailstamp-sender(1). *A setting*: `config/mod.rs`, `config show`, mailstamp.toml(5).
+//! *A parser of bytes from outside*: a file in `fuzz/fuzz_targets/`, a line in `fuzz/Cargo.toml`, seeds in
+//! `fuzz/corpus/`.
 
 pub mod bank;
 pub mod cli;

@@ -170,9 +170,19 @@ fn some_names_stand_in_one_place_only() {
         ("ureq", &["src/fetch/https.rs", "src/fetch/service.rs"]),
         ("rustls", &["src/fetch/https.rs", "src/serve/vendor/tls.rs"]),
         ("hickory_resolver", &["src/fetch/dns.rs"]),
-        ("tokio", &["src/fetch/dns.rs", "src/serve/vendor/mod.rs", "src/serve/vendor/sockets.rs"]),
-        ("axum", &["src/serve/vendor/"]),
-        ("async", &["src/fetch/dns.rs", "src/serve/vendor/"]),
+        (
+            "tokio",
+            &[
+                "src/fetch/dns.rs",
+                "src/serve/daemon/scrape.rs",
+                "src/serve/doors.rs",
+                "src/serve/vendor/mod.rs",
+                "src/serve/vendor/sockets.rs",
+                "src/serve/vendor/tls.rs",
+            ],
+        ),
+        ("axum", &["src/serve/daemon/scrape.rs", "src/serve/doors.rs", "src/serve/vendor/"]),
+        ("async", &["src/fetch/dns.rs", "src/serve/daemon/scrape.rs", "src/serve/doors.rs", "src/serve/vendor/"]),
         // One room has many stores, and one file knows which of them a user gets.
         ("store::redb", &["src/filter/open.rs"]),
         // Slow beyond measure for hostile messages; single fields are parsed instead.

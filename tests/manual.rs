@@ -31,7 +31,7 @@ const CONFIG_PAGE: &str = include_str!("../man/mailstamp.toml.5");
 const README: &str = include_str!("../README.md");
 const DIRECTORY_PAGE: &str = include_str!("../man/mailstamp-directory.5");
 const RULES_PAGE: &str = include_str!("../man/mailstamp-rules.5");
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 11] = [
     "mailstamp.1",
     "mailstamp-sender.1",
     "mailstamp.toml.5",
@@ -39,7 +39,9 @@ const PAGES: [&str; 9] = [
     "mailstamp-stamp.5",
     "mailstamp-directory.5",
     "mailstamp.7",
+    "mailstamp-metrics.7",
     "mailstamp-sendmail.8",
+    "mailstamp-serve.8",
     "mailstamp-vendor.8",
 ];
 
@@ -241,6 +243,7 @@ fn configuration_keys_are_those_of_the_manual() {
         ("UsedLogTable", "used_log."),
         ("SentTable", "sent."),
         ("WatchTable", "watch."),
+        ("ServeTable", "serve."),
         ("RepliesTable", "replies."),
         ("DeliverTable", "deliver."),
         ("HeldTable", "held."),
@@ -258,7 +261,7 @@ fn configuration_keys_are_those_of_the_manual() {
         assert!(known.remove(table), "{table}");
     }
     // The tables themselves.
-    for table in ["stamps", "used_log", "watch", "sent", "replies", "sendmail", "sendmail.smtp", "sender"] {
+    for table in ["stamps", "used_log", "watch", "serve", "sent", "replies", "sendmail", "sendmail.smtp", "sender"] {
         assert!(known.remove(table), "{table}");
     }
     let documented: BTreeSet<String> = documented_keys().into_iter().map(|(key, _)| key).collect();

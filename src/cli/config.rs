@@ -96,7 +96,7 @@ fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Resul
     let allow: Vec<_> = config.allow.iter().map(|allowed| allowed.name.as_str()).collect();
     let policy = &config.policy;
     let (replies, sendmail) = (&config.replies, &config.sendmail);
-    let sender = &config.sender;
+    let (sender, serve) = (&config.sender, &config.serve);
     let prefer: Vec<_> = sender
         .prefer
         .iter()
@@ -136,6 +136,11 @@ fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Resul
         ("watch.sent", json!(config.watch.sent)),
         ("watch.restore_within", json!(config.watch.restore_within)),
         ("watch.rescan", json!(config.watch.rescan.as_secs())),
+        ("serve.connections", json!(serve.connections)),
+        ("serve.purge", json!(serve.purge.map_or(0, |every| every.as_secs()))),
+        ("serve.refresh", json!(serve.refresh.map_or(0, |every| every.as_secs()))),
+        ("serve.watch", json!(serve.watch)),
+        ("serve.metrics", json!(serve.metrics.map(|address| address.to_string()))),
         ("replies.challenge", json!(replies.policy.challenge)),
         ("replies.compromised", json!(replies.policy.compromised)),
         ("replies.from", json!(replies.from.as_ref().map(Address::to_string))),

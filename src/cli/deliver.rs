@@ -40,7 +40,8 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         let words = format!("{}{hint}", failure.message);
         Failure::new(TEMPFAIL, words.split_whitespace().collect::<Vec<_>>().join(" "))
     };
-    let engine = open::engine(given, args.delivery.now).map_err(|error| one_line(error.into()))?;
+    let mut engine = open::engine(given, args.delivery.now).map_err(|error| one_line(error.into()))?;
+    engine.ask_resident(given);
     deliver(args, given, &engine).map_err(|failure| {
         engine.complain(&format!("deferred: {}", failure.message));
         one_line(failure)

@@ -2,13 +2,15 @@
 //! system, and runs a message of its own through the core. It changes nothing.
 
 use super::exit::{CONFIG, Failure};
-use super::{output, sources, vendor};
+use super::{output, vendor};
 use crate::config::places::{Given, Places};
 use crate::config::{Config, rules};
 use crate::filter::engine::Undecided;
 use crate::filter::held::Held;
+use crate::filter::status::{self, Found};
 use crate::filter::{examination, open};
-use crate::keys::folder;
+use crate::keys::{folder, health};
+use crate::mail::field::printable;
 use crate::reply::may::Kind;
 use crate::rule::rules::Rule;
 use crate::store::Summary;
@@ -79,6 +81,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
             findings.extend(held(given));
         }
     }
+    findings.push(resident(given));
     findings.push(clock());
     findings.push(match examination::examine_ourselves() {
         Ok(()) => good("self-test", "a stamp of our own is accepted once, again on its message, and not on another"),
@@ -218,17 +221,18 @@ fn vendors(places: &Places) -> Vec<Finding> {
 fn directories(places: &Places) -> Vec<Finding> {
     let what = "directories";
     let now = open::clock();
-    let standings = match sources::standings(places) {
+    let Ok(vendors) = places.vendors() else { return Vec::new() };
+    let standings = match health::standings(vendors, places.directories.as_deref()) {
         Ok(standings) => standings,
-        Err(failure) => return vec![bad(what, failure.message)],
+        Err(error) => return vec![bad(what, error.to_string())],
     };
-    let finding = |standing: &sources::Standing| {
+    let finding = |standing: &health::Standing| {
         let (health, text) = standing.health(now);
         let text = format!("{}: {}: {text}", standing.source.publisher, standing.source.origin);
         match health {
-            sources::Health::Good => good(what, text),
-            sources::Health::Odd => odd(what, text),
-            sources::Health::Bad => bad(what, text),
+            health::Health::Good => good(what, text),
+            health::Health::Odd => odd(what, text),
+            health::Health::Bad => bad(what, text),
         }
     };
     standings.iter().map(finding).collect()
@@ -316,6 +320,31 @@ fn held(given: &Given) -> Option<Finding> {
             Some(good(what, format!("{count} message(s){since}; mailstamp held list shows them")))
         }
         Err(error) => Some(bad(what, error.to_string())),
+    }
+}
+
+/// The process that judges messages for the commands, if there is one.
+fn resident(given: &Given) -> Finding {
+    let what = "resident";
+    let ours = env!("CARGO_PKG_VERSION");
+    match status::ask(given) {
+        Found::Nobody => good(what, "none; each message is judged by a process of its own"),
+        Found::Silent(socket) => {
+            let text = format!("whoever listens at {} does not answer, so mail may wait", socket.display());
+            bad(what, text + "; restart mailstamp serve")
+        }
+        Found::Well(status, _) => {
+            let it = format!("process {} of version {}", status.pid, printable(status.version.as_bytes(), 40));
+            if status.same_files == Some(false) {
+                odd(what, format!("{it} answers, and uses other files than you do, so it judges none of your messages"))
+            } else if status.version != ours {
+                odd(what, format!("{it} answers, and this is version {ours}; restart mailstamp serve"))
+            } else if !status.log.answers {
+                odd(what, format!("{it} answers, and its log does not"))
+            } else {
+                good(what, format!("{it} answers, and uses the same files"))
+            }
+        }
     }
 }
 

@@ -37,9 +37,9 @@ mod sendmail;
 #[cfg(feature = "daemon")]
 mod serve;
 mod show;
-mod sources;
 mod state;
 mod stats;
+mod status;
 mod strip;
 #[cfg(feature = "sender")]
 mod supply;
@@ -73,7 +73,7 @@ use std::path::PathBuf;
         mailstamp explain < message          say step by step why\n  \
         mailstamp doctor                     check that everything is in place\n\n\
         The manual: mailstamp(1), mailstamp-sender(1), mailstamp.toml(5), mailstamp-rules(5),\n\
-        mailstamp-stamp(5), mailstamp-directory(5), mailstamp(7).",
+        mailstamp-stamp(5), mailstamp-directory(5), mailstamp(7), mailstamp-metrics(7).",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -140,6 +140,8 @@ enum Command {
     /// Stay, and answer the commands that judge messages
     #[cfg(feature = "daemon")]
     Serve(serve::Args),
+    /// Say how the process is that stays
+    Status(status::Args),
     /// Test and send automatic replies
     #[command(subcommand)]
     Reply(reply::Command),
@@ -274,6 +276,7 @@ impl Cli {
             Command::Watch(args) => watch::run(&args, &given(args.user.clone())),
             #[cfg(feature = "daemon")]
             Command::Serve(args) => serve::run(&args, &given(None)),
+            Command::Status(args) => status::run(&args, &given(None)),
             Command::Reply(command) => reply::run(&command, &given(command.recipient())),
             Command::LearnSent(args) => learn_sent::run(&args, &given(args.user.clone())),
             Command::Correspondents(args) => correspondents::run(&args, &given(args.user.clone())),

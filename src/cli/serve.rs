@@ -2,6 +2,7 @@
 
 use super::exit::{CONFIG, Failure, TEMPFAIL, USAGE};
 use crate::config::places::Given;
+use crate::filter::engine::Undecided;
 use crate::serve::daemon::{self, Options, ServeError};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -41,9 +42,14 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 
 fn failure(error: ServeError) -> Failure {
     match error {
+        ServeError::Undecided(Undecided::Places(error)) => error.into(),
+        ServeError::Undecided(error @ (Undecided::Rules(_) | Undecided::Keys(_) | Undecided::StateUnnamed)) => {
+            Failure { code: CONFIG, ..error.into() }
+        }
         ServeError::Undecided(error) => error.into(),
         ServeError::Nowhere | ServeError::SetId => Failure::new(USAGE, error),
         ServeError::Listen { .. } => Failure::new(CONFIG, error).hint("is it running already? mailstamp status tells"),
+        ServeError::Metrics { .. } => Failure::new(CONFIG, error),
         ServeError::Io(_) => Failure::new(TEMPFAIL, error),
     }
 }

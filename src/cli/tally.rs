@@ -20,8 +20,13 @@ pub struct Counts([u64; Class::ALL.len()]);
 impl Counts {
     /// Counts one message.
     pub fn add(&mut self, class: Class) {
+        self.add_many(class, 1);
+    }
+
+    /// Counts so many messages.
+    pub fn add_many(&mut self, class: Class, messages: u64) {
         for (count, _) in self.0.iter_mut().zip(Class::ALL).filter(|(_, counted)| *counted == class) {
-            *count += 1;
+            *count += messages;
         }
     }
 
@@ -99,12 +104,17 @@ pub struct Tally {
 impl Tally {
     /// Counts one message; `vendor` is the one that its stamp names.
     pub fn add(&mut self, reason: Reason, vendor: Option<&str>) {
-        self.classes.add(reason.class());
-        *self.reasons.entry(reason.as_str()).or_default() += 1;
+        self.add_many(reason, 1);
         let Some(vendor) = vendor else { return };
         let known = self.vendors.contains_key(vendor) || self.vendors.len() < VENDORS;
         let name = if known { vendor.to_owned() } else { OTHERS.to_owned() };
         self.vendors.entry(name).or_default().add(reason.class());
+    }
+
+    /// Counts so many messages of which no vendor is known.
+    pub fn add_many(&mut self, reason: Reason, messages: u64) {
+        self.classes.add_many(reason.class(), messages);
+        *self.reasons.entry(reason.as_str()).or_default() += messages;
     }
 
     /// The reasons that occurred with their counts, in the order of the manual.

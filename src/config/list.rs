@@ -126,8 +126,8 @@ impl<'a> Wanted<'a> {
     }
 
     fn is_on(&self, line: &[u8], means_more: bool) -> bool {
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        // More than one CR can stand before the line end, after a file was converted twice.
+        let line = line.trim_ascii();
         if !means_more && !line.eq_ignore_ascii_case(self.plain.as_bytes()) && !line.ends_with(b".") {
             return false;
         }
@@ -191,7 +191,7 @@ mod tests {
     fn lines_are_patterns_of_addresses() {
         let list = "\u{feff}# friends\r\nbob@y.example\r\n\r\n  Carol@Y.Example  # from school\n*@z.example\nnews+*@w.example\n\
             \"a b\"@y.example\n#dave@y.example\nerin#1@y.example\nfran@b\u{fc}cher.example\ngus@y.example.\n\
-            hal@[192.0.2.1]\nnot an address\n/.*/\n/@y/\n@v.example\nlast@y.example";
+            hal@[192.0.2.1]\nida@y.example\r\r\nnot an address\n/.*/\n/@y/\n@v.example\nlast@y.example";
         for address in [
             "bob@y.example",
             "BOB@Y.example",
@@ -203,6 +203,7 @@ mod tests {
             "fran@xn--bcher-kva.example",
             "gus@y.example",
             "hal@[192.0.2.1]",
+            "ida@y.example",
             "last@y.example",
         ] {
             assert!(covers(list, address), "{address}");

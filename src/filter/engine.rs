@@ -6,7 +6,7 @@ use super::open;
 use super::report;
 use super::resident::{Elsewhere, Telling};
 use super::ruling::{LazyLog, Rulebook};
-use crate::config::places::{Places, PlacesError};
+use crate::config::places::{Given, Places, PlacesError};
 use crate::config::rules::RulesError;
 use crate::config::{Config, user::UserError};
 use crate::keys::cache::CacheError;
@@ -100,6 +100,9 @@ pub enum Undecided {
         /// What may help.
         hint: Option<String>,
     },
+    /// Whoever judges for himself would use another log than the process that judges for all, and accept a stamp once more.
+    #[error("to serve the whole system, the configuration must name the folder of the state, and nothing else may")]
+    StateUnnamed,
     /// Nobody said which addresses are the user's.
     #[error("no addresses are configured, so no stamp can be for you")]
     NoAddresses,
@@ -112,6 +115,7 @@ impl Undecided {
         match self {
             Self::Told { hint, .. } => hint.as_deref(),
             Self::NoAddresses => Some("write addresses = [\"you@your.example\"] into the configuration"),
+            Self::StateUnnamed => Some("write state = \"/var/lib/mailstamp\" into it, or \"/var/lib/mailstamp/%n\""),
             Self::Stale => {
                 Some("mailstamp directory refresh fetches it; until then such mail waits (stamps.defer_stale)")
             }
@@ -143,6 +147,11 @@ pub enum RecordError {
 pub const WRITTEN: UnixTime = UnixTime(1_795_219_200);
 
 impl Engine {
+    /// Has messages judged by the resident process, where there is one.
+    pub fn ask_resident(&mut self, given: &Given) {
+        self.ready.elsewhere = Elsewhere::find(given, self.pretended.then_some(self.now));
+    }
+
     /// Judges `message`. With [`Marking::Spend`] a good stamp is spent, durably, before this returns.
     ///
     /// # Errors

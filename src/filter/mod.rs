@@ -4,7 +4,7 @@
 //! `allow_list` writes down whom he lets through from then on, and `answer` sends the automatic reply that is due. `scan`
 //! judges mail that was kept before, which `mailboxes` and `mbox` read; `sent` says what is learned from what the user sends, and
 //! `returns` keeps the stamps that may come back with his answers. `resident` has a message judged by the process that
-//! stays, in the words of `question`, and `warm` is what that process keeps ready.
+//! stays, in the words of `question`, `status` asks it how it is, and `warm` is what that process keeps ready.
 
 pub mod allow_list;
 pub mod answer;
@@ -26,4 +26,5 @@ pub mod returns;
 pub mod ruling;
 pub mod scan;
 pub mod sent;
+pub mod status;
 pub mod warm;

@@ -5,11 +5,15 @@ use super::ruling::Rulebook;
 use crate::config::Config;
 use crate::config::places::{Given, Places, PlacesError};
 use crate::mail::time::UnixTime;
-use crate::store::Store;
 use crate::store::redb::{Options, Redb};
+use crate::store::resident::Resident;
+use crate::store::{Attended, Store, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Memory for pages of a log that stays open, in bytes.
+const CACHE: usize = 8 << 20;
 
 /// The engine with the user's configuration, at `now` if the user gives a time, else at the system's.
 ///
@@ -31,6 +35,15 @@ pub fn used_log(config: &Config, places: &Places) -> Result<Box<dyn Store>, Plac
     Ok(Box::new(Redb::new(used_log_path(places.state()?), options)))
 }
 
+/// The used-serial log in the file `path`, opened and locked now, for a process that stays; what it does is counted.
+///
+/// # Errors
+/// Any [`StoreError`].
+pub fn resident_log(config: &Config, path: &Path, attended: Arc<Attended>) -> Result<Resident, StoreError> {
+    let options = Options { wait: config.wait, grace: config.policy.grace(), cache: CACHE };
+    Resident::counting(path, options, attended)
+}
+
 /// The file of the used-serial log in the folder `state`.
 #[must_use]
 pub fn used_log_path(state: &Path) -> PathBuf {
@@ -40,12 +53,17 @@ pub fn used_log_path(state: &Path) -> PathBuf {
 /// The microsecond of the system's clock, for names that must differ; it tells no time.
 #[must_use]
 pub fn microsecond() -> u32 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_micros())
+    since_1970().subsec_micros()
 }
 
 /// The system's clock. One that reads less than 1970 reads as 1970, which is refused where time matters.
 #[must_use]
 pub fn clock() -> UnixTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    UnixTime(i64::try_from(since).unwrap_or(i64::MAX))
+    UnixTime(i64::try_from(since_1970().as_secs()).unwrap_or(i64::MAX))
+}
+
+/// The same, as exactly as the system has it.
+#[must_use]
+pub fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

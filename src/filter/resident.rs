@@ -14,6 +14,7 @@ use crate::socket::place;
 use crate::stamp::locate::locate;
 use crate::store::question::{is_late, trouble};
 use crate::verdict::facts::Envelope;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -51,7 +52,7 @@ impl Elsewhere {
             return None;
         }
         let whose = whose(given);
-        let stream = sockets(&whose).find_map(|socket| place::connect(&socket).ok())?;
+        let (stream, _) = connect(&whose)?;
         let names = Names {
             recipient: given.recipient.clone(),
             user: given.user.clone(),
@@ -134,19 +135,24 @@ fn ask(channel: &mut Channel, question: &Question, message: &Message<'_>) -> Res
     }
 }
 
-/// Whose files a process with these arguments would use.
+/// Whose files a process with these arguments would use. The same name means another file in another folder.
 #[must_use]
 pub fn whose(given: &Given) -> Whose {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let home = if given.config.is_some() && given.state.is_some() { None } else { own_folders() };
-    Whose { config: given.config.clone(), state: given.state.clone(), home }
+    Whose { config: given.config.as_ref().map(absolute), state: given.state.as_ref().map(absolute), home }
 }
 
-/// Where the resident process of a user listens, and after it that of the system, if it may be his.
-fn sockets(whose: &Whose) -> impl Iterator<Item = PathBuf> {
+/// Connects to the user's own resident process, else to that of the system, if it may be his.
+pub(super) fn connect(whose: &Whose) -> Option<(UnixStream, PathBuf)> {
+    let to = |socket: PathBuf| Some((place::connect(&socket).ok()?, socket));
+    if let Some((stream, socket)) = own_socket(whose).and_then(to) {
+        // Where somebody else can write into the folder, nothing that listens there is believed.
+        return place::is_ours(&stream).is_ok_and(|ours| ours).then_some((stream, socket));
+    }
     let named = whose.config.is_some() || whose.state.is_some();
-    let own = whose.home.as_ref().map(|(config, _)| config.join("config.toml"));
-    let system = move || (!named && !own.is_some_and(|own| own.exists())).then(|| SYSTEM_SOCKET.into());
-    own_socket(whose).into_iter().chain(std::iter::once_with(system).flatten())
+    let own = || whose.home.as_ref().is_some_and(|(config, _)| config.join("config.toml").exists());
+    if named || own() { None } else { to(PathBuf::from(SYSTEM_SOCKET)) }
 }
 
 /// The socket of a user's own resident process.

@@ -11,14 +11,15 @@ use super::question::{Answer, Names, Question, Whose};
 use super::report::{self, Marks};
 use super::resident::whose;
 use super::ruling::Rulebook;
-use crate::config::Config;
 use crate::config::places::{Given, Places, PlacesError};
+use crate::config::user::UserError;
+use crate::config::{Config, ConfigError};
 use crate::keys::directory::Directory;
 use crate::keys::folder;
 use crate::mail::address::Address;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
-use crate::store::redb::Options;
+use crate::store::Attended;
 use crate::store::resident::Resident;
 use crate::verdict::facts::Envelope;
 use std::collections::HashMap;
@@ -28,7 +29,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How many mailboxes are kept ready.
 const MAILBOXES: usize = 1_000;
@@ -36,8 +37,6 @@ const MAILBOXES: usize = 1_000;
 const IDLE: Duration = Duration::from_secs(300);
 /// A file that changed so shortly before it was read may change again within the same moment of the file system's clock.
 const MOMENT: Duration = Duration::from_millis(50);
-/// Memory for pages of a log, in bytes.
-const CACHE: usize = 8 << 20;
 
 /// Everything that is ready.
 #[derive(Debug)]
@@ -49,6 +48,8 @@ pub struct Warm {
     by_user: AtomicBool,
     mailboxes: Mutex<HashMap<String, Arc<Mailbox>>>,
     logs: Mutex<HashMap<PathBuf, Arc<Resident>>>,
+    /// What others were answered by all logs that are or were open.
+    attended: Arc<Attended>,
 }
 
 /// What is ready for one mailbox.
@@ -62,7 +63,8 @@ struct Mailbox {
     keys: Mutex<Option<(UnixTime, Arc<Directory>)>>,
     /// The files that all this was read from, as they were then.
     files: Vec<(PathBuf, Option<Look>)>,
-    read: SystemTime,
+    /// When, as the time since 1970.
+    read: Duration,
     asked: Mutex<Instant>,
 }
 
@@ -88,6 +90,13 @@ pub enum Reply {
     Undecided(Undecided),
 }
 
+/// A reply, and what it was made from.
+struct Judgement {
+    reply: Reply,
+    engine: Engine,
+    envelope: Envelope,
+}
+
 impl Warm {
     /// Ready to answer for this user; with `system` for every user that has no configuration of his own. Reads the
     /// configuration, and opens the log if there is one for all.
@@ -95,6 +104,8 @@ impl Warm {
     /// # Errors
     /// [`Undecided`].
     pub fn new(given: Given, system: bool) -> Result<Self, Undecided> {
+        // The user that a service of the system runs as has no mailbox.
+        let given = if system { Given { user: None, recipient_variable: None, ..given } } else { given };
         let warm = Self {
             whose: whose(&given),
             given,
@@ -102,6 +113,7 @@ impl Warm {
             by_user: AtomicBool::new(false),
             mailboxes: Mutex::default(),
             logs: Mutex::default(),
+            attended: Arc::default(),
         };
         warm.check()?;
         Ok(warm)
@@ -120,8 +132,11 @@ impl Warm {
                 drop(engine.keys_now()?);
                 Ok(())
             }
-            // Who names no user has none.
-            Err(Undecided::Places(PlacesError::Content { .. })) if self.by_user.load(SeqCst) => Ok(()),
+            // Each who asks will name one.
+            Err(error) if lacks_user(&error) => {
+                self.by_user.store(true, SeqCst);
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
@@ -141,6 +156,12 @@ impl Warm {
         locked(&self.logs).iter().map(|(path, log)| (path.clone(), Arc::clone(log))).collect()
     }
 
+    /// How often other processes that asked a log were answered what.
+    #[must_use]
+    pub fn attended(&self) -> &Attended {
+        &self.attended
+    }
+
     /// Lets go of what was not asked for in a while. Logs are closed with it.
     pub fn rest(&self) {
         if self.by_user.load(SeqCst) {
@@ -155,39 +176,56 @@ impl Warm {
         drop(idle);
     }
 
-    /// Answers a question; `user` is the one that the system says is asking, where he may ask for himself only.
-    #[must_use]
-    pub fn answer(&self, question: &Question, body: &[u8], user: Option<&str>) -> Reply {
-        if !self.is_for(&question.whose) {
-            return Reply::Yourself;
+    /// Answers a question; `user` is the one that the system says is asking, where he may ask for himself only. `tell` is
+    /// called once. What goes into the logs is written after that: nobody waits for it.
+    pub fn answer(&self, question: &Question, body: &[u8], user: Option<&str>, tell: impl FnOnce(Reply)) {
+        // What somebody made others forget at a time of his choice would be forgotten for all who share the log.
+        if !self.is_for(&question.whose) || user.is_some() && question.now.is_some() {
+            return tell(Reply::Yourself);
         }
-        self.judge(question, body, user).unwrap_or_else(Reply::Undecided)
+        match self.judge(question, body, user) {
+            Ok(Judgement { reply, engine, envelope }) => {
+                let decision = match &reply {
+                    Reply::Judged(answer) if question.record => Some(answer.decision.clone()),
+                    _ => None,
+                };
+                tell(reply);
+                if let Some(decision) = decision {
+                    let message = Message::parse(body);
+                    engine.record(&report::entry(&decision, &message, &envelope, engine.now));
+                    engine.keep_return(&message, &decision);
+                }
+            }
+            Err(error) => tell(Reply::Undecided(error)),
+        }
     }
 
-    fn is_for(&self, whose: &Whose) -> bool {
+    /// Whether this answers for a process that would use these files.
+    #[must_use]
+    pub fn is_for(&self, whose: &Whose) -> bool {
         if self.system {
             // Of the user's own files there are none; he looked.
-            return whose.config.as_ref().is_none_or(|path| Some(path) == self.given.config.as_ref())
+            return whose.config.as_ref().is_none_or(|path| Some(path) == self.whose.config.as_ref())
                 && whose.state.is_none();
         }
         *whose == self.whose
     }
 
-    fn judge(&self, question: &Question, body: &[u8], user: Option<&str>) -> Result<Reply, Undecided> {
-        let Names { recipient, user: named, recipient_variable } = question.names.clone();
-        let given = match user {
-            Some(name) => Given { user: Some(name.to_owned()), ..self.given.clone() },
-            None => Given { recipient, user: named, recipient_variable, ..self.given.clone() },
+    fn judge(&self, question: &Question, body: &[u8], user: Option<&str>) -> Result<Judgement, Undecided> {
+        let names = match user {
+            Some(name) => Names { user: Some(name.to_owned()), ..Names::default() },
+            None => question.names.clone(),
         };
+        let Names { recipient, user, recipient_variable } = names;
+        let given = Given { recipient, user, recipient_variable, ..self.given.clone() };
         let mailbox = self.mailbox(&given)?;
         let engine = self.engine_of(&mailbox, question.now);
-        if question.size > engine.config.largest {
-            return Ok(Reply::Yourself);
+        let recipient = question.recipient.as_deref().map(Address::parse).transpose();
+        let known = recipient.is_ok() && question.size <= engine.config.largest;
+        let envelope = Envelope { sender: question.sender.clone(), recipient: recipient.unwrap_or_default() };
+        if !known {
+            return Ok(Judgement { reply: Reply::Yourself, engine, envelope });
         }
-        let Ok(recipient) = question.recipient.as_deref().map(Address::parse).transpose() else {
-            return Ok(Reply::Yourself);
-        };
-        let envelope = Envelope { sender: question.sender.clone(), recipient };
         let message = Message::parse(body);
         let marking = if question.spend { Marking::Spend } else { Marking::Leave };
         let decision = if question.whole {
@@ -195,14 +233,11 @@ impl Warm {
         } else {
             match engine.judge_header(&message, &envelope, question.size)? {
                 Some(decision) => decision,
-                None => return Ok(Reply::WantBody),
+                None => return Ok(Judgement { reply: Reply::WantBody, engine, envelope }),
             }
         };
-        if question.record {
-            engine.record(&report::entry(&decision, &message, &envelope, engine.now));
-            engine.keep_return(&message, &decision);
-        }
-        Ok(Reply::Judged(Answer { decision, marks: Marks::of(&engine.config) }))
+        let reply = Reply::Judged(Answer { decision, marks: Marks::of(&engine.config) });
+        Ok(Judgement { reply, engine, envelope })
     }
 
     fn engine_of(&self, mailbox: &Mailbox, now: Option<UnixTime>) -> Engine {
@@ -230,8 +265,11 @@ impl Warm {
             *locked(&mailbox.asked) = Instant::now();
             return Ok(mailbox);
         }
-        let read = SystemTime::now();
+        let read = open::since_1970();
         let (config, places) = Places::read(given)?;
+        if self.system && (config.state.is_none() || config.state != places.state) {
+            return Err(Undecided::StateUnnamed);
+        }
         if self.by_user.swap(places.by_user, SeqCst) != places.by_user {
             locked(&self.mailboxes).clear();
         }
@@ -264,7 +302,7 @@ impl Warm {
             log.keep_for(grace);
             return Ok(Arc::clone(log));
         }
-        let log = Arc::new(Resident::new(&path, Options { wait: config.wait, grace, cache: CACHE })?);
+        let log = Arc::new(open::resident_log(config, &path, Arc::clone(&self.attended))?);
         logs.insert(path, Arc::clone(&log));
         Ok(log)
     }
@@ -276,7 +314,7 @@ impl Mailbox {
         let before = |look: &Look| {
             let (seconds, nanos) = look.changed;
             let changed = Duration::new(seconds.unsigned_abs(), u32::try_from(nanos).unwrap_or(0));
-            seconds < 0 || self.read.duration_since(UNIX_EPOCH).is_ok_and(|read| changed + MOMENT < read)
+            seconds < 0 || changed + MOMENT < self.read
         };
         self.files.iter().all(|(path, then)| look(path) == *then && then.as_ref().is_none_or(before))
     }
@@ -300,6 +338,12 @@ impl Engine {
         let places = &self.places;
         Ok(Arc::new(folder::read(places.vendors()?, places.directories.as_deref(), self.now)?.directory))
     }
+}
+
+/// Whether the configuration is wrong only in that nobody said whose it is.
+fn lacks_user(error: &Undecided) -> bool {
+    let Undecided::Places(PlacesError::Content { source, .. }) = error else { return false };
+    matches!(**source, ConfigError::User { source: UserError::Unknown | UserError::NoDomain, .. })
 }
 
 /// The files that a mailbox is read from, present or not. A folder changes when a file comes or goes.

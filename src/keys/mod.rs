@@ -3,7 +3,8 @@
 //! and on the mail path nothing is fetched.
 //!
 //! `document.rs` is the form of the documents, `price.rs` that of prices, `zone.rs` that of keys in DNS; `directory.rs` says
-//! what documents say together, `folder.rs` reads the folder they are in and `cache.rs` keeps what was fetched.
+//! what documents say together, `folder.rs` reads the folder they are in and `cache.rs` keeps what was fetched; `health.rs` says how the sources of that
+//! stand.
 //! What may be fetched stands in the configuration (`config/sources.rs`); `acceptance.rs` decides what of it is believed, `refresh.rs` fetches and asks it.
 //! `secret.rs` is a vendor's own signing key, `edition.rs` what he publishes with it.
 
@@ -13,6 +14,7 @@ pub mod directory;
 pub mod document;
 pub mod edition;
 pub mod folder;
+pub mod health;
 pub mod price;
 #[cfg(feature = "directory")]
 pub mod refresh;

@@ -84,11 +84,19 @@ impl<'a> Edit<'a> {
         let end = field.start() + field.raw().len();
         let mut start = field.start();
         let last = end == self.raw.len() && field.raw().last() != Some(&b'\n');
-        if last && self.top.below_blanks && start == self.top.at {
-            // As insert_top() put it there: the line end before it is its own.
+        if last && self.top.below_blanks && self.leaves_nothing_before(start) {
+            // As insert_top() put it there: the line end before it is its own, and what is put in now brings one again.
+            start = self.top.at;
             start -= if slice(self.raw, 0, start).ends_with(b"\r\n") { 2 } else { 1 };
+            self.top = Top { at: start, unfinished: true, ..self.top };
         }
         self.remove_span(start..end);
+    }
+
+    /// Whether of all that stands from the top to `at` nothing stays, and nothing was put in.
+    fn leaves_nothing_before(&self, at: usize) -> bool {
+        let gone = self.changes.last().is_some_and(|change| change.span == (self.top.at..at));
+        (gone || at == self.top.at) && self.changes.iter().all(|change| change.text.is_empty())
     }
 
     /// Takes a span of the message out.
@@ -194,6 +202,25 @@ mod tests {
         for raw in cases {
             assert_eq!(unstamped(&stamped(raw)), raw, "{:?}", String::from_utf8_lossy(raw));
         }
+    }
+
+    #[test]
+    fn fields_at_an_unfinished_end_go_and_come_with_their_line_end() {
+        for gone in ["\r\nA: 1", "\nA: 1", "\r\nA: 1\r\nB: 2", "\r\nA: 1\n b\nB: 2\n c"] {
+            let raw = format!(" a{gone}");
+            let message = Message::parse(raw.as_bytes());
+            let mut edit = Edit::new(&message);
+            message.fields().for_each(|field| edit.remove(&field));
+            assert_eq!(edit.to_vec(), b" a", "{raw:?}");
+            edit.insert_top("X: 1\n".into());
+            assert_eq!(edit.to_vec(), b" a\r\nX: 1", "{raw:?}");
+        }
+        // One that stays keeps its place, and ours the line end.
+        let message = Message::parse(b" a\nA: 1\nB: 2");
+        let mut edit = Edit::new(&message);
+        edit.remove(&message.first("B").unwrap());
+        edit.insert_top("X: 1\n".into());
+        assert_eq!(edit.to_vec(), b" a\nX: 1\nA: 1\n");
     }
 
     #[test]

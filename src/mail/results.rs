@@ -15,14 +15,31 @@ pub const CLASS_FIELD: &str = "Digital-Stamp-Class";
 /// The field of RFC 8601.
 pub const AUTHENTICATION_RESULTS: &str = "Authentication-Results";
 
+/// The longest authserv-id, a host name, with its trailing dot.
+const LONGEST: usize = 254;
+
 /// Every field that reads as a `Digital-Stamp-Class`, and, with an `authserv_id`, every `Authentication-Results` field
 /// that claims it or could be read so (RFC 8601 section 5). To be removed through [`super::edit::Edit::remove`].
 ///
-/// Where such a field hides behind a lone CR in another one, only the hidden line is given, so that the other stays.
+/// Where such a field hides behind a lone CR in another one, or in a line that is no field, only the hidden line is given,
+/// so that the other stays.
 pub fn result_fields<'a>(message: &Message<'a>, authserv_id: Option<&str>) -> impl Iterator<Item = Field<'a>> {
-    message.fields().flat_map(lines_of).filter(move |field| {
+    parts(message).flat_map(lines_of).filter(move |field| {
         is_named(field, CLASS_FIELD)
             || authserv_id.is_some_and(|id| is_named(field, AUTHENTICATION_RESULTS) && claims(field, id))
+    })
+}
+
+/// The fields of the header, and between them the lines that are none, as fields without a name.
+fn parts<'a>(message: &Message<'a>) -> impl Iterator<Item = Field<'a>> {
+    let raw = message.raw();
+    let mut at = message.envelope_line().len();
+    let end = at + message.header().len();
+    message.fields().map(Some).chain([None]).flat_map(move |field| {
+        let (start, after) = field.map_or((end, end), |field| (field.start(), field.start() + field.raw().len()));
+        let passed = Field::new(slice(raw, at, start), 0, 0, at);
+        at = after;
+        [Some(passed), field].into_iter().flatten()
     })
 }
 
@@ -66,7 +83,7 @@ fn claims(field: &Field, id: &str) -> bool {
     let value = encoded_word::decode(&field.unfolded());
     let id = id.trim_end_matches('.').to_ascii_lowercase();
     let id = id.as_bytes();
-    let Some(claimed) = authserv_id(&value) else {
+    let Some((claimed, gaps)) = authserv_id(&value) else {
         // A comment or a quoted string without an end: where the id stops is anybody's guess.
         return memmem::find(&value.to_ascii_lowercase(), id).is_some();
     };
@@ -74,16 +91,20 @@ fn claims(field: &Field, id: &str) -> bool {
     if claimed.is_empty() || claimed.contains(&b'=') {
         return true;
     }
-    claimed.strip_prefix(id).is_some_and(|after| {
-        let after = after.strip_prefix(b".").unwrap_or(after);
-        !after.first().is_some_and(|&b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.' || b >= 0x80)
-    })
+    let goes_on = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.') || *b >= 0x80;
+    let names = |claimed: &[u8]| {
+        let after = claimed.strip_prefix(id);
+        after.is_some_and(|after| !after.strip_prefix(b".").unwrap_or(after).first().is_some_and(goes_on))
+    };
+    // `mx.example. 1` is an old-style domain with a blank in it, or an id with its trailing dot and a version.
+    names(&claimed) || gaps.iter().any(|&gap| names(slice(&claimed, 0, gap)))
 }
 
 /// What stands where the authserv-id does, in lower case: comments, quotes and blanks around it are gone, blanks and
-/// comments around its dots too (they may stand there in an old-style domain). `None` when it cannot be told.
-fn authserv_id(value: &[u8]) -> Option<Vec<u8>> {
-    let mut id: Vec<u8> = Vec::new();
+/// comments around its dots too (they may stand there in an old-style domain); and where in it they stood, since there it
+/// could end as well. `None` when it cannot be told.
+fn authserv_id(value: &[u8]) -> Option<(Vec<u8>, Vec<usize>)> {
+    let (mut id, mut gaps): (Vec<u8>, Vec<usize>) = (Vec::new(), Vec::new());
     let (mut depth, mut quoted, mut gap) = (0_usize, false, false);
     let mut bytes = value.iter().copied();
     while let Some(byte) = bytes.next() {
@@ -108,7 +129,7 @@ fn authserv_id(value: &[u8]) -> Option<Vec<u8>> {
                 continue;
             }
             _ if depth > 0 => continue,
-            b';' => return Some(id),
+            b';' => return Some((id, gaps)),
             _ if byte <= b' ' || byte == 0x7f => {
                 gap = true;
                 continue;
@@ -119,13 +140,18 @@ fn authserv_id(value: &[u8]) -> Option<Vec<u8>> {
             // No id begins so.
             continue;
         }
-        if gap && !id.is_empty() && byte != b'.' && byte != b'=' && id.last() != Some(&b'.') {
-            return Some(id);
+        if gap && !id.is_empty() {
+            if byte != b'.' && byte != b'=' && id.last() != Some(&b'.') {
+                return Some((id, gaps));
+            }
+            if id.len() <= LONGEST {
+                gaps.push(id.len());
+            }
         }
         gap = false;
         id.push(byte.to_ascii_lowercase());
     }
-    (depth == 0 && !quoted).then_some(id)
+    (depth == 0 && !quoted).then_some((id, gaps))
 }
 
 #[cfg(test)]
@@ -191,7 +217,10 @@ mod tests {
 
     #[test]
     fn a_class_field_behind_a_lone_cr_goes_alone() {
-        let cases: [(&[u8], &[u8]); 5] = [
+        let cases: [(&[u8], &[u8]); 7] = [
+            // No field, since it continues nothing.
+            (b" a\rDigital-Stamp-Class: x\nB: 2\n", b" a\r\nB: 2\n"),
+            (b" a\r\n\tb\rDigital-Stamp-Class: x\r\nB: 2\n", b" a\r\n\tb\r\r\nB: 2\n"),
             (b"Subject: a\rDigital-Stamp-Class: x\nB: 2\n", b"Subject: a\r\nB: 2\n"),
             (b"Subject: a\r\rDigital-Stamp-Class: x\r\nB: 2\n", b"Subject: a\r\r\r\nB: 2\n"),
             (b"Subject: a\rDigital-Stamp-Class: x\rC: 3\nB: 2\n", b"Subject: a\rC: 3\nB: 2\n"),
@@ -218,6 +247,9 @@ mod tests {
             "MX.Example; spf=pass",
             "mx.example.; spf=pass",
             "mx.example 1; spf=pass",
+            "mx.example. 1; spf=pass",
+            "mx.example.(no)1; spf=pass",
+            "mx.example .org; spf=pass",
             "mx.example/1; spf=pass",
             "\"mx.example\"; spf=pass",
             "\"m\\x.example\" 1; spf=pass",

@@ -230,7 +230,7 @@ mod tests {
     pub(super) fn of<T>(raw: &str, ask: impl FnOnce(&Letter<'_>) -> T) -> T {
         let message = Message::parse(raw.as_bytes());
         let verdict = Verdict { reason: crate::verdict::reason::Reason::NoStamp, speaks: None, findings: vec![] };
-        ask(&Letter::new(&message, &Envelope::default(), &verdict, &[], false))
+        ask(&Letter::new(&message, &Envelope::default(), &verdict, &[], Seen::Whole))
     }
 
     #[test]
@@ -277,7 +277,7 @@ mod tests {
             [("d@y.example", Some("d@y.example")), ("<d@y.example>", Some("d@y.example")), ("", None)]
         {
             let envelope = Envelope { sender: Some(given.into()), recipient: None };
-            let letter = Letter::new(&message, &envelope, &verdict, &[], false);
+            let letter = Letter::new(&message, &envelope, &verdict, &[], Seen::Whole);
             assert_eq!(letter.sender().map(ToString::to_string).as_deref(), sender, "{given:?}");
         }
     }

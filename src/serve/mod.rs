@@ -3,6 +3,8 @@
 
 #[cfg(feature = "daemon")]
 pub mod daemon;
+#[cfg(any(feature = "daemon", feature = "vendor"))]
+mod doors;
 #[cfg(feature = "vendor")]
 pub mod vendor;
 pub mod watch;

@@ -6,7 +6,9 @@ use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// How much is read at once.
+/// How much is read first: most messages.
+const FIRST: usize = 16 * 1024;
+/// And then at least.
 const PIECE: usize = 64 * 1024;
 
 /// A connection.
@@ -76,7 +78,7 @@ impl Channel {
     /// # Errors
     /// [`ChannelError`].
     pub fn receive(&mut self, limits: Limits, idle: Duration, within: Duration) -> Result<Option<Frame>, ChannelError> {
-        let mut buffer = vec![0; 4 * 1024];
+        let mut buffer = vec![0; FIRST];
         self.stream.set_read_timeout(Some(idle))?;
         let mut count = self.read(&mut buffer)?;
         if count == 0 {

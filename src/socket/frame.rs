@@ -1,4 +1,4 @@
-//! Frames, byte for byte; no I/O. A frame is a head, which is a JSON object, and a body, which is bytes:
+//! Frames, byte for byte; no I/O. A frame is a head, which is JSON, and a body, which is bytes:
 //!
 //! ```text
 //! 0   "MS"                          4   length of the head, 32 bits, big endian
@@ -8,7 +8,7 @@
 //!
 //! A frame has an answer, and nothing else is sent before it: the questions of one connection are answered in order.
 
-/// The version of the protocol. One that differs is refused with a frame of this one.
+/// The version of the protocol. A frame of another ends the connection, as all do that cannot be read.
 pub const VERSION: u8 = 1;
 /// The bytes before the head.
 pub const PREFIX: usize = 12;
@@ -66,7 +66,7 @@ kinds! {
 pub struct Frame {
     /// What it is.
     pub kind: Kind,
-    /// Its head: a JSON object.
+    /// Its head: JSON.
     pub head: Vec<u8>,
     /// Its body.
     pub body: Vec<u8>,

@@ -2,6 +2,8 @@
 //! socket holds 107 bytes; beyond that the folder is opened and named by its descriptor.)
 
 use rustix::fs::{Mode, OFlags};
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -9,17 +11,43 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The longest address, less the end of its string.
 const ADDRESS: usize = 107;
 
+/// For how long one waits at the door of somebody who listens and lets nobody in.
+const DOOR: Duration = Duration::from_secs(1);
+
 /// Connects to whoever listens there.
 ///
 /// # Errors
-/// The system's: `NotFound` where there is no socket, `ConnectionRefused` where nobody listens any more.
+/// The system's: `NotFound` where there is no socket, `ConnectionRefused` where nobody listens any more, `WouldBlock` where
+/// too many wait to be let in.
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let (_folder, address) = address(path)?;
-    UnixStream::connect(address)
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // The standard library's connect would wait for ever.
+    set_socket_timeout(&socket, Timeout::Send, Some(DOOR))?;
+    net::connect(&socket, &SocketAddrUnix::new(&address)?)?;
+    Ok(socket.into())
+}
+
+/// Whether our own user, or root, is at the other end.
+///
+/// # Errors
+/// The system's.
+pub fn is_ours(stream: &UnixStream) -> io::Result<bool> {
+    let uid = owner(stream)?;
+    Ok(uid == 0 || uid == rustix::process::geteuid().as_raw())
+}
+
+/// Whose process is at the other end, as the system says (SO_PEERCRED): the one that connected, or that began to listen.
+///
+/// # Errors
+/// The system's.
+pub fn owner(stream: &UnixStream) -> io::Result<u32> {
+    Ok(socket_peercred(stream)?.uid.as_raw())
 }
 
 /// Listens there. A socket at which nobody listens any more is replaced; the file has this mode.
@@ -30,7 +58,7 @@ pub fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let (_folder, address) = address(path)?;
     match fs::symlink_metadata(&address) {
         Ok(found) if !found.file_type().is_socket() => return Err(io::ErrorKind::AddrInUse.into()),
-        Ok(_) if UnixStream::connect(&address).is_ok() => return Err(io::ErrorKind::AddrInUse.into()),
+        Ok(_) if connect(&address).is_ok() => return Err(io::ErrorKind::AddrInUse.into()),
         Ok(_) => fs::remove_file(&address)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),

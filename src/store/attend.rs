@@ -8,11 +8,12 @@ use super::resident::Inner;
 use crate::socket::channel::Channel;
 use crate::socket::frame::{Frame, Kind};
 use crate::socket::place;
+use crate::verdict::spend::Spent;
 use std::io::Read;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
@@ -26,6 +27,36 @@ const MOMENT: Duration = Duration::from_secs(1);
 const LOAN: Duration = Duration::from_secs(60);
 /// How long to rest when nobody could be let in.
 const REST: Duration = Duration::from_millis(50);
+
+/// How often others were answered what, since this began.
+#[derive(Debug, Default)]
+pub struct Attended([AtomicU64; Attended::WORDS.len()]);
+
+impl Attended {
+    /// What may be answered.
+    pub const WORDS: [&'static str; 6] = ["fresh", "again", "double", "granted", "revoked", "undecided"];
+
+    /// Each answer with its count.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Self::WORDS.into_iter().zip(self.0.iter().map(|count| count.load(Relaxed)))
+    }
+
+    fn count(&self, answer: &Result<Spent, StoreError>) {
+        let word = match answer {
+            Ok(Spent::Fresh) => "fresh",
+            Ok(Spent::Again { .. }) => "again",
+            Ok(Spent::Double { .. }) => "double",
+            Ok(Spent::Granted(_)) => "granted",
+            Ok(Spent::Revoked { .. }) => "revoked",
+            // It asks the next who has the log.
+            Err(StoreError::Left { .. }) => return,
+            Err(_) => "undecided",
+        };
+        if let Some((_, count)) = Self::WORDS.iter().zip(&self.0).find(|(known, _)| **known == word) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+}
 
 /// Attends to others until it is dropped.
 #[derive(Debug)]
@@ -96,7 +127,11 @@ fn converse(stream: UnixStream, inner: &Inner) {
     while let Ok(Some(Frame { kind, head, .. })) = channel.receive(LIMITS, IDLE, MOMENT) {
         let (kind, head) = match kind {
             Kind::Spend => match serde_json::from_slice(&head) {
-                Ok(ask) => question::answer(&inner.spend(&ask)),
+                Ok(ask) => {
+                    let spent = inner.spend(&ask);
+                    inner.attended.count(&spent);
+                    question::answer(&spent)
+                }
                 Err(_) => (Kind::Refused, b"{}".to_vec()),
             },
             Kind::Lend => match inner.lend(|| wait_for_return(&mut channel)) {

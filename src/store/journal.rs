@@ -138,9 +138,9 @@ impl Journal {
         self.batch == 0
     }
 
-    /// Whether so many bytes go into the file of this generation.
+    /// Whether the batch goes into the file of this generation beside what is there.
     pub(super) fn has_room(&self, batch: &Batch) -> bool {
-        self.end + HEAD + batch.0.len() + SUM <= LENGTH
+        self.end + batch.length() <= LENGTH
     }
 
     /// Writes a batch, durably. After an error nothing is known of it, and the journal must be left to [`recover`].
@@ -174,9 +174,14 @@ impl Journal {
 pub(super) struct Batch(Vec<u8>);
 
 impl Batch {
+    /// Bytes that it takes in a file.
+    fn length(&self) -> usize {
+        HEAD + self.0.len() + SUM
+    }
+
     /// Whether a file that holds nothing else has room for it.
     pub(super) fn fits(&self) -> bool {
-        HEAD + self.0.len() + SUM <= LENGTH
+        self.length() <= LENGTH
     }
 
     pub(super) fn of(rows: &Pending) -> Result<Self, Trouble> {

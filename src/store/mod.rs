@@ -32,6 +32,7 @@ mod session;
 mod tables;
 mod turn;
 
+pub use attend::Attended;
 pub use error::StoreError;
 #[cfg(feature = "sender")]
 pub(crate) use lock::Wait;

@@ -158,10 +158,10 @@ impl Redb {
         &self.path
     }
 
-    /// Whether the session of this number is open.
+    /// Whether the session of this number is open. Whether its file still stands where it was, [`Self::beside`] looks.
     pub(super) fn is_open(&self, number: u64) -> bool {
         let slot = self.session.read().unwrap_or_else(PoisonError::into_inner);
-        slot.as_ref().is_some_and(|session| self.session_number() == number && session.current())
+        slot.is_some() && self.session_number() == number
     }
 
     /// The number of the session that is open, or was last.
@@ -308,7 +308,7 @@ impl Redb {
     }
 
     /// Answers a batch in one transaction: an answer for each question, in order.
-    fn spend_all(&self, asks: &[&Spend]) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
+    pub(super) fn spend_all(&self, asks: &[&Spend]) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
         let may_write = asks.iter().any(|ask| ask.terms == Terms::Spend);
         let spent = self.with(if may_write { Absent::Create } else { Absent::Leave }, |session| {
             let Decided { answers, rows } = pending::decide(session, &[], asks, self.options.grace)?;

@@ -159,6 +159,12 @@ pub(super) fn decide(ask: &ReplyAsk, known: &Known) -> (Reserved, Option<Known>)
     (answer, known.is_ahead(now, hour).then_some(after))
 }
 
+/// How many of the replies of these hours count at `now`.
+pub(super) fn counted(hours: Vec<(u32, u32)>, now: UnixTime) -> u32 {
+    let (seconds, hour) = (sent::seconds(now), hour(now));
+    Known { at: None, hours }.seen(seconds, hour).sent(hour)
+}
+
 /// The hour of a time, since 1970.
 pub(super) fn hour(time: UnixTime) -> u32 {
     u32::try_from(time.0.max(0) / HOUR).unwrap_or(u32::MAX)

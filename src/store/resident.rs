@@ -6,17 +6,17 @@
 //! get the log when it is [lent](Resident::lend). Whenever the log is left, to them or for good, it is one without a
 //! journal again.
 
-use super::attend::Attendant;
+use super::attend::{Attendant, Attended};
 use super::error::StoreError;
 use super::journal::{self, Batch, Journal, SUFFIXES};
 use super::pending::{self, Pending};
 use super::place::Absent;
-use super::redb::{Options, Redb, answer_of_nothing, only};
+use super::redb::{self, Options, Redb, answer_of_nothing, only};
 use super::reply::{Reply, ReplyAsk, ReplyBook, Reserved};
 use super::row::Row;
 use super::sent::{Correspondent, Learned, Sent, SentBook};
 use super::session::Session;
-use super::tables::{FORMAT, META};
+use super::tables::{FORMAT, META, USED};
 use super::turn::Turn;
 use super::{GrantBook, Imported, Purged, Store, Summary, UsedLog};
 use crate::grant::Standing;
@@ -24,7 +24,7 @@ use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
 use crate::verdict::spend::{Spend, Spent, Terms};
-use redb::StorageBackend;
+use ::redb::{ReadableTableMetadata, StorageBackend};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
@@ -49,6 +49,19 @@ pub struct Resident {
     attendant: Option<Attendant>,
 }
 
+/// What shows of a log while it is at work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// Used serials in the tables.
+    pub used: u64,
+    /// Rows that stand in the journal alone.
+    pub waiting: u64,
+    /// Bytes that the file takes on the disk.
+    pub bytes: u64,
+    /// Automatic replies that count towards the ceiling of a day.
+    pub replies: u64,
+}
+
 /// Where the two files of the journal come from.
 type Slots = Box<dyn Fn(&Session) -> Result<[Box<dyn Slot>; 2], StoreError> + Send + Sync>;
 
@@ -60,6 +73,7 @@ pub(super) struct Inner {
     /// Told when rows have come, when rows are in the tables, and at the end.
     changed: Condvar,
     slots: Slots,
+    pub(super) attended: Arc<Attended>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -110,12 +124,21 @@ impl Resident {
     /// # Errors
     /// Any [`StoreError`].
     pub fn new(path: impl Into<PathBuf>, options: Options) -> Result<Self, StoreError> {
+        Self::counting(path, options, Arc::default())
+    }
+
+    /// The same; what other processes are answered is counted there.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn counting(path: impl Into<PathBuf>, options: Options, attended: Arc<Attended>) -> Result<Self, StoreError> {
         let path = path.into();
         let slots = |session: &Session| match session.place() {
             Some(place) => Journal::files(place),
             None => Err(StoreError::Damaged { path: PathBuf::new(), what: "it is not on a disk".into() }),
         };
-        let mut resident = Self::start(Redb::resident(path.clone(), options), &path, options.grace, Box::new(slots))?;
+        let log = Redb::resident(path.clone(), options);
+        let mut resident = Self::start(log, &path, options.grace, Box::new(slots), attended)?;
         resident.inner.log.with(Absent::Create, |_| Ok(()))?;
         resident.attendant = Some(Attendant::begin(&path, Arc::clone(&resident.inner))?);
         Ok(resident)
@@ -139,13 +162,13 @@ impl Resident {
             false => Ok(()),
         })?;
         let path = log.path().to_owned();
-        Self::start(log, &path, options.grace, Box::new(move |_| Ok(slots())))
+        Self::start(log, &path, options.grace, Box::new(move |_| Ok(slots())), Arc::default())
     }
 
-    fn start(log: Redb, path: &Path, grace: i64, slots: Slots) -> Result<Self, StoreError> {
+    fn start(log: Redb, path: &Path, grace: i64, slots: Slots, attended: Arc<Attended>) -> Result<Self, StoreError> {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        let inner =
-            Arc::new(Inner { log, grace: AtomicI64::new(grace), turn: Turn::new(TOGETHER), state, changed, slots });
+        let (grace, turn) = (AtomicI64::new(grace), Turn::new(TOGETHER));
+        let inner = Arc::new(Inner { log, grace, turn, state, changed, slots, attended });
         let scribe = Arc::clone(&inner);
         let scribe = thread::Builder::new().name("tables".into()).spawn(move || scribe.write_tables());
         let scribe = scribe.map_err(|source| StoreError::from_io("serve", path, source))?;
@@ -165,6 +188,31 @@ impl Resident {
     pub fn is_alive(&self) -> bool {
         drop(self.inner.state());
         true
+    }
+
+    /// A look at the log, which costs others next to nothing: no row is brought into the tables for it. It waits while the
+    /// log is lent.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn glance(&self, now: UnixTime) -> Result<Glance, StoreError> {
+        let state = self.inner.state();
+        let waiting = state.current.len() + state.applying.as_ref().map_or(0, |rows| rows.len());
+        let look = |session: &Session| {
+            let tx = session.read()?;
+            Ok(Glance {
+                used: tx.open_table(USED)?.len()?,
+                waiting: waiting as u64,
+                bytes: session.bytes()?,
+                replies: redb::reply::counted(&tx, now)?.into(),
+            })
+        };
+        let log = &self.inner.log;
+        match log.beside(log.session_number(), look)? {
+            Some(glance) => Ok(glance),
+            // After trouble it is closed until somebody asks.
+            None => Ok(log.with(Absent::Leave, |session| look(session))?.unwrap_or_default()),
+        }
     }
 
     /// Sets for how many seconds a row is kept after its bucket's end.
@@ -243,8 +291,11 @@ impl Inner {
                 .beside(state.session, |session| pending::decide(session, &layers, asks, self.grace.load(SeqCst)));
             let decided = match decided {
                 Ok(Some(decided)) => decided,
-                // The log was opened anew in between.
-                Ok(None) => continue,
+                // The log was opened anew in between, or is another file now.
+                Ok(None) => {
+                    state.forget();
+                    continue;
+                }
                 Err(error) => {
                     self.drop_all(&mut state);
                     return Err(error);
@@ -277,8 +328,9 @@ impl Inner {
                 return Err(StoreError::from_io("write the journal of", self.log.path(), source));
             }
             state.current.add(decided.rows);
-            state.since.get_or_insert_with(Instant::now);
-            if state.current.len() >= ENOUGH {
+            if state.since.is_none() || state.current.len() >= ENOUGH {
+                // The scribe sleeps without end while there is nothing to write.
+                state.since.get_or_insert_with(Instant::now);
                 self.changed.notify_all();
             }
             return Ok(decided.answers);

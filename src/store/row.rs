@@ -123,8 +123,8 @@ pub(super) fn merge_standing(known: &Standing, new: Standing) -> Standing {
     let (revoked, means) = match (known.revoked, new.revoked) {
         // What was said in so many words on either side is not undone by moving a message.
         (Some(a), Some(b)) => (Some(a.min(b)), known.means.and(new.means)),
-        (Some(_), None) => (known.revoked, known.means),
-        (None, _) => (new.revoked, new.means),
+        (_, None) => (known.revoked, known.means),
+        (None, Some(_)) => (new.revoked, new.means),
     };
     let refused = known.refused.clone().or(new.refused);
     Standing { revoked, means, refused, ..known.clone() }
@@ -146,6 +146,7 @@ mod serial_text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grant::Means;
 
     #[test]
     fn a_row_is_one_line_of_json_and_reads_back() {
@@ -196,6 +197,9 @@ mod tests {
         let revoked = |at| Standing { revoked: Some(at), ..Standing::default() };
         assert_eq!(merge_standing(&Standing::default(), granted.clone()), granted);
         assert_eq!(merge_standing(&revoked(9), granted.clone()), revoked(9));
+        // As no export writes it, but a hand can: the same rows once more must change nothing.
+        let only_means = Standing { means: Some(Means::Moved), ..Standing::default() };
+        assert_eq!(merge_standing(&only_means, Standing::default()), only_means);
         assert_eq!(merge_standing(&revoked(9), revoked(4)), revoked(4));
         assert_eq!(merge_standing(&granted, revoked(4)), Standing { revoked: Some(4), ..granted.clone() });
     }

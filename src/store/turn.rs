@@ -64,10 +64,12 @@ impl<Q, A> Turn<Q, A> {
             queue.waiting.drain(..count).unzip()
         };
         relay.places = places;
-        let answers = answer(questions);
-        for (answer, place) in answers.into_iter().zip(relay.places.drain(..)) {
+        let mut told = 0;
+        for (answer, place) in answer(questions).into_iter().zip(&relay.places) {
             place.tell(Word::Answer(answer));
+            told += 1;
         }
+        relay.places.drain(..told);
         drop(relay);
         match place.wait() {
             Word::Answer(answer) => Some(answer),

@@ -40,9 +40,11 @@ fn a_message_that_names_a_thousand_vendors_opens_no_connection() {
     {
         let (run, calls) = traced(home.command().arg("classify"), "network", message);
         run.says(verdict);
+        // The system's log, and the look for a resident process: both on this machine.
         let sockets: Vec<&str> = calls.lines().filter(|line| line.contains("socket(")).collect();
-        assert!(sockets.len() == 1 && sockets[0].contains("AF_UNIX, SOCK_DGRAM"), "{calls}");
-        assert!(!calls.contains("AF_INET") && !calls.contains("connect("), "{calls}");
+        assert!(!sockets.is_empty() && sockets.iter().all(|socket| socket.contains("AF_UNIX")), "{calls}");
+        assert!(sockets.iter().filter(|socket| socket.contains("SOCK_DGRAM")).count() == 1, "{calls}");
+        assert!(!calls.contains("AF_INET"), "{calls}");
     }
 }
 

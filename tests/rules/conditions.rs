@@ -6,7 +6,7 @@ use mailstamp::mail::message::Message;
 use mailstamp::rule::condition::{Acquaintance, Condition};
 use mailstamp::rule::decision::{Effect, Ruling};
 use mailstamp::rule::expression::Found;
-use mailstamp::rule::letter::Letter;
+use mailstamp::rule::letter::{Letter, Seen};
 use mailstamp::rule::rules::{Part, Rules};
 use mailstamp::verdict::facts::Envelope;
 use mailstamp::verdict::finding::Verdict;
@@ -57,7 +57,8 @@ impl<'a> Asked<'a> {
     fn letter<T>(&self, ask: impl FnOnce(&Letter<'_>) -> T) -> T {
         let message = Message::parse(self.raw);
         let verdict = Verdict { reason: self.reason, speaks: None, findings: vec![] };
-        ask(&Letter::new(&message, &self.envelope, &verdict, &["mx.x.example".to_owned()], self.cut))
+        let seen = if self.cut { Seen::Beginning } else { Seen::Whole };
+        ask(&Letter::new(&message, &self.envelope, &verdict, &["mx.x.example".to_owned()], seen))
     }
 
     fn ruling(&self, rules: &Rules) -> Option<Ruling> {

@@ -39,7 +39,7 @@ fn home_with(state: &[(&str, &str)]) -> Home {
     let key = "{\"kid\":\"2026q4\",\"key\":\"k4.public.iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w\"}";
     let document = format!("{{\"vendor\":\"stamps.example\",\"keys\":[{key}]}}");
     fs::write(vendors.join("stamps.example.json"), document).unwrap();
-    let private = fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o600));
+    let private: fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     fs::create_dir_all(home.state()).unwrap();
     for (fixture, file) in state {
         fs::write(home.state().join(file), bytes(fixture)).unwrap();

@@ -2,7 +2,6 @@
 //! his keys are shown: trust is given by a person, once, and never by a program.
 
 use crate::cli::exit::{CANNOT_CREATE, CONFIG, DATA, Failure, UNAVAILABLE};
-use crate::cli::sources::plain;
 use crate::cli::{output, vendor};
 use crate::config::file;
 use crate::config::places::{Given, Places};
@@ -12,6 +11,7 @@ use crate::keys::acceptance::{self, Offer};
 use crate::keys::directory::Directory;
 use crate::keys::document::{Publishes, Status, VendorEntry};
 use crate::keys::folder;
+use crate::keys::health::plain;
 use crate::keys::refresh;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;

@@ -1,11 +1,11 @@
 //! `mailstamp directory list`: the sources, what they said last, and the keys that came of it.
 
 use crate::cli::exit::{CONFIG, Failure};
-use crate::cli::sources::{self, Health, Standing};
 use crate::cli::{output, vendor};
 use crate::config::places::{Given, Places};
 use crate::filter::open;
 use crate::keys::folder;
+use crate::keys::health::{self, Standing};
 use crate::mail::time::UnixTime;
 use serde_json::{Value, json};
 
@@ -25,9 +25,9 @@ pub struct Args {
 pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let (_, places) = Places::read(given)?;
     let now = open::clock();
-    let standings = sources::standings(&places)?;
-    let folder = folder::read(places.vendors()?, places.directories.as_deref(), now)
-        .map_err(|error| Failure::new(CONFIG, error))?;
+    let (vendors, cache) = (places.vendors()?, places.directories.as_deref());
+    let standings = health::standings(vendors, cache).map_err(|error| Failure::new(CONFIG, error))?;
+    let folder = folder::read(vendors, cache, now).map_err(|error| Failure::new(CONFIG, error))?;
     if args.json {
         let keys: Vec<Value> = folder
             .directory
@@ -49,7 +49,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     for standing in &standings {
         let (health, text) = standing.health(now);
         let source = &standing.source;
-        output::line(&format!("{:<4}  {}  {}  {text}", word(health), source.publisher, source.origin))?;
+        output::line(&format!("{:<4}  {}  {}  {text}", health.as_str(), source.publisher, source.origin))?;
     }
     for (vendor, keys) in folder.directory.vendors() {
         for (kid, fact) in keys {
@@ -69,15 +69,7 @@ fn source(standing: &Standing, now: UnixTime) -> Value {
         "answered": standing.heard.answered,
         "gives": standing.version.map(|_| !standing.doubtful),
         "trouble": standing.heard.trouble,
-        "health": word(health),
+        "health": health.as_str(),
         "text": text,
     })
-}
-
-fn word(health: Health) -> &'static str {
-    match health {
-        Health::Good => "good",
-        Health::Odd => "odd",
-        Health::Bad => "bad",
-    }
 }

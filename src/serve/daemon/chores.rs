@@ -4,6 +4,7 @@
 
 use super::tell;
 use crate::config::serve::Serve;
+use crate::filter::engine::Undecided;
 use crate::filter::warm::Warm;
 use crate::serve::watch::{self, Report, WatchError};
 use crate::stamp::serial::Serial;
@@ -37,9 +38,12 @@ impl Chores {
 pub(super) fn begin(warm: &Arc<Warm>, serve: Serve) -> io::Result<Chores> {
     let watched = serve.watch && warm.engine().is_ok_and(|engine| engine.config.watch.maildir.is_some());
     if watched {
-        let warm = Arc::clone(warm);
+        // It ends with the process, and must not keep the logs open for as long.
+        let warm = Arc::downgrade(warm);
+        let ended = || Undecided::Told { what: "the resident process ends".into(), hint: None };
+        let engine = move || warm.upgrade().ok_or_else(ended)?.engine();
         thread::Builder::new().name("watch".into()).spawn(move || {
-            if let Err(error) = watch::run(&|| warm.engine(), &mut Told) {
+            if let Err(error) = watch::run(&engine, &mut Told) {
                 tell(&format!("watch: {error}"));
             }
         })?;

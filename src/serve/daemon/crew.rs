@@ -72,7 +72,9 @@ impl Crew {
             next: AtomicU64::new(0),
             places: Mutex::default(),
         });
-        shared.hire()?;
+        for _ in 0..SPARE {
+            shared.hire()?;
+        }
         Ok(Self(shared))
     }
 
@@ -153,10 +155,10 @@ impl Shared {
         let mut channel = Channel::new(stream);
         while let Ok(Some(frame)) = channel.receive(LIMITS, IDLE, FRAME) {
             *place.silent() = None;
-            let (kind, head) = self.service.answer(&frame, &peer);
-            let sent = channel.send(kind, &head, &[], FRAME);
+            let mut sent = false;
+            self.service.answer(&frame, &peer, |kind, head| sent = channel.send(kind, head, &[], FRAME).is_ok());
             *place.silent() = Some(Instant::now());
-            if sent.is_err() || self.over.load(SeqCst) {
+            if !sent || self.over.load(SeqCst) {
                 break;
             }
         }

@@ -3,19 +3,25 @@
 //! store's.
 //!
 //! - *Bytes*: `socket::frame`, and the heads in `filter/question.rs`.
-//! - *States*: [`session`]: what is answered to each frame. [`numbers`]: what is counted.
+//! - *States*: [`session`]: what is answered to each frame. [`numbers`]: what is counted, and [`latency`]; [`measure`]: what
+//!   is looked for when somebody asks.
 //! - *Sockets*: [`crew`]: connections, their limits, and the threads that serve them; [`peer`]: who is at the other end.
+//!   [`scrape`]: the numbers over HTTP, the one thing here that is async.
 //!
 //! Besides, it does what other commands do now and then ([`chores`]). Threads block, here as everywhere on the mail path:
 //! a judgement computes or waits for the disk, and hundreds of threads that wait cost little.
 
 mod chores;
 mod crew;
+mod latency;
+mod measure;
 pub mod numbers;
 mod peer;
+mod scrape;
 mod session;
 
-use crate::config::places::{Given, set_id};
+use crate::config::places::{Given, Places, set_id};
+use crate::config::serve::Serve;
 use crate::filter::engine::Undecided;
 use crate::filter::resident::{SYSTEM_SOCKET, own_socket, whose};
 use crate::filter::warm::Warm;
@@ -24,12 +30,14 @@ use crate::socket::place;
 use crew::Crew;
 use listenfd::ListenFd;
 use numbers::Numbers;
+use scrape::Scrape;
 use sd_notify::NotifyState;
 use session::Service;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::DirBuilder;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -70,6 +78,14 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
+    /// The address for Prometheus.
+    #[error("cannot listen at {address}, as serve.metrics says: {source}")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
     /// Threads or signals.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -85,13 +101,19 @@ pub fn run(given: &Given, options: &Options, told: impl FnOnce(&str)) -> Result<
     }
     let signals = signals()?;
     let warm = Arc::new(Warm::new(given.clone(), options.system)?);
-    let (listener, path) = listen(given, options)?;
-    let serve = warm.engine().map_or_else(|_| crate::config::serve::Serve::default(), |engine| engine.config.serve);
+    let serve = settings(given, &warm);
     let numbers = Arc::new(Numbers::new());
+    let scrape = serve.metrics.map(|address| {
+        Scrape::begin(address, &numbers, &warm).map_err(|source| ServeError::Metrics { address, source })
+    });
+    let scrape = scrape.transpose()?;
+    let (listener, path) = listen(given, options)?;
     let service = Arc::new(Service::new(Arc::clone(&warm), Arc::clone(&numbers), options.system));
     let crew = Crew::begin(listener, serve.connections, service)?;
     let chores = chores::begin(&warm, serve)?;
-    told(&path.as_ref().map_or_else(|| "the socket that it was given".to_owned(), |path| path.display().to_string()));
+    let place = path.as_ref().map_or_else(|| "the socket that it was given".to_owned(), |it| it.display().to_string());
+    let metrics = scrape.as_ref().map(|scrape| format!(", metrics at http://{}/metrics", scrape.address));
+    told(&(place + &metrics.unwrap_or_default()));
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     attend(&signals, &warm);
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -101,7 +123,18 @@ pub fn run(given: &Given, options: &Options, told: impl FnOnce(&str)) -> Result<
     }
     crew.end(FAREWELL);
     chores.end();
+    scrape.into_iter().for_each(Scrape::end);
+    numbers.end();
     Ok(())
+}
+
+/// The table `[serve]`. It is the same for all users, also where the rest of the configuration is not.
+fn settings(given: &Given, warm: &Warm) -> Serve {
+    let of_anybody = || {
+        let anybody = Given { user: Some("anybody@localhost".to_owned()), ..given.clone() };
+        Places::read(&anybody).map_or_else(|_| Serve::default(), |(config, _)| config.serve)
+    };
+    warm.engine().map_or_else(|_| of_anybody(), |engine| engine.config.serve)
 }
 
 /// Waits for the end. A watchdog is told that all is well for as long as it is.
@@ -115,12 +148,11 @@ fn attend(signals: &Receiver<i32>, warm: &Warm) {
         match signal {
             Ok(SIGHUP) => reload(warm),
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {
-                // Whoever can take each log's turn is not stuck.
-                if warm.logs().iter().all(|(_, log)| log.is_alive()) {
-                    let _ = sd_notify::notify(&[NotifyState::Watchdog]);
-                }
-            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        // Whoever can take each log's turn is not stuck.
+        if watchdog.is_some() && warm.logs().iter().all(|(_, log)| log.is_alive()) {
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
         }
     }
 }

@@ -2,10 +2,14 @@
 //! serves one user answers him and root. One that serves the system answers everybody, and each only about his own
 //! mailbox; root and its own user, who deliver mail, about any.
 
-use rustix::net::sockopt::socket_peercred;
+use crate::socket::place;
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
+
+/// The number that Linux shows for every user whom it cannot show here: in a user namespace (`PrivateUsers` of systemd) that
+/// is everybody else, and to all of them together belongs no mailbox.
+const NOBODY: u32 = 65_534;
 
 /// For whom somebody may ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,12 +22,12 @@ pub(super) enum Peer {
 
 /// Who connected; `None` for somebody who is not answered.
 pub(super) fn of(stream: &UnixStream, system: bool) -> io::Result<Option<Peer>> {
-    let uid = socket_peercred(stream)?.uid.as_raw();
+    let uid = place::owner(stream)?;
     let own = rustix::process::geteuid().as_raw();
     if uid == own || uid == 0 {
         return Ok(Some(Peer::Any));
     }
-    if !system {
+    if !system || uid == NOBODY {
         return Ok(None);
     }
     // Not by the C library: a program that is linked statically must not load the modules that it asks.

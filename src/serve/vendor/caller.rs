@@ -3,16 +3,13 @@
 
 use super::Service;
 use super::problem::Problem;
+use crate::serve::doors::Peer;
 use crate::vendor::request::Account;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
-
-/// The other end of the connection, as an extension of every request.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
 
 /// An address that asks, and asks not too often.
 #[derive(Clone, Copy, Debug)]

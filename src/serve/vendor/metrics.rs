@@ -105,9 +105,10 @@ impl Metrics {
         }
     }
 
-    /// A connection came (1) or went (-1).
-    pub fn connection(&self, change: i64) {
-        self.connections.inc_by(change);
+    /// The number of connections, to be kept by who opens them.
+    #[must_use]
+    pub fn connections(&self) -> Gauge {
+        self.connections.clone()
     }
 }
 

@@ -2,14 +2,17 @@
 //! certificate needs no restart. Who is trusted to call is no question of TLS here.
 
 use super::ServeError;
+use crate::serve::doors::Greet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{Error, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::server::TlsStream;
 
 /// Where certificate and key are (PEM).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,10 +48,17 @@ impl Tls {
         Ok(())
     }
 
-    /// Accepts a connection with the certificate in use now.
-    #[must_use]
-    pub fn acceptor(&self) -> TlsAcceptor {
+    fn acceptor(&self) -> TlsAcceptor {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+}
+
+impl Greet for Arc<Tls> {
+    type Stream = TlsStream<TcpStream>;
+
+    /// With the certificate in use now.
+    async fn greet(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.acceptor().accept(stream).await
     }
 }
 

@@ -96,12 +96,21 @@ fn look(session: &Session, ask: &ReplyAsk, key: &str) -> Result<(Reserved, Optio
         Some(table) => table.get(key)?.map(|at| at.value()),
         None => None,
     };
-    let mut known = Known { at, hours: Vec::new() };
-    let _ = hours(&tx, &mut |hour, count| {
-        known.hours.push((hour, count));
+    Ok(reply::decide(ask, &Known { at, hours: all_hours(&tx)? }))
+}
+
+/// How many replies of the last day the ceiling counts at `now`.
+pub(in crate::store) fn counted(tx: &ReadTransaction, now: UnixTime) -> Result<u32, Trouble> {
+    Ok(reply::counted(all_hours(tx)?, now))
+}
+
+fn all_hours(tx: &ReadTransaction) -> Result<Vec<(u32, u32)>, Trouble> {
+    let mut all = Vec::new();
+    let _ = hours(tx, &mut |hour, count| {
+        all.push((hour, count));
         ControlFlow::Continue(())
     })?;
-    Ok(reply::decide(ask, &known))
+    Ok(all)
 }
 
 /// Hands out every row about a sender, until told to stop.

@@ -1,12 +1,12 @@
-//! How the user's sources of directories stand, as the last refresh left them: for `directory list` and `doctor`, also in a
-//! program that cannot fetch.
+//! How the user's sources of directories stand, as the last refresh left them: for commands that tell people and for the
+//! numbers of the resident process, also in a program that cannot fetch.
 
-use super::exit::{CONFIG, Failure};
-use crate::config::places::Places;
-use crate::config::sources::{self, Source};
-use crate::keys::cache::{self, Heard, Record};
+use super::cache::{self, CacheError, Heard, Record};
+use super::directory::Weight;
+use crate::config::sources::{self, Source, SourcesError};
 use crate::mail::field::printable;
 use crate::mail::time::UnixTime;
+use std::path::Path;
 
 /// A source that has not answered for so long is worth a look: three days, in seconds.
 const SILENCE: i64 = 3 * 24 * 60 * 60;
@@ -47,14 +47,24 @@ pub fn plain(what: &str) -> String {
     pieces.collect::<Vec<_>>().join(";")
 }
 
-/// All sources, in the order of the user's list.
+/// Nothing is known of the sources.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthError {
+    /// Their list cannot be used.
+    #[error(transparent)]
+    Sources(#[from] SourcesError),
+    /// What was fetched cannot be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// All sources, in the order of the list beside the documents of the vendors; `cache` is where is kept what was fetched.
 ///
 /// # Errors
-/// A failure with status 78 when the list or the cache cannot be read.
-pub fn standings(places: &Places) -> Result<Vec<Standing>, Failure> {
-    let list = sources::read(places.vendors()?).map_err(|error| Failure::new(CONFIG, error))?.list;
-    let records = places.directories.as_deref().map_or_else(|| Ok(Vec::new()), cache::read);
-    let records = records.map_err(|error| Failure::new(CONFIG, error))?;
+/// [`HealthError`], which names the file.
+pub fn standings(vendors: &Path, cache: Option<&Path>) -> Result<Vec<Standing>, HealthError> {
+    let list = sources::read(vendors)?.list;
+    let records = cache.map_or_else(|| Ok(Vec::new()), cache::read)?;
     Ok(list.into_iter().map(|source| standing(source, &records)).collect())
 }
 
@@ -68,13 +78,32 @@ fn standing(source: Source, records: &[Record]) -> Standing {
     Standing {
         version: said.as_ref().map(|said| said.version),
         expires: said.as_ref().map(|said| until.map_or(said.expires, |until| until.min(said.expires))),
-        doubtful: said.is_some_and(|said| said.weight == crate::keys::directory::Weight::Doubtful),
+        doubtful: said.is_some_and(|said| said.weight == Weight::Doubtful),
         source,
         heard,
     }
 }
 
+impl Health {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Odd => "odd",
+            Self::Bad => "bad",
+        }
+    }
+}
+
 impl Standing {
+    /// Seconds since the source last answered as it should; `None` if it never did.
+    #[must_use]
+    pub fn age(&self, now: UnixTime) -> Option<i64> {
+        let answered = self.heard.answered.as_deref()?.parse::<UnixTime>().ok()?;
+        Some(now.since(answered).max(0))
+    }
+
     /// How it stands at `now`, and why in words.
     #[must_use]
     pub fn health(&self, now: UnixTime) -> (Health, String) {
@@ -90,7 +119,7 @@ impl Standing {
         if past {
             return (Health::Bad, format!("{version}, past its date; it answered last at {answered}"));
         }
-        if answered.parse::<UnixTime>().is_ok_and(|answered| now.since(answered) > SILENCE) {
+        if self.age(now).is_some_and(|age| age > SILENCE) {
             return (Health::Odd, format!("{version}, not asked since {answered}; let a timer run directory refresh"));
         }
         let weak = if self.doubtful { ", which gives no keys and only takes away" } else { "" };

@@ -1,0 +1,244 @@
+//! Connections of HTTP: accepted within limits, served with HTTP/1, and ended in order. A slow client costs one connection of
+//! his own address and nobody else's time: a header has a limit, a request has one, and so has an answer that nobody reads.
+//! What a request means is left to the routes, and where to listen to who has them.
+
+use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::gauge::Gauge;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Sleep, sleep, timeout};
+
+/// What no connection may exceed.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    /// For how long a header may take, and for how long a connection may be idle.
+    pub(super) header: Duration,
+    /// For how long an answer may wait to be read.
+    pub(super) answer: Duration,
+    /// Connections at once.
+    pub(super) connections: usize,
+    /// Connections at once from one address.
+    pub(super) connections_each: usize,
+    /// Addresses of which that is not asked.
+    pub(super) trusted: Vec<IpAddr>,
+    /// For how long requests under way may go on at the end.
+    pub(super) end: Duration,
+}
+
+/// The other end of the connection, as an extension of every request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// What is done with a connection before HTTP is spoken on it.
+pub(super) trait Greet: Send + Sync + 'static {
+    /// What HTTP is then spoken on.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Greets; `limits.header` is the time for it.
+    fn greet(&self, stream: TcpStream) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// Nothing is done: nobody listens between the two ends.
+#[derive(Debug)]
+pub(super) struct Plain;
+
+impl Greet for Plain {
+    type Stream = TcpStream;
+
+    async fn greet(&self, stream: TcpStream) -> io::Result<TcpStream> {
+        Ok(stream)
+    }
+}
+
+/// Who may come in, and how many at once.
+pub(super) struct Doors<G> {
+    limits: Limits,
+    greeting: G,
+    inside: Gauge,
+    tell: fn(&str),
+    places: Arc<Semaphore>,
+    each: Mutex<HashMap<IpAddr, usize>>,
+    ended: watch::Receiver<bool>,
+}
+
+/// A connection that was let in; it leaves when this is dropped.
+struct Guest<G> {
+    doors: Arc<Doors<G>>,
+    address: IpAddr,
+}
+
+impl<G: Greet> Doors<G> {
+    /// Doors that close when `ended` turns true. Who is inside is counted by `inside`, and trouble goes to `tell`.
+    pub(super) fn new(
+        limits: Limits,
+        greeting: G,
+        inside: Gauge,
+        tell: fn(&str),
+        ended: watch::Receiver<bool>,
+    ) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(limits.connections));
+        Arc::new(Self { limits, greeting, inside, tell, places, each: Mutex::default(), ended })
+    }
+
+    /// Lets in who comes, until the end.
+    pub(super) async fn take(self: Arc<Self>, listener: TcpListener, router: Router) {
+        let mut ended = self.ended.clone();
+        let mut ending = pin!(async move { drop(ended.wait_for(|ended| *ended).await) });
+        loop {
+            // While all places are taken, the system's queue holds those who come.
+            let place = tokio::select! {
+                () = &mut ending => break,
+                place = Arc::clone(&self.places).acquire_owned() => place,
+            };
+            let accepted = tokio::select! {
+                () = &mut ending => break,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, or a connection that went before it came: neither is for ever.
+                    if error.kind() != io::ErrorKind::ConnectionAborted {
+                        (self.tell)(&format!("cannot take a connection: {error}"));
+                        sleep(Duration::from_millis(50)).await;
+                    }
+                    continue;
+                }
+            };
+            let Some(guest) = self.let_in(peer.ip().to_canonical()) else { continue };
+            let (doors, router) = (Arc::clone(&self), router.clone());
+            tokio::spawn(async move {
+                doors.attend(stream, peer.ip(), router).await;
+                drop((guest, place));
+            });
+        }
+        // Their requests are finished; then all places are free again.
+        let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
+        let _ = timeout(self.limits.end, self.places.acquire_many(all)).await;
+    }
+
+    fn let_in(self: &Arc<Self>, address: IpAddr) -> Option<Guest<G>> {
+        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = each.entry(address).or_default();
+        if *count >= self.limits.connections_each && !self.limits.trusted.contains(&address) {
+            return None;
+        }
+        *count += 1;
+        self.inside.inc();
+        Some(Guest { doors: Arc::clone(self), address })
+    }
+
+    /// Serves a connection to its end, which nobody needs to know.
+    async fn attend(&self, stream: TcpStream, peer: IpAddr, router: Router) {
+        // Answers are written whole; waiting for more would only delay them.
+        let _ = stream.set_nodelay(true);
+        if let Ok(Ok(stream)) = timeout(self.limits.header, self.greeting.greet(stream)).await {
+            self.speak(stream, peer, router).await;
+        }
+    }
+
+    async fn speak(&self, stream: G::Stream, peer: IpAddr, router: Router) {
+        let router = TowerToHyperService::new(router);
+        let answer = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            router.call(request)
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(self.limits.header).max_buf_size(64 * 1024).half_close(false);
+        let stream = TokioIo::new(Patient { stream, patience: self.limits.answer, waiting: None });
+        let mut connection = pin!(http.serve_connection(stream, answer));
+        let mut ended = self.ended.clone();
+        tokio::select! {
+            _ = connection.as_mut() => {}
+            () = async { drop(ended.wait_for(|ended| *ended).await) } => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
+        }
+    }
+}
+
+impl<G> Drop for Guest<G> {
+    fn drop(&mut self) {
+        self.doors.inside.dec();
+        let mut each = self.doors.each.lock().unwrap_or_else(PoisonError::into_inner);
+        match each.get_mut(&self.address) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(each.remove(&self.address)),
+        }
+    }
+}
+
+/// A stream that fails when nobody reads what is written for as long as `patience`.
+struct Patient<S> {
+    stream: S,
+    patience: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Patient<S> {
+    fn watched<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        went: impl FnOnce(&mut S, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match went(&mut self.stream, context) {
+            Poll::Ready(done) => {
+                self.waiting = None;
+                Poll::Ready(done)
+            }
+            Poll::Pending => {
+                let patience = self.patience;
+                let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(patience)));
+                waiting.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(context, into)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().watched(context, |stream, context| Pin::new(stream).poll_write(context, from))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().watched(context, |stream, context| Pin::new(stream).poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().watched(context, |stream, context| Pin::new(stream).poll_shutdown(context))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().watched(context, |stream, context| Pin::new(stream).poll_write_vectored(context, from))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

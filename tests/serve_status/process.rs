@@ -1,0 +1,85 @@
+//! A resident process of a home, with its numbers on loopback; it is ended with the test.
+
+use crate::support::Home;
+use crate::support::http::{self, Answer};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+/// The process.
+pub struct Process {
+    child: Child,
+    // Kept, or what it says would have nowhere to go.
+    _told: BufReader<ChildStderr>,
+    /// Where it tells its numbers.
+    pub metrics: Option<SocketAddr>,
+}
+
+impl Process {
+    /// Begins, and returns when it listens.
+    pub fn begin(home: &Home) -> Self {
+        Self::begin_as(&mut home.command())
+    }
+
+    /// The same with an environment of the caller's.
+    pub fn begin_as(command: &mut Command) -> Self {
+        let mut child = command.arg("serve").stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        told.read_line(&mut line).unwrap();
+        assert!(line.starts_with("mailstamp: serving at "), "{line}");
+        let metrics = line
+            .trim_end()
+            .split_once("http://")
+            .map(|(_, address)| address.strip_suffix("/metrics").unwrap_or_else(|| panic!("{line}")).parse().unwrap());
+        Self { child, _told: told, metrics }
+    }
+
+    /// The number of the process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks over HTTP.
+    pub fn get(&self, path: &str) -> Answer {
+        http::ask(self.metrics.unwrap(), "GET", path, &[], b"").unwrap()
+    }
+
+    /// All numbers, each by its name with its labels.
+    pub fn numbers(&self) -> BTreeMap<String, f64> {
+        let text = self.get("/metrics").is(200).text();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .map(|line| line.rsplit_once(' ').unwrap())
+            .map(|(it, number)| (it.into(), number.parse().unwrap()))
+            .collect()
+    }
+
+    /// The names of its threads.
+    pub fn threads(&self) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        tasks
+            .map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap().trim().to_owned())
+            .collect()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        let ended = self.child.wait();
+        if !std::thread::panicking() {
+            assert!(ended.unwrap().success());
+        }
+    }
+}
+
+/// A home with numbers on a port of loopback that is free, and more of a configuration.
+pub fn home(more: &str) -> Home {
+    let home = Home::new();
+    home.configure(&format!(
+        "addresses = [\"alice@x.example\"]\n{more}\n[serve]\nmetrics = \"127.0.0.1:0\"\nrefresh = \"0s\""
+    ));
+    home
+}
