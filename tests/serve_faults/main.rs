@@ -61,6 +61,8 @@ struct Contest {
     messages: Vec<[Vec<u8>; 2]>,
     /// Which of the two has the stamp, as far as an answer has told.
     owner: Vec<Option<usize>>,
+    /// How often something was taken in about a stamp.
+    times: Vec<usize>,
 }
 
 impl Contest {
@@ -69,7 +71,7 @@ impl Contest {
             let stamp = home.mint(ALICE, &format!("{name}{n}"));
             [0, 1].map(|which| stamped(&stamp, &letter(&format!("{name}{n}-{which}"))))
         };
-        Self { messages: (0..stamps).map(pair).collect(), owner: vec![None; stamps] }
+        Self { messages: (0..stamps).map(pair).collect(), owner: vec![None; stamps], times: vec![0; stamps] }
     }
 
     /// Takes in an answer about a message: it is a class that agrees with all answers before, or that it cannot be said now
@@ -77,13 +79,19 @@ impl Contest {
     #[track_caller]
     fn take(&mut self, stamp: usize, which: usize, run: &Run) -> bool {
         let verdict = run.text();
+        self.times[stamp] += 1;
+        let times = self.times[stamp];
         let owner = match (run.code, verdict.split_whitespace().next()) {
             (0, Some("first-class")) => which,
             (21, Some("used")) => 1 - which,
             (75, None) | (-1, _) => return false,
             _ => panic!("{stamp}-{which}: {run:?}"),
         };
-        assert_eq!(*self.owner[stamp].get_or_insert(owner), owner, "stamp {stamp} has changed hands: {run:?}");
+        assert_eq!(
+            *self.owner[stamp].get_or_insert(owner),
+            owner,
+            "stamp {stamp} has changed hands after {times}: {run:?}"
+        );
         true
     }
 
