@@ -48,6 +48,8 @@ pub struct Warm {
     by_user: AtomicBool,
     mailboxes: Mutex<HashMap<String, Arc<Mailbox>>>,
     logs: Mutex<HashMap<PathBuf, Arc<Resident>>>,
+    /// Held while the log of this path is opened: that may wait for others, and nobody but who needs it waits too.
+    opening: Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>,
     /// What others were answered by all logs that are or were open.
     attended: Arc<Attended>,
 }
@@ -113,6 +115,7 @@ impl Warm {
             by_user: AtomicBool::new(false),
             mailboxes: Mutex::default(),
             logs: Mutex::default(),
+            opening: Mutex::default(),
             attended: Arc::default(),
         };
         warm.check()?;
@@ -174,6 +177,7 @@ impl Warm {
             idle.iter().filter_map(|path| logs.remove(path)).collect()
         };
         drop(idle);
+        locked(&self.opening).retain(|_, gate| Arc::strong_count(gate) > 1);
     }
 
     /// Answers a question; `user` is the one that the system says is asking, where he may ask for himself only. `tell` is
@@ -296,14 +300,14 @@ impl Warm {
 
     fn log(&self, config: &Config, places: &Places) -> Result<Arc<Resident>, Undecided> {
         let path = open::used_log_path(places.state()?);
-        let mut logs = locked(&self.logs);
-        let grace = config.policy.grace();
-        if let Some(log) = logs.get(&path) {
-            log.keep_for(grace);
+        let gate = Arc::clone(locked(&self.opening).entry(path.clone()).or_default());
+        let _alone = locked(&gate);
+        if let Some(log) = locked(&self.logs).get(&path) {
+            log.keep_for(config.policy.grace());
             return Ok(Arc::clone(log));
         }
         let log = Arc::new(open::resident_log(config, &path, Arc::clone(&self.attended))?);
-        logs.insert(path, Arc::clone(&log));
+        locked(&self.logs).insert(path, Arc::clone(&log));
         Ok(log)
     }
 }
