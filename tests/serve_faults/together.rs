@@ -38,7 +38,7 @@ fn who_is_killed_while_many_combine_delays_the_others_little_and_spoils_nothing(
             let messages: Vec<&[u8]> = pairs.iter().flatten().map(Vec::as_slice).collect();
             let mut dice = Dice(count as u64);
             let kills: Vec<Option<Duration>> = (0..count)
-                .map(|_| (deadly && dice.below(3) == 0).then(|| Duration::from_millis(dice.below(4 * count as u64))))
+                .map(|_| (deadly && dice.below(3) == 0).then(|| Duration::from_millis(dice.below(count as u64))))
                 .collect();
             let runs = at_once(&home, &messages, |n| kills[n]);
             let mut longest = Duration::ZERO;

@@ -1,19 +1,19 @@
 //! The books of a resident process. Spends go through the journal; everything else asks the tables, brought up to date
 //! first where rows of the journal matter, with no spend coming in between.
 
+use super::super::error::StoreError;
+use super::super::pending::{self, Pending};
+use super::super::redb::only;
+use super::super::reply::{Reply, ReplyAsk, ReplyBook, Reserved};
+use super::super::row::Row;
+use super::super::sent::{Correspondent, Learned, Sent, SentBook};
+use super::super::session::Session;
+use super::super::{GrantBook, Imported, Purged, Store, Summary, UsedLog};
 use super::Resident;
 use crate::grant::Standing;
 use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
-use crate::store::error::StoreError;
-use crate::store::pending::{self, Pending};
-use crate::store::redb::only;
-use crate::store::reply::{Reply, ReplyAsk, ReplyBook, Reserved};
-use crate::store::row::Row;
-use crate::store::sent::{Correspondent, Learned, Sent, SentBook};
-use crate::store::session::Session;
-use crate::store::{GrantBook, Imported, Purged, Store, Summary, UsedLog};
 use crate::verdict::spend::{Spend, Spent};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering::SeqCst;
