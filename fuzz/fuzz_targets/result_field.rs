@@ -3,9 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailstamp::config::Config;
-use mailstamp::config::user::User;
-use mailstamp::filter::report::marked;
+use mailstamp::filter::report::{Marks, marked};
 use mailstamp::mail::edit::Edit;
 use mailstamp::mail::message::Message;
 use mailstamp::mail::results::{AUTHENTICATION_RESULTS, CLASS_FIELD, result_fields};
@@ -16,14 +14,13 @@ use std::sync::LazyLock;
 
 const ID: &str = "mx.example";
 
-static CONFIG: LazyLock<Config> =
-    LazyLock::new(|| Config::parse("authserv_id = \"mx.example\"", &User::default()).expect("a configuration"));
+static MARKS: LazyLock<Marks> = LazyLock::new(|| Marks { authserv_id: Some(ID.to_owned()), used_log: true });
 
 fuzz_target!(|raw: &[u8]| {
     let message = Message::parse(raw);
     let Some(verdict) = mailstamp_fuzz::judge(&message, &Memory::new()) else { return };
     let decision = Decision { verdict, rule: None, action: Action::Deliver };
-    let out = marked(&message, &decision, &CONFIG).to_vec();
+    let out = marked(&message, &decision, &MARKS).to_vec();
 
     let filtered = Message::parse(&out);
     let ours: Vec<_> = result_fields(&filtered, Some(ID)).collect();
@@ -35,7 +32,7 @@ fuzz_target!(|raw: &[u8]| {
 
     // Without the fields of ours, this is the message that came, without those that passed for them.
     assert_eq!(bare(&out), bare(raw));
-    let again = marked(&filtered, &decision, &CONFIG).to_vec();
+    let again = marked(&filtered, &decision, &MARKS).to_vec();
     assert_eq!(bare(&again), bare(&out));
     assert_eq!(filtered.body(), message.body());
     assert_eq!(filtered.envelope_line(), message.envelope_line());
