@@ -1,6 +1,7 @@
 //! Combining: many processes that each want to spend one stamp, and no resident process. The one that has the lock answers
 //! those that wait, in one durable commit, and is soon gone; one of those that come later is next. One that is alone
-//! notices nothing of it: only who had to wait for the lock himself listens for others.
+//! notices nothing of it: only who had to wait for the lock himself listens for others, or who finds the socket of one that
+//! left while others came.
 //!
 //! Whoever waits asks at the socket or tries the lock, in turn, and sleeps a little in between. So a process that is killed
 //! while others wait for its answer costs them that little, and not an answer: they ask the next.
@@ -14,7 +15,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many connections one process looks after.
 const GUESTS: usize = 256;
@@ -27,6 +28,8 @@ pub(super) struct Company {
     listener: UnixListener,
     path: PathBuf,
     guests: Vec<Guest>,
+    /// The socket stays behind.
+    sign: bool,
 }
 
 /// One who waits.
@@ -44,15 +47,16 @@ impl Company {
         let path = socket(path);
         let listener = place::listen(&path, 0o600)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, path, guests: Vec::new() })
+        Ok(Self { listener, path, guests: Vec::new(), sign: false })
     }
 
-    /// Takes in whoever has come, and waits for the first at most so long. Returns what is asked; each answer is owed.
-    pub(super) fn questions(&mut self, wait: Duration) -> Vec<Spend> {
-        let mut wait = wait;
-        while self.look(wait) {
-            // Whoever is at the door now is taken in too, and nobody is waited for.
-            wait = Duration::ZERO;
+    /// Takes in whoever comes: waits for the first at most `first`, and then for others `more`. Returns what is asked; each
+    /// answer is owed.
+    pub(super) fn questions(&mut self, first: Duration, more: Duration) -> Vec<Spend> {
+        if self.look(first) {
+            let until = Instant::now() + more;
+            // Whoever is at the door when the time is over is taken in too.
+            while self.look(until.saturating_duration_since(Instant::now())) {}
         }
         self.guests.retain(|guest| !guest.gone);
         self.guests.iter().filter_map(|guest| guest.asked.clone()).collect()
@@ -68,10 +72,16 @@ impl Company {
         }
     }
 
-    /// Listens no more. Those who have asked by now are owed an answer still; whoever is too late tries again.
-    pub(super) fn close(&mut self) -> Vec<Spend> {
-        let _ = fs::remove_file(&self.path);
-        self.questions(Duration::ZERO)
+    /// Whether somebody listened beside the log `path` and left while others came: then more will come now.
+    pub(super) fn was_here(path: &Path) -> bool {
+        fs::symlink_metadata(socket(path)).is_ok()
+    }
+
+    /// Goes while others still come. Those who have asked by now are owed an answer still; whoever is too late tries again,
+    /// and the socket stays as a sign to who is next.
+    pub(super) fn leave(&mut self) -> Vec<Spend> {
+        self.sign = true;
+        self.questions(Duration::ZERO, Duration::ZERO)
     }
 
     /// Sees to whatever is there, after waiting for it; whether anything was.
@@ -142,6 +152,8 @@ impl Guest {
 impl Drop for Company {
     /// Whoever still waits sees the connection end.
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if !self.sign {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }

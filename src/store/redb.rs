@@ -43,7 +43,7 @@ const SCAN: usize = 20_000;
 /// For how long one who waits for the log sleeps first; each time it is half as long again.
 const PAUSE: Duration = Duration::from_micros(400);
 /// And at most.
-const LONGEST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(3);
 /// For how long one process answers others before it goes its own way.
 const SHIFT: Duration = Duration::from_millis(50);
 /// For how long it waits for another to come.
@@ -246,6 +246,7 @@ impl Redb {
                 Ok(Some(session)) => {
                     *self.session() = Some(session);
                     self.opened.fetch_add(1, SeqCst);
+                    alone &= !Company::was_here(&self.path);
                     return if alone { only(self.spend_all(&[ask])?) } else { self.spend_for_all(ask) };
                 }
                 Err(StoreError::Busy { .. }) => alone = false,
@@ -268,18 +269,23 @@ impl Redb {
         // Who cannot listen is alone, and the others wait for the lock.
         let Ok(mut company) = Company::open(&self.path) else { return only(self.spend_all(&[ask])?) };
         let began = Instant::now();
-        let mut asked = company.questions(Duration::ZERO);
+        let mut asked = company.questions(LINGER, Duration::ZERO);
         let mine = self.answer_with(&mut company, Some(ask), &asked)?;
-        while began.elapsed() < SHIFT {
-            asked = company.questions(LINGER);
+        // The longer a commit takes, the more it is worth to wait for those who are on their way.
+        let more = began.elapsed() / 8;
+        loop {
+            asked = company.questions(LINGER, more.min(LINGER));
             if asked.is_empty() {
                 break;
             }
             self.answer_with(&mut company, None, &asked)?;
-        }
-        asked = company.close();
-        if !asked.is_empty() {
-            self.answer_with(&mut company, None, &asked)?;
+            if began.elapsed() >= SHIFT {
+                asked = company.leave();
+                if !asked.is_empty() {
+                    self.answer_with(&mut company, None, &asked)?;
+                }
+                break;
+            }
         }
         mine.unwrap_or_else(|| answer_of_nothing(ask))
     }
