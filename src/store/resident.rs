@@ -88,10 +88,13 @@ struct State {
     current: Pending,
     /// When the first of them came.
     since: Option<Instant>,
-    /// Rows of the generation before, while they go into the tables.
-    applying: Option<Arc<Pending>>,
+    /// The generation before, while its rows go into the tables.
+    applying: Option<Generation>,
     over: bool,
 }
+
+/// A generation of the journal that is written: its number and its rows.
+type Generation = (u32, Arc<Pending>);
 
 impl State {
     /// Forgets all: what stood in the journal is in the tables, or is when the log is opened again.
@@ -100,15 +103,19 @@ impl State {
         *self = Self { over, ..Self::default() };
     }
 
-    /// Begins a new generation and returns the old one with its number. There must be none on its way into the tables.
-    fn turn_over(&mut self) -> Option<(u32, Arc<Pending>)> {
+    /// Begins a new generation and returns the old one. There must be none on its way into the tables.
+    fn turn_over(&mut self) -> Option<Generation> {
         let journal = self.journal.as_mut().filter(|journal| !journal.is_empty())?;
         let generation = journal.generation();
         journal.turn_over();
-        let rows = Arc::new(std::mem::take(&mut self.current));
         self.since = None;
-        self.applying = Some(Arc::clone(&rows));
-        Some((generation, rows))
+        self.applying = Some((generation, Arc::new(std::mem::take(&mut self.current))));
+        self.applying.clone()
+    }
+
+    /// Rows that are not in the tables, or not known to be, the latest first.
+    fn layers(&self) -> Vec<&Pending> {
+        std::iter::once(&self.current).chain(self.applying.as_ref().map(|(_, rows)| rows.as_ref())).collect()
     }
 }
 
@@ -192,7 +199,7 @@ impl Resident {
     /// Any [`StoreError`].
     pub fn glance(&self, now: UnixTime) -> Result<Glance, StoreError> {
         let state = self.inner.state();
-        let waiting = state.current.len() + state.applying.as_ref().map_or(0, |rows| rows.len());
+        let waiting: usize = state.layers().iter().map(|rows| rows.len()).sum();
         let look = |session: &Session| {
             let tx = session.read()?;
             Ok(Glance {
@@ -279,8 +286,7 @@ impl Inner {
             if !self.begin(&mut state, if may_write { Absent::Create } else { Absent::Leave })? {
                 return Ok(asks.iter().map(|ask| answer_of_nothing(ask)).collect());
             }
-            let layers: Vec<&Pending> =
-                [Some(&state.current), state.applying.as_deref()].into_iter().flatten().collect();
+            let layers = state.layers();
             let decided = self
                 .log
                 .beside(state.session, |session| pending::decide(session, &layers, asks, self.grace.load(SeqCst)));
@@ -308,9 +314,9 @@ impl Inner {
                 if state.applying.is_some() {
                     // Rows come faster than they go into the tables.
                     state = self.wait(state);
-                } else if let Some((generation, rows)) = state.turn_over() {
+                } else {
+                    state.turn_over();
                     self.changed.notify_all();
-                    drop((generation, rows));
                 }
                 continue;
             }
@@ -355,6 +361,8 @@ impl Inner {
             return Ok(true);
         }
         state.forget();
+        // Whoever waited for what is forgotten now waits for nothing.
+        self.changed.notify_all();
         let journal = self.log.with(absent, |session| Journal::begin(session, (self.slots)(session)?))?;
         state.session = self.log.session_number();
         state.journal = journal;
@@ -432,19 +440,11 @@ impl Inner {
         while !state.over {
             let due = state.since.map(|since| REST.saturating_sub(since.elapsed()));
             let enough = state.current.len() >= ENOUGH || due == Some(Duration::ZERO);
-            let full = state.applying.is_some();
-            let work = if full {
+            let work = match &state.applying {
                 // Somebody who found no room began a new generation.
-                state
-                    .journal
-                    .as_ref()
-                    .map(Journal::generation)
-                    .zip(state.applying.clone())
-                    .map(|(generation, rows)| (generation.wrapping_sub(1), rows))
-            } else if enough {
-                state.turn_over()
-            } else {
-                None
+                Some(generation) => Some(generation.clone()),
+                None if enough => state.turn_over(),
+                None => None,
             };
             let Some((generation, rows)) = work else {
                 state = match due {

@@ -2,7 +2,7 @@
 //! first where rows of the journal matter, with no spend coming in between.
 
 use super::super::error::StoreError;
-use super::super::pending::{self, Pending};
+use super::super::pending;
 use super::super::redb::only;
 use super::super::reply::{Reply, ReplyAsk, ReplyBook, Reserved};
 use super::super::row::Row;
@@ -25,7 +25,7 @@ impl UsedLog for Resident {
 
     fn peek(&self, ask: &Spend) -> Result<Spent, StoreError> {
         let state = self.inner.state();
-        let layers: Vec<&Pending> = [Some(&state.current), state.applying.as_deref()].into_iter().flatten().collect();
+        let layers = state.layers();
         let look = |session: &Session| pending::decide(session, &layers, &[ask], self.inner.grace.load(SeqCst));
         match self.inner.log.beside(state.session, look)? {
             Some(decided) => only(decided.answers),
