@@ -5,7 +5,6 @@
 use super::engine::{Engine, Undecided};
 use super::report;
 use crate::config::replies::TemplateFileError;
-use crate::keys::folder;
 use crate::log::verdicts::Entry;
 use crate::mail::address::Address;
 use crate::mail::authentication;
@@ -165,7 +164,7 @@ impl Engine {
 
     /// The vendors whom the user trusts and who can sell a stamp now.
     fn offers(&self) -> Result<Vec<Offer>, Undecided> {
-        let directory = folder::read(self.places.vendors()?, self.places.directories.as_deref(), self.now)?.directory;
+        let directory = self.read_keys()?;
         let offer =
             |(vendor, buy): (&str, Option<&str>)| Offer { vendor: vendor.to_owned(), buy: buy.map(str::to_owned) };
         Ok(directory.sellers(self.now).map(offer).collect())

@@ -270,6 +270,12 @@ impl Engine {
         Facts { now: self.now, mailboxes: &self.config.mailboxes, policy: &self.config.policy, keys }
     }
 
+    /// The vendors' keys, as they stand now.
+    pub(super) fn read_keys(&self) -> Result<Directory, Undecided> {
+        let places = &self.places;
+        Ok(folder::read(places.vendors()?, places.directories.as_deref(), self.now)?.directory)
+    }
+
     /// Tells syslog and the verdict log. What cannot be told changes nothing: the message is judged.
     pub fn record(&self, entry: &Entry) {
         if let (true, Ok(state)) = (self.config.verdict_log, self.places.state())
@@ -338,12 +344,9 @@ struct LazyKeys<'a> {
 impl LazyKeys<'_> {
     /// `None` in case of trouble, which the engine looks for before it heeds what the core made of it.
     fn directory(&self) -> Option<&Directory> {
-        let places = &self.engine.places;
         let read = || match &self.engine.ready.keys {
             Some(keys) => Ok(Arc::clone(keys)),
-            None => {
-                Ok(Arc::new(folder::read(places.vendors()?, places.directories.as_deref(), self.engine.now)?.directory))
-            }
+            None => Ok(Arc::new(self.engine.read_keys()?)),
         };
         self.read.get_or_init(read).as_ref().ok().map(Arc::as_ref)
     }

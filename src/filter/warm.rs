@@ -15,7 +15,6 @@ use crate::config::places::{Given, Places, PlacesError};
 use crate::config::user::UserError;
 use crate::config::{Config, ConfigError};
 use crate::keys::directory::Directory;
-use crate::keys::folder;
 use crate::mail::address::Address;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
@@ -132,7 +131,7 @@ impl Warm {
             Ok(mailbox) => {
                 let engine = self.engine_of(&mailbox, None);
                 engine.rules()?;
-                drop(engine.keys_now()?);
+                engine.read_keys()?;
                 Ok(())
             }
             // Each who asks will name one.
@@ -330,17 +329,9 @@ impl Mailbox {
         {
             return Some(Arc::clone(keys));
         }
-        let keys = engine.keys_now().ok()?;
+        let keys = Arc::new(engine.read_keys().ok()?);
         *locked(&self.keys) = Some((engine.now, Arc::clone(&keys)));
         Some(keys)
-    }
-}
-
-impl Engine {
-    /// The vendors' keys, read now.
-    fn keys_now(&self) -> Result<Arc<Directory>, Undecided> {
-        let places = &self.places;
-        Ok(Arc::new(folder::read(places.vendors()?, places.directories.as_deref(), self.now)?.directory))
     }
 }
 
