@@ -1,5 +1,5 @@
 //! Content-transfer-encodings (RFC 2045 section 6): base64 and quoted-printable, read as forgivingly as mail readers do.
-//! Garbage costs itself and never an error; time is linear and the result is not longer than the text.
+//! Garbage costs itself and never an error; time is linear, and the result is not longer than the text but for line ends.
 
 use data_encoding::BASE64_MIME_PERMISSIVE;
 
