@@ -1,7 +1,8 @@
-//! Reading, and replacing, a small file that the program acts upon: configuration, trusted keys. It must belong to the user or to root and
-//! be closed to other writers, or whoever may write it would decide which mail is let through. Symbolic links are followed:
+//! Reading, and replacing, a small file that the program acts upon: configuration, trusted keys. It must belong to the user
+//! or to root and be closed to other writers, or whoever may write it would decide which mail is let through. Symbolic links are followed:
 //! people keep their configuration in other folders, and what counts is whose file it is in the end.
 
+use super::places::SYSTEM;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
@@ -12,6 +13,9 @@ use std::path::{Path, PathBuf};
 const LARGEST: u64 = 1024 * 1024;
 /// No list of addresses is larger than this: 16 MiB, some half a million of them.
 const LARGEST_LIST: u64 = 16 * 1024 * 1024;
+
+/// Whom the kernel names for users whom a namespace does not have.
+const NOBODY: u32 = 65_534;
 
 /// A file could not be read, or must not be.
 #[derive(Debug, thiserror::Error)]
@@ -149,8 +153,9 @@ fn open_closed(path: &Path, closed: u32, otherwise: FileErrorKind) -> Result<(Fi
     if !metadata.is_file() {
         return Err(refused(FileErrorKind::Irregular));
     }
-    if metadata.uid() != 0 && metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(refused(FileErrorKind::Owner(metadata.uid())));
+    let owner = metadata.uid();
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() && !is_hidden_roots(path, owner) {
+        return Err(refused(FileErrorKind::Owner(owner)));
     }
     // A user's private group, which by convention has his own number, is nobody else (umask 002 leaves its write bit).
     let euid = rustix::process::geteuid().as_raw();
@@ -160,6 +165,17 @@ fn open_closed(path: &Path, closed: u32, otherwise: FileErrorKind) -> Result<(Fi
         return Err(refused(otherwise));
     }
     Ok((file, metadata.len()))
+}
+
+/// Whether root may own the file although somebody else seems to: in a user namespace that has no root, as systemd makes
+/// for a user's service (systemd.exec(5), PrivateUsers), everybody else is shown as nobody. What is in the system's own
+/// folder only root can have put there.
+fn is_hidden_roots(path: &Path, owner: u32) -> bool {
+    // /proc/self/uid_map: the first number here, the first there, how many (user_namespaces(7)).
+    let without_root = |map: String| !map.lines().any(|line| line.split_whitespace().next() == Some("0"));
+    owner == NOBODY
+        && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(without_root)
+        && std::fs::canonicalize(path).is_ok_and(|path| path.starts_with(SYSTEM))
 }
 
 #[cfg(test)]

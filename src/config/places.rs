@@ -67,7 +67,7 @@ pub enum PlacesError {
 }
 
 /// The system's own configuration, used where the user has none.
-const SYSTEM: &str = "/etc/mailstamp";
+pub(super) const SYSTEM: &str = "/etc/mailstamp";
 
 impl Given {
     /// What the environment says, unless the program runs set-id; `config`, `state` and `recipient` are the command line's.
