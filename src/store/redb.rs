@@ -48,6 +48,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(3);
 const SHIFT: Duration = Duration::from_millis(50);
 /// For how long it waits for another to come.
 const LINGER: Duration = Duration::from_millis(1);
+/// And for more, as long as they come: one commit for many costs all of them less.
+const GATHER: Duration = Duration::from_millis(4);
 
 /// How a log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,28 +241,29 @@ impl Redb {
     fn spend_in_company(&self, ask: &Spend) -> Result<Spent, StoreError> {
         let began = Instant::now();
         let absent = if ask.terms == Terms::Spend { Absent::Create } else { Absent::Leave };
-        let (mut alone, mut pause) = (true, PAUSE);
+        let (mut alone, mut pause) = (!Company::was_here(&self.path), PAUSE);
         loop {
+            if !alone && let Some(spent) = question::ask(&self.path, ask, began + self.options.wait)? {
+                return Ok(spent);
+            }
             match Session::open(&self.path, absent, Wait::No, self.options.cache, &tables::SCHEMA) {
                 Ok(None) => return answer_of_nothing(ask),
                 Ok(Some(session)) => {
                     *self.session() = Some(session);
                     self.opened.fetch_add(1, SeqCst);
-                    alone &= !Company::was_here(&self.path);
                     return if alone { only(self.spend_all(&[ask])?) } else { self.spend_for_all(ask) };
                 }
-                Err(StoreError::Busy { .. }) => alone = false,
+                Err(StoreError::Busy { .. }) if alone => alone = false,
+                Err(StoreError::Busy { .. }) => {
+                    let waited = began.elapsed();
+                    if waited >= self.options.wait {
+                        return Err(StoreError::Busy { path: self.path.clone(), waited });
+                    }
+                    thread::sleep(pause);
+                    pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+                }
                 Err(error) => return Err(error),
             }
-            if let Some(spent) = question::ask(&self.path, ask, began + self.options.wait)? {
-                return Ok(spent);
-            }
-            let waited = began.elapsed();
-            if waited >= self.options.wait {
-                return Err(StoreError::Busy { path: self.path.clone(), waited });
-            }
-            thread::sleep(pause);
-            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -269,12 +272,10 @@ impl Redb {
         // Who cannot listen is alone, and the others wait for the lock.
         let Ok(mut company) = Company::open(&self.path) else { return only(self.spend_all(&[ask])?) };
         let began = Instant::now();
-        let mut asked = company.questions(LINGER, Duration::ZERO);
+        let mut asked = company.questions(LINGER, GATHER);
         let mine = self.answer_with(&mut company, Some(ask), &asked)?;
-        // The longer a commit takes, the more it is worth to wait for those who are on their way.
-        let more = began.elapsed() / 8;
         loop {
-            asked = company.questions(LINGER, more.min(LINGER));
+            asked = company.questions(LINGER, GATHER);
             if asked.is_empty() {
                 break;
             }
