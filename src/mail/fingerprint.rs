@@ -58,7 +58,6 @@ fn words(text: &[u8], hash: &mut Buffered) {
 
 /// RFC 6376 3.4.4: blanks at line ends go, runs of blanks become one, empty lines at the end go; LF counts as CRLF.
 fn relaxed_body(body: &[u8], hash: &mut Buffered) {
-    let blank = |b: &u8| matches!(b, b' ' | b'\t');
     let mut rest = body;
     let mut empty_lines = 0_usize;
     while !rest.is_empty() {
@@ -73,18 +72,27 @@ fn relaxed_body(body: &[u8], hash: &mut Buffered) {
             hash.write(b"\r\n");
         }
         let mut line = slice(line, 0, last + 1);
-        while !line.is_empty() {
-            let blanks = line.iter().position(|b| !blank(b)).unwrap_or(line.len());
-            if blanks > 0 {
-                hash.write(b" ");
-            }
-            line = slice(line, blanks, line.len());
-            let (word, after) = line.split_at(line.iter().position(blank).unwrap_or(line.len()));
-            hash.write(word);
-            line = after;
+        // Single spaces between words stay as they are, so most lines go in one piece.
+        while let Some(at) = odd_blank(line) {
+            let (before, blanks) = line.split_at(at);
+            hash.write(before);
+            hash.write(b" ");
+            let after = blanks.iter().position(|b| !blank(b)).unwrap_or(blanks.len());
+            line = slice(blanks, after, blanks.len());
         }
+        hash.write(line);
         hash.write(b"\r\n");
     }
+}
+
+fn blank(b: &u8) -> bool {
+    matches!(b, b' ' | b'\t')
+}
+
+/// Where the first blanks begin that are not one space.
+fn odd_blank(line: &[u8]) -> Option<usize> {
+    let next = line.iter().skip(1).map(Some).chain([None]);
+    line.iter().zip(next).position(|(b, next)| *b == b'\t' || *b == b' ' && next.is_some_and(blank))
 }
 
 /// SHA-256 behind a buffer, since the pieces are mostly words.
