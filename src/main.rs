@@ -5,6 +5,10 @@ use mailstamp::cli;
 use std::panic::{UnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     ExitCode::from(guarded(|| cli::run(std::env::args_os())))
 }

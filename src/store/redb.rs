@@ -241,29 +241,28 @@ impl Redb {
     fn spend_in_company(&self, ask: &Spend) -> Result<Spent, StoreError> {
         let began = Instant::now();
         let absent = if ask.terms == Terms::Spend { Absent::Create } else { Absent::Leave };
-        let (mut alone, mut pause) = (!Company::was_here(&self.path), PAUSE);
+        let (mut alone, mut pause) = (true, PAUSE);
         loop {
-            if !alone && let Some(spent) = question::ask(&self.path, ask, began + self.options.wait)? {
-                return Ok(spent);
-            }
             match Session::open(&self.path, absent, Wait::No, self.options.cache, &tables::SCHEMA) {
                 Ok(None) => return answer_of_nothing(ask),
                 Ok(Some(session)) => {
                     *self.session() = Some(session);
                     self.opened.fetch_add(1, SeqCst);
+                    alone &= !Company::was_here(&self.path);
                     return if alone { only(self.spend_all(&[ask])?) } else { self.spend_for_all(ask) };
                 }
-                Err(StoreError::Busy { .. }) if alone => alone = false,
-                Err(StoreError::Busy { .. }) => {
-                    let waited = began.elapsed();
-                    if waited >= self.options.wait {
-                        return Err(StoreError::Busy { path: self.path.clone(), waited });
-                    }
-                    thread::sleep(pause);
-                    pause = (pause * 3 / 2).min(LONGEST_PAUSE);
-                }
+                Err(StoreError::Busy { .. }) => alone = false,
                 Err(error) => return Err(error),
             }
+            if let Some(spent) = question::ask(&self.path, ask, began + self.options.wait)? {
+                return Ok(spent);
+            }
+            let waited = began.elapsed();
+            if waited >= self.options.wait {
+                return Err(StoreError::Busy { path: self.path.clone(), waited });
+            }
+            thread::sleep(pause);
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }
     }
 
