@@ -1,6 +1,6 @@
 //! Reading, and replacing, a small file that the program acts upon: configuration, trusted keys. It must belong to the user
-//! or to root and be closed to other writers, or whoever may write it would decide which mail is let through. Symbolic links are followed:
-//! people keep their configuration in other folders, and what counts is whose file it is in the end.
+//! or to root and be closed to other writers, or whoever may write it would decide which mail is let through. Symbolic links
+//! are followed: people keep their configuration in other folders, and what counts is whose file it is in the end.
 
 use super::places::SYSTEM;
 use rustix::fs::{Mode, OFlags};
@@ -153,12 +153,11 @@ fn open_closed(path: &Path, closed: u32, otherwise: FileErrorKind) -> Result<(Fi
     if !metadata.is_file() {
         return Err(refused(FileErrorKind::Irregular));
     }
-    let owner = metadata.uid();
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() && !is_hidden_roots(path, owner) {
+    let (owner, euid) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if owner != 0 && owner != euid && !is_hidden_roots(path, owner) {
         return Err(refused(FileErrorKind::Owner(owner)));
     }
     // A user's private group, which by convention has his own number, is nobody else (umask 002 leaves its write bit).
-    let euid = rustix::process::geteuid().as_raw();
     let private_group = metadata.gid() == euid && rustix::process::getegid().as_raw() == euid;
     let closed = if private_group && closed == 0o022 { 0o002 } else { closed };
     if metadata.mode() & closed != 0 {

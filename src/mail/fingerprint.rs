@@ -95,7 +95,7 @@ fn odd_blank(line: &[u8]) -> Option<usize> {
     line.iter().zip(next).position(|(b, next)| *b == b'\t' || *b == b' ' && next.is_some_and(blank))
 }
 
-/// SHA-256 behind a buffer, since the pieces are mostly words.
+/// SHA-256 behind a buffer, since the pieces are small.
 struct Buffered {
     hash: Sha256,
     waiting: Vec<u8>,

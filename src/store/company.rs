@@ -22,7 +22,11 @@ use std::time::{Duration, Instant};
 const GUESTS: usize = 256;
 /// What is read at once; a question has some hundred bytes.
 const PIECE: usize = 4 * 1024;
-/// How often to see who has come. To be woken by each would cost more than a commit.
+/// For how long to wait for somebody to come.
+const LINGER: Duration = Duration::from_millis(1);
+/// And for more, as long as they come: one commit for many costs all of them less.
+const GATHER: Duration = Duration::from_millis(4);
+/// How often to see who has come meanwhile. To be woken by each would cost more than a commit.
 const NAP: Duration = Duration::from_micros(500);
 
 /// The one who has the lock, while he listens. Everything here is one thread's work.
@@ -53,11 +57,10 @@ impl Company {
         Ok(Self { listener, path, guests: Vec::new(), sign: false })
     }
 
-    /// Takes in whoever comes: waits for the first at most `first`, and as long as others come, at most `more`. Returns
-    /// what is asked; each answer is owed.
-    pub(super) fn questions(&mut self, first: Duration, more: Duration) -> Vec<Spend> {
-        if self.look(first) {
-            let until = Instant::now() + more;
+    /// Takes in whoever comes, and waits a little for more as long as others do. Returns what is asked; each answer is owed.
+    pub(super) fn questions(&mut self) -> Vec<Spend> {
+        if self.look(LINGER) {
+            let until = Instant::now() + GATHER;
             while Instant::now() < until {
                 thread::sleep(NAP);
                 if !self.look(Duration::ZERO) {
@@ -65,15 +68,17 @@ impl Company {
                 }
             }
         }
+        self.asked()
+    }
+
+    fn asked(&self) -> Vec<Spend> {
         self.guests.iter().filter_map(|guest| guest.asked.clone()).collect()
     }
 
     /// Gives the answers, in the order of the questions.
     pub(super) fn answer(&mut self, answers: impl IntoIterator<Item = (Kind, Vec<u8>)>) {
-        let mut answers = answers.into_iter();
-        for guest in self.guests.iter_mut().filter(|guest| guest.asked.is_some()) {
-            let Some((kind, head)) = answers.next() else { return };
-            guest.asked = None;
+        let owed = self.guests.iter_mut().filter(|guest| guest.asked.is_some());
+        for (guest, (kind, head)) in owed.zip(answers) {
             guest.tell(kind, &head);
         }
         self.guests.retain(|guest| !guest.gone);
@@ -88,7 +93,8 @@ impl Company {
     /// and the socket stays as a sign to who is next.
     pub(super) fn leave(&mut self) -> Vec<Spend> {
         self.sign = true;
-        self.questions(Duration::ZERO, Duration::ZERO)
+        self.look(Duration::ZERO);
+        self.asked()
     }
 
     /// Sees to whatever is there, after waiting for it; whether anything was.

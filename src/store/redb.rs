@@ -46,10 +46,6 @@ const PAUSE: Duration = Duration::from_micros(400);
 const LONGEST_PAUSE: Duration = Duration::from_millis(3);
 /// For how long one process answers others before it goes its own way.
 const SHIFT: Duration = Duration::from_millis(50);
-/// For how long it waits for another to come.
-const LINGER: Duration = Duration::from_millis(1);
-/// And for more, as long as they come: one commit for many costs all of them less.
-const GATHER: Duration = Duration::from_millis(4);
 
 /// How a log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,10 +267,10 @@ impl Redb {
         // Who cannot listen is alone, and the others wait for the lock.
         let Ok(mut company) = Company::open(&self.path) else { return only(self.spend_all(&[ask])?) };
         let began = Instant::now();
-        let mut asked = company.questions(LINGER, GATHER);
+        let mut asked = company.questions();
         let mine = self.answer_with(&mut company, Some(ask), &asked)?;
         loop {
-            asked = company.questions(LINGER, GATHER);
+            asked = company.questions();
             if asked.is_empty() {
                 break;
             }

@@ -191,27 +191,25 @@ fn a_socket_of_another_user_is_not_asked() {
 #[test]
 fn without_root_in_the_namespace_only_the_systems_configuration_is_roots() {
     let system = System::new();
-    fs::write(system.home.file("config.toml"), "nonsense = 1").unwrap();
+    let file = system.home.file("config.toml");
+    fs::write(&file, "nonsense = 1").unwrap();
     fs::create_dir(system.home.file("home-5")).unwrap();
     give(&system.home.file("home-5"), GAMES.0, GAMES.0);
     let script = "set -e; mount -t tmpfs tmpfs /etc; mkdir /etc/mailstamp; cp \"$1\" /etc/mailstamp; chmod -R go=rX /etc\n\
                   chown 9 \"$1\"; shift; exec \"$@\"";
     let judge = |namespace: &[&str], config: &[&str]| {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", script, "sh"]).arg(system.home.file("config.toml"));
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(&file);
         command.args(["setpriv", "--reuid", "5", "--regid", "5", "--clear-groups"]).args(namespace);
         command.arg(system.home.file("bin/mailstamp")).args(config).arg("explain");
         command.env_clear().env("HOME", system.home.file("home-5")).env("PATH", "/usr/bin:/bin");
         run(&mut command, &system.mail_for(GAMES.1, "1"))
     };
     let apart = ["unshare", "--user", "--map-current-user"];
-    let file = system.home.file("config.toml");
     for namespace in [&[][..], &apart] {
-        let own = judge(namespace, &[]);
-        let own = own.exits(78);
+        let own = judge(namespace, &[]).exits(78);
         assert!(own.stderr.contains("nonsense"), "it was not read: {}", own.stderr);
-        let named = judge(namespace, &["--config", file.to_str().unwrap()]);
-        let named = named.exits(78);
+        let named = judge(namespace, &["--config", file.to_str().unwrap()]).exits(78);
         assert!(named.stderr.contains("who is neither you nor root"), "{}", named.stderr);
     }
 }
