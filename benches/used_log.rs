@@ -72,6 +72,7 @@ fn spend(log: &Redb, number: i64, now: UnixTime) -> Result<(), Box<dyn Error>> {
         now,
         redelivery: Redelivery { within: 5 * DAY, times: 20 },
         terms: Terms::Spend,
+        late: false,
     };
     match log.spend(&spend)? {
         Spent::Fresh => Ok(()),

@@ -28,6 +28,7 @@
 //! log      outgoing       what is told about verdicts; the mail that leaves
 //! maildir                folders into which mail is put, whole or not at all
 //! fetch                  what goes over the network: HTTPS and DNS, for directories and for buying; never for mail that comes in
+//! disk                   folders that are made so that they last
 //! socket                 frames between processes of one user: what they are, not what they say
 //! ──────────────────────────────────────────────────────────────────────────────────────────────────
 //! reply                  may an automatic reply go to the sender, and what does it say
@@ -52,7 +53,7 @@
 //!    verdict, or `Spend` with a claim: a question to the log. The vendors' documents are read when the first stamp names
 //!    a key, and not for a message without one.
 //! 5. The engine opens the log and asks. [`UsedLog::spend`](store::UsedLog::spend) answers in one durable transaction:
-//!    fresh, again, double, granted, revoked.
+//!    fresh, again, double, ended, granted, revoked.
 //! 6. [`Claim::settle`](verdict::examine::Claim::settle) consumes claim and answer, and is done, or has the next question.
 //! 7. If no stamp let the message through, the user's [`Rules`](rule::rules::Rules) are asked, the cheapest condition of
 //!    each first; what they ask of the world, lists in files and what the user sent, the engine answers
@@ -86,8 +87,8 @@
 //!   does a panic.
 //! - The log's rule is one function (`store/rule.rs`; `store/sent.rs` and `store/reply.rs` for the other books). Stores
 //!   differ in where the rows are, never in the answer.
-//! - To whom the user wrote is learned only from what is known to be his (a pipe or a folder that he names), never from
-//!   mail that comes in, whatever its From says.
+//! - To whom the user wrote is learned only from what is known to be his (what he sends, a pipe or a folder that he names),
+//!   never from mail that comes in, whatever its From says.
 //! - A signature is verified over the bytes that came, and nothing in a payload is read before it holds.
 //! - A change to a message is a list of spans to take out and texts to put in ([`mail::edit`]). All other bytes go
 //!   through as they came.
@@ -164,6 +165,7 @@
 pub mod bank;
 pub mod cli;
 pub mod config;
+pub mod disk;
 #[cfg(feature = "directory")]
 pub mod fetch;
 pub mod filter;

@@ -4,12 +4,17 @@
 use mailstamp::cli;
 use std::panic::{UnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
+    // Where files are limited in size (setrlimit(2)), writing on would kill, which no mail system takes for "try again". With
+    // any handler it fails, as on a full disk. (To ignore the signal would be inherited by the programs that are run.)
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::new(AtomicBool::new(false)));
     ExitCode::from(guarded(|| cli::run(std::env::args_os())))
 }
 

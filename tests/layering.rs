@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 12] = [
     &["bank", "verdict"],
     &["rule"],
     &["reply"],
-    &["socket"],
+    &["disk", "socket"],
     &["config", "fetch", "log", "maildir", "outgoing", "store"],
     &["keys"],
     &["filter", "vendor"],

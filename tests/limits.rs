@@ -117,6 +117,14 @@ fn fill(before: &str, piece: &str, after: &str) -> Vec<u8> {
     [before, &piece.repeat(1_000_000 / piece.len()), after].concat().into_bytes()
 }
 
+/// Multiparts, one in the other, whose boundaries are line ends that RFC 2231 spells, and begin at each line of the body.
+fn boundaries() -> Vec<u8> {
+    let spelled = "%0A--".repeat(13_000);
+    let kind = |n: u32| format!("Content-Type: multipart/mixed; boundary*=utf-8''{spelled}x{n}\n\n");
+    let level = |n: u32| format!("--{}x{}\n{}", "\n--".repeat(13_000), n - 1, kind(n));
+    (kind(0) + &(1..20).map(level).collect::<String>() + &"\n--".repeat(1_700_000)).into_bytes()
+}
+
 #[test]
 fn hostile_messages_are_judged_in_time_and_right() {
     let home = Home::new();
@@ -140,6 +148,15 @@ fn hostile_messages_are_judged_in_time_and_right() {
         ("armour without end", fill("\n", begin, ""), over),
         ("a Subject full of stamps", fill("Subject: ", "v4.public.AAAAAAAAAAAAAAAA ", "\n\n"), unstamped),
         ("a From full of brackets", fill("From: ", "(", "\n\n"), unstamped),
+        (
+            "ends of armour, and a line of blanks",
+            {
+                let ends = "-----END DIGITAL STAMP-----".repeat(20_000);
+                format!("\n{ends}x{}\n", " ".repeat(500_000)).into_bytes()
+            },
+            unstamped,
+        ),
+        ("a boundary of line ends", boundaries(), unstamped),
         ("parameters without end", fill("Content-Type: text/plain", ";a*0=b", "\n\nx"), over),
     ] {
         let began = Instant::now();

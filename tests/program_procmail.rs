@@ -131,12 +131,12 @@ fn the_filter_writes_each_class_into_the_header() {
     deliver_each(&procmail);
     let wanted = expected(&[
         ("", &["allowed", "first-class", "unstamped"]),
+        (".Invalid", &["invalid"]),
         (".Junk", &["junk"]),
-        (".invalid", &["invalid"]),
-        (".revoked", &["revoked"]),
-        (".underpaid", &["underpaid"]),
-        (".unverified", &["unverified"]),
-        (".used", &["used"]),
+        (".Revoked", &["revoked"]),
+        (".Underpaid", &["underpaid"]),
+        (".Unverified", &["unverified"]),
+        (".Used", &["used"]),
     ]);
     assert_eq!(procmail.contents(), wanted);
     for (folder, ids) in wanted {
@@ -182,7 +182,7 @@ fn whatever_goes_wrong_defers_and_loses_nothing() {
 #[test]
 fn a_message_that_cannot_be_stored_waits_and_is_still_first_class_when_it_is_tried_again() {
     // Redelivery after the stamp was spent; BC13, BP4i: another message with the same stamp is used all the same.
-    for (rc, used) in [("procmailrc", ".Used"), ("procmailrc-filter", ".used")] {
+    for rc in ["procmailrc", "procmailrc-filter"] {
         let procmail = Procmail::new(rc);
         let stamp = procmail.home.issue(support::ALICE, []);
         let first = procmail.home.affix(&stamp, &letter("1"));
@@ -195,16 +195,16 @@ fn a_message_that_cannot_be_stored_waits_and_is_still_first_class_when_it_is_tri
         fs::rename(&aside, procmail.folder("")).unwrap();
         procmail.deliver(&procmail.home.affix(&stamp, &letter("2"))).exits(0);
         procmail.deliver(&first).exits(0);
-        assert_eq!(procmail.contents(), expected(&[("", &["1"]), (used, &["2"])]), "{rc}");
+        assert_eq!(procmail.contents(), expected(&[("", &["1"]), (".Used", &["2"])]), "{rc}");
     }
 }
 
 #[test]
 fn a_folder_that_cannot_take_its_class_does_not_let_it_into_the_inbox() {
-    for (rc, used) in [("procmailrc", ".Used"), ("procmailrc-filter", ".used")] {
+    for rc in ["procmailrc", "procmailrc-filter"] {
         let procmail = Procmail::new(rc);
         let stamp = procmail.home.issue(support::ALICE, []);
-        block(&procmail.folder(used));
+        block(&procmail.folder(".Used"));
         procmail.deliver(&procmail.home.affix(&stamp, &letter("1"))).exits(0);
         procmail.deliver(&procmail.home.affix(&stamp, &letter("2"))).exits(75);
         assert_eq!(ids(&procmail.folder("")), ["1"], "{rc}");

@@ -113,6 +113,7 @@ fn the_members_are_those_of_the_page() {
         now: UnixTime(1),
         redelivery: Redelivery::EVER,
         terms: Terms::LookUp,
+        late: false,
     };
     let spend = serde_json::to_value(spend).unwrap();
     assert_eq!(members("Spend"), keys(&spend));
@@ -124,6 +125,7 @@ fn the_members_are_those_of_the_page() {
         Spent::Fresh,
         Spent::Again { first_seen: time, times: 1 },
         Spent::Double { first_seen: time },
+        Spent::Ended,
         Spent::Granted(mailstamp::grant::GrantKind::Return),
         Spent::Revoked { since: time },
     ] {

@@ -444,6 +444,151 @@ fn the_state_that_a_crash_spoiled_is_made_good() {
     assert!(mailbox.once().contains("one: restored"));
 }
 
+/// What a user throws away also where he liked it, he has not taken back; nor what he sorts beneath Junk.
+#[test]
+fn from_junk_to_what_is_trash_by_its_name_is_not_back() {
+    let mailbox = Mailbox::with("trash = []");
+    for (serial, folder) in [("one", ".Trash"), ("two", ".Deleted Items"), ("three", ".Junk.2026")] {
+        make(&mailbox.path(folder));
+        let file = mailbox.receive(serial);
+        mailbox.once();
+        let in_junk = mailbox.shift(&file, ".Junk");
+        mailbox.once();
+        let thrown = mailbox.shift(&in_junk, folder);
+        assert_eq!(mailbox.once(), "", "{folder}");
+        assert_eq!(mailbox.state(serial), "revoked");
+        mailbox.shift(&thrown, "");
+        assert_eq!(mailbox.once(), format!("stamps.example/{serial}: restored, moved back\n"));
+    }
+    // What he only throws away says nothing of its stamp.
+    let file = mailbox.receive("liked");
+    mailbox.shift(&file, ".Trash");
+    assert_eq!(mailbox.once(), "");
+    assert_eq!(mailbox.state("liked"), "");
+}
+
+#[test]
+fn names_beyond_ascii_are_found_as_servers_spell_them() {
+    let mailbox = Mailbox::with("trash = [\"Gelöschte Elemente\"]\njunk = [\"Junk\", \"Spam\"]");
+    make(&mailbox.path(".Gel&APY-schte Elemente"));
+    mailbox.once();
+    let file = mailbox.receive("one");
+    mailbox.shift(&file, ".Gel&APY-schte Elemente");
+    assert!(mailbox.once().contains("one: revoked"));
+    let doctor = mailbox.home.run(["doctor"], b"").exits(0).text();
+    let line = doctor.lines().find(|line| line.contains("  watched  ")).expect("the watched folders");
+    assert!(line.starts_with("odd") && line.ends_with("/Maildir has no folder Spam"), "{line}");
+}
+
+fn make(folder: &Path) {
+    for part in ["cur", "new", "tmp"] {
+        fs::create_dir_all(folder.join(part)).unwrap();
+    }
+}
+
+/// It begins without what it needs, and goes on when that is there. What does not go away is told once.
+#[test]
+fn trouble_at_the_beginning_is_told_and_tried_again() {
+    let mailbox = Mailbox::new();
+    let (maildir, aside) = (mailbox.path(""), mailbox.home.file("aside"));
+    fs::rename(&maildir, &aside).unwrap();
+    let log = fs::File::create(mailbox.home.file("watch.log")).unwrap();
+    let mut command = mailbox.home.command();
+    let child = command.arg("watch").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    let _watching = Watching(child);
+    eventually("the trouble", || mailbox.log().contains("Maildir: No such file").then_some(()));
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert_eq!(mailbox.log().lines().count(), 1, "{}", mailbox.log());
+    fs::rename(&aside, &maildir).unwrap();
+    let notes = mailbox.home.state().join("watch.jsonl");
+    let indexed = || fs::read_to_string(&notes).is_ok_and(|text| text.matches("indexed").count() >= 3);
+    eventually_or("the first look", || indexed().then_some(()), || mailbox.log());
+    let file = mailbox.receive("one");
+    mailbox.shift(&file, ".Junk");
+    mailbox.becomes("one", "revoked");
+}
+
+/// As where no more of them may be made (`fs.inotify.max_user_instances`).
+#[test]
+fn without_being_told_of_changes_it_looks_from_time_to_time() {
+    let mailbox = Mailbox::with("rescan = \"1s\"");
+    let file = mailbox.receive("one");
+    let log = fs::File::create(mailbox.home.file("watch.log")).unwrap();
+    let mut command = std::process::Command::new("strace");
+    command.args([
+        // It traces from outside: the child that is ended is the watcher.
+        "-D",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=inotify_init1",
+        "-e",
+        "inject=inotify_init1:error=EMFILE",
+    ]);
+    command.args([support::MAILSTAMP, "watch"]).env_clear().env("HOME", mailbox.home.path());
+    command.env("PATH", "/usr/bin:/bin").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let _watching = Watching(command.spawn().unwrap());
+    eventually("the trouble", || mailbox.log().contains("cannot be told of changes").then_some(()));
+    let notes = mailbox.home.state().join("watch.jsonl");
+    let indexed = || fs::read_to_string(&notes).is_ok_and(|text| text.matches("indexed").count() >= 3);
+    eventually_or("the first look", || indexed().then_some(()), || mailbox.log());
+    mailbox.shift(&file, ".Junk");
+    mailbox.becomes("one", "revoked");
+    assert_eq!(mailbox.log().matches("cannot be told of changes").count(), 1, "{}", mailbox.log());
+}
+
+#[test]
+fn a_folder_that_is_named_later_is_watched_from_then_on() {
+    let mailbox = Mailbox::new();
+    make(&mailbox.path(".Spam"));
+    let file = mailbox.receive("one");
+    let _watching = mailbox.watch();
+    let config = fs::read_to_string(mailbox.home.config()).unwrap();
+    fs::write(mailbox.home.config(), config + "junk = [\"Spam\"]\n").unwrap();
+    let notes = mailbox.home.state().join("watch.jsonl");
+    let indexed = || fs::read_to_string(&notes).is_ok_and(|text| text.contains("/Spam\""));
+    eventually_or("the new folder", || indexed().then_some(()), || mailbox.log());
+    mailbox.shift(&file, ".Spam");
+    mailbox.becomes("one", "revoked");
+}
+
+/// Needs root, for a folder that another user cannot read.
+#[test]
+fn a_folder_that_cannot_be_read_hides_no_other() {
+    let mailbox = Mailbox::new();
+    let config = fs::read_to_string(mailbox.home.config()).unwrap();
+    fs::write(mailbox.home.config(), config + "junk = [\"Closed\", \"Junk\"]\n").unwrap();
+    let message = mailbox.message("one");
+    for folder in [".Closed", ".Also"] {
+        make(&mailbox.path(folder));
+    }
+    let home = mailbox.home.path();
+    support::programs::chmod(home, 0o755);
+    support::programs::install(home);
+    support::programs::give(home, 5, 5);
+    for folder in [".Closed/cur", ".Also/cur"] {
+        support::programs::chmod(&mailbox.path(folder), 0o700);
+        support::programs::give(&mailbox.path(folder), 0, 0);
+    }
+    let run = |args: &[&str], stdin: &[u8]| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid", "5", "--regid", "5", "--clear-groups"]).arg(mailbox.home.file("bin/mailstamp"));
+        command.args(args).env_clear().env("HOME", home).env("PATH", "/usr/bin:/bin");
+        support::run(&mut command, stdin)
+    };
+    run(&["classify"], &message).exits(0).says("first-class paid");
+    let file = mailbox.put("", "one", &message);
+    let look = || run(&["watch", "--once"], b"").exits(0);
+    let first = look();
+    assert_eq!(first.stderr.matches("Permission denied").count(), 2, "{}", first.stderr);
+    let moved = mailbox.shift(&file, ".Junk");
+    assert_eq!(look().text(), "stamps.example/one: revoked, moved to Junk or Trash\n");
+    mailbox.shift(&moved, ".Archive");
+    assert_eq!(look().text(), "stamps.example/one: restored, moved back\n");
+}
+
 #[test]
 fn without_folders_or_beside_another_watcher_it_says_so() {
     let home = Home::new();

@@ -37,6 +37,7 @@ fuzz_target!(|text: &[u8]| {
 
 /// A line without its comment, which begins with `#` at its beginning or after a blank.
 fn entry(line: &str) -> &str {
+    let line = line.trim();
     let line = line.strip_prefix('\u{feff}').unwrap_or(line);
     let begins = |at: &usize| line[..*at].chars().next_back().is_none_or(char::is_whitespace);
     let comment = line.match_indices('#').map(|(at, _)| at).find(begins);

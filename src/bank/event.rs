@@ -22,10 +22,18 @@ pub struct Terms {
     pub payout: Option<Price>,
     /// For how many days a stamp holds that asks for no end.
     pub days: u32,
-    /// The caps of accounts that have none of their own.
+    /// The caps, where an account has none of its own.
     pub caps: Caps,
     /// Whether unused stamps are taken back from who bought them.
     pub refunds: bool,
+}
+
+impl Terms {
+    /// For how many days a stamp holds that asks for no end, within these caps.
+    #[must_use]
+    pub fn days_within(&self, caps: &Caps) -> u32 {
+        self.days.min(caps.days)
+    }
 }
 
 /// Who pays for stamps.
@@ -49,6 +57,8 @@ pub enum Buyer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyState {
+    /// It is published, and does not sign yet.
+    Prepared,
     /// It signs. One key does at a time.
     Active,
     /// It signs no more; its stamps hold.
@@ -135,6 +145,9 @@ pub enum Event {
         values: Vec<(u64, u32)>,
         /// The key that signs them.
         kid: String,
+        /// When the last of them ends, so that nobody needs to know of them for ever.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<UnixTime>,
     },
     /// Used stamps were taken back.
     Deposited {
@@ -312,7 +325,8 @@ mod tests {
     // BC2: the debit is n times the value
     #[test]
     fn stamps_are_debited_at_their_value() {
-        let issued = |values| Event::Issued { buyer: Buyer::Account(7), seed: [1; 32], values, kid: "a".into() };
+        let issued =
+            |values| Event::Issued { buyer: Buyer::Account(7), seed: [1; 32], values, kid: "a".into(), until: None };
         for (values, debit) in
             [(vec![(1, 1)], 1), (vec![(1, 10)], 10), (vec![(1, 1000)], 1000), (vec![(5, 2), (1, 3)], 13)]
         {
@@ -356,6 +370,7 @@ mod tests {
             seed: [3; 32],
             values: vec![(5, 1)],
             kid: "2026q4".into(),
+            until: Some(UnixTime(9)),
         };
         let text = serde_json::to_string(&event).unwrap();
         assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);

@@ -44,6 +44,24 @@ pub struct Caps {
     pub credits_a_day: u64,
 }
 
+/// The caps of one account: those of the terms hold where none is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OwnCaps {
+    /// [`Caps::stamps`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stamps: Option<u32>,
+    /// [`Caps::value`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<u64>,
+    /// [`Caps::days`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+    /// [`Caps::credits_a_day`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credits_a_day: Option<u64>,
+}
+
 /// An order that is not filled, and which cap it meets. `order` counts from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "problem", rename_all = "kebab-case")]
@@ -137,7 +155,9 @@ impl Order {
         self.not_before.unwrap_or(now)
     }
 
-    fn end(&self, now: UnixTime, usual_days: u32) -> UnixTime {
+    /// When the window ends of a stamp that is sold now.
+    #[must_use]
+    pub fn end(&self, now: UnixTime, usual_days: u32) -> UnixTime {
         self.until.unwrap_or_else(|| self.begin(now).plus(i64::from(usual_days) * DAY))
     }
 }
@@ -146,6 +166,30 @@ impl Default for Caps {
     /// 1,000 stamps, 1,000 credits each, a year, a million credits a day.
     fn default() -> Self {
         Self { stamps: 1_000, value: 1_000, days: 366, credits_a_day: 1_000_000 }
+    }
+}
+
+impl OwnCaps {
+    /// These where they are given, and `caps` elsewhere.
+    #[must_use]
+    pub fn over(self, caps: Caps) -> Caps {
+        Caps {
+            stamps: self.stamps.unwrap_or(caps.stamps),
+            value: self.value.unwrap_or(caps.value),
+            days: self.days.unwrap_or(caps.days),
+            credits_a_day: self.credits_a_day.unwrap_or(caps.credits_a_day),
+        }
+    }
+
+    /// These where they are given, and `other` elsewhere.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            stamps: self.stamps.or(other.stamps),
+            value: self.value.or(other.value),
+            days: self.days.or(other.days),
+            credits_a_day: self.credits_a_day.or(other.credits_a_day),
+        }
     }
 }
 
@@ -192,7 +236,7 @@ impl Caps {
 
 /// An order as JSON.
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an order, which is an object with a recipient")]
 struct OrderText {
     recipient: String,
     #[serde(default)]
@@ -297,6 +341,17 @@ mod tests {
         assert_eq!(caps.check(&vec![order(); 2], NOW, 30), Ok(2));
         let error = caps.check(&vec![order(); 3], NOW, 30).unwrap_err();
         assert_eq!(error.to_string(), "3 stamps in one request; the cap is 2");
+    }
+
+    #[test]
+    fn own_caps_stand_over_others_and_all_four_may_be_given() {
+        let four = r#"{"stamps":1,"value":2,"days":3,"credits_a_day":4}"#;
+        let own: OwnCaps = serde_json::from_str(four).unwrap();
+        assert_eq!(own.over(Caps::default()), Caps { stamps: 1, value: 2, days: 3, credits_a_day: 4 });
+        let one = OwnCaps { days: Some(7), ..OwnCaps::default() };
+        assert_eq!(serde_json::to_string(&one).unwrap(), r#"{"days":7}"#);
+        assert_eq!(one.over(Caps::default()), Caps { days: 7, ..Caps::default() });
+        assert_eq!(one.or(own), OwnCaps { days: Some(7), ..own });
     }
 
     #[test]

@@ -33,10 +33,13 @@ use std::path::PathBuf;
 /// the same recipient gets the same stamp again. Send one copy to each recipient, each with its own stamp: who can read a
 /// stamp can use it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "mailstamp affix [OPTIONS] < MESSAGE",
+    after_help = "Examples:\n  \
     mailstamp affix --stamp-file stamp < message | sendmail -i -- someone@far.example\n  \
     mailstamp affix --stamp-file stamp --place body < message > stamped\n  \
-    mailstamp affix --buy --to someone@far.example < message | sendmail -i -- someone@far.example")]
+    mailstamp affix --buy --to someone@far.example < message | sendmail -i -- someone@far.example"
+)]
 pub struct Args {
     /// The stamp
     #[arg(long, value_name = "STAMP", conflicts_with = "stamp_file")]
@@ -135,7 +138,7 @@ fn buy(args: &Args, given: &Given) -> Result<u8, Failure> {
 #[cfg(feature = "sender")]
 fn only_recipient(message: &Message<'_>) -> Result<Address, Failure> {
     let fields = message.fields().filter(|field| field.is("To") || field.is("Cc"));
-    let mut found: Vec<Address> = fields.flat_map(|field| addresses(&field.decoded())).collect();
+    let mut found: Vec<Address> = fields.flat_map(|field| addresses(&field.unfolded())).collect();
     found.sort_by_key(Address::canonical);
     found.dedup_by_key(|address| address.canonical());
     match (found.pop(), found.is_empty()) {

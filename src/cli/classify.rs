@@ -9,14 +9,17 @@ use crate::config::places::Given;
 ///
 /// A good stamp is spent. 75 means that nothing could be decided and the message has to be tried again.
 #[derive(Debug, Default, clap::Args)]
-#[command(after_help = "Exit status:\n  \
+#[command(
+    override_usage = "mailstamp classify [OPTIONS] < MESSAGE",
+    after_help = "Exit status:\n  \
     0 first-class  10 allowed  11 unstamped  12 underpaid  13 unverified\n  \
     20 invalid  21 used  22 revoked  75 try again\n  \
     with --action: 0 deliver  30 tag  31 challenge  32 hold  33 discard  34 reject\n\n\
     Examples:\n  \
     mailstamp classify < message\n  \
     mailstamp classify --exit-zero --recipient you@your.example < message   (for Sieve)\n  \
-    mailstamp classify --no-mark --json < message                           (only look)")]
+    mailstamp classify --no-mark --json < message                           (only look)"
+)]
 pub struct Args {
     #[command(flatten)]
     pub delivery: delivery::Args,

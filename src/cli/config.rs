@@ -64,20 +64,21 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
     let (config, places) = Places::read(given)?;
     let rules = rules::in_force(&config, &places).map_err(|error| Failure::new(CONFIG, error))?;
     match command {
-        Command::Check(_) => check(&config, &places, &rules),
+        Command::Check(_) => check(&config, &places, &rules, given),
         Command::Show(args) => show(&config, &places, &rules, args.json),
     }
 }
 
-fn check(config: &Config, places: &Places, rules: &Rules) -> Result<u8, Failure> {
+fn check(config: &Config, places: &Places, rules: &Rules, given: &Given) -> Result<u8, Failure> {
     let path = places.rules.as_deref().unwrap_or(Path::new(""));
     rules::check(rules, path, config.local_case).map_err(|error| Failure::new(CONFIG, error))?;
     let vendors = folder::read(places.vendors()?, places.directories.as_deref(), open::clock())
         .map_err(|error| Failure::new(CONFIG, error))?;
     sources::read(places.vendors()?).map_err(|error| Failure::new(CONFIG, error))?;
     if config.mailboxes.is_empty() {
+        let place = places.config.clone().or_else(|| Places::candidates(given).into_iter().next()).unwrap_or_default();
         return Err(Failure::new(CONFIG, "no addresses are configured, so no stamp can be for you")
-            .hint("write addresses = [\"you@your.example\"] into the configuration"));
+            .hint(format!("write addresses = [\"you@your.example\"] into {}", place.display())));
     }
     for kind in Kind::ALL {
         config.replies.template(kind).map_err(|error| Failure::new(CONFIG, error))?;

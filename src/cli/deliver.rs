@@ -6,7 +6,7 @@ use super::exit::{Failure, TEMPFAIL};
 use super::input;
 use crate::config::places::Given;
 use crate::filter::deliver::{Arrival, Undelivered};
-use crate::filter::engine::{Engine, Marking};
+use crate::filter::engine::Marking;
 use crate::filter::open;
 use crate::verdict::facts::Envelope;
 use std::io::Read;
@@ -18,10 +18,13 @@ use std::path::PathBuf;
 /// It gets the field Digital-Stamp-Class on top, as from filter. A good stamp is spent. The exit status is 0 when the
 /// message is delivered, held, or discarded as configured; in any other case it is 75 and the message is nowhere.
 #[derive(Debug, Default, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "mailstamp deliver [OPTIONS] < MESSAGE",
+    after_help = "Examples:\n  \
     \"|/usr/local/bin/mailstamp deliver\"               in a .forward\n  \
     mailbox_command = /usr/local/bin/mailstamp deliver  in Postfix's main.cf\n  \
-    mda \"mailstamp deliver --sender '%F'\"               in a .fetchmailrc")]
+    mda \"mailstamp deliver --sender '%F'\"               in a .fetchmailrc"
+)]
 pub struct Args {
     #[command(flatten)]
     pub delivery: delivery::Args,
@@ -35,24 +38,16 @@ pub struct Args {
 /// # Errors
 /// A failure with status 75, whatever went wrong, told in one line: mail systems show it to people.
 pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let one_line = |failure: Failure| {
+    deliver(args, given).map_err(|failure| {
         let hint = failure.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-        let words = format!("{}{hint}", failure.message);
-        Failure::new(TEMPFAIL, words.split_whitespace().collect::<Vec<_>>().join(" "))
-    };
-    let mut engine = open::engine(given, args.delivery.now).map_err(|error| one_line(error.into()))?;
-    engine.ask_resident(given);
-    deliver(args, given, &engine).map_err(|failure| {
-        engine.complain(&format!("deferred: {}", failure.message));
-        one_line(failure)
+        Failure::new(TEMPFAIL, delivery::one_line(&format!("{}{hint}", failure.message)))
     })?;
-    if args.delivery.marking() == Marking::Spend {
-        engine.tidy();
-    }
     Ok(0)
 }
 
-fn deliver(args: &Args, given: &Given, engine: &Engine) -> Result<(), Failure> {
+fn deliver(args: &Args, given: &Given) -> Result<(), Failure> {
+    let mut engine = open::engine(given, args.delivery.now)?;
+    engine.ask_resident(given);
     let envelope = args.delivery.envelope()?;
     let envelope = Envelope { sender: envelope.sender.or_else(|| given.sender_variable.clone()), ..envelope };
     let input = input::read(engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
@@ -64,6 +59,9 @@ fn deliver(args: &Args, given: &Given, engine: &Engine) -> Result<(), Failure> {
     let rest = input.cut.then_some(&mut stdin as &mut dyn Read);
     let arrival = Arrival { bytes: &input.bytes, rest, envelope, marking: args.delivery.marking() };
     engine.deliver(arrival, maildir)?;
+    if args.delivery.marking() == Marking::Spend {
+        engine.tidy(args.maildir.as_deref());
+    }
     Ok(())
 }
 

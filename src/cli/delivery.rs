@@ -3,18 +3,25 @@
 
 use super::exit::{Failure, TEMPFAIL};
 use super::input::{self, Input};
-use crate::config::places::Given;
+use crate::config::SYSLOG;
+use crate::config::places::{Given, Places};
 use crate::filter::engine::Marking;
 use crate::filter::question::{Answer, LARGEST};
 use crate::filter::report::Marks;
 use crate::filter::resident::{Elsewhere, Telling};
 use crate::filter::{open, report};
+use crate::log::syslog::{self, Severity};
 use crate::mail::address::Address;
+use crate::mail::field::printable;
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
 use crate::rule::decision::Decision;
 use crate::verdict::facts::Envelope;
 use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Of an error so many characters go into the system's log.
+const LINE: usize = 1000;
 
 /// Whom a message is for, and when it is judged.
 #[derive(Debug, Default, clap::Args)]
@@ -44,12 +51,38 @@ pub struct Delivery {
     pub marks: Marks,
 }
 
+/// Runs a command of the mail path: whatever goes wrong, the message has to wait, and the system's log is told why.
+///
+/// # Errors
+/// A failure with status 75.
+pub fn run(given: &Given, command: impl FnOnce() -> Result<u8, Failure>) -> Result<u8, Failure> {
+    command().map_err(|failure| {
+        tell(given, &failure.message);
+        Failure { code: TEMPFAIL, ..failure }
+    })
+}
+
+/// Tells the system's log that a message has to wait: at the place that the configuration names, or at the usual one when it
+/// is the configuration that cannot be read.
+pub fn tell(given: &Given, why: &str) {
+    let socket = Places::read(given).map_or_else(|_| Some(PathBuf::from(SYSLOG)), |(config, _)| config.syslog);
+    if let Some(socket) = socket {
+        let why = one_line(why);
+        let _ = syslog::send(&socket, Severity::Error, &format!("deferred: {}", printable(why.as_bytes(), LINE)));
+    }
+}
+
+/// A text of several lines in one.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Reads the message and judges it, or has the resident process judge it; tells syslog and the verdict log.
 ///
 /// # Errors
-/// A failure with status 75, whatever went wrong: the message has to wait.
+/// A failure: the message has to wait.
 pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
-    let deferred = |failure: Failure| Failure { code: TEMPFAIL, ..failure };
     let mut begun = None;
     if let Some(elsewhere) = Elsewhere::find(given, args.now) {
         let envelope = args.envelope()?;
@@ -63,30 +96,21 @@ pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
         }
         begun = Some(input);
     }
-    let engine = open::engine(given, args.now).map_err(|error| deferred(error.into()))?;
-    let judged = || -> Result<(Input, Decision), Failure> {
-        let envelope = args.envelope()?;
-        let input = input::go_on(begun, engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
-        let message = Message::parse(&input.bytes);
-        let marking = args.marking();
-        let decision = if input.cut {
-            engine.judge_beginning(&message, &envelope)?
-        } else {
-            engine.judge(&message, &envelope, marking)?
-        };
-        if marking == Marking::Spend {
-            engine.record(&report::entry(&decision, &message, &envelope, engine.now));
-            engine.keep_return(&message, &decision);
-        }
-        Ok((input, decision))
+    let engine = open::engine(given, args.now)?;
+    let envelope = args.envelope()?;
+    let input = input::go_on(begun, engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
+    let message = Message::parse(&input.bytes);
+    let marking = args.marking();
+    let decision = if input.cut {
+        engine.judge_beginning(&message, &envelope)?
+    } else {
+        engine.judge(&message, &envelope, marking)?
     };
-    match judged() {
-        Ok((input, decision)) => Ok(Delivery { input, decision, marks: Marks::of(&engine.config) }),
-        Err(failure) => {
-            engine.complain(&format!("deferred: {}", failure.message));
-            Err(deferred(failure))
-        }
+    if marking == Marking::Spend {
+        engine.record(&report::entry(&decision, &message, &envelope, engine.now));
+        engine.keep_return(&message, &decision);
     }
+    Ok(Delivery { input, decision, marks: Marks::of(&engine.config) })
 }
 
 impl Args {

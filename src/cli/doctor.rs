@@ -13,6 +13,7 @@ use crate::keys::{folder, health};
 use crate::mail::field::printable;
 use crate::reply::may::Kind;
 use crate::rule::rules::Rule;
+use crate::serve::watch;
 use crate::store::Summary;
 use crate::verdict::facts::KeyFact;
 use anstyle::{AnsiColor, Style};
@@ -71,7 +72,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     match Places::read(given) {
         Err(error) => findings.push(bad("configuration", error.to_string())),
         Ok((config, places)) => {
-            findings.push(configuration(&config, &places));
+            findings.push(configuration(&config, &places, given));
             findings.extend(rules(&config, &places));
             findings.extend(vendors(&places));
             findings.extend(directories(&places));
@@ -79,6 +80,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
             findings.push(syslog(&config));
             findings.extend(replies(&config));
             findings.extend(held(given));
+            findings.extend(watched(&config));
         }
     }
     findings.push(resident(given));
@@ -142,10 +144,12 @@ fn style(health: Health) -> Style {
     Style::new().fg_color(Some(colour.into()))
 }
 
-fn configuration(config: &Config, places: &Places) -> Finding {
+fn configuration(config: &Config, places: &Places, given: &Given) -> Finding {
     let what = "configuration";
     let Some(path) = &places.config else {
-        return bad(what, "there is no config.toml; write one with addresses = [\"you@your.example\"]");
+        let place = Places::candidates(given).into_iter().next().unwrap_or_default();
+        let place = place.display();
+        return bad(what, format!("there is no {place}; write it, with addresses = [\"you@your.example\"]"));
     };
     let path = path.display();
     if config.mailboxes.is_empty() {
@@ -321,6 +325,21 @@ fn held(given: &Given) -> Option<Finding> {
         }
         Err(error) => Some(bad(what, error.to_string())),
     }
+}
+
+/// The folders of [watch], if a Maildir is to be watched. A name that leads nowhere may be written wrong.
+fn watched(config: &Config) -> Option<Finding> {
+    let what = "watched";
+    let maildir = config.watch.maildir.as_deref()?;
+    if let Err(error) = std::fs::read_dir(maildir) {
+        return Some(odd(what, format!("{}: {error}", maildir.display())));
+    }
+    let missing = watch::missing(maildir, &config.watch);
+    let names: Vec<String> = missing.iter().map(|name| printable(name.as_bytes(), 100)).collect();
+    Some(match names.as_slice() {
+        [] => good(what, maildir.display().to_string()),
+        names => odd(what, format!("{} has no folder {}", maildir.display(), names.join(", "))),
+    })
 }
 
 /// The process that judges messages for the commands, if there is one.

@@ -32,7 +32,7 @@ pub const CONFIG: u8 = 78;
 pub struct Failure {
     /// The exit status.
     pub code: u8,
-    /// What happened.
+    /// What happened; empty where nobody needs to be told.
     pub message: String,
     /// What may help.
     pub hint: Option<String>,
@@ -50,9 +50,13 @@ impl Failure {
         Self::new(code, format!("cannot read standard input: {error}"))
     }
 
-    /// Standard output could not be written.
+    /// Standard output could not be written. Whoever read what a command prints, and has gone, has seen enough, and is not
+    /// told; where a message waits, it is told.
     #[must_use]
     pub fn output(code: u8, error: &io::Error) -> Self {
+        if code == IO && error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::new(IO, "");
+        }
         Self::new(code, format!("cannot write standard output: {error}"))
     }
 
@@ -65,6 +69,9 @@ impl Failure {
     /// Tells the user, on standard error.
     pub fn tell(&self) {
         use io::Write;
+        if self.message.is_empty() {
+            return;
+        }
         // Nobody may be listening any more; there is no better place to say so.
         let mut stderr = io::stderr().lock();
         let _ = writeln!(stderr, "mailstamp: error: {}", self.message);
@@ -104,6 +111,9 @@ impl From<StoreError> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::new(IO, error)
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::output(IO, &error),
+            _ => Self::new(IO, error),
+        }
     }
 }

@@ -18,10 +18,13 @@ use std::io::{self, Write};
 ///
 /// Nothing is written and no stamp is spent: a good stamp is shown as if it were spent now.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "mailstamp explain [OPTIONS] < MESSAGE",
+    after_help = "Examples:\n  \
     mailstamp explain < message\n  \
     mailstamp explain --now 2026-12-24T12:00:00Z < message\n  \
-    In mutt: <pipe-message>mailstamp explain")]
+    In mutt: <pipe-message>mailstamp explain"
+)]
 pub struct Args {
     /// Judge for this one recipient; it must be one of the configured addresses
     #[arg(long, value_name = "ADDRESS")]

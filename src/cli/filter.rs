@@ -15,10 +15,13 @@ use std::io::{self, Write};
 /// Every such field that came with the message is removed first, however it is spelled. Nothing else is changed. A good
 /// stamp is spent. The exit status is 0, or 75 when nothing could be decided; then nothing was written.
 #[derive(Debug, Default, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "mailstamp filter [OPTIONS] < MESSAGE",
+    after_help = "Examples:\n  \
     mailstamp filter < message > out\n  \
     :0 fw                                in a .procmailrc\n  \
-    | mailstamp filter")]
+    | mailstamp filter"
+)]
 pub struct Args {
     #[command(flatten)]
     pub delivery: delivery::Args,

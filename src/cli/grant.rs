@@ -18,11 +18,14 @@ use serde_json::json;
 ///
 /// The stamps are those on the message on standard input, unless one is named. Only stamps whose signature holds count.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "mailstamp grant [OPTIONS] [< MESSAGE]",
+    after_help = "Examples:\n  \
     mailstamp grant < message                          its sender may use its stamp again\n  \
     mailstamp grant --uses 5 --until 2027-01-01T00:00:00Z < message\n  \
     mailstamp grant --return --message-id '<1@near.example>'\n\n\
-    Exit status: 0 done, or it was so already; 65 no stamp that counts; 66 Message-ID not in the log")]
+    Exit status: 0 done, or it was so already; 65 no stamp that counts; 66 Message-ID not in the log"
+)]
 pub struct GrantArgs {
     #[command(flatten)]
     pub target: target::Args,
@@ -50,11 +53,14 @@ pub struct GrantArgs {
 ///
 /// The stamps are those on the message on standard input, unless one is named. Only stamps whose signature holds count.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "mailstamp revoke [OPTIONS] [< MESSAGE]",
+    after_help = "Examples:\n  \
     mailstamp revoke < message\n  \
     mailstamp revoke --serial stamps.example/fxDLikkpogA4mtDnwZDBCg\n  \
     In mutt: macro index R '<pipe-message>mailstamp revoke<enter>'\n\n\
-    Exit status: 0 done, or it was so already; 65 no stamp that counts; 66 Message-ID not in the log")]
+    Exit status: 0 done, or it was so already; 65 no stamp that counts; 66 Message-ID not in the log"
+)]
 pub struct RevokeArgs {
     #[command(flatten)]
     pub target: target::Args,
@@ -70,9 +76,12 @@ pub struct RevokeArgs {
 ///
 /// The stamps are those on the message on standard input, unless one is named. Only stamps whose signature holds count.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "mailstamp restore [OPTIONS] [< MESSAGE]",
+    after_help = "Examples:\n  \
     mailstamp restore < message\n\n\
-    Exit status: 0 done, or it was so already; 65 no stamp that counts; 66 Message-ID not in the log")]
+    Exit status: 0 done, or it was so already; 65 no stamp that counts; 66 Message-ID not in the log"
+)]
 pub struct RestoreArgs {
     #[command(flatten)]
     pub target: target::Args,

@@ -12,7 +12,7 @@ use crate::filter::report::Marks;
 use crate::filter::{open, report};
 use crate::log::verdicts::Entry;
 use crate::mail::address::Address;
-use crate::mail::field::printable;
+use crate::mail::field::{printable, readable};
 use crate::mail::message::Message;
 use crate::maildir::Maildir;
 use serde_json::json;
@@ -52,7 +52,7 @@ pub struct ListArgs {
 
 /// Print a held message as it came, with the field Digital-Stamp-Class on top.
 ///
-/// On a terminal everything but printable text is shown as \xNN.
+/// On a terminal what cannot be seen is shown as \xNN.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp held show jaqxtm5i\n  mailstamp held show jaqxtm5i | mailstamp explain")]
 pub struct OneArgs {
@@ -150,7 +150,7 @@ impl Command {
 /// A failure; what was asked may have been done for some of the messages.
 pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
     if let Command::Add(args) = command {
-        return add(args, given).map_err(|failure| Failure { code: TEMPFAIL, ..failure });
+        return delivery::run(given, || add(args, given));
     }
     let engine = open::engine(given, None)?;
     match command {
@@ -231,7 +231,6 @@ fn from(message: &HeldMessage) -> Option<String> {
     message.author.as_ref().map(|author| printable(author.to_string().as_bytes(), report::LONGEST))
 }
 
-/// Everything that is cut is ASCII.
 fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
@@ -255,7 +254,7 @@ fn show(engine: &Engine, id: &str) -> Result<u8, Failure> {
     let mut stdout = io::stdout();
     if stdout.is_terminal() {
         for line in bytes.split(|&b| b == b'\n') {
-            writeln!(stdout, "{}", printable(line.strip_suffix(b"\r").unwrap_or(line), usize::MAX))?;
+            writeln!(stdout, "{}", readable(line.strip_suffix(b"\r").unwrap_or(line), usize::MAX))?;
         }
     } else {
         stdout.write_all(&bytes)?;
@@ -335,7 +334,7 @@ fn unknown(id: &str) -> Failure {
 }
 
 fn expire(engine: &Engine) -> Result<u8, Failure> {
-    let gone = Held::existing(engine)?.map_or(Ok(Vec::new()), |held| held.expire(usize::MAX))?;
+    let gone = Held::existing(engine)?.map_or(Ok(Vec::new()), |held| held.expire(usize::MAX, engine.now))?;
     for message in gone {
         output::line(&format!("{}: expired", message.id))?;
     }
@@ -359,13 +358,16 @@ fn add(args: &AddArgs, given: &Given) -> Result<u8, Failure> {
     // It was logged when it was judged; this says where it is.
     let entry = report::entry(&decision, &message, &envelope, engine.now);
     engine.record(&Entry { event: Some("held".to_owned()), held: Some(id), ..entry });
-    engine.tidy();
+    engine.tidy(None);
     Ok(0)
 }
 
 impl From<HeldError> for Failure {
     fn from(error: HeldError) -> Self {
-        let code = if matches!(error, HeldError::NoSender(_)) { DATA } else { TEMPFAIL };
-        Self::new(code, error)
+        match error {
+            HeldError::Undecided(error) => error.into(),
+            HeldError::NoSender(_) => Self::new(DATA, error),
+            error => Self::new(TEMPFAIL, error),
+        }
     }
 }

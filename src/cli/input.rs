@@ -22,10 +22,6 @@ pub struct Input {
 /// # Errors
 /// The system's, and when a header has no end.
 pub fn read(largest: u64) -> io::Result<Input> {
-    if io::stdin().is_terminal() {
-        // Nobody may be listening; that is no reason to stop.
-        let _ = writeln!(io::stderr(), "mailstamp: hint: reading a message from the terminal; end it with Ctrl-D");
-    }
     go_on(None, largest)
 }
 
@@ -38,7 +34,14 @@ pub fn go_on(begun: Option<Input>, largest: u64) -> io::Result<Input> {
         Some(input) if !input.cut && input.bytes.len() as u64 <= largest => return Ok(input),
         Some(input) if input.bytes.len() as u64 > largest => return Ok(Input { cut: true, ..input }),
         Some(input) => input.bytes,
-        None => Vec::with_capacity(16 * 1024),
+        None => {
+            if io::stdin().is_terminal() {
+                // Nobody may be listening; that is no reason to stop.
+                let hint = "mailstamp: hint: reading a message from the terminal; end it with Ctrl-D";
+                let _ = writeln!(io::stderr(), "{hint}");
+            }
+            Vec::with_capacity(16 * 1024)
+        }
     };
     let mut stdin = io::stdin().lock();
     stdin.by_ref().take(largest - bytes.len() as u64).read_to_end(&mut bytes)?;

@@ -73,7 +73,8 @@ use std::path::PathBuf;
         mailstamp explain < message          say step by step why\n  \
         mailstamp doctor                     check that everything is in place\n\n\
         The manual: mailstamp(1), mailstamp-sender(1), mailstamp.toml(5), mailstamp-rules(5),\n\
-        mailstamp-stamp(5), mailstamp-directory(5), mailstamp(7), mailstamp-metrics(7).",
+        mailstamp-stamp(5), mailstamp-directory(5), mailstamp(7), mailstamp-metrics(7),\n\
+        mailstamp-sendmail(8), mailstamp-serve(8), mailstamp-vendor(8).",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -150,8 +151,7 @@ enum Command {
     /// List the people to whom you wrote
     Correspondents(correspondents::Args),
     /// Make keys and stamps, and say whom you trust
-    #[command(subcommand)]
-    Vendor(vendor::Command),
+    Vendor(vendor::Args),
     /// Fetch the directories of the vendors you trust
     #[cfg(feature = "directory")]
     #[command(subcommand)]
@@ -188,6 +188,24 @@ enum MailPath {
     Deliver(deliver::Args),
 }
 
+impl MailPath {
+    fn recipient(&self) -> Option<String> {
+        match self {
+            Self::Classify(classify::Args { delivery, .. })
+            | Self::Filter(filter::Args { delivery })
+            | Self::Deliver(deliver::Args { delivery, .. }) => delivery.recipient.clone(),
+        }
+    }
+
+    fn run(&self, given: &Given) -> Result<u8, Failure> {
+        match self {
+            Self::Classify(args) => classify::run(args, given),
+            Self::Filter(args) => filter::run(args, given),
+            Self::Deliver(args) => deliver::run(args, given),
+        }
+    }
+}
+
 /// The names of [`MailPath`].
 const MAIL_PATH: [&str; 3] = ["classify", "filter", "deliver"];
 
@@ -203,10 +221,15 @@ struct Delivering {
 /// Runs the program with these arguments, its own name first, and returns its exit status.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     #[cfg(feature = "sender")]
     if let Some((files, words)) = sendmail::words(&arguments) {
         return status(sendmail::run_words(files, &words));
+    }
+    // As cargo has it: `mailstamp help grant`.
+    if arguments.get(1).is_some_and(|word| word == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
     }
     match Cli::parsed(&arguments) {
         Ok(cli) => status(cli.dispatch()),
@@ -250,11 +273,10 @@ impl Cli {
         let Files { config, state } = self.files;
         let given = |recipient| Given::from_environment(config.clone(), state.clone(), recipient);
         match self.command {
-            Command::MailPath(MailPath::Classify(args)) => {
-                classify::run(&args, &given(args.delivery.recipient.clone()))
+            Command::MailPath(command) => {
+                let given = given(command.recipient());
+                delivery::run(&given, || command.run(&given))
             }
-            Command::MailPath(MailPath::Filter(args)) => filter::run(&args, &given(args.delivery.recipient.clone())),
-            Command::MailPath(MailPath::Deliver(args)) => deliver::run(&args, &given(args.delivery.recipient.clone())),
             Command::Held(command) => held::run(&command, &given(command.user())),
             Command::Show(args) => show::run(&args, &given(None)),
             Command::Explain(args) => explain::run(&args, &given(args.recipient.clone())),
@@ -280,7 +302,7 @@ impl Cli {
             Command::Reply(command) => reply::run(&command, &given(command.recipient())),
             Command::LearnSent(args) => learn_sent::run(&args, &given(args.user.clone())),
             Command::Correspondents(args) => correspondents::run(&args, &given(args.user.clone())),
-            Command::Vendor(command) => vendor::run(&command, &given(None)),
+            Command::Vendor(args) => vendor::run(&args.command, &given(None)),
             #[cfg(feature = "directory")]
             Command::Directory(command) => directory::run(&command, &given(None)),
             Command::Log(args) => log::run(&args, &given(args.user.clone())),
@@ -311,7 +333,15 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
         || both(&words, ["held", "add"])
         || both(&words, ["reply", "send"]);
     let known = words.iter().any(|word| Cli::command().find_subcommand(word).is_some());
-    if on_mail_path || !known && !std::io::stdin().is_terminal() { TEMPFAIL } else { USAGE }
+    if !on_mail_path && (known || std::io::stdin().is_terminal()) {
+        return USAGE;
+    }
+    let told = error.to_string();
+    delivery::tell(
+        &Given::from_environment(None, None, None),
+        told.lines().next().unwrap_or_default().trim_start_matches("error: "),
+    );
+    TEMPFAIL
 }
 
 #[cfg(test)]

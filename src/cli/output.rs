@@ -25,7 +25,7 @@ pub fn line(text: &str) -> io::Result<()> {
 }
 
 /// Tells the user something that is no failure, on standard error.
-#[cfg(feature = "sender")]
+#[cfg(any(feature = "sender", feature = "vendor"))]
 pub fn note(text: &str) {
     // Nobody may be listening any more.
     let _ = writeln!(io::stderr().lock(), "mailstamp: note: {text}");

@@ -1,7 +1,7 @@
 //! `mailstamp reply`: the automatic reply to one message, looked at or sent. `test` is for people; `send` stands beside the
 //! delivery in procmail, maildrop or Sieve, and whatever happens to it, the message's own way does not depend on it.
 
-use super::exit::{Failure, TEMPFAIL};
+use super::exit::Failure;
 use super::{delivery, input, output};
 use crate::config::places::Given;
 use crate::filter::answer::{Answer, Ready};
@@ -45,9 +45,12 @@ pub struct Arrival {
 ///
 /// Nothing is written, spent or sent.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "mailstamp reply test [OPTIONS] < MESSAGE",
+    after_help = "Examples:\n  \
     mailstamp reply test < message\n  \
-    mailstamp reply test --sender bob@far.example < message")]
+    mailstamp reply test --sender bob@far.example < message"
+)]
 pub struct TestArgs {
     #[command(flatten)]
     envelope: Arrival,
@@ -88,7 +91,7 @@ impl Command {
 pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
     match command {
         Command::Test(args) => test(args, given),
-        Command::Send(args) => send(args, given).map_err(|failure| Failure { code: TEMPFAIL, ..failure }),
+        Command::Send(args) => delivery::run(given, || send(args, given)),
     }
 }
 

@@ -28,9 +28,12 @@ pub enum Command {
 ///
 /// Nothing is written and no stamp is spent.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "mailstamp rules test [OPTIONS] < MESSAGE",
+    after_help = "Examples:\n  \
     mailstamp rules test < message\n  \
-    mailstamp rules test --json --sender bob@y.example < message")]
+    mailstamp rules test --json --sender bob@y.example < message"
+)]
 pub struct TestArgs {
     /// Judge for this one recipient; it must be one of the configured addresses
     #[arg(long, value_name = "ADDRESS")]

@@ -2,12 +2,14 @@
 //! any convention: `-oi`, `-fme@here`, `-F name` and addresses without an end. What is done stands in `sender/post`.
 
 use super::Files;
-use super::exit::{CONFIG, Failure, TEMPFAIL, USAGE};
-use super::input;
+use super::exit::{CONFIG, DATA, Failure, TEMPFAIL, USAGE};
+use super::{input, output, supply};
 use crate::config::places::Given;
 use crate::filter::engine::Engine;
 use crate::filter::open;
 use crate::mail::field::printable;
+use crate::mail::message::Message;
+use crate::sender::post::journal::{Journal, Listed};
 use crate::sender::post::submission::{Asked, Here, Submission, Unfit, up_to_dot};
 use crate::sender::post::transport::Transport;
 use crate::sender::post::{Fate, Post, PostError, Report, own_address};
@@ -23,7 +25,7 @@ use std::path::{Path, PathBuf};
 /// (sendmail.smtp). Bcc shows to nobody. If no stamp can be had now, the message waits: the status is 75, and the same
 /// command on the same message, or -q, goes on where it stopped. Nothing is bought twice.
 ///
-/// The options are those of sendmail(8): -t, -i, -f, -F, -o..., -B, -N, -R, -V, -v, -bm, --. A link named mailstamp-sendmail
+/// The options are those of sendmail(8): -t, -i, -f, -F, -o..., -B, -N, -R, -V, -v, -bm, -bp, --. A link named mailstamp-sendmail
 /// or sendmail does the same.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit status:\n  \
@@ -31,7 +33,8 @@ use std::path::{Path, PathBuf};
     Examples:\n  \
     mailstamp sendmail -t -i < message\n  \
     mailstamp sendmail -f you@your.example -- someone@far.example < message\n  \
-    mailstamp sendmail -q                          go on with what waits")]
+    mailstamp sendmail -q                          go on with what waits\n  \
+    mailstamp sendmail -bp                         list it")]
 pub struct Args {
     /// Let every stamp come back with the answer: log a grant for each, and say so beside it
     #[arg(long = "return")]
@@ -39,7 +42,10 @@ pub struct Args {
     /// Go on with all messages that wait, as -q does
     #[arg(long)]
     resume: bool,
-    /// Options of sendmail(8), and recipients
+    /// Forget the messages of these names, as -bp lists them: whoever has not got one will not
+    #[arg(long)]
+    drop: bool,
+    /// Options of sendmail(8), and recipients, or what --drop names
     #[arg(value_name = "OPTION|RECIPIENT", trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<OsString>,
 }
@@ -51,10 +57,15 @@ struct Line {
     /// Whether a line with a single dot is a line.
     dots: bool,
     resume: bool,
+    list: bool,
+    drop: bool,
     verbose: bool,
     config: Option<PathBuf>,
     state: Option<PathBuf>,
 }
+
+/// What helps who does not know the name of a message.
+const LISTED: &str = "mailstamp sendmail -bp lists what waits";
 
 /// The names under which the program is in the place of sendmail(8).
 const NAMES: [&str; 2] = ["mailstamp-sendmail", "sendmail"];
@@ -97,6 +108,7 @@ pub fn run(args: &Args, files: Files) -> Result<u8, Failure> {
     let mut words = args.words.clone();
     words.extend(args.for_return.then(|| OsString::from("--return")));
     words.extend(args.resume.then(|| OsString::from("--resume")));
+    words.extend(args.drop.then(|| OsString::from("--drop")));
     run_words(files, &words)
 }
 
@@ -109,8 +121,11 @@ pub fn run_words(files: Files, words: &[OsString]) -> Result<u8, Failure> {
     let Files { config, state } = files;
     let given = Given::from_environment(line.config.clone().or(config), line.state.clone().or(state), None);
     let engine = open::engine(&given, None)?;
+    if line.list {
+        return list(&Journal::new(engine.places.state()?));
+    }
     let transport = Transport::new(&engine.config.sendmail.next).map_err(|error| Failure::new(CONFIG, error))?;
-    let supply = Sender::new(&engine.config, &engine.places)?;
+    let sender = Sender::new(&engine.config, &engine.places)?;
     let shown = io::stderr().is_terminal();
     let progress = |over: usize, whole: usize| {
         if shown && whole > 1 {
@@ -118,9 +133,14 @@ pub fn run_words(files: Files, words: &[OsString]) -> Result<u8, Failure> {
             let _ = write!(io::stderr().lock(), "\r{over} of {whole}\x1b[K{end}");
         }
     };
-    let post = Post { engine: &engine, supply: &supply, transport: &transport, progress: &progress };
+    let post = Post { engine: &engine, supply: &sender, transport: &transport, progress: &progress };
     if line.resume {
+        // What waits goes on all the same.
+        supply::sweep(&sender, engine.now).unwrap_or_else(|failure| failure.tell());
         return resume(&post);
+    }
+    if line.drop {
+        return discard(&post, &line.asked.recipients);
     }
     let submission = submission(&engine, &line)?;
     let report = post.submit(submission).map_err(|error| {
@@ -153,6 +173,43 @@ fn resume(post: &Post<'_>) -> Result<u8, Failure> {
     Ok(status)
 }
 
+/// Lists what waits: the name, what the user knows the message by, and who has not got it yet.
+fn list(journal: &Journal) -> Result<u8, Failure> {
+    let mut status = 0;
+    for listed in journal.list().map_err(|error| Failure::new(TEMPFAIL, error))? {
+        match listed {
+            Ok(Listed { submission, ends }) => {
+                let message = Message::parse(&submission.message);
+                let field =
+                    |name| message.first(name).map(|field| printable(&field.decoded(), 200)).unwrap_or_default();
+                output::line(&format!("{}  {}  {}", submission.name, field("Date"), field("Subject")))?;
+                for (recipient, _) in submission.recipients.iter().zip(&ends).filter(|(_, end)| end.is_none()) {
+                    output::line(&format!("    {}", printable(recipient.to_string().as_bytes(), 300)))?;
+                }
+            }
+            Err(error) => {
+                Failure::new(TEMPFAIL, error).tell();
+                status = TEMPFAIL;
+            }
+        }
+    }
+    Ok(status)
+}
+
+/// Forgets messages that wait.
+fn discard(post: &Post<'_>, names: &[String]) -> Result<u8, Failure> {
+    if names.is_empty() {
+        return Err(Failure::new(USAGE, "--drop needs the name of a message").hint(LISTED));
+    }
+    for name in names {
+        if !post.discard(name).map_err(|error| trouble(&error))? {
+            let name = printable(name.as_bytes(), 100);
+            return Err(Failure::new(DATA, format!("{name}: no message of this name waits")).hint(LISTED));
+        }
+    }
+    Ok(0)
+}
+
 fn submission(engine: &Engine, line: &Line) -> Result<Submission, Failure> {
     let input = input::read(u64::MAX).map_err(|error| Failure::input(TEMPFAIL, &error))?;
     let raw = if line.dots { &input.bytes[..] } else { up_to_dot(&input.bytes) };
@@ -183,6 +240,10 @@ fn tell(report: &Report, verbose: bool) {
             Fate::Deferred(said) => writeln!(stderr, "mailstamp: error: {to}: not sent yet: {said}"),
             Fate::Refused(status, said) => writeln!(stderr, "mailstamp: error: {to}: refused ({status}): {said}"),
         };
+    }
+    if report.ended {
+        let _ =
+            writeln!(stderr, "mailstamp: note: nothing was sent now: mailstamp sendmail -q sent this message before");
     }
     let waits = report.each.iter().any(|(_, fate)| matches!(fate, Fate::Deferred(_)));
     if waits {
@@ -220,6 +281,7 @@ fn read(words: &[OsString]) -> Result<Line, Failure> {
             match name {
                 "return" => line.asked.for_return = true,
                 "resume" => line.resume = true,
+                "drop" => line.drop = true,
                 "config" => line.config = Some(value(behind)?.into()),
                 "state" => line.state = Some(value(behind)?.into()),
                 _ => return Err(unknown(&word)),
@@ -235,7 +297,8 @@ fn read(words: &[OsString]) -> Result<Line, Failure> {
     Ok(line)
 }
 
-/// One word of options: letters without a value may stand together (`-ti`).
+/// One word of options: letters without a value may stand together (`-ti`). Which letter has a value is as in Sendmail and
+/// Postfix.
 fn option(
     letters: &str,
     line: &mut Line,
@@ -249,34 +312,43 @@ fn option(
             't' => line.asked.from_fields = true,
             'i' => line.dots = true,
             'v' => line.verbose = true,
-            // Groups of addresses, the size of the queue's batch: nothing to do with us.
-            'n' | 'm' | 'U' => {}
-            'f' | 'r' => line.asked.sender = Some(value(behind)?),
-            'F' => line.asked.full_name = Some(value(behind)?),
-            // -oi means what -i means; -oem, -odb and all others are customary and change nothing here.
-            'o' => line.dots |= value(behind)? == "i",
-            // What the body is made of, what to notify about, an envelope's name: the next program reads the message itself.
-            'B' | 'N' | 'R' | 'V' | 'h' | 'L' | 'X' | 'O' | 'p' | 'A' | 'G' => {
-                value(behind)?;
+            // Groups of addresses, the size of the queue's batch, a gateway's mail: nothing to do with us.
+            'c' | 'G' | 'm' | 'n' | 's' | 'T' | 'U' | 'x' => {}
+            'q' => {
+                line.resume = true;
+                return Ok(());
             }
-            'q' => line.resume = true,
-            'b' => match value(behind)?.as_str() {
-                "m" => {}
-                "p" => return Err(refused(word, "list the queue with the mail system's own program")),
-                "s" => return Err(refused(word, "speak SMTP to the mail system itself")),
-                "i" | "d" | "D" | "v" | "t" | "h" | "H" => {
-                    return Err(refused(word, "that is for the mail system's own sendmail(8)"));
-                }
-                _ => return Err(unknown(word)),
-            },
+            _ => return with_value(letter, line, word, || value(behind)),
+        }
+    }
+    Ok(())
+}
+
+/// A letter that has a value.
+fn with_value(
+    letter: char,
+    line: &mut Line,
+    word: &str,
+    value: impl FnOnce() -> Result<String, Failure>,
+) -> Result<(), Failure> {
+    match letter {
+        'f' | 'r' => line.asked.sender = Some(value()?),
+        'F' => line.asked.full_name = Some(value()?),
+        // -oi means what -i means; -oem, -odb and all others are customary and change nothing here.
+        'o' => line.dots |= value()? == "i",
+        // How errors come back (-em is -oem), what the body is made of, what to notify about, an envelope's name: the next
+        // program reads the message itself.
+        'A' | 'B' | 'e' | 'h' | 'L' | 'N' | 'O' | 'p' | 'R' | 'V' | 'X' => drop(value()?),
+        'b' => match value()?.as_str() {
+            "m" => {}
+            "p" => line.list = true,
+            "s" => return Err(refused(word, "speak SMTP to the mail system itself")),
+            "i" | "d" | "D" | "v" | "t" | "h" | "H" | "l" => {
+                return Err(refused(word, "that is for the mail system's own sendmail(8)"));
+            }
             _ => return Err(unknown(word)),
-        }
-        if matches!(
-            letter,
-            'f' | 'r' | 'F' | 'o' | 'B' | 'N' | 'R' | 'V' | 'h' | 'L' | 'X' | 'O' | 'p' | 'A' | 'G' | 'q' | 'b'
-        ) {
-            break;
-        }
+        },
+        _ => return Err(unknown(word)),
     }
     Ok(())
 }
@@ -320,12 +392,18 @@ mod tests {
         let glued = line("-tiv -r <> --return -bm -oi -odb -- -x@y.example").unwrap();
         assert!(glued.asked.from_fields && glued.dots && glued.verbose && glued.asked.for_return);
         assert_eq!((glued.asked.sender.as_deref(), glued.asked.recipients), (Some("<>"), asked(&["-x@y.example"])));
+        // What has no value takes no word away, and what has one takes it.
+        let words = "-G -i -em -ep -e q -U -n -m -c -s -x -h 3 -L tag -X log -O k=v -p ESMTP -A c -Am carol@y.example bob@y.example";
+        let all = line(words).unwrap();
+        assert_eq!((all.asked.recipients, all.dots), (asked(&["carol@y.example", "bob@y.example"]), true));
+        assert!(line("-tGi a@y.example").unwrap().dots);
         assert!(line("-q").unwrap().resume && line("-q15m").unwrap().resume && line("--resume").unwrap().resume);
+        assert!(line("-bp").unwrap().list && line("--drop 0a").unwrap().drop);
     }
 
     #[test]
     fn what_is_not_offered_is_refused() {
-        for words in ["-bs", "-bp", "-bd", "-bi", "-b s", "-bx", "-Z", "--nonsense", "-f", "-C/tmp/x", "-D x"] {
+        for words in ["-bs", "-bd", "-bi", "-b s", "-bx", "-Z", "--nonsense", "-f", "-C/tmp/x", "-D x", "-I", "-e"] {
             let told = line(words).unwrap_err();
             assert!(told.starts_with("64 "), "{words}: {told}");
         }

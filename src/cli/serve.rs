@@ -48,8 +48,8 @@ fn failure(error: ServeError) -> Failure {
         }
         ServeError::Undecided(error) => error.into(),
         ServeError::Nowhere | ServeError::SetId => Failure::new(USAGE, error),
-        ServeError::Listen { .. } => Failure::new(CONFIG, error).hint("is it running already? mailstamp status tells"),
-        ServeError::Metrics { .. } => Failure::new(CONFIG, error),
+        ServeError::Running(_) => Failure::new(CONFIG, error).hint("mailstamp status says how it is"),
+        ServeError::Listen { .. } => Failure::new(CONFIG, error),
         ServeError::Io(_) => Failure::new(TEMPFAIL, error),
     }
 }

@@ -21,9 +21,12 @@ use std::fmt::Write;
 /// Nothing is judged or spent. Signatures are checked against the keys of the vendors that you trust; exit status 65 says
 /// that there was no stamp.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "mailstamp show [OPTIONS] < MESSAGE",
+    after_help = "Examples:\n  \
     mailstamp show < message\n  \
-    mailstamp show --no-verify --json < message")]
+    mailstamp show --no-verify --json < message"
+)]
 pub struct Args {
     /// Check no signature and read no key
     #[arg(long)]

@@ -11,7 +11,10 @@ use std::io::{self, Write};
 /// Nothing else is changed: what `affix` put on comes off exactly. A stamp inside an encoded text part or an encoded
 /// subject cannot be taken out without changing more; it stays, and a line on standard error says so.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailstamp strip < stamped > message")]
+#[command(
+    override_usage = "mailstamp strip < MESSAGE",
+    after_help = "Examples:\n  mailstamp strip < stamped > message"
+)]
 pub struct Args {}
 
 /// Runs the command.

@@ -1,6 +1,7 @@
 //! Lengths of time as people write them: `90s`, `5m`, `12h`, `100d`.
 
-use serde::de::{Deserialize, Deserializer, Error};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use std::fmt;
 
 /// Whole seconds, not negative, at most a hundred years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +30,20 @@ impl Seconds {
 
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text)
-            .ok_or_else(|| D::Error::custom("not a length of time (write \"90s\", \"5m\", \"12h\" or \"100d\")"))
+        struct Length;
+        impl Visitor<'_> for Length {
+            type Value = Seconds;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a length of time with its unit, as \"90s\", \"5m\", \"12h\" or \"100d\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Seconds, E> {
+                Seconds::parse(text)
+                    .ok_or_else(|| E::custom("not a length of time (write \"90s\", \"5m\", \"12h\" or \"100d\")"))
+            }
+        }
+        deserializer.deserialize_str(Length)
     }
 }
 

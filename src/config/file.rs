@@ -3,10 +3,11 @@
 //! are followed: people keep their configuration in other folders, and what counts is whose file it is in the end.
 
 use super::places::SYSTEM;
+use crate::disk;
 use rustix::fs::{Mode, OFlags};
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// No configuration is larger than this: 1 MiB.
@@ -108,20 +109,19 @@ pub fn open_list(path: &Path) -> Result<File, FileError> {
 }
 
 /// Puts `text` in the place of the file, in a folder that is made if it is missing. The file is there whole, as it was or
-/// as it is to be: a delivery may read it at any moment. Whatever the umask, nobody else may write to it.
+/// as it is to be: a delivery may read it at any moment. It is on the disk then. Whatever the umask, nobody else may write to it.
 ///
 /// # Errors
 /// The system's.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
-    }
+    disk::make_folder(disk::above(path), 0o755)?;
     let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
     let written = (|| {
         let mut file = File::options().write(true).create_new(true).mode(0o644).open(&unfinished)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        std::fs::rename(&unfinished, path)
+        std::fs::rename(&unfinished, path)?;
+        disk::sync_folder(disk::above(path))
     })();
     if written.is_err() {
         // What failed is what is reported; a file left behind ends in .tmp and is not read.

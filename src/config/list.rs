@@ -154,6 +154,7 @@ const MEANS_MORE: [bool; 256] = {
 /// What a line says: comments and blanks are gone, and the mark with which some programs begin a file. A `#` inside of an
 /// address begins no comment: one needs a blank before it.
 fn entry(line: &str) -> &str {
+    let line = line.trim();
     let line = line.strip_prefix('\u{feff}').unwrap_or(line);
     if memchr(b'#', line.as_bytes()).is_none() {
         return line.trim();
@@ -260,6 +261,8 @@ mod tests {
         };
         assert_eq!(check("# none\n\na@y.example\n*@z.example # all\n"), Ok(2));
         assert_eq!(check(""), Ok(0));
+        // As a question reads it, which takes blanks off first.
+        assert_eq!(check("\r\u{feff}a@y.example\n"), Ok(1));
         assert_eq!(check("a@y.example\n\nnobody\n"), Err("f: line 3: an address needs an '@'".into()));
         assert_eq!(check("/x/\n"), Err("f: line 1: a list has no regular expressions".into()));
     }

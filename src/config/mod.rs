@@ -3,6 +3,7 @@
 
 pub mod deliver;
 mod duration;
+mod entry;
 pub mod file;
 pub mod list;
 pub mod places;
@@ -13,6 +14,7 @@ pub mod sendmail;
 mod sent;
 pub mod serve;
 pub mod sources;
+mod syntax;
 pub mod user;
 pub mod watch;
 
@@ -22,16 +24,21 @@ use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
 use deliver::{Deliver, DeliverTable, HeldTable};
 use duration::Seconds;
+use entry::{AddressEntry, Syslog};
 use replies::{Replies, RepliesTable};
 use sender::{SenderSettings, SenderTable};
 use sendmail::{Sendmail, SendmailTable};
 use sent::SentTable;
 use serde::Deserialize;
 use serve::{Serve, ServeTable};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+pub use syntax::SyntaxError;
 use user::{User, UserError};
 use watch::{Watch, WatchTable};
+
+/// Where the system's log listens.
+pub const SYSLOG: &str = "/dev/log";
 
 /// What the user has configured. Every value has a default, so an empty file is a valid configuration.
 #[derive(Clone, Debug)]
@@ -66,6 +73,8 @@ pub struct Config {
     pub verdict_log: bool,
     /// The folder of the user's state, if the file names one.
     pub state: Option<PathBuf>,
+    /// The folder above it that must be there: what stands before the first `%`, or else the one in which it is.
+    pub ground: Option<PathBuf>,
     /// The folder of the trusted vendors, if the file names one.
     pub vendors: Option<PathBuf>,
     /// The folder of the directories that were fetched, if the file names one.
@@ -102,9 +111,9 @@ pub struct Allowed {
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Not TOML, an unknown key, or a value of the wrong kind; the text has line and column.
-    #[error("{0}")]
-    Syntax(#[from] toml::de::Error),
+    /// Not TOML, an unknown key, or a value of the wrong kind.
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
     /// An address, or a pattern of addresses, is wrong.
     #[error("{key} = {text:?}: {source}")]
     Pattern {
@@ -158,11 +167,14 @@ pub enum ConfigError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
+    #[serde(deserialize_with = "entry::list")]
     addresses: Vec<AddressEntry>,
     price: u64,
+    #[serde(deserialize_with = "entry::list")]
     allow: Vec<String>,
     case_sensitive: bool,
     authserv_id: Option<String>,
+    #[serde(deserialize_with = "entry::list")]
     trusted_authserv_ids: Vec<String>,
     syslog: Syslog,
     verdict_log: bool,
@@ -182,27 +194,6 @@ struct File {
     sendmail: SendmailTable,
     sender: SenderTable,
     serve: ServeTable,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum AddressEntry {
-    Plain(String),
-    Priced(PricedAddress),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PricedAddress {
-    address: String,
-    price: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Syslog {
-    Switch(bool),
-    Socket(PathBuf),
 }
 
 #[derive(Deserialize)]
@@ -286,7 +277,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], whose text names the key, and the line where that is known.
     pub fn parse(text: &str, user: &User) -> Result<Self, ConfigError> {
-        let file: File = toml::from_str(text)?;
+        let file: File = toml::from_str(text).map_err(|error| SyntaxError::new(text, &error))?;
         let expand = |key: &'static str, text: String| match user.expand(&text) {
             Ok(expanded) => Ok(expanded),
             Err(source) => Err(ConfigError::User { key, text, source }),
@@ -344,11 +335,15 @@ impl Config {
             authserv_id: file.authserv_id,
             trusted_authserv_ids: file.trusted_authserv_ids,
             syslog: match file.syslog {
-                Syslog::Switch(true) => Some(PathBuf::from("/dev/log")),
+                Syslog::Switch(true) => Some(PathBuf::from(SYSLOG)),
                 Syslog::Switch(false) => None,
-                Syslog::Socket(path) => Some(path),
+                Syslog::Socket(text) if !text.starts_with('/') => {
+                    return Err(ConfigError::Relative { key: "syslog", text });
+                }
+                Syslog::Socket(path) => Some(PathBuf::from(path)),
             },
             verdict_log: file.verdict_log,
+            ground: file.state.as_deref().and_then(ground),
             state: path("state", file.state)?,
             vendors: path("vendors", file.vendors)?,
             rules: path("rules", file.rules)?,
@@ -363,6 +358,13 @@ impl Config {
             serve: file.serve.settle()?,
         })
     }
+}
+
+/// The folder in which the first folder is that may be made.
+fn ground(state: &str) -> Option<PathBuf> {
+    let fixed = state.split('%').next().unwrap_or_default();
+    let fixed = if fixed.len() < state.len() { fixed } else { fixed.trim_end_matches('/') };
+    fixed.rsplit_once('/').map(|(above, _)| Path::new("/").join(above))
 }
 
 fn host_name(text: &str) -> bool {
@@ -442,8 +444,44 @@ mod tests {
             "[actions]\nfirst-class = \"discard\"",
             "[serve]\nmetrics = \"192.0.2.1:9465\"",
             "[serve]\npurge = \"now and then\"",
+            "syslog = \"log\"",
         ] {
             assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line_and_in_words_of_the_configuration() {
+        for (text, said) in [
+            ("price = 1\nprize = 2", "line 2, column 1: unknown key \"prize\"; did you mean \"price\"?"),
+            ("price = 1\nprice = 2", "line 2, column 1: duplicate key"),
+            (
+                "addresses = [\n  \"a@x.example\",\n  { address = \"b@x.example\", prize = 5 },\n]",
+                "line 3, column 30: unknown key \"prize\"; did you mean \"price\"?",
+            ),
+            ("addresses = [{ address = \"b@x.example\" }]", "line 1, column 14: missing field `price`"),
+            (
+                "addresses = [5]",
+                "line 1, column 14: invalid type: integer `5`, expected an address in quotes, or { address",
+            ),
+            (
+                "addresses = \"you@your.example\"",
+                "line 1, column 13: invalid type: string \"you@your.example\", expected a list, in brackets: [\"...\"]",
+            ),
+            ("allow = \"*@y.example\"", "expected a list, in brackets"),
+            (
+                "syslog = 5",
+                "line 1, column 10: invalid type: integer `5`, expected true, false, or the path of a socket",
+            ),
+            ("syslog = \"log\"", "syslog = \"log\": write an absolute path"),
+            (
+                "[used_log]\nwait = 7",
+                "line 2, column 8: invalid type: integer `7`, expected a length of time with its unit, as",
+            ),
+            ("[used_log]\nwait = \"7\"", "line 2, column 8: not a length of time"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(said) && error.lines().count() == 1, "{text}\n{error}");
         }
     }
 
@@ -451,6 +489,20 @@ mod tests {
     fn syslog_is_a_switch_or_a_socket() {
         assert_eq!(parse("syslog = false").unwrap().syslog, None);
         assert_eq!(parse("syslog = \"/run/log\"").unwrap().syslog, Some(PathBuf::from("/run/log")));
+    }
+
+    #[test]
+    fn what_stands_before_a_sign_must_be_there() {
+        for (state, above) in [
+            ("/var/lib/mailstamp", "/var/lib"),
+            ("/var/lib/mailstamp/", "/var/lib"),
+            ("/mailstamp", "/"),
+            ("/var/vmail/%d/%n/mailstamp", "/var/vmail"),
+            ("/var/lib/mailstamp-%n", "/var/lib"),
+            ("/%n", "/"),
+        ] {
+            assert_eq!(ground(state).as_deref(), Some(Path::new(above)), "{state}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::file::{self, FileError};
 use super::user::{User, UserError};
 use super::{Config, ConfigError, rules};
 use directories::ProjectDirs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What the command line and the environment say about places. Handed in, so that tests need no environment.
@@ -38,6 +39,9 @@ pub struct Places {
     pub rules: Option<PathBuf>,
     /// The folder of the state.
     pub state: Option<PathBuf>,
+    /// The folder below which that of the state is made, if it is missing. This one is not: where a disk is not mounted, the
+    /// state is not gone.
+    pub ground: Option<PathBuf>,
     /// The Maildir into which mail is delivered.
     pub maildir: Option<PathBuf>,
     /// Whether the configuration is another for each user of the mailbox.
@@ -62,8 +66,16 @@ pub enum PlacesError {
     #[error(transparent)]
     User(#[from] UserError),
     /// Neither a home nor a named folder.
-    #[error("no folder for {0}: HOME is not set, and neither option nor configuration names one")]
+    #[error("no folder for {0}: HOME is not set (or not absolute), and neither option nor configuration names one")]
     Nowhere(&'static str),
+    /// What is looked for may well be in a folder that is not there now.
+    #[error("no folder for {what}: {} is none; mount its disk, or make it", path.display())]
+    Missing {
+        /// What is looked for.
+        what: &'static str,
+        /// The folder.
+        path: PathBuf,
+    },
 }
 
 /// The system's own configuration, used where the user has none.
@@ -116,9 +128,10 @@ impl Places {
                 Some(Path::new(SYSTEM).join("config.toml")),
             ])?,
         };
-        if path.is_none() && project.is_none() {
+        if path.is_none() {
             // The user may well have a configuration, and mail must not be judged without it.
-            return Err(PlacesError::Nowhere("the configuration"));
+            let home = home().ok_or(PlacesError::Nowhere("the configuration"))?;
+            there(&home, "the configuration")?;
         }
         // A name that is unsafe matters only where the configuration uses it.
         let user = match given.mailbox() {
@@ -135,13 +148,23 @@ impl Places {
         let beside = |name| folder.map(|folder| folder.join(name));
         let vendors = config.vendors.clone().or_else(|| beside("vendors"));
         let rules = config.rules.clone().or_else(|| beside(rules::FILE));
-        let state = given.state.clone().or_else(|| config.state.clone());
-        let state = state.or_else(|| project.as_ref().and_then(|dirs| dirs.state_dir().map(Path::to_owned)));
+        let (state, ground) = match (&given.state, &config.state) {
+            (Some(state), _) => (Some(state.clone()), above(state)),
+            (None, Some(state)) => (Some(state.clone()), config.ground.clone()),
+            (None, None) => {
+                let state = project.as_ref().and_then(|dirs| dirs.state_dir().map(Path::to_owned));
+                // XDG_STATE_HOME is made if it is missing, as its specification says; the folder in which it is, is not.
+                let other = || state.as_deref().and_then(Path::parent).and_then(above);
+                let ground = home().filter(|home| state.as_ref().is_some_and(|state| state.starts_with(home)));
+                let ground = ground.or_else(other);
+                (state, ground)
+            }
+        };
         let directories = config.directories.clone().or_else(|| state.as_ref().map(|state| state.join("directories")));
-        let at_home = home().filter(|home| home.is_absolute()).map(|home| home.join("Maildir"));
+        let at_home = home().map(|home| home.join("Maildir"));
         let maildir = config.deliver.maildir.clone().or(at_home);
         let by_user = text.contains('%');
-        Ok((config, Self { config: path.clone(), vendors, directories, rules, state, maildir, by_user }))
+        Ok((config, Self { config: path.clone(), vendors, directories, rules, state, ground, maildir, by_user }))
     }
 
     /// The files of which the first that is there is the configuration.
@@ -154,12 +177,15 @@ impl Places {
         }
     }
 
-    /// The folder of the state.
+    /// The folder of the state, which may be made if it is missing.
     ///
     /// # Errors
-    /// [`PlacesError::Nowhere`] without a home and without a named folder.
+    /// [`PlacesError::Nowhere`] without a home and without a named folder; [`PlacesError::Missing`] where it may be that it
+    /// is on a disk that is not mounted.
     pub fn state(&self) -> Result<&Path, PlacesError> {
-        self.state.as_deref().ok_or(PlacesError::Nowhere("the state"))
+        let state = self.state.as_deref().ok_or(PlacesError::Nowhere("the state"))?;
+        self.ground.as_deref().map_or(Ok(()), |ground| there(ground, "the state"))?;
+        Ok(state)
     }
 
     /// The folder of the directories that were fetched.
@@ -200,10 +226,24 @@ fn project() -> Option<ProjectDirs> {
     home().and_then(|_| ProjectDirs::from("", "", "mailstamp"))
 }
 
-/// The user's home, as HOME says, unless the program runs set-id.
+/// The user's home, as HOME says, unless the program runs set-id. One that is not absolute would be another in each folder.
 fn home() -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty() && !set_id());
-    home.map(PathBuf::from)
+    std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute() && !set_id())
+}
+
+/// The folder in which `path` is.
+fn above(path: &Path) -> Option<PathBuf> {
+    let parent = path.parent()?;
+    Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() })
+}
+
+/// What else is wrong with a folder shows when it is used.
+fn there(path: &Path, what: &'static str) -> Result<(), PlacesError> {
+    let there = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.is_dir(),
+        Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    };
+    if there { Ok(()) } else { Err(PlacesError::Missing { what, path: path.to_owned() }) }
 }
 
 /// Whether the program runs with the rights of another user than the one who started it.

@@ -6,6 +6,7 @@ use super::Config;
 use super::file::{self, FileError};
 use super::list::{self, ListError};
 use super::places::Places;
+use super::syntax::{SyntaxError, position};
 use crate::mail::address::LocalCase;
 use crate::rule::action::Action;
 use crate::rule::condition::{AddressPattern, Authentication, Condition, Domain, ListPattern, Test, TestError, Whose};
@@ -70,13 +71,13 @@ pub enum RulesError {
     /// The file cannot be read, or is not safe to read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Not TOML; the text has line and column.
+    /// Not TOML.
     #[error("{}: {source}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: Box<toml::de::Error>,
+        source: SyntaxError,
     },
     /// A key or a value.
     #[error("{}: line {line}, column {column}: {what}", path.display())]
@@ -130,11 +131,11 @@ pub fn read(path: &Path, case: LocalCase) -> Result<Rules, RulesError> {
 /// [`RulesError`].
 pub fn parse(text: &str, path: &Path, case: LocalCase) -> Result<Rules, RulesError> {
     let table = DeTable::parse(text)
-        .map_err(|source| RulesError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+        .map_err(|error| RulesError::Syntax { path: path.to_owned(), source: SyntaxError::new(text, &error) })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let reader = Reader { text, folder, case };
     reader.rules(table.get_ref()).map_err(|Wrong { at, what }| {
-        let (line, column) = reader.position(at);
+        let (line, column) = position(text, at);
         RulesError::Value { path: path.to_owned(), line, column, what }
     })
 }
@@ -170,13 +171,6 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Line and column of a byte.
-    fn position(&self, at: usize) -> (usize, usize) {
-        let before = self.text.get(..at).unwrap_or(self.text);
-        let start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before.get(start..).unwrap_or_default().chars().count() + 1)
-    }
-
     fn rules(&self, file: &DeTable<'_>) -> Result<Rules, Wrong> {
         let mut rules = Vec::new();
         for (key, value) in file {
@@ -228,7 +222,7 @@ impl Reader<'_> {
             Ok((self.conditions(table, unicode, true)?, exceptions, effect))
         };
         let (conditions, exceptions, effect) = read().map_err(named)?;
-        let line = self.position(span.start).0;
+        let line = position(self.text, span.start).0;
         Ok((Rule::new(text.to_owned(), line, conditions, exceptions, effect), name.span()))
     }
 
@@ -239,7 +233,7 @@ impl Reader<'_> {
             if whole_rule && RULE_KEYS.contains(&name) {
                 continue;
             }
-            let line = self.position(key.span().start).0;
+            let line = position(self.text, key.span().start).0;
             let of = |key: String, value: &Value<'_>, test| Condition { key, text: self.written(value), line, test };
             if name == "header" {
                 let Some(fields) = value.get_ref().as_table() else {

@@ -19,6 +19,8 @@ pub struct Sendmail {
     pub for_return: bool,
     /// Whether stamps that correspondents let come back are kept for the answers.
     pub keep_returns: bool,
+    /// Whether it is learned to whom the user writes.
+    pub learn: bool,
     /// So many copies are handed over at once.
     pub at_once: usize,
 }
@@ -79,6 +81,7 @@ pub(super) struct SendmailTable {
     when_away: WhenAway,
     for_return: bool,
     keep_returns: bool,
+    learn: bool,
     at_once: usize,
     smtp: SmtpTable,
 }
@@ -112,6 +115,7 @@ impl Default for SendmailTable {
             when_away: WhenAway::default(),
             for_return: false,
             keep_returns: true,
+            learn: true,
             at_once: 8,
             smtp: SmtpTable::default(),
         }
@@ -148,6 +152,7 @@ impl SendmailTable {
             when_away: self.when_away,
             for_return: self.for_return,
             keep_returns: self.keep_returns,
+            learn: self.learn,
             at_once: self.at_once,
         })
     }
@@ -208,6 +213,7 @@ mod tests {
             sendmail.none.is_empty()
                 && !sendmail.for_return
                 && sendmail.keep_returns
+                && sendmail.learn
                 && sendmail.when_away == WhenAway::Defer
         );
     }

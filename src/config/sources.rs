@@ -3,6 +3,7 @@
 
 use super::duration::Seconds;
 use super::file::{self, FileError};
+use super::syntax::SyntaxError;
 use crate::stamp::wire::Issuer;
 use serde::Deserialize;
 use std::fmt;
@@ -70,13 +71,13 @@ pub enum SourcesError {
     /// It cannot be read, or must not be.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Not TOML, an unknown key, or a wrong value; the text has line and column.
+    /// Not TOML, an unknown key, or a wrong value.
     #[error("{}: {source}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: Box<toml::de::Error>,
+        source: SyntaxError,
     },
     /// An origin that is none.
     #[error("{0:?}: write an address https://…, dns, or the absolute path of a file")]
@@ -141,7 +142,7 @@ pub fn read(vendors: &Path) -> Result<Sources, SourcesError> {
 /// # Errors
 /// [`SourcesError`].
 pub fn parse(text: &str, path: &Path) -> Result<Sources, SourcesError> {
-    let syntax = |source| SourcesError::Syntax { path: path.to_owned(), source: Box::new(source) };
+    let syntax = |error| SourcesError::Syntax { path: path.to_owned(), source: SyntaxError::new(text, &error) };
     let file: SourcesFile = toml::from_str(text).map_err(syntax)?;
     let mut list: Vec<Source> = Vec::with_capacity(file.source.len());
     for table in file.source {

@@ -2,12 +2,17 @@
 //! configuration. The name comes from the delivering program and may be what a stranger wrote after RCPT TO, so it may never
 //! lead out of the folder that the configuration names.
 
+use crate::mail::address::Address;
+use unicode_normalization::UnicodeNormalization;
+
 /// The mailbox's user, if the delivering program named one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User(Option<Name>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Name {
+    /// As it is written where an address is wanted.
+    whole: String,
     local: String,
     domain: String,
 }
@@ -30,24 +35,30 @@ pub enum UserError {
 }
 
 impl User {
-    /// The user of this name: an address, or a bare login name. It is folded to lower case, and what follows a `+` in the
-    /// local part is dropped: `alice+a@` and `alice+b@` are one mailbox, and must share one used-serial log.
+    /// The user of this name: an address, or a bare login name. All spellings of one mailbox are one user, and so are its
+    /// tags (`alice+a@` and `alice+b@`): they must share one used-serial log.
     ///
     /// # Errors
     /// [`UserError::Unsafe`] for a name that could not be a part of a path: empty, too long, beginning with a dot, with a
-    /// slash, a backslash or a control character.
+    /// slash, a backslash, a quotation mark or a control character; and for one with an `@` that is no address.
     pub fn named(name: &str) -> Result<Self, UserError> {
-        let folded = name.to_lowercase();
-        let (local, domain) = folded.rsplit_once('@').unwrap_or((&folded, ""));
-        let local = local.split_once('+').map_or(local, |(base, _)| base);
+        let unsafe_name = || UserError::Unsafe(name.chars().take(100).collect());
+        let (whole, local, domain) = if name.contains('@') {
+            let mailbox = Address::parse(name).map_err(|_| unsafe_name())?.mailbox();
+            (mailbox.to_string(), mailbox.local().to_owned(), mailbox.domain().to_owned())
+        } else {
+            let folded: String = name.to_lowercase().nfc().collect();
+            let base = folded.split_once('+').map_or(folded.as_str(), |(base, _)| base);
+            (base.to_owned(), base.to_owned(), String::new())
+        };
         let safe = |part: &str| {
-            let plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\' | '\u{fffd}');
+            let plain = |c: char| !c.is_control() && !matches!(c, '/' | '\\' | '"' | '\u{fffd}');
             part.len() <= 200 && !part.starts_with('.') && part.chars().all(plain)
         };
-        if local.is_empty() || !safe(local) || !safe(domain) {
-            return Err(UserError::Unsafe(name.chars().take(100).collect()));
+        if local.is_empty() || !safe(&local) || !safe(&domain) {
+            return Err(unsafe_name());
         }
-        Ok(Self(Some(Name { local: local.to_owned(), domain: domain.to_owned() })))
+        Ok(Self(Some(Name { whole, local, domain })))
     }
 
     /// `text` with `%u` (the user), `%n` (the part before the `@`), `%d` (the domain) and `%%` filled in.
@@ -72,8 +83,7 @@ impl User {
                 Some('n') => expanded.push_str(&name.local),
                 Some('d') if name.domain.is_empty() => return Err(UserError::NoDomain),
                 Some('d') => expanded.push_str(&name.domain),
-                Some('u') if name.domain.is_empty() => expanded.push_str(&name.local),
-                Some('u') => expanded.extend([name.local.as_str(), "@", name.domain.as_str()]),
+                Some('u') => expanded.push_str(&name.whole),
                 _ => return Err(UserError::UnknownSign),
             }
         }
@@ -96,9 +106,44 @@ mod tests {
     }
 
     #[test]
+    fn a_mailbox_is_one_user_however_it_is_spelled() {
+        let expand = |name: &str| User::named(name).unwrap().expand("%u %n %d").unwrap();
+        let alice = "alice@xn--bcher-kva.example alice xn--bcher-kva.example";
+        for name in [
+            "alice@xn--bcher-kva.example",
+            "Alice@b\u{fc}cher.example",
+            "alice@BU\u{308}CHER.example.",
+            "\"alice\"@xn--bcher-kva.example",
+            "\"alice+a\"@xn--bcher-kva.example",
+        ] {
+            assert_eq!(expand(name), alice, "{name}");
+        }
+        assert_eq!(expand("ZO\u{cb}@x.example"), expand("zoe\u{308}@x.example"));
+        assert_eq!(User::named("ZO\u{cb}"), User::named("zoe\u{308}+tag"));
+        // What an address needs quotes for has them where an address stands, and a folder has none.
+        assert_eq!(expand("\"a b\"@x.example"), "\"a b\"@x.example a b x.example");
+    }
+
+    #[test]
     fn no_name_leads_out_of_the_folder() {
-        for name in ["", "..", "../x", "a/b", "/etc", ".hidden", "+x@d", "a\0b", "a\nb", "a@../../etc", "a@b/c", "a\\b"]
-        {
+        for name in [
+            "",
+            "..",
+            "../x",
+            "a/b",
+            "/etc",
+            ".hidden",
+            "+x@d",
+            "a\0b",
+            "a\nb",
+            "a@../../etc",
+            "a@b/c",
+            "a\\b",
+            "\".\"@d",
+            "\"a/b\"@d",
+            "a@",
+            "a@b@c",
+        ] {
             assert!(matches!(User::named(name), Err(UserError::Unsafe(_))), "{name:?}");
         }
     }

@@ -15,6 +15,7 @@ use crate::config::places::PlacesError;
 use crate::mail::edit::Edit;
 use crate::mail::field::printable;
 use crate::mail::message::Message;
+use crate::mail::time::UnixTime;
 use crate::maildir::{Draft, Maildir, MaildirError, Moment, Unique};
 use crate::reply::template::Kept;
 use crate::rule::action::Action;
@@ -78,7 +79,7 @@ impl Undelivered {
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Undecided(error) => error.hint(),
+            Self::Undecided(error) | Self::Held(HeldError::Undecided(error)) => error.hint(),
             _ => None,
         }
     }
@@ -95,10 +96,14 @@ impl Engine {
         let message = Message::parse(bytes);
         let maildir = Maildir::open(maildir)?;
         let folders = &self.config.deliver.folders;
-        // A stamp that is spent leads to this folder, whatever else a class leads to.
+        // A stamp that is spent leads to this folder, or aside, whatever else a class leads to.
         let first = folders.of(Class::FirstClass);
         let inbox = maildir.folder(first.on_disk().as_deref())?;
-        let mut draft = inbox.draft(self.unique()?)?;
+        let aside = keeps(self.config.actions.of(Class::FirstClass)).then(|| Held::open(self)).transpose()?;
+        let mut draft = match &aside {
+            Some(held) => held.draft()?,
+            None => inbox.draft(unique()?)?,
+        };
         draft.reserve(bytes, FIELDS)?;
 
         let decision = match rest {
@@ -112,20 +117,21 @@ impl Engine {
         let delivered = match decision.action {
             Action::Deliver | Action::Tag => {
                 let name = folders.of(decision.class());
-                if name == first {
+                if name == first && aside.is_none() {
                     write(draft, &edit, rest)?;
                 } else {
                     drop(draft);
                     let folder = maildir.folder(name.on_disk().as_deref())?;
-                    write(folder.draft(self.unique()?)?, &edit, rest)?;
+                    write(folder.draft(unique()?)?, &edit, rest)?;
                 }
                 Delivered::Folder(printable(name.as_str().as_bytes(), report::LONGEST))
             }
-            Action::Hold | Action::Challenge | Action::Reject => {
+            Action::Hold | Action::Challenge | Action::Reject => Delivered::Held(if aside.is_some() {
+                write(draft, &edit, rest)?
+            } else {
                 drop(draft);
-                let held = Held::open(self)?;
-                Delivered::Held(held.add(&edit, rest)?)
-            }
+                Held::open(self)?.add(&edit, rest)?
+            }),
             Action::Discard => {
                 drop(draft);
                 if let Some(rest) = &mut rest {
@@ -159,28 +165,32 @@ impl Engine {
     }
 
     /// What is to be done now and then, once a day: messages that were held for too long go, and what killed deliveries
-    /// left. Trouble with it is told to syslog and is no delivery's. Nothing is removed because of a time that is pretended.
-    pub fn tidy(&self) {
+    /// left in `maildir`, or in the Maildir of the configuration. Trouble with it is told to syslog and is no delivery's.
+    /// Nothing is removed because of a time that is pretended.
+    pub fn tidy(&self, maildir: Option<&Path>) {
         if !self.pretended
-            && let Err(error) = self.tidy_once_a_day()
+            && let Err(error) = self.tidy_once_a_day(maildir.or(self.places.maildir.as_deref()))
         {
             self.complain(&format!("tidying up: {error}"));
         }
     }
 
-    fn tidy_once_a_day(&self) -> Result<(), Undelivered> {
+    fn tidy_once_a_day(&self, maildir: Option<&Path>) -> Result<(), Undelivered> {
         let mark = self.places.state().map_err(Undecided::from)?.join("tidied");
         let last = std::fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse::<i64>().ok());
         // A mark of the future was left by a clock that was wrong.
         if last.is_some_and(|last| (0..86_400).contains(&self.now.0.saturating_sub(last))) {
             return Ok(());
         }
+        // What is too old by this look at the clock alone may be so because the clock has jumped: it must have been by the
+        // last one, too. So a message may stay a day longer.
+        let sure = UnixTime(last.unwrap_or(0).min(self.now.0));
         let mut done = true;
         if let Some(held) = Held::existing(self)? {
-            done = held.expire(AT_ONCE)?.len() < AT_ONCE;
+            done = held.expire(AT_ONCE, sure)?.len() < AT_ONCE;
             held.sweep()?;
         }
-        if let Some(maildir) = Maildir::existing(self.places.maildir().map_err(Undecided::from)?)? {
+        if let Some(maildir) = maildir.map(Maildir::existing).transpose()?.flatten() {
             for class in Class::ALL {
                 let name = self.config.deliver.folders.of(class).on_disk();
                 if name.as_deref().is_none_or(|name| maildir.has(name)) {
@@ -193,11 +203,17 @@ impl Engine {
         }
         Ok(())
     }
+}
 
-    /// A name for a new file.
-    pub(super) fn unique(&self) -> io::Result<Unique> {
-        Unique::new(Moment { seconds: self.now.0, micros: open::microsecond() })
-    }
+/// Whether a message is kept aside.
+fn keeps(action: Action) -> bool {
+    matches!(action, Action::Hold | Action::Challenge | Action::Reject)
+}
+
+/// A name for a new file. It tells since when the message is there, so a time that is pretended has no part in it.
+pub(super) fn unique() -> io::Result<Unique> {
+    let now = open::since_1970();
+    Unique::new(Moment { seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), micros: now.subsec_micros() })
 }
 
 /// Writes a message and delivers it; returns its short name.

@@ -193,7 +193,13 @@ impl Engine {
         }
         loop {
             match step {
-                Step::Done(verdict) => return Ok(verdict),
+                Step::Done(verdict) => {
+                    if !verdict.findings.is_empty() {
+                        self.is_clock_right()?;
+                        self.is_state_there()?;
+                    }
+                    return Ok(verdict);
+                }
                 Step::Spend(claim) => {
                     let answer = ask(claim.request())?;
                     step = claim.settle(answer);
@@ -313,7 +319,21 @@ impl Engine {
         if self.config.mailboxes.is_empty() {
             return Err(Undecided::NoAddresses);
         }
+        self.is_clock_right()
+    }
+
+    /// What must hold before anything is believed about a stamp: whether its key is in force and its window open, the clock
+    /// says. One that the user gave is not doubted.
+    fn is_clock_right(&self) -> Result<(), Undecided> {
         if !self.pretended && self.now < WRITTEN { Err(Undecided::Clock(self.now)) } else { Ok(()) }
+    }
+
+    /// What was fetched about vendors is in the state.
+    fn is_state_there(&self) -> Result<(), Undecided> {
+        match self.places.state() {
+            Err(error @ PlacesError::Missing { .. }) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// What the log says. With [`Marking::Leave`] it is only looked at.

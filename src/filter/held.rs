@@ -4,26 +4,25 @@
 //!
 //! A released message is in the Maildir before it goes from here: killed between, there are two, never none.
 
-use super::deliver::{WriteError, write};
-use super::engine::{Engine, RecordError};
+use super::deliver::{WriteError, unique, write};
+use super::engine::{Engine, RecordError, Undecided, WRITTEN};
 use super::report::Marks;
-use super::{allow_list, report};
+use super::{allow_list, open, report};
 use crate::config::places::PlacesError;
+use crate::disk;
 use crate::log::verdicts::Entry;
 use crate::mail::address::{Address, Pattern};
 use crate::mail::edit::Edit;
-use crate::mail::field::printable;
+use crate::mail::field::{printable, readable};
 use crate::mail::message::Message;
 use crate::mail::results::CLASS_FIELD;
 use crate::mail::time::UnixTime;
-use crate::maildir::{Folder, Kept, Maildir, MaildirError};
+use crate::maildir::{Draft, Folder, Kept, Maildir, MaildirError};
 use crate::rule::action::Action;
 use crate::rule::decision::Decision;
 use crate::verdict::finding::Verdict;
 use crate::verdict::reason::Reason;
-use std::fs::DirBuilder;
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
 
 /// The folder in that of the state.
 const FOLDER: &str = "held";
@@ -84,6 +83,9 @@ pub enum HeldError {
     /// There is no place for them.
     #[error(transparent)]
     Places(#[from] PlacesError),
+    /// The clock cannot be right.
+    #[error(transparent)]
+    Undecided(#[from] Undecided),
     /// A folder.
     #[error(transparent)]
     Maildir(#[from] MaildirError),
@@ -124,7 +126,7 @@ impl<'a> Held<'a> {
     /// [`HeldError`].
     pub fn open(engine: &'a Engine) -> Result<Self, HeldError> {
         let state = engine.places.state()?;
-        DirBuilder::new().recursive(true).mode(0o700).create(state)?;
+        disk::make_folder(state, 0o700)?;
         Ok(Self { engine, folder: Maildir::open(&state.join(FOLDER))?.inbox() })
     }
 
@@ -142,7 +144,20 @@ impl<'a> Held<'a> {
     /// # Errors
     /// [`HeldError`]; nothing is kept then.
     pub fn add(&self, edit: &Edit<'_>, rest: Option<&mut dyn Read>) -> Result<String, HeldError> {
-        Ok(write(self.folder.draft(self.engine.unique()?)?, edit, rest)?)
+        Ok(write(self.draft()?, edit, rest)?)
+    }
+
+    /// Begins a message that is to be kept. Not while the clock cannot be right: when it is set, the message would seem to
+    /// have been here for years, and go.
+    ///
+    /// # Errors
+    /// [`HeldError`].
+    pub(super) fn draft(&self) -> Result<Draft<'_>, HeldError> {
+        let clock = open::clock();
+        if clock < WRITTEN {
+            return Err(Undecided::Clock(clock).into());
+        }
+        Ok(self.folder.draft(unique()?)?)
     }
 
     /// All of them, the oldest first. One that cannot be read is shown without what it says.
@@ -188,7 +203,7 @@ impl<'a> Held<'a> {
         let bytes = self.read(message)?;
         let inbox = into.folder(None)?;
         let edit = self.marked(&Message::parse(&bytes));
-        write(inbox.draft(self.engine.unique()?)?, &edit, None)?;
+        write(inbox.draft(unique()?)?, &edit, None)?;
         self.leave(message, how)
     }
 
@@ -227,12 +242,12 @@ impl<'a> Held<'a> {
         Ok(self.folder.remove(&message.kept)?)
     }
 
-    /// Takes away what was held for longer than is configured, no more than `most` messages, and nothing while another
-    /// process is at it. Those that were.
+    /// Takes away what was held for longer than is configured at `now`, no more than `most` messages, and nothing while
+    /// another process is at it. Those that were.
     ///
     /// # Errors
     /// [`HeldError`]; some may be gone, and each has its line.
-    pub fn expire(&self, most: usize) -> Result<Vec<HeldMessage>, HeldError> {
+    pub fn expire(&self, most: usize, now: UnixTime) -> Result<Vec<HeldMessage>, HeldError> {
         let keep = self.engine.config.held_keep;
         if keep == 0 {
             return Ok(Vec::new());
@@ -241,7 +256,7 @@ impl<'a> Held<'a> {
         // Who has it may be waiting for a person; there is another day.
         let Some(_lock) = self.folder.try_lock()? else { return Ok(gone) };
         for kept in self.folder.messages()? {
-            if gone.len() < most && self.engine.now.since(UnixTime(kept.since.seconds)) > keep {
+            if gone.len() < most && now.since(UnixTime(kept.since.seconds)) > keep {
                 let message = self.look(kept);
                 self.leave(&message, Leaving::Expired)?;
                 gone.push(message);
@@ -277,7 +292,7 @@ impl<'a> Held<'a> {
             reason: reason.unwrap_or_else(|| "-".to_owned()),
             rule,
             author: message.authors().into_iter().next(),
-            subject: message.first("Subject").map(|field| shown(&field.decoded())),
+            subject: message.first("Subject").map(|field| readable(field.decoded().trim_ascii(), report::LONGEST)),
             message_id: message.first("Message-ID").map(|field| shown(&field.unfolded())),
             kept,
         }

@@ -50,12 +50,6 @@ pub fn used_log_path(state: &Path) -> PathBuf {
     state.join("used.redb")
 }
 
-/// The microsecond of the system's clock, for names that must differ; it tells no time.
-#[must_use]
-pub fn microsecond() -> u32 {
-    since_1970().subsec_micros()
-}
-
 /// The system's clock. One that reads less than 1970 reads as 1970, which is refused where time matters.
 #[must_use]
 pub fn clock() -> UnixTime {

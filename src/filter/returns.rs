@@ -29,7 +29,7 @@ impl Engine {
         let Some(found) = located.stamps.iter().find(spoke).filter(|found| may_return(found)) else { return };
         let Some(id) = message.first("Message-ID") else { return };
         let mut from = message.authors();
-        from.extend(message.first("Reply-To").map(|field| addresses(&field.decoded())).unwrap_or_default());
+        from.extend(message.first("Reply-To").map(|field| addresses(&field.unfolded())).unwrap_or_default());
         let row = Returnable { stamp: found.token.clone(), from, at: self.now };
         let kept =
             self.places.state().map(|state| Returns::new(state).keep(&String::from_utf8_lossy(&id.unfolded()), &row));

@@ -5,6 +5,7 @@
 
 use super::engine::{Engine, Marking, Undecided};
 use crate::config::list::{self, HELD_ALLOW};
+use crate::config::places::PlacesError;
 use crate::config::rules::{self, RulesError};
 use crate::mail::address::Address;
 use crate::mail::message::Message;
@@ -163,7 +164,7 @@ impl Engine {
     }
 
     /// The entry of `allow`, or of the list beside the log, that lets the author through without a stamp.
-    fn allowed(&self, letter: &Letter<'_>) -> Result<Option<Ruling>, RulesError> {
+    fn allowed(&self, letter: &Letter<'_>) -> Result<Option<Ruling>, Undecided> {
         let Some(author) = letter.author() else { return Ok(None) };
         let allow = |name: &str| Some(Ruling { name: name.to_owned(), effect: Effect::Allow });
         if let Some(allowed) = self.config.allow.iter().find(|allowed| allowed.pattern.matches(author)) {
@@ -172,12 +173,15 @@ impl Engine {
         Ok(if self.held_allow(author)? { allow(HELD_ALLOW_NAME) } else { None })
     }
 
-    fn held_allow(&self, author: &Address) -> Result<bool, RulesError> {
-        // Without a folder for the state nothing was ever held.
-        let Ok(state) = self.places.state() else { return Ok(false) };
+    fn held_allow(&self, author: &Address) -> Result<bool, Undecided> {
+        let state = match self.places.state() {
+            // Without a folder for the state nothing was ever held.
+            Err(PlacesError::Nowhere(_)) => return Ok(false),
+            other => other?,
+        };
         match list::covers(&state.join(HELD_ALLOW), author, self.config.local_case) {
             Err(error) if error.is_absent() => Ok(false),
-            other => Ok(other?),
+            other => Ok(other.map_err(RulesError::from)?),
         }
     }
 

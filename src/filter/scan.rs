@@ -111,7 +111,7 @@ impl Scan {
             // Opened for this question only: mail may come meanwhile.
             let log = engine.used_log()?;
             let answer = match engine.ask(log.as_ref(), spend, Marking::Leave) {
-                Err(Undecided::Store(StoreError::ClockBehind { .. })) => {
+                Err(Undecided::Store(StoreError::ClockBehind { .. })) | Ok(Spent::Ended) => {
                     // The log has forgotten the stamps of that time. A delivery has to refuse them; here nothing is at
                     // stake, and grants and revocations still count.
                     checked.set(false);

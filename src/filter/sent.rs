@@ -8,7 +8,7 @@
 
 use super::engine::{Engine, Undecided};
 use super::scan::date;
-use crate::mail::address::addresses_up_to;
+use crate::mail::address::{Address, addresses_up_to};
 use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
 use crate::store::Sent;
@@ -48,6 +48,24 @@ impl Engine {
     /// # Errors
     /// [`Undecided`] when it is not known which addresses are the user's, or the clock cannot be right.
     pub fn learnable(&self, message: &Message<'_>, otherwise: UnixTime) -> Result<Result<Sent, NotLearned>, Undecided> {
+        let mut recipients = Vec::new();
+        for field in message.fields().filter(|field| ["To", "Cc", "Bcc"].iter().any(|name| field.is(name))) {
+            let room = RECIPIENTS - recipients.len();
+            recipients.extend(addresses_up_to(&field.unfolded(), room));
+        }
+        self.learnable_of(message, recipients, otherwise)
+    }
+
+    /// The same, where it is known who got the message: from its envelope, which no field tells (Bcc).
+    ///
+    /// # Errors
+    /// As [`learnable`](Self::learnable).
+    pub fn learnable_of(
+        &self,
+        message: &Message<'_>,
+        mut recipients: Vec<Address>,
+        otherwise: UnixTime,
+    ) -> Result<Result<Sent, NotLearned>, Undecided> {
         self.is_sane()?;
         if !self.is_from_me(message) {
             return Ok(Err(NotLearned::Foreign));
@@ -58,12 +76,7 @@ impl Engine {
         if message.fields().any(|field| field.is("List-Id") || field.is("List-Post")) {
             return Ok(Err(NotLearned::FromList));
         }
-        let mut recipients = Vec::new();
-        for field in message.fields().filter(|field| ["To", "Cc", "Bcc"].iter().any(|name| field.is(name))) {
-            let room = RECIPIENTS - recipients.len();
-            let theirs = addresses_up_to(&field.decoded(), room).into_iter().filter(|address| !self.is_mine(address));
-            recipients.extend(theirs);
-        }
+        recipients.retain(|address| !self.is_mine(address));
         let message_id =
             message.first("Message-ID").map(|field| String::from_utf8_lossy(&field.unfolded()).into_owned());
         let time = message.first("Date").and_then(|field| date(&field.unfolded())).unwrap_or(otherwise);

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many mailboxes are kept ready.
+/// How many mailboxes are kept ready, and logs open: each has threads and descriptors of its own.
 const MAILBOXES: usize = 1_000;
 /// A mailbox of many that is not asked for so long is let go.
 const IDLE: Duration = Duration::from_secs(300);
@@ -152,6 +152,16 @@ impl Warm {
         Ok(self.engine_of(&mailbox, None))
     }
 
+    /// The same for what needs no log, and must not keep it open at the end.
+    ///
+    /// # Errors
+    /// [`Undecided`].
+    pub fn engine_without_log(&self) -> Result<Engine, Undecided> {
+        let mut engine = self.engine()?;
+        engine.ready.log = None;
+        Ok(engine)
+    }
+
     /// The logs that are open.
     #[must_use]
     pub fn logs(&self) -> Vec<(PathBuf, Arc<Resident>)> {
@@ -169,14 +179,29 @@ impl Warm {
         if self.by_user.load(SeqCst) {
             locked(&self.mailboxes).retain(|_, mailbox| locked(&mailbox.asked).elapsed() < IDLE);
         }
+        self.close(|_| usize::MAX);
+        locked(&self.opening).retain(|_, gate| Arc::strong_count(gate) > 1);
+    }
+
+    /// Closes logs that nobody has; how many, when there are so many.
+    fn close(&self, most: impl FnOnce(usize) -> usize) {
         let idle: Vec<_> = {
             let mut logs = locked(&self.logs);
-            let idle: Vec<_> =
-                logs.iter().filter(|(_, log)| Arc::strong_count(log) == 1).map(|(at, _)| at.clone()).collect();
+            let idle = logs.iter().filter(|(_, log)| Arc::strong_count(log) == 1).map(|(at, _)| at.clone());
+            let idle: Vec<_> = idle.take(most(logs.len())).collect();
             idle.iter().filter_map(|path| logs.remove(path)).collect()
         };
+        // It takes a moment, for which nobody else is to wait.
         drop(idle);
-        locked(&self.opening).retain(|_, gate| Arc::strong_count(gate) > 1);
+    }
+
+    /// Lets go of the mailbox that was not asked for longest, if there are as many as there may be.
+    fn let_one_go(&self) {
+        let mut mailboxes = locked(&self.mailboxes);
+        if mailboxes.len() >= MAILBOXES {
+            let oldest = mailboxes.iter().min_by_key(|(_, it)| *locked(&it.asked)).map(|(name, _)| name.clone());
+            oldest.and_then(|name| mailboxes.remove(&name));
+        }
     }
 
     /// Answers a question; `user` is the one that the system says is asking, where he may ask for himself only. `tell` is
@@ -277,6 +302,7 @@ impl Warm {
             locked(&self.mailboxes).clear();
         }
         let files = files(&places, given).into_iter().map(|path| (path.clone(), look(&path))).collect();
+        self.let_one_go();
         let log = self.log(&config, &places)?;
         let mailbox = Arc::new(Mailbox {
             config: Arc::new(config),
@@ -288,12 +314,7 @@ impl Warm {
             read,
             asked: Mutex::new(Instant::now()),
         });
-        let mut mailboxes = locked(&self.mailboxes);
-        if mailboxes.len() >= MAILBOXES {
-            let oldest = mailboxes.iter().min_by_key(|(_, it)| *locked(&it.asked)).map(|(name, _)| name.clone());
-            oldest.and_then(|name| mailboxes.remove(&name));
-        }
-        mailboxes.insert(name(self.by_user.load(SeqCst)), Arc::clone(&mailbox));
+        locked(&self.mailboxes).insert(name(self.by_user.load(SeqCst)), Arc::clone(&mailbox));
         Ok(mailbox)
     }
 
@@ -305,6 +326,7 @@ impl Warm {
             log.keep_for(config.policy.grace());
             return Ok(Arc::clone(log));
         }
+        self.close(|open| (open + 1).saturating_sub(MAILBOXES));
         let log = Arc::new(open::resident_log(config, &path, Arc::clone(&self.attended))?);
         locked(&self.logs).insert(path, Arc::clone(&log));
         Ok(log)

@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest signed directory, in characters: 1 MiB.
 pub const LONGEST: usize = 1024 * 1024;
+/// The largest file or answer that holds one, signed by up to four keys: 4 MiB.
+pub const LONGEST_FILE: u64 = 4 * 1024 * 1024;
 
 /// The trusted vendors with their keys, at one time.
 #[derive(Clone, Debug, Default)]

@@ -9,6 +9,7 @@ use crate::stamp::signature::PublicKey;
 use crate::stamp::wire::Issuer;
 use crate::verdict::facts::{KeyStatus, VendorKey};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One vendor as a document lists him.
@@ -99,7 +100,7 @@ pub struct SignedDirectory {
 }
 
 /// What stands in a file of the folder `vendors/`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Document {
     /// A directory signed by a key that is pinned in another file.
@@ -107,11 +108,31 @@ pub enum Document {
         /// The token.
         directory: String,
         /// The same payload signed by more of its publisher's keys, for readers who know only an older one.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         also: Vec<String>,
     },
     /// What the user pinned.
     Pinned(VendorEntry),
+}
+
+/// Which of the two it is, its member `directory` tells; so what is wrong can be said in terms of that one.
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Signed {
+            directory: String,
+            #[serde(default)]
+            also: Vec<String>,
+        }
+        let object = Value::Object(Map::deserialize(deserializer)?);
+        let wrong = serde::de::Error::custom;
+        if object.get("directory").is_some() {
+            let Signed { directory, also } = serde_json::from_value(object).map_err(wrong)?;
+            Ok(Self::Signed { directory, also })
+        } else {
+            serde_json::from_value(object).map(Self::Pinned).map_err(wrong)
+        }
+    }
 }
 
 /// A document is not well formed.

@@ -1,6 +1,7 @@
 //! A vendor's next edition: what his last one said, with the changes that he asks for, under the next version, signed. Pure
 //! but for the keys: where the last edition is read and the next one written, the command knows.
 
+use super::directory::{LONGEST, LONGEST_FILE};
 use super::document::{Document, KeyEntry, SignedDirectory, Status, VendorEntry};
 use super::price::Price;
 use super::secret::Signer;
@@ -12,6 +13,10 @@ use crate::stamp::wire::{Purpose, Token};
 /// What is to change.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
+    /// What the vendor's books say of him: his keys and how they stand, revoked serials, prices.
+    pub books: Option<VendorEntry>,
+    /// The least version.
+    pub version: u64,
     /// Keys that sign no more.
     pub verify_only: Vec<String>,
     /// Keys whose stamps are no good any more, each with the time since when; always, if there is none.
@@ -22,6 +27,8 @@ pub struct Changes {
     pub not_after: Vec<(String, UnixTime)>,
     /// Serials that are no good any more.
     pub revoke_serials: Vec<String>,
+    /// Revoked serials that need not be listed any more, since their stamps have ended.
+    pub ended_serials: Vec<String>,
     /// Where stamps are to be had.
     pub buy: Option<String>,
     /// What they cost; the old prices stay if there are none.
@@ -46,8 +53,26 @@ pub enum EditionError {
     #[error("key {0:?} is listed already, and it is another key; give every key a new name")]
     OtherKey(String),
     /// The first key does not sign.
-    #[error("key {0:?} is listed as verify-only or revoked; the first key must be an active one")]
-    Inactive(String),
+    #[error("key {0:?} is revoked; the first key must be one that recipients can believe")]
+    Revoked(String),
+    /// Readers would refuse it.
+    #[error(
+        "the directory would have {length} characters, and readers take {LONGEST}; {serials} revoked serials stand in it"
+    )]
+    Long {
+        /// Its length, signed.
+        length: usize,
+        /// How many serials it revokes.
+        serials: usize,
+    },
+    /// Readers would refuse the file with all signatures.
+    #[error("signed by {keys} keys the document would have {length} bytes, and readers take {LONGEST_FILE}")]
+    Signatures {
+        /// How many keys sign.
+        keys: usize,
+        /// How long it would be.
+        length: usize,
+    },
     /// The last edition is not one of this vendor's.
     #[error("the last edition is not one of {0}")]
     Foreign(String),
@@ -85,17 +110,19 @@ pub struct Edition {
 pub fn read(text: &str) -> Result<SignedDirectory, EditionError> {
     let foreign = || EditionError::Foreign("this vendor".to_owned());
     let Document::Signed { directory, .. } = serde_json::from_str(text)? else { return Err(foreign()) };
-    let token = Token::parse_document(&directory, super::directory::LONGEST).map_err(|_| foreign())?;
+    let token = Token::parse_document(&directory, LONGEST).map_err(|_| foreign())?;
     Ok(serde_json::from_slice(token.payload())?)
 }
 
-/// The next edition after `last`, signed by each of `signers`. Keys that are not listed yet are listed as active.
+/// The next edition after `last`, signed by each of `signers`. Keys that are not listed yet are listed as active. Its
+/// version is the second in which it is made, and above the last in any case: so it grows also where the last edition was
+/// lost, or was made by the shop.
 ///
 /// # Errors
 /// [`EditionError`] when it would contradict itself, or the last.
 pub fn next(
     last: Option<SignedDirectory>,
-    signers: &[Signer],
+    signers: &[&Signer],
     changes: &Changes,
     now: UnixTime,
     expires: UnixTime,
@@ -111,8 +138,12 @@ pub fn next(
         None if vendors.is_empty() => VendorEntry { vendor: vendor.clone(), ..VendorEntry::default() },
         None => return Err(EditionError::Foreign(vendor)),
     };
+    if let Some(books) = &changes.books {
+        keep_up(&mut own, books)?;
+    }
     for signer in signers {
-        list(&mut own, signer)?;
+        let (kid, key) = (signer.issuer.key_id().to_owned(), signer.key.public().to_string());
+        list(&mut own, &KeyEntry { kid, key, status: Status::Active, since: None, not_before: None, not_after: None })?;
     }
     apply(&mut own, changes)?;
     for other in changes.others.iter().filter(|other| other.vendor != vendor) {
@@ -124,7 +155,7 @@ pub fn next(
         entry.check()?;
     }
     let content = SignedDirectory {
-        version: version.saturating_add(1),
+        version: version.saturating_add(1).max(u64::try_from(now.0).unwrap_or(0)).max(changes.version),
         issued: now.to_string(),
         expires: expires.to_string(),
         vendors,
@@ -132,19 +163,28 @@ pub fn next(
     sign(vendor, content, signers)
 }
 
-fn sign(vendor: String, content: SignedDirectory, signers: &[Signer]) -> Result<Edition, EditionError> {
+fn sign(vendor: String, content: SignedDirectory, signers: &[&Signer]) -> Result<Edition, EditionError> {
     let own = content.vendors.first().cloned().unwrap_or_default();
-    let status = |signer: &&Signer| own.keys.iter().find(|key| key.kid == signer.issuer.key_id()).map(|key| key.status);
-    if let Some(first) = signers.first().filter(|signer| status(signer) != Some(Status::Active)) {
-        return Err(EditionError::Inactive(first.issuer.key_id().to_owned()));
+    // What a revoked key signs is believed by nobody who knows, and must be by nobody else.
+    let revoked =
+        |signer: &Signer| own.keys.iter().any(|key| key.kid == signer.issuer.key_id() && key.status == Status::Revoked);
+    if let Some(first) = signers.first().filter(|signer| revoked(signer)) {
+        return Err(EditionError::Revoked(first.issuer.key_id().to_owned()));
     }
     let payload = serde_json::to_vec(&content)?;
-    // What a revoked key signs is believed by nobody who knows, and must be by nobody else.
-    let signing = signers.iter().filter(|signer| status(signer) != Some(Status::Revoked));
+    let signing = signers.iter().filter(|signer| !revoked(signer));
     let mut tokens = signing
         .map(|signer| signer.key.sign(&payload, &signer.issuer.footer(), Purpose::Directory).as_str().to_owned());
     let directory = tokens.next().ok_or(EditionError::NoKey)?;
-    let document = serde_json::to_string(&Document::Signed { directory, also: tokens.collect() })? + "\n";
+    let also: Vec<String> = tokens.collect();
+    if let Some(length) = std::iter::once(&directory).chain(&also).map(String::len).max().filter(|it| *it > LONGEST) {
+        return Err(EditionError::Long { length, serials: own.revoked.len() });
+    }
+    let keys = also.len() + 1;
+    let document = serde_json::to_string(&Document::Signed { directory, also })? + "\n";
+    if document.len() as u64 > LONGEST_FILE {
+        return Err(EditionError::Signatures { keys, length: document.len() });
+    }
     let index = Index {
         version: content.version,
         expires: content.expires.clone(),
@@ -154,22 +194,30 @@ fn sign(vendor: String, content: SignedDirectory, signers: &[Signer]) -> Result<
     Ok(Edition { vendor, content, document, zone })
 }
 
-/// Lists the signer's key unless it is listed.
-fn list(own: &mut VendorEntry, signer: &Signer) -> Result<(), EditionError> {
-    let (kid, key) = (signer.issuer.key_id(), signer.key.public().to_string());
-    match own.keys.iter().find(|listed| listed.kid == kid) {
-        Some(listed) if listed.key == key => {}
-        Some(_) => return Err(EditionError::OtherKey(kid.to_owned())),
-        None => own.keys.push(KeyEntry {
-            kid: kid.to_owned(),
-            key,
-            status: Status::Active,
-            since: None,
-            not_before: None,
-            not_after: None,
-        }),
+/// Takes over what the books say. What was revoked in the last edition stays so; dates that it gave keys stay too.
+fn keep_up(own: &mut VendorEntry, books: &VendorEntry) -> Result<(), EditionError> {
+    for key in &books.keys {
+        let listed = list(own, key)?;
+        if listed.status != Status::Revoked || key.status == Status::Revoked {
+            listed.status = key.status;
+            listed.since.clone_from(&key.since);
+        }
     }
+    own.revoked.extend(books.revoked.iter().cloned());
+    own.prices.clone_from(&books.prices);
     Ok(())
+}
+
+/// The key as it is listed, which it is from now on.
+fn list<'a>(own: &'a mut VendorEntry, key: &KeyEntry) -> Result<&'a mut KeyEntry, EditionError> {
+    let at = own.keys.iter().position(|listed| listed.kid == key.kid).unwrap_or_else(|| {
+        own.keys.push(key.clone());
+        own.keys.len() - 1
+    });
+    match own.keys.get_mut(at) {
+        Some(listed) if listed.key == key.key => Ok(listed),
+        _ => Err(EditionError::OtherKey(key.kid.clone())),
+    }
 }
 
 fn apply(own: &mut VendorEntry, changes: &Changes) -> Result<(), EditionError> {
@@ -194,6 +242,9 @@ fn apply(own: &mut VendorEntry, changes: &Changes) -> Result<(), EditionError> {
     for serial in &changes.revoke_serials {
         Serial::new(serial.as_str()).map_err(|_| EditionError::Serial(serial.clone()))?;
         own.revoked.insert(serial.clone());
+    }
+    for serial in &changes.ended_serials {
+        own.revoked.remove(serial);
     }
     if changes.buy.is_some() {
         own.buy.clone_from(&changes.buy);
@@ -225,7 +276,7 @@ mod tests {
         signers: &[Signer],
         changes: &Changes,
     ) -> Result<Edition, EditionError> {
-        next(last, signers, changes, NOW, NOW.plus(86_400))
+        next(last, &signers.iter().collect::<Vec<_>>(), changes, NOW, NOW.plus(86_400))
     }
 
     #[test]
@@ -233,10 +284,10 @@ mod tests {
         let changes =
             Changes { revoke_serials: vec!["s1".into()], buy: Some("https://v.example/".into()), ..Changes::default() };
         let one = next_after(None, &[signer("a", 1)], &changes).unwrap();
-        assert_eq!(one.content.version, 1);
+        assert_eq!(one.content.version, 1_800_000_000);
         let changes = Changes { verify_only: vec!["a".into()], ..Changes::default() };
         let two = next_after(Some(read(&one.document).unwrap()), &[signer("b", 2), signer("a", 1)], &changes).unwrap();
-        assert_eq!(two.content.version, 2);
+        assert_eq!(two.content.version, 1_800_000_001);
         let own = &two.content.vendors[0];
         let keys: Vec<_> = own.keys.iter().map(|key| (key.kid.as_str(), key.status)).collect();
         assert_eq!(keys, [("a", Status::VerifyOnly), ("b", Status::Active)]);
@@ -261,7 +312,7 @@ mod tests {
         assert_eq!(three.content.vendors[0].keys[0].status, Status::Revoked);
         assert!(matches!(
             next_after(Some(three.content), &[signer("a", 1)], &Changes::default()),
-            Err(EditionError::Inactive(_))
+            Err(EditionError::Revoked(_))
         ));
     }
 
@@ -279,5 +330,44 @@ mod tests {
         assert!(matches!(refused(&[signer("a", 1)], &changes), EditionError::Serial(_)));
         let other = Signer { issuer: Issuer::new("w.example", "a").unwrap(), key: SecretKey::from_random(&[1; 32]) };
         assert!(matches!(refused(&[other], &Changes::default()), EditionError::Foreign(_)));
+    }
+
+    #[test]
+    fn what_the_books_say_is_taken_over_and_a_revocation_stays() {
+        let revoke = Changes { revoke_keys: vec![("a".into(), None)], ..Changes::default() };
+        let dated = Changes { not_after: vec![("b".into(), NOW)], revoke_serials: vec!["s1".into()], ..revoke };
+        let one = next_after(None, &[signer("b", 2), signer("a", 1)], &dated).unwrap();
+        let key = |kid: &str, seed, status| KeyEntry {
+            status,
+            not_after: None,
+            ..next_after(None, &[signer(kid, seed)], &Changes::default()).unwrap().content.vendors[0].keys[0].clone()
+        };
+        let books = VendorEntry {
+            keys: vec![key("a", 1, Status::Active), key("b", 2, Status::VerifyOnly), key("c", 3, Status::Active)],
+            revoked: ["s2".to_owned(), "s3".to_owned()].into(),
+            ..VendorEntry::default()
+        };
+        let changes =
+            Changes { books: Some(books), ended_serials: vec!["s1".into(), "s3".into()], ..Changes::default() };
+        let two = next_after(Some(one.content), &[signer("c", 3), signer("b", 2)], &changes).unwrap();
+        let own = &two.content.vendors[0];
+        let keys: Vec<_> = own.keys.iter().map(|key| (key.kid.as_str(), key.status, key.not_after.is_some())).collect();
+        let expected = [("b", Status::VerifyOnly, true), ("a", Status::Revoked, false), ("c", Status::Active, false)];
+        assert_eq!(keys, expected);
+        assert_eq!(own.revoked.iter().collect::<Vec<_>>(), ["s2"]);
+    }
+
+    #[test]
+    fn what_readers_would_refuse_is_not_made() {
+        let many = |count| Changes {
+            revoke_serials: (0..count).map(|number| format!("{number:0>22}")).collect(),
+            ..Changes::default()
+        };
+        let keys: Vec<Signer> = (1..=5).map(|seed| signer(&format!("k{seed}"), seed)).collect();
+        let error = next_after(None, &keys[..1], &many(40_000)).unwrap_err();
+        assert!(matches!(error, EditionError::Long { serials: 40_000, .. }), "{error}");
+        assert!(next_after(None, &keys[..1], &many(30_000)).is_ok());
+        let error = next_after(None, &keys, &many(30_000)).unwrap_err();
+        assert!(matches!(error, EditionError::Signatures { keys: 5, .. }), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 //! without it. What was fetched (`cache.rs`) is heard beside it.
 
 use super::cache::{self, CacheError, Record};
-use super::directory::{Directory, DirectoryError, Unheeded, Weight};
+use super::directory::{Directory, DirectoryError, LONGEST_FILE, Unheeded, Weight};
 use super::document::{Document, DocumentError};
 use crate::config::file::{self, FileError};
 use crate::mail::time::UnixTime;
@@ -53,8 +53,8 @@ pub enum FolderError {
 pub struct Placed {
     /// What he pinned.
     pub pinned: Directory,
-    /// Signed directories, each with its file.
-    signed: Vec<(PathBuf, String)>,
+    /// Signed directories, each with its file, as tokens of several keys.
+    signed: Vec<(PathBuf, Vec<String>)>,
 }
 
 /// Reads the folder, and what was fetched into `cache`, as it stands at `now`.
@@ -74,9 +74,9 @@ pub fn placed(folder: &Path) -> Result<Placed, FolderError> {
     let mut placed = Placed::default();
     for path in documents(folder)? {
         let content = |error: DocumentError| FolderError::Content { path: path.clone(), source: error.into() };
-        match serde_json::from_str(&file::read(&path)?).map_err(|error| content(error.into()))? {
+        match serde_json::from_str(&file::read_up_to(&path, LONGEST_FILE)?).map_err(|error| content(error.into()))? {
             Document::Pinned(entry) => placed.pinned.pin(&entry).map_err(content)?,
-            Document::Signed { directory, .. } => placed.signed.push((path, directory)),
+            Document::Signed { directory, also } => placed.signed.push((path, [vec![directory], also].concat())),
         }
     }
     Ok(placed)
@@ -93,15 +93,21 @@ impl Placed {
         let mut statements = Vec::new();
         let mut origins = Vec::new();
         let mut newest = BTreeMap::new();
-        for (path, token) in &self.signed {
+        for (path, tokens) in &self.signed {
             let content = |source| FolderError::Content { path: path.clone(), source };
-            match directory.open(token, now).map_err(content)? {
-                Ok(opened) => {
-                    statements.push(opened.statement(Weight::Placed).map_err(|error| content(error.into()))?);
-                    origins.push(path.clone());
+            let mut why = None;
+            for token in tokens {
+                match directory.open(token, now).map_err(content)? {
+                    Ok(opened) => {
+                        statements.push(opened.statement(Weight::Placed).map_err(|error| content(error.into()))?);
+                        origins.push(path.clone());
+                        why = None;
+                        break;
+                    }
+                    Err(reason) => why = why.or(Some(reason)),
                 }
-                Err(why) => unheeded.push((path.clone(), why)),
             }
+            unheeded.extend(why.map(|why| (path.clone(), why)));
         }
         for record in records {
             let content =
@@ -149,6 +155,7 @@ fn documents(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
 mod tests {
     use super::*;
     use crate::stamp::signature::SecretKey;
+    use crate::stamp::wire::Purpose;
 
     const NOW: UnixTime = UnixTime(1_800_000_000);
 
@@ -185,5 +192,30 @@ mod tests {
             let error = read(folder.path(), None, NOW).unwrap_err().to_string();
             assert!(error.contains("bad.json"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_directory_as_long_as_one_may_be_is_read_under_any_key_that_signed_it() {
+        let secret = |seed| SecretKey::from_random(&[seed; 32]);
+        let key = |kid: &str, seed| format!(r#"{{"kid":"{kid}","key":"{}"}}"#, secret(seed).public());
+        let serials: Vec<String> = (0..30_000).map(|number| format!(r#""{number:0>22}""#)).collect();
+        let payload = format!(
+            r#"{{"version":1,"issued":"2026-01-01T00:00:00Z","expires":"2099-01-01T00:00:00Z","vendors":[
+            {{"vendor":"v.example","keys":[{},{}],"revoked":[{}]}}]}}"#,
+            key("a", 1),
+            key("b", 2),
+            serials.join(",")
+        );
+        let token = |kid: &str, seed| {
+            let footer = format!(r#"{{"iss":"v.example","kid":"{kid}"}}"#);
+            secret(seed).sign(payload.as_bytes(), footer.as_bytes(), Purpose::Directory).as_str().to_owned()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "v.json", &format!(r#"{{"vendor":"v.example","keys":[{}]}}"#, key("a", 1)));
+        let document = Document::Signed { directory: token("b", 2), also: vec![token("a", 1)] };
+        write(folder.path(), "signed.json", &serde_json::to_string(&document).unwrap());
+        let read = read(folder.path(), None, NOW).unwrap();
+        assert_eq!(read.unheeded, []);
+        assert_eq!(read.directory.vendors().next().unwrap().1.len(), 2);
     }
 }

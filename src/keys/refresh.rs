@@ -4,24 +4,23 @@
 
 use super::acceptance::{self, Known, Offer};
 use super::cache::{self, CacheError, Record};
+use super::directory::LONGEST_FILE;
 use super::document::{Document, VendorEntry};
 use super::folder::{FolderError, Placed};
 use super::zone::{Index, TextError, index_name, key_name};
 use crate::config::file;
 use crate::config::sources::{Origin, Source, Sources};
+use crate::disk;
 use crate::fetch::dns::{Dns, LookupError};
 use crate::fetch::https::{self, Answer, Conditions, HttpsError, Limits};
 use crate::mail::time::UnixTime;
 use crate::stamp::wire::Issuer;
 use crate::verdict::facts::KeyFact;
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-/// The largest file or answer: a directory of 1 MiB, signed by up to four keys.
-const LARGEST: u64 = 4 * 1024 * 1024;
 /// Keys asked for in DNS.
 const MOST_KEYS: usize = 64;
 
@@ -123,10 +122,8 @@ pub fn refresh(
 fn lock(cache: &Path) -> Result<File, RefreshError> {
     let failed = |source: io::Error| CacheError::Io { path: cache.to_owned(), source };
     // The state is the user's alone. What is public in it may be shared by several, if their configuration says where.
-    if let Some(state) = cache.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(failed)?;
-    }
-    DirBuilder::new().recursive(true).mode(0o755).create(cache).map_err(failed)?;
+    disk::make_folder(disk::above(cache), 0o700).map_err(failed)?;
+    disk::make_folder(cache, 0o755).map_err(failed)?;
     let file = File::options().create(true).append(true).open(cache.join("lock")).map_err(failed)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
@@ -221,15 +218,15 @@ pub fn fetch(
     let offer = |offer, authentic, conditions| Some(Fetched { offer, authentic, conditions });
     match &source.origin {
         Origin::Https(address) => {
-            let limits = Limits { time: sources.timeout, bytes: LARGEST };
+            let limits = Limits { time: sources.timeout, bytes: LONGEST_FILE };
             match https::get(address, conditions, limits)? {
                 Answer::Unchanged => Ok(None),
                 Answer::Document { bytes, conditions } => Ok(offer(signed(&bytes)?, true, conditions)),
             }
         }
         Origin::File(path) => {
-            let text =
-                file::read_up_to(path, LARGEST).map_err(|error| Problem { what: error.to_string(), alarm: false })?;
+            let text = file::read_up_to(path, LONGEST_FILE)
+                .map_err(|error| Problem { what: error.to_string(), alarm: false })?;
             Ok(offer(signed(text.as_bytes())?, true, Conditions::default()))
         }
         Origin::Dns => {

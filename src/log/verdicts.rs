@@ -2,12 +2,13 @@
 //! so that a message with nothing to spend costs no sync. What became of messages that were kept aside stands there, too;
 //! a line without which nothing may be dropped is synced.
 
+use crate::disk;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The file is set aside when it has grown to this many bytes: about 25,000 verdicts.
@@ -93,7 +94,7 @@ impl VerdictLog {
     pub fn append_durably(&self, entry: &Entry) -> io::Result<()> {
         self.write(entry)?.sync_all()?;
         // The file may have been made just now.
-        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        disk::sync_folder(disk::above(&self.path))
     }
 
     fn write(&self, entry: &Entry) -> io::Result<File> {
@@ -185,9 +186,7 @@ impl VerdictLog {
         let mode = Mode::RUSR | Mode::WUSR;
         match rustix::fs::open(&self.path, flags, mode) {
             Err(rustix::io::Errno::NOENT) => {
-                if let Some(folder) = self.path.parent() {
-                    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-                }
+                disk::make_folder(disk::above(&self.path), 0o700)?;
                 Ok(File::from(rustix::fs::open(&self.path, flags, mode)?))
             }
             other => Ok(File::from(other?)),

@@ -107,6 +107,14 @@ impl Address {
         format!("{}@{}", self.local.to_ascii_lowercase(), self.domain)
     }
 
+    /// The address of the whole mailbox that this one leads to: the local part in lower case, and without its tag (what
+    /// follows a `+`). Nothing may be left of the local part then.
+    #[must_use]
+    pub fn mailbox(&self) -> Self {
+        let base = self.local.split_once('+').map_or(self.local.as_str(), |(base, _)| base);
+        Self { local: base.to_lowercase().nfc().collect(), domain: self.domain.clone() }
+    }
+
     /// Whether both name the same mailbox, with the local parts compared as `case` says.
     #[must_use]
     pub fn same(&self, other: &Self, case: LocalCase) -> bool {

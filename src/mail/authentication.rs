@@ -9,6 +9,7 @@
 use super::address::{Address, canonical_domain};
 use super::message::Message;
 use super::results::AUTHENTICATION_RESULTS;
+use std::borrow::Cow;
 
 /// The longest field that is read, in bytes.
 const FIELD: usize = 64 * 1024;
@@ -70,10 +71,11 @@ pub fn outcomes(message: &Message<'_>, trusted: &[String]) -> Vec<Outcome> {
             continue;
         }
         let value = field.unfolded();
-        let Some((id, rest)) = std::str::from_utf8(&value).ok().and_then(identify) else { continue };
+        let text = String::from_utf8_lossy(&value);
+        let Some((id, rest)) = identify(&text) else { continue };
         if trusted.iter().any(|own| own.trim_end_matches('.').eq_ignore_ascii_case(id.trim_end_matches('.'))) {
             reached = true;
-            match parse(rest).filter(|_| value.len() <= FIELD) {
+            match parse(rest).filter(|_| value.len() <= FIELD && matches!(text, Cow::Borrowed(_))) {
                 Some(outcomes) => found.extend(outcomes),
                 // The sender had a hand in it, and may have hidden there what speaks against him.
                 None => return Vec::new(),

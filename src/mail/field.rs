@@ -126,6 +126,40 @@ pub fn printable(text: &[u8], cap: usize) -> String {
     out
 }
 
+/// Text from outside for people to read: whatever a reader can see stays, in any script. Bytes that are no UTF-8, and
+/// characters that cannot be seen or that turn others around (controls, format characters, unassigned ones), become `\xNN`,
+/// and so does the backslash. At most `cap` bytes; never half a character or escape.
+#[must_use]
+pub fn readable(text: &[u8], cap: usize) -> String {
+    let mut out = String::new();
+    // Whether a piece found room.
+    let mut put = |piece: &str| {
+        let fits = out.len() + piece.len() <= cap;
+        if fits {
+            out.push_str(piece);
+        }
+        fits
+    };
+    let escaped = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+    for chunk in text.utf8_chunks() {
+        let pieces = chunk.valid().chars().map(|c| {
+            let mut bytes = [0; 4];
+            let piece = &*c.encode_utf8(&mut bytes);
+            if is_visible(c) { piece.to_owned() } else { escaped(piece.as_bytes()) }
+        });
+        if !pieces.chain([escaped(chunk.invalid())]).all(|piece| put(&piece)) {
+            break;
+        }
+    }
+    out
+}
+
+fn is_visible(c: char) -> bool {
+    // The standard library knows what can be printed; behind a letter a combining mark can, too.
+    matches!(c, ' '..='~') && c != '\\'
+        || !c.is_ascii() && ['a', c].iter().collect::<String>().escape_debug().count() == 2
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::message::Message;
@@ -160,6 +194,22 @@ mod tests {
         assert_eq!(field, format!("Digital-Stamp-Class: first-class;\n vendor={}; x=1\n", "v".repeat(60)));
         assert_eq!(fold("A", "", "\n"), "A:\n");
         assert_eq!(fold("A", "b\r\nC: d", "\n"), "A: b C: d\n");
+    }
+
+    #[test]
+    fn people_read_their_own_script_and_nothing_that_deceives() {
+        for text in [
+            "Gr\u{fc}\u{df}e, \"a\"; 'b'",
+            "\u{41f}\u{440}\u{438}\u{432}\u{435}\u{442}",
+            "\u{65e5}\u{672c}\u{8a9e} \u{1f600}",
+            "e\u{301}",
+        ] {
+            assert_eq!(readable(text.as_bytes(), 100), text);
+        }
+        assert_eq!(readable(b"a\n\x1b[0m\0\\\xff\x7f", 100), "a\\x0a\\x1b[0m\\x00\\x5c\\xff\\x7f");
+        assert_eq!(readable("\u{202e}\u{200b}\u{2028}\u{feff}\u{9b}".as_bytes(), 100).len(), 14 * 4);
+        assert_eq!(readable("a\u{fc}\u{fc}".as_bytes(), 4), "a\u{fc}");
+        assert_eq!(readable(b"a\xff\xff", 8), "a\\xff");
     }
 
     #[test]

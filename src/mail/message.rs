@@ -70,7 +70,7 @@ impl<'a> Message<'a> {
     /// The addresses of its From field (RFC 5322 section 3.6.2): whoever claims to have written it.
     #[must_use]
     pub fn authors(&self) -> Vec<Address> {
-        self.first("From").map(|field| addresses(&field.decoded())).unwrap_or_default()
+        self.first("From").map(|field| addresses(&field.unfolded())).unwrap_or_default()
     }
 
     /// Everything after the first empty line; empty when there is none.

@@ -138,7 +138,8 @@ impl Kind {
             let extended = || kind.params.get("boundary*").and_then(|value| value.splitn(3, '\'').nth(2));
             let boundary = kind.params.get("boundary").map(String::as_str).or_else(extended).unwrap_or_default();
             let boundary = bytes(boundary.trim_end_matches([' ', '\t']));
-            if boundary.is_empty() {
+            // One that holds a line end (RFC 2231 can spell it) stands on no line, and would be compared with many.
+            if boundary.is_empty() || boundary.iter().any(u8::is_ascii_control) {
                 return Self::Other;
             }
             return Self::Multipart(Level {

@@ -22,11 +22,17 @@ const LONGEST: usize = 254;
 /// that claims it or could be read so (RFC 8601 section 5). To be removed through [`super::edit::Edit::remove`].
 ///
 /// Where such a field hides behind a lone CR in another one, or in a line that is no field, only the hidden line is given,
-/// so that the other stays.
+/// so that the other stays; unless it hides in the other's name, which would be another name without it.
 pub fn result_fields<'a>(message: &Message<'a>, authserv_id: Option<&str>) -> impl Iterator<Item = Field<'a>> {
-    parts(message).flat_map(lines_of).filter(move |field| {
+    let ours = move |field: &Field<'_>| {
         is_named(field, CLASS_FIELD)
             || authserv_id.is_some_and(|id| is_named(field, AUTHENTICATION_RESULTS) && claims(field, id))
+    };
+    parts(message).flat_map(move |field| {
+        let in_name = field.start() + field.name().len();
+        let whole = ours(&field) || hidden(field).any(|line| line.start() < in_name && ours(&line));
+        let lines = hidden(field).filter(move |line| !whole && ours(line));
+        Some(field).filter(|_| whole).into_iter().chain(lines)
     })
 }
 
@@ -43,12 +49,10 @@ fn parts<'a>(message: &Message<'a>) -> impl Iterator<Item = Field<'a>> {
     })
 }
 
-/// The field itself, or, when it has the name of something else, the fields that a reader sees in it for whom a lone CR
-/// ends a line. Those keep the line end that their host needs.
-fn lines_of(field: Field<'_>) -> impl Iterator<Item = Field<'_>> {
-    let whole = is_named(&field, CLASS_FIELD);
+/// The fields that a reader sees in a field for whom a lone CR ends a line. They keep the line end that their host needs.
+fn hidden(field: Field<'_>) -> impl Iterator<Item = Field<'_>> {
     let mut at = 0;
-    let hidden = std::iter::from_fn(move || {
+    std::iter::from_fn(move || {
         loop {
             let rest = slice(field.raw(), at, field.raw().len());
             let start = at + memchr(b'\r', rest)? + 1;
@@ -68,8 +72,7 @@ fn lines_of(field: Field<'_>) -> impl Iterator<Item = Field<'_>> {
             let Some(colon) = memchr(b':', line) else { continue };
             return Some(Field::new(line, colon, line.len() - colon, field.start() + start));
         }
-    });
-    std::iter::once(field).chain(hidden.filter(move |_| !whole))
+    })
 }
 
 /// Whether the name is this one for a reader who passes over everything but visible ASCII.
@@ -217,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_class_field_behind_a_lone_cr_goes_alone() {
-        let cases: [(&[u8], &[u8]); 7] = [
+        let cases: [(&[u8], &[u8]); 9] = [
             // No field, since it continues nothing.
             (b" a\rDigital-Stamp-Class: x\nB: 2\n", b" a\r\nB: 2\n"),
             (b" a\r\n\tb\rDigital-Stamp-Class: x\r\nB: 2\n", b" a\r\n\tb\r\r\nB: 2\n"),
@@ -225,6 +228,9 @@ mod tests {
             (b"Subject: a\r\rDigital-Stamp-Class: x\r\nB: 2\n", b"Subject: a\r\r\r\nB: 2\n"),
             (b"Subject: a\rDigital-Stamp-Class: x\rC: 3\nB: 2\n", b"Subject: a\rC: 3\nB: 2\n"),
             (b"Subject: a\rdigital-stamp-class : x\rdigital-stamp-class:y\n\n", b"Subject: a\r\n\n"),
+            // What is left must have no new name.
+            (b"A: 1\nDigital-Stamp-\rDigital-Stamp-Class: x\rClass: first-class\nB: 2\n", b"A: 1\nB: 2\n"),
+            (b"Authentication-\rAuthentication-Results: mx.example; x\rResults: mx.example; dkim=pass\n\n", b"\n"),
             (b"Subject: a\rC: Digital-Stamp-Class: x\n\n", b"Subject: a\rC: Digital-Stamp-Class: x\n\n"),
         ];
         for (raw, left) in cases {

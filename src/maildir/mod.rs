@@ -6,8 +6,10 @@ mod draft;
 mod error;
 mod folder;
 mod name;
+mod spelling;
 
 pub use draft::Draft;
 pub use error::MaildirError;
 pub use folder::{Folder, Kept, Maildir};
 pub use name::{Moment, Unique};
+pub use spelling::on_disk;

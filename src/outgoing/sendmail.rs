@@ -35,6 +35,23 @@ pub enum SendError {
     TimeOut(Duration),
 }
 
+/// With whom a program runs, as the terminal sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// In a group of processes of its own, so that what it has started can be ended with it.
+    Own,
+    /// In that of this process: the terminal stops whoever asks for a password from another one.
+    Ours,
+}
+
+impl Group {
+    /// That of a program which may ask something, if there is a terminal to ask.
+    #[must_use]
+    pub fn that_may_ask() -> Self {
+        if File::open("/dev/tty").is_ok() { Self::Ours } else { Self::Own }
+    }
+}
+
 /// Runs `program -i -f <> -- to` with `letter` on its standard input and waits for it, at most for `limit`. The null
 /// sender is that of RFC 3834 section 3.3; `-i` lets a line with a single dot be a line, and after `--` no address is an
 /// option.
@@ -45,7 +62,7 @@ pub fn send(program: &Path, to: &Address, letter: &str, limit: Duration) -> Resu
     let mut command = Command::new(program);
     command.args(["-i", "-f", "<>", "--"]).arg(to.to_string());
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
-    feed(command, &mut std::iter::once(letter.as_bytes()), limit)
+    feed(command, &mut std::iter::once(letter.as_bytes()), limit, Group::Own)
 }
 
 /// Runs `command` with `pieces` on its standard input and waits for it, at most for `limit`. What it was given is whole
@@ -53,7 +70,12 @@ pub fn send(program: &Path, to: &Address, letter: &str, limit: Duration) -> Resu
 ///
 /// # Errors
 /// [`SendError`].
-pub fn feed(mut command: Command, pieces: &mut dyn Iterator<Item = &[u8]>, limit: Duration) -> Result<(), SendError> {
+pub fn feed(
+    mut command: Command,
+    pieces: &mut dyn Iterator<Item = &[u8]>,
+    limit: Duration,
+    group: Group,
+) -> Result<(), SendError> {
     // Files in memory, not pipes: whoever keeps a pipe open, or does not read it, would make us wait.
     let mut input = memory()?;
     for piece in pieces {
@@ -61,10 +83,12 @@ pub fn feed(mut command: Command, pieces: &mut dyn Iterator<Item = &[u8]>, limit
     }
     input.rewind()?;
     let mut output = memory()?;
-    // A group of its own, so that what it has started can be ended with it.
-    command.process_group(0).stdin(input).stdout(output.try_clone()?).stderr(output.try_clone()?);
+    if group == Group::Own {
+        command.process_group(0);
+    }
+    command.stdin(input).stdout(output.try_clone()?).stderr(output.try_clone()?);
     let mut child = command.spawn()?;
-    let Some(status) = wait(&mut child, limit)? else { return Err(SendError::TimeOut(limit)) };
+    let Some(status) = wait(&mut child, limit, group)? else { return Err(SendError::TimeOut(limit)) };
     if status.success() {
         return Ok(());
     }
@@ -79,7 +103,7 @@ fn memory() -> io::Result<File> {
 }
 
 /// How it ended; `None` if it had to be ended.
-fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+fn wait(child: &mut Child, limit: Duration, group: Group) -> io::Result<Option<ExitStatus>> {
     let start = Instant::now();
     // Each pause a quarter longer: whoever sends waits at most that much longer than the child takes.
     let mut pause = Duration::from_micros(200);
@@ -90,8 +114,9 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
         std::thread::sleep(pause);
         pause = (pause * 5 / 4).min(Duration::from_millis(50));
     }
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process_group(group, Signal::KILL);
+    match i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        Some(id) if group == Group::Own => drop(kill_process_group(id, Signal::KILL)),
+        _ => child.kill()?,
     }
     child.wait()?;
     Ok(None)

@@ -22,6 +22,8 @@ const SIZE: usize = 1 << 20;
 const MEMORY: usize = 1 << 20;
 /// The steps of all searches in one message: a byte read is one. Some two seconds at worst.
 const STEPS: u64 = 1 << 30;
+/// What it takes to begin a search, in steps: many small fields cost more than one large.
+const START: u64 = 1 << 13;
 /// What the slower engine needs for a byte and a state of the expression.
 const SLOW: u64 = 4;
 
@@ -100,7 +102,7 @@ impl Expression {
     pub fn find(&self, text: &[u8], budget: &Budget) -> Result<Found, ExpressionError> {
         let automaton = self.built()?;
         let length = text.len() as u64;
-        if !budget.take(length) {
+        if !budget.take(START + length) {
             return Ok(Found::Unknown);
         }
         let found = |found| if found { Found::Yes } else { Found::No };

@@ -104,7 +104,7 @@ impl<'a> Letter<'a> {
         self.recipients.get_or_init(|| {
             let fields = self.message.fields().filter(|field| field.is("To") || field.is("Cc"));
             // RFC 5322 section 3.6 allows one of each.
-            fields.take(4).flat_map(|field| addresses(&field.decoded())).collect()
+            fields.take(4).flat_map(|field| addresses(&field.unfolded())).collect()
         })
     }
 

@@ -171,10 +171,8 @@ fn refusal(account: &str, reply: &Reply) -> (SupplyError, Option<Outcome>) {
     let account = account.to_owned();
     let problem: Option<Problem> = serde_json::from_slice(&reply.body).ok();
     let Some(Problem { problem, detail }) = problem else {
-        return match reply.status {
-            401 | 403 => (SupplyError::Key { account, detail: format!("status {}", reply.status) }, None),
-            status => (away(&account, &format!("it answers with status {status}")), None),
-        };
+        // A 401 or 403 is no exception: proxies and pages of maintenance say that, too.
+        return (away(&account, &format!("it answers with status {}", reply.status)), None);
     };
     let detail = printable(if detail.is_empty() { problem.as_bytes() } else { detail.as_bytes() }, WORDS);
     match problem.as_str() {
@@ -211,8 +209,10 @@ mod tests {
         assert!(!told(429, &problem("rate")).2);
         assert!(!told(401, &problem("no-api-key")).2);
         assert!(!told(402, "pay here").2);
-        assert_eq!(told(403, "<html>"), ("joe: the vendor refuses the API key: status 403".into(), false, false));
-        assert!(told(502, "<html>").1);
+        for status in [401, 403, 502] {
+            let away = format!("joe: the vendor cannot be reached now: it answers with status {status}");
+            assert_eq!(told(status, "<html>"), (away, true, false));
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
 use crate::store::StoreError;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -78,6 +78,21 @@ impl Sender {
     #[must_use]
     pub fn from_purse(&self, wants: &[Want], now: UnixTime) -> Vec<Result<Option<Held>, SupplyError>> {
         self.answer(wants, false, now)
+    }
+
+    /// Asks again for what was bought without an answer and nobody waits for any more; what comes may be had by anybody. A
+    /// vendor who does not answer is asked once.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of the purse. What a vendor says is for who wants a stamp.
+    pub fn collect(&self, now: UnixTime) -> Result<(), StoreError> {
+        let mut away = BTreeSet::new();
+        for purchase in self.purse.orphans(now)? {
+            if !away.contains(&purchase.account) && self.fetch(&purchase, now).is_err() {
+                away.insert(purchase.account);
+            }
+        }
+        Ok(())
     }
 
     fn answer(&self, wants: &[Want], buys: bool, now: UnixTime) -> Vec<Result<Option<Held>, SupplyError>> {

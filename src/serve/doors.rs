@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -32,7 +32,7 @@ pub(super) struct Limits {
     pub(super) answer: Duration,
     /// Connections at once.
     pub(super) connections: usize,
-    /// Connections at once from one address.
+    /// Connections at once from one address, or [`network`] of them.
     pub(super) connections_each: usize,
     /// Addresses of which that is not asked.
     pub(super) trusted: Vec<IpAddr>,
@@ -79,7 +79,19 @@ pub(super) struct Doors<G> {
 /// A connection that was let in; it leaves when this is dropped.
 struct Guest<G> {
     doors: Arc<Doors<G>>,
-    address: IpAddr,
+    /// As what he is counted.
+    who: IpAddr,
+}
+
+/// What counts as one address: whoever has an IPv6 address has 2⁶⁴ of them.
+pub(super) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) => {
+            let [a, b, c, d, ..] = six.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        four => four,
+    }
 }
 
 impl<G: Greet> Doors<G> {
@@ -133,14 +145,17 @@ impl<G: Greet> Doors<G> {
     }
 
     fn let_in(self: &Arc<Self>, address: IpAddr) -> Option<Guest<G>> {
+        let trusted = self.limits.trusted.contains(&address);
+        // A proxy takes no place of its neighbours'.
+        let who = if trusted { address } else { network(address) };
         let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = each.entry(address).or_default();
-        if *count >= self.limits.connections_each && !self.limits.trusted.contains(&address) {
+        let count = each.entry(who).or_default();
+        if *count >= self.limits.connections_each && !trusted {
             return None;
         }
         *count += 1;
         self.inside.inc();
-        Some(Guest { doors: Arc::clone(self), address })
+        Some(Guest { doors: Arc::clone(self), who })
     }
 
     /// Serves a connection to its end, which nobody needs to know.
@@ -177,9 +192,9 @@ impl<G> Drop for Guest<G> {
     fn drop(&mut self) {
         self.doors.inside.dec();
         let mut each = self.doors.each.lock().unwrap_or_else(PoisonError::into_inner);
-        match each.get_mut(&self.address) {
+        match each.get_mut(&self.who) {
             Some(count) if *count > 1 => *count -= 1,
-            _ => drop(each.remove(&self.address)),
+            _ => drop(each.remove(&self.who)),
         }
     }
 }
@@ -240,5 +255,43 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_network_count_as_one() {
+        let network = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), network("2001:db8:1:2::1"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+    }
+
+    #[test]
+    fn a_network_has_the_places_of_one_address() {
+        let limits = Limits {
+            header: Duration::ZERO,
+            answer: Duration::ZERO,
+            connections: 100,
+            connections_each: 2,
+            trusted: vec!["2001:db8:1:2::7".parse().unwrap()],
+            end: Duration::ZERO,
+        };
+        let (_ending, ended) = watch::channel(false);
+        let doors = Doors::new(limits, Plain, Gauge::default(), |_| {}, ended);
+        let come = |address: &str| doors.let_in(address.parse().unwrap());
+        let inside: Vec<_> = (1..=3).map(|at| come(&format!("2001:db8:1:2::{at}"))).collect();
+        assert_eq!(inside.iter().flatten().count(), 2);
+        assert!(come("2001:db8:1:3::1").is_some() && come("192.0.2.1").is_some(), "others are not held up");
+        let proxy: Vec<_> = (0..3).filter_map(|_| come("2001:db8:1:2::7")).collect();
+        assert_eq!(proxy.len(), 3, "a trusted proxy is asked nothing");
+        drop(inside);
+        assert!(come("2001:db8:1:2::9").is_some());
+        drop(proxy);
+        assert!(doors.each.lock().unwrap().is_empty());
     }
 }

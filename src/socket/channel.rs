@@ -2,19 +2,22 @@
 //! waited for longer than whoever sends none; and no memory is taken for what was only announced.
 
 use super::frame::{self, Frame, FrameError, Kind, Limits, PREFIX, Prefix};
+use super::room::Share;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 /// How much is read first: most messages.
 const FIRST: usize = 16 * 1024;
-/// And then at least.
+/// And then at least. Up to here a frame takes nothing of what connections share.
 const PIECE: usize = 64 * 1024;
 
 /// A connection.
 #[derive(Debug)]
 pub struct Channel {
     stream: UnixStream,
+    /// Memory for frames that come, where many connections share it.
+    share: Option<Share>,
 }
 
 /// The other end did not say what it should have.
@@ -26,13 +29,22 @@ pub enum ChannelError {
     /// What it said is no frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
+    /// Others have taken the memory that it would need.
+    #[error("there is no room for so long a frame now")]
+    NoRoom,
 }
 
 impl Channel {
     /// Over a connection that was made.
     #[must_use]
     pub fn new(stream: UnixStream) -> Self {
-        Self { stream }
+        Self { stream, share: None }
+    }
+
+    /// The same, where long frames take of what connections share: a frame has it until the next one is received.
+    #[must_use]
+    pub fn sharing(stream: UnixStream, share: Share) -> Self {
+        Self { stream, share: Some(share) }
     }
 
     /// The connection itself.
@@ -78,6 +90,7 @@ impl Channel {
     /// # Errors
     /// [`ChannelError`].
     pub fn receive(&mut self, limits: Limits, idle: Duration, within: Duration) -> Result<Option<Frame>, ChannelError> {
+        self.hold(0)?;
         let mut buffer = vec![0; FIRST];
         self.stream.set_read_timeout(Some(idle))?;
         let mut count = self.read(&mut buffer)?;
@@ -98,13 +111,21 @@ impl Channel {
             return Err(FrameError::TooLong(count as u64).into());
         }
         while count < whole {
-            let room = buffer.len().max((2 * count).min(whole)).max((count + PIECE).min(whole));
-            buffer.resize(room, 0);
-            let end = room.min(whole);
+            let length = buffer.len().max((2 * count).min(whole)).max((count + PIECE).min(whole));
+            self.hold(length)?;
+            buffer.reserve_exact(length - buffer.len());
+            buffer.resize(length, 0);
+            let end = length.min(whole);
             count += self.more(&mut buffer[count..end], until)?;
         }
         buffer.truncate(whole);
-        Ok(Some(prefix.frame(buffer.split_off(PREFIX))))
+        Ok(Some(prefix.frame(buffer)))
+    }
+
+    /// Has memory for so many bytes of a frame, and for no more.
+    fn hold(&mut self, bytes: usize) -> Result<(), ChannelError> {
+        let holds = self.share.as_mut().is_none_or(|share| share.resize(bytes.saturating_sub(PIECE)));
+        if holds { Ok(()) } else { Err(ChannelError::NoRoom) }
     }
 
     fn more(&mut self, buffer: &mut [u8], until: Instant) -> Result<usize, ChannelError> {

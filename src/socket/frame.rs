@@ -142,11 +142,12 @@ impl Prefix {
         self.head + self.body
     }
 
-    /// The frame of this prefix, from what followed it.
+    /// The frame of this prefix, from all its bytes. A long body stays where it is in memory.
     #[must_use]
-    pub fn frame(&self, mut rest: Vec<u8>) -> Frame {
-        let body = rest.split_off(self.head.min(rest.len()));
-        Frame { kind: self.kind, head: rest, body }
+    pub fn frame(&self, mut bytes: Vec<u8>) -> Frame {
+        let head = bytes.get(PREFIX..PREFIX + self.head).unwrap_or_default().to_vec();
+        bytes.drain(..bytes.len().min(PREFIX + self.head));
+        Frame { kind: self.kind, head, body: bytes }
     }
 }
 
@@ -182,7 +183,7 @@ pub fn take(buffer: &mut Vec<u8>, limits: Limits) -> Result<Option<Frame>, Frame
     }
     let after = buffer.split_off(PREFIX + prefix.rest());
     let whole = std::mem::replace(buffer, after);
-    Ok(Some(prefix.frame(whole[PREFIX..].to_vec())))
+    Ok(Some(prefix.frame(whole)))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,6 +66,44 @@ pub fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(&address)?;
     fs::set_permissions(&address, fs::Permissions::from_mode(mode))?;
     Ok(listener)
+}
+
+/// A socket that was made, known by its file: at its path there may be none later, or another.
+#[derive(Debug)]
+pub struct Made {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Made {
+    /// The one that stands there now.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
+    }
+
+    /// Where it was made.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it can still be found there.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        Self::at(&self.path).is_ok_and(|now| (now.device, now.inode) == (self.device, self.inode))
+    }
+
+    /// Removes it; not another that stands there now.
+    pub fn remove(&self) {
+        if self.stands() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// An address for `path`, and what must live for as long as it is used.

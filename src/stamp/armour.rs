@@ -2,7 +2,7 @@
 //! at, and what of it is a stamp, is the affair of `locate`.
 
 use crate::mail::message::{line_length, slice};
-use memchr::memmem;
+use memchr::{memmem, memrchr};
 use std::ops::Range;
 
 /// The line before the stamp.
@@ -12,6 +12,8 @@ pub const END: &str = "-----END DIGITAL STAMP-----";
 
 /// The width of the lines between.
 const COLUMNS: usize = 64;
+/// The byte order mark with which some programs begin a text in UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 /// How far apart the two marker lines may stand, in bytes.
 const REACH: usize = 16 * 1024;
 
@@ -48,17 +50,17 @@ pub enum Found {
     OverLimit,
 }
 
-/// The block with which `text` begins, empty lines aside. In a flowed text (RFC 3676 4.4) one blank before the marker does
-/// not count.
+/// The block with which `text` begins, a byte order mark and empty lines aside. In a flowed text (RFC 3676 4.4) one blank
+/// before the marker does not count.
 #[must_use]
 pub fn first(text: &[u8], flowed: bool) -> Found {
-    let mut at = 0;
+    let mut at = if text.starts_with(MARK) { MARK.len() } else { 0 };
     loop {
         let line = slice(text, at, at + line_length(slice(text, at, text.len())));
         if line.is_empty() {
             return Found::None;
         }
-        if !line.trim_ascii().is_empty() {
+        if !is_blank(line) {
             return block(text, at, flowed);
         }
         at += line.len();
@@ -69,11 +71,7 @@ pub fn first(text: &[u8], flowed: bool) -> Found {
 /// line `-- ` or a line of ten or more underscores on.
 #[must_use]
 pub fn last(text: &[u8], flowed: bool) -> Found {
-    let Some((inner, end)) =
-        memmem::rfind_iter(text, END).find_map(|at| Some((at, end_of_line(text, at + END.len())?)))
-    else {
-        return Found::None;
-    };
+    let Some((inner, end)) = last_end(text) else { return Found::None };
     if !only_a_footer(slice(text, end, text.len())) {
         return Found::None;
     }
@@ -87,10 +85,25 @@ pub fn last(text: &[u8], flowed: bool) -> Found {
     }
 }
 
+/// The last second marker with nothing behind it on its line, and where that line ends. Only the last of a line can be, so
+/// that each line is looked at once.
+fn last_end(text: &[u8]) -> Option<(usize, usize)> {
+    let marker = memmem::FinderRev::new(END);
+    let mut before = text.len();
+    loop {
+        let at = marker.rfind(slice(text, 0, before))?;
+        if let Some(end) = end_of_line(text, at + END.len()) {
+            return Some((at, end));
+        }
+        before = memrchr(b'\n', slice(text, 0, at))?;
+    }
+}
+
 /// The block whose first marker stands at `at`. Where the lines between the markers break does not matter: they may have
 /// been wrapped, flowed or joined. A quoted line makes it no block.
 fn block(text: &[u8], at: usize, flowed: bool) -> Found {
-    if at > 0 && text.get(at - 1) != Some(&b'\n') {
+    let before = slice(text, 0, at);
+    if !(before.is_empty() || before.ends_with(b"\n") || before == MARK) {
         return Found::None;
     }
     let line = slice(text, at, text.len());
@@ -112,11 +125,17 @@ fn block(text: &[u8], at: usize, flowed: bool) -> Found {
 fn end_of_line(text: &[u8], at: usize) -> Option<usize> {
     let rest = slice(text, at, text.len());
     let length = line_length(rest);
-    slice(rest, 0, length).trim_ascii().is_empty().then_some(at + length)
+    is_blank(slice(rest, 0, length)).then_some(at + length)
+}
+
+/// Whether a reader sees nothing there: blanks, and no-break spaces, of which a program that makes text of HTML makes its
+/// empty lines, in UTF-8 or in Latin-1.
+fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(|b| b.is_ascii_whitespace() || matches!(b, 0xc2 | 0xa0))
 }
 
 fn only_a_footer(text: &[u8]) -> bool {
-    let mut lines = text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii_end).filter(|line| !line.is_empty());
+    let mut lines = text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii_end).filter(|line| !is_blank(line));
     lines.next().is_none_or(|line| line == b"--" || line.len() >= 10 && line.iter().all(|&b| b == b'_'))
 }
 
@@ -155,6 +174,10 @@ mod tests {
         assert_eq!(both(&format!("text\n{block}\n__________\nlist\n{BEGIN}\n")), (None, stamp()));
         assert_eq!(both(&format!("text\n{block}_________\nlist\n")), (None, None));
         assert_eq!(both(block.trim_end()), (stamp(), stamp()));
+        assert_eq!(both(&format!("\u{feff}\n{block}text\n")), (stamp(), None));
+        assert_eq!(both(&format!("\u{feff}{block}")), (stamp(), stamp()));
+        assert_eq!(both(&format!("\u{a0}\n{block}\u{a0}\r\n\u{a0} \n")), (stamp(), stamp()));
+        assert_eq!(both(&format!("text\n{block}text {END}\n{END} text\n-- \n")), (None, None));
         assert_eq!(both(""), (None, None));
     }
 

@@ -7,15 +7,16 @@ use super::question::{self, LIMITS};
 use super::resident::Inner;
 use crate::socket::channel::Channel;
 use crate::socket::frame::{Frame, Kind};
-use crate::socket::place;
+use crate::socket::place::{self, Made};
 use crate::verdict::spend::Spent;
-use std::io::Read;
+use rustix::net::{Shutdown, shutdown};
+use std::io::{self, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Connections at once. Who comes beyond that is sent away, and tries again.
 const MOST: usize = 512;
@@ -25,6 +26,8 @@ const IDLE: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_secs(1);
 /// For how long the log is lent. Who still has the lock then is waited for as for any other who has it.
 const LOAN: Duration = Duration::from_secs(60);
+/// How often a lender looks whether he needs it himself, for the end.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long to rest when nobody could be let in.
 const REST: Duration = Duration::from_millis(50);
 
@@ -34,7 +37,7 @@ pub struct Attended([AtomicU64; Attended::WORDS.len()]);
 
 impl Attended {
     /// What may be answered.
-    pub const WORDS: [&'static str; 6] = ["fresh", "again", "double", "granted", "revoked", "undecided"];
+    pub const WORDS: [&'static str; 7] = ["fresh", "again", "double", "ended", "granted", "revoked", "undecided"];
 
     /// Each answer with its count.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
@@ -46,6 +49,7 @@ impl Attended {
             Ok(Spent::Fresh) => "fresh",
             Ok(Spent::Again { .. }) => "again",
             Ok(Spent::Double { .. }) => "double",
+            Ok(Spent::Ended) => "ended",
             Ok(Spent::Granted(_)) => "granted",
             Ok(Spent::Revoked { .. }) => "revoked",
             // It asks the next who has the log.
@@ -61,7 +65,8 @@ impl Attended {
 /// Attends to others until it is dropped.
 #[derive(Debug)]
 pub(super) struct Attendant {
-    path: PathBuf,
+    listener: Arc<UnixListener>,
+    socket: Made,
     over: Arc<AtomicBool>,
 }
 
@@ -70,21 +75,27 @@ impl Attendant {
     pub(super) fn begin(path: &Path, inner: Arc<Inner>) -> Result<Self, StoreError> {
         let path = question::socket(path);
         let fail = |source| StoreError::from_io("listen at", &path, source);
-        let listener = place::listen(&path, 0o600).map_err(fail)?;
+        let listener = Arc::new(place::listen(&path, 0o600).map_err(fail)?);
+        let socket = Made::at(&path).map_err(fail)?;
         let over = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&over);
-        let accept = move || attend(&listener, &inner, &ended);
+        let (heard, ended) = (Arc::clone(&listener), Arc::clone(&over));
+        let accept = move || attend(&heard, &inner, &ended);
         thread::Builder::new().name("log".into()).spawn(accept).map_err(fail)?;
-        Ok(Self { path: path.clone(), over })
+        Ok(Self { listener, socket, over })
+    }
+
+    /// Whether others find it.
+    pub(super) fn stands(&self) -> bool {
+        self.socket.stands()
     }
 }
 
 impl Drop for Attendant {
     fn drop(&mut self) {
         self.over.store(true, SeqCst);
-        // Wakes the thread that accepts; then nobody finds it any more.
-        let _ = place::connect(&self.path);
-        let _ = std::fs::remove_file(&self.path);
+        // Wakes the thread that accepts, wherever the socket is by now; then nobody finds it any more.
+        let _ = shutdown(&self.listener, Shutdown::Both);
+        self.socket.remove();
     }
 }
 
@@ -134,7 +145,9 @@ fn converse(stream: UnixStream, inner: &Inner) {
                 }
                 Err(_) => (Kind::Refused, b"{}".to_vec()),
             },
-            Kind::Lend => match inner.lend(|| wait_for_return(&mut channel)) {
+            // Whoever asks gets it when this process ends.
+            Kind::Lend if inner.recalled.load(SeqCst) => (Kind::Yourself, b"{}".to_vec()),
+            Kind::Lend => match inner.lend(|| wait_for_return(&mut channel, &inner.recalled)) {
                 Ok(()) => return,
                 Err(error) => question::undecided(&error.to_string(), None),
             },
@@ -148,10 +161,12 @@ fn converse(stream: UnixStream, inner: &Inner) {
 }
 
 /// Says that the log is free, and waits until the borrower hangs up.
-fn wait_for_return(channel: &mut Channel) {
+fn wait_for_return(channel: &mut Channel, recalled: &AtomicBool) {
+    let until = Instant::now() + LOAN;
     if channel.send(Kind::Lent, b"{}", &[], MOMENT).is_ok() {
         let mut stream = channel.stream();
-        let _ = stream.set_read_timeout(Some(LOAN));
-        let _ = stream.read(&mut [0]);
+        let _ = stream.set_read_timeout(Some(LOOK));
+        let has_it = |read: io::Result<usize>| read.is_err_and(|error| question::is_late(&error));
+        while has_it(stream.read(&mut [0])) && Instant::now() < until && !recalled.load(SeqCst) {}
     }
 }

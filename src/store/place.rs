@@ -2,6 +2,7 @@
 //! link, ours, regular, and writable by nobody else. What stands in them is left to the others.
 
 use super::error::StoreError;
+use crate::disk;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::OsString;
@@ -34,17 +35,14 @@ pub(crate) enum Absent {
 impl Place {
     /// Opens the folder of `path`; `None` when it does not exist and is not to be created.
     pub(super) fn open(path: &Path, absent: Absent) -> Result<Option<Self>, StoreError> {
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let parent = disk::above(path);
         let Some(name) = path.file_name() else {
             return Err(unsafe_place(path, "names no file"));
         };
         let folder = match open_folder(parent) {
             Err(Errno::NOENT) if absent == Absent::Leave => return Ok(None),
             Err(Errno::NOENT) => {
-                create_folder(parent)?;
+                disk::make_folder(parent, 0o700).map_err(|error| StoreError::from_io("create", parent, error))?;
                 open_folder(parent)
             }
             other => other,
@@ -92,6 +90,12 @@ impl Place {
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(StoreError::from_io("look at", &self.path(suffix), errno.into())),
         }
+    }
+
+    /// Whether its path leads to this file. It is looked up from the beginning: the folder that is held open may have been put
+    /// aside, and another be in its place.
+    pub(super) fn leads_to(&self, file: Identity) -> bool {
+        fs::lstat(&self.path).is_ok_and(|stat| identity(&stat) == file)
     }
 
     /// Bytes that the file with this suffix takes on the disk.
@@ -143,29 +147,6 @@ fn identity(stat: &Stat) -> Identity {
 
 fn open_folder(path: &Path) -> Result<OwnedFd, Errno> {
     fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-}
-
-/// Creates a folder and those above it, each for us alone and each durable in the one above it.
-fn create_folder(path: &Path) -> Result<(), StoreError> {
-    let fail = |errno: Errno| StoreError::from_io("create", path, errno.into());
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) => Path::new("."),
-        None => return Ok(()),
-    };
-    let made = match fs::mkdir(path, Mode::RWXU) {
-        Err(Errno::NOENT) => {
-            create_folder(parent)?;
-            fs::mkdir(path, Mode::RWXU)
-        }
-        other => other,
-    };
-    match made {
-        Ok(()) => open_folder(parent).and_then(fs::fsync).map_err(fail),
-        // Another process was faster.
-        Err(Errno::EXIST) => Ok(()),
-        Err(errno) => Err(fail(errno)),
-    }
 }
 
 fn check_folder(path: &Path, stat: &Stat, euid: u32) -> Result<(), StoreError> {

@@ -206,6 +206,18 @@ impl Redb {
         })
     }
 
+    /// Leaves the log while `meanwhile` runs, and takes it back. Nobody here gets it in between: whoever took the lock before
+    /// the one to whom it is lent would have it lent to nobody.
+    pub(super) fn lend<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
+        let mut slot = self.session();
+        *slot = None;
+        let done = meanwhile();
+        // At once, or the next to come would take it for free.
+        *slot = self.open(Absent::Create)?;
+        self.opened.fetch_add(1, SeqCst);
+        Ok(done)
+    }
+
     fn open(&self, absent: Absent) -> Result<Option<Session>, StoreError> {
         if self.keeping == Keeping::Given {
             let source = io::Error::other("it failed or was released before");

@@ -7,6 +7,7 @@
 //! journal again.
 
 mod books;
+mod loan;
 
 use super::UsedLog;
 use super::attend::{Attendant, Attended};
@@ -41,7 +42,7 @@ const REST: Duration = Duration::from_secs(1);
 pub struct Resident {
     inner: Arc<Inner>,
     scribe: Option<JoinHandle<()>>,
-    attendant: Option<Attendant>,
+    attendant: Mutex<Option<Attendant>>,
 }
 
 /// What shows of a log while it is at work.
@@ -63,6 +64,8 @@ type Slots = Box<dyn Fn(&Session) -> Result<[Box<dyn Slot>; 2], StoreError> + Se
 pub(super) struct Inner {
     log: Redb,
     grace: AtomicI64,
+    /// Nobody is lent the log any more.
+    pub(super) recalled: AtomicBool,
     turn: Turn<Spend, Result<Spent, StoreError>>,
     state: Mutex<State>,
     /// Told when rows have come, when rows are in the tables, and at the end.
@@ -90,6 +93,8 @@ struct State {
     since: Option<Instant>,
     /// The generation before, while its rows go into the tables.
     applying: Option<Generation>,
+    /// Another process has the log.
+    lent: bool,
     over: bool,
 }
 
@@ -99,8 +104,8 @@ type Generation = (u32, Arc<Pending>);
 impl State {
     /// Forgets all: what stood in the journal is in the tables, or is when the log is opened again.
     fn forget(&mut self) {
-        let over = self.over;
-        *self = Self { over, ..Self::default() };
+        let Self { lent, over, .. } = *self;
+        *self = Self { lent, over, ..Self::default() };
     }
 
     /// Begins a new generation and returns the old one. There must be none on its way into the tables.
@@ -140,9 +145,9 @@ impl Resident {
             None => Err(StoreError::Damaged { path: PathBuf::new(), what: "it is not on a disk".into() }),
         };
         let log = Redb::resident(path.clone(), options);
-        let mut resident = Self::start(log, &path, options.grace, Box::new(slots), attended)?;
+        let resident = Self::start(log, &path, options.grace, Box::new(slots), attended)?;
         resident.inner.log.with(Absent::Create, |_| Ok(()))?;
-        resident.attendant = Some(Attendant::begin(&path, Arc::clone(&resident.inner))?);
+        *resident.attendant() = Some(Attendant::begin(&path, Arc::clone(&resident.inner))?);
         Ok(resident)
     }
 
@@ -170,26 +175,29 @@ impl Resident {
     fn start(log: Redb, path: &Path, grace: i64, slots: Slots, attended: Arc<Attended>) -> Result<Self, StoreError> {
         let (state, changed) = (Mutex::default(), Condvar::new());
         let (grace, turn) = (AtomicI64::new(grace), Turn::new(TOGETHER));
-        let inner = Arc::new(Inner { log, grace, turn, state, changed, slots, attended });
+        let recalled = AtomicBool::new(false);
+        let inner = Arc::new(Inner { log, grace, recalled, turn, state, changed, slots, attended });
         let scribe = Arc::clone(&inner);
         let scribe = thread::Builder::new().name("tables".into()).spawn(move || scribe.write_tables());
         let scribe = scribe.map_err(|source| StoreError::from_io("serve", path, source))?;
-        Ok(Self { inner, scribe: Some(scribe), attendant: None })
+        Ok(Self { inner, scribe: Some(scribe), attendant: Mutex::default() })
     }
 
-    /// Lets another process have the log while `meanwhile` runs. Spends wait for as long.
+    /// Listens anew beside the log where the socket is gone, or the folder that it stood in: whoever found the log locked and
+    /// nobody to ask would wait in vain.
     ///
     /// # Errors
-    /// Any [`StoreError`]: the log was not brought up to date, and is not lent.
-    pub fn lend<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
-        self.inner.lend(meanwhile)
+    /// Any [`StoreError`]: while there is no folder, say.
+    pub fn be_found(&self) -> Result<(), StoreError> {
+        let mut attendant = self.attendant();
+        if attendant.as_ref().is_some_and(|attendant| !attendant.stands()) {
+            *attendant = Some(Attendant::begin(self.inner.log.path(), Arc::clone(&self.inner))?);
+        }
+        Ok(())
     }
 
-    /// Whether questions get answers: whoever holds the state lets it go.
-    #[must_use]
-    pub fn is_alive(&self) -> bool {
-        drop(self.inner.state());
-        true
+    fn attendant(&self) -> MutexGuard<'_, Option<Attendant>> {
+        self.attendant.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A look at the log, which costs others next to nothing: no row is brought into the tables for it. It waits while the
@@ -231,7 +239,8 @@ impl Resident {
 impl Drop for Resident {
     /// Leaves the log to others, up to date and without a journal. If that fails, the next to open it does it.
     fn drop(&mut self) {
-        drop(self.attendant.take());
+        drop(self.attendant().take());
+        self.recall();
         self.inner.state().over = true;
         self.inner.changed.notify_all();
         if let Some(scribe) = self.scribe.take() {
@@ -240,37 +249,40 @@ impl Drop for Resident {
         if let Ok(mut state) = self.inner.up_to_date()
             && self.inner.put_away(&mut state).is_ok()
         {
-            let remove = |session: &mut Session| {
+            let remove = |session: &Session| {
                 let remove = |suffix| session.place().map_or(Ok(()), |place| place.remove(suffix));
                 Ok(SUFFIXES.into_iter().try_for_each(remove)?)
             };
-            let _ = self.inner.log.with(Absent::Leave, remove);
+            // Not where another has it: nobody waits for him here.
+            let _ = self.inner.log.beside(self.inner.log.session_number(), remove);
         }
         self.inner.log.release();
     }
 }
 
 impl Inner {
+    /// What is known, while the log is ours.
     fn state(&self) -> MutexGuard<'_, State> {
+        self.ours(self.held())
+    }
+
+    fn ours<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait_while(state, |state| state.lent).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known, whoever has the log.
+    fn held(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+        let state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        self.ours(state)
     }
 
     pub(super) fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
         let gone = || Err(StoreError::Busy { path: self.log.path().to_owned(), waited: Duration::ZERO });
         self.turn.ask(ask.clone(), |asks| self.answer(&asks)).unwrap_or_else(gone)
-    }
-
-    pub(super) fn lend<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
-        let mut state = self.up_to_date()?;
-        self.leave(&mut state)?;
-        let done = meanwhile();
-        // Taken back at once, or the next to come would take it for free.
-        self.log.with(Absent::Create, |_| Ok(()))?;
-        Ok(done)
     }
 
     /// An answer for each question, in order, once all that they write is durable.
@@ -411,13 +423,6 @@ impl Inner {
             })
         })?;
         Ok(done.is_some())
-    }
-
-    /// Leaves a log that is up to date, for others or for good.
-    fn leave(&self, state: &mut State) -> Result<(), StoreError> {
-        self.put_away(state)?;
-        self.log.release();
-        Ok(())
     }
 
     /// Makes a log that is up to date one without a journal.

@@ -3,13 +3,14 @@
 //! stamp, and nothing is decided by it, so it has neither lock nor sync, and no place in the log of used serials.
 
 use super::sent::message_name;
+use crate::disk;
 use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The folder.
@@ -48,7 +49,7 @@ impl Returns {
     /// The system's.
     pub fn keep(&self, message_id: &str, returnable: &Returnable) -> io::Result<()> {
         let Some(path) = self.path(message_id).filter(|path| !path.exists()) else { return Ok(()) };
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        disk::make_folder(&self.folder, 0o700)?;
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let temporary = self.folder.join(format!(".{}", HEXLOWER.encode(&random)));

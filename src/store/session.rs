@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// Suffix of a file that is being created.
 const NEW: &str = ".new";
@@ -86,6 +87,10 @@ impl Session {
         if let Some(place) = session.place() {
             guarded(|| (schema.resume)(&session, place)).map_err(|trouble| trouble.at(path))?;
         }
+        if !session.current() {
+            // While we waited for the lock its folder was put aside. The next try finds what is there now.
+            return Err(StoreError::Busy { path: path.to_owned(), waited: Duration::ZERO });
+        }
         Ok(Some(session))
     }
 
@@ -100,9 +105,10 @@ impl Session {
         Ok(Self { database: Left::open(storage, note, cache, new, schema)?, on_disk: None })
     }
 
-    /// Whether the file still stands where it was opened. One that was removed or replaced is no place for a spend.
+    /// Whether the file still stands where it was opened. One that was removed or replaced, by itself or with its folder, is
+    /// no place for a spend.
     pub(super) fn current(&self) -> bool {
-        self.on_disk.as_ref().is_none_or(|it| it.place.identity("").is_ok_and(|now| now == Some(it.file)))
+        self.on_disk.as_ref().is_none_or(|it| it.place.leads_to(it.file))
     }
 
     /// Where its files are; `None` in a storage that was given.

@@ -7,28 +7,21 @@
 use super::core::Core;
 use super::error::BooksError;
 use super::ownership;
-use super::payment::{self, Paid};
+use super::payment;
 use super::place::{self, Place};
-use super::refusal::{Refusal, StampProblem};
-use super::request::{
-    Account, Answer, ApiKey, Booked, Day, Payer, Presented, Profile, Request, Returned, Sale, SigningKey, StampRow,
-    Standing, Summary,
-};
+use super::refusal::Refusal;
+use super::request::{Account, Answer, ApiKey, Booked, Day, Profile, Request, SigningKey, StampRow, Standing, Summary};
 use super::signing::{self, Signers};
 use super::socket;
 use crate::bank::chain::{Entry, Hash, Head};
 use crate::bank::event::{KeyState, Terms};
 use crate::bank::money::Money;
-use crate::bank::order::{Caps, Order, OrderError};
-use crate::keys::document::{KeyEntry, Status, VendorEntry};
+use crate::bank::order::OwnCaps;
 use crate::keys::secret::Signer;
-use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
-use crate::stamp::audience::Audience;
-use crate::stamp::claims::Stamp;
+use crate::outgoing::sendmail::SendError;
 use crate::stamp::serial::Serial;
-use crate::stamp::wire::{Issuer, Purpose, Token};
-use serde_json::{Map, Value};
+use crate::stamp::wire::Issuer;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -39,9 +32,6 @@ type Result<T, E = BooksError> = std::result::Result<T, E>;
 /// An account's number.
 pub type Number = u64;
 
-/// Stamps that may be handed in at once.
-const HANDED: u32 = 1_000;
-
 /// What books are begun with.
 #[derive(Clone, Debug)]
 pub struct Founding {
@@ -51,36 +41,6 @@ pub struct Founding {
     pub kid: String,
     /// The terms.
     pub terms: Terms,
-}
-
-/// Stamps that were sold.
-#[derive(Clone, Debug)]
-pub struct Sold {
-    /// The stamps, in the order of the orders.
-    pub stamps: Vec<Token>,
-    /// How they were booked.
-    pub sale: Sale,
-}
-
-/// A stamp that is handed in, with the address that it names where the stamp does not show it and only the domain is
-/// known to be the depositor's.
-#[derive(Clone, Debug)]
-pub struct Handed {
-    /// The stamp, as a token.
-    pub stamp: String,
-    /// The recipient's address.
-    pub address: Option<Address>,
-}
-
-/// What became of stamps that were handed in.
-#[derive(Clone, Debug)]
-pub struct Taken {
-    /// For each its value, or why it was not taken.
-    pub each: Vec<Result<u64, StampProblem>>,
-    /// How the good ones were booked; `None` if there was none.
-    pub booked: Option<Booked>,
-    /// A signed receipt (`digital-stamp-receipt`) for those.
-    pub receipt: Option<Token>,
 }
 
 /// The books. Clones are the same books.
@@ -115,6 +75,8 @@ macro_rules! answer {
     };
 }
 
+pub(super) use answer;
+
 /// For questions in which time does not matter.
 const ANY_TIME: UnixTime = UnixTime(0);
 
@@ -128,6 +90,10 @@ impl Books {
             |error: &dyn std::fmt::Display| Refusal::Form { what: "vendor or key".into(), wanted: error.to_string() };
         Issuer::new(&founding.vendor, &founding.kid).map_err(|error| named(&error))?;
         let place = Place::made(folder)?;
+        if !place.books().exists() {
+            // Before there are books: a file that was left may be a key of somebody else.
+            signing::make(&place, &founding.vendor, &founding.kid)?;
+        }
         let books = Self::here(Core::create(&place, &founding.vendor, now)?, place);
         books.set_terms(founding.terms.clone(), now)?;
         books.rotate(&founding.kid, now)?;
@@ -138,10 +104,14 @@ impl Books {
     /// MiB of memory hold their pages.
     ///
     /// # Errors
-    /// [`BooksError::Absent`], [`BooksError::Busy`] and others.
+    /// [`BooksError::Absent`], [`BooksError::Busy`], [`BooksError::Served`] and others.
     pub fn open(folder: &Path, wait: Duration) -> Result<Self> {
         let place = Place::existing(folder)?;
-        let core = place.wait(wait, || Core::try_open(&place))?;
+        let core = place.wait(wait, || match Core::try_open(&place)? {
+            // Who serves them does so until he is told to end.
+            None if socket::somebody(&place) => Err(BooksError::Served { path: place.folder().to_owned() }),
+            core => Ok(core),
+        })?;
         Ok(Self::here(core, place))
     }
 
@@ -172,6 +142,12 @@ impl Books {
             Way::Here(core) => Core::listen(core, &self.shared.place),
             Way::There => Err(BooksError::Busy { path: self.shared.place.folder().to_owned(), waited: Duration::ZERO }),
         }
+    }
+
+    /// Whether another process has the books, and serves them.
+    #[must_use]
+    pub fn served(&self) -> bool {
+        matches!(self.way, Way::There)
     }
 
     /// Asks anything. The other methods are this one with the question and the answer taken apart.
@@ -205,21 +181,12 @@ impl Books {
         Ok(self.shared.vendor.get_or_init(|| vendor))
     }
 
-    /// What the vendor publishes: his keys, revoked serials and price, in the form of a directory document; `buy` is left
-    /// empty.
+    /// The revoked serials that need not be published any more, since their stamps have ended.
     ///
     /// # Errors
     /// [`BooksError`].
-    pub fn published(&self) -> Result<VendorEntry> {
-        let profile = self.profile()?;
-        Ok(VendorEntry {
-            vendor: profile.vendor,
-            // The document has the same form in three members.
-            prices: profile.terms.price.to_string().parse().into_iter().collect(),
-            keys: profile.keys.into_iter().map(key_entry).collect(),
-            revoked: self.revoked_serials()?.into_iter().map(String::from).collect(),
-            ..VendorEntry::default()
-        })
+    pub fn ended_serials(&self, now: UnixTime) -> Result<Vec<Serial>> {
+        answer!(self, Request::EndedSerials, now, Answer::Serials { serials } => serials)
     }
 
     /// Every serial that was revoked or refunded.
@@ -238,18 +205,36 @@ impl Books {
         answer!(self, Request::SetTerms { terms }, now, Answer::Done => ())
     }
 
-    /// Makes a new signing key, writes it beside the others, and signs with it from now on; the one before verifies only.
+    /// Makes a new signing key and writes it beside the others: it is published, and does not sign before
+    /// [`rotate`](Self::rotate).
     ///
     /// # Errors
     /// [`Refusal::SigningKey`] when there was a key of this name.
+    pub fn prepare(&self, kid: &str, now: UnixTime) -> Result<()> {
+        self.new_key(kid, KeyState::Prepared, now)
+    }
+
+    /// Signs with the key of this name from now on, which is made unless it was prepared; the one before verifies only.
+    ///
+    /// # Errors
+    /// [`Refusal::SigningKey`] when there was a key of this name that was not only prepared.
     pub fn rotate(&self, kid: &str, now: UnixTime) -> Result<()> {
-        if self.keys()?.iter().any(|key| key.kid == kid) {
-            let problem = "a key of this name exists already; a new key needs a new name".to_owned();
-            return Err(Refusal::SigningKey { kid: kid.to_owned(), problem }.into());
-        }
-        let key = signing::make(&self.shared.place, self.vendor()?, kid)?;
-        let request = Request::SetKey { kid: kid.to_owned(), key, state: KeyState::Active };
-        answer!(self, request, now, Answer::Done => ())
+        self.new_key(kid, KeyState::Active, now)
+    }
+
+    fn new_key(&self, kid: &str, state: KeyState, now: UnixTime) -> Result<()> {
+        let key = match self.keys()?.into_iter().find(|key| key.kid == kid) {
+            None => signing::make(&self.shared.place, self.vendor()?, kid)?,
+            Some(key) if key.state == KeyState::Prepared && state == KeyState::Active => {
+                // Nothing could be signed without its file.
+                self.signer(kid)?.key.public()
+            }
+            Some(_) => {
+                let problem = "a key of this name exists already; a new key needs a new name".to_owned();
+                return Err(Refusal::SigningKey { kid: kid.to_owned(), problem }.into());
+            }
+        };
+        answer!(self, Request::SetKey { kid: kid.to_owned(), key, state }, now, Answer::Done => ())
     }
 
     /// Revokes a signing key, or lets one verify only that is not the active one.
@@ -257,13 +242,27 @@ impl Books {
     /// # Errors
     /// [`Refusal::SigningKey`].
     pub fn set_key_state(&self, kid: &str, state: KeyState, now: UnixTime) -> Result<()> {
-        let problem = "there is no key of this name".to_owned();
-        let unknown = || Refusal::SigningKey { kid: kid.to_owned(), problem };
-        let key = self.keys()?.into_iter().find(|key| key.kid == kid).ok_or_else(unknown)?;
+        let key = self.key(kid)?;
         answer!(self, Request::SetKey { kid: key.kid, key: key.key, state }, now, Answer::Done => ())
     }
 
-    fn keys(&self) -> Result<Vec<SigningKey>> {
+    /// The signing key of this name.
+    ///
+    /// # Errors
+    /// [`Refusal::SigningKey`] when there is none.
+    pub fn key(&self, kid: &str) -> Result<SigningKey> {
+        let problem = "there is no key of this name".to_owned();
+        let unknown = || Refusal::SigningKey { kid: kid.to_owned(), problem };
+        Ok(self.keys()?.into_iter().find(|key| key.kid == kid).ok_or_else(unknown)?)
+    }
+
+    /// A version for the next edition of the directory: above all that were drawn before, and the number of this second
+    /// where that is higher.
+    pub(super) fn next_version(&self, now: UnixTime) -> Result<u64> {
+        answer!(self, Request::NextVersion, now, Answer::Count { count } => count)
+    }
+
+    pub(super) fn keys(&self) -> Result<Vec<SigningKey>> {
         Ok(self.profile()?.keys)
     }
 
@@ -272,7 +271,7 @@ impl Books {
     ///
     /// # Errors
     /// [`Refusal::AccountExists`], [`Refusal::Form`].
-    pub fn open_account(&self, name: &str, contact: &str, caps: Option<Caps>, now: UnixTime) -> Result<Account> {
+    pub fn open_account(&self, name: &str, contact: &str, caps: Option<OwnCaps>, now: UnixTime) -> Result<Account> {
         let request = Request::OpenAccount { name: name.to_owned(), contact: contact.to_owned(), caps };
         answer!(self, request, now, Answer::Account(account) => account)
     }
@@ -285,7 +284,7 @@ impl Books {
         &self,
         account: Number,
         contact: Option<String>,
-        caps: Option<Option<Caps>>,
+        caps: Option<Option<OwnCaps>>,
         now: UnixTime,
     ) -> Result<()> {
         if let Some(contact) = contact {
@@ -409,107 +408,25 @@ impl Books {
         answer!(self, Request::TakeVoucher { account, voucher }, now, Answer::Booked(booked) => booked)
     }
 
-    /// Sells one stamp or many to an account: all of them or none. With an idempotency key (1 to 128 printable
-    /// characters) the same request gives the same stamps again, byte for byte, and is charged once, for 30 days.
-    ///
-    /// # Errors
-    /// [`Refusal::Order`], [`Refusal::Funds`], [`Refusal::Daily`], [`Refusal::AccountClosed`], [`Refusal::KeyReused`].
-    pub fn issue(&self, account: Number, orders: &[Order], idempotency: Option<&str>, now: UnixTime) -> Result<Sold> {
-        self.sell(Payer::Account(account), orders, idempotency, now)
-    }
-
-    /// Sells stamps to somebody without an account, for a payment ([`Payment`](super::payment::Payment)). A payment
-    /// elsewhere is an idempotency key by itself.
-    ///
-    /// # Errors
-    /// As [`issue`](Self::issue), and [`Refusal::NoVoucher`], [`Refusal::PaidOtherwise`].
-    pub fn issue_for(&self, paid: Paid, orders: &[Order], idempotency: Option<&str>, now: UnixTime) -> Result<Sold> {
-        self.sell(Payer::Paid(paid), orders, idempotency, now)
-    }
-
-    fn sell(&self, buyer: Payer, orders: &[Order], idempotency: Option<&str>, now: UnixTime) -> Result<Sold> {
-        let idempotency = idempotency.map(str::to_owned);
-        let request = Request::Issue { buyer, orders: orders.to_vec(), idempotency };
-        let sale = answer!(self, request, now, Answer::Sale(sale) => sale)?;
-        let signer = self.signer(&sale.kid)?;
-        Ok(Sold { stamps: signing::stamps(&signer, &sale, orders)?, sale })
-    }
-
-    /// Takes used stamps back: each once, only from the account that owns the address, only what this vendor sold. The
-    /// good ones are credited in one step even if others are bad. At most 1,000 at once.
-    ///
-    /// # Errors
-    /// [`Refusal::AccountClosed`] and others; single bad stamps are no error.
-    pub fn deposit(&self, account: Number, stamps: &[Handed], now: UnixTime) -> Result<Taken> {
-        let owns = self.account(account, now)?.owns;
-        self.hand_in(account, stamps, &owns, "deposit", now, |stamps| Request::Deposit { account, stamps })
-    }
-
-    /// Takes unused stamps back from the account that bought them: credited and revoked in one step, so the next directory
-    /// document condemns them. At most 1,000 at once.
-    ///
-    /// # Errors
-    /// As [`deposit`](Self::deposit), and [`Refusal::NoRefunds`].
-    pub fn refund(&self, account: Number, stamps: &[Handed], now: UnixTime) -> Result<Taken> {
-        self.hand_in(account, stamps, &[], "refund", now, |stamps| Request::Refund { account, stamps })
-    }
-
-    fn hand_in(
-        &self,
-        account: Number,
-        stamps: &[Handed],
-        owns: &[String],
-        kind: &str,
-        now: UnixTime,
-        request: impl FnOnce(Vec<Presented>) -> Request,
-    ) -> Result<Taken> {
-        let asked = stamps.len() as u64;
-        if asked > u64::from(HANDED) {
-            return Err(Refusal::from(OrderError::TooMany { asked, cap: HANDED }).into());
-        }
-        let profile = self.profile()?;
-        let looked: Vec<_> = stamps.iter().map(|handed| presented(handed, &profile, owns)).collect();
-        let good = looked.iter().filter_map(|it| it.as_ref().ok().cloned()).collect();
-        let (each, booked) = answer!(self, request(good), now, Answer::Returned { each, booked } => (each, booked))?;
-        let mut answers = each.into_iter();
-        let unanswered = Returned::Refused(StampProblem::Malformed);
-        let each = looked.into_iter().map(|it| it.and_then(|_| answers.next().unwrap_or(unanswered).into())).collect();
-        let receipt = booked.as_ref().map(|booked| self.receipt(kind, account, booked)).transpose()?;
-        Ok(Taken { each, booked, receipt })
-    }
-
-    /// Revokes stamps for good; answers how many were not revoked before. Serials that the books did not sell are revoked
-    /// too.
-    ///
-    /// # Errors
-    /// [`BooksError`].
-    pub fn revoke(&self, serials: &[Serial], now: UnixTime) -> Result<u64> {
-        answer!(self, Request::Revoke { serials: serials.to_vec() }, now, Answer::Count { count } => count)
-    }
-
-    /// Pays credits out at the price of the terms, and signs a receipt. Once for each reference.
-    ///
-    /// # Errors
-    /// [`Refusal::Funds`], [`Refusal::KeyReused`].
-    pub fn pay_out(&self, account: Number, credits: u64, reference: &str, now: UnixTime) -> Result<(Booked, Token)> {
-        let request = Request::PayOut { account, credits, reference: reference.to_owned() };
-        let booked = answer!(self, request, now, Answer::Booked(booked) => booked)?;
-        let receipt = self.receipt("payout", account, &booked)?;
-        Ok((booked, receipt))
-    }
-
     /// Mails a code to an address, or for a domain to its postmaster, through `sendmail` (a program that takes the options of
-    /// sendmail(8)). It holds for a day and for five tries; another is sent after ten minutes at the earliest.
+    /// sendmail(8)). It holds for a day and for five tries; another is sent after ten minutes at the earliest, and
+    /// no more than some a day. Where none could be sent, none was asked for.
     ///
     /// # Errors
-    /// [`Refusal::CodeWaiting`], [`Refusal::Form`], [`BooksError::Mail`].
+    /// [`Refusal::CodeWaiting`], [`Refusal::ManyCodes`], [`Refusal::Form`], [`BooksError::Mail`].
     pub fn send_code(&self, account: Number, subject: &str, sendmail: &Path, now: UnixTime) -> Result<()> {
         let (code, _) = payment::new_code()?;
         let code: Zeroizing<String> = Zeroizing::new(code.chars().take(ownership::CODE_LENGTH).collect());
         let letter = ownership::letter(self.vendor()?, subject, &code, now)?;
         let hash = ownership::code_hash(&code);
         answer!(self, Request::AskCode { account, subject: subject.to_owned(), hash }, now, Answer::Done => ())?;
-        letter.send(sendmail)
+        let Err(error) = letter.send(sendmail) else { return Ok(()) };
+        // What took too long may have been sent.
+        if !matches!(error, SendError::TimeOut(_)) {
+            let request = Request::TakeBackCode { account, subject: subject.to_owned(), hash };
+            answer!(self, request, now, Answer::Done => ())?;
+        }
+        Err(ownership::not_sent(sendmail, &error))
     }
 
     /// Takes the code: from now on the account owns the address or domain, and nobody else does.
@@ -585,6 +502,18 @@ impl Books {
         answer!(self, Request::Summary, ANY_TIME, Answer::Summary(summary) => summary)
     }
 
+    /// Whether the books answer, what is sold can be signed, and what was written last could be.
+    ///
+    /// # Errors
+    /// [`BooksError::Left`] for a minute after a failure, unless something was written since.
+    pub fn well(&self) -> Result<()> {
+        self.active_signer()?;
+        match &self.way {
+            Way::Here(core) if core.failed() => Err(BooksError::Left),
+            _ => Ok(()),
+        }
+    }
+
     /// Counts everything again from the entries, and compares; with `since`, also that the chain goes through that head.
     ///
     /// # Errors
@@ -612,22 +541,26 @@ impl Books {
         Ok(Self::here(Core::restore(&place, from, now)?, place))
     }
 
-    fn signer(&self, kid: &str) -> Result<Arc<Signer>> {
+    /// Random bytes that stay the same, for whoever serves these books: a form that he handed out before he was started again
+    /// is still his.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn secret(&self) -> Result<[u8; 32]> {
+        self.shared.place.secret()
+    }
+
+    pub(super) fn signer(&self, kid: &str) -> Result<Arc<Signer>> {
         self.shared.signers.get(&self.shared.place, self.vendor()?, kid)
     }
 
-    /// A receipt by the key that signs now.
-    fn receipt(&self, kind: &str, account: Number, booked: &Booked) -> Result<Token> {
+    /// The key that signs now; none when it was revoked.
+    ///
+    /// # Errors
+    /// [`BooksError::Key`] when its file cannot be read.
+    pub fn active_signer(&self) -> Result<Option<Arc<Signer>>> {
         let active = self.keys()?.into_iter().find(|key| key.state == KeyState::Active);
-        let problem = "no key signs; rotate to a new one".to_owned();
-        let kid = active.ok_or(Refusal::SigningKey { kid: "(none)".into(), problem })?.kid;
-        let mut object = Map::new();
-        object.insert("receipt".into(), kind.into());
-        object.insert("account".into(), account.into());
-        object.insert("credits".into(), booked.credits.into());
-        object.insert("sum".into(), booked.sum.map_or(Value::Null, |sum| sum.to_string().into()));
-        object.insert("head".into(), booked.head.to_string().into());
-        Ok(signing::receipt(&*self.signer(&kid)?, booked.at, object))
+        active.map(|key| self.signer(&key.kid)).transpose()
     }
 }
 
@@ -637,43 +570,8 @@ impl Shared {
     }
 }
 
-fn unexpected(answer: &Answer) -> BooksError {
+pub(super) fn unexpected(answer: &Answer) -> BooksError {
     BooksError::Remote(format!("an answer to another question: {answer:?}"))
-}
-
-/// A stamp that was handed in, if it is this vendor's and its signature holds. Its window does not matter: who received it
-/// in time may hand it in later.
-fn presented(handed: &Handed, profile: &Profile, owns: &[String]) -> Result<Presented, StampProblem> {
-    let token = Token::parse(handed.stamp.trim()).map_err(|_| StampProblem::Malformed)?;
-    let issuer = token.issuer().map_err(|_| StampProblem::Malformed)?;
-    let key = profile.keys.iter().find(|key| key.kid == issuer.key_id() && profile.vendor == issuer.vendor());
-    let key = key.ok_or(StampProblem::OtherVendor)?;
-    if !key.key.verify(&token, Purpose::Stamp) {
-        return Err(StampProblem::Forged);
-    }
-    if matches!(key.state, KeyState::Revoked { .. }) {
-        return Err(StampProblem::KeyRevoked);
-    }
-    let stamp = Stamp::read(token.payload()).map_err(|_| StampProblem::Malformed)?;
-    let mut owners = Vec::new();
-    let mut named = |address: &Address| owners.extend([address.canonical(), address.domain().to_owned()]);
-    match &stamp.audience {
-        Audience::Plain(address) => named(address),
-        hashed @ Audience::Hashed { .. } => {
-            let own = owns.iter().filter_map(|subject| Address::parse(subject).ok());
-            own.chain(handed.address.clone()).filter(|address| hashed.names(address)).for_each(|it| named(&it));
-        }
-    }
-    Ok(Presented { serial: stamp.serial, value: stamp.value, owners })
-}
-
-fn key_entry(key: SigningKey) -> KeyEntry {
-    let (status, since) = match key.state {
-        KeyState::Active => (Status::Active, None),
-        KeyState::VerifyOnly => (Status::VerifyOnly, None),
-        KeyState::Revoked { since } => (Status::Revoked, since.map(|since| since.to_string())),
-    };
-    KeyEntry { kid: key.kid, key: key.key.to_string(), status, since, not_before: None, not_after: None }
 }
 
 /// For callers that match on it.

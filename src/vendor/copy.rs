@@ -1,5 +1,6 @@
 //! Backups: a consistent copy of the books while others work, and books put back from one. Signing keys are files of their
-//! own that never change, and are copied as files.
+//! own that never change, and are copied as files. When codes were mailed is not copied: it matters for a day, and books of
+//! before may have no such table.
 
 use super::tables::{self, Step};
 use crate::bank::chain::Head;

@@ -1,35 +1,36 @@
 //! The books while this process has them: the lock, the database, the writer, and the socket for other processes. How
 //! books come to be and how they are put back stands here too.
 
-use super::desk::Job;
+use super::database::{self, Held};
+use super::desk::{Job, MOST_LISTED};
 use super::error::BooksError;
 use super::place::{self, Place};
 use super::refusal::Refusal;
 use super::request::{Answer, Payer, Request};
 use super::socket::{self, Listening};
-use super::tables::{self, Step, Stop};
+use super::tables::{self, Stop};
 use super::writer::{self, Writer};
 use super::{audit, copy, question};
 use crate::bank::chain::Hash;
 use crate::bank::event::Event;
 use crate::mail::time::UnixTime;
-use redb::backends::FileBackend;
-use redb::{Database, ReadOnlyDatabase, ReadableDatabase};
+use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes of memory for pages of the file: 64 MiB.
-const CACHE: usize = 64 << 20;
+/// For how many seconds it counts how many revoked serials had ended.
+const COUNTED: i64 = 60 * 60;
 
 /// The books, taken. The order of the members is that in which they are dropped: nobody is answered any more, then the
 /// writer ends, then the file is closed, then the next process may come.
 #[derive(Debug)]
 pub(super) struct Core {
     listening: Mutex<Option<Listening>>,
+    /// How many revoked serials had ended, and when that was counted.
+    ended: Mutex<Option<(UnixTime, u64)>>,
     writer: Writer,
-    database: Arc<Database>,
+    database: Arc<Held>,
     place: Place,
     _lock: File,
 }
@@ -42,9 +43,7 @@ impl Core {
             return Err(BooksError::Absent { path: place.folder().to_owned() });
         }
         let Some(lock) = place.try_lock()? else { return Ok(None) };
-        let database = database(place.open(&path)?, &path)?;
-        tables::check_format(&database, &path)?;
-        Self::start(place, lock, database).map(Some)
+        Self::start(place, lock, database::existing(place, &path)?).map(Some)
     }
 
     /// Begins books.
@@ -59,7 +58,7 @@ impl Core {
     /// Begins books from a backup that passes an audit.
     pub(super) fn restore(place: &Place, from: &Path, now: UnixTime) -> Result<Self, BooksError> {
         Self::new(place, |database, path| {
-            let backup = read_only(from)?;
+            let backup = database::read_only(from)?;
             tables::check_format(&backup, from)?;
             let restored = (|| {
                 let tx = backup.begin_read()?;
@@ -85,17 +84,24 @@ impl Core {
             return Err(exists());
         }
         let path = place.unfinished();
-        let database = database(place.fresh(&path)?, &path)?;
+        let database = database::open(place.fresh(&path)?, &path)?;
         fill(&database, &path)?;
         place.finish()?;
         Self::start(place, lock, database)
     }
 
     fn start(place: &Place, lock: File, database: Database) -> Result<Self, BooksError> {
-        let database = Arc::new(database);
-        let writer = Writer::start(Arc::clone(&database), place.books());
+        let database = Arc::new(Held::new(place.clone(), database));
+        let writer = Writer::start(Arc::clone(&database));
         let writer = writer.map_err(|source| place::failed("start a thread for", place.folder(), source))?;
-        Ok(Self { listening: Mutex::default(), writer, database, place: place.clone(), _lock: lock })
+        Ok(Self {
+            listening: Mutex::default(),
+            ended: Mutex::default(),
+            writer,
+            database,
+            place: place.clone(),
+            _lock: lock,
+        })
     }
 
     /// Answers other processes, for as long as this one has the books.
@@ -114,34 +120,27 @@ impl Core {
         if !request.is_question() {
             return self.write(request, now);
         }
-        let path = self.place.books();
-        // The database may panic over a damaged file.
-        let answered = catch_unwind(AssertUnwindSafe(|| self.question(&request, now)));
-        answered
-            .unwrap_or_else(|_| Err(BooksError::Damaged { path, what: "its database cannot make sense of it".into() }))
+        let bytes = std::fs::metadata(self.place.books()).map_or(0, |data| data.len());
+        match request {
+            Request::Backup { to } => self.backup(&to),
+            Request::Audit { since } => {
+                self.database.with(|database| Ok(Answer::Audit(audit::audit(&database.begin_read()?, since)?)))
+            }
+            other => self.database.with(|database| question::answer(&database.begin_read()?, &other, now, bytes)),
+        }
     }
 
-    fn question(&self, request: &Request, now: UnixTime) -> Result<Answer, BooksError> {
-        let path = self.place.books();
-        let bytes = std::fs::metadata(&path).map_or(0, |data| data.len());
-        if let Request::Backup { to } = request {
-            return self.backup(to);
-        }
-        let answer = || -> Step<Answer> {
-            let tx = self.database.begin_read()?;
-            match request {
-                Request::Audit { since } => Ok(Answer::Audit(audit::audit(&tx, *since)?)),
-                other => question::answer(&tx, other, now, bytes),
-            }
-        };
-        answer().map_err(|stop| stop.at(&path))
+    /// Whether the disk failed a moment ago.
+    pub(super) fn failed(&self) -> bool {
+        self.database.failed()
     }
 
     fn backup(&self, to: &Path) -> Result<Answer, BooksError> {
         let copied = (|| {
-            let copy = database(place::new_file(to)?, to)?;
-            let head = (|| copy::copy(&self.database.begin_read()?, &copy))();
-            let head = head.map_err(|stop: Stop| stop.at(to))?;
+            let copy = database::open(place::new_file(to)?, to)?;
+            // What fails there says nothing of the books.
+            let copied = self.database.with(|database| Ok(copy::copy(&database.begin_read()?, &copy)))?;
+            let head = copied.map_err(|stop| stop.at(to))?;
             place::keep_name(to).map(|()| head)
         })();
         if copied.as_ref().is_err_and(|error| !already_there(error)) {
@@ -153,24 +152,45 @@ impl Core {
 
     /// Makes ready what need not be done by the writer, and hands it to him.
     fn write(&self, request: Request, now: UnixTime) -> Result<Answer, BooksError> {
-        let mut job = Job { request, now, digest: [0; 32], refused: None };
+        let mut job = Job { request, now, digest: [0; 32], refused: None, ended: 0 };
         match &job.request {
             Request::Issue { buyer, orders, .. } => {
                 let account = match buyer {
                     Payer::Account(account) => Some(*account),
                     Payer::Paid(_) => None,
                 };
-                let found = (|| question::account_and_terms(&self.database.begin_read()?, account))();
-                let (row, terms) = found.map_err(|stop: Stop| stop.at(&self.place.books()))?;
-                let caps = row.and_then(|row| row.caps).unwrap_or(terms.caps);
+                let found = |database: &Database| question::account_and_terms(&database.begin_read()?, account);
+                let (row, terms) = self.database.with(found)?;
+                let caps = row.map_or(terms.caps, |row| row.caps(&terms));
                 // Not refused yet: what was sold before is answered again, even after its window has ended.
-                job.refused = caps.check(orders, now, terms.days).err().map(Refusal::from);
+                job.refused = caps.check(orders, now, terms.days_within(&caps)).err().map(Refusal::from);
                 job.digest = digest_of(&(buyer, orders));
+            }
+            Request::Refund { .. } | Request::Revoke { customer: true, .. } => {
+                job.ended = self.ended(now)?;
             }
             Request::Credit { .. } | Request::PayOut { .. } => job.digest = digest_of(&job.request),
             _ => {}
         }
         self.writer.ask(job)
+    }
+
+    /// How many revoked serials need not be published any more. It is counted once an hour, and only where the directory
+    /// may become full: there can be many.
+    fn ended(&self, now: UnixTime) -> Result<u64, BooksError> {
+        self.database.with(|database| {
+            let tx = database.begin_read()?;
+            if tx.open_table(tables::REVOKED)?.len()? < MOST_LISTED / 2 {
+                return Ok(0);
+            }
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, count)) = ended.filter(|(at, _)| (0..COUNTED).contains(&now.since(*at))) {
+                return Ok(count);
+            }
+            let count = question::ended(&tx, now)?.len() as u64;
+            *ended = Some((now, count));
+            Ok(count)
+        })
     }
 }
 
@@ -181,21 +201,4 @@ fn digest_of(request: &impl serde::Serialize) -> [u8; 32] {
 
 fn already_there(error: &BooksError) -> bool {
     matches!(error, BooksError::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists)
-}
-
-fn database(file: File, path: &Path) -> Result<Database, BooksError> {
-    guarded(path, || redb::Builder::new().set_cache_size(CACHE).create_with_backend(FileBackend::new(file)?))
-}
-
-/// A backup is left as it is, and may be on a medium that cannot be written.
-fn read_only(path: &Path) -> Result<ReadOnlyDatabase, BooksError> {
-    guarded(path, || redb::Builder::new().set_cache_size(CACHE).open_read_only(path))
-}
-
-/// The database may panic over a damaged file.
-fn guarded<T>(path: &Path, open: impl FnOnce() -> Result<T, redb::DatabaseError>) -> Result<T, BooksError> {
-    let damaged =
-        |_| BooksError::Damaged { path: path.to_owned(), what: "its database cannot make sense of it".into() };
-    let opened = catch_unwind(AssertUnwindSafe(open)).map_err(damaged)?;
-    opened.map_err(|error| Stop::from(error).at(path))
 }

@@ -2,6 +2,7 @@
 //! names the file and says what a person can do about it.
 
 use super::refusal::Refusal;
+use crate::keys::edition::EditionError;
 use crate::keys::secret::SecretError;
 use std::io;
 use std::path::PathBuf;
@@ -20,6 +21,12 @@ pub enum BooksError {
         path: PathBuf,
         /// For how long we waited.
         waited: Duration,
+    },
+    /// Another process serves the books, and answers.
+    #[error("a shop serves the books in {} already", path.display())]
+    Served {
+        /// The folder.
+        path: PathBuf,
     },
     /// There are no books here.
     #[error("{} holds no books of a vendor; `mailstamp vendor init` makes them", path.display())]
@@ -59,6 +66,9 @@ pub enum BooksError {
         /// What is wrong with it.
         what: String,
     },
+    /// The vendor's directory cannot be made.
+    #[error(transparent)]
+    Edition(#[from] EditionError),
     /// A signing key cannot be read or written.
     #[error(transparent)]
     Key(#[from] SecretError),

@@ -8,7 +8,7 @@ use crate::bank::chain::Hash;
 use crate::mail::address::{Address, AddressError, canonical_domain};
 use crate::mail::field::{fold, printable};
 use crate::mail::time::UnixTime;
-use crate::outgoing::sendmail;
+use crate::outgoing::sendmail::{self, SendError};
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,6 +32,12 @@ pub(super) fn code_hash(code: &str) -> Hash {
     Hash::of(plain.to_ascii_uppercase().as_bytes())
 }
 
+/// Who is mailed a code for an address or a domain.
+pub(super) fn recipient(owned: &str) -> Result<Address, AddressError> {
+    let owned = subject(owned)?;
+    Address::parse(&if owned.contains('@') { owned } else { format!("postmaster@{owned}") })
+}
+
 /// A message that is about to be sent.
 #[derive(Debug)]
 pub(super) struct Letter {
@@ -42,9 +48,8 @@ pub(super) struct Letter {
 /// The message that carries a code.
 pub(super) fn letter(vendor: &str, owned: &str, code: &str, now: UnixTime) -> Result<Letter, BooksError> {
     let wrong = |error: AddressError| Refusal::Form { what: "address or domain".into(), wanted: error.to_string() };
+    let to = recipient(owned).map_err(wrong)?;
     let owned = subject(owned).map_err(wrong)?;
-    let to = if owned.contains('@') { owned.clone() } else { format!("postmaster@{owned}") };
-    let to = Address::parse(&to).map_err(wrong)?;
     let mut text = String::new();
     let safe = |value: &str| printable(value.as_bytes(), 400);
     for (name, value) in [
@@ -69,12 +74,15 @@ pub(super) fn letter(vendor: &str, owned: &str, code: &str, now: UnixTime) -> Re
 
 impl Letter {
     /// Hands it to a program that takes the options of sendmail(8).
-    pub(super) fn send(&self, program: &Path) -> Result<(), BooksError> {
-        sendmail::send(program, &self.to, &self.text, PATIENCE).map_err(|error| BooksError::Mail {
-            program: printable(program.display().to_string().as_bytes(), 200),
-            what: error.to_string(),
-        })
+    pub(super) fn send(&self, program: &Path) -> Result<(), SendError> {
+        sendmail::send(program, &self.to, &self.text, PATIENCE)
     }
+}
+
+/// Why mail was not sent.
+pub(super) fn not_sent(program: &Path, error: &SendError) -> BooksError {
+    let program = printable(program.display().to_string().as_bytes(), 200);
+    BooksError::Mail { program, what: error.to_string() }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use super::error::BooksError;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{DirBuilder, File, TryLockError};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -110,6 +110,20 @@ impl Place {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(failed("lock", &path, source)),
         }
+    }
+
+    /// Random bytes that last, in a file of their own: made when it is missing, or was not finished.
+    pub(super) fn secret(&self) -> Result<[u8; 32], BooksError> {
+        let path = self.folder.join("forms.secret");
+        let mut secret = [0; 32];
+        if open(&path, OFlags::empty()).is_ok_and(|mut file| file.read_exact(&mut secret).is_ok()) {
+            return Ok(secret);
+        }
+        let fail = |source| failed("write", &path, source);
+        getrandom::fill(&mut secret).map_err(|error| fail(io::Error::other(error.to_string())))?;
+        let mut file = self.fresh(&path)?;
+        file.write_all(&secret).and_then(|()| file.sync_all()).map_err(fail)?;
+        Ok(secret)
     }
 
     /// Waits until `attempt` gives something.

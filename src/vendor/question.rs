@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 
 const DAY: i64 = 86_400;
 
+/// For how long a revoked serial is listed after the end of its stamp: recipients may take stamps that come late.
+const LISTED: i64 = 30 * DAY;
+
 /// Rows that one answer holds at most.
 const MOST: u32 = 10_000;
 
@@ -42,12 +45,32 @@ pub(super) fn answer(tx: &ReadTransaction, request: &Request, now: UnixTime, byt
         }
         Request::Stamp { serial } => Ok(Answer::Stamp { stamp: asked.stamp(serial)? }),
         Request::RevokedSerials => asked.revoked(),
+        Request::EndedSerials => Ok(Answer::Serials { serials: ended(tx, now)? }),
         Request::History { account, before, most } => asked.history(*account, *before, *most),
         Request::Days { account, from } => asked.days(*account, *from),
         Request::Entries { after, most } => asked.entries(*after, *most),
         Request::Summary => asked.summary(bytes),
         other => Err(Stop::Damaged(format!("no question: {other:?}"))),
     }
+}
+
+/// Of the revoked serials those whose stamps have ended for everybody.
+pub(super) fn ended(tx: &ReadTransaction, now: UnixTime) -> Step<Vec<Serial>> {
+    let table = tx.open_table(tables::REVOKED)?;
+    let sold = tx.open_table(tables::SERIAL)?;
+    let entries = tx.open_table(tables::ENTRY)?;
+    let mut serials = Vec::new();
+    for row in table.iter()? {
+        let serial = Serial::new(row?.0.value()).map_err(|error| Stop::Damaged(error.to_string()))?;
+        let bytes = draw::bytes_of(&serial);
+        // What others sold may end any day.
+        let Some(row) = bytes.map(|bytes| sold.get(&bytes)).transpose()?.flatten() else { continue };
+        let sale = tables::entry_in(&entries, row.value() >> 3)?;
+        if matches!(sale.event, Event::Issued { until: Some(until), .. } if until.plus(LISTED) < now) {
+            serials.push(serial);
+        }
+    }
+    Ok(serials)
 }
 
 /// The account of this number, and the terms.
@@ -104,7 +127,7 @@ impl Asked<'_> {
         Ok(Standing {
             balance: u64::try_from(self.balance(Book::Account(number), Unit::Credits)?).unwrap_or(0),
             spent_today: spent.filter(|(day, _)| *day == today).map_or(0, |(_, spent)| spent),
-            caps: account.caps.unwrap_or(self.terms()?.caps),
+            caps: account.caps(&self.terms()?),
             owns,
             account,
         })
@@ -195,6 +218,7 @@ impl Asked<'_> {
             let own =
                 moved.postings().iter().filter(|it| it.book == Book::Account(account) && it.unit == Unit::Credits);
             balance -= own.map(|it| it.amount).sum::<i64>();
+            day.before = balance;
         }
         Ok(Answer::Days { days: days.into_values().collect() })
     }

@@ -94,17 +94,33 @@ pub enum Refusal {
         /// Tries that are left.
         left: u8,
     },
-    /// A code was sent a moment ago.
-    #[error("a code was sent to {subject} a moment ago; another can be sent after {after}")]
+    /// A code was sent a moment ago, or several were today.
+    #[error("a code was sent to {subject} already; another can be sent after {after}")]
     CodeWaiting {
         /// The address or domain.
         subject: String,
         /// When another can be sent.
         after: UnixTime,
     },
+    /// The account has asked for many codes today.
+    #[error("codes were sent for many addresses already; another can be sent after {after}, or when one was given")]
+    ManyCodes {
+        /// When another can be sent.
+        after: UnixTime,
+    },
     /// The vendor takes no unused stamps back.
     #[error("this vendor takes no unused stamps back")]
     NoRefunds,
+    /// The directory has no room for more revoked stamps that customers gave back.
+    #[error(
+        "{listed} revoked stamps are published, and customers can add to no more than {most}; try again when some of them have ended"
+    )]
+    RevokedFull {
+        /// Revoked stamps that are published.
+        listed: u64,
+        /// How many may be.
+        most: u64,
+    },
     /// There is no signing key of this name, or it cannot do this.
     #[error("signing key {kid}: {problem}")]
     SigningKey {
@@ -183,8 +199,9 @@ impl Refusal {
             Self::Stamp { .. } => "stamp",
             Self::NoCode { .. } => "no-code",
             Self::WrongCode { .. } => "wrong-code",
-            Self::CodeWaiting { .. } => "code-waiting",
+            Self::CodeWaiting { .. } | Self::ManyCodes { .. } => "code-waiting",
             Self::NoRefunds => "no-refunds",
+            Self::RevokedFull { .. } => "revoked-full",
             Self::SigningKey { .. } => "signing-key",
             Self::Range => "range",
             Self::PaidOtherwise { .. } => "paid-otherwise",

@@ -7,7 +7,7 @@ use crate::bank::chain::{Entry, Hash, Head};
 use crate::bank::event::{KeyState, Terms};
 use crate::bank::ledger::{Book, Unit};
 use crate::bank::money::Money;
-use crate::bank::order::{Caps, Order};
+use crate::bank::order::{Caps, Order, OwnCaps};
 use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
 use crate::stamp::signature::PublicKey;
@@ -27,8 +27,16 @@ pub struct Account {
     pub open: bool,
     /// When it was opened.
     pub created: UnixTime,
-    /// Its own caps, instead of those of the terms.
-    pub caps: Option<Caps>,
+    /// Its own caps, before those of the terms.
+    pub caps: Option<OwnCaps>,
+}
+
+impl Account {
+    /// The caps that hold for it.
+    #[must_use]
+    pub fn caps(&self, terms: &Terms) -> Caps {
+        self.caps.unwrap_or_default().over(terms.caps)
+    }
 }
 
 /// An account with what it has.
@@ -191,7 +199,9 @@ pub struct Day {
     pub bought: u64,
     /// Stamps deposited.
     pub deposited: u64,
-    /// What the account had at the end of the day.
+    /// What the account had at its beginning.
+    pub before: i64,
+    /// What the account had at its end.
     pub balance: i64,
 }
 
@@ -202,13 +212,14 @@ pub struct Day {
 pub enum Request {
     SetTerms { terms: Terms },
     SetKey { kid: String, key: PublicKey, state: KeyState },
-    OpenAccount { name: String, contact: String, caps: Option<Caps> },
+    OpenAccount { name: String, contact: String, caps: Option<OwnCaps> },
     SetContact { account: u64, contact: String },
-    SetCaps { account: u64, caps: Option<Caps> },
+    SetCaps { account: u64, caps: Option<OwnCaps> },
     CloseAccount { account: u64, revoke: bool },
     AddApiKey { account: u64, label: String, hash: Hash },
     RevokeApiKey { account: u64, id: String },
     AskCode { account: u64, subject: String, hash: Hash },
+    TakeBackCode { account: u64, subject: String, hash: Hash },
     TellCode { account: u64, subject: String, hash: Hash },
     Own { account: u64, subject: String },
     Disown { account: u64, subject: String },
@@ -218,7 +229,8 @@ pub enum Request {
     Issue { buyer: Payer, orders: Vec<Order>, idempotency: Option<String> },
     Deposit { account: u64, stamps: Vec<Presented> },
     Refund { account: u64, stamps: Vec<Presented> },
-    Revoke { serials: Vec<Serial> },
+    Revoke { serials: Vec<Serial>, customer: bool },
+    NextVersion,
     PayOut { account: u64, credits: u64, reference: String },
     Profile,
     Account { account: u64 },
@@ -229,6 +241,7 @@ pub enum Request {
     Voucher { voucher: Hash },
     Stamp { serial: Serial },
     RevokedSerials,
+    EndedSerials,
     History { account: u64, before: u64, most: u32 },
     Days { account: u64, from: i64 },
     Entries { after: u64, most: u32 },
@@ -252,6 +265,7 @@ impl Request {
                 | Self::Voucher { .. }
                 | Self::Stamp { .. }
                 | Self::RevokedSerials
+                | Self::EndedSerials
                 | Self::History { .. }
                 | Self::Days { .. }
                 | Self::Entries { .. }

@@ -41,11 +41,16 @@ pub(super) fn make(place: &Place, vendor: &str, kid: &str) -> Result<PublicKey, 
     let issuer = Issuer::new(vendor, kid).map_err(|error| named(&error))?;
     place.make_keys()?;
     let path = place.key(kid);
-    let signer = Signer::generate(issuer)?;
     if path.exists() {
         // Left by a run that was ended before it could say so in the books, which know whether the name is free.
-        return Ok(Signer::read(&path)?.key.public());
+        let left = Signer::read(&path)?;
+        return if left.issuer == issuer {
+            Ok(left.key.public())
+        } else {
+            Err(named(&format!("{} holds a key of {}; move it away", path.display(), left.issuer.vendor())).into())
+        };
     }
+    let signer = Signer::generate(issuer)?;
     signer.write(&path)?;
     Ok(signer.key.public())
 }

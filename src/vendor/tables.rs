@@ -38,6 +38,8 @@ pub(super) const OWNER: TableDefinition<&str, u64> = TableDefinition::new("owner
 pub(super) const OWNED: TableDefinition<(u64, &str), ()> = TableDefinition::new("owned");
 /// A code that was sent, as JSON.
 pub(super) const CODE: TableDefinition<(u64, &str), &[u8]> = TableDefinition::new("code");
+/// An account's number, or an address without its detail: when codes were mailed for it, or to it, as JSON.
+pub(super) const MAILED: TableDefinition<&str, &[u8]> = TableDefinition::new("mailed");
 /// The hash of a voucher's code to what it is worth.
 pub(super) const VOUCHER: TableDefinition<&[u8; 32], u64> = TableDefinition::new("voucher");
 /// The hash of an idempotency key or a reference to what was done under it (see [`Done`]).
@@ -221,6 +223,7 @@ pub(super) fn establish(database: &Database, vendor: &str) -> Step<()> {
         tx.open_table(OWNER)?;
         tx.open_table(OWNED)?;
         tx.open_table(CODE)?;
+        tx.open_table(MAILED)?;
         tx.open_table(VOUCHER)?;
         tx.open_table(DONE)?;
         tx.open_table(DONE_UNTIL)?;

@@ -1,16 +1,16 @@
 //! The one thread that writes. It takes whatever waits in its queue, does it in one transaction, and answers when that is
 //! durable: so a commit, which costs two syncs, is shared by all who came while the last one was under way (group
-//! commit). After a failure of the disk nothing is written any more until the books are opened anew.
+//! commit). After a failure of the disk the books are opened anew for those who come next.
 
+use super::database::Held;
 use super::desk::{Desk, Job};
 use super::error::BooksError;
+use super::refusal::Refusal;
 use super::request::Answer;
 use super::tables::Stop;
 use crate::bank::event::Event;
 use crate::mail::time::UnixTime;
 use redb::Database;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -31,9 +31,9 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(database: Arc<Database>, path: PathBuf) -> std::io::Result<Self> {
+    pub(super) fn start(database: Arc<Held>) -> std::io::Result<Self> {
         let (queue, jobs) = sync_channel(WAITING);
-        let thread = thread::Builder::new().name("books".into()).spawn(move || work(&database, &path, &jobs))?;
+        let thread = thread::Builder::new().name("books".into()).spawn(move || work(&database, &jobs))?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
@@ -56,7 +56,7 @@ impl Drop for Writer {
     }
 }
 
-fn work(database: &Database, path: &std::path::Path, jobs: &Receiver<(Job, SyncSender<Reply>)>) {
+fn work(database: &Held, jobs: &Receiver<(Job, SyncSender<Reply>)>) {
     while let Ok(first) = jobs.recv() {
         let mut batch = vec![first];
         while batch.len() < TOGETHER
@@ -65,25 +65,19 @@ fn work(database: &Database, path: &std::path::Path, jobs: &Receiver<(Job, SyncS
             batch.push(next);
         }
         let (jobs, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        // The database may panic over a damaged file. That must not leave anybody waiting.
-        let done = catch_unwind(AssertUnwindSafe(|| commit(database, jobs)))
-            .unwrap_or_else(|_| Err(Stop::Damaged("its database cannot make sense of it".into())));
-        match done {
+        // Who asked may have gone.
+        match database.with(|database| commit(database, jobs)) {
             Ok(answers) => {
+                database.wrote();
                 for (reply, answer) in replies.iter().zip(answers) {
-                    // Who asked may have gone.
-                    let _ = reply.send(answer.map_err(|stop| stop.at(path)));
+                    let _ = reply.send(answer.map_err(BooksError::Refused));
                 }
             }
-            Err(stop) => {
-                let error = stop.at(path);
-                for reply in replies.iter().skip(1) {
-                    let _ = reply.send(Err(BooksError::Left));
-                }
-                if let Some(reply) = replies.first() {
+            Err(error) => {
+                let first = std::iter::once(error).chain(std::iter::repeat_with(|| BooksError::Left));
+                for (reply, error) in replies.iter().zip(first) {
                     let _ = reply.send(Err(error));
                 }
-                return;
             }
         }
     }
@@ -98,7 +92,7 @@ pub(super) fn book(database: &Database, event: Event, now: UnixTime) -> Result<(
 }
 
 /// Does the jobs in one transaction: an answer or a refusal for each once it is durable, or none was done.
-fn commit(database: &Database, jobs: Vec<Job>) -> Result<Vec<Result<Answer, Stop>>, Stop> {
+fn commit(database: &Database, jobs: Vec<Job>) -> Result<Vec<Result<Answer, Refusal>>, Stop> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
     let mut answers = Vec::with_capacity(jobs.len());
@@ -108,7 +102,7 @@ fn commit(database: &Database, jobs: Vec<Job>) -> Result<Vec<Result<Answer, Stop
         for job in jobs {
             match desk.serve(job) {
                 Ok(answer) => answers.push(Ok(answer)),
-                Err(Stop::Refused(refusal)) => answers.push(Err(Stop::Refused(refusal))),
+                Err(Stop::Refused(refusal)) => answers.push(Err(refusal)),
                 Err(other) => return Err(other),
             }
         }

@@ -72,7 +72,7 @@ pub struct Trace {
 pub fn traces(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Trace> {
     let envelope = Envelope::default();
     let case = Case::new(message, &envelope, facts);
-    let questions = locate(message).stamps.into_iter().filter_map(|found| stamps::judge(&found, 0, &case).1);
+    let questions = locate(message).stamps.into_iter().filter_map(|found| stamps::asked(&found, &case));
     let trace = |question: Question| {
         let (vendor, serial) = (question.spend.vendor.clone(), question.spend.serial.clone());
         let asked = std::iter::once(question.spend).chain(question.then.map(|then| then.spend)).collect();
@@ -101,7 +101,8 @@ impl Claim {
             (Spent::Again { .. }, _) => finding.reason = Some(Reason::Again),
             (Spent::Fresh, Terms::Spend) => finding.reason = Some(self.question.accepted),
             (Spent::Double { .. }, Terms::Spend) => finding.reason = Some(Reason::Used),
-            (Spent::Fresh | Spent::Double { .. }, Terms::LookUp) => {
+            (Spent::Ended, Terms::Spend) => finding.reason = Some(Reason::Expired),
+            (Spent::Fresh | Spent::Double { .. } | Spent::Ended, Terms::LookUp) => {
                 // What the stamp lacks was found before; only a standing stamp has a second question.
                 self.waiting.extend(self.question.then.take().map(|then| *then));
             }

@@ -25,6 +25,10 @@ pub struct Spend {
     pub redelivery: Redelivery,
     /// What may happen if nothing is known of the stamp.
     pub terms: Terms,
+    /// Whether its window is over, and only mail that may come late can still be good: what the log has forgotten of such a
+    /// stamp has simply ended.
+    #[serde(default)]
+    pub late: bool,
 }
 
 /// Whether the stamp may be spent.
@@ -76,4 +80,6 @@ pub enum Spent {
         /// When it was spent.
         first_seen: UnixTime,
     },
+    /// Its window is over, and whether it was spent has been forgotten. It is not spent now.
+    Ended,
 }

@@ -67,6 +67,16 @@ pub(super) fn judge(found: &Found, index: usize, case: &Case<'_>) -> (Finding, O
     }
 }
 
+/// What a delivery of the message asked the used-serial log about the stamp `found`, if it ever came so far: the log knows
+/// whether it did, and what time it is now says nothing about that.
+pub(super) fn asked(found: &Found, case: &Case<'_>) -> Option<Question> {
+    let signed = signed(found, &mut Finding::of(found.place), case.facts).ok()?;
+    let holder = signed.claims.holder.as_ref();
+    let proof = holder.map(|holder| proven(holder, &signed.token, case, |_| true)).transpose().ok()?;
+    let vendor = signed.issuer.vendor().to_owned();
+    Some(Authentic { vendor, claims: signed.claims, proof }.question(0, None, case))
+}
+
 /// A stamp whose signature held, under a key in force, used by its holder, not revoked by its vendor.
 struct Authentic {
     vendor: String,
@@ -111,8 +121,9 @@ fn authenticate(found: &Found, finding: &mut Finding, case: &Case<'_>) -> Result
     let facts = case.facts;
     let Signed { token, issuer, key, claims } = signed(found, finding, facts)?;
     in_force(&key, facts)?;
+    let recent = |proof: &Proof| facts.now.since(proof.issued).saturating_abs() <= facts.policy.redelivery.within;
     let proof = match &claims.holder {
-        Some(holder) => Some(proven(holder, &token, case)?),
+        Some(holder) => Some(proven(holder, &token, case, recent)?),
         // Without a holder's key a stamp for many uses would be good for whoever sees it.
         None if claims.many => return Err(Reason::Malformed),
         None => None,
@@ -161,14 +172,18 @@ fn in_force(key: &VendorKey, facts: &Facts<'_>) -> Result<(), Reason> {
 
 /// The proof in the message by which the stamp's holder signed this use of it (paper, key-pair section: each time A
 /// attaches the stamp, A signs it).
-fn proven(holder: &PublicKey, stamp: &Token, case: &Case<'_>) -> Result<Proof, Reason> {
-    let within = case.facts.policy.redelivery.within;
+fn proven(
+    holder: &PublicKey,
+    stamp: &Token,
+    case: &Case<'_>,
+    counts: impl Fn(&Proof) -> bool,
+) -> Result<Proof, Reason> {
     let mut missing = Reason::NoHolderProof;
     for field in case.message.fields().filter(|field| field.is("Digital-Stamp-Use")).take(8) {
         missing = Reason::BadHolderProof;
         let Ok(used) = Token::parse(&without_white_space(&field.decoded())) else { continue };
         let Ok(proof) = Proof::verify(&used, stamp, &case.fingerprint(), holder) else { continue };
-        if case.facts.now.since(proof.issued).saturating_abs() <= within {
+        if counts(&proof) {
             return Ok(proof);
         }
     }
@@ -200,7 +215,7 @@ fn mailbox_named<'a>(stamp: &Stamp, case: &'a Case<'_>) -> Option<&'a Mailbox> {
             return None;
         }
         let fields = case.message.fields().filter(|field| ADDRESSED.iter().any(|name| field.is(name)));
-        let named = fields.take(16).flat_map(|field| addresses(&field.decoded()));
+        let named = fields.take(16).flat_map(|field| addresses(&field.unfolded()));
         named.filter(|address| audience.names(address)).find_map(|address| mine(&address))
     })
 }
@@ -240,13 +255,15 @@ impl Authentic {
             now: facts.now,
             redelivery: facts.policy.redelivery,
             terms,
+            late: self.claims.expires.is_some_and(|end| facts.now > end.plus(facts.policy.skew)),
         };
         match self.proof {
-            Some(proof) if self.claims.many && flaw.is_none() => {
+            Some(proof) if self.claims.many => {
                 let use_of_it = Spend {
                     vendor: format!("{}#{}", spend.vendor, spend.serial),
                     serial: proof.nonce,
                     expires: Some(proof.issued.plus(facts.policy.redelivery.within)),
+                    late: false,
                     ..spend.clone()
                 };
                 let then = Question { finding, spend: use_of_it, accepted: Reason::Peer, then: None };

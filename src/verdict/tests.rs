@@ -2,7 +2,7 @@
 //! have their fixtures; here stands what becomes of several stamps and several questions.
 
 use super::class::Class;
-use super::examine::{Claim, Step, examine};
+use super::examine::{Claim, Step, examine, traces};
 use super::facts::{Envelope, Facts, KeyDirectory, KeyFact, KeyStatus, Mailbox, Policy, VendorKey};
 use super::finding::Verdict;
 use super::reason::Reason;
@@ -193,6 +193,27 @@ fn a_standing_stamp_is_looked_up_by_its_serial_and_spent_by_its_nonce() {
     assert_eq!(verdict.reason, Reason::BadHolderProof);
 }
 
+/// Whoever moves an old message to Junk means its stamp, whatever has ended meanwhile.
+#[test]
+fn what_was_asked_about_a_message_is_known_long_after() {
+    let holder = SecretKey::from_random(&[9; 32]);
+    let standing = stamp("standing", Stamp { many: true, holder: Some(holder.public()), ..claims(ME) });
+    let bare = message(&[&standing]);
+    let fingerprint = Fingerprint::of(&Message::parse(bare.as_bytes()));
+    let proof = Proof::sign(&standing, &fingerprint, &Serial::new("nonce").unwrap(), NOW, &holder);
+    let text = format!("Digital-Stamp-Use: {}\n{bare}", proof.as_str());
+    let traced = |text: &str, now| {
+        let facts = Facts { now, mailboxes: &[], policy: &Policy::default(), keys: &Keys };
+        let traces = traces(&Message::parse(text.as_bytes()), &facts);
+        traces.into_iter().flat_map(|it| it.asked).map(|it| it.serial.to_string()).collect::<Vec<_>>()
+    };
+    for days in [0, 30] {
+        assert_eq!(traced(&text, NOW.plus(days * 24 * HOUR)), ["standing", "nonce"]);
+        assert_eq!(traced(&bare, NOW.plus(days * 24 * HOUR)), [""; 0], "no delivery asked about it");
+        assert_eq!(traced(&message(&[&good("a")]), NOW.plus(days * 24 * HOUR)), ["a"]);
+    }
+}
+
 #[test]
 fn a_stamp_for_many_uses_needs_a_holder() {
     let anyone = stamp("a", Stamp { many: true, ..claims(ME) });
@@ -204,7 +225,8 @@ fn a_stamp_for_many_uses_needs_a_holder() {
 fn whatever_the_log_answers_nothing_is_first_class_without_its_word() {
     // Promise 4: an acceptance needs a fresh serial under Spend, the same message, or a grant.
     let text = message(&[&not_mine("a"), &good("b"), &good("c")]);
-    let answers = [Spent::Fresh, DOUBLE, AGAIN, Spent::Granted(GrantKind::Return), Spent::Revoked { since: NOW }];
+    let granted = Spent::Granted(GrantKind::Return);
+    let answers = [Spent::Fresh, DOUBLE, AGAIN, granted, Spent::Revoked { since: NOW }, Spent::Ended];
     for a in answers {
         for b in answers {
             for c in answers {
@@ -217,7 +239,7 @@ fn whatever_the_log_answers_nothing_is_first_class_without_its_word() {
                 let accepting = asked.iter().any(|serial| match of(serial) {
                     Spent::Fresh => serial != "a",
                     Spent::Again { .. } | Spent::Granted(_) => true,
-                    Spent::Double { .. } | Spent::Revoked { .. } => false,
+                    Spent::Double { .. } | Spent::Revoked { .. } | Spent::Ended => false,
                 });
                 assert_eq!(verdict.class() == Class::FirstClass, accepting, "{a:?} {b:?} {c:?}");
             }

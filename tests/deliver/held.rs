@@ -1,10 +1,11 @@
 //! Held mail: what the commands show and do, and that nothing leaves without a line.
 
-use crate::support::{ALICE, Home, letter, run};
+use crate::support::{ALICE, Home, MAILSTAMP, letter, run};
 use crate::{maildir_of, only, seen};
 use serde_json::Value;
 use std::fs;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A home that holds all mail without a stamp.
 fn holding() -> Home {
@@ -84,6 +85,15 @@ fn what_a_stranger_wrote_cannot_write_on_the_terminal() {
     let said = run(Command::new("script").args(["-qec", &line, "/dev/null"]).env("HOME", home.path()), b"");
     let shown: Vec<u8> = said.stdout.into_iter().filter(|b| *b != b'\r').collect();
     assert!(plain(&shown) && String::from_utf8_lossy(&shown).contains("\\x1b[2J"), "{shown:?}");
+}
+
+#[test]
+fn a_subject_is_shown_in_its_own_script() {
+    let home = holding();
+    hold(&home, b"From: m@x.example\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe_=D0=BC=D0=B8=D1=80?=\n\nx\n");
+    let subject = "Gr\u{fc}\u{df}e \u{43c}\u{438}\u{440}";
+    assert!(home.run(["held", "list"], b"").exits(0).text().contains(subject));
+    assert_eq!(list(&home)[0]["subject"], subject);
 }
 
 #[test]
@@ -191,7 +201,6 @@ fn the_watcher_and_later_deliveries_take_away_what_is_left() {
     fs::create_dir_all(maildir_of(&home).join("cur")).unwrap();
     let config = fs::read_to_string(home.config()).unwrap();
     fs::write(home.config(), format!("{config}\n[watch]\nmaildir = \"{}\"\n", maildir_of(&home).display())).unwrap();
-    let tidied = home.state().join("tidied");
     for number in 0..120 {
         home.run(["deliver"], &letter(&number.to_string())).exits(0);
     }
@@ -199,15 +208,24 @@ fn the_watcher_and_later_deliveries_take_away_what_is_left() {
         age(&home, message["id"].as_str().unwrap(), 40 * 86_400);
     }
     // No delivery has to wait for all of them.
-    fs::write(&tidied, "1700000000\n").unwrap();
+    tidied_before(&home);
     home.run(["watch", "--once"], b"").exits(0);
     assert_eq!(list(&home).len(), 70);
     home.run(["deliver"], &home.stamped(&letter("a"))).exits(0);
     assert_eq!(list(&home).len(), 20);
     home.run(["deliver"], &home.stamped(&letter("b"))).exits(0);
     assert_eq!(list(&home), Vec::<Value>::new());
-    assert_ne!(fs::read_to_string(&tidied).unwrap(), "1700000000\n");
     assert_eq!(events(&home).len(), 20, "log shows the last 20");
+    home.run(["deliver"], &letter("c")).exits(0);
+    age(&home, list(&home)[0]["id"].as_str().unwrap(), 40 * 86_400);
+    home.run(["deliver"], &home.stamped(&letter("d"))).exits(0);
+    assert_eq!(list(&home).len(), 1, "it is done once a day");
+}
+
+/// As if the last tidying was two days ago.
+fn tidied_before(home: &Home) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    fs::write(home.state().join("tidied"), format!("{}\n", now - 2 * 86_400)).unwrap();
 }
 
 /// Makes a held message older.
@@ -235,8 +253,8 @@ fn what_is_held_for_too_long_goes_with_a_line() {
     assert_eq!(list(&home).len(), 2, "a pretended time takes nothing away");
     let pretended = list(&home)[1]["id"].as_str().unwrap().to_owned();
     home.run(["held", "delete", &pretended], b"").exits(0);
-    age(&home, &young, 2 * day);
-    fs::write(home.state().join("tidied"), "1700000000\n").unwrap();
+    age(&home, &young, 4 * day);
+    tidied_before(&home);
     let config = fs::read_to_string(home.config()).unwrap();
     fs::write(home.config(), format!("{config}\n[held]\nkeep = \"0d\"\n")).unwrap();
     home.run(["deliver"], &home.stamped(&letter("3"))).exits(0);
@@ -244,10 +262,64 @@ fn what_is_held_for_too_long_goes_with_a_line() {
     fs::write(home.config(), config).unwrap();
     home.run(["deliver"], &home.stamped(&letter("4"))).exits(0);
     assert_eq!(list(&home).len(), 1, "it was done today");
-    fs::write(home.state().join("tidied"), "1700000000\n").unwrap();
+    tidied_before(&home);
     home.run(["deliver"], &home.stamped(&letter("5"))).exits(0);
     assert_eq!(list(&home), Vec::<Value>::new());
     assert_eq!(events(&home).last().unwrap(), &("expired".to_owned(), young));
+}
+
+#[test]
+#[cfg_attr(target_env = "musl", ignore = "faketime(1) changes no clock of a static program")]
+fn no_clock_that_is_wrong_for_a_while_takes_held_mail_away() {
+    // Promise 1.
+    let home = holding();
+    let at = |when: &str, message: &[u8]| {
+        let mut command = Command::new("faketime");
+        command.args(["-f", when, MAILSTAMP, "deliver"]).env_clear();
+        run(command.env("HOME", home.path()).env("PATH", "/usr/bin:/bin"), message)
+    };
+    // Not set yet: the message waits, or it would be years old by the right clock.
+    for command in ["deliver", "held add"] {
+        let mut faketime = Command::new("faketime");
+        faketime.args(["-f", "2020-01-01 00:00:00", MAILSTAMP]).args(command.split(' ')).env_clear();
+        let said = run(faketime.env("HOME", home.path()).env("PATH", "/usr/bin:/bin"), &letter("1")).exits(75);
+        assert!(said.stderr.contains("the clock reads 2020-01-01"), "{}", said.stderr);
+    }
+    assert_eq!(list(&home), Vec::<Value>::new());
+    // A time that is pretended is no time to count from.
+    home.run(["deliver", "--now", "2020-01-01T00:00:00Z"], &letter("1")).exits(0);
+    tidied_before(&home);
+    home.run(["deliver"], &home.stamped(&letter("2"))).exits(0);
+    assert_eq!(list(&home).len(), 1);
+    // It jumps, and comes back.
+    tidied_before(&home);
+    let kept = list(&home).remove(0);
+    for (when, id) in [("+365d", "3"), ("+0", "4"), ("+0", "5")] {
+        at(when, &home.stamped(&letter(id))).exits(0);
+        assert!(list(&home).contains(&kept), "{when}");
+    }
+}
+
+#[test]
+fn where_other_mail_goes_is_tidied_too_and_no_home_is_needed() {
+    let home = holding();
+    let elsewhere = home.file("elsewhere");
+    fs::create_dir_all(home.state()).unwrap();
+    let mut args = vec!["--config", home.config().to_str().unwrap(), "--state", home.state().to_str().unwrap()]
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    args.extend(["deliver", "--maildir", elsewhere.to_str().unwrap()].map(str::to_owned));
+    let deliver = |id: &str| {
+        run(home.command().env_remove("HOME").args(&args), &home.stamped(&letter(id))).exits(0);
+    };
+    deliver("1");
+    assert!(home.state().join("tidied").exists());
+    let left = elsewhere.join("tmp/left");
+    run(Command::new("touch").args(["-d", "37 hours ago"]).arg(&left), b"").exits(0);
+    tidied_before(&home);
+    deliver("2");
+    assert!(!left.exists() && !maildir_of(&home).exists());
 }
 
 #[test]

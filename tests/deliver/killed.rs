@@ -15,7 +15,7 @@ const CALLS: [&str; 16] = [
     "openat",
     "lseek",
     "write",
-    "pwrite64",
+    "pwrite64,pwritev2",
     "ftruncate",
     "fdatasync",
     "fsync",
@@ -63,8 +63,9 @@ fn a_delivery_killed_anywhere_loses_and_halves_nothing() {
     let home = Home::new();
     let (mut kills, mut doubled) = (0, 0);
     for call in CALLS {
-        let message = |n: usize| stamped(&home.mint(ALICE, &format!("{call}{n}")), &letter(&format!("{call}{n}")));
-        let target = |n: usize| home.file(&format!("{call}{n}"));
+        let id = |n: usize| format!("{}{n}", call.replace(',', "-"));
+        let message = |n: usize| stamped(&home.mint(ALICE, &id(n)), &letter(&id(n)));
+        let target = |n: usize| home.file(&id(n));
         let args = |n: usize| {
             let args = ["deliver".to_owned(), "--maildir".to_owned(), target(n).display().to_string()];
             (args.to_vec(), message(n))

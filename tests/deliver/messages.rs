@@ -155,6 +155,7 @@ fn folders_maildir_and_user_are_those_of_configuration_and_caller() {
     let home = Home::new();
     let mail = home.file("mail");
     fs::create_dir_all(mail.join("x.example")).unwrap();
+    fs::create_dir(home.file("state")).unwrap();
     home.configure(&format!(
         "addresses = [\"%u\"]\nstate = \"{0}/state/%n\"\n[deliver]\nmaildir = \"{0}/mail/%d/%n\"\n[deliver.folders]\n\
          unstamped = \"INBOX\"\nfirst-class = \"Paid/now\"\nused = \"Paid/now\"",

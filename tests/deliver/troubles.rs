@@ -116,7 +116,7 @@ fn failing_at_every(home: &Home, call: &str, errors: &[&str], check: &mut dyn Fn
     let mut hits = 0;
     for error in errors {
         for n in 1.. {
-            let id = format!("{call}{error}{n}");
+            let id = format!("{}{error}{n}", call.replace(',', "-"));
             let message = stamped(&home.mint(ALICE, &id), &letter(&id));
             let target = home.file(&id);
             let inject = format!("inject=?{call}:error={error}:when={n}");
@@ -161,7 +161,7 @@ fn a_disk_that_fails_anywhere_loses_and_halves_nothing() {
         ("mkdirat", 3),
         ("lseek", 1),
         ("write", 2),
-        ("pwrite64", 2),
+        ("pwrite64,pwritev2", 2),
         ("ftruncate", 1),
         ("fsync", 3),
         ("fdatasync", 2),
@@ -212,6 +212,29 @@ fn a_delivery_that_fails_here_uses_up_no_redelivery() {
     };
     failing();
     home.run(["classify", "--no-mark"], &message).exits(0).says("first-class again");
+}
+
+#[test]
+fn a_good_stamp_is_not_spent_before_there_is_room_aside() {
+    let home = Home::new();
+    home.configure(&format!(
+        "addresses = [\"{ALICE}\"]\n[actions]\nfirst-class = \"hold\"\n[used_log]\nredelivery_times = 3"
+    ));
+    let message = home.stamped(&letter("1"));
+    let held = home.state().join("held");
+    fs::create_dir_all(home.state()).unwrap();
+    block(&held);
+    for _ in 0..5 {
+        deferred(&home.run(["deliver"], &message), "held");
+        home.run(["classify", "--no-mark"], &message).exits(0).says("first-class paid");
+    }
+    fs::remove_file(&held).unwrap();
+    home.run(["deliver"], &message).exits(0);
+    assert!(field(&only(&held), "Digital-Stamp-Class").unwrap().starts_with("first-class; reason=paid;"));
+    // The room goes again when it is not needed.
+    home.run(["deliver"], &letter("2")).exits(0);
+    only(&maildir_of(&home).join(".Unstamped"));
+    assert_eq!((seen(&held).len(), fs::read_dir(held.join("tmp")).unwrap().count()), (1, 0));
 }
 
 #[test]

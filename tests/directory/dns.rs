@@ -2,7 +2,7 @@
 
 use crate::name_server::{NameServer, Signing, Zones};
 use crate::support::Home;
-use crate::vendor::{VENDOR, home, keygen, list, publish, refresh, says, source};
+use crate::vendor::{VENDOR, home, keygen, list, publish, refresh, says, source, version};
 use std::fs;
 
 /// A vendor with a trusted key `a` and a new one `b`, whose keys are in DNS.
@@ -62,7 +62,7 @@ fn keys_under_dnssec_are_taken_if_the_source_may_vouch() {
         // Without that they confirm, and no more: nothing in DNS is signed by a key of the vendor.
         served.list(&served.anchor, "");
         let run = refresh(home, None).exits(0);
-        assert_eq!(run.text(), format!("{VENDOR}  dns  version 1\n"), "{}", run.stderr);
+        assert_eq!(run.text(), format!("{VENDOR}  dns  version {}\n", version(home)), "{}", run.stderr);
         assert_eq!(says(home, "a"), "first-class paid");
         assert_eq!(says(home, "b"), "unverified unknown-key");
         served.list(&served.anchor, "new_keys = \"channel\"");
@@ -91,7 +91,7 @@ fn without_dnssec_dns_gives_no_key_and_still_takes_away() {
     // Vouching is not enough when nothing proves who speaks.
     served.list(&served.anchor, "new_keys = \"channel\"");
     let run = refresh(home, None).exits(0);
-    assert_eq!(run.text(), format!("{VENDOR}  dns  version 1, not authenticated\n"));
+    assert_eq!(run.text(), format!("{VENDOR}  dns  version {}, not authenticated\n", version(home)));
     assert_eq!(says(home, "a"), "first-class paid");
     assert_eq!(says(home, "b"), "unverified unknown-key");
     let listed = home.run(["directory", "list"], b"").exits(0).text();

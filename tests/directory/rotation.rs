@@ -2,7 +2,7 @@
 //! heard of it.
 
 use crate::support::{ALICE, Home, run};
-use crate::vendor::{VENDOR, home, keygen, list, publish, refresh, says, source, stamped};
+use crate::vendor::{VENDOR, home, keygen, list, publish, refresh, says, source, stamped, version};
 use std::fs;
 
 /// A user whose source is the vendor's file.
@@ -30,7 +30,7 @@ fn old_stamps_hold_when_their_key_signs_no_more() {
     );
     // From now on the new key alone signs; it is known, though nobody pinned it.
     publish(&home, &["b"], &["--revoke-serial", "s1"]);
-    assert!(refresh(&home, None).exits(0).text().ends_with("version 3\n"));
+    assert!(refresh(&home, None).exits(0).text().ends_with(&format!("version {}\n", version(&home))));
     assert_eq!(home.classify(&old).exits(0).text(), "first-class again\n");
 }
 
@@ -96,7 +96,7 @@ fn what_was_fetched_rests_on_the_pin_and_goes_with_it() {
     }
     // His versions begin anew too.
     fs::copy(fresh.file("public/.well-known/digital-stamp"), home.file("public/.well-known/digital-stamp")).unwrap();
-    assert!(refresh(&home, None).exits(0).text().ends_with("version 1\n"));
+    assert!(refresh(&home, None).exits(0).text().ends_with(&format!("version {}\n", version(&fresh))));
     fs::remove_file(home.file(&format!(".config/mailstamp/vendors/{VENDOR}.json"))).unwrap();
     assert_eq!(says(&home, "a"), "unverified unknown-vendor");
     let run = refresh(&home, None).exits(69);
@@ -129,4 +129,24 @@ fn what_is_published_can_be_trusted_and_read_by_the_first_version() {
         .args(["vendor", "publish", "--out", "public", "--revoke-key", "nobody", "--key"])
         .arg(home.key(VENDOR, "a"));
     run(&mut command, b"").exits(65);
+}
+
+#[test]
+fn what_is_published_at_the_same_time_comes_one_after_the_other() {
+    let home = home();
+    publish(&home, &["a"], &[]);
+    let before = version(&home);
+    let serials: Vec<String> = (0..8).map(|number| format!("s{number}")).collect();
+    std::thread::scope(|scope| {
+        for serial in &serials {
+            scope.spawn(|| publish(&home, &["a"], &["--revoke-serial", serial]));
+        }
+    });
+    let text = fs::read_to_string(home.file("public/.well-known/digital-stamp")).unwrap();
+    let last = mailstamp::keys::edition::read(&text).unwrap();
+    assert!(last.version >= before + 8, "{} after {before}", last.version);
+    assert_eq!(last.vendors[0].revoked.iter().collect::<Vec<_>>(), serials.iter().collect::<Vec<_>>());
+    publish(&home, &["a"], &["--ended-serial", "s3"]);
+    let text = fs::read_to_string(home.file("public/.well-known/digital-stamp")).unwrap();
+    assert_eq!(mailstamp::keys::edition::read(&text).unwrap().vendors[0].revoked.len(), 7);
 }

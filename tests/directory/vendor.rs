@@ -37,6 +37,12 @@ pub fn publish_as(home: &Home, vendor: &str, folder: &str, kids: &[&str], more: 
     run(&mut command, b"").exits(0);
 }
 
+/// The version of the edition in the folder `public`.
+pub fn version(home: &Home) -> u64 {
+    let text = fs::read_to_string(home.file("public/.well-known/digital-stamp")).unwrap();
+    mailstamp::keys::edition::read(&text).unwrap().version
+}
+
 /// The user's list of sources.
 pub fn list(home: &Home, text: &str) {
     fs::write(home.file(".config/mailstamp/vendors/sources.toml"), text).unwrap();

@@ -343,6 +343,8 @@ fn grants() -> Vec<Case> {
 fn peers() -> Vec<Case> {
     let held = issue(&Stamp { many: true, holder: Some(key(HOLDER).public()), ..stamp("peer") });
     let once = issue(&Stamp { holder: Some(key(HOLDER).public()), ..stamp("peer-once") });
+    let soon = Stamp { many: true, holder: Some(key(HOLDER).public()), ..stamp("peer-soon") };
+    let soon = issue(&Stamp { expires: Some(NOW.plus(5 * MINUTE)), ..soon });
     let peer = |detail, shows, message: Vec<u8>| case(Reason::Peer, detail, shows, message);
     vec![
         peer("proof", "A holder's stamp for many uses, and the holder's proof for this message.", {
@@ -362,6 +364,14 @@ fn peers() -> Vec<Case> {
             with_proof(&held, &letter("1"), 1, NOW.plus(-MINUTE), HOLDER)
         })
         .after("first-class/peer_proof.eml", NOW.plus(-MINUTE)),
+        peer("soon", "A holder's stamp that ends soon.", {
+            with_proof(&soon, &letter("1"), 4, NOW.plus(-MINUTE), HOLDER)
+        }),
+        case(Reason::Again, "peer-ended", "The same, delivered a second time after the stamp has ended.", {
+            with_proof(&soon, &letter("1"), 4, NOW.plus(-MINUTE), HOLDER)
+        })
+        .after("first-class/peer_soon.eml", NOW)
+        .at(NOW.plus(DAY)),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! Whose state it is, moving it, and what `doctor` and `vendor trust` say about what is in place.
 
-use crate::support::{ALICE, Home, MAILSTAMP, Run, letter, run, stamped};
+use crate::support::{ALICE, Home, MAILSTAMP, Run, letter, run, stamped, traced_with};
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +10,7 @@ use std::process::Command;
 /// A home for many virtual users.
 fn of_many() -> Home {
     let home = Home::new();
+    fs::create_dir(home.file("mail")).unwrap();
     let state = home.file("mail/%d/%n");
     home.configure(&format!("addresses = [\"%u\", \"%n+*@%d\"]\nstate = \"{}\"", state.display()));
     home
@@ -39,6 +40,129 @@ fn each_virtual_user_has_a_state_of_his_own() {
     assert_eq!(home.run(["log", "--user", "carol@z.example"], b"").exits(0).text().lines().count(), 1);
     as_user(&[], &[], &alice).exits(75);
     as_user(&[("USER", "alice")], &[], &alice).exits(75);
+}
+
+#[test]
+fn one_mailbox_has_one_state_however_its_address_is_spelled() {
+    // Promise 2.
+    let home = of_many();
+    let stamp = home.mint("alice@xn--bcher-kva.example", "1");
+    let to = |user: &str, message: &[u8]| home.run(["classify", "--recipient", user], message);
+    let honest = stamped(&stamp, &letter("1"));
+    to("alice@xn--bcher-kva.example", &honest).exits(0).says("first-class paid");
+    for (n, user) in [
+        "alice@b\u{fc}cher.example",
+        "alice@bu\u{308}cher.example",
+        "alice@xn--bcher-kva.example.",
+        "ALICE@XN--BCHER-KVA.EXAMPLE",
+        "\"alice\"@xn--bcher-kva.example",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        to(user, &honest).exits(0).says("first-class again");
+        to(user, &stamped(&stamp, &letter(&format!("other{n}")))).exits(21).says("used used");
+    }
+    assert_eq!(fs::read_dir(home.file("mail")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_home_that_is_not_mounted_is_no_empty_home() {
+    // Promises 2 and 7.
+    let home = Home::new();
+    home.configure(&format!("addresses = [\"{ALICE}\"]\nallow = [\"bob@y.example\"]"));
+    let (mounted, away) = (home.file("home"), home.file("home.unmounted"));
+    fs::create_dir(&away).unwrap();
+    fs::rename(home.file(".config"), away.join(".config")).unwrap();
+    let ask = |args: &[&str], message: &[u8]| run(home.command().env("HOME", &mounted).args(args), message);
+    let waits = |said: Run, why: &str| {
+        assert!(said.code == 75 && said.stderr.contains(why), "{said:?}");
+        assert!(!mounted.exists(), "it was made");
+    };
+    let stamp = |id: &str| home.mint(ALICE, id);
+    let config = away.join(".config/mailstamp/config.toml");
+    let elsewhere = ["--config", config.to_str().unwrap(), "classify"];
+    for args in [&["classify"][..], &["filter"], &["deliver"], &["held", "add"]] {
+        waits(ask(args, &letter("1")), "home is none");
+    }
+    fs::rename(&away, &mounted).unwrap();
+    ask(&["classify"], &letter("1")).exits(10).says("allowed rule");
+    // The configuration elsewhere, the state at home.
+    fs::create_dir(home.file("etc")).unwrap();
+    fs::rename(mounted.join(".config/mailstamp"), home.file("etc/mailstamp")).unwrap();
+    let config = home.file("etc/mailstamp/config.toml");
+    let elsewhere = [elsewhere[0], config.to_str().unwrap(), elsewhere[2]];
+    ask(&elsewhere, &stamped(&stamp("1"), &letter("2"))).exits(0).says("first-class paid");
+    fs::rename(&mounted, &away).unwrap();
+    waits(ask(&elsewhere, &stamped(&stamp("1"), &letter("3"))), "home is none");
+    waits(ask(&elsewhere, b"From: carol@z.example\n\nWhether she was let through is not known.\n"), "home is none");
+    fs::rename(&away, &mounted).unwrap();
+    ask(&elsewhere, &stamped(&stamp("1"), &letter("3"))).exits(10);
+    ask(&elsewhere, &stamped(&stamp("1"), b"From: carol@z.example\n\nx\n")).exits(21).says("used used");
+}
+
+#[test]
+fn the_folder_above_a_state_that_is_named_is_not_made() {
+    let home = Home::new();
+    for (serial, state, missing) in
+        [("a", "disk/state", "disk"), ("b", "disk/mail/%d/%n", "disk/mail"), ("c", "disk/%n/mailstamp", "disk")]
+    {
+        let text = |folder: &Path| format!("addresses = [\"{ALICE}\"]\nstate = \"{}\"", folder.display());
+        home.configure(&text(&home.file(state)));
+        let message = stamped(&home.mint(ALICE, serial), &letter(serial));
+        let args = ["classify", "--recipient", ALICE];
+        let said = home.run(args, &message).exits(75);
+        let why = format!("{} is none", home.file(missing).display());
+        assert!(said.stderr.contains(&why) && !home.file("disk").exists(), "{}", said.stderr);
+        fs::create_dir_all(home.file(missing)).unwrap();
+        home.run(args, &message).exits(0).says("first-class paid");
+        fs::remove_dir_all(home.file("disk")).unwrap();
+    }
+    home.configure(&format!("addresses = [\"{ALICE}\"]"));
+    let message = stamped(&home.mint(ALICE, "1"), &letter("1"));
+    let named = home.file("disk/state");
+    home.run(["--state", named.to_str().unwrap(), "classify"], &message).exits(75);
+    assert!(!home.file("disk").exists());
+    // A home that is another in each folder is none, and neither is a file.
+    for (value, why) in [(".", "HOME is not set"), ("/dev/null", "/dev/null is none")] {
+        let said = run(home.command().env("HOME", value).arg("classify"), &message).exits(75);
+        assert!(said.stderr.contains(why), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn folders_that_are_made_are_on_the_disk() {
+    for (command, held) in [("classify", false), ("deliver", true)] {
+        let home = Home::new();
+        if held {
+            home.configure(&format!("addresses = [\"{ALICE}\"]\n[actions]\nunstamped = \"hold\""));
+        }
+        let (said, notes) =
+            traced_with(home.command().arg(command), &["-y", "-e", "trace=mkdirat,mkdir,fsync"], &letter("1"));
+        assert!([0, 11].contains(&said.code), "{}", said.stderr);
+        let made = notes.lines().filter(|line| line.contains("mkdir") && line.ends_with("= 0"));
+        let made: Vec<&str> =
+            made.filter_map(|line| line.split('"').nth(1).filter(|path| path.starts_with('/'))).collect();
+        assert!(made.len() >= 3, "{notes}");
+        for folder in made {
+            let above = Path::new(folder).parent().unwrap().display();
+            assert!(
+                notes.lines().any(|line| line.contains("fsync(") && line.contains(&format!("<{above}>"))),
+                "{notes}"
+            );
+        }
+    }
+    // And so is the file that takes the place of another.
+    let home = Home::new();
+    let vendors = home.config().with_file_name("vendors");
+    let document = fs::read(vendors.join("stamps.example.json")).unwrap();
+    let mut trust = home.command();
+    trust.args(["vendor", "trust", "--replace", "-"]);
+    let (said, notes) = traced_with(&mut trust, &["-y", "-e", "trace=/rename,fsync"], &document);
+    said.exits(0);
+    let renamed = notes.lines().position(|line| line.contains("rename")).expect("a new file");
+    let synced = notes.lines().position(|line| line.contains("fsync(") && line.contains("/vendors>"));
+    assert!(synced > Some(renamed), "{notes}");
 }
 
 #[test]
@@ -129,7 +253,7 @@ fn doctor_finds_each_planted_fault() {
     let faults: [(&str, &str, &str, Plant); 12] = [
         ("bad", "configuration", "prize", &|home| home.configure("prize = 1")),
         ("bad", "configuration", "no addresses", &|home| home.configure("")),
-        ("bad", "configuration", "no config.toml", &|home| fs::remove_file(home.config()).unwrap()),
+        ("bad", "configuration", "config.toml; write it", &|home| fs::remove_file(home.config()).unwrap()),
         ("bad", "configuration", "others may write", &|home| mode(&home.config(), 0o666)),
         ("odd", "configuration", "not noticed", &|home| {
             home.configure("addresses = [\"a@b.example\"]\n[used_log]\nenabled = false")
@@ -223,4 +347,50 @@ fn what_is_written_is_closed_to_others_whatever_the_umask() {
         let found = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(found, mode, "{}: {found:o}", path.display());
     }
+}
+
+#[test]
+fn what_is_no_vendors_document_is_refused_and_says_why() {
+    let home = Home::new();
+    let listed = || home.run(["vendor", "list"], b"").exits(0).text();
+    let before = listed();
+    let secret = fs::read(home.key("stamps.example", "2026q4")).unwrap();
+    for (document, says) in [
+        (secret.as_slice(), "this is a secret key"),
+        (br#"{"vendor":"stamps.example","key":[]}"#, "it lists no keys"),
+        (br#"{"vendr":"stamps.example","keys":[]}"#, "this is no vendor's document: missing field `vendor`"),
+        (br#"{"directory":5}"#, "this is no vendor's document: invalid type"),
+        (b"From: joe@x.example\n\nHello\n", "this is no vendor's document: "),
+    ] {
+        let run = home.run(["vendor", "trust", "--replace", "-"], document).exits(65);
+        assert!(run.stderr.contains(says), "{}", run.stderr);
+    }
+    let run = home.run(["vendor", "trust", "https://stamps.example/"], b"").exits(66);
+    assert!(run.stderr.contains("mailstamp directory add"), "{}", run.stderr);
+    assert_eq!(listed(), before);
+    // Whoever leaves the keys to a directory says so.
+    home.run(["vendor", "trust", "-"], br#"{"vendor":"a.example","keys":[]}"#).exits(0);
+}
+
+#[test]
+fn a_vendor_is_trusted_no_more() {
+    let home = Home::new();
+    let stamped = home.stamped(&letter("one"));
+    home.run(["vendor", "untrust", "stamps.example"], b"").exits(0);
+    assert_eq!(home.classify(&stamped).text(), "unverified unknown-vendor\n");
+    home.run(["vendor", "untrust", "stamps.example"], b"").exits(66);
+    home.run(["vendor", "untrust", "../config"], b"").exits(65);
+}
+
+#[test]
+fn the_document_of_a_key_can_be_had_again() {
+    let home = Home::bare();
+    let keygen =
+        ["vendor", "keygen", "--vendor", "v.example", "--kid", "a", "--out", "key", "--buy", "https://v.example/"];
+    let document = home.run(keygen, b"").exits(0).text();
+    let run = home.run(keygen, b"").exits(73);
+    assert!(run.stderr.contains("mailstamp vendor document --key key"), "{}", run.stderr);
+    let again = home.run(["vendor", "document", "--key", "key", "--buy", "https://v.example/"], b"").exits(0).text();
+    assert_eq!(again, document);
+    assert!(document.contains("\"buy\": \"https://v.example/\""), "{document}");
 }

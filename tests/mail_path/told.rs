@@ -1,6 +1,6 @@
 //! What is told of deliveries: syslog, the verdict log, JSON; and that nothing from outside can write more than its value.
 
-use crate::support::{ALICE, Home, letter};
+use crate::support::{ALICE, Home, letter, traced, traced_with};
 use serde_json::Value;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
@@ -46,14 +46,41 @@ fn syslog_gets_one_line_a_message_and_never_more() {
     // Looking is not told, trouble is.
     home.run(["classify", "--no-mark"], &letter("2")).exits(11);
     home.run(["--state", "/proc/nowhere", "classify"], &home.stamped(&letter("3"))).exits(75);
-    let (tag, text) = line();
-    assert!(tag == "<19>mailstamp[" && text.starts_with("deferred: "), "{tag} {text}");
+    let trouble = |why: &str| {
+        let (tag, text) = line();
+        assert!(tag == "<19>mailstamp[" && text.starts_with("deferred: ") && text.contains(why), "{tag} {text}");
+    };
+    trouble("/proc/nowhere");
+    for args in
+        [&["classify", "--recipient", "x"][..], &["deliver", "--recipient", "x"], &["held", "add", "--recipient", "x"]]
+    {
+        home.run(args.iter().copied(), &letter("3")).exits(75);
+        trouble("--recipient");
+    }
+    home.run(["classify", "--bogus"], &letter("3")).exits(75);
+    trouble("unexpected argument '--bogus' found");
     // Nobody listens: nothing is different.
     drop(log);
     home.classify(&home.stamped(&letter("4"))).exits(0).says("first-class paid");
     std::fs::remove_file(&socket).unwrap();
     let said = home.classify(&home.stamped(&letter("5"))).exits(0);
     assert_eq!(said.stderr, "");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_told_at_the_usual_place() {
+    let home = Home::new();
+    home.configure("syslog = false\nprize = 1");
+    for command in ["classify", "filter", "deliver"] {
+        let (said, notes) =
+            traced_with(home.command().arg(command), &["-s", "900", "-e", "trace=sendto"], &letter("1"));
+        said.exits(75);
+        assert!(notes.contains("\"/dev/log\"") && notes.contains("deferred: ") && notes.contains("prize"), "{notes}");
+    }
+    home.configure("syslog = false");
+    let (said, notes) = traced(home.command().args(["classify", "--recipient", "x"]), "sendto", &letter("1"));
+    said.exits(75);
+    assert!(!notes.contains("/dev/log"), "{notes}");
 }
 
 #[test]

@@ -185,4 +185,8 @@ fn what_is_forgotten_is_refused_by_its_date() {
     home.classify(&spam).exits(20).says("invalid expired");
     let back = home.run(["classify", "--now", first_day], &spam);
     assert_eq!((back.code, back.text().as_str()), (75, ""), "{back:?}");
+    // Nor does it come back, or keep others of its time waiting, when late stamps are accepted from now on.
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[stamps]\nlate = \"20000d\""));
+    home.classify(&spam).exits(20).says("invalid expired");
+    home.classify(&home.affix(&old("d"), &letter("d"))).exits(20).says("invalid expired");
 }

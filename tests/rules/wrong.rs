@@ -72,8 +72,8 @@ fn every_mistake_is_said_with_its_place() {
             "[[rule]]\nname = \"a\"\naction = \"allow\"\n[[rule]]\nname = \"a\"\naction = \"hold\"",
             "rules.toml: line 5, column 8: rule \"a\": the one on line 1 has this name too",
         ),
-        ("[[rule]]\nname = \"a\"\nname = \"b\"", "rules.toml: TOML parse error at line 3, column 1"),
-        ("[[rule]\n", "rules.toml: TOML parse error at line 1, column"),
+        ("[[rule]]\nname = \"a\"\nname = \"b\"", "rules.toml: line 3, column 1: duplicate key"),
+        ("[[rule]\n", "rules.toml: line 1, column"),
     ] {
         assert!(said(text).starts_with(expected), "{}\n{expected}", said(text));
     }

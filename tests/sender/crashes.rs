@@ -40,7 +40,7 @@ const CALLS: [&str; 9] = [
     "sendto,sendmsg,write,writev",
     "recvfrom,recvmsg",
     "flock",
-    "pwrite64",
+    "pwrite64,pwritev2",
     "ftruncate,?fallocate",
     "fdatasync,fsync",
     "?rename,?renameat,?renameat2",

@@ -5,11 +5,17 @@ use crate::support::shop::{Shop, VENDOR};
 use mailstamp::fetch::service::Secret;
 use mailstamp::sender::account::{Account, Accounts};
 use std::fs;
+use std::net::SocketAddr;
 
 /// Gives the user of `home` the account of the shop.
 pub fn with_account(home: &Home, shop: &Shop) {
-    let url = format!("http://{}", shop.address);
-    let account = Account::new("shop", &url, VENDOR, None, Secret::new(shop.key.clone())).unwrap();
+    put_account(home, shop.address, &shop.key);
+}
+
+/// The same account with another key, or as it is reached at another address.
+pub fn put_account(home: &Home, address: SocketAddr, key: &str) {
+    let url = format!("http://{address}");
+    let account = Account::new("shop", &url, VENDOR, None, Secret::new(key.to_owned())).unwrap();
     fs::create_dir_all(home.state()).unwrap();
-    Accounts::new(&home.state()).put(&account, false).unwrap();
+    Accounts::new(&home.state()).put(&account, true).unwrap();
 }

@@ -58,6 +58,36 @@ fn what_is_missing_is_the_same_in_every_copy_and_the_dot_ends_it_unless_told() {
 }
 
 #[test]
+fn whoever_got_a_copy_is_somebody_to_whom_the_user_wrote() {
+    let home = Home::new();
+    let before = format!("addresses = [{ALICE:?}]");
+    let next = Next::install(&home, &before, "none = [\"*@y.example\"]");
+    next.ends("[ $to = busy@y.example ] && exit 75; [ $to = gone@y.example ] && exit 67; exit 0");
+    let known = || {
+        let listed = home.run(["correspondents"], b"").exits(0).text();
+        listed.lines().map(|line| line.split("  ").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let raw =
+        message(&format!("To: bob@y.example, gone@y.example, {ALICE}, root\nBcc: eve@y.example, busy@y.example\n"));
+    home.run(["sendmail", "-t", "-i"], raw.as_bytes()).exits(75);
+    assert_eq!(known(), ["bob@y.example", "eve@y.example"]);
+    next.ends("exit 0");
+    home.run(["sendmail", "-q"], b"").exits(67);
+    assert_eq!(known(), ["bob@y.example", "busy@y.example", "eve@y.example"]);
+    // Neither what a program sends, nor where the user does not want it, nor when it cannot be: the copy goes.
+    let automatic = format!("Auto-Submitted: auto-generated\n{raw}");
+    home.run(["sendmail", "program@y.example"], automatic.as_bytes()).exits(0);
+    Next::install(&home, &before, "none = [\"*@y.example\"]\nlearn = false");
+    home.run(["sendmail", "unlearned@y.example"], raw.as_bytes()).exits(0);
+    assert_eq!(known().len(), 3);
+    Next::install(&home, &before, "none = [\"*@y.example\"]");
+    std::fs::write(home.state().join("used.redb"), "no log").unwrap();
+    next.calls();
+    home.run(["sendmail", "dave@y.example"], raw.as_bytes()).exits(0);
+    assert_eq!(next.calls().len(), 1);
+}
+
+#[test]
 fn a_link_in_the_place_of_sendmail_does_the_same() {
     let home = Home::new();
     let next = Next::install(&home, &format!("addresses = [{ALICE:?}]"), "none = [\"*@y.example\"]");
@@ -65,7 +95,12 @@ fn a_link_in_the_place_of_sendmail_does_the_same() {
         let link = home.file(name);
         symlink(crate::support::MAILSTAMP, &link).unwrap();
         let mut command = std::process::Command::new(&link);
-        command.env_clear().env("HOME", home.path()).env("PATH", "/usr/bin:/bin").args(["-oi", "-oem", "-B8BITMIME"]);
+        command.env_clear().env("HOME", home.path()).env("PATH", "/usr/bin:/bin").args([
+            "-G",
+            "-oi",
+            "-em",
+            "-B8BITMIME",
+        ]);
         run(command.args(["-N", "failure", "--", "a@y.example"]), message("").as_bytes()).exits(0);
         assert_eq!(next.calls()[0].copy, message(""));
     }

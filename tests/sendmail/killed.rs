@@ -10,11 +10,13 @@ use std::collections::BTreeMap;
 use std::fs;
 
 /// Every call with which sending changes anything.
-const CALLS: [&str; 14] = [
+const CALLS: [&str; 16] = [
     "mkdir",
     "openat",
     "write",
+    "pwrite64",
     "ftruncate",
+    "rename",
     "fsync",
     "fdatasync",
     "link",

@@ -59,11 +59,13 @@ impl Next {
         for entry in fs::read_dir(self.folder.join("calls")).unwrap() {
             let path = entry.unwrap().path();
             let read = |name: &str| fs::read_to_string(path.join(name));
-            // One that was killed while it wrote was given nothing.
-            if let (Ok(args), Ok(copy)) = (read("args"), read("copy")) {
+            // The arguments are written last, and at once: without them it is still writing.
+            if let (Ok(args), Ok(copy)) = (read("args"), read("copy"))
+                && args.ends_with('\n')
+            {
                 calls.push(Call { args: args.trim_end().to_owned(), copy });
+                fs::remove_dir_all(path).unwrap();
             }
-            fs::remove_dir_all(path).unwrap();
         }
         calls.sort_by(|a, b| a.to().cmp(b.to()));
         calls

@@ -106,6 +106,37 @@ fn msmtp_takes_the_copies() {
     assert_eq!(shop.balance(), 7);
 }
 
+/// As msmtp does without a password in its file: the terminal stops whoever reads from it in the background.
+#[test]
+fn the_next_program_may_ask_for_a_password_on_the_terminal() {
+    let home = Home::new();
+    let next = Next::install(&home, &format!("addresses = [{ALICE:?}]"), "none = [\"*@y.example\"]");
+    next.ends("printf 'password: ' > /dev/tty; read word < /dev/tty; [ \"$word\" = secret ] && exit 0; exit 77");
+    fs::write(home.file("letter"), "Subject: s\n\nhello\n").unwrap();
+    let script = "
+import os, pty, signal, sys
+signal.alarm(60)
+child, terminal = pty.fork()
+if child == 0:
+    os.dup2(os.open(sys.argv[1], os.O_RDONLY), 0)
+    os.execv(sys.argv[2], sys.argv[2:])
+shown = b''
+try:
+    while part := os.read(terminal, 4096):
+        shown += part
+        if part.endswith(b'password: '):
+            os.write(terminal, b'secret\\n')
+except OSError:
+    pass
+print(shown)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+";
+    let mut python = Command::new(program("python3", "python3"));
+    python.args(["-c", script]).arg(home.file("letter")).arg(crate::support::MAILSTAMP).args(["sendmail", BOB]);
+    run(with_path(&mut python, &home), b"").exits(0);
+    assert_eq!(next.calls().len(), 1);
+}
+
 #[test]
 fn git_sends_patches_with_stamps() {
     let shop = Shop::open(10, &[]);

@@ -2,8 +2,8 @@
 //! unstamped in silence.
 
 use crate::next::Next;
-use crate::support::programs::stand_in;
-use crate::support::{ALICE, Home, run};
+use crate::support::programs::{field, stand_in};
+use crate::support::{ALICE, Home, run, traced_with};
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -38,7 +38,7 @@ fn who_was_put_off_is_sent_to_later_and_nobody_else_again() {
     home.run(["sendmail", "-q"], b"").exits(0);
     assert_eq!(to(&next), ["b@y.example"]);
     // Once more: it was sent meanwhile, and he is told so, once; what he sends after that is a letter of its own.
-    send().exits(0);
+    assert!(send().exits(0).stderr.contains("mailstamp sendmail -q sent this message before"));
     assert_eq!(to(&next), [""; 0]);
     assert_eq!(outbox(&home), 0);
     send().exits(0);
@@ -95,7 +95,8 @@ fn what_is_no_mail_is_refused_and_nothing_leaves() {
     let next = Next::install(&home, &format!("addresses = [{ALICE:?}]"), FREE);
     for (args, status) in [
         (&["sendmail", "-bs"][..], 64),
-        (&["sendmail", "-bp"], 64),
+        (&["sendmail", "--drop"], 64),
+        (&["sendmail", "--drop", "../state"], 65),
         (&["sendmail"], 64),
         (&["sendmail", "--", "-Ctmp@x.example"], 64),
         (&["sendmail", "a@y.example\nb"], 64),
@@ -112,6 +113,74 @@ fn what_is_no_mail_is_refused_and_nothing_leaves() {
     home.run(["sendmail", "a@y.example", "c@y.example"], quoted.as_bytes()).exits(65);
     assert_eq!(next.calls(), []);
     assert_eq!(outbox(&home), 0);
+}
+
+#[test]
+fn the_same_bytes_without_a_message_id_are_another_letter_once_the_first_one_is_over() {
+    // Promise 1: as cron, PHP and smartd send.
+    let home = Home::new();
+    let next = Next::install(&home, &format!("addresses = [{ALICE:?}]"), FREE);
+    let send = || home.run(["sendmail", "-i", "a@y.example"], b"Subject: disk full\n\nsee to it\n");
+    let ids = || {
+        let calls = next.calls();
+        calls.iter().map(|call| field(call.copy.as_bytes(), "Message-ID").unwrap()).collect::<Vec<_>>()
+    };
+    next.ends("exit 75");
+    send().exits(75);
+    let first = ids();
+    next.ends("exit 0");
+    send().exits(0);
+    assert_eq!(ids(), first, "who comes again because he was told to means the same letter");
+    send().exits(0);
+    assert_ne!(ids(), first);
+    // Sent by -q, and then the next report with the same words.
+    next.ends("exit 75");
+    send().exits(75);
+    next.ends("exit 0");
+    home.run(["sendmail", "-q"], b"").exits(0);
+    assert_eq!((next.calls().len(), outbox(&home)), (2, 0));
+    send().exits(0);
+    assert_eq!(next.calls().len(), 1);
+}
+
+#[test]
+fn what_the_caller_was_not_told_is_forgotten_after_five_days() {
+    let home = Home::new();
+    let next = Next::install(&home, &format!("addresses = [{ALICE:?}]"), FREE);
+    let send = || home.run(["sendmail", "a@y.example", "b@y.example"], &message("1"));
+    let put_off_and_ended = || {
+        next.ends("exit 75");
+        send().exits(75);
+        next.ends("[ $to = b@y.example ] && echo 'who is that' && exit 67; exit 0");
+        home.run(["sendmail", "-q"], b"").exits(67);
+        next.calls();
+    };
+    put_off_and_ended();
+    let said = send().exits(67);
+    assert!(said.stderr.contains("b@y.example: refused (67): ") && said.stderr.contains("who is that"), "{said:?}");
+    assert_eq!(next.calls().len(), 0);
+    put_off_and_ended();
+    let owed = fs::read_dir(home.state().join("outbox")).unwrap().next().unwrap().unwrap().path();
+    run(std::process::Command::new("touch").args(["-d", "6 days ago"]).arg(owed), b"").exits(0);
+    send().exits(67);
+    assert_eq!(next.calls().len(), 2);
+}
+
+#[test]
+fn what_cannot_be_noted_is_handed_over_no_further() {
+    let home = Home::new();
+    let next = Next::install(&home, &format!("addresses = [{ALICE:?}]"), &format!("{FREE}\nat_once = 1"));
+    let to = ["a@y.example", "b@y.example", "c@y.example"];
+    let mut command = home.command();
+    command.args(["sendmail", "-i"]).args(to);
+    let full = ["-e", "trace=pwrite64", "-e", "inject=pwrite64:error=ENOSPC:when=2+"];
+    let (said, _) = traced_with(&mut command, &full, &message("1"));
+    assert!(said.code == 75 && said.stderr.contains("No space left on device"), "{said:?}");
+    let sent = || next.calls().iter().map(|call| call.to().to_owned()).collect::<Vec<_>>();
+    assert_eq!(sent(), ["a@y.example", "b@y.example"]);
+    // The first one's note stands.
+    home.run(["sendmail", "-q"], b"").exits(0);
+    assert_eq!(sent(), ["b@y.example", "c@y.example"]);
 }
 
 #[test]

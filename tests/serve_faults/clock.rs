@@ -33,6 +33,7 @@ fn with_clock(home: &Home, says: &str) -> Resident {
 
 /// Promise 2, threats 7 and 18.
 #[test]
+#[cfg_attr(target_env = "musl", ignore = "faketime(1) changes no clock of a static program")]
 fn a_wrong_clock_of_the_process_makes_nothing_fresh_twice() {
     let home = home();
     let long = |name: &str| {
@@ -68,6 +69,7 @@ fn a_wrong_clock_of_the_process_makes_nothing_fresh_twice() {
 }
 
 #[test]
+#[cfg_attr(target_env = "musl", ignore = "faketime(1) changes no clock of a static program")]
 fn a_clock_that_jumps_while_the_process_runs_makes_nothing_fresh_twice() {
     let home = home();
     let resident = with_clock(&home, "+0");

@@ -101,6 +101,49 @@ fn what_is_no_question_is_shown_the_door_and_takes_no_memory() {
     others_are_served(&home, &resident, "announced");
 }
 
+/// Threat 27.
+#[test]
+fn those_who_send_the_longest_messages_share_what_memory_there_is() {
+    let home = Home::new();
+    let resident = Resident::of(&home);
+    others_are_served(&home, &resident, "first");
+    let before = resident.memory();
+    // All but the last byte, so that the process has to keep what came. Eight of them have 64 MiB.
+    let longest = 8 << 20;
+    let mut bytes = frame::begin(Kind::Judge, b"{}", longest).unwrap();
+    bytes.resize(bytes.len() + longest - 1, b'x');
+    let large = |name: &str| {
+        let body = "The quick brown fox jumps over the lazy dog.\n".repeat(100_000);
+        stamped(&home.mint(ALICE, name), &[&letter(name)[..], body.as_bytes()].concat())
+    };
+    for attempt in 0.. {
+        assert!(attempt < 20, "never soon enough");
+        let began = Instant::now();
+        let mut crowd = crowd(&resident, 12);
+        let ended = crowd.iter_mut().filter_map(|stream| stream.write_all(&bytes).err()).count();
+        let grown = resident.memory().saturating_sub(before);
+        // Small messages are judged as ever; a large one is judged by who brings it, and is what it is.
+        others_are_served(&home, &resident, &format!("beside{attempt}"));
+        let judged = resident.judged();
+        home.classify(&large(&format!("large{attempt}"))).exits(0).says("first-class paid");
+        let judged_there = resident.judged() - judged;
+        // A frame is not waited for longer than 10 s.
+        if began.elapsed() < Duration::from_secs(8) {
+            eprintln!("{ended} of 12 were ended, {} MiB more", grown >> 20);
+            assert_eq!((ended, judged_there), (4, 0));
+            // What the allocator keeps of shorter buffers comes on top.
+            assert!((20 << 20..200 << 20).contains(&grown), "{grown} bytes more");
+            break;
+        }
+    }
+    // The crowd is gone, and there is room.
+    let (other, judged, began) = (large("other"), resident.judged(), Instant::now());
+    while resident.judged() == judged {
+        home.classify(&other).exits(0);
+        assert!(began.elapsed() < PATIENCE, "the memory does not come back");
+    }
+}
+
 #[test]
 fn who_reads_no_answer_keeps_nobody_out() {
     raise_limit();

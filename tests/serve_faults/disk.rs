@@ -3,7 +3,7 @@
 //! as the disk is well again, so is the process.
 
 use crate::support::resident::{PATIENCE, Resident};
-use crate::support::{Home, letter, run, stamped};
+use crate::support::{ALICE, Home, letter, run, stamped};
 use crate::{Contest, run_and_kill};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
@@ -40,9 +40,9 @@ impl Fault {
 const FAULTS: [(&str, bool); 7] = [
     ("fdatasync:error=EIO", false),
     ("fdatasync:error=ENOSPC", false),
-    ("pwrite64:error=ENOSPC", false),
-    ("pwrite64:error=EROFS", false),
-    ("pwrite64:error=EIO", false),
+    ("pwrite64,pwritev2:error=ENOSPC", false),
+    ("pwrite64,pwritev2:error=EROFS", false),
+    ("pwrite64,pwritev2:error=EIO", false),
     // Each thread's second one.
     ("fdatasync:error=EIO:when=2+2", true),
     ("fdatasync:delay_enter=100ms", true),
@@ -112,4 +112,24 @@ fn a_disk_too_slow_to_wait_for_defers_and_does_not_misclass() {
     fault.end();
     assert!(home.classify(&other).exits(0).text().starts_with("first-class "));
     home.classify(&stamped(&home.mint(crate::ALICE, "slow2"), &letter("thief"))).exits(21);
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_defers_and_does_not_kill_the_process() {
+    let home = Home::new();
+    let resident = Resident::of(&home);
+    let first = stamped(&home.mint(ALICE, "first"), &letter("first"));
+    home.classify(&first).exits(0).says("first-class paid");
+    let limit = |bytes: &str| {
+        let pid = resident.pid().as_raw_nonzero().to_string();
+        run(Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]), b"").exits(0);
+    };
+    limit("1");
+    let second = stamped(&home.mint(ALICE, "second"), &letter("second"));
+    home.classify(&second).exits(75);
+    home.classify(&letter("plain")).exits(11);
+    limit("unlimited");
+    home.classify(&second).exits(0);
+    home.classify(&first).exits(0).says("first-class again");
+    assert_eq!(resident.judged(), 5);
 }

@@ -1,6 +1,7 @@
 //! Whether all is well, and what is said when it is not, or when nobody is there to say so.
 
 use crate::process::{Process, home};
+use crate::support::programs::eventually;
 use crate::support::{ALICE, Home, letter, stamped};
 use std::fs;
 use std::io::{Read, Write};
@@ -105,9 +106,25 @@ fn numbers_are_for_this_machine_only_and_only_if_asked_for() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     home.configure(&format!("addresses = [\"{ALICE}\"]\n[serve]\nmetrics = \"{address}\""));
-    let said = home.run(["serve"], b"").exits(78);
-    assert!(said.stderr.contains(&format!("cannot listen at {address}, as serve.metrics says")), "{}", said.stderr);
-    assert!(!home.state().join("socket").exists());
+    // Somebody else may have taken the address to keep it from serving.
+    let errors = fs::File::create(home.file("serve.log")).unwrap();
+    let mut child = home.command().arg("serve").stderr(errors).spawn().unwrap();
+    let log = || fs::read_to_string(home.file("serve.log")).unwrap();
+    eventually("the socket", || log().contains("serving at").then_some(()));
+    let warning = format!("warning: cannot listen at {address}, as serve.metrics says");
+    assert!(log().contains(&warning) && !log().contains("metrics at"), "{}", log());
+    home.classify(&letter("plain")).exits(11);
+    let judged_one = || assert!(home.run(["status"], b"").exits(0).text().contains("\nmessages     1 judged"));
+    judged_one();
+    drop(taken);
+    eventually("the numbers", || log().contains(&format!("metrics at http://{address}/metrics")).then_some(()));
+    // A second one goes away at once, and for good.
+    let second = home.run(["serve"], b"").exits(78);
+    assert!(second.stderr.contains("mailstamp serve runs already"), "{}", second.stderr);
+    judged_one();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
 
     home.configure(&format!("addresses = [\"{ALICE}\"]"));
     let process = Process::begin(&home);

@@ -10,3 +10,4 @@ mod dashboard;
 mod health;
 mod numbers;
 mod process;
+mod prometheus;

@@ -66,7 +66,8 @@ fn what_was_judged_is_what_is_counted() {
     assert_eq!(told["classes"], classes);
     let reasons = json!({ "paid": 2, "again": 1, "no-stamp": 4, "not-for-me": 1, "malformed": 1, "used": 1 });
     assert_eq!(told["reasons"], reasons);
-    let answers = json!({ "fresh": 1, "again": 1, "double": 1, "granted": 0, "revoked": 0, "undecided": 0 });
+    let answers =
+        json!({ "fresh": 1, "again": 1, "double": 1, "ended": 0, "granted": 0, "revoked": 0, "undecided": 0 });
     assert_eq!(told["log_answers"], answers);
     assert_eq!((&told["log"]["answers"], &told["log"]["serials"]), (&json!(true), &json!(3)));
     let bytes = 512 * fs::metadata(home.state().join("used.redb")).unwrap().blocks();
@@ -155,6 +156,7 @@ fn the_numbers_are_what_a_parser_of_openmetrics_understands() {
 fn many_users_have_one_place_for_their_numbers() {
     let home = Home::new();
     let state = home.file("mail");
+    fs::create_dir(&state).unwrap();
     home.configure(&format!(
         "addresses = [\"%u\"]\nstate = \"{}/%d/%n\"\n[serve]\nmetrics = \"127.0.0.1:0\"",
         state.display()

@@ -3,6 +3,7 @@
 use crate::support::Home;
 use crate::support::http::{self, Answer};
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -81,5 +82,17 @@ pub fn home(more: &str) -> Home {
     home.configure(&format!(
         "addresses = [\"alice@x.example\"]\n{more}\n[serve]\nmetrics = \"127.0.0.1:0\"\nrefresh = \"0s\""
     ));
+    home
+}
+
+/// The same of somebody who has a directory, which was not asked for long.
+pub fn home_with_directory() -> Home {
+    let home = home("");
+    let source = "[[source]]\npublisher = \"stamps.example\"\nfrom = \"https://stamps.example/directory\"\n";
+    fs::write(home.config().with_file_name("vendors").join("sources.toml"), source).unwrap();
+    let heard = r#"{ "publisher": "stamps.example", "version": 1, "sources": [
+        { "from": "https://stamps.example/directory", "answered": "2026-01-01T00:00:00Z" }] }"#;
+    fs::create_dir_all(home.state().join("directories")).unwrap();
+    fs::write(home.state().join("directories/stamps.example.json"), heard).unwrap();
     home
 }

@@ -4,10 +4,13 @@
 use super::support::programs::{chmod, program};
 use super::support::{Home, MAILSTAMP, letter, stamped};
 use super::{PATIENCE, Service, judged};
+use mailstamp::socket::channel::Channel;
+use mailstamp::socket::frame::Kind;
+use mailstamp::socket::place;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Hears what the service says of itself.
 struct Manager(UnixDatagram);
@@ -81,6 +84,30 @@ fn the_first_message_starts_it_and_the_manager_hears_how_it_is() {
     // Nobody listens there any more, in this test; the log is as a single command leaves it.
     assert!(!home.state().join("used.redb.journal0").exists());
     home.classify(&message).exits(0).says("first-class again");
+}
+
+/// The log is lent for as long as an export takes; that is no reason to be ended, and none not to end.
+#[test]
+fn a_process_that_has_lent_its_log_is_well_and_ends_when_it_is_told() {
+    let home = Home::new();
+    let manager = Manager::at(&home);
+    let notify = format!("NOTIFY_SOCKET={}", home.file("notify").display());
+    let mut service = activated(&home, &[&notify, "WATCHDOG_USEC=400000"]);
+    super::eventually("the socket", || home.state().join("socket").exists().then_some(()));
+    home.classify(&letter("first")).exits(11);
+    assert_eq!(manager.hears_next(), "READY=1\n");
+    let mut borrower = Channel::new(place::connect(&home.state().join("used.redb.socket")).unwrap());
+    let lent = super::ask(&mut borrower, Kind::Lend, b"{}", b"").unwrap();
+    assert_eq!(lent.kind, Kind::Lent);
+    manager.0.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    for _ in 0..10 {
+        assert_eq!(manager.hears(), "WATCHDOG=1\n");
+    }
+    let began = Instant::now();
+    service.signal("TERM");
+    assert_eq!(service.ends(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    drop(borrower);
 }
 
 /// Reloads that come faster than the watchdog's time must not keep it from being told.

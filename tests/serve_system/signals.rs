@@ -6,9 +6,10 @@ use mailstamp::socket::channel::Channel;
 use mailstamp::socket::frame::Kind;
 use mailstamp::socket::place;
 use std::fs;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Clients at once, and messages of each.
 const CLIENTS: usize = 6;
@@ -108,6 +109,51 @@ fn the_log_is_left_in_order_where_folders_are_watched() {
     service.signal("TERM");
     assert_eq!(service.ends(), Some(0));
     assert!(!home.state().join("used.redb.journal0").exists(), "the log was not left as it should be");
+}
+
+/// A server that takes all the time that it is given keeps nobody from ending.
+#[test]
+fn it_ends_in_the_middle_of_a_fetching() {
+    let home = Home::new();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let from = format!("https://{}/directory", server.local_addr().unwrap());
+    let source = format!("[[source]]\npublisher = \"stamps.example\"\nfrom = \"{from}\"\n");
+    fs::write(home.config().with_file_name("vendors").join("sources.toml"), source).unwrap();
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[serve]\nrefresh = \"1s\""));
+    let mut service = Service::of(&home);
+    home.classify(&message(&home, "one")).exits(0).says("first-class paid");
+    let _asked = server.accept().unwrap();
+    let began = Instant::now();
+    service.signal("TERM");
+    assert_eq!(service.ends(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(!home.state().join("used.redb.journal0").exists(), "the log was not left as it should be");
+}
+
+/// Another watcher was there first; when it is gone, this one watches.
+#[test]
+fn folders_are_watched_as_soon_as_they_can_be() {
+    let home = Home::new();
+    let maildir = home.file("Maildir");
+    for folder in ["", ".Junk"] {
+        for part in ["cur", "new", "tmp"] {
+            fs::create_dir_all(maildir.join(folder).join(part)).unwrap();
+        }
+    }
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[watch]\nmaildir = \"{}\"", maildir.display()));
+    let other = Service::begin(home.command().arg("watch"));
+    let notes = home.state().join("watch.jsonl");
+    super::eventually("the other", || fs::read_to_string(&notes).is_ok_and(|it| it.contains("Junk")).then_some(()));
+    let _service = Service::of(&home);
+    let log = || fs::read_to_string(home.file("serve.log")).unwrap();
+    super::eventually("its word", || log().contains("another watcher is at work").then_some(()));
+    drop(other);
+    let message = message(&home, "one");
+    home.classify(&message).exits(0).says("first-class paid");
+    fs::write(maildir.join(".Junk/tmp/1.host"), &message).unwrap();
+    fs::rename(maildir.join(".Junk/tmp/1.host"), maildir.join(".Junk/cur/1.host:2,S")).unwrap();
+    super::eventually("the revocation", || log().contains("stamps.example/one: revoked").then_some(()));
+    assert_eq!(log().matches("another watcher").count(), 1, "{}", log());
 }
 
 /// `deliver` has its messages judged there too.

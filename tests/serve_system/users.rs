@@ -3,7 +3,11 @@
 
 use super::support::programs::{chmod, eventually, give, install, program};
 use super::support::{Home, Run, letter, run, stamped};
-use super::{Service, judged};
+use super::{Service, ask, judged, question};
+use mailstamp::filter::question::{Names, Question, Whose};
+use mailstamp::socket::channel::Channel;
+use mailstamp::socket::frame::Kind;
+use mailstamp::socket::place;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -61,14 +65,29 @@ impl System {
 
     /// A service of this user behind the socket.
     fn serve(&self, uid: u32, home: &str, args: &[&str]) -> Service {
+        self.serve_by(Command::new("systemd-socket-activate"), uid, home, args)
+    }
+
+    /// The same, by a command that runs systemd-socket-activate.
+    fn serve_by(&self, mut command: Command, uid: u32, home: &str, args: &[&str]) -> Service {
         let served = self.command(uid, home, args);
-        let mut command = Command::new("systemd-socket-activate");
         command.arg("-l").arg(self.socket()).arg(served.get_program()).args(served.get_args());
         command.env_clear().env("HOME", self.home.file(home)).env("PATH", "/usr/bin:/bin");
         let service = Service::begin(command.stderr(fs::File::create(self.home.file("serve.log")).unwrap()));
         eventually("the socket", || self.socket().exists().then_some(()));
         chmod(&self.socket(), 0o666);
         service
+    }
+
+    /// The configuration of `mailstamp serve --system`, and where the logs are: a folder of the user "mail".
+    fn configured(&self) -> PathBuf {
+        let state = self.home.file("state");
+        fs::create_dir(&state).unwrap();
+        chmod(&state, 0o700);
+        give(&state, MAIL.0, MAIL.0);
+        self.home.configure(&format!("addresses = [\"%n@x.example\"]\nstate = \"{}/%n\"", state.display()));
+        run(Command::new("chmod").args(["-R", "a+rX"]).arg(self.home.file(".config")), b"").exits(0);
+        state
     }
 
     /// A message with a stamp for this mailbox.
@@ -84,12 +103,7 @@ fn is_root() -> bool {
 #[test]
 fn each_user_asks_for_his_own_mailbox_and_root_for_any() {
     let system = System::new();
-    let state = system.home.file("state");
-    fs::create_dir(&state).unwrap();
-    chmod(&state, 0o700);
-    give(&state, MAIL.0, MAIL.0);
-    system.home.configure(&format!("addresses = [\"%n@x.example\"]\nstate = \"{}/%n\"", state.display()));
-    run(Command::new("chmod").args(["-R", "a+rX"]).arg(system.home.file(".config")), b"").exits(0);
+    let state = system.configured();
     let config = system.home.config();
     let args = ["--config", config.to_str().unwrap(), "serve", "--system"];
     let _service = system.serve(MAIL.0, "home-8", &args);
@@ -128,6 +142,88 @@ fn each_user_asks_for_his_own_mailbox_and_root_for_any() {
         fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     mailboxes.sort();
     assert_eq!(mailboxes, [GAMES.1, NEWS.1]);
+}
+
+/// Threat 27, by one of many users: eight of the longest messages, of which he keeps the last byte back.
+#[test]
+fn one_user_takes_no_memory_from_the_others() {
+    let system = System::new();
+    system.configured();
+    let config = system.home.config();
+    let _service = system.serve(MAIL.0, "home-8", &["--config", config.to_str().unwrap(), "serve", "--system"]);
+    system.leads(NEWS.0);
+    let script = "import socket, sys, time, struct\nheld = []\nfor _ in range(8):\n s = socket.socket(socket.AF_UNIX); \
+                  s.connect(sys.argv[1]); n = 8 << 20; held.append(s)\n try: s.sendall(b'MS\\x01\\x01' + \
+                  struct.pack('>II', 2, n) + b'{}' + b'x' * (n - 1))\n except OSError: pass\nprint(flush=True)\n\
+                  time.sleep(60)";
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "5", "--regid", "5", "--clear-groups", program("python3", "python3").to_str().unwrap()]);
+    command.args(["-c", script]).arg(system.socket()).stdout(std::process::Stdio::piped());
+    let mut greedy = Service::begin(&mut command);
+    std::io::Read::read(greedy.0.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    for n in 0..3 {
+        let large =
+            [system.mail_for(NEWS.1, &format!("n{n}")), b"A line of a large message.\n".repeat(100_000)].concat();
+        system.classify(NEWS.0, &[], &large).exits(0).says("first-class paid");
+    }
+    assert_eq!(judged(&system.socket(), "paid"), 3);
+}
+
+/// Debian's libnss-extrausers must be installed: a directory of users beside `/etc/passwd`, as LDAP is one.
+#[test]
+fn users_of_another_directory_have_their_mailboxes_too() {
+    let system = System::new();
+    system.configured();
+    let users = system.home.file("users");
+    fs::create_dir(&users).unwrap();
+    fs::write(users.join("passwd"), "zoe:x:70001:70001::/home/zoe:/bin/sh\n").unwrap();
+    fs::write(system.home.file("nsswitch.conf"), "passwd: files extrausers\n").unwrap();
+    assert!(fs::metadata("/var/lib/extrausers").is_ok(), "apt-get install libnss-extrausers");
+    let mut command = Command::new("unshare");
+    let script =
+        "mount --bind users /var/lib/extrausers && mount --bind nsswitch.conf /etc/nsswitch.conf && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script, "sh", "systemd-socket-activate"]).current_dir(system.home.path());
+    let config = system.home.config();
+    let _service =
+        system.serve_by(command, MAIL.0, "home-8", &["--config", config.to_str().unwrap(), "serve", "--system"]);
+    for uid in [70_001, 70_002] {
+        system.leads(uid);
+    }
+    system.classify(70_001, &[], &system.mail_for("zoe", "z1")).exits(0).says("first-class paid");
+    system.classify(70_001, &[], &system.mail_for("news", "n1")).exits(20).says("invalid not-for-me");
+    // Who is in no directory judges for himself, and trusts no vendor.
+    system.classify(70_002, &[], &system.mail_for("zoe", "z2")).exits(13).says("unverified unknown-vendor");
+    assert!(system.home.file("state/zoe").exists());
+}
+
+/// A message to everybody at a large site. Each log that is open has two threads and some descriptors.
+#[test]
+fn more_mailboxes_than_are_kept_ready_have_their_logs_closed_again() {
+    let home = Home::new();
+    let folder = home.file("run");
+    fs::create_dir(&folder).unwrap();
+    // In memory: a disk would take minutes.
+    let state = tempfile::tempdir_in("/dev/shm").unwrap();
+    home.configure(&format!("addresses = [\"%n@x.example\"]\nstate = \"{}/%n\"", state.path().display()));
+    let (config, socket) = (home.config(), folder.join("socket"));
+    let mut command = home.command();
+    command.args(["--config", config.to_str().unwrap(), "serve", "--system", "--socket", socket.to_str().unwrap()]);
+    let service = Service::begin(&mut command);
+    let stream = eventually("the socket", || place::connect(&socket).ok());
+    let mut channel = Channel::new(stream);
+    for n in 0..1_100 {
+        let message = letter(&n.to_string());
+        let names = Names { recipient: Some(format!("user{n}@x.example")), ..Names::default() };
+        let question = Question {
+            whose: Whose { config: Some(config.clone()), ..Whose::default() },
+            names,
+            ..question(&home, &message)
+        };
+        let answer = ask(&mut channel, Kind::Judge, &serde_json::to_vec(&question).unwrap(), &message).unwrap();
+        assert_eq!(answer.kind, Kind::Judged, "{n}: {}", String::from_utf8_lossy(&answer.head));
+    }
+    let threads = fs::read_dir(format!("/proc/{}/task", service.0.id())).unwrap().count();
+    assert!(threads < 2_050, "{threads} threads");
 }
 
 #[test]

@@ -231,6 +231,26 @@ on_every_store! {
         assert_eq!(store.spend(&other_hour(4, 3)).unwrap(), Spent::Fresh);
     }
 
+    /// `stamps.late` was raised after others of that time were removed: by the clock their time is over, and no waiting helps.
+    fn what_was_removed_of_stamps_that_may_come_late_has_ended(store, _other) {
+        let late = |serial, now| Spend { expires: Some(NOW), now, late: now > NOW, ..ask(serial, 1) };
+        store.spend(&late(1, NOW)).unwrap();
+        store.spend(&late(2, NOW)).unwrap();
+        store.purge(NOW.plus(5 * 3_600), 0, 1).unwrap();
+        let now = NOW.plus(6 * 3_600);
+        let answers: Vec<_> = [1, 2, 3].into_iter().map(|serial| store.spend(&late(serial, now)).unwrap()).collect();
+        // One of the two is still there, and answers.
+        assert_eq!(answers.iter().filter(|it| **it == Spent::Ended).count(), 2, "{answers:?}");
+        assert_eq!(answers.iter().filter(|it| matches!(it, Spent::Again { .. })).count(), 1, "{answers:?}");
+        assert_eq!(store.peek(&late(3, now)).unwrap(), Spent::Ended);
+        assert_eq!(store.spend(&Spend { terms: Terms::LookUp, ..late(3, now) }).unwrap(), Spent::Fresh);
+        // While it still runs, the clock is behind.
+        assert!(matches!(store.spend(&late(3, NOW)), Err(StoreError::ClockBehind { .. })));
+        // What no mark covers may come late.
+        let other = Spend { expires: Some(NOW.plus(2 * 3_600)), late: true, ..ask(4, 1) };
+        assert_eq!(store.spend(&other).unwrap(), Spent::Fresh);
+    }
+
     fn a_bucket_removed_in_part_is_under_the_mark_and_its_other_rows_still_answer(store, _other) {
         for serial in 0..10 {
             store.spend(&ask(serial, 1)).unwrap();
@@ -357,7 +377,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn of_step(serial: u8, message: u8, now: i64) -> Spend {
     let expires = (serial != 7).then(|| NOW.plus(i64::from(serial) * DAY));
     let redelivery = Redelivery { within: 2 * DAY, times: 3 };
-    Spend { expires, now: NOW.plus(now), redelivery, ..ask(u32::from(serial), message) }
+    let now = NOW.plus(now);
+    let late = expires.is_some_and(|end| now > end);
+    Spend { expires, now, redelivery, late, ..ask(u32::from(serial), message) }
 }
 
 /// What the papers ask of a log, without saying how: a serial belongs to the message that was first accepted with it.
@@ -404,7 +426,11 @@ impl Model {
                 assert!(message != *owner || *seen == 3 || ask.now.0 - *since > 2 * DAY);
             }
             (Err(StoreError::ClockBehind { .. }), _) => {
-                assert_eq!(ask.terms, Terms::Spend);
+                assert_eq!((ask.terms, ask.late), (Terms::Spend, false));
+                assert!(!self.ended.is_empty(), "nothing was ever removed");
+            }
+            (Ok(Spent::Ended), _) => {
+                assert_eq!((ask.terms, ask.late), (Terms::Spend, true));
                 assert!(!self.ended.is_empty(), "nothing was ever removed");
             }
             (other, owner) => panic!("{other:?} for {owner:?}"),

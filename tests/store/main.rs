@@ -61,6 +61,7 @@ fn ask(serial: u32, message: u8) -> Spend {
         now: NOW,
         redelivery: Redelivery { within: 5 * DAY, times: 20 },
         terms: Terms::Spend,
+        late: false,
     }
 }
 

@@ -137,7 +137,7 @@ const CALLS: [&str; 9] = [
     "?rename,?renameat,?renameat2",
     "flock",
     "ftruncate",
-    "pwrite64",
+    "pwrite64,pwritev2",
     "fdatasync",
     "fsync",
     "?fallocate",

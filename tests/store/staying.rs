@@ -9,9 +9,10 @@ use crate::disk::{Dice, Disk, Plan};
 use crate::powercut::{Given, History, Toll, What, cut_and_check, filled, remembered};
 use crate::{NOW, ask};
 use mailstamp::grant::{Grant, GrantKind, Standing};
+use mailstamp::mail::address::Address;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::resident::Resident;
-use mailstamp::store::{Row, Store, StoreError, UsedLog};
+use mailstamp::store::{Row, SentBook, Store, StoreError, UsedLog};
 use mailstamp::verdict::spend::{Spend, Spent};
 use std::fs;
 use std::sync::mpsc::channel;
@@ -214,6 +215,28 @@ fn a_lent_log_that_another_has_taken_meanwhile_is_back_when_he_is_done() {
             .unwrap();
     });
     assert_eq!(resident.spend(&ask(3, 1)).unwrap(), Spent::Fresh);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+/// What is looked up for the rules goes past the spends, and must not get the log before the one to whom it is lent.
+#[test]
+fn a_log_that_is_lent_is_taken_by_none_of_the_process_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let resident = Resident::new(&path, Options::default()).unwrap();
+    let bob = Address::parse("bob@y.example").unwrap();
+    let began = Instant::now();
+    thread::scope(|scope| {
+        let lent = resident.lend(|| {
+            for _ in 0..4 {
+                scope.spawn(|| assert!(!resident.wrote_to(&bob).unwrap() && !resident.sent("<a@b>").unwrap()));
+            }
+            thread::sleep(Duration::from_millis(200));
+            assert!(resident.is_alive(), "it only waits");
+            Redb::new(&path, Options::default()).spend(&ask(1, 1)).unwrap()
+        });
+        assert_eq!(lent.unwrap(), Spent::Fresh);
+    });
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 

@@ -114,8 +114,8 @@ pub fn expected(folders: &[(&str, &[&str])]) -> Vec<(String, Vec<String>)> {
 /// Lets nothing be stored here. Delivery programs append to a file in the place of a folder, and root may write anywhere;
 /// a link to nowhere stops both.
 pub fn block(folder: &Path) {
-    // Through the components, so that no trailing slash is left.
-    symlink("/nonexistent/folder", folder.components().collect::<PathBuf>()).unwrap();
+    // Nobody can make what is not in /proc. Through the components, so that no trailing slash is left.
+    symlink("/proc/nonexistent/folder", folder.components().collect::<PathBuf>()).unwrap();
 }
 
 /// The Message-IDs (without what follows the `@`) of the messages in a maildir, sorted.

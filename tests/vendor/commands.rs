@@ -45,12 +45,21 @@ fn a_stamp_is_sold_used_and_taken_back_by_commands_alone() {
     assert_eq!((&taken["credits"], &taken["balance"]), (&3.into(), &3.into()));
     assert!(taken["receipt"].as_str().unwrap().starts_with("v4.public."));
     vendor(&home, "deposit alice", &stamp).exits(65).says("stamp 1: it was taken back before");
+    // The message as it came, folded as it was.
+    let second = vendor(&home, "sell bob --to alice@x.example --hashed", "").exits(0).text();
+    let message = home.affix(second.trim(), &super::support::letter("two"));
+    let taken = home.run(["vendor", "deposit", "alice", "--json"], &message).exits(0).text();
+    assert_eq!(serde_json::from_str::<Value>(&taken).unwrap()["credits"], 1);
+    for nothing in [&b""[..], &super::support::letter("three")] {
+        let run = home.run(["vendor", "deposit", "alice"], nothing).exits(65);
+        assert!(run.stderr.contains("there is no stamp in what was read"), "{}", run.stderr);
+    }
     assert_eq!(json(&home, "payout alice 3 --reference t1", "")["sum"], "0.003 EUR");
-    vendor(&home, "payout alice 1 --reference t2", "").exits(65);
+    vendor(&home, "payout alice 2 --reference t2", "").exits(65);
     assert_eq!(json(&home, "audit", "")["sound"], true);
-    assert_eq!(json(&home, "account show bob", "")["credits"], 7);
+    assert_eq!(json(&home, "account show bob", "")["credits"], 6);
     assert_eq!(json(&home, "account list", "")["accounts"].as_array().unwrap().len(), 2);
-    assert_eq!(json(&home, "status", "")["stamps"], 1);
+    assert_eq!(json(&home, "status", "")["stamps"], 2);
 }
 
 // BP1a
@@ -105,6 +114,38 @@ fn vouchers_keys_and_caps() {
     assert_eq!(json(&home, "terms", "")["terms"]["days"], 7);
     home.run(["vendor", "price", "--set", "1 EUR / 800"], b"").exits(0);
     assert_eq!(json(&home, "price --stamps 800", "")["cost"], "1.00 EUR");
+}
+
+#[test]
+fn only_the_caps_that_were_given_stay_when_the_terms_change() {
+    let home = home();
+    vendor(&home, "account add bob --contact b", "").exits(0);
+    let caps = |line: &str| vendor(&home, format!("account caps bob {line}").trim(), "").exits(0).text();
+    assert!(caps("").ends_with("\nof its own: none\n"));
+    caps("--max-stamps 10");
+    vendor(&home, "terms --max-credits 5", "").exits(0);
+    assert_eq!(json(&home, "account show bob", "")["caps"]["credits_a_day"], 5);
+    assert!(caps("--max-value 3").ends_with("\nof its own: 10 stamps, 3 a stamp\n"));
+    // Looking changes nothing.
+    assert_eq!(caps(""), caps(""));
+    assert_eq!(json(&home, "account show bob", "")["caps"]["stamps"], 10);
+    assert!(
+        caps("--default --max-days 9").starts_with("at most 1000 stamps a request, 1000 credits a stamp, 9 days, 5 ")
+    );
+    caps("--default");
+    assert_eq!(json(&home, "account show bob", "")["caps"]["days"], 366);
+}
+
+#[test]
+fn terms_with_a_shorter_cap_still_sell_to_who_asks_for_no_end() {
+    let home = home();
+    vendor(&home, "account add bob --contact b", "").exits(0);
+    vendor(&home, "credit bob 10 --reference r", "").exits(0);
+    let said = vendor(&home, "terms --max-days 14", "").exits(0).text();
+    assert!(said.starts_with("stamps hold for 14 days unless"), "{said}");
+    vendor(&home, "sell bob --to alice@x.example", "").exits(0);
+    vendor(&home, "account caps bob --max-days 3", "").exits(0);
+    vendor(&home, "sell bob --to alice@x.example", "").exits(0);
 }
 
 #[test]
@@ -179,4 +220,18 @@ fn what_is_wrong_is_said_with_its_status() {
     let elsewhere = home.file("elsewhere");
     let mut command = home.command();
     super::support::run(command.args(["vendor", "status", "--books"]).arg(&elsewhere), b"").exits(66);
+}
+
+#[test]
+fn the_folder_of_the_books_may_be_named_before_the_subcommand_and_after_it() {
+    let home = Home::bare();
+    let init = ["vendor", "--books", "b", "init", "--vendor", "v.example", "--kid", "a", "--price", "0.001 EUR"];
+    home.run(init, b"").exits(0);
+    home.run(["vendor", "--books", "b", "account", "add", "bob", "--contact", "b"], b"").exits(0);
+    for words in [["vendor", "--books", "b", "status"], ["vendor", "status", "--books", "b"]] {
+        assert!(home.run(words, b"").exits(0).text().contains("1 account"), "{words:?}");
+    }
+    let run = home.run(["vendor", "--books", "b", "publish", "--buy", "https://v.example/"], b"").exits(0);
+    assert!(run.text().trim_end().ends_with("in b/public"), "{}", run.text());
+    home.run(["vendor", "status"], b"").exits(66);
 }

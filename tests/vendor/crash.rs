@@ -1,8 +1,9 @@
 //! `kill -9` in the middle of sales and returns, and old backups put back.
 
 use super::{NOW, Shop, WAIT, handed, open, orders, sound, texts};
-use mailstamp::vendor::books::{Books, Handed, Sold};
+use mailstamp::vendor::books::Books;
 use mailstamp::vendor::error::BooksError;
+use mailstamp::vendor::trade::{Handed, Sold};
 use std::collections::{BTreeMap, HashSet};
 use std::env;
 use std::fs;

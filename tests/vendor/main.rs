@@ -10,6 +10,7 @@ mod chain;
 mod commands;
 mod crash;
 mod sales;
+mod signing;
 #[path = "../support/mod.rs"]
 mod support;
 mod together;
@@ -18,9 +19,10 @@ use mailstamp::bank::event::Terms;
 use mailstamp::bank::order::{Caps, Order};
 use mailstamp::mail::time::UnixTime;
 use mailstamp::stamp::audience::Audience;
-use mailstamp::vendor::books::{Books, Founding, Handed, Sold};
+use mailstamp::vendor::books::{Books, Founding};
 use mailstamp::vendor::refusal::Refusal;
 use mailstamp::vendor::request::Account;
+use mailstamp::vendor::trade::{Handed, Sold};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,7 +56,7 @@ impl Shop {
     pub fn account(&self, name: &str, credits: u64) -> Account {
         let account = self.books.open_account(name, "me@near.example", None, NOW).unwrap();
         if credits > 0 {
-            self.books.credit(account.number, credits, None, "first", NOW).unwrap();
+            self.books.credit(account.number, credits, None, &format!("first of {name}"), NOW).unwrap();
         }
         account
     }

@@ -2,7 +2,8 @@
 
 use super::{NOW, Shop, WAIT, handed, order, orders, refused, texts};
 use mailstamp::bank::event::KeyState;
-use mailstamp::bank::order::{Caps, Order, OrderError};
+use mailstamp::bank::order::{Order, OrderError, OwnCaps};
+use mailstamp::keys::edition::Changes;
 use mailstamp::mail::address::Address;
 use mailstamp::mail::time::UnixTime;
 use mailstamp::stamp::audience::Audience;
@@ -10,10 +11,11 @@ use mailstamp::stamp::claims::Stamp;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::stamp::signature::PublicKey;
 use mailstamp::stamp::wire::{Purpose, Token};
-use mailstamp::vendor::books::{Books, Handed};
+use mailstamp::vendor::books::Books;
 use mailstamp::vendor::payment::{Paid, Payment, Vouchers, code_hash};
 use mailstamp::vendor::refusal::{Refusal, StampProblem};
 use mailstamp::vendor::request::StampState;
+use mailstamp::vendor::trade::Handed;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -134,7 +136,7 @@ fn who_cannot_pay_gets_nothing() {
 #[test]
 fn caps_are_held_and_stated() {
     let shop = Shop::new();
-    let caps = Caps { stamps: 5, value: 2, days: 10, credits_a_day: 7 };
+    let caps = OwnCaps { stamps: Some(5), value: Some(2), days: Some(10), credits_a_day: Some(7) };
     let account = shop.account("alice", 100);
     shop.books.change_account(account.number, None, Some(Some(caps)), NOW).unwrap();
     let issue = |orders: &[Order], now| shop.books.issue(account.number, orders, None, now);
@@ -149,8 +151,11 @@ fn caps_are_held_and_stated() {
     assert_eq!(error, Refusal::Daily { asked: 3, spent: 8, cap: 7 });
     issue(&short(2), NOW).unwrap();
     assert_eq!(shop.books.account(account.number, NOW).unwrap().spent_today, 7);
-    // The next day is another.
+    // The next day is another. A stamp that asks for no end has the longest that the caps allow.
     issue(&short(1), NOW.plus(43_200)).unwrap();
+    let sold = issue(&orders(1), NOW.plus(43_200)).unwrap();
+    let expires = Stamp::read(sold.stamps[0].payload()).unwrap().expires.unwrap();
+    assert_eq!(expires.since(sold.sale.at), 10 * 86_400);
     shop.books.change_account(account.number, None, Some(None), NOW).unwrap();
     issue(&orders(50), NOW).unwrap();
 }
@@ -162,6 +167,8 @@ fn credits_are_bought_once_for_each_reference() {
     let first = shop.books.credit(account.number, 500, None, "invoice 7", NOW).unwrap();
     let again = shop.books.credit(account.number, 500, None, "invoice 7", NOW.plus(99)).unwrap();
     assert_eq!((first.again, again.again, again.entry, again.balance), (false, true, first.entry, 500));
+    let other = shop.account("bob", 0);
+    assert_eq!(refused(shop.books.credit(other.number, 500, None, "invoice 7", NOW)).word(), "key-reused");
     let error = refused(shop.books.credit(account.number, 501, None, "invoice 7", NOW));
     assert_eq!(error, Refusal::KeyReused { key: "invoice 7".into() });
     for (credits, reference) in [(0, "a"), (1, ""), (u64::MAX, "b")] {
@@ -309,6 +316,14 @@ fn unused_stamps_go_back_to_their_buyer_and_are_revoked_with_it() {
     assert_eq!(shop.books.revoked_serials().unwrap(), std::slice::from_ref(&serial));
     assert_eq!(shop.books.published().unwrap().revoked.into_iter().collect::<Vec<_>>(), [serial.to_string()]);
     assert_eq!(shop.books.stamp(&serial).unwrap().unwrap().state, StampState::Refunded);
+    // It is published until nobody can take it any more: 30 days, and 30 more for mail that comes late.
+    let published = |days: i64| {
+        let at = NOW.plus(days * 86_400);
+        let edition = shop.books.edition(None, &Changes::default(), at, at.plus(1)).unwrap();
+        edition.content.vendors[0].revoked.iter().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(published(60), [serial.to_string()]);
+    assert_eq!(published(61), Vec::<String>::new());
     shop.books.set_terms(mailstamp::bank::event::Terms { refunds: false, ..super::terms() }, NOW).unwrap();
     assert_eq!(refused(shop.books.refund(alice.number, &stamps[2..], NOW)), Refusal::NoRefunds);
     shop.sound();
@@ -425,6 +440,52 @@ fn an_address_is_proved_by_a_mailed_code() {
     assert!(broken.unwrap_err().to_string().starts_with("/bin/false did not take the mail"));
 }
 
+#[test]
+fn nobody_is_flooded_with_codes() {
+    let shop = Shop::new();
+    let (joe, eve) = (shop.account("joe", 0), shop.account("eve", 0));
+    let send = |account: &mailstamp::vendor::request::Account, to: &str, now| {
+        shop.books.send_code(account.number, to, std::path::Path::new("/bin/true"), now)
+    };
+    let after = |error: Refusal| match error {
+        Refusal::CodeWaiting { after, .. } | Refusal::ManyCodes { after } => after.since(NOW),
+        other => panic!("{other}"),
+    };
+    // One recipient, whatever stands behind a plus, and whoever asks.
+    send(&joe, "bob+1@far.example", NOW).unwrap();
+    for (account, to) in [(&joe, "bob+2@far.example"), (&joe, "Bob@far.example"), (&eve, "bob@far.example")] {
+        assert_eq!(after(refused(send(account, to, NOW.plus(599)))), 600);
+    }
+    for at in 1..5 {
+        send(&eve, "bob@far.example", NOW.plus(600 * at)).unwrap();
+    }
+    assert_eq!(after(refused(send(&eve, "bob@far.example", NOW.plus(80_000)))), 86_400);
+    // Few wait; one that could not be sent is none, whether it is the first or not.
+    let failed = |to: &str| shop.books.send_code(joe.number, to, std::path::Path::new("/bin/false"), NOW).unwrap_err();
+    for at in 1..5 {
+        let to = format!("a{at}@far.example");
+        assert_eq!(failed(&to).refusal(), None);
+        send(&joe, &to, NOW).unwrap();
+    }
+    assert_eq!(after(refused(send(&joe, "a5@far.example", NOW.plus(9)))), 86_400);
+    // And some a day, also when they were given.
+    let dan = shop.account("dan", 0);
+    let (out, script) = (shop.folder.path().join("out"), shop.folder.path().join("sendmail"));
+    fs::write(&script, format!("#!/bin/sh\ncat > {}\n", out.display())).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    for at in 0..20 {
+        let to = format!("b{at}@far.example");
+        retry(|| shop.books.send_code(dan.number, &to, &script, NOW));
+        let letter = fs::read_to_string(&out).unwrap();
+        let code = letter.lines().find_map(|line| line.strip_prefix("    ")).unwrap().to_owned();
+        shop.books.confirm_code(dan.number, &to, &code, NOW).unwrap();
+    }
+    assert_eq!(after(refused(send(&dan, "b20@far.example", NOW.plus(86_399)))), 86_400);
+    send(&dan, "b20@far.example", NOW.plus(86_400)).unwrap();
+    send(&eve, "bob@far.example", NOW.plus(86_400)).unwrap();
+    shop.sound();
+}
+
 /// Another thread may be forking while the script is open for writing (ETXTBSY).
 fn retry(mut act: impl FnMut() -> Result<(), mailstamp::vendor::error::BooksError>) {
     let begin = std::time::Instant::now();
@@ -490,14 +551,15 @@ fn the_page_can_show_history_and_days() {
     shop.books.deposit(account.number, &handed(&texts(&sold)[..3]), next).unwrap();
     let days = shop.books.days(account.number, 0).unwrap();
     let day = NOW.0.div_euclid(86_400);
-    let rows: Vec<_> = days.iter().map(|it| (it.day - day, it.bought, it.deposited, it.balance)).collect();
-    assert_eq!(rows, [(0, 10, 0, 90), (1, 5, 3, 88)]);
+    let rows: Vec<_> = days.iter().map(|it| (it.day - day, it.bought, it.deposited, it.before, it.balance)).collect();
+    assert_eq!(rows, [(0, 10, 0, 0, 90), (1, 5, 3, 90, 88)]);
     let history = shop.books.history(account.number, u64::MAX, 3).unwrap();
     assert_eq!(history.len(), 3);
     assert!(history.windows(2).all(|two| two[0].number > two[1].number));
     let older = shop.books.history(account.number, history[2].number, 10).unwrap();
     assert_eq!(older.len(), 2);
-    assert_eq!(shop.books.days(account.number, day + 1).unwrap().len(), 1);
+    let last = shop.books.days(account.number, day + 1).unwrap();
+    assert_eq!(last.iter().map(|it| (it.before, it.balance)).collect::<Vec<_>>(), [(90, 88)]);
 }
 
 #[test]

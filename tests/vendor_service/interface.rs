@@ -127,6 +127,8 @@ fn real_answers_are_those_of_the_description() {
     assert!(taken["receipt"].as_str().unwrap().starts_with("v4.public."));
     assert_eq!(talk.say("POST", "/v1/deposits", handed, 200).json()["each"][0]["problem"], "deposited");
     talk.say("POST", "/v1/deposits", json!({ "stamps": [] }), 422);
+    let wrong = talk.say("POST", "/v1/deposits", json!({ "stamps": ["v4.public."] }), 400).text();
+    assert!(wrong.contains("an object with a member") && !wrong.contains("HandedText"), "{wrong}");
 
     let refund = |it: &mut Talk, key: &str| {
         let fields = [("Idempotency-Key", key)];
@@ -236,6 +238,23 @@ fn what_is_not_understood_is_refused_as_a_problem() {
         assert_eq!(answer.json()["type"], format!("/problems#{word}"));
     }
     assert_eq!(shop.balance(), 10);
+    // No name of the program's own stands in what is said.
+    for (path, body) in [
+        ("/v1/deposits", json!({ "stamps": ["v4.public.x"] })),
+        ("/v1/refunds", json!("v4.public.x")),
+        ("/v1/revocations", json!("x")),
+        ("/v1/stamps", json!({ "stamps": ["x"] })),
+        ("/v1/keys", json!("x")),
+        ("/v1/addresses", json!("x")),
+        ("/v1/addresses/confirm", json!("x")),
+        ("/v1/vouchers", json!("x")),
+    ] {
+        let answer = shop.ask_with("POST", path, &[IDEMPOTENT], &body).is(400).json();
+        let said = answer["detail"].as_str().unwrap();
+        assert!(said.contains("object with") && !said.contains("struct"), "{path}: {said}");
+    }
+    let answer = shop.ask("DELETE", "/v1/keys/%ff", &Value::Null).is(404);
+    assert_eq!(answer.json()["problem"], "not-found");
 }
 
 #[test]
@@ -243,7 +262,13 @@ fn the_directory_is_that_of_the_books_until_another_is_published() {
     let shop = Shop::open(10, &[]);
     let answer = shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200);
     let tag = answer.field("etag").unwrap().to_owned();
-    shop.ask_with("GET", "/.well-known/digital-stamp", &[("If-None-Match", &tag)], &Value::Null).is(304);
+    let ask = |known: &str| {
+        shop.ask_with("GET", "/.well-known/digital-stamp", &[("If-None-Match", known)], &Value::Null).status
+    };
+    for known in [tag.clone(), format!("W/{tag}"), format!("\"other\", W/{tag}"), "*".to_owned()] {
+        assert_eq!(ask(&known), 304, "{known}");
+    }
+    assert_eq!(ask("\"other\", W/\"another\""), 200);
     let home = Home::bare();
     home.configure(&format!("addresses = [\"{ALICE}\"]"));
     let entry = serde_json::to_vec(&shop.books().published().unwrap()).unwrap();

@@ -1,6 +1,7 @@
 //! What nobody may exceed: rates, connections, time; and TLS by itself.
 
 use super::support::http::{self, Connection};
+use super::support::programs::{eventually, stand_in};
 use super::support::run;
 use super::support::shop::Shop;
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 // Threat 22
@@ -93,7 +95,7 @@ fn slow_clients_hold_up_nobody_and_are_sent_away() {
             }
             break;
         }
-        std::thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(cut, 200, "all of the slow ones were sent away");
     assert!(worst < Duration::from_secs(2), "a purchase beside them took {worst:?}");
@@ -124,9 +126,47 @@ fn one_address_has_its_share_of_connections() {
     }
     assert!(http::ask(shop.address, "GET", "/healthz", &[], b"").is_err());
     held.pop();
-    super::support::programs::eventually("a place", || {
+    eventually("a place", || {
         http::ask(shop.address, "GET", "/healthz", &[], b"").ok().filter(|answer| answer.status == 200)
     });
+}
+
+#[test]
+fn mail_that_hangs_or_fails_holds_up_nobody() {
+    let mail = tempfile::tempdir().unwrap();
+    let (sendmail, path) = (mail.path().join("sendmail"), mail.path().display());
+    stand_in(
+        &sendmail,
+        &format!(
+            "#!/bin/sh\n[ -e {path}/well ] || exit 75\necho >> {path}/begun\n\
+             while [ ! -e {path}/go ]; do sleep 0.05; done\n"
+        ),
+    );
+    let shop = Shop::open(0, &["--sendmail", sendmail.to_str().unwrap()]);
+    let claim = |to: &str| shop.ask("POST", "/v1/addresses", &json!({ "address": to }));
+    // What was not sent can be asked for at once.
+    for _ in 0..2 {
+        assert_eq!(claim("a0@x.example").is(503).json()["problem"], "trouble");
+    }
+    fs::write(mail.path().join("well"), "").unwrap();
+    let begun = || fs::read_to_string(mail.path().join("begun")).unwrap_or_default().lines().count();
+    thread::scope(|scope| {
+        let claim = &claim;
+        let asked: Vec<_> = (0..5).map(|at| scope.spawn(move || claim(&format!("a{at}@x.example")).status)).collect();
+        eventually("four programs", || (begun() >= 4).then_some(()));
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(begun(), 4, "the fifth waits");
+        http::ask(shop.address, "GET", "/healthz", &[], b"").unwrap().is(200);
+        fs::write(mail.path().join("go"), "").unwrap();
+        for asked in asked {
+            assert_eq!(asked.join().unwrap(), 202);
+        }
+    });
+    let many = claim("a6@x.example").is(429);
+    assert_eq!(many.json()["problem"], "code-waiting");
+    assert!(many.field("retry-after").unwrap().parse::<u64>().unwrap() > 80_000);
+    assert_eq!(claim("a0+again@x.example").is(429).json()["subject"], "a0+again@x.example");
+    assert_eq!(begun(), 5);
 }
 
 /// A certificate authority of one's own, and a certificate for the loopback address.
@@ -161,10 +201,35 @@ fn it_speaks_tls_by_itself_and_takes_a_renewed_certificate() {
     // curl trusts only the new authority now.
     assert_eq!(ask().code, 60);
     shop.signal("-HUP");
-    super::support::programs::eventually("the new certificate", || (ask().code == 0).then_some(()));
+    eventually("the new certificate", || (ask().code == 0).then_some(()));
     // One that is no good is told, and the good one stays.
     fs::write(path("cert.pem"), "no certificate").unwrap();
     shop.signal("-HUP");
-    super::support::programs::eventually("the complaint", || shop.log().contains("holds no").then_some(()));
+    eventually("the complaint", || shop.log().contains("holds no").then_some(()));
     ask().exits(0);
+}
+
+#[test]
+fn a_second_shop_over_the_same_books_is_told_so_at_once() {
+    let shop = Shop::open(10, &[]);
+    let begin = std::time::Instant::now();
+    let books = shop.folder();
+    let home = super::support::Home::bare();
+    let run =
+        home.run(["vendor", "serve", "--listen", "127.0.0.1:0", "--books", books.to_str().unwrap()], b"").exits(75);
+    assert!(run.stderr.contains("a shop serves the books in ") && run.stderr.contains(" already"), "{}", run.stderr);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(4), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_shop_that_could_sign_nothing_does_not_open() {
+    let mut shop = Shop::open(10, &[]);
+    shop.signal("-TERM");
+    shop.ended();
+    let books = shop.folder();
+    std::fs::remove_file(books.join("keys/key-2026q4.json")).unwrap();
+    let home = super::support::Home::bare();
+    let run =
+        home.run(["vendor", "serve", "--listen", "127.0.0.1:0", "--books", books.to_str().unwrap()], b"").exits(74);
+    assert!(run.stderr.contains("key-2026q4.json"), "{}", run.stderr);
 }

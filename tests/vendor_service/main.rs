@@ -6,6 +6,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod disk;
+#[cfg(feature = "directory")]
+mod editions;
 mod guide;
 mod interface;
 mod limits;

@@ -8,6 +8,7 @@ use mailstamp::stamp::claims::Stamp;
 use mailstamp::stamp::wire::Token;
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -94,6 +95,55 @@ fn a_form_that_is_sent_again_charges_nothing() {
     let none = Visitor::new(&shop).buy(ALICE, &empty).is(422).text();
     assert!(none.contains("nothing is left on it") || none.contains("0 are left on this voucher"), "{none}");
     shop.audit();
+}
+
+#[test]
+fn a_form_that_is_sent_again_after_a_restart_charges_nothing() {
+    let mut shop = Shop::open(0, &[]);
+    let code = voucher(&shop, 5);
+    let before = Visitor::new(&shop);
+    let first = bought(&before.buy(ALICE, &code).is(200));
+    let Visitor { cookie, token, purchase, .. } = before;
+    shop.kill_and_restart();
+    let after = Visitor { shop: &shop, cookie, token, purchase };
+    assert_eq!(bought(&after.buy(ALICE, &code).is(200)), first);
+    assert_eq!(worth(&shop, &code), 4);
+    let mode = fs::metadata(shop.folder().join("forms.secret")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // Nobody is signed in any more: what was paid from the account is not paid otherwise, or told to be undone.
+    let fields = [("token", after.token.as_str()), ("purchase", "p"), ("recipient", ALICE), ("pay", "account")];
+    let page = after.post("/buy", &[], &fields).is(422).text();
+    assert!(page.contains("look at your history first"), "{page}");
+    assert_eq!(hidden(&page, "purchase"), "p");
+    let foreign = after.post("/buy", &[], &[("token", "x")]).is(403).text();
+    assert!(!foreign.contains("Nothing was done"), "{foreign}");
+    shop.audit();
+}
+
+#[test]
+fn an_origin_is_ours_however_the_operator_wrote_it() {
+    let shop = Shop::open(0, &["--public-url", "HTTP://Stamps.Example:80/"]);
+    let visitor = Visitor::new(&shop);
+    let fields = [("token", visitor.token.as_str()), ("recipient", ALICE)];
+    visitor.post("/order", &[("Origin", "http://stamps.example")], &fields).is(200);
+    visitor.post("/order", &[("Origin", "http://stamps.example:8080")], &fields).is(403);
+}
+
+#[test]
+fn what_is_no_form_is_told_on_a_page() {
+    let shop = Shop::open(0, &[]);
+    let visitor = Visitor::new(&shop);
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    for (path, kind, body, status) in [
+        ("/letter", form, &b"token=x"[..], 422),
+        ("/order", form, &vec![b'a'; 1024 * 1024 + 1], 413),
+        ("/buy", ("Content-Type", "text/plain"), b"token=x", 415),
+    ] {
+        let fields = [kind, ("Cookie", visitor.cookie.as_str())];
+        let answer = http::ask(shop.address, "POST", path, &fields, body).unwrap().is(status);
+        assert!(answer.field("content-type").unwrap().starts_with("text/html"), "{path}");
+        assert!(answer.text().contains("That did not work"), "{path}");
+    }
 }
 
 // CSRF

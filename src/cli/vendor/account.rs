@@ -2,6 +2,7 @@
 
 use super::books::{self, Which};
 use super::terms::{self, GivenCaps};
+use crate::bank::order::OwnCaps;
 use crate::cli::exit::Failure;
 use crate::cli::output;
 use crate::cli::table::Table;
@@ -33,7 +34,7 @@ pub enum Command {
     Key(Key),
     /// Say that an account owns an address or a domain, or have it proved by a mailed code
     Own(Own),
-    /// Give an account caps of its own
+    /// Show within what an account may buy, or give it caps of its own
     Caps(Caps),
 }
 
@@ -142,15 +143,19 @@ pub struct Own {
     which: Which,
 }
 
-/// Give an account caps of its own: those of the terms hold where none is given.
+/// Show within what an account may buy, or give it caps of its own: those of the terms hold where none is given.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailstamp vendor account caps alice --max-stamps 10000")]
+#[command(after_help = "Examples:\n  mailstamp vendor account caps alice --max-stamps 10000\n  \
+    mailstamp vendor account caps alice --default")]
 pub struct Caps {
     /// The account's name or number
     #[arg(value_name = "ACCOUNT")]
     account: String,
     #[command(flatten)]
     caps: GivenCaps,
+    /// Take away those that it had of its own, before any is given
+    #[arg(long)]
+    default: bool,
     #[command(flatten)]
     which: Which,
 }
@@ -248,6 +253,9 @@ fn close(args: &Close, given: &Given) -> Result<u8, Failure> {
     let account = books::account(&books, &args.account)?.account;
     let count = books.close_account(account.number, args.revoke_stamps, clock())?;
     output::line(&format!("account {} is closed; stamps revoked: {count}", account.name))?;
+    if count > 0 {
+        args.which.tell_recipients(&books, given)?;
+    }
     Ok(0)
 }
 
@@ -309,10 +317,23 @@ fn prove(args: &Own, books: &Books, number: u64) -> Result<&'static str, Failure
 fn caps(args: &Caps, given: &Given) -> Result<u8, Failure> {
     let books = args.which.reach(given)?;
     let standing = books::account(&books, &args.account)?;
-    let usual = books.profile()?.terms.caps;
-    let caps = args.caps.over(usual);
-    books.change_account(standing.account.number, None, Some((caps != usual).then_some(caps)), clock())?;
-    output::line(&terms::caps(&caps))?;
+    let before = standing.account.caps.unwrap_or_default();
+    let own = args.caps.given().or(if args.default { OwnCaps::default() } else { before });
+    if own != before {
+        let some = Some(own).filter(|own| *own != OwnCaps::default());
+        books.change_account(standing.account.number, None, Some(some), clock())?;
+    }
+    output::line(&terms::caps(&own.over(books.profile()?.terms.caps)))?;
+    let number = |given: Option<u64>, of: &str| given.map(|given| format!("{given} {of}"));
+    let numbers = [
+        number(own.stamps.map(u64::from), "stamps"),
+        number(own.value, "a stamp"),
+        number(own.days.map(u64::from), "days"),
+        number(own.credits_a_day, "a day"),
+    ];
+    let numbers: Vec<String> = numbers.into_iter().flatten().collect();
+    let numbers = if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") };
+    output::line(&format!("of its own: {numbers}"))?;
     Ok(0)
 }
 

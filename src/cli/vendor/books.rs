@@ -1,11 +1,13 @@
 //! Where the books are, how a command gets at them, and what their answers mean as statuses.
 
 use crate::cli::exit::{CANNOT_CREATE, CONFIG, DATA, Failure, IO, NO_INPUT, TEMPFAIL};
+use crate::cli::output;
 use crate::config::places::{Given, Places};
+use crate::serve::vendor::api::directory::published;
 use crate::vendor::books::Books;
 use crate::vendor::error::BooksError;
 use crate::vendor::request::Standing;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where the system keeps a vendor's books for a user without a home.
@@ -23,6 +25,12 @@ pub struct Which {
 }
 
 impl Which {
+    /// The books in this folder, or in the usual one.
+    #[must_use]
+    pub const fn at(books: Option<PathBuf>) -> Self {
+        Self { books }
+    }
+
     /// The folder: the one that was named, else `vendor` in the folder of the state, else the system's.
     ///
     /// # Errors
@@ -38,7 +46,31 @@ impl Which {
             return Ok(PathBuf::from(SYSTEM));
         }
         let (_, places) = Places::read(given)?;
-        Ok(places.state().unwrap_or(Path::new("/var/lib/mailstamp")).join("vendor"))
+        Ok(places.state()?.join("vendor"))
+    }
+
+    /// Where the directory is published that the shop hands out as it is.
+    ///
+    /// # Errors
+    /// As [`folder`](Self::folder).
+    pub fn public(&self, given: &Given) -> Result<PathBuf, Failure> {
+        Ok(self.folder(given)?.join("public"))
+    }
+
+    /// Says what is still to be done for recipients to learn of a change: what was published stays as it is. The shop
+    /// tells them by itself where nothing was.
+    ///
+    /// # Errors
+    /// As [`folder`](Self::folder).
+    pub(super) fn tell_recipients(&self, books: &Books, given: &Given) -> Result<(), Failure> {
+        let folder = self.folder(given)?;
+        let publish = format!("mailstamp vendor publish --books {}", folder.display());
+        if published(&folder).exists() {
+            output::note(&format!("recipients do not know yet; publish it: {publish}"));
+        } else if !books.served() {
+            output::note(&format!("recipients learn it while the shop is open, or from: {publish} --out FOLDER"));
+        }
+        Ok(())
     }
 
     /// The books, taken or asked for.
@@ -63,8 +95,12 @@ pub(super) fn account(books: &Books, name: &str) -> Result<Standing, Failure> {
 impl From<BooksError> for Failure {
     fn from(error: BooksError) -> Self {
         let code = match &error {
-            BooksError::Refused(_) | BooksError::Damaged { .. } => DATA,
-            BooksError::Busy { .. } | BooksError::Left | BooksError::Remote(_) | BooksError::Mail { .. } => TEMPFAIL,
+            BooksError::Refused(_) | BooksError::Damaged { .. } | BooksError::Edition(_) => DATA,
+            BooksError::Busy { .. }
+            | BooksError::Served { .. }
+            | BooksError::Left
+            | BooksError::Remote(_)
+            | BooksError::Mail { .. } => TEMPFAIL,
             BooksError::Absent { .. } => NO_INPUT,
             BooksError::Exists { .. } => CANNOT_CREATE,
             BooksError::Version { .. } | BooksError::Unsafe { .. } => CONFIG,

@@ -39,6 +39,21 @@ pub struct Keygen {
     /// The file for the secret key; it must not exist
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Where stamps are to be had, for the document
+    #[arg(long, value_name = "ADDRESS")]
+    buy: Option<String>,
+}
+
+/// Print the public document of a signing key once more.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor document --key key.json > stamps.example.json")]
+pub struct Show {
+    /// The file of the secret key
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Where stamps are to be had
+    #[arg(long, value_name = "ADDRESS")]
+    buy: Option<String>,
 }
 
 /// Sign a stamp for one recipient and print it.
@@ -93,6 +108,15 @@ pub struct Trust {
     replace: bool,
 }
 
+/// Trust a vendor no more: from now on nothing that he signed is accepted.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor untrust stamps.example")]
+pub struct Untrust {
+    /// His name
+    #[arg(value_name = "NAME")]
+    vendor: String,
+}
+
 /// List the trusted vendors and their keys, and the directory documents that are not heeded.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor list\n  mailstamp vendor list --json")]
@@ -105,7 +129,24 @@ pub struct List {
 pub(super) fn keygen(args: &Keygen) -> Result<u8, Failure> {
     let issuer = Issuer::new(&args.vendor, &args.kid).map_err(|error| Failure::new(DATA, error))?;
     let signer = Signer::generate(issuer).map_err(|error| Failure::new(exit::IO, error))?;
-    signer.write(&args.out).map_err(|error| Failure::new(CANNOT_CREATE, error))?;
+    signer.write(&args.out).map_err(|error| {
+        let hint = format!(
+            "a key is never written over; its document again: mailstamp vendor document --key {}",
+            args.out.display()
+        );
+        let failure = Failure::new(CANNOT_CREATE, error);
+        if args.out.exists() { failure.hint(hint) } else { failure }
+    })?;
+    public(&signer, args.buy.as_deref())
+}
+
+pub(super) fn document(args: &Show) -> Result<u8, Failure> {
+    let signer = Signer::read(&args.key).map_err(|error| Failure::new(NO_INPUT, error))?;
+    public(&signer, args.buy.as_deref())
+}
+
+/// Prints the document by which recipients trust the key.
+fn public(signer: &Signer, buy: Option<&str>) -> Result<u8, Failure> {
     let key = KeyEntry {
         kid: signer.issuer.key_id().to_owned(),
         key: signer.key.public().to_string(),
@@ -114,7 +155,12 @@ pub(super) fn keygen(args: &Keygen) -> Result<u8, Failure> {
         not_before: None,
         not_after: None,
     };
-    let entry = VendorEntry { vendor: signer.issuer.vendor().to_owned(), keys: vec![key], ..VendorEntry::default() };
+    let entry = VendorEntry {
+        vendor: signer.issuer.vendor().to_owned(),
+        keys: vec![key],
+        buy: buy.map(str::to_owned),
+        ..VendorEntry::default()
+    };
     output::line(&serde_json::to_string_pretty(&entry).map_err(io::Error::from)?)?;
     Ok(0)
 }
@@ -157,12 +203,18 @@ pub(super) fn trust(args: &Trust, given: &Given) -> Result<u8, Failure> {
         io::stdin().lock().take(1024 * 1024).read_to_string(&mut text)?;
         text
     } else {
-        fs::read_to_string(&args.file)
-            .map_err(|error| Failure::new(NO_INPUT, format!("{}: {error}", args.file.display())))?
+        fs::read_to_string(&args.file).map_err(|error| unread(&args.file, &error))?
     };
-    let not_a_document =
-        |error: &dyn std::fmt::Display| Failure::new(DATA, format!("{}: {error}", args.file.display()));
-    let document: Document = serde_json::from_str(&text).map_err(|error| not_a_document(&error))?;
+    let not_a_document = |error: &dyn std::fmt::Display| {
+        Failure::new(DATA, format!("{}: this is no vendor's document: {error}", args.file.display()))
+    };
+    let value: Value = serde_json::from_str(&text).map_err(|error| not_a_document(&error))?;
+    if value.get("secret").is_some() {
+        return Err(Failure::new(DATA, format!("{}: this is a secret key", args.file.display()))
+            .hint("give the document that `vendor keygen` printed, and this file to nobody"));
+    }
+    let unlisted = value.get("directory").is_none() && value.get("keys").is_none();
+    let document: Document = serde_json::from_value(value).map_err(|error| not_a_document(&error))?;
     let entry = match document {
         Document::Pinned(entry) => entry,
         Document::Signed { directory, also } => acceptance::introduced(&[vec![directory], also].concat())
@@ -171,6 +223,10 @@ pub(super) fn trust(args: &Trust, given: &Given) -> Result<u8, Failure> {
     // Under a wrong name or with a weak key it would stop every judgement from now on.
     Issuer::new(&entry.vendor, "any").map_err(|error| not_a_document(&error))?;
     Directory::default().pin(&entry).map_err(|error| not_a_document(&error))?;
+    if unlisted {
+        // Whoever leaves the keys to a directory says so.
+        return Err(not_a_document(&"it lists no keys"));
+    }
     let folder = places.vendors()?;
     let path = folder.join(format!("{}.json", entry.vendor));
     if path.exists() && !args.replace {
@@ -179,6 +235,35 @@ pub(super) fn trust(args: &Trust, given: &Given) -> Result<u8, Failure> {
     }
     pin(folder, &entry)?;
     output::line(&format!("{} is trusted now, with {} key(s)", entry.vendor, entry.keys.len()))?;
+    Ok(0)
+}
+
+/// A document that cannot be read; an address is none.
+fn unread(file: &Path, error: &io::Error) -> Failure {
+    let failure = Failure::new(NO_INPUT, format!("{}: {error}", file.display()));
+    if file.to_string_lossy().contains("://") {
+        return failure
+            .hint("`mailstamp directory add NAME --from ADDRESS` fetches a vendor's document and trusts him");
+    }
+    failure
+}
+
+pub(super) fn untrust(args: &Untrust, given: &Given) -> Result<u8, Failure> {
+    let (_, places) = Places::read(given)?;
+    // A name is a part of a path here.
+    Issuer::new(&args.vendor, "any").map_err(|error| Failure::new(DATA, error))?;
+    let folder = places.vendors()?;
+    let path = folder.join(format!("{}.json", args.vendor));
+    fs::remove_file(&path).map_err(|error| {
+        let failure = Failure::new(NO_INPUT, format!("{}: {error}", path.display()));
+        failure.hint("`mailstamp vendor list` says whom you trust")
+    })?;
+    let left = folder::placed(folder).map_err(|error| Failure::new(CONFIG, error))?;
+    if left.pinned.trusts(&args.vendor) {
+        let message = format!("another file in {} trusts {} too", folder.display(), args.vendor);
+        return Err(Failure::new(CONFIG, message));
+    }
+    output::line(&format!("{} is not trusted any more", args.vendor))?;
     Ok(0)
 }
 

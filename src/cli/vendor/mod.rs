@@ -23,18 +23,34 @@ use crate::config::places::Given;
 pub use by_hand::unheeded;
 #[cfg(feature = "directory")]
 pub use by_hand::{pin, public_key, status};
+use std::path::PathBuf;
+
+/// The subcommand, and what may stand before it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder of the books; the subcommand has it as if it stood behind it
+    #[arg(id = "books", long = "books", value_name = "FOLDER", global = true, hide = true)]
+    _books: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
 
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Make a signing key and print the document by which others trust it
     Keygen(by_hand::Keygen),
+    /// Print the document of a signing key once more
+    Document(by_hand::Show),
     /// Sign a stamp and print it
     Issue(by_hand::Issue),
     /// Write the next edition of a vendor's directory into a folder
     Publish(publish::Args),
     /// Trust the vendor of a document
     Trust(by_hand::Trust),
+    /// Trust a vendor no more
+    Untrust(by_hand::Untrust),
     /// List the trusted vendors and their keys
     List(by_hand::List),
     /// Begin a vendor's books
@@ -101,9 +117,11 @@ pub enum Command {
 pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
     match command {
         Command::Keygen(args) => by_hand::keygen(args),
+        Command::Document(args) => by_hand::document(args),
         Command::Issue(args) => by_hand::issue(args),
-        Command::Publish(args) => publish::run(args),
+        Command::Publish(args) => publish::run(args, given),
         Command::Trust(args) => by_hand::trust(args, given),
+        Command::Untrust(args) => by_hand::untrust(args, given),
         Command::List(args) => by_hand::list(args, given),
         #[cfg(feature = "vendor")]
         Command::Init(args) => terms::init(args, given),

@@ -1,35 +1,44 @@
 //! `mailstamp vendor publish`: the next edition of a vendor's directory, written into a folder that any web server can serve
-//! and any name server can include. What the last edition said is read from there, and its version with it.
+//! and any name server can include. What the last edition said is read from there, and its version with it. A vendor with
+//! books publishes what they say; one without gives his keys.
 
+#[cfg(feature = "vendor")]
+use super::books::Which;
 use crate::cli::exit::{CANNOT_CREATE, DATA, Failure, NO_INPUT};
 use crate::cli::output;
 use crate::config::file;
+use crate::config::places::Given;
 use crate::filter::open;
 use crate::keys::acceptance;
-use crate::keys::document::{Document, VendorEntry};
-use crate::keys::edition::{self, Changes};
+use crate::keys::directory::LONGEST_FILE;
+use crate::keys::document::{Document, SignedDirectory, VendorEntry};
+use crate::keys::edition::{self, Changes, Edition, EditionError};
 use crate::keys::price::Price;
 use crate::keys::secret::Signer;
 use crate::mail::time::UnixTime;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// A signed directory may be so large, with the signatures of some keys: 4 MiB.
-const LARGEST: u64 = 4 * 1024 * 1024;
-
 /// Write the next edition of a vendor's directory into a folder: signed, as a tree for a web server, and as lines for a
-/// zone file.
+/// zone file. Keys, prices and what is revoked come from the vendor's books, unless keys are given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
+    mailstamp vendor publish --out public --buy https://stamps.example/\n  \
     mailstamp vendor publish --key key.json --out public --buy https://stamps.example/ --price '1.00 EUR / 1000'\n  \
     mailstamp vendor publish --key new.json --key key.json --out public --verify-only 2026q4\n  \
     mailstamp vendor publish --key new.json --out public --revoke-key 2026q4=2026-12-01T00:00:00Z")]
 pub struct Args {
-    /// The file of a secret key; the first signs for all, others for readers who know only them
-    #[arg(long, value_name = "FILE", required = true)]
+    /// The folder of the books [default: vendor in the folder of the state]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "key")]
+    books: Option<PathBuf>,
+    /// The file of a secret key, for a vendor without books; the first signs for all, others for readers who know only
+    /// them
+    #[arg(long, value_name = "FILE", requires = "out")]
     key: Vec<PathBuf>,
-    /// The folder for what is published
+    /// The folder for what is published; public in the folder of the books, if not given
     #[arg(long, value_name = "FOLDER")]
-    out: PathBuf,
+    out: Option<PathBuf>,
     /// For how many days it is good
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     days: u32,
@@ -37,17 +46,20 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS")]
     buy: Option<String>,
     /// What they cost: '1.00 EUR / 1000' for a thousand credits; replaces the old prices
-    #[arg(long, value_name = "PRICE")]
+    #[arg(long, value_name = "PRICE", requires = "key")]
     price: Vec<Price>,
     /// This key signs no more
-    #[arg(long, value_name = "KID")]
+    #[arg(long, value_name = "KID", requires = "key")]
     verify_only: Vec<String>,
     /// Nothing signed with this key is good, from a time on or at all
-    #[arg(long, value_name = "KID[=TIME]", value_parser = dated)]
+    #[arg(long, value_name = "KID[=TIME]", value_parser = dated, requires = "key")]
     revoke_key: Vec<(String, Option<UnixTime>)>,
     /// The stamp with this serial is no good
-    #[arg(long, value_name = "SERIAL")]
+    #[arg(long, value_name = "SERIAL", requires = "key")]
     revoke_serial: Vec<String>,
+    /// This revoked serial need not be listed any more: its stamp has ended
+    #[arg(long, value_name = "SERIAL", requires = "key")]
+    ended_serial: Vec<String>,
     /// From when on a key holds
     #[arg(long, value_name = "KID=TIME", value_parser = named)]
     key_from: Vec<(String, UnixTime)>,
@@ -66,40 +78,100 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure that says what was wrong.
-pub fn run(args: &Args) -> Result<u8, Failure> {
-    let wrong = |error: &dyn std::fmt::Display| Failure::new(DATA, error);
-    let signers = args.key.iter().map(|path| Signer::read(path)).collect::<Result<Vec<_>, _>>();
-    let signers = signers.map_err(|error| Failure::new(NO_INPUT, error))?;
-    let vendor = signers.first().map(|signer| signer.issuer.vendor().to_owned()).unwrap_or_default();
-    let document = args.out.join(format!("{vendor}.json"));
-    let last = match file::read_up_to(&document, LARGEST) {
-        Ok(text) => {
-            let last = edition::read(&text);
-            Some(last.map_err(|error| wrong(&format!("{}: {error}", document.display())))?)
-        }
-        Err(error) if error.is_absent() => None,
-        Err(error) => return Err(Failure::new(NO_INPUT, error)),
-    };
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let changes = Changes {
+        books: None,
+        version: 0,
         verify_only: args.verify_only.clone(),
         revoke_keys: args.revoke_key.clone(),
         not_before: args.key_from.clone(),
         not_after: args.key_until.clone(),
         revoke_serials: args.revoke_serial.clone(),
+        ended_serials: args.ended_serial.clone(),
         buy: args.buy.clone(),
         prices: args.price.clone(),
         others: args.list.iter().map(|path| other(path)).collect::<Result<_, _>>()?,
     };
     let now = args.now.unwrap_or_else(open::clock);
     let expires = now.plus(i64::from(args.days) * 24 * 60 * 60);
-    let edition = edition::next(last, &signers, &changes, now, expires).map_err(|error| wrong(&error))?;
+    match &args.out {
+        Some(out) if !args.key.is_empty() => {
+            let signers = args.key.iter().map(|path| Signer::read(path)).collect::<Result<Vec<_>, _>>();
+            let signers = signers.map_err(|error| Failure::new(NO_INPUT, error))?;
+            let signers: Vec<&Signer> = signers.iter().collect();
+            let vendor = signers.first().map_or("", |signer| signer.issuer.vendor());
+            next_in(out, vendor, |last| Ok(edition::next(last, &signers, &changes, now, expires)?))
+        }
+        out => from_books(args, out.as_deref(), given, &changes, (now, expires)),
+    }
+}
+
+/// What the books say, signed with their keys.
+#[cfg(feature = "vendor")]
+fn from_books(
+    args: &Args,
+    out: Option<&Path>,
+    given: &Given,
+    changes: &Changes,
+    (now, expires): (UnixTime, UnixTime),
+) -> Result<u8, Failure> {
+    let which = Which::at(args.books.clone());
+    let books = which.reach(given)?;
+    let out = out.map_or_else(|| which.public(given), |out| Ok(out.to_owned()))?;
+    next_in(&out, books.vendor()?, |last| Ok(books.edition(last.as_ref(), changes, now, expires)?))
+}
+
+#[cfg(not(feature = "vendor"))]
+fn from_books(_: &Args, _: Option<&Path>, _: &Given, _: &Changes, _: (UnixTime, UnixTime)) -> Result<u8, Failure> {
+    Err(Failure::new(crate::cli::exit::USAGE, "this program was built without books; give --key and --out"))
+}
+
+/// Writes the edition after the last one in the folder. Nobody else does meanwhile, or two editions would have one version,
+/// and what the first one revoked would be lost.
+fn next_in(
+    out: &Path,
+    vendor: &str,
+    make: impl FnOnce(Option<SignedDirectory>) -> Result<Edition, Failure>,
+) -> Result<u8, Failure> {
+    let _lock = lock(out).map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", out.display())))?;
+    let document = out.join(format!("{vendor}.json"));
+    let last = match file::read_up_to(&document, LONGEST_FILE) {
+        Ok(text) => {
+            let last = edition::read(&text);
+            Some(last.map_err(|error| Failure::new(DATA, format!("{}: {error}", document.display())))?)
+        }
+        Err(error) if error.is_absent() => None,
+        Err(error) => return Err(Failure::new(NO_INPUT, error)),
+    };
+    let edition = make(last)?;
     // This first: the next version is counted from it.
     write(&document, &edition.document)?;
-    write(&args.out.join(".well-known/digital-stamp"), &edition.document)?;
-    write(&args.out.join(format!("{vendor}.zone")), &edition.zone)?;
-    let version = edition.content.version;
-    output::line(&format!("{vendor}: version {version}, good until {expires}, in {}", args.out.display()))?;
+    write(&out.join(".well-known/digital-stamp"), &edition.document)?;
+    write(&out.join(format!("{vendor}.zone")), &edition.zone)?;
+    let SignedDirectory { version, expires, .. } = edition.content;
+    output::line(&format!("{vendor}: version {version}, good until {expires}, in {}", out.display()))?;
     Ok(0)
+}
+
+/// Waits until nobody else publishes into the folder, which is made if it is missing.
+fn lock(out: &Path) -> io::Result<File> {
+    fs::create_dir_all(out)?;
+    let file = File::options().create(true).truncate(false).write(true).open(out.join(".lock"))?;
+    file.lock()?;
+    Ok(file)
+}
+
+impl From<EditionError> for Failure {
+    fn from(error: EditionError) -> Self {
+        let failure = Self::new(DATA, &error);
+        match error {
+            EditionError::Long { .. } => {
+                failure.hint("serials whose stamps have ended need not be listed: --ended-serial")
+            }
+            EditionError::Signatures { .. } => failure.hint("sign with fewer keys"),
+            _ => failure,
+        }
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
@@ -109,7 +181,7 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 /// Another vendor, as his document describes him.
 fn other(path: &Path) -> Result<VendorEntry, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::new(DATA, format!("{}: {error}", path.display()));
-    let text = file::read_up_to(path, LARGEST).map_err(|error| Failure::new(NO_INPUT, error))?;
+    let text = file::read_up_to(path, LONGEST_FILE).map_err(|error| Failure::new(NO_INPUT, error))?;
     match serde_json::from_str(&text).map_err(|error| wrong(&error))? {
         Document::Pinned(entry) => Ok(entry),
         Document::Signed { directory, also } => {

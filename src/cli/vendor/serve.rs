@@ -94,15 +94,22 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         limits,
     };
     let books = Books::open(&folder, Duration::from_secs(5))?;
+    // Whoever bought would have paid for what cannot be signed.
+    if books.active_signer()?.is_none() {
+        output::note("no key signs, so nothing is sold; `mailstamp vendor rotate` makes a new one");
+    }
     books.listen()?;
     // Whoever started it may not read what it says; it serves all the same.
     vendor::run(books, settings, |address| drop(output::line(&format!("listening on {address}")))).map_err(failure)?;
     Ok(0)
 }
 
-/// An origin: scheme and host, a port perhaps, and no path.
+/// An origin: scheme and host, a port perhaps, and no path. As browsers write it: in lower case, and without the port that
+/// the scheme has by itself (RFC 6454 section 6.2).
 fn origin(url: &str) -> Result<String, Failure> {
-    let plain = url.trim_end_matches('/');
+    let lower = url.trim_end_matches('/').to_ascii_lowercase();
+    let usual = if lower.starts_with("https:") { ":443" } else { ":80" };
+    let plain = lower.strip_suffix(usual).unwrap_or(&lower);
     let host = plain.strip_prefix("https://").or_else(|| plain.strip_prefix("http://"));
     let fits =
         |host: &str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@\\\"<>".contains(&b));
@@ -128,9 +135,22 @@ mod tests {
     #[test]
     fn an_origin_has_no_path() {
         assert_eq!(origin("https://stamps.example/").unwrap(), "https://stamps.example");
-        assert_eq!(origin("http://[::1]:80").unwrap(), "http://[::1]:80");
-        for wrong in ["stamps.example", "https://", "https://a/b", "https://u@a", "ftp://a", "https://a b"] {
+        assert_eq!(origin("http://[::1]:8080").unwrap(), "http://[::1]:8080");
+        for wrong in
+            ["stamps.example", "https://", "https://a/b", "https://u@a", "ftp://a", "https://a b", "https://:443"]
+        {
             assert!(origin(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_written_as_browsers_write_it() {
+        for (given, written) in [
+            ("HTTPS://Stamps.example:443/", "https://stamps.example"),
+            ("https://stamps.example:80", "https://stamps.example:80"),
+            ("http://[::1]:80", "http://[::1]"),
+        ] {
+            assert_eq!(origin(given).unwrap(), written);
         }
     }
 }

@@ -10,11 +10,14 @@ use crate::config::places::Given;
 use crate::filter::open::clock;
 use crate::mail::address::Address;
 use crate::mail::field::printable;
+use crate::mail::message::Message;
 use crate::mail::time::UnixTime;
 use crate::stamp::audience::Audience;
+use crate::stamp::locate::locate;
 use crate::stamp::serial::Serial;
-use crate::vendor::books::{Books, Handed, Taken};
+use crate::vendor::books::Books;
 use crate::vendor::error::BooksError;
+use crate::vendor::trade::{Handed, Taken};
 use serde_json::{Value, json};
 use std::io::{self, Read};
 
@@ -60,11 +63,12 @@ pub struct Sell {
     which: Which,
 }
 
-/// Read stamps from standard input, one a line, take them back and credit them. Behind a stamp that hides its recipient,
-/// the address may stand.
+/// Read a message with stamps from standard input, or stamps, one a line; take them back and credit them. Behind a stamp
+/// that hides its recipient, the address may stand.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  mailstamp vendor deposit alice < stamps\n  mailstamp vendor refund alice < stamps"
+    after_help = "Examples:\n  mailstamp vendor deposit alice < message\n  mailstamp vendor deposit alice < stamps\n  \
+        mailstamp vendor refund alice < stamps"
 )]
 pub struct HandIn {
     /// The account's name or number
@@ -154,12 +158,18 @@ type TakeBack = fn(&Books, u64, &[Handed], UnixTime) -> Result<Taken, BooksError
 
 /// The status is 0 when every stamp was taken, 65 when one was not.
 fn hand_in(args: &HandIn, given: &Given, take_back: TakeBack) -> Result<u8, Failure> {
-    let mut stamps = Vec::new();
-    for line in input()?.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (stamp, address) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let address = Some(address.trim()).filter(|it| !it.is_empty()).map(Address::parse).transpose();
-        let address = address.map_err(|error| Failure::new(DATA, format!("line {}: {error}", stamps.len() + 1)))?;
-        stamps.push(Handed { stamp: stamp.to_owned(), address });
+    let input = bytes()?;
+    let lines = std::str::from_utf8(&input).ok().filter(|text| text.trim_start().starts_with("v4.public."));
+    let stamps: Vec<Handed> = match lines {
+        Some(text) => listed(text)?,
+        None => {
+            let located = locate(&Message::parse(&input)).stamps.into_iter();
+            located.map(|found| Handed { stamp: found.token, address: None }).collect()
+        }
+    };
+    if stamps.is_empty() {
+        return Err(Failure::new(DATA, "there is no stamp in what was read")
+            .hint("give a message that carries stamps, or stamps, one a line"));
     }
     let books = args.which.reach(given)?;
     let account = books::account(&books, &args.account)?.account;
@@ -190,10 +200,24 @@ fn hand_in(args: &HandIn, given: &Given, take_back: TakeBack) -> Result<u8, Fail
     Ok(status)
 }
 
+/// Stamps, one a line, each perhaps with the address that it hides.
+fn listed(text: &str) -> Result<Vec<Handed>, Failure> {
+    let mut stamps = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (stamp, address) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let address = Some(address.trim()).filter(|it| !it.is_empty()).map(Address::parse).transpose();
+        let address = address.map_err(|error| Failure::new(DATA, format!("line {}: {error}", stamps.len() + 1)))?;
+        stamps.push(Handed { stamp: stamp.to_owned(), address });
+    }
+    Ok(stamps)
+}
+
 pub(super) fn revoke(args: &Revoke, given: &Given) -> Result<u8, Failure> {
     let serials = args.serials.iter().map(|text| serial(text)).collect::<Result<Vec<_>, _>>()?;
-    let count = args.which.reach(given)?.revoke(&serials, clock())?;
-    output::line(&format!("revoked {count}; publish the directory document again"))?;
+    let books = args.which.reach(given)?;
+    let count = books.revoke(&serials, clock())?;
+    output::line(&format!("revoked {count}"))?;
+    args.which.tell_recipients(&books, given)?;
     Ok(0)
 }
 
@@ -223,8 +247,12 @@ fn serial(text: &str) -> Result<Serial, Failure> {
 }
 
 fn input() -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = io::stdin().lock().take(LONGEST).read_to_string(&mut text);
+    String::from_utf8(bytes()?).map_err(|_| Failure::new(DATA, "standard input is not UTF-8 text"))
+}
+
+fn bytes() -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = io::stdin().lock().take(LONGEST).read_to_end(&mut bytes);
     read.map_err(|error| Failure::input(USAGE, &error))?;
-    Ok(text)
+    Ok(bytes)
 }

@@ -3,11 +3,12 @@
 use super::books::Which;
 use crate::bank::event::{self, KeyState};
 use crate::bank::money;
-use crate::bank::order::Caps;
+use crate::bank::order::{Caps, OwnCaps};
 use crate::cli::exit::Failure;
 use crate::cli::output;
 use crate::config::places::Given;
 use crate::filter::open::clock;
+use crate::keys::document::VendorEntry;
 use crate::mail::time::UnixTime;
 use crate::vendor::books::{Books, Founding};
 use serde_json::json;
@@ -28,6 +29,9 @@ pub struct Init {
     /// What a credit costs
     #[arg(long, value_name = "PRICE")]
     price: money::Price,
+    /// Where stamps are to be had, for the document
+    #[arg(long, value_name = "ADDRESS")]
+    buy: Option<String>,
     #[command(flatten)]
     which: Which,
 }
@@ -90,13 +94,17 @@ pub struct GivenCaps {
     max_credits: Option<u64>,
 }
 
-/// Make a new signing key and sign with it from now on, or revoke a key.
+/// Make a new signing key, or sign with it from now on, or revoke one.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailstamp vendor rotate 2027q1\n  mailstamp vendor rotate --revoke 2026q4")]
+#[command(after_help = "Examples:\n  mailstamp vendor rotate --prepare 2027q1\n  mailstamp vendor rotate 2027q1\n  \
+    mailstamp vendor rotate --revoke 2026q4")]
 pub struct Rotate {
     /// The name of the new key
     #[arg(value_name = "NAME", required_unless_present = "revoke")]
     kid: Option<String>,
+    /// Make and publish it, but go on signing with the one before; without this it signs later
+    #[arg(long, conflicts_with = "revoke")]
+    prepare: bool,
     /// Revoke the key of this name: nothing that it signed is good any more
     #[arg(long, value_name = "NAME")]
     revoke: Option<String>,
@@ -105,14 +113,10 @@ pub struct Rotate {
 }
 
 impl GivenCaps {
-    /// These caps, with what was given in the place of the others.
-    pub(super) fn over(&self, caps: Caps) -> Caps {
-        Caps {
-            stamps: self.max_stamps.unwrap_or(caps.stamps),
-            value: self.max_value.unwrap_or(caps.value),
-            days: self.max_days.unwrap_or(caps.days),
-            credits_a_day: self.max_credits.unwrap_or(caps.credits_a_day),
-        }
+    /// Those that were given.
+    pub(super) fn given(&self) -> OwnCaps {
+        let Self { max_stamps: stamps, max_value: value, max_days: days, max_credits: credits_a_day } = *self;
+        OwnCaps { stamps, value, days, credits_a_day }
     }
 }
 
@@ -120,12 +124,13 @@ pub(super) fn init(args: &Init, given: &Given) -> Result<u8, Failure> {
     let terms = event::Terms { price: args.price, payout: None, days: 30, caps: Caps::default(), refunds: true };
     let founding = Founding { vendor: args.vendor.clone(), kid: args.kid.clone(), terms };
     let books = Books::create(&args.which.folder(given)?, &founding, clock())?;
-    document(&books)
+    document(&books, args.buy.clone())
 }
 
 /// The public document: what recipients trust.
-fn document(books: &Books) -> Result<u8, Failure> {
-    output::line(&serde_json::to_string_pretty(&books.published()?).map_err(io::Error::from)?)?;
+fn document(books: &Books, buy: Option<String>) -> Result<u8, Failure> {
+    let entry = VendorEntry { buy, ..books.published()? };
+    output::line(&serde_json::to_string_pretty(&entry).map_err(io::Error::from)?)?;
     Ok(0)
 }
 
@@ -136,6 +141,7 @@ pub(super) fn price(args: &Price, given: &Given) -> Result<u8, Failure> {
         terms.price = args.set.unwrap_or(terms.price);
         terms.payout = args.payout.or(terms.payout);
         books.set_terms(terms.clone(), clock())?;
+        args.which.tell_recipients(&books, given)?;
     }
     let out_of_range = |error| Failure::new(crate::cli::exit::DATA, error);
     let cost = terms.price.of(args.stamps).map_err(out_of_range)?;
@@ -159,7 +165,7 @@ pub(super) fn terms(args: &Terms, given: &Given) -> Result<u8, Failure> {
     let terms = event::Terms {
         days: args.days.unwrap_or(before.days),
         refunds: args.refunds.unwrap_or(before.refunds),
-        caps: args.caps.over(before.caps),
+        caps: args.caps.given().over(before.caps),
         ..before.clone()
     };
     if terms != before {
@@ -169,7 +175,8 @@ pub(super) fn terms(args: &Terms, given: &Given) -> Result<u8, Failure> {
         output::line(&json!({ "schema": output::SCHEMA, "terms": terms }).to_string())?;
         return Ok(0);
     }
-    output::line(&format!("stamps hold for {} days unless they ask for another end", terms.days))?;
+    let days = terms.days_within(&terms.caps);
+    output::line(&format!("stamps hold for {days} days unless they ask for another end"))?;
     output::line(&format!("unused stamps are {}taken back", if terms.refunds { "" } else { "not " }))?;
     output::line(&caps(&terms.caps))?;
     Ok(0)
@@ -183,12 +190,26 @@ pub(super) fn caps(caps: &Caps) -> String {
 
 pub(super) fn rotate(args: &Rotate, given: &Given) -> Result<u8, Failure> {
     let books = args.which.reach(given)?;
+    if let Some(kid) = &args.revoke {
+        // Before anything is changed.
+        books.key(kid)?;
+    }
     if let Some(kid) = &args.kid {
-        books.rotate(kid, clock())?;
+        if args.prepare {
+            books.prepare(kid, clock())?;
+        } else {
+            let known = books.profile()?.keys.iter().any(|key| key.kid == *kid);
+            books.rotate(kid, clock())?;
+            if !known {
+                output::note("stamps are unverified to recipients until they refresh; another time --prepare the key");
+            }
+        }
     }
     if let Some(kid) = &args.revoke {
         let since: Option<UnixTime> = None;
         books.set_key_state(kid, KeyState::Revoked { since }, clock())?;
     }
-    document(&books)
+    document(&books, None)?;
+    args.which.tell_recipients(&books, given)?;
+    Ok(0)
 }

@@ -22,17 +22,19 @@ pub fn addresses(value: &[u8]) -> Vec<Address> {
 /// As [`addresses`], but at most `most`.
 #[must_use]
 pub fn addresses_up_to(value: &[u8], most: usize) -> Vec<Address> {
+    if value.len() > FIELD_MAX {
+        return Vec::new();
+    }
     entries(value, most).into_iter().filter_map(Result::ok).collect()
 }
 
 /// The entries of a field's value: an address each, or the text of one that is none: a bare name as local programs write
 /// (`To: root`), or something broken. So nobody is passed over in silence where each entry means that mail goes to it.
-/// Broken angle brackets, and groups without members, are passed over as by [`addresses`]. At most `most` addresses, and
-/// as many other entries; none when the field is longer than 256 KiB.
+/// Groups without members are nobody. At most `most` addresses, and as many other entries, of a field of any length.
 #[must_use]
 pub fn entries(value: &[u8], most: usize) -> Vec<Result<Address, String>> {
     let mut found = Vec::new();
-    if value.len() > FIELD_MAX || most == 0 {
+    if most == 0 {
         return found;
     }
     let mut addresses = 0;
@@ -57,7 +59,7 @@ pub fn entries(value: &[u8], most: usize) -> Vec<Result<Address, String>> {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match c {
-            '(' => skip_comment(&mut chars),
+            '(' => entry.broken |= !skip_comment(&mut chars),
             '"' => entry.quoted_string(&mut chars),
             '[' => entry.literal(&mut chars),
             '<' if entry.angle == Angle::None => entry.open(),
@@ -67,8 +69,8 @@ pub fn entries(value: &[u8], most: usize) -> Vec<Result<Address, String>> {
                     return found;
                 }
             }
-            // The name of a group ends here.
-            ':' if entry.angle == Angle::None => entry = Entry::default(),
+            // The name of a group ends here; an address is none.
+            ':' if entry.angle == Angle::None && !entry.is_address() => entry = Entry::default(),
             c => entry.push(c),
         }
     }
@@ -82,8 +84,8 @@ struct Entry {
     /// The address so far: what the angle brackets hold or, without them, everything.
     text: String,
     angle: Angle,
-    /// Something stands behind the angle brackets.
-    trailing: bool,
+    /// Something stands behind the angle brackets, or a comment has no end.
+    broken: bool,
 }
 
 #[derive(Default, PartialEq)]
@@ -103,7 +105,7 @@ impl Entry {
 
     fn push(&mut self, c: char) {
         if self.angle == Angle::Closed {
-            self.trailing |= !c.is_ascii_whitespace();
+            self.broken |= !c.is_ascii_whitespace();
         } else {
             self.text.push(c);
         }
@@ -136,10 +138,18 @@ impl Entry {
         }
     }
 
+    fn trimmed(&self) -> &str {
+        self.text.trim_matches([' ', '\t', '\r', '\n'])
+    }
+
+    fn is_address(&self) -> bool {
+        Address::parse(self.trimmed()).is_ok()
+    }
+
     /// The address, or the text that is none; nothing where nothing stands.
     fn read(self) -> Option<Result<Address, String>> {
-        let text = self.text.trim_matches([' ', '\t', '\r', '\n']);
-        if self.angle == Angle::Open || self.trailing {
+        let text = self.trimmed();
+        if self.angle == Angle::Open || self.broken {
             // With the bracket, so that nobody takes what it holds for a bare name.
             return Some(Err(format!("<{text}")));
         }
@@ -151,18 +161,19 @@ impl Entry {
     }
 }
 
-/// The rest of a comment, nested ones with it (RFC 5322 section 3.2.2).
-fn skip_comment(chars: &mut impl Iterator<Item = char>) {
+/// The rest of a comment, nested ones with it (RFC 5322 section 3.2.2); whether it has an end.
+fn skip_comment(chars: &mut impl Iterator<Item = char>) -> bool {
     let mut depth = 1_usize;
     while let Some(c) = chars.next() {
         match c {
             '(' => depth += 1,
-            ')' if depth == 1 => return,
+            ')' if depth == 1 => return true,
             ')' => depth -= 1,
             '\\' => drop(chars.next()),
             _ => {}
         }
     }
+    false
 }
 
 #[cfg(test)]
@@ -208,6 +219,8 @@ mod tests {
             ("<a@b.c", vec![]),
             ("a@b.c, \"open <d@e.f>", vec!["a@b.c"]),
             ("a@b.c, (open <d@e.f>", vec!["a@b.c"]),
+            ("a@b.c, Ann (open <d@e.f>, g@h.i", vec!["a@b.c"]),
+            ("a@b.c: d@e.f, g@h.i", vec!["g@h.i"]),
             ("a@b.c d@e.f, g@h.i", vec!["g@h.i"]),
         ] {
             assert_eq!(read(value), expected, "{value:?}");
@@ -226,6 +239,9 @@ mod tests {
         assert_eq!(read("undisclosed-recipients:;, ,"), [""; 0]);
         assert_eq!(read("<a@b.c, \"d e\" <f@g.h> x"), ["!<a@b.c, \"d e\" <f@g.h"]);
         assert_eq!(read("a@b.c x@y.z"), ["!a@b.c x@y.z"]);
+        assert_eq!(read("Ann (home <a@b.c>, d@e.f"), ["!<Ann"]);
+        assert_eq!(read("a@b.c:, \"d@e.f\": g@h.i;"), ["!a@b.c:", "g@h.i"]);
+        assert_eq!(read("=?utf-8?Q?old=40b.c=2C_J=3A=28?= <d@e.f>"), ["d@e.f"]);
         assert_eq!(read("a@b.c,b@b.c,c@b.c,d@b.c"), ["a@b.c", "b@b.c", "c@b.c"]);
     }
 
@@ -237,6 +253,7 @@ mod tests {
         assert_eq!(addresses(&long).len(), 1);
         long.push(b' ');
         assert_eq!(addresses(&long).len(), 0);
+        assert_eq!(entries(&long, 3).len(), 1);
     }
 
     proptest! {

@@ -117,6 +117,8 @@ fn only_what_the_boundary_put_there_counts() {
     assert_eq!(results(header), ["fail", "none"]);
     // One that cannot be read spoils the others: it may be the one that speaks against the sender.
     assert!(results(format!("{}Authentication-Results: mx.x.example; a=b c\n", field("pass"))).is_empty());
+    let latin = [field("pass").as_bytes(), b"Authentication-Results: mx.x.example; dmarc=fail (b\xf6b)\n\n"].concat();
+    assert_eq!(outcomes(&Message::parse(&latin), &[TRUSTED.to_owned()]), []);
     // Somebody else's field is no mark of the boundary.
     let header = format!("Authentication-Results: other.example; none\nReceived: by mx\n{}", field("fail"));
     assert_eq!(results(header), ["fail"]);

@@ -2,14 +2,19 @@
 //! killed anywhere and run again.
 //!
 //! 1. The message is written into the journal, with its envelope, durably.
-//! 2. Every recipient who needs a stamp gets one reserved, in the purse, under a key made of the message's name and his
-//!    address; what is missing is bought, in one request for each vendor. Run again, the same keys give the same stamps.
+//! 2. Every recipient who needs a stamp gets one reserved, in the purse, under a key made of the message's name and
+//!    fingerprint, as it stands in the journal, and his address; what is missing is bought, in one request for each vendor.
+//!    Run again, the same keys give the same stamps; and what the recipient's software takes for another message has another.
 //! 3. If stamps may come back, that is logged, before anybody can let them come back.
 //! 4. Each copy is handed to the next program; when that has taken it, this is noted, durably.
 //! 5. When it is over for everybody, the stamps are used for good, and the file of the journal goes.
 //!
-//! A copy can be sent twice in one case: killed after the next program took it and before that was noted. Both have the same
-//! Message-ID and the same stamp, so that the recipient's software knows the second for what it is.
+//! A copy can be sent twice in one case: killed after the next program took it and before that was noted. Both are the same
+//! message with the same stamp, so that the recipient's software knows the second for what it is.
+//!
+//! Whoever was told 75 and comes again means the same message; whoever was told 0 and sends the same bytes means another.
+//! The journal knows which, as long as the message stands in it. When `-q` was faster it remembers that for the caller, but
+//! only of a message with a Message-ID: of two letters with the same bytes and none, better both are sent than one.
 
 pub mod choice;
 pub mod copies;
@@ -26,6 +31,7 @@ use crate::grant::{Grant, GrantKind, Standing};
 use crate::log::syslog::{self, Severity};
 use crate::mail::address::Address;
 use crate::mail::field::printable;
+use crate::mail::fingerprint::Fingerprint;
 use crate::mail::message::Message;
 use crate::stamp::claims::Stamp;
 use crate::stamp::wire::Token;
@@ -74,8 +80,8 @@ pub enum Fate {
 pub struct Report {
     /// Each recipient with his copy's fate.
     pub each: Vec<(Recipient, Fate)>,
-    /// The status of a message that ended while its caller was away.
-    pub ended: Option<u8>,
+    /// Whether it ended before, while its caller was away.
+    pub ended: bool,
 }
 
 /// Nothing was sent in this run.
@@ -95,13 +101,19 @@ pub enum PostError {
     Busy,
 }
 
+impl Fate {
+    fn of(end: &End) -> Self {
+        match end {
+            End::Sent => Self::Sent { without: None },
+            End::Refused(status, said) => Self::Refused(*status, said.clone()),
+        }
+    }
+}
+
 impl Report {
     /// The status to exit with: 75 if anything is still to be done, else that of the first refusal.
     #[must_use]
     pub fn status(&self) -> u8 {
-        if let Some(status) = self.ended {
-            return status;
-        }
         let refused = self.each.iter().find_map(|(_, fate)| match fate {
             Fate::Refused(status, _) => Some(*status),
             _ => None,
@@ -126,9 +138,12 @@ impl Post<'_> {
     /// # Errors
     /// [`PostError`]: nothing was sent now, and it can be tried again.
     pub fn submit(&self, submission: Submission) -> Result<Report, PostError> {
-        match self.journal()?.take(submission)? {
+        match self.journal()?.take(submission, self.engine.now.0)? {
             Known::Open(entry) => self.send(*entry, false),
-            Known::Done(status) => Ok(Report { ended: Some(status), ..Report::default() }),
+            Known::Done(ends) => {
+                let each = ends.into_iter().map(|(recipient, end)| (recipient, Fate::of(&end))).collect();
+                Ok(Report { each, ended: true })
+            }
             Known::Busy => Err(PostError::Busy),
         }
     }
@@ -141,7 +156,27 @@ impl Post<'_> {
         let journal = self.journal()?;
         journal.sweep(self.engine.now.0);
         let waiting = journal.waiting()?;
-        Ok(waiting.into_iter().map(|entry| self.send(entry?, true)).collect())
+        let mut reports: Vec<_> = waiting.into_iter().map(|entry| self.send(entry?, true)).collect();
+        // Afterwards: what waits may have wanted it.
+        reports.extend(self.supply.collect(self.engine.now).err().map(|error| Err(error.into())));
+        Ok(reports)
+    }
+
+    /// Forgets a message that waits: whoever has not got it will not, and the stamps for them are free again. `false` if
+    /// there is none of this name.
+    ///
+    /// # Errors
+    /// [`PostError`]: it still waits.
+    pub fn discard(&self, name: &str) -> Result<bool, PostError> {
+        match self.journal()?.find(name)? {
+            Some(Known::Open(entry)) => {
+                self.settle_stamps(&entry)?;
+                entry.remove(false)?;
+                Ok(true)
+            }
+            Some(Known::Busy) => Err(PostError::Busy),
+            Some(Known::Done(_)) | None => Ok(false),
+        }
     }
 
     fn journal(&self) -> Result<Journal, PostError> {
@@ -152,34 +187,46 @@ impl Post<'_> {
     fn send(&self, mut entry: Entry, resumed: bool) -> Result<Report, PostError> {
         let submission = entry.submission.clone();
         let original = Original::new(Message::parse(&submission.message));
-        let stamped = self.stamps(&entry, &original)?;
-        let fresh = entry.ends.iter().all(Option::is_none);
-        // A stamp that never can be had stops the whole message while nothing of it has left: the user will send it again
-        // when he has seen to that, and to everybody.
-        let wrong = stamped.iter().any(|stamped| matches!(stamped, Some(Stamped::Refused(..))));
-        if wrong && fresh {
-            return self.refuse_all(entry, &stamped, resumed);
+        // A stamp that cannot be had until somebody does something stops the whole message while nothing of it has left and
+        // its caller listens: he will send it again when he has seen to that, and to everybody. Otherwise it is with us, and
+        // waits until then.
+        let refuses = !resumed && entry.ends.iter().all(Option::is_none);
+        let stamped = self.stamps(&entry, &original, refuses)?;
+        if stamped.iter().any(|stamped| matches!(stamped, Some(Stamped::Refused(..)))) {
+            return self.refuse_all(entry, &stamped);
         }
         self.allow_return(&submission, &stamped)?;
+        let before = entry.ends.clone();
         let (fates, trouble) = self.hand_over(&mut entry, &submission, &original, &stamped);
         let each: Vec<(Recipient, Fate)> = submission.recipients.iter().cloned().zip(fates).collect();
         each.iter().for_each(|(recipient, fate)| self.log(recipient, fate));
-        let report = Report { each, ended: None };
+        let report = Report { each, ended: false };
         if let Some(error) = trouble {
             return Err(error.into());
         }
+        if self.engine.config.sendmail.learn
+            && let Err(error) = self.learn(&original.message(), &before, &report)
+        {
+            self.engine.complain(&format!("sendmail: not learned to whom it went: {error}"));
+        }
         if entry.is_done() {
             self.settle_stamps(&entry)?;
-            entry.remove(resumed.then(|| report.status()))?;
+            entry.remove(resumed && submission.identified)?;
         }
         Ok(report)
     }
 
-    /// What goes on each copy that is still to be sent.
-    fn stamps<'a>(&self, entry: &Entry, original: &'a Original<'_>) -> Result<Vec<Option<Stamped<'a>>>, PostError> {
+    /// What goes on each copy that is still to be sent. With `refuses`, a stamp for which waiting alone does not help is none.
+    fn stamps<'a>(
+        &self,
+        entry: &Entry,
+        original: &'a Original<'_>,
+        refuses: bool,
+    ) -> Result<Vec<Option<Stamped<'a>>>, PostError> {
         let submission = &entry.submission;
         let state = self.engine.places.state().map_err(Undecided::from)?;
         let returns = returnable(&original.message(), &Returns::new(state));
+        let identity = identity(submission);
         let mut wants: Vec<(usize, Want)> = Vec::new();
         let mut stamped: Vec<Option<Stamped<'a>>> = Vec::new();
         let for_return = if self.for_return(submission) { FOR_RETURN } else { "" };
@@ -193,7 +240,7 @@ impl Post<'_> {
                 Choice::Own(found) => Some(Stamped::Own(found)),
                 Choice::Return(stamp) => Some(Stamped::Put(format!("{stamp}{for_return}"))),
                 Choice::Supply(address) => {
-                    wants.push((at, Want::new(key(submission, &address), address)));
+                    wants.push((at, Want::new(ReservationKey::of(&identity, &address), address)));
                     None
                 }
             });
@@ -205,8 +252,8 @@ impl Post<'_> {
                 Ok(held) => Stamped::Put(format!("{}{for_return}", held.token.as_str())),
                 Err(error) => match self.engine.config.sendmail.when_away {
                     WhenAway::Plain => Stamped::Plain(Some(told(&error))),
-                    WhenAway::Defer if error.passes() => Stamped::Deferred(told(&error)),
-                    WhenAway::Defer => Stamped::Refused(status(&error), told(&error)),
+                    WhenAway::Defer if refuses && !error.passes() => Stamped::Refused(status(&error), told(&error)),
+                    WhenAway::Defer => Stamped::Deferred(told(&error)),
                 },
             };
             if let Some(slot) = stamped.get_mut(*at) {
@@ -216,8 +263,8 @@ impl Post<'_> {
         Ok(stamped)
     }
 
-    /// Nothing is sent: somebody's stamp can never be had.
-    fn refuse_all(&self, entry: Entry, stamped: &[Option<Stamped<'_>>], resumed: bool) -> Result<Report, PostError> {
+    /// Nothing is sent: somebody's stamp cannot be had, and the caller hears it.
+    fn refuse_all(&self, entry: Entry, stamped: &[Option<Stamped<'_>>]) -> Result<Report, PostError> {
         let each = entry.submission.recipients.iter().zip(stamped).map(|(recipient, stamped)| {
             let fate = match stamped {
                 Some(Stamped::Refused(status, said)) => Fate::Refused(*status, said.clone()),
@@ -225,12 +272,12 @@ impl Post<'_> {
             };
             (recipient.clone(), fate)
         });
-        let mut report = Report { each: each.collect(), ended: None };
+        let mut report = Report { each: each.collect(), ended: false };
         // What speaks is the status of the one that is to blame.
         report.each.sort_by_key(|(_, fate)| matches!(fate, Fate::Refused(DATA, _)));
         report.each.iter().for_each(|(recipient, fate)| self.log(recipient, fate));
-        self.give_back(&entry)?;
-        entry.remove(resumed.then(|| report.status()))?;
+        self.settle_stamps(&entry)?;
+        entry.remove(false)?;
         Ok(report)
     }
 
@@ -288,8 +335,9 @@ impl Post<'_> {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(recipient) = submission.recipients.get(at) else { return };
                 let fate = match (ended.get(at).and_then(Option::as_ref), stamped.get(at).and_then(Option::as_ref)) {
-                    (Some(End::Sent), _) => Fate::Sent { without: None },
-                    (Some(End::Refused(status, said)), _) => Fate::Refused(*status, said.clone()),
+                    (Some(end), _) => Fate::of(end),
+                    // What cannot be noted would be sent again and again.
+                    (None, _) if failed(&noted) => Fate::Deferred("nothing can be noted".to_owned()),
                     (None, Some(stamped)) => {
                         let fate = self.hand_one(submission, original, recipient, stamped, otherwise.as_deref());
                         note(&noted, at, &fate);
@@ -345,23 +393,31 @@ impl Post<'_> {
         }
     }
 
-    /// The stamps of what was sent are used; those of what never will be are free again.
-    fn settle_stamps(&self, entry: &Entry) -> Result<(), PostError> {
-        for (recipient, end) in entry.submission.recipients.iter().zip(&entry.ends) {
-            let Some(address) = recipient.address() else { continue };
-            let key = key(&entry.submission, address);
-            match end {
-                Some(End::Sent) => self.supply.purse().commit(&key, self.engine.now)?,
-                Some(End::Refused(..)) => self.supply.purse().give_back(&key)?,
-                None => false,
-            };
+    /// Learns to whom the user writes, when that was taken.
+    fn learn(&self, message: &Message<'_>, before: &[Option<End>], report: &Report) -> Result<(), Undecided> {
+        let taken = report.each.iter().zip(before).filter_map(|((recipient, fate), before)| match (before, fate) {
+            (None, Fate::Sent { .. }) => recipient.address().cloned(),
+            _ => None,
+        });
+        let taken: Vec<Address> = taken.collect();
+        if !taken.is_empty()
+            && let Ok(sent) = self.engine.learnable_of(message, taken, self.engine.now)?
+        {
+            self.engine.used_log()?.learn(&[sent])?;
         }
         Ok(())
     }
 
-    fn give_back(&self, entry: &Entry) -> Result<(), PostError> {
-        for address in entry.submission.recipients.iter().filter_map(Recipient::address) {
-            self.supply.purse().give_back(&key(&entry.submission, address))?;
+    /// The stamps of what was sent are used; those of what never will be are free again.
+    fn settle_stamps(&self, entry: &Entry) -> Result<(), PostError> {
+        let identity = identity(&entry.submission);
+        for (recipient, end) in entry.submission.recipients.iter().zip(&entry.ends) {
+            let Some(address) = recipient.address() else { continue };
+            let key = ReservationKey::of(&identity, address);
+            match end {
+                Some(End::Sent) => self.supply.purse().commit(&key, self.engine.now)?,
+                Some(End::Refused(..)) | None => self.supply.purse().give_back(&key)?,
+            };
         }
         Ok(())
     }
@@ -381,9 +437,10 @@ impl Post<'_> {
     }
 }
 
-/// What a stamp is reserved for.
-fn key(submission: &Submission, recipient: &Address) -> ReservationKey {
-    ReservationKey::of(submission.name.as_bytes(), recipient)
+/// What stamps are reserved for: this message as its recipients tell it from others, sent to these recipients; sent to others
+/// too, it is on its own.
+fn identity(submission: &Submission) -> Vec<u8> {
+    [submission.name.as_bytes(), &Fingerprint::of(&Message::parse(&submission.message)).0].concat()
 }
 
 /// The first of the user's own addresses that is one and not a pattern.
@@ -392,8 +449,15 @@ pub fn own_address(engine: &Engine) -> Option<Address> {
     engine.config.mailboxes.iter().find_map(|mailbox| mailbox.pattern.exact()).cloned()
 }
 
+/// The journal's entry, and why nothing can be noted in it any more.
+type Noted<'a> = Mutex<(&'a mut Entry, Option<JournalError>)>;
+
+fn failed(noted: &Noted<'_>) -> bool {
+    noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).1.is_some()
+}
+
 /// Notes what is over for good.
-fn note(noted: &Mutex<(&mut Entry, Option<JournalError>)>, at: usize, fate: &Fate) {
+fn note(noted: &Noted<'_>, at: usize, fate: &Fate) {
     let end = match fate {
         Fate::Sent { .. } => End::Sent,
         Fate::Refused(status, said) => End::Refused(*status, said.clone()),

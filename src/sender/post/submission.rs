@@ -114,6 +114,9 @@ pub struct Here<'a> {
 pub struct Submission {
     /// What tells it from all others: the same message to the same recipients, sent again, has the same name.
     pub name: String,
+    /// Whether it came with a Message-ID. Without one, whoever sends the same bytes again, as programs do that report every
+    /// day, most likely means another message.
+    pub identified: bool,
     /// The envelope sender: empty for the null sender, `None` if the caller did not say.
     pub sender: Option<String>,
     /// Each once.
@@ -166,14 +169,15 @@ impl Submission {
             }
             ready.extend_from_slice(newline.as_bytes());
         }
-        Ok(Self { name, sender, recipients, message: ready, for_return: asked.for_return })
+        let identified = message_id(&message).is_some();
+        Ok(Self { name, identified, sender, recipients, message: ready, for_return: asked.for_return })
     }
 
     /// The address in the envelope by which a server is told who sends: the caller's, else the author's.
     #[must_use]
     pub fn author(&self) -> Option<Address> {
         let field = Message::parse(&self.message).first("From")?;
-        addresses(&field.decoded()).into_iter().next()
+        addresses(&field.unfolded()).into_iter().next()
     }
 }
 
@@ -210,7 +214,7 @@ fn recipients(message: &Message<'_>, asked: &Asked) -> Result<Vec<Recipient>, Un
         let resent = message.fields().any(|field| field.name().to_ascii_lowercase().starts_with(b"resent-"));
         let names = if resent { ["Resent-To", "Resent-Cc", "Resent-Bcc"] } else { ["To", "Cc", "Bcc"] };
         for field in message.fields().filter(|field| names.iter().any(|name| field.is(name))) {
-            for entry in entries(&field.decoded(), RECIPIENTS + 1) {
+            for entry in entries(&field.unfolded(), RECIPIENTS + 1) {
                 add(entry.map_or_else(|text| Recipient::parse(&text), fit)?);
             }
         }
@@ -235,10 +239,10 @@ fn name(message: &Message<'_>, sender: Option<&str>, recipients: &[Recipient]) -
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     };
-    match message.first("Message-ID") {
+    match message_id(message) {
         Some(id) => {
             add(b"identified");
-            add(id.unfolded().trim_ascii());
+            add(&id);
             add(&message.first("From").map(|field| field.unfolded().into_owned()).unwrap_or_default());
             add(message.body());
         }
@@ -252,6 +256,12 @@ fn name(message: &Message<'_>, sender: Option<&str>, recipients: &[Recipient]) -
     names.sort();
     names.iter().for_each(|name| add(name.as_bytes()));
     HEXLOWER.encode(hash.finalize().get(..20).unwrap_or_default())
+}
+
+/// The Message-ID, if there is one that says anything.
+fn message_id(message: &Message<'_>) -> Option<Vec<u8>> {
+    let field = message.first("Message-ID")?;
+    Some(field.unfolded().trim_ascii().to_vec()).filter(|id| !id.is_empty())
 }
 
 /// A full name in front of an address: quoted, without what would end the quotes.
@@ -303,6 +313,12 @@ mod tests {
         let list = ["carol@y.example", "dave@y.example", "bob@y.example", "root", "eve@z.example"];
         assert_eq!(names(&prepared(raw, &with).unwrap()), list);
         assert_eq!(names(&prepared(raw, &asked(&["root"])).unwrap()), ["root"]);
+        // What stands encoded in a name is no address.
+        let encoded = "From: =?utf-8?Q?ceo=40y.example=2C_J?= <me@x.example>\nMessage-ID: <1@x>\n\
+                       To: =?utf-8?Q?Meier=2C_J=C3=BCrg?= <jm@y.example>, =?utf-8?Q?old=40y.example=2C_=3A=28?= <b@y.example>\n\n";
+        let submission = prepared(encoded, &Asked { from_fields: true, ..Asked::default() }).unwrap();
+        assert_eq!(names(&submission), ["jm@y.example", "b@y.example"]);
+        assert_eq!(submission.author().unwrap().to_string(), "me@x.example");
         let resent = format!("Resent-To: z@z.example\nResent-Bcc: y@z.example\n{raw}");
         let fields = Asked { from_fields: true, ..Asked::default() };
         let submission = prepared(&resent, &fields).unwrap();
@@ -325,10 +341,18 @@ mod tests {
             assert!(matches!(prepared("A: b\n\n", &asked(&[bad])), Err(Unfit::Recipient(_))), "{bad}");
         }
         let fields = Asked { from_fields: true, ..Asked::default() };
-        assert!(matches!(prepared("To: bob@y.example, <broken\n\n", &fields), Err(Unfit::Recipient(_))));
+        for broken in ["<broken", "Ann (home <ann@y.example>, b@y.example", "b@y.example:"] {
+            let raw = format!("To: bob@y.example, {broken}\n\n");
+            assert!(matches!(prepared(&raw, &fields), Err(Unfit::Recipient(_))), "{broken}");
+        }
         assert_eq!(prepared("Subject: x\n\n", &fields), Err(Unfit::Nobody));
         let many: Vec<String> = (0..=RECIPIENTS).map(|n| format!("p{n}@y.example")).collect();
         assert_eq!(prepared(&format!("To: {}\n\n", many.join(",\n ")), &fields), Err(Unfit::TooMany));
+        let wide = " ".repeat(300);
+        assert_eq!(
+            prepared(&format!("To: b@y.example\nBcc: {}\n\n", many.join(&format!(",\n{wide}"))), &fields),
+            Err(Unfit::TooMany)
+        );
         let sender = |text: &str| {
             prepared("A: b\n\n", &Asked { sender: Some(text.to_owned()), ..asked(&["b@y.example"]) })
                 .map(|it| it.sender)

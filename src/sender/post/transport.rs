@@ -5,7 +5,7 @@ use super::submission::Recipient;
 use crate::config::file::{self, FileError};
 use crate::config::sendmail::{Next, Smtp, Tls};
 use crate::mail::edit::Edit;
-use crate::outgoing::sendmail::{self, SendError};
+use crate::outgoing::sendmail::{self, Group, SendError};
 use crate::outgoing::smtp::{Protection, Server, SmtpError};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,8 @@ impl Transport {
                     command.args(["-f", if sender.is_empty() { "<>" } else { sender }]);
                 }
                 command.arg("--").arg(to.to_string());
-                sendmail::feed(command, &mut copy.pieces(), LIMIT).map_err(|error| by_program(path, &error))
+                sendmail::feed(command, &mut copy.pieces(), LIMIT, Group::that_may_ask())
+                    .map_err(|error| by_program(path, &error))
             }
             Self::Smtp(server) => {
                 let Recipient::Address(address) = to else {

@@ -1,6 +1,7 @@
 //! From wants to stamps, in the purse: what is there already is reserved, what is missing goes into the journal, and what
 //! arrives is put under its keys. Each is one transaction; between them the vendor is asked, by others.
 
+use super::orphan::Orphans;
 use super::row::{KeyRow, OrderRow, PurchaseRow, PurchaseState, StampRow, StateRow};
 use super::tables::Tables;
 use super::{Outcome, Planned, Purse};
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 /// An unused stamp has to be good for so long still, or for as long as is wanted if that is shorter: mail takes its time.
 const LEFT: i64 = 12 * 60 * 60;
 /// After so long a vendor may have forgotten an idempotency key (he keeps it for a week), and to ask again could cost again.
-const ASKABLE: i64 = 6 * DAY;
+pub(super) const ASKABLE: i64 = 6 * DAY;
 
 /// Who buys, and how.
 pub(crate) struct Buyer<'a> {
@@ -49,6 +50,16 @@ impl Purse {
             let mut steps = Vec::with_capacity(wants.len());
             for want in wants {
                 steps.push(step(tables, want, buyer, now)?);
+            }
+            if steps.iter().any(|step| matches!(step, Step::Buy(..))) {
+                let mut orphans = Orphans::find(tables, buyer, now)?;
+                for (want, step) in wants.iter().zip(&mut steps) {
+                    if let Step::Buy(kind, _) = step
+                        && let Some(planned) = orphans.adopt(tables, want, kind, buyer, now)?
+                    {
+                        *step = Step::Done(planned);
+                    }
+                }
             }
             let mut by_account = BTreeMap::<String, Vec<usize>>::new();
             for (at, step) in steps.iter().enumerate() {
@@ -100,9 +111,11 @@ fn step(tables: &mut Tables<'_>, want: &Want, buyer: &Buyer<'_>, now: UnixTime) 
     let key = want.key.as_str();
     match tables.key(key)? {
         Some(KeyRow::Stamp { vendor, serial }) => match tables.stamp(&vendor, &serial)? {
-            // It never left, and would be refused now.
-            Some(stamp) if stamp.expired(now) && !matches!(stamp.state, StateRow::Used { .. }) => {
-                tables.put_stamp(&StampRow { state: StateRow::Unused, ..stamp })?;
+            // It would be refused now.
+            Some(stamp) if stamp.expired(now) => {
+                if !matches!(stamp.state, StateRow::Used { .. }) {
+                    tables.put_stamp(&StampRow { state: StateRow::Unused, ..stamp })?;
+                }
                 tables.remove_key(key)?;
             }
             Some(stamp) => return Ok(Step::Done(Planned::Held(stamp.held()?))),
@@ -283,7 +296,7 @@ fn arrive(
 }
 
 /// Nobody waits for this purchase any more.
-fn close(tables: &mut Tables<'_>, purchase: &PurchaseRow) -> Result<(), Trouble> {
+pub(super) fn close(tables: &mut Tables<'_>, purchase: &PurchaseRow) -> Result<(), Trouble> {
     for order in &purchase.orders {
         if matches!(tables.key(&order.key)?, Some(KeyRow::Purchase { id, .. }) if id == purchase.id) {
             tables.remove_key(&order.key)?;
@@ -415,6 +428,30 @@ mod tests {
     }
 
     #[test]
+    fn what_may_have_been_paid_and_nobody_waits_for_is_asked_for_before_anything_is_bought() {
+        let bench = bench();
+        let purchase = bench.pending("one", NOW);
+        assert!(bench.purse.orphans(NOW).unwrap().is_empty());
+        assert!(bench.purse.give_back(&key("one")).unwrap());
+        assert_eq!(bench.purse.orphans(NOW).unwrap()[0].id, purchase.id);
+        let adopted = bench.pending("two", NOW.plus(DAY));
+        assert_eq!((&adopted.id, &adopted.body), (&purchase.id, &purchase.body));
+        assert!(bench.purse.orphans(NOW).unwrap().is_empty());
+        assert_ne!(bench.pending("three", NOW).id, purchase.id, "it is for one of them");
+        // A message that left without it waits no more.
+        assert!(!bench.purse.commit(&key("two"), NOW).unwrap());
+        assert_eq!(bench.pending("four", NOW).id, purchase.id);
+        bench.arrives(&purchase, sold("A", 30 * DAY));
+        assert_eq!(bench.held("four", NOW), "A");
+        // Nobody can ask for ever.
+        let open = || bench.purse.purchases().unwrap().iter().filter(|it| it.open).count();
+        bench.purse.sweep(NOW.plus(6 * DAY - 1)).unwrap();
+        assert_eq!(open(), 1);
+        bench.purse.sweep(NOW.plus(6 * DAY)).unwrap();
+        assert_eq!(open(), 0);
+    }
+
+    #[test]
     fn what_was_refused_or_is_too_old_to_ask_for_is_bought_anew() {
         let bench = bench();
         let first = bench.pending("one", NOW);
@@ -440,8 +477,9 @@ mod tests {
         bench.pending("three", NOW.plus(DAY - 3_600));
         let ended = bench.purse.sweep(NOW.plus(DAY)).unwrap();
         assert_eq!(ended.iter().map(|held| held.serial.as_str()).collect::<Vec<_>>(), ["A"]);
-        // The message that used it is still known to have done so.
-        assert_eq!(bench.held("two", NOW.plus(20 * DAY)), "B");
+        // The message that used it is still known to have done so, but nobody gets what would be refused.
+        assert_eq!(bench.purse.stamps().unwrap().len(), 1);
+        bench.pending("two", NOW.plus(20 * DAY));
         assert!(bench.purse.sweep(NOW.plus(31 * DAY)).unwrap().is_empty());
         assert!(bench.purse.stamps().unwrap().is_empty());
     }

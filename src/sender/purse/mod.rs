@@ -3,6 +3,7 @@
 //! waits for it while a vendor is asked.
 
 mod journal;
+mod orphan;
 mod row;
 mod tables;
 
@@ -104,8 +105,8 @@ impl Purse {
         Ok(self.read(|tx| tables::read_waits(tx, keys))?.unwrap_or(false))
     }
 
-    /// The message of this key has left: its stamp is used. To say it twice changes nothing; `false` if the key holds
-    /// nothing.
+    /// The message of this key has left: its stamp is used, and one that is still under way may be had by others. To say it
+    /// twice changes nothing; `false` if the key holds nothing.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -156,7 +157,7 @@ impl Purse {
         Ok(rows.unwrap_or_default())
     }
 
-    /// Takes out what has ended unused, and what was used long ago; returns what ended unused, to be told to the user.
+    /// Takes out what has ended unused, and what was used long ago, and gives up what was never answered; returns what ended unused, to be told to the user.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -165,11 +166,15 @@ impl Purse {
             StateRow::Used { at, .. } => now.0.saturating_sub(at) > REMEMBERED,
             _ => stamp.expired(now),
         };
-        let any = self.read(|tx| Ok(tables::read_stamps(tx)?.iter().any(goes)))?;
+        let any = self.read(|tx| {
+            let lost = |purchase: &PurchaseRow| orphan::is_lost(purchase, now);
+            Ok(tables::read_stamps(tx)?.iter().any(goes) || tables::read_purchases(tx)?.iter().any(lost))
+        })?;
         if any != Some(true) {
             return Ok(Vec::new());
         }
         self.write(|tables| {
+            orphan::give_up(tables, now)?;
             tables.forget_purchases(now.0.saturating_sub(REMEMBERED))?;
             let mut ended = Vec::new();
             for stamp in tables.stamps()?.into_iter().filter(goes) {
@@ -284,6 +289,9 @@ impl Purse {
 }
 
 fn used(tables: &mut Tables<'_>, key: &str, now: UnixTime) -> Result<bool, Trouble> {
+    if let Some(KeyRow::Purchase { .. }) = tables.key(key)? {
+        tables.remove_key(key)?;
+    }
     let Some(stamp) = tables.held(key)? else { return Ok(false) };
     if !matches!(stamp.state, StateRow::Used { .. }) {
         let state = StateRow::Used { key: key.to_owned(), at: now.0 };

@@ -20,6 +20,9 @@ const REST: Duration = Duration::from_secs(60);
 /// The first purge and the first fetching come so soon after the beginning.
 const SOON: Duration = Duration::from_secs(30);
 
+/// After what time a watcher that could not begin tries again.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// The chores, until they are ended.
 pub(super) struct Chores {
     end: Sender<()>,
@@ -27,7 +30,7 @@ pub(super) struct Chores {
 }
 
 impl Chores {
-    /// Ends them; one that is being done is finished. (The watcher ends with the process, which does no harm.)
+    /// Ends them; one that is being done is finished. (The watcher and a fetching end with the process, which does no harm.)
     pub(super) fn end(self) {
         let _ = self.end.send(());
         let _ = self.thread.join();
@@ -40,11 +43,19 @@ pub(super) fn begin(warm: &Arc<Warm>, serve: Serve) -> io::Result<Chores> {
     if watched {
         // It ends with the process, and must not keep the logs open for as long.
         let warm = Arc::downgrade(warm);
+        let gone = warm.clone();
         let ended = || Undecided::Told { what: "the resident process ends".into(), hint: None };
         let engine = move || warm.upgrade().ok_or_else(ended)?.engine();
         thread::Builder::new().name("watch".into()).spawn(move || {
-            if let Err(error) = watch::run(&engine, &mut Told) {
-                tell(&format!("watch: {error}"));
+            let mut told = String::new();
+            while gone.strong_count() > 0 {
+                if let Err(error) = watch::run(&engine, &mut Told)
+                    && told != error.to_string()
+                {
+                    Told.trouble(&error);
+                    told = error.to_string();
+                }
+                thread::sleep(AGAIN);
             }
         })?;
     }
@@ -53,6 +64,7 @@ pub(super) fn begin(warm: &Arc<Warm>, serve: Serve) -> io::Result<Chores> {
     let thread = thread::Builder::new().name("chores".into()).spawn(move || {
         let mut purge = Due::every(serve.purge);
         let mut refresh = Due::every(serve.refresh);
+        let mut fetching: Option<JoinHandle<()>> = None;
         loop {
             let next = [purge.left(), refresh.left(), Some(REST)].into_iter().flatten().min().unwrap_or(REST);
             if ended.recv_timeout(next) != Err(RecvTimeoutError::Timeout) {
@@ -62,8 +74,8 @@ pub(super) fn begin(warm: &Arc<Warm>, serve: Serve) -> io::Result<Chores> {
             if purge.is_due() {
                 forget(&warm);
             }
-            if refresh.is_due() {
-                fetch(&warm);
+            if refresh.is_due() && fetching.as_ref().is_none_or(JoinHandle::is_finished) {
+                fetching = fetch(&warm);
             }
         }
     })?;
@@ -73,23 +85,28 @@ pub(super) fn begin(warm: &Arc<Warm>, serve: Serve) -> io::Result<Chores> {
 fn forget(warm: &Warm) {
     // Where every user has his own, his own deliveries carry away what has ended.
     let Ok(engine) = warm.engine() else { return };
-    engine.tidy();
+    engine.tidy(None);
     if let Err(error) = engine.forget() {
         tell(&format!("purge: {error}"));
     }
 }
 
+/// On a thread of its own: it may take as long as somebody else's server likes, and whoever ends the process does not wait
+/// for it. Each file that it writes is there as a whole or not.
 #[cfg(feature = "directory")]
-fn fetch(warm: &Warm) {
-    let Ok(engine) = warm.engine() else { return };
-    match engine.refresh(true) {
+fn fetch(warm: &Warm) -> Option<JoinHandle<()>> {
+    let engine = warm.engine_without_log().ok()?;
+    let fetch = move || match engine.refresh(true) {
         Ok(refreshed) => refreshed.alarms.iter().for_each(|alarm| tell(&format!("directory: {alarm}"))),
         Err(error) => tell(&format!("directory: {error}")),
-    }
+    };
+    thread::Builder::new().name("fetch".into()).spawn(fetch).ok()
 }
 
 #[cfg(not(feature = "directory"))]
-fn fetch(_: &Warm) {}
+fn fetch(_: &Warm) -> Option<JoinHandle<()>> {
+    None
+}
 
 /// Something that comes again and again.
 struct Due {

@@ -5,9 +5,11 @@
 //! When all places are taken, the connection that has been silent for longest makes room: two thousand clients that say
 //! nothing, or a byte a second, keep nobody out.
 
-use super::peer;
+use super::peer::{Doorkeeper, Peer};
 use super::session::{LIMITS, Service};
 use crate::socket::channel::Channel;
+use crate::socket::place;
+use crate::socket::room::{Room, Share};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
@@ -15,7 +17,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,12 @@ use std::time::{Duration, Instant};
 const SPARE: usize = 4;
 /// Descriptors that connections leave to all else: a log that is opened, documents that are read.
 const FILES: usize = 40;
+/// Bytes of memory for what is longer than 64 KiB of the questions of all connections. Whoever finds it taken is shown the
+/// door, and judges for himself.
+const ROOM: usize = 64 << 20;
+/// Of the places and of that memory, whoever asks for his own mailbox only may have the part of one in so many: he keeps
+/// nobody out but himself.
+const PART: usize = 4;
 /// For how long a connection may say nothing.
 const IDLE: Duration = Duration::from_secs(60);
 /// For how long a frame may take to come, or an answer to be read.
@@ -40,9 +48,14 @@ pub(super) struct Crew(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    listener: UnixListener,
+    /// Where they are let in: another when the socket was made anew.
+    listener: RwLock<Arc<UnixListener>>,
     service: Arc<Service>,
+    doorkeeper: Doorkeeper,
     most: usize,
+    room: Arc<Room>,
+    /// What users have of it who may not have all, while they have any.
+    rooms: Mutex<HashMap<u32, Weak<Room>>>,
     threads: AtomicUsize,
     spare: AtomicUsize,
     over: AtomicBool,
@@ -54,18 +67,25 @@ struct Shared {
 #[derive(Debug)]
 struct Place {
     stream: UnixStream,
+    uid: u32,
     /// Since when it is silent; while it is being answered there is nothing here.
     silent: Mutex<Option<Instant>>,
 }
 
 impl Crew {
-    pub(super) fn begin(listener: UnixListener, most: usize, service: Arc<Service>) -> io::Result<Self> {
-        listener.set_nonblocking(false)?;
-        set_socket_timeout(&listener, Timeout::Recv, Some(LOOK))?;
+    pub(super) fn begin(
+        listener: UnixListener,
+        most: usize,
+        doorkeeper: Doorkeeper,
+        service: Arc<Service>,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            listener,
+            listener: RwLock::new(Arc::new(patient(listener)?)),
             service,
-            most: most.min(room()),
+            doorkeeper,
+            most: most.min(descriptors()),
+            room: Arc::new(Room::new(ROOM)),
+            rooms: Mutex::default(),
             threads: AtomicUsize::new(0),
             spare: AtomicUsize::new(0),
             over: AtomicBool::new(false),
@@ -76,6 +96,12 @@ impl Crew {
             shared.hire()?;
         }
         Ok(Self(shared))
+    }
+
+    /// Lets others in here from now on: nobody finds the socket that there was.
+    pub(super) fn move_to(&self, listener: UnixListener) -> io::Result<()> {
+        *self.0.listener.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(patient(listener)?);
+        Ok(())
     }
 
     /// Lets nobody in any more, and waits until those who are being answered have their answers.
@@ -120,7 +146,8 @@ impl Shared {
     /// Takes connections until there is nothing more to do. Whoever gets here counts as spare.
     fn work(self: &Arc<Self>) {
         while !self.over.load(SeqCst) {
-            let stream = match self.listener.accept() {
+            let listener = Arc::clone(&self.listener.read().unwrap_or_else(PoisonError::into_inner));
+            let stream = match listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                     continue;
@@ -146,24 +173,55 @@ impl Shared {
     }
 
     fn serve(&self, stream: UnixStream) {
-        let Ok(Some(peer)) = peer::of(&stream, self.service.system) else { return };
-        let Ok(twin) = stream.try_clone() else { return };
+        let (Ok(twin), Ok(uid)) = (stream.try_clone(), place::owner(&stream)) else { return };
+        if !Doorkeeper::delivers(uid) && !self.has_place_for(uid) {
+            return;
+        }
         let number = self.next.fetch_add(1, SeqCst);
-        let place = Arc::new(Place { stream: twin, silent: Mutex::new(Some(Instant::now())) });
+        let place = Arc::new(Place { stream: twin, uid, silent: Mutex::default() });
         self.places().insert(number, Arc::clone(&place));
         self.service.numbers().connections.fetch_add(1, SeqCst);
-        let mut channel = Channel::new(stream);
+        if let Ok(Some(peer)) = self.doorkeeper.who(uid) {
+            self.converse(stream, &place, &peer);
+        }
+        self.places().remove(&number);
+        self.service.numbers().connections.fetch_sub(1, SeqCst);
+    }
+
+    /// Whether this user may have one more place. If he has his part, his own connection that has been silent for longest
+    /// gives up its.
+    fn has_place_for(&self, uid: u32) -> bool {
+        let places = self.places();
+        let his = || places.values().filter(|place| place.uid == uid);
+        his().count() < (self.most / PART).max(1) || end_oldest(his())
+    }
+
+    /// The memory that a connection of this user may take of.
+    fn share(&self, uid: u32) -> Share {
+        let mut rooms = vec![Arc::clone(&self.room)];
+        if !Doorkeeper::delivers(uid) {
+            let mut known = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|_, room| room.strong_count() > 0);
+            let his = known.get(&uid).and_then(Weak::upgrade);
+            let his = his.unwrap_or_else(|| Arc::new(Room::new(ROOM / PART)));
+            known.insert(uid, Arc::downgrade(&his));
+            rooms.push(his);
+        }
+        Share::of(rooms)
+    }
+
+    fn converse(&self, stream: UnixStream, place: &Place, peer: &Peer) {
+        let mut channel = Channel::sharing(stream, self.share(place.uid));
+        *place.silent() = Some(Instant::now());
         while let Ok(Some(frame)) = channel.receive(LIMITS, IDLE, FRAME) {
             *place.silent() = None;
             let mut sent = false;
-            self.service.answer(&frame, &peer, |kind, head| sent = channel.send(kind, head, &[], FRAME).is_ok());
+            self.service.answer(&frame, peer, |kind, head| sent = channel.send(kind, head, &[], FRAME).is_ok());
             *place.silent() = Some(Instant::now());
             if !sent || self.over.load(SeqCst) {
                 break;
             }
         }
-        self.places().remove(&number);
-        self.service.numbers().connections.fetch_sub(1, SeqCst);
     }
 
     /// Waits until a place is free. Whoever has been silent for longest gives up his, and his thread is soon gone from it; those
@@ -178,16 +236,25 @@ impl Shared {
 
     /// Ends the connection that has been silent for longest.
     fn make_room(&self) {
-        let places = self.places();
-        let oldest = places.values().filter_map(|place| Some((*place.silent().as_ref()?, place))).min_by_key(|it| it.0);
-        if let Some((_, place)) = oldest {
-            let _ = place.stream.shutdown(Shutdown::Both);
-        }
+        end_oldest(self.places().values());
     }
 }
 
+/// Ends that of these connections which has been silent for longest, if one is.
+fn end_oldest<'a>(places: impl Iterator<Item = &'a Arc<Place>>) -> bool {
+    let oldest = places.filter_map(|place| Some((*place.silent().as_ref()?, place))).min_by_key(|it| it.0);
+    oldest.is_some_and(|(_, place)| place.stream.shutdown(Shutdown::Both).is_ok())
+}
+
+/// One that is waited at, and not without end.
+fn patient(listener: UnixListener) -> io::Result<UnixListener> {
+    listener.set_nonblocking(false)?;
+    set_socket_timeout(&listener, Timeout::Recv, Some(LOOK))?;
+    Ok(listener)
+}
+
 /// For how many connections there are descriptors; each takes two.
-fn room() -> usize {
+fn descriptors() -> usize {
     let descriptors = getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most).ok());
     descriptors.map_or(usize::MAX, |most| (most.saturating_sub(FILES) / 2).max(1))
 }

@@ -26,10 +26,11 @@ use crate::filter::engine::Undecided;
 use crate::filter::resident::{SYSTEM_SOCKET, own_socket, whose};
 use crate::filter::warm::Warm;
 use crate::mail::field::printable;
-use crate::socket::place;
+use crate::socket::place::{self, Made};
 use crew::Crew;
 use listenfd::ListenFd;
 use numbers::Numbers;
+use peer::Doorkeeper;
 use scrape::Scrape;
 use sd_notify::NotifyState;
 use session::Service;
@@ -44,10 +45,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// For how long requests under way may go on at the end.
 const FAREWELL: Duration = Duration::from_secs(10);
+
+/// How often it is tried to tell numbers where that was not possible.
+const AGAIN: Duration = Duration::from_secs(10);
+/// How often it is looked whether the sockets can still be found.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What was asked for on the command line.
 #[derive(Clone, Debug, Default)]
@@ -78,14 +84,9 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
-    /// The address for Prometheus.
-    #[error("cannot listen at {address}, as serve.metrics says: {source}")]
-    Metrics {
-        /// Where.
-        address: SocketAddr,
-        /// What the system says.
-        source: io::Error,
-    },
+    /// Another process serves there.
+    #[error("mailstamp serve runs already, and listens at {}", .0.display())]
+    Running(PathBuf),
     /// Threads or signals.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -100,26 +101,50 @@ pub fn run(given: &Given, options: &Options, told: impl FnOnce(&str)) -> Result<
         return Err(ServeError::SetId);
     }
     let signals = signals()?;
+    let door = door(given, options)?;
     let warm = Arc::new(Warm::new(given.clone(), options.system)?);
     let serve = settings(given, &warm);
     let numbers = Arc::new(Numbers::new());
-    let scrape = serve.metrics.map(|address| {
-        Scrape::begin(address, &numbers, &warm).map_err(|source| ServeError::Metrics { address, source })
-    });
-    let scrape = scrape.transpose()?;
-    let (listener, path) = listen(given, options)?;
-    let service = Arc::new(Service::new(Arc::clone(&warm), Arc::clone(&numbers), options.system));
-    let crew = Crew::begin(listener, serve.connections, service)?;
+    let begin = |address| Scrape::begin(address, &numbers, &warm);
+    let metrics = serve.metrics;
+    let mut scrape = metrics.and_then(|address| begin(address).map_err(|error| untold(address, &error)).ok());
+    let mut tried = Instant::now();
+    let (listener, mut socket) = match door {
+        Door::Handed(listener) => (listener, None),
+        Door::Own(path) => listen(path, options.system).map(|(listener, socket)| (listener, Some(socket)))?,
+    };
+    let service = Arc::new(Service::new(Arc::clone(&warm), Arc::clone(&numbers)));
+    let crew = Crew::begin(listener, serve.connections, Doorkeeper::new(options.system), service)?;
     let chores = chores::begin(&warm, serve)?;
-    let place = path.as_ref().map_or_else(|| "the socket that it was given".to_owned(), |it| it.display().to_string());
-    let metrics = scrape.as_ref().map(|scrape| format!(", metrics at http://{}/metrics", scrape.address));
-    told(&(place + &metrics.unwrap_or_default()));
+    let own = socket.as_ref().map(|socket| socket.path().display().to_string());
+    let place = own.unwrap_or_else(|| "the socket that it was given".to_owned());
+    let at = |scrape: &Scrape| format!("metrics at http://{}/metrics", scrape.address);
+    told(&(place + &scrape.as_ref().map(|scrape| format!(", {}", at(scrape))).unwrap_or_default()));
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    attend(&signals, &warm);
+    attend(&signals, &warm, || {
+        // Whoever removes or restores the files of the state takes the sockets away with them.
+        warm.logs().iter().for_each(|(_, log)| drop(log.be_found()));
+        if let Some(socket) = socket.as_mut().filter(|socket| !socket.stands())
+            && let Ok((listener, made)) = make(socket.path(), options.system)
+            && crew.move_to(listener).is_ok()
+        {
+            tell(&format!("the socket was gone; serving at {} again", made.path().display()));
+            *socket = made;
+        }
+        if let (Some(address), None) = (metrics, &scrape)
+            && tried.elapsed() >= AGAIN
+        {
+            tried = Instant::now();
+            scrape = begin(address).ok();
+            scrape.iter().for_each(|scrape| tell(&at(scrape)));
+        }
+    });
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
-    if let Some(path) = path {
+    // Or those who wait for a log that is lent would not be answered in time.
+    warm.logs().iter().for_each(|(_, log)| log.recall());
+    if let Some(socket) = socket {
         // Nobody finds it any more, and who has found it is still answered.
-        let _ = std::fs::remove_file(path);
+        socket.remove();
     }
     crew.end(FAREWELL);
     chores.end();
@@ -137,22 +162,22 @@ fn settings(given: &Given, warm: &Warm) -> Serve {
     warm.engine().map_or_else(|_| of_anybody(), |engine| engine.config.serve)
 }
 
-/// Waits for the end. A watchdog is told that all is well for as long as it is.
-fn attend(signals: &Receiver<i32>, warm: &Warm) {
+/// Waits for the end, and has a `look` now and then. A watchdog is told that all is well for as long as it is.
+fn attend(signals: &Receiver<i32>, warm: &Warm, mut look: impl FnMut()) {
     let watchdog = sd_notify::watchdog_enabled().map(|every| every / 2);
+    let mut told = Instant::now();
     loop {
-        let signal = match watchdog {
-            None => signals.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(every) => signals.recv_timeout(every),
-        };
+        let signal = signals.recv_timeout(watchdog.map_or(LOOK, |every| every.min(LOOK)));
         match signal {
             Ok(SIGHUP) => reload(warm),
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => look(),
         }
+        let due = signal.is_ok() || watchdog.is_some_and(|every| told.elapsed() >= every);
         // Whoever can take each log's turn is not stuck.
-        if watchdog.is_some() && warm.logs().iter().all(|(_, log)| log.is_alive()) {
+        if watchdog.is_some() && due && warm.logs().iter().all(|(_, log)| log.is_alive()) {
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+            told = Instant::now();
         }
     }
 }
@@ -182,22 +207,44 @@ fn signals() -> io::Result<Receiver<i32>> {
     Ok(receiver)
 }
 
-/// The socket that systemd holds for us, or one of our own, and then its path.
-fn listen(given: &Given, options: &Options) -> Result<(UnixListener, Option<PathBuf>), ServeError> {
+/// Numbers are not worth that nobody is served: whoever has the address may have taken it to that end.
+fn untold(address: SocketAddr, error: &io::Error) {
+    tell(&format!("warning: cannot listen at {address}, as serve.metrics says: {error}; will try again"));
+}
+
+/// The socket at which to serve.
+enum Door {
+    /// The one that systemd holds for us.
+    Handed(UnixListener),
+    /// One that we have to make, at this path.
+    Own(PathBuf),
+}
+
+fn door(given: &Given, options: &Options) -> Result<Door, ServeError> {
     if let Some(listener) = ListenFd::from_env().take_unix_listener(0)? {
-        return Ok((listener, None));
+        return Ok(Door::Handed(listener));
     }
     let path = match &options.socket {
         Some(path) => path.clone(),
         None if options.system => PathBuf::from(SYSTEM_SOCKET),
         None => own_socket(&whose(given)).ok_or(ServeError::Nowhere)?,
     };
-    let fail = |source| ServeError::Listen { path: path.clone(), source };
+    // Now and not when the log is opened, which the other would have to lend.
+    if place::connect(&path).is_ok() { Err(ServeError::Running(path)) } else { Ok(Door::Own(path)) }
+}
+
+/// A socket of our own, and the folder that it stands in.
+fn listen(path: PathBuf, system: bool) -> Result<(UnixListener, Made), ServeError> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mode = if options.system { 0o755 } else { 0o700 };
-    DirBuilder::new().recursive(true).mode(mode).create(folder).map_err(fail)?;
-    let listener = place::listen(&path, if options.system { 0o666 } else { 0o600 }).map_err(fail)?;
-    Ok((listener, Some(path)))
+    let mode = if system { 0o755 } else { 0o700 };
+    let made = DirBuilder::new().recursive(true).mode(mode).create(folder).and_then(|()| make(&path, system));
+    made.map_err(|source| ServeError::Listen { path, source })
+}
+
+/// A socket of our own, in a folder that is there.
+fn make(path: &Path, system: bool) -> io::Result<(UnixListener, Made)> {
+    let listener = place::listen(path, if system { 0o666 } else { 0o600 })?;
+    Ok((listener, Made::at(path)?))
 }
 
 /// One line for whoever keeps our standard error.

@@ -18,12 +18,11 @@ pub(super) const LIMITS: Limits = Limits { head: HEAD_MAX, body: LARGEST };
 pub(super) struct Service {
     warm: Arc<Warm>,
     numbers: Arc<Numbers>,
-    pub(super) system: bool,
 }
 
 impl Service {
-    pub(super) fn new(warm: Arc<Warm>, numbers: Arc<Numbers>, system: bool) -> Self {
-        Self { warm, numbers, system }
+    pub(super) fn new(warm: Arc<Warm>, numbers: Arc<Numbers>) -> Self {
+        Self { warm, numbers }
     }
 
     pub(super) fn numbers(&self) -> &Numbers {

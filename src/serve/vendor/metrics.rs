@@ -159,9 +159,9 @@ pub async fn metrics(State(service): State<Service>) -> Response {
     }
 }
 
-/// `GET /healthz`: whether the books answer.
+/// `GET /healthz`: whether the books answer, what is sold can be signed, and what was written last could be.
 pub async fn health(State(service): State<Service>) -> Response {
-    match service.books(|books, _| books.summary()).await {
+    match service.books(|books, _| books.well()).await {
         Ok(_) => ([(CONTENT_TYPE, "text/plain")], "ok\n").into_response(),
         Err(problem) => problem.into_response(),
     }

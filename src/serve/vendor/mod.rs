@@ -1,7 +1,7 @@
 //! `mailstamp vendor serve`: the vendor's books over HTTP, for programs (`/v1/`) and for people (the page). Front end: it
 //! translates requests into calls of the books and answers into JSON or HTML. What is allowed, and what it costs, the
 //! books decide; how long they keep things, too. What this room keeps of its own (sessions, rates, numbers for Prometheus)
-//! is in memory and gone when it ends.
+//! is in memory and gone when it ends; only the secret of its forms lies beside the books.
 //!
 //! - *Bytes*: [`problem`] and the files of [`api`] and [`page`] say what goes over the wire.
 //! - *States*: [`rate`] (who asks too often), [`page::session`] (who is signed in), [`metrics`].
@@ -35,6 +35,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// How the service runs.
 #[derive(Clone, Debug)]
@@ -136,7 +138,14 @@ struct Inner {
     sessions: Sessions,
     metrics: Metrics,
     edition: Edition,
+    /// Who may have sendmail(8) run.
+    mailing: Arc<Semaphore>,
 }
+
+/// Programs of sendmail(8) at once.
+const MAILS: usize = 4;
+/// Requests of the books at once.
+const ASKING: usize = 128;
 
 /// Under what people reach the service.
 #[derive(Clone, Debug)]
@@ -155,14 +164,20 @@ impl Service {
     pub fn new(books: Books, settings: Settings) -> io::Result<Self> {
         let text = settings.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned());
         let secure = text.as_ref().map_or(settings.tls.is_some(), |text| text.starts_with("https://"));
+        // Without it forms are out of date after the next start, and nothing worse.
+        let secret = books.secret().or_else(|error| {
+            tell(&error.to_string());
+            page::session::random()
+        })?;
         Ok(Self(Arc::new(Inner {
             books,
             origin: Origin { text, secure },
             payment: Box::new(Vouchers),
             rates: Rates::new(&settings.limits),
-            sessions: Sessions::new()?,
+            sessions: Sessions::new(secret),
             metrics: Metrics::new(),
             edition: Edition::default(),
+            mailing: Arc::new(Semaphore::new(MAILS)),
             settings,
         })))
     }
@@ -225,6 +240,25 @@ impl Service {
             Err(_) => Err(Problem::trouble("a request ended in a panic")),
         }
     }
+
+    /// As [`books`](Self::books), for what has sendmail(8) run, which may take a minute: few at once, so that there are
+    /// always threads for the others.
+    ///
+    /// # Errors
+    /// As [`books`](Self::books), and when all places are taken for long.
+    pub async fn mail<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Books, UnixTime) -> Result<T, BooksError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let place = timeout(self.0.settings.limits.header, Arc::clone(&self.0.mailing).acquire_owned()).await;
+        let Ok(Ok(place)) = place else { return Err(Problem::trouble("sendmail is slow, and many wait for it")) };
+        self.books(move |books, now| {
+            // Kept until the program has ended, even if the caller is gone.
+            let _place = place;
+            ask(books, now)
+        })
+        .await
+    }
 }
 
 /// Tells the operator of trouble that is ours: one line on standard error.
@@ -243,7 +277,7 @@ pub fn run(books: Books, settings: Settings, listening: impl FnOnce(&str)) -> Re
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Each waits for a commit that it shares with the others.
-        .max_blocking_threads(128)
+        .max_blocking_threads(ASKING + MAILS)
         // The books' answers are small, and so are our own structures.
         .thread_stack_size(1024 * 1024)
         .build()?;

@@ -29,11 +29,11 @@ pub struct Problem {
 }
 
 /// Every word with its status and what it means.
-pub const WORDS: [(&str, u16, &str); 26] = [
+pub const WORDS: [(&str, u16, &str); 27] = [
     ("account-closed", 403, "The account is closed. Its credits can still be paid out by the vendor."),
     ("account-exists", 409, "There is an account of this name already."),
     ("body", 400, "The body of the request is not JSON of the form that is asked for."),
-    ("code-waiting", 429, "A code was mailed to this address a moment ago; look there, or wait."),
+    ("code-waiting", 429, "Codes were mailed to this address, or for this account, not long ago; look there, or wait."),
     ("daily", 429, "The account's cap of credits for one day is met. It begins anew at midnight, UTC."),
     ("form", 422, "A name, an address or a code does not have its form."),
     ("funds", 402, "There are not enough credits to pay with."),
@@ -55,6 +55,11 @@ pub const WORDS: [(&str, u16, &str); 26] = [
     ("paid-otherwise", 402, "What was paid is less than this costs."),
     ("range", 422, "More than can be counted."),
     ("rate", 429, "Too many requests; wait for as many seconds as Retry-After says."),
+    (
+        "revoked-full",
+        403,
+        "As many stamps were given back or revoked as the vendor can publish. Try again in some days.",
+    ),
     ("signing-key", 409, "The vendor's signing key cannot do this."),
     ("stamp", 422, "A stamp cannot be taken or revoked; which one and why is said."),
     ("too-large", 413, "The body of the request is larger than is read."),
@@ -84,7 +89,12 @@ impl Problem {
     #[must_use]
     pub fn of(error: &BooksError, now: UnixTime) -> Self {
         match error {
-            BooksError::Refused(refusal) => Self::refused(refusal, now),
+            BooksError::Refused(refusal) => {
+                if matches!(refusal, Refusal::RevokedFull { .. }) {
+                    super::tell(&refusal.to_string());
+                }
+                Self::refused(refusal, now)
+            }
             other => Self::trouble(&other.to_string()),
         }
     }
@@ -111,7 +121,7 @@ impl Problem {
         }
         problem.retry_after = match refusal {
             Refusal::Daily { .. } => Some(seconds(86_400 - now.0.rem_euclid(86_400))),
-            Refusal::CodeWaiting { after, .. } => Some(seconds(after.since(now))),
+            Refusal::CodeWaiting { after, .. } | Refusal::ManyCodes { after } => Some(seconds(after.since(now))),
             _ => None,
         };
         problem
@@ -213,7 +223,9 @@ mod tests {
             Refusal::NoCode { subject: text() },
             Refusal::WrongCode { subject: text(), left: 1 },
             Refusal::CodeWaiting { subject: text(), after: NOW },
+            Refusal::ManyCodes { after: NOW },
             Refusal::NoRefunds,
+            Refusal::RevokedFull { listed: 1, most: 1 },
             Refusal::SigningKey { kid: text(), problem: text() },
             Refusal::Range,
             Refusal::PaidOtherwise { paid: 1, needed: 2 },

@@ -2,10 +2,11 @@
 //! only a reason to look.
 //!
 //! Folders are named as people name them ("Junk", "Archive/2026") and found in either form: Maildir++ (`.Archive.2026`) or
-//! plain (`Archive/2026`). Symbolic links are not followed into folders.
+//! plain (`Archive/2026`), and in the spelling of mail servers beyond ASCII. Symbolic links are not followed into folders.
 
 use super::event::{Name, name_of};
 use crate::config::watch::Watch;
+use crate::maildir::on_disk;
 use rustix::fs::{Mode, OFlags};
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -21,6 +22,9 @@ pub enum Role {
     Away,
     /// The user's own messages.
     Sent,
+    /// Nothing: a message that is moved here from Junk or Trash has not been taken back. Subfolders of those, and what is
+    /// Trash by its name where the user did not list it.
+    Aside,
     /// Any other: a message that is moved here from Junk or Trash has been taken back.
     Other,
 }
@@ -36,6 +40,27 @@ pub struct Folder {
     pub role: Role,
 }
 
+/// What mail programs call Trash.
+const TRASH: [&str; 18] = [
+    "Trash",
+    "Bin",
+    "Deleted",
+    "Deleted Items",
+    "Deleted Messages",
+    "Wastebasket",
+    "Papierkorb",
+    "Gelöschte Elemente",
+    "Gelöschte Objekte",
+    "Corbeille",
+    "Éléments supprimés",
+    "Papelera",
+    "Elementos eliminados",
+    "Lixeira",
+    "Cestino",
+    "Posta eliminata",
+    "Prullenbak",
+    "Verwijderde items",
+];
 /// How deep plain folders are looked for.
 const DEPTH: usize = 8;
 
@@ -56,21 +81,49 @@ pub fn discover(maildir: &Path, watch: &Watch) -> io::Result<Vec<Folder>> {
     }
     let mut others = Vec::new();
     find(maildir, 0, &mut others)?;
+    let away: Vec<PathBuf> =
+        folders.iter().filter(|folder| folder.role == Role::Away).map(|folder| folder.path.clone()).collect();
     for path in others {
         if !folders.iter().any(|folder| folder.path == path) {
-            folders.push(Folder { key: path.display().to_string(), path, role: Role::Other });
+            let aside = is_trash(maildir, &path) || away.iter().any(|above| is_beneath(above, &path));
+            let role = if aside { Role::Aside } else { Role::Other };
+            folders.push(Folder { key: path.display().to_string(), path, role });
         }
     }
     Ok(folders)
 }
 
-/// Where the folder of this name is: in the form of Maildir++ unless only the plain form is there.
+/// The names of folders that are to be watched and are not there.
+#[must_use]
+pub fn missing<'a>(maildir: &Path, watch: &'a Watch) -> Vec<&'a str> {
+    let names = watch.junk.iter().chain(&watch.trash).chain(&watch.sent).map(String::as_str);
+    names.filter(|name| !is_maildir(&place(maildir, name))).collect()
+}
+
+/// Where the folder of this name is: in the form of Maildir++ unless only the plain form is there, and as servers spell it
+/// unless it is there as it was written.
 fn place(maildir: &Path, name: &str) -> PathBuf {
-    let plain = maildir.join(name);
-    if name.starts_with('/') || is_maildir(&plain) {
-        return plain;
+    if name.starts_with('/') {
+        return maildir.join(name);
     }
-    maildir.join(format!(".{}", name.replace('/', ".")))
+    let spelled = on_disk(name);
+    let dotted = |name: &str| maildir.join(format!(".{}", name.replace('/', ".")));
+    let places = [maildir.join(name), dotted(name), maildir.join(&spelled)];
+    places.into_iter().find(|path| is_maildir(path)).unwrap_or_else(|| dotted(&spelled))
+}
+
+/// Whether a folder is one of those that mail programs make for Trash, or beneath one.
+fn is_trash(maildir: &Path, path: &Path) -> bool {
+    let Some(name) = path.strip_prefix(maildir).ok().and_then(Path::to_str) else { return false };
+    let mut parts = name.strip_prefix('.').unwrap_or(name).split(['/', '.']).skip_while(|part| *part == "INBOX");
+    let first = parts.next().unwrap_or_default();
+    TRASH.iter().any(|trash| first.eq_ignore_ascii_case(trash) || first.eq_ignore_ascii_case(&on_disk(trash)))
+}
+
+/// Whether a folder is a subfolder of another, in either form.
+fn is_beneath(above: &Path, path: &Path) -> bool {
+    let dotted = [above.as_os_str().as_bytes(), b"."].concat();
+    path != above && (path.starts_with(above) || path.as_os_str().as_bytes().starts_with(&dotted))
 }
 
 fn is_maildir(path: &Path) -> bool {
@@ -204,6 +257,26 @@ mod tests {
             ("Trash", Role::Away),
         ];
         assert_eq!(found, expected.map(|(path, role)| (path.to_owned(), role)));
+    }
+
+    #[test]
+    fn beneath_junk_and_in_trash_by_its_name_nothing_is_taken_back() {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path();
+        let aside =
+            [".Junk.2026", ".Deleted Items", ".INBOX.trash", ".Gel&APY-schte Objekte", "Papierkorb/alt", ".Trash"];
+        let others = ["", ".Junkyard", ".Trashcan", ".Archive.Trash", ".Gel&APY-schte Lieder"];
+        for folder in aside.iter().chain(&others).chain(&[".Junk", ".Unerw&APw-nscht"]) {
+            make(&root.join(folder));
+        }
+        let text = "[watch]\ntrash = []\njunk = [\"Junk\", \"Unerwünscht\", \"Spam\"]";
+        let watch = Config::parse(text, &User::default()).unwrap().watch;
+        let found = discover(root, &watch).unwrap();
+        let role = |name: &str| found.iter().find(|folder| folder.path == root.join(name)).unwrap().role;
+        assert!(aside.iter().all(|name| role(name) == Role::Aside), "{found:?}");
+        assert!(others.iter().all(|name| role(name) == Role::Other), "{found:?}");
+        assert_eq!((role(".Junk"), role(".Unerw&APw-nscht")), (Role::Away, Role::Away));
+        assert_eq!(missing(root, &watch), ["Spam", "Sent"]);
     }
 
     #[test]

@@ -14,6 +14,8 @@ mod folders;
 mod notebook;
 mod scan;
 
+pub use folders::missing;
+
 use crate::config::places::PlacesError;
 use crate::filter::engine::{Engine, Undecided};
 use crate::stamp::serial::Serial;
@@ -26,7 +28,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,8 @@ use std::time::{Duration, Instant};
 const QUIET: Duration = Duration::from_millis(60);
 /// But no longer than this.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// How often it is seen whether the settings have changed: what is moved to a folder that they name now is no history then.
+const SETTINGS: Duration = Duration::from_secs(5);
 /// After a look that could not see to everything.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -88,11 +92,12 @@ pub trait Report {
 /// # Errors
 /// [`WatchError`].
 pub fn once(engines: &Engines<'_>, report: &mut dyn Report) -> Result<(), WatchError> {
-    let (mut scanner, _) = prepare(engines)?;
+    let mut scanner = prepare(engines)?;
+    let mut report = Once::new(report);
     tidy(engines);
     // A message whose flags change all the time is left to the next run.
     for _ in 0..10 {
-        if scanner.scan(&Scope::All, report)? {
+        if scanner.scan(&Scope::All, &mut report)? {
             break;
         }
     }
@@ -104,49 +109,99 @@ pub fn once(engines: &Engines<'_>, report: &mut dyn Report) -> Result<(), WatchE
 /// # Errors
 /// [`WatchError`] when it cannot begin; what happens later is reported and tried again.
 pub fn run(engines: &Engines<'_>, report: &mut dyn Report) -> Result<(), WatchError> {
-    let (mut scanner, rescan) = prepare(engines)?;
-    scanner.folders()?;
-    let mut ear = Ear::open()?;
-    // Before the first look, so that nothing comes between.
+    let mut scanner = prepare(engines)?;
+    let mut report = Once::new(report);
+    let mut ear = Ear::new();
     let mut scope = Scope::All;
+    let mut next = scanner.rescan();
     loop {
+        match scanner.renew() {
+            Ok(changed) if changed => scope = Scope::All,
+            Ok(_) => {}
+            Err(error @ (WatchError::Nothing | WatchError::Another)) => return Err(error),
+            // Shows when the folders are looked at.
+            Err(_) => {}
+        }
         if scope == Scope::All {
+            report.begin();
             tidy(engines);
         }
-        if scope == Scope::All
-            && let Err(error) = scanner.folders().and_then(|folders| ear.listen(&scanner_paths(&folders)))
-        {
-            // Without being told of changes the folders are still looked at, only later.
-            report.trouble(&error);
+        if !scope.is_nothing() {
+            next = match look(&mut scanner, &mut ear, &scope, &mut report) {
+                Ok(true) => scanner.rescan(),
+                Ok(false) => AGAIN.min(scanner.rescan()),
+                Err(error) => {
+                    report.trouble(&error);
+                    AGAIN.min(scanner.rescan())
+                }
+            };
         }
-        let next = match scanner.scan(&scope, report) {
-            Ok(true) => rescan,
-            Ok(false) => AGAIN.min(rescan),
-            Err(error) => {
-                report.trouble(&error);
-                AGAIN.min(rescan)
-            }
-        };
         scope = ear.wait(next);
     }
+}
+
+fn look(scanner: &mut Scanner<'_>, ear: &mut Ear, scope: &Scope, report: &mut dyn Report) -> Result<bool, WatchError> {
+    if *scope == Scope::All {
+        // Before the look, so that nothing comes between.
+        ear.listen(&scanner_paths(&scanner.folders()?), report);
+    }
+    scanner.scan(scope, report)
 }
 
 /// What `deliver` does once a day. Where nothing is delivered by us, nobody else would do it.
 fn tidy(engines: &Engines<'_>) {
     // Trouble with the configuration shows when the folders are looked at.
     if let Ok(engine) = engines() {
-        engine.tidy();
+        engine.tidy(None);
     }
 }
 
-fn prepare<'a>(engines: &'a Engines<'a>) -> Result<(Scanner<'a>, Duration), WatchError> {
+fn prepare<'a>(engines: &'a Engines<'a>) -> Result<Scanner<'a>, WatchError> {
     let engine = engines()?;
     let watch = engine.config.watch.clone();
     let maildir = watch.maildir.clone().ok_or(WatchError::Nothing)?;
     let state = engine.places.state()?;
     let notebook = Notebook::open(state).map_err(WatchError::Notebook)?.ok_or(WatchError::Another)?;
-    let rescan = watch.rescan;
-    Ok((Scanner::new(engines, maildir, watch, notebook), rescan))
+    Ok(Scanner::new(engines, maildir, watch, notebook))
+}
+
+/// Trouble that stays is told once: when it was not there at the last look at everything.
+struct Once<'a> {
+    report: &'a mut dyn Report,
+    before: HashSet<String>,
+    now: HashSet<String>,
+}
+
+impl<'a> Once<'a> {
+    fn new(report: &'a mut dyn Report) -> Self {
+        Self { report, before: HashSet::new(), now: HashSet::new() }
+    }
+
+    /// A look at everything begins.
+    fn begin(&mut self) {
+        self.before = std::mem::take(&mut self.now);
+    }
+}
+
+impl Report for Once<'_> {
+    fn did(&mut self, vendor: &str, serial: &Serial, what: &str) {
+        self.report.did(vendor, serial, what);
+    }
+
+    fn learned(&mut self, learned: Learned) {
+        self.report.learned(learned);
+    }
+
+    fn progress(&mut self, done: usize, of: usize) {
+        self.report.progress(done, of);
+    }
+
+    fn trouble(&mut self, error: &WatchError) {
+        let text = error.to_string();
+        if self.now.insert(text.clone()) && !self.before.contains(&text) {
+            self.report.trouble(error);
+        }
+    }
 }
 
 /// The folders that the system is to tell of; the Maildir for folders made in it.
@@ -159,10 +214,12 @@ fn scanner_paths(folders: &[folders::Folder]) -> Vec<PathBuf> {
 
 /// What is told by the system: which folders to look at.
 struct Ear {
-    watcher: RecommendedWatcher,
+    /// None while the system has none for us: then the folders are still looked at, only later.
+    watcher: Option<RecommendedWatcher>,
     /// The folders that are watched: one that was made anew under its name is another.
     watched: HashMap<PathBuf, (u64, u64)>,
     changes: Arc<Mutex<Changes>>,
+    wake: SyncSender<()>,
     woken: Receiver<()>,
     deadline: Instant,
 }
@@ -174,15 +231,25 @@ struct Changes {
 }
 
 impl Ear {
-    fn open() -> Result<Self, WatchError> {
-        let changes = Arc::new(Mutex::new(Changes::default()));
+    fn new() -> Self {
         let (wake, woken) = sync_channel(1);
-        let heard = Arc::clone(&changes);
-        let watcher = notify::recommended_watcher(move |event| hear(event, &heard, &wake))?;
-        Ok(Self { watcher, watched: HashMap::new(), changes, woken, deadline: Instant::now() })
+        let (watched, changes) = (HashMap::new(), Arc::default());
+        Self { watcher: None, watched, changes, wake, woken, deadline: Instant::now() }
     }
 
-    fn listen(&mut self, paths: &[PathBuf]) -> Result<(), WatchError> {
+    fn open(&self) -> Result<RecommendedWatcher, WatchError> {
+        let (heard, wake) = (Arc::clone(&self.changes), self.wake.clone());
+        Ok(notify::recommended_watcher(move |event| hear(event, &heard, &wake))?)
+    }
+
+    /// Has the system tell of these. One that it does not tell of is looked at all the same, only later.
+    fn listen(&mut self, paths: &[PathBuf], report: &mut dyn Report) {
+        if self.watcher.is_none() {
+            self.watcher = self.open().map_err(|error| report.trouble(&error)).ok();
+        }
+        let Some(watcher) = &mut self.watcher else { return };
+        // Mostly one reason for all: there can be no more of them.
+        let mut failed = None;
         for path in paths {
             let Ok(metadata) = std::fs::metadata(path) else {
                 self.watched.remove(path);
@@ -190,28 +257,26 @@ impl Ear {
             };
             let identity = (metadata.dev(), metadata.ino());
             if metadata.is_dir() && self.watched.get(path) != Some(&identity) {
-                self.watcher.watch(path, RecursiveMode::NonRecursive)?;
-                self.watched.insert(path.clone(), identity);
+                match watcher.watch(path, RecursiveMode::NonRecursive) {
+                    Ok(()) => drop(self.watched.insert(path.clone(), identity)),
+                    Err(error) => failed = failed.or(Some(error)),
+                }
             }
         }
-        Ok(())
+        failed.into_iter().for_each(|error| report.trouble(&error.into()));
     }
 
-    /// Waits for a change and for the quiet after it, at most for `next`.
+    /// Waits for a change and for the quiet after it, at most for `next`; now and then there is nothing but the settings to
+    /// look at.
     fn wait(&mut self, next: Duration) -> Scope {
         let now = Instant::now();
         // A full look comes when its time has come, however much is told in between.
         if self.deadline <= now || next < self.deadline - now {
             self.deadline = now + next;
         }
-        match self.woken.recv_timeout(self.deadline - now) {
-            Err(RecvTimeoutError::Timeout) => return Scope::All,
-            Err(RecvTimeoutError::Disconnected) => {
-                // Nobody tells us any more.
-                std::thread::sleep(next);
-                return Scope::All;
-            }
-            Ok(()) => {}
+        let left = self.deadline - now;
+        if self.woken.recv_timeout(left.min(SETTINGS)).is_err() {
+            return if left > SETTINGS { Scope::Some(HashSet::new()) } else { Scope::All };
         }
         let first = Instant::now();
         while first.elapsed() < PATIENCE && self.woken.recv_timeout(QUIET).is_ok() {}

@@ -3,10 +3,11 @@
 //! passed over: what it said is found out again.
 
 use super::event::{Memory, Note};
+use crate::disk;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The open file with what it says.
@@ -15,7 +16,7 @@ pub struct Notebook {
     /// What it says.
     pub memory: Memory,
     file: File,
-    _lock: File,
+    lock: File,
 }
 
 impl Notebook {
@@ -24,7 +25,7 @@ impl Notebook {
     /// # Errors
     /// The system's.
     pub fn open(state: &Path) -> io::Result<Option<Self>> {
-        DirBuilder::new().recursive(true).mode(0o700).create(state)?;
+        disk::make_folder(state, 0o700)?;
         let lock = open(&state.join("watch.lock"), OFlags::empty())?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
@@ -33,7 +34,15 @@ impl Notebook {
         let path = state.join("watch.jsonl");
         let memory = read(&path)?;
         let file = rewrite(&path, &memory)?;
-        Ok(Some(Self { memory, file, _lock: lock }))
+        Ok(Some(Self { memory, file, lock }))
+    }
+
+    /// Whether it is the one in the folder `state`, as it is now.
+    #[must_use]
+    pub fn stands_in(&self, state: &Path) -> bool {
+        let of = |found: fs::Metadata| (found.dev(), found.ino());
+        let there = fs::symlink_metadata(state.join("watch.lock")).map(of);
+        there.is_ok_and(|there| self.lock.metadata().map(of).is_ok_and(|held| held == there))
     }
 
     /// Writes these notes down, durably, and takes them in.
@@ -112,7 +121,13 @@ mod tests {
         let memory = book.memory.clone();
         drop(book);
         let book = Notebook::open(&state).unwrap().unwrap();
+        assert!(book.stands_in(&state));
         assert_eq!(book.memory, memory);
         assert_eq!(book.memory.known("Junk").map(|known| known.len()), Some(2));
+        // A backup in its place.
+        fs::rename(&state, folder.path().join("aside")).unwrap();
+        assert!(!book.stands_in(&state));
+        let restored = Notebook::open(&state).unwrap().unwrap();
+        assert!(!book.stands_in(&state) && restored.stands_in(&state));
     }
 }

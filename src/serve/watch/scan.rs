@@ -22,6 +22,7 @@ use crate::store::{Learned, Store};
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// So many messages are seen to before deliveries that wait for the log are let in.
 const BATCH: usize = 50;
@@ -41,6 +42,11 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Whether there is no folder in it.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Some(folders) if folders.is_empty())
+    }
+
     fn covers(&self, folder: &Folder) -> bool {
         match self {
             Self::All => true,
@@ -67,6 +73,31 @@ impl<'a> Scanner<'a> {
         Self { engines, maildir, watch, notebook, others: HashMap::new(), search: true }
     }
 
+    /// Takes the settings as they are now; whether they are others than before.
+    ///
+    /// # Errors
+    /// [`WatchError`].
+    pub fn renew(&mut self) -> Result<bool, WatchError> {
+        let engine = (self.engines)()?;
+        let watch = &engine.config.watch;
+        let changed = *watch != self.watch;
+        if changed {
+            self.maildir = watch.maildir.clone().ok_or(WatchError::Nothing)?;
+            self.watch = watch.clone();
+        }
+        let state = engine.places.state()?;
+        // Where the folder of the state was removed it is not for us to make it anew: somebody may be about to restore it.
+        if state.is_dir() && !self.notebook.stands_in(state) {
+            self.notebook = Notebook::open(state).map_err(WatchError::Notebook)?.ok_or(WatchError::Another)?;
+        }
+        Ok(changed)
+    }
+
+    /// After what time all folders are looked through.
+    pub fn rescan(&self) -> Duration {
+        self.watch.rescan
+    }
+
     /// The folders of now.
     ///
     /// # Errors
@@ -83,11 +114,18 @@ impl<'a> Scanner<'a> {
     /// [`WatchError`]; the same look once more does what is left.
     pub fn scan(&mut self, scope: &Scope, report: &mut dyn Report) -> Result<bool, WatchError> {
         let folders = self.folders()?;
-        let meant = folders.iter().filter(|folder| folder.role != Role::Other && scope.covers(folder));
+        let meant = folders.iter().filter(|it| matches!(it.role, Role::Away | Role::Sent) && scope.covers(it));
         let mut here = Vec::new();
         let mut complete = true;
         for folder in meant {
-            let (names, came) = self.compare(folder)?;
+            let (names, came) = match self.compare(folder) {
+                Ok(compared) => compared,
+                // It hides no other.
+                Err(error) => {
+                    report.trouble(&error);
+                    continue;
+                }
+            };
             complete &= self.see_to(folder, came, report)?;
             here.extend(names.map(|names| (folder, names)));
         }
@@ -134,7 +172,7 @@ impl<'a> Scanner<'a> {
         for batch in came.chunks(size) {
             complete &= match folder.role {
                 Role::Sent => self.see_sent(folder, batch, &mut learned, report)?,
-                Role::Away | Role::Other => self.see_to_batch(folder, batch, report)?,
+                Role::Away | Role::Aside | Role::Other => self.see_to_batch(folder, batch, report)?,
             };
             done += batch.len();
             report.progress(done, total);
@@ -299,8 +337,10 @@ impl<'a> Scanner<'a> {
                     candidates.push(path);
                 }
             });
-            let names = names.map_err(|source| WatchError::Folder { path: folder.path.clone(), source })?;
-            self.others.insert(folder.path.clone(), names.unwrap_or_default());
+            match names {
+                Ok(names) => drop(self.others.insert(folder.path.clone(), names.unwrap_or_default())),
+                Err(source) => report.trouble(&WatchError::Folder { path: folder.path.clone(), source }),
+            }
         }
         // Until all is done; an error leaves by another way.
         self.search = true;

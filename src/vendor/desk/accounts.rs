@@ -3,8 +3,9 @@
 use super::{Desk, bytes, form, printable};
 use crate::bank::chain::Hash;
 use crate::bank::event::Event;
-use crate::bank::order::Caps;
+use crate::bank::order::OwnCaps;
 use crate::mail::time::UnixTime;
+use crate::store::correspondent_key;
 use crate::vendor::ownership;
 use crate::vendor::refusal::Refusal;
 use crate::vendor::request::{Account, Answer, ApiKey, StampState};
@@ -14,8 +15,14 @@ use serde::{Deserialize, Serialize};
 
 /// For how long a code holds: a day.
 const CODE_HOLDS: i64 = 86_400;
-/// How long the next code has to wait: ten minutes.
+/// How long the next code to a recipient has to wait: ten minutes.
 const CODE_WAITS: i64 = 600;
+/// Codes to one recipient in a day, whoever asks and with whatever detail behind a `+`: nobody is to be flooded.
+const CODES_EACH: usize = 5;
+/// Codes for one account in a day.
+const CODES_A_DAY: usize = 20;
+/// Codes of one account that wait to be told.
+const CODES_WAITING: usize = 5;
 /// How often a code may be tried.
 const CODE_TRIES: u8 = 5;
 /// API keys that one account may have, those revoked among them.
@@ -34,7 +41,7 @@ impl Desk<'_> {
         &mut self,
         name: String,
         contact: String,
-        caps: Option<Caps>,
+        caps: Option<OwnCaps>,
         now: UnixTime,
     ) -> Step<Answer> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
@@ -126,16 +133,70 @@ impl Desk<'_> {
     pub(super) fn ask_code(&mut self, account: u64, subject: &str, hash: Hash, now: UnixTime) -> Step<Answer> {
         self.open_one(account)?;
         let subject = canonical(subject)?;
-        if let Some(code) = self.code_sent(account, &subject)? {
-            let after = code.sent.plus(CODE_WAITS);
-            // A clock that was set back must not make anybody wait for years.
-            if now < after && now >= code.sent {
-                return Err(Stop::Refused(Refusal::CodeWaiting { subject, after }));
-            }
+        let over = |at: UnixTime| at.plus(CODE_HOLDS);
+        let names = mailed_names(account, &subject)?;
+        let [for_account, to_recipient] = [self.mailed(&names[0], now)?, self.mailed(&names[1], now)?];
+        let waits = to_recipient.last().map(|at| at.plus(CODE_WAITS)).filter(|after| now < *after);
+        let enough = to_recipient.first().filter(|_| to_recipient.len() >= CODES_EACH).map(|at| over(*at));
+        if let Some(after) = enough.max(waits) {
+            return Err(Stop::Refused(Refusal::CodeWaiting { subject, after }));
         }
+        let mut waiting = self.codes_waiting(account, &subject, now)?;
+        waiting.sort();
+        let many = [(for_account, CODES_A_DAY), (waiting, CODES_WAITING)];
+        let many = many.iter().filter(|(times, most)| times.len() >= *most).filter_map(|(times, _)| times.first());
+        if let Some(at) = many.max() {
+            return Err(Stop::Refused(Refusal::ManyCodes { after: over(*at) }));
+        }
+        let gone = |at: UnixTime| !lasts(at, now);
+        self.code.retain(|_, row| !tables::from_json(row).is_ok_and(|code: Code| gone(code.sent)))?;
+        self.mailed.retain(|_, row| !tables::from_json(row).is_ok_and(|times: Vec<_>| times.into_iter().all(gone)))?;
         let code = Code { hash, sent: now, left: CODE_TRIES };
         self.code.insert((account, subject.as_str()), tables::to_json(&code)?.as_slice())?;
+        for name in names {
+            let mut times = self.mailed(&name, now)?;
+            times.push(now);
+            self.mailed.insert(name.as_str(), tables::to_json(&times)?.as_slice())?;
+        }
         Ok(Answer::Done)
+    }
+
+    /// A code could not be sent, so it is as if nobody had asked for it.
+    pub(super) fn take_back_code(&mut self, account: u64, subject: &str, hash: Hash) -> Step<Answer> {
+        let subject = canonical(subject)?;
+        let Some(code) = self.code_sent(account, &subject)?.filter(|code| code.hash == hash) else {
+            return Ok(Answer::Done);
+        };
+        self.code.remove((account, subject.as_str()))?;
+        for name in mailed_names(account, &subject)? {
+            let mut times = self.mailed(&name, code.sent)?;
+            if let Some(at) = times.iter().rposition(|at| *at == code.sent) {
+                times.remove(at);
+            }
+            self.mailed.insert(name.as_str(), tables::to_json(&times)?.as_slice())?;
+        }
+        Ok(Answer::Done)
+    }
+
+    /// When codes were mailed within a day.
+    fn mailed(&self, name: &str, now: UnixTime) -> Step<Vec<UnixTime>> {
+        let times = self.mailed.get(name)?.map(|row| tables::from_json(row.value())).transpose()?;
+        let mut times: Vec<UnixTime> = times.unwrap_or_default();
+        times.retain(|at| lasts(*at, now));
+        Ok(times)
+    }
+
+    /// When the codes were sent that may still be told, but for the one for `subject`.
+    fn codes_waiting(&self, account: u64, subject: &str, now: UnixTime) -> Step<Vec<UnixTime>> {
+        let mut waiting = Vec::new();
+        for row in self.code.range((account, "")..(account + 1, ""))? {
+            let (key, row) = row?;
+            let code: Code = tables::from_json(row.value())?;
+            if key.value().1 != subject && code.left > 0 && lasts(code.sent, now) {
+                waiting.push(code.sent);
+            }
+        }
+        Ok(waiting)
     }
 
     /// A wrong code is no refusal here, since it must be counted: it answers how many tries are left.
@@ -177,6 +238,17 @@ impl Desk<'_> {
         }
         Ok(Answer::Done)
     }
+}
+
+/// Whether less than a day has passed. A clock that was set back must not make anybody wait for years.
+fn lasts(at: UnixTime, now: UnixTime) -> bool {
+    (0..CODE_HOLDS).contains(&now.since(at))
+}
+
+/// Under what mails of codes are counted: the account, and the recipient.
+fn mailed_names(account: u64, subject: &str) -> Step<[String; 2]> {
+    let to = ownership::recipient(subject).map_err(|error| form("address or domain", &error.to_string()))?;
+    Ok([account.to_string(), correspondent_key(&to)])
 }
 
 fn canonical(subject: &str) -> Step<String> {

@@ -15,7 +15,7 @@ use crate::bank::event::{Event, KeyState, Terms};
 use crate::bank::ledger::{self, Book, Unit};
 use crate::bank::money::Money;
 use crate::mail::time::UnixTime;
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 use sha2::{Digest, Sha256};
 
 /// For how long an idempotency key is remembered, at least: 30 days.
@@ -32,7 +32,13 @@ pub(super) struct Job {
     pub(super) digest: [u8; 32],
     /// Why it is refused, unless it was done before.
     pub(super) refused: Option<Refusal>,
+    /// How many revoked serials need not be published any more; counted where the directory may become full.
+    pub(super) ended: u64,
 }
+
+/// Revoked serials in the directory after which customers can add no more: readers take some 31,000 of them, and the rest
+/// is for the vendor himself.
+pub(super) const MOST_LISTED: u64 = 25_000;
 
 pub(super) struct Desk<'t> {
     meta: Table<'t, &'static str, &'static [u8]>,
@@ -47,6 +53,7 @@ pub(super) struct Desk<'t> {
     owner: Table<'t, &'static str, u64>,
     owned: Table<'t, (u64, &'static str), ()>,
     code: Table<'t, (u64, &'static str), &'static [u8]>,
+    mailed: Table<'t, &'static str, &'static [u8]>,
     voucher: Table<'t, &'static [u8; 32], u64>,
     done: Table<'t, &'static [u8; 32], &'static [u8; 44]>,
     done_until: Table<'t, (u64, &'static [u8; 32]), ()>,
@@ -77,6 +84,7 @@ impl<'t> Desk<'t> {
             owner: tx.open_table(tables::OWNER)?,
             owned: tx.open_table(tables::OWNED)?,
             code: tx.open_table(tables::CODE)?,
+            mailed: tx.open_table(tables::MAILED)?,
             voucher: tx.open_table(tables::VOUCHER)?,
             done: tx.open_table(tables::DONE)?,
             done_until: tx.open_table(tables::DONE_UNTIL)?,
@@ -88,7 +96,7 @@ impl<'t> Desk<'t> {
 
     /// Does what is asked, or refuses and leaves everything as it was.
     pub(super) fn serve(&mut self, job: Job) -> Step<Answer> {
-        let Job { request, now, digest, refused } = job;
+        let Job { request, now, digest, refused, ended } = job;
         match request {
             Request::SetTerms { terms } => self.set_terms(terms, now),
             Request::SetKey { kid, key, state } => {
@@ -104,6 +112,7 @@ impl<'t> Desk<'t> {
             Request::AddApiKey { account, label, hash } => self.add_api_key(account, label, hash, now),
             Request::RevokeApiKey { account, id } => self.revoke_api_key(account, &id, now),
             Request::AskCode { account, subject, hash } => self.ask_code(account, &subject, hash, now),
+            Request::TakeBackCode { account, subject, hash } => self.take_back_code(account, &subject, hash),
             Request::TellCode { account, subject, hash } => self.tell_code(account, &subject, hash, now),
             Request::Own { account, subject } => self.own(account, &subject),
             Request::Disown { account, subject } => self.disown(account, &subject),
@@ -116,8 +125,14 @@ impl<'t> Desk<'t> {
                 self.issue(&buyer, &orders, (idempotency.as_deref(), digest), refused, now)
             }
             Request::Deposit { account, stamps } => self.deposit(account, &stamps, now),
-            Request::Refund { account, stamps } => self.refund(account, &stamps, now),
-            Request::Revoke { serials } => self.revoke(&serials, now),
+            Request::Refund { account, stamps } => self.refund(account, &stamps, ended, now),
+            Request::Revoke { serials, customer } => {
+                if customer {
+                    self.room(serials.len(), ended)?;
+                }
+                self.revoke(&serials, now)
+            }
+            Request::NextVersion => self.next_version(now),
             Request::PayOut { account, credits, reference } => self.pay_out(account, credits, reference, digest, now),
             other => Err(Stop::Damaged(format!("a question came to the writer: {other:?}"))),
         }
@@ -173,6 +188,22 @@ impl<'t> Desk<'t> {
         Ok(Answer::Done)
     }
 
+    /// Refuses what would make the directory longer than readers take.
+    pub(super) fn room(&self, more: usize, ended: u64) -> Step<()> {
+        let listed = self.revoked.len()?.saturating_sub(ended);
+        if listed + more as u64 > MOST_LISTED {
+            return Err(Stop::Refused(Refusal::RevokedFull { listed, most: MOST_LISTED }));
+        }
+        Ok(())
+    }
+
+    fn next_version(&mut self, now: UnixTime) -> Step<Answer> {
+        let last = self.meta.get("version")?.map(|row| tables::from_json(row.value())).transpose()?;
+        let count = last.map_or(0, |last: u64| last.saturating_add(1)).max(u64::try_from(now.0).unwrap_or(0));
+        self.meta.insert("version", tables::to_json(&count)?.as_slice())?;
+        Ok(Answer::Count { count })
+    }
+
     /// Gives a signing key a state. One key is active at a time: the one before verifies only from then on.
     fn set_key(&mut self, key: SigningKey, now: UnixTime) -> Step<()> {
         let refuse =
@@ -185,7 +216,8 @@ impl<'t> Desk<'t> {
             .transpose()?;
         let active = self.active_key()?;
         match (&before, key.state) {
-            (Some(_), KeyState::Active) => {
+            (Some(before), KeyState::Active) if before.state == KeyState::Prepared => {}
+            (Some(_), KeyState::Active | KeyState::Prepared) => {
                 return Err(refuse("a key of this name exists already; a new key needs a new name"));
             }
             (None, KeyState::VerifyOnly | KeyState::Revoked { .. }) => {

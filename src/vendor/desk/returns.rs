@@ -65,7 +65,7 @@ impl Desk<'_> {
         self.take_back(account, each, &good, StampState::Deposited, now)
     }
 
-    pub(super) fn refund(&mut self, account: u64, stamps: &[Presented], now: UnixTime) -> Step<Answer> {
+    pub(super) fn refund(&mut self, account: u64, stamps: &[Presented], ended: u64, now: UnixTime) -> Step<Answer> {
         self.open_one(account)?;
         if !self.terms()?.refunds {
             return Err(Stop::Refused(Refusal::NoRefunds));
@@ -76,6 +76,7 @@ impl Desk<'_> {
             Ok(if own { Ok(()) } else { Err(StampProblem::NotBought) })
         };
         let (each, good) = self.looked_at(stamps, check)?;
+        self.room(good.len(), ended)?;
         self.take_back(account, each, &good, StampState::Refunded, now)
     }
 

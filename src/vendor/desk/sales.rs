@@ -26,7 +26,7 @@ impl Desk<'_> {
         now: UnixTime,
     ) -> Step<Answer> {
         printable("reference", &reference, 128)?;
-        let key = done_key("credit", &account.to_be_bytes(), &reference);
+        let key = done_key("credit", b"", &reference);
         if let Some(done) = self.done_before(&key, digest, &reference)? {
             return self.booked_before(done, account);
         }
@@ -60,7 +60,7 @@ impl Desk<'_> {
         now: UnixTime,
     ) -> Step<Answer> {
         printable("reference", &reference, 128)?;
-        let key = done_key("payout", &account.to_be_bytes(), &reference);
+        let key = done_key("payout", b"", &reference);
         if let Some(done) = self.done_before(&key, digest, &reference)? {
             return self.booked_before(done, account);
         }
@@ -131,7 +131,12 @@ impl Desk<'_> {
         if let Some(refusal) = refused {
             return Err(Stop::Refused(refusal));
         }
-        let days = self.terms()?.days;
+        let terms = self.terms()?;
+        let caps = match payer {
+            Payer::Account(account) => self.account(*account)?.caps(terms),
+            Payer::Paid(_) => terms.caps,
+        };
+        let days = terms.days_within(&caps);
         let values = event::runs(orders.iter().map(|order| order.value));
         let credits = event::sum(&values);
         if i64::try_from(credits).is_err() {
@@ -145,7 +150,8 @@ impl Desk<'_> {
         let kid = self.active_key()?.ok_or_else(no_key)?.kid;
         let (seed, serials) = self.draw(orders.len(), now)?;
 
-        self.book(Event::Issued { buyer, seed, values, kid: kid.clone() }, now)?;
+        let until = orders.iter().map(|order| order.end(now, days)).max();
+        self.book(Event::Issued { buyer, seed, values, kid: kid.clone(), until }, now)?;
         let row = StampState::Issued.row(self.head.number);
         for serial in &serials {
             self.serial.insert(serial, row)?;
@@ -196,7 +202,7 @@ impl Desk<'_> {
     /// What the account has spent today with this.
     fn within_day(&self, account: u64, credits: u64, now: UnixTime) -> Step<(u64, u64)> {
         let account = self.open_one(account)?;
-        let cap = account.caps.unwrap_or(self.terms()?.caps).credits_a_day;
+        let cap = account.caps(self.terms()?).credits_a_day;
         let today = u64::try_from(now.0.div_euclid(DAY)).unwrap_or(0);
         let before = match self.spent.get(account.number)?.map(|row| row.value()) {
             Some((day, spent)) if day == today => spent,

@@ -6,6 +6,7 @@ use crate::serve::vendor::Service;
 use crate::serve::vendor::caller::{Authorized, guess};
 use crate::serve::vendor::problem::Problem;
 use crate::vendor::request::{ApiKey, Booked};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -113,7 +114,7 @@ pub async fn keys(State(service): State<Service>, who: Authorized) -> Result<Ans
 
 /// What a new key is to be called.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with a label")]
 pub struct Label {
     label: String,
 }
@@ -148,12 +149,14 @@ pub async fn add_key(
 pub async fn revoke_key(
     State(service): State<Service>,
     who: Authorized,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
+    let unknown = || Problem::new("not-found", "this account has no such key");
+    let Path(id) = id.map_err(|_| unknown())?;
     let gone = service.books(move |books, now| books.revoke_api_key(who.account.number, &id, now)).await;
     // The caller's own key is good, so this is no question of who he is.
     gone.map_err(|problem| match problem.word {
-        "no-api-key" => Problem::new("not-found", "this account has no such key"),
+        "no-api-key" => unknown(),
         _ => problem,
     })?;
     Ok(StatusCode::NO_CONTENT)
@@ -161,14 +164,14 @@ pub async fn revoke_key(
 
 /// An address or a domain.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with an address")]
 pub struct Claimed {
     address: String,
 }
 
 /// An address or a domain, and the code that was mailed to it.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with an address and a code")]
 pub struct Proved {
     address: String,
     code: String,
@@ -177,7 +180,7 @@ pub struct Proved {
 /// `POST /v1/addresses`: mails a code to an address, or to the postmaster of a domain.
 ///
 /// # Errors
-/// When a code was sent a moment ago.
+/// When a code was sent a moment ago, or many were today.
 pub async fn claim(
     State(service): State<Service>,
     who: Authorized,
@@ -185,7 +188,7 @@ pub async fn claim(
 ) -> Result<Response, Problem> {
     let sendmail = service.settings().sendmail.clone();
     let subject = address.clone();
-    service.books(move |books, now| books.send_code(who.account.number, &subject, &sendmail, now)).await?;
+    service.mail(move |books, now| books.send_code(who.account.number, &subject, &sendmail, now)).await?;
     Ok((StatusCode::ACCEPTED, Answer(json!({ "address": address, "sent": true }))).into_response())
 }
 
@@ -209,7 +212,7 @@ pub async fn confirm(
 
 /// The code of a voucher.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with a code")]
 pub struct Voucher {
     code: String,
 }

@@ -1,21 +1,17 @@
 //! `/.well-known/digital-stamp`: by which keys the vendor's stamps are known. The document that `vendor publish` left in
 //! the folder of the books (`public/.well-known/digital-stamp`) goes out as it is; without one, an edition is made of the
-//! books and signed with the active key. Its version is the second in which it was made, so that it grows also when the
-//! books were restored from an old backup.
+//! books, as `vendor publish` would make it.
 
-use crate::bank::event::KeyState;
-use crate::keys::document::{Document, SignedDirectory, VendorEntry};
-use crate::keys::secret::Signer;
+use crate::keys::document::VendorEntry;
+use crate::keys::edition::Changes;
 use crate::mail::time::UnixTime;
 use crate::serve::vendor::Service;
 use crate::serve::vendor::caller::Anyone;
 use crate::serve::vendor::problem::Problem;
-use crate::stamp::wire::Purpose;
 use crate::vendor::books::Books;
 use crate::vendor::error::BooksError;
-use crate::vendor::request::Profile;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use data_encoding::HEXLOWER;
@@ -59,7 +55,7 @@ pub async fn well_known(State(service): State<Service>, _: Anyone, headers: Head
     let text = service.books(move |books, now| Ok(asked.edition().text(&asked, books, now))).await?;
     let text = text.map_err(|error| Problem::trouble(&error))?;
     let tag = format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(text.as_bytes())));
-    let mut response = if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+    let mut response = if super::has(&headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         ([(CONTENT_TYPE, "application/json")], text).into_response()
@@ -84,32 +80,17 @@ impl Edition {
         if let Some(made) = last.as_ref().filter(|made| (0..LOOK).contains(&now.since(made.looked))) {
             return Ok(made.text.clone());
         }
-        let profile = books.profile().map_err(|error| error.to_string())?;
-        let mut of = books.published().map_err(|error: BooksError| error.to_string())?;
-        of.buy = service.origin().text.clone();
+        let failed = |error: BooksError| error.to_string();
+        let of = books.published().map_err(failed)?;
         let text = match last.as_ref().filter(|made| made.of == of && (0..RENEW).contains(&now.since(made.at))) {
             Some(made) => made.text.clone(),
-            None => sign(&service.settings().folder, &profile, &of, now)?,
+            None => {
+                let changes = Changes { buy: service.origin().text.clone(), ..Changes::default() };
+                books.edition(None, &changes, now, now.plus(GOOD)).map_err(failed)?.document
+            }
         };
         let at = last.as_ref().filter(|made| made.text == text).map_or(now, |made| made.at);
         *last = Some(Made { of, at, looked: now, text: text.clone() });
         Ok(text)
     }
-}
-
-/// An edition of this moment.
-fn sign(folder: &Path, profile: &Profile, of: &VendorEntry, now: UnixTime) -> Result<String, String> {
-    let active = profile.keys.iter().find(|key| key.state == KeyState::Active).ok_or("the books have no active key")?;
-    let signer = Signer::read(&folder.join("keys").join(format!("key-{}.json", active.kid)))
-        .map_err(|error| error.to_string())?;
-    let directory = SignedDirectory {
-        version: u64::try_from(now.0).unwrap_or(0),
-        issued: now.to_string(),
-        expires: now.plus(GOOD).to_string(),
-        vendors: vec![of.clone()],
-    };
-    let payload = serde_json::to_vec(&directory).map_err(|error| error.to_string())?;
-    let token = signer.key.sign(&payload, &signer.issuer.footer(), Purpose::Directory);
-    let document = Document::Signed { directory: token.as_str().to_owned(), also: Vec::new() };
-    serde_json::to_string_pretty(&document).map(|text| text + "\n").map_err(|error| error.to_string())
 }

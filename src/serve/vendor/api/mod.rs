@@ -14,7 +14,7 @@ use super::Service;
 use super::problem::Problem;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -87,6 +87,15 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     } else {
         Err(wrong("Idempotency-Key is 1 to 128 characters"))
     }
+}
+
+/// Whether the caller has already what this tag stands for (RFC 9110 section 13.1.2): tags are compared weakly, since
+/// proxies that compress make them weak. There is no comma in a tag of ours.
+#[must_use]
+pub fn has(headers: &HeaderMap, tag: &str) -> bool {
+    let fields = headers.get_all(IF_NONE_MATCH).iter().filter_map(|field| field.to_str().ok());
+    let mut tags = fields.flat_map(|field| field.split(',')).map(str::trim);
+    tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
 
 /// `/v1/openapi.json`.

@@ -51,7 +51,8 @@ pub async fn prices(
 ) -> Result<Answer<Prices>, Problem> {
     let Query(asked) = asked.map_err(|_| Problem::new("form", "credits: a whole number"))?;
     let profile = service.books(|books, _| books.profile()).await?;
-    let Terms { price, payout, days, caps, refunds } = profile.terms;
+    let days = profile.terms.days_within(&profile.terms.caps);
+    let Terms { price, payout, caps, refunds, .. } = profile.terms;
     let numbers = asked.credits.map_or_else(|| USUAL.to_vec(), |credits| vec![credits]);
     let mut examples = Vec::new();
     for credits in numbers {

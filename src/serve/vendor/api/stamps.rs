@@ -8,8 +8,8 @@ use crate::serve::vendor::problem::Problem;
 use crate::stamp::claims::Stamp;
 use crate::stamp::serial::Serial;
 use crate::stamp::wire::Token;
-use crate::vendor::books::Sold;
 use crate::vendor::refusal::{Refusal, StampProblem};
+use crate::vendor::trade::Sold;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -52,13 +52,10 @@ pub async fn buy(
     let key = idempotency_key(&headers)?;
     let account = who.account.number;
     let orders = orders(body)?;
-    let own = who.account.caps;
     let (sold, caps) = service
         .books(move |books, now| {
             let sold = books.issue(account, &orders, Some(&key), now)?;
-            // Read only where it is not known already: this is the busiest request of all.
-            let caps = own.map_or_else(|| books.profile().map(|profile| profile.terms.caps), Ok)?;
-            Ok((sold, caps))
+            Ok((sold, who.account.caps(&books.profile()?.terms)))
         })
         .await?;
     service.metrics().sold(sold.stamps.len(), sold.sale.again);
@@ -103,7 +100,7 @@ fn orders(mut body: Map<String, Value>) -> Result<Vec<Order>, Problem> {
 
 /// Serials to revoke.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with serials")]
 pub struct Serials {
     serials: Vec<String>,
 }
@@ -142,7 +139,7 @@ pub async fn revoke(
                     _ => return Err(refused().into()),
                 }
             }
-            books.revoke(&serials, now)
+            books.revoke_bought(&serials, now)
         })
         .await?;
     Ok(Answer(Revoked { revoked }))

@@ -6,7 +6,7 @@ use crate::mail::address::Address;
 use crate::serve::vendor::Service;
 use crate::serve::vendor::caller::Authorized;
 use crate::serve::vendor::problem::Problem;
-use crate::vendor::books::{Handed, Taken};
+use crate::vendor::trade::{Handed, Taken};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,13 +16,13 @@ const MOST: usize = 1_000;
 
 /// Stamps that are handed in.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with stamps")]
 pub struct Handing {
     stamps: Vec<HandedText>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with a member \"stamp\"")]
 struct HandedText {
     stamp: String,
     #[serde(default)]

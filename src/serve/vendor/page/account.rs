@@ -3,7 +3,7 @@
 use super::buy::own;
 use super::history::Line;
 use super::session::Visitor;
-use super::{Frame, Page, chart, show};
+use super::{Filled, Frame, Page, chart, show};
 use crate::bank::chain::Hash;
 use crate::bank::order::Caps;
 use crate::filter::open::clock;
@@ -13,7 +13,7 @@ use crate::serve::vendor::problem::Problem;
 use crate::vendor::request::{ApiKey, Day};
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Form, Query, State};
+use axum::extract::{Query, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -113,7 +113,7 @@ pub async fn sign_in(
     State(service): State<Service>,
     mut visitor: Visitor,
     headers: HeaderMap,
-    Form(told): Form<Told>,
+    Filled(told): Filled<Told>,
 ) -> Result<Response, Page> {
     own(&service, &visitor, &told.token, &headers)?;
     let key = told.key.trim().to_owned();
@@ -140,7 +140,7 @@ pub async fn sign_out(
     State(service): State<Service>,
     mut visitor: Visitor,
     headers: HeaderMap,
-    Form(told): Form<Told>,
+    Filled(told): Filled<Told>,
 ) -> Result<Response, Page> {
     own(&service, &visitor, &told.token, &headers)?;
     service.sessions().sign_out(&mut visitor).map_err(|error| Problem::trouble(&error.to_string()))?;
@@ -174,12 +174,11 @@ async fn account_page(
     let ask = service.books(move |books, now| {
         let standing = books.account(number, now)?;
         let lines = books.history(number, before.unwrap_or(u64::MAX), LINES)?;
-        // Far enough back to know what there was when the chart begins.
-        let days = books.days(number, 0)?;
+        let days = books.days(number, chart::first(today))?;
         Ok((standing, lines, days, books.api_keys(number)?, books.profile()?))
     });
     let (standing, entries, days, keys, profile) = ask.await?;
-    let days = chart::days(&days, today);
+    let days = chart::days(&days, today, standing.balance);
     let most = days.iter().map(|day| day.bought.max(day.deposited)).max().unwrap_or(0);
     let highest = days.iter().map(|day| day.balance).max().unwrap_or(0);
     let next = entries.last().filter(|_| entries.len() == LINES as usize).map(|entry| entry.number);
@@ -213,7 +212,7 @@ pub async fn add_key(
     State(service): State<Service>,
     visitor: Visitor,
     headers: HeaderMap,
-    Form(told): Form<Told>,
+    Filled(told): Filled<Told>,
 ) -> Result<Response, Page> {
     own(&service, &visitor, &told.token, &headers)?;
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
@@ -253,7 +252,7 @@ pub async fn revoke_key(
     State(service): State<Service>,
     visitor: Visitor,
     headers: HeaderMap,
-    Form(told): Form<Told>,
+    Filled(told): Filled<Told>,
 ) -> Result<Response, Page> {
     own(&service, &visitor, &told.token, &headers)?;
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
@@ -274,7 +273,7 @@ pub async fn voucher(
     State(service): State<Service>,
     visitor: Visitor,
     headers: HeaderMap,
-    Form(told): Form<Told>,
+    Filled(told): Filled<Told>,
 ) -> Result<Response, Page> {
     own(&service, &visitor, &told.token, &headers)?;
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {

@@ -5,7 +5,7 @@
 use super::form::{Fault, Wanted};
 use super::letter::Letter;
 use super::session::{Visitor, random};
-use super::{Frame, Page, show};
+use super::{Filled, Frame, Page, show};
 use crate::bank::event::Terms;
 use crate::bank::money::Money;
 use crate::bank::order::Order;
@@ -17,11 +17,11 @@ use crate::serve::vendor::caller::guess;
 use crate::serve::vendor::problem::Problem;
 use crate::stamp::claims::Stamp;
 use crate::stamp::locate::STAMP_FIELD;
-use crate::vendor::books::Sold;
 use crate::vendor::refusal::Refusal;
+use crate::vendor::trade::Sold;
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Form, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use data_encoding::BASE64URL_NOPAD;
@@ -121,9 +121,10 @@ async fn form_page(
 /// The terms, with the account's own caps if the visitor has one.
 async fn terms(service: &Service, visitor: &Visitor) -> Result<Terms, Page> {
     let mut terms = service.books(|books, _| books.profile()).await?.terms;
-    if let Some(caps) = visitor.account.as_ref().and_then(|account| account.caps) {
-        terms.caps = caps;
+    if let Some(account) = &visitor.account {
+        terms.caps = account.caps(&terms);
     }
+    terms.days = terms.days_within(&terms.caps);
     Ok(terms)
 }
 
@@ -169,7 +170,7 @@ pub async fn order(
     State(service): State<Service>,
     visitor: Visitor,
     headers: HeaderMap,
-    Form(wanted): Form<Wanted>,
+    Filled(wanted): Filled<Wanted>,
 ) -> Result<Response, Page> {
     own(&service, &visitor, &wanted.token, &headers)?;
     pay_page(&service, &visitor, wanted, None).await
@@ -214,10 +215,15 @@ pub async fn buy(
     State(service): State<Service>,
     visitor: Visitor,
     headers: HeaderMap,
-    Form(wanted): Form<Wanted>,
+    Filled(wanted): Filled<Wanted>,
 ) -> Result<Response, Page> {
     own(&service, &visitor, &wanted.token, &headers)?;
     let wanted = wanted.tamed(purchase);
+    if wanted.pay == "account" && visitor.account.is_none() {
+        let text = "You are not signed in any more, and nothing was charged now. If you sent this form before, sign in \
+                    and look at your history first.";
+        return pay_page(&service, &visitor, wanted, Some(text.to_owned())).await;
+    }
     let Checked { order, recipient, window: _, cost } = match checked(&service, &visitor, &wanted).await {
         Ok(checked) => checked,
         Err(faults) => return form_page(&service, &visitor, wanted, faults, StatusCode::UNPROCESSABLE_ENTITY).await,

@@ -11,14 +11,20 @@ const HEIGHT: f64 = 180.0;
 /// Room below the bars for the line at zero.
 const FOOT: f64 = 4.0;
 
-/// The days up to `today`, each once: a day without an entry has the balance of the one before.
+/// The first day that is shown.
 #[must_use]
-pub fn days(known: &[Day], today: i64) -> Vec<Day> {
-    let first = today - DAYS + 1;
-    let before = known.iter().rev().find(|day| day.day < first).map(|day| day.balance);
-    // Without an entry before them the account had nothing.
-    let mut balance = before.unwrap_or(0);
-    (first..=today)
+pub fn first(today: i64) -> i64 {
+    today - DAYS + 1
+}
+
+/// The days up to `today`, each once, of an account that has `now`: a day without an entry has the balance of the one
+/// before.
+#[must_use]
+pub fn days(known: &[Day], today: i64, now: u64) -> Vec<Day> {
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    // Without an entry on any of them it had as much all the time.
+    let mut balance = known.first().map_or(now, |day| day.before);
+    (first(today)..=today)
         .map(|number| match known.iter().find(|day| day.day == number) {
             Some(day) => {
                 balance = day.balance;
@@ -84,22 +90,19 @@ mod tests {
 
     #[test]
     fn days_without_an_entry_keep_the_balance() {
-        let known = [
-            Day { day: 10, bought: 0, deposited: 0, balance: 50 },
-            Day { day: 98, bought: 5, deposited: 0, balance: 45 },
-        ];
-        let shown = days(&known, 100);
+        let known = [Day { day: 98, bought: 5, deposited: 0, before: 50, balance: 45 }];
+        let shown = days(&known, 100, 45);
         assert_eq!(shown.len(), 30);
         assert_eq!((shown[0].day, shown[0].balance), (71, 50));
         assert_eq!((shown[27].bought, shown[27].balance), (5, 45));
         assert_eq!((shown[29].day, shown[29].bought, shown[29].balance), (100, 0, 45));
-        assert!(days(&[], 100).iter().all(|day| day.balance == 0));
+        assert!(days(&[], 100, 7).iter().all(|day| day.balance == 7));
     }
 
     #[test]
     fn a_chart_holds_numbers_only_and_stays_inside() {
-        let known = [Day { day: 100, bought: u64::MAX, deposited: 1, balance: i64::MAX }];
-        let drawing = drawing(&days(&known, 100));
+        let known = [Day { day: 100, bought: u64::MAX, deposited: 1, before: 0, balance: i64::MAX }];
+        let drawing = drawing(&days(&known, 100, 1));
         assert!(!drawing.contains("NaN") && !drawing.contains("inf") && !drawing.contains("style"), "{drawing}");
         assert_eq!(drawing.matches("<rect").count(), 2);
         let heights = drawing.split("height=\"").skip(1).map(|rest| rest.split('"').next().unwrap());

@@ -69,8 +69,8 @@ mod tests {
     #[test]
     fn what_was_bought_goes_and_what_was_handed_in_comes() {
         let line = |event| Line::of(&Entry { number: 7, at: UnixTime(1_795_600_000), event });
-        let issued =
-            Event::Issued { buyer: Buyer::Account(1), seed: [0; 32], values: vec![(1, 10), (5, 1)], kid: "a".into() };
+        let (buyer, values) = (Buyer::Account(1), vec![(1, 10), (5, 1)]);
+        let issued = Event::Issued { buyer, seed: [0; 32], values, kid: "a".into(), until: None };
         let bought = line(issued);
         assert_eq!((bought.event, bought.stamps, bought.credits), ("bought", 11, -15));
         assert_eq!((bought.at.as_str(), bought.signed().as_str()), ("2026-11-25 09:46", "\u{2212}15"));

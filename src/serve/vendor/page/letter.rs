@@ -1,9 +1,9 @@
 //! A stamp in a message: as a link that opens a new message with the stamp in its text (mail programs drop header fields
 //! of such links), and as a file with the stamp in its header, which they open as a draft.
 
-use super::Page;
 use super::buy::own;
 use super::session::Visitor;
+use super::{Filled, Page};
 use crate::mail::address::Address;
 use crate::mail::field::fold;
 use crate::serve::vendor::Service;
@@ -11,7 +11,7 @@ use crate::serve::vendor::problem::Problem;
 use crate::stamp::armour::armour;
 use crate::stamp::locate::STAMP_FIELD;
 use crate::stamp::wire::Token;
-use axum::extract::{Form, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -66,7 +66,7 @@ pub async fn download(
     State(service): State<Service>,
     visitor: Visitor,
     headers: HeaderMap,
-    Form(letter): Form<Letter>,
+    Filled(letter): Filled<Letter>,
 ) -> Result<Response, Page> {
     own(&service, &visitor, &letter.token, &headers)?;
     let draft = letter.draft().ok_or_else(|| Page::problem(Problem::new("form", "This is no stamp.")))?;

@@ -18,11 +18,12 @@ use super::Service;
 use super::problem::{Problem, WORDS};
 use askama::Template;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Form, FromRequest, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
+use serde::de::DeserializeOwned;
 use session::Visitor;
 
 /// What stands around every page.
@@ -87,8 +88,9 @@ impl Page {
     /// A form that is not known to be the visitor's own.
     #[must_use]
     pub fn foreign() -> Self {
-        let text = "This form is from an earlier visit, or your browser sends no cookies. Nothing was done. \
-                    Go back, reload the page, and send the form again.";
+        let text = "This form is from an earlier visit, or your browser sends no cookies, so it was not read now. \
+                    If you sent it before, look first whether it was done then. Else go back, reload the page, and \
+                    send the form again.";
         let trouble =
             Trouble { frame: Frame::default(), status: 403, title: "This form is out of date", text: text.to_owned() };
         Self(Box::new(show(StatusCode::FORBIDDEN, &trouble)))
@@ -104,6 +106,28 @@ impl From<Problem> for Page {
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
         *self.0
+    }
+}
+
+/// A form that was filled in. What cannot be read as one is told on a page.
+#[derive(Clone, Copy, Debug)]
+pub struct Filled<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Service> for Filled<T> {
+    type Rejection = Page;
+
+    async fn from_request(request: Request, service: &Service) -> Result<Self, Page> {
+        let read = Form::from_request(request, service).await;
+        let Form(filled) = read.map_err(|error| {
+            let (word, text) = match error.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "The form is larger than is read."),
+                StatusCode::UNSUPPORTED_MEDIA_TYPE => ("media-type", "What was sent is no form."),
+                StatusCode::UNPROCESSABLE_ENTITY => ("form", "A field of the form is missing."),
+                _ => ("body", "The form cannot be read."),
+            };
+            Page::problem(Problem::new(word, text))
+        })?;
+        Ok(Self(filled))
     }
 }
 

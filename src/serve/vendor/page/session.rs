@@ -1,6 +1,7 @@
 //! Who a visitor is: one cookie with a random name for this visit, no more. Signed in, it stands for an account until it
-//! is idle for an hour; the API key itself is kept nowhere. Every form carries a token made from the cookie and a secret
-//! that dies with the service, and comes from our own origin, or it is not read: no other site can send one.
+//! is idle for an hour; the API key itself is kept nowhere. Every form carries a token made from the cookie and a
+//! secret beside the books, and comes from our own origin, or it is not read: no other site can send one. The secret
+//! outlives the service, so that a form which is sent again after a restart shows what it bought, and is not bought twice.
 
 use super::Page;
 use crate::bank::chain::Hash;
@@ -55,12 +56,10 @@ pub struct Visitor {
 }
 
 impl Sessions {
-    /// Nobody is signed in.
-    ///
-    /// # Errors
-    /// When the system has no random numbers.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { secret: random()?, signed_in: Mutex::default() })
+    /// Nobody is signed in; forms are known by this secret.
+    #[must_use]
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self { secret, signed_in: Mutex::default() }
     }
 
     /// The token of this visitor's forms.
@@ -241,14 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_of_one_visitor_and_one_service() {
+    fn a_token_is_of_one_visitor_and_one_secret() {
         let visitor = |cookie: &str| Visitor {
             address: IpAddr::from([127, 0, 0, 1]),
             account: None,
             cookie: cookie.to_owned(),
             told: false,
         };
-        let (one, other) = (Sessions::new().unwrap(), Sessions::new().unwrap());
+        let (one, other) = (Sessions::new([1; 32]), Sessions::new([2; 32]));
         let (a, b) = (visitor(&cookie().unwrap()), visitor(&cookie().unwrap()));
         let origin = Origin { text: None, secure: false };
         let none = HeaderMap::new();

@@ -1,0 +1,38 @@
+//! That who asks the process and is told to wait says so in the system's log: nobody else does.
+
+use crate::support::resident::Resident;
+use crate::support::{ALICE, Home, letter};
+use rustix::process::Signal;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+#[test]
+fn what_the_process_cannot_decide_is_told() {
+    let home = Home::new();
+    let socket = home.file("log");
+    let log = UnixDatagram::bind(&socket).unwrap();
+    log.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    home.configure(&format!("syslog = \"{}\"\naddresses = [\"{ALICE}\"]", socket.display()));
+    let message = home.stamped(&letter("1"));
+    let resident = Resident::of(&home);
+    let told = |why: &str| {
+        let mut buffer = [0; 4096];
+        let length = log.recv(&mut buffer).unwrap();
+        let line = String::from_utf8_lossy(&buffer[..length]);
+        assert!(line.starts_with("<19>mailstamp[") && line.contains("]: deferred: ") && line.contains(why), "{line}");
+    };
+    let vendor = home.config().with_file_name("vendors/stamps.example.json");
+    fs::set_permissions(&vendor, Permissions::from_mode(0o666)).unwrap();
+    for command in ["classify", "filter", "deliver"] {
+        home.run([command], &message).exits(75);
+        told("others may write to it");
+    }
+    fs::set_permissions(&vendor, Permissions::from_mode(0o600)).unwrap();
+    resident.signal(Signal::STOP);
+    home.classify(&message).exits(75);
+    told("the resident process does not answer");
+    resident.signal(Signal::CONT);
+    home.classify(&message).exits(0);
+}
