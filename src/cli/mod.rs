@@ -1,5 +1,8 @@
 //! The command line. Front ends translate and never decide: each subcommand is one file that turns arguments into calls
 //! below and the answer into text and an exit status.
+//!
+//! Two programs share it. `mailstamp` judges mail ([`mail_path`]) and becomes `mailstamp-tools` ([`tools`]) for all other
+//! command lines; [`run`] is the whole, and what `mailstamp-tools` calls.
 
 #[cfg(feature = "sender")]
 mod account;
@@ -24,6 +27,7 @@ mod held;
 mod input;
 mod learn_sent;
 mod log;
+pub mod mail_path;
 mod output;
 mod progress;
 mod purge;
@@ -46,6 +50,7 @@ mod supply;
 mod table;
 mod tally;
 mod target;
+pub mod tools;
 mod vendor;
 mod watch;
 
@@ -53,9 +58,14 @@ use crate::config::places::Given;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use exit::{Failure, TEMPFAIL, USAGE};
+use mail_path::{MAIL_PATH, MailPath};
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Let a stranger's serious mail through, and sort the rest.
 #[derive(Debug, Parser)]
@@ -177,45 +187,17 @@ enum Command {
     Completions(completions::Args),
 }
 
-/// The subcommands that stand between a message and its mailbox.
-#[derive(Debug, Subcommand)]
-enum MailPath {
-    /// Print the class of a message and exit with its code
-    Classify(classify::Args),
-    /// Pass a message through with its class in a header field
-    Filter(filter::Args),
-    /// Put a message into a Maildir by its class
-    Deliver(deliver::Args),
+/// Runs a program: its arguments, its own name first, become its exit status. Nothing else ends a process. A panic becomes
+/// status 75, because most mail systems bounce a message on any other status that they do not know.
+pub fn guarded(run: impl FnOnce(Vec<OsString>) -> u8 + UnwindSafe) -> ExitCode {
+    // Past a limit on the size of files (setrlimit(2)) SIGXFSZ would kill, which no mail system takes for "try again". With
+    // any handler the write fails, as on a full disk. (An ignored signal would be inherited by the programs that are run.)
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::new(AtomicBool::new(false)));
+    ExitCode::from(unwound(|| run(std::env::args_os().collect())))
 }
 
-impl MailPath {
-    fn recipient(&self) -> Option<String> {
-        match self {
-            Self::Classify(classify::Args { delivery, .. })
-            | Self::Filter(filter::Args { delivery })
-            | Self::Deliver(deliver::Args { delivery, .. }) => delivery.recipient.clone(),
-        }
-    }
-
-    fn run(&self, given: &Given) -> Result<u8, Failure> {
-        match self {
-            Self::Classify(args) => classify::run(args, given),
-            Self::Filter(args) => filter::run(args, given),
-            Self::Deliver(args) => deliver::run(args, given),
-        }
-    }
-}
-
-/// The names of [`MailPath`].
-const MAIL_PATH: [&str; 3] = ["classify", "filter", "deliver"];
-
-/// A command line of the mail path: a part of [`Cli`] and otherwise the same.
-#[derive(Debug, Parser)]
-struct Delivering {
-    #[command(flatten)]
-    files: Files,
-    #[command(subcommand)]
-    command: MailPath,
+fn unwound(run: impl FnOnce() -> u8 + UnwindSafe) -> u8 {
+    catch_unwind(run).unwrap_or(TEMPFAIL)
 }
 
 /// Runs the program with these arguments, its own name first, and returns its exit status.
@@ -231,7 +213,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         arguments.remove(1);
         arguments.push("--help".into());
     }
-    match Cli::parsed(&arguments) {
+    match Cli::try_parse_from(&arguments) {
         Ok(cli) => status(cli.dispatch()),
         Err(error) => usage(&error, &arguments),
     }
@@ -249,34 +231,11 @@ fn status(result: Result<u8, Failure>) -> u8 {
 }
 
 impl Cli {
-    /// To put the definition of all subcommands together takes longer than to judge most messages. So the commonest
-    /// deliveries, which say nothing but their name, need no definition at all, and others are tried with their own
-    /// alone. What is wrong there is told by the whole.
-    fn parsed(arguments: &[OsString]) -> Result<Self, clap::Error> {
-        let bare = match arguments {
-            [_, name] if name == "classify" => Some(MailPath::Classify(classify::Args::default())),
-            [_, name] if name == "filter" => Some(MailPath::Filter(filter::Args::default())),
-            [_, name] if name == "deliver" => Some(MailPath::Deliver(deliver::Args::default())),
-            _ => None,
-        };
-        if let Some(command) = bare {
-            return Ok(Self { files: Files::default(), command: Command::MailPath(command) });
-        }
-        let delivering = arguments.iter().any(|argument| MAIL_PATH.iter().any(|name| argument == name));
-        if delivering && let Ok(Delivering { files, command }) = Delivering::try_parse_from(arguments) {
-            return Ok(Self { files, command: Command::MailPath(command) });
-        }
-        Self::try_parse_from(arguments)
-    }
-
     fn dispatch(self) -> Result<u8, Failure> {
         let Files { config, state } = self.files;
         let given = |recipient| Given::from_environment(config.clone(), state.clone(), recipient);
         match self.command {
-            Command::MailPath(command) => {
-                let given = given(command.recipient());
-                delivery::run(&given, || command.run(&given))
-            }
+            Command::MailPath(command) => command.run(&given(command.recipient())),
             Command::Held(command) => held::run(&command, &given(command.user())),
             Command::Show(args) => show::run(&args, &given(None)),
             Command::Explain(args) => explain::run(&args, &given(args.recipient.clone())),
@@ -349,27 +308,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_of_the_command_line_is_sound() {
-        Cli::command().debug_assert();
-        Delivering::command().debug_assert();
+    fn a_panic_becomes_try_again() {
+        assert_eq!(unwound(|| 21), 21);
+        assert_eq!(unwound(|| panic!("on purpose")), 75);
     }
 
     #[test]
-    fn the_mail_path_has_its_own_definition() {
-        let names: Vec<_> = Delivering::command().get_subcommands().map(|it| it.get_name().to_owned()).collect();
-        assert_eq!(names, MAIL_PATH);
-        for words in [
-            "classify",
-            "filter",
-            "--state /s filter --no-mark --config /c",
-            "classify --json --now 7",
-            "deliver --maildir /m",
-        ] {
-            let words: Vec<_> = ["mailstamp"].into_iter().chain(words.split(' ')).map(OsString::from).collect();
-            let (part, whole) = (Cli::parsed(&words).unwrap(), Cli::try_parse_from(&words).unwrap());
-            assert_eq!(format!("{part:?}"), format!("{whole:?}"));
-        }
-        let wrong = ["mailstamp", "classify", "--no-makr"].map(OsString::from);
-        assert!(Cli::parsed(&wrong).unwrap_err().to_string().contains("'--no-mark'"));
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
     }
 }

@@ -3,6 +3,7 @@
 
 use super::Files;
 use super::exit::{CONFIG, DATA, Failure, TEMPFAIL, USAGE};
+use super::mail_path::is_sendmail;
 use super::{input, output, supply};
 use crate::config::places::Given;
 use crate::filter::engine::Engine;
@@ -67,16 +68,12 @@ struct Line {
 /// What helps who does not know the name of a message.
 const LISTED: &str = "mailstamp sendmail -bp lists what waits";
 
-/// The names under which the program is in the place of sendmail(8).
-const NAMES: [&str; 2] = ["mailstamp-sendmail", "sendmail"];
-
 /// The words behind `sendmail`, with the files that were named before, if this command line is ours: by the name of the
 /// program, or by its first word. `--help` is clap's.
 pub(super) fn words(arguments: &[OsString]) -> Option<(Files, Vec<OsString>)> {
     let (program, rest) = arguments.split_first()?;
-    let name = Path::new(program).file_name()?;
     let mut files = Files::default();
-    if NAMES.iter().any(|known| name == *known) {
+    if is_sendmail(Path::new(program)) {
         return Some((files, rest.to_vec()));
     }
     let mut rest = rest.iter();

@@ -135,10 +135,13 @@ fn server(smtp: &Smtp) -> Result<Server, TransportError> {
         .map_err(|error| TransportError::Certificates(error.to_string()))
 }
 
-/// Whether the next program is the one that runs, by whatever link: it would call itself for ever.
+/// Whether the next program is this one, by whatever link: it would call itself for ever. Two programs share a folder and
+/// become each other (`cli/tools.rs`).
 fn is_this_program(path: &Path) -> bool {
     match (fs::canonicalize(path), std::env::current_exe().and_then(fs::canonicalize)) {
-        (Ok(next), Ok(own)) => next == own,
+        (Ok(next), Ok(own)) => {
+            next == own || fs::canonicalize(own.with_file_name("mailstamp")).is_ok_and(|it| next == it)
+        }
         _ => false,
     }
 }

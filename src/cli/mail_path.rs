@@ -1,0 +1,142 @@
+//! The commands between a message and its mailbox, `classify`, `filter` and `deliver`: all that the program `mailstamp` does
+//! by itself. It runs once for each message, so it holds nothing else: what a program holds has to be mapped and relocated
+//! at each start.
+
+use super::exit::Failure;
+use super::{Files, classify, deliver, delivery, filter, status};
+use crate::config::places::Given;
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::Path;
+
+/// The names of [`MailPath`].
+pub(super) const MAIL_PATH: [&str; 3] = ["classify", "filter", "deliver"];
+
+/// The names under which the program is sendmail(8), whatever its arguments are.
+pub(super) const SENDMAIL_NAMES: [&str; 2] = ["mailstamp-sendmail", "sendmail"];
+
+/// The subcommands that stand between a message and its mailbox.
+#[derive(Debug, Subcommand)]
+pub(super) enum MailPath {
+    /// Print the class of a message and exit with its code
+    Classify(classify::Args),
+    /// Pass a message through with its class in a header field
+    Filter(filter::Args),
+    /// Put a message into a Maildir by its class
+    Deliver(deliver::Args),
+}
+
+/// A command line of the mail path: a part of [`super::Cli`] and otherwise the same.
+#[derive(Debug, Parser)]
+struct Delivering {
+    #[command(flatten)]
+    files: Files,
+    #[command(subcommand)]
+    command: MailPath,
+}
+
+impl MailPath {
+    pub(super) fn recipient(&self) -> Option<String> {
+        match self {
+            Self::Classify(classify::Args { delivery, .. })
+            | Self::Filter(filter::Args { delivery })
+            | Self::Deliver(deliver::Args { delivery, .. }) => delivery.recipient.clone(),
+        }
+    }
+
+    /// Runs the command. Every failure has status 75, and the system's log is told.
+    pub(super) fn run(&self, given: &Given) -> Result<u8, Failure> {
+        delivery::run(given, || match self {
+            Self::Classify(args) => classify::run(args, given),
+            Self::Filter(args) => filter::run(args, given),
+            Self::Deliver(args) => deliver::run(args, given),
+        })
+    }
+}
+
+/// Runs a command line of the mail path, the program's own name first, and returns its exit status. `None` for any other
+/// command line, wrong ones and `--help` among them: those are for the whole definition ([`super::run`]).
+#[must_use]
+pub fn run(arguments: &[OsString]) -> Option<u8> {
+    let Delivering { files: Files { config, state }, command } = parsed(arguments)?;
+    let given = Given::from_environment(config, state, command.recipient());
+    Some(status(command.run(&given)))
+}
+
+/// Returns whether the first argument names the program as sendmail(8).
+pub(super) fn is_sendmail(program: &Path) -> bool {
+    program.file_name().is_some_and(|name| SENDMAIL_NAMES.iter().any(|known| name == *known))
+}
+
+/// The definition of a command line takes longer to build than most messages to judge. The commonest command lines, a bare
+/// name, are known without it.
+fn parsed(arguments: &[OsString]) -> Option<Delivering> {
+    let (program, words) = arguments.split_first()?;
+    if is_sendmail(Path::new(program)) {
+        return None;
+    }
+    let bare = match words {
+        [name] if name == "classify" => Some(MailPath::Classify(classify::Args::default())),
+        [name] if name == "filter" => Some(MailPath::Filter(filter::Args::default())),
+        [name] if name == "deliver" => Some(MailPath::Deliver(deliver::Args::default())),
+        _ => None,
+    };
+    if let Some(command) = bare {
+        return Some(Delivering { files: Files::default(), command });
+    }
+    let named = words.iter().any(|word| MAIL_PATH.iter().any(|name| word == name));
+    if named { Delivering::try_parse_from(arguments).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, Command};
+    use super::*;
+    use clap::CommandFactory;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_definition_of_the_mail_path_is_sound() {
+        Delivering::command().debug_assert();
+        let names: Vec<_> = Delivering::command().get_subcommands().map(|it| it.get_name().to_owned()).collect();
+        assert_eq!(names, MAIL_PATH);
+    }
+
+    #[test]
+    fn the_mail_path_is_parsed_as_the_whole_is() {
+        for line in [
+            "mailstamp classify",
+            "mailstamp filter",
+            "mailstamp deliver",
+            "mailstamp --state /s filter --no-mark --config /c",
+            "mailstamp classify --json --now 7",
+            "mailstamp deliver --maildir /m",
+        ] {
+            let (part, whole) = (parsed(&words(line)).unwrap(), Cli::try_parse_from(words(line)).unwrap());
+            let Command::MailPath(command) = whole.command else { panic!("{line}") };
+            assert_eq!(format!("{:?} {:?}", part.files, part.command), format!("{:?} {command:?}", whole.files));
+        }
+    }
+
+    #[test]
+    fn other_command_lines_are_not_of_the_mail_path() {
+        for line in [
+            "mailstamp",
+            "mailstamp --help",
+            "mailstamp classify --help",
+            "mailstamp classify --no-makr",
+            "mailstamp show",
+            "mailstamp sendmail classify",
+            "mailstamp help filter",
+            "/usr/sbin/sendmail classify",
+            "mailstamp-sendmail filter",
+        ] {
+            assert!(parsed(&words(line)).is_none(), "{line}");
+        }
+        let wrong = Cli::try_parse_from(words("mailstamp classify --no-makr")).unwrap_err();
+        assert!(wrong.to_string().contains("'--no-mark'"));
+    }
+}

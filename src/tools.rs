@@ -1,0 +1,8 @@
+//! The program `mailstamp-tools`: every command. `mailstamp` becomes it for what is not of the mail path.
+
+use mailstamp::cli;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::guarded(|arguments| cli::run(arguments))
+}
