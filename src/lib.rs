@@ -15,7 +15,7 @@
 //!
 //! # Rooms and floors
 //!
-//! A room is a folder of `src/`. Arrows go only downward; `tests/layering.rs` reads every file and holds the order.
+//! A room is a folder of `src/`. Arrows go only downward; `tests/core/layering.rs` reads every file and holds the order.
 //!
 //! ```text
 //! cli                    front ends: arguments into calls, answers into text and statuses
@@ -155,7 +155,7 @@
 //! are. *A source of keys*: a variant of [`Origin`](config::sources::Origin), how it is fetched in `fetch/` and
 //! `keys/refresh.rs`; what of it is believed is decided in one place, `keys/acceptance.rs`. *A claim*:
 //! `stamp/claims.rs`, and mailstamp-stamp(5). *A condition of rules*: a variant in `rule/condition.rs`, its key in
-//! `config/rules.rs`, a line in the table of `tests/rules/conditions.rs`, mailstamp-rules(5). *A thing that a vendor can
+//! `config/rules.rs`, a line in the table of `tests/cli/rules/conditions.rs`, mailstamp-rules(5). *A thing that a vendor can
 //! do*: a `Request`, what it moves as an `Event` in `bank/event.rs`, its doing in `vendor/desk/`, a method of `Books`, a
 //! command in `cli/vendor/`. *A way to pay*: an implementation of `vendor::payment::Payment`. *What a sender can do*:
 //! `sender/`, a command in `cli/`, mailstamp-sender(1). *A setting*: `config/mod.rs`, `config show`, mailstamp.toml(5).

@@ -1,0 +1,159 @@
+//! Grants and revocations from the command line: an exchange between two people over one stamp, and either of them ending
+//! it; and that nobody else can.
+
+use crate::support::{ALICE, Home, letter};
+
+const BOB: &str = "bob@y.example";
+
+/// Bob's home: another user who trusts the same vendor.
+fn bob(alice: &Home) -> Home {
+    let home = Home::new();
+    home.configure(&format!("addresses = [\"{BOB}\"]"));
+    let document = alice.file(".config/mailstamp/vendors/stamps.example.json");
+    std::fs::copy(document, home.file(".config/mailstamp/vendors/stamps.example.json")).unwrap();
+    home
+}
+
+fn serial_of(home: &Home, message: &[u8]) -> String {
+    let shown = home.run(["show", "--json"], message).exits(0).text();
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    format!("stamps.example/{}", shown["stamps"][0]["serial"].as_str().unwrap())
+}
+
+#[test]
+fn two_people_write_ten_letters_on_one_stamp() {
+    // BC12a, BP3c, BP4f, BP5a: Alice's one stamp names Bob. It carries his replies back, and her further letters.
+    let alice = Home::new();
+    let bob = bob(&alice);
+    let stamp = alice.issue(BOB, []);
+    let first = alice.run(["affix", "--return", "--stamp", &stamp], &letter("1")).exits(0).stdout;
+    assert!(String::from_utf8_lossy(&first).contains("reuse=return"));
+    bob.classify(&first).exits(0).says("first-class paid");
+    bob.run(["grant"], &first).exits(0);
+    for number in 2..10 {
+        let (reader, reason) = if number % 2 == 0 { (&alice, "return") } else { (&bob, "multi-use") };
+        let message = alice.affix(&stamp, &letter(&number.to_string()));
+        reader.classify(&message).exits(0).says(&format!("first-class {reason}"));
+    }
+    // BC12b: each ends the way to himself, and only that.
+    alice
+        .run(["revoke"], &first)
+        .exits(0)
+        .says(&format!("{}: revoked, and its grant with it", serial_of(&alice, &first)));
+    alice.classify(&alice.affix(&stamp, &letter("10"))).exits(22).says("revoked by-recipient");
+    bob.classify(&alice.affix(&stamp, &letter("11"))).exits(0).says("first-class multi-use");
+    bob.run(["revoke", "--serial", &serial_of(&bob, &first)], b"").exits(0);
+    bob.classify(&alice.affix(&stamp, &letter("12"))).exits(22).says("revoked by-recipient");
+    // BP3e: who came in spite of it stands beside the grant.
+    let grants = alice.run(["grants", "--refused"], b"").exits(0).text();
+    assert!(grants.contains("presented since: 1,") && grants.contains("bob@y.example"), "{grants}");
+}
+
+#[test]
+fn the_mark_alone_gives_nothing() {
+    // BP3c, BP3d: without Alice's own log entry a stamp that names Bob is nothing to her, whatever the field says.
+    let alice = Home::new();
+    let stamp = alice.issue(BOB, []);
+    let marked = String::from_utf8(alice.affix(&stamp, &letter("1"))).unwrap();
+    let marked = marked.replacen("\nFrom:", "; reuse=return\nFrom:", 1);
+    alice.classify(marked.as_bytes()).exits(20).says("invalid not-for-me");
+    assert_eq!(alice.run(["grants"], b"").exits(0).text(), "");
+}
+
+#[test]
+fn each_command_may_come_again_and_says_what_it_did() {
+    let home = Home::new();
+    let message = home.stamped(&letter("1"));
+    let serial = serial_of(&home, &message);
+    let says = |args: &[&str], what: &str| {
+        home.run(args.iter().copied(), &message).exits(0).says(&format!("{serial}: {what}"));
+    };
+    says(&["restore"], "was not revoked");
+    says(&["grant", "--uses", "2", "--note", "the plumber"], "granted");
+    says(&["grant", "--uses", "2", "--note", "the plumber"], "was granted already");
+    says(&["grant", "--uses", "3"], "granted anew");
+    says(&["revoke"], "revoked, and its grant with it");
+    says(&["revoke"], "was revoked already");
+    says(&["grant", "--uses", "3"], "granted, and of no effect while it is revoked");
+    says(&["restore"], "restored, and its grant with it");
+    let listed = home.run(["grants", "--active", "--json"], b"").exits(0).text();
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!((&listed["state"], &listed["uses"], &listed["schema"]), (&"active".into(), &3.into(), &1.into()));
+}
+
+#[test]
+fn a_grant_has_its_end_and_its_number() {
+    // BP4g: covered even outside the stamp's window, and no further than the grant goes.
+    let home = Home::new();
+    let stamp = home.issue(ALICE, ["--days", "1"]);
+    let first = home.affix(&stamp, &letter("1"));
+    home.classify(&first).exits(0);
+    home.run(["grant", "--uses", "1", "--until", "2040-01-01T00:00:00Z"], &first).exits(0);
+    let late = ["classify", "--now", "2039-01-01T00:00:00Z"];
+    let second = home.affix(&stamp, &letter("2"));
+    home.run(late, &second).exits(0).says("first-class multi-use");
+    home.run(late, &second).exits(0).says("first-class multi-use");
+    home.run(late, &home.affix(&stamp, &letter("3"))).exits(20).says("invalid expired");
+    home.run(["classify", "--now", "2041-01-01T00:00:00Z"], &second).exits(20).says("invalid expired");
+}
+
+#[test]
+fn a_stamp_is_found_by_message_id_or_not_at_all() {
+    let home = Home::new();
+    let message = home.stamped(&letter("1"));
+    home.classify(&message).exits(0);
+    home.run(["revoke", "--message-id", "1@y.example"], b"").exits(0);
+    home.classify(&message).exits(22).says("revoked by-recipient");
+    home.run(["restore", "--message-id", "<1@y.example>"], b"").exits(0);
+    home.classify(&message).exits(0).says("first-class again");
+    home.run(["revoke", "--message-id", "other@y.example"], b"").exits(66);
+    home.run(["revoke"], &letter("2")).exits(65);
+    home.run(["revoke", "--serial", "no-slash"], b"").exits(65);
+    home.run(["revoke", "--serial", "stamps.example/a b"], b"").exits(65);
+}
+
+#[test]
+fn a_forged_stamp_revokes_nobodys() {
+    // Threat 32: a serial that somebody wrote into a stamp of his own making is not the vendor's.
+    let (home, other) = (Home::new(), Home::new());
+    let forged = other.affix(&other.issue(ALICE, ["--serial", "precious"]), &letter("1"));
+    let good = home.affix(&home.issue(ALICE, ["--serial", "precious"]), &letter("2"));
+    let refused = home.run(["revoke"], &forged).exits(65);
+    assert!(refused.stderr.contains("does not hold"), "{}", refused.stderr);
+    home.classify(&good).exits(0).says("first-class paid");
+    // One not seen before is revoked all the same, when its signature holds or when it is named.
+    let unseen = home.stamped(&letter("3"));
+    home.run(["revoke"], &unseen).exits(0);
+    home.classify(&unseen).exits(22).says("revoked by-recipient");
+}
+
+#[test]
+fn nothing_is_accepted_once_a_revocation_has_been_answered() {
+    // No window between revoke and accept: they share one transaction under one lock.
+    let home = Home::new();
+    let stamp = home.issue(ALICE, []);
+    let first = home.affix(&stamp, &letter("0"));
+    home.run(["grant"], &first).exits(0);
+    for round in 0..10 {
+        let late = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for reader in 0..4 {
+                let (home, stamp, late) = (&home, &stamp, &late);
+                scope.spawn(move || {
+                    for letters in 0..3 {
+                        let message = home.affix(stamp, &letter(&format!("{round}-{reader}-{letters}")));
+                        // Asked before the delivery begins: if the answer to `revoke` was there by then, it must hold.
+                        let revoked = late.load(std::sync::atomic::Ordering::SeqCst);
+                        let code = home.classify(&message).code;
+                        assert!(code == 22 || (code == 0 && !revoked), "{code} after the revocation: {revoked}");
+                    }
+                });
+            }
+            scope.spawn(|| {
+                home.run(["revoke"], &first).exits(0);
+                late.store(true, std::sync::atomic::Ordering::SeqCst);
+            });
+        });
+        home.run(["restore"], &first).exits(0);
+    }
+}

@@ -1,0 +1,17 @@
+//! The commands, as users and mail systems run them: the filter's mail path, delivery, rules, replies, key directories, and
+//! the sender's side.
+
+mod deliver;
+mod directory;
+mod grants;
+mod learn_sent;
+mod mail_path;
+mod main_job;
+mod replies;
+mod rules;
+mod scan_stats;
+mod sender;
+mod sendmail;
+#[path = "../support/mod.rs"]
+mod support;
+mod watch;

@@ -1,0 +1,7 @@
+//! Automatic replies: the fixtures in `fixtures/replies/`, sending under all troubles, and whole exchanges through a real
+//! mail system.
+
+mod exchange;
+mod fixtures;
+mod recipes;
+mod sending;

@@ -1,0 +1,198 @@
+//! Buying: one request for many, caps, errors that say what to do, and a purse that keeps what is not used.
+
+use super::{add_account, customer, sold, tokens};
+use crate::support::run;
+use crate::support::shop::Shop;
+use mailstamp::bank::event::Event;
+use mailstamp::stamp::claims::Stamp;
+use mailstamp::stamp::wire::Token;
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::thread;
+
+fn stamp(text: &str) -> Stamp {
+    Stamp::read(Token::parse(text).unwrap().payload()).unwrap()
+}
+
+// BP1, BC14
+#[test]
+fn many_recipients_cost_one_request() {
+    let shop = Shop::open(100, &[]);
+    let home = customer(&shop, shop.address);
+    let bought = home.run(
+        [
+            "buy",
+            "--to",
+            "a@y.example",
+            "b@y.example",
+            "--to",
+            "c@z.example",
+            "--value",
+            "2",
+            "--days",
+            "3",
+            "--out",
+            "-",
+        ],
+        b"",
+    );
+    let stamps = tokens(&bought.exits(0).text());
+    let names: Vec<String> = stamps.iter().map(|it| stamp(it).audience.to_string()).collect();
+    assert_eq!(names, ["a@y.example", "b@y.example", "c@z.example"]);
+    assert!(stamps.iter().all(|it| stamp(it).value == 2));
+    assert_eq!((shop.balance(), sold(&shop)), (94, 3));
+    let history = shop.books().history(shop.account, u64::MAX, 10).unwrap();
+    assert_eq!(history.iter().filter(|it| matches!(it.event, Event::Issued { .. })).count(), 1, "{history:?}");
+    // Handed out is used: nobody gets them from the purse.
+    assert_eq!(home.run(["purse", "show"], b"").exits(0).text(), "");
+}
+
+// BP2f: neither the vendor nor the stamp learns more than it must
+#[test]
+fn a_hashed_recipient_is_not_told_to_the_vendor() {
+    let shop = Shop::open(10, &[]);
+    let home = customer(&shop, shop.address);
+    let to = ["buy", "--to", "secret@y.example", "--hashed", "--sender", "joe@shop.example", "--out", "-"];
+    let text = home.run(to, b"").exits(0).text();
+    let stamp = stamp(text.trim());
+    assert!(stamp.audience.to_string().starts_with('~'));
+    assert!(stamp.audience.names(&"secret@y.example".parse().unwrap()));
+    assert_eq!(stamp.sender.unwrap().to_string(), "joe@shop.example");
+    for entry in std::fs::read_dir(shop.folder()).unwrap().filter_map(|it| std::fs::read(it.unwrap().path()).ok()) {
+        assert!(!String::from_utf8_lossy(&entry).contains("secret@y.example"));
+    }
+}
+
+#[test]
+fn what_was_bought_for_the_purse_is_listed_exported_and_dropped() {
+    let shop = Shop::open(10, &[]);
+    let home = customer(&shop, shop.address);
+    home.run(["buy", "--to", "a@y.example", "b@y.example"], b"").exits(0);
+    let listed: serde_json::Value =
+        serde_json::from_str(&home.run(["purse", "list", "--json"], b"").exits(0).text()).unwrap();
+    let stamps = listed["stamps"].as_array().unwrap();
+    assert_eq!(
+        (stamps.len(), &stamps[0]["state"], &listed["unanswered"]),
+        (2, &"unused".into(), &serde_json::json!([]))
+    );
+    let all = tokens(&home.run(["purse", "show"], b"").exits(0).text());
+    assert_eq!(all.len(), 2);
+    let serial = stamps[0]["serial"].as_str().unwrap();
+    assert_eq!(home.run(["purse", "show", serial], b"").exits(0).text().trim(), all[0]);
+    let dropped = home.run(["purse", "drop", serial], b"").exits(0).text();
+    assert_eq!(dropped, format!("dropped: 1 credits for {}\n", stamps[0]["recipient"].as_str().unwrap()));
+    home.run(["purse", "drop", serial], b"").exits(65);
+    assert_eq!(home.run(["purse", "show"], b"").exits(0).text().trim(), all[1]);
+}
+
+// Threat 22: 50 processes at once
+#[test]
+fn a_cap_holds_for_fifty_at_once() {
+    let shop = Shop::open(1_000, &["--key-rate", "0", "--connections-each", "1000"]);
+    let home = customer(&shop, shop.address);
+    home.configure("[used_log]\nwait = \"60s\"\n[sender]\ncredits_per_hour = 20\ncredits_per_recipient = 5");
+    let codes: Vec<i32> = thread::scope(|scope| {
+        let each: Vec<_> = (0..50)
+            .map(|number| {
+                let home = &home;
+                scope.spawn(move || {
+                    let to = format!("r{}@y.example", number % 10);
+                    run(home.command().args(["buy", "--to", &to, "--name", &number.to_string()]), b"").code
+                })
+            })
+            .collect();
+        each.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 20, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == 75).count(), 30, "{codes:?}");
+    assert_eq!((shop.balance(), sold(&shop)), (980, 20));
+    let told = home.run(["buy", "--to", "new@y.example"], b"").exits(75).stderr;
+    assert!(
+        told.contains(
+            "cap of 20 credits an hour (sender.credits_per_hour), of which 20 are spent; it is free again at"
+        )
+    );
+    let told = home.run(["buy", "--to", "new@y.example", "--value", "6"], b"").stderr;
+    assert!(told.contains("credits_per_hour"), "{told}");
+    home.configure("[sender]\ncredits_per_recipient = 5");
+    let told = home.run(["buy", "--to", "new@y.example", "--value", "6"], b"").exits(77).stderr;
+    assert!(told.contains("a day for new@y.example (sender.credits_per_recipient)"), "{told}");
+    assert!(told.contains("never free"), "{told}");
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let mut shop = Shop::open(2, &[]);
+    let home = customer(&shop, shop.address);
+    let told = |arguments: &[&str], code| home.run(arguments.iter().copied(), b"").exits(code).stderr;
+    assert!(told(&["buy", "--to", "a@y.example", "--value", "3"], 77).contains("not enough credits"));
+    assert!(told(&["buy", "--to", "no-address"], 64).contains("no-address"));
+    let refused = told(&["buy", "--to", "a@y.example", "--days", "3000"], 65);
+    assert!(refused.contains("the vendor refuses the order: order 1"), "{refused}");
+    assert!(told(&["buy", "--to", "a@y.example", "--vendor", "w.example"], 78).contains("no account at w.example"));
+    // What was refused counts against no cap, and leaves nothing open.
+    home.configure("[sender]\ncredits_per_hour = 2");
+    home.run(["buy", "--to", "a@y.example", "--value", "2"], b"").exits(0);
+    assert_eq!((shop.balance(), sold(&shop)), (0, 1));
+    home.configure("");
+    // Away, and there again.
+    shop.signal("-KILL");
+    shop.ended();
+    let to = ["buy", "--to", "b@y.example", "--out", "-"];
+    assert!(home.run(to, b"").exits(75).stderr.contains("hint: try again: nothing is charged twice"));
+    assert!(
+        home.run(["purse", "list"], b"").exits(0).text().contains("not answered yet: 1 stamps, 1 credits, from shop")
+    );
+    shop.restart();
+    let books = shop.books();
+    books.credit(shop.account, 10, None, "more", mailstamp::filter::open::clock()).unwrap();
+    let url = format!("http://{}", shop.address);
+    home.run(
+        ["account", "add", "shop", "--replace", "--offline", "--vendor", "stamps.example", "--url", &url],
+        b"wrong",
+    )
+    .exits(0);
+    assert!(home.run(to, b"").exits(78).stderr.contains("the vendor refuses the API key"));
+    home.run(["account", "remove", "shop"], b"").exits(0);
+    add_account(&home, &shop, shop.address);
+    assert_eq!(tokens(&home.run(to, b"").exits(0).text()).len(), 1);
+    assert_eq!((shop.balance(), sold(&shop)), (9, 2));
+    assert!(!home.run(["purse", "list"], b"").exits(0).text().contains("not answered yet"));
+}
+
+#[test]
+fn a_vendor_who_sells_to_somebody_else_is_told() {
+    let shop = Shop::open(10, &[]);
+    let home = customer(&shop, shop.address);
+    // It answers everything with the stamp of another.
+    let other = home.run(["buy", "--to", "other@y.example", "--out", "-"], b"").exits(0).text();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let body = serde_json::json!({ "stamps": [{ "stamp": other.trim(), "serial": "x" }] }).to_string();
+    thread::spawn(move || {
+        use std::io::{Read, Write};
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 65_536]);
+            let _ =
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        }
+    });
+    home.run(["account", "remove", "shop"], b"").exits(0);
+    add_account(&home, &shop, address);
+    let told = home.run(["buy", "--to", "bob@y.example", "--out", "-"], b"").exits(69);
+    assert!(told.stderr.contains("the stamp for bob@y.example: it names somebody else"), "{}", told.stderr);
+    assert_eq!(told.text(), "");
+}
+
+#[test]
+fn a_name_brings_the_same_stamps_and_none_brings_new_ones() {
+    let shop = Shop::open(10, &[]);
+    let home = customer(&shop, shop.address);
+    let named = || home.run(["buy", "--to", "a@y.example", "--name", "n", "--out", "-"], b"").exits(0).text();
+    assert_eq!(named(), named());
+    let plain: BTreeSet<String> =
+        (0..3).map(|_| home.run(["buy", "--to", "a@y.example", "--out", "-"], b"").exits(0).text()).collect();
+    assert_eq!(plain.len(), 3);
+    assert_eq!(sold(&shop), 4);
+}

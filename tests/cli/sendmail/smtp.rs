@@ -1,0 +1,141 @@
+//! Copies to a server by SMTP: over TLS, with a password, and only to the server that it should be.
+
+use crate::support::programs::{chmod, eventually, free_port, program};
+use crate::support::{ALICE, Home, run};
+use serde_json::Value;
+use std::fs;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
+/// The server of `server.py`.
+pub struct Server {
+    child: Child,
+    port: u16,
+    taken: PathBuf,
+}
+
+impl Server {
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts one; `mode` is how it speaks TLS.
+    pub fn start(home: &Home, mode: &str) -> Self {
+        let (certificate, key) = (home.file("server.pem"), home.file("server.key"));
+        let mut make = Command::new(program("openssl", "openssl"));
+        make.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "9",
+        ]);
+        make.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);
+        make.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"]).arg(&key).arg("-out").arg(&certificate);
+        run(&mut make, b"").exits(0);
+        chmod(&certificate, 0o644);
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/sendmail/server.py");
+        let (port, taken) = (free_port(), home.file("taken"));
+        let mut serve = Command::new(program("python3", "python3"));
+        serve.arg(script).args([&port.to_string(), mode]).arg(&certificate).arg(&key).arg(&taken);
+        let server = Self { child: serve.spawn().unwrap(), port, taken };
+        eventually("the server", || TcpStream::connect(("127.0.0.1", port)).ok());
+        server
+    }
+
+    /// What it took since it was asked last.
+    pub fn taken(&self) -> Vec<Value> {
+        let text = fs::read_to_string(&self.taken).unwrap_or_default();
+        let _ = fs::remove_file(&self.taken);
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn configure(home: &Home, server: &Server, mode: &str, more: &str) {
+    let ca = home.file("server.pem");
+    home.configure(&format!(
+        "addresses = [{ALICE:?}]\n[sendmail]\nnone = [\"*@y.example\"]\n[sendmail.smtp]\nhost = \"localhost\"\nport = {}\n\
+         tls = \"{mode}\"\n{}\n{more}",
+        server.port,
+        if mode == "off" { String::new() } else { format!("ca_file = {ca:?}") },
+    ));
+}
+
+const LETTER: &[u8] = b"From: alice@x.example\nDate: d\nMessage-ID: <1@x>\nSubject: s\n\none\n.\n..two\nend";
+
+#[test]
+fn a_copy_goes_over_a_protected_connection_with_the_users_password() {
+    for mode in ["implicit", "starttls"] {
+        let home = Home::new();
+        let server = Server::start(&home, mode);
+        let password = home.file("password");
+        fs::write(&password, "s3cret word\n").unwrap();
+        chmod(&password, 0o600);
+        let login = format!("user = \"alice\"\npassword_file = {password:?}");
+        configure(&home, &server, mode, &login);
+        home.run(["sendmail", "-i", "a@y.example", "b@y.example"], LETTER).exits(0);
+        let mut taken = server.taken();
+        taken.sort_by_key(|one| one["to"].to_string());
+        let to: Vec<_> = taken.iter().map(|one| one["to"][0].as_str().unwrap()).collect();
+        assert_eq!(to, ["a@y.example", "b@y.example"]);
+        for one in &taken {
+            assert_eq!((&one["user"], &one["from"]), (&"alice".into(), &"alice@x.example".into()), "{mode}");
+            assert_eq!(one["secure"], true);
+            let data = String::from_utf8(LETTER.to_vec()).unwrap().replace('\n', "\r\n") + "\r\n";
+            assert_eq!(one["data"], data);
+        }
+        // Where the password is wrong or shows, and where the server is not who it should be.
+        chmod(&password, 0o644);
+        let said = home.run(["sendmail", "a@y.example"], LETTER).exits(78);
+        assert!(said.stderr.contains("others may read it"), "{}", said.stderr);
+        chmod(&password, 0o600);
+        fs::write(&password, "wrong").unwrap();
+        let said = home.run(["sendmail", "-i", "a@y.example"], LETTER);
+        assert!(said.code == 75 && said.stderr.contains("who are you"), "{said:?}");
+        configure(&home, &server, mode, &login);
+        let config = fs::read_to_string(home.config()).unwrap();
+        home.configure(&config.replace("\"localhost\"", "\"127.0.0.1\""));
+        let said = home.run(["sendmail", "-i", "c@y.example"], LETTER).exits(75);
+        assert!(said.stderr.contains("certificate"), "{}", said.stderr);
+        home.configure(&config.lines().filter(|line| !line.starts_with("ca_file")).collect::<Vec<_>>().join("\n"));
+        home.run(["sendmail", "-i", "d@y.example"], LETTER).exits(75);
+        assert_eq!(server.taken(), [Value::Null; 0]);
+    }
+}
+
+#[test]
+fn without_starttls_nothing_is_sent() {
+    let home = Home::new();
+    let server = Server::start(&home, "none");
+    configure(&home, &server, "starttls", "");
+    home.run(["sendmail", "a@y.example"], LETTER).exits(75);
+    assert_eq!(server.taken(), [Value::Null; 0]);
+}
+
+#[test]
+fn what_the_server_says_of_single_recipients_decides_their_fate() {
+    let home = Home::new();
+    let server = Server::start(&home, "none");
+    configure(&home, &server, "off", "");
+    let send = || home.run(["sendmail", "-i", "-f", "<>", "a@y.example", "gone@y.example", "busy@y.example"], LETTER);
+    let said = send().exits(75);
+    assert!(said.stderr.contains("gone@y.example: refused (69): ") && said.stderr.contains("no such user"), "{said:?}");
+    assert!(said.stderr.contains("busy@y.example: not sent yet: "), "{said:?}");
+    let taken = server.taken();
+    assert_eq!((taken.len(), &taken[0]["from"]), (1, &"".into()));
+    send().exits(75);
+    assert_eq!(server.taken().len(), 0);
+}

@@ -1,0 +1,208 @@
+//! The order of the house (`src/lib.rs`), read from the source: arrows go only downward, what decides does not touch the
+//! world, and a few names stand in one place only. What the compiler can see, clippy sees better (`clippy.toml`); this
+//! sees what it cannot.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms from the ground up. An arrow within a floor is no better than one upward.
+const FLOORS: [&[&str]; 12] = [
+    &["mail"],
+    &["grant", "stamp"],
+    &["bank", "verdict"],
+    &["rule"],
+    &["reply"],
+    &["disk", "socket"],
+    &["config", "fetch", "log", "maildir", "outgoing", "store"],
+    &["keys"],
+    &["filter", "vendor"],
+    &["sender"],
+    &["serve"],
+    &["cli"],
+];
+
+/// The rooms that decide.
+const PURE: [&str; 7] = ["mail", "grant", "stamp", "verdict", "bank", "rule", "reply"];
+
+struct Source {
+    /// From `src/` or `tests/` on.
+    name: String,
+    text: String,
+}
+
+impl Source {
+    /// The lines that are no comments.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = self.text.lines().enumerate().map(|(at, line)| (at + 1, line));
+        lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+
+    fn room(&self) -> Option<&str> {
+        self.name.strip_prefix("src/")?.split_once('/').map(|(room, _)| room)
+    }
+
+    /// The places outside comments where `word` stands, not as a part of a longer one.
+    fn names(&self, word: &str) -> Vec<String> {
+        let inner = |c: char| c.is_alphanumeric() || c == '_';
+        let stands = |line: &str| {
+            line.match_indices(word)
+                .any(|(at, _)| !line[..at].ends_with(inner) && !line[at + word.len()..].starts_with(inner))
+        };
+        self.code().filter(|(_, line)| stands(line)).map(|(at, line)| format!("{}:{at}: {line}", self.name)).collect()
+    }
+}
+
+fn sources(folder: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut open: Vec<PathBuf> = vec![root.join(folder)];
+    let mut found = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            found.push(Source { name, text: fs::read_to_string(path).unwrap() });
+        }
+    }
+    assert!(!found.is_empty(), "{folder} is empty");
+    found
+}
+
+fn floor(room: &str) -> usize {
+    FLOORS.iter().position(|rooms| rooms.contains(&room)).unwrap_or_else(|| panic!("{room} is on no floor"))
+}
+
+/// The rooms that a line names: `crate::room`, also in a list `crate::{room, …}`.
+fn rooms_named(line: &str) -> BTreeSet<&str> {
+    let mut rooms = BTreeSet::new();
+    for (at, path) in line.match_indices("crate::") {
+        let rest = &line[at + path.len()..];
+        let list = rest.strip_prefix('{').map_or(rest, |list| list.split('}').next().unwrap_or(list));
+        let items: Vec<&str> = if list.len() == rest.len() { vec![rest] } else { list.split(',').collect() };
+        for item in items {
+            let name = item.trim().split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default();
+            if !name.is_empty() {
+                rooms.insert(name);
+            }
+        }
+    }
+    rooms
+}
+
+#[test]
+fn arrows_go_only_downward() {
+    let mut arrows = 0;
+    for source in sources("src") {
+        let Some(room) = source.room() else { continue };
+        for (at, line) in source.code() {
+            for below in rooms_named(line).into_iter().filter(|below| *below != room) {
+                assert!(floor(below) < floor(room), "{}:{at}: from {room} to {below}: {line}", source.name);
+                arrows += 1;
+            }
+        }
+    }
+    assert!(arrows > 100, "only {arrows} arrows were seen");
+    assert_eq!(rooms_named("use crate::{mail::x, stamp}; crate::keys::y"), BTreeSet::from(["mail", "stamp", "keys"]));
+}
+
+#[test]
+fn every_room_is_on_a_floor_and_on_the_map() {
+    let rooms: BTreeSet<String> = sources("src").iter().filter_map(|source| source.room().map(str::to_owned)).collect();
+    assert_eq!(rooms, FLOORS.iter().copied().flatten().map(|room| (*room).to_owned()).collect());
+    let map = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let (_, drawing) = map.split_once("```text\n").unwrap();
+    let (drawing, _) = drawing.split_once("//! ```").unwrap();
+    for room in &rooms {
+        assert!(map.contains(&format!("\npub mod {room};\n")), "{room} is no module of the library");
+        assert!(drawing.split_whitespace().any(|word| word == room), "{room} is not drawn on the map");
+    }
+}
+
+#[test]
+fn what_decides_does_not_touch_the_world() {
+    let world = [
+        "std::fs",
+        "std::io",
+        "std::env",
+        "std::process",
+        "std::thread",
+        "std::os",
+        "SystemTime",
+        "Instant",
+        "TcpStream",
+        "UdpSocket",
+        "ToSocketAddrs",
+        "UnixDatagram",
+        "UnixStream",
+        "getrandom",
+        "rustix",
+        "println",
+        "eprintln",
+        "print",
+        "eprint",
+        "dbg",
+        "async",
+        "unsafe",
+    ];
+    for source in sources("src") {
+        let Some(room) = source.room().filter(|room| PURE.contains(room)) else { continue };
+        for word in world {
+            assert_eq!(source.names(word), Vec::<String>::new(), "{room} decides, and names {word}");
+        }
+    }
+    for room in PURE {
+        let text =
+            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room).join("mod.rs")).unwrap();
+        let denied = "#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]";
+        assert!(text.contains(denied), "{room}/mod.rs does not deny what clippy.toml lists");
+    }
+}
+
+#[test]
+fn some_names_stand_in_one_place_only() {
+    for (word, places) in [
+        ("ed25519_dalek", &["src/stamp/signature.rs"][..]),
+        ("SystemTime", &["src/filter/open.rs"]),
+        // The network: what asks, and what answers.
+        ("ureq", &["src/fetch/https.rs", "src/fetch/service.rs"]),
+        ("rustls", &["src/fetch/https.rs", "src/serve/vendor/tls.rs"]),
+        ("hickory_resolver", &["src/fetch/dns.rs"]),
+        (
+            "tokio",
+            &[
+                "src/fetch/dns.rs",
+                "src/serve/daemon/scrape.rs",
+                "src/serve/doors.rs",
+                "src/serve/vendor/mod.rs",
+                "src/serve/vendor/sockets.rs",
+                "src/serve/vendor/tls.rs",
+            ],
+        ),
+        ("axum", &["src/serve/daemon/scrape.rs", "src/serve/doors.rs", "src/serve/vendor/"]),
+        ("async", &["src/fetch/dns.rs", "src/serve/daemon/scrape.rs", "src/serve/doors.rs", "src/serve/vendor/"]),
+        // One room has many stores, and one file knows which of them a user gets.
+        ("store::redb", &["src/filter/open.rs"]),
+        // Slow beyond measure for hostile messages; single fields are parsed instead.
+        ("parse_mail", &[]),
+        ("get_value", &[]),
+        ("get_first_value", &[]),
+    ] {
+        let elsewhere = |source: &&Source| !places.iter().any(|place| source.name.starts_with(place));
+        for source in sources("src").iter().filter(elsewhere) {
+            assert_eq!(source.names(word), Vec::<String>::new(), "{word} belongs to {places:?}");
+        }
+    }
+}
+
+#[test]
+fn files_say_what_they_are_for_and_stay_small() {
+    let vague = ["utils", "util", "helpers", "helper", "common", "misc", "manager"];
+    for source in sources("src").into_iter().chain(sources("tests")) {
+        assert!(source.text.starts_with("//! "), "{} does not open with its purpose", source.name);
+        let lines = source.text.lines().count();
+        assert!(lines <= 800, "{} has {lines} lines", source.name);
+        let path = source.name.trim_end_matches(".rs");
+        assert!(!path.split('/').any(|part| vague.contains(&part)), "{} has a name that says nothing", source.name);
+    }
+}

@@ -1,0 +1,168 @@
+//! What a message may cost: syncs of the disk, memory, and the time of those that were made to cost. The bounds for time
+//! and memory are wide, since this runs unoptimised beside other tests; `benches/compare` measures them closely. Needs
+//! strace.
+
+use crate::support::{ALICE, Home, MAILSTAMP, letter};
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The calls by which `command` asks the disk to write, on this message.
+#[track_caller]
+fn syncs(home: &Home, command: &str, message: &[u8]) -> Vec<String> {
+    let trace = home.file("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-e", "trace=fsync,fdatasync,sync_file_range,sync,syncfs,msync", "-o"]).arg(&trace);
+    strace.args([MAILSTAMP, command]).env_clear().env("HOME", home.path()).env("PATH", "/usr/bin:/bin");
+    let ran = crate::support::run(&mut strace, message);
+    assert_ne!(ran.code, 75, "{}", ran.stderr);
+    let text = fs::read_to_string(trace).unwrap();
+    // With -f each line begins with the number of the process.
+    text.lines().filter_map(|line| line.split_whitespace().nth(1)?.split_once('(')).map(|it| it.0.to_owned()).collect()
+}
+
+/// `stamp` with another signature.
+fn forged(stamp: &str) -> String {
+    let (signed, footer) = stamp.rsplit_once('.').unwrap();
+    let (front, back) = signed.split_at(signed.len() - 40);
+    let other = if back.starts_with('A') { 'B' } else { 'A' };
+    format!("{front}{other}{}.{footer}", &back[1..])
+}
+
+#[test]
+fn a_message_with_nothing_to_spend_waits_for_no_disk() {
+    let home = Home::new();
+    home.classify(&home.stamped(&letter("first"))).exits(0);
+    let carol = home.issue("carol@x.example", []);
+    let ended = home.issue(ALICE, ["--now", "2026-01-01T00:00:00Z", "--days", "7"]);
+    let (stamp, used) = (home.issue(ALICE, []), home.issue(ALICE, []));
+    home.classify(&home.affix(&used, &letter("one"))).exits(0);
+    for (what, message) in [
+        ("no stamp", letter("2")),
+        ("malformed", [b"Digital-Stamp: v4.public.AAAA\n".to_vec(), letter("3")].concat()),
+        ("forged", home.affix(&forged(&stamp), &letter("4"))),
+        ("not for me", home.affix(&carol, &letter("5"))),
+        ("ended", home.affix(&ended, &letter("6"))),
+        ("used", home.affix(&used, &letter("another"))),
+    ] {
+        for command in ["classify", "filter"] {
+            assert_eq!(syncs(&home, command, &message), [""; 0], "{command}: {what}");
+        }
+    }
+}
+
+#[test]
+fn a_lone_spend_waits_for_the_disk_twice() {
+    let home = Home::new();
+    home.classify(&home.stamped(&letter("first"))).exits(0);
+    for command in ["classify", "filter"] {
+        assert_eq!(syncs(&home, command, &home.stamped(&letter(command))), ["fdatasync"; 2], "{command}");
+    }
+}
+
+#[test]
+fn without_a_home_the_message_waits() {
+    let home = Home::new();
+    let stamped = home.stamped(&letter("1"));
+    for value in [None, Some("")] {
+        let mut command = home.command();
+        command.arg("classify").env_remove("HOME").envs(value.map(|value| ("HOME", value)));
+        let ran = crate::support::run(&mut command, &stamped).exits(75);
+        assert!(ran.stderr.contains("HOME is not set"), "{}", ran.stderr);
+    }
+}
+
+/// The peak memory of `filter` on this message, in KiB: it is read while the program waits for somebody to read what it
+/// writes, and by then all else is done. The message must be more than a pipe holds.
+fn peak(home: &Home, message: &[u8]) -> u64 {
+    let mut command = home.command();
+    command.arg("filter").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(move || input.write_all(message).unwrap());
+        output.read_exact(&mut [0]).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let rest = std::io::copy(&mut output, &mut std::io::sink()).unwrap();
+        assert!(rest >= message.len() as u64);
+        assert!(child.wait().unwrap().success());
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the program waits");
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    })
+}
+
+/// A letter of this many bytes with a fresh stamp.
+fn large(home: &Home, size: usize) -> Vec<u8> {
+    let mut message = home.stamped(&letter("large"));
+    message.extend(b"The quick brown fox jumps over the lazy dog.\n".iter().cycle().take(size));
+    message
+}
+
+#[test]
+fn memory_is_bounded_by_the_message() {
+    let home = Home::new();
+    // What the program itself takes depends on how it was built; benches/compare has that of the one that is installed.
+    let least = peak(&home, &large(&home, 200_000));
+    let one = peak(&home, &large(&home, 1_000_000)).saturating_sub(least);
+    assert!(one <= 3 * 1024, "{one} KiB more for 1 MB");
+    let twenty = peak(&home, &large(&home, 20_000_000)).saturating_sub(least);
+    assert!(twenty <= 3 * 20_000, "{twenty} KiB more for 20 MB");
+}
+
+/// A megabyte of `piece` between `before` and `after`.
+fn fill(before: &str, piece: &str, after: &str) -> Vec<u8> {
+    [before, &piece.repeat(1_000_000 / piece.len()), after].concat().into_bytes()
+}
+
+/// Multiparts, one in the other, whose boundaries are line ends that RFC 2231 spells, and begin at each line of the body.
+fn boundaries() -> Vec<u8> {
+    let spelled = "%0A--".repeat(13_000);
+    let kind = |n: u32| format!("Content-Type: multipart/mixed; boundary*=utf-8''{spelled}x{n}\n\n");
+    let level = |n: u32| format!("--{}x{}\n{}", "\n--".repeat(13_000), n - 1, kind(n));
+    (kind(0) + &(1..20).map(level).collect::<String>() + &"\n--".repeat(1_700_000)).into_bytes()
+}
+
+#[test]
+fn hostile_messages_are_judged_in_time_and_right() {
+    let home = Home::new();
+    let multipart = "Content-Type: multipart/mixed; boundary=b\n\n";
+    let level = |n: u32| format!("Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n");
+    let marks = |field: &str| format!("{field}: {}\n", "=?".repeat(20_000)).repeat(25) + "\n";
+    let begin = "-----BEGIN DIGITAL STAMP-----\n";
+    let (unstamped, over) = ("unstamped no-stamp", "unverified over-limit");
+    for (what, message, verdict) in [
+        ("2 million empty parts", [multipart.as_bytes(), &b"--b\n\n".repeat(2_000_000)].concat(), unstamped),
+        ("2 million parts", [multipart.as_bytes(), &b"--b\nA: b\nContent-Type: a/b\n".repeat(200_000)].concat(), over),
+        ("depth 10,000", (0..10_000).map(level).collect::<String>().into_bytes(), over),
+        ("100,000 fields", fill("", "a: bbbbbb\n", "\n"), unstamped),
+        ("330,000 fields", fill("", "a:\n", "\n"), unstamped),
+        ("marks in From", marks("From").into_bytes(), unstamped),
+        ("marks in Subject", marks("Subject").into_bytes(), unstamped),
+        ("marks in Content-Type", marks("Content-Type").into_bytes(), unstamped),
+        ("marks in stamps", marks("Digital-Stamp").into_bytes(), over),
+        ("a line of 1 MB", fill("", "a", ""), unstamped),
+        ("stamps without end", fill("", "Digital-Stamp: v4.public.AAAA\n", "\n"), "invalid malformed"),
+        ("armour without end", fill("\n", begin, ""), over),
+        ("a Subject full of stamps", fill("Subject: ", "v4.public.AAAAAAAAAAAAAAAA ", "\n\n"), unstamped),
+        ("a From full of brackets", fill("From: ", "(", "\n\n"), unstamped),
+        (
+            "ends of armour, and a line of blanks",
+            {
+                let ends = "-----END DIGITAL STAMP-----".repeat(20_000);
+                format!("\n{ends}x{}\n", " ".repeat(500_000)).into_bytes()
+            },
+            unstamped,
+        ),
+        ("a boundary of line ends", boundaries(), unstamped),
+        ("parameters without end", fill("Content-Type: text/plain", ";a*0=b", "\n\nx"), over),
+    ] {
+        let began = Instant::now();
+        let run = home.run(["classify", "--exit-zero"], &message);
+        assert_eq!(run.text().trim_end(), verdict, "{what}: {}", run.stderr);
+        let peak = peak(&home, &message);
+        assert!(peak <= 100 * 1024, "{what}: {peak} KiB");
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(20), "{what}: {took:?}");
+    }
+}

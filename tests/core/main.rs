@@ -1,0 +1,13 @@
+//! What the program promises on paper: fixtures, test vectors, the manual, limits, the requirements of the two papers, and the
+//! order of the source. Needs little beside Rust; `tests/packages` lists it.
+
+mod fixtures;
+mod fixtures_make;
+mod layering;
+mod limits;
+mod manual;
+mod requirements;
+mod stamp_page;
+mod stamp_vectors;
+#[path = "../support/mod.rs"]
+mod support;

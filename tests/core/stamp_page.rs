@@ -1,0 +1,124 @@
+//! The worked example of mailstamp-stamp(5) is true: every value on the page is computed again from the others, so that
+//! whoever writes another implementation can rely on it.
+
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use mailstamp::mail::address::Address;
+use mailstamp::mail::fingerprint::Fingerprint;
+use mailstamp::mail::message::Message;
+use mailstamp::mail::time::UnixTime;
+use mailstamp::stamp::armour::armour;
+use mailstamp::stamp::audience::Audience;
+use mailstamp::stamp::claims::Stamp;
+use mailstamp::stamp::proof::Proof;
+use mailstamp::stamp::signature::{PublicKey, SecretKey};
+use mailstamp::stamp::wire::{Purpose, Token, pae};
+use sha2::{Digest, Sha256};
+
+const PAGE: &str = include_str!("../../man/mailstamp-stamp.5");
+
+/// The value of this name, without the white space that breaks it.
+fn value(name: &str) -> String {
+    let begin = format!(".It Li {name}\n.Bd -literal -compact\n");
+    let (_, rest) = PAGE.split_once(&begin).unwrap_or_else(|| panic!("{name} is not on the page"));
+    rest.split_once(".Ed\n").unwrap().0.split_whitespace().collect()
+}
+
+/// The value of this name, which stands there in hexadecimal.
+fn bytes(name: &str) -> Vec<u8> {
+    HEXLOWER.decode(value(name).as_bytes()).unwrap()
+}
+
+/// The literal block after the line that begins so.
+fn block(before: &str) -> &'static str {
+    let (_, rest) = PAGE.split_once(before).unwrap_or_else(|| panic!("{before:?} is not on the page"));
+    let (_, rest) = rest.split_once(".Bd -literal").unwrap();
+    let (_, rest) = rest.split_once('\n').unwrap();
+    rest.split_once(".Ed\n").unwrap().0
+}
+
+fn vendor() -> SecretKey {
+    SecretKey::from_random(&bytes("seed").try_into().unwrap())
+}
+
+fn holder() -> SecretKey {
+    SecretKey::from_random(&std::array::from_fn(|at| 0x20 + u8::try_from(at).unwrap()))
+}
+
+fn message() -> &'static str {
+    block("This message, with its empty lines")
+}
+
+#[test]
+fn the_keys_follow_from_the_seed() {
+    assert_eq!(vendor().public().to_bytes().to_vec(), bytes("public"));
+    assert_eq!(vendor().public().to_string(), value("key"));
+    assert_eq!(*vendor().to_paserk(), value("secret"));
+    assert_eq!(value("key"), format!("k4.public.{}", BASE64URL_NOPAD.encode(&bytes("public"))));
+    assert_eq!(holder().public().to_string(), value("holder"));
+}
+
+#[test]
+fn the_hashed_recipient_follows_from_salt_and_address() {
+    let joe = Address::parse("Joe@Example.ORG").unwrap();
+    assert_eq!(joe.canonical(), value("canonical"));
+    let hash = Sha256::digest([bytes("salt"), value("canonical").into_bytes()].concat());
+    let salt = BASE64URL_NOPAD.encode(&bytes("salt"));
+    assert_eq!(value("aud"), format!("~{salt}.{}", BASE64URL_NOPAD.encode(&hash)));
+    assert!(Audience::parse(&value("aud")).unwrap().names(&joe));
+}
+
+#[test]
+fn the_token_follows_from_payload_footer_and_key() {
+    let (payload, footer) = (value("stamp-payload"), value("stamp-footer"));
+    let encoded = pae(&[b"v4.public.", payload.as_bytes(), footer.as_bytes(), b"digital-stamp"]);
+    assert_eq!(encoded, bytes("stamp-pae"));
+    let signature: [u8; 64] = bytes("stamp-signature").try_into().unwrap();
+    assert!(vendor().public().verify_message(&encoded, &signature));
+    let body = BASE64URL_NOPAD.encode(&[payload.as_bytes(), &signature].concat());
+    let token = format!("v4.public.{body}.{}", BASE64URL_NOPAD.encode(footer.as_bytes()));
+    assert_eq!(token, value("stamp-token"));
+    assert_eq!(vendor().sign(payload.as_bytes(), footer.as_bytes(), Purpose::Stamp).as_str(), token);
+
+    let stamp = Stamp::read(payload.as_bytes()).unwrap();
+    assert_eq!(stamp.payload(), payload.as_bytes());
+    assert_eq!((stamp.value, stamp.audience.to_string()), (3, value("aud")));
+    assert_eq!(Token::parse(&token).unwrap().issuer().unwrap().footer(), footer.as_bytes());
+}
+
+#[test]
+fn the_places_carry_the_token() {
+    let field = block("In a header, folded:");
+    assert_eq!(mailstamp::mail::field::fold("Digital-Stamp", &value("stamp-token"), "\n"), field);
+    assert_eq!(armour(&value("stamp-token"), "\n"), block("In a body:"));
+}
+
+#[test]
+fn the_fingerprint_is_that_of_the_lines_shown() {
+    let hashed = block("is hashed as these lines").replace('\n', "\r\n");
+    let fingerprint = HEXLOWER.encode(&Sha256::digest(hashed));
+    assert_eq!(fingerprint, value("fp"));
+    assert_eq!(Fingerprint::of(&Message::parse(message().as_bytes())).to_string(), fingerprint);
+}
+
+#[test]
+fn the_use_is_proven_for_stamp_and_message() {
+    let standing = Token::parse(&value("standing-token")).unwrap();
+    assert_eq!(standing.payload(), value("standing-payload").as_bytes());
+    assert!(vendor().public().verify(&standing, Purpose::Stamp));
+    assert_eq!(Stamp::read(standing.payload()).unwrap().holder, Some(PublicKey::parse(&value("holder")).unwrap()));
+
+    let payload = value("use-payload");
+    let encoded = pae(&[b"v4.public.", payload.as_bytes(), b"", b"digital-stamp-use"]);
+    assert_eq!(encoded, bytes("use-pae"));
+    let signature: [u8; 64] = bytes("use-signature").try_into().unwrap();
+    assert!(holder().public().verify_message(&encoded, &signature));
+    let body = BASE64URL_NOPAD.encode(&[payload.as_bytes(), &signature].concat());
+    assert_eq!(format!("v4.public.{body}"), value("use-token"));
+
+    let used = Token::parse(&value("use-token")).unwrap();
+    let fingerprint = Fingerprint::of(&Message::parse(message().as_bytes()));
+    let proof = Proof::verify(&used, &standing, &fingerprint, &holder().public()).unwrap();
+    assert_eq!(proof.stamp.to_vec(), Sha256::digest(value("standing-token")).to_vec());
+    assert_eq!(BASE64URL_NOPAD.encode(&proof.message.0), BASE64URL_NOPAD.encode(&bytes("fp")));
+    assert_eq!(proof.issued, UnixTime::from_rfc3339("2026-11-21T12:00:30Z").unwrap());
+}

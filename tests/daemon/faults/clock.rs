@@ -1,0 +1,103 @@
+//! The clock of the process that stays is wrong, or jumps while it runs (faketime(1) must be installed). No stamp is
+//! accepted for two messages; where the clock cannot be right, or was ahead when serials were forgotten, mail waits.
+
+use super::{Contest, Dice};
+use crate::support::resident::Resident;
+use crate::support::{ALICE, Home, Run, letter, run, stamped};
+use mailstamp::mail::time::UnixTime;
+use std::fs;
+use std::process::Command;
+
+/// A home that takes stamps of any length.
+fn home() -> Home {
+    let home = Home::new();
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[stamps]\nlongest_window = \"36500d\""));
+    home
+}
+
+/// The library that faketime(1) loads into a program.
+fn library() -> String {
+    let mut command = Command::new("faketime");
+    command.args(["-f", "+0", "/bin/sh", "-c", "echo \"$LD_PRELOAD\""]).env_clear().env("PATH", "/usr/bin:/bin");
+    run(&mut command, b"").exits(0).text().trim().to_owned()
+}
+
+/// The process with a clock that follows what stands in the file `clock`. (Not by faketime(1) itself, which stays between
+/// us and the process.)
+fn with_clock(home: &Home, says: &str) -> Resident {
+    fs::write(home.file("clock"), says).unwrap();
+    let mut command = home.command();
+    command.env("LD_PRELOAD", library()).env("FAKETIME_TIMESTAMP_FILE", home.file("clock"));
+    Resident::begin(command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1"), home)
+}
+
+/// Promise 2, threats 7 and 18.
+#[test]
+#[cfg_attr(target_env = "musl", ignore = "faketime(1) changes no clock of a static program")]
+fn a_wrong_clock_of_the_process_makes_nothing_fresh_twice() {
+    let home = home();
+    let long = |name: &str| {
+        // Until 2099.
+        let stamp = home.mint_until(ALICE, name, UnixTime(4_070_908_800));
+        [0, 1].map(|which| stamped(&stamp, &letter(&format!("{name}{which}"))))
+    };
+    let right = long("right");
+    home.classify(&right[0]).exits(0).says("first-class paid");
+    for (offset, name) in [("-1d", "back"), ("+365d", "ahead"), ("-1d", "again")] {
+        let resident = with_clock(&home, offset);
+        let new = long(name);
+        home.classify(&new[0]).exits(0).says("first-class paid");
+        home.classify(&new[1]).exits(21).says("used used");
+        home.classify(&right[1]).exits(21).says("used used");
+        if offset == "-1d" {
+            home.classify(&right[0]).exits(0).says("first-class again");
+        }
+        resident.kill();
+        home.classify(&new[1]).exits(21).says("used used");
+        home.classify(&new[0]).exits(0).says("first-class again");
+    }
+    // A clock that cannot be right decides nothing about a stamp, and everything else.
+    let resident = with_clock(&home, "@1970-01-02 00:00:00");
+    let said = home.classify(&right[0]).exits(75);
+    assert!(said.stderr.contains("the clock reads 1970-01-0"), "{}", said.stderr);
+    home.classify(&right[1]).exits(75);
+    home.classify(&letter("plain")).exits(11);
+    assert_eq!(resident.judged(), 3);
+    resident.kill();
+    home.classify(&right[0]).exits(0).says("first-class again");
+    home.classify(&right[1]).exits(21).says("used used");
+}
+
+#[test]
+#[cfg_attr(target_env = "musl", ignore = "faketime(1) changes no clock of a static program")]
+fn a_clock_that_jumps_while_the_process_runs_makes_nothing_fresh_twice() {
+    let home = home();
+    let resident = with_clock(&home, "+0");
+    let clock = home.file("clock");
+    let mut contest = Contest::new(&home, 12, "j");
+    let (mut dice, mut deferred, mut expired) = (Dice(3), 0, 0);
+    for turn in 0..80 {
+        let offset = ["+0", "-1d", "+365d", "-20y", "+1h"][dice.below(5) as usize];
+        fs::write(&clock, offset).unwrap();
+        let (stamp, which) = (dice.below(12) as usize, dice.below(2) as usize);
+        let said: Run = home.classify(&contest.messages[stamp][which]);
+        if said.code == 20 {
+            // A day is the window of these.
+            assert_eq!((offset, said.text().trim_end()), ("+365d", "invalid expired"));
+            expired += 1;
+        } else if !contest.take(stamp, which, &said) {
+            assert!(said.code == 75 && offset == "-20y", "{turn} {offset}: {said:?}");
+            deferred += 1;
+        }
+        if dice.below(10) == 0 {
+            // With whatever the clock says now.
+            home.run(["purge"], b"").exits(0);
+        }
+    }
+    assert!(deferred > 0 && expired > 0, "{deferred} {expired}");
+    assert_eq!(resident.judged(), 80);
+    fs::write(&clock, "+0").unwrap();
+    contest.settle(&home);
+    resident.kill();
+    contest.settle(&home);
+}

@@ -1,0 +1,177 @@
+//! Crowds and strangers at the socket of the process that stays: thousands who say nothing, who send a byte now and then,
+//! who announce gigabytes, who send anything, who read no answer; and no descriptors left. The others are served by it all
+//! the same, and soon, and its memory stays small.
+
+use super::Dice;
+use crate::support::resident::{PATIENCE, Resident};
+use crate::support::{ALICE, Home, letter, stamped};
+use mailstamp::socket::frame::{self, Kind};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Within this time everybody else is served: alone on a machine it is some 20 ms, and this one does other work too.
+const SOON: Duration = Duration::from_secs(2);
+/// Memory that it may have in use, whoever comes; alone it has some 20 MiB as it is built for tests.
+const MEMORY: usize = 300 << 20;
+
+/// Room for thousands of sockets in this test.
+fn raise_limit() {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).unwrap();
+}
+
+/// Others come, and are served by the process: with the right answer, soon.
+#[track_caller]
+fn others_are_served(home: &Home, resident: &Resident, name: &str) {
+    let before = resident.judged();
+    let mut slowest = Duration::ZERO;
+    for n in 0..5 {
+        let message = stamped(&home.mint(ALICE, &format!("{name}{n}")), &letter(&format!("{name}{n}")));
+        let began = Instant::now();
+        home.classify(&message).exits(0).says("first-class paid");
+        slowest = slowest.max(began.elapsed());
+    }
+    let memory = resident.memory();
+    eprintln!("{name}: {slowest:?} at most, {} MiB", memory >> 20);
+    assert_eq!(resident.judged(), before + 5, "{name}: not served by the process");
+    assert!(slowest < SOON, "{name}: {slowest:?}");
+    assert!(memory < MEMORY, "{name}: {memory} bytes");
+}
+
+fn crowd(resident: &Resident, count: usize) -> Vec<UnixStream> {
+    (0..count).map(|_| resident.connect().expect("it listens")).collect()
+}
+
+#[test]
+fn two_thousand_who_say_nothing_keep_nobody_out() {
+    raise_limit();
+    let home = Home::new();
+    let resident = Resident::of(&home);
+    others_are_served(&home, &resident, "alone");
+    let idle = crowd(&resident, 2_000);
+    others_are_served(&home, &resident, "idle");
+    drop(idle);
+    others_are_served(&home, &resident, "after");
+}
+
+/// Threat 27.
+#[test]
+fn hundreds_who_send_a_byte_now_and_then_keep_nobody_out() {
+    raise_limit();
+    let home = Home::new();
+    let resident = Resident::of(&home);
+    let mut slow = crowd(&resident, 400);
+    let bytes = frame::begin(Kind::Judge, b"{}", 1_000).unwrap();
+    let mut drip = |times: usize| {
+        for byte in &bytes[..times] {
+            slow.iter_mut().for_each(|stream| drop(stream.write_all(&[*byte])));
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    drip(3);
+    others_are_served(&home, &resident, "drip");
+    drip(6);
+    others_are_served(&home, &resident, "more");
+}
+
+#[test]
+fn what_is_no_question_is_shown_the_door_and_takes_no_memory() {
+    let home = Home::new();
+    let resident = Resident::of(&home);
+    let mut dice = Dice(9);
+    let huge = |kind: Kind| [&frame::begin(kind, b"{}", 0).unwrap()[..8], &[0xff; 4], b"{}"].concat();
+    let mut sent: Vec<Vec<u8>> = vec![huge(Kind::Judge), huge(Kind::Status), b"GET / HTTP/1.1\r\n\r\n".to_vec()];
+    sent.extend((0..200).map(|_| (0..40).map(|_| dice.below(256).to_le_bytes()[0]).collect()));
+    for bytes in &sent {
+        let mut stream = resident.connect().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(bytes).unwrap();
+        // It hangs up, and says nothing or that it knows no such question.
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.is_empty() || answer.starts_with(b"MS"), "{answer:?}");
+    }
+    // The longest that may be announced, from many at once: only what has come takes room.
+    let announced = frame::begin(Kind::Judge, b"{}", 8 << 20).unwrap();
+    let mut crowd = crowd(&resident, 200);
+    crowd.iter_mut().for_each(|stream| stream.write_all(&announced).unwrap());
+    others_are_served(&home, &resident, "announced");
+}
+
+/// Threat 27.
+#[test]
+fn those_who_send_the_longest_messages_share_what_memory_there_is() {
+    let home = Home::new();
+    let resident = Resident::of(&home);
+    others_are_served(&home, &resident, "first");
+    let before = resident.memory();
+    // All but the last byte, so that the process has to keep what came. Eight of them have 64 MiB.
+    let longest = 8 << 20;
+    let mut bytes = frame::begin(Kind::Judge, b"{}", longest).unwrap();
+    bytes.resize(bytes.len() + longest - 1, b'x');
+    let large = |name: &str| {
+        let body = "The quick brown fox jumps over the lazy dog.\n".repeat(100_000);
+        stamped(&home.mint(ALICE, name), &[&letter(name)[..], body.as_bytes()].concat())
+    };
+    for attempt in 0.. {
+        assert!(attempt < 20, "never soon enough");
+        let began = Instant::now();
+        let mut crowd = crowd(&resident, 12);
+        let ended = crowd.iter_mut().filter_map(|stream| stream.write_all(&bytes).err()).count();
+        let grown = resident.memory().saturating_sub(before);
+        // Small messages are judged as ever; a large one is judged by who brings it, and is what it is.
+        others_are_served(&home, &resident, &format!("beside{attempt}"));
+        let judged = resident.judged();
+        home.classify(&large(&format!("large{attempt}"))).exits(0).says("first-class paid");
+        let judged_there = resident.judged() - judged;
+        // A frame is not waited for longer than 10 s.
+        if began.elapsed() < Duration::from_secs(8) {
+            eprintln!("{ended} of 12 were ended, {} MiB more", grown >> 20);
+            assert_eq!((ended, judged_there), (4, 0));
+            // What the allocator keeps of shorter buffers comes on top.
+            assert!((20 << 20..200 << 20).contains(&grown), "{grown} bytes more");
+            break;
+        }
+    }
+    // The crowd is gone, and there is room.
+    let (other, judged, began) = (large("other"), resident.judged(), Instant::now());
+    while resident.judged() == judged {
+        home.classify(&other).exits(0);
+        assert!(began.elapsed() < PATIENCE, "the memory does not come back");
+    }
+}
+
+#[test]
+fn who_reads_no_answer_keeps_nobody_out() {
+    raise_limit();
+    let home = Home::new();
+    let resident = Resident::of(&home);
+    let mut deaf = crowd(&resident, 300);
+    let question = frame::begin(Kind::Status, b"{}", 0).unwrap();
+    for _ in 0..20 {
+        // Whoever asks before he has his answer is shown the door.
+        deaf.iter_mut().for_each(|stream| drop(stream.write_all(&question)));
+    }
+    others_are_served(&home, &resident, "deaf");
+}
+
+#[test]
+fn a_process_that_has_run_out_of_descriptors_serves_who_comes_next() {
+    raise_limit();
+    let home = Home::new();
+    let mut limited = Command::new("prlimit");
+    limited.arg("--nofile=64").arg(crate::support::MAILSTAMP).env_clear().env("HOME", home.path());
+    let resident = Resident::begin(&mut limited, &home);
+    let idle = crowd(&resident, 300);
+    others_are_served(&home, &resident, "limited");
+    // The log is lent and opened again, and the keys are read again.
+    let message = stamped(&home.mint(ALICE, "g"), &letter("g"));
+    home.run(["grant"], &message).exits(0);
+    home.vendor("other.example", "2026q4");
+    others_are_served(&home, &resident, "reopened");
+    drop(idle);
+    resident.end();
+}

@@ -1,0 +1,230 @@
+//! The process that stays is killed and stopped, and so are those who ask it. Messages are neither lost nor misclassed, and
+//! none waits for long because of it.
+
+use super::{Contest, Dice, run_and_kill};
+use crate::support::resident::{PATIENCE, Resident};
+use crate::support::{ALICE, Home, Run, letter, run, stamped};
+use rustix::process::Signal;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// For so many seconds processes are killed at random, unless the environment says otherwise.
+const STORM: u64 = 15;
+const STORM_VARIABLE: &str = "MAILSTAMP_TEST_STORM_SECONDS";
+/// Who asks at once meanwhile.
+const CLIENTS: u64 = 5;
+
+/// What a storm has seen.
+#[derive(Debug, Default)]
+struct Seen {
+    answers: AtomicUsize,
+    deferred: AtomicUsize,
+    killed: AtomicUsize,
+    services_killed: AtomicUsize,
+    meddled: AtomicUsize,
+}
+
+/// One message through `classify` or `filter`, which says the class in the message that comes out.
+fn judge(home: &Home, message: &[u8], filter: bool, kill: Option<Duration>) -> Run {
+    let judged = run_and_kill(home.command().arg(if filter { "filter" } else { "classify" }), message, kill);
+    if !filter || judged.code != 0 {
+        return judged;
+    }
+    assert!(judged.stdout.ends_with(message), "changed: {}", judged.text());
+    let text = judged.text();
+    let field = text.strip_prefix("Digital-Stamp-Class: ").expect("its class");
+    let class = field.split(';').next().unwrap().to_owned();
+    let code = if class == "first-class" { 0 } else { 21 };
+    Run { code, stdout: class.into_bytes(), ..judged }
+}
+
+/// A command until it says something else than that it must be tried again.
+#[track_caller]
+fn insist(home: &Home, args: &[&str], stdin: &[u8]) -> Run {
+    let began = Instant::now();
+    loop {
+        let said = home.run(args.iter().copied(), stdin);
+        if said.code != 75 {
+            return said;
+        }
+        assert!(began.elapsed() < 2 * PATIENCE, "{args:?}: {said:?}");
+    }
+}
+
+/// Promises 1, 2, 3 and 7, threat 5. A minute and more by the variable.
+#[test]
+fn kills_at_random_lose_no_message_and_misclass_none() {
+    let seconds = std::env::var(STORM_VARIABLE).map_or(STORM, |seconds| seconds.parse().unwrap());
+    let home = Home::new();
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[used_log]\nredelivery_times = 255"));
+    // No message comes so often that it were a second use.
+    let stamps = 30 + 2 * usize::try_from(seconds).unwrap();
+    let contest = Mutex::new(Contest::new(&home, stamps, "k"));
+    let (over, seen) = (AtomicBool::new(false), Seen::default());
+    thread::scope(|scope| {
+        scope.spawn(|| supervise(&home, &over, &seen));
+        scope.spawn(|| meddle(&home, &contest, &over, &seen));
+        for client in 0..CLIENTS {
+            let (home, contest, over, seen) = (&home, &contest, &over, &seen);
+            scope.spawn(move || ask_on(home, contest, over, seen, Dice(client)));
+        }
+        thread::sleep(Duration::from_secs(seconds));
+        over.store(true, SeqCst);
+    });
+    eprintln!("{seconds} s: {seen:?}");
+    let count = |what: &AtomicUsize| what.load(SeqCst) as u64;
+    assert!(count(&seen.answers) > 3 * seconds && count(&seen.services_killed) > seconds / 3, "{seen:?}");
+    assert!(count(&seen.killed) > 0 && count(&seen.meddled) > 0, "{seen:?}");
+    let mut contest = contest.into_inner().unwrap();
+    contest.settle(&home);
+    let resident = Resident::of(&home);
+    contest.settle(&home);
+    assert_eq!(resident.judged(), 2 * stamps as u64);
+    resident.end();
+    home.run(["doctor"], b"").exits(0);
+}
+
+/// Begins the process again and again, and kills it; now and then there is none for a while.
+fn supervise(home: &Home, over: &AtomicBool, seen: &Seen) {
+    let mut dice = Dice(1_000);
+    while !over.load(SeqCst) {
+        if let Some(resident) = Resident::try_begin(&mut home.command(), home) {
+            thread::sleep(Duration::from_millis(20 + dice.below(700)));
+            resident.kill();
+            seen.services_killed.fetch_add(1, SeqCst);
+        }
+        thread::sleep(Duration::from_millis(dice.below(200)));
+    }
+}
+
+/// Has messages judged, any of them at any time, and is killed at it now and then.
+fn ask_on(home: &Home, contest: &Mutex<Contest>, over: &AtomicBool, seen: &Seen, mut dice: Dice) {
+    while !over.load(SeqCst) {
+        let (stamp, which, message) = {
+            let contest = contest.lock().unwrap();
+            let (stamp, which) = (dice.below(contest.messages.len() as u64) as usize, dice.below(2) as usize);
+            (stamp, which, contest.messages[stamp][which].clone())
+        };
+        let kill = (dice.below(5) == 0).then(|| Duration::from_millis(dice.below(60)));
+        let said = judge(home, &message, dice.below(3) == 0, kill);
+        if contest.lock().unwrap().take(stamp, which, &said) {
+            seen.answers.fetch_add(1, SeqCst);
+        } else if said.code == 75 {
+            assert!(said.stderr.starts_with("mailstamp: error: "), "{said:?}");
+            seen.deferred.fetch_add(1, SeqCst);
+        } else {
+            assert!(kill.is_some(), "{said:?}");
+            seen.killed.fetch_add(1, SeqCst);
+        }
+    }
+}
+
+/// Those who need the file of the log itself.
+fn meddle(home: &Home, contest: &Mutex<Contest>, over: &AtomicBool, seen: &Seen) {
+    for turn in 0.. {
+        let stamp = home.mint(ALICE, &format!("granted{turn}"));
+        let [first, second] = [0, 1].map(|which| stamped(&stamp, &letter(&format!("granted{turn}-{which}"))));
+        let says = |message: &[u8], verdict: &str| {
+            insist(home, &["classify"], message).says(verdict);
+        };
+        insist(home, &["grant"], &first).exits(0);
+        says(&first, "first-class multi-use");
+        says(&second, "first-class multi-use");
+        insist(home, &["revoke"], &first).exits(0);
+        says(&second, "revoked by-recipient");
+        insist(home, &["purge"], b"").exits(0);
+        let owned = contest.lock().unwrap().owner.iter().flatten().count();
+        let rows = insist(home, &["export"], b"").exits(0).text();
+        assert!(rows.matches("\"row\":\"used\"").count() >= owned, "{owned}: {rows}");
+        insist(home, &["restore"], &second).exits(0);
+        says(&first, "first-class multi-use");
+        seen.meddled.fetch_add(1, SeqCst);
+        if over.load(SeqCst) {
+            return;
+        }
+    }
+}
+
+/// So many messages at once; what each came to, and when it was through.
+fn at_once(home: &Home, messages: &[&[u8]], meanwhile: impl FnOnce()) -> Vec<(Run, Instant)> {
+    thread::scope(|scope| {
+        let judge = |message: &'_ [u8]| (run(home.command().arg("classify"), message), Instant::now());
+        let threads: Vec<_> = messages.iter().map(|message| scope.spawn(move || judge(message))).collect();
+        meanwhile();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn nobody_is_delayed_by_a_second_when_the_process_dies_that_he_waits_for() {
+    let home = Home::new();
+    let mut contest = Contest::new(&home, 8, "d");
+    let mut round = |which: usize, meanwhile: &mut dyn FnMut()| {
+        let messages: Vec<Vec<u8>> = contest.messages.iter().map(|pair| pair[which].clone()).collect();
+        let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
+        let runs = at_once(&home, &messages, meanwhile);
+        for (stamp, (said, _)) in runs.iter().enumerate() {
+            assert!(contest.take(stamp, which, said), "{said:?}");
+        }
+        runs.into_iter().map(|(_, when)| when).max().unwrap()
+    };
+    // As slow as it is without: by themselves, and asking.
+    let mut calm = Duration::ZERO;
+    for which in [0, 1, 0] {
+        let began = Instant::now();
+        calm = calm.max(round(which, &mut || {}).duration_since(began));
+    }
+    let resident = Resident::of(&home);
+    let began = Instant::now();
+    calm = calm.max(round(1, &mut || {}).duration_since(began));
+    assert!(resident.judged() >= 8);
+    let mut resident = Some(resident);
+    for which in [0, 1, 0, 1] {
+        let it = resident.take().unwrap_or_else(|| Resident::of(&home));
+        // Stopped first, so that all of them wait for it.
+        it.signal(Signal::STOP);
+        let (mut it, mut died) = (Some(it), None);
+        let last = round(which, &mut || {
+            thread::sleep(Duration::from_millis(500));
+            died = Some(Instant::now());
+            it.take().unwrap().kill();
+        });
+        let took = last.duration_since(died.unwrap());
+        eprintln!("{took:?} after the kill; {calm:?} without one");
+        assert!(took < calm + Duration::from_secs(1), "{took:?}, and {calm:?} without");
+    }
+}
+
+#[test]
+fn a_stopped_process_defers_mail_in_time_and_the_message_has_its_class_afterwards() {
+    let home = Home::new();
+    let resident = Resident::of(&home);
+    let [known, new] = ["known", "new"].map(|name| stamped(&home.mint(ALICE, name), &letter(name)));
+    home.classify(&known).exits(0).says("first-class paid");
+    resident.signal(Signal::STOP);
+    let began = Instant::now();
+    let plain = letter("plain");
+    let runs = thread::scope(|scope| {
+        let export = scope.spawn(|| (home.run(["export"], b""), Instant::now()));
+        let mut runs = at_once(&home, &[&known, &new, &plain], || {});
+        runs.push(export.join().unwrap());
+        runs
+    });
+    for (said, when) in runs {
+        assert_eq!((said.code, said.stdout.len()), (75, 0), "{said:?}");
+        let waited = when.duration_since(began);
+        assert!(waited > Duration::from_millis(6_900) && waited < Duration::from_secs(9), "{waited:?}: {said:?}");
+    }
+    resident.signal(Signal::CONT);
+    home.classify(&plain).exits(11);
+    home.classify(&known).exits(0).says("first-class again");
+    // It was asked, and may have answered to nobody.
+    assert!(home.classify(&new).exits(0).text().starts_with("first-class "));
+    resident.signal(Signal::STOP);
+    resident.kill();
+    for message in [known, new] {
+        home.classify(&message).exits(0).says("first-class again");
+    }
+}

@@ -1,0 +1,10 @@
+//! The daemon (`mailstamp serve`): faults, the manual page, status and metrics, and how a system runs it.
+
+#![cfg(feature = "daemon")]
+
+mod faults;
+mod page;
+mod status;
+#[path = "../support/mod.rs"]
+mod support;
+mod system;

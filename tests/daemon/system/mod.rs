@@ -1,0 +1,82 @@
+//! `mailstamp serve` as a system runs it: by systemd, and for other users. Real programs; what stands in for systemd is
+//! Debian's systemd-socket-activate(1), and a socket that hears what a service manager would.
+
+mod notify;
+mod signals;
+mod units;
+mod users;
+
+use crate::support::programs::eventually;
+use crate::support::{Home, run};
+use mailstamp::filter::question::{Names, Question, Whose};
+use mailstamp::socket::channel::Channel;
+use mailstamp::socket::frame::{Frame, Kind, Limits};
+use mailstamp::socket::place;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A resident process, until the test ends.
+pub struct Service(Child);
+
+impl Service {
+    pub fn begin(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+
+    /// `mailstamp serve` of this home, listening.
+    pub fn of(home: &Home) -> Self {
+        let errors = std::fs::File::create(home.file("serve.log")).unwrap();
+        let service = Self::begin(home.command().arg("serve").stderr(errors));
+        eventually("the socket", || place::connect(&home.state().join("socket")).ok());
+        service
+    }
+
+    pub fn signal(&self, name: &str) {
+        run(Command::new("kill").args(["-s", name, &self.0.id().to_string()]), b"").exits(0);
+    }
+
+    /// Waits for the end; returns the exit status.
+    pub fn ends(&mut self) -> Option<i32> {
+        eventually("the end", || self.0.try_wait().unwrap()).code()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the process at this socket answers.
+pub fn ask(channel: &mut Channel, kind: Kind, head: &[u8], body: &[u8]) -> Option<Frame> {
+    channel.send(kind, head, body, PATIENCE).unwrap();
+    channel.receive(Limits::HEAD_ONLY, PATIENCE, PATIENCE).unwrap()
+}
+
+/// How many messages the process has judged with this reason.
+pub fn judged(socket: &Path, reason: &str) -> u64 {
+    let mut channel = Channel::new(place::connect(socket).unwrap());
+    let well = ask(&mut channel, Kind::Status, b"{}", b"").unwrap();
+    assert_eq!(well.kind, Kind::Well);
+    let status: serde_json::Value = serde_json::from_slice(&well.head).unwrap();
+    status["reasons"][reason].as_u64().unwrap_or(0)
+}
+
+/// The question that `classify` asks about a whole message.
+pub fn question(home: &Home, message: &[u8]) -> Question {
+    Question {
+        whose: Whose { home: Some((home.file(".config/mailstamp"), Some(home.state()))), ..Whose::default() },
+        names: Names::default(),
+        recipient: None,
+        sender: None,
+        now: None,
+        spend: true,
+        record: true,
+        size: message.len() as u64,
+        whole: true,
+    }
+}

@@ -1,0 +1,178 @@
+//! The units in `rules/`: systemd understands them, they shut in what can be shut in, and what they allow is what the
+//! program does.
+
+use crate::support::programs::{maildir, program, recipe};
+use crate::support::{ALICE, Home, MAILSTAMP, letter, run, stamped, traced};
+use mailstamp::filter::resident::{SOCKET, SYSTEM_SOCKET};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// `systemd-analyze` for units of this kind (`--user`, `--system`).
+fn analyze(kind: &str, home: &Home, args: &[&str], unit: &Path) -> String {
+    let mut command = Command::new(program("systemd-analyze", "systemd"));
+    command.arg(kind).args(args).arg(unit).env_clear().env("HOME", home.path()).env("XDG_RUNTIME_DIR", home.path());
+    let ran = run(&mut command, b"");
+    ran.text() + &ran.stderr
+}
+
+/// A unit with the program under test in it, in the folder of the home.
+fn unit(home: &Home, name: &str) -> String {
+    let text =
+        recipe(name, &[]).replace("%h/.cargo/bin/mailstamp", MAILSTAMP).replace("/usr/local/bin/mailstamp", MAILSTAMP);
+    fs::write(home.file(name), &text).unwrap();
+    text
+}
+
+fn setting<'a>(unit: &'a str, key: &str) -> &'a str {
+    let mut found = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    found.next().unwrap_or_else(|| panic!("no {key} in {unit}"))
+}
+
+fn has(unit: &str, key: &str) -> bool {
+    unit.lines().any(|line| line.starts_with(&format!("{key}=")))
+}
+
+/// The figure of `systemd-analyze security`: from 0, shut in, to 10.
+fn exposure(kind: &str, home: &Home, name: &str) -> f64 {
+    unit(home, name);
+    let text = analyze(kind, home, &["security", "--offline=true", "--no-pager"], &home.file(name));
+    let level = text.lines().find(|line| line.contains("Overall exposure level")).unwrap_or_else(|| panic!("{text}"));
+    level.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+}
+
+const UNITS: [(&str, &str); 2] = [("--user", "mailstamp"), ("--system", "mailstamp-system")];
+
+#[test]
+fn systemd_understands_the_units() {
+    let home = Home::bare();
+    for (kind, name) in UNITS {
+        let (socket, service) = (format!("{name}.socket"), format!("{name}.service"));
+        unit(&home, &socket);
+        let text = unit(&home, &service);
+        for file in [&socket, &service] {
+            let said = analyze(kind, &home, &["verify", "--man=no"], &home.file(file));
+            let complaints: Vec<&str> = said.lines().filter(|line| line.contains(name)).collect();
+            assert!(complaints.is_empty(), "{complaints:#?}");
+        }
+        assert_eq!(setting(&text, "Requires"), socket);
+        assert_eq!(setting(&text, "Type"), "notify");
+        assert_eq!(setting(&text, "ExecReload"), "/bin/kill -HUP $MAINPID");
+        assert!(has(&text, "WatchdogSec"));
+        // It would be removed with the service, and the socket in it.
+        assert!(!has(&text, "RuntimeDirectory"));
+        let words: Vec<&str> = setting(&text, "ExecStart").split(' ').skip(1).collect();
+        let help = run(Command::new(MAILSTAMP).args(["serve", "--help"]), b"").exits(0).text();
+        assert!(words.contains(&"serve"));
+        for flag in words.iter().filter(|word| word.starts_with("--")) {
+            assert!(help.contains(flag), "{flag}");
+        }
+    }
+}
+
+#[test]
+fn the_sockets_are_those_that_the_commands_look_for() {
+    let home = Home::bare();
+    let user = unit(&home, "mailstamp.socket");
+    let listens = setting(&user, "ListenStream").replace("%h", home.path().to_str().unwrap());
+    assert_eq!(Path::new(&listens), home.state().join(SOCKET));
+    assert_eq!((setting(&user, "SocketMode"), setting(&user, "DirectoryMode")), ("0600", "0700"));
+    let system = unit(&home, "mailstamp-system.socket");
+    assert_eq!(setting(&system, "ListenStream"), SYSTEM_SOCKET);
+    assert_eq!((setting(&system, "SocketMode"), setting(&system, "DirectoryMode")), ("0666", "0755"));
+}
+
+#[test]
+fn the_services_are_shut_in() {
+    let home = Home::bare();
+    let (user, system) =
+        (exposure("--user", &home, "mailstamp.service"), exposure("--system", &home, "mailstamp-system.service"));
+    assert!(system < 2.0, "{system}");
+    assert!(user < 2.0, "{user}");
+    // A user's own systemd has no other way to all of that; in the system's, all users who ask would be nobody.
+    assert!(has(&unit(&home, "mailstamp.service"), "PrivateUsers"));
+    assert!(!has(&unit(&home, "mailstamp-system.service"), "PrivateUsers"));
+}
+
+/// The configuration in the unit's comment is one, and serves.
+#[test]
+fn the_configuration_of_the_system_unit_is_one() {
+    let text = recipe("mailstamp-system.service", &[]);
+    let (_, rest) = text.split_once("#   addresses = ").unwrap();
+    let example = format!("#   addresses = {}", rest.split_once("\n#\n").unwrap().0);
+    let config = example.lines().map(|line| line.trim_start_matches("#   ")).collect::<Vec<_>>().join("\n");
+    let user = mailstamp::config::user::User::named("alice").unwrap();
+    let config = mailstamp::config::Config::parse(&config, &user).unwrap();
+    assert_eq!(config.state.as_deref(), Some(Path::new("/var/lib/mailstamp/alice")));
+    assert_eq!((config.serve.refresh, config.serve.watch), (None, false));
+}
+
+/// The system calls of a group, as this systemd knows it.
+fn calls(group: &str) -> BTreeSet<String> {
+    let listed =
+        run(Command::new("systemd-analyze").args(["syscall-filter", "--no-pager", group]), b"").exits(0).text();
+    let words = listed.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).skip(1);
+    words.flat_map(|word| if word.starts_with('@') { calls(word) } else { BTreeSet::from([word.to_owned()]) }).collect()
+}
+
+/// All that it does, from its beginning to its end, passes the filter of its unit.
+#[test]
+fn the_filters_let_through_what_it_does() {
+    let home = Home::new();
+    for folder in ["cur", "new", "tmp"] {
+        fs::create_dir_all(home.file("Maildir").join(folder)).unwrap();
+    }
+    let watched = home.file("Maildir").display().to_string();
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[watch]\nmaildir = \"{watched}\"\n[serve]\npurge = \"1s\""));
+    let serve = format!(
+        "exec 3< <(exec {MAILSTAMP} serve 2>&1); pid=$!; read -r line <&3; for n in 1 2 3; do \
+         {MAILSTAMP} classify < $n; done; {MAILSTAMP} purge; sleep 1.2; kill -HUP $pid; read -r line <&3; \
+         kill $pid; cat <&3 >&2"
+    );
+    for number in 1..=3 {
+        let id = number.to_string();
+        fs::write(home.file(&id), stamped(&home.mint(ALICE, &id), &letter(&id))).unwrap();
+    }
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &serve]).env_clear().env("HOME", home.path()).current_dir(home.path());
+    shell.env("PATH", "/usr/bin:/bin");
+    let (ran, notes) = traced(&mut shell, "all", b"");
+    assert_eq!(ran.text().matches("first-class paid").count(), 3, "{} {}", ran.text(), ran.stderr);
+    assert!(maildir(&home.file("Maildir")).is_empty());
+
+    // Of the process that served, and its threads.
+    let begun = |line: &&str| line.contains("execve(") && line.contains("\"serve\"");
+    let first = notes.lines().find(begun).unwrap().split(' ').next().unwrap().to_owned();
+    let mut threads = BTreeSet::from([first]);
+    let mut used = BTreeSet::new();
+    for line in notes.lines() {
+        let (number, call) = line.split_once(' ').unwrap();
+        let call = call.trim_start();
+        if !threads.contains(number) {
+            continue;
+        }
+        let resumed = call.strip_prefix("<... ").and_then(|rest| rest.split_once(' '));
+        let name = resumed.map_or_else(|| call.split('(').next().unwrap(), |(name, _)| name);
+        if name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()) {
+            used.insert(name.to_owned());
+        }
+        if name.starts_with("clone")
+            && let Some((_, thread)) = call.rsplit_once(" = ")
+        {
+            threads.insert(thread.split(' ').next().unwrap().to_owned());
+        }
+    }
+    assert!(used.len() > 30 && used.contains("inotify_add_watch") && used.contains("fdatasync"), "{used:?}");
+
+    for name in ["mailstamp.service", "mailstamp-system.service"] {
+        let text = unit(&home, name);
+        let filters: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")).collect();
+        assert_eq!(filters, ["@system-service", "~@privileged @resources"]);
+    }
+    let refused: BTreeSet<String> = calls("@privileged").union(&calls("@resources")).cloned().collect();
+    let allowed = calls("@system-service");
+    let stopped: Vec<&String> =
+        used.iter().filter(|call| !allowed.contains(*call) || refused.contains(*call)).collect();
+    assert!(stopped.is_empty(), "{stopped:?}");
+}

@@ -1,0 +1,16 @@
+//! The program beside other people's: mail transfer agents, delivery agents, mail readers, signers, another PASETO library,
+//! and real mail in bulk.
+
+mod bulk_mail;
+mod deliver;
+mod dovecot;
+mod imapsieve;
+mod maildrop;
+mod mutt;
+mod notmuch;
+mod postfix;
+mod procmail;
+mod pyseto;
+mod signers;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,217 @@
+//! The recipes `rules/muttrc`, `rules/muttrc-grants` and `rules/muttrc-sent` in mutt and in neomutt, at a terminal that tmux plays. The mail reader is the only program
+//! that sees stamps here (BC15a): the mailbox was filled without a filter.
+
+use crate::support::programs::{eventually_or, field, install, maildir, program, recipe, stand_in};
+use crate::support::{ALICE, Home, letter, run};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A mail reader in a terminal of its own.
+struct Reader {
+    home: Home,
+    bin: PathBuf,
+}
+
+impl Reader {
+    fn of(home: Home) -> Self {
+        program("tmux", "tmux");
+        let bin = install(home.path());
+        for part in ["Maildir/new", "Maildir/cur", "Maildir/tmp"] {
+            fs::create_dir_all(home.file(part)).unwrap();
+        }
+        Self { home, bin }
+    }
+
+    fn open(&self, reader: &str) {
+        let line = format!("{} -n -F {} -f {}", program(reader, reader).display(), "muttrc", "Maildir");
+        self.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "50", &line]);
+    }
+
+    fn tmux(&self, args: &[&str]) -> String {
+        let mut command = Command::new("tmux");
+        command.env_clear().env("HOME", self.home.path()).env("TERM", "screen").env("LANG", "C.UTF-8");
+        command.env("PATH", format!("{}:/usr/bin:/bin", self.bin.display())).current_dir(self.home.path());
+        run(command.arg("-S").arg(self.home.file("socket")).args(args), b"").exits(0).text()
+    }
+
+    fn press(&self, key: &str) {
+        self.tmux(&["send-keys", key]);
+    }
+
+    /// Waits until the screen shows this.
+    #[track_caller]
+    fn shows(&self, text: &str) {
+        let screen = || self.tmux(&["capture-pane", "-p"]);
+        eventually_or(text, || screen().contains(text).then_some(()), screen);
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // The server behind this socket is this test's own. It may have ended with its only window.
+        let _ = Command::new("tmux").arg("-S").arg(self.home.file("socket")).arg("kill-server").output();
+    }
+}
+
+/// A message whose body does not look on the screen as it looked on the way.
+fn encoded_letter() -> Vec<u8> {
+    let mime = "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n";
+    let plain = String::from_utf8(letter("1")).unwrap();
+    let (header, _) = plain.split_once("\n\n").unwrap();
+    format!("{header}\n{mime}\nR3LDvMOfZSBhdXMgZGVyIEZlcm5lCg==\n").into_bytes()
+}
+
+fn class_of_an_open_message(reader: &str) {
+    let reader_name = reader;
+    let home = Home::new();
+    let stamp = home.issue(ALICE, []);
+    let first = home.affix(&stamp, &encoded_letter());
+    let later = String::from_utf8(letter("2")).unwrap().replace(" 12:00:00 ", " 13:00:00 ");
+    let judged = home.run(["filter"], later.as_bytes()).exits(0).stdout;
+    let reader = Reader::of(home);
+    // The first new message is the one that the reader begins with.
+    fs::write(reader.home.file("Maildir/new/1.first"), &first).unwrap();
+    fs::write(reader.home.file("Maildir/cur/2.second:2,S"), &judged).unwrap();
+    // What the user had before: everything that could get between the message and mailstamp.
+    let before = "set pipe_decode folder=Maildir\nignore *\nunignore from subject\n";
+    fs::write(reader.home.file("muttrc"), before.to_owned() + &recipe("muttrc", &[])).unwrap();
+
+    reader.open(reader_name);
+    reader.shows("a serious matter");
+    reader.press("Enter");
+    reader.shows("Grüße aus der Ferne");
+    reader.press("S");
+    reader.shows("yes does its signature hold?");
+    reader.shows("first-class (paid)");
+    reader.shows("Press any key");
+    reader.press("Space");
+    reader.shows("Grüße aus der Ferne");
+    // It was only looked at. Now it is judged.
+    reader.press("V");
+    reader.shows("first-class paid");
+    reader.shows("Press any key");
+    reader.press("Space");
+    reader.shows("Grüße aus der Ferne");
+    reader.press("S");
+    reader.shows("first-class (again)");
+    reader.shows("Press any key");
+    reader.press("Space");
+    reader.shows("Grüße aus der Ferne");
+    // The user's own setting is back.
+    for key in [":", "set ?pipe_decode", "Enter"] {
+        reader.press(key);
+    }
+    eventually_or(
+        "pipe_decode",
+        || {
+            let screen = reader.tmux(&["capture-pane", "-p"]);
+            (screen.contains("pipe_decode is set") || screen.contains("pipe_decode=\"yes\"")).then_some(())
+        },
+        || reader.tmux(&["capture-pane", "-p"]),
+    );
+    // A class in the header is shown.
+    reader.press("J");
+    reader.shows("Digital-Stamp-Class: unstamped; reason=no-stamp");
+    // And on another message, the same stamp is used (BC13).
+    let other = reader.home.affix(&stamp, &letter("3"));
+    reader.home.classify(&other).exits(21).says("used used");
+}
+
+fn revoked_and_restored_at_one_key(name: &str) {
+    // BP3e, BP3f.
+    let home = Home::new();
+    let message = home.affix(&home.issue(ALICE, ["--serial", "one"]), &encoded_letter());
+    home.classify(&message).exits(0);
+    let reader = Reader::of(home);
+    fs::write(reader.home.file("Maildir/new/1.first"), &message).unwrap();
+    let before = "set pipe_decode wait_key folder=Maildir mbox_type=Maildir\nset confirmappend=no confirmcreate=no\n";
+    fs::write(reader.home.file("muttrc"), before.to_owned() + &recipe("muttrc-grants", &[])).unwrap();
+    let state = || reader.home.run(["grants", "one"], b"").exits(0).text().split(' ').next().unwrap().to_owned();
+    reader.open(name);
+    reader.shows("a serious matter");
+    for (key, says, then) in
+        [("R", "one: revoked", "revoked"), ("U", "one: restored", ""), ("A", "one: granted", "active")]
+    {
+        reader.press(key);
+        reader.shows(says);
+        reader.shows("Press any key");
+        reader.press("Space");
+        reader.shows("a serious matter");
+        assert_eq!(state().trim(), then, "{key}");
+    }
+    reader.press("X");
+    let screen = || reader.tmux(&["capture-pane", "-p"]);
+    let saved = || (state() == "revoked" && !maildir(&reader.home.file("Maildir/Junk")).is_empty()).then_some(());
+    eventually_or("X", saved, screen);
+}
+
+/// The recipes `rules/muttrc-sent` and `rules/sendmail-learn`: what sendmail takes is learned, and what it does not is not.
+fn whoever_is_written_to_is_learned(name: &str) {
+    let home = Home::new();
+    let bin = install(home.path());
+    let (wrapper, sendmail, outbox) = (bin.join("sendmail-learn"), bin.join("sendmail"), home.file("outbox"));
+    let path = format!("PATH={}:/usr/bin:/bin", bin.display());
+    let edits = [("PATH=$HOME/.cargo/bin:/usr/local/bin:/usr/bin:/bin", path.as_str())];
+    let learning = recipe("sendmail-learn", &edits);
+    stand_in(&wrapper, &learning.replace("/usr/sbin/sendmail", &sendmail.display().to_string()));
+    let edits = [("/usr/local/bin/sendmail-learn", wrapper.to_str().unwrap())];
+    let muttrc = format!("set from={ALICE} realname=Alice record= sendmail_wait=60\n{}", recipe("muttrc-sent", &edits));
+    fs::write(home.file("muttrc"), muttrc).unwrap();
+    let send = |to: &str| {
+        let mut command = Command::new(program(name, name));
+        command.env_clear().env("HOME", home.path()).env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8");
+        command.current_dir(home.path()).args(["-n", "-F", "muttrc", "-s", "hello", "--", to]);
+        run(&mut command, b"hello\n")
+    };
+    let known = || home.run(["correspondents"], b"").exits(0).text();
+
+    stand_in(&sendmail, "#!/bin/sh\ncat >/dev/null; exit 75\n");
+    assert_ne!(send("bob@y.example").code, 0, "sendmail did not take it");
+    assert_eq!(known(), "");
+    stand_in(&sendmail, &format!("#!/bin/sh\necho \"$@\" >{0}.args; cat >{0}\n", outbox.display()));
+    let sent = send("bob@y.example");
+    assert_eq!(sent.code, 0, "{}", sent.stderr);
+    assert!(known().starts_with("bob@y.example  first "), "{}", known());
+    assert_eq!(fs::read_to_string(home.file("outbox.args")).unwrap(), "-oem -oi -- bob@y.example\n");
+    let message = fs::read(&outbox).unwrap();
+    assert_eq!(field(&message, "To").as_deref(), Some("bob@y.example"));
+    assert!(message.ends_with(b"\n\nhello\n"));
+    // Our own trouble holds nothing up.
+    home.configure("addresses = [");
+    let sent = send("carol@y.example");
+    assert_eq!(sent.code, 0, "{}", sent.stderr);
+    assert_eq!(field(&fs::read(&outbox).unwrap(), "To").as_deref(), Some("carol@y.example"));
+    home.configure(&format!("addresses = [\"{ALICE}\"]"));
+    assert_eq!(known().lines().count(), 1);
+}
+
+#[test]
+fn mutt_lets_learn_to_whom_it_writes() {
+    whoever_is_written_to_is_learned("mutt");
+}
+
+#[test]
+fn neomutt_lets_learn_to_whom_it_writes() {
+    whoever_is_written_to_is_learned("neomutt");
+}
+
+#[test]
+fn mutt_revokes_at_one_key() {
+    revoked_and_restored_at_one_key("mutt");
+}
+
+#[test]
+fn neomutt_revokes_at_one_key() {
+    revoked_and_restored_at_one_key("neomutt");
+}
+
+#[test]
+fn mutt_shows_the_class_of_the_open_message() {
+    class_of_an_open_message("mutt");
+}
+
+#[test]
+fn neomutt_shows_the_class_of_the_open_message() {
+    class_of_an_open_message("neomutt");
+}

@@ -1,0 +1,234 @@
+//! The recipes `rules/postfix-main.cf` and `rules/forward` under Postfix, with procmail, maildrop and Dovecot behind it:
+//! what is judged, put off and judged again must end where it belongs. And `rules/postfix-master-sent.cf` with
+//! `rules/forward-sent`: what is sent is learned. Needs root.
+
+use crate::support::dovecot::Dovecot;
+use crate::support::postfix::{Postfix, User, mailbox_command};
+use crate::support::programs::{
+    chmod, contents, eventually_or, expected, field, maildir, program, recipe, settle, stand_in,
+};
+use crate::support::smtp::{Protocol, send};
+use crate::support::{ALICE, Home, letter, run};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Waits until the mailbox holds this.
+#[track_caller]
+fn holds(postfix: &Postfix, inbox: &Path, folders: &[(&str, &[&str])]) {
+    let wanted = expected(folders);
+    let holds = || (contents(inbox) == wanted).then_some(());
+    eventually_or("delivery", holds, || format!("{:?}\n{}", contents(inbox), postfix.log()));
+}
+
+/// A user with the recipe of `program` in his home, and a Postfix whose alias `alice` is he.
+fn with_user(home: &Home, program: &str, forward: bool) -> (Postfix, User) {
+    let user = User::add();
+    let mut main = format!("alias_maps = inline:{{ alice={} }}\n", user.name());
+    if !forward {
+        main += &mailbox_command(program);
+    }
+    let postfix = Postfix::start(&main);
+    let path = format!("{}:/usr/bin:/bin", postfix.file("bin").display());
+    match program {
+        "procmail" => {
+            let edits = [("$HOME/.cargo/bin:/usr/local/bin:/usr/bin:/bin", path.as_str())];
+            fs::write(user.file(".procmailrc"), recipe("procmailrc", &edits)).unwrap();
+        }
+        _ => {
+            let edits = [("$HOME/.cargo/bin:/usr/local/bin:/usr/bin:/bin", path.as_str())];
+            fs::write(user.file(".mailfilter"), recipe("mailfilter", &edits)).unwrap();
+            chmod(&user.file(".mailfilter"), 0o600);
+        }
+    }
+    if forward {
+        // The recipe names both programs, one of them behind a comment sign.
+        let text = match program {
+            "procmail" => recipe("forward", &[]),
+            _ => recipe(
+                "forward",
+                &[("\n\"|/usr/bin/procmail", "\n#"), ("#\"|/usr/bin/maildrop", "\"|/usr/bin/maildrop")],
+            ),
+        };
+        fs::write(user.file(".forward"), text).unwrap();
+    }
+    let maildirmake = crate::support::programs::program("maildirmake.maildrop", "maildrop");
+    run(Command::new(&maildirmake).arg(user.file("Maildir")), b"").exits(0);
+    run(Command::new(&maildirmake).args(["-f", "Used"]).arg(user.file("Maildir")), b"").exits(0);
+    user.move_in(home);
+    (postfix, user)
+}
+
+/// A stamped message whose delivery fails after mailstamp ran, and is tried again by Postfix, is first-class; another one
+/// with its stamp is used (BC13, BP4i, BC15b). Before that, a mailstamp that fails puts mail off and bounces nothing.
+fn redelivery(program: &str, forward: bool) {
+    let home = Home::new();
+    let (postfix, user) = with_user(&home, program, forward);
+    let inbox = user.file("Maildir");
+    let stamp = home.issue(ALICE, []);
+    let smtp =
+        |message: &[u8]| assert_eq!(send(Protocol::Smtp, postfix.port(), "bob@y.example", &[ALICE], message), [250]);
+
+    let mailstamp = postfix.file("bin/mailstamp");
+    let aside = postfix.file("bin/aside");
+    fs::rename(&mailstamp, &aside).unwrap();
+    stand_in(&mailstamp, "#!/bin/sh\nkill -9 $$\n");
+    smtp(&home.affix(&stamp, &letter("1")));
+    postfix.waits_for_deferred(1);
+    assert_eq!(contents(&inbox), []);
+
+    for part in ["", "new", "tmp"] {
+        chmod(&inbox.join(part), 0o500);
+    }
+    fs::rename(&aside, &mailstamp).unwrap();
+    let spent = user.file(".local/state/mailstamp/verdicts.jsonl");
+    postfix.flush();
+    let was_judged = || fs::read_to_string(&spent).ok().filter(|log| log.contains("\"paid\""));
+    eventually_or("first judgement", was_judged, || postfix.log());
+    let before = postfix.logged("status=deferred");
+    postfix.flush();
+    postfix.waits_for_deferred(before + 1);
+    assert_eq!(contents(&inbox), []);
+
+    for part in ["", "new", "tmp"] {
+        chmod(&inbox.join(part), 0o700);
+    }
+    smtp(&home.affix(&stamp, &letter("2")));
+    postfix.flush();
+    holds(&postfix, &inbox, &[("", &["1"]), (".Used", &["2"])]);
+    assert_eq!(postfix.logged("status=bounced"), 0, "{}", postfix.log());
+    assert!(fs::read_to_string(&spent).unwrap().contains("\"again\""));
+}
+
+#[test]
+fn procmail_as_mailbox_command() {
+    redelivery("procmail", false);
+}
+
+#[test]
+fn maildrop_as_mailbox_command() {
+    redelivery("maildrop", false);
+}
+
+#[test]
+fn procmail_in_forward() {
+    redelivery("procmail", true);
+}
+
+#[test]
+fn maildrop_in_forward() {
+    redelivery("maildrop", true);
+}
+
+#[test]
+fn a_stamp_survives_alias_forward_and_lmtp() {
+    // BC5, BX4: swaks -> Postfix -> alias -> .forward -> LMTP -> Dovecot; plain SMTP, and nobody on the way knows stamps.
+    let home = Home::new();
+    let inner = "alice@inner.example";
+    let dovecot = Dovecot::start();
+    settle(&home, &dovecot.home(inner));
+    dovecot.script(inner, &recipe("sieve-filter.sieve", &[]));
+    dovecot.hand_over();
+    let user = User::add();
+    let postfix = Postfix::start(&format!(
+        "alias_maps = inline:{{ alice={} }}\nrelay_domains = inner.example\n\
+         transport_maps = inline:{{ inner.example=lmtp:inet:127.0.0.1:{} }}\n",
+        user.name(),
+        dovecot.port()
+    ));
+    fs::write(user.file(".forward"), inner).unwrap();
+    user.move_in(&home);
+    let inbox = dovecot.inbox(inner);
+    let swaks = |message: &[u8]| {
+        let file = postfix.file("message");
+        fs::write(&file, message).unwrap();
+        let mut command = Command::new(program("swaks", "swaks"));
+        command.args(["--server", "127.0.0.1", "--port", &postfix.port().to_string(), "--to", ALICE]);
+        command.args(["--from", "bob@y.example", "--helo", "y.example", "--data"]).arg(format!("@{}", file.display()));
+        run(&mut command, b"").exits(0).text()
+    };
+    let verbs = |session: &str| -> Vec<String> {
+        let said = session.lines().filter_map(|line| line.strip_prefix(" -> "));
+        said.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+    };
+    let stamp = home.issue(ALICE, []);
+    let first = home.affix(&stamp, &letter("1"));
+    let session = verbs(&swaks(&first));
+    assert_eq!(
+        (&session[..4], session.last().unwrap().as_str()),
+        (&["EHLO", "MAIL", "RCPT", "DATA"].map(str::to_owned)[..], "QUIT")
+    );
+    holds(&postfix, &inbox, &[("", &["1"])]);
+    let delivered = &maildir(&inbox)[0];
+    assert!(
+        field(delivered, "Digital-Stamp-Class").unwrap().starts_with("first-class; reason=paid;"),
+        "{}",
+        dovecot.log()
+    );
+
+    // A snooper with the stamp sends his own message to the same recipient.
+    swaks(&home.affix(&stamp, &letter("2")));
+    holds(&postfix, &inbox, &[("", &["1"]), (".Used", &["2"])]);
+
+    // Postfix -> LMTP: stored too late, tried again.
+    let third = home.stamped(&letter("3"));
+    chmod(&inbox.join("tmp"), 0o500);
+    swaks(&third);
+    postfix.waits_for_deferred(1);
+    chmod(&inbox.join("tmp"), 0o700);
+    postfix.flush();
+    holds(&postfix, &inbox, &[("", &["1", "3"]), (".Used", &["2"])]);
+    let classes: Vec<_> = maildir(&inbox).iter().filter_map(|message| field(message, "Digital-Stamp-Class")).collect();
+    assert!(classes.iter().any(|class| class.starts_with("first-class; reason=again;")), "{classes:?}");
+}
+
+/// Whoever the user writes to is learned, also when that fails at first; what comes from outside under his name is not.
+#[test]
+fn what_is_submitted_is_learned_and_what_only_says_so_is_not() {
+    let home = Home::new();
+    let user = User::add();
+    let copies = format!("{ALICE}={}+sent@x.example", user.name());
+    let services = recipe(
+        "postfix-master-sent.cf",
+        &[
+            ("submission inet n       -       y", "SUBMISSION inet n - n"),
+            ("cleanup-sent unix n     -       y", "cleanup-sent unix n - n"),
+            ("you@your.example=login+sent@your.example", &copies),
+        ],
+    );
+    let main = format!("alias_maps = inline:{{ bob={} }}\n", user.name());
+    let postfix = Postfix::start_with(&main, &services);
+    let mailstamp = postfix.file("bin/mailstamp");
+    let forward = recipe("forward-sent", &[("/usr/local/bin/mailstamp", mailstamp.to_str().unwrap())]);
+    fs::write(user.file(".forward+sent"), forward).unwrap();
+    fs::write(user.file(".forward"), "/dev/null\n").unwrap();
+    user.move_in(&home);
+    let known = || {
+        // A copy, since nobody but its owner may look into a log.
+        let state = home.file("copy");
+        let _ = fs::remove_dir_all(&state);
+        let from = user.file(".local/state/mailstamp");
+        if !from.exists() {
+            return String::new();
+        }
+        let mut copy = Command::new("cp");
+        run(copy.args(["-r", "--no-preserve=ownership"]).arg(from).arg(&state), b"").exits(0);
+        home.run(["--state", state.to_str().unwrap(), "correspondents"], b"").text()
+    };
+    let message = |to: &str| format!("From: {ALICE}\nTo: {to}\nMessage-ID: <{to}>\n\nhello\n").into_bytes();
+    let send = |port, to: &str| assert_eq!(send(Protocol::Smtp, port, ALICE, &["bob@x.example"], &message(to)), [250]);
+    let aside = postfix.file("bin/aside");
+    fs::rename(&mailstamp, &aside).unwrap();
+    stand_in(&mailstamp, "#!/bin/sh\ncat >/dev/null; exit 75\n");
+    send(postfix.submission(), "carol@y.example");
+    postfix.waits_for_deferred(1);
+    fs::rename(&aside, &mailstamp).unwrap();
+    // Forged, from outside.
+    send(postfix.port(), "eve@y.example");
+    send(postfix.submission(), "dave@y.example");
+    postfix.flush();
+    let both = || known().lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
+    let ready = || (both() == ["carol@y.example", "dave@y.example"]).then_some(());
+    eventually_or("learned", ready, || format!("{}{}", known(), postfix.log()));
+    assert_eq!(postfix.logged("status=bounced"), 0, "{}", postfix.log());
+}
