@@ -4,5 +4,5 @@ use mailstamp::cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::guarded(|arguments| cli::run(arguments))
+    cli::guarded(cli::run)
 }

@@ -29,6 +29,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The program under test.
 pub const MAILSTAMP: &str = env!("CARGO_BIN_EXE_mailstamp");
 
+/// The program that it becomes for all but the mail path.
+pub const MAILSTAMP_TOOLS: &str = env!("CARGO_BIN_EXE_mailstamp-tools");
+
 /// The user's address, unless a test configures another.
 pub const ALICE: &str = "alice@x.example";
 

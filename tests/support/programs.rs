@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
-use super::{ALICE, Home, MAILSTAMP, Run, letter, run};
+use super::{ALICE, Home, MAILSTAMP, MAILSTAMP_TOOLS, Run, letter, run};
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -35,15 +35,17 @@ pub fn recipe(name: &str, edits: &[(&str, &str)]) -> String {
     text
 }
 
-/// The folder `folder/bin` with the program under test in it, for recipes that look for `mailstamp` in a path.
+/// The folder `folder/bin` with both programs under test in it, for recipes that look for `mailstamp` in a path.
 pub fn install(folder: &Path) -> PathBuf {
     let bin = folder.join("bin");
     fs::create_dir_all(&bin).unwrap();
-    let path = bin.join("mailstamp");
-    if !path.exists() && fs::hard_link(MAILSTAMP, &path).is_err() {
-        // Not fs::copy: a test beside this one may fork while the file is open for writing, and then it cannot be run.
-        let copied = Command::new("cp").arg(MAILSTAMP).arg(&path).status().unwrap();
-        assert!(copied.success());
+    for (program, name) in [(MAILSTAMP, "mailstamp"), (MAILSTAMP_TOOLS, "mailstamp-tools")] {
+        let path = bin.join(name);
+        if !path.exists() && fs::hard_link(program, &path).is_err() {
+            // Not fs::copy: a test beside this one may fork while the file is open for writing, and then it cannot be run.
+            let copied = Command::new("cp").arg(program).arg(&path).status().unwrap();
+            assert!(copied.success());
+        }
     }
     bin
 }
