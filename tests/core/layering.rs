@@ -1,6 +1,6 @@
-//! The order of the house (`src/lib.rs`), read from the source: arrows go only downward, what decides does not touch the
-//! world, and a few names stand in one place only. What the compiler can see, clippy sees better (`clippy.toml`); this
-//! sees what it cannot.
+//! The layers (`ARCHITECTURE.md`), read from the source: imports go only downward, pure modules do no I/O, and a few names
+//! stand in one place only. What the compiler can see, clippy sees better (`clippy.toml`); this sees what it cannot. The
+//! pages for contributors are compared with the source, too.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -106,17 +106,96 @@ fn arrows_go_only_downward() {
     assert_eq!(rooms_named("use crate::{mail::x, stamp}; crate::keys::y"), BTreeSet::from(["mail", "stamp", "keys"]));
 }
 
+/// A file at the root of the checkout.
+fn page(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// A row of a table of layers: the layer's number and its module.
+fn row(line: &str) -> Option<(usize, &str)> {
+    let mut cells = line.strip_prefix("| ")?.split(" | ");
+    let layer = cells.next()?.parse().ok()?;
+    Some((layer, cells.next()?.strip_prefix('`')?.strip_suffix('`')?))
+}
+
 #[test]
-fn every_room_is_on_a_floor_and_on_the_map() {
-    let rooms: BTreeSet<String> = sources("src").iter().filter_map(|source| source.room().map(str::to_owned)).collect();
-    assert_eq!(rooms, FLOORS.iter().copied().flatten().map(|room| (*room).to_owned()).collect());
-    let map = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
-    let (_, drawing) = map.split_once("```text\n").unwrap();
-    let (drawing, _) = drawing.split_once("//! ```").unwrap();
-    for room in &rooms {
-        assert!(map.contains(&format!("\npub mod {room};\n")), "{room} is no module of the library");
-        assert!(drawing.split_whitespace().any(|word| word == room), "{room} is not drawn on the map");
+fn every_module_has_a_layer_and_a_row_on_the_map() {
+    let modules: BTreeSet<String> =
+        sources("src").iter().filter_map(|source| source.room().map(str::to_owned)).collect();
+    assert_eq!(modules, FLOORS.iter().copied().flatten().map(|module| (*module).to_owned()).collect());
+    let (library, map) = (page("src/lib.rs"), page("ARCHITECTURE.md"));
+    for module in &modules {
+        assert!(library.contains(&format!("\npub mod {module};\n")), "{module} is no module of the library");
     }
+    // Both tables, from the highest layer down; the second has the pure modules.
+    let layers = FLOORS.iter().enumerate().rev();
+    let layers: Vec<(usize, &str)> =
+        layers.flat_map(|(below, modules)| modules.iter().map(move |module| (below + 1, *module))).collect();
+    assert_eq!(map.lines().filter_map(row).collect::<Vec<_>>(), layers);
+    let (_, pure) = map.split_once("\n### Pure modules\n").unwrap();
+    let pure: BTreeSet<&str> = pure.lines().filter_map(row).map(|(_, module)| module).collect();
+    assert_eq!(pure, BTreeSet::from(PURE));
+}
+
+/// Every file of the checkout by its path, without what is built, what Git keeps, and what Git ignores.
+fn files_of_the_checkout() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut open = vec![root.to_owned()];
+    let mut found = BTreeSet::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            let built = path.join("CACHEDIR.TAG").exists();
+            if !built && !path.ends_with(".git") {
+                open.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        } else {
+            found.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    found
+}
+
+/// What a page sets in code, each once: the words of `code` and of fenced blocks, and where its links lead.
+fn words_in_code(page: &str) -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    // Fences have three backticks, so the odd parts between backticks are code either way.
+    for code in page.replace("```", "`").split('`').skip(1).step_by(2) {
+        words.extend(code.split_whitespace().map(str::to_owned));
+    }
+    for (at, opens) in page.match_indices("](") {
+        words.extend(page[at + opens.len()..].split(')').next().map(str::to_owned));
+    }
+    words
+}
+
+#[test]
+fn what_the_pages_for_contributors_name_exists() {
+    let files = files_of_the_checkout();
+    let tests: String = sources("tests").into_iter().chain(sources("src")).map(|source| source.text).collect();
+    let exists = |path: &str| {
+        let folder = format!("{}/", path.trim_end_matches('/'));
+        ["", "src/"].iter().map(|root| format!("{root}{path}")).any(|file| files.contains(&file))
+            || ["", "src/"].iter().any(|root| files.iter().any(|file| file.starts_with(&format!("{root}{folder}"))))
+    };
+    let elsewhere = |word: &str| word.starts_with(['/', '~', '-', '$', '.']) || word.contains(['<', '=', ':', '*']);
+    let is_word = |word: &str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let mut checked = 0;
+    for name in ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"] {
+        for word in words_in_code(&page(name)).iter().filter(|word| !elsewhere(word)) {
+            if word.contains('/') {
+                assert!(exists(word), "{name} names {word}, which is not here");
+            } else if [".rs", ".md", ".toml", ".yml"].iter().any(|ending| word.ends_with(ending)) {
+                let here = files.iter().any(|file| file.rsplit('/').next() == Some(word));
+                assert!(here, "{name} names {word}, and no file is called so");
+            } else if is_word(word) && word.matches('_').count() > 2 {
+                assert!(tests.contains(&format!("fn {word}(")), "{name} names {word}, and no function is called so");
+            } else {
+                continue;
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 80, "only {checked} names were seen");
 }
 
 #[test]
