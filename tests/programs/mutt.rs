@@ -2,6 +2,7 @@
 //! that sees stamps here (BC15a): the mailbox was filled without a filter.
 
 use crate::support::programs::{eventually_or, field, install, maildir, program, recipe, stand_in};
+use crate::support::screen::Screen;
 use crate::support::{ALICE, Home, letter, run};
 use std::fs;
 use std::path::PathBuf;
@@ -23,34 +24,9 @@ impl Reader {
         Self { home, bin }
     }
 
-    fn open(&self, reader: &str) {
+    fn open(&self, reader: &str) -> Screen {
         let line = format!("{} -n -F {} -f {}", program(reader, reader).display(), "muttrc", "Maildir");
-        self.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "50", &line]);
-    }
-
-    fn tmux(&self, args: &[&str]) -> String {
-        let mut command = Command::new("tmux");
-        command.env_clear().env("HOME", self.home.path()).env("TERM", "screen").env("LANG", "C.UTF-8");
-        command.env("PATH", format!("{}:/usr/bin:/bin", self.bin.display())).current_dir(self.home.path());
-        run(command.arg("-S").arg(self.home.file("socket")).args(args), b"").exits(0).text()
-    }
-
-    fn press(&self, key: &str) {
-        self.tmux(&["send-keys", key]);
-    }
-
-    /// Waits until the screen shows this.
-    #[track_caller]
-    fn shows(&self, text: &str) {
-        let screen = || self.tmux(&["capture-pane", "-p"]);
-        eventually_or(text, || screen().contains(text).then_some(()), screen);
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        // The server behind this socket is this test's own. It may have ended with its only window.
-        let _ = Command::new("tmux").arg("-S").arg(self.home.file("socket")).arg("kill-server").output();
+        Screen::open(&self.home, &self.bin, &line)
     }
 }
 
@@ -77,42 +53,27 @@ fn class_of_an_open_message(reader: &str) {
     let before = "set pipe_decode folder=Maildir\nignore *\nunignore from subject\n";
     fs::write(reader.home.file("muttrc"), before.to_owned() + &recipe("muttrc", &[])).unwrap();
 
-    reader.open(reader_name);
-    reader.shows("a serious matter");
-    reader.press("Enter");
-    reader.shows("Grüße aus der Ferne");
-    reader.press("S");
-    reader.shows("yes does its signature hold?");
-    reader.shows("first-class (paid)");
-    reader.shows("Press any key");
-    reader.press("Space");
-    reader.shows("Grüße aus der Ferne");
+    let screen = reader.open(reader_name);
+    screen.press_at("a serious matter", "Enter");
+    screen.press_at("Grüße aus der Ferne", "S");
+    screen.shows("yes does its signature hold?");
+    screen.shows("first-class (paid)");
+    screen.press_at("Press any key", "Space");
     // It was only looked at. Now it is judged.
-    reader.press("V");
-    reader.shows("first-class paid");
-    reader.shows("Press any key");
-    reader.press("Space");
-    reader.shows("Grüße aus der Ferne");
-    reader.press("S");
-    reader.shows("first-class (again)");
-    reader.shows("Press any key");
-    reader.press("Space");
-    reader.shows("Grüße aus der Ferne");
+    screen.press_at("Grüße aus der Ferne", "V");
+    screen.shows("first-class paid");
+    screen.press_at("Press any key", "Space");
+    screen.press_at("Grüße aus der Ferne", "S");
+    screen.shows("first-class (again)");
+    screen.press_at("Press any key", "Space");
     // The user's own setting is back.
-    for key in [":", "set ?pipe_decode", "Enter"] {
-        reader.press(key);
-    }
-    eventually_or(
-        "pipe_decode",
-        || {
-            let screen = reader.tmux(&["capture-pane", "-p"]);
-            (screen.contains("pipe_decode is set") || screen.contains("pipe_decode=\"yes\"")).then_some(())
-        },
-        || reader.tmux(&["capture-pane", "-p"]),
-    );
+    screen.press_at("Grüße aus der Ferne", ":");
+    screen.press_at("\n:", "set ?pipe_decode");
+    screen.press_at("set ?pipe_decode", "Enter");
+    screen.shows_any(&["pipe_decode is set", "pipe_decode=\"yes\""]);
     // A class in the header is shown.
-    reader.press("J");
-    reader.shows("Digital-Stamp-Class: unstamped; reason=no-stamp");
+    screen.press_at("Grüße aus der Ferne", "J");
+    screen.shows("Digital-Stamp-Class: unstamped; reason=no-stamp");
     // And on another message, the same stamp is used (BC13).
     let other = reader.home.affix(&stamp, &letter("3"));
     reader.home.classify(&other).exits(21).says("used used");
@@ -128,22 +89,18 @@ fn revoked_and_restored_at_one_key(name: &str) {
     let before = "set pipe_decode wait_key folder=Maildir mbox_type=Maildir\nset confirmappend=no confirmcreate=no\n";
     fs::write(reader.home.file("muttrc"), before.to_owned() + &recipe("muttrc-grants", &[])).unwrap();
     let state = || reader.home.run(["grants", "one"], b"").exits(0).text().split(' ').next().unwrap().to_owned();
-    reader.open(name);
-    reader.shows("a serious matter");
+    let screen = reader.open(name);
     for (key, says, then) in
         [("R", "one: revoked", "revoked"), ("U", "one: restored", ""), ("A", "one: granted", "active")]
     {
-        reader.press(key);
-        reader.shows(says);
-        reader.shows("Press any key");
-        reader.press("Space");
-        reader.shows("a serious matter");
+        screen.press_at("a serious matter", key);
+        screen.shows(says);
+        screen.press_at("Press any key", "Space");
         assert_eq!(state().trim(), then, "{key}");
     }
-    reader.press("X");
-    let screen = || reader.tmux(&["capture-pane", "-p"]);
+    screen.press_at("a serious matter", "X");
     let saved = || (state() == "revoked" && !maildir(&reader.home.file("Maildir/Junk")).is_empty()).then_some(());
-    eventually_or("X", saved, screen);
+    eventually_or("X", saved, || screen.text());
 }
 
 /// The recipes `rules/muttrc-sent` and `rules/sendmail-learn`: what sendmail takes is learned, and what it does not is not.

@@ -9,6 +9,7 @@ pub mod postfix;
 pub mod programs;
 #[cfg(feature = "daemon")]
 pub mod resident;
+pub mod screen;
 #[cfg(feature = "vendor")]
 pub mod shop;
 pub mod smtp;

@@ -5,6 +5,7 @@ use super::account::with_account;
 use super::next::Next;
 use super::smtp::Server;
 use crate::support::programs::{chmod, eventually_or, field, install, program, recipe, stand_in};
+use crate::support::screen::Screen;
 use crate::support::shop::Shop;
 use crate::support::{ALICE, Home, run};
 use std::fs;
@@ -44,23 +45,13 @@ fn one_key_sends_a_stamped_letter(name: &str) {
         recipe("muttrc-sendmail", &[])
     );
     fs::write(home.file("muttrc"), muttrc).unwrap();
-    let tmux = |args: &[&str]| {
-        let mut command = Command::new(program("tmux", "tmux"));
-        with_path(&mut command, &home).env("TERM", "screen");
-        run(command.arg("-S").arg(home.file("socket")).args(args), b"").text()
-    };
     let line = format!("{} -n -F muttrc -s hello {BOB}", program(name, name).display());
-    tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "50", &line]);
-    let screen = || tmux(&["capture-pane", "-p"]);
-    eventually_or("the recipient", || screen().contains("To: bob").then_some(()), screen);
-    tmux(&["send-keys", "Enter"]);
-    eventually_or("the subject", || screen().contains("Subject: hello").then_some(()), screen);
-    tmux(&["send-keys", "Enter"]);
-    eventually_or("compose", || screen().contains("y:Send").then_some(()), screen);
-    tmux(&["send-keys", "y"]);
-    let sent = || next.calls().pop();
-    let call = eventually_or("the letter", sent, screen);
-    let _ = Command::new("tmux").arg("-S").arg(home.file("socket")).arg("kill-server").output();
+    let screen = Screen::open(&home, &home.file("bin"), &line);
+    screen.press_at("To: bob", "Enter");
+    screen.press_at("Subject: hello", "Enter");
+    screen.press_at("y:Send", "y");
+    let call = eventually_or("the letter", || next.calls().pop(), || screen.text());
+    drop(screen);
     assert_eq!(call.args, format!("-i -f {ALICE} -- {BOB}"));
     assert_eq!(field(call.copy.as_bytes(), "Subject").as_deref(), Some("hello"));
     assert!(is_stamped_for(&call.copy, BOB), "{}", call.copy);
