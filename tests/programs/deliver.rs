@@ -3,9 +3,7 @@
 
 use crate::support::dovecot::Dovecot;
 use crate::support::postfix::{Postfix, User, mailbox_command};
-use crate::support::programs::{
-    chmod, contents, eventually_or, expected, field, install, maildir, program, recipe, settle,
-};
+use crate::support::programs::{chmod, contents, expected, field, install, maildir, program, recipe, settle};
 use crate::support::smtp::{Protocol, send};
 use crate::support::{ALICE, Home, Run, letter, run};
 use rustix::process::geteuid;
@@ -13,12 +11,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Waits until the mailbox holds this.
+/// Flushes the queue until the mailbox holds this.
 #[track_caller]
 fn holds(postfix: &Postfix, inbox: &Path, folders: &[(&str, &[&str])]) {
     let wanted = expected(folders);
     let holds = || (contents(inbox) == wanted).then_some(());
-    eventually_or("delivery", holds, || format!("{:?}\n{}", contents(inbox), postfix.log()));
+    postfix.flush_until("delivery", holds, || format!("{:?}", contents(inbox)));
 }
 
 /// A user whose mail goes to mailstamp, and a Postfix whose alias `alice` is he.
@@ -60,8 +58,7 @@ fn redelivery(forward: bool) {
     }
     smtp(&home.affix(&stamp, &letter("2")));
     for tries in 1..=6 {
-        postfix.waits_for_deferred(tries);
-        postfix.flush();
+        postfix.flush_until_deferred(tries);
     }
     // Postfix shows the user why, on one line.
     assert!(postfix.logged("mailstamp: error: cannot write into") >= 6, "{}", postfix.log());
@@ -69,7 +66,6 @@ fn redelivery(forward: bool) {
     for part in ["new", "tmp"] {
         chmod(&inbox.join(part), 0o700);
     }
-    postfix.flush();
     holds(&postfix, &inbox, &[("", &["2"]), (".Unstamped", &["1"])]);
     let delivered = &maildir(&inbox)[0];
     assert!(field(delivered, "Digital-Stamp-Class").unwrap().starts_with("first-class; reason=paid;"));

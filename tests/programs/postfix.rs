@@ -4,21 +4,19 @@
 
 use crate::support::dovecot::Dovecot;
 use crate::support::postfix::{Postfix, User, mailbox_command};
-use crate::support::programs::{
-    chmod, contents, eventually_or, expected, field, maildir, program, recipe, settle, stand_in,
-};
+use crate::support::programs::{chmod, contents, expected, field, maildir, program, recipe, settle, stand_in};
 use crate::support::smtp::{Protocol, send};
 use crate::support::{ALICE, Home, letter, run};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Waits until the mailbox holds this.
+/// Flushes the queue until the mailbox holds this.
 #[track_caller]
 fn holds(postfix: &Postfix, inbox: &Path, folders: &[(&str, &[&str])]) {
     let wanted = expected(folders);
     let holds = || (contents(inbox) == wanted).then_some(());
-    eventually_or("delivery", holds, || format!("{:?}\n{}", contents(inbox), postfix.log()));
+    postfix.flush_until("delivery", holds, || format!("{:?}", contents(inbox)));
 }
 
 /// A user with the recipe of `program` in his home, and a Postfix whose alias `alice` is he.
@@ -74,7 +72,7 @@ fn redelivery(program: &str, forward: bool) {
     fs::rename(&mailstamp, &aside).unwrap();
     stand_in(&mailstamp, "#!/bin/sh\nkill -9 $$\n");
     smtp(&home.affix(&stamp, &letter("1")));
-    postfix.waits_for_deferred(1);
+    postfix.flush_until_deferred(1);
     assert_eq!(contents(&inbox), []);
 
     for part in ["", "new", "tmp"] {
@@ -82,19 +80,16 @@ fn redelivery(program: &str, forward: bool) {
     }
     fs::rename(&aside, &mailstamp).unwrap();
     let spent = user.file(".local/state/mailstamp/verdicts.jsonl");
-    postfix.flush();
     let was_judged = || fs::read_to_string(&spent).ok().filter(|log| log.contains("\"paid\""));
-    eventually_or("first judgement", was_judged, || postfix.log());
+    postfix.flush_until("first judgement", was_judged, String::new);
     let before = postfix.logged("status=deferred");
-    postfix.flush();
-    postfix.waits_for_deferred(before + 1);
+    postfix.flush_until_deferred(before + 1);
     assert_eq!(contents(&inbox), []);
 
     for part in ["", "new", "tmp"] {
         chmod(&inbox.join(part), 0o700);
     }
     smtp(&home.affix(&stamp, &letter("2")));
-    postfix.flush();
     holds(&postfix, &inbox, &[("", &["1"]), (".Used", &["2"])]);
     assert_eq!(postfix.logged("status=bounced"), 0, "{}", postfix.log());
     assert!(fs::read_to_string(&spent).unwrap().contains("\"again\""));
@@ -174,9 +169,8 @@ fn a_stamp_survives_alias_forward_and_lmtp() {
     let third = home.stamped(&letter("3"));
     chmod(&inbox.join("tmp"), 0o500);
     swaks(&third);
-    postfix.waits_for_deferred(1);
+    postfix.flush_until_deferred(1);
     chmod(&inbox.join("tmp"), 0o700);
-    postfix.flush();
     holds(&postfix, &inbox, &[("", &["1", "3"]), (".Used", &["2"])]);
     let classes: Vec<_> = maildir(&inbox).iter().filter_map(|message| field(message, "Digital-Stamp-Class")).collect();
     assert!(classes.iter().any(|class| class.starts_with("first-class; reason=again;")), "{classes:?}");
@@ -221,14 +215,13 @@ fn what_is_submitted_is_learned_and_what_only_says_so_is_not() {
     fs::rename(&mailstamp, &aside).unwrap();
     stand_in(&mailstamp, "#!/bin/sh\ncat >/dev/null; exit 75\n");
     send(postfix.submission(), "carol@y.example");
-    postfix.waits_for_deferred(1);
+    postfix.flush_until_deferred(1);
     fs::rename(&aside, &mailstamp).unwrap();
     // Forged, from outside.
     send(postfix.port(), "eve@y.example");
     send(postfix.submission(), "dave@y.example");
-    postfix.flush();
     let both = || known().lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
     let ready = || (both() == ["carol@y.example", "dave@y.example"]).then_some(());
-    eventually_or("learned", ready, || format!("{}{}", known(), postfix.log()));
+    postfix.flush_until("learned", ready, &known);
     assert_eq!(postfix.logged("status=bounced"), 0, "{}", postfix.log());
 }

@@ -5,7 +5,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use super::programs::{chmod, eventually_or, free_port, give, install, program, recipe, settle, tail};
-use super::{Home, run};
+use super::{Home, Run, run};
 use rustix::process::{Pid, Signal, geteuid, kill_process, test_kill_process};
 use std::fs;
 use std::net::TcpStream;
@@ -124,20 +124,38 @@ impl Postfix {
         tail(&self.file("maillog"))
     }
 
-    /// Waits until so many deliveries were put off.
-    pub fn waits_for_deferred(&self, times: usize) {
-        eventually_or("deferred", || (self.logged("status=deferred") >= times).then_some(()), || self.log());
-    }
-
     /// How many lines of the log have this text.
     pub fn logged(&self, text: &str) -> usize {
         let log = fs::read(self.file("maillog")).unwrap_or_default();
         String::from_utf8_lossy(&log).lines().filter(|line| line.contains(text)).count()
     }
 
-    /// Tries everything again that waits.
-    pub fn flush(&self) {
-        run(Command::new(program("postqueue", "postfix")).arg("-c").arg(self.file("etc")).arg("-f"), b"").exits(0);
+    /// Flushes the queue until there is an answer. One flush may pass a message by: the delivery agent logs the failure before
+    /// it lets go of the queue file, so qmgr(8) skips it ("still being delivered") and puts it into the incoming queue, where it
+    /// stays until the next flush.
+    #[track_caller]
+    pub fn flush_until<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>, otherwise: impl Fn() -> String) -> T {
+        // The question comes 20 times a second, and each flush starts a process.
+        let mut asked = 0;
+        let flush_and_ask = || {
+            if asked % 20 == 0 {
+                self.postqueue("-f").exits(0);
+            }
+            asked += 1;
+            ask()
+        };
+        let queue = || self.postqueue("-j").text();
+        eventually_or(what, flush_and_ask, || format!("{}\n{}\n{}", otherwise(), queue(), self.log()))
+    }
+
+    /// Flushes the queue until so many deliveries were deferred.
+    #[track_caller]
+    pub fn flush_until_deferred(&self, times: usize) {
+        self.flush_until("deferred", || (self.logged("status=deferred") >= times).then_some(()), String::new);
+    }
+
+    fn postqueue(&self, option: &str) -> Run {
+        run(Command::new(program("postqueue", "postfix")).arg("-c").arg(self.file("etc")).arg(option), b"")
     }
 
     fn master(&self) -> Option<Pid> {
@@ -200,6 +218,8 @@ smtpd_peername_lookup = no
 queue_run_delay = 2s
 minimal_backoff_time = 2s
 maximal_backoff_time = 2s
+transport_retry_time = 2s
+default_destination_concurrency_failed_cohort_limit = 0
 mailbox_size_limit = 0
 ";
 
