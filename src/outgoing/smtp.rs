@@ -142,6 +142,8 @@ fn with_crlf(pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{AddressFamily, SocketType};
+    use std::net::{Ipv4Addr, SocketAddrV4};
 
     #[test]
     fn lines_end_as_smtp_wants_them() {
@@ -154,8 +156,11 @@ mod tests {
 
     #[test]
     fn who_does_not_answer_is_asked_later() {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Server::new("127.0.0.1", port, Protection::None, None, None, Duration::from_secs(5)).unwrap();
+        // Bound, so that no other program gets the port; and as it does not listen, connections are refused.
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = SocketAddrV4::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap().port();
+        let server = Server::new("127.0.0.1", port, Protection::None, None, None, Duration::from_secs(60)).unwrap();
         let error = server.send(Some("a@x.example"), "b@y.example", &mut std::iter::once(&b"x\n"[..])).unwrap_err();
         assert!(matches!(error, SmtpError::Later(_)), "{error}");
         let error = server.send(None, "no address", &mut std::iter::once(&b"x\n"[..])).unwrap_err();

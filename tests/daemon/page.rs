@@ -1,7 +1,7 @@
 //! The protocol of mailstamp-serve(8) is that of the program: kinds, members, limits, and the bytes of the worked example,
 //! which are shown to both ends. So whoever writes another client can rely on the page.
 
-use crate::support::programs::{eventually, program};
+use crate::support::programs::{PATIENCE, eventually, program};
 use crate::support::{Home, run};
 use data_encoding::HEXLOWER;
 use mailstamp::filter::question::{Answer, LARGEST, Names, Question, Whose};
@@ -22,10 +22,8 @@ use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::{Child, Command};
-use std::time::Duration;
 
 const PAGE: &str = include_str!("../../man/mailstamp-serve.8");
-const SOON: Duration = Duration::from_secs(20);
 const LIMITS: Limits = Limits { head: HEAD_MAX, body: LARGEST };
 
 /// What stands below a heading of the page.
@@ -212,9 +210,9 @@ fn the_example_is_what_the_program_asks() {
     std::thread::scope(|scope| {
         let asker = scope.spawn(|| home.classify(MESSAGE));
         let mut channel = Channel::new(listener.accept().unwrap().0);
-        let asked = channel.receive(LIMITS, SOON, SOON).unwrap().unwrap();
+        let asked = channel.receive(LIMITS, PATIENCE, PATIENCE).unwrap().unwrap();
         let answer = frame_of(&example()[1]);
-        channel.send(answer.kind, &answer.head, &[], SOON).unwrap();
+        channel.send(answer.kind, &answer.head, &[], PATIENCE).unwrap();
         asker.join().unwrap().exits(11).says("unstamped no-stamp");
         assert_eq!(bytes_of(&asked), expected, "\n{}", hexdump(&bytes_of(&asked)));
     });
@@ -227,8 +225,8 @@ fn the_example_is_what_the_program_answers() {
     let socket = home.state().join("socket");
     let mut channel = Channel::new(eventually("the socket", || place::connect(&socket).ok()));
     let question = asked_in(&home);
-    channel.send(question.kind, &question.head, &question.body, SOON).unwrap();
-    let answer = bytes_of(&channel.receive(LIMITS, SOON, SOON).unwrap().unwrap());
+    channel.send(question.kind, &question.head, &question.body, PATIENCE).unwrap();
+    let answer = bytes_of(&channel.receive(LIMITS, PATIENCE, PATIENCE).unwrap().unwrap());
     assert_eq!(answer, example()[1], "\n{}", hexdump(&answer));
 
     // By a program that shares nothing with this one.
@@ -250,7 +248,7 @@ fn what_is_no_question_is_answered_as_the_page_says() {
         use std::io::Write;
         let mut stream = place::connect(&home.state().join(socket)).unwrap();
         stream.write_all(bytes).unwrap();
-        Channel::new(stream).receive(LIMITS, SOON, SOON).unwrap().map(|frame| (frame.kind, frame.head))
+        Channel::new(stream).receive(LIMITS, PATIENCE, PATIENCE).unwrap().map(|frame| (frame.kind, frame.head))
     };
     let question = |kind| frame::begin(kind, b"{}", 0).unwrap();
     let refused = Some((Kind::Refused, b"{}".to_vec()));

@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
-use super::programs::{chmod, eventually_or, free_port, give, install, program, recipe, tail};
+use super::programs::{Port, chmod, eventually_or, give, install, program, recipe, tail};
 use super::{Run, run};
 use rustix::process::{Pid, Signal, getegid, geteuid, kill_process};
 use std::fs;
@@ -18,8 +18,8 @@ const VIRTUAL: u32 = 61_234;
 /// A running Dovecot.
 pub struct Dovecot {
     folder: tempfile::TempDir,
-    port: u16,
-    imap: Option<u16>,
+    port: Port,
+    imap: Option<Port>,
     master: Option<Child>,
 }
 
@@ -32,24 +32,24 @@ impl Dovecot {
     /// Starts one that serves IMAP, too, with the scripts of `rules/dovecot-imapsieve.conf`.
     pub fn with_imap() -> Self {
         program("imap-login", "dovecot-imapd");
-        Self::started(Some(free_port()))
+        Self::started(Some(Port::reserve()))
     }
 
-    fn started(imap: Option<u16>) -> Self {
+    fn started(imap: Option<Port>) -> Self {
         let server = program("dovecot", "dovecot-core");
         program("lmtp", "dovecot-lmtpd");
         assert!(Path::new("/usr/lib/dovecot/modules/lib90_sieve_plugin.so").exists(), "apt-get install dovecot-sieve");
         let folder = tempfile::tempdir().unwrap();
         let bin = install(folder.path());
         symlink(program("bogofilter", "bogofilter"), bin.join("bogofilter")).unwrap();
-        let mut dovecot = Self { port: free_port(), imap, master: None, folder };
+        let mut dovecot = Self { port: Port::reserve(), imap, master: None, folder };
         for part in ["run", "state", "homes"] {
             fs::create_dir(dovecot.file(part)).unwrap();
         }
         chmod(dovecot.folder.path(), 0o755);
         fs::write(dovecot.file("dovecot.conf"), dovecot.configuration(&bin)).unwrap();
         let conf = dovecot.file("dovecot.conf");
-        if imap.is_some() {
+        if dovecot.imap.is_some() {
             fs::create_dir(dovecot.file("sieve")).unwrap();
             for name in ["moved-to-junk.sieve", "moved-out-of-junk.sieve", "learn-sent.sieve"] {
                 let path = dovecot.file("sieve").join(name);
@@ -63,8 +63,8 @@ impl Dovecot {
         command.args(["-F", "-c"]).arg(&conf).stdin(null()).stdout(null()).stderr(null());
         dovecot.master = Some(command.spawn().unwrap());
         let log = dovecot.file("dovecot.log");
-        eventually_or("dovecot", || TcpStream::connect(("127.0.0.1", dovecot.port)).ok(), || tail(&log));
-        if let Some(port) = imap {
+        eventually_or("dovecot", || TcpStream::connect(("127.0.0.1", dovecot.port())).ok(), || tail(&log));
+        if let Some(port) = dovecot.imap.as_ref().map(Port::number) {
             eventually_or("imap", || TcpStream::connect(("127.0.0.1", port)).ok(), || tail(&log));
         }
         dovecot
@@ -72,12 +72,12 @@ impl Dovecot {
 
     /// The port of IMAP on 127.0.0.1.
     pub fn imap_port(&self) -> u16 {
-        self.imap.unwrap()
+        self.imap.as_ref().unwrap().number()
     }
 
     /// The port of LMTP on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// A file in its folder.
@@ -153,10 +153,11 @@ impl Dovecot {
              service lmtp {{\n inet_listener lmtp {{\n  address = 127.0.0.1\n  port = {port}\n }}\n}}\n\
              protocol lmtp {{\n mail_plugins = sieve\n postmaster_address = postmaster@x.example\n}}\n\
              plugin {{\n sieve = file:~/sieve;active=~/.dovecot.sieve\n}}\n{plugin}",
-            port = self.port,
+            port = self.port(),
             plugin = recipe("dovecot-sieve.conf", &[(lib, &bin.display().to_string())]),
         );
-        let imap = self.imap.map_or_else(String::new, |port| {
+        let imap = self.imap.as_ref().map_or_else(String::new, |port| {
+            let port = port.number();
             let edits = [
                 ("/usr/local/lib/dovecot-sieve-pipe", bin.display().to_string()),
                 ("/etc/dovecot/sieve/", format!("{}/", self.file("sieve").display())),

@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
-use super::programs::{chmod, eventually_or, free_port, give, install, program, recipe, settle, tail};
+use super::programs::{Port, chmod, eventually_or, give, install, program, recipe, settle, tail};
 use super::{Home, Run, run};
 use rustix::process::{Pid, Signal, geteuid, kill_process, test_kill_process};
 use std::fs;
@@ -57,7 +57,7 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
-        for _ in 0..50 {
+        for _ in 0..600 {
             // 6: there is no such user.
             if matches!(run(Command::new("userdel").arg(&self.name), b"").code, 0 | 6) {
                 break;
@@ -71,8 +71,8 @@ impl Drop for User {
 /// A running Postfix.
 pub struct Postfix {
     folder: tempfile::TempDir,
-    port: u16,
-    submission: u16,
+    port: Port,
+    submission: Port,
 }
 
 impl Postfix {
@@ -85,7 +85,7 @@ impl Postfix {
     pub fn start_with(more: &str, services: &str) -> Self {
         assert!(geteuid().is_root(), "Postfix needs root; run this test as root");
         let postfix = program("postfix", "postfix");
-        let server = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), submission: free_port() };
+        let server = Self { folder: tempfile::tempdir().unwrap(), port: Port::reserve(), submission: Port::reserve() };
         chmod(server.folder.path(), 0o755);
         for part in ["etc", "spool", "data"] {
             fs::create_dir(server.file(part)).unwrap();
@@ -95,23 +95,23 @@ impl Postfix {
         install(server.folder.path());
         let place = |text: &str| text.replace("@FOLDER@/", &format!("{}/", server.folder.path().display()));
         fs::write(server.file("etc/main.cf"), place(MAIN) + more).unwrap();
-        let listen = format!("127.0.0.1:{} inet n - n - - smtpd\n", server.port);
-        let services = services.replace("SUBMISSION", &format!("127.0.0.1:{}", server.submission));
+        let listen = format!("127.0.0.1:{} inet n - n - - smtpd\n", server.port());
+        let services = services.replace("SUBMISSION", &format!("127.0.0.1:{}", server.submission()));
         fs::write(server.file("etc/master.cf"), listen + MASTER + &services).unwrap();
         run(Command::new(postfix).arg("-c").arg(server.file("etc")).arg("start"), b"").exits(0);
-        let port = server.port;
+        let port = server.port();
         eventually_or("postfix", || TcpStream::connect(("127.0.0.1", port)).ok(), || server.log());
         server
     }
 
     /// The port of SMTP on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The port of submission, if there is such a service.
     pub fn submission(&self) -> u16 {
-        self.submission
+        self.submission.number()
     }
 
     /// A file in its folder.
@@ -168,7 +168,7 @@ impl Drop for Postfix {
     fn drop(&mut self) {
         let Some(master) = self.master() else { return };
         let _ = kill_process(master, Signal::TERM);
-        for _ in 0..100 {
+        for _ in 0..1_200 {
             if test_kill_process(master).is_err() {
                 break;
             }

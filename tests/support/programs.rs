@@ -5,15 +5,19 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use super::{ALICE, Home, MAILSTAMP, MAILSTAMP_TOOLS, Run, letter, run};
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// How long anything may take before it counts as failed. Machines that run tests are slow at times.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Limit of every wait for a condition. A wait ends as soon as its condition holds, so a long limit costs a good run nothing;
+/// a short one fails on a machine that does other work.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The path of a program.
 #[track_caller]
@@ -76,9 +80,30 @@ pub fn eventually_or<T>(what: &str, mut ask: impl FnMut() -> Option<T>, otherwis
     }
 }
 
-/// A port of the loopback interface that is free now.
-pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+/// A TCP port of the loopback interface, reserved until the value is dropped: its socket is bound and does not listen. The
+/// system gives the port to no other program that asks for any free one. A server that names the port gets it all the same,
+/// because both sockets have SO_REUSEADDR (socket(7)).
+#[derive(Debug)]
+pub struct Port {
+    number: u16,
+    _socket: OwnedFd,
+}
+
+impl Port {
+    /// Reserves one.
+    pub fn reserve() -> Self {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        // Set before bind(), this would let two tests reserve one port.
+        bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+        set_socket_reuseaddr(&socket, true).unwrap();
+        let address = SocketAddrV4::try_from(getsockname(&socket).unwrap()).unwrap();
+        Self { number: address.port(), _socket: socket }
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
 }
 
 /// The last lines of a log file, for messages about failures.

@@ -13,8 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// For how long a machine that has much to do may take for something that takes a moment.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub use super::programs::PATIENCE;
 
 /// The process; killed when this is dropped.
 pub struct Resident {

@@ -3,7 +3,7 @@
 
 use super::MAILSTAMP;
 use super::http::{self, Answer, Connection};
-use super::programs::eventually;
+use super::programs::{PATIENCE, eventually};
 use mailstamp::bank::event::Terms;
 use mailstamp::bank::order::Caps;
 use mailstamp::filter::open::clock;
@@ -17,7 +17,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 /// The vendor.
 pub const VENDOR: &str = "stamps.example";
@@ -86,7 +85,7 @@ impl Shop {
 
     /// The books, through the service that has them.
     pub fn books(&self) -> Books {
-        Books::reach(&self.folder(), Duration::from_secs(10)).unwrap()
+        Books::reach(&self.folder(), PATIENCE).unwrap()
     }
 
     /// The number of its process.

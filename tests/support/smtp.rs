@@ -2,9 +2,9 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
+use super::programs::PATIENCE;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 /// Which of the two is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Protocol {
 /// When the session breaks down before the data, or a recipient is refused.
 pub fn send(protocol: Protocol, port: u16, sender: &str, recipients: &[&str], message: &[u8]) -> Vec<u16> {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut session = Session { input: BufReader::new(stream.try_clone().unwrap()), output: stream };
     session.answer(&[220]);
     session.say(if protocol == Protocol::Lmtp { "LHLO client.example" } else { "EHLO client.example" }, &[250]);

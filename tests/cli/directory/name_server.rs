@@ -1,6 +1,6 @@
 //! Knot DNS on a port of the loopback interface, with zones that are signed by kzonesign(8) when they are to be.
 
-use crate::support::programs::{eventually_or, free_port, program, tail};
+use crate::support::programs::{Port, eventually_or, program, tail};
 use crate::support::run;
 use std::fmt::Write;
 use std::fs;
@@ -25,7 +25,7 @@ pub enum Signing {
 /// A name server in the making: its folder, its port, and its zones.
 pub struct Zones {
     folder: PathBuf,
-    port: u16,
+    port: Port,
     names: Vec<String>,
 }
 
@@ -38,12 +38,12 @@ impl Zones {
     /// No zones yet, in a new folder.
     pub fn new(folder: &Path) -> Self {
         fs::create_dir_all(folder.join("db")).unwrap();
-        Self { folder: folder.to_owned(), port: free_port(), names: Vec::new() }
+        Self { folder: folder.to_owned(), port: Port::reserve(), names: Vec::new() }
     }
 
     /// For `resolver` in the list of sources.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.port.number())
     }
 
     /// The file of a zone, as it is served.
@@ -99,7 +99,7 @@ impl Zones {
             "server:\n  rundir: {0}\n  listen: 127.0.0.1@{1}\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
              database:\n  storage: {0}/db\nlog:\n  - target: {0}/log\n    any: info\nzone:\n",
             self.folder.display(),
-            self.port
+            self.port.number()
         );
         for name in &self.names {
             writeln!(text, "  - domain: {name}\n    file: {}\n    zonefile-load: whole", self.file(name).display())
@@ -110,10 +110,18 @@ impl Zones {
 
     /// Serves the zones.
     pub fn start(&self) -> NameServer {
-        let mut command = Command::new(program("knotd", "knot"));
-        let child = command.arg("-c").arg(self.folder.join("knot.conf")).spawn().unwrap();
-        let server = NameServer { child };
-        let answers = || self.names.iter().all(|name| self.answers(name)).then_some(());
+        let begin = || {
+            let mut command = Command::new(program("knotd", "knot"));
+            NameServer { child: command.arg("-c").arg(self.folder.join("knot.conf")).spawn().unwrap() }
+        };
+        let mut server = begin();
+        let answers = || {
+            // The port is reserved for TCP only: a client of UDP may have it for a moment.
+            if server.child.try_wait().unwrap().is_some() {
+                server = begin();
+            }
+            self.names.iter().all(|name| self.answers(name)).then_some(())
+        };
         eventually_or("the name server answers", answers, || tail(&self.folder.join("log")));
         server
     }
@@ -129,7 +137,8 @@ impl Zones {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let mut answer = [0; 512];
-        let asked = socket.send_to(&question, (Ipv4Addr::LOCALHOST, self.port)).and_then(|_| socket.recv(&mut answer));
+        let asked =
+            socket.send_to(&question, (Ipv4Addr::LOCALHOST, self.port.number())).and_then(|_| socket.recv(&mut answer));
         asked.is_ok() && answer[3] & 15 == 0 && answer[7] > 0
     }
 }

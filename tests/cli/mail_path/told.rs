@@ -1,9 +1,9 @@
 //! What is told of deliveries: syslog, the verdict log, JSON; and that nothing from outside can write more than its value.
 
+use crate::support::programs::PATIENCE;
 use crate::support::{ALICE, Home, letter, traced, traced_with};
 use serde_json::Value;
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
 
 /// A letter that would move the cursor, begin lines and end parameters, if it could.
 fn hostile() -> Vec<u8> {
@@ -18,7 +18,7 @@ fn syslog_gets_one_line_a_message_and_never_more() {
     let home = Home::new();
     let socket = home.file("log");
     let log = UnixDatagram::bind(&socket).unwrap();
-    log.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    log.set_read_timeout(Some(PATIENCE)).unwrap();
     let line = || {
         let mut buffer = [0; 4096];
         let length = log.recv(&mut buffer).unwrap();

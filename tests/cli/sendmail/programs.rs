@@ -106,7 +106,7 @@ fn the_next_program_may_ask_for_a_password_on_the_terminal() {
     fs::write(home.file("letter"), "Subject: s\n\nhello\n").unwrap();
     let script = "
 import os, pty, signal, sys
-signal.alarm(60)
+signal.alarm(300)
 child, terminal = pty.fork()
 if child == 0:
     os.dup2(os.open(sys.argv[1], os.O_RDONLY), 0)

@@ -1,8 +1,9 @@
 # A server that takes mail from its users, for tests: TLS from the first byte on, after STARTTLS, or not; AUTH PLAIN and
-# LOGIN of one user. What it took stands in a file, a JSON object a line. Arguments: port, mode, certificate, key, file.
+# LOGIN of one user. What it took stands in a file, a JSON object a line. Arguments: mode, certificate, key, file. It prints its
+# port first.
 import base64, json, socket, ssl, sys, threading
 
-port, mode, certificate, key, path = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5]
+mode, certificate, key, path = sys.argv[1:]
 USER, PASSWORD = "alice", "s3cret word"
 
 
@@ -72,6 +73,7 @@ def serve_quietly(connection):
         connection.close()
 
 
-listener = socket.create_server(("127.0.0.1", port))
+listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+print(listener.getsockname()[1], flush=True)
 while True:
     threading.Thread(target=serve_quietly, args=(listener.accept()[0],), daemon=True).start()

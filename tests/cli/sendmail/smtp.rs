@@ -1,12 +1,12 @@
 //! Copies to a server by SMTP: over TLS, with a password, and only to the server that it should be.
 
-use crate::support::programs::{chmod, eventually, free_port, program};
+use crate::support::programs::{chmod, program};
 use crate::support::{ALICE, Home, run};
 use serde_json::Value;
 use std::fs;
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 /// The server of `server.py`.
 pub struct Server {
@@ -41,11 +41,13 @@ impl Server {
         run(&mut make, b"").exits(0);
         chmod(&certificate, 0o644);
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/sendmail/server.py");
-        let (port, taken) = (free_port(), home.file("taken"));
+        let taken = home.file("taken");
         let mut serve = Command::new(program("python3", "python3"));
-        serve.arg(script).args([&port.to_string(), mode]).arg(&certificate).arg(&key).arg(&taken);
-        let server = Self { child: serve.spawn().unwrap(), port, taken };
-        eventually("the server", || TcpStream::connect(("127.0.0.1", port)).ok());
+        serve.arg(script).arg(mode).arg(&certificate).arg(&key).arg(&taken).stdout(Stdio::piped());
+        let mut server = Self { child: serve.spawn().unwrap(), port: 0, taken };
+        let mut port = String::new();
+        BufReader::new(server.child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        server.port = port.trim().parse().unwrap();
         server
     }
 

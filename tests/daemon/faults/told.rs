@@ -1,19 +1,18 @@
 //! That who asks the process and is told to wait says so in the system's log: nobody else does.
 
-use crate::support::resident::Resident;
+use crate::support::resident::{PATIENCE, Resident};
 use crate::support::{ALICE, Home, letter};
 use rustix::process::Signal;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
 
 #[test]
 fn what_the_process_cannot_decide_is_told() {
     let home = Home::new();
     let socket = home.file("log");
     let log = UnixDatagram::bind(&socket).unwrap();
-    log.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    log.set_read_timeout(Some(PATIENCE)).unwrap();
     home.configure(&format!("syslog = \"{}\"\naddresses = [\"{ALICE}\"]", socket.display()));
     let message = home.stamped(&letter("1"));
     let resident = Resident::of(&home);

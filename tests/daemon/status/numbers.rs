@@ -1,13 +1,13 @@
 //! Messages of several kinds, and then the numbers: each exactly what was sent.
 
 use super::process::{Process, home};
+use crate::support::programs::eventually;
 use crate::support::{ALICE, Home, letter, run, stamped};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 fn status(home: &Home) -> Value {
     serde_json::from_slice(&home.run(["status", "--json"], b"").exits(0).stdout).unwrap()
@@ -44,15 +44,8 @@ fn what_was_judged_is_what_is_counted() {
     }
 
     // Rows are in the tables soon, and what is found is asked for at most once a second.
-    let until = Instant::now() + Duration::from_secs(20);
-    let told = loop {
-        let told = status(&home);
-        if told["log"]["waiting"] == 0 {
-            break told;
-        }
-        assert!(Instant::now() < until, "{told}");
-        sleep(Duration::from_millis(300));
-    };
+    let settled = |told: &Value| told["log"]["waiting"] == 0 && told["connections"] == 1;
+    let told = eventually("rows in the tables", || Some(status(&home)).filter(settled));
     assert_eq!(told["schema"], 1);
     assert_eq!(told["pid"], process.pid());
     assert_eq!(told["version"], env!("CARGO_PKG_VERSION"));
@@ -73,7 +66,7 @@ fn what_was_judged_is_what_is_counted() {
     let bytes = 512 * fs::metadata(home.state().join("used.redb")).unwrap().blocks();
     assert_eq!(told["log"]["bytes"], bytes);
     let (median, p99) = (told["latency"]["median"].as_f64().unwrap(), told["latency"]["p99"].as_f64().unwrap());
-    assert!(0.0 < median && median <= p99 && p99 <= 5.0, "{told}");
+    assert!(0.0 < median && median <= p99 && p99.is_finite(), "{told}");
 
     let text = home.run(["status"], b"").exits(0).text();
     for line in [
@@ -87,7 +80,9 @@ fn what_was_judged_is_what_is_counted() {
         assert!(text.contains(line), "{line}{text}");
     }
 
-    let numbers = process.numbers();
+    // Until the process has noticed that the last client is gone, it counts its connection.
+    let numbers =
+        eventually("no connection", || Some(process.numbers()).filter(|it| it["mailstamp_connections"] == 0.0));
     let number = |name: &str| *numbers.get(name).unwrap_or_else(|| panic!("{name}: {numbers:#?}"));
     let messages = numbers.iter().filter(|(name, _)| name.starts_with("mailstamp_messages_total{"));
     assert_eq!(messages.clone().map(|(_, count)| count).sum::<f64>(), 10.0);

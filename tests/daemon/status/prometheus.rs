@@ -5,7 +5,7 @@
 use super::dashboard::{members, read};
 use super::process::{Process, home_with_directory};
 use crate::support::http;
-use crate::support::programs::{eventually_or, program, recipe};
+use crate::support::programs::{Port, eventually_or, program, recipe};
 use crate::support::{ALICE, Run, letter, run, stamped};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -88,16 +88,18 @@ fn the_files_for_prometheus_are_sound_and_each_alert_comes_when_it_should() {
 #[test]
 fn a_real_prometheus_has_an_answer_to_every_question_of_the_dashboard() {
     let home = home_with_directory();
+    // The second process must get the port of the first.
+    let port = Port::reserve();
+    let metrics = SocketAddr::from(([127, 0, 0, 1], port.number()));
+    let config = fs::read_to_string(home.config()).unwrap();
+    fs::write(home.config(), config.replace("127.0.0.1:0", &metrics.to_string())).unwrap();
     let process = Process::begin(&home);
-    let metrics = process.metrics.unwrap();
     let prometheus = Prometheus::asking(metrics);
     let address = prometheus.address();
     let known = || (prometheus.ask(address, "mailstamp_build_info") == [1.0]).then_some(());
     eventually_or("it asks", known, || prometheus.log());
     // The dashboard marks when one began anew.
     drop(process);
-    let config = fs::read_to_string(home.config()).unwrap();
-    fs::write(home.config(), config.replace("127.0.0.1:0", &metrics.to_string())).unwrap();
     let process = Process::begin(&home);
 
     let dashboard: Value = serde_json::from_str(&read("rules/grafana-mailstamp.json")).unwrap();

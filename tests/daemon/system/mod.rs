@@ -7,16 +7,14 @@ mod units;
 mod users;
 
 use crate::support::programs::eventually;
-use crate::support::{Home, run};
 use mailstamp::filter::question::{Names, Question, Whose};
 use mailstamp::socket::channel::Channel;
 use mailstamp::socket::frame::{Frame, Kind, Limits};
 use mailstamp::socket::place;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::programs::{PATIENCE, eventually};
+use crate::support::{Home, run};
 
 /// A resident process, until the test ends.
 pub struct Service(Child);

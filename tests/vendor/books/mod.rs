@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub const NOW: UnixTime = UnixTime(1_795_262_400);
-pub const WAIT: Duration = Duration::from_secs(20);
+pub const WAIT: Duration = Duration::from_secs(300);
 
 pub fn terms() -> Terms {
     let caps = Caps { credits_a_day: 1_000_000_000, ..Caps::default() };

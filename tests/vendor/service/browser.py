@@ -45,13 +45,13 @@ class Browser:
         if self.session:
             message["sessionId"] = self.session
         await self.socket.send(json.dumps(message))
-        answer = await asyncio.wait_for(future, 60)
+        answer = await asyncio.wait_for(future, 300)
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']}")
         return answer["result"]
 
     async def loaded(self):
-        for _ in range(1200):
+        for _ in range(6000):
             if any(event["method"] == "Page.loadEventFired" for event in self.events):
                 return
             await asyncio.sleep(0.05)
@@ -96,7 +96,7 @@ class Browser:
         before = history["entries"][history["currentIndex"] - 1]["id"]
         self.events.clear()
         await self.call("Page.navigateToHistoryEntry", entryId=before)
-        for _ in range(1200):
+        for _ in range(6000):
             kinds = [event["params"]["type"] for event in self.events if event["method"] == "Page.frameNavigated"]
             if "BackForwardCacheRestore" in kinds:
                 break
@@ -106,7 +106,7 @@ class Browser:
         else:
             raise RuntimeError("the back button did nothing")
         # A page that was kept is not attended to at once.
-        for _ in range(200):
+        for _ in range(6000):
             try:
                 if await self.value("document.readyState") == "complete":
                     return
@@ -292,7 +292,7 @@ async def main():
             # Told to end, it ends its children too; they would go on writing otherwise.
             chromium.terminate()
             try:
-                chromium.wait(20)
+                chromium.wait(60)
             except subprocess.TimeoutExpired:
                 chromium.kill()
                 chromium.wait()

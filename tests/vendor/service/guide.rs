@@ -1,6 +1,6 @@
 //! The guide of mailstamp-vendor(8), run as it is written, and the unit that runs the service.
 
-use crate::support::programs::eventually;
+use crate::support::programs::{Port, eventually};
 use crate::support::{MAILSTAMP, run};
 use std::fs;
 use std::path::Path;
@@ -39,10 +39,11 @@ fn the_guide_makes_a_vendor() {
     // A person's shell has job control.
     let script = format!("set -m\n{}\n", commands.join("\n"));
     // The port of the guide may be taken on this machine.
-    let port = crate::support::programs::free_port();
+    let port = Port::reserve();
     assert!(script.contains("127.0.0.1:8025"), "{script}");
-    let script = script.replace("127.0.0.1:8025", &format!("127.0.0.1:{port}"));
-    let script = script.replace("mailstamp vendor serve", &format!("mailstamp vendor serve --listen 127.0.0.1:{port}"));
+    let script = script.replace("127.0.0.1:8025", &format!("127.0.0.1:{}", port.number()));
+    let script = script
+        .replace("mailstamp vendor serve", &format!("mailstamp vendor serve --listen 127.0.0.1:{}", port.number()));
     let path = format!("{}:/usr/bin:/bin", Path::new(MAILSTAMP).parent().unwrap().display());
     let mut shell = Command::new("bash");
     shell.args(["-euo", "pipefail", "-c", &script]).env_clear();
@@ -54,7 +55,7 @@ fn the_guide_makes_a_vendor() {
     }
     assert!(steps.iter().any(|(_, printed)| printed == "first-class paid"));
     // The last line of the guide ends the service.
-    eventually("the end", || std::net::TcpStream::connect(("127.0.0.1", port)).is_err().then_some(()));
+    eventually("the end", || std::net::TcpStream::connect(("127.0.0.1", port.number())).is_err().then_some(()));
 }
 
 #[test]
