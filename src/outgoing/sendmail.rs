@@ -139,7 +139,7 @@ mod tests {
         Address::parse("bob@y.example").unwrap()
     }
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_secs(300);
 
     #[test]
     fn the_letter_arrives_with_these_arguments_and_nothing_else() {
@@ -177,11 +177,15 @@ mod tests {
         let pid = folder.path().join("pid");
         let script = format!("sleep 600 & echo $! > {}.part; mv {0}.part {0}; wait", pid.display());
         let hanging = stand_in(folder.path(), &script);
-        let start = Instant::now();
-        let error = send(&hanging, &to(), "x", Duration::from_secs(2)).unwrap_err();
-        assert!(matches!(error, SendError::TimeOut(_)) && start.elapsed() < LONG, "{error}");
-        let child = std::fs::read_to_string(pid).unwrap();
+        // A busy machine may not even have begun it by the end of a short time.
+        let child = [2, 8, 32, 128].into_iter().find_map(|seconds| {
+            let error = send(&hanging, &to(), "x", Duration::from_secs(seconds)).unwrap_err();
+            assert!(matches!(error, SendError::TimeOut(_)), "{error}");
+            std::fs::read_to_string(&pid).ok()
+        });
+        let child = child.expect("it was begun");
         let gone = || !Path::new("/proc").join(child.trim()).join("fd/0").exists();
+        let start = Instant::now();
         while !gone() {
             assert!(start.elapsed() < LONG, "the child of the program is still there");
             std::thread::sleep(Duration::from_millis(10));
@@ -191,8 +195,11 @@ mod tests {
     #[test]
     fn who_leaves_a_child_behind_is_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();
-        let start = Instant::now();
-        send(&stand_in(folder.path(), "sleep 20 & exit 0"), &to(), "x", LONG).unwrap();
-        assert!(start.elapsed() < Duration::from_secs(15));
+        let pid = folder.path().join("pid");
+        let script = format!("sleep 600 & echo $! > {}; exit 0", pid.display());
+        send(&stand_in(folder.path(), &script), &to(), "x", LONG).unwrap();
+        let child = std::fs::read_to_string(pid).unwrap().trim().parse().ok().and_then(Pid::from_raw).unwrap();
+        // It is still there, and is ended by this.
+        rustix::process::kill_process(child, Signal::KILL).unwrap();
     }
 }

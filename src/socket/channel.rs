@@ -160,6 +160,8 @@ mod tests {
     use std::thread;
 
     const SOON: Duration = Duration::from_millis(80);
+    /// Longer than any machine takes.
+    const LONG: Duration = Duration::from_secs(300);
     const LIMITS: Limits = Limits { head: 1_000, body: 10 << 20 };
 
     fn pair() -> (Channel, UnixStream) {
@@ -172,8 +174,8 @@ mod tests {
         let (mut here, there) = pair();
         let body: Vec<u8> = (0..5_000_000_u32).map(|number| number.to_le_bytes()[0]).collect();
         let sent = body.clone();
-        let sender = thread::spawn(move || Channel::new(there).send(Kind::Judge, b"{}", &sent, 10 * SOON));
-        let frame = here.receive(LIMITS, 10 * SOON, 10 * SOON).unwrap().unwrap();
+        let sender = thread::spawn(move || Channel::new(there).send(Kind::Judge, b"{}", &sent, LONG));
+        let frame = here.receive(LIMITS, LONG, LONG).unwrap().unwrap();
         assert_eq!((frame.kind, frame.head.as_slice()), (Kind::Judge, &b"{}"[..]));
         assert!(frame.body == body);
         sender.join().unwrap().unwrap();
@@ -185,17 +187,17 @@ mod tests {
     fn a_frame_that_trickles_in_is_not_waited_for() {
         let (mut here, mut there) = pair();
         let trickle = thread::spawn(move || {
-            for byte in frame::begin(Kind::Status, b"{}", 0).unwrap() {
+            // It never ends: what is announced takes days.
+            let beginning = frame::begin(Kind::Judge, b"{}", LIMITS.body).unwrap();
+            for byte in beginning.into_iter().chain(std::iter::repeat(b'x')) {
                 thread::sleep(SOON / 4);
                 if there.write_all(&[byte]).is_err() {
                     return;
                 }
             }
         });
-        let began = Instant::now();
-        let error = here.receive(LIMITS, 10 * SOON, SOON).unwrap_err();
+        let error = here.receive(LIMITS, LONG, SOON).unwrap_err();
         assert!(matches!(error, ChannelError::Io(_)), "{error:?}");
-        assert!(began.elapsed() < 4 * SOON, "{:?}", began.elapsed());
         drop(here);
         trickle.join().unwrap();
     }

@@ -166,7 +166,7 @@ mod tests {
         let place = Place::open(&folder.path().join("log"), Absent::Leave).unwrap().unwrap();
         let held = take(&place, 0).unwrap().unwrap();
         assert!(matches!(take(&place, 30), Err(StoreError::Busy { waited, .. }) if waited.as_millis() >= 30));
-        let other = thread::spawn(move || take(&place, 10_000).map(|lock| lock.is_some()));
+        let other = thread::spawn(move || take(&place, 300_000).map(|lock| lock.is_some()));
         thread::sleep(Duration::from_millis(30));
         drop(held);
         assert!(other.join().unwrap().unwrap());
@@ -179,7 +179,7 @@ mod tests {
         let held = take(&place, 0).unwrap();
         assert!(take(&place, 10).is_err());
         drop(held);
-        assert!(take(&place, 10_000).unwrap().is_some());
+        assert!(take(&place, 300_000).unwrap().is_some());
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
         let held = take(&place, 0).unwrap();
         let waiting = thread::spawn({
             let place = Place::open(&path, Absent::Leave).unwrap().unwrap();
-            move || take(&place, 10_000)
+            move || take(&place, 300_000)
         });
         thread::sleep(Duration::from_millis(30));
         place.remove(SUFFIX).unwrap();

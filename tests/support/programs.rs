@@ -19,6 +19,16 @@ use std::time::{Duration, Instant};
 /// a short one fails on a machine that does other work.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Runs an act that could only fail by taking for ever, and fails if it took longer than any machine that is merely slow. How
+/// quick things are is measured in benches/.
+#[track_caller]
+pub fn comes_to_an_end<T>(what: &str, act: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let outcome = act();
+    assert!(began.elapsed() < PATIENCE, "{what}: took {:?}", began.elapsed());
+    outcome
+}
+
 /// The path of a program.
 #[track_caller]
 pub fn program(name: &str, package: &str) -> PathBuf {

@@ -3,6 +3,13 @@
 use crate::support::{ALICE, Home, Run, letter, run, stamped, traced, traced_with};
 use std::sync::Barrier;
 
+/// A home whose commands wait for the log for longer than any machine takes for all of them.
+fn patient(more: &str) -> Home {
+    let home = Home::new();
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[used_log]\nwait = \"300s\"\n{more}"));
+    home
+}
+
 /// All messages at once, each to its own `classify`.
 fn at_once(home: &Home, messages: &[Vec<u8>]) -> Vec<Run> {
     let start = Barrier::new(messages.len());
@@ -24,7 +31,7 @@ fn count(runs: &[Run], verdict: &str) -> usize {
 
 #[test]
 fn two_hundred_deliveries_at_once_all_go_through() {
-    let home = Home::new();
+    let home = patient("");
     let messages: Vec<_> =
         (0..200).map(|n| stamped(&home.mint(ALICE, &format!("s{n}")), &letter(&n.to_string()))).collect();
     let runs = at_once(&home, &messages);
@@ -40,7 +47,7 @@ fn two_hundred_deliveries_at_once_all_go_through() {
 #[test]
 fn of_many_messages_with_one_stamp_one_is_first_class() {
     // Promise 2, BC13.
-    let home = Home::new();
+    let home = patient("");
     let stamp = home.mint(ALICE, "one");
     let messages: Vec<_> = (0..64).map(|n| stamped(&stamp, &letter(&n.to_string()))).collect();
     let runs = at_once(&home, &messages);
@@ -50,11 +57,11 @@ fn of_many_messages_with_one_stamp_one_is_first_class() {
 #[test]
 fn one_message_delivered_many_times_at_once_is_first_class_each_time() {
     // Promise 3: up to the number of times that a message may come again.
-    let home = Home::new();
+    let home = patient("");
     let message = stamped(&home.mint(ALICE, "one"), &letter("1"));
     let runs = at_once(&home, &vec![message.clone(); 64]);
     assert_eq!((count(&runs, "first-class paid"), count(&runs, "first-class again")), (1, 63), "{runs:?}");
-    home.configure(&format!("addresses = [\"{ALICE}\"]\n[used_log]\nredelivery_times = 20"));
+    let home = patient("redelivery_times = 20");
     let message = stamped(&home.mint(ALICE, "two"), &letter("2"));
     let runs = at_once(&home, &vec![message; 64]);
     let counts = ["first-class paid", "first-class again", "used used"].map(|verdict| count(&runs, verdict));

@@ -59,13 +59,13 @@ fn a_vendor_who_is_away_makes_the_message_wait_and_then_it_goes() {
     let mut shop = Shop::open(10, &[]);
     let (home, next) = home_with(&shop, "none = [\"*@free.example\"]");
     shop.signal("-STOP");
-    home.configure(
-        &(std::fs::read_to_string(home.config()).unwrap().replace("[sender]\n", "[sender]\ntimeout = \"1s\"\n")),
-    );
+    let config = std::fs::read_to_string(home.config()).unwrap();
+    home.configure(&config.replace("[sender]\n", "[sender]\ntimeout = \"1s\"\n"));
     let said = home.run(["sendmail", "bob@y.example", "carol@free.example"], &message("1")).exits(75);
     assert!(said.stderr.contains("bob@y.example: not sent yet: no stamp: "), "{}", said.stderr);
     assert_eq!(next.calls().iter().map(|call| call.to().to_owned()).collect::<Vec<_>>(), ["carol@free.example"]);
     shop.signal("-CONT");
+    home.configure(&config);
     home.run(["sendmail", "-q"], b"").exits(0);
     let calls = next.calls();
     assert_eq!((calls.len(), calls[0].to(), shop.balance()), (1, "bob@y.example", 9));

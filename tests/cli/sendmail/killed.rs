@@ -118,10 +118,14 @@ fn who_is_killed_anywhere_has_bought_nothing_twice() {
     shop.audit();
 }
 
-/// Whether no call is half written.
+/// Whether no call is half written, and no process is left that could begin one: each has the home in its environment.
 fn settled(next: &Next) -> bool {
+    let home = next.program().parent().unwrap().parent().unwrap().as_os_str().as_encoded_bytes().to_owned();
+    let names = |environment: Vec<u8>| environment.windows(home.len()).any(|part| part == home);
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let orphans = processes.filter(|it| fs::read(it.path().join("environ")).is_ok_and(names)).count();
     let folder = next.program().with_file_name("calls");
-    fs::read_dir(folder).unwrap().flatten().all(|call| call.path().join("args").exists())
+    orphans == 0 && fs::read_dir(folder).unwrap().flatten().all(|call| call.path().join("args").exists())
 }
 
 /// Runs under strace(1) without its children; the exit status, -1 if it was killed.

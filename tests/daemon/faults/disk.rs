@@ -90,13 +90,12 @@ fn a_bad_disk_defers_mail_for_as_long_as_it_is_bad_and_nothing_is_forgotten() {
 fn a_disk_too_slow_to_wait_for_defers_and_does_not_misclass() {
     let home = Home::new();
     let resident = Resident::of(&home);
-    let message = stamped(&home.mint(crate::support::ALICE, "slow"), &letter("slow"));
-    home.classify(&stamped(&home.mint(crate::support::ALICE, "first"), &letter("first"))).exits(0);
-    let fault = Fault::on(&resident, "fdatasync:delay_enter=9s");
-    let began = Instant::now();
+    let message = stamped(&home.mint(ALICE, "slow"), &letter("slow"));
+    home.classify(&stamped(&home.mint(ALICE, "first"), &letter("first"))).exits(0);
+    // Far longer than anybody waits.
+    let fault = Fault::on(&resident, "fdatasync:delay_enter=600s");
     let said = home.classify(&message);
     assert_eq!((said.code, said.text().as_str()), (75, ""), "{said:?}");
-    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
     fault.end();
     let began = Instant::now();
     while run(home.command().arg("classify"), &message).code == 75 {
@@ -104,8 +103,8 @@ fn a_disk_too_slow_to_wait_for_defers_and_does_not_misclass() {
     }
     home.classify(&message).exits(0).says("first-class again");
     // The same when the process dies while the disk keeps it waiting.
-    let fault = Fault::on(&resident, "fdatasync:delay_enter=9s");
-    let other = stamped(&home.mint(crate::support::ALICE, "slow2"), &letter("slow2"));
+    let fault = Fault::on(&resident, "fdatasync:delay_enter=20s");
+    let other = stamped(&home.mint(ALICE, "slow2"), &letter("slow2"));
     let said = run_and_kill(home.command().arg("classify"), &other, Some(Duration::from_millis(300)));
     assert_eq!(said.code, -1);
     resident.kill();

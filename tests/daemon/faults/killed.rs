@@ -2,6 +2,7 @@
 //! none waits for long because of it.
 
 use super::{Contest, Dice, run_and_kill};
+use crate::support::programs::{eventually, eventually_or};
 use crate::support::resident::{PATIENCE, Resident};
 use crate::support::{ALICE, Home, Run, letter, run, stamped};
 use rustix::process::Signal;
@@ -24,6 +25,15 @@ struct Seen {
     killed: AtomicUsize,
     services_killed: AtomicUsize,
     meddled: AtomicUsize,
+}
+
+impl Seen {
+    /// Whether as much has happened as a storm of so many seconds brings at least.
+    fn suffices(&self, seconds: u64) -> bool {
+        let count = |what: &AtomicUsize| what.load(SeqCst) as u64;
+        let killed = count(&self.services_killed) > seconds / 3 && count(&self.killed) > 0;
+        killed && count(&self.answers) > 3 * seconds && count(&self.meddled) > 0
+    }
 }
 
 /// One message through `classify` or `filter`, which says the class in the message that comes out.
@@ -71,12 +81,11 @@ fn kills_at_random_lose_no_message_and_misclass_none() {
             scope.spawn(move || ask_on(home, contest, over, seen, Dice(client)));
         }
         thread::sleep(Duration::from_secs(seconds));
+        // A busy machine needs longer for the same storm.
+        eventually_or("a storm", || seen.suffices(seconds).then_some(()), || format!("{seen:?}"));
         over.store(true, SeqCst);
     });
     eprintln!("{seconds} s: {seen:?}");
-    let count = |what: &AtomicUsize| what.load(SeqCst) as u64;
-    assert!(count(&seen.answers) > 3 * seconds && count(&seen.services_killed) > seconds / 3, "{seen:?}");
-    assert!(count(&seen.killed) > 0 && count(&seen.meddled) > 0, "{seen:?}");
     let mut contest = contest.into_inner().unwrap();
     contest.settle(&home);
     let resident = Resident::of(&home);
@@ -147,53 +156,44 @@ fn meddle(home: &Home, contest: &Mutex<Contest>, over: &AtomicBool, seen: &Seen)
     }
 }
 
-/// So many messages at once; what each came to, and when it was through.
-fn at_once(home: &Home, messages: &[&[u8]], meanwhile: impl FnOnce()) -> Vec<(Run, Instant)> {
+/// So many messages at once, and what each came to.
+fn at_once(home: &Home, messages: &[&[u8]], meanwhile: impl FnOnce()) -> Vec<Run> {
     thread::scope(|scope| {
-        let judge = |message: &'_ [u8]| (run(home.command().arg("classify"), message), Instant::now());
+        let judge = |message: &'_ [u8]| run(home.command().arg("classify"), message);
         let threads: Vec<_> = messages.iter().map(|message| scope.spawn(move || judge(message))).collect();
         meanwhile();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }
 
+/// How many connections to the process wait for it, or are served: proc(5) lists each end that has the name of the socket.
+fn connections(home: &Home) -> usize {
+    let socket = format!(" {}", home.state().join("socket").display());
+    let listed = std::fs::read_to_string("/proc/net/unix").unwrap();
+    // 02 is not accepted yet, 03 is; the one that listens is 01.
+    let state = |line: &str| matches!(line.split(' ').nth(5), Some("02" | "03"));
+    listed.lines().filter(|line| line.ends_with(&socket) && state(line)).count()
+}
+
+/// Clients that wait for a process notice that it is dead: they judge by themselves, before the 7 s after which they would
+/// defer.
 #[test]
-fn nobody_is_delayed_by_a_second_when_the_process_dies_that_he_waits_for() {
+fn nobody_is_deferred_when_the_process_dies_that_he_waits_for() {
     let home = Home::new();
     let mut contest = Contest::new(&home, 8, "d");
-    let mut round = |which: usize, meanwhile: &mut dyn FnMut()| {
+    for which in [0, 1, 0, 1] {
+        let resident = Resident::of(&home);
+        // Stopped first, so that all of them wait for it.
+        resident.signal(Signal::STOP);
         let messages: Vec<Vec<u8>> = contest.messages.iter().map(|pair| pair[which].clone()).collect();
         let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
-        let runs = at_once(&home, &messages, meanwhile);
-        for (stamp, (said, _)) in runs.iter().enumerate() {
+        let runs = at_once(&home, &messages, || {
+            eventually("all ask", || (connections(&home) >= messages.len()).then_some(()));
+            resident.kill();
+        });
+        for (stamp, said) in runs.iter().enumerate() {
             assert!(contest.take(stamp, which, said), "{said:?}");
         }
-        runs.into_iter().map(|(_, when)| when).max().unwrap()
-    };
-    // As slow as it is without: by themselves, and asking.
-    let mut calm = Duration::ZERO;
-    for which in [0, 1, 0] {
-        let began = Instant::now();
-        calm = calm.max(round(which, &mut || {}).duration_since(began));
-    }
-    let resident = Resident::of(&home);
-    let began = Instant::now();
-    calm = calm.max(round(1, &mut || {}).duration_since(began));
-    assert!(resident.judged() >= 8);
-    let mut resident = Some(resident);
-    for which in [0, 1, 0, 1] {
-        let it = resident.take().unwrap_or_else(|| Resident::of(&home));
-        // Stopped first, so that all of them wait for it.
-        it.signal(Signal::STOP);
-        let (mut it, mut died) = (Some(it), None);
-        let last = round(which, &mut || {
-            thread::sleep(Duration::from_millis(500));
-            died = Some(Instant::now());
-            it.take().unwrap().kill();
-        });
-        let took = last.duration_since(died.unwrap());
-        eprintln!("{took:?} after the kill; {calm:?} without one");
-        assert!(took < calm + Duration::from_secs(1), "{took:?}, and {calm:?} without");
     }
 }
 
@@ -204,18 +204,15 @@ fn a_stopped_process_defers_mail_in_time_and_the_message_has_its_class_afterward
     let [known, new] = ["known", "new"].map(|name| stamped(&home.mint(ALICE, name), &letter(name)));
     home.classify(&known).exits(0).says("first-class paid");
     resident.signal(Signal::STOP);
-    let began = Instant::now();
     let plain = letter("plain");
     let runs = thread::scope(|scope| {
-        let export = scope.spawn(|| (home.run(["export"], b""), Instant::now()));
+        let export = scope.spawn(|| home.run(["export"], b""));
         let mut runs = at_once(&home, &[&known, &new, &plain], || {});
         runs.push(export.join().unwrap());
         runs
     });
-    for (said, when) in runs {
+    for said in runs {
         assert_eq!((said.code, said.stdout.len()), (75, 0), "{said:?}");
-        let waited = when.duration_since(began);
-        assert!(waited > Duration::from_millis(6_900) && waited < Duration::from_secs(9), "{waited:?}: {said:?}");
     }
     resident.signal(Signal::CONT);
     home.classify(&plain).exits(11);

@@ -1,21 +1,22 @@
 //! Commands that come at once and combine, without a process that stays: the one that has the lock answers the others. It is
 //! killed, or stopped, and so are they.
 
+use crate::support::{ALICE, Home, Run};
 use super::{Contest, Dice, run_and_kill};
-use crate::support::{Home, Run};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// All at once, some killed after a while; what each came to, and how long it took.
-fn at_once(home: &Home, messages: &[&[u8]], kill: impl Fn(usize) -> Option<Duration>) -> Vec<(Run, Duration)> {
+/// All at once, some killed after a while; what each came to. `ended` counts those that are through.
+fn at_once(home: &Home, messages: &[&[u8]], ended: &AtomicUsize, kill: impl Fn(usize) -> Option<Duration>) -> Vec<Run> {
     thread::scope(|scope| {
         let judge = |message: &'_ [u8], kill| {
-            let began = Instant::now();
-            (run_and_kill(home.command().arg("classify"), message, kill), began.elapsed())
+            let said = run_and_kill(home.command().arg("classify"), message, kill);
+            ended.fetch_add(1, SeqCst);
+            said
         };
         let start = |(n, message)| {
             let kill = kill(n);
@@ -28,10 +29,11 @@ fn at_once(home: &Home, messages: &[&[u8]], kill: impl Fn(usize) -> Option<Durat
 
 /// Promise 2. Sixty-four and two hundred, each stamp on two of them; then again, with a third of them killed.
 #[test]
-fn who_is_killed_while_many_combine_delays_the_others_little_and_spoils_nothing() {
+fn who_is_killed_while_many_combine_defers_nobody_and_spoils_nothing() {
     let home = Home::new();
+    // A busy machine takes longer for two hundred than a command waits by default.
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[used_log]\nwait = \"300s\""));
     for count in [64, 200] {
-        let mut slowest = Vec::new();
         for deadly in [false, true] {
             let mut contest = Contest::new(&home, count / 2, &format!("{count}-{deadly}-"));
             let pairs = contest.messages.clone();
@@ -40,22 +42,16 @@ fn who_is_killed_while_many_combine_delays_the_others_little_and_spoils_nothing(
             let kills: Vec<Option<Duration>> = (0..count)
                 .map(|_| (deadly && dice.below(3) == 0).then(|| Duration::from_millis(dice.below(count as u64))))
                 .collect();
-            let runs = at_once(&home, &messages, |n| kills[n]);
-            let mut longest = Duration::ZERO;
-            for (n, (said, took)) in runs.iter().enumerate() {
+            let runs = at_once(&home, &messages, &AtomicUsize::new(0), |n| kills[n]);
+            for (n, said) in runs.iter().enumerate() {
                 let answered = contest.take(n / 2, n % 2, said);
-                if kills[n].is_none() {
-                    assert!(answered, "{said:?}");
-                    longest = longest.max(*took);
-                }
+                assert!(answered || kills[n].is_some(), "{said:?}");
             }
-            let killed = runs.iter().filter(|(said, _)| said.code == -1).count();
-            eprintln!("{count}: {killed} killed, {longest:?} at most");
+            let killed = runs.iter().filter(|said| said.code == -1).count();
+            eprintln!("{count}: {killed} killed");
             assert!(!deadly || killed > 5, "{killed}");
-            slowest.push(longest);
             contest.settle(&home);
         }
-        assert!(slowest[1] < slowest[0] + Duration::from_secs(1), "{count}: {slowest:?}");
     }
 }
 
@@ -69,10 +65,10 @@ fn holder(home: &Home) -> Option<Pid> {
     Pid::from_raw(held.split_whitespace().nth(4)?.parse().ok()?)
 }
 
-/// Stops a process that has the lock while others wait for it, for longer than they wait; whether one was caught at it before
-/// all were through.
-fn stop_one(home: &Home, over: &AtomicBool) -> bool {
-    while !over.load(SeqCst) {
+/// Stops a process that has the lock while others wait for it, until all others are through; whether one was caught at it
+/// before that.
+fn stop_one(home: &Home, count: usize, ended: &AtomicUsize) -> bool {
+    while ended.load(SeqCst) < count {
         // One that others wait for listens.
         let listens = home.state().join("used.redb.socket").exists();
         let Some(pid) = holder(home).filter(|pid| listens && kill_process(*pid, Signal::STOP).is_ok()) else {
@@ -80,8 +76,8 @@ fn stop_one(home: &Home, over: &AtomicBool) -> bool {
         };
         thread::sleep(Duration::from_millis(20));
         let caught = holder(home) == Some(pid);
-        if caught {
-            thread::sleep(Duration::from_millis(8_500));
+        while caught && ended.load(SeqCst) < count - 1 {
+            thread::sleep(Duration::from_millis(20));
         }
         // It may have let go just before.
         let _ = kill_process(pid, Signal::CONT);
@@ -96,22 +92,20 @@ fn stop_one(home: &Home, over: &AtomicBool) -> bool {
 #[test]
 fn a_stopped_process_that_has_the_lock_defers_the_others_and_nothing_is_fresh_twice() {
     let home = Home::new();
-    for round in 0..10 {
+    for round in 0..30 {
         let mut contest = Contest::new(&home, 30, &format!("s{round}-"));
         let pairs = contest.messages.clone();
         let messages: Vec<&[u8]> = pairs.iter().flatten().map(Vec::as_slice).collect();
-        let over = AtomicBool::new(false);
+        let ended = AtomicUsize::new(0);
         let (caught, runs) = thread::scope(|scope| {
-            let stop = scope.spawn(|| stop_one(&home, &over));
-            let runs = at_once(&home, &messages, |_| None);
-            over.store(true, SeqCst);
+            let stop = scope.spawn(|| stop_one(&home, messages.len(), &ended));
+            let runs = at_once(&home, &messages, &ended, |_| None);
             (stop.join().unwrap(), runs)
         });
         let mut deferred = 0;
-        for (n, (said, took)) in runs.iter().enumerate() {
+        for (n, said) in runs.iter().enumerate() {
             if !contest.take(n / 2, n % 2, said) {
                 assert_eq!(said.code, 75, "{said:?}");
-                assert!(*took < Duration::from_secs(9), "{took:?}");
                 deferred += 1;
             }
         }

@@ -99,14 +99,14 @@ fn a_process_that_has_lent_its_log_is_well_and_ends_when_it_is_told() {
     let mut borrower = Channel::new(place::connect(&home.state().join("used.redb.socket")).unwrap());
     let lent = super::ask(&mut borrower, Kind::Lend, b"{}", b"").unwrap();
     assert_eq!(lent.kind, Kind::Lent);
-    manager.0.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
-    for _ in 0..10 {
+    let lent_at = Instant::now();
+    for _ in 0..5 {
         assert_eq!(manager.hears(), "WATCHDOG=1\n");
     }
-    let began = Instant::now();
     service.signal("TERM");
     assert_eq!(service.ends(), Some(0));
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    // A loan ends by itself after 60 s.
+    assert!(lent_at.elapsed() < Duration::from_secs(60), "it waited for the end of the loan");
     drop(borrower);
 }
 

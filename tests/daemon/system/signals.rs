@@ -9,7 +9,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Clients at once, and messages of each.
 const CLIENTS: usize = 6;
@@ -24,6 +24,10 @@ fn classify_many(home: &Home, client: usize) {
     for number in 0..MESSAGES {
         home.classify(&message(home, &format!("c{client}-{number}"))).exits(0).says("first-class paid");
     }
+}
+
+fn reloads_in(log: &str) -> usize {
+    log.lines().filter(|line| *line == "mailstamp: reloaded").count()
 }
 
 #[test]
@@ -58,6 +62,9 @@ fn a_reload_sends_nobody_away() {
             }
         }));
         let ended: Vec<_> = clients.into_iter().map(|client| client.join().is_ok()).collect();
+        // On a busy machine several signals become one reload.
+        let many = || (reloads_in(&fs::read_to_string(home.file("serve.log")).unwrap()) > 20).then_some(());
+        super::eventually("reloads", many);
         done.store(true, SeqCst);
         reloads.join().unwrap();
         assert!(ended.iter().all(|well| *well), "{ended:?}");
@@ -65,8 +72,6 @@ fn a_reload_sends_nobody_away() {
     // Had one been judged by the command itself, it would not be among these.
     assert_eq!(judged(&socket, "paid"), (CLIENTS * MESSAGES + questions) as u64);
     let log = fs::read_to_string(home.file("serve.log")).unwrap();
-    let reloads = log.lines().filter(|line| *line == "mailstamp: reloaded").count();
-    assert!(reloads > 20, "only {reloads} reloads\n{log}");
     assert!(!log.contains("not reloaded"), "{log}");
 }
 
@@ -117,16 +122,15 @@ fn it_ends_in_the_middle_of_a_fetching() {
     let home = Home::new();
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let from = format!("https://{}/directory", server.local_addr().unwrap());
-    let source = format!("[[source]]\npublisher = \"stamps.example\"\nfrom = \"{from}\"\n");
+    // Without the signal the fetching would outlast the test.
+    let source = format!("timeout = \"3600s\"\n[[source]]\npublisher = \"stamps.example\"\nfrom = \"{from}\"\n");
     fs::write(home.config().with_file_name("vendors").join("sources.toml"), source).unwrap();
     home.configure(&format!("addresses = [\"{ALICE}\"]\n[serve]\nrefresh = \"1s\""));
     let mut service = Service::of(&home);
     home.classify(&message(&home, "one")).exits(0).says("first-class paid");
     let _asked = server.accept().unwrap();
-    let began = Instant::now();
     service.signal("TERM");
     assert_eq!(service.ends(), Some(0));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(!home.state().join("used.redb.journal0").exists(), "the log was not left as it should be");
 }
 

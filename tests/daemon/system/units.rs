@@ -127,7 +127,9 @@ fn the_filters_let_through_what_it_does() {
     home.configure(&format!("addresses = [\"{ALICE}\"]\n[watch]\nmaildir = \"{watched}\"\n[serve]\npurge = \"1s\""));
     let serve = format!(
         "exec 3< <(exec {MAILSTAMP} serve 2>&1); pid=$!; read -r line <&3; for n in 1 2 3; do \
-         {MAILSTAMP} classify < $n; done; {MAILSTAMP} purge; sleep 1.2; kill -HUP $pid; read -r line <&3; \
+         {MAILSTAMP} classify < $n; done; {MAILSTAMP} purge; sleep 1.2; \
+         for try in $(seq 3000); do grep -q indexed .local/state/mailstamp/watch.jsonl && break; \
+         sleep 0.1; done; kill -HUP $pid; read -r line <&3; \
          kill $pid; cat <&3 >&2"
     );
     for number in 1..=3 {
