@@ -34,7 +34,7 @@ impl Served {
         let path = self.home.file("anchor");
         fs::write(&path, anchor).unwrap();
         let resolver = format!(
-            "resolver = \"{}\"\ntrust_anchor = \"{}\"\ntimeout = \"5s\"\n",
+            "resolver = \"{}\"\ntrust_anchor = \"{}\"\ntimeout = \"60s\"\n",
             self.zones.address(),
             path.display()
         );
