@@ -120,10 +120,11 @@ impl Correspondent<'_> {
         self.mailstamp(&["sendmail", "-i", "-f", self.address, "--", to.address], letter.as_bytes()).exits(0);
         let there = || {
             let log = fs::read_to_string(to.user.file(".local/state/mailstamp/verdicts.jsonl")).ok()?;
-            log.lines().last().filter(|line| line.contains("last@x")).map(str::to_owned)
+            let line = log.lines().last().filter(|line| line.contains("last@x"))?;
+            // It may be on its way.
+            serde_json::from_str::<serde_json::Value>(line).ok()
         };
-        let line = eventually_or("the last letter", there, || self.postfix.log());
-        let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let entry = eventually_or("the last letter", there, || self.postfix.log());
         entry["class"].as_str().unwrap_or_default().to_owned()
     }
 }

@@ -3,6 +3,7 @@
 use crate::support::programs::{chmod, program};
 use crate::support::{ALICE, Home, run};
 use serde_json::Value;
+use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ pub struct Server {
     child: Child,
     port: u16,
     taken: PathBuf,
+    /// How many of the lines were told.
+    told: Cell<usize>,
 }
 
 impl Server {
@@ -44,7 +47,7 @@ impl Server {
         let taken = home.file("taken");
         let mut serve = Command::new(program("python3", "python3"));
         serve.arg(script).arg(mode).arg(&certificate).arg(&key).arg(&taken).stdout(Stdio::piped());
-        let mut server = Self { child: serve.spawn().unwrap(), port: 0, taken };
+        let mut server = Self { child: serve.spawn().unwrap(), port: 0, taken, told: Cell::new(0) };
         let mut port = String::new();
         BufReader::new(server.child.stdout.take().unwrap()).read_line(&mut port).unwrap();
         server.port = port.trim().parse().unwrap();
@@ -54,8 +57,12 @@ impl Server {
     /// What it took since it was asked last.
     pub fn taken(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.taken).unwrap_or_default();
-        let _ = fs::remove_file(&self.taken);
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        // Whole lines only; the server may be writing.
+        let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
+        let new = whole.lines().skip(self.told.get());
+        let new: Vec<Value> = new.map(|line| serde_json::from_str(line).unwrap()).collect();
+        self.told.set(self.told.get() + new.len());
+        new
     }
 }
 
