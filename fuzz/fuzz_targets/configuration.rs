@@ -1,46 +1,4 @@
-//! The user's configuration, the list of sources, and the user's name, which a stranger may have chosen. Paths are absolute,
-//! lengths of time are bounded, and no name leads out of a folder. Before a NUL stands the name, behind it the file.
+//! Checks what `src/configuration.rs` says.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use mailstamp::config::user::User;
-use mailstamp::config::{Config, sources};
-use mailstamp::stamp::wire::Issuer;
-use std::path::{Component, Path};
-
-const CENTURY: i64 = 100 * 366 * 86_400;
-
-fuzz_target!(|input: &[u8]| {
-    let (name, file) = mailstamp_fuzz::two(input);
-    let name = String::from_utf8_lossy(name);
-    let user = User::named(&name);
-    if let Ok(user) = &user {
-        for text in ["/var/mail/%u", "/var/mail/%d/x%n", "/var/mail/%n"] {
-            let Ok(path) = user.expand(text) else { continue };
-            let parts =
-                Path::new(&path).components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-            assert!(parts && path.starts_with("/var/mail/") && !path.contains('\0'), "{path:?}");
-            assert_eq!(path.matches('/').count(), text.matches('/').count());
-        }
-    }
-
-    let (Ok(file), Ok(name)) = (std::str::from_utf8(file), std::str::from_utf8(name.as_bytes())) else { return };
-    for text in [file, name] {
-        if let Ok(config) = Config::parse(text, user.as_ref().unwrap_or(&User::default())) {
-            let paths = [&config.state, &config.vendors, &config.directories, &config.rules, &config.deliver.maildir];
-            assert!(paths.into_iter().flatten().all(|path| path.is_absolute()));
-            let policy = &config.policy;
-            let lengths = [policy.skew, policy.longest_window, policy.late, policy.redelivery.within];
-            assert!(
-                lengths.iter().chain([&config.remember_sent, &config.held_keep]).all(|s| (0..=CENTURY).contains(s))
-            );
-            assert!(policy.grace() >= 0);
-        }
-        if let Ok(sources) = sources::parse(text, Path::new("/sources.toml")) {
-            for source in &sources.list {
-                assert!(Issuer::new(&source.publisher, "any").is_ok());
-                assert_eq!(source.origin.to_string().parse::<sources::Origin>().ok().as_ref(), Some(&source.origin));
-            }
-        }
-    }
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| mailstamp_fuzz::configuration::run(input));

@@ -7,6 +7,7 @@ mod layering;
 mod limits;
 mod manual;
 mod requirements;
+mod seeds;
 mod stamp_page;
 mod stamp_vectors;
 #[path = "../support/mod.rs"]

@@ -1,0 +1,88 @@
+//! Documents of vendors, as the user places them and as they are fetched. What is read is written and read the same; and of
+//! what was fetched nothing is believed without a signature by the key that the user pinned.
+
+use super::{FOOTER, NOW, VENDOR, VENDOR_KEY};
+use mailstamp::config::sources::{NewKeys, Origin, Source};
+use mailstamp::keys::acceptance::{Known, Offer, accept, introduced};
+use mailstamp::keys::cache::Record;
+use mailstamp::keys::directory::{Directory, Weight};
+use mailstamp::keys::document::{Document, SignedDirectory, VendorEntry};
+use mailstamp::keys::edition;
+use mailstamp::stamp::wire::{Purpose, Token};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// What the user pinned: the one vendor with his key.
+static PINNED: LazyLock<Directory> = LazyLock::new(|| {
+    let text = format!(r#"{{"vendor":"{VENDOR}","keys":[{{"kid":"2026q4","key":"{}"}}]}}"#, VENDOR_KEY.public());
+    let mut directory = Directory::default();
+    directory.pin(&serde_json::from_str(&text).expect("an entry")).expect("a good entry");
+    directory
+});
+
+/// Checks one input.
+pub fn run(input: &[u8]) {
+    if let Ok(record) = serde_json::from_slice::<Record>(input) {
+        let _ = record.statements();
+        let written = serde_json::to_vec(&record).expect("a record");
+        assert_eq!(serde_json::from_slice::<Record>(&written).ok(), Some(record));
+    }
+    // What the fuzzer could not sign, the vendor does.
+    if serde_json::from_slice::<SignedDirectory>(input).is_ok() {
+        let token = VENDOR_KEY.sign(input, FOOTER, Purpose::Directory);
+        fetched(vec![token.as_str().to_owned()]);
+    }
+    match serde_json::from_slice::<Document>(input) {
+        Ok(Document::Pinned(entry)) => pinned(&entry),
+        Ok(Document::Signed { directory, also }) => {
+            let text = std::str::from_utf8(input).expect("JSON is UTF-8");
+            let _ = edition::read(text);
+            fetched([vec![directory], also].concat());
+        }
+        Err(_) => {}
+    }
+}
+
+fn pinned(entry: &VendorEntry) {
+    let written = serde_json::to_vec(entry).expect("an entry");
+    assert_eq!(serde_json::from_slice::<VendorEntry>(&written).ok().as_ref(), Some(entry));
+    let mut directory = Directory::default();
+    let taken = directory.pin(entry);
+    if entry.check().is_ok() {
+        assert!(taken.is_ok() && directory.trusts(&entry.vendor));
+        assert!(entry.prices.iter().all(|price| price.to_string().parse().ok().as_ref() == Some(price)));
+    }
+}
+
+fn fetched(tokens: Vec<String>) {
+    let _ = introduced(&tokens);
+    let origin = Origin::Https("https://stamps.example/.well-known/digital-stamp".to_owned());
+    let source = Source {
+        publisher: VENDOR.to_owned(),
+        origin,
+        new_keys: NewKeys::Signed,
+        accept_weak: false,
+        longest_silence: None,
+    };
+    let mut record = Record::new(VENDOR);
+    let known = Known { pinned: &PINNED, directory: &PINNED, now: NOW };
+    let before = record.clone();
+    match accept(Offer::Signed(tokens.clone()), true, &source, &mut record, &known) {
+        Err(_) => assert_eq!(record, before),
+        Ok(version) => {
+            assert_eq!(record.version, version);
+            let signed = |text: &String| {
+                Token::parse_document(text, usize::MAX)
+                    .is_ok_and(|token| VENDOR_KEY.sign(token.payload(), token.footer(), Purpose::Directory) == token)
+            };
+            assert!(tokens.iter().any(signed));
+            assert!(record.stands(&PINNED));
+            let statements = record.statements().expect("a record that was just accepted");
+            assert!(statements.iter().all(|(_, said)| said.publisher == VENDOR && said.weight == Weight::Fetched));
+            let said: Vec<_> = statements.into_iter().map(|(_, said)| said).collect();
+            let _ = PINNED.clone().hear(&said, &BTreeMap::new(), NOW);
+            // The same once more is no step back.
+            assert_eq!(accept(Offer::Signed(tokens), true, &source, &mut record, &known).ok(), Some(version));
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Edits: a stamp that is put on is found where it was put, changes no other byte and not the fingerprint, and comes off
+//! without a trace. The fingerprint does not depend on line ends, nor on empty lines at the end.
+
+use super::{FOOTER, VENDOR_KEY};
+use mailstamp::mail::fingerprint::Fingerprint;
+use mailstamp::mail::message::Message;
+use mailstamp::stamp::affix::{affix, strip};
+use mailstamp::stamp::locate::{Place, locate};
+use mailstamp::stamp::wire::Purpose;
+use std::sync::LazyLock;
+
+static STAMP: LazyLock<String> =
+    LazyLock::new(|| VENDOR_KEY.sign(br#"{"jti":"fuzz"}"#, FOOTER, Purpose::Stamp).as_str().to_owned());
+
+/// Checks one input.
+pub fn run(raw: &[u8]) {
+    let message = Message::parse(raw);
+    let fingerprint = Fingerprint::of(&message);
+    let crlf = with_crlf(raw);
+    assert_eq!(Fingerprint::of(&Message::parse(&crlf)), fingerprint);
+    // After a lone CR the line end would be another one.
+    if message.has_body() && !raw.ends_with(b"\r") {
+        let longer = [raw, b"\n\r\n \n".as_slice()].concat();
+        assert_eq!(Fingerprint::of(&Message::parse(&longer)), fingerprint);
+    }
+
+    let stripped = strip(&message);
+    let bare = stripped.edit.to_vec();
+    assert!(bare.len() <= raw.len() && is_part_of(&bare, raw));
+    let carries = locate(&message);
+    let has_stamps = !stripped.edit.is_empty() || !stripped.left.is_empty() || carries.over_limit;
+    if has_stamps || !carries.stamps.is_empty() {
+        return;
+    }
+    assert_eq!(bare, raw);
+    for place in [Place::Header, Place::Body, Place::Subject] {
+        let Some(edit) = affix(&message, place, &STAMP) else {
+            assert_ne!(place, Place::Header);
+            continue;
+        };
+        let stamped = edit.to_vec();
+        assert_eq!(edit.pieces().flatten().copied().collect::<Vec<u8>>(), stamped);
+        assert!(is_part_of(raw, &stamped));
+        let with = Message::parse(&stamped);
+        let found = locate(&with);
+        assert_eq!(found.stamps.len(), 1, "{place:?}");
+        assert_eq!((found.stamps[0].place, &found.stamps[0].token), (place, &*STAMP));
+        if place != Place::Body {
+            assert_eq!(Fingerprint::of(&with), fingerprint, "{place:?}");
+        }
+        let back = strip(&with);
+        assert!(back.left.is_empty());
+        assert_eq!(back.edit.to_vec(), raw, "{place:?}");
+    }
+}
+
+/// The same lines, each ended by CRLF.
+fn with_crlf(raw: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(raw.len());
+    for &byte in raw {
+        if byte == b'\n' && out.last() != Some(&b'\r') {
+            out.push(b'\r');
+        }
+        out.push(byte);
+    }
+    out
+}
+
+/// Whether `part` is `whole` with bytes left out.
+fn is_part_of(part: &[u8], whole: &[u8]) -> bool {
+    let mut whole = whole.iter();
+    part.iter().all(|byte| whole.any(|other| other == byte))
+}
