@@ -36,6 +36,11 @@ pub const MAILSTAMP_TOOLS: &str = env!("CARGO_BIN_EXE_mailstamp-tools");
 /// The user's address, unless a test configures another.
 pub const ALICE: &str = "alice@x.example";
 
+/// Whether `tests/soak` runs the tests, which then take their full counts and not a sample.
+pub fn is_soak() -> bool {
+    std::env::var_os("MAILSTAMP_TEST_SOAK").is_some()
+}
+
 /// A home with a configuration and a trusted vendor.
 pub struct Home {
     folder: tempfile::TempDir,
