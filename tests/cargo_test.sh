@@ -47,6 +47,7 @@ count_tests() {
             program = $0
             sub(/^ *(Running (unittests )?)?/, "", program)
             sub(/ \(.*/, "", program); sub(/^tests\//, "", program); sub(/(\/main)?\.rs$/, "", program)
+            sub(/^src\/.*/, "unit", program)
         }
         /^running [0-9]+ tests?$/ && state == "built" { state = "runs"; began = time }
         /^failures:$/ { state = "failed" }
