@@ -131,6 +131,7 @@ fn a_forged_stamp_revokes_nobodys() {
 fn nothing_is_accepted_once_a_revocation_has_been_answered() {
     // No window between revoke and accept: they share one transaction under one lock.
     let home = Home::new();
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[used_log]\nwait = \"300s\""));
     let stamp = home.issue(ALICE, []);
     let first = home.affix(&stamp, &letter("0"));
     home.run(["grant"], &first).exits(0);

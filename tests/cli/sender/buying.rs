@@ -90,7 +90,7 @@ fn what_was_bought_for_the_purse_is_listed_exported_and_dropped() {
 fn a_cap_holds_for_fifty_at_once() {
     let shop = Shop::open(1_000, &["--key-rate", "0", "--connections-each", "1000"]);
     let home = customer(&shop, shop.address);
-    home.configure("[used_log]\nwait = \"60s\"\n[sender]\ncredits_per_hour = 20\ncredits_per_recipient = 5");
+    home.configure("[used_log]\nwait = \"300s\"\n[sender]\ncredits_per_hour = 20\ncredits_per_recipient = 5");
     let codes: Vec<i32> = thread::scope(|scope| {
         let each: Vec<_> = (0..50)
             .map(|number| {
