@@ -10,6 +10,10 @@ use super::{Home, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// After this time a key that had no effect is typed again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// The screen of one program; the program ends with the value.
 pub struct Screen {
@@ -53,6 +57,23 @@ impl Screen {
         let waits = || (self.text().contains(shown) && self.waits_for_a_key()).then_some(());
         eventually_or(&format!("{shown:?} before the key {key}"), waits, || self.text());
         self.tmux(&["send-keys", key]);
+    }
+
+    /// As [`press_at`](Self::press_at), until there is an answer: the key is typed again where the program waits for it still
+    /// after some seconds. Only for keys that do the same when they come twice.
+    #[track_caller]
+    pub fn press_until<T>(&self, shown: &str, key: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+        let mut typed: Option<Instant> = None;
+        let ask = || {
+            let answer = ask();
+            let due = typed.is_none_or(|at| at.elapsed() > AGAIN);
+            if answer.is_none() && due && self.text().contains(shown) && self.waits_for_a_key() {
+                self.tmux(&["send-keys", key]);
+                typed = Some(Instant::now());
+            }
+            answer
+        };
+        eventually_or(&format!("{shown:?} and the key {key}"), ask, || self.text())
     }
 
     /// Whether the program sleeps twice in a row, in the foreground of its terminal and without children. A program that has
