@@ -6,7 +6,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use super::programs::{eventually_or, program};
-use super::{Home, run};
+use super::{Home, Run, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,13 +29,13 @@ impl Screen {
         let screen = Self { home: home.path().to_owned(), path };
         // So that the process of the window is the program, and no shell.
         let line = format!("exec {line}");
-        screen.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "50", &line]);
+        screen.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "50", &line]).exits(0);
         screen
     }
 
-    /// What stands on the screen.
+    /// What stands on the screen; nothing once the program has ended.
     pub fn text(&self) -> String {
-        self.tmux(&["capture-pane", "-p"])
+        self.tmux(&["capture-pane", "-p"]).text()
     }
 
     /// Waits until the screen shows this.
@@ -56,7 +56,7 @@ impl Screen {
     pub fn press_at(&self, shown: &str, key: &str) {
         let waits = || (self.text().contains(shown) && self.waits_for_a_key()).then_some(());
         eventually_or(&format!("{shown:?} before the key {key}"), waits, || self.text());
-        self.tmux(&["send-keys", key]);
+        self.tmux(&["send-keys", key]).exits(0);
     }
 
     /// As [`press_at`](Self::press_at), until there is an answer: the key is typed again where the program waits for it still
@@ -79,7 +79,7 @@ impl Screen {
     /// Whether the program sleeps twice in a row, in the foreground of its terminal and without children. A program that has
     /// just drawn its screen may still throw away keys; one that sleeps has nothing to wait for but a key.
     fn waits_for_a_key(&self) -> bool {
-        let pid = self.tmux(&["display-message", "-p", "#{pane_pid}"]).trim().to_owned();
+        let pid = self.tmux(&["display-message", "-p", "#{pane_pid}"]).text().trim().to_owned();
         (0..2).all(|_| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
@@ -89,11 +89,11 @@ impl Screen {
         })
     }
 
-    fn tmux(&self, args: &[&str]) -> String {
+    fn tmux(&self, args: &[&str]) -> Run {
         let mut command = Command::new("tmux");
         command.env_clear().env("HOME", &self.home).env("TERM", "screen").env("LANG", "C.UTF-8");
         command.env("PATH", &self.path).current_dir(&self.home);
-        run(command.arg("-S").arg(self.home.join("socket")).args(args), b"").exits(0).text()
+        run(command.arg("-S").arg(self.home.join("socket")).args(args), b"")
     }
 }
 
