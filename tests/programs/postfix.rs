@@ -224,6 +224,6 @@ fn what_is_submitted_is_learned_and_what_only_says_so_is_not() {
     send(postfix.submission(), "dave@y.example");
     let both = || known().lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
     let ready = || (both() == ["carol@y.example", "dave@y.example"]).then_some(());
-    postfix.flush_until("learned", ready, &known);
+    postfix.flush_until("learned", ready, known);
     assert_eq!(postfix.logged("status=bounced"), 0, "{}", postfix.log());
 }
