@@ -293,10 +293,12 @@ fn no_clock_that_is_wrong_for_a_while_takes_held_mail_away() {
     assert_eq!(list(&home).len(), 1);
     // It jumps, and comes back.
     tidied_before(&home);
-    let kept = list(&home).remove(0);
+    // By its name, since its age changes with each second.
+    let ids = || list(&home).iter().map(|message| message["id"].clone()).collect::<Vec<Value>>();
+    let kept = ids().remove(0);
     for (when, id) in [("+365d", "3"), ("+0", "4"), ("+0", "5")] {
         at(when, &home.stamped(&letter(id))).exits(0);
-        assert!(list(&home).contains(&kept), "{when}");
+        assert!(ids().contains(&kept), "{when}");
     }
 }
 
