@@ -1,8 +1,8 @@
 //! Commands that come at once and combine, without a process that stays: the one that has the lock answers the others. It is
 //! killed, or stopped, and so are they.
 
-use crate::support::{ALICE, Home, Run};
 use super::{Contest, Dice, run_and_kill};
+use crate::support::{ALICE, Home, Run};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::os::unix::fs::MetadataExt;

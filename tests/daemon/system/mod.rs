@@ -6,15 +6,14 @@ mod signals;
 mod units;
 mod users;
 
-use crate::support::programs::eventually;
+use crate::support::programs::{PATIENCE, eventually};
+use crate::support::{Home, run};
 use mailstamp::filter::question::{Names, Question, Whose};
 use mailstamp::socket::channel::Channel;
 use mailstamp::socket::frame::{Frame, Kind, Limits};
 use mailstamp::socket::place;
 use std::path::Path;
 use std::process::{Child, Command};
-use crate::support::programs::{PATIENCE, eventually};
-use crate::support::{Home, run};
 
 /// A resident process, until the test ends.
 pub struct Service(Child);
