@@ -1,12 +1,19 @@
 //! `mailstamp watch` on real folders: what a move means, once, whatever happens in between. (BP3f, BC12b, threat 32.)
 
 use crate::support::programs::{eventually, eventually_or};
-use crate::support::{ALICE, Home, letter};
+use crate::support::{ALICE, Home, letter, stamped};
+use mailstamp::mail::fingerprint::Fingerprint;
+use mailstamp::mail::message::Message;
+use mailstamp::mail::time::UnixTime;
+use mailstamp::stamp::serial::Serial;
+use mailstamp::store::UsedLog;
+use mailstamp::store::redb::{Options, Redb};
+use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A home with a Maildir that is watched.
 struct Mailbox {
@@ -322,25 +329,32 @@ fn two_thousand_at_once_and_a_restart_in_the_middle_are_each_done_once() {
     assert_eq!(mailbox.once(), "");
 }
 
-/// `many` messages in the inbox, each accepted here before.
+/// `many` messages in the inbox, each with a stamp that was spent on it. The program would take minutes for as many.
 fn receive_many(mailbox: &Mailbox, many: usize) -> Vec<PathBuf> {
-    let script = mailbox.home.file("receive.sh");
-    let key = mailbox.home.key("stamps.example", "2026q4");
-    let text = format!(
-        "set -e\nfor i in $(seq {many}); do\n printf 'From: bob@y.example\\nDate: Sat, 21 Nov 2026 12:00:00 +0000\\n\
-         Message-ID: <%s@y.example>\\nDigital-Stamp: %s\\n\\nhello\\n' $i \
-         \"$({bin} vendor issue --to {ALICE} --key {key} --serial s$i)\" > {tmp}/$i\n\
-         {bin} classify < {tmp}/$i > /dev/null\n mv {tmp}/$i {cur}/$i.host:2,S\ndone\n",
-        bin = crate::support::MAILSTAMP,
-        key = key.display(),
-        tmp = mailbox.path("tmp").display(),
-        cur = mailbox.path("cur").display(),
-    );
-    fs::write(&script, text).unwrap();
-    let mut command = std::process::Command::new("sh");
-    command.arg(&script).env_clear().env("HOME", mailbox.home.path()).env("PATH", "/usr/bin:/bin");
-    crate::support::run(&mut command, b"").exits(0);
-    (1..=many).map(|i| mailbox.path("cur").join(format!("{i}.host:2,S"))).collect()
+    let home = &mailbox.home;
+    home.classify(&letter("before")).exits(11);
+    let log = Redb::new(home.state().join("used.redb"), Options::default());
+    let now = UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().try_into().unwrap());
+    let receive = |number: usize| {
+        let (serial, expires) = (format!("s{number}"), now.plus(24 * 60 * 60));
+        let message = stamped(&home.mint_until(ALICE, &serial, expires), &letter(&number.to_string()));
+        let spend = Spend {
+            vendor: "stamps.example".to_owned(),
+            serial: Serial::new(&serial).unwrap(),
+            expires: Some(expires),
+            fingerprint: Fingerprint::of(&Message::parse(&message)),
+            from: None,
+            now,
+            redelivery: Redelivery::EVER,
+            terms: Terms::Spend,
+            late: false,
+        };
+        assert_eq!(log.spend(&spend).unwrap(), Spent::Fresh);
+        let file = mailbox.path("cur").join(format!("{number}.host:2,S"));
+        fs::write(&file, message).unwrap();
+        file
+    };
+    (1..=many).map(receive).collect()
 }
 
 #[test]
