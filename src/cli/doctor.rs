@@ -2,6 +2,7 @@
 //! system, and runs a message of its own through the core. It changes nothing.
 
 use super::exit::{CONFIG, Failure};
+use super::mail_path::VERSION;
 use super::{output, vendor};
 use crate::config::places::{Given, Places};
 use crate::config::{Config, rules};
@@ -21,6 +22,7 @@ use serde_json::json;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// Check that everything is in place, and say what to do where it is not.
 ///
@@ -83,6 +85,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
             findings.extend(watched(&config));
         }
     }
+    findings.push(programs());
     findings.push(resident(given));
     findings.push(clock());
     findings.push(match examination::examine_ourselves() {
@@ -103,6 +106,25 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         out.flush()?;
     }
     Ok(if ill { CONFIG } else { 0 })
+}
+
+/// Whether the program that judges mail is of the same release as this one.
+fn programs() -> Finding {
+    let what = "programs";
+    let filter = match std::env::current_exe() {
+        Ok(own) => own.with_file_name("mailstamp"),
+        Err(error) => return bad(what, format!("cannot find this program: {error}")),
+    };
+    let version = match Command::new(&filter).arg("--version").stdin(Stdio::null()).output() {
+        Ok(ran) => String::from_utf8_lossy(&ran.stdout).trim_end().to_owned(),
+        Err(error) => return bad(what, format!("{}: {error}", filter.display())),
+    };
+    if version == VERSION {
+        good(what, format!("{version} at {}", filter.display()))
+    } else {
+        let version = printable(version.as_bytes(), 100);
+        bad(what, format!("{}: {version:?}, expected {VERSION:?}; install both programs anew", filter.display()))
+    }
 }
 
 /// Automatic replies, if they are switched on.

@@ -3,17 +3,20 @@
 //! at each start.
 
 use super::exit::Failure;
-use super::{Files, classify, deliver, delivery, filter, status};
+use super::{Files, classify, deliver, delivery, filter, output, status};
 use crate::config::places::Given;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::Path;
 
 /// The names of [`MailPath`].
-pub(super) const MAIL_PATH: [&str; 3] = ["classify", "filter", "deliver"];
+const MAIL_PATH: [&str; 3] = ["classify", "filter", "deliver"];
+
+/// What `--version` prints.
+pub(super) const VERSION: &str = concat!("mailstamp ", env!("CARGO_PKG_VERSION"));
 
 /// The names under which the program is sendmail(8), whatever its arguments are.
-pub(super) const SENDMAIL_NAMES: [&str; 2] = ["mailstamp-sendmail", "sendmail"];
+const SENDMAIL_NAMES: [&str; 2] = ["mailstamp-sendmail", "sendmail"];
 
 /// The subcommands that stand between a message and its mailbox.
 #[derive(Debug, Subcommand)]
@@ -55,12 +58,25 @@ impl MailPath {
 }
 
 /// Runs a command line of the mail path, the program's own name first, and returns its exit status. `None` for any other
-/// command line, wrong ones and `--help` among them: those are for the whole definition ([`super::run`]).
+/// command line, wrong ones and `--help` among them: those are for the whole definition ([`super::run`]). `--version` is
+/// answered here, so that `doctor` can compare the two programs.
 #[must_use]
 pub fn run(arguments: &[OsString]) -> Option<u8> {
+    if let [_, word] = arguments
+        && (word == "--version" || word == "-V")
+    {
+        return Some(status(output::line(VERSION).map(|()| 0).map_err(Failure::from)));
+    }
     let Delivering { files: Files { config, state }, command } = parsed(arguments)?;
     let given = Given::from_environment(config, state, command.recipient());
     Some(status(command.run(&given)))
+}
+
+/// Returns whether a message may be waiting behind these arguments. A word counts wherever it stands: which one is the
+/// subcommand cannot be told from arguments that are wrong.
+pub(super) fn may_wait(words: &[&str]) -> bool {
+    let both = |all: [&str; 2]| all.iter().all(|word| words.contains(word));
+    words.iter().any(|word| MAIL_PATH.contains(word)) || both(["held", "add"]) || both(["reply", "send"])
 }
 
 /// Returns whether the first argument names the program as sendmail(8).
@@ -119,6 +135,12 @@ mod tests {
             let Command::MailPath(command) = whole.command else { panic!("{line}") };
             assert_eq!(format!("{:?} {:?}", part.files, part.command), format!("{:?} {command:?}", whole.files));
         }
+    }
+
+    #[test]
+    fn the_version_is_that_of_the_whole() {
+        let whole = Cli::try_parse_from(words("mailstamp --version")).unwrap_err();
+        assert_eq!(whole.to_string().trim_end(), VERSION);
     }
 
     #[test]

@@ -58,7 +58,7 @@ use crate::config::places::Given;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use exit::{Failure, TEMPFAIL, USAGE};
-use mail_path::{MAIL_PATH, MailPath};
+use mail_path::MailPath;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::panic::{UnwindSafe, catch_unwind};
@@ -286,11 +286,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
         return 0;
     }
     let words: Vec<&str> = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).collect();
-    // Wherever it stands: which word is the subcommand cannot be told from arguments that are wrong.
-    let both = |words: &[&str], all: [&str; 2]| all.iter().all(|word| words.contains(word));
-    let on_mail_path = words.iter().any(|word| MAIL_PATH.contains(word))
-        || both(&words, ["held", "add"])
-        || both(&words, ["reply", "send"]);
+    let on_mail_path = mail_path::may_wait(&words);
     let known = words.iter().any(|word| Cli::command().find_subcommand(word).is_some());
     if !on_mail_path && (known || std::io::stdin().is_terminal()) {
         return USAGE;

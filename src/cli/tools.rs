@@ -2,7 +2,7 @@
 //! mail path, so users and recipes name `mailstamp` alone.
 
 use super::exit::{Failure, TEMPFAIL, UNAVAILABLE};
-use super::mail_path::{self, MAIL_PATH};
+use super::mail_path;
 use super::{delivery, status};
 use crate::config::places::Given;
 use std::ffi::OsString;
@@ -28,8 +28,8 @@ pub fn exec(arguments: &[OsString]) -> u8 {
     };
     let message = format!("{}: {error}", path.display());
     let hint = "install mailstamp and mailstamp-tools into one folder";
-    let waits = mail_path::is_sendmail(Path::new(name))
-        || words.iter().any(|word| MAIL_PATH.iter().chain(&["sendmail", "add", "send"]).any(|known| word == known));
+    let texts: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
+    let waits = mail_path::is_sendmail(Path::new(name)) || texts.contains(&"sendmail") || mail_path::may_wait(&texts);
     if waits {
         delivery::tell(&Given::from_environment(None, None, None), &message);
     }

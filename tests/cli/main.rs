@@ -14,4 +14,5 @@ mod sender;
 mod sendmail;
 #[path = "../support/mod.rs"]
 mod support;
+mod two_programs;
 mod watch;
