@@ -1,19 +1,12 @@
 //! `mailstamp watch` on real folders: what a move means, once, whatever happens in between. (BP3f, BC12b, threat 32.)
 
-use crate::support::programs::{eventually, eventually_or};
-use crate::support::{ALICE, Home, letter, stamped};
-use mailstamp::mail::fingerprint::Fingerprint;
-use mailstamp::mail::message::Message;
-use mailstamp::mail::time::UnixTime;
-use mailstamp::stamp::serial::Serial;
-use mailstamp::store::UsedLog;
-use mailstamp::store::redb::{Options, Redb};
-use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
+use crate::support::programs::{eventually, eventually_or, stop};
+use crate::support::{ALICE, Home, letter};
 
 /// A home with a Maildir that is watched.
 struct Mailbox {
@@ -310,7 +303,7 @@ fn two_thousand_at_once_and_a_restart_in_the_middle_are_each_done_once() {
     let revoked = || mailbox.log().matches(": revoked").count();
     eventually("some", || (revoked() > 20).then_some(()));
     // Stopped, so that it cannot have done with all of them when it is killed.
-    kill_process(Pid::from_child(&watching.0), Signal::STOP).unwrap();
+    stop(Pid::from_child(&watching.0));
     after.iter().for_each(|file| drop(mailbox.shift(file, ".Junk")));
     drop(watching);
     assert!(revoked() < MANY, "it was not ended in the middle");

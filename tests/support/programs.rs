@@ -7,6 +7,7 @@
 use super::{ALICE, Home, MAILSTAMP, MAILSTAMP_TOOLS, Run, letter, run};
 use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
@@ -114,6 +115,21 @@ impl Port {
     pub fn number(&self) -> u16 {
         self.number
     }
+}
+
+/// Stops a process, and waits until each of its threads has stopped. kill(2) returns before that, and on a busy machine the
+/// threads go on for a while.
+#[track_caller]
+pub fn stop(process: Pid) {
+    kill_process(process, Signal::STOP).unwrap();
+    let tasks = format!("/proc/{}/task", process.as_raw_nonzero());
+    let is_stopped = |task: fs::DirEntry| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        // proc(5): the state follows the name in brackets; a thread that has ended stops nothing.
+        stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with(['T', 't', 'Z', 'X']))
+    };
+    let stopped = || fs::read_dir(&tasks).unwrap().flatten().all(is_stopped).then_some(());
+    eventually("all threads stop", stopped);
 }
 
 /// The last lines of a log file, for messages about failures.

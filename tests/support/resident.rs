@@ -2,6 +2,7 @@
 //! Which faults come over it is the affair of the tests.
 
 use super::Home;
+use super::programs::stop;
 use mailstamp::socket::channel::Channel;
 use mailstamp::socket::frame::{Kind, Limits};
 use mailstamp::socket::place;
@@ -57,6 +58,11 @@ impl Resident {
     /// Its process.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
+    }
+
+    /// Stops it, and returns when it has stopped.
+    pub fn stop(&self) {
+        stop(self.pid());
     }
 
     /// Sends it a signal.

@@ -3,11 +3,12 @@
 
 use super::MAILSTAMP;
 use super::http::{self, Answer, Connection};
-use super::programs::{PATIENCE, eventually};
+use super::programs::{PATIENCE, eventually, stop};
 use mailstamp::bank::event::Terms;
 use mailstamp::bank::order::Caps;
 use mailstamp::filter::open::clock;
 use mailstamp::vendor::books::{Books, Founding};
+use rustix::process::Pid;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -91,6 +92,11 @@ impl Shop {
     /// The number of its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Stops it, and returns when it has stopped.
+    pub fn stop(&self) {
+        stop(Pid::from_child(&self.child));
     }
 
     /// Sends it a signal.

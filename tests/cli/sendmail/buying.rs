@@ -58,7 +58,7 @@ fn a_hundred_recipients_are_one_purchase_and_each_has_his_own() {
 fn a_vendor_who_is_away_makes_the_message_wait_and_then_it_goes() {
     let mut shop = Shop::open(10, &[]);
     let (home, next) = home_with(&shop, "none = [\"*@free.example\"]");
-    shop.signal("-STOP");
+    shop.stop();
     let config = std::fs::read_to_string(home.config()).unwrap();
     home.configure(&config.replace("[sender]\n", "[sender]\ntimeout = \"1s\"\n"));
     let said = home.run(["sendmail", "bob@y.example", "carol@free.example"], &message("1")).exits(75);

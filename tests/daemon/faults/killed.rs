@@ -184,7 +184,7 @@ fn nobody_is_deferred_when_the_process_dies_that_he_waits_for() {
     for which in [0, 1, 0, 1] {
         let resident = Resident::of(&home);
         // Stopped first, so that all of them wait for it.
-        resident.signal(Signal::STOP);
+        resident.stop();
         let messages: Vec<Vec<u8>> = contest.messages.iter().map(|pair| pair[which].clone()).collect();
         let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
         let runs = at_once(&home, &messages, || {
@@ -203,7 +203,7 @@ fn a_stopped_process_defers_mail_in_time_and_the_message_has_its_class_afterward
     let resident = Resident::of(&home);
     let [known, new] = ["known", "new"].map(|name| stamped(&home.mint(ALICE, name), &letter(name)));
     home.classify(&known).exits(0).says("first-class paid");
-    resident.signal(Signal::STOP);
+    resident.stop();
     let plain = letter("plain");
     let runs = thread::scope(|scope| {
         let export = scope.spawn(|| home.run(["export"], b""));
@@ -219,7 +219,7 @@ fn a_stopped_process_defers_mail_in_time_and_the_message_has_its_class_afterward
     home.classify(&known).exits(0).says("first-class again");
     // It was asked, and may have answered to nobody.
     assert!(home.classify(&new).exits(0).text().starts_with("first-class "));
-    resident.signal(Signal::STOP);
+    resident.stop();
     resident.kill();
     for message in [known, new] {
         home.classify(&message).exits(0).says("first-class again");

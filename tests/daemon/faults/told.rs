@@ -29,7 +29,7 @@ fn what_the_process_cannot_decide_is_told() {
         told("others may write to it");
     }
     fs::set_permissions(&vendor, Permissions::from_mode(0o600)).unwrap();
-    resident.signal(Signal::STOP);
+    resident.stop();
     home.classify(&message).exits(75);
     told("the resident process does not answer");
     resident.signal(Signal::CONT);
