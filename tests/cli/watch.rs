@@ -407,7 +407,7 @@ fn when_the_system_lost_count_of_changes_nothing_is_lost() {
     let watching = mailbox.watch();
     let process = rustix::process::Pid::from_child(&watching.0);
     let send = |signal| rustix::process::kill_process(process, signal).unwrap();
-    send(rustix::process::Signal::STOP);
+    stop(process);
     let mut at = mailbox.put(".Archive", "flags", &letter("flags"));
     for i in 0..=queue / 2 {
         let to = at.with_file_name(format!("flags.host:2,{}", if i % 2 == 0 { "F" } else { "S" }));
