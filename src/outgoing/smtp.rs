@@ -142,7 +142,7 @@ fn with_crlf(pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::net::{AddressFamily, SocketType};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
     use std::net::{Ipv4Addr, SocketAddrV4};
 
     #[test]
@@ -157,7 +157,8 @@ mod tests {
     #[test]
     fn who_does_not_answer_is_asked_later() {
         // Bound, so that no other program gets the port; and as it does not listen, connections are refused.
-        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        let flags = SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = SocketAddrV4::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap().port();
         let server = Server::new("127.0.0.1", port, Protection::None, None, None, Duration::from_secs(60)).unwrap();

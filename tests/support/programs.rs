@@ -6,7 +6,7 @@
 
 use super::{ALICE, Home, MAILSTAMP, MAILSTAMP_TOOLS, Run, letter, run};
 use rustix::net::sockopt::set_socket_reuseaddr;
-use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -103,7 +103,7 @@ pub struct Port {
 impl Port {
     /// Reserves one.
     pub fn reserve() -> Self {
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
         // Set before bind(), this would let two tests reserve one port.
         bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
         set_socket_reuseaddr(&socket, true).unwrap();

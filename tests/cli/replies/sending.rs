@@ -248,7 +248,12 @@ fn opens(alice: &Sender, args: &[&str], message: &[u8]) -> (Run, Vec<String>) {
     let home = alice.home.path().to_str().unwrap();
     let resident = alice.home.state().join("socket");
     let lines = notes.lines().filter(|line| !line.contains(resident.to_str().unwrap()));
-    let lines = lines.filter_map(|line| line.split_once(' ')).map(|(_, call)| call.trim().to_owned());
+    // Without the number of a descriptor, which depends on what this process has open.
+    let result = |call: &str| match call.rsplit_once(" = ") {
+        Some((opened, result)) if !result.starts_with('-') => opened.to_owned(),
+        _ => call.to_owned(),
+    };
+    let lines = lines.filter_map(|line| line.split_once(' ')).map(|(_, call)| result(call.trim()));
     (
         run,
         lines.filter(|call| call.contains(home) || !call.contains("open") && !call.starts_with("execve(\"/")).collect(),
