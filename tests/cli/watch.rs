@@ -1,12 +1,19 @@
 //! `mailstamp watch` on real folders: what a move means, once, whatever happens in between. (BP3f, BC12b, threat 32.)
 
+use crate::support::programs::{eventually, eventually_or, stop};
+use crate::support::{ALICE, Home, letter, stamped};
+use mailstamp::mail::fingerprint::Fingerprint;
+use mailstamp::mail::message::Message;
+use mailstamp::mail::time::UnixTime;
+use mailstamp::stamp::serial::Serial;
+use mailstamp::store::UsedLog;
+use mailstamp::store::redb::{Options, Redb};
+use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use rustix::process::Pid;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
-use crate::support::programs::{eventually, eventually_or, stop};
-use crate::support::{ALICE, Home, letter};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A home with a Maildir that is watched.
 struct Mailbox {

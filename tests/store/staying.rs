@@ -191,7 +191,7 @@ fn a_log_that_is_replaced_under_the_process_gets_no_rows_of_the_one_before() {
     }
 }
 
-/// Longer than any machine needs: whoever waits for a log in vain waits for so long.
+/// Longer than any machine needs: an act that waits for a log in vain takes so long.
 fn patient() -> Options {
     Options { wait: Duration::from_secs(900), ..Options::default() }
 }
