@@ -1,8 +1,9 @@
 //! Encoded-words (RFC 2047), by which other software may rewrite a long or 8-bit field. The bytes are decoded, the charset
 //! is passed over: what we look for is ASCII. One pass, and a result not longer than the text, for any input.
 
+use super::search;
 use super::transfer;
-use memchr::{memchr, memmem};
+use memchr::memmem;
 
 /// Decodes the encoded-words in `text` and leaves all else. White space between two of them is dropped (RFC 2047 6.2).
 /// More forgiving than the RFC: they need no white space around them, may be of any length, and a blank may stand in
@@ -53,7 +54,7 @@ fn word(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 
 /// What stands before the next question mark, and what after it.
 fn until_mark(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = memchr(b'?', text)?;
+    let at = search::byte(b'?', text)?;
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 

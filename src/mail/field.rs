@@ -3,7 +3,7 @@
 
 use super::encoded_word;
 use super::message::slice;
-use memchr::memchr2;
+use super::search;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
@@ -62,7 +62,7 @@ impl<'a> Field<'a> {
     /// The value on one line (RFC 5322 2.2.3): every CR and LF is gone, the blanks of the folds stay.
     #[must_use]
     pub fn unfolded(&self) -> Cow<'a, [u8]> {
-        if memchr2(b'\r', b'\n', self.value).is_none() {
+        if search::either(b'\r', b'\n', self.value).is_none() {
             return Cow::Borrowed(self.value);
         }
         Cow::Owned(self.value.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')).collect())

@@ -7,7 +7,7 @@
 
 use super::address::{Address, addresses};
 use super::field::Field;
-use memchr::memchr;
+use super::search;
 
 /// A view of one message. Making it costs one pass over the header; it owns nothing.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +96,7 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn newline(&self) -> &'static str {
         let ends_with_crlf =
-            |text: &[u8]| Some(memchr(b'\n', text)?.checked_sub(1).and_then(|at| text.get(at)) == Some(&b'\r'));
+            |text: &[u8]| Some(search::byte(b'\n', text)?.checked_sub(1).and_then(|at| text.get(at)) == Some(&b'\r'));
         match ends_with_crlf(slice(self.raw, self.header, self.raw.len())).or_else(|| ends_with_crlf(self.raw)) {
             Some(true) => "\r\n",
             _ => "\n",
@@ -149,7 +149,7 @@ impl<'a> Fields<'a> {
 
 /// The length of the first line with its line end.
 pub(crate) fn line_length(text: &[u8]) -> usize {
-    memchr(b'\n', text).map_or(text.len(), |at| at + 1)
+    search::byte(b'\n', text).map_or(text.len(), |at| at + 1)
 }
 
 /// `raw[from..to]`, cut short where the bounds do not fit.

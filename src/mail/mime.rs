@@ -7,8 +7,9 @@
 
 use super::field::Field;
 use super::message::{Message, line_length, slice};
+use super::search;
 use super::transfer;
-use memchr::{memchr, memmem, memrchr};
+use memchr::memmem;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -243,9 +244,9 @@ impl<'a> Walk<'a> {
             (decode(content), None)
         } else {
             let head = slice(content, 0, END);
-            let head = slice(head, 0, memrchr(b'\n', head).map_or(0, |at| at + 1));
+            let head = slice(head, 0, search::last_byte(b'\n', head).map_or(0, |at| at + 1));
             let tail = slice(content, content.len() - END, content.len());
-            let tail = slice(tail, memchr(b'\n', tail).map_or(tail.len(), |at| at + 1), tail.len());
+            let tail = slice(tail, search::byte(b'\n', tail).map_or(tail.len(), |at| at + 1), tail.len());
             (decode(head), Some(decode(tail)))
         };
         let signed = self.open.iter().any(|level| level.signed);

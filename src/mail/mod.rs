@@ -13,5 +13,6 @@ pub mod fingerprint;
 pub mod message;
 pub mod mime;
 pub mod results;
+pub mod search;
 pub mod time;
 pub mod transfer;

@@ -7,7 +7,8 @@
 use super::encoded_word;
 use super::field::Field;
 use super::message::{Message, slice};
-use memchr::{memchr, memmem};
+use super::search;
+use memchr::memmem;
 
 /// The field that carries our verdict.
 pub const CLASS_FIELD: &str = "Digital-Stamp-Class";
@@ -55,7 +56,7 @@ fn hidden(field: Field<'_>) -> impl Iterator<Item = Field<'_>> {
     std::iter::from_fn(move || {
         loop {
             let rest = slice(field.raw(), at, field.raw().len());
-            let start = at + memchr(b'\r', rest)? + 1;
+            let start = at + search::byte(b'\r', rest)? + 1;
             let line = slice(field.raw(), start, field.raw().len());
             at = start;
             if line.is_empty() || line.starts_with(b"\n") {
@@ -69,7 +70,7 @@ fn hidden(field: Field<'_>) -> impl Iterator<Item = Field<'_>> {
                 None => line,
             };
             at = start + line.len().saturating_sub(1);
-            let Some(colon) = memchr(b':', line) else { continue };
+            let Some(colon) = search::byte(b':', line) else { continue };
             return Some(Field::new(line, colon, line.len() - colon, field.start() + start));
         }
     })

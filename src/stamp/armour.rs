@@ -2,7 +2,8 @@
 //! at, and what of it is a stamp, is the affair of `locate`.
 
 use crate::mail::message::{line_length, slice};
-use memchr::{memmem, memrchr};
+use crate::mail::search;
+use memchr::memmem;
 use std::ops::Range;
 
 /// The line before the stamp.
@@ -95,7 +96,7 @@ fn last_end(text: &[u8]) -> Option<(usize, usize)> {
         if let Some(end) = end_of_line(text, at + END.len()) {
             return Some((at, end));
         }
-        before = memrchr(b'\n', slice(text, 0, at))?;
+        before = search::last_byte(b'\n', slice(text, 0, at))?;
     }
 }
 

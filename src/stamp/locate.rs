@@ -8,8 +8,9 @@ use crate::mail::encoded_word;
 use crate::mail::field::Field;
 use crate::mail::message::{Message, slice};
 use crate::mail::mime::{self, Text, TextPart};
+use crate::mail::search;
 use data_encoding::BASE64URL_NOPAD;
-use memchr::{memchr, memchr_iter, memmem, memrchr2};
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -140,7 +141,7 @@ pub(super) fn blocks(text: &Text) -> (Vec<armour::Block>, bool) {
 /// check), it is all up to the closing bracket around it, or the rest of the line.
 fn in_subject(subject: &Field) -> Option<String> {
     let text = subject_text(subject);
-    memchr_iter(b'v', &text).find_map(|at| {
+    search::every(b'v', &text).find_map(|at| {
         let rest = slice(&text, at, text.len());
         let prefix = prefix_length(rest)?;
         let before = slice(&text, 0, at);
@@ -149,8 +150,8 @@ fn in_subject(subject: &Field) -> Option<String> {
             return None;
         }
         // Looking back only here, past the cheap tests, keeps the whole linear: the first that passes ends the search.
-        let bracketed = memrchr2(b'[', b']', before).is_some_and(|at| before.get(at) == Some(&b'['));
-        let end = if bracketed { memchr(b']', rest).unwrap_or(rest.len()) } else { rest.len() };
+        let bracketed = search::last_of_either(b'[', b']', before).is_some_and(|at| before.get(at) == Some(&b'['));
+        let end = if bracketed { search::byte(b']', rest).unwrap_or(rest.len()) } else { rest.len() };
         Some(put_together(slice(rest, 0, end)))
     })
 }
