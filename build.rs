@@ -1,7 +1,7 @@
-//! Links the programs so that they start fast, where compiler and libraries allow it. They are the same without it.
+//! Link options for a fast start, where compiler and libraries allow them. Without them the programs behave the same.
 //!
-//! A shared library has to be found, mapped and relocated at each start. Against /bin/true a process of the filter takes a
-//! fifth less time without libgcc_s.so, and as much less again without libc.so. The linker takes the first file of a
+//! Each start finds, maps and relocates every shared library. Against /bin/true the filter takes a fifth less time without
+//! libgcc_s.so, and a fifth less again without libc.so. The linker takes the first file of a
 //! library's name, so two linker scripts of those names, found first, stand for the archives.
 
 use std::path::Path;
@@ -20,8 +20,8 @@ fn main() -> io::Result<()> {
     // Both programs: the unwinder, which the standard library asks for as libgcc_s.
     fs::write(folder.join("libgcc_s.so"), "GROUP ( -lgcc_eh -lgcc )\n")?;
     println!("cargo:rustc-link-search=native={}", folder.display());
-    // The filter alone, as it is installed: all of the C library, at an address that is still random. It never asks for
-    // names of users or hosts, which would load libraries of the system after all. Tests load libraries into the debug build.
+    // The filter, as it is installed: all of the C library, at an address that is still random. The filter never looks up
+    // users or hosts, for which glibc loads shared libraries. The debug build stays dynamic: tests preload libraries.
     if var("PROFILE") == "release" && has_archive("libc.a") {
         let folder = folder.join("static");
         fs::create_dir_all(&folder)?;
@@ -35,7 +35,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the compiler that links has this archive. Of one that it lacks it says the bare name.
+/// Returns whether the C compiler finds this archive. It prints the bare name of one that it lacks.
 fn has_archive(name: &str) -> bool {
     let found = Command::new("cc").arg(format!("-print-file-name={name}")).output();
     found.is_ok_and(|it| it.status.success() && it.stdout.starts_with(b"/"))

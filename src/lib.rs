@@ -37,7 +37,3 @@ pub mod store;
 #[cfg(feature = "vendor")]
 pub mod vendor;
 pub mod verdict;
-
-#[cfg(target_env = "musl")]
-#[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;

@@ -117,7 +117,7 @@ fn programs() -> Finding {
     };
     let version = match Command::new(&filter).arg("--version").stdin(Stdio::null()).output() {
         Ok(ran) => String::from_utf8_lossy(&ran.stdout).trim_end().to_owned(),
-        Err(error) => return bad(what, format!("{}: {error}", filter.display())),
+        Err(error) => return odd(what, format!("{}: {error}", filter.display())),
     };
     if version == VERSION {
         good(what, format!("{version} at {}", filter.display()))

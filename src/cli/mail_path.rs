@@ -62,8 +62,9 @@ impl MailPath {
 /// answered here, so that `doctor` can compare the two programs.
 #[must_use]
 pub fn run(arguments: &[OsString]) -> Option<u8> {
-    if let [_, word] = arguments
+    if let [program, word] = arguments
         && (word == "--version" || word == "-V")
+        && !is_sendmail(Path::new(program))
     {
         return Some(status(output::line(VERSION).map(|()| 0).map_err(Failure::from)));
     }

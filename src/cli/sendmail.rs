@@ -6,6 +6,7 @@ use super::exit::{CONFIG, DATA, Failure, TEMPFAIL, USAGE};
 use super::mail_path::is_sendmail;
 use super::{input, output, supply};
 use crate::config::places::Given;
+use crate::disk::random;
 use crate::filter::engine::Engine;
 use crate::filter::open;
 use crate::mail::field::printable;
@@ -211,7 +212,7 @@ fn submission(engine: &Engine, line: &Line) -> Result<Submission, Failure> {
     let input = input::read(u64::MAX).map_err(|error| Failure::input(TEMPFAIL, &error))?;
     let raw = if line.dots { &input.bytes[..] } else { up_to_dot(&input.bytes) };
     let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|error| Failure::new(TEMPFAIL, format!("no random numbers: {error}")))?;
+    random::fill(&mut random).map_err(|error| Failure::new(TEMPFAIL, format!("no random numbers: {error}")))?;
     let own = own_address(engine);
     let here = Here { now: engine.now, own: own.as_ref(), random };
     Submission::prepare(raw, &line.asked, &here).map_err(|error| match error {

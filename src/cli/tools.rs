@@ -2,41 +2,75 @@
 //! mail path, so users and recipes name `mailstamp` alone.
 
 use super::exit::{Failure, TEMPFAIL, UNAVAILABLE};
-use super::mail_path;
 use super::{delivery, status};
-use crate::config::places::Given;
-use std::ffi::OsString;
-use std::io;
-use std::os::unix::process::CommandExt;
+use crate::config::places::{Given, set_id};
+use nix::unistd::execve;
+use std::ffi::{CString, OsString};
+use std::fs::{self, Metadata};
+use std::io::{self, IsTerminal};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The name of the program; it lies in the folder of `mailstamp`.
 pub const NAME: &str = "mailstamp-tools";
 
-/// Becomes `mailstamp-tools` with these arguments, the program's own name first. Returns only when that fails: the exit
-/// status, after the failure was told. Where a message may be waiting it is 75.
+/// Replaces this process with `mailstamp-tools` and these arguments, the program's own name first. Returns only when that
+/// fails: the exit status, after the failure was told. It is 69 at a terminal. Elsewhere a message may be waiting, and it
+/// is 75.
 #[must_use]
 pub fn exec(arguments: &[OsString]) -> u8 {
-    let Some((name, words)) = arguments.split_first() else { return TEMPFAIL };
-    let (path, error) = match beside() {
-        Ok(path) => {
-            let error = Command::new(&path).arg0(name).args(words).exec();
-            (path, error)
-        }
-        Err(error) => (PathBuf::from(NAME), error),
+    let why = match beside().and_then(|tools| replace(&tools, arguments)) {
+        Err(why) => why,
+        Ok(never) => match never {},
     };
-    let message = format!("{}: {error}", path.display());
-    let hint = "install mailstamp and mailstamp-tools into one folder";
-    let texts: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
-    let waits = mail_path::is_sendmail(Path::new(name)) || texts.contains(&"sendmail") || mail_path::may_wait(&texts);
-    if waits {
-        delivery::tell(&Given::from_environment(None, None, None), &message);
+    let code = if io::stdin().is_terminal() { UNAVAILABLE } else { TEMPFAIL };
+    if code == TEMPFAIL {
+        delivery::tell(&Given::from_environment(None, None, None), &why);
     }
-    status(Err(Failure::new(if waits { TEMPFAIL } else { UNAVAILABLE }, message).hint(hint)))
+    status(Err(Failure::new(code, why).hint("install mailstamp and mailstamp-tools into one folder")))
 }
 
-/// The path of `mailstamp-tools`: links to `mailstamp` are followed first.
-fn beside() -> io::Result<PathBuf> {
-    Ok(std::env::current_exe()?.with_file_name(NAME))
+/// The path of `mailstamp-tools` beside this program; links to this program are followed first.
+fn beside() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| format!("{NAME}: no folder to look in: {}", plain(&error)))?;
+    let tools = own.with_file_name(NAME);
+    let look = |path: &Path| fs::metadata(path).map_err(|error| format!("{}: {}", path.display(), plain(&error)));
+    let (it, folder) = (look(&tools)?, look(tools.parent().unwrap_or(Path::new("/")))?);
+    // It would become itself for ever.
+    if look(&own).is_ok_and(|own| (own.dev(), own.ino()) == (it.dev(), it.ino())) {
+        return Err(format!("{}: is a link to mailstamp", tools.display()));
+    }
+    // A user can give a set-id program another name, in a folder of their own.
+    if set_id() && !(is_safe(&it) && is_safe(&folder)) {
+        return Err(format!("{}: others may write it, and mailstamp is set-id", tools.display()));
+    }
+    Ok(tools)
+}
+
+/// Whether only root and the user whose rights this process has may change a file.
+fn is_safe(file: &Metadata) -> bool {
+    let owner = file.uid();
+    (owner == 0 || owner == rustix::process::geteuid().as_raw()) && file.mode() & 0o022 == 0
+}
+
+/// Calls execve(2) itself: the C library's execvp(3) would hand a file that is no program to the shell, and an empty one
+/// would succeed.
+fn replace(tools: &Path, arguments: &[OsString]) -> Result<std::convert::Infallible, String> {
+    let text = |text: OsString| CString::new(text.into_vec()).map_err(|_| format!("{NAME}: a NUL in its arguments"));
+    let path = text(tools.as_os_str().to_owned())?;
+    let words = arguments.iter().cloned().map(text).collect::<Result<Vec<_>, _>>()?;
+    let environment = std::env::vars_os().map(|(mut name, value)| {
+        name.push("=");
+        name.push(value);
+        text(name)
+    });
+    let environment = environment.collect::<Result<Vec<_>, _>>()?;
+    execve(&path, &words, &environment).map_err(|errno| format!("{}: {}", tools.display(), errno.desc()))
+}
+
+/// The error without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -5,6 +5,7 @@
 use super::engine::{Engine, Undecided};
 use super::report;
 use crate::config::replies::TemplateFileError;
+use crate::disk::random;
 use crate::log::verdicts::Entry;
 use crate::mail::address::Address;
 use crate::mail::authentication;
@@ -45,7 +46,7 @@ pub enum Trouble {
     Template(#[from] TemplateFileError),
     /// No random numbers.
     #[error("no random numbers: {0}")]
-    Random(#[from] getrandom::Error),
+    Random(#[source] std::io::Error),
     /// The mail system.
     #[error("{program}: {source}")]
     Send {
@@ -109,7 +110,7 @@ impl Engine {
         }
         let template = replies.template(due.kind)?;
         let mut nonce = [0; 16];
-        getrandom::fill(&mut nonce)?;
+        random::fill(&mut nonce).map_err(Trouble::Random)?;
         let stationery = Stationery {
             template: &template,
             from: replies.from.as_ref(),

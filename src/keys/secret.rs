@@ -2,6 +2,7 @@
 //! `k4.secret.…`). It is written once, never over another file, and read only if nobody else can read it.
 
 use crate::config::file::{self, FileError};
+use crate::disk::random;
 use crate::stamp::signature::SecretKey;
 use crate::stamp::wire::Issuer;
 use serde::{Deserialize, Serialize};
@@ -49,7 +50,7 @@ pub enum SecretError {
     },
     /// The system has no random numbers.
     #[error("the system gives no random numbers: {0}")]
-    Random(getrandom::Error),
+    Random(io::Error),
 }
 
 impl Signer {
@@ -59,7 +60,7 @@ impl Signer {
     /// [`SecretError::Random`].
     pub fn generate(issuer: Issuer) -> Result<Self, SecretError> {
         let mut seed = zeroize::Zeroizing::new([0; 32]);
-        getrandom::fill(seed.as_mut_slice()).map_err(SecretError::Random)?;
+        random::fill(seed.as_mut_slice()).map_err(SecretError::Random)?;
         Ok(Self { issuer, key: SecretKey::from_random(&seed) })
     }
 

@@ -1,6 +1,7 @@
 //! Names that no other delivery takes, on this host or on another that shares the folder (maildir(5)): the time, the
 //! microsecond, the process, eight random characters, the host. The random ones serve as a short name, too.
 
+use crate::disk::random;
 use data_encoding::{Encoding, Specification};
 use std::io;
 use std::sync::LazyLock;
@@ -38,7 +39,7 @@ impl Unique {
     /// The system's, when it has no random numbers.
     pub fn new(moment: Moment) -> io::Result<Self> {
         let mut random = [0; RANDOM];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        random::fill(&mut random)?;
         let id = BASE32.encode(&random);
         let host = host(rustix::system::uname().nodename().to_bytes());
         let Moment { seconds, micros } = moment;

@@ -9,6 +9,7 @@ use super::want::{Held, ReservationKey, Want};
 use crate::config::Config;
 use crate::config::places::{Places, PlacesError};
 use crate::config::sender::SenderSettings;
+use crate::disk::random;
 use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
 use crate::store::StoreError;
@@ -129,11 +130,11 @@ impl Sender {
         let offers: Vec<_> = accounts.iter().map(|account| account.offer()).collect();
         let random = || {
             let mut bytes = [0; 16];
-            let drawn = getrandom::fill(&mut bytes).map(|()| bytes);
+            let drawn = random::fill(&mut bytes).map(|()| bytes);
             drawn.map_err(|error| StoreError::Io {
                 doing: "draw random numbers for",
                 path: self.state.clone(),
-                source: io::Error::other(error),
+                source: error,
             })
         };
         let buyer = Buyer { settings: &self.settings, offers: &offers, random: &random, buys };

@@ -4,6 +4,7 @@
 
 use super::sent::message_name;
 use crate::disk;
+use crate::disk::random;
 use crate::mail::address::Address;
 use crate::mail::time::UnixTime;
 use data_encoding::HEXLOWER;
@@ -50,9 +51,9 @@ impl Returns {
     pub fn keep(&self, message_id: &str, returnable: &Returnable) -> io::Result<()> {
         let Some(path) = self.path(message_id).filter(|path| !path.exists()) else { return Ok(()) };
         disk::make_folder(&self.folder, 0o700)?;
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let temporary = self.folder.join(format!(".{}", HEXLOWER.encode(&random)));
+        let mut bytes = [0; 8];
+        random::fill(&mut bytes)?;
+        let temporary = self.folder.join(format!(".{}", HEXLOWER.encode(&bytes)));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         let written = serde_json::to_vec(returnable).map_err(io::Error::from).and_then(|row| file.write_all(&row));
         written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {

@@ -5,6 +5,7 @@
 use super::error::BooksError;
 use crate::bank::chain::Hash;
 use crate::bank::money::Money;
+use crate::disk::random;
 use crate::keys::secret::SecretError;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -90,7 +91,7 @@ const API_KEY: &str = "msk_";
 
 pub(super) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, BooksError> {
     let mut bytes = Zeroizing::new([0; N]);
-    getrandom::fill(bytes.as_mut_slice()).map_err(SecretError::Random)?;
+    random::fill(bytes.as_mut_slice()).map_err(SecretError::Random)?;
     Ok(bytes)
 }
 

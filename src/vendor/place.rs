@@ -2,6 +2,7 @@
 //! stands in the files is left to the others.
 
 use super::error::BooksError;
+use crate::disk::random;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -120,7 +121,7 @@ impl Place {
             return Ok(secret);
         }
         let fail = |source| failed("write", &path, source);
-        getrandom::fill(&mut secret).map_err(|error| fail(io::Error::other(error.to_string())))?;
+        random::fill(&mut secret).map_err(fail)?;
         let mut file = self.fresh(&path)?;
         file.write_all(&secret).and_then(|()| file.sync_all()).map_err(fail)?;
         Ok(secret)

@@ -1,11 +1,11 @@
 //! The two programs: `mailstamp` judges mail alone, and becomes `mailstamp-tools` for all else.
 
-use crate::support::programs::install;
+use crate::support::programs::{chmod, give, install, program, stand_in};
 use crate::support::{Home, MAILSTAMP, MAILSTAMP_TOOLS, letter, run};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn at(program: &Path, home: &Home) -> Command {
     let mut command = Command::new(program);
@@ -24,17 +24,83 @@ fn the_filter_works_without_the_tools_and_the_rest_says_what_is_missing() {
     run(at(&filter, &home).arg("deliver"), &letter("2")).exits(0);
     run(at(&filter, &home).arg("--version"), b"").exits(0).says(concat!("mailstamp ", env!("CARGO_PKG_VERSION")));
     // A message may be waiting: it must not bounce.
-    for words in [&["classify", "--no-makr"][..], &["filter", "--help"], &["held", "add"], &["sendmail", "a@b.example"]]
-    {
-        let said = run(at(&filter, &home).args(words), &message).exits(75);
-        assert_eq!(said.stdout, b"");
-        assert!(said.stderr.contains("mailstamp-tools: ") && said.stderr.contains("hint: install"), "{}", said.stderr);
-    }
-    let said = run(at(&filter, &home).arg("log"), b"").exits(69);
-    assert!(said.stderr.contains("mailstamp-tools: "), "{}", said.stderr);
     let sendmail = home.file("sendmail");
     symlink(&filter, &sendmail).unwrap();
-    run(at(&sendmail, &home).args(["-t", "filter"]), &message).exits(75);
+    let waits = || {
+        for words in [
+            &["classify", "--no-makr"][..],
+            &["filter", "--help"],
+            &["held", "add"],
+            &["sendmail", "a@b.example"],
+            &["learn-sent"],
+            &["clasify"],
+            &[],
+        ] {
+            let said = run(at(&filter, &home).args(words), &message).exits(75);
+            assert_eq!(said.stdout, b"");
+            assert!(
+                said.stderr.contains("mailstamp-tools: ") && said.stderr.contains("hint: install"),
+                "{}",
+                said.stderr
+            );
+            assert!(!said.stderr.contains("os error"), "{}", said.stderr);
+        }
+        run(at(&sendmail, &home).args(["-t", "filter"]), &message).exits(75);
+        run(at(&sendmail, &home).arg("-V"), &message).exits(75);
+    };
+    waits();
+    let tools = filter.with_file_name("mailstamp-tools");
+    // What a full disk leaves of a program, a text, a folder, and the filter itself.
+    for content in ["", "ELF"] {
+        stand_in(&tools, content);
+        waits();
+    }
+    fs::remove_file(&tools).unwrap();
+    fs::create_dir(&tools).unwrap();
+    waits();
+    fs::remove_dir(&tools).unwrap();
+    symlink("mailstamp", &tools).unwrap();
+    waits();
+}
+
+#[test]
+fn an_error_without_a_reader_is_no_death_by_signal() {
+    let home = Home::new();
+    let filter = install(home.path()).join("mailstamp");
+    fs::remove_file(filter.with_file_name("mailstamp-tools")).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = at(&filter, &home);
+    let status = command.args(["held", "add"]).stdin(Stdio::null()).stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(75));
+}
+
+#[test]
+fn as_sendmail_no_version_swallows_a_message() {
+    let home = Home::new();
+    let sendmail = home.file("sendmail");
+    symlink(MAILSTAMP, &sendmail).unwrap();
+    let said = run(at(&sendmail, &home).arg("-V"), &letter("1")).exits(64);
+    assert!(said.stderr.contains("-V"), "{}", said.stderr);
+}
+
+#[test]
+fn a_set_id_filter_becomes_no_program_of_its_caller() {
+    // A caller who may link to the filter puts another program beside the link.
+    let home = Home::new();
+    let folder = install(home.path()).join("filter");
+    let filter = folder.join("mailstamp");
+    fs::create_dir(&folder).unwrap();
+    run(Command::new("cp").arg(MAILSTAMP).arg(&filter), b"").exits(0);
+    stand_in(&folder.join("mailstamp-tools"), "#!/bin/sh\necho taken\n");
+    give(&folder, 1, 1);
+    chmod(&folder, 0o777);
+    chmod(home.path(), 0o755);
+    chmod(&filter, 0o4755);
+    let mut command = Command::new(program("setpriv", "util-linux"));
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&filter).arg("log").env_clear();
+    let said = run(&mut command, b"").exits(75);
+    assert!(said.stdout.is_empty() && said.stderr.contains("set-id"), "{}", said.stderr);
 }
 
 #[test]
@@ -67,7 +133,7 @@ fn doctor_sees_programs_of_two_releases() {
     let said = doctor().exits(0).text();
     assert!(said.contains(concat!("programs        mailstamp ", env!("CARGO_PKG_VERSION"))), "{said}");
     fs::remove_file(bin.join("mailstamp")).unwrap();
-    crate::support::programs::stand_in(&bin.join("mailstamp"), "#!/bin/sh\necho mailstamp 0.0.1\n");
+    stand_in(&bin.join("mailstamp"), "#!/bin/sh\necho mailstamp 0.0.1\n");
     let said = doctor().exits(78).text();
     assert!(said.contains("bad   programs") && said.contains("0.0.1"), "{said}");
 }

@@ -427,6 +427,8 @@ fn example_home() -> Home {
     home.configure("addresses = [\"you@your.example\"]");
     let stamp = home.issue("you@your.example", []);
     fs::write(home.file("message"), home.affix(&stamp, &letter("example"))).unwrap();
+    let sent = "From: you@your.example\nTo: a@far.example\nMessage-ID: <1@your.example>\n\nHello\n";
+    fs::write(home.file("sent"), sent).unwrap();
     let vendors = home.file(".config/mailstamp/vendors");
     fs::copy(vendors.join("stamps.example.json"), home.file("stamps.example.json")).unwrap();
     fs::remove_dir_all(vendors).unwrap();
@@ -481,7 +483,7 @@ fn commands_of_the_readme_run() {
     let mut count = 0;
     for block in readme_blocks() {
         let folder = match block[0].split(' ').next().unwrap() {
-            "mailstamp" | "mkdir" => home.path(),
+            "mailstamp" | "mkdir" | "printf" => home.path(),
             "install" => Path::new(ROOT),
             _ => continue,
         };

@@ -5,6 +5,7 @@ use crate::cli::exit::{self, CANNOT_CREATE, CONFIG, DATA, Failure, NO_INPUT};
 use crate::cli::output;
 use crate::config::file;
 use crate::config::places::{Given, Places};
+use crate::disk::random;
 use crate::filter::open;
 use crate::keys::acceptance;
 use crate::keys::directory::{Directory, Unheeded};
@@ -192,7 +193,7 @@ pub(super) fn issue(args: &Issue) -> Result<u8, Failure> {
 
 fn random() -> Result<[u8; 16], Failure> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::new(exit::IO, error))?;
+    random::fill(&mut bytes).map_err(|error| Failure::new(exit::IO, error))?;
     Ok(bytes)
 }
 

@@ -7,6 +7,7 @@
 //! What is not here: the stamps. The purse keeps them under a key made of the message's name and fingerprint and the recipient.
 
 use super::submission::{Recipient, Submission};
+use crate::disk::random;
 use crate::mail::field::printable;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -236,7 +237,7 @@ impl Journal {
     /// Writes a new file, locked, and gives it its name when it is whole.
     fn write(&self, submission: &Submission, path: &Path) -> io::Result<(File, Range<usize>)> {
         let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        random::fill(&mut random)?;
         let temporary = self.folder.join(format!(".{}", data_encoding::HEXLOWER.encode(&random)));
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mut file = File::from(rustix::fs::open(&temporary, flags, Mode::from(0o600))?);

@@ -6,6 +6,7 @@ use crate::bank::draw::Draw;
 use crate::bank::event::{self, Buyer, Event};
 use crate::bank::money::Money;
 use crate::bank::order::Order;
+use crate::disk::random;
 use crate::mail::time::UnixTime;
 use crate::vendor::payment::Paid;
 use crate::vendor::refusal::Refusal;
@@ -186,7 +187,7 @@ impl Desk<'_> {
         let count = u32::try_from(count).map_err(|_| Stop::Refused(Refusal::Range))?;
         loop {
             let mut seed = [0; 32];
-            getrandom::fill(&mut seed).map_err(|error| Stop::Damaged(format!("no random numbers: {error}")))?;
+            random::fill(&mut seed).map_err(|error| Stop::Damaged(format!("no random numbers: {error}")))?;
             let draw = Draw::new(now, seed);
             let serials: Vec<_> = (0..count).map(|index| draw.serial_bytes(index)).collect();
             let mut known = false;

@@ -5,6 +5,7 @@
 
 use super::Page;
 use crate::bank::chain::Hash;
+use crate::disk::random;
 use crate::serve::vendor::caller::Anyone;
 use crate::serve::vendor::problem::Problem;
 use crate::serve::vendor::{Origin, Service};
@@ -209,7 +210,7 @@ fn cookie() -> io::Result<String> {
 /// Random bytes of the system.
 pub fn random() -> io::Result<[u8; 32]> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    random::fill(&mut bytes)?;
     Ok(bytes)
 }
 
