@@ -18,9 +18,12 @@ use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// For how many seconds it counts how many revoked serials had ended.
 const COUNTED: i64 = 60 * 60;
+/// How long new books wait for a lock that another process holds.
+const LOCK_WAIT: Duration = Duration::from_secs(7);
 
 /// The books, taken. The order of the members is that in which they are dropped: nobody is answered any more, then the
 /// writer ends, then the file is closed, then the next process may come.
@@ -78,11 +81,14 @@ impl Core {
 
     /// Books that `fill` makes, under another name until they are complete.
     fn new(place: &Place, fill: impl FnOnce(&Database, &Path) -> Result<(), BooksError>) -> Result<Self, BooksError> {
-        let exists = || BooksError::Exists { path: place.folder().to_owned() };
-        let lock = place.try_lock()?.ok_or_else(exists)?;
-        if place.books().exists() {
-            return Err(exists());
-        }
+        // A lock outlives its books for a moment where a process that was forked meanwhile has not yet become a program.
+        let lock = place.wait(LOCK_WAIT, || {
+            let lock = place.try_lock()?;
+            if place.books().exists() {
+                return Err(BooksError::Exists { path: place.folder().to_owned() });
+            }
+            Ok(lock)
+        })?;
         let path = place.unfinished();
         let database = database::open(place.fresh(&path)?, &path)?;
         fill(&database, &path)?;

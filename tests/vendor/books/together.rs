@@ -1,12 +1,12 @@
 //! Many at once, in one process and in several: no serial twice, no stamp taken back twice, nobody lost.
 
-use super::{NOW, Shop, WAIT, handed, open, orders, texts};
+use super::{NOW, Shop, WAIT, handed, open, orders, terms, texts};
 use mailstamp::bank::order::Order;
-use mailstamp::vendor::books::Books;
+use mailstamp::vendor::books::{Books, Founding};
 use mailstamp::vendor::error::BooksError;
 use mailstamp::vendor::refusal::StampProblem;
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
@@ -153,4 +153,25 @@ fn books_in_use_by_who_does_not_listen_are_waited_for_and_said() {
     let books = open(&path);
     books.listen().unwrap();
     assert!(Books::reach(&path, WAIT).unwrap().summary().is_ok());
+}
+
+#[test]
+fn new_books_wait_for_a_lock_that_outlives_its_books() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("books");
+    let found =
+        || Books::create(&path, &Founding { vendor: "stamps.example".into(), kid: "a".into(), terms: terms() }, NOW);
+    drop(found().unwrap());
+    for part in ["books.redb", "keys/key-a.json"] {
+        fs::remove_file(path.join(part)).unwrap();
+    }
+    let lock = File::open(path.join("books.lock")).unwrap();
+    lock.lock().unwrap();
+    thread::scope(|scope| {
+        let made = scope.spawn(|| found().map(drop));
+        // Time enough to give up, without a wait.
+        thread::sleep(Duration::from_millis(200));
+        drop(lock);
+        made.join().unwrap().unwrap();
+    });
 }
