@@ -1,12 +1,12 @@
 //! How fast a vendor's books are: durable stamps a second, singly and in batches of 100, from 1, 8 and 64 threads, with
 //! books that are empty and books that are full. The service adds HTTP to it.
 
-use mailstamp::bank::event::Terms;
-use mailstamp::bank::order::{Caps, Order};
-use mailstamp::mail::time::UnixTime;
+use mailstamp::accounting::event::Terms;
+use mailstamp::accounting::order::{Caps, Order};
+use mailstamp::ledger::handle::{Books, Founding};
+use mailstamp::ledger::trade::Handed;
 use mailstamp::stamp::audience::Audience;
-use mailstamp::vendor::books::{Books, Founding};
-use mailstamp::vendor::trade::Handed;
+use mailstamp::time::UnixTime;
 use std::error::Error;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -79,8 +79,8 @@ fn fill(books: &Books, accounts: u64, serials: u64) -> Result<(), Box<dyn Error>
     let orders = orders(FILL)?;
     for number in 0..serials / FILL as u64 {
         let now = NOW.plus(i64::try_from(number / 20)?);
-        let request = mailstamp::vendor::request::Request::Issue {
-            buyer: mailstamp::vendor::request::Payer::Account(1 + number % 64),
+        let request = mailstamp::ledger::request::Request::Issue {
+            buyer: mailstamp::ledger::request::Payer::Account(1 + number % 64),
             orders: orders.clone(),
             idempotency: None,
         };

@@ -2,11 +2,11 @@
 //! with the same code as `mailstamp classify`, its log apart. `benches/compare` puts many of them at once beside many of
 //! mailstamp's, which combine; what it costs to do neither is the difference.
 
-use mailstamp::config::places::Given;
-use mailstamp::filter::engine::Marking;
-use mailstamp::filter::open;
-use mailstamp::mail::fingerprint::Fingerprint;
-use mailstamp::mail::message::Message;
+use mailstamp::config::paths::Given;
+use mailstamp::engine::context;
+use mailstamp::engine::judge::Marking;
+use mailstamp::message::fingerprint::Fingerprint;
+use mailstamp::message::parse::Message;
 use mailstamp::verdict::facts::Envelope;
 use mailstamp::verdict::reason::Reason;
 use redb::{Database, ReadableTable, TableDefinition};
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let message = Message::parse(&text);
     let file = |variable| std::env::var_os(variable).map(PathBuf::from);
     let given = Given { config: file("MAILSTAMP_CONFIG"), state: file("MAILSTAMP_STATE"), ..Given::default() };
-    let engine = open::engine(&given, None)?;
+    let engine = context::engine(&given, None)?;
     if engine.config.used_log {
         return Err("the log is this program's affair, and the configuration has another".into());
     }

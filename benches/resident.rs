@@ -2,17 +2,17 @@
 //! fresh stamp. It tells how many a second, and how long one takes. `benches/compare` starts the process and runs this;
 //! what the process has behind it (a log, how large, or none) is that script's affair.
 
-use mailstamp::config::places::Given;
-use mailstamp::filter::engine::Marking;
-use mailstamp::filter::resident::{Elsewhere, Telling};
-use mailstamp::keys::secret::Signer;
-use mailstamp::mail::address::Address;
-use mailstamp::mail::message::Message;
-use mailstamp::mail::time::UnixTime;
+use mailstamp::config::paths::Given;
+use mailstamp::directory::signing_key::Signer;
+use mailstamp::engine::judge::Marking;
+use mailstamp::engine::remote::client::{Elsewhere, Telling};
+use mailstamp::message::address::Address;
+use mailstamp::message::parse::Message;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
-use mailstamp::stamp::mint;
+use mailstamp::stamp::issue;
 use mailstamp::stamp::serial::Serial;
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::facts::Envelope;
 use mailstamp::verdict::reason::Reason;
 use std::error::Error;
@@ -95,7 +95,7 @@ fn letter(signer: &Signer, to: &Address, client: usize, number: usize) -> Result
     // As a log grows: each ends 29 to 30 days after it was bought.
     let end = now.plus(29 * 86_400 + (number as i64 * 7_919) % 86_400);
     let stamp = Stamp::new(serial, Audience::Plain(to.clone()), end);
-    let token = mint::issue(&stamp, &signer.issuer, &signer.key).map_err(|error| error.to_string())?;
+    let token = issue::issue(&stamp, &signer.issuer, &signer.key).map_err(|error| error.to_string())?;
     let mut text = format!("From: bob@y.example\nTo: {to}\nMessage-ID: <{name}@y.example>\nDigital-Stamp:\n");
     for piece in token.as_str().as_bytes().chunks(70) {
         let _ = writeln!(text, " {}", String::from_utf8_lossy(piece));

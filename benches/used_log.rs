@@ -2,11 +2,11 @@
 //! It grows logs message by message, lets them expire and fills them again, and purges large ones. Time here is that of
 //! calls within one process; everything else is measured by `compare`.
 
-use mailstamp::mail::fingerprint::Fingerprint;
-use mailstamp::mail::time::UnixTime;
+use mailstamp::message::fingerprint::Fingerprint;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::{GRACE, UsedLog};
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use redb::StorageBackend;
 use redb::backends::FileBackend;

@@ -6,34 +6,33 @@
 //! `ARCHITECTURE.md` has the map: layers, the path of a message, invariants. `CONTRIBUTING.md` says where to add things.
 //! Imports go from a higher layer to a lower one, and a test holds that order.
 //!
-//! - Pure, without I/O: [`mail`], [`grant`], [`stamp`], [`bank`], [`verdict`], [`rule`], [`reply`].
-//! - With I/O: [`disk`], [`socket`], [`config`], `fetch`, [`log`], [`maildir`], [`outgoing`], [`store`], [`keys`],
-//!   [`filter`], `vendor`, `sender`.
-//! - Front ends: [`serve`], [`cli`].
+//! - Pure, without I/O: [`time`], [`message`], [`grant`], [`stamp`], [`accounting`], [`verdict`], [`policy`], [`autoreply`].
+//! - With I/O: [`os`], [`ipc`], [`config`], [`log`], [`mailbox`], [`net`], [`store`], [`directory`], [`engine`], `ledger`,
+//!   `sender`.
+//! - Front ends: [`server`], [`cli`].
 //!
-//! `fetch`, `sender` and `vendor` exist with the Cargo features `directory`, `sender` and `vendor`.
+//! `sender` and `ledger` exist with the Cargo features `sender` and `vendor`.
 
-pub mod bank;
+pub mod accounting;
+pub mod autoreply;
 pub mod cli;
 pub mod config;
-pub mod disk;
-#[cfg(feature = "directory")]
-pub mod fetch;
-pub mod filter;
+pub mod directory;
+pub mod engine;
 pub mod grant;
-pub mod keys;
+pub mod ipc;
+#[cfg(feature = "vendor")]
+pub mod ledger;
 pub mod log;
-pub mod mail;
-pub mod maildir;
-pub mod outgoing;
-pub mod reply;
-pub mod rule;
+pub mod mailbox;
+pub mod message;
+pub mod net;
+pub mod os;
+pub mod policy;
 #[cfg(feature = "sender")]
 pub mod sender;
-pub mod serve;
-pub mod socket;
+pub mod server;
 pub mod stamp;
 pub mod store;
-#[cfg(feature = "vendor")]
-pub mod vendor;
+pub mod time;
 pub mod verdict;

@@ -1,7 +1,7 @@
 //! Addresses, lists of them and patterns: an address that was read can be written into a field and read again as the same
 //! one, its canonical form is stable, nothing in it ends a line, and a pattern that is an address matches that one.
 
-use mailstamp::mail::address::{
+use mailstamp::message::address::{
     Address, DOMAIN_MAX, LOCAL_MAX, LocalCase, Pattern, addresses, canonical_domain, entries,
 };
 use mailstamp::stamp::audience::Audience;

@@ -2,8 +2,8 @@
 //! when one of its lines, read as a pattern, does; and a list that passes the check has a pattern on every line that is
 //! neither empty nor a comment.
 
-use mailstamp::config::list::{check, covers};
-use mailstamp::mail::address::{Address, LocalCase, Pattern};
+use mailstamp::config::address_list::{check, covers};
+use mailstamp::message::address::{Address, LocalCase, Pattern};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::LazyLock;

@@ -1,10 +1,10 @@
 //! Authentication-Results fields: bounded, read only where a trusted host wrote them, never from below the boundary, and
 //! never from a field that the filter would have let a stranger keep.
 
-use mailstamp::mail::authentication::{authenticates, genuine, outcomes, shows};
-use mailstamp::mail::edit::Edit;
-use mailstamp::mail::message::Message;
-use mailstamp::mail::results::result_fields;
+use mailstamp::message::auth_results::{authenticates, genuine, outcomes, shows};
+use mailstamp::message::edit::Edit;
+use mailstamp::message::parse::Message;
+use mailstamp::message::result_headers::result_fields;
 use std::sync::LazyLock;
 
 static TRUSTED: LazyLock<Vec<String>> = LazyLock::new(|| vec!["mx.example".to_owned()]);

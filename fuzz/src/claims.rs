@@ -2,22 +2,22 @@
 //! nothing is read that another JSON library would not read, or would read as something else.
 
 use super::{VENDOR, VENDOR_KEY};
-use mailstamp::mail::time::UnixTime;
 use mailstamp::stamp::claims::{Stamp, VALUE_MAX};
-use mailstamp::stamp::json;
-use mailstamp::stamp::mint;
-use mailstamp::stamp::proof::Proof;
-use mailstamp::stamp::wire::{Issuer, PAYLOAD_MAX, Purpose};
+use mailstamp::stamp::holder_proof::Proof;
+use mailstamp::stamp::issue;
+use mailstamp::stamp::strict_json;
+use mailstamp::stamp::token::{Issuer, PAYLOAD_MAX, Purpose};
+use mailstamp::time::UnixTime;
 use serde_json::Value;
 
 /// Checks one input.
 pub fn run(payload: &[u8]) {
-    let object = json::object(payload);
+    let object = strict_json::object(payload);
     if let Ok(object) = &object {
         let other: Value = serde_json::from_slice(payload).expect("JSON");
         assert_eq!(Some(object), other.as_object());
         let written = serde_json::to_vec(object).expect("an object");
-        assert!(json::object(&written).is_ok());
+        assert!(strict_json::object(&written).is_ok());
     }
     if let Ok(stamp) = Stamp::read(payload) {
         assert!(object.is_ok() && payload.len() <= PAYLOAD_MAX && stamp.value <= VALUE_MAX);
@@ -32,7 +32,7 @@ pub fn run(payload: &[u8]) {
             Err(_) => assert!(written.len() > PAYLOAD_MAX),
         }
         let issuer = Issuer::new(VENDOR, "2026q4").expect("an issuer");
-        if let Ok(token) = mint::issue(&stamp, &issuer, &VENDOR_KEY) {
+        if let Ok(token) = issue::issue(&stamp, &issuer, &VENDOR_KEY) {
             assert!(VENDOR_KEY.public().verify(&token, Purpose::Stamp));
             assert_eq!(Stamp::read(token.payload()), Ok(stamp));
         }

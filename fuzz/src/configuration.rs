@@ -2,8 +2,8 @@
 //! lengths of time are bounded, and no name leads out of a folder. Before a NUL stands the name, behind it the file.
 
 use mailstamp::config::user::User;
-use mailstamp::config::{Config, sources};
-use mailstamp::stamp::wire::Issuer;
+use mailstamp::config::{Config, directory_sources};
+use mailstamp::stamp::token::Issuer;
 use std::path::{Component, Path};
 
 const CENTURY: i64 = 100 * 366 * 86_400;
@@ -35,10 +35,13 @@ pub fn run(input: &[u8]) {
             );
             assert!(policy.grace() >= 0);
         }
-        if let Ok(sources) = sources::parse(text, Path::new("/sources.toml")) {
+        if let Ok(sources) = directory_sources::parse(text, Path::new("/sources.toml")) {
             for source in &sources.list {
                 assert!(Issuer::new(&source.publisher, "any").is_ok());
-                assert_eq!(source.origin.to_string().parse::<sources::Origin>().ok().as_ref(), Some(&source.origin));
+                assert_eq!(
+                    source.origin.to_string().parse::<directory_sources::Origin>().ok().as_ref(),
+                    Some(&source.origin)
+                );
             }
         }
     }

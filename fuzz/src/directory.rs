@@ -2,13 +2,13 @@
 //! what was fetched nothing is believed without a signature by the key that the user pinned.
 
 use super::{FOOTER, NOW, VENDOR, VENDOR_KEY};
-use mailstamp::config::sources::{NewKeys, Origin, Source};
-use mailstamp::keys::acceptance::{Known, Offer, accept, introduced};
-use mailstamp::keys::cache::Record;
-use mailstamp::keys::directory::{Directory, Weight};
-use mailstamp::keys::document::{Document, SignedDirectory, VendorEntry};
-use mailstamp::keys::edition;
-use mailstamp::stamp::wire::{Purpose, Token};
+use mailstamp::config::directory_sources::{NewKeys, Origin, Source};
+use mailstamp::directory::cache::Record;
+use mailstamp::directory::document::{Document, SignedDirectory, VendorEntry};
+use mailstamp::directory::key_directory::{Directory, Weight};
+use mailstamp::directory::publish;
+use mailstamp::directory::trust_policy::{Known, Offer, accept, introduced};
+use mailstamp::stamp::token::{Purpose, Token};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -36,7 +36,7 @@ pub fn run(input: &[u8]) {
         Ok(Document::Pinned(entry)) => pinned(&entry),
         Ok(Document::Signed { directory, also }) => {
             let text = std::str::from_utf8(input).expect("JSON is UTF-8");
-            let _ = edition::read(text);
+            let _ = publish::read(text);
             fetched([vec![directory], also].concat());
         }
         Err(_) => {}

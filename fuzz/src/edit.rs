@@ -2,11 +2,11 @@
 //! without a trace. The fingerprint does not depend on line ends, nor on empty lines at the end.
 
 use super::{FOOTER, VENDOR_KEY};
-use mailstamp::mail::fingerprint::Fingerprint;
-use mailstamp::mail::message::Message;
+use mailstamp::message::fingerprint::Fingerprint;
+use mailstamp::message::parse::Message;
 use mailstamp::stamp::affix::{affix, strip};
-use mailstamp::stamp::locate::{Place, locate};
-use mailstamp::stamp::wire::Purpose;
+use mailstamp::stamp::extract::{Place, locate};
+use mailstamp::stamp::token::Purpose;
 use std::sync::LazyLock;
 
 static STAMP: LazyLock<String> =

@@ -2,8 +2,8 @@
 //! is, and what a correct program encodes comes back.
 
 use data_encoding::BASE64;
-use mailstamp::mail::encoded_word::decode;
-use mailstamp::mail::transfer::{base64, quoted_printable};
+use mailstamp::message::encoded_word::decode;
+use mailstamp::message::transfer_encoding::{base64, quoted_printable};
 
 /// Checks one input.
 pub fn run(text: &[u8]) {

@@ -1,9 +1,9 @@
 //! Frames between processes, and the JSON in their heads. Whatever comes is a frame, the beginning of one, or an error; what
 //! is a frame is written the same; heads that are understood say the same when they are written and read again.
 
-use mailstamp::filter::question::{Answer, Question};
-use mailstamp::socket::frame::{Limits, begin, take};
-use mailstamp::store::question::trouble;
+use mailstamp::engine::remote::protocol::{Answer, Question};
+use mailstamp::ipc::frame::{Limits, begin, take};
+use mailstamp::store::combining::client::trouble;
 use mailstamp::verdict::spend::{Spend, Spent};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -5,15 +5,15 @@
 //! without its holder's proof; none for two messages; and a message that was accepted is accepted again.
 
 use super::{FOOTER, HOLDER_KEY, MAILBOXES, NOW, PRICE, VENDOR, VENDOR_KEY, judge};
-use mailstamp::mail::edit::Edit;
-use mailstamp::mail::fingerprint::Fingerprint;
-use mailstamp::mail::message::Message;
+use mailstamp::message::edit::Edit;
+use mailstamp::message::fingerprint::Fingerprint;
+use mailstamp::message::parse::Message;
 use mailstamp::stamp::affix::affix;
 use mailstamp::stamp::claims::Stamp;
-use mailstamp::stamp::locate::{Place, STAMPS, locate};
-use mailstamp::stamp::proof::Proof;
+use mailstamp::stamp::extract::{Place, STAMPS, locate};
+use mailstamp::stamp::holder_proof::Proof;
 use mailstamp::stamp::serial::Serial;
-use mailstamp::stamp::wire::{Purpose, Token};
+use mailstamp::stamp::token::{Purpose, Token};
 use mailstamp::store::memory::Memory;
 use mailstamp::verdict::class::Class;
 use mailstamp::verdict::facts::Policy;
@@ -31,7 +31,7 @@ pub fn run(input: &[u8]) {
     let nonce = Serial::from_random([9; 16]);
     let proof = Proof::sign(&token, &Fingerprint::of(&message), &nonce, NOW, &HOLDER_KEY);
     let Some(mut edit) = affix(&message, Place::Header, token.as_str()) else { return };
-    edit.insert_top(mailstamp::mail::field::fold("Digital-Stamp-Use", proof.as_str(), message.newline()));
+    edit.insert_top(mailstamp::message::header::fold("Digital-Stamp-Use", proof.as_str(), message.newline()));
     received(&edit.to_vec());
 }
 

@@ -23,13 +23,13 @@ pub mod stamp;
 pub mod token;
 pub mod zone;
 
-use mailstamp::mail::address::Pattern;
-use mailstamp::mail::message::Message;
-use mailstamp::mail::time::UnixTime;
+use mailstamp::message::address::Pattern;
+use mailstamp::message::parse::Message;
 use mailstamp::stamp::serial::Serial;
-use mailstamp::stamp::signature::SecretKey;
-use mailstamp::stamp::wire::Issuer;
+use mailstamp::stamp::signing::SecretKey;
+use mailstamp::stamp::token::Issuer;
 use mailstamp::store::UsedLog;
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::examine::{Step, examine};
 use mailstamp::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact, KeyStatus, Mailbox, Policy, VendorKey};
 use mailstamp::verdict::finding::Verdict;

@@ -1,7 +1,7 @@
 //! The messages of an mbox file: together they are the file, none begins but after an empty line, and of none more is kept
 //! than the limit; whatever the size of the reads.
 
-use mailstamp::filter::mbox::{Messages, Piece, unquoted};
+use mailstamp::mailbox::mbox::{Messages, Piece, unquoted};
 use std::io::BufReader;
 
 /// Checks one input.

@@ -1,9 +1,9 @@
 //! The view of a message: every part of it lies where it says, the parts are all of it, fields never overlap, and the first
 //! text is bounded. What stands in fields is decoded, and never grows.
 
-use mailstamp::mail::field::{fold, printable};
-use mailstamp::mail::message::Message;
-use mailstamp::mail::mime::{TextPart, first_text};
+use mailstamp::message::header::{fold, printable};
+use mailstamp::message::mime::{TextPart, first_text};
+use mailstamp::message::parse::Message;
 
 /// Checks one input.
 pub fn run(raw: &[u8]) {

@@ -3,15 +3,15 @@
 //! lines is too long.
 
 use super::{MAILBOXES, NOW};
-use mailstamp::mail::address::Address;
-use mailstamp::mail::message::Message;
-use mailstamp::reply::automatic::OUR_FIELD;
-use mailstamp::reply::letter::{Stationery, compose};
-use mailstamp::reply::may::{Facts, Kind, Policy, may};
-use mailstamp::reply::return_path::is_plain;
-use mailstamp::reply::template::{Template, Values};
-use mailstamp::rule::action::Action;
-use mailstamp::rule::decision::Decision;
+use mailstamp::autoreply::compose::{Stationery, compose};
+use mailstamp::autoreply::detect::OUR_FIELD;
+use mailstamp::autoreply::eligibility::{Facts, Kind, Policy, may};
+use mailstamp::autoreply::return_path::is_plain;
+use mailstamp::autoreply::template::{Template, Values};
+use mailstamp::message::address::Address;
+use mailstamp::message::parse::Message;
+use mailstamp::policy::action::Action;
+use mailstamp::policy::decision::Decision;
 use mailstamp::store::memory::Memory;
 use mailstamp::verdict::facts::Envelope;
 

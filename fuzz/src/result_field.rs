@@ -1,12 +1,12 @@
 //! The filtered message: whatever could pass for a result of ours is gone, ours stands on top, a second pass changes nothing
 //! else, and no other byte is touched.
 
-use mailstamp::filter::report::{Marks, marked};
-use mailstamp::mail::edit::Edit;
-use mailstamp::mail::message::Message;
-use mailstamp::mail::results::{AUTHENTICATION_RESULTS, CLASS_FIELD, result_fields};
-use mailstamp::rule::action::Action;
-use mailstamp::rule::decision::Decision;
+use mailstamp::engine::result_header::{Marks, marked};
+use mailstamp::message::edit::Edit;
+use mailstamp::message::parse::Message;
+use mailstamp::message::result_headers::{AUTHENTICATION_RESULTS, CLASS_FIELD, result_fields};
+use mailstamp::policy::action::Action;
+use mailstamp::policy::decision::Decision;
 use mailstamp::store::memory::Memory;
 use std::sync::LazyLock;
 

@@ -3,11 +3,11 @@
 //! the same again.
 
 use mailstamp::config::rules::parse;
-use mailstamp::mail::address::{Address, LocalCase};
-use mailstamp::mail::message::Message;
-use mailstamp::rule::condition::Acquaintance;
-use mailstamp::rule::letter::{Letter, Seen};
-use mailstamp::rule::rules::{MOST, RuleError};
+use mailstamp::message::address::{Address, LocalCase};
+use mailstamp::message::parse::Message;
+use mailstamp::policy::condition::Acquaintance;
+use mailstamp::policy::context::{Letter, Seen};
+use mailstamp::policy::rule_set::{MOST, RuleError};
 use mailstamp::store::memory::Memory;
 use mailstamp::verdict::facts::Envelope;
 use std::convert::Infallible;

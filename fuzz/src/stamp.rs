@@ -1,11 +1,11 @@
 //! Where stamps are found in a message, and their armour: never more than the limits, each once, none with white space in
 //! it, the same ones whatever the line ends; and a stamp that was armoured or folded comes back.
 
-use mailstamp::mail::field::fold;
-use mailstamp::mail::message::Message;
-use mailstamp::stamp::armour::{self, Found};
-use mailstamp::stamp::locate::{Place, STAMP_FIELD, STAMPS, locate, without_white_space};
-use mailstamp::stamp::wire::TOKEN_MAX;
+use mailstamp::message::header::fold;
+use mailstamp::message::parse::Message;
+use mailstamp::stamp::armor::{self, Found};
+use mailstamp::stamp::extract::{Place, STAMP_FIELD, STAMPS, locate, without_white_space};
+use mailstamp::stamp::token::TOKEN_MAX;
 
 /// Checks one input.
 pub fn run(raw: &[u8]) {
@@ -20,10 +20,10 @@ pub fn run(raw: &[u8]) {
         let newline = ["\n", "\r\n"][at % 2];
         let field = fold(STAMP_FIELD, &found.token, newline);
         assert!(field.lines().all(|line| line.chars().count() <= 76));
-        let block = armour::armour(&found.token, newline);
-        let Found::Block(again) = armour::first(block.as_bytes(), false) else {
+        let block = armor::armour(&found.token, newline);
+        let Found::Block(again) = armor::first(block.as_bytes(), false) else {
             // A line of it begins like a quoted one.
-            assert!(found.token.contains('>') || found.token.contains(armour::END) || found.token.len() > 8000);
+            assert!(found.token.contains('>') || found.token.contains(armor::END) || found.token.len() > 8000);
             continue;
         };
         assert_eq!(again.span, 0..block.len());
@@ -35,9 +35,7 @@ pub fn run(raw: &[u8]) {
             assert_eq!(carried.stamps[0].token, found.token);
         }
     }
-    for found in
-        [armour::first(raw, false), armour::last(raw, false), armour::first(raw, true), armour::last(raw, true)]
-    {
+    for found in [armor::first(raw, false), armor::last(raw, false), armor::first(raw, true), armor::last(raw, true)] {
         if let Found::Block(block) = found {
             assert!(block.span.start < block.span.end && block.span.end <= raw.len());
             assert_eq!(without_white_space(block.stamp.as_bytes()), block.stamp);

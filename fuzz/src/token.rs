@@ -3,8 +3,8 @@
 
 use super::VENDOR_KEY;
 use mailstamp::stamp::serial::Serial;
-use mailstamp::stamp::signature::{PublicKey, SecretKey};
-use mailstamp::stamp::wire::{FOOTER_MAX, Issuer, PAYLOAD_MAX, Purpose, Token};
+use mailstamp::stamp::signing::{PublicKey, SecretKey};
+use mailstamp::stamp::token::{FOOTER_MAX, Issuer, PAYLOAD_MAX, Purpose, Token};
 
 /// Checks one input.
 pub fn run(input: &[u8]) {

@@ -1,18 +1,18 @@
 //! Texts that come without a signature or by hand: TXT records of keys, prices, times. What is read is written and read the
 //! same.
 
-use mailstamp::bank::money;
-use mailstamp::keys::document::KeyEntry;
-use mailstamp::keys::price::Price;
-use mailstamp::keys::zone::{self, Index};
-use mailstamp::mail::time::UnixTime;
+use mailstamp::accounting::money;
+use mailstamp::directory::dns_records::{self, Index};
+use mailstamp::directory::document::KeyEntry;
+use mailstamp::directory::price::Price;
+use mailstamp::time::UnixTime;
 
 /// Checks one input.
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Ok(index) = Index::parse(text) {
         assert_eq!(Index::parse(&index.text()).as_ref(), Ok(&index));
-        if let Ok(lines) = zone::lines("stamps.example", &index, &[]) {
+        if let Ok(lines) = dns_records::lines("stamps.example", &index, &[]) {
             assert_eq!(lines.matches('\n').count(), 1 + index.text().matches('\n').count());
         }
     }

@@ -2,9 +2,11 @@
 //! by itself. It runs once for each message, so it holds nothing else: what a program holds has to be mapped and relocated
 //! at each start.
 
-use super::exit::Failure;
-use super::{Files, classify, deliver, delivery, filter, output, status};
-use crate::config::places::Given;
+use super::commands::{classify, deliver, filter};
+use super::ui::exit_status::Failure;
+use super::ui::{judge, output};
+use super::{Files, status};
+use crate::config::paths::Given;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::Path;
@@ -49,7 +51,7 @@ impl MailPath {
 
     /// Runs the command. Every failure has status 75, and the system's log is told.
     pub(super) fn run(&self, given: &Given) -> Result<u8, Failure> {
-        delivery::run(given, || match self {
+        judge::run(given, || match self {
             Self::Classify(args) => classify::run(args, given),
             Self::Filter(args) => filter::run(args, given),
             Self::Deliver(args) => deliver::run(args, given),
@@ -107,8 +109,8 @@ fn parsed(arguments: &[OsString]) -> Option<Delivering> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cli, Command};
     use super::*;
+    use crate::cli::{Cli, Command};
     use clap::CommandFactory;
 
     fn words(line: &str) -> Vec<OsString> {

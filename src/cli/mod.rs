@@ -4,60 +4,14 @@
 //! Two programs share it. `mailstamp` judges mail ([`mail_path`]) and becomes `mailstamp-tools` ([`tools`]) for all other
 //! command lines; [`run`] is the whole, and what `mailstamp-tools` calls.
 
-#[cfg(feature = "sender")]
-mod account;
-mod affix;
-#[cfg(feature = "sender")]
-mod buy;
-mod classify;
-mod completions;
-mod config;
-mod correspondents;
-mod deliver;
-mod delivery;
-#[cfg(feature = "directory")]
-mod directory;
-mod doctor;
-pub mod exit;
-mod explain;
-mod filter;
-mod grant;
-mod grants;
-mod held;
-mod input;
-mod learn_sent;
-mod log;
+pub mod commands;
 pub mod mail_path;
-mod output;
-mod progress;
-mod purge;
-#[cfg(feature = "sender")]
-mod purse;
-mod reply;
-mod rules;
-mod scan;
-#[cfg(feature = "sender")]
-mod sendmail;
-#[cfg(feature = "daemon")]
-mod serve;
-mod show;
-mod state;
-mod stats;
-mod status;
-mod strip;
-#[cfg(feature = "sender")]
-mod supply;
-mod table;
-mod tally;
-mod target;
 pub mod tools;
-mod vendor;
-mod watch;
+pub mod ui;
 
-use crate::config::places::Given;
+use crate::config::paths::Given;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use exit::{Failure, TEMPFAIL, USAGE};
 use mail_path::MailPath;
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -66,6 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use ui::exit_status::{Failure, TEMPFAIL, USAGE};
 
 /// Let a stranger's serious mail through, and sort the rest.
 #[derive(Debug, Parser)]
@@ -112,79 +67,79 @@ enum Command {
     MailPath(MailPath),
     /// List, release and delete the mail that is held
     #[command(subcommand)]
-    Held(held::Command),
+    Held(commands::held::Command),
     /// Show the stamps in a message
-    Show(show::Args),
+    Show(commands::show::Args),
     /// Say step by step why a message has its class
-    Explain(explain::Args),
+    Explain(commands::explain::Args),
     /// Try your rules on a message
     #[command(subcommand)]
-    Rules(rules::Command),
+    Rules(commands::rules::Command),
     /// Put a stamp on a message
-    Affix(affix::Args),
+    Affix(commands::affix::Args),
     /// Send a message, each copy with a stamp of its own, in the place of sendmail(8)
     #[cfg(feature = "sender")]
-    Sendmail(sendmail::Args),
+    Sendmail(commands::sendmail::Args),
     /// Buy stamps
     #[cfg(feature = "sender")]
-    Buy(buy::Args),
+    Buy(commands::buy::Args),
     /// List, show and drop the stamps in the purse
     #[cfg(feature = "sender")]
     #[command(subcommand)]
-    Purse(purse::Command),
+    Purse(commands::purse::Command),
     /// Say where you buy stamps
     #[cfg(feature = "sender")]
     #[command(subcommand)]
-    Account(account::Command),
+    Account(commands::account::Command),
     /// Take the stamps off a message
-    Strip(strip::Args),
+    Strip(commands::strip::Args),
     /// Let a stamp be used again
-    Grant(grant::GrantArgs),
+    Grant(commands::grant::GrantArgs),
     /// Condemn a stamp, or end the grant on it
-    Revoke(grant::RevokeArgs),
+    Revoke(commands::grant::RevokeArgs),
     /// Take a revocation back
-    Restore(grant::RestoreArgs),
+    Restore(commands::grant::RestoreArgs),
     /// List grants and revocations
-    Grants(grants::Args),
+    Grants(commands::grants::Args),
     /// Revoke and restore by moving messages between folders
-    Watch(watch::Args),
+    Watch(commands::watch::Args),
     /// Stay, and answer the commands that judge messages
     #[cfg(feature = "daemon")]
-    Serve(serve::Args),
+    Serve(commands::serve::Args),
     /// Say how the process is that stays
-    Status(status::Args),
+    Status(commands::status::Args),
     /// Test and send automatic replies
     #[command(subcommand)]
-    Reply(reply::Command),
+    Reply(commands::reply::Command),
     /// Learn to whom you write from what you send
-    LearnSent(learn_sent::Args),
+    LearnSent(commands::learn_sent::Args),
     /// List the people to whom you wrote
-    Correspondents(correspondents::Args),
+    Correspondents(commands::correspondents::Args),
     /// Make keys and stamps, and say whom you trust
-    Vendor(vendor::Args),
+    Vendor(commands::vendor_admin::Args),
     /// Fetch the directories of the vendors you trust
     #[cfg(feature = "directory")]
     #[command(subcommand)]
-    Directory(directory::Command),
+    Directory(commands::directory::Command),
     /// Show the last verdicts
-    Log(log::Args),
+    Log(commands::log::Args),
     /// Judge mail that was received before
-    Scan(scan::Args),
+    Scan(commands::scan::Args),
     /// Count verdicts, vendors and grants
-    Stats(stats::Args),
+    Stats(commands::stats::Args),
     /// Forget serials whose stamps have ended
-    Purge(purge::Args),
+    Purge(commands::purge::Args),
     /// Write the state as JSON lines
-    Export(state::ExportArgs),
+    Export(commands::export_import::ExportArgs),
     /// Take in state that was exported
-    Import(state::ImportArgs),
+    Import(commands::export_import::ImportArgs),
     /// Check that everything is in place
-    Doctor(doctor::Args),
+    Doctor(commands::doctor::Args),
     /// Check or show the configuration
     #[command(subcommand)]
-    Config(config::Command),
+    Config(commands::config::Command),
     /// Print completions for a shell
-    Completions(completions::Args),
+    Completions(commands::completions::Args),
 }
 
 /// Runs a program: its arguments, its own name first, become its exit status. Nothing else ends a process. A panic becomes
@@ -205,8 +160,8 @@ fn unwound(run: impl FnOnce() -> u8 + UnwindSafe) -> u8 {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     #[cfg(feature = "sender")]
-    if let Some((files, words)) = sendmail::words(&arguments) {
-        return status(sendmail::run_words(files, &words));
+    if let Some((files, words)) = commands::sendmail::words(&arguments) {
+        return status(commands::sendmail::run_words(files, &words));
     }
     // As cargo has it: `mailstamp help grant`.
     if arguments.get(1).is_some_and(|word| word == "help") {
@@ -236,43 +191,45 @@ impl Cli {
         let given = |recipient| Given::from_environment(config.clone(), state.clone(), recipient);
         match self.command {
             Command::MailPath(command) => command.run(&given(command.recipient())),
-            Command::Held(command) => held::run(&command, &given(command.user())),
-            Command::Show(args) => show::run(&args, &given(None)),
-            Command::Explain(args) => explain::run(&args, &given(args.recipient.clone())),
-            Command::Rules(command) => rules::run(&command, &given(command.user())),
-            Command::Affix(args) => affix::run(&args, &given(None)),
+            Command::Held(command) => commands::held::run(&command, &given(command.user())),
+            Command::Show(args) => commands::show::run(&args, &given(None)),
+            Command::Explain(args) => commands::explain::run(&args, &given(args.recipient.clone())),
+            Command::Rules(command) => commands::rules::run(&command, &given(command.user())),
+            Command::Affix(args) => commands::affix::run(&args, &given(None)),
             #[cfg(feature = "sender")]
-            Command::Sendmail(args) => sendmail::run(&args, Files { config, state }),
+            Command::Sendmail(args) => commands::sendmail::run(&args, Files { config, state }),
             #[cfg(feature = "sender")]
-            Command::Buy(args) => buy::run(&args, &given(None)),
+            Command::Buy(args) => commands::buy::run(&args, &given(None)),
             #[cfg(feature = "sender")]
-            Command::Purse(command) => purse::run(&command, &given(None)),
+            Command::Purse(command) => commands::purse::run(&command, &given(None)),
             #[cfg(feature = "sender")]
-            Command::Account(command) => account::run(&command, &given(None)),
-            Command::Strip(args) => strip::run(&args),
-            Command::Grant(args) => grant::grant(&args, &given(args.target.user.clone())),
-            Command::Revoke(args) => grant::revoke(&args, &given(args.target.user.clone())),
-            Command::Restore(args) => grant::restore(&args, &given(args.target.user.clone())),
-            Command::Grants(args) => grants::run(&args, &given(args.user.clone())),
-            Command::Watch(args) => watch::run(&args, &given(args.user.clone())),
+            Command::Account(command) => commands::account::run(&command, &given(None)),
+            Command::Strip(args) => commands::strip::run(&args),
+            Command::Grant(args) => commands::grant::grant(&args, &given(args.target.user.clone())),
+            Command::Revoke(args) => commands::grant::revoke(&args, &given(args.target.user.clone())),
+            Command::Restore(args) => commands::grant::restore(&args, &given(args.target.user.clone())),
+            Command::Grants(args) => commands::grants::run(&args, &given(args.user.clone())),
+            Command::Watch(args) => commands::watch::run(&args, &given(args.user.clone())),
             #[cfg(feature = "daemon")]
-            Command::Serve(args) => serve::run(&args, &given(None)),
-            Command::Status(args) => status::run(&args, &given(None)),
-            Command::Reply(command) => reply::run(&command, &given(command.recipient())),
-            Command::LearnSent(args) => learn_sent::run(&args, &given(args.user.clone())),
-            Command::Correspondents(args) => correspondents::run(&args, &given(args.user.clone())),
-            Command::Vendor(args) => vendor::run(&args.command, &given(None)),
+            Command::Serve(args) => commands::serve::run(&args, &given(None)),
+            Command::Status(args) => commands::status::run(&args, &given(None)),
+            Command::Reply(command) => commands::reply::run(&command, &given(command.recipient())),
+            Command::LearnSent(args) => commands::learn_sent::run(&args, &given(args.user.clone())),
+            Command::Correspondents(args) => commands::correspondents::run(&args, &given(args.user.clone())),
+            Command::Vendor(args) => commands::vendor_admin::run(&args.command, &given(None)),
             #[cfg(feature = "directory")]
-            Command::Directory(command) => directory::run(&command, &given(None)),
-            Command::Log(args) => log::run(&args, &given(args.user.clone())),
-            Command::Scan(args) => scan::run(&args, &given(args.user.clone().or_else(|| args.recipient.clone()))),
-            Command::Stats(args) => stats::run(&args, &given(args.user.clone())),
-            Command::Purge(args) => purge::run(&args, &given(args.user.clone())),
-            Command::Export(args) => state::export(&given(args.user)),
-            Command::Import(args) => state::import(&given(args.user)),
-            Command::Doctor(args) => doctor::run(&args, &given(args.user.clone())),
-            Command::Config(command) => config::run(&command, &given(command.user())),
-            Command::Completions(args) => completions::run(&args),
+            Command::Directory(command) => commands::directory::run(&command, &given(None)),
+            Command::Log(args) => commands::log::run(&args, &given(args.user.clone())),
+            Command::Scan(args) => {
+                commands::scan::run(&args, &given(args.user.clone().or_else(|| args.recipient.clone())))
+            }
+            Command::Stats(args) => commands::stats::run(&args, &given(args.user.clone())),
+            Command::Purge(args) => commands::purge::run(&args, &given(args.user.clone())),
+            Command::Export(args) => commands::export_import::export(&given(args.user)),
+            Command::Import(args) => commands::export_import::import(&given(args.user)),
+            Command::Doctor(args) => commands::doctor::run(&args, &given(args.user.clone())),
+            Command::Config(command) => commands::config::run(&command, &given(command.user())),
+            Command::Completions(args) => commands::completions::run(&args),
         }
     }
 }
@@ -292,7 +249,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
         return USAGE;
     }
     let told = error.to_string();
-    delivery::tell(
+    ui::judge::tell(
         &Given::from_environment(None, None, None),
         told.lines().next().unwrap_or_default().trim_start_matches("error: "),
     );

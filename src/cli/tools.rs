@@ -1,9 +1,10 @@
 //! The program `mailstamp-tools`, which has every command. `mailstamp` becomes it (execve(2)) for whatever is not of the
 //! mail path, so users and recipes name `mailstamp` alone.
 
-use super::exit::{Failure, TEMPFAIL, UNAVAILABLE};
-use super::{delivery, status};
-use crate::config::places::{Given, set_id};
+use super::status;
+use super::ui::exit_status::{Failure, TEMPFAIL, UNAVAILABLE};
+use super::ui::judge;
+use crate::config::paths::{Given, set_id};
 use nix::unistd::execve;
 use std::ffi::{CString, OsString};
 use std::fs::{self, Metadata};
@@ -26,7 +27,7 @@ pub fn exec(arguments: &[OsString]) -> u8 {
     };
     let code = if io::stdin().is_terminal() { UNAVAILABLE } else { TEMPFAIL };
     if code == TEMPFAIL {
-        delivery::tell(&Given::from_environment(None, None, None), &why);
+        judge::tell(&Given::from_environment(None, None, None), &why);
     }
     status(Err(Failure::new(code, why).hint("install mailstamp and mailstamp-tools into one folder")))
 }

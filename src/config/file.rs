@@ -2,8 +2,8 @@
 //! or to root and be closed to other writers, or whoever may write it would decide which mail is let through. Symbolic links
 //! are followed: people keep their configuration in other folders, and what counts is whose file it is in the end.
 
-use super::places::SYSTEM;
-use crate::disk;
+use super::paths::SYSTEM;
+use crate::os;
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -114,14 +114,14 @@ pub fn open_list(path: &Path) -> Result<File, FileError> {
 /// # Errors
 /// The system's.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
-    disk::make_folder(disk::above(path), 0o755)?;
+    os::make_folder(os::above(path), 0o755)?;
     let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
     let written = (|| {
         let mut file = File::options().write(true).create_new(true).mode(0o644).open(&unfinished)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&unfinished, path)?;
-        disk::sync_folder(disk::above(path))
+        os::sync_folder(os::above(path))
     })();
     if written.is_err() {
         // What failed is what is reported; a file left behind ends in .tmp and is not read.

@@ -1,31 +1,31 @@
 //! The configuration: one file in TOML, one struct, parsed from text, unknown keys refused with line and column. Where the
-//! file is found, and what `%u` means in it, stands in `places.rs`; what the values lead to is decided elsewhere.
+//! file is found, and what `%u` means in it, stands in `paths.rs`; what the values lead to is decided elsewhere.
 
+pub mod address_list;
+pub mod auto_reply;
 pub mod deliver;
+pub mod directory_sources;
 mod duration;
 mod entry;
 pub mod file;
-pub mod list;
-pub mod places;
-pub mod replies;
+pub mod paths;
 pub mod rules;
 pub mod sender;
 pub mod sendmail;
 mod sent;
 pub mod serve;
-pub mod sources;
 mod syntax;
 pub mod user;
 pub mod watch;
 
-use crate::mail::address::{LocalCase, Pattern, PatternError};
-use crate::rule::action::Actions;
+use crate::message::address::{LocalCase, Pattern, PatternError};
+use crate::policy::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
+use auto_reply::{Replies, RepliesTable};
 use deliver::{Deliver, DeliverTable, HeldTable};
 use duration::Seconds;
 use entry::{AddressEntry, Syslog};
-use replies::{Replies, RepliesTable};
 use sender::{SenderSettings, SenderTable};
 use sendmail::{Sendmail, SendmailTable};
 use sent::SentTable;
@@ -375,7 +375,7 @@ fn host_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::address::Address;
+    use crate::message::address::Address;
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse(text, &User::default())

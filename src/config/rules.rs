@@ -3,16 +3,18 @@
 //! of addresses opened, only when a rule comes to ask them, or when all is checked.
 
 use super::Config;
+use super::address_list::{self, ListError};
 use super::file::{self, FileError};
-use super::list::{self, ListError};
-use super::places::Places;
+use super::paths::Places;
 use super::syntax::{SyntaxError, position};
-use crate::mail::address::LocalCase;
-use crate::rule::action::Action;
-use crate::rule::condition::{AddressPattern, Authentication, Condition, Domain, ListPattern, Test, TestError, Whose};
-use crate::rule::decision::Effect;
-use crate::rule::expression::Expression;
-use crate::rule::rules::{MOST, Rule, Rules, WrongRule};
+use crate::message::address::LocalCase;
+use crate::policy::action::Action;
+use crate::policy::condition::{
+    AddressPattern, Authentication, Condition, Domain, ListPattern, Test, TestError, Whose,
+};
+use crate::policy::decision::Effect;
+use crate::policy::regex::Expression;
+use crate::policy::rule_set::{MOST, Rule, Rules, WrongRule};
 use crate::verdict::class::Class;
 use crate::verdict::reason::Reason;
 use std::collections::BTreeMap;
@@ -147,7 +149,7 @@ pub fn parse(text: &str, path: &Path, case: LocalCase) -> Result<Rules, RulesErr
 pub fn check(rules: &Rules, path: &Path, case: LocalCase) -> Result<(), RulesError> {
     rules.check().map_err(|source| RulesError::Rule { path: path.to_owned(), source: Box::new(source) })?;
     for file in rules.iter().flat_map(Rule::conditions).flat_map(|(_, condition)| condition.files()) {
-        list::check(file, case)?;
+        address_list::check(file, case)?;
     }
     Ok(())
 }

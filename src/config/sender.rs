@@ -3,7 +3,7 @@
 
 use super::ConfigError;
 use super::duration::Seconds;
-use crate::mail::address::{LocalCase, Pattern};
+use crate::message::address::{LocalCase, Pattern};
 use serde::Deserialize;
 use std::time::Duration;
 

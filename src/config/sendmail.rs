@@ -2,7 +2,7 @@
 //! becomes of a message for which none can be had.
 
 use super::ConfigError;
-use crate::mail::address::Pattern;
+use crate::message::address::Pattern;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -197,7 +197,7 @@ impl SmtpTable {
 mod tests {
     use crate::config::user::User;
     use crate::config::{Config, ConfigError};
-    use crate::mail::address::Address;
+    use crate::message::address::Address;
 
     use super::*;
 

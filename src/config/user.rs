@@ -2,7 +2,7 @@
 //! configuration. The name comes from the delivering program and may be what a stranger wrote after RCPT TO, so it may never
 //! lead out of the folder that the configuration names.
 
-use crate::mail::address::Address;
+use crate::message::address::Address;
 use unicode_normalization::UnicodeNormalization;
 
 /// The mailbox's user, if the delivering program named one.

@@ -1,15 +1,15 @@
 //! What a grant is: the user's own word that a stamp may be used again; and what a revocation is: his word that it may
-//! not. Both are about a stamp's (vendor, serial). What follows from them when the stamp comes again stands in `standing`;
+//! not. Both are about a stamp's (vendor, serial). What follows from them when the stamp comes again stands in `status`;
 //! where they are kept is the store's affair.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
-pub(crate) mod hex;
-mod standing;
+pub(crate) mod serde_hex;
+mod status;
 
-pub use standing::{Answer, Means, Presentation, Refusals, Standing};
+pub use status::{Answer, Means, Presentation, Refusals, Standing};
 
-use crate::mail::time::UnixTime;
+use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -56,7 +56,7 @@ pub struct Grant {
     /// The messages that it was used for: the first 16 bytes of each fingerprint, so that one message that comes again is
     /// one use. All of them if their number is limited, else the last [`Grant::REMEMBERED`], by which a message can be
     /// known for one that was really received.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "hex::list")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "serde_hex::list")]
     pub used_for: Vec<[u8; 16]>,
     /// The user's own words.
     #[serde(default, skip_serializing_if = "Option::is_none")]

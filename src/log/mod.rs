@@ -2,4 +2,4 @@
 //! to judge a message, so trouble with them never changes a verdict; what must be trusted is in the store.
 
 pub mod syslog;
-pub mod verdicts;
+pub mod verdict_log;

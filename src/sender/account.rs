@@ -1,12 +1,12 @@
 //! Accounts at vendors: one file each in the folder of the state, with the API key in it, which nobody but the user may
 //! read. A file that is open to others is refused, since whoever read it can spend. What an account has is asked of the
-//! vendor (`shop.rs`).
+//! vendor (`vendor_client.rs`).
 
-use super::choice::Offer;
+use super::selection::Offer;
 use crate::config::file::{self, FileError};
-use crate::fetch::service::{Secret, is_allowed};
-use crate::keys::price::Price;
-use crate::stamp::wire::Issuer;
+use crate::directory::price::Price;
+use crate::net::http_client::{Secret, is_allowed};
+use crate::stamp::token::Issuer;
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};

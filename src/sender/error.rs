@@ -1,6 +1,6 @@
 //! What can go wrong on the sender's side, sorted by what helps: wait, pay, correct something, or tell the vendor.
 
-use super::cap::Capped;
+use super::budget::Capped;
 use crate::store::StoreError;
 
 /// Why there is no stamp.

@@ -1,27 +1,27 @@
 //! The sender's side: accounts at vendors, buying, and the purse of stamps that were bought and not yet used. Callers ask
-//! one thing, [`Sender::supply`](supply::Sender::supply): a stamp for each recipient, from the purse or bought, never paid
-//! twice. Which vendor and whether a cap allows it is decided in files without I/O (`choice.rs`, `cap.rs`); the purse
-//! (`purse/`) keeps all that must survive a crash, and `shop.rs` alone talks to a vendor. `post/` sends: one message in, a copy with its own
+//! one thing, [`Sender::supply`](stamp_source::Sender::supply): a stamp for each recipient, from the purse or bought, never paid
+//! twice. Which vendor and whether a cap allows it is decided in files without I/O (`selection.rs`, `budget.rs`); the purse
+//! (`purse/`) keeps all that must survive a crash, and `vendor_client.rs` alone talks to a vendor. `post/` sends: one message in, a copy with its own
 //! stamp to each recipient. Left out: how a stamp is put on a message (`stamp/affix.rs`).
 //!
 //! # How nothing is paid or used twice
 //!
-//! 1. A caller names what a stamp is for by a [`ReservationKey`](want::ReservationKey): the same message to the same
+//! 1. A caller names what a stamp is for by a [`ReservationKey`](stamp_request::ReservationKey): the same message to the same
 //!    recipient has the same key, always.
 //! 2. In one durable transaction the purse answers what the key holds already, reserves unused stamps, checks the caps, and
 //!    writes into its journal what is to be bought, with a fresh idempotency key and the request's very bytes.
 //! 3. Only then the request goes out. Whatever becomes of the answer, the same bytes go out again under the same
 //!    idempotency key, by this process or by one that comes later with the same reservation key.
 //! 4. What arrives is put into the purse and under its reservation keys in one transaction.
-//! 5. The caller sends his message, and says [`commit`](purse::Purse::commit), or
-//!    [`give_back`](purse::Purse::give_back) if it did not leave.
+//! 5. The caller sends his message, and says [`commit`](wallet::Purse::commit), or
+//!    [`give_back`](wallet::Purse::give_back) if it did not leave.
 
 pub mod account;
-pub mod cap;
-pub mod choice;
+pub mod budget;
 pub mod error;
-pub mod post;
-pub mod purse;
-pub mod shop;
-pub mod supply;
-pub mod want;
+pub mod selection;
+pub mod stamp_request;
+pub mod stamp_source;
+pub mod submission;
+pub mod vendor_client;
+pub mod wallet;

@@ -1,11 +1,11 @@
 //! Putting a stamp on a message and taking stamps off, each the inverse of the other and no other byte touched.
 
-use super::armour;
-use super::locate::{self, Place, STAMP_FIELD};
-use crate::mail::edit::Edit;
-use crate::mail::field::{Field, fold};
-use crate::mail::message::{Message, slice};
-use crate::mail::mime::{self, Text, TextPart};
+use super::armor;
+use super::extract::{self, Place, STAMP_FIELD};
+use crate::message::edit::Edit;
+use crate::message::header::{Field, fold};
+use crate::message::mime::{self, Text, TextPart};
+use crate::message::parse::{Message, slice};
 use memchr::memmem;
 
 /// The longest line, in octets without its end (RFC 5322 section 2.1.1).
@@ -25,7 +25,7 @@ pub fn affix<'a>(message: &Message<'a>, place: Place, stamp: &str) -> Option<Edi
         Place::Header => edit.insert_top(fold(STAMP_FIELD, stamp, newline)),
         Place::Body => {
             let text = open_text(message)?;
-            edit.insert(text.span.start, armour::armour(stamp, newline) + newline);
+            edit.insert(text.span.start, armor::armour(stamp, newline) + newline);
         }
         Place::Subject => {
             let subject = message.first("Subject")?;
@@ -53,7 +53,7 @@ pub fn strip<'a>(message: &Message<'a>) -> Stripped<'a> {
     let mut left = Vec::new();
     message.fields().filter(|field| field.is(STAMP_FIELD)).for_each(|field| edit.remove(&field));
     if let TextPart::Found(text) = mime::first_text(message) {
-        let (blocks, _) = locate::blocks(&text);
+        let (blocks, _) = extract::blocks(&text);
         if text.plain && !text.signed {
             for block in blocks {
                 let mut end = block.span.end;
@@ -72,7 +72,7 @@ pub fn strip<'a>(message: &Message<'a>) -> Stripped<'a> {
         }
     }
     if let Some(subject) = message.first("Subject") {
-        match locate::plain_in_subject(&subject) {
+        match extract::plain_in_subject(&subject) {
             Some(span) => {
                 let raw = message.raw();
                 let (mut start, mut end) = (span.start, span.end);
@@ -87,7 +87,7 @@ pub fn strip<'a>(message: &Message<'a>) -> Stripped<'a> {
                 }
                 edit.remove_span(start..end);
             }
-            None if locate::is_in_subject(&subject) => left.push(Place::Subject),
+            None if extract::is_in_subject(&subject) => left.push(Place::Subject),
             None => {}
         }
     }
@@ -102,12 +102,12 @@ fn at_end_of(subject: &Field, stamp: &str) -> Option<(usize, String)> {
     let text = format!(" [{stamp}]");
     // An encoded-word of somebody else's beside our token is one more thing that mail programs rewrite.
     let encoded = memmem::find(content, b"=?").is_some();
-    if encoded || last_line.len() + text.len() > LINE || locate::is_in_subject(subject) {
+    if encoded || last_line.len() + text.len() > LINE || extract::is_in_subject(subject) {
         return None;
     }
     let changed = [content, text.as_bytes(), b"\n"].concat();
     let token = content.len() + 2..content.len() + text.len() - 1;
-    let found = locate::plain_in_subject(&Message::parse(&changed).first("Subject")?)?;
+    let found = extract::plain_in_subject(&Message::parse(&changed).first("Subject")?)?;
     (found == token).then(|| (subject.start() + content.len(), text))
 }
 
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_changed_is_left_and_said() {
-        let block = armour::armour(&token(), "\n");
+        let block = armor::armour(&token(), "\n");
         let encoded = format!("Content-Transfer-Encoding: quoted-printable\n\n{block}");
         assert_eq!(stripped(encoded.as_bytes()), (encoded.clone(), vec![Place::Body]));
         assert!(affix(&Message::parse(encoded.as_bytes()), Place::Body, "x").is_none());
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn stamps_go_from_every_place() {
         let stamp = token();
-        let block = armour::armour(&stamp, "\n");
+        let block = armor::armour(&stamp, "\n");
         for (subject, rest) in [
             (" [S] hello", " hello"),
             (" hello S", " hello"),
@@ -178,7 +178,7 @@ mod tests {
             "A: b\n\n",
         ] {
             let with = affix(&Message::parse(raw.as_bytes()), Place::Body, &token()).unwrap().to_vec();
-            let located = locate::locate(&Message::parse(&with));
+            let located = extract::locate(&Message::parse(&with));
             assert_eq!((located.stamps[0].place, located.stamps[0].token.as_str()), (Place::Body, token().as_str()));
             assert_eq!(stripped(&with), (raw.to_owned(), vec![]));
         }
@@ -241,7 +241,7 @@ mod tests {
                 let Some(edit) = affix(&Message::parse(&raw), place, &token()) else { continue };
                 let with = edit.to_vec();
                 let message = Message::parse(&with);
-                let located = locate::locate(&message);
+                let located = extract::locate(&message);
                 prop_assert_eq!(located.stamps.len(), 1);
                 prop_assert_eq!((located.stamps[0].place, &located.stamps[0].token), (place, &token()));
                 let stripped = strip(&message);
@@ -260,7 +260,7 @@ mod tests {
             let raw = format!("From: a{newline}{name}:{value}{rest}");
             let Some(edit) = affix(&Message::parse(raw.as_bytes()), Place::Subject, &token()) else { return Ok(()) };
             let with = edit.to_vec();
-            let located = locate::locate(&Message::parse(&with));
+            let located = extract::locate(&Message::parse(&with));
             prop_assert_eq!(located.stamps.len(), 1);
             prop_assert_eq!((located.stamps[0].place, &located.stamps[0].token), (Place::Subject, &token()));
             prop_assert_eq!(stripped(&with), (raw, vec![]));

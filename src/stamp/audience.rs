@@ -3,11 +3,11 @@
 //!
 //! The hashed form is `~` salt `.` hash, both in base64url without padding (RFC 4648 section 5): the salt of 16 bytes
 //! (22 characters), the hash of 32 bytes (43 characters). The hash is SHA-256 over the 16 bytes of the salt followed by
-//! the UTF-8 bytes of the canonical address (see [`crate::mail::address`]: local part unquoted, in NFC, ASCII letters in
+//! the UTF-8 bytes of the canonical address (see [`crate::message::address`]: local part unquoted, in NFC, ASCII letters in
 //! lower case; `@`; domain as lower-case A-labels). An address that begins with `~` is not taken for it, because it holds
 //! an `@`.
 
-use crate::mail::address::{Address, AddressError, Pattern};
+use crate::message::address::{Address, AddressError, Pattern};
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 use std::fmt;

@@ -1,7 +1,7 @@
 //! What can go wrong with a store. None of it is about a message: every variant is our own trouble, for which mail is
 //! deferred. Each text names the file and says what a person can do about it.
 
-use crate::mail::time::UnixTime;
+use crate::time::UnixTime;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,16 +1,16 @@
 //! A store in memory: for tests, and for judging with a state that is thrown away. It shares the rule with the store on
 //! disk and nothing else, so the contract tests compare the two.
 
+use super::contacts::{self, Contact, Correspondent, Learned, MessageName, Sent, SentBook};
+use super::decide::{self, Decision, Entry, Key, Known, Name, Write};
 use super::error::StoreError;
-use super::reply::{self, Reply, ReplyAsk, ReplyBook, Reserved};
-use super::row::{Row, merge_standing, merge_used};
-use super::rule::{self, Decision, Entry, Key, Known, Name, Write};
-use super::sent::{self, Contact, Correspondent, Learned, MessageName, Sent, SentBook};
+use super::export_record::{Row, merge_standing, merge_used};
+use super::reply_log::{self, Reply, ReplyAsk, ReplyBook, Reserved};
 use super::{GRACE, GrantBook, Imported, Purged, Store, Summary, UsedLog};
 use crate::grant::Standing;
-use crate::mail::address::Address;
-use crate::mail::time::UnixTime;
+use crate::message::address::Address;
 use crate::stamp::serial::Serial;
+use crate::time::UnixTime;
 use crate::verdict::spend::{Spend, Spent};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -62,8 +62,8 @@ impl Default for Memory {
 impl Books {
     fn known(&self, ask: &Spend) -> Known {
         Known {
-            standing: self.standing(&rule::name(&ask.vendor, &ask.serial)),
-            entry: self.used.get(&rule::key(ask)).copied(),
+            standing: self.standing(&decide::name(&ask.vendor, &ask.serial)),
+            entry: self.used.get(&decide::key(ask)).copied(),
             mark: self.mark,
         }
     }
@@ -73,7 +73,7 @@ impl Books {
     }
 
     fn put_standing(&mut self, vendor: &str, serial: &Serial, standing: Standing) {
-        let name = rule::name(vendor, serial);
+        let name = decide::name(vendor, serial);
         if standing == Standing::default() {
             self.standings.remove(&name);
         } else {
@@ -82,12 +82,12 @@ impl Books {
     }
 
     fn clear(&mut self, below: u32, most: usize) -> Purged {
-        let end = rule::join(below, &[0; 16]);
+        let end = decide::join(below, &[0; 16]);
         let keys: Vec<Key> = self.used.range(..end).take(most).map(|(key, _)| *key).collect();
         for key in &keys {
             self.used.remove(key);
         }
-        self.mark = self.mark.max(keys.last().map(|key| rule::split(key).0));
+        self.mark = self.mark.max(keys.last().map(|key| decide::split(key).0));
         Purged { removed: keys.len(), left: self.used.range(..end).next().is_some() }
     }
 
@@ -99,10 +99,10 @@ impl Books {
         before != Some(after)
     }
 
-    fn reply(&self, ask: &ReplyAsk) -> (Reserved, Option<reply::Known>) {
+    fn reply(&self, ask: &ReplyAsk) -> (Reserved, Option<reply_log::Known>) {
         let hours = self.reply_hours.iter().map(|(hour, count)| (*hour, *count)).collect();
-        let at = self.replies.get(&reply::key(ask.kind, &ask.sender)).copied();
-        reply::decide(ask, &reply::Known { at, hours })
+        let at = self.replies.get(&reply_log::key(ask.kind, &ask.sender)).copied();
+        reply_log::decide(ask, &reply_log::Known { at, hours })
     }
 }
 
@@ -116,34 +116,34 @@ fn raise<K: Ord>(rows: &mut BTreeMap<K, u32>, key: K, number: u32) -> bool {
 impl UsedLog for Memory {
     fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
         let mut books = self.books();
-        let Decision { answer, write } = rule::decide(ask, &books.known(ask))?;
+        let Decision { answer, write } = decide::decide(ask, &books.known(ask))?;
         match write {
             None => {}
             Some(Write::Standing(standing)) => books.put_standing(&ask.vendor, &ask.serial, standing),
             Some(Write::Use(entry)) => {
-                books.used.insert(rule::key(ask), entry);
-                books.clear(rule::first_kept(ask.now, self.grace).min(rule::bucket(ask.expires)), 64);
+                books.used.insert(decide::key(ask), entry);
+                books.clear(decide::first_kept(ask.now, self.grace).min(decide::bucket(ask.expires)), 64);
             }
         }
         Ok(answer)
     }
 
     fn peek(&self, ask: &Spend) -> Result<Spent, StoreError> {
-        Ok(rule::decide(ask, &self.books().known(ask))?.answer)
+        Ok(decide::decide(ask, &self.books().known(ask))?.answer)
     }
 
     fn received(&self, ask: &Spend) -> Result<bool, StoreError> {
-        Ok(rule::received(ask, &self.books().known(ask)))
+        Ok(decide::received(ask, &self.books().known(ask)))
     }
 
     fn purge(&self, now: UnixTime, grace: i64, most: usize) -> Result<Purged, StoreError> {
-        Ok(self.books().clear(rule::first_kept(now, grace), most))
+        Ok(self.books().clear(decide::first_kept(now, grace), most))
     }
 }
 
 impl GrantBook for Memory {
     fn standing(&self, vendor: &str, serial: &Serial) -> Result<Standing, StoreError> {
-        Ok(self.books().standing(&rule::name(vendor, serial)))
+        Ok(self.books().standing(&decide::name(vendor, serial)))
     }
 
     fn change_standing(
@@ -153,7 +153,7 @@ impl GrantBook for Memory {
         change: &mut dyn FnMut(&Standing) -> Standing,
     ) -> Result<Standing, StoreError> {
         let mut books = self.books();
-        let before = books.standing(&rule::name(vendor, serial));
+        let before = books.standing(&decide::name(vendor, serial));
         books.put_standing(vendor, serial, change(&before));
         Ok(before)
     }
@@ -170,26 +170,26 @@ impl SentBook for Memory {
         let mut books = self.books();
         let mut learned = Learned::default();
         for message in sent {
-            for address in message.recipients.iter().map(sent::correspondent_key) {
+            for address in message.recipients.iter().map(contacts::correspondent_key) {
                 let known = books.contacts.get(&address).is_some_and(|contact| contact.stands());
                 books.put_contact(address.clone(), Contact::at(message.time));
                 let knows = books.contacts.get(&address).is_some_and(|contact| contact.stands());
                 learned.correspondents += u64::from(knows && !known);
             }
-            if let Some(name) = message.message_id.as_deref().and_then(sent::message_name) {
+            if let Some(name) = message.message_id.as_deref().and_then(contacts::message_name) {
                 learned.messages += u64::from(!books.sent.contains_key(&name));
-                raise(&mut books.sent, name, sent::seconds(message.time));
+                raise(&mut books.sent, name, contacts::seconds(message.time));
             }
         }
         Ok(learned)
     }
 
     fn wrote_to(&self, address: &Address) -> Result<bool, StoreError> {
-        Ok(self.books().contacts.get(&sent::correspondent_key(address)).is_some_and(|contact| contact.stands()))
+        Ok(self.books().contacts.get(&contacts::correspondent_key(address)).is_some_and(|contact| contact.stands()))
     }
 
     fn sent(&self, message_id: &str) -> Result<bool, StoreError> {
-        Ok(sent::message_name(message_id).is_some_and(|name| self.books().sent.contains_key(&name)))
+        Ok(contacts::message_name(message_id).is_some_and(|name| self.books().sent.contains_key(&name)))
     }
 
     fn correspondents(&self, to: &mut dyn FnMut(Correspondent) -> ControlFlow<()>) -> Result<(), StoreError> {
@@ -200,7 +200,7 @@ impl SentBook for Memory {
 
     fn forget(&self, address: &Address) -> Result<bool, StoreError> {
         let mut books = self.books();
-        let contact = books.contacts.get_mut(&sent::correspondent_key(address)).filter(|contact| contact.stands());
+        let contact = books.contacts.get_mut(&contacts::correspondent_key(address)).filter(|contact| contact.stands());
         Ok(contact.map(|contact| *contact = contact.forget()).is_some())
     }
 
@@ -216,8 +216,8 @@ impl ReplyBook for Memory {
     fn reserve_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
         let mut books = self.books();
         let (answer, after) = books.reply(ask);
-        if let Some(reply::Known { at, hours }) = after {
-            at.map(|at| books.replies.insert(reply::key(ask.kind, &ask.sender), at));
+        if let Some(reply_log::Known { at, hours }) = after {
+            at.map(|at| books.replies.insert(reply_log::key(ask.kind, &ask.sender), at));
             books.reply_hours = hours.into_iter().collect();
         }
         Ok(answer)
@@ -229,7 +229,7 @@ impl ReplyBook for Memory {
 
     fn replies(&self, to: &mut dyn FnMut(Reply) -> ControlFlow<()>) -> Result<(), StoreError> {
         let all = self.books().replies.clone();
-        let _ = all.iter().filter_map(|(key, at)| reply::named(key, *at)).try_for_each(to);
+        let _ = all.iter().filter_map(|(key, at)| reply_log::named(key, *at)).try_for_each(to);
         Ok(())
     }
 
@@ -246,7 +246,7 @@ impl Store for Memory {
         let books = self.books();
         let mark = books.mark.map(|hour| Row::Cleared { hour });
         let used = books.used.iter().map(|(key, entry)| {
-            let (hour, stamp) = rule::split(key);
+            let (hour, stamp) = decide::split(key);
             Row::used(hour, stamp, *entry)
         });
         let standings = books.standings.values().map(|(vendor, serial, standing)| Row::Standing {
@@ -274,14 +274,14 @@ impl Store for Memory {
                     books.mark != before
                 }
                 Row::Used { hour, stamp, fingerprint, first_seen, times } => {
-                    let key = rule::join(hour, &stamp);
+                    let key = decide::join(hour, &stamp);
                     let before = books.used.get(&key).copied();
                     let after = merge_used(before, Entry { fingerprint, first_seen, times });
                     books.used.insert(key, after);
                     before != Some(after)
                 }
                 Row::Standing { vendor, serial, standing } => {
-                    let before = books.standing(&rule::name(&vendor, &serial));
+                    let before = books.standing(&decide::name(&vendor, &serial));
                     let after = merge_standing(&before, standing);
                     let changed = before != after;
                     books.put_standing(&vendor, &serial, after);
@@ -291,7 +291,7 @@ impl Store for Memory {
                     books.put_contact(address, Contact { first, last, forgotten })
                 }
                 Row::Sent { message, at } => raise(&mut books.sent, message, at),
-                Row::Reply { kind, sender, at } => raise(&mut books.replies, reply::key(kind, &sender), at),
+                Row::Reply { kind, sender, at } => raise(&mut books.replies, reply_log::key(kind, &sender), at),
                 Row::Replies { hour, count } => raise(&mut books.reply_hours, hour, count),
             };
             *(if changed { &mut done.taken } else { &mut done.known }) += 1;
@@ -308,7 +308,7 @@ impl Store for Memory {
             sent: books.sent.len() as u64,
             replies: books.replies.len() as u64,
             bytes: 0,
-            cleared: books.mark.map(rule::bucket_end),
+            cleared: books.mark.map(decide::bucket_end),
             format: 0,
         })
     }

@@ -4,52 +4,43 @@
 //! spend must see grants and revocations in the transaction in which it spends, and one lock and one file serve the rest.
 //!
 //! Left out on purpose: deciding (verdict/), and which store a user has (the engine). What a store answers is the same
-//! for every adapter, since all of them ask `rule.rs`, `sent.rs` and `reply.rs`; they differ in where the rows are and
+//! for every adapter, since all of them ask `decide.rs`, `contacts.rs` and `reply_log.rs`; they differ in where the rows are and
 //! what makes them durable.
 //!
 //! Two processes never have one log open. Many one-shot processes take turns at it, and the one that has it answers those
-//! that wait (`company.rs`); a process that stays keeps it ([`resident`]), answers the others through the socket beside it
-//! ([`question`]), and lends it to those that need the file.
+//! that wait (`store/combining/leader.rs`); a process that stays keeps it ([`resident`]), answers the others through the socket beside it
+//! ([`combining::client`]), and lends it to those that need the file.
 
-mod attend;
-mod backend;
-mod company;
+pub mod combining;
+mod contacts;
+mod decide;
 mod error;
-mod journal;
-mod lock;
+mod export_record;
 pub mod memory;
-mod pending;
 mod place;
-pub mod question;
 pub mod redb;
-mod reply;
+mod reply_log;
 pub mod resident;
-mod returns;
-mod row;
-mod rule;
-mod sent;
-mod session;
-mod tables;
-mod turn;
+mod returnable;
 
-pub use attend::Attended;
+pub use contacts::{Correspondent, Learned, Sent, SentBook, correspondent_key};
 pub use error::StoreError;
-#[cfg(feature = "sender")]
-pub(crate) use lock::Wait;
+pub use export_record::Row;
 #[cfg(feature = "sender")]
 pub(crate) use place::Absent;
-pub use reply::{Reply, ReplyAsk, ReplyBook, ReplyKind, Reserved};
-pub use returns::{Returnable, Returns};
-pub use row::Row;
-pub use sent::{Correspondent, Learned, Sent, SentBook, correspondent_key};
 #[cfg(feature = "sender")]
-pub(crate) use session::{Schema, Session, Trouble, guarded};
+pub(crate) use redb::lock::Wait;
 #[cfg(feature = "sender")]
-pub(crate) use tables::check_format;
+pub(crate) use redb::schema::check_format;
+#[cfg(feature = "sender")]
+pub(crate) use redb::session::{Schema, Session, Trouble, guarded};
+pub use reply_log::{Reply, ReplyAsk, ReplyBook, ReplyKind, Reserved};
+pub use resident::log_server::Attended;
+pub use returnable::{Returnable, Returns};
 
 use crate::grant::Standing;
-use crate::mail::time::UnixTime;
 use crate::stamp::serial::Serial;
+use crate::time::UnixTime;
 use crate::verdict::spend::{Spend, Spent};
 use std::ops::ControlFlow;
 

@@ -2,7 +2,7 @@
 //! link, ours, regular, and writable by nobody else. What stands in them is left to the others.
 
 use super::error::StoreError;
-use crate::disk;
+use crate::os;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::OsString;
@@ -35,14 +35,14 @@ pub(crate) enum Absent {
 impl Place {
     /// Opens the folder of `path`; `None` when it does not exist and is not to be created.
     pub(super) fn open(path: &Path, absent: Absent) -> Result<Option<Self>, StoreError> {
-        let parent = disk::above(path);
+        let parent = os::above(path);
         let Some(name) = path.file_name() else {
             return Err(unsafe_place(path, "names no file"));
         };
         let folder = match open_folder(parent) {
             Err(Errno::NOENT) if absent == Absent::Leave => return Ok(None),
             Err(Errno::NOENT) => {
-                disk::make_folder(parent, 0o700).map_err(|error| StoreError::from_io("create", parent, error))?;
+                os::make_folder(parent, 0o700).map_err(|error| StoreError::from_io("create", parent, error))?;
                 open_folder(parent)
             }
             other => other,

@@ -1,15 +1,15 @@
 //! The two steps of a judgement, as a machine without I/O: examine the message, then settle each question that only the
-//! used-serial log can answer. What is asked of one stamp stands in `stamps.rs`.
+//! used-serial log can answer. What is asked of one stamp stands in `candidate.rs`.
 
+use super::candidate::{self, Case, Question};
 use super::class::Class;
 use super::facts::{Envelope, Facts};
 use super::finding::{Finding, Verdict};
 use super::reason::Reason;
 use super::spend::{Spend, Spent, Terms};
-use super::stamps::{self, Case, Question};
 use crate::grant::GrantKind;
-use crate::mail::message::Message;
-use crate::stamp::locate::locate;
+use crate::message::parse::Message;
+use crate::stamp::extract::locate;
 use crate::stamp::serial::Serial;
 use std::collections::VecDeque;
 
@@ -40,7 +40,7 @@ pub fn examine(message: &Message<'_>, envelope: &Envelope, facts: &Facts<'_>) ->
     let mut waiting = VecDeque::new();
     let case = Case::new(message, envelope, facts);
     for found in &located.stamps {
-        let (finding, question) = stamps::judge(found, findings.len(), &case);
+        let (finding, question) = candidate::judge(found, findings.len(), &case);
         findings.push(finding);
         waiting.extend(question);
     }
@@ -53,7 +53,7 @@ pub fn examine(message: &Message<'_>, envelope: &Envelope, facts: &Facts<'_>) ->
 /// is what a person means who points at a message to grant or revoke its stamp.
 #[must_use]
 pub fn identify(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Finding> {
-    locate(message).stamps.iter().map(|found| stamps::identify(found, facts)).collect()
+    locate(message).stamps.iter().map(|found| candidate::identify(found, facts)).collect()
 }
 
 /// What the used-serial log may know of one authentic stamp on a message that was received.
@@ -72,7 +72,7 @@ pub struct Trace {
 pub fn traces(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Trace> {
     let envelope = Envelope::default();
     let case = Case::new(message, &envelope, facts);
-    let questions = locate(message).stamps.into_iter().filter_map(|found| stamps::asked(&found, &case));
+    let questions = locate(message).stamps.into_iter().filter_map(|found| candidate::asked(&found, &case));
     let trace = |question: Question| {
         let (vendor, serial) = (question.spend.vendor.clone(), question.spend.serial.clone());
         let asked = std::iter::once(question.spend).chain(question.then.map(|then| then.spend)).collect();

@@ -1,12 +1,12 @@
 //! What a judgement is made from: the user's addresses and prices, his policy, the keys he trusts. All of it is handed in
 //! as values; where it comes from is the adapters' affair.
 
-use crate::mail::address::{Address, Pattern};
-use crate::mail::time::UnixTime;
+use super::spend::Redelivery;
+use crate::message::address::{Address, Pattern};
 use crate::stamp::serial::Serial;
-use crate::stamp::signature::PublicKey;
-use crate::stamp::wire::Issuer;
-use crate::verdict::spend::Redelivery;
+use crate::stamp::signing::PublicKey;
+use crate::stamp::token::Issuer;
+use crate::time::UnixTime;
 
 /// Everything that a judgement needs beside the message.
 #[derive(Clone, Copy)]

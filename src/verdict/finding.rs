@@ -3,7 +3,7 @@
 
 use super::class::Class;
 use super::reason::Reason;
-use crate::stamp::locate::Place;
+use crate::stamp::extract::Place;
 use crate::stamp::serial::Serial;
 
 /// What was found about one stamp.

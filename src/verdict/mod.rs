@@ -8,12 +8,12 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+mod candidate;
 pub mod class;
 pub mod examine;
 pub mod facts;
 pub mod finding;
 pub mod reason;
 pub mod spend;
-mod stamps;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
 //! What the core asks of a used-serial log, and what the log may answer. The log itself is the store's affair.
 
 use crate::grant::GrantKind;
-use crate::mail::fingerprint::Fingerprint;
-use crate::mail::time::UnixTime;
+use crate::message::fingerprint::Fingerprint;
 use crate::stamp::serial::Serial;
+use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
 /// One question to the used-serial log about one authentic stamp on one message.

@@ -2,12 +2,12 @@
 
 use crate::support::programs::{eventually, eventually_or, stop};
 use crate::support::{ALICE, Home, letter, stamped};
-use mailstamp::mail::fingerprint::Fingerprint;
-use mailstamp::mail::message::Message;
-use mailstamp::mail::time::UnixTime;
+use mailstamp::message::fingerprint::Fingerprint;
+use mailstamp::message::parse::Message;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::store::UsedLog;
 use mailstamp::store::redb::{Options, Redb};
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use rustix::process::Pid;
 use std::fs;

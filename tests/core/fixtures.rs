@@ -2,7 +2,7 @@
 //! that says under which circumstances it is judged and what must come out; `fixtures/README.md` explains the form.
 
 use crate::support::{Home, Run};
-use mailstamp::rule::action::Action;
+use mailstamp::policy::action::Action;
 use mailstamp::verdict::class::Class;
 use mailstamp::verdict::reason::Reason;
 use serde::Deserialize;

@@ -5,17 +5,17 @@
 #![cfg(feature = "directory")]
 
 use crate::support::{Home, MAILSTAMP, Run, letter, run};
+use mailstamp::autoreply::eligibility::Kind;
+use mailstamp::autoreply::suppression::Why;
+use mailstamp::autoreply::template::default_text;
 use mailstamp::config::Config;
+use mailstamp::config::directory_sources;
 use mailstamp::config::rules::{self, CONDITION_KEYS, EFFECTS, RULE_KEYS};
-use mailstamp::config::sources;
 use mailstamp::config::user::User;
-use mailstamp::keys::directory::Directory;
-use mailstamp::keys::document::Document;
-use mailstamp::mail::address::LocalCase;
-use mailstamp::reply::may::Kind;
-use mailstamp::reply::template::default_text;
-use mailstamp::reply::why::Why;
-use mailstamp::rule::action::Action;
+use mailstamp::directory::document::Document;
+use mailstamp::directory::key_directory::Directory;
+use mailstamp::message::address::LocalCase;
+use mailstamp::policy::action::Action;
 use mailstamp::verdict::class::Class;
 use mailstamp::verdict::reason::Reason;
 use std::collections::BTreeSet;
@@ -224,7 +224,7 @@ fn members(name: &str) -> Vec<String> {
     let source_of = |path: &Path| fs::read_to_string(path).unwrap();
     let files = fs::read_dir(Path::new(ROOT).join("src/config")).unwrap().map(|entry| entry.unwrap().path());
     let source: String = files.map(|file| source_of(&file)).collect();
-    let source = source + &source_of(&Path::new(ROOT).join("src/rule/action.rs"));
+    let source = source + &source_of(&Path::new(ROOT).join("src/policy/action.rs"));
     let source = source.replace("pub(super) ", "").replace("\npub struct", "\nstruct");
     let (_, rest) = source.split_once(&format!("\nstruct {name} {{\n")).unwrap_or_else(|| panic!("no struct {name}"));
     let (body, _) = rest.split_once("\n}").unwrap();
@@ -338,8 +338,8 @@ fn documented_configurations_and_documents_can_be_read() {
         }
     }
     let sources = literal(section(DIRECTORY_PAGE, ".Sh SOURCES", &[".Sh "])).remove(0);
-    assert_eq!(sources::parse(&sources, Path::new("sources.toml")).unwrap().list.len(), 2);
-    let source = fs::read_to_string(Path::new(ROOT).join("src/config/sources.rs")).unwrap();
+    assert_eq!(directory_sources::parse(&sources, Path::new("sources.toml")).unwrap().list.len(), 2);
+    let source = fs::read_to_string(Path::new(ROOT).join("src/config/directory_sources.rs")).unwrap();
     for table in ["SourcesFile", "SourceTable"] {
         let (_, rest) = source.split_once(&format!("\nstruct {table} {{\n")).unwrap();
         let (body, _) = rest.split_once("\n}").unwrap();

@@ -2,16 +2,16 @@
 //! whoever writes another implementation can rely on it.
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
-use mailstamp::mail::address::Address;
-use mailstamp::mail::fingerprint::Fingerprint;
-use mailstamp::mail::message::Message;
-use mailstamp::mail::time::UnixTime;
-use mailstamp::stamp::armour::armour;
+use mailstamp::message::address::Address;
+use mailstamp::message::fingerprint::Fingerprint;
+use mailstamp::message::parse::Message;
+use mailstamp::stamp::armor::armour;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
-use mailstamp::stamp::proof::Proof;
-use mailstamp::stamp::signature::{PublicKey, SecretKey};
-use mailstamp::stamp::wire::{Purpose, Token, pae};
+use mailstamp::stamp::holder_proof::Proof;
+use mailstamp::stamp::signing::{PublicKey, SecretKey};
+use mailstamp::stamp::token::{Purpose, Token, pae};
+use mailstamp::time::UnixTime;
 use sha2::{Digest, Sha256};
 
 const PAGE: &str = include_str!("../../man/mailstamp-stamp.5");
@@ -88,7 +88,7 @@ fn the_token_follows_from_payload_footer_and_key() {
 #[test]
 fn the_places_carry_the_token() {
     let field = block("In a header, folded:");
-    assert_eq!(mailstamp::mail::field::fold("Digital-Stamp", &value("stamp-token"), "\n"), field);
+    assert_eq!(mailstamp::message::header::fold("Digital-Stamp", &value("stamp-token"), "\n"), field);
     assert_eq!(armour(&value("stamp-token"), "\n"), block("In a body:"));
 }
 

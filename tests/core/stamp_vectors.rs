@@ -1,15 +1,15 @@
 //! Stamps against the tokens of others: PASETO's official vectors and a second implementation as an oracle; and against
-//! everything that a forger might change in one. (Wycheproof's signatures stand with `stamp/signature.rs`, stamps issued
+//! everything that a forger might change in one. (Wycheproof's signatures stand with `stamp/signing.rs`, stamps issued
 //! by a library in another language in `tests/programs/pyseto.rs`.)
 
-use mailstamp::mail::address::Address;
-use mailstamp::mail::time::UnixTime;
+use mailstamp::message::address::Address;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
-use mailstamp::stamp::mint;
+use mailstamp::stamp::issue;
 use mailstamp::stamp::serial::Serial;
-use mailstamp::stamp::signature::{PublicKey, SecretKey};
-use mailstamp::stamp::wire::{Issuer, Purpose, Token, TokenError};
+use mailstamp::stamp::signing::{PublicKey, SecretKey};
+use mailstamp::stamp::token::{Issuer, Purpose, Token, TokenError};
+use mailstamp::time::UnixTime;
 use pasetors::keys::{AsymmetricPublicKey, AsymmetricSecretKey};
 use pasetors::token::UntrustedToken;
 use pasetors::version4::{PublicToken, V4};
@@ -23,7 +23,7 @@ fn key() -> SecretKey {
 fn stamp() -> Token {
     let audience = Audience::Plain(Address::parse("joe@example.org").unwrap());
     let stamp = Stamp::new(Serial::from_random([5; 16]), audience, UnixTime(1_795_262_400));
-    mint::issue(&stamp, &Issuer::new("stamps.example", "2026q4").unwrap(), &key()).unwrap()
+    issue::issue(&stamp, &Issuer::new("stamps.example", "2026q4").unwrap(), &key()).unwrap()
 }
 
 /// Whether a recipient who knows the key would take these bytes for a stamp.

@@ -4,18 +4,18 @@
 use crate::support::programs::{PATIENCE, eventually, program};
 use crate::support::{Home, run};
 use data_encoding::HEXLOWER;
-use mailstamp::filter::question::{Answer, LARGEST, Names, Question, Whose};
-use mailstamp::filter::report::Marks;
-use mailstamp::mail::fingerprint::Fingerprint;
-use mailstamp::mail::time::UnixTime;
-use mailstamp::rule::action::Action;
-use mailstamp::rule::decision::Decision;
-use mailstamp::socket::channel::Channel;
-use mailstamp::socket::frame::{self, Frame, HEAD_MAX, Kind, Limits, VERSION};
-use mailstamp::socket::place;
-use mailstamp::stamp::locate::Place;
+use mailstamp::engine::remote::protocol::{Answer, LARGEST, Names, Question, Whose};
+use mailstamp::engine::result_header::Marks;
+use mailstamp::ipc::connection::Channel;
+use mailstamp::ipc::frame::{self, Frame, HEAD_MAX, Kind, Limits, VERSION};
+use mailstamp::message::fingerprint::Fingerprint;
+use mailstamp::os::unix_socket;
+use mailstamp::policy::action::Action;
+use mailstamp::policy::decision::Decision;
+use mailstamp::stamp::extract::Place;
 use mailstamp::stamp::serial::Serial;
-use mailstamp::store::question::Trouble;
+use mailstamp::store::combining::client::Trouble;
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::finding::{Finding, Verdict};
 use mailstamp::verdict::reason::Reason;
 use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
@@ -138,7 +138,7 @@ fn the_limits_are_those_of_the_page() {
     assert_eq!(row("head")[1..], ["64 KiB", "64 KiB"]);
     assert_eq!((HEAD_MAX, LARGEST), (64 << 10, 8 << 20));
     assert_eq!(row("body")[1..], ["8 MiB", "none"]);
-    assert_eq!(mailstamp::store::question::LIMITS, Limits::HEAD_ONLY);
+    assert_eq!(mailstamp::store::combining::client::LIMITS, Limits::HEAD_ONLY);
 }
 
 /// The two frames of the example, from their hexadecimal digits; the text beside them is that of the bytes.
@@ -205,7 +205,7 @@ impl Drop for Served {
 fn the_example_is_what_the_program_asks() {
     let home = Home::new();
     std::fs::create_dir_all(home.state()).unwrap();
-    let listener = place::listen(&home.state().join("socket"), 0o600).unwrap();
+    let listener = unix_socket::listen(&home.state().join("socket"), 0o600).unwrap();
     let expected = bytes_of(&asked_in(&home));
     std::thread::scope(|scope| {
         let asker = scope.spawn(|| home.classify(MESSAGE));
@@ -223,7 +223,7 @@ fn the_example_is_what_the_program_answers() {
     let home = Home::new();
     let _served = Served(home.command().arg("serve").stderr(std::process::Stdio::null()).spawn().unwrap());
     let socket = home.state().join("socket");
-    let mut channel = Channel::new(eventually("the socket", || place::connect(&socket).ok()));
+    let mut channel = Channel::new(eventually("the socket", || unix_socket::connect(&socket).ok()));
     let question = asked_in(&home);
     channel.send(question.kind, &question.head, &question.body, PATIENCE).unwrap();
     let answer = bytes_of(&channel.receive(LIMITS, PATIENCE, PATIENCE).unwrap().unwrap());
@@ -243,10 +243,10 @@ fn what_is_no_question_is_answered_as_the_page_says() {
     let home = Home::new();
     let _served = Served(home.command().arg("serve").stderr(std::process::Stdio::null()).spawn().unwrap());
     let process = home.state().join("socket");
-    eventually("the socket", || place::connect(&process).ok());
+    eventually("the socket", || unix_socket::connect(&process).ok());
     let answer = |socket: &str, bytes: &[u8]| {
         use std::io::Write;
-        let mut stream = place::connect(&home.state().join(socket)).unwrap();
+        let mut stream = unix_socket::connect(&home.state().join(socket)).unwrap();
         stream.write_all(bytes).unwrap();
         Channel::new(stream).receive(LIMITS, PATIENCE, PATIENCE).unwrap().map(|frame| (frame.kind, frame.head))
     };

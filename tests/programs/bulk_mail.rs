@@ -15,10 +15,10 @@
 #![cfg(feature = "directory")]
 
 use crate::support::{ALICE, Home, is_soak};
-use mailstamp::mail::fingerprint::Fingerprint;
-use mailstamp::mail::message::Message;
+use mailstamp::message::fingerprint::Fingerprint;
+use mailstamp::message::parse::Message;
 use mailstamp::stamp::affix::{affix, strip};
-use mailstamp::stamp::locate::{Place, locate};
+use mailstamp::stamp::extract::{Place, locate};
 use std::fs;
 use std::io::Write;
 use std::num::NonZero;

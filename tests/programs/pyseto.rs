@@ -4,14 +4,14 @@
 //! Needs `python3` with `venv` and `pip`, and fails without them. `MAILSTAMP_TEST_VENV` may name a virtual environment
 //! that has pyseto installed already; else one is made in a temporary folder, which takes some seconds and the network.
 
-use mailstamp::mail::address::Address;
-use mailstamp::mail::time::UnixTime;
+use mailstamp::message::address::Address;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
-use mailstamp::stamp::mint;
+use mailstamp::stamp::issue;
 use mailstamp::stamp::serial::Serial;
-use mailstamp::stamp::signature::{PublicKey, SecretKey};
-use mailstamp::stamp::wire::{Issuer, Purpose, Token};
+use mailstamp::stamp::signing::{PublicKey, SecretKey};
+use mailstamp::stamp::token::{Issuer, Purpose, Token};
+use mailstamp::time::UnixTime;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -124,8 +124,8 @@ fn stamps_pass_between_this_program_and_pyseto() {
     let issuer = Issuer::new("stamps.example", "2026q4").unwrap();
     let audience = Audience::hashed(&Address::parse("joe@example.org").unwrap(), [1; 16]);
     let stamp = Stamp::new(Serial::from_random([4; 16]), audience, UnixTime(1_795_348_800));
-    let ours = mint::issue(&stamp, &issuer, &secret).unwrap();
-    let other = mint::issue(&stamp, &issuer, &SecretKey::from_random(&[9; 32])).unwrap();
+    let ours = issue::issue(&stamp, &issuer, &secret).unwrap();
+    let other = issue::issue(&stamp, &issuer, &SecretKey::from_random(&[9; 32])).unwrap();
 
     let answer = ask(
         &python(folder.path()),

@@ -5,9 +5,9 @@ use super::SetStanding;
 use crate::disk::{Disk, Plan};
 use crate::{DAY, NOW, ask};
 use mailstamp::grant::Standing;
-use mailstamp::mail::time::UnixTime;
 use mailstamp::store::redb::Redb;
 use mailstamp::store::{GRACE, GrantBook, Row, Store, StoreError, UsedLog};
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::spend::{Spend, Spent};
 use rustix::io::Errno;
 

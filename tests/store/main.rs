@@ -38,10 +38,10 @@ mod size;
 mod staying;
 
 use mailstamp::grant::Standing;
-use mailstamp::mail::fingerprint::Fingerprint;
-use mailstamp::mail::time::UnixTime;
+use mailstamp::message::fingerprint::Fingerprint;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::store::{GrantBook, Row, Store, StoreError};
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::spend::{Redelivery, Spend, Terms};
 use std::ops::ControlFlow;
 

@@ -1,7 +1,7 @@
 //! The power is cut at every change that reaches the disk, in a history of processes that spend, see messages again,
 //! purge, revoke, reply, learn, and are killed now and then. Whatever part of the unsynced changes survives: the log opens, every
 //! answer that was given is remembered, it can be written again, and it is sound. This is what lets the store spare
-//! syncs (src/store/backend.rs), and it must be run against every new version of redb.
+//! syncs (src/store/redb/sync_elision.rs), and it must be run against every new version of redb.
 
 use super::SetStanding;
 use crate::disk::{Change, Cutter, Dice, Disk, Image, Plan};
@@ -9,8 +9,8 @@ use crate::processes::letter;
 use crate::replies::reply;
 use crate::{DAY, NOW, ask};
 use mailstamp::grant::Standing;
-use mailstamp::mail::time::UnixTime;
 use mailstamp::store::{ReplyAsk, ReplyBook, Reserved, Sent, SentBook, Store, StoreError, UsedLog};
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::spend::{Spend, Spent};
 
 /// An answer that was given, and how many changes had reached the disk then.

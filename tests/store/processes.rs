@@ -5,7 +5,7 @@
 
 use crate::replies::reply;
 use crate::{NOW, ask};
-use mailstamp::mail::address::Address;
+use mailstamp::message::address::Address;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::{Learned, ReplyAsk, ReplyBook, Reserved, Sent, SentBook, Store, StoreError, UsedLog};
 use mailstamp::verdict::spend::Spent;
@@ -20,7 +20,7 @@ const DOUBLE: i32 = 42;
 const OTHER: i32 = 43;
 const ERROR: i32 = 44;
 
-/// Long enough for a machine that does other work too; the usual limit is shown in src/store/lock.rs.
+/// Long enough for a machine that does other work too; the usual limit is shown in src/store/redb/lock.rs.
 const PATIENT: Duration = Duration::from_secs(300);
 
 /// Not a test of its own: what the child processes do.

@@ -3,11 +3,11 @@
 
 use crate::disk::{Disk, Plan};
 use crate::{DAY, NOW, ask, rows};
-use mailstamp::mail::time::UnixTime;
 use mailstamp::store::memory::Memory;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::resident::Resident;
 use mailstamp::store::{Imported, Reply, ReplyAsk, ReplyBook, ReplyKind, Reserved, Row, Store, UsedLog};
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::spend::Spent;
 use proptest::prelude::*;
 use rustix::io::Errno;

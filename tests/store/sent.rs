@@ -3,12 +3,12 @@
 
 use crate::disk::{Disk, Plan};
 use crate::{DAY, NOW, ask, rows};
-use mailstamp::mail::address::Address;
-use mailstamp::mail::time::UnixTime;
+use mailstamp::message::address::Address;
 use mailstamp::store::memory::Memory;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::resident::Resident;
 use mailstamp::store::{Correspondent, Imported, Learned, Row, Sent, SentBook, Store, UsedLog};
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::spend::Spent;
 use redb::{Database, ReadableDatabase, TableDefinition, TableHandle};
 use rustix::io::Errno;

@@ -9,7 +9,7 @@ use crate::disk::{Dice, Disk, Plan};
 use crate::powercut::{Given, History, Toll, What, cut_and_check, filled, remembered};
 use crate::{NOW, ask};
 use mailstamp::grant::{Grant, GrantKind, Standing};
-use mailstamp::mail::address::Address;
+use mailstamp::message::address::Address;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::resident::Resident;
 use mailstamp::store::{Row, SentBook, Store, StoreError, UsedLog};

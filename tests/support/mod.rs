@@ -14,13 +14,13 @@ pub mod screen;
 pub mod shop;
 pub mod smtp;
 
-use mailstamp::keys::secret::Signer;
-use mailstamp::mail::address::Address;
-use mailstamp::mail::time::UnixTime;
+use mailstamp::directory::signing_key::Signer;
+use mailstamp::message::address::Address;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
-use mailstamp::stamp::mint;
+use mailstamp::stamp::issue;
 use mailstamp::stamp::serial::Serial;
+use mailstamp::time::UnixTime;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -151,7 +151,7 @@ impl Home {
         let signer = Signer::read(&self.key("stamps.example", "2026q4")).unwrap();
         let audience = Audience::Plain(Address::parse(to).unwrap());
         let stamp = Stamp::new(Serial::new(serial).unwrap(), audience, end);
-        mint::issue(&stamp, &signer.issuer, &signer.key).unwrap().as_str().to_owned()
+        issue::issue(&stamp, &signer.issuer, &signer.key).unwrap().as_str().to_owned()
     }
 
     /// `message` with `stamp` in its header.

@@ -3,9 +3,9 @@
 
 use super::Home;
 use super::programs::stop;
-use mailstamp::socket::channel::Channel;
-use mailstamp::socket::frame::{Kind, Limits};
-use mailstamp::socket::place;
+use mailstamp::ipc::connection::Channel;
+use mailstamp::ipc::frame::{Kind, Limits};
+use mailstamp::os::unix_socket;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -52,7 +52,7 @@ impl Resident {
 
     /// A connection to it, while it listens.
     pub fn connect(&self) -> Option<UnixStream> {
-        place::connect(&self.socket).ok()
+        unix_socket::connect(&self.socket).ok()
     }
 
     /// Its process.

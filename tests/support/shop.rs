@@ -4,10 +4,10 @@
 use super::MAILSTAMP;
 use super::http::{self, Answer, Connection};
 use super::programs::{PATIENCE, eventually, stop};
-use mailstamp::bank::event::Terms;
-use mailstamp::bank::order::Caps;
-use mailstamp::filter::open::clock;
-use mailstamp::vendor::books::{Books, Founding};
+use mailstamp::accounting::event::Terms;
+use mailstamp::accounting::order::Caps;
+use mailstamp::engine::context::clock;
+use mailstamp::ledger::handle::{Books, Founding};
 use rustix::process::Pid;
 use serde_json::Value;
 use std::fs::{self, File};
@@ -155,7 +155,7 @@ impl Shop {
 
     /// Fails unless the books are sound.
     #[track_caller]
-    pub fn audit(&self) -> mailstamp::vendor::audit::Report {
+    pub fn audit(&self) -> mailstamp::ledger::audit::Report {
         let report = self.books().audit(None).unwrap();
         assert_eq!(report.problems, Vec::<String>::new());
         report

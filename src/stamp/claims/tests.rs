@@ -1,7 +1,7 @@
 //! Tests of the claims.
 
 use super::*;
-use crate::stamp::signature::SecretKey;
+use crate::stamp::signing::SecretKey;
 use proptest::prelude::*;
 
 const LEAST: &str = r#""jti":"s1","aud":"joe@example.org""#;

@@ -1,8 +1,8 @@
 //! The loan of a log that a process keeps: others have the file for a while, and whoever asks meanwhile waits. How long a
 //! borrower is waited for is not said here.
 
-use super::super::error::StoreError;
 use super::{Inner, Resident};
+use crate::store::error::StoreError;
 use std::sync::atomic::Ordering::SeqCst;
 
 impl Resident {
@@ -29,7 +29,7 @@ impl Resident {
 }
 
 impl Inner {
-    pub(in super::super) fn lend<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
+    pub(in crate::store) fn lend<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
         let mut state = self.up_to_date()?;
         self.put_away(&mut state)?;
         state.lent = true;

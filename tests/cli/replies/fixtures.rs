@@ -2,10 +2,10 @@
 //! whether its sender gets a reply; `fixtures/README.md` explains the form.
 
 use crate::support::Home;
-use mailstamp::mail::encoded_word;
-use mailstamp::mail::message::Message;
-use mailstamp::reply::may::Kind;
-use mailstamp::reply::why::Why;
+use mailstamp::autoreply::eligibility::Kind;
+use mailstamp::autoreply::suppression::Why;
+use mailstamp::message::encoded_word;
+use mailstamp::message::parse::Message;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,13 +1,13 @@
 //! Each condition against messages that it fits and messages that it just does not fit, through the text of a rules file.
 
 use mailstamp::config::rules::{CONDITION_KEYS, parse};
-use mailstamp::mail::address::{Address, LocalCase};
-use mailstamp::mail::message::Message;
-use mailstamp::rule::condition::{Acquaintance, Condition};
-use mailstamp::rule::decision::{Effect, Ruling};
-use mailstamp::rule::expression::Found;
-use mailstamp::rule::letter::{Letter, Seen};
-use mailstamp::rule::rules::{Part, Rules};
+use mailstamp::message::address::{Address, LocalCase};
+use mailstamp::message::parse::Message;
+use mailstamp::policy::condition::{Acquaintance, Condition};
+use mailstamp::policy::context::{Letter, Seen};
+use mailstamp::policy::decision::{Effect, Ruling};
+use mailstamp::policy::regex::Found;
+use mailstamp::policy::rule_set::{Part, Rules};
 use mailstamp::verdict::facts::Envelope;
 use mailstamp::verdict::finding::Verdict;
 use mailstamp::verdict::reason::Reason;

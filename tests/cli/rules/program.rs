@@ -70,10 +70,10 @@ fn whoever_the_user_wrote_to_may_answer_without_a_stamp() {
 
 /// Remembers that the user sent a message.
 fn learn(home: &Home, to: &str, message_id: &str) {
-    use mailstamp::mail::address::Address;
-    use mailstamp::mail::time::UnixTime;
+    use mailstamp::message::address::Address;
     use mailstamp::store::redb::{Options, Redb};
     use mailstamp::store::{Sent, SentBook};
+    use mailstamp::time::UnixTime;
     let store = Redb::new(home.state().join("used.redb"), Options::default());
     let sent = Sent {
         recipients: vec![Address::parse(to).unwrap()],

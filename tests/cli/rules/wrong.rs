@@ -3,7 +3,7 @@
 
 use crate::support::{Home, letter};
 use mailstamp::config::rules::{check, parse};
-use mailstamp::mail::address::LocalCase;
+use mailstamp::message::address::LocalCase;
 use std::fs;
 use std::path::Path;
 

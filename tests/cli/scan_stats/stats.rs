@@ -186,7 +186,7 @@ fn nothing_judged_is_no_error_and_leaves_no_trace() {
 fn a_long_log_is_counted_whole() {
     let home = Home::new();
     let begin = 1_700_000_000_i64;
-    let time = |number: i64| mailstamp::mail::time::UnixTime(begin + number * 600).to_string();
+    let time = |number: i64| mailstamp::time::UnixTime(begin + number * 600).to_string();
     let lines: Vec<String> = (0..100_000)
         .map(|number| {
             let vendor = format!("v{}.example", number % 5000);

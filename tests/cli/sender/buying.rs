@@ -3,9 +3,9 @@
 use super::{add_account, customer, sold, tokens};
 use crate::support::run;
 use crate::support::shop::Shop;
-use mailstamp::bank::event::Event;
+use mailstamp::accounting::event::Event;
 use mailstamp::stamp::claims::Stamp;
-use mailstamp::stamp::wire::Token;
+use mailstamp::stamp::token::Token;
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::thread;
@@ -145,7 +145,7 @@ fn errors_say_what_to_do() {
     );
     shop.restart();
     let books = shop.books();
-    books.credit(shop.account, 10, None, "more", mailstamp::filter::open::clock()).unwrap();
+    books.credit(shop.account, 10, None, "more", mailstamp::engine::context::clock()).unwrap();
     let url = format!("http://{}", shop.address);
     home.run(
         ["account", "add", "shop", "--replace", "--offline", "--vendor", "stamps.example", "--url", &url],

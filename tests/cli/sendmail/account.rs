@@ -2,7 +2,7 @@
 
 use crate::support::Home;
 use crate::support::shop::{Shop, VENDOR};
-use mailstamp::fetch::service::Secret;
+use mailstamp::net::http_client::Secret;
 use mailstamp::sender::account::{Account, Accounts};
 use std::fs;
 use std::net::SocketAddr;

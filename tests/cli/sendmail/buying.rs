@@ -5,7 +5,7 @@ use super::next::Next;
 use crate::support::programs::chmod;
 use crate::support::shop::{Shop, cutting};
 use crate::support::{ALICE, Home};
-use mailstamp::bank::event::Event;
+use mailstamp::accounting::event::Event;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};

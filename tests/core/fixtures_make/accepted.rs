@@ -2,10 +2,10 @@
 
 use super::case::{Case, case};
 use super::stamps::*;
-use mailstamp::mail::time::UnixTime;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
-use mailstamp::stamp::locate::Place;
+use mailstamp::stamp::extract::Place;
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::reason::Reason;
 
 pub fn cases() -> Vec<Case> {

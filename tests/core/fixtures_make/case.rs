@@ -2,8 +2,8 @@
 //! down in its `.toml`.
 
 use super::stamps::{NOW, pinned};
-use mailstamp::keys::cache::Record;
-use mailstamp::mail::time::UnixTime;
+use mailstamp::directory::cache::Record;
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::reason::Reason;
 use std::fmt::Write;
 

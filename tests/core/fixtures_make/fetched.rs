@@ -2,9 +2,9 @@
 
 use super::case::{Case, case};
 use super::stamps::*;
-use mailstamp::keys::cache::{Accepted, Heard, Record};
-use mailstamp::keys::document::{Document, VendorEntry};
-use mailstamp::mail::time::UnixTime;
+use mailstamp::directory::cache::{Accepted, Heard, Record};
+use mailstamp::directory::document::{Document, VendorEntry};
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::reason::Reason;
 
 pub fn cases() -> Vec<Case> {

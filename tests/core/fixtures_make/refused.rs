@@ -2,12 +2,12 @@
 
 use super::case::{Case, case};
 use super::stamps::*;
-use mailstamp::mail::fingerprint::Fingerprint;
-use mailstamp::mail::message::Message;
+use mailstamp::message::fingerprint::Fingerprint;
+use mailstamp::message::parse::Message;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
-use mailstamp::stamp::signature::SecretKey;
-use mailstamp::stamp::wire::Purpose;
+use mailstamp::stamp::signing::SecretKey;
+use mailstamp::stamp::token::Purpose;
 use mailstamp::verdict::reason::Reason;
 
 pub fn cases() -> Vec<Case> {

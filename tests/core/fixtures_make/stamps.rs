@@ -2,19 +2,19 @@
 //! documents, letters.
 
 use data_encoding::{BASE64, HEXLOWER};
-use mailstamp::mail::address::Address;
-use mailstamp::mail::fingerprint::Fingerprint;
-use mailstamp::mail::message::Message;
-use mailstamp::mail::time::UnixTime;
+use mailstamp::message::address::Address;
+use mailstamp::message::fingerprint::Fingerprint;
+use mailstamp::message::parse::Message;
 use mailstamp::stamp::affix::affix;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
-use mailstamp::stamp::locate::Place;
-use mailstamp::stamp::mint;
-use mailstamp::stamp::proof::Proof;
+use mailstamp::stamp::extract::Place;
+use mailstamp::stamp::holder_proof::Proof;
+use mailstamp::stamp::issue;
 use mailstamp::stamp::serial::Serial;
-use mailstamp::stamp::signature::SecretKey;
-use mailstamp::stamp::wire::{Issuer, Purpose, Token};
+use mailstamp::stamp::signing::SecretKey;
+use mailstamp::stamp::token::{Issuer, Purpose, Token};
+use mailstamp::time::UnixTime;
 
 /// 2026-12-01T12:00:00Z: when most fixtures are judged.
 pub const NOW: UnixTime = UnixTime(1_796_126_400);
@@ -67,7 +67,7 @@ pub fn issue(stamp: &Stamp) -> String {
 
 pub fn issue_as(vendor: &str, kid: &str, seed: u8, stamp: &Stamp) -> String {
     let issuer = Issuer::new(vendor, kid).unwrap();
-    mint::issue(stamp, &issuer, &key(seed)).unwrap().as_str().to_owned()
+    issue::issue(stamp, &issuer, &key(seed)).unwrap().as_str().to_owned()
 }
 
 /// Signed by the user's vendor, whatever it says.
@@ -136,7 +136,7 @@ pub fn with_proof(token: &str, letter: &str, nonce: u8, signed: UnixTime, holder
 pub fn proven(token: &str, letter: &str, of: &Fingerprint, nonce: u8, signed: UnixTime, holder: u8) -> Vec<u8> {
     let stamp = Token::parse(token).unwrap();
     let used = Proof::sign(&stamp, of, &Serial::from_random([nonce; 16]), signed, &key(holder));
-    let field = mailstamp::mail::field::fold("Digital-Stamp-Use", used.as_str(), "\n");
+    let field = mailstamp::message::header::fold("Digital-Stamp-Use", used.as_str(), "\n");
     with(token, &format!("{field}{letter}"))
 }
 

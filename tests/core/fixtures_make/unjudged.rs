@@ -11,7 +11,7 @@ pub fn cases() -> Vec<Case> {
 
 fn unstamped() -> Vec<Case> {
     let none = |detail, shows, message: String| case(Reason::NoStamp, detail, shows, message);
-    let block = mailstamp::stamp::armour::armour(&token("quoted"), "\n");
+    let block = mailstamp::stamp::armor::armour(&token("quoted"), "\n");
     let stamped = String::from_utf8(with(&token("attached"), &letter("2"))).unwrap();
     let quoted: String = block.lines().map(|line| format!("> {line}\n")).collect();
     let own = "addresses = [\"alice@x.example\"]\n[actions]";
@@ -141,7 +141,7 @@ fn limits() -> Vec<Case> {
             format!("{}\n{}--b--\n", header("1", kind), "--b\nContent-Type: image/png\n\nx\n".repeat(1100))
         }),
         over("unfinished-armour", "A block in the text whose end is too far away.", {
-            let block = mailstamp::stamp::armour::armour(&"A".repeat(20_000), "\n");
+            let block = mailstamp::stamp::armor::armour(&"A".repeat(20_000), "\n");
             format!("{}\n{block}", header("1", ""))
         }),
         case(

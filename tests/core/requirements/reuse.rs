@@ -102,14 +102,17 @@ fn reuse_under_every_setting() {
 
 /// A stamp of the home's vendor without a window, which `vendor issue` does not make.
 fn endless(home: &Home, recipient: &str) -> String {
-    use mailstamp::keys::secret::Signer;
-    use mailstamp::mail::address::Address;
-    use mailstamp::mail::time::UnixTime;
-    use mailstamp::stamp::{audience::Audience, claims::Stamp, mint, serial::Serial};
+    use mailstamp::directory::signing_key::Signer;
+    use mailstamp::message::address::Address;
+    use mailstamp::stamp::audience::Audience;
+    use mailstamp::stamp::claims::Stamp;
+    use mailstamp::stamp::issue;
+    use mailstamp::stamp::serial::Serial;
+    use mailstamp::time::UnixTime;
     let signer = Signer::read(&home.key("stamps.example", "2026q4")).unwrap();
     let audience = Audience::Plain(Address::parse(recipient).unwrap());
     let stamp = Stamp { expires: None, ..Stamp::new(Serial::new("one").unwrap(), audience, UnixTime(0)) };
-    mint::issue(&stamp, &signer.issuer, &signer.key).unwrap().as_str().to_owned()
+    issue::issue(&stamp, &signer.issuer, &signer.key).unwrap().as_str().to_owned()
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! What a stamp is, and how it is checked: its form, its signature, whom it names, and how it is shown.
 
 use crate::support::{ALICE, Home, letter};
-use mailstamp::mail::address::{Address, Pattern};
-use mailstamp::mail::message::Message;
-use mailstamp::mail::time::UnixTime;
+use mailstamp::message::address::{Address, Pattern};
+use mailstamp::message::parse::Message;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
-use mailstamp::stamp::mint;
+use mailstamp::stamp::issue;
 use mailstamp::stamp::serial::Serial;
-use mailstamp::stamp::signature::SecretKey;
-use mailstamp::stamp::wire::Issuer;
+use mailstamp::stamp::signing::SecretKey;
+use mailstamp::stamp::token::Issuer;
+use mailstamp::time::UnixTime;
 use mailstamp::verdict::class::Class;
 use mailstamp::verdict::examine::{Step, examine};
 use mailstamp::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact, KeyStatus, Mailbox, Policy, VendorKey};
@@ -56,7 +56,7 @@ fn no_changed_stamp_is_good() {
     let audience = Audience::Plain(Address::parse(ALICE).unwrap());
     let stamp = Stamp::new(Serial::new("flip").unwrap(), audience, NOW.plus(86_400));
     let issue = |vendor: &str, kid: &str| {
-        mint::issue(&stamp, &Issuer::new(vendor, kid).unwrap(), &key).unwrap().as_str().as_bytes().to_vec()
+        issue::issue(&stamp, &Issuer::new(vendor, kid).unwrap(), &key).unwrap().as_str().as_bytes().to_vec()
     };
     let token = issue("stamps.example", "a");
     assert_eq!(class_of(&token, &key), Class::FirstClass);

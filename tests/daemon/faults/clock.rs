@@ -4,7 +4,7 @@
 use super::{Contest, Dice};
 use crate::support::resident::Resident;
 use crate::support::{ALICE, Home, Run, letter, run, stamped};
-use mailstamp::mail::time::UnixTime;
+use mailstamp::time::UnixTime;
 use std::fs;
 use std::process::Command;
 

@@ -5,7 +5,7 @@
 use super::Dice;
 use crate::support::resident::{PATIENCE, Resident};
 use crate::support::{ALICE, Home, letter, stamped};
-use mailstamp::socket::frame::{self, Kind};
+use mailstamp::ipc::frame::{self, Kind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

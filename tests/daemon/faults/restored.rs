@@ -83,7 +83,7 @@ fn a_state_that_was_restored_is_the_one_that_the_process_goes_on_with() {
     let resident = Resident::of(&home);
     home.classify(&message(&home, "two", "two")).exits(0).says("first-class paid");
     // Asked over a connection that is there all the time: its socket is as good as lost.
-    let mut channel = mailstamp::socket::channel::Channel::new(resident.connect().unwrap());
+    let mut channel = mailstamp::ipc::connection::Channel::new(resident.connect().unwrap());
     fs::rename(home.state(), &aside).unwrap();
     copy(&backup, &home.state());
     home.run(["revoke"], &one).exits(0);
@@ -96,9 +96,9 @@ fn a_state_that_was_restored_is_the_one_that_the_process_goes_on_with() {
         serde_json::to_vec(&head).unwrap()
     };
     let mut ask = |message: &[u8]| {
-        let kind = mailstamp::socket::frame::Kind::Judge;
+        let kind = mailstamp::ipc::frame::Kind::Judge;
         channel.send(kind, &question(message), message, PATIENCE).unwrap();
-        let limits = mailstamp::socket::frame::Limits::HEAD_ONLY;
+        let limits = mailstamp::ipc::frame::Limits::HEAD_ONLY;
         String::from_utf8(channel.receive(limits, PATIENCE, PATIENCE).unwrap().unwrap().head).unwrap()
     };
     let said = ask(&one);

@@ -8,10 +8,10 @@ mod users;
 
 use crate::support::programs::{PATIENCE, eventually};
 use crate::support::{Home, run};
-use mailstamp::filter::question::{Names, Question, Whose};
-use mailstamp::socket::channel::Channel;
-use mailstamp::socket::frame::{Frame, Kind, Limits};
-use mailstamp::socket::place;
+use mailstamp::engine::remote::protocol::{Names, Question, Whose};
+use mailstamp::ipc::connection::Channel;
+use mailstamp::ipc::frame::{Frame, Kind, Limits};
+use mailstamp::os::unix_socket;
 use std::path::Path;
 use std::process::{Child, Command};
 
@@ -27,7 +27,7 @@ impl Service {
     pub fn of(home: &Home) -> Self {
         let errors = std::fs::File::create(home.file("serve.log")).unwrap();
         let service = Self::begin(home.command().arg("serve").stderr(errors));
-        eventually("the socket", || place::connect(&home.state().join("socket")).ok());
+        eventually("the socket", || unix_socket::connect(&home.state().join("socket")).ok());
         service
     }
 
@@ -56,7 +56,7 @@ pub fn ask(channel: &mut Channel, kind: Kind, head: &[u8], body: &[u8]) -> Optio
 
 /// How many messages the process has judged with this reason.
 pub fn judged(socket: &Path, reason: &str) -> u64 {
-    let mut channel = Channel::new(place::connect(socket).unwrap());
+    let mut channel = Channel::new(unix_socket::connect(socket).unwrap());
     let well = ask(&mut channel, Kind::Status, b"{}", b"").unwrap();
     assert_eq!(well.kind, Kind::Well);
     let status: serde_json::Value = serde_json::from_slice(&well.head).unwrap();

@@ -4,9 +4,9 @@
 use super::{PATIENCE, Service, judged};
 use crate::support::programs::{chmod, program};
 use crate::support::{Home, MAILSTAMP, letter, stamped};
-use mailstamp::socket::channel::Channel;
-use mailstamp::socket::frame::Kind;
-use mailstamp::socket::place;
+use mailstamp::ipc::connection::Channel;
+use mailstamp::ipc::frame::Kind;
+use mailstamp::os::unix_socket;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -96,7 +96,7 @@ fn a_process_that_has_lent_its_log_is_well_and_ends_when_it_is_told() {
     super::eventually("the socket", || home.state().join("socket").exists().then_some(()));
     home.classify(&letter("first")).exits(11);
     assert_eq!(manager.hears_next(), "READY=1\n");
-    let mut borrower = Channel::new(place::connect(&home.state().join("used.redb.socket")).unwrap());
+    let mut borrower = Channel::new(unix_socket::connect(&home.state().join("used.redb.socket")).unwrap());
     let lent = super::ask(&mut borrower, Kind::Lend, b"{}", b"").unwrap();
     assert_eq!(lent.kind, Kind::Lent);
     let lent_at = Instant::now();

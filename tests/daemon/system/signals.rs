@@ -2,9 +2,9 @@
 
 use super::{Service, ask, judged, question};
 use crate::support::{ALICE, Home, letter, stamped};
-use mailstamp::socket::channel::Channel;
-use mailstamp::socket::frame::Kind;
-use mailstamp::socket::place;
+use mailstamp::ipc::connection::Channel;
+use mailstamp::ipc::frame::Kind;
+use mailstamp::os::unix_socket;
 use std::fs;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -52,7 +52,7 @@ fn a_reload_sends_nobody_away() {
             })
             .collect();
         clients.push(scope.spawn(|| {
-            let mut channel = Channel::new(place::connect(&socket).unwrap());
+            let mut channel = Channel::new(unix_socket::connect(&socket).unwrap());
             for number in 0..questions {
                 let message = message(&home, &format!("s{number}"));
                 let head = serde_json::to_vec(&question(&home, &message)).unwrap();

@@ -3,7 +3,7 @@
 
 use crate::support::programs::{maildir, program, recipe};
 use crate::support::{ALICE, Home, MAILSTAMP, letter, run, stamped, traced};
-use mailstamp::filter::resident::{SOCKET, SYSTEM_SOCKET};
+use mailstamp::engine::remote::client::{SOCKET, SYSTEM_SOCKET};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

@@ -4,10 +4,10 @@
 use super::{Service, ask, judged, question};
 use crate::support::programs::{chmod, eventually, give, install, program};
 use crate::support::{Home, Run, letter, run, stamped};
-use mailstamp::filter::question::{Names, Question, Whose};
-use mailstamp::socket::channel::Channel;
-use mailstamp::socket::frame::Kind;
-use mailstamp::socket::place;
+use mailstamp::engine::remote::protocol::{Names, Question, Whose};
+use mailstamp::ipc::connection::Channel;
+use mailstamp::ipc::frame::Kind;
+use mailstamp::os::unix_socket;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -209,7 +209,7 @@ fn more_mailboxes_than_are_kept_ready_have_their_logs_closed_again() {
     let mut command = home.command();
     command.args(["--config", config.to_str().unwrap(), "serve", "--system", "--socket", socket.to_str().unwrap()]);
     let service = Service::begin(&mut command);
-    let stream = eventually("the socket", || place::connect(&socket).ok());
+    let stream = eventually("the socket", || unix_socket::connect(&socket).ok());
     let mut channel = Channel::new(stream);
     for n in 0..1_100 {
         let message = letter(&n.to_string());

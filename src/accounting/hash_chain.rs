@@ -1,0 +1,134 @@
+//! The chain of entries: what happened, each entry with the hash of all before it, so that nothing can be changed, left
+//! out or put into another order without every later hash changing. Who keeps an earlier head elsewhere can tell books
+//! that were written anew as a whole from books that only went on; without one nobody can.
+
+use super::event::Event;
+use crate::time::UnixTime;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use std::str::FromStr;
+
+/// A SHA-256 hash. Written as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Hash(pub [u8; 32]);
+
+/// Not 64 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a hash (64 hexadecimal digits)")]
+pub struct HashError;
+
+/// One entry of the books.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its place, from 1 without a gap.
+    pub number: u64,
+    /// When.
+    pub at: UnixTime,
+    /// What happened.
+    pub event: Event,
+}
+
+/// How far the chain goes: the number and the hash of its last entry. Number 0 before the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The last entry's number.
+    pub number: u64,
+    /// The hash of the whole chain.
+    pub hash: Hash,
+}
+
+impl Hash {
+    /// The hash of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+impl Head {
+    /// The head of an empty chain.
+    pub const EMPTY: Self = Self { number: 0, hash: Hash([0; 32]) };
+
+    /// The head after one more entry, whose bytes are these: SHA-256 over the hash before, the number (8 bytes, big
+    /// endian), and the bytes.
+    #[must_use]
+    pub fn after(&self, bytes: &[u8]) -> Self {
+        let number = self.number.saturating_add(1);
+        let hash = Sha256::new().chain_update(self.hash.0).chain_update(number.to_be_bytes()).chain_update(bytes);
+        Self { number, hash: Hash(hash.finalize().into()) }
+    }
+}
+
+/// `NUMBER:HASH`.
+impl FromStr for Head {
+    type Err = HashError;
+
+    fn from_str(text: &str) -> Result<Self, HashError> {
+        let (number, hash) = text.split_once(':').ok_or(HashError)?;
+        Ok(Self { number: number.parse().map_err(|_| HashError)?, hash: hash.parse()? })
+    }
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.number, self.hash)
+    }
+}
+
+impl FromStr for Hash {
+    type Err = HashError;
+
+    fn from_str(text: &str) -> Result<Self, HashError> {
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).map_err(|_| HashError)?;
+        Ok(Self(bytes.try_into().map_err(|_| HashError)?))
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hash({self})")
+    }
+}
+
+impl TryFrom<String> for Hash {
+    type Error = HashError;
+
+    fn try_from(text: String) -> Result<Self, HashError> {
+        text.parse()
+    }
+}
+
+impl From<Hash> for String {
+    fn from(hash: Hash) -> Self {
+        hash.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Made with Python: hashlib.sha256(bytes(32) + (1).to_bytes(8, "big") + b"abc").hexdigest()
+    #[test]
+    fn the_chain_is_the_one_of_the_manual() {
+        let head = Head::EMPTY.after(b"abc");
+        assert_eq!(head.to_string().parse(), Ok(head));
+        assert_eq!(head.to_string(), "1:328976acf07e9b1c4a8967f2d63902c9a724235b6363ac83087246ad84cd222a");
+    }
+
+    #[test]
+    fn order_and_every_byte_count() {
+        let both = |one: &[u8], two: &[u8]| Head::EMPTY.after(one).after(two).hash;
+        assert_ne!(both(b"a", b"b"), both(b"b", b"a"));
+        assert_ne!(both(b"a", b"b"), both(b"ab", b""));
+        assert_eq!(both(b"a", b"b"), both(b"a", b"b"));
+    }
+}

@@ -1,0 +1,215 @@
+//! May a reply go to the sender of this message? Everything but the count of what was sent before, which the store keeps.
+
+use super::detect;
+use super::return_path::{self, Sender, is_plain};
+use super::suppression::Why;
+use crate::message::address::{Address, addresses};
+use crate::message::parse::Message;
+use crate::policy::action::Action;
+use crate::policy::decision::Decision;
+use crate::verdict::class::Class;
+use crate::verdict::facts::{Envelope, Mailbox};
+use crate::verdict::reason::Reason;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Which reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// How to get a stamp and send the message again.
+    Challenge,
+    /// The stamp on the message was revoked; a fresh one is needed.
+    Compromised,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Challenge, Self::Compromised];
+
+    /// The stable word for the kind.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Challenge => "challenge",
+            Self::Compromised => "compromised",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What the user allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether mail whose action is `challenge` is answered.
+    pub challenge: bool,
+    /// Whether mail with a stamp that the user revoked is answered.
+    pub compromised: bool,
+    /// Whether only senders are answered for whom a trusted host vouches.
+    pub require_authentication: bool,
+}
+
+impl Policy {
+    /// The kind of reply that a message of this decision asks for.
+    ///
+    /// # Errors
+    /// [`Why::Off`] or [`Why::NotAsked`].
+    pub fn kind(&self, decision: &Decision) -> Result<Kind, Why> {
+        if !self.challenge && !self.compromised {
+            return Err(Why::Off);
+        }
+        // What the user wants gone without a word gets none.
+        let silent = matches!(decision.action, Action::Discard | Action::Reject);
+        if matches!(decision.class(), Class::FirstClass | Class::Allowed) || silent {
+            return Err(Why::NotAsked);
+        }
+        if self.compromised && decision.verdict.reason == Reason::ByRecipient {
+            return Ok(Kind::Compromised);
+        }
+        if decision.action != Action::Challenge {
+            return Err(Why::NotAsked);
+        }
+        if self.challenge { Ok(Kind::Challenge) } else { Err(Why::Off) }
+    }
+}
+
+/// What is known beside the message.
+pub struct Facts<'a> {
+    /// The user's own mailboxes.
+    pub mailboxes: &'a [Mailbox],
+    /// What he allows.
+    pub policy: Policy,
+    /// Whether a trusted host says that mail from this address is genuine. Asked last, and at most once.
+    pub genuine: &'a dyn Fn(&Address) -> bool,
+}
+
+/// A reply that may go, as far as the message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Which one.
+    pub kind: Kind,
+    /// To whom.
+    pub sender: Sender,
+    /// The user's address that was written to.
+    pub mine: Address,
+    /// Credits that it asks.
+    pub price: u64,
+}
+
+/// The reply that is due to a message.
+///
+/// # Errors
+/// Why there is none.
+pub fn may(message: &Message<'_>, envelope: &Envelope, decision: &Decision, facts: &Facts<'_>) -> Result<Due, Why> {
+    let kind = facts.policy.kind(decision)?;
+    let sender = return_path::sender(message, envelope.sender.as_deref(), facts.mailboxes)?;
+    let own = |address: &Address| facts.mailboxes.iter().find(|mailbox| mailbox.pattern.matches(address));
+    if message.authors().iter().any(|author| own(author).is_some()) {
+        return Err(Why::OwnAddress);
+    }
+    if let Some(why) = detect::sign(message) {
+        return Err(why);
+    }
+    let (mine, price) = written_to(message, envelope, &own).ok_or(Why::NotToMe)?;
+    if facts.policy.require_authentication && !(facts.genuine)(&sender.address) {
+        return Err(Why::Unauthenticated);
+    }
+    Ok(Due { kind, sender, mine, price })
+}
+
+/// The user's address that To or Cc names, and its price: the one of this delivery if it stands there, else the first.
+fn written_to<'a>(
+    message: &Message<'_>,
+    envelope: &Envelope,
+    own: &dyn Fn(&Address) -> Option<&'a Mailbox>,
+) -> Option<(Address, u64)> {
+    let mut first = None;
+    for name in ["To", "Cc"] {
+        for field in message.fields().filter(|field| field.is(name)) {
+            // Not decoded: an encoded-word holds no address (RFC 2047 section 5), whatever it decodes to.
+            for address in addresses(&field.unfolded()) {
+                // A pattern can fit what the sender made up.
+                let Some(mailbox) = own(&address).filter(|_| is_plain(&address)) else { continue };
+                if envelope.recipient.as_ref() == Some(&address) {
+                    return Some((address, mailbox.price));
+                }
+                first.get_or_insert((address, mailbox.price));
+            }
+        }
+    }
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::address::Pattern;
+    use crate::policy::action::Actions;
+    use crate::policy::decision::{Effect, Ruling};
+    use crate::verdict::finding::Verdict;
+    use std::cell::Cell;
+    use std::convert::Infallible;
+
+    const ON: Policy = Policy { challenge: true, compromised: true, require_authentication: true };
+
+    fn decision(reason: Reason, action: Action) -> Decision {
+        let verdict = Verdict { reason, speaks: None, findings: Vec::new() };
+        let ruling = Ruling { name: "r".into(), effect: Effect::Act(action) };
+        Decision::of(verdict, &Actions::default(), |_| Ok::<_, Infallible>(Some(ruling))).unwrap()
+    }
+
+    #[test]
+    fn class_action_and_switches_make_the_kind() {
+        let off = Policy { challenge: false, compromised: false, ..ON };
+        let challenge = Policy { compromised: false, ..ON };
+        let compromised = Policy { challenge: false, ..ON };
+        for (policy, reason, action, wanted) in [
+            (ON, Reason::NoStamp, Action::Challenge, Ok(Kind::Challenge)),
+            (ON, Reason::Used, Action::Challenge, Ok(Kind::Challenge)),
+            (ON, Reason::ByVendor, Action::Challenge, Ok(Kind::Challenge)),
+            (ON, Reason::ByRecipient, Action::Challenge, Ok(Kind::Compromised)),
+            (ON, Reason::ByRecipient, Action::Deliver, Ok(Kind::Compromised)),
+            (ON, Reason::ByRecipient, Action::Discard, Err(Why::NotAsked)),
+            (ON, Reason::ByRecipient, Action::Reject, Err(Why::NotAsked)),
+            (ON, Reason::NoStamp, Action::Hold, Err(Why::NotAsked)),
+            (ON, Reason::Paid, Action::Challenge, Err(Why::NotAsked)),
+            (ON, Reason::Rule, Action::Challenge, Err(Why::NotAsked)),
+            (challenge, Reason::ByRecipient, Action::Deliver, Err(Why::NotAsked)),
+            (challenge, Reason::ByRecipient, Action::Challenge, Ok(Kind::Challenge)),
+            (compromised, Reason::NoStamp, Action::Challenge, Err(Why::Off)),
+            (compromised, Reason::NoStamp, Action::Hold, Err(Why::NotAsked)),
+            (off, Reason::ByRecipient, Action::Challenge, Err(Why::Off)),
+        ] {
+            assert_eq!(policy.kind(&decision(reason, action)), wanted, "{policy:?} {reason} {action}");
+        }
+    }
+
+    #[test]
+    fn the_sender_is_looked_up_last_and_once() {
+        let mailboxes = [Mailbox { pattern: Pattern::parse("alice@x.example").unwrap(), price: 3 }];
+        let asked = Cell::new(0);
+        let genuine = |sender: &Address| {
+            asked.set(asked.get() + 1);
+            sender.domain() == "y.example"
+        };
+        let of = |header: &str, policy: Policy| {
+            let raw = format!("{header}\n\n");
+            let facts = Facts { mailboxes: &mailboxes, policy, genuine: &genuine };
+            let decision = decision(Reason::NoStamp, Action::Challenge);
+            may(&Message::parse(raw.as_bytes()), &Envelope::default(), &decision, &facts)
+        };
+        let trusting = Policy { require_authentication: false, ..ON };
+        assert_eq!(of("Return-Path: <bob@y.example>\nTo: carol@z.example", ON), Err(Why::NotToMe));
+        assert_eq!(of("Return-Path: <bob@y.example>\nTo: alice@x.example\nList-Id: x", ON), Err(Why::List));
+        assert_eq!(of("Return-Path: <bob@z.example>\nTo: alice@x.example", trusting).map(|due| due.price), Ok(3));
+        assert_eq!(asked.get(), 0);
+        assert_eq!(of("Return-Path: <bob@z.example>\nTo: alice@x.example", ON), Err(Why::Unauthenticated));
+        let due = of("Return-Path: <bob@y.example>\nCc: (me) alice@X.example", ON).unwrap();
+        assert_eq!((due.mine.to_string(), due.kind, asked.get()), ("alice@x.example".into(), Kind::Challenge, 2));
+    }
+}

@@ -1,0 +1,329 @@
+//! Where a message comes from: the one address to which a reply may go (RFC 3834 section 4), whether it is one that a
+//! person reads, and under which address that person is counted.
+
+use super::suppression::Why;
+use crate::message::address::Address;
+use crate::message::parse::Message;
+use crate::verdict::facts::Mailbox;
+
+/// The longest address that is written to: RFC 5321 section 4.5.3.1.3 allows a path 256 octets, two of them brackets.
+const LONGEST: usize = 254;
+
+/// Local parts, in lower case, that no person reads (RFC 2142, RFC 3834 section 2, and what programs call themselves).
+const ROLES: [&str; 27] = [
+    "mailer-daemon",
+    "postmaster",
+    "hostmaster",
+    "listmaster",
+    "webmaster",
+    "listserv",
+    "listproc",
+    "majordomo",
+    "mailman",
+    "sympa",
+    "ezmlm",
+    "mlmmj",
+    "daemon",
+    "mailer",
+    "nobody",
+    "devnull",
+    "null",
+    "root",
+    "cron",
+    "uucp",
+    "www-data",
+    "apache",
+    "viewvc",
+    "vacation",
+    "autoresponder",
+    "bounce",
+    "bounces",
+];
+/// What the local parts of lists and programs begin with.
+const BEGINNINGS: [&str; 5] = ["owner-", "bounce-", "bounces-", "bounce.", "bounces."];
+/// What they end with.
+const ENDS: [&str; 14] = [
+    "-owner",
+    "-request",
+    "-bounce",
+    "-bounces",
+    "-errors",
+    "-return",
+    "-relay",
+    "-outgoing",
+    "-admin",
+    "-confirm",
+    "-leave",
+    "-subscribe",
+    "-unsubscribe",
+    "-daemon",
+];
+
+/// The address of a message's sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Where a reply goes: the return path as it is, a signature in it (BATV) and all.
+    pub address: Address,
+    /// Who he is for the count of replies: the address without what changes from message to message.
+    pub counted: Address,
+}
+
+/// The sender as the envelope names him or, where the delivering program does not say, the topmost Return-Path field.
+/// Where both speak they must agree, and there may be but one field.
+///
+/// # Errors
+/// Why nothing may be sent to him.
+pub fn sender(message: &Message<'_>, envelope: Option<&str>, mailboxes: &[Mailbox]) -> Result<Sender, Why> {
+    let mut fields = message.fields().filter(|field| field.is("Return-Path"));
+    let field = fields.next().map(|field| String::from_utf8_lossy(&field.unfolded()).into_owned());
+    if fields.next().is_some() {
+        return Err(Why::SeveralReturnPaths);
+    }
+    let named = [envelope.map(path), field.as_deref().map(path)];
+    let mut named = named.into_iter().flatten();
+    let first = named.next().ok_or(Why::NoReturnPath)?;
+    let second = named.next();
+    if is_null(first) || second.is_some_and(is_null) {
+        return Err(Why::NullSender);
+    }
+    let address = writable(first)?;
+    if let Some(second) = second
+        && Address::parse(second).ok().as_ref() != Some(&address)
+    {
+        return Err(Why::SeveralReturnPaths);
+    }
+    let lower = address.local().to_ascii_lowercase();
+    if lower.starts_with("srs0") || lower.starts_with("srs1") {
+        return Err(Why::Forwarded);
+    }
+    let counted = counted(&address)?;
+    if mailboxes.iter().any(|mailbox| mailbox.pattern.matches(&address) || mailbox.pattern.matches(&counted)) {
+        return Err(Why::OwnAddress);
+    }
+    if is_role(&lower) || is_role(&counted.local().to_ascii_lowercase()) {
+        return Err(Why::Role);
+    }
+    if names_me(&lower, mailboxes) {
+        return Err(Why::Verp);
+    }
+    Ok(Sender { address, counted })
+}
+
+/// Without white space and the angle brackets around it (RFC 5321 section 4.1.2).
+fn path(text: &str) -> &str {
+    let text = text.trim();
+    text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).map_or(text, str::trim)
+}
+
+/// RFC 5321 section 4.5.5; some mail systems write a name for it.
+fn is_null(path: &str) -> bool {
+    let local = path.split('@').next().unwrap_or_default();
+    path.is_empty() || path == "<>" || local.eq_ignore_ascii_case("mailer-daemon")
+}
+
+/// The address, if it is plain.
+fn writable(path: &str) -> Result<Address, Why> {
+    Address::parse(path).ok().filter(is_plain).ok_or(Why::BadAddress)
+}
+
+/// Whether an address is plain enough that nothing between here and its mailbox takes it for an option, a route, a file or
+/// a command, and that it can stand in any header: ASCII without quotes, its domain a name.
+#[must_use]
+pub fn is_plain(address: &Address) -> bool {
+    let local = address.local();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "#$&'*+-/=?^_`{}~.".contains(c);
+    let begins = local.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    let dots = local.ends_with('.') || local.contains("..");
+    let name = address.domain().contains('.') && !address.domain().starts_with('[');
+    let short = local.len() + 1 + address.domain().len() <= LONGEST;
+    begins && !dots && local.chars().all(plain) && name && short
+}
+
+/// The address under which a sender is counted. What changes from message to message must not count: the signature of
+/// BATV (`prvs=1234abcdef=joe@`, also with the parts the other way round), and the tag of `joe+tag@`. The domain stays.
+fn counted(address: &Address) -> Result<Address, Why> {
+    let local = address.local();
+    let within = match local.split_once('=') {
+        Some((method, rest)) if method.eq_ignore_ascii_case("prvs") || method.eq_ignore_ascii_case("btv1") => {
+            signed(rest.trim_start_matches('=')).ok_or(Why::BadAddress)?
+        }
+        _ => local,
+    };
+    let base = match within.split_once('+') {
+        Some((base, _)) if !base.is_empty() => base,
+        _ => within,
+    };
+    Address::parse(&format!("{}@{}", base.to_ascii_lowercase(), address.domain())).map_err(|_| Why::BadAddress)
+}
+
+/// What a BATV local part signs: `tag=local`, `tag==local`, or in the first drafts `local/tag`. A tag has digits and
+/// letters only.
+fn signed(rest: &str) -> Option<&str> {
+    let tag = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    let local = match (rest.split_once('='), rest.rsplit_once('/')) {
+        (Some((before, local)), _) if tag(before) => local.trim_start_matches('='),
+        (_, Some((local, after))) if tag(after) => local,
+        _ => return None,
+    };
+    (!local.is_empty()).then_some(local)
+}
+
+fn is_role(local: &str) -> bool {
+    let bare: String = local.chars().filter(char::is_ascii_alphanumeric).collect();
+    // What stands in a signature, and before a tag.
+    let bases = local.split('=').filter_map(|part| part.split('+').next());
+    [local].into_iter().chain(bases).any(|name| {
+        ROLES.contains(&name)
+            || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+            || ENDS.iter().any(|end| name.ends_with(end))
+    }) || ["noreply", "donotreply", "dontreply", "autoreply", "unattended"].iter().any(|word| bare.contains(word))
+        || ["-return-", "-bounces-", "-bounce-", "-bounces+"].iter().any(|part| local.contains(part))
+}
+
+/// Whether the local part encodes one of the user's addresses: `news-alice=x.example`.
+fn names_me(local: &str, mailboxes: &[Mailbox]) -> bool {
+    // It stands last; the sender chooses how many signs there are.
+    local.rmatch_indices('=').take(3).any(|(at, _)| {
+        let (before, domain) = (&local[..at], &local[at + 1..]);
+        // The recipient's local part is what stands behind some separator, or all.
+        let starts = before.match_indices(['-', '+', '.', '_', '=']).map(|(at, _)| at + 1).chain([0]);
+        domain.contains('.')
+            && starts
+                .filter_map(|start| Address::parse(&format!("{}@{domain}", &before[start..])).ok())
+                .any(|address| mailboxes.iter().any(|mailbox| mailbox.pattern.matches(&address)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::address::Pattern;
+
+    fn mine() -> Vec<Mailbox> {
+        vec![Mailbox { pattern: Pattern::parse("alice@x.example").unwrap(), price: 1 }]
+    }
+
+    fn of(envelope: Option<&str>, header: &str) -> Result<(String, String), Why> {
+        let raw = format!("{header}\n\n");
+        let sender = sender(&Message::parse(raw.as_bytes()), envelope, &mine())?;
+        Ok((sender.address.to_string(), sender.counted.to_string()))
+    }
+
+    fn only(envelope: &str) -> Result<(String, String), Why> {
+        of(Some(envelope), "X: y")
+    }
+
+    fn pair(address: &str, counted: &str) -> Result<(String, String), Why> {
+        Ok((address.to_owned(), counted.to_owned()))
+    }
+
+    #[test]
+    fn envelope_and_field_must_agree() {
+        let field = "Return-Path: <bob@y.example>";
+        assert_eq!(of(None, field), pair("bob@y.example", "bob@y.example"));
+        assert_eq!(of(Some("bob@y.example"), "X: y"), pair("bob@y.example", "bob@y.example"));
+        assert_eq!(of(Some("Bob@Y.example"), field), pair("Bob@y.example", "bob@y.example"));
+        assert_eq!(of(Some("eve@z.example"), field), Err(Why::SeveralReturnPaths));
+        assert_eq!(of(None, &format!("{field}\n{field}")), Err(Why::SeveralReturnPaths));
+        assert_eq!(of(Some("bob@y.example"), &format!("{field}\n{field}")), Err(Why::SeveralReturnPaths));
+        assert_eq!(of(None, "X: y"), Err(Why::NoReturnPath));
+    }
+
+    #[test]
+    fn the_null_sender_is_known_in_every_spelling_and_place() {
+        for null in ["", "<>", " <> ", "< >", "MAILER-DAEMON", "<mailer-daemon@mx.y.example>"] {
+            assert_eq!(only(null), Err(Why::NullSender), "{null:?}");
+            assert_eq!(of(None, &format!("Return-Path: {null}")), Err(Why::NullSender), "{null:?}");
+            assert_eq!(of(Some("bob@y.example"), &format!("Return-Path: {null}")), Err(Why::NullSender), "{null:?}");
+        }
+    }
+
+    // Threat 30.
+    #[test]
+    fn no_address_is_an_option_a_route_a_file_or_a_command() {
+        for hostile in [
+            "-Ctmp@x.example",
+            "-oQ/tmp@x.example",
+            "\"-f x\"@y.example",
+            "|sh@y.example",
+            "/etc/passwd@y.example",
+            "bob",
+            "\"a b\"@y.example",
+            "a%b@y.example",
+            "y.example!bob@z.example",
+            "<@a.example:bob@y.example>",
+            "bob@y.example\nBcc: a",
+            "bob@y.example\0",
+            "bob@[127.0.0.1]",
+            "bob@localhost",
+            "bob@-y.example",
+            "b\u{f6}b@y.example",
+            "bob@y.example, eve@z.example",
+            "a..b@y.example",
+            "a.@y.example",
+            "\"a\nb\"@y.example",
+            "bob@y.example>",
+            "<bob@y.example",
+            ":include:/x@y.example",
+        ] {
+            assert_eq!(only(hostile), Err(Why::BadAddress), "{hostile:?}");
+        }
+        assert_eq!(only(&format!("{}@y.example", "a".repeat(245))), Err(Why::BadAddress));
+        assert!(only(&format!("{}@y.example", "a".repeat(244))).is_ok());
+    }
+
+    #[test]
+    fn who_signs_or_tags_his_address_is_counted_once() {
+        assert_eq!(only("prvs=1234abcdef=Joe@y.example"), pair("prvs=1234abcdef=Joe@y.example", "joe@y.example"));
+        assert_eq!(only("prvs=joe/1234abcdef@y.example"), pair("prvs=joe/1234abcdef@y.example", "joe@y.example"));
+        assert_eq!(only("btv1==123abc==joe@y.example"), pair("btv1==123abc==joe@y.example", "joe@y.example"));
+        assert_eq!(only("joe+shop@y.example"), pair("joe+shop@y.example", "joe@y.example"));
+        assert_eq!(only("prvs=12=joe+shop@y.example").unwrap().1, "joe@y.example");
+        assert_eq!(only("prvs=@y.example"), Err(Why::BadAddress));
+        assert_eq!(only("prvs=12=@y.example"), Err(Why::BadAddress));
+        assert_eq!(only("prvs=1234abcdef=alice@x.example"), Err(Why::OwnAddress));
+        assert_eq!(only("prvs=12=postmaster@y.example"), Err(Why::Role));
+    }
+
+    #[test]
+    fn programs_and_posts_are_not_written_to() {
+        for role in [
+            "postmaster",
+            "Postmaster",
+            "LISTSERV",
+            "owner-linux",
+            "linux-owner",
+            "linux-request",
+            "linux-bounces",
+            "bounces+123-ab",
+            "bounce-1-2",
+            "no-reply",
+            "noreply",
+            "No_Reply",
+            "do-not-reply",
+            "github-noreply",
+            "noreply-7f3",
+            "linux-return-12-joe",
+            "root",
+            "postmaster+x",
+            "msprvs1=17abc=bounces-1",
+            "bounces",
+        ] {
+            assert_eq!(only(&format!("{role}@y.example")), Err(Why::Role), "{role}");
+        }
+        for person in ["bob", "requester", "owner", "bouncer", "replyan", "norton", "rooter", "b-admin.x"] {
+            assert!(only(&format!("{person}@y.example")).is_ok(), "{person}");
+        }
+    }
+
+    #[test]
+    fn forwarders_and_mailing_software_are_known_by_what_they_write() {
+        assert_eq!(only("SRS0=HHH=TT=z.example=eve@y.example"), Err(Why::Forwarded));
+        assert_eq!(only("srs1+HHH=y.example==HHH=TT=z.example=eve@w.example"), Err(Why::Forwarded));
+        for verp in ["news-alice=x.example", "alice=x.example", "n.17-alice=X.example", "a=b-alice=x.example"] {
+            assert_eq!(only(&format!("{verp}@y.example")), Err(Why::Verp), "{verp}");
+        }
+        assert!(only("news-bob=x.example@y.example").is_ok());
+        assert_eq!(only("ALICE@x.example"), Err(Why::OwnAddress));
+    }
+}

@@ -1,0 +1,338 @@
+//! The text of a reply: words with fields in braces, from this program or from a file of the user's. A template is
+//! checked as a whole when it is read, so that filling it in cannot fail.
+
+use super::eligibility::Kind;
+use crate::message::address::Address;
+use crate::time::UnixTime;
+
+/// The largest template, in bytes.
+pub const LARGEST: usize = 8 * 1024;
+
+/// A text whose fields are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Piece>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Words(String),
+    Field(Field),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Address,
+    Price,
+    Vendors,
+    Kept,
+    Subject,
+}
+
+/// Why a text is not a template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// Nothing but white space.
+    #[error("it is empty")]
+    Empty,
+    /// Larger than [`LARGEST`].
+    #[error("it is larger than 8 KiB")]
+    TooLarge,
+    /// A field that there is not.
+    #[error(
+        "line {line}: {{{name}}} is not a field; there are {{address}}, {{price}}, {{vendors}}, {{kept}} and {{subject}}"
+    )]
+    Unknown {
+        /// Where.
+        line: usize,
+        /// Its name.
+        name: String,
+    },
+    /// A brace that belongs to no field.
+    #[error("line {line}: a brace without its partner (write {{{{ or }}}} for one that stands for itself)")]
+    Brace {
+        /// Where.
+        line: usize,
+    },
+    /// A control character that is neither the end of a line nor a tab.
+    #[error("line {line}: a control character")]
+    Control {
+        /// Where.
+        line: usize,
+    },
+}
+
+/// What the fields stand for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Values {
+    /// `{address}`: the user's address that was written to.
+    pub address: Option<Address>,
+    /// `{price}`: the credits that it asks.
+    pub price: u64,
+    /// `{vendors}`: a line for each vendor.
+    pub vendors: Vec<Offer>,
+    /// `{kept}`: a sentence about what becomes of the message.
+    pub kept: Kept,
+    /// `{subject}`: the subject of the message, made harmless.
+    pub subject: String,
+}
+
+/// What becomes of the message that is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kept {
+    /// Nobody knows.
+    #[default]
+    No,
+    /// It is kept aside until this time.
+    Until(UnixTime),
+    /// It is kept aside for good.
+    ForGood,
+}
+
+/// A vendor whom the user trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// His name.
+    pub vendor: String,
+    /// Where his stamps are to be had.
+    pub buy: Option<String>,
+}
+
+/// No more vendors are named than so many.
+const VENDORS: usize = 10;
+/// No address on the Web is longer, in characters.
+const URL: usize = 300;
+
+impl Template {
+    /// Reads a template. A last line without its end gets one.
+    ///
+    /// # Errors
+    /// [`TemplateError`], with the line.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        if text.len() > LARGEST {
+            return Err(TemplateError::TooLarge);
+        }
+        let text = text.replace("\r\n", "\n");
+        if text.trim().is_empty() {
+            return Err(TemplateError::Empty);
+        }
+        let mut pieces = Vec::new();
+        let mut words = String::new();
+        let mut line = 1;
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            match c {
+                '{' | '}' if chars.next_if_eq(&c).is_some() => words.push(c),
+                '{' => {
+                    let name: String =
+                        std::iter::from_fn(|| chars.next_if(|c| !matches!(c, '{' | '}' | '\n'))).collect();
+                    if chars.next() != Some('}') {
+                        return Err(TemplateError::Brace { line });
+                    }
+                    let field = Field::named(&name).ok_or(TemplateError::Unknown { line, name })?;
+                    pieces.push(Piece::Words(std::mem::take(&mut words)));
+                    pieces.push(Piece::Field(field));
+                }
+                '}' => return Err(TemplateError::Brace { line }),
+                c if c.is_control() && !matches!(c, '\n' | '\t') => return Err(TemplateError::Control { line }),
+                c => {
+                    line += usize::from(c == '\n');
+                    words.push(c);
+                }
+            }
+        }
+        if !text.ends_with('\n') {
+            words.push('\n');
+        }
+        pieces.push(Piece::Words(words));
+        Ok(Self(pieces))
+    }
+
+    /// The template that is used unless the user has his own.
+    #[must_use]
+    pub fn default_of(kind: Kind) -> Self {
+        let text = default_text(kind);
+        // A test reads both.
+        Self::parse(text).unwrap_or_else(|_| Self(vec![Piece::Words(text.to_owned())]))
+    }
+
+    /// The text with its fields filled in, lines ending with LF.
+    #[must_use]
+    pub fn fill(&self, values: &Values) -> String {
+        let pieces = self.0.iter().map(|piece| match piece {
+            Piece::Words(words) => words.clone(),
+            Piece::Field(field) => field.value(values),
+        });
+        pieces.collect()
+    }
+}
+
+impl Field {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "address" => Self::Address,
+            "price" => Self::Price,
+            "vendors" => Self::Vendors,
+            "kept" => Self::Kept,
+            "subject" => Self::Subject,
+            _ => return None,
+        })
+    }
+
+    fn value(self, values: &Values) -> String {
+        match self {
+            Self::Address => values.address.as_ref().map(Address::to_string).unwrap_or_default(),
+            Self::Price if values.price == 1 => "1 credit".to_owned(),
+            Self::Price => format!("{} credits", values.price),
+            Self::Vendors => {
+                let lines: Vec<String> = values.vendors.iter().take(VENDORS).map(Offer::line).collect();
+                lines.join("\n")
+            }
+            Self::Kept => match values.kept {
+                Kept::Until(time) => {
+                    let day: String = time.to_string().chars().take_while(|c| *c != 'T').collect();
+                    format!("Your first message is kept aside, unread, until {day}.")
+                }
+                Kept::ForGood => "Your first message is kept aside, unread.".to_owned(),
+                Kept::No => "Your first message will most likely stay unread.".to_owned(),
+            },
+            Self::Subject => values.subject.clone(),
+        }
+    }
+}
+
+impl Offer {
+    fn line(&self) -> String {
+        let name: String = self.vendor.chars().filter(char::is_ascii_graphic).take(URL).collect();
+        // It stands in a text that may be shown with links: nothing but an address on the Web, and nothing behind it.
+        let web = |url: &&str| {
+            let scheme = url.starts_with("https://") || url.starts_with("http://");
+            scheme && url.len() <= URL && url.bytes().all(|b| b.is_ascii_graphic())
+        };
+        match self.buy.as_deref().filter(web) {
+            Some(buy) => format!("  * {name}: {buy}"),
+            None => format!("  * {name}"),
+        }
+    }
+}
+
+/// The words of this program for a kind of reply. They stand in mailstamp(7) too.
+#[must_use]
+pub fn default_text(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Challenge => CHALLENGE,
+        Kind::Compromised => COMPROMISED,
+    }
+}
+
+const CHALLENGE: &str = "\
+This is an automatic reply. Nobody has read your message yet.
+
+Mail from people who are not known to {address}
+needs a digital stamp: a small token, bought for this one recipient.
+It costs you little, and shows that you are not writing to everyone.
+
+1. Get a stamp of at least {price} for the recipient
+
+       {address}
+
+   from one of these vendors:
+
+{vendors}
+
+2. Copy the stamp (it begins with \"v4.public.\") to the very end of
+   your message, between these two lines:
+
+-----BEGIN DIGITAL STAMP-----
+-----END DIGITAL STAMP-----
+
+   If your mail program lets you add header lines, this one does too:
+
+       Digital-Stamp: v4.public. ...
+
+3. Send the message again to the same address.
+
+{kept}
+A stamp is good for one message.
+";
+
+const COMPROMISED: &str = "\
+This is an automatic reply. Nobody has read your message.
+
+The digital stamp on it is no longer good. The recipient,
+
+       {address}
+
+revoked it because of mail that came with it. Perhaps somebody has copied
+your stamp; perhaps your earlier mail was not welcome.
+
+If your message is serious, send it again with a fresh stamp of at least
+{price}, which you get from one of these vendors:
+
+{vendors}
+
+Take the old stamp off first.
+{kept}
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values() -> Values {
+        Values {
+            address: Some(Address::parse("alice@x.example").unwrap()),
+            price: 5,
+            vendors: vec![
+                Offer { vendor: "v.example".into(), buy: Some("https://v.example/buy?a;b".into()) },
+                Offer { vendor: "w.example".into(), buy: Some("javascript:alert(1)".into()) },
+                Offer { vendor: "x.exa\nmple".into(), buy: Some("https://x.example/\n\nBuy here".into()) },
+            ],
+            kept: Kept::Until("2026-12-21T12:00:00Z".parse().unwrap()),
+            subject: "a {price} matter".into(),
+        }
+    }
+
+    fn fill(text: &str) -> String {
+        Template::parse(text).unwrap().fill(&values())
+    }
+
+    #[test]
+    fn fields_are_filled_in_once() {
+        assert_eq!(fill("{address}: {price}, {subject}"), "alice@x.example: 5 credits, a {price} matter\n");
+        assert_eq!(fill("{{price}} }}{{\r\n"), "{price} }{\n");
+        assert_eq!(fill("{vendors}"), "  * v.example: https://v.example/buy?a;b\n  * w.example\n  * x.example\n");
+        let one = Values { price: 1, kept: Kept::No, ..values() };
+        assert_eq!(Template::parse("{price}").unwrap().fill(&one), "1 credit\n");
+        assert!(fill("{kept}").contains("until 2026-12-21"));
+        assert!(!Template::parse("{kept}").unwrap().fill(&one).contains("until"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        let wrong = |text: &str| Template::parse(text).unwrap_err();
+        assert_eq!(wrong("a\nb {adress}\n"), TemplateError::Unknown { line: 2, name: "adress".into() });
+        for text in ["\n{", "\n}", "\n{price", "\n{price\n}", "\na } b", "\n{{{"] {
+            assert_eq!(wrong(text), TemplateError::Brace { line: 2 }, "{text:?}");
+        }
+        assert_eq!(wrong("\n{pri{ce}"), TemplateError::Brace { line: 2 });
+        assert_eq!(wrong("a\n\u{1b}[31m"), TemplateError::Control { line: 2 });
+        assert_eq!(wrong("a\rb"), TemplateError::Control { line: 1 });
+        assert_eq!(wrong(" \n\t\n"), TemplateError::Empty);
+        assert_eq!(wrong(&"a".repeat(LARGEST + 1)), TemplateError::TooLarge);
+        assert!(Template::parse(&"a".repeat(LARGEST)).is_ok());
+        let told = wrong("{adress}").to_string();
+        assert!(told.starts_with("line 1: {adress} is not a field; there are {address}, "), "{told}");
+    }
+
+    #[test]
+    fn our_own_texts_can_be_read_and_differ() {
+        for kind in Kind::ALL {
+            let text = Template::parse(default_text(kind)).unwrap().fill(&values());
+            assert!(text.is_ascii() && !text.contains(['{', '}']), "{text}");
+            assert!(text.lines().all(|line| line.len() <= 76), "{text}");
+            for part in ["alice@x.example\n", "5 credits", "  * v.example: https://", "2026-12-21", "again"] {
+                assert!(text.contains(part), "{kind}: {part}: {text}");
+            }
+        }
+        assert_ne!(default_text(Kind::Challenge), default_text(Kind::Compromised));
+    }
+}

@@ -1,0 +1,191 @@
+//! `mailstamp affix`: put a stamp on a message, one that is given, or with `--buy` one from the purse or the vendor.
+
+use crate::cli::ui::exit_status::{DATA, Failure, NO_INPUT, USAGE};
+use crate::cli::ui::input;
+#[cfg(feature = "sender")]
+use crate::cli::ui::purchase;
+use crate::config::paths::Given;
+use crate::engine::context;
+use crate::grant::{Grant, GrantKind, Standing};
+#[cfg(feature = "sender")]
+use crate::message::address::{Address, addresses};
+use crate::message::edit::Edit;
+#[cfg(feature = "sender")]
+use crate::message::fingerprint::Fingerprint;
+use crate::message::parse::Message;
+#[cfg(feature = "sender")]
+use crate::sender::error::SupplyError;
+#[cfg(feature = "sender")]
+use crate::sender::stamp_request::{ReservationKey, Want};
+#[cfg(feature = "sender")]
+use crate::sender::stamp_source::Sender;
+use crate::stamp::affix::affix;
+use crate::stamp::claims::Stamp;
+use crate::stamp::extract::Place;
+use crate::stamp::token::Token;
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Read a message on standard input and write it to standard output with a stamp on it.
+///
+/// Nothing else is changed. The stamp is one that you have, or with --buy one from the purse or bought now; the same message to
+/// the same recipient gets the same stamp again. Send one copy to each recipient, each with its own stamp: who can read a
+/// stamp can use it.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "mailstamp affix [OPTIONS] < MESSAGE",
+    after_help = "Examples:\n  \
+    mailstamp affix --stamp-file stamp < message | sendmail -i -- someone@far.example\n  \
+    mailstamp affix --stamp-file stamp --place body < message > stamped\n  \
+    mailstamp affix --buy --to someone@far.example < message | sendmail -i -- someone@far.example"
+)]
+pub struct Args {
+    /// The stamp
+    #[arg(long, value_name = "STAMP", conflicts_with = "stamp_file")]
+    stamp: Option<String>,
+    /// Read the stamp from this file, so that it shows in no list of processes
+    #[arg(long, value_name = "FILE")]
+    stamp_file: Option<PathBuf>,
+    /// Take it from the purse, or buy it
+    #[cfg(feature = "sender")]
+    #[arg(long, conflicts_with_all = ["stamp", "stamp_file"])]
+    buy: bool,
+    /// The recipient for whom --buy gets a stamp [default: the only one in To and Cc]
+    #[cfg(feature = "sender")]
+    #[arg(long, value_name = "ADDRESS", requires = "buy")]
+    to: Option<Address>,
+    /// Where to put it
+    #[arg(long, value_enum, default_value_t = Where::Header)]
+    place: Where,
+    /// Let the stamp come back with a reply: log a grant for it, and say so beside the stamp
+    #[arg(long = "return")]
+    for_return: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Where {
+    /// In the header field Digital-Stamp
+    Header,
+    /// In an armoured block at the beginning of the text
+    Body,
+    /// At the end of the Subject
+    Subject,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure when the stamp is none, or cannot be put there.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    #[cfg(feature = "sender")]
+    if args.buy {
+        return buy(args, given);
+    }
+    let stamp = match (&args.stamp, &args.stamp_file) {
+        (Some(stamp), _) => stamp.clone(),
+        (None, Some(path)) => {
+            fs::read_to_string(path).map_err(|error| Failure::new(NO_INPUT, format!("{}: {error}", path.display())))?
+        }
+        (None, None) => {
+            return Err(Failure::new(USAGE, "no stamp was given").hint("give --stamp-file FILE, or buy one with --buy"));
+        }
+    };
+    let stamp = stamp.trim();
+    let token = Token::parse(stamp).map_err(|error| Failure::new(DATA, format!("this is not a stamp: {error}")))?;
+    let input = input::read(u64::MAX)?;
+    put_on(args, &Message::parse(&input.bytes), &token, given)?;
+    Ok(0)
+}
+
+/// Gets a stamp and puts it on. It is kept for this message until all of it is written, and is used from then on.
+#[cfg(feature = "sender")]
+fn buy(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let input = input::read(u64::MAX)?;
+    let message = Message::parse(&input.bytes);
+    let recipient = match &args.to {
+        Some(recipient) => recipient.clone(),
+        None => only_recipient(&message)?,
+    };
+    // Before anything is paid.
+    if place_for(args, &message, "v4.public.").is_none() && args.place == Where::Body {
+        return Err(no_place());
+    }
+    let engine = context::engine(given, None)?;
+    let sender = Sender::new(&engine.config, &engine.places)?;
+    purchase::sweep(&sender, engine.now)?;
+    let key = ReservationKey::of(&Fingerprint::of(&message).0, &recipient);
+    let want = Want::new(key.clone(), recipient);
+    let answer = sender.supply(std::slice::from_ref(&want), engine.now).into_iter().next();
+    let answer = answer.unwrap_or_else(|| Err(SupplyError::Ours("there was no answer".to_owned())));
+    let held = answer.map_err(|error| purchase::failure(&error))?;
+    if let Err(failure) = put_on(args, &message, &held.token, given) {
+        if failure.code == DATA {
+            // Nothing was written, so the stamp can serve another message.
+            sender.purse().give_back(&key)?;
+        }
+        return Err(failure);
+    }
+    sender.purse().commit(&key, engine.now)?;
+    if message.first("Message-ID").is_none() {
+        // The mail system will give it one, and the next message that looks like this is another.
+        sender.purse().forget(&key)?;
+    }
+    Ok(0)
+}
+
+/// Who stands in To and Cc, if that is one.
+#[cfg(feature = "sender")]
+fn only_recipient(message: &Message<'_>) -> Result<Address, Failure> {
+    let fields = message.fields().filter(|field| field.is("To") || field.is("Cc"));
+    let mut found: Vec<Address> = fields.flat_map(|field| addresses(&field.unfolded())).collect();
+    found.sort_by_key(Address::canonical);
+    found.dedup_by_key(|address| address.canonical());
+    match (found.pop(), found.is_empty()) {
+        (Some(recipient), true) => Ok(recipient),
+        (None, _) => Err(Failure::new(DATA, "To and Cc name nobody").hint("--to says for whom the stamp is")),
+        (Some(_), false) => Err(Failure::new(DATA, "To and Cc name several recipients")
+            .hint("send one copy to each, each with its own stamp: --to says for whom this one is")),
+    }
+}
+
+fn put_on(args: &Args, message: &Message<'_>, token: &Token, given: &Given) -> Result<(), Failure> {
+    let mark = if args.for_return { "; reuse=return" } else { "" };
+    let edit = place_for(args, message, &format!("{}{mark}", token.as_str())).ok_or_else(no_place)?;
+    if args.for_return {
+        log_for_return(token, given)?;
+    }
+    let mut stdout = io::stdout().lock();
+    for piece in edit.pieces() {
+        stdout.write_all(piece)?;
+    }
+    stdout.flush()?;
+    Ok(())
+}
+
+fn place_for<'a>(args: &Args, message: &Message<'a>, stamp: &str) -> Option<Edit<'a>> {
+    let place = match args.place {
+        Where::Header => Place::Header,
+        Where::Body => Place::Body,
+        Where::Subject => Place::Subject,
+    };
+    affix(message, place, stamp)
+}
+
+fn no_place() -> Failure {
+    Failure::new(DATA, "there is no place for a stamp in the body or subject of this message")
+        .hint("put it into the header: --place header")
+}
+
+/// The grant is what the log says; the mark in the message alone gives nothing (paper, protocol step 3).
+fn log_for_return(token: &Token, given: &Given) -> Result<(), Failure> {
+    let not_a_stamp = |error: &dyn std::fmt::Display| Failure::new(DATA, format!("this is not a stamp: {error}"));
+    let issuer = token.issuer().map_err(|error| not_a_stamp(&error))?;
+    let stamp = Stamp::read(token.payload()).map_err(|error| not_a_stamp(&error))?;
+    let engine = context::engine(given, None)?;
+    let grant = Grant::new(GrantKind::Return, engine.now);
+    let granted = |before: &Standing| Standing { grant: Some(grant.clone()), ..before.clone() };
+    let log = engine.used_log()?;
+    log.change_standing(issuer.vendor(), &stamp.serial, &mut |before| granted(before))?;
+    Ok(())
+}

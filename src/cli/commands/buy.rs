@@ -1,0 +1,120 @@
+//! `mailstamp buy`: stamps for recipients, into the purse or to standard output.
+
+use crate::cli::ui::exit_status::{Failure, USAGE};
+use crate::cli::ui::output;
+use crate::cli::ui::purchase::{failure, sweep};
+use crate::config::paths::Given;
+use crate::engine::context;
+use crate::message::address::Address;
+use crate::sender::stamp_request::{Held, Want};
+use crate::sender::stamp_source::Sender;
+use crate::sender::wallet::Ending;
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// For how long to wait while another process buys the very same.
+const WAIT: Duration = Duration::from_secs(120);
+
+/// Buy a stamp for each recipient, in one request to each vendor.
+///
+/// Nothing is charged twice: killed, or left without an answer, and called again with the same arguments, it is the same
+/// purchase. Once it has ended, the same arguments are a new one, unless it was given a name.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp buy --to bob@y.example --out - > stamp\n  \
+    mailstamp buy --to bob@y.example --to carol@z.example --value 2\n  \
+    mailstamp buy --to bob@y.example --name invoice-17 --out -")]
+pub struct Args {
+    /// Whom the stamp is for; may be given more than once
+    #[arg(long, value_name = "ADDRESS", required = true, num_args = 1..)]
+    to: Vec<Address>,
+    /// Credits of each stamp [default: what the recipient wants, else sender.value]
+    #[arg(long, value_name = "CREDITS", value_parser = clap::value_parser!(u64).range(1..))]
+    value: Option<u64>,
+    /// Days for which it is good [default: sender.days, else as the vendor likes]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3660))]
+    days: Option<u32>,
+    /// Of this vendor, or from this account
+    #[arg(long, value_name = "VENDOR")]
+    vendor: Option<String>,
+    /// Name the recipient by a salted hash only, which the vendor does not learn either
+    #[arg(long)]
+    hashed: bool,
+    /// Name this sender in the stamp
+    #[arg(long, value_name = "ADDRESS")]
+    sender: Option<Address>,
+    /// Into the purse, or "-" for standard output: a line for each stamp, in the order of the recipients
+    #[arg(long, value_name = "WHERE", value_parser = ["purse", "-"], default_value = "purse")]
+    out: String,
+    /// A name for this purchase: under it the same stamps come again, for a month
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Print a JSON object for each stamp
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure when there is no stamp for one of the recipients. Those that were bought stay in the purse.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let mut seen = HashSet::new();
+    if let Some(twice) = args.to.iter().find(|address| !seen.insert(address.canonical())) {
+        return Err(Failure::new(USAGE, format!("{twice} is given twice")));
+    }
+    let engine = context::engine(given, None)?;
+    let sender = Sender::new(&engine.config, &engine.places)?;
+    let now = engine.now;
+    sweep(&sender, now)?;
+    let run = sender.run(&format!("{args:?}"), args.name.as_deref(), WAIT).map_err(|error| failure(&error))?;
+    let want = |recipient: &Address| Want {
+        value: args.value,
+        days: args.days,
+        vendor: args.vendor.clone(),
+        hashed: args.hashed.then_some(true),
+        sender: args.sender.clone(),
+        fresh: true,
+        ..Want::new(run.key(recipient), recipient.clone())
+    };
+    let wants: Vec<Want> = args.to.iter().map(want).collect();
+    let mut stamps = Vec::with_capacity(wants.len());
+    let mut failed = None;
+    for (want, answer) in wants.iter().zip(sender.supply(&wants, now)) {
+        match answer {
+            Ok(held) => stamps.push((want.key.clone(), held)),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    if let Some(error) = failed {
+        // What came for others is the user's all the same. An answer that is missing is waited for: the run is not ended.
+        let keys: Vec<_> = wants.iter().map(|want| want.key.clone()).collect();
+        if !error.passes() && !sender.purse().waits(&keys)? {
+            let keys: Vec<_> = stamps.iter().map(|(key, _)| key.clone()).collect();
+            run.end(&keys, Ending::Kept, now)?;
+        }
+        return Err(failure(&error));
+    }
+    tell(args, &stamps.iter().map(|(_, held)| held).collect::<Vec<_>>())?;
+    let keys: Vec<_> = stamps.into_iter().map(|(key, _)| key).collect();
+    run.end(&keys, if args.out == "-" { Ending::HandedOut } else { Ending::Kept }, now)?;
+    Ok(0)
+}
+
+fn tell(args: &Args, stamps: &[&Held]) -> Result<(), Failure> {
+    let mut text = String::new();
+    for held in stamps {
+        if args.json {
+            text += &output::held(held, args.out == "-").to_string();
+        } else if args.out == "-" {
+            text += held.token.as_str();
+        } else {
+            let until = held.expires.map(|end| format!(", until {end}")).unwrap_or_default();
+            text += &format!("{}: {} credits, {}{until}", held.recipient, held.value, held.vendor);
+        }
+        text.push('\n');
+    }
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::from)
+}

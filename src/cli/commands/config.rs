@@ -1,0 +1,202 @@
+//! `mailstamp config`: is the configuration right, and what does it come to?
+
+use crate::autoreply::eligibility::Kind;
+use crate::cli::ui::exit_status::{CONFIG, Failure};
+use crate::cli::ui::output;
+use crate::config::directory_sources;
+use crate::config::paths::{Given, Places};
+use crate::config::sendmail::{Next, WhenAway};
+use crate::config::{Config, rules};
+use crate::directory::pinned;
+use crate::engine::context;
+use crate::message::address::{Address, LocalCase, Pattern};
+use crate::policy::rule_set::Rules;
+use crate::verdict::class::Class;
+use serde_json::json;
+use std::path::Path;
+
+/// The subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Read configuration, rules and vendors and say what is wrong
+    Check(Args),
+    /// Print the settings in force, defaults among them
+    Show(ShowArgs),
+}
+
+/// Read the configuration, the rules with their lists, and the trusted vendors, and say what is wrong with them.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+#[command(after_help = "Examples:\n  mailstamp config check\n  mailstamp --config new.toml config check")]
+pub struct Args {
+    /// Whose mailbox, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+}
+
+/// Print the settings in force, defaults among them, and where they come from.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp config show\n  mailstamp config show --json --user alice@x.example")]
+pub struct ShowArgs {
+    #[command(flatten)]
+    whose: Args,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Command {
+    /// Whose mailbox is meant.
+    #[must_use]
+    pub fn user(&self) -> Option<String> {
+        match self {
+            Self::Check(args) => args.user.clone(),
+            Self::Show(args) => args.whose.user.clone(),
+        }
+    }
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// A failure with status 78 that says what is wrong.
+pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+    let (config, places) = Places::read(given)?;
+    let rules = rules::in_force(&config, &places).map_err(|error| Failure::new(CONFIG, error))?;
+    match command {
+        Command::Check(_) => check(&config, &places, &rules, given),
+        Command::Show(args) => show(&config, &places, &rules, args.json),
+    }
+}
+
+fn check(config: &Config, places: &Places, rules: &Rules, given: &Given) -> Result<u8, Failure> {
+    let path = places.rules.as_deref().unwrap_or(Path::new(""));
+    rules::check(rules, path, config.local_case).map_err(|error| Failure::new(CONFIG, error))?;
+    let vendors = pinned::read(places.vendors()?, places.directories.as_deref(), context::clock())
+        .map_err(|error| Failure::new(CONFIG, error))?;
+    directory_sources::read(places.vendors()?).map_err(|error| Failure::new(CONFIG, error))?;
+    if config.mailboxes.is_empty() {
+        let place = places.config.clone().or_else(|| Places::candidates(given).into_iter().next()).unwrap_or_default();
+        return Err(Failure::new(CONFIG, "no addresses are configured, so no stamp can be for you")
+            .hint(format!("write addresses = [\"you@your.example\"] into {}", place.display())));
+    }
+    for kind in Kind::ALL {
+        config.replies.template(kind).map_err(|error| Failure::new(CONFIG, error))?;
+    }
+    let file = places.config.as_deref().map_or("no file".into(), |path| path.display().to_string());
+    let count = vendors.directory.vendors().count();
+    let (addresses, rules) = (config.mailboxes.len(), rules.iter().len());
+    output::line(&format!("{file}: good; addresses: {addresses}, trusted vendors: {count}, rules: {rules}"))?;
+    Ok(0)
+}
+
+fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Result<u8, Failure> {
+    let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
+    let addresses: Vec<_> =
+        config.mailboxes.iter().map(|m| json!({ "address": m.pattern.as_str(), "price": m.price })).collect();
+    let allow: Vec<_> = config.allow.iter().map(|allowed| allowed.name.as_str()).collect();
+    let policy = &config.policy;
+    let (replies, sendmail) = (&config.replies, &config.sendmail);
+    let (sender, serve) = (&config.sender, &config.serve);
+    let prefer: Vec<_> = sender
+        .prefer
+        .iter()
+        .map(|it| {
+            let recipients: Vec<_> = it.recipients.iter().map(Pattern::as_str).collect();
+            json!({ "recipients": recipients, "vendors": it.vendors, "value": it.value })
+        })
+        .collect();
+    let settings = [
+        ("config", json!(path(places.config.as_deref()))),
+        ("state", json!(path(places.state.as_deref()))),
+        ("vendors", json!(path(places.vendors.as_deref()))),
+        ("directories", json!(path(places.directories.as_deref()))),
+        ("rules", json!({ "path": path(places.rules.as_deref()), "count": rules.iter().len() })),
+        ("addresses", json!(addresses)),
+        ("price", json!(config.price)),
+        ("case_sensitive", json!(config.local_case == LocalCase::Keep)),
+        ("allow", json!(allow)),
+        ("authserv_id", json!(config.authserv_id)),
+        ("trusted_authserv_ids", json!(config.trusted_authserv_ids)),
+        ("syslog", json!(path(config.syslog.as_deref()))),
+        ("verdict_log", json!(config.verdict_log)),
+        ("largest_message", json!(config.largest)),
+        ("stamps.skew", json!(policy.skew)),
+        ("stamps.longest_window", json!(policy.longest_window)),
+        ("stamps.endless", json!(policy.endless)),
+        ("stamps.late", json!(policy.late)),
+        ("stamps.defer_stale", json!(config.defer_stale)),
+        ("used_log.enabled", json!(config.used_log)),
+        ("used_log.wait", json!(config.wait.as_secs())),
+        ("used_log.redelivery", json!(policy.redelivery.within)),
+        ("used_log.redelivery_times", json!(policy.redelivery.times)),
+        ("sent.remember", json!(config.remember_sent)),
+        ("watch.maildir", json!(path(config.watch.maildir.as_deref()))),
+        ("watch.junk", json!(config.watch.junk)),
+        ("watch.trash", json!(config.watch.trash)),
+        ("watch.sent", json!(config.watch.sent)),
+        ("watch.restore_within", json!(config.watch.restore_within)),
+        ("watch.rescan", json!(config.watch.rescan.as_secs())),
+        ("serve.connections", json!(serve.connections)),
+        ("serve.purge", json!(serve.purge.map_or(0, |every| every.as_secs()))),
+        ("serve.refresh", json!(serve.refresh.map_or(0, |every| every.as_secs()))),
+        ("serve.watch", json!(serve.watch)),
+        ("serve.metrics", json!(serve.metrics.map(|address| address.to_string()))),
+        ("replies.challenge", json!(replies.policy.challenge)),
+        ("replies.compromised", json!(replies.policy.compromised)),
+        ("replies.from", json!(replies.from.as_ref().map(Address::to_string))),
+        ("replies.per_sender", json!(replies.per_sender)),
+        ("replies.per_day", json!(replies.per_day)),
+        ("replies.require_authentication", json!(replies.policy.require_authentication)),
+        ("replies.sendmail", json!(path(Some(&replies.sendmail)))),
+        ("replies.challenge_template", json!(path(replies.challenge_template.as_deref()))),
+        ("replies.compromised_template", json!(path(replies.compromised_template.as_deref()))),
+        ("sendmail.none", json!(sendmail.none.iter().map(|it| it.as_str()).collect::<Vec<_>>())),
+        ("sendmail.when_away", json!(if sendmail.when_away == WhenAway::Plain { "plain" } else { "defer" })),
+        ("sendmail.for_return", json!(sendmail.for_return)),
+        ("sendmail.keep_returns", json!(sendmail.keep_returns)),
+        ("sendmail.at_once", json!(sendmail.at_once)),
+        next(&sendmail.next),
+        ("deliver.maildir", json!(path(places.maildir.as_deref()))),
+        ("held.keep", json!(config.held_keep)),
+        ("sender.account", json!(sender.account)),
+        ("sender.value", json!(sender.value)),
+        ("sender.days", json!(sender.days)),
+        ("sender.hashed", json!(sender.hashed)),
+        ("sender.credits_per_hour", json!(sender.credits_per_hour)),
+        ("sender.credits_per_day", json!(sender.credits_per_day)),
+        ("sender.credits_per_recipient", json!(sender.credits_per_recipient)),
+        ("sender.timeout", json!(sender.timeout.as_secs())),
+        ("sender.prefer", json!(prefer)),
+    ];
+    let settings = settings.into_iter().map(|(key, value)| (key.to_owned(), value));
+    let by_class = Class::ALL.into_iter().flat_map(|class| {
+        let (action, folder) = (config.actions.of(class), config.deliver.folders.of(class));
+        [
+            (format!("actions.{class}"), json!(action.as_str())),
+            (format!("deliver.folders.{class}"), json!(folder.as_str())),
+        ]
+    });
+    let settings = settings.chain(by_class);
+    if as_json {
+        let mut object: serde_json::Map<_, _> = settings.map(|(key, value)| (key.to_owned(), value)).collect();
+        object.insert("schema".to_owned(), json!(output::SCHEMA));
+        output::line(&serde_json::Value::Object(object).to_string())?;
+    } else {
+        for (key, value) in settings {
+            output::line(&format!("{key} = {value}"))?;
+        }
+    }
+    Ok(0)
+}
+
+/// Who takes the copies of `mailstamp sendmail`; what is secret stands in files of its own.
+fn next(next: &Next) -> (&'static str, serde_json::Value) {
+    match next {
+        Next::Program(program, words) => {
+            let program = std::iter::once(program.display().to_string());
+            ("sendmail.next", json!(program.chain(words.iter().cloned()).collect::<Vec<_>>()))
+        }
+        Next::Smtp(smtp) => ("sendmail.smtp.host", json!(format!("{}:{}", smtp.host, smtp.port))),
+    }
+}

@@ -1,0 +1,90 @@
+//! `mailstamp correspondents`: the people to whom the user wrote, as far as that was learned, and how they are forgotten.
+
+use crate::cli::ui::exit_status::Failure;
+use crate::cli::ui::output;
+use crate::config::paths::Given;
+use crate::engine::context;
+use crate::engine::judge::Engine;
+use crate::message::address::Address;
+use crate::message::header::printable;
+use crate::store::Correspondent;
+use serde_json::json;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+/// List the people to whom you wrote, as "learn-sent" and "watch" learned it.
+///
+/// Addresses stand there without what follows a "+" before the "@": who was written to as help+4711@ answers as help@.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp correspondents\n  \
+    mailstamp correspondents --json stamps.example\n  \
+    mailstamp correspondents --forget joe@y.example")]
+pub struct Args {
+    /// Only those whose address contains this
+    #[arg(value_name = "TEXT", conflicts_with = "forget")]
+    text: Option<String>,
+    /// Forget that you wrote to this address, until you do so again
+    #[arg(long, value_name = "ADDRESS", num_args = 1..)]
+    forget: Vec<Address>,
+    /// Print JSON lines
+    #[arg(long)]
+    json: bool,
+    /// Whose state, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure when the state cannot be read or written.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let engine = context::engine(given, None)?;
+    let mut stdout = io::stdout().lock();
+    if args.forget.is_empty() {
+        for row in listed(args, &engine)? {
+            writeln!(stdout, "{}", if args.json { to_json(&row) } else { to_text(&row) })?;
+        }
+    }
+    for address in &args.forget {
+        let forgotten = engine.used_log()?.forget(address)?;
+        let shown = printable(address.to_string().as_bytes(), 600);
+        if args.json {
+            let object = json!({ "schema": output::SCHEMA, "address": address, "forgotten": forgotten });
+            writeln!(stdout, "{object}")?;
+        } else {
+            let what = if forgotten { "forgotten" } else { "is not known as somebody you wrote to" };
+            writeln!(stdout, "{shown}: {what}")?;
+        }
+    }
+    stdout.flush()?;
+    Ok(0)
+}
+
+/// Collected first: deliveries wait as long as the log is held.
+fn listed(args: &Args, engine: &Engine) -> Result<Vec<Correspondent>, Failure> {
+    let mut rows = Vec::new();
+    let wanted = args.text.as_deref().map(str::to_lowercase);
+    engine.used_log()?.correspondents(&mut |row| {
+        if wanted.as_ref().is_none_or(|text| row.address.contains(text.as_str())) {
+            rows.push(row);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(rows)
+}
+
+fn to_text(row: &Correspondent) -> String {
+    format!("{}  first {}, last {}", printable(row.address.as_bytes(), 600), row.first, row.last)
+}
+
+fn to_json(row: &Correspondent) -> String {
+    json!({
+        "schema": output::SCHEMA,
+        "address": row.address,
+        "first": row.first.to_string(),
+        "last": row.last.to_string(),
+    })
+    .to_string()
+}

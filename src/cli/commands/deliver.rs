@@ -1,0 +1,72 @@
+//! `mailstamp deliver`: a small delivery agent, for mail systems that hand a message to a command. It prints nothing, and
+//! exits 0 when the message is safely where it belongs, else 75.
+
+use crate::cli::ui::exit_status::{Failure, TEMPFAIL};
+use crate::cli::ui::input;
+use crate::cli::ui::judge;
+use crate::config::paths::Given;
+use crate::engine::context;
+use crate::engine::delivery::{Arrival, Undelivered};
+use crate::engine::judge::Marking;
+use crate::verdict::facts::Envelope;
+use std::io::Read;
+use std::path::PathBuf;
+
+/// Read a message on standard input and put it into a Maildir, into a folder by its class, or aside, as the
+/// configuration says.
+///
+/// It gets the field Digital-Stamp-Class on top, as from filter. A good stamp is spent. The exit status is 0 when the
+/// message is delivered, held, or discarded as configured; in any other case it is 75 and the message is nowhere.
+#[derive(Debug, Default, clap::Args)]
+#[command(
+    override_usage = "mailstamp deliver [OPTIONS] < MESSAGE",
+    after_help = "Examples:\n  \
+    \"|/usr/local/bin/mailstamp deliver\"               in a .forward\n  \
+    mailbox_command = /usr/local/bin/mailstamp deliver  in Postfix's main.cf\n  \
+    mda \"mailstamp deliver --sender '%F'\"               in a .fetchmailrc"
+)]
+pub struct Args {
+    #[command(flatten)]
+    pub delivery: judge::Args,
+    /// Deliver into this Maildir [default: what the configuration says, else ~/Maildir]
+    #[arg(long, value_name = "FOLDER")]
+    pub maildir: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure with status 75, whatever went wrong, told in one line: mail systems show it to people.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    deliver(args, given).map_err(|failure| {
+        let hint = failure.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+        Failure::new(TEMPFAIL, judge::one_line(&format!("{}{hint}", failure.message)))
+    })?;
+    Ok(0)
+}
+
+fn deliver(args: &Args, given: &Given) -> Result<(), Failure> {
+    let mut engine = context::engine(given, args.delivery.now)?;
+    engine.ask_resident(given);
+    let envelope = args.delivery.envelope()?;
+    let envelope = Envelope { sender: envelope.sender.or_else(|| given.sender_variable.clone()), ..envelope };
+    let input = input::read(engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
+    let maildir = match &args.maildir {
+        Some(maildir) => maildir,
+        None => engine.places.maildir()?,
+    };
+    let mut stdin = std::io::stdin();
+    let rest = input.cut.then_some(&mut stdin as &mut dyn Read);
+    let arrival = Arrival { bytes: &input.bytes, rest, envelope, marking: args.delivery.marking() };
+    engine.deliver(arrival, maildir)?;
+    if args.delivery.marking() == Marking::Spend {
+        engine.tidy(args.maildir.as_deref());
+    }
+    Ok(())
+}
+
+impl From<Undelivered> for Failure {
+    fn from(error: Undelivered) -> Self {
+        Self { code: TEMPFAIL, hint: error.hint().map(str::to_owned), message: error.to_string() }
+    }
+}

@@ -1,0 +1,76 @@
+//! `mailstamp directory list`: the sources, what they said last, and the keys that came of it.
+
+use crate::cli::commands::vendor_admin;
+use crate::cli::ui::exit_status::{CONFIG, Failure};
+use crate::cli::ui::output;
+use crate::config::paths::{Given, Places};
+use crate::directory::pinned;
+use crate::directory::source_status::{self, Standing};
+use crate::engine::context;
+use crate::time::UnixTime;
+use serde_json::{Value, json};
+
+/// List the sources, when they answered last and with which version, and the keys of their publishers.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp directory list\n  mailstamp directory list --json")]
+pub struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure when something cannot be read.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let (_, places) = Places::read(given)?;
+    let now = context::clock();
+    let (vendors, cache) = (places.vendors()?, places.directories.as_deref());
+    let standings = source_status::standings(vendors, cache).map_err(|error| Failure::new(CONFIG, error))?;
+    let folder = pinned::read(vendors, cache, now).map_err(|error| Failure::new(CONFIG, error))?;
+    if args.json {
+        let keys: Vec<Value> = folder
+            .directory
+            .vendors()
+            .flat_map(|(vendor, keys)| {
+                keys.into_iter().map(move |(kid, fact)| {
+                    let key = vendor_admin::public_key(&fact).map(ToString::to_string);
+                    json!({ "vendor": vendor, "kid": kid, "status": vendor_admin::status(&fact), "key": key })
+                })
+            })
+            .collect();
+        let sources: Vec<Value> = standings.iter().map(|standing| source(standing, now)).collect();
+        output::line(&json!({ "schema": output::SCHEMA, "sources": sources, "keys": keys }).to_string())?;
+        return Ok(0);
+    }
+    if standings.is_empty() {
+        output::line("no source is listed yet; mailstamp directory add lists one")?;
+    }
+    for standing in &standings {
+        let (health, text) = standing.health(now);
+        let source = &standing.source;
+        output::line(&format!("{:<4}  {}  {}  {text}", health.as_str(), source.publisher, source.origin))?;
+    }
+    for (vendor, keys) in folder.directory.vendors() {
+        for (kid, fact) in keys {
+            output::line(&format!("key   {vendor}  {kid}  {}", vendor_admin::status(&fact)))?;
+        }
+    }
+    Ok(0)
+}
+
+fn source(standing: &Standing, now: UnixTime) -> Value {
+    let (health, text) = standing.health(now);
+    json!({
+        "publisher": standing.source.publisher,
+        "from": standing.source.origin.to_string(),
+        "version": standing.version,
+        "expires": standing.expires.map(|time| time.to_string()),
+        "answered": standing.heard.answered,
+        "gives": standing.version.map(|_| !standing.doubtful),
+        "trouble": standing.heard.trouble,
+        "health": health.as_str(),
+        "text": text,
+    })
+}

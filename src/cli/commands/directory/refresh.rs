@@ -1,0 +1,123 @@
+//! `mailstamp directory refresh` and `check`: ask all sources, say what came of it, and raise an alarm where sources
+//! contradict each other or themselves.
+
+use crate::cli::ui::exit_status::{CONFIG, DATA, Failure, TEMPFAIL, UNAVAILABLE};
+use crate::cli::ui::output;
+use crate::config::directory_sources;
+use crate::config::paths::Given;
+use crate::directory::refresh::{News, Outcome, RefreshError};
+use crate::engine::context;
+use crate::engine::directory_refresh::{Refreshed, Unrefreshed, alarm, problem};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+/// Fetch the directories from all sources that you listed, and from nowhere else, and keep what is believed.
+///
+/// The exit status is 0 when every publisher's directory could be had from one of his sources, 69 when one could not, and 65
+/// when something is wrong with what was had.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp directory refresh\n  mailstamp directory refresh --quiet")]
+pub struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print only what is wrong
+    #[arg(short, long, conflicts_with = "json")]
+    quiet: bool,
+}
+
+/// Fetch the directories as refresh does, say what would be believed, and keep nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp directory check\n  mailstamp directory check --json")]
+pub struct CheckArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `refresh`.
+///
+/// # Errors
+/// A failure when nothing could be asked.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    refreshed(given, args.json, args.quiet, true)
+}
+
+/// Runs `check`.
+///
+/// # Errors
+/// A failure when nothing could be asked.
+pub fn check(args: &CheckArgs, given: &Given) -> Result<u8, Failure> {
+    refreshed(given, args.json, false, false)
+}
+
+fn refreshed(given: &Given, as_json: bool, quiet: bool, keep: bool) -> Result<u8, Failure> {
+    let engine = context::engine(given, None)?;
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(CONFIG, error);
+    let sources = directory_sources::read(engine.places.vendors()?).map_err(|error| wrong(&error))?;
+    if sources.list.is_empty() && !quiet && !as_json {
+        output::line("no source is listed yet; mailstamp directory add lists one")?;
+    }
+    let Refreshed { outcomes, alarms } = engine.refresh(keep).map_err(|error| match error {
+        Unrefreshed::Refresh(RefreshError::Busy) => Failure::new(TEMPFAIL, error),
+        _ => Failure::new(CONFIG, error),
+    })?;
+    if as_json {
+        let sources: Vec<Value> = outcomes.iter().map(json).collect();
+        output::line(&json!({ "schema": output::SCHEMA, "sources": sources, "alarms": alarms }).to_string())?;
+    } else if !quiet {
+        outcomes.iter().filter_map(good).try_for_each(|line| output::line(&line))?;
+    }
+    tell(&outcomes, &alarms);
+    let had: BTreeSet<&str> = outcomes.iter().filter(|it| it.result.is_ok()).map(|it| it.publisher.as_str()).collect();
+    let missing = outcomes.iter().any(|outcome| !had.contains(outcome.publisher.as_str()));
+    Ok(if !alarms.is_empty() {
+        DATA
+    } else if missing {
+        UNAVAILABLE
+    } else {
+        0
+    })
+}
+
+/// What went well.
+fn good(outcome: &Outcome) -> Option<String> {
+    let news = match outcome.result.as_ref().ok()? {
+        News::Unchanged => "nothing new".to_owned(),
+        News::Accepted { version, authentic } => {
+            format!("version {version}{}", if *authentic { "" } else { ", not authenticated" })
+        }
+    };
+    Some(format!("{}  {}  {news}", outcome.publisher, outcome.from))
+}
+
+fn json(outcome: &Outcome) -> Value {
+    let (version, unchanged, authentic, problem) = match &outcome.result {
+        Ok(News::Unchanged) => (None, true, None, None),
+        Ok(News::Accepted { version, authentic }) => (Some(version), false, Some(authentic), None),
+        Err(problem) => (None, false, None, Some(json!({ "text": problem.what, "alarm": problem.alarm }))),
+    };
+    json!({
+        "publisher": outcome.publisher,
+        "from": outcome.from,
+        "version": version,
+        "unchanged": unchanged,
+        "authentic": authentic,
+        "problem": problem,
+    })
+}
+
+/// Problems on standard error; what is alarming is in the system's log already.
+fn tell(outcomes: &[Outcome], alarms: &[String]) {
+    let mut stderr = io::stderr().lock();
+    for outcome in outcomes {
+        if let Some(problem) = problem(outcome).filter(|_| alarm(outcome).is_none()) {
+            // Nobody may be listening any more; there is no better place to say so.
+            let _ = writeln!(stderr, "mailstamp: warning: {problem}");
+        }
+    }
+    for alarm in alarms {
+        let _ = writeln!(stderr, "mailstamp: alarm: {alarm}");
+    }
+}

@@ -1,0 +1,414 @@
+//! `mailstamp doctor`: is everything in place? It looks at the configuration, the clock, the keys, the state and its file
+//! system, and runs a message of its own through the core. It changes nothing.
+
+use super::vendor_admin;
+use crate::autoreply::eligibility::Kind;
+use crate::cli::mail_path::VERSION;
+use crate::cli::ui::exit_status::{CONFIG, Failure};
+use crate::cli::ui::output;
+use crate::config::paths::{Given, Places};
+use crate::config::{Config, rules};
+use crate::directory::{pinned, source_status};
+use crate::engine::judge::Undecided;
+use crate::engine::quarantine::Held;
+use crate::engine::remote::status::{self, Found};
+use crate::engine::{context, self_test};
+use crate::message::header::printable;
+use crate::policy::rule_set::Rule;
+use crate::server::watcher;
+use crate::store::Summary;
+use crate::verdict::facts::KeyFact;
+use anstyle::{AnsiColor, Style};
+use serde_json::json;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Check that everything is in place, and say what to do where it is not.
+///
+/// The exit status is 0 when all is well, and 78 when something is not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp doctor\n  mailstamp doctor --json --user alice@x.example")]
+pub struct Args {
+    /// Whose mailbox, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Good,
+    /// Works, and may not be what was meant.
+    Odd,
+    Bad,
+}
+
+struct Finding {
+    what: &'static str,
+    health: Health,
+    text: String,
+}
+
+fn good(what: &'static str, text: impl Into<String>) -> Finding {
+    Finding { what, health: Health::Good, text: text.into() }
+}
+
+fn odd(what: &'static str, text: impl Into<String>) -> Finding {
+    Finding { what, health: Health::Odd, text: text.into() }
+}
+
+fn bad(what: &'static str, text: impl Into<String>) -> Finding {
+    Finding { what, health: Health::Bad, text: text.into() }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure only when the findings cannot be printed.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let mut findings = Vec::new();
+    match Places::read(given) {
+        Err(error) => findings.push(bad("configuration", error.to_string())),
+        Ok((config, places)) => {
+            findings.push(configuration(&config, &places, given));
+            findings.extend(rules(&config, &places));
+            findings.extend(vendors(&places));
+            findings.extend(directories(&places));
+            findings.extend(state(&config, &places));
+            findings.push(syslog(&config));
+            findings.extend(replies(&config));
+            findings.extend(held(given));
+            findings.extend(watched(&config));
+        }
+    }
+    findings.push(programs());
+    findings.push(resident(given));
+    findings.push(clock());
+    findings.push(match self_test::examine_ourselves() {
+        Ok(()) => good("self-test", "a stamp of our own is accepted once, again on its message, and not on another"),
+        Err(what) => bad("self-test", what),
+    });
+    let ill = findings.iter().any(|finding| finding.health == Health::Bad);
+    if args.json {
+        let findings: Vec<_> =
+            findings.iter().map(|f| json!({ "check": f.what, "health": word(f.health), "text": f.text })).collect();
+        output::line(&json!({ "schema": output::SCHEMA, "well": !ill, "checks": findings }).to_string())?;
+    } else {
+        let mut out = anstream::AutoStream::auto(io::stdout().lock());
+        for finding in &findings {
+            let style = style(finding.health);
+            writeln!(out, "{style}{:<4}{style:#}  {:<14}  {}", word(finding.health), finding.what, finding.text)?;
+        }
+        out.flush()?;
+    }
+    Ok(if ill { CONFIG } else { 0 })
+}
+
+/// Whether the program that judges mail is of the same release as this one.
+fn programs() -> Finding {
+    let what = "programs";
+    let filter = match std::env::current_exe() {
+        Ok(own) => own.with_file_name("mailstamp"),
+        Err(error) => return bad(what, format!("cannot find this program: {error}")),
+    };
+    let version = match Command::new(&filter).arg("--version").stdin(Stdio::null()).output() {
+        Ok(ran) => String::from_utf8_lossy(&ran.stdout).trim_end().to_owned(),
+        Err(error) => return odd(what, format!("{}: {error}", filter.display())),
+    };
+    if version == VERSION {
+        good(what, format!("{version} at {}", filter.display()))
+    } else {
+        let version = printable(version.as_bytes(), 100);
+        bad(what, format!("{}: {version:?}, expected {VERSION:?}; install both programs anew", filter.display()))
+    }
+}
+
+/// Automatic replies, if they are switched on.
+fn replies(config: &Config) -> Option<Finding> {
+    let what = "replies";
+    let replies = &config.replies;
+    if !replies.on() {
+        return None;
+    }
+    if let Some(error) = Kind::ALL.iter().find_map(|kind| replies.template(*kind).err()) {
+        return Some(bad(what, error.to_string()));
+    }
+    let sendmail = replies.sendmail.display();
+    if !std::fs::metadata(&replies.sendmail).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0) {
+        return Some(bad(what, format!("{sendmail} cannot be run, so none is sent; set replies.sendmail")));
+    }
+    if replies.policy.require_authentication && config.trusted_authserv_ids.is_empty() {
+        let text = "none is sent: no trusted_authserv_ids says whose word for a sender counts";
+        return Some(odd(what, text));
+    }
+    let most = replies.per_day;
+    Some(good(what, format!("sent through {sendmail}, at most {most} in 24 hours")))
+}
+
+fn word(health: Health) -> &'static str {
+    match health {
+        Health::Good => "good",
+        Health::Odd => "odd",
+        Health::Bad => "bad",
+    }
+}
+
+fn style(health: Health) -> Style {
+    let colour = match health {
+        Health::Good => AnsiColor::Green,
+        Health::Odd => AnsiColor::Yellow,
+        Health::Bad => AnsiColor::Red,
+    };
+    Style::new().fg_color(Some(colour.into()))
+}
+
+fn configuration(config: &Config, places: &Places, given: &Given) -> Finding {
+    let what = "configuration";
+    let Some(path) = &places.config else {
+        let place = Places::candidates(given).into_iter().next().unwrap_or_default();
+        let place = place.display();
+        return bad(what, format!("there is no {place}; write it, with addresses = [\"you@your.example\"]"));
+    };
+    let path = path.display();
+    if config.mailboxes.is_empty() {
+        return bad(what, format!("{path} names no addresses, so stamped mail is deferred; write addresses = [\"…\"]"));
+    }
+    if !config.used_log {
+        return odd(what, format!("{path} switches the used-serial log off: a stamp used twice is not noticed"));
+    }
+    good(what, format!("{path}, addresses: {}", config.mailboxes.len()))
+}
+
+fn rules(config: &Config, places: &Places) -> Option<Finding> {
+    let what = "rules";
+    let path = places.rules.as_deref()?;
+    let checked =
+        rules::in_force(config, places).and_then(|rules| rules::check(&rules, path, config.local_case).map(|()| rules));
+    let rules = match checked {
+        Ok(rules) => rules,
+        Err(error) => return Some(bad(what, error.to_string())),
+    };
+    // Nobody says of anyone that he is genuine, so these wait for ever.
+    let waits = |rule: &&Rule| config.trusted_authserv_ids.is_empty() && rule.needs_authentication();
+    if let Some(rule) = rules.iter().find(waits) {
+        return Some(odd(what, format!("rule {:?} never matches: trusted_authserv_ids names no host", rule.name)));
+    }
+    (rules.iter().len() > 0).then(|| good(what, format!("{}, rules: {}", path.display(), rules.iter().len())))
+}
+
+fn vendors(places: &Places) -> Vec<Finding> {
+    let what = "vendors";
+    let path = match places.vendors() {
+        Ok(path) => path,
+        Err(error) => return vec![bad(what, error.to_string())],
+    };
+    let folder = match pinned::read(path, places.directories.as_deref(), context::clock()) {
+        Ok(folder) => folder,
+        Err(error) => return vec![bad(what, error.to_string())],
+    };
+    let mut findings = Vec::new();
+    for (vendor, keys) in folder.directory.vendors() {
+        let known = keys.values().filter(|fact| matches!(fact, KeyFact::Known(_))).count();
+        for (kid, fact) in keys {
+            match fact {
+                KeyFact::Conflict => {
+                    findings.push(bad(what, format!("{vendor}: your sources disagree about key {kid}")))
+                }
+                KeyFact::Stale => findings.push(bad(
+                    what,
+                    format!(
+                        "{vendor}: what was fetched about key {kid} is past its date, so its stamps are unverified"
+                    ),
+                )),
+                _ => {}
+            }
+        }
+        findings.push(match known {
+            0 => odd(what, format!("{vendor}: no key is known, so its stamps cannot be judged")),
+            _ => good(what, format!("{vendor}: {known} key(s)")),
+        });
+    }
+    if findings.is_empty() {
+        findings.push(odd(
+            what,
+            format!("no vendor is trusted yet; mailstamp vendor trust adds one to {}", path.display()),
+        ));
+    }
+    let unheeded = folder.unheeded.iter();
+    findings
+        .extend(unheeded.map(|(file, why)| odd(what, format!("{}: {}", file.display(), vendor_admin::unheeded(why)))));
+    findings
+}
+
+/// Where the keys come from, and whether it still answers.
+fn directories(places: &Places) -> Vec<Finding> {
+    let what = "directories";
+    let now = context::clock();
+    let Ok(vendors) = places.vendors() else { return Vec::new() };
+    let standings = match source_status::standings(vendors, places.directories.as_deref()) {
+        Ok(standings) => standings,
+        Err(error) => return vec![bad(what, error.to_string())],
+    };
+    let finding = |standing: &source_status::Standing| {
+        let (health, text) = standing.health(now);
+        let text = format!("{}: {}: {text}", standing.source.publisher, standing.source.origin);
+        match health {
+            source_status::Health::Good => good(what, text),
+            source_status::Health::Odd => odd(what, text),
+            source_status::Health::Bad => bad(what, text),
+        }
+    };
+    standings.iter().map(finding).collect()
+}
+
+fn state(config: &Config, places: &Places) -> Vec<Finding> {
+    let what = "state";
+    let folder = match places.state() {
+        Ok(folder) => folder,
+        Err(error) => return vec![bad(what, error.to_string())],
+    };
+    let mut findings = vec![folder_of_state(folder)];
+    if !folder.exists() {
+        return findings;
+    }
+    let log = match summary(config, places) {
+        Ok(summary) => {
+            let sent = format!("correspondents: {}, messages: {}", summary.correspondents, summary.sent);
+            findings.push(good("sent", sent));
+            findings.push(good("replies", format!("{} remembered", summary.replies)));
+            good("used serials", format!("{} remembered in {} bytes", summary.used, summary.bytes))
+        }
+        Err(error) => bad("used serials", error.to_string()),
+    };
+    findings.insert(1, log);
+    findings
+}
+
+fn summary(config: &Config, places: &Places) -> Result<Summary, Undecided> {
+    Ok(context::used_log(config, places)?.summary()?)
+}
+
+fn folder_of_state(folder: &Path) -> Finding {
+    let what = "state";
+    let shown = folder.display();
+    let metadata = match std::fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return good(what, format!("{shown} will be made when the first stamp is spent"));
+        }
+        Err(error) => return bad(what, format!("{shown}: {error}")),
+        Ok(metadata) => metadata,
+    };
+    if !metadata.is_dir() {
+        return bad(what, format!("{shown} is not a folder"));
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return bad(what, format!("{shown} belongs to user {}, and you are another", metadata.uid()));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return bad(what, format!("others may write to {shown}; chmod 700 closes it"));
+    }
+    if metadata.mode() & 0o055 != 0 {
+        return odd(what, format!("others may look into {shown}; chmod 700 closes it"));
+    }
+    match rustix::fs::statfs(folder).map(|found| network_file_system(i128::from(found.f_type))) {
+        Ok(Some(name)) => {
+            bad(what, format!("{shown} is on {name}, whose locks cannot be trusted; put it on a local disk"))
+        }
+        Ok(None) => good(what, format!("{shown}, yours alone, on a local file system")),
+        Err(error) => bad(what, format!("{shown}: {error}")),
+    }
+}
+
+/// File systems shared between hosts, by the numbers of statfs(2).
+fn network_file_system(kind: i128) -> Option<&'static str> {
+    match kind & 0xffff_ffff {
+        0x6969 => Some("NFS"),
+        0xff53_4d42 | 0xfe53_4d42 | 0x517b => Some("SMB"),
+        0x0102_1997 => Some("9P"),
+        0x00c3_6400 => Some("Ceph"),
+        0x5346_414f | 0x6b41_4653 => Some("AFS"),
+        _ => None,
+    }
+}
+
+/// Nothing is said of it when nothing was ever held.
+fn held(given: &Given) -> Option<Finding> {
+    let what = "held mail";
+    let engine = context::engine(given, None).ok()?;
+    match Held::existing(&engine).and_then(|held| held.map(|held| held.count()).transpose()) {
+        Ok(None) => None,
+        Ok(Some((0, _))) => Some(good(what, "none")),
+        Ok(Some((count, oldest))) => {
+            let since = oldest.map(|oldest| format!(", the oldest since {oldest}")).unwrap_or_default();
+            Some(good(what, format!("{count} message(s){since}; mailstamp held list shows them")))
+        }
+        Err(error) => Some(bad(what, error.to_string())),
+    }
+}
+
+/// The folders of [watch], if a Maildir is to be watched. A name that leads nowhere may be written wrong.
+fn watched(config: &Config) -> Option<Finding> {
+    let what = "watched";
+    let maildir = config.watch.maildir.as_deref()?;
+    if let Err(error) = std::fs::read_dir(maildir) {
+        return Some(odd(what, format!("{}: {error}", maildir.display())));
+    }
+    let missing = watcher::missing(maildir, &config.watch);
+    let names: Vec<String> = missing.iter().map(|name| printable(name.as_bytes(), 100)).collect();
+    Some(match names.as_slice() {
+        [] => good(what, maildir.display().to_string()),
+        names => odd(what, format!("{} has no folder {}", maildir.display(), names.join(", "))),
+    })
+}
+
+/// The process that judges messages for the commands, if there is one.
+fn resident(given: &Given) -> Finding {
+    let what = "resident";
+    let ours = env!("CARGO_PKG_VERSION");
+    match status::ask(given) {
+        Found::Nobody => good(what, "none; each message is judged by a process of its own"),
+        Found::Silent(socket) => {
+            let text = format!("whoever listens at {} does not answer, so mail may wait", socket.display());
+            bad(what, text + "; restart mailstamp serve")
+        }
+        Found::Well(status, _) => {
+            let it = format!("process {} of version {}", status.pid, printable(status.version.as_bytes(), 40));
+            if status.same_files == Some(false) {
+                odd(what, format!("{it} answers, and uses other files than you do, so it judges none of your messages"))
+            } else if status.version != ours {
+                odd(what, format!("{it} answers, and this is version {ours}; restart mailstamp serve"))
+            } else if !status.log.answers {
+                odd(what, format!("{it} answers, and its log does not"))
+            } else {
+                good(what, format!("{it} answers, and uses the same files"))
+            }
+        }
+    }
+}
+
+fn syslog(config: &Config) -> Finding {
+    let what = "syslog";
+    match &config.syslog {
+        None => good(what, "switched off"),
+        Some(path) => match std::fs::metadata(path) {
+            Ok(metadata) if metadata.file_type().is_socket() => good(what, format!("{}", path.display())),
+            _ => odd(what, format!("nothing listens at {}; verdicts are not told to the system's log", path.display())),
+        },
+    }
+}
+
+fn clock() -> Finding {
+    let now = context::clock();
+    if now < crate::engine::judge::WRITTEN {
+        return bad(
+            "clock",
+            format!("it reads {now}, which is before this program was written; stamped mail is deferred"),
+        );
+    }
+    good("clock", now.to_string())
+}

@@ -1,0 +1,113 @@
+//! `mailstamp explain`: the judgement of a message, check by check. It writes nothing and spends nothing.
+
+use crate::cli::ui::exit_status::{Failure, IO};
+use crate::cli::ui::judge;
+use crate::cli::ui::{input, output};
+use crate::config::paths::Given;
+use crate::engine::context;
+use crate::engine::judge::Marking;
+use crate::message::header::printable;
+use crate::message::parse::Message;
+use crate::policy::decision::Decision;
+use crate::time::UnixTime;
+use crate::verdict::finding::{Check, Finding};
+use anstyle::{AnsiColor, Style};
+use std::io::{self, Write};
+
+/// Read a message on standard input and say step by step why it has its class.
+///
+/// Nothing is written and no stamp is spent: a good stamp is shown as if it were spent now.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "mailstamp explain [OPTIONS] < MESSAGE",
+    after_help = "Examples:\n  \
+    mailstamp explain < message\n  \
+    mailstamp explain --now 2026-12-24T12:00:00Z < message\n  \
+    In mutt: <pipe-message>mailstamp explain"
+)]
+pub struct Args {
+    /// Judge for this one recipient; it must be one of the configured addresses
+    #[arg(long, value_name = "ADDRESS")]
+    pub recipient: Option<String>,
+    /// Judge as if it were this time (RFC 3339, or seconds since 1970)
+    #[arg(long, value_name = "TIME")]
+    now: Option<UnixTime>,
+    /// Print the verdict as a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure when nothing could be decided.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let engine = context::engine(given, args.now)?;
+    let envelope = judge::envelope(args.recipient.as_deref(), None)?;
+    let input = input::read(engine.config.largest)?;
+    let message = Message::parse(&input.bytes);
+    let decision = if input.cut {
+        engine.judge_beginning(&message, &envelope)?
+    } else {
+        engine.judge(&message, &envelope, Marking::Leave)?
+    };
+    if args.json {
+        output::line(&output::decision(&decision).to_string())?;
+        return Ok(0);
+    }
+    let mut out = anstream::AutoStream::auto(io::stdout().lock());
+    let written = tell(&decision, &mut out).and_then(|()| out.flush());
+    written.map_err(|error| Failure::output(IO, &error))?;
+    Ok(0)
+}
+
+fn tell(decision: &Decision, out: &mut impl Write) -> io::Result<()> {
+    let verdict = &decision.verdict;
+    let count = verdict.findings.len();
+    for (index, finding) in verdict.findings.iter().enumerate() {
+        writeln!(out, "stamp {} of {count}, {}", index + 1, describe(finding))?;
+        checks(finding, out)?;
+    }
+    if count == 0 {
+        writeln!(out, "no stamp was found in the header, at the ends of the first text part, or in the subject")?;
+    }
+    let style = output::style(verdict.class());
+    writeln!(out, "{style}{}{style:#} ({}): {}", verdict.class(), verdict.reason, verdict.reason.sentence())?;
+    if let Some(rule) = &decision.rule {
+        writeln!(out, "the rule is {}", printable(rule.as_bytes(), 200))?;
+    }
+    writeln!(out, "the action is {}", decision.action)
+}
+
+fn describe(finding: &Finding) -> String {
+    let mut text = format!("in the {}", output::place(finding.place));
+    for (name, value) in [("vendor", &finding.vendor), ("key", &finding.key_id)] {
+        if let Some(value) = value {
+            text.push_str(&format!(", {name} {}", printable(value.as_bytes(), 200)));
+        }
+    }
+    if let Some(serial) = &finding.serial {
+        text.push_str(&format!(", serial {serial}"));
+    }
+    if let Some(value) = finding.value {
+        text.push_str(&format!(", value {value}"));
+    }
+    text
+}
+
+fn checks(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
+    let good = Style::new().fg_color(Some(AnsiColor::Green.into()));
+    let bad = Style::new().fg_color(Some(AnsiColor::Red.into()));
+    let failed = finding.reason.and_then(Check::that_gave);
+    for check in Check::ALL {
+        if Some(check) == failed {
+            let why = finding.reason.map_or("", |reason| reason.sentence());
+            return writeln!(out, "  {bad}no {bad:#} {} ({why})", check.question());
+        }
+        writeln!(out, "  {good}yes{good:#} {}", check.question())?;
+    }
+    match finding.reason {
+        Some(reason) => writeln!(out, "      {}", reason.sentence()),
+        None => writeln!(out, "      it is good, and was left unspent because another stamp already spoke"),
+    }
+}

@@ -1,0 +1,103 @@
+//! `mailstamp export` and `import`: all that is remembered as JSON lines, to move it or to keep a copy. Taking
+//! in a copy never weakens what is known.
+
+use crate::cli::ui::exit_status::{DATA, Failure};
+use crate::cli::ui::output;
+use crate::config::paths::Given;
+use crate::engine::context;
+use crate::store::{Imported, Row};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufWriter, Seek, Write};
+use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Write the state (used serials, grants, revocations, what was sent) to standard output as JSON lines.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailstamp export > backup.jsonl\n  mailstamp export --user alice@x.example > alice.jsonl"
+)]
+pub struct ExportArgs {
+    /// Whose state, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
+/// Read JSON lines that `export` wrote on standard input and add them to the state.
+///
+/// What is known already is never weakened: a used serial stays used, a revocation stays, who was forgotten stays so.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp import < backup.jsonl")]
+pub struct ImportArgs {
+    /// Whose state, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
+/// Rows taken in at once; between two lots the log is let go, so that a waiting delivery comes in.
+const LOT: usize = 10_000;
+
+/// Runs `export`.
+///
+/// # Errors
+/// A failure when the state cannot be read or written out.
+pub fn export(given: &Given) -> Result<u8, Failure> {
+    let engine = context::engine(given, None)?;
+    let state = engine.places.state()?;
+    if !state.exists() {
+        return Ok(0);
+    }
+    // Nobody knows how slowly standard output is read, and deliveries wait as long as the log is held.
+    let mut copy = unnamed_file(state)?;
+    let mut out = BufWriter::new(&mut copy);
+    let mut written = Ok(());
+    engine.used_log()?.export(&mut |row| {
+        written = serde_json::to_writer(&mut out, &row).map_err(io::Error::from).and_then(|()| out.write_all(b"\n"));
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    written?;
+    out.flush()?;
+    drop(out);
+    copy.rewind()?;
+    io::copy(&mut copy, &mut io::stdout().lock())?;
+    Ok(0)
+}
+
+/// A file for us alone that is gone when it is closed.
+fn unnamed_file(folder: &Path) -> io::Result<File> {
+    let path = folder.join(format!("export.{}.tmp", std::process::id()));
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// Runs `import`.
+///
+/// # Errors
+/// A failure with the number of the first line that is no row; the lines before it were taken in.
+pub fn import(given: &Given) -> Result<u8, Failure> {
+    let engine = context::engine(given, None)?;
+    let mut total = Imported::default();
+    let mut wrong = None;
+    let mut lines = io::stdin().lock().split(b'\n').enumerate();
+    loop {
+        let parse = |(index, line): (usize, io::Result<Vec<u8>>)| {
+            let row = line.and_then(|line| serde_json::from_slice::<Row>(&line).map_err(io::Error::from));
+            row.map_err(|error| wrong = Some((index + 1, error))).ok()
+        };
+        let rows: Vec<Row> = lines.by_ref().take(LOT).map_while(parse).collect();
+        let last = rows.len() < LOT;
+        let imported = engine.used_log()?.import(&mut rows.into_iter())?;
+        total.taken += imported.taken;
+        total.known += imported.known;
+        if last {
+            break;
+        }
+    }
+    if let Some((line, error)) = wrong {
+        return Err(Failure::new(DATA, format!("line {line}: {error}"))
+            .hint(format!("{} rows before it were taken in; importing them again does no harm", total.taken)));
+    }
+    output::line(&format!("{} rows taken in, {} were known", total.taken, total.known))?;
+    Ok(0)
+}

@@ -1,0 +1,213 @@
+//! `mailstamp grant`, `revoke` and `restore`: the user's word about single stamps. Each may be given any number of times and
+//! says what it did.
+
+use crate::cli::ui::exit_status::{DATA, Failure, IO};
+use crate::cli::ui::stamp_target::{self, Target};
+use crate::cli::ui::{input, output};
+use crate::config::paths::Given;
+use crate::engine::context;
+use crate::engine::feedback::Changed;
+use crate::engine::judge::{Engine, Undecided};
+use crate::grant::{Grant, GrantKind, Standing};
+use crate::message::parse::Message;
+use crate::store::Store;
+use crate::time::UnixTime;
+use serde_json::json;
+
+/// Let a stamp be used again: by whoever answers you with it, or by whoever sent it to you.
+///
+/// The stamps are those on the message on standard input, unless one is named. Only stamps whose signature holds count.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "mailstamp grant [OPTIONS] [< MESSAGE]",
+    after_help = "Examples:\n  \
+    mailstamp grant < message                          its sender may use its stamp again\n  \
+    mailstamp grant --uses 5 --until 2027-01-01T00:00:00Z < message\n  \
+    mailstamp grant --return --message-id '<1@near.example>'\n\n\
+    Exit status: 0 done, or it was so already; 65 no stamp that counts; 66 Message-ID not in the log"
+)]
+pub struct GrantArgs {
+    #[command(flatten)]
+    pub target: stamp_target::Args,
+    /// Return use: you sent the stamp, and a reply may carry it back
+    #[arg(long = "return", conflicts_with = "multi_use")]
+    for_return: bool,
+    /// Multiple use: you received the stamp, and its sender may use it again (the default)
+    #[arg(long)]
+    multi_use: bool,
+    /// The end of the grant (RFC 3339, or seconds since 1970)
+    #[arg(long, value_name = "TIME")]
+    until: Option<UnixTime>,
+    /// For how many messages it is good
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(Grant::USES_MAX)))]
+    uses: Option<u32>,
+    /// Your own words about it
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Condemn a stamp, granted or not, seen before or not: whoever presents it is refused from now on.
+///
+/// The stamps are those on the message on standard input, unless one is named. Only stamps whose signature holds count.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "mailstamp revoke [OPTIONS] [< MESSAGE]",
+    after_help = "Examples:\n  \
+    mailstamp revoke < message\n  \
+    mailstamp revoke --serial stamps.example/fxDLikkpogA4mtDnwZDBCg\n  \
+    In mutt: macro index R '<pipe-message>mailstamp revoke<enter>'\n\n\
+    Exit status: 0 done, or it was so already; 65 no stamp that counts; 66 Message-ID not in the log"
+)]
+pub struct RevokeArgs {
+    #[command(flatten)]
+    pub target: stamp_target::Args,
+    /// The message was moved to Junk or Trash: only stamps that this mailbox accepted on it, and status 0 if there is none
+    #[arg(long, conflicts_with_all = ["serial", "message_id"])]
+    moved: bool,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Take a revocation back. A grant that was on the stamp holds again.
+///
+/// The stamps are those on the message on standard input, unless one is named. Only stamps whose signature holds count.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "mailstamp restore [OPTIONS] [< MESSAGE]",
+    after_help = "Examples:\n  \
+    mailstamp restore < message\n\n\
+    Exit status: 0 done, or it was so already; 65 no stamp that counts; 66 Message-ID not in the log"
+)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    pub target: stamp_target::Args,
+    /// The message was moved back: only what moving it away revoked, and not too long ago; status 0 if there is nothing
+    #[arg(long, conflicts_with_all = ["serial", "message_id"])]
+    moved: bool,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `grant`.
+///
+/// # Errors
+/// A failure that says which stamp was not found.
+pub fn grant(args: &GrantArgs, given: &Given) -> Result<u8, Failure> {
+    let engine = context::engine(given, None)?;
+    let kind = if args.for_return { GrantKind::Return } else { GrantKind::MultiUse };
+    if args.note.as_ref().is_some_and(|note| note.len() > 1000) {
+        return Err(Failure::new(DATA, "--note: at most 1,000 bytes"));
+    }
+    let wanted = Grant {
+        until: args.until.map(|until| until.0),
+        uses: args.uses,
+        note: args.note.clone(),
+        ..Grant::new(kind, engine.now)
+    };
+    let change = |before: &Standing| {
+        let same = |old: &Grant| {
+            let asked = (old.kind, old.until, old.uses, &old.note);
+            asked == (wanted.kind, wanted.until, wanted.uses, &wanted.note)
+        };
+        let grant = before.grant.clone().filter(same).unwrap_or_else(|| wanted.clone());
+        Standing { grant: Some(grant), ..before.clone() }
+    };
+    let say = |before: &Standing, after: &Standing| match (&before.grant, after.revoked) {
+        (_, Some(_)) => "granted, and of no effect while it is revoked",
+        (None, _) => "granted",
+        (old, _) if *old == after.grant => "was granted already",
+        _ => "granted anew",
+    };
+    apply(&args.target, &engine, args.json, &change, &say)
+}
+
+/// Runs `revoke`.
+///
+/// # Errors
+/// A failure that says which stamp was not found.
+pub fn revoke(args: &RevokeArgs, given: &Given) -> Result<u8, Failure> {
+    let engine = context::engine(given, None)?;
+    if args.moved {
+        return moved(&engine, args.json, "revoked", Engine::moved_away);
+    }
+    let now = engine.now.0;
+    let change = |before: &Standing| Standing {
+        revoked: before.revoked.or(Some(now)),
+        // Said in so many words, it is not undone by moving the message.
+        means: None,
+        ..before.clone()
+    };
+    let say = |before: &Standing, _: &Standing| match (before.revoked, &before.grant) {
+        (Some(_), _) => "was revoked already",
+        (None, Some(_)) => "revoked, and its grant with it",
+        (None, None) => "revoked",
+    };
+    apply(&args.target, &engine, args.json, &change, &say)
+}
+
+/// Runs `restore`.
+///
+/// # Errors
+/// A failure that says which stamp was not found.
+pub fn restore(args: &RestoreArgs, given: &Given) -> Result<u8, Failure> {
+    let engine = context::engine(given, None)?;
+    if args.moved {
+        return moved(&engine, args.json, "restored", Engine::moved_back);
+    }
+    let change = |before: &Standing| Standing { revoked: None, means: None, ..before.clone() };
+    let say = |before: &Standing, _: &Standing| match (before.revoked, &before.grant) {
+        (None, _) => "was not revoked",
+        (Some(_), Some(_)) => "restored, and its grant with it",
+        (Some(_), None) => "restored",
+    };
+    apply(&args.target, &engine, args.json, &change, &say)
+}
+
+type Move = fn(&Engine, &Message<'_>, &dyn Store) -> Result<Vec<Changed>, Undecided>;
+
+/// What follows from a message that was moved. A mail server that runs this for every move is told of nothing unusual.
+fn moved(engine: &Engine, as_json: bool, did: &str, change: Move) -> Result<u8, Failure> {
+    let input = input::read(engine.config.largest).map_err(|error| Failure::input(IO, &error))?;
+    let log = engine.used_log()?;
+    let changes = change(engine, &Message::parse(&input.bytes), log.as_ref())?;
+    let what = |changed: &Changed| if changed.is_change() { did } else { "left as it was" };
+    if as_json {
+        let stamp = |it: &Changed| json!({ "vendor": it.vendor, "serial": it.serial.as_str(), "result": what(it) });
+        let stamps: Vec<_> = changes.iter().map(stamp).collect();
+        output::line(&json!({ "schema": output::SCHEMA, "stamps": stamps }).to_string())?;
+        return Ok(0);
+    }
+    for it in &changes {
+        output::line(&format!("{}/{}: {}", it.vendor, it.serial, what(it)))?;
+    }
+    Ok(0)
+}
+
+fn apply(
+    target: &stamp_target::Args,
+    engine: &Engine,
+    as_json: bool,
+    change: &dyn Fn(&Standing) -> Standing,
+    say: &dyn Fn(&Standing, &Standing) -> &'static str,
+) -> Result<u8, Failure> {
+    let log = engine.used_log()?;
+    let mut done = Vec::new();
+    for Target { vendor, serial } in target.resolve(engine)? {
+        let before = log.change_standing(&vendor, &serial, &mut |before| change(before))?;
+        let what = say(&before, &change(&before));
+        if as_json {
+            done.push(json!({ "vendor": vendor, "serial": serial.as_str(), "result": what }));
+        } else {
+            output::line(&format!("{vendor}/{serial}: {what}"))?;
+        }
+    }
+    if as_json {
+        output::line(&json!({ "schema": output::SCHEMA, "stamps": done }).to_string())?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,136 @@
+//! `mailstamp grants`: what the user has said about single stamps, and who presented a revoked one all the same.
+
+use crate::cli::ui::exit_status::Failure;
+use crate::cli::ui::output;
+use crate::config::paths::Given;
+use crate::engine::context;
+use crate::grant::Standing;
+use crate::message::header::printable;
+use crate::stamp::serial::Serial;
+use crate::time::UnixTime;
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+/// List grants and revocations.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailstamp grants\n  mailstamp grants --refused\n  mailstamp grants --json stamps.example"
+)]
+pub struct Args {
+    /// Only those whose vendor, serial or note contains this
+    #[arg(value_name = "TEXT")]
+    text: Option<String>,
+    /// Only grants in force
+    #[arg(long, conflicts_with = "revoked")]
+    active: bool,
+    /// Only revoked stamps
+    #[arg(long)]
+    revoked: bool,
+    /// Only revoked stamps that were presented again
+    #[arg(long)]
+    refused: bool,
+    /// Print JSON lines
+    #[arg(long)]
+    json: bool,
+    /// Whose state, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure when the state cannot be read.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let engine = context::engine(given, None)?;
+    let mut rows = Vec::new();
+    {
+        // Collected first: deliveries wait as long as the log is held.
+        let log = engine.used_log()?;
+        log.standings(&mut |vendor, serial, standing| {
+            if args.wants(&vendor, &serial, &standing, engine.now) {
+                rows.push((vendor, serial, standing));
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    rows.sort_by_key(|(_, _, standing)| standing.grant.as_ref().map(|grant| grant.since).max(standing.revoked));
+    let mut stdout = io::stdout().lock();
+    for (vendor, serial, standing) in &rows {
+        if args.json {
+            writeln!(stdout, "{}", to_json(vendor, serial, standing, engine.now))?;
+        } else {
+            writeln!(stdout, "{}", to_text(vendor, serial, standing, engine.now))?;
+        }
+    }
+    stdout.flush()?;
+    Ok(0)
+}
+
+impl Args {
+    fn wants(&self, vendor: &str, serial: &Serial, standing: &Standing, now: UnixTime) -> bool {
+        let note = standing.grant.as_ref().and_then(|grant| grant.note.as_deref()).unwrap_or_default();
+        let named = |text: &String| [vendor, serial.as_str(), note].iter().any(|part| part.contains(text.as_str()));
+        self.text.as_ref().is_none_or(named)
+            && (!self.active || state(standing, now) == "active")
+            && (!self.revoked || standing.revoked.is_some())
+            && (!self.refused || standing.refused.is_some())
+    }
+}
+
+fn state(standing: &Standing, now: UnixTime) -> &'static str {
+    match (standing.revoked, &standing.grant) {
+        (Some(_), _) => "revoked",
+        (None, Some(grant)) if grant.active(now) => "active",
+        (None, Some(_)) => "ended",
+        (None, None) => "none",
+    }
+}
+
+fn to_text(vendor: &str, serial: &Serial, standing: &Standing, now: UnixTime) -> String {
+    let mut text = format!("{:<8}  {vendor}/{serial}", state(standing, now));
+    if let Some(grant) = &standing.grant {
+        text.push_str(&format!("  {} since {}", grant.kind, UnixTime(grant.since)));
+        if let Some(until) = grant.until {
+            text.push_str(&format!(" until {}", UnixTime(until)));
+        }
+        if let Some(uses) = grant.uses {
+            text.push_str(&format!(", used {} of {uses} times", grant.used_for.len()));
+        }
+        if let Some(note) = &grant.note {
+            text.push_str(&format!(" ({})", printable(note.as_bytes(), 400)));
+        }
+    }
+    if let Some(since) = standing.revoked {
+        text.push_str(&format!("  revoked {}", UnixTime(since)));
+    }
+    if let Some(refused) = &standing.refused {
+        let from = refused.from.as_deref().unwrap_or("an unknown sender");
+        text.push_str(&format!(", presented since: {}, last {} by {from}", refused.times, UnixTime(refused.last)));
+    }
+    text
+}
+
+fn to_json(vendor: &str, serial: &Serial, standing: &Standing, now: UnixTime) -> Value {
+    let time = |seconds: i64| UnixTime(seconds).to_string();
+    let grant = standing.grant.as_ref();
+    json!({
+        "schema": output::SCHEMA,
+        "vendor": vendor,
+        "serial": serial.as_str(),
+        "state": state(standing, now),
+        "kind": grant.map(|grant| grant.kind.as_str()),
+        "since": grant.map(|grant| time(grant.since)),
+        "until": grant.and_then(|grant| grant.until).map(time),
+        "uses": grant.and_then(|grant| grant.uses),
+        "used": grant.map(|grant| grant.used_for.len()),
+        "note": grant.and_then(|grant| grant.note.as_deref()),
+        "revoked": standing.revoked.map(time),
+        "refused": standing.refused.as_ref().map(|refused| json!({
+            "times": refused.times,
+            "last": time(refused.last),
+            "from": refused.from,
+        })),
+    })
+}

@@ -1,0 +1,373 @@
+//! `mailstamp held`: the mail that is kept aside. Whatever stands in it is shown as plain text and cannot do anything to a
+//! terminal.
+
+use crate::cli::ui::exit_status::{DATA, Failure, IO, NO_INPUT, TEMPFAIL};
+use crate::cli::ui::judge;
+use crate::cli::ui::table::Table;
+use crate::cli::ui::{input, output};
+use crate::config::paths::Given;
+use crate::engine::judge::{Engine, Marking};
+use crate::engine::quarantine::{Held, HeldError, HeldMessage, Leaving};
+use crate::engine::result_header::Marks;
+use crate::engine::{context, result_header};
+use crate::log::verdict_log::Entry;
+use crate::mailbox::maildir::Maildir;
+use crate::message::address::Address;
+use crate::message::header::{printable, readable};
+use crate::message::parse::Message;
+use serde_json::json;
+use std::collections::HashSet;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::PathBuf;
+
+/// The subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List the held messages
+    List(ListArgs),
+    /// Print a held message
+    Show(OneArgs),
+    /// Put held messages into the inbox
+    Release(ReleaseArgs),
+    /// Put held messages into the inbox, and let their senders through from now on
+    Allow(ManyArgs),
+    /// Delete held messages
+    Delete(ManyArgs),
+    /// Delete what was held for too long
+    Expire(ExpireArgs),
+    /// Hold a message
+    Add(AddArgs),
+}
+
+/// List the held messages, the oldest first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp held list\n  mailstamp held list --json | jq -r '.messages[].id'")]
+pub struct ListArgs {
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    whose: Whose,
+}
+
+/// Print a held message as it came, with the field Digital-Stamp-Class on top.
+///
+/// On a terminal what cannot be seen is shown as \xNN.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp held show jaqxtm5i\n  mailstamp held show jaqxtm5i | mailstamp explain")]
+pub struct OneArgs {
+    /// Its short name, or as much of it as no other begins with
+    #[arg(value_name = "ID")]
+    id: String,
+    #[command(flatten)]
+    whose: Whose,
+}
+
+/// Put held messages into the inbox. Their class is then allowed, rule=released.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailstamp held release jaqxtm5i\n  mailstamp held release --all-from bob@y.example\n  \
+    mailstamp held release jaqxtm5i --to - | procmail"
+)]
+pub struct ReleaseArgs {
+    /// Their short names
+    #[arg(value_name = "ID", required_unless_present = "all_from")]
+    ids: Vec<String>,
+    /// All messages whose From names this address
+    #[arg(long, value_name = "ADDRESS")]
+    all_from: Option<Address>,
+    /// Put them into this Maildir [default: the one that deliver uses]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "to")]
+    maildir: Option<PathBuf>,
+    /// Write the one message to standard output instead
+    #[arg(long, value_name = "-", value_parser = ["-"])]
+    to: Option<String>,
+    #[command(flatten)]
+    whose: Whose,
+}
+
+/// Messages by their short names.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailstamp held list\n  mailstamp held allow jaqxtm5i\n  mailstamp held delete jaqxtm5i"
+)]
+pub struct ManyArgs {
+    /// Their short names
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<String>,
+    #[command(flatten)]
+    whose: Whose,
+}
+
+/// Delete what was held for longer than the configuration says. deliver and watch do so, too, once a day.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp held expire")]
+pub struct ExpireArgs {
+    #[command(flatten)]
+    whose: Whose,
+}
+
+/// Read a message on standard input and hold it, for recipes that call classify --action.
+///
+/// It is judged once more without spending anything. The exit status is 0 when it is held, else 75.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp held add < message\n  \
+    :0 w                                 in a .procmailrc\n  \
+    | mailstamp held add")]
+pub struct AddArgs {
+    /// Judge for this one recipient; it must be one of the configured addresses
+    #[arg(long, value_name = "ADDRESS")]
+    recipient: Option<String>,
+}
+
+/// Whose mail.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct Whose {
+    /// Whose mailbox, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+}
+
+impl Command {
+    /// Whose mailbox is meant.
+    #[must_use]
+    pub fn user(&self) -> Option<String> {
+        match self {
+            Self::List(args) => args.whose.user.clone(),
+            Self::Show(args) => args.whose.user.clone(),
+            Self::Release(args) => args.whose.user.clone(),
+            Self::Allow(args) | Self::Delete(args) => args.whose.user.clone(),
+            Self::Expire(args) => args.whose.user.clone(),
+            Self::Add(args) => args.recipient.clone(),
+        }
+    }
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// A failure; what was asked may have been done for some of the messages.
+pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+    if let Command::Add(args) = command {
+        return judge::run(given, || add(args, given));
+    }
+    let engine = context::engine(given, None)?;
+    match command {
+        Command::List(args) => list(&engine, args.json),
+        Command::Show(args) => show(&engine, &args.id),
+        Command::Release(args) => release(&engine, args),
+        Command::Allow(args) => each(&engine, &args.ids, |held, message| {
+            let new = held.allow_sender(message)?;
+            held.release(message, &Maildir::open(engine.places.maildir()?)?, Leaving::Allowed)?;
+            let sender = message.author.as_ref().map(ToString::to_string).unwrap_or_default();
+            let sender = printable(sender.as_bytes(), result_header::LONGEST);
+            Ok(if new { format!("allowed; {sender} is let through from now on") } else { "allowed".to_owned() })
+        }),
+        Command::Delete(args) => each(&engine, &args.ids, |held, message| {
+            held.leave(message, Leaving::Deleted)?;
+            Ok("deleted".to_owned())
+        }),
+        Command::Expire(_) => expire(&engine),
+        Command::Add(_) => Ok(TEMPFAIL),
+    }
+}
+
+fn list(engine: &Engine, as_json: bool) -> Result<u8, Failure> {
+    let messages = match Held::existing(engine)? {
+        Some(held) => held.list()?,
+        None => Vec::new(),
+    };
+    if as_json {
+        let messages: Vec<_> = messages.iter().map(|message| json(message, engine)).collect();
+        output::line(&json!({ "schema": output::SCHEMA, "messages": messages }).to_string())?;
+        return Ok(0);
+    }
+    if messages.is_empty() {
+        output::line("no mail is held")?;
+        return Ok(0);
+    }
+    let mut table = Table::new(&["id", "class", "reason", "from", "subject", "age", "bytes"], 5);
+    for message in &messages {
+        let reason = match &message.rule {
+            Some(rule) => format!("{} {rule}", message.reason),
+            None => message.reason.clone(),
+        };
+        let subject = message.subject.clone().unwrap_or_else(|| "-".to_owned());
+        table.row([
+            message.id.clone(),
+            cut(&message.class, 20),
+            cut(&reason, 30),
+            cut(&from(message).unwrap_or_else(|| "-".to_owned()), 40),
+            cut(&subject, 50),
+            age(engine.now.since(message.since)),
+            message.size.to_string(),
+        ]);
+    }
+    let mut stdout = io::stdout().lock();
+    for line in table.lines() {
+        writeln!(stdout, "{line}")?;
+    }
+    stdout.flush()?;
+    Ok(0)
+}
+
+fn json(message: &HeldMessage, engine: &Engine) -> serde_json::Value {
+    json!({
+        "id": message.id,
+        "since": message.since.to_string(),
+        "age": engine.now.since(message.since),
+        "class": message.class,
+        "reason": message.reason,
+        "rule": message.rule,
+        "from": from(message),
+        "subject": message.subject,
+        "message_id": message.message_id,
+        "size": message.size,
+    })
+}
+
+fn from(message: &HeldMessage) -> Option<String> {
+    message.author.as_ref().map(|author| printable(author.to_string().as_bytes(), result_header::LONGEST))
+}
+
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(3)).chain("...".chars()).collect()
+}
+
+fn age(seconds: i64) -> String {
+    match seconds {
+        ..60 => "now".to_owned(),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn show(engine: &Engine, id: &str) -> Result<u8, Failure> {
+    let held = Held::existing(engine)?.ok_or_else(|| unknown(id))?;
+    let messages = held.list()?;
+    let bytes = held.read(find(&messages, id)?)?;
+    let mut stdout = io::stdout();
+    if stdout.is_terminal() {
+        for line in bytes.split(|&b| b == b'\n') {
+            writeln!(stdout, "{}", readable(line.strip_suffix(b"\r").unwrap_or(line), usize::MAX))?;
+        }
+    } else {
+        stdout.write_all(&bytes)?;
+    }
+    stdout.flush()?;
+    Ok(0)
+}
+
+fn release(engine: &Engine, args: &ReleaseArgs) -> Result<u8, Failure> {
+    let held = Held::existing(engine)?;
+    let messages = held.as_ref().map_or(Ok(Vec::new()), Held::list)?;
+    let from = |address: &Address| {
+        let ids = messages.iter().filter(|message| message.author.as_ref() == Some(address));
+        ids.map(|message| message.id.clone()).collect::<Vec<_>>()
+    };
+    let mut ids = args.ids.clone();
+    if let Some(address) = &args.all_from {
+        ids.extend(from(address));
+        if ids.is_empty() {
+            return Err(Failure::new(NO_INPUT, format!("no held message is from {address}")));
+        }
+    }
+    if args.to.is_some() {
+        let ([id], Some(held)) = (&ids[..], &held) else {
+            return Err(Failure::new(DATA, format!("--to - takes one message, and there are {}", ids.len())));
+        };
+        let _lock = held.lock()?;
+        let message = find(&messages, id)?;
+        let mut stdout = io::stdout().lock();
+        stdout
+            .write_all(&held.read_released(message)?)
+            .and_then(|()| stdout.flush())
+            .map_err(|error| Failure::output(IO, &error))?;
+        held.leave(message, Leaving::Released)?;
+        return Ok(0);
+    }
+    let maildir = match &args.maildir {
+        Some(maildir) => maildir,
+        None => engine.places.maildir()?,
+    };
+    each(engine, &ids, |held, message| {
+        held.release(message, &Maildir::open(maildir)?, Leaving::Released)?;
+        Ok("released".to_owned())
+    })
+}
+
+/// Does something to each message named, and says what. No name may be unknown.
+fn each(
+    engine: &Engine,
+    ids: &[String],
+    act: impl Fn(&Held<'_>, &HeldMessage) -> Result<String, HeldError>,
+) -> Result<u8, Failure> {
+    let held = Held::existing(engine)?.ok_or_else(|| unknown(ids.first().map_or("", String::as_str)))?;
+    let _lock = held.lock()?;
+    let messages = held.list()?;
+    let meant = ids.iter().map(|id| Ok(&find(&messages, id)?.id)).collect::<Result<HashSet<_>, Failure>>()?;
+    for message in messages.iter().filter(|message| meant.contains(&message.id)) {
+        let done = act(&held, message)?;
+        output::line(&format!("{}: {done}", message.id))?;
+    }
+    Ok(0)
+}
+
+/// The message of this short name, or of the only one that begins so.
+fn find<'a>(messages: &'a [HeldMessage], id: &str) -> Result<&'a HeldMessage, Failure> {
+    let mut found = messages.iter().filter(|message| !id.is_empty() && message.id.starts_with(id));
+    match (found.next(), found.next()) {
+        (Some(message), None) => Ok(message),
+        (None, _) => Err(unknown(id)),
+        (Some(_), Some(_)) => Err(Failure::new(DATA, format!("more than one held message begins with {id}"))),
+    }
+}
+
+fn unknown(id: &str) -> Failure {
+    let id = printable(id.as_bytes(), result_header::LONGEST);
+    Failure::new(NO_INPUT, format!("no held message is called {id:?}")).hint("mailstamp held list shows them")
+}
+
+fn expire(engine: &Engine) -> Result<u8, Failure> {
+    let gone = Held::existing(engine)?.map_or(Ok(Vec::new()), |held| held.expire(usize::MAX, engine.now))?;
+    for message in gone {
+        output::line(&format!("{}: expired", message.id))?;
+    }
+    Ok(0)
+}
+
+fn add(args: &AddArgs, given: &Given) -> Result<u8, Failure> {
+    let engine = context::engine(given, None)?;
+    let envelope = judge::envelope(args.recipient.as_deref(), None)?;
+    let input = input::read(engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
+    let message = Message::parse(&input.bytes);
+    let decision = if input.cut {
+        engine.judge_beginning(&message, &envelope)?
+    } else {
+        engine.judge(&message, &envelope, Marking::Leave)?
+    };
+    let mut edit = result_header::marked(&message, &decision, &Marks::of(&engine.config));
+    edit.remove_span(0..message.envelope_line().len());
+    let mut stdin = io::stdin();
+    let id = Held::open(&engine)?.add(&edit, input.cut.then_some(&mut stdin as &mut dyn Read))?;
+    // It was logged when it was judged; this says where it is.
+    let entry = result_header::entry(&decision, &message, &envelope, engine.now);
+    engine.record(&Entry { event: Some("held".to_owned()), held: Some(id), ..entry });
+    engine.tidy(None);
+    Ok(0)
+}
+
+impl From<HeldError> for Failure {
+    fn from(error: HeldError) -> Self {
+        match error {
+            HeldError::Undecided(error) => error.into(),
+            HeldError::NoSender(_) => Self::new(DATA, error),
+            error => Self::new(TEMPFAIL, error),
+        }
+    }
+}

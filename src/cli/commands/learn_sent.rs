@@ -1,0 +1,156 @@
+//! `mailstamp learn-sent`: to whom the user writes, learned from what he sends: from one message on standard input, or from
+//! the folders in which he kept what he sent before.
+
+use crate::cli::ui::counts::grouped;
+use crate::cli::ui::exit_status::{self, Failure};
+use crate::cli::ui::progress::Progress;
+use crate::cli::ui::{input, output};
+use crate::config::paths::Given;
+use crate::engine::context;
+use crate::engine::judge::{Engine, Undecided};
+use crate::engine::learn_sent::{BEGINNING, NotLearned};
+use crate::mailbox::walk;
+use crate::message::header::printable;
+use crate::message::parse::Message;
+use crate::store::{Learned, Sent};
+use crate::time::UnixTime;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// Learn to whom you write: read a message that you send on standard input, or those that you sent from Maildirs and mbox
+/// files.
+///
+/// What is learned are the recipients in To, Cc and Bcc and the Message-ID, for rules that ask whether a sender is somebody
+/// you wrote to. Only messages whose From is one of your addresses count, and none that a program or a mailing list sent.
+/// Nothing is printed for a message on standard input.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp learn-sent < sent-message\n  \
+    mailstamp learn-sent ~/Maildir/.Sent ~/Mail/sent-2025.mbox")]
+pub struct Args {
+    /// Maildirs, mbox files, folders of them, or single messages
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Say what was learned from a message, or why nothing was
+    #[arg(long, short)]
+    verbose: bool,
+    /// Whose addresses and state, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
+/// Messages learned at once: in one durable transaction, with deliveries let in between two.
+const MESSAGES: usize = 2_000;
+/// Or with so many recipients.
+const RECIPIENTS: usize = 20_000;
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure when the message or the state cannot be had.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    if args.paths.is_empty() { one(args, given) } else { many(args, given) }
+}
+
+fn one(args: &Args, given: &Given) -> Result<u8, Failure> {
+    // Whatever comes of it, the message is read to its end: a pipe that is left unread breaks the sending program.
+    let read = input::read(BEGINNING).and_then(|it| input::rest(&mut io::sink()).map(|()| it));
+    let input = read.map_err(|error| Failure::input(exit_status::IO, &error))?;
+    let engine = context::engine(given, None)?;
+    let told = match engine.learnable(&Message::parse(&input.bytes), engine.now)? {
+        Ok(sent) => {
+            let learned = engine.used_log()?.learn(&[sent])?;
+            format!("learned: {}", counted(learned))
+        }
+        Err(why) => format!("not learned: {why}"),
+    };
+    if args.verbose {
+        output::line(&told)?;
+    }
+    Ok(0)
+}
+
+fn counted(learned: Learned) -> String {
+    format!("{} correspondents, {} messages", grouped(learned.correspondents), grouped(learned.messages))
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Gathered {
+    waiting: Vec<Sent>,
+    recipients: usize,
+    learned: Learned,
+    messages: u64,
+    foreign: u64,
+    automatic: u64,
+    unreadable: u64,
+}
+
+fn many(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let engine = context::engine(given, None)?;
+    let mut progress = Progress::new(|| walk::size(&args.paths));
+    let mut gathered = Gathered::default();
+    let stopped = walk::read(&args.paths, BEGINNING, &mut |found| {
+        match found {
+            walk::Found::Message(kept) => {
+                progress.step(kept.length);
+                if let Err(error) = gathered.add(&engine, &Message::parse(kept.bytes), UnixTime(kept.modified)) {
+                    return ControlFlow::Break(error);
+                }
+            }
+            walk::Found::Unreadable(path, error) => {
+                gathered.unreadable += 1;
+                progress.clear();
+                let path = printable(path.as_os_str().as_bytes(), 1000);
+                // Nobody may be listening any more.
+                let _ = writeln!(io::stderr(), "mailstamp: error: {path}: {error}");
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    drop(progress);
+    match stopped {
+        ControlFlow::Continue(()) => gathered.learn(&engine)?,
+        ControlFlow::Break(error) => return Err(error.into()),
+    }
+    gathered.print()?;
+    Ok(if gathered.unreadable == 0 { 0 } else { exit_status::IO })
+}
+
+impl Gathered {
+    fn add(&mut self, engine: &Engine, message: &Message<'_>, modified: UnixTime) -> Result<(), Undecided> {
+        self.messages += 1;
+        match engine.learnable(message, modified)? {
+            Err(NotLearned::Foreign) => self.foreign += 1,
+            Err(NotLearned::Automatic | NotLearned::FromList) => self.automatic += 1,
+            Ok(sent) => {
+                self.recipients += sent.recipients.len();
+                self.waiting.push(sent);
+            }
+        }
+        if self.waiting.len() >= MESSAGES || self.recipients >= RECIPIENTS { self.learn(engine) } else { Ok(()) }
+    }
+
+    fn learn(&mut self, engine: &Engine) -> Result<(), Undecided> {
+        self.learned += engine.used_log()?.learn(&self.waiting)?;
+        self.waiting.clear();
+        self.recipients = 0;
+        Ok(())
+    }
+
+    fn print(&self) -> io::Result<()> {
+        output::line(&format!("messages: {}", grouped(self.messages)))?;
+        for (count, what) in [
+            (self.foreign, "left out, since From is none of your addresses"),
+            (self.automatic, "left out, since a program or a mailing list sent them"),
+            (self.unreadable, "could not be read"),
+        ] {
+            if count > 0 {
+                output::line(&format!("{what}: {}", grouped(count)))?;
+            }
+        }
+        output::line(&format!("learned: {}", counted(self.learned)))
+    }
+}

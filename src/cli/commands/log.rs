@@ -1,0 +1,61 @@
+//! `mailstamp log`: the last verdicts, one line each.
+
+use crate::cli::ui::exit_status::Failure;
+use crate::cli::ui::output;
+use crate::config::paths::{Given, Places};
+use crate::log::verdict_log::{Entry, VerdictLog};
+use std::io::{self, Write};
+
+/// Show the last verdicts, oldest first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp log\n  mailstamp log -n 1000 --json | jq -r .reason | sort | uniq -c")]
+pub struct Args {
+    /// How many
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
+    count: usize,
+    /// Print JSON lines
+    #[arg(long)]
+    json: bool,
+    /// Whose log, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure when the log cannot be read.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let (_, places) = Places::read(given)?;
+    let mut stdout = io::stdout().lock();
+    for entry in VerdictLog::new(places.state()?).last(args.count)? {
+        if args.json {
+            let mut value = serde_json::to_value(&entry).map_err(io::Error::from)?;
+            value["schema"] = output::SCHEMA.into();
+            writeln!(stdout, "{value}")?;
+        } else {
+            writeln!(stdout, "{}", row(&entry))?;
+        }
+    }
+    stdout.flush()?;
+    Ok(0)
+}
+
+/// The encoder ran when the entry was written: nothing in it can be more than printable ASCII.
+fn row(entry: &Entry) -> String {
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    // What was done later stands in place of the reason.
+    let what = match (&entry.event, entry.held.as_ref().or(entry.reply.as_ref())) {
+        (Some(event), Some(detail)) => format!("{event} {detail}"),
+        _ => entry.reason.clone(),
+    };
+    format!(
+        "{}  {:<11}  {:<15}  {}  {}  {}",
+        entry.time,
+        entry.class,
+        what,
+        or_dash(&entry.from),
+        or_dash(&entry.vendor),
+        or_dash(&entry.message_id)
+    )
+}

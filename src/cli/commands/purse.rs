@@ -1,0 +1,146 @@
+//! `mailstamp purse`: the stamps that were bought and not yet used.
+
+use crate::cli::ui::exit_status::{DATA, Failure};
+use crate::cli::ui::output;
+use crate::cli::ui::purchase::sweep;
+use crate::cli::ui::table::Table;
+use crate::config::paths::Given;
+use crate::engine::context;
+use crate::sender::stamp_request::{Held, HeldState};
+use crate::sender::stamp_source::Sender;
+use serde_json::json;
+use std::io::{self, Write};
+
+/// The subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List the stamps in the purse
+    List(ListArgs),
+    /// Print stamps themselves
+    Show(ShowArgs),
+    /// Throw stamps away
+    Drop(DropArgs),
+}
+
+/// List the stamps in the purse, and the purchases that were not answered yet.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp purse list\n  mailstamp purse list --all --json")]
+pub struct ListArgs {
+    /// Also those that were used in the last 30 days
+    #[arg(long)]
+    all: bool,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Print stamps themselves, a line for each: those with these serials, or all that are unused. They stay in the purse.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp purse show\n  mailstamp purse show --json > stamps.jsonl")]
+pub struct ShowArgs {
+    /// Their serials
+    #[arg(value_name = "SERIAL")]
+    serials: Vec<String>,
+    /// Print a JSON object for each
+    #[arg(long)]
+    json: bool,
+}
+
+/// Throw stamps away, whatever they are kept for. Their credits go with them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp purse list\n  mailstamp purse drop AfQbk0ofSm-Y2JrFhYpLyQ")]
+pub struct DropArgs {
+    /// Their serials
+    #[arg(value_name = "SERIAL", required = true)]
+    serials: Vec<String>,
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// A failure that says what is wrong.
+pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+    let engine = context::engine(given, None)?;
+    let sender = Sender::new(&engine.config, &engine.places)?;
+    sweep(&sender, engine.now)?;
+    match command {
+        Command::List(args) => list(args, &sender),
+        Command::Show(args) => show(args, &sender),
+        Command::Drop(args) => {
+            let removed = sender.purse().remove(&args.serials)?;
+            for held in &removed {
+                output::line(&format!("dropped: {} credits for {}", held.value, held.recipient))?;
+            }
+            absent(&args.serials, &removed)?;
+            Ok(0)
+        }
+    }
+}
+
+fn list(args: &ListArgs, sender: &Sender) -> Result<u8, Failure> {
+    let mut stamps = sender.purse().stamps()?;
+    stamps.retain(|held| args.all || !matches!(held.state, HeldState::Used { .. }));
+    let open: Vec<_> = sender.purse().purchases()?.into_iter().filter(|purchase| purchase.open).collect();
+    if args.json {
+        let stamps: Vec<_> = stamps.iter().map(|held| output::held(held, false)).collect();
+        let open: Vec<_> = open
+            .iter()
+            .map(|it| {
+                let stamps: Vec<_> =
+                    it.stamps.iter().map(|(to, value)| json!({ "recipient": to, "value": value })).collect();
+                json!({ "id": it.id, "at": it.at.to_string(), "account": it.account, "stamps": stamps })
+            })
+            .collect();
+        output::line(&json!({ "schema": output::SCHEMA, "stamps": stamps, "unanswered": open }).to_string())?;
+        return Ok(0);
+    }
+    let mut table = Table::new(&["recipient", "vendor", "serial", "until", "state", "credits"], 5);
+    for held in &stamps {
+        table.row([
+            held.recipient.to_string(),
+            held.vendor.clone(),
+            held.serial.as_str().to_owned(),
+            held.expires.map(|end| end.to_string()).unwrap_or_default(),
+            output::held_state(held).to_owned(),
+            held.value.to_string(),
+        ]);
+    }
+    for line in table.lines() {
+        output::line(&line)?;
+    }
+    for purchase in open {
+        let credits: u64 = purchase.stamps.iter().map(|(_, value)| value).sum();
+        let (count, at, account) = (purchase.stamps.len(), purchase.at, purchase.account);
+        output::line(&format!("not answered yet: {count} stamps, {credits} credits, from {account} since {at}"))?;
+    }
+    Ok(0)
+}
+
+fn show(args: &ShowArgs, sender: &Sender) -> Result<u8, Failure> {
+    let mut stamps = sender.purse().stamps()?;
+    stamps.retain(|held| {
+        if args.serials.is_empty() {
+            held.state == HeldState::Unused
+        } else {
+            args.serials.iter().any(|serial| serial == held.serial.as_str())
+        }
+    });
+    let mut stdout = io::stdout().lock();
+    for held in &stamps {
+        if args.json {
+            writeln!(stdout, "{}", output::held(held, true))?;
+        } else {
+            writeln!(stdout, "{}", held.token.as_str())?;
+        }
+    }
+    stdout.flush()?;
+    absent(&args.serials, &stamps)?;
+    Ok(0)
+}
+
+fn absent(serials: &[String], found: &[Held]) -> Result<(), Failure> {
+    match serials.iter().find(|serial| !found.iter().any(|held| held.serial.as_str() == **serial)) {
+        Some(serial) => Err(Failure::new(DATA, format!("there is no stamp {serial:?} in the purse"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,171 @@
+//! `mailstamp reply`: the automatic reply to one message, looked at or sent. `test` is for people; `send` stands beside the
+//! delivery in procmail, maildrop or Sieve, and whatever happens to it, the message's own way does not depend on it.
+
+use crate::autoreply::suppression::Why;
+use crate::autoreply::template::Kept;
+use crate::cli::ui::exit_status::Failure;
+use crate::cli::ui::{input, judge, output};
+use crate::config::paths::Given;
+use crate::engine::auto_reply::{Answer, Ready};
+use crate::engine::context;
+use crate::engine::judge::{Engine, Marking};
+use crate::message::header::printable;
+use crate::message::parse::Message;
+use crate::policy::decision::Decision;
+use crate::time::UnixTime;
+use crate::verdict::facts::Envelope;
+use serde_json::json;
+use std::ffi::OsString;
+
+/// The subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Say whether a reply would go, why not, and what it says
+    Test(TestArgs),
+    /// Send the reply that is due to a message, if one is
+    Send(SendArgs),
+}
+
+/// Where a message comes from and whom it is for.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct Arrival {
+    /// Judge for this one recipient; it must be one of the configured addresses
+    #[arg(long, value_name = "ADDRESS")]
+    recipient: Option<String>,
+    /// The envelope sender, empty for the null sender [default: SENDER, else the Return-Path field]
+    #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
+    sender: Option<OsString>,
+    /// Judge as if it were this time (RFC 3339, or seconds since 1970)
+    #[arg(long, value_name = "TIME")]
+    now: Option<UnixTime>,
+}
+
+/// Read a message on standard input and say whether an automatic reply would go to its sender, why not, and what it says.
+///
+/// Nothing is written, spent or sent.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "mailstamp reply test [OPTIONS] < MESSAGE",
+    after_help = "Examples:\n  \
+    mailstamp reply test < message\n  \
+    mailstamp reply test --sender bob@far.example < message"
+)]
+pub struct TestArgs {
+    #[command(flatten)]
+    envelope: Arrival,
+    /// Print the answer as a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Read a message on standard input and send the automatic reply that is due to it, if one is.
+///
+/// The message is judged again, without spending. The exit status is 0 whether a reply was sent, was not due, or could not
+/// be sent, and 75 when nothing could be decided.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp reply send < message\n  \
+    :0 ci                                in a .procmailrc\n  \
+    | mailstamp reply send")]
+pub struct SendArgs {
+    #[command(flatten)]
+    envelope: Arrival,
+}
+
+impl Command {
+    /// The recipient that the caller names.
+    #[must_use]
+    pub fn recipient(&self) -> Option<String> {
+        match self {
+            Self::Test(args) => args.envelope.recipient.clone(),
+            Self::Send(args) => args.envelope.recipient.clone(),
+        }
+    }
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// A failure; of `send` always with status 75.
+pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+    match command {
+        Command::Test(args) => test(args, given),
+        Command::Send(args) => judge::run(given, || send(args, given)),
+    }
+}
+
+/// A message that was judged without spending.
+struct Judged {
+    engine: Engine,
+    envelope: Envelope,
+    bytes: Vec<u8>,
+    decision: Decision,
+}
+
+fn judge(args: &Arrival, given: &Given) -> Result<Judged, Failure> {
+    let engine = context::engine(given, args.now)?;
+    let sender = args.sender.as_ref().map(|sender| sender.to_string_lossy().into_owned());
+    let sender = sender.or_else(|| given.sender_variable.clone());
+    let envelope = judge::envelope(args.recipient.as_deref(), sender.as_deref())?;
+    let input = input::read(engine.config.largest)?;
+    let message = Message::parse(&input.bytes);
+    let decision = if input.cut {
+        input::rest(&mut std::io::sink())?;
+        engine.judge_beginning(&message, &envelope)?
+    } else {
+        engine.judge(&message, &envelope, Marking::Leave)?
+    };
+    Ok(Judged { engine, envelope, bytes: input.bytes, decision })
+}
+
+fn send(args: &SendArgs, given: &Given) -> Result<u8, Failure> {
+    let Judged { engine, envelope, bytes, decision } = judge(&args.envelope, given)?;
+    match engine.answer(&Message::parse(&bytes), &envelope, &decision, Kept::No) {
+        Answer::Sent(kind) => output::line(&format!("yes {kind}"))?,
+        Answer::No(why) => output::line(&format!("no {why}"))?,
+        Answer::Failed(trouble) => Failure::new(0, printable(trouble.to_string().as_bytes(), 1000)).tell(),
+    }
+    Ok(0)
+}
+
+fn test(args: &TestArgs, given: &Given) -> Result<u8, Failure> {
+    let Judged { engine, envelope, bytes, decision } = judge(&args.envelope, given)?;
+    let reply = engine.reply(&Message::parse(&bytes), &envelope, &decision, Kept::No).map_err(Failure::from)?;
+    let (ready, why) = match reply {
+        Err(why) => (None, Some(why)),
+        Ok(ready) => {
+            let why = engine.refused_by_count(&ready.due)?;
+            (Some(ready), why)
+        }
+    };
+    if args.json {
+        output::line(&object(ready.as_ref(), why, &decision).to_string())?;
+        return Ok(0);
+    }
+    if let Some(why) = why {
+        output::line(&format!("no {why} ({})", why.sentence()))?;
+    }
+    if let Some(Ready { due, letter }) = ready {
+        if why.is_none() {
+            output::line(&format!("yes {} to {}", due.kind, due.sender.address))?;
+        }
+        output::line(&format!("\n{}", letter.text.trim_end()))?;
+    }
+    Ok(0)
+}
+
+fn object(ready: Option<&Ready>, why: Option<Why>, decision: &Decision) -> serde_json::Value {
+    json!({
+        "schema": output::SCHEMA,
+        "reply": why.is_none(),
+        "why": why.map(Why::as_str),
+        "kind": ready.map(|ready| ready.due.kind.as_str()),
+        "to": ready.map(|ready| ready.letter.to.to_string()),
+        "counted": ready.map(|ready| ready.due.sender.counted.canonical()),
+        "letter": ready.map(|ready| ready.letter.text.as_str()),
+        "class": decision.class().as_str(),
+        "reason": decision.verdict.reason.as_str(),
+        "action": decision.action.as_str(),
+    })
+}

@@ -1,0 +1,190 @@
+//! `mailstamp scan`: mail that was received before, judged as it would have been then. Nothing is spent or written.
+
+use crate::cli::ui::counts::{self, Tally, grouped, share};
+use crate::cli::ui::exit_status::{self, Failure};
+use crate::cli::ui::progress::Progress;
+use crate::cli::ui::{judge, output, table};
+use crate::config::paths::Given;
+use crate::engine::context;
+use crate::engine::judge::Undecided;
+use crate::engine::rescan::{Clue, Judged, Scan};
+use crate::mailbox::walk::{self, Found, Kept};
+use crate::message::header::printable;
+use crate::message::parse::Message;
+use crate::verdict::class::Class;
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Judge the mail in Maildirs and mbox files, each message at the time when it was received.
+///
+/// Nothing is spent or logged. The exit status is 0 when all could be read, and 74 when something could not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp scan ~/Maildir\n  \
+    mailstamp scan --json ~/Mail | jq -r 'select(.class == \"used\") | .path'")]
+pub struct Args {
+    /// Maildirs, mbox files, folders of them, or single messages
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// Judge for this one recipient; it must be one of the configured addresses
+    #[arg(long, value_name = "ADDRESS")]
+    pub recipient: Option<String>,
+    /// Print a JSON line for each message, and one with the sums at the end
+    #[arg(long)]
+    json: bool,
+    /// Whose state, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
+/// Why the reading stopped before its end.
+enum Stop {
+    Undecided(Undecided),
+    Output(io::Error),
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Sums {
+    tally: Tally,
+    unreadable: u64,
+    /// Messages whose receiving time is only that of their file.
+    dated_by_file: u64,
+    /// First-class messages of a time that the log does not reach back to.
+    unchecked: u64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure when nothing can be judged.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let engine = context::engine(given, None)?;
+    let envelope = judge::envelope(args.recipient.as_deref(), None)
+        .map_err(|failure| Failure { code: exit_status::USAGE, ..failure })?;
+    let used_log = engine.config.used_log;
+    let mut scan = Scan::new(engine, envelope);
+    let mut progress = Progress::new(|| walk::size(&args.paths));
+    let mut sums = Sums::default();
+    let mut stdout = io::BufWriter::new(io::stdout());
+    let stopped = walk::read(&args.paths, scan.largest(), &mut |found| {
+        let line = match found {
+            Found::Message(kept) => {
+                progress.step(kept.length);
+                match scan.judge(&kept) {
+                    Ok(judged) => {
+                        sums.add(&judged);
+                        args.json.then(|| message(&kept, &judged))
+                    }
+                    Err(error) => return ControlFlow::Break(Stop::Undecided(error)),
+                }
+            }
+            Found::Unreadable(path, error) => {
+                sums.unreadable += 1;
+                progress.clear();
+                // Nobody may be listening any more.
+                let _ = writeln!(io::stderr(), "mailstamp: error: {}: {error}", shown(path));
+                args.json.then(|| unreadable(path, &error))
+            }
+        };
+        match line.map(|line| writeln!(stdout, "{line}")) {
+            Some(Err(error)) => ControlFlow::Break(Stop::Output(error)),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    drop(progress);
+    match stopped {
+        ControlFlow::Continue(()) => {}
+        ControlFlow::Break(Stop::Undecided(error)) => return Err(error.into()),
+        ControlFlow::Break(Stop::Output(error)) => return Err(Failure::output(exit_status::IO, &error)),
+    }
+    if args.json {
+        let written = writeln!(stdout, "{}", sums.json()).and_then(|()| stdout.flush());
+        written.map_err(|error| Failure::output(exit_status::IO, &error))?;
+    } else {
+        drop(stdout);
+        sums.print(used_log).map_err(|error| Failure::output(exit_status::IO, &error))?;
+    }
+    Ok(if sums.unreadable == 0 { 0 } else { exit_status::IO })
+}
+
+impl Sums {
+    fn add(&mut self, judged: &Judged) {
+        let vendor = judged.decision.verdict.stamp().and_then(|stamp| stamp.vendor.as_deref()).map(counts::tame);
+        self.tally.add(judged.decision.verdict.reason, vendor.as_deref());
+        self.dated_by_file += u64::from(judged.clue == Clue::File);
+        self.unchecked += u64::from(!judged.reuse_checked && judged.decision.verdict.class() == Class::FirstClass);
+    }
+
+    fn json(&self) -> Value {
+        let mut sums = self.tally.json();
+        sums["schema"] = output::SCHEMA.into();
+        sums["row"] = "sums".into();
+        sums["unreadable"] = self.unreadable.into();
+        sums["dated_by_file"] = self.dated_by_file.into();
+        sums["reuse_not_checked"] = self.unchecked.into();
+        sums
+    }
+
+    fn print(&self, used_log: bool) -> io::Result<()> {
+        use anstream::stdout;
+        let messages = self.tally.classes.sum();
+        let mut out = stdout().lock();
+        writeln!(out, "{}", table::classes(&self.tally))?;
+        if !self.tally.vendors().is_empty() {
+            writeln!(out, "{}", table::vendors(&self.tally))?;
+        }
+        writeln!(out, "messages: {}", grouped(messages))?;
+        if self.unreadable > 0 {
+            writeln!(out, "could not be read: {}", grouped(self.unreadable))?;
+        }
+        if self.dated_by_file > 0 {
+            let (count, part) = (grouped(self.dated_by_file), share(self.dated_by_file, messages));
+            writeln!(out, "judged at the time of their file, for want of a Received field: {count} ({part})")?;
+        }
+        if self.unchecked > 0 {
+            let why = if used_log { "the log does not reach back so far" } else { "the log is switched off" };
+            writeln!(out, "first-class, but not looked up: {} ({why})", grouped(self.unchecked))?;
+        }
+        out.flush()
+    }
+}
+
+fn shown(path: &Path) -> String {
+    printable(path.as_os_str().as_bytes(), 1000)
+}
+
+fn message(kept: &Kept<'_>, judged: &Judged) -> Value {
+    let message = Message::parse(kept.bytes);
+    let verdict = &judged.decision.verdict;
+    let stamp = verdict.stamp();
+    json!({
+        "schema": output::SCHEMA,
+        "row": "message",
+        "path": kept.path.to_string_lossy(),
+        "number": kept.number,
+        "message_id": message.first("Message-ID").map(|field| printable(field.unfolded().trim_ascii(), 200)),
+        "received": judged.received.to_string(),
+        "received_by": judged.clue.as_str(),
+        "class": verdict.class().as_str(),
+        "reason": verdict.reason.as_str(),
+        "rule": judged.decision.rule,
+        "action": judged.decision.action.as_str(),
+        "vendor": stamp.and_then(|stamp| stamp.vendor.as_deref()),
+        "serial": stamp.and_then(|stamp| stamp.serial.as_ref()).map(|serial| serial.as_str()),
+        "value": stamp.and_then(|stamp| stamp.value),
+        "reuse_checked": judged.reuse_checked,
+    })
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Value {
+    json!({
+        "schema": output::SCHEMA,
+        "row": "unreadable",
+        "path": path.to_string_lossy(),
+        "error": error.to_string(),
+    })
+}

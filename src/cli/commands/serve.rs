@@ -1,0 +1,55 @@
+//! `mailstamp serve`: the process that stays.
+
+use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL, USAGE};
+use crate::config::paths::Given;
+use crate::engine::judge::Undecided;
+use crate::server::daemon::{self, Options, ServeError};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Stay, with everything read and the log open, and judge the messages of classify, filter and deliver.
+///
+/// Those commands find it by themselves, and do without it when it is not there, with the same verdict. It also watches
+/// folders, forgets ended serials and fetches directories, as configured. SIGHUP reads the configuration anew, SIGTERM
+/// ends it when all that is under way is answered.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp serve                                   for yourself\n  \
+    systemctl --user enable --now mailstamp.socket    the same by systemd (rules/mailstamp.socket)\n  \
+    mailstamp serve --system                          for every user, with /etc/mailstamp/config.toml")]
+pub struct Args {
+    /// Listen at this socket [default: where the commands look]
+    #[arg(long, value_name = "FILE")]
+    socket: Option<PathBuf>,
+    /// Serve all users who have no configuration of their own, each for his own mailbox
+    #[arg(long)]
+    system: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure when it cannot begin.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let options = Options { socket: args.socket.clone(), system: args.system };
+    let told = |place: &str| {
+        // Nobody may be listening.
+        let _ = writeln!(io::stderr(), "mailstamp: serving at {place}");
+    };
+    daemon::run(given, &options, told).map_err(failure)?;
+    Ok(0)
+}
+
+fn failure(error: ServeError) -> Failure {
+    match error {
+        ServeError::Undecided(Undecided::Places(error)) => error.into(),
+        ServeError::Undecided(error @ (Undecided::Rules(_) | Undecided::Keys(_) | Undecided::StateUnnamed)) => {
+            Failure { code: CONFIG, ..error.into() }
+        }
+        ServeError::Undecided(error) => error.into(),
+        ServeError::Nowhere | ServeError::SetId => Failure::new(USAGE, error),
+        ServeError::Running(_) => Failure::new(CONFIG, error).hint("mailstamp status says how it is"),
+        ServeError::Listen { .. } => Failure::new(CONFIG, error),
+        ServeError::Io(_) => Failure::new(TEMPFAIL, error),
+    }
+}

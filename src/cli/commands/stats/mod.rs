@@ -1,0 +1,187 @@
+//! `mailstamp stats`: how much mail of which class, from which vendors, under which grants, and when; as tables and a plot
+//! for the terminal, as JSON, or as a page. `count` makes the numbers, `plot` and `page` show them.
+
+mod chart;
+mod count;
+mod page;
+mod plot;
+
+use crate::cli::ui::exit_status::{self, Failure};
+use crate::cli::ui::output;
+use crate::config::paths::Given;
+use crate::engine::context;
+use crate::log::verdict_log::VerdictLog;
+use crate::time::UnixTime;
+use count::{By, Counting, Figures};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+/// Show how much mail of which class came, from which vendors, and what you granted and revoked.
+///
+/// Messages are counted from the verdict log, which holds the last fifty thousand or so. Days are those of UTC.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp stats\n  \
+    mailstamp stats --since 30d --by week\n  \
+    mailstamp stats --html stats.html\n  \
+    mailstamp stats --json | jq .classes")]
+pub struct Args {
+    /// Count only from this time on: a time, a day (2026-11-21), or so many days back (30d)
+    #[arg(long, value_name = "TIME")]
+    since: Option<Since>,
+    /// Put together what came in one day, week or month [default: what fits]
+    #[arg(long, value_enum, value_name = "PERIOD")]
+    by: Option<By>,
+    /// Draw with ASCII only
+    #[arg(long)]
+    ascii: bool,
+    /// Print the numbers as a JSON object
+    #[arg(long, conflicts_with = "html")]
+    json: bool,
+    /// Write a page with charts to this file; - is standard output
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Whose state, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
+/// From when on to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Since {
+    Time(UnixTime),
+    DaysBack(i64),
+}
+
+impl std::str::FromStr for Since {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "write 2026-11-21, 2026-11-21T12:00:00Z, seconds since 1970, or 30d";
+        if let Some(days) = text.strip_suffix('d') {
+            let days = Some(days).filter(|days| days.bytes().all(|b| b.is_ascii_digit()) && days.len() <= 6);
+            return days.and_then(|days| days.parse().ok()).map(Self::DaysBack).ok_or(wrong);
+        }
+        let day = || UnixTime::from_rfc3339(&format!("{text}T00:00:00Z"));
+        text.parse().or_else(|_| day()).map(Self::Time).map_err(|_| wrong)
+    }
+}
+
+impl Since {
+    fn from(self, now: UnixTime) -> UnixTime {
+        match self {
+            Self::Time(time) => time,
+            Self::DaysBack(days) => now.plus(-86_400 * days),
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure when the log or the state cannot be read, or the page not be written.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let engine = context::engine(given, None)?;
+    let since = args.since.map(|since| since.from(engine.now));
+    let mut counting = Counting::new(since, engine.now);
+    let log = VerdictLog::new(engine.places.state()?);
+    let broken = log
+        .each(&mut |entry| counting.entry(&entry))
+        .map_err(|error| Failure::new(exit_status::IO, format!("cannot read the verdict log: {error}")))?;
+    engine.used_log()?.standings(&mut |_, _, standing| {
+        counting.standing(&standing);
+        ControlFlow::Continue(())
+    })?;
+    let (figures, by) = counting.finish(args.by, broken);
+    if args.json {
+        output::line(&to_json(&figures, by, since).to_string())
+            .map_err(|error| Failure::output(exit_status::IO, &error))?;
+        return Ok(0);
+    }
+    if let Some(path) = &args.html {
+        return write_page(path, &page::page(&figures, by, since, engine.now));
+    }
+    let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
+    let text = plot::all(&figures, by, plot::Look { width, ascii: args.ascii });
+    print(&figures, since, &text).map_err(|error| Failure::output(exit_status::IO, &error))?;
+    Ok(0)
+}
+
+fn print(figures: &Figures, since: Option<UnixTime>, text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    match (figures.span, since) {
+        (Some((first, last)), _) => writeln!(out, "{} to {}\n", first, last)?,
+        (None, Some(since)) => writeln!(out, "no message was judged since {since}\n")?,
+        (None, None) => writeln!(out, "no message was judged yet\n")?,
+    }
+    write!(out, "{text}")?;
+    if figures.broken > 0 {
+        writeln!(out, "\nlines of the verdict log that could not be read: {}", figures.broken)?;
+    }
+    out.flush()
+}
+
+fn write_page(path: &Path, page: &str) -> Result<u8, Failure> {
+    let written = if path == Path::new("-") {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(page.as_bytes()).and_then(|()| stdout.flush())
+    } else {
+        fs::write(path, page)
+    };
+    let failed = |error| Failure::new(exit_status::CANNOT_CREATE, format!("cannot write {}: {error}", path.display()));
+    written.map_err(failed)?;
+    Ok(0)
+}
+
+fn to_json(figures: &Figures, by: By, since: Option<UnixTime>) -> Value {
+    let grants = &figures.grants;
+    let mut value = figures.tally.json();
+    let period = |(begin, period): (&jiff::civil::Date, &count::Period)| {
+        json!({
+            "begin": begin.to_string(),
+            "messages": period.classes.sum(),
+            "classes": period.classes.json(),
+            "first_class_by_vendor": period.vendors,
+            "granted": period.given,
+            "revoked": period.revoked,
+            "refused": period.refused,
+        })
+    };
+    value["schema"] = output::SCHEMA.into();
+    value["since"] = since.map(|since| since.to_string()).into();
+    value["first"] = figures.span.map(|(first, _)| first.to_string()).into();
+    value["last"] = figures.span.map(|(_, last)| last.to_string()).into();
+    value["credits"] = figures.credits.into();
+    value["by"] = by.as_str().into();
+    value["periods"] = figures.periods.iter().map(period).collect::<Vec<_>>().into();
+    value["grants"] = json!({
+        "given": { "return": grants.given_return, "multi-use": grants.given_multi_use },
+        "revoked": grants.revoked,
+        "refused": grants.refused,
+        "in_force": grants.in_force,
+        "revocations_in_force": grants.standing_revocations,
+    });
+    value["unreadable_lines"] = figures.broken.into();
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_is_a_time_a_day_or_days_back() {
+        let now = UnixTime(1_795_262_400);
+        let from = |text: &str| text.parse::<Since>().map(|since| since.from(now));
+        assert_eq!(from("2026-11-21"), Ok(UnixTime(1_795_219_200)));
+        assert_eq!(from("2026-11-21T12:00:00Z"), Ok(now));
+        assert_eq!(from("5"), Ok(UnixTime(5)));
+        assert_eq!(from("2d"), Ok(UnixTime(now.0 - 172_800)));
+        for text in ["", "d", "-1d", "9999999d", "yesterday", "2026-02-30"] {
+            assert!(from(text).is_err(), "{text}");
+        }
+    }
+}

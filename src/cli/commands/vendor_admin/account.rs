@@ -1,0 +1,351 @@
+//! `vendor account`: accounts, their API keys, the addresses that they own, their history.
+
+use super::open_ledger::{self, Which};
+use super::terms::{self, GivenCaps};
+use crate::accounting::order::OwnCaps;
+use crate::cli::ui::exit_status::Failure;
+use crate::cli::ui::output;
+use crate::cli::ui::table::Table;
+use crate::config::paths::Given;
+use crate::engine::context::clock;
+use crate::ledger::handle::Books;
+use crate::ledger::request::Standing;
+use crate::message::header::printable;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Accounts asked for at once.
+const PAGE: u32 = 1_000;
+
+/// The subcommands.
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = "Examples:\n  mailstamp vendor account add alice --contact alice@near.example\n  \
+    mailstamp vendor account key alice --add laptop")]
+pub enum Command {
+    /// Open an account
+    Add(Add),
+    /// List the accounts
+    List(List),
+    /// Show an account and its last entries
+    Show(Show),
+    /// Close an account
+    Close(Close),
+    /// List, make and revoke API keys
+    Key(Key),
+    /// Say that an account owns an address or a domain, or have it proved by a mailed code
+    Own(Own),
+    /// Show within what an account may buy, or give it caps of its own
+    Caps(Caps),
+}
+
+/// Open an account.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor account add alice --contact alice@near.example")]
+pub struct Add {
+    /// Its name: a-z, 0-9, '.', '_' and '-'
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Where its owner can be reached
+    #[arg(long, value_name = "TEXT")]
+    contact: String,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// List the accounts.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor account list")]
+pub struct List {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Show an account, what it owns and has, and its last entries.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor account show alice --last 20")]
+pub struct Show {
+    /// Its name or number
+    #[arg(value_name = "ACCOUNT")]
+    account: String,
+    /// So many entries
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    last: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Close an account: it buys and deposits nothing more, and its API keys open nothing. Its credits can be paid out.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor account close alice")]
+pub struct Close {
+    /// Its name or number
+    #[arg(value_name = "ACCOUNT")]
+    account: String,
+    /// Revoke every stamp that it bought and that was not taken back
+    #[arg(long)]
+    revoke_stamps: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// List the API keys of an account, make one, or revoke one.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailstamp vendor account key alice --add laptop\n  mailstamp vendor account key alice"
+)]
+pub struct Key {
+    /// The account's name or number
+    #[arg(value_name = "ACCOUNT")]
+    account: String,
+    /// Make a key that is called so, and print it; it is shown this once
+    #[arg(long, value_name = "LABEL")]
+    add: Option<String>,
+    /// Revoke the key with this id
+    #[arg(long, value_name = "ID", conflicts_with = "add")]
+    revoke: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Say that an account owns an address or a domain, so that it may deposit the stamps that name it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor account own alice near.example\n  \
+    mailstamp vendor account own alice alice@near.example --mail")]
+pub struct Own {
+    /// The account's name or number
+    #[arg(value_name = "ACCOUNT")]
+    account: String,
+    /// The address, or the domain
+    #[arg(value_name = "ADDRESS")]
+    subject: String,
+    /// Mail a code there, and wait for it with --code
+    #[arg(long, conflicts_with_all = ["code", "remove"])]
+    mail: bool,
+    /// The program that takes the mail, with the options of sendmail(8)
+    #[arg(long, value_name = "PROGRAM", default_value = "/usr/sbin/sendmail")]
+    sendmail: PathBuf,
+    /// The code that was mailed
+    #[arg(long, value_name = "CODE", conflicts_with = "remove")]
+    code: Option<String>,
+    /// The account does not own it any more
+    #[arg(long)]
+    remove: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Show within what an account may buy, or give it caps of its own: those of the terms hold where none is given.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor account caps alice --max-stamps 10000\n  \
+    mailstamp vendor account caps alice --default")]
+pub struct Caps {
+    /// The account's name or number
+    #[arg(value_name = "ACCOUNT")]
+    account: String,
+    #[command(flatten)]
+    caps: GivenCaps,
+    /// Take away those that it had of its own, before any is given
+    #[arg(long)]
+    default: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Runs a subcommand.
+pub(super) fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+    match command {
+        Command::Add(args) => add(args, given),
+        Command::List(args) => list(args, given),
+        Command::Show(args) => show(args, given),
+        Command::Close(args) => close(args, given),
+        Command::Key(args) => key(args, given),
+        Command::Own(args) => own(args, given),
+        Command::Caps(args) => caps(args, given),
+    }
+}
+
+fn add(args: &Add, given: &Given) -> Result<u8, Failure> {
+    let books = args.which.reach(given)?;
+    let account = books.open_account(&args.name, &args.contact, None, clock())?;
+    output::line(&format!("account {} is open, number {}", account.name, account.number))?;
+    Ok(0)
+}
+
+fn list(args: &List, given: &Given) -> Result<u8, Failure> {
+    let books = args.which.reach(given)?;
+    let mut table = Table::new(&["account", "contact", "state", "number", "credits"], 3);
+    let mut rows = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = books.accounts(after, PAGE, clock())?;
+        let Some(last) = page.last() else { break };
+        after = last.account.number;
+        for standing in &page {
+            let account = &standing.account;
+            let contact = printable(account.contact.as_bytes(), 40);
+            let (number, balance) = (account.number.to_string(), standing.balance.to_string());
+            table.row([account.name.clone(), contact, state(standing).to_owned(), number, balance]);
+            rows.push(as_json(standing));
+        }
+    }
+    if args.json {
+        output::line(&json!({ "schema": output::SCHEMA, "accounts": rows }).to_string())?;
+    } else {
+        output::line(&table.lines().join("\n"))?;
+    }
+    Ok(0)
+}
+
+fn show(args: &Show, given: &Given) -> Result<u8, Failure> {
+    let books = args.which.reach(given)?;
+    let standing = open_ledger::account(&books, &args.account)?;
+    let history = books.history(standing.account.number, u64::MAX, args.last)?;
+    if args.json {
+        let mut object = as_json(&standing);
+        object["schema"] = output::SCHEMA.into();
+        object["entries"] = json!(history);
+        output::line(&object.to_string())?;
+        return Ok(0);
+    }
+    let account = &standing.account;
+    let contact = printable(account.contact.as_bytes(), 254);
+    let mut lines = vec![
+        format!(
+            "account {} (number {}), {}, since {}",
+            account.name,
+            account.number,
+            state(&standing),
+            account.created
+        ),
+        format!("contact: {contact}"),
+        format!("credits: {}; spent today: {}", standing.balance, standing.spent_today),
+        terms::caps(&standing.caps),
+    ];
+    lines.extend(standing.owns.iter().map(|subject| format!("owns {}", printable(subject.as_bytes(), 300))));
+    for entry in &history {
+        let event = serde_json::to_value(&entry.event).unwrap_or_default();
+        let word = event.get("event").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let moved: i64 = entry
+            .event
+            .transaction()
+            .postings()
+            .iter()
+            .filter(|it| it.book == crate::accounting::double_entry::Book::Account(account.number))
+            .map(|it| it.amount)
+            .sum();
+        lines.push(format!("entry {:<8} {}  {word:<14} {moved:+}", entry.number, entry.at));
+    }
+    output::line(&lines.join("\n"))?;
+    Ok(0)
+}
+
+fn close(args: &Close, given: &Given) -> Result<u8, Failure> {
+    let books = args.which.reach(given)?;
+    let account = open_ledger::account(&books, &args.account)?.account;
+    let count = books.close_account(account.number, args.revoke_stamps, clock())?;
+    output::line(&format!("account {} is closed; stamps revoked: {count}", account.name))?;
+    if count > 0 {
+        args.which.tell_recipients(&books, given)?;
+    }
+    Ok(0)
+}
+
+fn key(args: &Key, given: &Given) -> Result<u8, Failure> {
+    let books = args.which.reach(given)?;
+    let account = open_ledger::account(&books, &args.account)?.account;
+    if let Some(label) = &args.add {
+        let (text, key) = books.add_api_key(account.number, label, clock())?;
+        if args.json {
+            let object = json!({ "schema": output::SCHEMA, "key": *text, "id": key.id });
+            output::line(&object.to_string())?;
+        } else {
+            output::line(&text)?;
+        }
+        return Ok(0);
+    }
+    if let Some(id) = &args.revoke {
+        books.revoke_api_key(account.number, id, clock())?;
+    }
+    let keys = books.api_keys(account.number)?;
+    if args.json {
+        output::line(&json!({ "schema": output::SCHEMA, "keys": keys }).to_string())?;
+        return Ok(0);
+    }
+    let mut table = Table::new(&["id", "label", "made", "revoked"], 4);
+    for key in keys {
+        let revoked = key.revoked.map(|at| at.to_string()).unwrap_or_default();
+        table.row([key.id, printable(key.label.as_bytes(), 64), key.created.to_string(), revoked]);
+    }
+    output::line(&table.lines().join("\n"))?;
+    Ok(0)
+}
+
+fn own(args: &Own, given: &Given) -> Result<u8, Failure> {
+    let books = args.which.reach(given)?;
+    let number = open_ledger::account(&books, &args.account)?.account.number;
+    let subject = printable(args.subject.as_bytes(), 300);
+    let said = prove(args, &books, number)?;
+    output::line(&format!("{subject}: {said}"))?;
+    Ok(0)
+}
+
+fn prove(args: &Own, books: &Books, number: u64) -> Result<&'static str, Failure> {
+    if args.mail {
+        books.send_code(number, &args.subject, &args.sendmail, clock())?;
+        return Ok("a code was mailed");
+    }
+    if args.remove {
+        books.disown(number, &args.subject, clock())?;
+        return Ok("not owned any more");
+    }
+    match &args.code {
+        Some(code) => books.confirm_code(number, &args.subject, code, clock())?,
+        None => books.own(number, &args.subject, clock())?,
+    }
+    Ok("owned")
+}
+
+fn caps(args: &Caps, given: &Given) -> Result<u8, Failure> {
+    let books = args.which.reach(given)?;
+    let standing = open_ledger::account(&books, &args.account)?;
+    let before = standing.account.caps.unwrap_or_default();
+    let own = args.caps.given().or(if args.default { OwnCaps::default() } else { before });
+    if own != before {
+        let some = Some(own).filter(|own| *own != OwnCaps::default());
+        books.change_account(standing.account.number, None, Some(some), clock())?;
+    }
+    output::line(&terms::caps(&own.over(books.profile()?.terms.caps)))?;
+    let number = |given: Option<u64>, of: &str| given.map(|given| format!("{given} {of}"));
+    let numbers = [
+        number(own.stamps.map(u64::from), "stamps"),
+        number(own.value, "a stamp"),
+        number(own.days.map(u64::from), "days"),
+        number(own.credits_a_day, "a day"),
+    ];
+    let numbers: Vec<String> = numbers.into_iter().flatten().collect();
+    let numbers = if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") };
+    output::line(&format!("of its own: {numbers}"))?;
+    Ok(0)
+}
+
+fn state(standing: &Standing) -> &'static str {
+    if standing.account.open { "open" } else { "closed" }
+}
+
+fn as_json(standing: &Standing) -> Value {
+    let account = &standing.account;
+    json!({
+        "number": account.number, "name": account.name, "contact": account.contact, "open": account.open,
+        "created": account.created.to_string(), "credits": standing.balance, "spent_today": standing.spent_today,
+        "caps": standing.caps, "owns": standing.owns,
+    })
+}

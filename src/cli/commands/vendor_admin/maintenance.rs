@@ -1,0 +1,143 @@
+//! `vendor status`, `audit`, `backup`, `restore`: keeping the books.
+
+use super::open_ledger::Which;
+use crate::accounting::double_entry::{Book, Unit};
+use crate::accounting::hash_chain::Head;
+use crate::accounting::money::Money;
+use crate::cli::ui::exit_status::{DATA, Failure};
+use crate::cli::ui::output;
+use crate::cli::ui::table::Table;
+use crate::config::paths::Given;
+use crate::engine::context::clock;
+use crate::ledger::handle::Books;
+use crate::ledger::request::Balance;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Show what the books come to: accounts, stamps, balances, and the head of the chain.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor status")]
+pub struct Status {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Count everything again from the entries and compare. Ends with 0 for sound books and 65 for others, and says what is
+/// wrong with them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor audit")]
+pub struct Audit {
+    /// A head that an earlier audit printed: the chain has to go through it
+    #[arg(long, value_name = "HEAD")]
+    since: Option<Head>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Write a consistent copy of the books to a new file, also while they are in use. The signing keys are files of their own
+/// beside the books and are not in it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor backup books.backup")]
+pub struct Backup {
+    /// The file; it must not exist
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Put a copy in the place of books that were lost. It has to pass an audit, and an entry says so from then on.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor restore books.backup --books /srv/vendor")]
+pub struct Restore {
+    /// The copy
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    which: Which,
+}
+
+pub(super) fn status(args: &Status, given: &Given) -> Result<u8, Failure> {
+    let books = args.which.reach(given)?;
+    let (profile, summary) = (books.profile()?, books.summary()?);
+    if args.json {
+        let balances: Vec<Value> = summary.balances.iter().map(balance_json).collect();
+        let object = json!({
+            "schema": output::SCHEMA, "vendor": profile.vendor, "head": summary.head.to_string(),
+            "accounts": summary.accounts, "stamps": summary.stamps, "bytes": summary.bytes, "balances": balances,
+            "keys": profile.keys.iter().map(|key| json!({ "kid": key.kid, "state": key.state })).collect::<Vec<_>>(),
+        });
+        output::line(&object.to_string())?;
+        return Ok(0);
+    }
+    output::line(&format!("vendor {}: {} accounts, {} stamps sold", profile.vendor, summary.accounts, summary.stamps))?;
+    let mut table = Table::new(&["book", "balance"], 1);
+    for balance in &summary.balances {
+        table.row([book(balance.book), amount(balance)]);
+    }
+    output::line(&table.lines().join("\n"))?;
+    output::line(&format!("head {}", summary.head))?;
+    Ok(0)
+}
+
+fn balance_json(balance: &Balance) -> Value {
+    json!({ "book": balance.book, "unit": balance.unit, "amount": balance.amount })
+}
+
+fn book(book: Book) -> String {
+    match book {
+        Book::Account(number) => format!("account {number}"),
+        Book::Vouchers => "vouchers".into(),
+        Book::Outstanding => "stamps outstanding".into(),
+        Book::Issue => "credits issued".into(),
+        Book::Forfeited => "stamps revoked".into(),
+        Book::Cash => "cash".into(),
+        Book::Sales => "sales".into(),
+        Book::Payouts => "payouts".into(),
+    }
+}
+
+fn amount(balance: &Balance) -> String {
+    match balance.unit {
+        Unit::Credits => format!("{} credits", balance.amount),
+        Unit::Money(currency) => Money { micros: balance.amount, currency }.to_string(),
+    }
+}
+
+pub(super) fn audit(args: &Audit, given: &Given) -> Result<u8, Failure> {
+    let report = args.which.reach(given)?.audit(args.since)?;
+    let status = if report.problems.is_empty() { 0 } else { DATA };
+    if args.json {
+        let object = json!({
+            "schema": output::SCHEMA, "sound": report.problems.is_empty(), "head": report.head.to_string(),
+            "entries": report.entries, "stamps": report.stamps, "problems": report.problems,
+        });
+        output::line(&object.to_string())?;
+        return Ok(status);
+    }
+    for problem in &report.problems {
+        output::line(problem)?;
+    }
+    let sound = if status == 0 { "sound" } else { "NOT sound" };
+    output::line(&format!("{sound}: {} entries, {} stamps sold", report.entries, report.stamps))?;
+    output::line(&format!("head {}", report.head))?;
+    Ok(status)
+}
+
+pub(super) fn backup(args: &Backup, given: &Given) -> Result<u8, Failure> {
+    let head = args.which.reach(given)?.backup(&args.file)?;
+    output::line(&format!("head {head}"))?;
+    Ok(0)
+}
+
+pub(super) fn restore(args: &Restore, given: &Given) -> Result<u8, Failure> {
+    let books = Books::restore(&args.which.folder(given)?, &args.file, clock())?;
+    output::line(&format!("head {}", books.summary()?.head))?;
+    Ok(0)
+}

@@ -1,0 +1,163 @@
+//! `mailstamp vendor`: stamps from the vendor's side. `offline.rs` needs nothing but a key; everything else works on the
+//! vendor's books, whoever has them at the moment.
+
+#[cfg(feature = "vendor")]
+mod account;
+#[cfg(feature = "vendor")]
+mod maintenance;
+mod offline;
+#[cfg(feature = "vendor")]
+mod open_ledger;
+#[cfg(feature = "vendor")]
+mod payments;
+mod publish;
+#[cfg(feature = "vendor")]
+mod serve;
+#[cfg(feature = "vendor")]
+mod stamps;
+#[cfg(feature = "vendor")]
+mod terms;
+
+use crate::cli::ui::exit_status::Failure;
+use crate::config::paths::Given;
+pub use offline::unheeded;
+#[cfg(feature = "directory")]
+pub use offline::{pin, public_key, status};
+use std::path::PathBuf;
+
+/// The subcommand, and what may stand before it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder of the books; the subcommand has it as if it stood behind it
+    #[arg(id = "books", long = "books", value_name = "FOLDER", global = true, hide = true)]
+    _books: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make a signing key and print the document by which others trust it
+    Keygen(offline::Keygen),
+    /// Print the document of a signing key once more
+    Document(offline::Show),
+    /// Sign a stamp and print it
+    Issue(offline::Issue),
+    /// Write the next edition of a vendor's directory into a folder
+    Publish(publish::Args),
+    /// Trust the vendor of a document
+    Trust(offline::Trust),
+    /// Trust a vendor no more
+    Untrust(offline::Untrust),
+    /// List the trusted vendors and their keys
+    List(offline::List),
+    /// Begin a vendor's books
+    #[cfg(feature = "vendor")]
+    Init(terms::Init),
+    /// Show or set the price, and say what so many stamps cost
+    #[cfg(feature = "vendor")]
+    Price(terms::Price),
+    /// Show or set how long stamps hold, the caps, and refunds
+    #[cfg(feature = "vendor")]
+    Terms(terms::Terms),
+    /// Sign with a new key, or revoke one
+    #[cfg(feature = "vendor")]
+    Rotate(terms::Rotate),
+    /// Open, show and close accounts, their API keys and addresses
+    #[cfg(feature = "vendor")]
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Add credits that were bought to an account
+    #[cfg(feature = "vendor")]
+    Credit(payments::Credit),
+    /// Make vouchers, or put one on an account
+    #[cfg(feature = "vendor")]
+    Voucher(payments::Voucher),
+    /// Pay credits of an account out
+    #[cfg(feature = "vendor")]
+    Payout(payments::Payout),
+    /// Sell stamps to an account and print them
+    #[cfg(feature = "vendor")]
+    Sell(stamps::Sell),
+    /// Take used stamps back
+    #[cfg(feature = "vendor")]
+    Deposit(stamps::HandIn),
+    /// Take unused stamps back from who bought them
+    #[cfg(feature = "vendor")]
+    Refund(stamps::HandIn),
+    /// Revoke stamps
+    #[cfg(feature = "vendor")]
+    Revoke(stamps::Revoke),
+    /// Say what became of a stamp
+    #[cfg(feature = "vendor")]
+    Stamp(stamps::Look),
+    /// Show what the books come to
+    #[cfg(feature = "vendor")]
+    Status(maintenance::Status),
+    /// Count everything again and compare
+    #[cfg(feature = "vendor")]
+    Audit(maintenance::Audit),
+    /// Write a copy of the books, also while they are in use
+    #[cfg(feature = "vendor")]
+    Backup(maintenance::Backup),
+    /// Put a copy in the place of lost books
+    #[cfg(feature = "vendor")]
+    Restore(maintenance::Restore),
+    /// Sell stamps over HTTP, to programs and on a page
+    #[cfg(feature = "vendor")]
+    Serve(serve::Args),
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// A failure that says what was wrong.
+pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+    match command {
+        Command::Keygen(args) => offline::keygen(args),
+        Command::Document(args) => offline::document(args),
+        Command::Issue(args) => offline::issue(args),
+        Command::Publish(args) => publish::run(args, given),
+        Command::Trust(args) => offline::trust(args, given),
+        Command::Untrust(args) => offline::untrust(args, given),
+        Command::List(args) => offline::list(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Init(args) => terms::init(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Price(args) => terms::price(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Terms(args) => terms::terms(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Rotate(args) => terms::rotate(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Account(command) => account::run(command, given),
+        #[cfg(feature = "vendor")]
+        Command::Credit(args) => payments::credit(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Voucher(args) => payments::voucher(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Payout(args) => payments::payout(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Sell(args) => stamps::sell(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Deposit(args) => stamps::deposit(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Refund(args) => stamps::refund(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Revoke(args) => stamps::revoke(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Stamp(args) => stamps::look(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Status(args) => maintenance::status(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Audit(args) => maintenance::audit(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Backup(args) => maintenance::backup(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Restore(args) => maintenance::restore(args, given),
+        #[cfg(feature = "vendor")]
+        Command::Serve(args) => serve::run(args, given),
+    }
+}

@@ -1,0 +1,140 @@
+//! `vendor credit`, `voucher`, `payout`: credits for money, and money for credits. The money itself moves elsewhere; here it
+//! is written down.
+
+use super::open_ledger::{self, Which};
+use crate::accounting::money::Money;
+use crate::cli::ui::exit_status::{Failure, USAGE};
+use crate::cli::ui::output;
+use crate::config::paths::Given;
+use crate::engine::context::clock;
+use crate::ledger::request::Booked;
+use serde_json::json;
+use std::io::{self, Read};
+
+/// Add credits that were bought to an account, once for each reference.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor credit alice 10000 --reference 'invoice 17'")]
+pub struct Credit {
+    /// The account's name or number
+    #[arg(value_name = "ACCOUNT")]
+    account: String,
+    /// How many
+    #[arg(value_name = "CREDITS")]
+    credits: u64,
+    /// What tells this purchase from others, such as an invoice's number
+    #[arg(long, value_name = "TEXT")]
+    reference: String,
+    /// What was paid, if not the price
+    #[arg(long, value_name = "SUM")]
+    cost: Option<Money>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Make vouchers and print their codes, which are shown this once; or put the voucher whose code is on standard input on an
+/// account.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailstamp vendor voucher 100 --count 2\n  mailstamp vendor voucher --redeem alice < code"
+)]
+pub struct Voucher {
+    /// What each is worth
+    #[arg(value_name = "CREDITS", required_unless_present = "redeem")]
+    credits: Option<u64>,
+    /// How many
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    count: u32,
+    /// What was paid for each, if not the price
+    #[arg(long, value_name = "SUM")]
+    cost: Option<Money>,
+    /// The account that gets the credits
+    #[arg(long, value_name = "ACCOUNT", conflicts_with_all = ["credits", "count", "cost"])]
+    redeem: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Pay credits of an account out, once for each reference, and print a signed receipt.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor payout alice 5000 --reference 'transfer 4'")]
+pub struct Payout {
+    /// The account's name or number
+    #[arg(value_name = "ACCOUNT")]
+    account: String,
+    /// How many
+    #[arg(value_name = "CREDITS")]
+    credits: u64,
+    /// What tells this payout from others, such as a transfer's number
+    #[arg(long, value_name = "TEXT")]
+    reference: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+pub(super) fn credit(args: &Credit, given: &Given) -> Result<u8, Failure> {
+    let books = args.which.reach(given)?;
+    let account = open_ledger::account(&books, &args.account)?.account;
+    let booked = books.credit(account.number, args.credits, args.cost, &args.reference, clock())?;
+    tell(&booked, None, args.json)
+}
+
+pub(super) fn payout(args: &Payout, given: &Given) -> Result<u8, Failure> {
+    let books = args.which.reach(given)?;
+    let account = open_ledger::account(&books, &args.account)?.account;
+    let (booked, receipt) = books.pay_out(account.number, args.credits, &args.reference, clock())?;
+    tell(&booked, Some(receipt.as_str()), args.json)
+}
+
+pub(super) fn voucher(args: &Voucher, given: &Given) -> Result<u8, Failure> {
+    let books = args.which.reach(given)?;
+    if let Some(name) = &args.redeem {
+        let account = open_ledger::account(&books, name)?.account;
+        let mut code = zeroize::Zeroizing::new(String::new());
+        io::stdin().lock().take(1_000).read_to_string(&mut code).map_err(|error| Failure::input(USAGE, &error))?;
+        return tell(&books.take_voucher(account.number, code.trim(), clock())?, None, args.json);
+    }
+    let credits = args.credits.unwrap_or_default();
+    for _ in 0..args.count {
+        let code = books.make_voucher(credits, args.cost, clock())?;
+        if args.json {
+            let object = json!({ "schema": output::SCHEMA, "code": *code, "credits": credits });
+            output::line(&object.to_string())?;
+        } else {
+            output::line(&code)?;
+        }
+    }
+    Ok(0)
+}
+
+/// Says what was booked.
+pub(super) fn tell(booked: &Booked, receipt: Option<&str>, as_json: bool) -> Result<u8, Failure> {
+    let sum = booked.sum.map(|sum| sum.to_string());
+    if as_json {
+        let object = json!({
+            "schema": output::SCHEMA, "entry": booked.entry, "head": booked.head.to_string(),
+            "at": booked.at.to_string(), "credits": booked.credits, "sum": sum, "balance": booked.balance,
+            "again": booked.again, "receipt": receipt,
+        });
+        output::line(&object.to_string())?;
+        return Ok(0);
+    }
+    let before = if booked.again { ", as was done before" } else { "" };
+    let sum = sum.map(|sum| format!(" for {sum}")).unwrap_or_default();
+    output::line(&format!(
+        "entry {}{before}: {} credits{sum}; balance {}",
+        booked.entry, booked.credits, booked.balance
+    ))?;
+    if let Some(receipt) = receipt {
+        output::line(receipt)?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,203 @@
+//! `mailstamp vendor publish`: the next edition of a vendor's directory, written into a folder that any web server can serve
+//! and any name server can include. What the last edition said is read from there, and its version with it. A vendor with
+//! books publishes what they say; one without gives his keys.
+
+#[cfg(feature = "vendor")]
+use super::open_ledger::Which;
+use crate::cli::ui::exit_status::{CANNOT_CREATE, DATA, Failure, NO_INPUT};
+use crate::cli::ui::output;
+use crate::config::file;
+use crate::config::paths::Given;
+use crate::directory::document::{Document, SignedDirectory, VendorEntry};
+use crate::directory::key_directory::LONGEST_FILE;
+use crate::directory::price::Price;
+use crate::directory::publish::{self, Changes, Edition, EditionError};
+use crate::directory::signing_key::Signer;
+use crate::directory::trust_policy;
+use crate::engine::context;
+use crate::time::UnixTime;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Write the next edition of a vendor's directory into a folder: signed, as a tree for a web server, and as lines for a
+/// zone file. Keys, prices and what is revoked come from the vendor's books, unless keys are given.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp vendor publish --out public --buy https://stamps.example/\n  \
+    mailstamp vendor publish --key key.json --out public --buy https://stamps.example/ --price '1.00 EUR / 1000'\n  \
+    mailstamp vendor publish --key new.json --key key.json --out public --verify-only 2026q4\n  \
+    mailstamp vendor publish --key new.json --out public --revoke-key 2026q4=2026-12-01T00:00:00Z")]
+pub struct Args {
+    /// The folder of the books [default: vendor in the folder of the state]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "key")]
+    books: Option<PathBuf>,
+    /// The file of a secret key, for a vendor without books; the first signs for all, others for readers who know only
+    /// them
+    #[arg(long, value_name = "FILE", requires = "out")]
+    key: Vec<PathBuf>,
+    /// The folder for what is published; public in the folder of the books, if not given
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// For how many days it is good
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    days: u32,
+    /// Where stamps are to be had
+    #[arg(long, value_name = "ADDRESS")]
+    buy: Option<String>,
+    /// What they cost: '1.00 EUR / 1000' for a thousand credits; replaces the old prices
+    #[arg(long, value_name = "PRICE", requires = "key")]
+    price: Vec<Price>,
+    /// This key signs no more
+    #[arg(long, value_name = "KID", requires = "key")]
+    verify_only: Vec<String>,
+    /// Nothing signed with this key is good, from a time on or at all
+    #[arg(long, value_name = "KID[=TIME]", value_parser = dated, requires = "key")]
+    revoke_key: Vec<(String, Option<UnixTime>)>,
+    /// The stamp with this serial is no good
+    #[arg(long, value_name = "SERIAL", requires = "key")]
+    revoke_serial: Vec<String>,
+    /// This revoked serial need not be listed any more: its stamp has ended
+    #[arg(long, value_name = "SERIAL", requires = "key")]
+    ended_serial: Vec<String>,
+    /// From when on a key holds
+    #[arg(long, value_name = "KID=TIME", value_parser = named)]
+    key_from: Vec<(String, UnixTime)>,
+    /// Until when a key holds: the end of its last stamp
+    #[arg(long, value_name = "KID=TIME", value_parser = named)]
+    key_until: Vec<(String, UnixTime)>,
+    /// List another vendor too, from his document
+    #[arg(long, value_name = "FILE")]
+    list: Vec<PathBuf>,
+    /// Publish as if it were this time
+    #[arg(long, value_name = "TIME")]
+    now: Option<UnixTime>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure that says what was wrong.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let changes = Changes {
+        books: None,
+        version: 0,
+        verify_only: args.verify_only.clone(),
+        revoke_keys: args.revoke_key.clone(),
+        not_before: args.key_from.clone(),
+        not_after: args.key_until.clone(),
+        revoke_serials: args.revoke_serial.clone(),
+        ended_serials: args.ended_serial.clone(),
+        buy: args.buy.clone(),
+        prices: args.price.clone(),
+        others: args.list.iter().map(|path| other(path)).collect::<Result<_, _>>()?,
+    };
+    let now = args.now.unwrap_or_else(context::clock);
+    let expires = now.plus(i64::from(args.days) * 24 * 60 * 60);
+    match &args.out {
+        Some(out) if !args.key.is_empty() => {
+            let signers = args.key.iter().map(|path| Signer::read(path)).collect::<Result<Vec<_>, _>>();
+            let signers = signers.map_err(|error| Failure::new(NO_INPUT, error))?;
+            let signers: Vec<&Signer> = signers.iter().collect();
+            let vendor = signers.first().map_or("", |signer| signer.issuer.vendor());
+            next_in(out, vendor, |last| Ok(publish::next(last, &signers, &changes, now, expires)?))
+        }
+        out => from_books(args, out.as_deref(), given, &changes, (now, expires)),
+    }
+}
+
+/// What the books say, signed with their keys.
+#[cfg(feature = "vendor")]
+fn from_books(
+    args: &Args,
+    out: Option<&Path>,
+    given: &Given,
+    changes: &Changes,
+    (now, expires): (UnixTime, UnixTime),
+) -> Result<u8, Failure> {
+    let which = Which::at(args.books.clone());
+    let books = which.reach(given)?;
+    let out = out.map_or_else(|| which.public(given), |out| Ok(out.to_owned()))?;
+    next_in(&out, books.vendor()?, |last| Ok(books.edition(last.as_ref(), changes, now, expires)?))
+}
+
+#[cfg(not(feature = "vendor"))]
+fn from_books(_: &Args, _: Option<&Path>, _: &Given, _: &Changes, _: (UnixTime, UnixTime)) -> Result<u8, Failure> {
+    Err(Failure::new(crate::cli::ui::exit_status::USAGE, "this program was built without books; give --key and --out"))
+}
+
+/// Writes the edition after the last one in the folder. Nobody else does meanwhile, or two editions would have one version,
+/// and what the first one revoked would be lost.
+fn next_in(
+    out: &Path,
+    vendor: &str,
+    make: impl FnOnce(Option<SignedDirectory>) -> Result<Edition, Failure>,
+) -> Result<u8, Failure> {
+    let _lock = lock(out).map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", out.display())))?;
+    let document = out.join(format!("{vendor}.json"));
+    let last = match file::read_up_to(&document, LONGEST_FILE) {
+        Ok(text) => {
+            let last = publish::read(&text);
+            Some(last.map_err(|error| Failure::new(DATA, format!("{}: {error}", document.display())))?)
+        }
+        Err(error) if error.is_absent() => None,
+        Err(error) => return Err(Failure::new(NO_INPUT, error)),
+    };
+    let edition = make(last)?;
+    // This first: the next version is counted from it.
+    write(&document, &edition.document)?;
+    write(&out.join(".well-known/digital-stamp"), &edition.document)?;
+    write(&out.join(format!("{vendor}.zone")), &edition.zone)?;
+    let SignedDirectory { version, expires, .. } = edition.content;
+    output::line(&format!("{vendor}: version {version}, good until {expires}, in {}", out.display()))?;
+    Ok(0)
+}
+
+/// Waits until nobody else publishes into the folder, which is made if it is missing.
+fn lock(out: &Path) -> io::Result<File> {
+    fs::create_dir_all(out)?;
+    let file = File::options().create(true).truncate(false).write(true).open(out.join(".lock"))?;
+    file.lock()?;
+    Ok(file)
+}
+
+impl From<EditionError> for Failure {
+    fn from(error: EditionError) -> Self {
+        let failure = Self::new(DATA, &error);
+        match error {
+            EditionError::Long { .. } => {
+                failure.hint("serials whose stamps have ended need not be listed: --ended-serial")
+            }
+            EditionError::Signatures { .. } => failure.hint("sign with fewer keys"),
+            _ => failure,
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    file::replace(path, text).map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", path.display())))
+}
+
+/// Another vendor, as his document describes him.
+fn other(path: &Path) -> Result<VendorEntry, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(DATA, format!("{}: {error}", path.display()));
+    let text = file::read_up_to(path, LONGEST_FILE).map_err(|error| Failure::new(NO_INPUT, error))?;
+    match serde_json::from_str(&text).map_err(|error| wrong(&error))? {
+        Document::Pinned(entry) => Ok(entry),
+        Document::Signed { directory, also } => {
+            trust_policy::introduced(&[vec![directory], also].concat()).map_err(|error| wrong(&error))
+        }
+    }
+}
+
+fn dated(text: &str) -> Result<(String, Option<UnixTime>), String> {
+    match text.split_once('=') {
+        None => Ok((text.to_owned(), None)),
+        Some(_) => named(text).map(|(kid, time)| (kid, Some(time))),
+    }
+}
+
+fn named(text: &str) -> Result<(String, UnixTime), String> {
+    let (kid, time) = text.split_once('=').ok_or("write KID=TIME")?;
+    Ok((kid.to_owned(), time.parse().map_err(|error: crate::time::TimeError| error.to_string())?))
+}

@@ -1,0 +1,157 @@
+//! `mailstamp vendor serve`: arguments into the settings of the service, and its end into an exit status.
+
+use super::open_ledger::Which;
+use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL, USAGE};
+use crate::cli::ui::output;
+use crate::config::paths::Given;
+use crate::ledger::handle::Books;
+use crate::server::vendor_http::{self, Limits, ServeError, Settings, tls};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Sell stamps over HTTP: to programs under /v1/, and on a page to people without an account.
+///
+/// It listens on this machine only unless told otherwise; put a reverse proxy in front (--public-url, --trusted-proxy), or
+/// let it speak TLS by itself (--tls-cert, --tls-key; read again on SIGHUP). The books are in one folder, made by `mailstamp
+/// vendor init`; all other vendor commands work while it runs. On SIGTERM it finishes what it has begun and ends.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp vendor serve\n  \
+    mailstamp vendor serve --public-url https://stamps.example --trusted-proxy 127.0.0.1\n  \
+    mailstamp vendor serve --listen '[::]:443' --tls-cert chain.pem --tls-key key.pem --metrics 127.0.0.1:9633")]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// Listen here; port 0 for any free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8025")]
+    listen: SocketAddr,
+    /// Speak TLS with this certificate chain (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's secret key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Under which origin people reach it, where a proxy stands in front: https://stamps.example
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Believe what this proxy says in X-Forwarded-For
+    #[arg(long, value_name = "ADDRESS")]
+    trusted_proxy: Vec<IpAddr>,
+    /// Answer Prometheus here, at /metrics
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
+    /// What sends the codes that prove an address
+    #[arg(long, value_name = "PROGRAM", default_value = "/usr/sbin/sendmail")]
+    sendmail: PathBuf,
+    /// Requests a second that one API key may make; 0 for any number
+    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().key_rate)]
+    key_rate: u32,
+    /// Requests a second that one address may make without a key; 0 for any number
+    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().address_rate)]
+    address_rate: u32,
+    /// Connections at once
+    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().connections)]
+    connections: usize,
+    /// Connections at once from one address, trusted proxies aside
+    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().connections_each)]
+    connections_each: usize,
+    /// Seconds that a header, and an idle connection, may take; a whole request may take three times as long
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().header.as_secs(),
+        value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    patience: u64,
+}
+
+/// Runs the command until it is told to end.
+///
+/// # Errors
+/// A failure when it cannot begin.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let public_url = args.public_url.as_deref().map(origin).transpose()?;
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => Some(tls::Files { certificate: certificate.clone(), key: key.clone() }),
+        _ => None,
+    };
+    let folder = args.which.folder(given)?;
+    let header = Duration::from_secs(args.patience);
+    let limits = Limits {
+        header,
+        request: header * 3,
+        connections: args.connections.clamp(1, 100_000),
+        connections_each: args.connections_each.max(1),
+        key_rate: args.key_rate,
+        address_rate: args.address_rate,
+        ..Limits::default()
+    };
+    let settings = Settings {
+        listen: args.listen,
+        tls,
+        public_url,
+        trusted_proxies: args.trusted_proxy.iter().map(IpAddr::to_canonical).collect(),
+        metrics: args.metrics,
+        folder: folder.clone(),
+        sendmail: args.sendmail.clone(),
+        limits,
+    };
+    let books = Books::open(&folder, Duration::from_secs(5))?;
+    // Whoever bought would have paid for what cannot be signed.
+    if books.active_signer()?.is_none() {
+        output::note("no key signs, so nothing is sold; `mailstamp vendor rotate` makes a new one");
+    }
+    books.listen()?;
+    // Whoever started it may not read what it says; it serves all the same.
+    vendor_http::run(books, settings, |address| drop(output::line(&format!("listening on {address}"))))
+        .map_err(failure)?;
+    Ok(0)
+}
+
+/// An origin: scheme and host, a port perhaps, and no path. As browsers write it: in lower case, and without the port that
+/// the scheme has by itself (RFC 6454 section 6.2).
+fn origin(url: &str) -> Result<String, Failure> {
+    let lower = url.trim_end_matches('/').to_ascii_lowercase();
+    let usual = if lower.starts_with("https:") { ":443" } else { ":80" };
+    let plain = lower.strip_suffix(usual).unwrap_or(&lower);
+    let host = plain.strip_prefix("https://").or_else(|| plain.strip_prefix("http://"));
+    let fits =
+        |host: &str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@\\\"<>".contains(&b));
+    match host.filter(|host| fits(host)) {
+        Some(_) => Ok(plain.to_owned()),
+        None => Err(Failure::new(USAGE, format!("{url:?} is no origin"))
+            .hint("write scheme and host, without a path: --public-url https://stamps.example")),
+    }
+}
+
+fn failure(error: ServeError) -> Failure {
+    match error {
+        ServeError::Tls { .. } => Failure::new(CONFIG, error),
+        ServeError::Books(error) => error.into(),
+        ServeError::Listen { .. } | ServeError::System(_) => Failure::new(TEMPFAIL, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::origin;
+
+    #[test]
+    fn an_origin_has_no_path() {
+        assert_eq!(origin("https://stamps.example/").unwrap(), "https://stamps.example");
+        assert_eq!(origin("http://[::1]:8080").unwrap(), "http://[::1]:8080");
+        for wrong in
+            ["stamps.example", "https://", "https://a/b", "https://u@a", "ftp://a", "https://a b", "https://:443"]
+        {
+            assert!(origin(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_written_as_browsers_write_it() {
+        for (given, written) in [
+            ("HTTPS://Stamps.example:443/", "https://stamps.example"),
+            ("https://stamps.example:80", "https://stamps.example:80"),
+            ("http://[::1]:80", "http://[::1]"),
+        ] {
+            assert_eq!(origin(given).unwrap(), written);
+        }
+    }
+}

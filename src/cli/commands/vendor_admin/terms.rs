@@ -1,0 +1,215 @@
+//! `vendor init`, `price`, `terms`, `rotate`: who the vendor is, on what terms he sells, and with which key he signs.
+
+use super::open_ledger::Which;
+use crate::accounting::event::{self, KeyState};
+use crate::accounting::money;
+use crate::accounting::order::{Caps, OwnCaps};
+use crate::cli::ui::exit_status::Failure;
+use crate::cli::ui::output;
+use crate::config::paths::Given;
+use crate::directory::document::VendorEntry;
+use crate::engine::context::clock;
+use crate::ledger::handle::{Books, Founding};
+use crate::time::UnixTime;
+use serde_json::json;
+use std::io;
+
+/// Begin a vendor's books in an empty folder, with a first signing key, and print the document by which recipients trust
+/// it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp vendor init --vendor stamps.example --kid 2026q4 --price '0.001 EUR' > stamps.example.json")]
+pub struct Init {
+    /// The vendor's name, a domain
+    #[arg(long, value_name = "NAME")]
+    vendor: String,
+    /// The name of the first signing key
+    #[arg(long, value_name = "NAME")]
+    kid: String,
+    /// What a credit costs
+    #[arg(long, value_name = "PRICE")]
+    price: money::Price,
+    /// Where stamps are to be had, for the document
+    #[arg(long, value_name = "ADDRESS")]
+    buy: Option<String>,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Show what a credit costs and what so many stamps would, or set a new price.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor price\n  mailstamp vendor price --stamps 1000000\n  \
+    mailstamp vendor price --set '1 EUR / 800'")]
+pub struct Price {
+    /// So many stamps of one credit
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    stamps: u64,
+    /// What a credit costs from now on
+    #[arg(long, value_name = "PRICE")]
+    set: Option<money::Price>,
+    /// What a credit brings that is paid out, from now on
+    #[arg(long, value_name = "PRICE")]
+    payout: Option<money::Price>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Show or set the terms: what is not given stays.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor terms\n  mailstamp vendor terms --days 14 --refunds false")]
+pub struct Terms {
+    /// For how many days a stamp holds that asks for no end
+    #[arg(long, value_name = "DAYS")]
+    days: Option<u32>,
+    /// Whether unused stamps are taken back
+    #[arg(long, value_name = "true|false")]
+    refunds: Option<bool>,
+    #[command(flatten)]
+    caps: GivenCaps,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Caps, of which some are given.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+#[group(skip)]
+pub struct GivenCaps {
+    /// The most stamps in one request
+    #[arg(long, value_name = "COUNT")]
+    max_stamps: Option<u32>,
+    /// The largest value of a stamp
+    #[arg(long, value_name = "CREDITS")]
+    max_value: Option<u64>,
+    /// The longest window
+    #[arg(long, value_name = "DAYS")]
+    max_days: Option<u32>,
+    /// The most credits that an account may spend in a day
+    #[arg(long, value_name = "CREDITS")]
+    max_credits: Option<u64>,
+}
+
+/// Make a new signing key, or sign with it from now on, or revoke one.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor rotate --prepare 2027q1\n  mailstamp vendor rotate 2027q1\n  \
+    mailstamp vendor rotate --revoke 2026q4")]
+pub struct Rotate {
+    /// The name of the new key
+    #[arg(value_name = "NAME", required_unless_present = "revoke")]
+    kid: Option<String>,
+    /// Make and publish it, but go on signing with the one before; without this it signs later
+    #[arg(long, conflicts_with = "revoke")]
+    prepare: bool,
+    /// Revoke the key of this name: nothing that it signed is good any more
+    #[arg(long, value_name = "NAME")]
+    revoke: Option<String>,
+    #[command(flatten)]
+    which: Which,
+}
+
+impl GivenCaps {
+    /// Those that were given.
+    pub(super) fn given(&self) -> OwnCaps {
+        let Self { max_stamps: stamps, max_value: value, max_days: days, max_credits: credits_a_day } = *self;
+        OwnCaps { stamps, value, days, credits_a_day }
+    }
+}
+
+pub(super) fn init(args: &Init, given: &Given) -> Result<u8, Failure> {
+    let terms = event::Terms { price: args.price, payout: None, days: 30, caps: Caps::default(), refunds: true };
+    let founding = Founding { vendor: args.vendor.clone(), kid: args.kid.clone(), terms };
+    let books = Books::create(&args.which.folder(given)?, &founding, clock())?;
+    document(&books, args.buy.clone())
+}
+
+/// The public document: what recipients trust.
+fn document(books: &Books, buy: Option<String>) -> Result<u8, Failure> {
+    let entry = VendorEntry { buy, ..books.published()? };
+    output::line(&serde_json::to_string_pretty(&entry).map_err(io::Error::from)?)?;
+    Ok(0)
+}
+
+pub(super) fn price(args: &Price, given: &Given) -> Result<u8, Failure> {
+    let books = args.which.reach(given)?;
+    let mut terms = books.profile()?.terms;
+    if args.set.is_some() || args.payout.is_some() {
+        terms.price = args.set.unwrap_or(terms.price);
+        terms.payout = args.payout.or(terms.payout);
+        books.set_terms(terms.clone(), clock())?;
+        args.which.tell_recipients(&books, given)?;
+    }
+    let out_of_range = |error| Failure::new(crate::cli::ui::exit_status::DATA, error);
+    let cost = terms.price.of(args.stamps).map_err(out_of_range)?;
+    let payout = terms.payout.unwrap_or(terms.price);
+    if args.json {
+        let object = json!({
+            "schema": output::SCHEMA, "price": terms.price, "payout": payout,
+            "stamps": args.stamps, "cost": cost.to_string(),
+        });
+        output::line(&object.to_string())?;
+    } else {
+        output::line(&format!("a credit costs {} and is paid out at {payout}", terms.price))?;
+        output::line(&format!("{} stamps of one credit cost {cost}", args.stamps))?;
+    }
+    Ok(0)
+}
+
+pub(super) fn terms(args: &Terms, given: &Given) -> Result<u8, Failure> {
+    let books = args.which.reach(given)?;
+    let before = books.profile()?.terms;
+    let terms = event::Terms {
+        days: args.days.unwrap_or(before.days),
+        refunds: args.refunds.unwrap_or(before.refunds),
+        caps: args.caps.given().over(before.caps),
+        ..before.clone()
+    };
+    if terms != before {
+        books.set_terms(terms.clone(), clock())?;
+    }
+    if args.json {
+        output::line(&json!({ "schema": output::SCHEMA, "terms": terms }).to_string())?;
+        return Ok(0);
+    }
+    let days = terms.days_within(&terms.caps);
+    output::line(&format!("stamps hold for {days} days unless they ask for another end"))?;
+    output::line(&format!("unused stamps are {}taken back", if terms.refunds { "" } else { "not " }))?;
+    output::line(&caps(&terms.caps))?;
+    Ok(0)
+}
+
+/// Caps as a line.
+pub(super) fn caps(caps: &Caps) -> String {
+    let Caps { stamps, value, days, credits_a_day } = caps;
+    format!("at most {stamps} stamps a request, {value} credits a stamp, {days} days, {credits_a_day} credits a day")
+}
+
+pub(super) fn rotate(args: &Rotate, given: &Given) -> Result<u8, Failure> {
+    let books = args.which.reach(given)?;
+    if let Some(kid) = &args.revoke {
+        // Before anything is changed.
+        books.key(kid)?;
+    }
+    if let Some(kid) = &args.kid {
+        if args.prepare {
+            books.prepare(kid, clock())?;
+        } else {
+            let known = books.profile()?.keys.iter().any(|key| key.kid == *kid);
+            books.rotate(kid, clock())?;
+            if !known {
+                output::note("stamps are unverified to recipients until they refresh; another time --prepare the key");
+            }
+        }
+    }
+    if let Some(kid) = &args.revoke {
+        let since: Option<UnixTime> = None;
+        books.set_key_state(kid, KeyState::Revoked { since }, clock())?;
+    }
+    document(&books, None)?;
+    args.which.tell_recipients(&books, given)?;
+    Ok(0)
+}

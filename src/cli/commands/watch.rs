@@ -1,0 +1,113 @@
+//! `mailstamp watch`: revoke and restore by moving messages between folders.
+
+use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL};
+use crate::cli::ui::output;
+use crate::cli::ui::progress::Progress;
+use crate::config::paths::Given;
+use crate::engine::context;
+use crate::engine::judge::Undecided;
+use crate::server::watcher::{self, Report, WatchError};
+use crate::stamp::serial::Serial;
+use crate::store::Learned;
+use std::io::{self, Write};
+
+/// Watch mail folders: a message moved to Junk or Trash has its stamps revoked, moved back they are restored; messages in
+/// Sent that say so have their stamps logged for return use, and to whom they went is learned.
+///
+/// Nothing is watched until the configuration names a Maildir. What lies in Junk and Trash at the first run is left alone.
+/// Only stamps that this mailbox accepted on that very message are revoked. It runs until it is ended, which may happen at
+/// any time.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    mailstamp watch          with this in the configuration:\n                           \
+    [watch]\n                           maildir = \"/home/you/Maildir\"\n  \
+    mailstamp watch --once   look once, as from cron(8)")]
+pub struct Args {
+    /// Look once, do what follows from it, and exit
+    #[arg(long)]
+    once: bool,
+    /// Say nothing about what is done
+    #[arg(long, short)]
+    quiet: bool,
+    /// Whose folders and state, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A failure when nothing is to be watched, or with `--once` something could not be done.
+pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+    let mut report = Told { quiet: args.quiet, bar: None };
+    let engines = || context::engine(given, None).map_err(Undecided::from);
+    let done = if args.once { watcher::once(&engines, &mut report) } else { watcher::run(&engines, &mut report) };
+    drop(report);
+    done.map_err(failure)?;
+    Ok(0)
+}
+
+fn failure(error: WatchError) -> Failure {
+    match error {
+        WatchError::Places(error) => error.into(),
+        WatchError::Undecided(Undecided::Places(error)) => error.into(),
+        WatchError::Undecided(error) => error.into(),
+        WatchError::Nothing => {
+            Failure::new(CONFIG, error).hint("write [watch] and maildir = \"/home/you/Maildir\" into the configuration")
+        }
+        error => Failure::new(TEMPFAIL, error),
+    }
+}
+
+/// Lines on standard output; a bar on standard error where a person looks.
+struct Told {
+    quiet: bool,
+    bar: Option<(Progress, usize)>,
+}
+
+/// Fewer messages than this are done before a bar could be read.
+const WORTH_A_BAR: usize = 500;
+
+impl Told {
+    fn clear(&mut self) {
+        if let Some((bar, _)) = &mut self.bar {
+            bar.clear();
+        }
+    }
+}
+
+impl Report for Told {
+    fn did(&mut self, vendor: &str, serial: &Serial, what: &str) {
+        self.clear();
+        if !self.quiet {
+            // If nobody reads it, it is done all the same.
+            let _ = output::line(&format!("{vendor}/{serial}: {what}"));
+        }
+    }
+
+    fn learned(&mut self, learned: Learned) {
+        if learned.correspondents > 0 && !self.quiet {
+            self.clear();
+            let _ = output::line(&format!("learned from Sent: {} correspondents", learned.correspondents));
+        }
+    }
+
+    fn progress(&mut self, done: usize, of: usize) {
+        if of < WORTH_A_BAR || self.quiet {
+            return;
+        }
+        let (bar, drawn) = self.bar.get_or_insert_with(|| (Progress::new(|| of as u64), 0));
+        while *drawn < done {
+            bar.step(1);
+            *drawn += 1;
+        }
+        if done >= of {
+            self.bar = None;
+        }
+    }
+
+    fn trouble(&mut self, error: &WatchError) {
+        self.clear();
+        let _ = writeln!(io::stderr(), "mailstamp: warning: {error}; will try again");
+    }
+}

@@ -1,0 +1,12 @@
+//! What the subcommands share: reading input, printing, exit statuses, and the parts of command lines.
+
+pub(super) mod counts;
+pub mod exit_status;
+pub(super) mod input;
+pub(super) mod judge;
+pub(super) mod output;
+pub(super) mod progress;
+#[cfg(feature = "sender")]
+pub(super) mod purchase;
+pub(super) mod stamp_target;
+pub(super) mod table;

@@ -1,0 +1,112 @@
+//! What commands print: JSON in one versioned form, lines that stay lines whatever stands in a message, and colour only
+//! where a person looks.
+
+use crate::policy::decision::Decision;
+#[cfg(feature = "sender")]
+use crate::sender::stamp_request::{Held, HeldState};
+use crate::stamp::extract::Place;
+use crate::verdict::class::Class;
+use crate::verdict::finding::Finding;
+use anstyle::{AnsiColor, Style};
+use serde_json::{Value, json};
+use std::io::{self, Write};
+
+/// The version of every JSON object that a command prints. It grows when a member changes its meaning or goes.
+pub const SCHEMA: u32 = 1;
+
+/// Writes one line to standard output.
+///
+/// # Errors
+/// The system's.
+pub fn line(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}")?;
+    stdout.flush()
+}
+
+/// Tells the user something that is no failure, on standard error.
+#[cfg(any(feature = "sender", feature = "vendor"))]
+pub fn note(text: &str) {
+    // Nobody may be listening any more.
+    let _ = writeln!(io::stderr().lock(), "mailstamp: note: {text}");
+}
+
+/// A stamp of the purse as JSON, with the stamp itself or without.
+#[cfg(feature = "sender")]
+#[must_use]
+pub fn held(held: &Held, whole: bool) -> Value {
+    let mut object = json!({
+        "schema": SCHEMA,
+        "recipient": held.recipient.to_string(),
+        "vendor": held.vendor,
+        "serial": held.serial.as_str(),
+        "value": held.value,
+        "not_before": held.not_before.map(|time| time.to_string()),
+        "expires": held.expires.map(|time| time.to_string()),
+        "bought": held.bought.to_string(),
+        "state": held_state(held),
+    });
+    if let Some(object) = object.as_object_mut().filter(|_| whole) {
+        object.insert("stamp".to_owned(), held.token.as_str().into());
+    }
+    object
+}
+
+/// The word for what has become of a stamp of the purse.
+#[cfg(feature = "sender")]
+#[must_use]
+pub fn held_state(held: &Held) -> &'static str {
+    match held.state {
+        HeldState::Unused => "unused",
+        HeldState::Reserved { .. } => "reserved",
+        HeldState::Used { .. } => "used",
+    }
+}
+
+/// A decision as JSON.
+#[must_use]
+pub fn decision(decision: &Decision) -> Value {
+    let verdict = &decision.verdict;
+    json!({
+        "schema": SCHEMA,
+        "class": verdict.class().as_str(),
+        "reason": verdict.reason.as_str(),
+        "exit": verdict.class().exit_code(),
+        "rule": decision.rule,
+        "action": decision.action.as_str(),
+        "speaks": verdict.speaks,
+        "stamps": verdict.findings.iter().map(finding).collect::<Vec<_>>(),
+    })
+}
+
+fn finding(finding: &Finding) -> Value {
+    json!({
+        "place": place(finding.place),
+        "vendor": finding.vendor,
+        "key": finding.key_id,
+        "serial": finding.serial.as_ref().map(|serial| serial.as_str()),
+        "value": finding.value,
+        "reason": finding.reason.map(|reason| reason.as_str()),
+    })
+}
+
+/// The word for a place.
+#[must_use]
+pub fn place(place: Place) -> &'static str {
+    match place {
+        Place::Header => "header",
+        Place::Body => "body",
+        Place::Subject => "subject",
+    }
+}
+
+/// Green for what is let through, yellow for what could not be judged or paid, red for what is no good.
+#[must_use]
+pub fn style(class: Class) -> Style {
+    let colour = match class {
+        Class::FirstClass | Class::Allowed => AnsiColor::Green,
+        Class::Unstamped | Class::Underpaid | Class::Unverified => AnsiColor::Yellow,
+        Class::Invalid | Class::Used | Class::Revoked => AnsiColor::Red,
+    };
+    Style::new().fg_color(Some(colour.into()))
+}

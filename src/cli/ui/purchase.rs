@@ -1,0 +1,56 @@
+//! Failures of the sender's side as statuses of sysexits(3), with what helps.
+
+use super::exit_status::{CONFIG, DATA, Failure, NO_PERMISSION, TEMPFAIL, UNAVAILABLE};
+use super::output;
+use crate::sender::account::AccountError;
+use crate::sender::error::SupplyError;
+use crate::sender::stamp_source::Sender;
+use crate::time::UnixTime;
+
+/// What a failure to get a stamp comes to: 75 when waiting helps, 77 for money and caps, 78 for what has to be set up, 65
+/// for what was asked.
+pub fn failure(error: &SupplyError) -> Failure {
+    let failed = |code| Failure::new(code, error);
+    match error {
+        SupplyError::NoAccount(_) => failed(CONFIG).hint("make an account at a vendor, then: mailstamp account add"),
+        SupplyError::Account(_) => failed(CONFIG),
+        SupplyError::Capped(capped) if capped.free.is_some() => {
+            failed(TEMPFAIL).hint("the caps are yours: [sender] in the configuration")
+        }
+        SupplyError::Capped(_) => failed(NO_PERMISSION).hint("the caps are yours: [sender] in the configuration"),
+        SupplyError::Funds { .. } => failed(NO_PERMISSION).hint("put credits on the account at its vendor"),
+        SupplyError::Key { account, .. } => {
+            failed(CONFIG).hint(format!("give it a new key: mailstamp account add {account} --replace"))
+        }
+        SupplyError::Order { .. } => failed(DATA),
+        SupplyError::Answer { .. } => failed(UNAVAILABLE),
+        SupplyError::Away { .. } => failed(TEMPFAIL).hint("try again: nothing is charged twice"),
+        SupplyError::Ours(_) => failed(TEMPFAIL),
+    }
+}
+
+impl From<AccountError> for Failure {
+    fn from(error: AccountError) -> Self {
+        let code = match error {
+            AccountError::File(_) | AccountError::Form { .. } => CONFIG,
+            AccountError::Write { .. } => super::exit_status::CANNOT_CREATE,
+            _ => DATA,
+        };
+        Self::new(code, error)
+    }
+}
+
+/// Takes out of the purse what has ended, and says so: credits went with it.
+pub fn sweep(sender: &Sender, now: UnixTime) -> Result<(), Failure> {
+    for ended in sender.purse().sweep(now)? {
+        let when = ended.expires.map(|end| format!(" on {end}")).unwrap_or_default();
+        output::note(&format!(
+            "a stamp of {} credits for {} ended unused{when}: {} {}",
+            ended.value,
+            ended.recipient,
+            ended.vendor,
+            ended.serial.as_str()
+        ));
+    }
+    Ok(())
+}

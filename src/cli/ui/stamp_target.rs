@@ -1,0 +1,89 @@
+//! Which stamps a person means: those on a message, those of a Message-ID, or one by its serial.
+
+use super::exit_status::{DATA, Failure, NO_INPUT};
+use super::input;
+use crate::engine::judge::Engine;
+use crate::log::verdict_log::VerdictLog;
+use crate::message::header::printable;
+use crate::message::parse::Message;
+use crate::stamp::serial::Serial;
+
+/// Which stamps are meant.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub struct Args {
+    /// The stamp with this serial
+    #[arg(long, value_name = "VENDOR/SERIAL", conflicts_with = "message_id")]
+    serial: Option<String>,
+    /// The stamp that spoke on the message with this Message-ID, as the verdict log knows it
+    #[arg(long, value_name = "ID")]
+    message_id: Option<String>,
+    /// Whose state, where the configuration has %u, %n or %d
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
+/// One stamp that is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its vendor.
+    pub vendor: String,
+    /// Its serial.
+    pub serial: Serial,
+}
+
+impl Args {
+    /// The stamps that are meant: by serial, by Message-ID, or on the message on standard input. Of a message only stamps
+    /// whose signature holds count: anybody can write a serial into a forged one.
+    ///
+    /// # Errors
+    /// A failure that says why there is none: status 65 for a message without a good signature on a stamp, 66 for a
+    /// Message-ID that the log does not know.
+    pub fn resolve(&self, engine: &Engine) -> Result<Vec<Target>, Failure> {
+        if let Some(text) = &self.serial {
+            return Ok(vec![named(text)?]);
+        }
+        if let Some(id) = &self.message_id {
+            return logged(id, engine);
+        }
+        let input =
+            input::read(engine.config.largest).map_err(|error| Failure::input(super::exit_status::IO, &error))?;
+        let findings = engine.identify(&Message::parse(&input.bytes))?;
+        let signed = findings.iter().filter(|finding| finding.reason.is_none());
+        let targets: Vec<Target> = signed
+            .filter_map(|finding| Some(Target { vendor: finding.vendor.clone()?, serial: finding.serial.clone()? }))
+            .collect();
+        match (targets.is_empty(), findings.first().and_then(|finding| finding.reason)) {
+            (false, _) => Ok(targets),
+            (true, None) => Err(Failure::new(DATA, "there is no stamp in this message")),
+            (true, Some(reason)) => {
+                Err(Failure::new(DATA, format!("the stamp in this message does not count: {}", reason.sentence()))
+                    .hint("name it with --serial VENDOR/SERIAL if you mean it all the same"))
+            }
+        }
+    }
+}
+
+fn named(text: &str) -> Result<Target, Failure> {
+    let wrong = |problem: String| Failure::new(DATA, format!("--serial {text}: {problem}"));
+    let (vendor, serial) = text.rsplit_once('/').ok_or_else(|| wrong("write VENDOR/SERIAL".to_owned()))?;
+    let serial = Serial::new(serial).map_err(|error| wrong(error.to_string()))?;
+    let issuer = crate::stamp::token::Issuer::new(vendor, "any").map_err(|error| wrong(error.to_string()))?;
+    Ok(Target { vendor: issuer.vendor().to_owned(), serial })
+}
+
+fn logged(id: &str, engine: &Engine) -> Result<Vec<Target>, Failure> {
+    let id = id.trim();
+    let bracketed = if id.starts_with('<') { id.to_owned() } else { format!("<{id}>") };
+    let log = VerdictLog::new(engine.places.state()?);
+    let stamps = log.stamps_of(&printable(bracketed.as_bytes(), crate::engine::result_header::LONGEST))?;
+    let targets: Vec<Target> = stamps
+        .into_iter()
+        .filter_map(|(vendor, serial)| Some(Target { vendor, serial: Serial::new(serial).ok()? }))
+        .collect();
+    if targets.is_empty() {
+        return Err(Failure::new(NO_INPUT, format!("the verdict log knows no stamp on a message {bracketed}"))
+            .hint("pipe the message itself in, or name the stamp with --serial VENDOR/SERIAL"));
+    }
+    Ok(targets)
+}

@@ -1,0 +1,131 @@
+//! The table `[replies]`: which automatic replies are sent, how often, by what, and in whose words. None is sent unless
+//! the user says so. The templates are read when they are needed, and by `config check`.
+
+use super::ConfigError;
+use super::duration::Seconds;
+use super::file::{self, FileError};
+use crate::autoreply::eligibility::{Kind, Policy};
+use crate::autoreply::return_path::is_plain;
+use crate::autoreply::template::{Template, TemplateError};
+use crate::message::address::{Address, AddressError};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// The settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replies {
+    /// Which are sent, and to whom.
+    pub policy: Policy,
+    /// From whom, if not from the address that was written to.
+    pub from: Option<Address>,
+    /// Seconds between two replies to one sender.
+    pub per_sender: i64,
+    /// The most replies in a day.
+    pub per_day: u32,
+    /// The mail system's program.
+    pub sendmail: PathBuf,
+    /// The user's own words for a challenge.
+    pub challenge_template: Option<PathBuf>,
+    /// The user's own words for a compromised notice.
+    pub compromised_template: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RepliesTable {
+    challenge: bool,
+    compromised: bool,
+    from: Option<String>,
+    per_sender: Seconds,
+    per_day: u32,
+    require_authentication: bool,
+    sendmail: String,
+    challenge_template: Option<String>,
+    compromised_template: Option<String>,
+}
+
+impl Default for RepliesTable {
+    fn default() -> Self {
+        Self {
+            challenge: false,
+            compromised: false,
+            from: None,
+            per_sender: Seconds(7 * 86_400),
+            per_day: 50,
+            require_authentication: true,
+            sendmail: "/usr/sbin/sendmail".to_owned(),
+            challenge_template: None,
+            compromised_template: None,
+        }
+    }
+}
+
+/// A template cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateFileError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its content.
+    #[error("{}: {source}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: TemplateError,
+    },
+}
+
+impl RepliesTable {
+    /// The settings; `expand` fills in the signs of a value, `path` makes a path of it.
+    pub(super) fn settle(
+        self,
+        expand: &dyn Fn(&'static str, String) -> Result<String, ConfigError>,
+        path: &dyn Fn(&'static str, Option<String>) -> Result<Option<PathBuf>, ConfigError>,
+    ) -> Result<Replies, ConfigError> {
+        let from = self.from.map(|text| expand("replies.from", text)).transpose()?;
+        let address = |text: String| match Address::parse(&text) {
+            Ok(address) if is_plain(&address) => Ok(address),
+            Ok(_) => {
+                let source = AddressError::Local.into();
+                Err(ConfigError::Pattern { key: "replies.from", text, source })
+            }
+            Err(source) => Err(ConfigError::Pattern { key: "replies.from", text, source: source.into() }),
+        };
+        Ok(Replies {
+            policy: Policy {
+                challenge: self.challenge,
+                compromised: self.compromised,
+                require_authentication: self.require_authentication,
+            },
+            from: from.map(address).transpose()?,
+            per_sender: self.per_sender.0,
+            per_day: self.per_day,
+            sendmail: path("replies.sendmail", Some(self.sendmail))?.unwrap_or_default(),
+            challenge_template: path("replies.challenge_template", self.challenge_template)?,
+            compromised_template: path("replies.compromised_template", self.compromised_template)?,
+        })
+    }
+}
+
+impl Replies {
+    /// Whether any reply is switched on.
+    #[must_use]
+    pub fn on(&self) -> bool {
+        self.policy.challenge || self.policy.compromised
+    }
+
+    /// The words for a kind of reply.
+    ///
+    /// # Errors
+    /// [`TemplateFileError`], which names the file.
+    pub fn template(&self, kind: Kind) -> Result<Template, TemplateFileError> {
+        let path: Option<&Path> = match kind {
+            Kind::Challenge => self.challenge_template.as_deref(),
+            Kind::Compromised => self.compromised_template.as_deref(),
+        };
+        let Some(path) = path else { return Ok(Template::default_of(kind)) };
+        let content = |source| TemplateFileError::Content { path: path.to_owned(), source };
+        Template::parse(&file::read(path)?).map_err(content)
+    }
+}

@@ -1,0 +1,579 @@
+//! What the user's documents and the fetched ones say together. A vendor is trusted only if the user pinned him, be it with
+//! no key at all; of each publisher only the newest edition is heeded. Where documents disagree about a key's bytes nobody
+//! is believed; where they disagree about its status the stricter one is. Whether a document may be believed at all is
+//! decided here for the files that the user placed, and in `trust_policy.rs` for what was fetched.
+
+use super::document::{DocumentError, Publishes, SignedDirectory, VendorEntry, time};
+use crate::stamp::serial::Serial;
+use crate::stamp::signing::PublicKey;
+use crate::stamp::token::{Issuer, Purpose, Token};
+use crate::time::UnixTime;
+use crate::verdict::facts::{KeyDirectory, KeyFact, KeyStatus, VendorKey};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The longest signed directory, in characters: 1 MiB.
+pub const LONGEST: usize = 1024 * 1024;
+/// The largest file or answer that holds one, signed by up to four keys: 4 MiB.
+pub const LONGEST_FILE: u64 = 4 * 1024 * 1024;
+
+/// The trusted vendors with their keys, at one time.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    vendors: BTreeMap<String, Vendor>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Vendor {
+    keys: BTreeMap<String, Held>,
+    /// The keys that the user wrote down himself, and did not revoke.
+    pinned: Vec<PublicKey>,
+    revoked: BTreeSet<Serial>,
+    publishes: Publishes,
+    buy: Option<String>,
+    /// Whether what was fetched about him is in date; nothing if nothing was.
+    in_date: Option<bool>,
+}
+
+#[derive(Clone, Debug)]
+enum Held {
+    Known(VendorKey),
+    Stale(VendorKey),
+    Conflict,
+}
+
+/// What a publisher said in one document that is believed to be his.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// Who said it.
+    pub publisher: String,
+    /// Its edition.
+    pub version: u64,
+    /// From when on it is stale.
+    pub expires: UnixTime,
+    /// What it says.
+    pub vendors: Vec<VendorEntry>,
+    /// What it can do.
+    pub weight: Weight,
+}
+
+/// What a statement can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// The user placed its file. It gives keys; past its date it does not touch those that he pinned.
+    Placed,
+    /// It was fetched. It gives keys; past its date all keys of its vendors are stale, since a stolen key could have been
+    /// revoked meanwhile.
+    Fetched,
+    /// It was fetched on a way where others could have changed it. It only takes away: by a revocation, or a conflict.
+    Doubtful,
+}
+
+/// A document that is not heeded, and why; for `doctor` and the lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unheeded {
+    /// The user pinned no vendor, or no key of him, by the name of its signer.
+    NotPinned(String),
+    /// Its signer's key was revoked or has ended.
+    KeyEnded(String),
+    /// Another document of the same publisher is newer.
+    Superseded(String),
+    /// It is past its date; its keys count as stale, its revocations hold.
+    Stale(String),
+}
+
+/// A signed directory that is wrong: nothing may be judged by half of what the user's files say.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// Its token is malformed.
+    #[error("its token is malformed")]
+    Token,
+    /// Its signature does not hold.
+    #[error("its signature does not hold under the key of {0} that it names")]
+    Forged(String),
+    /// Its content is wrong.
+    #[error(transparent)]
+    Content(#[from] DocumentError),
+}
+
+/// A signed directory whose signature holds.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Who signed it.
+    pub publisher: String,
+    /// With which key.
+    pub key: PublicKey,
+    /// What it says.
+    pub content: SignedDirectory,
+}
+
+impl Directory {
+    /// Adds what the user pinned. All that is pinned must be added before anything is opened or heard.
+    ///
+    /// # Errors
+    /// [`DocumentError`] when an entry is wrong.
+    pub fn pin(&mut self, entry: &VendorEntry) -> Result<(), DocumentError> {
+        let vendor = self.vendors.entry(entry.vendor.clone()).or_default();
+        if entry.publishes == Publishes::Any {
+            vendor.publishes = Publishes::Any;
+        }
+        let keys = entry.parsed_keys()?.into_values();
+        vendor.pinned.extend(keys.filter(|key| !matches!(key.status, KeyStatus::Revoked { .. })).map(|key| key.key));
+        vendor.add(entry, Weight::Placed, false)
+    }
+
+    /// Opens a signed directory under the key of its publisher that is known so far.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] when it is wrong. That its key is not known, or no longer good, is no fault of the document's.
+    pub fn open(&self, text: &str, now: UnixTime) -> Result<Result<Opened, Unheeded>, DirectoryError> {
+        let token = Token::parse_document(text, LONGEST).map_err(|_| DirectoryError::Token)?;
+        let issuer = token.issuer().map_err(|_| DirectoryError::Token)?;
+        let publisher = issuer.vendor().to_owned();
+        let held = self.vendors.get(&publisher).and_then(|vendor| vendor.keys.get(issuer.key_id()));
+        // A stale key may well sign what ends its staleness.
+        let Some(Held::Known(key) | Held::Stale(key)) = held else { return Ok(Err(Unheeded::NotPinned(publisher))) };
+        let opened = open_under(&token, &key.key)?;
+        let revoked = matches!(key.status, KeyStatus::Revoked { since } if since <= now);
+        if revoked || key.not_after.is_some_and(|end| now > end) {
+            return Ok(Err(Unheeded::KeyEnded(publisher)));
+        }
+        Ok(Ok(opened))
+    }
+
+    /// Adds statements, of each publisher the newest, and says which were not heeded, by their position. `newest` are
+    /// versions that were seen before: a lower one is not heeded, whoever has it.
+    ///
+    /// # Errors
+    /// [`DocumentError`] with the position of the statement that is wrong.
+    pub fn hear(
+        &mut self,
+        statements: &[Statement],
+        newest: &BTreeMap<String, u64>,
+        now: UnixTime,
+    ) -> Result<Vec<(usize, Unheeded)>, (usize, DocumentError)> {
+        let mut unheeded = Vec::new();
+        let mut heeded = Vec::new();
+        for (index, statement) in statements.iter().enumerate() {
+            // Two statements of the newest version are both heeded: where they differ they are in conflict.
+            // What is doubtful may have any number.
+            let newer = |other: &Statement| {
+                other.publisher == statement.publisher
+                    && other.version > statement.version
+                    && other.weight != Weight::Doubtful
+            };
+            let seen = newest.get(&statement.publisher).is_some_and(|seen| *seen > statement.version);
+            if seen || statements.iter().any(newer) {
+                unheeded.push((index, Unheeded::Superseded(statement.publisher.clone())));
+            } else {
+                heeded.push((index, statement, now > statement.expires));
+            }
+        }
+        // What takes away comes last, when there is something to take away from; what is in date before what is not.
+        heeded.sort_by_key(|(_, statement, stale)| (statement.weight == Weight::Doubtful, *stale));
+        for (index, statement, stale) in heeded {
+            self.merge(statement, stale).map_err(|error| (index, error))?;
+            if stale {
+                unheeded.push((index, Unheeded::Stale(statement.publisher.clone())));
+            }
+        }
+        self.vendors.values_mut().for_each(Vendor::age);
+        unheeded.sort_by_key(|(index, _)| *index);
+        Ok(unheeded)
+    }
+
+    /// The names of the trusted vendors with the facts of their keys, for the lists.
+    pub fn vendors(&self) -> impl Iterator<Item = (&str, BTreeMap<&str, KeyFact>)> {
+        self.vendors.iter().map(|(name, vendor)| {
+            (name.as_str(), vendor.keys.iter().map(|(kid, held)| (kid.as_str(), held.fact())).collect())
+        })
+    }
+
+    /// The vendors who can sell a stamp now, with where it is to be had: those with a key that signs.
+    pub fn sellers(&self, now: UnixTime) -> impl Iterator<Item = (&str, Option<&str>)> {
+        let signs = move |held: &Held| match held {
+            Held::Known(key) => {
+                key.status == KeyStatus::Active
+                    && key.not_before.is_none_or(|begin| begin <= now)
+                    && key.not_after.is_none_or(|end| now < end)
+            }
+            _ => false,
+        };
+        let sells = move |(_, vendor): &(&String, &Vendor)| vendor.keys.values().any(signs);
+        self.vendors.iter().filter(sells).map(|(name, vendor)| (name.as_str(), vendor.buy.as_deref()))
+    }
+
+    /// Whether the user trusts a vendor of this name.
+    #[must_use]
+    pub fn trusts(&self, vendor: &str) -> bool {
+        self.vendors.contains_key(vendor)
+    }
+
+    /// Whether the user pinned this key of the vendor, and did not revoke it.
+    #[must_use]
+    pub fn pins(&self, vendor: &str, key: &PublicKey) -> bool {
+        self.vendors.get(vendor).is_some_and(|vendor| vendor.pinned.contains(key))
+    }
+
+    fn merge(&mut self, statement: &Statement, stale: bool) -> Result<(), DocumentError> {
+        let Statement { publisher, weight, .. } = statement;
+        let any = self.vendors.get(publisher).is_some_and(|vendor| vendor.publishes == Publishes::Any);
+        for entry in &statement.vendors {
+            // Whom the user did not name is not trusted, whoever lists him.
+            if (entry.vendor == *publisher || any)
+                && let Some(vendor) = self.vendors.get_mut(&entry.vendor)
+            {
+                vendor.add(entry, *weight, stale)?;
+                if *weight == Weight::Fetched {
+                    vendor.in_date = Some(vendor.in_date.unwrap_or(false) || !stale);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens a token under this key.
+///
+/// # Errors
+/// [`DirectoryError`].
+pub fn open_under(token: &Token, key: &PublicKey) -> Result<Opened, DirectoryError> {
+    let issuer = token.issuer().map_err(|_| DirectoryError::Token)?;
+    let publisher = issuer.vendor().to_owned();
+    if !key.verify(token, Purpose::Directory) {
+        return Err(DirectoryError::Forged(publisher));
+    }
+    let content = serde_json::from_slice(token.payload()).map_err(DocumentError::from)?;
+    Ok(Opened { publisher, key: *key, content })
+}
+
+impl Opened {
+    /// As a statement of this weight.
+    ///
+    /// # Errors
+    /// [`DocumentError`] when its date is none.
+    pub fn statement(self, weight: Weight) -> Result<Statement, DocumentError> {
+        let expires = time(&self.content.expires)?;
+        let SignedDirectory { version, vendors, .. } = self.content;
+        Ok(Statement { publisher: self.publisher, version, expires, vendors, weight })
+    }
+}
+
+impl Vendor {
+    fn add(&mut self, entry: &VendorEntry, weight: Weight, stale: bool) -> Result<(), DocumentError> {
+        let gives = weight != Weight::Doubtful;
+        // What was read first stays: what the user pinned himself.
+        if self.buy.is_none() && gives && !stale {
+            self.buy.clone_from(&entry.buy);
+        }
+        // A revocation does not become untrue by age.
+        self.revoked.extend(entry.revoked_serials()?);
+        for (kid, key) in entry.parsed_keys()? {
+            let held = match self.keys.remove(&kid) {
+                None if !gives => continue,
+                None => Held::new(key, stale),
+                Some(Held::Conflict) => Held::Conflict,
+                Some(Held::Known(known)) => agree(known, key).map_or(Held::Conflict, Held::Known),
+                Some(Held::Stale(known)) => match agree(known, key) {
+                    None => Held::Conflict,
+                    Some(key) => Held::new(key, stale || !gives),
+                },
+            };
+            self.keys.insert(kid, held);
+        }
+        Ok(())
+    }
+
+    /// Makes the keys stale when all that was fetched about the vendor is.
+    fn age(&mut self) {
+        if self.in_date == Some(false) {
+            for held in self.keys.values_mut() {
+                if let Held::Known(key) = held {
+                    *held = Held::new(key.clone(), true);
+                }
+            }
+        }
+    }
+}
+
+impl Held {
+    fn new(key: VendorKey, stale: bool) -> Self {
+        if stale && !matches!(key.status, KeyStatus::Revoked { .. }) { Self::Stale(key) } else { Self::Known(key) }
+    }
+
+    fn fact(&self) -> KeyFact {
+        match self {
+            Self::Known(key) => KeyFact::Known(Box::new(key.clone())),
+            Self::Stale(_) => KeyFact::Stale,
+            Self::Conflict => KeyFact::Conflict,
+        }
+    }
+}
+
+/// The stricter of two descriptions of one key; nothing if they are of two.
+fn agree(one: VendorKey, other: VendorKey) -> Option<VendorKey> {
+    if one.key != other.key {
+        return None;
+    }
+    let status = match (one.status, other.status) {
+        (KeyStatus::Revoked { since: a }, KeyStatus::Revoked { since: b }) => KeyStatus::Revoked { since: a.min(b) },
+        (revoked @ KeyStatus::Revoked { .. }, _) | (_, revoked @ KeyStatus::Revoked { .. }) => revoked,
+        (KeyStatus::VerifyOnly, _) | (_, KeyStatus::VerifyOnly) => KeyStatus::VerifyOnly,
+        (KeyStatus::Active, KeyStatus::Active) => KeyStatus::Active,
+    };
+    let earliest = |a: Option<UnixTime>, b: Option<UnixTime>| match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    };
+    Some(VendorKey {
+        key: one.key,
+        status,
+        not_before: one.not_before.max(other.not_before),
+        not_after: earliest(one.not_after, other.not_after),
+    })
+}
+
+impl KeyDirectory for Directory {
+    fn key(&self, issuer: &Issuer) -> KeyFact {
+        match self.vendors.get(issuer.vendor()) {
+            None => KeyFact::UnknownVendor,
+            Some(vendor) => vendor.keys.get(issuer.key_id()).map_or(KeyFact::UnknownKey, Held::fact),
+        }
+    }
+
+    fn revoked(&self, vendor: &str, serial: &Serial) -> bool {
+        self.vendors.get(vendor).is_some_and(|vendor| vendor.revoked.contains(serial))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::document::{KeyEntry, Status};
+    use crate::stamp::signing::SecretKey;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn secret(seed: u8) -> SecretKey {
+        SecretKey::from_random(&[seed; 32])
+    }
+
+    fn key(kid: &str, seed: u8, status: Status) -> KeyEntry {
+        let key = secret(seed).public().to_string();
+        KeyEntry { kid: kid.into(), key, status, since: None, not_before: None, not_after: None }
+    }
+
+    fn entry(vendor: &str, keys: Vec<KeyEntry>) -> VendorEntry {
+        VendorEntry { vendor: vendor.into(), keys, ..VendorEntry::default() }
+    }
+
+    fn signed(vendor: &str, seed: u8, version: u64, expires: &str, vendors: Vec<VendorEntry>) -> String {
+        let edition =
+            SignedDirectory { version, issued: "2026-01-01T00:00:00Z".into(), expires: expires.into(), vendors };
+        let footer = format!(r#"{{"iss":"{vendor}","kid":"a"}}"#);
+        let payload = serde_json::to_vec(&edition).unwrap();
+        secret(seed).sign(&payload, footer.as_bytes(), Purpose::Directory).as_str().to_owned()
+    }
+
+    const FRESH: &str = "2099-01-01T00:00:00Z";
+    const PAST: &str = "2020-01-01T00:00:00Z";
+
+    /// Opens and hears signed directories, as `pinned.rs` does with those of the user's folder.
+    fn add_signed(directory: &mut Directory, tokens: &[&str]) -> Result<Vec<Unheeded>, DirectoryError> {
+        let mut unheeded = Vec::new();
+        let mut statements = Vec::new();
+        for token in tokens {
+            match directory.open(token, NOW)? {
+                Ok(opened) => statements.push(opened.statement(Weight::Placed)?),
+                Err(why) => unheeded.push(why),
+            }
+        }
+        let heard = directory.hear(&statements, &BTreeMap::new(), NOW).map_err(|(_, error)| error)?;
+        unheeded.extend(heard.into_iter().map(|(_, why)| why));
+        Ok(unheeded)
+    }
+
+    fn fact(directory: &Directory, vendor: &str, kid: &str) -> KeyFact {
+        directory.key(&Issuer::new(vendor, kid).unwrap())
+    }
+
+    fn pinned(entries: &[VendorEntry]) -> Directory {
+        let mut directory = Directory::default();
+        for entry in entries {
+            directory.pin(entry).unwrap();
+        }
+        directory
+    }
+
+    fn status(fact: KeyFact) -> KeyStatus {
+        match fact {
+            KeyFact::Known(key) => key.status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_named_vendors_and_listed_keys_are_known() {
+        let directory = pinned(&[entry("v.example", vec![key("a", 1, Status::Active)])]);
+        assert_eq!(status(fact(&directory, "v.example", "a")), KeyStatus::Active);
+        assert_eq!(fact(&directory, "v.example", "b"), KeyFact::UnknownKey);
+        assert_eq!(fact(&directory, "w.example", "a"), KeyFact::UnknownVendor);
+    }
+
+    #[test]
+    fn different_bytes_under_one_name_are_a_conflict_for_good() {
+        let mut directory = pinned(&[entry("v.example", vec![key("a", 1, Status::Active)])]);
+        directory.pin(&entry("v.example", vec![key("a", 2, Status::Active)])).unwrap();
+        assert_eq!(fact(&directory, "v.example", "a"), KeyFact::Conflict);
+        directory.pin(&entry("v.example", vec![key("a", 1, Status::Active)])).unwrap();
+        assert_eq!(fact(&directory, "v.example", "a"), KeyFact::Conflict);
+    }
+
+    #[test]
+    fn the_stricter_status_counts() {
+        for (one, other) in [(Status::Active, Status::Revoked), (Status::Revoked, Status::Active)] {
+            let entries = [one, other].map(|status| entry("v.example", vec![key("a", 1, status)]));
+            let revoked = KeyStatus::Revoked { since: UnixTime(i64::MIN) };
+            assert_eq!(status(fact(&pinned(&entries), "v.example", "a")), revoked);
+        }
+        let entries = [Status::VerifyOnly, Status::Active].map(|s| entry("v.example", vec![key("a", 1, s)]));
+        assert_eq!(status(fact(&pinned(&entries), "v.example", "a")), KeyStatus::VerifyOnly);
+    }
+
+    #[test]
+    fn a_signed_directory_adds_keys_of_its_publisher_only() {
+        let mut directory =
+            pinned(&[entry("v.example", vec![key("a", 1, Status::Active)]), entry("w.example", vec![])]);
+        let lists = vec![
+            entry("v.example", vec![key("b", 2, Status::Active)]),
+            entry("w.example", vec![key("c", 3, Status::Active)]),
+        ];
+        let token = signed("v.example", 1, 1, FRESH, lists.clone());
+        assert_eq!(add_signed(&mut directory, &[&token]).unwrap(), vec![]);
+        assert_eq!(status(fact(&directory, "v.example", "b")), KeyStatus::Active);
+        assert_eq!(fact(&directory, "w.example", "c"), KeyFact::UnknownKey);
+        // A directory that may list others lists those whom the user named, and nobody else.
+        let mut directory = pinned(&[
+            VendorEntry { publishes: Publishes::Any, ..entry("v.example", vec![key("a", 1, Status::Active)]) },
+            entry("w.example", vec![]),
+        ]);
+        let mut lists = lists;
+        lists.push(entry("x.example", vec![key("d", 4, Status::Active)]));
+        add_signed(&mut directory, &[&signed("v.example", 1, 1, FRESH, lists)]).unwrap();
+        assert_eq!(status(fact(&directory, "w.example", "c")), KeyStatus::Active);
+        assert_eq!(fact(&directory, "x.example", "d"), KeyFact::UnknownVendor);
+    }
+
+    #[test]
+    fn the_newest_edition_speaks_and_equal_ones_conflict() {
+        let old = signed("v.example", 1, 1, FRESH, vec![entry("v.example", vec![key("b", 2, Status::Active)])]);
+        let new = signed("v.example", 1, 2, FRESH, vec![entry("v.example", vec![key("b", 3, Status::Active)])]);
+        let other = signed("v.example", 1, 2, FRESH, vec![entry("v.example", vec![key("b", 4, Status::Active)])]);
+        let pin = entry("v.example", vec![key("a", 1, Status::Active)]);
+        for tokens in [[old.as_str(), new.as_str()], [new.as_str(), old.as_str()]] {
+            let mut directory = pinned(std::slice::from_ref(&pin));
+            assert_eq!(add_signed(&mut directory, &tokens).unwrap(), [Unheeded::Superseded("v.example".into())]);
+            let KeyFact::Known(known) = fact(&directory, "v.example", "b") else { panic!() };
+            assert_eq!(known.key, secret(3).public());
+        }
+        let mut directory = pinned(&[pin]);
+        add_signed(&mut directory, &[&new, &other]).unwrap();
+        assert_eq!(fact(&directory, "v.example", "b"), KeyFact::Conflict);
+    }
+
+    #[test]
+    fn a_stale_directory_gives_no_keys_but_its_revocations_hold() {
+        let mut lists = entry("v.example", vec![key("b", 2, Status::Active), key("c", 3, Status::Revoked)]);
+        lists.revoked.insert("s1".into());
+        let token = signed("v.example", 1, 1, PAST, vec![lists]);
+        let mut directory = pinned(&[entry("v.example", vec![key("a", 1, Status::Active)])]);
+        assert_eq!(add_signed(&mut directory, &[&token]).unwrap(), [Unheeded::Stale("v.example".into())]);
+        assert_eq!(fact(&directory, "v.example", "b"), KeyFact::Stale);
+        assert!(matches!(status(fact(&directory, "v.example", "c")), KeyStatus::Revoked { .. }));
+        assert!(directory.revoked("v.example", &Serial::new("s1").unwrap()));
+        assert!(!directory.revoked("w.example", &Serial::new("s1").unwrap()));
+    }
+
+    #[test]
+    fn who_can_sell_says_where() {
+        let told = |at: &str, entry: VendorEntry| VendorEntry { buy: Some(format!("https://{at}/")), ..entry };
+        let active = || vec![key("a", 1, Status::Active)];
+        let mut ended = key("a", 1, Status::Active);
+        ended.not_after = Some("2020-01-01T00:00:00Z".into());
+        let mut directory = pinned(&[
+            told("pinned", entry("v.example", active())),
+            entry("w.example", active()),
+            told("revoked", entry("x.example", vec![key("a", 1, Status::Revoked)])),
+            told("ended", entry("y.example", vec![ended])),
+            told("no-key", entry("z.example", vec![])),
+        ]);
+        for (vendor, expires) in [("v.example", FRESH), ("w.example", PAST)] {
+            let token = signed(vendor, 1, 1, expires, vec![told("signed", entry(vendor, active()))]);
+            add_signed(&mut directory, &[&token]).unwrap();
+        }
+        let sellers: Vec<_> = directory.sellers(NOW).collect();
+        assert_eq!(sellers, [("v.example", Some("https://pinned/")), ("w.example", None)]);
+        let token = signed("w.example", 1, 2, FRESH, vec![told("signed", entry("w.example", active()))]);
+        add_signed(&mut directory, &[&token]).unwrap();
+        assert_eq!(directory.sellers(NOW).nth(1), Some(("w.example", Some("https://signed/"))));
+    }
+
+    #[test]
+    fn a_directory_nobody_vouches_for_is_left_aside_and_a_forged_one_stops_everything() {
+        let token = signed("w.example", 9, 1, FRESH, vec![]);
+        let mut directory = pinned(&[entry("v.example", vec![key("a", 1, Status::Active)])]);
+        assert_eq!(add_signed(&mut directory, &[&token]).unwrap(), [Unheeded::NotPinned("w.example".into())]);
+        let forged = signed("v.example", 9, 1, FRESH, vec![]);
+        let error = add_signed(&mut directory, &[&token, &forged]).unwrap_err();
+        assert!(matches!(error, DirectoryError::Forged(_)));
+    }
+
+    fn said(weight: Weight, version: u64, expires: &str, keys: Vec<KeyEntry>) -> Statement {
+        let vendors = vec![entry("v.example", keys)];
+        Statement { publisher: "v.example".into(), version, expires: time(expires).unwrap(), vendors, weight }
+    }
+
+    fn heard(statements: &[Statement]) -> Directory {
+        let mut directory = pinned(&[entry("v.example", vec![key("a", 1, Status::Active)])]);
+        directory.hear(statements, &BTreeMap::new(), NOW).unwrap();
+        directory
+    }
+
+    #[test]
+    fn what_was_fetched_and_is_past_its_date_makes_pinned_keys_stale_too() {
+        let old = said(Weight::Fetched, 1, PAST, vec![key("a", 1, Status::Active), key("r", 9, Status::Revoked)]);
+        let directory = heard(std::slice::from_ref(&old));
+        assert_eq!(fact(&directory, "v.example", "a"), KeyFact::Stale);
+        assert!(matches!(status(fact(&directory, "v.example", "r")), KeyStatus::Revoked { .. }));
+        // Another source that is in date is enough.
+        let new = said(Weight::Fetched, 1, FRESH, vec![key("a", 1, Status::Active)]);
+        assert_eq!(status(fact(&heard(&[old.clone(), new]), "v.example", "a")), KeyStatus::Active);
+        // A doubtful one is not, and neither is a placed file touched by its own age.
+        let doubtful = said(Weight::Doubtful, 1, FRESH, vec![key("a", 1, Status::Active)]);
+        assert_eq!(fact(&heard(&[old, doubtful]), "v.example", "a"), KeyFact::Stale);
+        let placed = said(Weight::Placed, 1, PAST, vec![key("a", 1, Status::Active)]);
+        assert_eq!(status(fact(&heard(&[placed]), "v.example", "a")), KeyStatus::Active);
+    }
+
+    #[test]
+    fn what_is_doubtful_takes_away_and_never_gives() {
+        let doubtful = |keys| heard(&[said(Weight::Doubtful, 1, FRESH, keys)]);
+        assert_eq!(fact(&doubtful(vec![key("b", 2, Status::Active)]), "v.example", "b"), KeyFact::UnknownKey);
+        assert_eq!(fact(&doubtful(vec![key("a", 2, Status::Active)]), "v.example", "a"), KeyFact::Conflict);
+        let revoked = doubtful(vec![key("a", 1, Status::Revoked)]);
+        assert!(matches!(status(fact(&revoked, "v.example", "a")), KeyStatus::Revoked { .. }));
+        // Whatever the order: it comes after those that give.
+        let given = said(Weight::Fetched, 1, FRESH, vec![key("b", 3, Status::Active)]);
+        let directory = heard(&[said(Weight::Doubtful, 1, FRESH, vec![key("b", 2, Status::Active)]), given]);
+        assert_eq!(fact(&directory, "v.example", "b"), KeyFact::Conflict);
+    }
+
+    #[test]
+    fn a_version_below_one_that_was_seen_is_not_heeded() {
+        let mut directory = pinned(&[entry("v.example", vec![])]);
+        let statements = [said(Weight::Placed, 4, FRESH, vec![key("b", 2, Status::Active)])];
+        let seen = BTreeMap::from([("v.example".to_owned(), 5)]);
+        let unheeded = directory.hear(&statements, &seen, NOW).unwrap();
+        assert_eq!(unheeded, [(0, Unheeded::Superseded("v.example".into()))]);
+        assert_eq!(fact(&directory, "v.example", "b"), KeyFact::UnknownKey);
+    }
+}

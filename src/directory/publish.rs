@@ -1,0 +1,373 @@
+//! A vendor's next edition: what his last one said, with the changes that he asks for, under the next version, signed. Pure
+//! but for the keys: where the last edition is read and the next one written, the command knows.
+
+use super::dns_records::{self, Index};
+use super::document::{Document, KeyEntry, SignedDirectory, Status, VendorEntry};
+use super::key_directory::{LONGEST, LONGEST_FILE};
+use super::price::Price;
+use super::signing_key::Signer;
+use crate::stamp::serial::Serial;
+use crate::stamp::token::{Purpose, Token};
+use crate::time::UnixTime;
+
+/// What is to change.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// What the vendor's books say of him: his keys and how they stand, revoked serials, prices.
+    pub books: Option<VendorEntry>,
+    /// The least version.
+    pub version: u64,
+    /// Keys that sign no more.
+    pub verify_only: Vec<String>,
+    /// Keys whose stamps are no good any more, each with the time since when; always, if there is none.
+    pub revoke_keys: Vec<(String, Option<UnixTime>)>,
+    /// From when on keys hold.
+    pub not_before: Vec<(String, UnixTime)>,
+    /// Until when keys hold.
+    pub not_after: Vec<(String, UnixTime)>,
+    /// Serials that are no good any more.
+    pub revoke_serials: Vec<String>,
+    /// Revoked serials that need not be listed any more, since their stamps have ended.
+    pub ended_serials: Vec<String>,
+    /// Where stamps are to be had.
+    pub buy: Option<String>,
+    /// What they cost; the old prices stay if there are none.
+    pub prices: Vec<Price>,
+    /// Other vendors, as a public directory lists them; in the place of what was listed under their names.
+    pub others: Vec<VendorEntry>,
+}
+
+/// No edition can be made of this.
+#[derive(Debug, thiserror::Error)]
+pub enum EditionError {
+    /// Nobody signs.
+    #[error("no key to sign with")]
+    NoKey,
+    /// The keys are of different vendors.
+    #[error("{0} and {1} are two vendors; give the keys of one")]
+    Vendors(String, String),
+    /// A key is not in the document.
+    #[error("there is no key {0:?} in the document")]
+    UnknownKey(String),
+    /// Two different keys of one name.
+    #[error("key {0:?} is listed already, and it is another key; give every key a new name")]
+    OtherKey(String),
+    /// The first key does not sign.
+    #[error("key {0:?} is revoked; the first key must be one that recipients can believe")]
+    Revoked(String),
+    /// Readers would refuse it.
+    #[error(
+        "the directory would have {length} characters, and readers take {LONGEST}; {serials} revoked serials stand in it"
+    )]
+    Long {
+        /// Its length, signed.
+        length: usize,
+        /// How many serials it revokes.
+        serials: usize,
+    },
+    /// Readers would refuse the file with all signatures.
+    #[error("signed by {keys} keys the document would have {length} bytes, and readers take {LONGEST_FILE}")]
+    Signatures {
+        /// How many keys sign.
+        keys: usize,
+        /// How long it would be.
+        length: usize,
+    },
+    /// The last edition is not one of this vendor's.
+    #[error("the last edition is not one of {0}")]
+    Foreign(String),
+    /// A serial that is none.
+    #[error("{0:?} is not a serial")]
+    Serial(String),
+    /// The result does not read back.
+    #[error(transparent)]
+    Document(#[from] super::document::DocumentError),
+    /// The result is no JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// A key's name does not fit into DNS.
+    #[error(transparent)]
+    Text(#[from] dns_records::TextError),
+}
+
+/// What is published.
+#[derive(Debug)]
+pub struct Edition {
+    /// Whose it is.
+    pub vendor: String,
+    /// What it says.
+    pub content: SignedDirectory,
+    /// As it is served: signed.
+    pub document: String,
+    /// As lines of a zone file.
+    pub zone: String,
+}
+
+/// The last edition, read from what was served.
+///
+/// # Errors
+/// [`EditionError`] when it is none.
+pub fn read(text: &str) -> Result<SignedDirectory, EditionError> {
+    let foreign = || EditionError::Foreign("this vendor".to_owned());
+    let Document::Signed { directory, .. } = serde_json::from_str(text)? else { return Err(foreign()) };
+    let token = Token::parse_document(&directory, LONGEST).map_err(|_| foreign())?;
+    Ok(serde_json::from_slice(token.payload())?)
+}
+
+/// The next edition after `last`, signed by each of `signers`. Keys that are not listed yet are listed as active. Its
+/// version is the second in which it is made, and above the last in any case: so it grows also where the last edition was
+/// lost, or was made by the shop.
+///
+/// # Errors
+/// [`EditionError`] when it would contradict itself, or the last.
+pub fn next(
+    last: Option<SignedDirectory>,
+    signers: &[&Signer],
+    changes: &Changes,
+    now: UnixTime,
+    expires: UnixTime,
+) -> Result<Edition, EditionError> {
+    let first = signers.first().ok_or(EditionError::NoKey)?;
+    let vendor = first.issuer.vendor().to_owned();
+    if let Some(other) = signers.iter().find(|signer| signer.issuer.vendor() != vendor) {
+        return Err(EditionError::Vendors(vendor, other.issuer.vendor().to_owned()));
+    }
+    let (version, mut vendors) = last.map_or((0, Vec::new()), |last| (last.version, last.vendors));
+    let mut own = match vendors.iter().position(|entry| entry.vendor == vendor) {
+        Some(at) => vendors.remove(at),
+        None if vendors.is_empty() => VendorEntry { vendor: vendor.clone(), ..VendorEntry::default() },
+        None => return Err(EditionError::Foreign(vendor)),
+    };
+    if let Some(books) = &changes.books {
+        keep_up(&mut own, books)?;
+    }
+    for signer in signers {
+        let (kid, key) = (signer.issuer.key_id().to_owned(), signer.key.public().to_string());
+        list(&mut own, &KeyEntry { kid, key, status: Status::Active, since: None, not_before: None, not_after: None })?;
+    }
+    apply(&mut own, changes)?;
+    for other in changes.others.iter().filter(|other| other.vendor != vendor) {
+        vendors.retain(|entry| entry.vendor != other.vendor);
+        vendors.push(other.clone());
+    }
+    vendors.insert(0, own);
+    for entry in &vendors {
+        entry.check()?;
+    }
+    let content = SignedDirectory {
+        version: version.saturating_add(1).max(u64::try_from(now.0).unwrap_or(0)).max(changes.version),
+        issued: now.to_string(),
+        expires: expires.to_string(),
+        vendors,
+    };
+    sign(vendor, content, signers)
+}
+
+fn sign(vendor: String, content: SignedDirectory, signers: &[&Signer]) -> Result<Edition, EditionError> {
+    let own = content.vendors.first().cloned().unwrap_or_default();
+    // What a revoked key signs is believed by nobody who knows, and must be by nobody else.
+    let revoked =
+        |signer: &Signer| own.keys.iter().any(|key| key.kid == signer.issuer.key_id() && key.status == Status::Revoked);
+    if let Some(first) = signers.first().filter(|signer| revoked(signer)) {
+        return Err(EditionError::Revoked(first.issuer.key_id().to_owned()));
+    }
+    let payload = serde_json::to_vec(&content)?;
+    let signing = signers.iter().filter(|signer| !revoked(signer));
+    let mut tokens = signing
+        .map(|signer| signer.key.sign(&payload, &signer.issuer.footer(), Purpose::Directory).as_str().to_owned());
+    let directory = tokens.next().ok_or(EditionError::NoKey)?;
+    let also: Vec<String> = tokens.collect();
+    if let Some(length) = std::iter::once(&directory).chain(&also).map(String::len).max().filter(|it| *it > LONGEST) {
+        return Err(EditionError::Long { length, serials: own.revoked.len() });
+    }
+    let keys = also.len() + 1;
+    let document = serde_json::to_string(&Document::Signed { directory, also })? + "\n";
+    if document.len() as u64 > LONGEST_FILE {
+        return Err(EditionError::Signatures { keys, length: document.len() });
+    }
+    let index = Index {
+        version: content.version,
+        expires: content.expires.clone(),
+        kids: own.keys.iter().map(|key| key.kid.clone()).collect(),
+    };
+    let zone = dns_records::lines(&vendor, &index, &own.keys)?;
+    Ok(Edition { vendor, content, document, zone })
+}
+
+/// Takes over what the books say. What was revoked in the last edition stays so; dates that it gave keys stay too.
+fn keep_up(own: &mut VendorEntry, books: &VendorEntry) -> Result<(), EditionError> {
+    for key in &books.keys {
+        let listed = list(own, key)?;
+        if listed.status != Status::Revoked || key.status == Status::Revoked {
+            listed.status = key.status;
+            listed.since.clone_from(&key.since);
+        }
+    }
+    own.revoked.extend(books.revoked.iter().cloned());
+    own.prices.clone_from(&books.prices);
+    Ok(())
+}
+
+/// The key as it is listed, which it is from now on.
+fn list<'a>(own: &'a mut VendorEntry, key: &KeyEntry) -> Result<&'a mut KeyEntry, EditionError> {
+    let at = own.keys.iter().position(|listed| listed.kid == key.kid).unwrap_or_else(|| {
+        own.keys.push(key.clone());
+        own.keys.len() - 1
+    });
+    match own.keys.get_mut(at) {
+        Some(listed) if listed.key == key.key => Ok(listed),
+        _ => Err(EditionError::OtherKey(key.kid.clone())),
+    }
+}
+
+fn apply(own: &mut VendorEntry, changes: &Changes) -> Result<(), EditionError> {
+    for kid in &changes.verify_only {
+        let key = listed(own, kid)?;
+        // A revocation is never taken back.
+        if key.status == Status::Active {
+            key.status = Status::VerifyOnly;
+        }
+    }
+    for (kid, since) in &changes.revoke_keys {
+        let key = listed(own, kid)?;
+        key.status = Status::Revoked;
+        key.since = since.map(|since| since.to_string());
+    }
+    for (kid, time) in &changes.not_before {
+        listed(own, kid)?.not_before = Some(time.to_string());
+    }
+    for (kid, time) in &changes.not_after {
+        listed(own, kid)?.not_after = Some(time.to_string());
+    }
+    for serial in &changes.revoke_serials {
+        Serial::new(serial.as_str()).map_err(|_| EditionError::Serial(serial.clone()))?;
+        own.revoked.insert(serial.clone());
+    }
+    for serial in &changes.ended_serials {
+        own.revoked.remove(serial);
+    }
+    if changes.buy.is_some() {
+        own.buy.clone_from(&changes.buy);
+    }
+    if !changes.prices.is_empty() {
+        own.prices.clone_from(&changes.prices);
+    }
+    Ok(())
+}
+
+fn listed<'a>(own: &'a mut VendorEntry, kid: &str) -> Result<&'a mut KeyEntry, EditionError> {
+    own.keys.iter_mut().find(|key| key.kid == kid).ok_or_else(|| EditionError::UnknownKey(kid.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stamp::signing::SecretKey;
+    use crate::stamp::token::Issuer;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn signer(kid: &str, seed: u8) -> Signer {
+        Signer { issuer: Issuer::new("v.example", kid).unwrap(), key: SecretKey::from_random(&[seed; 32]) }
+    }
+
+    fn next_after(
+        last: Option<SignedDirectory>,
+        signers: &[Signer],
+        changes: &Changes,
+    ) -> Result<Edition, EditionError> {
+        next(last, &signers.iter().collect::<Vec<_>>(), changes, NOW, NOW.plus(86_400))
+    }
+
+    #[test]
+    fn versions_grow_and_what_was_said_stays() {
+        let changes =
+            Changes { revoke_serials: vec!["s1".into()], buy: Some("https://v.example/".into()), ..Changes::default() };
+        let one = next_after(None, &[signer("a", 1)], &changes).unwrap();
+        assert_eq!(one.content.version, 1_800_000_000);
+        let changes = Changes { verify_only: vec!["a".into()], ..Changes::default() };
+        let two = next_after(Some(read(&one.document).unwrap()), &[signer("b", 2), signer("a", 1)], &changes).unwrap();
+        assert_eq!(two.content.version, 1_800_000_001);
+        let own = &two.content.vendors[0];
+        let keys: Vec<_> = own.keys.iter().map(|key| (key.kid.as_str(), key.status)).collect();
+        assert_eq!(keys, [("a", Status::VerifyOnly), ("b", Status::Active)]);
+        assert!(own.revoked.contains("s1") && own.buy.as_deref() == Some("https://v.example/"));
+        assert!(
+            matches!(serde_json::from_str(&two.document).unwrap(), Document::Signed { also, .. } if also.len() == 1)
+        );
+        assert_eq!(two.zone.lines().count(), 3);
+    }
+
+    #[test]
+    fn a_revoked_key_signs_nothing_and_stays_revoked() {
+        let one = next_after(None, &[signer("a", 1), signer("b", 2)], &Changes::default()).unwrap();
+        let changes =
+            Changes { revoke_keys: vec![("a".into(), Some(NOW))], verify_only: vec!["a".into()], ..Changes::default() };
+        let two = next_after(Some(one.content), &[signer("b", 2), signer("a", 1)], &changes).unwrap();
+        assert!(
+            matches!(serde_json::from_str(&two.document).unwrap(), Document::Signed { also, .. } if also.is_empty())
+        );
+        let again = Changes { verify_only: vec!["a".into()], ..Changes::default() };
+        let three = next_after(Some(two.content), &[signer("b", 2)], &again).unwrap();
+        assert_eq!(three.content.vendors[0].keys[0].status, Status::Revoked);
+        assert!(matches!(
+            next_after(Some(three.content), &[signer("a", 1)], &Changes::default()),
+            Err(EditionError::Revoked(_))
+        ));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let one = next_after(None, &[signer("a", 1)], &Changes::default()).unwrap();
+        let refused = |signers: &[Signer], changes: &Changes| {
+            next_after(Some(one.content.clone()), signers, changes).unwrap_err()
+        };
+        assert!(matches!(refused(&[signer("a", 2)], &Changes::default()), EditionError::OtherKey(_)));
+        assert!(matches!(refused(&[], &Changes::default()), EditionError::NoKey));
+        let changes = Changes { verify_only: vec!["b".into()], ..Changes::default() };
+        assert!(matches!(refused(&[signer("a", 1)], &changes), EditionError::UnknownKey(_)));
+        let changes = Changes { revoke_serials: vec!["a b".into()], ..Changes::default() };
+        assert!(matches!(refused(&[signer("a", 1)], &changes), EditionError::Serial(_)));
+        let other = Signer { issuer: Issuer::new("w.example", "a").unwrap(), key: SecretKey::from_random(&[1; 32]) };
+        assert!(matches!(refused(&[other], &Changes::default()), EditionError::Foreign(_)));
+    }
+
+    #[test]
+    fn what_the_books_say_is_taken_over_and_a_revocation_stays() {
+        let revoke = Changes { revoke_keys: vec![("a".into(), None)], ..Changes::default() };
+        let dated = Changes { not_after: vec![("b".into(), NOW)], revoke_serials: vec!["s1".into()], ..revoke };
+        let one = next_after(None, &[signer("b", 2), signer("a", 1)], &dated).unwrap();
+        let key = |kid: &str, seed, status| KeyEntry {
+            status,
+            not_after: None,
+            ..next_after(None, &[signer(kid, seed)], &Changes::default()).unwrap().content.vendors[0].keys[0].clone()
+        };
+        let books = VendorEntry {
+            keys: vec![key("a", 1, Status::Active), key("b", 2, Status::VerifyOnly), key("c", 3, Status::Active)],
+            revoked: ["s2".to_owned(), "s3".to_owned()].into(),
+            ..VendorEntry::default()
+        };
+        let changes =
+            Changes { books: Some(books), ended_serials: vec!["s1".into(), "s3".into()], ..Changes::default() };
+        let two = next_after(Some(one.content), &[signer("c", 3), signer("b", 2)], &changes).unwrap();
+        let own = &two.content.vendors[0];
+        let keys: Vec<_> = own.keys.iter().map(|key| (key.kid.as_str(), key.status, key.not_after.is_some())).collect();
+        let expected = [("b", Status::VerifyOnly, true), ("a", Status::Revoked, false), ("c", Status::Active, false)];
+        assert_eq!(keys, expected);
+        assert_eq!(own.revoked.iter().collect::<Vec<_>>(), ["s2"]);
+    }
+
+    #[test]
+    fn what_readers_would_refuse_is_not_made() {
+        let many = |count| Changes {
+            revoke_serials: (0..count).map(|number| format!("{number:0>22}")).collect(),
+            ..Changes::default()
+        };
+        let keys: Vec<Signer> = (1..=5).map(|seed| signer(&format!("k{seed}"), seed)).collect();
+        let error = next_after(None, &keys[..1], &many(40_000)).unwrap_err();
+        assert!(matches!(error, EditionError::Long { serials: 40_000, .. }), "{error}");
+        assert!(next_after(None, &keys[..1], &many(30_000)).is_ok());
+        let error = next_after(None, &keys, &many(30_000)).unwrap_err();
+        assert!(matches!(error, EditionError::Signatures { keys: 5, .. }), "{error}");
+    }
+}

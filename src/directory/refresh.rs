@@ -1,0 +1,286 @@
+//! `mailstamp directory refresh`: each source of the user's list is asked, what is believed goes into the cache, and what is
+//! wrong is said. A source that is away costs nothing but its own news: the others are asked all the same, and what was
+//! accepted before stays until its date.
+
+use super::cache::{self, CacheError, Record};
+use super::dns_records::{Index, TextError, index_name, key_name};
+use super::document::{Document, VendorEntry};
+use super::key_directory::LONGEST_FILE;
+use super::pinned::{FolderError, Placed};
+use super::trust_policy::{self, Known, Offer};
+use crate::config::directory_sources::{Origin, Source, Sources};
+use crate::config::file;
+use crate::net::dns::{Dns, LookupError};
+use crate::net::https::{self, Answer, Conditions, HttpsError, Limits};
+use crate::os;
+use crate::stamp::token::Issuer;
+use crate::time::UnixTime;
+use crate::verdict::facts::KeyFact;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// Keys asked for in DNS.
+const MOST_KEYS: usize = 64;
+
+/// How asking one source went.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Whose directory.
+    pub publisher: String,
+    /// From where.
+    pub from: String,
+    /// What came of it.
+    pub result: Result<News, Problem>,
+}
+
+/// A source answered as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// This version was accepted.
+    Accepted {
+        /// Which.
+        version: u64,
+        /// Whether it certainly came from the source.
+        authentic: bool,
+    },
+    /// It has nothing new.
+    Unchanged,
+}
+
+/// A source did not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// In words.
+    pub what: String,
+    /// Whether somebody may be up to something.
+    pub alarm: bool,
+}
+
+/// Nothing could be asked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// What is known cannot be read.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The cache cannot be read or written.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// Somebody else is at it.
+    #[error("another refresh is at work")]
+    Busy,
+}
+
+/// Asks all sources. With `keep` what is accepted goes into the cache; without it nothing is written.
+///
+/// # Errors
+/// [`RefreshError`]. What is wrong with a source is an [`Outcome`].
+pub fn refresh(
+    sources: &Sources,
+    placed: &Placed,
+    cache: &Path,
+    now: UnixTime,
+    keep: bool,
+) -> Result<Vec<Outcome>, RefreshError> {
+    let _lock = if keep { Some(lock(cache)?) } else { None };
+    let mut records = cache::read(cache)?;
+    let mut outcomes = Vec::new();
+    for record in &mut records {
+        // Who is listed no more has nothing more to say; which version of his was seen is not forgotten.
+        if !record.sources.is_empty() && sources.list.iter().all(|source| source.publisher != record.publisher) {
+            record.sources.clear();
+            if keep {
+                cache::write(cache, record)?;
+            }
+        }
+    }
+    let publishers: BTreeSet<&str> = sources.list.iter().map(|source| source.publisher.as_str()).collect();
+    for publisher in publishers {
+        let at = records.iter().position(|record| record.publisher == publisher).unwrap_or_else(|| {
+            records.push(Record::new(publisher));
+            records.len() - 1
+        });
+        if !records[at].stands(&placed.pinned) {
+            // The user pinned another key: what rested on the last one is forgotten, its versions too.
+            records[at] = Record::new(publisher);
+        }
+        let listed: Vec<&Source> = sources.list.iter().filter(|source| source.publisher == publisher).collect();
+        records[at].sources.retain(|heard| listed.iter().any(|source| source.origin.to_string() == heard.from));
+        for source in listed {
+            let result = ask(sources, source, placed, &mut records, at, now)?;
+            outcomes.push(Outcome { publisher: publisher.to_owned(), from: source.origin.to_string(), result });
+        }
+        if keep && placed.pinned.trusts(publisher) {
+            cache::write(cache, &records[at])?;
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Two at once would write over each other's highest version.
+fn lock(cache: &Path) -> Result<File, RefreshError> {
+    let failed = |source: io::Error| CacheError::Io { path: cache.to_owned(), source };
+    // The state is the user's alone. What is public in it may be shared by several, if their configuration says where.
+    os::make_folder(os::above(cache), 0o700).map_err(failed)?;
+    os::make_folder(cache, 0o755).map_err(failed)?;
+    let file = File::options().create(true).append(true).open(cache.join("lock")).map_err(failed)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(RefreshError::Busy),
+        Err(error) => Err(failed(error.into()).into()),
+    }
+}
+
+fn ask(
+    sources: &Sources,
+    source: &Source,
+    placed: &Placed,
+    records: &mut [Record],
+    at: usize,
+    now: UnixTime,
+) -> Result<Result<News, Problem>, RefreshError> {
+    let folder = placed.with(records, now)?;
+    let known = Known { pinned: &placed.pinned, directory: &folder.directory, now };
+    let Some(record) = records.get_mut(at) else { return Ok(Ok(News::Unchanged)) };
+    if !placed.pinned.trusts(&source.publisher) {
+        let what = format!("you do not trust {}; mailstamp directory add asks whether you would", source.publisher);
+        return Ok(Err(Problem { what, alarm: false }));
+    }
+    let from = source.origin.to_string();
+    let heard = record.source(&from);
+    // A server that we believed nothing of must say it again.
+    let conditions = match heard.accepted {
+        Some(_) => Conditions { etag: heard.etag.clone(), modified: heard.modified.clone() },
+        None => Conditions::default(),
+    };
+    let result = match fetch(sources, source, &conditions, &folder.directory) {
+        Ok(None) => Ok(News::Unchanged),
+        Ok(Some(Fetched { offer, authentic, conditions })) => {
+            match trust_policy::accept(offer, authentic, source, record, &known) {
+                Ok(version) => {
+                    let heard = record.source(&from);
+                    (heard.etag, heard.modified) = (conditions.etag, conditions.modified);
+                    Ok(News::Accepted { version, authentic })
+                }
+                Err(refusal) => Err(Problem { what: refusal.to_string(), alarm: refusal.alarms() }),
+            }
+        }
+        Err(problem) => Err(problem),
+    };
+    let heard = record.source(&from);
+    match &result {
+        Ok(_) => heard.well(now, source.longest_silence),
+        Err(problem) => heard.ill(now, problem.what.clone(), problem.alarm),
+    }
+    Ok(result)
+}
+
+/// What a source has.
+#[derive(Debug)]
+pub struct Fetched {
+    /// What.
+    pub offer: Offer,
+    /// Whether it certainly came from the source.
+    pub authentic: bool,
+    /// What to say next time.
+    pub conditions: Conditions,
+}
+
+impl From<HttpsError> for Problem {
+    fn from(error: HttpsError) -> Self {
+        Self { alarm: error.alarms(), what: error.to_string() }
+    }
+}
+
+impl From<LookupError> for Problem {
+    fn from(error: LookupError) -> Self {
+        Self { alarm: error.alarms(), what: error.to_string() }
+    }
+}
+
+impl From<TextError> for Problem {
+    fn from(error: TextError) -> Self {
+        Self { what: error.to_string(), alarm: false }
+    }
+}
+
+/// Asks one source; nothing, if it has nothing new. `known` says which keys to ask for in DNS beside those of its index.
+///
+/// # Errors
+/// [`Problem`].
+pub fn fetch(
+    sources: &Sources,
+    source: &Source,
+    conditions: &Conditions,
+    known: &super::key_directory::Directory,
+) -> Result<Option<Fetched>, Problem> {
+    let offer = |offer, authentic, conditions| Some(Fetched { offer, authentic, conditions });
+    match &source.origin {
+        Origin::Https(address) => {
+            let limits = Limits { time: sources.timeout, bytes: LONGEST_FILE };
+            match https::get(address, conditions, limits)? {
+                Answer::Unchanged => Ok(None),
+                Answer::Document { bytes, conditions } => Ok(offer(signed(&bytes)?, true, conditions)),
+            }
+        }
+        Origin::File(path) => {
+            let text = file::read_up_to(path, LONGEST_FILE)
+                .map_err(|error| Problem { what: error.to_string(), alarm: false })?;
+            Ok(offer(signed(text.as_bytes())?, true, Conditions::default()))
+        }
+        Origin::Dns => {
+            let dns = Dns::new(sources.resolver, sources.trust_anchor.as_deref(), sources.timeout)?;
+            let facts = known.vendors().find(|(vendor, _)| *vendor == source.publisher).map(|(_, facts)| facts);
+            let kids = facts.unwrap_or_default().into_iter().filter(|(_, fact)| !matches!(fact, KeyFact::Conflict));
+            let (listed, authentic) = listed(&dns, &source.publisher, kids.map(|(kid, _)| kid.to_owned()))?;
+            Ok(offer(listed, authentic, Conditions::default()))
+        }
+    }
+}
+
+/// A signed directory as it is served.
+fn signed(bytes: &[u8]) -> Result<Offer, Problem> {
+    let wrong =
+        |what: &dyn std::fmt::Display| Problem { what: format!("not a signed directory: {what}"), alarm: false };
+    match serde_json::from_slice(bytes).map_err(|error| wrong(&error))? {
+        Document::Signed { directory, also } => Ok(Offer::Signed([vec![directory], also].concat())),
+        Document::Pinned(_) => Err(wrong(&"it is not signed")),
+    }
+}
+
+/// The keys that DNS has: those of the index, and those known otherwise, if they are there.
+fn listed(dns: &Dns, vendor: &str, known: impl Iterator<Item = String>) -> Result<(Offer, bool), Problem> {
+    let answer = dns.texts(&index_name(vendor))?;
+    let mut authentic = answer.authentic;
+    let index = one(answer.texts.iter().map(|text| Index::parse(text)))?;
+    let mut entry = VendorEntry { vendor: vendor.to_owned(), ..VendorEntry::default() };
+    let mut kids: Vec<String> = index.kids.clone();
+    kids.extend(known.filter(|kid| !index.kids.contains(kid)));
+    for kid in kids.iter().take(MOST_KEYS) {
+        // It becomes a part of the name that is asked for.
+        Issuer::new(vendor, kid).map_err(|error| Problem { what: format!("{kid:?}: {error}"), alarm: true })?;
+        let answer = match dns.texts(&key_name(vendor, kid)) {
+            Err(LookupError::None(_)) if !index.kids.contains(kid) => continue,
+            other => other?,
+        };
+        authentic &= answer.authentic;
+        let keys = answer.texts.iter().map(|text| super::document::KeyEntry::parse_text(text));
+        let key = one(keys)?;
+        // Names of DNS know no upper case: this may be the record of another key.
+        if key.kid == *kid {
+            entry.keys.push(key);
+        }
+    }
+    Ok((Offer::Listed { version: index.version, expires: index.expires, entry }, authentic))
+}
+
+/// The one text that is ours.
+fn one<T>(texts: impl Iterator<Item = Result<T, TextError>>) -> Result<T, Problem> {
+    let mut ours = texts.filter(|text| !matches!(text, Err(TextError::Foreign)));
+    let first = ours.next().unwrap_or(Err(TextError::Foreign))?;
+    match ours.next() {
+        None => Ok(first),
+        Some(_) => Err(Problem { what: "two records of stamps stand at one name in DNS".into(), alarm: true }),
+    }
+}

@@ -1,0 +1,124 @@
+//! A vendor's own signing key in a file: one line with the vendor's name and the key's, and the key itself (PASERK
+//! `k4.secret.…`). It is written once, never over another file, and read only if nobody else can read it.
+
+use crate::config::file::{self, FileError};
+use crate::os::random;
+use crate::stamp::signing::SecretKey;
+use crate::stamp::token::Issuer;
+use serde::{Deserialize, Serialize};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// A signing key with the names under which its stamps are known.
+#[derive(Debug)]
+pub struct Signer {
+    /// The vendor's name and the key's.
+    pub issuer: Issuer,
+    /// The key.
+    pub key: SecretKey,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    vendor: String,
+    kid: String,
+    secret: String,
+}
+
+/// A signing key could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file cannot be read, or is open to others.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It is not a signing key.
+    #[error("{}: not a signing key of mailstamp", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It cannot be written; an existing file is never written over.
+    #[error("{}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system has no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(io::Error),
+}
+
+impl Signer {
+    /// A new key from the system's random numbers.
+    ///
+    /// # Errors
+    /// [`SecretError::Random`].
+    pub fn generate(issuer: Issuer) -> Result<Self, SecretError> {
+        let mut seed = zeroize::Zeroizing::new([0; 32]);
+        random::fill(seed.as_mut_slice()).map_err(SecretError::Random)?;
+        Ok(Self { issuer, key: SecretKey::from_random(&seed) })
+    }
+
+    /// Reads a key.
+    ///
+    /// # Errors
+    /// [`SecretError`].
+    pub fn read(path: &Path) -> Result<Self, SecretError> {
+        let text = zeroize::Zeroizing::new(file::read_secret(path)?);
+        let wrong = || SecretError::Form { path: path.to_owned() };
+        let file: File = serde_json::from_str(&text).map_err(|_| wrong())?;
+        let secret = zeroize::Zeroizing::new(file.secret);
+        let issuer = Issuer::new(&file.vendor, &file.kid).map_err(|_| wrong())?;
+        Ok(Self { issuer, key: SecretKey::parse(&secret).map_err(|_| wrong())? })
+    }
+
+    /// Writes the key to a new file, readable by its owner only, and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// [`SecretError::Write`], also when the file exists.
+    pub fn write(&self, path: &Path) -> Result<(), SecretError> {
+        let failed = |source| SecretError::Write { path: path.to_owned(), source };
+        let file = File {
+            vendor: self.issuer.vendor().to_owned(),
+            kid: self.issuer.key_id().to_owned(),
+            secret: self.key.to_paserk().to_string(),
+        };
+        let mut text = zeroize::Zeroizing::new(serde_json::to_string_pretty(&file).map_err(|e| failed(e.into()))?);
+        text.push('\n');
+        let mut options = OpenOptions::new();
+        let mut opened = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+        opened.write_all(text.as_bytes()).and_then(|()| opened.sync_all()).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_comes_back_and_is_never_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let signer = Signer::generate(Issuer::new("v.example", "a").unwrap()).unwrap();
+        signer.write(&path).unwrap();
+        let read = Signer::read(&path).unwrap();
+        assert_eq!(read.issuer, signer.issuer);
+        assert_eq!(read.key.public(), signer.key.public());
+        assert!(matches!(signer.write(&path), Err(SecretError::Write { .. })));
+    }
+
+    #[test]
+    fn a_key_open_to_others_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        Signer::generate(Issuer::new("v.example", "a").unwrap()).unwrap().write(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(Signer::read(&path), Err(SecretError::File(_))));
+    }
+}

@@ -1,0 +1,389 @@
+//! What of that which a source offered is believed. A directory needs the signature of a key that is known already (pinned,
+//! or listed by what was accepted before), unless the user lets the source itself vouch; its version may only grow; it must
+//! be in date. What is refused changes nothing: what was accepted before stays. Pure: what was fetched is handed in.
+
+use super::cache::{Accepted, Record};
+use super::document::{DocumentError, KeyEntry, Publishes, SignedDirectory, Status, VendorEntry, time};
+use super::key_directory::{Directory, DirectoryError, LONGEST, Opened, Unheeded, open_under};
+use crate::config::directory_sources::{NewKeys, Source};
+use crate::stamp::signing::PublicKey;
+use crate::stamp::token::Token;
+use crate::time::UnixTime;
+
+/// What a source has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// One signed directory, as tokens of several keys.
+    Signed(Vec<String>),
+    /// Keys from DNS.
+    Listed {
+        /// Their edition.
+        version: u64,
+        /// From when on they are stale (RFC 3339).
+        expires: String,
+        /// The publisher with them.
+        entry: VendorEntry,
+    },
+}
+
+/// What the offer is judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// What the user pinned.
+    pub pinned: &'a Directory,
+    /// All that is known: that, and what was accepted before.
+    pub directory: &'a Directory,
+    /// The time.
+    pub now: UnixTime,
+}
+
+/// Why an offer is not believed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It is not well formed.
+    #[error("it is not well formed: {0}")]
+    Content(#[from] DirectoryError),
+    /// It is signed with a key of a known name, and the signature does not hold.
+    #[error("its signature does not hold under the key {0} that is known")]
+    Forged(String),
+    /// No key that signed it is known.
+    #[error("it is signed by no key that is known; if the vendor has new keys, trust his new document by hand")]
+    UnknownSigner,
+    /// The key that signed it is revoked or has ended.
+    #[error("the key that signed it was revoked or has ended")]
+    SignerEnded,
+    /// It is somebody else's.
+    #[error("it is a directory of {0}")]
+    Publisher(String),
+    /// The source went back.
+    #[error("the source went back to version {offered}; {accepted} was accepted from it")]
+    Back {
+        /// What it offers now.
+        offered: u64,
+        /// What it had.
+        accepted: u64,
+    },
+    /// Another source has a newer one.
+    #[error("it is version {offered}, and {seen} was seen elsewhere")]
+    Behind {
+        /// What it offers.
+        offered: u64,
+        /// The highest version known.
+        seen: u64,
+    },
+    /// It says something else than before under the same version.
+    #[error("version {0} says something else than it did")]
+    Changed(u64),
+    /// It is past its date.
+    #[error("it is past its date, {0}")]
+    Expired(String),
+}
+
+impl Refusal {
+    /// Whether somebody may be up to something. A mirror that is slow is no alarm.
+    #[must_use]
+    pub fn alarms(&self) -> bool {
+        !matches!(self, Self::Behind { .. })
+    }
+}
+
+/// Judges what `source` offered, and takes it into the publisher's record. `authentic` is whether it certainly came from the
+/// source: over HTTPS, under DNSSEC. The answer is its version.
+///
+/// # Errors
+/// [`Refusal`]; the record is as it was.
+pub fn accept(
+    offer: Offer,
+    authentic: bool,
+    source: &Source,
+    record: &mut Record,
+    known: &Known<'_>,
+) -> Result<u64, Refusal> {
+    let vouches = source.accept_weak || authentic && source.new_keys == NewKeys::Channel;
+    let (accepted, root) = match offer {
+        Offer::Signed(tokens) => signed(&tokens, vouches, source, record, known)?,
+        Offer::Listed { version, expires, entry } => {
+            entry.check().map_err(DirectoryError::from)?;
+            (Accepted::Listed { version, expires, entry, gives: vouches }, record.root)
+        }
+    };
+    let statement = accepted.statement(&source.publisher)?;
+    for entry in &statement.vendors {
+        entry.check().map_err(DirectoryError::from)?;
+    }
+    let doubtful = matches!(accepted, Accepted::Listed { gives: false, .. });
+    let from = source.origin.to_string();
+    let last = record.sources.iter().find(|heard| heard.from == from).and_then(|heard| heard.accepted.as_ref());
+    if let Some(last) = last {
+        let before = last.statement(&source.publisher)?;
+        // What anybody could have put there says nothing about what may come after it.
+        if statement.version < before.version && !matches!(last, Accepted::Listed { gives: false, .. }) {
+            return Err(Refusal::Back { offered: statement.version, accepted: before.version });
+        }
+        let same = statement.vendors == before.vendors && statement.expires == before.expires;
+        if statement.version == before.version && !same && !doubtful {
+            return Err(Refusal::Changed(statement.version));
+        }
+    }
+    if statement.version < record.version {
+        return Err(Refusal::Behind { offered: statement.version, seen: record.version });
+    }
+    if known.now > statement.expires {
+        return Err(Refusal::Expired(statement.expires.to_string()));
+    }
+    if !doubtful {
+        record.version = statement.version;
+        record.root = root;
+    }
+    record.source(&from).accepted = Some(accepted);
+    Ok(statement.version)
+}
+
+/// The first token that may be believed, and the pinned key on which that rests.
+fn signed(
+    tokens: &[String],
+    vouches: bool,
+    source: &Source,
+    record: &Record,
+    known: &Known<'_>,
+) -> Result<(Accepted, Option<PublicKey>), Refusal> {
+    let mut refused = Refusal::UnknownSigner;
+    for text in tokens {
+        let opened = match known.directory.open(text, known.now) {
+            Err(DirectoryError::Forged(_)) => return Err(Refusal::Forged(signer_name(text))),
+            Err(error) => return Err(error.into()),
+            Ok(Err(Unheeded::KeyEnded(_))) => {
+                refused = Refusal::SignerEnded;
+                continue;
+            }
+            Ok(Err(_)) if vouches => (by_itself(text)?, None),
+            Ok(Err(_)) => continue,
+            Ok(Ok(opened)) => {
+                let pinned = known.pinned.pins(&source.publisher, &opened.key);
+                let root = if pinned { Some(opened.key) } else { record.root };
+                (opened, root)
+            }
+        };
+        let (opened, root) = opened;
+        if opened.publisher != source.publisher {
+            return Err(Refusal::Publisher(opened.publisher));
+        }
+        if own_key(&opened).is_some_and(|key| key.status == Status::Revoked) {
+            refused = Refusal::SignerEnded;
+            continue;
+        }
+        return Ok((Accepted::Signed { directory: text.clone(), signer: opened.key }, root));
+    }
+    Err(refused)
+}
+
+/// A directory under the key that it lists itself for its signer.
+fn by_itself(text: &str) -> Result<Opened, Refusal> {
+    let token = Token::parse_document(text, LONGEST).map_err(|_| DirectoryError::Token)?;
+    let issuer = token.issuer().map_err(|_| DirectoryError::Token)?;
+    let content: SignedDirectory =
+        serde_json::from_slice(token.payload()).map_err(|error| DirectoryError::from(DocumentError::from(error)))?;
+    time(&content.expires).map_err(DirectoryError::from)?;
+    let own = content.vendors.iter().find(|entry| entry.vendor == issuer.vendor());
+    let key = own.and_then(|entry| entry.keys.iter().find(|key| key.kid == issuer.key_id()));
+    let key = key.ok_or(Refusal::UnknownSigner)?.parse().map_err(DirectoryError::from)?;
+    Ok(open_under(&token, &key.key)?)
+}
+
+/// The vendor of a directory that nobody vouches for yet, as it describes him itself: for a person to confirm. That it
+/// might list others too is nothing that a vendor can say of himself.
+///
+/// # Errors
+/// [`Refusal`] when it does not even agree with itself.
+pub fn introduced(tokens: &[String]) -> Result<VendorEntry, Refusal> {
+    let Opened { publisher, content, .. } = by_itself(tokens.first().ok_or(Refusal::UnknownSigner)?)?;
+    let own = content.vendors.into_iter().find(|entry| entry.vendor == publisher).ok_or(Refusal::UnknownSigner)?;
+    Ok(VendorEntry { publishes: Publishes::Own, ..own })
+}
+
+/// What a directory says of the key that signed it.
+fn own_key(opened: &Opened) -> Option<&KeyEntry> {
+    let own = opened.content.vendors.iter().find(|entry| entry.vendor == opened.publisher)?;
+    own.keys.iter().find(|key| key.key == opened.key.to_string())
+}
+
+fn signer_name(text: &str) -> String {
+    let issuer = Token::parse_document(text, LONGEST).ok().and_then(|token| token.issuer().ok());
+    issuer.map(|issuer| issuer.key_id().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::directory_sources::Origin;
+    use crate::directory::key_directory::Weight;
+    use crate::stamp::signing::SecretKey;
+    use crate::stamp::token::Purpose;
+    use std::collections::BTreeMap;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn secret(seed: u8) -> SecretKey {
+        SecretKey::from_random(&[seed; 32])
+    }
+
+    fn entry(keys: &[(&str, u8, Status)]) -> VendorEntry {
+        let key = |(kid, seed, status): &(&str, u8, Status)| KeyEntry {
+            kid: (*kid).to_owned(),
+            key: secret(*seed).public().to_string(),
+            status: *status,
+            since: None,
+            not_before: None,
+            not_after: None,
+        };
+        VendorEntry { vendor: "v.example".to_owned(), keys: keys.iter().map(key).collect(), ..VendorEntry::default() }
+    }
+
+    /// A directory of `v.example` with these keys, signed by the key `kid` of this seed.
+    fn directory(version: u64, (kid, seed): (&str, u8), keys: &[(&str, u8, Status)]) -> String {
+        let content = SignedDirectory {
+            version,
+            issued: NOW.to_string(),
+            expires: NOW.plus(86_400).to_string(),
+            vendors: vec![entry(keys)],
+        };
+        let footer = format!(r#"{{"iss":"v.example","kid":"{kid}"}}"#);
+        let payload = serde_json::to_vec(&content).unwrap();
+        secret(seed).sign(&payload, footer.as_bytes(), Purpose::Directory).as_str().to_owned()
+    }
+
+    fn source(new_keys: NewKeys) -> Source {
+        let origin = Origin::Https("https://v.example/".to_owned());
+        Source { publisher: "v.example".to_owned(), origin, new_keys, accept_weak: false, longest_silence: None }
+    }
+
+    /// A user who pinned key `a` of seed 1, and what he has accepted so far.
+    struct User {
+        pinned: Directory,
+        record: Record,
+    }
+
+    impl User {
+        fn new() -> Self {
+            let mut pinned = Directory::default();
+            pinned.pin(&entry(&[("a", 1, Status::Active)])).unwrap();
+            Self { pinned, record: Record::new("v.example") }
+        }
+
+        fn offered_at(
+            &mut self,
+            offer: Offer,
+            authentic: bool,
+            source: &Source,
+            now: UnixTime,
+        ) -> Result<u64, Refusal> {
+            let statements = self.record.statements().unwrap().into_iter();
+            let statements: Vec<_> = statements.map(|(_, statement)| statement).collect();
+            let mut directory = self.pinned.clone();
+            directory.hear(&statements, &BTreeMap::new(), now).unwrap();
+            let known = Known { pinned: &self.pinned, directory: &directory, now };
+            accept(offer, authentic, source, &mut self.record, &known)
+        }
+
+        fn offered(&mut self, token: String, new_keys: NewKeys) -> Result<u64, Refusal> {
+            self.offered_at(Offer::Signed(vec![token]), true, &source(new_keys), NOW)
+        }
+    }
+
+    const A: (&str, u8, Status) = ("a", 1, Status::Active);
+    const B: (&str, u8, Status) = ("b", 2, Status::Active);
+    const C: (&str, u8, Status) = ("c", 3, Status::Active);
+
+    #[test]
+    fn each_edition_is_signed_by_a_key_of_the_one_before() {
+        let mut user = User::new();
+        let signed = NewKeys::Signed;
+        assert!(matches!(user.offered(directory(2, ("b", 2), &[A, B]), signed), Err(Refusal::UnknownSigner)));
+        assert_eq!(user.offered(directory(1, ("a", 1), &[A, B]), signed).unwrap(), 1);
+        assert_eq!(user.offered(directory(2, ("b", 2), &[B, C]), signed).unwrap(), 2);
+        assert_eq!(user.offered(directory(3, ("c", 3), &[C]), signed).unwrap(), 3);
+        assert_eq!(user.record.root, Some(secret(1).public()));
+        // All of it falls with the pin on which it rests.
+        let mut other = Directory::default();
+        other.pin(&entry(&[("z", 9, Status::Active)])).unwrap();
+        assert!(user.record.stands(&user.pinned) && !user.record.stands(&other));
+    }
+
+    #[test]
+    fn a_new_key_that_nobody_signed_for_needs_a_source_that_may_vouch_and_is_proved() {
+        let offer = || Offer::Signed(vec![directory(1, ("b", 2), &[A, B])]);
+        let weak = Source { accept_weak: true, ..source(NewKeys::Signed) };
+        for (source, authentic, believed) in [
+            (source(NewKeys::Signed), true, false),
+            (source(NewKeys::Channel), false, false),
+            (source(NewKeys::Channel), true, true),
+            (weak, false, true),
+        ] {
+            assert_eq!(User::new().offered_at(offer(), authentic, &source, NOW).is_ok(), believed, "{source:?}");
+        }
+        // It vouches for a name that is new, and never against a key that is known.
+        let forged = directory(1, ("a", 7), &[("a", 7, Status::Active)]);
+        assert!(matches!(User::new().offered(forged, NewKeys::Channel), Err(Refusal::Forged(kid)) if kid == "a"));
+        // A directory must list the key that signed it.
+        let unlisted = directory(1, ("b", 2), &[A]);
+        assert!(matches!(User::new().offered(unlisted, NewKeys::Channel), Err(Refusal::UnknownSigner)));
+    }
+
+    #[test]
+    fn versions_only_grow_and_mean_one_thing() {
+        let mut user = User::new();
+        let signed = NewKeys::Signed;
+        let two = directory(2, ("a", 1), &[A, B]);
+        user.offered(two.clone(), signed).unwrap();
+        let before = user.record.clone();
+        let back = user.offered(directory(1, ("a", 1), &[A]), signed).unwrap_err();
+        assert!(matches!(back, Refusal::Back { offered: 1, accepted: 2 }) && back.alarms());
+        let changed = user.offered(directory(2, ("a", 1), &[A]), signed).unwrap_err();
+        assert!(matches!(changed, Refusal::Changed(2)) && changed.alarms());
+        let mirror = Source { origin: Origin::File("/mirror".into()), ..source(signed) };
+        let slow = Offer::Signed(vec![directory(1, ("a", 1), &[A])]);
+        let behind = user.offered_at(slow, true, &mirror, NOW).unwrap_err();
+        assert!(matches!(behind, Refusal::Behind { offered: 1, seen: 2 }) && !behind.alarms());
+        let late = user.offered_at(Offer::Signed(vec![two.clone()]), true, &source(signed), NOW.plus(90_000));
+        assert!(matches!(late, Err(Refusal::Expired(_))));
+        assert_eq!(user.record, before);
+        assert_eq!(user.offered(two, signed).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_revoked_key_brings_nothing_new_and_another_signature_may() {
+        let mut user = User::new();
+        let revoked = ("a", 1, Status::Revoked);
+        user.offered(directory(1, ("a", 1), &[A, B]), NewKeys::Signed).unwrap();
+        user.offered(directory(2, ("b", 2), &[revoked, B]), NewKeys::Signed).unwrap();
+        for new_keys in [NewKeys::Signed, NewKeys::Channel] {
+            let thief = user.offered(directory(9, ("a", 1), &[A]), new_keys);
+            assert!(matches!(thief, Err(Refusal::SignerEnded)), "{thief:?}");
+        }
+        // A directory that revokes its own signer is no word of his either.
+        let own = User::new().offered(directory(1, ("a", 1), &[revoked, B]), NewKeys::Signed);
+        assert!(matches!(own, Err(Refusal::SignerEnded)));
+        let both = vec![directory(1, ("b", 2), &[A, B]), directory(1, ("a", 1), &[A, B])];
+        assert_eq!(User::new().offered_at(Offer::Signed(both), true, &source(NewKeys::Signed), NOW).unwrap(), 1);
+    }
+
+    #[test]
+    fn unsigned_keys_weigh_what_their_channel_weighs_and_a_doubtful_version_binds_nobody() {
+        let listed = |version, keys: &[(&str, u8, Status)]| Offer::Listed {
+            version,
+            expires: NOW.plus(86_400).to_string(),
+            entry: entry(keys),
+        };
+        let dns = |new_keys| Source { origin: Origin::Dns, ..source(new_keys) };
+        let weight =
+            |record: &Record| record.sources[0].accepted.as_ref().unwrap().statement("v.example").unwrap().weight;
+        let mut user = User::new();
+        assert_eq!(user.offered_at(listed(u64::MAX, &[B]), false, &dns(NewKeys::Channel), NOW).unwrap(), u64::MAX);
+        assert_eq!((weight(&user.record), user.record.version), (Weight::Doubtful, 0));
+        user.offered_at(listed(3, &[B]), true, &dns(NewKeys::Channel), NOW).unwrap();
+        assert_eq!((weight(&user.record), user.record.version), (Weight::Fetched, 3));
+        let strange =
+            Offer::Listed { version: 4, expires: NOW.plus(9).to_string(), entry: entry(&[("a b", 1, Status::Active)]) };
+        assert!(matches!(user.offered_at(strange, true, &dns(NewKeys::Channel), NOW), Err(Refusal::Content(_))));
+    }
+}

@@ -1,0 +1,186 @@
+//! Learning from what the user sends: to whom he writes, and which Message-IDs are his. What of a message counts stands
+//! here; who has the messages (a pipe, a folder, the watcher) does not.
+//!
+//! That a message is the user's own must be known from where it comes; that From names one of his addresses is only a
+//! second look. What a program sent in his name is not learned, or whoever gets an automatic reply would be somebody to
+//! whom he wrote. A message with a list's own fields came back from the list; what he sends to one is learned as any
+//! other.
+
+use super::judge::{Engine, Undecided};
+use super::rescan::date;
+use crate::message::address::{Address, addresses_up_to};
+use crate::message::parse::Message;
+use crate::store::Sent;
+use crate::time::UnixTime;
+use std::fmt;
+
+/// So many recipients of one message are learned; who writes to more is not writing to anybody.
+const RECIPIENTS: usize = 1_000;
+
+/// What is read of a message: the fields of interest stand in here, or the message is none of a person.
+pub const BEGINNING: u64 = 256 * 1024;
+
+/// Why nothing is learned from a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotLearned {
+    /// From names none of the user's addresses.
+    Foreign,
+    /// A program sent it (RFC 3834 section 5), or it went to many at once (Precedence).
+    Automatic,
+    /// A mailing list sent it out (RFC 2369, RFC 2919).
+    FromList,
+}
+
+impl fmt::Display for NotLearned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Foreign => "From is none of your addresses",
+            Self::Automatic => "it was sent by a program, or in bulk",
+            Self::FromList => "a mailing list sent it",
+        })
+    }
+}
+
+impl Engine {
+    /// What is to be learned from a message that the user sent. Its time is that of its Date field, unless that is still
+    /// to come, or else `otherwise`.
+    ///
+    /// # Errors
+    /// [`Undecided`] when it is not known which addresses are the user's, or the clock cannot be right.
+    pub fn learnable(&self, message: &Message<'_>, otherwise: UnixTime) -> Result<Result<Sent, NotLearned>, Undecided> {
+        let mut recipients = Vec::new();
+        for field in message.fields().filter(|field| ["To", "Cc", "Bcc"].iter().any(|name| field.is(name))) {
+            let room = RECIPIENTS - recipients.len();
+            recipients.extend(addresses_up_to(&field.unfolded(), room));
+        }
+        self.learnable_of(message, recipients, otherwise)
+    }
+
+    /// The same, where it is known who got the message: from its envelope, which no field tells (Bcc).
+    ///
+    /// # Errors
+    /// As [`learnable`](Self::learnable).
+    pub fn learnable_of(
+        &self,
+        message: &Message<'_>,
+        mut recipients: Vec<Address>,
+        otherwise: UnixTime,
+    ) -> Result<Result<Sent, NotLearned>, Undecided> {
+        self.is_sane()?;
+        if !self.is_from_me(message) {
+            return Ok(Err(NotLearned::Foreign));
+        }
+        if is_automatic(message) {
+            return Ok(Err(NotLearned::Automatic));
+        }
+        if message.fields().any(|field| field.is("List-Id") || field.is("List-Post")) {
+            return Ok(Err(NotLearned::FromList));
+        }
+        recipients.retain(|address| !self.is_mine(address));
+        let message_id =
+            message.first("Message-ID").map(|field| String::from_utf8_lossy(&field.unfolded()).into_owned());
+        let time = message.first("Date").and_then(|field| date(&field.unfolded())).unwrap_or(otherwise);
+        Ok(Ok(Sent { recipients, message_id, time: time.min(self.now) }))
+    }
+}
+
+/// `Auto-Submitted` other than `no`, whose comments and parameters say nothing; and the older `Precedence`.
+fn is_automatic(message: &Message<'_>) -> bool {
+    let word = |value: &[u8]| {
+        let end = value.iter().position(|b| b";( \t".contains(b)).unwrap_or(value.len());
+        value.get(..end).unwrap_or_default().to_ascii_lowercase()
+    };
+    message.fields().any(|field| {
+        let value = field.unfolded();
+        let value = word(value.trim_ascii());
+        field.is("Auto-Submitted") && value != b"no"
+            || field.is("Precedence") && [&b"bulk"[..], b"junk", b"list"].contains(&value.as_slice())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::config::paths::Places;
+    use crate::config::user::User;
+
+    const NOW: UnixTime = UnixTime(1_795_262_400);
+
+    fn learn(raw: &str) -> Result<Sent, NotLearned> {
+        let text = "addresses = [\"me@x.example\", \"me+*@x.example\"]";
+        let config = Config::parse(text, &User::default()).unwrap();
+        let engine = Engine {
+            config: config.into(),
+            places: Places::default().into(),
+            now: NOW,
+            pretended: false,
+            rulebook: Default::default(),
+            ready: Default::default(),
+        };
+        engine.learnable(&Message::parse(raw.as_bytes()), UnixTime(7)).unwrap()
+    }
+
+    fn recipients(raw: &str) -> Vec<String> {
+        learn(raw).unwrap().recipients.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn all_recipients_but_the_user_himself_are_learned() {
+        let raw = "From: Me <me@x.example>\nTo: \"Joe, B.\" <joe@y.example>, me+copy@x.example\nCc: friends: a@z.example,\n \
+            b@z.example;\nTo: again@y.example\nBcc: secret@y.example\nMessage-ID:\n <1@x.example>\n\
+            Date: Fri, 20 Nov 2026 12:00:00 +0000\nReply-To: other@y.example\n\nTo: body@y.example\n";
+        assert_eq!(
+            recipients(raw),
+            ["joe@y.example", "a@z.example", "b@z.example", "again@y.example", "secret@y.example"]
+        );
+        let sent = learn(raw).unwrap();
+        assert_eq!(sent.message_id.unwrap().trim(), "<1@x.example>");
+        assert_eq!(sent.time, UnixTime(NOW.0 - 86_400));
+    }
+
+    #[test]
+    fn a_date_to_come_is_now_and_none_at_all_is_what_else_is_known() {
+        let from = "From: me@x.example\nTo: joe@y.example\n";
+        assert_eq!(learn(&format!("{from}Date: Fri, 20 Nov 2037 12:00:00 +0000\n\n")).unwrap().time, NOW);
+        for date in ["", "Date: soon\n", "Date: Fri, 20 Nov 1937 12:00:00 +0000\n"] {
+            assert_eq!(learn(&format!("{from}{date}\n")).unwrap().time, UnixTime(7), "{date:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_user_did_not_write_is_not_learned() {
+        let mine = "From: me@x.example\nTo: joe@y.example\n";
+        for field in ["", "Auto-Submitted: no\n", "Auto-Submitted: No (really); x=y\n", "Precedence: first-class\n"] {
+            assert!(learn(&format!("{field}{mine}\n")).is_ok(), "{field:?}");
+        }
+        for field in [
+            "Auto-Submitted: auto-replied\n",
+            "auto-submitted: AUTO-GENERATED; x\n",
+            "Auto-Submitted:\n",
+            "Precedence: Bulk\n",
+        ] {
+            assert_eq!(learn(&format!("{field}{mine}\n")), Err(NotLearned::Automatic), "{field:?}");
+        }
+        assert_eq!(learn(&format!("List-Id: <l.z.example>\n{mine}\n")), Err(NotLearned::FromList));
+        for raw in
+            ["From: eve@y.example\nTo: joe@y.example\n\n", "To: joe@y.example\n\n", "", "From: me@x.example.org\n\n"]
+        {
+            assert_eq!(learn(raw), Err(NotLearned::Foreign), "{raw:?}");
+        }
+        // Threat 25: a name is no address.
+        assert_eq!(learn("From: \"me@x.example\" <eve@y.example>\nTo: a@z.example\n\n"), Err(NotLearned::Foreign));
+    }
+
+    /// Promise 5.
+    #[test]
+    fn of_many_recipients_the_first_thousand_are_learned() {
+        let many: Vec<String> = (0..3_000).map(|n| format!("p{n}@y.example")).collect();
+        let raw = format!("From: me@x.example\nTo: {}\nCc: {}\n\n", many.join(",\n "), many.join(", "));
+        let found = recipients(&raw);
+        assert_eq!((found.len(), found[999].as_str()), (1_000, "p999@y.example"));
+        // A field beyond 256 KiB is nobody's.
+        let many: Vec<String> = (0..100_000).map(|n| format!("p{n}@y.example")).collect();
+        assert_eq!(recipients(&format!("From: me@x.example\nTo: {}\n\n", many.join(", "))), [""; 0]);
+    }
+}

@@ -1,0 +1,183 @@
+//! The words in which a message is judged by another process: the heads of the frames, as JSON. The body of a question is
+//! the message, or its header alone where it carries no stamp.
+
+use crate::engine::result_header::Marks;
+use crate::policy::action::Action;
+use crate::policy::decision::Decision;
+use crate::stamp::extract::Place;
+use crate::stamp::serial::Serial;
+use crate::time::UnixTime;
+use crate::verdict::finding::{Finding, Verdict};
+use crate::verdict::reason::Reason;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The largest message that is judged elsewhere: 8 MiB. To send a larger one costs more than to judge it.
+pub const LARGEST: usize = 8 << 20;
+
+/// What is asked about a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// Whose files the asker would use.
+    pub whose: Whose,
+    /// Whose mailbox it is, as the delivering program says.
+    pub names: Names,
+    /// The one recipient to judge for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+    /// The envelope sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// The time to judge at; the clock's otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<UnixTime>,
+    /// Whether a good stamp is spent.
+    pub spend: bool,
+    /// Whether the verdict is written into the logs.
+    pub record: bool,
+    /// Bytes of the whole message.
+    pub size: u64,
+    /// Whether the body of the frame is all of it; otherwise it is the header of a message without a stamp.
+    pub whole: bool,
+}
+
+/// Which files a process would use: another answers for it only if it uses the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whose {
+    /// The configuration that was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<PathBuf>,
+    /// The folder of the state that was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<PathBuf>,
+    /// The user's folders of configuration and state, where none was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<(PathBuf, Option<PathBuf>)>,
+}
+
+/// What names the mailbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// `--recipient`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+    /// `USER`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// `RECIPIENT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient_variable: Option<String>,
+}
+
+/// The judgement, and what is needed to write it onto the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The judgement.
+    pub decision: Decision,
+    /// What shows of the configuration.
+    pub marks: Marks,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AnswerWords {
+    reason: String,
+    action: Action,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    speaks: Option<usize>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    stamps: Vec<FindingWords>,
+    marks: Marks,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FindingWords {
+    place: Place,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vendor: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    serial: Option<Serial>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl Answer {
+    /// The head of the frame.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn to_head(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let verdict = &self.decision.verdict;
+        let finding = |finding: &Finding| FindingWords {
+            place: finding.place,
+            vendor: finding.vendor.clone(),
+            key: finding.key_id.clone(),
+            serial: finding.serial.clone(),
+            value: finding.value,
+            reason: finding.reason.map(|reason| reason.as_str().to_owned()),
+        };
+        serde_json::to_vec(&AnswerWords {
+            reason: verdict.reason.as_str().to_owned(),
+            action: self.decision.action,
+            rule: self.decision.rule.clone(),
+            speaks: verdict.speaks,
+            stamps: verdict.findings.iter().map(finding).collect(),
+            marks: self.marks.clone(),
+        })
+    }
+
+    /// Reads the head of a frame; `None` when it is none that this version understands.
+    #[must_use]
+    pub fn from_head(head: &[u8]) -> Option<Self> {
+        let words: AnswerWords = serde_json::from_slice(head).ok()?;
+        let reason = |token: &str| Reason::ALL.iter().copied().find(|reason| reason.as_str() == token);
+        let mut findings = Vec::with_capacity(words.stamps.len());
+        for stamp in words.stamps {
+            findings.push(Finding {
+                place: stamp.place,
+                vendor: stamp.vendor,
+                key_id: stamp.key,
+                serial: stamp.serial,
+                value: stamp.value,
+                reason: match stamp.reason {
+                    Some(token) => Some(reason(&token)?),
+                    None => None,
+                },
+            });
+        }
+        let verdict = Verdict { reason: reason(&words.reason)?, speaks: words.speaks, findings };
+        Some(Self { decision: Decision { verdict, rule: words.rule, action: words.action }, marks: words.marks })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_arrives_as_it_was_given() {
+        for reason in Reason::ALL {
+            let finding = Finding {
+                place: Place::Body,
+                vendor: Some("v.example".into()),
+                key_id: None,
+                serial: Some(Serial::new("s").unwrap()),
+                value: Some(3),
+                reason: Some(*reason),
+            };
+            let quiet = Finding { reason: None, ..finding.clone() };
+            let verdict = Verdict { reason: *reason, speaks: Some(0), findings: vec![finding, quiet] };
+            let decision = Decision { verdict, rule: Some("friends".into()), action: Action::Hold };
+            let marks = Marks { authserv_id: Some("mx.x.example".into()), used_log: true };
+            let answer = Answer { decision, marks };
+            assert_eq!(Answer::from_head(&answer.to_head().unwrap()), Some(answer));
+        }
+        assert_eq!(Answer::from_head(b"{\"reason\":\"new\",\"action\":\"hold\",\"marks\":{\"used_log\":true}}"), None);
+        assert_eq!(Answer::from_head(b""), None);
+    }
+}

@@ -1,0 +1,389 @@
+//! What a resident process keeps ready, and how it answers: for each mailbox the configuration, the rules and the vendors'
+//! keys as they were read, and the used-serial log, open. Before each judgement it looks whether any of the files has
+//! changed, and reads them anew if one has: so the answer is the one that a process would give that began just now.
+//!
+//! Most resident processes have one mailbox. One that serves virtual users (`%u` in the configuration) has one for each, up
+//! to a limit, and those that share a folder of state share a log.
+
+use super::client::whose;
+use super::protocol::{Answer, Names, Question, Whose};
+use crate::config::paths::{Given, Places, PlacesError};
+use crate::config::user::UserError;
+use crate::config::{Config, ConfigError};
+use crate::directory::key_directory::Directory;
+use crate::engine::context;
+use crate::engine::judge::{Engine, Marking, Ready, Undecided};
+use crate::engine::result_header::{self, Marks};
+use crate::engine::rule_eval::Rulebook;
+use crate::message::address::Address;
+use crate::message::parse::Message;
+use crate::store::Attended;
+use crate::store::resident::Resident;
+use crate::time::UnixTime;
+use crate::verdict::facts::Envelope;
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How many mailboxes are kept ready, and logs open: each has threads and descriptors of its own.
+const MAILBOXES: usize = 1_000;
+/// A mailbox of many that is not asked for so long is let go.
+const IDLE: Duration = Duration::from_secs(300);
+/// A file that changed so shortly before it was read may change again within the same moment of the file system's clock.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// Everything that is ready.
+#[derive(Debug)]
+pub struct Warm {
+    given: Given,
+    whose: Whose,
+    system: bool,
+    /// Whether the configuration differs from user to user.
+    by_user: AtomicBool,
+    mailboxes: Mutex<HashMap<String, Arc<Mailbox>>>,
+    logs: Mutex<HashMap<PathBuf, Arc<Resident>>>,
+    /// Held while the log of this path is opened: that may wait for others, and nobody but who needs it waits too.
+    opening: Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>,
+    /// What others were answered by all logs that are or were open.
+    attended: Arc<Attended>,
+}
+
+/// What is ready for one mailbox.
+#[derive(Debug)]
+struct Mailbox {
+    config: Arc<Config>,
+    places: Arc<Places>,
+    rulebook: Arc<Rulebook>,
+    log: Arc<Resident>,
+    /// The vendors' keys, as they stand in this second.
+    keys: Mutex<Option<(UnixTime, Arc<Directory>)>>,
+    /// The files that all this was read from, as they were then.
+    files: Vec<(PathBuf, Option<Look>)>,
+    /// When, as the time since 1970.
+    read: Duration,
+    asked: Mutex<Instant>,
+}
+
+/// What a file looked like from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+/// What is answered to a question.
+#[derive(Debug)]
+pub enum Reply {
+    /// The judgement.
+    Judged(Answer),
+    /// The rules ask for the text.
+    WantBody,
+    /// Whoever asks has to judge it himself.
+    Yourself,
+    /// The message has to wait.
+    Undecided(Undecided),
+}
+
+/// A reply, and what it was made from.
+struct Judgement {
+    reply: Reply,
+    engine: Engine,
+    envelope: Envelope,
+}
+
+impl Warm {
+    /// Ready to answer for this user; with `system` for every user that has no configuration of his own. Reads the
+    /// configuration, and opens the log if there is one for all.
+    ///
+    /// # Errors
+    /// [`Undecided`].
+    pub fn new(given: Given, system: bool) -> Result<Self, Undecided> {
+        // The user that a service of the system runs as has no mailbox.
+        let given = if system { Given { user: None, recipient_variable: None, ..given } } else { given };
+        let warm = Self {
+            whose: whose(&given),
+            given,
+            system,
+            by_user: AtomicBool::new(false),
+            mailboxes: Mutex::default(),
+            logs: Mutex::default(),
+            opening: Mutex::default(),
+            attended: Arc::default(),
+        };
+        warm.check()?;
+        Ok(warm)
+    }
+
+    /// Reads everything anew that can be read without a user's name; for a reload.
+    ///
+    /// # Errors
+    /// [`Undecided`]: what is wrong. Mail waits until it is right.
+    pub fn check(&self) -> Result<(), Undecided> {
+        locked(&self.mailboxes).clear();
+        match self.mailbox(&self.given) {
+            Ok(mailbox) => {
+                let engine = self.engine_of(&mailbox, None);
+                engine.rules()?;
+                engine.read_keys()?;
+                Ok(())
+            }
+            // Each who asks will name one.
+            Err(error) if lacks_user(&error) => {
+                self.by_user.store(true, SeqCst);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The user's own settings, as they are now.
+    ///
+    /// # Errors
+    /// [`Undecided`].
+    pub fn engine(&self) -> Result<Engine, Undecided> {
+        let mailbox = self.mailbox(&self.given)?;
+        Ok(self.engine_of(&mailbox, None))
+    }
+
+    /// The same for what needs no log, and must not keep it open at the end.
+    ///
+    /// # Errors
+    /// [`Undecided`].
+    pub fn engine_without_log(&self) -> Result<Engine, Undecided> {
+        let mut engine = self.engine()?;
+        engine.ready.log = None;
+        Ok(engine)
+    }
+
+    /// The logs that are open.
+    #[must_use]
+    pub fn logs(&self) -> Vec<(PathBuf, Arc<Resident>)> {
+        locked(&self.logs).iter().map(|(path, log)| (path.clone(), Arc::clone(log))).collect()
+    }
+
+    /// How often other processes that asked a log were answered what.
+    #[must_use]
+    pub fn attended(&self) -> &Attended {
+        &self.attended
+    }
+
+    /// Lets go of what was not asked for in a while. Logs are closed with it.
+    pub fn rest(&self) {
+        if self.by_user.load(SeqCst) {
+            locked(&self.mailboxes).retain(|_, mailbox| locked(&mailbox.asked).elapsed() < IDLE);
+        }
+        self.close(|_| usize::MAX);
+        locked(&self.opening).retain(|_, gate| Arc::strong_count(gate) > 1);
+    }
+
+    /// Closes logs that nobody has; how many, when there are so many.
+    fn close(&self, most: impl FnOnce(usize) -> usize) {
+        let idle: Vec<_> = {
+            let mut logs = locked(&self.logs);
+            let idle = logs.iter().filter(|(_, log)| Arc::strong_count(log) == 1).map(|(at, _)| at.clone());
+            let idle: Vec<_> = idle.take(most(logs.len())).collect();
+            idle.iter().filter_map(|path| logs.remove(path)).collect()
+        };
+        // It takes a moment, for which nobody else is to wait.
+        drop(idle);
+    }
+
+    /// Lets go of the mailbox that was not asked for longest, if there are as many as there may be.
+    fn let_one_go(&self) {
+        let mut mailboxes = locked(&self.mailboxes);
+        if mailboxes.len() >= MAILBOXES {
+            let oldest = mailboxes.iter().min_by_key(|(_, it)| *locked(&it.asked)).map(|(name, _)| name.clone());
+            oldest.and_then(|name| mailboxes.remove(&name));
+        }
+    }
+
+    /// Answers a question; `user` is the one that the system says is asking, where he may ask for himself only. `tell` is
+    /// called once. What goes into the logs is written after that: nobody waits for it.
+    pub fn answer(&self, question: &Question, body: &[u8], user: Option<&str>, tell: impl FnOnce(Reply)) {
+        // What somebody made others forget at a time of his choice would be forgotten for all who share the log.
+        if !self.is_for(&question.whose) || user.is_some() && question.now.is_some() {
+            return tell(Reply::Yourself);
+        }
+        match self.judge(question, body, user) {
+            Ok(Judgement { reply, engine, envelope }) => {
+                let decision = match &reply {
+                    Reply::Judged(answer) if question.record => Some(answer.decision.clone()),
+                    _ => None,
+                };
+                tell(reply);
+                if let Some(decision) = decision {
+                    let message = Message::parse(body);
+                    engine.record(&result_header::entry(&decision, &message, &envelope, engine.now));
+                    engine.keep_return(&message, &decision);
+                }
+            }
+            Err(error) => tell(Reply::Undecided(error)),
+        }
+    }
+
+    /// Whether this answers for a process that would use these files.
+    #[must_use]
+    pub fn is_for(&self, whose: &Whose) -> bool {
+        if self.system {
+            // Of the user's own files there are none; he looked.
+            return whose.config.as_ref().is_none_or(|path| Some(path) == self.whose.config.as_ref())
+                && whose.state.is_none();
+        }
+        *whose == self.whose
+    }
+
+    fn judge(&self, question: &Question, body: &[u8], user: Option<&str>) -> Result<Judgement, Undecided> {
+        let names = match user {
+            Some(name) => Names { user: Some(name.to_owned()), ..Names::default() },
+            None => question.names.clone(),
+        };
+        let Names { recipient, user, recipient_variable } = names;
+        let given = Given { recipient, user, recipient_variable, ..self.given.clone() };
+        let mailbox = self.mailbox(&given)?;
+        let engine = self.engine_of(&mailbox, question.now);
+        let recipient = question.recipient.as_deref().map(Address::parse).transpose();
+        let known = recipient.is_ok() && question.size <= engine.config.largest;
+        let envelope = Envelope { sender: question.sender.clone(), recipient: recipient.unwrap_or_default() };
+        if !known {
+            return Ok(Judgement { reply: Reply::Yourself, engine, envelope });
+        }
+        let message = Message::parse(body);
+        let marking = if question.spend { Marking::Spend } else { Marking::Leave };
+        let decision = if question.whole {
+            engine.judge(&message, &envelope, marking)?
+        } else {
+            match engine.judge_header(&message, &envelope, question.size)? {
+                Some(decision) => decision,
+                None => return Ok(Judgement { reply: Reply::WantBody, engine, envelope }),
+            }
+        };
+        let reply = Reply::Judged(Answer { decision, marks: Marks::of(&engine.config) });
+        Ok(Judgement { reply, engine, envelope })
+    }
+
+    fn engine_of(&self, mailbox: &Mailbox, now: Option<UnixTime>) -> Engine {
+        let (time, pretended) = (now.unwrap_or_else(context::clock), now.is_some());
+        let mut engine = Engine {
+            config: Arc::clone(&mailbox.config),
+            places: Arc::clone(&mailbox.places),
+            now: time,
+            pretended,
+            rulebook: Arc::clone(&mailbox.rulebook),
+            ready: Ready { log: Some(Arc::clone(&mailbox.log)), ..Ready::default() },
+        };
+        engine.ready.keys = mailbox.keys_at(&engine);
+        engine
+    }
+
+    /// What is ready for the mailbox that these names lead to, made ready if it is not, or not any more.
+    fn mailbox(&self, given: &Given) -> Result<Arc<Mailbox>, Undecided> {
+        let name = |by_user: bool| match given.mailbox() {
+            Ok(user) if by_user => format!("{user:?}"),
+            _ => String::new(),
+        };
+        let known = locked(&self.mailboxes).get(&name(self.by_user.load(SeqCst))).cloned();
+        if let Some(mailbox) = known.filter(|mailbox| mailbox.is_fresh()) {
+            *locked(&mailbox.asked) = Instant::now();
+            return Ok(mailbox);
+        }
+        let read = context::since_1970();
+        let (config, places) = Places::read(given)?;
+        if self.system && (config.state.is_none() || config.state != places.state) {
+            return Err(Undecided::StateUnnamed);
+        }
+        if self.by_user.swap(places.by_user, SeqCst) != places.by_user {
+            locked(&self.mailboxes).clear();
+        }
+        let files = files(&places, given).into_iter().map(|path| (path.clone(), look(&path))).collect();
+        self.let_one_go();
+        let log = self.log(&config, &places)?;
+        let mailbox = Arc::new(Mailbox {
+            config: Arc::new(config),
+            places: Arc::new(places),
+            rulebook: Arc::default(),
+            log,
+            keys: Mutex::default(),
+            files,
+            read,
+            asked: Mutex::new(Instant::now()),
+        });
+        locked(&self.mailboxes).insert(name(self.by_user.load(SeqCst)), Arc::clone(&mailbox));
+        Ok(mailbox)
+    }
+
+    fn log(&self, config: &Config, places: &Places) -> Result<Arc<Resident>, Undecided> {
+        let path = context::used_log_path(places.state()?);
+        let gate = Arc::clone(locked(&self.opening).entry(path.clone()).or_default());
+        let _alone = locked(&gate);
+        if let Some(log) = locked(&self.logs).get(&path) {
+            log.keep_for(config.policy.grace());
+            return Ok(Arc::clone(log));
+        }
+        self.close(|open| (open + 1).saturating_sub(MAILBOXES));
+        let log = Arc::new(context::resident_log(config, &path, Arc::clone(&self.attended))?);
+        locked(&self.logs).insert(path, Arc::clone(&log));
+        Ok(log)
+    }
+}
+
+impl Mailbox {
+    /// Whether all files look as they did when they were read.
+    fn is_fresh(&self) -> bool {
+        let before = |look: &Look| {
+            let (seconds, nanos) = look.changed;
+            let changed = Duration::new(seconds.unsigned_abs(), u32::try_from(nanos).unwrap_or(0));
+            seconds < 0 || changed + MOMENT < self.read
+        };
+        self.files.iter().all(|(path, then)| look(path) == *then && then.as_ref().is_none_or(before))
+    }
+
+    /// The keys as they stand at the engine's time; `None` where they cannot be read, which is told to who needs them.
+    fn keys_at(&self, engine: &Engine) -> Option<Arc<Directory>> {
+        if let Some((at, keys)) = locked(&self.keys).as_ref()
+            && *at == engine.now
+        {
+            return Some(Arc::clone(keys));
+        }
+        let keys = Arc::new(engine.read_keys().ok()?);
+        *locked(&self.keys) = Some((engine.now, Arc::clone(&keys)));
+        Some(keys)
+    }
+}
+
+/// Whether the configuration is wrong only in that nobody said whose it is.
+fn lacks_user(error: &Undecided) -> bool {
+    let Undecided::Places(PlacesError::Content { source, .. }) = error else { return false };
+    matches!(**source, ConfigError::User { source: UserError::Unknown | UserError::NoDomain, .. })
+}
+
+/// The files that a mailbox is read from, present or not. A folder changes when a file comes or goes.
+fn files(places: &Places, given: &Given) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = Places::candidates(given);
+    files.extend(places.rules.clone());
+    for folder in [&places.vendors, &places.directories].into_iter().flatten() {
+        files.push(folder.clone());
+        files.extend(entries(folder).unwrap_or_default());
+    }
+    files
+}
+
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
+}
+
+fn look(path: &Path) -> Option<Look> {
+    let data = fs::metadata(path).ok()?;
+    let changed = (data.ctime(), data.ctime_nsec());
+    Some(Look { device: data.dev(), inode: data.ino(), size: data.size(), changed })
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

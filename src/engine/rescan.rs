@@ -1,0 +1,188 @@
+//! Mail that was received before, judged as it would have been then: at its receiving time, message by message, in the
+//! order in which it is kept. Nothing is spent and nothing is written. The log is only looked at; what it does not know is
+//! spent in a log in memory, so that of two old messages with one stamp the second is `used` here too.
+
+use super::judge::{Engine, Marking, Undecided};
+use super::rule_eval::LazyLog;
+use crate::mailbox::mbox;
+use crate::mailbox::walk::Kept;
+use crate::message::parse::Message;
+use crate::policy::context::Seen;
+use crate::policy::decision::Decision;
+use crate::store::memory::Memory;
+use crate::store::{StoreError, UsedLog};
+use crate::time::UnixTime;
+use crate::verdict::facts::Envelope;
+use crate::verdict::reason::Reason;
+use crate::verdict::spend::{Redelivery, Spend, Spent, Terms};
+use jiff::fmt::rfc2822::DateTimeParser;
+use std::cell::Cell;
+
+/// The judge of old mail.
+#[derive(Debug)]
+pub struct Scan {
+    engine: Engine,
+    envelope: Envelope,
+    /// What the messages so far would have spent: some sixty bytes for each that carries a good stamp.
+    seen: Memory,
+}
+
+/// What a message came to.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The judgement.
+    pub decision: Decision,
+    /// When the message was received.
+    pub received: UnixTime,
+    /// How that is known.
+    pub clue: Clue,
+    /// Whether the log reaches back far enough to say if its stamp was used before.
+    pub reuse_checked: bool,
+}
+
+/// How the receiving time of a message is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clue {
+    /// By the Received field on top, which the user's own host put there.
+    Received,
+    /// By the `From ` line of the mbox file, which the delivering program wrote.
+    FromLine,
+    /// By the time of the file.
+    File,
+}
+
+impl Clue {
+    /// The stable word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::FromLine => "from-line",
+            Self::File => "file",
+        }
+    }
+}
+
+impl Scan {
+    /// A judge with the engine's configuration. Judges for the envelope's recipient, if it names one.
+    #[must_use]
+    pub fn new(engine: Engine, envelope: Envelope) -> Self {
+        // Messages do not come in the order of their times, so nothing may be forgotten on the way.
+        Self { engine: Engine { pretended: true, ..engine }, envelope, seen: Memory::with_grace(i64::MAX) }
+    }
+
+    /// The most bytes of a message that are looked at.
+    #[must_use]
+    pub fn largest(&self) -> u64 {
+        self.engine.config.largest
+    }
+
+    /// Judges one message.
+    ///
+    /// # Errors
+    /// [`Undecided`]: our own trouble, which other messages would meet too.
+    pub fn judge(&mut self, kept: &Kept<'_>) -> Result<Judged, Undecided> {
+        let message = Message::parse(kept.bytes);
+        let (received, clue) = receiving_time(&message, kept.modified);
+        self.engine.now = received;
+        let checked = Cell::new(true);
+        let mut decision = if kept.cut {
+            self.engine.judge_beginning(&message, &self.envelope)?
+        } else {
+            self.ask(&message, &checked)?
+        };
+        // A delivering program may have put a sign before some lines, after the message was judged.
+        if decision.verdict.reason == Reason::Used
+            && kept.number.is_some()
+            && let Some(before) = mbox::unquoted(kept.bytes)
+        {
+            let unquoted = self.ask(&Message::parse(&before), &checked)?;
+            if unquoted.verdict.reason == Reason::Again {
+                decision = unquoted;
+            }
+        }
+        Ok(Judged { decision, received, clue, reuse_checked: checked.get() && self.engine.config.used_log })
+    }
+
+    fn ask(&self, message: &Message<'_>, checked: &Cell<bool>) -> Result<Decision, Undecided> {
+        let engine = &self.engine;
+        let verdict = engine.verdict(message, &self.envelope, &mut |spend| {
+            engine.is_sane()?;
+            // Opened for this question only: mail may come meanwhile.
+            let log = engine.used_log()?;
+            let answer = match engine.ask(log.as_ref(), spend, Marking::Leave) {
+                Err(Undecided::Store(StoreError::ClockBehind { .. })) | Ok(Spent::Ended) => {
+                    // The log has forgotten the stamps of that time. A delivery has to refuse them; here nothing is at
+                    // stake, and grants and revocations still count.
+                    checked.set(false);
+                    engine.ask(log.as_ref(), &Spend { terms: Terms::LookUp, ..spend.clone() }, Marking::Leave)?
+                }
+                other => other?,
+            };
+            let spends = engine.config.used_log && spend.terms == Terms::Spend;
+            if answer != Spent::Fresh || !spends {
+                return Ok(answer);
+            }
+            // A copy of a message in another folder is the same message, however long after it was made.
+            Ok(self.seen.spend(&Spend { redelivery: Redelivery::EVER, ..spend.clone() })?)
+        })?;
+        engine.decide(verdict, message, &self.envelope, Seen::Whole, &LazyLog::new(engine))
+    }
+}
+
+/// When a message was received.
+fn receiving_time(message: &Message<'_>, modified: i64) -> (UnixTime, Clue) {
+    let top = message.first("Received").map(|field| field.unfolded());
+    // The date stands after the last semicolon (RFC 5321 4.4), and some programs put a comment after it.
+    if let Some(time) = top.and_then(|text| date(text.rsplit(|&b| b == b';').next()?)) {
+        return (time, Clue::Received);
+    }
+    match from_line(message.envelope_line()) {
+        Some(time) => (time, Clue::FromLine),
+        None => (UnixTime(modified), Clue::File),
+    }
+}
+
+/// A date of mail (RFC 5322 3.3), whatever weekday it claims to be.
+pub(super) fn date(text: &[u8]) -> Option<UnixTime> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    // Its beginning alone is ours to read; a weekday or a comment of any length says nothing more.
+    let text = text.get(..text.len().min(100)).unwrap_or(text);
+    let time = DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()?;
+    Some(UnixTime(time.as_second())).filter(|time| time.0 >= 0)
+}
+
+/// The time in `From sender Sat Nov 21 12:00:00 2026`, which is asctime(3) in UTC (RFC 4155, appendix A).
+fn from_line(line: &[u8]) -> Option<UnixTime> {
+    let line = std::str::from_utf8(line.split(|&b| b == b'\n').next()?).ok()?;
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [.., month, day, time, year] = words.as_slice() else { return None };
+    date(format!("{day} {month} {year} {time} +0000").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(raw: &[u8]) -> (i64, Clue) {
+        let (time, clue) = receiving_time(&Message::parse(raw), 7);
+        (time.0, clue)
+    }
+
+    #[test]
+    fn the_top_received_field_says_when() {
+        let raw = b"From x Thu Jan  1 00:00:09 1970\nReceived: from a (b; c) by d;\n\tSat, 21 Nov 2026 13:00:00 +0100 (CET)\n\
+            Received: by e; Thu, 1 Jan 1970 00:00:05 +0000\n\n";
+        assert_eq!(received(raw), (1_795_262_400, Clue::Received));
+    }
+
+    #[test]
+    fn without_it_the_envelope_line_and_then_the_file_say_when() {
+        assert_eq!(received(b"From x Thu Jan  1 00:00:09 1970\nA: b\n\n"), (9, Clue::FromLine));
+        assert_eq!(received(b"From x@y Sat Nov 21 12:00:00 2026\r\nReceived: yesterday\n\n").0, 1_795_262_400);
+        for raw in [b"Received: by a; soon\n\n".as_slice(), b"From x\n\n", b"From \xff Sat Nov 21 12:00 2026\n", b""] {
+            assert_eq!(received(raw), (7, Clue::File), "{raw:?}");
+        }
+        assert_eq!(received(b"Received: ; 1 Jan 1960 00:00:00 +0000\n\n"), (7, Clue::File));
+    }
+}

@@ -1,0 +1,161 @@
+//! How a verdict is written down: the result field of a filtered message, the Authentication-Results field beside it, the
+//! line for syslog, the entry of the verdict log. Every value from outside goes through the one encoder.
+
+use crate::config::Config;
+use crate::log::verdict_log::Entry;
+use crate::message::edit::Edit;
+use crate::message::header::{fold, printable};
+use crate::message::parse::Message;
+use crate::message::result_headers::{self, AUTHENTICATION_RESULTS, CLASS_FIELD};
+use crate::policy::decision::Decision;
+use crate::time::UnixTime;
+use crate::verdict::class::Class;
+use crate::verdict::facts::Envelope;
+use crate::verdict::finding::Verdict;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+
+/// No value from outside is shown longer than this.
+pub const LONGEST: usize = 200;
+
+/// What of the configuration shows in a marked message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marks {
+    /// Under which name an Authentication-Results field is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authserv_id: Option<String>,
+    /// Whether used serials are remembered.
+    pub used_log: bool,
+}
+
+impl Marks {
+    /// As configured.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self { authserv_id: config.authserv_id.clone(), used_log: config.used_log }
+    }
+}
+
+/// The message with its result fields on top: `Digital-Stamp-Class`, with an `authserv_id` also
+/// `Authentication-Results`. What came with the message and could pass for them is gone; no other byte changes.
+#[must_use]
+pub fn marked<'a>(message: &Message<'a>, decision: &Decision, marks: &Marks) -> Edit<'a> {
+    let newline = message.newline();
+    let authserv_id = marks.authserv_id.as_deref();
+    let mut fields = result_field(decision, marks.used_log, newline);
+    if let Some(id) = authserv_id {
+        fields.push_str(&authentication_results(&decision.verdict, id, newline));
+    }
+    let mut edit = Edit::new(message);
+    for field in result_headers::result_fields(message, authserv_id) {
+        edit.remove(&field);
+    }
+    edit.insert_top(fields);
+    edit
+}
+
+/// The result field, folded, with its line end.
+#[must_use]
+pub fn result_field(decision: &Decision, used_log: bool, newline: &str) -> String {
+    fold(CLASS_FIELD, &summary(decision, used_log), newline)
+}
+
+/// Class, reason and what is known of the stamp, as parameters.
+fn summary(decision: &Decision, used_log: bool) -> String {
+    let verdict = &decision.verdict;
+    let mut text = format!("{}; reason={}", verdict.class(), verdict.reason);
+    let mut add = |name: &str, value: &str| {
+        let _ = write!(text, "; {name}={}", printable(value.as_bytes(), LONGEST));
+    };
+    if let Some(rule) = &decision.rule {
+        add("rule", rule);
+    }
+    if let Some(stamp) = verdict.stamp() {
+        for (name, value) in [("vendor", &stamp.vendor), ("key", &stamp.key_id)] {
+            if let Some(value) = value {
+                add(name, value);
+            }
+        }
+        if let Some(serial) = &stamp.serial {
+            add("serial", serial.as_str());
+        }
+        if let Some(value) = stamp.value {
+            add("value", &value.to_string());
+        }
+    }
+    if !used_log && verdict.class() == Class::FirstClass {
+        add("reuse", "not-checked");
+    }
+    add("action", decision.action.as_str());
+    text
+}
+
+/// The Authentication-Results field (RFC 8601) for a site that writes such fields as `authserv_id`.
+#[must_use]
+pub fn authentication_results(verdict: &Verdict, authserv_id: &str, newline: &str) -> String {
+    // The method is not registered: RFC 8601 section 2.7.6 leaves such names to sites that agree among themselves.
+    let result = match verdict.class() {
+        Class::FirstClass => "pass",
+        Class::Unstamped | Class::Allowed => "none",
+        Class::Underpaid => "policy",
+        Class::Unverified => "neutral",
+        Class::Invalid | Class::Used | Class::Revoked => "fail",
+    };
+    let mut text = format!("{authserv_id}; x-digital-stamp={result} reason=\"{}\"", verdict.reason);
+    if let Some(vendor) = verdict.stamp().and_then(|stamp| stamp.vendor.as_deref()) {
+        let _ = write!(text, " header.vendor={}", printable(vendor.as_bytes(), LONGEST));
+    }
+    fold(AUTHENTICATION_RESULTS, &text, newline)
+}
+
+/// The entry for the verdict log.
+#[must_use]
+pub fn entry(decision: &Decision, message: &Message<'_>, envelope: &Envelope, now: UnixTime) -> Entry {
+    let shown = |text: &str| printable(text.as_bytes(), LONGEST);
+    let verdict = &decision.verdict;
+    let stamp = verdict.stamp();
+    let sender = message.authors().into_iter().next();
+    Entry {
+        time: now.to_string(),
+        class: verdict.class().to_string(),
+        reason: verdict.reason.to_string(),
+        rule: decision.rule.as_deref().map(shown),
+        action: Some(decision.action.to_string()),
+        event: None,
+        reply: None,
+        folder: None,
+        held: None,
+        vendor: stamp.and_then(|stamp| stamp.vendor.as_deref()).map(shown),
+        serial: stamp.and_then(|stamp| stamp.serial.as_ref()).map(|serial| shown(serial.as_str())),
+        value: stamp.and_then(|stamp| stamp.value),
+        from: sender.map(|sender| shown(&sender.to_string())),
+        sender: envelope.sender.as_deref().map(shown),
+        message_id: message.first("Message-ID").map(|field| printable(field.unfolded().trim_ascii(), LONGEST)),
+        recipient: envelope.recipient.as_ref().map(|recipient| shown(&recipient.to_string())),
+    }
+}
+
+/// The line for syslog: the entry's members as `name=value`, without the time, which syslog has itself.
+#[must_use]
+pub fn line(entry: &Entry) -> String {
+    let value = entry.value.map(|value| value.to_string());
+    let members = [
+        ("class", Some(entry.class.as_str())),
+        ("reason", Some(entry.reason.as_str())),
+        ("rule", entry.rule.as_deref()),
+        ("action", entry.action.as_deref()),
+        ("event", entry.event.as_deref()),
+        ("reply", entry.reply.as_deref()),
+        ("folder", entry.folder.as_deref()),
+        ("held", entry.held.as_deref()),
+        ("vendor", entry.vendor.as_deref()),
+        ("serial", entry.serial.as_deref()),
+        ("value", value.as_deref()),
+        ("from", entry.from.as_deref()),
+        ("sender", entry.sender.as_deref()),
+        ("msgid", entry.message_id.as_deref()),
+        ("rcpt", entry.recipient.as_deref()),
+    ];
+    let members = members.iter().filter_map(|(name, value)| value.map(|value| format!("{name}={value}")));
+    members.collect::<Vec<_>>().join(" ")
+}

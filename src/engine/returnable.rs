@@ -1,0 +1,44 @@
+//! Keeping the stamps that correspondents let come back, for the answers that the user will write. Only of messages that a
+//! stamp made first-class: what a stranger writes beside a bad one is no permission that would be worth anything.
+
+use super::judge::Engine;
+use crate::message::address::addresses;
+use crate::message::parse::Message;
+use crate::policy::decision::Decision;
+use crate::stamp::claims::Stamp;
+use crate::stamp::extract::{Found, locate};
+use crate::stamp::token::Token;
+use crate::store::{Returnable, Returns};
+use crate::verdict::class::Class;
+
+impl Engine {
+    /// Keeps the stamp of a message that was received, if it says `; reuse=return`. Trouble with it is told to syslog and
+    /// changes nothing else.
+    pub fn keep_return(&self, message: &Message<'_>, decision: &Decision) {
+        if decision.class() != Class::FirstClass || !self.config.sendmail.keep_returns {
+            return;
+        }
+        let Some(finding) = decision.verdict.stamp() else { return };
+        let spoke = |found: &&Found| {
+            let token = Token::parse(&found.token).ok();
+            let vendor = token.as_ref().and_then(|token| token.issuer().ok()).map(|issuer| issuer.vendor().to_owned());
+            let serial = token.and_then(|token| Stamp::read(token.payload()).ok()).map(|stamp| stamp.serial);
+            vendor == finding.vendor && serial == finding.serial
+        };
+        let located = locate(message);
+        let Some(found) = located.stamps.iter().find(spoke).filter(|found| may_return(found)) else { return };
+        let Some(id) = message.first("Message-ID") else { return };
+        let mut from = message.authors();
+        from.extend(message.first("Reply-To").map(|field| addresses(&field.unfolded())).unwrap_or_default());
+        let row = Returnable { stamp: found.token.clone(), from, at: self.now };
+        let kept =
+            self.places.state().map(|state| Returns::new(state).keep(&String::from_utf8_lossy(&id.unfolded()), &row));
+        if let Ok(Err(error)) = kept {
+            self.complain(&format!("a stamp for the answer could not be kept: {error}"));
+        }
+    }
+}
+
+fn may_return(found: &Found) -> bool {
+    found.parameters.iter().any(|(name, value)| name == "reuse" && value.eq_ignore_ascii_case("return"))
+}

@@ -1,0 +1,219 @@
+//! The user's rules about a message that no stamp let through: `allow` of the configuration, the senders that he let
+//! through from held mail, then `rules.toml`. The file of the rules is read when the first message comes so far, a list of
+//! addresses when a rule asks it, and the log is opened when a rule asks whom the user wrote to; none of them for mail with a
+//! good stamp. What cannot be read or opened makes the message wait, never fail to match.
+
+use super::judge::{Engine, Marking, Undecided};
+use crate::config::address_list::{self, HELD_ALLOW};
+use crate::config::paths::PlacesError;
+use crate::config::rules::{self, RulesError};
+use crate::message::address::Address;
+use crate::message::parse::Message;
+use crate::policy::condition::{Acquaintance, Condition};
+use crate::policy::context::{Letter, Seen};
+use crate::policy::decision::{Decision, Effect, Ruling};
+use crate::policy::regex::Found;
+use crate::policy::rule_set::{Part, Rule, RuleError, Rules};
+use crate::store::Store;
+use crate::verdict::class::Class;
+use crate::verdict::facts::Envelope;
+use crate::verdict::finding::Verdict;
+use std::cell::OnceCell;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// The name under which the list of `mailstamp held allow` appears as a rule.
+pub const HELD_ALLOW_NAME: &str = "held-allow";
+
+/// The user's rules, once they have been read.
+#[derive(Debug, Default)]
+pub(super) struct Rulebook {
+    rules: OnceLock<Rules>,
+}
+
+/// The log for one judgement, opened by the first question. It is held until the judgement is over, so that stamps and
+/// rules ask the same one: a second could never be opened beside it.
+pub(super) struct LazyLog<'a> {
+    engine: &'a Engine,
+    opened: OnceCell<Arc<dyn Store>>,
+}
+
+impl<'a> LazyLog<'a> {
+    pub(super) fn new(engine: &'a Engine) -> Self {
+        Self { engine, opened: OnceCell::new() }
+    }
+
+    pub(super) fn store(&self) -> Result<&dyn Store, Undecided> {
+        if let Some(store) = self.opened.get() {
+            return Ok(store.as_ref());
+        }
+        let store = self.engine.used_log()?;
+        Ok(self.opened.get_or_init(|| store).as_ref())
+    }
+}
+
+/// What `mailstamp rules test` tells: how the rules came to their answer.
+#[derive(Debug)]
+pub struct Consultation<'a> {
+    /// The judgement before any rule was asked.
+    pub verdict: Verdict,
+    /// What came of it.
+    pub decision: Decision,
+    /// The author's address, which most conditions are about.
+    pub author: Option<Address>,
+    /// The envelope sender.
+    pub sender: Option<Address>,
+    /// The rules that were asked, in their order; the last of them matches if `decision` has its name.
+    pub asked: Vec<Asked<'a>>,
+    /// How many rules there are.
+    pub count: usize,
+}
+
+/// A rule that was asked.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// Which.
+    pub rule: &'a Rule,
+    /// Whether it matches.
+    pub matches: bool,
+    /// Its conditions in the order in which they are asked, and the answers as far as they were needed.
+    pub answers: Vec<(Part, &'a Condition, Option<Found>)>,
+}
+
+impl Engine {
+    /// The decision on a message of this verdict.
+    pub(super) fn decide(
+        &self,
+        verdict: Verdict,
+        message: &Message<'_>,
+        envelope: &Envelope,
+        seen: Seen,
+        log: &LazyLog<'_>,
+    ) -> Result<Decision, Undecided> {
+        Decision::of(verdict, &self.config.actions, |verdict| {
+            let letter = Letter::new(message, envelope, verdict, &self.config.trusted_authserv_ids, seen);
+            if let Some(ruling) = self.allowed(&letter)? {
+                return Ok(Some(ruling));
+            }
+            self.rules()?.ruling(&letter, &World { engine: self, log }).map_err(|error| self.undecided(error))
+        })
+    }
+
+    /// How the rules come to their answer on this message. Nothing is spent and nothing is written.
+    ///
+    /// # Errors
+    /// As [`Engine::judge`].
+    pub fn consult(
+        &self,
+        message: &Message<'_>,
+        envelope: &Envelope,
+        cut: bool,
+    ) -> Result<Consultation<'_>, Undecided> {
+        let log = LazyLog::new(self);
+        let verdict = if cut {
+            Verdict::too_large()
+        } else {
+            self.verdict(message, envelope, &mut |spend| {
+                self.is_sane()?;
+                self.ask(log.store()?, spend, Marking::Leave)
+            })?
+        };
+        let seen = if cut { Seen::Beginning } else { Seen::Whole };
+        let letter = Letter::new(message, envelope, &verdict, &self.config.trusted_authserv_ids, seen);
+        let rules = self.rules()?;
+        let (mut asked, mut ruling) = (Vec::new(), None);
+        if verdict.class() != Class::FirstClass {
+            ruling = self.allowed(&letter)?;
+            let world = World { engine: self, log: &log };
+            let mut rest = rules.iter();
+            while ruling.is_none()
+                && let Some(rule) = rest.next()
+            {
+                let one = self.asked(rule, &letter, &world)?;
+                if one.matches {
+                    ruling = Some(Ruling { name: rule.name.clone(), effect: rule.effect });
+                }
+                asked.push(one);
+            }
+        }
+        let (author, sender) = (letter.author().cloned(), letter.sender().cloned());
+        let decision = Decision::of(verdict.clone(), &self.config.actions, |_| Ok::<_, Undecided>(ruling))?;
+        Ok(Consultation { author, sender, decision, asked, count: rules.iter().len(), verdict })
+    }
+
+    fn asked<'a>(&self, rule: &'a Rule, letter: &Letter<'_>, world: &World<'_>) -> Result<Asked<'a>, Undecided> {
+        let mut found = Vec::new();
+        let matches = rule.matches(letter, world, &mut |_, _, answer| found.push(answer));
+        let matches = matches.map_err(|error| self.undecided(error))?;
+        // Those that were asked are the first: conditions, and exceptions once all of them held.
+        let mut answers = found.into_iter();
+        let answers = rule.conditions().map(|(part, condition)| (part, condition, answers.next())).collect();
+        Ok(Asked { rule, matches, answers })
+    }
+
+    /// The rules, read when they are first asked for.
+    ///
+    /// # Errors
+    /// [`RulesError`] when they cannot be used.
+    pub(super) fn rules(&self) -> Result<&Rules, RulesError> {
+        if let Some(rules) = self.rulebook.rules.get() {
+            return Ok(rules);
+        }
+        let read = rules::in_force(&self.config, &self.places)?;
+        Ok(self.rulebook.rules.get_or_init(|| read))
+    }
+
+    /// The entry of `allow`, or of the list beside the log, that lets the author through without a stamp.
+    fn allowed(&self, letter: &Letter<'_>) -> Result<Option<Ruling>, Undecided> {
+        let Some(author) = letter.author() else { return Ok(None) };
+        let allow = |name: &str| Some(Ruling { name: name.to_owned(), effect: Effect::Allow });
+        if let Some(allowed) = self.config.allow.iter().find(|allowed| allowed.pattern.matches(author)) {
+            return Ok(allow(&allowed.name));
+        }
+        Ok(if self.held_allow(author)? { allow(HELD_ALLOW_NAME) } else { None })
+    }
+
+    fn held_allow(&self, author: &Address) -> Result<bool, Undecided> {
+        let state = match self.places.state() {
+            // Without a folder for the state nothing was ever held.
+            Err(PlacesError::Nowhere(_)) => return Ok(false),
+            other => other?,
+        };
+        match address_list::covers(&state.join(HELD_ALLOW), author, self.config.local_case) {
+            Err(error) if error.is_absent() => Ok(false),
+            other => Ok(other.map_err(RulesError::from)?),
+        }
+    }
+
+    fn undecided(&self, error: RuleError<Undecided>) -> Undecided {
+        match error {
+            RuleError::Trouble(trouble) => trouble,
+            RuleError::Wrong(source) => {
+                let path = self.places.rules.clone().unwrap_or_default();
+                RulesError::Rule { path, source: Box::new(source) }.into()
+            }
+        }
+    }
+}
+
+/// What rules may ask beside the message.
+struct World<'a> {
+    engine: &'a Engine,
+    log: &'a LazyLog<'a>,
+}
+
+impl Acquaintance for World<'_> {
+    type Trouble = Undecided;
+
+    fn wrote_to(&self, address: &Address) -> Result<bool, Undecided> {
+        Ok(self.log.store()?.wrote_to(address)?)
+    }
+
+    fn sent(&self, message_id: &str) -> Result<bool, Undecided> {
+        Ok(self.log.store()?.sent(message_id)?)
+    }
+
+    fn listed(&self, file: &Path, address: &Address) -> Result<bool, Undecided> {
+        Ok(address_list::covers(file, address, self.engine.config.local_case).map_err(RulesError::from)?)
+    }
+}

@@ -1,0 +1,216 @@
+//! One end of a connection: whole frames sent and received, each within a time. Whoever sends a byte now and then is not
+//! waited for longer than whoever sends none; and no memory is taken for what was only announced.
+
+use super::frame::{self, Frame, FrameError, Kind, Limits, PREFIX, Prefix};
+use super::memory_budget::Share;
+use std::io::{self, IoSlice, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// How much is read first: most messages.
+const FIRST: usize = 16 * 1024;
+/// And then at least. Up to here a frame takes nothing of what connections share.
+const PIECE: usize = 64 * 1024;
+
+/// A connection.
+#[derive(Debug)]
+pub struct Channel {
+    stream: UnixStream,
+    /// Memory for frames that come, where many connections share it.
+    share: Option<Share>,
+}
+
+/// The other end did not say what it should have.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// It said nothing in time, or is gone.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// What it said is no frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// Others have taken the memory that it would need.
+    #[error("there is no room for so long a frame now")]
+    NoRoom,
+}
+
+impl Channel {
+    /// Over a connection that was made.
+    #[must_use]
+    pub fn new(stream: UnixStream) -> Self {
+        Self { stream, share: None }
+    }
+
+    /// The same, where long frames take of what connections share: a frame has it until the next one is received.
+    #[must_use]
+    pub fn sharing(stream: UnixStream, share: Share) -> Self {
+        Self { stream, share: Some(share) }
+    }
+
+    /// The connection itself.
+    #[must_use]
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// The connection alone.
+    #[must_use]
+    pub fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+
+    /// Sends a frame; it may take so long.
+    ///
+    /// # Errors
+    /// [`ChannelError`].
+    pub fn send(&mut self, kind: Kind, head: &[u8], body: &[u8], within: Duration) -> Result<(), ChannelError> {
+        let bytes = frame::begin(kind, head, body.len())?;
+        let until = Instant::now() + within;
+        let mut pieces = [IoSlice::new(&bytes), IoSlice::new(body)];
+        let mut pieces = &mut pieces[..];
+        IoSlice::advance_slices(&mut pieces, 0);
+        self.stream.set_write_timeout(Some(within))?;
+        while !pieces.is_empty() {
+            match self.stream.write_vectored(pieces) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(count) => IoSlice::advance_slices(&mut pieces, count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+            if !pieces.is_empty() {
+                self.stream.set_write_timeout(Some(left(until)?))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next frame; `None` when the other end has hung up before one. It may take `idle` to begin, and from then on
+    /// `within` to be there.
+    ///
+    /// # Errors
+    /// [`ChannelError`].
+    pub fn receive(&mut self, limits: Limits, idle: Duration, within: Duration) -> Result<Option<Frame>, ChannelError> {
+        self.hold(0)?;
+        let mut buffer = vec![0; FIRST];
+        self.stream.set_read_timeout(Some(idle))?;
+        let mut count = self.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(None);
+        }
+        let until = Instant::now() + within;
+        while count < PREFIX {
+            count += self.more(&mut buffer[count..], until)?;
+        }
+        let prefix = match buffer.first_chunk::<PREFIX>() {
+            Some(first) => Prefix::read(first, limits)?,
+            None => return Ok(None),
+        };
+        // One question at a time: nothing may follow before the answer.
+        let whole = PREFIX + prefix.rest();
+        if count > whole {
+            return Err(FrameError::TooLong(count as u64).into());
+        }
+        while count < whole {
+            let length = buffer.len().max((2 * count).min(whole)).max((count + PIECE).min(whole));
+            self.hold(length)?;
+            buffer.reserve_exact(length - buffer.len());
+            buffer.resize(length, 0);
+            let end = length.min(whole);
+            count += self.more(&mut buffer[count..end], until)?;
+        }
+        buffer.truncate(whole);
+        Ok(Some(prefix.frame(buffer)))
+    }
+
+    /// Has memory for so many bytes of a frame, and for no more.
+    fn hold(&mut self, bytes: usize) -> Result<(), ChannelError> {
+        let holds = self.share.as_mut().is_none_or(|share| share.resize(bytes.saturating_sub(PIECE)));
+        if holds { Ok(()) } else { Err(ChannelError::NoRoom) }
+    }
+
+    fn more(&mut self, buffer: &mut [u8], until: Instant) -> Result<usize, ChannelError> {
+        self.stream.set_read_timeout(Some(left(until)?))?;
+        match self.read(buffer)? {
+            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            count => Ok(count),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // As the other end of a pipe: it is gone.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
+                other => return other,
+            }
+        }
+    }
+}
+
+/// The time that is left, which is never none: to a socket that would mean for ever.
+fn left(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    const SOON: Duration = Duration::from_millis(80);
+    /// Longer than any machine takes.
+    const LONG: Duration = Duration::from_secs(300);
+    const LIMITS: Limits = Limits { head: 1_000, body: 10 << 20 };
+
+    fn pair() -> (Channel, UnixStream) {
+        let (one, other) = UnixStream::pair().unwrap();
+        (Channel::new(one), other)
+    }
+
+    #[test]
+    fn a_large_frame_arrives_whole() {
+        let (mut here, there) = pair();
+        let body: Vec<u8> = (0..5_000_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+        let sent = body.clone();
+        let sender = thread::spawn(move || Channel::new(there).send(Kind::Judge, b"{}", &sent, LONG));
+        let frame = here.receive(LIMITS, LONG, LONG).unwrap().unwrap();
+        assert_eq!((frame.kind, frame.head.as_slice()), (Kind::Judge, &b"{}"[..]));
+        assert!(frame.body == body);
+        sender.join().unwrap().unwrap();
+        assert!(here.receive(LIMITS, SOON, SOON).unwrap().is_none(), "it has hung up");
+    }
+
+    /// Threat 27: bytes that come one by one do not buy time.
+    #[test]
+    fn a_frame_that_trickles_in_is_not_waited_for() {
+        let (mut here, mut there) = pair();
+        let trickle = thread::spawn(move || {
+            // It never ends: what is announced takes days.
+            let beginning = frame::begin(Kind::Judge, b"{}", LIMITS.body).unwrap();
+            for byte in beginning.into_iter().chain(std::iter::repeat(b'x')) {
+                thread::sleep(SOON / 4);
+                if there.write_all(&[byte]).is_err() {
+                    return;
+                }
+            }
+        });
+        let error = here.receive(LIMITS, LONG, SOON).unwrap_err();
+        assert!(matches!(error, ChannelError::Io(_)), "{error:?}");
+        drop(here);
+        trickle.join().unwrap();
+    }
+
+    #[test]
+    fn half_a_frame_and_two_at_once_are_errors() {
+        let (mut here, mut there) = pair();
+        let whole = frame::begin(Kind::Status, b"{}", 0).unwrap();
+        there.write_all(&[&whole[..], &whole[..]].concat()).unwrap();
+        assert!(matches!(here.receive(LIMITS, SOON, SOON), Err(ChannelError::Frame(FrameError::TooLong(_)))));
+        let (mut here, mut there) = pair();
+        there.write_all(&whole[..13]).unwrap();
+        drop(there);
+        assert!(matches!(here.receive(LIMITS, SOON, SOON), Err(ChannelError::Io(_))));
+    }
+}

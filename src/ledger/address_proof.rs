@@ -1,0 +1,110 @@
+//! Who owns an address: a code is mailed to it (for a domain, to its postmaster), and who can tell the code reads the
+//! mail there. Or the operator says so. An address or a domain has one owner at a time; who proves it later takes it over.
+//! Mail goes through sendmail(8) with a null sender, so that nothing comes back to anybody.
+
+use super::error::BooksError;
+use super::rejection::Refusal;
+use crate::accounting::hash_chain::Hash;
+use crate::message::address::{Address, AddressError, canonical_domain};
+use crate::message::header::{fold, printable};
+use crate::net::sendmail::{self, SendError};
+use crate::time::UnixTime;
+use std::path::Path;
+use std::time::Duration;
+
+/// Characters of a code with its hyphen: 40 bits, of which five may be guessed.
+pub(super) const CODE_LENGTH: usize = 9;
+
+/// For how long sendmail(8) may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An address or a domain in the form in which the books know it.
+///
+/// # Errors
+/// [`AddressError`] when it is neither.
+pub fn subject(text: &str) -> Result<String, AddressError> {
+    if text.contains('@') { Address::parse(text).map(|address| address.canonical()) } else { canonical_domain(text) }
+}
+
+/// The hash under which a code is kept. Case, spaces and hyphens do not count.
+pub(super) fn code_hash(code: &str) -> Hash {
+    let plain: String = code.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+    Hash::of(plain.to_ascii_uppercase().as_bytes())
+}
+
+/// Who is mailed a code for an address or a domain.
+pub(super) fn recipient(owned: &str) -> Result<Address, AddressError> {
+    let owned = subject(owned)?;
+    Address::parse(&if owned.contains('@') { owned } else { format!("postmaster@{owned}") })
+}
+
+/// A message that is about to be sent.
+#[derive(Debug)]
+pub(super) struct Letter {
+    to: Address,
+    text: String,
+}
+
+/// The message that carries a code.
+pub(super) fn letter(vendor: &str, owned: &str, code: &str, now: UnixTime) -> Result<Letter, BooksError> {
+    let wrong = |error: AddressError| Refusal::Form { what: "address or domain".into(), wanted: error.to_string() };
+    let to = recipient(owned).map_err(wrong)?;
+    let owned = subject(owned).map_err(wrong)?;
+    let mut text = String::new();
+    let safe = |value: &str| printable(value.as_bytes(), 400);
+    for (name, value) in [
+        ("From", format!("<postmaster@{}>", safe(vendor))),
+        ("To", format!("<{}>", safe(&to.to_string()))),
+        ("Subject", format!("{code} is the code for {}", safe(&owned))),
+        ("Date", now.to_rfc5322()),
+        ("Auto-Submitted", "auto-generated".to_owned()),
+        ("MIME-Version", "1.0".to_owned()),
+        ("Content-Type", "text/plain; charset=us-ascii".to_owned()),
+    ] {
+        text.push_str(&fold(name, &value, "\n"));
+    }
+    let owned = safe(&owned);
+    text.push_str(&format!(
+        "\nSomebody who has an account with {vendor}, a vendor of digital stamps, says\nthat he receives the mail for \
+         {owned}\nand would like to be credited for the stamps on it. If that is you, give this\ncode where you asked \
+         for it, within a day:\n\n    {code}\n\nIf it is not, do nothing.\n"
+    ));
+    Ok(Letter { to, text })
+}
+
+impl Letter {
+    /// Hands it to a program that takes the options of sendmail(8).
+    pub(super) fn send(&self, program: &Path) -> Result<(), SendError> {
+        sendmail::send(program, &self.to, &self.text, PATIENCE)
+    }
+}
+
+/// Why mail was not sent.
+pub(super) fn not_sent(program: &Path, error: &SendError) -> BooksError {
+    let program = printable(program.display().to_string().as_bytes(), 200);
+    BooksError::Mail { program, what: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_goes_to_the_address_or_to_the_postmaster() {
+        let now = UnixTime(1_795_262_400);
+        let letter = |owned: &str| letter("stamps.example", owned, "ABCD-EFGH", now).unwrap();
+        assert_eq!(letter("Joe@X.example").to.to_string(), "joe@x.example");
+        assert_eq!(letter("x.example").to.to_string(), "postmaster@x.example");
+        let text = letter("x.example").text;
+        assert!(text.contains("\nAuto-Submitted: auto-generated\n"), "{text}");
+        assert!(text.contains("\nDate: Sat, 21 Nov 2026 12:00:00 +0000\n"), "{text}");
+        assert!(text.contains("\n\n    ABCD-EFGH\n\n"), "{text}");
+        assert!(super::letter("stamps.example", "not an address @", "A", now).is_err());
+    }
+
+    #[test]
+    fn a_code_is_known_however_it_is_typed() {
+        assert_eq!(code_hash("abcd efgh"), code_hash("ABCD-EFGH"));
+        assert_ne!(code_hash("abcd-efgi"), code_hash("ABCD-EFGH"));
+    }
+}

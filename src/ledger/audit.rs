@@ -1,0 +1,220 @@
+//! Counting everything again. An audit reads every entry in its order, recomputes the chain, the balances and which stamps
+//! were sold and taken back, and compares all of it with the indexes. It finds what was changed, left out or put in
+//! another place by whoever could write the file, unless he wrote the whole chain anew: that only an earlier head shows,
+//! which somebody kept elsewhere.
+
+use super::request::StampState;
+use super::schema::{self, Step, Stop};
+use crate::accounting::double_entry::{Book, Unit};
+use crate::accounting::event::Event;
+use crate::accounting::hash_chain::{Entry, Hash, Head};
+use crate::accounting::serial_derivation;
+use crate::stamp::serial::Serial;
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Problems that a report names; there may be more.
+const NAMED: usize = 20;
+
+/// What an audit found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// How far the chain goes, as counted.
+    pub head: Head,
+    /// Entries read.
+    pub entries: u64,
+    /// Stamps that the entries sold.
+    pub stamps: u64,
+    /// What is wrong, one sentence each, the first twenty; empty for sound books.
+    pub problems: Vec<String>,
+}
+
+/// Counts. One consistent state, whatever others write meanwhile.
+pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> Step<Report> {
+    let mut count = Count::default();
+    let chain = tx.open_table(schema::ENTRY)?;
+    let serials = tx.open_table(schema::SERIAL)?;
+    let mut head = Head::EMPTY;
+    let mut seen = since.is_none_or(|since| since == Head::EMPTY);
+    for row in chain.iter()? {
+        let (number, row) = row?;
+        let number = number.value();
+        if number != head.number + 1 {
+            count.wrong(format!("entry {} is missing", head.number + 1));
+            head.number = number.saturating_sub(1);
+        }
+        let (kept, bytes) = match schema::split_entry(number, row.value()) {
+            Ok(split) => split,
+            Err(_) => {
+                count.wrong(format!("entry {number} is cut short"));
+                continue;
+            }
+        };
+        head = head.after(bytes);
+        if head != kept {
+            count.wrong(format!("entry {number} was changed, or one before it: the chain does not hold from here"));
+            // From here on as it is kept, so that the next fault is told too.
+            head = kept;
+        }
+        if since.is_some_and(|since| since == head) {
+            seen = true;
+        }
+        match schema::from_json::<Entry>(bytes) {
+            Ok(entry) if entry.number == number => count.add(&entry, &serials)?,
+            Ok(entry) => count.wrong(format!("entry {number} says that it is entry {}", entry.number)),
+            Err(_) => count.wrong(format!("entry {number} cannot be read")),
+        }
+    }
+    if let (Some(since), false) = (since, seen) {
+        count.wrong(format!("the chain does not go through {since}: the books were written anew, or put back"));
+    }
+    count.compare_balances(tx)?;
+    count.compare_serials(&serials)?;
+    count.compare_revoked(tx)?;
+    let accounts = tx.open_table(schema::ACCOUNT)?.len()?;
+    if accounts != count.accounts {
+        count.wrong(format!("{accounts} accounts, and the entries opened {}", count.accounts));
+    }
+    Ok(Report { head, entries: chain.len()?, stamps: count.stamps, problems: count.problems })
+}
+
+/// What the entries come to. The serials of each kind are counted and summed, so that no list of them is needed.
+#[derive(Default)]
+struct Count {
+    problems: Vec<String>,
+    balances: BTreeMap<(Book, Unit), i128>,
+    stamps: u64,
+    accounts: u64,
+    states: BTreeMap<StampState, (u64, u128)>,
+    revoked: Names,
+}
+
+/// Serials of any form, counted and summed by their hashes.
+#[derive(Default, PartialEq, Eq)]
+struct Names(u64, u128);
+
+impl<'a> Extend<&'a Serial> for Names {
+    fn extend<T: IntoIterator<Item = &'a Serial>>(&mut self, serials: T) {
+        for serial in serials {
+            let hash = Hash::of(serial.as_str().as_bytes()).0;
+            let number = hash.iter().take(16).fold(0_u128, |number, &byte| number << 8 | u128::from(byte));
+            (self.0, self.1) = (self.0 + 1, self.1.wrapping_add(number));
+        }
+    }
+}
+
+impl Count {
+    fn wrong(&mut self, problem: String) {
+        if self.problems.len() < NAMED {
+            self.problems.push(problem);
+        }
+    }
+
+    fn add(&mut self, entry: &Entry, serials: &impl ReadableTable<&'static [u8; 16], u64>) -> Step<()> {
+        for posting in entry.event.transaction().postings() {
+            *self.balances.entry((posting.book, posting.unit)).or_default() += i128::from(posting.amount);
+        }
+        match &entry.event {
+            Event::Opened { .. } => self.accounts += 1,
+            Event::Issued { .. } => {
+                for (serial, _) in entry.event.issued(entry.at) {
+                    self.stamps += 1;
+                    let row = serials.get(&serial)?.map(|row| row.value() >> 3);
+                    if row != Some(entry.number) {
+                        let serial = Serial::from_random(serial);
+                        self.wrong(format!("entry {} sold {serial}, which is not among its serials", entry.number));
+                    }
+                }
+            }
+            Event::Deposited { serials, .. } => self.returned(StampState::Deposited, serials),
+            Event::Refunded { serials, .. } => {
+                self.returned(StampState::Refunded, serials);
+                self.revoked.extend(serials);
+            }
+            Event::Revoked { serials, credits } => {
+                // Of serials that were not sold, or were paid for already, nothing was moved.
+                if *credits > 0 {
+                    self.returned(StampState::Revoked, serials);
+                }
+                self.revoked.extend(serials);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn returned(&mut self, state: StampState, serials: &[Serial]) {
+        let (count, sum) = self.states.entry(state).or_default();
+        for serial in serials {
+            *count += 1;
+            *sum = sum.wrapping_add(serial_derivation::bytes_of(serial).map_or(0, u128::from_be_bytes));
+        }
+    }
+
+    fn compare_balances(&mut self, tx: &ReadTransaction) -> Step<()> {
+        let mut counted = std::mem::take(&mut self.balances);
+        let mut sums: BTreeMap<Unit, i128> = BTreeMap::new();
+        for row in tx.open_table(schema::BALANCE)?.iter()? {
+            let (key, amount) = row?;
+            let place = schema::balance_of(key.value())?;
+            let amount = i128::from(amount.value());
+            *sums.entry(place.1).or_default() += amount;
+            let from_entries = counted.remove(&place).unwrap_or(0);
+            if from_entries != amount {
+                self.wrong(format!("{:?} has {amount}, and the entries come to {from_entries}", place.0));
+            }
+        }
+        for (place, amount) in counted.into_iter().filter(|(_, amount)| *amount != 0) {
+            self.wrong(format!("{:?} has no balance, and the entries come to {amount}", place.0));
+        }
+        for (unit, sum) in sums.into_iter().filter(|(_, sum)| *sum != 0) {
+            self.wrong(format!("all balances in {unit:?} come to {sum} instead of zero"));
+        }
+        Ok(())
+    }
+
+    /// The list of revoked serials, and what the vouchers are worth: both are indexes too.
+    fn compare_revoked(&mut self, tx: &ReadTransaction) -> Step<()> {
+        let mut listed = Names::default();
+        for row in tx.open_table(schema::REVOKED)?.iter()? {
+            let serial = Serial::new(row?.0.value()).map_err(|error| Stop::Damaged(error.to_string()))?;
+            listed.extend([&serial]);
+        }
+        if listed != self.revoked {
+            self.wrong("the revoked serials are not those that the entries revoked".to_owned());
+        }
+        let mut worth = 0;
+        for row in tx.open_table(schema::VOUCHER)?.iter()? {
+            worth += i128::from(row?.1.value());
+        }
+        let key = schema::balance_key(Book::Vouchers, Unit::Credits);
+        let balance = tx.open_table(schema::BALANCE)?.get(&key)?.map_or(0, |row| i128::from(row.value()));
+        if worth != balance {
+            self.wrong(format!("the vouchers are worth {worth}, and their book has {balance}"));
+        }
+        Ok(())
+    }
+
+    fn compare_serials(&mut self, serials: &impl ReadableTable<&'static [u8; 16], u64>) -> Step<()> {
+        let mut rows = 0;
+        let mut states: BTreeMap<StampState, (u64, u128)> = BTreeMap::new();
+        for row in serials.iter()? {
+            let (serial, row) = row?;
+            rows += 1;
+            let state = StampState::from_row(row.value())?;
+            if state != StampState::Issued {
+                let (count, sum) = states.entry(state).or_default();
+                *count += 1;
+                *sum = sum.wrapping_add(u128::from_be_bytes(*serial.value()));
+            }
+        }
+        if rows != self.stamps {
+            self.wrong(format!("{rows} serials, and the entries sold {}", self.stamps));
+        }
+        if states != self.states {
+            self.wrong("what became of the stamps is not what the entries say".to_owned());
+        }
+        Ok(())
+    }
+}

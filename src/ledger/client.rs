@@ -1,0 +1,139 @@
+//! The socket in the folder of the books, by which other processes ask the one that has them: one line of JSON each way.
+//! Folder and socket are open to their owner only. What a line may ask is what any command of his may do.
+
+use super::error::BooksError;
+use super::files::{Place, failed};
+use super::rejection::Refusal;
+use super::request::{Answer, Request};
+use crate::time::UnixTime;
+use serde::{Deserialize, Serialize};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+/// The form of the lines; both sides are of one program, but perhaps not of one version.
+const VERSION: u32 = 1;
+/// The longest question: 16 MiB.
+const LONGEST: u64 = 16 << 20;
+/// For how long a line may take to come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long to rest when nobody could be let in.
+const PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(Serialize, Deserialize)]
+struct Question {
+    version: u32,
+    now: UnixTime,
+    request: Request,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Line {
+    Answer(Answer),
+    Refused(Refusal),
+    Failed(String),
+}
+
+/// Answers until it is dropped.
+#[derive(Debug)]
+pub(super) struct Listening {
+    path: PathBuf,
+    over: Arc<AtomicBool>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.over.store(true, SeqCst);
+        // Wakes the thread that accepts. It may be gone already.
+        let _ = UnixStream::connect(&self.path);
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Begins to answer. Whoever has the lock may take the place of a socket that somebody left.
+pub(super) fn listen<A>(place: &Place, answer: A) -> Result<Listening, BooksError>
+where
+    A: Fn(Request, UnixTime) -> Result<Answer, BooksError> + Send + Sync + 'static,
+{
+    let path = place.socket();
+    let fail = |source| failed("listen at", &path, source);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(fail)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+    let over = Arc::new(AtomicBool::new(false));
+    let answer = Arc::new(answer);
+    let ended = Arc::clone(&over);
+    let accept = move || {
+        for stream in listener.incoming() {
+            if ended.load(SeqCst) {
+                return;
+            }
+            let Ok(stream) = stream else {
+                // Too many open files, say: it would fail again at once.
+                thread::sleep(PAUSE);
+                continue;
+            };
+            let answer = Arc::clone(&answer);
+            // Without a thread for him, the other side sees the connection end, and says so.
+            let _ = thread::Builder::new().name("books-ask".into()).spawn(move || {
+                let _ = converse(&stream, &*answer);
+            });
+        }
+    };
+    thread::Builder::new().name("books-socket".into()).spawn(accept).map_err(fail)?;
+    Ok(Listening { path: path.clone(), over })
+}
+
+fn converse(stream: &UnixStream, answer: &impl Fn(Request, UnixTime) -> Result<Answer, BooksError>) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new(stream.take(LONGEST)).read_line(&mut line)?;
+    let line = match serde_json::from_str::<Question>(&line) {
+        Ok(question) if question.version == VERSION => match answer(question.request, question.now) {
+            Ok(answer) => Line::Answer(answer),
+            Err(BooksError::Refused(refusal)) => Line::Refused(refusal),
+            Err(error) => Line::Failed(error.to_string()),
+        },
+        Ok(question) => Line::Failed(format!("a question of version {}, and this is {VERSION}", question.version)),
+        Err(error) => Line::Failed(format!("a question that cannot be read: {error}")),
+    };
+    let mut text = serde_json::to_string(&line)?;
+    text.push('\n');
+    let mut stream = stream;
+    stream.write_all(text.as_bytes())
+}
+
+/// Asks the process that has the books; `None` when nobody listens.
+pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Option<Answer>, BooksError> {
+    let path = place.socket();
+    let Ok(mut stream) = UnixStream::connect(&path) else { return Ok(None) };
+    let fail = |source| failed("ask at", &path, source);
+    let question = Question { version: VERSION, now, request: request.clone() };
+    let mut text = serde_json::to_string(&question).map_err(|error| fail(error.into()))?;
+    text.push('\n');
+    stream.write_all(text.as_bytes()).map_err(fail)?;
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line).map_err(fail)?;
+    match serde_json::from_str(&line) {
+        Ok(Line::Answer(answer)) => Ok(Some(answer)),
+        Ok(Line::Refused(refusal)) => Err(refusal.into()),
+        Ok(Line::Failed(what)) => Err(BooksError::Remote(what)),
+        Err(error) => Err(BooksError::Remote(format!("nothing that can be read ({error}); look whether it was done"))),
+    }
+}
+
+/// Whether somebody listens.
+pub(super) fn somebody(place: &Place) -> bool {
+    UnixStream::connect(place.socket()).is_ok()
+}

@@ -1,0 +1,587 @@
+//! The books as callers see them: one method for each thing that can be done. Every method is blocking and durable before
+//! it answers, and any number of threads may call at once; what they write at the same time shares one commit.
+//!
+//! One process has the books at a time. Whoever finds them taken asks that process, over a socket in their folder
+//! ([`Books::reach`]); so the commands work while the service runs. Time is handed in.
+
+use super::address_proof;
+use super::backend::Core;
+use super::client;
+use super::error::BooksError;
+use super::files::{self, Place};
+use super::payment;
+use super::rejection::Refusal;
+use super::request::{Account, Answer, ApiKey, Booked, Day, Profile, Request, SigningKey, StampRow, Standing, Summary};
+use super::signing_keys::{self, Signers};
+use crate::accounting::event::{KeyState, Terms};
+use crate::accounting::hash_chain::{Entry, Hash, Head};
+use crate::accounting::money::Money;
+use crate::accounting::order::OwnCaps;
+use crate::directory::signing_key::Signer;
+use crate::net::sendmail::SendError;
+use crate::stamp::serial::Serial;
+use crate::stamp::token::Issuer;
+use crate::time::UnixTime;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+type Result<T, E = BooksError> = std::result::Result<T, E>;
+
+/// An account's number.
+pub type Number = u64;
+
+/// What books are begun with.
+#[derive(Clone, Debug)]
+pub struct Founding {
+    /// The vendor's name, a domain.
+    pub vendor: String,
+    /// The name of the first signing key.
+    pub kid: String,
+    /// The terms.
+    pub terms: Terms,
+}
+
+/// The books. Clones are the same books.
+#[derive(Clone, Debug)]
+pub struct Books {
+    way: Way,
+    shared: Arc<Shared>,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    /// We have them.
+    Here(Arc<Core>),
+    /// Another process has, and listens.
+    There,
+}
+
+#[derive(Debug)]
+struct Shared {
+    place: Place,
+    signers: Signers,
+    vendor: OnceLock<String>,
+}
+
+/// The answer that was asked for; any other would be a fault of the program at the other end.
+macro_rules! answer {
+    ($books:expr, $request:expr, $now:expr, $pattern:pat => $value:expr) => {
+        match $books.ask($request, $now)? {
+            $pattern => Ok($value),
+            other => Err(unexpected(&other)),
+        }
+    };
+}
+
+pub(super) use answer;
+
+/// For questions in which time does not matter.
+const ANY_TIME: UnixTime = UnixTime(0);
+
+impl Books {
+    /// Begins books in `folder`, which is made (0700) when it is missing, with a new signing key.
+    ///
+    /// # Errors
+    /// [`BooksError::Exists`], a refusal for names that have not their form, or what the system says.
+    pub fn create(folder: &Path, founding: &Founding, now: UnixTime) -> Result<Self> {
+        let named =
+            |error: &dyn std::fmt::Display| Refusal::Form { what: "vendor or key".into(), wanted: error.to_string() };
+        Issuer::new(&founding.vendor, &founding.kid).map_err(|error| named(&error))?;
+        let place = Place::made(folder)?;
+        if !place.books().exists() {
+            // Before there are books: a file that was left may be a key of somebody else.
+            signing_keys::make(&place, &founding.vendor, &founding.kid)?;
+        }
+        let books = Self::here(Core::create(&place, &founding.vendor, now)?, place);
+        books.set_terms(founding.terms.clone(), now)?;
+        books.rotate(&founding.kid, now)?;
+        Ok(books)
+    }
+
+    /// Takes the books of `folder`, waiting at most `wait` while another process has them: for the service. Sixty-four
+    /// MiB of memory hold their pages.
+    ///
+    /// # Errors
+    /// [`BooksError::Absent`], [`BooksError::Busy`], [`BooksError::Served`] and others.
+    pub fn open(folder: &Path, wait: Duration) -> Result<Self> {
+        let place = Place::existing(folder)?;
+        let core = place.wait(wait, || match Core::try_open(&place)? {
+            // Who serves them does so until he is told to end.
+            None if client::somebody(&place) => Err(BooksError::Served { path: place.folder().to_owned() }),
+            core => Ok(core),
+        })?;
+        Ok(Self::here(core, place))
+    }
+
+    /// Takes the books, or asks the process that has them: for commands.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn reach(folder: &Path, wait: Duration) -> Result<Self> {
+        let place = Place::existing(folder)?;
+        let way = place.wait(wait, || match Core::try_open(&place)? {
+            Some(core) => Ok(Some(Way::Here(Arc::new(core)))),
+            None => Ok(client::somebody(&place).then_some(Way::There)),
+        })?;
+        Ok(Self { way, shared: Arc::new(Shared::new(place)) })
+    }
+
+    fn here(core: Core, place: Place) -> Self {
+        Self { way: Way::Here(Arc::new(core)), shared: Arc::new(Shared::new(place)) }
+    }
+
+    /// Answers other processes over the socket `books.socket` (0600) until the last clone of these books is dropped.
+    /// Without it, commands wait and then say that the books are in use.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn listen(&self) -> Result<()> {
+        match &self.way {
+            Way::Here(core) => Core::listen(core, &self.shared.place),
+            Way::There => Err(BooksError::Busy { path: self.shared.place.folder().to_owned(), waited: Duration::ZERO }),
+        }
+    }
+
+    /// Whether another process has the books, and serves them.
+    #[must_use]
+    pub fn served(&self) -> bool {
+        matches!(self.way, Way::There)
+    }
+
+    /// Asks anything. The other methods are this one with the question and the answer taken apart.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn ask(&self, request: Request, now: UnixTime) -> Result<Answer> {
+        match &self.way {
+            Way::Here(core) => core.ask(request, now),
+            Way::There => client::ask(&self.shared.place, &request, now)?.ok_or(BooksError::Left),
+        }
+    }
+
+    /// The vendor's name, terms and keys.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn profile(&self) -> Result<Profile> {
+        answer!(self, Request::Profile, ANY_TIME, Answer::Profile(profile) => *profile)
+    }
+
+    /// The vendor's name.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn vendor(&self) -> Result<&str> {
+        if let Some(vendor) = self.shared.vendor.get() {
+            return Ok(vendor);
+        }
+        let vendor = self.profile()?.vendor;
+        Ok(self.shared.vendor.get_or_init(|| vendor))
+    }
+
+    /// The revoked serials that need not be published any more, since their stamps have ended.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn ended_serials(&self, now: UnixTime) -> Result<Vec<Serial>> {
+        answer!(self, Request::EndedSerials, now, Answer::Serials { serials } => serials)
+    }
+
+    /// Every serial that was revoked or refunded.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn revoked_serials(&self) -> Result<Vec<Serial>> {
+        answer!(self, Request::RevokedSerials, ANY_TIME, Answer::Serials { serials } => serials)
+    }
+
+    /// Sells on these terms from now on.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn set_terms(&self, terms: Terms, now: UnixTime) -> Result<()> {
+        answer!(self, Request::SetTerms { terms }, now, Answer::Done => ())
+    }
+
+    /// Makes a new signing key and writes it beside the others: it is published, and does not sign before
+    /// [`rotate`](Self::rotate).
+    ///
+    /// # Errors
+    /// [`Refusal::SigningKey`] when there was a key of this name.
+    pub fn prepare(&self, kid: &str, now: UnixTime) -> Result<()> {
+        self.new_key(kid, KeyState::Prepared, now)
+    }
+
+    /// Signs with the key of this name from now on, which is made unless it was prepared; the one before verifies only.
+    ///
+    /// # Errors
+    /// [`Refusal::SigningKey`] when there was a key of this name that was not only prepared.
+    pub fn rotate(&self, kid: &str, now: UnixTime) -> Result<()> {
+        self.new_key(kid, KeyState::Active, now)
+    }
+
+    fn new_key(&self, kid: &str, state: KeyState, now: UnixTime) -> Result<()> {
+        let key = match self.keys()?.into_iter().find(|key| key.kid == kid) {
+            None => signing_keys::make(&self.shared.place, self.vendor()?, kid)?,
+            Some(key) if key.state == KeyState::Prepared && state == KeyState::Active => {
+                // Nothing could be signed without its file.
+                self.signer(kid)?.key.public()
+            }
+            Some(_) => {
+                let problem = "a key of this name exists already; a new key needs a new name".to_owned();
+                return Err(Refusal::SigningKey { kid: kid.to_owned(), problem }.into());
+            }
+        };
+        answer!(self, Request::SetKey { kid: kid.to_owned(), key, state }, now, Answer::Done => ())
+    }
+
+    /// Revokes a signing key, or lets one verify only that is not the active one.
+    ///
+    /// # Errors
+    /// [`Refusal::SigningKey`].
+    pub fn set_key_state(&self, kid: &str, state: KeyState, now: UnixTime) -> Result<()> {
+        let key = self.key(kid)?;
+        answer!(self, Request::SetKey { kid: key.kid, key: key.key, state }, now, Answer::Done => ())
+    }
+
+    /// The signing key of this name.
+    ///
+    /// # Errors
+    /// [`Refusal::SigningKey`] when there is none.
+    pub fn key(&self, kid: &str) -> Result<SigningKey> {
+        let problem = "there is no key of this name".to_owned();
+        let unknown = || Refusal::SigningKey { kid: kid.to_owned(), problem };
+        Ok(self.keys()?.into_iter().find(|key| key.kid == kid).ok_or_else(unknown)?)
+    }
+
+    /// A version for the next edition of the directory: above all that were drawn before, and the number of this second
+    /// where that is higher.
+    pub(super) fn next_version(&self, now: UnixTime) -> Result<u64> {
+        answer!(self, Request::NextVersion, now, Answer::Count { count } => count)
+    }
+
+    pub(super) fn keys(&self) -> Result<Vec<SigningKey>> {
+        Ok(self.profile()?.keys)
+    }
+
+    /// Opens an account. `name` is 1 to 64 of `[a-z0-9._-]` and not digits alone, the contact up to 254 printable
+    /// characters.
+    ///
+    /// # Errors
+    /// [`Refusal::AccountExists`], [`Refusal::Form`].
+    pub fn open_account(&self, name: &str, contact: &str, caps: Option<OwnCaps>, now: UnixTime) -> Result<Account> {
+        let request = Request::OpenAccount { name: name.to_owned(), contact: contact.to_owned(), caps };
+        answer!(self, request, now, Answer::Account(account) => account)
+    }
+
+    /// Changes what is given: the contact, the account's own caps (`Some(None)` takes them away).
+    ///
+    /// # Errors
+    /// [`Refusal::NoAccount`], [`Refusal::Form`].
+    pub fn change_account(
+        &self,
+        account: Number,
+        contact: Option<String>,
+        caps: Option<Option<OwnCaps>>,
+        now: UnixTime,
+    ) -> Result<()> {
+        if let Some(contact) = contact {
+            answer!(self, Request::SetContact { account, contact }, now, Answer::Done => ())?;
+        }
+        if let Some(caps) = caps {
+            answer!(self, Request::SetCaps { account, caps }, now, Answer::Done => ())?;
+        }
+        Ok(())
+    }
+
+    /// Closes an account: it buys and deposits nothing more and its API keys open nothing; its credits can be paid out. With
+    /// `revoke`, every stamp that it bought and that was not taken back is revoked; answers how many.
+    ///
+    /// # Errors
+    /// [`Refusal::NoAccount`].
+    pub fn close_account(&self, account: Number, revoke: bool, now: UnixTime) -> Result<u64> {
+        answer!(self, Request::CloseAccount { account, revoke }, now, Answer::Count { count } => count)
+    }
+
+    /// An account and what it has.
+    ///
+    /// # Errors
+    /// [`Refusal::NoAccount`].
+    pub fn account(&self, account: Number, now: UnixTime) -> Result<Standing> {
+        answer!(self, Request::Account { account }, now, Answer::Standing(standing) => *standing)
+    }
+
+    /// The account of this name.
+    ///
+    /// # Errors
+    /// [`Refusal::NoAccount`].
+    pub fn account_named(&self, name: &str, now: UnixTime) -> Result<Standing> {
+        answer!(self, Request::AccountNamed { name: name.to_owned() }, now, Answer::Standing(standing) => *standing)
+    }
+
+    /// Up to `most` accounts (10,000 at most) with numbers above `after`.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn accounts(&self, after: Number, most: u32, now: UnixTime) -> Result<Vec<Standing>> {
+        answer!(self, Request::Accounts { after, most }, now, Answer::Accounts { accounts } => accounts)
+    }
+
+    /// Makes an API key and returns its text, which is shown this once: `msk_` and 43 characters of base64url (256 random
+    /// bits). The books keep its SHA-256.
+    ///
+    /// # Errors
+    /// [`Refusal::NoAccount`], [`Refusal::AccountClosed`], [`Refusal::Form`] (a label of up to 64 printable characters).
+    pub fn add_api_key(&self, account: Number, label: &str, now: UnixTime) -> Result<(Zeroizing<String>, ApiKey)> {
+        let text = payment::new_api_key()?;
+        let request = Request::AddApiKey { account, label: label.to_owned(), hash: Hash::of(text.as_bytes()) };
+        answer!(self, request, now, Answer::ApiKey(key) => (text, key))
+    }
+
+    /// The API keys of an account, those that were revoked too.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn api_keys(&self, account: Number) -> Result<Vec<ApiKey>> {
+        answer!(self, Request::ApiKeys { account }, ANY_TIME, Answer::ApiKeys { keys } => keys)
+    }
+
+    /// Ends an API key.
+    ///
+    /// # Errors
+    /// [`Refusal::NoApiKey`].
+    pub fn revoke_api_key(&self, account: Number, id: &str, now: UnixTime) -> Result<()> {
+        answer!(self, Request::RevokeApiKey { account, id: id.to_owned() }, now, Answer::Done => ())
+    }
+
+    /// The open account that this API key opens. What is looked up is a SHA-256 of 256 random bits, so the time that it takes
+    /// says nothing about other keys.
+    ///
+    /// # Errors
+    /// [`Refusal::NoApiKey`] for any text that opens nothing, whatever the reason.
+    pub fn opens(&self, key: &str, now: UnixTime) -> Result<Account> {
+        answer!(self, Request::Opens { hash: Hash::of(key.as_bytes()) }, now, Answer::Account(account) => account)
+    }
+
+    /// Adds bought credits to an account, at the price of the terms unless `cost` says otherwise. Once for each reference;
+    /// the same purchase again answers what was booked (`again`).
+    ///
+    /// # Errors
+    /// [`Refusal::KeyReused`] when the reference was used for something else.
+    pub fn credit(
+        &self,
+        account: Number,
+        credits: u64,
+        cost: Option<Money>,
+        reference: &str,
+        now: UnixTime,
+    ) -> Result<Booked> {
+        let request = Request::Credit { account, credits, cost, reference: reference.to_owned() };
+        answer!(self, request, now, Answer::Booked(booked) => booked)
+    }
+
+    /// Makes a voucher and returns its code, which is shown this once (160 random bits in groups of base32).
+    ///
+    /// # Errors
+    /// [`Refusal::Range`].
+    pub fn make_voucher(&self, credits: u64, cost: Option<Money>, now: UnixTime) -> Result<Zeroizing<String>> {
+        let (code, voucher) = payment::new_code()?;
+        answer!(self, Request::MakeVoucher { voucher, credits, cost }, now, Answer::Head(_) => code)
+    }
+
+    /// What a voucher is still worth.
+    ///
+    /// # Errors
+    /// [`Refusal::NoVoucher`].
+    pub fn voucher(&self, voucher: Hash) -> Result<u64> {
+        answer!(self, Request::Voucher { voucher }, ANY_TIME, Answer::Count { count } => count)
+    }
+
+    /// Puts what a voucher is still worth on an account.
+    ///
+    /// # Errors
+    /// [`Refusal::NoVoucher`].
+    pub fn take_voucher(&self, account: Number, code: &str, now: UnixTime) -> Result<Booked> {
+        let voucher = payment::code_hash(code).ok_or(Refusal::NoVoucher)?;
+        answer!(self, Request::TakeVoucher { account, voucher }, now, Answer::Booked(booked) => booked)
+    }
+
+    /// Mails a code to an address, or for a domain to its postmaster, through `sendmail` (a program that takes the options of
+    /// sendmail(8)). It holds for a day and for five tries; another is sent after ten minutes at the earliest, and
+    /// no more than some a day. Where none could be sent, none was asked for.
+    ///
+    /// # Errors
+    /// [`Refusal::CodeWaiting`], [`Refusal::ManyCodes`], [`Refusal::Form`], [`BooksError::Mail`].
+    pub fn send_code(&self, account: Number, subject: &str, sendmail: &Path, now: UnixTime) -> Result<()> {
+        let (code, _) = payment::new_code()?;
+        let code: Zeroizing<String> = Zeroizing::new(code.chars().take(address_proof::CODE_LENGTH).collect());
+        let letter = address_proof::letter(self.vendor()?, subject, &code, now)?;
+        let hash = address_proof::code_hash(&code);
+        answer!(self, Request::AskCode { account, subject: subject.to_owned(), hash }, now, Answer::Done => ())?;
+        let Err(error) = letter.send(sendmail) else { return Ok(()) };
+        // What took too long may have been sent.
+        if !matches!(error, SendError::TimeOut(_)) {
+            let request = Request::TakeBackCode { account, subject: subject.to_owned(), hash };
+            answer!(self, request, now, Answer::Done => ())?;
+        }
+        Err(address_proof::not_sent(sendmail, &error))
+    }
+
+    /// Takes the code: from now on the account owns the address or domain, and nobody else does.
+    ///
+    /// # Errors
+    /// [`Refusal::NoCode`], [`Refusal::WrongCode`].
+    pub fn confirm_code(&self, account: Number, subject: &str, code: &str, now: UnixTime) -> Result<()> {
+        let hash = address_proof::code_hash(code);
+        match self.ask(Request::TellCode { account, subject: subject.to_owned(), hash }, now)? {
+            Answer::Done => Ok(()),
+            Answer::Count { count } => {
+                let left = u8::try_from(count).unwrap_or(u8::MAX);
+                Err(Refusal::WrongCode { subject: subject.to_owned(), left }.into())
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Says as the operator that an account owns an address or a domain.
+    ///
+    /// # Errors
+    /// [`Refusal::NoAccount`], [`Refusal::Form`].
+    pub fn own(&self, account: Number, subject: &str, now: UnixTime) -> Result<()> {
+        answer!(self, Request::Own { account, subject: subject.to_owned() }, now, Answer::Done => ())
+    }
+
+    /// Ends that.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn disown(&self, account: Number, subject: &str, now: UnixTime) -> Result<()> {
+        answer!(self, Request::Disown { account, subject: subject.to_owned() }, now, Answer::Done => ())
+    }
+
+    /// What the books know of a serial.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn stamp(&self, serial: &Serial) -> Result<Option<StampRow>> {
+        answer!(self, Request::Stamp { serial: serial.clone() }, ANY_TIME, Answer::Stamp { stamp } => stamp)
+    }
+
+    /// The last entries of an account, newest first: up to `most` (10,000 at most), with numbers below `before`
+    /// (`u64::MAX` to begin).
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn history(&self, account: Number, before: u64, most: u32) -> Result<Vec<Entry>> {
+        answer!(self, Request::History { account, before, most }, ANY_TIME, Answer::Entries { entries } => entries)
+    }
+
+    /// What the account did, day by day, since the day `from` (days since 1970); days without any entry are left out.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn days(&self, account: Number, from: i64) -> Result<Vec<Day>> {
+        answer!(self, Request::Days { account, from }, ANY_TIME, Answer::Days { days } => days)
+    }
+
+    /// Up to `most` entries (10,000 at most) with numbers above `after`.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn entries(&self, after: u64, most: u32) -> Result<Vec<Entry>> {
+        answer!(self, Request::Entries { after, most }, ANY_TIME, Answer::Entries { entries } => entries)
+    }
+
+    /// Sizes, balances and the head of the chain; cheap, for metrics.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn summary(&self) -> Result<Summary> {
+        answer!(self, Request::Summary, ANY_TIME, Answer::Summary(summary) => summary)
+    }
+
+    /// Whether the books answer, what is sold can be signed, and what was written last could be.
+    ///
+    /// # Errors
+    /// [`BooksError::Left`] for a minute after a failure, unless something was written since.
+    pub fn well(&self) -> Result<()> {
+        self.active_signer()?;
+        match &self.way {
+            Way::Here(core) if core.failed() => Err(BooksError::Left),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts everything again from the entries, and compares; with `since`, also that the chain goes through that head.
+    ///
+    /// # Errors
+    /// [`BooksError`] when they cannot be read; what is wrong with them stands in the report.
+    pub fn audit(&self, since: Option<Head>) -> Result<super::audit::Report> {
+        answer!(self, Request::Audit { since }, ANY_TIME, Answer::Audit(report) => report)
+    }
+
+    /// Writes a consistent copy to a new file (0600) while others work; answers its head. The process that has the books
+    /// writes it, so a relative path is made absolute first. The signing keys are not in it.
+    ///
+    /// # Errors
+    /// What the system says; an existing file is not written over.
+    pub fn backup(&self, to: &Path) -> Result<Head> {
+        let to = std::path::absolute(to).map_err(|source| files::failed("find", to, source))?;
+        answer!(self, Request::Backup { to }, ANY_TIME, Answer::Head(head) => head)
+    }
+
+    /// Puts a backup into a folder without books. An entry says so from then on.
+    ///
+    /// # Errors
+    /// [`BooksError::Exists`]; [`BooksError::Damaged`] when it does not pass an audit.
+    pub fn restore(folder: &Path, from: &Path, now: UnixTime) -> Result<Self> {
+        let place = Place::made(folder)?;
+        Ok(Self::here(Core::restore(&place, from, now)?, place))
+    }
+
+    /// Random bytes that stay the same, for whoever serves these books: a form that he handed out before he was started again
+    /// is still his.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn secret(&self) -> Result<[u8; 32]> {
+        self.shared.place.secret()
+    }
+
+    pub(super) fn signer(&self, kid: &str) -> Result<Arc<Signer>> {
+        self.shared.signers.get(&self.shared.place, self.vendor()?, kid)
+    }
+
+    /// The key that signs now; none when it was revoked.
+    ///
+    /// # Errors
+    /// [`BooksError::Key`] when its file cannot be read.
+    pub fn active_signer(&self) -> Result<Option<Arc<Signer>>> {
+        let active = self.keys()?.into_iter().find(|key| key.state == KeyState::Active);
+        active.map(|key| self.signer(&key.kid)).transpose()
+    }
+}
+
+impl Shared {
+    fn new(place: Place) -> Self {
+        Self { place, signers: Signers::default(), vendor: OnceLock::new() }
+    }
+}
+
+pub(super) fn unexpected(answer: &Answer) -> BooksError {
+    BooksError::Remote(format!("an answer to another question: {answer:?}"))
+}
+
+/// For callers that match on it.
+impl BooksError {
+    /// The refusal, if it is one.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+}

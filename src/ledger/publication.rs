@@ -1,0 +1,102 @@
+//! The vendor's directory as his books have it, signed: what the shop hands out, and what `vendor publish` writes. One
+//! place makes both, so that they say the same and are known by the same keys.
+
+use super::error::BooksError;
+use super::handle::Books;
+use super::rejection::Refusal;
+use super::request::SigningKey;
+use crate::accounting::event::KeyState;
+use crate::directory::document::{KeyEntry, SignedDirectory, Status, VendorEntry};
+use crate::directory::publish::{self, Changes, Edition, EditionError};
+use crate::directory::signing_key::{SecretError, Signer};
+use crate::time::UnixTime;
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+impl Books {
+    /// What the vendor publishes: his keys, revoked serials and price, in the form of a directory document; `buy` is left
+    /// empty.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn published(&self) -> Result<VendorEntry, BooksError> {
+        let profile = self.profile()?;
+        Ok(VendorEntry {
+            vendor: profile.vendor,
+            // The document has the same form in three members.
+            prices: profile.terms.price.to_string().parse().into_iter().collect(),
+            keys: profile.keys.into_iter().map(key_entry).collect(),
+            revoked: self.revoked_serials()?.into_iter().map(String::from).collect(),
+            ..VendorEntry::default()
+        })
+    }
+
+    /// The edition after `last`: what that said, with what the books say by now, and with these changes. It is signed with
+    /// the key that signs stamps, and with the others too, for recipients who know only one of those.
+    ///
+    /// # Errors
+    /// [`BooksError::Edition`] for one that readers would refuse, and others.
+    pub fn edition(
+        &self,
+        last: Option<&SignedDirectory>,
+        changes: &Changes,
+        now: UnixTime,
+        expires: UnixTime,
+    ) -> Result<Edition, BooksError> {
+        let changes = Changes {
+            // First: what has a higher version must not say less.
+            version: self.next_version(now)?,
+            books: Some(self.published()?),
+            ended_serials: self.ended_serials(now)?.into_iter().map(String::from).collect(),
+            ..changes.clone()
+        };
+        let signers = self.publishers()?;
+        let mut signers: Vec<&Signer> = signers.iter().map(|signer| &**signer).collect();
+        loop {
+            match publish::next(last.cloned(), &signers, &changes, now, expires) {
+                // The key that was given up first has the fewest who know nothing newer.
+                Err(EditionError::Signatures { .. }) => drop(signers.pop()),
+                made => return Ok(made?),
+            }
+        }
+    }
+
+    /// The keys that sign the directory: the one that signs stamps first, then those to come, then those that did, the
+    /// newest first. All but the first may be away: who keeps their files elsewhere has his reasons.
+    fn publishers(&self) -> Result<Vec<Arc<Signer>>, BooksError> {
+        let mut keys = self.keys()?;
+        keys.retain(|key| !matches!(key.state, KeyState::Revoked { .. }));
+        keys.sort_by_key(|key| {
+            let rank = match key.state {
+                KeyState::Active => 0,
+                KeyState::Prepared => 1,
+                KeyState::VerifyOnly | KeyState::Revoked { .. } => 2,
+            };
+            (rank, Reverse(key.since))
+        });
+        let mut signers = Vec::new();
+        for key in keys {
+            match self.signer(&key.kid) {
+                Ok(signer) => signers.push(signer),
+                Err(BooksError::Key(SecretError::File(error)))
+                    if error.is_absent() && key.state != KeyState::Active => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if signers.is_empty() {
+            let problem = "no key is left that recipients know; rotate to a new one".to_owned();
+            return Err(Refusal::SigningKey { kid: "(none)".to_owned(), problem }.into());
+        }
+        Ok(signers)
+    }
+}
+
+fn key_entry(key: SigningKey) -> KeyEntry {
+    let (status, since) = match key.state {
+        // A key that is prepared may sign any day.
+        KeyState::Active | KeyState::Prepared => (Status::Active, None),
+        KeyState::VerifyOnly => (Status::VerifyOnly, None),
+        KeyState::Revoked { since } => (Status::Revoked, since.map(|since| since.to_string())),
+    };
+    KeyEntry { kid: key.kid, key: key.key.to_string(), status, since, not_before: None, not_after: None }
+}

@@ -1,0 +1,259 @@
+//! Questions: what can be answered from one read transaction, beside the writer and any number at a time.
+
+use super::rejection::Refusal;
+use super::request::{
+    Account, Answer, ApiKey, Balance, Day, Profile, Request, StampRow, StampState, Standing, Summary,
+};
+use super::schema::{self, Step, Stop};
+use crate::accounting::double_entry::{Book, Unit};
+use crate::accounting::event::{Buyer, Event, Terms};
+use crate::accounting::hash_chain::Entry;
+use crate::accounting::serial_derivation;
+use crate::stamp::serial::Serial;
+use crate::time::UnixTime;
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
+use std::collections::BTreeMap;
+
+const DAY: i64 = 86_400;
+
+/// For how long a revoked serial is listed after the end of its stamp: recipients may take stamps that come late.
+const LISTED: i64 = 30 * DAY;
+
+/// Rows that one answer holds at most.
+const MOST: u32 = 10_000;
+
+/// Answers a question. `bytes` is how large the file is.
+pub(super) fn answer(tx: &ReadTransaction, request: &Request, now: UnixTime, bytes: u64) -> Step<Answer> {
+    let asked = Asked { tx, now };
+    match request {
+        Request::Profile => Ok(Answer::Profile(Box::new(asked.profile()?))),
+        Request::Account { account } => {
+            let found = asked.account(*account)?.ok_or_else(|| no_account(account))?;
+            Ok(Answer::Standing(Box::new(asked.standing(found)?)))
+        }
+        Request::AccountNamed { name } => {
+            let number = tx.open_table(schema::NAME)?.get(name.as_str())?.map(|row| row.value());
+            let found = number.map(|number| asked.account(number)).transpose()?.flatten();
+            Ok(Answer::Standing(Box::new(asked.standing(found.ok_or_else(|| no_account(name))?)?)))
+        }
+        Request::Accounts { after, most } => asked.accounts(*after, *most),
+        Request::ApiKeys { account } => asked.api_keys(*account),
+        Request::Opens { hash } => asked.opens(&hash.0),
+        Request::Voucher { voucher } => {
+            let worth = tx.open_table(schema::VOUCHER)?.get(&voucher.0)?.map(|row| row.value());
+            Ok(Answer::Count { count: worth.ok_or(Stop::Refused(Refusal::NoVoucher))? })
+        }
+        Request::Stamp { serial } => Ok(Answer::Stamp { stamp: asked.stamp(serial)? }),
+        Request::RevokedSerials => asked.revoked(),
+        Request::EndedSerials => Ok(Answer::Serials { serials: ended(tx, now)? }),
+        Request::History { account, before, most } => asked.history(*account, *before, *most),
+        Request::Days { account, from } => asked.days(*account, *from),
+        Request::Entries { after, most } => asked.entries(*after, *most),
+        Request::Summary => asked.summary(bytes),
+        other => Err(Stop::Damaged(format!("no question: {other:?}"))),
+    }
+}
+
+/// Of the revoked serials those whose stamps have ended for everybody.
+pub(super) fn ended(tx: &ReadTransaction, now: UnixTime) -> Step<Vec<Serial>> {
+    let table = tx.open_table(schema::REVOKED)?;
+    let sold = tx.open_table(schema::SERIAL)?;
+    let entries = tx.open_table(schema::ENTRY)?;
+    let mut serials = Vec::new();
+    for row in table.iter()? {
+        let serial = Serial::new(row?.0.value()).map_err(|error| Stop::Damaged(error.to_string()))?;
+        let bytes = serial_derivation::bytes_of(&serial);
+        // What others sold may end any day.
+        let Some(row) = bytes.map(|bytes| sold.get(&bytes)).transpose()?.flatten() else { continue };
+        let sale = schema::entry_in(&entries, row.value() >> 3)?;
+        if matches!(sale.event, Event::Issued { until: Some(until), .. } if until.plus(LISTED) < now) {
+            serials.push(serial);
+        }
+    }
+    Ok(serials)
+}
+
+/// The account of this number, and the terms.
+pub(super) fn account_and_terms(tx: &ReadTransaction, account: Option<u64>) -> Step<(Option<Account>, Terms)> {
+    let asked = Asked { tx, now: UnixTime(0) };
+    let account = account.map(|number| asked.account(number)).transpose()?.flatten();
+    Ok((account, asked.terms()?))
+}
+
+struct Asked<'a> {
+    tx: &'a ReadTransaction,
+    now: UnixTime,
+}
+
+impl Asked<'_> {
+    fn terms(&self) -> Step<Terms> {
+        let meta = self.tx.open_table(schema::META)?;
+        let row = meta.get("terms")?.ok_or_else(|| Stop::Damaged("the books have no terms".into()))?;
+        schema::from_json(row.value())
+    }
+
+    fn profile(&self) -> Step<Profile> {
+        let meta = self.tx.open_table(schema::META)?;
+        let vendor = meta.get("vendor")?.map(|row| String::from_utf8_lossy(row.value()).into_owned());
+        let signing = self.tx.open_table(schema::SIGNING)?;
+        let keys = signing.iter()?.map(|row| schema::from_json(row?.1.value())).collect::<Step<_>>()?;
+        Ok(Profile { vendor: vendor.unwrap_or_default(), terms: self.terms()?, keys })
+    }
+
+    fn account(&self, number: u64) -> Step<Option<Account>> {
+        let table = self.tx.open_table(schema::ACCOUNT)?;
+        table.get(number)?.map(|row| schema::from_json(row.value())).transpose()
+    }
+
+    fn balance(&self, book: Book, unit: Unit) -> Step<i64> {
+        let table = self.tx.open_table(schema::BALANCE)?;
+        Ok(table.get(&schema::balance_key(book, unit))?.map_or(0, |row| row.value()))
+    }
+
+    fn standing(&self, account: Account) -> Step<Standing> {
+        let number = account.number;
+        let owned = self.tx.open_table(schema::OWNED)?;
+        let mut owns = Vec::new();
+        for row in owned.range((number, "")..)? {
+            let (key, _) = row?;
+            let (owner, subject) = key.value();
+            if owner != number {
+                break;
+            }
+            owns.push(subject.to_owned());
+        }
+        let today = u64::try_from(self.now.0.div_euclid(DAY)).unwrap_or(0);
+        let spent = self.tx.open_table(schema::SPENT)?.get(number)?.map(|row| row.value());
+        Ok(Standing {
+            balance: u64::try_from(self.balance(Book::Account(number), Unit::Credits)?).unwrap_or(0),
+            spent_today: spent.filter(|(day, _)| *day == today).map_or(0, |(_, spent)| spent),
+            caps: account.caps(&self.terms()?),
+            owns,
+            account,
+        })
+    }
+
+    fn accounts(&self, after: u64, most: u32) -> Step<Answer> {
+        let table = self.tx.open_table(schema::ACCOUNT)?;
+        let rows = table.range(after.saturating_add(1)..)?.take(most.min(MOST) as usize);
+        let accounts = rows.map(|row| self.standing(schema::from_json(row?.1.value())?)).collect::<Step<_>>()?;
+        Ok(Answer::Accounts { accounts })
+    }
+
+    fn api_keys(&self, account: u64) -> Step<Answer> {
+        let of = self.tx.open_table(schema::KEYS_OF)?;
+        let table = self.tx.open_table(schema::API_KEY)?;
+        let mut keys: Vec<ApiKey> = Vec::new();
+        for row in of.range((account, &[0; 32])..=(account, &[255; 32]))? {
+            if let Some(key) = table.get(row?.0.value().1)? {
+                keys.push(schema::from_json(key.value())?);
+            }
+        }
+        keys.sort_by_key(|key| key.created);
+        Ok(Answer::ApiKeys { keys })
+    }
+
+    fn opens(&self, hash: &[u8; 32]) -> Step<Answer> {
+        let none = || Stop::Refused(Refusal::NoApiKey);
+        let key: ApiKey = match self.tx.open_table(schema::API_KEY)?.get(hash)? {
+            Some(row) => schema::from_json(row.value())?,
+            None => return Err(none()),
+        };
+        let account = self.account(key.account)?.filter(|account| account.open && key.revoked.is_none());
+        Ok(Answer::Account(account.ok_or_else(none)?))
+    }
+
+    fn stamp(&self, serial: &Serial) -> Step<Option<StampRow>> {
+        let Some(bytes) = serial_derivation::bytes_of(serial) else { return Ok(None) };
+        let table = self.tx.open_table(schema::SERIAL)?;
+        let Some(row) = table.get(&bytes)?.map(|row| row.value()) else { return Ok(None) };
+        let sale = schema::entry_in(&self.tx.open_table(schema::ENTRY)?, row >> 3)?;
+        let account = sale.event.account();
+        Ok(Some(StampRow {
+            serial: serial.clone(),
+            entry: sale.number,
+            at: sale.at,
+            account,
+            value: sale.event.value_of(&bytes, sale.at).unwrap_or(0),
+            state: StampState::from_row(row)?,
+        }))
+    }
+
+    fn revoked(&self) -> Step<Answer> {
+        let table = self.tx.open_table(schema::REVOKED)?;
+        let serial = |text: &str| Serial::new(text).map_err(|error| Stop::Damaged(error.to_string()));
+        let serials = table.iter()?.map(|row| serial(row?.0.value())).collect::<Step<_>>()?;
+        Ok(Answer::Serials { serials })
+    }
+
+    fn history(&self, account: u64, before: u64, most: u32) -> Step<Answer> {
+        let table = self.tx.open_table(schema::HISTORY)?;
+        let entry = self.tx.open_table(schema::ENTRY)?;
+        let rows = table.range((account, 0)..(account, before))?.rev().take(most.min(MOST) as usize);
+        let entries = rows.map(|row| schema::entry_in(&entry, row?.0.value().1)).collect::<Step<Vec<Entry>>>()?;
+        Ok(Answer::Entries { entries })
+    }
+
+    fn days(&self, account: u64, from: i64) -> Step<Answer> {
+        let table = self.tx.open_table(schema::HISTORY)?;
+        let entries = self.tx.open_table(schema::ENTRY)?;
+        let mut days: BTreeMap<i64, Day> = BTreeMap::new();
+        // Backwards from what it has now, so that old entries need not be read.
+        let mut balance = self.balance(Book::Account(account), Unit::Credits)?;
+        for row in table.range((account, 0)..=(account, u64::MAX))?.rev() {
+            let entry = schema::entry_in(&entries, row?.0.value().1)?;
+            let number = entry.at.0.div_euclid(DAY);
+            if number < from {
+                break;
+            }
+            let day = days.entry(number).or_insert(Day { day: number, balance, ..Day::default() });
+            match &entry.event {
+                Event::Issued { buyer: Buyer::Account(_), values, .. } => {
+                    day.bought += values.iter().map(|(_, times)| u64::from(*times)).sum::<u64>();
+                }
+                Event::Deposited { serials, .. } => day.deposited += serials.len() as u64,
+                _ => {}
+            }
+            let moved = entry.event.transaction();
+            let own =
+                moved.postings().iter().filter(|it| it.book == Book::Account(account) && it.unit == Unit::Credits);
+            balance -= own.map(|it| it.amount).sum::<i64>();
+            day.before = balance;
+        }
+        Ok(Answer::Days { days: days.into_values().collect() })
+    }
+
+    fn entries(&self, after: u64, most: u32) -> Step<Answer> {
+        let table = self.tx.open_table(schema::ENTRY)?;
+        let mut entries = Vec::new();
+        for row in table.range(after.saturating_add(1)..)?.take(most.min(MOST) as usize) {
+            let (number, row) = row?;
+            entries.push(schema::from_json(schema::split_entry(number.value(), row.value())?.1)?);
+        }
+        Ok(Answer::Entries { entries })
+    }
+
+    fn summary(&self, bytes: u64) -> Step<Answer> {
+        let table = self.tx.open_table(schema::BALANCE)?;
+        let mut balances = Vec::new();
+        // Kinds from 2 on are not those of accounts.
+        let mut first = [0; 12];
+        first[0] = 2;
+        for row in table.range::<&[u8; 12]>(&first..)? {
+            let (key, amount) = row?;
+            let (book, unit) = schema::balance_of(key.value())?;
+            balances.push(Balance { book, unit, amount: amount.value() });
+        }
+        Ok(Answer::Summary(Summary {
+            head: schema::head_in(&self.tx.open_table(schema::ENTRY)?)?,
+            accounts: self.tx.open_table(schema::ACCOUNT)?.len()?,
+            stamps: self.tx.open_table(schema::SERIAL)?.len()?,
+            balances,
+            bytes,
+        }))
+    }
+}
+
+fn no_account(account: &impl ToString) -> Stop {
+    Stop::Refused(Refusal::NoAccount { account: account.to_string() })
+}

@@ -1,0 +1,269 @@
+//! The tables of the books, and how rows are written. Entries are the books; every other table is an index that an audit
+//! can count again, or a secret's hash, or what need not outlive its day (codes, idempotency keys).
+
+use super::error::BooksError;
+use super::rejection::Refusal;
+use crate::accounting::double_entry::{Book, Unit};
+use crate::accounting::hash_chain::{Entry, Hash, Head};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// The format that this program reads and writes.
+pub(super) const FORMAT: u32 = 1;
+
+/// `format`, `vendor`, `terms`.
+pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// Number to the chain's hash with this entry (32 bytes) and the entry as JSON.
+pub(super) const ENTRY: TableDefinition<u64, &[u8]> = TableDefinition::new("entry");
+/// Book and unit (see [`balance_key`]) to what it has.
+pub(super) const BALANCE: TableDefinition<&[u8; 12], i64> = TableDefinition::new("balance");
+/// A serial's bytes to the number of the entry that sold it, times 8, plus its state.
+pub(super) const SERIAL: TableDefinition<&[u8; 16], u64> = TableDefinition::new("serial");
+/// Revoked serials, sold by these books or not, to the entry that revoked them.
+pub(super) const REVOKED: TableDefinition<&str, u64> = TableDefinition::new("revoked");
+/// Number to the account as JSON.
+pub(super) const ACCOUNT: TableDefinition<u64, &[u8]> = TableDefinition::new("account");
+/// Name to number.
+pub(super) const NAME: TableDefinition<&str, u64> = TableDefinition::new("name");
+/// The hash of an API key to its row as JSON.
+pub(super) const API_KEY: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("api-key");
+/// The hashes of an account's API keys.
+pub(super) const KEYS_OF: TableDefinition<(u64, &[u8; 32]), ()> = TableDefinition::new("keys-of");
+/// An address or domain to its owner.
+pub(super) const OWNER: TableDefinition<&str, u64> = TableDefinition::new("owner");
+/// What an account owns.
+pub(super) const OWNED: TableDefinition<(u64, &str), ()> = TableDefinition::new("owned");
+/// A code that was sent, as JSON.
+pub(super) const CODE: TableDefinition<(u64, &str), &[u8]> = TableDefinition::new("code");
+/// An account's number, or an address without its detail: when codes were mailed for it, or to it, as JSON.
+pub(super) const MAILED: TableDefinition<&str, &[u8]> = TableDefinition::new("mailed");
+/// The hash of a voucher's code to what it is worth.
+pub(super) const VOUCHER: TableDefinition<&[u8; 32], u64> = TableDefinition::new("voucher");
+/// The hash of an idempotency key or a reference to what was done under it (see [`Done`]).
+pub(super) const DONE: TableDefinition<&[u8; 32], &[u8; 44]> = TableDefinition::new("done");
+/// The second in which an idempotency key may be forgotten, and the key's hash.
+pub(super) const DONE_UNTIL: TableDefinition<(u64, &[u8; 32]), ()> = TableDefinition::new("done-until");
+/// An account to the day (since 1970) of its last purchase and the credits spent on that day.
+pub(super) const SPENT: TableDefinition<u64, (u64, u64)> = TableDefinition::new("spent");
+/// An account's entries.
+pub(super) const HISTORY: TableDefinition<(u64, u64), ()> = TableDefinition::new("history");
+/// Name to the signing key as JSON.
+pub(super) const SIGNING: TableDefinition<&str, &[u8]> = TableDefinition::new("signing");
+
+/// What stops a job.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// It is refused, and has written nothing.
+    Refused(Refusal),
+    /// The database failed; nothing of the commit stays.
+    Theirs(Box<redb::Error>),
+    /// A row makes no sense.
+    Damaged(String),
+}
+
+pub(super) type Step<T> = Result<T, Stop>;
+
+impl<E> From<E> for Stop
+where
+    redb::Error: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self::Theirs(Box::new(error.into()))
+    }
+}
+
+impl Stop {
+    /// As an error about this file.
+    pub(super) fn at(self, path: &Path) -> BooksError {
+        let path = path.to_owned();
+        match self {
+            Self::Refused(refusal) => BooksError::Refused(refusal),
+            Self::Damaged(what) => BooksError::Damaged { path, what },
+            Self::Theirs(error) => match *error {
+                redb::Error::Io(source)
+                    if matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+                {
+                    BooksError::Damaged { path, what: source.to_string() }
+                }
+                redb::Error::Io(source) => BooksError::Io { doing: "use", path, source },
+                redb::Error::PreviousIo => BooksError::Left,
+                other => BooksError::Damaged { path, what: other.to_string() },
+            },
+        }
+    }
+}
+
+/// What was done under an idempotency key or a reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Done {
+    /// The hash of the request.
+    pub(super) digest: [u8; 32],
+    /// The entry.
+    pub(super) entry: u64,
+    /// The terms' usual days of then.
+    pub(super) days: u32,
+}
+
+impl Done {
+    pub(super) fn to_bytes(self) -> [u8; 44] {
+        let mut bytes = [0; 44];
+        bytes[..32].copy_from_slice(&self.digest);
+        bytes[32..40].copy_from_slice(&self.entry.to_be_bytes());
+        bytes[40..].copy_from_slice(&self.days.to_be_bytes());
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8; 44]) -> Self {
+        let mut done = Self { digest: [0; 32], entry: 0, days: 0 };
+        let (digest, rest) = bytes.split_at(32);
+        done.digest.copy_from_slice(digest);
+        let number = |bytes: &[u8]| bytes.iter().fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
+        let (entry, days) = rest.split_at(8);
+        done.entry = number(entry);
+        done.days = u32::try_from(number(days)).unwrap_or(u32::MAX);
+        done
+    }
+}
+
+/// The key of a balance: which book, whose, and the unit (a currency's letters, or zeros for credits).
+pub(super) fn balance_key(book: Book, unit: Unit) -> [u8; 12] {
+    let (kind, owner) = match book {
+        Book::Account(number) => (1, number),
+        Book::Vouchers => (2, 0),
+        Book::Outstanding => (3, 0),
+        Book::Issue => (4, 0),
+        Book::Forfeited => (5, 0),
+        Book::Cash => (6, 0),
+        Book::Sales => (7, 0),
+        Book::Payouts => (8, 0),
+    };
+    let mut key = [0; 12];
+    key[0] = kind;
+    key[1..9].copy_from_slice(&owner.to_be_bytes());
+    if let Unit::Money(currency) = unit {
+        key[9..].copy_from_slice(String::from(currency).as_bytes());
+    }
+    key
+}
+
+/// The book and unit of such a key.
+pub(super) fn balance_of(key: &[u8; 12]) -> Step<(Book, Unit)> {
+    let owner = key.iter().skip(1).take(8).fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
+    let book = match key[0] {
+        1 => Book::Account(owner),
+        2 => Book::Vouchers,
+        3 => Book::Outstanding,
+        4 => Book::Issue,
+        5 => Book::Forfeited,
+        6 => Book::Cash,
+        7 => Book::Sales,
+        8 => Book::Payouts,
+        other => return Err(Stop::Damaged(format!("a balance of kind {other}"))),
+    };
+    let letters = &key[9..];
+    let unit = if letters == [0; 3] {
+        Unit::Credits
+    } else {
+        let currency = std::str::from_utf8(letters).ok().and_then(|text| text.parse().ok());
+        Unit::Money(currency.ok_or_else(|| Stop::Damaged("a balance of no currency".into()))?)
+    };
+    Ok((book, unit))
+}
+
+/// A row as JSON.
+pub(super) fn to_json(row: &impl Serialize) -> Step<Vec<u8>> {
+    serde_json::to_vec(row).map_err(|error| Stop::Damaged(error.to_string()))
+}
+
+/// A row from JSON.
+pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Step<T> {
+    serde_json::from_slice(bytes).map_err(|error| Stop::Damaged(error.to_string()))
+}
+
+/// An entry's row: the hash of the chain with it, and its bytes.
+pub(super) fn split_entry(number: u64, row: &[u8]) -> Step<(Head, &[u8])> {
+    let (hash, bytes) =
+        row.split_first_chunk::<32>().ok_or_else(|| Stop::Damaged(format!("entry {number} is too short")))?;
+    Ok((Head { number, hash: Hash(*hash) }, bytes))
+}
+
+/// The entry of this number.
+pub(super) fn entry_in(table: &impl ReadableTable<u64, &'static [u8]>, number: u64) -> Step<Entry> {
+    let row = table.get(number)?.ok_or_else(|| Stop::Damaged(format!("entry {number} is missing")))?;
+    from_json(split_entry(number, row.value())?.1)
+}
+
+/// How far the chain goes.
+pub(super) fn head_in(table: &impl ReadableTable<u64, &'static [u8]>) -> Step<Head> {
+    match table.last()? {
+        Some((number, row)) => Ok(split_entry(number.value(), row.value())?.0),
+        None => Ok(Head::EMPTY),
+    }
+}
+
+/// Makes the tables of empty books.
+pub(super) fn establish(database: &Database, vendor: &str) -> Step<()> {
+    let mut tx = database.begin_write()?;
+    tx.set_quick_repair(true);
+    {
+        let mut meta = tx.open_table(META)?;
+        meta.insert("format", FORMAT.to_be_bytes().as_slice())?;
+        meta.insert("vendor", vendor.as_bytes())?;
+        tx.open_table(ENTRY)?;
+        tx.open_table(BALANCE)?;
+        tx.open_table(SERIAL)?;
+        tx.open_table(REVOKED)?;
+        tx.open_table(ACCOUNT)?;
+        tx.open_table(NAME)?;
+        tx.open_table(API_KEY)?;
+        tx.open_table(KEYS_OF)?;
+        tx.open_table(OWNER)?;
+        tx.open_table(OWNED)?;
+        tx.open_table(CODE)?;
+        tx.open_table(MAILED)?;
+        tx.open_table(VOUCHER)?;
+        tx.open_table(DONE)?;
+        tx.open_table(DONE_UNTIL)?;
+        tx.open_table(SPENT)?;
+        tx.open_table(HISTORY)?;
+        tx.open_table(SIGNING)?;
+    }
+    Ok(tx.commit()?)
+}
+
+/// Whether these are our tables, in the format that we know.
+pub(super) fn check_format(database: &impl ReadableDatabase, path: &Path) -> Result<(), BooksError> {
+    let found = (|| {
+        let meta = database.begin_read()?.open_table(META)?;
+        let format = meta.get("format")?.map(|row| row.value().to_vec());
+        Ok(format.and_then(|bytes| Some(u32::from_be_bytes(bytes.try_into().ok()?))))
+    })();
+    match found.map_err(|stop: Stop| stop.at(path))? {
+        Some(FORMAT) => Ok(()),
+        Some(found) => Err(BooksError::Version { path: path.to_owned(), found, known: FORMAT }),
+        None => Err(BooksError::Damaged { path: path.to_owned(), what: "it does not say its format".into() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_balances_come_back() {
+        let euro = Unit::Money("EUR".parse().unwrap());
+        for (book, unit) in [(Book::Account(77), Unit::Credits), (Book::Cash, euro), (Book::Issue, Unit::Credits)] {
+            assert_eq!(balance_of(&balance_key(book, unit)).unwrap(), (book, unit));
+        }
+        assert!(balance_of(&[9; 12]).is_err());
+    }
+
+    #[test]
+    fn what_was_done_comes_back() {
+        let done = Done { digest: [7; 32], entry: u64::MAX - 5, days: 30 };
+        assert_eq!(Done::from_bytes(&done.to_bytes()), done);
+    }
+}

@@ -1,0 +1,75 @@
+//! The vendor's signing keys in the folder of the books, one file each, and the signatures that they give. A key's secret
+//! never stands in the books, so that a backup of the books is no key.
+
+use super::error::BooksError;
+use super::files::Place;
+use super::rejection::Refusal;
+use super::request::Sale;
+use crate::accounting::order::Order;
+use crate::accounting::serial_derivation::Draw;
+use crate::directory::signing_key::Signer;
+use crate::stamp::issue;
+use crate::stamp::signing::PublicKey;
+use crate::stamp::token::{Issuer, Purpose, Token};
+use crate::time::UnixTime;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The keys that were read so far.
+#[derive(Debug, Default)]
+pub(super) struct Signers(RwLock<BTreeMap<String, Arc<Signer>>>);
+
+impl Signers {
+    /// The key of this name.
+    pub(super) fn get(&self, place: &Place, vendor: &str, kid: &str) -> Result<Arc<Signer>, BooksError> {
+        if let Some(signer) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(kid) {
+            return Ok(Arc::clone(signer));
+        }
+        let signer = Arc::new(Signer::read(&place.key(kid))?);
+        if signer.issuer.vendor() != vendor || signer.issuer.key_id() != kid {
+            let problem = "its file holds another key".to_owned();
+            return Err(Refusal::SigningKey { kid: kid.to_owned(), problem }.into());
+        }
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(kid.to_owned(), Arc::clone(&signer));
+        Ok(signer)
+    }
+}
+
+/// Makes a key and writes it beside the others.
+pub(super) fn make(place: &Place, vendor: &str, kid: &str) -> Result<PublicKey, BooksError> {
+    let named = |error: &dyn std::fmt::Display| Refusal::SigningKey { kid: kid.to_owned(), problem: error.to_string() };
+    let issuer = Issuer::new(vendor, kid).map_err(|error| named(&error))?;
+    place.make_keys()?;
+    let path = place.key(kid);
+    if path.exists() {
+        // Left by a run that was ended before it could say so in the books, which know whether the name is free.
+        let left = Signer::read(&path)?;
+        return if left.issuer == issuer {
+            Ok(left.key.public())
+        } else {
+            Err(named(&format!("{} holds a key of {}; move it away", path.display(), left.issuer.vendor())).into())
+        };
+    }
+    let signer = Signer::generate(issuer)?;
+    signer.write(&path)?;
+    Ok(signer.key.public())
+}
+
+/// The stamps of a sale. The same sale and orders give the same stamps, byte for byte.
+pub(super) fn stamps(signer: &Signer, sale: &Sale, orders: &[Order]) -> Result<Vec<Token>, BooksError> {
+    let draw = Draw::new(sale.at, sale.seed.0);
+    let sign = |(index, order): (u32, &Order)| {
+        let stamp = order.stamp(&draw, index, sale.at, sale.days);
+        // The caps let nothing through that cannot be signed.
+        issue::issue(&stamp, &signer.issuer, &signer.key).map_err(|_| BooksError::from(Refusal::Range))
+    };
+    (0..).zip(orders).map(sign).collect()
+}
+
+/// A receipt: an object that says what was booked, signed for `digital-stamp-receipt`.
+pub(super) fn receipt(signer: &Signer, at: UnixTime, mut object: serde_json::Map<String, serde_json::Value>) -> Token {
+    object.insert("vendor".into(), signer.issuer.vendor().into());
+    object.insert("iat".into(), at.to_string().into());
+    let payload = serde_json::Value::Object(object).to_string();
+    signer.key.sign(payload.as_bytes(), &signer.issuer.footer(), Purpose::Receipt)
+}

@@ -1,0 +1,200 @@
+//! Stamps over the counter: sold, taken back, refunded, revoked, and paid out, with what is signed about it. The key that signs
+//! is had before anything is booked.
+
+use super::error::BooksError;
+use super::handle::{Books, Number, answer, unexpected};
+use super::payment::Paid;
+use super::rejection::{Refusal, StampProblem};
+use super::request::{Answer, Booked, Payer, Presented, Profile, Request, Returned, Sale};
+use super::signing_keys;
+use crate::accounting::event::KeyState;
+use crate::accounting::order::{Order, OrderError};
+use crate::directory::signing_key::Signer;
+use crate::message::address::Address;
+use crate::stamp::audience::Audience;
+use crate::stamp::claims::Stamp;
+use crate::stamp::serial::Serial;
+use crate::stamp::token::{Purpose, Token};
+use crate::time::UnixTime;
+use serde_json::{Map, Value};
+
+type Result<T, E = BooksError> = std::result::Result<T, E>;
+
+/// Stamps that may be handed in at once.
+const HANDED: u32 = 1_000;
+
+/// Stamps that were sold.
+#[derive(Clone, Debug)]
+pub struct Sold {
+    /// The stamps, in the order of the orders.
+    pub stamps: Vec<Token>,
+    /// How they were booked.
+    pub sale: Sale,
+}
+
+/// A stamp that is handed in, with the address that it names where the stamp does not show it and only the domain is
+/// known to be the depositor's.
+#[derive(Clone, Debug)]
+pub struct Handed {
+    /// The stamp, as a token.
+    pub stamp: String,
+    /// The recipient's address.
+    pub address: Option<Address>,
+}
+
+/// What became of stamps that were handed in.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// For each its value, or why it was not taken.
+    pub each: Vec<Result<u64, StampProblem>>,
+    /// How the good ones were booked; `None` if there was none.
+    pub booked: Option<Booked>,
+    /// A signed receipt (`digital-stamp-receipt`) for those.
+    pub receipt: Option<Token>,
+}
+
+impl Books {
+    /// Sells one stamp or many to an account: all of them or none. With an idempotency key (1 to 128 printable
+    /// characters) the same request gives the same stamps again, byte for byte, and is charged once, for 30 days.
+    ///
+    /// # Errors
+    /// [`Refusal::Order`], [`Refusal::Funds`], [`Refusal::Daily`], [`Refusal::AccountClosed`], [`Refusal::KeyReused`].
+    pub fn issue(&self, account: Number, orders: &[Order], idempotency: Option<&str>, now: UnixTime) -> Result<Sold> {
+        self.sell(Payer::Account(account), orders, idempotency, now)
+    }
+
+    /// Sells stamps to somebody without an account, for a payment ([`Payment`](super::payment::Payment)). A payment
+    /// elsewhere is an idempotency key by itself.
+    ///
+    /// # Errors
+    /// As [`issue`](Self::issue), and [`Refusal::NoVoucher`], [`Refusal::PaidOtherwise`].
+    pub fn issue_for(&self, paid: Paid, orders: &[Order], idempotency: Option<&str>, now: UnixTime) -> Result<Sold> {
+        self.sell(Payer::Paid(paid), orders, idempotency, now)
+    }
+
+    fn sell(&self, buyer: Payer, orders: &[Order], idempotency: Option<&str>, now: UnixTime) -> Result<Sold> {
+        // Nothing is booked that could not be signed. What was sold before may be signed by another key.
+        let _ = self.active_signer()?;
+        let idempotency = idempotency.map(str::to_owned);
+        let request = Request::Issue { buyer, orders: orders.to_vec(), idempotency };
+        let sale = answer!(self, request, now, Answer::Sale(sale) => sale)?;
+        let signer = self.signer(&sale.kid)?;
+        Ok(Sold { stamps: signing_keys::stamps(&signer, &sale, orders)?, sale })
+    }
+
+    /// Takes used stamps back: each once, only from the account that owns the address, only what this vendor sold. The
+    /// good ones are credited in one step even if others are bad. At most 1,000 at once.
+    ///
+    /// # Errors
+    /// [`Refusal::AccountClosed`] and others; single bad stamps are no error.
+    pub fn deposit(&self, account: Number, stamps: &[Handed], now: UnixTime) -> Result<Taken> {
+        let owns = self.account(account, now)?.owns;
+        self.hand_in(account, stamps, &owns, "deposit", now, |stamps| Request::Deposit { account, stamps })
+    }
+
+    /// Takes unused stamps back from the account that bought them: credited and revoked in one step, so the next directory
+    /// document condemns them. At most 1,000 at once.
+    ///
+    /// # Errors
+    /// As [`deposit`](Self::deposit), and [`Refusal::NoRefunds`], [`Refusal::RevokedFull`].
+    pub fn refund(&self, account: Number, stamps: &[Handed], now: UnixTime) -> Result<Taken> {
+        self.hand_in(account, stamps, &[], "refund", now, |stamps| Request::Refund { account, stamps })
+    }
+
+    fn hand_in(
+        &self,
+        account: Number,
+        stamps: &[Handed],
+        owns: &[String],
+        kind: &str,
+        now: UnixTime,
+        request: impl FnOnce(Vec<Presented>) -> Request,
+    ) -> Result<Taken> {
+        let asked = stamps.len() as u64;
+        if asked > u64::from(HANDED) {
+            return Err(Refusal::from(OrderError::TooMany { asked, cap: HANDED }).into());
+        }
+        let signer = self.active_signer()?.ok_or_else(no_key)?;
+        let profile = self.profile()?;
+        let looked: Vec<_> = stamps.iter().map(|handed| presented(handed, &profile, owns)).collect();
+        let good = looked.iter().filter_map(|it| it.as_ref().ok().cloned()).collect();
+        let (each, booked) = answer!(self, request(good), now, Answer::Returned { each, booked } => (each, booked))?;
+        let mut answers = each.into_iter();
+        let unanswered = Returned::Refused(StampProblem::Malformed);
+        let each = looked.into_iter().map(|it| it.and_then(|_| answers.next().unwrap_or(unanswered).into())).collect();
+        let receipt = booked.as_ref().map(|booked| receipt(&signer, kind, account, booked));
+        Ok(Taken { each, booked, receipt })
+    }
+
+    /// Revokes stamps for good; answers how many were not revoked before. Serials that the books did not sell are revoked
+    /// too.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub fn revoke(&self, serials: &[Serial], now: UnixTime) -> Result<u64> {
+        let request = Request::Revoke { serials: serials.to_vec(), customer: false };
+        answer!(self, request, now, Answer::Count { count } => count)
+    }
+
+    /// The same for who bought the stamps: only while the directory has room for more.
+    ///
+    /// # Errors
+    /// [`Refusal::RevokedFull`].
+    pub fn revoke_bought(&self, serials: &[Serial], now: UnixTime) -> Result<u64> {
+        let request = Request::Revoke { serials: serials.to_vec(), customer: true };
+        answer!(self, request, now, Answer::Count { count } => count)
+    }
+
+    /// Pays credits out at the price of the terms, and signs a receipt. Once for each reference.
+    ///
+    /// # Errors
+    /// [`Refusal::Funds`], [`Refusal::KeyReused`].
+    pub fn pay_out(&self, account: Number, credits: u64, reference: &str, now: UnixTime) -> Result<(Booked, Token)> {
+        let signer = self.active_signer()?.ok_or_else(no_key)?;
+        let request = Request::PayOut { account, credits, reference: reference.to_owned() };
+        let booked = answer!(self, request, now, Answer::Booked(booked) => booked)?;
+        let receipt = receipt(&signer, "payout", account, &booked);
+        Ok((booked, receipt))
+    }
+}
+
+fn no_key() -> BooksError {
+    let problem = "no key signs; rotate to a new one".to_owned();
+    Refusal::SigningKey { kid: "(none)".into(), problem }.into()
+}
+
+fn receipt(signer: &Signer, kind: &str, account: Number, booked: &Booked) -> Token {
+    let mut object = Map::new();
+    object.insert("receipt".into(), kind.into());
+    object.insert("account".into(), account.into());
+    object.insert("credits".into(), booked.credits.into());
+    object.insert("sum".into(), booked.sum.map_or(Value::Null, |sum| sum.to_string().into()));
+    object.insert("head".into(), booked.head.to_string().into());
+    signing_keys::receipt(signer, booked.at, object)
+}
+
+/// A stamp that was handed in, if it is this vendor's and its signature holds. Its window does not matter: who received it
+/// in time may hand it in later.
+fn presented(handed: &Handed, profile: &Profile, owns: &[String]) -> Result<Presented, StampProblem> {
+    let token = Token::parse(handed.stamp.trim()).map_err(|_| StampProblem::Malformed)?;
+    let issuer = token.issuer().map_err(|_| StampProblem::Malformed)?;
+    let key = profile.keys.iter().find(|key| key.kid == issuer.key_id() && profile.vendor == issuer.vendor());
+    let key = key.ok_or(StampProblem::OtherVendor)?;
+    if !key.key.verify(&token, Purpose::Stamp) {
+        return Err(StampProblem::Forged);
+    }
+    if matches!(key.state, KeyState::Revoked { .. }) {
+        return Err(StampProblem::KeyRevoked);
+    }
+    let stamp = Stamp::read(token.payload()).map_err(|_| StampProblem::Malformed)?;
+    let mut owners = Vec::new();
+    let mut named = |address: &Address| owners.extend([address.canonical(), address.domain().to_owned()]);
+    match &stamp.audience {
+        Audience::Plain(address) => named(address),
+        hashed @ Audience::Hashed { .. } => {
+            let own = owns.iter().filter_map(|subject| Address::parse(subject).ok());
+            own.chain(handed.address.clone()).filter(|address| hashed.names(address)).for_each(|it| named(&it));
+        }
+    }
+    Ok(Presented { serial: stamp.serial, value: stamp.value, owners })
+}

@@ -1,0 +1,256 @@
+//! Accounts, their API keys, and the addresses that they own.
+
+use super::{Desk, bytes, form, printable};
+use crate::accounting::event::Event;
+use crate::accounting::hash_chain::Hash;
+use crate::accounting::order::OwnCaps;
+use crate::ledger::address_proof;
+use crate::ledger::rejection::Refusal;
+use crate::ledger::request::{Account, Answer, ApiKey, StampState};
+use crate::ledger::schema::{self, Step, Stop};
+use crate::store::correspondent_key;
+use crate::time::UnixTime;
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+/// For how long a code holds: a day.
+const CODE_HOLDS: i64 = 86_400;
+/// How long the next code to a recipient has to wait: ten minutes.
+const CODE_WAITS: i64 = 600;
+/// Codes to one recipient in a day, whoever asks and with whatever detail behind a `+`: nobody is to be flooded.
+const CODES_EACH: usize = 5;
+/// Codes for one account in a day.
+const CODES_A_DAY: usize = 20;
+/// Codes of one account that wait to be told.
+const CODES_WAITING: usize = 5;
+/// How often a code may be tried.
+const CODE_TRIES: u8 = 5;
+/// API keys that one account may have, those revoked among them.
+const API_KEYS: usize = 1_000;
+
+/// A code that was sent.
+#[derive(Serialize, Deserialize)]
+struct Code {
+    hash: Hash,
+    sent: UnixTime,
+    left: u8,
+}
+
+impl Desk<'_> {
+    pub(super) fn open_account(
+        &mut self,
+        name: String,
+        contact: String,
+        caps: Option<OwnCaps>,
+        now: UnixTime,
+    ) -> Step<Answer> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+        if !(1..=64).contains(&name.len()) || !name.bytes().all(plain) || name.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(form("name", "1 to 64 of a-z, 0-9, '.', '_' and '-', not digits alone"));
+        }
+        printable("contact", &contact, 254)?;
+        if self.name.get(name.as_str())?.is_some() {
+            return Err(Stop::Refused(Refusal::AccountExists { name }));
+        }
+        let number = self.account.last()?.map_or(1, |(number, _)| number.value() + 1);
+        self.book(Event::Opened { account: number, name: name.clone() }, now)?;
+        let account = Account { number, name, contact, open: true, created: now, caps };
+        self.name.insert(account.name.as_str(), number)?;
+        self.account.insert(number, schema::to_json(&account)?.as_slice())?;
+        Ok(Answer::Account(account))
+    }
+
+    pub(super) fn set_contact(&mut self, account: u64, contact: String) -> Step<Answer> {
+        printable("contact", &contact, 254)?;
+        self.change(account, |row| row.contact = contact)?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn change(&mut self, account: u64, change: impl FnOnce(&mut Account)) -> Step<()> {
+        let mut row = self.account(account)?;
+        change(&mut row);
+        self.account.insert(account, schema::to_json(&row)?.as_slice())?;
+        Ok(())
+    }
+
+    pub(super) fn close_account(&mut self, account: u64, revoke: bool, now: UnixTime) -> Step<Answer> {
+        if self.account(account)?.open {
+            self.book(Event::Closed { account }, now)?;
+            self.change(account, |row| row.open = false)?;
+        }
+        if !revoke {
+            return Ok(Answer::Count { count: 0 });
+        }
+        let numbers: Vec<u64> = {
+            let rows = self.history.range((account, 0)..=(account, u64::MAX))?;
+            rows.map(|row| row.map(|(key, _)| key.value().1)).collect::<Result<_, _>>()?
+        };
+        let mut count = 0;
+        for number in numbers {
+            let entry = schema::entry_in(&self.entry, number)?;
+            let mut left = Vec::new();
+            for (serial, value) in entry.event.issued(entry.at) {
+                if self.state(&serial)?.is_some_and(|(_, state)| state == StampState::Issued) {
+                    left.push((serial, value));
+                }
+            }
+            count += left.len() as u64;
+            self.revoke_sold(&left, now)?;
+        }
+        Ok(Answer::Count { count })
+    }
+
+    pub(super) fn add_api_key(&mut self, account: u64, label: String, hash: Hash, now: UnixTime) -> Step<Answer> {
+        self.open_one(account)?;
+        printable("label", &label, 64)?;
+        if self.keys_of.range((account, &[0; 32])..=(account, &[255; 32]))?.count() >= API_KEYS {
+            return Err(form("label", "an account may have 1,000 keys, and this one has"));
+        }
+        let id = hash.to_string().chars().take(16).collect();
+        let key = ApiKey { id, account, label, created: now, revoked: None };
+        self.api_key.insert(bytes(&hash), schema::to_json(&key)?.as_slice())?;
+        self.keys_of.insert((account, bytes(&hash)), ())?;
+        Ok(Answer::ApiKey(key))
+    }
+
+    pub(super) fn revoke_api_key(&mut self, account: u64, id: &str, now: UnixTime) -> Step<Answer> {
+        let hashes: Vec<[u8; 32]> = {
+            let rows = self.keys_of.range((account, &[0; 32])..=(account, &[255; 32]))?;
+            rows.map(|row| row.map(|(key, _)| *key.value().1)).collect::<Result<_, _>>()?
+        };
+        for hash in hashes {
+            let row = self.api_key.get(&hash)?.map(|row| row.value().to_vec()).unwrap_or_default();
+            let key: ApiKey = schema::from_json(&row)?;
+            if key.id == id {
+                let key = ApiKey { revoked: key.revoked.or(Some(now)), ..key };
+                self.api_key.insert(&hash, schema::to_json(&key)?.as_slice())?;
+                return Ok(Answer::Done);
+            }
+        }
+        Err(Stop::Refused(Refusal::NoApiKey))
+    }
+
+    pub(super) fn ask_code(&mut self, account: u64, subject: &str, hash: Hash, now: UnixTime) -> Step<Answer> {
+        self.open_one(account)?;
+        let subject = canonical(subject)?;
+        let over = |at: UnixTime| at.plus(CODE_HOLDS);
+        let names = mailed_names(account, &subject)?;
+        let [for_account, to_recipient] = [self.mailed(&names[0], now)?, self.mailed(&names[1], now)?];
+        let waits = to_recipient.last().map(|at| at.plus(CODE_WAITS)).filter(|after| now < *after);
+        let enough = to_recipient.first().filter(|_| to_recipient.len() >= CODES_EACH).map(|at| over(*at));
+        if let Some(after) = enough.max(waits) {
+            return Err(Stop::Refused(Refusal::CodeWaiting { subject, after }));
+        }
+        let mut waiting = self.codes_waiting(account, &subject, now)?;
+        waiting.sort();
+        let many = [(for_account, CODES_A_DAY), (waiting, CODES_WAITING)];
+        let many = many.iter().filter(|(times, most)| times.len() >= *most).filter_map(|(times, _)| times.first());
+        if let Some(at) = many.max() {
+            return Err(Stop::Refused(Refusal::ManyCodes { after: over(*at) }));
+        }
+        let gone = |at: UnixTime| !lasts(at, now);
+        self.code.retain(|_, row| !schema::from_json(row).is_ok_and(|code: Code| gone(code.sent)))?;
+        self.mailed.retain(|_, row| !schema::from_json(row).is_ok_and(|times: Vec<_>| times.into_iter().all(gone)))?;
+        let code = Code { hash, sent: now, left: CODE_TRIES };
+        self.code.insert((account, subject.as_str()), schema::to_json(&code)?.as_slice())?;
+        for name in names {
+            let mut times = self.mailed(&name, now)?;
+            times.push(now);
+            self.mailed.insert(name.as_str(), schema::to_json(&times)?.as_slice())?;
+        }
+        Ok(Answer::Done)
+    }
+
+    /// A code could not be sent, so it is as if nobody had asked for it.
+    pub(super) fn take_back_code(&mut self, account: u64, subject: &str, hash: Hash) -> Step<Answer> {
+        let subject = canonical(subject)?;
+        let Some(code) = self.code_sent(account, &subject)?.filter(|code| code.hash == hash) else {
+            return Ok(Answer::Done);
+        };
+        self.code.remove((account, subject.as_str()))?;
+        for name in mailed_names(account, &subject)? {
+            let mut times = self.mailed(&name, code.sent)?;
+            if let Some(at) = times.iter().rposition(|at| *at == code.sent) {
+                times.remove(at);
+            }
+            self.mailed.insert(name.as_str(), schema::to_json(&times)?.as_slice())?;
+        }
+        Ok(Answer::Done)
+    }
+
+    /// When codes were mailed within a day.
+    fn mailed(&self, name: &str, now: UnixTime) -> Step<Vec<UnixTime>> {
+        let times = self.mailed.get(name)?.map(|row| schema::from_json(row.value())).transpose()?;
+        let mut times: Vec<UnixTime> = times.unwrap_or_default();
+        times.retain(|at| lasts(*at, now));
+        Ok(times)
+    }
+
+    /// When the codes were sent that may still be told, but for the one for `subject`.
+    fn codes_waiting(&self, account: u64, subject: &str, now: UnixTime) -> Step<Vec<UnixTime>> {
+        let mut waiting = Vec::new();
+        for row in self.code.range((account, "")..(account + 1, ""))? {
+            let (key, row) = row?;
+            let code: Code = schema::from_json(row.value())?;
+            if key.value().1 != subject && code.left > 0 && lasts(code.sent, now) {
+                waiting.push(code.sent);
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// A wrong code is no refusal here, since it must be counted: it answers how many tries are left.
+    pub(super) fn tell_code(&mut self, account: u64, subject: &str, hash: Hash, now: UnixTime) -> Step<Answer> {
+        self.open_one(account)?;
+        let subject = canonical(subject)?;
+        let none = || Stop::Refused(Refusal::NoCode { subject: subject.clone() });
+        let code = self.code_sent(account, &subject)?.ok_or_else(none)?;
+        if code.left == 0 || now.since(code.sent) > CODE_HOLDS {
+            return Err(none());
+        }
+        if code.hash == hash {
+            self.code.remove((account, subject.as_str()))?;
+            return self.own(account, &subject);
+        }
+        let code = Code { left: code.left - 1, ..code };
+        self.code.insert((account, subject.as_str()), schema::to_json(&code)?.as_slice())?;
+        Ok(Answer::Count { count: code.left.into() })
+    }
+
+    fn code_sent(&self, account: u64, subject: &str) -> Step<Option<Code>> {
+        self.code.get((account, subject))?.map(|row| schema::from_json(row.value())).transpose()
+    }
+
+    pub(super) fn own(&mut self, account: u64, subject: &str) -> Step<Answer> {
+        self.open_one(account)?;
+        let subject = canonical(subject)?;
+        if let Some(before) = self.owner.insert(subject.as_str(), account)?.map(|row| row.value()) {
+            self.owned.remove((before, subject.as_str()))?;
+        }
+        self.owned.insert((account, subject.as_str()), ())?;
+        Ok(Answer::Done)
+    }
+
+    pub(super) fn disown(&mut self, account: u64, subject: &str) -> Step<Answer> {
+        let subject = canonical(subject)?;
+        if self.owned.remove((account, subject.as_str()))?.is_some() {
+            self.owner.remove(subject.as_str())?;
+        }
+        Ok(Answer::Done)
+    }
+}
+
+/// Whether less than a day has passed. A clock that was set back must not make anybody wait for years.
+fn lasts(at: UnixTime, now: UnixTime) -> bool {
+    (0..CODE_HOLDS).contains(&now.since(at))
+}
+
+/// Under what mails of codes are counted: the account, and the recipient.
+fn mailed_names(account: u64, subject: &str) -> Step<[String; 2]> {
+    let to = address_proof::recipient(subject).map_err(|error| form("address or domain", &error.to_string()))?;
+    Ok([account.to_string(), correspondent_key(&to)])
+}
+
+fn canonical(subject: &str) -> Step<String> {
+    address_proof::subject(subject).map_err(|error| form("address or domain", &error.to_string()))
+}

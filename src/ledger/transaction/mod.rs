@@ -1,0 +1,350 @@
+//! The desk at which the writer works: all tables open in one write transaction, and one request done after another.
+//!
+//! A request is checked whole before it writes the first row, so one that is refused leaves nothing, and many can share a
+//! transaction. [`Desk::book`] is the only way to an entry: it moves what the event says and adds it to the chain.
+
+mod accounts;
+mod redemption;
+mod sales;
+
+use super::rejection::Refusal;
+use super::request::{Account, Answer, Booked, Request, SigningKey};
+use super::schema::{self, Done, Step, Stop};
+use crate::accounting::double_entry::{self, Book, Unit};
+use crate::accounting::event::{Event, KeyState, Terms};
+use crate::accounting::hash_chain::{Entry, Hash, Head};
+use crate::accounting::money::Money;
+use crate::time::UnixTime;
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+use sha2::{Digest, Sha256};
+
+/// For how long an idempotency key is remembered, at least: 30 days.
+const REMEMBERED: u64 = 30 * 86_400;
+/// Forgotten keys that a commit takes with it.
+const ALONG: usize = 256;
+
+/// What callers have made ready, so that the writer need not.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) request: Request,
+    pub(super) now: UnixTime,
+    /// The hash of the request, where an idempotency key or a reference may need it.
+    pub(super) digest: [u8; 32],
+    /// Why it is refused, unless it was done before.
+    pub(super) refused: Option<Refusal>,
+    /// How many revoked serials need not be published any more; counted where the directory may become full.
+    pub(super) ended: u64,
+}
+
+/// Revoked serials in the directory after which customers can add no more: readers take some 31,000 of them, and the rest
+/// is for the vendor himself.
+pub(super) const MOST_LISTED: u64 = 25_000;
+
+pub(super) struct Desk<'t> {
+    meta: Table<'t, &'static str, &'static [u8]>,
+    entry: Table<'t, u64, &'static [u8]>,
+    balance: Table<'t, &'static [u8; 12], i64>,
+    serial: Table<'t, &'static [u8; 16], u64>,
+    revoked: Table<'t, &'static str, u64>,
+    account: Table<'t, u64, &'static [u8]>,
+    name: Table<'t, &'static str, u64>,
+    api_key: Table<'t, &'static [u8; 32], &'static [u8]>,
+    keys_of: Table<'t, (u64, &'static [u8; 32]), ()>,
+    owner: Table<'t, &'static str, u64>,
+    owned: Table<'t, (u64, &'static str), ()>,
+    code: Table<'t, (u64, &'static str), &'static [u8]>,
+    mailed: Table<'t, &'static str, &'static [u8]>,
+    voucher: Table<'t, &'static [u8; 32], u64>,
+    done: Table<'t, &'static [u8; 32], &'static [u8; 44]>,
+    done_until: Table<'t, (u64, &'static [u8; 32]), ()>,
+    spent: Table<'t, u64, (u64, u64)>,
+    history: Table<'t, (u64, u64), ()>,
+    signing: Table<'t, &'static str, &'static [u8]>,
+    head: Head,
+    terms: Option<Terms>,
+}
+
+impl<'t> Desk<'t> {
+    pub(super) fn open(tx: &'t WriteTransaction) -> Step<Self> {
+        let entry = tx.open_table(schema::ENTRY)?;
+        let meta = tx.open_table(schema::META)?;
+        let terms = meta.get("terms")?.map(|row| schema::from_json(row.value())).transpose()?;
+        Ok(Self {
+            head: schema::head_in(&entry)?,
+            terms,
+            meta,
+            entry,
+            balance: tx.open_table(schema::BALANCE)?,
+            serial: tx.open_table(schema::SERIAL)?,
+            revoked: tx.open_table(schema::REVOKED)?,
+            account: tx.open_table(schema::ACCOUNT)?,
+            name: tx.open_table(schema::NAME)?,
+            api_key: tx.open_table(schema::API_KEY)?,
+            keys_of: tx.open_table(schema::KEYS_OF)?,
+            owner: tx.open_table(schema::OWNER)?,
+            owned: tx.open_table(schema::OWNED)?,
+            code: tx.open_table(schema::CODE)?,
+            mailed: tx.open_table(schema::MAILED)?,
+            voucher: tx.open_table(schema::VOUCHER)?,
+            done: tx.open_table(schema::DONE)?,
+            done_until: tx.open_table(schema::DONE_UNTIL)?,
+            spent: tx.open_table(schema::SPENT)?,
+            history: tx.open_table(schema::HISTORY)?,
+            signing: tx.open_table(schema::SIGNING)?,
+        })
+    }
+
+    /// Does what is asked, or refuses and leaves everything as it was.
+    pub(super) fn serve(&mut self, job: Job) -> Step<Answer> {
+        let Job { request, now, digest, refused, ended } = job;
+        match request {
+            Request::SetTerms { terms } => self.set_terms(terms, now),
+            Request::SetKey { kid, key, state } => {
+                self.set_key(SigningKey { kid, key, state, since: now }, now).map(|()| Answer::Done)
+            }
+            Request::OpenAccount { name, contact, caps } => self.open_account(name, contact, caps, now),
+            Request::SetContact { account, contact } => self.set_contact(account, contact),
+            Request::SetCaps { account, caps } => {
+                self.change(account, |row| row.caps = caps)?;
+                Ok(Answer::Done)
+            }
+            Request::CloseAccount { account, revoke } => self.close_account(account, revoke, now),
+            Request::AddApiKey { account, label, hash } => self.add_api_key(account, label, hash, now),
+            Request::RevokeApiKey { account, id } => self.revoke_api_key(account, &id, now),
+            Request::AskCode { account, subject, hash } => self.ask_code(account, &subject, hash, now),
+            Request::TakeBackCode { account, subject, hash } => self.take_back_code(account, &subject, hash),
+            Request::TellCode { account, subject, hash } => self.tell_code(account, &subject, hash, now),
+            Request::Own { account, subject } => self.own(account, &subject),
+            Request::Disown { account, subject } => self.disown(account, &subject),
+            Request::Credit { account, credits, cost, reference } => {
+                self.credit(account, credits, cost, reference, digest, now)
+            }
+            Request::MakeVoucher { voucher, credits, cost } => self.make_voucher(voucher, credits, cost, now),
+            Request::TakeVoucher { account, voucher } => self.take_voucher(account, voucher, now),
+            Request::Issue { buyer, orders, idempotency } => {
+                self.issue(&buyer, &orders, (idempotency.as_deref(), digest), refused, now)
+            }
+            Request::Deposit { account, stamps } => self.deposit(account, &stamps, now),
+            Request::Refund { account, stamps } => self.refund(account, &stamps, ended, now),
+            Request::Revoke { serials, customer } => {
+                if customer {
+                    self.room(serials.len(), ended)?;
+                }
+                self.revoke(&serials, now)
+            }
+            Request::NextVersion => self.next_version(now),
+            Request::PayOut { account, credits, reference } => self.pay_out(account, credits, reference, digest, now),
+            other => Err(Stop::Damaged(format!("a question came to the writer: {other:?}"))),
+        }
+    }
+
+    /// Adds an event to the chain and moves what it says. Refuses, and writes nothing, when a balance would leave its range;
+    /// so it is the first write of every request.
+    pub(super) fn book(&mut self, event: Event, now: UnixTime) -> Step<Head> {
+        let mut after = Vec::new();
+        for posting in event.transaction().postings() {
+            let key = schema::balance_key(posting.book, posting.unit);
+            let before = self.balance.get(&key)?.map_or(0, |row| row.value());
+            after.push((key, double_entry::posted(before, posting).ok_or(Stop::Refused(Refusal::Range))?));
+        }
+        for (key, amount) in after {
+            self.balance.insert(&key, amount)?;
+        }
+        let account = event.account();
+        let entry = Entry { number: self.head.number + 1, at: now, event };
+        let bytes = schema::to_json(&entry)?;
+        self.head = self.head.after(&bytes);
+        let row = [self.head.hash.0.as_slice(), &bytes].concat();
+        self.entry.insert(entry.number, row.as_slice())?;
+        if let Some(account) = account {
+            self.history.insert((account, entry.number), ())?;
+        }
+        Ok(self.head)
+    }
+
+    /// Forgets idempotency keys whose time is over.
+    pub(super) fn forget(&mut self, now: UnixTime) -> Step<()> {
+        let now = u64::try_from(now.0).unwrap_or(0);
+        let over: Vec<(u64, [u8; 32])> = {
+            let rows = self.done_until.range((0, &[0; 32])..(now, &[0; 32]))?;
+            let keys = rows.take(ALONG).map(|row| row.map(|(key, _)| (key.value().0, *key.value().1)));
+            keys.collect::<Result<_, _>>()?
+        };
+        for (until, key) in over {
+            self.done_until.remove((until, &key))?;
+            self.done.remove(&key)?;
+        }
+        Ok(())
+    }
+
+    fn terms(&self) -> Step<&Terms> {
+        self.terms.as_ref().ok_or_else(|| Stop::Damaged("the books have no terms".into()))
+    }
+
+    fn set_terms(&mut self, terms: Terms, now: UnixTime) -> Step<Answer> {
+        self.book(Event::Terms { terms: terms.clone() }, now)?;
+        self.meta.insert("terms", schema::to_json(&terms)?.as_slice())?;
+        self.terms = Some(terms);
+        Ok(Answer::Done)
+    }
+
+    /// Refuses what would make the directory longer than readers take.
+    pub(super) fn room(&self, more: usize, ended: u64) -> Step<()> {
+        let listed = self.revoked.len()?.saturating_sub(ended);
+        if listed + more as u64 > MOST_LISTED {
+            return Err(Stop::Refused(Refusal::RevokedFull { listed, most: MOST_LISTED }));
+        }
+        Ok(())
+    }
+
+    fn next_version(&mut self, now: UnixTime) -> Step<Answer> {
+        let last = self.meta.get("version")?.map(|row| schema::from_json(row.value())).transpose()?;
+        let count = last.map_or(0, |last: u64| last.saturating_add(1)).max(u64::try_from(now.0).unwrap_or(0));
+        self.meta.insert("version", schema::to_json(&count)?.as_slice())?;
+        Ok(Answer::Count { count })
+    }
+
+    /// Gives a signing key a state. One key is active at a time: the one before verifies only from then on.
+    fn set_key(&mut self, key: SigningKey, now: UnixTime) -> Step<()> {
+        let refuse =
+            |problem: &str| Stop::Refused(Refusal::SigningKey { kid: key.kid.clone(), problem: problem.to_owned() });
+        let before: Option<SigningKey> = self
+            .signing
+            .get(key.kid.as_str())?
+            .map(|row| row.value().to_vec())
+            .map(|row| schema::from_json(&row))
+            .transpose()?;
+        let active = self.active_key()?;
+        match (&before, key.state) {
+            (Some(before), KeyState::Active) if before.state == KeyState::Prepared => {}
+            (Some(_), KeyState::Active | KeyState::Prepared) => {
+                return Err(refuse("a key of this name exists already; a new key needs a new name"));
+            }
+            (None, KeyState::VerifyOnly | KeyState::Revoked { .. }) => {
+                return Err(refuse("there is no key of this name"));
+            }
+            (Some(before), KeyState::VerifyOnly) if matches!(before.state, KeyState::Revoked { .. }) => {
+                return Err(refuse("it was revoked, and stays so"));
+            }
+            (Some(_), KeyState::VerifyOnly) if active.as_ref().is_some_and(|it| it.kid == key.kid) => {
+                return Err(refuse("it is the one that signs; rotate to a new key"));
+            }
+            _ => {}
+        }
+        let mut changed = Vec::new();
+        if key.state == KeyState::Active {
+            changed.extend(active.map(|old| SigningKey { state: KeyState::VerifyOnly, ..old }));
+        }
+        let since = before.as_ref().map_or(now, |before| before.since);
+        changed.push(SigningKey { since, ..key });
+        for key in changed {
+            self.book(Event::Key { kid: key.kid.clone(), key: key.key, state: key.state }, now)?;
+            self.signing.insert(key.kid.as_str(), schema::to_json(&key)?.as_slice())?;
+        }
+        Ok(())
+    }
+
+    fn active_key(&self) -> Step<Option<SigningKey>> {
+        for row in self.signing.iter()? {
+            let key: SigningKey = schema::from_json(row?.1.value())?;
+            if key.state == KeyState::Active {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The account, open or not.
+    fn account(&self, number: u64) -> Step<Account> {
+        match self.account.get(number)? {
+            Some(row) => schema::from_json(row.value()),
+            None => Err(Stop::Refused(Refusal::NoAccount { account: number.to_string() })),
+        }
+    }
+
+    fn open_one(&self, number: u64) -> Step<Account> {
+        let account = self.account(number)?;
+        if account.open { Ok(account) } else { Err(Stop::Refused(Refusal::AccountClosed { account: number })) }
+    }
+
+    fn has(&self, account: u64) -> Step<u64> {
+        let key = schema::balance_key(Book::Account(account), Unit::Credits);
+        Ok(self.balance.get(&key)?.map_or(0, |row| u64::try_from(row.value()).unwrap_or(0)))
+    }
+
+    /// What was done under this key before; a refusal when it was another request.
+    fn done_before(&self, key: &[u8; 32], digest: [u8; 32], shown: &str) -> Step<Option<Done>> {
+        match self.done.get(key)?.map(|row| Done::from_bytes(row.value())) {
+            Some(done) if done.digest == digest => Ok(Some(done)),
+            Some(_) => Err(Stop::Refused(Refusal::KeyReused { key: shown.to_owned() })),
+            None => Ok(None),
+        }
+    }
+
+    /// Remembers what was done; for ever, or for as long as idempotency keys are.
+    fn remember(&mut self, key: [u8; 32], digest: [u8; 32], days: u32, until: Option<UnixTime>) -> Step<()> {
+        self.done.insert(&key, &Done { digest, entry: self.head.number, days }.to_bytes())?;
+        if let Some(until) = until {
+            self.done_until.insert((u64::try_from(until.0).unwrap_or(0), &key), ())?;
+        }
+        Ok(())
+    }
+
+    /// How a purchase or payout of an account was booked before, for who asks again.
+    fn booked_before(&self, done: Done, account: u64) -> Step<Answer> {
+        let entry = schema::entry_in(&self.entry, done.entry)?;
+        let row = self.entry.get(done.entry)?.ok_or_else(|| Stop::Damaged("an entry is missing".into()))?;
+        let head = schema::split_entry(done.entry, row.value())?.0;
+        let (credits, sum) = match entry.event {
+            Event::Credited { credits, cost, .. } => (credits, cost),
+            Event::PaidOut { credits, sum, .. } => (credits, sum),
+            _ => return Err(Stop::Damaged(format!("entry {} is none that was remembered", done.entry))),
+        };
+        let balance = self.has(account)?;
+        Ok(Answer::Booked(Booked {
+            entry: done.entry,
+            head,
+            at: entry.at,
+            credits,
+            sum: Some(sum),
+            balance,
+            again: true,
+        }))
+    }
+
+    /// How something was booked just now.
+    fn booked(&self, credits: u64, sum: Option<Money>, account: u64, now: UnixTime) -> Step<Answer> {
+        let balance = self.has(account)?;
+        Ok(Answer::Booked(Booked {
+            entry: self.head.number,
+            head: self.head,
+            at: now,
+            credits,
+            sum,
+            balance,
+            again: false,
+        }))
+    }
+}
+
+/// The key under which something is remembered: one kind cannot name what another remembers.
+fn done_key(kind: &str, owner: &[u8], key: &str) -> [u8; 32] {
+    let hash = Sha256::new().chain_update(kind).chain_update([0]);
+    let hash = hash.chain_update((owner.len() as u64).to_be_bytes()).chain_update(owner).chain_update(key);
+    hash.finalize().into()
+}
+
+/// A text of 1 to `longest` printable characters.
+fn printable(what: &str, text: &str, longest: usize) -> Step<()> {
+    let fits = (1..=longest).contains(&text.len()) && !text.chars().any(char::is_control);
+    if fits { Ok(()) } else { Err(form(what, &format!("has to have 1 to {longest} printable characters"))) }
+}
+
+fn form(what: &str, wanted: &str) -> Stop {
+    Stop::Refused(Refusal::Form { what: what.to_owned(), wanted: wanted.to_owned() })
+}
+
+/// A row's hash, as the tables' keys have it.
+fn bytes(hash: &Hash) -> &[u8; 32] {
+    &hash.0
+}

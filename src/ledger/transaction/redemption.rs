@@ -1,0 +1,207 @@
+//! What comes back: used stamps from their recipients, unused ones from their buyers, and stamps that are revoked. Each
+//! stamp once: its state is looked at and changed in one transaction, and only [`StampState::Issued`] can become another.
+
+use super::Desk;
+use crate::accounting::event::{Buyer, Event};
+use crate::accounting::serial_derivation;
+use crate::ledger::rejection::{Refusal, StampProblem};
+use crate::ledger::request::{Answer, Presented, Returned, StampState};
+use crate::ledger::schema::{self, Step, Stop};
+use crate::stamp::serial::Serial;
+use crate::time::UnixTime;
+use redb::ReadableTable;
+use std::collections::BTreeSet;
+
+/// A stamp that can be taken back.
+struct Good {
+    serial: Serial,
+    bytes: [u8; 16],
+    entry: u64,
+    value: u64,
+}
+
+impl StampState {
+    pub(in crate::ledger) fn from_row(row: u64) -> Step<Self> {
+        match row & 7 {
+            0 => Ok(Self::Issued),
+            1 => Ok(Self::Deposited),
+            2 => Ok(Self::Refunded),
+            3 => Ok(Self::Revoked),
+            other => Err(Stop::Damaged(format!("a serial in state {other}"))),
+        }
+    }
+
+    pub(in crate::ledger) fn row(self, entry: u64) -> u64 {
+        entry << 3
+            | match self {
+                Self::Issued => 0,
+                Self::Deposited => 1,
+                Self::Refunded => 2,
+                Self::Revoked => 3,
+            }
+    }
+}
+
+impl Desk<'_> {
+    /// The entry of a serial's sale and what became of it; `None` if these books did not sell it.
+    pub(super) fn state(&self, serial: &[u8; 16]) -> Step<Option<(u64, StampState)>> {
+        match self.serial.get(serial)?.map(|row| row.value()) {
+            Some(row) => Ok(Some((row >> 3, StampState::from_row(row)?))),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn deposit(&mut self, account: u64, stamps: &[Presented], now: UnixTime) -> Step<Answer> {
+        self.open_one(account)?;
+        let check = |desk: &Self, stamp: &Presented, _: &Good| {
+            for owner in &stamp.owners {
+                if desk.owner.get(owner.as_str())?.is_some_and(|row| row.value() == account) {
+                    return Ok(Ok(()));
+                }
+            }
+            Ok(Err(StampProblem::NotYours))
+        };
+        let (each, good) = self.looked_at(stamps, check)?;
+        self.take_back(account, each, &good, StampState::Deposited, now)
+    }
+
+    pub(super) fn refund(&mut self, account: u64, stamps: &[Presented], ended: u64, now: UnixTime) -> Step<Answer> {
+        self.open_one(account)?;
+        if !self.terms()?.refunds {
+            return Err(Stop::Refused(Refusal::NoRefunds));
+        }
+        let check = |desk: &Self, _: &Presented, good: &Good| {
+            let entry = schema::entry_in(&desk.entry, good.entry)?;
+            let own = matches!(entry.event, Event::Issued { buyer: Buyer::Account(buyer), .. } if buyer == account);
+            Ok(if own { Ok(()) } else { Err(StampProblem::NotBought) })
+        };
+        let (each, good) = self.looked_at(stamps, check)?;
+        self.room(good.len(), ended)?;
+        self.take_back(account, each, &good, StampState::Refunded, now)
+    }
+
+    /// For each stamp its value or what is wrong, and the good ones.
+    fn looked_at(
+        &self,
+        stamps: &[Presented],
+        check: impl Fn(&Self, &Presented, &Good) -> Step<Result<(), StampProblem>>,
+    ) -> Step<(Vec<Returned>, Vec<Good>)> {
+        let mut seen = BTreeSet::new();
+        let mut good = Vec::new();
+        let mut each = Vec::new();
+        for stamp in stamps {
+            let looked = match self.sold(stamp)? {
+                Err(problem) => Err(problem),
+                Ok(found) => check(self, stamp, &found)?
+                    .and_then(|()| if seen.insert(found.bytes) { Ok(found) } else { Err(StampProblem::Twice) }),
+            };
+            each.push(match looked {
+                Err(problem) => Returned::Refused(problem),
+                Ok(found) => {
+                    let value = found.value;
+                    good.push(found);
+                    Returned::Taken(value)
+                }
+            });
+        }
+        Ok((each, good))
+    }
+
+    /// The stamp, if it was sold at the value that it carries and nothing has become of it.
+    fn sold(&self, stamp: &Presented) -> Step<Result<Good, StampProblem>> {
+        let Some(bytes) = serial_derivation::bytes_of(&stamp.serial) else { return Ok(Err(StampProblem::NotIssued)) };
+        let Some((entry, state)) = self.state(&bytes)? else { return Ok(Err(StampProblem::NotIssued)) };
+        match state {
+            StampState::Issued => {}
+            StampState::Deposited => return Ok(Err(StampProblem::Deposited)),
+            StampState::Refunded => return Ok(Err(StampProblem::Refunded)),
+            StampState::Revoked => return Ok(Err(StampProblem::Revoked)),
+        }
+        let sale = schema::entry_in(&self.entry, entry)?;
+        let value = sale.event.value_of(&bytes, sale.at);
+        // A stamp signed beside the books, with the serial of one that they sold for less, is not theirs.
+        match value {
+            Some(value) if value == stamp.value => Ok(Ok(Good { serial: stamp.serial.clone(), bytes, entry, value })),
+            _ => Ok(Err(StampProblem::NotIssued)),
+        }
+    }
+
+    fn take_back(
+        &mut self,
+        account: u64,
+        each: Vec<Returned>,
+        good: &[Good],
+        state: StampState,
+        now: UnixTime,
+    ) -> Step<Answer> {
+        let mut booked = None;
+        if !good.is_empty() {
+            let credits = good.iter().fold(0_u64, |sum, it| sum.saturating_add(it.value));
+            let serials: Vec<Serial> = good.iter().map(|it| it.serial.clone()).collect();
+            let event = if state == StampState::Deposited {
+                Event::Deposited { account, serials, credits }
+            } else {
+                Event::Refunded { account, serials, credits }
+            };
+            self.book(event, now)?;
+            for it in good {
+                self.serial.insert(&it.bytes, state.row(it.entry))?;
+                if state == StampState::Refunded {
+                    self.revoked.insert(it.serial.as_str(), self.head.number)?;
+                }
+            }
+            let Answer::Booked(row) = self.booked(credits, None, account, now)? else {
+                return Err(Stop::Damaged("what was booked has no row".into()));
+            };
+            booked = Some(row);
+        }
+        Ok(Answer::Returned { each, booked })
+    }
+
+    pub(super) fn revoke(&mut self, serials: &[Serial], now: UnixTime) -> Step<Answer> {
+        let mut sold = Vec::new();
+        let mut others = Vec::new();
+        let serials: BTreeSet<&Serial> = serials.iter().collect();
+        for serial in serials {
+            if self.revoked.get(serial.as_str())?.is_some() {
+                continue;
+            }
+            let bytes = serial_derivation::bytes_of(serial);
+            let known = bytes.map(|bytes| self.state(&bytes)).transpose()?.flatten();
+            match (bytes, known) {
+                (Some(bytes), Some((entry, StampState::Issued))) => {
+                    let sale = schema::entry_in(&self.entry, entry)?;
+                    let value = sale.event.value_of(&bytes, sale.at).unwrap_or(0);
+                    sold.push((bytes, value));
+                }
+                // What was deposited keeps its state, since it was paid for.
+                _ => others.push(serial.clone()),
+            }
+        }
+        let count = (sold.len() + others.len()) as u64;
+        self.revoke_sold(&sold, now)?;
+        if !others.is_empty() {
+            self.book(Event::Revoked { serials: others.clone(), credits: 0 }, now)?;
+            for serial in &others {
+                self.revoked.insert(serial.as_str(), self.head.number)?;
+            }
+        }
+        Ok(Answer::Count { count })
+    }
+
+    /// Revokes stamps that were sold and not taken back.
+    pub(super) fn revoke_sold(&mut self, stamps: &[([u8; 16], u64)], now: UnixTime) -> Step<()> {
+        if stamps.is_empty() {
+            return Ok(());
+        }
+        let credits = stamps.iter().fold(0_u64, |sum, (_, value)| sum.saturating_add(*value));
+        let serials: Vec<Serial> = stamps.iter().map(|(bytes, _)| Serial::from_random(*bytes)).collect();
+        self.book(Event::Revoked { serials: serials.clone(), credits }, now)?;
+        for ((bytes, _), serial) in stamps.iter().zip(&serials) {
+            let entry = self.state(bytes)?.map_or(0, |(entry, _)| entry);
+            self.serial.insert(bytes, StampState::Revoked.row(entry))?;
+            self.revoked.insert(serial.as_str(), self.head.number)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,286 @@
+//! What is sold and paid for: credits, vouchers, stamps; and payouts, which are sales backwards.
+
+use super::{Desk, REMEMBERED, bytes, done_key, form, printable};
+use crate::accounting::event::{self, Buyer, Event};
+use crate::accounting::hash_chain::Hash;
+use crate::accounting::money::Money;
+use crate::accounting::order::Order;
+use crate::accounting::serial_derivation::Draw;
+use crate::ledger::payment::Paid;
+use crate::ledger::rejection::Refusal;
+use crate::ledger::request::{Answer, Payer, Sale, StampState};
+use crate::ledger::schema::{self, Done, Step, Stop};
+use crate::os::random;
+use crate::time::UnixTime;
+use redb::ReadableTable;
+
+const DAY: i64 = 86_400;
+
+impl Desk<'_> {
+    pub(super) fn credit(
+        &mut self,
+        account: u64,
+        credits: u64,
+        cost: Option<Money>,
+        reference: String,
+        digest: [u8; 32],
+        now: UnixTime,
+    ) -> Step<Answer> {
+        printable("reference", &reference, 128)?;
+        let key = done_key("credit", b"", &reference);
+        if let Some(done) = self.done_before(&key, digest, &reference)? {
+            return self.booked_before(done, account);
+        }
+        self.open_one(account)?;
+        let cost = self.cost(credits, cost)?;
+        self.book(Event::Credited { account, credits, cost, reference }, now)?;
+        self.remember(key, digest, 0, None)?;
+        self.booked(credits, Some(cost), account, now)
+    }
+
+    /// What credits cost, unless it was said; refuses what cannot be counted.
+    fn cost(&self, credits: u64, said: Option<Money>) -> Step<Money> {
+        if credits == 0 {
+            return Err(form("credits", "at least 1"));
+        }
+        if i64::try_from(credits).is_err() || said.is_some_and(|money| money.micros < 0) {
+            return Err(Stop::Refused(Refusal::Range));
+        }
+        match said {
+            Some(money) => Ok(money),
+            None => self.terms()?.price.of(credits).map_err(|_| Stop::Refused(Refusal::Range)),
+        }
+    }
+
+    pub(super) fn pay_out(
+        &mut self,
+        account: u64,
+        credits: u64,
+        reference: String,
+        digest: [u8; 32],
+        now: UnixTime,
+    ) -> Step<Answer> {
+        printable("reference", &reference, 128)?;
+        let key = done_key("payout", b"", &reference);
+        if let Some(done) = self.done_before(&key, digest, &reference)? {
+            return self.booked_before(done, account);
+        }
+        // A closed account still gets what it has.
+        self.account(account)?;
+        self.cost(credits, None)?;
+        self.enough(credits, self.has(account)?)?;
+        let terms = self.terms()?;
+        let sum = terms.payout.unwrap_or(terms.price).back(credits).map_err(|_| Stop::Refused(Refusal::Range))?;
+        self.book(Event::PaidOut { account, credits, sum, reference }, now)?;
+        self.remember(key, digest, 0, None)?;
+        self.booked(credits, Some(sum), account, now)
+    }
+
+    pub(super) fn make_voucher(
+        &mut self,
+        voucher: Hash,
+        credits: u64,
+        cost: Option<Money>,
+        now: UnixTime,
+    ) -> Step<Answer> {
+        let cost = self.cost(credits, cost)?;
+        if self.voucher.get(bytes(&voucher))?.is_some() {
+            return Err(Stop::Refused(Refusal::KeyReused { key: voucher.to_string() }));
+        }
+        self.book(Event::VoucherMade { voucher, credits, cost }, now)?;
+        self.voucher.insert(bytes(&voucher), credits)?;
+        Ok(Answer::Head(self.head))
+    }
+
+    fn worth(&self, voucher: &Hash) -> Step<u64> {
+        let worth = self.voucher.get(bytes(voucher))?.map(|row| row.value());
+        worth.ok_or(Stop::Refused(Refusal::NoVoucher))
+    }
+
+    pub(super) fn take_voucher(&mut self, account: u64, voucher: Hash, now: UnixTime) -> Step<Answer> {
+        self.open_one(account)?;
+        let credits = self.worth(&voucher)?;
+        if credits == 0 {
+            return Err(Stop::Refused(Refusal::NoVoucher));
+        }
+        self.book(Event::VoucherTaken { voucher, account, credits }, now)?;
+        self.voucher.insert(bytes(&voucher), 0)?;
+        self.booked(credits, None, account, now)
+    }
+
+    /// Sells stamps. The caller has seen that the orders are within the caps, but for the one of the day.
+    pub(super) fn issue(
+        &mut self,
+        payer: &Payer,
+        orders: &[Order],
+        (idempotency, digest): (Option<&str>, [u8; 32]),
+        refused: Option<Refusal>,
+        now: UnixTime,
+    ) -> Step<Answer> {
+        let key = match idempotency {
+            Some(key) => {
+                printable("idempotency key", key, 128)?;
+                Some(scope(payer, key))
+            }
+            None => reference(payer),
+        };
+        if let Some(key) = key
+            && let Some(done) = self.done_before(&key, digest, idempotency.unwrap_or("this payment"))?
+        {
+            return self.sold_before(done, payer);
+        }
+        if let Some(refusal) = refused {
+            return Err(Stop::Refused(refusal));
+        }
+        let terms = self.terms()?;
+        let caps = match payer {
+            Payer::Account(account) => self.account(*account)?.caps(terms),
+            Payer::Paid(_) => terms.caps,
+        };
+        let days = terms.days_within(&caps);
+        let values = event::runs(orders.iter().map(|order| order.value));
+        let credits = event::sum(&values);
+        if i64::try_from(credits).is_err() {
+            return Err(Stop::Refused(Refusal::Range));
+        }
+        let spent = match payer {
+            Payer::Account(account) => Some(self.within_day(*account, credits, now)?),
+            Payer::Paid(_) => None,
+        };
+        let buyer = self.payable(payer, credits)?;
+        let kid = self.active_key()?.ok_or_else(no_key)?.kid;
+        let (seed, serials) = self.draw(orders.len(), now)?;
+
+        let until = orders.iter().map(|order| order.end(now, days)).max();
+        self.book(Event::Issued { buyer, seed, values, kid: kid.clone(), until }, now)?;
+        let row = StampState::Issued.row(self.head.number);
+        for serial in &serials {
+            self.serial.insert(serial, row)?;
+        }
+        let mut balance = 0;
+        match payer {
+            Payer::Account(account) => {
+                if let Some(spent) = spent {
+                    self.spent.insert(*account, spent)?;
+                }
+                balance = self.has(*account)?;
+            }
+            Payer::Paid(Paid::Voucher(voucher)) => {
+                balance = self.worth(voucher)? - credits;
+                self.voucher.insert(bytes(voucher), balance)?;
+            }
+            Payer::Paid(Paid::Elsewhere { .. }) => {}
+        }
+        if let Some(key) = key {
+            let until = idempotency.map(|_| now.plus(i64::try_from(REMEMBERED).unwrap_or(0)));
+            // A payment elsewhere is taken once, for ever.
+            let until = if matches!(payer, Payer::Paid(Paid::Elsewhere { .. })) { None } else { until };
+            self.remember(key, digest, days, until)?;
+        }
+        let entry = self.head.number;
+        Ok(Answer::Sale(Sale { entry, at: now, seed: Hash(seed), kid, days, credits, balance, again: false }))
+    }
+
+    /// Draws until no serial is known. That a second draw is needed will hardly ever happen; that two stamps have one
+    /// serial never.
+    fn draw(&self, count: usize, now: UnixTime) -> Step<([u8; 32], Vec<[u8; 16]>)> {
+        let count = u32::try_from(count).map_err(|_| Stop::Refused(Refusal::Range))?;
+        loop {
+            let mut seed = [0; 32];
+            random::fill(&mut seed).map_err(|error| Stop::Damaged(format!("no random numbers: {error}")))?;
+            let draw = Draw::new(now, seed);
+            let serials: Vec<_> = (0..count).map(|index| draw.serial_bytes(index)).collect();
+            let mut known = false;
+            for serial in &serials {
+                known |= self.serial.get(serial)?.is_some();
+            }
+            if !known {
+                return Ok((seed, serials));
+            }
+        }
+    }
+
+    /// What the account has spent today with this.
+    fn within_day(&self, account: u64, credits: u64, now: UnixTime) -> Step<(u64, u64)> {
+        let account = self.open_one(account)?;
+        let cap = account.caps(self.terms()?).credits_a_day;
+        let today = u64::try_from(now.0.div_euclid(DAY)).unwrap_or(0);
+        let before = match self.spent.get(account.number)?.map(|row| row.value()) {
+            Some((day, spent)) if day == today => spent,
+            _ => 0,
+        };
+        let spent = before.saturating_add(credits);
+        if spent > cap {
+            return Err(Stop::Refused(Refusal::Daily { asked: credits, spent, cap }));
+        }
+        Ok((today, spent))
+    }
+
+    fn payable(&self, payer: &Payer, credits: u64) -> Step<Buyer> {
+        match payer {
+            Payer::Account(account) => {
+                self.enough(credits, self.has(*account)?)?;
+                Ok(Buyer::Account(*account))
+            }
+            Payer::Paid(Paid::Voucher(voucher)) => {
+                let worth = self.worth(voucher)?;
+                if worth == 0 {
+                    return Err(Stop::Refused(Refusal::NoVoucher));
+                }
+                self.enough(credits, worth)?;
+                Ok(Buyer::Voucher(*voucher))
+            }
+            Payer::Paid(Paid::Elsewhere { reference, credits: paid, cost }) => {
+                printable("reference", reference, 256)?;
+                if *paid != credits {
+                    return Err(Stop::Refused(Refusal::PaidOtherwise { paid: *paid, needed: credits }));
+                }
+                let cost = self.cost(credits, Some(*cost))?;
+                // Known under another idempotency key, or none: the same payment all the same.
+                if self.done.get(&done_key("paid", b"", reference))?.is_some() {
+                    return Err(Stop::Refused(Refusal::KeyReused { key: reference.clone() }));
+                }
+                Ok(Buyer::Paid { cost, reference: reference.clone() })
+            }
+        }
+    }
+
+    fn enough(&self, needed: u64, balance: u64) -> Step<()> {
+        if needed > balance { Err(Stop::Refused(Refusal::Funds { needed, balance })) } else { Ok(()) }
+    }
+
+    fn sold_before(&self, done: Done, payer: &Payer) -> Step<Answer> {
+        let entry = schema::entry_in(&self.entry, done.entry)?;
+        let Event::Issued { seed, values, kid, .. } = entry.event else {
+            return Err(Stop::Damaged(format!("entry {} is no sale", done.entry)));
+        };
+        let balance = match payer {
+            Payer::Account(account) => self.has(*account)?,
+            Payer::Paid(Paid::Voucher(voucher)) => self.worth(voucher)?,
+            Payer::Paid(Paid::Elsewhere { .. }) => 0,
+        };
+        let (days, credits) = (done.days, event::sum(&values));
+        let seed = Hash(seed);
+        Ok(Answer::Sale(Sale { entry: done.entry, at: entry.at, seed, kid, days, credits, balance, again: true }))
+    }
+}
+
+/// Idempotency keys of one payer are not those of another. A payment elsewhere is its own key.
+fn scope(payer: &Payer, key: &str) -> [u8; 32] {
+    match payer {
+        Payer::Account(account) => done_key("issue", &account.to_be_bytes(), key),
+        Payer::Paid(Paid::Voucher(voucher)) => done_key("issue-voucher", &voucher.0, key),
+        Payer::Paid(Paid::Elsewhere { reference, .. }) => done_key("paid", b"", reference),
+    }
+}
+
+fn reference(payer: &Payer) -> Option<[u8; 32]> {
+    match payer {
+        Payer::Paid(Paid::Elsewhere { .. }) => Some(scope(payer, "")),
+        _ => None,
+    }
+}
+
+fn no_key() -> Stop {
+    Stop::Refused(Refusal::SigningKey { kid: "(none)".into(), problem: "no key signs; rotate to a new one".into() })
+}

@@ -1,0 +1,114 @@
+//! Names that no other delivery takes, on this host or on another that shares the folder (maildir(5)): the time, the
+//! microsecond, the process, eight random characters, the host. The random ones serve as a short name, too.
+
+use crate::os::random;
+use data_encoding::{Encoding, Specification};
+use std::io;
+use std::sync::LazyLock;
+
+/// When a message is put into a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    /// Seconds since 1970.
+    pub seconds: i64,
+    /// Microseconds of the second.
+    pub micros: u32,
+}
+
+/// A name that no other message has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unique {
+    text: String,
+    id: String,
+}
+
+/// RFC 4648 section 6 in lower case: no letter that is taken for another, and nothing a shell or a folder's name minds.
+static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
+    let mut specification = Specification::new();
+    specification.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
+    specification.encoding().unwrap_or(data_encoding::BASE32HEX_NOPAD)
+});
+
+/// Random bytes of a name: eight characters.
+const RANDOM: usize = 5;
+
+impl Unique {
+    /// A new name.
+    ///
+    /// # Errors
+    /// The system's, when it has no random numbers.
+    pub fn new(moment: Moment) -> io::Result<Self> {
+        let mut random = [0; RANDOM];
+        random::fill(&mut random)?;
+        let id = BASE32.encode(&random);
+        let host = host(rustix::system::uname().nodename().to_bytes());
+        let Moment { seconds, micros } = moment;
+        let process = std::process::id();
+        Ok(Self { text: format!("{}.M{micros}P{process}R{id}.{host}", seconds.max(0)), id })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Its random part.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// The moment and the random part of a name that [`Unique`] made, whatever a reader has put behind it since.
+pub(super) fn parse(name: &str) -> Option<(Moment, &str)> {
+    let (seconds, rest) = name.split_once('.')?;
+    let (delivery, _) = rest.split_once('.')?;
+    let (when, id) = delivery.split_once('R')?;
+    let (micros, _) = when.strip_prefix('M')?.split_once('P')?;
+    let ours = id.len() == 8 && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'));
+    let moment = Moment { seconds: seconds.parse().ok()?, micros: micros.parse().ok()? };
+    Some((moment, id)).filter(|_| ours)
+}
+
+/// The host's name with `/` and `:` written as maildir(5) says, and anything that is not visible ASCII left out.
+fn host(name: &[u8]) -> String {
+    let mut host = String::with_capacity(name.len());
+    for byte in name.iter().take(64) {
+        match byte {
+            b'/' => host.push_str("\\057"),
+            b':' => host.push_str("\\072"),
+            b if b.is_ascii_graphic() && *b != b',' => host.push(char::from(*b)),
+            _ => {}
+        }
+    }
+    if host.is_empty() { "localhost".to_owned() } else { host }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_name_comes_twice_and_each_tells_its_time_and_its_short_name() {
+        let moment = Moment { seconds: 1_795_219_200, micros: 7 };
+        let names: Vec<Unique> = (0..1000).map(|_| Unique::new(moment).unwrap()).collect();
+        assert_eq!(names.iter().map(Unique::id).collect::<HashSet<_>>().len(), 1000);
+        for name in &names {
+            assert!(name.as_str().starts_with("1795219200.M7P"), "{name:?}");
+            for more in ["", ",S=200", ",S=200:2,S"] {
+                assert_eq!(parse(&format!("{}{more}", name.as_str())), Some((moment, name.id())));
+            }
+        }
+        for other in ["1.2_3.host", "", "a.M1P2Rabcdefgh.x", "1.M1P2RABCDEFGH.x", "1.M1P2Rabcdefgh"] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_hosts_name_cannot_lead_elsewhere_or_end_the_name() {
+        assert_eq!(host(b"mx/1:2.example"), "mx\\0571\\0722.example");
+        assert_eq!(host(b" \n\xff,"), "localhost");
+    }
+}

@@ -1,0 +1,318 @@
+//! Addresses: read from configuration, claims, envelopes and header fields into one canonical form, so that two
+//! spellings of one mailbox are one address. Patterns for the user's own addresses stand in `pattern`, lists of
+//! mailboxes as header fields carry them in `list`. Display names are nobody's concern here.
+//!
+//! The canonical form: the local part without quotes, in normalisation form C, ASCII letters in lower case; `@`; the
+//! domain as lower-case A-labels without a trailing dot, or a domain literal. Letters beyond ASCII keep their case in the
+//! local part, since nobody but the receiving host knows how it folds them.
+
+mod list;
+mod pattern;
+
+pub use list::{addresses, addresses_up_to, entries};
+pub use pattern::{Pattern, PatternError};
+
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+use unicode_normalization::UnicodeNormalization;
+
+/// The longest local part, in octets. RFC 5321 section 4.5.3.1.1 obliges everyone to take 64 and asks for no limit where
+/// that can be had; return paths of lists and forwarders (VERP, SRS) do go beyond 64.
+pub const LOCAL_MAX: usize = 255;
+
+/// The longest domain, in octets: what the DNS can carry (RFC 1035 section 2.3.4, RFC 5321 section 4.5.3.1.2).
+pub const DOMAIN_MAX: usize = 253;
+
+/// The longest text that is looked at. Escapes, and letters that become shorter A-labels, fit in.
+const TEXT_MAX: usize = 2048;
+
+/// A mailbox, `local@domain`. Two addresses are equal when their canonical forms are; [`Address::same`] also offers the
+/// comparison that keeps the case of local parts.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Address {
+    /// Without quotes, in NFC, the case as it was written (RFC 5321 section 2.4: only the receiving host may fold it).
+    local: String,
+    domain: String,
+}
+
+/// How local parts compare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LocalCase {
+    /// `Joe@` is `joe@`, for ASCII letters: how practically every host delivers.
+    #[default]
+    Fold,
+    /// `Joe@` is not `joe@`.
+    Keep,
+}
+
+/// Why a text is not an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// No `@`.
+    #[error("an address needs an '@'")]
+    NoAt,
+    /// The local part, the domain, or the whole is too long.
+    #[error("the address is too long")]
+    TooLong,
+    /// A control, bidirectional, invisible or look-alike character.
+    #[error("the address holds a control or invisible character (U+{:04X})", u32::from(*.0))]
+    Character(char),
+    /// The local part is empty or not well formed (RFC 5321 section 4.1.2, RFC 6531 section 3.3).
+    #[error("the part before the '@' is not well formed")]
+    Local,
+    /// The domain is not well formed (RFC 5321 section 4.1.2, RFC 5890 section 2.3.2).
+    #[error("the domain is not well formed")]
+    Domain,
+}
+
+impl Address {
+    /// Reads an address as it stands in a configuration, a claim or an envelope: no display name, comment, angle
+    /// bracket, route or white space around it.
+    ///
+    /// # Errors
+    /// [`AddressError`] says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        if text.len() > TEXT_MAX {
+            return Err(AddressError::TooLong);
+        }
+        if let Some(bad) = text.chars().find(|&c| deceptive(c)) {
+            return Err(AddressError::Character(bad));
+        }
+        // A domain holds no '@', a quoted local part may.
+        let (local, domain) = text.rsplit_once('@').ok_or(AddressError::NoAt)?;
+        Ok(Self { local: canonical_local(local)?, domain: canonical_domain(domain)? })
+    }
+
+    /// The local part: without quotes, in NFC, its case as written.
+    #[must_use]
+    pub fn local(&self) -> &str {
+        &self.local
+    }
+
+    /// The domain: lower-case A-labels, or a literal such as `[192.0.2.1]`.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// The canonical form, which hashed audiences and patterns are about. The local part stands unquoted; the last `@` is
+    /// the one before the domain.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        format!("{}@{}", self.local.to_ascii_lowercase(), self.domain)
+    }
+
+    /// The address of the whole mailbox that this one leads to: the local part in lower case, and without its tag (what
+    /// follows a `+`). Nothing may be left of the local part then.
+    #[must_use]
+    pub fn mailbox(&self) -> Self {
+        let base = self.local.split_once('+').map_or(self.local.as_str(), |(base, _)| base);
+        Self { local: base.to_lowercase().nfc().collect(), domain: self.domain.clone() }
+    }
+
+    /// Whether both name the same mailbox, with the local parts compared as `case` says.
+    #[must_use]
+    pub fn same(&self, other: &Self, case: LocalCase) -> bool {
+        let locals = match case {
+            LocalCase::Fold => self.local.eq_ignore_ascii_case(&other.local),
+            LocalCase::Keep => self.local == other.local,
+        };
+        locals && self.domain == other.domain
+    }
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        self.same(other, LocalCase::Fold)
+    }
+}
+
+impl Eq for Address {}
+
+impl Hash for Address {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for byte in self.local.bytes() {
+            state.write_u8(byte.to_ascii_lowercase());
+        }
+        state.write_u8(b'@');
+        self.domain.hash(state);
+    }
+}
+
+/// Writes the address as it may stand in a header field or on a command line after `--`: the local part quoted when it
+/// has to be, nothing in it that could end a line. Letters beyond ASCII stay as they are (RFC 6532).
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if is_dot_atom(&self.local) {
+            f.write_str(&self.local)?;
+        } else {
+            f.write_str("\"")?;
+            for c in self.local.chars() {
+                if matches!(c, '"' | '\\') {
+                    f.write_str("\\")?;
+                }
+                write!(f, "{c}")?;
+            }
+            f.write_str("\"")?;
+        }
+        write!(f, "@{}", self.domain)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self})")
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        address.to_string()
+    }
+}
+
+/// A domain in its canonical form: lower-case A-labels (UTS 46, non-transitional, for labels beyond ASCII) without the
+/// trailing dot; or a domain literal with its address in the shortest spelling.
+///
+/// # Errors
+/// [`AddressError`] when it is none, too long, or holds a deceptive character.
+pub fn canonical_domain(text: &str) -> Result<String, AddressError> {
+    if text.len() > TEXT_MAX {
+        return Err(AddressError::TooLong);
+    }
+    if let Some(bad) = text.chars().find(|&c| deceptive(c)) {
+        return Err(AddressError::Character(bad));
+    }
+    if let Some(literal) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return canonical_literal(literal);
+    }
+    let ascii: Cow<'_, str> = if text.is_ascii() {
+        Cow::Borrowed(text)
+    } else {
+        idna::domain_to_ascii_cow(text.as_bytes(), idna::AsciiDenyList::EMPTY).map_err(|_| AddressError::Domain)?
+    };
+    let domain = ascii.strip_suffix('.').unwrap_or(&ascii).to_ascii_lowercase();
+    if domain.len() > DOMAIN_MAX {
+        return Err(AddressError::TooLong);
+    }
+    if domain.split('.').all(is_label) { Ok(domain) } else { Err(AddressError::Domain) }
+}
+
+/// Letters, digits and inner hyphens (RFC 5321 section 4.1.2); the underscore because some hosts do use it.
+fn is_label(label: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    (1..=63).contains(&label.len()) && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+}
+
+/// `192.0.2.1` or `IPv6:2001:db8::1` (RFC 5321 section 4.1.3).
+fn canonical_literal(text: &str) -> Result<String, AddressError> {
+    if let Ok(v4) = text.parse::<Ipv4Addr>() {
+        return Ok(format!("[{v4}]"));
+    }
+    let (tag, rest) = text.split_once(':').ok_or(AddressError::Domain)?;
+    match rest.parse::<Ipv6Addr>() {
+        Ok(v6) if tag.eq_ignore_ascii_case("IPv6") => Ok(format!("[IPv6:{v6}]")),
+        _ => Err(AddressError::Domain),
+    }
+}
+
+/// Words and quoted strings joined by dots (RFC 5322 section 4.4, `obs-local-part`), unquoted. Dots may also stand where
+/// no atom stands beside them: such mailboxes exist (`joe..b@`, `joe.@`) and can be written with quotes anyway.
+fn canonical_local(text: &str) -> Result<String, AddressError> {
+    // First of all NFC: it turns some letters into ASCII (U+037E into ';', U+212A into 'K').
+    let text: Cow<'_, str> = if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) };
+    let mut local = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    let mut word_may_begin = true;
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if word_may_begin => {
+                quoted_string(&mut chars, &mut local)?;
+                word_may_begin = false;
+                // A quoted string is a word by itself: only a dot or the end may follow.
+                if chars.peek().is_some_and(|&next| next != '.') {
+                    return Err(AddressError::Local);
+                }
+            }
+            '.' => {
+                local.push('.');
+                word_may_begin = true;
+            }
+            c if is_atext(c) => {
+                local.push(c);
+                word_may_begin = false;
+            }
+            _ => return Err(AddressError::Local),
+        }
+    }
+    if local.is_empty() {
+        return Err(AddressError::Local);
+    }
+    // Quoting can have parted letters that belong together.
+    if !local.is_ascii() {
+        local = local.nfc().collect();
+    }
+    if local.len() > LOCAL_MAX { Err(AddressError::TooLong) } else { Ok(local) }
+}
+
+/// The rest of a quoted string, its opening quote already read (RFC 5322 section 3.2.4).
+fn quoted_string(chars: &mut impl Iterator<Item = char>, local: &mut String) -> Result<(), AddressError> {
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => return Ok(()),
+            '\\' => local.push(chars.next().ok_or(AddressError::Local)?),
+            c => local.push(c),
+        }
+    }
+    Err(AddressError::Local)
+}
+
+/// RFC 5322 section 3.2.3, with RFC 6532 section 3.2.
+fn is_atext(c: char) -> bool {
+    !c.is_ascii() || c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c)
+}
+
+fn is_dot_atom(local: &str) -> bool {
+    local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
+}
+
+/// What has no place in an address because a reader cannot see it, or takes it for something else: controls, every
+/// white space but the blank, bidirectional controls, zero-width and filler characters, variation selectors, tags, the
+/// two other `@`, and the character that stands for undecodable bytes. Domains that need a joiner between their letters
+/// can be written as A-labels.
+fn deceptive(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    c.is_control()
+        || c.is_whitespace()
+        || matches!(c,
+            '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
+            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+            | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FE6B}' | '\u{FEFF}' | '\u{FF20}' | '\u{FFA0}'
+            | '\u{FFF0}'..='\u{FFFF}' | '\u{E0000}'..='\u{E0FFF}')
+}
+
+#[cfg(test)]
+mod tests;

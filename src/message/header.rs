@@ -1,0 +1,236 @@
+//! One header field: its name, its value in the forms that readers need, and the two writers through which everything
+//! goes that we put into a header: [`fold`] and [`printable`]. Which fields there are is the affair of `message`.
+
+use super::encoded_word;
+use super::parse::slice;
+use super::search;
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// The widest line that [`fold`] writes. A longer one gets rewritten as encoded-words on its way.
+const COLUMNS: usize = 76;
+
+/// A header field, as a slice of its message.
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a> {
+    name: &'a [u8],
+    value: &'a [u8],
+    raw: &'a [u8],
+    start: usize,
+}
+
+impl<'a> Field<'a> {
+    /// The field that is all of `raw`, its colon at `colon`, its value (after blanks) `length` bytes long.
+    pub(super) fn new(raw: &'a [u8], colon: usize, length: usize, start: usize) -> Self {
+        let name = slice(raw, 0, colon);
+        let end = name.iter().rposition(|b| !matches!(b, b' ' | b'\t')).map_or(0, |at| at + 1);
+        let rest = slice(raw, colon + 1, raw.len());
+        let blanks = rest.iter().take_while(|&&b| b == b' ').count();
+        Self { name: slice(name, 0, end), value: slice(rest, blanks, blanks + length), raw, start }
+    }
+
+    /// The name, without the blanks that may stand before the colon (RFC 5322 4.5).
+    #[must_use]
+    pub fn name(&self) -> &'a [u8] {
+        self.name
+    }
+
+    /// Whether this is the field's name; case of ASCII letters aside.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    /// The whole field with its line end, if it has one.
+    #[must_use]
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// Where [`Self::raw`] begins in the message.
+    #[must_use]
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// The value as it stands, folds in, without the blanks in front and the line end.
+    #[must_use]
+    pub fn value(&self) -> &'a [u8] {
+        self.value
+    }
+
+    /// The value on one line (RFC 5322 2.2.3): every CR and LF is gone, the blanks of the folds stay.
+    #[must_use]
+    pub fn unfolded(&self) -> Cow<'a, [u8]> {
+        if search::either(b'\r', b'\n', self.value).is_none() {
+            return Cow::Borrowed(self.value);
+        }
+        Cow::Owned(self.value.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')).collect())
+    }
+
+    /// The value on one line with its encoded-words decoded (RFC 2047), never longer than the field. It can hold any byte,
+    /// line ends among them: show it through [`printable`].
+    #[must_use]
+    pub fn decoded(&self) -> Vec<u8> {
+        encoded_word::decode(&self.unfolded())
+    }
+}
+
+/// A field ready to be put into a header: `name: value`, folded so that no line is wider than 76 columns, with its line
+/// end. It is folded at blanks; a word that fits into no line (a stamp) is cut anywhere, since whoever reads one removes
+/// all white space. Runs of white space become one blank, so that no value can begin a field of its own.
+#[must_use]
+pub fn fold(name: &str, value: &str, newline: &str) -> String {
+    let mut field = format!("{name}:");
+    let mut column = name.chars().count() + 1;
+    for word in value.split_whitespace() {
+        let width = word.chars().count();
+        let breaks = width < COLUMNS && column + 1 + width > COLUMNS;
+        if breaks || column + 2 > COLUMNS {
+            field.push_str(newline);
+            column = 0;
+        }
+        field.push(' ');
+        column += 1;
+        for c in word.chars() {
+            if column == COLUMNS {
+                field.push_str(newline);
+                field.push(' ');
+                column = 1;
+            }
+            field.push(c);
+            column += 1;
+        }
+    }
+    field.push_str(newline);
+    field
+}
+
+/// The one encoder for values from outside, in header fields and in logs: printable ASCII stays, every other byte becomes
+/// `\xNN`, and so do the backslash and the semicolon that would end a parameter. At most `cap` bytes; never half an escape.
+#[must_use]
+pub fn printable(text: &[u8], cap: usize) -> String {
+    let mut out = String::new();
+    for &byte in text {
+        let plain = matches!(byte, b' '..=b'~') && byte != b'\\' && byte != b';';
+        if out.len() + if plain { 1 } else { 4 } > cap {
+            break;
+        }
+        if plain {
+            out.push(char::from(byte));
+        } else {
+            // Writing into a String cannot fail.
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
+/// Text from outside for people to read: whatever a reader can see stays, in any script. Bytes that are no UTF-8, and
+/// characters that cannot be seen or that turn others around (controls, format characters, unassigned ones), become `\xNN`,
+/// and so does the backslash. At most `cap` bytes; never half a character or escape.
+#[must_use]
+pub fn readable(text: &[u8], cap: usize) -> String {
+    let mut out = String::new();
+    // Whether a piece found room.
+    let mut put = |piece: &str| {
+        let fits = out.len() + piece.len() <= cap;
+        if fits {
+            out.push_str(piece);
+        }
+        fits
+    };
+    let escaped = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+    for chunk in text.utf8_chunks() {
+        let pieces = chunk.valid().chars().map(|c| {
+            let mut bytes = [0; 4];
+            let piece = &*c.encode_utf8(&mut bytes);
+            if is_visible(c) { piece.to_owned() } else { escaped(piece.as_bytes()) }
+        });
+        if !pieces.chain([escaped(chunk.invalid())]).all(|piece| put(&piece)) {
+            break;
+        }
+    }
+    out
+}
+
+fn is_visible(c: char) -> bool {
+    // The standard library knows what can be printed; behind a letter a combining mark can, too.
+    matches!(c, ' '..='~') && c != '\\'
+        || !c.is_ascii() && ['a', c].iter().collect::<String>().escape_debug().count() == 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::parse::Message;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_forms_of_a_value() {
+        let message = Message::parse(b"Subject \t:  =?utf-8?q?a=0A?=\r\n =?utf-8?q?b?=\r\n\tc\rd\r\n\r\n");
+        let field = message.first("subject").unwrap();
+        assert_eq!(field.name(), b"Subject");
+        assert_eq!(field.value(), b"=?utf-8?q?a=0A?=\r\n =?utf-8?q?b?=\r\n\tc\rd");
+        assert_eq!(&*field.unfolded(), b"=?utf-8?q?a=0A?= =?utf-8?q?b?=\tcd");
+        assert_eq!(field.decoded(), b"a\nb\tcd");
+    }
+
+    #[test]
+    fn a_long_token_is_cut_and_parameters_stand_after_it() {
+        let token = format!("v4.public.{}", "x".repeat(400));
+        let field = fold("Digital-Stamp", &format!("{token}; reuse=return"), "\r\n");
+        assert!(field.lines().all(|line| line.len() <= 76), "{field}");
+        assert!(field.starts_with("Digital-Stamp: v4.public.xx"));
+        assert_eq!(
+            field.split_once(':').unwrap().1.split_whitespace().collect::<String>(),
+            format!("{token};reuse=return")
+        );
+    }
+
+    #[test]
+    fn words_move_to_the_next_line_whole() {
+        let field = fold("Digital-Stamp-Class", &format!("first-class; vendor={}; x=1", "v".repeat(60)), "\n");
+        assert_eq!(field, format!("Digital-Stamp-Class: first-class;\n vendor={}; x=1\n", "v".repeat(60)));
+        assert_eq!(fold("A", "", "\n"), "A:\n");
+        assert_eq!(fold("A", "b\r\nC: d", "\n"), "A: b C: d\n");
+    }
+
+    #[test]
+    fn people_read_their_own_script_and_nothing_that_deceives() {
+        for text in [
+            "Gr\u{fc}\u{df}e, \"a\"; 'b'",
+            "\u{41f}\u{440}\u{438}\u{432}\u{435}\u{442}",
+            "\u{65e5}\u{672c}\u{8a9e} \u{1f600}",
+            "e\u{301}",
+        ] {
+            assert_eq!(readable(text.as_bytes(), 100), text);
+        }
+        assert_eq!(readable(b"a\n\x1b[0m\0\\\xff\x7f", 100), "a\\x0a\\x1b[0m\\x00\\x5c\\xff\\x7f");
+        assert_eq!(readable("\u{202e}\u{200b}\u{2028}\u{feff}\u{9b}".as_bytes(), 100).len(), 14 * 4);
+        assert_eq!(readable("a\u{fc}\u{fc}".as_bytes(), 4), "a\u{fc}");
+        assert_eq!(readable(b"a\xff\xff", 8), "a\\xff");
+    }
+
+    #[test]
+    fn outside_values_are_tamed() {
+        assert_eq!(printable(b"a\r\nX: \x1b[0m\0;\\\xff", 100), "a\\x0d\\x0aX: \\x1b[0m\\x00\\x3b\\x5c\\xff");
+        assert_eq!(printable(b"aaaa\n", 7), "aaaa");
+        assert_eq!(printable(b"aaaa", 2), "aa");
+    }
+
+    proptest! {
+        // Threat 10: whatever is put in, exactly one field comes out.
+        #[test]
+        fn a_folded_field_is_one_field(value in any::<String>(), long in "[a-z]{0,300}", crlf: bool) {
+            let value = format!("{} {long} {value}", printable(value.as_bytes(), 200));
+            let raw = fold("X-Test", &value, if crlf { "\r\n" } else { "\n" }) + "\n";
+            let message = Message::parse(raw.as_bytes());
+            prop_assert_eq!(message.fields().count(), 1);
+            prop_assert_eq!(message.body(), b"");
+            prop_assert!(message.fields().all(|f| f.is("X-Test") && f.raw().len() == message.header().len()));
+            prop_assert!(raw.lines().all(|line| line.chars().count() <= 76));
+            prop_assert!(raw.split('\n').skip(1).all(|line| line.is_empty() || !line.trim().is_empty()));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What a message is: slices of the bytes that were received. Header fields, addresses, the fingerprint, edits that touch
+//! no other byte, and a bounded walk over MIME parts. Nothing here reads a file, a clock or the environment, and nothing
+//! here fails: a message can be as broken as it likes and is still a message.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
+pub mod address;
+pub mod auth_results;
+pub mod edit;
+pub mod encoded_word;
+pub mod fingerprint;
+pub mod header;
+pub mod mime;
+pub mod parse;
+pub mod result_headers;
+pub mod search;
+pub mod transfer_encoding;

@@ -1,0 +1,257 @@
+//! A message as it was received: where its envelope line, its header fields and its body stand. Nothing is copied, nothing
+//! is kept per field, and nothing fails. MIME parts are left to `mime`, changes to `edit`.
+//!
+//! A line ends with LF or CRLF; a lone CR ends nothing. The header ends with the first empty line, whatever stands before
+//! it: where others end it earlier (at a line without a colon, say) we see more fields than they do, never fewer, so that
+//! no forged field escapes us.
+
+use super::address::{Address, addresses};
+use super::header::Field;
+use super::search;
+
+/// A view of one message. Making it costs one pass over the header; it owns nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    raw: &'a [u8],
+    /// Where the envelope lines end.
+    header: usize,
+    /// Where the header ends: at the empty line, or with the message.
+    header_end: usize,
+    /// Where the body begins.
+    body: usize,
+}
+
+impl<'a> Message<'a> {
+    /// Looks at `raw`. A `From ` line of an mbox in front is not a field, nor is the `>From ` line that Exim's deliveries
+    /// through procmail have right after it.
+    #[must_use]
+    pub fn parse(raw: &'a [u8]) -> Self {
+        let header = envelope(raw);
+        let (header_end, body) = header_end(raw, header);
+        Self { raw, header, header_end, body }
+    }
+
+    /// Looks at the header of a MIME part, in which `From ` begins nothing special.
+    pub(super) fn parse_part(raw: &'a [u8]) -> Self {
+        let (header_end, body) = header_end(raw, 0);
+        Self { raw, header: 0, header_end, body }
+    }
+
+    /// The whole message.
+    #[must_use]
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// The envelope line or lines with their line ends; mostly empty.
+    #[must_use]
+    pub fn envelope_line(&self) -> &'a [u8] {
+        slice(self.raw, 0, self.header)
+    }
+
+    /// The header without the envelope lines and without the empty line that ends it.
+    #[must_use]
+    pub fn header(&self) -> &'a [u8] {
+        slice(self.raw, self.header, self.header_end)
+    }
+
+    /// The header fields from the top, each found when it is asked for.
+    #[must_use]
+    pub fn fields(&self) -> Fields<'a> {
+        Fields { rest: self.header(), start: self.header }
+    }
+
+    /// The first field of this name.
+    #[must_use]
+    pub fn first(&self, name: &str) -> Option<Field<'a>> {
+        self.fields().find(|field| field.is(name))
+    }
+
+    /// The addresses of its From field (RFC 5322 section 3.6.2): whoever claims to have written it.
+    #[must_use]
+    pub fn authors(&self) -> Vec<Address> {
+        self.first("From").map(|field| addresses(&field.unfolded())).unwrap_or_default()
+    }
+
+    /// Everything after the first empty line; empty when there is none.
+    #[must_use]
+    pub fn body(&self) -> &'a [u8] {
+        slice(self.raw, self.body, self.raw.len())
+    }
+
+    /// Where [`Self::body`] begins in [`Self::raw`].
+    #[must_use]
+    pub fn body_start(&self) -> usize {
+        self.body
+    }
+
+    /// Whether an empty line ends the header, so that text can be put into the body.
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        self.header_end < self.body
+    }
+
+    /// How the first line of the header ends: what a new line must end with. The envelope line is asked only when there is
+    /// nothing else, since procmail puts one that ends with LF before a message of CRLF.
+    #[must_use]
+    pub fn newline(&self) -> &'static str {
+        let ends_with_crlf =
+            |text: &[u8]| Some(search::byte(b'\n', text)?.checked_sub(1).and_then(|at| text.get(at)) == Some(&b'\r'));
+        match ends_with_crlf(slice(self.raw, self.header, self.raw.len())).or_else(|| ends_with_crlf(self.raw)) {
+            Some(true) => "\r\n",
+            _ => "\n",
+        }
+    }
+}
+
+/// The fields of a header, found one by one. Lines that are no fields (no colon, or a blank in front and nothing to
+/// continue) are passed over, each alone.
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    rest: &'a [u8],
+    start: usize,
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Field<'a>;
+
+    fn next(&mut self) -> Option<Field<'a>> {
+        while let Some(first) = self.rest.first() {
+            let start = self.start;
+            if matches!(first, b' ' | b'\t') {
+                self.advance(line_length(self.rest));
+                continue;
+            }
+            // parse_headers() would give up on the whole header at the first bad line; its own step costs only that line.
+            let Ok((header, length)) = mailparse::parse_header(self.rest) else {
+                self.advance(line_length(self.rest));
+                continue;
+            };
+            let (name, value) = (header.get_key_raw().len(), header.get_value_raw().len());
+            let raw = self.advance(length);
+            if raw.get(name) == Some(&b':') {
+                return Some(Field::new(raw, name, value, start));
+            }
+        }
+        None
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn advance(&mut self, length: usize) -> &'a [u8] {
+        let length = length.clamp(1, self.rest.len());
+        let (passed, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        self.start += length;
+        passed
+    }
+}
+
+/// The length of the first line with its line end.
+pub(crate) fn line_length(text: &[u8]) -> usize {
+    search::byte(b'\n', text).map_or(text.len(), |at| at + 1)
+}
+
+/// `raw[from..to]`, cut short where the bounds do not fit.
+pub(crate) fn slice(raw: &[u8], from: usize, to: usize) -> &[u8] {
+    let to = to.min(raw.len());
+    raw.get(from.min(to)..to).unwrap_or_default()
+}
+
+/// The length of the envelope lines. `From : someone` is an old way to write the field, not an envelope line; and a line
+/// without its end is not taken for one, since nothing could be put after it.
+fn envelope(raw: &[u8]) -> usize {
+    let complete = |line: &[u8]| line.last() == Some(&b'\n');
+    let Some(after) = raw.strip_prefix(b"From ") else { return 0 };
+    let first = slice(raw, 0, line_length(raw));
+    let is_field = after.iter().find(|b| !matches!(b, b' ' | b'\t')) == Some(&b':');
+    if is_field || !complete(first) {
+        return 0;
+    }
+    let rest = slice(raw, first.len(), raw.len());
+    let second = slice(rest, 0, line_length(rest));
+    if second.starts_with(b">From ") && complete(second) { first.len() + second.len() } else { first.len() }
+}
+
+/// Where the header that begins at `from` ends, and where the body begins.
+fn header_end(raw: &[u8], from: usize) -> (usize, usize) {
+    let mut at = from;
+    loop {
+        match slice(raw, at, raw.len()) {
+            [b'\n', ..] => return (at, at + 1),
+            [b'\r', b'\n', ..] => return (at, at + 2),
+            [] => return (raw.len(), raw.len()),
+            rest => at += line_length(rest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn names(raw: &[u8]) -> Vec<String> {
+        Message::parse(raw).fields().map(|f| String::from_utf8_lossy(f.name()).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_plain_message_is_taken_apart() {
+        let message = Message::parse(b"Subject: a\r\n b\r\nTo: c\r\n\r\nbody\r\n");
+        let fields: Vec<_> = message.fields().collect();
+        assert_eq!(fields.len(), 2);
+        assert_eq!(fields[0].raw(), b"Subject: a\r\n b\r\n");
+        assert_eq!(fields[0].value(), b"a\r\n b");
+        assert_eq!(fields[1].start(), 16);
+        assert_eq!(message.body(), b"body\r\n");
+        assert_eq!(message.newline(), "\r\n");
+        assert!(message.first("SUBJECT").is_some());
+        assert!(message.first("Cc").is_none());
+    }
+
+    #[test]
+    fn envelope_lines_are_no_fields() {
+        let raw = b"From a@b Sat Nov 21 12:00:00 2026\n>From alice Sat Nov 21 12:00:00 2026\nTo: c\r\n\r\nx";
+        let message = Message::parse(raw);
+        assert_eq!(names(raw), ["To"]);
+        assert!(message.envelope_line().ends_with(b">From alice Sat Nov 21 12:00:00 2026\n"));
+        assert_eq!(message.newline(), "\r\n");
+        assert_eq!(names(b"From : a@b\nTo: c\n"), ["From", "To"]);
+        assert_eq!(Message::parse(b"From a@b").envelope_line(), b"");
+        assert_eq!(Message::parse(b"To: c\n\nFrom a\n").body(), b"From a\n");
+    }
+
+    #[test]
+    fn a_bad_line_costs_only_itself() {
+        assert_eq!(names(b" lead\n\ttab: x\nA: 1\nno colon\n cont: 2\nB: 3\n\nC: 4\n"), ["A", "B"]);
+        assert_eq!(names(b"A: 1\rB: 2\nC: 3\n"), ["A", "C"]);
+        assert_eq!(names(b"A\0B: 1\0\n: 2\nC \t: 3"), ["A\0B", "", "C"]);
+        assert_eq!(names(b""), [""; 0]);
+        assert_eq!(names(b"\nA: 1\n"), [""; 0]);
+        assert_eq!(names(b"A: 1\r\nB: 2\n \r\nC: 3\r\n\nD: 4\n"), ["A", "B", "C"]);
+        assert!(!Message::parse(b"A: 1\n").has_body());
+        assert!(Message::parse(b"\n").has_body());
+    }
+
+    #[test]
+    fn a_header_of_a_million_tiny_fields_is_walked() {
+        let raw = b"a:\n".repeat(1_000_000);
+        assert_eq!(Message::parse(&raw).fields().count(), 1_000_000);
+    }
+
+    proptest! {
+        #[test]
+        fn the_parts_are_the_whole(raw in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b':'), Just(b' '), any::<u8>()], 0..200)) {
+            let message = Message::parse(&raw);
+            let mut end = message.envelope_line().len();
+            for field in message.fields() {
+                prop_assert!(field.start() >= end);
+                end = field.start() + field.raw().len();
+                prop_assert_eq!(&raw[field.start()..end], field.raw());
+                prop_assert!(!matches!(field.raw()[0], b' ' | b'\t'));
+            }
+            prop_assert!(end <= message.body_start());
+            prop_assert_eq!(message.body(), &raw[message.body_start()..]);
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The result fields of an incoming message that could pass for ours: they go before anything else, or a sender could
+//! classify his own mail. In doubt a field goes.
+//!
+//! The header is read here as the most forgiving reader does: control characters and blanks in a name do not count, and a
+//! lone CR may end a line.
+
+use super::encoded_word;
+use super::header::Field;
+use super::parse::{Message, slice};
+use super::search;
+use memchr::memmem;
+
+/// The field that carries our verdict.
+pub const CLASS_FIELD: &str = "Digital-Stamp-Class";
+
+/// The field of RFC 8601.
+pub const AUTHENTICATION_RESULTS: &str = "Authentication-Results";
+
+/// The longest authserv-id, a host name, with its trailing dot.
+const LONGEST: usize = 254;
+
+/// Every field that reads as a `Digital-Stamp-Class`, and, with an `authserv_id`, every `Authentication-Results` field
+/// that claims it or could be read so (RFC 8601 section 5). To be removed through [`super::edit::Edit::remove`].
+///
+/// Where such a field hides behind a lone CR in another one, or in a line that is no field, only the hidden line is given,
+/// so that the other stays; unless it hides in the other's name, which would be another name without it.
+pub fn result_fields<'a>(message: &Message<'a>, authserv_id: Option<&str>) -> impl Iterator<Item = Field<'a>> {
+    let ours = move |field: &Field<'_>| {
+        is_named(field, CLASS_FIELD)
+            || authserv_id.is_some_and(|id| is_named(field, AUTHENTICATION_RESULTS) && claims(field, id))
+    };
+    parts(message).flat_map(move |field| {
+        let in_name = field.start() + field.name().len();
+        let whole = ours(&field) || hidden(field).any(|line| line.start() < in_name && ours(&line));
+        let lines = hidden(field).filter(move |line| !whole && ours(line));
+        Some(field).filter(|_| whole).into_iter().chain(lines)
+    })
+}
+
+/// The fields of the header, and between them the lines that are none, as fields without a name.
+fn parts<'a>(message: &Message<'a>) -> impl Iterator<Item = Field<'a>> {
+    let raw = message.raw();
+    let mut at = message.envelope_line().len();
+    let end = at + message.header().len();
+    message.fields().map(Some).chain([None]).flat_map(move |field| {
+        let (start, after) = field.map_or((end, end), |field| (field.start(), field.start() + field.raw().len()));
+        let passed = Field::new(slice(raw, at, start), 0, 0, at);
+        at = after;
+        [Some(passed), field].into_iter().flatten()
+    })
+}
+
+/// The fields that a reader sees in a field for whom a lone CR ends a line. They keep the line end that their host needs.
+fn hidden(field: Field<'_>) -> impl Iterator<Item = Field<'_>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let rest = slice(field.raw(), at, field.raw().len());
+            let start = at + search::byte(b'\r', rest)? + 1;
+            let line = slice(field.raw(), start, field.raw().len());
+            at = start;
+            if line.is_empty() || line.starts_with(b"\n") {
+                continue;
+            }
+            let line = match line.iter().position(|b| matches!(b, b'\r' | b'\n')) {
+                Some(end) if line.get(end) == Some(&b'\r') && line.get(end + 1) != Some(&b'\n') => {
+                    slice(line, 0, end + 1)
+                }
+                Some(end) => slice(line, 0, end),
+                None => line,
+            };
+            at = start + line.len().saturating_sub(1);
+            let Some(colon) = search::byte(b':', line) else { continue };
+            return Some(Field::new(line, colon, line.len() - colon, field.start() + start));
+        }
+    })
+}
+
+/// Whether the name is this one for a reader who passes over everything but visible ASCII.
+fn is_named(field: &Field, name: &str) -> bool {
+    let visible = field.name().iter().filter(|b| b.is_ascii_graphic()).map(u8::to_ascii_lowercase);
+    visible.eq(name.bytes().map(|b| b.to_ascii_lowercase()))
+}
+
+/// Whether the authserv-id of an `Authentication-Results` value is `id`, or cannot be told (RFC 8601 2.2).
+fn claims(field: &Field, id: &str) -> bool {
+    let value = encoded_word::decode(&field.unfolded());
+    let id = id.trim_end_matches('.').to_ascii_lowercase();
+    let id = id.as_bytes();
+    let Some((claimed, gaps)) = authserv_id(&value) else {
+        // A comment or a quoted string without an end: where the id stops is anybody's guess.
+        return memmem::find(&value.to_ascii_lowercase(), id).is_some();
+    };
+    // Without an id (methods at once, as before RFC 5451) it could be anybody's.
+    if claimed.is_empty() || claimed.contains(&b'=') {
+        return true;
+    }
+    let goes_on = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.') || *b >= 0x80;
+    let names = |claimed: &[u8]| {
+        let after = claimed.strip_prefix(id);
+        after.is_some_and(|after| !after.strip_prefix(b".").unwrap_or(after).first().is_some_and(goes_on))
+    };
+    // `mx.example. 1` is an old-style domain with a blank in it, or an id with its trailing dot and a version.
+    names(&claimed) || gaps.iter().any(|&gap| names(slice(&claimed, 0, gap)))
+}
+
+/// What stands where the authserv-id does, in lower case: comments, quotes and blanks around it are gone, blanks and
+/// comments around its dots too (they may stand there in an old-style domain); and where in it they stood, since there it
+/// could end as well. `None` when it cannot be told.
+fn authserv_id(value: &[u8]) -> Option<(Vec<u8>, Vec<usize>)> {
+    let (mut id, mut gaps): (Vec<u8>, Vec<usize>) = (Vec::new(), Vec::new());
+    let (mut depth, mut quoted, mut gap) = (0_usize, false, false);
+    let mut bytes = value.iter().copied();
+    while let Some(byte) = bytes.next() {
+        let byte = match byte {
+            b'\\' if quoted || depth > 0 => match bytes.next() {
+                Some(_) if depth > 0 => continue,
+                Some(escaped) => escaped,
+                None => break,
+            },
+            b'"' if depth == 0 => {
+                quoted = !quoted;
+                continue;
+            }
+            _ if quoted => byte,
+            b'(' => {
+                depth += 1;
+                gap = true;
+                continue;
+            }
+            b')' if depth > 0 => {
+                depth -= 1;
+                continue;
+            }
+            _ if depth > 0 => continue,
+            b';' => return Some((id, gaps)),
+            _ if byte <= b' ' || byte == 0x7f => {
+                gap = true;
+                continue;
+            }
+            _ => byte,
+        };
+        if byte <= b' ' || id.is_empty() && !(byte.is_ascii_alphanumeric() || byte >= 0x80) {
+            // No id begins so.
+            continue;
+        }
+        if gap && !id.is_empty() {
+            if byte != b'.' && byte != b'=' && id.last() != Some(&b'.') {
+                return Some((id, gaps));
+            }
+            if id.len() <= LONGEST {
+                gaps.push(id.len());
+            }
+        }
+        gap = false;
+        id.push(byte.to_ascii_lowercase());
+    }
+    (depth == 0 && !quoted).then_some((id, gaps))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::edit::Edit;
+
+    fn cleaned(raw: &[u8]) -> Vec<u8> {
+        let message = Message::parse(raw);
+        let mut edit = Edit::new(&message);
+        result_fields(&message, Some("mx.example")).for_each(|field| edit.remove(&field));
+        edit.to_vec()
+    }
+
+    // Threat 8.
+    #[test]
+    fn a_class_field_goes_however_it_is_spelled() {
+        for spelling in [
+            "Digital-Stamp-Class: first-class",
+            "digital-stamp-class: first-class",
+            "DIGITAL-STAMP-CLASS: first-class",
+            "dIgItAl-StAmP-cLaSs:first-class",
+            "Digital-Stamp-Class : first-class",
+            "Digital-Stamp-Class\t: first-class",
+            "Digital-Stamp-Class \t : first-class",
+            "Digital-Stamp-Class:\tfirst-class",
+            "Digital-Stamp-Class:\n first-class",
+            "Digital-Stamp-Class:\r\n\tfirst-class",
+            "Digital-Stamp-Class:\n \n first-class",
+            "Digital-Stamp-Class: first-\n class; reason=paid",
+            "Digital-Stamp-Class:",
+            "Digital-Stamp-Class: first-class\r",
+            "Digital-Stamp-Class: first\0class",
+            "Digital-Stamp-Class\0: first-class",
+            "Digital\0-Stamp-Class: first-class",
+            "Digital-Stamp-Class\x0b: first-class",
+            "Digital-Stamp-Class\x0c: first-class",
+            "Digital-Stamp-Class\x7f: first-class",
+            "Digital-Stamp-Class\u{a0}: first-class",
+            "\u{feff}Digital-Stamp-Class: first-class",
+            "\x08Digital-Stamp-Class: first-class",
+            "Digital-Stamp-Class\r: first-class",
+            "Digital-Stamp-Class: =?utf-8?q?first-class?=",
+            "Digital-Stamp-Class: first-class\r\n unstamped",
+            "Digital-Stamp-Class: a\rX: b",
+            "Digital-Stamp -Class: first-class",
+            "Digital-Stamp-Class: (comment) first-class",
+            "Digital-Stamp-Class: first-class\nDigital-Stamp-Class: first-class",
+            "Digital-Stamp-Class::first-class",
+        ] {
+            for end in ["\n", "\r\n"] {
+                let raw = format!("A: 1{end}{spelling}{end}B: 2{end}{end}Digital-Stamp-Class: body{end}");
+                let left = format!("A: 1{end}B: 2{end}{end}Digital-Stamp-Class: body{end}");
+                assert_eq!(String::from_utf8_lossy(&cleaned(raw.as_bytes())), left, "{spelling:?}");
+                let first = format!("From x@y Sat Nov 21 12:00:00 2026\n{spelling}{end}{end}");
+                let left = format!("From x@y Sat Nov 21 12:00:00 2026\n{end}");
+                assert_eq!(String::from_utf8_lossy(&cleaned(first.as_bytes())), left, "{spelling:?}");
+            }
+            assert!(cleaned(spelling.as_bytes()).is_empty(), "{spelling:?}");
+            assert_eq!(cleaned(format!("no colon\n{spelling}\n\n").as_bytes()), b"no colon\n\n");
+        }
+    }
+
+    #[test]
+    fn a_class_field_behind_a_lone_cr_goes_alone() {
+        let cases: [(&[u8], &[u8]); 9] = [
+            // No field, since it continues nothing.
+            (b" a\rDigital-Stamp-Class: x\nB: 2\n", b" a\r\nB: 2\n"),
+            (b" a\r\n\tb\rDigital-Stamp-Class: x\r\nB: 2\n", b" a\r\n\tb\r\r\nB: 2\n"),
+            (b"Subject: a\rDigital-Stamp-Class: x\nB: 2\n", b"Subject: a\r\nB: 2\n"),
+            (b"Subject: a\r\rDigital-Stamp-Class: x\r\nB: 2\n", b"Subject: a\r\r\r\nB: 2\n"),
+            (b"Subject: a\rDigital-Stamp-Class: x\rC: 3\nB: 2\n", b"Subject: a\rC: 3\nB: 2\n"),
+            (b"Subject: a\rdigital-stamp-class : x\rdigital-stamp-class:y\n\n", b"Subject: a\r\n\n"),
+            // What is left must have no new name.
+            (b"A: 1\nDigital-Stamp-\rDigital-Stamp-Class: x\rClass: first-class\nB: 2\n", b"A: 1\nB: 2\n"),
+            (b"Authentication-\rAuthentication-Results: mx.example; x\rResults: mx.example; dkim=pass\n\n", b"\n"),
+            (b"Subject: a\rC: Digital-Stamp-Class: x\n\n", b"Subject: a\rC: Digital-Stamp-Class: x\n\n"),
+        ];
+        for (raw, left) in cases {
+            assert_eq!(cleaned(raw), left, "{:?}", String::from_utf8_lossy(raw));
+        }
+    }
+
+    #[test]
+    fn other_fields_stay() {
+        let raw = b"Digital-Stamp: v4\nX-Digital-Stamp-Class: a\nDigital-Stamp-Class-X: b\nSubject: Digital-Stamp-Class: c\n\n";
+        assert_eq!(cleaned(raw), raw);
+        assert_eq!(cleaned(b""), b"");
+    }
+
+    // Threat 9.
+    #[test]
+    fn authentication_results_go_when_they_claim_our_id() {
+        for value in [
+            "mx.example; spf=pass",
+            "MX.Example; spf=pass",
+            "mx.example.; spf=pass",
+            "mx.example 1; spf=pass",
+            "mx.example. 1; spf=pass",
+            "mx.example.(no)1; spf=pass",
+            "mx.example .org; spf=pass",
+            "mx.example/1; spf=pass",
+            "\"mx.example\"; spf=pass",
+            "\"m\\x.example\" 1; spf=pass",
+            "(a comment) mx.example; spf=pass",
+            "(a (nested; \\) ) one) mx.example; none",
+            "mx.example (trust me); spf=pass",
+            "mx.example",
+            "mx.example;",
+            "mx . example; spf=pass",
+            "mx.(no)example; none",
+            "\n\tmx.example;\n\tspf=pass",
+            "=?utf-8?q?mx=2Eexample?=; spf=pass",
+            "=?us-ascii?B?bXguZXhhbXBsZQ==?= ; spf=pass",
+            ", mx.example; spf=pass",
+            "; mx.example; spf=pass",
+            "mx.example, spf=pass",
+            "mx.example(x); spf=pass",
+            "(open mx.example; spf=pass",
+            "\"mx.example; spf=pass",
+            "",
+            ";",
+            "spf=pass smtp.mailfrom=a@b",
+            "spf = pass; dkim=pass",
+            "mx.example\0; spf=pass",
+            "mx\0.example; spf=pass",
+            "\"mx.example \"; none",
+            "mx.\r\n example; none",
+        ] {
+            let raw = format!("A: 1\nauthentication-RESULTS : {value}\nB: 2\n\n");
+            assert_eq!(String::from_utf8_lossy(&cleaned(raw.as_bytes())), "A: 1\nB: 2\n\n", "{value:?}");
+        }
+    }
+
+    #[test]
+    fn authentication_results_of_others_stay() {
+        for value in [
+            "mx.example.org; spf=pass",
+            "mx.example-org; spf=pass",
+            "mx.examples; spf=pass",
+            "amx.example; spf=pass",
+            "in.mx.example; spf=pass",
+            "other.example; spf=pass reason=\"mx.example\"",
+            "(mx.example) other.example; spf=pass",
+            "other.example (mx.example); spf=pass",
+            "other.example 1; mx.example",
+        ] {
+            let raw = format!("Authentication-Results: {value}\n\n");
+            assert_eq!(String::from_utf8_lossy(&cleaned(raw.as_bytes())), raw, "{value:?}");
+        }
+        let raw = b"Authentication-Results: mx.example; none\n\n";
+        assert_eq!(result_fields(&Message::parse(raw), None).count(), 0);
+    }
+}

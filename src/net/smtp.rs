@@ -1,0 +1,170 @@
+//! SMTP: hands a letter to a server that takes mail from its users (RFC 6409). One connection a letter; certificates are
+//! those that the system trusts; a password goes over a protected connection only, which the configuration sees to.
+
+use crate::message::header::printable;
+use lettre::address::Envelope;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::{Address, SmtpTransport, Transport};
+use memchr::memchr;
+use std::time::Duration;
+
+/// How much of what a server says is kept, in bytes.
+const SAID: usize = 300;
+
+/// A server, and who the user is there.
+#[derive(Debug)]
+pub struct Server {
+    transport: SmtpTransport,
+}
+
+/// How a connection is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// From the first byte on (RFC 8314).
+    Implicit,
+    /// After STARTTLS (RFC 3207), without which nothing is sent.
+    Starttls,
+    /// Not at all.
+    None,
+}
+
+/// A letter was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SmtpError {
+    /// The server will never take it (a status of 5xx).
+    #[error("{0}")]
+    Refused(String),
+    /// It was not taken now: the server says so, or could not be reached, or is not who it should be.
+    #[error("{0}")]
+    Later(String),
+}
+
+impl Server {
+    /// A server. Nothing is connected yet. `certificates` (PEM) are trusted besides the system's.
+    ///
+    /// # Errors
+    /// [`SmtpError::Later`] when the certificates cannot be used.
+    pub fn new(
+        host: &str,
+        port: u16,
+        protection: Protection,
+        login: Option<(String, String)>,
+        certificates: Option<&str>,
+        limit: Duration,
+    ) -> Result<Self, SmtpError> {
+        let later = |error: lettre::transport::smtp::Error| SmtpError::Later(told(&error));
+        let parameters = || -> Result<TlsParameters, SmtpError> {
+            let mut builder = TlsParameters::builder(host.to_owned());
+            if let Some(pem) = certificates {
+                builder = builder.add_root_certificate(Certificate::from_pem(pem.as_bytes()).map_err(later)?);
+            }
+            builder.build_rustls().map_err(later)
+        };
+        let tls = match protection {
+            Protection::Implicit => Tls::Wrapper(parameters()?),
+            Protection::Starttls => Tls::Required(parameters()?),
+            Protection::None => Tls::None,
+        };
+        let mut builder = SmtpTransport::builder_dangerous(host).port(port).tls(tls).timeout(Some(limit));
+        if let Some((user, password)) = login {
+            builder = builder.credentials(Credentials::new(user, password));
+        }
+        Ok(Self { transport: builder.build() })
+    }
+
+    /// Hands a letter over: from `sender` (`None` is the null sender) to one recipient.
+    ///
+    /// # Errors
+    /// [`SmtpError`].
+    pub fn send(
+        &self,
+        sender: Option<&str>,
+        to: &str,
+        pieces: &mut dyn Iterator<Item = &[u8]>,
+    ) -> Result<(), SmtpError> {
+        let address = |text: &str| {
+            text.parse::<Address>()
+                .map_err(|error| SmtpError::Refused(format!("{}: {error}", printable(text.as_bytes(), SAID))))
+        };
+        let envelope = Envelope::new(sender.map(address).transpose()?, vec![address(to)?])
+            .map_err(|error| SmtpError::Refused(error.to_string()))?;
+        let letter = with_crlf(pieces);
+        match self.transport.send_raw(&envelope, &letter) {
+            Ok(_) => Ok(()),
+            // 53x is about who we are, not about the letter: when the user has seen to his password, it goes.
+            Err(error) if error.status().is_some_and(|code| (530..540).contains(&u16::from(code))) => {
+                Err(SmtpError::Later(told(&error)))
+            }
+            Err(error) if error.is_permanent() => Err(SmtpError::Refused(told(&error))),
+            Err(error) => Err(SmtpError::Later(told(&error))),
+        }
+    }
+}
+
+/// What went wrong, with the causes, in printable characters.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    printable(text.as_bytes(), SAID)
+}
+
+/// A letter with the line ends that SMTP wants (RFC 5321 section 2.3.8), without that of its last line, which the transport
+/// writes before the dot that ends the letter.
+fn with_crlf(pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<u8> {
+    let mut letter: Vec<u8> = Vec::new();
+    for piece in pieces {
+        let mut rest = piece;
+        while let Some(at) = memchr(b'\n', rest) {
+            let (line, after) = rest.split_at(at);
+            letter.extend_from_slice(line);
+            if letter.last() != Some(&b'\r') {
+                letter.push(b'\r');
+            }
+            letter.push(b'\n');
+            rest = after.get(1..).unwrap_or_default();
+        }
+        letter.extend_from_slice(rest);
+    }
+    if letter.ends_with(b"\r\n") {
+        letter.truncate(letter.len() - 2);
+    }
+    letter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
+    #[test]
+    fn lines_end_as_smtp_wants_them() {
+        let sent =
+            |pieces: &[&str]| String::from_utf8(with_crlf(&mut pieces.iter().map(|piece| piece.as_bytes()))).unwrap();
+        assert_eq!(sent(&["A: b\nC: d\r", "\n\n.\nend"]), "A: b\r\nC: d\r\n\r\n.\r\nend");
+        assert_eq!(sent(&["a\r\n"]), "a");
+        assert_eq!(sent(&["A: b\n\n"]), "A: b\r\n");
+    }
+
+    #[test]
+    fn who_does_not_answer_is_asked_later() {
+        // Bound, so that no other program gets the port; and as it does not listen, connections are refused.
+        let flags = SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = SocketAddrV4::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap().port();
+        let server = Server::new("127.0.0.1", port, Protection::None, None, None, Duration::from_secs(60)).unwrap();
+        let error = server.send(Some("a@x.example"), "b@y.example", &mut std::iter::once(&b"x\n"[..])).unwrap_err();
+        assert!(matches!(error, SmtpError::Later(_)), "{error}");
+        let error = server.send(None, "no address", &mut std::iter::once(&b"x\n"[..])).unwrap_err();
+        assert!(matches!(error, SmtpError::Refused(_)), "{error}");
+    }
+}

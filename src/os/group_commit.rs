@@ -1,0 +1,179 @@
+//! Taking turns (group commit): many threads ask at once, and the first of them asks for all who wait. While it does, the
+//! others queue, and the first of those is next. So a commit, which waits for the disk, is shared by all who came while the
+//! one before was under way, and who comes alone waits for nobody and changes no thread.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// The questions that wait.
+#[derive(Debug)]
+pub(crate) struct Turn<Q, A> {
+    queue: Mutex<Queue<Q, A>>,
+    most: usize,
+}
+
+#[derive(Debug)]
+struct Queue<Q, A> {
+    waiting: Vec<(Q, Arc<Place<A>>)>,
+    busy: bool,
+}
+
+/// Where one who waits is told.
+#[derive(Debug)]
+struct Place<A> {
+    word: Mutex<Option<Word<A>>>,
+    told: Condvar,
+}
+
+#[derive(Debug)]
+enum Word<A> {
+    /// It is done.
+    Answer(A),
+    /// Nobody has done it yet, and it is your turn.
+    Yours,
+    /// Who should have done it is gone.
+    Lost,
+}
+
+impl<Q, A> Turn<Q, A> {
+    /// At most so many questions are asked together.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { queue: Mutex::new(Queue { waiting: Vec::new(), busy: false }), most }
+    }
+
+    /// Has a question answered, alone or with others: `answer` gives one answer for each, in order. `None` when whoever was
+    /// to answer it died on the way.
+    pub(crate) fn ask(&self, question: Q, answer: impl FnOnce(Vec<Q>) -> Vec<A>) -> Option<A> {
+        let place = Arc::new(Place { word: Mutex::new(None), told: Condvar::new() });
+        let first = {
+            let mut queue = self.queue();
+            queue.waiting.push((question, Arc::clone(&place)));
+            !std::mem::replace(&mut queue.busy, true)
+        };
+        if !first {
+            match place.wait() {
+                Word::Answer(answer) => return Some(answer),
+                Word::Lost => return None,
+                Word::Yours => {}
+            }
+        }
+        // Whatever happens below, the next gets his turn and nobody waits for ever.
+        let mut relay = Relay { turn: self, places: Vec::new() };
+        let (questions, places) = {
+            let mut queue = self.queue();
+            let count = queue.waiting.len().min(self.most);
+            queue.waiting.drain(..count).unzip()
+        };
+        relay.places = places;
+        let mut told = 0;
+        for (answer, place) in answer(questions).into_iter().zip(&relay.places) {
+            place.tell(Word::Answer(answer));
+            told += 1;
+        }
+        relay.places.drain(..told);
+        drop(relay);
+        match place.wait() {
+            Word::Answer(answer) => Some(answer),
+            Word::Yours | Word::Lost => None,
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue<Q, A>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells those who got no answer, and hands the turn on.
+struct Relay<'a, Q, A> {
+    turn: &'a Turn<Q, A>,
+    places: Vec<Arc<Place<A>>>,
+}
+
+impl<Q, A> Drop for Relay<'_, Q, A> {
+    fn drop(&mut self) {
+        for place in self.places.drain(..) {
+            place.tell(Word::Lost);
+        }
+        let mut queue = self.turn.queue();
+        match queue.waiting.first() {
+            Some((_, place)) => place.tell(Word::Yours),
+            None => queue.busy = false,
+        }
+    }
+}
+
+impl<A> Place<A> {
+    fn tell(&self, word: Word<A>) {
+        *self.word.lock().unwrap_or_else(PoisonError::into_inner) = Some(word);
+        self.told.notify_one();
+    }
+
+    fn wait(&self) -> Word<A> {
+        let mut slot = self.word.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match slot.take() {
+                Some(word) => return word,
+                None => slot = self.told.wait(slot).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn everybody_gets_his_own_answer_and_many_share_a_turn() {
+        let turn = Turn::new(1_000);
+        let turns = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for asker in 0..64_u64 {
+                let (turn, turns) = (&turn, &turns);
+                scope.spawn(move || {
+                    for number in 0..20 {
+                        let question = asker * 100 + number;
+                        let answer = turn.ask(question, |all| {
+                            turns.fetch_add(1, SeqCst);
+                            thread::sleep(Duration::from_millis(1));
+                            all.into_iter().map(|question| question + 1).collect()
+                        });
+                        assert_eq!(answer, Some(question + 1));
+                    }
+                });
+            }
+        });
+        assert!(turns.load(SeqCst) < 640, "{turns:?} turns for 1280 questions");
+        assert!(!turn.queue().busy);
+    }
+
+    #[test]
+    fn no_turn_takes_more_than_it_may() {
+        let turn = Turn::new(3);
+        thread::scope(|scope| {
+            for question in 0..20 {
+                let turn = &turn;
+                scope.spawn(move || {
+                    turn.ask(question, |all| {
+                        assert!(all.len() <= 3);
+                        thread::sleep(Duration::from_millis(2));
+                        all
+                    })
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_loses_its_own_questions_and_no_others() {
+        let turn = Turn::new(10);
+        let died = catch_unwind(AssertUnwindSafe(|| turn.ask(1, |_| panic!("on purpose"))));
+        assert!(died.is_err());
+        assert_eq!(turn.ask(2, |all| all), Some(2));
+        assert_eq!(turn.ask(3, |_| Vec::new()), None);
+        assert_eq!(turn.ask(4, |all| all), Some(4));
+    }
+}

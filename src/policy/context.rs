@@ -1,0 +1,312 @@
+//! One message as the rules see it. What several conditions ask for is found out once, and only when one does.
+
+use super::regex::{Budget, Expression, ExpressionError, Found};
+use crate::message::address::{Address, addresses};
+use crate::message::auth_results::{self, Outcome};
+use crate::message::header::Field;
+use crate::message::mime::{TextPart, first_text};
+use crate::message::parse::Message;
+use crate::verdict::facts::Envelope;
+use crate::verdict::finding::Verdict;
+use std::cell::OnceCell;
+
+/// The most Message-IDs that are looked at in a reply, the nearest first.
+const REFERENCES: usize = 50;
+/// The longest Message-ID, in bytes: RFC 5322 section 2.1.1 lets no line be longer.
+const MESSAGE_ID: usize = 998;
+/// How much of a field expressions are looked for in, in bytes.
+const VALUE: usize = 64 * 1024;
+
+/// How much of a message is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// All of it.
+    Whole,
+    /// Its beginning; there is more.
+    Beginning,
+    /// Its header, and nobody asks for more.
+    Header {
+        /// Bytes of the whole message.
+        size: u64,
+    },
+}
+
+/// What rules may ask of a message.
+#[derive(Debug)]
+pub struct Letter<'a> {
+    /// The judgement that the stamps came to.
+    pub verdict: &'a Verdict,
+    message: &'a Message<'a>,
+    envelope: &'a Envelope,
+    trusted: &'a [String],
+    seen: Seen,
+    budget: Budget,
+    author: OnceCell<Option<Address>>,
+    sender: OnceCell<Option<Address>>,
+    recipients: OnceCell<Vec<Address>>,
+    list: OnceCell<Option<String>>,
+    outcomes: OnceCell<Vec<Outcome>>,
+    text: OnceCell<TextPart<'a>>,
+}
+
+impl<'a> Letter<'a> {
+    /// The message, as far as it was seen. `trusted` are the hosts whose Authentication-Results fields are believed.
+    #[must_use]
+    pub fn new(
+        message: &'a Message<'a>,
+        envelope: &'a Envelope,
+        verdict: &'a Verdict,
+        trusted: &'a [String],
+        seen: Seen,
+    ) -> Self {
+        Self {
+            verdict,
+            message,
+            envelope,
+            trusted,
+            seen,
+            budget: Budget::default(),
+            author: OnceCell::new(),
+            sender: OnceCell::new(),
+            recipients: OnceCell::new(),
+            list: OnceCell::new(),
+            outcomes: OnceCell::new(),
+            text: OnceCell::new(),
+        }
+    }
+
+    /// The first address of the From field: who claims to have written it.
+    #[must_use]
+    pub fn author(&self) -> Option<&Address> {
+        self.author.get_or_init(|| self.message.authors().into_iter().next()).as_ref()
+    }
+
+    /// The envelope sender: what the delivering program says, else the Return-Path field that it wrote (RFC 5321 section
+    /// 4.4). `None` for the null sender, and where neither says.
+    #[must_use]
+    pub fn sender(&self) -> Option<&Address> {
+        let find = || match &self.envelope.sender {
+            Some(sender) => bare(sender),
+            None => bare(&String::from_utf8_lossy(&self.message.first("Return-Path")?.unfolded())),
+        };
+        self.sender.get_or_init(find).as_ref()
+    }
+
+    /// The recipient of this delivery.
+    #[must_use]
+    pub fn recipient(&self) -> Option<&Address> {
+        self.envelope.recipient.as_ref()
+    }
+
+    /// The addresses in its To and Cc fields.
+    #[must_use]
+    pub fn recipients(&self) -> &[Address] {
+        self.recipients.get_or_init(|| {
+            let fields = self.message.fields().filter(|field| field.is("To") || field.is("Cc"));
+            // RFC 5322 section 3.6 allows one of each.
+            fields.take(4).flat_map(|field| addresses(&field.unfolded())).collect()
+        })
+    }
+
+    /// The identifier of its mailing list, in lower case (RFC 2919 section 3).
+    #[must_use]
+    pub fn list(&self) -> Option<&str> {
+        self.list.get_or_init(|| list_id(&self.message.first("List-Id")?)).as_deref()
+    }
+
+    /// What the trusted hosts found out.
+    #[must_use]
+    pub fn outcomes(&self) -> &[Outcome] {
+        self.outcomes.get_or_init(|| auth_results::outcomes(self.message, self.trusted))
+    }
+
+    /// Whether the domains of its From field are genuine.
+    #[must_use]
+    pub fn is_genuine(&self) -> bool {
+        auth_results::genuine(self.message, self.outcomes())
+    }
+
+    /// Whether a trusted host found this.
+    #[must_use]
+    pub fn shows(&self, method: &str, result: &str) -> bool {
+        auth_results::shows(self.message, self.outcomes(), method, result)
+    }
+
+    /// Its size in bytes, or the least that it can be.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self.seen {
+            Seen::Whole | Seen::Beginning => self.message.raw().len() as u64,
+            Seen::Header { size } => size,
+        }
+    }
+
+    /// Whether it is larger than [`Self::size`].
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.seen == Seen::Beginning
+    }
+
+    /// The Message-IDs to which it replies, as they stand between their brackets: that of In-Reply-To first, then from the
+    /// nearest to the farthest.
+    #[must_use]
+    pub fn replies_to(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for name in ["In-Reply-To", "References"] {
+            let Some(field) = self.message.first(name) else { continue };
+            let value = field.unfolded();
+            let mut ids: Vec<&[u8]> = value.rsplit(|&b| b == b'<').collect();
+            // What stands before the first bracket is no Message-ID.
+            ids.pop();
+            let ids = ids.into_iter().filter_map(|id| id.get(..id.iter().position(|&b| b == b'>')?));
+            let ids = ids.filter(|id| !id.is_empty() && id.len() <= MESSAGE_ID);
+            found.extend(ids.take(REFERENCES).filter_map(|id| String::from_utf8(id.to_vec()).ok()));
+        }
+        found.truncate(REFERENCES);
+        found
+    }
+
+    /// Looks for an expression in every field of this name, decoded.
+    ///
+    /// # Errors
+    /// That of the expression.
+    pub fn find_in_fields(&self, name: &str, expression: &Expression) -> Result<Found, ExpressionError> {
+        // A wrong expression shows whether there is such a field or not.
+        expression.check()?;
+        // To look for the fields is work too.
+        if !self.budget.take(self.message.header().len() as u64) {
+            return Ok(Found::Unknown);
+        }
+        for field in self.message.fields().filter(|field| field.is(name)) {
+            let value = field.decoded();
+            match expression.find(value.get(..VALUE).unwrap_or(&value), &self.budget)? {
+                Found::No => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Found::No)
+    }
+
+    /// Looks for an expression in its first text, decoded: in all of it up to 1 MiB, in the first and the last 64 KiB of a
+    /// longer one.
+    ///
+    /// # Errors
+    /// That of the expression.
+    pub fn find_in_text(&self, expression: &Expression) -> Result<Found, ExpressionError> {
+        expression.check()?;
+        let TextPart::Found(text) = self.text.get_or_init(|| first_text(self.message)) else { return Ok(Found::No) };
+        match (expression.find(&text.head, &self.budget)?, &text.tail) {
+            (Found::No, Some(tail)) => expression.find(tail, &self.budget),
+            (found, _) => Ok(found),
+        }
+    }
+}
+
+/// An address as envelopes have it, in angle brackets or without.
+fn bare(text: &str) -> Option<Address> {
+    let text = text.trim();
+    let text = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(text);
+    Address::parse(text).ok()
+}
+
+/// What stands between the last angle brackets, or all of it (some write none).
+fn list_id(field: &Field<'_>) -> Option<String> {
+    let value = field.unfolded();
+    let value = String::from_utf8_lossy(&value);
+    let id = match value.rsplit_once('<') {
+        Some((_, rest)) => rest.split_once('>')?.0,
+        None => &value,
+    };
+    let id = id.trim();
+    // RFC 2919 section 3: 255 octets.
+    (!id.is_empty() && id.len() <= 255 && !id.contains(char::is_whitespace)).then(|| id.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `ask` says of a message without stamps.
+    pub(super) fn of<T>(raw: &str, ask: impl FnOnce(&Letter<'_>) -> T) -> T {
+        let message = Message::parse(raw.as_bytes());
+        let verdict = Verdict { reason: crate::verdict::reason::Reason::NoStamp, speaks: None, findings: vec![] };
+        ask(&Letter::new(&message, &Envelope::default(), &verdict, &[], Seen::Whole))
+    }
+
+    #[test]
+    fn a_list_is_known_by_its_identifier() {
+        for (value, id) in [
+            ("<Talk.Lists.Example>", Some("talk.lists.example")),
+            ("Talk \"a <b>\" (c)\r\n <talk.lists.example>", Some("talk.lists.example")),
+            ("talk.lists.example", Some("talk.lists.example")),
+            ("<talk.lists.example", None),
+            ("<>", None),
+            ("a talk list", None),
+        ] {
+            let found = of(&format!("List-Id: {value}\n\n"), |letter| letter.list().map(str::to_owned));
+            assert_eq!(found.as_deref(), id, "{value}");
+        }
+        assert!(of(&format!("List-Id: <{}>\n\n", "x".repeat(256)), |letter| letter.list().is_none()));
+    }
+
+    #[test]
+    fn a_reply_names_what_it_answers_nearest_first() {
+        let raw = "References: x <1@a> <2@a>\n\t<3@a><4@a\n\nbody <5@a>";
+        assert_eq!(of(raw, |letter| letter.replies_to()), ["3@a", "2@a", "1@a"]);
+        let raw = "In-Reply-To: your letter of Monday <9@a>\nReferences: <1@a>\nreferences: <2@a>\n\n";
+        assert_eq!(of(raw, |letter| letter.replies_to()), ["9@a", "1@a"]);
+        assert_eq!(
+            of("In-Reply-To: <>, 1@a\nReferences: >1@a<\n\n", |letter| letter.replies_to()),
+            Vec::<String>::new()
+        );
+        // Hostile: no end of them, and one without an end.
+        let many = format!("References: {}\n\n", "<1@a>".repeat(100_000));
+        assert_eq!(of(&many, |letter| letter.replies_to()).len(), REFERENCES);
+        assert!(of(&format!("References: <{}>\n\n", "x".repeat(999)), |letter| letter.replies_to()).is_empty());
+        assert!(of(&format!("References: {}\n\n", "<".repeat(1_000_000)), |letter| letter.replies_to()).is_empty());
+    }
+
+    #[test]
+    fn the_envelope_sender_is_what_the_delivering_program_says() {
+        let raw = "Return-Path: <Bob@Y.example>\nReturn-Path: <c@y.example>\n\n";
+        assert_eq!(of(raw, |letter| letter.sender().map(ToString::to_string)).as_deref(), Some("Bob@y.example"));
+        assert!(of("Return-Path: <>\n\n", |letter| letter.sender().is_none()));
+        let message = Message::parse(raw.as_bytes());
+        let verdict = Verdict::too_large();
+        for (given, sender) in
+            [("d@y.example", Some("d@y.example")), ("<d@y.example>", Some("d@y.example")), ("", None)]
+        {
+            let envelope = Envelope { sender: Some(given.into()), recipient: None };
+            let letter = Letter::new(&message, &envelope, &verdict, &[], Seen::Whole);
+            assert_eq!(letter.sender().map(ToString::to_string).as_deref(), sender, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn every_field_of_a_name_is_searched_decoded_and_a_long_one_at_its_beginning() {
+        let find = |raw: &str, name: &str, text: &str| {
+            of(raw, |letter| letter.find_in_fields(name, &Expression::new(text, false)).unwrap())
+        };
+        let raw = "X-A: one\nx-a: =?utf-8?q?tw=6F?=\n and more\nB: three\n\nX-A: body";
+        assert_eq!(find(raw, "X-A", "^one$"), Found::Yes);
+        assert_eq!(find(raw, "X-A", "^two and more$"), Found::Yes);
+        assert_eq!(find(raw, "X-A", "three|body"), Found::No);
+        let long = format!("X-A: {}end\n\n", "x".repeat(VALUE));
+        assert_eq!(find(&long, "X-A", "end"), Found::No);
+    }
+
+    #[test]
+    fn the_first_text_is_searched_decoded() {
+        let find =
+            |raw: &str, text: &str| of(raw, |letter| letter.find_in_text(&Expression::new(text, false)).unwrap());
+        let raw = "Content-Transfer-Encoding: base64\n\nY2hlYXAgcGlsbHM=\n";
+        assert_eq!((find(raw, "cheap pills"), find(raw, "Y2h")), (Found::Yes, Found::No));
+        assert_eq!(find("Content-Type: text/html\n\ncheap pills", "pills"), Found::No);
+        let lines = "filler filler filler\n".repeat(60_000);
+        let long = format!("\nfirst\n{lines}middle\n{lines}last\n");
+        assert_eq!(
+            (find(&long, "first"), find(&long, "last"), find(&long, "middle")),
+            (Found::Yes, Found::Yes, Found::No)
+        );
+    }
+}

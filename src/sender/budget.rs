@@ -1,0 +1,191 @@
+//! How much may be spent: caps over an hour, a day, and a day for one recipient. Pure: what was spent before and what time
+//! it is are handed in. A purchase counts from the moment it is journalled until it is known to have been refused, so a lost
+//! answer counts.
+
+use crate::time::UnixTime;
+use std::collections::BTreeMap;
+
+/// Caps in credits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// In any 60 minutes.
+    pub hour: u64,
+    /// In any 24 hours.
+    pub day: u64,
+    /// In any 24 hours for one recipient.
+    pub recipient: u64,
+}
+
+/// Which cap was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// [`Caps::hour`].
+    Hour,
+    /// [`Caps::day`].
+    Day,
+    /// [`Caps::recipient`].
+    Recipient,
+}
+
+/// A purchase would go beyond a cap.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.sentence())]
+pub struct Capped {
+    /// Which cap.
+    pub which: Which,
+    /// Its credits.
+    pub cap: u64,
+    /// What was spent within its time.
+    pub spent: u64,
+    /// What is asked for now.
+    pub asked: u64,
+    /// For whom, if it is the recipient's cap.
+    pub recipient: Option<String>,
+    /// When as much will be free again; `None` if it is more than the whole cap.
+    pub free: Option<UnixTime>,
+}
+
+impl Capped {
+    fn sentence(&self) -> String {
+        let Self { cap, spent, asked, .. } = self;
+        let whose = match (&self.which, &self.recipient) {
+            (Which::Hour, _) => "an hour (sender.credits_per_hour)".to_owned(),
+            (Which::Day, _) => "a day (sender.credits_per_day)".to_owned(),
+            (Which::Recipient, Some(recipient)) => format!("a day for {recipient} (sender.credits_per_recipient)"),
+            (Which::Recipient, None) => "a day for one recipient (sender.credits_per_recipient)".to_owned(),
+        };
+        let when = match self.free {
+            Some(free) => format!("it is free again at {free}"),
+            None => "it is never free for so many".to_owned(),
+        };
+        format!("{asked} credits more are beyond your cap of {cap} credits {whose}, of which {spent} are spent; {when}")
+    }
+}
+
+/// What was spent, or may have been.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spending {
+    /// When.
+    pub at: UnixTime,
+    /// For whom: a canonical address.
+    pub recipient: String,
+    /// How much.
+    pub credits: u64,
+}
+
+/// The window of [`Caps::hour`], in seconds.
+const HOUR: i64 = 60 * 60;
+/// The window of [`Caps::day`] and [`Caps::recipient`], in seconds: nothing older than this counts.
+pub const DAY: i64 = 24 * HOUR;
+
+impl Caps {
+    /// Whether as much may be spent now as `asked` says, by recipients, after what was spent `before`.
+    ///
+    /// # Errors
+    /// [`Capped`]: the first cap that would be gone beyond.
+    pub fn check(&self, before: &[Spending], asked: &[(String, u64)], now: UnixTime) -> Result<(), Capped> {
+        let all = asked.iter().map(|(_, credits)| *credits).fold(0, u64::saturating_add);
+        let every: Vec<&Spending> = before.iter().collect();
+        Self::within(Which::Hour, self.hour, HOUR, &every, all, now)?;
+        Self::within(Which::Day, self.day, DAY, &every, all, now)?;
+        let mut by_recipient = BTreeMap::<&str, u64>::new();
+        for (recipient, credits) in asked {
+            let sum = by_recipient.entry(recipient).or_default();
+            *sum = sum.saturating_add(*credits);
+        }
+        for (recipient, credits) in by_recipient {
+            let his: Vec<&Spending> = before.iter().filter(|spending| spending.recipient == recipient).collect();
+            Self::within(Which::Recipient, self.recipient, DAY, &his, credits, now)
+                .map_err(|capped| Capped { recipient: Some(recipient.to_owned()), ..capped })?;
+        }
+        Ok(())
+    }
+
+    fn within(
+        which: Which,
+        cap: u64,
+        window: i64,
+        before: &[&Spending],
+        asked: u64,
+        now: UnixTime,
+    ) -> Result<(), Capped> {
+        // What lies in the future counts: the clock was ahead then, or is behind now.
+        let mut counts: Vec<&Spending> =
+            before.iter().copied().filter(|spending| now.since(spending.at) < window).collect();
+        counts.sort_by_key(|spending| spending.at);
+        let spent = counts.iter().map(|spending| spending.credits).fold(0, u64::saturating_add);
+        if spent.saturating_add(asked) <= cap {
+            return Ok(());
+        }
+        let mut left = spent;
+        let free = counts.iter().find_map(|spending| {
+            left = left.saturating_sub(spending.credits);
+            (left.saturating_add(asked) <= cap).then(|| spending.at.plus(window))
+        });
+        let free = free.filter(|_| asked <= cap);
+        Err(Capped { which, cap, spent, asked, recipient: None, free })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixTime = UnixTime(1_795_262_400);
+    const CAPS: Caps = Caps { hour: 10, day: 20, recipient: 5 };
+
+    fn spent(ago: i64, recipient: &str, credits: u64) -> Spending {
+        Spending { at: NOW.plus(-ago), recipient: recipient.to_owned(), credits }
+    }
+
+    fn check(before: &[Spending], asked: &[(&str, u64)]) -> Result<(), Capped> {
+        let asked: Vec<(String, u64)> = asked.iter().map(|(to, credits)| ((*to).to_owned(), *credits)).collect();
+        CAPS.check(before, &asked, NOW)
+    }
+
+    #[test]
+    fn a_cap_may_be_reached_and_not_passed() {
+        assert_eq!(check(&[], &[("a", 5), ("b", 5)]), Ok(()));
+        let capped = check(&[spent(60, "c", 1)], &[("a", 5), ("b", 5)]).unwrap_err();
+        let free = Some(NOW.plus(HOUR - 60));
+        assert_eq!(capped, Capped { which: Which::Hour, cap: 10, spent: 1, asked: 10, recipient: None, free });
+        assert_eq!(check(&[spent(HOUR, "c", 1)], &[("a", 5), ("b", 5)]), Ok(()));
+    }
+
+    #[test]
+    fn a_day_and_a_recipient_have_caps_of_their_own() {
+        let before = [spent(7_200, "a", 4), spent(9_000, "b", 15)];
+        let capped = check(&before, &[("c", 2)]).unwrap_err();
+        assert_eq!((capped.which, capped.spent, capped.free), (Which::Day, 19, Some(NOW.plus(DAY - 9_000))));
+        let capped = check(&before[..1], &[("a", 1), ("a", 1)]).unwrap_err();
+        assert_eq!((capped.which, capped.asked, capped.recipient.as_deref()), (Which::Recipient, 2, Some("a")));
+        assert_eq!(capped.free, Some(NOW.plus(DAY - 7_200)));
+        assert_eq!(check(&before[..1], &[("a", 1)]), Ok(()));
+    }
+
+    #[test]
+    fn what_is_more_than_the_cap_is_never_free() {
+        assert_eq!(check(&[spent(60, "c", 1)], &[("a", 11)]).unwrap_err().free, None);
+        assert_eq!(check(&[], &[("a", 6)]).unwrap_err().free, None);
+        assert_eq!(check(&[], &[("a", u64::MAX), ("b", u64::MAX)]).unwrap_err().asked, u64::MAX);
+    }
+
+    #[test]
+    fn it_is_free_when_enough_has_passed_out_of_the_window() {
+        let before = [spent(50, "a", 4), spent(40, "b", 4), spent(30, "c", 2)];
+        assert_eq!(check(&before, &[("d", 5)]).unwrap_err().free, Some(NOW.plus(HOUR - 40)));
+        assert_eq!(check(&before, &[("d", 4)]).unwrap_err().free, Some(NOW.plus(HOUR - 50)));
+        // A clock that was ahead does not open a cap.
+        assert!(check(&[spent(-500, "a", 10)], &[("b", 1)]).is_err());
+    }
+
+    #[test]
+    fn the_refusal_says_which_cap_and_when_it_is_free() {
+        let told = check(&[spent(60, "a", 4)], &[("a", 2)]).unwrap_err().to_string();
+        assert_eq!(
+            told,
+            "2 credits more are beyond your cap of 5 credits a day for a (sender.credits_per_recipient), of which 4 are \
+             spent; it is free again at 2026-11-22T11:59:00Z"
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! What each recipient gets: a copy with his own stamp, and with nobody else's, since a stamp names whom it is for (threat
+//! 38). Pure. Which stamp that is, is decided in `choice`.
+
+use crate::message::address::Address;
+use crate::message::edit::Edit;
+use crate::message::header::fold;
+use crate::message::parse::Message;
+use crate::stamp::affix::strip;
+use crate::stamp::claims::Stamp;
+use crate::stamp::extract::{Found, Place, STAMP_FIELD, locate};
+use crate::stamp::token::Token;
+
+/// The mark beside a stamp that may come back.
+pub const FOR_RETURN: &str = "; reuse=return";
+
+/// A stamp that its sender put on himself stands where it cannot be taken off (in an encoded or signed text), and it is
+/// somebody else's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the message holds a stamp for somebody else, in a text that is encoded or signed, and it cannot be taken off")]
+pub struct Foreign;
+
+/// What of a message matters for its copies, looked up once.
+#[derive(Clone, Debug)]
+pub struct Original<'a> {
+    message: Message<'a>,
+    stamps: Vec<Found>,
+    over_limit: bool,
+}
+
+impl<'a> Original<'a> {
+    /// Looks at a message.
+    #[must_use]
+    pub fn new(message: Message<'a>) -> Self {
+        let located = locate(&message);
+        Self { message, stamps: located.stamps, over_limit: located.over_limit }
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn message(&self) -> Message<'a> {
+        self.message
+    }
+
+    /// The stamp for this recipient that the sender put on himself.
+    #[must_use]
+    pub fn own(&self, recipient: &Address) -> Option<&Found> {
+        self.stamps.iter().find(|found| names(&found.token, recipient))
+    }
+
+    /// The copy for a recipient, with `put` (a stamp and its mark) in its header. With `keep`, that stamp of the sender's own
+    /// stays where it stands.
+    ///
+    /// # Errors
+    /// [`Foreign`].
+    pub fn copy(&self, keep: Option<&Found>, put: Option<&str>) -> Result<Edit<'a>, Foreign> {
+        let mut edit = match keep {
+            Some(kept) if kept.place == Place::Header => {
+                // Where it stands in the text, it stays there, and the text may hold others: looked for below.
+                let mut edit = Edit::new(&self.message);
+                let kept_here = |value: &[u8]| {
+                    let bare = crate::stamp::extract::without_white_space(value);
+                    bare.split(';').next() == Some(kept.token.as_str())
+                };
+                let others = self.message.fields().filter(|field| field.is(STAMP_FIELD));
+                others.filter(|field| !kept_here(&field.decoded())).for_each(|field| edit.remove(&field));
+                edit
+            }
+            Some(_) => {
+                let mut edit = Edit::new(&self.message);
+                self.message.fields().filter(|field| field.is(STAMP_FIELD)).for_each(|field| edit.remove(&field));
+                edit
+            }
+            None => strip(&self.message).edit,
+        };
+        if let Some(put) = put {
+            edit.insert_top(fold(STAMP_FIELD, put, self.message.newline()));
+        }
+        if !self.stamps.is_empty() || self.over_limit {
+            let changed = edit.to_vec();
+            let left = locate(&Message::parse(&changed));
+            let put = put.and_then(|put| put.split(';').next());
+            let wanted =
+                |found: &Found| Some(found.token.as_str()) == put || keep.is_some_and(|kept| kept.token == found.token);
+            if left.over_limit || !left.stamps.iter().all(wanted) {
+                return Err(Foreign);
+            }
+        }
+        Ok(edit)
+    }
+}
+
+/// Whether this text is a stamp that names this address; its signature is its reader's affair.
+fn names(token: &str, address: &Address) -> bool {
+    let stamp = Token::parse(token).ok().and_then(|token| Stamp::read(token.payload()).ok());
+    stamp.is_some_and(|stamp| stamp.audience.names(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stamp::affix::affix;
+    use crate::stamp::audience::Audience;
+    use crate::stamp::issue;
+    use crate::stamp::serial::Serial;
+    use crate::stamp::signing::SecretKey;
+    use crate::stamp::token::Issuer;
+    use crate::time::UnixTime;
+
+    fn address(text: &str) -> Address {
+        Address::parse(text).unwrap()
+    }
+
+    fn stamp(to: &str, hashed: bool) -> String {
+        let audience = if hashed { Audience::hashed(&address(to), [1; 16]) } else { Audience::Plain(address(to)) };
+        let serial = Serial::new(format!("s-{}", to.len())).unwrap();
+        let stamp = Stamp::new(serial, audience, UnixTime(1_800_000_000));
+        let issuer = Issuer::new("v.example", "1").unwrap();
+        issue::issue(&stamp, &issuer, &SecretKey::from_random(&[3; 32])).unwrap().as_str().to_owned()
+    }
+
+    const LETTER: &str = "From: a@x.example\nTo: b@y.example\nSubject: s\n\nhello\n";
+
+    fn copied(raw: &[u8], to: &str, put: Option<&str>) -> Result<String, Foreign> {
+        let original = Original::new(Message::parse(raw));
+        let keep = original.own(&address(to));
+        let edit = original.copy(keep, if keep.is_some() { None } else { put })?;
+        Ok(String::from_utf8(edit.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_copy_has_its_own_stamp_and_no_other() {
+        // Threat 38.
+        let (bob, eve) = (stamp("b@y.example", false), stamp("eve@z.example", true));
+        let both = format!("Digital-Stamp: {bob}\nDigital-Stamp: {eve}; reuse=return\nDigital-Stamp: junk\n{LETTER}");
+        assert_eq!(copied(both.as_bytes(), "b@y.example", None).unwrap(), format!("Digital-Stamp: {bob}\n{LETTER}"));
+        let for_eve = copied(both.as_bytes(), "eve@z.example", None).unwrap();
+        assert_eq!(for_eve, format!("Digital-Stamp: {eve}; reuse=return\n{LETTER}"));
+        assert_eq!(copied(both.as_bytes(), "carol@z.example", None).unwrap(), LETTER);
+        let put = copied(both.as_bytes(), "carol@z.example", Some("tok")).unwrap();
+        assert_eq!(put, format!("Digital-Stamp: tok\n{LETTER}"));
+        assert_eq!(copied(LETTER.as_bytes(), "b@y.example", None).unwrap(), LETTER);
+    }
+
+    #[test]
+    fn a_stamp_in_the_text_stays_for_its_recipient_and_goes_for_others() {
+        let bob = stamp("b@y.example", false);
+        for place in [Place::Body, Place::Subject] {
+            let with = affix(&Message::parse(LETTER.as_bytes()), place, &bob).unwrap().to_vec();
+            assert_eq!(copied(&with, "b@y.example", None).unwrap().as_bytes(), with);
+            assert_eq!(copied(&with, "c@y.example", None).unwrap(), LETTER);
+        }
+        let block = crate::stamp::armor::armour(&bob, "\n");
+        let encoded = format!("Content-Transfer-Encoding: quoted-printable\n\n{}", block.replace('=', "=3D"));
+        assert_eq!(copied(encoded.as_bytes(), "c@y.example", None), Err(Foreign));
+        assert_eq!(copied(encoded.as_bytes(), "b@y.example", None).unwrap(), encoded);
+    }
+}

@@ -1,0 +1,407 @@
+//! What a caller of sendmail(8) asks for, made ready to be sent: the recipients from arguments and fields, and a message that
+//! has a Date, a Message-ID and a From, and no Bcc. Pure: time and random numbers are handed in. What each recipient gets
+//! stands in `copies`.
+
+use crate::message::address::{Address, addresses, entries};
+use crate::message::edit::Edit;
+use crate::message::header::{fold, printable};
+use crate::message::parse::Message;
+use crate::time::UnixTime;
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// So many recipients of one message are served; who has more has a list.
+pub const RECIPIENTS: usize = 1_000;
+
+/// The longest bare name.
+const NAME: usize = 64;
+
+/// To whom a message goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Recipient {
+    /// An address.
+    Address(Address),
+    /// A bare name, as local programs write (`root`): the next sendmail(8) knows who that is.
+    Local(String),
+}
+
+impl Recipient {
+    /// Reads an argument, or an entry of a field.
+    ///
+    /// # Errors
+    /// [`Unfit::Recipient`] for what is neither an address nor a plain name, or begins with a hyphen.
+    pub fn parse(text: &str) -> Result<Self, Unfit> {
+        let wrong = || Unfit::Recipient(printable(text.as_bytes(), 200));
+        // After `--` it is no option, but not every program heeds that (threat 30).
+        if text.starts_with('-') {
+            return Err(wrong());
+        }
+        if let Ok(address) = Address::parse(text) {
+            return Ok(Self::Address(address));
+        }
+        // Neither a path nor a pipe nor an :include:, to which some mail systems deliver.
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'+' | b'-' | b'=');
+        let name = !text.is_empty() && text.len() <= NAME && text.bytes().all(plain);
+        if name { Ok(Self::Local(text.to_owned())) } else { Err(wrong()) }
+    }
+
+    /// The address, if it is one.
+    #[must_use]
+    pub fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Address(address) => Some(address),
+            Self::Local(_) => None,
+        }
+    }
+}
+
+/// As an argument behind `--`.
+impl fmt::Display for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Local(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What cannot be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Not a recipient.
+    #[error("{0}: this is no address")]
+    Recipient(String),
+    /// Not a sender.
+    #[error("-f {0}: this is no address")]
+    Sender(String),
+    /// Nobody.
+    #[error("no recipients were given")]
+    Nobody,
+    /// Too many.
+    #[error("more than {RECIPIENTS} recipients")]
+    TooMany,
+}
+
+/// What the arguments say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Recipients in the arguments.
+    pub recipients: Vec<String>,
+    /// `-t`: recipients in the fields, too.
+    pub from_fields: bool,
+    /// `-f`: the envelope sender; empty or `<>` for the null sender.
+    pub sender: Option<String>,
+    /// `-F`: the sender's full name, for a From field that has to be made.
+    pub full_name: Option<String>,
+    /// `--return`: every stamp may come back with the answer.
+    pub for_return: bool,
+}
+
+/// What the surroundings say.
+#[derive(Clone, Copy, Debug)]
+pub struct Here<'a> {
+    /// The time, for a Date field that has to be made.
+    pub now: UnixTime,
+    /// The user's own address, if it is known: for From, and for the envelope of SMTP.
+    pub own: Option<&'a Address>,
+    /// Random numbers, for a Message-ID that has to be made.
+    pub random: [u8; 16],
+}
+
+/// A message with its envelope, the same for all recipients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// What tells it from all others: the same message to the same recipients, sent again, has the same name.
+    pub name: String,
+    /// Whether it came with a Message-ID. Without one, whoever sends the same bytes again, as programs do that report every
+    /// day, most likely means another message.
+    pub identified: bool,
+    /// The envelope sender: empty for the null sender, `None` if the caller did not say.
+    pub sender: Option<String>,
+    /// Each once.
+    pub recipients: Vec<Recipient>,
+    /// The message without Bcc, with what it needs.
+    pub message: Vec<u8>,
+    /// Whether every stamp may come back.
+    pub for_return: bool,
+}
+
+impl Submission {
+    /// Makes `raw` ready.
+    ///
+    /// # Errors
+    /// [`Unfit`]: nothing of it may be sent.
+    pub fn prepare(raw: &[u8], asked: &Asked, here: &Here<'_>) -> Result<Self, Unfit> {
+        let message = Message::parse(raw);
+        let sender = asked.sender.as_deref().map(sender).transpose()?;
+        let recipients = recipients(&message, asked)?;
+        let name = name(&message, sender.as_deref(), &recipients);
+        let own = sender.as_deref().and_then(|text| Address::parse(text).ok()).or_else(|| here.own.cloned());
+        let mut edit = Edit::new(&message);
+        edit.remove_span(0..message.envelope_line().len());
+        let newline = message.newline();
+        if message.first("Message-ID").is_none() {
+            let domain = own.as_ref().map_or("localhost", |own| own.domain());
+            let id = format!("<{}@{domain}>", HEXLOWER.encode(&here.random));
+            edit.insert_top(fold("Message-ID", &id, newline));
+        }
+        if message.first("Date").is_none() {
+            edit.insert_top(fold("Date", &here.now.to_rfc5322(), newline));
+        }
+        if let (None, Some(own)) = (message.first("From"), &own) {
+            let from = match &asked.full_name {
+                Some(full) => format!("{} <{own}>", phrase(full)),
+                None => own.to_string(),
+            };
+            edit.insert_top(fold("From", &from, newline));
+        }
+        message
+            .fields()
+            .filter(|field| field.is("Bcc") || field.is("Resent-Bcc"))
+            .for_each(|field| edit.remove(&field));
+        let mut ready = edit.to_vec();
+        let parsed = Message::parse(&ready);
+        if !parsed.has_body() {
+            // A header alone: its end must be said, or the next fields would be put behind an unfinished line.
+            if !ready.is_empty() && !ready.ends_with(b"\n") {
+                ready.extend_from_slice(newline.as_bytes());
+            }
+            ready.extend_from_slice(newline.as_bytes());
+        }
+        let identified = message_id(&message).is_some();
+        Ok(Self { name, identified, sender, recipients, message: ready, for_return: asked.for_return })
+    }
+
+    /// The address in the envelope by which a server is told who sends: the caller's, else the author's.
+    #[must_use]
+    pub fn author(&self) -> Option<Address> {
+        let field = Message::parse(&self.message).first("From")?;
+        addresses(&field.unfolded()).into_iter().next()
+    }
+}
+
+/// The envelope sender; empty for the null sender.
+fn sender(text: &str) -> Result<String, Unfit> {
+    let wrong = || Unfit::Sender(printable(text.as_bytes(), 200));
+    let inner = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(text);
+    if inner.is_empty() {
+        return Ok(String::new());
+    }
+    Recipient::parse(inner).map(|sender| sender.to_string()).map_err(|_| wrong())
+}
+
+/// The recipients, each once, in the order of the arguments, then of the fields. With `Resent-` fields it is those that
+/// count (RFC 5322 section 3.6.6), as for Postfix and Sendmail.
+fn recipients(message: &Message<'_>, asked: &Asked) -> Result<Vec<Recipient>, Unfit> {
+    let mut all: Vec<Recipient> = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    let mut add = |recipient: Recipient| {
+        if seen.insert(recipient.clone()) {
+            all.push(recipient);
+        }
+    };
+    for text in &asked.recipients {
+        if text.chars().any(char::is_control) {
+            return Err(Unfit::Recipient(printable(text.as_bytes(), 200)));
+        }
+        // One argument may hold several, as `mail a,b` has it.
+        for entry in entries(text.as_bytes(), RECIPIENTS + 1) {
+            add(entry.map_or_else(|text| Recipient::parse(&text), fit)?);
+        }
+    }
+    if asked.from_fields {
+        let resent = message.fields().any(|field| field.name().to_ascii_lowercase().starts_with(b"resent-"));
+        let names = if resent { ["Resent-To", "Resent-Cc", "Resent-Bcc"] } else { ["To", "Cc", "Bcc"] };
+        for field in message.fields().filter(|field| names.iter().any(|name| field.is(name))) {
+            for entry in entries(&field.unfolded(), RECIPIENTS + 1) {
+                add(entry.map_or_else(|text| Recipient::parse(&text), fit)?);
+            }
+        }
+    }
+    match all.len() {
+        0 => Err(Unfit::Nobody),
+        1..=RECIPIENTS => Ok(all),
+        _ => Err(Unfit::TooMany),
+    }
+}
+
+/// An address that no program can take for an option.
+fn fit(address: Address) -> Result<Recipient, Unfit> {
+    Recipient::parse(&address.to_string())
+}
+
+/// The name of a submission. A message with a Message-ID is known by that, its author and its body, because mail programs
+/// write a new Date when they send again what could not be sent; one without is known by all its bytes.
+fn name(message: &Message<'_>, sender: Option<&str>, recipients: &[Recipient]) -> String {
+    let mut hash = Sha256::new();
+    let mut add = |part: &[u8]| {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    };
+    match message_id(message) {
+        Some(id) => {
+            add(b"identified");
+            add(&id);
+            add(&message.first("From").map(|field| field.unfolded().into_owned()).unwrap_or_default());
+            add(message.body());
+        }
+        None => {
+            add(b"bytes");
+            add(message.raw());
+        }
+    }
+    add(sender.map_or(&b"?"[..], str::as_bytes));
+    let mut names: Vec<String> = recipients.iter().map(Recipient::to_string).collect();
+    names.sort();
+    names.iter().for_each(|name| add(name.as_bytes()));
+    HEXLOWER.encode(hash.finalize().get(..20).unwrap_or_default())
+}
+
+/// The Message-ID, if there is one that says anything.
+fn message_id(message: &Message<'_>) -> Option<Vec<u8>> {
+    let field = message.first("Message-ID")?;
+    Some(field.unfolded().trim_ascii().to_vec()).filter(|id| !id.is_empty())
+}
+
+/// A full name in front of an address: quoted, without what would end the quotes.
+fn phrase(name: &str) -> String {
+    let inner: String = name.chars().filter(|c| !c.is_control() && !matches!(c, '"' | '\\')).collect();
+    format!("\"{inner}\"")
+}
+
+/// A message as it is read from a caller who does not say `-i`: it ends before a line that is a dot and nothing else.
+#[must_use]
+pub fn up_to_dot(raw: &[u8]) -> &[u8] {
+    let mut start = 0;
+    for line in raw.split_inclusive(|&b| b == b'\n') {
+        if matches!(line, b".\n" | b".\r\n" | b".") {
+            return raw.get(..start).unwrap_or_default();
+        }
+        start += line.len();
+    }
+    raw
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixTime = UnixTime(1_795_262_400);
+
+    fn prepared(raw: &str, asked: &Asked) -> Result<Submission, Unfit> {
+        let own = Address::parse("me@x.example").unwrap();
+        Submission::prepare(raw.as_bytes(), asked, &Here { now: NOW, own: Some(&own), random: [7; 16] })
+    }
+
+    fn asked(recipients: &[&str]) -> Asked {
+        Asked { recipients: recipients.iter().map(|&text| text.to_owned()).collect(), ..Asked::default() }
+    }
+
+    fn names(submission: &Submission) -> Vec<String> {
+        submission.recipients.iter().map(Recipient::to_string).collect()
+    }
+
+    fn text(submission: &Submission) -> String {
+        String::from_utf8(submission.message.clone()).unwrap()
+    }
+
+    #[test]
+    fn recipients_come_from_arguments_and_fields_each_once() {
+        let raw = "From: a@x.example\nTo: Bob <bob@y.example>, root\nCc: BOB@y.example\nBcc: eve@z.example\n\nx\n";
+        let with = Asked { from_fields: true, ..asked(&["carol@y.example,dave@y.example", "bob@y.example"]) };
+        let list = ["carol@y.example", "dave@y.example", "bob@y.example", "root", "eve@z.example"];
+        assert_eq!(names(&prepared(raw, &with).unwrap()), list);
+        assert_eq!(names(&prepared(raw, &asked(&["root"])).unwrap()), ["root"]);
+        // What stands encoded in a name is no address.
+        let encoded = "From: =?utf-8?Q?ceo=40y.example=2C_J?= <me@x.example>\nMessage-ID: <1@x>\n\
+                       To: =?utf-8?Q?Meier=2C_J=C3=BCrg?= <jm@y.example>, =?utf-8?Q?old=40y.example=2C_=3A=28?= <b@y.example>\n\n";
+        let submission = prepared(encoded, &Asked { from_fields: true, ..Asked::default() }).unwrap();
+        assert_eq!(names(&submission), ["jm@y.example", "b@y.example"]);
+        assert_eq!(submission.author().unwrap().to_string(), "me@x.example");
+        let resent = format!("Resent-To: z@z.example\nResent-Bcc: y@z.example\n{raw}");
+        let fields = Asked { from_fields: true, ..Asked::default() };
+        let submission = prepared(&resent, &fields).unwrap();
+        assert_eq!(names(&submission), ["z@z.example", "y@z.example"]);
+        assert!(!text(&submission).contains("eve@") && !text(&submission).contains("y@z.example"));
+    }
+
+    #[test]
+    fn who_cannot_be_written_to_is_said_and_nobody_is_passed_over() {
+        // Threat 30.
+        for bad in [
+            "-Ctmp@x.example",
+            "-oQ/tmp@x.example",
+            "a@x.example\nBcc: b",
+            "|/bin/sh",
+            "/etc/passwd",
+            ":include:/x",
+            "a b",
+        ] {
+            assert!(matches!(prepared("A: b\n\n", &asked(&[bad])), Err(Unfit::Recipient(_))), "{bad}");
+        }
+        let fields = Asked { from_fields: true, ..Asked::default() };
+        for broken in ["<broken", "Ann (home <ann@y.example>, b@y.example", "b@y.example:"] {
+            let raw = format!("To: bob@y.example, {broken}\n\n");
+            assert!(matches!(prepared(&raw, &fields), Err(Unfit::Recipient(_))), "{broken}");
+        }
+        assert_eq!(prepared("Subject: x\n\n", &fields), Err(Unfit::Nobody));
+        let many: Vec<String> = (0..=RECIPIENTS).map(|n| format!("p{n}@y.example")).collect();
+        assert_eq!(prepared(&format!("To: {}\n\n", many.join(",\n ")), &fields), Err(Unfit::TooMany));
+        let wide = " ".repeat(300);
+        assert_eq!(
+            prepared(&format!("To: b@y.example\nBcc: {}\n\n", many.join(&format!(",\n{wide}"))), &fields),
+            Err(Unfit::TooMany)
+        );
+        let sender = |text: &str| {
+            prepared("A: b\n\n", &Asked { sender: Some(text.to_owned()), ..asked(&["b@y.example"]) })
+                .map(|it| it.sender)
+        };
+        assert_eq!(sender("<>"), Ok(Some(String::new())));
+        assert_eq!(sender("<a@x.example>"), Ok(Some("a@x.example".into())));
+        assert!(sender("-X@x.example").is_err() && sender("a@x.example\nb").is_err());
+    }
+
+    #[test]
+    fn what_is_missing_is_put_on_once_and_bcc_goes() {
+        let raw =
+            "From x Sat Nov 21 12:00:00 2026\nSubject: s\nBcc: eve@z.example,\n f@z.example\nTo: b@y.example\n\n.\nx";
+        let submission =
+            prepared(raw, &Asked { full_name: Some("M. \"E\"\n".into()), ..asked(&["b@y.example"]) }).unwrap();
+        assert_eq!(
+            text(&submission),
+            "Message-ID: <07070707070707070707070707070707@x.example>\nDate: Sat, 21 Nov 2026 12:00:00 +0000\n\
+             From: \"M. E\" <me@x.example>\nSubject: s\nTo: b@y.example\n\n.\nx"
+        );
+        let whole = "From: a@x.example\r\nDate: x\r\nMessage-ID: <1@x>\r\n\r\nbody";
+        assert_eq!(text(&prepared(whole, &asked(&["b@y.example"])).unwrap()), whole);
+        let bare = text(&prepared("From: a@x.example\nDate: x\nMessage-ID: <1@x>", &asked(&["b@y.example"])).unwrap());
+        assert_eq!(bare, "From: a@x.example\nDate: x\nMessage-ID: <1@x>\n\n");
+    }
+
+    #[test]
+    fn the_same_message_sent_again_has_the_same_name() {
+        let name = |raw: &str, to: &[&str]| prepared(raw, &asked(to)).unwrap().name;
+        let (a, b) = ("a@y.example", "b@y.example");
+        let first = name("Message-ID: <1@x>\nDate: one\n\nx\n", &[a, b]);
+        assert_eq!(name("Message-ID: <1@x>\nDate: two\nSubject: s\n\nx\n", &[b, a]), first);
+        assert_ne!(name("Message-ID: <1@x>\n\ny\n", &[a, b]), first);
+        assert_ne!(name("Message-ID: <2@x>\n\nx\n", &[a, b]), first);
+        assert_ne!(name("Message-ID: <1@x>\n\nx\n", &[a]), first);
+        assert_ne!(name("Subject: 1\n\nx\n", &[a]), name("Subject: 2\n\nx\n", &[a]));
+    }
+
+    #[test]
+    fn a_lone_dot_ends_a_message() {
+        for (raw, read) in [
+            ("a\n.\nb\n", "a\n"),
+            ("a\r\n.\r\nb", "a\r\n"),
+            (".\n", ""),
+            ("a\n..\n .\n.x\n", "a\n..\n .\n.x\n"),
+            ("a\n.", "a\n"),
+            ("", ""),
+        ] {
+            assert_eq!(up_to_dot(raw.as_bytes()), read.as_bytes(), "{raw:?}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Which stamp a recipient gets: the one that the sender put on himself, none where none is needed, one that came with the
+//! message that is answered and may come back, or else one of the purse or a purchase, which is asked of the supply for all
+//! recipients at once.
+
+use super::copies::Original;
+use super::parse::Recipient;
+use crate::config::Config;
+use crate::message::address::Address;
+use crate::message::parse::Message;
+use crate::stamp::extract::Found;
+use crate::store::Returns;
+use memchr::memchr_iter;
+
+/// So many messages that are referred to are looked for.
+const REFERENCES: usize = 30;
+
+/// What a recipient's copy carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice<'a> {
+    /// Nothing: he needs none.
+    None,
+    /// What the sender put on.
+    Own(&'a Found),
+    /// A stamp that he let come back.
+    Return(String),
+    /// One that is to be had from the purse, or bought.
+    Supply(Address),
+}
+
+/// The choice for a recipient.
+#[must_use]
+pub fn choose<'a>(
+    original: &'a Original<'_>,
+    recipient: &Recipient,
+    config: &Config,
+    returns: &[(String, Vec<Address>)],
+) -> Choice<'a> {
+    let Recipient::Address(address) = recipient else { return Choice::None };
+    if let Some(found) = original.own(address) {
+        return Choice::Own(found);
+    }
+    let own = config.mailboxes.iter().any(|mailbox| mailbox.pattern.matches(address));
+    if own || config.sendmail.none.iter().any(|pattern| pattern.matches(address)) {
+        return Choice::None;
+    }
+    let back = returns.iter().find(|(_, from)| from.contains(address));
+    back.map_or_else(|| Choice::Supply(address.clone()), |(stamp, _)| Choice::Return(stamp.clone()))
+}
+
+/// The stamps that may come back with this message, the one of the message that is answered first.
+#[must_use]
+pub fn returnable(message: &Message<'_>, returns: &Returns) -> Vec<(String, Vec<Address>)> {
+    referred(message)
+        .iter()
+        .filter_map(|id| returns.find(id))
+        .map(|returnable| (returnable.stamp, returnable.from))
+        .collect()
+}
+
+/// The Message-IDs that a message refers to, the nearest first: In-Reply-To, then References from its end (RFC 5322 section
+/// 3.6.4).
+fn referred(message: &Message<'_>) -> Vec<String> {
+    let mut ids: Vec<String> = Vec::new();
+    for (name, last_first) in [("In-Reply-To", false), ("References", true)] {
+        let Some(field) = message.first(name) else { continue };
+        let text = field.unfolded();
+        let starts = memchr_iter(b'<', &text).filter_map(|at| {
+            let rest = text.get(at..)?;
+            let end = rest.iter().position(|&b| b == b'>')?;
+            Some(String::from_utf8_lossy(rest.get(..=end)?).into_owned())
+        });
+        let mut found: Vec<String> = starts.collect();
+        if last_first {
+            found.reverse();
+        }
+        ids.extend(found.into_iter().take(REFERENCES));
+    }
+    ids.dedup();
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_message_is_asked_first() {
+        let raw = b"References: <1@x> <2@x>\r\n <3@x>\r\nIn-Reply-To: your letter <3@x> (of <today>)\r\n\r\n";
+        assert_eq!(referred(&Message::parse(raw)), ["<3@x>", "<today>", "<3@x>", "<2@x>", "<1@x>"]);
+        assert_eq!(referred(&Message::parse(b"In-Reply-To: <open\n\n")), [""; 0]);
+    }
+}

@@ -1,0 +1,147 @@
+//! Handing a copy on: to the next sendmail(8), without a shell and with the caller's own environment, or to a server by SMTP.
+//! What the next program says is sorted into what will pass and what will not.
+
+use super::parse::Recipient;
+use crate::config::file::{self, FileError};
+use crate::config::sendmail::{Next, Smtp, Tls};
+use crate::message::edit::Edit;
+use crate::net::sendmail::{self, Group, SendError};
+use crate::net::smtp::{Protection, Server, SmtpError};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// How long a copy may take to be handed over.
+const LIMIT: Duration = Duration::from_secs(300);
+/// The statuses of sysexits(3) by which a program says that it never will: wrong use, wrong data, no such user, no such
+/// host, unavailable, not permitted. All others may pass.
+const NEVER: [i32; 6] = [64, 65, 67, 68, 69, 77];
+/// A server that refuses, as a status (EX_UNAVAILABLE).
+const REFUSED: u8 = 69;
+
+/// Who takes copies.
+#[derive(Debug)]
+pub enum Transport {
+    /// A program, and what goes before our arguments.
+    Program(PathBuf, Vec<String>),
+    /// A server.
+    Smtp(Box<Server>),
+}
+
+/// There is nobody to hand copies to.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The password or the certificates.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The certificates.
+    #[error("{0}")]
+    Certificates(String),
+    /// The next sendmail is this program.
+    #[error("sendmail.next = {0:?} is mailstamp itself: no message would ever leave")]
+    Itself(PathBuf),
+}
+
+/// A copy was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotTaken {
+    /// The status with which it was refused for good; `None` if that may pass.
+    pub never: Option<u8>,
+    /// What was said, in printable characters.
+    pub said: String,
+}
+
+impl Transport {
+    /// As the configuration says. Nothing is run or connected yet.
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    pub fn new(next: &Next) -> Result<Self, TransportError> {
+        match next {
+            Next::Program(path, words) => {
+                if is_this_program(path) {
+                    return Err(TransportError::Itself(path.clone()));
+                }
+                Ok(Self::Program(path.clone(), words.clone()))
+            }
+            Next::Smtp(smtp) => server(smtp).map(|server| Self::Smtp(Box::new(server))),
+        }
+    }
+
+    /// Hands a copy over. `sender` is empty for the null sender; `otherwise` is who sends where the caller did not say, and
+    /// a server must be told.
+    ///
+    /// # Errors
+    /// [`NotTaken`].
+    pub fn hand_over(
+        &self,
+        sender: Option<&str>,
+        otherwise: Option<&str>,
+        to: &Recipient,
+        copy: &Edit<'_>,
+    ) -> Result<(), NotTaken> {
+        match self {
+            Self::Program(path, words) => {
+                let mut command = Command::new(path);
+                command.args(words).arg("-i");
+                if let Some(sender) = sender {
+                    command.args(["-f", if sender.is_empty() { "<>" } else { sender }]);
+                }
+                command.arg("--").arg(to.to_string());
+                sendmail::feed(command, &mut copy.pieces(), LIMIT, Group::that_may_ask())
+                    .map_err(|error| by_program(path, &error))
+            }
+            Self::Smtp(server) => {
+                let Recipient::Address(address) = to else {
+                    let said = "a name without a domain cannot be sent by SMTP".to_owned();
+                    return Err(NotTaken { never: Some(REFUSED), said });
+                };
+                let sender = match sender {
+                    Some("") => None,
+                    Some(sender) => Some(sender),
+                    None => otherwise,
+                };
+                server.send(sender, &address.to_string(), &mut copy.pieces()).map_err(|error| match error {
+                    SmtpError::Refused(said) => NotTaken { never: Some(REFUSED), said },
+                    SmtpError::Later(said) => NotTaken { never: None, said },
+                })
+            }
+        }
+    }
+}
+
+fn by_program(path: &Path, error: &SendError) -> NotTaken {
+    let never = match error {
+        SendError::Failed { status, .. } => status.code().filter(|code| NEVER.contains(code)),
+        SendError::Start(_) | SendError::TimeOut(_) => None,
+    };
+    let never = never.and_then(|code| u8::try_from(code).ok());
+    NotTaken { never, said: format!("{}: {error}", path.display()) }
+}
+
+fn server(smtp: &Smtp) -> Result<Server, TransportError> {
+    let protection = match smtp.tls {
+        Tls::Implicit => Protection::Implicit,
+        Tls::Starttls => Protection::Starttls,
+        Tls::Off => Protection::None,
+    };
+    let login = match &smtp.login {
+        Some((user, path)) => Some((user.clone(), file::read_secret(path)?.trim_end_matches(['\r', '\n']).to_owned())),
+        None => None,
+    };
+    let certificates = smtp.ca_file.as_deref().map(file::read).transpose()?;
+    Server::new(&smtp.host, smtp.port, protection, login, certificates.as_deref(), LIMIT)
+        .map_err(|error| TransportError::Certificates(error.to_string()))
+}
+
+/// Whether the next program is this one, by whatever link: it would call itself for ever. Two programs share a folder and
+/// become each other (`cli/tools.rs`).
+fn is_this_program(path: &Path) -> bool {
+    match (fs::canonicalize(path), std::env::current_exe().and_then(fs::canonicalize)) {
+        (Ok(next), Ok(own)) => {
+            next == own || fs::canonicalize(own.with_file_name("mailstamp")).is_ok_and(|it| next == it)
+        }
+        _ => false,
+    }
+}

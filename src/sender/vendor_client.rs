@@ -1,0 +1,223 @@
+//! What a vendor's service is asked, and what its answers mean (mailstamp-vendor(8); the service describes itself as OpenAPI).
+//! An answer is believed only as far as it was ordered: a stamp has to name this recipient, at this value, in the vendor's
+//! name. Its signature is not looked at; that is for who receives it.
+
+use super::account::Account;
+use super::error::SupplyError;
+use super::stamp_request::{Held, HeldState};
+use super::wallet::{Outcome, PurchaseRow};
+use crate::message::address::Address;
+use crate::message::header::printable;
+use crate::net::http_client::{self, Ask, Reply};
+use crate::stamp::claims::Stamp;
+use crate::stamp::token::Token;
+use crate::time::UnixTime;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// How often one purchase is sent before the vendor counts as away.
+const TRIES: u32 = 3;
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
+/// As much of a vendor's words is shown.
+const WORDS: usize = 300;
+
+/// An account as the vendor sees it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Standing {
+    /// The name under which the vendor has it.
+    pub name: String,
+    /// Credits that are left.
+    pub balance: u64,
+    /// Credits spent since midnight, UTC.
+    pub spent_today: u64,
+    /// Within what the vendor sells.
+    pub caps: crate::accounting::order::Caps,
+}
+
+/// What a vendor says of himself.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Prices {
+    /// His name, as it stands in his stamps.
+    pub vendor: String,
+    /// What he asks for credits.
+    pub price: String,
+}
+
+#[derive(Deserialize)]
+struct Bought {
+    stamps: Vec<Sealed>,
+}
+
+#[derive(Deserialize)]
+struct Sealed {
+    stamp: String,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    problem: String,
+    #[serde(default)]
+    detail: String,
+}
+
+/// What the account has.
+///
+/// # Errors
+/// [`SupplyError`].
+pub fn standing(account: &Account, time: Duration) -> Result<Standing, SupplyError> {
+    let address = format!("{}/v1/account", account.url);
+    let ask = Ask { address: &address, key: Some(&account.key), idempotency: None, body: None, time };
+    get(&account.name, ask)
+}
+
+/// What the vendor at this address says of himself, to anybody.
+///
+/// # Errors
+/// [`SupplyError`], in which the account has this name.
+pub fn prices(account: &str, url: &str, time: Duration) -> Result<Prices, SupplyError> {
+    let address = format!("{}/v1/prices", url.trim_end_matches('/'));
+    get(account, Ask { address: &address, key: None, idempotency: None, body: None, time })
+}
+
+/// Sends a purchase of the journal, and again if nothing comes back: under its idempotency key that costs nothing twice.
+///
+/// # Errors
+/// [`SupplyError`], with [`Outcome::Refused`] when the vendor said that he charged nothing; without it nobody knows.
+pub(super) fn buy(
+    account: &Account,
+    purchase: &PurchaseRow,
+    time: Duration,
+) -> Result<Outcome, (SupplyError, Option<Outcome>)> {
+    let address = format!("{}/v1/stamps", account.url);
+    let ask = Ask {
+        address: &address,
+        key: Some(&account.key),
+        idempotency: Some(&purchase.id),
+        body: Some(&purchase.body),
+        time,
+    };
+    let mut tries = 1;
+    let reply = loop {
+        match http_client::ask(ask) {
+            Ok(reply) if reply.status < 500 => break reply,
+            Ok(reply) if tries == TRIES => break reply,
+            Err(error) if tries == TRIES => return Err((away(&account.name, &error.to_string()), None)),
+            _ => std::thread::sleep(PAUSE * tries),
+        }
+        tries += 1;
+    };
+    if reply.status != 200 {
+        return Err(refusal(&account.name, &reply));
+    }
+    let wrong = |detail: String| (SupplyError::Answer { account: account.name.clone(), detail }, None);
+    let bought: Bought = serde_json::from_slice(&reply.body).map_err(|error| wrong(error.to_string()))?;
+    if bought.stamps.len() != purchase.orders.len() {
+        return Err(wrong(format!("{} stamps for {} orders", bought.stamps.len(), purchase.orders.len())));
+    }
+    let mut stamps = Vec::with_capacity(bought.stamps.len());
+    for (order, sealed) in purchase.orders.iter().zip(bought.stamps) {
+        let stamp = checked(&sealed.stamp, &purchase.vendor, &order.recipient, order.value, purchase.at);
+        stamps.push(stamp.map_err(|what| wrong(format!("the stamp for {}: {what}", order.recipient)))?);
+    }
+    Ok(Outcome::Arrived(stamps))
+}
+
+/// The stamp, if it is what was ordered.
+fn checked(text: &str, vendor: &str, recipient: &str, value: u64, bought: i64) -> Result<Held, String> {
+    let token = Token::parse(text).map_err(|error| error.to_string())?;
+    let issuer = token.issuer().map_err(|error| error.to_string())?;
+    let stamp = Stamp::read(token.payload()).map_err(|error| error.to_string())?;
+    let recipient = Address::parse(recipient).map_err(|error| error.to_string())?;
+    if issuer.vendor() != vendor {
+        return Err(format!("it is of {}, not of {vendor}", issuer.vendor()));
+    }
+    if !stamp.audience.names(&recipient) {
+        return Err("it names somebody else".to_owned());
+    }
+    if stamp.value < value {
+        return Err(format!("it has a value of {}, not of {value}", stamp.value));
+    }
+    Ok(Held {
+        vendor: vendor.to_owned(),
+        serial: stamp.serial,
+        recipient,
+        value: stamp.value,
+        not_before: stamp.not_before,
+        expires: stamp.expires,
+        bought: UnixTime(bought),
+        state: HeldState::Unused,
+        token,
+    })
+}
+
+fn get<T: DeserializeOwned>(account: &str, ask: Ask<'_>) -> Result<T, SupplyError> {
+    let reply = http_client::ask(ask).map_err(|error| away(account, &error.to_string()))?;
+    if reply.status != 200 {
+        return Err(refusal(account, &reply).0);
+    }
+    serde_json::from_slice(&reply.body)
+        .map_err(|error| SupplyError::Answer { account: account.to_owned(), detail: error.to_string() })
+}
+
+fn away(account: &str, detail: &str) -> SupplyError {
+    SupplyError::Away { account: account.to_owned(), detail: printable(detail.as_bytes(), WORDS) }
+}
+
+/// What an answer other than 200 means. Only the words of the vendor's own interface (RFC 9457) say that nothing was
+/// charged: any other status may come from something that stands in between, after the vendor sold.
+fn refusal(account: &str, reply: &Reply) -> (SupplyError, Option<Outcome>) {
+    let account = account.to_owned();
+    let problem: Option<Problem> = serde_json::from_slice(&reply.body).ok();
+    let Some(Problem { problem, detail }) = problem else {
+        // A 401 or 403 is no exception: proxies and pages of maintenance say that, too.
+        return (away(&account, &format!("it answers with status {}", reply.status)), None);
+    };
+    let detail = printable(if detail.is_empty() { problem.as_bytes() } else { detail.as_bytes() }, WORDS);
+    match problem.as_str() {
+        "funds" => (SupplyError::Funds { account, detail }, Some(Outcome::Refused)),
+        // What was sold under this key of the journal before would have been answered, but with another API key than now.
+        "no-api-key" | "account-closed" => (SupplyError::Key { account, detail }, None),
+        "order" | "form" | "range" | "body" | "too-large" | "media-type" | "idempotency-key" | "key-reused" => {
+            (SupplyError::Order { account, detail }, Some(Outcome::Refused))
+        }
+        "daily" => (SupplyError::Away { account, detail }, Some(Outcome::Refused)),
+        _ => (SupplyError::Away { account, detail }, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(status: u16, body: &str) -> (String, bool, bool) {
+        let (error, outcome) = refusal("joe", &Reply { status, body: body.into() });
+        (error.to_string(), error.passes(), outcome.is_some())
+    }
+
+    #[test]
+    fn only_the_vendors_own_words_say_that_nothing_was_charged() {
+        let problem = |word: &str| format!(r#"{{"type":"/problems#{word}","problem":"{word}","detail":"so it is"}}"#);
+        let funds = "joe: not enough credits: so it is".to_owned();
+        assert_eq!(told(402, &problem("funds")), (funds, false, true));
+        assert!(told(422, &problem("order")).2);
+        assert_eq!(
+            told(429, &problem("daily")),
+            ("joe: the vendor cannot be reached now: so it is".into(), true, true)
+        );
+        assert!(!told(429, &problem("rate")).2);
+        assert!(!told(401, &problem("no-api-key")).2);
+        assert!(!told(402, "pay here").2);
+        for status in [401, 403, 502] {
+            let away = format!("joe: the vendor cannot be reached now: it answers with status {status}");
+            assert_eq!(told(status, "<html>"), (away, true, false));
+        }
+    }
+
+    #[test]
+    fn a_vendors_words_reach_no_terminal_as_they_came() {
+        let (told, ..) = told(402, r#"{"problem":"funds","detail":"\u001b[31mred\nline"}"#);
+        assert!(!told.contains(['\u{1b}', '\n']), "{told:?}");
+    }
+}

@@ -1,0 +1,520 @@
+//! From wants to stamps, in the purse: what is there already is reserved, what is missing goes into the journal, and what
+//! arrives is put under its keys. Each is one transaction; between them the vendor is asked, by others.
+
+use super::orphan::Orphans;
+use super::record::{KeyRow, OrderRow, PurchaseRow, PurchaseState, StampRow, StateRow};
+use super::schema::Tables;
+use super::{Outcome, Planned, Purse};
+use crate::accounting::order::Order;
+use crate::config::sender::SenderSettings;
+use crate::sender::budget::{Caps, DAY, Spending};
+use crate::sender::error::SupplyError;
+use crate::sender::selection::{Kind, Offer};
+use crate::sender::stamp_request::{Held, Want};
+use crate::stamp::audience::Audience;
+use crate::store::{StoreError, Trouble};
+use crate::time::UnixTime;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// An unused stamp has to be good for so long still, or for as long as is wanted if that is shorter: mail takes its time.
+const LEFT: i64 = 12 * 60 * 60;
+/// After so long a vendor may have forgotten an idempotency key (he keeps it for a week), and to ask again could cost again.
+pub(super) const ASKABLE: i64 = 6 * DAY;
+
+/// Who buys, and how.
+pub(crate) struct Buyer<'a> {
+    pub settings: &'a SenderSettings,
+    pub offers: &'a [Offer],
+    /// Gives random bytes, for idempotency keys and salts.
+    pub random: &'a dyn Fn() -> Result<[u8; 16], StoreError>,
+    /// Whether what is missing is to be bought.
+    pub buys: bool,
+}
+
+/// What a plan ends with for one want before anything is bought.
+enum Step {
+    Done(Planned),
+    Buy(Kind, Offer),
+}
+
+impl Purse {
+    /// Answers each want, in one durable transaction: see [`Planned`].
+    pub(in crate::sender) fn plan(
+        &self,
+        wants: &[Want],
+        buyer: &Buyer<'_>,
+        now: UnixTime,
+    ) -> Result<Vec<Planned>, StoreError> {
+        self.write(|tables| {
+            let mut steps = Vec::with_capacity(wants.len());
+            for want in wants {
+                steps.push(step(tables, want, buyer, now)?);
+            }
+            if steps.iter().any(|step| matches!(step, Step::Buy(..))) {
+                let mut orphans = Orphans::find(tables, buyer, now)?;
+                for (want, step) in wants.iter().zip(&mut steps) {
+                    if let Step::Buy(kind, _) = step
+                        && let Some(planned) = orphans.adopt(tables, want, kind, buyer, now)?
+                    {
+                        *step = Step::Done(planned);
+                    }
+                }
+            }
+            let mut by_account = BTreeMap::<String, Vec<usize>>::new();
+            for (at, step) in steps.iter().enumerate() {
+                if let Step::Buy(_, offer) = step {
+                    by_account.entry(offer.account.clone()).or_default().push(at);
+                }
+            }
+            for group in by_account.into_values() {
+                order(tables, wants, &mut steps, &group, buyer, now)?;
+            }
+            // Two wants may share a key: the second finds what the first has ordered.
+            let planned = steps.into_iter().map(|step| match step {
+                Step::Done(planned) => planned,
+                Step::Buy(..) => Planned::Nothing,
+            });
+            Ok(planned.collect())
+        })
+    }
+
+    /// What came of a purchase. What was known before stays: the first answer counts.
+    pub(in crate::sender) fn settle(
+        &self,
+        purchase: &PurchaseRow,
+        outcome: Outcome,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        self.write(|tables| {
+            let stands = tables.purchase(u64::try_from(purchase.at).unwrap_or(0), &purchase.id)?;
+            let Some(mut stands) = stands.filter(|it| it.state == PurchaseState::Open) else { return Ok(()) };
+            match &outcome {
+                Outcome::Arrived(stamps) => {
+                    for (order, stamp) in stands.orders.iter().zip(stamps) {
+                        arrive(tables, &stands, order, stamp.clone(), now)?;
+                    }
+                    stands.state = PurchaseState::Arrived;
+                }
+                Outcome::Refused => {
+                    close(tables, &stands)?;
+                    stands.state = PurchaseState::Refused;
+                }
+            }
+            tables.put_purchase(&stands)
+        })
+    }
+}
+
+/// What there is for a want.
+fn step(tables: &mut Tables<'_>, want: &Want, buyer: &Buyer<'_>, now: UnixTime) -> Result<Step, Trouble> {
+    let key = want.key.as_str();
+    match tables.key(key)? {
+        Some(KeyRow::Stamp { vendor, serial }) => match tables.stamp(&vendor, &serial)? {
+            // It would be refused now.
+            Some(stamp) if stamp.expired(now) => {
+                if !matches!(stamp.state, StateRow::Used { .. }) {
+                    tables.put_stamp(&StampRow { state: StateRow::Unused, ..stamp })?;
+                }
+                tables.remove_key(key)?;
+            }
+            Some(stamp) => return Ok(Step::Done(Planned::Held(stamp.held()?))),
+            None => tables.remove_key(key)?,
+        },
+        Some(KeyRow::Purchase { at, id }) => match tables.purchase(at, &id)? {
+            Some(purchase) if purchase.state == PurchaseState::Open => {
+                if now.0.saturating_sub(purchase.at) < ASKABLE {
+                    return Ok(Step::Done(Planned::Pending(purchase)));
+                }
+                close(tables, &purchase)?;
+                tables.put_purchase(&PurchaseRow { state: PurchaseState::Lost, ..purchase })?;
+            }
+            _ => tables.remove_key(key)?,
+        },
+        None => {}
+    }
+    let recipient = want.recipient.canonical();
+    let kind = Kind::of(want, buyer.settings, tables.learned(&recipient)?.as_ref());
+    if !want.fresh
+        && let Some(stamp) = unused(tables, want, &kind, buyer.offers, now)?
+    {
+        let state = StateRow::Reserved { key: key.to_owned(), at: now.0 };
+        let stamp = StampRow { state, ..stamp };
+        tables.put_stamp(&stamp)?;
+        tables.put_key(key, &KeyRow::Stamp { vendor: stamp.vendor.clone(), serial: stamp.serial.clone() })?;
+        return Ok(Step::Done(Planned::Held(stamp.held()?)));
+    }
+    if !buyer.buys {
+        return Ok(Step::Done(Planned::Nothing));
+    }
+    Ok(match kind.account(buyer.settings, buyer.offers) {
+        Ok(offer) => Step::Buy(kind.clone(), offer.clone()),
+        Err(error) => Step::Done(Planned::Refused(error)),
+    })
+}
+
+/// The unused stamp that fits best: the smallest value, then the one that ends first.
+fn unused(
+    tables: &Tables<'_>,
+    want: &Want,
+    kind: &Kind,
+    offers: &[Offer],
+    now: UnixTime,
+) -> Result<Option<StampRow>, Trouble> {
+    let left = kind.days.map_or(LEFT, |days| LEFT.min(i64::from(days) * DAY / 2));
+    let sender = want.sender.as_ref().map(ToString::to_string);
+    let fits = |stamp: &StampRow| {
+        stamp.value >= kind.value
+            && stamp.sender == sender
+            && (stamp.hashed || !kind.hashed)
+            && stamp.not_before.is_none_or(|begin| begin <= now.0)
+            && kind.takes(&stamp.vendor, offers)
+    };
+    let found = tables.unused(&want.recipient.canonical(), now.0.saturating_add(left))?;
+    Ok(found.into_iter().filter(fits).min_by_key(|stamp| stamp.value))
+}
+
+/// Journals one purchase, of all that is bought from one account, if the caps allow it.
+fn order(
+    tables: &mut Tables<'_>,
+    wants: &[Want],
+    steps: &mut [Step],
+    group: &[usize],
+    buyer: &Buyer<'_>,
+    now: UnixTime,
+) -> Result<(), Trouble> {
+    let mut purchase = PurchaseRow {
+        id: data_encoding::HEXLOWER.encode(&(buyer.random)()?),
+        at: now.0,
+        account: String::new(),
+        vendor: String::new(),
+        body: String::new(),
+        orders: Vec::with_capacity(group.len()),
+        state: PurchaseState::Open,
+    };
+    let mut stamps = Vec::with_capacity(group.len());
+    for (want, step) in group.iter().filter_map(|&at| Some((wants.get(at)?, steps.get(at)?))) {
+        let Step::Buy(kind, offer) = step else { continue };
+        if purchase.orders.iter().any(|order: &OrderRow| order.key == want.key.as_str()) {
+            continue;
+        }
+        (purchase.account, purchase.vendor) = (offer.account.clone(), offer.vendor.clone());
+        let audience = if kind.hashed {
+            // Hashed here and not there: the vendor need not learn whom it is for.
+            Audience::hashed(&want.recipient, (buyer.random)()?)
+        } else {
+            Audience::Plain(want.recipient.clone())
+        };
+        stamps.push(Order {
+            sender: want.sender.clone(),
+            until: kind.days.map(|days| now.plus(i64::from(days) * DAY)),
+            value: kind.value,
+            ..Order::new(audience)
+        });
+        purchase.orders.push(OrderRow {
+            key: want.key.as_str().to_owned(),
+            recipient: want.recipient.canonical(),
+            value: kind.value,
+            sender: want.sender.as_ref().map(ToString::to_string),
+            hashed: kind.hashed,
+        });
+    }
+    purchase.body = json!({ "stamps": stamps }).to_string();
+    let planned = match capped(tables, &purchase, buyer.settings, now)? {
+        Some(error) => Planned::Refused(error),
+        None => {
+            tables.put_purchase(&purchase)?;
+            let at = u64::try_from(purchase.at).unwrap_or(0);
+            for order in &purchase.orders {
+                tables.put_key(&order.key, &KeyRow::Purchase { at, id: purchase.id.clone() })?;
+            }
+            Planned::Pending(purchase)
+        }
+    };
+    for &at in group {
+        if let Some(step) = steps.get_mut(at) {
+            *step = Step::Done(planned.clone());
+        }
+    }
+    Ok(())
+}
+
+/// The cap that this purchase would go beyond.
+fn capped(
+    tables: &Tables<'_>,
+    purchase: &PurchaseRow,
+    settings: &SenderSettings,
+    now: UnixTime,
+) -> Result<Option<SupplyError>, Trouble> {
+    let caps = Caps {
+        hour: settings.credits_per_hour,
+        day: settings.credits_per_day,
+        recipient: settings.credits_per_recipient,
+    };
+    let before = tables.purchases(now.0.saturating_sub(DAY))?;
+    let counting = before.into_iter().filter(|it| it.state != PurchaseState::Refused);
+    let before: Vec<Spending> = counting
+        .flat_map(|it| {
+            let at = UnixTime(it.at);
+            it.orders.into_iter().map(move |order| Spending { at, recipient: order.recipient, credits: order.value })
+        })
+        .collect();
+    let asked: Vec<(String, u64)> =
+        purchase.orders.iter().map(|order| (order.recipient.clone(), order.value)).collect();
+    Ok(caps.check(&before, &asked, now).err().map(SupplyError::Capped))
+}
+
+/// Puts a stamp under the key for which it was bought; if nobody waits for it there any more, anybody may have it.
+fn arrive(
+    tables: &mut Tables<'_>,
+    purchase: &PurchaseRow,
+    order: &OrderRow,
+    stamp: Held,
+    now: UnixTime,
+) -> Result<(), Trouble> {
+    let serial = stamp.serial.as_str().to_owned();
+    if tables.stamp(&stamp.vendor, &serial)?.is_some() {
+        return Ok(());
+    }
+    let waits = matches!(tables.key(&order.key)?, Some(KeyRow::Purchase { id, .. }) if id == purchase.id);
+    if waits {
+        tables.put_key(&order.key, &KeyRow::Stamp { vendor: stamp.vendor.clone(), serial: serial.clone() })?;
+    }
+    tables.put_stamp(&StampRow {
+        stamp: stamp.token.as_str().to_owned(),
+        vendor: stamp.vendor,
+        serial,
+        recipient: order.recipient.clone(),
+        value: stamp.value,
+        sender: order.sender.clone(),
+        hashed: order.hashed,
+        not_before: stamp.not_before.map(|time| time.0),
+        expires: stamp.expires.map(|time| time.0),
+        bought: purchase.at,
+        state: if waits { StateRow::Reserved { key: order.key.clone(), at: now.0 } } else { StateRow::Unused },
+    })
+}
+
+/// Nobody waits for this purchase any more.
+pub(super) fn close(tables: &mut Tables<'_>, purchase: &PurchaseRow) -> Result<(), Trouble> {
+    for order in &purchase.orders {
+        if matches!(tables.key(&order.key)?, Some(KeyRow::Purchase { id, .. }) if id == purchase.id) {
+            tables.remove_key(&order.key)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::config::user::User;
+    use crate::message::address::Address;
+    use crate::sender::stamp_request::{HeldState, ReservationKey};
+    use crate::stamp::claims::Stamp;
+    use crate::stamp::issue;
+    use crate::stamp::serial::Serial;
+    use crate::stamp::signing::SecretKey;
+    use crate::stamp::token::Issuer;
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    const NOW: UnixTime = UnixTime(1_795_262_400);
+
+    struct Bench {
+        folder: tempfile::TempDir,
+        purse: Purse,
+        settings: SenderSettings,
+        offers: Vec<Offer>,
+        drawn: Cell<u8>,
+    }
+
+    fn bench() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        Bench {
+            purse: Purse::new(&folder.path().join("state"), Duration::from_secs(1)),
+            folder,
+            settings: Config::parse("", &User::default()).unwrap().sender,
+            offers: vec![Offer { account: "shop".into(), vendor: "v.example".into(), price: None }],
+            drawn: Cell::new(0),
+        }
+    }
+
+    fn key(text: &str) -> ReservationKey {
+        ReservationKey::from_text(text)
+    }
+
+    fn want(name: &str) -> Want {
+        Want::new(key(name), Address::parse("bob@y.example").unwrap())
+    }
+
+    fn sold(serial: &str, ends: i64) -> Held {
+        let recipient = Address::parse("bob@y.example").unwrap();
+        let stamp = Stamp::new(Serial::new(serial).unwrap(), Audience::Plain(recipient.clone()), NOW.plus(ends));
+        let issuer = Issuer::new("v.example", "k").unwrap();
+        Held {
+            token: issue::issue(&stamp, &issuer, &SecretKey::from_random(&[3; 32])).unwrap(),
+            vendor: "v.example".into(),
+            serial: stamp.serial,
+            recipient,
+            value: 1,
+            not_before: None,
+            expires: stamp.expires,
+            bought: NOW,
+            state: HeldState::Unused,
+        }
+    }
+
+    impl Bench {
+        fn plan(&self, name: &str, now: UnixTime) -> Planned {
+            let random = || {
+                self.drawn.set(self.drawn.get() + 1);
+                Ok([self.drawn.get(); 16])
+            };
+            let buyer = Buyer { settings: &self.settings, offers: &self.offers, random: &random, buys: true };
+            self.purse.plan(&[want(name)], &buyer, now).unwrap().remove(0)
+        }
+
+        fn pending(&self, name: &str, now: UnixTime) -> PurchaseRow {
+            match self.plan(name, now) {
+                Planned::Pending(purchase) => purchase,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn held(&self, name: &str, now: UnixTime) -> String {
+            match self.plan(name, now) {
+                Planned::Held(held) => held.serial.as_str().to_owned(),
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn arrives(&self, purchase: &PurchaseRow, stamp: Held) {
+            self.purse.settle(purchase, Outcome::Arrived(vec![stamp]), NOW).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_purchase_is_the_same_until_it_is_answered_and_its_stamp_until_it_is_given_back() {
+        let bench = bench();
+        let purchase = bench.pending("one", NOW);
+        assert_eq!(bench.pending("one", NOW.plus(5 * DAY)).id, purchase.id);
+        assert_eq!(bench.pending("one", NOW.plus(5 * DAY)).body, purchase.body);
+        bench.arrives(&purchase, sold("A", 30 * DAY));
+        // A second answer to the same request changes nothing.
+        bench.arrives(&purchase, sold("B", 30 * DAY));
+        assert_eq!(bench.held("one", NOW), "A");
+        assert_ne!(bench.pending("two", NOW).id, purchase.id, "what is kept for one is not for two");
+        assert!(bench.purse.give_back(&key("one")).unwrap());
+        assert!(!bench.purse.give_back(&key("one")).unwrap());
+        assert_eq!(bench.held("three", NOW), "A");
+        assert!(bench.purse.commit(&key("three"), NOW).unwrap());
+        assert!(bench.purse.commit(&key("three"), NOW).unwrap());
+        assert!(!bench.purse.give_back(&key("three")).unwrap(), "used is used");
+        assert!(!bench.purse.commit(&key("four"), NOW).unwrap());
+        assert_eq!(bench.held("three", NOW), "A");
+        bench.pending("one", NOW);
+    }
+
+    #[test]
+    fn a_stamp_for_which_nobody_waits_any_more_may_be_had_by_others() {
+        let bench = bench();
+        let purchase = bench.pending("one", NOW);
+        assert!(bench.purse.give_back(&key("one")).unwrap());
+        bench.arrives(&purchase, sold("A", 30 * DAY));
+        assert_eq!(bench.purse.held(&key("one")).unwrap(), None);
+        assert_eq!(bench.held("two", NOW), "A");
+    }
+
+    #[test]
+    fn what_may_have_been_paid_and_nobody_waits_for_is_asked_for_before_anything_is_bought() {
+        let bench = bench();
+        let purchase = bench.pending("one", NOW);
+        assert!(bench.purse.orphans(NOW).unwrap().is_empty());
+        assert!(bench.purse.give_back(&key("one")).unwrap());
+        assert_eq!(bench.purse.orphans(NOW).unwrap()[0].id, purchase.id);
+        let adopted = bench.pending("two", NOW.plus(DAY));
+        assert_eq!((&adopted.id, &adopted.body), (&purchase.id, &purchase.body));
+        assert!(bench.purse.orphans(NOW).unwrap().is_empty());
+        assert_ne!(bench.pending("three", NOW).id, purchase.id, "it is for one of them");
+        // A message that left without it waits no more.
+        assert!(!bench.purse.commit(&key("two"), NOW).unwrap());
+        assert_eq!(bench.pending("four", NOW).id, purchase.id);
+        bench.arrives(&purchase, sold("A", 30 * DAY));
+        assert_eq!(bench.held("four", NOW), "A");
+        // Nobody can ask for ever.
+        let open = || bench.purse.purchases().unwrap().iter().filter(|it| it.open).count();
+        bench.purse.sweep(NOW.plus(6 * DAY - 1)).unwrap();
+        assert_eq!(open(), 1);
+        bench.purse.sweep(NOW.plus(6 * DAY)).unwrap();
+        assert_eq!(open(), 0);
+    }
+
+    #[test]
+    fn what_was_refused_or_is_too_old_to_ask_for_is_bought_anew() {
+        let bench = bench();
+        let first = bench.pending("one", NOW);
+        bench.purse.settle(&first, Outcome::Refused, NOW).unwrap();
+        let second = bench.pending("one", NOW);
+        assert_ne!(first.id, second.id);
+        let third = bench.pending("one", NOW.plus(6 * DAY));
+        assert_ne!(second.id, third.id);
+        // Its answer comes after all, and is not believed to be paid twice.
+        bench.arrives(&second, sold("A", 30 * DAY));
+        assert_eq!(bench.pending("one", NOW.plus(6 * DAY)).id, third.id);
+    }
+
+    #[test]
+    fn what_ends_unused_leaves_and_is_told() {
+        let bench = bench();
+        bench.arrives(&bench.pending("one", NOW), sold("A", DAY));
+        bench.arrives(&bench.pending("two", NOW), sold("B", DAY));
+        assert!(bench.purse.give_back(&key("one")).unwrap());
+        assert!(bench.purse.commit(&key("two"), NOW).unwrap());
+        assert!(bench.purse.sweep(NOW).unwrap().is_empty());
+        // Too little time left for mail to take.
+        bench.pending("three", NOW.plus(DAY - 3_600));
+        let ended = bench.purse.sweep(NOW.plus(DAY)).unwrap();
+        assert_eq!(ended.iter().map(|held| held.serial.as_str()).collect::<Vec<_>>(), ["A"]);
+        // The message that used it is still known to have done so, but nobody gets what would be refused.
+        assert_eq!(bench.purse.stamps().unwrap().len(), 1);
+        bench.pending("two", NOW.plus(20 * DAY));
+        assert!(bench.purse.sweep(NOW.plus(31 * DAY)).unwrap().is_empty());
+        assert!(bench.purse.stamps().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_reserved_stamp_that_has_ended_is_replaced() {
+        let bench = bench();
+        bench.arrives(&bench.pending("one", NOW), sold("A", DAY));
+        assert_eq!(bench.held("one", NOW.plus(DAY - 1)), "A");
+        bench.pending("one", NOW.plus(DAY));
+    }
+
+    #[test]
+    fn two_wants_of_one_key_are_one_order() {
+        let bench = bench();
+        let random = || Ok([9; 16]);
+        let buyer = Buyer { settings: &bench.settings, offers: &bench.offers, random: &random, buys: true };
+        let planned = bench.purse.plan(&[want("one"), want("one")], &buyer, NOW).unwrap();
+        let orders: Vec<usize> = planned
+            .iter()
+            .map(|plan| match plan {
+                Planned::Pending(purchase) => purchase.orders.len(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(orders, [1, 1]);
+    }
+
+    #[test]
+    fn a_purse_that_is_gone_is_no_empty_purse() {
+        let bench = bench();
+        bench.pending("one", NOW);
+        let path = bench.folder.path().join("state/purse.redb");
+        std::fs::remove_file(&path).unwrap();
+        let told = bench.purse.stamps().unwrap_err().to_string();
+        assert!(told.contains("purse.redb is gone (there was a purse here; restore it"), "{told}");
+    }
+}

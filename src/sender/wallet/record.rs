@@ -1,0 +1,123 @@
+//! What stands in the purse's tables: a stamp, what a key points to, and a purchase in the journal. All of it is JSON, since
+//! a purse is small and should be readable with tools that exist.
+
+use crate::message::address::Address;
+use crate::sender::stamp_request::{Held, HeldState, ReservationKey};
+use crate::stamp::serial::Serial;
+use crate::stamp::token::Token;
+use crate::store::Trouble;
+use crate::time::UnixTime;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// A stamp. Times are seconds since 1970.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StampRow {
+    pub stamp: String,
+    pub vendor: String,
+    pub serial: String,
+    pub recipient: String,
+    pub value: u64,
+    pub sender: Option<String>,
+    pub hashed: bool,
+    pub not_before: Option<i64>,
+    pub expires: Option<i64>,
+    pub bought: i64,
+    pub state: StateRow,
+}
+
+/// What has become of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StateRow {
+    Unused,
+    Reserved { key: String, at: i64 },
+    Used { key: String, at: i64 },
+}
+
+/// What a key points to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum KeyRow {
+    Stamp {
+        vendor: String,
+        serial: String,
+    },
+    /// The journal's entry that will bring it.
+    Purchase {
+        at: u64,
+        id: String,
+    },
+}
+
+/// A purchase.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PurchaseRow {
+    /// The idempotency key.
+    pub id: String,
+    pub at: i64,
+    pub account: String,
+    pub vendor: String,
+    /// The request, byte for byte: the same key with another body would be refused.
+    pub body: String,
+    pub orders: Vec<OrderRow>,
+    pub state: PurchaseState,
+}
+
+/// One stamp of a purchase.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct OrderRow {
+    pub key: String,
+    pub recipient: String,
+    pub value: u64,
+    pub sender: Option<String>,
+    pub hashed: bool,
+}
+
+/// How far a purchase is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PurchaseState {
+    /// The request may have gone out; nothing came back.
+    Open,
+    /// The stamps are in the purse.
+    Arrived,
+    /// The vendor refused, and nothing was charged.
+    Refused,
+    /// Nobody knows, and it is too late to ask.
+    Lost,
+}
+
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Trouble> {
+    serde_json::from_slice(bytes).map_err(|error| Trouble::damaged(&error))
+}
+
+pub(super) fn written<T: Serialize>(row: &T) -> Result<Vec<u8>, Trouble> {
+    serde_json::to_vec(row).map_err(|error| Trouble::damaged(&error))
+}
+
+impl StampRow {
+    pub(super) fn expired(&self, now: UnixTime) -> bool {
+        self.expires.is_some_and(|end| end <= now.0)
+    }
+
+    pub(super) fn held(self) -> Result<Held, Trouble> {
+        let damaged = |what: &str| Trouble::damaged(&format!("a stamp in it has no {what}"));
+        let key = |key: String| ReservationKey::from_text(&key);
+        Ok(Held {
+            token: Token::parse(&self.stamp).map_err(|_| damaged("token"))?,
+            vendor: self.vendor,
+            serial: Serial::new(self.serial).map_err(|_| damaged("serial"))?,
+            recipient: Address::parse(&self.recipient).map_err(|_| damaged("recipient"))?,
+            value: self.value,
+            not_before: self.not_before.map(UnixTime),
+            expires: self.expires.map(UnixTime),
+            bought: UnixTime(self.bought),
+            state: match self.state {
+                StateRow::Unused => HeldState::Unused,
+                StateRow::Reserved { key: text, at } => HeldState::Reserved { key: key(text), at: UnixTime(at) },
+                StateRow::Used { key: text, at } => HeldState::Used { key: key(text), at: UnixTime(at) },
+            },
+        })
+    }
+}

@@ -1,0 +1,223 @@
+//! The tables of the purse's file, and the steps on single rows inside a transaction that is begun and committed elsewhere.
+
+use super::record::{self, KeyRow, PurchaseRow, StampRow, StateRow};
+use crate::sender::selection::Learned;
+use crate::sender::stamp_request::ReservationKey;
+use crate::store::{Schema, Trouble, check_format};
+use redb::{Database, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+use serde::de::DeserializeOwned;
+
+const META: TableDefinition<&str, u32> = TableDefinition::new("meta");
+/// Vendor and serial.
+const STAMPS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("stamps");
+/// What a reservation key points to.
+const KEYS: TableDefinition<&str, &[u8]> = TableDefinition::new("keys");
+/// Unused stamps: recipient, end of the window, vendor, serial.
+const UNUSED: TableDefinition<(&str, i64, &str, &str), ()> = TableDefinition::new("unused");
+/// The journal: time and idempotency key.
+const PURCHASES: TableDefinition<(u64, &str), &[u8]> = TableDefinition::new("purchases");
+/// What recipients are known to want.
+const LEARNED: TableDefinition<&str, &[u8]> = TableDefinition::new("learned");
+/// Purchases by command: the arguments' digest, how often they were done, and whether one is under way.
+const RUNS: TableDefinition<&str, (u64, bool)> = TableDefinition::new("runs");
+
+const FORMAT: u32 = 1;
+pub(super) const SCHEMA: Schema =
+    Schema { establish, check: |database| check_format(database, FORMAT), resume: |_, _| Ok(()) };
+
+fn establish(database: &Database) -> Result<(), Trouble> {
+    let mut tx = database.begin_write()?;
+    tx.set_quick_repair(true);
+    tx.open_table(META)?.insert("format", FORMAT)?;
+    Tables::open(&tx)?;
+    Ok(tx.commit()?)
+}
+
+/// All tables, open for writing.
+pub(super) struct Tables<'tx> {
+    stamps: Table<'tx, (&'static str, &'static str), &'static [u8]>,
+    keys: Table<'tx, &'static str, &'static [u8]>,
+    unused: Table<'tx, (&'static str, i64, &'static str, &'static str), ()>,
+    purchases: Table<'tx, (u64, &'static str), &'static [u8]>,
+    learned: Table<'tx, &'static str, &'static [u8]>,
+    runs: Table<'tx, &'static str, (u64, bool)>,
+}
+
+impl<'tx> Tables<'tx> {
+    pub(super) fn open(tx: &'tx WriteTransaction) -> Result<Self, Trouble> {
+        Ok(Self {
+            stamps: tx.open_table(STAMPS)?,
+            keys: tx.open_table(KEYS)?,
+            unused: tx.open_table(UNUSED)?,
+            purchases: tx.open_table(PURCHASES)?,
+            learned: tx.open_table(LEARNED)?,
+            runs: tx.open_table(RUNS)?,
+        })
+    }
+
+    pub(super) fn stamp(&self, vendor: &str, serial: &str) -> Result<Option<StampRow>, Trouble> {
+        self.stamps.get((vendor, serial))?.map(|row| record::read(row.value())).transpose()
+    }
+
+    /// Puts a stamp in the place of what stood there, and keeps the list of unused ones right.
+    pub(super) fn put_stamp(&mut self, stamp: &StampRow) -> Result<(), Trouble> {
+        let place = place(stamp);
+        if stamp.state == StateRow::Unused {
+            self.unused.insert(place, ())?;
+        } else {
+            self.unused.remove(place)?;
+        }
+        self.stamps.insert((stamp.vendor.as_str(), stamp.serial.as_str()), record::written(stamp)?.as_slice())?;
+        Ok(())
+    }
+
+    /// Takes a stamp out, with the key that points to it.
+    pub(super) fn remove_stamp(&mut self, stamp: &StampRow) -> Result<(), Trouble> {
+        self.unused.remove(place(stamp))?;
+        self.stamps.remove((stamp.vendor.as_str(), stamp.serial.as_str()))?;
+        if let StateRow::Reserved { key, .. } | StateRow::Used { key, .. } = &stamp.state {
+            let points = KeyRow::Stamp { vendor: stamp.vendor.clone(), serial: stamp.serial.clone() };
+            if self.key(key)? == Some(points) {
+                self.remove_key(key)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn stamps(&self) -> Result<Vec<StampRow>, Trouble> {
+        all(&self.stamps)
+    }
+
+    /// Unused stamps for a recipient that end after `from`, those that end first first.
+    pub(super) fn unused(&self, recipient: &str, from: i64) -> Result<Vec<StampRow>, Trouble> {
+        let mut found = Vec::new();
+        for row in self.unused.range((recipient, from.saturating_add(1), "", "")..)? {
+            let (key, _) = row?;
+            let (whose, _, vendor, serial) = key.value();
+            if whose != recipient {
+                break;
+            }
+            found.extend(self.stamp(vendor, serial)?);
+        }
+        Ok(found)
+    }
+
+    pub(super) fn key(&self, key: &str) -> Result<Option<KeyRow>, Trouble> {
+        self.keys.get(key)?.map(|row| record::read(row.value())).transpose()
+    }
+
+    pub(super) fn put_key(&mut self, key: &str, row: &KeyRow) -> Result<(), Trouble> {
+        self.keys.insert(key, record::written(row)?.as_slice())?;
+        Ok(())
+    }
+
+    pub(super) fn remove_key(&mut self, key: &str) -> Result<(), Trouble> {
+        self.keys.remove(key)?;
+        Ok(())
+    }
+
+    /// The stamp that the key holds.
+    pub(super) fn held(&self, key: &str) -> Result<Option<StampRow>, Trouble> {
+        match self.key(key)? {
+            Some(KeyRow::Stamp { vendor, serial }) => self.stamp(&vendor, &serial),
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn purchase(&self, at: u64, id: &str) -> Result<Option<PurchaseRow>, Trouble> {
+        self.purchases.get((at, id))?.map(|row| record::read(row.value())).transpose()
+    }
+
+    pub(super) fn put_purchase(&mut self, purchase: &PurchaseRow) -> Result<(), Trouble> {
+        let key = (seconds(purchase.at), purchase.id.as_str());
+        self.purchases.insert(key, record::written(purchase)?.as_slice())?;
+        Ok(())
+    }
+
+    /// The purchases since a time.
+    pub(super) fn purchases(&self, since: i64) -> Result<Vec<PurchaseRow>, Trouble> {
+        self.purchases.range((seconds(since), "")..)?.map(|row| record::read(row?.1.value())).collect()
+    }
+
+    /// Forgets purchases before a time: far longer ago than any can be asked for.
+    pub(super) fn forget_purchases(&mut self, before: i64) -> Result<(), Trouble> {
+        Ok(self.purchases.retain_in(..(seconds(before), ""), |_, _| false)?)
+    }
+
+    pub(super) fn learned(&self, recipient: &str) -> Result<Option<Learned>, Trouble> {
+        self.learned.get(recipient)?.map(|row| record::read(row.value())).transpose()
+    }
+
+    pub(super) fn put_learned(&mut self, recipient: &str, learned: Option<&Learned>) -> Result<(), Trouble> {
+        match learned {
+            Some(learned) => drop(self.learned.insert(recipient, record::written(learned)?.as_slice())?),
+            None => drop(self.learned.remove(recipient)?),
+        }
+        Ok(())
+    }
+
+    pub(super) fn run(&self, digest: &str) -> Result<(u64, bool), Trouble> {
+        Ok(self.runs.get(digest)?.map_or((0, false), |row| row.value()))
+    }
+
+    pub(super) fn put_run(&mut self, digest: &str, run: (u64, bool)) -> Result<(), Trouble> {
+        self.runs.insert(digest, run)?;
+        Ok(())
+    }
+}
+
+/// All stamps, without a write.
+pub(super) fn read_stamps(tx: &ReadTransaction) -> Result<Vec<StampRow>, Trouble> {
+    all(&tx.open_table(STAMPS)?)
+}
+
+/// The stamp that a key holds, without a write.
+pub(super) fn read_held(tx: &ReadTransaction, key: &str) -> Result<Option<StampRow>, Trouble> {
+    let keys = tx.open_table(KEYS)?;
+    let Some(row) = keys.get(key)? else { return Ok(None) };
+    let KeyRow::Stamp { vendor, serial } = record::read(row.value())? else { return Ok(None) };
+    tx.open_table(STAMPS)?.get((vendor.as_str(), serial.as_str()))?.map(|row| record::read(row.value())).transpose()
+}
+
+/// Whether one of the keys waits for a purchase, without a write.
+pub(super) fn read_waits(tx: &ReadTransaction, keys: &[ReservationKey]) -> Result<bool, Trouble> {
+    let table = tx.open_table(KEYS)?;
+    for key in keys {
+        if let Some(row) = table.get(key.as_str())?
+            && matches!(record::read(row.value())?, KeyRow::Purchase { .. })
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// All purchases, without a write.
+pub(super) fn read_purchases(tx: &ReadTransaction) -> Result<Vec<PurchaseRow>, Trouble> {
+    all(&tx.open_table(PURCHASES)?)
+}
+
+/// What recipients want, without a write.
+pub(super) fn read_learned(tx: &ReadTransaction) -> Result<Vec<(String, Learned)>, Trouble> {
+    let mut found = Vec::new();
+    for row in tx.open_table(LEARNED)?.iter()? {
+        let (recipient, learned) = row?;
+        found.push((recipient.value().to_owned(), record::read(learned.value())?));
+    }
+    Ok(found)
+}
+
+fn all<K: redb::Key + 'static, T: DeserializeOwned>(
+    table: &impl ReadableTable<K, &'static [u8]>,
+) -> Result<Vec<T>, Trouble> {
+    table.iter()?.map(|row| record::read(row?.1.value())).collect()
+}
+
+fn place(stamp: &StampRow) -> (&str, i64, &str, &str) {
+    (&stamp.recipient, stamp.expires.unwrap_or(i64::MAX), &stamp.vendor, &stamp.serial)
+}
+
+/// A time as a key: before 1970 there were no purchases.
+fn seconds(time: i64) -> u64 {
+    u64::try_from(time).unwrap_or(0)
+}

@@ -1,0 +1,152 @@
+//! What a resident process does besides: it watches the user's mail folders, forgets ended serials, fetches the vendors'
+//! directories, lets go of what nobody asked for. Each on a thread of its own that the others do not wait for; trouble is
+//! told and tried again.
+
+use super::tell;
+use crate::config::serve::Serve;
+use crate::engine::judge::Undecided;
+use crate::engine::remote::state::Warm;
+use crate::server::watcher::{self, Report, WatchError};
+use crate::stamp::serial::Serial;
+use crate::store::Learned;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether anything may be let go.
+const REST: Duration = Duration::from_secs(60);
+/// The first purge and the first fetching come so soon after the beginning.
+const SOON: Duration = Duration::from_secs(30);
+
+/// After what time a watcher that could not begin tries again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// The chores, until they are ended.
+pub(super) struct Chores {
+    end: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Chores {
+    /// Ends them; one that is being done is finished. (The watcher and a fetching end with the process, which does no harm.)
+    pub(super) fn end(self) {
+        let _ = self.end.send(());
+        let _ = self.thread.join();
+    }
+}
+
+/// Begins.
+pub(super) fn begin(warm: &Arc<Warm>, serve: Serve) -> io::Result<Chores> {
+    let watched = serve.watch && warm.engine().is_ok_and(|engine| engine.config.watch.maildir.is_some());
+    if watched {
+        // It ends with the process, and must not keep the logs open for as long.
+        let warm = Arc::downgrade(warm);
+        let gone = warm.clone();
+        let ended = || Undecided::Told { what: "the resident process ends".into(), hint: None };
+        let engine = move || warm.upgrade().ok_or_else(ended)?.engine();
+        thread::Builder::new().name("watch".into()).spawn(move || {
+            let mut told = String::new();
+            while gone.strong_count() > 0 {
+                if let Err(error) = watcher::run(&engine, &mut Told)
+                    && told != error.to_string()
+                {
+                    Told.trouble(&error);
+                    told = error.to_string();
+                }
+                thread::sleep(AGAIN);
+            }
+        })?;
+    }
+    let (end, ended) = channel();
+    let warm = Arc::clone(warm);
+    let thread = thread::Builder::new().name("chores".into()).spawn(move || {
+        let mut purge = Due::every(serve.purge);
+        let mut refresh = Due::every(serve.refresh);
+        let mut fetching: Option<JoinHandle<()>> = None;
+        loop {
+            let next = [purge.left(), refresh.left(), Some(REST)].into_iter().flatten().min().unwrap_or(REST);
+            if ended.recv_timeout(next) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            warm.rest();
+            if purge.is_due() {
+                forget(&warm);
+            }
+            if refresh.is_due() && fetching.as_ref().is_none_or(JoinHandle::is_finished) {
+                fetching = fetch(&warm);
+            }
+        }
+    })?;
+    Ok(Chores { end, thread })
+}
+
+fn forget(warm: &Warm) {
+    // Where every user has his own, his own deliveries carry away what has ended.
+    let Ok(engine) = warm.engine() else { return };
+    engine.tidy(None);
+    if let Err(error) = engine.forget() {
+        tell(&format!("purge: {error}"));
+    }
+}
+
+/// On a thread of its own: it may take as long as somebody else's server likes, and whoever ends the process does not wait
+/// for it. Each file that it writes is there as a whole or not.
+#[cfg(feature = "directory")]
+fn fetch(warm: &Warm) -> Option<JoinHandle<()>> {
+    let engine = warm.engine_without_log().ok()?;
+    let fetch = move || match engine.refresh(true) {
+        Ok(refreshed) => refreshed.alarms.iter().for_each(|alarm| tell(&format!("directory: {alarm}"))),
+        Err(error) => tell(&format!("directory: {error}")),
+    };
+    thread::Builder::new().name("fetch".into()).spawn(fetch).ok()
+}
+
+#[cfg(not(feature = "directory"))]
+fn fetch(_: &Warm) -> Option<JoinHandle<()>> {
+    None
+}
+
+/// Something that comes again and again.
+struct Due {
+    every: Option<Duration>,
+    next: Instant,
+}
+
+impl Due {
+    fn every(every: Option<Duration>) -> Self {
+        Self { every, next: Instant::now() + every.unwrap_or(SOON).min(SOON) }
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.every.map(|_| self.next.saturating_duration_since(Instant::now()))
+    }
+
+    fn is_due(&mut self) -> bool {
+        let Some(every) = self.every.filter(|_| Instant::now() >= self.next) else { return false };
+        self.next = Instant::now() + every;
+        true
+    }
+}
+
+/// What the watcher does is told as everything else.
+struct Told;
+
+impl Report for Told {
+    fn did(&mut self, vendor: &str, serial: &Serial, what: &str) {
+        tell(&format!("{vendor}/{serial}: {what}"));
+    }
+
+    fn learned(&mut self, learned: Learned) {
+        if learned.correspondents > 0 {
+            tell(&format!("learned from Sent: {} correspondents", learned.correspondents));
+        }
+    }
+
+    fn progress(&mut self, _: usize, _: usize) {}
+
+    fn trouble(&mut self, error: &WatchError) {
+        tell(&format!("watch: {error}; will try again"));
+    }
+}

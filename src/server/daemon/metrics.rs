@@ -1,0 +1,228 @@
+//! What is counted while messages are judged: classes, reasons, and how long each took; and how that is told, to Prometheus
+//! as text and to `mailstamp status` as JSON. To count a message is an addition to a few numbers that all threads share,
+//! without a lock. What is not counted but looked for is in `gauges.rs`.
+
+use super::gauges::{Measured, Measuring};
+use super::histogram::Latency;
+use crate::engine::context;
+use crate::engine::remote::state::Warm;
+use crate::engine::remote::status::{self, Asked, Status};
+use crate::time::UnixTime;
+use crate::verdict::class::Class;
+use crate::verdict::reason::Reason;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Registry, Unit};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// The beginning of every name.
+const PREFIX: &str = "mailstamp";
+/// For how long what was found on the disk is good for Prometheus, who asks all the time.
+const SCRAPED: Duration = Duration::from_secs(15);
+/// And for those who ask how it is now.
+const ASKED: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Judged {
+    class: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    answer: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Source {
+    vendor: String,
+    source: String,
+}
+
+/// The numbers since the process began.
+#[derive(Debug)]
+pub struct Numbers {
+    began: Instant,
+    since: UnixTime,
+    /// What counts by itself.
+    registry: Registry,
+    /// One for each reason, in their order.
+    messages: Vec<Counter>,
+    deferred: Counter,
+    latency: Latency,
+    pub(super) connections: AtomicUsize,
+    measuring: Measuring,
+}
+
+impl Numbers {
+    /// All at nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        let (messages, deferred, latency) =
+            (Family::<Judged, Counter>::default(), Counter::default(), Latency::default());
+        let of = |reason: &Reason| Judged { class: reason.class().as_str(), reason: reason.as_str() };
+        let counters = Reason::ALL.iter().map(|reason| messages.get_or_create_owned(&of(reason))).collect();
+        let since = context::clock();
+        let version = Family::<[(&str, &str); 1], Gauge>::default();
+        version.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register("messages", "Messages judged", messages);
+        registry.register("messages_deferred", "Messages that could not be judged and wait", deferred.clone());
+        registry.register_with_unit("judgement", "Time to judge a message", Unit::Seconds, latency.clone());
+        registry.register("build_info", "The version of the program, and always 1", version);
+        let start = ConstGauge::new(since.0);
+        registry.register_with_unit("start_time", "When the process began, in the time of Unix", Unit::Seconds, start);
+        Self {
+            began: Instant::now(),
+            since,
+            registry,
+            messages: counters,
+            deferred,
+            latency,
+            connections: AtomicUsize::new(0),
+            measuring: Measuring::default(),
+        }
+    }
+
+    /// A message was judged.
+    pub fn judged(&self, reason: Reason, took: Duration) {
+        if let Some(count) = self.messages.get(reason as usize) {
+            count.inc();
+        }
+        self.latency.observe(took);
+    }
+
+    /// A message has to wait.
+    pub fn deferred(&self, took: Duration) {
+        self.deferred.inc();
+        self.latency.observe(took);
+    }
+
+    /// Whether the log answers.
+    #[must_use]
+    pub fn is_well(&self, warm: &Arc<Warm>) -> bool {
+        self.measuring.look(warm, ASKED).log.is_some()
+    }
+
+    /// All numbers, as OpenMetrics has them.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn text(&self, warm: &Arc<Warm>) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode_registry(&mut text, &self.registry)?;
+        text::encode_registry(&mut text, &self.found(warm, &self.measuring.look(warm, SCRAPED)))?;
+        text::encode_eof(&mut text)?;
+        Ok(text)
+    }
+
+    /// What does not count by itself, as it is now. Of what nothing is known there is no number, and not none of it.
+    fn found(&self, warm: &Warm, found: &Measured) -> Registry {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let whole = |number: u64| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
+        let connections = whole(self.connections.load(Relaxed) as u64);
+        registry.register("connections", "Connections open now, of those who have messages judged", connections);
+        let answers = Family::<Answered, Counter>::default();
+        for (answer, count) in warm.attended().each() {
+            answers.get_or_create(&Answered { answer }).inc_by(count);
+        }
+        registry.register("log_answers", "Answers of the log to other processes", answers);
+        registry.register("log_up", "Whether the log answers", whole(found.log.is_some().into()));
+        if let Some(log) = found.log {
+            registry.register_with_unit(
+                "log_size",
+                "What the log's file takes on the disk",
+                Unit::Bytes,
+                whole(log.bytes),
+            );
+            registry.register("log_serials", "Used serials in the log", whole(log.used));
+            registry.register("log_journal_rows", "Rows that stand in the journal alone", whole(log.waiting));
+            registry.register("replies_last_day", "Automatic replies sent in 24 hours", whole(log.replies));
+        }
+        let (age, good) = (Family::<Source, Gauge>::default(), Family::<Source, Gauge>::default());
+        for directory in &found.directories {
+            let source = Source { vendor: directory.vendor.clone(), source: directory.source.clone() };
+            if let Some(seconds) = directory.age {
+                age.get_or_create(&source).set(i64::try_from(seconds).unwrap_or(i64::MAX));
+            }
+            good.get_or_create(&source).set((directory.health == "good").into());
+        }
+        registry.register_with_unit("directory_age", "Time since a source last answered", Unit::Seconds, age);
+        registry.register("directory_good", "Whether nothing is wrong with a source", good);
+        registry
+    }
+
+    /// The head of the answer to a status question.
+    #[must_use]
+    pub fn status(&self, warm: &Arc<Warm>, question: &[u8]) -> Vec<u8> {
+        // A question of another version is a question all the same.
+        let asked: Asked = serde_json::from_slice(question).unwrap_or_default();
+        let found = self.measuring.look(warm, ASKED);
+        let counts: Vec<(Reason, u64)> =
+            Reason::ALL.iter().copied().zip(self.messages.iter().map(|count| count.get())).collect();
+        let of_class = |class: Class| {
+            let counts = counts.iter().filter(|(reason, _)| reason.class() == class);
+            (class.as_str().to_owned(), counts.map(|(_, count)| count).sum())
+        };
+        let occurred = counts.iter().filter(|(_, count)| *count > 0);
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: self.since.to_string(),
+            uptime: self.began.elapsed().as_secs(),
+            same_files: asked.whose.map(|whose| warm.is_for(&whose)),
+            connections: self.connections.load(Relaxed) as u64,
+            messages: counts.iter().map(|(_, count)| count).sum(),
+            classes: Class::ALL.into_iter().map(of_class).collect(),
+            reasons: occurred.map(|(reason, count)| (reason.as_str().to_owned(), *count)).collect(),
+            deferred: self.deferred.get(),
+            latency: status::Latency { median: self.latency.quantile(0.5), p99: self.latency.quantile(0.99) },
+            log: status::Log {
+                answers: found.log.is_some(),
+                bytes: found.log.map(|log| log.bytes),
+                serials: found.log.map(|log| log.used),
+                waiting: found.log.map(|log| log.waiting),
+            },
+            log_answers: warm.attended().each().map(|(answer, count)| (answer.to_owned(), count)).collect(),
+            replies: found.log.map(|log| log.replies),
+            directories: found.directories,
+        };
+        serde_json::to_vec(&status).unwrap_or_default()
+    }
+
+    /// Waits until nothing is looked for any more.
+    pub(super) fn end(&self) {
+        self.measuring.end();
+    }
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_counted_by_its_own_number() {
+        let numbers = Numbers::new();
+        for (at, reason) in Reason::ALL.iter().enumerate() {
+            (0..=at).for_each(|_| numbers.judged(*reason, Duration::ZERO));
+        }
+        let mut text = String::new();
+        text::encode_registry(&mut text, &numbers.registry).unwrap();
+        for (at, reason) in Reason::ALL.iter().enumerate() {
+            let line =
+                format!("\nmailstamp_messages_total{{class=\"{}\",reason=\"{reason}\"}} {}\n", reason.class(), at + 1);
+            assert!(text.contains(&line), "{line}{text}");
+        }
+    }
+}

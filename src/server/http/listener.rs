@@ -1,0 +1,297 @@
+//! Connections of HTTP: accepted within limits, served with HTTP/1, and ended in order. A slow client costs one connection of
+//! his own address and nobody else's time: a header has a limit, a request has one, and so has an answer that nobody reads.
+//! What a request means is left to the routes, and where to listen to who has them.
+
+use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::gauge::Gauge;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Sleep, sleep, timeout};
+
+/// What no connection may exceed.
+#[derive(Clone, Debug)]
+pub(in crate::server) struct Limits {
+    /// For how long a header may take, and for how long a connection may be idle.
+    pub(in crate::server) header: Duration,
+    /// For how long an answer may wait to be read.
+    pub(in crate::server) answer: Duration,
+    /// Connections at once.
+    pub(in crate::server) connections: usize,
+    /// Connections at once from one address, or [`network`] of them.
+    pub(in crate::server) connections_each: usize,
+    /// Addresses of which that is not asked.
+    pub(in crate::server) trusted: Vec<IpAddr>,
+    /// For how long requests under way may go on at the end.
+    pub(in crate::server) end: Duration,
+}
+
+/// The other end of the connection, as an extension of every request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// What is done with a connection before HTTP is spoken on it.
+pub(in crate::server) trait Greet: Send + Sync + 'static {
+    /// What HTTP is then spoken on.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Greets; `limits.header` is the time for it.
+    fn greet(&self, stream: TcpStream) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// Nothing is done: nobody listens between the two ends.
+#[derive(Debug)]
+pub(in crate::server) struct Plain;
+
+impl Greet for Plain {
+    type Stream = TcpStream;
+
+    async fn greet(&self, stream: TcpStream) -> io::Result<TcpStream> {
+        Ok(stream)
+    }
+}
+
+/// Who may come in, and how many at once.
+pub(in crate::server) struct Doors<G> {
+    limits: Limits,
+    greeting: G,
+    inside: Gauge,
+    tell: fn(&str),
+    places: Arc<Semaphore>,
+    each: Mutex<HashMap<IpAddr, usize>>,
+    ended: watch::Receiver<bool>,
+}
+
+/// A connection that was let in; it leaves when this is dropped.
+struct Guest<G> {
+    doors: Arc<Doors<G>>,
+    /// As what he is counted.
+    who: IpAddr,
+}
+
+/// What counts as one address: whoever has an IPv6 address has 2⁶⁴ of them.
+pub(in crate::server) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) => {
+            let [a, b, c, d, ..] = six.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        four => four,
+    }
+}
+
+impl<G: Greet> Doors<G> {
+    /// Doors that close when `ended` turns true. Who is inside is counted by `inside`, and trouble goes to `tell`.
+    pub(in crate::server) fn new(
+        limits: Limits,
+        greeting: G,
+        inside: Gauge,
+        tell: fn(&str),
+        ended: watch::Receiver<bool>,
+    ) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(limits.connections));
+        Arc::new(Self { limits, greeting, inside, tell, places, each: Mutex::default(), ended })
+    }
+
+    /// Lets in who comes, until the end.
+    pub(in crate::server) async fn take(self: Arc<Self>, listener: TcpListener, router: Router) {
+        let mut ended = self.ended.clone();
+        let mut ending = pin!(async move { drop(ended.wait_for(|ended| *ended).await) });
+        loop {
+            // While all places are taken, the system's queue holds those who come.
+            let place = tokio::select! {
+                () = &mut ending => break,
+                place = Arc::clone(&self.places).acquire_owned() => place,
+            };
+            let accepted = tokio::select! {
+                () = &mut ending => break,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, or a connection that went before it came: neither is for ever.
+                    if error.kind() != io::ErrorKind::ConnectionAborted {
+                        (self.tell)(&format!("cannot take a connection: {error}"));
+                        sleep(Duration::from_millis(50)).await;
+                    }
+                    continue;
+                }
+            };
+            let Some(guest) = self.let_in(peer.ip().to_canonical()) else { continue };
+            let (doors, router) = (Arc::clone(&self), router.clone());
+            tokio::spawn(async move {
+                doors.attend(stream, peer.ip(), router).await;
+                drop((guest, place));
+            });
+        }
+        // Their requests are finished; then all places are free again.
+        let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
+        let _ = timeout(self.limits.end, self.places.acquire_many(all)).await;
+    }
+
+    fn let_in(self: &Arc<Self>, address: IpAddr) -> Option<Guest<G>> {
+        let trusted = self.limits.trusted.contains(&address);
+        // A proxy takes no place of its neighbours'.
+        let who = if trusted { address } else { network(address) };
+        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = each.entry(who).or_default();
+        if *count >= self.limits.connections_each && !trusted {
+            return None;
+        }
+        *count += 1;
+        self.inside.inc();
+        Some(Guest { doors: Arc::clone(self), who })
+    }
+
+    /// Serves a connection to its end, which nobody needs to know.
+    async fn attend(&self, stream: TcpStream, peer: IpAddr, router: Router) {
+        // Answers are written whole; waiting for more would only delay them.
+        let _ = stream.set_nodelay(true);
+        if let Ok(Ok(stream)) = timeout(self.limits.header, self.greeting.greet(stream)).await {
+            self.speak(stream, peer, router).await;
+        }
+    }
+
+    async fn speak(&self, stream: G::Stream, peer: IpAddr, router: Router) {
+        let router = TowerToHyperService::new(router);
+        let answer = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            router.call(request)
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(self.limits.header).max_buf_size(64 * 1024).half_close(false);
+        let stream = TokioIo::new(Patient { stream, patience: self.limits.answer, waiting: None });
+        let mut connection = pin!(http.serve_connection(stream, answer));
+        let mut ended = self.ended.clone();
+        tokio::select! {
+            _ = connection.as_mut() => {}
+            () = async { drop(ended.wait_for(|ended| *ended).await) } => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
+        }
+    }
+}
+
+impl<G> Drop for Guest<G> {
+    fn drop(&mut self) {
+        self.doors.inside.dec();
+        let mut each = self.doors.each.lock().unwrap_or_else(PoisonError::into_inner);
+        match each.get_mut(&self.who) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(each.remove(&self.who)),
+        }
+    }
+}
+
+/// A stream that fails when nobody reads what is written for as long as `patience`.
+struct Patient<S> {
+    stream: S,
+    patience: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Patient<S> {
+    fn watched<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        went: impl FnOnce(&mut S, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match went(&mut self.stream, context) {
+            Poll::Ready(done) => {
+                self.waiting = None;
+                Poll::Ready(done)
+            }
+            Poll::Pending => {
+                let patience = self.patience;
+                let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(patience)));
+                waiting.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(context, into)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().watched(context, |stream, context| Pin::new(stream).poll_write(context, from))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().watched(context, |stream, context| Pin::new(stream).poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().watched(context, |stream, context| Pin::new(stream).poll_shutdown(context))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().watched(context, |stream, context| Pin::new(stream).poll_write_vectored(context, from))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_network_count_as_one() {
+        let network = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), network("2001:db8:1:2::1"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+    }
+
+    #[test]
+    fn a_network_has_the_places_of_one_address() {
+        let limits = Limits {
+            header: Duration::ZERO,
+            answer: Duration::ZERO,
+            connections: 100,
+            connections_each: 2,
+            trusted: vec!["2001:db8:1:2::7".parse().unwrap()],
+            end: Duration::ZERO,
+        };
+        let (_ending, ended) = watch::channel(false);
+        let doors = Doors::new(limits, Plain, Gauge::default(), |_| {}, ended);
+        let come = |address: &str| doors.let_in(address.parse().unwrap());
+        let inside: Vec<_> = (1..=3).map(|at| come(&format!("2001:db8:1:2::{at}"))).collect();
+        assert_eq!(inside.iter().flatten().count(), 2);
+        assert!(come("2001:db8:1:3::1").is_some() && come("192.0.2.1").is_some(), "others are not held up");
+        let proxy: Vec<_> = (0..3).filter_map(|_| come("2001:db8:1:2::7")).collect();
+        assert_eq!(proxy.len(), 3, "a trusted proxy is asked nothing");
+        drop(inside);
+        assert!(come("2001:db8:1:2::9").is_some());
+        drop(proxy);
+        assert!(doors.each.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,109 @@
+//! What Prometheus asks over HTTP, on this machine only: `/metrics`, and `/healthz` for those who only want to know whether
+//! the log answers. One thread, which there is only when the configuration says where. It reads nothing of a request but
+//! its path, and waits for nobody.
+
+use super::listener::{Doors, Limits, Plain};
+use crate::engine::remote::state::Warm;
+use crate::server::daemon::metrics::Numbers;
+use crate::server::daemon::tell;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::metrics::gauge::Gauge;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tower_http::timeout::TimeoutLayer;
+
+/// Connections at once; whoever scrapes needs one.
+const CONNECTIONS: usize = 16;
+/// For how long a header may take, a connection be idle, and an answer wait to be read.
+const MOMENT: Duration = Duration::from_secs(5);
+/// For how long a request may take.
+const REQUEST: Duration = Duration::from_secs(3);
+/// What is said in the end is said in this time.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// What comes out: OpenMetrics.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The thread.
+#[derive(Debug)]
+pub(crate) struct Scrape {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    ending: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct Told {
+    numbers: Arc<Numbers>,
+    warm: Arc<Warm>,
+}
+
+impl Scrape {
+    /// Listens at this address.
+    pub(crate) fn begin(address: SocketAddr, numbers: &Arc<Numbers>, warm: &Arc<Warm>) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(CONNECTIONS).build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
+        let told = Told { numbers: Arc::clone(numbers), warm: Arc::clone(warm) };
+        let router = Router::new()
+            .route("/metrics", get(metrics))
+            .route("/healthz", get(health))
+            .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST))
+            .with_state(told);
+        let limits = Limits {
+            header: MOMENT,
+            answer: MOMENT,
+            connections: CONNECTIONS,
+            // All who may come have one address.
+            connections_each: CONNECTIONS,
+            trusted: Vec::new(),
+            end: FAREWELL,
+        };
+        let (ending, ended) = watch::channel(false);
+        let doors = Doors::new(limits, Plain, Gauge::default(), tell, ended);
+        let thread = thread::Builder::new().name("scrape".into()).spawn(move || {
+            runtime.block_on(doors.take(listener, router));
+            runtime.shutdown_timeout(FAREWELL);
+        })?;
+        Ok(Self { address, ending, thread })
+    }
+
+    /// Lets nobody in any more, and waits until those who asked have their answers.
+    pub(crate) fn end(self) {
+        let _ = self.ending.send(true);
+        let _ = self.thread.join();
+    }
+}
+
+/// `GET /metrics`.
+async fn metrics(State(Told { numbers, warm }): State<Told>) -> Response {
+    match spawn_blocking(move || numbers.text(&warm)).await {
+        Ok(Ok(text)) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// `GET /healthz`.
+async fn health(State(Told { numbers, warm }): State<Told>) -> Response {
+    match spawn_blocking(move || numbers.is_well(&warm)).await {
+        Ok(true) => "ok\n".into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the log does not answer\n").into_response(),
+    }
+}

@@ -1,0 +1,233 @@
+//! What an account can see and change of itself: `/v1/account`, `/v1/history`, `/v1/keys`, `/v1/addresses`, `/v1/vouchers`.
+
+use super::{Answer, Body};
+use crate::accounting::order::Caps;
+use crate::ledger::request::{ApiKey, Booked};
+use crate::server::vendor_http::Service;
+use crate::server::vendor_http::auth::{Authorized, guess};
+use crate::server::vendor_http::error::Problem;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Entries of the history in one answer.
+const MOST: u32 = 100;
+
+/// An account as its owner sees it.
+#[derive(Debug, Serialize)]
+pub struct Seen {
+    number: u64,
+    name: String,
+    balance: u64,
+    spent_today: u64,
+    caps: Caps,
+    /// The addresses and domains that it has proved to own.
+    owns: Vec<String>,
+}
+
+/// `GET /v1/account`.
+///
+/// # Errors
+/// [`Problem`].
+pub async fn account(State(service): State<Service>, who: Authorized) -> Result<Answer<Seen>, Problem> {
+    let number = who.account.number;
+    let standing = service.books(move |books, now| books.account(number, now)).await?;
+    Ok(Answer(Seen {
+        number,
+        name: standing.account.name,
+        balance: standing.balance,
+        spent_today: standing.spent_today,
+        caps: standing.caps,
+        owns: standing.owns,
+    }))
+}
+
+/// Which part of the history.
+#[derive(Debug, Deserialize)]
+pub struct Part {
+    /// Entries with numbers below this.
+    before: Option<u64>,
+    /// At most so many.
+    most: Option<u32>,
+}
+
+/// `GET /v1/history?before=…&most=…`: what moved the account's credits, newest first.
+///
+/// # Errors
+/// [`Problem`].
+pub async fn history(
+    State(service): State<Service>,
+    who: Authorized,
+    part: Result<Query<Part>, axum::extract::rejection::QueryRejection>,
+) -> Result<Answer<Value>, Problem> {
+    let Query(part) = part.map_err(|_| Problem::new("form", "before and most: whole numbers"))?;
+    let (number, before) = (who.account.number, part.before.unwrap_or(u64::MAX));
+    let most = part.most.unwrap_or(MOST).clamp(1, MOST);
+    let entries = service.books(move |books, _| books.history(number, before, most)).await?;
+    let entries: Vec<Value> = entries
+        .iter()
+        .map(|entry| {
+            let line = crate::server::vendor_http::page::history::Line::of(entry);
+            json!({
+                "entry": entry.number,
+                "at": entry.at.to_string(),
+                "event": line.event,
+                "stamps": line.stamps,
+                "credits": line.credits,
+            })
+        })
+        .collect();
+    // Where the next part begins.
+    let before = entries.last().filter(|_| entries.len() == most as usize).map(|entry| entry["entry"].clone());
+    Ok(Answer(json!({ "entries": entries, "before": before })))
+}
+
+/// An API key as its owner sees it, without the key.
+#[derive(Debug, Serialize)]
+pub struct KeySeen {
+    id: String,
+    label: String,
+    created: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked: Option<String>,
+}
+
+impl From<ApiKey> for KeySeen {
+    fn from(key: ApiKey) -> Self {
+        let revoked = key.revoked.map(|at| at.to_string());
+        Self { id: key.id, label: key.label, created: key.created.to_string(), revoked }
+    }
+}
+
+/// `GET /v1/keys`.
+///
+/// # Errors
+/// [`Problem`].
+pub async fn keys(State(service): State<Service>, who: Authorized) -> Result<Answer<Value>, Problem> {
+    let keys = service.books(move |books, _| books.api_keys(who.account.number)).await?;
+    let keys: Vec<KeySeen> = keys.into_iter().map(KeySeen::from).collect();
+    Ok(Answer(json!({ "keys": keys })))
+}
+
+/// What a new key is to be called.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with a label")]
+pub struct Label {
+    label: String,
+}
+
+/// `POST /v1/keys`: the answer is the only place where the key ever stands.
+///
+/// # Errors
+/// A label that does not have its form.
+pub async fn add_key(
+    State(service): State<Service>,
+    who: Authorized,
+    Body(Label { label }): Body<Label>,
+) -> Result<Response, Problem> {
+    let made = service.books(move |books, now| books.add_api_key(who.account.number, &label, now)).await?;
+    let (text, key) = made;
+    let id = key.id.clone();
+    let mut answer = json!({ "key": text.as_str() });
+    if let (Value::Object(answer), Ok(Value::Object(seen))) = (&mut answer, serde_json::to_value(KeySeen::from(key))) {
+        answer.extend(seen);
+    }
+    let mut response = (StatusCode::CREATED, Answer(answer)).into_response();
+    if let Ok(place) = format!("/v1/keys/{id}").parse() {
+        response.headers_mut().insert(axum::http::header::LOCATION, place);
+    }
+    Ok(response)
+}
+
+/// `DELETE /v1/keys/{id}`. The key that asks may end itself.
+///
+/// # Errors
+/// When there is no such key of this account.
+pub async fn revoke_key(
+    State(service): State<Service>,
+    who: Authorized,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Problem> {
+    let unknown = || Problem::new("not-found", "this account has no such key");
+    let Path(id) = id.map_err(|_| unknown())?;
+    let gone = service.books(move |books, now| books.revoke_api_key(who.account.number, &id, now)).await;
+    // The caller's own key is good, so this is no question of who he is.
+    gone.map_err(|problem| match problem.word {
+        "no-api-key" => unknown(),
+        _ => problem,
+    })?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// An address or a domain.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with an address")]
+pub struct Claimed {
+    address: String,
+}
+
+/// An address or a domain, and the code that was mailed to it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with an address and a code")]
+pub struct Proved {
+    address: String,
+    code: String,
+}
+
+/// `POST /v1/addresses`: mails a code to an address, or to the postmaster of a domain.
+///
+/// # Errors
+/// When a code was sent a moment ago, or many were today.
+pub async fn claim(
+    State(service): State<Service>,
+    who: Authorized,
+    Body(Claimed { address }): Body<Claimed>,
+) -> Result<Response, Problem> {
+    let sendmail = service.settings().sendmail.clone();
+    let subject = address.clone();
+    service.mail(move |books, now| books.send_code(who.account.number, &subject, &sendmail, now)).await?;
+    Ok((StatusCode::ACCEPTED, Answer(json!({ "address": address, "sent": true }))).into_response())
+}
+
+/// `POST /v1/addresses/confirm`.
+///
+/// # Errors
+/// When it is not the code.
+pub async fn confirm(
+    State(service): State<Service>,
+    who: Authorized,
+    Body(Proved { address, code }): Body<Proved>,
+) -> Result<Answer<Value>, Problem> {
+    let (number, from) = (who.account.number, who.address);
+    let answer = service.books(move |books, now| {
+        books.confirm_code(number, &address, &code, now)?;
+        books.account(number, now)
+    });
+    let standing = guess(&service, from, answer.await)?;
+    Ok(Answer(json!({ "owns": standing.owns })))
+}
+
+/// The code of a voucher.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with a code")]
+pub struct Voucher {
+    code: String,
+}
+
+/// `POST /v1/vouchers`: puts what a voucher is worth on the account.
+///
+/// # Errors
+/// When no voucher has this code, or it is spent.
+pub async fn voucher(
+    State(service): State<Service>,
+    who: Authorized,
+    Body(Voucher { code }): Body<Voucher>,
+) -> Result<Answer<Value>, Problem> {
+    let (number, from) = (who.account.number, who.address);
+    let answer = service.books(move |books, now| books.take_voucher(number, &code, now)).await;
+    let Booked { credits, balance, entry, .. } = guess(&service, from, answer)?;
+    Ok(Answer(json!({ "credits": credits, "balance": balance, "entry": entry })))
+}

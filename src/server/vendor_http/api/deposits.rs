@@ -1,0 +1,98 @@
+//! `POST /v1/deposits`: used stamps back for credits, by who received them. `POST /v1/refunds`: unused ones, by who bought
+//! them. Both are safe to send again: every serial is taken once.
+
+use super::{Answer, Body};
+use crate::ledger::trade::{Handed, Taken};
+use crate::message::address::Address;
+use crate::server::vendor_http::Service;
+use crate::server::vendor_http::auth::Authorized;
+use crate::server::vendor_http::error::Problem;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Stamps in one request.
+const MOST: usize = 1_000;
+
+/// Stamps that are handed in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with stamps")]
+pub struct Handing {
+    stamps: Vec<HandedText>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with a member \"stamp\"")]
+struct HandedText {
+    stamp: String,
+    #[serde(default)]
+    address: Option<String>,
+}
+
+/// What became of them.
+#[derive(Debug, Serialize)]
+pub struct Credited {
+    /// In the order in which they were handed in: `{"credits": …}` or `{"problem": …, "detail": …}`.
+    each: Vec<Value>,
+    /// What came onto the account.
+    credits: u64,
+    /// What the account has now, if anything came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    balance: Option<u64>,
+    /// A signed receipt (`digital-stamp-receipt`), if anything came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<String>,
+}
+
+/// `POST /v1/deposits`.
+///
+/// # Errors
+/// What the books refuse; single bad stamps are no error.
+pub async fn deposit(
+    State(service): State<Service>,
+    who: Authorized,
+    Body(body): Body<Handing>,
+) -> Result<Answer<Credited>, Problem> {
+    let stamps = handed(body)?;
+    let account = who.account.number;
+    service.books(move |books, now| books.deposit(account, &stamps, now)).await.map(credited)
+}
+
+/// `POST /v1/refunds`.
+///
+/// # Errors
+/// As [`deposit`].
+pub async fn refund(
+    State(service): State<Service>,
+    who: Authorized,
+    Body(body): Body<Handing>,
+) -> Result<Answer<Credited>, Problem> {
+    let stamps = handed(body)?;
+    let account = who.account.number;
+    service.books(move |books, now| books.refund(account, &stamps, now)).await.map(credited)
+}
+
+fn handed(body: Handing) -> Result<Vec<Handed>, Problem> {
+    if body.stamps.is_empty() || body.stamps.len() > MOST {
+        return Err(Problem::new("form", format!("stamps: 1 to {MOST} of them")));
+    }
+    let read = |(at, text): (usize, HandedText)| {
+        let address = text.address.as_deref().map(Address::parse).transpose();
+        let address = address.map_err(|error| Problem::new("form", format!("address of stamp {at}: {error}")))?;
+        Ok(Handed { stamp: text.stamp, address })
+    };
+    (1..).zip(body.stamps).map(read).collect()
+}
+
+fn credited(taken: Taken) -> Answer<Credited> {
+    let each = taken.each.iter().map(|one| match one {
+        Ok(credits) => json!({ "credits": credits }),
+        Err(problem) => json!({ "problem": problem, "detail": problem.to_string() }),
+    });
+    Answer(Credited {
+        each: each.collect(),
+        credits: taken.booked.as_ref().map_or(0, |booked| booked.credits),
+        balance: taken.booked.as_ref().map(|booked| booked.balance),
+        receipt: taken.receipt.map(|receipt| receipt.as_str().to_owned()),
+    })
+}

@@ -1,0 +1,96 @@
+//! `/.well-known/digital-stamp`: by which keys the vendor's stamps are known. The document that `vendor publish` left in
+//! the folder of the books (`public/.well-known/digital-stamp`) goes out as it is; without one, an edition is made of the
+//! books, as `vendor publish` would make it.
+
+use crate::directory::document::VendorEntry;
+use crate::directory::publish::Changes;
+use crate::ledger::error::BooksError;
+use crate::ledger::handle::Books;
+use crate::server::vendor_http::Service;
+use crate::server::vendor_http::auth::Anyone;
+use crate::server::vendor_http::error::Problem;
+use crate::time::UnixTime;
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// For how long an edition is good, in seconds.
+const GOOD: i64 = 30 * 24 * 60 * 60;
+/// After how many seconds a new one is made, though nothing changed.
+const RENEW: i64 = 24 * 60 * 60;
+/// For how many seconds nobody looks whether something changed.
+const LOOK: i64 = 10;
+
+/// The edition that was made last.
+#[derive(Debug, Default)]
+pub struct Edition(Mutex<Option<Made>>);
+
+#[derive(Clone, Debug)]
+struct Made {
+    of: VendorEntry,
+    at: UnixTime,
+    looked: UnixTime,
+    text: String,
+}
+
+/// Where `vendor publish` writes, in the folder of the books.
+#[must_use]
+pub fn published(folder: &Path) -> PathBuf {
+    folder.join("public/.well-known/digital-stamp")
+}
+
+/// `GET /.well-known/digital-stamp`. Whoever has the edition already is told so (RFC 9110 section 13.1.2).
+///
+/// # Errors
+/// [`Problem::trouble`].
+pub async fn well_known(State(service): State<Service>, _: Anyone, headers: HeaderMap) -> Result<Response, Problem> {
+    let asked = service.clone();
+    let text = service.books(move |books, now| Ok(asked.edition().text(&asked, books, now))).await?;
+    let text = text.map_err(|error| Problem::trouble(&error))?;
+    let tag = format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(text.as_bytes())));
+    let mut response = if super::has(&headers, &tag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(CONTENT_TYPE, "application/json")], text).into_response()
+    };
+    let fields = response.headers_mut();
+    fields.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    if let Ok(tag) = tag.parse() {
+        fields.insert(ETAG, tag);
+    }
+    Ok(response)
+}
+
+impl Edition {
+    fn text(&self, service: &Service, books: &Books, now: UnixTime) -> Result<String, String> {
+        let path = published(&service.settings().folder);
+        match fs::read_to_string(&path) {
+            Ok(text) => return Ok(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        }
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = last.as_ref().filter(|made| (0..LOOK).contains(&now.since(made.looked))) {
+            return Ok(made.text.clone());
+        }
+        let failed = |error: BooksError| error.to_string();
+        let of = books.published().map_err(failed)?;
+        let text = match last.as_ref().filter(|made| made.of == of && (0..RENEW).contains(&now.since(made.at))) {
+            Some(made) => made.text.clone(),
+            None => {
+                let changes = Changes { buy: service.origin().text.clone(), ..Changes::default() };
+                books.edition(None, &changes, now, now.plus(GOOD)).map_err(failed)?.document
+            }
+        };
+        let at = last.as_ref().filter(|made| made.text == text).map_or(now, |made| made.at);
+        *last = Some(Made { of, at, looked: now, text: text.clone() });
+        Ok(text)
+    }
+}

@@ -1,0 +1,146 @@
+//! `POST /v1/stamps`: buying. `POST /v1/revocations`: condemning what one bought.
+
+use super::{Answer, Body, idempotency_key};
+use crate::accounting::order::{Caps, Order};
+use crate::ledger::rejection::{Refusal, StampProblem};
+use crate::ledger::trade::Sold;
+use crate::server::vendor_http::Service;
+use crate::server::vendor_http::auth::Authorized;
+use crate::server::vendor_http::error::Problem;
+use crate::stamp::claims::Stamp;
+use crate::stamp::serial::Serial;
+use crate::stamp::token::Token;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Stamps that were bought.
+#[derive(Debug, Serialize)]
+pub struct Bought {
+    /// The stamps, in the order of the orders.
+    stamps: Vec<Sealed>,
+    /// What they cost.
+    credits: u64,
+    /// What the account has now.
+    balance: u64,
+    /// The entry in the books.
+    entry: u64,
+    /// Whether they had been bought before under the same idempotency key, and nothing was charged now.
+    again: bool,
+    /// Within what this vendor sells to this account.
+    caps: Caps,
+}
+
+/// A stamp with the serial by which it can be revoked.
+#[derive(Debug, Serialize)]
+pub struct Sealed {
+    stamp: String,
+    serial: String,
+}
+
+/// `POST /v1/stamps`: one order, or `{"stamps": [order, …]}`: all of them or none.
+///
+/// # Errors
+/// What the books refuse.
+pub async fn buy(
+    State(service): State<Service>,
+    who: Authorized,
+    headers: HeaderMap,
+    Body(body): Body<Map<String, Value>>,
+) -> Result<Answer<Bought>, Problem> {
+    let key = idempotency_key(&headers)?;
+    let account = who.account.number;
+    let orders = orders(body)?;
+    let (sold, caps) = service
+        .books(move |books, now| {
+            let sold = books.issue(account, &orders, Some(&key), now)?;
+            Ok((sold, who.account.caps(&books.profile()?.terms)))
+        })
+        .await?;
+    service.metrics().sold(sold.stamps.len(), sold.sale.again);
+    Ok(Answer(Bought::new(&sold, caps)))
+}
+
+impl Bought {
+    fn new(Sold { stamps, sale }: &Sold, caps: Caps) -> Self {
+        let stamps = stamps.iter().map(|token| Sealed { stamp: token.as_str().to_owned(), serial: serial(token) });
+        Self {
+            stamps: stamps.collect(),
+            credits: sale.credits,
+            balance: sale.balance,
+            entry: sale.entry,
+            again: sale.again,
+            caps,
+        }
+    }
+}
+
+/// The serial of a stamp that the books signed a moment ago.
+fn serial(token: &Token) -> String {
+    Stamp::read(token.payload()).map(|stamp| stamp.serial.as_str().to_owned()).unwrap_or_default()
+}
+
+/// One order or many. Which one does not have its form is said, counted from 1.
+fn orders(mut body: Map<String, Value>) -> Result<Vec<Order>, Problem> {
+    let wrong = |order: usize, error: serde_json::Error| {
+        let mut problem = Problem::new("body", format!("order {order}: {error}"));
+        problem.more.insert("order".into(), order.into());
+        problem
+    };
+    match body.remove("stamps") {
+        None => serde_json::from_value(Value::Object(body)).map(|order| vec![order]).map_err(|error| wrong(1, error)),
+        Some(Value::Array(orders)) if body.is_empty() => {
+            let read = |(at, order)| serde_json::from_value(order).map_err(|error| wrong(at, error));
+            (1..).zip(orders).map(read).collect()
+        }
+        Some(_) => Err(Problem::new("body", "\"stamps\" has to be a list of orders, with nothing beside it")),
+    }
+}
+
+/// Serials to revoke.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with serials")]
+pub struct Serials {
+    serials: Vec<String>,
+}
+
+/// How many were revoked.
+#[derive(Debug, Serialize)]
+pub struct Revoked {
+    /// Those that were not revoked before.
+    revoked: u64,
+}
+
+/// Serials in one request.
+const MOST: usize = 1_000;
+
+/// `POST /v1/revocations`: stamps that this account bought, all of them or none. No credits come back.
+///
+/// # Errors
+/// When one was not bought by this account; whether anybody else bought it is not said.
+pub async fn revoke(
+    State(service): State<Service>,
+    who: Authorized,
+    Body(body): Body<Serials>,
+) -> Result<Answer<Revoked>, Problem> {
+    if body.serials.is_empty() || body.serials.len() > MOST {
+        return Err(Problem::new("form", format!("serials: 1 to {MOST} of them")));
+    }
+    let account = who.account.number;
+    let revoked = service
+        .books(move |books, now| {
+            let mut serials = Vec::with_capacity(body.serials.len());
+            for (stamp, text) in (1..).zip(body.serials) {
+                let refused = || Refusal::Stamp { stamp, problem: StampProblem::NotBought };
+                let serial = Serial::new(text).map_err(|_| refused())?;
+                match books.stamp(&serial)? {
+                    Some(row) if row.account == Some(account) => serials.push(serial),
+                    _ => return Err(refused().into()),
+                }
+            }
+            books.revoke_bought(&serials, now)
+        })
+        .await?;
+    Ok(Answer(Revoked { revoked }))
+}

@@ -1,0 +1,85 @@
+//! Where the service listens, and when it ends. Connections and their limits are the doors' affair; what a request means is
+//! left to the routes.
+
+use super::tls::Tls;
+use super::{ServeError, Service, routes, tell};
+use crate::server::http::listener::{Doors, Greet, Limits, Plain};
+use axum::Router;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Serves until SIGTERM or SIGINT. `listening` is told the addresses once connections are taken.
+///
+/// # Errors
+/// When it cannot begin.
+pub async fn serve(service: Service, listening: impl FnOnce(&str)) -> Result<(), ServeError> {
+    let settings = service.settings().clone();
+    let tls = settings.tls.as_ref().map(Tls::read).transpose()?.map(Arc::new);
+    let (listener, address) = listen(settings.listen).await?;
+    let mut told = format!("{}://{address}/", if tls.is_some() { "https" } else { "http" });
+    let metrics = match settings.metrics {
+        Some(address) => {
+            let (listener, address) = listen(address).await?;
+            told += &format!(" metrics http://{address}/metrics");
+            Some(listener)
+        }
+        None => None,
+    };
+    let (mut end, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut renew = signal(SignalKind::hangup())?;
+    let (ending, ended) = watch::channel(false);
+    let numbers = metrics.map(|listener| open(&service, Plain, listener, routes::numbers(&service), ended.clone()));
+    let shop = match tls.clone() {
+        Some(tls) => open(&service, tls, listener, routes::all(&service), ended),
+        None => open(&service, Plain, listener, routes::all(&service), ended),
+    };
+    listening(&told);
+    loop {
+        tokio::select! {
+            _ = end.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = renew.recv() => if let Some(Err(error)) = tls.as_ref().map(|tls| tls.renew()) {
+                tell(&error.to_string());
+            },
+        }
+    }
+    // Whoever is listening may have gone already.
+    let _ = ending.send(true);
+    let _ = shop.await;
+    if let Some(numbers) = numbers {
+        let _ = numbers.await;
+    }
+    Ok(())
+}
+
+/// Lets people in at a listener, to these routes.
+fn open(
+    service: &Service,
+    greeting: impl Greet,
+    listener: TcpListener,
+    router: Router,
+    ended: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let settings = service.settings();
+    let limits = Limits {
+        header: settings.limits.header,
+        answer: settings.limits.request,
+        connections: settings.limits.connections,
+        connections_each: settings.limits.connections_each,
+        trusted: settings.trusted_proxies.clone(),
+        end: settings.limits.end,
+    };
+    let inside = service.metrics().connections();
+    tokio::spawn(Doors::new(limits, greeting, inside, tell, ended).take(listener, router))
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}

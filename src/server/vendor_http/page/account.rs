@@ -1,0 +1,291 @@
+//! An account as its owner sees it: what it has, what it did, its API keys. He signs in with one of those keys.
+
+use super::buy::own;
+use super::history::Line;
+use super::session::Visitor;
+use super::{Filled, Frame, Page, chart, show};
+use crate::accounting::hash_chain::Hash;
+use crate::accounting::order::Caps;
+use crate::engine::context::clock;
+use crate::ledger::request::{ApiKey, Day};
+use crate::server::vendor_http::Service;
+use crate::server::vendor_http::auth::{guess, open};
+use crate::server::vendor_http::error::Problem;
+use askama::Template;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+
+/// Lines of the history on one page.
+const LINES: u32 = 20;
+
+#[derive(Template)]
+#[template(path = "signin.html")]
+struct SignInPage {
+    frame: Frame,
+    wrong: bool,
+}
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountPage {
+    frame: Frame,
+    fault: Option<String>,
+    done: Option<String>,
+    balance: u64,
+    worth: String,
+    spent_today: u64,
+    caps: Caps,
+    owns: Vec<String>,
+    days: Vec<Day>,
+    drawing: String,
+    most: u64,
+    highest: i64,
+    lines: Vec<Line>,
+    newest: bool,
+    next: Option<u64>,
+    keys: Vec<KeyLine>,
+}
+
+#[derive(Template)]
+#[template(path = "key.html")]
+struct KeyPage {
+    frame: Frame,
+    key: Option<String>,
+}
+
+struct KeyLine {
+    id: String,
+    label: String,
+    created: String,
+    revoked: Option<String>,
+}
+
+impl From<ApiKey> for KeyLine {
+    fn from(key: ApiKey) -> Self {
+        let day = |text: String| text.split('T').next().unwrap_or_default().to_owned();
+        Self {
+            id: key.id,
+            label: key.label,
+            created: day(key.created.to_string()),
+            revoked: key.revoked.map(|at| day(at.to_string())),
+        }
+    }
+}
+
+/// A form with an API key, a label, the name of a key or the code of a voucher.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Told {
+    token: String,
+    key: String,
+    label: String,
+    id: String,
+    code: String,
+}
+
+/// Which part of the history.
+#[derive(Debug, Default, Deserialize)]
+pub struct Part {
+    before: Option<u64>,
+}
+
+/// `GET /signin`.
+///
+/// # Errors
+/// When the books do not answer.
+pub async fn sign_in_form(State(service): State<Service>, visitor: Visitor) -> Result<Response, Page> {
+    if visitor.account.is_some() {
+        return Ok(Redirect::to("/account").into_response());
+    }
+    let frame = Frame::of(&service, &visitor).await?;
+    Ok(visitor.answer(&service, show(StatusCode::OK, &SignInPage { frame, wrong: false })))
+}
+
+/// `POST /signin`.
+///
+/// # Errors
+/// A form that is not the visitor's own; too many wrong keys.
+pub async fn sign_in(
+    State(service): State<Service>,
+    mut visitor: Visitor,
+    headers: HeaderMap,
+    Filled(told): Filled<Told>,
+) -> Result<Response, Page> {
+    own(&service, &visitor, &told.token, &headers)?;
+    let key = told.key.trim().to_owned();
+    let hash = Hash::of(key.as_bytes());
+    match open(&service, visitor.address, key).await {
+        Ok(account) => {
+            let signed_in = service.sessions().sign_in(&mut visitor, account, hash);
+            signed_in.map_err(|error| Problem::trouble(&error.to_string()))?;
+            Ok(visitor.answer(&service, Redirect::to("/account")))
+        }
+        Err(problem) if problem.word == "no-api-key" => {
+            let frame = Frame::of(&service, &visitor).await?;
+            Ok(visitor.answer(&service, show(StatusCode::UNAUTHORIZED, &SignInPage { frame, wrong: true })))
+        }
+        Err(problem) => Err(problem.into()),
+    }
+}
+
+/// `POST /signout`.
+///
+/// # Errors
+/// A form that is not the visitor's own.
+pub async fn sign_out(
+    State(service): State<Service>,
+    mut visitor: Visitor,
+    headers: HeaderMap,
+    Filled(told): Filled<Told>,
+) -> Result<Response, Page> {
+    own(&service, &visitor, &told.token, &headers)?;
+    service.sessions().sign_out(&mut visitor).map_err(|error| Problem::trouble(&error.to_string()))?;
+    Ok(visitor.answer(&service, Redirect::to("/")))
+}
+
+/// `GET /account`; `?before=…` shows earlier lines of the history.
+///
+/// # Errors
+/// When the books do not answer.
+pub async fn account(
+    State(service): State<Service>,
+    visitor: Visitor,
+    part: Result<Query<Part>, QueryRejection>,
+) -> Result<Response, Page> {
+    let before = part.ok().and_then(|Query(part)| part.before);
+    account_page(&service, &visitor, before, Ok(None)).await
+}
+
+/// The page, with what was done, or what is wrong, on top of it.
+async fn account_page(
+    service: &Service,
+    visitor: &Visitor,
+    before: Option<u64>,
+    told: Result<Option<String>, String>,
+) -> Result<Response, Page> {
+    let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
+        return Ok(Redirect::to("/signin").into_response());
+    };
+    let today = clock().0.div_euclid(86_400);
+    let ask = service.books(move |books, now| {
+        let standing = books.account(number, now)?;
+        let lines = books.history(number, before.unwrap_or(u64::MAX), LINES)?;
+        let days = books.days(number, chart::first(today))?;
+        Ok((standing, lines, days, books.api_keys(number)?, books.profile()?))
+    });
+    let (standing, entries, days, keys, profile) = ask.await?;
+    let days = chart::days(&days, today, standing.balance);
+    let most = days.iter().map(|day| day.bought.max(day.deposited)).max().unwrap_or(0);
+    let highest = days.iter().map(|day| day.balance).max().unwrap_or(0);
+    let next = entries.last().filter(|_| entries.len() == LINES as usize).map(|entry| entry.number);
+    let status = if told.is_err() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let page = AccountPage {
+        frame: Frame::of(service, visitor).await?,
+        fault: told.as_ref().err().cloned(),
+        done: told.unwrap_or_default(),
+        balance: standing.balance,
+        worth: profile.terms.price.of(standing.balance).map(|cost| cost.to_string()).unwrap_or_default(),
+        spent_today: standing.spent_today,
+        caps: standing.caps,
+        owns: standing.owns,
+        drawing: chart::drawing(&days),
+        days,
+        most,
+        highest,
+        lines: entries.iter().map(Line::of).collect(),
+        newest: before.is_none(),
+        next,
+        keys: keys.into_iter().map(KeyLine::from).collect(),
+    };
+    Ok(visitor.answer(service, show(status, &page)))
+}
+
+/// `POST /account/keys`: makes an API key and leads to where it is shown. A reload there makes no other.
+///
+/// # Errors
+/// A form that is not the visitor's own.
+pub async fn add_key(
+    State(service): State<Service>,
+    visitor: Visitor,
+    headers: HeaderMap,
+    Filled(told): Filled<Told>,
+) -> Result<Response, Page> {
+    own(&service, &visitor, &told.token, &headers)?;
+    let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
+        return Ok(Redirect::to("/signin").into_response());
+    };
+    let label = told.label.trim().to_owned();
+    match service.books(move |books, now| books.add_api_key(number, &label, now)).await {
+        Ok((key, _)) => {
+            service.sessions().keep(&visitor, key);
+            Ok(Redirect::to("/account/key").into_response())
+        }
+        Err(problem) if problem.word == "form" => account_page(&service, &visitor, None, Err(problem.detail)).await,
+        Err(problem) => Err(problem.into()),
+    }
+}
+
+/// `GET /account/key`: a new API key, this once.
+///
+/// # Errors
+/// When the books do not answer.
+pub async fn show_key(State(service): State<Service>, visitor: Visitor) -> Result<Response, Page> {
+    if visitor.account.is_none() {
+        return Ok(Redirect::to("/signin").into_response());
+    }
+    let key = service.sessions().show(&visitor).map(|key| key.as_str().to_owned());
+    let frame = Frame::of(&service, &visitor).await?;
+    let mut response = show(StatusCode::OK, &KeyPage { frame, key });
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(visitor.answer(&service, response))
+}
+
+/// `POST /account/keys/revoke`.
+///
+/// # Errors
+/// A form that is not the visitor's own.
+pub async fn revoke_key(
+    State(service): State<Service>,
+    visitor: Visitor,
+    headers: HeaderMap,
+    Filled(told): Filled<Told>,
+) -> Result<Response, Page> {
+    own(&service, &visitor, &told.token, &headers)?;
+    let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
+        return Ok(Redirect::to("/signin").into_response());
+    };
+    match service.books(move |books, now| books.revoke_api_key(number, &told.id, now)).await {
+        // Revoked a moment ago, perhaps by the same form.
+        Err(problem) if problem.word != "no-api-key" => Err(problem.into()),
+        _ => Ok(Redirect::to("/account").into_response()),
+    }
+}
+
+/// `POST /account/voucher`: puts a voucher on the account. A voucher does that once, so a reload does nothing.
+///
+/// # Errors
+/// A form that is not the visitor's own.
+pub async fn voucher(
+    State(service): State<Service>,
+    visitor: Visitor,
+    headers: HeaderMap,
+    Filled(told): Filled<Told>,
+) -> Result<Response, Page> {
+    own(&service, &visitor, &told.token, &headers)?;
+    let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
+        return Ok(Redirect::to("/signin").into_response());
+    };
+    let answer = service.books(move |books, now| books.take_voucher(number, &told.code, now)).await;
+    let told = match guess(&service, visitor.address, answer) {
+        Ok(booked) => Ok(Some(format!("{} credits came onto the account.", booked.credits))),
+        Err(problem) if problem.word == "no-voucher" => {
+            Err("No voucher has this code, or nothing is left on it.".to_owned())
+        }
+        Err(problem) => return Err(problem.into()),
+    };
+    account_page(&service, &visitor, None, told).await
+}

@@ -1,0 +1,81 @@
+//! An entry of the books as the account's owner reads it: what it was, how many stamps, how many credits came or went.
+
+use crate::accounting::event::{Event, sum};
+use crate::accounting::hash_chain::Entry;
+
+/// A line of the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The entry's number.
+    pub entry: u64,
+    /// When, to the minute.
+    pub at: String,
+    /// One stable word.
+    pub event: &'static str,
+    /// For people.
+    pub text: String,
+    /// Stamps that it was about.
+    pub stamps: u64,
+    /// Credits that came; negative when they went.
+    pub credits: i64,
+}
+
+impl Line {
+    /// The line for an entry.
+    #[must_use]
+    pub fn of(entry: &Entry) -> Self {
+        let came = |credits: u64| i64::try_from(credits).unwrap_or(i64::MAX);
+        let count = |serials: &[_]| serials.len() as u64;
+        let (event, text, stamps, credits) = match &entry.event {
+            Event::Issued { values, .. } => {
+                let stamps = values.iter().map(|(_, times)| u64::from(*times)).sum();
+                ("bought", "Stamps bought".to_owned(), stamps, -came(sum(values)))
+            }
+            Event::Credited { credits, cost, .. } => ("credited", format!("Credits for {cost}"), 0, came(*credits)),
+            Event::VoucherTaken { credits, .. } => ("voucher", "Voucher".to_owned(), 0, came(*credits)),
+            Event::Deposited { serials, credits, .. } => {
+                ("deposited", "Received stamps handed in".to_owned(), count(serials), came(*credits))
+            }
+            Event::Refunded { serials, credits, .. } => {
+                ("refunded", "Unused stamps given back".to_owned(), count(serials), came(*credits))
+            }
+            Event::PaidOut { credits, sum, .. } => ("paid-out", format!("Paid out: {sum}"), 0, -came(*credits)),
+            Event::Opened { .. } => ("opened", "Account opened".to_owned(), 0, 0),
+            Event::Closed { .. } => ("closed", "Account closed".to_owned(), 0, 0),
+            _ => ("other", "Other".to_owned(), 0, 0),
+        };
+        let at = entry.at.to_string();
+        let at = at.get(..16).unwrap_or(&at).replace('T', " ");
+        Self { entry: entry.number, at, event, text, stamps, credits }
+    }
+
+    /// The credits with their sign.
+    #[must_use]
+    pub fn signed(&self) -> String {
+        match self.credits {
+            0 => String::new(),
+            credits if credits > 0 => format!("+{credits}"),
+            credits => format!("\u{2212}{}", credits.unsigned_abs()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounting::event::Buyer;
+    use crate::time::UnixTime;
+
+    #[test]
+    fn what_was_bought_goes_and_what_was_handed_in_comes() {
+        let line = |event| Line::of(&Entry { number: 7, at: UnixTime(1_795_600_000), event });
+        let (buyer, values) = (Buyer::Account(1), vec![(1, 10), (5, 1)]);
+        let issued = Event::Issued { buyer, seed: [0; 32], values, kid: "a".into(), until: None };
+        let bought = line(issued);
+        assert_eq!((bought.event, bought.stamps, bought.credits), ("bought", 11, -15));
+        assert_eq!((bought.at.as_str(), bought.signed().as_str()), ("2026-11-25 09:46", "\u{2212}15"));
+        let deposited = line(Event::Deposited { account: 1, serials: Vec::new(), credits: 3 });
+        assert_eq!((deposited.event, deposited.signed().as_str()), ("deposited", "+3"));
+        assert_eq!(line(Event::Restored).event, "other");
+    }
+}

@@ -1,0 +1,132 @@
+//! A stamp in a message: as a link that opens a new message with the stamp in its text (mail programs drop header fields
+//! of such links), and as a file with the stamp in its header, which they open as a draft.
+
+use super::buy::own;
+use super::session::Visitor;
+use super::{Filled, Page};
+use crate::message::address::Address;
+use crate::message::header::fold;
+use crate::server::vendor_http::Service;
+use crate::server::vendor_http::error::Problem;
+use crate::stamp::armor::armour;
+use crate::stamp::extract::STAMP_FIELD;
+use crate::stamp::token::Token;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use std::fmt::Write;
+
+/// What a letter is made of; also the form that asks for it as a file.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Letter {
+    /// The stamp.
+    pub stamp: String,
+    /// Whom it is for.
+    pub recipient: String,
+    /// Who sends, if that is known.
+    #[serde(default)]
+    pub sender: String,
+    /// The token of the visitor's forms.
+    pub token: String,
+}
+
+impl Letter {
+    /// A link (RFC 6068) to a new message with the stamp in its text and room for words below.
+    #[must_use]
+    pub fn mailto(&self) -> String {
+        let body = armour(&self.stamp, "\r\n") + "\r\n";
+        format!("mailto:{}?body={}", encoded(&self.recipient), encoded(&body))
+    }
+
+    /// A draft with the stamp in its header; `None` if the parts do not have their form.
+    #[must_use]
+    pub fn draft(&self) -> Option<String> {
+        let recipient = Address::parse(&self.recipient).ok()?;
+        let stamp = Token::parse(self.stamp.trim()).ok()?;
+        let mut draft = String::new();
+        if !self.sender.is_empty() {
+            draft += &fold("From", &Address::parse(&self.sender).ok()?.to_string(), "\r\n");
+        }
+        draft += &fold("To", &recipient.to_string(), "\r\n");
+        draft += "Subject: \r\n";
+        draft += &fold(STAMP_FIELD, stamp.as_str(), "\r\n");
+        // Several mail programs open a message with this field for writing.
+        draft += "X-Unsent: 1\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\r\n";
+        Some(draft)
+    }
+}
+
+/// `POST /letter`: the draft as a file. It is made of the form alone.
+///
+/// # Errors
+/// A form that is not the visitor's own.
+pub async fn download(
+    State(service): State<Service>,
+    visitor: Visitor,
+    headers: HeaderMap,
+    Filled(letter): Filled<Letter>,
+) -> Result<Response, Page> {
+    own(&service, &visitor, &letter.token, &headers)?;
+    let draft = letter.draft().ok_or_else(|| Page::problem(Problem::new("form", "This is no stamp.")))?;
+    let fields = [
+        (CONTENT_TYPE, "message/rfc822"),
+        (CONTENT_DISPOSITION, "attachment; filename=\"stamped-letter.eml\""),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    Ok((fields, draft).into_response())
+}
+
+/// Percent-encoding (RFC 3986 section 2.1); `@` may stand as it is in a mailto link.
+fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing into a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::parse::Message;
+
+    const STAMP: &str =
+        "v4.public.eyJ9AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.e30";
+
+    fn letter(recipient: &str) -> Letter {
+        Letter { stamp: STAMP.into(), recipient: recipient.into(), sender: String::new(), token: String::new() }
+    }
+
+    #[test]
+    fn a_link_holds_nothing_that_would_end_it() {
+        let link = letter("o'hara&x=y@x.example").mailto();
+        assert!(
+            link.starts_with(
+                "mailto:o%27hara%26x%3Dy@x.example?body=-----BEGIN%20DIGITAL%20STAMP-----%0D%0Av4.public."
+            )
+        );
+        assert!(link.ends_with("-----END%20DIGITAL%20STAMP-----%0D%0A%0D%0A"), "{link}");
+    }
+
+    // Threat 10
+    #[test]
+    fn a_draft_has_the_fields_that_it_should_and_no_other() {
+        let draft = Letter { sender: "me@y.example".into(), ..letter("joe@x.example") }.draft().unwrap();
+        let message = Message::parse(draft.as_bytes());
+        let names: Vec<_> = message.fields().map(|field| String::from_utf8_lossy(field.name()).into_owned()).collect();
+        let expected =
+            ["From", "To", "Subject", "Digital-Stamp", "X-Unsent", "MIME-Version", "Content-Type"].map(str::to_owned);
+        assert_eq!(names, expected);
+        for wrong in ["joe@x.example\r\nBcc: a@b.example", "joe@x.example\nX: y", "joe", ""] {
+            assert_eq!(letter(wrong).draft(), None, "{wrong:?}");
+        }
+        assert_eq!(Letter { stamp: "no stamp".into(), ..letter("joe@x.example") }.draft(), None);
+    }
+}

@@ -1,0 +1,211 @@
+//! The page for people. It works without JavaScript, loads nothing from elsewhere, and knows nobody: a visitor has a cookie
+//! that ends with the visit. Nothing that changes anything is done by a link, and no form does it twice.
+//!
+//! - [`order_form`]: what a person fills in, read and shown again. [`buy`]: from the form to the stamp. [`mailto`]: the stamp in
+//!   a message. [`account`]: what an account has. [`history`], [`chart`]: its past. [`session`]: who is signed in.
+//!
+//! The templates (`*.html`) escape by themselves whatever stands in them.
+
+pub mod account;
+pub mod buy;
+pub mod chart;
+pub mod history;
+pub mod mailto;
+pub mod order_form;
+pub mod session;
+
+use super::Service;
+use super::error::{Problem, WORDS};
+use askama::Template;
+use axum::Router;
+use axum::extract::{Form, FromRequest, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::de::DeserializeOwned;
+use session::Visitor;
+
+/// What stands around every page.
+#[derive(Clone, Debug, Default)]
+pub struct Frame {
+    /// The vendor's name.
+    pub vendor: String,
+    /// The name of the account, if the visitor is signed in.
+    pub account: Option<String>,
+    /// The token of his forms.
+    pub token: String,
+}
+
+impl Frame {
+    /// The frame for a visitor.
+    ///
+    /// # Errors
+    /// When the books do not answer.
+    pub async fn of(service: &Service, visitor: &Visitor) -> Result<Self, Page> {
+        let profile = service.books(|books, _| books.profile()).await.map_err(Page::problem)?;
+        Ok(Self {
+            vendor: profile.vendor,
+            account: visitor.account.as_ref().map(|account| account.name.clone()),
+            token: service.sessions().token(visitor),
+        })
+    }
+}
+
+/// A page that is told instead of the one that was asked for.
+#[derive(Debug)]
+pub struct Page(Box<Response>);
+
+#[derive(Template)]
+#[template(path = "trouble.html")]
+struct Trouble {
+    frame: Frame,
+    status: u16,
+    title: &'static str,
+    text: String,
+}
+
+impl Page {
+    /// What a person is told of a problem.
+    #[must_use]
+    pub fn problem(problem: Problem) -> Self {
+        let title = match problem.status.as_u16() {
+            404 => "There is nothing here",
+            429 => "That was too fast",
+            503 => "The shop has trouble of its own",
+            _ => "That did not work",
+        };
+        let mut text = problem.detail.clone();
+        if let Some(seconds) = problem.retry_after {
+            text += &format!(" Try again in {seconds} seconds.");
+        }
+        let status = problem.status.as_u16();
+        let mut response = show(problem.status, &Trouble { frame: Frame::default(), status, title, text });
+        problem.mark(&mut response);
+        Self(Box::new(response))
+    }
+
+    /// A form that is not known to be the visitor's own.
+    #[must_use]
+    pub fn foreign() -> Self {
+        let text = "This form is from an earlier visit, or your browser sends no cookies, so it was not read now. \
+                    If you sent it before, look first whether it was done then. Else go back, reload the page, and \
+                    send the form again.";
+        let trouble =
+            Trouble { frame: Frame::default(), status: 403, title: "This form is out of date", text: text.to_owned() };
+        Self(Box::new(show(StatusCode::FORBIDDEN, &trouble)))
+    }
+}
+
+impl From<Problem> for Page {
+    fn from(problem: Problem) -> Self {
+        Self::problem(problem)
+    }
+}
+
+impl IntoResponse for Page {
+    fn into_response(self) -> Response {
+        *self.0
+    }
+}
+
+/// A form that was filled in. What cannot be read as one is told on a page.
+#[derive(Clone, Copy, Debug)]
+pub struct Filled<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Service> for Filled<T> {
+    type Rejection = Page;
+
+    async fn from_request(request: Request, service: &Service) -> Result<Self, Page> {
+        let read = Form::from_request(request, service).await;
+        let Form(filled) = read.map_err(|error| {
+            let (word, text) = match error.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "The form is larger than is read."),
+                StatusCode::UNSUPPORTED_MEDIA_TYPE => ("media-type", "What was sent is no form."),
+                StatusCode::UNPROCESSABLE_ENTITY => ("form", "A field of the form is missing."),
+                _ => ("body", "The form cannot be read."),
+            };
+            Page::problem(Problem::new(word, text))
+        })?;
+        Ok(Self(filled))
+    }
+}
+
+/// A page from its template. What it shows is this visitor's alone.
+pub fn show(status: StatusCode, template: &impl Template) -> Response {
+    match template.render() {
+        Ok(html) => {
+            let mut response = (status, Html(html)).into_response();
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+            response
+        }
+        Err(error) => Problem::trouble(&error.to_string()).into_response(),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "problems.html")]
+struct Problems {
+    frame: Frame,
+    words: &'static [(&'static str, u16, &'static str)],
+}
+
+/// `GET /problems`: what the words of the interface for programs mean.
+async fn problems(State(service): State<Service>, visitor: Visitor) -> Result<Response, Page> {
+    let frame = Frame::of(&service, &visitor).await?;
+    Ok(visitor.answer(&service, show(StatusCode::OK, &Problems { frame, words: &WORDS })))
+}
+
+/// What no route takes.
+pub async fn nothing(State(_): State<Service>) -> Response {
+    Page::problem(Problem::new("not-found", "The address is not one of this shop.")).into_response()
+}
+
+/// A number with a narrow space between its thousands.
+#[must_use]
+pub fn grouped(number: &u64) -> String {
+    let digits = number.to_string();
+    let first = digits.len() % 3;
+    let (head, rest) = digits.split_at(first);
+    let groups = rest.as_bytes().chunks(3).map(String::from_utf8_lossy);
+    let head = (!head.is_empty()).then(|| head.into());
+    head.into_iter().chain(groups).collect::<Vec<_>>().join("\u{202f}")
+}
+
+/// Style and script are as old as the program.
+async fn asset(media_type: &'static str, text: &'static str) -> Response {
+    ([(CONTENT_TYPE, media_type), (CACHE_CONTROL, "public, max-age=3600")], text).into_response()
+}
+
+/// The routes for people.
+pub fn routes() -> Router<Service> {
+    Router::new()
+        .route("/", get(buy::form))
+        .route("/order", post(buy::order))
+        .route("/buy", post(buy::buy))
+        .route("/letter", post(mailto::download))
+        .route("/signin", get(account::sign_in_form).post(account::sign_in))
+        .route("/signout", post(account::sign_out))
+        .route("/account", get(account::account))
+        .route("/account/keys", post(account::add_key))
+        .route("/account/key", get(account::show_key))
+        .route("/account/keys/revoke", post(account::revoke_key))
+        .route("/account/voucher", post(account::voucher))
+        .route("/problems", get(problems))
+        .route("/static/page.css", get(|| asset("text/css; charset=utf-8", include_str!("page.css"))))
+        .route("/static/page.js", get(|| asset("text/javascript; charset=utf-8", include_str!("page.js"))))
+        .route("/static/icon.svg", get(|| asset("image/svg+xml", include_str!("icon.svg"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_stand_apart() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1\u{202f}000"), (1_234_567, "1\u{202f}234\u{202f}567")]
+        {
+            assert_eq!(grouped(&number), text);
+        }
+    }
+}

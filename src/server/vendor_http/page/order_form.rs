@@ -1,0 +1,181 @@
+//! What a person fills in to order a stamp: read into an [`Order`], and shown again as it was written when it cannot be.
+//! Dates are days of UTC, whole ones.
+
+use crate::accounting::order::Order;
+use crate::message::address::Address;
+use crate::stamp::audience::Audience;
+use crate::time::UnixTime;
+use serde::Deserialize;
+
+/// The longest text of a field that is shown again.
+const LONGEST: usize = 320;
+
+/// The form as it was filled in.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Wanted {
+    /// The token of the visitor's forms.
+    pub token: String,
+    /// What this purchase is known by, so that it is made once however often the form is sent.
+    pub purchase: String,
+    /// Whom the stamp is for.
+    pub recipient: String,
+    /// Whether it names him by a hash only; any text for yes.
+    pub hashed: String,
+    /// Who sends.
+    pub sender: String,
+    /// From which day on it holds.
+    pub from: String,
+    /// Until which day.
+    pub until: String,
+    /// Its value.
+    pub value: String,
+    /// `account` or `voucher`.
+    pub pay: String,
+    /// The code of a voucher.
+    pub voucher: String,
+}
+
+/// What is wrong with a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The field's name.
+    pub field: &'static str,
+    /// A sentence.
+    pub text: String,
+}
+
+impl Wanted {
+    /// The order.
+    ///
+    /// # Errors
+    /// What is wrong, field by field.
+    pub fn order(&self) -> Result<(Order, Address), Vec<Fault>> {
+        let mut faults = Vec::new();
+        let mut fault = |field, text: String| faults.push(Fault { field, text });
+        let recipient = match Address::parse(self.recipient.trim()) {
+            Ok(address) => Some(address),
+            Err(_) if self.recipient.trim().is_empty() => {
+                fault("recipient", "Whom do you write to? A stamp is for one address.".to_owned());
+                None
+            }
+            Err(error) => {
+                fault("recipient", format!("This is not an address: {error}."));
+                None
+            }
+        };
+        let sender = match self.sender.trim() {
+            "" => None,
+            text => match Address::parse(text) {
+                Ok(address) => Some(address),
+                Err(error) => {
+                    fault("sender", format!("This is not an address: {error}."));
+                    None
+                }
+            },
+        };
+        let mut day = |field, text: &str, time: &str| match text.trim() {
+            "" => None,
+            day => {
+                let read = UnixTime::from_rfc3339(&format!("{day}T{time}Z"));
+                if read.is_err() {
+                    fault(field, "Write the day as 2026-12-24.".to_owned());
+                }
+                read.ok()
+            }
+        };
+        let not_before = day("from", &self.from, "00:00:00");
+        let until = day("until", &self.until, "23:59:59");
+        let value = match self.value.trim() {
+            "" => 1,
+            text => text.parse().unwrap_or_else(|_| {
+                fault("value", "The value is a whole number of credits.".to_owned());
+                0
+            }),
+        };
+        match recipient {
+            Some(recipient) if faults.is_empty() => {
+                let audience = Audience::Plain(recipient.clone());
+                let hashed = !self.hashed.is_empty();
+                Ok((Order { hashed, sender, not_before, until, value, ..Order::new(audience) }, recipient))
+            }
+            _ => Err(faults),
+        }
+    }
+
+    /// The form as it may be shown and sent again: no field longer than a browser was asked for, and a purchase with a
+    /// name.
+    #[must_use]
+    pub fn tamed(mut self, fresh: impl FnOnce() -> String) -> Self {
+        for text in [
+            &mut self.recipient,
+            &mut self.hashed,
+            &mut self.sender,
+            &mut self.from,
+            &mut self.until,
+            &mut self.value,
+            &mut self.voucher,
+        ] {
+            if text.len() > LONGEST {
+                text.clear();
+            }
+        }
+        let named = (1..=64).contains(&self.purchase.len()) && self.purchase.bytes().all(|b| b.is_ascii_graphic());
+        if !named {
+            self.purchase = fresh();
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(recipient: &str) -> Wanted {
+        Wanted { recipient: recipient.into(), ..Wanted::default() }
+    }
+
+    #[test]
+    fn a_recipient_is_all_that_is_needed() {
+        let (order, recipient) = filled(" joe@x.example ").order().unwrap();
+        assert_eq!(order, Order::new(Audience::Plain(recipient)));
+    }
+
+    #[test]
+    fn days_are_whole_days() {
+        let wanted = Wanted {
+            from: "2026-12-01".into(),
+            until: "2026-12-24".into(),
+            value: "5".into(),
+            sender: "me@y.example".into(),
+            hashed: "on".into(),
+            ..filled("joe@x.example")
+        };
+        let (order, _) = wanted.order().unwrap();
+        assert_eq!(order.not_before.unwrap().to_string(), "2026-12-01T00:00:00Z");
+        assert_eq!(order.until.unwrap().to_string(), "2026-12-24T23:59:59Z");
+        assert_eq!((order.value, order.hashed, order.sender.is_some()), (5, true, true));
+    }
+
+    #[test]
+    fn every_wrong_field_is_told_at_once() {
+        let wanted = Wanted {
+            from: "soon".into(),
+            until: "2026-13-01".into(),
+            value: "-1".into(),
+            sender: "me".into(),
+            ..filled("")
+        };
+        let fields: Vec<_> = wanted.order().unwrap_err().iter().map(|fault| fault.field).collect();
+        assert_eq!(fields, ["recipient", "sender", "from", "until", "value"]);
+    }
+
+    #[test]
+    fn what_is_shown_again_is_short() {
+        let tamed = filled(&"a".repeat(10_000)).tamed(|| "fresh".into());
+        assert_eq!((tamed.recipient.as_str(), tamed.purchase.as_str()), ("", "fresh"));
+        let kept = Wanted { purchase: "abc".into(), ..filled("joe@x.example") }.tamed(|| "fresh".into());
+        assert_eq!((kept.recipient.as_str(), kept.purchase.as_str()), ("joe@x.example", "abc"));
+    }
+}

@@ -1,0 +1,279 @@
+//! Who a visitor is: one cookie with a random name for this visit, no more. Signed in, it stands for an account until it
+//! is idle for an hour; the API key itself is kept nowhere. Every form carries a token made from the cookie and a
+//! secret beside the books, and comes from our own origin, or it is not read: no other site can send one. The secret
+//! outlives the service, so that a form which is sent again after a restart shows what it bought, and is not bought twice.
+
+use super::Page;
+use crate::accounting::hash_chain::Hash;
+use crate::ledger::request::{Account, Answer, Request};
+use crate::os::random;
+use crate::server::vendor_http::auth::Anyone;
+use crate::server::vendor_http::error::Problem;
+use crate::server::vendor_http::{Origin, Service};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use data_encoding::BASE64URL_NOPAD;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
+
+/// After so long without a request nobody is signed in any more.
+const IDLE: Duration = Duration::from_secs(60 * 60);
+/// Visitors signed in at once.
+const MOST: usize = 10_000;
+/// Characters of a cookie: 32 bytes in base64url.
+const LENGTH: usize = 43;
+
+/// The visitors who are signed in.
+pub struct Sessions {
+    secret: [u8; 32],
+    signed_in: Mutex<HashMap<[u8; 32], Session>>,
+}
+
+struct Session {
+    /// The hash of the API key, so that a revoked key ends its sessions.
+    key: Hash,
+    seen: Instant,
+    /// A new API key, until it was shown.
+    fresh_key: Option<Zeroizing<String>>,
+}
+
+/// Who asks for a page.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// From where.
+    pub address: IpAddr,
+    /// The account, if he is signed in.
+    pub account: Option<Account>,
+    cookie: String,
+    /// Whether the browser has to be told the cookie.
+    told: bool,
+}
+
+impl Sessions {
+    /// Nobody is signed in; forms are known by this secret.
+    #[must_use]
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self { secret, signed_in: Mutex::default() }
+    }
+
+    /// The token of this visitor's forms.
+    #[must_use]
+    pub fn token(&self, visitor: &Visitor) -> String {
+        // The cookie has one length, so nothing can be appended to it under the hash.
+        let hash = Sha256::new().chain_update(self.secret).chain_update(&visitor.cookie).finalize();
+        BASE64URL_NOPAD.encode(&hash)
+    }
+
+    /// Whether a form is this visitor's own: its token is his, and it comes from a page of ours.
+    #[must_use]
+    pub fn own(&self, visitor: &Visitor, token: &str, headers: &HeaderMap, origin: &Origin) -> bool {
+        // Hashes are compared, so the time says nothing about the token.
+        let same = Sha256::digest(token) == Sha256::digest(self.token(visitor));
+        same && !visitor.told && from_here(headers, origin)
+    }
+
+    /// Signs a visitor in with a key that was found good; he gets another cookie, so that one which somebody gave him
+    /// before is worth nothing.
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn sign_in(&self, visitor: &mut Visitor, account: Account, key: Hash) -> io::Result<()> {
+        self.sign_out(visitor)?;
+        let mut signed_in = self.signed_in.lock().unwrap_or_else(PoisonError::into_inner);
+        signed_in.retain(|_, session| session.seen.elapsed() < IDLE);
+        if signed_in.len() >= MOST {
+            let oldest = signed_in.iter().min_by_key(|(_, session)| session.seen).map(|(id, _)| *id);
+            oldest.and_then(|id| signed_in.remove(&id));
+        }
+        signed_in.insert(visitor.id(), Session { key, seen: Instant::now(), fresh_key: None });
+        visitor.account = Some(account);
+        Ok(())
+    }
+
+    /// Signs a visitor out.
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn sign_out(&self, visitor: &mut Visitor) -> io::Result<()> {
+        self.signed_in.lock().unwrap_or_else(PoisonError::into_inner).remove(&visitor.id());
+        *visitor = Visitor { account: None, cookie: cookie()?, told: true, ..visitor.clone() };
+        Ok(())
+    }
+
+    /// Keeps a new API key until it is shown.
+    pub fn keep(&self, visitor: &Visitor, key: Zeroizing<String>) {
+        let mut signed_in = self.signed_in.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = signed_in.get_mut(&visitor.id()) {
+            session.fresh_key = Some(key);
+        }
+    }
+
+    /// The new API key, once.
+    pub fn show(&self, visitor: &Visitor) -> Option<Zeroizing<String>> {
+        let mut signed_in = self.signed_in.lock().unwrap_or_else(PoisonError::into_inner);
+        signed_in.get_mut(&visitor.id())?.fresh_key.take()
+    }
+
+    fn key(&self, id: [u8; 32]) -> Option<Hash> {
+        let mut signed_in = self.signed_in.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = signed_in.get_mut(&id).filter(|session| session.seen.elapsed() < IDLE)?;
+        session.seen = Instant::now();
+        Some(session.key)
+    }
+}
+
+impl Visitor {
+    /// What the cookie is known by here.
+    fn id(&self) -> [u8; 32] {
+        Sha256::digest(&self.cookie).into()
+    }
+
+    /// An answer for him, with his cookie if he does not have it yet.
+    pub fn answer(&self, service: &Service, answer: impl IntoResponse) -> Response {
+        let mut response = answer.into_response();
+        if self.told {
+            let (name, secure) = name(service.origin());
+            let cookie = format!("{name}={}; Path=/; HttpOnly; SameSite=Lax{secure}", self.cookie);
+            if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+                response.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+        }
+        response
+    }
+}
+
+impl FromRequestParts<Service> for Visitor {
+    type Rejection = Page;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Page> {
+        let Anyone(address) = Anyone::from_request_parts(parts, service).await.map_err(Page::problem)?;
+        let known = known(&parts.headers, service.origin());
+        let told = known.is_none();
+        let fresh = || cookie().map_err(|error| Page::problem(Problem::trouble(&error.to_string())));
+        let mut visitor = Self { address, account: None, cookie: known.map_or_else(fresh, Ok)?, told };
+        if let Some(hash) = service.sessions().key(visitor.id()) {
+            let answer = service.books(move |books, now| books.ask(Request::Opens { hash }, now)).await;
+            match answer {
+                Ok(Answer::Account(account)) => visitor.account = Some(account),
+                Err(problem) if problem.word != "no-api-key" => return Err(Page::problem(problem)),
+                // The key was revoked since.
+                _ => {}
+            }
+        }
+        Ok(visitor)
+    }
+}
+
+/// The name of the cookie. With its prefix, browsers take it over encrypted connections only and from nobody else (RFC
+/// 6265bis section 4.1.3).
+fn name(origin: &Origin) -> (&'static str, &'static str) {
+    if origin.secure { ("__Host-mailstamp", "; Secure") } else { ("mailstamp", "") }
+}
+
+fn known(headers: &HeaderMap, origin: &Origin) -> Option<String> {
+    let (name, _) = name(origin);
+    let fields = headers.get_all(header::COOKIE).iter().filter_map(|field| field.to_str().ok());
+    let mut values = fields.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let (_, value) = values.find(|(its, _)| *its == name)?;
+    let fits = value.len() == LENGTH && BASE64URL_NOPAD.decode(value.as_bytes()).is_ok_and(|bytes| bytes.len() == 32);
+    fits.then(|| value.to_owned())
+}
+
+/// Browsers say where a form comes from (Fetch Metadata; RFC 6454). One that says nothing at all is old, and is held by the
+/// token and the cookie alone.
+fn from_here(headers: &HeaderMap, origin: &Origin) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    if let Some(site) = text("sec-fetch-site")
+        && site != "same-origin"
+    {
+        return false;
+    }
+    match (text("origin"), &origin.text, text("host")) {
+        (None, ..) => true,
+        (Some(from), Some(own), _) => from == own,
+        (Some(from), None, Some(host)) => from.split_once("://").is_some_and(|(_, from)| from == host),
+        _ => false,
+    }
+}
+
+fn cookie() -> io::Result<String> {
+    Ok(BASE64URL_NOPAD.encode(&random()?))
+}
+
+/// Random bytes of the system.
+pub fn random() -> io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    random::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_form_from_elsewhere_is_not_ours() {
+        let own = Origin { text: Some("https://stamps.example".into()), secure: true };
+        let bare = Origin { text: None, secure: false };
+        for (fields, at_own, at_bare) in [
+            (&[][..], true, true),
+            (&[("origin", "https://stamps.example"), ("host", "stamps.example")], true, true),
+            (&[("origin", "https://evil.example"), ("host", "stamps.example")], false, false),
+            (&[("origin", "null"), ("host", "stamps.example")], false, false),
+            (&[("sec-fetch-site", "same-origin")], true, true),
+            (&[("sec-fetch-site", "same-site")], false, false),
+            (&[("sec-fetch-site", "cross-site"), ("origin", "https://stamps.example")], false, false),
+        ] {
+            assert_eq!(from_here(&headers(fields), &own), at_own, "{fields:?}");
+            assert_eq!(from_here(&headers(fields), &bare), at_bare, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_of_one_visitor_and_one_secret() {
+        let visitor = |cookie: &str| Visitor {
+            address: IpAddr::from([127, 0, 0, 1]),
+            account: None,
+            cookie: cookie.to_owned(),
+            told: false,
+        };
+        let (one, other) = (Sessions::new([1; 32]), Sessions::new([2; 32]));
+        let (a, b) = (visitor(&cookie().unwrap()), visitor(&cookie().unwrap()));
+        let origin = Origin { text: None, secure: false };
+        let none = HeaderMap::new();
+        assert!(one.own(&a, &one.token(&a), &none, &origin));
+        assert!(!one.own(&b, &one.token(&a), &none, &origin));
+        assert!(!other.own(&a, &one.token(&a), &none, &origin));
+        assert!(!one.own(&a, "", &none, &origin));
+        let unknown = Visitor { told: true, ..a.clone() };
+        assert!(!one.own(&unknown, &one.token(&unknown), &none, &origin), "who had no cookie sent no form of ours");
+    }
+
+    #[test]
+    fn only_a_cookie_of_our_form_is_known() {
+        let bare = Origin { text: None, secure: false };
+        let good = BASE64URL_NOPAD.encode(&[7; 32]);
+        let with = |text: String| {
+            let mut map = HeaderMap::new();
+            map.insert(header::COOKIE, text.parse().unwrap());
+            known(&map, &bare)
+        };
+        assert_eq!(with(format!("a=b; mailstamp={good}; c=d")), Some(good.clone()));
+        for wrong in ["mailstamp=", "mailstamp=x", "xmailstamp=y"] {
+            assert_eq!(with(wrong.to_owned()), None);
+        }
+        assert_eq!(with(format!("mailstamp={}", "é".repeat(3))), None);
+        assert_eq!(with(format!("xmailstamp={good}")), None);
+    }
+}

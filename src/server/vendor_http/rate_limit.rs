@@ -1,0 +1,142 @@
+//! Who asks too often: one bucket of tokens for each API key and each address, filled at a steady rate. Kept in memory only
+//! and forgotten when full, so that nobody can read from it later who was here.
+
+use super::Limits;
+use crate::server::http::listener::network;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Buckets at once; beyond it the fullest are forgotten.
+const MOST: usize = 50_000;
+
+/// The rates of the service.
+#[derive(Debug)]
+pub struct Rates {
+    keys: Buckets<[u8; 32]>,
+    addresses: Buckets<IpAddr>,
+    wrong: Buckets<IpAddr>,
+}
+
+impl Rates {
+    /// The rates that these limits name. Bursts of two seconds (of an address: six, for a page and what belongs to it) are
+    /// let through.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            keys: Buckets::new(f64::from(limits.key_rate), 2.0),
+            addresses: Buckets::new(f64::from(limits.address_rate), 6.0),
+            wrong: Buckets::new(f64::from(limits.wrong_rate) / 60.0, 60.0),
+        }
+    }
+
+    /// One request with this key, by its hash.
+    ///
+    /// # Errors
+    /// For how long to wait.
+    pub fn key(&self, hash: [u8; 32]) -> Result<(), Duration> {
+        self.keys.take(hash, Instant::now())
+    }
+
+    /// One request from this address.
+    ///
+    /// # Errors
+    /// For how long to wait.
+    pub fn address(&self, address: IpAddr) -> Result<(), Duration> {
+        self.addresses.take(network(address), Instant::now())
+    }
+
+    /// A wrong key, code or voucher from this address.
+    ///
+    /// # Errors
+    /// For how long to wait.
+    pub fn guess(&self, address: IpAddr) -> Result<(), Duration> {
+        self.wrong.take(network(address), Instant::now())
+    }
+}
+
+#[derive(Debug)]
+struct Buckets<K> {
+    /// Tokens a second.
+    rate: f64,
+    /// Tokens in a full bucket.
+    full: f64,
+    buckets: Mutex<HashMap<K, Bucket>>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    tokens: f64,
+    at: Instant,
+}
+
+impl<K: Hash + Eq> Buckets<K> {
+    fn new(rate: f64, seconds: f64) -> Self {
+        Self { rate, full: (rate * seconds).max(1.0), buckets: Mutex::default() }
+    }
+
+    /// Takes a token.
+    fn take(&self, who: K, now: Instant) -> Result<(), Duration> {
+        if self.rate <= 0.0 {
+            return Ok(());
+        }
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= MOST {
+            buckets.retain(|_, bucket| self.filled(bucket, now) < self.full);
+            // All of them in use: somebody has very many addresses, and counting them one by one is of no use.
+            if buckets.len() >= MOST {
+                buckets.clear();
+            }
+        }
+        let bucket = buckets.entry(who).or_insert(Bucket { tokens: self.full, at: now });
+        *bucket = Bucket { tokens: self.filled(bucket, now), at: now };
+        if bucket.tokens < 1.0 {
+            return Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.rate));
+        }
+        bucket.tokens -= 1.0;
+        Ok(())
+    }
+
+    fn filled(&self, bucket: &Bucket, now: Instant) -> f64 {
+        (bucket.tokens + now.saturating_duration_since(bucket.at).as_secs_f64() * self.rate).min(self.full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_lets_its_burst_through_and_then_its_rate() {
+        let buckets = Buckets::new(10.0, 2.0);
+        let begin = Instant::now();
+        let taken = |at: f64| buckets.take("a", begin + Duration::from_secs_f64(at));
+        assert!((0..20).all(|_| taken(0.0).is_ok()));
+        let wait = taken(0.0).unwrap_err();
+        assert!((wait.as_secs_f64() - 0.1).abs() < 0.001, "{wait:?}");
+        assert!(taken(0.11).is_ok());
+        assert!(taken(0.12).is_err());
+        // However long nobody asks, it never holds more than its burst.
+        assert_eq!((0..100).filter(|_| taken(3_600.0).is_ok()).count(), 20);
+        assert!(buckets.take("b", begin).is_ok(), "others are not held up");
+    }
+
+    #[test]
+    fn a_rate_of_zero_is_none() {
+        let now = Instant::now();
+        let none = Buckets::new(0.0, 2.0);
+        assert!((0..1_000).all(|_| none.take(1, now).is_ok()));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let buckets = Buckets::new(1.0, 2.0);
+        let now = Instant::now();
+        for who in 0..2 * MOST {
+            assert!(buckets.take(who, now).is_ok());
+        }
+        assert!(buckets.buckets.lock().unwrap().len() <= MOST);
+    }
+}

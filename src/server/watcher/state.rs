@@ -1,0 +1,305 @@
+//! What the watcher remembers, and what follows from what it sees. Pure: folders and files are elsewhere.
+//!
+//! A message is known within its folder by its base name, which flags do not change; that alone decides what has come and
+//! what has gone. Between folders names change (IMAP servers and mail readers copy), so there a message is known by its
+//! fingerprint and its stamp.
+//!
+//! All that is remembered is the sum of [`Note`]s, each written down before it counts as done. The same note twice is the
+//! same as once, and what is done again after a crash finds itself done.
+
+use crate::engine::feedback::MessageName;
+use crate::time::UnixTime;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// A base name, as it is remembered: 8 bytes of its SHA-256.
+pub type Name = u64;
+
+/// One thing to remember; a line of JSON in the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "note", rename_all = "kebab-case")]
+pub enum Note {
+    /// The folder was looked at for the first time.
+    Indexed {
+        /// Which.
+        folder: String,
+    },
+    /// Messages are in the folder, and have been seen to.
+    Came {
+        /// Which folder.
+        folder: String,
+        /// Which messages.
+        names: Vec<Name>,
+    },
+    /// Messages are in the folder no more.
+    Went {
+        /// Which folder.
+        folder: String,
+        /// Which messages.
+        names: Vec<Name>,
+        /// When that was seen (seconds since 1970).
+        at: i64,
+    },
+    /// A stamp stands revoked because of this message in this folder.
+    Held {
+        /// The stamp's vendor.
+        vendor: String,
+        /// Its serial.
+        serial: String,
+        /// The first 16 bytes of the message's fingerprint.
+        #[serde(with = "crate::grant::serde_hex::one")]
+        message: MessageName,
+        /// The folder.
+        folder: String,
+        /// The message in it.
+        name: Name,
+        /// When that was seen (seconds since 1970).
+        since: i64,
+    },
+    /// It does so no more: it was moved back, or it is too late for that.
+    Free {
+        /// The stamp's vendor.
+        vendor: String,
+        /// Its serial.
+        serial: String,
+        /// The first 16 bytes of the message's fingerprint.
+        #[serde(with = "crate::grant::serde_hex::one")]
+        message: MessageName,
+    },
+}
+
+/// A stamp that stands revoked because its message was moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The stamp's vendor.
+    pub vendor: String,
+    /// Its serial.
+    pub serial: String,
+    /// The first 16 bytes of the message's fingerprint.
+    pub message: MessageName,
+    /// When the message was first seen there (seconds since 1970).
+    pub since: i64,
+    /// Where it lies: folders and names. Nowhere once it was moved on.
+    places: BTreeSet<(String, Name)>,
+    /// Since when it lies nowhere (seconds since 1970).
+    gone: i64,
+}
+
+impl Held {
+    /// Whether it has left Junk and Trash.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.places.is_empty()
+    }
+}
+
+/// What is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    folders: HashMap<String, HashSet<Name>>,
+    held: Vec<Held>,
+}
+
+impl Memory {
+    /// Takes a note in.
+    pub fn take_in(&mut self, note: Note) {
+        match note {
+            Note::Indexed { folder } => {
+                self.folders.entry(folder).or_default();
+            }
+            Note::Came { folder, names } => self.folders.entry(folder).or_default().extend(names),
+            Note::Went { folder, names, at } => {
+                let known = self.folders.entry(folder.clone()).or_default();
+                names.iter().for_each(|name| {
+                    known.remove(name);
+                });
+                let names: HashSet<Name> = names.into_iter().collect();
+                for held in self.held.iter_mut().filter(|held| !held.has_left()) {
+                    held.places.retain(|(place, name)| *place != folder || !names.contains(name));
+                    if held.has_left() {
+                        held.gone = at;
+                    }
+                }
+            }
+            Note::Held { vendor, serial, message, folder, name, since } => {
+                let known = self.held.iter_mut().find(|it| it.is(&vendor, &serial, message));
+                match known {
+                    Some(held) => {
+                        held.places.insert((folder, name));
+                    }
+                    None => {
+                        let places = BTreeSet::from([(folder, name)]);
+                        self.held.push(Held { vendor, serial, message, since, places, gone: since });
+                    }
+                }
+            }
+            Note::Free { vendor, serial, message } => self.held.retain(|it| !it.is(&vendor, &serial, message)),
+        }
+    }
+
+    /// The fewest notes that make the same memory.
+    #[must_use]
+    pub fn notes(&self) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for (folder, names) in &self.folders {
+            notes.push(Note::Indexed { folder: folder.clone() });
+            let names: Vec<Name> = names.iter().copied().collect();
+            for names in names.chunks(1_000) {
+                notes.push(Note::Came { folder: folder.clone(), names: names.to_vec() });
+            }
+        }
+        for held in &self.held {
+            let note = |folder: &str, name| Note::Held {
+                vendor: held.vendor.clone(),
+                serial: held.serial.clone(),
+                message: held.message,
+                folder: folder.to_owned(),
+                name,
+                since: held.since,
+            };
+            notes.extend(held.places.iter().map(|(folder, name)| note(folder, *name)));
+            if held.has_left() {
+                // It was somewhere, and went from there.
+                notes.push(note("", 0));
+                notes.push(Note::Went { folder: String::new(), names: vec![0], at: held.gone });
+            }
+        }
+        notes
+    }
+
+    /// The messages known in a folder; `None` if it was never looked at.
+    #[must_use]
+    pub fn known(&self, folder: &str) -> Option<&HashSet<Name>> {
+        self.folders.get(folder)
+    }
+
+    /// Whether this stamp is already held for this message.
+    #[must_use]
+    pub fn holds(&self, vendor: &str, serial: &str, message: MessageName) -> bool {
+        self.held.iter().any(|held| held.is(vendor, serial, message))
+    }
+
+    /// The stamps whose messages have left Junk and Trash, and may turn up elsewhere.
+    pub fn left(&self) -> impl Iterator<Item = &Held> {
+        self.held.iter().filter(|held| held.has_left())
+    }
+
+    /// Whether another message than this one, in Junk or Trash, speaks against the stamp.
+    #[must_use]
+    pub fn spoken_against(&self, vendor: &str, serial: &str, message: MessageName) -> bool {
+        let same = |held: &&Held| held.vendor == vendor && held.serial == serial && held.message != message;
+        self.held.iter().filter(same).any(|held| !held.has_left())
+    }
+
+    /// Notes that free what left so long ago that moving it back is too late.
+    #[must_use]
+    pub fn too_late(&self, now: UnixTime, within: i64) -> Vec<Note> {
+        let late = self.left().filter(|held| now.since(UnixTime(held.since.max(held.gone))) > within);
+        late.map(Held::free).collect()
+    }
+}
+
+impl Held {
+    fn is(&self, vendor: &str, serial: &str, message: MessageName) -> bool {
+        self.message == message && self.serial == serial && self.vendor == vendor
+    }
+
+    /// The note that frees it.
+    #[must_use]
+    pub fn free(&self) -> Note {
+        Note::Free { vendor: self.vendor.clone(), serial: self.serial.clone(), message: self.message }
+    }
+}
+
+/// The name by which a file of a Maildir is remembered: without its flags (after `:2,`) and without the number that mbsync
+/// writes into names (`,U=`), since neither makes it another message.
+#[must_use]
+pub fn name_of(file: &[u8]) -> Name {
+    let base = file.split(|b| *b == b':').next().unwrap_or(file);
+    let mut hash = Sha256::new();
+    for (index, part) in base.split(|b| *b == b',').enumerate() {
+        if index > 0 {
+            if part.strip_prefix(b"U=").is_some_and(|number| number.iter().all(u8::is_ascii_digit)) {
+                continue;
+            }
+            hash.update(b",");
+        }
+        hash.update(part);
+    }
+    hash.finalize().first_chunk().map_or(0, |first| Name::from_be_bytes(*first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(message: u8, folder: &str, name: Name) -> Note {
+        Note::Held {
+            vendor: "stamps.example".into(),
+            serial: "s".into(),
+            message: [message; 16],
+            folder: folder.into(),
+            name,
+            since: 10,
+        }
+    }
+
+    fn went(folder: &str, names: &[Name], at: i64) -> Note {
+        Note::Went { folder: folder.into(), names: names.to_vec(), at }
+    }
+
+    fn memory(notes: impl IntoIterator<Item = Note>) -> Memory {
+        let mut memory = Memory::default();
+        notes.into_iter().for_each(|note| memory.take_in(note));
+        memory
+    }
+
+    #[test]
+    fn flags_and_the_numbers_of_mbsync_make_no_other_message() {
+        let name = name_of(b"1.M2P3.host,S=5,W=6");
+        for same in ["1.M2P3.host,S=5,W=6:2,", "1.M2P3.host,S=5,W=6:2,FS", "1.M2P3.host,U=77,S=5,W=6:2,S"] {
+            assert_eq!(name_of(same.as_bytes()), name, "{same}");
+        }
+        for other in ["1.M2P4.host,S=5,W=6", "1.M2P3.host", "1.M2P3.host,S=5,W=6,U=x", ""] {
+            assert_ne!(name_of(other.as_bytes()), name, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_message_has_left_when_it_lies_in_no_folder_any_more() {
+        let mut known = memory([held(1, "Junk", 5), held(1, "Trash", 6)]);
+        known.take_in(went("Junk", &[5], 20));
+        assert_eq!(known.left().count(), 0, "moved from Junk to Trash");
+        known.take_in(went("Trash", &[6, 7], 30));
+        assert_eq!(known.left().count(), 1);
+        assert!(known.too_late(UnixTime(130), 100).is_empty());
+        let free = known.too_late(UnixTime(131), 100);
+        free.into_iter().for_each(|note| known.take_in(note));
+        assert_eq!(known, memory([went("Junk", &[], 0), went("Trash", &[], 0)]));
+    }
+
+    #[test]
+    fn another_message_in_junk_speaks_against_the_same_stamp() {
+        let mut memory = memory([held(1, "Junk", 5), held(2, "Junk", 6), went("Junk", &[5], 20)]);
+        assert!(memory.spoken_against("stamps.example", "s", [1; 16]));
+        memory.take_in(went("Junk", &[6], 21));
+        assert!(!memory.spoken_against("stamps.example", "s", [1; 16]));
+    }
+
+    #[test]
+    fn the_same_notes_once_more_change_nothing_and_the_fewest_notes_make_the_same_memory() {
+        let came = Note::Came { folder: "Junk".into(), names: (0..2_500).collect() };
+        let notes = [came, held(1, "Junk", 5), held(2, "Junk", 6), held(3, "Trash", 5), went("Junk", &[6], 20)];
+        let once = memory(notes.clone());
+        assert_eq!(memory(notes.iter().cloned().chain(notes.iter().cloned())), once);
+        let mut again = memory(once.notes());
+        // Where a held message lay before it left is not remembered; an empty folder without name stands for it.
+        again.folders.remove("");
+        assert_eq!(again, once);
+        for note in once.notes() {
+            let line = serde_json::to_string(&note).unwrap();
+            assert_eq!(serde_json::from_str::<Note>(&line).unwrap(), note);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What a stamp says: the claims in its payload. Reading them is left until the signature holds, and a [`Stamp`] that was
+//! read is well formed. Whether it is for this recipient, at this time, at this price, and not yet used, is judged
+//! elsewhere.
+
+use super::audience::Audience;
+use super::serial::Serial;
+use super::signing::PublicKey;
+use super::strict_json::{self, JsonError};
+use super::token::PAYLOAD_MAX;
+use crate::message::address::Address;
+use crate::time::UnixTime;
+use serde_json::{Map, Value};
+
+/// The largest value of a stamp, in credits: what every JSON library reads exactly (RFC 8259 section 6).
+pub const VALUE_MAX: u64 = (1 << 53) - 1;
+
+/// The claims that are understood here, and so may be listed in `crit`.
+const KNOWN: [&str; 9] = ["jti", "aud", "sub", "iat", "nbf", "exp", "val", "use", "cnf"];
+
+/// The claims of a stamp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// `jti`: what its vendor tells it apart by.
+    pub serial: Serial,
+    /// `aud`: whom it is for.
+    pub audience: Audience,
+    /// `sub`: who sends, if it says so.
+    pub sender: Option<Address>,
+    /// `iat`: when it was issued.
+    pub issued: Option<UnixTime>,
+    /// `nbf`: the beginning of its window.
+    pub not_before: Option<UnixTime>,
+    /// `exp`: the end of its window.
+    pub expires: Option<UnixTime>,
+    /// `val`: its value in credits, at most [`VALUE_MAX`]; 1 if it does not say.
+    pub value: u64,
+    /// `use` is `many`: its holder may use it again and again.
+    pub many: bool,
+    /// `cnf`: the key that has to sign each use.
+    pub holder: Option<PublicKey>,
+}
+
+/// Why a payload is not that of a stamp.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// Longer than 2 KiB.
+    #[error("the claims are longer than 2 KiB")]
+    TooLong,
+    /// Not an object, or one that names something twice.
+    #[error("the claims are {0}")]
+    Json(JsonError),
+    /// A claim that has to be there is not.
+    #[error("the claim '{0}' is missing")]
+    Missing(&'static str),
+    /// A claim does not have its form.
+    #[error("the claim '{claim}' is not {wanted}")]
+    Wrong {
+        /// Its name.
+        claim: &'static str,
+        /// What it has to be.
+        wanted: &'static str,
+    },
+    /// `crit` lists a claim that is not understood here: the vendor would have the stamp refused rather than half
+    /// understood. The name is cut to 64 characters.
+    #[error("the claim {0:?} is marked as critical, and this program does not know it")]
+    Critical(String),
+}
+
+impl Stamp {
+    /// A stamp of one credit for one use, for this recipient and until this time.
+    #[must_use]
+    pub fn new(serial: Serial, audience: Audience, expires: UnixTime) -> Self {
+        Self {
+            serial,
+            audience,
+            sender: None,
+            issued: None,
+            not_before: None,
+            expires: Some(expires),
+            value: 1,
+            many: false,
+            holder: None,
+        }
+    }
+
+    /// Reads the claims out of a payload whose signature holds. Unknown claims are ignored unless listed in `crit`.
+    ///
+    /// # Errors
+    /// [`ClaimError`] says what is wrong.
+    pub fn read(payload: &[u8]) -> Result<Self, ClaimError> {
+        let claims = Claims::read(payload)?;
+        claims.all_critical_known(&KNOWN)?;
+        Ok(Self {
+            serial: claims
+                .required("jti", "a serial (1 to 64 letters, digits, '_' or '-')", |s| Serial::new(s).ok())?,
+            audience: claims.required("aud", "an address or '~salt.hash'", |s| Audience::parse(s).ok())?,
+            sender: claims.text("sub", "an address", |s| Address::parse(s).ok())?,
+            issued: claims.time("iat")?,
+            not_before: claims.time("nbf")?,
+            expires: claims.time("exp")?,
+            value: claims.value()?,
+            many: claims.text("use", "'once' or 'many'", read_use)?.unwrap_or(false),
+            holder: claims.text("cnf", "a usable key 'k4.public.…'", |s| PublicKey::parse(s).ok())?,
+        })
+    }
+
+    /// The payload that carries these claims, for the mint. Verification never rebuilds one: it is about the bytes that
+    /// were received.
+    #[must_use]
+    pub fn payload(&self) -> Vec<u8> {
+        let mut object = ObjectWriter::new();
+        object.text("jti", self.serial.as_str());
+        object.text("aud", &self.audience.to_string());
+        object.maybe("sub", self.sender.as_ref());
+        object.maybe("iat", self.issued.as_ref());
+        object.maybe("nbf", self.not_before.as_ref());
+        object.maybe("exp", self.expires.as_ref());
+        // What goes without saying is left out: a stamp has to fit into a header field.
+        if self.value != 1 {
+            object.member("val", &Value::from(self.value));
+        }
+        if self.many {
+            object.text("use", "many");
+        }
+        object.maybe("cnf", self.holder.as_ref());
+        object.finish()
+    }
+}
+
+fn read_use(text: &str) -> Option<bool> {
+    match text {
+        "once" => Some(false),
+        "many" => Some(true),
+        _ => None,
+    }
+}
+
+/// The claims of any small token of ours, by name.
+pub(super) struct Claims(Map<String, Value>);
+
+impl Claims {
+    /// Reads an object of at most 2 KiB.
+    pub(super) fn read(payload: &[u8]) -> Result<Self, ClaimError> {
+        if payload.len() > PAYLOAD_MAX {
+            return Err(ClaimError::TooLong);
+        }
+        strict_json::object(payload).map(Self).map_err(ClaimError::Json)
+    }
+
+    /// `crit` lists nothing but `known` names.
+    pub(super) fn all_critical_known(&self, known: &[&str]) -> Result<(), ClaimError> {
+        const WRONG: ClaimError = ClaimError::Wrong { claim: "crit", wanted: "a list of names" };
+        let Some(list) = self.0.get("crit") else { return Ok(()) };
+        for name in list.as_array().ok_or(WRONG)? {
+            let name = name.as_str().ok_or(WRONG)?;
+            if !known.contains(&name) {
+                return Err(ClaimError::Critical(strict_json::cut(name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// A claim that `read` makes something of; `None` when it is absent.
+    pub(super) fn text<T>(
+        &self,
+        claim: &'static str,
+        wanted: &'static str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, ClaimError> {
+        let Some(value) = self.0.get(claim) else { return Ok(None) };
+        let read = value.as_str().and_then(read);
+        read.map(Some).ok_or(ClaimError::Wrong { claim, wanted })
+    }
+
+    /// A claim that has to be there.
+    pub(super) fn required<T>(
+        &self,
+        claim: &'static str,
+        wanted: &'static str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, ClaimError> {
+        self.text(claim, wanted, read)?.ok_or(ClaimError::Missing(claim))
+    }
+
+    /// A time.
+    pub(super) fn time(&self, claim: &'static str) -> Result<Option<UnixTime>, ClaimError> {
+        self.text(claim, "a time such as 2026-11-21T12:00:00Z", read_time)
+    }
+
+    fn value(&self) -> Result<u64, ClaimError> {
+        let Some(value) = self.0.get("val") else { return Ok(1) };
+        let whole = value.as_u64().filter(|&credits| credits <= VALUE_MAX);
+        whole.ok_or(ClaimError::Wrong { claim: "val", wanted: "a whole number from 0 to 2^53-1" })
+    }
+}
+
+/// The `date-time` of RFC 3339 section 5.6, `T` and `Z` in upper case; fractions of a second are dropped. The shape is
+/// looked at first, because the parser behind it takes much that is no RFC 3339.
+pub(super) fn read_time(text: &str) -> Option<UnixTime> {
+    let shape = |part: &str, shape: &str| {
+        part.len() == shape.len()
+            && part.bytes().zip(shape.bytes()).all(|(b, s)| if s == b'0' { b.is_ascii_digit() } else { b == s })
+    };
+    let (main, rest) = text.split_at_checked("0000-00-00T00:00:00".len())?;
+    let offset = match rest.strip_prefix('.') {
+        Some(fraction) => {
+            let offset = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
+            let digits = fraction.len() - offset.len();
+            // Nine are all that the parser keeps, and more than anyone needs.
+            (1..=9).contains(&digits).then_some(offset)?
+        }
+        None => rest,
+    };
+    let well_formed =
+        shape(main, "0000-00-00T00:00:00") && (offset == "Z" || shape(offset, "+00:00") || shape(offset, "-00:00"));
+    if well_formed { UnixTime::from_rfc3339(text).ok() } else { None }
+}
+
+/// Writes an object with its members in the order given.
+pub(super) struct ObjectWriter(String);
+
+impl ObjectWriter {
+    pub(super) fn new() -> Self {
+        Self("{".to_owned())
+    }
+
+    pub(super) fn member(&mut self, name: &str, value: &Value) {
+        let comma = if self.0.len() > 1 { "," } else { "" };
+        self.0.push_str(&format!("{comma}\"{name}\":{value}"));
+    }
+
+    pub(super) fn text(&mut self, name: &str, text: &str) {
+        self.member(name, &Value::from(text));
+    }
+
+    fn maybe(&mut self, name: &str, value: Option<&impl ToString>) {
+        if let Some(value) = value {
+            self.text(name, &value.to_string());
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.0.push('}');
+        self.0.into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! The proof that the holder of a stamp made this use of it (Baker's key-pair section: each time the stamp is attached,
+//! its holder signs). The paper does not say what is signed; here it is a nonce, the time, the hash of the stamp and the
+//! fingerprint of the message, so that a captured copy fits no other message. It travels in the header field
+//! `Digital-Stamp-Use`, as a token of its own under the holder's key. Remembering nonces is the used-serial log's affair.
+//!
+//! Claims: `nonce` (a serial), `iat` (RFC 3339), `stamp` (SHA-256 over the characters of the stamp's token) and `message`
+//! (the fingerprint), both of 32 bytes in base64url without padding. The footer is empty: the stamp names the key.
+
+use super::claims::{ClaimError, Claims, ObjectWriter, read_time};
+use super::serial::Serial;
+use super::signing::{PublicKey, SecretKey};
+use super::token::{Purpose, Token};
+use crate::message::fingerprint::Fingerprint;
+use crate::time::UnixTime;
+use data_encoding::BASE64URL_NOPAD;
+use sha2::{Digest, Sha256};
+
+/// The claims that are understood here.
+const KNOWN: [&str; 4] = ["nonce", "iat", "stamp", "message"];
+
+/// The claims of a use token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// What is fresh in it; to be remembered like a serial.
+    pub nonce: Serial,
+    /// When the holder signed.
+    pub issued: UnixTime,
+    /// SHA-256 over the stamp's characters.
+    pub stamp: [u8; 32],
+    /// The message that was signed for.
+    pub message: Fingerprint,
+}
+
+/// Why a proof does not hold for a stamp on a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProofError {
+    /// Not signed by the holder, or not for this purpose.
+    #[error("the holder's signature does not hold")]
+    Signature,
+    /// Signed, and not readable.
+    #[error("the proof is not readable")]
+    Claims(#[from] ClaimError),
+    /// Made for another stamp.
+    #[error("the proof is for another stamp")]
+    OtherStamp,
+    /// Made for another message.
+    #[error("the proof is for another message")]
+    OtherMessage,
+}
+
+impl Proof {
+    /// Reads the claims of a use token, without asking whether they are true (for showing them).
+    ///
+    /// # Errors
+    /// [`ClaimError`] says what is wrong.
+    pub fn read(payload: &[u8]) -> Result<Self, ClaimError> {
+        const HASH: &str = "a hash in base64url (43 characters)";
+        let claims = Claims::read(payload)?;
+        claims.all_critical_known(&KNOWN)?;
+        Ok(Self {
+            nonce: claims.required("nonce", "1 to 64 letters, digits, '_' or '-'", |s| Serial::new(s).ok())?,
+            issued: claims.required("iat", "a time such as 2026-11-21T12:00:00Z", read_time)?,
+            stamp: claims.required("stamp", HASH, read_hash)?,
+            message: Fingerprint(claims.required("message", HASH, read_hash)?),
+        })
+    }
+
+    /// Checks a use token against the stamp it came with, the message, and the holder whom the stamp names: signature
+    /// first, and only then what it says. How old it may be, and whether its nonce is new, is judged elsewhere.
+    ///
+    /// # Errors
+    /// [`ProofError`] says why it does not hold.
+    pub fn verify(used: &Token, stamp: &Token, message: &Fingerprint, holder: &PublicKey) -> Result<Self, ProofError> {
+        if !holder.verify(used, Purpose::Use) {
+            return Err(ProofError::Signature);
+        }
+        let proof = Self::read(used.payload())?;
+        if proof.stamp != hash(stamp) {
+            return Err(ProofError::OtherStamp);
+        }
+        if proof.message != *message {
+            return Err(ProofError::OtherMessage);
+        }
+        Ok(proof)
+    }
+
+    /// Signs one use. The nonce has to be random ([`Serial::from_random`]).
+    #[must_use]
+    pub fn sign(stamp: &Token, message: &Fingerprint, nonce: &Serial, now: UnixTime, holder: &SecretKey) -> Token {
+        let mut object = ObjectWriter::new();
+        object.text("nonce", nonce.as_str());
+        object.text("iat", &now.to_string());
+        object.text("stamp", &BASE64URL_NOPAD.encode(&hash(stamp)));
+        object.text("message", &BASE64URL_NOPAD.encode(&message.0));
+        holder.sign(&object.finish(), b"", Purpose::Use)
+    }
+}
+
+/// The stamp's identity in a proof: of the characters as received, white space and folding gone.
+fn hash(stamp: &Token) -> [u8; 32] {
+    Sha256::digest(stamp.as_str()).into()
+}
+
+fn read_hash(text: &str) -> Option<[u8; 32]> {
+    BASE64URL_NOPAD.decode(text.as_bytes()).ok()?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixTime = UnixTime(1_795_262_400);
+    const MESSAGE: Fingerprint = Fingerprint([7; 32]);
+
+    fn holder() -> SecretKey {
+        SecretKey::from_random(&[1; 32])
+    }
+
+    fn stamp(text: &str) -> Token {
+        SecretKey::from_random(&[2; 32]).sign(text.as_bytes(), b"{}", Purpose::Stamp)
+    }
+
+    fn nonce() -> Serial {
+        Serial::from_random([9; 16])
+    }
+
+    // BK6
+    #[test]
+    fn a_proof_holds_for_its_stamp_message_and_holder_only() {
+        let used = Proof::sign(&stamp("one"), &MESSAGE, &nonce(), NOW, &holder());
+        let used = Token::parse(used.as_str()).unwrap();
+        let public = holder().public();
+        let proof = Proof::verify(&used, &stamp("one"), &MESSAGE, &public).unwrap();
+        assert_eq!((proof.nonce, proof.issued), (nonce(), NOW));
+        assert_eq!(Proof::verify(&used, &stamp("two"), &MESSAGE, &public), Err(ProofError::OtherStamp));
+        let other = Fingerprint([8; 32]);
+        assert_eq!(Proof::verify(&used, &stamp("one"), &other, &public), Err(ProofError::OtherMessage));
+        let stranger = SecretKey::from_random(&[3; 32]).public();
+        assert_eq!(Proof::verify(&used, &stamp("one"), &MESSAGE, &stranger), Err(ProofError::Signature));
+    }
+
+    #[test]
+    fn a_token_for_another_purpose_is_no_proof() {
+        let used = Proof::sign(&stamp("one"), &MESSAGE, &nonce(), NOW, &holder());
+        let public = holder().public();
+        for purpose in [Purpose::Stamp, Purpose::Directory, Purpose::Order, Purpose::Receipt] {
+            let other = holder().sign(used.payload(), b"", purpose);
+            assert_eq!(Proof::verify(&other, &stamp("one"), &MESSAGE, &public), Err(ProofError::Signature));
+        }
+        assert!(!public.verify(&used, Purpose::Stamp));
+    }
+
+    #[test]
+    fn a_signed_proof_still_has_to_be_readable() {
+        let public = holder().public();
+        let hash = "A".repeat(43);
+        let good = format!(r#"{{"nonce":"1","iat":"2026-11-21T12:00:00Z","stamp":"{hash}","message":"{hash}"}}"#);
+        let proof = Proof::read(good.as_bytes()).unwrap();
+        assert_eq!((proof.stamp, proof.message), ([0; 32], Fingerprint([0; 32])));
+        for bad in [
+            "{}".to_owned(),
+            good.replace("2026", "26"),
+            good.replacen(&hash, "AAAA", 1),
+            good.replacen("\"1\"", "\"\"", 1),
+            good.replacen("\"stamp\"", "\"message\"", 1),
+            good.replacen('{', "{\"crit\":[\"x\"],", 1),
+        ] {
+            let used = holder().sign(bad.as_bytes(), b"", Purpose::Use);
+            assert!(
+                matches!(Proof::verify(&used, &stamp("one"), &MESSAGE, &public), Err(ProofError::Claims(_))),
+                "{bad}"
+            );
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Combining: many processes that each want to spend one stamp, and no resident process. The one that has the lock answers
+//! those that wait, in one durable commit, and is soon gone; one of those that come later is next. One that is alone
+//! notices nothing of it: only who had to wait for the lock himself listens for others, or who finds the socket of one that
+//! left while others came.
+//!
+//! Whoever waits asks at the socket or tries the lock, in turn, and sleeps a little in between. So a process that is killed
+//! while others wait for its answer costs them that little, and not an answer: they ask the next.
+
+use super::client::{LIMITS, socket};
+use crate::ipc::frame::{self, Kind};
+use crate::os::unix_socket;
+use crate::verdict::spend::Spend;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How many connections one process looks after.
+const GUESTS: usize = 256;
+/// What is read at once; a question has some hundred bytes.
+const PIECE: usize = 4 * 1024;
+/// For how long to wait for somebody to come.
+const LINGER: Duration = Duration::from_millis(1);
+/// And for more, as long as they come: one commit for many costs all of them less.
+const GATHER: Duration = Duration::from_millis(4);
+/// How often to see who has come meanwhile. To be woken by each would cost more than a commit.
+const NAP: Duration = Duration::from_micros(500);
+
+/// The one who has the lock, while he listens. Everything here is one thread's work.
+#[derive(Debug)]
+pub(in crate::store) struct Company {
+    listener: UnixListener,
+    path: PathBuf,
+    guests: Vec<Guest>,
+    /// The socket stays behind.
+    sign: bool,
+}
+
+/// One who waits.
+#[derive(Debug)]
+struct Guest {
+    stream: UnixStream,
+    came: Vec<u8>,
+    asked: Option<Spend>,
+    gone: bool,
+}
+
+impl Company {
+    /// Listens for those who find the lock of the log `path` taken. Only who has it may.
+    pub(in crate::store) fn open(path: &Path) -> io::Result<Self> {
+        let path = socket(path);
+        let listener = unix_socket::listen(&path, 0o600)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, path, guests: Vec::new(), sign: false })
+    }
+
+    /// Takes in whoever comes, and waits a little for more as long as others do. Returns what is asked; each answer is owed.
+    pub(in crate::store) fn questions(&mut self) -> Vec<Spend> {
+        if self.look(LINGER) {
+            let until = Instant::now() + GATHER;
+            while Instant::now() < until {
+                thread::sleep(NAP);
+                if !self.look(Duration::ZERO) {
+                    break;
+                }
+            }
+        }
+        self.asked()
+    }
+
+    fn asked(&self) -> Vec<Spend> {
+        self.guests.iter().filter_map(|guest| guest.asked.clone()).collect()
+    }
+
+    /// Gives the answers, in the order of the questions.
+    pub(in crate::store) fn answer(&mut self, answers: impl IntoIterator<Item = (Kind, Vec<u8>)>) {
+        let owed = self.guests.iter_mut().filter(|guest| guest.asked.is_some());
+        for (guest, (kind, head)) in owed.zip(answers) {
+            guest.tell(kind, &head);
+        }
+        self.guests.retain(|guest| !guest.gone);
+    }
+
+    /// Whether somebody listened beside the log `path` and left while others came: then more will come now.
+    pub(in crate::store) fn was_here(path: &Path) -> bool {
+        fs::symlink_metadata(socket(path)).is_ok()
+    }
+
+    /// Goes while others still come. Those who have asked by now are owed an answer still; whoever is too late tries again,
+    /// and the socket stays as a sign to who is next.
+    pub(in crate::store) fn leave(&mut self) -> Vec<Spend> {
+        self.sign = true;
+        self.look(Duration::ZERO);
+        self.asked()
+    }
+
+    /// Sees to whatever is there, after waiting for it; whether anything was.
+    fn look(&mut self, wait: Duration) -> bool {
+        let open = self.guests.len() < GUESTS;
+        let mut watched: Vec<_> = self.guests.iter().map(|guest| PollFd::new(&guest.stream, PollFlags::IN)).collect();
+        if open {
+            watched.push(PollFd::new(&self.listener, PollFlags::IN));
+        }
+        let wait = Timespec { tv_sec: 0, tv_nsec: wait.as_nanos().min(999_999_999) as _ };
+        if !poll(&mut watched, Some(&wait)).is_ok_and(|count| count > 0) {
+            return false;
+        }
+        let ready: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
+        drop(watched);
+        let mut came = false;
+        for (guest, ready) in self.guests.iter_mut().zip(&ready) {
+            if *ready && !guest.gone {
+                guest.read();
+                came = true;
+            }
+        }
+        self.guests.retain(|guest| !guest.gone);
+        while open && self.guests.len() < GUESTS {
+            let Ok((stream, _)) = self.listener.accept() else { break };
+            if stream.set_nonblocking(true).is_ok() {
+                let mut guest = Guest { stream, came: Vec::new(), asked: None, gone: false };
+                guest.read();
+                self.guests.push(guest);
+                came = true;
+            }
+        }
+        came
+    }
+}
+
+impl Guest {
+    fn read(&mut self) {
+        let mut piece = [0; PIECE];
+        match self.stream.read(&mut piece) {
+            Ok(0) => self.gone = true,
+            Ok(count) => {
+                self.came.extend(&piece[..count]);
+                match frame::take(&mut self.came, LIMITS) {
+                    Ok(None) => {}
+                    Ok(Some(frame)) if frame.kind == Kind::Spend && self.asked.is_none() => {
+                        self.asked = serde_json::from_slice(&frame.head).ok();
+                        if self.asked.is_none() {
+                            self.tell(Kind::Refused, b"{}");
+                        }
+                    }
+                    // Everything else asks for somebody who stays.
+                    Ok(Some(_)) => self.tell(Kind::Yourself, b"{}"),
+                    Err(_) => self.gone = true,
+                }
+            }
+            Err(error) => self.gone |= !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+        }
+    }
+
+    /// Says the one thing that a guest is told. Such a short frame fits into the socket at once, or nobody reads there.
+    fn tell(&mut self, kind: Kind, head: &[u8]) {
+        let _ = frame::begin(kind, head, 0).map(|bytes| self.stream.write_all(&bytes));
+        self.gone = true;
+    }
+}
+
+impl Drop for Company {
+    /// Whoever still waits sees the connection end.
+    fn drop(&mut self) {
+        if !self.sign {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

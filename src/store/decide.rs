@@ -1,0 +1,227 @@
+//! The rule by which every store answers: how a stamp is named in the log, what a row holds, and what follows from the
+//! row, the standing and the mark. Pure; where rows are kept is left to the adapters.
+//!
+//! A row's key begins with the hour in which its stamp's window ends (the *bucket*), so that all rows of an hour lie
+//! together and are removed as one range. The hour is the token's own: derived from a setting, it would change with the
+//! setting, and the serial would be let in twice. It follows that one serial signed twice by its vendor with two
+//! different ends is two stamps here. That gains nobody anything: who can sign that can as well sign two serials.
+
+use super::error::StoreError;
+use crate::grant::{Answer, Presentation, Standing};
+use crate::message::fingerprint::Fingerprint;
+use crate::stamp::serial::Serial;
+use crate::time::UnixTime;
+use crate::verdict::spend::{Spend, Spent, Terms};
+use sha2::{Digest, Sha256};
+
+/// Seconds in a bucket.
+const HOUR: i64 = 3_600;
+
+/// The bucket of stamps that never end. Never removed.
+pub(super) const NEVER: u32 = u32::MAX;
+
+/// A stamp's name in the log: the first 16 bytes of SHA-256 over (vendor, serial), each with its length before it.
+pub(super) type Name = [u8; 16];
+
+/// A row's key: bucket, big endian, and name. Keys sort by the time at which they may go.
+pub(super) type Key = [u8; 20];
+
+/// What a used row holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The first 16 bytes of the message's fingerprint.
+    pub(super) fingerprint: [u8; 16],
+    /// When the stamp was spent, in seconds since 1970 (until 2106; what lies outside counts as the nearer end).
+    pub(super) first_seen: u32,
+    /// How often the message came again.
+    pub(super) times: u8,
+}
+
+/// A row to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Write {
+    /// The stamp's use.
+    Use(Entry),
+    /// What stands about the stamp.
+    Standing(Standing),
+}
+
+/// What to answer, and the row to write before the answer is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub(super) answer: Spent,
+    pub(super) write: Option<Write>,
+}
+
+/// What the rule looks at: all that is known of one stamp.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) standing: Standing,
+    pub(super) entry: Option<Entry>,
+    /// The highest bucket of which a row was ever removed.
+    pub(super) mark: Option<u32>,
+}
+
+/// The rule itself.
+pub(super) fn decide(ask: &Spend, known: &Known) -> Result<Decision, StoreError> {
+    let answer_only = |answer| Ok(Decision { answer, write: None });
+    let fingerprint = short(&ask.fingerprint);
+    let presented = Presentation { now: ask.now, message: fingerprint, from: ask.from.as_deref() };
+    let (answer, after) = known.standing.answer(&presented);
+    let write = after.map(Write::Standing);
+    match answer {
+        Answer::Revoked { since } => return Ok(Decision { answer: Spent::Revoked { since }, write }),
+        Answer::Granted(kind) => return Ok(Decision { answer: Spent::Granted(kind), write }),
+        Answer::Nothing => {}
+    }
+    if let Some(entry) = known.entry {
+        let first_seen = UnixTime(i64::from(entry.first_seen));
+        // A clock that was set back makes the difference negative, which counts as in time: the message is the same.
+        let in_time = ask.now.since(first_seen) <= ask.redelivery.within && entry.times < ask.redelivery.times;
+        if entry.fingerprint != fingerprint || !in_time {
+            return answer_only(Spent::Double { first_seen });
+        }
+        let times = entry.times.saturating_add(1);
+        return Ok(Decision {
+            answer: Spent::Again { first_seen, times },
+            write: Some(Write::Use(Entry { times, ..entry })),
+        });
+    }
+    if ask.terms == Terms::LookUp {
+        return answer_only(Spent::Fresh);
+    }
+    match known.mark {
+        // It was mail to come late when others of its hour were forgotten, and is not since (`stamps.late` was raised).
+        Some(mark) if bucket(ask.expires) <= mark && ask.late => answer_only(Spent::Ended),
+        Some(mark) if bucket(ask.expires) <= mark => {
+            Err(StoreError::ClockBehind { now: ask.now, cleared: bucket_end(mark) })
+        }
+        _ => {
+            let first_seen = u32::try_from(ask.now.0.max(0)).unwrap_or(u32::MAX);
+            Ok(Decision { answer: Spent::Fresh, write: Some(Write::Use(Entry { fingerprint, first_seen, times: 0 })) })
+        }
+    }
+}
+
+/// Whether the stamp was accepted on the message that is asked about.
+pub(super) fn received(ask: &Spend, known: &Known) -> bool {
+    let message = short(&ask.fingerprint);
+    let spent = known.entry.is_some_and(|entry| entry.fingerprint == message);
+    spent || known.standing.grant.as_ref().is_some_and(|grant| grant.used_for.contains(&message))
+}
+
+/// The name of a stamp.
+pub(super) fn name(vendor: &str, serial: &Serial) -> Name {
+    let mut hash = Sha256::new();
+    for part in [vendor, serial.as_str()] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    first_half(&digest)
+}
+
+/// The key of a stamp.
+pub(super) fn key(ask: &Spend) -> Key {
+    join(bucket(ask.expires), &name(&ask.vendor, &ask.serial))
+}
+
+/// A key from its parts.
+pub(super) fn join(bucket: u32, name: &Name) -> Key {
+    let mut key = [0; 20];
+    key[..4].copy_from_slice(&bucket.to_be_bytes());
+    key[4..].copy_from_slice(name);
+    key
+}
+
+/// The parts of a key.
+pub(super) fn split(key: &Key) -> (u32, Name) {
+    let [a, b, c, d, name @ ..] = *key;
+    (u32::from_be_bytes([a, b, c, d]), name)
+}
+
+/// The bucket of a window's end. A time before 1970 counts as 1970.
+pub(super) fn bucket(expires: Option<UnixTime>) -> u32 {
+    match expires {
+        None => NEVER,
+        Some(time) => u32::try_from(time.0.max(0) / HOUR).unwrap_or(NEVER - 1).min(NEVER - 1),
+    }
+}
+
+/// The first second after a bucket.
+pub(super) fn bucket_end(bucket: u32) -> UnixTime {
+    UnixTime((i64::from(bucket) + 1) * HOUR)
+}
+
+/// The first bucket that must be kept at `now`: all below it ended `grace` seconds ago or more.
+pub(super) fn first_kept(now: UnixTime, grace: i64) -> u32 {
+    let ended = now.0.saturating_sub(grace.max(0)).max(0) / HOUR;
+    u32::try_from(ended).unwrap_or(NEVER)
+}
+
+/// What of a fingerprint goes into a row.
+pub(super) fn short(fingerprint: &Fingerprint) -> [u8; 16] {
+    first_half(&fingerprint.0)
+}
+
+fn first_half(whole: &[u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&whole[..16]);
+    half
+}
+
+impl Entry {
+    /// The bytes of a row: fingerprint, first seen (big endian), times.
+    pub(super) fn to_bytes(self) -> [u8; 21] {
+        let mut bytes = [0; 21];
+        bytes[..16].copy_from_slice(&self.fingerprint);
+        bytes[16..20].copy_from_slice(&self.first_seen.to_be_bytes());
+        bytes[20] = self.times;
+        bytes
+    }
+
+    /// The row of these bytes.
+    pub(super) fn from_bytes(bytes: &[u8; 21]) -> Self {
+        let [fingerprint @ .., a, b, c, d, times] = *bytes;
+        Self { fingerprint, first_seen: u32::from_be_bytes([a, b, c, d]), times }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_reads_back_as_it_was_written() {
+        let entry = Entry { fingerprint: [7; 16], first_seen: 0x0102_0304, times: 9 };
+        assert_eq!(Entry::from_bytes(&entry.to_bytes()), entry);
+        assert_eq!(entry.to_bytes()[16..], [1, 2, 3, 4, 9]);
+    }
+
+    #[test]
+    fn keys_sort_by_the_hour_of_the_end_and_never_comes_last() {
+        let at = |seconds| join(bucket(seconds), &[0xff; 16]);
+        assert!(at(Some(UnixTime(i64::MIN))) <= at(Some(UnixTime(0))));
+        assert!(at(Some(UnixTime(3_599))) < at(Some(UnixTime(3_600))));
+        assert!(at(Some(UnixTime(i64::MAX))) < at(None));
+        assert_eq!(split(&join(5, &[1; 16])), (5, [1; 16]));
+    }
+
+    #[test]
+    fn a_bucket_is_kept_until_its_last_stamp_has_ended_and_the_grace_is_over() {
+        let end = bucket_end(10);
+        assert_eq!(end, UnixTime(39_600));
+        assert_eq!(first_kept(end.plus(99), 100), 10);
+        assert_eq!(first_kept(end.plus(100), 100), 11);
+        assert_eq!(first_kept(end, -5), 11);
+        assert_eq!(first_kept(UnixTime(i64::MIN), i64::MAX), 0);
+        assert_eq!(first_kept(UnixTime(i64::MAX), 0), NEVER);
+    }
+
+    #[test]
+    fn the_lengths_keep_vendor_and_serial_apart() {
+        let serial = |text: &str| Serial::new(text).unwrap();
+        assert_ne!(name("ab", &serial("c")), name("a", &serial("bc")));
+        assert_eq!(name("a", &serial("b")), name("a", &serial("b")));
+    }
+}

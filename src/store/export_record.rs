@@ -1,0 +1,206 @@
+//! The rows of a store as they leave it and come in: one JSON object a line. How rows of two stores are put together
+//! stands here too. Reading and writing files of them is left to the command.
+
+use super::contacts::Contact;
+use super::decide::{Entry, Name};
+use super::reply_log::{self, Reply, ReplyKind};
+use crate::grant::{Standing, serde_hex};
+use crate::stamp::serial::Serial;
+use serde::{Deserialize, Serialize};
+
+/// One row of a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "row", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Row {
+    /// Rows of this hour, and of those before it, were removed.
+    Cleared {
+        /// Hours since 1970.
+        hour: u32,
+    },
+    /// A spent stamp.
+    Used {
+        /// The hour in which its window ends, since 1970; 4294967295 if it never ends.
+        hour: u32,
+        /// The first 16 bytes of SHA-256 over vendor and serial, in hexadecimal.
+        #[serde(with = "serde_hex::one")]
+        stamp: [u8; 16],
+        /// The first 16 bytes of the message's fingerprint, in hexadecimal.
+        #[serde(with = "serde_hex::one")]
+        fingerprint: [u8; 16],
+        /// When it was spent, in seconds since 1970.
+        first_seen: u32,
+        /// How often the message came again.
+        times: u8,
+    },
+    /// What the user said about a stamp.
+    Standing {
+        /// Its vendor.
+        vendor: String,
+        /// Its serial.
+        #[serde(with = "serial_text")]
+        serial: Serial,
+        /// What he said.
+        standing: Standing,
+    },
+    /// Somebody to whom the user wrote. Times are in seconds since 1970.
+    Correspondent {
+        /// His address, in the form in which it is looked for.
+        address: String,
+        /// The first message to him.
+        first: u32,
+        /// The last.
+        last: u32,
+        /// The last of those that the user made it forget; 0 if none.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        forgotten: u32,
+    },
+    /// A message that the user sent.
+    Sent {
+        /// The first 16 bytes of SHA-256 over its Message-ID, in hexadecimal.
+        #[serde(with = "serde_hex::one")]
+        message: [u8; 16],
+        /// When, in seconds since 1970.
+        at: u32,
+    },
+    /// The last automatic reply of this kind to this sender.
+    Reply {
+        /// Which.
+        kind: ReplyKind,
+        /// To whom.
+        sender: String,
+        /// When, in seconds since 1970.
+        at: u32,
+    },
+    /// How many automatic replies went out in an hour.
+    Replies {
+        /// Hours since 1970.
+        hour: u32,
+        /// How many.
+        count: u32,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Row {
+    pub(super) fn used(hour: u32, stamp: Name, entry: Entry) -> Self {
+        let Entry { fingerprint, first_seen, times } = entry;
+        Self::Used { hour, stamp, fingerprint, first_seen, times }
+    }
+
+    pub(super) fn contact(address: String, contact: Contact) -> Self {
+        let Contact { first, last, forgotten } = contact;
+        Self::Correspondent { address, first, last, forgotten }
+    }
+
+    /// The row of a reply under its key; `None` of a kind that we do not know.
+    pub(super) fn reply(key: &str, at: u32) -> Option<Self> {
+        reply_log::named(key, at).map(|Reply { kind, sender, .. }| Self::Reply { kind, sender, at })
+    }
+}
+
+/// The row to keep of two for one stamp: the earlier use; of one use, the higher count.
+pub(super) fn merge_used(known: Option<Entry>, new: Entry) -> Entry {
+    match known {
+        None => new,
+        Some(known) if known.fingerprint == new.fingerprint => {
+            Entry { first_seen: known.first_seen.min(new.first_seen), times: known.times.max(new.times), ..known }
+        }
+        Some(known) if new.first_seen < known.first_seen => new,
+        Some(known) => known,
+    }
+}
+
+/// What is to stand of two: a revocation in either stays, the earlier if both have one; a grant comes in only where
+/// nothing is known, since it may have been taken back here.
+pub(super) fn merge_standing(known: &Standing, new: Standing) -> Standing {
+    if *known == Standing::default() {
+        return new;
+    }
+    let (revoked, means) = match (known.revoked, new.revoked) {
+        // What was said in so many words on either side is not undone by moving a message.
+        (Some(a), Some(b)) => (Some(a.min(b)), known.means.and(new.means)),
+        (_, None) => (known.revoked, known.means),
+        (None, Some(_)) => (new.revoked, new.means),
+    };
+    let refused = known.refused.clone().or(new.refused);
+    Standing { revoked, means, refused, ..known.clone() }
+}
+
+mod serial_text {
+    use super::Serial;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(serial: &Serial, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(serial.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Serial, D::Error> {
+        Serial::new(String::deserialize(from)?).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::Means;
+
+    #[test]
+    fn a_row_is_one_line_of_json_and_reads_back() {
+        let row = Row::used(495_123, [0xab; 16], Entry { fingerprint: [1; 16], first_seen: 7, times: 2 });
+        let line = serde_json::to_string(&row).unwrap();
+        assert_eq!(
+            line,
+            r#"{"row":"used","hour":495123,"stamp":"abababababababababababababababab","fingerprint":"01010101010101010101010101010101","first_seen":7,"times":2}"#
+        );
+        assert_eq!(serde_json::from_str::<Row>(&line).unwrap(), row);
+        let standing = Row::Standing {
+            vendor: "stamps.example".into(),
+            serial: Serial::new("a-1").unwrap(),
+            standing: Standing { revoked: Some(5), ..Standing::default() },
+        };
+        let line = serde_json::to_string(&standing).unwrap();
+        assert_eq!(line, r#"{"row":"standing","vendor":"stamps.example","serial":"a-1","standing":{"revoked":5}}"#);
+        assert_eq!(serde_json::from_str::<Row>(&line).unwrap(), standing);
+    }
+
+    #[test]
+    fn a_row_that_is_not_ours_is_refused() {
+        for line in [
+            r#"{"row":"used","hour":1,"stamp":"ab","fingerprint":"01010101010101010101010101010101","first_seen":7,"times":2}"#,
+            r#"{"row":"cleared","hour":-1}"#,
+            r#"{"row":"cleared","hour":1,"more":2}"#,
+            r#"{"row":"standing","vendor":"v","serial":"a b","standing":{}}"#,
+            r#"{"row":"other"}"#,
+        ] {
+            assert!(serde_json::from_str::<Row>(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn of_two_rows_the_earlier_use_stays() {
+        let early = Entry { fingerprint: [1; 16], first_seen: 5, times: 1 };
+        let late = Entry { fingerprint: [2; 16], first_seen: 9, times: 7 };
+        assert_eq!(merge_used(Some(early), late), early);
+        assert_eq!(merge_used(Some(late), early), early);
+        assert_eq!(merge_used(Some(early), Entry { times: 4, ..early }).times, 4);
+        assert_eq!(merge_used(Some(Entry { times: 4, ..early }), early).times, 4);
+    }
+
+    #[test]
+    fn a_revocation_stays_and_a_grant_taken_back_does_not_return() {
+        let grant = crate::grant::Grant::new(crate::grant::GrantKind::Return, crate::time::UnixTime(1));
+        let granted = Standing { grant: Some(grant), ..Standing::default() };
+        let revoked = |at| Standing { revoked: Some(at), ..Standing::default() };
+        assert_eq!(merge_standing(&Standing::default(), granted.clone()), granted);
+        assert_eq!(merge_standing(&revoked(9), granted.clone()), revoked(9));
+        // As no export writes it, but a hand can: the same rows once more must change nothing.
+        let only_means = Standing { means: Some(Means::Moved), ..Standing::default() };
+        assert_eq!(merge_standing(&only_means, Standing::default()), only_means);
+        assert_eq!(merge_standing(&revoked(9), revoked(4)), revoked(4));
+        assert_eq!(merge_standing(&granted, revoked(4)), Standing { revoked: Some(4), ..granted.clone() });
+    }
+}

@@ -1,0 +1,210 @@
+//! What the user has sent, on disk: people by address, Message-IDs by hash. The tables come with the first row, so that the
+//! files of programs that did not know them are read as they are.
+
+use super::schema::if_there;
+use super::session::Trouble;
+use super::{BATCH, Redb, SCAN};
+use crate::message::address::Address;
+use crate::store::contacts::{self, Contact, Correspondent, Learned, MessageName, Sent, SentBook};
+use crate::store::error::StoreError;
+use crate::store::place::Absent;
+use crate::time::UnixTime;
+use redb::{ReadTransaction, ReadableTable, TableDefinition};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{Bound, ControlFlow};
+
+pub(in crate::store) const CONTACTS: TableDefinition<&str, &[u8; 12]> = TableDefinition::new("correspondent");
+pub(in crate::store) const SENT: TableDefinition<&MessageName, u32> = TableDefinition::new("sent");
+
+impl SentBook for Redb {
+    fn learn(&self, sent: &[Sent]) -> Result<Learned, StoreError> {
+        let (contacts, messages) = gather(sent);
+        if contacts.is_empty() && messages.is_empty() {
+            return Ok(Learned::default());
+        }
+        let learned = self.with(Absent::Create, |session| {
+            let news = News::against(&session.read()?, contacts, messages)?;
+            if !news.is_empty() {
+                session.write(|tx| {
+                    let mut table = tx.open_table(CONTACTS)?;
+                    for (address, contact) in &news.contacts {
+                        table.insert(address.as_str(), &contact.to_bytes())?;
+                    }
+                    let mut table = tx.open_table(SENT)?;
+                    for (name, at) in &news.messages {
+                        table.insert(name, at)?;
+                    }
+                    Ok(())
+                })?;
+            }
+            Ok(news.learned)
+        })?;
+        Ok(learned.unwrap_or_default())
+    }
+
+    fn wrote_to(&self, address: &Address) -> Result<bool, StoreError> {
+        let key = contacts::correspondent_key(address);
+        let contact = self.with(Absent::Leave, |session| contact_in(&session.read()?, &key))?;
+        Ok(contact.flatten().is_some_and(Contact::stands))
+    }
+
+    fn sent(&self, message_id: &str) -> Result<bool, StoreError> {
+        let Some(name) = contacts::message_name(message_id) else { return Ok(false) };
+        let at = self.with(Absent::Leave, |session| {
+            let Some(table) = if_there(session.read()?.open_table(SENT))? else { return Ok(None) };
+            Ok(table.get(&name)?.map(|at| at.value()))
+        })?;
+        Ok(at.flatten().is_some())
+    }
+
+    fn correspondents(&self, to: &mut dyn FnMut(Correspondent) -> ControlFlow<()>) -> Result<(), StoreError> {
+        self.with(Absent::Leave, |session| {
+            contacts(&session.read()?, &mut |address, contact| match contact.named(address) {
+                Some(correspondent) => to(correspondent),
+                None => ControlFlow::Continue(()),
+            })
+        })?;
+        Ok(())
+    }
+
+    fn forget(&self, address: &Address) -> Result<bool, StoreError> {
+        let key = contacts::correspondent_key(address);
+        let forgotten = self.with(Absent::Leave, |session| {
+            let Some(contact) = contact_in(&session.read()?, &key)?.filter(|contact| contact.stands()) else {
+                return Ok(false);
+            };
+            session.write(|tx| {
+                tx.open_table(CONTACTS)?.insert(key.as_str(), &contact.forget().to_bytes())?;
+                Ok(true)
+            })
+        })?;
+        Ok(forgotten.unwrap_or_default())
+    }
+
+    fn purge_sent(&self, before: UnixTime) -> Result<u64, StoreError> {
+        let mut from: Option<MessageName> = None;
+        self.in_steps(|session| {
+            let Some(table) = if_there(session.read()?.open_table(SENT))? else { return Ok((0, false)) };
+            let lower = from.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut ended: Vec<MessageName> = Vec::new();
+            let mut seen = 0;
+            for row in table.range::<&MessageName>((lower, Bound::Unbounded))? {
+                let (name, at) = row?;
+                seen += 1;
+                from = Some(*name.value());
+                if i64::from(at.value()) < before.0 {
+                    ended.push(*name.value());
+                }
+                if seen == SCAN || ended.len() == BATCH {
+                    break;
+                }
+            }
+            drop(table);
+            if !ended.is_empty() {
+                session.write(|tx| {
+                    let mut table = tx.open_table(SENT)?;
+                    ended.iter().try_for_each(|name| table.remove(name).map(|_| ()))?;
+                    Ok(())
+                })?;
+            }
+            Ok((ended.len() as u64, seen == SCAN || ended.len() == BATCH))
+        })
+    }
+}
+
+/// What these messages say, each address and each Message-ID once.
+fn gather(sent: &[Sent]) -> (BTreeMap<String, Contact>, HashMap<MessageName, u32>) {
+    let mut contacts: BTreeMap<String, Contact> = BTreeMap::new();
+    let mut messages: HashMap<MessageName, u32> = HashMap::new();
+    for message in sent {
+        let contact = Contact::at(message.time);
+        for address in message.recipients.iter().map(contacts::correspondent_key) {
+            contacts.entry(address).and_modify(|known| *known = known.and(contact)).or_insert(contact);
+        }
+        if let Some(name) = message.message_id.as_deref().and_then(contacts::message_name) {
+            let at = contacts::seconds(message.time);
+            messages.entry(name).and_modify(|known| *known = at.max(*known)).or_insert(at);
+        }
+    }
+    (contacts, messages)
+}
+
+/// The rows to write, and what is new in them.
+struct News {
+    contacts: Vec<(String, Contact)>,
+    messages: Vec<(MessageName, u32)>,
+    learned: Learned,
+}
+
+impl News {
+    fn against(
+        tx: &ReadTransaction,
+        contacts: BTreeMap<String, Contact>,
+        messages: HashMap<MessageName, u32>,
+    ) -> Result<Self, Trouble> {
+        let mut news = Self { contacts: Vec::new(), messages: Vec::new(), learned: Learned::default() };
+        let table = if_there(tx.open_table(CONTACTS))?;
+        for (address, contact) in contacts {
+            let known = match &table {
+                Some(table) => table.get(address.as_str())?.map(|row| Contact::from_bytes(row.value())),
+                None => None,
+            };
+            let after = known.map_or(contact, |known| known.and(contact));
+            news.learned.correspondents += u64::from(after.stands() && !known.is_some_and(Contact::stands));
+            if known != Some(after) {
+                news.contacts.push((address, after));
+            }
+        }
+        let table = if_there(tx.open_table(SENT))?;
+        for (name, at) in messages {
+            let known = match &table {
+                Some(table) => table.get(&name)?.map(|at| at.value()),
+                None => None,
+            };
+            news.learned.messages += u64::from(known.is_none());
+            if known < Some(at) {
+                news.messages.push((name, at));
+            }
+        }
+        Ok(news)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.contacts.is_empty() && self.messages.is_empty()
+    }
+}
+
+fn contact_in(tx: &ReadTransaction, key: &str) -> Result<Option<Contact>, Trouble> {
+    let Some(table) = if_there(tx.open_table(CONTACTS))? else { return Ok(None) };
+    Ok(table.get(key)?.map(|row| Contact::from_bytes(row.value())))
+}
+
+/// Hands out every row about an address, until told to stop.
+pub(super) fn contacts(
+    tx: &ReadTransaction,
+    to: &mut dyn FnMut(&str, Contact) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, Trouble> {
+    let Some(table) = if_there(tx.open_table(CONTACTS))? else { return Ok(ControlFlow::Continue(())) };
+    for row in table.range::<&str>(..)? {
+        let (address, contact) = row?;
+        if to(address.value(), Contact::from_bytes(contact.value())).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Hands out every Message-ID's name, until told to stop.
+pub(super) fn messages(
+    tx: &ReadTransaction,
+    to: &mut dyn FnMut(MessageName, u32) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, Trouble> {
+    let Some(table) = if_there(tx.open_table(SENT))? else { return Ok(ControlFlow::Continue(())) };
+    for row in table.iter()? {
+        let (name, at) = row?;
+        if to(*name.value(), at.value()).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}

@@ -1,0 +1,520 @@
+//! The store on disk: one redb file per user, shared by processes that take turns. A process opens it at the first
+//! question that needs it, holds it until it drops or [`releases`](Redb::release) it, and leaves it without closing it
+//! (see `sync_elision.rs` for what that spares and why it is safe).
+//!
+//! Looking up and deciding happen in a read transaction, writing in a write transaction after it; nobody can come
+//! between, since the lock is held all the time. Local file systems only: locks and syncs of network ones keep no such
+//! promises.
+
+pub(super) mod contacts;
+pub(super) mod lock;
+pub(super) mod replies;
+pub(super) mod schema;
+pub(super) mod session;
+pub(super) mod sync_elision;
+pub(super) mod write_batch;
+
+use super::combining::client;
+use super::combining::leader::Company;
+use super::decide::{self, Entry, Key, Known};
+use super::error::StoreError;
+use super::export_record::Row;
+use super::place::Absent;
+use super::{GRACE, GrantBook, Imported, Purged, Store, Summary, UsedLog};
+use crate::grant::Standing;
+use crate::stamp::serial::Serial;
+use crate::time::UnixTime;
+use crate::verdict::spend::{Spend, Spent, Terms};
+use lock::Wait;
+use redb::{ReadableTable, ReadableTableMetadata, StorageBackend};
+use schema::{FORMAT, META, STANDING, USED};
+use session::{Session, Trouble, guarded};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+use write_batch::Decided;
+
+/// Ended rows that a spend takes with it.
+pub(super) const ALONG: usize = 64;
+/// Rows in one commit of a purge or an import.
+const BATCH: usize = 1_000;
+/// Rows looked at in one step of a purge that has to look at all.
+const SCAN: usize = 20_000;
+
+/// For how long one who waits for the log sleeps first; each time it is half as long again.
+const PAUSE: Duration = Duration::from_micros(400);
+/// And at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(3);
+/// For how long one process answers others before it goes its own way.
+const SHIFT: Duration = Duration::from_millis(50);
+
+/// How a log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// For how long to wait while another process holds the log. Below the shortest time limit of those who call us:
+    /// Sieve's, 10 s.
+    pub wait: Duration,
+    /// Seconds for which a row is kept after its bucket's end. Not less than the skew that the judging allows.
+    pub grace: i64,
+    /// Bytes of memory for pages of the file.
+    pub cache: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { wait: Duration::from_secs(7), grace: GRACE, cache: 2 << 20 }
+    }
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct Redb {
+    /// For messages; and where the file is, unless the storage was given.
+    path: PathBuf,
+    keeping: Keeping,
+    options: Options,
+    session: RwLock<Option<Session>>,
+    /// How many sessions there were, the one that is open included.
+    opened: AtomicU64,
+}
+
+/// For how long the log stays open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    /// Others get it between the steps of long work.
+    Shared,
+    /// It is one process's, which says itself when others get it.
+    Resident,
+    /// It was given, and cannot be opened again.
+    Given,
+}
+
+impl Redb {
+    /// The log in the file `path`. Touches nothing yet: the file is opened by the first question that needs it, and
+    /// created, with its folder, by the first that has something to write.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, options: Options) -> Self {
+        Self::with_keeping(path.into(), Keeping::Shared, options, None)
+    }
+
+    /// The same for a process that keeps the log open.
+    pub(super) fn resident(path: PathBuf, options: Options) -> Self {
+        Self::with_keeping(path, Keeping::Resident, options, None)
+    }
+
+    fn with_keeping(path: PathBuf, keeping: Keeping, options: Options, session: Option<Session>) -> Self {
+        let opened = AtomicU64::new(u64::from(session.is_some()));
+        Self { path, keeping, options, session: RwLock::new(session), opened }
+    }
+
+    /// The log in a storage of the caller's, without files and locks around it. For tests that fail, record or cut off
+    /// single operations of the storage. `unsettled` is what a killed process leaves behind besides; true when unsure.
+    ///
+    /// # Errors
+    /// Any [`StoreError`], as from the first question to a file.
+    pub fn over(
+        storage: impl StorageBackend,
+        unsettled: Arc<AtomicBool>,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        let path = PathBuf::from("(storage)");
+        let session = guarded(|| Session::over(Box::new(storage), Box::new(unsettled), options.cache, &schema::SCHEMA));
+        let session = session.map_err(|trouble| trouble.at(&path))?;
+        Ok(Self::with_keeping(path, Keeping::Given, options, Some(session)))
+    }
+
+    /// Lets other processes in. The next question opens the file again.
+    pub fn release(&self) {
+        *self.session() = None;
+    }
+
+    /// Reads and verifies the whole file; for `doctor`. `Ok(true)` if it is sound, `Ok(false)` if it was not and has been
+    /// repaired.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]; [`StoreError::Damaged`] if it cannot be repaired.
+    pub fn verify(&self) -> Result<bool, StoreError> {
+        let sound = self.with(Absent::Leave, |session| Ok(session.whole()?.check_integrity()?))?;
+        Ok(sound.unwrap_or(true))
+    }
+
+    /// Makes the file as small as it can be. Takes seconds for millions of rows, during which mail waits.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn compact(&self) -> Result<(), StoreError> {
+        self.with(Absent::Leave, |session| Ok(session.whole()?.compact()?))?;
+        Ok(())
+    }
+
+    fn session(&self) -> RwLockWriteGuard<'_, Option<Session>> {
+        // A panic inside a job is caught before it gets here; the session is dropped then.
+        self.session.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the log is, for messages.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the session of this number is open. Whether its file still stands where it was, [`Self::beside`] looks.
+    pub(super) fn is_open(&self, number: u64) -> bool {
+        let slot = self.session.read().unwrap_or_else(PoisonError::into_inner);
+        slot.is_some() && self.session_number() == number
+    }
+
+    /// The number of the session that is open, or was last.
+    pub(super) fn session_number(&self) -> u64 {
+        self.opened.load(SeqCst)
+    }
+
+    /// Does a job beside others in the open log, if that is still the session of this number. Two jobs that write take
+    /// turns; what a job reads and then writes is its own affair.
+    pub(super) fn beside<T>(
+        &self,
+        number: u64,
+        job: impl FnOnce(&Session) -> Result<T, Trouble>,
+    ) -> Result<Option<T>, StoreError> {
+        let slot = self.session.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(session) = slot.as_ref().filter(|session| self.session_number() == number && session.current()) else {
+            return Ok(None);
+        };
+        guarded(|| job(session)).map(Some).map_err(|trouble| trouble.at(&self.path))
+    }
+
+    /// Does a job in the open log; `None` when there is no log and none is to be created.
+    pub(super) fn with<T>(
+        &self,
+        absent: Absent,
+        job: impl FnOnce(&mut Session) -> Result<T, Trouble>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut slot = self.session();
+        if slot.as_ref().is_some_and(|session| !session.current()) {
+            *slot = None;
+        }
+        if slot.is_none() {
+            *slot = self.open(absent)?;
+            self.opened.fetch_add(1, SeqCst);
+        }
+        let Some(session) = slot.as_mut() else { return Ok(None) };
+        guarded(|| job(session)).map(Some).map_err(|trouble| {
+            // What failed once is opened anew, since the database refuses all work after an error of the disk. A clock
+            // that is behind is no failure of the log.
+            if !matches!(trouble, Trouble::Ours(StoreError::ClockBehind { .. })) {
+                *slot = None;
+            }
+            trouble.at(&self.path)
+        })
+    }
+
+    /// Leaves the log while `meanwhile` runs, and takes it back. Nobody here gets it in between: whoever took the lock before
+    /// the one to whom it is lent would have it lent to nobody.
+    pub(super) fn lend<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
+        let mut slot = self.session();
+        *slot = None;
+        let done = meanwhile();
+        // At once, or the next to come would take it for free.
+        *slot = self.open(Absent::Create)?;
+        self.opened.fetch_add(1, SeqCst);
+        Ok(done)
+    }
+
+    fn open(&self, absent: Absent) -> Result<Option<Session>, StoreError> {
+        if self.keeping == Keeping::Given {
+            let source = io::Error::other("it failed or was released before");
+            return Err(StoreError::Io { doing: "use", path: self.path.clone(), source });
+        }
+        // After its first session a process that stays listens itself.
+        let listens = self.keeping == Keeping::Resident && self.session_number() > 0;
+        let wait = if listens { Wait::Quietly } else { Wait::For };
+        Session::open(&self.path, absent, wait(self.options.wait), self.options.cache, &schema::SCHEMA)
+    }
+
+    /// Does a job in steps between which others may have the log. A step says how many rows it removed, and whether there
+    /// is more to do.
+    fn in_steps(&self, mut step: impl FnMut(&Session) -> Result<(u64, bool), Trouble>) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        loop {
+            let (rows, more) = self.with(Absent::Leave, |session| step(session))?.unwrap_or_default();
+            removed += rows;
+            if !more {
+                return Ok(removed);
+            }
+            if self.keeping == Keeping::Shared {
+                self.release();
+            }
+        }
+    }
+
+    /// Spends when the log can be had, or has its holder do it: whichever comes first.
+    fn spend_in_company(&self, ask: &Spend) -> Result<Spent, StoreError> {
+        let began = Instant::now();
+        let absent = if ask.terms == Terms::Spend { Absent::Create } else { Absent::Leave };
+        let (mut alone, mut pause) = (true, PAUSE);
+        loop {
+            match Session::open(&self.path, absent, Wait::No, self.options.cache, &schema::SCHEMA) {
+                Ok(None) => return answer_of_nothing(ask),
+                Ok(Some(session)) => {
+                    *self.session() = Some(session);
+                    self.opened.fetch_add(1, SeqCst);
+                    alone &= !Company::was_here(&self.path);
+                    return if alone { only(self.spend_all(&[ask])?) } else { self.spend_for_all(ask) };
+                }
+                Err(StoreError::Busy { .. }) => alone = false,
+                Err(error) => return Err(error),
+            }
+            if let Some(spent) = client::ask(&self.path, ask, began + self.options.wait)? {
+                return Ok(spent);
+            }
+            let waited = began.elapsed();
+            if waited >= self.options.wait {
+                return Err(StoreError::Busy { path: self.path.clone(), waited });
+            }
+            thread::sleep(pause);
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Spends with the log in hand, and answers others for as long as they come, which is not long.
+    fn spend_for_all(&self, ask: &Spend) -> Result<Spent, StoreError> {
+        // Who cannot listen is alone, and the others wait for the lock.
+        let Ok(mut company) = Company::open(&self.path) else { return only(self.spend_all(&[ask])?) };
+        let began = Instant::now();
+        let mut asked = company.questions();
+        let mine = self.answer_with(&mut company, Some(ask), &asked)?;
+        loop {
+            asked = company.questions();
+            if asked.is_empty() {
+                break;
+            }
+            self.answer_with(&mut company, None, &asked)?;
+            if began.elapsed() >= SHIFT {
+                asked = company.leave();
+                if !asked.is_empty() {
+                    self.answer_with(&mut company, None, &asked)?;
+                }
+                break;
+            }
+        }
+        mine.unwrap_or_else(|| answer_of_nothing(ask))
+    }
+
+    /// One commit: the answer to the first question, and everybody else told his.
+    fn answer_with(
+        &self,
+        company: &mut Company,
+        mine: Option<&Spend>,
+        asked: &[Spend],
+    ) -> Result<Option<Result<Spent, StoreError>>, StoreError> {
+        let batch: Vec<&Spend> = mine.into_iter().chain(asked).collect();
+        match self.spend_all(&batch) {
+            Ok(answers) => {
+                let mut answers = answers.into_iter();
+                let first = mine.and_then(|_| answers.next());
+                company.answer(answers.map(|it| client::answer(&it)));
+                Ok(first)
+            }
+            Err(error) => {
+                company.answer(asked.iter().map(|_| client::undecided(&error.to_string(), None)));
+                // Who has his own answer already keeps it.
+                if mine.is_some() { Err(error) } else { Ok(None) }
+            }
+        }
+    }
+
+    /// Answers a batch in one transaction: an answer for each question, in order.
+    pub(super) fn spend_all(&self, asks: &[&Spend]) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
+        let may_write = asks.iter().any(|ask| ask.terms == Terms::Spend);
+        let spent = self.with(if may_write { Absent::Create } else { Absent::Leave }, |session| {
+            let Decided { answers, rows } = write_batch::decide(session, &[], asks, self.options.grace)?;
+            if !rows.is_empty() {
+                session.write(|tx| rows.write_into(tx))?;
+            }
+            Ok(answers)
+        })?;
+        Ok(spent.unwrap_or_else(|| asks.iter().map(|ask| answer_of_nothing(ask)).collect()))
+    }
+
+    fn known(session: &Session, ask: &Spend) -> Result<Known, Trouble> {
+        let tx = session.read()?;
+        Ok(Known {
+            standing: schema::standing_in(&tx, &decide::name(&ask.vendor, &ask.serial))?,
+            entry: tx.open_table(USED)?.get(&decide::key(ask))?.map(|row| Entry::from_bytes(row.value())),
+            mark: tx.open_table(META)?.get("mark")?.map(|mark| mark.value()),
+        })
+    }
+}
+
+impl UsedLog for Redb {
+    fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
+        if self.keeping == Keeping::Shared && self.session().is_none() {
+            self.spend_in_company(ask)
+        } else {
+            only(self.spend_all(&[ask])?)
+        }
+    }
+
+    fn peek(&self, ask: &Spend) -> Result<Spent, StoreError> {
+        let look = |session: &mut Session| write_batch::decide(session, &[], &[ask], self.options.grace);
+        self.with(Absent::Leave, look)?.map_or_else(|| answer_of_nothing(ask), |decided| only(decided.answers))
+    }
+
+    fn received(&self, ask: &Spend) -> Result<bool, StoreError> {
+        let received = self.with(Absent::Leave, |session| Ok(decide::received(ask, &Self::known(session, ask)?)))?;
+        Ok(received.unwrap_or(false))
+    }
+
+    fn purge(&self, now: UnixTime, grace: i64, most: usize) -> Result<Purged, StoreError> {
+        let below = decide::first_kept(now, grace);
+        let mut done = Purged::default();
+        loop {
+            let room = BATCH.min(most - done.removed);
+            let step = self.with(Absent::Leave, |session| {
+                // An idle purge writes nothing.
+                let used = session.read()?.open_table(USED)?;
+                let left = used.range::<&Key>(..&decide::join(below, &[0; 16]))?.next().transpose()?.is_some();
+                if !left || room == 0 {
+                    return Ok(Purged { removed: 0, left });
+                }
+                session.write(|tx| schema::clear(tx, &mut tx.open_table(USED)?, below, room))
+            })?;
+            let step = step.unwrap_or_default();
+            done = Purged { removed: done.removed + step.removed, left: step.left };
+            if !step.left || done.removed >= most {
+                return Ok(done);
+            }
+            if self.keeping == Keeping::Shared {
+                // Mail that waits goes first.
+                self.release();
+            }
+        }
+    }
+}
+
+impl GrantBook for Redb {
+    fn standing(&self, vendor: &str, serial: &Serial) -> Result<Standing, StoreError> {
+        let name = decide::name(vendor, serial);
+        let found = self.with(Absent::Leave, |session| schema::standing_in(&session.read()?, &name))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    fn change_standing(
+        &self,
+        vendor: &str,
+        serial: &Serial,
+        change: &mut dyn FnMut(&Standing) -> Standing,
+    ) -> Result<Standing, StoreError> {
+        let name = decide::name(vendor, serial);
+        // Where nothing stands and nothing is to stand, no log is begun.
+        let nothing = Standing::default();
+        let absent = if change(&nothing) == nothing { Absent::Leave } else { Absent::Create };
+        let before = self.with(absent, |session| {
+            let before = schema::standing_in(&session.read()?, &name)?;
+            let after = change(&before);
+            if before != after {
+                session.write(|tx| schema::put_standing(&mut tx.open_table(STANDING)?, vendor, serial, after))?;
+            }
+            Ok(before)
+        })?;
+        Ok(before.unwrap_or_default())
+    }
+
+    fn standings(&self, to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>) -> Result<(), StoreError> {
+        let _ = self.with(Absent::Leave, |session| schema::standings(&session.read()?, to))?;
+        Ok(())
+    }
+}
+
+impl Store for Redb {
+    fn export(&self, to: &mut dyn FnMut(Row) -> ControlFlow<()>) -> Result<(), StoreError> {
+        self.with(Absent::Leave, |session| {
+            let tx = session.read()?;
+            if let Some(mark) = tx.open_table(META)?.get("mark")?
+                && to(Row::Cleared { hour: mark.value() }).is_break()
+            {
+                return Ok(());
+            }
+            for row in tx.open_table(USED)?.iter()? {
+                let (key, entry) = row?;
+                let (hour, stamp) = decide::split(key.value());
+                if to(Row::used(hour, stamp, Entry::from_bytes(entry.value()))).is_break() {
+                    return Ok(());
+                }
+            }
+            let standings =
+                schema::standings(&tx, &mut |vendor, serial, standing| to(Row::Standing { vendor, serial, standing }))?;
+            if standings.is_break()
+                || contacts::contacts(&tx, &mut |address, contact| to(Row::contact(address.to_owned(), contact)))?
+                    .is_break()
+                || contacts::messages(&tx, &mut |message, at| to(Row::Sent { message, at }))?.is_break()
+            {
+                return Ok(());
+            }
+            let replies =
+                replies::replies(&tx, &mut |key, at| Row::reply(key, at).map_or(ControlFlow::Continue(()), &mut *to))?;
+            if replies.is_continue() {
+                let _ = replies::hours(&tx, &mut |hour, count| to(Row::Replies { hour, count }))?;
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn import(&self, rows: &mut dyn Iterator<Item = Row>) -> Result<Imported, StoreError> {
+        let mut done = Imported::default();
+        let mut rows = rows.peekable();
+        while rows.peek().is_some() {
+            let batch = self.with(Absent::Create, |session| {
+                session.write(|tx| {
+                    let mut done = Imported::default();
+                    let mut used = tx.open_table(USED)?;
+                    let mut standings = tx.open_table(STANDING)?;
+                    for row in rows.by_ref().take(BATCH) {
+                        let changed = schema::take_in(tx, &mut used, &mut standings, row)?;
+                        *(if changed { &mut done.taken } else { &mut done.known }) += 1;
+                    }
+                    Ok(done)
+                })
+            })?;
+            let batch = batch.unwrap_or_default();
+            done = Imported { taken: done.taken + batch.taken, known: done.known + batch.known };
+        }
+        Ok(done)
+    }
+
+    fn summary(&self) -> Result<Summary, StoreError> {
+        let summary = self.with(Absent::Leave, |session| {
+            let tx = session.read()?;
+            let mut correspondents = 0;
+            let _ = contacts::contacts(&tx, &mut |_, contact| {
+                correspondents += u64::from(contact.stands());
+                ControlFlow::Continue(())
+            })?;
+            Ok(Summary {
+                used: tx.open_table(USED)?.len()?,
+                standings: tx.open_table(STANDING)?.len()?,
+                correspondents,
+                sent: schema::if_there(tx.open_table(contacts::SENT))?.map_or(Ok(0), |table| table.len())?,
+                replies: schema::if_there(tx.open_table(replies::REPLIES))?.map_or(Ok(0), |table| table.len())?,
+                bytes: session.bytes()?,
+                cleared: tx.open_table(META)?.get("mark")?.map(|mark| decide::bucket_end(mark.value())),
+                format: FORMAT,
+            })
+        })?;
+        Ok(summary.unwrap_or_default())
+    }
+}
+
+/// The answer of a batch of one.
+pub(super) fn only(mut answers: Vec<Result<Spent, StoreError>>) -> Result<Spent, StoreError> {
+    answers.pop().unwrap_or_else(|| Err(StoreError::Busy { path: PathBuf::new(), waited: Duration::ZERO }))
+}
+
+/// Where there is no log nothing is known, and nothing is written on terms that could spend.
+pub(super) fn answer_of_nothing(ask: &Spend) -> Result<Spent, StoreError> {
+    decide::decide(ask, &Known::default()).map(|decision| decision.answer)
+}

@@ -1,0 +1,144 @@
+//! To whom automatic replies went, on disk: the last of each kind to each sender, and how many went out in each of the last
+//! hours. The tables come with the first row.
+
+use super::schema::if_there;
+use super::session::{Session, Trouble};
+use super::{BATCH, Redb, SCAN};
+use crate::store::error::StoreError;
+use crate::store::place::Absent;
+use crate::store::reply_log::{self, Known, Reply, ReplyAsk, ReplyBook, Reserved};
+use crate::time::UnixTime;
+use redb::{ReadTransaction, ReadableTable, TableDefinition};
+use std::ops::{Bound, ControlFlow};
+
+pub(in crate::store) const REPLIES: TableDefinition<&str, u32> = TableDefinition::new("reply");
+pub(in crate::store) const REPLY_HOURS: TableDefinition<u32, u32> = TableDefinition::new("reply_hour");
+
+impl ReplyBook for Redb {
+    fn reserve_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
+        // Where no reply may be sent no log is begun.
+        let writes = reply_log::decide(ask, &Known::default()).1.is_some();
+        let absent = if writes { Absent::Create } else { Absent::Leave };
+        let answer = self.with(absent, |session| {
+            let key = reply_log::key(ask.kind, &ask.sender);
+            let (answer, after) = look(session, ask, &key)?;
+            if let Some(Known { at, hours }) = after {
+                session.write(|tx| {
+                    if let Some(at) = at {
+                        tx.open_table(REPLIES)?.insert(key.as_str(), at)?;
+                    }
+                    let mut table = tx.open_table(REPLY_HOURS)?;
+                    table.retain(|_, _| false)?;
+                    for (hour, count) in hours {
+                        table.insert(hour, count)?;
+                    }
+                    Ok(())
+                })?;
+            }
+            Ok(answer)
+        })?;
+        Ok(answer.unwrap_or_else(|| reply_log::decide(ask, &Known::default()).0))
+    }
+
+    fn peek_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
+        let key = reply_log::key(ask.kind, &ask.sender);
+        let answer = self.with(Absent::Leave, |session| Ok(look(session, ask, &key)?.0))?;
+        Ok(answer.unwrap_or_else(|| reply_log::decide(ask, &Known::default()).0))
+    }
+
+    fn replies(&self, to: &mut dyn FnMut(Reply) -> ControlFlow<()>) -> Result<(), StoreError> {
+        self.with(Absent::Leave, |session| {
+            replies(&session.read()?, &mut |key, at| match reply_log::named(key, at) {
+                Some(reply) => to(reply),
+                None => ControlFlow::Continue(()),
+            })
+        })?;
+        Ok(())
+    }
+
+    fn purge_replies(&self, before: UnixTime) -> Result<u64, StoreError> {
+        let mut from: Option<String> = None;
+        self.in_steps(|session| {
+            let Some(table) = if_there(session.read()?.open_table(REPLIES))? else { return Ok((0, false)) };
+            let lower = from.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut ended: Vec<String> = Vec::new();
+            let mut seen = 0;
+            let mut last = None;
+            for row in table.range::<&str>((lower, Bound::Unbounded))? {
+                let (key, at) = row?;
+                seen += 1;
+                if i64::from(at.value()) < before.0 {
+                    ended.push(key.value().to_owned());
+                }
+                if seen == SCAN || ended.len() == BATCH {
+                    last = Some(key.value().to_owned());
+                    break;
+                }
+            }
+            drop(table);
+            if !ended.is_empty() {
+                session.write(|tx| {
+                    let mut table = tx.open_table(REPLIES)?;
+                    ended.iter().try_for_each(|key| table.remove(key.as_str()).map(|_| ()))?;
+                    Ok(())
+                })?;
+            }
+            let more = last.is_some();
+            from = last;
+            Ok((ended.len() as u64, more))
+        })
+    }
+}
+
+fn look(session: &Session, ask: &ReplyAsk, key: &str) -> Result<(Reserved, Option<Known>), Trouble> {
+    let tx = session.read()?;
+    let at = match if_there(tx.open_table(REPLIES))? {
+        Some(table) => table.get(key)?.map(|at| at.value()),
+        None => None,
+    };
+    Ok(reply_log::decide(ask, &Known { at, hours: all_hours(&tx)? }))
+}
+
+/// How many replies of the last day the ceiling counts at `now`.
+pub(in crate::store) fn counted(tx: &ReadTransaction, now: UnixTime) -> Result<u32, Trouble> {
+    Ok(reply_log::counted(all_hours(tx)?, now))
+}
+
+fn all_hours(tx: &ReadTransaction) -> Result<Vec<(u32, u32)>, Trouble> {
+    let mut all = Vec::new();
+    let _ = hours(tx, &mut |hour, count| {
+        all.push((hour, count));
+        ControlFlow::Continue(())
+    })?;
+    Ok(all)
+}
+
+/// Hands out every row about a sender, until told to stop.
+pub(super) fn replies(
+    tx: &ReadTransaction,
+    to: &mut dyn FnMut(&str, u32) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, Trouble> {
+    let Some(table) = if_there(tx.open_table(REPLIES))? else { return Ok(ControlFlow::Continue(())) };
+    for row in table.range::<&str>(..)? {
+        let (key, at) = row?;
+        if to(key.value(), at.value()).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Hands out every hour and its count, until told to stop.
+pub(super) fn hours(
+    tx: &ReadTransaction,
+    to: &mut dyn FnMut(u32, u32) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, Trouble> {
+    let Some(table) = if_there(tx.open_table(REPLY_HOURS))? else { return Ok(ControlFlow::Continue(())) };
+    for row in table.iter()? {
+        let (hour, count) = row?;
+        if to(hour.value(), count.value()).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}

@@ -1,0 +1,135 @@
+//! Rows that were decided and do not stand in the tables yet. A batch of questions is decided over such rows and the tables
+//! below them, so that the second question about a stamp sees what the first one did; then they are written together.
+
+use super::ALONG;
+use super::schema::{self, META, STANDING, StandingRow, USED};
+use super::session::{Session, Trouble};
+use crate::store::decide::{self, Decision, Entry, Key, Known, Name, Write};
+use crate::store::error::StoreError;
+use crate::verdict::spend::{Spend, Spent};
+use redb::WriteTransaction;
+use std::collections::HashMap;
+
+/// Rows not yet in the tables.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Pending {
+    used: HashMap<Key, Entry>,
+    standings: HashMap<Name, StandingRow>,
+    /// Rows of the buckets below this have ended and may go along; `None` while no use is among the rows.
+    below: Option<u32>,
+}
+
+/// What a batch came to: an answer for each question in order, and the rows to write before any is given.
+pub(in crate::store) struct Decided {
+    pub(in crate::store) answers: Vec<Result<Spent, StoreError>>,
+    pub(in crate::store) rows: Pending,
+}
+
+impl Pending {
+    pub(in crate::store) fn is_empty(&self) -> bool {
+        self.used.is_empty() && self.standings.is_empty()
+    }
+
+    pub(in crate::store) fn len(&self) -> usize {
+        self.used.len() + self.standings.len()
+    }
+
+    pub(in crate::store) fn used(&self) -> impl Iterator<Item = (&Key, &Entry)> {
+        self.used.iter()
+    }
+
+    pub(in crate::store) fn standings(&self) -> impl Iterator<Item = &StandingRow> {
+        self.standings.values()
+    }
+
+    /// A row as it was read back.
+    pub(in crate::store) fn put_used(&mut self, key: Key, entry: Entry) {
+        self.used.insert(key, entry);
+    }
+
+    /// A standing as it was read back.
+    pub(in crate::store) fn put_standing(&mut self, row: StandingRow) -> Result<(), Trouble> {
+        self.standings.insert(decide::name(&row.vendor, &row.serial()?), row);
+        Ok(())
+    }
+
+    /// Takes in rows that were decided later.
+    pub(in crate::store) fn add(&mut self, later: Self) {
+        self.used.extend(later.used);
+        self.standings.extend(later.standings);
+        self.below = [self.below, later.below].into_iter().flatten().min();
+    }
+
+    /// Writes the rows into the tables, and carries away rows that have ended: at most a few for each that is written.
+    pub(in crate::store) fn write_into(&self, tx: &WriteTransaction) -> Result<(), Trouble> {
+        if !self.used.is_empty() {
+            let mut used = tx.open_table(USED)?;
+            // In their order, neighbours share their pages.
+            let mut rows: Vec<_> = self.used.iter().collect();
+            rows.sort_unstable_by_key(|(key, _)| **key);
+            for (key, entry) in rows {
+                used.insert(key, &entry.to_bytes())?;
+            }
+            if let Some(below) = self.below {
+                schema::clear(tx, &mut used, below, ALONG * self.used.len())?;
+            }
+        }
+        if !self.standings.is_empty() {
+            let mut table = tx.open_table(STANDING)?;
+            for row in self.standings.values() {
+                schema::put_standing(&mut table, &row.vendor, &row.serial()?, row.standing.clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, ask: &Spend, write: Write, grace: i64) {
+        match write {
+            Write::Use(entry) => {
+                self.used.insert(decide::key(ask), entry);
+                let below = decide::first_kept(ask.now, grace).min(decide::bucket(ask.expires));
+                self.below = Some(self.below.map_or(below, |known| known.min(below)));
+            }
+            Write::Standing(standing) => {
+                let row = StandingRow { vendor: ask.vendor.clone(), serial: ask.serial.to_string(), standing };
+                self.standings.insert(decide::name(&ask.vendor, &ask.serial), row);
+            }
+        }
+    }
+}
+
+/// Decides a batch over the tables and over rows that are on their way there, the later ones first.
+pub(in crate::store) fn decide(
+    session: &Session,
+    layers: &[&Pending],
+    asks: &[&Spend],
+    grace: i64,
+) -> Result<Decided, Trouble> {
+    let tx = session.read()?;
+    let (used, standing) = (tx.open_table(USED)?, tx.open_table(STANDING)?);
+    let mark = tx.open_table(META)?.get("mark")?.map(|mark| mark.value());
+    let mut rows = Pending::default();
+    let mut answers = Vec::with_capacity(asks.len());
+    for ask in asks {
+        let (key, name) = (decide::key(ask), decide::name(&ask.vendor, &ask.serial));
+        let above = || std::iter::once(&rows).chain(layers.iter().copied());
+        let entry = match above().find_map(|layer| layer.used.get(&key)) {
+            Some(entry) => Some(*entry),
+            None => used.get(&key)?.map(|row| Entry::from_bytes(row.value())),
+        };
+        let standing = match above().find_map(|layer| layer.standings.get(&name)) {
+            Some(row) => row.standing.clone(),
+            None => schema::standing_of(&standing, &name)?,
+        };
+        match decide::decide(ask, &Known { standing, entry, mark }) {
+            Ok(Decision { answer, write }) => {
+                if let Some(write) = write {
+                    rows.note(ask, write, grace);
+                }
+                answers.push(Ok(answer));
+            }
+            Err(error) => answers.push(Err(error)),
+        }
+    }
+    Ok(Decided { answers, rows })
+}

@@ -1,0 +1,262 @@
+//! To whom automatic replies went. The port, and the rule that every adapter asks. A reply is *reserved* before it is
+//! sent: who is killed between the two has sent one too few, never one too many. Whether a message may be answered at all
+//! is decided elsewhere.
+//!
+//! Replies to one sender are told apart by their kind. The ceiling is over all, and counted by the hour: those of this
+//! hour and of the 24 before it, so at least the last 24 hours, in few rows whatever the ceiling.
+//!
+//! What is dated after now was written before now all the same, by a clock that was ahead. It counts as of now, and is
+//! dated so: a clock that is set back lets no reply through, and one that was years ahead does not silence anybody for
+//! years. Hours that count no more are kept for a while, since a clock that was ahead may come back to them.
+
+use super::contacts;
+use super::error::StoreError;
+pub use crate::autoreply::eligibility::Kind as ReplyKind;
+use crate::time::UnixTime;
+use sha2::{Digest, Sha256};
+use std::ops::ControlFlow;
+
+/// May this reply be sent?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyAsk {
+    /// Which reply.
+    pub kind: ReplyKind,
+    /// To whom, in the form by which he is known again; [`correspondent_key`](super::correspondent_key) makes one. One
+    /// longer than 600 bytes is kept as a hash.
+    pub sender: String,
+    /// The time.
+    pub now: UnixTime,
+    /// Seconds between two replies of one kind to one sender.
+    pub per_sender: i64,
+    /// The most replies of all kinds to all senders in a day.
+    pub per_day: u32,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// It may be sent, and is written down as sent.
+    Yes,
+    /// The sender got one of this kind not long ago.
+    Lately {
+        /// When; now, if that time is still to come.
+        at: UnixTime,
+    },
+    /// So many were sent in the last day.
+    Ceiling {
+        /// How many.
+        sent: u32,
+    },
+}
+
+/// A reply that was sent: the last of its kind to its sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Which.
+    pub kind: ReplyKind,
+    /// To whom.
+    pub sender: String,
+    /// When.
+    pub at: UnixTime,
+}
+
+/// To whom automatic replies went.
+pub trait ReplyBook {
+    /// Whether the reply may be sent; if so it is written down as sent, durable before it answers. Of any number who ask
+    /// at once about one reply to one sender, one is told [`Reserved::Yes`].
+    ///
+    /// # Errors
+    /// Any [`StoreError`]: no reply must be sent. It may have been written down all the same.
+    fn reserve_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError>;
+
+    /// What [`reserve_reply`](Self::reserve_reply) would answer now. Changes nothing.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn peek_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError>;
+
+    /// Hands out the last reply of each kind to each sender, by kind and sender. Stops early when told.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn replies(&self, to: &mut dyn FnMut(Reply) -> ControlFlow<()>) -> Result<(), StoreError>;
+
+    /// Removes what was replied before `before`, in commits short enough for mail to pass between them. How many replies
+    /// that were. The counts of the last day stay.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]; what earlier commits removed stays removed.
+    fn purge_replies(&self, before: UnixTime) -> Result<u64, StoreError>;
+}
+
+/// The longest sender that is kept as he is: an address fits.
+const SENDER_MAX: usize = 600;
+/// Seconds in an hour.
+const HOUR: i64 = 3_600;
+/// Hours before this one that count.
+const HOURS: u32 = 24;
+/// Hours that are kept, the latest: as many as count, and as many again that a clock gone ahead may have put behind them.
+const KEPT: usize = 50;
+
+/// What the rule looks at, and what is to stand after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    /// When the sender last got a reply of this kind.
+    pub(super) at: Option<u32>,
+    /// Hours, and how many replies went out in each.
+    pub(super) hours: Vec<(u32, u32)>,
+}
+
+impl Known {
+    /// The same as it looks at `now`: nothing dated later.
+    fn seen(&self, now: u32, hour: u32) -> Self {
+        let mut hours: Vec<(u32, u32)> = Vec::new();
+        for (of, count) in self.hours.iter().map(|(of, count)| ((*of).min(hour), *count)) {
+            match hours.iter_mut().find(|(known, _)| *known == of) {
+                Some((_, sum)) => *sum = sum.saturating_add(count),
+                None => hours.push((of, count)),
+            }
+        }
+        Self { at: self.at.map(|at| at.min(now)), hours }
+    }
+
+    fn is_ahead(&self, now: u32, hour: u32) -> bool {
+        self.at.is_some_and(|at| at > now) || self.hours.iter().any(|(of, _)| *of > hour)
+    }
+
+    /// How many count at this hour.
+    fn sent(&self, hour: u32) -> u32 {
+        let counting = self.hours.iter().filter(|(of, _)| *of >= hour.saturating_sub(HOURS));
+        counting.fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
+    /// One more, now.
+    fn add(&mut self, now: u32, hour: u32) {
+        self.at = Some(now);
+        match self.hours.iter_mut().find(|(of, _)| *of == hour) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => self.hours.push((hour, 1)),
+        }
+        self.hours.sort_unstable_by_key(|(of, _)| std::cmp::Reverse(*of));
+        self.hours.truncate(KEPT);
+    }
+}
+
+/// The rule itself: the answer, and what to write before it is given.
+pub(super) fn decide(ask: &ReplyAsk, known: &Known) -> (Reserved, Option<Known>) {
+    let (now, hour) = (contacts::seconds(ask.now), hour(ask.now));
+    let mut after = known.seen(now, hour);
+    let answer = match after.at {
+        Some(at) if i64::from(now) - i64::from(at) < ask.per_sender => Reserved::Lately { at: UnixTime(at.into()) },
+        _ if after.sent(hour) >= ask.per_day => Reserved::Ceiling { sent: after.sent(hour) },
+        _ => Reserved::Yes,
+    };
+    if answer == Reserved::Yes {
+        after.add(now, hour);
+        return (answer, Some(after));
+    }
+    // A date to come must be put right, or it would count as of now for ever.
+    (answer, known.is_ahead(now, hour).then_some(after))
+}
+
+/// How many of the replies of these hours count at `now`.
+pub(super) fn counted(hours: Vec<(u32, u32)>, now: UnixTime) -> u32 {
+    let (seconds, hour) = (contacts::seconds(now), hour(now));
+    Known { at: None, hours }.seen(seconds, hour).sent(hour)
+}
+
+/// The hour of a time, since 1970.
+pub(super) fn hour(time: UnixTime) -> u32 {
+    u32::try_from(time.0.max(0) / HOUR).unwrap_or(u32::MAX)
+}
+
+/// The key of a reply: its kind and its sender.
+pub(super) fn key(kind: ReplyKind, sender: &str) -> String {
+    if sender.len() <= SENDER_MAX {
+        return format!("{kind} {sender}");
+    }
+    let digest: [u8; 32] = Sha256::digest(sender).into();
+    let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{kind} sha256:{hash}")
+}
+
+/// The reply of a key.
+pub(super) fn named(key: &str, at: u32) -> Option<Reply> {
+    let (word, sender) = key.split_once(' ')?;
+    let kind = [ReplyKind::Challenge, ReplyKind::Compromised].into_iter().find(|kind| kind.as_str() == word)?;
+    Some(Reply { kind, sender: sender.to_owned(), at: UnixTime(at.into()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_795_262_400;
+
+    fn ask(seconds: i64) -> ReplyAsk {
+        let now = UnixTime(NOW + seconds);
+        ReplyAsk { kind: ReplyKind::Challenge, sender: "joe@x.example".into(), now, per_sender: 7 * 86_400, per_day: 3 }
+    }
+
+    /// Replies to ever new senders, at these times.
+    fn sent(times: &[i64]) -> Known {
+        times.iter().fold(Known::default(), |known, seconds| {
+            let asked = decide(&ask(*seconds), &Known { at: None, ..known });
+            assert_eq!(asked.0, Reserved::Yes);
+            asked.1.unwrap()
+        })
+    }
+
+    #[test]
+    fn one_sender_gets_one_until_his_time_is_over() {
+        let known = sent(&[0]);
+        assert_eq!(decide(&ask(7 * 86_400 - 1), &known), (Reserved::Lately { at: UnixTime(NOW) }, None));
+        assert_eq!(decide(&ask(7 * 86_400), &known).0, Reserved::Yes);
+        let always = ReplyAsk { per_sender: 0, ..ask(0) };
+        assert_eq!(decide(&always, &known).0, Reserved::Yes);
+    }
+
+    #[test]
+    fn the_ceiling_holds_for_at_least_a_day_and_at_most_an_hour_more() {
+        let stranger = |known: &Known| Known { at: None, ..known.clone() };
+        let known = stranger(&sent(&[0, 3_600, 3_700]));
+        for seconds in [3_700, 86_400, 25 * 3_600 - 1] {
+            assert_eq!(decide(&ask(seconds), &known), (Reserved::Ceiling { sent: 3 }, None), "{seconds}");
+        }
+        let (answer, after) = decide(&ask(25 * 3_600), &known);
+        assert_eq!(answer, Reserved::Yes);
+        assert_eq!(after.clone().unwrap().hours.len(), 3);
+        // A clock that was ahead comes back to them.
+        assert_eq!(decide(&ask(24 * 3_600), &stranger(&after.unwrap())).0, Reserved::Ceiling { sent: 4 });
+        assert_eq!(decide(&ReplyAsk { per_day: 0, ..ask(0) }, &Known::default()).0, Reserved::Ceiling { sent: 0 });
+    }
+
+    #[test]
+    fn a_clock_set_back_lets_nothing_through_and_one_that_was_ahead_silences_nobody_for_long() {
+        let ahead = sent(&[400 * 86_400, 400 * 86_400 + 9, 400 * 86_400 + 9_000]);
+        let (answer, after) = decide(&ask(0), &ahead);
+        assert_eq!(answer, Reserved::Lately { at: UnixTime(NOW) });
+        let after = after.unwrap();
+        assert_eq!(after, Known { at: Some(NOW as u32), hours: vec![(hour(UnixTime(NOW)), 3)] });
+        let (answer, other) = decide(&ask(0), &Known { at: None, ..ahead });
+        assert_eq!(answer, Reserved::Ceiling { sent: 3 });
+        assert_eq!(other.unwrap().hours, after.hours);
+        assert_eq!(decide(&ask(7 * 86_400), &after).0, Reserved::Yes);
+    }
+
+    #[test]
+    fn few_hours_are_kept() {
+        let years: Vec<i64> = (0..400).map(|day| day * 86_400).collect();
+        assert_eq!(sent(&years).hours.len(), KEPT);
+    }
+
+    #[test]
+    fn a_key_reads_back_and_a_long_sender_takes_little_room() {
+        let key_of = key(ReplyKind::Compromised, "a b@x.example");
+        let reply = Reply { kind: ReplyKind::Compromised, sender: "a b@x.example".into(), at: UnixTime(7) };
+        assert_eq!(named(&key_of, 7), Some(reply));
+        assert_eq!(named("other joe@x.example", 7), None);
+        let long = "x".repeat(1 << 20);
+        assert_eq!(key(ReplyKind::Challenge, &long).len(), "challenge sha256:".len() + 64);
+    }
+}

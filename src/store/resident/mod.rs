@@ -1,0 +1,477 @@
+//! The store of a process that stays: it keeps the log open and locked, answers what threads ask at once in one durable
+//! write of the journal, and brings the rows into the tables on a thread of its own. The answers are those of every store,
+//! since they are decided by the same rule over the same rows; only where the newest rows stand differs.
+//!
+//! What is not a spend goes to the tables, after they were brought up to date, and no spend comes between. Other processes
+//! get the log when it is [lent](Resident::lend). Whenever the log is left, to them or for good, it is one without a
+//! journal again.
+
+mod impls;
+mod loan;
+pub(super) mod log_server;
+pub(super) mod wal;
+
+use super::UsedLog;
+use super::error::StoreError;
+use super::place::Absent;
+use super::redb::schema::{FORMAT, META, USED};
+use super::redb::session::Session;
+use super::redb::write_batch::{self, Pending};
+use super::redb::{self, Options, Redb, answer_of_nothing};
+use crate::os::group_commit::Turn;
+use crate::time::UnixTime;
+use crate::verdict::spend::{Spend, Spent, Terms};
+use ::redb::{ReadableTableMetadata, StorageBackend};
+use log_server::{Attendant, Attended};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use wal::{Batch, Journal, SUFFIXES};
+
+pub use wal::Slot;
+
+/// Spends that share a write of the journal at most.
+const TOGETHER: usize = 256;
+/// So many rows are brought into the tables without waiting for more.
+const ENOUGH: usize = 4_096;
+/// Rows that nothing follows are brought into the tables after this time.
+const REST: Duration = Duration::from_secs(1);
+
+/// The store.
+#[derive(Debug)]
+pub struct Resident {
+    inner: Arc<Inner>,
+    scribe: Option<JoinHandle<()>>,
+    attendant: Mutex<Option<Attendant>>,
+}
+
+/// What shows of a log while it is at work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// Used serials in the tables.
+    pub used: u64,
+    /// Rows that stand in the journal alone.
+    pub waiting: u64,
+    /// Bytes that the file takes on the disk.
+    pub bytes: u64,
+    /// Automatic replies that count towards the ceiling of a day.
+    pub replies: u64,
+}
+
+/// Where the two files of the journal come from.
+type Slots = Box<dyn Fn(&Session) -> Result<[Box<dyn Slot>; 2], StoreError> + Send + Sync>;
+
+pub(super) struct Inner {
+    log: Redb,
+    grace: AtomicI64,
+    /// Nobody is lent the log any more.
+    pub(super) recalled: AtomicBool,
+    turn: Turn<Spend, Result<Spent, StoreError>>,
+    state: Mutex<State>,
+    /// Told when rows have come, when rows are in the tables, and at the end.
+    changed: Condvar,
+    slots: Slots,
+    pub(super) attended: Arc<Attended>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
+/// What is known beside the tables.
+#[derive(Debug, Default)]
+struct State {
+    /// The journal, from the first row on until the log is left.
+    journal: Option<Journal>,
+    /// The session of the log that it belongs to.
+    session: u64,
+    /// Rows of the generation that is being written.
+    current: Pending,
+    /// When the first of them came.
+    since: Option<Instant>,
+    /// The generation before, while its rows go into the tables.
+    applying: Option<Generation>,
+    /// Another process has the log.
+    lent: bool,
+    over: bool,
+}
+
+/// A generation of the journal that is written: its number and its rows.
+type Generation = (u32, Arc<Pending>);
+
+impl State {
+    /// Forgets all: what stood in the journal is in the tables, or is when the log is opened again.
+    fn forget(&mut self) {
+        let Self { lent, over, .. } = *self;
+        *self = Self { lent, over, ..Self::default() };
+    }
+
+    /// Begins a new generation and returns the old one. There must be none on its way into the tables.
+    fn turn_over(&mut self) -> Option<Generation> {
+        let journal = self.journal.as_mut().filter(|journal| !journal.is_empty())?;
+        let generation = journal.generation();
+        journal.turn_over();
+        self.since = None;
+        self.applying = Some((generation, Arc::new(std::mem::take(&mut self.current))));
+        self.applying.clone()
+    }
+
+    /// Rows that are not in the tables, or not known to be, the latest first.
+    fn layers(&self) -> Vec<&Pending> {
+        std::iter::once(&self.current).chain(self.applying.as_ref().map(|(_, rows)| rows.as_ref())).collect()
+    }
+}
+
+impl Resident {
+    /// The log in the file `path`, begun if there is none, and kept for as long as this lives. What a killed process left is
+    /// recovered first.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn new(path: impl Into<PathBuf>, options: Options) -> Result<Self, StoreError> {
+        Self::counting(path, options, Arc::default())
+    }
+
+    /// The same; what other processes are answered is counted there.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn counting(path: impl Into<PathBuf>, options: Options, attended: Arc<Attended>) -> Result<Self, StoreError> {
+        let path = path.into();
+        let slots = |session: &Session| match session.place() {
+            Some(place) => Journal::files(place),
+            None => Err(StoreError::Damaged { path: PathBuf::new(), what: "it is not on a disk".into() }),
+        };
+        let log = Redb::resident(path.clone(), options);
+        let resident = Self::start(log, &path, options.grace, Box::new(slots), attended)?;
+        resident.inner.log.with(Absent::Create, |_| Ok(()))?;
+        *resident.attendant() = Some(Attendant::begin(&path, Arc::clone(&resident.inner))?);
+        Ok(resident)
+    }
+
+    /// The log in a storage of the caller's, and its journal in such files, without files and locks around them: for tests,
+    /// as [`Redb::over`]. `slots` hands out the two files of the journal, whenever they are to be used. What a killed process
+    /// left is recovered first.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn over(
+        storage: impl StorageBackend,
+        unsettled: Arc<AtomicBool>,
+        slots: impl Fn() -> [Box<dyn Slot>; 2] + Send + Sync + 'static,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        let log = Redb::over(storage, unsettled, options)?;
+        log.with(Absent::Leave, |session| match wal::stands(session)? {
+            true => wal::recover(session, slots().map(Some)),
+            false => Ok(()),
+        })?;
+        let path = log.path().to_owned();
+        Self::start(log, &path, options.grace, Box::new(move |_| Ok(slots())), Arc::default())
+    }
+
+    fn start(log: Redb, path: &Path, grace: i64, slots: Slots, attended: Arc<Attended>) -> Result<Self, StoreError> {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        let (grace, turn) = (AtomicI64::new(grace), Turn::new(TOGETHER));
+        let recalled = AtomicBool::new(false);
+        let inner = Arc::new(Inner { log, grace, recalled, turn, state, changed, slots, attended });
+        let scribe = Arc::clone(&inner);
+        let scribe = thread::Builder::new().name("tables".into()).spawn(move || scribe.write_tables());
+        let scribe = scribe.map_err(|source| StoreError::from_io("serve", path, source))?;
+        Ok(Self { inner, scribe: Some(scribe), attendant: Mutex::default() })
+    }
+
+    /// Listens anew beside the log where the socket is gone, or the folder that it stood in: whoever found the log locked and
+    /// nobody to ask would wait in vain.
+    ///
+    /// # Errors
+    /// Any [`StoreError`]: while there is no folder, say.
+    pub fn be_found(&self) -> Result<(), StoreError> {
+        let mut attendant = self.attendant();
+        if attendant.as_ref().is_some_and(|attendant| !attendant.stands()) {
+            *attendant = Some(Attendant::begin(self.inner.log.path(), Arc::clone(&self.inner))?);
+        }
+        Ok(())
+    }
+
+    fn attendant(&self) -> MutexGuard<'_, Option<Attendant>> {
+        self.attendant.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A look at the log, which costs others next to nothing: no row is brought into the tables for it. It waits while the
+    /// log is lent.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub fn glance(&self, now: UnixTime) -> Result<Glance, StoreError> {
+        let state = self.inner.state();
+        let waiting: usize = state.layers().iter().map(|rows| rows.len()).sum();
+        let look = |session: &Session| {
+            let tx = session.read()?;
+            Ok(Glance {
+                used: tx.open_table(USED)?.len()?,
+                waiting: waiting as u64,
+                bytes: session.bytes()?,
+                replies: redb::replies::counted(&tx, now)?.into(),
+            })
+        };
+        let log = &self.inner.log;
+        match log.beside(log.session_number(), look)? {
+            Some(glance) => Ok(glance),
+            // After trouble it is closed until somebody asks.
+            None => Ok(log.with(Absent::Leave, |session| look(session))?.unwrap_or_default()),
+        }
+    }
+
+    /// Sets for how many seconds a row is kept after its bucket's end.
+    pub fn keep_for(&self, grace: i64) {
+        self.inner.grace.store(grace, SeqCst);
+    }
+
+    /// The tables, brought up to date, with no spend coming in between for as long as the guard is there.
+    fn tables(&self) -> Result<(MutexGuard<'_, State>, &Redb), StoreError> {
+        Ok((self.inner.up_to_date()?, &self.inner.log))
+    }
+}
+
+impl Drop for Resident {
+    /// Leaves the log to others, up to date and without a journal. If that fails, the next to open it does it.
+    fn drop(&mut self) {
+        drop(self.attendant().take());
+        self.recall();
+        self.inner.state().over = true;
+        self.inner.changed.notify_all();
+        if let Some(scribe) = self.scribe.take() {
+            let _ = scribe.join();
+        }
+        if let Ok(mut state) = self.inner.up_to_date()
+            && self.inner.put_away(&mut state).is_ok()
+        {
+            let remove = |session: &Session| {
+                let remove = |suffix| session.place().map_or(Ok(()), |place| place.remove(suffix));
+                Ok(SUFFIXES.into_iter().try_for_each(remove)?)
+            };
+            // Not where another has it: nobody waits for him here.
+            let _ = self.inner.log.beside(self.inner.log.session_number(), remove);
+        }
+        self.inner.log.release();
+    }
+}
+
+impl Inner {
+    /// What is known, while the log is ours.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.ours(self.held())
+    }
+
+    fn ours<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait_while(state, |state| state.lent).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known, whoever has the log.
+    fn held(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        self.ours(state)
+    }
+
+    pub(super) fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
+        let gone = || Err(StoreError::Busy { path: self.log.path().to_owned(), waited: Duration::ZERO });
+        self.turn.ask(ask.clone(), |asks| self.answer(&asks)).unwrap_or_else(gone)
+    }
+
+    /// An answer for each question, in order, once all that they write is durable.
+    fn answer(&self, asks: &[Spend]) -> Vec<Result<Spent, StoreError>> {
+        let refs: Vec<&Spend> = asks.iter().collect();
+        self.answer_all(&refs).unwrap_or_else(|error| asks.iter().map(|_| Err(error.again())).collect())
+    }
+
+    fn answer_all(&self, asks: &[&Spend]) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
+        let may_write = asks.iter().any(|ask| ask.terms == Terms::Spend);
+        let mut state = self.state();
+        loop {
+            if !self.begin(&mut state, if may_write { Absent::Create } else { Absent::Leave })? {
+                return Ok(asks.iter().map(|ask| answer_of_nothing(ask)).collect());
+            }
+            let layers = state.layers();
+            let decided = self
+                .log
+                .beside(state.session, |session| write_batch::decide(session, &layers, asks, self.grace.load(SeqCst)));
+            let decided = match decided {
+                Ok(Some(decided)) => decided,
+                // The log was opened anew in between, or is another file now.
+                Ok(None) => {
+                    state.forget();
+                    continue;
+                }
+                Err(error) => {
+                    self.drop_all(&mut state);
+                    return Err(error);
+                }
+            };
+            if decided.rows.is_empty() {
+                return Ok(decided.answers);
+            }
+            let batch = Batch::of(&decided.rows).map_err(|trouble| trouble.at(self.log.path()))?;
+            if !batch.fits() {
+                drop(state);
+                return self.answer_fewer(asks);
+            }
+            if !state.journal.as_ref().is_some_and(|journal| journal.has_room(&batch)) {
+                if state.applying.is_some() {
+                    // Rows come faster than they go into the tables.
+                    state = self.wait(state);
+                } else {
+                    state.turn_over();
+                    self.changed.notify_all();
+                }
+                continue;
+            }
+            let written = match state.journal.as_mut() {
+                Some(journal) => journal.append(&batch),
+                None => continue,
+            };
+            if let Err(source) = written {
+                self.drop_all(&mut state);
+                return Err(StoreError::from_io("write the journal of", self.log.path(), source));
+            }
+            state.current.add(decided.rows);
+            if state.since.is_none() || state.current.len() >= ENOUGH {
+                // The scribe sleeps without end while there is nothing to write.
+                state.since.get_or_insert_with(Instant::now);
+                self.changed.notify_all();
+            }
+            return Ok(decided.answers);
+        }
+    }
+
+    /// Answers what together is too long for a file of the journal: what a standing says can be long. One row that is too
+    /// long by itself goes into the tables.
+    fn answer_fewer(&self, asks: &[&Spend]) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
+        if let [ask] = asks {
+            let _up_to_date = self.up_to_date()?;
+            return Ok(vec![self.log.spend(ask)]);
+        }
+        let (some, others) = asks.split_at(asks.len() / 2);
+        let mut answers = self.answer_all(some)?;
+        answers.extend(self.answer_all(others)?);
+        Ok(answers)
+    }
+
+    /// Sees to it that there is a journal for the log as it is open now; `false` when there is no log and none is to be
+    /// created.
+    fn begin(&self, state: &mut State, absent: Absent) -> Result<bool, StoreError> {
+        if state.over {
+            return Err(StoreError::Left { path: self.log.path().to_owned() });
+        }
+        if state.journal.is_some() && self.log.is_open(state.session) {
+            return Ok(true);
+        }
+        state.forget();
+        // Whoever waited for what is forgotten now waits for nothing.
+        self.changed.notify_all();
+        let journal = self.log.with(absent, |session| Journal::begin(session, (self.slots)(session)?))?;
+        state.session = self.log.session_number();
+        state.journal = journal;
+        Ok(state.journal.is_some())
+    }
+
+    /// After an error nothing in memory is believed any more: the log is opened again, and recovered, by the next question.
+    fn drop_all(&self, state: &mut State) {
+        state.forget();
+        self.log.release();
+        self.changed.notify_all();
+    }
+
+    /// Waits until all rows are in the tables, and keeps others from deciding any.
+    fn up_to_date(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let mut state = self.state();
+        loop {
+            if state.applying.is_some() {
+                state = self.wait(state);
+            } else if let Some((generation, rows)) = state.turn_over() {
+                let session = state.session;
+                // With the state held: nobody else may come, and the scribe finds nothing to do.
+                let done = self.apply(session, generation, &rows);
+                state.applying = None;
+                match done {
+                    Ok(true) => {}
+                    Ok(false) => state.forget(),
+                    Err(error) => {
+                        self.drop_all(&mut state);
+                        return Err(error);
+                    }
+                }
+            } else {
+                return Ok(state);
+            }
+        }
+    }
+
+    /// Brings a generation into the tables; `false` when the log was opened anew, and has it already.
+    fn apply(&self, session: u64, generation: u32, rows: &Pending) -> Result<bool, StoreError> {
+        let done = self.log.beside(session, |session| {
+            session.write(|tx| {
+                rows.write_into(tx)?;
+                tx.open_table(META)?.insert("journal", generation)?;
+                Ok(())
+            })
+        })?;
+        Ok(done.is_some())
+    }
+
+    /// Makes a log that is up to date one without a journal.
+    fn put_away(&self, state: &mut State) -> Result<(), StoreError> {
+        if state.journal.is_some() {
+            self.log.beside(state.session, |session| {
+                session.write(|tx| {
+                    tx.open_table(META)?.insert("format", FORMAT)?;
+                    Ok(())
+                })
+            })?;
+            state.forget();
+        }
+        Ok(())
+    }
+
+    /// The scribe's work, until the end.
+    fn write_tables(&self) {
+        let mut state = self.state();
+        while !state.over {
+            let due = state.since.map(|since| REST.saturating_sub(since.elapsed()));
+            let enough = state.current.len() >= ENOUGH || due == Some(Duration::ZERO);
+            let work = match &state.applying {
+                // Somebody who found no room began a new generation.
+                Some(generation) => Some(generation.clone()),
+                None if enough => state.turn_over(),
+                None => None,
+            };
+            let Some((generation, rows)) = work else {
+                state = match due {
+                    Some(due) => self.changed.wait_timeout(state, due).unwrap_or_else(PoisonError::into_inner).0,
+                    None => self.wait(state),
+                };
+                continue;
+            };
+            let session = state.session;
+            drop(state);
+            let done = self.apply(session, generation, &rows);
+            state = self.state();
+            if state.session == session && state.journal.is_some() {
+                match done {
+                    Ok(true) => state.applying = None,
+                    Ok(false) => state.forget(),
+                    Err(_) => self.drop_all(&mut state),
+                }
+            }
+            self.changed.notify_all();
+        }
+    }
+}

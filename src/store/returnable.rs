@@ -1,0 +1,112 @@
+//! Stamps that correspondents let come back: one small file for each message that brought one, in the folder `returns` of
+//! the state, found by its Message-ID when that message is answered. It is a memory of convenience: what is lost costs a
+//! stamp, and nothing is decided by it, so it has neither lock nor sync, and no place in the log of used serials.
+
+use super::contacts::message_name;
+use crate::message::address::Address;
+use crate::os;
+use crate::os::random;
+use crate::time::UnixTime;
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// The folder.
+const FOLDER: &str = "returns";
+/// No row is longer than this.
+const LONGEST: u64 = 64 * 1024;
+
+/// A stamp that may come back, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Returnable {
+    /// The stamp.
+    pub stamp: String,
+    /// Who wrote the message that brought it, and where he wants answers: nobody else gets it.
+    pub from: Vec<Address>,
+    /// When it came.
+    pub at: UnixTime,
+}
+
+/// The memory of them.
+#[derive(Debug)]
+pub struct Returns {
+    folder: PathBuf,
+}
+
+impl Returns {
+    /// The memory in the folder of the state.
+    #[must_use]
+    pub fn new(state: &Path) -> Self {
+        Self { folder: state.join(FOLDER) }
+    }
+
+    /// Keeps a stamp, under the Message-ID of the message that brought it. Nothing is kept under an empty one. The first
+    /// stays: another message under the same Message-ID changes nothing.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn keep(&self, message_id: &str, returnable: &Returnable) -> io::Result<()> {
+        let Some(path) = self.path(message_id).filter(|path| !path.exists()) else { return Ok(()) };
+        os::make_folder(&self.folder, 0o700)?;
+        let mut bytes = [0; 8];
+        random::fill(&mut bytes)?;
+        let temporary = self.folder.join(format!(".{}", HEXLOWER.encode(&bytes)));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let written = serde_json::to_vec(returnable).map_err(io::Error::from).and_then(|row| file.write_all(&row));
+        written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
+            let _ = fs::remove_file(&temporary);
+        })
+    }
+
+    /// The stamp that came with the message of this Message-ID, if it may come back; with or without angle brackets.
+    #[must_use]
+    pub fn find(&self, message_id: &str) -> Option<Returnable> {
+        let path = self.path(message_id)?;
+        fs::metadata(&path).ok().filter(|metadata| metadata.is_file() && metadata.len() <= LONGEST)?;
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+
+    /// Forgets what came before `before`. How many.
+    pub fn purge(&self, before: UnixTime) -> u64 {
+        let mut removed = 0;
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let since = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+            let since = since.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+            let old = since.is_some_and(|since| i64::try_from(since.as_secs()).is_ok_and(|at| at < before.0));
+            removed += u64::from(old && fs::remove_file(entry.path()).is_ok());
+        }
+        removed
+    }
+
+    fn path(&self, message_id: &str) -> Option<PathBuf> {
+        Some(self.folder.join(HEXLOWER.encode(&message_name(message_id)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_found_by_the_message_that_brought_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let returns = Returns::new(folder.path());
+        let row = |stamp: &str| Returnable {
+            stamp: stamp.to_owned(),
+            from: vec![Address::parse("bob@y.example").unwrap()],
+            at: UnixTime(7),
+        };
+        assert_eq!(returns.find("<1@y>"), None);
+        returns.keep("<1@y>", &row("one")).unwrap();
+        returns.keep("1@y", &row("two")).unwrap();
+        returns.keep("", &row("none")).unwrap();
+        assert_eq!(returns.find(" 1@y "), Some(row("one")));
+        assert_eq!((returns.find("<2@y>"), returns.find("")), (None, None));
+        assert_eq!(returns.purge(UnixTime(0)), 0);
+        assert_eq!(returns.purge(UnixTime(i64::MAX)), 1);
+        assert_eq!(returns.find("<1@y>"), None);
+    }
+}

@@ -1,0 +1,276 @@
+//! The judgement of one stamp, in the order of the manual: form, key, signature, key status, holder's proof, revocation by
+//! the vendor, recipient, window, price. What is left to the used-serial log (revocation and grants by the user, earlier
+//! uses) goes out as a question; nothing here writes or reads anything.
+
+use super::facts::{Envelope, Facts, KeyFact, KeyStatus, Mailbox, VendorKey};
+use super::finding::Finding;
+use super::reason::Reason;
+use super::spend::{Spend, Terms};
+use crate::message::address::{Address, addresses};
+use crate::message::fingerprint::Fingerprint;
+use crate::message::header::printable;
+use crate::message::parse::Message;
+use crate::stamp::audience::Audience;
+use crate::stamp::claims::{ClaimError, Stamp};
+use crate::stamp::extract::{Found, without_white_space};
+use crate::stamp::holder_proof::Proof;
+use crate::stamp::signing::PublicKey;
+use crate::stamp::token::{Issuer, Purpose, Token, TokenError};
+use std::cell::OnceCell;
+
+/// One question about one stamp.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    /// The stamp, as an index into the findings.
+    pub(super) finding: usize,
+    /// What the log is asked.
+    pub(super) spend: Spend,
+    /// The reason if it is fresh and may be spent: that of an acceptance.
+    pub(super) accepted: Reason,
+    /// Asked later if the log knows nothing against the stamp: a standing stamp is looked up by its serial, and then each
+    /// use of it is spent by its nonce.
+    pub(super) then: Option<Box<Self>>,
+}
+
+/// What the stamps of one message are judged against.
+pub(super) struct Case<'a> {
+    message: &'a Message<'a>,
+    envelope: &'a Envelope,
+    facts: &'a Facts<'a>,
+    /// Taken once, and only if a stamp needs it: it reads the whole body.
+    fingerprint: OnceCell<Fingerprint>,
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn new(message: &'a Message<'a>, envelope: &'a Envelope, facts: &'a Facts<'a>) -> Self {
+        Self { message, envelope, facts, fingerprint: OnceCell::new() }
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        *self.fingerprint.get_or_init(|| Fingerprint::of(self.message))
+    }
+}
+
+/// Judges the stamp `found`, which becomes finding number `index`.
+pub(super) fn judge(found: &Found, index: usize, case: &Case<'_>) -> (Finding, Option<Question>) {
+    let mut finding = Finding::of(found.place);
+    match authenticate(found, &mut finding, case) {
+        Err(reason) => {
+            finding.reason = Some(reason);
+            (finding, None)
+        }
+        Ok(stamp) => {
+            finding.reason = applies(&stamp.claims, case).err();
+            let question = stamp.question(index, finding.reason, case);
+            (finding, Some(question))
+        }
+    }
+}
+
+/// What a delivery of the message asked the used-serial log about the stamp `found`, if it ever came so far: the log knows
+/// whether it did, and what time it is now says nothing about that.
+pub(super) fn asked(found: &Found, case: &Case<'_>) -> Option<Question> {
+    let signed = signed(found, &mut Finding::of(found.place), case.facts).ok()?;
+    let holder = signed.claims.holder.as_ref();
+    let proof = holder.map(|holder| proven(holder, &signed.token, case, |_| true)).transpose().ok()?;
+    let vendor = signed.issuer.vendor().to_owned();
+    Some(Authentic { vendor, claims: signed.claims, proof }.question(0, None, case))
+}
+
+/// A stamp whose signature held, under a key in force, used by its holder, not revoked by its vendor.
+struct Authentic {
+    vendor: String,
+    claims: Stamp,
+    /// The holder's proof, for a stamp that belongs to a key.
+    proof: Option<Proof>,
+}
+
+/// A stamp whose signature held, whatever else may be said of it.
+struct Signed {
+    token: Token,
+    issuer: Issuer,
+    key: VendorKey,
+    claims: Stamp,
+}
+
+/// Reads the stamp and checks its signature; `finding` takes up what it says of itself.
+fn signed(found: &Found, finding: &mut Finding, facts: &Facts<'_>) -> Result<Signed, Reason> {
+    let token = Token::parse(&found.token).map_err(form)?;
+    let issuer = token.issuer().map_err(form)?;
+    finding.vendor = Some(issuer.vendor().to_owned());
+    finding.key_id = Some(issuer.key_id().to_owned());
+    let key = key_of(&issuer, facts)?;
+    if !key.key.verify(&token, Purpose::Stamp) {
+        return Err(Reason::Forged);
+    }
+    let claims = Stamp::read(token.payload()).map_err(unreadable)?;
+    finding.serial = Some(claims.serial.clone());
+    finding.value = Some(claims.value);
+    Ok(Signed { token, issuer, key, claims })
+}
+
+/// Whose stamp it is, if its signature holds: what a person means who points at a message. A finding without a reason is
+/// such a stamp.
+pub(super) fn identify(found: &Found, facts: &Facts<'_>) -> Finding {
+    let mut finding = Finding::of(found.place);
+    finding.reason = signed(found, &mut finding, facts).err();
+    finding
+}
+
+fn authenticate(found: &Found, finding: &mut Finding, case: &Case<'_>) -> Result<Authentic, Reason> {
+    let facts = case.facts;
+    let Signed { token, issuer, key, claims } = signed(found, finding, facts)?;
+    in_force(&key, facts)?;
+    let recent = |proof: &Proof| facts.now.since(proof.issued).saturating_abs() <= facts.policy.redelivery.within;
+    let proof = match &claims.holder {
+        Some(holder) => Some(proven(holder, &token, case, recent)?),
+        // Without a holder's key a stamp for many uses would be good for whoever sees it.
+        None if claims.many => return Err(Reason::Malformed),
+        None => None,
+    };
+    if facts.keys.revoked(issuer.vendor(), &claims.serial) {
+        return Err(Reason::ByVendor);
+    }
+    Ok(Authentic { vendor: issuer.vendor().to_owned(), claims, proof })
+}
+
+fn form(error: TokenError) -> Reason {
+    match error {
+        TokenError::UnknownVersion => Reason::UnknownVersion,
+        TokenError::TooLong => Reason::OverLimit,
+        TokenError::Malformed(_) => Reason::Malformed,
+    }
+}
+
+/// A stamp that asks for what this program does not know is of a later version; any other is simply wrong.
+fn unreadable(error: ClaimError) -> Reason {
+    match error {
+        ClaimError::Critical(_) => Reason::UnknownVersion,
+        _ => Reason::Malformed,
+    }
+}
+
+fn key_of(issuer: &Issuer, facts: &Facts<'_>) -> Result<VendorKey, Reason> {
+    match facts.keys.key(issuer) {
+        KeyFact::Known(key) => Ok(*key),
+        KeyFact::UnknownVendor => Err(Reason::UnknownVendor),
+        KeyFact::UnknownKey => Err(Reason::UnknownKey),
+        KeyFact::Conflict => Err(Reason::KeyConflict),
+        KeyFact::Stale => Err(Reason::StaleDirectory),
+    }
+}
+
+/// A key that is not yet in force, or no more, vouches for nothing: whoever holds a stolen key can write any date into a
+/// stamp, so only the time of the judgement counts.
+fn in_force(key: &VendorKey, facts: &Facts<'_>) -> Result<(), Reason> {
+    let (now, skew) = (facts.now, facts.policy.skew);
+    let revoked = matches!(key.status, KeyStatus::Revoked { since } if since <= now);
+    let ended = key.not_after.is_some_and(|end| now > end.plus(skew));
+    let to_come = key.not_before.is_some_and(|start| now < start.plus(-skew));
+    if revoked || ended || to_come { Err(Reason::KeyRevoked) } else { Ok(()) }
+}
+
+/// The proof in the message by which the stamp's holder signed this use of it (paper, key-pair section: each time A
+/// attaches the stamp, A signs it).
+fn proven(
+    holder: &PublicKey,
+    stamp: &Token,
+    case: &Case<'_>,
+    counts: impl Fn(&Proof) -> bool,
+) -> Result<Proof, Reason> {
+    let mut missing = Reason::NoHolderProof;
+    for field in case.message.fields().filter(|field| field.is("Digital-Stamp-Use")).take(8) {
+        missing = Reason::BadHolderProof;
+        let Ok(used) = Token::parse(&without_white_space(&field.decoded())) else { continue };
+        let Ok(proof) = Proof::verify(&used, stamp, &case.fingerprint(), holder) else { continue };
+        if counts(&proof) {
+            return Ok(proof);
+        }
+    }
+    Err(missing)
+}
+
+/// Whether an authentic stamp is good for this mailbox at this time.
+fn applies(stamp: &Stamp, case: &Case<'_>) -> Result<(), Reason> {
+    let mailbox = mailbox_named(stamp, case).ok_or(Reason::NotForMe)?;
+    window(stamp, case.facts)?;
+    if stamp.value < mailbox.price { Err(Reason::BelowPrice) } else { Ok(()) }
+}
+
+/// The user's mailbox that the stamp names. A stamp in clear text is simply compared. A hashed one can only be tried
+/// against addresses: those that the user wrote out, and those that the message and its envelope name, as far as they are
+/// the user's. (A forged To adds nothing: it must be the user's, and the hash must be of it.)
+fn mailbox_named<'a>(stamp: &Stamp, case: &'a Case<'_>) -> Option<&'a Mailbox> {
+    let mailboxes = case.facts.mailboxes;
+    let mine = |address: &Address| mailboxes.iter().find(|mailbox| mailbox.pattern.matches(address));
+    let audience = &stamp.audience;
+    // An address in clear text must be the user's as it is spelled: his host may heed case, and a hash cannot.
+    let hashed = matches!(audience, Audience::Hashed { .. });
+    if let Some(recipient) = &case.envelope.recipient {
+        return mine(recipient)
+            .filter(|mailbox| audience.names(recipient) && (hashed || audience.meets(&mailbox.pattern)));
+    }
+    mailboxes.iter().find(|mailbox| audience.meets(&mailbox.pattern)).or_else(|| {
+        if !hashed {
+            return None;
+        }
+        let fields = case.message.fields().filter(|field| ADDRESSED.iter().any(|name| field.is(name)));
+        let named = fields.take(16).flat_map(|field| addresses(&field.unfolded()));
+        named.filter(|address| audience.names(address)).find_map(|address| mine(&address))
+    })
+}
+
+/// Fields in which a recipient's own address may stand.
+const ADDRESSED: [&str; 5] = ["To", "Cc", "Delivered-To", "X-Original-To", "Envelope-To"];
+
+/// Paper, protocol step 4: B may check the window, and the window lets B forget old identifiers.
+fn window(stamp: &Stamp, facts: &Facts<'_>) -> Result<(), Reason> {
+    let (now, policy) = (facts.now, facts.policy);
+    let start = stamp.not_before.max(stamp.issued);
+    if start.is_some_and(|start| now < start.plus(-policy.skew)) {
+        return Err(Reason::NotYetValid);
+    }
+    let Some(end) = stamp.expires else {
+        return if policy.endless { Ok(()) } else { Err(Reason::NoWindow) };
+    };
+    if now > end.plus(policy.skew.saturating_add(policy.late)) {
+        return Err(Reason::Expired);
+    }
+    let opens = stamp.not_before.or(stamp.issued).unwrap_or(now);
+    if end.since(opens) > policy.longest_window { Err(Reason::WindowTooLong) } else { Ok(()) }
+}
+
+impl Authentic {
+    /// What the used-serial log has to be asked. A stamp with a flaw is only looked up: a grant covers it all the same, and
+    /// a message that was accepted before its window ended is the same message when it comes again.
+    fn question(self, finding: usize, flaw: Option<Reason>, case: &Case<'_>) -> Question {
+        let facts = case.facts;
+        let terms = if flaw.is_some() { Terms::LookUp } else { Terms::Spend };
+        let spend = Spend {
+            vendor: self.vendor,
+            serial: self.claims.serial.clone(),
+            expires: self.claims.expires,
+            fingerprint: case.fingerprint(),
+            from: case.message.authors().into_iter().next().map(|from| printable(from.to_string().as_bytes(), 200)),
+            now: facts.now,
+            redelivery: facts.policy.redelivery,
+            terms,
+            late: self.claims.expires.is_some_and(|end| facts.now > end.plus(facts.policy.skew)),
+        };
+        match self.proof {
+            Some(proof) if self.claims.many => {
+                let use_of_it = Spend {
+                    vendor: format!("{}#{}", spend.vendor, spend.serial),
+                    serial: proof.nonce,
+                    expires: Some(proof.issued.plus(facts.policy.redelivery.within)),
+                    late: false,
+                    ..spend.clone()
+                };
+                let then = Question { finding, spend: use_of_it, accepted: Reason::Peer, then: None };
+                let spend = Spend { terms: Terms::LookUp, ..spend };
+                Question { finding, spend, accepted: Reason::Peer, then: Some(Box::new(then)) }
+            }
+            _ => Question { finding, spend, accepted: Reason::Paid, then: None },
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! `kill -9` in the middle of sales and returns, and old backups put back.
+
+use super::{NOW, Shop, WAIT, handed, open, orders, sound, texts};
+use mailstamp::ledger::error::BooksError;
+use mailstamp::ledger::handle::Books;
+use mailstamp::ledger::trade::{Handed, Sold};
+use std::collections::{BTreeMap, HashSet};
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+
+/// Names the folder of the books to the child.
+const FOLDER: &str = "MAILSTAMP_TEST_BOOKS";
+/// Stamps of one request.
+const EACH: usize = 3;
+
+fn key(thread: usize, number: usize) -> String {
+    format!("{thread}.{number}")
+}
+
+/// The child's part: four threads that sell and take back, and say so when it is done. Nothing without a folder.
+#[test]
+fn part_of_the_child() {
+    let Some(folder) = env::var_os(FOLDER) else { return };
+    let books = open(Path::new(&folder));
+    let round: usize = env::var("MAILSTAMP_TEST_ROUND").unwrap().parse().unwrap();
+    let worker = |thread: usize| {
+        for number in 0.. {
+            let sold = issue(&books, &key(thread + 10 * round, number));
+            let stamps: Vec<Handed> = handed(&texts(&sold)[..1]);
+            say(&format!("sold {} {number}", thread + 10 * round));
+            books.deposit(2, &stamps, NOW).unwrap();
+            say(&format!("taken {} {number}", thread + 10 * round));
+        }
+    };
+    thread::scope(|scope| (0..4).map(|thread| scope.spawn(move || worker(thread))).for_each(drop));
+}
+
+fn say(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}").unwrap();
+    stdout.flush().unwrap();
+}
+
+fn issue(books: &Books, key: &str) -> Sold {
+    books.issue(1, &orders(EACH), Some(key), NOW).unwrap()
+}
+
+/// Runs the child until it has said so many lines, kills it, and returns for every thread how many sales it has said.
+fn killed(folder: &Path, round: usize, lines: usize) -> BTreeMap<usize, usize> {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["books::crash::part_of_the_child", "--exact", "--nocapture", "--test-threads=1"])
+        .env(FOLDER, folder)
+        .env("MAILSTAMP_TEST_ROUND", round.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BTreeMap::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut count = 0;
+    let mut note = |line: String| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let [.., "sold", thread, number] = words[..] {
+            said.insert(thread.parse().unwrap(), number.parse::<usize>().unwrap() + 1);
+        }
+    };
+    while count < lines {
+        note(output.next().expect("the child works until it is killed"));
+        count += 1;
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    output.for_each(note);
+    said
+}
+
+// BP2a after a crash, threat 21 (kill -9 in redeem), threat 22 (charged once)
+#[test]
+fn after_kill_9_nothing_is_lost_doubled_or_charged_twice() {
+    let shop = Shop::new();
+    let (alice, joe) = (shop.account("alice", 1_000_000), shop.account("joe", 0));
+    assert_eq!((alice.number, joe.number), (1, 2));
+    shop.books.own(joe.number, "far.example", NOW).unwrap();
+    let path = shop.path();
+    drop(shop.books);
+    let mut sales = 0;
+    let mut stamps = HashSet::new();
+    for round in 0..8 {
+        let said = killed(&path, round, 7 + round * 13);
+        let books = open(&path);
+        sound(&books);
+        for (thread, count) in said {
+            // What was said to be sold was; the one after it may have been.
+            for number in 0..=count {
+                let sold = issue(&books, &key(thread, number));
+                assert!(sold.sale.again || number == count, "{thread} {number} was lost");
+                stamps.extend(texts(&sold));
+                sales += 1;
+                books.deposit(2, &handed(&texts(&sold)[..1]), NOW).unwrap();
+            }
+        }
+        // A thread that said nothing may have sold once: ask for it too, so that every sale is known.
+        for thread in (0..4).map(|thread| thread + 10 * round) {
+            if !stamps.is_empty() && issue_is_new(&books, thread, &mut stamps) {
+                sales += 1;
+            }
+        }
+        assert_eq!(stamps.len(), sales * EACH, "no serial twice");
+        assert_eq!(books.account(1, NOW).unwrap().balance, 1_000_000 - (sales * EACH) as u64, "charged once");
+        assert_eq!(books.summary().unwrap().stamps, (sales * EACH) as u64);
+        let taken = books.account(2, NOW).unwrap().balance;
+        assert!(taken <= sales as u64, "{taken} of {sales} were taken back");
+        sound(&books);
+    }
+}
+
+/// Asks for the first request of a thread; whether its stamps were not known yet.
+fn issue_is_new(books: &Books, thread: usize, stamps: &mut HashSet<String>) -> bool {
+    let before = stamps.len();
+    stamps.extend(texts(&issue(books, &key(thread, 0))));
+    stamps.len() > before
+}
+
+// BP2a after a restored backup
+#[test]
+fn books_put_back_from_an_old_backup_never_sell_a_serial_again() {
+    let shop = Shop::new();
+    let account = shop.account("alice", 10_000);
+    let mut serials: Vec<String> = Vec::new();
+    let mut issue = |books: &Books, count: usize| {
+        for _ in 0..count {
+            serials.extend(texts(&books.issue(account.number, &orders(10), None, NOW).unwrap()));
+        }
+    };
+    issue(&shop.books, 20);
+    let backup = shop.folder.path().join("backup");
+    let head = shop.books.backup(&backup).unwrap();
+    assert_eq!(fs::metadata(&backup).unwrap().len() % 4096, 0);
+    issue(&shop.books, 20);
+    let path = shop.path();
+    drop(shop.books);
+    for round in 0..3 {
+        // The lock file stays; so it is as after a lost disk.
+        fs::remove_file(path.join("books.redb")).unwrap();
+        let books = Books::restore(&path, &backup, NOW).unwrap();
+        assert_eq!(books.account(account.number, NOW).unwrap().balance, 9_800);
+        // In the same second with the same books, three times.
+        issue(&books, 20);
+        sound(&books);
+        assert_eq!(books.audit(Some(head)).unwrap().problems, Vec::<String>::new());
+        let entry = books.entries(head.number, 1).unwrap().remove(0);
+        assert_eq!(serde_json::to_value(&entry.event).unwrap()["event"], "restored", "round {round}");
+        assert!(matches!(Books::restore(&path, &backup, NOW), Err(BooksError::Exists { .. })));
+    }
+    assert_eq!(serials.len(), 1_000);
+    assert_eq!(serials.iter().collect::<HashSet<_>>().len(), 1_000);
+}
+
+#[test]
+fn a_backup_is_consistent_while_others_work() {
+    let shop = Shop::new();
+    let account = shop.account("alice", 1_000_000);
+    let others = thread::scope(|scope| {
+        let work = || {
+            let mut count = 0;
+            while !shop.folder.path().join("over").exists() {
+                shop.books.issue(account.number, &orders(7), None, NOW).unwrap();
+                count += 1;
+            }
+            count
+        };
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(work)).collect();
+        for number in 0..5 {
+            let backup = shop.folder.path().join(format!("backup{number}"));
+            let head = shop.books.backup(&backup).unwrap();
+            let books = Books::restore(&shop.folder.path().join(format!("copy{number}")), &backup, NOW).unwrap();
+            sound(&books);
+            assert_eq!(books.summary().unwrap().head.number, head.number + 1);
+        }
+        fs::write(shop.folder.path().join("over"), "").unwrap();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u64>()
+    });
+    assert_eq!(shop.has(&account), 1_000_000 - 7 * others);
+    let there = shop.folder.path().join("backup0");
+    let before = fs::read(&there).unwrap();
+    let error = shop.books.backup(&there).unwrap_err().to_string();
+    assert!(error.contains("cannot create"), "{error}");
+    assert_eq!(fs::read(&there).unwrap(), before, "a file that is there is left alone");
+}
+
+#[test]
+fn a_backup_that_was_edited_is_not_put_back() {
+    let shop = Shop::new();
+    shop.account("alice", 10);
+    let backup = shop.folder.path().join("backup");
+    shop.books.backup(&backup).unwrap();
+    super::chain::edit(&backup, |tx| {
+        let mut table = tx.open_table(super::chain::BALANCE).unwrap();
+        let keys: Vec<[u8; 12]> =
+            redb::ReadableTable::iter(&table).unwrap().map(|row| *row.unwrap().0.value()).collect();
+        table.insert(&keys[0], 1_000_000).unwrap();
+    });
+    let folder = shop.folder.path().join("copy");
+    let error = Books::restore(&folder, &backup, NOW).unwrap_err();
+    assert!(matches!(&error, BooksError::Damaged { what, .. } if what.contains("has 1000000")), "{error}");
+    assert!(matches!(Books::open(&folder, WAIT), Err(BooksError::Absent { .. })));
+    fs::write(&backup, "nothing").unwrap();
+    assert!(Books::restore(&folder, &backup, NOW).is_err());
+}

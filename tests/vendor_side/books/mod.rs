@@ -1,0 +1,98 @@
+//! A vendor's books, from outside: what they promise under any order of work, under parallel work, after `kill -9`, after
+//! an old backup was put back, and after somebody edited the file. Where a process is needed it is this program itself,
+//! started again with the name of a test that then plays its part.
+
+mod always;
+mod chain;
+mod commands;
+mod crash;
+mod sales;
+mod signing;
+mod together;
+
+use mailstamp::accounting::event::Terms;
+use mailstamp::accounting::order::{Caps, Order};
+use mailstamp::ledger::handle::{Books, Founding};
+use mailstamp::ledger::rejection::Refusal;
+use mailstamp::ledger::request::Account;
+use mailstamp::ledger::trade::{Handed, Sold};
+use mailstamp::stamp::audience::Audience;
+use mailstamp::time::UnixTime;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub const NOW: UnixTime = UnixTime(1_795_262_400);
+pub const WAIT: Duration = Duration::from_secs(300);
+
+pub fn terms() -> Terms {
+    let caps = Caps { credits_a_day: 1_000_000_000, ..Caps::default() };
+    Terms { price: "0.001 EUR".parse().unwrap(), payout: None, days: 30, caps, refunds: true }
+}
+
+/// Books in a folder of their own, which goes with it.
+pub(crate) struct Shop {
+    pub folder: tempfile::TempDir,
+    pub books: Books,
+}
+
+impl Shop {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let founding = Founding { vendor: "stamps.example".into(), kid: "a".into(), terms: terms() };
+        let books = Books::create(&folder.path().join("books"), &founding, NOW).unwrap();
+        Self { folder, books }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("books")
+    }
+
+    /// An account with so many credits.
+    pub fn account(&self, name: &str, credits: u64) -> Account {
+        let account = self.books.open_account(name, "me@near.example", None, NOW).unwrap();
+        if credits > 0 {
+            self.books.credit(account.number, credits, None, &format!("first of {name}"), NOW).unwrap();
+        }
+        account
+    }
+
+    pub fn has(&self, account: &Account) -> u64 {
+        self.books.account(account.number, NOW).unwrap().balance
+    }
+
+    #[track_caller]
+    pub fn sound(&self) {
+        sound(&self.books);
+    }
+}
+
+#[track_caller]
+pub fn sound(books: &Books) {
+    let report = books.audit(None).unwrap();
+    assert_eq!(report.problems, Vec::<String>::new());
+}
+
+pub fn open(folder: &Path) -> Books {
+    Books::open(folder, WAIT).unwrap()
+}
+
+pub fn order(to: &str) -> Order {
+    Order::new(Audience::parse(to).unwrap())
+}
+
+pub fn orders(count: usize) -> Vec<Order> {
+    vec![order("joe@far.example"); count]
+}
+
+pub fn texts(sold: &Sold) -> Vec<String> {
+    sold.stamps.iter().map(|stamp| stamp.as_str().to_owned()).collect()
+}
+
+pub fn handed(stamps: &[String]) -> Vec<Handed> {
+    stamps.iter().map(|stamp| Handed { stamp: stamp.clone(), address: None }).collect()
+}
+
+#[track_caller]
+pub fn refused<T: std::fmt::Debug>(result: Result<T, mailstamp::ledger::error::BooksError>) -> Refusal {
+    result.unwrap_err().refusal().cloned().expect("a refusal")
+}

@@ -1,0 +1,147 @@
+//! What the vendor publishes, from the first edition that the shop makes to those of `vendor publish`, for a recipient who
+//! pinned the first key and refreshes: no edition goes back, none is signed by strangers, and each says what the books say.
+
+use crate::support::shop::{Shop, VENDOR};
+use crate::support::{ALICE, Home, Run, letter};
+use mailstamp::directory::document::{Document, SignedDirectory, Status};
+use mailstamp::directory::publish;
+use mailstamp::engine::context::clock;
+use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+/// A shop, and a recipient who trusts the key it began with.
+struct Town {
+    shop: Shop,
+    home: Home,
+}
+
+impl Town {
+    fn new() -> Self {
+        let (shop, home) = (Shop::open(100, &[]), Home::bare());
+        home.configure(&format!("addresses = [\"{ALICE}\"]"));
+        let entry = serde_json::to_vec(&shop.books().published().unwrap()).unwrap();
+        home.run(["vendor", "trust", "-"], &entry).exits(0);
+        let served = home.file("served");
+        let source = format!("[[source]]\npublisher = \"{VENDOR}\"\nfrom = \"{}\"\n", served.display());
+        fs::write(home.file(".config/mailstamp/vendors/sources.toml"), source).unwrap();
+        Self { shop, home }
+    }
+
+    /// A command of the vendor's.
+    fn vendor(&self, words: &[&str]) -> Run {
+        self.try_vendor(words).exits(0)
+    }
+
+    fn try_vendor(&self, words: &[&str]) -> Run {
+        let books = self.shop.folder();
+        let (command, rest) = words.split_first().unwrap();
+        let all = ["vendor", command, "--books", books.to_str().unwrap()].into_iter().chain(rest.iter().copied());
+        self.home.run(all, b"")
+    }
+
+    /// What the shop hands out now. It looks every ten seconds whether something changed, and a shop that was started looks
+    /// at once; editions of one second have one version.
+    fn served(&mut self) -> (String, SignedDirectory) {
+        thread::sleep(Duration::from_millis(1_100));
+        self.shop.kill_and_restart();
+        let text = self.shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200).text();
+        let says = publish::read(&text).unwrap();
+        (text, says)
+    }
+
+    /// The recipient asks the shop.
+    fn refresh(&mut self) -> SignedDirectory {
+        let (text, says) = self.served();
+        fs::write(self.home.file("served"), text).unwrap();
+        self.home.run(["directory", "refresh"], b"").exits(0);
+        says
+    }
+
+    /// A stamp that the shop sells now, on a message.
+    fn letter(&self, id: &str) -> Vec<u8> {
+        let stamp = self.vendor(&["sell", "joe", "--to", ALICE]).text();
+        self.home.affix(stamp.trim(), &letter(id))
+    }
+
+    fn public(&self) -> PathBuf {
+        self.shop.folder().join("public/.well-known/digital-stamp")
+    }
+}
+
+#[test]
+fn who_knows_the_old_key_follows_to_the_new_one() {
+    let mut town = Town::new();
+    town.refresh();
+    let run = town.vendor(&["rotate", "2027q1"]);
+    assert!(run.stderr.contains("another time --prepare"), "{}", run.stderr);
+    let stamped = town.letter("one");
+    assert_eq!(town.home.run(["classify", "--no-mark"], &stamped).text(), "unverified unknown-key\n");
+    town.refresh();
+    assert_eq!(town.home.classify(&stamped).exits(0).text(), "first-class paid\n");
+    // So does who was away for two of them.
+    town.vendor(&["rotate", "2027q2"]);
+    fs::remove_dir_all(town.home.file(".local/state/mailstamp/directories")).unwrap();
+    town.refresh();
+    assert_eq!(town.home.classify(&town.letter("two")).exits(0).text(), "first-class paid\n");
+}
+
+#[test]
+fn a_prepared_key_is_known_before_it_signs() {
+    let mut town = Town::new();
+    let run = town.vendor(&["rotate", "--prepare", "2027q1"]);
+    assert_eq!(run.stderr, "");
+    let kids = |says: &SignedDirectory| -> Vec<(String, Status)> {
+        says.vendors[0].keys.iter().map(|key| (key.kid.clone(), key.status)).collect()
+    };
+    assert_eq!(kids(&town.refresh()), [("2026q4".into(), Status::Active), ("2027q1".into(), Status::Active)]);
+    let show = |message: &[u8]| town.home.run(["show"], message).exits(0).text();
+    assert!(show(&town.letter("one")).contains("2026q4"));
+    town.try_vendor(&["rotate", "--prepare", "2027q1"]).exits(65);
+    assert_eq!(town.vendor(&["rotate", "2027q1"]).stderr, "");
+    // Nobody has refreshed since.
+    let stamped = town.letter("two");
+    assert!(show(&stamped).contains("2027q1"));
+    assert_eq!(town.home.classify(&stamped).exits(0).text(), "first-class paid\n");
+    // What cannot be done whole is not done in part.
+    town.try_vendor(&["rotate", "--revoke", "nobody", "2027q2"]).exits(65);
+    // The old key is stolen: those who know the prepared one hear of it.
+    town.vendor(&["rotate", "--revoke", "2026q4"]);
+    assert_eq!(kids(&town.refresh()), [("2026q4".into(), Status::Revoked), ("2027q1".into(), Status::Active)]);
+}
+
+#[test]
+fn what_the_books_know_is_published_and_no_edition_goes_back() {
+    let mut town = Town::new();
+    town.vendor(&["rotate", "2027q1"]);
+    let first = town.refresh();
+    let stamped = town.letter("one");
+    let shown: Value = serde_json::from_str(&town.home.run(["show", "--json"], &stamped).exits(0).text()).unwrap();
+    let serial = shown["stamps"][0]["serial"].as_str().unwrap().to_owned();
+    // While the shop makes its directory itself, there is nothing to do.
+    assert_eq!(town.vendor(&["price", "--set", "1 EUR / 500"]).stderr, "");
+    thread::sleep(Duration::from_millis(1_100));
+    town.vendor(&["publish", "--buy", "https://stamps.example/"]);
+    let second = town.refresh();
+    assert!(second.version > first.version, "{} after {}", second.version, first.version);
+    let own = &second.vendors[0];
+    assert_eq!(own.buy.as_deref(), Some("https://stamps.example/"));
+    assert_eq!(own.prices[0].credits, 500);
+    // Afterwards there is, and it is said.
+    let run = town.vendor(&["revoke", &serial]);
+    let command = format!("mailstamp vendor publish --books {}", town.shop.folder().display());
+    assert!(run.stderr.trim_end().ends_with(&command), "{}", run.stderr);
+    assert_eq!(town.refresh().version, second.version);
+    town.vendor(&["publish"]);
+    let third = town.refresh();
+    assert!(third.vendors[0].revoked.contains(&serial) && third.vendors[0].buy.is_some());
+    assert_eq!(town.home.run(["classify", "--exit-zero"], &stamped).exits(0).text(), "revoked by-vendor\n");
+    let text = fs::read_to_string(town.public()).unwrap();
+    assert!(matches!(serde_json::from_str(&text).unwrap(), Document::Signed { also, .. } if also.len() == 1));
+    // And the shop's own comes after it again.
+    fs::remove_dir_all(town.shop.folder().join("public")).unwrap();
+    let fourth = town.refresh();
+    assert!(fourth.version > third.version && fourth.version <= u64::try_from(clock().0).unwrap());
+}

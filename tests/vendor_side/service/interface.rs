@@ -1,0 +1,337 @@
+//! The interface for programs: what `openapi.json` says of it holds, and what it is for can be done.
+
+use crate::support::http::{self, Answer};
+use crate::support::programs::stand_in;
+use crate::support::shop::Shop;
+use crate::support::{ALICE, Home, letter, run, stamped};
+use mailstamp::server::vendor_http::routes::API;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const IDEMPOTENT: (&str, &str) = ("Idempotency-Key", "k1");
+
+fn document() -> Value {
+    serde_json::from_str(mailstamp::server::vendor_http::api::OPENAPI).unwrap()
+}
+
+#[test]
+fn the_description_lists_the_routes_and_nothing_else() {
+    let document = document();
+    let described: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(move |it| (path.clone(), it.clone())))
+        .collect();
+    let listed: BTreeSet<(String, String)> =
+        API.iter().flat_map(|(path, methods)| methods.iter().map(|it| (String::from(*path), (*it).into()))).collect();
+    assert_eq!(described, listed);
+
+    // The router itself, as it is written.
+    let source =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/server/vendor_http/routes.rs")).unwrap();
+    let (_, shop) = source.split_once("let programs").unwrap();
+    let (shop, _) = shop.split_once("let people").unwrap();
+    let written = shop.split(".route(\"").skip(1).map(|rest| rest.split_once('"').unwrap().0);
+    assert_eq!(written.collect::<BTreeSet<_>>(), API.iter().map(|(path, _)| *path).collect());
+
+    let shop = Shop::open(10, &["--address-rate", "0"]);
+    for (path, methods) in API {
+        for method in ["GET", "POST", "DELETE"] {
+            let answer = shop.ask(method, &path.replace("{id}", "x"), &Value::Null);
+            let known = methods.contains(&method.to_ascii_lowercase().as_str());
+            assert_eq!(answer.status != 405, known, "{method} {path}: {}", answer.text());
+        }
+    }
+    shop.ask("GET", "/v1/nothing", &Value::Null).is(404);
+}
+
+/// One real answer after another, each noted for the comparison with the description.
+struct Talk {
+    shop: Shop,
+    /// The idempotency key of the next requests.
+    key: &'static str,
+    told: Vec<Value>,
+}
+
+impl Talk {
+    #[track_caller]
+    fn say(&mut self, method: &str, path: &str, body: Value, status: u16) -> Answer {
+        let route = if path.starts_with("/v1/keys/") { "/v1/keys/{id}" } else { path.split('?').next().unwrap() };
+        let answer = self.shop.ask_with(method, path, &[("Idempotency-Key", self.key)], &body).is(status);
+        let text = answer.text();
+        let said = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        self.told.push(json!({
+            "path": route, "method": method.to_ascii_lowercase(), "status": status.to_string(),
+            "type": answer.field("content-type"), "body": said, "asked": body,
+        }));
+        answer
+    }
+}
+
+// BP1a, BP1b, BP1c, BC2, E7, E20
+#[test]
+fn real_answers_are_those_of_the_description() {
+    let mail = tempfile::tempdir().unwrap();
+    let sendmail = mail.path().join("sendmail");
+    stand_in(&sendmail, &format!("#!/bin/sh\ncat > {}/letter\n", mail.path().display()));
+    let shop = Shop::open(2_000, &["--sendmail", sendmail.to_str().unwrap()]);
+    let mut talk = Talk { shop, key: "k1", told: Vec::new() };
+
+    let prices = talk.say("GET", "/v1/prices", Value::Null, 200).json();
+    assert_eq!(prices["examples"][3], json!({ "credits": 1_000_000, "cost": "1000.00 EUR" }));
+    talk.say("GET", "/v1/prices?credits=5", Value::Null, 200);
+    talk.say("GET", "/v1/prices?credits=x", Value::Null, 422);
+    talk.say("GET", "/healthz", Value::Null, 200);
+    talk.say("GET", "/.well-known/digital-stamp", Value::Null, 200);
+    talk.say("GET", "/v1/openapi.json", Value::Null, 200);
+
+    let order = json!({ "recipient": ALICE });
+    let bought = talk.say("POST", "/v1/stamps", order.clone(), 200).json();
+    assert_eq!((&bought["credits"], &bought["balance"], &bought["again"]), (&json!(1), &json!(1_999), &json!(false)));
+    assert_eq!(bought["caps"]["stamps"], 1_000);
+    assert_eq!(talk.say("POST", "/v1/stamps", order, 200).json()["again"], true);
+    let reused = json!({ "recipient": "other@x.example" });
+    assert_eq!(talk.say("POST", "/v1/stamps", reused, 422).json()["problem"], "key-reused");
+    assert_eq!(talk.say("POST", "/v1/stamps", json!({ "sender": ALICE }), 400).json()["problem"], "body");
+    talk.key = "k0";
+    let capped = json!({ "stamps": [{ "recipient": ALICE }, { "recipient": ALICE, "value": 5_000 }] });
+    let capped = talk.say("POST", "/v1/stamps", capped, 422).json();
+    assert_eq!((&capped["problem"], &capped["order"], &capped["cap"]), (&json!("order"), &json!(2), &json!(1_000)));
+    let long = json!({ "recipient": ALICE, "until": "2999-01-01T00:00:00Z" });
+    let long = talk.say("POST", "/v1/stamps", long, 422).json();
+    assert_eq!((&long["reason"], &long["cap"]), (&json!("long"), &json!(366)), "{long}");
+
+    let account = talk.say("GET", "/v1/account", Value::Null, 200).json();
+    assert_eq!((&account["balance"], &account["spent_today"]), (&json!(1_999), &json!(1)));
+    talk.say("GET", "/v1/history?most=1", Value::Null, 200);
+    talk.say("GET", "/v1/history", Value::Null, 200);
+
+    // The recipient hands his used stamp in, once he has proved who he is.
+    let stamp = bought["stamps"][0]["stamp"].clone();
+    let handed = json!({ "stamps": [{ "stamp": stamp }, { "stamp": "no stamp" }] });
+    let early = talk.say("POST", "/v1/deposits", handed.clone(), 200).json();
+    assert_eq!((&early["credits"], &early["each"][0]["problem"]), (&json!(0), &json!("not-yours")));
+    talk.say("POST", "/v1/addresses", json!({ "address": ALICE }), 202);
+    talk.say("POST", "/v1/addresses", json!({ "address": ALICE }), 429);
+    let wrong = json!({ "address": ALICE, "code": "AAAA-AAAA" });
+    assert_eq!(talk.say("POST", "/v1/addresses/confirm", wrong, 422).json()["problem"], "wrong-code");
+    let mailed = fs::read_to_string(mail.path().join("letter")).unwrap();
+    let code = mailed.split_whitespace().find(|word| is_code(word)).unwrap_or_else(|| panic!("{mailed}"));
+    let owns = talk.say("POST", "/v1/addresses/confirm", json!({ "address": ALICE, "code": code }), 200).json();
+    assert_eq!(owns, json!({ "owns": [ALICE] }));
+    let taken = talk.say("POST", "/v1/deposits", handed.clone(), 200).json();
+    assert_eq!((&taken["credits"], &taken["balance"]), (&json!(1), &json!(2_000)));
+    assert!(taken["receipt"].as_str().unwrap().starts_with("v4.public."));
+    assert_eq!(talk.say("POST", "/v1/deposits", handed, 200).json()["each"][0]["problem"], "deposited");
+    talk.say("POST", "/v1/deposits", json!({ "stamps": [] }), 422);
+    let wrong = talk.say("POST", "/v1/deposits", json!({ "stamps": ["v4.public."] }), 400).text();
+    assert!(wrong.contains("an object with a member") && !wrong.contains("HandedText"), "{wrong}");
+
+    let refund = |it: &mut Talk, key: &str| {
+        let fields = [("Idempotency-Key", key)];
+        let bought = it.shop.ask_with("POST", "/v1/stamps", &fields, &json!({ "recipient": "b@x.example" })).is(200);
+        bought.json()["stamps"][0].clone()
+    };
+    let unused = refund(&mut talk, "k2");
+    let back = json!({ "stamps": [{ "stamp": unused["stamp"] }] });
+    assert_eq!(talk.say("POST", "/v1/refunds", back, 200).json()["credits"], 1);
+    let condemned = refund(&mut talk, "k3");
+    let serials = json!({ "serials": [condemned["serial"]] });
+    assert_eq!(talk.say("POST", "/v1/revocations", serials, 200).json()["revoked"], 1);
+    let foreign = json!({ "serials": ["AAAAAAAAAAAAAAAAAAAAAA"] });
+    assert_eq!(talk.say("POST", "/v1/revocations", foreign, 422).json()["reason"], "not-bought");
+
+    let voucher = talk.shop.books().make_voucher(7, None, mailstamp::engine::context::clock()).unwrap();
+    assert_eq!(talk.say("POST", "/v1/vouchers", json!({ "code": voucher.as_str() }), 200).json()["credits"], 7);
+    talk.say("POST", "/v1/vouchers", json!({ "code": "nonsense" }), 422);
+
+    let made = talk.say("POST", "/v1/keys", json!({ "label": "second" }), 201).json();
+    talk.say("POST", "/v1/keys", json!({ "label": "" }), 422);
+    assert_eq!(talk.say("GET", "/v1/keys", Value::Null, 200).json()["keys"].as_array().unwrap().len(), 2);
+    talk.say("DELETE", &format!("/v1/keys/{}", made["id"].as_str().unwrap()), Value::Null, 204);
+    talk.say("DELETE", "/v1/keys/nothing", Value::Null, 404);
+    let known = std::mem::replace(&mut talk.shop.key, made["key"].as_str().unwrap().to_owned());
+    for path in ["/v1/account", "/v1/keys", "/v1/history"] {
+        talk.say("GET", path, Value::Null, 401);
+    }
+    talk.shop.key = known;
+    talk.shop.audit();
+
+    let said = json!({ "document": document(), "told": talk.told }).to_string();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vendor_side/service/openapi.py");
+    let checked = run(Command::new("/usr/bin/python3").arg(script), said.as_bytes());
+    assert_eq!((checked.code, checked.stderr.as_str()), (0, ""));
+    // Every route, and most statuses.
+    assert_eq!(checked.text().lines().count(), API.iter().map(|(_, methods)| methods.len()).sum::<usize>());
+}
+
+fn is_code(word: &str) -> bool {
+    word.len() >= 8
+        && word.contains('-')
+        && word.bytes().all(|b| b == b'-' || b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
+// BC4, BK1: neither side has a key; BP1b: with a sender and without
+#[test]
+fn what_is_bought_is_first_class_for_whom_it_names() {
+    let (shop, home) = (Shop::open(10, &[]), Home::bare());
+    home.configure(&format!("addresses = [\"{ALICE}\"]"));
+    let entry = serde_json::to_vec(&shop.books().published().unwrap()).unwrap();
+    home.run(["vendor", "trust", "-"], &entry).exits(0);
+    let order = json!({ "stamps": [
+        { "recipient": ALICE },
+        { "recipient": ALICE, "hashed": true, "sender": "bob@y.example", "value": 3 },
+        { "recipient": "eve@x.example" },
+    ] });
+    let bought = shop.ask_with("POST", "/v1/stamps", &[IDEMPOTENT], &order).is(200).json();
+    let stamp = |at: usize| bought["stamps"][at]["stamp"].as_str().unwrap().to_owned();
+    home.classify(&stamped(&stamp(0), &letter("one"))).exits(0).says("first-class paid");
+    home.classify(&stamped(&stamp(1), &letter("two"))).exits(0).says("first-class paid");
+    home.classify(&stamped(&stamp(2), &letter("three"))).exits(20).says("invalid not-for-me");
+    assert!(!stamp(1).contains("alice"));
+}
+
+// Threats 22, 34
+#[test]
+fn keys_that_open_nothing_are_all_answered_alike() {
+    let shop = Shop::open(10, &["--address-rate", "0"]);
+    let made = shop.ask("POST", "/v1/keys", &json!({ "label": "gone" })).is(201).json();
+    shop.ask("DELETE", &format!("/v1/keys/{}", made["id"].as_str().unwrap()), &Value::Null).is(204);
+    let ask = |key: Option<&str>| {
+        let value = format!("Bearer {}", key.unwrap_or_default());
+        let fields = [("Authorization", value.as_str())];
+        let fields = if key.is_some() { &fields[..] } else { &[] };
+        let mut answer = http::ask(shop.address, "GET", "/v1/account", fields, b"").unwrap().is(401);
+        answer.fields.retain(|(name, _)| name != "date");
+        answer
+    };
+    let unknown = format!("msk_{}", "A".repeat(43));
+    let first = ask(Some(&unknown));
+    assert_eq!(first.field("www-authenticate"), Some("Bearer"));
+    for key in [Some(made["key"].as_str().unwrap()), Some("nonsense"), Some(""), None] {
+        let other = ask(key);
+        assert_eq!((&other.fields, other.text()), (&first.fields, first.text()), "{key:?}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_refused_as_a_problem() {
+    let shop = Shop::open(10, &[]);
+    let bearer = format!("Bearer {}", shop.key);
+    let json_type = ("Content-Type", "application/json");
+    let key = ("Authorization", bearer.as_str());
+    let large = vec![b' '; 1024 * 1024 + 1];
+    for (fields, body, status, word) in [
+        (&[key, json_type][..], &b"{\"recipient\":\"a@b.example\"}"[..], 400, "idempotency-key"),
+        (&[key, json_type, ("Idempotency-Key", "")], b"{\"recipient\":\"a@b.example\"}", 400, "idempotency-key"),
+        (&[key, IDEMPOTENT, ("Content-Type", "text/plain")], b"{}", 415, "media-type"),
+        (&[key, IDEMPOTENT, json_type], b"{", 400, "body"),
+        (&[key, IDEMPOTENT, json_type], b"[]", 400, "body"),
+        (&[key, IDEMPOTENT, json_type], &large, 413, "too-large"),
+    ] {
+        let answer = http::ask(shop.address, "POST", "/v1/stamps", fields, body).unwrap().is(status);
+        assert_eq!(answer.field("content-type"), Some("application/problem+json"));
+        assert_eq!(answer.json()["problem"], word);
+        assert_eq!(answer.json()["type"], format!("/problems#{word}"));
+    }
+    assert_eq!(shop.balance(), 10);
+    // No name of the program's own stands in what is said.
+    for (path, body) in [
+        ("/v1/deposits", json!({ "stamps": ["v4.public.x"] })),
+        ("/v1/refunds", json!("v4.public.x")),
+        ("/v1/revocations", json!("x")),
+        ("/v1/stamps", json!({ "stamps": ["x"] })),
+        ("/v1/keys", json!("x")),
+        ("/v1/addresses", json!("x")),
+        ("/v1/addresses/confirm", json!("x")),
+        ("/v1/vouchers", json!("x")),
+    ] {
+        let answer = shop.ask_with("POST", path, &[IDEMPOTENT], &body).is(400).json();
+        let said = answer["detail"].as_str().unwrap();
+        assert!(said.contains("object with") && !said.contains("struct"), "{path}: {said}");
+    }
+    let answer = shop.ask("DELETE", "/v1/keys/%ff", &Value::Null).is(404);
+    assert_eq!(answer.json()["problem"], "not-found");
+}
+
+#[test]
+fn the_directory_is_that_of_the_books_until_another_is_published() {
+    let shop = Shop::open(10, &[]);
+    let answer = shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200);
+    let tag = answer.field("etag").unwrap().to_owned();
+    let ask = |known: &str| {
+        shop.ask_with("GET", "/.well-known/digital-stamp", &[("If-None-Match", known)], &Value::Null).status
+    };
+    for known in [tag.clone(), format!("W/{tag}"), format!("\"other\", W/{tag}"), "*".to_owned()] {
+        assert_eq!(ask(&known), 304, "{known}");
+    }
+    assert_eq!(ask("\"other\", W/\"another\""), 200);
+    let home = Home::bare();
+    home.configure(&format!("addresses = [\"{ALICE}\"]"));
+    let entry = serde_json::to_vec(&shop.books().published().unwrap()).unwrap();
+    home.run(["vendor", "trust", "-"], &entry).exits(0);
+    fs::write(home.file(".config/mailstamp/vendors/signed.json"), &answer.body).unwrap();
+    let listed = home.run(["vendor", "list"], b"").exits(0).text();
+    assert!(!listed.contains("not heeded") && listed.contains("2026q4"), "{listed}");
+
+    let public = shop.folder().join("public/.well-known");
+    fs::create_dir_all(&public).unwrap();
+    fs::write(public.join("digital-stamp"), "{\"directory\":\"published\"}").unwrap();
+    let published = shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200);
+    assert_eq!(published.text(), "{\"directory\":\"published\"}");
+}
+
+#[test]
+fn numbers_are_told_on_a_listener_of_their_own() {
+    let shop = Shop::open(10, &[]);
+    shop.ask_with("POST", "/v1/stamps", &[IDEMPOTENT], &json!({ "recipient": ALICE })).is(200);
+    shop.ask("GET", "/metrics", &Value::Null).is(404);
+    let numbers = http::ask(shop.metrics, "GET", "/metrics", &[], b"").unwrap().is(200).text();
+    for line in [
+        "mailstamp_vendor_sold_stamps_total 1",
+        "mailstamp_vendor_books_stamps 1",
+        "mailstamp_vendor_books_accounts 1",
+        "mailstamp_vendor_requests_total{route=\"/v1/stamps\",method=\"POST\",status=\"200\"} 1",
+        "mailstamp_vendor_books_balance{book=\"outstanding\",unit=\"credits\"} 1",
+    ] {
+        assert!(numbers.lines().any(|it| it == line), "{line}\n{numbers}");
+    }
+    assert!(!numbers.contains(ALICE) && !numbers.contains("127.0.0.1"));
+    http::ask(shop.metrics, "GET", "/v1/account", &[], b"").unwrap().is(404);
+}
+
+// BP2f: an intermediary buys for somebody, of whom nothing is written down anywhere
+#[test]
+fn nothing_of_a_sender_is_kept_when_another_buys_for_him() {
+    let shop = Shop::open(10, &[]);
+    let fields = [IDEMPOTENT, ("X-Forwarded-For", "203.0.113.77"), ("User-Agent", "sender-secret-agent")];
+    let bought = shop.ask_with("POST", "/v1/stamps", &fields, &json!({ "recipient": ALICE, "hashed": true })).is(200);
+    let stamp = bought.json()["stamps"][0]["stamp"].as_str().unwrap().to_owned();
+    let shown = Home::bare().run(["show", "--no-verify"], &stamped(&stamp, &letter("x"))).text();
+    assert!(shown.contains("not given"), "{shown}");
+    // A letter that could not be bought leaves nothing either.
+    let fields = [("Idempotency-Key", "k2"), fields[1], fields[2]];
+    shop.ask_with("POST", "/v1/stamps", &fields, &json!({ "recipient": ALICE, "sender": "secret-sender@" })).is(400);
+    shop.signal("-TERM");
+    let mut shop = shop;
+    assert_eq!(shop.ended(), Some(0));
+    let mut open = vec![shop.path().to_owned()];
+    let mut files = 0;
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.is_file() {
+            files += 1;
+            let bytes = fs::read(&path).unwrap();
+            for secret in ["127.0.0.1", "203.0.113.77", "secret-", "y.example", ALICE] {
+                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!found, "{} holds {secret}", path.display());
+            }
+        }
+    }
+    assert!(files >= 3, "only {files} files were read");
+}

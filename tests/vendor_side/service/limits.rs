@@ -1,0 +1,246 @@
+//! What nobody may exceed: rates, connections, time; and TLS by itself.
+
+use crate::support::http::{self, Answer, Connection};
+use crate::support::programs::{PATIENCE, eventually, stand_in};
+use crate::support::run;
+use crate::support::shop::Shop;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+/// Asks until the answer is 429; each before it is 200.
+fn until_refused(ask: impl Fn() -> Answer) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    eventually("a refusal", || {
+        // Many at a time, faster than a rate.
+        for _ in 0..50 {
+            answers.push(ask());
+            if answers.last()?.status == 429 {
+                return Some(());
+            }
+            assert_eq!(answers.last()?.status, 200);
+        }
+        None
+    });
+    answers
+}
+
+// Threat 22
+#[test]
+fn who_asks_too_often_is_told_when_to_come_back() {
+    let shop = Shop::open(1_000, &["--key-rate", "2", "--address-rate", "2"]);
+    // A burst of 4, then 2 a second: who asks more often is refused some time.
+    let keyed: Vec<_> = until_refused(|| shop.ask("GET", "/v1/account", &Value::Null));
+    let refused = keyed.last().unwrap();
+    assert_eq!(refused.json()["problem"], "rate");
+    let wait: u64 = refused.field("retry-after").unwrap().parse().unwrap();
+    assert!((1..=2).contains(&wait));
+    assert!(keyed.len() > 4);
+    // Another key is not held up, and neither is who has none.
+    let (key, _) = shop.books().add_api_key(shop.account, "other", mailstamp::engine::context::clock()).unwrap();
+    let bearer = format!("Bearer {}", key.as_str());
+    http::ask(shop.address, "GET", "/v1/account", &[("Authorization", &bearer)], b"").unwrap().is(200);
+    let asked = until_refused(|| http::ask(shop.address, "GET", "/v1/prices", &[], b"").unwrap());
+    assert!(asked.len() > 12, "a burst of 12");
+    // People are told on a page.
+    let page = until_refused(|| http::ask(shop.address, "GET", "/", &[], b"").unwrap()).pop().unwrap();
+    assert!(page.field("content-type").unwrap().starts_with("text/html") && page.field("retry-after").is_some());
+}
+
+#[test]
+fn guesses_are_counted_and_a_good_key_is_never_shut_out() {
+    let shop = Shop::open(10, &[]);
+    let guess = |at: usize| {
+        let bearer = format!("Bearer msk_{at}");
+        http::ask(shop.address, "GET", "/v1/account", &[("Authorization", &bearer)], b"").unwrap().status
+    };
+    let statuses: Vec<u16> = (0..100).map(guess).collect();
+    // Ten a minute; one more may come meanwhile.
+    assert_eq!(statuses[..10], [401; 10]);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    shop.ask("GET", "/v1/account", &Value::Null).is(200);
+}
+
+#[test]
+fn a_trusted_proxy_tells_addresses_apart_and_nobody_else_does() {
+    for trusted in [true, false] {
+        let more: &[&str] = if trusted { &["--trusted-proxy", "127.0.0.1"] } else { &[] };
+        let shop = Shop::open(0, &[&["--address-rate", "1"], more].concat());
+        let from = |address: &str| {
+            // What stands before the last one, the caller can have written himself.
+            let value = format!("198.51.100.1, {address}");
+            http::ask(shop.address, "GET", "/v1/prices", &[("X-Forwarded-For", &value)], b"").unwrap().status
+        };
+        assert!((0..1_000).any(|_| from("203.0.113.1") == 429));
+        if trusted {
+            assert_eq!(from("203.0.113.2"), 200);
+        } else {
+            // One token may have come meanwhile.
+            assert!((0..1_000).any(|_| from("203.0.113.2") == 429));
+        }
+    }
+}
+
+#[test]
+fn slow_clients_hold_up_nobody_and_are_sent_away() {
+    let shop = Shop::open(100_000, &["--patience", "2", "--connections-each", "300", "--key-rate", "0"]);
+    let open = || {
+        let stream = TcpStream::connect(shop.address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    };
+    let mut slow: Vec<TcpStream> = (0..200).map(|_| open()).collect();
+    let head = b"POST /v1/stamps HTTP/1.1\r\nHost: shop.test\r\n";
+    let mut connection = Connection::open(shop.address).unwrap();
+    let mut round = 0;
+    eventually("all slow clients are sent away", || {
+        // One byte to each, for as long as it is let in. The header never ends.
+        let byte = [head[round % head.len()]];
+        slow.retain_mut(|stream| match stream.read(&mut [0; 1_024]) {
+            Ok(0) => false,
+            Err(error) if error.kind() != ErrorKind::WouldBlock => false,
+            _ => stream.write(&byte).is_ok(),
+        });
+        let answer = shop.buy(&mut connection, &format!("{round}"), "{\"recipient\":\"r@x.example\"}").unwrap();
+        assert_eq!(answer.status, 200);
+        round += 1;
+        slow.is_empty().then_some(())
+    });
+    assert!(round > 1, "they were let in at first");
+}
+
+#[test]
+fn a_body_that_never_comes_ends_with_the_request_s_time() {
+    let shop = Shop::open(10, &["--patience", "1"]);
+    let mut stream = TcpStream::connect(shop.address).unwrap();
+    let head = format!(
+        "POST /v1/stamps HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Idempotency-Key: 1\r\nContent-Length: 100\r\n\r\n{{",
+        shop.key
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+}
+
+#[test]
+fn one_address_has_its_share_of_connections() {
+    let shop = Shop::open(0, &["--connections-each", "5"]);
+    let mut held: Vec<Connection> = (0..5).map(|_| Connection::open(shop.address).unwrap()).collect();
+    for connection in &mut held {
+        connection.ask("GET", "/healthz", &[], b"").unwrap().is(200);
+    }
+    assert!(http::ask(shop.address, "GET", "/healthz", &[], b"").is_err());
+    held.pop();
+    eventually("a place", || {
+        http::ask(shop.address, "GET", "/healthz", &[], b"").ok().filter(|answer| answer.status == 200)
+    });
+}
+
+#[test]
+fn mail_that_hangs_or_fails_holds_up_nobody() {
+    let mail = tempfile::tempdir().unwrap();
+    let (sendmail, path) = (mail.path().join("sendmail"), mail.path().display());
+    stand_in(
+        &sendmail,
+        &format!(
+            "#!/bin/sh\n[ -e {path}/well ] || exit 75\necho >> {path}/begun\n\
+             while [ ! -e {path}/go ]; do sleep 0.05; done\n"
+        ),
+    );
+    let shop = Shop::open(0, &["--sendmail", sendmail.to_str().unwrap()]);
+    let claim = |to: &str| shop.ask("POST", "/v1/addresses", &json!({ "address": to }));
+    // What was not sent can be asked for at once.
+    for _ in 0..2 {
+        assert_eq!(claim("a0@x.example").is(503).json()["problem"], "trouble");
+    }
+    fs::write(mail.path().join("well"), "").unwrap();
+    let begun = || fs::read_to_string(mail.path().join("begun")).unwrap_or_default().lines().count();
+    thread::scope(|scope| {
+        let claim = &claim;
+        let asked: Vec<_> = (0..5).map(|at| scope.spawn(move || claim(&format!("a{at}@x.example")).status)).collect();
+        eventually("four programs", || (begun() >= 4).then_some(()));
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(begun(), 4, "the fifth waits");
+        http::ask(shop.address, "GET", "/healthz", &[], b"").unwrap().is(200);
+        fs::write(mail.path().join("go"), "").unwrap();
+        for asked in asked {
+            assert_eq!(asked.join().unwrap(), 202);
+        }
+    });
+    let many = claim("a6@x.example").is(429);
+    assert_eq!(many.json()["problem"], "code-waiting");
+    assert!(many.field("retry-after").unwrap().parse::<u64>().unwrap() > 80_000);
+    assert_eq!(claim("a0+again@x.example").is(429).json()["subject"], "a0+again@x.example");
+    assert_eq!(begun(), 5);
+}
+
+/// A certificate authority of one's own, and a certificate for the loopback address.
+fn certificates(folder: &Path) {
+    let script = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=ca \
+        -keyout ca.key -out ca.pem && openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \
+        -subj /CN=shop -keyout key.pem -out shop.csr && printf 'subjectAltName=IP:127.0.0.1' > ext && \
+        openssl x509 -req -in shop.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out cert.pem";
+    run(Command::new("sh").args(["-ec", script]).current_dir(folder), b"").exits(0);
+}
+
+#[test]
+fn it_speaks_tls_by_itself_and_takes_a_renewed_certificate() {
+    let files = tempfile::tempdir().unwrap();
+    certificates(files.path());
+    let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
+    let shop = Shop::open(10, &["--tls-cert", &path("cert.pem"), "--tls-key", &path("key.pem")]);
+    let ask = || {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--max-time", "20", "--cacert", &path("ca.pem")]);
+        curl.args(["-H", &format!("Authorization: Bearer {}", shop.key)]);
+        curl.arg(format!("https://{}/v1/account", shop.address));
+        run(&mut curl, b"")
+    };
+    let account: Value = serde_json::from_slice(&ask().exits(0).stdout).unwrap();
+    assert_eq!(account["balance"], json!(10));
+    // Who speaks no TLS gets nothing, and holds up nobody.
+    assert!(http::ask(shop.address, "GET", "/healthz", &[], b"").is_err());
+
+    fs::remove_file(path("ca.pem")).unwrap();
+    certificates(files.path());
+    // curl trusts only the new authority now.
+    assert_eq!(ask().code, 60);
+    shop.signal("-HUP");
+    eventually("the new certificate", || (ask().code == 0).then_some(()));
+    // One that is no good is told, and the good one stays.
+    fs::write(path("cert.pem"), "no certificate").unwrap();
+    shop.signal("-HUP");
+    eventually("the complaint", || shop.log().contains("holds no").then_some(()));
+    ask().exits(0);
+}
+
+#[test]
+fn a_second_shop_over_the_same_books_is_told_so() {
+    let shop = Shop::open(10, &[]);
+    let books = shop.folder();
+    let home = crate::support::Home::bare();
+    let run =
+        home.run(["vendor", "serve", "--listen", "127.0.0.1:0", "--books", books.to_str().unwrap()], b"").exits(75);
+    assert!(run.stderr.contains("a shop serves the books in ") && run.stderr.contains(" already"), "{}", run.stderr);
+}
+
+#[test]
+fn a_shop_that_could_sign_nothing_does_not_open() {
+    let mut shop = Shop::open(10, &[]);
+    shop.signal("-TERM");
+    shop.ended();
+    let books = shop.folder();
+    std::fs::remove_file(books.join("keys/key-2026q4.json")).unwrap();
+    let home = crate::support::Home::bare();
+    let run =
+        home.run(["vendor", "serve", "--listen", "127.0.0.1:0", "--books", books.to_str().unwrap()], b"").exits(74);
+    assert!(run.stderr.contains("key-2026q4.json"), "{}", run.stderr);
+}

@@ -1,0 +1,312 @@
+//! The page: bought on by a real browser, and by hand where a browser would not go wrong.
+
+use crate::support::http::{self, Answer};
+use crate::support::shop::Shop;
+use crate::support::{ALICE, Home, letter, run, stamped};
+use mailstamp::engine::context::clock;
+use mailstamp::stamp::claims::Stamp;
+use mailstamp::stamp::token::Token;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A browser of a few lines: one cookie, and forms as they stand on the page.
+struct Visitor<'a> {
+    shop: &'a Shop,
+    cookie: String,
+    token: String,
+    purchase: String,
+}
+
+fn encoded(fields: &[(&str, &str)]) -> Vec<u8> {
+    let escape = |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
+    let pairs: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
+    pairs.join("&").into_bytes()
+}
+
+fn hidden(page: &str, name: &str) -> String {
+    let (_, rest) = page.split_once(&format!("name=\"{name}\" value=\"")).unwrap_or_else(|| panic!("{name}: {page}"));
+    rest.split('"').next().unwrap().to_owned()
+}
+
+fn cookie(answer: &Answer) -> String {
+    answer.field("set-cookie").unwrap().split(';').next().unwrap().to_owned()
+}
+
+impl<'a> Visitor<'a> {
+    fn new(shop: &'a Shop) -> Self {
+        let answer = http::ask(shop.address, "GET", "/", &[], b"").unwrap().is(200);
+        let page = answer.text();
+        Self { shop, cookie: cookie(&answer), token: hidden(&page, "token"), purchase: hidden(&page, "purchase") }
+    }
+
+    fn post(&self, path: &str, more: &[(&str, &str)], fields: &[(&str, &str)]) -> Answer {
+        let mut all = vec![("Content-Type", "application/x-www-form-urlencoded"), ("Cookie", &self.cookie)];
+        all.extend(more);
+        http::ask(self.shop.address, "POST", path, &all, &encoded(fields)).unwrap()
+    }
+
+    fn buy(&self, recipient: &str, voucher: &str) -> Answer {
+        let fields = [
+            ("token", self.token.as_str()),
+            ("purchase", &self.purchase),
+            ("recipient", recipient),
+            ("pay", "voucher"),
+            ("voucher", voucher),
+        ];
+        self.post("/buy", &[], &fields)
+    }
+}
+
+fn voucher(shop: &Shop, credits: u64) -> String {
+    shop.books().make_voucher(credits, None, clock()).unwrap().as_str().to_owned()
+}
+
+fn worth(shop: &Shop, code: &str) -> u64 {
+    shop.books().voucher(mailstamp::ledger::payment::code_hash(code).unwrap()).unwrap()
+}
+
+fn bought(answer: &Answer) -> String {
+    let page = answer.text();
+    let (_, rest) = page.split_once("<textarea id=\"stamp\"").unwrap_or_else(|| panic!("{page}"));
+    rest.split_once('>').unwrap().1.split('<').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_form_that_is_sent_again_charges_nothing() {
+    let shop = Shop::open(0, &[]);
+    let code = voucher(&shop, 5);
+    let visitor = Visitor::new(&shop);
+    let first = bought(&visitor.buy(ALICE, &code).is(200));
+    for _ in 0..3 {
+        assert_eq!(bought(&visitor.buy(ALICE, &code).is(200)), first);
+    }
+    assert_eq!(worth(&shop, &code), 4);
+    // The same form with another recipient is another purchase, and is asked for once more.
+    let other = visitor.buy("other@x.example", &code).is(422).text();
+    assert!(other.contains("nothing was charged now"), "{other}");
+    assert_ne!(hidden(&other, "purchase"), visitor.purchase);
+    assert_eq!(worth(&shop, &code), 4);
+    let empty = voucher(&shop, 1);
+    let second = Visitor::new(&shop);
+    bought(&second.buy(ALICE, &empty).is(200));
+    let none = Visitor::new(&shop).buy(ALICE, &empty).is(422).text();
+    assert!(none.contains("nothing is left on it") || none.contains("0 are left on this voucher"), "{none}");
+    shop.audit();
+}
+
+#[test]
+fn a_form_that_is_sent_again_after_a_restart_charges_nothing() {
+    let mut shop = Shop::open(0, &[]);
+    let code = voucher(&shop, 5);
+    let before = Visitor::new(&shop);
+    let first = bought(&before.buy(ALICE, &code).is(200));
+    let Visitor { cookie, token, purchase, .. } = before;
+    shop.kill_and_restart();
+    let after = Visitor { shop: &shop, cookie, token, purchase };
+    assert_eq!(bought(&after.buy(ALICE, &code).is(200)), first);
+    assert_eq!(worth(&shop, &code), 4);
+    let mode = fs::metadata(shop.folder().join("forms.secret")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // Nobody is signed in any more: what was paid from the account is not paid otherwise, or told to be undone.
+    let fields = [("token", after.token.as_str()), ("purchase", "p"), ("recipient", ALICE), ("pay", "account")];
+    let page = after.post("/buy", &[], &fields).is(422).text();
+    assert!(page.contains("look at your history first"), "{page}");
+    assert_eq!(hidden(&page, "purchase"), "p");
+    let foreign = after.post("/buy", &[], &[("token", "x")]).is(403).text();
+    assert!(!foreign.contains("Nothing was done"), "{foreign}");
+    shop.audit();
+}
+
+#[test]
+fn an_origin_is_ours_however_the_operator_wrote_it() {
+    let shop = Shop::open(0, &["--public-url", "HTTP://Stamps.Example:80/"]);
+    let visitor = Visitor::new(&shop);
+    let fields = [("token", visitor.token.as_str()), ("recipient", ALICE)];
+    visitor.post("/order", &[("Origin", "http://stamps.example")], &fields).is(200);
+    visitor.post("/order", &[("Origin", "http://stamps.example:8080")], &fields).is(403);
+}
+
+#[test]
+fn what_is_no_form_is_told_on_a_page() {
+    let shop = Shop::open(0, &[]);
+    let visitor = Visitor::new(&shop);
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    for (path, kind, body, status) in [
+        ("/letter", form, &b"token=x"[..], 422),
+        ("/order", form, &vec![b'a'; 1024 * 1024 + 1], 413),
+        ("/buy", ("Content-Type", "text/plain"), b"token=x", 415),
+    ] {
+        let fields = [kind, ("Cookie", visitor.cookie.as_str())];
+        let answer = http::ask(shop.address, "POST", path, &fields, body).unwrap().is(status);
+        assert!(answer.field("content-type").unwrap().starts_with("text/html"), "{path}");
+        assert!(answer.text().contains("That did not work"), "{path}");
+    }
+}
+
+// CSRF
+#[test]
+fn only_a_visitors_own_form_is_read() {
+    let shop = Shop::open(0, &[]);
+    let code = voucher(&shop, 5);
+    let (mine, other) = (Visitor::new(&shop), Visitor::new(&shop));
+    let with = |visitor: &Visitor<'_>, token: &str, more: &[(&str, &str)]| {
+        let fields = [("token", token), ("purchase", "p"), ("recipient", ALICE), ("voucher", &code)];
+        visitor.post("/buy", more, &fields).status
+    };
+    assert_eq!(with(&mine, "", &[]), 403);
+    assert_eq!(with(&mine, &other.token, &[]), 403);
+    let bare = Visitor { cookie: "mailstamp=x".into(), token: String::new(), purchase: String::new(), ..mine };
+    assert_eq!(with(&bare, &other.token, &[]), 403);
+    for foreign in [
+        ("Origin", "http://evil.example"),
+        ("Origin", "null"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
+    ] {
+        assert_eq!(with(&other, &other.token, &[foreign]), 403, "{foreign:?}");
+    }
+    assert_eq!(worth(&shop, &code), 5);
+    let own = [("Origin", "http://shop.test"), ("Sec-Fetch-Site", "same-origin")];
+    assert_eq!(with(&other, &other.token, &own), 200);
+    for path in
+        ["/order", "/letter", "/signin", "/signout", "/account/keys", "/account/keys/revoke", "/account/voucher"]
+    {
+        let fields = [("token", "x"), ("stamp", "x"), ("recipient", ALICE), ("key", shop.key.as_str())];
+        assert_eq!(other.post(path, &[], &fields).status, 403, "{path}");
+    }
+}
+
+#[test]
+fn cookies_are_secure_behind_an_encrypted_origin_and_pages_let_nothing_else_in() {
+    let shop = Shop::open(0, &["--public-url", "https://stamps.example"]);
+    let answer = http::ask(shop.address, "GET", "/", &[], b"").unwrap().is(200);
+    let cookie = answer.field("set-cookie").unwrap();
+    assert!(cookie.starts_with("__Host-mailstamp=") && cookie.ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure"));
+    assert_eq!(answer.field("strict-transport-security"), Some("max-age=31536000"));
+    let policy = answer.field("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
+    assert!(policy.contains("frame-ancestors 'none'") && policy.contains("form-action 'self'"), "{policy}");
+    assert_eq!(answer.field("x-content-type-options"), Some("nosniff"));
+}
+
+// Threat 26
+#[test]
+fn whatever_a_person_writes_is_shown_as_text() {
+    let shop = Shop::open(0, &[]);
+    let visitor = Visitor::new(&shop);
+    let script = "\"><script>alert(1)</script>\u{1b}[31m";
+    for field in ["recipient", "sender", "from", "until", "value", "hashed", "purchase"] {
+        let page = visitor.post("/order", &[], &[("token", visitor.token.as_str()), (field, script)]).is(422).text();
+        assert!(!page.contains("<script>alert"), "{field}: {page}");
+    }
+    let page = http::ask(shop.address, "GET", "/?recipient=%22%3E%3Cscript%3Ealert(1)", &[], b"").unwrap().is(200);
+    assert!(!page.text().contains("<script>alert") && page.text().contains("&#60;script&#62;alert"));
+    assert_eq!(shop.log(), "");
+}
+
+#[test]
+fn a_draft_carries_the_stamp_to_its_recipient() {
+    let (shop, home) = (Shop::open(0, &[]), trusting());
+    home.run(["vendor", "trust", "--replace", "-"], &entry(&shop)).exits(0);
+    let visitor = Visitor::new(&shop);
+    let stamp = bought(&visitor.buy(ALICE, &voucher(&shop, 1)).is(200));
+    let fields = [("token", visitor.token.as_str()), ("stamp", &stamp), ("recipient", ALICE), ("sender", "")];
+    let draft = visitor.post("/letter", &[], &fields).is(200);
+    assert_eq!(draft.field("content-disposition"), Some("attachment; filename=\"stamped-letter.eml\""));
+    let sent =
+        [b"From: bob@y.example\r\nDate: Sun, 22 Nov 2026 12:00:00 +0000\r\n".as_slice(), &draft.body, b"Hello\r\n"];
+    home.classify(&sent.concat()).exits(0).says("first-class paid");
+    let injected =
+        [("token", visitor.token.as_str()), ("stamp", &stamp), ("recipient", "a@b.example\r\nBcc: c@d.example")];
+    visitor.post("/letter", &[], &injected).is(422);
+}
+
+fn trusting() -> Home {
+    let home = Home::bare();
+    home.configure(&format!("addresses = [\"{ALICE}\"]"));
+    home
+}
+
+fn entry(shop: &Shop) -> Vec<u8> {
+    serde_json::to_vec(&shop.books().published().unwrap()).unwrap()
+}
+
+/// The text that a mailto link puts into a message.
+fn body_of(link: &str) -> String {
+    let (_, body) = link.split_once("?body=").unwrap();
+    let mut bytes = Vec::new();
+    let mut rest = body.as_bytes();
+    while let [first, more @ ..] = rest {
+        let (byte, after) = match (first, more) {
+            (b'%', [a, b, after @ ..]) => {
+                (u8::from_str_radix(std::str::from_utf8(&[*a, *b]).unwrap(), 16).unwrap(), after)
+            }
+            _ => (*first, more),
+        };
+        bytes.push(byte);
+        rest = after;
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Set to a folder, the pictures stay there for people to look at.
+const PICTURES: &str = "MAILSTAMP_TEST_PICTURES";
+
+// BP2d, BC4
+#[test]
+fn a_person_buys_in_a_browser_without_javascript_and_with_it() {
+    let (shop, home) = (Shop::open(1_000, &["--address-rate", "0"]), trusting());
+    home.run(["vendor", "trust", "-"], &entry(&shop)).exits(0);
+    for at in 0..25 {
+        let body = json!({ "stamps": vec![json!({ "recipient": "r@x.example" }); at % 4 + 1] });
+        shop.ask_with("POST", "/v1/stamps", &[("Idempotency-Key", &at.to_string())], &body).is(200);
+    }
+    let code = voucher(&shop, 5);
+    let kept = std::env::var_os(PICTURES).map(PathBuf::from);
+    let pictures = kept.unwrap_or_else(|| home.file("pictures"));
+    fs::create_dir_all(&pictures).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vendor_side/service/browser.py");
+    let mut browser = Command::new("/usr/bin/python3");
+    browser.arg(script).args([&format!("http://{}", shop.address), &code, &shop.key]).arg(&pictures);
+    let ran = run(&mut browser, b"");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let seen: Value = serde_json::from_slice(&ran.stdout).unwrap();
+
+    // No policy was broken, nothing else was asked, one cookie that ends with the visit.
+    assert_eq!(seen["complaints"], json!([]));
+    assert_eq!(seen["asked"], json!([format!("http://{}", shop.address)]));
+    assert_eq!(seen["cookies"], json!([{ "name": "mailstamp", "httpOnly": true, "sameSite": "Lax", "session": true }]));
+    let pages = seen["pages"].as_object().unwrap();
+    assert_eq!(pages.len(), 12);
+    for (name, page) in pages {
+        assert_eq!(page["wrong"], json!([]), "{name}");
+        assert_eq!(page["wide"], json!({ "390": 390, "900": 900 }), "{name}");
+    }
+    assert!(pages["wrong-voucher"]["text"].as_str().unwrap().contains("No voucher has this code"));
+    assert!(pages["pay"]["text"].as_str().unwrap().contains("0.001 EUR"));
+    assert!(pages["signin"]["text"].as_str().unwrap().contains("No account is opened by this key"));
+    assert!(pages["earlier"]["text"].as_str().unwrap().contains("<b>\"laptop\"</b>"), "shown as it was written");
+
+    // Sent again, nothing more was charged: two stamps of one credit are gone from the voucher.
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    assert_eq!(seen["reloaded"], seen["plain"]["stamp"]);
+    assert_eq!(seen["back"], seen["scripted"]["stamp"]);
+    assert_eq!(worth(&shop, &code), 3);
+    assert_eq!((&seen["plain"]["copies"], &seen["scripted"]["copies"]), (&json!(0), &json!(2)));
+    assert_eq!((&seen["again"], &seen["revoked"], &seen["out"]), (&json!(true), &json!(1), &json!("/signin")));
+    assert!(text(&seen["key"]).starts_with("msk_"));
+    let carols = Stamp::read(Token::parse(&text(&seen["account"])).unwrap().payload()).unwrap();
+    assert_eq!(carols.audience.to_string(), "carol@x.example");
+
+    // And each way of putting a stamp on a letter works.
+    home.classify(&stamped(&text(&seen["plain"]["stamp"]), &letter("plain"))).exits(0).says("first-class paid");
+    let field = [text(&seen["scripted"]["field"]).as_bytes(), b"\n", letter("field").as_slice()].concat();
+    home.run(["classify", "--no-mark"], &field).exits(0).says("first-class paid");
+    let linked = format!("{}Dear Alice,\r\n", body_of(&text(&seen["scripted"]["mailto"])));
+    let message = format!("From: bob@y.example\r\nTo: {ALICE}\r\nMessage-ID: <l@y.example>\r\n\r\n{linked}");
+    home.classify(message.as_bytes()).exits(0).says("first-class paid");
+    shop.audit();
+}
