@@ -1,9 +1,8 @@
-//! Counting: what credits cost, what an order asks for and whether the caps allow it, which sums an event moves between
-//! which accounts, and the chain that holds the entries together. Pure: time, random numbers and balances are handed in;
-//! where the books are kept is known to the room `vendor`.
+//! Accounting of credits: prices, orders and their caps, what an event moves between accounts, and the hash chain of
+//! entries. Pure: time, random numbers and balances are handed in. The ledger (`ledger/`) keeps the entries on the disk.
 //!
 //! - [`money`]: sums and prices, integers throughout.
-//! - [`double_entry`]: double entry. A [`Transaction`](double_entry::Transaction) is made of transfers, so its sum is zero.
+//! - [`double_entry`]: a [`Transaction`](double_entry::Transaction) is made of transfers, so its sum is zero.
 //! - [`event`]: what can happen, and which transaction that is.
 //! - [`hash_chain`]: entries, each with the hash of all before it.
 //! - [`order`]: what a buyer asks for, and the caps.

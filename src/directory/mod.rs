@@ -1,12 +1,13 @@
-//! The keys of the vendors that the user trusts, as read from files: what he pinned himself, directory documents signed by
-//! keys that are known, and what `mailstamp directory refresh` fetched and accepted. Nobody else's key is ever looked at,
-//! and on the mail path nothing is fetched.
+//! The keys of the vendors that the user trusts, read from files: documents that the user pinned, and documents signed by
+//! known keys that `mailstamp directory refresh` fetched and accepted. No other key is looked at, and nothing is fetched on
+//! the mail path.
 //!
-//! `document.rs` is the form of the documents, `price.rs` that of prices, `dns_records.rs` that of keys in DNS; `key_directory.rs` says
-//! what documents say together, `pinned.rs` reads the folder they are in and `cache.rs` keeps what was fetched; `source_status.rs` says how the sources of that
-//! stand.
-//! What may be fetched stands in the configuration (`config/directory_sources.rs`); `trust_policy.rs` decides what of it is believed, `refresh.rs` fetches and asks it.
-//! `signing_key.rs` is a vendor's own signing key, `publish.rs` what he publishes with it.
+//! - `document.rs`: the form of a document; `price.rs`: of a price; `dns_records.rs`: of keys in DNS.
+//! - `key_directory.rs`: what all documents say together. `pinned.rs` reads the user's folder, `cache.rs` keeps what was
+//!   fetched, `source_status.rs` reports how each source stands.
+//! - `refresh.rs` fetches what the configuration names (`config/directory_sources.rs`), and `trust_policy.rs` decides what
+//!   of it is believed.
+//! - `signing_key.rs`: a vendor's own signing key. `publish.rs`: what the vendor publishes with it.
 
 pub mod cache;
 pub mod dns_records;

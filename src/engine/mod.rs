@@ -1,10 +1,14 @@
-//! The engine: gathers the facts, asks the core, spends once. Its one fallible step is
-//! [`Undecided`](judge::Undecided), our own trouble, which every front end turns into deferral. `context.rs` alone knows
-//! which adapters there are. `delivery` puts a judged message where the user wants it, `quarantine` keeps what is kept aside,
-//! `allow_list` writes down whom he lets through from then on, and `auto_reply` sends the automatic reply that is due. `rescan`
-//! judges mail that was kept before, which `mailbox::walk` and `mailbox::mbox` read; `learn_sent` says what is learned from what the user sends, and
-//! `returnable` keeps the stamps that may come back with his answers. `remote::client` has a message judged by the process that
-//! stays, in the words of `remote::protocol`, `remote::status` asks it how it is, and `remote::state` is what that process keeps ready.
+//! The engine: gathers the facts, asks the pure half, spends once. Its one error is [`Undecided`](judge::Undecided), trouble
+//! of our own, which every command turns into deferral.
+//!
+//! - [`context`]: reads clock and configuration, and chooses the adapters; no other file knows which there are.
+//! - [`judge`]: one message, from bytes to decision. [`rule_eval`] answers what rules ask, [`result_header`] writes the class
+//!   field.
+//! - [`delivery`]: puts a judged message where the user wants it. [`quarantine`] keeps held mail, [`allow_list`] adds its
+//!   senders, [`returnable`] keeps stamps that may go back with an answer, [`auto_reply`] sends the reply that is due.
+//! - [`learn_sent`]: contacts from sent mail. [`feedback`]: revocations from moved mail. [`rescan`]: judges stored mail
+//!   again. [`retention`]: removes what has ended.
+//! - [`remote`]: judging in the daemon.
 
 pub mod allow_list;
 pub mod auto_reply;

@@ -1,7 +1,6 @@
-//! How processes of one user talk to each other: frames on a socket in the file system. `frame` says what bytes a frame is,
-//! `connection` sends and receives them, `memory_budget` is the memory that they may take together, `os::unix_socket` finds and makes the
-//! socket. What is asked and answered in them is the affair of who asks: the log's questions are in `store`, those about
-//! messages in `filter`.
+//! Frames between processes of one user, on a socket in the file system (`os::unix_socket`). [`frame`] defines their bytes,
+//! [`connection`] sends and receives them, [`memory_budget`] limits the memory that all of them may take. What is asked and
+//! answered is left to the callers: the log's requests are in `store`, those about messages in `engine`.
 
 pub mod connection;
 pub mod frame;

@@ -1,12 +1,13 @@
-//! A vendor's books on the disk: accounts, credits, stamps sold and taken back, and the chain of entries from which all
-//! of it can be counted again. What an event moves is decided in `bank`; how requests come in, by HTTP or by command, is
-//! left to the floors above.
+//! A vendor's ledger on the disk: accounts, credits, stamps sold and taken back, and the chain of entries from which all
+//! of it can be counted again. What an event moves is decided in `accounting`. How requests arrive, by HTTP or by command,
+//! is left to the layers above.
 //!
-//! - [`handle`]: the books as callers see them, one method for each thing that can be done; [`trade`]: those by which stamps
-//!   are sold, taken back and paid out.
-//! - [`request`]: the same things as values, as the writer and the socket take them; [`rejection`]: why one is not done.
-//! - `publication.rs`: the signed directory of what they say.
-//! - [`audit`]: counting everything again. [`payment`]: ways to pay. [`address_proof`]: who owns an address.
+//! - [`handle`]: the ledger as callers see it, one method for each operation; [`trade`]: those that sell stamps, take them
+//!   back and pay out.
+//! - [`request`]: the same operations as values, for the writer and the socket; [`rejection`]: why one is refused.
+//! - `publication.rs`: the signed directory of what the ledger says.
+//! - [`audit`]: counting everything again. [`payment`]: ways to pay. [`address_proof`]: proof that an account owns an
+//!   address.
 
 pub mod address_proof;
 pub mod audit;

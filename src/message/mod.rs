@@ -1,6 +1,6 @@
-//! What a message is: slices of the bytes that were received. Header fields, addresses, the fingerprint, edits that touch
-//! no other byte, and a bounded walk over MIME parts. Nothing here reads a file, a clock or the environment, and nothing
-//! here fails: a message can be as broken as it likes and is still a message.
+//! A message as slices of the bytes that were received: header fields, addresses, the fingerprint, edits that touch no other
+//! byte, and a bounded walk over MIME parts. Nothing here reads a file, a clock or the environment, and nothing here fails:
+//! a broken message is still a message.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 

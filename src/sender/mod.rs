@@ -1,8 +1,11 @@
-//! The sender's side: accounts at vendors, buying, and the purse of stamps that were bought and not yet used. Callers ask
-//! one thing, [`Sender::supply`](stamp_source::Sender::supply): a stamp for each recipient, from the purse or bought, never paid
-//! twice. Which vendor and whether a cap allows it is decided in files without I/O (`selection.rs`, `budget.rs`); the purse
-//! (`purse/`) keeps all that must survive a crash, and `vendor_client.rs` alone talks to a vendor. `post/` sends: one message in, a copy with its own
-//! stamp to each recipient. Left out: how a stamp is put on a message (`stamp/affix.rs`).
+//! The sender's side: accounts at vendors, buying, and the wallet of unused stamps. Callers use one method,
+//! [`Sender::supply`](stamp_source::Sender::supply): a stamp for each recipient, from the wallet or bought, never paid twice.
+//!
+//! - `selection.rs` chooses the vendor and `budget.rs` checks the caps, both without I/O.
+//! - `wallet/` keeps all that must survive a crash. `vendor_client.rs` alone talks to a vendor.
+//! - `submission/` sends: one message in, a copy with its own stamp to each recipient.
+//!
+//! Left out: how a stamp is put on a message (`stamp/affix.rs`).
 //!
 //! # How nothing is paid or used twice
 //!

@@ -1,6 +1,6 @@
-//! What a stamp is: a PASETO v4.public token that a vendor signed for one recipient. `token` is its form, `signing` its
-//! cryptography, `claims` and `audience` what it says, `issue` how one is made, `holder_proof` how its holder shows that a use is
-//! his own. Keys are handed in: whose they are, and whether they are trusted, is decided elsewhere.
+//! Stamps: PASETO v4.public tokens that a vendor signed for one recipient. [`token`] is their form, [`signing`] their
+//! cryptography, [`claims`] and [`audience`] what they say, [`issue`] how one is made, [`holder_proof`] how a holder shows
+//! that a use is their own. Keys are handed in; which are trusted is decided elsewhere.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 

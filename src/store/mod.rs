@@ -1,15 +1,14 @@
-//! What must be remembered between messages, as ports (the traits here) and adapters (one file each): which serials were
-//! spent on which message ([`UsedLog`]), what the user said about single stamps ([`GrantBook`]), what he sent
-//! ([`SentBook`]), and to whom automatic replies went ([`ReplyBook`]). One object is all of them ([`Store`]), because a
-//! spend must see grants and revocations in the transaction in which it spends, and one lock and one file serve the rest.
+//! What is remembered between messages, as ports (the traits here) and adapters: serials spent on messages ([`UsedLog`]),
+//! grants and revocations ([`GrantBook`]), what the user sent ([`SentBook`]), and to whom automatic replies went
+//! ([`ReplyBook`]). One object is all of them ([`Store`]), because a spend must see grants and revocations in its own
+//! transaction, and one lock and one file serve the rest.
 //!
-//! Left out on purpose: deciding (verdict/), and which store a user has (the engine). What a store answers is the same
-//! for every adapter, since all of them ask `decide.rs`, `contacts.rs` and `reply_log.rs`; they differ in where the rows are and
-//! what makes them durable.
+//! Left out: the judgement (`verdict/`), and the choice of a store (the engine). All adapters answer by `decide.rs`,
+//! `contacts.rs` and `reply_log.rs`. They differ in where the rows are and what makes them durable.
 //!
-//! Two processes never have one log open. Many one-shot processes take turns at it, and the one that has it answers those
-//! that wait (`store/combining/leader.rs`); a process that stays keeps it ([`resident`]), answers the others through the socket beside it
-//! ([`combining::client`]), and lends it to those that need the file.
+//! Two processes never have one log open. One-shot processes take turns, and the one that has the log answers those that
+//! wait (`combining/leader.rs`). The daemon keeps it ([`resident`]), answers the others through the socket beside it
+//! ([`combining::client`]), and lends it to a process that needs the file.
 
 pub mod combining;
 mod contacts;

@@ -1,4 +1,5 @@
-//! Judging in the daemon: the protocol, its client, and the state that the daemon keeps per mailbox.
+//! Judging in the daemon: [`protocol`] has the requests and responses, [`client`] sends a message, [`status`] asks for the
+//! daemon's numbers, and [`state`] is what the daemon keeps ready for each mailbox.
 
 pub mod client;
 pub mod protocol;

@@ -1,15 +1,14 @@
-//! `mailstamp serve`: one process that has read everything and has the log open, and answers the commands of the mail path.
-//! It decides nothing: what is ready and what is answered is the engine's affair (`engine/remote/state.rs`), and the log is the
-//! store's.
+//! `mailstamp serve`: the daemon, which keeps configuration and log open and answers the commands of the mail path. It
+//! decides nothing: answers are the engine's (`engine/remote/state.rs`), and the log is the store's.
 //!
-//! - *Bytes*: `socket::frame`, and the heads in `engine/remote/protocol.rs`.
-//! - *States*: `handler`: what is answered to each frame. [`metrics`]: what is counted, and `histogram`; `gauges`: what
-//!   is looked for when somebody asks.
-//! - *Sockets*: `worker_pool`: connections, their limits, and the threads that serve them; `peer_credentials`: who is at the other end.
-//!   `server::http::metrics_endpoint`: the numbers over HTTP, the one thing here that is async.
+//! - *Bytes*: `ipc::frame`, and the heads in `engine/remote/protocol.rs`.
+//! - *States*: `handler`: one frame in, one answer out. [`metrics`]: counters, with `histogram`; `gauges`: what is read
+//!   when asked for.
+//! - *Sockets*: `worker_pool`: connections, their limits, and the threads that serve them; `peer_credentials`: the user at
+//!   the other end. `server::http::metrics_endpoint`: the metrics over HTTP, the one thing here that is async.
 //!
-//! Besides, it does what other commands do now and then (`background`). Threads block, here as everywhere on the mail path:
-//! a judgement computes or waits for the disk, and hundreds of threads that wait cost little.
+//! `background` runs what other commands do now and then. Threads block, here as everywhere on the mail path: a judgement
+//! computes or waits for the disk, and hundreds of threads that wait cost little.
 
 mod background;
 mod gauges;

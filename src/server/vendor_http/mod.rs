@@ -1,14 +1,12 @@
-//! `mailstamp vendor serve`: the vendor's books over HTTP, for programs (`/v1/`) and for people (the page). Front end: it
-//! translates requests into calls of the books and answers into JSON or HTML. What is allowed, and what it costs, the
-//! books decide; how long they keep things, too. What this room keeps of its own (sessions, rates, numbers for Prometheus)
-//! is in memory and gone when it ends; only the secret of its forms lies beside the books.
+//! `mailstamp vendor serve`: the vendor's ledger over HTTP, for programs (`/v1/`) and for people (the page). It translates
+//! requests into calls of the ledger, and answers into JSON or HTML. The ledger decides what is allowed, what it costs and
+//! how long it is kept. Sessions, rates and metrics are in memory only; the secret of the forms lies beside the ledger.
 //!
 //! - *Bytes*: [`error`] and the files of [`api`] and [`page`] say what goes over the wire.
-//! - *States*: [`rate_limit`] (who asks too often), [`page::session`] (who is signed in), [`metrics`].
-//! - *Sockets*: [`listener`] (connections and their limits), [`tls`]. Nothing else here knows that there are any.
+//! - *States*: [`rate_limit`], [`page::session`], [`metrics`].
+//! - *Sockets*: [`listener`] (connections and their limits), [`tls`]. No other file here knows of sockets.
 //!
-//! Logs say nothing of who asked: no address, no key, no request line. What goes wrong on our side is told on standard
-//! error, one line each.
+//! Logs name no client: no address, no key, no request line. Trouble on our side is one line on standard error.
 
 pub mod api;
 pub mod auth;

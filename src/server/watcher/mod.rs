@@ -1,13 +1,13 @@
-//! The watcher of mail folders: what people do anyway is what they mean. A message moved to Junk or Trash has its stamps
-//! revoked; moved back in time, they are restored; what is sent with the word that its stamp may come back lets it; and to
-//! whom it is sent is learned.
+//! The folder watcher: turns what users do with mail into commands. A message moved to Junk or Trash has its stamps revoked;
+//! moved back in time, they are restored. Sent mail is learned from, and a sent message whose stamp may return grants it.
 //!
-//! `state` says what is remembered and what follows from it, `folders` what lies where, `state_file` keeps the memory on the
-//! disk, `scan` puts them together. Here is only the waiting: for the system to tell of a change (inotify, by way of
-//! notify), and for the time of the next look, which comes also if the system told nothing or lost count. Threads and
-//! channels are enough; nothing here is async.
+//! - `state`: what is remembered and what follows from it. `state_file` keeps it on the disk.
+//! - `folders`: which messages lie where. `scan` compares that with the state.
 //!
-//! Not recursive: each folder's `cur` and `new` are watched singly, and the Maildir itself for folders that are made.
+//! This file only waits: for inotify (by way of notify), and for the time of the next scan, which comes also if the system
+//! reported nothing or lost events. Threads and channels are enough; nothing here is async.
+//!
+//! Not recursive: each folder's `cur` and `new` are watched singly, and the Maildir itself for new folders.
 
 mod folders;
 mod scan;
