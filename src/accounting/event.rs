@@ -3,7 +3,7 @@
 //! in an event: the chain cannot forget.
 
 use super::double_entry::{Book, Transaction, Unit};
-use super::hash_chain::Hash;
+use super::hash::Hash;
 use super::money::{Money, Price};
 use super::order::Caps;
 use super::serial_derivation::Draw;

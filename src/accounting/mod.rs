@@ -4,7 +4,7 @@
 //! - [`money`]: sums and prices, integers throughout.
 //! - [`double_entry`]: a [`Transaction`](double_entry::Transaction) is made of transfers, so its sum is zero.
 //! - [`event`]: what can happen, and which transaction that is.
-//! - [`hash_chain`]: entries, each with the hash of all before it.
+//! - [`hash`]: SHA-256 hashes. [`hash_chain`]: entries, each with the hash of all before it.
 //! - [`order`]: what a buyer asks for, and the caps.
 //! - [`serial_derivation`]: serials that never repeat.
 
@@ -12,6 +12,7 @@
 
 pub mod double_entry;
 pub mod event;
+pub mod hash;
 pub mod hash_chain;
 pub mod money;
 pub mod order;

@@ -2,7 +2,7 @@
 //! pinned by the user as it is, or carried in a signed token. Unknown members are ignored, so that later versions may add
 //! to it; what is known must be well formed.
 
-use super::price::Price;
+use super::price::{Price, PriceError};
 use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
 use crate::stamp::token::Issuer;
@@ -156,8 +156,8 @@ pub enum DocumentError {
     #[error("{0:?} is not a serial")]
     Serial(String),
     /// A price that is none.
-    #[error("{0:?} is not a price (write \"1.00 EUR / 1000\")")]
-    Price(String),
+    #[error(transparent)]
+    Price(#[from] PriceError),
     /// Two keys of one name.
     #[error("two keys are called {0:?}")]
     Twice(String),
@@ -188,7 +188,10 @@ impl VendorEntry {
             named.map_err(|error| DocumentError::Key { kid: kid.clone(), problem: error.to_string() })?;
         }
         self.revoked_serials()?;
-        self.prices.iter().try_for_each(|price| price.millionths().map(|_| ()))
+        for price in &self.prices {
+            price.millionths()?;
+        }
+        Ok(())
     }
 
     /// His revoked serials.

@@ -1,7 +1,6 @@
 //! What a credit costs: an amount of money for a number of credits, so that a thousandth of a cent needs no fraction that
 //! a float would round. Amounts are decimal numbers in text, as people and other programs write them.
 
-use super::document::DocumentError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -18,6 +17,11 @@ pub struct Price {
     pub credits: u64,
 }
 
+/// The text is not a price.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a price (write \"1.00 EUR / 1000\")")]
+pub struct PriceError(String);
+
 fn one() -> u64 {
     1
 }
@@ -26,9 +30,9 @@ impl Price {
     /// The amount in millionths of the currency.
     ///
     /// # Errors
-    /// [`DocumentError::Price`] for a price that is not of this form.
-    pub fn millionths(&self) -> Result<u64, DocumentError> {
-        let wrong = || DocumentError::Price(self.to_string());
+    /// [`PriceError`] for a price that is not of this form.
+    pub fn millionths(&self) -> Result<u64, PriceError> {
+        let wrong = || PriceError(self.to_string());
         let (whole, part) = self.amount.split_once('.').unwrap_or((&self.amount, "0"));
         let digits = |text: &str, most| (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
         let currency = self.currency.len() == 3 && self.currency.bytes().all(|b| b.is_ascii_uppercase());
@@ -40,11 +44,11 @@ impl Price {
 }
 
 impl FromStr for Price {
-    type Err = DocumentError;
+    type Err = PriceError;
 
     /// Reads `1.00 EUR / 1000`, or `0.001 EUR` for one credit.
-    fn from_str(text: &str) -> Result<Self, DocumentError> {
-        let wrong = || DocumentError::Price(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, PriceError> {
+        let wrong = || PriceError(text.to_owned());
         let (money, credits) = text.split_once('/').unwrap_or((text, "1"));
         let (amount, currency) = money.trim().split_once(' ').ok_or_else(wrong)?;
         let price = Self {

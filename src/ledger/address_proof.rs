@@ -4,7 +4,7 @@
 
 use super::error::BooksError;
 use super::rejection::Refusal;
-use crate::accounting::hash_chain::Hash;
+use crate::accounting::hash::Hash;
 use crate::message::address::{Address, AddressError, canonical_domain};
 use crate::message::header::{fold, printable};
 use crate::net::sendmail::{self, SendError};

@@ -12,7 +12,7 @@ use super::transaction::{Job, MOST_LISTED};
 use super::writer::{self, Writer};
 use super::{audit, backup, queries};
 use crate::accounting::event::Event;
-use crate::accounting::hash_chain::Hash;
+use crate::accounting::hash::Hash;
 use crate::time::UnixTime;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 use std::fs::File;

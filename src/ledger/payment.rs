@@ -3,7 +3,7 @@
 //! provider of payments can be added by implementing [`Payment`].
 
 use super::error::BooksError;
-use crate::accounting::hash_chain::Hash;
+use crate::accounting::hash::Hash;
 use crate::accounting::money::Money;
 use crate::directory::signing_key::SecretError;
 use crate::os::random;

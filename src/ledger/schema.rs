@@ -4,7 +4,8 @@
 use super::error::BooksError;
 use super::rejection::Refusal;
 use crate::accounting::double_entry::{Book, Unit};
-use crate::accounting::hash_chain::{Entry, Hash, Head};
+use crate::accounting::hash::Hash;
+use crate::accounting::hash_chain::{Entry, Head};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

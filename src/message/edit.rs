@@ -2,7 +2,8 @@
 //! piece by piece, so that a large message is not copied.
 
 use super::header::Field;
-use super::parse::{Message, line_length, slice};
+use super::header::slice;
+use super::parse::{Message, line_length};
 use std::ops::Range;
 
 /// Changes to one message, kept in the order of their places.

@@ -1,7 +1,8 @@
 //! The fingerprint by which a message is known again, when it is delivered a second time or comes by two ways.
 
 use super::header::Field;
-use super::parse::{Message, line_length, slice};
+use super::header::slice;
+use super::parse::{Message, line_length};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -2,13 +2,18 @@
 //! goes that we put into a header: [`fold`] and [`printable`]. Which fields there are is the affair of `message`.
 
 use super::encoded_word;
-use super::parse::slice;
 use super::search;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// The widest line that [`fold`] writes. A longer one gets rewritten as encoded-words on its way.
 const COLUMNS: usize = 76;
+
+/// `raw[from..to]`, cut short where the bounds do not fit.
+pub(crate) fn slice(raw: &[u8], from: usize, to: usize) -> &[u8] {
+    let to = to.min(raw.len());
+    raw.get(from.min(to)..to).unwrap_or_default()
+}
 
 /// A header field, as a slice of its message.
 #[derive(Clone, Copy, Debug)]

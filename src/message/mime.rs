@@ -6,7 +6,8 @@
 //! some do, would let a sender show us another text than the reader's program shows (parser differential).
 
 use super::header::Field;
-use super::parse::{Message, line_length, slice};
+use super::header::slice;
+use super::parse::{Message, line_length};
 use super::search;
 use super::transfer_encoding;
 use memchr::memmem;

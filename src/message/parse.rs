@@ -6,7 +6,7 @@
 //! no forged field escapes us.
 
 use super::address::{Address, addresses};
-use super::header::Field;
+use super::header::{Field, slice};
 use super::search;
 
 /// A view of one message. Making it costs one pass over the header; it owns nothing.
@@ -150,12 +150,6 @@ impl<'a> Fields<'a> {
 /// The length of the first line with its line end.
 pub(crate) fn line_length(text: &[u8]) -> usize {
     search::byte(b'\n', text).map_or(text.len(), |at| at + 1)
-}
-
-/// `raw[from..to]`, cut short where the bounds do not fit.
-pub(crate) fn slice(raw: &[u8], from: usize, to: usize) -> &[u8] {
-    let to = to.min(raw.len());
-    raw.get(from.min(to)..to).unwrap_or_default()
 }
 
 /// The length of the envelope lines. `From : someone` is an old way to write the field, not an envelope line; and a line

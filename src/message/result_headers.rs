@@ -6,7 +6,8 @@
 
 use super::encoded_word;
 use super::header::Field;
-use super::parse::{Message, slice};
+use super::header::slice;
+use super::parse::Message;
 use super::search;
 use memchr::memmem;
 

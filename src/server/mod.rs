@@ -3,6 +3,8 @@
 
 #[cfg(feature = "daemon")]
 pub mod daemon;
+#[cfg(any(feature = "daemon", feature = "vendor"))]
+mod diagnostics;
 pub mod http;
 #[cfg(feature = "vendor")]
 pub mod vendor_http;

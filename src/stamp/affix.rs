@@ -3,9 +3,10 @@
 use super::armor;
 use super::extract::{self, Place, STAMP_FIELD};
 use crate::message::edit::Edit;
+use crate::message::header::slice;
 use crate::message::header::{Field, fold};
 use crate::message::mime::{self, Text, TextPart};
-use crate::message::parse::{Message, slice};
+use crate::message::parse::Message;
 use memchr::memmem;
 
 /// The longest line, in octets without its end (RFC 5322 section 2.1.1).

@@ -1,7 +1,8 @@
 //! A stamp in a body: between two marker lines, at 64 columns, so that nothing on its way breaks it. Which text is looked
 //! at, and what of it is a stamp, is the affair of `locate`.
 
-use crate::message::parse::{line_length, slice};
+use crate::message::header::slice;
+use crate::message::parse::line_length;
 use crate::message::search;
 use memchr::memmem;
 use std::ops::Range;

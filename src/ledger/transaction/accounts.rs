@@ -2,7 +2,7 @@
 
 use super::{Desk, bytes, form, printable};
 use crate::accounting::event::Event;
-use crate::accounting::hash_chain::Hash;
+use crate::accounting::hash::Hash;
 use crate::accounting::order::OwnCaps;
 use crate::ledger::address_proof;
 use crate::ledger::rejection::Refusal;

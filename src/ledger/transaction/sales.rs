@@ -2,7 +2,7 @@
 
 use super::{Desk, REMEMBERED, bytes, done_key, form, printable};
 use crate::accounting::event::{self, Buyer, Event};
-use crate::accounting::hash_chain::Hash;
+use crate::accounting::hash::Hash;
 use crate::accounting::money::Money;
 use crate::accounting::order::Order;
 use crate::accounting::serial_derivation::Draw;

@@ -2,10 +2,10 @@
 //! directories, lets go of what nobody asked for. Each on a thread of its own that the others do not wait for; trouble is
 //! told and tried again.
 
-use super::tell;
 use crate::config::serve::Serve;
 use crate::engine::judge::Undecided;
 use crate::engine::remote::state::Warm;
+use crate::server::diagnostics::log_stderr;
 use crate::server::watcher::{self, Report, WatchError};
 use crate::stamp::serial::Serial;
 use crate::store::Learned;
@@ -87,7 +87,7 @@ fn forget(warm: &Warm) {
     let Ok(engine) = warm.engine() else { return };
     engine.tidy(None);
     if let Err(error) = engine.forget() {
-        tell(&format!("purge: {error}"));
+        log_stderr(&format!("purge: {error}"));
     }
 }
 
@@ -97,8 +97,8 @@ fn forget(warm: &Warm) {
 fn fetch(warm: &Warm) -> Option<JoinHandle<()>> {
     let engine = warm.engine_without_log().ok()?;
     let fetch = move || match engine.refresh(true) {
-        Ok(refreshed) => refreshed.alarms.iter().for_each(|alarm| tell(&format!("directory: {alarm}"))),
-        Err(error) => tell(&format!("directory: {error}")),
+        Ok(refreshed) => refreshed.alarms.iter().for_each(|alarm| log_stderr(&format!("directory: {alarm}"))),
+        Err(error) => log_stderr(&format!("directory: {error}")),
     };
     thread::Builder::new().name("fetch".into()).spawn(fetch).ok()
 }
@@ -135,18 +135,18 @@ struct Told;
 
 impl Report for Told {
     fn did(&mut self, vendor: &str, serial: &Serial, what: &str) {
-        tell(&format!("{vendor}/{serial}: {what}"));
+        log_stderr(&format!("{vendor}/{serial}: {what}"));
     }
 
     fn learned(&mut self, learned: Learned) {
         if learned.correspondents > 0 {
-            tell(&format!("learned from Sent: {} correspondents", learned.correspondents));
+            log_stderr(&format!("learned from Sent: {} correspondents", learned.correspondents));
         }
     }
 
     fn progress(&mut self, _: usize, _: usize) {}
 
     fn trouble(&mut self, error: &WatchError) {
-        tell(&format!("watch: {error}; will try again"));
+        log_stderr(&format!("watch: {error}; will try again"));
     }
 }

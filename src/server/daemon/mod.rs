@@ -24,8 +24,8 @@ use crate::config::serve::Serve;
 use crate::engine::judge::Undecided;
 use crate::engine::remote::client::{SYSTEM_SOCKET, own_socket, whose};
 use crate::engine::remote::state::Warm;
-use crate::message::header::printable;
 use crate::os::unix_socket::{self, Made};
+use crate::server::diagnostics::log_stderr;
 use handler::Service;
 use listenfd::ListenFd;
 use metrics::Numbers;
@@ -34,7 +34,7 @@ use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::DirBuilder;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
@@ -126,7 +126,7 @@ pub fn run(given: &Given, options: &Options, told: impl FnOnce(&str)) -> Result<
             && let Ok((listener, made)) = make(socket.path(), options.system)
             && crew.move_to(listener).is_ok()
         {
-            tell(&format!("the socket was gone; serving at {} again", made.path().display()));
+            log_stderr(&format!("the socket was gone; serving at {} again", made.path().display()));
             *socket = made;
         }
         if let (Some(address), None) = (metrics, &scrape)
@@ -134,7 +134,7 @@ pub fn run(given: &Given, options: &Options, told: impl FnOnce(&str)) -> Result<
         {
             tried = Instant::now();
             scrape = begin(address).ok();
-            scrape.iter().for_each(|scrape| tell(&at(scrape)));
+            scrape.iter().for_each(|scrape| log_stderr(&at(scrape)));
         }
     });
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -186,8 +186,8 @@ fn reload(warm: &Warm) {
         let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
     }
     match warm.check() {
-        Ok(()) => tell("reloaded"),
-        Err(error) => tell(&format!("not reloaded: {error}; mail waits until that is put right")),
+        Ok(()) => log_stderr("reloaded"),
+        Err(error) => log_stderr(&format!("not reloaded: {error}; mail waits until that is put right")),
     }
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }
@@ -207,7 +207,7 @@ fn signals() -> io::Result<Receiver<i32>> {
 
 /// Numbers are not worth that nobody is served: whoever has the address may have taken it to that end.
 fn untold(address: SocketAddr, error: &io::Error) {
-    tell(&format!("warning: cannot listen at {address}, as serve.metrics says: {error}; will try again"));
+    log_stderr(&format!("warning: cannot listen at {address}, as serve.metrics says: {error}; will try again"));
 }
 
 /// The socket at which to serve.
@@ -243,10 +243,4 @@ fn listen(path: PathBuf, system: bool) -> Result<(UnixListener, Made), ServeErro
 fn make(path: &Path, system: bool) -> io::Result<(UnixListener, Made)> {
     let listener = unix_socket::listen(path, if system { 0o666 } else { 0o600 })?;
     Ok((listener, Made::at(path)?))
-}
-
-/// One line for whoever keeps our standard error.
-pub(super) fn tell(what: &str) {
-    // Nobody may be listening; there is no better place to say so.
-    let _ = writeln!(io::stderr(), "mailstamp: {}", printable(what.as_bytes(), 1_000));
 }

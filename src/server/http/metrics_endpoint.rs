@@ -5,7 +5,7 @@
 use super::listener::{Doors, Limits, Plain};
 use crate::engine::remote::state::Warm;
 use crate::server::daemon::metrics::Numbers;
-use crate::server::daemon::tell;
+use crate::server::diagnostics::log_stderr;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -77,7 +77,7 @@ impl Scrape {
             end: FAREWELL,
         };
         let (ending, ended) = watch::channel(false);
-        let doors = Doors::new(limits, Plain, Gauge::default(), tell, ended);
+        let doors = Doors::new(limits, Plain, Gauge::default(), log_stderr, ended);
         let thread = thread::Builder::new().name("scrape".into()).spawn(move || {
             runtime.block_on(doors.take(listener, router));
             runtime.shutdown_timeout(FAREWELL);

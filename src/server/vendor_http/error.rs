@@ -4,6 +4,7 @@
 
 use crate::ledger::error::BooksError;
 use crate::ledger::rejection::Refusal;
+use crate::server::diagnostics::warn_stderr;
 use crate::time::UnixTime;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -91,7 +92,7 @@ impl Problem {
         match error {
             BooksError::Refused(refusal) => {
                 if matches!(refusal, Refusal::RevokedFull { .. }) {
-                    super::tell(&refusal.to_string());
+                    warn_stderr(&refusal.to_string());
                 }
                 Self::refused(refusal, now)
             }
@@ -130,7 +131,7 @@ impl Problem {
     /// Our own trouble. `what` is told to the operator only.
     #[must_use]
     pub fn trouble(what: &str) -> Self {
-        super::tell(what);
+        warn_stderr(what);
         let detail =
             "the vendor has trouble of his own; try again, with the same idempotency key nothing is charged twice";
         Self { retry_after: Some(5), ..Self::new("trouble", detail) }

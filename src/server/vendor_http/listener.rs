@@ -2,7 +2,8 @@
 //! left to the routes.
 
 use super::tls::Tls;
-use super::{ServeError, Service, routes, tell};
+use super::{ServeError, Service, routes};
+use crate::server::diagnostics::warn_stderr;
 use crate::server::http::listener::{Doors, Greet, Limits, Plain};
 use axum::Router;
 use std::net::SocketAddr;
@@ -43,7 +44,7 @@ pub async fn serve(service: Service, listening: impl FnOnce(&str)) -> Result<(),
             _ = end.recv() => break,
             _ = interrupt.recv() => break,
             _ = renew.recv() => if let Some(Err(error)) = tls.as_ref().map(|tls| tls.renew()) {
-                tell(&error.to_string());
+                warn_stderr(&error.to_string());
             },
         }
     }
@@ -74,7 +75,7 @@ fn open(
         end: settings.limits.end,
     };
     let inside = service.metrics().connections();
-    tokio::spawn(Doors::new(limits, greeting, inside, tell, ended).take(listener, router))
+    tokio::spawn(Doors::new(limits, greeting, inside, warn_stderr, ended).take(listener, router))
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {

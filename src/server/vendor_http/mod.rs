@@ -22,13 +22,14 @@ use crate::engine::context::clock;
 use crate::ledger::error::BooksError;
 use crate::ledger::handle::Books;
 use crate::ledger::payment::{Payment, Vouchers};
+use crate::server::diagnostics::warn_stderr;
 use crate::time::UnixTime;
 use api::directory::Edition;
 use error::Problem;
 use metrics::Metrics;
 use page::session::Sessions;
 use rate_limit::Rates;
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -164,7 +165,7 @@ impl Service {
         let secure = text.as_ref().map_or(settings.tls.is_some(), |text| text.starts_with("https://"));
         // Without it forms are out of date after the next start, and nothing worse.
         let secret = books.secret().or_else(|error| {
-            tell(&error.to_string());
+            warn_stderr(&error.to_string());
             page::session::random()
         })?;
         Ok(Self(Arc::new(Inner {
@@ -257,13 +258,6 @@ impl Service {
         })
         .await
     }
-}
-
-/// Tells the operator of trouble that is ours: one line on standard error.
-pub fn tell(what: &str) {
-    let line = crate::message::header::printable(what.as_bytes(), 1_000);
-    // Nobody may be listening; there is no better place to say so.
-    let _ = writeln!(io::stderr(), "mailstamp: warning: {line}");
 }
 
 /// Serves until the system asks it to end (SIGTERM, SIGINT), then ends what is under way, and returns. `listening` is told

@@ -1,10 +1,10 @@
 //! An account as its owner sees it: what it has, what it did, its API keys. He signs in with one of those keys.
 
-use super::buy::own;
+use super::csrf::verify_csrf;
 use super::history::Line;
 use super::session::Visitor;
 use super::{Filled, Frame, Page, chart, show};
-use crate::accounting::hash_chain::Hash;
+use crate::accounting::hash::Hash;
 use crate::accounting::order::Caps;
 use crate::engine::context::clock;
 use crate::ledger::request::{ApiKey, Day};
@@ -115,7 +115,7 @@ pub async fn sign_in(
     headers: HeaderMap,
     Filled(told): Filled<Told>,
 ) -> Result<Response, Page> {
-    own(&service, &visitor, &told.token, &headers)?;
+    verify_csrf(&service, &visitor, &told.token, &headers)?;
     let key = told.key.trim().to_owned();
     let hash = Hash::of(key.as_bytes());
     match open(&service, visitor.address, key).await {
@@ -142,7 +142,7 @@ pub async fn sign_out(
     headers: HeaderMap,
     Filled(told): Filled<Told>,
 ) -> Result<Response, Page> {
-    own(&service, &visitor, &told.token, &headers)?;
+    verify_csrf(&service, &visitor, &told.token, &headers)?;
     service.sessions().sign_out(&mut visitor).map_err(|error| Problem::trouble(&error.to_string()))?;
     Ok(visitor.answer(&service, Redirect::to("/")))
 }
@@ -214,7 +214,7 @@ pub async fn add_key(
     headers: HeaderMap,
     Filled(told): Filled<Told>,
 ) -> Result<Response, Page> {
-    own(&service, &visitor, &told.token, &headers)?;
+    verify_csrf(&service, &visitor, &told.token, &headers)?;
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
         return Ok(Redirect::to("/signin").into_response());
     };
@@ -254,7 +254,7 @@ pub async fn revoke_key(
     headers: HeaderMap,
     Filled(told): Filled<Told>,
 ) -> Result<Response, Page> {
-    own(&service, &visitor, &told.token, &headers)?;
+    verify_csrf(&service, &visitor, &told.token, &headers)?;
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
         return Ok(Redirect::to("/signin").into_response());
     };
@@ -275,7 +275,7 @@ pub async fn voucher(
     headers: HeaderMap,
     Filled(told): Filled<Told>,
 ) -> Result<Response, Page> {
-    own(&service, &visitor, &told.token, &headers)?;
+    verify_csrf(&service, &visitor, &told.token, &headers)?;
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
         return Ok(Redirect::to("/signin").into_response());
     };

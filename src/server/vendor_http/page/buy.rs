@@ -2,6 +2,7 @@
 //! step changes anything, and it carries the name that the first one gave to the purchase: sent again, after a reload, the
 //! back button or a lost answer, it shows the same stamp and charges nothing.
 
+use super::csrf::verify_csrf;
 use super::mailto::Letter;
 use super::order_form::{Fault, Wanted};
 use super::session::{Visitor, random};
@@ -172,7 +173,7 @@ pub async fn order(
     headers: HeaderMap,
     Filled(wanted): Filled<Wanted>,
 ) -> Result<Response, Page> {
-    own(&service, &visitor, &wanted.token, &headers)?;
+    verify_csrf(&service, &visitor, &wanted.token, &headers)?;
     pay_page(&service, &visitor, wanted, None).await
 }
 
@@ -217,7 +218,7 @@ pub async fn buy(
     headers: HeaderMap,
     Filled(wanted): Filled<Wanted>,
 ) -> Result<Response, Page> {
-    own(&service, &visitor, &wanted.token, &headers)?;
+    verify_csrf(&service, &visitor, &wanted.token, &headers)?;
     let wanted = wanted.tamed(purchase);
     if wanted.pay == "account" && visitor.account.is_none() {
         let text = "You are not signed in any more, and nothing was charged now. If you sent this form before, sign in \
@@ -298,12 +299,4 @@ async fn bought(
         letter,
     };
     Ok(visitor.answer(service, show(StatusCode::OK, &page)))
-}
-
-/// Lets only a visitor's own form through.
-///
-/// # Errors
-/// [`Page::foreign`].
-pub fn own(service: &Service, visitor: &Visitor, token: &str, headers: &HeaderMap) -> Result<(), Page> {
-    if service.sessions().own(visitor, token, headers, service.origin()) { Ok(()) } else { Err(Page::foreign()) }
 }

@@ -1,7 +1,7 @@
 //! A stamp in a message: as a link that opens a new message with the stamp in its text (mail programs drop header fields
 //! of such links), and as a file with the stamp in its header, which they open as a draft.
 
-use super::buy::own;
+use super::csrf::verify_csrf;
 use super::session::Visitor;
 use super::{Filled, Page};
 use crate::message::address::Address;
@@ -68,7 +68,7 @@ pub async fn download(
     headers: HeaderMap,
     Filled(letter): Filled<Letter>,
 ) -> Result<Response, Page> {
-    own(&service, &visitor, &letter.token, &headers)?;
+    verify_csrf(&service, &visitor, &letter.token, &headers)?;
     let draft = letter.draft().ok_or_else(|| Page::problem(Problem::new("form", "This is no stamp.")))?;
     let fields = [
         (CONTENT_TYPE, "message/rfc822"),

@@ -9,6 +9,7 @@
 pub mod account;
 pub mod buy;
 pub mod chart;
+pub mod csrf;
 pub mod history;
 pub mod mailto;
 pub mod order_form;

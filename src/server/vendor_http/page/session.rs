@@ -4,7 +4,7 @@
 //! outlives the service, so that a form which is sent again after a restart shows what it bought, and is not bought twice.
 
 use super::Page;
-use crate::accounting::hash_chain::Hash;
+use crate::accounting::hash::Hash;
 use crate::ledger::request::{Account, Answer, Request};
 use crate::os::random;
 use crate::server::vendor_http::auth::Anyone;
