@@ -80,7 +80,7 @@ fn fill(books: &Books, accounts: u64, serials: u64) -> Result<(), Box<dyn Error>
     for number in 0..serials / FILL as u64 {
         let now = NOW.plus(i64::try_from(number / 20)?);
         let request = mailstamp::ledger::request::Request::Issue {
-            buyer: mailstamp::ledger::request::Payer::Account(1 + number % 64),
+            buyer: mailstamp::ledger::model::Payer::Account(1 + number % 64),
             orders: orders.clone(),
             idempotency: None,
         };

@@ -2,13 +2,15 @@
 //! or to root and be closed to other writers, or whoever may write it would decide which mail is let through. Symbolic links
 //! are followed: people keep their configuration in other folders, and what counts is whose file it is in the end.
 
-use super::paths::SYSTEM;
 use crate::os;
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// The system's own configuration, used where the user has none.
+pub(super) const SYSTEM: &str = "/etc/mailstamp";
 
 /// No configuration is larger than this: 1 MiB.
 const LARGEST: u64 = 1024 * 1024;

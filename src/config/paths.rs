@@ -2,7 +2,7 @@
 //! environment, then the XDG base directories, then the system's own. When the program runs set-id, the environment is
 //! somebody else's and is not looked at.
 
-use super::file::{self, FileError};
+use super::file::{self, FileError, SYSTEM};
 use super::user::{User, UserError};
 use super::{Config, ConfigError, rules};
 use directories::ProjectDirs;
@@ -77,9 +77,6 @@ pub enum PlacesError {
         path: PathBuf,
     },
 }
-
-/// The system's own configuration, used where the user has none.
-pub(super) const SYSTEM: &str = "/etc/mailstamp";
 
 impl Given {
     /// What the environment says, unless the program runs set-id; `config`, `state` and `recipient` are the command line's.

@@ -19,6 +19,7 @@ pub mod directory_refresh;
 pub mod feedback;
 pub mod judge;
 pub mod learn_sent;
+pub mod maildir_write;
 pub mod quarantine;
 pub mod remote;
 pub mod rescan;

@@ -4,8 +4,8 @@
 //!
 //! A released message is in the Maildir before it goes from here: killed between, there are two, never none.
 
-use super::delivery::{WriteError, unique, write};
 use super::judge::{Engine, RecordError, Undecided, WRITTEN};
+use super::maildir_write::{WriteError, unique, write};
 use super::result_header::Marks;
 use super::{allow_list, context, result_header};
 use crate::config::paths::PlacesError;

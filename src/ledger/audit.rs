@@ -3,7 +3,7 @@
 //! another place by whoever could write the file, unless he wrote the whole chain anew: that only an earlier head shows,
 //! which somebody kept elsewhere.
 
-use super::request::StampState;
+use super::model::StampState;
 use super::schema::{self, Step, Stop};
 use crate::accounting::double_entry::{Book, Unit};
 use crate::accounting::event::Event;

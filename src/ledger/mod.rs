@@ -4,7 +4,7 @@
 //!
 //! - [`handle`]: the ledger as callers see it, one method for each operation; [`trade`]: those that sell stamps, take them
 //!   back and pay out.
-//! - [`request`]: the same operations as values, for the writer and the socket; [`rejection`]: why one is refused.
+//! - [`model`]: records. [`request`]: the same operations as values, for the writer and the socket; [`rejection`]: why one is refused.
 //! - `publication.rs`: the signed directory of what the ledger says.
 //! - [`audit`]: counting everything again. [`payment`]: ways to pay. [`address_proof`]: proof that an account owns an
 //!   address.
@@ -18,6 +18,7 @@ mod database;
 pub mod error;
 mod files;
 pub mod handle;
+pub mod model;
 pub mod payment;
 mod publication;
 mod queries;

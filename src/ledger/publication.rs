@@ -3,8 +3,8 @@
 
 use super::error::BooksError;
 use super::handle::Books;
+use super::model::SigningKey;
 use super::rejection::Refusal;
-use super::request::SigningKey;
 use crate::accounting::event::KeyState;
 use crate::directory::document::{KeyEntry, SignedDirectory, Status, VendorEntry};
 use crate::directory::publish::{self, Changes, Edition, EditionError};

@@ -1,9 +1,8 @@
 //! Questions: what can be answered from one read transaction, beside the writer and any number at a time.
 
+use super::model::{Account, ApiKey, Balance, Day, Profile, StampRow, StampState, Standing, Summary};
 use super::rejection::Refusal;
-use super::request::{
-    Account, Answer, ApiKey, Balance, Day, Profile, Request, StampRow, StampState, Standing, Summary,
-};
+use super::request::{Answer, Request};
 use super::schema::{self, Step, Stop};
 use crate::accounting::double_entry::{Book, Unit};
 use crate::accounting::event::{Buyer, Event, Terms};

@@ -3,8 +3,8 @@
 
 use super::error::BooksError;
 use super::files::Place;
+use super::model::Sale;
 use super::rejection::Refusal;
-use super::request::Sale;
 use crate::accounting::order::Order;
 use crate::accounting::serial_derivation::Draw;
 use crate::directory::signing_key::Signer;

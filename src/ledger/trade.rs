@@ -3,9 +3,10 @@
 
 use super::error::BooksError;
 use super::handle::{Books, Number, answer, unexpected};
+use super::model::{Booked, Payer, Presented, Profile, Returned, Sale};
 use super::payment::Paid;
 use super::rejection::{Refusal, StampProblem};
-use super::request::{Answer, Booked, Payer, Presented, Profile, Request, Returned, Sale};
+use super::request::{Answer, Request};
 use super::signing_keys;
 use crate::accounting::event::KeyState;
 use crate::accounting::order::{Order, OrderError};

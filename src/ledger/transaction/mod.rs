@@ -7,8 +7,9 @@ mod accounts;
 mod redemption;
 mod sales;
 
+use super::model::{Account, Booked, SigningKey};
 use super::rejection::Refusal;
-use super::request::{Account, Answer, Booked, Request, SigningKey};
+use super::request::{Answer, Request};
 use super::schema::{self, Done, Step, Stop};
 use crate::accounting::double_entry::{self, Book, Unit};
 use crate::accounting::event::{Event, KeyState, Terms};

@@ -4,8 +4,9 @@
 use super::Desk;
 use crate::accounting::event::{Buyer, Event};
 use crate::accounting::serial_derivation;
+use crate::ledger::model::{Presented, Returned, StampState};
 use crate::ledger::rejection::{Refusal, StampProblem};
-use crate::ledger::request::{Answer, Presented, Returned, StampState};
+use crate::ledger::request::Answer;
 use crate::ledger::schema::{self, Step, Stop};
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;

@@ -2,12 +2,13 @@
 //! that processes take in turns. It is opened and locked by each call and let go when the call returns, so that nobody
 //! waits for it while a vendor is asked.
 
+mod buyer;
 mod orphan;
 mod purchases;
 mod record;
 mod schema;
 
-pub(super) use purchases::Buyer;
+pub(super) use buyer::Buyer;
 pub(super) use record::PurchaseRow;
 
 use super::error::SupplyError;

@@ -2,7 +2,7 @@
 //! without its stamp. They may have been paid: whoever wants such a stamp waits for that purchase before anything is bought
 //! anew, and what nobody wants is asked for all the same, until it is too late.
 
-use super::purchases::{ASKABLE, Buyer, close};
+use super::buyer::{ASKABLE, Buyer, close};
 use super::record::{KeyRow, PurchaseRow, PurchaseState};
 use super::schema::{self, Tables};
 use super::{Planned, Purse};

@@ -1,6 +1,7 @@
 //! From wants to stamps, in the purse: what is there already is reserved, what is missing goes into the journal, and what
 //! arrives is put under its keys. Each is one transaction; between them the vendor is asked, by others.
 
+use super::buyer::{ASKABLE, Buyer, close};
 use super::orphan::Orphans;
 use super::record::{KeyRow, OrderRow, PurchaseRow, PurchaseState, StampRow, StateRow};
 use super::schema::Tables;
@@ -19,19 +20,6 @@ use std::collections::BTreeMap;
 
 /// An unused stamp has to be good for so long still, or for as long as is wanted if that is shorter: mail takes its time.
 const LEFT: i64 = 12 * 60 * 60;
-/// After so long a vendor may have forgotten an idempotency key (he keeps it for a week), and to ask again could cost again.
-pub(super) const ASKABLE: i64 = 6 * DAY;
-
-/// Who buys, and how.
-pub(crate) struct Buyer<'a> {
-    pub settings: &'a SenderSettings,
-    pub offers: &'a [Offer],
-    /// Gives random bytes, for idempotency keys and salts.
-    pub random: &'a dyn Fn() -> Result<[u8; 16], StoreError>,
-    /// Whether what is missing is to be bought.
-    pub buys: bool,
-}
-
 /// What a plan ends with for one want before anything is bought.
 enum Step {
     Done(Planned),
@@ -293,16 +281,6 @@ fn arrive(
         bought: purchase.at,
         state: if waits { StateRow::Reserved { key: order.key.clone(), at: now.0 } } else { StateRow::Unused },
     })
-}
-
-/// Nobody waits for this purchase any more.
-pub(super) fn close(tables: &mut Tables<'_>, purchase: &PurchaseRow) -> Result<(), Trouble> {
-    for order in &purchase.orders {
-        if matches!(tables.key(&order.key)?, Some(KeyRow::Purchase { id, .. }) if id == purchase.id) {
-            tables.remove_key(&order.key)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

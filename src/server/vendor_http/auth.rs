@@ -3,7 +3,7 @@
 
 use super::Service;
 use super::error::Problem;
-use crate::ledger::request::Account;
+use crate::ledger::model::Account;
 use crate::server::http::listener::Peer;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;

@@ -1,7 +1,7 @@
 //! What the user has sent, on disk: people by address, Message-IDs by hash. The tables come with the first row, so that the
 //! files of programs that did not know them are read as they are.
 
-use super::schema::if_there;
+use super::schema::{CONTACTS, SENT, if_there};
 use super::session::Trouble;
 use super::{BATCH, Redb, SCAN};
 use crate::message::address::Address;
@@ -9,12 +9,9 @@ use crate::store::contacts::{self, Contact, Correspondent, Learned, MessageName,
 use crate::store::error::StoreError;
 use crate::store::place::Absent;
 use crate::time::UnixTime;
-use redb::{ReadTransaction, ReadableTable, TableDefinition};
+use redb::{ReadTransaction, ReadableTable};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{Bound, ControlFlow};
-
-pub(in crate::store) const CONTACTS: TableDefinition<&str, &[u8; 12]> = TableDefinition::new("correspondent");
-pub(in crate::store) const SENT: TableDefinition<&MessageName, u32> = TableDefinition::new("sent");
 
 impl SentBook for Redb {
     fn learn(&self, sent: &[Sent]) -> Result<Learned, StoreError> {

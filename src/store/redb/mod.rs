@@ -28,7 +28,7 @@ use crate::verdict::spend::{Spend, Spent, Terms};
 use lock::Wait;
 use redb::{ReadableTable, ReadableTableMetadata, StorageBackend};
 use schema::{FORMAT, META, STANDING, USED};
-use session::{Session, Trouble, guarded};
+use session::{Schema, Session, Trouble, guarded};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 use write_batch::Decided;
+
+/// What makes a file a log.
+const SCHEMA: Schema =
+    Schema { establish: schema::establish, check: schema::check, resume: super::resident::wal::resume };
 
 /// Ended rows that a spend takes with it.
 pub(super) const ALONG: usize = 64;
@@ -122,7 +126,7 @@ impl Redb {
         options: Options,
     ) -> Result<Self, StoreError> {
         let path = PathBuf::from("(storage)");
-        let session = guarded(|| Session::over(Box::new(storage), Box::new(unsettled), options.cache, &schema::SCHEMA));
+        let session = guarded(|| Session::over(Box::new(storage), Box::new(unsettled), options.cache, &SCHEMA));
         let session = session.map_err(|trouble| trouble.at(&path))?;
         Ok(Self::with_keeping(path, Keeping::Given, options, Some(session)))
     }
@@ -231,7 +235,7 @@ impl Redb {
         // After its first session a process that stays listens itself.
         let listens = self.keeping == Keeping::Resident && self.session_number() > 0;
         let wait = if listens { Wait::Quietly } else { Wait::For };
-        Session::open(&self.path, absent, wait(self.options.wait), self.options.cache, &schema::SCHEMA)
+        Session::open(&self.path, absent, wait(self.options.wait), self.options.cache, &SCHEMA)
     }
 
     /// Does a job in steps between which others may have the log. A step says how many rows it removed, and whether there
@@ -256,7 +260,7 @@ impl Redb {
         let absent = if ask.terms == Terms::Spend { Absent::Create } else { Absent::Leave };
         let (mut alone, mut pause) = (true, PAUSE);
         loop {
-            match Session::open(&self.path, absent, Wait::No, self.options.cache, &schema::SCHEMA) {
+            match Session::open(&self.path, absent, Wait::No, self.options.cache, &SCHEMA) {
                 Ok(None) => return answer_of_nothing(ask),
                 Ok(Some(session)) => {
                     *self.session() = Some(session);
@@ -498,8 +502,8 @@ impl Store for Redb {
                 used: tx.open_table(USED)?.len()?,
                 standings: tx.open_table(STANDING)?.len()?,
                 correspondents,
-                sent: schema::if_there(tx.open_table(contacts::SENT))?.map_or(Ok(0), |table| table.len())?,
-                replies: schema::if_there(tx.open_table(replies::REPLIES))?.map_or(Ok(0), |table| table.len())?,
+                sent: schema::if_there(tx.open_table(schema::SENT))?.map_or(Ok(0), |table| table.len())?,
+                replies: schema::if_there(tx.open_table(schema::REPLIES))?.map_or(Ok(0), |table| table.len())?,
                 bytes: session.bytes()?,
                 cleared: tx.open_table(META)?.get("mark")?.map(|mark| decide::bucket_end(mark.value())),
                 format: FORMAT,

@@ -1,18 +1,15 @@
 //! To whom automatic replies went, on disk: the last of each kind to each sender, and how many went out in each of the last
 //! hours. The tables come with the first row.
 
-use super::schema::if_there;
+use super::schema::{REPLIES, REPLY_HOURS, if_there};
 use super::session::{Session, Trouble};
 use super::{BATCH, Redb, SCAN};
 use crate::store::error::StoreError;
 use crate::store::place::Absent;
 use crate::store::reply_log::{self, Known, Reply, ReplyAsk, ReplyBook, Reserved};
 use crate::time::UnixTime;
-use redb::{ReadTransaction, ReadableTable, TableDefinition};
+use redb::{ReadTransaction, ReadableTable};
 use std::ops::{Bound, ControlFlow};
-
-pub(in crate::store) const REPLIES: TableDefinition<&str, u32> = TableDefinition::new("reply");
-pub(in crate::store) const REPLY_HOURS: TableDefinition<u32, u32> = TableDefinition::new("reply_hour");
 
 impl ReplyBook for Redb {
     fn reserve_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {

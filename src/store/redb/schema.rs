@@ -4,18 +4,15 @@
 //! Four more came with version 0.2 (`redb/sent.rs`, `redb/reply.rs`). They are made by the first row that goes into them,
 //! and one that is not there is empty: the format stays the same, and programs of either version read files of the other.
 
-use super::contacts::{CONTACTS, SENT};
-use super::replies::{REPLIES, REPLY_HOURS};
-use super::session::{Schema, Trouble};
+use super::session::Trouble;
 use crate::grant::Standing;
 use crate::stamp::serial::Serial;
 use crate::store::Purged;
-use crate::store::contacts::Contact;
+use crate::store::contacts::{Contact, MessageName};
 use crate::store::decide::{self, Entry, Key, Name};
 use crate::store::error::StoreError;
 use crate::store::export_record::{Row, merge_standing, merge_used};
 use crate::store::reply_log;
-use crate::store::resident::wal;
 use redb::{Database, Key as KeyType, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 use redb::{Table, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -26,13 +23,15 @@ use std::path::PathBuf;
 pub(in crate::store) const USED: TableDefinition<&Key, &[u8; 21]> = TableDefinition::new("used");
 pub(in crate::store) const STANDING: TableDefinition<&Name, &[u8]> = TableDefinition::new("standing");
 pub(in crate::store) const META: TableDefinition<&str, u32> = TableDefinition::new("meta");
+pub(in crate::store) const CONTACTS: TableDefinition<&str, &[u8; 12]> = TableDefinition::new("correspondent");
+pub(in crate::store) const SENT: TableDefinition<&MessageName, u32> = TableDefinition::new("sent");
+pub(in crate::store) const REPLIES: TableDefinition<&str, u32> = TableDefinition::new("reply");
+pub(in crate::store) const REPLY_HOURS: TableDefinition<u32, u32> = TableDefinition::new("reply_hour");
 
 /// The format that this program reads and writes.
 pub(in crate::store) const FORMAT: u32 = 1;
 /// The format while some rows may stand in the journal only (`store/resident/wal.rs`); otherwise the same.
 pub(in crate::store) const JOURNALLED: u32 = 2;
-/// What makes a file a log.
-pub(in crate::store) const SCHEMA: Schema = Schema { establish, check, resume: wal::resume };
 
 /// A standing as it is kept: with the names that its key is a hash of.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,7 +59,7 @@ impl StandingRow {
 }
 
 /// Makes the tables of an empty log.
-fn establish(database: &Database) -> Result<(), Trouble> {
+pub(super) fn establish(database: &Database) -> Result<(), Trouble> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
     tx.open_table(USED)?;
@@ -70,7 +69,7 @@ fn establish(database: &Database) -> Result<(), Trouble> {
 }
 
 /// Whether it is a log, of either format.
-fn check(database: &Database) -> Result<(), Trouble> {
+pub(super) fn check(database: &Database) -> Result<(), Trouble> {
     check_format(database, FORMAT).or_else(|_| check_format(database, JOURNALLED)).map_err(|trouble| match trouble {
         Trouble::Ours(StoreError::Version { path, found, .. }) => {
             Trouble::Ours(StoreError::Version { path, found, known: FORMAT })

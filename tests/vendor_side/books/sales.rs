@@ -5,9 +5,9 @@ use mailstamp::accounting::event::KeyState;
 use mailstamp::accounting::order::{Order, OrderError, OwnCaps};
 use mailstamp::directory::publish::Changes;
 use mailstamp::ledger::handle::Books;
+use mailstamp::ledger::model::StampState;
 use mailstamp::ledger::payment::{Paid, Payment, Vouchers, code_hash};
 use mailstamp::ledger::rejection::{Refusal, StampProblem};
-use mailstamp::ledger::request::StampState;
 use mailstamp::ledger::trade::Handed;
 use mailstamp::message::address::Address;
 use mailstamp::stamp::audience::Audience;
@@ -444,7 +444,7 @@ fn an_address_is_proved_by_a_mailed_code() {
 fn nobody_is_flooded_with_codes() {
     let shop = Shop::new();
     let (joe, eve) = (shop.account("joe", 0), shop.account("eve", 0));
-    let send = |account: &mailstamp::ledger::request::Account, to: &str, now| {
+    let send = |account: &mailstamp::ledger::model::Account, to: &str, now| {
         shop.books.send_code(account.number, to, std::path::Path::new("/bin/true"), now)
     };
     let after = |error: Refusal| match error {

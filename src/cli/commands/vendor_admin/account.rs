@@ -9,7 +9,7 @@ use crate::cli::ui::table::Table;
 use crate::config::paths::Given;
 use crate::engine::context::clock;
 use crate::ledger::handle::Books;
-use crate::ledger::request::Standing;
+use crate::ledger::model::Standing;
 use crate::message::header::printable;
 use serde_json::{Value, json};
 use std::path::PathBuf;

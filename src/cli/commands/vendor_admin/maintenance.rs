@@ -10,7 +10,7 @@ use crate::cli::ui::table::Table;
 use crate::config::paths::Given;
 use crate::engine::context::clock;
 use crate::ledger::handle::Books;
-use crate::ledger::request::Balance;
+use crate::ledger::model::Balance;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 

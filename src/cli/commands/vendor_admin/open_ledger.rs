@@ -5,7 +5,7 @@ use crate::cli::ui::output;
 use crate::config::paths::{Given, Places};
 use crate::ledger::error::BooksError;
 use crate::ledger::handle::Books;
-use crate::ledger::request::Standing;
+use crate::ledger::model::Standing;
 use crate::server::vendor_http::api::directory::published;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use crate::cli::ui::exit_status::{Failure, USAGE};
 use crate::cli::ui::output;
 use crate::config::paths::Given;
 use crate::engine::context::clock;
-use crate::ledger::request::Booked;
+use crate::ledger::model::Booked;
 use serde_json::json;
 use std::io::{self, Read};
 

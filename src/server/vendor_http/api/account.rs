@@ -2,7 +2,7 @@
 
 use super::{Answer, Body};
 use crate::accounting::order::Caps;
-use crate::ledger::request::{ApiKey, Booked};
+use crate::ledger::model::{ApiKey, Booked};
 use crate::server::vendor_http::Service;
 use crate::server::vendor_http::auth::{Authorized, guess};
 use crate::server::vendor_http::error::Problem;

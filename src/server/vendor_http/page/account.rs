@@ -7,7 +7,7 @@ use super::{Filled, Frame, Page, chart, show};
 use crate::accounting::hash::Hash;
 use crate::accounting::order::Caps;
 use crate::engine::context::clock;
-use crate::ledger::request::{ApiKey, Day};
+use crate::ledger::model::{ApiKey, Day};
 use crate::server::vendor_http::Service;
 use crate::server::vendor_http::auth::{guess, open};
 use crate::server::vendor_http::error::Problem;

@@ -1,7 +1,7 @@
 //! The chart of an account: stamps bought and handed in on each day as bars, the balance as a line above. Drawn as SVG with
 //! classes only, since the page's policy allows no style in it; the table beside it holds the same numbers.
 
-use crate::ledger::request::Day;
+use crate::ledger::model::Day;
 use std::fmt::Write;
 
 /// Days that are shown.

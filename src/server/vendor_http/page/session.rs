@@ -5,7 +5,8 @@
 
 use super::Page;
 use crate::accounting::hash::Hash;
-use crate::ledger::request::{Account, Answer, Request};
+use crate::ledger::model::Account;
+use crate::ledger::request::{Answer, Request};
 use crate::os::random;
 use crate::server::vendor_http::auth::Anyone;
 use crate::server::vendor_http::error::Problem;

@@ -1,0 +1,38 @@
+//! Writing a message with its edits into a Maildir.
+
+use super::context;
+use crate::mailbox::maildir::{Draft, MaildirError, Moment, Unique};
+use crate::message::edit::Edit;
+use std::io::{self, Read, Write as _};
+
+/// A name for a new file. It tells since when the message is there, so a time that is pretended has no part in it.
+pub(super) fn unique() -> io::Result<Unique> {
+    let now = context::since_1970();
+    Unique::new(Moment { seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), micros: now.subsec_micros() })
+}
+
+/// Writes a message and delivers it; returns its short name.
+pub(super) fn write(mut draft: Draft<'_>, edit: &Edit<'_>, rest: Option<&mut dyn Read>) -> Result<String, WriteError> {
+    for piece in edit.pieces() {
+        if let Err(error) = draft.write_all(piece) {
+            return Err(draft.failed(error).into());
+        }
+    }
+    if let Some(rest) = rest {
+        io::copy(rest, &mut draft)?;
+    }
+    let id = draft.id().to_owned();
+    draft.finish()?;
+    Ok(id)
+}
+
+/// A draft could not be completed.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Its end could not be read, or not be written.
+    #[error("the message cannot be copied: {0}")]
+    Copy(#[from] io::Error),
+    /// The Maildir.
+    #[error(transparent)]
+    Maildir(#[from] MaildirError),
+}
