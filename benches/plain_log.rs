@@ -4,7 +4,7 @@
 
 use mailstamp::config::paths::Given;
 use mailstamp::engine::context;
-use mailstamp::engine::judge::Marking;
+use mailstamp::engine::marking::Marking;
 use mailstamp::message::fingerprint::Fingerprint;
 use mailstamp::message::parse::Message;
 use mailstamp::verdict::facts::Envelope;

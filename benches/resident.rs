@@ -4,7 +4,7 @@
 
 use mailstamp::config::paths::Given;
 use mailstamp::directory::signing_key::Signer;
-use mailstamp::engine::judge::Marking;
+use mailstamp::engine::marking::Marking;
 use mailstamp::engine::remote::client::{Elsewhere, Telling};
 use mailstamp::message::address::Address;
 use mailstamp::message::parse::Message;

@@ -4,10 +4,13 @@
 
 use super::file::{self, FileError, SYSTEM};
 use super::user::{User, UserError};
-use super::{Config, ConfigError, rules};
+use super::{Config, ConfigError};
 use directories::ProjectDirs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+/// The name of the file of the rules, beside the configuration.
+pub const RULES_FILE: &str = "rules.toml";
 
 /// What the command line and the environment say about places. Handed in, so that tests need no environment.
 #[derive(Clone, Debug, Default)]
@@ -144,7 +147,7 @@ impl Places {
         let folder = folder.or_else(|| project.as_ref().map(ProjectDirs::config_dir));
         let beside = |name| folder.map(|folder| folder.join(name));
         let vendors = config.vendors.clone().or_else(|| beside("vendors"));
-        let rules = config.rules.clone().or_else(|| beside(rules::FILE));
+        let rules = config.rules.clone().or_else(|| beside(RULES_FILE));
         let (state, ground) = match (&given.state, &config.state) {
             (Some(state), _) => (Some(state.clone()), above(state)),
             (None, Some(state)) => (Some(state.clone()), config.ground.clone()),

@@ -23,9 +23,6 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The name of the file, beside the configuration.
-pub const FILE: &str = "rules.toml";
-
 /// The keys of a rule that are no conditions.
 pub const RULE_KEYS: [&str; 4] = ["name", "action", "unless", "unicode"];
 

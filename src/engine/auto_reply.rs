@@ -2,7 +2,8 @@
 //! before it is sent; so of any number of deliveries at once, one sends, and who is killed between has sent one too few.
 //! The fate of the message that is answered never depends on any of this: there is no error, only an [`Answer`].
 
-use super::judge::{Engine, Undecided};
+use super::error::Undecided;
+use super::judge::Engine;
 use super::result_header;
 use crate::autoreply::compose::{Letter, Stationery, compose};
 use crate::autoreply::eligibility::{Due, Facts, Kind, may};

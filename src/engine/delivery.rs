@@ -7,21 +7,23 @@
 //! told success last, so what is cut off between comes again, and is known again by its stamp. Only what is discarded is
 //! told first.
 
-use super::judge::{Engine, Marking, RecordError, Undecided};
+use super::error::{RecordError, Undecided};
+use super::judge::Engine;
 use super::maildir_write::{WriteError, unique, write};
+use super::marking::Marking;
 use super::quarantine::{Held, HeldError};
 use super::result_header;
 use super::result_header::Marks;
 use crate::autoreply::template::Kept;
 use crate::config::paths::PlacesError;
-use crate::mailbox::maildir::{Maildir, MaildirError};
+use crate::mailbox::maildir::{Draft, Maildir, MaildirError};
 use crate::message::header::printable;
 use crate::message::parse::Message;
 use crate::policy::action::Action;
 use crate::time::UnixTime;
 use crate::verdict::class::Class;
 use crate::verdict::facts::Envelope;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 /// Our fields on top are never longer than this: a value is cut at 200 characters, each at most four wide.
@@ -102,7 +104,7 @@ impl Engine {
         let aside = keeps(self.config.actions.of(Class::FirstClass)).then(|| Held::open(self)).transpose()?;
         let mut draft = match &aside {
             Some(held) => held.draft()?,
-            None => inbox.draft(unique()?)?,
+            None => Draft::begin(&inbox, unique()?)?,
         };
         draft.reserve(bytes, FIELDS)?;
 
@@ -122,7 +124,7 @@ impl Engine {
                 } else {
                     drop(draft);
                     let folder = maildir.folder(name.on_disk().as_deref())?;
-                    write(folder.draft(unique()?)?, &edit, rest)?;
+                    write(Draft::begin(&folder, unique()?)?, &edit, rest)?;
                 }
                 Delivered::Folder(printable(name.as_str().as_bytes(), result_header::LONGEST))
             }

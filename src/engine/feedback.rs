@@ -5,7 +5,8 @@
 //! Only stamps that this mailbox really accepted on this very message are revoked, as its own log knows: or anybody could
 //! have a stamp revoked by planting a copy of it.
 
-use super::judge::{Engine, Undecided};
+use super::error::Undecided;
+use super::judge::Engine;
 use crate::grant::{Grant, GrantKind, Standing};
 use crate::message::address::Address;
 use crate::message::parse::Message;

@@ -2,26 +2,25 @@
 //! stamp is otherwise good, and both at most once: a message without a stamp touches neither. A resident process hands
 //! both in (`engine/remote/state.rs`); and where there is one, an engine may have its judgements made there (`engine/remote/client.rs`).
 
-use super::context;
+use super::error::{RecordError, Undecided};
+use super::marking::Marking;
 use super::remote::client::{Elsewhere, Telling};
 use super::result_header;
-use super::rule_eval::{LazyLog, Rulebook};
+use super::used_log::used_log;
+use crate::config::Config;
 use crate::config::paths::{Given, Places, PlacesError};
-use crate::config::rules::RulesError;
-use crate::config::{Config, user::UserError};
-use crate::directory::cache::CacheError;
 use crate::directory::key_directory::Directory;
-use crate::directory::pinned::{self, FolderError};
+use crate::directory::pinned::{self};
 use crate::log::syslog::{self, Severity};
 use crate::log::verdict_log::{Entry, VerdictLog};
 use crate::message::parse::Message;
 use crate::policy::context::Seen;
 use crate::policy::decision::Decision;
-use crate::policy::rule_set::Rule;
+use crate::policy::rule_set::{Rule, Rules};
 use crate::stamp::serial::Serial;
 use crate::stamp::token::Issuer;
+use crate::store::Store;
 use crate::store::resident::Resident;
-use crate::store::{Store, StoreError};
 use crate::time::UnixTime;
 use crate::verdict::examine::{Step, Trace, examine, identify, traces};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
@@ -29,7 +28,7 @@ use crate::verdict::finding::{Finding, Verdict};
 use crate::verdict::reason::Reason;
 use crate::verdict::spend::{Redelivery, Spend, Spent, Terms};
 use std::cell::OnceCell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The engine, for as many messages as are to be judged.
 #[derive(Debug)]
@@ -59,88 +58,31 @@ pub(super) struct Ready {
     pub(super) elsewhere: Option<Elsewhere>,
 }
 
-/// Whether a good stamp is spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Marking {
-    /// It is spent: this is the delivery.
-    Spend,
-    /// Nothing is written: somebody only wants to know.
-    Leave,
+/// The user's rules, once they have been read.
+#[derive(Debug, Default)]
+pub(super) struct Rulebook {
+    pub(super) rules: OnceLock<Rules>,
 }
 
-/// The message could not be judged now. That is our own trouble, and the message has to wait.
-#[derive(Debug, thiserror::Error)]
-pub enum Undecided {
-    /// The configuration.
-    #[error(transparent)]
-    Places(#[from] PlacesError),
-    /// The vendors' keys.
-    #[error(transparent)]
-    Keys(#[from] FolderError),
-    /// The used-serial log.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The user's rules.
-    #[error(transparent)]
-    Rules(#[from] RulesError),
-    /// The recipient that the delivering program named.
-    #[error(transparent)]
-    User(#[from] UserError),
-    /// A clock that cannot be right.
-    #[error("the clock reads {0}, which is before this program was written")]
-    Clock(UnixTime),
-    /// The user wants to wait for the directory.
-    #[error("what was fetched about the vendor of its stamp is past its date")]
-    Stale,
-    /// The resident process says so.
-    #[error("{what}")]
-    Told {
-        /// What happened.
-        what: String,
-        /// What may help.
-        hint: Option<String>,
-    },
-    /// Whoever judges for himself would use another log than the process that judges for all, and accept a stamp once more.
-    #[error("to serve the whole system, the configuration must name the folder of the state, and nothing else may")]
-    StateUnnamed,
-    /// Nobody said which addresses are the user's.
-    #[error("no addresses are configured, so no stamp can be for you")]
-    NoAddresses,
+/// The log for one judgement, opened by the first question. It is held until the judgement is over, so that stamps and
+/// rules ask the same one: a second could never be opened beside it.
+pub(super) struct LazyLog<'a> {
+    engine: &'a Engine,
+    opened: OnceCell<Arc<dyn Store>>,
 }
 
-impl Undecided {
-    /// What the user can do about it, where that is not plain from the error.
-    #[must_use]
-    pub fn hint(&self) -> Option<&str> {
-        match self {
-            Self::Told { hint, .. } => hint.as_deref(),
-            Self::NoAddresses => Some("write addresses = [\"you@your.example\"] into the configuration"),
-            Self::StateUnnamed => Some("write state = \"/var/lib/mailstamp\" into it, or \"/var/lib/mailstamp/%n\""),
-            Self::Stale => {
-                Some("mailstamp directory refresh fetches it; until then such mail waits (stamps.defer_stale)")
-            }
-            Self::Keys(FolderError::Cache(CacheError::Content { .. })) => {
-                Some("remove the file; mailstamp directory refresh fetches it anew")
-            }
-            Self::Clock(_) => Some("set the clock; the message is judged when it is tried again"),
-            Self::Rules(_) => {
-                Some("mailstamp config check says what is wrong; the message is judged when it is tried again")
-            }
-            Self::Store(StoreError::Busy { .. }) => Some("another delivery holds the log; the message is tried again"),
-            _ => None,
-        }
+impl<'a> LazyLog<'a> {
+    pub(super) fn new(engine: &'a Engine) -> Self {
+        Self { engine, opened: OnceCell::new() }
     }
-}
 
-/// A line that must be on the disk could not be put there.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    /// There is no place for it.
-    #[error(transparent)]
-    Places(#[from] PlacesError),
-    /// The system's.
-    #[error("the verdict log cannot be written: {0}")]
-    Io(#[from] std::io::Error),
+    pub(super) fn store(&self) -> Result<&dyn Store, Undecided> {
+        if let Some(store) = self.opened.get() {
+            return Ok(store.as_ref());
+        }
+        let store = self.engine.used_log()?;
+        Ok(self.opened.get_or_init(|| store).as_ref())
+    }
 }
 
 /// When this program was written (2026-11-21): an earlier clock is wrong.
@@ -242,7 +184,7 @@ impl Engine {
     pub fn used_log(&self) -> Result<Arc<dyn Store>, PlacesError> {
         match &self.ready.log {
             Some(log) => Ok(Arc::clone(log) as Arc<dyn Store>),
-            None => Ok(Arc::from(context::used_log(&self.config, &self.places)?)),
+            None => Ok(Arc::from(used_log(&self.config, &self.places)?)),
         }
     }
 

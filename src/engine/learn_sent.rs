@@ -6,7 +6,8 @@
 //! whom he wrote. A message with a list's own fields came back from the list; what he sends to one is learned as any
 //! other.
 
-use super::judge::{Engine, Undecided};
+use super::error::Undecided;
+use super::judge::Engine;
 use super::rescan::date;
 use crate::message::address::{Address, addresses_up_to};
 use crate::message::parse::Message;

@@ -1,13 +1,13 @@
 //! Writing a message with its edits into a Maildir.
 
-use super::context;
 use crate::mailbox::maildir::{Draft, MaildirError, Moment, Unique};
 use crate::message::edit::Edit;
+use crate::os::clock;
 use std::io::{self, Read, Write as _};
 
 /// A name for a new file. It tells since when the message is there, so a time that is pretended has no part in it.
 pub(super) fn unique() -> io::Result<Unique> {
-    let now = context::since_1970();
+    let now = clock::since_1970();
     Unique::new(Moment { seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), micros: now.subsec_micros() })
 }
 

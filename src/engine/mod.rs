@@ -1,7 +1,8 @@
-//! The engine: gathers the facts, asks the pure half, spends once. Its one error is [`Undecided`](judge::Undecided), trouble
+//! The engine: gathers the facts, asks the pure half, spends once. Its one error is [`Undecided`](error::Undecided), trouble
 //! of our own, which every command turns into deferral.
 //!
-//! - [`context`]: reads clock and configuration, and chooses the adapters; no other file knows which there are.
+//! - [`context`]: an engine from the clock and the configuration. [`used_log`]: opens the log, and alone knows which store
+//!   that is.
 //! - [`judge`]: one message, from bytes to decision. [`rule_eval`] answers what rules ask, [`result_header`] writes the class
 //!   field.
 //! - [`delivery`]: puts a judged message where the user wants it. [`quarantine`] keeps held mail, [`allow_list`] adds its
@@ -16,10 +17,12 @@ pub mod context;
 pub mod delivery;
 #[cfg(feature = "directory")]
 pub mod directory_refresh;
+pub mod error;
 pub mod feedback;
 pub mod judge;
 pub mod learn_sent;
 pub mod maildir_write;
+pub mod marking;
 pub mod quarantine;
 pub mod remote;
 pub mod rescan;
@@ -28,3 +31,4 @@ pub mod retention;
 pub mod returnable;
 pub mod rule_eval;
 pub mod self_test;
+pub mod used_log;

@@ -4,10 +4,11 @@
 //!
 //! A released message is in the Maildir before it goes from here: killed between, there are two, never none.
 
-use super::judge::{Engine, RecordError, Undecided, WRITTEN};
+use super::error::{RecordError, Undecided};
+use super::judge::{Engine, WRITTEN};
 use super::maildir_write::{WriteError, unique, write};
 use super::result_header::Marks;
-use super::{allow_list, context, result_header};
+use super::{allow_list, result_header};
 use crate::config::paths::PlacesError;
 use crate::log::verdict_log::Entry;
 use crate::mailbox::maildir::{Draft, Folder, Kept, Maildir, MaildirError};
@@ -17,6 +18,7 @@ use crate::message::header::{printable, readable};
 use crate::message::parse::Message;
 use crate::message::result_headers::CLASS_FIELD;
 use crate::os;
+use crate::os::clock;
 use crate::policy::action::Action;
 use crate::policy::decision::Decision;
 use crate::time::UnixTime;
@@ -153,11 +155,11 @@ impl<'a> Held<'a> {
     /// # Errors
     /// [`HeldError`].
     pub(super) fn draft(&self) -> Result<Draft<'_>, HeldError> {
-        let clock = context::clock();
+        let clock = clock::now();
         if clock < WRITTEN {
             return Err(Undecided::Clock(clock).into());
         }
-        Ok(self.folder.draft(unique()?)?)
+        Ok(Draft::begin(&self.folder, unique()?)?)
     }
 
     /// All of them, the oldest first. One that cannot be read is shown without what it says.
@@ -203,7 +205,7 @@ impl<'a> Held<'a> {
         let bytes = self.read(message)?;
         let inbox = into.folder(None)?;
         let edit = self.marked(&Message::parse(&bytes));
-        write(inbox.draft(unique()?)?, &edit, None)?;
+        write(Draft::begin(&inbox, unique()?)?, &edit, None)?;
         self.leave(message, how)
     }
 

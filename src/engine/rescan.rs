@@ -2,8 +2,10 @@
 //! order in which it is kept. Nothing is spent and nothing is written. The log is only looked at; what it does not know is
 //! spent in a log in memory, so that of two old messages with one stamp the second is `used` here too.
 
-use super::judge::{Engine, Marking, Undecided};
-use super::rule_eval::LazyLog;
+use super::error::Undecided;
+use super::judge::Engine;
+use super::judge::LazyLog;
+use super::marking::Marking;
 use crate::mailbox::mbox;
 use crate::mailbox::walk::Kept;
 use crate::message::parse::Message;

@@ -1,7 +1,8 @@
 //! Forgetting what need not be remembered any more: serials whose stamps have ended, what the user sent long ago, to whom
 //! replies went, stamps for answers that nobody will write.
 
-use super::judge::{Engine, Undecided};
+use super::error::Undecided;
+use super::judge::Engine;
 use crate::store::Returns;
 
 /// Rows removed while the log is held; then it is let go, so that a waiting delivery comes in between.

@@ -3,7 +3,9 @@
 //! addresses when a rule asks it, and the log is opened when a rule asks whom the user wrote to; none of them for mail with a
 //! good stamp. What cannot be read or opened makes the message wait, never fail to match.
 
-use super::judge::{Engine, Marking, Undecided};
+use super::error::Undecided;
+use super::judge::{Engine, LazyLog};
+use super::marking::Marking;
 use crate::config::address_list::{self, HELD_ALLOW};
 use crate::config::paths::PlacesError;
 use crate::config::rules::{self, RulesError};
@@ -14,43 +16,13 @@ use crate::policy::context::{Letter, Seen};
 use crate::policy::decision::{Decision, Effect, Ruling};
 use crate::policy::regex::Found;
 use crate::policy::rule_set::{Part, Rule, RuleError, Rules};
-use crate::store::Store;
 use crate::verdict::class::Class;
 use crate::verdict::facts::Envelope;
 use crate::verdict::finding::Verdict;
-use std::cell::OnceCell;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 
 /// The name under which the list of `mailstamp held allow` appears as a rule.
 pub const HELD_ALLOW_NAME: &str = "held-allow";
-
-/// The user's rules, once they have been read.
-#[derive(Debug, Default)]
-pub(super) struct Rulebook {
-    rules: OnceLock<Rules>,
-}
-
-/// The log for one judgement, opened by the first question. It is held until the judgement is over, so that stamps and
-/// rules ask the same one: a second could never be opened beside it.
-pub(super) struct LazyLog<'a> {
-    engine: &'a Engine,
-    opened: OnceCell<Arc<dyn Store>>,
-}
-
-impl<'a> LazyLog<'a> {
-    pub(super) fn new(engine: &'a Engine) -> Self {
-        Self { engine, opened: OnceCell::new() }
-    }
-
-    pub(super) fn store(&self) -> Result<&dyn Store, Undecided> {
-        if let Some(store) = self.opened.get() {
-            return Ok(store.as_ref());
-        }
-        let store = self.engine.used_log()?;
-        Ok(self.opened.get_or_init(|| store).as_ref())
-    }
-}
 
 /// What `mailstamp rules test` tells: how the rules came to their answer.
 #[derive(Debug)]

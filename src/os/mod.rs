@@ -1,6 +1,7 @@
 //! Folders that are made so that they last: a file that is synced is lost all the same when the disk does not know of the
 //! folder in which it is. What is put into them, and whose they are, is decided above. And random bytes, for their names.
 
+pub mod clock;
 pub(crate) mod group_commit;
 pub mod random;
 pub mod unix_socket;

@@ -250,7 +250,7 @@ fn what_decides_does_not_touch_the_world() {
 fn some_names_stand_in_one_place_only() {
     for (word, places) in [
         ("ed25519_dalek", &["src/stamp/signing.rs"][..]),
-        ("SystemTime", &["src/engine/context.rs"]),
+        ("SystemTime", &["src/os/clock.rs"]),
         // The network: what asks, and what answers.
         ("ureq", &["src/net/https.rs", "src/net/http_client.rs"]),
         ("rustls", &["src/net/https.rs", "src/server/vendor_http/tls.rs"]),
@@ -277,7 +277,7 @@ fn some_names_stand_in_one_place_only() {
             ],
         ),
         // Many stores exist, and one file chooses the one that a user gets.
-        ("store::redb", &["src/engine/context.rs", "src/store/"]),
+        ("store::redb", &["src/engine/used_log.rs", "src/store/"]),
         // Slow beyond measure for hostile messages; single fields are parsed instead.
         ("parse_mail", &[]),
         ("get_value", &[]),

@@ -6,8 +6,8 @@ use super::http::{self, Answer, Connection};
 use super::programs::{PATIENCE, eventually, stop};
 use mailstamp::accounting::event::Terms;
 use mailstamp::accounting::order::Caps;
-use mailstamp::engine::context::clock;
 use mailstamp::ledger::handle::{Books, Founding};
+use mailstamp::os::clock;
 use rustix::process::Pid;
 use serde_json::Value;
 use std::fs::{self, File};
@@ -56,12 +56,12 @@ impl Shop {
             refunds: true,
         };
         let founding = Founding { vendor: VENDOR.into(), kid: "2026q4".into(), terms };
-        let books = Books::create(&path, &founding, clock()).unwrap();
-        let account = books.open_account("joe", "joe@shop.example", None, clock()).unwrap().number;
+        let books = Books::create(&path, &founding, clock::now()).unwrap();
+        let account = books.open_account("joe", "joe@shop.example", None, clock::now()).unwrap().number;
         if credits > 0 {
-            books.credit(account, credits, None, "first", clock()).unwrap();
+            books.credit(account, credits, None, "first", clock::now()).unwrap();
         }
-        let (key, _) = books.add_api_key(account, "test", clock()).unwrap();
+        let (key, _) = books.add_api_key(account, "test", clock::now()).unwrap();
         let key = key.as_str().to_owned();
         drop(books);
         let more: Vec<String> = more.iter().map(|&word| word.to_owned()).collect();
@@ -150,7 +150,7 @@ impl Shop {
 
     /// What the account has.
     pub fn balance(&self) -> u64 {
-        self.books().account(self.account, clock()).unwrap().balance
+        self.books().account(self.account, clock::now()).unwrap().balance
     }
 
     /// Fails unless the books are sound.

@@ -8,8 +8,8 @@ use crate::config::paths::{Given, Places};
 use crate::config::sendmail::{Next, WhenAway};
 use crate::config::{Config, rules};
 use crate::directory::pinned;
-use crate::engine::context;
 use crate::message::address::{Address, LocalCase, Pattern};
+use crate::os::clock;
 use crate::policy::rule_set::Rules;
 use crate::verdict::class::Class;
 use serde_json::json;
@@ -72,7 +72,7 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
 fn check(config: &Config, places: &Places, rules: &Rules, given: &Given) -> Result<u8, Failure> {
     let path = places.rules.as_deref().unwrap_or(Path::new(""));
     rules::check(rules, path, config.local_case).map_err(|error| Failure::new(CONFIG, error))?;
-    let vendors = pinned::read(places.vendors()?, places.directories.as_deref(), context::clock())
+    let vendors = pinned::read(places.vendors()?, places.directories.as_deref(), clock::now())
         .map_err(|error| Failure::new(CONFIG, error))?;
     directory_sources::read(places.vendors()?).map_err(|error| Failure::new(CONFIG, error))?;
     if config.mailboxes.is_empty() {

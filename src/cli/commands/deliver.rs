@@ -7,7 +7,7 @@ use crate::cli::ui::judge;
 use crate::config::paths::Given;
 use crate::engine::context;
 use crate::engine::delivery::{Arrival, Undelivered};
-use crate::engine::judge::Marking;
+use crate::engine::marking::Marking;
 use crate::verdict::facts::Envelope;
 use std::io::Read;
 use std::path::PathBuf;

@@ -9,11 +9,13 @@ use crate::cli::ui::output;
 use crate::config::paths::{Given, Places};
 use crate::config::{Config, rules};
 use crate::directory::{pinned, source_status};
-use crate::engine::judge::Undecided;
+use crate::engine::error::Undecided;
 use crate::engine::quarantine::Held;
 use crate::engine::remote::status::{self, Found};
+use crate::engine::used_log;
 use crate::engine::{context, self_test};
 use crate::message::header::printable;
+use crate::os::clock;
 use crate::policy::rule_set::Rule;
 use crate::server::watcher;
 use crate::store::Summary;
@@ -207,7 +209,7 @@ fn vendors(places: &Places) -> Vec<Finding> {
         Ok(path) => path,
         Err(error) => return vec![bad(what, error.to_string())],
     };
-    let folder = match pinned::read(path, places.directories.as_deref(), context::clock()) {
+    let folder = match pinned::read(path, places.directories.as_deref(), clock::now()) {
         Ok(folder) => folder,
         Err(error) => return vec![bad(what, error.to_string())],
     };
@@ -248,7 +250,7 @@ fn vendors(places: &Places) -> Vec<Finding> {
 /// Where the keys come from, and whether it still answers.
 fn directories(places: &Places) -> Vec<Finding> {
     let what = "directories";
-    let now = context::clock();
+    let now = clock::now();
     let Ok(vendors) = places.vendors() else { return Vec::new() };
     let standings = match source_status::standings(vendors, places.directories.as_deref()) {
         Ok(standings) => standings,
@@ -290,7 +292,7 @@ fn state(config: &Config, places: &Places) -> Vec<Finding> {
 }
 
 fn summary(config: &Config, places: &Places) -> Result<Summary, Undecided> {
-    Ok(context::used_log(config, places)?.summary()?)
+    Ok(used_log::used_log(config, places)?.summary()?)
 }
 
 fn folder_of_state(folder: &Path) -> Finding {
@@ -403,7 +405,7 @@ fn syslog(config: &Config) -> Finding {
 }
 
 fn clock() -> Finding {
-    let now = context::clock();
+    let now = clock::now();
     if now < crate::engine::judge::WRITTEN {
         return bad(
             "clock",

@@ -5,7 +5,7 @@ use crate::cli::ui::judge;
 use crate::cli::ui::{input, output};
 use crate::config::paths::Given;
 use crate::engine::context;
-use crate::engine::judge::Marking;
+use crate::engine::marking::Marking;
 use crate::message::header::printable;
 use crate::message::parse::Message;
 use crate::policy::decision::Decision;

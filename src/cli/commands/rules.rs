@@ -5,7 +5,7 @@ use crate::cli::ui::judge;
 use crate::cli::ui::{input, output};
 use crate::config::paths::Given;
 use crate::engine::context;
-use crate::engine::judge::Undecided;
+use crate::engine::error::Undecided;
 use crate::engine::rule_eval::{Asked, Consultation};
 use crate::message::header::printable;
 use crate::message::parse::Message;

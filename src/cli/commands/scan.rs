@@ -6,7 +6,7 @@ use crate::cli::ui::progress::Progress;
 use crate::cli::ui::{judge, output, table};
 use crate::config::paths::Given;
 use crate::engine::context;
-use crate::engine::judge::Undecided;
+use crate::engine::error::Undecided;
 use crate::engine::rescan::{Clue, Judged, Scan};
 use crate::mailbox::walk::{self, Found, Kept};
 use crate::message::header::printable;

@@ -2,7 +2,7 @@
 
 use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL, USAGE};
 use crate::config::paths::Given;
-use crate::engine::judge::Undecided;
+use crate::engine::error::Undecided;
 use crate::server::daemon::{self, Options, ServeError};
 use std::io::{self, Write};
 use std::path::PathBuf;

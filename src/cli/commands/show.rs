@@ -6,9 +6,9 @@ use crate::cli::ui::{input, output};
 use crate::config::paths::{Given, Places};
 use crate::directory::key_directory::Directory;
 use crate::directory::pinned;
-use crate::engine::context;
 use crate::message::header::printable;
 use crate::message::parse::Message;
+use crate::os::clock;
 use crate::stamp::claims::Stamp;
 use crate::stamp::extract::{Found, Place, locate};
 use crate::stamp::token::{Issuer, Purpose, Token};
@@ -62,7 +62,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 }
 
 fn keys(places: &Places) -> Result<Directory, Failure> {
-    let folder = pinned::read(places.vendors()?, places.directories.as_deref(), context::clock());
+    let folder = pinned::read(places.vendors()?, places.directories.as_deref(), clock::now());
     Ok(folder.map_err(|error| Failure::new(crate::cli::ui::exit_status::CONFIG, error))?.directory)
 }
 

@@ -5,7 +5,7 @@ use crate::cli::ui::output;
 use crate::cli::ui::progress::Progress;
 use crate::config::paths::Given;
 use crate::engine::context;
-use crate::engine::judge::Undecided;
+use crate::engine::error::Undecided;
 use crate::server::watcher::{self, Report, WatchError};
 use crate::stamp::serial::Serial;
 use crate::store::Learned;

@@ -3,7 +3,7 @@
 
 use crate::config::paths::PlacesError;
 use crate::engine::auto_reply::Trouble;
-use crate::engine::judge::Undecided;
+use crate::engine::error::Undecided;
 use crate::store::StoreError;
 use std::fmt::Display;
 use std::io;

@@ -5,7 +5,7 @@ use super::exit_status::{Failure, TEMPFAIL};
 use super::input::{self, Input};
 use crate::config::SYSLOG;
 use crate::config::paths::{Given, Places};
-use crate::engine::judge::Marking;
+use crate::engine::marking::Marking;
 use crate::engine::remote::client::{Elsewhere, Telling};
 use crate::engine::remote::protocol::{Answer, LARGEST};
 use crate::engine::result_header::Marks;

@@ -5,7 +5,8 @@
 
 use super::protocol::{Answer, LARGEST, Names, Question, Whose};
 use crate::config::paths::{Given, own_folders, set_id};
-use crate::engine::judge::{Marking, Undecided};
+use crate::engine::error::Undecided;
+use crate::engine::marking::Marking;
 use crate::ipc::connection::{Channel, ChannelError};
 use crate::ipc::frame::{Kind, Limits};
 use crate::message::parse::Message;

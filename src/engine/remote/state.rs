@@ -11,12 +11,15 @@ use crate::config::paths::{Given, Places, PlacesError};
 use crate::config::user::UserError;
 use crate::config::{Config, ConfigError};
 use crate::directory::key_directory::Directory;
-use crate::engine::context;
-use crate::engine::judge::{Engine, Marking, Ready, Undecided};
+use crate::engine::error::Undecided;
+use crate::engine::judge::Rulebook;
+use crate::engine::judge::{Engine, Ready};
+use crate::engine::marking::Marking;
 use crate::engine::result_header::{self, Marks};
-use crate::engine::rule_eval::Rulebook;
+use crate::engine::used_log;
 use crate::message::address::Address;
 use crate::message::parse::Message;
+use crate::os::clock;
 use crate::store::Attended;
 use crate::store::resident::Resident;
 use crate::time::UnixTime;
@@ -269,7 +272,7 @@ impl Warm {
     }
 
     fn engine_of(&self, mailbox: &Mailbox, now: Option<UnixTime>) -> Engine {
-        let (time, pretended) = (now.unwrap_or_else(context::clock), now.is_some());
+        let (time, pretended) = (now.unwrap_or_else(clock::now), now.is_some());
         let mut engine = Engine {
             config: Arc::clone(&mailbox.config),
             places: Arc::clone(&mailbox.places),
@@ -293,7 +296,7 @@ impl Warm {
             *locked(&mailbox.asked) = Instant::now();
             return Ok(mailbox);
         }
-        let read = context::since_1970();
+        let read = clock::since_1970();
         let (config, places) = Places::read(given)?;
         if self.system && (config.state.is_none() || config.state != places.state) {
             return Err(Undecided::StateUnnamed);
@@ -319,7 +322,7 @@ impl Warm {
     }
 
     fn log(&self, config: &Config, places: &Places) -> Result<Arc<Resident>, Undecided> {
-        let path = context::used_log_path(places.state()?);
+        let path = used_log::used_log_path(places.state()?);
         let gate = Arc::clone(locked(&self.opening).entry(path.clone()).or_default());
         let _alone = locked(&gate);
         if let Some(log) = locked(&self.logs).get(&path) {
@@ -327,7 +330,7 @@ impl Warm {
             return Ok(Arc::clone(log));
         }
         self.close(|open| (open + 1).saturating_sub(MAILBOXES));
-        let log = Arc::new(context::resident_log(config, &path, Arc::clone(&self.attended))?);
+        let log = Arc::new(used_log::resident_log(config, &path, Arc::clone(&self.attended))?);
         locked(&self.logs).insert(path, Arc::clone(&log));
         Ok(log)
     }

@@ -22,11 +22,12 @@ pub struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Begins a message.
+    /// Begins a message, if the folder can take one.
     ///
     /// # Errors
     /// [`MaildirError`].
-    pub(super) fn begin(folder: &'a Folder, unique: Unique) -> Result<Self, MaildirError> {
+    pub fn begin(folder: &'a Folder, unique: Unique) -> Result<Self, MaildirError> {
+        folder.check_writable()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = fs::openat(folder.unfinished(), unique.as_str(), flags, Mode::RUSR | Mode::WUSR);
         let file = file.map_err(|errno| MaildirError::io("create a file in", &folder.path().join("tmp"), errno))?;

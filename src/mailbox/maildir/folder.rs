@@ -2,9 +2,8 @@
 //! meanwhile leads nowhere. Folders are made for the user alone and where they are missing; the one above the Maildir is
 //! not, since mail must not go into the empty place of a disk that is not mounted.
 
-use super::draft::Draft;
 use super::error::MaildirError;
-use super::name::{self, Moment, Unique};
+use super::name::{self, Moment};
 use rustix::fs::{self, Access, AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -36,7 +35,7 @@ pub struct Folder {
     cur: OwnedFd,
 }
 
-/// A message in a folder that was put there by [`Draft::finish`].
+/// A message in a folder that was put there by [`Draft::finish`](super::Draft::finish).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kept {
     /// Since when.
@@ -154,15 +153,10 @@ impl Folder {
         self.new.as_fd()
     }
 
-    /// Begins a message, if the folder can take one.
-    ///
-    /// # Errors
-    /// [`MaildirError`].
-    pub fn draft(&self, unique: Unique) -> Result<Draft<'_>, MaildirError> {
-        // To be refused by `new` when the message is written would be late.
+    /// Returns an error unless `new` can be written into: to be refused when the message is written would be late.
+    pub(super) fn check_writable(&self) -> Result<(), MaildirError> {
         fs::accessat(&self.top, "new", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
-            .map_err(|errno| MaildirError::io("write into", &self.path.join("new"), errno))?;
-        Draft::begin(self, unique)
+            .map_err(|errno| MaildirError::io("write into", &self.path.join("new"), errno))
     }
 
     /// The messages that we put here, the oldest first.

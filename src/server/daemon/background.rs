@@ -3,7 +3,7 @@
 //! told and tried again.
 
 use crate::config::serve::Serve;
-use crate::engine::judge::Undecided;
+use crate::engine::error::Undecided;
 use crate::engine::remote::state::Warm;
 use crate::server::diagnostics::log_stderr;
 use crate::server::watcher::{self, Report, WatchError};

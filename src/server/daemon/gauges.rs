@@ -3,9 +3,9 @@
 //! however long the disk or another process holds the log, mail is not disturbed and those who ask are answered in time.
 
 use crate::directory::source_status::{self, Standing};
-use crate::engine::context;
 use crate::engine::remote::state::Warm;
 use crate::engine::remote::status::Directory;
+use crate::os::clock;
 use crate::store::StoreError;
 use crate::store::resident::Glance;
 use crate::time::UnixTime;
@@ -95,7 +95,7 @@ impl Shared {
 }
 
 fn measure(warm: &Warm) -> Measured {
-    let now = context::clock();
+    let now = clock::now();
     // A configuration that cannot be read is told to whoever delivers mail.
     let directories = warm.engine().map_or_else(
         |_| Vec::new(),

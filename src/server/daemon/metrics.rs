@@ -4,9 +4,9 @@
 
 use super::gauges::{Measured, Measuring};
 use super::histogram::Latency;
-use crate::engine::context;
 use crate::engine::remote::state::Warm;
 use crate::engine::remote::status::{self, Asked, Status};
+use crate::os::clock;
 use crate::time::UnixTime;
 use crate::verdict::class::Class;
 use crate::verdict::reason::Reason;
@@ -67,7 +67,7 @@ impl Numbers {
             (Family::<Judged, Counter>::default(), Counter::default(), Latency::default());
         let of = |reason: &Reason| Judged { class: reason.class().as_str(), reason: reason.as_str() };
         let counters = Reason::ALL.iter().map(|reason| messages.get_or_create_owned(&of(reason))).collect();
-        let since = context::clock();
+        let since = clock::now();
         let version = Family::<[(&str, &str); 1], Gauge>::default();
         version.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         let mut registry = Registry::with_prefix(PREFIX);

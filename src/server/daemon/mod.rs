@@ -21,7 +21,7 @@ mod worker_pool;
 use super::http::metrics_endpoint::Scrape;
 use crate::config::paths::{Given, Places, set_id};
 use crate::config::serve::Serve;
-use crate::engine::judge::Undecided;
+use crate::engine::error::Undecided;
 use crate::engine::remote::client::{SYSTEM_SOCKET, own_socket, whose};
 use crate::engine::remote::state::Warm;
 use crate::os::unix_socket::{self, Made};

@@ -18,10 +18,10 @@ pub mod rate_limit;
 pub mod routes;
 pub mod tls;
 
-use crate::engine::context::clock;
 use crate::ledger::error::BooksError;
 use crate::ledger::handle::Books;
 use crate::ledger::payment::{Payment, Vouchers};
+use crate::os::clock;
 use crate::server::diagnostics::warn_stderr;
 use crate::time::UnixTime;
 use api::directory::Edition;
@@ -232,7 +232,7 @@ impl Service {
         ask: impl FnOnce(&Books, UnixTime) -> Result<T, BooksError> + Send + 'static,
     ) -> Result<T, Problem> {
         let inner = Arc::clone(&self.0);
-        let now = clock();
+        let now = clock::now();
         match tokio::task::spawn_blocking(move || ask(&inner.books, now)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(Problem::of(&error, now)),

@@ -17,7 +17,8 @@ mod state_file;
 pub use folders::missing;
 
 use crate::config::paths::PlacesError;
-use crate::engine::judge::{Engine, Undecided};
+use crate::engine::error::Undecided;
+use crate::engine::judge::Engine;
 use crate::stamp::serial::Serial;
 use crate::store::Learned;
 use notify::event::{CreateKind, EventKind, ModifyKind, RemoveKind, RenameMode};

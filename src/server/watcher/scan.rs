@@ -11,10 +11,12 @@ use super::state::{Name, Note};
 use super::state_file::Notebook;
 use super::{Report, WatchError};
 use crate::config::watch::Watch;
-use crate::engine::judge::{Engine, Undecided};
-use crate::engine::{context, feedback, learn_sent};
+use crate::engine::error::Undecided;
+use crate::engine::judge::Engine;
+use crate::engine::{feedback, learn_sent};
 use crate::message::fingerprint::Fingerprint;
 use crate::message::parse::Message;
+use crate::os::clock;
 use crate::stamp::extract::STAMP_FIELD;
 use crate::stamp::serial::Serial;
 use crate::store::{Learned, Store};
@@ -132,7 +134,7 @@ impl<'a> Scanner<'a> {
         for (folder, names) in here {
             self.see_gone(folder, &names)?;
         }
-        let now = context::clock();
+        let now = clock::now();
         let late = self.notebook.memory.too_late(now, self.watch.restore_within);
         self.write(late)?;
         complete &= self.look_for_what_left(&folders, scope, report)?;
@@ -309,7 +311,7 @@ impl<'a> Scanner<'a> {
             return Ok(());
         }
         let left = self.notebook.memory.left().count();
-        self.write(vec![Note::Went { folder: folder.key.clone(), names, at: context::clock().0 }])?;
+        self.write(vec![Note::Went { folder: folder.key.clone(), names, at: clock::now().0 }])?;
         self.search |= self.notebook.memory.left().count() > left;
         Ok(())
     }

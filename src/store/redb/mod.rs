@@ -42,8 +42,6 @@ use write_batch::Decided;
 const SCHEMA: Schema =
     Schema { establish: schema::establish, check: schema::check, resume: super::resident::wal::resume };
 
-/// Ended rows that a spend takes with it.
-pub(super) const ALONG: usize = 64;
 /// Rows in one commit of a purge or an import.
 const BATCH: usize = 1_000;
 /// Rows looked at in one step of a purge that has to look at all.

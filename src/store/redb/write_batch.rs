@@ -1,7 +1,6 @@
 //! Rows that were decided and do not stand in the tables yet. A batch of questions is decided over such rows and the tables
 //! below them, so that the second question about a stamp sees what the first one did; then they are written together.
 
-use super::ALONG;
 use super::schema::{self, META, STANDING, StandingRow, USED};
 use super::session::{Session, Trouble};
 use crate::store::decide::{self, Decision, Entry, Key, Known, Name, Write};
@@ -9,6 +8,9 @@ use crate::store::error::StoreError;
 use crate::verdict::spend::{Spend, Spent};
 use redb::WriteTransaction;
 use std::collections::HashMap;
+
+/// Ended rows that a spend takes with it.
+const ALONG: usize = 64;
 
 /// Rows not yet in the tables.
 #[derive(Debug, Default)]

@@ -145,7 +145,7 @@ fn errors_say_what_to_do() {
     );
     shop.restart();
     let books = shop.books();
-    books.credit(shop.account, 10, None, "more", mailstamp::engine::context::clock()).unwrap();
+    books.credit(shop.account, 10, None, "more", mailstamp::os::clock::now()).unwrap();
     let url = format!("http://{}", shop.address);
     home.run(
         ["account", "add", "shop", "--replace", "--offline", "--vendor", "stamps.example", "--url", &url],

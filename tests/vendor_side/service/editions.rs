@@ -5,7 +5,7 @@ use crate::support::shop::{Shop, VENDOR};
 use crate::support::{ALICE, Home, Run, letter};
 use mailstamp::directory::document::{Document, SignedDirectory, Status};
 use mailstamp::directory::publish;
-use mailstamp::engine::context::clock;
+use mailstamp::os::clock;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -143,5 +143,5 @@ fn what_the_books_know_is_published_and_no_edition_goes_back() {
     // And the shop's own comes after it again.
     fs::remove_dir_all(town.shop.folder().join("public")).unwrap();
     let fourth = town.refresh();
-    assert!(fourth.version > third.version && fourth.version <= u64::try_from(clock().0).unwrap());
+    assert!(fourth.version > third.version && fourth.version <= u64::try_from(clock::now().0).unwrap());
 }

@@ -145,7 +145,7 @@ fn real_answers_are_those_of_the_description() {
     let foreign = json!({ "serials": ["AAAAAAAAAAAAAAAAAAAAAA"] });
     assert_eq!(talk.say("POST", "/v1/revocations", foreign, 422).json()["reason"], "not-bought");
 
-    let voucher = talk.shop.books().make_voucher(7, None, mailstamp::engine::context::clock()).unwrap();
+    let voucher = talk.shop.books().make_voucher(7, None, mailstamp::os::clock::now()).unwrap();
     assert_eq!(talk.say("POST", "/v1/vouchers", json!({ "code": voucher.as_str() }), 200).json()["credits"], 7);
     talk.say("POST", "/v1/vouchers", json!({ "code": "nonsense" }), 422);
 

@@ -42,7 +42,7 @@ fn who_asks_too_often_is_told_when_to_come_back() {
     assert!((1..=2).contains(&wait));
     assert!(keyed.len() > 4);
     // Another key is not held up, and neither is who has none.
-    let (key, _) = shop.books().add_api_key(shop.account, "other", mailstamp::engine::context::clock()).unwrap();
+    let (key, _) = shop.books().add_api_key(shop.account, "other", mailstamp::os::clock::now()).unwrap();
     let bearer = format!("Bearer {}", key.as_str());
     http::ask(shop.address, "GET", "/v1/account", &[("Authorization", &bearer)], b"").unwrap().is(200);
     let asked = until_refused(|| http::ask(shop.address, "GET", "/v1/prices", &[], b"").unwrap());

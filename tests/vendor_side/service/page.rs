@@ -3,7 +3,7 @@
 use crate::support::http::{self, Answer};
 use crate::support::shop::Shop;
 use crate::support::{ALICE, Home, letter, run, stamped};
-use mailstamp::engine::context::clock;
+use mailstamp::os::clock;
 use mailstamp::stamp::claims::Stamp;
 use mailstamp::stamp::token::Token;
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ impl<'a> Visitor<'a> {
 }
 
 fn voucher(shop: &Shop, credits: u64) -> String {
-    shop.books().make_voucher(credits, None, clock()).unwrap().as_str().to_owned()
+    shop.books().make_voucher(credits, None, clock::now()).unwrap().as_str().to_owned()
 }
 
 fn worth(shop: &Shop, code: &str) -> u64 {

@@ -6,7 +6,7 @@ use crate::cli::ui::output;
 use crate::config::paths::{Given, Places};
 use crate::directory::pinned;
 use crate::directory::source_status::{self, Standing};
-use crate::engine::context;
+use crate::os::clock;
 use crate::time::UnixTime;
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ pub struct Args {
 /// A failure when something cannot be read.
 pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let (_, places) = Places::read(given)?;
-    let now = context::clock();
+    let now = clock::now();
     let (vendors, cache) = (places.vendors()?, places.directories.as_deref());
     let standings = source_status::standings(vendors, cache).map_err(|error| Failure::new(CONFIG, error))?;
     let folder = pinned::read(vendors, cache, now).map_err(|error| Failure::new(CONFIG, error))?;

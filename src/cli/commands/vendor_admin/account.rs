@@ -7,10 +7,10 @@ use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
 use crate::cli::ui::table::Table;
 use crate::config::paths::Given;
-use crate::engine::context::clock;
 use crate::ledger::handle::Books;
 use crate::ledger::model::Standing;
 use crate::message::header::printable;
+use crate::os::clock;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -175,7 +175,7 @@ pub(super) fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
 
 fn add(args: &Add, given: &Given) -> Result<u8, Failure> {
     let books = args.which.reach(given)?;
-    let account = books.open_account(&args.name, &args.contact, None, clock())?;
+    let account = books.open_account(&args.name, &args.contact, None, clock::now())?;
     output::line(&format!("account {} is open, number {}", account.name, account.number))?;
     Ok(0)
 }
@@ -186,7 +186,7 @@ fn list(args: &List, given: &Given) -> Result<u8, Failure> {
     let mut rows = Vec::new();
     let mut after = 0;
     loop {
-        let page = books.accounts(after, PAGE, clock())?;
+        let page = books.accounts(after, PAGE, clock::now())?;
         let Some(last) = page.last() else { break };
         after = last.account.number;
         for standing in &page {
@@ -251,7 +251,7 @@ fn show(args: &Show, given: &Given) -> Result<u8, Failure> {
 fn close(args: &Close, given: &Given) -> Result<u8, Failure> {
     let books = args.which.reach(given)?;
     let account = open_ledger::account(&books, &args.account)?.account;
-    let count = books.close_account(account.number, args.revoke_stamps, clock())?;
+    let count = books.close_account(account.number, args.revoke_stamps, clock::now())?;
     output::line(&format!("account {} is closed; stamps revoked: {count}", account.name))?;
     if count > 0 {
         args.which.tell_recipients(&books, given)?;
@@ -263,7 +263,7 @@ fn key(args: &Key, given: &Given) -> Result<u8, Failure> {
     let books = args.which.reach(given)?;
     let account = open_ledger::account(&books, &args.account)?.account;
     if let Some(label) = &args.add {
-        let (text, key) = books.add_api_key(account.number, label, clock())?;
+        let (text, key) = books.add_api_key(account.number, label, clock::now())?;
         if args.json {
             let object = json!({ "schema": output::SCHEMA, "key": *text, "id": key.id });
             output::line(&object.to_string())?;
@@ -273,7 +273,7 @@ fn key(args: &Key, given: &Given) -> Result<u8, Failure> {
         return Ok(0);
     }
     if let Some(id) = &args.revoke {
-        books.revoke_api_key(account.number, id, clock())?;
+        books.revoke_api_key(account.number, id, clock::now())?;
     }
     let keys = books.api_keys(account.number)?;
     if args.json {
@@ -300,16 +300,16 @@ fn own(args: &Own, given: &Given) -> Result<u8, Failure> {
 
 fn prove(args: &Own, books: &Books, number: u64) -> Result<&'static str, Failure> {
     if args.mail {
-        books.send_code(number, &args.subject, &args.sendmail, clock())?;
+        books.send_code(number, &args.subject, &args.sendmail, clock::now())?;
         return Ok("a code was mailed");
     }
     if args.remove {
-        books.disown(number, &args.subject, clock())?;
+        books.disown(number, &args.subject, clock::now())?;
         return Ok("not owned any more");
     }
     match &args.code {
-        Some(code) => books.confirm_code(number, &args.subject, code, clock())?,
-        None => books.own(number, &args.subject, clock())?,
+        Some(code) => books.confirm_code(number, &args.subject, code, clock::now())?,
+        None => books.own(number, &args.subject, clock::now())?,
     }
     Ok("owned")
 }
@@ -321,7 +321,7 @@ fn caps(args: &Caps, given: &Given) -> Result<u8, Failure> {
     let own = args.caps.given().or(if args.default { OwnCaps::default() } else { before });
     if own != before {
         let some = Some(own).filter(|own| *own != OwnCaps::default());
-        books.change_account(standing.account.number, None, Some(some), clock())?;
+        books.change_account(standing.account.number, None, Some(some), clock::now())?;
     }
     output::line(&terms::caps(&own.over(books.profile()?.terms.caps)))?;
     let number = |given: Option<u64>, of: &str| given.map(|given| format!("{given} {of}"));

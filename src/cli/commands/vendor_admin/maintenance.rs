@@ -8,9 +8,9 @@ use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::output;
 use crate::cli::ui::table::Table;
 use crate::config::paths::Given;
-use crate::engine::context::clock;
 use crate::ledger::handle::Books;
 use crate::ledger::model::Balance;
+use crate::os::clock;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -137,7 +137,7 @@ pub(super) fn backup(args: &Backup, given: &Given) -> Result<u8, Failure> {
 }
 
 pub(super) fn restore(args: &Restore, given: &Given) -> Result<u8, Failure> {
-    let books = Books::restore(&args.which.folder(given)?, &args.file, clock())?;
+    let books = Books::restore(&args.which.folder(given)?, &args.file, clock::now())?;
     output::line(&format!("head {}", books.summary()?.head))?;
     Ok(0)
 }

@@ -10,8 +10,8 @@ use crate::directory::key_directory::{Directory, Unheeded};
 use crate::directory::pinned;
 use crate::directory::signing_key::Signer;
 use crate::directory::trust_policy;
-use crate::engine::context;
 use crate::message::address::Address;
+use crate::os::clock;
 use crate::os::random;
 use crate::stamp::audience::Audience;
 use crate::stamp::claims::Stamp;
@@ -172,7 +172,7 @@ pub(super) fn issue(args: &Issue) -> Result<u8, Failure> {
     let to = Address::parse(&args.to).map_err(|error| wrong("--to", &error))?;
     let from = args.from.as_deref().map(Address::parse).transpose().map_err(|error| wrong("--from", &error))?;
     let audience = if args.hashed { Audience::hashed(&to, random()?) } else { Audience::Plain(to) };
-    let now = args.now.unwrap_or_else(context::clock);
+    let now = args.now.unwrap_or_else(clock::now);
     let start = args.not_before.unwrap_or(now);
     let end = args.until.unwrap_or_else(|| start.plus(i64::from(args.days) * 24 * 60 * 60));
     let serial = match &args.serial {
@@ -281,8 +281,8 @@ pub fn pin(folder: &Path, entry: &VendorEntry) -> Result<(), Failure> {
 pub(super) fn list(args: &List, given: &Given) -> Result<u8, Failure> {
     let (_, places) = Places::read(given)?;
     let path = places.vendors()?;
-    let folder = pinned::read(path, places.directories.as_deref(), context::clock())
-        .map_err(|error| Failure::new(CONFIG, error))?;
+    let folder =
+        pinned::read(path, places.directories.as_deref(), clock::now()).map_err(|error| Failure::new(CONFIG, error))?;
     if args.json {
         let vendors: Vec<Value> = folder
             .directory

@@ -84,7 +84,7 @@ impl Which {
 
 /// The account that is named by its name or its number.
 pub(super) fn account(books: &Books, name: &str) -> Result<Standing, Failure> {
-    let now = crate::engine::context::clock();
+    let now = crate::os::clock::now();
     let found = match name.parse() {
         Ok(number) => books.account(number, now),
         Err(_) => books.account_named(name, now),

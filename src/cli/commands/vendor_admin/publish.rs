@@ -14,7 +14,7 @@ use crate::directory::price::Price;
 use crate::directory::publish::{self, Changes, Edition, EditionError};
 use crate::directory::signing_key::Signer;
 use crate::directory::trust_policy;
-use crate::engine::context;
+use crate::os::clock;
 use crate::time::UnixTime;
 use std::fs::{self, File};
 use std::io;
@@ -92,7 +92,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         prices: args.price.clone(),
         others: args.list.iter().map(|path| other(path)).collect::<Result<_, _>>()?,
     };
-    let now = args.now.unwrap_or_else(context::clock);
+    let now = args.now.unwrap_or_else(clock::now);
     let expires = now.plus(i64::from(args.days) * 24 * 60 * 60);
     match &args.out {
         Some(out) if !args.key.is_empty() => {

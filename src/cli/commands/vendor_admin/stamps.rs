@@ -7,13 +7,13 @@ use crate::accounting::order::Order;
 use crate::cli::ui::exit_status::{DATA, Failure, USAGE};
 use crate::cli::ui::output;
 use crate::config::paths::Given;
-use crate::engine::context::clock;
 use crate::ledger::error::BooksError;
 use crate::ledger::handle::Books;
 use crate::ledger::trade::{Handed, Taken};
 use crate::message::address::Address;
 use crate::message::header::printable;
 use crate::message::parse::Message;
+use crate::os::clock;
 use crate::stamp::audience::Audience;
 use crate::stamp::extract::locate;
 use crate::stamp::serial::Serial;
@@ -110,7 +110,7 @@ pub(super) fn sell(args: &Sell, given: &Given) -> Result<u8, Failure> {
     let orders = ordered(args)?;
     let books = args.which.reach(given)?;
     let account = open_ledger::account(&books, &args.account)?.account;
-    let sold = books.issue(account.number, &orders, args.key.as_deref(), clock())?;
+    let sold = books.issue(account.number, &orders, args.key.as_deref(), clock::now())?;
     if args.json {
         let object = json!({
             "schema": output::SCHEMA, "entry": sold.sale.entry, "credits": sold.sale.credits,
@@ -173,7 +173,7 @@ fn hand_in(args: &HandIn, given: &Given, take_back: TakeBack) -> Result<u8, Fail
     }
     let books = args.which.reach(given)?;
     let account = open_ledger::account(&books, &args.account)?.account;
-    let taken = take_back(&books, account.number, &stamps, clock())?;
+    let taken = take_back(&books, account.number, &stamps, clock::now())?;
     let status = if taken.each.iter().all(Result::is_ok) { 0 } else { DATA };
     if args.json {
         let shown = taken.each.iter().map(|it| match it {
@@ -215,7 +215,7 @@ fn listed(text: &str) -> Result<Vec<Handed>, Failure> {
 pub(super) fn revoke(args: &Revoke, given: &Given) -> Result<u8, Failure> {
     let serials = args.serials.iter().map(|text| serial(text)).collect::<Result<Vec<_>, _>>()?;
     let books = args.which.reach(given)?;
-    let count = books.revoke(&serials, clock())?;
+    let count = books.revoke(&serials, clock::now())?;
     output::line(&format!("revoked {count}"))?;
     args.which.tell_recipients(&books, given)?;
     Ok(0)

@@ -8,8 +8,8 @@ use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
 use crate::config::paths::Given;
 use crate::directory::document::VendorEntry;
-use crate::engine::context::clock;
 use crate::ledger::handle::{Books, Founding};
+use crate::os::clock;
 use crate::time::UnixTime;
 use serde_json::json;
 use std::io;
@@ -123,7 +123,7 @@ impl GivenCaps {
 pub(super) fn init(args: &Init, given: &Given) -> Result<u8, Failure> {
     let terms = event::Terms { price: args.price, payout: None, days: 30, caps: Caps::default(), refunds: true };
     let founding = Founding { vendor: args.vendor.clone(), kid: args.kid.clone(), terms };
-    let books = Books::create(&args.which.folder(given)?, &founding, clock())?;
+    let books = Books::create(&args.which.folder(given)?, &founding, clock::now())?;
     document(&books, args.buy.clone())
 }
 
@@ -140,7 +140,7 @@ pub(super) fn price(args: &Price, given: &Given) -> Result<u8, Failure> {
     if args.set.is_some() || args.payout.is_some() {
         terms.price = args.set.unwrap_or(terms.price);
         terms.payout = args.payout.or(terms.payout);
-        books.set_terms(terms.clone(), clock())?;
+        books.set_terms(terms.clone(), clock::now())?;
         args.which.tell_recipients(&books, given)?;
     }
     let out_of_range = |error| Failure::new(crate::cli::ui::exit_status::DATA, error);
@@ -169,7 +169,7 @@ pub(super) fn terms(args: &Terms, given: &Given) -> Result<u8, Failure> {
         ..before.clone()
     };
     if terms != before {
-        books.set_terms(terms.clone(), clock())?;
+        books.set_terms(terms.clone(), clock::now())?;
     }
     if args.json {
         output::line(&json!({ "schema": output::SCHEMA, "terms": terms }).to_string())?;
@@ -196,10 +196,10 @@ pub(super) fn rotate(args: &Rotate, given: &Given) -> Result<u8, Failure> {
     }
     if let Some(kid) = &args.kid {
         if args.prepare {
-            books.prepare(kid, clock())?;
+            books.prepare(kid, clock::now())?;
         } else {
             let known = books.profile()?.keys.iter().any(|key| key.kid == *kid);
-            books.rotate(kid, clock())?;
+            books.rotate(kid, clock::now())?;
             if !known {
                 output::note("stamps are unverified to recipients until they refresh; another time --prepare the key");
             }
@@ -207,7 +207,7 @@ pub(super) fn rotate(args: &Rotate, given: &Given) -> Result<u8, Failure> {
     }
     if let Some(kid) = &args.revoke {
         let since: Option<UnixTime> = None;
-        books.set_key_state(kid, KeyState::Revoked { since }, clock())?;
+        books.set_key_state(kid, KeyState::Revoked { since }, clock::now())?;
     }
     document(&books, None)?;
     args.which.tell_recipients(&books, given)?;

@@ -6,8 +6,8 @@ use super::session::Visitor;
 use super::{Filled, Frame, Page, chart, show};
 use crate::accounting::hash::Hash;
 use crate::accounting::order::Caps;
-use crate::engine::context::clock;
 use crate::ledger::model::{ApiKey, Day};
+use crate::os::clock;
 use crate::server::vendor_http::Service;
 use crate::server::vendor_http::auth::{guess, open};
 use crate::server::vendor_http::error::Problem;
@@ -170,7 +170,7 @@ async fn account_page(
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
         return Ok(Redirect::to("/signin").into_response());
     };
-    let today = clock().0.div_euclid(86_400);
+    let today = clock::now().0.div_euclid(86_400);
     let ask = service.books(move |books, now| {
         let standing = books.account(number, now)?;
         let lines = books.history(number, before.unwrap_or(u64::MAX), LINES)?;

@@ -142,7 +142,7 @@ async fn checked(service: &Service, visitor: &Visitor, wanted: &Wanted) -> Resul
     let (order, recipient) = wanted.order()?;
     let whole = |text: String| vec![Fault { field: "form", text }];
     let terms = terms(service, visitor).await.map_err(|_| whole("The shop has trouble of its own.".to_owned()))?;
-    let now = crate::engine::context::clock();
+    let now = crate::os::clock::now();
     terms.caps.check(std::slice::from_ref(&order), now, terms.days).map_err(|error| whole(sentence(&error)))?;
     let cost = terms.price.of(order.value).map_err(|error| whole(error.to_string()))?;
     let until = order.until.unwrap_or_else(|| order.not_before.unwrap_or(now).plus(i64::from(terms.days) * 86_400));
