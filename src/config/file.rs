@@ -3,10 +3,11 @@
 //! are followed: people keep their configuration in other folders, and what counts is whose file it is in the end.
 
 use crate::os;
+use crate::os::atomic_file::{self, Durability};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The system's own configuration, used where the user has none.
@@ -117,19 +118,8 @@ pub fn open_list(path: &Path) -> Result<File, FileError> {
 /// The system's.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     os::make_folder(os::above(path), 0o755)?;
-    let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = (|| {
-        let mut file = File::options().write(true).create_new(true).mode(0o644).open(&unfinished)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, path)?;
-        os::sync_folder(os::above(path))
-    })();
-    if written.is_err() {
-        // What failed is what is reported; a file left behind ends in .tmp and is not read.
-        let _ = std::fs::remove_file(&unfinished);
-    }
-    written
+    let write = |file: &mut File| file.write_all(text.as_bytes());
+    atomic_file::replace(path, 0o644, Durability::Synced, write).map(|_| ())
 }
 
 fn read_closed(path: &Path, largest: u64, closed: u32, otherwise: FileErrorKind) -> Result<String, FileError> {

@@ -5,11 +5,11 @@ use super::error::BooksError;
 use super::files::{Place, failed};
 use super::rejection::Refusal;
 use super::request::{Answer, Request};
+use crate::os::unix_socket;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -52,7 +52,7 @@ impl Drop for Listening {
     fn drop(&mut self) {
         self.over.store(true, SeqCst);
         // Wakes the thread that accepts. It may be gone already.
-        let _ = UnixStream::connect(&self.path);
+        let _ = unix_socket::connect(&self.path);
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -68,8 +68,7 @@ where
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
         _ => {}
     }
-    let listener = UnixListener::bind(&path).map_err(fail)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+    let listener = unix_socket::listen(&path, 0o600).map_err(fail)?;
     let over = Arc::new(AtomicBool::new(false));
     let answer = Arc::new(answer);
     let ended = Arc::clone(&over);
@@ -117,8 +116,15 @@ fn converse(stream: &UnixStream, answer: &impl Fn(Request, UnixTime) -> Result<A
 /// Asks the process that has the books; `None` when nobody listens.
 pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Option<Answer>, BooksError> {
     let path = place.socket();
-    let Ok(mut stream) = UnixStream::connect(&path) else { return Ok(None) };
     let fail = |source| failed("ask at", &path, source);
+    let mut stream = match unix_socket::connect(&path) {
+        Ok(stream) => stream,
+        // Somebody listens, and has too much to do.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(fail(error)),
+        Err(_) => return Ok(None),
+    };
+    // A long request is written as fast as it is read.
+    stream.set_write_timeout(None).map_err(fail)?;
     let question = Question { version: VERSION, now, request: request.clone() };
     let mut text = serde_json::to_string(&question).map_err(|error| fail(error.into()))?;
     text.push('\n');
@@ -135,5 +141,5 @@ pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Opt
 
 /// Whether somebody listens.
 pub(super) fn somebody(place: &Place) -> bool {
-    UnixStream::connect(place.socket()).is_ok()
+    unix_socket::connect(&place.socket()).is_ok()
 }

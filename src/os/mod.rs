@@ -1,6 +1,8 @@
-//! Folders that are made so that they last: a file that is synced is lost all the same when the disk does not know of the
-//! folder in which it is. What is put into them, and whose they are, is decided above. And random bytes, for their names.
+//! What several modules need of the operating system, each mechanism once: folders that last (a synced file is lost all the
+//! same when the disk does not know its folder), files replaced in one step, Unix sockets, the clock, random bytes, group
+//! commit. What is put into files, and who may read them, is decided by the callers.
 
+pub mod atomic_file;
 pub mod clock;
 pub(crate) mod group_commit;
 pub mod random;
@@ -37,7 +39,11 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
 /// The system's.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(fs::open(path, flags, Mode::empty()).and_then(fs::fsync)?)
+    match fs::open(path, flags, Mode::empty()).and_then(fs::fsync) {
+        // A file system that can't sync folders keeps their entries by itself.
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// The folder in which `path` is.

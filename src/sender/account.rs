@@ -6,11 +6,12 @@ use super::selection::Offer;
 use crate::config::file::{self, FileError};
 use crate::directory::price::Price;
 use crate::net::http_client::{Secret, is_allowed};
+use crate::os::atomic_file::{self, Durability};
 use crate::stamp::token::Issuer;
 use serde::{Deserialize, Serialize};
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -194,24 +195,13 @@ impl Accounts {
             price: account.price.clone(),
             key: account.key.reveal().to_owned(),
         };
-        // A name that no account can have, so that it is never read.
-        let unfinished = self.folder.join(format!(".{}.{}", account.name, std::process::id()));
         let written = (|| {
             DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-            let text = Zeroizing::new(serde_json::to_string_pretty(&kept)?);
-            let _ = std::fs::remove_file(&unfinished);
-            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-            file.write_all(text.as_bytes())?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            std::fs::rename(&unfinished, &path)?;
-            File::open(&self.folder)?.sync_all()
+            let text = Zeroizing::new(serde_json::to_string_pretty(&kept)? + "\n");
+            atomic_file::replace(&path, 0o600, Durability::Synced, |file| file.write_all(text.as_bytes()))
         })();
         kept.key.zeroize();
-        written.map_err(|source| {
-            let _ = std::fs::remove_file(&unfinished);
-            AccountError::Write { path, source }
-        })
+        written.map(|_| ()).map_err(|source| AccountError::Write { path, source })
     }
 
     /// Forgets an account.

@@ -5,13 +5,12 @@
 use super::contacts::message_name;
 use crate::message::address::Address;
 use crate::os;
-use crate::os::random;
+use crate::os::atomic_file::{self, Durability};
 use crate::time::UnixTime;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions};
+use std::fs::{self};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The folder.
@@ -51,14 +50,8 @@ impl Returns {
     pub fn keep(&self, message_id: &str, returnable: &Returnable) -> io::Result<()> {
         let Some(path) = self.path(message_id).filter(|path| !path.exists()) else { return Ok(()) };
         os::make_folder(&self.folder, 0o700)?;
-        let mut bytes = [0; 8];
-        random::fill(&mut bytes)?;
-        let temporary = self.folder.join(format!(".{}", HEXLOWER.encode(&bytes)));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        let written = serde_json::to_vec(returnable).map_err(io::Error::from).and_then(|row| file.write_all(&row));
-        written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
-            let _ = fs::remove_file(&temporary);
-        })
+        let row = serde_json::to_vec(returnable)?;
+        atomic_file::replace(&path, 0o600, Durability::Cached, |file| file.write_all(&row)).map(|_| ())
     }
 
     /// The stamp that came with the message of this Message-ID, if it may come back; with or without angle brackets.

@@ -4,11 +4,12 @@
 
 use super::state::{Memory, Note};
 use crate::os;
+use crate::os::atomic_file::{self, Durability};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The open file with what it says.
 #[derive(Debug)]
@@ -87,20 +88,14 @@ fn read(path: &Path) -> io::Result<Memory> {
 
 /// Under another name until it is complete and durable.
 fn rewrite(path: &Path, memory: &Memory) -> io::Result<File> {
-    let new: PathBuf = path.with_extension("jsonl.new");
-    let file = open(&new, OFlags::TRUNC)?;
-    let mut lines = BufWriter::new(&file);
-    for note in memory.notes() {
-        serde_json::to_writer(&mut lines, &note)?;
-        lines.write_all(b"\n")?;
-    }
-    lines.flush()?;
-    drop(lines);
-    file.sync_data()?;
-    fs::rename(&new, path)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
+    atomic_file::replace(path, 0o600, Durability::Synced, |file| {
+        let mut lines = BufWriter::new(file);
+        for note in memory.notes() {
+            serde_json::to_writer(&mut lines, &note)?;
+            lines.write_all(b"\n")?;
+        }
+        lines.flush()
+    })?;
     open(path, OFlags::APPEND)
 }
 

@@ -175,3 +175,19 @@ fn new_books_wait_for_a_lock_that_outlives_its_books() {
         made.join().unwrap().unwrap();
     });
 }
+
+// Layout 1: the address of a socket holds 107 bytes.
+#[test]
+fn books_in_a_folder_with_a_long_name_are_shared_as_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a".repeat(60)).join("b".repeat(60));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let founding = Founding { vendor: "stamps.example".into(), kid: "k1".into(), terms: terms() };
+    let books = Books::create(&path, &founding, NOW).unwrap();
+    books.listen().unwrap();
+    let other = Books::reach(&path, WAIT).unwrap();
+    assert_eq!(other.open_account("alice", "alice@y.example", None, NOW).unwrap().name, "alice");
+    assert_eq!(books.summary().unwrap().accounts, 1);
+    drop((other, books));
+    assert!(!path.join("books.socket").exists());
+}
