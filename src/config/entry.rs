@@ -1,5 +1,5 @@
-//! Values that may be written in more than one way, and lists: read by hand, so that what is wrong is said in the words of the
-//! configuration, and where it stands.
+//! Values that may be written in more than one way, and lists: read by hand, so that what is wrong is said in the words of
+//! the configuration, and where it stands.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};

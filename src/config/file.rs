@@ -112,7 +112,8 @@ pub fn open_list(path: &Path) -> Result<File, FileError> {
 }
 
 /// Puts `text` in the place of the file, in a folder that is made if it is missing. The file is there whole, as it was or
-/// as it is to be: a delivery may read it at any moment. It is on the disk then. Whatever the umask, nobody else may write to it.
+/// as it is to be: a delivery may read it at any moment. It is on the disk then. Whatever the umask, nobody else may write
+/// to it.
 ///
 /// # Errors
 /// The system's.

@@ -1,5 +1,5 @@
-//! What is wrong with a file in TOML, in one line (it is told in logs, and by mail systems to people): where, and in the words
-//! of who writes configurations.
+//! What is wrong with a file in TOML, in one line (it is told in logs, and by mail systems to people): where, and in the
+//! words of who writes configurations.
 
 use std::fmt;
 

@@ -1,6 +1,7 @@
 //! One message through the core. The vendors' keys are read when a stamp names one, the used-serial log is opened when a
-//! stamp is otherwise good, and both at most once: a message without a stamp touches neither. A resident process hands
-//! both in (`engine/remote/state.rs`); and where there is one, an engine may have its judgements made there (`engine/remote/client.rs`).
+//! stamp is otherwise good, and both at most once: a message without a stamp touches neither. A resident process hands both
+//! in (`engine/remote/state.rs`); and where there is one, an engine may have its judgements made there
+//! (`engine/remote/client.rs`).
 
 use super::error::{RecordError, Undecided};
 use super::marking::Marking;

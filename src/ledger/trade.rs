@@ -1,5 +1,5 @@
-//! Stamps over the counter: sold, taken back, refunded, revoked, and paid out, with what is signed about it. The key that signs
-//! is had before anything is booked.
+//! Stamps over the counter: sold, taken back, refunded, revoked, and paid out, with what is signed about it. The key that
+//! signs is had before anything is booked.
 
 use super::error::BooksError;
 use super::handle::{Books, Number, answer, unexpected};

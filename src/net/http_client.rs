@@ -1,5 +1,6 @@
-//! A request to a service that speaks JSON: over HTTPS, under the certificates of the system, and without TLS only to this very
-//! host, for tests and for a vendor on the same machine. No redirect is followed, since the API key goes with the request.
+//! A request to a service that speaks JSON: over HTTPS, under the certificates of the system, and without TLS only to this
+//! very host, for tests and for a vendor on the same machine. No redirect is followed, since the API key goes with the
+//! request.
 
 use super::https::agent;
 use std::io::Read;

@@ -61,9 +61,9 @@ impl Sender {
         &self.accounts
     }
 
-    /// A stamp for each want, in the same order: reserved for its key, durably, before this returns. What is missing is bought
-    /// in one request for each vendor; all of a vendor's are sold or none. The answers are single: one vendor may be away
-    /// while another sells.
+    /// A stamp for each want, in the same order: reserved for its key, durably, before this returns. What is missing is
+    /// bought in one request for each vendor; all of a vendor's are sold or none. The answers are single: one vendor may be
+    /// away while another sells.
     ///
     /// Say [`Purse::commit`] when the message has left and [`Purse::give_back`] when it never will; say neither when that is
     /// not known, and ask again with the same key.

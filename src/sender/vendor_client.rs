@@ -1,6 +1,6 @@
-//! What a vendor's service is asked, and what its answers mean (mailstamp-vendor(8); the service describes itself as OpenAPI).
-//! An answer is believed only as far as it was ordered: a stamp has to name this recipient, at this value, in the vendor's
-//! name. Its signature is not looked at; that is for who receives it.
+//! What a vendor's service is asked, and what its answers mean (mailstamp-vendor(8); the service describes itself as
+//! OpenAPI). An answer is believed only as far as it was ordered: a stamp has to name this recipient, at this value, in the
+//! vendor's name. Its signature is not looked at; that is for who receives it.
 
 use super::account::Account;
 use super::error::SupplyError;

@@ -112,7 +112,8 @@ pub trait GrantBook {
 /// A store: all books under one lock, and what is needed to keep and move them.
 pub trait Store: UsedLog + GrantBook + SentBook + ReplyBook + Send + Sync {
     /// Hands out every row: the mark first, then the used serials in the order of their ends, then the standings, the
-    /// correspondents, what was sent, and the replies. Stops early when told. One consistent state, whatever others write meanwhile.
+    /// correspondents, what was sent, and the replies. Stops early when told. One consistent state, whatever others write
+    /// meanwhile.
     ///
     /// # Errors
     /// Any [`StoreError`].

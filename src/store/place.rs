@@ -92,8 +92,8 @@ impl Place {
         }
     }
 
-    /// Whether its path leads to this file. It is looked up from the beginning: the folder that is held open may have been put
-    /// aside, and another be in its place.
+    /// Whether its path leads to this file. It is looked up from the beginning: the folder that is held open may have been
+    /// put aside, and another be in its place.
     pub(super) fn leads_to(&self, file: Identity) -> bool {
         fs::lstat(&self.path).is_ok_and(|stat| identity(&stat) == file)
     }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms from the ground up. An arrow within a floor is no better than one upward.
-const FLOORS: [&[&str]; 14] = [
+/// The modules by layer, from the lowest. An import within a layer is no better than one upward.
+const LAYERS: [&[&str]; 14] = [
     &["time"],
     &["message"],
     &["grant", "stamp"],
@@ -40,7 +40,7 @@ impl Source {
         lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
     }
 
-    fn room(&self) -> Option<&str> {
+    fn module(&self) -> Option<&str> {
         let path = self.name.strip_prefix("src/")?;
         let file = path.strip_suffix(".rs").filter(|file| !["lib", "main", "tools"].contains(file));
         path.split_once('/').map_or(file, |(folder, _)| Some(folder))
@@ -73,13 +73,13 @@ fn sources(folder: &str) -> Vec<Source> {
     found
 }
 
-fn floor(room: &str) -> usize {
-    FLOORS.iter().position(|rooms| rooms.contains(&room)).unwrap_or_else(|| panic!("{room} is on no floor"))
+fn layer(module: &str) -> usize {
+    LAYERS.iter().position(|modules| modules.contains(&module)).unwrap_or_else(|| panic!("{module} has no layer"))
 }
 
-/// The rooms that a line names: `crate::room`, also in a list `crate::{room, …}`.
-fn rooms_named(line: &str) -> BTreeSet<&str> {
-    let mut rooms = BTreeSet::new();
+/// The modules that a line names: `crate::module`, also in a list `crate::{module, …}`.
+fn modules_named(line: &str) -> BTreeSet<&str> {
+    let mut modules = BTreeSet::new();
     for (at, path) in line.match_indices("crate::") {
         let rest = &line[at + path.len()..];
         let list = rest.strip_prefix('{').map_or(rest, |list| list.split('}').next().unwrap_or(list));
@@ -87,28 +87,28 @@ fn rooms_named(line: &str) -> BTreeSet<&str> {
         for item in items {
             let name = item.trim().split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default();
             if !name.is_empty() {
-                rooms.insert(name);
+                modules.insert(name);
             }
         }
     }
-    rooms
+    modules
 }
 
 #[test]
 fn arrows_go_only_downward() {
     let mut arrows = 0;
     for source in sources("src") {
-        let Some(room) = source.room() else { continue };
+        let Some(module) = source.module() else { continue };
         for (at, line) in source.code() {
-            for below in rooms_named(line).into_iter().filter(|below| *below != room) {
-                assert!(floor(below) < floor(room), "{}:{at}: from {room} to {below}: {line}", source.name);
+            for below in modules_named(line).into_iter().filter(|below| *below != module) {
+                assert!(layer(below) < layer(module), "{}:{at}: from {module} to {below}: {line}", source.name);
                 arrows += 1;
             }
         }
     }
     assert!(arrows > 100, "only {arrows} arrows were seen");
     assert_eq!(
-        rooms_named("use crate::{message::x, stamp}; crate::directory::y"),
+        modules_named("use crate::{message::x, stamp}; crate::directory::y"),
         BTreeSet::from(["directory", "message", "stamp"])
     );
 }
@@ -128,14 +128,14 @@ fn row(line: &str) -> Option<(usize, &str)> {
 #[test]
 fn every_module_has_a_layer_and_a_row_on_the_map() {
     let modules: BTreeSet<String> =
-        sources("src").iter().filter_map(|source| source.room().map(str::to_owned)).collect();
-    assert_eq!(modules, FLOORS.iter().copied().flatten().map(|module| (*module).to_owned()).collect());
+        sources("src").iter().filter_map(|source| source.module().map(str::to_owned)).collect();
+    assert_eq!(modules, LAYERS.iter().copied().flatten().map(|module| (*module).to_owned()).collect());
     let (library, map) = (page("src/lib.rs"), page("ARCHITECTURE.md"));
     for module in &modules {
         assert!(library.contains(&format!("\npub mod {module};\n")), "{module} is no module of the library");
     }
     // Both tables, from the highest layer down; the second has the pure modules.
-    let layers = FLOORS.iter().enumerate().rev();
+    let layers = LAYERS.iter().enumerate().rev();
     let layers: Vec<(usize, &str)> =
         layers.flat_map(|(below, modules)| modules.iter().map(move |module| (below + 1, *module))).collect();
     assert_eq!(map.lines().filter_map(row).collect::<Vec<_>>(), layers);
@@ -232,17 +232,17 @@ fn what_decides_does_not_touch_the_world() {
         "unsafe",
     ];
     for source in sources("src") {
-        let Some(room) = source.room().filter(|room| PURE.contains(room)) else { continue };
+        let Some(module) = source.module().filter(|module| PURE.contains(module)) else { continue };
         for word in world {
-            assert_eq!(source.names(word), Vec::<String>::new(), "{room} decides, and names {word}");
+            assert_eq!(source.names(word), Vec::<String>::new(), "{module} decides, and names {word}");
         }
     }
-    for room in PURE {
-        let file = format!("src/{room}/mod.rs");
+    for module in PURE {
+        let file = format!("src/{module}/mod.rs");
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let text = page(if root.join(&file).exists() { &file } else { "src/time.rs" });
         let denied = "#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]";
-        assert!(text.contains(denied), "{room}/mod.rs does not deny what clippy.toml lists");
+        assert!(text.contains(denied), "{module}/mod.rs does not deny what clippy.toml lists");
     }
 }
 

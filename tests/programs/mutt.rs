@@ -1,5 +1,5 @@
-//! The recipes `rules/muttrc`, `rules/muttrc-grants` and `rules/muttrc-sent` in mutt and in neomutt, at a terminal that tmux plays. The mail reader is the only program
-//! that sees stamps here (BC15a): the mailbox was filled without a filter.
+//! The recipes `rules/muttrc`, `rules/muttrc-grants` and `rules/muttrc-sent` in mutt and in neomutt, at a terminal that
+//! tmux plays. The mail reader is the only program that sees stamps here (BC15a): the mailbox was filled without a filter.
 
 use crate::support::programs::{eventually_or, field, install, maildir, program, recipe, stand_in};
 use crate::support::screen::Screen;

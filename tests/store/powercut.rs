@@ -1,7 +1,7 @@
-//! The power is cut at every change that reaches the disk, in a history of processes that spend, see messages again,
-//! purge, revoke, reply, learn, and are killed now and then. Whatever part of the unsynced changes survives: the log opens, every
-//! answer that was given is remembered, it can be written again, and it is sound. This is what lets the store spare
-//! syncs (src/store/redb/sync_elision.rs), and it must be run against every new version of redb.
+//! The power is cut at every change that reaches the disk, in a history of processes that spend, see messages again, purge,
+//! revoke, reply, learn, and are killed now and then. Whatever part of the unsynced changes survives: the log opens, every
+//! answer that was given is remembered, it can be written again, and it is sound. This is what lets the store spare syncs
+//! (src/store/redb/sync_elision.rs), and it must be run against every new version of redb.
 
 use super::SetStanding;
 use crate::disk::{Change, Cutter, Dice, Disk, Image, Plan};

@@ -130,9 +130,9 @@ impl Postfix {
         String::from_utf8_lossy(&log).lines().filter(|line| line.contains(text)).count()
     }
 
-    /// Flushes the queue until there is an answer. One flush may pass a message by: the delivery agent logs the failure before
-    /// it lets go of the queue file, so qmgr(8) skips it ("still being delivered") and puts it into the incoming queue, where it
-    /// stays until the next flush.
+    /// Flushes the queue until there is an answer. One flush may pass a message by: the delivery agent logs the failure
+    /// before it lets go of the queue file, so qmgr(8) skips it ("still being delivered") and puts it into the incoming
+    /// queue, where it stays until the next flush.
     #[track_caller]
     pub fn flush_until<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>, otherwise: impl Fn() -> String) -> T {
         // The question comes 20 times a second, and each flush starts a process.

@@ -29,9 +29,9 @@ use std::path::PathBuf;
 
 /// Read a message on standard input and write it to standard output with a stamp on it.
 ///
-/// Nothing else is changed. The stamp is one that you have, or with --buy one from the purse or bought now; the same message to
-/// the same recipient gets the same stamp again. Send one copy to each recipient, each with its own stamp: who can read a
-/// stamp can use it.
+/// Nothing else is changed. The stamp is one that you have, or with --buy one from the purse or bought now; the same
+/// message to the same recipient gets the same stamp again. Send one copy to each recipient, each with its own stamp: who
+/// can read a stamp can use it.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "mailstamp affix [OPTIONS] < MESSAGE",

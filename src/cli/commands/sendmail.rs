@@ -27,8 +27,8 @@ use std::path::{Path, PathBuf};
 /// (sendmail.smtp). Bcc shows to nobody. If no stamp can be had now, the message waits: the status is 75, and the same
 /// command on the same message, or -q, goes on where it stopped. Nothing is bought twice.
 ///
-/// The options are those of sendmail(8): -t, -i, -f, -F, -o..., -B, -N, -R, -V, -v, -bm, -bp, --. A link named mailstamp-sendmail
-/// or sendmail does the same.
+/// The options are those of sendmail(8): -t, -i, -f, -F, -o..., -B, -N, -R, -V, -v, -bm, -bp, --. A link named
+/// mailstamp-sendmail or sendmail does the same.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit status:\n  \
     0 sent  64 wrong use  65, 67, 68, 69, 77 refused for good  75 try again  78 configuration\n\n\

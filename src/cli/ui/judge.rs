@@ -1,5 +1,5 @@
-//! What `classify`, `filter` and `deliver` share: the arguments by which a delivering program says whom a message is for, and the run
-//! of the engine on it.
+//! What `classify`, `filter` and `deliver` share: the arguments by which a delivering program says whom a message is for,
+//! and the run of the engine on it.
 
 use super::exit_status::{Failure, TEMPFAIL};
 use super::input::{self, Input};

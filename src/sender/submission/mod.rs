@@ -217,7 +217,8 @@ impl Post<'_> {
         Ok(report)
     }
 
-    /// What goes on each copy that is still to be sent. With `refuses`, a stamp for which waiting alone does not help is none.
+    /// What goes on each copy that is still to be sent. With `refuses`, a stamp for which waiting alone does not help is
+    /// none.
     fn stamps<'a>(
         &self,
         entry: &Entry,

@@ -158,7 +158,8 @@ impl Purse {
         Ok(rows.unwrap_or_default())
     }
 
-    /// Takes out what has ended unused, and what was used long ago, and gives up what was never answered; returns what ended unused, to be told to the user.
+    /// Takes out what has ended unused, and what was used long ago, and gives up what was never answered; returns what
+    /// ended unused, to be told to the user.
     ///
     /// # Errors
     /// Any [`StoreError`].

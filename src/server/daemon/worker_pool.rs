@@ -224,8 +224,8 @@ impl Shared {
         }
     }
 
-    /// Waits until a place is free. Whoever has been silent for longest gives up his, and his thread is soon gone from it; those
-    /// who are being answered are waited for, and not for ever.
+    /// Waits until a place is free. Whoever has been silent for longest gives up his, and his thread is soon gone from it;
+    /// those who are being answered are waited for, and not for ever.
     fn wait_for_place(&self) {
         let until = Instant::now() + FRAME;
         while self.places().len() >= self.most && Instant::now() < until {

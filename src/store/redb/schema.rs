@@ -1,5 +1,6 @@
 //! What is in the file of a log: three tables, and the steps on them inside a transaction that is begun and committed
-//! elsewhere. `used` has key and row as in `store/decide.rs`; `standing` a stamp's name and JSON; `meta` the format and the mark.
+//! elsewhere. `used` has key and row as in `store/decide.rs`; `standing` a stamp's name and JSON; `meta` the format and the
+//! mark.
 //!
 //! Four more came with version 0.2 (`redb/sent.rs`, `redb/reply.rs`). They are made by the first row that goes into them,
 //! and one that is not there is empty: the format stays the same, and programs of either version read files of the other.

@@ -1,6 +1,6 @@
-//! The other side of `store/combining/client.rs`: a resident process answers those who find the log taken, and lends it to those who need
-//! the file. A thread for each connection, since each has one short question; no more than so many, and nobody waits at
-//! the door for long.
+//! The other side of `store/combining/client.rs`: a resident process answers those who find the log taken, and lends it to
+//! those who need the file. A thread for each connection, since each has one short question; no more than so many, and
+//! nobody waits at the door for long.
 
 use super::Inner;
 use crate::ipc::connection::Channel;

@@ -1,7 +1,8 @@
 //! Faults that come over the process that stays (`mailstamp serve`), over the commands that ask it, and over commands that
-//! combine without it: kills and stops, bad disks, files that are removed or restored, crowds and strangers at its socket, clocks that jump, logs of older
-//! versions. Whatever happens: no stamp is accepted for two messages, the same message keeps its class, our own trouble
-//! defers and nothing else does. Each with the real program; what can be shown of the store alone stands in `tests/store/`.
+//! combine without it: kills and stops, bad disks, files that are removed or restored, crowds and strangers at its socket,
+//! clocks that jump, logs of older versions. Whatever happens: no stamp is accepted for two messages, the same message
+//! keeps its class, our own trouble defers and nothing else does. Each with the real program; what can be shown of the
+//! store alone stands in `tests/store/`.
 
 mod clock;
 mod crowds;
