@@ -119,8 +119,7 @@ pub fn open_list(path: &Path) -> Result<File, FileError> {
 /// The system's.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     os::make_folder(os::above(path), 0o755)?;
-    let write = |file: &mut File| file.write_all(text.as_bytes());
-    atomic_file::replace(path, 0o644, Durability::Synced, write).map(|_| ())
+    atomic_file::replace(path, 0o644, Durability::Synced, |file| file.write_all(text.as_bytes()))
 }
 
 fn read_closed(path: &Path, largest: u64, closed: u32, otherwise: FileErrorKind) -> Result<String, FileError> {

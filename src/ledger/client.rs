@@ -119,7 +119,7 @@ pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Opt
     let fail = |source| failed("ask at", &path, source);
     let mut stream = match unix_socket::connect(&path) {
         Ok(stream) => stream,
-        // Somebody listens, and has too much to do.
+        // The holder of the books listens, and its backlog is full.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(fail(error)),
         Err(_) => return Ok(None),
     };

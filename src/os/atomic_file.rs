@@ -16,10 +16,10 @@ pub enum Durability {
     Cached,
 }
 
-/// Creates a file with this mode (less the umask) and the content that `write` gives it, and moves it to `path`. Returns it,
-/// still open for writing. The folder must exist.
+/// Creates a file with this mode (less the umask) and the content that `write` gives it, and moves it to `path`. The
+/// folder must exist.
 ///
-/// The content is written to a file beside it, `.NAME.RANDOM.tmp`. What a killed process leaves there is in nobody's way.
+/// The content is written to a file beside it, `.NAME.RANDOM.tmp`. What a killed process leaves there blocks no other.
 ///
 /// # Errors
 /// The system's, and those of `write`. `path` is as it was then, but for a folder that can't be synced afterwards.
@@ -28,7 +28,7 @@ pub fn replace(
     mode: u32,
     durability: Durability,
     write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> io::Result<File> {
+) -> io::Result<()> {
     let temporary = beside(path)?;
     let mut file = File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
     let written = write(&mut file)
@@ -42,7 +42,7 @@ pub fn replace(
     if durability == Durability::Synced {
         sync_folder(above(path))?;
     }
-    Ok(file)
+    Ok(())
 }
 
 /// Returns a new name in the folder of `path`.
@@ -69,7 +69,7 @@ mod tests {
 
     // Layout 2: a container's programs all have one process id, and so had one name for what a killed one left.
     #[test]
-    fn what_a_killed_process_left_is_in_nobodys_way() {
+    fn what_a_killed_process_left_blocks_no_replace() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stamps.example.json");
         let pid = std::process::id();

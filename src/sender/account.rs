@@ -201,7 +201,7 @@ impl Accounts {
             atomic_file::replace(&path, 0o600, Durability::Synced, |file| file.write_all(text.as_bytes()))
         })();
         kept.key.zeroize();
-        written.map(|_| ()).map_err(|source| AccountError::Write { path, source })
+        written.map_err(|source| AccountError::Write { path, source })
     }
 
     /// Forgets an account.

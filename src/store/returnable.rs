@@ -51,7 +51,7 @@ impl Returns {
         let Some(path) = self.path(message_id).filter(|path| !path.exists()) else { return Ok(()) };
         os::make_folder(&self.folder, 0o700)?;
         let row = serde_json::to_vec(returnable)?;
-        atomic_file::replace(&path, 0o600, Durability::Cached, |file| file.write_all(&row)).map(|_| ())
+        atomic_file::replace(&path, 0o600, Durability::Cached, |file| file.write_all(&row))
     }
 
     /// The stamp that came with the message of this Message-ID, if it may come back; with or without angle brackets.
