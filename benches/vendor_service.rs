@@ -23,7 +23,7 @@ fn main() {
     }
     let status = std::fs::read_to_string(format!("/proc/{}/status", shop.pid())).unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim().to_owned();
-    println!("most memory: {peak}; stamps in the books: {}", shop.audit().stamps);
+    println!("most memory: {peak}; stamps in the ledger: {}", shop.audit().stamps);
     println!("load after: {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
 }
 

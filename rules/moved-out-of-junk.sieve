@@ -1,4 +1,4 @@
-# Sieve (Dovecot Pigeonhole, IMAPSieve): a message was moved out of Junk or Trash. What moving it there revoked is restored,
+# Sieve (Dovecot Pigeonhole, IMAPSieve): a message was moved out of Junk or Trash. What moving it there revoked is unrevoked,
 # if it was not long ago. The settings are in rules/dovecot-imapsieve.conf.
 
 require ["vnd.dovecot.pipe", "copy", "environment", "imapsieve"];
@@ -8,4 +8,4 @@ if environment :is "imap.mailbox" ["Junk", "Trash"] {
   stop;
 }
 
-pipe :copy :try "mailstamp" ["restore", "--moved"];
+pipe :copy :try "mailstamp" ["unrevoke", "--moved"];

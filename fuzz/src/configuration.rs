@@ -29,9 +29,9 @@ pub fn run(input: &[u8]) {
             let paths = [&config.state, &config.vendors, &config.directories, &config.rules, &config.deliver.maildir];
             assert!(paths.into_iter().flatten().all(|path| path.is_absolute()));
             let policy = &config.policy;
-            let lengths = [policy.skew, policy.longest_window, policy.late, policy.redelivery.within];
+            let lengths = [policy.skew, policy.max_window, policy.expiry_grace, policy.redelivery.within];
             assert!(
-                lengths.iter().chain([&config.remember_sent, &config.held_keep]).all(|s| (0..=CENTURY).contains(s))
+                lengths.iter().chain([&config.sent_retention, &config.held_keep]).all(|s| (0..=CENTURY).contains(s))
             );
             assert!(policy.grace() >= 0);
         }

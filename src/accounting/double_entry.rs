@@ -86,14 +86,14 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn books() -> impl Strategy<Value = Book> {
+    fn ledger() -> impl Strategy<Value = Book> {
         prop_oneof![(0_u64..4).prop_map(Book::Account), Just(Book::Outstanding), Just(Book::Issue), Just(Book::Cash)]
     }
 
     proptest! {
         // E7: the sum is zero whatever is moved
         #[test]
-        fn sums_are_zero_by_construction(moves in prop::collection::vec((books(), books(), 0..u64::MAX, any::<bool>()), 0..40)) {
+        fn sums_are_zero_by_construction(moves in prop::collection::vec((ledger(), ledger(), 0..u64::MAX, any::<bool>()), 0..40)) {
             let mut sums: BTreeMap<Unit, i128> = BTreeMap::new();
             for (from, to, amount, money) in moves {
                 let unit = if money { Unit::Money("EUR".parse().unwrap()) } else { Unit::Credits };

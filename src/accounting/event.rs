@@ -1,5 +1,5 @@
-//! What can happen in a vendor's books, as an entry of the chain keeps it, and which transaction that is. Balances follow
-//! from the events alone, so the events are the books and everything else is an index. No address and no contact stands
+//! What can happen in a vendor's ledger, as an entry of the chain keeps it, and which transaction that is. Balances follow
+//! from the events alone, so the events are the ledger and everything else is an index. No address and no contact stands
 //! in an event: the chain cannot forget.
 
 use super::double_entry::{Book, Transaction, Unit};
@@ -70,11 +70,11 @@ pub enum KeyState {
     },
 }
 
-/// What happened. Credits of one event are at most `i64::MAX`, and its money as well; the books refuse more.
+/// What happened. Credits of one event are at most `i64::MAX`, and its money as well; the ledger refuses more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// The books were begun.
+    /// The ledger was begun.
     Founded {
         /// The vendor's name.
         vendor: String,
@@ -185,7 +185,7 @@ pub enum Event {
         /// What tells this payout from others; each is taken once.
         reference: String,
     },
-    /// The books were restored from a backup, which ended with the entry before this one.
+    /// The ledger was restored from a backup, which ended with the entry before this one.
     Restored,
 }
 
@@ -246,7 +246,7 @@ impl Event {
         }
     }
 
-    /// The value at which it sold this serial, of which the books know that it did.
+    /// The value at which it sold this serial, of which the ledger knows that it did.
     #[must_use]
     pub fn value_of(&self, serial: &[u8; 16], at: UnixTime) -> Option<u64> {
         match self {

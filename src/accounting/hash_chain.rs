@@ -1,6 +1,6 @@
 //! The chain of entries: what happened, each entry with the hash of all before it, so that nothing can be changed, left
-//! out or put into another order without every later hash changing. Who keeps an earlier head elsewhere can tell books
-//! that were written anew as a whole from books that only went on; without one nobody can.
+//! out or put into another order without every later hash changing. Who keeps an earlier head elsewhere can tell a ledger
+//! that were written anew as a whole from one that only went on; without one nobody can.
 
 use super::event::Event;
 use super::hash::{Hash, HashError};
@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::str::FromStr;
 
-/// One entry of the books.
+/// One entry of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its place, from 1 without a gap.

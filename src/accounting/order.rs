@@ -1,5 +1,5 @@
 //! What a buyer asks for: one stamp for one recipient (BP1a), with a sender, a window and a value if he likes (BP1b,
-//! BP1c), and the caps within which a vendor sells. Whether he can pay is asked of the books.
+//! BP1c), and the caps within which a vendor sells. Whether he can pay is asked of the ledger.
 
 use super::serial_derivation::Draw;
 use crate::message::address::{Address, AddressError};

@@ -1,21 +1,21 @@
 //! Serials that never repeat. One request draws 32 random bytes; its serials and salts are derived from them, so that the
-//! books can name all of them by the draw alone, and a request that is sent again gets the same stamps byte for byte.
+//! ledger can name all of them by the draw alone, and a request that is sent again gets the same stamps byte for byte.
 //!
 //! A serial is 16 bytes: the second in which it was issued (4 bytes), then 12 bytes of SHA-256 over the draw and the
 //! stamp's place in the request. Why no two are equal:
 //!
-//! - Serials of different seconds differ in their first bytes. That also keeps the books' index in order of time, so that
+//! - Serials of different seconds differ in their first bytes. That also keeps the ledger's index in order of time, so that
 //!   it costs no more when it is large. It tells nothing: the stamp says when it was issued.
 //! - Within a second 96 bits are random. A million stamps in one second collide with a probability below 2⁻⁵⁶; and the
-//!   books refuse a draw of which they know a serial and draw again, before anything is signed.
-//! - Nothing of this depends on what the books remember. Books restored from an old backup draw as freshly as others, and
+//!   ledger refuses a draw of which it knows a serial and draws again, before anything is signed.
+//! - Nothing of this depends on what the ledger remembers. A ledger restored from an old backup draws as freshly as others, and
 //!   so does a machine that was cloned with its random numbers, since its clock went on.
 
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
 use sha2::{Digest, Sha256};
 
-/// What the serials and salts of one request are made from. Kept in the books, and not for strangers: who has it knows
+/// What the serials and salts of one request are made from. Kept in the ledger, and not for strangers: who has it knows
 /// the serials of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draw {

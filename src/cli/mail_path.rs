@@ -130,7 +130,7 @@ mod tests {
             "mailstamp classify",
             "mailstamp filter",
             "mailstamp deliver",
-            "mailstamp --state /s filter --no-mark --config /c",
+            "mailstamp --state /s filter --dry-run --config /c",
             "mailstamp classify --json --now 7",
             "mailstamp deliver --maildir /m",
         ] {
@@ -162,6 +162,6 @@ mod tests {
             assert!(parsed(&words(line)).is_none(), "{line}");
         }
         let wrong = Cli::try_parse_from(words("mailstamp classify --no-makr")).unwrap_err();
-        assert!(wrong.to_string().contains("'--no-mark'"));
+        assert!(wrong.to_string().contains("'--dry-run'"));
     }
 }

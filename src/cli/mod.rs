@@ -5,13 +5,14 @@
 //! command lines; [`run`] is the whole, and what `mailstamp-tools` calls.
 
 pub mod commands;
+mod help;
 pub mod mail_path;
 pub mod tools;
 pub mod ui;
 
 use crate::config::paths::Given;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use mail_path::MailPath;
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -65,75 +66,78 @@ struct Files {
 enum Command {
     #[command(flatten)]
     MailPath(MailPath),
-    /// List, release and delete the mail that is held
+    /// List, release and delete held mail
     #[command(subcommand)]
     Held(commands::held::Command),
     /// Show the stamps in a message
     Show(commands::show::Args),
-    /// Say step by step why a message has its class
+    /// Show step by step why a message has its class
     Explain(commands::explain::Args),
     /// Try your rules on a message
     #[command(subcommand)]
     Rules(commands::rules::Command),
     /// Put a stamp on a message
     Affix(commands::affix::Args),
-    /// Send a message, each copy with a stamp of its own, in the place of sendmail(8)
+    /// Send a message with a stamp for each recipient, in place of sendmail(8)
     #[cfg(feature = "sender")]
     Sendmail(commands::sendmail::Args),
     /// Buy stamps
     #[cfg(feature = "sender")]
     Buy(commands::buy::Args),
-    /// List, show and drop the stamps in the purse
+    /// List, show and drop unused stamps
     #[cfg(feature = "sender")]
     #[command(subcommand)]
-    Purse(commands::purse::Command),
-    /// Say where you buy stamps
+    Wallet(commands::wallet::Command),
+    /// Manage your accounts at vendors
     #[cfg(feature = "sender")]
     #[command(subcommand)]
     Account(commands::account::Command),
-    /// Take the stamps off a message
+    /// Remove the stamps from a message
     Strip(commands::strip::Args),
-    /// Let a stamp be used again
+    /// Allow a stamp to be used again
     Grant(commands::grant::GrantArgs),
-    /// Condemn a stamp, or end the grant on it
+    /// Revoke a stamp, or end its grant
     Revoke(commands::grant::RevokeArgs),
-    /// Take a revocation back
-    Restore(commands::grant::RestoreArgs),
+    /// Undo a revocation
+    Unrevoke(commands::grant::UnrevokeArgs),
     /// List grants and revocations
     Grants(commands::grants::Args),
-    /// Revoke and restore by moving messages between folders
+    /// Revoke and unrevoke by moving messages between folders
     Watch(commands::watch::Args),
-    /// Stay, and answer the commands that judge messages
+    /// Run the daemon
     #[cfg(feature = "daemon")]
     Serve(commands::serve::Args),
-    /// Say how the process is that stays
+    /// Show the daemon's status
     Status(commands::status::Args),
     /// Test and send automatic replies
     #[command(subcommand)]
     Reply(commands::reply::Command),
-    /// Learn to whom you write from what you send
+    /// Learn your correspondents from sent mail
     LearnSent(commands::learn_sent::Args),
-    /// List the people to whom you wrote
+    /// List your correspondents
     Correspondents(commands::correspondents::Args),
-    /// Make keys and stamps, and say whom you trust
+    /// Choose the vendors whose stamps you accept
+    #[command(subcommand)]
+    Trust(commands::trust::Command),
+    /// Issue and sell stamps
     Vendor(commands::vendor_admin::Args),
-    /// Fetch the directories of the vendors you trust
+    /// Fetch key directories of the vendors you trust
     #[cfg(feature = "directory")]
     #[command(subcommand)]
     Directory(commands::directory::Command),
     /// Show the last verdicts
     Log(commands::log::Args),
-    /// Judge mail that was received before
+    /// Judge mail that is already in a mailbox
     Scan(commands::scan::Args),
     /// Count verdicts, vendors and grants
     Stats(commands::stats::Args),
-    /// Forget serials whose stamps have ended
+    /// Delete expired rows from the state
     Purge(commands::purge::Args),
     /// Write the state as JSON lines
     Export(commands::export_import::ExportArgs),
-    /// Take in state that was exported
+    /// Read state that was exported
     Import(commands::export_import::ImportArgs),
-    /// Check that everything is in place
+    /// Check the setup and say what to do
     Doctor(commands::doctor::Args),
     /// Check or show the configuration
     #[command(subcommand)]
@@ -168,7 +172,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         arguments.remove(1);
         arguments.push("--help".into());
     }
-    match Cli::try_parse_from(&arguments) {
+    match Cli::parsed(&arguments) {
         Ok(cli) => status(cli.dispatch()),
         Err(error) => usage(&error, &arguments),
     }
@@ -186,6 +190,11 @@ fn status(result: Result<u8, Failure>) -> u8 {
 }
 
 impl Cli {
+    fn parsed(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        let mut matches = help::grouped(Self::command()).try_get_matches_from(arguments)?;
+        Self::from_arg_matches_mut(&mut matches)
+    }
+
     fn dispatch(self) -> Result<u8, Failure> {
         let Files { config, state } = self.files;
         let given = |recipient| Given::from_environment(config.clone(), state.clone(), recipient);
@@ -201,13 +210,13 @@ impl Cli {
             #[cfg(feature = "sender")]
             Command::Buy(args) => commands::buy::run(&args, &given(None)),
             #[cfg(feature = "sender")]
-            Command::Purse(command) => commands::purse::run(&command, &given(None)),
+            Command::Wallet(command) => commands::wallet::run(&command, &given(None)),
             #[cfg(feature = "sender")]
             Command::Account(command) => commands::account::run(&command, &given(None)),
             Command::Strip(args) => commands::strip::run(&args),
             Command::Grant(args) => commands::grant::grant(&args, &given(args.target.user.clone())),
             Command::Revoke(args) => commands::grant::revoke(&args, &given(args.target.user.clone())),
-            Command::Restore(args) => commands::grant::restore(&args, &given(args.target.user.clone())),
+            Command::Unrevoke(args) => commands::grant::unrevoke(&args, &given(args.target.user.clone())),
             Command::Grants(args) => commands::grants::run(&args, &given(args.user.clone())),
             Command::Watch(args) => commands::watch::run(&args, &given(args.user.clone())),
             #[cfg(feature = "daemon")]
@@ -216,6 +225,7 @@ impl Cli {
             Command::Reply(command) => commands::reply::run(&command, &given(command.recipient())),
             Command::LearnSent(args) => commands::learn_sent::run(&args, &given(args.user.clone())),
             Command::Correspondents(args) => commands::correspondents::run(&args, &given(args.user.clone())),
+            Command::Trust(command) => commands::trust::run(&command, &given(None)),
             Command::Vendor(args) => commands::vendor_admin::run(&args.command, &given(None)),
             #[cfg(feature = "directory")]
             Command::Directory(command) => commands::directory::run(&command, &given(None)),

@@ -86,7 +86,7 @@ pub struct Config {
     /// Which automatic replies are sent.
     pub replies: Replies,
     /// For how many seconds the Message-ID of what the user sent is remembered.
-    pub remember_sent: i64,
+    pub sent_retention: i64,
     /// Where `mailstamp deliver` puts mail.
     pub deliver: Deliver,
     /// For how many seconds a message is held; 0 is for ever.
@@ -182,7 +182,7 @@ struct File {
     vendors: Option<String>,
     directories: Option<String>,
     rules: Option<String>,
-    largest_message: u64,
+    max_message_size: u64,
     actions: Actions,
     stamps: StampsTable,
     used_log: UsedLogTable,
@@ -200,9 +200,9 @@ struct File {
 #[serde(deny_unknown_fields, default)]
 struct StampsTable {
     skew: Seconds,
-    longest_window: Seconds,
-    endless: bool,
-    late: Seconds,
+    max_window: Seconds,
+    allow_no_expiry: bool,
+    expiry_grace: Seconds,
     defer_stale: bool,
 }
 
@@ -211,8 +211,8 @@ struct StampsTable {
 struct UsedLogTable {
     enabled: bool,
     wait: Seconds,
-    redelivery: Seconds,
-    redelivery_times: u8,
+    redelivery_window: Seconds,
+    max_redeliveries: u8,
 }
 
 /// The largest message looked at unless the configuration says otherwise: 256 MiB.
@@ -235,7 +235,7 @@ impl Default for File {
             vendors: None,
             directories: None,
             rules: None,
-            largest_message: LARGEST,
+            max_message_size: LARGEST,
             actions: Actions::default(),
             stamps: StampsTable::default(),
             used_log: UsedLogTable::default(),
@@ -256,9 +256,9 @@ impl Default for StampsTable {
         let policy = Policy::default();
         Self {
             skew: Seconds(policy.skew),
-            longest_window: Seconds(policy.longest_window),
-            endless: policy.endless,
-            late: Seconds(policy.late),
+            max_window: Seconds(policy.max_window),
+            allow_no_expiry: policy.allow_no_expiry,
+            expiry_grace: Seconds(policy.expiry_grace),
             defer_stale: false,
         }
     }
@@ -267,7 +267,7 @@ impl Default for StampsTable {
 impl Default for UsedLogTable {
     fn default() -> Self {
         let Redelivery { within, times } = Policy::default().redelivery;
-        Self { enabled: true, wait: Seconds(WAIT), redelivery: Seconds(within), redelivery_times: times }
+        Self { enabled: true, wait: Seconds(WAIT), redelivery_window: Seconds(within), max_redeliveries: times }
     }
 }
 
@@ -323,15 +323,18 @@ impl Config {
             actions: file.actions,
             policy: Policy {
                 skew: file.stamps.skew.0,
-                longest_window: file.stamps.longest_window.0,
-                endless: file.stamps.endless,
-                late: file.stamps.late.0,
-                redelivery: Redelivery { within: file.used_log.redelivery.0, times: file.used_log.redelivery_times },
+                max_window: file.stamps.max_window.0,
+                allow_no_expiry: file.stamps.allow_no_expiry,
+                expiry_grace: file.stamps.expiry_grace.0,
+                redelivery: Redelivery {
+                    within: file.used_log.redelivery_window.0,
+                    times: file.used_log.max_redeliveries,
+                },
             },
             defer_stale: file.stamps.defer_stale,
             used_log: file.used_log.enabled,
             wait: Duration::from_secs(file.used_log.wait.0.unsigned_abs()),
-            largest: file.largest_message,
+            largest: file.max_message_size,
             authserv_id: file.authserv_id,
             trusted_authserv_ids: file.trusted_authserv_ids,
             syslog: match file.syslog {
@@ -350,7 +353,7 @@ impl Config {
             directories: path("directories", file.directories)?,
             watch: file.watch.settle(maildir)?,
             replies: file.replies.settle(&expand, &path)?,
-            remember_sent: file.sent.remember.0,
+            sent_retention: file.sent.retention.0,
             deliver: file.deliver.settle(inbox),
             held_keep: file.held.keep.0,
             sendmail: file.sendmail.settle(&pattern, &path)?,

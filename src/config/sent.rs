@@ -6,11 +6,11 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SentTable {
-    pub(super) remember: Seconds,
+    pub(super) retention: Seconds,
 }
 
 impl Default for SentTable {
     fn default() -> Self {
-        Self { remember: Seconds(400 * 86_400) }
+        Self { retention: Seconds(400 * 86_400) }
     }
 }

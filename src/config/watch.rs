@@ -19,7 +19,7 @@ pub struct Watch {
     /// Folders of the messages that the user sent.
     pub sent: Vec<String>,
     /// For how many seconds moving a message back undoes what moving it away did.
-    pub restore_within: i64,
+    pub unrevoke_within: i64,
     /// After what time all folders are looked through, whatever the system told.
     pub rescan: Duration,
 }
@@ -31,7 +31,7 @@ pub(super) struct WatchTable {
     junk: Vec<String>,
     trash: Vec<String>,
     sent: Vec<String>,
-    restore_within: Seconds,
+    unrevoke_within: Seconds,
     rescan: Seconds,
 }
 
@@ -43,7 +43,7 @@ impl Default for WatchTable {
             junk: names("Junk"),
             trash: names("Trash"),
             sent: names("Sent"),
-            restore_within: Seconds(7 * 86_400),
+            unrevoke_within: Seconds(7 * 86_400),
             rescan: Seconds(600),
         }
     }
@@ -64,7 +64,7 @@ impl WatchTable {
             junk: self.junk,
             trash: self.trash,
             sent: self.sent,
-            restore_within: self.restore_within.0,
+            unrevoke_within: self.unrevoke_within.0,
             // More often is no use: the system tells of changes.
             rescan: Duration::from_secs(self.rescan.0.unsigned_abs().max(1)),
         })

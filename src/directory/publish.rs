@@ -13,8 +13,8 @@ use crate::time::UnixTime;
 /// What is to change.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// What the vendor's books say of him: his keys and how they stand, revoked serials, prices.
-    pub books: Option<VendorEntry>,
+    /// What the vendor's ledger says of him: his keys and how they stand, revoked serials, prices.
+    pub ledger: Option<VendorEntry>,
     /// The least version.
     pub version: u64,
     /// Keys that sign no more.
@@ -138,8 +138,8 @@ pub fn next(
         None if vendors.is_empty() => VendorEntry { vendor: vendor.clone(), ..VendorEntry::default() },
         None => return Err(EditionError::Foreign(vendor)),
     };
-    if let Some(books) = &changes.books {
-        keep_up(&mut own, books)?;
+    if let Some(ledger) = &changes.ledger {
+        keep_up(&mut own, ledger)?;
     }
     for signer in signers {
         let (kid, key) = (signer.issuer.key_id().to_owned(), signer.key.public().to_string());
@@ -194,17 +194,17 @@ fn sign(vendor: String, content: SignedDirectory, signers: &[&Signer]) -> Result
     Ok(Edition { vendor, content, document, zone })
 }
 
-/// Takes over what the books say. What was revoked in the last edition stays so; dates that it gave keys stay too.
-fn keep_up(own: &mut VendorEntry, books: &VendorEntry) -> Result<(), EditionError> {
-    for key in &books.keys {
+/// Takes over what the ledger says. What was revoked in the last edition stays so; dates that it gave keys stay too.
+fn keep_up(own: &mut VendorEntry, ledger: &VendorEntry) -> Result<(), EditionError> {
+    for key in &ledger.keys {
         let listed = list(own, key)?;
         if listed.status != Status::Revoked || key.status == Status::Revoked {
             listed.status = key.status;
             listed.since.clone_from(&key.since);
         }
     }
-    own.revoked.extend(books.revoked.iter().cloned());
-    own.prices.clone_from(&books.prices);
+    own.revoked.extend(ledger.revoked.iter().cloned());
+    own.prices.clone_from(&ledger.prices);
     Ok(())
 }
 
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_books_say_is_taken_over_and_a_revocation_stays() {
+    fn what_the_ledger_says_is_taken_over_and_a_revocation_stays() {
         let revoke = Changes { revoke_keys: vec![("a".into(), None)], ..Changes::default() };
         let dated = Changes { not_after: vec![("b".into(), NOW)], revoke_serials: vec!["s1".into()], ..revoke };
         let one = next_after(None, &[signer("b", 2), signer("a", 1)], &dated).unwrap();
@@ -342,13 +342,13 @@ mod tests {
             not_after: None,
             ..next_after(None, &[signer(kid, seed)], &Changes::default()).unwrap().content.vendors[0].keys[0].clone()
         };
-        let books = VendorEntry {
+        let ledger = VendorEntry {
             keys: vec![key("a", 1, Status::Active), key("b", 2, Status::VerifyOnly), key("c", 3, Status::Active)],
             revoked: ["s2".to_owned(), "s3".to_owned()].into(),
             ..VendorEntry::default()
         };
         let changes =
-            Changes { books: Some(books), ended_serials: vec!["s1".into(), "s3".into()], ..Changes::default() };
+            Changes { ledger: Some(ledger), ended_serials: vec!["s1".into(), "s3".into()], ..Changes::default() };
         let two = next_after(Some(one.content), &[signer("c", 3), signer("b", 2)], &changes).unwrap();
         let own = &two.content.vendors[0];
         let keys: Vec<_> = own.keys.iter().map(|key| (key.kid.as_str(), key.status, key.not_after.is_some())).collect();

@@ -33,11 +33,11 @@ pub struct Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// It answers.
-    Good,
+    Ok,
     /// It is away, or was never asked.
-    Odd,
+    Warning,
     /// What it says is wrong, or past its date.
-    Bad,
+    Error,
 }
 
 /// What is wrong with a source, for a line: what a server or a document said may stand in it. The semicolons are ours.
@@ -89,9 +89,9 @@ impl Health {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Good => "good",
-            Self::Odd => "odd",
-            Self::Bad => "bad",
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Error => "error",
         }
     }
 }
@@ -110,19 +110,22 @@ impl Standing {
         let past = self.expires.is_some_and(|expires| now > expires);
         let version = self.version.map(|version| format!("version {version}")).unwrap_or_default();
         if let Some(trouble) = &self.heard.trouble {
-            let health = if trouble.alarm || past { Health::Bad } else { Health::Odd };
+            let health = if trouble.alarm || past { Health::Error } else { Health::Warning };
             return (health, format!("{}, since {}", plain(&trouble.what), trouble.since));
         }
         let Some(answered) = &self.heard.answered else {
-            return (Health::Odd, "never asked; mailstamp directory refresh asks it".to_owned());
+            return (Health::Warning, "never asked; mailstamp directory refresh asks it".to_owned());
         };
         if past {
-            return (Health::Bad, format!("{version}, past its date; it answered last at {answered}"));
+            return (Health::Error, format!("{version}, past its date; it answered last at {answered}"));
         }
         if self.age(now).is_some_and(|age| age > SILENCE) {
-            return (Health::Odd, format!("{version}, not asked since {answered}; let a timer run directory refresh"));
+            return (
+                Health::Warning,
+                format!("{version}, not asked since {answered}; let a timer run directory refresh"),
+            );
         }
         let weak = if self.doubtful { ", which gives no keys and only takes away" } else { "" };
-        (Health::Good, format!("{version}{weak}, answered at {answered}"))
+        (Health::Ok, format!("{version}{weak}, answered at {answered}"))
     }
 }

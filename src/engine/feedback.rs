@@ -47,7 +47,7 @@ impl Engine {
     /// # Errors
     /// [`Undecided`], as above.
     pub fn moved_back(&self, message: &Message<'_>, log: &dyn Store) -> Result<Vec<Changed>, Undecided> {
-        let within = self.config.watch.restore_within;
+        let within = self.config.watch.unrevoke_within;
         self.change_received(message, log, &|before| before.moved_back(self.now, within))
     }
 
@@ -126,7 +126,7 @@ impl Changed {
 ///
 /// # Errors
 /// [`Undecided`].
-pub fn restore(log: &dyn Store, vendor: &str, serial: &Serial, now: UnixTime, within: i64) -> Result<bool, Undecided> {
+pub fn unrevoke(log: &dyn Store, vendor: &str, serial: &Serial, now: UnixTime, within: i64) -> Result<bool, Undecided> {
     let before = log.change_standing(vendor, serial, &mut |before| before.moved_back(now, within))?;
     Ok(before != before.moved_back(now, within))
 }

@@ -306,7 +306,7 @@ impl<'a> Held<'a> {
     }
 
     fn marked<'m>(&self, message: &Message<'m>) -> Edit<'m> {
-        let verdict = Verdict { reason: Reason::Rule, speaks: None, findings: Vec::new() };
+        let verdict = Verdict { reason: Reason::Rule, deciding_stamp: None, findings: Vec::new() };
         let decision = Decision { verdict, rule: Some(RELEASED.to_owned()), action: Action::Deliver };
         result_header::marked(message, &decision, &Marks::of(&self.engine.config))
     }

@@ -38,10 +38,10 @@ impl Engine {
             }
         }
         let log = self.used_log()?;
-        forgotten.sent = log.purge_sent(self.now.plus(-self.config.remember_sent))?;
+        forgotten.sent = log.purge_sent(self.now.plus(-self.config.sent_retention))?;
         forgotten.replies = log.purge_replies(self.now.plus(-REPLIES.max(self.config.replies.per_sender)))?;
         // As long as an answer to what one received is likely; it costs no more than a stamp.
-        let returns = Returns::new(self.places.state()?).purge(self.now.plus(-self.config.remember_sent));
+        let returns = Returns::new(self.places.state()?).purge(self.now.plus(-self.config.sent_retention));
         Ok(Forgotten { returns, ..forgotten })
     }
 }

@@ -2,7 +2,7 @@
 //! mail there. Or the operator says so. An address or a domain has one owner at a time; who proves it later takes it over.
 //! Mail goes through sendmail(8) with a null sender, so that nothing comes back to anybody.
 
-use super::error::BooksError;
+use super::error::LedgerError;
 use super::rejection::Refusal;
 use crate::accounting::hash::Hash;
 use crate::message::address::{Address, AddressError, canonical_domain};
@@ -18,7 +18,7 @@ pub(super) const CODE_LENGTH: usize = 9;
 /// For how long sendmail(8) may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An address or a domain in the form in which the books know it.
+/// An address or a domain in the form in which the ledger knows it.
 ///
 /// # Errors
 /// [`AddressError`] when it is neither.
@@ -46,7 +46,7 @@ pub(super) struct Letter {
 }
 
 /// The message that carries a code.
-pub(super) fn letter(vendor: &str, owned: &str, code: &str, now: UnixTime) -> Result<Letter, BooksError> {
+pub(super) fn letter(vendor: &str, owned: &str, code: &str, now: UnixTime) -> Result<Letter, LedgerError> {
     let wrong = |error: AddressError| Refusal::Form { what: "address or domain".into(), wanted: error.to_string() };
     let to = recipient(owned).map_err(wrong)?;
     let owned = subject(owned).map_err(wrong)?;
@@ -80,9 +80,9 @@ impl Letter {
 }
 
 /// Why mail was not sent.
-pub(super) fn not_sent(program: &Path, error: &SendError) -> BooksError {
+pub(super) fn not_sent(program: &Path, error: &SendError) -> LedgerError {
     let program = printable(program.display().to_string().as_bytes(), 200);
-    BooksError::Mail { program, what: error.to_string() }
+    LedgerError::Mail { program, what: error.to_string() }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub struct Report {
     pub entries: u64,
     /// Stamps that the entries sold.
     pub stamps: u64,
-    /// What is wrong, one sentence each, the first twenty; empty for sound books.
+    /// What is wrong, one sentence each, the first twenty; empty for a sound ledger.
     pub problems: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> Step<Report> {
         }
     }
     if let (Some(since), false) = (since, seen) {
-        count.wrong(format!("the chain does not go through {since}: the books were written anew, or put back"));
+        count.wrong(format!("the chain does not go through {since}: the ledger was written anew, or put back"));
     }
     count.compare_balances(tx)?;
     count.compare_serials(&serials)?;

@@ -1,9 +1,9 @@
-//! The books while this process has them: the lock, the database, the writer, and the socket for other processes. How
-//! books come to be and how they are put back stands here too.
+//! The ledger while this process has it: the lock, the database, the writer, and the socket for other processes. How
+//! ledger comes to be and how it is put back stands here too.
 
 use super::client::{self, Listening};
 use super::database::{self, Held};
-use super::error::BooksError;
+use super::error::LedgerError;
 use super::files::{self, Place};
 use super::model::Payer;
 use super::rejection::Refusal;
@@ -23,10 +23,10 @@ use std::time::Duration;
 
 /// For how many seconds it counts how many revoked serials had ended.
 const COUNTED: i64 = 60 * 60;
-/// How long new books wait for a lock that another process holds.
+/// How long a new ledger waits for a lock that another process holds.
 const LOCK_WAIT: Duration = Duration::from_secs(7);
 
-/// The books, taken. The order of the members is that in which they are dropped: nobody is answered any more, then the
+/// The ledger, taken. The order of the members is that in which they are dropped: nobody is answered any more, then the
 /// writer ends, then the file is closed, then the next process may come.
 #[derive(Debug)]
 pub(super) struct Core {
@@ -40,18 +40,18 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Takes the books; `None` while another process has them.
-    pub(super) fn try_open(place: &Place) -> Result<Option<Self>, BooksError> {
-        let path = place.books();
+    /// Takes the ledger; `None` while another process has it.
+    pub(super) fn try_open(place: &Place) -> Result<Option<Self>, LedgerError> {
+        let path = place.ledger();
         if !path.exists() {
-            return Err(BooksError::Absent { path: place.folder().to_owned() });
+            return Err(LedgerError::Absent { path: place.folder().to_owned() });
         }
         let Some(lock) = place.try_lock()? else { return Ok(None) };
         Self::start(place, lock, database::existing(place, &path)?).map(Some)
     }
 
-    /// Begins books.
-    pub(super) fn create(place: &Place, vendor: &str, now: UnixTime) -> Result<Self, BooksError> {
+    /// Begins a ledger.
+    pub(super) fn create(place: &Place, vendor: &str, now: UnixTime) -> Result<Self, LedgerError> {
         Self::new(place, |database, path| {
             let founded = schema::establish(database, vendor)
                 .and_then(|()| writer::book(database, Event::Founded { vendor: vendor.to_owned() }, now));
@@ -59,8 +59,8 @@ impl Core {
         })
     }
 
-    /// Begins books from a backup that passes an audit.
-    pub(super) fn restore(place: &Place, from: &Path, now: UnixTime) -> Result<Self, BooksError> {
+    /// Begins a ledger from a backup that passes an audit.
+    pub(super) fn restore(place: &Place, from: &Path, now: UnixTime) -> Result<Self, LedgerError> {
         Self::new(place, |database, path| {
             let backup = database::read_only(from)?;
             schema::check_format(&backup, from)?;
@@ -75,18 +75,18 @@ impl Core {
             })();
             match restored.map_err(|stop: Stop| stop.at(path))? {
                 Ok(()) => Ok(()),
-                Err(what) => Err(BooksError::Damaged { path: from.to_owned(), what }),
+                Err(what) => Err(LedgerError::Damaged { path: from.to_owned(), what }),
             }
         })
     }
 
-    /// Books that `fill` makes, under another name until they are complete.
-    fn new(place: &Place, fill: impl FnOnce(&Database, &Path) -> Result<(), BooksError>) -> Result<Self, BooksError> {
-        // A lock outlives its books for a moment where a process that was forked meanwhile has not yet become a program.
+    /// The ledger that `fill` makes, under another name until it is complete.
+    fn new(place: &Place, fill: impl FnOnce(&Database, &Path) -> Result<(), LedgerError>) -> Result<Self, LedgerError> {
+        // A lock outlives its ledger for a moment where a process that was forked meanwhile has not yet become a program.
         let lock = place.wait(LOCK_WAIT, || {
             let lock = place.try_lock()?;
-            if place.books().exists() {
-                return Err(BooksError::Exists { path: place.folder().to_owned() });
+            if place.ledger().exists() {
+                return Err(LedgerError::Exists { path: place.folder().to_owned() });
             }
             Ok(lock)
         })?;
@@ -97,7 +97,7 @@ impl Core {
         Self::start(place, lock, database)
     }
 
-    fn start(place: &Place, lock: File, database: Database) -> Result<Self, BooksError> {
+    fn start(place: &Place, lock: File, database: Database) -> Result<Self, LedgerError> {
         let database = Arc::new(Held::new(place.clone(), database));
         let writer = Writer::start(Arc::clone(&database));
         let writer = writer.map_err(|source| files::failed("start a thread for", place.folder(), source))?;
@@ -111,23 +111,23 @@ impl Core {
         })
     }
 
-    /// Answers other processes, for as long as this one has the books.
-    pub(super) fn listen(core: &Arc<Self>, place: &Place) -> Result<(), BooksError> {
+    /// Answers other processes, for as long as this one has the ledger.
+    pub(super) fn listen(core: &Arc<Self>, place: &Place) -> Result<(), LedgerError> {
         let weak = Arc::downgrade(core);
         let listening = client::listen(place, move |request, now| match weak.upgrade() {
             Some(core) => core.ask(request, now),
-            None => Err(BooksError::Left),
+            None => Err(LedgerError::Left),
         })?;
         *core.listening.lock().unwrap_or_else(PoisonError::into_inner) = Some(listening);
         Ok(())
     }
 
     /// Answers or does what is asked.
-    pub(super) fn ask(&self, request: Request, now: UnixTime) -> Result<Answer, BooksError> {
+    pub(super) fn ask(&self, request: Request, now: UnixTime) -> Result<Answer, LedgerError> {
         if !request.is_question() {
             return self.write(request, now);
         }
-        let bytes = std::fs::metadata(self.place.books()).map_or(0, |data| data.len());
+        let bytes = std::fs::metadata(self.place.ledger()).map_or(0, |data| data.len());
         match request {
             Request::Backup { to } => self.backup(&to),
             Request::Audit { since } => {
@@ -142,10 +142,10 @@ impl Core {
         self.database.failed()
     }
 
-    fn backup(&self, to: &Path) -> Result<Answer, BooksError> {
+    fn backup(&self, to: &Path) -> Result<Answer, LedgerError> {
         let copied = (|| {
             let copy = database::open(files::new_file(to)?, to)?;
-            // What fails there says nothing of the books.
+            // What fails there says nothing of the ledger.
             let copied = self.database.with(|database| Ok(backup::copy(&database.begin_read()?, &copy)))?;
             let head = copied.map_err(|stop| stop.at(to))?;
             files::keep_name(to).map(|()| head)
@@ -158,7 +158,7 @@ impl Core {
     }
 
     /// Makes ready what need not be done by the writer, and hands it to him.
-    fn write(&self, request: Request, now: UnixTime) -> Result<Answer, BooksError> {
+    fn write(&self, request: Request, now: UnixTime) -> Result<Answer, LedgerError> {
         let mut job = Job { request, now, digest: [0; 32], refused: None, ended: 0 };
         match &job.request {
             Request::Issue { buyer, orders, .. } => {
@@ -184,7 +184,7 @@ impl Core {
 
     /// How many revoked serials need not be published any more. It is counted once an hour, and only where the directory
     /// may become full: there can be many.
-    fn ended(&self, now: UnixTime) -> Result<u64, BooksError> {
+    fn ended(&self, now: UnixTime) -> Result<u64, LedgerError> {
         self.database.with(|database| {
             let tx = database.begin_read()?;
             if tx.open_table(schema::REVOKED)?.len()? < MOST_LISTED / 2 {
@@ -206,6 +206,6 @@ fn digest_of(request: &impl serde::Serialize) -> [u8; 32] {
     Hash::of(&serde_json::to_vec(request).unwrap_or_default()).0
 }
 
-fn already_there(error: &BooksError) -> bool {
-    matches!(error, BooksError::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists)
+fn already_there(error: &LedgerError) -> bool {
+    matches!(error, LedgerError::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists)
 }

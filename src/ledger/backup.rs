@@ -1,5 +1,5 @@
-//! Backups: a consistent copy of the books while others work, and books put back from one. Signing keys are files of their
-//! own that never change, and are copied as files. When codes were mailed is not copied: it matters for a day, and books of
+//! Backups: a consistent copy of the ledger while others work, and a ledger put back from one. Signing keys are files of their
+//! own that never change, and are copied as files. When codes were mailed is not copied: it matters for a day, and the ledger of
 //! before may have no such table.
 
 use super::schema::{self, Step};

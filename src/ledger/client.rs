@@ -1,7 +1,7 @@
-//! The socket in the folder of the books, by which other processes ask the one that has them: one line of JSON each way.
+//! The socket in the folder of the ledger, by which other processes ask the one that has it: one line of JSON each way.
 //! Folder and socket are open to their owner only. What a line may ask is what any command of his may do.
 
-use super::error::BooksError;
+use super::error::LedgerError;
 use super::files::{Place, failed};
 use super::rejection::Refusal;
 use super::request::{Answer, Request};
@@ -58,9 +58,9 @@ impl Drop for Listening {
 }
 
 /// Begins to answer. Whoever has the lock may take the place of a socket that somebody left.
-pub(super) fn listen<A>(place: &Place, answer: A) -> Result<Listening, BooksError>
+pub(super) fn listen<A>(place: &Place, answer: A) -> Result<Listening, LedgerError>
 where
-    A: Fn(Request, UnixTime) -> Result<Answer, BooksError> + Send + Sync + 'static,
+    A: Fn(Request, UnixTime) -> Result<Answer, LedgerError> + Send + Sync + 'static,
 {
     let path = place.socket();
     let fail = |source| failed("listen at", &path, source);
@@ -84,16 +84,16 @@ where
             };
             let answer = Arc::clone(&answer);
             // Without a thread for him, the other side sees the connection end, and says so.
-            let _ = thread::Builder::new().name("books-ask".into()).spawn(move || {
+            let _ = thread::Builder::new().name("ledger-ask".into()).spawn(move || {
                 let _ = converse(&stream, &*answer);
             });
         }
     };
-    thread::Builder::new().name("books-socket".into()).spawn(accept).map_err(fail)?;
+    thread::Builder::new().name("ledger-socket".into()).spawn(accept).map_err(fail)?;
     Ok(Listening { path: path.clone(), over })
 }
 
-fn converse(stream: &UnixStream, answer: &impl Fn(Request, UnixTime) -> Result<Answer, BooksError>) -> io::Result<()> {
+fn converse(stream: &UnixStream, answer: &impl Fn(Request, UnixTime) -> Result<Answer, LedgerError>) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
@@ -101,7 +101,7 @@ fn converse(stream: &UnixStream, answer: &impl Fn(Request, UnixTime) -> Result<A
     let line = match serde_json::from_str::<Question>(&line) {
         Ok(question) if question.version == VERSION => match answer(question.request, question.now) {
             Ok(answer) => Line::Answer(answer),
-            Err(BooksError::Refused(refusal)) => Line::Refused(refusal),
+            Err(LedgerError::Refused(refusal)) => Line::Refused(refusal),
             Err(error) => Line::Failed(error.to_string()),
         },
         Ok(question) => Line::Failed(format!("a question of version {}, and this is {VERSION}", question.version)),
@@ -113,13 +113,13 @@ fn converse(stream: &UnixStream, answer: &impl Fn(Request, UnixTime) -> Result<A
     stream.write_all(text.as_bytes())
 }
 
-/// Asks the process that has the books; `None` when nobody listens.
-pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Option<Answer>, BooksError> {
+/// Asks the process that has the ledger; `None` when nobody listens.
+pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Option<Answer>, LedgerError> {
     let path = place.socket();
     let fail = |source| failed("ask at", &path, source);
     let mut stream = match unix_socket::connect(&path) {
         Ok(stream) => stream,
-        // The holder of the books listens, and its backlog is full.
+        // The holder of the ledger listens, and its backlog is full.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(fail(error)),
         Err(_) => return Ok(None),
     };
@@ -134,8 +134,8 @@ pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Opt
     match serde_json::from_str(&line) {
         Ok(Line::Answer(answer)) => Ok(Some(answer)),
         Ok(Line::Refused(refusal)) => Err(refusal.into()),
-        Ok(Line::Failed(what)) => Err(BooksError::Remote(what)),
-        Err(error) => Err(BooksError::Remote(format!("nothing that can be read ({error}); look whether it was done"))),
+        Ok(Line::Failed(what)) => Err(LedgerError::Remote(what)),
+        Err(error) => Err(LedgerError::Remote(format!("nothing that can be read ({error}); look whether it was done"))),
     }
 }
 

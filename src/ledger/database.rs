@@ -1,8 +1,8 @@
-//! The database of the books while this process has them. After a failure (a full disk, say) it can be trusted with nothing
-//! more: it is closed, and whoever comes next opens it anew, as the next process would. So the books go on as soon as the
+//! The database of the ledger while this process has it. After a failure (a full disk, say) it can be trusted with nothing
+//! more: it is closed, and whoever comes next opens it anew, as the next process would. So the ledger goes on as soon as the
 //! disk does, and what was not durable then was not done.
 
-use super::error::BooksError;
+use super::error::LedgerError;
 use super::files::Place;
 use super::schema::{self, Step, Stop};
 use redb::backends::FileBackend;
@@ -34,15 +34,15 @@ impl Held {
     }
 
     /// Does something with the database, and closes it if it fails.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&Database) -> Step<T>) -> Result<T, BooksError> {
-        let path = self.place.books();
+    pub(super) fn with<T>(&self, act: impl FnOnce(&Database) -> Step<T>) -> Result<T, LedgerError> {
+        let path = self.place.ledger();
         let mut held = self.read();
         if held.is_none() {
             drop(held);
             self.open_again(&path)?;
             held = self.read();
         }
-        let database = held.as_ref().ok_or(BooksError::Left)?;
+        let database = held.as_ref().ok_or(LedgerError::Left)?;
         let done = catch_unwind(AssertUnwindSafe(|| act(database)));
         drop(held);
         let done = match done {
@@ -82,7 +82,7 @@ impl Held {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
     }
 
-    fn open_again(&self, path: &Path) -> Result<(), BooksError> {
+    fn open_again(&self, path: &Path) -> Result<(), LedgerError> {
         let mut held = self.database.write().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
             *held = Some(existing(&self.place, path)?);
@@ -92,23 +92,23 @@ impl Held {
 }
 
 /// The database that is there.
-pub(super) fn existing(place: &Place, path: &Path) -> Result<Database, BooksError> {
+pub(super) fn existing(place: &Place, path: &Path) -> Result<Database, LedgerError> {
     let database = open(place.open(path)?, path)?;
     schema::check_format(&database, path)?;
     Ok(database)
 }
 
 /// The database in this file; a new one, if it is empty.
-pub(super) fn open(file: File, path: &Path) -> Result<Database, BooksError> {
+pub(super) fn open(file: File, path: &Path) -> Result<Database, LedgerError> {
     guarded(path, || redb::Builder::new().set_cache_size(CACHE).create_with_backend(FileBackend::new(file)?))
 }
 
 /// A backup is left as it is, and may be on a medium that cannot be written.
-pub(super) fn read_only(path: &Path) -> Result<ReadOnlyDatabase, BooksError> {
+pub(super) fn read_only(path: &Path) -> Result<ReadOnlyDatabase, LedgerError> {
     guarded(path, || redb::Builder::new().set_cache_size(CACHE).open_read_only(path))
 }
 
-fn guarded<T>(path: &Path, open: impl FnOnce() -> Result<T, redb::DatabaseError>) -> Result<T, BooksError> {
+fn guarded<T>(path: &Path, open: impl FnOnce() -> Result<T, redb::DatabaseError>) -> Result<T, LedgerError> {
     let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| senseless().at(path))?;
     opened.map_err(|error| Stop::from(error).at(path))
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with the books. A [`Refusal`] is an answer; every other variant is our own trouble, and each text
+//! What can go wrong with the ledger. A [`Refusal`] is an answer; every other variant is our own trouble, and each text
 //! names the file and says what a person can do about it.
 
 use super::rejection::Refusal;
@@ -8,13 +8,13 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why the books gave no answer, or a refusal.
+/// Why the ledger gave no answer, or a refusal.
 #[derive(Debug, thiserror::Error)]
-pub enum BooksError {
+pub enum LedgerError {
     /// What was asked is refused; nothing was changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// Another process has the books, and answers nobody.
+    /// Another process has the ledger, and answers nobody.
     #[error("{} is in use by another process, which does not answer; waited {} ms for it, try again", path.display(), waited.as_millis())]
     Busy {
         /// The folder.
@@ -22,26 +22,26 @@ pub enum BooksError {
         /// For how long we waited.
         waited: Duration,
     },
-    /// Another process serves the books, and answers.
-    #[error("a shop serves the books in {} already", path.display())]
+    /// Another process serves the ledger, and answers.
+    #[error("a shop serves the ledger in {} already", path.display())]
     Served {
         /// The folder.
         path: PathBuf,
     },
-    /// There are no books here.
-    #[error("{} holds no books of a vendor; `mailstamp vendor init` makes them", path.display())]
+    /// There is no ledger here.
+    #[error("{} holds no ledger of a vendor; `mailstamp vendor init` makes them", path.display())]
     Absent {
         /// The folder.
         path: PathBuf,
     },
-    /// There are books here already.
-    #[error("{} holds books of a vendor already", path.display())]
+    /// There is a ledger here already.
+    #[error("{} holds ledger of a vendor already", path.display())]
     Exists {
         /// The folder.
         path: PathBuf,
     },
-    /// The file is not the books of a vendor, or no longer sound ones.
-    #[error("{} is damaged or holds no books of a vendor ({what}); restore it from a backup", path.display())]
+    /// The file is not the ledger of a vendor, or no longer sound.
+    #[error("{} is damaged or holds no ledger of a vendor ({what}); restore it from a backup", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -80,11 +80,11 @@ pub enum BooksError {
         /// What it said.
         what: String,
     },
-    /// The writer has ended after a failure; open the books anew.
-    #[error("the books were left after a failure; try again")]
+    /// The writer has ended after a failure; open the ledger anew.
+    #[error("the ledger was left after a failure; try again")]
     Left,
-    /// The process that has the books answered something else than was asked for, or failed.
-    #[error("the process that has the books says: {0}")]
+    /// The process that has the ledger answered something else than was asked for, or failed.
+    #[error("the process that has the ledger sayss: {0}")]
     Remote(String),
     /// Anything else that the system reported.
     #[error("cannot {doing} {}: {source}", path.display())]

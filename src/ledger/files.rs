@@ -1,7 +1,7 @@
-//! The folder of the books: who may write there, the lock that one process holds, and the names of the files. What
+//! The folder of the ledger: who may write there, the lock that one process holds, and the names of the files. What
 //! stands in the files is left to the others.
 
-use super::error::BooksError;
+use super::error::LedgerError;
 use crate::os::random;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{DirBuilder, File, TryLockError};
@@ -22,8 +22,8 @@ pub(super) struct Place {
 
 impl Place {
     /// A folder that must be there, and safe.
-    pub(super) fn existing(folder: &Path) -> Result<Self, BooksError> {
-        let absent = || BooksError::Absent { path: folder.to_owned() };
+    pub(super) fn existing(folder: &Path) -> Result<Self, LedgerError> {
+        let absent = || LedgerError::Absent { path: folder.to_owned() };
         let metadata = match std::fs::metadata(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(absent()),
             other => other.map_err(|source| failed("look at", folder, source))?,
@@ -39,13 +39,13 @@ impl Place {
             None
         };
         match what {
-            Some(what) => Err(BooksError::Unsafe { path: folder.to_owned(), what }),
+            Some(what) => Err(LedgerError::Unsafe { path: folder.to_owned(), what }),
             None => Ok(Self { folder: folder.to_owned() }),
         }
     }
 
     /// A folder that is made for us alone when it is missing.
-    pub(super) fn made(folder: &Path) -> Result<Self, BooksError> {
+    pub(super) fn made(folder: &Path) -> Result<Self, LedgerError> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(folder).map_err(|source| failed("create", folder, source))?;
         Self::existing(folder)
@@ -55,19 +55,19 @@ impl Place {
         &self.folder
     }
 
-    /// The file of the books.
-    pub(super) fn books(&self) -> PathBuf {
-        self.folder.join("books.redb")
+    /// The file of the ledger.
+    pub(super) fn ledger(&self) -> PathBuf {
+        self.folder.join("ledger.redb")
     }
 
-    /// The books while they are made.
+    /// The ledger while they are made.
     pub(super) fn unfinished(&self) -> PathBuf {
-        self.folder.join("books.redb.new")
+        self.folder.join("ledger.redb.new")
     }
 
-    /// The socket of the process that has the books.
+    /// The socket of the process that has the ledger.
     pub(super) fn socket(&self) -> PathBuf {
-        self.folder.join("books.socket")
+        self.folder.join("ledger.socket")
     }
 
     /// The file of a signing key. A key's name holds no slash, and cannot begin the path with a dot.
@@ -76,18 +76,18 @@ impl Place {
     }
 
     /// Makes the folder of the signing keys.
-    pub(super) fn make_keys(&self) -> Result<(), BooksError> {
+    pub(super) fn make_keys(&self) -> Result<(), LedgerError> {
         let keys = self.folder.join("keys");
         DirBuilder::new().recursive(true).mode(0o700).create(&keys).map_err(|source| failed("create", &keys, source))
     }
 
     /// Opens a file of ours that is there.
-    pub(super) fn open(&self, path: &Path) -> Result<File, BooksError> {
+    pub(super) fn open(&self, path: &Path) -> Result<File, LedgerError> {
         open(path, OFlags::empty()).map_err(|source| failed("open", path, source))
     }
 
     /// Makes an empty file in the place of any other.
-    pub(super) fn fresh(&self, path: &Path) -> Result<File, BooksError> {
+    pub(super) fn fresh(&self, path: &Path) -> Result<File, LedgerError> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", path, error)),
             _ => {}
@@ -95,16 +95,16 @@ impl Place {
         new_file(path)
     }
 
-    /// Gives the finished books their name, and makes that durable.
-    pub(super) fn finish(&self) -> Result<(), BooksError> {
-        std::fs::rename(self.unfinished(), self.books())
+    /// Gives the finished ledger its name, and makes that durable.
+    pub(super) fn finish(&self) -> Result<(), LedgerError> {
+        std::fs::rename(self.unfinished(), self.ledger())
             .and_then(|()| File::open(&self.folder)?.sync_all())
-            .map_err(|source| failed("create", &self.books(), source))
+            .map_err(|source| failed("create", &self.ledger(), source))
     }
 
     /// Takes the lock; `None` while another process has it.
-    pub(super) fn try_lock(&self) -> Result<Option<File>, BooksError> {
-        let path = self.folder.join("books.lock");
+    pub(super) fn try_lock(&self) -> Result<Option<File>, LedgerError> {
+        let path = self.folder.join("ledger.lock");
         let file = open(&path, OFlags::CREATE).map_err(|source| failed("open", &path, source))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
@@ -114,7 +114,7 @@ impl Place {
     }
 
     /// Random bytes that last, in a file of their own: made when it is missing, or was not finished.
-    pub(super) fn secret(&self) -> Result<[u8; 32], BooksError> {
+    pub(super) fn secret(&self) -> Result<[u8; 32], LedgerError> {
         let path = self.folder.join("forms.secret");
         let mut secret = [0; 32];
         if open(&path, OFlags::empty()).is_ok_and(|mut file| file.read_exact(&mut secret).is_ok()) {
@@ -131,15 +131,15 @@ impl Place {
     pub(super) fn wait<T>(
         &self,
         wait: Duration,
-        mut attempt: impl FnMut() -> Result<Option<T>, BooksError>,
-    ) -> Result<T, BooksError> {
+        mut attempt: impl FnMut() -> Result<Option<T>, LedgerError>,
+    ) -> Result<T, LedgerError> {
         let began = Instant::now();
         loop {
             if let Some(got) = attempt()? {
                 return Ok(got);
             }
             if began.elapsed() >= wait {
-                return Err(BooksError::Busy { path: self.folder.clone(), waited: began.elapsed() });
+                return Err(LedgerError::Busy { path: self.folder.clone(), waited: began.elapsed() });
             }
             thread::sleep(PAUSE);
         }
@@ -147,19 +147,19 @@ impl Place {
 }
 
 /// Makes a new file for us alone; one that is there is not written over.
-pub(super) fn new_file(path: &Path) -> Result<File, BooksError> {
+pub(super) fn new_file(path: &Path) -> Result<File, LedgerError> {
     open(path, OFlags::CREATE | OFlags::EXCL).map_err(|source| failed("create", path, source))
 }
 
 /// Makes a new file's name durable.
-pub(super) fn keep_name(path: &Path) -> Result<(), BooksError> {
+pub(super) fn keep_name(path: &Path) -> Result<(), LedgerError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| failed("keep", path, source))
 }
 
 /// An error of the system about this file.
-pub(super) fn failed(doing: &'static str, path: &Path, source: io::Error) -> BooksError {
-    BooksError::Io { doing, path: path.to_owned(), source }
+pub(super) fn failed(doing: &'static str, path: &Path, source: io::Error) -> LedgerError {
+    LedgerError::Io { doing, path: path.to_owned(), source }
 }
 
 fn open(path: &Path, flags: OFlags) -> io::Result<File> {

@@ -1,13 +1,13 @@
-//! The books as callers see them: one method for each thing that can be done. Every method is blocking and durable before
+//! The ledger as callers see them: one method for each thing that can be done. Every method is blocking and durable before
 //! it answers, and any number of threads may call at once; what they write at the same time shares one commit.
 //!
-//! One process has the books at a time. Whoever finds them taken asks that process, over a socket in their folder
-//! ([`Books::reach`]); so the commands work while the service runs. Time is handed in.
+//! One process has the ledger at a time. Whoever finds it taken asks that process, over a socket in its folder
+//! ([`Ledger::reach`]); so the commands work while the service runs. Time is handed in.
 
 use super::address_proof;
 use super::backend::Core;
 use super::client;
-use super::error::BooksError;
+use super::error::LedgerError;
 use super::files::{self, Place};
 use super::model::{Account, ApiKey, Booked, Day, Profile, SigningKey, StampRow, Standing, Summary};
 use super::payment;
@@ -29,12 +29,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-type Result<T, E = BooksError> = std::result::Result<T, E>;
+type Result<T, E = LedgerError> = std::result::Result<T, E>;
 
 /// An account's number.
 pub type Number = u64;
 
-/// What books are begun with.
+/// What a ledger is begun with.
 #[derive(Clone, Debug)]
 pub struct Founding {
     /// The vendor's name, a domain.
@@ -45,9 +45,9 @@ pub struct Founding {
     pub terms: Terms,
 }
 
-/// The books. Clones are the same books.
+/// The ledger. Clones are the same ledger.
 #[derive(Clone, Debug)]
-pub struct Books {
+pub struct Ledger {
     way: Way,
     shared: Arc<Shared>,
 }
@@ -69,8 +69,8 @@ struct Shared {
 
 /// The answer that was asked for; any other would be a fault of the program at the other end.
 macro_rules! answer {
-    ($books:expr, $request:expr, $now:expr, $pattern:pat => $value:expr) => {
-        match $books.ask($request, $now)? {
+    ($ledger:expr, $request:expr, $now:expr, $pattern:pat => $value:expr) => {
+        match $ledger.ask($request, $now)? {
             $pattern => Ok($value),
             other => Err(unexpected(&other)),
         }
@@ -82,42 +82,42 @@ pub(super) use answer;
 /// For questions in which time does not matter.
 const ANY_TIME: UnixTime = UnixTime(0);
 
-impl Books {
-    /// Begins books in `folder`, which is made (0700) when it is missing, with a new signing key.
+impl Ledger {
+    /// Begins a ledger in `folder`, which is made (0700) when it is missing, with a new signing key.
     ///
     /// # Errors
-    /// [`BooksError::Exists`], a refusal for names that have not their form, or what the system says.
+    /// [`LedgerError::Exists`], a refusal for names that have not their form, or what the system says.
     pub fn create(folder: &Path, founding: &Founding, now: UnixTime) -> Result<Self> {
         let named =
             |error: &dyn std::fmt::Display| Refusal::Form { what: "vendor or key".into(), wanted: error.to_string() };
         Issuer::new(&founding.vendor, &founding.kid).map_err(|error| named(&error))?;
         let place = Place::made(folder)?;
-        if !place.books().exists() {
-            // Before there are books: a file that was left may be a key of somebody else.
+        if !place.ledger().exists() {
+            // Before there is a ledger: a file that was left may be a key of somebody else.
             signing_keys::make(&place, &founding.vendor, &founding.kid)?;
         }
-        let books = Self::here(Core::create(&place, &founding.vendor, now)?, place);
-        books.set_terms(founding.terms.clone(), now)?;
-        books.rotate(&founding.kid, now)?;
-        Ok(books)
+        let ledger = Self::here(Core::create(&place, &founding.vendor, now)?, place);
+        ledger.set_terms(founding.terms.clone(), now)?;
+        ledger.rotate(&founding.kid, now)?;
+        Ok(ledger)
     }
 
-    /// Takes the books of `folder`, waiting at most `wait` while another process has them: for the service. Sixty-four
+    /// Takes the ledger of `folder`, waiting at most `wait` while another process has it: for the service. Sixty-four
     /// MiB of memory hold their pages.
     ///
     /// # Errors
-    /// [`BooksError::Absent`], [`BooksError::Busy`], [`BooksError::Served`] and others.
+    /// [`LedgerError::Absent`], [`LedgerError::Busy`], [`LedgerError::Served`] and others.
     pub fn open(folder: &Path, wait: Duration) -> Result<Self> {
         let place = Place::existing(folder)?;
         let core = place.wait(wait, || match Core::try_open(&place)? {
             // Who serves them does so until he is told to end.
-            None if client::somebody(&place) => Err(BooksError::Served { path: place.folder().to_owned() }),
+            None if client::somebody(&place) => Err(LedgerError::Served { path: place.folder().to_owned() }),
             core => Ok(core),
         })?;
         Ok(Self::here(core, place))
     }
 
-    /// Takes the books, or asks the process that has them: for commands.
+    /// Takes the ledger, or asks the process that has it: for commands.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -134,19 +134,21 @@ impl Books {
         Self { way: Way::Here(Arc::new(core)), shared: Arc::new(Shared::new(place)) }
     }
 
-    /// Answers other processes over the socket `books.socket` (0600) until the last clone of these books is dropped.
-    /// Without it, commands wait and then say that the books are in use.
+    /// Answers other processes over the socket `ledger.socket` (0600) until the last clone of this ledger is dropped.
+    /// Without it, commands wait and then say that the ledger is in use.
     ///
     /// # Errors
     /// What the system says.
     pub fn listen(&self) -> Result<()> {
         match &self.way {
             Way::Here(core) => Core::listen(core, &self.shared.place),
-            Way::There => Err(BooksError::Busy { path: self.shared.place.folder().to_owned(), waited: Duration::ZERO }),
+            Way::There => {
+                Err(LedgerError::Busy { path: self.shared.place.folder().to_owned(), waited: Duration::ZERO })
+            }
         }
     }
 
-    /// Whether another process has the books, and serves them.
+    /// Whether another process has the ledger, and serves it.
     #[must_use]
     pub fn served(&self) -> bool {
         matches!(self.way, Way::There)
@@ -155,18 +157,18 @@ impl Books {
     /// Asks anything. The other methods are this one with the question and the answer taken apart.
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn ask(&self, request: Request, now: UnixTime) -> Result<Answer> {
         match &self.way {
             Way::Here(core) => core.ask(request, now),
-            Way::There => client::ask(&self.shared.place, &request, now)?.ok_or(BooksError::Left),
+            Way::There => client::ask(&self.shared.place, &request, now)?.ok_or(LedgerError::Left),
         }
     }
 
     /// The vendor's name, terms and keys.
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn profile(&self) -> Result<Profile> {
         answer!(self, Request::Profile, ANY_TIME, Answer::Profile(profile) => *profile)
     }
@@ -174,7 +176,7 @@ impl Books {
     /// The vendor's name.
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn vendor(&self) -> Result<&str> {
         if let Some(vendor) = self.shared.vendor.get() {
             return Ok(vendor);
@@ -186,7 +188,7 @@ impl Books {
     /// The revoked serials that need not be published any more, since their stamps have ended.
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn ended_serials(&self, now: UnixTime) -> Result<Vec<Serial>> {
         answer!(self, Request::EndedSerials, now, Answer::Serials { serials } => serials)
     }
@@ -194,7 +196,7 @@ impl Books {
     /// Every serial that was revoked or refunded.
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn revoked_serials(&self) -> Result<Vec<Serial>> {
         answer!(self, Request::RevokedSerials, ANY_TIME, Answer::Serials { serials } => serials)
     }
@@ -202,7 +204,7 @@ impl Books {
     /// Sells on these terms from now on.
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn set_terms(&self, terms: Terms, now: UnixTime) -> Result<()> {
         answer!(self, Request::SetTerms { terms }, now, Answer::Done => ())
     }
@@ -326,13 +328,13 @@ impl Books {
     /// Up to `most` accounts (10,000 at most) with numbers above `after`.
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn accounts(&self, after: Number, most: u32, now: UnixTime) -> Result<Vec<Standing>> {
         answer!(self, Request::Accounts { after, most }, now, Answer::Accounts { accounts } => accounts)
     }
 
     /// Makes an API key and returns its text, which is shown this once: `msk_` and 43 characters of base64url (256 random
-    /// bits). The books keep its SHA-256.
+    /// bits). The ledger keeps its SHA-256.
     ///
     /// # Errors
     /// [`Refusal::NoAccount`], [`Refusal::AccountClosed`], [`Refusal::Form`] (a label of up to 64 printable characters).
@@ -345,7 +347,7 @@ impl Books {
     /// The API keys of an account, those that were revoked too.
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn api_keys(&self, account: Number) -> Result<Vec<ApiKey>> {
         answer!(self, Request::ApiKeys { account }, ANY_TIME, Answer::ApiKeys { keys } => keys)
     }
@@ -415,7 +417,7 @@ impl Books {
     /// no more than some a day. Where none could be sent, none was asked for.
     ///
     /// # Errors
-    /// [`Refusal::CodeWaiting`], [`Refusal::ManyCodes`], [`Refusal::Form`], [`BooksError::Mail`].
+    /// [`Refusal::CodeWaiting`], [`Refusal::ManyCodes`], [`Refusal::Form`], [`LedgerError::Mail`].
     pub fn send_code(&self, account: Number, subject: &str, sendmail: &Path, now: UnixTime) -> Result<()> {
         let (code, _) = payment::new_code()?;
         let code: Zeroizing<String> = Zeroizing::new(code.chars().take(address_proof::CODE_LENGTH).collect());
@@ -458,15 +460,15 @@ impl Books {
     /// Ends that.
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn disown(&self, account: Number, subject: &str, now: UnixTime) -> Result<()> {
         answer!(self, Request::Disown { account, subject: subject.to_owned() }, now, Answer::Done => ())
     }
 
-    /// What the books know of a serial.
+    /// What the ledger knows of a serial.
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn stamp(&self, serial: &Serial) -> Result<Option<StampRow>> {
         answer!(self, Request::Stamp { serial: serial.clone() }, ANY_TIME, Answer::Stamp { stamp } => stamp)
     }
@@ -475,7 +477,7 @@ impl Books {
     /// (`u64::MAX` to begin).
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn history(&self, account: Number, before: u64, most: u32) -> Result<Vec<Entry>> {
         answer!(self, Request::History { account, before, most }, ANY_TIME, Answer::Entries { entries } => entries)
     }
@@ -483,7 +485,7 @@ impl Books {
     /// What the account did, day by day, since the day `from` (days since 1970); days without any entry are left out.
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn days(&self, account: Number, from: i64) -> Result<Vec<Day>> {
         answer!(self, Request::Days { account, from }, ANY_TIME, Answer::Days { days } => days)
     }
@@ -491,7 +493,7 @@ impl Books {
     /// Up to `most` entries (10,000 at most) with numbers above `after`.
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn entries(&self, after: u64, most: u32) -> Result<Vec<Entry>> {
         answer!(self, Request::Entries { after, most }, ANY_TIME, Answer::Entries { entries } => entries)
     }
@@ -499,19 +501,19 @@ impl Books {
     /// Sizes, balances and the head of the chain; cheap, for metrics.
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn summary(&self) -> Result<Summary> {
         answer!(self, Request::Summary, ANY_TIME, Answer::Summary(summary) => summary)
     }
 
-    /// Whether the books answer, what is sold can be signed, and what was written last could be.
+    /// Whether the ledger answers, what is sold can be signed, and what was written last could be.
     ///
     /// # Errors
-    /// [`BooksError::Left`] for a minute after a failure, unless something was written since.
+    /// [`LedgerError::Left`] for a minute after a failure, unless something was written since.
     pub fn well(&self) -> Result<()> {
         self.active_signer()?;
         match &self.way {
-            Way::Here(core) if core.failed() => Err(BooksError::Left),
+            Way::Here(core) if core.failed() => Err(LedgerError::Left),
             _ => Ok(()),
         }
     }
@@ -519,12 +521,12 @@ impl Books {
     /// Counts everything again from the entries, and compares; with `since`, also that the chain goes through that head.
     ///
     /// # Errors
-    /// [`BooksError`] when they cannot be read; what is wrong with them stands in the report.
+    /// [`LedgerError`] when it cannot be read; what is wrong with it stands in the report.
     pub fn audit(&self, since: Option<Head>) -> Result<super::audit::Report> {
         answer!(self, Request::Audit { since }, ANY_TIME, Answer::Audit(report) => report)
     }
 
-    /// Writes a consistent copy to a new file (0600) while others work; answers its head. The process that has the books
+    /// Writes a consistent copy to a new file (0600) while others work; answers its head. The process that has the ledger
     /// writes it, so a relative path is made absolute first. The signing keys are not in it.
     ///
     /// # Errors
@@ -534,16 +536,16 @@ impl Books {
         answer!(self, Request::Backup { to }, ANY_TIME, Answer::Head(head) => head)
     }
 
-    /// Puts a backup into a folder without books. An entry says so from then on.
+    /// Puts a backup into a folder without a ledger. An entry says so from then on.
     ///
     /// # Errors
-    /// [`BooksError::Exists`]; [`BooksError::Damaged`] when it does not pass an audit.
+    /// [`LedgerError::Exists`]; [`LedgerError::Damaged`] when it does not pass an audit.
     pub fn restore(folder: &Path, from: &Path, now: UnixTime) -> Result<Self> {
         let place = Place::made(folder)?;
         Ok(Self::here(Core::restore(&place, from, now)?, place))
     }
 
-    /// Random bytes that stay the same, for whoever serves these books: a form that he handed out before he was started again
+    /// Random bytes that stay the same, for the service of this ledger: a form that he handed out before he was started again
     /// is still his.
     ///
     /// # Errors
@@ -559,7 +561,7 @@ impl Books {
     /// The key that signs now; none when it was revoked.
     ///
     /// # Errors
-    /// [`BooksError::Key`] when its file cannot be read.
+    /// [`LedgerError::Key`] when its file cannot be read.
     pub fn active_signer(&self) -> Result<Option<Arc<Signer>>> {
         let active = self.keys()?.into_iter().find(|key| key.state == KeyState::Active);
         active.map(|key| self.signer(&key.kid)).transpose()
@@ -572,12 +574,12 @@ impl Shared {
     }
 }
 
-pub(super) fn unexpected(answer: &Answer) -> BooksError {
-    BooksError::Remote(format!("an answer to another question: {answer:?}"))
+pub(super) fn unexpected(answer: &Answer) -> LedgerError {
+    LedgerError::Remote(format!("an answer to another question: {answer:?}"))
 }
 
 /// For callers that match on it.
-impl BooksError {
+impl LedgerError {
     /// The refusal, if it is one.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {

@@ -13,7 +13,7 @@ use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
-/// An account as the books keep it. What it has is its balance.
+/// An account as the ledger keeps it. What it has is its balance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Its number, for ever.
@@ -132,7 +132,7 @@ pub struct Booked {
     pub again: bool,
 }
 
-/// A stamp as the books know it.
+/// A stamp as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StampRow {
     /// Its serial.
@@ -174,7 +174,7 @@ pub struct Balance {
     pub amount: i64,
 }
 
-/// How large the books are, and what they come to.
+/// How large the ledger is, and what it comes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// How far the chain goes.

@@ -1,8 +1,8 @@
-//! Ways to pay for stamps without an account. A way turns what a buyer shows into a [`Paid`]; the books settle it in the
+//! Ways to pay for stamps without an account. A way turns what a buyer shows into a [`Paid`]; the ledger settles it in the
 //! transaction that sells the stamps, so that no payment buys twice. Vouchers are the way that needs nobody else; a
 //! provider of payments can be added by implementing [`Payment`].
 
-use super::error::BooksError;
+use super::error::LedgerError;
 use crate::accounting::hash::Hash;
 use crate::accounting::money::Money;
 use crate::directory::signing_key::SecretError;
@@ -54,7 +54,7 @@ impl Payment for Vouchers {
     }
 }
 
-/// The hash under which the books know a voucher; `None` if the text cannot be a code. Case, spaces and hyphens do not
+/// The hash under which the ledger knows a voucher; `None` if the text cannot be a code. Case, spaces and hyphens do not
 /// count.
 #[must_use]
 pub fn code_hash(code: &str) -> Option<Hash> {
@@ -65,7 +65,7 @@ pub fn code_hash(code: &str) -> Option<Hash> {
 }
 
 /// A new voucher's code, in groups of four, and its hash.
-pub(super) fn new_code() -> Result<(Zeroizing<String>, Hash), BooksError> {
+pub(super) fn new_code() -> Result<(Zeroizing<String>, Hash), LedgerError> {
     let bytes = random::<20>()?;
     let plain = Zeroizing::new(data_encoding::BASE32_NOPAD.encode(&bytes[..]));
     let mut code = Zeroizing::new(String::with_capacity(40));
@@ -79,7 +79,7 @@ pub(super) fn new_code() -> Result<(Zeroizing<String>, Hash), BooksError> {
 }
 
 /// A new API key's text.
-pub(super) fn new_api_key() -> Result<Zeroizing<String>, BooksError> {
+pub(super) fn new_api_key() -> Result<Zeroizing<String>, LedgerError> {
     let mut text = Zeroizing::new(String::with_capacity(API_KEY.len() + 43));
     text.push_str(API_KEY);
     data_encoding::BASE64URL_NOPAD.encode_append(&random::<32>()?[..], &mut text);
@@ -89,7 +89,7 @@ pub(super) fn new_api_key() -> Result<Zeroizing<String>, BooksError> {
 /// What every API key begins with, so that it is known for one where it was left by mistake.
 const API_KEY: &str = "msk_";
 
-pub(super) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, BooksError> {
+pub(super) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, LedgerError> {
     let mut bytes = Zeroizing::new([0; N]);
     random::fill(bytes.as_mut_slice()).map_err(SecretError::Random)?;
     Ok(bytes)

@@ -1,8 +1,8 @@
-//! The vendor's directory as his books have it, signed: what the shop hands out, and what `vendor publish` writes. One
+//! The vendor's directory as his ledger has it, signed: what the shop hands out, and what `vendor publish` writes. One
 //! place makes both, so that they say the same and are known by the same keys.
 
-use super::error::BooksError;
-use super::handle::Books;
+use super::error::LedgerError;
+use super::handle::Ledger;
 use super::model::SigningKey;
 use super::rejection::Refusal;
 use crate::accounting::event::KeyState;
@@ -13,13 +13,13 @@ use crate::time::UnixTime;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-impl Books {
+impl Ledger {
     /// What the vendor publishes: his keys, revoked serials and price, in the form of a directory document; `buy` is left
     /// empty.
     ///
     /// # Errors
-    /// [`BooksError`].
-    pub fn published(&self) -> Result<VendorEntry, BooksError> {
+    /// [`LedgerError`].
+    pub fn published(&self) -> Result<VendorEntry, LedgerError> {
         let profile = self.profile()?;
         Ok(VendorEntry {
             vendor: profile.vendor,
@@ -31,22 +31,22 @@ impl Books {
         })
     }
 
-    /// The edition after `last`: what that said, with what the books say by now, and with these changes. It is signed with
+    /// The edition after `last`: what that said, with what the ledger says by now, and with these changes. It is signed with
     /// the key that signs stamps, and with the others too, for recipients who know only one of those.
     ///
     /// # Errors
-    /// [`BooksError::Edition`] for one that readers would refuse, and others.
+    /// [`LedgerError::Edition`] for one that readers would refuse, and others.
     pub fn edition(
         &self,
         last: Option<&SignedDirectory>,
         changes: &Changes,
         now: UnixTime,
         expires: UnixTime,
-    ) -> Result<Edition, BooksError> {
+    ) -> Result<Edition, LedgerError> {
         let changes = Changes {
             // First: what has a higher version must not say less.
             version: self.next_version(now)?,
-            books: Some(self.published()?),
+            ledger: Some(self.published()?),
             ended_serials: self.ended_serials(now)?.into_iter().map(String::from).collect(),
             ..changes.clone()
         };
@@ -63,7 +63,7 @@ impl Books {
 
     /// The keys that sign the directory: the one that signs stamps first, then those to come, then those that did, the
     /// newest first. All but the first may be away: who keeps their files elsewhere has his reasons.
-    fn publishers(&self) -> Result<Vec<Arc<Signer>>, BooksError> {
+    fn publishers(&self) -> Result<Vec<Arc<Signer>>, LedgerError> {
         let mut keys = self.keys()?;
         keys.retain(|key| !matches!(key.state, KeyState::Revoked { .. }));
         keys.sort_by_key(|key| {
@@ -78,7 +78,7 @@ impl Books {
         for key in keys {
             match self.signer(&key.kid) {
                 Ok(signer) => signers.push(signer),
-                Err(BooksError::Key(SecretError::File(error)))
+                Err(LedgerError::Key(SecretError::File(error)))
                     if error.is_absent() && key.state != KeyState::Active => {}
                 Err(error) => return Err(error),
             }

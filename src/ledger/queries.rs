@@ -87,7 +87,7 @@ struct Asked<'a> {
 impl Asked<'_> {
     fn terms(&self) -> Step<Terms> {
         let meta = self.tx.open_table(schema::META)?;
-        let row = meta.get("terms")?.ok_or_else(|| Stop::Damaged("the books have no terms".into()))?;
+        let row = meta.get("terms")?.ok_or_else(|| Stop::Damaged("the ledger has no terms".into()))?;
         schema::from_json(row.value())
     }
 

@@ -1,4 +1,4 @@
-//! Why the books do not do what was asked. None of it is our own trouble (that is `error.rs`): who asked can do something
+//! Why the ledger does not do what was asked. None of it is our own trouble (that is `error.rs`): who asked can do something
 //! about it, and nothing was changed.
 
 use crate::accounting::order::OrderError;
@@ -161,8 +161,8 @@ pub enum StampProblem {
     /// It names nobody whose address the account has proved to own.
     #[error("it names no address that this account has proved to own")]
     NotYours,
-    /// The books do not know that it was sold.
-    #[error("these books did not sell it")]
+    /// The ledger does not know that it was sold.
+    #[error("this ledger did not sell it")]
     NotIssued,
     /// It was taken back before.
     #[error("it was taken back before")]

@@ -1,4 +1,4 @@
-//! What can be asked of the books, and what they answer, as values: the writer takes them from a queue, and commands send
+//! What can be asked of the ledger, and what it answers, as values: the writer takes them from a queue, and commands send
 //! them over the socket. Secrets do not stand in them: an API key, a voucher or a code is there as its hash.
 
 use super::model::{
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 /// What can be asked. Those before `Profile` write.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "each is described at the method of Books that makes it")]
+#[allow(missing_docs, reason = "each is described at the method of Ledger that makes it")]
 pub enum Request {
     SetTerms { terms: Terms },
     SetKey { kid: String, key: PublicKey, state: KeyState },
@@ -85,10 +85,10 @@ impl Request {
     }
 }
 
-/// What the books answer.
+/// What the ledger answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "each is described at the method of Books that takes it")]
+#[allow(missing_docs, reason = "each is described at the method of Ledger that takes it")]
 pub enum Answer {
     Done,
     Account(Account),

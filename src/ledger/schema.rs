@@ -1,7 +1,7 @@
-//! The tables of the books, and how rows are written. Entries are the books; every other table is an index that an audit
+//! The tables of the ledger, and how rows are written. Entries are the ledger; every other table is an index that an audit
 //! can count again, or a secret's hash, or what need not outlive its day (codes, idempotency keys).
 
-use super::error::BooksError;
+use super::error::LedgerError;
 use super::rejection::Refusal;
 use crate::accounting::double_entry::{Book, Unit};
 use crate::accounting::hash::Hash;
@@ -23,7 +23,7 @@ pub(super) const ENTRY: TableDefinition<u64, &[u8]> = TableDefinition::new("entr
 pub(super) const BALANCE: TableDefinition<&[u8; 12], i64> = TableDefinition::new("balance");
 /// A serial's bytes to the number of the entry that sold it, times 8, plus its state.
 pub(super) const SERIAL: TableDefinition<&[u8; 16], u64> = TableDefinition::new("serial");
-/// Revoked serials, sold by these books or not, to the entry that revoked them.
+/// Revoked serials, sold by this ledger or not, to the entry that revoked them.
 pub(super) const REVOKED: TableDefinition<&str, u64> = TableDefinition::new("revoked");
 /// Number to the account as JSON.
 pub(super) const ACCOUNT: TableDefinition<u64, &[u8]> = TableDefinition::new("account");
@@ -78,20 +78,20 @@ where
 
 impl Stop {
     /// As an error about this file.
-    pub(super) fn at(self, path: &Path) -> BooksError {
+    pub(super) fn at(self, path: &Path) -> LedgerError {
         let path = path.to_owned();
         match self {
-            Self::Refused(refusal) => BooksError::Refused(refusal),
-            Self::Damaged(what) => BooksError::Damaged { path, what },
+            Self::Refused(refusal) => LedgerError::Refused(refusal),
+            Self::Damaged(what) => LedgerError::Damaged { path, what },
             Self::Theirs(error) => match *error {
                 redb::Error::Io(source)
                     if matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
                 {
-                    BooksError::Damaged { path, what: source.to_string() }
+                    LedgerError::Damaged { path, what: source.to_string() }
                 }
-                redb::Error::Io(source) => BooksError::Io { doing: "use", path, source },
-                redb::Error::PreviousIo => BooksError::Left,
-                other => BooksError::Damaged { path, what: other.to_string() },
+                redb::Error::Io(source) => LedgerError::Io { doing: "use", path, source },
+                redb::Error::PreviousIo => LedgerError::Left,
+                other => LedgerError::Damaged { path, what: other.to_string() },
             },
         }
     }
@@ -205,7 +205,7 @@ pub(super) fn head_in(table: &impl ReadableTable<u64, &'static [u8]>) -> Step<He
     }
 }
 
-/// Makes the tables of empty books.
+/// Makes the tables of an empty ledger.
 pub(super) fn establish(database: &Database, vendor: &str) -> Step<()> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
@@ -236,7 +236,7 @@ pub(super) fn establish(database: &Database, vendor: &str) -> Step<()> {
 }
 
 /// Whether these are our tables, in the format that we know.
-pub(super) fn check_format(database: &impl ReadableDatabase, path: &Path) -> Result<(), BooksError> {
+pub(super) fn check_format(database: &impl ReadableDatabase, path: &Path) -> Result<(), LedgerError> {
     let found = (|| {
         let meta = database.begin_read()?.open_table(META)?;
         let format = meta.get("format")?.map(|row| row.value().to_vec());
@@ -244,8 +244,8 @@ pub(super) fn check_format(database: &impl ReadableDatabase, path: &Path) -> Res
     })();
     match found.map_err(|stop: Stop| stop.at(path))? {
         Some(FORMAT) => Ok(()),
-        Some(found) => Err(BooksError::Version { path: path.to_owned(), found, known: FORMAT }),
-        None => Err(BooksError::Damaged { path: path.to_owned(), what: "it does not say its format".into() }),
+        Some(found) => Err(LedgerError::Version { path: path.to_owned(), found, known: FORMAT }),
+        None => Err(LedgerError::Damaged { path: path.to_owned(), what: "it does not say its format".into() }),
     }
 }
 

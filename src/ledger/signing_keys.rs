@@ -1,7 +1,7 @@
-//! The vendor's signing keys in the folder of the books, one file each, and the signatures that they give. A key's secret
-//! never stands in the books, so that a backup of the books is no key.
+//! The vendor's signing keys in the folder of the ledger, one file each, and the signatures that they give. A key's secret
+//! never stands in the ledger, so that a backup of the ledger is no key.
 
-use super::error::BooksError;
+use super::error::LedgerError;
 use super::files::Place;
 use super::model::Sale;
 use super::rejection::Refusal;
@@ -21,7 +21,7 @@ pub(super) struct Signers(RwLock<BTreeMap<String, Arc<Signer>>>);
 
 impl Signers {
     /// The key of this name.
-    pub(super) fn get(&self, place: &Place, vendor: &str, kid: &str) -> Result<Arc<Signer>, BooksError> {
+    pub(super) fn get(&self, place: &Place, vendor: &str, kid: &str) -> Result<Arc<Signer>, LedgerError> {
         if let Some(signer) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(kid) {
             return Ok(Arc::clone(signer));
         }
@@ -36,13 +36,13 @@ impl Signers {
 }
 
 /// Makes a key and writes it beside the others.
-pub(super) fn make(place: &Place, vendor: &str, kid: &str) -> Result<PublicKey, BooksError> {
+pub(super) fn make(place: &Place, vendor: &str, kid: &str) -> Result<PublicKey, LedgerError> {
     let named = |error: &dyn std::fmt::Display| Refusal::SigningKey { kid: kid.to_owned(), problem: error.to_string() };
     let issuer = Issuer::new(vendor, kid).map_err(|error| named(&error))?;
     place.make_keys()?;
     let path = place.key(kid);
     if path.exists() {
-        // Left by a run that was ended before it could say so in the books, which know whether the name is free.
+        // Left by a run that was ended before it could say so in the ledger, which knows whether the name is free.
         let left = Signer::read(&path)?;
         return if left.issuer == issuer {
             Ok(left.key.public())
@@ -56,12 +56,12 @@ pub(super) fn make(place: &Place, vendor: &str, kid: &str) -> Result<PublicKey, 
 }
 
 /// The stamps of a sale. The same sale and orders give the same stamps, byte for byte.
-pub(super) fn stamps(signer: &Signer, sale: &Sale, orders: &[Order]) -> Result<Vec<Token>, BooksError> {
+pub(super) fn stamps(signer: &Signer, sale: &Sale, orders: &[Order]) -> Result<Vec<Token>, LedgerError> {
     let draw = Draw::new(sale.at, sale.seed.0);
     let sign = |(index, order): (u32, &Order)| {
         let stamp = order.stamp(&draw, index, sale.at, sale.days);
         // The caps let nothing through that cannot be signed.
-        issue::issue(&stamp, &signer.issuer, &signer.key).map_err(|_| BooksError::from(Refusal::Range))
+        issue::issue(&stamp, &signer.issuer, &signer.key).map_err(|_| LedgerError::from(Refusal::Range))
     };
     (0..).zip(orders).map(sign).collect()
 }

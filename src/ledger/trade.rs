@@ -1,8 +1,8 @@
 //! Stamps over the counter: sold, taken back, refunded, revoked, and paid out, with what is signed about it. The key that
 //! signs is had before anything is booked.
 
-use super::error::BooksError;
-use super::handle::{Books, Number, answer, unexpected};
+use super::error::LedgerError;
+use super::handle::{Ledger, Number, answer, unexpected};
 use super::model::{Booked, Payer, Presented, Profile, Returned, Sale};
 use super::payment::Paid;
 use super::rejection::{Refusal, StampProblem};
@@ -19,7 +19,7 @@ use crate::stamp::token::{Purpose, Token};
 use crate::time::UnixTime;
 use serde_json::{Map, Value};
 
-type Result<T, E = BooksError> = std::result::Result<T, E>;
+type Result<T, E = LedgerError> = std::result::Result<T, E>;
 
 /// Stamps that may be handed in at once.
 const HANDED: u32 = 1_000;
@@ -54,7 +54,7 @@ pub struct Taken {
     pub receipt: Option<Token>,
 }
 
-impl Books {
+impl Ledger {
     /// Sells one stamp or many to an account: all of them or none. With an idempotency key (1 to 128 printable
     /// characters) the same request gives the same stamps again, byte for byte, and is charged once, for 30 days.
     ///
@@ -127,11 +127,11 @@ impl Books {
         Ok(Taken { each, booked, receipt })
     }
 
-    /// Revokes stamps for good; answers how many were not revoked before. Serials that the books did not sell are revoked
+    /// Revokes stamps for good; answers how many were not revoked before. Serials that the ledger did not sell are revoked
     /// too.
     ///
     /// # Errors
-    /// [`BooksError`].
+    /// [`LedgerError`].
     pub fn revoke(&self, serials: &[Serial], now: UnixTime) -> Result<u64> {
         let request = Request::Revoke { serials: serials.to_vec(), customer: false };
         answer!(self, request, now, Answer::Count { count } => count)
@@ -159,7 +159,7 @@ impl Books {
     }
 }
 
-fn no_key() -> BooksError {
+fn no_key() -> LedgerError {
     let problem = "no key signs; rotate to a new one".to_owned();
     Refusal::SigningKey { kid: "(none)".into(), problem }.into()
 }

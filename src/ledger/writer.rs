@@ -1,9 +1,9 @@
 //! The one thread that writes. It takes whatever waits in its queue, does it in one transaction, and answers when that is
 //! durable: so a commit, which costs two syncs, is shared by all who came while the last one was under way (group
-//! commit). After a failure of the disk the books are opened anew for those who come next.
+//! commit). After a failure of the disk the ledger is opened anew for those who come next.
 
 use super::database::Held;
-use super::error::BooksError;
+use super::error::LedgerError;
 use super::rejection::Refusal;
 use super::request::Answer;
 use super::schema::Stop;
@@ -20,7 +20,7 @@ const TOGETHER: usize = 256;
 /// Requests that wait at most; who comes later waits to be let in.
 const WAITING: usize = 4_096;
 
-type Reply = Result<Answer, BooksError>;
+type Reply = Result<Answer, LedgerError>;
 
 /// The way to the writer.
 #[derive(Debug)]
@@ -33,16 +33,16 @@ impl Writer {
     /// Starts the thread.
     pub(super) fn start(database: Arc<Held>) -> std::io::Result<Self> {
         let (queue, jobs) = sync_channel(WAITING);
-        let thread = thread::Builder::new().name("books".into()).spawn(move || work(&database, &jobs))?;
+        let thread = thread::Builder::new().name("ledger".into()).spawn(move || work(&database, &jobs))?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
     /// Has a job done, and waits until it is durable.
     pub(super) fn ask(&self, job: Job) -> Reply {
         let (sender, receiver) = sync_channel(1);
-        let queue = self.queue.as_ref().ok_or(BooksError::Left)?;
-        queue.send((job, sender)).map_err(|_| BooksError::Left)?;
-        receiver.recv().map_err(|_| BooksError::Left)?
+        let queue = self.queue.as_ref().ok_or(LedgerError::Left)?;
+        queue.send((job, sender)).map_err(|_| LedgerError::Left)?;
+        receiver.recv().map_err(|_| LedgerError::Left)?
     }
 }
 
@@ -70,11 +70,11 @@ fn work(database: &Held, jobs: &Receiver<(Job, SyncSender<Reply>)>) {
             Ok(answers) => {
                 database.wrote();
                 for (reply, answer) in replies.iter().zip(answers) {
-                    let _ = reply.send(answer.map_err(BooksError::Refused));
+                    let _ = reply.send(answer.map_err(LedgerError::Refused));
                 }
             }
             Err(error) => {
-                let first = std::iter::once(error).chain(std::iter::repeat_with(|| BooksError::Left));
+                let first = std::iter::once(error).chain(std::iter::repeat_with(|| LedgerError::Left));
                 for (reply, error) in replies.iter().zip(first) {
                     let _ = reply.send(Err(error));
                 }
@@ -83,7 +83,7 @@ fn work(database: &Held, jobs: &Receiver<(Job, SyncSender<Reply>)>) {
     }
 }
 
-/// Adds one event to books that nobody has yet.
+/// Adds one event to a ledger that is not shared yet.
 pub(super) fn book(database: &Database, event: Event, now: UnixTime) -> Result<(), Stop> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);

@@ -229,7 +229,8 @@ mod tests {
     /// What `ask` says of a message without stamps.
     pub(super) fn of<T>(raw: &str, ask: impl FnOnce(&Letter<'_>) -> T) -> T {
         let message = Message::parse(raw.as_bytes());
-        let verdict = Verdict { reason: crate::verdict::reason::Reason::NoStamp, speaks: None, findings: vec![] };
+        let verdict =
+            Verdict { reason: crate::verdict::reason::Reason::NoStamp, deciding_stamp: None, findings: vec![] };
         ask(&Letter::new(&message, &Envelope::default(), &verdict, &[], Seen::Whole))
     }
 

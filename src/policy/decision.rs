@@ -82,7 +82,7 @@ mod tests {
             value: None,
             reason: Some(reason),
         };
-        Verdict { reason, speaks: Some(0), findings: vec![finding] }
+        Verdict { reason, deciding_stamp: Some(0), findings: vec![finding] }
     }
 
     fn decide(reason: Reason, effect: Option<Effect>) -> Decision {

@@ -56,7 +56,7 @@ pub enum SupplyError {
         /// What is wrong.
         detail: String,
     },
-    /// Trouble of our own: the purse, the account's file. Try again.
+    /// Trouble of our own: the wallet, the account's file. Try again.
     #[error("{0}")]
     Ours(String),
 }

@@ -11,13 +11,13 @@
 //!
 //! 1. A caller names what a stamp is for by a [`ReservationKey`](stamp_request::ReservationKey): the same message to the same
 //!    recipient has the same key, always.
-//! 2. In one durable transaction the purse answers what the key holds already, reserves unused stamps, checks the caps, and
+//! 2. In one durable transaction the wallet answers what the key holds already, reserves unused stamps, checks the caps, and
 //!    writes into its journal what is to be bought, with a fresh idempotency key and the request's very bytes.
 //! 3. Only then the request goes out. Whatever becomes of the answer, the same bytes go out again under the same
 //!    idempotency key, by this process or by one that comes later with the same reservation key.
-//! 4. What arrives is put into the purse and under its reservation keys in one transaction.
-//! 5. The caller sends his message, and says [`commit`](wallet::Purse::commit), or
-//!    [`give_back`](wallet::Purse::give_back) if it did not leave.
+//! 4. What arrives is put into the wallet and under its reservation keys in one transaction.
+//! 5. The caller sends his message, and says [`commit`](wallet::Wallet::commit), or
+//!    [`give_back`](wallet::Wallet::give_back) if it did not leave.
 
 pub mod account;
 pub mod budget;

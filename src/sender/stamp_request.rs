@@ -55,9 +55,9 @@ pub struct Want {
     pub vendor: Option<String>,
     /// Whether it names the recipient by a salted hash, which the vendor then does not learn either.
     pub hashed: Option<bool>,
-    /// The sender whom it names. A stamp of the purse will do only if it names the same, or nobody where this is `None`.
+    /// The sender whom it names. A stamp of the wallet will do only if it names the same, or nobody where this is `None`.
     pub sender: Option<Address>,
-    /// Whether it has to be bought, even if the purse has one that would do.
+    /// Whether it has to be bought, even if the wallet has one that would do.
     pub fresh: bool,
 }
 
@@ -69,7 +69,7 @@ impl Want {
     }
 }
 
-/// A stamp in the purse.
+/// A stamp in the wallet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The stamp itself.
@@ -92,7 +92,7 @@ pub struct Held {
     pub state: HeldState,
 }
 
-/// What has become of a stamp in the purse.
+/// What has become of a stamp in the wallet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeldState {
     /// Anybody may have it.

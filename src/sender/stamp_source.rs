@@ -1,11 +1,11 @@
-//! A stamp for each recipient: from what the key holds, from the purse, or bought. One request goes to each vendor, however
+//! A stamp for each recipient: from what the key holds, from the wallet, or bought. One request goes to each vendor, however
 //! many recipients there are.
 
 use super::account::{AccountError, Accounts};
 use super::error::SupplyError;
 use super::stamp_request::{Held, ReservationKey, Want};
 use super::vendor_client;
-use super::wallet::{Buyer, Ending, Outcome, Planned, PurchaseRow, Purse};
+use super::wallet::{Buyer, Ending, Outcome, Planned, PurchaseRow, Wallet};
 use crate::config::Config;
 use crate::config::paths::{Places, PlacesError};
 use crate::config::sender::SenderSettings;
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Sender {
     settings: SenderSettings,
     accounts: Accounts,
-    purse: Purse,
+    wallet: Wallet,
     state: PathBuf,
 }
 
@@ -44,15 +44,15 @@ impl Sender {
         Ok(Self {
             settings: config.sender.clone(),
             accounts: Accounts::new(state),
-            purse: Purse::new(state, config.wait),
+            wallet: Wallet::new(state, config.wait),
             state: state.to_owned(),
         })
     }
 
-    /// The purse.
+    /// The wallet.
     #[must_use]
-    pub fn purse(&self) -> &Purse {
-        &self.purse
+    pub fn wallet(&self) -> &Wallet {
+        &self.wallet
     }
 
     /// The accounts.
@@ -65,19 +65,19 @@ impl Sender {
     /// bought in one request for each vendor; all of a vendor's are sold or none. The answers are single: one vendor may be
     /// away while another sells.
     ///
-    /// Say [`Purse::commit`] when the message has left and [`Purse::give_back`] when it never will; say neither when that is
+    /// Say [`Wallet::commit`] when the message has left and [`Wallet::give_back`] when it never will; say neither when that is
     /// not known, and ask again with the same key.
     #[must_use]
     pub fn supply(&self, wants: &[Want], now: UnixTime) -> Vec<Result<Held, SupplyError>> {
-        let nothing = || SupplyError::Ours("the purse lost what was bought a moment ago".to_owned());
+        let nothing = || SupplyError::Ours("the wallet lost what was bought a moment ago".to_owned());
         let answers = self.answer(wants, true, now);
         answers.into_iter().map(|answer| answer.and_then(|held| held.ok_or_else(nothing))).collect()
     }
 
-    /// What [`supply`](Self::supply) finds without buying: what each key holds already, else an unused stamp of the purse,
+    /// What [`supply`](Self::supply) finds without buying: what each key holds already, else an unused stamp of the wallet,
     /// reserved for the key; `None` where there is none, also where one was ordered before and has not arrived.
     #[must_use]
-    pub fn from_purse(&self, wants: &[Want], now: UnixTime) -> Vec<Result<Option<Held>, SupplyError>> {
+    pub fn from_wallet(&self, wants: &[Want], now: UnixTime) -> Vec<Result<Option<Held>, SupplyError>> {
         self.answer(wants, false, now)
     }
 
@@ -85,10 +85,10 @@ impl Sender {
     /// vendor who does not answer is asked once.
     ///
     /// # Errors
-    /// Any [`StoreError`] of the purse. What a vendor says is for who wants a stamp.
+    /// Any [`StoreError`] of the wallet. What a vendor says is for who wants a stamp.
     pub fn collect(&self, now: UnixTime) -> Result<(), StoreError> {
         let mut away = BTreeSet::new();
-        for purchase in self.purse.orphans(now)? {
+        for purchase in self.wallet.orphans(now)? {
             if !away.contains(&purchase.account) && self.fetch(&purchase, now).is_err() {
                 away.insert(purchase.account);
             }
@@ -117,9 +117,9 @@ impl Sender {
             Planned::Refused(error) => Err(error.clone()),
             Planned::Pending(purchase) => match purchases.get(purchase.id.as_str()) {
                 Some((_, Some(error))) => Err(error.clone()),
-                _ => Ok(self.purse.held(&want.key)?),
+                _ => Ok(self.wallet.held(&want.key)?),
             },
-            Planned::Nothing => Ok(self.purse.held(&want.key)?),
+            Planned::Nothing => Ok(self.wallet.held(&want.key)?),
         });
         answers.collect()
     }
@@ -138,17 +138,17 @@ impl Sender {
             })
         };
         let buyer = Buyer { settings: &self.settings, offers: &offers, random: &random, buys };
-        Ok(self.purse.plan(wants, &buyer, now)?)
+        Ok(self.wallet.plan(wants, &buyer, now)?)
     }
 
-    /// Sends a purchase of the journal and puts what arrives into the purse.
+    /// Sends a purchase of the journal and puts what arrives into the wallet.
     fn fetch(&self, purchase: &PurchaseRow, now: UnixTime) -> Result<(), SupplyError> {
         let account = self.accounts.get(&purchase.account).map_err(account_failed)?;
         match vendor_client::buy(&account, purchase, self.settings.timeout) {
-            Ok(outcome) => Ok(self.purse.settle(purchase, outcome, now)?),
+            Ok(outcome) => Ok(self.wallet.settle(purchase, outcome, now)?),
             Err((error, outcome)) => {
                 if let Some(refused @ Outcome::Refused) = outcome {
-                    self.purse.settle(purchase, refused, now)?;
+                    self.wallet.settle(purchase, refused, now)?;
                 }
                 Err(error)
             }
@@ -170,7 +170,7 @@ impl Sender {
         let lock = lock.ok_or_else(|| {
             SupplyError::Ours(format!("the same is being bought by another process; waited {} s", wait.as_secs()))
         })?;
-        let number = self.purse.begin_run(&digest)?;
+        let number = self.wallet.begin_run(&digest)?;
         let label = format!("{digest}-{number}");
         Ok(Run { sender: self, digest: Some(digest), label, _lock: Some(lock) })
     }
@@ -218,7 +218,7 @@ impl Run<'_> {
     /// # Errors
     /// Any [`StoreError`].
     pub fn end(self, keys: &[ReservationKey], ending: Ending, now: UnixTime) -> Result<(), StoreError> {
-        self.sender.purse.end_run(self.digest.as_deref(), keys, ending, now)
+        self.sender.wallet.end_run(self.digest.as_deref(), keys, ending, now)
     }
 }
 

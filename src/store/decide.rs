@@ -91,7 +91,7 @@ pub(super) fn decide(ask: &Spend, known: &Known) -> Result<Decision, StoreError>
         return answer_only(Spent::Fresh);
     }
     match known.mark {
-        // It was mail to come late when others of its hour were forgotten, and is not since (`stamps.late` was raised).
+        // It was mail to come late when others of its hour were forgotten, and is not since (`stamps.expiry_grace` was raised).
         Some(mark) if bucket(ask.expires) <= mark && ask.late => answer_only(Spent::Ended),
         Some(mark) if bucket(ask.expires) <= mark => {
             Err(StoreError::ClockBehind { now: ask.now, cleared: bucket_end(mark) })

@@ -19,12 +19,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The store. Forgets all when dropped.
 #[derive(Debug)]
 pub struct Memory {
-    books: Mutex<Books>,
+    ledger: Mutex<Ledger>,
     grace: i64,
 }
 
 #[derive(Debug, Default)]
-struct Books {
+struct Ledger {
     used: BTreeMap<Key, Entry>,
     standings: BTreeMap<Name, (String, Serial, Standing)>,
     contacts: BTreeMap<String, Contact>,
@@ -44,12 +44,12 @@ impl Memory {
     /// An empty store whose rows are kept for `grace` seconds after their bucket's end.
     #[must_use]
     pub fn with_grace(grace: i64) -> Self {
-        Self { books: Mutex::default(), grace }
+        Self { ledger: Mutex::default(), grace }
     }
 
     /// No step under the lock can stop half-way, so what a poisoned lock guards is whole.
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -59,7 +59,7 @@ impl Default for Memory {
     }
 }
 
-impl Books {
+impl Ledger {
     fn known(&self, ask: &Spend) -> Known {
         Known {
             standing: self.standing(&decide::name(&ask.vendor, &ask.serial)),
@@ -115,35 +115,35 @@ fn raise<K: Ord>(rows: &mut BTreeMap<K, u32>, key: K, number: u32) -> bool {
 
 impl UsedLog for Memory {
     fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
-        let mut books = self.books();
-        let Decision { answer, write } = decide::decide(ask, &books.known(ask))?;
+        let mut ledger = self.ledger();
+        let Decision { answer, write } = decide::decide(ask, &ledger.known(ask))?;
         match write {
             None => {}
-            Some(Write::Standing(standing)) => books.put_standing(&ask.vendor, &ask.serial, standing),
+            Some(Write::Standing(standing)) => ledger.put_standing(&ask.vendor, &ask.serial, standing),
             Some(Write::Use(entry)) => {
-                books.used.insert(decide::key(ask), entry);
-                books.clear(decide::first_kept(ask.now, self.grace).min(decide::bucket(ask.expires)), 64);
+                ledger.used.insert(decide::key(ask), entry);
+                ledger.clear(decide::first_kept(ask.now, self.grace).min(decide::bucket(ask.expires)), 64);
             }
         }
         Ok(answer)
     }
 
     fn peek(&self, ask: &Spend) -> Result<Spent, StoreError> {
-        Ok(decide::decide(ask, &self.books().known(ask))?.answer)
+        Ok(decide::decide(ask, &self.ledger().known(ask))?.answer)
     }
 
     fn received(&self, ask: &Spend) -> Result<bool, StoreError> {
-        Ok(decide::received(ask, &self.books().known(ask)))
+        Ok(decide::received(ask, &self.ledger().known(ask)))
     }
 
     fn purge(&self, now: UnixTime, grace: i64, most: usize) -> Result<Purged, StoreError> {
-        Ok(self.books().clear(decide::first_kept(now, grace), most))
+        Ok(self.ledger().clear(decide::first_kept(now, grace), most))
     }
 }
 
 impl GrantBook for Memory {
     fn standing(&self, vendor: &str, serial: &Serial) -> Result<Standing, StoreError> {
-        Ok(self.books().standing(&decide::name(vendor, serial)))
+        Ok(self.ledger().standing(&decide::name(vendor, serial)))
     }
 
     fn change_standing(
@@ -152,14 +152,14 @@ impl GrantBook for Memory {
         serial: &Serial,
         change: &mut dyn FnMut(&Standing) -> Standing,
     ) -> Result<Standing, StoreError> {
-        let mut books = self.books();
-        let before = books.standing(&decide::name(vendor, serial));
-        books.put_standing(vendor, serial, change(&before));
+        let mut ledger = self.ledger();
+        let before = ledger.standing(&decide::name(vendor, serial));
+        ledger.put_standing(vendor, serial, change(&before));
         Ok(before)
     }
 
     fn standings(&self, to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>) -> Result<(), StoreError> {
-        let all = self.books().standings.values().cloned().collect::<Vec<_>>();
+        let all = self.ledger().standings.values().cloned().collect::<Vec<_>>();
         let _ = all.into_iter().try_for_each(|(vendor, serial, standing)| to(vendor, serial, standing));
         Ok(())
     }
@@ -167,97 +167,97 @@ impl GrantBook for Memory {
 
 impl SentBook for Memory {
     fn learn(&self, sent: &[Sent]) -> Result<Learned, StoreError> {
-        let mut books = self.books();
+        let mut ledger = self.ledger();
         let mut learned = Learned::default();
         for message in sent {
             for address in message.recipients.iter().map(contacts::correspondent_key) {
-                let known = books.contacts.get(&address).is_some_and(|contact| contact.stands());
-                books.put_contact(address.clone(), Contact::at(message.time));
-                let knows = books.contacts.get(&address).is_some_and(|contact| contact.stands());
+                let known = ledger.contacts.get(&address).is_some_and(|contact| contact.stands());
+                ledger.put_contact(address.clone(), Contact::at(message.time));
+                let knows = ledger.contacts.get(&address).is_some_and(|contact| contact.stands());
                 learned.correspondents += u64::from(knows && !known);
             }
             if let Some(name) = message.message_id.as_deref().and_then(contacts::message_name) {
-                learned.messages += u64::from(!books.sent.contains_key(&name));
-                raise(&mut books.sent, name, contacts::seconds(message.time));
+                learned.messages += u64::from(!ledger.sent.contains_key(&name));
+                raise(&mut ledger.sent, name, contacts::seconds(message.time));
             }
         }
         Ok(learned)
     }
 
     fn wrote_to(&self, address: &Address) -> Result<bool, StoreError> {
-        Ok(self.books().contacts.get(&contacts::correspondent_key(address)).is_some_and(|contact| contact.stands()))
+        Ok(self.ledger().contacts.get(&contacts::correspondent_key(address)).is_some_and(|contact| contact.stands()))
     }
 
     fn sent(&self, message_id: &str) -> Result<bool, StoreError> {
-        Ok(contacts::message_name(message_id).is_some_and(|name| self.books().sent.contains_key(&name)))
+        Ok(contacts::message_name(message_id).is_some_and(|name| self.ledger().sent.contains_key(&name)))
     }
 
     fn correspondents(&self, to: &mut dyn FnMut(Correspondent) -> ControlFlow<()>) -> Result<(), StoreError> {
-        let all = self.books().contacts.clone();
+        let all = self.ledger().contacts.clone();
         let _ = all.iter().filter_map(|(address, contact)| contact.named(address)).try_for_each(to);
         Ok(())
     }
 
     fn forget(&self, address: &Address) -> Result<bool, StoreError> {
-        let mut books = self.books();
-        let contact = books.contacts.get_mut(&contacts::correspondent_key(address)).filter(|contact| contact.stands());
+        let mut ledger = self.ledger();
+        let contact = ledger.contacts.get_mut(&contacts::correspondent_key(address)).filter(|contact| contact.stands());
         Ok(contact.map(|contact| *contact = contact.forget()).is_some())
     }
 
     fn purge_sent(&self, before: UnixTime) -> Result<u64, StoreError> {
-        let mut books = self.books();
-        let all = books.sent.len();
-        books.sent.retain(|_, at| i64::from(*at) >= before.0);
-        Ok((all - books.sent.len()) as u64)
+        let mut ledger = self.ledger();
+        let all = ledger.sent.len();
+        ledger.sent.retain(|_, at| i64::from(*at) >= before.0);
+        Ok((all - ledger.sent.len()) as u64)
     }
 }
 
 impl ReplyBook for Memory {
     fn reserve_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
-        let mut books = self.books();
-        let (answer, after) = books.reply(ask);
+        let mut ledger = self.ledger();
+        let (answer, after) = ledger.reply(ask);
         if let Some(reply_log::Known { at, hours }) = after {
-            at.map(|at| books.replies.insert(reply_log::key(ask.kind, &ask.sender), at));
-            books.reply_hours = hours.into_iter().collect();
+            at.map(|at| ledger.replies.insert(reply_log::key(ask.kind, &ask.sender), at));
+            ledger.reply_hours = hours.into_iter().collect();
         }
         Ok(answer)
     }
 
     fn peek_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
-        Ok(self.books().reply(ask).0)
+        Ok(self.ledger().reply(ask).0)
     }
 
     fn replies(&self, to: &mut dyn FnMut(Reply) -> ControlFlow<()>) -> Result<(), StoreError> {
-        let all = self.books().replies.clone();
+        let all = self.ledger().replies.clone();
         let _ = all.iter().filter_map(|(key, at)| reply_log::named(key, *at)).try_for_each(to);
         Ok(())
     }
 
     fn purge_replies(&self, before: UnixTime) -> Result<u64, StoreError> {
-        let mut books = self.books();
-        let all = books.replies.len();
-        books.replies.retain(|_, at| i64::from(*at) >= before.0);
-        Ok((all - books.replies.len()) as u64)
+        let mut ledger = self.ledger();
+        let all = ledger.replies.len();
+        ledger.replies.retain(|_, at| i64::from(*at) >= before.0);
+        Ok((all - ledger.replies.len()) as u64)
     }
 }
 
 impl Store for Memory {
     fn export(&self, to: &mut dyn FnMut(Row) -> ControlFlow<()>) -> Result<(), StoreError> {
-        let books = self.books();
-        let mark = books.mark.map(|hour| Row::Cleared { hour });
-        let used = books.used.iter().map(|(key, entry)| {
+        let ledger = self.ledger();
+        let mark = ledger.mark.map(|hour| Row::Cleared { hour });
+        let used = ledger.used.iter().map(|(key, entry)| {
             let (hour, stamp) = decide::split(key);
             Row::used(hour, stamp, *entry)
         });
-        let standings = books.standings.values().map(|(vendor, serial, standing)| Row::Standing {
+        let standings = ledger.standings.values().map(|(vendor, serial, standing)| Row::Standing {
             vendor: vendor.clone(),
             serial: serial.clone(),
             standing: standing.clone(),
         });
-        let contacts = books.contacts.iter().map(|(address, contact)| Row::contact(address.clone(), *contact));
-        let sent = books.sent.iter().map(|(message, at)| Row::Sent { message: *message, at: *at });
-        let replies = books.replies.iter().filter_map(|(key, at)| Row::reply(key, *at));
-        let hours = books.reply_hours.iter().map(|(hour, count)| Row::Replies { hour: *hour, count: *count });
+        let contacts = ledger.contacts.iter().map(|(address, contact)| Row::contact(address.clone(), *contact));
+        let sent = ledger.sent.iter().map(|(message, at)| Row::Sent { message: *message, at: *at });
+        let replies = ledger.replies.iter().filter_map(|(key, at)| Row::reply(key, *at));
+        let hours = ledger.reply_hours.iter().map(|(hour, count)| Row::Replies { hour: *hour, count: *count });
         let stamps = mark.into_iter().chain(used).chain(standings);
         let _ = stamps.chain(contacts).chain(sent).chain(replies).chain(hours).try_for_each(to);
         Ok(())
@@ -266,33 +266,33 @@ impl Store for Memory {
     fn import(&self, rows: &mut dyn Iterator<Item = Row>) -> Result<Imported, StoreError> {
         let mut done = Imported::default();
         for row in rows {
-            let mut books = self.books();
+            let mut ledger = self.ledger();
             let changed = match row {
                 Row::Cleared { hour } => {
-                    let before = books.mark;
-                    books.mark = before.max(Some(hour));
-                    books.mark != before
+                    let before = ledger.mark;
+                    ledger.mark = before.max(Some(hour));
+                    ledger.mark != before
                 }
                 Row::Used { hour, stamp, fingerprint, first_seen, times } => {
                     let key = decide::join(hour, &stamp);
-                    let before = books.used.get(&key).copied();
+                    let before = ledger.used.get(&key).copied();
                     let after = merge_used(before, Entry { fingerprint, first_seen, times });
-                    books.used.insert(key, after);
+                    ledger.used.insert(key, after);
                     before != Some(after)
                 }
                 Row::Standing { vendor, serial, standing } => {
-                    let before = books.standing(&decide::name(&vendor, &serial));
+                    let before = ledger.standing(&decide::name(&vendor, &serial));
                     let after = merge_standing(&before, standing);
                     let changed = before != after;
-                    books.put_standing(&vendor, &serial, after);
+                    ledger.put_standing(&vendor, &serial, after);
                     changed
                 }
                 Row::Correspondent { address, first, last, forgotten } => {
-                    books.put_contact(address, Contact { first, last, forgotten })
+                    ledger.put_contact(address, Contact { first, last, forgotten })
                 }
-                Row::Sent { message, at } => raise(&mut books.sent, message, at),
-                Row::Reply { kind, sender, at } => raise(&mut books.replies, reply_log::key(kind, &sender), at),
-                Row::Replies { hour, count } => raise(&mut books.reply_hours, hour, count),
+                Row::Sent { message, at } => raise(&mut ledger.sent, message, at),
+                Row::Reply { kind, sender, at } => raise(&mut ledger.replies, reply_log::key(kind, &sender), at),
+                Row::Replies { hour, count } => raise(&mut ledger.reply_hours, hour, count),
             };
             *(if changed { &mut done.taken } else { &mut done.known }) += 1;
         }
@@ -300,15 +300,15 @@ impl Store for Memory {
     }
 
     fn summary(&self) -> Result<Summary, StoreError> {
-        let books = self.books();
+        let ledger = self.ledger();
         Ok(Summary {
-            used: books.used.len() as u64,
-            standings: books.standings.len() as u64,
-            correspondents: books.contacts.values().filter(|contact| contact.stands()).count() as u64,
-            sent: books.sent.len() as u64,
-            replies: books.replies.len() as u64,
+            used: ledger.used.len() as u64,
+            standings: ledger.standings.len() as u64,
+            correspondents: ledger.contacts.values().filter(|contact| contact.stands()).count() as u64,
+            sent: ledger.sent.len() as u64,
+            replies: ledger.replies.len() as u64,
             bytes: 0,
-            cleared: books.mark.map(decide::bucket_end),
+            cleared: ledger.mark.map(decide::bucket_end),
             format: 0,
         })
     }

@@ -109,7 +109,7 @@ pub trait GrantBook {
     fn standings(&self, to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>) -> Result<(), StoreError>;
 }
 
-/// A store: all books under one lock, and what is needed to keep and move them.
+/// A store: all tables under one lock, and what is needed to keep and move them.
 pub trait Store: UsedLog + GrantBook + SentBook + ReplyBook + Send + Sync {
     /// Hands out every row: the mark first, then the used serials in the order of their ends, then the standings, the
     /// correspondents, what was sent, and the replies. Stops early when told. One consistent state, whatever others write

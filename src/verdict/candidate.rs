@@ -231,13 +231,13 @@ fn window(stamp: &Stamp, facts: &Facts<'_>) -> Result<(), Reason> {
         return Err(Reason::NotYetValid);
     }
     let Some(end) = stamp.expires else {
-        return if policy.endless { Ok(()) } else { Err(Reason::NoWindow) };
+        return if policy.allow_no_expiry { Ok(()) } else { Err(Reason::NoWindow) };
     };
-    if now > end.plus(policy.skew.saturating_add(policy.late)) {
+    if now > end.plus(policy.skew.saturating_add(policy.expiry_grace)) {
         return Err(Reason::Expired);
     }
     let opens = stamp.not_before.or(stamp.issued).unwrap_or(now);
-    if end.since(opens) > policy.longest_window { Err(Reason::WindowTooLong) } else { Ok(()) }
+    if end.since(opens) > policy.max_window { Err(Reason::WindowTooLong) } else { Ok(()) }
 }
 
 impl Authentic {

@@ -45,11 +45,11 @@ pub struct Policy {
     /// Seconds by which two clocks may differ.
     pub skew: i64,
     /// The longest window accepted, in seconds.
-    pub longest_window: i64,
+    pub max_window: i64,
     /// Whether a stamp without an end is accepted; its serial is then remembered for ever.
-    pub endless: bool,
+    pub allow_no_expiry: bool,
     /// Seconds after its end during which a stamp is still accepted (paper: out of window *may* be rejected).
-    pub late: i64,
+    pub expiry_grace: i64,
     /// How long and how often one message may come again.
     pub redelivery: Redelivery,
 }
@@ -58,9 +58,9 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             skew: 5 * 60,
-            longest_window: 100 * DAY,
-            endless: false,
-            late: 0,
+            max_window: 100 * DAY,
+            allow_no_expiry: false,
+            expiry_grace: 0,
             // A queue that is tried every 4,000 s for five days, as Postfix does, comes 108 times.
             redelivery: Redelivery { within: 5 * DAY, times: 200 },
         }
@@ -74,7 +74,7 @@ impl Policy {
     /// long as the message may come again.
     #[must_use]
     pub fn grace(&self) -> i64 {
-        self.skew.saturating_add(self.late).saturating_add(self.redelivery.within)
+        self.skew.saturating_add(self.expiry_grace).saturating_add(self.redelivery.within)
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Verdict {
     /// Why it has its class.
     pub reason: Reason,
     /// The stamp that spoke, if one did; an index into `findings`.
-    pub speaks: Option<usize>,
+    pub deciding_stamp: Option<usize>,
     /// One finding for each stamp, in the order in which they stand.
     pub findings: Vec<Finding>,
 }
@@ -51,7 +51,7 @@ impl Verdict {
     /// The stamp that spoke.
     #[must_use]
     pub fn stamp(&self) -> Option<&Finding> {
-        self.findings.get(self.speaks?)
+        self.findings.get(self.deciding_stamp?)
     }
 
     /// The verdict on a message of which only the beginning was looked at.
@@ -70,12 +70,12 @@ impl Verdict {
     /// `over_limit` says that there was more than could be looked at.
     pub(super) fn best(findings: Vec<Finding>, over_limit: bool) -> Self {
         let reasons = findings.iter().enumerate().filter_map(|(index, finding)| Some((index, finding.reason?)));
-        let (reason, speaks) = match reasons.min_by_key(|(_, reason)| rank(reason.class())) {
+        let (reason, deciding_stamp) = match reasons.min_by_key(|(_, reason)| rank(reason.class())) {
             Some((index, reason)) => (reason, Some(index)),
             None if over_limit => (Reason::OverLimit, None),
             None => (Reason::NoStamp, None),
         };
-        Self { reason, speaks, findings }
+        Self { reason, deciding_stamp, findings }
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
         for count in 1..=reasons.len() {
             let verdict = Verdict::best(reasons[..count].iter().map(|r| finding(*r)).collect(), true);
             assert_eq!(verdict.reason, reasons[count - 1]);
-            assert_eq!(verdict.speaks, Some(count - 1));
+            assert_eq!(verdict.deciding_stamp, Some(count - 1));
         }
     }
 

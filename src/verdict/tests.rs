@@ -99,7 +99,7 @@ const AGAIN: Spent = Spent::Again { first_seen: FIRST_SEEN, times: 1 };
 #[test]
 fn only_one_of_two_good_stamps_is_spent() {
     let (verdict, asked) = judge(&message(&[&good("a"), &good("b")]), |_, _| Spent::Fresh);
-    assert_eq!((verdict.reason, verdict.speaks), (Reason::Paid, Some(0)));
+    assert_eq!((verdict.reason, verdict.deciding_stamp), (Reason::Paid, Some(0)));
     assert_eq!(asked, ["a"]);
     assert_eq!(reasons(&verdict), [Some(Reason::Paid), None]);
 }
@@ -108,9 +108,9 @@ fn only_one_of_two_good_stamps_is_spent() {
 fn a_used_stamp_does_not_spoil_a_good_one_beside_it() {
     let text = message(&[&good("a"), &good("b")]);
     let (verdict, _) = judge(&text, |serial, _| if serial == "a" { DOUBLE } else { Spent::Fresh });
-    assert_eq!((verdict.reason, verdict.speaks), (Reason::Paid, Some(1)));
+    assert_eq!((verdict.reason, verdict.deciding_stamp), (Reason::Paid, Some(1)));
     let (verdict, _) = judge(&text, |_, _| DOUBLE);
-    assert_eq!((verdict.reason, verdict.speaks), (Reason::Used, Some(0)));
+    assert_eq!((verdict.reason, verdict.deciding_stamp), (Reason::Used, Some(0)));
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_granted_stamp_is_asked_about_first_and_spares_the_other() {
     let text = message(&[&good("a"), &not_mine("b")]);
     let granted = |serial: &str, _| if serial == "b" { Spent::Granted(GrantKind::Return) } else { Spent::Fresh };
     let (verdict, asked) = judge(&text, granted);
-    assert_eq!((verdict.reason, verdict.speaks), (Reason::Return, Some(1)));
+    assert_eq!((verdict.reason, verdict.deciding_stamp), (Reason::Return, Some(1)));
     assert_eq!(asked, ["b"]);
 }
 

@@ -68,14 +68,14 @@ fn each_command_may_come_again_and_says_what_it_did() {
     let says = |args: &[&str], what: &str| {
         home.run(args.iter().copied(), &message).exits(0).says(&format!("{serial}: {what}"));
     };
-    says(&["restore"], "was not revoked");
+    says(&["unrevoke"], "was not revoked");
     says(&["grant", "--uses", "2", "--note", "the plumber"], "granted");
     says(&["grant", "--uses", "2", "--note", "the plumber"], "was granted already");
     says(&["grant", "--uses", "3"], "granted anew");
     says(&["revoke"], "revoked, and its grant with it");
     says(&["revoke"], "was revoked already");
     says(&["grant", "--uses", "3"], "granted, and of no effect while it is revoked");
-    says(&["restore"], "restored, and its grant with it");
+    says(&["unrevoke"], "unrevoked, and its grant with it");
     let listed = home.run(["grants", "--active", "--json"], b"").exits(0).text();
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     assert_eq!((&listed["state"], &listed["uses"], &listed["schema"]), (&"active".into(), &3.into(), &1.into()));
@@ -104,7 +104,7 @@ fn a_stamp_is_found_by_message_id_or_not_at_all() {
     home.classify(&message).exits(0);
     home.run(["revoke", "--message-id", "1@y.example"], b"").exits(0);
     home.classify(&message).exits(22).says("revoked by-recipient");
-    home.run(["restore", "--message-id", "<1@y.example>"], b"").exits(0);
+    home.run(["unrevoke", "--message-id", "<1@y.example>"], b"").exits(0);
     home.classify(&message).exits(0).says("first-class again");
     home.run(["revoke", "--message-id", "other@y.example"], b"").exits(66);
     home.run(["revoke"], &letter("2")).exits(65);
@@ -155,6 +155,6 @@ fn nothing_is_accepted_once_a_revocation_has_been_answered() {
                 late.store(true, std::sync::atomic::Ordering::SeqCst);
             });
         });
-        home.run(["restore"], &first).exits(0);
+        home.run(["unrevoke"], &first).exits(0);
     }
 }

@@ -132,7 +132,7 @@ fn old_folders_are_learned_at_once() {
 #[test]
 fn ids_are_forgotten_in_time_and_people_are_not() {
     let home = Home::new();
-    home.configure(&format!("addresses = [\"{ALICE}\"]\n[sent]\nremember = \"1d\""));
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[sent]\nretention = \"1d\""));
     home.run(["learn-sent"], &sent("bob@y.example", "1", 1)).exits(0);
     let rows = || home.run(["export"], b"").exits(0).text().matches("\"row\":\"sent\"").count();
     assert_eq!(rows(), 1);

@@ -19,7 +19,7 @@ fn the_filter_works_without_the_tools_and_the_rest_says_what_is_missing() {
     let filter = install(home.path()).join("mailstamp");
     fs::remove_file(filter.with_file_name("mailstamp-tools")).unwrap();
     let message = home.stamped(&letter("1"));
-    run(at(&filter, &home).args(["classify", "--no-mark", "--json"]), &message).exits(0);
+    run(at(&filter, &home).args(["classify", "--dry-run", "--json"]), &message).exits(0);
     run(at(&filter, &home).arg("classify"), &message).exits(0).says("first-class paid");
     run(at(&filter, &home).arg("deliver"), &letter("2")).exits(0);
     run(at(&filter, &home).arg("--version"), b"").exits(0).says(concat!("mailstamp ", env!("CARGO_PKG_VERSION")));
@@ -120,7 +120,7 @@ fn the_whole_program_judges_alike() {
     let home = Home::new();
     let message = home.stamped(&letter("1"));
     let tools = Path::new(MAILSTAMP_TOOLS);
-    run(at(tools, &home).args(["classify", "--no-mark"]), &message).exits(0).says("first-class paid");
+    run(at(tools, &home).args(["classify", "--dry-run"]), &message).exits(0).says("first-class paid");
     home.classify(&message).exits(0).says("first-class paid");
     run(at(tools, &home).arg("classify"), &message).exits(0).says("first-class again");
 }
@@ -135,5 +135,5 @@ fn doctor_sees_programs_of_two_releases() {
     fs::remove_file(bin.join("mailstamp")).unwrap();
     stand_in(&bin.join("mailstamp"), "#!/bin/sh\necho mailstamp 0.0.1\n");
     let said = doctor().exits(78).text();
-    assert!(said.contains("bad   programs") && said.contains("0.0.1"), "{said}");
+    assert!(said.contains("error    programs") && said.contains("0.0.1"), "{said}");
 }

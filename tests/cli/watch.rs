@@ -115,7 +115,7 @@ impl Mailbox {
 }
 
 #[test]
-fn a_message_moved_to_junk_revokes_its_stamp_and_moved_back_restores_it() {
+fn a_message_moved_to_junk_revokes_its_stamp_and_moved_back_unrevokes_it() {
     let mailbox = Mailbox::new();
     let file = mailbox.receive("one");
     let bystander = mailbox.receive("two");
@@ -124,7 +124,7 @@ fn a_message_moved_to_junk_revokes_its_stamp_and_moved_back_restores_it() {
         let moved = mailbox.shift(&file, junk);
         mailbox.becomes("one", "revoked");
         let other = mailbox.home.affix(&mailbox.home.issue(ALICE, ["--serial", "one"]), &letter("other"));
-        mailbox.home.run(["classify", "--no-mark"], &other).exits(22).says("revoked by-recipient");
+        mailbox.home.run(["classify", "--dry-run"], &other).exits(22).says("revoked by-recipient");
         mailbox.shift(&moved, "");
         mailbox.becomes("one", "");
     }
@@ -132,7 +132,7 @@ fn a_message_moved_to_junk_revokes_its_stamp_and_moved_back_restores_it() {
     assert_eq!(mailbox.state("two"), "");
     let did = mailbox.log();
     assert_eq!(did.matches("stamps.example/one: revoked").count(), 2, "{did}");
-    assert_eq!(did.matches("stamps.example/one: restored").count(), 2, "{did}");
+    assert_eq!(did.matches("stamps.example/one: unrevoked").count(), 2, "{did}");
 }
 
 #[test]
@@ -177,14 +177,14 @@ fn copying_deleting_renumbering_and_flags_are_no_other_message() {
     assert_eq!(mailbox.once(), "");
     assert_eq!(mailbox.state("one"), "revoked");
     fs::remove_file(&trash).unwrap();
-    assert!(mailbox.once().contains("one: restored"));
+    assert!(mailbox.once().contains("one: unrevoked"));
     assert_eq!(mailbox.once(), "");
     assert!(back.exists());
     assert_eq!(mailbox.state("one"), "");
 }
 
 #[test]
-fn what_was_deleted_for_good_or_revoked_by_command_is_not_restored() {
+fn what_was_deleted_for_good_or_revoked_by_command_is_not_unrevoked() {
     let mailbox = Mailbox::new();
     let (one, two) = (mailbox.receive("one"), mailbox.receive("two"));
     mailbox.once();
@@ -206,8 +206,8 @@ fn what_was_deleted_for_good_or_revoked_by_command_is_not_restored() {
 }
 
 #[test]
-fn moved_back_too_late_restores_nothing() {
-    let mailbox = Mailbox::with("restore_within = \"1s\"");
+fn moved_back_too_late_unrevokes_nothing() {
+    let mailbox = Mailbox::with("unrevoke_within = \"1s\"");
     let file = mailbox.receive("one");
     mailbox.once();
     let moved = mailbox.shift(&file, ".Junk");
@@ -239,9 +239,9 @@ fn nobody_revokes_by_planting_a_copy() {
     mailbox.home.run(["revoke", "--moved"], &mailbox.message("never")).exits(0).says("");
     let message = fs::read(received).unwrap();
     mailbox.home.run(["revoke", "--moved"], &message).exits(0).says("stamps.example/one: revoked");
-    mailbox.home.run(["restore", "--moved"], &other).exits(0).says("");
+    mailbox.home.run(["unrevoke", "--moved"], &other).exits(0).says("");
     assert_eq!(mailbox.state("one"), "revoked");
-    mailbox.home.run(["restore", "--moved"], &message).exits(0).says("stamps.example/one: restored");
+    mailbox.home.run(["unrevoke", "--moved"], &message).exits(0).says("stamps.example/one: unrevoked");
     assert_eq!(mailbox.state("one"), "");
 }
 
@@ -369,7 +369,7 @@ fn flags_that_change_all_the_time_are_no_moves() {
         mailbox.put(".Junk", &format!("other{i}"), &letter("plain"));
     }
     // What the user says meanwhile must stand, however the file is seen.
-    mailbox.home.run(["restore"], &mailbox.message("one")).exits(0);
+    mailbox.home.run(["unrevoke"], &mailbox.message("one")).exits(0);
     let end = Instant::now() + Duration::from_secs(3);
     let mut seen = false;
     while Instant::now() < end {
@@ -457,7 +457,7 @@ fn the_state_that_a_crash_spoiled_is_made_good() {
     fs::write(&notes, format!("{kept}{{\"note\":\"ca")).unwrap();
     assert_eq!(mailbox.once(), "");
     mailbox.shift(&mailbox.path(".Junk").join("cur/one.host:2,S"), "");
-    assert!(mailbox.once().contains("one: restored"));
+    assert!(mailbox.once().contains("one: unrevoked"));
 }
 
 /// What a user throws away also where he liked it, he has not taken back; nor what he sorts beneath Junk.
@@ -474,7 +474,7 @@ fn from_junk_to_what_is_trash_by_its_name_is_not_back() {
         assert_eq!(mailbox.once(), "", "{folder}");
         assert_eq!(mailbox.state(serial), "revoked");
         mailbox.shift(&thrown, "");
-        assert_eq!(mailbox.once(), format!("stamps.example/{serial}: restored, moved back\n"));
+        assert_eq!(mailbox.once(), format!("stamps.example/{serial}: unrevoked, moved back\n"));
     }
     // What he only throws away says nothing of its stamp.
     let file = mailbox.receive("liked");
@@ -493,7 +493,7 @@ fn names_beyond_ascii_are_found_as_servers_spell_them() {
     assert!(mailbox.once().contains("one: revoked"));
     let doctor = mailbox.home.run(["doctor"], b"").exits(0).text();
     let line = doctor.lines().find(|line| line.contains("  watched  ")).expect("the watched folders");
-    assert!(line.starts_with("odd") && line.ends_with("/Maildir has no folder Spam"), "{line}");
+    assert!(line.starts_with("warning") && line.ends_with("/Maildir has no folder Spam"), "{line}");
 }
 
 fn make(folder: &Path) {
@@ -602,7 +602,7 @@ fn a_folder_that_cannot_be_read_hides_no_other() {
     let moved = mailbox.shift(&file, ".Junk");
     assert_eq!(look().text(), "stamps.example/one: revoked, moved to Junk or Trash\n");
     mailbox.shift(&moved, ".Archive");
-    assert_eq!(look().text(), "stamps.example/one: restored, moved back\n");
+    assert_eq!(look().text(), "stamps.example/one: unrevoked, moved back\n");
 }
 
 #[test]

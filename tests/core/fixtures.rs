@@ -17,7 +17,7 @@ struct Fixture {
     reason: String,
     exit: i32,
     now: String,
-    looked: Option<String>,
+    dry_run: Option<String>,
     action: Option<String>,
     recipient: Option<String>,
     config: String,
@@ -26,7 +26,7 @@ struct Fixture {
     #[serde(default)]
     state: String,
     #[serde(default)]
-    before: Vec<Before>,
+    history: Vec<Judgement>,
     vendors: BTreeMap<String, String>,
     #[serde(default)]
     fetched: BTreeMap<String, String>,
@@ -34,7 +34,7 @@ struct Fixture {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Before {
+struct Judgement {
     message: String,
     now: String,
     #[serde(default = "once")]
@@ -90,7 +90,7 @@ impl Fixture {
         if !self.state.is_empty() {
             home.run(["import"], self.state.as_bytes()).exits(0);
         }
-        for before in &self.before {
+        for before in &self.history {
             let message = fs::read(folder().join(&before.message)).unwrap();
             for _ in 0..before.times {
                 let run = self.run(&home, &["classify", "--now", &before.now], &message);
@@ -114,20 +114,20 @@ impl Fixture {
             if got == want { Ok(()) } else { Err(format!("{name}: {what} gave {got:?} instead of {want:?}")) }
         };
         // Looking changes nothing and says the same, but for a message that was accepted too long ago or too often.
-        let seen = self.looked.clone().unwrap_or_else(|| self.verdict());
-        let looked = self.run(&home, &["explain", "--json", "--now", &self.now], &message);
-        let json: serde_json::Value = serde_json::from_slice(&looked.stdout).map_err(|e| format!("{name}: {e}"))?;
+        let seen = self.dry_run.clone().unwrap_or_else(|| self.verdict());
+        let explained = self.run(&home, &["explain", "--json", "--now", &self.now], &message);
+        let json: serde_json::Value = serde_json::from_slice(&explained.stdout).map_err(|e| format!("{name}: {e}"))?;
         same("explain", &format!("{} {}", json["class"], json["reason"]).replace('"', ""), &seen)?;
         if let Some(rule) = &self.rule {
             same("the rule", json["rule"].as_str().unwrap_or_default(), rule)?;
         }
-        let filtered = self.run(&home, &["filter", "--no-mark", "--now", &self.now], &message);
+        let filtered = self.run(&home, &["filter", "--dry-run", "--now", &self.now], &message);
         let field = format!("Digital-Stamp-Class: {}", seen.replace(' ', "; reason="));
         if !filtered.text().lines().take(2).any(|line| line.trim_end_matches(';').starts_with(&field)) {
             return Err(format!("{name}: filter wrote {:?}", filtered.text().lines().next()));
         }
         let action = self.action.as_deref().unwrap_or("deliver");
-        let acted = self.run(&home, &["classify", "--action", "--no-mark", "--now", &self.now], &message);
+        let acted = self.run(&home, &["classify", "--action", "--dry-run", "--now", &self.now], &message);
         same("classify --action", acted.text().trim_end(), &format!("{action} {seen}"))?;
         let status = Action::ALL.iter().find(|it| it.as_str() == action).map(|action| i32::from(action.exit_code()));
         same("its status", &format!("{:?}", Some(acted.code)), &format!("{status:?}"))?;
@@ -143,7 +143,7 @@ impl Fixture {
         let message = fs::read(folder().join(format!("{name}.eml"))).unwrap();
         let (alone, asking) = (self.home(), self.home());
         let resident = crate::support::resident::Resident::of(&asking);
-        for args in [&["classify"][..], &["filter"], &["classify", "--action", "--no-mark"], &["classify"]] {
+        for args in [&["classify"][..], &["filter"], &["classify", "--action", "--dry-run"], &["classify"]] {
             let args = [args, &["--now", &self.now]].concat();
             let [one, other] = [&alone, &asking].map(|home| self.run(home, &args, &message));
             if (one.code, &one.stdout) != (other.code, &other.stdout) {

@@ -50,7 +50,7 @@ fn command_pages() -> Vec<(&'static str, &'static [&'static str])> {
         pages.push((include_str!("../../man/mailstamp-sender.1"), &[]));
     }
     if cfg!(feature = "vendor") {
-        pages.push((include_str!("../../man/mailstamp-vendor.8"), &["books"]));
+        pages.push((include_str!("../../man/mailstamp-vendor.8"), &["ledger"]));
     }
     pages
 }
@@ -80,11 +80,13 @@ fn help(command: &[&str]) -> String {
     run(Command::new(MAILSTAMP).args(arguments), b"").exits(0).text()
 }
 
-/// The subcommands that a help text lists.
+/// The subcommands that a help text lists, in one list or in groups.
 fn subcommands(help: &str) -> Vec<String> {
-    let Some((_, list)) = help.split_once("\nCommands:\n") else { return Vec::new() };
-    let (list, _) = list.split_once("\n\n").unwrap();
-    list.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    let (before, _) = help.split_once("\nOptions:\n").unwrap();
+    let (_, lists) = before.split_once("Usage: ").unwrap();
+    let rows = lists.lines().filter_map(|line| line.strip_prefix("  "));
+    let named = rows.filter(|row| row.starts_with(|c: char| c.is_ascii_lowercase()));
+    named.filter_map(|row| row.split_whitespace().next()).map(str::to_owned).collect()
 }
 
 /// The long flags that a help text lists.

@@ -88,7 +88,7 @@ fn the_members_are_those_of_the_page() {
         value: Some(1),
         reason: Some(Reason::Paid),
     };
-    let verdict = Verdict { reason: Reason::Paid, speaks: Some(0), findings: vec![finding] };
+    let verdict = Verdict { reason: Reason::Paid, deciding_stamp: Some(0), findings: vec![finding] };
     let decision = Decision { verdict, rule: Some("r".into()), action: Action::Deliver };
     let marks = Marks { authserv_id: Some("mx.example".into()), used_log: true };
     let answer: Value = serde_json::from_slice(&Answer { decision, marks }.to_head().unwrap()).unwrap();

@@ -40,7 +40,7 @@ fn postfix(home: &Home, forward: bool) -> (Postfix, User) {
     (postfix, user)
 }
 
-/// A Maildir that cannot be written for many tries of Postfix, more than `redelivery_times`: the message is first-class
+/// A Maildir that cannot be written for many tries of Postfix, more than `max_redeliveries`: the message is first-class
 /// when it can, and nothing bounced. (BC13, BC15b, promise 3, threat 37.)
 fn redelivery(forward: bool) {
     let home = Home::new();

@@ -95,7 +95,7 @@ impl Server {
 }
 
 #[test]
-fn moving_to_junk_revokes_and_moving_out_restores() {
+fn moving_to_junk_revokes_and_moving_out_unrevokes() {
     let server = Server::start();
     let stamp = server.home.issue(ALICE, ["--serial", "one"]);
     server.deliver(&server.home.affix(&stamp, &letter("1")));

@@ -79,7 +79,7 @@ fn class_of_an_open_message(reader: &str) {
     reader.home.classify(&other).exits(21).says("used used");
 }
 
-fn revoked_and_restored_at_one_key(name: &str) {
+fn revoked_and_unrevoked_at_one_key(name: &str) {
     // BP3e, BP3f.
     let home = Home::new();
     let message = home.affix(&home.issue(ALICE, ["--serial", "one"]), &encoded_letter());
@@ -91,7 +91,7 @@ fn revoked_and_restored_at_one_key(name: &str) {
     let state = || reader.home.run(["grants", "one"], b"").exits(0).text().split(' ').next().unwrap().to_owned();
     let screen = reader.open(name);
     for (key, says, then) in
-        [("R", "one: revoked", "revoked"), ("U", "one: restored", ""), ("A", "one: granted", "active")]
+        [("R", "one: revoked", "revoked"), ("U", "one: unrevoked", ""), ("A", "one: granted", "active")]
     {
         screen.press_at("a serious matter", key);
         screen.shows(says);
@@ -155,12 +155,12 @@ fn neomutt_lets_learn_to_whom_it_writes() {
 
 #[test]
 fn mutt_revokes_at_one_key() {
-    revoked_and_restored_at_one_key("mutt");
+    revoked_and_unrevoked_at_one_key("mutt");
 }
 
 #[test]
 fn neomutt_revokes_at_one_key() {
-    revoked_and_restored_at_one_key("neomutt");
+    revoked_and_unrevoked_at_one_key("neomutt");
 }
 
 #[test]

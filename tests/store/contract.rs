@@ -231,7 +231,7 @@ on_every_store! {
         assert_eq!(store.spend(&other_hour(4, 3)).unwrap(), Spent::Fresh);
     }
 
-    /// `stamps.late` was raised after others of that time were removed: by the clock their time is over, and no waiting
+    /// `stamps.expiry_grace` was raised after others of that time were removed: by the clock their time is over, and no waiting
     /// helps.
     fn what_was_removed_of_stamps_that_may_come_late_has_ended(store, _other) {
         let late = |serial, now| Spend { expires: Some(NOW), now, late: now > NOW, ..ask(serial, 1) };

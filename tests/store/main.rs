@@ -1,5 +1,5 @@
 //! The stores, seen from outside: one contract that every store keeps (`contract` for stamps, `sent` and `replies` for the
-//! other books), and what the store on disk keeps besides: with hostile files in its place (`files`), with failing
+//! another ledger), and what the store on disk keeps besides: with hostile files in its place (`files`), with failing
 //! operations (`faults`) and cut power (`powercut`, and `staying` for the journal of a process that stays), with processes
 //! that race and are killed (`processes`), and in how little room (`size`). `disk` is the disk that can fail.
 

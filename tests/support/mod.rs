@@ -124,7 +124,7 @@ impl Home {
         let key = self.key(vendor, kid);
         let made =
             self.run(["vendor", "keygen", "--vendor", vendor, "--kid", kid, "--out", key.to_str().unwrap()], b"");
-        self.run(["vendor", "trust", "--replace", "-"], &made.exits(0).stdout).exits(0);
+        self.run(["trust", "add", "--replace", "-"], &made.exits(0).stdout).exits(0);
     }
 
     /// The file of a vendor's key.

@@ -1,4 +1,4 @@
-//! A vendor's service over books of its own in a temporary folder: one account with credits and an API key, and the program
+//! A vendor's service over a ledger of its own in a temporary folder: one account with credits and an API key, and the program
 //! under test on a port of the loopback interface.
 
 use super::MAILSTAMP;
@@ -6,7 +6,7 @@ use super::http::{self, Answer, Connection};
 use super::programs::{PATIENCE, eventually, stop};
 use mailstamp::accounting::event::Terms;
 use mailstamp::accounting::order::Caps;
-use mailstamp::ledger::handle::{Books, Founding};
+use mailstamp::ledger::handle::{Founding, Ledger};
 use mailstamp::os::clock;
 use rustix::process::Pid;
 use serde_json::Value;
@@ -47,7 +47,7 @@ impl Shop {
     /// As [`open`](Self::open), of another build of the program.
     pub fn of(program: &Path, credits: u64, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("books");
+        let path = folder.path().join("ledger");
         let terms = Terms {
             price: "0.001 EUR".parse().unwrap(),
             payout: None,
@@ -56,14 +56,14 @@ impl Shop {
             refunds: true,
         };
         let founding = Founding { vendor: VENDOR.into(), kid: "2026q4".into(), terms };
-        let books = Books::create(&path, &founding, clock::now()).unwrap();
-        let account = books.open_account("joe", "joe@shop.example", None, clock::now()).unwrap().number;
+        let ledger = Ledger::create(&path, &founding, clock::now()).unwrap();
+        let account = ledger.open_account("joe", "joe@shop.example", None, clock::now()).unwrap().number;
         if credits > 0 {
-            books.credit(account, credits, None, "first", clock::now()).unwrap();
+            ledger.credit(account, credits, None, "first", clock::now()).unwrap();
         }
-        let (key, _) = books.add_api_key(account, "test", clock::now()).unwrap();
+        let (key, _) = ledger.add_api_key(account, "test", clock::now()).unwrap();
         let key = key.as_str().to_owned();
-        drop(books);
+        drop(ledger);
         let more: Vec<String> = more.iter().map(|&word| word.to_owned()).collect();
         let (child, address, metrics) = start(program, folder.path(), &more);
         Self { folder, child, program: program.to_owned(), more, address, metrics, account, key }
@@ -74,9 +74,9 @@ impl Shop {
         self.folder.path()
     }
 
-    /// The folder of the books.
+    /// The folder of the ledger.
     pub fn folder(&self) -> PathBuf {
-        self.path().join("books")
+        self.path().join("ledger")
     }
 
     /// What it said on standard error.
@@ -84,9 +84,9 @@ impl Shop {
         fs::read_to_string(self.path().join("log")).unwrap()
     }
 
-    /// The books, through the service that has them.
-    pub fn books(&self) -> Books {
-        Books::reach(&self.folder(), PATIENCE).unwrap()
+    /// The ledger, through the service that has it.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::reach(&self.folder(), PATIENCE).unwrap()
     }
 
     /// The number of its process.
@@ -109,14 +109,14 @@ impl Shop {
         eventually("the end of the service", || self.child.try_wait().unwrap()).code()
     }
 
-    /// Kills it without a word, and starts another over the same books.
+    /// Kills it without a word, and starts another over the same ledger.
     pub fn kill_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.restart();
     }
 
-    /// Starts it again over the same books.
+    /// Starts it again over the same ledger.
     pub fn restart(&mut self) {
         (self.child, self.address, self.metrics) = start(&self.program, self.folder.path(), &self.more);
     }
@@ -150,13 +150,13 @@ impl Shop {
 
     /// What the account has.
     pub fn balance(&self) -> u64 {
-        self.books().account(self.account, clock::now()).unwrap().balance
+        self.ledger().account(self.account, clock::now()).unwrap().balance
     }
 
-    /// Fails unless the books are sound.
+    /// Fails unless the ledger is sound.
     #[track_caller]
     pub fn audit(&self) -> mailstamp::ledger::audit::Report {
-        let report = self.books().audit(None).unwrap();
+        let report = self.ledger().audit(None).unwrap();
         assert_eq!(report.problems, Vec::<String>::new());
         report
     }
@@ -173,8 +173,8 @@ impl Drop for Shop {
 fn start(program: &Path, folder: &Path, more: &[String]) -> (Child, SocketAddr, SocketAddr) {
     let log = File::options().append(true).create(true).open(folder.join("log")).unwrap();
     let mut command = Command::new(program);
-    command.args(["vendor", "serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--books"]);
-    command.arg(folder.join("books")).args(more);
+    command.args(["vendor", "serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--ledger"]);
+    command.arg(folder.join("ledger")).args(more);
     command.env_clear().env("HOME", folder).env("PATH", "/usr/bin:/bin").current_dir(folder);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
     let mut line = String::new();

@@ -1,8 +1,8 @@
-//! The vendor's side: the books, and the service that sells.
+//! The vendor's side: the ledger, and the service that sells.
 
 #![cfg(feature = "vendor")]
 
-mod books;
+mod ledger;
 mod service;
 #[path = "../support/mod.rs"]
 mod support;

@@ -89,7 +89,7 @@ pub struct ListArgs {
     json: bool,
 }
 
-/// Forget an account and its API key. What it has stays at the vendor; its stamps stay in the purse.
+/// Forget an account and its API key. What it has stays at the vendor; its stamps stay in the wallet.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp account remove shop")]
 pub struct RemoveArgs {
@@ -258,21 +258,21 @@ fn list(args: &ListArgs, sender: &Sender) -> Result<u8, Failure> {
 }
 
 fn prefer(args: &PreferArgs, sender: &Sender) -> Result<u8, Failure> {
-    let purse = sender.purse();
+    let wallet = sender.wallet();
     if args.from_challenge {
         let input = input::read(1 << 20)?;
         let (recipient, learned) = challenge(&input.bytes).ok_or_else(|| {
             Failure::new(DATA, "this is not a challenge of mailstamp's own words")
                 .hint("mailstamp account prefer ADDRESS --vendor VENDOR --value CREDITS")
         })?;
-        purse.learn(&recipient, Some(&learned))?;
+        wallet.learn(&recipient, Some(&learned))?;
         let value = learned.value.unwrap_or(1);
         output::line(&format!("{recipient}: {value} credits, of {}", learned.vendors.join(", ")))?;
         return Ok(0);
     }
     let Some(recipient) = &args.recipient else {
         let mut table = Table::new(&["recipient", "vendors", "credits"], 2);
-        for (recipient, learned) in purse.learned()? {
+        for (recipient, learned) in wallet.learned()? {
             let value = learned.value.map(|value| value.to_string()).unwrap_or_default();
             table.row([recipient, learned.vendors.join(", "), value]);
         }
@@ -285,7 +285,7 @@ fn prefer(args: &PreferArgs, sender: &Sender) -> Result<u8, Failure> {
         return Err(Failure::new(USAGE, "say what he wants: --vendor, --value, or --forget"));
     }
     let learned = Learned { vendors: args.vendor.clone(), value: args.value };
-    purse.learn(recipient, (!args.forget).then_some(&learned))?;
+    wallet.learn(recipient, (!args.forget).then_some(&learned))?;
     Ok(0)
 }
 

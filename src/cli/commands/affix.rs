@@ -1,4 +1,4 @@
-//! `mailstamp affix`: put a stamp on a message, one that is given, or with `--buy` one from the purse or the vendor.
+//! `mailstamp affix`: put a stamp on a message, one that is given, or with `--buy` one from the wallet or the vendor.
 
 use crate::cli::ui::exit_status::{DATA, Failure, NO_INPUT, USAGE};
 use crate::cli::ui::input;
@@ -29,7 +29,7 @@ use std::path::PathBuf;
 
 /// Read a message on standard input and write it to standard output with a stamp on it.
 ///
-/// Nothing else is changed. The stamp is one that you have, or with --buy one from the purse or bought now; the same
+/// Nothing else is changed. The stamp is one that you have, or with --buy one from the wallet or bought now; the same
 /// message to the same recipient gets the same stamp again. Send one copy to each recipient, each with its own stamp: who
 /// can read a stamp can use it.
 #[derive(Debug, clap::Args)]
@@ -47,7 +47,7 @@ pub struct Args {
     /// Read the stamp from this file, so that it shows in no list of processes
     #[arg(long, value_name = "FILE")]
     stamp_file: Option<PathBuf>,
-    /// Take it from the purse, or buy it
+    /// Take it from the wallet, or buy it
     #[cfg(feature = "sender")]
     #[arg(long, conflicts_with_all = ["stamp", "stamp_file"])]
     buy: bool,
@@ -122,14 +122,14 @@ fn buy(args: &Args, given: &Given) -> Result<u8, Failure> {
     if let Err(failure) = put_on(args, &message, &held.token, given) {
         if failure.code == DATA {
             // Nothing was written, so the stamp can serve another message.
-            sender.purse().give_back(&key)?;
+            sender.wallet().give_back(&key)?;
         }
         return Err(failure);
     }
-    sender.purse().commit(&key, engine.now)?;
+    sender.wallet().commit(&key, engine.now)?;
     if message.first("Message-ID").is_none() {
         // The mail system will give it one, and the next message that looks like this is another.
-        sender.purse().forget(&key)?;
+        sender.wallet().forget(&key)?;
     }
     Ok(0)
 }

@@ -1,4 +1,4 @@
-//! `mailstamp buy`: stamps for recipients, into the purse or to standard output.
+//! `mailstamp buy`: stamps for recipients, into the wallet or to standard output.
 
 use crate::cli::ui::exit_status::{Failure, USAGE};
 use crate::cli::ui::output;
@@ -44,8 +44,8 @@ pub struct Args {
     /// Name this sender in the stamp
     #[arg(long, value_name = "ADDRESS")]
     sender: Option<Address>,
-    /// Into the purse, or "-" for standard output: a line for each stamp, in the order of the recipients
-    #[arg(long, value_name = "WHERE", value_parser = ["purse", "-"], default_value = "purse")]
+    /// Into the wallet, or "-" for standard output: a line for each stamp, in the order of the recipients
+    #[arg(long, value_name = "WHERE", value_parser = ["wallet", "-"], default_value = "wallet")]
     out: String,
     /// A name for this purchase: under it the same stamps come again, for a month
     #[arg(long, value_name = "NAME")]
@@ -58,7 +58,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// A failure when there is no stamp for one of the recipients. Those that were bought stay in the purse.
+/// A failure when there is no stamp for one of the recipients. Those that were bought stay in the wallet.
 pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let mut seen = HashSet::new();
     if let Some(twice) = args.to.iter().find(|address| !seen.insert(address.canonical())) {
@@ -90,7 +90,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     if let Some(error) = failed {
         // What came for others is the user's all the same. An answer that is missing is waited for: the run is not ended.
         let keys: Vec<_> = wants.iter().map(|want| want.key.clone()).collect();
-        if !error.passes() && !sender.purse().waits(&keys)? {
+        if !error.passes() && !sender.wallet().waits(&keys)? {
             let keys: Vec<_> = stamps.iter().map(|(key, _)| key.clone()).collect();
             run.end(&keys, Ending::Kept, now)?;
         }

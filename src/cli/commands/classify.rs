@@ -18,7 +18,7 @@ use crate::config::paths::Given;
     Examples:\n  \
     mailstamp classify < message\n  \
     mailstamp classify --exit-zero --recipient you@your.example < message   (for Sieve)\n  \
-    mailstamp classify --no-mark --json < message                           (only look)"
+    mailstamp classify --dry-run --json < message                           (only look)"
 )]
 pub struct Args {
     #[command(flatten)]

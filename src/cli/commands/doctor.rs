@@ -1,7 +1,7 @@
 //! `mailstamp doctor`: is everything in place? It looks at the configuration, the clock, the keys, the state and its file
 //! system, and runs a message of its own through the core. It changes nothing.
 
-use super::vendor_admin;
+use super::trust;
 use crate::autoreply::eligibility::Kind;
 use crate::cli::mail_path::VERSION;
 use crate::cli::ui::exit_status::{CONFIG, Failure};
@@ -44,10 +44,10 @@ pub struct Args {
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Health {
-    Good,
+    Ok,
     /// Works, and may not be what was meant.
-    Odd,
-    Bad,
+    Warning,
+    Error,
 }
 
 struct Finding {
@@ -56,16 +56,18 @@ struct Finding {
     text: String,
 }
 
-fn good(what: &'static str, text: impl Into<String>) -> Finding {
-    Finding { what, health: Health::Good, text: text.into() }
-}
+impl Finding {
+    fn ok(what: &'static str, text: impl Into<String>) -> Self {
+        Self { what, health: Health::Ok, text: text.into() }
+    }
 
-fn odd(what: &'static str, text: impl Into<String>) -> Finding {
-    Finding { what, health: Health::Odd, text: text.into() }
-}
+    fn warning(what: &'static str, text: impl Into<String>) -> Self {
+        Self { what, health: Health::Warning, text: text.into() }
+    }
 
-fn bad(what: &'static str, text: impl Into<String>) -> Finding {
-    Finding { what, health: Health::Bad, text: text.into() }
+    fn error(what: &'static str, text: impl Into<String>) -> Self {
+        Self { what, health: Health::Error, text: text.into() }
+    }
 }
 
 /// Runs the command.
@@ -75,7 +77,7 @@ fn bad(what: &'static str, text: impl Into<String>) -> Finding {
 pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let mut findings = Vec::new();
     match Places::read(given) {
-        Err(error) => findings.push(bad("configuration", error.to_string())),
+        Err(error) => findings.push(Finding::error("configuration", error.to_string())),
         Ok((config, places)) => {
             findings.push(configuration(&config, &places, given));
             findings.extend(rules(&config, &places));
@@ -92,10 +94,12 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     findings.push(resident(given));
     findings.push(clock());
     findings.push(match self_test::examine_ourselves() {
-        Ok(()) => good("self-test", "a stamp of our own is accepted once, again on its message, and not on another"),
-        Err(what) => bad("self-test", what),
+        Ok(()) => {
+            Finding::ok("self-test", "a stamp of our own is accepted once, again on its message, and not on another")
+        }
+        Err(what) => Finding::error("self-test", what),
     });
-    let ill = findings.iter().any(|finding| finding.health == Health::Bad);
+    let ill = findings.iter().any(|finding| finding.health == Health::Error);
     if args.json {
         let findings: Vec<_> =
             findings.iter().map(|f| json!({ "check": f.what, "health": word(f.health), "text": f.text })).collect();
@@ -104,7 +108,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         let mut out = anstream::AutoStream::auto(io::stdout().lock());
         for finding in &findings {
             let style = style(finding.health);
-            writeln!(out, "{style}{:<4}{style:#}  {:<14}  {}", word(finding.health), finding.what, finding.text)?;
+            writeln!(out, "{style}{:<7}{style:#}  {:<14}  {}", word(finding.health), finding.what, finding.text)?;
         }
         out.flush()?;
     }
@@ -116,17 +120,20 @@ fn programs() -> Finding {
     let what = "programs";
     let filter = match std::env::current_exe() {
         Ok(own) => own.with_file_name("mailstamp"),
-        Err(error) => return bad(what, format!("cannot find this program: {error}")),
+        Err(error) => return Finding::error(what, format!("cannot find this program: {error}")),
     };
     let version = match Command::new(&filter).arg("--version").stdin(Stdio::null()).output() {
         Ok(ran) => String::from_utf8_lossy(&ran.stdout).trim_end().to_owned(),
-        Err(error) => return odd(what, format!("{}: {error}", filter.display())),
+        Err(error) => return Finding::warning(what, format!("{}: {error}", filter.display())),
     };
     if version == VERSION {
-        good(what, format!("{version} at {}", filter.display()))
+        Finding::ok(what, format!("{version} at {}", filter.display()))
     } else {
         let version = printable(version.as_bytes(), 100);
-        bad(what, format!("{}: {version:?}, expected {VERSION:?}; install both programs anew", filter.display()))
+        Finding::error(
+            what,
+            format!("{}: {version:?}, expected {VERSION:?}; install both programs anew", filter.display()),
+        )
     }
 }
 
@@ -138,33 +145,33 @@ fn replies(config: &Config) -> Option<Finding> {
         return None;
     }
     if let Some(error) = Kind::ALL.iter().find_map(|kind| replies.template(*kind).err()) {
-        return Some(bad(what, error.to_string()));
+        return Some(Finding::error(what, error.to_string()));
     }
     let sendmail = replies.sendmail.display();
     if !std::fs::metadata(&replies.sendmail).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0) {
-        return Some(bad(what, format!("{sendmail} cannot be run, so none is sent; set replies.sendmail")));
+        return Some(Finding::error(what, format!("{sendmail} cannot be run, so none is sent; set replies.sendmail")));
     }
     if replies.policy.require_authentication && config.trusted_authserv_ids.is_empty() {
         let text = "none is sent: no trusted_authserv_ids says whose word for a sender counts";
-        return Some(odd(what, text));
+        return Some(Finding::warning(what, text));
     }
     let most = replies.per_day;
-    Some(good(what, format!("sent through {sendmail}, at most {most} in 24 hours")))
+    Some(Finding::ok(what, format!("sent through {sendmail}, at most {most} in 24 hours")))
 }
 
 fn word(health: Health) -> &'static str {
     match health {
-        Health::Good => "good",
-        Health::Odd => "odd",
-        Health::Bad => "bad",
+        Health::Ok => "ok",
+        Health::Warning => "warning",
+        Health::Error => "error",
     }
 }
 
 fn style(health: Health) -> Style {
     let colour = match health {
-        Health::Good => AnsiColor::Green,
-        Health::Odd => AnsiColor::Yellow,
-        Health::Bad => AnsiColor::Red,
+        Health::Ok => AnsiColor::Green,
+        Health::Warning => AnsiColor::Yellow,
+        Health::Error => AnsiColor::Red,
     };
     Style::new().fg_color(Some(colour.into()))
 }
@@ -174,16 +181,22 @@ fn configuration(config: &Config, places: &Places, given: &Given) -> Finding {
     let Some(path) = &places.config else {
         let place = Places::candidates(given).into_iter().next().unwrap_or_default();
         let place = place.display();
-        return bad(what, format!("there is no {place}; write it, with addresses = [\"you@your.example\"]"));
+        return Finding::error(what, format!("there is no {place}; write it, with addresses = [\"you@your.example\"]"));
     };
     let path = path.display();
     if config.mailboxes.is_empty() {
-        return bad(what, format!("{path} names no addresses, so stamped mail is deferred; write addresses = [\"…\"]"));
+        return Finding::error(
+            what,
+            format!("{path} names no addresses, so stamped mail is deferred; write addresses = [\"…\"]"),
+        );
     }
     if !config.used_log {
-        return odd(what, format!("{path} switches the used-serial log off: a stamp used twice is not noticed"));
+        return Finding::warning(
+            what,
+            format!("{path} switches the used-serial log off: a stamp used twice is not noticed"),
+        );
     }
-    good(what, format!("{path}, addresses: {}", config.mailboxes.len()))
+    Finding::ok(what, format!("{path}, addresses: {}", config.mailboxes.len()))
 }
 
 fn rules(config: &Config, places: &Places) -> Option<Finding> {
@@ -193,25 +206,28 @@ fn rules(config: &Config, places: &Places) -> Option<Finding> {
         rules::in_force(config, places).and_then(|rules| rules::check(&rules, path, config.local_case).map(|()| rules));
     let rules = match checked {
         Ok(rules) => rules,
-        Err(error) => return Some(bad(what, error.to_string())),
+        Err(error) => return Some(Finding::error(what, error.to_string())),
     };
     // Nobody says of anyone that he is genuine, so these wait for ever.
     let waits = |rule: &&Rule| config.trusted_authserv_ids.is_empty() && rule.needs_authentication();
     if let Some(rule) = rules.iter().find(waits) {
-        return Some(odd(what, format!("rule {:?} never matches: trusted_authserv_ids names no host", rule.name)));
+        return Some(Finding::warning(
+            what,
+            format!("rule {:?} never matches: trusted_authserv_ids names no host", rule.name),
+        ));
     }
-    (rules.iter().len() > 0).then(|| good(what, format!("{}, rules: {}", path.display(), rules.iter().len())))
+    (rules.iter().len() > 0).then(|| Finding::ok(what, format!("{}, rules: {}", path.display(), rules.iter().len())))
 }
 
 fn vendors(places: &Places) -> Vec<Finding> {
     let what = "vendors";
     let path = match places.vendors() {
         Ok(path) => path,
-        Err(error) => return vec![bad(what, error.to_string())],
+        Err(error) => return vec![Finding::error(what, error.to_string())],
     };
     let folder = match pinned::read(path, places.directories.as_deref(), clock::now()) {
         Ok(folder) => folder,
-        Err(error) => return vec![bad(what, error.to_string())],
+        Err(error) => return vec![Finding::error(what, error.to_string())],
     };
     let mut findings = Vec::new();
     for (vendor, keys) in folder.directory.vendors() {
@@ -219,9 +235,9 @@ fn vendors(places: &Places) -> Vec<Finding> {
         for (kid, fact) in keys {
             match fact {
                 KeyFact::Conflict => {
-                    findings.push(bad(what, format!("{vendor}: your sources disagree about key {kid}")))
+                    findings.push(Finding::error(what, format!("{vendor}: your sources disagree about key {kid}")))
                 }
-                KeyFact::Stale => findings.push(bad(
+                KeyFact::Stale => findings.push(Finding::error(
                     what,
                     format!(
                         "{vendor}: what was fetched about key {kid} is past its date, so its stamps are unverified"
@@ -231,19 +247,20 @@ fn vendors(places: &Places) -> Vec<Finding> {
             }
         }
         findings.push(match known {
-            0 => odd(what, format!("{vendor}: no key is known, so its stamps cannot be judged")),
-            _ => good(what, format!("{vendor}: {known} key(s)")),
+            0 => Finding::warning(what, format!("{vendor}: no key is known, so its stamps cannot be judged")),
+            _ => Finding::ok(what, format!("{vendor}: {known} key(s)")),
         });
     }
     if findings.is_empty() {
-        findings.push(odd(
+        findings.push(Finding::warning(
             what,
-            format!("no vendor is trusted yet; mailstamp vendor trust adds one to {}", path.display()),
+            format!("no vendor is trusted yet; `mailstamp trust add` adds one to {}", path.display()),
         ));
     }
     let unheeded = folder.unheeded.iter();
-    findings
-        .extend(unheeded.map(|(file, why)| odd(what, format!("{}: {}", file.display(), vendor_admin::unheeded(why)))));
+    findings.extend(
+        unheeded.map(|(file, why)| Finding::warning(what, format!("{}: {}", file.display(), trust::unheeded(why)))),
+    );
     findings
 }
 
@@ -254,15 +271,15 @@ fn directories(places: &Places) -> Vec<Finding> {
     let Ok(vendors) = places.vendors() else { return Vec::new() };
     let standings = match source_status::standings(vendors, places.directories.as_deref()) {
         Ok(standings) => standings,
-        Err(error) => return vec![bad(what, error.to_string())],
+        Err(error) => return vec![Finding::error(what, error.to_string())],
     };
     let finding = |standing: &source_status::Standing| {
         let (health, text) = standing.health(now);
         let text = format!("{}: {}: {text}", standing.source.publisher, standing.source.origin);
         match health {
-            source_status::Health::Good => good(what, text),
-            source_status::Health::Odd => odd(what, text),
-            source_status::Health::Bad => bad(what, text),
+            source_status::Health::Ok => Finding::ok(what, text),
+            source_status::Health::Warning => Finding::warning(what, text),
+            source_status::Health::Error => Finding::error(what, text),
         }
     };
     standings.iter().map(finding).collect()
@@ -272,7 +289,7 @@ fn state(config: &Config, places: &Places) -> Vec<Finding> {
     let what = "state";
     let folder = match places.state() {
         Ok(folder) => folder,
-        Err(error) => return vec![bad(what, error.to_string())],
+        Err(error) => return vec![Finding::error(what, error.to_string())],
     };
     let mut findings = vec![folder_of_state(folder)];
     if !folder.exists() {
@@ -281,11 +298,11 @@ fn state(config: &Config, places: &Places) -> Vec<Finding> {
     let log = match summary(config, places) {
         Ok(summary) => {
             let sent = format!("correspondents: {}, messages: {}", summary.correspondents, summary.sent);
-            findings.push(good("sent", sent));
-            findings.push(good("replies", format!("{} remembered", summary.replies)));
-            good("used serials", format!("{} remembered in {} bytes", summary.used, summary.bytes))
+            findings.push(Finding::ok("sent", sent));
+            findings.push(Finding::ok("replies", format!("{} remembered", summary.replies)));
+            Finding::ok("used serials", format!("{} remembered in {} bytes", summary.used, summary.bytes))
         }
-        Err(error) => bad("used serials", error.to_string()),
+        Err(error) => Finding::error("used serials", error.to_string()),
     };
     findings.insert(1, log);
     findings
@@ -300,29 +317,29 @@ fn folder_of_state(folder: &Path) -> Finding {
     let shown = folder.display();
     let metadata = match std::fs::symlink_metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return good(what, format!("{shown} will be made when the first stamp is spent"));
+            return Finding::ok(what, format!("{shown} will be made when the first stamp is spent"));
         }
-        Err(error) => return bad(what, format!("{shown}: {error}")),
+        Err(error) => return Finding::error(what, format!("{shown}: {error}")),
         Ok(metadata) => metadata,
     };
     if !metadata.is_dir() {
-        return bad(what, format!("{shown} is not a folder"));
+        return Finding::error(what, format!("{shown} is not a folder"));
     }
     if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return bad(what, format!("{shown} belongs to user {}, and you are another", metadata.uid()));
+        return Finding::error(what, format!("{shown} belongs to user {}, and you are another", metadata.uid()));
     }
     if metadata.mode() & 0o022 != 0 {
-        return bad(what, format!("others may write to {shown}; chmod 700 closes it"));
+        return Finding::error(what, format!("others may write to {shown}; chmod 700 closes it"));
     }
     if metadata.mode() & 0o055 != 0 {
-        return odd(what, format!("others may look into {shown}; chmod 700 closes it"));
+        return Finding::warning(what, format!("others may look into {shown}; chmod 700 closes it"));
     }
     match rustix::fs::statfs(folder).map(|found| network_file_system(i128::from(found.f_type))) {
         Ok(Some(name)) => {
-            bad(what, format!("{shown} is on {name}, whose locks cannot be trusted; put it on a local disk"))
+            Finding::error(what, format!("{shown} is on {name}, whose locks cannot be trusted; put it on a local disk"))
         }
-        Ok(None) => good(what, format!("{shown}, yours alone, on a local file system")),
-        Err(error) => bad(what, format!("{shown}: {error}")),
+        Ok(None) => Finding::ok(what, format!("{shown}, yours alone, on a local file system")),
+        Err(error) => Finding::error(what, format!("{shown}: {error}")),
     }
 }
 
@@ -344,12 +361,12 @@ fn held(given: &Given) -> Option<Finding> {
     let engine = context::engine(given, None).ok()?;
     match Held::existing(&engine).and_then(|held| held.map(|held| held.count()).transpose()) {
         Ok(None) => None,
-        Ok(Some((0, _))) => Some(good(what, "none")),
+        Ok(Some((0, _))) => Some(Finding::ok(what, "none")),
         Ok(Some((count, oldest))) => {
             let since = oldest.map(|oldest| format!(", the oldest since {oldest}")).unwrap_or_default();
-            Some(good(what, format!("{count} message(s){since}; mailstamp held list shows them")))
+            Some(Finding::ok(what, format!("{count} message(s){since}; mailstamp held list shows them")))
         }
-        Err(error) => Some(bad(what, error.to_string())),
+        Err(error) => Some(Finding::error(what, error.to_string())),
     }
 }
 
@@ -358,13 +375,13 @@ fn watched(config: &Config) -> Option<Finding> {
     let what = "watched";
     let maildir = config.watch.maildir.as_deref()?;
     if let Err(error) = std::fs::read_dir(maildir) {
-        return Some(odd(what, format!("{}: {error}", maildir.display())));
+        return Some(Finding::warning(what, format!("{}: {error}", maildir.display())));
     }
     let missing = watcher::missing(maildir, &config.watch);
     let names: Vec<String> = missing.iter().map(|name| printable(name.as_bytes(), 100)).collect();
     Some(match names.as_slice() {
-        [] => good(what, maildir.display().to_string()),
-        names => odd(what, format!("{} has no folder {}", maildir.display(), names.join(", "))),
+        [] => Finding::ok(what, maildir.display().to_string()),
+        names => Finding::warning(what, format!("{} has no folder {}", maildir.display(), names.join(", "))),
     })
 }
 
@@ -373,21 +390,24 @@ fn resident(given: &Given) -> Finding {
     let what = "resident";
     let ours = env!("CARGO_PKG_VERSION");
     match status::ask(given) {
-        Found::Nobody => good(what, "none; each message is judged by a process of its own"),
+        Found::Nobody => Finding::ok(what, "none; each message is judged by a process of its own"),
         Found::Silent(socket) => {
             let text = format!("whoever listens at {} does not answer, so mail may wait", socket.display());
-            bad(what, text + "; restart mailstamp serve")
+            Finding::error(what, text + "; restart mailstamp serve")
         }
         Found::Well(status, _) => {
             let it = format!("process {} of version {}", status.pid, printable(status.version.as_bytes(), 40));
             if status.same_files == Some(false) {
-                odd(what, format!("{it} answers, and uses other files than you do, so it judges none of your messages"))
+                Finding::warning(
+                    what,
+                    format!("{it} answers, and uses other files than you do, so it judges none of your messages"),
+                )
             } else if status.version != ours {
-                odd(what, format!("{it} answers, and this is version {ours}; restart mailstamp serve"))
+                Finding::warning(what, format!("{it} answers, and this is version {ours}; restart mailstamp serve"))
             } else if !status.log.answers {
-                odd(what, format!("{it} answers, and its log does not"))
+                Finding::warning(what, format!("{it} answers, and its log does not"))
             } else {
-                good(what, format!("{it} answers, and uses the same files"))
+                Finding::ok(what, format!("{it} answers, and uses the same files"))
             }
         }
     }
@@ -396,10 +416,13 @@ fn resident(given: &Given) -> Finding {
 fn syslog(config: &Config) -> Finding {
     let what = "syslog";
     match &config.syslog {
-        None => good(what, "switched off"),
+        None => Finding::ok(what, "switched off"),
         Some(path) => match std::fs::metadata(path) {
-            Ok(metadata) if metadata.file_type().is_socket() => good(what, format!("{}", path.display())),
-            _ => odd(what, format!("nothing listens at {}; verdicts are not told to the system's log", path.display())),
+            Ok(metadata) if metadata.file_type().is_socket() => Finding::ok(what, format!("{}", path.display())),
+            _ => Finding::warning(
+                what,
+                format!("nothing listens at {}; verdicts are not told to the system's log", path.display()),
+            ),
         },
     }
 }
@@ -407,10 +430,10 @@ fn syslog(config: &Config) -> Finding {
 fn clock() -> Finding {
     let now = clock::now();
     if now < crate::engine::judge::WRITTEN {
-        return bad(
+        return Finding::error(
             "clock",
             format!("it reads {now}, which is before this program was written; stamped mail is deferred"),
         );
     }
-    good("clock", now.to_string())
+    Finding::ok("clock", now.to_string())
 }

@@ -1,4 +1,4 @@
-//! `mailstamp grant`, `revoke` and `restore`: the user's word about single stamps. Each may be given any number of times and
+//! `mailstamp grant`, `revoke` and `unrevoke`: the user's word about single stamps. Each may be given any number of times and
 //! says what it did.
 
 use crate::cli::ui::exit_status::{DATA, Failure, IO};
@@ -78,12 +78,12 @@ pub struct RevokeArgs {
 /// The stamps are those on the message on standard input, unless one is named. Only stamps whose signature holds count.
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "mailstamp restore [OPTIONS] [< MESSAGE]",
+    override_usage = "mailstamp unrevoke [OPTIONS] [< MESSAGE]",
     after_help = "Examples:\n  \
-    mailstamp restore < message\n\n\
+    mailstamp unrevoke < message\n\n\
     Exit status: 0 done, or it was so already; 65 no stamp that counts; 66 Message-ID not in the log"
 )]
-pub struct RestoreArgs {
+pub struct UnrevokeArgs {
     #[command(flatten)]
     pub target: stamp_target::Args,
     /// The message was moved back: only what moving it away revoked, and not too long ago; status 0 if there is nothing
@@ -151,20 +151,20 @@ pub fn revoke(args: &RevokeArgs, given: &Given) -> Result<u8, Failure> {
     apply(&args.target, &engine, args.json, &change, &say)
 }
 
-/// Runs `restore`.
+/// Runs `unrevoke`.
 ///
 /// # Errors
 /// A failure that says which stamp was not found.
-pub fn restore(args: &RestoreArgs, given: &Given) -> Result<u8, Failure> {
+pub fn unrevoke(args: &UnrevokeArgs, given: &Given) -> Result<u8, Failure> {
     let engine = context::engine(given, None)?;
     if args.moved {
-        return moved(&engine, args.json, "restored", Engine::moved_back);
+        return moved(&engine, args.json, "unrevoked", Engine::moved_back);
     }
     let change = |before: &Standing| Standing { revoked: None, means: None, ..before.clone() };
     let say = |before: &Standing, _: &Standing| match (before.revoked, &before.grant) {
         (None, _) => "was not revoked",
-        (Some(_), Some(_)) => "restored, and its grant with it",
-        (Some(_), None) => "restored",
+        (Some(_), Some(_)) => "unrevoked, and its grant with it",
+        (Some(_), None) => "unrevoked",
     };
     apply(&args.target, &engine, args.json, &change, &say)
 }

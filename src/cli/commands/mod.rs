@@ -22,8 +22,6 @@ pub(super) mod held;
 pub(super) mod learn_sent;
 pub(super) mod log;
 pub(super) mod purge;
-#[cfg(feature = "sender")]
-pub(super) mod purse;
 pub(super) mod reply;
 pub(super) mod rules;
 pub(super) mod scan;
@@ -35,5 +33,8 @@ pub(super) mod show;
 pub(super) mod stats;
 pub(super) mod status;
 pub(super) mod strip;
+pub(super) mod trust;
 pub(super) mod vendor_admin;
+#[cfg(feature = "sender")]
+pub(super) mod wallet;
 pub(super) mod watch;

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 /// Read a message on standard input and send each recipient a copy with a stamp of his own, in the place of sendmail(8).
 ///
-/// A stamp comes from the purse or is bought; an answer carries back the stamp that its recipient let come back; recipients
+/// A stamp comes from the wallet or is bought; an answer carries back the stamp that its recipient let come back; recipients
 /// that need none get none (sendmail.none). Each copy goes to the next sendmail(8) (sendmail.next) or to a server
 /// (sendmail.smtp). Bcc shows to nobody. If no stamp can be had now, the message waits: the status is 75, and the same
 /// command on the same message, or -q, goes on where it stopped. Nothing is bought twice.

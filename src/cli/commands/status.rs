@@ -85,7 +85,7 @@ fn text(status: &Status) -> String {
         lines.push(("replies", none, format!("{} in 24 hours", grouped(replies))));
     }
     for directory in &status.directories {
-        let style = if directory.health == "good" { none } else { warning };
+        let style = if directory.health == "ok" { none } else { warning };
         let source = format!("{}: {}", tame(&directory.vendor), tame(&directory.source));
         lines.push(("directory", style, format!("{source}: {}: {}", tame(&directory.health), tame(&directory.text))));
     }
@@ -140,7 +140,7 @@ mod tests {
         let directory = Directory {
             vendor: "stamps.example".into(),
             source: "https://stamps.example/".into(),
-            health: "bad".into(),
+            health: "error".into(),
             text: "went back\n".into(),
             age: Some(60),
         };
@@ -167,7 +167,7 @@ mod tests {
             log          1,000 serials in 1,600,000 bytes, 3 in its journal\n\
             others       answered by the log: 4 fresh\n\
             replies      0 in 24 hours\n\
-            directory    stamps.example: https://stamps.example/: bad: went back\\x0a\n\n\
+            directory    stamps.example: https://stamps.example/: error: went back\\x0a\n\n\
             class        reason    messages   share\n\
             first-class               1,000  99.8 %\n";
         assert!(text.starts_with(expected), "{text}");

@@ -1,4 +1,4 @@
-//! `mailstamp watch`: revoke and restore by moving messages between folders.
+//! `mailstamp watch`: revoke and unrevoke by moving messages between folders.
 
 use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL};
 use crate::cli::ui::output;
@@ -11,7 +11,7 @@ use crate::stamp::serial::Serial;
 use crate::store::Learned;
 use std::io::{self, Write};
 
-/// Watch mail folders: a message moved to Junk or Trash has its stamps revoked, moved back they are restored; messages in
+/// Watch mail folders: a message moved to Junk or Trash has its stamps revoked, moved back they are unrevoked; messages in
 /// Sent that say so have their stamps logged for return use, and to whom they went is learned.
 ///
 /// Nothing is watched until the configuration names a Maildir. What lies in Junk and Trash at the first run is left alone.

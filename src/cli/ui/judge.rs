@@ -38,7 +38,7 @@ pub struct Args {
     pub now: Option<UnixTime>,
     /// Spend nothing and log nothing
     #[arg(long)]
-    pub no_mark: bool,
+    pub dry_run: bool,
 }
 
 /// A judged message.
@@ -87,7 +87,7 @@ pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
     if let Some(elsewhere) = Elsewhere::find(given, args.now) {
         let envelope = args.envelope()?;
         let input = input::read(LARGEST as u64).map_err(|error| Failure::input(TEMPFAIL, &error))?;
-        let telling = if args.no_mark { Telling::Nothing } else { Telling::Verdict };
+        let telling = if args.dry_run { Telling::Nothing } else { Telling::Verdict };
         if !input.cut
             && let Some(Answer { decision, marks }) =
                 elsewhere.judge(&Message::parse(&input.bytes), &envelope, args.marking(), telling)?
@@ -127,7 +127,7 @@ impl Args {
     /// Whether the stamp is spent.
     #[must_use]
     pub fn marking(&self) -> Marking {
-        if self.no_mark { Marking::Leave } else { Marking::Spend }
+        if self.dry_run { Marking::Leave } else { Marking::Spend }
     }
 }
 

@@ -31,7 +31,7 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "mailstamp: note: {text}");
 }
 
-/// A stamp of the purse as JSON, with the stamp itself or without.
+/// A stamp of the wallet as JSON, with the stamp itself or without.
 #[cfg(feature = "sender")]
 #[must_use]
 pub fn held(held: &Held, whole: bool) -> Value {
@@ -52,7 +52,7 @@ pub fn held(held: &Held, whole: bool) -> Value {
     object
 }
 
-/// The word for what has become of a stamp of the purse.
+/// The word for what has become of a stamp of the wallet.
 #[cfg(feature = "sender")]
 #[must_use]
 pub fn held_state(held: &Held) -> &'static str {
@@ -74,7 +74,7 @@ pub fn decision(decision: &Decision) -> Value {
         "exit": verdict.class().exit_code(),
         "rule": decision.rule,
         "action": decision.action.as_str(),
-        "speaks": verdict.speaks,
+        "deciding_stamp": verdict.deciding_stamp,
         "stamps": verdict.findings.iter().map(finding).collect::<Vec<_>>(),
     })
 }

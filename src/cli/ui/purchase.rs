@@ -40,9 +40,9 @@ impl From<AccountError> for Failure {
     }
 }
 
-/// Takes out of the purse what has ended, and says so: credits went with it.
+/// Takes out of the wallet what has ended, and says so: credits went with it.
 pub fn sweep(sender: &Sender, now: UnixTime) -> Result<(), Failure> {
-    for ended in sender.purse().sweep(now)? {
+    for ended in sender.wallet().sweep(now)? {
         let when = ended.expires.map(|end| format!(" on {end}")).unwrap_or_default();
         output::note(&format!(
             "a stamp of {} credits for {} ended unused{when}: {} {}",

@@ -85,7 +85,7 @@ struct AnswerWords {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rule: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    speaks: Option<usize>,
+    deciding_stamp: Option<usize>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     stamps: Vec<FindingWords>,
     marks: Marks,
@@ -125,7 +125,7 @@ impl Answer {
             reason: verdict.reason.as_str().to_owned(),
             action: self.decision.action,
             rule: self.decision.rule.clone(),
-            speaks: verdict.speaks,
+            deciding_stamp: verdict.deciding_stamp,
             stamps: verdict.findings.iter().map(finding).collect(),
             marks: self.marks.clone(),
         })
@@ -150,7 +150,7 @@ impl Answer {
                 },
             });
         }
-        let verdict = Verdict { reason: reason(&words.reason)?, speaks: words.speaks, findings };
+        let verdict = Verdict { reason: reason(&words.reason)?, deciding_stamp: words.deciding_stamp, findings };
         Some(Self { decision: Decision { verdict, rule: words.rule, action: words.action }, marks: words.marks })
     }
 }
@@ -171,7 +171,7 @@ mod tests {
                 reason: Some(*reason),
             };
             let quiet = Finding { reason: None, ..finding.clone() };
-            let verdict = Verdict { reason: *reason, speaks: Some(0), findings: vec![finding, quiet] };
+            let verdict = Verdict { reason: *reason, deciding_stamp: Some(0), findings: vec![finding, quiet] };
             let decision = Decision { verdict, rule: Some("friends".into()), action: Action::Hold };
             let marks = Marks { authserv_id: Some("mx.x.example".into()), used_log: true };
             let answer = Answer { decision, marks };

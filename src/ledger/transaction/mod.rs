@@ -180,7 +180,7 @@ impl<'t> Desk<'t> {
     }
 
     fn terms(&self) -> Step<&Terms> {
-        self.terms.as_ref().ok_or_else(|| Stop::Damaged("the books have no terms".into()))
+        self.terms.as_ref().ok_or_else(|| Stop::Damaged("the ledger has no terms".into()))
     }
 
     fn set_terms(&mut self, terms: Terms, now: UnixTime) -> Step<Answer> {

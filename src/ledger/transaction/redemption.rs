@@ -44,7 +44,7 @@ impl StampState {
 }
 
 impl Desk<'_> {
-    /// The entry of a serial's sale and what became of it; `None` if these books did not sell it.
+    /// The entry of a serial's sale and what became of it; `None` if this ledger did not sell it.
     pub(super) fn state(&self, serial: &[u8; 16]) -> Step<Option<(u64, StampState)>> {
         match self.serial.get(serial)?.map(|row| row.value()) {
             Some(row) => Ok(Some((row >> 3, StampState::from_row(row)?))),
@@ -120,7 +120,7 @@ impl Desk<'_> {
         }
         let sale = schema::entry_in(&self.entry, entry)?;
         let value = sale.event.value_of(&bytes, sale.at);
-        // A stamp signed beside the books, with the serial of one that they sold for less, is not theirs.
+        // A stamp signed beside the ledger, with the serial of one that it sold for less, is not its own.
         match value {
             Some(value) if value == stamp.value => Ok(Ok(Good { serial: stamp.serial.clone(), bytes, entry, value })),
             _ => Ok(Err(StampProblem::NotIssued)),

@@ -2,7 +2,7 @@
 //! killed anywhere and run again.
 //!
 //! 1. The message is written into the journal, with its envelope, durably.
-//! 2. Every recipient who needs a stamp gets one reserved, in the purse, under a key made of the message's name and
+//! 2. Every recipient who needs a stamp gets one reserved, in the wallet, under a key made of the message's name and
 //!    fingerprint, as it stands in the journal, and his address; what is missing is bought, in one request for each vendor.
 //!    Run again, the same keys give the same stamps; and what the recipient's software takes for another message has another.
 //! 3. If stamps may come back, that is logged, before anybody can let them come back.
@@ -54,7 +54,7 @@ const DATA: u8 = 65;
 pub struct Post<'a> {
     /// The configuration, the places, the time.
     pub engine: &'a Engine,
-    /// Purse and vendors.
+    /// Wallet and vendors.
     pub supply: &'a Sender,
     /// Who takes the copies.
     pub transport: &'a Transport,
@@ -417,8 +417,8 @@ impl Post<'_> {
             let Some(address) = recipient.address() else { continue };
             let key = ReservationKey::of(&identity, address);
             match end {
-                Some(End::Sent) => self.supply.purse().commit(&key, self.engine.now)?,
-                Some(End::Refused(..)) | None => self.supply.purse().give_back(&key)?,
+                Some(End::Sent) => self.supply.wallet().commit(&key, self.engine.now)?,
+                Some(End::Refused(..)) | None => self.supply.wallet().give_back(&key)?,
             };
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! next step, and one that a crash cut off was never written. Whoever works on a message has its file locked. The file goes
 //! when all is said.
 //!
-//! What is not here: the stamps. The purse keeps them under a key made of the message's name and fingerprint and the
+//! What is not here: the stamps. The wallet keeps them under a key made of the message's name and fingerprint and the
 //! recipient.
 
 use super::parse::{Recipient, Submission};

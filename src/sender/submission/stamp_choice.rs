@@ -1,5 +1,5 @@
 //! Which stamp a recipient gets: the one that the sender put on himself, none where none is needed, one that came with the
-//! message that is answered and may come back, or else one of the purse or a purchase, which is asked of the supply for all
+//! message that is answered and may come back, or else one of the wallet or a purchase, which is asked of the supply for all
 //! recipients at once.
 
 use super::copies::Original;
@@ -23,7 +23,7 @@ pub enum Choice<'a> {
     Own(&'a Found),
     /// A stamp that he let come back.
     Return(String),
-    /// One that is to be had from the purse, or bought.
+    /// One that is to be had from the wallet, or bought.
     Supply(Address),
 }
 

@@ -1,4 +1,4 @@
-//! The purse: stamps bought and not yet used, what they are reserved for, and the journal of purchases, in one redb file
+//! The wallet: stamps bought and not yet used, what they are reserved for, and the journal of purchases, in one redb file
 //! that processes take in turns. It is opened and locked by each call and let go when the call returns, so that nobody
 //! waits for it while a vendor is asked.
 
@@ -23,14 +23,14 @@ use schema::Tables;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Bytes of memory for pages of the file: a purse is small.
+/// Bytes of memory for pages of the file: a wallet is small.
 const CACHE: usize = 1 << 20;
 /// For how long a used stamp and a closed purchase are remembered, in seconds: 30 days.
 const REMEMBERED: i64 = 30 * 86_400;
 
-/// The purse.
+/// The wallet.
 #[derive(Debug)]
-pub struct Purse {
+pub struct Wallet {
     path: PathBuf,
     wait: Duration,
 }
@@ -44,7 +44,7 @@ pub(super) enum Planned {
     Pending(PurchaseRow),
     /// There will be none.
     Refused(SupplyError),
-    /// There is none in the purse, and nothing is to be bought.
+    /// There is none in the wallet, and nothing is to be bought.
     Nothing,
 }
 
@@ -77,16 +77,16 @@ pub struct Purchase {
 pub enum Ending {
     /// They were handed out.
     HandedOut,
-    /// They stay in the purse for anybody.
+    /// They stay in the wallet for anybody.
     Kept,
 }
 
-impl Purse {
-    /// The purse in the folder of the state; `wait` is for how long to wait while another process has it. Nothing is opened
+impl Wallet {
+    /// The wallet in the folder of the state; `wait` is for how long to wait while another process has it. Nothing is opened
     /// yet.
     #[must_use]
     pub fn new(state: &Path, wait: Duration) -> Self {
-        Self { path: state.join("purse.redb"), wait }
+        Self { path: state.join("wallet.redb"), wait }
     }
 
     /// What the key holds: reserved for it, or used by it.
@@ -266,7 +266,7 @@ impl Purse {
         guarded(|| session.write(|tx| job(&mut Tables::open(tx)?))).map_err(|trouble| self.told(trouble.at(&self.path)))
     }
 
-    /// `None` when there is no purse yet.
+    /// `None` when there is no wallet yet.
     fn read<T>(&self, job: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>) -> Result<Option<T>, StoreError> {
         let Some(session) = self.session(Absent::Leave)? else { return Ok(None) };
         let done = guarded(|| job(&session.read()?));
@@ -278,11 +278,11 @@ impl Purse {
             .map_err(|error| self.told(error))
     }
 
-    /// What is said of a log is not said of a purse.
+    /// What is said of a log is not said of a wallet.
     fn told(&self, error: StoreError) -> StoreError {
         match error {
             StoreError::Missing { path, lock } => {
-                let what = format!("there was a purse here; restore it, or remove {} and begin anew", lock.display());
+                let what = format!("there was a wallet here; restore it, or remove {} and begin anew", lock.display());
                 StoreError::Unsafe { path, what: format!("is gone ({what})") }
             }
             error => error,

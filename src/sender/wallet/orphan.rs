@@ -5,14 +5,14 @@
 use super::buyer::{ASKABLE, Buyer, close};
 use super::record::{KeyRow, PurchaseRow, PurchaseState};
 use super::schema::{self, Tables};
-use super::{Planned, Purse};
+use super::{Planned, Wallet};
 use crate::sender::budget::DAY;
 use crate::sender::selection::Kind;
 use crate::sender::stamp_request::{ReservationKey, Want};
 use crate::store::{StoreError, Trouble};
 use crate::time::UnixTime;
 
-impl Purse {
+impl Wallet {
     /// The purchases for which nobody waits and that can still be asked for.
     ///
     /// # Errors

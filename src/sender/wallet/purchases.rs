@@ -1,11 +1,11 @@
-//! From wants to stamps, in the purse: what is there already is reserved, what is missing goes into the journal, and what
+//! From wants to stamps, in the wallet: what is there already is reserved, what is missing goes into the journal, and what
 //! arrives is put under its keys. Each is one transaction; between them the vendor is asked, by others.
 
 use super::buyer::{ASKABLE, Buyer, close};
 use super::orphan::Orphans;
 use super::record::{KeyRow, OrderRow, PurchaseRow, PurchaseState, StampRow, StateRow};
 use super::schema::Tables;
-use super::{Outcome, Planned, Purse};
+use super::{Outcome, Planned, Wallet};
 use crate::accounting::order::Order;
 use crate::config::sender::SenderSettings;
 use crate::sender::budget::{Caps, DAY, Spending};
@@ -26,7 +26,7 @@ enum Step {
     Buy(Kind, Offer),
 }
 
-impl Purse {
+impl Wallet {
     /// Answers each want, in one durable transaction: see [`Planned`].
     pub(in crate::sender) fn plan(
         &self,
@@ -302,7 +302,7 @@ mod tests {
 
     struct Bench {
         folder: tempfile::TempDir,
-        purse: Purse,
+        wallet: Wallet,
         settings: SenderSettings,
         offers: Vec<Offer>,
         drawn: Cell<u8>,
@@ -311,7 +311,7 @@ mod tests {
     fn bench() -> Bench {
         let folder = tempfile::tempdir().unwrap();
         Bench {
-            purse: Purse::new(&folder.path().join("state"), Duration::from_secs(1)),
+            wallet: Wallet::new(&folder.path().join("state"), Duration::from_secs(1)),
             folder,
             settings: Config::parse("", &User::default()).unwrap().sender,
             offers: vec![Offer { account: "shop".into(), vendor: "v.example".into(), price: None }],
@@ -351,7 +351,7 @@ mod tests {
                 Ok([self.drawn.get(); 16])
             };
             let buyer = Buyer { settings: &self.settings, offers: &self.offers, random: &random, buys: true };
-            self.purse.plan(&[want(name)], &buyer, now).unwrap().remove(0)
+            self.wallet.plan(&[want(name)], &buyer, now).unwrap().remove(0)
         }
 
         fn pending(&self, name: &str, now: UnixTime) -> PurchaseRow {
@@ -369,7 +369,7 @@ mod tests {
         }
 
         fn arrives(&self, purchase: &PurchaseRow, stamp: Held) {
-            self.purse.settle(purchase, Outcome::Arrived(vec![stamp]), NOW).unwrap();
+            self.wallet.settle(purchase, Outcome::Arrived(vec![stamp]), NOW).unwrap();
         }
     }
 
@@ -384,13 +384,13 @@ mod tests {
         bench.arrives(&purchase, sold("B", 30 * DAY));
         assert_eq!(bench.held("one", NOW), "A");
         assert_ne!(bench.pending("two", NOW).id, purchase.id, "what is kept for one is not for two");
-        assert!(bench.purse.give_back(&key("one")).unwrap());
-        assert!(!bench.purse.give_back(&key("one")).unwrap());
+        assert!(bench.wallet.give_back(&key("one")).unwrap());
+        assert!(!bench.wallet.give_back(&key("one")).unwrap());
         assert_eq!(bench.held("three", NOW), "A");
-        assert!(bench.purse.commit(&key("three"), NOW).unwrap());
-        assert!(bench.purse.commit(&key("three"), NOW).unwrap());
-        assert!(!bench.purse.give_back(&key("three")).unwrap(), "used is used");
-        assert!(!bench.purse.commit(&key("four"), NOW).unwrap());
+        assert!(bench.wallet.commit(&key("three"), NOW).unwrap());
+        assert!(bench.wallet.commit(&key("three"), NOW).unwrap());
+        assert!(!bench.wallet.give_back(&key("three")).unwrap(), "used is used");
+        assert!(!bench.wallet.commit(&key("four"), NOW).unwrap());
         assert_eq!(bench.held("three", NOW), "A");
         bench.pending("one", NOW);
     }
@@ -399,9 +399,9 @@ mod tests {
     fn a_stamp_for_which_nobody_waits_any_more_may_be_had_by_others() {
         let bench = bench();
         let purchase = bench.pending("one", NOW);
-        assert!(bench.purse.give_back(&key("one")).unwrap());
+        assert!(bench.wallet.give_back(&key("one")).unwrap());
         bench.arrives(&purchase, sold("A", 30 * DAY));
-        assert_eq!(bench.purse.held(&key("one")).unwrap(), None);
+        assert_eq!(bench.wallet.held(&key("one")).unwrap(), None);
         assert_eq!(bench.held("two", NOW), "A");
     }
 
@@ -409,23 +409,23 @@ mod tests {
     fn what_may_have_been_paid_and_nobody_waits_for_is_asked_for_before_anything_is_bought() {
         let bench = bench();
         let purchase = bench.pending("one", NOW);
-        assert!(bench.purse.orphans(NOW).unwrap().is_empty());
-        assert!(bench.purse.give_back(&key("one")).unwrap());
-        assert_eq!(bench.purse.orphans(NOW).unwrap()[0].id, purchase.id);
+        assert!(bench.wallet.orphans(NOW).unwrap().is_empty());
+        assert!(bench.wallet.give_back(&key("one")).unwrap());
+        assert_eq!(bench.wallet.orphans(NOW).unwrap()[0].id, purchase.id);
         let adopted = bench.pending("two", NOW.plus(DAY));
         assert_eq!((&adopted.id, &adopted.body), (&purchase.id, &purchase.body));
-        assert!(bench.purse.orphans(NOW).unwrap().is_empty());
+        assert!(bench.wallet.orphans(NOW).unwrap().is_empty());
         assert_ne!(bench.pending("three", NOW).id, purchase.id, "it is for one of them");
         // A message that left without it waits no more.
-        assert!(!bench.purse.commit(&key("two"), NOW).unwrap());
+        assert!(!bench.wallet.commit(&key("two"), NOW).unwrap());
         assert_eq!(bench.pending("four", NOW).id, purchase.id);
         bench.arrives(&purchase, sold("A", 30 * DAY));
         assert_eq!(bench.held("four", NOW), "A");
         // Nobody can ask for ever.
-        let open = || bench.purse.purchases().unwrap().iter().filter(|it| it.open).count();
-        bench.purse.sweep(NOW.plus(6 * DAY - 1)).unwrap();
+        let open = || bench.wallet.purchases().unwrap().iter().filter(|it| it.open).count();
+        bench.wallet.sweep(NOW.plus(6 * DAY - 1)).unwrap();
         assert_eq!(open(), 1);
-        bench.purse.sweep(NOW.plus(6 * DAY)).unwrap();
+        bench.wallet.sweep(NOW.plus(6 * DAY)).unwrap();
         assert_eq!(open(), 0);
     }
 
@@ -433,7 +433,7 @@ mod tests {
     fn what_was_refused_or_is_too_old_to_ask_for_is_bought_anew() {
         let bench = bench();
         let first = bench.pending("one", NOW);
-        bench.purse.settle(&first, Outcome::Refused, NOW).unwrap();
+        bench.wallet.settle(&first, Outcome::Refused, NOW).unwrap();
         let second = bench.pending("one", NOW);
         assert_ne!(first.id, second.id);
         let third = bench.pending("one", NOW.plus(6 * DAY));
@@ -448,18 +448,18 @@ mod tests {
         let bench = bench();
         bench.arrives(&bench.pending("one", NOW), sold("A", DAY));
         bench.arrives(&bench.pending("two", NOW), sold("B", DAY));
-        assert!(bench.purse.give_back(&key("one")).unwrap());
-        assert!(bench.purse.commit(&key("two"), NOW).unwrap());
-        assert!(bench.purse.sweep(NOW).unwrap().is_empty());
+        assert!(bench.wallet.give_back(&key("one")).unwrap());
+        assert!(bench.wallet.commit(&key("two"), NOW).unwrap());
+        assert!(bench.wallet.sweep(NOW).unwrap().is_empty());
         // Too little time left for mail to take.
         bench.pending("three", NOW.plus(DAY - 3_600));
-        let ended = bench.purse.sweep(NOW.plus(DAY)).unwrap();
+        let ended = bench.wallet.sweep(NOW.plus(DAY)).unwrap();
         assert_eq!(ended.iter().map(|held| held.serial.as_str()).collect::<Vec<_>>(), ["A"]);
         // The message that used it is still known to have done so, but nobody gets what would be refused.
-        assert_eq!(bench.purse.stamps().unwrap().len(), 1);
+        assert_eq!(bench.wallet.stamps().unwrap().len(), 1);
         bench.pending("two", NOW.plus(20 * DAY));
-        assert!(bench.purse.sweep(NOW.plus(31 * DAY)).unwrap().is_empty());
-        assert!(bench.purse.stamps().unwrap().is_empty());
+        assert!(bench.wallet.sweep(NOW.plus(31 * DAY)).unwrap().is_empty());
+        assert!(bench.wallet.stamps().unwrap().is_empty());
     }
 
     #[test]
@@ -475,7 +475,7 @@ mod tests {
         let bench = bench();
         let random = || Ok([9; 16]);
         let buyer = Buyer { settings: &bench.settings, offers: &bench.offers, random: &random, buys: true };
-        let planned = bench.purse.plan(&[want("one"), want("one")], &buyer, NOW).unwrap();
+        let planned = bench.wallet.plan(&[want("one"), want("one")], &buyer, NOW).unwrap();
         let orders: Vec<usize> = planned
             .iter()
             .map(|plan| match plan {
@@ -487,12 +487,12 @@ mod tests {
     }
 
     #[test]
-    fn a_purse_that_is_gone_is_no_empty_purse() {
+    fn a_wallet_that_is_gone_is_no_empty_wallet() {
         let bench = bench();
         bench.pending("one", NOW);
-        let path = bench.folder.path().join("state/purse.redb");
+        let path = bench.folder.path().join("state/wallet.redb");
         std::fs::remove_file(&path).unwrap();
-        let told = bench.purse.stamps().unwrap_err().to_string();
-        assert!(told.contains("purse.redb is gone (there was a purse here; restore it"), "{told}");
+        let told = bench.wallet.stamps().unwrap_err().to_string();
+        assert!(told.contains("wallet.redb is gone (there was a wallet here; restore it"), "{told}");
     }
 }

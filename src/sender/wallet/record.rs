@@ -1,5 +1,5 @@
-//! What stands in the purse's tables: a stamp, what a key points to, and a purchase in the journal. All of it is JSON, since
-//! a purse is small and should be readable with tools that exist.
+//! What stands in the wallet's tables: a stamp, what a key points to, and a purchase in the journal. All of it is JSON, since
+//! a wallet is small and should be readable with tools that exist.
 
 use crate::message::address::Address;
 use crate::sender::stamp_request::{Held, HeldState, ReservationKey};
@@ -80,7 +80,7 @@ pub(crate) struct OrderRow {
 pub(crate) enum PurchaseState {
     /// The request may have gone out; nothing came back.
     Open,
-    /// The stamps are in the purse.
+    /// The stamps are in the wallet.
     Arrived,
     /// The vendor refused, and nothing was charged.
     Refused,

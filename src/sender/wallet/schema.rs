@@ -1,4 +1,4 @@
-//! The tables of the purse's file, and the steps on single rows inside a transaction that is begun and committed elsewhere.
+//! The tables of the wallet's file, and the steps on single rows inside a transaction that is begun and committed elsewhere.
 
 use super::record::{self, KeyRow, PurchaseRow, StampRow, StateRow};
 use crate::sender::selection::Learned;

@@ -150,7 +150,7 @@ impl Numbers {
             if let Some(seconds) = directory.age {
                 age.get_or_create(&source).set(i64::try_from(seconds).unwrap_or(i64::MAX));
             }
-            good.get_or_create(&source).set((directory.health == "good").into());
+            good.get_or_create(&source).set((directory.health == "ok").into());
         }
         registry.register_with_unit("directory_age", "Time since a source last answered", Unit::Seconds, age);
         registry.register("directory_good", "Whether nothing is wrong with a source", good);

@@ -39,7 +39,7 @@ impl FromRequestParts<Service> for Authorized {
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Problem> {
         let address = address(parts, service);
-        // An absent key goes the way of a wrong one, through the books, so that both answers are alike.
+        // An absent key goes the way of a wrong one, through the ledger, so that both answers are alike.
         let key = bearer(parts).unwrap_or_default();
         let account = open(service, address, key.clone()).await?;
         service.rates().key(Sha256::digest(key.as_bytes()).into()).map_err(Problem::rate)?;
@@ -52,7 +52,7 @@ impl FromRequestParts<Service> for Authorized {
 /// # Errors
 /// The one problem of every key that opens nothing, and that of too many tries.
 pub async fn open(service: &Service, address: IpAddr, key: String) -> Result<Account, Problem> {
-    guess(service, address, service.books(move |books, now| books.opens(&key, now)).await)
+    guess(service, address, service.ledger(move |ledger, now| ledger.opens(&key, now)).await)
 }
 
 /// The answer to something that could have been guessed. A wrong guess is counted, and after too many it is no longer said

@@ -1,8 +1,8 @@
 //! What a program is told when a request is not done: `application/problem+json` (RFC 9457). The `type` and the word in
-//! `problem` are stable; a refusal of the books carries its numbers (the cap that was met, the credits that are missing)
+//! `problem` are stable; a refusal of the ledger carries its numbers (the cap that was met, the credits that are missing)
 //! beside them. `/problems` explains every word to people.
 
-use crate::ledger::error::BooksError;
+use crate::ledger::error::LedgerError;
 use crate::ledger::rejection::Refusal;
 use crate::server::diagnostics::warn_stderr;
 use crate::time::UnixTime;
@@ -86,11 +86,11 @@ impl Problem {
         }
     }
 
-    /// The problem that the books had. Trouble of our own is told to the operator, and to nobody else what it was.
+    /// The problem that the ledger had. Trouble of our own is told to the operator, and to nobody else what it was.
     #[must_use]
-    pub fn of(error: &BooksError, now: UnixTime) -> Self {
+    pub fn of(error: &LedgerError, now: UnixTime) -> Self {
         match error {
-            BooksError::Refused(refusal) => {
+            LedgerError::Refused(refusal) => {
                 if matches!(refusal, Refusal::RevokedFull { .. }) {
                     warn_stderr(&refusal.to_string());
                 }
@@ -100,7 +100,7 @@ impl Problem {
         }
     }
 
-    /// The books refused.
+    /// The ledger refused.
     #[must_use]
     pub fn refused(refusal: &Refusal, now: UnixTime) -> Self {
         let mut problem = Self::new(refusal.word(), refusal.to_string());

@@ -1,4 +1,4 @@
-//! The numbers of the service for Prometheus, on a listener of their own (`--metrics`): what the books hold is nobody's
+//! The numbers of the service for Prometheus, on a listener of their own (`--metrics`): what the ledger holds is nobody's
 //! affair who can only reach the shop. Routes are counted by their pattern, so that nothing of a request stands in a label.
 
 use super::Service;
@@ -88,11 +88,11 @@ impl Metrics {
         registry.register("sold_stamps", "Stamps sold since the service began", it.sold.clone());
         registry.register("repeated_sales", "Sales that were asked for again and not charged again", it.again.clone());
         registry.register("connections", "Connections open now", it.connections.clone());
-        registry.register("books_entries", "Entries of the chain", it.entries.clone());
-        registry.register("books_accounts", "Accounts", it.accounts.clone());
-        registry.register("books_stamps", "Stamps ever sold", it.stamps.clone());
-        registry.register("books_bytes", "Size of the file of the books", it.bytes.clone());
-        registry.register("books_balance", "Balances of the ledger but those of accounts", it.balances.clone());
+        registry.register("ledger_entries", "Entries of the chain", it.entries.clone());
+        registry.register("ledger_accounts", "Accounts", it.accounts.clone());
+        registry.register("ledger_stamps", "Stamps ever sold", it.stamps.clone());
+        registry.register("ledger_bytes", "Size of the file of the ledger", it.bytes.clone());
+        registry.register("ledger_balance", "Balances of the ledger but those of accounts", it.balances.clone());
         Self { registry, ..it }
     }
 
@@ -131,7 +131,7 @@ pub async fn count(State(service): State<Service>, request: Request, next: Next)
 
 /// `GET /metrics`.
 pub async fn metrics(State(service): State<Service>) -> Response {
-    let summary = match service.books(|books, _| books.summary()).await {
+    let summary = match service.ledger(|ledger, _| ledger.summary()).await {
         Ok(summary) => summary,
         Err(problem) => return problem.into_response(),
     };
@@ -159,9 +159,9 @@ pub async fn metrics(State(service): State<Service>) -> Response {
     }
 }
 
-/// `GET /healthz`: whether the books answer, what is sold can be signed, and what was written last could be.
+/// `GET /healthz`: whether the ledger answers, what is sold can be signed, and what was written last could be.
 pub async fn health(State(service): State<Service>) -> Response {
-    match service.books(|books, _| books.well()).await {
+    match service.ledger(|ledger, _| ledger.well()).await {
         Ok(_) => ([(CONTENT_TYPE, "text/plain")], "ok\n").into_response(),
         Err(problem) => problem.into_response(),
     }

@@ -18,8 +18,8 @@ pub mod rate_limit;
 pub mod routes;
 pub mod tls;
 
-use crate::ledger::error::BooksError;
-use crate::ledger::handle::Books;
+use crate::ledger::error::LedgerError;
+use crate::ledger::handle::Ledger;
 use crate::ledger::payment::{Payment, Vouchers};
 use crate::os::clock;
 use crate::server::diagnostics::warn_stderr;
@@ -50,7 +50,7 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpAddr>,
     /// Where Prometheus may ask; nowhere, if absent.
     pub metrics: Option<SocketAddr>,
-    /// The folder of the books, where `vendor publish` writes the directory document.
+    /// The folder of the ledger, where `vendor publish` writes the directory document.
     pub folder: PathBuf,
     /// What sends the codes that prove an address.
     pub sendmail: PathBuf,
@@ -100,9 +100,9 @@ impl Default for Limits {
 /// Why the service does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The books cannot be opened.
+    /// The ledger cannot be opened.
     #[error(transparent)]
-    Books(#[from] BooksError),
+    Ledger(#[from] LedgerError),
     /// The certificate or its key cannot be used.
     #[error("{}: {what}", path.display())]
     Tls {
@@ -129,7 +129,7 @@ pub enum ServeError {
 pub struct Service(Arc<Inner>);
 
 struct Inner {
-    books: Books,
+    ledger: Ledger,
     settings: Settings,
     origin: Origin,
     payment: Box<dyn Payment>,
@@ -143,7 +143,7 @@ struct Inner {
 
 /// Programs of sendmail(8) at once.
 const MAILS: usize = 4;
-/// Requests of the books at once.
+/// Requests of the ledger at once.
 const ASKING: usize = 128;
 
 /// Under what people reach the service.
@@ -156,20 +156,20 @@ pub struct Origin {
 }
 
 impl Service {
-    /// The service over these books.
+    /// The service over this ledger.
     ///
     /// # Errors
     /// When the system has no random numbers.
-    pub fn new(books: Books, settings: Settings) -> io::Result<Self> {
+    pub fn new(ledger: Ledger, settings: Settings) -> io::Result<Self> {
         let text = settings.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned());
         let secure = text.as_ref().map_or(settings.tls.is_some(), |text| text.starts_with("https://"));
         // Without it forms are out of date after the next start, and nothing worse.
-        let secret = books.secret().or_else(|error| {
+        let secret = ledger.secret().or_else(|error| {
             warn_stderr(&error.to_string());
             page::session::random()
         })?;
         Ok(Self(Arc::new(Inner {
-            books,
+            ledger,
             origin: Origin { text, secure },
             payment: Box::new(Vouchers),
             rates: Rates::new(&settings.limits),
@@ -223,38 +223,38 @@ impl Service {
         &self.0.edition
     }
 
-    /// Asks the books, on a thread that may wait for the disk.
+    /// Asks the ledger, on a thread that may wait for the disk.
     ///
     /// # Errors
     /// The problem that the caller is told; our own trouble is told to the operator as well.
-    pub async fn books<T: Send + 'static>(
+    pub async fn ledger<T: Send + 'static>(
         &self,
-        ask: impl FnOnce(&Books, UnixTime) -> Result<T, BooksError> + Send + 'static,
+        ask: impl FnOnce(&Ledger, UnixTime) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, Problem> {
         let inner = Arc::clone(&self.0);
         let now = clock::now();
-        match tokio::task::spawn_blocking(move || ask(&inner.books, now)).await {
+        match tokio::task::spawn_blocking(move || ask(&inner.ledger, now)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(Problem::of(&error, now)),
             Err(_) => Err(Problem::trouble("a request ended in a panic")),
         }
     }
 
-    /// As [`books`](Self::books), for what has sendmail(8) run, which may take a minute: few at once, so that there are
+    /// As [`ledger`](Self::ledger), for what has sendmail(8) run, which may take a minute: few at once, so that there are
     /// always threads for the others.
     ///
     /// # Errors
-    /// As [`books`](Self::books), and when all places are taken for long.
+    /// As [`ledger`](Self::ledger), and when all places are taken for long.
     pub async fn mail<T: Send + 'static>(
         &self,
-        ask: impl FnOnce(&Books, UnixTime) -> Result<T, BooksError> + Send + 'static,
+        ask: impl FnOnce(&Ledger, UnixTime) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, Problem> {
         let place = timeout(self.0.settings.limits.header, Arc::clone(&self.0.mailing).acquire_owned()).await;
         let Ok(Ok(place)) = place else { return Err(Problem::trouble("sendmail is slow, and many wait for it")) };
-        self.books(move |books, now| {
+        self.ledger(move |ledger, now| {
             // Kept until the program has ended, even if the caller is gone.
             let _place = place;
-            ask(books, now)
+            ask(ledger, now)
         })
         .await
     }
@@ -265,15 +265,15 @@ impl Service {
 ///
 /// # Errors
 /// [`ServeError`] when it cannot begin.
-pub fn run(books: Books, settings: Settings, listening: impl FnOnce(&str)) -> Result<(), ServeError> {
+pub fn run(ledger: Ledger, settings: Settings, listening: impl FnOnce(&str)) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Each waits for a commit that it shares with the others.
         .max_blocking_threads(ASKING + MAILS)
-        // The books' answers are small, and so are our own structures.
+        // The ledger's answers are small, and so are our own structures.
         .thread_stack_size(1024 * 1024)
         .build()?;
-    let service = Service::new(books, settings)?;
+    let service = Service::new(ledger, settings)?;
     runtime.block_on(listener::serve(service, listening))?;
     runtime.shutdown_timeout(Duration::from_secs(5));
     Ok(())

@@ -1,5 +1,5 @@
 //! The folder watcher: turns what users do with mail into commands. A message moved to Junk or Trash has its stamps revoked;
-//! moved back in time, they are restored. Sent mail is learned from, and a sent message whose stamp may return grants it.
+//! moved back in time, they are unrevoked. Sent mail is learned from, and a sent message whose stamp may return grants it.
 //!
 //! - `state`: what is remembered and what follows from it. `state_file` keeps it on the disk.
 //! - `folders`: which messages lie where. `scan` compares that with the state.

@@ -135,7 +135,7 @@ impl<'a> Scanner<'a> {
             self.see_gone(folder, &names)?;
         }
         let now = clock::now();
-        let late = self.notebook.memory.too_late(now, self.watch.restore_within);
+        let late = self.notebook.memory.too_late(now, self.watch.unrevoke_within);
         self.write(late)?;
         complete &= self.look_for_what_left(&folders, scope, report)?;
         Ok(complete)
@@ -365,7 +365,7 @@ impl<'a> Scanner<'a> {
         Ok(complete)
     }
 
-    /// A message lies in a folder where it was not before. If it is one that left Junk or Trash, its stamps are restored.
+    /// A message lies in a folder where it was not before. If it is one that left Junk or Trash, its stamps are unrevoked.
     fn turned_up(
         &mut self,
         message: &Message<'_>,
@@ -378,9 +378,9 @@ impl<'a> Scanner<'a> {
         for held in back {
             let against = self.notebook.memory.spoken_against(&held.vendor, &held.serial, fingerprint);
             if let (false, Ok(serial)) = (against, Serial::new(held.serial.clone()))
-                && feedback::restore(log, &held.vendor, &serial, now, self.watch.restore_within)?
+                && feedback::unrevoke(log, &held.vendor, &serial, now, self.watch.unrevoke_within)?
             {
-                report.did(&held.vendor, &serial, "restored, moved back");
+                report.did(&held.vendor, &serial, "unrevoked, moved back");
             }
             self.write(vec![held.free()])?;
         }

@@ -1,4 +1,4 @@
-//! The books of a resident process. Spends go through the journal; everything else asks the tables, brought up to date
+//! The ledger of a resident process. Spends go through the journal; everything else asks the tables, brought up to date
 //! first where rows of the journal matter, with no spend coming in between.
 
 use super::Resident;
@@ -67,7 +67,7 @@ impl GrantBook for Resident {
     }
 }
 
-/// No row of these books goes through the journal.
+/// No row of this ledger goes through the journal.
 impl SentBook for Resident {
     fn learn(&self, sent: &[Sent]) -> Result<Learned, StoreError> {
         self.inner.log.learn(sent)

@@ -108,7 +108,7 @@ fn the_fields_are_those_of_filter() {
     home.configure(&format!("addresses = [\"{ALICE}\"]\nauthserv_id = \"mx.x.example\""));
     let forged = "Digital-Stamp-Class: first-class\nAuthentication-Results: mx.x.example; spf=pass\n";
     let message = [forged.as_bytes(), &home.stamped(&letter("1"))].concat();
-    let filtered = home.run(["filter", "--no-mark"], &message).exits(0).stdout;
+    let filtered = home.run(["filter", "--dry-run"], &message).exits(0).stdout;
     home.run(["deliver"], &message).exits(0);
     assert_eq!(only(&maildir_of(&home)), filtered);
     assert_eq!(String::from_utf8_lossy(&filtered).matches("Authentication-Results:").count(), 1);
@@ -120,7 +120,7 @@ fn a_large_message_and_one_beyond_the_limit_arrive_whole() {
     let large = [letter("1"), vec![b'x'; 100 * 1024 * 1024]].concat();
     home.run(["deliver"], &large).exits(0);
     assert!(only(&maildir_of(&home).join(".Unstamped")).ends_with(&large));
-    home.configure(&format!("addresses = [\"{ALICE}\"]\nlargest_message = 1000"));
+    home.configure(&format!("addresses = [\"{ALICE}\"]\nmax_message_size = 1000"));
     let target = home.file("other");
     home.run(["deliver", "--maildir", target.to_str().unwrap()], &large[..5_000_000]).exits(0);
     let delivered = only(&target.join(".Unstamped"));

@@ -34,7 +34,7 @@ fn a_maildir_that_cannot_be_used_defers_and_spends_nothing() {
         deferred(&home.run(["deliver"], &message), why);
         assert!(seen(&elsewhere).is_empty());
         // Not even spent.
-        home.run(["classify", "--no-mark"], &message).exits(0).says("first-class paid");
+        home.run(["classify", "--dry-run"], &message).exits(0).says("first-class paid");
     };
     fs::write(&inbox, "").unwrap();
     refused("is not a folder");
@@ -211,7 +211,7 @@ fn a_delivery_that_fails_here_uses_up_no_redelivery() {
         said.exits(75);
     };
     failing();
-    home.run(["classify", "--no-mark"], &message).exits(0).says("first-class again");
+    home.run(["classify", "--dry-run"], &message).exits(0).says("first-class again");
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_good_stamp_is_not_spent_before_there_is_room_aside() {
     block(&held);
     for _ in 0..5 {
         deferred(&home.run(["deliver"], &message), "held");
-        home.run(["classify", "--no-mark"], &message).exits(0).says("first-class paid");
+        home.run(["classify", "--dry-run"], &message).exits(0).says("first-class paid");
     }
     fs::remove_file(&held).unwrap();
     home.run(["deliver"], &message).exits(0);

@@ -213,7 +213,7 @@ fn a_source_that_is_away_is_stood_in_for_and_its_silence_ends_trust_in_time() {
     let later = days_from_now(2);
     for kid in ["a", "b"] {
         let message = stamped_as(&home, VENDOR, kid, &[]);
-        let run = home.run(["classify", "--no-mark", "--exit-zero", "--now", &later], &message).exits(0);
+        let run = home.run(["classify", "--dry-run", "--exit-zero", "--now", &later], &message).exits(0);
         assert_eq!(run.text(), "unverified stale-directory\n", "{kid}");
     }
     let in_two_days = |words: &[&str]| {
@@ -234,7 +234,7 @@ fn a_source_that_is_away_is_stood_in_for_and_its_silence_ends_trust_in_time() {
     let run = home.run(["classify", "--now", &later], &message).exits(75);
     assert!(run.stderr.contains("past its date") && run.stdout.is_empty(), "{}", run.stderr);
     assert_eq!(home.run(["filter", "--now", &later], &message).exits(75).stdout, b"");
-    home.run(["classify", "--no-mark", "--now", &later], &message).exits(13);
+    home.run(["classify", "--dry-run", "--now", &later], &message).exits(13);
     home.classify(&message).exits(0).says("first-class paid");
 }
 

@@ -23,7 +23,7 @@ fn old_stamps_hold_when_their_key_signs_no_more() {
     refresh(&home, None).exits(0);
     assert_eq!(home.classify(&old).exits(0).text(), "first-class paid\n");
     assert_eq!(says(&home, "b"), "first-class paid");
-    let listed = home.run(["vendor", "list"], b"").exits(0).text();
+    let listed = home.run(["trust", "list"], b"").exits(0).text();
     assert!(
         listed.contains("a                 verify-only") && listed.contains("b                 active"),
         "{listed}"
@@ -90,7 +90,7 @@ fn what_was_fetched_rests_on_the_pin_and_goes_with_it() {
     keygen(&fresh, VENDOR, "n");
     publish(&fresh, &["n"], &[]);
     let document = fs::read(fresh.file(&format!("public/{VENDOR}.json"))).unwrap();
-    home.run(["vendor", "trust", "--replace", "-"], &document).exits(0);
+    home.run(["trust", "add", "--replace", "-"], &document).exits(0);
     for kid in ["a", "b"] {
         assert_eq!(says(&home, kid), "unverified unknown-key", "{kid}");
     }
@@ -115,7 +115,7 @@ fn what_is_published_can_be_trusted_and_read_by_the_first_version() {
     assert_eq!(fs::read(&document).unwrap(), fs::read(home.file("public/.well-known/digital-stamp")).unwrap());
     let other = Home::bare();
     other.configure(&format!("addresses = [\"{ALICE}\"]"));
-    other.run(["vendor", "trust", document.to_str().unwrap()], b"").exits(0);
+    other.run(["trust", "add", document.to_str().unwrap()], b"").exits(0);
     let pinned = fs::read_to_string(other.file(&format!(".config/mailstamp/vendors/{VENDOR}.json"))).unwrap();
     let pinned: serde_json::Value = serde_json::from_str(&pinned).unwrap();
     assert_eq!(pinned["prices"][0], serde_json::json!({ "amount": "1.00", "currency": "EUR", "credits": 1000 }));

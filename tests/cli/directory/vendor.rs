@@ -83,5 +83,5 @@ pub fn says(home: &Home, kid: &str) -> String {
 
 /// What a look at a message says.
 pub fn verdict(home: &Home, message: &[u8]) -> String {
-    home.run(["classify", "--no-mark", "--exit-zero"], message).exits(0).text().trim_end().to_owned()
+    home.run(["classify", "--dry-run", "--exit-zero"], message).exits(0).text().trim_end().to_owned()
 }

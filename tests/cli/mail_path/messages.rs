@@ -107,7 +107,7 @@ fn a_message_beyond_the_limit_passes_whole_and_keeps_its_stamp() {
     let home = Home::new();
     let message = [home.stamped(&letter("1")), b"and so on\n".repeat(100_000)].concat();
     for limit in [0, 1, 100, 5000, message.len() - 1] {
-        home.configure(&format!("addresses = [\"{ALICE}\"]\nlargest_message = {limit}"));
+        home.configure(&format!("addresses = [\"{ALICE}\"]\nmax_message_size = {limit}"));
         home.classify(&message).exits(13).says("unverified over-limit");
         let filtered = home.run(["filter"], &message).exits(0);
         let (field, rest) = without_result(&filtered.stdout, "\n");
@@ -115,7 +115,7 @@ fn a_message_beyond_the_limit_passes_whole_and_keeps_its_stamp() {
         assert!(rest == &message[..], "limit {limit}");
     }
     // Just at the limit it is looked at; nothing was spent before.
-    home.configure(&format!("addresses = [\"{ALICE}\"]\nlargest_message = {}", message.len()));
+    home.configure(&format!("addresses = [\"{ALICE}\"]\nmax_message_size = {}", message.len()));
     home.classify(&message).exits(0).says("first-class paid");
 }
 
@@ -123,7 +123,7 @@ fn a_message_beyond_the_limit_passes_whole_and_keeps_its_stamp() {
 fn a_forged_result_does_not_hide_behind_the_limit() {
     // Threat 8: a header that is longer than what is looked at is still cleared to its end.
     let home = Home::new();
-    home.configure(&format!("addresses = [\"{ALICE}\"]\nlargest_message = 1000"));
+    home.configure(&format!("addresses = [\"{ALICE}\"]\nmax_message_size = 1000"));
     let forged = "Digital-Stamp-Class: first-class; reason=paid\n";
     for (before, after) in [(0, 0), (20, 0), (1000, 1000), (100_000, 7)] {
         let clean = |forged: &str| {

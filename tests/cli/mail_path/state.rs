@@ -1,4 +1,4 @@
-//! Whose state it is, moving it, and what `doctor` and `vendor trust` say about what is in place.
+//! Whose state it is, moving it, and what `doctor` and `trust add` say about what is in place.
 
 use crate::support::{ALICE, Home, MAILSTAMP, Run, letter, run, stamped, traced_with};
 use serde_json::Value;
@@ -157,7 +157,7 @@ fn folders_that_are_made_are_on_the_disk() {
     let vendors = home.config().with_file_name("vendors");
     let document = fs::read(vendors.join("stamps.example.json")).unwrap();
     let mut trust = home.command();
-    trust.args(["vendor", "trust", "--replace", "-"]);
+    trust.args(["trust", "add", "--replace", "-"]);
     let (said, notes) = traced_with(&mut trust, &["-y", "-e", "trace=/rename,fsync"], &document);
     said.exits(0);
     let renamed = notes.lines().position(|line| line.contains("rename")).expect("a new file");
@@ -210,7 +210,7 @@ fn no_users_name_leads_out_of_the_folder() {
 fn state_that_moves_to_another_home_stays_used() {
     let (old, new) = (Home::new(), Home::new());
     let document = fs::read(old.config().with_file_name("vendors").join("stamps.example.json")).unwrap();
-    new.run(["vendor", "trust", "--replace", "-"], &document).exits(0);
+    new.run(["trust", "add", "--replace", "-"], &document).exits(0);
     let stamp = old.mint(ALICE, "1");
     old.classify(&stamped(&stamp, &letter("1"))).exits(0).says("first-class paid");
     let standing =
@@ -251,31 +251,31 @@ fn doctor_finds_each_planted_fault() {
     };
     type Plant<'a> = &'a dyn Fn(&Home);
     let faults: [(&str, &str, &str, Plant); 12] = [
-        ("bad", "configuration", "prize", &|home| home.configure("prize = 1")),
-        ("bad", "configuration", "no addresses", &|home| home.configure("")),
-        ("bad", "configuration", "config.toml; write it", &|home| fs::remove_file(home.config()).unwrap()),
-        ("bad", "configuration", "others may write", &|home| mode(&home.config(), 0o666)),
-        ("odd", "configuration", "not noticed", &|home| {
+        ("error", "configuration", "prize", &|home| home.configure("prize = 1")),
+        ("error", "configuration", "no addresses", &|home| home.configure("")),
+        ("error", "configuration", "config.toml; write it", &|home| fs::remove_file(home.config()).unwrap()),
+        ("error", "configuration", "others may write", &|home| mode(&home.config(), 0o666)),
+        ("warning", "configuration", "not noticed", &|home| {
             home.configure("addresses = [\"a@b.example\"]\n[used_log]\nenabled = false")
         }),
-        ("bad", "vendors", "bad.json", &|home| fs::write(vendors(home).join("bad.json"), "{").unwrap()),
-        ("bad", "vendors", "disagree", &other_key),
-        ("odd", "vendors", "no vendor is trusted", &|home| fs::remove_dir_all(vendors(home)).unwrap()),
-        ("bad", "state", "write", &|home| mode(&home.state(), 0o777)),
-        ("odd", "state", "look into", &|home| mode(&home.state(), 0o755)),
-        ("bad", "used serials", "used.redb", &|home| fs::write(home.state().join("used.redb"), "garbage").unwrap()),
-        ("odd", "syslog", "nothing listens", &|home| {
+        ("error", "vendors", "bad.json", &|home| fs::write(vendors(home).join("bad.json"), "{").unwrap()),
+        ("error", "vendors", "disagree", &other_key),
+        ("warning", "vendors", "no vendor is trusted", &|home| fs::remove_dir_all(vendors(home)).unwrap()),
+        ("error", "state", "write", &|home| mode(&home.state(), 0o777)),
+        ("warning", "state", "look into", &|home| mode(&home.state(), 0o755)),
+        ("error", "used serials", "used.redb", &|home| fs::write(home.state().join("used.redb"), "garbage").unwrap()),
+        ("warning", "syslog", "nothing listens", &|home| {
             home.configure("syslog = \"/nowhere\"\naddresses = [\"a@b.example\"]")
         }),
     ];
     for (health, check, text, plant) in faults {
         let home = Home::new();
         home.classify(&stamped(&home.mint(ALICE, "1"), &letter("1"))).exits(0);
-        assert_eq!((checks(&home, "bad"), checks(&home, "odd")), (vec![], vec![]));
+        assert_eq!((checks(&home, "error"), checks(&home, "warning")), (vec![], vec![]));
         plant(&home);
         let found = checks(&home, health);
         assert!(found.iter().any(|(what, why)| what == check && why.contains(text)), "{check} {text}: {found:?}");
-        home.run(["doctor"], b"").exits(if health == "bad" { 78 } else { 0 });
+        home.run(["doctor"], b"").exits(if health == "error" { 78 } else { 0 });
     }
 }
 
@@ -286,7 +286,7 @@ fn trust_takes_no_weak_key_and_replaces_nothing_unasked() {
     let before = fs::read(&path).unwrap();
     let other = Home::new();
     let theirs = fs::read(other.config().with_file_name("vendors").join("stamps.example.json")).unwrap();
-    let refused = home.run(["vendor", "trust", "-"], &theirs).exits(73);
+    let refused = home.run(["trust", "add", "-"], &theirs).exits(73);
     assert!(
         refused.stderr.contains("is trusted already") && refused.stderr.contains("--replace"),
         "{}",
@@ -305,11 +305,11 @@ fn trust_takes_no_weak_key_and_replaces_nothing_unasked() {
         ("{\"directory\":\"v4.public.x\"}".into(), "signed directory"),
         ("[]".into(), ""),
     ] {
-        let refused = home.run(["vendor", "trust", "--replace", "-"], document.as_bytes()).exits(65);
+        let refused = home.run(["trust", "add", "--replace", "-"], document.as_bytes()).exits(65);
         assert!(refused.stderr.contains(why), "{document}: {}", refused.stderr);
     }
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
-    home.run(["vendor", "trust", "--replace", "-"], &theirs).exits(0);
+    home.run(["trust", "add", "--replace", "-"], &theirs).exits(0);
     assert_ne!(fs::read(&path).unwrap(), before);
     // A key that signs is never written over either.
     let key = home.key("stamps.example", "2026q4");
@@ -332,7 +332,7 @@ fn what_is_written_is_closed_to_others_whatever_the_umask() {
     home.configure("addresses = [\"alice@x.example\"]");
     let made =
         open_to_all("\"$0\" vendor keygen --vendor stamps.example --kid 2026q4 --out stamps.example-2026q4.key", b"");
-    open_to_all("\"$0\" vendor trust -", &made.exits(0).stdout).exits(0);
+    open_to_all("\"$0\" trust add -", &made.exits(0).stdout).exits(0);
     let message = home.stamped(&letter("1"));
     open_to_all("\"$0\" classify", &message).exits(0).says("first-class paid");
     let vendors = home.config().with_file_name("vendors");
@@ -352,7 +352,7 @@ fn what_is_written_is_closed_to_others_whatever_the_umask() {
 #[test]
 fn what_is_no_vendors_document_is_refused_and_says_why() {
     let home = Home::new();
-    let listed = || home.run(["vendor", "list"], b"").exits(0).text();
+    let listed = || home.run(["trust", "list"], b"").exits(0).text();
     let before = listed();
     let secret = fs::read(home.key("stamps.example", "2026q4")).unwrap();
     for (document, says) in [
@@ -362,24 +362,24 @@ fn what_is_no_vendors_document_is_refused_and_says_why() {
         (br#"{"directory":5}"#, "this is no vendor's document: invalid type"),
         (b"From: joe@x.example\n\nHello\n", "this is no vendor's document: "),
     ] {
-        let run = home.run(["vendor", "trust", "--replace", "-"], document).exits(65);
+        let run = home.run(["trust", "add", "--replace", "-"], document).exits(65);
         assert!(run.stderr.contains(says), "{}", run.stderr);
     }
-    let run = home.run(["vendor", "trust", "https://stamps.example/"], b"").exits(66);
+    let run = home.run(["trust", "add", "https://stamps.example/"], b"").exits(66);
     assert!(run.stderr.contains("mailstamp directory add"), "{}", run.stderr);
     assert_eq!(listed(), before);
     // Whoever leaves the keys to a directory says so.
-    home.run(["vendor", "trust", "-"], br#"{"vendor":"a.example","keys":[]}"#).exits(0);
+    home.run(["trust", "add", "-"], br#"{"vendor":"a.example","keys":[]}"#).exits(0);
 }
 
 #[test]
 fn a_vendor_is_trusted_no_more() {
     let home = Home::new();
     let stamped = home.stamped(&letter("one"));
-    home.run(["vendor", "untrust", "stamps.example"], b"").exits(0);
+    home.run(["trust", "remove", "stamps.example"], b"").exits(0);
     assert_eq!(home.classify(&stamped).text(), "unverified unknown-vendor\n");
-    home.run(["vendor", "untrust", "stamps.example"], b"").exits(66);
-    home.run(["vendor", "untrust", "../config"], b"").exits(65);
+    home.run(["trust", "remove", "stamps.example"], b"").exits(66);
+    home.run(["trust", "remove", "../config"], b"").exits(65);
 }
 
 #[test]

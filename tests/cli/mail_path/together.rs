@@ -61,7 +61,7 @@ fn one_message_delivered_many_times_at_once_is_first_class_each_time() {
     let message = stamped(&home.mint(ALICE, "one"), &letter("1"));
     let runs = at_once(&home, &vec![message.clone(); 64]);
     assert_eq!((count(&runs, "first-class paid"), count(&runs, "first-class again")), (1, 63), "{runs:?}");
-    let home = patient("redelivery_times = 20");
+    let home = patient("max_redeliveries = 20");
     let message = stamped(&home.mint(ALICE, "two"), &letter("2"));
     let runs = at_once(&home, &vec![message; 64]);
     let counts = ["first-class paid", "first-class again", "used used"].map(|verdict| count(&runs, verdict));

@@ -44,7 +44,7 @@ fn syslog_gets_one_line_a_message_and_never_more() {
     assert!(text.starts_with("class=invalid reason=malformed ") && text.contains("msgid=<a\\x1b[2J"), "{text}");
     assert!(text.contains("sender=\\x1b[2J\\x0aclass=first-class"), "{text}");
     // Looking is not told, trouble is.
-    home.run(["classify", "--no-mark"], &letter("2")).exits(11);
+    home.run(["classify", "--dry-run"], &letter("2")).exits(11);
     home.run(["--state", "/proc/nowhere", "classify"], &home.stamped(&letter("3"))).exits(75);
     let trouble = |why: &str| {
         let (tag, text) = line();
@@ -90,7 +90,7 @@ fn the_verdict_log_has_one_line_a_message() {
     home.classify(&letter("1")).exits(11);
     home.classify(&home.affix(&home.issue(ALICE, ["--serial", "abc", "--value", "2"]), &letter("2"))).exits(0);
     home.classify(&hostile()).exits(20);
-    home.run(["classify", "--no-mark"], &letter("3")).exits(11);
+    home.run(["classify", "--dry-run"], &letter("3")).exits(11);
     home.run(["explain"], &letter("4")).exits(0);
     let lines = home.run(["log", "--json"], b"").exits(0).text();
     let entries: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -140,10 +140,10 @@ fn every_json_output_carries_its_schema() {
     let message = home.stamped(&letter("1"));
     for (args, members) in [
         ("classify --json", vec!["class", "reason", "exit", "stamps"]),
-        ("classify --json --exit-zero --no-mark", vec!["class"]),
-        ("explain --json", vec!["class", "reason", "exit", "stamps", "speaks"]),
+        ("classify --json --exit-zero --dry-run", vec!["class"]),
+        ("explain --json", vec!["class", "reason", "exit", "stamps", "deciding_stamp"]),
         ("show --json", vec!["stamps"]),
-        ("vendor list --json", vec!["vendors", "unheeded"]),
+        ("trust list --json", vec!["vendors", "unheeded"]),
         ("purge --json", vec!["removed"]),
         ("config show --json", vec!["addresses", "state", "stamps.skew", "used_log.enabled"]),
         ("doctor --json", vec!["well", "checks"]),

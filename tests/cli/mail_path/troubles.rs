@@ -284,7 +284,7 @@ fn a_result_that_cannot_be_written_defers() {
         assert_eq!(with_output(writer.into()).status.code(), Some(75));
         home.classify(&message).exits(0).says("first-class again");
     }
-    for command in ["explain", "doctor", "show", "strip", "config show", "vendor list", "export"] {
+    for command in ["explain", "doctor", "show", "strip", "config show", "trust list", "export"] {
         let mut child = home.command();
         child.args(command.split(' ')).stdin(File::open(home.file("message")).unwrap());
         child.stdout(File::options().write(true).open("/dev/full").unwrap()).stderr(Stdio::piped());
@@ -337,7 +337,7 @@ fn an_input_that_cannot_be_read_defers() {
 fn a_clock_before_this_program_defers_stamped_mail_only() {
     let home = Home::new();
     let stamped = home.affix(&home.issue(ALICE, ["--until", "2099-01-01T00:00:00Z"]), &letter("1"));
-    home.configure("addresses = [\"alice@x.example\"]\n[stamps]\nlongest_window = \"36500d\"");
+    home.configure("addresses = [\"alice@x.example\"]\n[stamps]\nmax_window = \"36500d\"");
     let at = |when: &str, message: &[u8]| {
         let mut command = Command::new("faketime");
         command.args(["-f", when, crate::support::MAILSTAMP, "classify"]).env_clear();

@@ -265,7 +265,7 @@ fn switched_off_it_costs_nothing() {
     // The same as to judge the message without it.
     let alice = Sender::new("challenge_template = \"/nonexistent/words\"");
     let same = |message: &[u8], says: &str| {
-        let (_, judged) = opens(&alice, &["classify", "--no-mark"], message);
+        let (_, judged) = opens(&alice, &["classify", "--dry-run"], message);
         let (ran, opened) = opens(&alice, &["reply", "send"], message);
         ran.exits(0).says(says);
         assert_eq!(opened, judged);
@@ -355,9 +355,9 @@ fn the_doctor_says_what_keeps_replies_from_going() {
     says(0, "sendmail, at most 50 in 24 hours");
     let authenticated = fs::read_to_string(alice.home.config()).unwrap().replace("require_authentication = false", "");
     alice.home.configure(&authenticated);
-    says(0, "odd   replies");
+    says(0, "warning  replies");
     alice.home.configure(&format!("trusted_authserv_ids = [\"mx.x.example\"]\n{authenticated}"));
-    says(0, "good  replies");
+    says(0, "ok       replies");
     alice.configure("challenge = true\nchallenge_template = \"/nonexistent/words\"");
     says(78, "/nonexistent/words");
     alice.configure("challenge = true");

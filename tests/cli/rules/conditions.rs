@@ -56,7 +56,7 @@ impl<'a> Asked<'a> {
 
     fn letter<T>(&self, ask: impl FnOnce(&Letter<'_>) -> T) -> T {
         let message = Message::parse(self.raw);
-        let verdict = Verdict { reason: self.reason, speaks: None, findings: vec![] };
+        let verdict = Verdict { reason: self.reason, deciding_stamp: None, findings: vec![] };
         let seen = if self.cut { Seen::Beginning } else { Seen::Whole };
         ask(&Letter::new(&message, &self.envelope, &verdict, &["mx.x.example".to_owned()], seen))
     }

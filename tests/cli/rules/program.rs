@@ -138,7 +138,7 @@ fn what_a_rule_gives_is_told_everywhere() {
     home.run(["classify", "--action"], pills.as_bytes()).exits(33).says("discard unstamped no-stamp");
 
     // The whole of a message is not needed.
-    home.configure("addresses = [\"alice@x.example\"]\nlargest_message = 20");
+    home.configure("addresses = [\"alice@x.example\"]\nmax_message_size = 20");
     home.classify(&letter("3")).exits(10);
 
     let folder = home.file("old");

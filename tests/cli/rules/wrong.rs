@@ -124,7 +124,7 @@ fn config_check_says_what_the_mail_path_would_stumble_over() {
         let check = home.run(["config", "check"], b"").exits(78);
         assert!(check.stderr.starts_with("mailstamp: error: /") && check.stdout.is_empty(), "{check:?}");
         home.run(["rules", "test"], &letter("1")).exits(78);
-        assert!(home.run(["doctor"], b"").exits(78).text().contains("bad   rules "));
+        assert!(home.run(["doctor"], b"").exits(78).text().contains("error    rules "));
         let deferred = home.classify(&letter("1")).exits(75);
         assert!(deferred.stderr.contains("mailstamp: hint: mailstamp config check"), "{wrong}: {deferred:?}");
         home.run(["filter"], &letter("1")).exits(75);

@@ -220,7 +220,7 @@ fn what_the_log_has_forgotten_is_judged_and_the_gap_is_told() {
 #[test]
 fn a_large_mbox_is_never_in_memory_whole() {
     let home = Home::new();
-    home.configure(&format!("addresses = [\"{ALICE}\"]\nlargest_message = 1048576"));
+    home.configure(&format!("addresses = [\"{ALICE}\"]\nmax_message_size = 1048576"));
     let mut mbox = b"From a\nSubject: large\n\n".to_vec();
     mbox.resize(200 << 20, b'x');
     mbox.extend(b"\n\nFrom b\n\nsmall\n");

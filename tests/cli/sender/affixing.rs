@@ -11,16 +11,16 @@ fn field<'a>(stamped: &'a [u8], message: &[u8]) -> &'a str {
 
 // BC14, BC6a, BP2e
 #[test]
-fn a_message_gets_a_stamp_from_the_purse_or_the_vendor_and_is_first_class() {
+fn a_message_gets_a_stamp_from_the_wallet_or_the_vendor_and_is_first_class() {
     let shop = Shop::open(10, &[]);
     let home = customer(&shop, shop.address);
     let alice = Home::new();
-    let document = shop.books().published().unwrap();
+    let document = shop.ledger().published().unwrap();
     let document = serde_json::to_vec(&document).unwrap();
-    alice.run(["vendor", "trust", "--replace", "-"], &document).exits(0);
+    alice.run(["trust", "add", "--replace", "-"], &document).exits(0);
     home.run(["buy", "--to", ALICE], b"").exits(0);
     let first = home.run(["affix", "--buy"], &letter("1")).exits(0).stdout;
-    assert_eq!(sold(&shop), 1, "from the purse");
+    assert_eq!(sold(&shop), 1, "from the wallet");
     let second = home.run(["affix", "--buy", "--to", ALICE], &letter("2")).exits(0).stdout;
     assert_eq!(sold(&shop), 2, "bought");
     for (stamped, id) in [(&first, "1"), (&second, "2")] {

@@ -1,4 +1,4 @@
-//! Buying: one request for many, caps, errors that say what to do, and a purse that keeps what is not used.
+//! Buying: one request for many, caps, errors that say what to do, and a wallet that keeps what is not used.
 
 use super::{add_account, customer, sold, tokens};
 use crate::support::run;
@@ -41,10 +41,10 @@ fn many_recipients_cost_one_request() {
     assert_eq!(names, ["a@y.example", "b@y.example", "c@z.example"]);
     assert!(stamps.iter().all(|it| stamp(it).value == 2));
     assert_eq!((shop.balance(), sold(&shop)), (94, 3));
-    let history = shop.books().history(shop.account, u64::MAX, 10).unwrap();
+    let history = shop.ledger().history(shop.account, u64::MAX, 10).unwrap();
     assert_eq!(history.iter().filter(|it| matches!(it.event, Event::Issued { .. })).count(), 1, "{history:?}");
-    // Handed out is used: nobody gets them from the purse.
-    assert_eq!(home.run(["purse", "show"], b"").exits(0).text(), "");
+    // Handed out is used: nobody gets them from the wallet.
+    assert_eq!(home.run(["wallet", "show"], b"").exits(0).text(), "");
 }
 
 // BP2f: neither the vendor nor the stamp learns more than it must
@@ -64,25 +64,25 @@ fn a_hashed_recipient_is_not_told_to_the_vendor() {
 }
 
 #[test]
-fn what_was_bought_for_the_purse_is_listed_exported_and_dropped() {
+fn what_was_bought_for_the_wallet_is_listed_exported_and_dropped() {
     let shop = Shop::open(10, &[]);
     let home = customer(&shop, shop.address);
     home.run(["buy", "--to", "a@y.example", "b@y.example"], b"").exits(0);
     let listed: serde_json::Value =
-        serde_json::from_str(&home.run(["purse", "list", "--json"], b"").exits(0).text()).unwrap();
+        serde_json::from_str(&home.run(["wallet", "list", "--json"], b"").exits(0).text()).unwrap();
     let stamps = listed["stamps"].as_array().unwrap();
     assert_eq!(
         (stamps.len(), &stamps[0]["state"], &listed["unanswered"]),
         (2, &"unused".into(), &serde_json::json!([]))
     );
-    let all = tokens(&home.run(["purse", "show"], b"").exits(0).text());
+    let all = tokens(&home.run(["wallet", "show"], b"").exits(0).text());
     assert_eq!(all.len(), 2);
     let serial = stamps[0]["serial"].as_str().unwrap();
-    assert_eq!(home.run(["purse", "show", serial], b"").exits(0).text().trim(), all[0]);
-    let dropped = home.run(["purse", "drop", serial], b"").exits(0).text();
+    assert_eq!(home.run(["wallet", "show", serial], b"").exits(0).text().trim(), all[0]);
+    let dropped = home.run(["wallet", "drop", serial], b"").exits(0).text();
     assert_eq!(dropped, format!("dropped: 1 credits for {}\n", stamps[0]["recipient"].as_str().unwrap()));
-    home.run(["purse", "drop", serial], b"").exits(65);
-    assert_eq!(home.run(["purse", "show"], b"").exits(0).text().trim(), all[1]);
+    home.run(["wallet", "drop", serial], b"").exits(65);
+    assert_eq!(home.run(["wallet", "show"], b"").exits(0).text().trim(), all[1]);
 }
 
 // Threat 22: 50 processes at once
@@ -141,11 +141,11 @@ fn errors_say_what_to_do() {
     let to = ["buy", "--to", "b@y.example", "--out", "-"];
     assert!(home.run(to, b"").exits(75).stderr.contains("hint: try again: nothing is charged twice"));
     assert!(
-        home.run(["purse", "list"], b"").exits(0).text().contains("not answered yet: 1 stamps, 1 credits, from shop")
+        home.run(["wallet", "list"], b"").exits(0).text().contains("not answered yet: 1 stamps, 1 credits, from shop")
     );
     shop.restart();
-    let books = shop.books();
-    books.credit(shop.account, 10, None, "more", mailstamp::os::clock::now()).unwrap();
+    let ledger = shop.ledger();
+    ledger.credit(shop.account, 10, None, "more", mailstamp::os::clock::now()).unwrap();
     let url = format!("http://{}", shop.address);
     home.run(
         ["account", "add", "shop", "--replace", "--offline", "--vendor", "stamps.example", "--url", &url],
@@ -157,7 +157,7 @@ fn errors_say_what_to_do() {
     add_account(&home, &shop, shop.address);
     assert_eq!(tokens(&home.run(to, b"").exits(0).text()).len(), 1);
     assert_eq!((shop.balance(), sold(&shop)), (9, 2));
-    assert!(!home.run(["purse", "list"], b"").exits(0).text().contains("not answered yet"));
+    assert!(!home.run(["wallet", "list"], b"").exits(0).text().contains("not answered yet"));
 }
 
 #[test]

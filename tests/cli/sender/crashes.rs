@@ -1,4 +1,4 @@
-//! Answers that are cut off, and a buyer who is killed at every system call: the vendor's books show one purchase.
+//! Answers that are cut off, and a buyer who is killed at every system call: the vendor's ledger shows one purchase.
 
 use super::{customer, sold, tokens};
 use crate::support::shop::{Shop, cutting};
@@ -80,7 +80,7 @@ fn a_buyer_killed_at_any_call_pays_once() {
     let arguments = ["buy", "--to", "a@y.example", "--name", "once", "--out", "-"];
     let killed = killed_at_every_call(&arguments, b"", |home, text| {
         assert_eq!(tokens(text).len(), 1);
-        assert!(home.run(["purse", "list"], b"").exits(0).text().lines().count() == 1, "nothing is left over");
+        assert!(home.run(["wallet", "list"], b"").exits(0).text().lines().count() == 1, "nothing is left over");
     });
     assert!(killed > 20, "{killed}");
 }

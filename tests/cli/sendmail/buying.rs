@@ -46,7 +46,7 @@ fn a_hundred_recipients_are_one_purchase_and_each_has_his_own() {
     assert_eq!(calls.iter().map(|call| call.to().to_owned()).collect::<Vec<_>>(), to);
     let stamps: BTreeSet<String> = calls.iter().map(|call| stamp(&call.copy)).collect();
     assert_eq!((stamps.len(), shop.balance()), (100, 900));
-    let history = shop.books().history(shop.account, u64::MAX, 10).unwrap();
+    let history = shop.ledger().history(shop.account, u64::MAX, 10).unwrap();
     let sales = history.iter().filter(|entry| matches!(entry.event, Event::Issued { .. })).count();
     assert_eq!(sales, 1, "{history:?}");
     // What was sent is sent: the next message buys anew.
@@ -199,9 +199,9 @@ fn what_was_paid_and_never_arrived_is_not_bought_again() {
         assert_eq!(send("3", "bob@y.example"), 0);
         assert_ne!(stamp(&next.calls()[0].copy), "");
         assert_eq!(shop.balance(), before - 2);
-        // And what nobody wants any more comes into the purse.
+        // And what nobody wants any more comes into the wallet.
         home.run(["sendmail", "-q"], b"").exits(0);
-        let listed = home.run(["purse", "list"], b"").exits(0).text();
+        let listed = home.run(["wallet", "list"], b"").exits(0).text();
         assert!(listed.contains("carol@y.example") && !listed.contains("not answered yet"), "{listed}");
         assert_eq!(shop.balance(), before - 2);
     }

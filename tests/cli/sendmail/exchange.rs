@@ -1,5 +1,5 @@
 //! Ten letters to and fro between two users, through a real Postfix and back into `deliver`: one stamp serves them all, and
-//! the vendor's books are the witness. Needs root.
+//! the vendor's ledger is the witness. Needs root.
 
 use super::account::with_account;
 use crate::support::postfix::{Postfix, User};
@@ -74,7 +74,7 @@ fn ten_letters_to_and_fro_cost_one_stamp() {
              [sendmail.smtp]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"off\"\n",
             postfix.port()
         ));
-        home.run(["vendor", "trust", "-"], &serde_json::to_vec(&shop.books().published().unwrap()).unwrap()).exits(0);
+        home.run(["trust", "add", "-"], &serde_json::to_vec(&shop.ledger().published().unwrap()).unwrap()).exits(0);
         // Bob has no account: he could not buy a stamp.
         if address == ALICE {
             with_account(&home, &shop);
@@ -100,7 +100,7 @@ fn ten_letters_to_and_fro_cost_one_stamp() {
         ("first-class; reason=paid", "first-class; reason=return", "first-class; reason=multi-use");
     assert_eq!(classes, [paid, back, again, back, again, back, again, back, again, back]);
     assert_eq!(shop.balance(), 99);
-    assert_eq!(shop.books().summary().unwrap().stamps, 1);
+    assert_eq!(shop.ledger().summary().unwrap().stamps, 1);
     shop.audit();
     // Either of them ends it: the next letter is not carried by that stamp any more.
     bob.mailstamp(&["revoke"], &maildir(&bob.inbox())[0]).exits(0);

@@ -32,7 +32,7 @@ fn is_stamped_for(copy: &str, recipient: &str) -> bool {
     let bob = Home::bare();
     bob.configure(&format!("addresses = [{recipient:?}]"));
     copy.matches("Digital-Stamp:").count() == 1
-        && bob.run(["classify", "--no-mark"], copy.as_bytes()).text() == "unverified unknown-vendor\n"
+        && bob.run(["classify", "--dry-run"], copy.as_bytes()).text() == "unverified unknown-vendor\n"
 }
 
 /// BC14: the key that sends a letter is the only one that is pressed.

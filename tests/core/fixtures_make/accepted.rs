@@ -194,14 +194,14 @@ fn times_and_keys() -> Vec<Case> {
             .at(until.plus(5 * MINUTE)),
         paid("window-late-allowed", "Three days late, where the user accepts four.", window(from, until))
             .at(until.plus(3 * DAY))
-            .config("addresses = [\"alice@x.example\"]\n[stamps]\nlate = \"4d\""),
+            .config("addresses = [\"alice@x.example\"]\n[stamps]\nexpiry_grace = \"4d\""),
         paid("window-longest", "A window just as long as the policy allows.", window(from, from.plus(100 * DAY))),
         paid(
             "window-none-allowed",
             "A stamp without an end, where the user accepts such stamps.",
             with(&issue(&Stamp { expires: None, ..stamp("window") }), &letter("1")),
         )
-        .config("addresses = [\"alice@x.example\"]\n[stamps]\nendless = true"),
+        .config("addresses = [\"alice@x.example\"]\n[stamps]\nallow_no_expiry = true"),
         paid("key-verify-only", "The key signs no more; its stamps are good until they end.", keyed())
             .vendor("stamps.example.json", pinned("stamps.example", &[("2026q4", ",\"status\":\"verify-only\"")], "")),
         paid("key-revoked-later", "The key is revoked from the next second on.", keyed()).vendor(
@@ -384,7 +384,7 @@ fn rules() -> Vec<Case> {
         case(Reason::Rule, "message-too-large", "Larger than the user has looked at; the sender needs no looking.", {
             letter("1")
         })
-        .config(&format!("largest_message = 10\n{}", allow("\"bob@y.example\""))),
+        .config(&format!("max_message_size = 10\n{}", allow("\"bob@y.example\""))),
         case(
             Reason::Rule,
             "bad-stamp",

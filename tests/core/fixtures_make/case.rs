@@ -15,12 +15,12 @@ pub struct Case {
     shows: &'static str,
     now: UnixTime,
     recipient: Option<&'static str>,
-    looked: Option<&'static str>,
+    dry_run: Option<&'static str>,
     action: Option<&'static str>,
     config: String,
     rules: Option<String>,
     rule: Option<&'static str>,
-    before: Vec<Before>,
+    history: Vec<Judgement>,
     state: Vec<String>,
     vendors: Vec<(&'static str, String)>,
     fetched: Option<Record>,
@@ -29,7 +29,7 @@ pub struct Case {
 }
 
 #[derive(Clone, Debug)]
-struct Before {
+struct Judgement {
     message: &'static str,
     now: UnixTime,
     times: u8,
@@ -43,12 +43,12 @@ pub fn case(reason: Reason, detail: &'static str, shows: &'static str, message: 
         shows,
         now: NOW,
         recipient: None,
-        looked: None,
+        dry_run: None,
         action: None,
         config: "addresses = [\"alice@x.example\"]\n".to_owned(),
         rules: None,
         rule: None,
-        before: Vec::new(),
+        history: Vec::new(),
         state: Vec::new(),
         vendors: vec![("stamps.example.json", pinned("stamps.example", &[("2026q4", "")], ""))],
         fetched: None,
@@ -67,8 +67,8 @@ impl Case {
     }
 
     /// What is said to who only looks, where that differs.
-    pub fn looked(self, verdict: &'static str) -> Self {
-        Self { looked: Some(verdict), ..self }
+    pub fn dry_run(self, verdict: &'static str) -> Self {
+        Self { dry_run: Some(verdict), ..self }
     }
 
     /// What is to be done, where that is not to deliver.
@@ -102,7 +102,7 @@ impl Case {
     }
 
     pub fn after_times(mut self, message: &'static str, now: UnixTime, times: u8) -> Self {
-        self.before.push(Before { message, now, times });
+        self.history.push(Judgement { message, now, times });
         self
     }
 
@@ -134,8 +134,8 @@ impl Case {
         line(&format!("reason = \"{}\"", self.reason));
         line(&format!("exit = {}", self.reason.class().exit_code()));
         line(&format!("now = \"{}\"", self.now));
-        if let Some(verdict) = self.looked {
-            line(&format!("looked = \"{verdict}\""));
+        if let Some(verdict) = self.dry_run {
+            line(&format!("dry_run = \"{verdict}\""));
         }
         if let Some(action) = self.action {
             line(&format!("action = \"{action}\""));
@@ -154,8 +154,8 @@ impl Case {
             line("# Rows of the state, as `mailstamp export` writes them.");
             line(&format!("state = '''\n{}\n'''", self.state.join("\n")));
         }
-        for before in &self.before {
-            line("\n# Judged before this message.\n[[before]]");
+        for before in &self.history {
+            line("\n# Judged before this message.\n[[history]]");
             line(&format!("message = \"{}\"\nnow = \"{}\"", before.message, before.now));
             if before.times != 1 {
                 line(&format!("times = {}", before.times));

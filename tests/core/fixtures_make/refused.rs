@@ -155,7 +155,7 @@ fn windows() -> Vec<Case> {
             .action("reject"),
         case(Reason::Expired, "later-than-allowed", "Later than the user accepts.", window(from, until))
             .at(until.plus(4 * DAY + 5 * MINUTE + 1))
-            .config("addresses = [\"alice@x.example\"]\n[stamps]\nlate = \"4d\""),
+            .config("addresses = [\"alice@x.example\"]\n[stamps]\nexpiry_grace = \"4d\""),
         case(
             Reason::Expired,
             "used-long-ago",
@@ -256,10 +256,10 @@ fn used() -> Vec<Case> {
             .after(first, NOW.plus(-MINUTE)),
         used("too-late", "The same message, a second later than it may come again.", once("1"))
             .after(first, NOW.plus(-5 * DAY - 1))
-            .looked("first-class again"),
+            .dry_run("first-class again"),
         used("too-often", "The same message, once more than it may come again.", once("1"))
             .after_times(first, NOW.plus(-DAY), 21)
-            .looked("first-class again")
+            .dry_run("first-class again")
             .config(TWENTY),
         used("grant-ended", "The user's grant has ended, and the stamp is used.", with(&token("header"), &letter("2")))
             .row(used_row("header", &letter("1"), NOW.plus(-DAY), 0))

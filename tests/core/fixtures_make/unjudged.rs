@@ -135,7 +135,7 @@ fn limits() -> Vec<Case> {
             "The message is larger than the user has looked at; the stamp on it is not spent.",
             good,
         )
-        .config("addresses = [\"alice@x.example\"]\nlargest_message = 400"),
+        .config("addresses = [\"alice@x.example\"]\nmax_message_size = 400"),
         over("too-many-parts", "More parts than are looked at.", {
             let kind = "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n";
             format!("{}\n{}--b--\n", header("1", kind), "--b\nContent-Type: image/png\n\nx\n".repeat(1100))

@@ -47,7 +47,7 @@ fn neither_sender_nor_recipient_has_a_key() {
     assert_eq!(std::fs::read_dir(sender.path()).unwrap().count(), 0);
     let recipient = Home::bare();
     recipient.configure("addresses = [\"alice@x.example\"]");
-    recipient.run(["vendor", "trust", "-"], &document).exits(0);
+    recipient.run(["trust", "add", "-"], &document).exits(0);
     let (judged, trace) = traced(recipient.command().arg("classify"), "open,openat", &affixed.exits(0).stdout);
     judged.exits(0).says("first-class paid");
     let own = ["config.toml", "stamps.example.json", "vendors", "verdicts.jsonl", "mailstamp", "state", ".local"];
@@ -114,7 +114,7 @@ fn nothing_depends_on_where_a_message_claims_to_come_from() {
         [(good, "first-class paid"), (forged, "invalid forged"), (letter("1"), "unstamped no-stamp")]
     {
         let judge = |message: &[u8], more: &[&str]| {
-            home.run(["classify", "--no-mark"].iter().copied().chain(more.iter().copied()), message).says(verdict);
+            home.run(["classify", "--dry-run"].iter().copied().chain(more.iter().copied()), message).says(verdict);
         };
         judge(&message, &[]);
         for from in ["From: Alice <alice@x.example>", "From: <>", "X-From: nobody", "From: a@b, c@d", "From: \"x\" <x"]
@@ -214,7 +214,7 @@ fn a_stamp_certifies_no_content() {
         format!("{stamped}_______________\na footer of the list\n"),
         stamped.replace('\n', "\r\n"),
     ] {
-        home.run(["classify", "--no-mark"], altered.as_bytes()).exits(0).says("first-class paid");
+        home.run(["classify", "--dry-run"], altered.as_bytes()).exits(0).says("first-class paid");
     }
     home.classify(stamped.replace("Dear Alice", "Dear Madam").as_bytes()).exits(0).says("first-class paid");
 }

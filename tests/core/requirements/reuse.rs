@@ -66,7 +66,7 @@ fn reuse_under_every_setting() {
     for (log, window, kind, expected) in table {
         let home = Home::new();
         home.configure(&format!(
-            "addresses = [\"{ALICE}\", \"carol@x.example\"]\n[stamps]\nendless = {}\n[used_log]\nenabled = {log}",
+            "addresses = [\"{ALICE}\", \"carol@x.example\"]\n[stamps]\nallow_no_expiry = {}\n[used_log]\nenabled = {log}",
             !window
         ));
         // What comes back under a return grant names the correspondent.
@@ -144,7 +144,7 @@ fn the_window_is_kept() {
     let window = ["--not-before", "2026-12-10T12:00:00Z", "--until", END];
     let stamped = home.affix(&home.issue(ALICE, ["--now", BEFORE].into_iter().chain(window)), &letter("1"));
     for late in ["0s", "2d"] {
-        home.configure(&format!("addresses = [\"{ALICE}\"]\n[stamps]\nlate = \"{late}\""));
+        home.configure(&format!("addresses = [\"{ALICE}\"]\n[stamps]\nexpiry_grace = \"{late}\""));
         let after = if late == "2d" { "first-class paid" } else { "invalid expired" };
         for (now, verdict) in [
             (BEFORE, "invalid not-yet-valid"),
@@ -159,7 +159,7 @@ fn the_window_is_kept() {
             ("2026-12-22T12:05:01Z", "invalid expired"),
             (AFTER, "invalid expired"),
         ] {
-            let judged = home.run(["classify", "--no-mark", "--now", now], &stamped);
+            let judged = home.run(["classify", "--dry-run", "--now", now], &stamped);
             assert_eq!(judged.text().trim_end(), verdict, "{now}, late {late}");
         }
     }
@@ -189,7 +189,7 @@ fn what_is_forgotten_is_refused_by_its_date() {
     let back = home.run(["classify", "--now", first_day], &spam);
     assert_eq!((back.code, back.text().as_str()), (75, ""), "{back:?}");
     // Nor does it come back, or keep others of its time waiting, when late stamps are accepted from now on.
-    home.configure(&format!("addresses = [\"{ALICE}\"]\n[stamps]\nlate = \"20000d\""));
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[stamps]\nexpiry_grace = \"20000d\""));
     home.classify(&spam).exits(20).says("invalid expired");
     home.classify(&home.affix(&old("d"), &letter("d"))).exits(20).says("invalid expired");
 }

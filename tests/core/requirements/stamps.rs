@@ -234,7 +234,7 @@ fn a_stamp_must_name_one_of_the_users_addresses() {
         ("\u{430}lice@x.example", false),
     ] {
         let stamped = home.affix(&home.issue(recipient, []), &letter("1"));
-        let judged = home.run(["classify", "--no-mark"], &stamped);
+        let judged = home.run(["classify", "--dry-run"], &stamped);
         let verdict = if mine { "first-class paid" } else { "invalid not-for-me" };
         assert_eq!(judged.text().trim_end(), verdict, "{recipient}");
     }
@@ -252,7 +252,7 @@ fn one_stamp_serves_one_recipient() {
     let carol = Home::bare();
     carol.configure("addresses = [\"carol@x.example\"]");
     let document = std::fs::read(alice.config().with_file_name("vendors").join("stamps.example.json")).unwrap();
-    carol.run(["vendor", "trust", "-"], &document).exits(0);
+    carol.run(["trust", "add", "-"], &document).exits(0);
     alice.classify(&stamped).exits(0).says("first-class paid");
     carol.classify(&stamped).exits(20).says("invalid not-for-me");
     let both = Home::new();

@@ -11,7 +11,7 @@ use std::process::Command;
 /// A home that takes stamps of any length.
 fn home() -> Home {
     let home = Home::new();
-    home.configure(&format!("addresses = [\"{ALICE}\"]\n[stamps]\nlongest_window = \"36500d\""));
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[stamps]\nmax_window = \"36500d\""));
     home
 }
 

@@ -147,7 +147,7 @@ fn meddle(home: &Home, contest: &Mutex<Contest>, over: &AtomicBool, seen: &Seen)
         let owned = contest.lock().unwrap().owner.iter().flatten().count();
         let rows = insist(home, &["export"], b"").exits(0).text();
         assert!(rows.matches("\"row\":\"used\"").count() >= owned, "{owned}: {rows}");
-        insist(home, &["restore"], &second).exits(0);
+        insist(home, &["unrevoke"], &second).exits(0);
         says(&first, "first-class multi-use");
         seen.meddled.fetch_add(1, SeqCst);
         if over.load(SeqCst) {

@@ -60,11 +60,11 @@ fn without_a_process_there_is_a_hint_and_with_one_the_doctor_knows_it() {
     let said = home.run(["status"], b"").exits(69);
     assert!(said.stderr.contains("no resident process") && said.stderr.contains("mailstamp serve"), "{}", said.stderr);
     assert_eq!(said.text(), "");
-    assert!(doctor(&home, &[]).starts_with("good  resident        none"), "{}", doctor(&home, &[]));
+    assert!(doctor(&home, &[]).starts_with("ok       resident        none"), "{}", doctor(&home, &[]));
 
     let process = Process::begin(&home);
     let expected = format!(
-        "good  resident        process {} of version {} answers, and uses the same files",
+        "ok       resident        process {} of version {} answers, and uses the same files",
         process.pid(),
         env!("CARGO_PKG_VERSION")
     );
@@ -72,7 +72,7 @@ fn without_a_process_there_is_a_hint_and_with_one_the_doctor_knows_it() {
     // Who names a configuration would use another, for all that anybody knows.
     let config = home.config();
     let named = ["--config", config.to_str().unwrap()];
-    assert!(doctor(&home, &named).starts_with("odd   resident  "), "{}", doctor(&home, &named));
+    assert!(doctor(&home, &named).starts_with("warning  resident  "), "{}", doctor(&home, &named));
     let told = home.run(named.into_iter().chain(["status"]), b"").exits(0).text();
     assert!(told.contains("\nfiles        others than yours: it judges none of your messages\n"), "{told}");
 }
@@ -85,7 +85,7 @@ fn somebody_who_does_not_answer_is_no_resident_process() {
     let hangs_up = thread::spawn(move || (0..2).for_each(|_| drop(listener.accept().unwrap())));
     let said = home.run(["status"], b"").exits(69);
     assert!(said.stderr.contains("does not answer"), "{}", said.stderr);
-    assert!(doctor(&home, &[]).starts_with("bad   resident  "), "{}", doctor(&home, &[]));
+    assert!(doctor(&home, &[]).starts_with("error    resident  "), "{}", doctor(&home, &[]));
     hangs_up.join().unwrap();
 }
 

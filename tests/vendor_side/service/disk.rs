@@ -34,7 +34,7 @@ fn fill_and_empty(disk: &Path) {
     let health = || http::ask(shop.address, "GET", "/healthz", &[], b"").unwrap().status;
     let command = || {
         let mut vendor = Command::new(MAILSTAMP);
-        vendor.args(["vendor", "voucher", "1", "--books"]).arg(shop.folder());
+        vendor.args(["vendor", "voucher", "1", "--ledger"]).arg(shop.folder());
         run(&mut vendor, b"")
     };
     let mut sold = 0;

@@ -1,5 +1,5 @@
 //! What the vendor publishes, from the first edition that the shop makes to those of `vendor publish`, for a recipient who
-//! pinned the first key and refreshes: no edition goes back, none is signed by strangers, and each says what the books say.
+//! pinned the first key and refreshes: no edition goes back, none is signed by strangers, and each says what the ledger says.
 
 use crate::support::shop::{Shop, VENDOR};
 use crate::support::{ALICE, Home, Run, letter};
@@ -22,8 +22,8 @@ impl Town {
     fn new() -> Self {
         let (shop, home) = (Shop::open(100, &[]), Home::bare());
         home.configure(&format!("addresses = [\"{ALICE}\"]"));
-        let entry = serde_json::to_vec(&shop.books().published().unwrap()).unwrap();
-        home.run(["vendor", "trust", "-"], &entry).exits(0);
+        let entry = serde_json::to_vec(&shop.ledger().published().unwrap()).unwrap();
+        home.run(["trust", "add", "-"], &entry).exits(0);
         let served = home.file("served");
         let source = format!("[[source]]\npublisher = \"{VENDOR}\"\nfrom = \"{}\"\n", served.display());
         fs::write(home.file(".config/mailstamp/vendors/sources.toml"), source).unwrap();
@@ -36,9 +36,9 @@ impl Town {
     }
 
     fn try_vendor(&self, words: &[&str]) -> Run {
-        let books = self.shop.folder();
+        let ledger = self.shop.folder();
         let (command, rest) = words.split_first().unwrap();
-        let all = ["vendor", command, "--books", books.to_str().unwrap()].into_iter().chain(rest.iter().copied());
+        let all = ["vendor", command, "--ledger", ledger.to_str().unwrap()].into_iter().chain(rest.iter().copied());
         self.home.run(all, b"")
     }
 
@@ -78,7 +78,7 @@ fn who_knows_the_old_key_follows_to_the_new_one() {
     let run = town.vendor(&["rotate", "2027q1"]);
     assert!(run.stderr.contains("another time --prepare"), "{}", run.stderr);
     let stamped = town.letter("one");
-    assert_eq!(town.home.run(["classify", "--no-mark"], &stamped).text(), "unverified unknown-key\n");
+    assert_eq!(town.home.run(["classify", "--dry-run"], &stamped).text(), "unverified unknown-key\n");
     town.refresh();
     assert_eq!(town.home.classify(&stamped).exits(0).text(), "first-class paid\n");
     // So does who was away for two of them.
@@ -113,7 +113,7 @@ fn a_prepared_key_is_known_before_it_signs() {
 }
 
 #[test]
-fn what_the_books_know_is_published_and_no_edition_goes_back() {
+fn what_the_ledger_knows_is_published_and_no_edition_goes_back() {
     let mut town = Town::new();
     town.vendor(&["rotate", "2027q1"]);
     let first = town.refresh();
@@ -131,7 +131,7 @@ fn what_the_books_know_is_published_and_no_edition_goes_back() {
     assert_eq!(own.prices[0].credits, 500);
     // Afterwards there is, and it is said.
     let run = town.vendor(&["revoke", &serial]);
-    let command = format!("mailstamp vendor publish --books {}", town.shop.folder().display());
+    let command = format!("mailstamp vendor publish --ledger {}", town.shop.folder().display());
     assert!(run.stderr.trim_end().ends_with(&command), "{}", run.stderr);
     assert_eq!(town.refresh().version, second.version);
     town.vendor(&["publish"]);

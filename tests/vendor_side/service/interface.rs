@@ -145,7 +145,7 @@ fn real_answers_are_those_of_the_description() {
     let foreign = json!({ "serials": ["AAAAAAAAAAAAAAAAAAAAAA"] });
     assert_eq!(talk.say("POST", "/v1/revocations", foreign, 422).json()["reason"], "not-bought");
 
-    let voucher = talk.shop.books().make_voucher(7, None, mailstamp::os::clock::now()).unwrap();
+    let voucher = talk.shop.ledger().make_voucher(7, None, mailstamp::os::clock::now()).unwrap();
     assert_eq!(talk.say("POST", "/v1/vouchers", json!({ "code": voucher.as_str() }), 200).json()["credits"], 7);
     talk.say("POST", "/v1/vouchers", json!({ "code": "nonsense" }), 422);
 
@@ -180,8 +180,8 @@ fn is_code(word: &str) -> bool {
 fn what_is_bought_is_first_class_for_whom_it_names() {
     let (shop, home) = (Shop::open(10, &[]), Home::bare());
     home.configure(&format!("addresses = [\"{ALICE}\"]"));
-    let entry = serde_json::to_vec(&shop.books().published().unwrap()).unwrap();
-    home.run(["vendor", "trust", "-"], &entry).exits(0);
+    let entry = serde_json::to_vec(&shop.ledger().published().unwrap()).unwrap();
+    home.run(["trust", "add", "-"], &entry).exits(0);
     let order = json!({ "stamps": [
         { "recipient": ALICE },
         { "recipient": ALICE, "hashed": true, "sender": "bob@y.example", "value": 3 },
@@ -259,7 +259,7 @@ fn what_is_not_understood_is_refused_as_a_problem() {
 }
 
 #[test]
-fn the_directory_is_that_of_the_books_until_another_is_published() {
+fn the_directory_is_that_of_the_ledger_until_another_is_published() {
     let shop = Shop::open(10, &[]);
     let answer = shop.ask("GET", "/.well-known/digital-stamp", &Value::Null).is(200);
     let tag = answer.field("etag").unwrap().to_owned();
@@ -272,10 +272,10 @@ fn the_directory_is_that_of_the_books_until_another_is_published() {
     assert_eq!(ask("\"other\", W/\"another\""), 200);
     let home = Home::bare();
     home.configure(&format!("addresses = [\"{ALICE}\"]"));
-    let entry = serde_json::to_vec(&shop.books().published().unwrap()).unwrap();
-    home.run(["vendor", "trust", "-"], &entry).exits(0);
+    let entry = serde_json::to_vec(&shop.ledger().published().unwrap()).unwrap();
+    home.run(["trust", "add", "-"], &entry).exits(0);
     fs::write(home.file(".config/mailstamp/vendors/signed.json"), &answer.body).unwrap();
-    let listed = home.run(["vendor", "list"], b"").exits(0).text();
+    let listed = home.run(["trust", "list"], b"").exits(0).text();
     assert!(!listed.contains("not heeded") && listed.contains("2026q4"), "{listed}");
 
     let public = shop.folder().join("public/.well-known");
@@ -293,10 +293,10 @@ fn numbers_are_told_on_a_listener_of_their_own() {
     let numbers = http::ask(shop.metrics, "GET", "/metrics", &[], b"").unwrap().is(200).text();
     for line in [
         "mailstamp_vendor_sold_stamps_total 1",
-        "mailstamp_vendor_books_stamps 1",
-        "mailstamp_vendor_books_accounts 1",
+        "mailstamp_vendor_ledger_stamps 1",
+        "mailstamp_vendor_ledger_accounts 1",
         "mailstamp_vendor_requests_total{route=\"/v1/stamps\",method=\"POST\",status=\"200\"} 1",
-        "mailstamp_vendor_books_balance{book=\"outstanding\",unit=\"credits\"} 1",
+        "mailstamp_vendor_ledger_balance{book=\"outstanding\",unit=\"credits\"} 1",
     ] {
         assert!(numbers.lines().any(|it| it == line), "{line}\n{numbers}");
     }

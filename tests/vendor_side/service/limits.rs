@@ -42,7 +42,7 @@ fn who_asks_too_often_is_told_when_to_come_back() {
     assert!((1..=2).contains(&wait));
     assert!(keyed.len() > 4);
     // Another key is not held up, and neither is who has none.
-    let (key, _) = shop.books().add_api_key(shop.account, "other", mailstamp::os::clock::now()).unwrap();
+    let (key, _) = shop.ledger().add_api_key(shop.account, "other", mailstamp::os::clock::now()).unwrap();
     let bearer = format!("Bearer {}", key.as_str());
     http::ask(shop.address, "GET", "/v1/account", &[("Authorization", &bearer)], b"").unwrap().is(200);
     let asked = until_refused(|| http::ask(shop.address, "GET", "/v1/prices", &[], b"").unwrap());
@@ -223,13 +223,13 @@ fn it_speaks_tls_by_itself_and_takes_a_renewed_certificate() {
 }
 
 #[test]
-fn a_second_shop_over_the_same_books_is_told_so() {
+fn a_second_shop_over_the_same_ledger_is_told_so() {
     let shop = Shop::open(10, &[]);
-    let books = shop.folder();
+    let ledger = shop.folder();
     let home = crate::support::Home::bare();
     let run =
-        home.run(["vendor", "serve", "--listen", "127.0.0.1:0", "--books", books.to_str().unwrap()], b"").exits(75);
-    assert!(run.stderr.contains("a shop serves the books in ") && run.stderr.contains(" already"), "{}", run.stderr);
+        home.run(["vendor", "serve", "--listen", "127.0.0.1:0", "--ledger", ledger.to_str().unwrap()], b"").exits(75);
+    assert!(run.stderr.contains("a shop serves the ledger in ") && run.stderr.contains(" already"), "{}", run.stderr);
 }
 
 #[test]
@@ -237,10 +237,10 @@ fn a_shop_that_could_sign_nothing_does_not_open() {
     let mut shop = Shop::open(10, &[]);
     shop.signal("-TERM");
     shop.ended();
-    let books = shop.folder();
-    std::fs::remove_file(books.join("keys/key-2026q4.json")).unwrap();
+    let ledger = shop.folder();
+    std::fs::remove_file(ledger.join("keys/key-2026q4.json")).unwrap();
     let home = crate::support::Home::bare();
     let run =
-        home.run(["vendor", "serve", "--listen", "127.0.0.1:0", "--books", books.to_str().unwrap()], b"").exits(74);
+        home.run(["vendor", "serve", "--listen", "127.0.0.1:0", "--ledger", ledger.to_str().unwrap()], b"").exits(74);
     assert!(run.stderr.contains("key-2026q4.json"), "{}", run.stderr);
 }

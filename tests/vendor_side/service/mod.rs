@@ -1,5 +1,5 @@
 //! The vendor's service as programs and people meet it: the program under test on loopback, asked over real connections.
-//! What the books do by themselves is shown in their own tests.
+//! What the ledger does by itself is shown in its own tests.
 
 mod disk;
 #[cfg(feature = "directory")]

@@ -61,11 +61,11 @@ impl<'a> Visitor<'a> {
 }
 
 fn voucher(shop: &Shop, credits: u64) -> String {
-    shop.books().make_voucher(credits, None, clock::now()).unwrap().as_str().to_owned()
+    shop.ledger().make_voucher(credits, None, clock::now()).unwrap().as_str().to_owned()
 }
 
 fn worth(shop: &Shop, code: &str) -> u64 {
-    shop.books().voucher(mailstamp::ledger::payment::code_hash(code).unwrap()).unwrap()
+    shop.ledger().voucher(mailstamp::ledger::payment::code_hash(code).unwrap()).unwrap()
 }
 
 fn bought(answer: &Answer) -> String {
@@ -210,7 +210,7 @@ fn whatever_a_person_writes_is_shown_as_text() {
 #[test]
 fn a_draft_carries_the_stamp_to_its_recipient() {
     let (shop, home) = (Shop::open(0, &[]), trusting());
-    home.run(["vendor", "trust", "--replace", "-"], &entry(&shop)).exits(0);
+    home.run(["trust", "add", "--replace", "-"], &entry(&shop)).exits(0);
     let visitor = Visitor::new(&shop);
     let stamp = bought(&visitor.buy(ALICE, &voucher(&shop, 1)).is(200));
     let fields = [("token", visitor.token.as_str()), ("stamp", &stamp), ("recipient", ALICE), ("sender", "")];
@@ -231,7 +231,7 @@ fn trusting() -> Home {
 }
 
 fn entry(shop: &Shop) -> Vec<u8> {
-    serde_json::to_vec(&shop.books().published().unwrap()).unwrap()
+    serde_json::to_vec(&shop.ledger().published().unwrap()).unwrap()
 }
 
 /// The text that a mailto link puts into a message.
@@ -259,7 +259,7 @@ const PICTURES: &str = "MAILSTAMP_TEST_PICTURES";
 #[test]
 fn a_person_buys_in_a_browser_without_javascript_and_with_it() {
     let (shop, home) = (Shop::open(1_000, &["--address-rate", "0"]), trusting());
-    home.run(["vendor", "trust", "-"], &entry(&shop)).exits(0);
+    home.run(["trust", "add", "-"], &entry(&shop)).exits(0);
     for at in 0..25 {
         let body = json!({ "stamps": vec![json!({ "recipient": "r@x.example" }); at % 4 + 1] });
         shop.ask_with("POST", "/v1/stamps", &[("Idempotency-Key", &at.to_string())], &body).is(200);
@@ -304,7 +304,7 @@ fn a_person_buys_in_a_browser_without_javascript_and_with_it() {
     // And each way of putting a stamp on a letter works.
     home.classify(&stamped(&text(&seen["plain"]["stamp"]), &letter("plain"))).exits(0).says("first-class paid");
     let field = [text(&seen["scripted"]["field"]).as_bytes(), b"\n", letter("field").as_slice()].concat();
-    home.run(["classify", "--no-mark"], &field).exits(0).says("first-class paid");
+    home.run(["classify", "--dry-run"], &field).exits(0).says("first-class paid");
     let linked = format!("{}Dear Alice,\r\n", body_of(&text(&seen["scripted"]["mailto"])));
     let message = format!("From: bob@y.example\r\nTo: {ALICE}\r\nMessage-ID: <l@y.example>\r\n\r\n{linked}");
     home.classify(message.as_bytes()).exits(0).says("first-class paid");

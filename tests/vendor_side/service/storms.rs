@@ -1,4 +1,4 @@
-//! Many at once, answers that get lost, and a service that dies: every purchase is charged once, and the books are sound.
+//! Many at once, answers that get lost, and a service that dies: every purchase is charged once, and the ledger is sound.
 
 use crate::support::http::Connection;
 use crate::support::programs::eventually;
@@ -157,7 +157,7 @@ fn commands_work_while_it_runs() {
     let folder = shop.folder();
     let home = crate::support::Home::bare();
     let command = |words: &[&str]| {
-        let all: Vec<&str> = [&["vendor"], words, &["--books", folder.to_str().unwrap()]].concat();
+        let all: Vec<&str> = [&["vendor"], words, &["--ledger", folder.to_str().unwrap()]].concat();
         home.run(all, b"").exits(0).text()
     };
     command(&["credit", "joe", "50", "--reference", "r1"]);

@@ -1,7 +1,7 @@
 //! `mailstamp directory add`: one more source in the list. A vendor whom the user does not trust yet is looked at there, and
 //! his keys are shown: trust is given by a person, once, and never by a program.
 
-use crate::cli::commands::vendor_admin;
+use crate::cli::commands::trust;
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, UNAVAILABLE};
 use crate::cli::ui::output;
 use crate::config::directory_sources::{self, NewKeys, Source, Sources};
@@ -109,7 +109,7 @@ fn introduce(args: &Args, listed: &Sources, vendors: &Path) -> Result<(), Failur
     if !args.yes && !confirmed(&entry.vendor)? {
         return Err(Failure::new(DATA, format!("{} is not trusted", entry.vendor)));
     }
-    vendor_admin::pin(vendors, &entry)
+    trust::pin(vendors, &entry)
 }
 
 fn found(listed: &Sources, source: &Source) -> Result<(VendorEntry, bool), Failure> {

@@ -1,6 +1,6 @@
 //! `mailstamp directory list`: the sources, what they said last, and the keys that came of it.
 
-use crate::cli::commands::vendor_admin;
+use crate::cli::commands::trust;
 use crate::cli::ui::exit_status::{CONFIG, Failure};
 use crate::cli::ui::output;
 use crate::config::paths::{Given, Places};
@@ -35,8 +35,8 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
             .vendors()
             .flat_map(|(vendor, keys)| {
                 keys.into_iter().map(move |(kid, fact)| {
-                    let key = vendor_admin::public_key(&fact).map(ToString::to_string);
-                    json!({ "vendor": vendor, "kid": kid, "status": vendor_admin::status(&fact), "key": key })
+                    let key = trust::public_key(&fact).map(ToString::to_string);
+                    json!({ "vendor": vendor, "kid": kid, "status": trust::status(&fact), "key": key })
                 })
             })
             .collect();
@@ -54,7 +54,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     }
     for (vendor, keys) in folder.directory.vendors() {
         for (kid, fact) in keys {
-            output::line(&format!("key   {vendor}  {kid}  {}", vendor_admin::status(&fact)))?;
+            output::line(&format!("key   {vendor}  {kid}  {}", trust::status(&fact)))?;
         }
     }
     Ok(0)

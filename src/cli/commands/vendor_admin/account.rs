@@ -7,7 +7,7 @@ use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
 use crate::cli::ui::table::Table;
 use crate::config::paths::Given;
-use crate::ledger::handle::Books;
+use crate::ledger::handle::Ledger;
 use crate::ledger::model::Standing;
 use crate::message::header::printable;
 use crate::os::clock;
@@ -174,19 +174,19 @@ pub(super) fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
 }
 
 fn add(args: &Add, given: &Given) -> Result<u8, Failure> {
-    let books = args.which.reach(given)?;
-    let account = books.open_account(&args.name, &args.contact, None, clock::now())?;
+    let ledger = args.which.reach(given)?;
+    let account = ledger.open_account(&args.name, &args.contact, None, clock::now())?;
     output::line(&format!("account {} is open, number {}", account.name, account.number))?;
     Ok(0)
 }
 
 fn list(args: &List, given: &Given) -> Result<u8, Failure> {
-    let books = args.which.reach(given)?;
+    let ledger = args.which.reach(given)?;
     let mut table = Table::new(&["account", "contact", "state", "number", "credits"], 3);
     let mut rows = Vec::new();
     let mut after = 0;
     loop {
-        let page = books.accounts(after, PAGE, clock::now())?;
+        let page = ledger.accounts(after, PAGE, clock::now())?;
         let Some(last) = page.last() else { break };
         after = last.account.number;
         for standing in &page {
@@ -206,9 +206,9 @@ fn list(args: &List, given: &Given) -> Result<u8, Failure> {
 }
 
 fn show(args: &Show, given: &Given) -> Result<u8, Failure> {
-    let books = args.which.reach(given)?;
-    let standing = open_ledger::account(&books, &args.account)?;
-    let history = books.history(standing.account.number, u64::MAX, args.last)?;
+    let ledger = args.which.reach(given)?;
+    let standing = open_ledger::account(&ledger, &args.account)?;
+    let history = ledger.history(standing.account.number, u64::MAX, args.last)?;
     if args.json {
         let mut object = as_json(&standing);
         object["schema"] = output::SCHEMA.into();
@@ -249,21 +249,21 @@ fn show(args: &Show, given: &Given) -> Result<u8, Failure> {
 }
 
 fn close(args: &Close, given: &Given) -> Result<u8, Failure> {
-    let books = args.which.reach(given)?;
-    let account = open_ledger::account(&books, &args.account)?.account;
-    let count = books.close_account(account.number, args.revoke_stamps, clock::now())?;
+    let ledger = args.which.reach(given)?;
+    let account = open_ledger::account(&ledger, &args.account)?.account;
+    let count = ledger.close_account(account.number, args.revoke_stamps, clock::now())?;
     output::line(&format!("account {} is closed; stamps revoked: {count}", account.name))?;
     if count > 0 {
-        args.which.tell_recipients(&books, given)?;
+        args.which.tell_recipients(&ledger, given)?;
     }
     Ok(0)
 }
 
 fn key(args: &Key, given: &Given) -> Result<u8, Failure> {
-    let books = args.which.reach(given)?;
-    let account = open_ledger::account(&books, &args.account)?.account;
+    let ledger = args.which.reach(given)?;
+    let account = open_ledger::account(&ledger, &args.account)?.account;
     if let Some(label) = &args.add {
-        let (text, key) = books.add_api_key(account.number, label, clock::now())?;
+        let (text, key) = ledger.add_api_key(account.number, label, clock::now())?;
         if args.json {
             let object = json!({ "schema": output::SCHEMA, "key": *text, "id": key.id });
             output::line(&object.to_string())?;
@@ -273,9 +273,9 @@ fn key(args: &Key, given: &Given) -> Result<u8, Failure> {
         return Ok(0);
     }
     if let Some(id) = &args.revoke {
-        books.revoke_api_key(account.number, id, clock::now())?;
+        ledger.revoke_api_key(account.number, id, clock::now())?;
     }
-    let keys = books.api_keys(account.number)?;
+    let keys = ledger.api_keys(account.number)?;
     if args.json {
         output::line(&json!({ "schema": output::SCHEMA, "keys": keys }).to_string())?;
         return Ok(0);
@@ -290,40 +290,40 @@ fn key(args: &Key, given: &Given) -> Result<u8, Failure> {
 }
 
 fn own(args: &Own, given: &Given) -> Result<u8, Failure> {
-    let books = args.which.reach(given)?;
-    let number = open_ledger::account(&books, &args.account)?.account.number;
+    let ledger = args.which.reach(given)?;
+    let number = open_ledger::account(&ledger, &args.account)?.account.number;
     let subject = printable(args.subject.as_bytes(), 300);
-    let said = prove(args, &books, number)?;
+    let said = prove(args, &ledger, number)?;
     output::line(&format!("{subject}: {said}"))?;
     Ok(0)
 }
 
-fn prove(args: &Own, books: &Books, number: u64) -> Result<&'static str, Failure> {
+fn prove(args: &Own, ledger: &Ledger, number: u64) -> Result<&'static str, Failure> {
     if args.mail {
-        books.send_code(number, &args.subject, &args.sendmail, clock::now())?;
+        ledger.send_code(number, &args.subject, &args.sendmail, clock::now())?;
         return Ok("a code was mailed");
     }
     if args.remove {
-        books.disown(number, &args.subject, clock::now())?;
+        ledger.disown(number, &args.subject, clock::now())?;
         return Ok("not owned any more");
     }
     match &args.code {
-        Some(code) => books.confirm_code(number, &args.subject, code, clock::now())?,
-        None => books.own(number, &args.subject, clock::now())?,
+        Some(code) => ledger.confirm_code(number, &args.subject, code, clock::now())?,
+        None => ledger.own(number, &args.subject, clock::now())?,
     }
     Ok("owned")
 }
 
 fn caps(args: &Caps, given: &Given) -> Result<u8, Failure> {
-    let books = args.which.reach(given)?;
-    let standing = open_ledger::account(&books, &args.account)?;
+    let ledger = args.which.reach(given)?;
+    let standing = open_ledger::account(&ledger, &args.account)?;
     let before = standing.account.caps.unwrap_or_default();
     let own = args.caps.given().or(if args.default { OwnCaps::default() } else { before });
     if own != before {
         let some = Some(own).filter(|own| *own != OwnCaps::default());
-        books.change_account(standing.account.number, None, Some(some), clock::now())?;
+        ledger.change_account(standing.account.number, None, Some(some), clock::now())?;
     }
-    output::line(&terms::caps(&own.over(books.profile()?.terms.caps)))?;
+    output::line(&terms::caps(&own.over(ledger.profile()?.terms.caps)))?;
     let number = |given: Option<u64>, of: &str| given.map(|given| format!("{given} {of}"));
     let numbers = [
         number(own.stamps.map(u64::from), "stamps"),

@@ -1,4 +1,4 @@
-//! `vendor status`, `audit`, `backup`, `restore`: keeping the books.
+//! `vendor status`, `audit`, `backup`, `restore`: keeping the ledger.
 
 use super::open_ledger::Which;
 use crate::accounting::double_entry::{Book, Unit};
@@ -8,13 +8,13 @@ use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::output;
 use crate::cli::ui::table::Table;
 use crate::config::paths::Given;
-use crate::ledger::handle::Books;
+use crate::ledger::handle::Ledger;
 use crate::ledger::model::Balance;
 use crate::os::clock;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Show what the books come to: accounts, stamps, balances, and the head of the chain.
+/// Show what the ledger comes to: accounts, stamps, balances, and the head of the chain.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor status")]
 pub struct Status {
@@ -25,7 +25,7 @@ pub struct Status {
     which: Which,
 }
 
-/// Count everything again from the entries and compare. Ends with 0 for sound books and 65 for others, and says what is
+/// Count everything again from the entries and compare. Ends with 0 for a sound ledger and 65 for others, and says what is
 /// wrong with them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor audit")]
@@ -40,10 +40,10 @@ pub struct Audit {
     which: Which,
 }
 
-/// Write a consistent copy of the books to a new file, also while they are in use. The signing keys are files of their own
-/// beside the books and are not in it.
+/// Write a consistent copy of the ledger to a new file, also while it is in use. The signing keys are files of their own
+/// beside the ledger and are not in it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailstamp vendor backup books.backup")]
+#[command(after_help = "Examples:\n  mailstamp vendor backup ledger.backup")]
 pub struct Backup {
     /// The file; it must not exist
     #[arg(value_name = "FILE")]
@@ -52,9 +52,9 @@ pub struct Backup {
     which: Which,
 }
 
-/// Put a copy in the place of books that were lost. It has to pass an audit, and an entry says so from then on.
+/// Put a copy in the place of a ledger that was lost. It has to pass an audit, and an entry says so from then on.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailstamp vendor restore books.backup --books /srv/vendor")]
+#[command(after_help = "Examples:\n  mailstamp vendor restore ledger.backup --ledger /srv/vendor")]
 pub struct Restore {
     /// The copy
     #[arg(value_name = "FILE")]
@@ -64,8 +64,8 @@ pub struct Restore {
 }
 
 pub(super) fn status(args: &Status, given: &Given) -> Result<u8, Failure> {
-    let books = args.which.reach(given)?;
-    let (profile, summary) = (books.profile()?, books.summary()?);
+    let ledger = args.which.reach(given)?;
+    let (profile, summary) = (ledger.profile()?, ledger.summary()?);
     if args.json {
         let balances: Vec<Value> = summary.balances.iter().map(balance_json).collect();
         let object = json!({
@@ -137,7 +137,7 @@ pub(super) fn backup(args: &Backup, given: &Given) -> Result<u8, Failure> {
 }
 
 pub(super) fn restore(args: &Restore, given: &Given) -> Result<u8, Failure> {
-    let books = Books::restore(&args.which.folder(given)?, &args.file, clock::now())?;
-    output::line(&format!("head {}", books.summary()?.head))?;
+    let ledger = Ledger::restore(&args.which.folder(given)?, &args.file, clock::now())?;
+    output::line(&format!("head {}", ledger.summary()?.head))?;
     Ok(0)
 }

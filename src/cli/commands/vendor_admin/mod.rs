@@ -1,5 +1,5 @@
 //! `mailstamp vendor`: stamps from the vendor's side. `offline.rs` needs nothing but a key; everything else works on the
-//! vendor's books, whoever has them at the moment.
+//! vendor's ledger, in this process or another.
 
 #[cfg(feature = "vendor")]
 mod account;
@@ -20,17 +20,14 @@ mod terms;
 
 use crate::cli::ui::exit_status::Failure;
 use crate::config::paths::Given;
-pub use offline::unheeded;
-#[cfg(feature = "directory")]
-pub use offline::{pin, public_key, status};
 use std::path::PathBuf;
 
 /// The subcommand, and what may stand before it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The folder of the books; the subcommand has it as if it stood behind it
-    #[arg(id = "books", long = "books", value_name = "FOLDER", global = true, hide = true)]
-    _books: Option<PathBuf>,
+    /// The folder of the ledger; the subcommand has it as if it stood behind it
+    #[arg(id = "ledger", long = "ledger", value_name = "FOLDER", global = true, hide = true)]
+    _ledger: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -47,13 +44,7 @@ pub enum Command {
     Issue(offline::Issue),
     /// Write the next edition of a vendor's directory into a folder
     Publish(publish::Args),
-    /// Trust the vendor of a document
-    Trust(offline::Trust),
-    /// Trust a vendor no more
-    Untrust(offline::Untrust),
-    /// List the trusted vendors and their keys
-    List(offline::List),
-    /// Begin a vendor's books
+    /// Begin a vendor's ledger
     #[cfg(feature = "vendor")]
     Init(terms::Init),
     /// Show or set the price, and say what so many stamps cost
@@ -93,16 +84,16 @@ pub enum Command {
     /// Say what became of a stamp
     #[cfg(feature = "vendor")]
     Stamp(stamps::Look),
-    /// Show what the books come to
+    /// Show what the ledger comes to
     #[cfg(feature = "vendor")]
     Status(maintenance::Status),
     /// Count everything again and compare
     #[cfg(feature = "vendor")]
     Audit(maintenance::Audit),
-    /// Write a copy of the books, also while they are in use
+    /// Write a copy of the ledger, also while it is in use
     #[cfg(feature = "vendor")]
     Backup(maintenance::Backup),
-    /// Put a copy in the place of lost books
+    /// Put a copy in the place of a lost ledger
     #[cfg(feature = "vendor")]
     Restore(maintenance::Restore),
     /// Sell stamps over HTTP, to programs and on a page
@@ -120,9 +111,6 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
         Command::Document(args) => offline::document(args),
         Command::Issue(args) => offline::issue(args),
         Command::Publish(args) => publish::run(args, given),
-        Command::Trust(args) => offline::trust(args, given),
-        Command::Untrust(args) => offline::untrust(args, given),
-        Command::List(args) => offline::list(args, given),
         #[cfg(feature = "vendor")]
         Command::Init(args) => terms::init(args, given),
         #[cfg(feature = "vendor")]

@@ -1,34 +1,34 @@
-//! Where the books are, how a command gets at them, and what their answers mean as statuses.
+//! Where the ledger is, how a command gets at it, and what its answers mean as statuses.
 
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, IO, NO_INPUT, TEMPFAIL};
 use crate::cli::ui::output;
 use crate::config::paths::{Given, Places};
-use crate::ledger::error::BooksError;
-use crate::ledger::handle::Books;
+use crate::ledger::error::LedgerError;
+use crate::ledger::handle::Ledger;
 use crate::ledger::model::Standing;
 use crate::server::vendor_http::api::directory::published;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where the system keeps a vendor's books for a user without a home.
+/// Where the system keeps a vendor's ledger for a user without a home.
 const SYSTEM: &str = "/var/lib/mailstamp/vendor";
-/// For how long a command waits for another one that has the books.
+/// For how long a command waits for another one that has the ledger.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// Which books.
+/// Which ledger.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct Which {
-    /// The folder of the books [default: vendor in the folder of the state]
+    /// The folder of the ledger [default: vendor in the folder of the state]
     #[arg(long, value_name = "FOLDER")]
-    books: Option<PathBuf>,
+    ledger: Option<PathBuf>,
 }
 
 impl Which {
-    /// The books in this folder, or in the usual one.
+    /// The ledger in this folder, or in the usual one.
     #[must_use]
-    pub const fn at(books: Option<PathBuf>) -> Self {
-        Self { books }
+    pub const fn at(ledger: Option<PathBuf>) -> Self {
+        Self { ledger }
     }
 
     /// The folder: the one that was named, else `vendor` in the folder of the state, else the system's.
@@ -36,7 +36,7 @@ impl Which {
     /// # Errors
     /// A configuration that cannot be read.
     pub fn folder(&self, given: &Given) -> Result<PathBuf, Failure> {
-        if let Some(folder) = &self.books {
+        if let Some(folder) = &self.ledger {
             return Ok(folder.clone());
         }
         if let Some(state) = &given.state {
@@ -62,49 +62,49 @@ impl Which {
     ///
     /// # Errors
     /// As [`folder`](Self::folder).
-    pub(super) fn tell_recipients(&self, books: &Books, given: &Given) -> Result<(), Failure> {
+    pub(super) fn tell_recipients(&self, ledger: &Ledger, given: &Given) -> Result<(), Failure> {
         let folder = self.folder(given)?;
-        let publish = format!("mailstamp vendor publish --books {}", folder.display());
+        let publish = format!("mailstamp vendor publish --ledger {}", folder.display());
         if published(&folder).exists() {
             output::note(&format!("recipients do not know yet; publish it: {publish}"));
-        } else if !books.served() {
+        } else if !ledger.served() {
             output::note(&format!("recipients learn it while the shop is open, or from: {publish} --out FOLDER"));
         }
         Ok(())
     }
 
-    /// The books, taken or asked for.
+    /// The ledger, taken or asked for.
     ///
     /// # Errors
-    /// As [`Books::reach`].
-    pub fn reach(&self, given: &Given) -> Result<Books, Failure> {
-        Ok(Books::reach(&self.folder(given)?, WAIT)?)
+    /// As [`Ledger::reach`].
+    pub fn reach(&self, given: &Given) -> Result<Ledger, Failure> {
+        Ok(Ledger::reach(&self.folder(given)?, WAIT)?)
     }
 }
 
 /// The account that is named by its name or its number.
-pub(super) fn account(books: &Books, name: &str) -> Result<Standing, Failure> {
+pub(super) fn account(ledger: &Ledger, name: &str) -> Result<Standing, Failure> {
     let now = crate::os::clock::now();
     let found = match name.parse() {
-        Ok(number) => books.account(number, now),
-        Err(_) => books.account_named(name, now),
+        Ok(number) => ledger.account(number, now),
+        Err(_) => ledger.account_named(name, now),
     };
     Ok(found?)
 }
 
-impl From<BooksError> for Failure {
-    fn from(error: BooksError) -> Self {
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
         let code = match &error {
-            BooksError::Refused(_) | BooksError::Damaged { .. } | BooksError::Edition(_) => DATA,
-            BooksError::Busy { .. }
-            | BooksError::Served { .. }
-            | BooksError::Left
-            | BooksError::Remote(_)
-            | BooksError::Mail { .. } => TEMPFAIL,
-            BooksError::Absent { .. } => NO_INPUT,
-            BooksError::Exists { .. } => CANNOT_CREATE,
-            BooksError::Version { .. } | BooksError::Unsafe { .. } => CONFIG,
-            BooksError::Key(_) | BooksError::Io { .. } => IO,
+            LedgerError::Refused(_) | LedgerError::Damaged { .. } | LedgerError::Edition(_) => DATA,
+            LedgerError::Busy { .. }
+            | LedgerError::Served { .. }
+            | LedgerError::Left
+            | LedgerError::Remote(_)
+            | LedgerError::Mail { .. } => TEMPFAIL,
+            LedgerError::Absent { .. } => NO_INPUT,
+            LedgerError::Exists { .. } => CANNOT_CREATE,
+            LedgerError::Version { .. } | LedgerError::Unsafe { .. } => CONFIG,
+            LedgerError::Key(_) | LedgerError::Io { .. } => IO,
         };
         Self::new(code, error)
     }

@@ -81,30 +81,30 @@ pub struct Payout {
 }
 
 pub(super) fn credit(args: &Credit, given: &Given) -> Result<u8, Failure> {
-    let books = args.which.reach(given)?;
-    let account = open_ledger::account(&books, &args.account)?.account;
-    let booked = books.credit(account.number, args.credits, args.cost, &args.reference, clock::now())?;
+    let ledger = args.which.reach(given)?;
+    let account = open_ledger::account(&ledger, &args.account)?.account;
+    let booked = ledger.credit(account.number, args.credits, args.cost, &args.reference, clock::now())?;
     tell(&booked, None, args.json)
 }
 
 pub(super) fn payout(args: &Payout, given: &Given) -> Result<u8, Failure> {
-    let books = args.which.reach(given)?;
-    let account = open_ledger::account(&books, &args.account)?.account;
-    let (booked, receipt) = books.pay_out(account.number, args.credits, &args.reference, clock::now())?;
+    let ledger = args.which.reach(given)?;
+    let account = open_ledger::account(&ledger, &args.account)?.account;
+    let (booked, receipt) = ledger.pay_out(account.number, args.credits, &args.reference, clock::now())?;
     tell(&booked, Some(receipt.as_str()), args.json)
 }
 
 pub(super) fn voucher(args: &Voucher, given: &Given) -> Result<u8, Failure> {
-    let books = args.which.reach(given)?;
+    let ledger = args.which.reach(given)?;
     if let Some(name) = &args.redeem {
-        let account = open_ledger::account(&books, name)?.account;
+        let account = open_ledger::account(&ledger, name)?.account;
         let mut code = zeroize::Zeroizing::new(String::new());
         io::stdin().lock().take(1_000).read_to_string(&mut code).map_err(|error| Failure::input(USAGE, &error))?;
-        return tell(&books.take_voucher(account.number, code.trim(), clock::now())?, None, args.json);
+        return tell(&ledger.take_voucher(account.number, code.trim(), clock::now())?, None, args.json);
     }
     let credits = args.credits.unwrap_or_default();
     for _ in 0..args.count {
-        let code = books.make_voucher(credits, args.cost, clock::now())?;
+        let code = ledger.make_voucher(credits, args.cost, clock::now())?;
         if args.json {
             let object = json!({ "schema": output::SCHEMA, "code": *code, "credits": credits });
             output::line(&object.to_string())?;

@@ -1,6 +1,6 @@
 //! `mailstamp vendor publish`: the next edition of a vendor's directory, written into a folder that any web server can serve
 //! and any name server can include. What the last edition said is read from there, and its version with it. A vendor with
-//! books publishes what they say; one without gives his keys.
+//! ledger publishes what it says; one without gives his keys.
 
 #[cfg(feature = "vendor")]
 use super::open_ledger::Which;
@@ -21,7 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Write the next edition of a vendor's directory into a folder: signed, as a tree for a web server, and as lines for a
-/// zone file. Keys, prices and what is revoked come from the vendor's books, unless keys are given.
+/// zone file. Keys, prices and what is revoked come from the vendor's ledger, unless keys are given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp vendor publish --out public --buy https://stamps.example/\n  \
@@ -29,14 +29,14 @@ use std::path::{Path, PathBuf};
     mailstamp vendor publish --key new.json --key key.json --out public --verify-only 2026q4\n  \
     mailstamp vendor publish --key new.json --out public --revoke-key 2026q4=2026-12-01T00:00:00Z")]
 pub struct Args {
-    /// The folder of the books [default: vendor in the folder of the state]
+    /// The folder of the ledger [default: vendor in the folder of the state]
     #[arg(long, value_name = "FOLDER", conflicts_with = "key")]
-    books: Option<PathBuf>,
-    /// The file of a secret key, for a vendor without books; the first signs for all, others for readers who know only
+    ledger: Option<PathBuf>,
+    /// The file of a secret key, for a vendor without a ledger; the first signs for all, others for readers who know only
     /// them
     #[arg(long, value_name = "FILE", requires = "out")]
     key: Vec<PathBuf>,
-    /// The folder for what is published; public in the folder of the books, if not given
+    /// The folder for what is published; public in the folder of the ledger, if not given
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// For how many days it is good
@@ -80,7 +80,7 @@ pub struct Args {
 /// A failure that says what was wrong.
 pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let changes = Changes {
-        books: None,
+        ledger: None,
         version: 0,
         verify_only: args.verify_only.clone(),
         revoke_keys: args.revoke_key.clone(),
@@ -102,28 +102,31 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
             let vendor = signers.first().map_or("", |signer| signer.issuer.vendor());
             next_in(out, vendor, |last| Ok(publish::next(last, &signers, &changes, now, expires)?))
         }
-        out => from_books(args, out.as_deref(), given, &changes, (now, expires)),
+        out => from_ledger(args, out.as_deref(), given, &changes, (now, expires)),
     }
 }
 
-/// What the books say, signed with their keys.
+/// What the ledger says, signed with its keys.
 #[cfg(feature = "vendor")]
-fn from_books(
+fn from_ledger(
     args: &Args,
     out: Option<&Path>,
     given: &Given,
     changes: &Changes,
     (now, expires): (UnixTime, UnixTime),
 ) -> Result<u8, Failure> {
-    let which = Which::at(args.books.clone());
-    let books = which.reach(given)?;
+    let which = Which::at(args.ledger.clone());
+    let ledger = which.reach(given)?;
     let out = out.map_or_else(|| which.public(given), |out| Ok(out.to_owned()))?;
-    next_in(&out, books.vendor()?, |last| Ok(books.edition(last.as_ref(), changes, now, expires)?))
+    next_in(&out, ledger.vendor()?, |last| Ok(ledger.edition(last.as_ref(), changes, now, expires)?))
 }
 
 #[cfg(not(feature = "vendor"))]
-fn from_books(_: &Args, _: Option<&Path>, _: &Given, _: &Changes, _: (UnixTime, UnixTime)) -> Result<u8, Failure> {
-    Err(Failure::new(crate::cli::ui::exit_status::USAGE, "this program was built without books; give --key and --out"))
+fn from_ledger(_: &Args, _: Option<&Path>, _: &Given, _: &Changes, _: (UnixTime, UnixTime)) -> Result<u8, Failure> {
+    Err(Failure::new(
+        crate::cli::ui::exit_status::USAGE,
+        "this program was built without the ledger; give --key and --out",
+    ))
 }
 
 /// Writes the edition after the last one in the folder. Nobody else does meanwhile, or two editions would have one version,

@@ -4,7 +4,7 @@ use super::open_ledger::Which;
 use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL, USAGE};
 use crate::cli::ui::output;
 use crate::config::paths::Given;
-use crate::ledger::handle::Books;
+use crate::ledger::handle::Ledger;
 use crate::server::vendor_http::{self, Limits, ServeError, Settings, tls};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Sell stamps over HTTP: to programs under /v1/, and on a page to people without an account.
 ///
 /// It listens on this machine only unless told otherwise; put a reverse proxy in front (--public-url, --trusted-proxy), or
-/// let it speak TLS by itself (--tls-cert, --tls-key; read again on SIGHUP). The books are in one folder, made by `mailstamp
+/// let it speak TLS by itself (--tls-cert, --tls-key; read again on SIGHUP). The ledger is in one folder, made by `mailstamp
 /// vendor init`; all other vendor commands work while it runs. On SIGTERM it finishes what it has begun and ends.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -93,14 +93,14 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         sendmail: args.sendmail.clone(),
         limits,
     };
-    let books = Books::open(&folder, Duration::from_secs(5))?;
+    let ledger = Ledger::open(&folder, Duration::from_secs(5))?;
     // Whoever bought would have paid for what cannot be signed.
-    if books.active_signer()?.is_none() {
+    if ledger.active_signer()?.is_none() {
         output::note("no key signs, so nothing is sold; `mailstamp vendor rotate` makes a new one");
     }
-    books.listen()?;
+    ledger.listen()?;
     // Whoever started it may not read what it says; it serves all the same.
-    vendor_http::run(books, settings, |address| drop(output::line(&format!("listening on {address}"))))
+    vendor_http::run(ledger, settings, |address| drop(output::line(&format!("listening on {address}"))))
         .map_err(failure)?;
     Ok(0)
 }
@@ -124,7 +124,7 @@ fn origin(url: &str) -> Result<String, Failure> {
 fn failure(error: ServeError) -> Failure {
     match error {
         ServeError::Tls { .. } => Failure::new(CONFIG, error),
-        ServeError::Books(error) => error.into(),
+        ServeError::Ledger(error) => error.into(),
         ServeError::Listen { .. } | ServeError::System(_) => Failure::new(TEMPFAIL, error),
     }
 }

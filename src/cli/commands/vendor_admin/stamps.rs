@@ -7,8 +7,8 @@ use crate::accounting::order::Order;
 use crate::cli::ui::exit_status::{DATA, Failure, USAGE};
 use crate::cli::ui::output;
 use crate::config::paths::Given;
-use crate::ledger::error::BooksError;
-use crate::ledger::handle::Books;
+use crate::ledger::error::LedgerError;
+use crate::ledger::handle::Ledger;
 use crate::ledger::trade::{Handed, Taken};
 use crate::message::address::Address;
 use crate::message::header::printable;
@@ -108,9 +108,9 @@ pub struct Look {
 
 pub(super) fn sell(args: &Sell, given: &Given) -> Result<u8, Failure> {
     let orders = ordered(args)?;
-    let books = args.which.reach(given)?;
-    let account = open_ledger::account(&books, &args.account)?.account;
-    let sold = books.issue(account.number, &orders, args.key.as_deref(), clock::now())?;
+    let ledger = args.which.reach(given)?;
+    let account = open_ledger::account(&ledger, &args.account)?.account;
+    let sold = ledger.issue(account.number, &orders, args.key.as_deref(), clock::now())?;
     if args.json {
         let object = json!({
             "schema": output::SCHEMA, "entry": sold.sale.entry, "credits": sold.sale.credits,
@@ -147,14 +147,14 @@ fn ordered(args: &Sell) -> Result<Vec<Order>, Failure> {
 }
 
 pub(super) fn deposit(args: &HandIn, given: &Given) -> Result<u8, Failure> {
-    hand_in(args, given, Books::deposit)
+    hand_in(args, given, Ledger::deposit)
 }
 
 pub(super) fn refund(args: &HandIn, given: &Given) -> Result<u8, Failure> {
-    hand_in(args, given, Books::refund)
+    hand_in(args, given, Ledger::refund)
 }
 
-type TakeBack = fn(&Books, u64, &[Handed], UnixTime) -> Result<Taken, BooksError>;
+type TakeBack = fn(&Ledger, u64, &[Handed], UnixTime) -> Result<Taken, LedgerError>;
 
 /// The status is 0 when every stamp was taken, 65 when one was not.
 fn hand_in(args: &HandIn, given: &Given, take_back: TakeBack) -> Result<u8, Failure> {
@@ -171,9 +171,9 @@ fn hand_in(args: &HandIn, given: &Given, take_back: TakeBack) -> Result<u8, Fail
         return Err(Failure::new(DATA, "there is no stamp in what was read")
             .hint("give a message that carries stamps, or stamps, one a line"));
     }
-    let books = args.which.reach(given)?;
-    let account = open_ledger::account(&books, &args.account)?.account;
-    let taken = take_back(&books, account.number, &stamps, clock::now())?;
+    let ledger = args.which.reach(given)?;
+    let account = open_ledger::account(&ledger, &args.account)?.account;
+    let taken = take_back(&ledger, account.number, &stamps, clock::now())?;
     let status = if taken.each.iter().all(Result::is_ok) { 0 } else { DATA };
     if args.json {
         let shown = taken.each.iter().map(|it| match it {
@@ -214,18 +214,18 @@ fn listed(text: &str) -> Result<Vec<Handed>, Failure> {
 
 pub(super) fn revoke(args: &Revoke, given: &Given) -> Result<u8, Failure> {
     let serials = args.serials.iter().map(|text| serial(text)).collect::<Result<Vec<_>, _>>()?;
-    let books = args.which.reach(given)?;
-    let count = books.revoke(&serials, clock::now())?;
+    let ledger = args.which.reach(given)?;
+    let count = ledger.revoke(&serials, clock::now())?;
     output::line(&format!("revoked {count}"))?;
-    args.which.tell_recipients(&books, given)?;
+    args.which.tell_recipients(&ledger, given)?;
     Ok(0)
 }
 
 pub(super) fn look(args: &Look, given: &Given) -> Result<u8, Failure> {
     let serial = serial(&args.serial)?;
-    let books = args.which.reach(given)?;
-    let Some(stamp) = books.stamp(&serial)? else {
-        return Err(Failure::new(DATA, format!("these books did not sell {serial}")));
+    let ledger = args.which.reach(given)?;
+    let Some(stamp) = ledger.stamp(&serial)? else {
+        return Err(Failure::new(DATA, format!("this ledger did not sell {serial}")));
     };
     if args.json {
         let object = json!({

@@ -8,13 +8,13 @@ use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
 use crate::config::paths::Given;
 use crate::directory::document::VendorEntry;
-use crate::ledger::handle::{Books, Founding};
+use crate::ledger::handle::{Founding, Ledger};
 use crate::os::clock;
 use crate::time::UnixTime;
 use serde_json::json;
 use std::io;
 
-/// Begin a vendor's books in an empty folder, with a first signing key, and print the document by which recipients trust
+/// Begin a vendor's ledger in an empty folder, with a first signing key, and print the document by which recipients trust
 /// it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -123,25 +123,25 @@ impl GivenCaps {
 pub(super) fn init(args: &Init, given: &Given) -> Result<u8, Failure> {
     let terms = event::Terms { price: args.price, payout: None, days: 30, caps: Caps::default(), refunds: true };
     let founding = Founding { vendor: args.vendor.clone(), kid: args.kid.clone(), terms };
-    let books = Books::create(&args.which.folder(given)?, &founding, clock::now())?;
-    document(&books, args.buy.clone())
+    let ledger = Ledger::create(&args.which.folder(given)?, &founding, clock::now())?;
+    document(&ledger, args.buy.clone())
 }
 
 /// The public document: what recipients trust.
-fn document(books: &Books, buy: Option<String>) -> Result<u8, Failure> {
-    let entry = VendorEntry { buy, ..books.published()? };
+fn document(ledger: &Ledger, buy: Option<String>) -> Result<u8, Failure> {
+    let entry = VendorEntry { buy, ..ledger.published()? };
     output::line(&serde_json::to_string_pretty(&entry).map_err(io::Error::from)?)?;
     Ok(0)
 }
 
 pub(super) fn price(args: &Price, given: &Given) -> Result<u8, Failure> {
-    let books = args.which.reach(given)?;
-    let mut terms = books.profile()?.terms;
+    let ledger = args.which.reach(given)?;
+    let mut terms = ledger.profile()?.terms;
     if args.set.is_some() || args.payout.is_some() {
         terms.price = args.set.unwrap_or(terms.price);
         terms.payout = args.payout.or(terms.payout);
-        books.set_terms(terms.clone(), clock::now())?;
-        args.which.tell_recipients(&books, given)?;
+        ledger.set_terms(terms.clone(), clock::now())?;
+        args.which.tell_recipients(&ledger, given)?;
     }
     let out_of_range = |error| Failure::new(crate::cli::ui::exit_status::DATA, error);
     let cost = terms.price.of(args.stamps).map_err(out_of_range)?;
@@ -160,8 +160,8 @@ pub(super) fn price(args: &Price, given: &Given) -> Result<u8, Failure> {
 }
 
 pub(super) fn terms(args: &Terms, given: &Given) -> Result<u8, Failure> {
-    let books = args.which.reach(given)?;
-    let before = books.profile()?.terms;
+    let ledger = args.which.reach(given)?;
+    let before = ledger.profile()?.terms;
     let terms = event::Terms {
         days: args.days.unwrap_or(before.days),
         refunds: args.refunds.unwrap_or(before.refunds),
@@ -169,7 +169,7 @@ pub(super) fn terms(args: &Terms, given: &Given) -> Result<u8, Failure> {
         ..before.clone()
     };
     if terms != before {
-        books.set_terms(terms.clone(), clock::now())?;
+        ledger.set_terms(terms.clone(), clock::now())?;
     }
     if args.json {
         output::line(&json!({ "schema": output::SCHEMA, "terms": terms }).to_string())?;
@@ -189,17 +189,17 @@ pub(super) fn caps(caps: &Caps) -> String {
 }
 
 pub(super) fn rotate(args: &Rotate, given: &Given) -> Result<u8, Failure> {
-    let books = args.which.reach(given)?;
+    let ledger = args.which.reach(given)?;
     if let Some(kid) = &args.revoke {
         // Before anything is changed.
-        books.key(kid)?;
+        ledger.key(kid)?;
     }
     if let Some(kid) = &args.kid {
         if args.prepare {
-            books.prepare(kid, clock::now())?;
+            ledger.prepare(kid, clock::now())?;
         } else {
-            let known = books.profile()?.keys.iter().any(|key| key.kid == *kid);
-            books.rotate(kid, clock::now())?;
+            let known = ledger.profile()?.keys.iter().any(|key| key.kid == *kid);
+            ledger.rotate(kid, clock::now())?;
             if !known {
                 output::note("stamps are unverified to recipients until they refresh; another time --prepare the key");
             }
@@ -207,9 +207,9 @@ pub(super) fn rotate(args: &Rotate, given: &Given) -> Result<u8, Failure> {
     }
     if let Some(kid) = &args.revoke {
         let since: Option<UnixTime> = None;
-        books.set_key_state(kid, KeyState::Revoked { since }, clock::now())?;
+        ledger.set_key_state(kid, KeyState::Revoked { since }, clock::now())?;
     }
-    document(&books, None)?;
-    args.which.tell_recipients(&books, given)?;
+    document(&ledger, None)?;
+    args.which.tell_recipients(&ledger, given)?;
     Ok(0)
 }

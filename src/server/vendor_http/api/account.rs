@@ -34,7 +34,7 @@ pub struct Seen {
 /// [`Problem`].
 pub async fn account(State(service): State<Service>, who: Authorized) -> Result<Answer<Seen>, Problem> {
     let number = who.account.number;
-    let standing = service.books(move |books, now| books.account(number, now)).await?;
+    let standing = service.ledger(move |ledger, now| ledger.account(number, now)).await?;
     Ok(Answer(Seen {
         number,
         name: standing.account.name,
@@ -66,7 +66,7 @@ pub async fn history(
     let Query(part) = part.map_err(|_| Problem::new("form", "before and most: whole numbers"))?;
     let (number, before) = (who.account.number, part.before.unwrap_or(u64::MAX));
     let most = part.most.unwrap_or(MOST).clamp(1, MOST);
-    let entries = service.books(move |books, _| books.history(number, before, most)).await?;
+    let entries = service.ledger(move |ledger, _| ledger.history(number, before, most)).await?;
     let entries: Vec<Value> = entries
         .iter()
         .map(|entry| {
@@ -107,7 +107,7 @@ impl From<ApiKey> for KeySeen {
 /// # Errors
 /// [`Problem`].
 pub async fn keys(State(service): State<Service>, who: Authorized) -> Result<Answer<Value>, Problem> {
-    let keys = service.books(move |books, _| books.api_keys(who.account.number)).await?;
+    let keys = service.ledger(move |ledger, _| ledger.api_keys(who.account.number)).await?;
     let keys: Vec<KeySeen> = keys.into_iter().map(KeySeen::from).collect();
     Ok(Answer(json!({ "keys": keys })))
 }
@@ -128,7 +128,7 @@ pub async fn add_key(
     who: Authorized,
     Body(Label { label }): Body<Label>,
 ) -> Result<Response, Problem> {
-    let made = service.books(move |books, now| books.add_api_key(who.account.number, &label, now)).await?;
+    let made = service.ledger(move |ledger, now| ledger.add_api_key(who.account.number, &label, now)).await?;
     let (text, key) = made;
     let id = key.id.clone();
     let mut answer = json!({ "key": text.as_str() });
@@ -153,7 +153,7 @@ pub async fn revoke_key(
 ) -> Result<StatusCode, Problem> {
     let unknown = || Problem::new("not-found", "this account has no such key");
     let Path(id) = id.map_err(|_| unknown())?;
-    let gone = service.books(move |books, now| books.revoke_api_key(who.account.number, &id, now)).await;
+    let gone = service.ledger(move |ledger, now| ledger.revoke_api_key(who.account.number, &id, now)).await;
     // The caller's own key is good, so this is no question of who he is.
     gone.map_err(|problem| match problem.word {
         "no-api-key" => unknown(),
@@ -188,7 +188,7 @@ pub async fn claim(
 ) -> Result<Response, Problem> {
     let sendmail = service.settings().sendmail.clone();
     let subject = address.clone();
-    service.mail(move |books, now| books.send_code(who.account.number, &subject, &sendmail, now)).await?;
+    service.mail(move |ledger, now| ledger.send_code(who.account.number, &subject, &sendmail, now)).await?;
     Ok((StatusCode::ACCEPTED, Answer(json!({ "address": address, "sent": true }))).into_response())
 }
 
@@ -202,9 +202,9 @@ pub async fn confirm(
     Body(Proved { address, code }): Body<Proved>,
 ) -> Result<Answer<Value>, Problem> {
     let (number, from) = (who.account.number, who.address);
-    let answer = service.books(move |books, now| {
-        books.confirm_code(number, &address, &code, now)?;
-        books.account(number, now)
+    let answer = service.ledger(move |ledger, now| {
+        ledger.confirm_code(number, &address, &code, now)?;
+        ledger.account(number, now)
     });
     let standing = guess(&service, from, answer.await)?;
     Ok(Answer(json!({ "owns": standing.owns })))
@@ -227,7 +227,7 @@ pub async fn voucher(
     Body(Voucher { code }): Body<Voucher>,
 ) -> Result<Answer<Value>, Problem> {
     let (number, from) = (who.account.number, who.address);
-    let answer = service.books(move |books, now| books.take_voucher(number, &code, now)).await;
+    let answer = service.ledger(move |ledger, now| ledger.take_voucher(number, &code, now)).await;
     let Booked { credits, balance, entry, .. } = guess(&service, from, answer)?;
     Ok(Answer(json!({ "credits": credits, "balance": balance, "entry": entry })))
 }

@@ -47,7 +47,7 @@ pub struct Credited {
 /// `POST /v1/deposits`.
 ///
 /// # Errors
-/// What the books refuse; single bad stamps are no error.
+/// What the ledger refuses; single bad stamps are no error.
 pub async fn deposit(
     State(service): State<Service>,
     who: Authorized,
@@ -55,7 +55,7 @@ pub async fn deposit(
 ) -> Result<Answer<Credited>, Problem> {
     let stamps = handed(body)?;
     let account = who.account.number;
-    service.books(move |books, now| books.deposit(account, &stamps, now)).await.map(credited)
+    service.ledger(move |ledger, now| ledger.deposit(account, &stamps, now)).await.map(credited)
 }
 
 /// `POST /v1/refunds`.
@@ -69,7 +69,7 @@ pub async fn refund(
 ) -> Result<Answer<Credited>, Problem> {
     let stamps = handed(body)?;
     let account = who.account.number;
-    service.books(move |books, now| books.refund(account, &stamps, now)).await.map(credited)
+    service.ledger(move |ledger, now| ledger.refund(account, &stamps, now)).await.map(credited)
 }
 
 fn handed(body: Handing) -> Result<Vec<Handed>, Problem> {

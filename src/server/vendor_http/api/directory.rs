@@ -1,11 +1,11 @@
 //! `/.well-known/digital-stamp`: by which keys the vendor's stamps are known. The document that `vendor publish` left in
-//! the folder of the books (`public/.well-known/digital-stamp`) goes out as it is; without one, an edition is made of the
-//! books, as `vendor publish` would make it.
+//! the folder of the ledger (`public/.well-known/digital-stamp`) goes out as it is; without one, an edition is made of the
+//! ledger, as `vendor publish` would make it.
 
 use crate::directory::document::VendorEntry;
 use crate::directory::publish::Changes;
-use crate::ledger::error::BooksError;
-use crate::ledger::handle::Books;
+use crate::ledger::error::LedgerError;
+use crate::ledger::handle::Ledger;
 use crate::server::vendor_http::Service;
 use crate::server::vendor_http::auth::Anyone;
 use crate::server::vendor_http::error::Problem;
@@ -40,7 +40,7 @@ struct Made {
     text: String,
 }
 
-/// Where `vendor publish` writes, in the folder of the books.
+/// Where `vendor publish` writes, in the folder of the ledger.
 #[must_use]
 pub fn published(folder: &Path) -> PathBuf {
     folder.join("public/.well-known/digital-stamp")
@@ -52,7 +52,7 @@ pub fn published(folder: &Path) -> PathBuf {
 /// [`Problem::trouble`].
 pub async fn well_known(State(service): State<Service>, _: Anyone, headers: HeaderMap) -> Result<Response, Problem> {
     let asked = service.clone();
-    let text = service.books(move |books, now| Ok(asked.edition().text(&asked, books, now))).await?;
+    let text = service.ledger(move |ledger, now| Ok(asked.edition().text(&asked, ledger, now))).await?;
     let text = text.map_err(|error| Problem::trouble(&error))?;
     let tag = format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(text.as_bytes())));
     let mut response = if super::has(&headers, &tag) {
@@ -69,7 +69,7 @@ pub async fn well_known(State(service): State<Service>, _: Anyone, headers: Head
 }
 
 impl Edition {
-    fn text(&self, service: &Service, books: &Books, now: UnixTime) -> Result<String, String> {
+    fn text(&self, service: &Service, ledger: &Ledger, now: UnixTime) -> Result<String, String> {
         let path = published(&service.settings().folder);
         match fs::read_to_string(&path) {
             Ok(text) => return Ok(text),
@@ -80,13 +80,13 @@ impl Edition {
         if let Some(made) = last.as_ref().filter(|made| (0..LOOK).contains(&now.since(made.looked))) {
             return Ok(made.text.clone());
         }
-        let failed = |error: BooksError| error.to_string();
-        let of = books.published().map_err(failed)?;
+        let failed = |error: LedgerError| error.to_string();
+        let of = ledger.published().map_err(failed)?;
         let text = match last.as_ref().filter(|made| made.of == of && (0..RENEW).contains(&now.since(made.at))) {
             Some(made) => made.text.clone(),
             None => {
                 let changes = Changes { buy: service.origin().text.clone(), ..Changes::default() };
-                books.edition(None, &changes, now, now.plus(GOOD)).map_err(failed)?.document
+                ledger.edition(None, &changes, now, now.plus(GOOD)).map_err(failed)?.document
             }
         };
         let at = last.as_ref().filter(|made| made.text == text).map_or(now, |made| made.at);

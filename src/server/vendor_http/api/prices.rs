@@ -50,7 +50,7 @@ pub async fn prices(
     asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Answer<Prices>, Problem> {
     let Query(asked) = asked.map_err(|_| Problem::new("form", "credits: a whole number"))?;
-    let profile = service.books(|books, _| books.profile()).await?;
+    let profile = service.ledger(|ledger, _| ledger.profile()).await?;
     let days = profile.terms.days_within(&profile.terms.caps);
     let Terms { price, payout, caps, refunds, .. } = profile.terms;
     let numbers = asked.credits.map_or_else(|| USUAL.to_vec(), |credits| vec![credits]);

@@ -24,7 +24,7 @@ pub struct Bought {
     credits: u64,
     /// What the account has now.
     balance: u64,
-    /// The entry in the books.
+    /// The entry in the ledger.
     entry: u64,
     /// Whether they had been bought before under the same idempotency key, and nothing was charged now.
     again: bool,
@@ -42,7 +42,7 @@ pub struct Sealed {
 /// `POST /v1/stamps`: one order, or `{"stamps": [order, …]}`: all of them or none.
 ///
 /// # Errors
-/// What the books refuse.
+/// What the ledger refuses.
 pub async fn buy(
     State(service): State<Service>,
     who: Authorized,
@@ -53,9 +53,9 @@ pub async fn buy(
     let account = who.account.number;
     let orders = orders(body)?;
     let (sold, caps) = service
-        .books(move |books, now| {
-            let sold = books.issue(account, &orders, Some(&key), now)?;
-            Ok((sold, who.account.caps(&books.profile()?.terms)))
+        .ledger(move |ledger, now| {
+            let sold = ledger.issue(account, &orders, Some(&key), now)?;
+            Ok((sold, who.account.caps(&ledger.profile()?.terms)))
         })
         .await?;
     service.metrics().sold(sold.stamps.len(), sold.sale.again);
@@ -76,7 +76,7 @@ impl Bought {
     }
 }
 
-/// The serial of a stamp that the books signed a moment ago.
+/// The serial of a stamp that the ledger signed a moment ago.
 fn serial(token: &Token) -> String {
     Stamp::read(token.payload()).map(|stamp| stamp.serial.as_str().to_owned()).unwrap_or_default()
 }
@@ -129,17 +129,17 @@ pub async fn revoke(
     }
     let account = who.account.number;
     let revoked = service
-        .books(move |books, now| {
+        .ledger(move |ledger, now| {
             let mut serials = Vec::with_capacity(body.serials.len());
             for (stamp, text) in (1..).zip(body.serials) {
                 let refused = || Refusal::Stamp { stamp, problem: StampProblem::NotBought };
                 let serial = Serial::new(text).map_err(|_| refused())?;
-                match books.stamp(&serial)? {
+                match ledger.stamp(&serial)? {
                     Some(row) if row.account == Some(account) => serials.push(serial),
                     _ => return Err(refused().into()),
                 }
             }
-            books.revoke_bought(&serials, now)
+            ledger.revoke_bought(&serials, now)
         })
         .await?;
     Ok(Answer(Revoked { revoked }))

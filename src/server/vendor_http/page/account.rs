@@ -96,7 +96,7 @@ pub struct Part {
 /// `GET /signin`.
 ///
 /// # Errors
-/// When the books do not answer.
+/// When the ledger does not answer.
 pub async fn sign_in_form(State(service): State<Service>, visitor: Visitor) -> Result<Response, Page> {
     if visitor.account.is_some() {
         return Ok(Redirect::to("/account").into_response());
@@ -150,7 +150,7 @@ pub async fn sign_out(
 /// `GET /account`; `?before=…` shows earlier lines of the history.
 ///
 /// # Errors
-/// When the books do not answer.
+/// When the ledger does not answer.
 pub async fn account(
     State(service): State<Service>,
     visitor: Visitor,
@@ -171,11 +171,11 @@ async fn account_page(
         return Ok(Redirect::to("/signin").into_response());
     };
     let today = clock::now().0.div_euclid(86_400);
-    let ask = service.books(move |books, now| {
-        let standing = books.account(number, now)?;
-        let lines = books.history(number, before.unwrap_or(u64::MAX), LINES)?;
-        let days = books.days(number, chart::first(today))?;
-        Ok((standing, lines, days, books.api_keys(number)?, books.profile()?))
+    let ask = service.ledger(move |ledger, now| {
+        let standing = ledger.account(number, now)?;
+        let lines = ledger.history(number, before.unwrap_or(u64::MAX), LINES)?;
+        let days = ledger.days(number, chart::first(today))?;
+        Ok((standing, lines, days, ledger.api_keys(number)?, ledger.profile()?))
     });
     let (standing, entries, days, keys, profile) = ask.await?;
     let days = chart::days(&days, today, standing.balance);
@@ -219,7 +219,7 @@ pub async fn add_key(
         return Ok(Redirect::to("/signin").into_response());
     };
     let label = told.label.trim().to_owned();
-    match service.books(move |books, now| books.add_api_key(number, &label, now)).await {
+    match service.ledger(move |ledger, now| ledger.add_api_key(number, &label, now)).await {
         Ok((key, _)) => {
             service.sessions().keep(&visitor, key);
             Ok(Redirect::to("/account/key").into_response())
@@ -232,7 +232,7 @@ pub async fn add_key(
 /// `GET /account/key`: a new API key, this once.
 ///
 /// # Errors
-/// When the books do not answer.
+/// When the ledger does not answer.
 pub async fn show_key(State(service): State<Service>, visitor: Visitor) -> Result<Response, Page> {
     if visitor.account.is_none() {
         return Ok(Redirect::to("/signin").into_response());
@@ -258,7 +258,7 @@ pub async fn revoke_key(
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
         return Ok(Redirect::to("/signin").into_response());
     };
-    match service.books(move |books, now| books.revoke_api_key(number, &told.id, now)).await {
+    match service.ledger(move |ledger, now| ledger.revoke_api_key(number, &told.id, now)).await {
         // Revoked a moment ago, perhaps by the same form.
         Err(problem) if problem.word != "no-api-key" => Err(problem.into()),
         _ => Ok(Redirect::to("/account").into_response()),
@@ -279,7 +279,7 @@ pub async fn voucher(
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
         return Ok(Redirect::to("/signin").into_response());
     };
-    let answer = service.books(move |books, now| books.take_voucher(number, &told.code, now)).await;
+    let answer = service.ledger(move |ledger, now| ledger.take_voucher(number, &told.code, now)).await;
     let told = match guess(&service, visitor.address, answer) {
         Ok(booked) => Ok(Some(format!("{} credits came onto the account.", booked.credits))),
         Err(problem) if problem.word == "no-voucher" => {

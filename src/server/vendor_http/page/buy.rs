@@ -78,14 +78,14 @@ impl FormPage {
 
 /// A name for a purchase that nobody can guess.
 fn purchase() -> String {
-    // Without random numbers nothing is sold; the books say so later.
+    // Without random numbers nothing is sold; the ledger says so later.
     random().map(|bytes| BASE64URL_NOPAD.encode(bytes.get(..18).unwrap_or_default())).unwrap_or_default()
 }
 
 /// `GET /`: the form. A link may fill in whom and how much, as a challenge does: `/?recipient=joe@x.example&value=5`.
 ///
 /// # Errors
-/// When the books do not answer.
+/// When the ledger does not answer.
 pub async fn form(
     State(service): State<Service>,
     visitor: Visitor,
@@ -121,7 +121,7 @@ async fn form_page(
 
 /// The terms, with the account's own caps if the visitor has one.
 async fn terms(service: &Service, visitor: &Visitor) -> Result<Terms, Page> {
-    let mut terms = service.books(|books, _| books.profile()).await?.terms;
+    let mut terms = service.ledger(|ledger, _| ledger.profile()).await?.terms;
     if let Some(account) = &visitor.account {
         terms.caps = account.caps(&terms);
     }
@@ -190,7 +190,7 @@ async fn pay_page(
         }
     };
     let balance = match visitor.account.as_ref().map(|account| account.number) {
-        Some(number) => Some(service.books(move |books, now| books.account(number, now)).await?.balance),
+        Some(number) => Some(service.ledger(move |ledger, now| ledger.account(number, now)).await?.balance),
         None => None,
     };
     let status = if fault.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
@@ -233,11 +233,11 @@ pub async fn buy(
     let orders = vec![order];
     let from_account = wanted.pay == "account" && visitor.account.is_some();
     let answer = match visitor.account.as_ref().filter(|_| from_account).map(|account| account.number) {
-        Some(number) => service.books(move |books, now| books.issue(number, &orders, Some(&name), now)).await,
+        Some(number) => service.ledger(move |ledger, now| ledger.issue(number, &orders, Some(&name), now)).await,
         None => {
             let credits = orders.first().map_or(1, |order| order.value);
             match service.payment().accept(wanted.voucher.trim(), credits, cost) {
-                Ok(paid) => service.books(move |books, now| books.issue_for(paid, &orders, Some(&name), now)).await,
+                Ok(paid) => service.ledger(move |ledger, now| ledger.issue_for(paid, &orders, Some(&name), now)).await,
                 Err(_) => Err(Problem::refused(&Refusal::NoVoucher, UnixTime(0))),
             }
         }

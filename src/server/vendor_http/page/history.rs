@@ -1,4 +1,4 @@
-//! An entry of the books as the account's owner reads it: what it was, how many stamps, how many credits came or went.
+//! An entry of the ledger as the account's owner reads it: what it was, how many stamps, how many credits came or went.
 
 use crate::accounting::event::{Event, sum};
 use crate::accounting::hash_chain::Entry;

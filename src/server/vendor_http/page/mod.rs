@@ -42,9 +42,9 @@ impl Frame {
     /// The frame for a visitor.
     ///
     /// # Errors
-    /// When the books do not answer.
+    /// When the ledger does not answer.
     pub async fn of(service: &Service, visitor: &Visitor) -> Result<Self, Page> {
-        let profile = service.books(|books, _| books.profile()).await.map_err(Page::problem)?;
+        let profile = service.ledger(|ledger, _| ledger.profile()).await.map_err(Page::problem)?;
         Ok(Self {
             vendor: profile.vendor,
             account: visitor.account.as_ref().map(|account| account.name.clone()),

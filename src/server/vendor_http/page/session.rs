@@ -1,6 +1,6 @@
 //! Who a visitor is: one cookie with a random name for this visit, no more. Signed in, it stands for an account until it
 //! is idle for an hour; the API key itself is kept nowhere. Every form carries a token made from the cookie and a
-//! secret beside the books, and comes from our own origin, or it is not read: no other site can send one. The secret
+//! secret beside the ledger, and comes from our own origin, or it is not read: no other site can send one. The secret
 //! outlives the service, so that a form which is sent again after a restart shows what it bought, and is not bought twice.
 
 use super::Page;
@@ -160,7 +160,7 @@ impl FromRequestParts<Service> for Visitor {
         let fresh = || cookie().map_err(|error| Page::problem(Problem::trouble(&error.to_string())));
         let mut visitor = Self { address, account: None, cookie: known.map_or_else(fresh, Ok)?, told };
         if let Some(hash) = service.sessions().key(visitor.id()) {
-            let answer = service.books(move |books, now| books.ask(Request::Opens { hash }, now)).await;
+            let answer = service.ledger(move |ledger, now| ledger.ask(Request::Opens { hash }, now)).await;
             match answer {
                 Ok(Answer::Account(account)) => visitor.account = Some(account),
                 Err(problem) if problem.word != "no-api-key" => return Err(Page::problem(problem)),

@@ -1,9 +1,9 @@
-//! How fast a vendor's books are: durable stamps a second, singly and in batches of 100, from 1, 8 and 64 threads, with
-//! books that are empty and books that are full. The service adds HTTP to it.
+//! How fast a vendor's ledger is: durable stamps a second, singly and in batches of 100, from 1, 8 and 64 threads, with
+//! an empty ledger and a full one. The service adds HTTP to it.
 
 use mailstamp::accounting::event::Terms;
 use mailstamp::accounting::order::{Caps, Order};
-use mailstamp::ledger::handle::{Books, Founding};
+use mailstamp::ledger::handle::{Founding, Ledger};
 use mailstamp::ledger::trade::Handed;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::time::UnixTime;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const NOW: UnixTime = UnixTime(1_795_262_400);
 /// For how long each figure is measured.
 const SPAN: Duration = Duration::from_secs(3);
-/// Stamps of one request while the books are filled.
+/// Stamps of one request while the ledger is filled.
 const FILL: usize = 1_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [folder, accounts, serials] => measure(Path::new(folder), accounts.parse()?, serials.parse()?),
         _ => {
-            println!("books FOLDER ACCOUNTS SERIALS: measures empty books, fills them with so much, measures again");
+            println!("ledger FOLDER ACCOUNTS SERIALS: measures empty ledger, fills them with so much, measures again");
             Ok(())
         }
     }
@@ -34,16 +34,16 @@ fn measure(folder: &Path, accounts: u64, serials: u64) -> Result<(), Box<dyn Err
     let caps = Caps { stamps: 1_000, credits_a_day: u64::MAX, ..Caps::default() };
     let terms = Terms { price: "0.001 EUR".parse()?, payout: None, days: 30, caps, refunds: true };
     let founding = Founding { vendor: "stamps.example".into(), kid: "a".into(), terms };
-    let books = Books::create(folder, &founding, NOW)?;
+    let ledger = Ledger::create(folder, &founding, NOW)?;
     for number in 0..64 {
-        let account = books.open_account(&format!("seller{number}"), "contact", None, NOW)?;
-        books.credit(account.number, 1_000_000_000, None, "first", NOW)?;
+        let account = ledger.open_account(&format!("seller{number}"), "contact", None, NOW)?;
+        ledger.credit(account.number, 1_000_000_000, None, "first", NOW)?;
     }
-    figures(&books, "empty")?;
-    fill(&books, accounts, serials)?;
-    figures(&books, "full")?;
+    figures(&ledger, "empty")?;
+    fill(&ledger, accounts, serials)?;
+    figures(&ledger, "full")?;
     let began = Instant::now();
-    let report = books.audit(None)?;
+    let report = ledger.audit(None)?;
     let took = began.elapsed().as_secs_f64();
     println!(
         "audit of {} entries and {} stamps: {took:.1} s, sound: {}",
@@ -51,13 +51,13 @@ fn measure(folder: &Path, accounts: u64, serials: u64) -> Result<(), Box<dyn Err
         report.stamps,
         report.problems.is_empty()
     );
-    let bytes = books.summary()?.bytes;
+    let bytes = ledger.summary()?.bytes;
     println!("file: {} MB; memory at most: {} MB", bytes >> 20, resident() >> 10);
     Ok(())
 }
 
 /// Opens accounts from 64 threads, then sells from one, a second of the clock for each 20,000 stamps.
-fn fill(books: &Books, accounts: u64, serials: u64) -> Result<(), Box<dyn Error>> {
+fn fill(ledger: &Ledger, accounts: u64, serials: u64) -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     let next = AtomicU64::new(0);
     thread::scope(|scope| {
@@ -66,7 +66,7 @@ fn fill(books: &Books, accounts: u64, serials: u64) -> Result<(), Box<dyn Error>
                 loop {
                     let number = next.fetch_add(1, Relaxed);
                     if number >= accounts
-                        || books.open_account(&format!("account{number}"), "contact", None, NOW).is_err()
+                        || ledger.open_account(&format!("account{number}"), "contact", None, NOW).is_err()
                     {
                         return;
                     }
@@ -84,40 +84,40 @@ fn fill(books: &Books, accounts: u64, serials: u64) -> Result<(), Box<dyn Error>
             orders: orders.clone(),
             idempotency: None,
         };
-        // Without signing: that costs the same in large books as in small ones.
-        books.ask(request, now)?;
+        // Without signing: that costs the same in a large ledger as in a small one.
+        ledger.ask(request, now)?;
     }
     println!("{serials} stamps booked in {:.1} s", began.elapsed().as_secs_f64());
     Ok(())
 }
 
-fn figures(books: &Books, state: &str) -> Result<(), Box<dyn Error>> {
+fn figures(ledger: &Ledger, state: &str) -> Result<(), Box<dyn Error>> {
     let later = NOW.plus(100_000);
     for (threads, each) in [(1, 1), (8, 1), (64, 1), (1, 100), (8, 100), (64, 100)] {
         let orders = orders(each)?;
         let (rate, median, worst) = rate(threads, |thread, count| {
             let key = format!("{state} {threads} {each} {thread} {count}");
-            books.issue(1 + thread % 64, &orders, Some(&key), later).map(drop)
+            ledger.issue(1 + thread % 64, &orders, Some(&key), later).map(drop)
         })?;
         let stamps = rate * each as f64;
         println!(
             "{state}: {threads:>2} threads, {each:>3} a request: {stamps:>8.0} stamps/s; median {median:.1} ms, 99 % {worst:.1} ms"
         );
     }
-    books.own(1, "far.example", later)?;
+    ledger.own(1, "far.example", later)?;
     let sold: Vec<Vec<Handed>> = (0..8)
         .map(|_| {
-            let sold = books.issue(1, &orders(1_000)?, None, later)?;
+            let sold = ledger.issue(1, &orders(1_000)?, None, later)?;
             let handed = sold.stamps.iter().map(|it| Handed { stamp: it.as_str().to_owned(), address: None });
             Ok::<_, Box<dyn Error>>(handed.collect())
         })
         .collect::<Result<_, _>>()?;
     let began = Instant::now();
     for stamps in &sold {
-        books.deposit(1, stamps, later)?;
+        ledger.deposit(1, stamps, later)?;
     }
     println!("{state}: deposits in batches of 1000: {:.0} stamps/s", 8_000.0 / began.elapsed().as_secs_f64());
-    let (rate, median, worst) = rate(2, |thread, _| books.account(1 + thread, later).map(drop))?;
+    let (rate, median, worst) = rate(2, |thread, _| ledger.account(1 + thread, later).map(drop))?;
     println!("{state}: accounts looked at: {rate:.0}/s; median {median:.3} ms, 99 % {worst:.3} ms");
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::{NOW, Shop, handed, open, orders, refused, terms, texts};
 use mailstamp::accounting::event::KeyState;
 use mailstamp::directory::publish::Changes;
-use mailstamp::ledger::handle::Books;
+use mailstamp::ledger::handle::Ledger;
 use mailstamp::stamp::claims::Stamp;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::time::UnixTime;
@@ -13,25 +13,25 @@ use std::fs;
 fn nothing_is_booked_that_cannot_be_signed() {
     let shop = Shop::new();
     let account = shop.account("alice", 10);
-    shop.books.own(account.number, "far.example", NOW).unwrap();
-    let sold = shop.books.issue(account.number, &orders(2), None, NOW).unwrap();
+    shop.ledger.own(account.number, "far.example", NOW).unwrap();
+    let sold = shop.ledger.issue(account.number, &orders(2), None, NOW).unwrap();
     let (file, away) = (shop.path().join("keys/key-a.json"), shop.path().join("away"));
     fs::rename(&file, &away).unwrap();
     // Another process, which has not read the key yet.
     let folder = shop.path();
-    let Shop { folder: kept, books } = shop;
-    drop(books);
-    let shop = Shop { folder: kept, books: open(&folder) };
-    let before = shop.books.entries(0, 100).unwrap().len();
-    assert!(shop.books.issue(account.number, &orders(1), None, NOW).is_err());
-    assert!(shop.books.pay_out(account.number, 1, "t1", NOW).is_err());
-    assert!(shop.books.deposit(account.number, &handed(&texts(&sold)), NOW).is_err());
-    assert_eq!((shop.books.entries(0, 100).unwrap().len(), shop.has(&account)), (before, 8));
+    let Shop { folder: kept, ledger } = shop;
+    drop(ledger);
+    let shop = Shop { folder: kept, ledger: open(&folder) };
+    let before = shop.ledger.entries(0, 100).unwrap().len();
+    assert!(shop.ledger.issue(account.number, &orders(1), None, NOW).is_err());
+    assert!(shop.ledger.pay_out(account.number, 1, "t1", NOW).is_err());
+    assert!(shop.ledger.deposit(account.number, &handed(&texts(&sold)), NOW).is_err());
+    assert_eq!((shop.ledger.entries(0, 100).unwrap().len(), shop.has(&account)), (before, 8));
     fs::rename(&away, &file).unwrap();
-    shop.books.issue(account.number, &orders(1), None, NOW).unwrap();
+    shop.ledger.issue(account.number, &orders(1), None, NOW).unwrap();
     // No key at all: neither are receipts given, nor is anything paid out.
-    shop.books.set_key_state("a", KeyState::Revoked { since: None }, NOW).unwrap();
-    assert_eq!(refused(shop.books.pay_out(account.number, 1, "t1", NOW)).word(), "signing-key");
+    shop.ledger.set_key_state("a", KeyState::Revoked { since: None }, NOW).unwrap();
+    assert_eq!(refused(shop.ledger.pay_out(account.number, 1, "t1", NOW)).word(), "signing-key");
     assert_eq!(shop.has(&account), 7);
     shop.sound();
 }
@@ -39,16 +39,16 @@ fn nothing_is_booked_that_cannot_be_signed() {
 #[test]
 fn a_key_that_was_left_by_another_vendor_is_not_taken_for_ones_own() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("books");
+    let path = folder.path().join("ledger");
     let found = |vendor: &str| {
         let founding = mailstamp::ledger::handle::Founding { vendor: vendor.into(), kid: "a".into(), terms: terms() };
-        Books::create(&path, &founding, NOW)
+        Ledger::create(&path, &founding, NOW)
     };
     drop(found("stamps.exmaple").unwrap());
-    fs::remove_file(path.join("books.redb")).unwrap();
+    fs::remove_file(path.join("ledger.redb")).unwrap();
     let error = refused(found("stamps.example")).to_string();
     assert!(error.contains("holds a key of stamps.exmaple"), "{error}");
-    assert!(!path.join("books.redb").exists());
+    assert!(!path.join("ledger.redb").exists());
     fs::remove_file(path.join("keys/key-a.json")).unwrap();
     found("stamps.example").unwrap();
 }
@@ -58,26 +58,27 @@ fn customers_cannot_make_the_directory_longer_than_readers_take() {
     let shop = Shop::new();
     let account = shop.account("alice", 10);
     let made: Vec<Serial> = (0..24_999).map(|number| Serial::new(format!("{number:0>22}")).unwrap()).collect();
-    shop.books.revoke(&made, NOW).unwrap();
-    let sold = shop.books.issue(account.number, &orders(3), None, NOW).unwrap();
+    shop.ledger.revoke(&made, NOW).unwrap();
+    let sold = shop.ledger.issue(account.number, &orders(3), None, NOW).unwrap();
     let serial = |at: usize| Stamp::read(sold.stamps[at].payload()).unwrap().serial;
     let stamps = handed(&texts(&sold));
-    assert_eq!(shop.books.refund(account.number, &stamps[..1], NOW).unwrap().each, [Ok(1)]);
-    assert_eq!(refused(shop.books.refund(account.number, &stamps[1..2], NOW)).word(), "revoked-full");
-    assert_eq!(refused(shop.books.revoke_bought(&[serial(1)], NOW)).word(), "revoked-full");
+    assert_eq!(shop.ledger.refund(account.number, &stamps[..1], NOW).unwrap().each, [Ok(1)]);
+    assert_eq!(refused(shop.ledger.refund(account.number, &stamps[1..2], NOW)).word(), "revoked-full");
+    assert_eq!(refused(shop.ledger.revoke_bought(&[serial(1)], NOW)).word(), "revoked-full");
     // The vendor himself can, and what there is can be published.
-    assert_eq!(shop.books.revoke(&[serial(2)], NOW).unwrap(), 1);
-    shop.books.edition(None, &Changes::default(), NOW, NOW.plus(1)).unwrap();
+    assert_eq!(shop.ledger.revoke(&[serial(2)], NOW).unwrap(), 1);
+    shop.ledger.edition(None, &Changes::default(), NOW, NOW.plus(1)).unwrap();
     // When stamps have ended there is room again.
     let later = NOW.plus(61 * 86_400);
-    assert_eq!(shop.books.refund(account.number, &stamps[1..2], later).unwrap().each, [Ok(1)]);
+    assert_eq!(shop.ledger.refund(account.number, &stamps[1..2], later).unwrap().each, [Ok(1)]);
     shop.sound();
 }
 
 #[test]
 fn editions_grow_though_the_clock_goes_back() {
     let shop = Shop::new();
-    let version = |at: UnixTime| shop.books.edition(None, &Changes::default(), at, at.plus(1)).unwrap().content.version;
+    let version =
+        |at: UnixTime| shop.ledger.edition(None, &Changes::default(), at, at.plus(1)).unwrap().content.version;
     let first = version(NOW);
     assert_eq!(first, u64::try_from(NOW.0).unwrap());
     assert_eq!((version(NOW), version(NOW.plus(-3_600))), (first + 1, first + 2));

@@ -1,4 +1,4 @@
-//! `mailstamp purse`: the stamps that were bought and not yet used.
+//! `mailstamp wallet`: the stamps that were bought and not yet used.
 
 use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::output;
@@ -14,7 +14,7 @@ use std::io::{self, Write};
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// List the stamps in the purse
+    /// List the stamps in the wallet
     List(ListArgs),
     /// Print stamps themselves
     Show(ShowArgs),
@@ -22,9 +22,9 @@ pub enum Command {
     Drop(DropArgs),
 }
 
-/// List the stamps in the purse, and the purchases that were not answered yet.
+/// List the stamps in the wallet, and the purchases that were not answered yet.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailstamp purse list\n  mailstamp purse list --all --json")]
+#[command(after_help = "Examples:\n  mailstamp wallet list\n  mailstamp wallet list --all --json")]
 pub struct ListArgs {
     /// Also those that were used in the last 30 days
     #[arg(long)]
@@ -34,9 +34,9 @@ pub struct ListArgs {
     json: bool,
 }
 
-/// Print stamps themselves, a line for each: those with these serials, or all that are unused. They stay in the purse.
+/// Print stamps themselves, a line for each: those with these serials, or all that are unused. They stay in the wallet.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailstamp purse show\n  mailstamp purse show --json > stamps.jsonl")]
+#[command(after_help = "Examples:\n  mailstamp wallet show\n  mailstamp wallet show --json > stamps.jsonl")]
 pub struct ShowArgs {
     /// Their serials
     #[arg(value_name = "SERIAL")]
@@ -48,7 +48,7 @@ pub struct ShowArgs {
 
 /// Throw stamps away, whatever they are kept for. Their credits go with them.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailstamp purse list\n  mailstamp purse drop AfQbk0ofSm-Y2JrFhYpLyQ")]
+#[command(after_help = "Examples:\n  mailstamp wallet list\n  mailstamp wallet drop AfQbk0ofSm-Y2JrFhYpLyQ")]
 pub struct DropArgs {
     /// Their serials
     #[arg(value_name = "SERIAL", required = true)]
@@ -67,7 +67,7 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
         Command::List(args) => list(args, &sender),
         Command::Show(args) => show(args, &sender),
         Command::Drop(args) => {
-            let removed = sender.purse().remove(&args.serials)?;
+            let removed = sender.wallet().remove(&args.serials)?;
             for held in &removed {
                 output::line(&format!("dropped: {} credits for {}", held.value, held.recipient))?;
             }
@@ -78,9 +78,9 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
 }
 
 fn list(args: &ListArgs, sender: &Sender) -> Result<u8, Failure> {
-    let mut stamps = sender.purse().stamps()?;
+    let mut stamps = sender.wallet().stamps()?;
     stamps.retain(|held| args.all || !matches!(held.state, HeldState::Used { .. }));
-    let open: Vec<_> = sender.purse().purchases()?.into_iter().filter(|purchase| purchase.open).collect();
+    let open: Vec<_> = sender.wallet().purchases()?.into_iter().filter(|purchase| purchase.open).collect();
     if args.json {
         let stamps: Vec<_> = stamps.iter().map(|held| output::held(held, false)).collect();
         let open: Vec<_> = open
@@ -117,7 +117,7 @@ fn list(args: &ListArgs, sender: &Sender) -> Result<u8, Failure> {
 }
 
 fn show(args: &ShowArgs, sender: &Sender) -> Result<u8, Failure> {
-    let mut stamps = sender.purse().stamps()?;
+    let mut stamps = sender.wallet().stamps()?;
     stamps.retain(|held| {
         if args.serials.is_empty() {
             held.state == HeldState::Unused
@@ -140,7 +140,7 @@ fn show(args: &ShowArgs, sender: &Sender) -> Result<u8, Failure> {
 
 fn absent(serials: &[String], found: &[Held]) -> Result<(), Failure> {
     match serials.iter().find(|serial| !found.iter().any(|held| held.serial.as_str() == **serial)) {
-        Some(serial) => Err(Failure::new(DATA, format!("there is no stamp {serial:?} in the purse"))),
+        Some(serial) => Err(Failure::new(DATA, format!("there is no stamp {serial:?} in the wallet"))),
         None => Ok(()),
     }
 }

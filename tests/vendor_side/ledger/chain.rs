@@ -2,8 +2,8 @@
 
 use super::{NOW, Shop, WAIT, handed, open, order, orders, texts};
 use mailstamp::accounting::hash_chain::Head;
-use mailstamp::ledger::error::BooksError;
-use mailstamp::ledger::handle::Books;
+use mailstamp::ledger::error::LedgerError;
+use mailstamp::ledger::handle::Ledger;
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 use std::path::Path;
 
@@ -23,31 +23,31 @@ pub fn edit(file: &Path, change: impl FnOnce(&WriteTransaction)) {
     tx.commit().unwrap();
 }
 
-/// Books in which something of everything happened; and the head then.
-fn books() -> (Shop, Head) {
+/// A ledger in which something of everything happened; and the head then.
+fn ledger() -> (Shop, Head) {
     let shop = Shop::new();
     let (alice, joe) = (shop.account("alice", 1_000), shop.account("joe", 0));
-    shop.books.own(joe.number, "far.example", NOW).unwrap();
-    let sold = shop.books.issue(alice.number, &orders(10), None, NOW).unwrap();
-    shop.books.deposit(joe.number, &handed(&texts(&sold)[..3]), NOW).unwrap();
-    shop.books.refund(alice.number, &handed(&texts(&sold)[3..5]), NOW).unwrap();
-    let code = shop.books.make_voucher(50, None, NOW).unwrap();
-    shop.books.take_voucher(joe.number, &code, NOW).unwrap();
-    shop.books.pay_out(joe.number, 20, "bank", NOW).unwrap();
-    shop.books.issue(joe.number, &[order("x@y.example")], None, NOW).unwrap();
-    let head = shop.books.summary().unwrap().head;
-    shop.books.rotate("b", NOW).unwrap();
+    shop.ledger.own(joe.number, "far.example", NOW).unwrap();
+    let sold = shop.ledger.issue(alice.number, &orders(10), None, NOW).unwrap();
+    shop.ledger.deposit(joe.number, &handed(&texts(&sold)[..3]), NOW).unwrap();
+    shop.ledger.refund(alice.number, &handed(&texts(&sold)[3..5]), NOW).unwrap();
+    let code = shop.ledger.make_voucher(50, None, NOW).unwrap();
+    shop.ledger.take_voucher(joe.number, &code, NOW).unwrap();
+    shop.ledger.pay_out(joe.number, 20, "bank", NOW).unwrap();
+    shop.ledger.issue(joe.number, &[order("x@y.example")], None, NOW).unwrap();
+    let head = shop.ledger.summary().unwrap().head;
+    shop.ledger.rotate("b", NOW).unwrap();
     (shop, head)
 }
 
 /// What the audit says after an edit.
 #[track_caller]
 fn problems(change: impl FnOnce(&WriteTransaction)) -> Vec<String> {
-    let (shop, _) = books();
+    let (shop, _) = ledger();
     shop.sound();
     let path = shop.path();
-    drop(shop.books);
-    edit(&path.join("books.redb"), change);
+    drop(shop.ledger);
+    edit(&path.join("ledger.redb"), change);
     let problems = open(&path).audit(None).unwrap().problems;
     assert!(!problems.is_empty(), "the edit was not found");
     problems
@@ -169,17 +169,17 @@ fn an_account_beside_the_entries_is_found() {
     assert_eq!(found, ["3 accounts, and the entries opened 2"]);
 }
 
-// E21: books that were written anew as a whole show only against an earlier head
+// E21: a ledger that was written anew as a whole shows only against an earlier head
 #[test]
-fn books_put_back_as_a_whole_show_against_a_head_kept_elsewhere() {
-    let (shop, head) = books();
-    assert_eq!(shop.books.audit(Some(head)).unwrap().problems, Vec::<String>::new());
+fn a_ledger_put_back_as_a_whole_shows_against_a_head_kept_elsewhere() {
+    let (shop, head) = ledger();
+    assert_eq!(shop.ledger.audit(Some(head)).unwrap().problems, Vec::<String>::new());
     let backup = shop.folder.path().join("backup");
-    shop.books.backup(&backup).unwrap();
+    shop.ledger.backup(&backup).unwrap();
     let account = shop.account("carol", 77);
-    let later = shop.books.summary().unwrap().head;
+    let later = shop.ledger.summary().unwrap().head;
     assert_eq!(shop.has(&account), 77);
-    let old = Books::restore(&shop.folder.path().join("old"), &backup, NOW).unwrap();
+    let old = Ledger::restore(&shop.folder.path().join("old"), &backup, NOW).unwrap();
     old.open_account("dave", "x", None, NOW).unwrap();
     old.open_account("erin", "x", None, NOW).unwrap();
     assert_eq!(old.audit(None).unwrap().problems, Vec::<String>::new());
@@ -189,15 +189,15 @@ fn books_put_back_as_a_whole_show_against_a_head_kept_elsewhere() {
 }
 
 #[test]
-fn books_of_another_version_are_refused_with_its_number() {
+fn a_ledger_of_another_version_is_refused_with_its_number() {
     let shop = Shop::new();
     let path = shop.path();
-    drop(shop.books);
-    let file = path.join("books.redb");
+    drop(shop.ledger);
+    let file = path.join("ledger.redb");
     edit(&file, |tx| {
         tx.open_table(META).unwrap().insert("format", [0, 0, 0, 9].as_slice()).unwrap();
     });
-    assert!(matches!(Books::open(&path, WAIT), Err(BooksError::Version { found: 9, known: 1, .. })));
+    assert!(matches!(Ledger::open(&path, WAIT), Err(LedgerError::Version { found: 9, known: 1, .. })));
     std::fs::write(&file, vec![7; 8192]).unwrap();
-    assert!(matches!(Books::open(&path, WAIT), Err(BooksError::Damaged { .. })));
+    assert!(matches!(Ledger::open(&path, WAIT), Err(LedgerError::Damaged { .. })));
 }

@@ -1,4 +1,4 @@
-//! A vendor's books, from outside: what they promise under any order of work, under parallel work, after `kill -9`, after
+//! A vendor's ledger, from outside: what it promises under any order of work, under parallel work, after `kill -9`, after
 //! an old backup was put back, and after somebody edited the file. Where a process is needed it is this program itself,
 //! started again with the name of a test that then plays its part.
 
@@ -12,7 +12,7 @@ mod together;
 
 use mailstamp::accounting::event::Terms;
 use mailstamp::accounting::order::{Caps, Order};
-use mailstamp::ledger::handle::{Books, Founding};
+use mailstamp::ledger::handle::{Founding, Ledger};
 use mailstamp::ledger::model::Account;
 use mailstamp::ledger::rejection::Refusal;
 use mailstamp::ledger::trade::{Handed, Sold};
@@ -29,51 +29,51 @@ pub fn terms() -> Terms {
     Terms { price: "0.001 EUR".parse().unwrap(), payout: None, days: 30, caps, refunds: true }
 }
 
-/// Books in a folder of their own, which goes with it.
+/// A ledger in a folder of its own, which goes with it.
 pub(crate) struct Shop {
     pub folder: tempfile::TempDir,
-    pub books: Books,
+    pub ledger: Ledger,
 }
 
 impl Shop {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let founding = Founding { vendor: "stamps.example".into(), kid: "a".into(), terms: terms() };
-        let books = Books::create(&folder.path().join("books"), &founding, NOW).unwrap();
-        Self { folder, books }
+        let ledger = Ledger::create(&folder.path().join("ledger"), &founding, NOW).unwrap();
+        Self { folder, ledger }
     }
 
     pub fn path(&self) -> PathBuf {
-        self.folder.path().join("books")
+        self.folder.path().join("ledger")
     }
 
     /// An account with so many credits.
     pub fn account(&self, name: &str, credits: u64) -> Account {
-        let account = self.books.open_account(name, "me@near.example", None, NOW).unwrap();
+        let account = self.ledger.open_account(name, "me@near.example", None, NOW).unwrap();
         if credits > 0 {
-            self.books.credit(account.number, credits, None, &format!("first of {name}"), NOW).unwrap();
+            self.ledger.credit(account.number, credits, None, &format!("first of {name}"), NOW).unwrap();
         }
         account
     }
 
     pub fn has(&self, account: &Account) -> u64 {
-        self.books.account(account.number, NOW).unwrap().balance
+        self.ledger.account(account.number, NOW).unwrap().balance
     }
 
     #[track_caller]
     pub fn sound(&self) {
-        sound(&self.books);
+        sound(&self.ledger);
     }
 }
 
 #[track_caller]
-pub fn sound(books: &Books) {
-    let report = books.audit(None).unwrap();
+pub fn sound(ledger: &Ledger) {
+    let report = ledger.audit(None).unwrap();
     assert_eq!(report.problems, Vec::<String>::new());
 }
 
-pub fn open(folder: &Path) -> Books {
-    Books::open(folder, WAIT).unwrap()
+pub fn open(folder: &Path) -> Ledger {
+    Ledger::open(folder, WAIT).unwrap()
 }
 
 pub fn order(to: &str) -> Order {
@@ -93,6 +93,6 @@ pub fn handed(stamps: &[String]) -> Vec<Handed> {
 }
 
 #[track_caller]
-pub fn refused<T: std::fmt::Debug>(result: Result<T, mailstamp::ledger::error::BooksError>) -> Refusal {
+pub fn refused<T: std::fmt::Debug>(result: Result<T, mailstamp::ledger::error::LedgerError>) -> Refusal {
     result.unwrap_err().refusal().cloned().expect("a refusal")
 }

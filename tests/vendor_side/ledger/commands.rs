@@ -11,7 +11,7 @@ fn home() -> Home {
     let init = ["vendor", "init", "--vendor", "stamps.example", "--kid", "a", "--price", "0.001 EUR"];
     let document = home.run(init, b"").exits(0).stdout;
     home.configure("addresses = [\"alice@x.example\"]");
-    home.run(["vendor", "trust", "-"], &document).exits(0);
+    home.run(["trust", "add", "-"], &document).exits(0);
     home
 }
 
@@ -149,24 +149,24 @@ fn terms_with_a_shorter_cap_still_sell_to_who_asks_for_no_end() {
 }
 
 #[test]
-fn commands_work_while_another_process_has_the_books() {
+fn commands_work_while_another_process_has_the_ledger() {
     let home = home();
     let folder = home.state().join("vendor");
-    let books = open(&folder);
-    books.listen().unwrap();
+    let ledger = open(&folder);
+    ledger.listen().unwrap();
     vendor(&home, "account add bob --contact b", "").exits(0);
     vendor(&home, "credit bob 100 --reference r", "").exits(0);
     vendor(&home, "sell bob --to a@x.example", "").exits(0);
     vendor(&home, "rotate b", "").exits(0);
     vendor(&home, "backup copy", "").exits(0);
     vendor(&home, "backup copy", "").exits(75);
-    assert_eq!(books.account_named("bob", super::NOW).unwrap().balance, 99);
+    assert_eq!(ledger.account_named("bob", super::NOW).unwrap().balance, 99);
     let audit = json(&home, "audit", "");
-    assert_eq!(audit["head"], books.summary().unwrap().head.to_string());
-    drop(books);
+    assert_eq!(audit["head"], ledger.summary().unwrap().head.to_string());
+    drop(ledger);
     let earlier = audit["head"].as_str().unwrap().to_owned();
     vendor(&home, &format!("audit --since {earlier}"), "").exits(0);
-    fs::remove_file(folder.join("books.redb")).unwrap();
+    fs::remove_file(folder.join("ledger.redb")).unwrap();
     vendor(&home, "status", "").exits(66);
     vendor(&home, "restore copy", "").exits(0);
     vendor(&home, "restore copy", "").exits(73);
@@ -219,19 +219,19 @@ fn what_is_wrong_is_said_with_its_status() {
     vendor(&home, "stamp AAAAAAAAAAAAAAAAAAAAAA", "").exits(65);
     let elsewhere = home.file("elsewhere");
     let mut command = home.command();
-    crate::support::run(command.args(["vendor", "status", "--books"]).arg(&elsewhere), b"").exits(66);
+    crate::support::run(command.args(["vendor", "status", "--ledger"]).arg(&elsewhere), b"").exits(66);
 }
 
 #[test]
-fn the_folder_of_the_books_may_be_named_before_the_subcommand_and_after_it() {
+fn the_folder_of_the_ledger_may_be_named_before_the_subcommand_and_after_it() {
     let home = Home::bare();
-    let init = ["vendor", "--books", "b", "init", "--vendor", "v.example", "--kid", "a", "--price", "0.001 EUR"];
+    let init = ["vendor", "--ledger", "b", "init", "--vendor", "v.example", "--kid", "a", "--price", "0.001 EUR"];
     home.run(init, b"").exits(0);
-    home.run(["vendor", "--books", "b", "account", "add", "bob", "--contact", "b"], b"").exits(0);
-    for words in [["vendor", "--books", "b", "status"], ["vendor", "status", "--books", "b"]] {
+    home.run(["vendor", "--ledger", "b", "account", "add", "bob", "--contact", "b"], b"").exits(0);
+    for words in [["vendor", "--ledger", "b", "status"], ["vendor", "status", "--ledger", "b"]] {
         assert!(home.run(words, b"").exits(0).text().contains("1 account"), "{words:?}");
     }
-    let run = home.run(["vendor", "--books", "b", "publish", "--buy", "https://v.example/"], b"").exits(0);
+    let run = home.run(["vendor", "--ledger", "b", "publish", "--buy", "https://v.example/"], b"").exits(0);
     assert!(run.text().trim_end().ends_with("in b/public"), "{}", run.text());
     home.run(["vendor", "status"], b"").exits(66);
 }

@@ -1,8 +1,8 @@
 //! `kill -9` in the middle of sales and returns, and old backups put back.
 
 use super::{NOW, Shop, WAIT, handed, open, orders, sound, texts};
-use mailstamp::ledger::error::BooksError;
-use mailstamp::ledger::handle::Books;
+use mailstamp::ledger::error::LedgerError;
+use mailstamp::ledger::handle::Ledger;
 use mailstamp::ledger::trade::{Handed, Sold};
 use std::collections::{BTreeMap, HashSet};
 use std::env;
@@ -12,8 +12,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// Names the folder of the books to the child.
-const FOLDER: &str = "MAILSTAMP_TEST_BOOKS";
+/// Names the folder of the ledger to the child.
+const FOLDER: &str = "MAILSTAMP_TEST_LEDGER";
 /// Stamps of one request.
 const EACH: usize = 3;
 
@@ -25,14 +25,14 @@ fn key(thread: usize, number: usize) -> String {
 #[test]
 fn part_of_the_child() {
     let Some(folder) = env::var_os(FOLDER) else { return };
-    let books = open(Path::new(&folder));
+    let ledger = open(Path::new(&folder));
     let round: usize = env::var("MAILSTAMP_TEST_ROUND").unwrap().parse().unwrap();
     let worker = |thread: usize| {
         for number in 0.. {
-            let sold = issue(&books, &key(thread + 10 * round, number));
+            let sold = issue(&ledger, &key(thread + 10 * round, number));
             let stamps: Vec<Handed> = handed(&texts(&sold)[..1]);
             say(&format!("sold {} {number}", thread + 10 * round));
-            books.deposit(2, &stamps, NOW).unwrap();
+            ledger.deposit(2, &stamps, NOW).unwrap();
             say(&format!("taken {} {number}", thread + 10 * round));
         }
     };
@@ -45,14 +45,14 @@ fn say(line: &str) {
     stdout.flush().unwrap();
 }
 
-fn issue(books: &Books, key: &str) -> Sold {
-    books.issue(1, &orders(EACH), Some(key), NOW).unwrap()
+fn issue(ledger: &Ledger, key: &str) -> Sold {
+    ledger.issue(1, &orders(EACH), Some(key), NOW).unwrap()
 }
 
 /// Runs the child until it has said so many lines, kills it, and returns for every thread how many sales it has said.
 fn killed(folder: &Path, round: usize, lines: usize) -> BTreeMap<usize, usize> {
     let mut child = Command::new(env::current_exe().unwrap())
-        .args(["books::crash::part_of_the_child", "--exact", "--nocapture", "--test-threads=1"])
+        .args(["ledger::crash::part_of_the_child", "--exact", "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)
         .env("MAILSTAMP_TEST_ROUND", round.to_string())
         .stdout(Stdio::piped())
@@ -83,77 +83,77 @@ fn after_kill_9_nothing_is_lost_doubled_or_charged_twice() {
     let shop = Shop::new();
     let (alice, joe) = (shop.account("alice", 1_000_000), shop.account("joe", 0));
     assert_eq!((alice.number, joe.number), (1, 2));
-    shop.books.own(joe.number, "far.example", NOW).unwrap();
+    shop.ledger.own(joe.number, "far.example", NOW).unwrap();
     let path = shop.path();
-    drop(shop.books);
+    drop(shop.ledger);
     let mut sales = 0;
     let mut stamps = HashSet::new();
     for round in 0..8 {
         let said = killed(&path, round, 7 + round * 13);
-        let books = open(&path);
-        sound(&books);
+        let ledger = open(&path);
+        sound(&ledger);
         for (thread, count) in said {
             // What was said to be sold was; the one after it may have been.
             for number in 0..=count {
-                let sold = issue(&books, &key(thread, number));
+                let sold = issue(&ledger, &key(thread, number));
                 assert!(sold.sale.again || number == count, "{thread} {number} was lost");
                 stamps.extend(texts(&sold));
                 sales += 1;
-                books.deposit(2, &handed(&texts(&sold)[..1]), NOW).unwrap();
+                ledger.deposit(2, &handed(&texts(&sold)[..1]), NOW).unwrap();
             }
         }
         // A thread that said nothing may have sold once: ask for it too, so that every sale is known.
         for thread in (0..4).map(|thread| thread + 10 * round) {
-            if !stamps.is_empty() && issue_is_new(&books, thread, &mut stamps) {
+            if !stamps.is_empty() && issue_is_new(&ledger, thread, &mut stamps) {
                 sales += 1;
             }
         }
         assert_eq!(stamps.len(), sales * EACH, "no serial twice");
-        assert_eq!(books.account(1, NOW).unwrap().balance, 1_000_000 - (sales * EACH) as u64, "charged once");
-        assert_eq!(books.summary().unwrap().stamps, (sales * EACH) as u64);
-        let taken = books.account(2, NOW).unwrap().balance;
+        assert_eq!(ledger.account(1, NOW).unwrap().balance, 1_000_000 - (sales * EACH) as u64, "charged once");
+        assert_eq!(ledger.summary().unwrap().stamps, (sales * EACH) as u64);
+        let taken = ledger.account(2, NOW).unwrap().balance;
         assert!(taken <= sales as u64, "{taken} of {sales} were taken back");
-        sound(&books);
+        sound(&ledger);
     }
 }
 
 /// Asks for the first request of a thread; whether its stamps were not known yet.
-fn issue_is_new(books: &Books, thread: usize, stamps: &mut HashSet<String>) -> bool {
+fn issue_is_new(ledger: &Ledger, thread: usize, stamps: &mut HashSet<String>) -> bool {
     let before = stamps.len();
-    stamps.extend(texts(&issue(books, &key(thread, 0))));
+    stamps.extend(texts(&issue(ledger, &key(thread, 0))));
     stamps.len() > before
 }
 
 // BP2a after a restored backup
 #[test]
-fn books_put_back_from_an_old_backup_never_sell_a_serial_again() {
+fn a_ledger_put_back_from_an_old_backup_never_sells_a_serial_again() {
     let shop = Shop::new();
     let account = shop.account("alice", 10_000);
     let mut serials: Vec<String> = Vec::new();
-    let mut issue = |books: &Books, count: usize| {
+    let mut issue = |ledger: &Ledger, count: usize| {
         for _ in 0..count {
-            serials.extend(texts(&books.issue(account.number, &orders(10), None, NOW).unwrap()));
+            serials.extend(texts(&ledger.issue(account.number, &orders(10), None, NOW).unwrap()));
         }
     };
-    issue(&shop.books, 20);
+    issue(&shop.ledger, 20);
     let backup = shop.folder.path().join("backup");
-    let head = shop.books.backup(&backup).unwrap();
+    let head = shop.ledger.backup(&backup).unwrap();
     assert_eq!(fs::metadata(&backup).unwrap().len() % 4096, 0);
-    issue(&shop.books, 20);
+    issue(&shop.ledger, 20);
     let path = shop.path();
-    drop(shop.books);
+    drop(shop.ledger);
     for round in 0..3 {
         // The lock file stays; so it is as after a lost disk.
-        fs::remove_file(path.join("books.redb")).unwrap();
-        let books = Books::restore(&path, &backup, NOW).unwrap();
-        assert_eq!(books.account(account.number, NOW).unwrap().balance, 9_800);
-        // In the same second with the same books, three times.
-        issue(&books, 20);
-        sound(&books);
-        assert_eq!(books.audit(Some(head)).unwrap().problems, Vec::<String>::new());
-        let entry = books.entries(head.number, 1).unwrap().remove(0);
+        fs::remove_file(path.join("ledger.redb")).unwrap();
+        let ledger = Ledger::restore(&path, &backup, NOW).unwrap();
+        assert_eq!(ledger.account(account.number, NOW).unwrap().balance, 9_800);
+        // In the same second with the same ledger, three times.
+        issue(&ledger, 20);
+        sound(&ledger);
+        assert_eq!(ledger.audit(Some(head)).unwrap().problems, Vec::<String>::new());
+        let entry = ledger.entries(head.number, 1).unwrap().remove(0);
         assert_eq!(serde_json::to_value(&entry.event).unwrap()["event"], "restored", "round {round}");
-        assert!(matches!(Books::restore(&path, &backup, NOW), Err(BooksError::Exists { .. })));
+        assert!(matches!(Ledger::restore(&path, &backup, NOW), Err(LedgerError::Exists { .. })));
     }
     assert_eq!(serials.len(), 1_000);
     assert_eq!(serials.iter().collect::<HashSet<_>>().len(), 1_000);
@@ -167,7 +167,7 @@ fn a_backup_is_consistent_while_others_work() {
         let work = || {
             let mut count = 0;
             while !shop.folder.path().join("over").exists() {
-                shop.books.issue(account.number, &orders(7), None, NOW).unwrap();
+                shop.ledger.issue(account.number, &orders(7), None, NOW).unwrap();
                 count += 1;
             }
             count
@@ -175,10 +175,10 @@ fn a_backup_is_consistent_while_others_work() {
         let threads: Vec<_> = (0..3).map(|_| scope.spawn(work)).collect();
         for number in 0..5 {
             let backup = shop.folder.path().join(format!("backup{number}"));
-            let head = shop.books.backup(&backup).unwrap();
-            let books = Books::restore(&shop.folder.path().join(format!("copy{number}")), &backup, NOW).unwrap();
-            sound(&books);
-            assert_eq!(books.summary().unwrap().head.number, head.number + 1);
+            let head = shop.ledger.backup(&backup).unwrap();
+            let ledger = Ledger::restore(&shop.folder.path().join(format!("copy{number}")), &backup, NOW).unwrap();
+            sound(&ledger);
+            assert_eq!(ledger.summary().unwrap().head.number, head.number + 1);
         }
         fs::write(shop.folder.path().join("over"), "").unwrap();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u64>()
@@ -186,7 +186,7 @@ fn a_backup_is_consistent_while_others_work() {
     assert_eq!(shop.has(&account), 1_000_000 - 7 * others);
     let there = shop.folder.path().join("backup0");
     let before = fs::read(&there).unwrap();
-    let error = shop.books.backup(&there).unwrap_err().to_string();
+    let error = shop.ledger.backup(&there).unwrap_err().to_string();
     assert!(error.contains("cannot create"), "{error}");
     assert_eq!(fs::read(&there).unwrap(), before, "a file that is there is left alone");
 }
@@ -196,7 +196,7 @@ fn a_backup_that_was_edited_is_not_put_back() {
     let shop = Shop::new();
     shop.account("alice", 10);
     let backup = shop.folder.path().join("backup");
-    shop.books.backup(&backup).unwrap();
+    shop.ledger.backup(&backup).unwrap();
     super::chain::edit(&backup, |tx| {
         let mut table = tx.open_table(super::chain::BALANCE).unwrap();
         let keys: Vec<[u8; 12]> =
@@ -204,9 +204,9 @@ fn a_backup_that_was_edited_is_not_put_back() {
         table.insert(&keys[0], 1_000_000).unwrap();
     });
     let folder = shop.folder.path().join("copy");
-    let error = Books::restore(&folder, &backup, NOW).unwrap_err();
-    assert!(matches!(&error, BooksError::Damaged { what, .. } if what.contains("has 1000000")), "{error}");
-    assert!(matches!(Books::open(&folder, WAIT), Err(BooksError::Absent { .. })));
+    let error = Ledger::restore(&folder, &backup, NOW).unwrap_err();
+    assert!(matches!(&error, LedgerError::Damaged { what, .. } if what.contains("has 1000000")), "{error}");
+    assert!(matches!(Ledger::open(&folder, WAIT), Err(LedgerError::Absent { .. })));
     fs::write(&backup, "nothing").unwrap();
-    assert!(Books::restore(&folder, &backup, NOW).is_err());
+    assert!(Ledger::restore(&folder, &backup, NOW).is_err());
 }

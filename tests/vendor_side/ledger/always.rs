@@ -1,4 +1,4 @@
-//! What holds under any order of work: a model of the books in a few lines, and random deeds, of which many are refused.
+//! What holds under any order of work: a model of the ledger in a few lines, and random deeds, of which many are refused.
 
 use super::{NOW, Shop, handed, order, texts};
 use mailstamp::accounting::double_entry::Unit;
@@ -42,15 +42,15 @@ fn deeds() -> impl Strategy<Value = Deed> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
-    // The ledger: sum zero at all times, nothing below zero, and the books agree with a model that counts by itself
+    // The ledger: sum zero at all times, nothing below zero, and the ledger agrees with a model that counts by itself
     #[test]
     fn credits_are_never_made_or_lost(deeds in prop::collection::vec(deeds(), 1..40)) {
         let shop = Shop::new();
-        let books = &shop.books;
+        let ledger = &shop.ledger;
         for name in ["a", "b", "c"] {
             shop.account(name, 0);
         }
-        books.own(3, "far.example", NOW).unwrap();
+        ledger.own(3, "far.example", NOW).unwrap();
         let mut sold: Vec<String> = Vec::new();
         let mut vouchers = Vec::new();
         // Credits in circulation, and what each account has.
@@ -59,68 +59,68 @@ proptest! {
         for (number, deed) in deeds.iter().enumerate() {
             let reference = number.to_string();
             match deed.clone() {
-                Deed::Credit(account, credits) => if books.credit(account, credits, None, &reference, NOW).is_ok() {
+                Deed::Credit(account, credits) => if ledger.credit(account, credits, None, &reference, NOW).is_ok() {
                     made += credits;
                     *has.get_mut(&account).unwrap() += credits;
                 },
                 Deed::Sell { account, value, count, key } => {
                     let orders = vec![Order { value, ..order("joe@far.example") }; count];
                     let key = key.map(|key| key.to_string());
-                    if let Ok(done) = books.issue(account, &orders, key.as_deref(), NOW) && !done.sale.again {
+                    if let Ok(done) = ledger.issue(account, &orders, key.as_deref(), NOW) && !done.sale.again {
                         *has.get_mut(&account).unwrap() -= value * count as u64;
                         sold.extend(texts(&done));
                     }
                 }
                 Deed::Deposit { account, stamp } => if let Some(stamp) = sold.get(stamp)
-                    && let Ok(taken) = books.deposit(account, &handed(&[stamp.clone(), stamp.clone()]), NOW)
+                    && let Ok(taken) = ledger.deposit(account, &handed(&[stamp.clone(), stamp.clone()]), NOW)
                     && let Some(booked) = taken.booked
                 {
                     prop_assert_eq!(account, 3);
                     *has.get_mut(&account).unwrap() += booked.credits;
                 },
                 Deed::Refund { account, stamp } => if let Some(stamp) = sold.get(stamp)
-                    && let Ok(taken) = books.refund(account, &handed(std::slice::from_ref(stamp)), NOW)
+                    && let Ok(taken) = ledger.refund(account, &handed(std::slice::from_ref(stamp)), NOW)
                     && let Some(booked) = taken.booked
                 {
                     *has.get_mut(&account).unwrap() += booked.credits;
                 },
                 Deed::Revoke { stamp } => if let Some(stamp) = sold.get(stamp) {
                     let token = mailstamp::stamp::token::Token::parse(stamp).unwrap();
-                    books.revoke(&[Stamp::read(token.payload()).unwrap().serial], NOW).unwrap();
+                    ledger.revoke(&[Stamp::read(token.payload()).unwrap().serial], NOW).unwrap();
                 },
-                Deed::PayOut(account, credits) => if books.pay_out(account, credits, &reference, NOW).is_ok() {
+                Deed::PayOut(account, credits) => if ledger.pay_out(account, credits, &reference, NOW).is_ok() {
                     made -= credits;
                     *has.get_mut(&account).unwrap() -= credits;
                 },
-                Deed::Voucher(credits) => if let Ok(code) = books.make_voucher(credits, None, NOW) {
+                Deed::Voucher(credits) => if let Ok(code) = ledger.make_voucher(credits, None, NOW) {
                     made += credits;
                     vouchers.push(code);
                 },
                 Deed::TakeVoucher(account, voucher) => if let Some(code) = vouchers.get(voucher)
-                    && let Ok(booked) = books.take_voucher(account, code, NOW)
+                    && let Ok(booked) = ledger.take_voucher(account, code, NOW)
                 {
                     *has.get_mut(&account).unwrap() += booked.credits;
                 },
                 Deed::SellForVoucher(voucher, value) => if let Some(code) = vouchers.get(voucher) {
                     let paid = Paid::Voucher(code_hash(code).unwrap());
                     let orders = [Order { value, ..order("joe@far.example") }];
-                    if let Ok(done) = books.issue_for(paid, &orders, None, NOW) {
+                    if let Ok(done) = ledger.issue_for(paid, &orders, None, NOW) {
                         sold.extend(texts(&done));
                     }
                 },
-                Deed::Close(account, revoke) => { books.close_account(account, revoke, NOW).unwrap(); }
+                Deed::Close(account, revoke) => { ledger.close_account(account, revoke, NOW).unwrap(); }
             }
             for (account, credits) in &has {
-                prop_assert_eq!(books.account(*account, NOW).unwrap().balance, *credits, "after {:?}", deed);
+                prop_assert_eq!(ledger.account(*account, NOW).unwrap().balance, *credits, "after {:?}", deed);
             }
-            let summary = books.summary().unwrap();
+            let summary = ledger.summary().unwrap();
             let others = summary.balances.iter().filter(|it| it.unit == Unit::Credits);
             let sum: i64 = others.clone().map(|it| it.amount).sum();
             prop_assert_eq!(sum + i64::try_from(has.values().sum::<u64>()).unwrap(), 0, "after {:?}", deed);
             let issue = others.filter(|it| it.book == mailstamp::accounting::double_entry::Book::Issue);
             prop_assert_eq!(issue.map(|it| it.amount).sum::<i64>(), -i64::try_from(made).unwrap());
         }
-        let report = books.audit(None).unwrap();
+        let report = ledger.audit(None).unwrap();
         prop_assert_eq!(report.problems, Vec::<String>::new());
         prop_assert_eq!(report.stamps, sold.len() as u64);
     }

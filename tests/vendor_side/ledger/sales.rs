@@ -4,7 +4,7 @@ use super::{NOW, Shop, WAIT, handed, order, orders, refused, texts};
 use mailstamp::accounting::event::KeyState;
 use mailstamp::accounting::order::{Order, OrderError, OwnCaps};
 use mailstamp::directory::publish::Changes;
-use mailstamp::ledger::handle::Books;
+use mailstamp::ledger::handle::Ledger;
 use mailstamp::ledger::model::StampState;
 use mailstamp::ledger::payment::{Paid, Payment, Vouchers, code_hash};
 use mailstamp::ledger::rejection::{Refusal, StampProblem};
@@ -25,16 +25,16 @@ use std::os::unix::fs::PermissionsExt;
 fn stamps_cost_exactly_what_they_are_worth() {
     let shop = Shop::new();
     let account = shop.account("alice", 0);
-    let booked = shop.books.credit(account.number, 1_000_000, None, "invoice 1", NOW).unwrap();
+    let booked = shop.ledger.credit(account.number, 1_000_000, None, "invoice 1", NOW).unwrap();
     assert_eq!(booked.sum.unwrap().to_string(), "1000.00 EUR");
     let mut left = 1_000_000;
     for count in [1, 10, 1_000] {
-        let sold = shop.books.issue(account.number, &orders(count), None, NOW).unwrap();
+        let sold = shop.ledger.issue(account.number, &orders(count), None, NOW).unwrap();
         left -= count as u64;
         assert_eq!((sold.sale.credits, sold.sale.balance, sold.stamps.len()), (count as u64, left, count));
     }
     let five = Order { value: 5, ..order("joe@far.example") };
-    let sold = shop.books.issue(account.number, &[five.clone(), five, order("x@y.example")], None, NOW).unwrap();
+    let sold = shop.ledger.issue(account.number, &[five.clone(), five, order("x@y.example")], None, NOW).unwrap();
     assert_eq!(sold.sale.credits, 11);
     assert_eq!(shop.has(&account), left - 11);
     shop.sound();
@@ -45,7 +45,7 @@ fn stamps_cost_exactly_what_they_are_worth() {
 fn a_stamp_says_what_was_ordered() {
     let shop = Shop::new();
     let account = shop.account("alice", 100);
-    let key = shop.books.profile().unwrap().keys[0].key;
+    let key = shop.ledger.profile().unwrap().keys[0].key;
     let whole = Order {
         sender: Some(Address::parse("me@near.example").unwrap()),
         not_before: Some(NOW.plus(60)),
@@ -54,7 +54,7 @@ fn a_stamp_says_what_was_ordered() {
         ..order("joe@far.example")
     };
     let hidden = Order { hashed: true, ..order("joe@far.example") };
-    let sold = shop.books.issue(account.number, &[whole, order("joe@far.example"), hidden], None, NOW).unwrap();
+    let sold = shop.ledger.issue(account.number, &[whole, order("joe@far.example"), hidden], None, NOW).unwrap();
     let stamps: Vec<Stamp> = sold.stamps.iter().map(|token| read(token, &key)).collect();
     assert_eq!(stamps[0].sender.as_ref().unwrap().to_string(), "me@near.example");
     assert_eq!((stamps[0].not_before, stamps[0].expires), (Some(NOW.plus(60)), Some(NOW.plus(3_600))));
@@ -65,8 +65,8 @@ fn a_stamp_says_what_was_ordered() {
     assert!(!sold.stamps[2].payload().windows(3).any(|part| part == b"joe"));
     assert_eq!(stamps.iter().map(|stamp| &stamp.serial).collect::<BTreeSet<_>>().len(), 3);
     // The vendor's data hold no address at all (BP2f).
-    drop(shop.books);
-    let file = fs::read(shop.folder.path().join("books/books.redb")).unwrap();
+    drop(shop.ledger);
+    let file = fs::read(shop.folder.path().join("ledger/ledger.redb")).unwrap();
     for address in [&b"joe@far"[..], b"me@near.example\",\"value", b"far.example"] {
         assert!(!file.windows(address.len()).any(|part| part == address));
     }
@@ -83,23 +83,23 @@ fn the_same_request_gives_the_same_stamps_and_is_charged_once() {
     let shop = Shop::new();
     let account = shop.account("alice", 100);
     let wanted = vec![Order { hashed: true, ..order("joe@far.example") }, order("x@y.example")];
-    let first = shop.books.issue(account.number, &wanted, Some("key 1"), NOW).unwrap();
+    let first = shop.ledger.issue(account.number, &wanted, Some("key 1"), NOW).unwrap();
     assert!(!first.sale.again);
     // Also after the terms changed, the key was rotated, and the day is over.
-    shop.books.set_terms(mailstamp::accounting::event::Terms { days: 7, ..super::terms() }, NOW).unwrap();
-    shop.books.rotate("b", NOW).unwrap();
-    let again = shop.books.issue(account.number, &wanted, Some("key 1"), NOW.plus(86_400)).unwrap();
+    shop.ledger.set_terms(mailstamp::accounting::event::Terms { days: 7, ..super::terms() }, NOW).unwrap();
+    shop.ledger.rotate("b", NOW).unwrap();
+    let again = shop.ledger.issue(account.number, &wanted, Some("key 1"), NOW.plus(86_400)).unwrap();
     assert!(again.sale.again);
     assert_eq!(texts(&again), texts(&first));
     assert_eq!(shop.has(&account), 98);
-    let other = refused(shop.books.issue(account.number, &wanted[..1], Some("key 1"), NOW));
+    let other = refused(shop.ledger.issue(account.number, &wanted[..1], Some("key 1"), NOW));
     assert_eq!(other, Refusal::KeyReused { key: "key 1".into() });
     // Another key, no key, and another account buy anew.
     for key in [Some("key 2"), None, None] {
-        assert_ne!(texts(&shop.books.issue(account.number, &wanted, key, NOW).unwrap()), texts(&first));
+        assert_ne!(texts(&shop.ledger.issue(account.number, &wanted, key, NOW).unwrap()), texts(&first));
     }
     let bob = shop.account("bob", 10);
-    assert!(!shop.books.issue(bob.number, &wanted, Some("key 1"), NOW).unwrap().sale.again);
+    assert!(!shop.ledger.issue(bob.number, &wanted, Some("key 1"), NOW).unwrap().sale.again);
     shop.sound();
 }
 
@@ -108,15 +108,15 @@ fn a_request_is_answered_again_even_when_its_window_has_ended() {
     let shop = Shop::new();
     let account = shop.account("alice", 10);
     let short = [Order { until: Some(NOW.plus(60)), ..order("joe@far.example") }];
-    let first = shop.books.issue(account.number, &short, Some("k"), NOW).unwrap();
-    let again = shop.books.issue(account.number, &short, Some("k"), NOW.plus(3_600)).unwrap();
+    let first = shop.ledger.issue(account.number, &short, Some("k"), NOW).unwrap();
+    let again = shop.ledger.issue(account.number, &short, Some("k"), NOW.plus(3_600)).unwrap();
     assert_eq!(texts(&again), texts(&first));
-    let error = refused(shop.books.issue(account.number, &short, Some("other"), NOW.plus(3_600)));
+    let error = refused(shop.ledger.issue(account.number, &short, Some("other"), NOW.plus(3_600)));
     assert_eq!(error, Refusal::Order { error: OrderError::Window { order: 1 } });
     // After 30 days the key is forgotten, with the first sale that comes then.
     let late = NOW.plus(31 * 86_400);
-    shop.books.issue(account.number, &orders(1), None, late).unwrap();
-    let anew = shop.books.issue(account.number, &orders(1), Some("k"), late).unwrap();
+    shop.ledger.issue(account.number, &orders(1), None, late).unwrap();
+    let anew = shop.ledger.issue(account.number, &orders(1), Some("k"), late).unwrap();
     assert!(!anew.sale.again);
 }
 
@@ -124,12 +124,12 @@ fn a_request_is_answered_again_even_when_its_window_has_ended() {
 fn who_cannot_pay_gets_nothing() {
     let shop = Shop::new();
     let account = shop.account("alice", 10);
-    let error = refused(shop.books.issue(account.number, &orders(11), None, NOW));
+    let error = refused(shop.ledger.issue(account.number, &orders(11), None, NOW));
     assert_eq!(error, Refusal::Funds { needed: 11, balance: 10 });
     assert_eq!(error.to_string(), "this costs 11 credits, and there are 10");
-    assert_eq!(refused(shop.books.issue(99, &orders(1), None, NOW)).word(), "no-account");
+    assert_eq!(refused(shop.ledger.issue(99, &orders(1), None, NOW)).word(), "no-account");
     assert_eq!(shop.has(&account), 10);
-    assert_eq!(shop.books.summary().unwrap().stamps, 0);
+    assert_eq!(shop.ledger.summary().unwrap().stamps, 0);
 }
 
 // BP1c: caps are stated; those of the account go before those of the terms
@@ -138,8 +138,8 @@ fn caps_are_held_and_stated() {
     let shop = Shop::new();
     let caps = OwnCaps { stamps: Some(5), value: Some(2), days: Some(10), credits_a_day: Some(7) };
     let account = shop.account("alice", 100);
-    shop.books.change_account(account.number, None, Some(Some(caps)), NOW).unwrap();
-    let issue = |orders: &[Order], now| shop.books.issue(account.number, orders, None, now);
+    shop.ledger.change_account(account.number, None, Some(Some(caps)), NOW).unwrap();
+    let issue = |orders: &[Order], now| shop.ledger.issue(account.number, orders, None, now);
     assert_eq!(refused(issue(&orders(6), NOW)).to_string(), "6 stamps in one request; the cap is 5");
     let dear = Order { value: 3, ..order("joe@far.example") };
     assert_eq!(refused(issue(&[dear], NOW)).to_string(), "order 1: a value of 3 credits; it may be 1 to 2");
@@ -150,13 +150,13 @@ fn caps_are_held_and_stated() {
     let error = refused(issue(&short(3), NOW));
     assert_eq!(error, Refusal::Daily { asked: 3, spent: 8, cap: 7 });
     issue(&short(2), NOW).unwrap();
-    assert_eq!(shop.books.account(account.number, NOW).unwrap().spent_today, 7);
+    assert_eq!(shop.ledger.account(account.number, NOW).unwrap().spent_today, 7);
     // The next day is another. A stamp that asks for no end has the longest that the caps allow.
     issue(&short(1), NOW.plus(43_200)).unwrap();
     let sold = issue(&orders(1), NOW.plus(43_200)).unwrap();
     let expires = Stamp::read(sold.stamps[0].payload()).unwrap().expires.unwrap();
     assert_eq!(expires.since(sold.sale.at), 10 * 86_400);
-    shop.books.change_account(account.number, None, Some(None), NOW).unwrap();
+    shop.ledger.change_account(account.number, None, Some(None), NOW).unwrap();
     issue(&orders(50), NOW).unwrap();
 }
 
@@ -164,15 +164,15 @@ fn caps_are_held_and_stated() {
 fn credits_are_bought_once_for_each_reference() {
     let shop = Shop::new();
     let account = shop.account("alice", 0);
-    let first = shop.books.credit(account.number, 500, None, "invoice 7", NOW).unwrap();
-    let again = shop.books.credit(account.number, 500, None, "invoice 7", NOW.plus(99)).unwrap();
+    let first = shop.ledger.credit(account.number, 500, None, "invoice 7", NOW).unwrap();
+    let again = shop.ledger.credit(account.number, 500, None, "invoice 7", NOW.plus(99)).unwrap();
     assert_eq!((first.again, again.again, again.entry, again.balance), (false, true, first.entry, 500));
     let other = shop.account("bob", 0);
-    assert_eq!(refused(shop.books.credit(other.number, 500, None, "invoice 7", NOW)).word(), "key-reused");
-    let error = refused(shop.books.credit(account.number, 501, None, "invoice 7", NOW));
+    assert_eq!(refused(shop.ledger.credit(other.number, 500, None, "invoice 7", NOW)).word(), "key-reused");
+    let error = refused(shop.ledger.credit(account.number, 501, None, "invoice 7", NOW));
     assert_eq!(error, Refusal::KeyReused { key: "invoice 7".into() });
     for (credits, reference) in [(0, "a"), (1, ""), (u64::MAX, "b")] {
-        assert!(shop.books.credit(account.number, credits, None, reference, NOW).is_err(), "{credits} {reference}");
+        assert!(shop.ledger.credit(account.number, credits, None, reference, NOW).is_err(), "{credits} {reference}");
     }
     assert_eq!(shop.has(&account), 500);
     shop.sound();
@@ -181,22 +181,22 @@ fn credits_are_bought_once_for_each_reference() {
 #[test]
 fn a_voucher_is_spent_once_and_keeps_what_is_left() {
     let shop = Shop::new();
-    let code = shop.books.make_voucher(3, None, NOW).unwrap();
+    let code = shop.ledger.make_voucher(3, None, NOW).unwrap();
     let hash = code_hash(&code).unwrap();
     let paid = || Vouchers.accept(&code, 1, "0 EUR".parse().unwrap()).unwrap();
     assert_eq!(paid(), Paid::Voucher(hash));
-    let first = shop.books.issue_for(paid(), &orders(1), Some("page 1"), NOW).unwrap();
+    let first = shop.ledger.issue_for(paid(), &orders(1), Some("page 1"), NOW).unwrap();
     assert_eq!((first.stamps.len(), first.sale.balance), (1, 2));
-    let again = shop.books.issue_for(paid(), &orders(1), Some("page 1"), NOW).unwrap();
+    let again = shop.ledger.issue_for(paid(), &orders(1), Some("page 1"), NOW).unwrap();
     assert_eq!(texts(&again), texts(&first));
-    assert_eq!(shop.books.voucher(hash).unwrap(), 2);
-    let error = refused(shop.books.issue_for(paid(), &orders(3), None, NOW));
+    assert_eq!(shop.ledger.voucher(hash).unwrap(), 2);
+    let error = refused(shop.ledger.issue_for(paid(), &orders(3), None, NOW));
     assert_eq!(error, Refusal::Funds { needed: 3, balance: 2 });
     let account = shop.account("alice", 0);
-    assert_eq!(shop.books.take_voucher(account.number, &code.to_lowercase(), NOW).unwrap().credits, 2);
-    assert_eq!(refused(shop.books.take_voucher(account.number, &code, NOW)), Refusal::NoVoucher);
-    assert_eq!(refused(shop.books.issue_for(paid(), &orders(1), None, NOW)), Refusal::NoVoucher);
-    assert_eq!(refused(shop.books.take_voucher(account.number, "AAAA", NOW)), Refusal::NoVoucher);
+    assert_eq!(shop.ledger.take_voucher(account.number, &code.to_lowercase(), NOW).unwrap().credits, 2);
+    assert_eq!(refused(shop.ledger.take_voucher(account.number, &code, NOW)), Refusal::NoVoucher);
+    assert_eq!(refused(shop.ledger.issue_for(paid(), &orders(1), None, NOW)), Refusal::NoVoucher);
+    assert_eq!(refused(shop.ledger.take_voucher(account.number, "AAAA", NOW)), Refusal::NoVoucher);
     assert_eq!(shop.has(&account), 2);
     shop.sound();
 }
@@ -205,13 +205,13 @@ fn a_voucher_is_spent_once_and_keeps_what_is_left() {
 fn money_paid_elsewhere_buys_its_stamps_once() {
     let shop = Shop::new();
     let paid = |credits| Paid::Elsewhere { reference: "cards:77".into(), credits, cost: "0.002 EUR".parse().unwrap() };
-    let error = refused(shop.books.issue_for(paid(3), &orders(2), None, NOW));
+    let error = refused(shop.ledger.issue_for(paid(3), &orders(2), None, NOW));
     assert_eq!(error, Refusal::PaidOtherwise { paid: 3, needed: 2 });
-    let first = shop.books.issue_for(paid(2), &orders(2), None, NOW).unwrap();
-    let again = shop.books.issue_for(paid(2), &orders(2), Some("another key"), NOW).unwrap();
+    let first = shop.ledger.issue_for(paid(2), &orders(2), None, NOW).unwrap();
+    let again = shop.ledger.issue_for(paid(2), &orders(2), Some("another key"), NOW).unwrap();
     assert_eq!(texts(&again), texts(&first));
     let other = vec![order("other@far.example"); 2];
-    assert_eq!(refused(shop.books.issue_for(paid(2), &other, None, NOW)).word(), "key-reused");
+    assert_eq!(refused(shop.ledger.issue_for(paid(2), &other, None, NOW)).word(), "key-reused");
     shop.sound();
 }
 
@@ -222,17 +222,17 @@ fn used_stamps_come_back_once_and_only_from_who_owns_the_address() {
     let five = Order { value: 5, ..order("Joe@far.example") };
     let hashed = Order { hashed: true, ..order("joe@far.example") };
     let other = order("else@far.example");
-    let sold = shop.books.issue(alice.number, &[five, hashed.clone(), other, hashed], None, NOW).unwrap();
+    let sold = shop.ledger.issue(alice.number, &[five, hashed.clone(), other, hashed], None, NOW).unwrap();
     let stamps = handed(&texts(&sold));
-    let deposit = |stamps: &[Handed]| shop.books.deposit(joe.number, stamps, NOW).unwrap();
+    let deposit = |stamps: &[Handed]| shop.ledger.deposit(joe.number, stamps, NOW).unwrap();
     assert!(deposit(&stamps).each.iter().all(|each| *each == Err(StampProblem::NotYours)));
-    shop.books.own(joe.number, "JOE@far.example", NOW).unwrap();
+    shop.ledger.own(joe.number, "JOE@far.example", NOW).unwrap();
     let twice = [stamps[0].clone(), stamps[0].clone(), stamps[1].clone(), stamps[2].clone()];
     let taken = deposit(&twice);
     assert_eq!(taken.each, [Ok(5), Err(StampProblem::Twice), Ok(1), Err(StampProblem::NotYours)]);
     let booked = taken.booked.unwrap();
     assert_eq!((booked.credits, booked.balance), (6, 6));
-    let key = shop.books.profile().unwrap().keys[0].key;
+    let key = shop.ledger.profile().unwrap().keys[0].key;
     let receipt = taken.receipt.unwrap();
     assert!(key.verify(&receipt, Purpose::Receipt) && !key.verify(&receipt, Purpose::Stamp));
     assert!(std::str::from_utf8(receipt.payload()).unwrap().contains("\"credits\":6"));
@@ -240,9 +240,9 @@ fn used_stamps_come_back_once_and_only_from_who_owns_the_address() {
     assert_eq!(again.each, [Err(StampProblem::Deposited), Err(StampProblem::Deposited)]);
     assert!(again.booked.is_none() && again.receipt.is_none());
     // A whole domain: of a hashed stamp the address has to be said.
-    shop.books.own(joe.number, "far.example", NOW).unwrap();
+    shop.ledger.own(joe.number, "far.example", NOW).unwrap();
     assert_eq!(deposit(&stamps[2..3]).each, [Ok(1)]);
-    shop.books.disown(joe.number, "joe@far.example", NOW).unwrap();
+    shop.ledger.disown(joe.number, "joe@far.example", NOW).unwrap();
     assert_eq!(deposit(&stamps[3..]).each, [Err(StampProblem::NotYours)]);
     let address = Some(Address::parse("joe@far.example").unwrap());
     assert_eq!(deposit(&[Handed { address, ..stamps[3].clone() }]).each, [Ok(1)]);
@@ -254,43 +254,43 @@ fn used_stamps_come_back_once_and_only_from_who_owns_the_address() {
 fn an_address_has_one_owner() {
     let shop = Shop::new();
     let (joe, eve) = (shop.account("joe", 0), shop.account("eve", 0));
-    shop.books.own(joe.number, "x@far.example", NOW).unwrap();
-    shop.books.own(eve.number, "x@FAR.example", NOW).unwrap();
-    assert_eq!(shop.books.account(joe.number, NOW).unwrap().owns, Vec::<String>::new());
-    assert_eq!(shop.books.account(eve.number, NOW).unwrap().owns, ["x@far.example"]);
-    shop.books.disown(joe.number, "x@far.example", NOW).unwrap();
-    assert_eq!(shop.books.account(eve.number, NOW).unwrap().owns, ["x@far.example"]);
+    shop.ledger.own(joe.number, "x@far.example", NOW).unwrap();
+    shop.ledger.own(eve.number, "x@FAR.example", NOW).unwrap();
+    assert_eq!(shop.ledger.account(joe.number, NOW).unwrap().owns, Vec::<String>::new());
+    assert_eq!(shop.ledger.account(eve.number, NOW).unwrap().owns, ["x@far.example"]);
+    shop.ledger.disown(joe.number, "x@far.example", NOW).unwrap();
+    assert_eq!(shop.ledger.account(eve.number, NOW).unwrap().owns, ["x@far.example"]);
 }
 
-// Threat 21: only what these books sold is worth anything
+// Threat 21: only what this ledger sold is worth anything
 #[test]
-fn what_the_books_did_not_sell_is_not_credited() {
+fn what_the_ledger_did_not_sell_is_not_credited() {
     let shop = Shop::new();
     let joe = shop.account("joe", 10);
-    shop.books.own(joe.number, "far.example", NOW).unwrap();
+    shop.ledger.own(joe.number, "far.example", NOW).unwrap();
     let signer = mailstamp::directory::signing_key::Signer::read(&shop.path().join("keys/key-a.json")).unwrap();
     let mint = |serial: Serial, value| {
         let audience = Audience::parse("joe@far.example").unwrap();
         let stamp = Stamp { value, ..Stamp::new(serial, audience, NOW.plus(99)) };
         mailstamp::stamp::issue::issue(&stamp, &signer.issuer, &signer.key).unwrap().as_str().to_owned()
     };
-    let sold = shop.books.issue(joe.number, &orders(1), None, NOW).unwrap();
+    let sold = shop.ledger.issue(joe.number, &orders(1), None, NOW).unwrap();
     let own = Stamp::read(sold.stamps[0].payload()).unwrap().serial;
     let mut forged = sold.stamps[0].as_str().to_owned();
     forged.insert(20, if forged.as_bytes()[20] == b'A' { 'B' } else { 'A' });
     forged.remove(21);
     let other = Shop::new();
     let elsewhere = other.account("joe", 1);
-    let elsewhere = texts(&other.books.issue(elsewhere.number, &orders(1), None, NOW).unwrap()).remove(0);
+    let elsewhere = texts(&other.ledger.issue(elsewhere.number, &orders(1), None, NOW).unwrap()).remove(0);
     let stamps = [
         mint(Serial::from_random([7; 16]), 1),
-        mint(Serial::new("beside-the-books").unwrap(), 1),
+        mint(Serial::new("beside-the-ledger").unwrap(), 1),
         mint(own, 900),
         forged,
         elsewhere,
         "nothing".into(),
     ];
-    let each = shop.books.deposit(joe.number, &handed(&stamps), NOW).unwrap().each;
+    let each = shop.ledger.deposit(joe.number, &handed(&stamps), NOW).unwrap().each;
     use StampProblem::{Forged, Malformed, NotIssued};
     assert_eq!(each[..3], [Err(NotIssued), Err(NotIssued), Err(NotIssued)]);
     assert!(matches!(each[3], Err(Forged | Malformed | StampProblem::OtherVendor)), "{:?}", each[3]);
@@ -303,29 +303,29 @@ fn what_the_books_did_not_sell_is_not_credited() {
 fn unused_stamps_go_back_to_their_buyer_and_are_revoked_with_it() {
     let shop = Shop::new();
     let (alice, joe) = (shop.account("alice", 10), shop.account("joe", 0));
-    shop.books.own(joe.number, "far.example", NOW).unwrap();
-    let sold = shop.books.issue(alice.number, &orders(3), None, NOW).unwrap();
+    shop.ledger.own(joe.number, "far.example", NOW).unwrap();
+    let sold = shop.ledger.issue(alice.number, &orders(3), None, NOW).unwrap();
     let stamps = handed(&texts(&sold));
-    assert_eq!(shop.books.refund(joe.number, &stamps[..1], NOW).unwrap().each, [Err(StampProblem::NotBought)]);
-    assert_eq!(shop.books.deposit(joe.number, &stamps[1..2], NOW).unwrap().each, [Ok(1)]);
-    let taken = shop.books.refund(alice.number, &stamps[..2], NOW).unwrap();
+    assert_eq!(shop.ledger.refund(joe.number, &stamps[..1], NOW).unwrap().each, [Err(StampProblem::NotBought)]);
+    assert_eq!(shop.ledger.deposit(joe.number, &stamps[1..2], NOW).unwrap().each, [Ok(1)]);
+    let taken = shop.ledger.refund(alice.number, &stamps[..2], NOW).unwrap();
     assert_eq!(taken.each, [Ok(1), Err(StampProblem::Deposited)]);
     assert_eq!(shop.has(&alice), 8);
-    assert_eq!(shop.books.deposit(joe.number, &stamps[..1], NOW).unwrap().each, [Err(StampProblem::Refunded)]);
+    assert_eq!(shop.ledger.deposit(joe.number, &stamps[..1], NOW).unwrap().each, [Err(StampProblem::Refunded)]);
     let serial = Stamp::read(sold.stamps[0].payload()).unwrap().serial;
-    assert_eq!(shop.books.revoked_serials().unwrap(), std::slice::from_ref(&serial));
-    assert_eq!(shop.books.published().unwrap().revoked.into_iter().collect::<Vec<_>>(), [serial.to_string()]);
-    assert_eq!(shop.books.stamp(&serial).unwrap().unwrap().state, StampState::Refunded);
+    assert_eq!(shop.ledger.revoked_serials().unwrap(), std::slice::from_ref(&serial));
+    assert_eq!(shop.ledger.published().unwrap().revoked.into_iter().collect::<Vec<_>>(), [serial.to_string()]);
+    assert_eq!(shop.ledger.stamp(&serial).unwrap().unwrap().state, StampState::Refunded);
     // It is published until nobody can take it any more: 30 days, and 30 more for mail that comes late.
     let published = |days: i64| {
         let at = NOW.plus(days * 86_400);
-        let edition = shop.books.edition(None, &Changes::default(), at, at.plus(1)).unwrap();
+        let edition = shop.ledger.edition(None, &Changes::default(), at, at.plus(1)).unwrap();
         edition.content.vendors[0].revoked.iter().cloned().collect::<Vec<_>>()
     };
     assert_eq!(published(60), [serial.to_string()]);
     assert_eq!(published(61), Vec::<String>::new());
-    shop.books.set_terms(mailstamp::accounting::event::Terms { refunds: false, ..super::terms() }, NOW).unwrap();
-    assert_eq!(refused(shop.books.refund(alice.number, &stamps[2..], NOW)), Refusal::NoRefunds);
+    shop.ledger.set_terms(mailstamp::accounting::event::Terms { refunds: false, ..super::terms() }, NOW).unwrap();
+    assert_eq!(refused(shop.ledger.refund(alice.number, &stamps[2..], NOW)), Refusal::NoRefunds);
     shop.sound();
 }
 
@@ -333,26 +333,26 @@ fn unused_stamps_go_back_to_their_buyer_and_are_revoked_with_it() {
 fn what_is_revoked_is_worth_nothing_and_published() {
     let shop = Shop::new();
     let (alice, joe) = (shop.account("alice", 10), shop.account("joe", 0));
-    shop.books.own(joe.number, "far.example", NOW).unwrap();
-    let sold = shop.books.issue(alice.number, &orders(3), None, NOW).unwrap();
+    shop.ledger.own(joe.number, "far.example", NOW).unwrap();
+    let sold = shop.ledger.issue(alice.number, &orders(3), None, NOW).unwrap();
     let serials: Vec<Serial> = sold.stamps.iter().map(|it| Stamp::read(it.payload()).unwrap().serial).collect();
-    shop.books.deposit(joe.number, &handed(&texts(&sold)[2..]), NOW).unwrap();
+    shop.ledger.deposit(joe.number, &handed(&texts(&sold)[2..]), NOW).unwrap();
     let unknown = Serial::new("made-by-hand").unwrap();
     let condemned = [serials[0].clone(), unknown.clone(), serials[0].clone()];
-    assert_eq!(shop.books.revoke(&condemned, NOW).unwrap(), 2);
-    assert_eq!(shop.books.revoke(&condemned, NOW).unwrap(), 0);
-    let each = shop.books.deposit(joe.number, &handed(&texts(&sold)), NOW).unwrap().each;
+    assert_eq!(shop.ledger.revoke(&condemned, NOW).unwrap(), 2);
+    assert_eq!(shop.ledger.revoke(&condemned, NOW).unwrap(), 0);
+    let each = shop.ledger.deposit(joe.number, &handed(&texts(&sold)), NOW).unwrap().each;
     assert_eq!(each, [Err(StampProblem::Revoked), Ok(1), Err(StampProblem::Deposited)]);
-    let revoked: BTreeSet<Serial> = shop.books.revoked_serials().unwrap().into_iter().collect();
+    let revoked: BTreeSet<Serial> = shop.ledger.revoked_serials().unwrap().into_iter().collect();
     assert_eq!(revoked, BTreeSet::from([serials[0].clone(), unknown]));
     shop.sound();
     // A whole account.
-    let more = shop.books.issue(alice.number, &orders(2), None, NOW).unwrap();
-    assert_eq!(shop.books.close_account(alice.number, true, NOW).unwrap(), 2);
-    assert_eq!(shop.books.revoked_serials().unwrap().len(), 4);
-    let each = shop.books.deposit(joe.number, &handed(&texts(&more)), NOW).unwrap().each;
+    let more = shop.ledger.issue(alice.number, &orders(2), None, NOW).unwrap();
+    assert_eq!(shop.ledger.close_account(alice.number, true, NOW).unwrap(), 2);
+    assert_eq!(shop.ledger.revoked_serials().unwrap().len(), 4);
+    let each = shop.ledger.deposit(joe.number, &handed(&texts(&more)), NOW).unwrap().each;
     assert_eq!(each, [Err(StampProblem::Revoked), Err(StampProblem::Revoked)]);
-    assert_eq!(refused(shop.books.issue(alice.number, &orders(1), None, NOW)).word(), "account-closed");
+    assert_eq!(refused(shop.ledger.issue(alice.number, &orders(1), None, NOW)).word(), "account-closed");
     shop.sound();
 }
 
@@ -361,15 +361,15 @@ fn what_is_revoked_is_worth_nothing_and_published() {
 fn credits_are_paid_out_once_and_no_more_than_there_are() {
     let shop = Shop::new();
     let account = shop.account("alice", 2_500);
-    let (booked, receipt) = shop.books.pay_out(account.number, 2_000, "bank 1", NOW).unwrap();
+    let (booked, receipt) = shop.ledger.pay_out(account.number, 2_000, "bank 1", NOW).unwrap();
     assert_eq!((booked.sum.unwrap().to_string(), booked.balance), ("2.00 EUR".into(), 500));
-    assert!(shop.books.profile().unwrap().keys[0].key.verify(&receipt, Purpose::Receipt));
-    let (again, _) = shop.books.pay_out(account.number, 2_000, "bank 1", NOW).unwrap();
+    assert!(shop.ledger.profile().unwrap().keys[0].key.verify(&receipt, Purpose::Receipt));
+    let (again, _) = shop.ledger.pay_out(account.number, 2_000, "bank 1", NOW).unwrap();
     assert_eq!((again.again, again.balance, again.entry), (true, 500, booked.entry));
-    let error = refused(shop.books.pay_out(account.number, 501, "bank 2", NOW));
+    let error = refused(shop.ledger.pay_out(account.number, 501, "bank 2", NOW));
     assert_eq!(error, Refusal::Funds { needed: 501, balance: 500 });
-    shop.books.close_account(account.number, false, NOW).unwrap();
-    assert_eq!(shop.books.pay_out(account.number, 500, "bank 3", NOW).unwrap().0.balance, 0);
+    shop.ledger.close_account(account.number, false, NOW).unwrap();
+    assert_eq!(shop.ledger.pay_out(account.number, 500, "bank 3", NOW).unwrap().0.balance, 0);
     shop.sound();
 }
 
@@ -377,24 +377,24 @@ fn credits_are_paid_out_once_and_no_more_than_there_are() {
 fn an_api_key_opens_its_account_until_it_is_revoked() {
     let shop = Shop::new();
     let (alice, bob) = (shop.account("alice", 0), shop.account("bob", 0));
-    let (text, key) = shop.books.add_api_key(alice.number, "laptop", NOW).unwrap();
-    shop.books.add_api_key(bob.number, "laptop", NOW).unwrap();
-    assert_eq!(shop.books.opens(&text, NOW).unwrap().name, "alice");
+    let (text, key) = shop.ledger.add_api_key(alice.number, "laptop", NOW).unwrap();
+    shop.ledger.add_api_key(bob.number, "laptop", NOW).unwrap();
+    assert_eq!(shop.ledger.opens(&text, NOW).unwrap().name, "alice");
     for wrong in ["", "msk_", &text[1..], &text.replace("msk_", "msk-"), &format!("{}x", *text)] {
-        assert_eq!(refused(shop.books.opens(wrong, NOW)), Refusal::NoApiKey);
+        assert_eq!(refused(shop.ledger.opens(wrong, NOW)), Refusal::NoApiKey);
     }
-    assert_eq!(refused(shop.books.revoke_api_key(bob.number, &key.id, NOW)), Refusal::NoApiKey);
-    shop.books.revoke_api_key(alice.number, &key.id, NOW).unwrap();
-    assert_eq!(refused(shop.books.opens(&text, NOW)), Refusal::NoApiKey);
-    let kept = shop.books.api_keys(alice.number).unwrap();
+    assert_eq!(refused(shop.ledger.revoke_api_key(bob.number, &key.id, NOW)), Refusal::NoApiKey);
+    shop.ledger.revoke_api_key(alice.number, &key.id, NOW).unwrap();
+    assert_eq!(refused(shop.ledger.opens(&text, NOW)), Refusal::NoApiKey);
+    let kept = shop.ledger.api_keys(alice.number).unwrap();
     assert_eq!((kept.len(), kept[0].revoked, kept[0].label.as_str()), (1, Some(NOW), "laptop"));
-    let (text, _) = shop.books.add_api_key(alice.number, "next", NOW).unwrap();
-    shop.books.close_account(alice.number, false, NOW).unwrap();
-    assert_eq!(refused(shop.books.opens(&text, NOW)), Refusal::NoApiKey);
+    let (text, _) = shop.ledger.add_api_key(alice.number, "next", NOW).unwrap();
+    shop.ledger.close_account(alice.number, false, NOW).unwrap();
+    assert_eq!(refused(shop.ledger.opens(&text, NOW)), Refusal::NoApiKey);
     // No key and no voucher stands in the file as it is shown.
-    let code = shop.books.make_voucher(1, None, NOW).unwrap();
-    drop(shop.books);
-    let file = fs::read(shop.folder.path().join("books/books.redb")).unwrap();
+    let code = shop.ledger.make_voucher(1, None, NOW).unwrap();
+    drop(shop.ledger);
+    let file = fs::read(shop.folder.path().join("ledger/ledger.redb")).unwrap();
     for secret in [&text[4..], &code.replace('-', "")] {
         assert!(!file.windows(secret.len()).any(|part| part == secret.as_bytes()));
     }
@@ -408,20 +408,20 @@ fn an_address_is_proved_by_a_mailed_code() {
     let sendmail = shop.folder.path().join("sendmail");
     fs::write(&sendmail, format!("#!/bin/sh\n{{ echo \"$@\"; cat; }} > {}\n", out.display())).unwrap();
     fs::set_permissions(&sendmail, fs::Permissions::from_mode(0o755)).unwrap();
-    let send = |now| shop.books.send_code(joe.number, "Joe@far.example", &sendmail, now);
+    let send = |now| shop.ledger.send_code(joe.number, "Joe@far.example", &sendmail, now);
     retry(|| send(NOW));
     let letter = fs::read_to_string(&out).unwrap();
     assert!(letter.starts_with("-i -f <> -- Joe@far.example\n") || letter.starts_with("-i -f <> -- joe@far.example\n"));
     let code = letter.lines().find_map(|line| line.strip_prefix("    ")).unwrap().to_owned();
     let error = refused(send(NOW.plus(599)));
     assert_eq!(error, Refusal::CodeWaiting { subject: "joe@far.example".into(), after: NOW.plus(600) });
-    let confirm = |code: &str, now| shop.books.confirm_code(joe.number, "joe@far.example", code, now);
+    let confirm = |code: &str, now| shop.ledger.confirm_code(joe.number, "joe@far.example", code, now);
     for left in (1..=4).rev() {
         assert_eq!(refused(confirm("AAAA-AAAA", NOW)), Refusal::WrongCode { subject: "joe@far.example".into(), left });
     }
-    assert_eq!(shop.books.account(joe.number, NOW).unwrap().owns, Vec::<String>::new());
+    assert_eq!(shop.ledger.account(joe.number, NOW).unwrap().owns, Vec::<String>::new());
     confirm(&code.to_lowercase(), NOW.plus(86_400)).unwrap();
-    assert_eq!(shop.books.account(joe.number, NOW).unwrap().owns, ["joe@far.example"]);
+    assert_eq!(shop.ledger.account(joe.number, NOW).unwrap().owns, ["joe@far.example"]);
     assert_eq!(refused(confirm(&code, NOW)).word(), "no-code");
     // Five wrong ones end it, and so does a day.
     retry(|| send(NOW.plus(600)));
@@ -430,13 +430,13 @@ fn an_address_is_proved_by_a_mailed_code() {
     }
     assert_eq!(refused(confirm(&code, NOW.plus(600))).word(), "no-code");
     let other = shop.account("eve", 0);
-    shop.books.send_code(other.number, "far.example", &sendmail, NOW).unwrap();
+    shop.ledger.send_code(other.number, "far.example", &sendmail, NOW).unwrap();
     let letter = fs::read_to_string(&out).unwrap();
     assert!(letter.starts_with("-i -f <> -- postmaster@far.example\n"), "{letter}");
     let code = letter.lines().find_map(|line| line.strip_prefix("    ")).unwrap().to_owned();
-    let late = refused(shop.books.confirm_code(other.number, "far.example", &code, NOW.plus(86_401)));
+    let late = refused(shop.ledger.confirm_code(other.number, "far.example", &code, NOW.plus(86_401)));
     assert_eq!(late.word(), "no-code");
-    let broken = shop.books.send_code(joe.number, "x@far.example", std::path::Path::new("/bin/false"), NOW);
+    let broken = shop.ledger.send_code(joe.number, "x@far.example", std::path::Path::new("/bin/false"), NOW);
     assert!(broken.unwrap_err().to_string().starts_with("/bin/false did not take the mail"));
 }
 
@@ -445,7 +445,7 @@ fn nobody_is_flooded_with_codes() {
     let shop = Shop::new();
     let (joe, eve) = (shop.account("joe", 0), shop.account("eve", 0));
     let send = |account: &mailstamp::ledger::model::Account, to: &str, now| {
-        shop.books.send_code(account.number, to, std::path::Path::new("/bin/true"), now)
+        shop.ledger.send_code(account.number, to, std::path::Path::new("/bin/true"), now)
     };
     let after = |error: Refusal| match error {
         Refusal::CodeWaiting { after, .. } | Refusal::ManyCodes { after } => after.since(NOW),
@@ -461,7 +461,7 @@ fn nobody_is_flooded_with_codes() {
     }
     assert_eq!(after(refused(send(&eve, "bob@far.example", NOW.plus(80_000)))), 86_400);
     // Few wait; one that could not be sent is none, whether it is the first or not.
-    let failed = |to: &str| shop.books.send_code(joe.number, to, std::path::Path::new("/bin/false"), NOW).unwrap_err();
+    let failed = |to: &str| shop.ledger.send_code(joe.number, to, std::path::Path::new("/bin/false"), NOW).unwrap_err();
     for at in 1..5 {
         let to = format!("a{at}@far.example");
         assert_eq!(failed(&to).refusal(), None);
@@ -475,10 +475,10 @@ fn nobody_is_flooded_with_codes() {
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     for at in 0..20 {
         let to = format!("b{at}@far.example");
-        retry(|| shop.books.send_code(dan.number, &to, &script, NOW));
+        retry(|| shop.ledger.send_code(dan.number, &to, &script, NOW));
         let letter = fs::read_to_string(&out).unwrap();
         let code = letter.lines().find_map(|line| line.strip_prefix("    ")).unwrap().to_owned();
-        shop.books.confirm_code(dan.number, &to, &code, NOW).unwrap();
+        shop.ledger.confirm_code(dan.number, &to, &code, NOW).unwrap();
     }
     assert_eq!(after(refused(send(&dan, "b20@far.example", NOW.plus(86_399)))), 86_400);
     send(&dan, "b20@far.example", NOW.plus(86_400)).unwrap();
@@ -487,7 +487,7 @@ fn nobody_is_flooded_with_codes() {
 }
 
 /// Another thread may be forking while the script is open for writing (ETXTBSY).
-fn retry(mut act: impl FnMut() -> Result<(), mailstamp::ledger::error::BooksError>) {
+fn retry(mut act: impl FnMut() -> Result<(), mailstamp::ledger::error::LedgerError>) {
     let begin = std::time::Instant::now();
     loop {
         match act() {
@@ -501,28 +501,28 @@ fn retry(mut act: impl FnMut() -> Result<(), mailstamp::ledger::error::BooksErro
 fn keys_are_rotated_and_a_revoked_key_stays_so() {
     let shop = Shop::new();
     let account = shop.account("alice", 10);
-    let old = shop.books.issue(account.number, &orders(1), None, NOW).unwrap();
-    shop.books.rotate("b", NOW).unwrap();
-    assert_eq!(refused(shop.books.rotate("a", NOW)).word(), "signing-key");
-    let new = shop.books.issue(account.number, &orders(1), None, NOW).unwrap();
+    let old = shop.ledger.issue(account.number, &orders(1), None, NOW).unwrap();
+    shop.ledger.rotate("b", NOW).unwrap();
+    assert_eq!(refused(shop.ledger.rotate("a", NOW)).word(), "signing-key");
+    let new = shop.ledger.issue(account.number, &orders(1), None, NOW).unwrap();
     assert_eq!(new.stamps[0].issuer().unwrap().key_id(), "b");
     let status = || -> Vec<String> {
-        let keys = shop.books.published().unwrap().keys;
+        let keys = shop.ledger.published().unwrap().keys;
         keys.iter().map(|key| format!("{} {}", key.kid, serde_json::to_value(key.status).unwrap())).collect()
     };
     assert_eq!(status(), ["a \"verify-only\"", "b \"active\""]);
-    shop.books.own(account.number, "far.example", NOW).unwrap();
-    assert_eq!(shop.books.deposit(account.number, &handed(&texts(&old)), NOW).unwrap().each, [Ok(1)]);
-    shop.books.set_key_state("a", KeyState::Revoked { since: Some(UnixTime(5)) }, NOW).unwrap();
+    shop.ledger.own(account.number, "far.example", NOW).unwrap();
+    assert_eq!(shop.ledger.deposit(account.number, &handed(&texts(&old)), NOW).unwrap().each, [Ok(1)]);
+    shop.ledger.set_key_state("a", KeyState::Revoked { since: Some(UnixTime(5)) }, NOW).unwrap();
     assert_eq!(status(), ["a \"revoked\"", "b \"active\""]);
-    let each = shop.books.deposit(account.number, &handed(&texts(&old)), NOW).unwrap().each;
+    let each = shop.ledger.deposit(account.number, &handed(&texts(&old)), NOW).unwrap().each;
     assert_eq!(each, [Err(StampProblem::KeyRevoked)]);
-    assert_eq!(refused(shop.books.set_key_state("a", KeyState::VerifyOnly, NOW)).word(), "signing-key");
-    assert_eq!(refused(shop.books.set_key_state("c", KeyState::VerifyOnly, NOW)).word(), "signing-key");
+    assert_eq!(refused(shop.ledger.set_key_state("a", KeyState::VerifyOnly, NOW)).word(), "signing-key");
+    assert_eq!(refused(shop.ledger.set_key_state("c", KeyState::VerifyOnly, NOW)).word(), "signing-key");
     // Without a key nothing is sold, and nothing is charged.
-    shop.books.set_key_state("b", KeyState::Revoked { since: None }, NOW).unwrap();
+    shop.ledger.set_key_state("b", KeyState::Revoked { since: None }, NOW).unwrap();
     let before = shop.has(&account);
-    assert_eq!(refused(shop.books.issue(account.number, &orders(1), None, NOW)).word(), "signing-key");
+    assert_eq!(refused(shop.ledger.issue(account.number, &orders(1), None, NOW)).word(), "signing-key");
     assert_eq!(shop.has(&account), before);
     shop.sound();
 }
@@ -531,12 +531,12 @@ fn keys_are_rotated_and_a_revoked_key_stays_so() {
 fn names_and_contacts_have_a_form() {
     let shop = Shop::new();
     shop.account("alice", 0);
-    assert_eq!(refused(shop.books.open_account("alice", "x", None, NOW)).word(), "account-exists");
+    assert_eq!(refused(shop.ledger.open_account("alice", "x", None, NOW)).word(), "account-exists");
     for (name, contact) in [("", "x"), ("A", "x"), ("12", "x"), ("a b", "x"), ("a", ""), ("a", "x\ny")] {
-        assert_eq!(refused(shop.books.open_account(name, contact, None, NOW)).word(), "form", "{name:?} {contact:?}");
+        assert_eq!(refused(shop.ledger.open_account(name, contact, None, NOW)).word(), "form", "{name:?} {contact:?}");
     }
-    assert_eq!(refused(shop.books.account_named("bob", NOW)).word(), "no-account");
-    assert_eq!(shop.books.accounts(0, 10, NOW).unwrap().len(), 1);
+    assert_eq!(refused(shop.ledger.account_named("bob", NOW)).word(), "no-account");
+    assert_eq!(shop.ledger.accounts(0, 10, NOW).unwrap().len(), 1);
 }
 
 #[test]
@@ -544,35 +544,35 @@ fn the_page_can_show_history_and_days() {
     let shop = Shop::new();
     let account = shop.account("alice", 100);
     shop.account("bob", 100);
-    shop.books.own(account.number, "far.example", NOW).unwrap();
+    shop.ledger.own(account.number, "far.example", NOW).unwrap();
     let next = NOW.plus(86_400);
-    let sold = shop.books.issue(account.number, &orders(10), None, NOW).unwrap();
-    shop.books.issue(account.number, &orders(5), None, next).unwrap();
-    shop.books.deposit(account.number, &handed(&texts(&sold)[..3]), next).unwrap();
-    let days = shop.books.days(account.number, 0).unwrap();
+    let sold = shop.ledger.issue(account.number, &orders(10), None, NOW).unwrap();
+    shop.ledger.issue(account.number, &orders(5), None, next).unwrap();
+    shop.ledger.deposit(account.number, &handed(&texts(&sold)[..3]), next).unwrap();
+    let days = shop.ledger.days(account.number, 0).unwrap();
     let day = NOW.0.div_euclid(86_400);
     let rows: Vec<_> = days.iter().map(|it| (it.day - day, it.bought, it.deposited, it.before, it.balance)).collect();
     assert_eq!(rows, [(0, 10, 0, 0, 90), (1, 5, 3, 90, 88)]);
-    let history = shop.books.history(account.number, u64::MAX, 3).unwrap();
+    let history = shop.ledger.history(account.number, u64::MAX, 3).unwrap();
     assert_eq!(history.len(), 3);
     assert!(history.windows(2).all(|two| two[0].number > two[1].number));
-    let older = shop.books.history(account.number, history[2].number, 10).unwrap();
+    let older = shop.ledger.history(account.number, history[2].number, 10).unwrap();
     assert_eq!(older.len(), 2);
-    let last = shop.books.days(account.number, day + 1).unwrap();
+    let last = shop.ledger.days(account.number, day + 1).unwrap();
     assert_eq!(last.iter().map(|it| (it.before, it.balance)).collect::<Vec<_>>(), [(90, 88)]);
 }
 
 #[test]
 fn the_folder_is_for_its_owner_alone() {
     let shop = Shop::new();
-    for name in ["books.redb", "books.lock", "keys/key-a.json"] {
+    for name in ["ledger.redb", "ledger.lock", "keys/key-a.json"] {
         let mode = fs::metadata(shop.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     assert_eq!(fs::metadata(shop.path()).unwrap().permissions().mode() & 0o777, 0o700);
     let path = shop.path();
-    drop(shop.books);
+    drop(shop.ledger);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    let error = Books::open(&path, WAIT).unwrap_err().to_string();
+    let error = Ledger::open(&path, WAIT).unwrap_err().to_string();
     assert!(error.contains("chmod 700"), "{error}");
 }

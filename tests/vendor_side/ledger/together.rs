@@ -2,8 +2,8 @@
 
 use super::{NOW, Shop, WAIT, handed, open, orders, terms, texts};
 use mailstamp::accounting::order::Order;
-use mailstamp::ledger::error::BooksError;
-use mailstamp::ledger::handle::{Books, Founding};
+use mailstamp::ledger::error::LedgerError;
+use mailstamp::ledger::handle::{Founding, Ledger};
 use mailstamp::ledger::rejection::StampProblem;
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ fn eight_issuers_never_draw_one_serial_twice() {
         let worker = || {
             let mut serials = Vec::new();
             for _ in 0..times {
-                let sold = shop.books.issue(account.number, &orders(each), None, NOW).unwrap();
+                let sold = shop.ledger.issue(account.number, &orders(each), None, NOW).unwrap();
                 let draw = mailstamp::accounting::serial_derivation::Draw::new(sold.sale.at, sold.sale.seed.0);
                 serials.extend((0..u32::try_from(each).unwrap()).map(|index| draw.serial(index).to_string()));
             }
@@ -35,7 +35,7 @@ fn eight_issuers_never_draw_one_serial_twice() {
     serials.extend(batches(1, 20));
     assert_eq!(serials.len(), 100_160);
     assert_eq!(serials.iter().collect::<HashSet<_>>().len(), 100_160);
-    assert_eq!(shop.books.summary().unwrap().stamps, 100_160);
+    assert_eq!(shop.ledger.summary().unwrap().stamps, 100_160);
     assert_eq!(shop.has(&account), 200_000 - 100_160);
     shop.sound();
 }
@@ -45,11 +45,11 @@ fn eight_issuers_never_draw_one_serial_twice() {
 fn of_eight_who_hand_in_one_stamp_one_is_credited() {
     let shop = Shop::new();
     let (alice, joe) = (shop.account("alice", 100), shop.account("joe", 0));
-    shop.books.own(joe.number, "far.example", NOW).unwrap();
+    shop.ledger.own(joe.number, "far.example", NOW).unwrap();
     for round in 1..=10 {
-        let stamps = handed(&texts(&shop.books.issue(alice.number, &orders(1), None, NOW).unwrap()));
+        let stamps = handed(&texts(&shop.ledger.issue(alice.number, &orders(1), None, NOW).unwrap()));
         let each: Vec<_> = thread::scope(|scope| {
-            let hand_in = || shop.books.deposit(joe.number, &stamps, NOW).unwrap().each.remove(0);
+            let hand_in = || shop.ledger.deposit(joe.number, &stamps, NOW).unwrap().each.remove(0);
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(hand_in)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
@@ -66,13 +66,13 @@ fn a_storm_of_one_request_is_charged_once() {
     let shop = Shop::new();
     let account = shop.account("alice", 100);
     let answers: HashSet<Vec<String>> = thread::scope(|scope| {
-        let issue = || texts(&shop.books.issue(account.number, &orders(2), Some("storm"), NOW).unwrap());
+        let issue = || texts(&shop.ledger.issue(account.number, &orders(2), Some("storm"), NOW).unwrap());
         let threads: Vec<_> = (0..16).map(|_| scope.spawn(issue)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(answers.len(), 1);
     assert_eq!(shop.has(&account), 98);
-    let spend = |credits| shop.books.pay_out(account.number, credits, &credits.to_string(), NOW).is_ok();
+    let spend = |credits| shop.ledger.pay_out(account.number, credits, &credits.to_string(), NOW).is_ok();
     // Only one of them can be paid.
     let paid = thread::scope(|scope| {
         let threads: Vec<_> = (50..58).map(|credits| scope.spawn(move || spend(credits))).collect();
@@ -88,7 +88,7 @@ fn refused_requests_leave_their_neighbours_alone() {
     let account = shop.account("alice", 50);
     // Two hundred requests for two stamps each, of which twenty-five can be paid, share a few commits.
     let sold: Vec<bool> = thread::scope(|scope| {
-        let issue = || shop.books.issue(account.number, &orders(2), None, NOW).is_ok();
+        let issue = || shop.ledger.issue(account.number, &orders(2), None, NOW).is_ok();
         let threads: Vec<_> = (0..200).map(|_| scope.spawn(issue)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -98,74 +98,74 @@ fn refused_requests_leave_their_neighbours_alone() {
 }
 
 #[test]
-fn other_processes_ask_the_one_that_has_the_books() {
+fn other_processes_ask_the_one_that_has_the_ledger() {
     let shop = Shop::new();
     let account = shop.account("alice", 100);
-    shop.books.listen().unwrap();
-    let mode = fs::metadata(shop.path().join("books.socket")).unwrap().permissions().mode();
+    shop.ledger.listen().unwrap();
+    let mode = fs::metadata(shop.path().join("ledger.socket")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     // Within one process the lock of the file is held all the same.
-    let there = Books::reach(&shop.path(), WAIT).unwrap();
+    let there = Ledger::reach(&shop.path(), WAIT).unwrap();
     let wanted = [Order { hashed: true, value: 3, ..super::order("joe@far.example") }];
     let first = there.issue(account.number, &wanted, Some("k"), NOW).unwrap();
-    let here = shop.books.issue(account.number, &wanted, Some("k"), NOW).unwrap();
+    let here = shop.ledger.issue(account.number, &wanted, Some("k"), NOW).unwrap();
     assert_eq!((texts(&first), here.sale.again), (texts(&here), true));
     assert_eq!(there.account_named("alice", NOW).unwrap().balance, 97);
     let error = super::refused(there.issue(account.number, &orders(98), None, NOW));
-    assert_eq!(error, super::refused(shop.books.issue(account.number, &orders(98), None, NOW)));
+    assert_eq!(error, super::refused(shop.ledger.issue(account.number, &orders(98), None, NOW)));
     there.rotate("b", NOW).unwrap();
-    assert_eq!(there.profile().unwrap(), shop.books.profile().unwrap());
-    assert_eq!(there.summary().unwrap(), shop.books.summary().unwrap());
+    assert_eq!(there.profile().unwrap(), shop.ledger.profile().unwrap());
+    assert_eq!(there.summary().unwrap(), shop.ledger.summary().unwrap());
     assert_eq!(
         there.history(account.number, u64::MAX, 9).unwrap(),
-        shop.books.history(account.number, u64::MAX, 9).unwrap()
+        shop.ledger.history(account.number, u64::MAX, 9).unwrap()
     );
     let report = there.audit(None).unwrap();
-    assert_eq!(report, shop.books.audit(None).unwrap());
+    assert_eq!(report, shop.ledger.audit(None).unwrap());
     let (text, _) = there.add_api_key(account.number, "x", NOW).unwrap();
     assert_eq!(there.opens(&text, NOW).unwrap(), account);
-    assert_eq!(there.days(account.number, 0).unwrap(), shop.books.days(account.number, 0).unwrap());
-    // When it goes, the next takes the books itself.
+    assert_eq!(there.days(account.number, 0).unwrap(), shop.ledger.days(account.number, 0).unwrap());
+    // When it goes, the next takes the ledger itself.
     let path = shop.path();
-    drop(shop.books);
+    drop(shop.ledger);
     assert!(there.summary().is_err());
-    assert!(!path.join("books.socket").exists());
-    assert_eq!(Books::reach(&path, WAIT).unwrap().account_named("alice", NOW).unwrap().balance, 97);
+    assert!(!path.join("ledger.socket").exists());
+    assert_eq!(Ledger::reach(&path, WAIT).unwrap().account_named("alice", NOW).unwrap().balance, 97);
 }
 
 #[test]
-fn books_in_use_by_who_does_not_listen_are_waited_for_and_said() {
+fn a_ledger_in_use_by_a_silent_process_is_waited_for() {
     let shop = Shop::new();
-    let error = Books::reach(&shop.path(), Duration::from_millis(50)).unwrap_err();
-    assert!(matches!(&error, BooksError::Busy { waited, .. } if waited.as_millis() >= 50), "{error}");
-    assert!(matches!(Books::open(&shop.path(), Duration::ZERO), Err(BooksError::Busy { .. })));
+    let error = Ledger::reach(&shop.path(), Duration::from_millis(50)).unwrap_err();
+    assert!(matches!(&error, LedgerError::Busy { waited, .. } if waited.as_millis() >= 50), "{error}");
+    assert!(matches!(Ledger::open(&shop.path(), Duration::ZERO), Err(LedgerError::Busy { .. })));
     let path = shop.path();
     let waiting = thread::spawn({
         let path = path.clone();
         move || open(&path)
     });
-    drop(shop.books);
-    let books = waiting.join().unwrap();
-    assert!(books.summary().is_ok());
-    drop(books);
+    drop(shop.ledger);
+    let ledger = waiting.join().unwrap();
+    assert!(ledger.summary().is_ok());
+    drop(ledger);
     // A socket that a killed process left does not stop anybody.
-    fs::write(path.join("books.socket"), "").unwrap();
-    let books = open(&path);
-    books.listen().unwrap();
-    assert!(Books::reach(&path, WAIT).unwrap().summary().is_ok());
+    fs::write(path.join("ledger.socket"), "").unwrap();
+    let ledger = open(&path);
+    ledger.listen().unwrap();
+    assert!(Ledger::reach(&path, WAIT).unwrap().summary().is_ok());
 }
 
 #[test]
-fn new_books_wait_for_a_lock_that_outlives_its_books() {
+fn a_new_ledger_waits_for_a_lock_that_outlives_its_ledger() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("books");
+    let path = folder.path().join("ledger");
     let found =
-        || Books::create(&path, &Founding { vendor: "stamps.example".into(), kid: "a".into(), terms: terms() }, NOW);
+        || Ledger::create(&path, &Founding { vendor: "stamps.example".into(), kid: "a".into(), terms: terms() }, NOW);
     drop(found().unwrap());
-    for part in ["books.redb", "keys/key-a.json"] {
+    for part in ["ledger.redb", "keys/key-a.json"] {
         fs::remove_file(path.join(part)).unwrap();
     }
-    let lock = File::open(path.join("books.lock")).unwrap();
+    let lock = File::open(path.join("ledger.lock")).unwrap();
     lock.lock().unwrap();
     thread::scope(|scope| {
         let made = scope.spawn(|| found().map(drop));
@@ -178,16 +178,16 @@ fn new_books_wait_for_a_lock_that_outlives_its_books() {
 
 // Layout 1: the address of a socket holds 107 bytes.
 #[test]
-fn books_in_a_folder_with_a_long_name_are_shared_as_any() {
+fn a_ledger_in_a_folder_with_a_long_name_is_shared_as_any() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a".repeat(60)).join("b".repeat(60));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let founding = Founding { vendor: "stamps.example".into(), kid: "k1".into(), terms: terms() };
-    let books = Books::create(&path, &founding, NOW).unwrap();
-    books.listen().unwrap();
-    let other = Books::reach(&path, WAIT).unwrap();
+    let ledger = Ledger::create(&path, &founding, NOW).unwrap();
+    ledger.listen().unwrap();
+    let other = Ledger::reach(&path, WAIT).unwrap();
     assert_eq!(other.open_account("alice", "alice@y.example", None, NOW).unwrap().name, "alice");
-    assert_eq!(books.summary().unwrap().accounts, 1);
-    drop((other, books));
-    assert!(!path.join("books.socket").exists());
+    assert_eq!(ledger.summary().unwrap().accounts, 1);
+    drop((other, ledger));
+    assert!(!path.join("ledger.socket").exists());
 }

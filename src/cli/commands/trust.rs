@@ -1,0 +1,234 @@
+//! `mailstamp trust`: the vendors whose stamps the recipient accepts.
+
+use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, NO_INPUT};
+use crate::cli::ui::output;
+use crate::config::file;
+use crate::config::paths::{Given, Places};
+use crate::directory::document::{Document, VendorEntry};
+use crate::directory::key_directory::{Directory, Unheeded};
+use crate::directory::pinned;
+use crate::directory::trust_policy;
+use crate::os::clock;
+use crate::stamp::signing::PublicKey;
+use crate::stamp::token::Issuer;
+use crate::verdict::facts::{KeyFact, KeyStatus};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// The subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Trust the vendor of a document
+    Add(Add),
+    /// Trust a vendor no more
+    Remove(Remove),
+    /// List the trusted vendors and their keys
+    List(List),
+}
+
+/// Trust the vendor of a document: from now on stamps signed with its keys are accepted.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  mailstamp trust add stamps.example.json\n  mailstamp trust add - < stamps.example.json"
+)]
+pub struct Add {
+    /// The document; - for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Replace what was trusted under this name before
+    #[arg(long)]
+    replace: bool,
+}
+
+/// Trust a vendor no more: from now on nothing that it signed is accepted.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp trust remove stamps.example")]
+pub struct Remove {
+    /// The name of the vendor
+    #[arg(value_name = "NAME")]
+    vendor: String,
+}
+
+/// List the trusted vendors and their keys, and the directory documents that are not heeded.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp trust list\n  mailstamp trust list --json")]
+pub struct List {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// A failure that says what was wrong.
+pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+    match command {
+        Command::Add(args) => add(args, given),
+        Command::Remove(args) => remove(args, given),
+        Command::List(args) => list(args, given),
+    }
+}
+
+fn add(args: &Add, given: &Given) -> Result<u8, Failure> {
+    let (_, places) = Places::read(given)?;
+    let text = if args.file == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().lock().take(1024 * 1024).read_to_string(&mut text)?;
+        text
+    } else {
+        fs::read_to_string(&args.file).map_err(|error| unread(&args.file, &error))?
+    };
+    let not_a_document = |error: &dyn std::fmt::Display| {
+        Failure::new(DATA, format!("{}: this is no vendor's document: {error}", args.file.display()))
+    };
+    let value: Value = serde_json::from_str(&text).map_err(|error| not_a_document(&error))?;
+    if value.get("secret").is_some() {
+        return Err(Failure::new(DATA, format!("{}: this is a secret key", args.file.display()))
+            .hint("give the document that `vendor keygen` printed, and this file to nobody"));
+    }
+    let unlisted = value.get("directory").is_none() && value.get("keys").is_none();
+    let document: Document = serde_json::from_value(value).map_err(|error| not_a_document(&error))?;
+    let entry = match document {
+        Document::Pinned(entry) => entry,
+        Document::Signed { directory, also } => trust_policy::introduced(&[vec![directory], also].concat())
+            .map_err(|error| not_a_document(&format!("signed directory: {error}")))?,
+    };
+    // Under a wrong name or with a weak key it would stop every judgement from now on.
+    Issuer::new(&entry.vendor, "any").map_err(|error| not_a_document(&error))?;
+    Directory::default().pin(&entry).map_err(|error| not_a_document(&error))?;
+    if unlisted {
+        // Whoever leaves the keys to a directory says so.
+        return Err(not_a_document(&"it lists no keys"));
+    }
+    let folder = places.vendors()?;
+    let path = folder.join(format!("{}.json", entry.vendor));
+    if path.exists() && !args.replace {
+        return Err(Failure::new(CANNOT_CREATE, format!("{} is trusted already", entry.vendor))
+            .hint("--replace puts this document in the place of the other"));
+    }
+    pin(folder, &entry)?;
+    output::line(&format!("{} is trusted now, with {} key(s)", entry.vendor, entry.keys.len()))?;
+    Ok(0)
+}
+
+/// A document that cannot be read; an address is none.
+fn unread(file: &Path, error: &io::Error) -> Failure {
+    let failure = Failure::new(NO_INPUT, format!("{}: {error}", file.display()));
+    if file.to_string_lossy().contains("://") {
+        return failure
+            .hint("`mailstamp directory add NAME --from ADDRESS` fetches a vendor's document and trusts him");
+    }
+    failure
+}
+
+fn remove(args: &Remove, given: &Given) -> Result<u8, Failure> {
+    let (_, places) = Places::read(given)?;
+    // A name is a part of a path here.
+    Issuer::new(&args.vendor, "any").map_err(|error| Failure::new(DATA, error))?;
+    let folder = places.vendors()?;
+    let path = folder.join(format!("{}.json", args.vendor));
+    fs::remove_file(&path).map_err(|error| {
+        let failure = Failure::new(NO_INPUT, format!("{}: {error}", path.display()));
+        failure.hint("`mailstamp trust list` says whom you trust")
+    })?;
+    let left = pinned::placed(folder).map_err(|error| Failure::new(CONFIG, error))?;
+    if left.pinned.trusts(&args.vendor) {
+        let message = format!("another file in {} trusts {} too", folder.display(), args.vendor);
+        return Err(Failure::new(CONFIG, message));
+    }
+    output::line(&format!("{} is not trusted any more", args.vendor))?;
+    Ok(0)
+}
+
+/// Puts a document into the folder of the trusted vendors, in the place of what was trusted under the name.
+///
+/// # Errors
+/// A failure with status 73.
+pub fn pin(folder: &Path, entry: &VendorEntry) -> Result<(), Failure> {
+    let path = folder.join(format!("{}.json", entry.vendor));
+    let text = serde_json::to_string_pretty(entry).map_err(io::Error::from)? + "\n";
+    file::replace(&path, &text).map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", path.display())))
+}
+
+fn list(args: &List, given: &Given) -> Result<u8, Failure> {
+    let (_, places) = Places::read(given)?;
+    let path = places.vendors()?;
+    let folder =
+        pinned::read(path, places.directories.as_deref(), clock::now()).map_err(|error| Failure::new(CONFIG, error))?;
+    if args.json {
+        let vendors: Vec<Value> = folder
+            .directory
+            .vendors()
+            .map(|(vendor, keys)| {
+                let keys: Vec<Value> = keys
+                    .iter()
+                    .map(|(kid, fact)| {
+                        let key = public_key(fact).map(ToString::to_string);
+                        json!({ "kid": kid, "status": status(fact), "key": key })
+                    })
+                    .collect();
+                json!({ "vendor": vendor, "keys": keys })
+            })
+            .collect();
+        let unheeded: Vec<Value> = folder
+            .unheeded
+            .iter()
+            .map(|(file, why)| json!({ "file": file.display().to_string(), "problem": unheeded(why) }))
+            .collect();
+        output::line(&json!({ "schema": output::SCHEMA, "vendors": vendors, "unheeded": unheeded }).to_string())?;
+        return Ok(0);
+    }
+    let mut lines = Vec::new();
+    for (vendor, keys) in folder.directory.vendors() {
+        lines.push(vendor.to_owned());
+        for (kid, fact) in keys {
+            let key = public_key(&fact).map(|key| format!("  {key}")).unwrap_or_default();
+            lines.push(format!("  {kid:<16}  {:<11}{key}", status(&fact)));
+        }
+    }
+    if lines.is_empty() {
+        lines.push(format!("no vendor is trusted yet (none in {})", path.display()));
+    }
+    for (file, why) in &folder.unheeded {
+        lines.push(format!("not heeded: {}: {}", file.display(), unheeded(why)));
+    }
+    output::line(&lines.join("\n"))?;
+    Ok(0)
+}
+
+/// The key, if it is known.
+pub fn public_key(fact: &KeyFact) -> Option<&PublicKey> {
+    match fact {
+        KeyFact::Known(key) => Some(&key.key),
+        _ => None,
+    }
+}
+
+/// What is known of a key, in a word.
+#[must_use]
+pub fn status(fact: &KeyFact) -> &'static str {
+    match fact {
+        KeyFact::Known(key) => match key.status {
+            KeyStatus::Active => "active",
+            KeyStatus::VerifyOnly => "verify-only",
+            KeyStatus::Revoked { .. } => "revoked",
+        },
+        KeyFact::Conflict => "conflict",
+        KeyFact::Stale => "stale",
+        KeyFact::UnknownVendor | KeyFact::UnknownKey => "unknown",
+    }
+}
+
+/// Why a signed directory is not heeded, in words.
+#[must_use]
+pub fn unheeded(why: &Unheeded) -> String {
+    match why {
+        Unheeded::NotPinned(vendor) => format!("you trust no key of its publisher {vendor}"),
+        Unheeded::KeyEnded(vendor) => format!("the key of its publisher {vendor} was revoked or has ended"),
+        Unheeded::Superseded(vendor) => format!("{vendor} published a newer one"),
+        Unheeded::Stale(vendor) => format!("it is past its date; ask {vendor} for a newer one"),
+    }
+}

@@ -1,0 +1,59 @@
+//! The overview of the commands in `mailstamp --help`, in groups by what they are for.
+
+use clap::Command;
+use clap::builder::StyledStr;
+use std::fmt::Write;
+
+/// Heading of a group and the names of its commands, in the order in which they are shown.
+const GROUPS: [(&str, &[&str]); 5] = [
+    (
+        "Receive mail",
+        &["classify", "filter", "deliver", "explain", "show", "grant", "revoke", "unrevoke", "grants", "watch", "scan"],
+    ),
+    ("Unstamped mail", &["rules", "held", "learn-sent", "correspondents", "reply"]),
+    ("Send", &["affix", "strip", "buy", "wallet", "account", "sendmail"]),
+    ("Vendors", &["trust", "directory", "vendor"]),
+    ("Upkeep", &["doctor", "config", "log", "stats", "serve", "status", "purge", "export", "import", "completions"]),
+];
+
+/// Returns the definition with an overview that lists the commands in groups. Commands of features that were not built
+/// are left out.
+pub(super) fn grouped(command: Command) -> Command {
+    let heading = *command.get_styles().get_header();
+    let literal = *command.get_styles().get_literal();
+    let mut list = StyledStr::new();
+    for (title, names) in GROUPS {
+        let mut lines = String::new();
+        for name in names {
+            if let Some(about) = command.find_subcommand(name).and_then(Command::get_about) {
+                let _ = writeln!(lines, "  {literal}{name:<14}{literal:#}  {about}");
+            }
+        }
+        if !lines.is_empty() {
+            let _ = write!(list, "{heading}{title}:{heading:#}\n{lines}\n");
+        }
+    }
+    let list = list.ansi().to_string();
+    command.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}{heading}Options:{heading:#}\n{{options}}{{after-help}}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn each_command_is_in_one_group() {
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
+        let command = crate::cli::Cli::command();
+        let mut built: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+        if cfg!(not(all(feature = "sender", feature = "daemon", feature = "directory"))) {
+            grouped.retain(|name| built.contains(name));
+        }
+        grouped.sort_unstable();
+        built.sort_unstable();
+        assert_eq!(grouped, built);
+    }
+}
