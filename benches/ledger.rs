@@ -3,8 +3,8 @@
 
 use mailstamp::accounting::event::Terms;
 use mailstamp::accounting::order::{Caps, Order};
-use mailstamp::ledger::handle::{Founding, Ledger};
-use mailstamp::ledger::trade::Handed;
+use mailstamp::ledger::handle::{Ledger, LedgerParams};
+use mailstamp::ledger::trade::RedeemRequest;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::time::UnixTime;
 use std::error::Error;
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn measure(folder: &Path, accounts: u64, serials: u64) -> Result<(), Box<dyn Error>> {
     let caps = Caps { stamps: 1_000, credits_a_day: u64::MAX, ..Caps::default() };
     let terms = Terms { price: "0.001 EUR".parse()?, payout: None, days: 30, caps, refunds: true };
-    let founding = Founding { vendor: "stamps.example".into(), kid: "a".into(), terms };
+    let founding = LedgerParams { vendor: "stamps.example".into(), kid: "a".into(), terms };
     let ledger = Ledger::create(folder, &founding, NOW)?;
     for number in 0..64 {
         let account = ledger.open_account(&format!("seller{number}"), "contact", None, NOW)?;
@@ -105,10 +105,10 @@ fn figures(ledger: &Ledger, state: &str) -> Result<(), Box<dyn Error>> {
         );
     }
     ledger.own(1, "far.example", later)?;
-    let sold: Vec<Vec<Handed>> = (0..8)
+    let sold: Vec<Vec<RedeemRequest>> = (0..8)
         .map(|_| {
             let sold = ledger.issue(1, &orders(1_000)?, None, later)?;
-            let handed = sold.stamps.iter().map(|it| Handed { stamp: it.as_str().to_owned(), address: None });
+            let handed = sold.stamps.iter().map(|it| RedeemRequest { stamp: it.as_str().to_owned(), address: None });
             Ok::<_, Box<dyn Error>>(handed.collect())
         })
         .collect::<Result<_, _>>()?;

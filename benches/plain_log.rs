@@ -2,9 +2,9 @@
 //! with the same code as `mailstamp classify`, its log apart. `benches/compare` puts many of them at once beside many of
 //! mailstamp's, which combine; what it costs to do neither is the difference.
 
-use mailstamp::config::paths::Given;
+use mailstamp::config::paths::CliOverrides;
 use mailstamp::engine::context;
-use mailstamp::engine::marking::Marking;
+use mailstamp::engine::marking::Mode;
 use mailstamp::message::fingerprint::Fingerprint;
 use mailstamp::message::parse::Message;
 use mailstamp::verdict::facts::Envelope;
@@ -28,12 +28,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::io::stdin().read_to_end(&mut text)?;
     let message = Message::parse(&text);
     let file = |variable| std::env::var_os(variable).map(PathBuf::from);
-    let given = Given { config: file("MAILSTAMP_CONFIG"), state: file("MAILSTAMP_STATE"), ..Given::default() };
-    let engine = context::engine(&given, None)?;
+    let given =
+        CliOverrides { config: file("MAILSTAMP_CONFIG"), state: file("MAILSTAMP_STATE"), ..CliOverrides::default() };
+    let engine = context::load(&given, None)?;
     if engine.config.used_log {
         return Err("the log is this program's affair, and the configuration has another".into());
     }
-    let verdict = engine.judge(&message, &Envelope::default(), Marking::Spend)?.verdict;
+    let verdict = engine.judge(&message, &Envelope::default(), Mode::Spend)?.verdict;
     if verdict.reason != Reason::Paid {
         return Err(verdict.reason.to_string().into());
     }

@@ -2,10 +2,10 @@
 //! fresh stamp. It tells how many a second, and how long one takes. `benches/compare` starts the process and runs this;
 //! what the process has behind it (a log, how large, or none) is that script's affair.
 
-use mailstamp::config::paths::Given;
-use mailstamp::directory::signing_key::Signer;
-use mailstamp::engine::marking::Marking;
-use mailstamp::engine::remote::client::{Elsewhere, Telling};
+use mailstamp::config::paths::CliOverrides;
+use mailstamp::directory::signing_key::SigningKey;
+use mailstamp::engine::marking::Mode;
+use mailstamp::engine::remote::client::{DaemonClient, Logging};
 use mailstamp::message::address::Address;
 use mailstamp::message::parse::Message;
 use mailstamp::stamp::audience::Audience;
@@ -28,7 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [config, state, key, to, clients, each] => {
-            let given = Given { config: Some(config.into()), state: Some(state.into()), ..Given::default() };
+            let given =
+                CliOverrides { config: Some(config.into()), state: Some(state.into()), ..CliOverrides::default() };
             load(&given, Path::new(key), to, clients.parse()?, each.parse()?)
         }
         _ => {
@@ -40,8 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn load(given: &Given, key: &Path, to: &str, clients: usize, each: usize) -> Result<(), Box<dyn Error>> {
-    let signer = Signer::read(key)?;
+fn load(given: &CliOverrides, key: &Path, to: &str, clients: usize, each: usize) -> Result<(), Box<dyn Error>> {
+    let signer = SigningKey::read(key)?;
     let to = Address::parse(to)?;
     let letters: Vec<Vec<String>> = thread::scope(|scope| {
         let make = |client| {
@@ -71,13 +72,13 @@ fn load(given: &Given, key: &Path, to: &str, clients: usize, each: usize) -> Res
     Ok(())
 }
 
-fn judge(given: &Given, letters: &[String]) -> Result<Vec<Duration>, String> {
-    let elsewhere = Elsewhere::find(given, None).ok_or("nobody listens")?;
+fn judge(given: &CliOverrides, letters: &[String]) -> Result<Vec<Duration>, String> {
+    let elsewhere = DaemonClient::connect(given, None).ok_or("nobody listens")?;
     let mut times = Vec::with_capacity(letters.len());
     for letter in letters {
         let message = Message::parse(letter.as_bytes());
         let began = Instant::now();
-        let answer = elsewhere.judge(&message, &Envelope::default(), Marking::Spend, Telling::Nothing);
+        let answer = elsewhere.judge(&message, &Envelope::default(), Mode::Spend, Logging::ByCaller);
         times.push(began.elapsed());
         let answer = answer.map_err(|error| error.to_string())?.ok_or("it was not judged there")?;
         if answer.decision.verdict.reason != Reason::Paid {
@@ -87,7 +88,7 @@ fn judge(given: &Given, letters: &[String]) -> Result<Vec<Duration>, String> {
     Ok(times)
 }
 
-fn letter(signer: &Signer, to: &Address, client: usize, number: usize) -> Result<String, String> {
+fn letter(signer: &SigningKey, to: &Address, client: usize, number: usize) -> Result<String, String> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
     let now = UnixTime(i64::try_from(since.as_secs()).map_err(|error| error.to_string())?);
     let name = format!("{}-{client}-{number}", since.as_nanos());

@@ -7,7 +7,7 @@ use mailstamp::stamp::serial::Serial;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::{GRACE, UsedLog};
 use mailstamp::time::UnixTime;
-use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
+use mailstamp::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 use std::error::Error;
@@ -63,7 +63,7 @@ fn grow(file: &Path, count: i64) -> Result<(), Box<dyn Error>> {
 fn spend(log: &Redb, number: i64, now: UnixTime) -> Result<(), Box<dyn Error>> {
     let mut fingerprint = [0; 32];
     fingerprint[..8].copy_from_slice(&number.to_be_bytes());
-    let spend = Spend {
+    let spend = SpendRequest {
         vendor: "stamps.example".into(),
         serial: Serial::new(format!("serial-{number}"))?,
         expires: Some(now.plus(WINDOW)),
@@ -75,7 +75,7 @@ fn spend(log: &Redb, number: i64, now: UnixTime) -> Result<(), Box<dyn Error>> {
         late: false,
     };
     match log.spend(&spend)? {
-        Spent::Fresh => Ok(()),
+        SpendResult::Fresh => Ok(()),
         other => Err(format!("serial {number}: {other:?}").into()),
     }
 }

@@ -1,7 +1,7 @@
 //! Authentication-Results fields: bounded, read only where a trusted host wrote them, never from below the boundary, and
 //! never from a field that the filter would have let a stranger keep.
 
-use mailstamp::message::auth_results::{authenticates, genuine, outcomes, shows};
+use mailstamp::message::auth_results::{authenticates, has_result, is_authenticated, outcomes};
 use mailstamp::message::edit::Edit;
 use mailstamp::message::parse::Message;
 use mailstamp::message::result_headers::result_fields;
@@ -21,9 +21,9 @@ pub fn run(raw: &[u8]) {
             assert!(outcome.result == "pass" && !outcome.passes_for("z.test"));
         }
     }
-    if genuine(&message, &found) {
+    if is_authenticated(&message, &found) {
         assert!(message.authors().iter().all(|author| authenticates(&found, author.domain())));
-        assert!(["dmarc", "dkim", "spf"].iter().any(|method| shows(&message, &found, method, "pass")));
+        assert!(["dmarc", "dkim", "spf"].iter().any(|method| has_result(&message, &found, method, "pass")));
     }
     assert!(outcomes(&message, &[]).is_empty());
 

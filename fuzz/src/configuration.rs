@@ -39,7 +39,7 @@ pub fn run(input: &[u8]) {
             for source in &sources.list {
                 assert!(Issuer::new(&source.publisher, "any").is_ok());
                 assert_eq!(
-                    source.origin.to_string().parse::<directory_sources::Origin>().ok().as_ref(),
+                    source.origin.to_string().parse::<directory_sources::SourceKind>().ok().as_ref(),
                     Some(&source.origin)
                 );
             }

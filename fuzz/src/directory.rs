@@ -2,12 +2,12 @@
 //! what was fetched nothing is believed without a signature by the key that the user pinned.
 
 use super::{FOOTER, NOW, VENDOR, VENDOR_KEY};
-use mailstamp::config::directory_sources::{NewKeys, Origin, Source};
+use mailstamp::config::directory_sources::{KeyIntroduction, Source, SourceKind};
 use mailstamp::directory::cache::Record;
 use mailstamp::directory::document::{Document, SignedDirectory, VendorEntry};
-use mailstamp::directory::key_directory::{Directory, Weight};
+use mailstamp::directory::key_directory::{Directory, Trust};
 use mailstamp::directory::publish;
-use mailstamp::directory::trust_policy::{Known, Offer, accept, introduced};
+use mailstamp::directory::trust_policy::{FetchedDocument, Known, accept, first_contact};
 use mailstamp::stamp::token::{Purpose, Token};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -55,19 +55,19 @@ fn pinned(entry: &VendorEntry) {
 }
 
 fn fetched(tokens: Vec<String>) {
-    let _ = introduced(&tokens);
-    let origin = Origin::Https("https://stamps.example/.well-known/digital-stamp".to_owned());
+    let _ = first_contact(&tokens);
+    let origin = SourceKind::Https("https://stamps.example/.well-known/digital-stamp".to_owned());
     let source = Source {
         publisher: VENDOR.to_owned(),
         origin,
-        new_keys: NewKeys::Signed,
+        new_keys: KeyIntroduction::Signed,
         accept_weak: false,
         longest_silence: None,
     };
     let mut record = Record::new(VENDOR);
     let known = Known { pinned: &PINNED, directory: &PINNED, now: NOW };
     let before = record.clone();
-    match accept(Offer::Signed(tokens.clone()), true, &source, &mut record, &known) {
+    match accept(FetchedDocument::Signed(tokens.clone()), true, &source, &mut record, &known) {
         Err(_) => assert_eq!(record, before),
         Ok(version) => {
             assert_eq!(record.version, version);
@@ -76,13 +76,13 @@ fn fetched(tokens: Vec<String>) {
                     .is_ok_and(|token| VENDOR_KEY.sign(token.payload(), token.footer(), Purpose::Directory) == token)
             };
             assert!(tokens.iter().any(signed));
-            assert!(record.stands(&PINNED));
+            assert!(record.is_current(&PINNED));
             let statements = record.statements().expect("a record that was just accepted");
-            assert!(statements.iter().all(|(_, said)| said.publisher == VENDOR && said.weight == Weight::Fetched));
+            assert!(statements.iter().all(|(_, said)| said.publisher == VENDOR && said.weight == Trust::Fetched));
             let said: Vec<_> = statements.into_iter().map(|(_, said)| said).collect();
-            let _ = PINNED.clone().hear(&said, &BTreeMap::new(), NOW);
+            let _ = PINNED.clone().add_statement(&said, &BTreeMap::new(), NOW);
             // The same once more is no step back.
-            assert_eq!(accept(Offer::Signed(tokens), true, &source, &mut record, &known).ok(), Some(version));
+            assert_eq!(accept(FetchedDocument::Signed(tokens), true, &source, &mut record, &known).ok(), Some(version));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Frames between processes, and the JSON in their heads. Whatever comes is a frame, the beginning of one, or an error; what
 //! is a frame is written the same; heads that are understood say the same when they are written and read again.
 
-use mailstamp::engine::remote::protocol::{Answer, Question};
+use mailstamp::engine::remote::protocol::{JudgeRequest, JudgeResponse};
 use mailstamp::ipc::frame::{Limits, begin, take};
-use mailstamp::store::combining::client::trouble;
-use mailstamp::verdict::spend::{Spend, Spent};
+use mailstamp::store::combining::client::decode_error;
+use mailstamp::verdict::spend::{SpendRequest, SpendResult};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -26,13 +26,13 @@ pub fn run(input: &[u8]) {
 }
 
 fn head(head: &[u8]) {
-    again::<Question>(head);
-    again::<Spend>(head);
-    again::<Spent>(head);
-    let _ = trouble(head);
-    if let Some(answer) = Answer::from_head(head) {
+    again::<JudgeRequest>(head);
+    again::<SpendRequest>(head);
+    again::<SpendResult>(head);
+    let _ = decode_error(head);
+    if let Some(answer) = JudgeResponse::from_head(head) {
         let written = answer.to_head().expect("what was read");
-        assert_eq!(Answer::from_head(&written), Some(answer));
+        assert_eq!(JudgeResponse::from_head(&written), Some(answer));
     }
 }
 

@@ -3,9 +3,9 @@
 //! lines is too long.
 
 use super::{MAILBOXES, NOW};
-use mailstamp::autoreply::compose::{Stationery, compose};
+use mailstamp::autoreply::compose::{ReplySettings, compose};
 use mailstamp::autoreply::detect::OUR_FIELD;
-use mailstamp::autoreply::eligibility::{Facts, Kind, Policy, may};
+use mailstamp::autoreply::eligibility::{Facts, Kind, Policy, check_eligibility};
 use mailstamp::autoreply::return_path::is_plain;
 use mailstamp::autoreply::template::{Template, Values};
 use mailstamp::message::address::Address;
@@ -43,7 +43,7 @@ pub fn run(input: &[u8]) {
     let decision = Decision { verdict, rule: None, action: Action::Challenge };
     let policy = Policy { challenge: true, compromised: true, require_authentication: false };
     let facts = Facts { mailboxes: &MAILBOXES, policy, genuine: &|_| true };
-    let Ok(due) = may(&message, &Envelope::default(), &decision, &facts) else { return };
+    let Ok(due) = check_eligibility(&message, &Envelope::default(), &decision, &facts) else { return };
     assert!(is_plain(&due.sender.address) && is_plain(&due.mine));
     assert!(MAILBOXES[0].pattern.matches(&due.mine) && !MAILBOXES[0].pattern.matches(&due.sender.address));
     let path = message.first("Return-Path").expect("to nobody else").unfolded();
@@ -52,14 +52,14 @@ pub fn run(input: &[u8]) {
     assert_eq!(Address::parse(path).as_ref(), Ok(&due.sender.address));
 
     let stationery =
-        Stationery { template: &template, from: None, values: Values::default(), now: NOW, nonce: [3; 16] };
+        ReplySettings { template: &template, from: None, values: Values::default(), now: NOW, nonce: [3; 16] };
     let letter = compose(&due, &message, stationery);
     assert_eq!(letter.to, due.sender.address);
     let reply = Message::parse(letter.text.as_bytes());
     assert!(reply.header().is_ascii() && reply.has_body() && !letter.text.contains('\r'));
     let mut seen = Vec::new();
     for field in reply.fields() {
-        let name = FIELDS.iter().position(|name| field.is(name));
+        let name = FIELDS.iter().position(|name| field.name_is(name));
         let name = name.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(field.raw())));
         assert!(!seen.contains(&name));
         seen.push(name);

@@ -1,7 +1,7 @@
 //! The filtered message: whatever could pass for a result of ours is gone, ours stands on top, a second pass changes nothing
 //! else, and no other byte is touched.
 
-use mailstamp::engine::result_header::{Marks, marked};
+use mailstamp::engine::result_header::{HeaderContext, with_result_headers};
 use mailstamp::message::edit::Edit;
 use mailstamp::message::parse::Message;
 use mailstamp::message::result_headers::{AUTHENTICATION_RESULTS, CLASS_FIELD, result_fields};
@@ -12,26 +12,27 @@ use std::sync::LazyLock;
 
 const ID: &str = "mx.example";
 
-static MARKS: LazyLock<Marks> = LazyLock::new(|| Marks { authserv_id: Some(ID.to_owned()), used_log: true });
+static MARKS: LazyLock<HeaderContext> =
+    LazyLock::new(|| HeaderContext { authserv_id: Some(ID.to_owned()), used_log: true });
 
 /// Checks one input.
 pub fn run(raw: &[u8]) {
     let message = Message::parse(raw);
     let Some(verdict) = super::judge(&message, &Memory::new()) else { return };
     let decision = Decision { verdict, rule: None, action: Action::Deliver };
-    let out = marked(&message, &decision, &MARKS).to_vec();
+    let out = with_result_headers(&message, &decision, &MARKS).to_vec();
 
     let filtered = Message::parse(&out);
     let ours: Vec<_> = result_fields(&filtered, Some(ID)).collect();
     assert_eq!(ours.len(), 2, "{}", String::from_utf8_lossy(&out));
-    assert!(ours[0].is(CLASS_FIELD) && ours[1].is(AUTHENTICATION_RESULTS));
+    assert!(ours[0].name_is(CLASS_FIELD) && ours[1].name_is(AUTHENTICATION_RESULTS));
     let reason = format!("reason={}", decision.verdict.reason);
     assert!(String::from_utf8_lossy(&ours[0].unfolded()).contains(&reason));
     assert_eq!(forged(&out), 1);
 
     // Without the fields of ours, this is the message that came, without those that passed for them.
     assert_eq!(bare(&out), bare(raw));
-    let again = marked(&filtered, &decision, &MARKS).to_vec();
+    let again = with_result_headers(&filtered, &decision, &MARKS).to_vec();
     assert_eq!(bare(&again), bare(&out));
     assert_eq!(filtered.body(), message.body());
     assert_eq!(filtered.envelope_line(), message.envelope_line());

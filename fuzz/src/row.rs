@@ -2,16 +2,16 @@
 //! once more change nothing; and what a store gave away, an empty one takes in whole.
 
 use mailstamp::store::memory::Memory;
-use mailstamp::store::{Row, Store};
+use mailstamp::store::{ExportRecord, Store};
 use std::ops::ControlFlow;
 
 /// Checks one input.
 pub fn run(input: &[u8]) {
     let lines = input.split(|&b| b == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
-    let rows: Vec<Row> = lines.collect();
+    let rows: Vec<ExportRecord> = lines.collect();
     for row in &rows {
         let written = serde_json::to_vec(row).expect("a row");
-        assert_eq!(serde_json::from_slice::<Row>(&written).ok().as_ref(), Some(row));
+        assert_eq!(serde_json::from_slice::<ExportRecord>(&written).ok().as_ref(), Some(row));
     }
     let store = Memory::new();
     if store.import(&mut rows.iter().cloned()).is_err() {
@@ -27,7 +27,7 @@ pub fn run(input: &[u8]) {
     assert_eq!(taken.taken + taken.known, all.len() as u64);
 }
 
-fn exported(store: &Memory) -> Vec<Row> {
+fn exported(store: &Memory) -> Vec<ExportRecord> {
     let mut rows = Vec::new();
     let mut to = |row| {
         rows.push(row);

@@ -5,8 +5,8 @@
 use mailstamp::config::rules::parse;
 use mailstamp::message::address::{Address, LocalCase};
 use mailstamp::message::parse::Message;
-use mailstamp::policy::condition::Acquaintance;
-use mailstamp::policy::context::{Letter, Seen};
+use mailstamp::policy::condition::Environment;
+use mailstamp::policy::context::{Extent, MessageContext};
 use mailstamp::policy::rule_set::{MOST, RuleError};
 use mailstamp::store::memory::Memory;
 use mailstamp::verdict::facts::Envelope;
@@ -19,7 +19,7 @@ static TRUSTED: LazyLock<Vec<String>> = LazyLock::new(|| vec!["mx.example".to_ow
 /// Bob is known here.
 struct World;
 
-impl Acquaintance for World {
+impl Environment for World {
     type Trouble = Infallible;
 
     fn wrote_to(&self, address: &Address) -> Result<bool, Infallible> {
@@ -45,7 +45,7 @@ pub fn run(input: &[u8]) {
     let Some(verdict) = super::judge(&message, &Memory::new()) else { return };
     let envelope =
         Envelope { sender: Some("bob@y.example".to_owned()), recipient: Address::parse("alice@x.example").ok() };
-    let ask = || rules.ruling(&Letter::new(&message, &envelope, &verdict, &TRUSTED, Seen::Whole), &World);
+    let ask = || rules.ruling(&MessageContext::new(&message, &envelope, &verdict, &TRUSTED, Extent::Whole), &World);
     let checked = rules.check();
     match ask() {
         Ok(ruling) => {

@@ -2,7 +2,7 @@
 //! same.
 
 use mailstamp::accounting::money;
-use mailstamp::directory::dns_records::{self, Index};
+use mailstamp::directory::dns_records::{self, KeyIndex};
 use mailstamp::directory::document::KeyEntry;
 use mailstamp::directory::price::Price;
 use mailstamp::time::UnixTime;
@@ -10,8 +10,8 @@ use mailstamp::time::UnixTime;
 /// Checks one input.
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    if let Ok(index) = Index::parse(text) {
-        assert_eq!(Index::parse(&index.text()).as_ref(), Ok(&index));
+    if let Ok(index) = KeyIndex::parse(text) {
+        assert_eq!(KeyIndex::parse(&index.text()).as_ref(), Ok(&index));
         if let Ok(lines) = dns_records::lines("stamps.example", &index, &[]) {
             assert_eq!(lines.matches('\n').count(), 1 + index.text().matches('\n').count());
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A book, which has a balance for every unit that was ever posted to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Book {
+pub enum AccountCode {
     /// What an account has. Never below zero.
     Account(u64),
     /// What vouchers are still worth.
@@ -41,7 +41,7 @@ pub enum Unit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Posting {
     /// The book.
-    pub book: Book,
+    pub book: AccountCode,
     /// What is counted.
     pub unit: Unit,
     /// How much.
@@ -55,7 +55,7 @@ pub struct Transaction(Vec<Posting>);
 impl Transaction {
     /// Moves so much from one book to another as well. Nothing is posted for an amount of zero.
     #[must_use]
-    pub fn transfer(mut self, from: Book, to: Book, unit: Unit, amount: u64) -> Self {
+    pub fn transfer(mut self, from: AccountCode, to: AccountCode, unit: Unit, amount: u64) -> Self {
         // No event carries more (see event.rs); what did would be refused as out of range by every balance.
         let amount = i64::try_from(amount).unwrap_or(i64::MAX);
         if amount != 0 {
@@ -76,7 +76,10 @@ impl Transaction {
 #[must_use]
 pub fn posted(balance: i64, posting: &Posting) -> Option<i64> {
     let after = balance.checked_add(posting.amount)?;
-    let solid = matches!(posting.book, Book::Account(_) | Book::Vouchers | Book::Outstanding | Book::Forfeited);
+    let solid = matches!(
+        posting.book,
+        AccountCode::Account(_) | AccountCode::Vouchers | AccountCode::Outstanding | AccountCode::Forfeited
+    );
     (after >= 0 || !solid || after > balance).then_some(after)
 }
 
@@ -86,8 +89,13 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn ledger() -> impl Strategy<Value = Book> {
-        prop_oneof![(0_u64..4).prop_map(Book::Account), Just(Book::Outstanding), Just(Book::Issue), Just(Book::Cash)]
+    fn ledger() -> impl Strategy<Value = AccountCode> {
+        prop_oneof![
+            (0_u64..4).prop_map(AccountCode::Account),
+            Just(AccountCode::Outstanding),
+            Just(AccountCode::Issue),
+            Just(AccountCode::Cash)
+        ]
     }
 
     proptest! {
@@ -108,9 +116,9 @@ mod tests {
     #[test]
     fn what_an_account_has_never_goes_below_zero() {
         let take = |book, amount| posted(5, &Posting { book, unit: Unit::Credits, amount });
-        assert_eq!(take(Book::Account(1), -5), Some(0));
-        assert_eq!(take(Book::Account(1), -6), None);
-        assert_eq!(take(Book::Issue, -6), Some(-1));
-        assert_eq!(take(Book::Account(1), i64::MAX), None);
+        assert_eq!(take(AccountCode::Account(1), -5), Some(0));
+        assert_eq!(take(AccountCode::Account(1), -6), None);
+        assert_eq!(take(AccountCode::Issue, -6), Some(-1));
+        assert_eq!(take(AccountCode::Account(1), i64::MAX), None);
     }
 }

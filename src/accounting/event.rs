@@ -2,7 +2,7 @@
 //! from the events alone, so the events are the ledger and everything else is an index. No address and no contact stands
 //! in an event: the chain cannot forget.
 
-use super::double_entry::{Book, Transaction, Unit};
+use super::double_entry::{AccountCode, Transaction, Unit};
 use super::hash::Hash;
 use super::money::{Money, Price};
 use super::order::Caps;
@@ -203,26 +203,32 @@ impl Event {
             | Self::Closed { .. }
             | Self::Restored => none,
             Self::Credited { account, credits: sold, cost, .. } => {
-                sale(credits(Book::Issue, Book::Account(*account), *sold), cost)
+                sale(credits(AccountCode::Issue, AccountCode::Account(*account), *sold), cost)
             }
-            Self::VoucherMade { credits: sold, cost, .. } => sale(credits(Book::Issue, Book::Vouchers, *sold), cost),
+            Self::VoucherMade { credits: sold, cost, .. } => {
+                sale(credits(AccountCode::Issue, AccountCode::Vouchers, *sold), cost)
+            }
             Self::VoucherTaken { account, credits: taken, .. } => {
-                credits(Book::Vouchers, Book::Account(*account), *taken)
+                credits(AccountCode::Vouchers, AccountCode::Account(*account), *taken)
             }
             Self::Issued { buyer, values, .. } => match buyer {
-                Buyer::Account(account) => credits(Book::Account(*account), Book::Outstanding, sum(values)),
-                Buyer::Voucher(_) => credits(Book::Vouchers, Book::Outstanding, sum(values)),
-                Buyer::Paid { cost, .. } => sale(credits(Book::Issue, Book::Outstanding, sum(values)), cost),
+                Buyer::Account(account) => {
+                    credits(AccountCode::Account(*account), AccountCode::Outstanding, sum(values))
+                }
+                Buyer::Voucher(_) => credits(AccountCode::Vouchers, AccountCode::Outstanding, sum(values)),
+                Buyer::Paid { cost, .. } => {
+                    sale(credits(AccountCode::Issue, AccountCode::Outstanding, sum(values)), cost)
+                }
             },
             Self::Deposited { account, credits: worth, .. } | Self::Refunded { account, credits: worth, .. } => {
-                credits(Book::Outstanding, Book::Account(*account), *worth)
+                credits(AccountCode::Outstanding, AccountCode::Account(*account), *worth)
             }
-            Self::Revoked { credits: worth, .. } => credits(Book::Outstanding, Book::Forfeited, *worth),
+            Self::Revoked { credits: worth, .. } => credits(AccountCode::Outstanding, AccountCode::Forfeited, *worth),
             Self::PaidOut { account, credits: paid, sum, .. } => {
                 let unit = Unit::Money(sum.currency);
-                credits(Book::Account(*account), Book::Issue, *paid).transfer(
-                    Book::Cash,
-                    Book::Payouts,
+                credits(AccountCode::Account(*account), AccountCode::Issue, *paid).transfer(
+                    AccountCode::Cash,
+                    AccountCode::Payouts,
                     unit,
                     sum.micros.unsigned_abs(),
                 )
@@ -290,7 +296,7 @@ pub fn runs(values: impl IntoIterator<Item = u64>) -> Vec<(u64, u32)> {
 
 fn sale(transaction: Transaction, cost: &Money) -> Transaction {
     let unit = Unit::Money(cost.currency);
-    transaction.transfer(Book::Sales, Book::Cash, unit, cost.micros.unsigned_abs())
+    transaction.transfer(AccountCode::Sales, AccountCode::Cash, unit, cost.micros.unsigned_abs())
 }
 
 /// A seed as base64url.
@@ -318,7 +324,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn postings(event: &Event) -> Vec<(Book, Unit, i64)> {
+    fn postings(event: &Event) -> Vec<(AccountCode, Unit, i64)> {
         event.transaction().postings().iter().map(|it| (it.book, it.unit, it.amount)).collect()
     }
 
@@ -331,7 +337,8 @@ mod tests {
             [(vec![(1, 1)], 1), (vec![(1, 10)], 10), (vec![(1, 1000)], 1000), (vec![(5, 2), (1, 3)], 13)]
         {
             let event = issued(values);
-            let expected = [(Book::Account(7), Unit::Credits, -debit), (Book::Outstanding, Unit::Credits, debit)];
+            let expected =
+                [(AccountCode::Account(7), Unit::Credits, -debit), (AccountCode::Outstanding, Unit::Credits, debit)];
             assert_eq!(postings(&event), expected);
             let each: Vec<_> = event.issued(UnixTime(9)).collect();
             assert_eq!(each.iter().map(|(_, value)| i64::try_from(*value).unwrap()).sum::<i64>(), debit);
@@ -346,10 +353,10 @@ mod tests {
         let bought =
             Event::Credited { account: 1, credits: 1_000_000, cost: eur("1000.00 EUR"), reference: "r".into() };
         let expected = [
-            (Book::Issue, Unit::Credits, -1_000_000),
-            (Book::Account(1), Unit::Credits, 1_000_000),
-            (Book::Sales, money, -1_000_000_000),
-            (Book::Cash, money, 1_000_000_000),
+            (AccountCode::Issue, Unit::Credits, -1_000_000),
+            (AccountCode::Account(1), Unit::Credits, 1_000_000),
+            (AccountCode::Sales, money, -1_000_000_000),
+            (AccountCode::Cash, money, 1_000_000_000),
         ];
         assert_eq!(postings(&bought), expected);
         let gift = Event::Credited { account: 1, credits: 5, cost: eur("0 EUR"), reference: "r".into() };

@@ -93,7 +93,7 @@ impl Price {
     ///
     /// # Errors
     /// [`MoneyError::Range`].
-    pub fn back(&self, credits: u64) -> Result<Money, MoneyError> {
+    pub fn refund_value(&self, credits: u64) -> Result<Money, MoneyError> {
         self.scaled(credits, |product, credits| product / credits)
     }
 
@@ -207,8 +207,8 @@ mod tests {
     fn what_does_not_divide_favours_nobody_who_goes_to_and_fro() {
         let third = price("1 EUR / 3");
         assert_eq!(third.of(1).unwrap().micros, 333_334);
-        assert_eq!(third.back(1).unwrap().micros, 333_333);
-        assert_eq!(third.of(3), third.back(3));
+        assert_eq!(third.refund_value(1).unwrap().micros, 333_333);
+        assert_eq!(third.of(3), third.refund_value(3));
         assert_eq!(third.of(3_000_000).unwrap().to_string(), "1000000.00 EUR");
     }
 

@@ -3,7 +3,7 @@
 //! is harmless.
 
 use super::detect::OUR_FIELD;
-use super::eligibility::Due;
+use super::eligibility::PendingReply;
 use super::template::{Template, Values};
 use crate::message::address::Address;
 use crate::message::header::{Field, fold};
@@ -22,7 +22,7 @@ const WORD: usize = 40;
 
 /// A reply, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct ReplyMessage {
     /// To whom: the one recipient in the envelope, whose sender is null.
     pub to: Address,
     /// Header and text.
@@ -31,7 +31,7 @@ pub struct Letter {
 
 /// What is handed in for a letter.
 #[derive(Clone, Debug)]
-pub struct Stationery<'a> {
+pub struct ReplySettings<'a> {
     /// The words.
     pub template: &'a Template,
     /// From whom, if not from the address that was written to.
@@ -46,7 +46,7 @@ pub struct Stationery<'a> {
 
 /// The reply that is due to `message`.
 #[must_use]
-pub fn compose(due: &Due, message: &Message<'_>, with: Stationery<'_>) -> Letter {
+pub fn compose(due: &PendingReply, message: &Message<'_>, with: ReplySettings<'_>) -> ReplyMessage {
     let from = with.from.unwrap_or(&due.mine);
     let subject = subject(message);
     let values = Values { address: Some(due.mine.clone()), price: due.price, subject: subject.clone(), ..with.values };
@@ -75,12 +75,12 @@ pub fn compose(due: &Due, message: &Message<'_>, with: Stationery<'_>) -> Letter
     text.push_str(&fold("Subject", &words(&format!("Auto: Re: {subject}")), "\n"));
     text.push('\n');
     text.push_str(&body);
-    Letter { to: due.sender.address.clone(), text }
+    ReplyMessage { to: due.sender.address.clone(), text }
 }
 
 /// The message's own Message-ID, if it has one that can be written into a header.
 fn message_id(message: &Message<'_>) -> Option<String> {
-    let mut fields = message.fields().filter(|field| field.is("Message-ID"));
+    let mut fields = message.fields().filter(|field| field.name_is("Message-ID"));
     let ids = ids(&fields.next()?);
     match (fields.next(), ids.as_slice()) {
         (None, [id]) => Some(id.clone()),
@@ -183,10 +183,15 @@ mod tests {
     fn letter(header: &str, template: &str) -> String {
         let bob = Address::parse("prvs=12=Bob@y.example").unwrap();
         let sender = Sender { counted: bob.clone(), address: bob };
-        let due = Due { kind: Kind::Challenge, sender, mine: Address::parse("alice+a@x.example").unwrap(), price: 1 };
+        let due = PendingReply {
+            kind: Kind::Challenge,
+            sender,
+            mine: Address::parse("alice+a@x.example").unwrap(),
+            price: 1,
+        };
         let raw = format!("{header}\n\nbody\n");
         let template = Template::parse(template).unwrap();
-        let with = Stationery {
+        let with = ReplySettings {
             template: &template,
             from: None,
             values: Values::default(),

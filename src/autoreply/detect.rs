@@ -1,8 +1,8 @@
 //! What in a header says that no person wrote it, or not to this one reader: RFC 3834 section 2, and the fields that were
 //! and are in use beside it. One pass over the fields.
 
-use super::suppression::Why;
-use crate::message::header::{Field, printable};
+use super::suppression::SuppressReason;
+use crate::message::header::{Field, escape_untrusted};
 use crate::message::parse::Message;
 
 /// The field by which our own replies are known; its value is the kind of reply.
@@ -64,62 +64,62 @@ const SUBJECTS: [&str; 8] = [
 
 /// What speaks against a reply in this header. `None` when nothing does.
 #[must_use]
-pub fn sign(message: &Message<'_>) -> Option<Why> {
+pub fn auto_submitted_marker(message: &Message<'_>) -> Option<SuppressReason> {
     let mut hosts = 0;
-    let mut found: Option<Why> = None;
+    let mut found: Option<SuppressReason> = None;
     for field in message.fields() {
-        hosts += usize::from(field.is("Received"));
+        hosts += usize::from(field.name_is("Received"));
         if let Some(why) = of_field(&field)
             && found.is_none_or(|before| rank(why) < rank(before))
         {
             found = Some(why);
         }
     }
-    found.or_else(|| (hosts > HOSTS).then_some(Why::Loop))
+    found.or_else(|| (hosts > HOSTS).then_some(SuppressReason::Loop))
 }
 
 /// Of several signs the plainest is told.
-fn rank(why: Why) -> usize {
-    Why::ALL.iter().position(|other| *other == why).unwrap_or(usize::MAX)
+fn rank(why: SuppressReason) -> usize {
+    SuppressReason::ALL.iter().position(|other| *other == why).unwrap_or(usize::MAX)
 }
 
-fn of_field(field: &Field<'_>) -> Option<Why> {
-    let is_one_of = |names: &[&str]| names.iter().any(|name| field.is(name));
-    if field.is(OUR_FIELD) {
-        return Some(Why::OurReply);
+fn of_field(field: &Field<'_>) -> Option<SuppressReason> {
+    let is_one_of = |names: &[&str]| names.iter().any(|name| field.name_is(name));
+    if field.name_is(OUR_FIELD) {
+        return Some(SuppressReason::OurReply);
     }
     if is_one_of(&["Auto-Submitted", "X-Auto-Submitted"]) {
         // RFC 3834 section 5: anything but "no" is automatic, a value that is empty or cannot be read among it.
-        return (word(field) != "no").then_some(Why::Automatic);
+        return (word(field) != "no").then_some(SuppressReason::Automatic);
     }
-    if field.is("X-Auto-Response-Suppress") {
-        return (word(field) != "none").then_some(Why::Automatic);
+    if field.name_is("X-Auto-Response-Suppress") {
+        return (word(field) != "none").then_some(SuppressReason::Automatic);
     }
     if is_one_of(&["Precedence", "X-Precedence"]) {
         return match word(field).as_str() {
-            "bulk" | "junk" => Some(Why::Bulk),
-            "list" => Some(Why::List),
-            "auto_reply" | "auto-reply" | "autoreply" => Some(Why::Automatic),
+            "bulk" | "junk" => Some(SuppressReason::Bulk),
+            "list" => Some(SuppressReason::List),
+            "auto_reply" | "auto-reply" | "autoreply" => Some(SuppressReason::Automatic),
             _ => None,
         };
     }
-    if field.is("Content-Type") {
+    if field.name_is("Content-Type") {
         // Bounces and receipts (RFC 3462, RFC 3464, RFC 8098); where the type cannot be read they had the null sender.
         let reports = ["multipart/report", "message/delivery-status", "message/disposition-notification"];
-        return reports.contains(&word(field).as_str()).then_some(Why::Automatic);
+        return reports.contains(&word(field).as_str()).then_some(SuppressReason::Automatic);
     }
-    if field.is("Subject") {
+    if field.name_is("Subject") {
         let subject = String::from_utf8_lossy(&field.decoded()).trim_start().to_lowercase();
-        return SUBJECTS.iter().any(|beginning| subject.starts_with(beginning)).then_some(Why::Automatic);
+        return SUBJECTS.iter().any(|beginning| subject.starts_with(beginning)).then_some(SuppressReason::Automatic);
     }
     if is_one_of(&AUTOMATIC) {
-        return Some(Why::Automatic);
+        return Some(SuppressReason::Automatic);
     }
     // RFC 2919, RFC 2369, RFC 8058: all of them, known or not.
     if field.name().get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"List-")) || is_one_of(&LIST) {
-        return Some(Why::List);
+        return Some(SuppressReason::List);
     }
-    is_one_of(&BULK).then_some(Why::Bulk)
+    is_one_of(&BULK).then_some(SuppressReason::Bulk)
 }
 
 /// The first word of a value in lower case: without comments, parameters and quotes around it.
@@ -137,7 +137,7 @@ fn word(field: &Field<'_>) -> String {
                     break;
                 }
             }
-            byte => word.push_str(&printable(&[byte.to_ascii_lowercase()], 4)),
+            byte => word.push_str(&escape_untrusted(&[byte.to_ascii_lowercase()], 4)),
         }
         if word.len() > 64 {
             break;
@@ -150,8 +150,8 @@ fn word(field: &Field<'_>) -> String {
 mod tests {
     use super::*;
 
-    fn of(header: &str) -> Option<Why> {
-        sign(&Message::parse(format!("From: bob@y.example\n{header}\n\n").as_bytes()))
+    fn of(header: &str) -> Option<SuppressReason> {
+        auto_submitted_marker(&Message::parse(format!("From: bob@y.example\n{header}\n\n").as_bytes()))
     }
 
     #[test]
@@ -170,34 +170,34 @@ mod tests {
             "\u{0}no",
             "=?x",
         ] {
-            assert_eq!(of(&format!("Auto-Submitted: {yes}")), Some(Why::Automatic), "{yes}");
+            assert_eq!(of(&format!("Auto-Submitted: {yes}")), Some(SuppressReason::Automatic), "{yes}");
         }
-        assert_eq!(of("Auto-Submitted: no\nAUTO-SUBMITTED: auto-replied"), Some(Why::Automatic));
-        assert_eq!(of("Auto-Submitted:\n auto-replied"), Some(Why::Automatic));
+        assert_eq!(of("Auto-Submitted: no\nAUTO-SUBMITTED: auto-replied"), Some(SuppressReason::Automatic));
+        assert_eq!(of("Auto-Submitted:\n auto-replied"), Some(SuppressReason::Automatic));
     }
 
     #[test]
     fn other_programs_are_known_by_their_fields() {
         for (header, why) in [
-            ("Precedence: bulk", Why::Bulk),
-            ("precedence: Junk", Why::Bulk),
-            ("Precedence: list", Why::List),
-            ("Precedence: auto_reply", Why::Automatic),
-            ("X-Auto-Response-Suppress: All", Why::Automatic),
-            ("X-Auto-Response-Suppress: DR, RN", Why::Automatic),
-            ("X-Autoreply: yes", Why::Automatic),
-            ("List-Id: <a.y.example>", Why::List),
-            ("list-anything: x", Why::List),
-            ("List-Unsubscribe-Post : List-Unsubscribe=One-Click", Why::List),
-            ("X-Loop: x", Why::List),
-            ("Feedback-ID: 1:2:3", Why::Bulk),
-            ("Content-Type: multipart/report; report-type=delivery-status", Why::Automatic),
-            ("Content-Type: MULTIPART/Report", Why::Automatic),
-            ("Subject: Auto: Re: hello", Why::Automatic),
-            ("Subject: =?utf-8?q?Out_of_Office?=: gone", Why::Automatic),
-            ("Digital-Stamp-Reply: challenge", Why::OurReply),
-            ("List-Id: x\nDigital-Stamp-Reply: challenge\nAuto-Submitted: auto-replied", Why::OurReply),
-            ("Precedence: bulk\nList-Id: x\nAuto-Submitted: auto-generated", Why::Automatic),
+            ("Precedence: bulk", SuppressReason::Bulk),
+            ("precedence: Junk", SuppressReason::Bulk),
+            ("Precedence: list", SuppressReason::List),
+            ("Precedence: auto_reply", SuppressReason::Automatic),
+            ("X-Auto-Response-Suppress: All", SuppressReason::Automatic),
+            ("X-Auto-Response-Suppress: DR, RN", SuppressReason::Automatic),
+            ("X-Autoreply: yes", SuppressReason::Automatic),
+            ("List-Id: <a.y.example>", SuppressReason::List),
+            ("list-anything: x", SuppressReason::List),
+            ("List-Unsubscribe-Post : List-Unsubscribe=One-Click", SuppressReason::List),
+            ("X-Loop: x", SuppressReason::List),
+            ("Feedback-ID: 1:2:3", SuppressReason::Bulk),
+            ("Content-Type: multipart/report; report-type=delivery-status", SuppressReason::Automatic),
+            ("Content-Type: MULTIPART/Report", SuppressReason::Automatic),
+            ("Subject: Auto: Re: hello", SuppressReason::Automatic),
+            ("Subject: =?utf-8?q?Out_of_Office?=: gone", SuppressReason::Automatic),
+            ("Digital-Stamp-Reply: challenge", SuppressReason::OurReply),
+            ("List-Id: x\nDigital-Stamp-Reply: challenge\nAuto-Submitted: auto-replied", SuppressReason::OurReply),
+            ("Precedence: bulk\nList-Id: x\nAuto-Submitted: auto-generated", SuppressReason::Automatic),
         ] {
             assert_eq!(of(header), Some(why), "{header}");
         }
@@ -222,6 +222,6 @@ mod tests {
     #[test]
     fn what_has_passed_too_many_hosts_goes_round() {
         assert_eq!(of(&"Received: from x\n".repeat(HOSTS)), None);
-        assert_eq!(of(&"Received: from x\n".repeat(HOSTS + 1)), Some(Why::Loop));
+        assert_eq!(of(&"Received: from x\n".repeat(HOSTS + 1)), Some(SuppressReason::Loop));
     }
 }

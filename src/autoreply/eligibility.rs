@@ -2,7 +2,7 @@
 
 use super::detect;
 use super::return_path::{self, Sender, is_plain};
-use super::suppression::Why;
+use super::suppression::SuppressReason;
 use crate::message::address::{Address, addresses};
 use crate::message::parse::Message;
 use crate::policy::action::Action;
@@ -59,22 +59,22 @@ impl Policy {
     ///
     /// # Errors
     /// [`Why::Off`] or [`Why::NotAsked`].
-    pub fn kind(&self, decision: &Decision) -> Result<Kind, Why> {
+    pub fn kind(&self, decision: &Decision) -> Result<Kind, SuppressReason> {
         if !self.challenge && !self.compromised {
-            return Err(Why::Off);
+            return Err(SuppressReason::Off);
         }
         // What the user wants gone without a word gets none.
         let silent = matches!(decision.action, Action::Discard | Action::Reject);
         if matches!(decision.class(), Class::FirstClass | Class::Allowed) || silent {
-            return Err(Why::NotAsked);
+            return Err(SuppressReason::NotAsked);
         }
         if self.compromised && decision.verdict.reason == Reason::ByRecipient {
             return Ok(Kind::Compromised);
         }
         if decision.action != Action::Challenge {
-            return Err(Why::NotAsked);
+            return Err(SuppressReason::NotAsked);
         }
-        if self.challenge { Ok(Kind::Challenge) } else { Err(Why::Off) }
+        if self.challenge { Ok(Kind::Challenge) } else { Err(SuppressReason::Off) }
     }
 }
 
@@ -90,7 +90,7 @@ pub struct Facts<'a> {
 
 /// A reply that may go, as far as the message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Due {
+pub struct PendingReply {
     /// Which one.
     pub kind: Kind,
     /// To whom.
@@ -105,21 +105,26 @@ pub struct Due {
 ///
 /// # Errors
 /// Why there is none.
-pub fn may(message: &Message<'_>, envelope: &Envelope, decision: &Decision, facts: &Facts<'_>) -> Result<Due, Why> {
+pub fn check_eligibility(
+    message: &Message<'_>,
+    envelope: &Envelope,
+    decision: &Decision,
+    facts: &Facts<'_>,
+) -> Result<PendingReply, SuppressReason> {
     let kind = facts.policy.kind(decision)?;
     let sender = return_path::sender(message, envelope.sender.as_deref(), facts.mailboxes)?;
     let own = |address: &Address| facts.mailboxes.iter().find(|mailbox| mailbox.pattern.matches(address));
     if message.authors().iter().any(|author| own(author).is_some()) {
-        return Err(Why::OwnAddress);
+        return Err(SuppressReason::OwnAddress);
     }
-    if let Some(why) = detect::sign(message) {
+    if let Some(why) = detect::auto_submitted_marker(message) {
         return Err(why);
     }
-    let (mine, price) = written_to(message, envelope, &own).ok_or(Why::NotToMe)?;
+    let (mine, price) = written_to(message, envelope, &own).ok_or(SuppressReason::NotToMe)?;
     if facts.policy.require_authentication && !(facts.genuine)(&sender.address) {
-        return Err(Why::Unauthenticated);
+        return Err(SuppressReason::Unauthenticated);
     }
-    Ok(Due { kind, sender, mine, price })
+    Ok(PendingReply { kind, sender, mine, price })
 }
 
 /// The user's address that To or Cc names, and its price: the one of this delivery if it stands there, else the first.
@@ -130,7 +135,7 @@ fn written_to<'a>(
 ) -> Option<(Address, u64)> {
     let mut first = None;
     for name in ["To", "Cc"] {
-        for field in message.fields().filter(|field| field.is(name)) {
+        for field in message.fields().filter(|field| field.name_is(name)) {
             // Not decoded: an encoded-word holds no address (RFC 2047 section 5), whatever it decodes to.
             for address in addresses(&field.unfolded()) {
                 // A pattern can fit what the sender made up.
@@ -174,16 +179,16 @@ mod tests {
             (ON, Reason::ByVendor, Action::Challenge, Ok(Kind::Challenge)),
             (ON, Reason::ByRecipient, Action::Challenge, Ok(Kind::Compromised)),
             (ON, Reason::ByRecipient, Action::Deliver, Ok(Kind::Compromised)),
-            (ON, Reason::ByRecipient, Action::Discard, Err(Why::NotAsked)),
-            (ON, Reason::ByRecipient, Action::Reject, Err(Why::NotAsked)),
-            (ON, Reason::NoStamp, Action::Hold, Err(Why::NotAsked)),
-            (ON, Reason::Paid, Action::Challenge, Err(Why::NotAsked)),
-            (ON, Reason::Rule, Action::Challenge, Err(Why::NotAsked)),
-            (challenge, Reason::ByRecipient, Action::Deliver, Err(Why::NotAsked)),
+            (ON, Reason::ByRecipient, Action::Discard, Err(SuppressReason::NotAsked)),
+            (ON, Reason::ByRecipient, Action::Reject, Err(SuppressReason::NotAsked)),
+            (ON, Reason::NoStamp, Action::Hold, Err(SuppressReason::NotAsked)),
+            (ON, Reason::Paid, Action::Challenge, Err(SuppressReason::NotAsked)),
+            (ON, Reason::Rule, Action::Challenge, Err(SuppressReason::NotAsked)),
+            (challenge, Reason::ByRecipient, Action::Deliver, Err(SuppressReason::NotAsked)),
             (challenge, Reason::ByRecipient, Action::Challenge, Ok(Kind::Challenge)),
-            (compromised, Reason::NoStamp, Action::Challenge, Err(Why::Off)),
-            (compromised, Reason::NoStamp, Action::Hold, Err(Why::NotAsked)),
-            (off, Reason::ByRecipient, Action::Challenge, Err(Why::Off)),
+            (compromised, Reason::NoStamp, Action::Challenge, Err(SuppressReason::Off)),
+            (compromised, Reason::NoStamp, Action::Hold, Err(SuppressReason::NotAsked)),
+            (off, Reason::ByRecipient, Action::Challenge, Err(SuppressReason::Off)),
         ] {
             assert_eq!(policy.kind(&decision(reason, action)), wanted, "{policy:?} {reason} {action}");
         }
@@ -201,14 +206,14 @@ mod tests {
             let raw = format!("{header}\n\n");
             let facts = Facts { mailboxes: &mailboxes, policy, genuine: &genuine };
             let decision = decision(Reason::NoStamp, Action::Challenge);
-            may(&Message::parse(raw.as_bytes()), &Envelope::default(), &decision, &facts)
+            check_eligibility(&Message::parse(raw.as_bytes()), &Envelope::default(), &decision, &facts)
         };
         let trusting = Policy { require_authentication: false, ..ON };
-        assert_eq!(of("Return-Path: <bob@y.example>\nTo: carol@z.example", ON), Err(Why::NotToMe));
-        assert_eq!(of("Return-Path: <bob@y.example>\nTo: alice@x.example\nList-Id: x", ON), Err(Why::List));
+        assert_eq!(of("Return-Path: <bob@y.example>\nTo: carol@z.example", ON), Err(SuppressReason::NotToMe));
+        assert_eq!(of("Return-Path: <bob@y.example>\nTo: alice@x.example\nList-Id: x", ON), Err(SuppressReason::List));
         assert_eq!(of("Return-Path: <bob@z.example>\nTo: alice@x.example", trusting).map(|due| due.price), Ok(3));
         assert_eq!(asked.get(), 0);
-        assert_eq!(of("Return-Path: <bob@z.example>\nTo: alice@x.example", ON), Err(Why::Unauthenticated));
+        assert_eq!(of("Return-Path: <bob@z.example>\nTo: alice@x.example", ON), Err(SuppressReason::Unauthenticated));
         let due = of("Return-Path: <bob@y.example>\nCc: (me) alice@X.example", ON).unwrap();
         assert_eq!((due.mine.to_string(), due.kind, asked.get()), ("alice@x.example".into(), Kind::Challenge, 2));
     }

@@ -1,7 +1,7 @@
 //! Where a message comes from: the one address to which a reply may go (RFC 3834 section 4), whether it is one that a
 //! person reads, and under which address that person is counted.
 
-use super::suppression::Why;
+use super::suppression::SuppressReason;
 use crate::message::address::Address;
 use crate::message::parse::Message;
 use crate::verdict::facts::Mailbox;
@@ -73,38 +73,38 @@ pub struct Sender {
 ///
 /// # Errors
 /// Why nothing may be sent to him.
-pub fn sender(message: &Message<'_>, envelope: Option<&str>, mailboxes: &[Mailbox]) -> Result<Sender, Why> {
-    let mut fields = message.fields().filter(|field| field.is("Return-Path"));
+pub fn sender(message: &Message<'_>, envelope: Option<&str>, mailboxes: &[Mailbox]) -> Result<Sender, SuppressReason> {
+    let mut fields = message.fields().filter(|field| field.name_is("Return-Path"));
     let field = fields.next().map(|field| String::from_utf8_lossy(&field.unfolded()).into_owned());
     if fields.next().is_some() {
-        return Err(Why::SeveralReturnPaths);
+        return Err(SuppressReason::SeveralReturnPaths);
     }
     let named = [envelope.map(path), field.as_deref().map(path)];
     let mut named = named.into_iter().flatten();
-    let first = named.next().ok_or(Why::NoReturnPath)?;
+    let first = named.next().ok_or(SuppressReason::NoReturnPath)?;
     let second = named.next();
     if is_null(first) || second.is_some_and(is_null) {
-        return Err(Why::NullSender);
+        return Err(SuppressReason::NullSender);
     }
     let address = writable(first)?;
     if let Some(second) = second
         && Address::parse(second).ok().as_ref() != Some(&address)
     {
-        return Err(Why::SeveralReturnPaths);
+        return Err(SuppressReason::SeveralReturnPaths);
     }
     let lower = address.local().to_ascii_lowercase();
     if lower.starts_with("srs0") || lower.starts_with("srs1") {
-        return Err(Why::Forwarded);
+        return Err(SuppressReason::Forwarded);
     }
     let counted = counted(&address)?;
     if mailboxes.iter().any(|mailbox| mailbox.pattern.matches(&address) || mailbox.pattern.matches(&counted)) {
-        return Err(Why::OwnAddress);
+        return Err(SuppressReason::OwnAddress);
     }
     if is_role(&lower) || is_role(&counted.local().to_ascii_lowercase()) {
-        return Err(Why::Role);
+        return Err(SuppressReason::Role);
     }
     if names_me(&lower, mailboxes) {
-        return Err(Why::Verp);
+        return Err(SuppressReason::Verp);
     }
     Ok(Sender { address, counted })
 }
@@ -122,8 +122,8 @@ fn is_null(path: &str) -> bool {
 }
 
 /// The address, if it is plain.
-fn writable(path: &str) -> Result<Address, Why> {
-    Address::parse(path).ok().filter(is_plain).ok_or(Why::BadAddress)
+fn writable(path: &str) -> Result<Address, SuppressReason> {
+    Address::parse(path).ok().filter(is_plain).ok_or(SuppressReason::BadAddress)
 }
 
 /// Whether an address is plain enough that nothing between here and its mailbox takes it for an option, a route, a file or
@@ -141,11 +141,11 @@ pub fn is_plain(address: &Address) -> bool {
 
 /// The address under which a sender is counted. What changes from message to message must not count: the signature of
 /// BATV (`prvs=1234abcdef=joe@`, also with the parts the other way round), and the tag of `joe+tag@`. The domain stays.
-fn counted(address: &Address) -> Result<Address, Why> {
+fn counted(address: &Address) -> Result<Address, SuppressReason> {
     let local = address.local();
     let within = match local.split_once('=') {
         Some((method, rest)) if method.eq_ignore_ascii_case("prvs") || method.eq_ignore_ascii_case("btv1") => {
-            signed(rest.trim_start_matches('=')).ok_or(Why::BadAddress)?
+            signed(rest.trim_start_matches('=')).ok_or(SuppressReason::BadAddress)?
         }
         _ => local,
     };
@@ -153,7 +153,8 @@ fn counted(address: &Address) -> Result<Address, Why> {
         Some((base, _)) if !base.is_empty() => base,
         _ => within,
     };
-    Address::parse(&format!("{}@{}", base.to_ascii_lowercase(), address.domain())).map_err(|_| Why::BadAddress)
+    Address::parse(&format!("{}@{}", base.to_ascii_lowercase(), address.domain()))
+        .map_err(|_| SuppressReason::BadAddress)
 }
 
 /// What a BATV local part signs: `tag=local`, `tag==local`, or in the first drafts `local/tag`. A tag has digits and
@@ -203,17 +204,17 @@ mod tests {
         vec![Mailbox { pattern: Pattern::parse("alice@x.example").unwrap(), price: 1 }]
     }
 
-    fn of(envelope: Option<&str>, header: &str) -> Result<(String, String), Why> {
+    fn of(envelope: Option<&str>, header: &str) -> Result<(String, String), SuppressReason> {
         let raw = format!("{header}\n\n");
         let sender = sender(&Message::parse(raw.as_bytes()), envelope, &mine())?;
         Ok((sender.address.to_string(), sender.counted.to_string()))
     }
 
-    fn only(envelope: &str) -> Result<(String, String), Why> {
+    fn only(envelope: &str) -> Result<(String, String), SuppressReason> {
         of(Some(envelope), "X: y")
     }
 
-    fn pair(address: &str, counted: &str) -> Result<(String, String), Why> {
+    fn pair(address: &str, counted: &str) -> Result<(String, String), SuppressReason> {
         Ok((address.to_owned(), counted.to_owned()))
     }
 
@@ -223,18 +224,22 @@ mod tests {
         assert_eq!(of(None, field), pair("bob@y.example", "bob@y.example"));
         assert_eq!(of(Some("bob@y.example"), "X: y"), pair("bob@y.example", "bob@y.example"));
         assert_eq!(of(Some("Bob@Y.example"), field), pair("Bob@y.example", "bob@y.example"));
-        assert_eq!(of(Some("eve@z.example"), field), Err(Why::SeveralReturnPaths));
-        assert_eq!(of(None, &format!("{field}\n{field}")), Err(Why::SeveralReturnPaths));
-        assert_eq!(of(Some("bob@y.example"), &format!("{field}\n{field}")), Err(Why::SeveralReturnPaths));
-        assert_eq!(of(None, "X: y"), Err(Why::NoReturnPath));
+        assert_eq!(of(Some("eve@z.example"), field), Err(SuppressReason::SeveralReturnPaths));
+        assert_eq!(of(None, &format!("{field}\n{field}")), Err(SuppressReason::SeveralReturnPaths));
+        assert_eq!(of(Some("bob@y.example"), &format!("{field}\n{field}")), Err(SuppressReason::SeveralReturnPaths));
+        assert_eq!(of(None, "X: y"), Err(SuppressReason::NoReturnPath));
     }
 
     #[test]
     fn the_null_sender_is_known_in_every_spelling_and_place() {
         for null in ["", "<>", " <> ", "< >", "MAILER-DAEMON", "<mailer-daemon@mx.y.example>"] {
-            assert_eq!(only(null), Err(Why::NullSender), "{null:?}");
-            assert_eq!(of(None, &format!("Return-Path: {null}")), Err(Why::NullSender), "{null:?}");
-            assert_eq!(of(Some("bob@y.example"), &format!("Return-Path: {null}")), Err(Why::NullSender), "{null:?}");
+            assert_eq!(only(null), Err(SuppressReason::NullSender), "{null:?}");
+            assert_eq!(of(None, &format!("Return-Path: {null}")), Err(SuppressReason::NullSender), "{null:?}");
+            assert_eq!(
+                of(Some("bob@y.example"), &format!("Return-Path: {null}")),
+                Err(SuppressReason::NullSender),
+                "{null:?}"
+            );
         }
     }
 
@@ -266,9 +271,9 @@ mod tests {
             "<bob@y.example",
             ":include:/x@y.example",
         ] {
-            assert_eq!(only(hostile), Err(Why::BadAddress), "{hostile:?}");
+            assert_eq!(only(hostile), Err(SuppressReason::BadAddress), "{hostile:?}");
         }
-        assert_eq!(only(&format!("{}@y.example", "a".repeat(245))), Err(Why::BadAddress));
+        assert_eq!(only(&format!("{}@y.example", "a".repeat(245))), Err(SuppressReason::BadAddress));
         assert!(only(&format!("{}@y.example", "a".repeat(244))).is_ok());
     }
 
@@ -279,10 +284,10 @@ mod tests {
         assert_eq!(only("btv1==123abc==joe@y.example"), pair("btv1==123abc==joe@y.example", "joe@y.example"));
         assert_eq!(only("joe+shop@y.example"), pair("joe+shop@y.example", "joe@y.example"));
         assert_eq!(only("prvs=12=joe+shop@y.example").unwrap().1, "joe@y.example");
-        assert_eq!(only("prvs=@y.example"), Err(Why::BadAddress));
-        assert_eq!(only("prvs=12=@y.example"), Err(Why::BadAddress));
-        assert_eq!(only("prvs=1234abcdef=alice@x.example"), Err(Why::OwnAddress));
-        assert_eq!(only("prvs=12=postmaster@y.example"), Err(Why::Role));
+        assert_eq!(only("prvs=@y.example"), Err(SuppressReason::BadAddress));
+        assert_eq!(only("prvs=12=@y.example"), Err(SuppressReason::BadAddress));
+        assert_eq!(only("prvs=1234abcdef=alice@x.example"), Err(SuppressReason::OwnAddress));
+        assert_eq!(only("prvs=12=postmaster@y.example"), Err(SuppressReason::Role));
     }
 
     #[test]
@@ -309,7 +314,7 @@ mod tests {
             "msprvs1=17abc=bounces-1",
             "bounces",
         ] {
-            assert_eq!(only(&format!("{role}@y.example")), Err(Why::Role), "{role}");
+            assert_eq!(only(&format!("{role}@y.example")), Err(SuppressReason::Role), "{role}");
         }
         for person in ["bob", "requester", "owner", "bouncer", "replyan", "norton", "rooter", "b-admin.x"] {
             assert!(only(&format!("{person}@y.example")).is_ok(), "{person}");
@@ -318,12 +323,12 @@ mod tests {
 
     #[test]
     fn forwarders_and_mailing_software_are_known_by_what_they_write() {
-        assert_eq!(only("SRS0=HHH=TT=z.example=eve@y.example"), Err(Why::Forwarded));
-        assert_eq!(only("srs1+HHH=y.example==HHH=TT=z.example=eve@w.example"), Err(Why::Forwarded));
+        assert_eq!(only("SRS0=HHH=TT=z.example=eve@y.example"), Err(SuppressReason::Forwarded));
+        assert_eq!(only("srs1+HHH=y.example==HHH=TT=z.example=eve@w.example"), Err(SuppressReason::Forwarded));
         for verp in ["news-alice=x.example", "alice=x.example", "n.17-alice=X.example", "a=b-alice=x.example"] {
-            assert_eq!(only(&format!("{verp}@y.example")), Err(Why::Verp), "{verp}");
+            assert_eq!(only(&format!("{verp}@y.example")), Err(SuppressReason::Verp), "{verp}");
         }
         assert!(only("news-bob=x.example@y.example").is_ok());
-        assert_eq!(only("ALICE@x.example"), Err(Why::OwnAddress));
+        assert_eq!(only("ALICE@x.example"), Err(SuppressReason::OwnAddress));
     }
 }

@@ -6,9 +6,9 @@ macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident, $token:literal, $sentence:literal;)*) => {
         /// Why no reply goes to the sender of a message.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Why { $($(#[$doc])* $name,)* }
+        pub enum SuppressReason { $($(#[$doc])* $name,)* }
 
-        impl Why {
+        impl SuppressReason {
             /// Every reason, in the order in which they are looked for.
             pub const ALL: [Self; [$($token),*].len()] = [$(Self::$name),*];
 
@@ -70,7 +70,7 @@ refusals! {
     Ceiling, "ceiling", "as many replies as you allow were sent in the last 24 hours";
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for SuppressReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

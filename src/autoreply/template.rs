@@ -23,7 +23,7 @@ enum Field {
     Address,
     Price,
     Vendors,
-    Kept,
+    RetainedAs,
     Subject,
 }
 
@@ -68,16 +68,16 @@ pub struct Values {
     /// `{price}`: the credits that it asks.
     pub price: u64,
     /// `{vendors}`: a line for each vendor.
-    pub vendors: Vec<Offer>,
+    pub vendors: Vec<VendorOffer>,
     /// `{kept}`: a sentence about what becomes of the message.
-    pub kept: Kept,
+    pub kept: RetainedAs,
     /// `{subject}`: the subject of the message, made harmless.
     pub subject: String,
 }
 
 /// What becomes of the message that is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kept {
+pub enum RetainedAs {
     /// Nobody knows.
     #[default]
     No,
@@ -89,7 +89,7 @@ pub enum Kept {
 
 /// A vendor whom the user trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
+pub struct VendorOffer {
     /// His name.
     pub vendor: String,
     /// Where his stamps are to be had.
@@ -171,7 +171,7 @@ impl Field {
             "address" => Self::Address,
             "price" => Self::Price,
             "vendors" => Self::Vendors,
-            "kept" => Self::Kept,
+            "kept" => Self::RetainedAs,
             "subject" => Self::Subject,
             _ => return None,
         })
@@ -183,23 +183,23 @@ impl Field {
             Self::Price if values.price == 1 => "1 credit".to_owned(),
             Self::Price => format!("{} credits", values.price),
             Self::Vendors => {
-                let lines: Vec<String> = values.vendors.iter().take(VENDORS).map(Offer::line).collect();
+                let lines: Vec<String> = values.vendors.iter().take(VENDORS).map(VendorOffer::line).collect();
                 lines.join("\n")
             }
-            Self::Kept => match values.kept {
-                Kept::Until(time) => {
+            Self::RetainedAs => match values.kept {
+                RetainedAs::Until(time) => {
                     let day: String = time.to_string().chars().take_while(|c| *c != 'T').collect();
                     format!("Your first message is kept aside, unread, until {day}.")
                 }
-                Kept::ForGood => "Your first message is kept aside, unread.".to_owned(),
-                Kept::No => "Your first message will most likely stay unread.".to_owned(),
+                RetainedAs::ForGood => "Your first message is kept aside, unread.".to_owned(),
+                RetainedAs::No => "Your first message will most likely stay unread.".to_owned(),
             },
             Self::Subject => values.subject.clone(),
         }
     }
 }
 
-impl Offer {
+impl VendorOffer {
     fn line(&self) -> String {
         let name: String = self.vendor.chars().filter(char::is_ascii_graphic).take(URL).collect();
         // It stands in a text that may be shown with links: nothing but an address on the Web, and nothing behind it.
@@ -282,11 +282,11 @@ mod tests {
             address: Some(Address::parse("alice@x.example").unwrap()),
             price: 5,
             vendors: vec![
-                Offer { vendor: "v.example".into(), buy: Some("https://v.example/buy?a;b".into()) },
-                Offer { vendor: "w.example".into(), buy: Some("javascript:alert(1)".into()) },
-                Offer { vendor: "x.exa\nmple".into(), buy: Some("https://x.example/\n\nBuy here".into()) },
+                VendorOffer { vendor: "v.example".into(), buy: Some("https://v.example/buy?a;b".into()) },
+                VendorOffer { vendor: "w.example".into(), buy: Some("javascript:alert(1)".into()) },
+                VendorOffer { vendor: "x.exa\nmple".into(), buy: Some("https://x.example/\n\nBuy here".into()) },
             ],
-            kept: Kept::Until("2026-12-21T12:00:00Z".parse().unwrap()),
+            kept: RetainedAs::Until("2026-12-21T12:00:00Z".parse().unwrap()),
             subject: "a {price} matter".into(),
         }
     }
@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(fill("{address}: {price}, {subject}"), "alice@x.example: 5 credits, a {price} matter\n");
         assert_eq!(fill("{{price}} }}{{\r\n"), "{price} }{\n");
         assert_eq!(fill("{vendors}"), "  * v.example: https://v.example/buy?a;b\n  * w.example\n  * x.example\n");
-        let one = Values { price: 1, kept: Kept::No, ..values() };
+        let one = Values { price: 1, kept: RetainedAs::No, ..values() };
         assert_eq!(Template::parse("{price}").unwrap().fill(&one), "1 credit\n");
         assert!(fill("{kept}").contains("until 2026-12-21"));
         assert!(!Template::parse("{kept}").unwrap().fill(&one).contains("until"));

@@ -6,7 +6,7 @@ use super::commands::{classify, deliver, filter};
 use super::ui::exit_status::Failure;
 use super::ui::{judge, output};
 use super::{Files, status};
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::Path;
@@ -50,7 +50,7 @@ impl MailPath {
     }
 
     /// Runs the command. Every failure has status 75, and the system's log is told.
-    pub(super) fn run(&self, given: &Given) -> Result<u8, Failure> {
+    pub(super) fn run(&self, given: &CliOverrides) -> Result<u8, Failure> {
         judge::run(given, || match self {
             Self::Classify(args) => classify::run(args, given),
             Self::Filter(args) => filter::run(args, given),
@@ -71,7 +71,7 @@ pub fn run(arguments: &[OsString]) -> Option<u8> {
         return Some(status(output::line(VERSION).map(|()| 0).map_err(Failure::from)));
     }
     let Delivering { files: Files { config, state }, command } = parsed(arguments)?;
-    let given = Given::from_environment(config, state, command.recipient());
+    let given = CliOverrides::from_environment(config, state, command.recipient());
     Some(status(command.run(&given)))
 }
 

@@ -10,7 +10,7 @@ pub mod mail_path;
 pub mod tools;
 pub mod ui;
 
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use mail_path::MailPath;
@@ -164,8 +164,8 @@ fn unwound(run: impl FnOnce() -> u8 + UnwindSafe) -> u8 {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     #[cfg(feature = "sender")]
-    if let Some((files, words)) = commands::sendmail::words(&arguments) {
-        return status(commands::sendmail::run_words(files, &words));
+    if let Some((files, words)) = commands::sendmail::argv_of_sendmail(&arguments) {
+        return status(commands::sendmail::run_as_sendmail(files, &words));
     }
     // As cargo has it: `mailstamp help grant`.
     if arguments.get(1).is_some_and(|word| word == "help") {
@@ -183,7 +183,7 @@ fn status(result: Result<u8, Failure>) -> u8 {
     match result {
         Ok(code) => code,
         Err(failure) => {
-            failure.tell();
+            failure.report();
             failure.code
         }
     }
@@ -197,7 +197,7 @@ impl Cli {
 
     fn dispatch(self) -> Result<u8, Failure> {
         let Files { config, state } = self.files;
-        let given = |recipient| Given::from_environment(config.clone(), state.clone(), recipient);
+        let given = |recipient| CliOverrides::from_environment(config.clone(), state.clone(), recipient);
         match self.command {
             Command::MailPath(command) => command.run(&given(command.recipient())),
             Command::Held(command) => commands::held::run(&command, &given(command.user())),
@@ -260,7 +260,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     }
     let told = error.to_string();
     ui::judge::tell(
-        &Given::from_environment(None, None, None),
+        &CliOverrides::from_environment(None, None, None),
         told.lines().next().unwrap_or_default().trim_start_matches("error: "),
     );
     TEMPFAIL

@@ -4,7 +4,7 @@
 use super::status;
 use super::ui::exit_status::{Failure, TEMPFAIL, UNAVAILABLE};
 use super::ui::judge;
-use crate::config::paths::{Given, set_id};
+use crate::config::paths::{CliOverrides, is_setuid};
 use nix::unistd::execve;
 use std::ffi::{CString, OsString};
 use std::fs::{self, Metadata};
@@ -27,7 +27,7 @@ pub fn exec(arguments: &[OsString]) -> u8 {
     };
     let code = if io::stdin().is_terminal() { UNAVAILABLE } else { TEMPFAIL };
     if code == TEMPFAIL {
-        judge::tell(&Given::from_environment(None, None, None), &why);
+        judge::tell(&CliOverrides::from_environment(None, None, None), &why);
     }
     status(Err(Failure::new(code, why).hint("install mailstamp and mailstamp-tools into one folder")))
 }
@@ -43,7 +43,7 @@ fn beside() -> Result<PathBuf, String> {
         return Err(format!("{}: is a link to mailstamp", tools.display()));
     }
     // A user can give a set-id program another name, in a folder of their own.
-    if set_id() && !(is_safe(&it) && is_safe(&folder)) {
+    if is_setuid() && !(is_safe(&it) && is_safe(&folder)) {
         return Err(format!("{}: others may write it, and mailstamp is set-id", tools.display()));
     }
     Ok(tools)

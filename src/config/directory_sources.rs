@@ -34,9 +34,9 @@ pub struct Source {
     /// Whose directory it has: a vendor whom the user trusts.
     pub publisher: String,
     /// Where.
-    pub origin: Origin,
+    pub origin: SourceKind,
     /// What new keys need.
-    pub new_keys: NewKeys,
+    pub new_keys: KeyIntroduction,
     /// Whether new keys are taken from it also if it cannot be authenticated.
     pub accept_weak: bool,
     /// Seconds after its last answer for which what it said counts.
@@ -45,7 +45,7 @@ pub struct Source {
 
 /// Where a directory is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum SourceKind {
     /// At this address, over HTTPS.
     Https(String),
     /// In TXT records below the publisher's name.
@@ -57,7 +57,7 @@ pub enum Origin {
 /// What a directory needs so that its keys are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum NewKeys {
+pub enum KeyIntroduction {
     /// The signature of a key that is known.
     #[default]
     Signed,
@@ -81,7 +81,7 @@ pub enum SourcesError {
     },
     /// An origin that is none.
     #[error("{0:?}: write an address https://…, dns, or the absolute path of a file")]
-    Origin(String),
+    SourceKind(String),
     /// A publisher that is no vendor's name.
     #[error("{0:?} is not the name of a vendor: write a domain in lower case")]
     Publisher(String),
@@ -93,7 +93,7 @@ pub enum SourcesError {
     Relative(PathBuf),
     /// One source twice.
     #[error("{0} is listed twice for {1}")]
-    Twice(Origin, String),
+    Twice(SourceKind, String),
 }
 
 #[derive(Deserialize)]
@@ -111,7 +111,7 @@ struct SourceTable {
     publisher: String,
     from: String,
     #[serde(default)]
-    new_keys: NewKeys,
+    new_keys: KeyIntroduction,
     #[serde(default)]
     accept_weak: bool,
     #[serde(default)]
@@ -148,7 +148,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Sources, SourcesError> {
     for table in file.source {
         // The name becomes a part of a path and of names in DNS.
         Issuer::new(&table.publisher, "any").map_err(|_| SourcesError::Publisher(table.publisher.clone()))?;
-        let origin: Origin = table.from.parse()?;
+        let origin: SourceKind = table.from.parse()?;
         if list.iter().any(|source| source.origin == origin && source.publisher == table.publisher) {
             return Err(SourcesError::Twice(origin, table.publisher));
         }
@@ -177,11 +177,11 @@ fn resolver(text: &str) -> Result<SocketAddr, SourcesError> {
     with_port.or_else(plain).ok_or_else(|| SourcesError::Resolver(text.to_owned()))
 }
 
-impl FromStr for Origin {
+impl FromStr for SourceKind {
     type Err = SourcesError;
 
     fn from_str(text: &str) -> Result<Self, SourcesError> {
-        let wrong = || SourcesError::Origin(text.chars().take(200).collect());
+        let wrong = || SourcesError::SourceKind(text.chars().take(200).collect());
         if text == "dns" {
             return Ok(Self::Dns);
         }
@@ -197,7 +197,7 @@ impl FromStr for Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Https(address) => f.write_str(address),
@@ -209,10 +209,16 @@ impl fmt::Display for Origin {
 
 /// A source as a table of the file.
 #[must_use]
-pub fn table(publisher: &str, from: &str, new_keys: NewKeys, accept_weak: bool, max_age: Option<&str>) -> String {
+pub fn table(
+    publisher: &str,
+    from: &str,
+    new_keys: KeyIntroduction,
+    accept_weak: bool,
+    max_age: Option<&str>,
+) -> String {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let mut table = format!("[[source]]\npublisher = {}\nfrom = {}\n", quoted(publisher), quoted(from));
-    if new_keys == NewKeys::Channel {
+    if new_keys == KeyIntroduction::Channel {
         table.push_str("new_keys = \"channel\"\n");
     }
     if accept_weak {
@@ -238,11 +244,11 @@ mod tests {
             let source = Source {
                 publisher: "v.example".into(),
                 origin: origin.parse().unwrap(),
-                new_keys: NewKeys::Channel,
+                new_keys: KeyIntroduction::Channel,
                 accept_weak: true,
                 longest_silence: Some(86_400),
             };
-            let table = table("v.example", origin, NewKeys::Channel, true, Some("1d"));
+            let table = table("v.example", origin, KeyIntroduction::Channel, true, Some("1d"));
             assert_eq!(parsed(&table).unwrap().list, [source]);
         }
     }
@@ -253,7 +259,7 @@ mod tests {
         assert!(none.list.is_empty() && none.timeout == Duration::from_secs(20) && none.resolver.is_none());
         let one = parsed("resolver = \"127.0.0.1\"\n[[source]]\npublisher = \"v.example\"\nfrom = \"dns\"").unwrap();
         assert_eq!(one.resolver.unwrap().to_string(), "127.0.0.1:53");
-        assert_eq!((one.list[0].new_keys, one.list[0].accept_weak), (NewKeys::Signed, false));
+        assert_eq!((one.list[0].new_keys, one.list[0].accept_weak), (KeyIntroduction::Signed, false));
     }
 
     #[test]

@@ -14,12 +14,12 @@ pub const RULES_FILE: &str = "rules.toml";
 
 /// What the command line and the environment say about places. Handed in, so that tests need no environment.
 #[derive(Clone, Debug, Default)]
-pub struct Given {
+pub struct CliOverrides {
     /// `--config`, else `MAILSTAMP_CONFIG`.
     pub config: Option<PathBuf>,
     /// `--state`, else `MAILSTAMP_STATE`.
     pub state: Option<PathBuf>,
-    /// Whose mailbox: see [`Given::user`].
+    /// Whose mailbox: see [`CliOverrides::user`].
     pub recipient: Option<String>,
     /// `USER` of the environment.
     pub user: Option<String>,
@@ -31,7 +31,7 @@ pub struct Given {
 
 /// Where everything is.
 #[derive(Clone, Debug, Default)]
-pub struct Places {
+pub struct Paths {
     /// The configuration file; it need not exist when nobody named it.
     pub config: Option<PathBuf>,
     /// The folder of the trusted vendors.
@@ -81,11 +81,11 @@ pub enum PlacesError {
     },
 }
 
-impl Given {
+impl CliOverrides {
     /// What the environment says, unless the program runs set-id; `config`, `state` and `recipient` are the command line's.
     #[must_use]
     pub fn from_environment(config: Option<PathBuf>, state: Option<PathBuf>, recipient: Option<String>) -> Self {
-        if set_id() {
+        if is_setuid() {
             return Self { config, state, recipient, ..Self::default() };
         }
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -114,12 +114,12 @@ impl Given {
     }
 }
 
-impl Places {
+impl Paths {
     /// Finds and reads the configuration. A file that was named must be there; one that was not may be missing.
     ///
     /// # Errors
     /// [`PlacesError`].
-    pub fn read(given: &Given) -> Result<(Config, Self), PlacesError> {
+    pub fn read(given: &CliOverrides) -> Result<(Config, Self), PlacesError> {
         let project = project();
         let (path, text) = match &given.config {
             Some(path) => (Some(path.clone()), file::read(path)?),
@@ -169,7 +169,7 @@ impl Places {
 
     /// The files of which the first that is there is the configuration.
     #[must_use]
-    pub fn candidates(given: &Given) -> Vec<PathBuf> {
+    pub fn candidates(given: &CliOverrides) -> Vec<PathBuf> {
         let own = || project().map(|dirs| dirs.config_dir().join("config.toml"));
         match &given.config {
             Some(path) => vec![path.clone()],
@@ -215,7 +215,7 @@ impl Places {
 
 /// The user's own folders of configuration and of state, where HOME or the XDG base directories name them.
 #[must_use]
-pub fn own_folders() -> Option<(PathBuf, Option<PathBuf>)> {
+pub fn xdg_dirs() -> Option<(PathBuf, Option<PathBuf>)> {
     project().map(|dirs| (dirs.config_dir().to_owned(), dirs.state_dir().map(Path::to_owned)))
 }
 
@@ -228,7 +228,7 @@ fn project() -> Option<ProjectDirs> {
 
 /// The user's home, as HOME says, unless the program runs set-id. One that is not absolute would be another in each folder.
 fn home() -> Option<PathBuf> {
-    std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute() && !set_id())
+    std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute() && !is_setuid())
 }
 
 /// The folder in which `path` is.
@@ -248,7 +248,7 @@ fn there(path: &Path, what: &'static str) -> Result<(), PlacesError> {
 
 /// Whether the program runs with the rights of another user than the one who started it.
 #[must_use]
-pub fn set_id() -> bool {
+pub fn is_setuid() -> bool {
     rustix::process::getuid() != rustix::process::geteuid() || rustix::process::getgid() != rustix::process::getegid()
 }
 

@@ -5,12 +5,12 @@
 use super::Config;
 use super::address_list::{self, ListError};
 use super::file::{self, FileError};
-use super::paths::Places;
+use super::paths::Paths;
 use super::syntax::{SyntaxError, position};
 use crate::message::address::LocalCase;
 use crate::policy::action::Action;
 use crate::policy::condition::{
-    AddressPattern, Authentication, Condition, Domain, ListPattern, Test, TestError, Whose,
+    AddressOf, AddressPattern, Authentication, Condition, Domain, ListPattern, Test, TestError,
 };
 use crate::policy::decision::Effect;
 use crate::policy::regex::Expression;
@@ -107,7 +107,7 @@ pub enum RulesError {
 ///
 /// # Errors
 /// [`RulesError`] when they cannot be used.
-pub fn in_force(config: &Config, places: &Places) -> Result<Rules, RulesError> {
+pub fn in_force(config: &Config, places: &Paths) -> Result<Rules, RulesError> {
     let Some(path) = &places.rules else { return Ok(Rules::default()) };
     match read(path, config.local_case) {
         Err(RulesError::File(error)) if error.is_absent() && config.rules.is_none() => Ok(Rules::default()),
@@ -258,14 +258,14 @@ impl Reader<'_> {
     /// What the condition of this name asks; `None` when there is none of this name.
     fn test(&self, name: &str, value: &Value<'_>, unicode: bool) -> Result<Option<Test>, Wrong> {
         Ok(Some(match name {
-            "from" => self.addresses(Whose::Author, value)?,
-            "from_domain" => self.domains(Whose::Author, value)?,
-            "from_file" => self.files(Whose::Author, value)?,
-            "envelope_from" => self.addresses(Whose::Sender, value)?,
-            "envelope_from_domain" => self.domains(Whose::Sender, value)?,
-            "envelope_from_file" => self.files(Whose::Sender, value)?,
-            "recipient" => self.addresses(Whose::Recipient, value)?,
-            "to" => self.addresses(Whose::Addressee, value)?,
+            "from" => self.addresses(AddressOf::Author, value)?,
+            "from_domain" => self.domains(AddressOf::Author, value)?,
+            "from_file" => self.files(AddressOf::Author, value)?,
+            "envelope_from" => self.addresses(AddressOf::Sender, value)?,
+            "envelope_from_domain" => self.domains(AddressOf::Sender, value)?,
+            "envelope_from_file" => self.files(AddressOf::Sender, value)?,
+            "recipient" => self.addresses(AddressOf::Recipient, value)?,
+            "to" => self.addresses(AddressOf::Addressee, value)?,
             "list_id" => Test::List(self.each(value, |text| {
                 ListPattern::new(text).ok_or("write the identifier of a list, or \"*.\" and what all of them end with")
             })?),
@@ -285,16 +285,16 @@ impl Reader<'_> {
         }))
     }
 
-    fn addresses(&self, whose: Whose, value: &Value<'_>) -> Result<Test, Wrong> {
+    fn addresses(&self, whose: AddressOf, value: &Value<'_>) -> Result<Test, Wrong> {
         let pattern = |text: &str| AddressPattern::new(text, self.case).map_err(TestError::from);
         Ok(Test::Address(whose, self.each(value, pattern)?))
     }
 
-    fn domains(&self, whose: Whose, value: &Value<'_>) -> Result<Test, Wrong> {
+    fn domains(&self, whose: AddressOf, value: &Value<'_>) -> Result<Test, Wrong> {
         Ok(Test::Domain(whose, self.each(value, |text| Domain::new(text).ok_or("write the name of a domain"))?))
     }
 
-    fn files(&self, whose: Whose, value: &Value<'_>) -> Result<Test, Wrong> {
+    fn files(&self, whose: AddressOf, value: &Value<'_>) -> Result<Test, Wrong> {
         let path = |text: &str| {
             let name = !text.is_empty() && !text.contains('\0');
             if name { Ok(self.folder.join(text)) } else { Err("write the name of a file") }

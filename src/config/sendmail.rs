@@ -10,11 +10,11 @@ use std::path::PathBuf;
 #[derive(Clone, Debug)]
 pub struct Sendmail {
     /// Who takes the copies.
-    pub next: Next,
+    pub next: NextHop,
     /// Recipients that need no stamp.
     pub none: Vec<Pattern>,
     /// What becomes of a message for which no stamp can be had now.
-    pub when_away: WhenAway,
+    pub when_away: OnVendorUnavailable,
     /// Whether every stamp may come back with the answer.
     pub for_return: bool,
     /// Whether stamps that correspondents let come back are kept for the answers.
@@ -27,7 +27,7 @@ pub struct Sendmail {
 
 /// Who takes the copies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum NextHop {
     /// A program with the options of sendmail(8), and the arguments that go before ours.
     Program(PathBuf, Vec<String>),
     /// A server.
@@ -65,7 +65,7 @@ pub enum Tls {
 /// What becomes of a message for which no stamp can be had now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum WhenAway {
+pub enum OnVendorUnavailable {
     /// It waits.
     #[default]
     Defer,
@@ -78,7 +78,7 @@ pub enum WhenAway {
 pub(super) struct SendmailTable {
     next: NextEntry,
     none: Vec<String>,
-    when_away: WhenAway,
+    when_away: OnVendorUnavailable,
     for_return: bool,
     keep_returns: bool,
     learn: bool,
@@ -112,7 +112,7 @@ impl Default for SendmailTable {
         Self {
             next: NextEntry::Program("/usr/sbin/sendmail".to_owned()),
             none: Vec::new(),
-            when_away: WhenAway::default(),
+            when_away: OnVendorUnavailable::default(),
             for_return: false,
             keep_returns: true,
             learn: true,
@@ -130,7 +130,7 @@ impl SendmailTable {
         path: &dyn Fn(&'static str, Option<String>) -> Result<Option<PathBuf>, ConfigError>,
     ) -> Result<Sendmail, ConfigError> {
         let next = match (self.smtp.settle(path)?, self.next) {
-            (Some(smtp), _) => Next::Smtp(smtp),
+            (Some(smtp), _) => NextHop::Smtp(smtp),
             (None, next) => {
                 let mut words = match next {
                     NextEntry::Program(program) => vec![program],
@@ -139,7 +139,7 @@ impl SendmailTable {
                 .into_iter();
                 let wrong = || ConfigError::Sendmail("next: name a program");
                 let program = words.next().ok_or_else(wrong)?;
-                Next::Program(path("sendmail.next", Some(program))?.ok_or_else(wrong)?, words.collect())
+                NextHop::Program(path("sendmail.next", Some(program))?.ok_or_else(wrong)?, words.collect())
             }
         };
         if !(1..=AT_ONCE).contains(&self.at_once) {
@@ -208,13 +208,13 @@ mod tests {
     #[test]
     fn without_a_word_the_systems_own_takes_the_copies_and_nothing_goes_unstamped() {
         let sendmail = parse("").unwrap();
-        assert_eq!(sendmail.next, Next::Program(PathBuf::from("/usr/sbin/sendmail"), vec![]));
+        assert_eq!(sendmail.next, NextHop::Program(PathBuf::from("/usr/sbin/sendmail"), vec![]));
         assert!(
             sendmail.none.is_empty()
                 && !sendmail.for_return
                 && sendmail.keep_returns
                 && sendmail.learn
-                && sendmail.when_away == WhenAway::Defer
+                && sendmail.when_away == OnVendorUnavailable::Defer
         );
     }
 
@@ -223,12 +223,12 @@ mod tests {
         let text = "[sendmail]\nnext = [\"/usr/bin/msmtp\", \"-a\", \"work\"]\nnone = [\"*@x.example\"]";
         let sendmail = parse(text).unwrap();
         let words = vec!["-a".to_owned(), "work".to_owned()];
-        assert_eq!(sendmail.next, Next::Program(PathBuf::from("/usr/bin/msmtp"), words));
+        assert_eq!(sendmail.next, NextHop::Program(PathBuf::from("/usr/bin/msmtp"), words));
         assert!(sendmail.none[0].matches(&Address::parse("a@x.example").unwrap()));
         let text = "[sendmail.smtp]\nhost = \"m.x.example\"\nuser = \"a\"\npassword_file = \"/p\"";
-        let Next::Smtp(smtp) = parse(text).unwrap().next else { panic!() };
+        let NextHop::Smtp(smtp) = parse(text).unwrap().next else { panic!() };
         assert_eq!((smtp.port, smtp.tls, smtp.login), (587, Tls::Starttls, Some(("a".into(), "/p".into()))));
-        let Next::Smtp(smtp) = parse("[sendmail.smtp]\nhost = \"m.x.example\"\ntls = \"implicit\"").unwrap().next
+        let NextHop::Smtp(smtp) = parse("[sendmail.smtp]\nhost = \"m.x.example\"\ntls = \"implicit\"").unwrap().next
         else {
             panic!()
         };

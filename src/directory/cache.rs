@@ -3,7 +3,7 @@
 //! and what rests on a key that the user no longer pins is not heeded.
 
 use super::document::{DocumentError, VendorEntry, time};
-use super::key_directory::{Directory, DirectoryError, Statement, Weight, open_under};
+use super::key_directory::{Directory, DirectoryError, Statement, Trust, open_under};
 use crate::config::file::{self, FileError};
 use crate::stamp::signing::PublicKey;
 use crate::stamp::token::Token;
@@ -27,12 +27,12 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<PublicKey>,
     /// What each of his sources said.
-    pub sources: Vec<Heard>,
+    pub sources: Vec<SourceState>,
 }
 
 /// What one source said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Heard {
+pub struct SourceState {
     /// Which source.
     pub from: String,
     /// When it last answered as it should (RFC 3339).
@@ -49,7 +49,7 @@ pub struct Heard {
     pub modified: Option<String>,
     /// What is wrong with it since then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<SourceError>,
     /// What was accepted from it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,
@@ -57,7 +57,7 @@ pub struct Heard {
 
 /// What is wrong with a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
+pub struct SourceError {
     /// Since when (RFC 3339).
     pub since: String,
     /// In words.
@@ -171,7 +171,7 @@ impl Record {
 
     /// Whether what it rests on is still there: the vendor is trusted, and the key pinned.
     #[must_use]
-    pub fn stands(&self, pinned: &Directory) -> bool {
+    pub fn is_current(&self, pinned: &Directory) -> bool {
         match &self.root {
             Some(root) => pinned.pins(&self.publisher, root),
             None => pinned.trusts(&self.publisher),
@@ -196,9 +196,9 @@ impl Record {
     }
 
     /// What this source said, to be written over.
-    pub fn source(&mut self, from: &str) -> &mut Heard {
+    pub fn source(&mut self, from: &str) -> &mut SourceState {
         let at = self.sources.iter().position(|heard| heard.from == from).unwrap_or_else(|| {
-            self.sources.push(Heard { from: from.to_owned(), ..Heard::default() });
+            self.sources.push(SourceState { from: from.to_owned(), ..SourceState::default() });
             self.sources.len() - 1
         });
         &mut self.sources[at]
@@ -215,7 +215,7 @@ impl Accepted {
             Self::Signed { directory, signer } => {
                 let token = Token::parse_document(directory, super::key_directory::LONGEST)
                     .map_err(|_| DirectoryError::Token)?;
-                let statement = open_under(&token, signer)?.statement(Weight::Fetched)?;
+                let statement = open_under(&token, signer)?.statement(Trust::Fetched)?;
                 // Whoever signs it, it is filed under the publisher whose source it came from.
                 if statement.publisher == publisher { Ok(statement) } else { Err(DirectoryError::Token) }
             }
@@ -224,26 +224,26 @@ impl Accepted {
                 version: *version,
                 expires: time(expires)?,
                 vendors: vec![entry.clone()],
-                weight: if *gives { Weight::Fetched } else { Weight::Doubtful },
+                weight: if *gives { Trust::Fetched } else { Trust::RevokeOnly },
             }),
         }
     }
 }
 
-impl Heard {
+impl SourceState {
     /// It answered as it should.
-    pub fn well(&mut self, now: UnixTime, longest_silence: Option<i64>) {
+    pub fn record_success(&mut self, now: UnixTime, longest_silence: Option<i64>) {
         self.answered = Some(now.to_string());
         self.until = longest_silence.map(|seconds| now.plus(seconds).to_string());
         self.trouble = None;
     }
 
     /// It did not. What it said before stays.
-    pub fn ill(&mut self, now: UnixTime, what: String, alarm: bool) {
+    pub fn record_failure(&mut self, now: UnixTime, what: String, alarm: bool) {
         let since = match &self.trouble {
             Some(trouble) if trouble.what == what => trouble.since.clone(),
             _ => now.to_string(),
         };
-        self.trouble = Some(Trouble { since, what, alarm });
+        self.trouble = Some(SourceError { since, what, alarm });
     }
 }

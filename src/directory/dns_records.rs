@@ -16,7 +16,7 @@ const TTL: u32 = 3600;
 
 /// What stands at `_stamp.<vendor>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Index {
+pub struct KeyIndex {
     /// The version of the document whose keys these are.
     pub version: u64,
     /// From when on they are stale (RFC 3339).
@@ -51,7 +51,7 @@ pub fn key_name(vendor: &str, kid: &str) -> String {
     format!("{kid}._stamp.{vendor}.")
 }
 
-impl Index {
+impl KeyIndex {
     /// As it is published.
     #[must_use]
     pub fn text(&self) -> String {
@@ -127,7 +127,7 @@ impl KeyEntry {
 ///
 /// # Errors
 /// [`TextError::Label`] for a key whose name does not fit.
-pub fn lines(vendor: &str, index: &Index, keys: &[KeyEntry]) -> Result<String, TextError> {
+pub fn lines(vendor: &str, index: &KeyIndex, keys: &[KeyEntry]) -> Result<String, TextError> {
     let line = |name: &str, text: &str| format!("{name} {TTL} IN TXT {}\n", quoted(text));
     let mut lines = line(&index_name(vendor), &index.text());
     for key in keys {
@@ -182,8 +182,9 @@ mod tests {
     #[test]
     fn texts_come_back_as_they_were() {
         assert_eq!(KeyEntry::parse_text(&key().text()).unwrap(), key());
-        let index = Index { version: 7, expires: "2027-01-01T00:00:00Z".into(), kids: vec!["a".into(), "b.c".into()] };
-        assert_eq!(Index::parse(&index.text()).unwrap(), index);
+        let index =
+            KeyIndex { version: 7, expires: "2027-01-01T00:00:00Z".into(), kids: vec!["a".into(), "b.c".into()] };
+        assert_eq!(KeyIndex::parse(&index.text()).unwrap(), index);
         let later = "v=stamp1;kid=a;k=x;later=1;";
         assert_eq!(KeyEntry::parse_text(later).unwrap().status, Status::Active);
     }
@@ -195,19 +196,19 @@ mod tests {
         assert_eq!(KeyEntry::parse_text("v=stamp1; kid=a"), Err(TextError::Part("k")));
         assert_eq!(KeyEntry::parse_text("v=stamp1; kid=a; k=x; s=new"), Err(TextError::Part("s")));
         assert_eq!(KeyEntry::parse_text("v=stamp1; kid=a; kid=b; k=x"), Err(TextError::Part("=")));
-        assert_eq!(Index::parse("v=stamp1; n=x; e=y"), Err(TextError::Part("n")));
+        assert_eq!(KeyIndex::parse("v=stamp1; n=x; e=y"), Err(TextError::Part("n")));
     }
 
     #[test]
     fn lines_are_quoted_and_split_at_255() {
         let kids: Vec<String> = (0..60).map(|n| format!("key{n:03}")).collect();
-        let index = Index { version: 1, expires: "2027-01-01T00:00:00Z".into(), kids: kids.clone() };
+        let index = KeyIndex { version: 1, expires: "2027-01-01T00:00:00Z".into(), kids: kids.clone() };
         let lines = lines("v.example", &index, &[key()]).unwrap();
         let (first, second) = lines.trim_end().split_once('\n').unwrap();
         let strings: Vec<&str> = first.split('"').skip(1).step_by(2).collect();
         assert!(first.starts_with("_stamp.v.example. 3600 IN TXT \"v=stamp1; n=1;"), "{first}");
         assert_eq!(strings.iter().map(|s| s.len()).collect::<Vec<_>>(), [255, index.text().len() - 255]);
-        assert_eq!(Index::parse(&strings.concat()).unwrap().kids, kids);
+        assert_eq!(KeyIndex::parse(&strings.concat()).unwrap().kids, kids);
         assert_eq!(second, format!("2026q4._stamp.v.example. 3600 IN TXT \"{}\"", key().text()));
         let long = KeyEntry { kid: "k".repeat(64), ..key() };
         assert!(matches!(super::lines("v.example", &index, &[long]), Err(TextError::Label(_))));

@@ -53,24 +53,24 @@ pub struct Statement {
     /// What it says.
     pub vendors: Vec<VendorEntry>,
     /// What it can do.
-    pub weight: Weight,
+    pub weight: Trust,
 }
 
 /// What a statement can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Weight {
+pub enum Trust {
     /// The user placed its file. It gives keys; past its date it does not touch those that he pinned.
-    Placed,
+    Pinned,
     /// It was fetched. It gives keys; past its date all keys of its vendors are stale, since a stolen key could have been
     /// revoked meanwhile.
     Fetched,
     /// It was fetched on a way where others could have changed it. It only takes away: by a revocation, or a conflict.
-    Doubtful,
+    RevokeOnly,
 }
 
 /// A document that is not heeded, and why; for `doctor` and the lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unheeded {
+pub enum IgnoredReason {
     /// The user pinned no vendor, or no key of him, by the name of its signer.
     NotPinned(String),
     /// Its signer's key was revoked or has ended.
@@ -118,24 +118,26 @@ impl Directory {
         }
         let keys = entry.parsed_keys()?.into_values();
         vendor.pinned.extend(keys.filter(|key| !matches!(key.status, KeyStatus::Revoked { .. })).map(|key| key.key));
-        vendor.add(entry, Weight::Placed, false)
+        vendor.add(entry, Trust::Pinned, false)
     }
 
     /// Opens a signed directory under the key of its publisher that is known so far.
     ///
     /// # Errors
     /// [`DirectoryError`] when it is wrong. That its key is not known, or no longer good, is no fault of the document's.
-    pub fn open(&self, text: &str, now: UnixTime) -> Result<Result<Opened, Unheeded>, DirectoryError> {
+    pub fn open(&self, text: &str, now: UnixTime) -> Result<Result<Opened, IgnoredReason>, DirectoryError> {
         let token = Token::parse_document(text, LONGEST).map_err(|_| DirectoryError::Token)?;
         let issuer = token.issuer().map_err(|_| DirectoryError::Token)?;
         let publisher = issuer.vendor().to_owned();
         let held = self.vendors.get(&publisher).and_then(|vendor| vendor.keys.get(issuer.key_id()));
         // A stale key may well sign what ends its staleness.
-        let Some(Held::Known(key) | Held::Stale(key)) = held else { return Ok(Err(Unheeded::NotPinned(publisher))) };
+        let Some(Held::Known(key) | Held::Stale(key)) = held else {
+            return Ok(Err(IgnoredReason::NotPinned(publisher)));
+        };
         let opened = open_under(&token, &key.key)?;
         let revoked = matches!(key.status, KeyStatus::Revoked { since } if since <= now);
         if revoked || key.not_after.is_some_and(|end| now > end) {
-            return Ok(Err(Unheeded::KeyEnded(publisher)));
+            return Ok(Err(IgnoredReason::KeyEnded(publisher)));
         }
         Ok(Ok(opened))
     }
@@ -145,12 +147,12 @@ impl Directory {
     ///
     /// # Errors
     /// [`DocumentError`] with the position of the statement that is wrong.
-    pub fn hear(
+    pub fn add_statement(
         &mut self,
         statements: &[Statement],
         newest: &BTreeMap<String, u64>,
         now: UnixTime,
-    ) -> Result<Vec<(usize, Unheeded)>, (usize, DocumentError)> {
+    ) -> Result<Vec<(usize, IgnoredReason)>, (usize, DocumentError)> {
         let mut unheeded = Vec::new();
         let mut heeded = Vec::new();
         for (index, statement) in statements.iter().enumerate() {
@@ -159,21 +161,21 @@ impl Directory {
             let newer = |other: &Statement| {
                 other.publisher == statement.publisher
                     && other.version > statement.version
-                    && other.weight != Weight::Doubtful
+                    && other.weight != Trust::RevokeOnly
             };
             let seen = newest.get(&statement.publisher).is_some_and(|seen| *seen > statement.version);
             if seen || statements.iter().any(newer) {
-                unheeded.push((index, Unheeded::Superseded(statement.publisher.clone())));
+                unheeded.push((index, IgnoredReason::Superseded(statement.publisher.clone())));
             } else {
                 heeded.push((index, statement, now > statement.expires));
             }
         }
         // What takes away comes last, when there is something to take away from; what is in date before what is not.
-        heeded.sort_by_key(|(_, statement, stale)| (statement.weight == Weight::Doubtful, *stale));
+        heeded.sort_by_key(|(_, statement, stale)| (statement.weight == Trust::RevokeOnly, *stale));
         for (index, statement, stale) in heeded {
             self.merge(statement, stale).map_err(|error| (index, error))?;
             if stale {
-                unheeded.push((index, Unheeded::Stale(statement.publisher.clone())));
+                unheeded.push((index, IgnoredReason::Stale(statement.publisher.clone())));
             }
         }
         self.vendors.values_mut().for_each(Vendor::age);
@@ -189,7 +191,7 @@ impl Directory {
     }
 
     /// The vendors who can sell a stamp now, with where it is to be had: those with a key that signs.
-    pub fn sellers(&self, now: UnixTime) -> impl Iterator<Item = (&str, Option<&str>)> {
+    pub fn vendors_for_sale(&self, now: UnixTime) -> impl Iterator<Item = (&str, Option<&str>)> {
         let signs = move |held: &Held| match held {
             Held::Known(key) => {
                 key.status == KeyStatus::Active
@@ -223,7 +225,7 @@ impl Directory {
                 && let Some(vendor) = self.vendors.get_mut(&entry.vendor)
             {
                 vendor.add(entry, *weight, stale)?;
-                if *weight == Weight::Fetched {
+                if *weight == Trust::Fetched {
                     vendor.in_date = Some(vendor.in_date.unwrap_or(false) || !stale);
                 }
             }
@@ -251,7 +253,7 @@ impl Opened {
     ///
     /// # Errors
     /// [`DocumentError`] when its date is none.
-    pub fn statement(self, weight: Weight) -> Result<Statement, DocumentError> {
+    pub fn statement(self, weight: Trust) -> Result<Statement, DocumentError> {
         let expires = time(&self.content.expires)?;
         let SignedDirectory { version, vendors, .. } = self.content;
         Ok(Statement { publisher: self.publisher, version, expires, vendors, weight })
@@ -259,8 +261,8 @@ impl Opened {
 }
 
 impl Vendor {
-    fn add(&mut self, entry: &VendorEntry, weight: Weight, stale: bool) -> Result<(), DocumentError> {
-        let gives = weight != Weight::Doubtful;
+    fn add(&mut self, entry: &VendorEntry, weight: Trust, stale: bool) -> Result<(), DocumentError> {
+        let gives = weight != Trust::RevokeOnly;
         // What was read first stays: what the user pinned himself.
         if self.buy.is_none() && gives && !stale {
             self.buy.clone_from(&entry.buy);
@@ -378,16 +380,16 @@ mod tests {
     const PAST: &str = "2020-01-01T00:00:00Z";
 
     /// Opens and hears signed directories, as `pinned.rs` does with those of the user's folder.
-    fn add_signed(directory: &mut Directory, tokens: &[&str]) -> Result<Vec<Unheeded>, DirectoryError> {
+    fn add_signed(directory: &mut Directory, tokens: &[&str]) -> Result<Vec<IgnoredReason>, DirectoryError> {
         let mut unheeded = Vec::new();
         let mut statements = Vec::new();
         for token in tokens {
             match directory.open(token, NOW)? {
-                Ok(opened) => statements.push(opened.statement(Weight::Placed)?),
+                Ok(opened) => statements.push(opened.statement(Trust::Pinned)?),
                 Err(why) => unheeded.push(why),
             }
         }
-        let heard = directory.hear(&statements, &BTreeMap::new(), NOW).map_err(|(_, error)| error)?;
+        let heard = directory.add_statement(&statements, &BTreeMap::new(), NOW).map_err(|(_, error)| error)?;
         unheeded.extend(heard.into_iter().map(|(_, why)| why));
         Ok(unheeded)
     }
@@ -471,7 +473,7 @@ mod tests {
         let pin = entry("v.example", vec![key("a", 1, Status::Active)]);
         for tokens in [[old.as_str(), new.as_str()], [new.as_str(), old.as_str()]] {
             let mut directory = pinned(std::slice::from_ref(&pin));
-            assert_eq!(add_signed(&mut directory, &tokens).unwrap(), [Unheeded::Superseded("v.example".into())]);
+            assert_eq!(add_signed(&mut directory, &tokens).unwrap(), [IgnoredReason::Superseded("v.example".into())]);
             let KeyFact::Known(known) = fact(&directory, "v.example", "b") else { panic!() };
             assert_eq!(known.key, secret(3).public());
         }
@@ -486,7 +488,7 @@ mod tests {
         lists.revoked.insert("s1".into());
         let token = signed("v.example", 1, 1, PAST, vec![lists]);
         let mut directory = pinned(&[entry("v.example", vec![key("a", 1, Status::Active)])]);
-        assert_eq!(add_signed(&mut directory, &[&token]).unwrap(), [Unheeded::Stale("v.example".into())]);
+        assert_eq!(add_signed(&mut directory, &[&token]).unwrap(), [IgnoredReason::Stale("v.example".into())]);
         assert_eq!(fact(&directory, "v.example", "b"), KeyFact::Stale);
         assert!(matches!(status(fact(&directory, "v.example", "c")), KeyStatus::Revoked { .. }));
         assert!(directory.revoked("v.example", &Serial::new("s1").unwrap()));
@@ -510,70 +512,70 @@ mod tests {
             let token = signed(vendor, 1, 1, expires, vec![told("signed", entry(vendor, active()))]);
             add_signed(&mut directory, &[&token]).unwrap();
         }
-        let sellers: Vec<_> = directory.sellers(NOW).collect();
+        let sellers: Vec<_> = directory.vendors_for_sale(NOW).collect();
         assert_eq!(sellers, [("v.example", Some("https://pinned/")), ("w.example", None)]);
         let token = signed("w.example", 1, 2, FRESH, vec![told("signed", entry("w.example", active()))]);
         add_signed(&mut directory, &[&token]).unwrap();
-        assert_eq!(directory.sellers(NOW).nth(1), Some(("w.example", Some("https://signed/"))));
+        assert_eq!(directory.vendors_for_sale(NOW).nth(1), Some(("w.example", Some("https://signed/"))));
     }
 
     #[test]
     fn a_directory_nobody_vouches_for_is_left_aside_and_a_forged_one_stops_everything() {
         let token = signed("w.example", 9, 1, FRESH, vec![]);
         let mut directory = pinned(&[entry("v.example", vec![key("a", 1, Status::Active)])]);
-        assert_eq!(add_signed(&mut directory, &[&token]).unwrap(), [Unheeded::NotPinned("w.example".into())]);
+        assert_eq!(add_signed(&mut directory, &[&token]).unwrap(), [IgnoredReason::NotPinned("w.example".into())]);
         let forged = signed("v.example", 9, 1, FRESH, vec![]);
         let error = add_signed(&mut directory, &[&token, &forged]).unwrap_err();
         assert!(matches!(error, DirectoryError::Forged(_)));
     }
 
-    fn said(weight: Weight, version: u64, expires: &str, keys: Vec<KeyEntry>) -> Statement {
+    fn said(weight: Trust, version: u64, expires: &str, keys: Vec<KeyEntry>) -> Statement {
         let vendors = vec![entry("v.example", keys)];
         Statement { publisher: "v.example".into(), version, expires: time(expires).unwrap(), vendors, weight }
     }
 
     fn heard(statements: &[Statement]) -> Directory {
         let mut directory = pinned(&[entry("v.example", vec![key("a", 1, Status::Active)])]);
-        directory.hear(statements, &BTreeMap::new(), NOW).unwrap();
+        directory.add_statement(statements, &BTreeMap::new(), NOW).unwrap();
         directory
     }
 
     #[test]
     fn what_was_fetched_and_is_past_its_date_makes_pinned_keys_stale_too() {
-        let old = said(Weight::Fetched, 1, PAST, vec![key("a", 1, Status::Active), key("r", 9, Status::Revoked)]);
+        let old = said(Trust::Fetched, 1, PAST, vec![key("a", 1, Status::Active), key("r", 9, Status::Revoked)]);
         let directory = heard(std::slice::from_ref(&old));
         assert_eq!(fact(&directory, "v.example", "a"), KeyFact::Stale);
         assert!(matches!(status(fact(&directory, "v.example", "r")), KeyStatus::Revoked { .. }));
         // Another source that is in date is enough.
-        let new = said(Weight::Fetched, 1, FRESH, vec![key("a", 1, Status::Active)]);
+        let new = said(Trust::Fetched, 1, FRESH, vec![key("a", 1, Status::Active)]);
         assert_eq!(status(fact(&heard(&[old.clone(), new]), "v.example", "a")), KeyStatus::Active);
         // A doubtful one is not, and neither is a placed file touched by its own age.
-        let doubtful = said(Weight::Doubtful, 1, FRESH, vec![key("a", 1, Status::Active)]);
+        let doubtful = said(Trust::RevokeOnly, 1, FRESH, vec![key("a", 1, Status::Active)]);
         assert_eq!(fact(&heard(&[old, doubtful]), "v.example", "a"), KeyFact::Stale);
-        let placed = said(Weight::Placed, 1, PAST, vec![key("a", 1, Status::Active)]);
+        let placed = said(Trust::Pinned, 1, PAST, vec![key("a", 1, Status::Active)]);
         assert_eq!(status(fact(&heard(&[placed]), "v.example", "a")), KeyStatus::Active);
     }
 
     #[test]
     fn what_is_doubtful_takes_away_and_never_gives() {
-        let doubtful = |keys| heard(&[said(Weight::Doubtful, 1, FRESH, keys)]);
+        let doubtful = |keys| heard(&[said(Trust::RevokeOnly, 1, FRESH, keys)]);
         assert_eq!(fact(&doubtful(vec![key("b", 2, Status::Active)]), "v.example", "b"), KeyFact::UnknownKey);
         assert_eq!(fact(&doubtful(vec![key("a", 2, Status::Active)]), "v.example", "a"), KeyFact::Conflict);
         let revoked = doubtful(vec![key("a", 1, Status::Revoked)]);
         assert!(matches!(status(fact(&revoked, "v.example", "a")), KeyStatus::Revoked { .. }));
         // Whatever the order: it comes after those that give.
-        let given = said(Weight::Fetched, 1, FRESH, vec![key("b", 3, Status::Active)]);
-        let directory = heard(&[said(Weight::Doubtful, 1, FRESH, vec![key("b", 2, Status::Active)]), given]);
+        let given = said(Trust::Fetched, 1, FRESH, vec![key("b", 3, Status::Active)]);
+        let directory = heard(&[said(Trust::RevokeOnly, 1, FRESH, vec![key("b", 2, Status::Active)]), given]);
         assert_eq!(fact(&directory, "v.example", "b"), KeyFact::Conflict);
     }
 
     #[test]
     fn a_version_below_one_that_was_seen_is_not_heeded() {
         let mut directory = pinned(&[entry("v.example", vec![])]);
-        let statements = [said(Weight::Placed, 4, FRESH, vec![key("b", 2, Status::Active)])];
+        let statements = [said(Trust::Pinned, 4, FRESH, vec![key("b", 2, Status::Active)])];
         let seen = BTreeMap::from([("v.example".to_owned(), 5)]);
-        let unheeded = directory.hear(&statements, &seen, NOW).unwrap();
-        assert_eq!(unheeded, [(0, Unheeded::Superseded("v.example".into()))]);
+        let unheeded = directory.add_statement(&statements, &seen, NOW).unwrap();
+        assert_eq!(unheeded, [(0, IgnoredReason::Superseded("v.example".into()))]);
         assert_eq!(fact(&directory, "v.example", "b"), KeyFact::UnknownKey);
     }
 }

@@ -4,7 +4,7 @@
 
 use super::cache::{self, CacheError, Record};
 use super::document::{Document, DocumentError};
-use super::key_directory::{Directory, DirectoryError, LONGEST_FILE, Unheeded, Weight};
+use super::key_directory::{Directory, DirectoryError, IgnoredReason, LONGEST_FILE, Trust};
 use crate::config::file::{self, FileError};
 use crate::time::UnixTime;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ pub struct Folder {
     /// The trusted vendors.
     pub directory: Directory,
     /// Documents that were not heeded, each with its file or the source it came from.
-    pub unheeded: Vec<(PathBuf, Unheeded)>,
+    pub unheeded: Vec<(PathBuf, IgnoredReason)>,
 }
 
 /// The documents cannot be used.
@@ -50,7 +50,7 @@ pub enum FolderError {
 
 /// What the user placed in the folder.
 #[derive(Debug, Default)]
-pub struct Placed {
+pub struct PinnedDocuments {
     /// What he pinned.
     pub pinned: Directory,
     /// Signed directories, each with its file, as tokens of several keys.
@@ -70,8 +70,8 @@ pub fn read(folder: &Path, cache: Option<&Path>, now: UnixTime) -> Result<Folder
 ///
 /// # Errors
 /// [`FolderError`], which names the file.
-pub fn placed(folder: &Path) -> Result<Placed, FolderError> {
-    let mut placed = Placed::default();
+pub fn placed(folder: &Path) -> Result<PinnedDocuments, FolderError> {
+    let mut placed = PinnedDocuments::default();
     for path in documents(folder)? {
         let content = |error: DocumentError| FolderError::Content { path: path.clone(), source: error.into() };
         match serde_json::from_str(&file::read_up_to(&path, LONGEST_FILE)?).map_err(|error| content(error.into()))? {
@@ -82,7 +82,7 @@ pub fn placed(folder: &Path) -> Result<Placed, FolderError> {
     Ok(placed)
 }
 
-impl Placed {
+impl PinnedDocuments {
     /// What the folder and these records say together.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl Placed {
             for token in tokens {
                 match directory.open(token, now).map_err(content)? {
                     Ok(opened) => {
-                        statements.push(opened.statement(Weight::Placed).map_err(|error| content(error.into()))?);
+                        statements.push(opened.statement(Trust::Pinned).map_err(|error| content(error.into()))?);
                         origins.push(path.clone());
                         why = None;
                         break;
@@ -112,8 +112,8 @@ impl Placed {
         for record in records {
             let content =
                 |source| FolderError::Content { path: format!("directories/{}.json", record.publisher).into(), source };
-            if !record.stands(&directory) {
-                let why = Unheeded::NotPinned(record.publisher.clone());
+            if !record.is_current(&directory) {
+                let why = IgnoredReason::NotPinned(record.publisher.clone());
                 unheeded.extend(record.sources.iter().map(|heard| (heard.from.clone().into(), why.clone())));
                 continue;
             }
@@ -125,7 +125,7 @@ impl Placed {
         }
         let origin = |index: usize| origins.get(index).cloned().unwrap_or_default();
         let heard = directory
-            .hear(&statements, &newest, now)
+            .add_statement(&statements, &newest, now)
             .map_err(|(index, error)| FolderError::Content { path: origin(index), source: error.into() })?;
         unheeded.extend(heard.into_iter().map(|(index, why)| (origin(index), why)));
         Ok(Folder { directory, unheeded })

@@ -1,11 +1,11 @@
 //! A vendor's next edition: what his last one said, with the changes that he asks for, under the next version, signed. Pure
 //! but for the keys: where the last edition is read and the next one written, the command knows.
 
-use super::dns_records::{self, Index};
+use super::dns_records::{self, KeyIndex};
 use super::document::{Document, KeyEntry, SignedDirectory, Status, VendorEntry};
 use super::key_directory::{LONGEST, LONGEST_FILE};
 use super::price::Price;
-use super::signing_key::Signer;
+use super::signing_key::SigningKey;
 use crate::stamp::serial::Serial;
 use crate::stamp::token::{Purpose, Token};
 use crate::time::UnixTime;
@@ -92,7 +92,7 @@ pub enum EditionError {
 
 /// What is published.
 #[derive(Debug)]
-pub struct Edition {
+pub struct Publication {
     /// Whose it is.
     pub vendor: String,
     /// What it says.
@@ -122,11 +122,11 @@ pub fn read(text: &str) -> Result<SignedDirectory, EditionError> {
 /// [`EditionError`] when it would contradict itself, or the last.
 pub fn next(
     last: Option<SignedDirectory>,
-    signers: &[&Signer],
+    signers: &[&SigningKey],
     changes: &Changes,
     now: UnixTime,
     expires: UnixTime,
-) -> Result<Edition, EditionError> {
+) -> Result<Publication, EditionError> {
     let first = signers.first().ok_or(EditionError::NoKey)?;
     let vendor = first.issuer.vendor().to_owned();
     if let Some(other) = signers.iter().find(|signer| signer.issuer.vendor() != vendor) {
@@ -163,11 +163,12 @@ pub fn next(
     sign(vendor, content, signers)
 }
 
-fn sign(vendor: String, content: SignedDirectory, signers: &[&Signer]) -> Result<Edition, EditionError> {
+fn sign(vendor: String, content: SignedDirectory, signers: &[&SigningKey]) -> Result<Publication, EditionError> {
     let own = content.vendors.first().cloned().unwrap_or_default();
     // What a revoked key signs is believed by nobody who knows, and must be by nobody else.
-    let revoked =
-        |signer: &Signer| own.keys.iter().any(|key| key.kid == signer.issuer.key_id() && key.status == Status::Revoked);
+    let revoked = |signer: &SigningKey| {
+        own.keys.iter().any(|key| key.kid == signer.issuer.key_id() && key.status == Status::Revoked)
+    };
     if let Some(first) = signers.first().filter(|signer| revoked(signer)) {
         return Err(EditionError::Revoked(first.issuer.key_id().to_owned()));
     }
@@ -185,13 +186,13 @@ fn sign(vendor: String, content: SignedDirectory, signers: &[&Signer]) -> Result
     if document.len() as u64 > LONGEST_FILE {
         return Err(EditionError::Signatures { keys, length: document.len() });
     }
-    let index = Index {
+    let index = KeyIndex {
         version: content.version,
         expires: content.expires.clone(),
         kids: own.keys.iter().map(|key| key.kid.clone()).collect(),
     };
     let zone = dns_records::lines(&vendor, &index, &own.keys)?;
-    Ok(Edition { vendor, content, document, zone })
+    Ok(Publication { vendor, content, document, zone })
 }
 
 /// Takes over what the ledger says. What was revoked in the last edition stays so; dates that it gave keys stay too.
@@ -267,15 +268,15 @@ mod tests {
 
     const NOW: UnixTime = UnixTime(1_800_000_000);
 
-    fn signer(kid: &str, seed: u8) -> Signer {
-        Signer { issuer: Issuer::new("v.example", kid).unwrap(), key: SecretKey::from_random(&[seed; 32]) }
+    fn signer(kid: &str, seed: u8) -> SigningKey {
+        SigningKey { issuer: Issuer::new("v.example", kid).unwrap(), key: SecretKey::from_random(&[seed; 32]) }
     }
 
     fn next_after(
         last: Option<SignedDirectory>,
-        signers: &[Signer],
+        signers: &[SigningKey],
         changes: &Changes,
-    ) -> Result<Edition, EditionError> {
+    ) -> Result<Publication, EditionError> {
         next(last, &signers.iter().collect::<Vec<_>>(), changes, NOW, NOW.plus(86_400))
     }
 
@@ -319,7 +320,7 @@ mod tests {
     #[test]
     fn contradictions_are_refused() {
         let one = next_after(None, &[signer("a", 1)], &Changes::default()).unwrap();
-        let refused = |signers: &[Signer], changes: &Changes| {
+        let refused = |signers: &[SigningKey], changes: &Changes| {
             next_after(Some(one.content.clone()), signers, changes).unwrap_err()
         };
         assert!(matches!(refused(&[signer("a", 2)], &Changes::default()), EditionError::OtherKey(_)));
@@ -328,7 +329,8 @@ mod tests {
         assert!(matches!(refused(&[signer("a", 1)], &changes), EditionError::UnknownKey(_)));
         let changes = Changes { revoke_serials: vec!["a b".into()], ..Changes::default() };
         assert!(matches!(refused(&[signer("a", 1)], &changes), EditionError::Serial(_)));
-        let other = Signer { issuer: Issuer::new("w.example", "a").unwrap(), key: SecretKey::from_random(&[1; 32]) };
+        let other =
+            SigningKey { issuer: Issuer::new("w.example", "a").unwrap(), key: SecretKey::from_random(&[1; 32]) };
         assert!(matches!(refused(&[other], &Changes::default()), EditionError::Foreign(_)));
     }
 
@@ -363,7 +365,7 @@ mod tests {
             revoke_serials: (0..count).map(|number| format!("{number:0>22}")).collect(),
             ..Changes::default()
         };
-        let keys: Vec<Signer> = (1..=5).map(|seed| signer(&format!("k{seed}"), seed)).collect();
+        let keys: Vec<SigningKey> = (1..=5).map(|seed| signer(&format!("k{seed}"), seed)).collect();
         let error = next_after(None, &keys[..1], &many(40_000)).unwrap_err();
         assert!(matches!(error, EditionError::Long { serials: 40_000, .. }), "{error}");
         assert!(next_after(None, &keys[..1], &many(30_000)).is_ok());

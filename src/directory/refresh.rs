@@ -3,12 +3,12 @@
 //! accepted before stays until its date.
 
 use super::cache::{self, CacheError, Record};
-use super::dns_records::{Index, TextError, index_name, key_name};
+use super::dns_records::{KeyIndex, TextError, index_name, key_name};
 use super::document::{Document, VendorEntry};
 use super::key_directory::LONGEST_FILE;
-use super::pinned::{FolderError, Placed};
-use super::trust_policy::{self, Known, Offer};
-use crate::config::directory_sources::{Origin, Source, Sources};
+use super::pinned::{FolderError, PinnedDocuments};
+use super::trust_policy::{self, FetchedDocument, Known};
+use crate::config::directory_sources::{Source, SourceKind, Sources};
 use crate::config::file;
 use crate::net::dns::{Dns, LookupError};
 use crate::net::https::{self, Answer, Conditions, HttpsError, Limits};
@@ -26,18 +26,18 @@ const MOST_KEYS: usize = 64;
 
 /// How asking one source went.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct SourceOutcome {
     /// Whose directory.
     pub publisher: String,
     /// From where.
     pub from: String,
     /// What came of it.
-    pub result: Result<News, Problem>,
+    pub result: Result<RefreshResult, SourceProblem>,
 }
 
 /// A source answered as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum RefreshResult {
     /// This version was accepted.
     Accepted {
         /// Which.
@@ -51,7 +51,7 @@ pub enum News {
 
 /// A source did not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct SourceProblem {
     /// In words.
     pub what: String,
     /// Whether somebody may be up to something.
@@ -75,14 +75,14 @@ pub enum RefreshError {
 /// Asks all sources. With `keep` what is accepted goes into the cache; without it nothing is written.
 ///
 /// # Errors
-/// [`RefreshError`]. What is wrong with a source is an [`Outcome`].
+/// [`RefreshError`]. What is wrong with a source is an [`SourceOutcome`].
 pub fn refresh(
     sources: &Sources,
-    placed: &Placed,
+    placed: &PinnedDocuments,
     cache: &Path,
     now: UnixTime,
     keep: bool,
-) -> Result<Vec<Outcome>, RefreshError> {
+) -> Result<Vec<SourceOutcome>, RefreshError> {
     let _lock = if keep { Some(lock(cache)?) } else { None };
     let mut records = cache::read(cache)?;
     let mut outcomes = Vec::new();
@@ -101,7 +101,7 @@ pub fn refresh(
             records.push(Record::new(publisher));
             records.len() - 1
         });
-        if !records[at].stands(&placed.pinned) {
+        if !records[at].is_current(&placed.pinned) {
             // The user pinned another key: what rested on the last one is forgotten, its versions too.
             records[at] = Record::new(publisher);
         }
@@ -109,7 +109,7 @@ pub fn refresh(
         records[at].sources.retain(|heard| listed.iter().any(|source| source.origin.to_string() == heard.from));
         for source in listed {
             let result = ask(sources, source, placed, &mut records, at, now)?;
-            outcomes.push(Outcome { publisher: publisher.to_owned(), from: source.origin.to_string(), result });
+            outcomes.push(SourceOutcome { publisher: publisher.to_owned(), from: source.origin.to_string(), result });
         }
         if keep && placed.pinned.trusts(publisher) {
             cache::write(cache, &records[at])?;
@@ -135,17 +135,17 @@ fn lock(cache: &Path) -> Result<File, RefreshError> {
 fn ask(
     sources: &Sources,
     source: &Source,
-    placed: &Placed,
+    placed: &PinnedDocuments,
     records: &mut [Record],
     at: usize,
     now: UnixTime,
-) -> Result<Result<News, Problem>, RefreshError> {
+) -> Result<Result<RefreshResult, SourceProblem>, RefreshError> {
     let folder = placed.with(records, now)?;
     let known = Known { pinned: &placed.pinned, directory: &folder.directory, now };
-    let Some(record) = records.get_mut(at) else { return Ok(Ok(News::Unchanged)) };
+    let Some(record) = records.get_mut(at) else { return Ok(Ok(RefreshResult::Unchanged)) };
     if !placed.pinned.trusts(&source.publisher) {
         let what = format!("you do not trust {}; mailstamp directory add asks whether you would", source.publisher);
-        return Ok(Err(Problem { what, alarm: false }));
+        return Ok(Err(SourceProblem { what, alarm: false }));
     }
     let from = source.origin.to_string();
     let heard = record.source(&from);
@@ -155,23 +155,23 @@ fn ask(
         None => Conditions::default(),
     };
     let result = match fetch(sources, source, &conditions, &folder.directory) {
-        Ok(None) => Ok(News::Unchanged),
+        Ok(None) => Ok(RefreshResult::Unchanged),
         Ok(Some(Fetched { offer, authentic, conditions })) => {
             match trust_policy::accept(offer, authentic, source, record, &known) {
                 Ok(version) => {
                     let heard = record.source(&from);
                     (heard.etag, heard.modified) = (conditions.etag, conditions.modified);
-                    Ok(News::Accepted { version, authentic })
+                    Ok(RefreshResult::Accepted { version, authentic })
                 }
-                Err(refusal) => Err(Problem { what: refusal.to_string(), alarm: refusal.alarms() }),
+                Err(refusal) => Err(SourceProblem { what: refusal.to_string(), alarm: refusal.alarms() }),
             }
         }
         Err(problem) => Err(problem),
     };
     let heard = record.source(&from);
     match &result {
-        Ok(_) => heard.well(now, source.longest_silence),
-        Err(problem) => heard.ill(now, problem.what.clone(), problem.alarm),
+        Ok(_) => heard.record_success(now, source.longest_silence),
+        Err(problem) => heard.record_failure(now, problem.what.clone(), problem.alarm),
     }
     Ok(result)
 }
@@ -180,26 +180,26 @@ fn ask(
 #[derive(Debug)]
 pub struct Fetched {
     /// What.
-    pub offer: Offer,
+    pub offer: FetchedDocument,
     /// Whether it certainly came from the source.
     pub authentic: bool,
     /// What to say next time.
     pub conditions: Conditions,
 }
 
-impl From<HttpsError> for Problem {
+impl From<HttpsError> for SourceProblem {
     fn from(error: HttpsError) -> Self {
         Self { alarm: error.alarms(), what: error.to_string() }
     }
 }
 
-impl From<LookupError> for Problem {
+impl From<LookupError> for SourceProblem {
     fn from(error: LookupError) -> Self {
         Self { alarm: error.alarms(), what: error.to_string() }
     }
 }
 
-impl From<TextError> for Problem {
+impl From<TextError> for SourceProblem {
     fn from(error: TextError) -> Self {
         Self { what: error.to_string(), alarm: false }
     }
@@ -208,28 +208,28 @@ impl From<TextError> for Problem {
 /// Asks one source; nothing, if it has nothing new. `known` says which keys to ask for in DNS beside those of its index.
 ///
 /// # Errors
-/// [`Problem`].
+/// [`SourceProblem`].
 pub fn fetch(
     sources: &Sources,
     source: &Source,
     conditions: &Conditions,
     known: &super::key_directory::Directory,
-) -> Result<Option<Fetched>, Problem> {
+) -> Result<Option<Fetched>, SourceProblem> {
     let offer = |offer, authentic, conditions| Some(Fetched { offer, authentic, conditions });
     match &source.origin {
-        Origin::Https(address) => {
+        SourceKind::Https(address) => {
             let limits = Limits { time: sources.timeout, bytes: LONGEST_FILE };
             match https::get(address, conditions, limits)? {
                 Answer::Unchanged => Ok(None),
                 Answer::Document { bytes, conditions } => Ok(offer(signed(&bytes)?, true, conditions)),
             }
         }
-        Origin::File(path) => {
+        SourceKind::File(path) => {
             let text = file::read_up_to(path, LONGEST_FILE)
-                .map_err(|error| Problem { what: error.to_string(), alarm: false })?;
+                .map_err(|error| SourceProblem { what: error.to_string(), alarm: false })?;
             Ok(offer(signed(text.as_bytes())?, true, Conditions::default()))
         }
-        Origin::Dns => {
+        SourceKind::Dns => {
             let dns = Dns::new(sources.resolver, sources.trust_anchor.as_deref(), sources.timeout)?;
             let facts = known.vendors().find(|(vendor, _)| *vendor == source.publisher).map(|(_, facts)| facts);
             let kids = facts.unwrap_or_default().into_iter().filter(|(_, fact)| !matches!(fact, KeyFact::Conflict));
@@ -240,26 +240,30 @@ pub fn fetch(
 }
 
 /// A signed directory as it is served.
-fn signed(bytes: &[u8]) -> Result<Offer, Problem> {
+fn signed(bytes: &[u8]) -> Result<FetchedDocument, SourceProblem> {
     let wrong =
-        |what: &dyn std::fmt::Display| Problem { what: format!("not a signed directory: {what}"), alarm: false };
+        |what: &dyn std::fmt::Display| SourceProblem { what: format!("not a signed directory: {what}"), alarm: false };
     match serde_json::from_slice(bytes).map_err(|error| wrong(&error))? {
-        Document::Signed { directory, also } => Ok(Offer::Signed([vec![directory], also].concat())),
+        Document::Signed { directory, also } => Ok(FetchedDocument::Signed([vec![directory], also].concat())),
         Document::Pinned(_) => Err(wrong(&"it is not signed")),
     }
 }
 
 /// The keys that DNS has: those of the index, and those known otherwise, if they are there.
-fn listed(dns: &Dns, vendor: &str, known: impl Iterator<Item = String>) -> Result<(Offer, bool), Problem> {
+fn listed(
+    dns: &Dns,
+    vendor: &str,
+    known: impl Iterator<Item = String>,
+) -> Result<(FetchedDocument, bool), SourceProblem> {
     let answer = dns.texts(&index_name(vendor))?;
     let mut authentic = answer.authentic;
-    let index = one(answer.texts.iter().map(|text| Index::parse(text)))?;
+    let index = one(answer.texts.iter().map(|text| KeyIndex::parse(text)))?;
     let mut entry = VendorEntry { vendor: vendor.to_owned(), ..VendorEntry::default() };
     let mut kids: Vec<String> = index.kids.clone();
     kids.extend(known.filter(|kid| !index.kids.contains(kid)));
     for kid in kids.iter().take(MOST_KEYS) {
         // It becomes a part of the name that is asked for.
-        Issuer::new(vendor, kid).map_err(|error| Problem { what: format!("{kid:?}: {error}"), alarm: true })?;
+        Issuer::new(vendor, kid).map_err(|error| SourceProblem { what: format!("{kid:?}: {error}"), alarm: true })?;
         let answer = match dns.texts(&key_name(vendor, kid)) {
             Err(LookupError::None(_)) if !index.kids.contains(kid) => continue,
             other => other?,
@@ -272,15 +276,15 @@ fn listed(dns: &Dns, vendor: &str, known: impl Iterator<Item = String>) -> Resul
             entry.keys.push(key);
         }
     }
-    Ok((Offer::Listed { version: index.version, expires: index.expires, entry }, authentic))
+    Ok((FetchedDocument::Listed { version: index.version, expires: index.expires, entry }, authentic))
 }
 
 /// The one text that is ours.
-fn one<T>(texts: impl Iterator<Item = Result<T, TextError>>) -> Result<T, Problem> {
+fn one<T>(texts: impl Iterator<Item = Result<T, TextError>>) -> Result<T, SourceProblem> {
     let mut ours = texts.filter(|text| !matches!(text, Err(TextError::Foreign)));
     let first = ours.next().unwrap_or(Err(TextError::Foreign))?;
     match ours.next() {
         None => Ok(first),
-        Some(_) => Err(Problem { what: "two records of stamps stand at one name in DNS".into(), alarm: true }),
+        Some(_) => Err(SourceProblem { what: "two records of stamps stand at one name in DNS".into(), alarm: true }),
     }
 }

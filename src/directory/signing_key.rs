@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// A signing key with the names under which its stamps are known.
 #[derive(Debug)]
-pub struct Signer {
+pub struct SigningKey {
     /// The vendor's name and the key's.
     pub issuer: Issuer,
     /// The key.
@@ -53,7 +53,7 @@ pub enum SecretError {
     Random(io::Error),
 }
 
-impl Signer {
+impl SigningKey {
     /// A new key from the system's random numbers.
     ///
     /// # Errors
@@ -104,9 +104,9 @@ mod tests {
     fn a_key_comes_back_and_is_never_written_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        let signer = Signer::generate(Issuer::new("v.example", "a").unwrap()).unwrap();
+        let signer = SigningKey::generate(Issuer::new("v.example", "a").unwrap()).unwrap();
         signer.write(&path).unwrap();
-        let read = Signer::read(&path).unwrap();
+        let read = SigningKey::read(&path).unwrap();
         assert_eq!(read.issuer, signer.issuer);
         assert_eq!(read.key.public(), signer.key.public());
         assert!(matches!(signer.write(&path), Err(SecretError::Write { .. })));
@@ -117,8 +117,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        Signer::generate(Issuer::new("v.example", "a").unwrap()).unwrap().write(&path).unwrap();
+        SigningKey::generate(Issuer::new("v.example", "a").unwrap()).unwrap().write(&path).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(Signer::read(&path), Err(SecretError::File(_))));
+        assert!(matches!(SigningKey::read(&path), Err(SecretError::File(_))));
     }
 }

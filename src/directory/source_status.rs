@@ -1,10 +1,10 @@
 //! How the user's sources of directories stand, as the last refresh left them: for commands that tell people and for the
 //! numbers of the resident process, also in a program that cannot fetch.
 
-use super::cache::{self, CacheError, Heard, Record};
-use super::key_directory::Weight;
+use super::cache::{self, CacheError, Record, SourceState};
+use super::key_directory::Trust;
 use crate::config::directory_sources::{self, Source, SourcesError};
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::time::UnixTime;
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub struct Standing {
     /// As the user lists it.
     pub source: Source,
     /// What it said.
-    pub heard: Heard,
+    pub heard: SourceState,
     /// The version that was accepted from it.
     pub version: Option<u64>,
     /// From when on that is stale.
@@ -31,7 +31,7 @@ pub struct Standing {
 
 /// How a source stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
+pub enum SourceStatus {
     /// It answers.
     Ok,
     /// It is away, or was never asked.
@@ -42,8 +42,8 @@ pub enum Health {
 
 /// What is wrong with a source, for a line: what a server or a document said may stand in it. The semicolons are ours.
 #[must_use]
-pub fn plain(what: &str) -> String {
-    let pieces = what.split(';').map(|piece| printable(piece.as_bytes(), LONGEST));
+pub fn sanitized(what: &str) -> String {
+    let pieces = what.split(';').map(|piece| escape_untrusted(piece.as_bytes(), LONGEST));
     pieces.collect::<Vec<_>>().join(";")
 }
 
@@ -78,13 +78,13 @@ fn standing(source: Source, records: &[Record]) -> Standing {
     Standing {
         version: said.as_ref().map(|said| said.version),
         expires: said.as_ref().map(|said| until.map_or(said.expires, |until| until.min(said.expires))),
-        doubtful: said.is_some_and(|said| said.weight == Weight::Doubtful),
+        doubtful: said.is_some_and(|said| said.weight == Trust::RevokeOnly),
         source,
         heard,
     }
 }
 
-impl Health {
+impl SourceStatus {
     /// The word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -106,26 +106,26 @@ impl Standing {
 
     /// How it stands at `now`, and why in words.
     #[must_use]
-    pub fn health(&self, now: UnixTime) -> (Health, String) {
+    pub fn health(&self, now: UnixTime) -> (SourceStatus, String) {
         let past = self.expires.is_some_and(|expires| now > expires);
         let version = self.version.map(|version| format!("version {version}")).unwrap_or_default();
         if let Some(trouble) = &self.heard.trouble {
-            let health = if trouble.alarm || past { Health::Error } else { Health::Warning };
-            return (health, format!("{}, since {}", plain(&trouble.what), trouble.since));
+            let health = if trouble.alarm || past { SourceStatus::Error } else { SourceStatus::Warning };
+            return (health, format!("{}, since {}", sanitized(&trouble.what), trouble.since));
         }
         let Some(answered) = &self.heard.answered else {
-            return (Health::Warning, "never asked; mailstamp directory refresh asks it".to_owned());
+            return (SourceStatus::Warning, "never asked; mailstamp directory refresh asks it".to_owned());
         };
         if past {
-            return (Health::Error, format!("{version}, past its date; it answered last at {answered}"));
+            return (SourceStatus::Error, format!("{version}, past its date; it answered last at {answered}"));
         }
         if self.age(now).is_some_and(|age| age > SILENCE) {
             return (
-                Health::Warning,
+                SourceStatus::Warning,
                 format!("{version}, not asked since {answered}; let a timer run directory refresh"),
             );
         }
         let weak = if self.doubtful { ", which gives no keys and only takes away" } else { "" };
-        (Health::Ok, format!("{version}{weak}, answered at {answered}"))
+        (SourceStatus::Ok, format!("{version}{weak}, answered at {answered}"))
     }
 }

@@ -4,15 +4,15 @@
 
 use super::cache::{Accepted, Record};
 use super::document::{DocumentError, KeyEntry, Publishes, SignedDirectory, Status, VendorEntry, time};
-use super::key_directory::{Directory, DirectoryError, LONGEST, Opened, Unheeded, open_under};
-use crate::config::directory_sources::{NewKeys, Source};
+use super::key_directory::{Directory, DirectoryError, IgnoredReason, LONGEST, Opened, open_under};
+use crate::config::directory_sources::{KeyIntroduction, Source};
 use crate::stamp::signing::PublicKey;
 use crate::stamp::token::Token;
 use crate::time::UnixTime;
 
 /// What a source has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Offer {
+pub enum FetchedDocument {
     /// One signed directory, as tokens of several keys.
     Signed(Vec<String>),
     /// Keys from DNS.
@@ -93,16 +93,16 @@ impl Refusal {
 /// # Errors
 /// [`Refusal`]; the record is as it was.
 pub fn accept(
-    offer: Offer,
+    offer: FetchedDocument,
     authentic: bool,
     source: &Source,
     record: &mut Record,
     known: &Known<'_>,
 ) -> Result<u64, Refusal> {
-    let vouches = source.accept_weak || authentic && source.new_keys == NewKeys::Channel;
+    let vouches = source.accept_weak || authentic && source.new_keys == KeyIntroduction::Channel;
     let (accepted, root) = match offer {
-        Offer::Signed(tokens) => signed(&tokens, vouches, source, record, known)?,
-        Offer::Listed { version, expires, entry } => {
+        FetchedDocument::Signed(tokens) => signed(&tokens, vouches, source, record, known)?,
+        FetchedDocument::Listed { version, expires, entry } => {
             entry.check().map_err(DirectoryError::from)?;
             (Accepted::Listed { version, expires, entry, gives: vouches }, record.root)
         }
@@ -152,7 +152,7 @@ fn signed(
         let opened = match known.directory.open(text, known.now) {
             Err(DirectoryError::Forged(_)) => return Err(Refusal::Forged(signer_name(text))),
             Err(error) => return Err(error.into()),
-            Ok(Err(Unheeded::KeyEnded(_))) => {
+            Ok(Err(IgnoredReason::KeyEnded(_))) => {
                 refused = Refusal::SignerEnded;
                 continue;
             }
@@ -195,7 +195,7 @@ fn by_itself(text: &str) -> Result<Opened, Refusal> {
 ///
 /// # Errors
 /// [`Refusal`] when it does not even agree with itself.
-pub fn introduced(tokens: &[String]) -> Result<VendorEntry, Refusal> {
+pub fn first_contact(tokens: &[String]) -> Result<VendorEntry, Refusal> {
     let Opened { publisher, content, .. } = by_itself(tokens.first().ok_or(Refusal::UnknownSigner)?)?;
     let own = content.vendors.into_iter().find(|entry| entry.vendor == publisher).ok_or(Refusal::UnknownSigner)?;
     Ok(VendorEntry { publishes: Publishes::Own, ..own })
@@ -215,8 +215,8 @@ fn signer_name(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::directory_sources::Origin;
-    use crate::directory::key_directory::Weight;
+    use crate::config::directory_sources::SourceKind;
+    use crate::directory::key_directory::Trust;
     use crate::stamp::signing::SecretKey;
     use crate::stamp::token::Purpose;
     use std::collections::BTreeMap;
@@ -252,8 +252,8 @@ mod tests {
         secret(seed).sign(&payload, footer.as_bytes(), Purpose::Directory).as_str().to_owned()
     }
 
-    fn source(new_keys: NewKeys) -> Source {
-        let origin = Origin::Https("https://v.example/".to_owned());
+    fn source(new_keys: KeyIntroduction) -> Source {
+        let origin = SourceKind::Https("https://v.example/".to_owned());
         Source { publisher: "v.example".to_owned(), origin, new_keys, accept_weak: false, longest_silence: None }
     }
 
@@ -272,7 +272,7 @@ mod tests {
 
         fn offered_at(
             &mut self,
-            offer: Offer,
+            offer: FetchedDocument,
             authentic: bool,
             source: &Source,
             now: UnixTime,
@@ -280,13 +280,13 @@ mod tests {
             let statements = self.record.statements().unwrap().into_iter();
             let statements: Vec<_> = statements.map(|(_, statement)| statement).collect();
             let mut directory = self.pinned.clone();
-            directory.hear(&statements, &BTreeMap::new(), now).unwrap();
+            directory.add_statement(&statements, &BTreeMap::new(), now).unwrap();
             let known = Known { pinned: &self.pinned, directory: &directory, now };
             accept(offer, authentic, source, &mut self.record, &known)
         }
 
-        fn offered(&mut self, token: String, new_keys: NewKeys) -> Result<u64, Refusal> {
-            self.offered_at(Offer::Signed(vec![token]), true, &source(new_keys), NOW)
+        fn offered(&mut self, token: String, new_keys: KeyIntroduction) -> Result<u64, Refusal> {
+            self.offered_at(FetchedDocument::Signed(vec![token]), true, &source(new_keys), NOW)
         }
     }
 
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn each_edition_is_signed_by_a_key_of_the_one_before() {
         let mut user = User::new();
-        let signed = NewKeys::Signed;
+        let signed = KeyIntroduction::Signed;
         assert!(matches!(user.offered(directory(2, ("b", 2), &[A, B]), signed), Err(Refusal::UnknownSigner)));
         assert_eq!(user.offered(directory(1, ("a", 1), &[A, B]), signed).unwrap(), 1);
         assert_eq!(user.offered(directory(2, ("b", 2), &[B, C]), signed).unwrap(), 2);
@@ -306,33 +306,35 @@ mod tests {
         // All of it falls with the pin on which it rests.
         let mut other = Directory::default();
         other.pin(&entry(&[("z", 9, Status::Active)])).unwrap();
-        assert!(user.record.stands(&user.pinned) && !user.record.stands(&other));
+        assert!(user.record.is_current(&user.pinned) && !user.record.is_current(&other));
     }
 
     #[test]
     fn a_new_key_that_nobody_signed_for_needs_a_source_that_may_vouch_and_is_proved() {
-        let offer = || Offer::Signed(vec![directory(1, ("b", 2), &[A, B])]);
-        let weak = Source { accept_weak: true, ..source(NewKeys::Signed) };
+        let offer = || FetchedDocument::Signed(vec![directory(1, ("b", 2), &[A, B])]);
+        let weak = Source { accept_weak: true, ..source(KeyIntroduction::Signed) };
         for (source, authentic, believed) in [
-            (source(NewKeys::Signed), true, false),
-            (source(NewKeys::Channel), false, false),
-            (source(NewKeys::Channel), true, true),
+            (source(KeyIntroduction::Signed), true, false),
+            (source(KeyIntroduction::Channel), false, false),
+            (source(KeyIntroduction::Channel), true, true),
             (weak, false, true),
         ] {
             assert_eq!(User::new().offered_at(offer(), authentic, &source, NOW).is_ok(), believed, "{source:?}");
         }
         // It vouches for a name that is new, and never against a key that is known.
         let forged = directory(1, ("a", 7), &[("a", 7, Status::Active)]);
-        assert!(matches!(User::new().offered(forged, NewKeys::Channel), Err(Refusal::Forged(kid)) if kid == "a"));
+        assert!(
+            matches!(User::new().offered(forged, KeyIntroduction::Channel), Err(Refusal::Forged(kid)) if kid == "a")
+        );
         // A directory must list the key that signed it.
         let unlisted = directory(1, ("b", 2), &[A]);
-        assert!(matches!(User::new().offered(unlisted, NewKeys::Channel), Err(Refusal::UnknownSigner)));
+        assert!(matches!(User::new().offered(unlisted, KeyIntroduction::Channel), Err(Refusal::UnknownSigner)));
     }
 
     #[test]
     fn versions_only_grow_and_mean_one_thing() {
         let mut user = User::new();
-        let signed = NewKeys::Signed;
+        let signed = KeyIntroduction::Signed;
         let two = directory(2, ("a", 1), &[A, B]);
         user.offered(two.clone(), signed).unwrap();
         let before = user.record.clone();
@@ -340,11 +342,11 @@ mod tests {
         assert!(matches!(back, Refusal::Back { offered: 1, accepted: 2 }) && back.alarms());
         let changed = user.offered(directory(2, ("a", 1), &[A]), signed).unwrap_err();
         assert!(matches!(changed, Refusal::Changed(2)) && changed.alarms());
-        let mirror = Source { origin: Origin::File("/mirror".into()), ..source(signed) };
-        let slow = Offer::Signed(vec![directory(1, ("a", 1), &[A])]);
+        let mirror = Source { origin: SourceKind::File("/mirror".into()), ..source(signed) };
+        let slow = FetchedDocument::Signed(vec![directory(1, ("a", 1), &[A])]);
         let behind = user.offered_at(slow, true, &mirror, NOW).unwrap_err();
         assert!(matches!(behind, Refusal::Behind { offered: 1, seen: 2 }) && !behind.alarms());
-        let late = user.offered_at(Offer::Signed(vec![two.clone()]), true, &source(signed), NOW.plus(90_000));
+        let late = user.offered_at(FetchedDocument::Signed(vec![two.clone()]), true, &source(signed), NOW.plus(90_000));
         assert!(matches!(late, Err(Refusal::Expired(_))));
         assert_eq!(user.record, before);
         assert_eq!(user.offered(two, signed).unwrap(), 2);
@@ -354,36 +356,48 @@ mod tests {
     fn a_revoked_key_brings_nothing_new_and_another_signature_may() {
         let mut user = User::new();
         let revoked = ("a", 1, Status::Revoked);
-        user.offered(directory(1, ("a", 1), &[A, B]), NewKeys::Signed).unwrap();
-        user.offered(directory(2, ("b", 2), &[revoked, B]), NewKeys::Signed).unwrap();
-        for new_keys in [NewKeys::Signed, NewKeys::Channel] {
+        user.offered(directory(1, ("a", 1), &[A, B]), KeyIntroduction::Signed).unwrap();
+        user.offered(directory(2, ("b", 2), &[revoked, B]), KeyIntroduction::Signed).unwrap();
+        for new_keys in [KeyIntroduction::Signed, KeyIntroduction::Channel] {
             let thief = user.offered(directory(9, ("a", 1), &[A]), new_keys);
             assert!(matches!(thief, Err(Refusal::SignerEnded)), "{thief:?}");
         }
         // A directory that revokes its own signer is no word of his either.
-        let own = User::new().offered(directory(1, ("a", 1), &[revoked, B]), NewKeys::Signed);
+        let own = User::new().offered(directory(1, ("a", 1), &[revoked, B]), KeyIntroduction::Signed);
         assert!(matches!(own, Err(Refusal::SignerEnded)));
         let both = vec![directory(1, ("b", 2), &[A, B]), directory(1, ("a", 1), &[A, B])];
-        assert_eq!(User::new().offered_at(Offer::Signed(both), true, &source(NewKeys::Signed), NOW).unwrap(), 1);
+        assert_eq!(
+            User::new().offered_at(FetchedDocument::Signed(both), true, &source(KeyIntroduction::Signed), NOW).unwrap(),
+            1
+        );
     }
 
     #[test]
     fn unsigned_keys_weigh_what_their_channel_weighs_and_a_doubtful_version_binds_nobody() {
-        let listed = |version, keys: &[(&str, u8, Status)]| Offer::Listed {
+        let listed = |version, keys: &[(&str, u8, Status)]| FetchedDocument::Listed {
             version,
             expires: NOW.plus(86_400).to_string(),
             entry: entry(keys),
         };
-        let dns = |new_keys| Source { origin: Origin::Dns, ..source(new_keys) };
+        let dns = |new_keys| Source { origin: SourceKind::Dns, ..source(new_keys) };
         let weight =
             |record: &Record| record.sources[0].accepted.as_ref().unwrap().statement("v.example").unwrap().weight;
         let mut user = User::new();
-        assert_eq!(user.offered_at(listed(u64::MAX, &[B]), false, &dns(NewKeys::Channel), NOW).unwrap(), u64::MAX);
-        assert_eq!((weight(&user.record), user.record.version), (Weight::Doubtful, 0));
-        user.offered_at(listed(3, &[B]), true, &dns(NewKeys::Channel), NOW).unwrap();
-        assert_eq!((weight(&user.record), user.record.version), (Weight::Fetched, 3));
-        let strange =
-            Offer::Listed { version: 4, expires: NOW.plus(9).to_string(), entry: entry(&[("a b", 1, Status::Active)]) };
-        assert!(matches!(user.offered_at(strange, true, &dns(NewKeys::Channel), NOW), Err(Refusal::Content(_))));
+        assert_eq!(
+            user.offered_at(listed(u64::MAX, &[B]), false, &dns(KeyIntroduction::Channel), NOW).unwrap(),
+            u64::MAX
+        );
+        assert_eq!((weight(&user.record), user.record.version), (Trust::RevokeOnly, 0));
+        user.offered_at(listed(3, &[B]), true, &dns(KeyIntroduction::Channel), NOW).unwrap();
+        assert_eq!((weight(&user.record), user.record.version), (Trust::Fetched, 3));
+        let strange = FetchedDocument::Listed {
+            version: 4,
+            expires: NOW.plus(9).to_string(),
+            entry: entry(&[("a b", 1, Status::Active)]),
+        };
+        assert!(matches!(
+            user.offered_at(strange, true, &dns(KeyIntroduction::Channel), NOW),
+            Err(Refusal::Content(_))
+        ));
     }
 }

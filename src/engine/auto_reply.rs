@@ -1,24 +1,24 @@
 //! The automatic reply to one message: whether it is due, and then sending it. What was sent is written down, durably,
 //! before it is sent; so of any number of deliveries at once, one sends, and who is killed between has sent one too few.
-//! The fate of the message that is answered never depends on any of this: there is no error, only an [`Answer`].
+//! The fate of the message that is answered never depends on any of this: there is no error, only an [`ReplyOutcome`].
 
-use super::error::Undecided;
+use super::error::Deferral;
 use super::judge::Engine;
 use super::result_header;
-use crate::autoreply::compose::{Letter, Stationery, compose};
-use crate::autoreply::eligibility::{Due, Facts, Kind, may};
-use crate::autoreply::suppression::Why;
-use crate::autoreply::template::{Kept, Offer, Values};
+use crate::autoreply::compose::{ReplyMessage, ReplySettings, compose};
+use crate::autoreply::eligibility::{Facts, Kind, PendingReply, check_eligibility};
+use crate::autoreply::suppression::SuppressReason;
+use crate::autoreply::template::{RetainedAs, Values, VendorOffer};
 use crate::config::auto_reply::TemplateFileError;
 use crate::log::verdict_log::Entry;
 use crate::message::address::Address;
 use crate::message::auth_results;
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::net::sendmail::{self, SendError};
 use crate::os::random;
 use crate::policy::decision::Decision;
-use crate::store::{ReplyAsk, Reserved};
+use crate::store::{ReplyRequest, Reservation};
 use crate::verdict::facts::Envelope;
 use std::time::Duration;
 
@@ -27,21 +27,21 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// What became of a reply.
 #[derive(Debug)]
-pub enum Answer {
+pub enum ReplyOutcome {
     /// The mail system took it.
     Sent(Kind),
     /// None goes.
-    No(Why),
+    No(SuppressReason),
     /// One would have gone; it will not be tried again.
-    Failed(Trouble),
+    Failed(ReplyError),
 }
 
 /// Our own trouble with a reply.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum ReplyError {
     /// The vendors or the store.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    Undecided(#[from] Deferral),
     /// The user's words.
     #[error(transparent)]
     Template(#[from] TemplateFileError),
@@ -60,25 +60,31 @@ pub enum Trouble {
 
 /// A reply that is due, as far as can be said without asking what was sent before.
 #[derive(Debug)]
-pub struct Ready {
+pub struct PreparedReply {
     /// To whom, and which.
-    pub due: Due,
+    pub due: PendingReply,
     /// What it says.
-    pub letter: Letter,
+    pub letter: ReplyMessage,
 }
 
 impl Engine {
     /// Sends the reply that is due to a message of this decision, if one is, and tells the logs. `kept` says what becomes
     /// of the message. With replies switched off nothing is looked at, and nothing opened.
-    pub fn answer(&self, message: &Message<'_>, envelope: &Envelope, decision: &Decision, kept: Kept) -> Answer {
+    pub fn answer(
+        &self,
+        message: &Message<'_>,
+        envelope: &Envelope,
+        decision: &Decision,
+        kept: RetainedAs,
+    ) -> ReplyOutcome {
         // Most mail is not asked about, and its log says nothing of replies.
         if let Err(why) = self.config.replies.policy.kind(decision) {
-            return Answer::No(why);
+            return ReplyOutcome::No(why);
         }
         let answer = match self.reply(message, envelope, decision, kept) {
-            Ok(Err(why)) => Answer::No(why),
+            Ok(Err(why)) => ReplyOutcome::No(why),
             Ok(Ok(ready)) => self.reserve_and_send(&ready),
-            Err(trouble) => Answer::Failed(trouble),
+            Err(trouble) => ReplyOutcome::Failed(trouble),
         };
         self.tell(&answer, message, envelope, decision);
         answer
@@ -87,32 +93,32 @@ impl Engine {
     /// The reply to a message of this decision. It writes nothing, sends nothing, and does not ask what was sent before.
     ///
     /// # Errors
-    /// [`Trouble`] with the vendors or the templates; within it, why no reply is due.
+    /// [`ReplyError`] with the vendors or the templates; within it, why no reply is due.
     pub fn reply(
         &self,
         message: &Message<'_>,
         envelope: &Envelope,
         decision: &Decision,
-        kept: Kept,
-    ) -> Result<Result<Ready, Why>, Trouble> {
+        kept: RetainedAs,
+    ) -> Result<Result<PreparedReply, SuppressReason>, ReplyError> {
         let genuine = |sender: &Address| {
             let outcomes = auth_results::outcomes(message, &self.config.trusted_authserv_ids);
             auth_results::authenticates(&outcomes, sender.domain())
         };
         let replies = &self.config.replies;
         let facts = Facts { mailboxes: &self.config.mailboxes, policy: replies.policy, genuine: &genuine };
-        let due = match may(message, envelope, decision, &facts) {
+        let due = match check_eligibility(message, envelope, decision, &facts) {
             Ok(due) => due,
             Err(why) => return Ok(Err(why)),
         };
         let vendors = self.offers()?;
         if vendors.is_empty() {
-            return Ok(Err(Why::NoVendor));
+            return Ok(Err(SuppressReason::NoVendor));
         }
         let template = replies.template(due.kind)?;
         let mut nonce = [0; 16];
-        random::fill(&mut nonce).map_err(Trouble::Random)?;
-        let stationery = Stationery {
+        random::fill(&mut nonce).map_err(ReplyError::Random)?;
+        let stationery = ReplySettings {
             template: &template,
             from: replies.from.as_ref(),
             values: Values { vendors, kept, ..Values::default() },
@@ -120,42 +126,42 @@ impl Engine {
             nonce,
         };
         let letter = compose(&due, message, stationery);
-        Ok(Ok(Ready { due, letter }))
+        Ok(Ok(PreparedReply { due, letter }))
     }
 
     /// Why the store would refuse this reply now; it is only asked.
     ///
     /// # Errors
     /// [`Undecided`] when the store cannot be read.
-    pub fn refused_by_count(&self, due: &Due) -> Result<Option<Why>, Undecided> {
+    pub fn rate_limited(&self, due: &PendingReply) -> Result<Option<SuppressReason>, Deferral> {
         let store = self.used_log()?;
         Ok(refusal(store.peek_reply(&self.ask_for(due))?))
     }
 
-    fn reserve_and_send(&self, ready: &Ready) -> Answer {
+    fn reserve_and_send(&self, ready: &PreparedReply) -> ReplyOutcome {
         match self.reserve(&ready.due) {
             Ok(None) => {}
-            Ok(Some(why)) => return Answer::No(why),
-            Err(trouble) => return Answer::Failed(trouble.into()),
+            Ok(Some(why)) => return ReplyOutcome::No(why),
+            Err(trouble) => return ReplyOutcome::Failed(trouble.into()),
         }
-        let Letter { to, text } = &ready.letter;
+        let ReplyMessage { to, text } = &ready.letter;
         let program = &self.config.replies.sendmail;
         match sendmail::send(program, to, text, LIMIT) {
-            Ok(()) => Answer::Sent(ready.due.kind),
-            Err(source) => Answer::Failed(Trouble::Send { program: program.display().to_string(), source }),
+            Ok(()) => ReplyOutcome::Sent(ready.due.kind),
+            Err(source) => ReplyOutcome::Failed(ReplyError::Send { program: program.display().to_string(), source }),
         }
     }
 
     /// Writes the reply down as sent. The store is open no longer than that: sendmail(8) takes its time.
-    fn reserve(&self, due: &Due) -> Result<Option<Why>, Undecided> {
-        self.is_sane()?;
+    fn reserve(&self, due: &PendingReply) -> Result<Option<SuppressReason>, Deferral> {
+        self.preflight()?;
         let store = self.used_log()?;
         Ok(refusal(store.reserve_reply(&self.ask_for(due))?))
     }
 
-    fn ask_for(&self, due: &Due) -> ReplyAsk {
+    fn ask_for(&self, due: &PendingReply) -> ReplyRequest {
         let replies = &self.config.replies;
-        ReplyAsk {
+        ReplyRequest {
             kind: due.kind,
             sender: due.sender.counted.canonical(),
             now: self.now,
@@ -165,22 +171,24 @@ impl Engine {
     }
 
     /// The vendors whom the user trusts and who can sell a stamp now.
-    fn offers(&self) -> Result<Vec<Offer>, Undecided> {
+    fn offers(&self) -> Result<Vec<VendorOffer>, Deferral> {
         let directory = self.read_keys()?;
-        let offer =
-            |(vendor, buy): (&str, Option<&str>)| Offer { vendor: vendor.to_owned(), buy: buy.map(str::to_owned) };
-        Ok(directory.sellers(self.now).map(offer).collect())
+        let offer = |(vendor, buy): (&str, Option<&str>)| VendorOffer {
+            vendor: vendor.to_owned(),
+            buy: buy.map(str::to_owned),
+        };
+        Ok(directory.vendors_for_sale(self.now).map(offer).collect())
     }
 
     /// One line in the logs for each reply that was asked for.
-    fn tell(&self, answer: &Answer, message: &Message<'_>, envelope: &Envelope, decision: &Decision) {
+    fn tell(&self, answer: &ReplyOutcome, message: &Message<'_>, envelope: &Envelope, decision: &Decision) {
         let (event, reply) = match answer {
-            Answer::Sent(kind) => ("replied", kind.to_string()),
-            Answer::No(why) => ("not-replied", why.to_string()),
-            Answer::Failed(trouble) => {
+            ReplyOutcome::Sent(kind) => ("replied", kind.to_string()),
+            ReplyOutcome::No(why) => ("not-replied", why.to_string()),
+            ReplyOutcome::Failed(trouble) => {
                 let trouble = trouble.to_string();
-                self.complain(&format!("reply: {}", printable(trouble.as_bytes(), result_header::LONGEST)));
-                ("reply-failed", printable(trouble.as_bytes(), result_header::LONGEST))
+                self.log_error(&format!("reply: {}", escape_untrusted(trouble.as_bytes(), result_header::LONGEST)));
+                ("reply-failed", escape_untrusted(trouble.as_bytes(), result_header::LONGEST))
             }
         };
         let entry = result_header::entry(decision, message, envelope, self.now);
@@ -188,10 +196,10 @@ impl Engine {
     }
 }
 
-fn refusal(reserved: Reserved) -> Option<Why> {
+fn refusal(reserved: Reservation) -> Option<SuppressReason> {
     match reserved {
-        Reserved::Yes => None,
-        Reserved::Lately { .. } => Some(Why::Lately),
-        Reserved::Ceiling { .. } => Some(Why::Ceiling),
+        Reservation::Yes => None,
+        Reservation::Lately { .. } => Some(SuppressReason::Lately),
+        Reservation::Ceiling { .. } => Some(SuppressReason::Ceiling),
     }
 }

@@ -1,7 +1,7 @@
 //! The one place that knows which adapters there are: it reads the clock and the configuration.
 
-use super::judge::{Engine, Ready, Rulebook};
-use crate::config::paths::{Given, Places, PlacesError};
+use super::judge::{Engine, Preloaded, RuleCache};
+use crate::config::paths::{CliOverrides, Paths, PlacesError};
 use crate::os::clock;
 use crate::time::UnixTime;
 use std::sync::Arc;
@@ -10,9 +10,16 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// [`PlacesError`] when the configuration cannot be used.
-pub fn engine(given: &Given, now: Option<UnixTime>) -> Result<Engine, PlacesError> {
-    let (config, places) = Places::read(given)?;
+pub fn load(given: &CliOverrides, now: Option<UnixTime>) -> Result<Engine, PlacesError> {
+    let (config, places) = Paths::read(given)?;
     let (now, pretended) = (now.unwrap_or_else(clock::now), now.is_some());
-    let rulebook = Arc::new(Rulebook::default());
-    Ok(Engine { config: Arc::new(config), places: Arc::new(places), now, pretended, rulebook, ready: Ready::default() })
+    let rulebook = Arc::new(RuleCache::default());
+    Ok(Engine {
+        config: Arc::new(config),
+        places: Arc::new(places),
+        now,
+        now_overridden: pretended,
+        rulebook,
+        ready: Preloaded::default(),
+    })
 }

@@ -7,17 +7,17 @@
 //! told success last, so what is cut off between comes again, and is known again by its stamp. Only what is discarded is
 //! told first.
 
-use super::error::{RecordError, Undecided};
+use super::error::{Deferral, RecordError};
 use super::judge::Engine;
 use super::maildir_write::{WriteError, unique, write};
-use super::marking::Marking;
-use super::quarantine::{Held, HeldError};
+use super::marking::Mode;
+use super::quarantine::{HeldError, Quarantine};
 use super::result_header;
-use super::result_header::Marks;
-use crate::autoreply::template::Kept;
+use super::result_header::HeaderContext;
+use crate::autoreply::template::RetainedAs;
 use crate::config::paths::PlacesError;
 use crate::mailbox::maildir::{Draft, Maildir, MaildirError};
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::policy::action::Action;
 use crate::time::UnixTime;
@@ -27,14 +27,14 @@ use std::io::{self, Read};
 use std::path::Path;
 
 /// Our fields on top are never longer than this: a value is cut at 200 characters, each at most four wide.
-const FIELDS: usize = 4096;
+const HEADER_RESERVE: usize = 4096;
 
 /// So many held messages go in one tidying, each with a sync of its own: whoever waits for a delivery must not wait long.
 /// The next delivery goes on.
-const AT_ONCE: usize = 50;
+const EXPIRE_PER_DELIVERY: usize = 50;
 
 /// A message to be delivered.
-pub struct Arrival<'a> {
+pub struct IncomingMessage<'a> {
     /// The message, or its beginning.
     pub bytes: &'a [u8],
     /// What follows the beginning, if it was too large to be read.
@@ -42,12 +42,12 @@ pub struct Arrival<'a> {
     /// What the delivering program says of it.
     pub envelope: Envelope,
     /// Whether a good stamp is spent.
-    pub marking: Marking,
+    pub marking: Mode,
 }
 
 /// Where a message went.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delivered {
+pub enum DeliveryOutcome {
     /// Into this folder.
     Folder(String),
     /// Aside, under this short name.
@@ -58,10 +58,10 @@ pub enum Delivered {
 
 /// The message was not delivered, and has to be tried again.
 #[derive(Debug, thiserror::Error)]
-pub enum Undelivered {
+pub enum DeliveryError {
     /// It could not be judged.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    Undecided(#[from] Deferral),
     /// It could not be put into the Maildir.
     #[error(transparent)]
     Maildir(#[from] MaildirError),
@@ -76,7 +76,7 @@ pub enum Undelivered {
     Io(#[from] io::Error),
 }
 
-impl Undelivered {
+impl DeliveryError {
     /// What the user can do about it, where that is not plain from the error.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
@@ -92,28 +92,28 @@ impl Engine {
     /// disk.
     ///
     /// # Errors
-    /// [`Undelivered`]: it is in no folder, and must be tried again.
-    pub fn deliver(&self, arrival: Arrival<'_>, maildir: &Path) -> Result<Delivered, Undelivered> {
-        let Arrival { bytes, mut rest, envelope, marking } = arrival;
+    /// [`DeliveryError`]: it is in no folder, and must be tried again.
+    pub fn deliver(&self, arrival: IncomingMessage<'_>, maildir: &Path) -> Result<DeliveryOutcome, DeliveryError> {
+        let IncomingMessage { bytes, mut rest, envelope, marking } = arrival;
         let message = Message::parse(bytes);
         let maildir = Maildir::open(maildir)?;
         let folders = &self.config.deliver.folders;
         // A stamp that is spent leads to this folder, or aside, whatever else a class leads to.
         let first = folders.of(Class::FirstClass);
         let inbox = maildir.folder(first.on_disk().as_deref())?;
-        let aside = keeps(self.config.actions.of(Class::FirstClass)).then(|| Held::open(self)).transpose()?;
+        let aside = keeps(self.config.actions.of(Class::FirstClass)).then(|| Quarantine::open(self)).transpose()?;
         let mut draft = match &aside {
             Some(held) => held.draft()?,
             None => Draft::begin(&inbox, unique()?)?,
         };
-        draft.reserve(bytes, FIELDS)?;
+        draft.reserve(bytes, HEADER_RESERVE)?;
 
         let decision = match rest {
             None => self.judge(&message, &envelope, marking)?,
             Some(_) => self.judge_beginning(&message, &envelope)?,
         };
         let mut entry = result_header::entry(&decision, &message, &envelope, self.now);
-        let mut edit = result_header::marked(&message, &decision, &Marks::of(&self.config));
+        let mut edit = result_header::with_result_headers(&message, &decision, &HeaderContext::of(&self.config));
         // The envelope line of an mbox is no part of the message.
         edit.remove_span(0..message.envelope_line().len());
         let delivered = match decision.action {
@@ -126,13 +126,13 @@ impl Engine {
                     let folder = maildir.folder(name.on_disk().as_deref())?;
                     write(Draft::begin(&folder, unique()?)?, &edit, rest)?;
                 }
-                Delivered::Folder(printable(name.as_str().as_bytes(), result_header::LONGEST))
+                DeliveryOutcome::Folder(escape_untrusted(name.as_str().as_bytes(), result_header::LONGEST))
             }
-            Action::Hold | Action::Challenge | Action::Reject => Delivered::Held(if aside.is_some() {
+            Action::Hold | Action::Challenge | Action::Reject => DeliveryOutcome::Held(if aside.is_some() {
                 write(draft, &edit, rest)?
             } else {
                 drop(draft);
-                Held::open(self)?.add(&edit, rest)?
+                Quarantine::open(self)?.add(&edit, rest)?
             }),
             Action::Discard => {
                 drop(draft);
@@ -140,15 +140,15 @@ impl Engine {
                     io::copy(rest, &mut io::sink())?;
                 }
                 self.record_durably(&entry)?;
-                return Ok(Delivered::Discarded);
+                return Ok(DeliveryOutcome::Discarded);
             }
         };
         match &delivered {
-            Delivered::Folder(name) => entry.folder = Some(name.clone()),
-            Delivered::Held(id) => entry.held = Some(id.clone()),
-            Delivered::Discarded => {}
+            DeliveryOutcome::Folder(name) => entry.folder = Some(name.clone()),
+            DeliveryOutcome::Held(id) => entry.held = Some(id.clone()),
+            DeliveryOutcome::Discarded => {}
         }
-        if marking == Marking::Spend {
+        if marking == Mode::Spend {
             self.record(&entry);
             self.keep_return(&message, &decision);
             // Last, when the message can no more be lost: whatever becomes of the reply, it is where it belongs.
@@ -158,27 +158,27 @@ impl Engine {
     }
 
     /// How long what was delivered there is kept aside.
-    fn kept(&self, delivered: &Delivered) -> Kept {
+    fn kept(&self, delivered: &DeliveryOutcome) -> RetainedAs {
         match (delivered, self.config.held_keep) {
-            (Delivered::Held(_), 0) => Kept::ForGood,
-            (Delivered::Held(_), keep) => Kept::Until(self.now.plus(keep)),
-            _ => Kept::No,
+            (DeliveryOutcome::Held(_), 0) => RetainedAs::ForGood,
+            (DeliveryOutcome::Held(_), keep) => RetainedAs::Until(self.now.plus(keep)),
+            _ => RetainedAs::No,
         }
     }
 
     /// What is to be done now and then, once a day: messages that were held for too long go, and what killed deliveries
     /// left in `maildir`, or in the Maildir of the configuration. Trouble with it is told to syslog and is no delivery's.
     /// Nothing is removed because of a time that is pretended.
-    pub fn tidy(&self, maildir: Option<&Path>) {
-        if !self.pretended
+    pub fn run_daily_cleanup(&self, maildir: Option<&Path>) {
+        if !self.now_overridden
             && let Err(error) = self.tidy_once_a_day(maildir.or(self.places.maildir.as_deref()))
         {
-            self.complain(&format!("tidying up: {error}"));
+            self.log_error(&format!("tidying up: {error}"));
         }
     }
 
-    fn tidy_once_a_day(&self, maildir: Option<&Path>) -> Result<(), Undelivered> {
-        let mark = self.places.state().map_err(Undecided::from)?.join("tidied");
+    fn tidy_once_a_day(&self, maildir: Option<&Path>) -> Result<(), DeliveryError> {
+        let mark = self.places.state().map_err(Deferral::from)?.join("tidied");
         let last = std::fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse::<i64>().ok());
         // A mark of the future was left by a clock that was wrong.
         if last.is_some_and(|last| (0..86_400).contains(&self.now.0.saturating_sub(last))) {
@@ -188,9 +188,9 @@ impl Engine {
         // last one, too. So a message may stay a day longer.
         let sure = UnixTime(last.unwrap_or(0).min(self.now.0));
         let mut done = true;
-        if let Some(held) = Held::existing(self)? {
-            done = held.expire(AT_ONCE, sure)?.len() < AT_ONCE;
-            held.sweep()?;
+        if let Some(held) = Quarantine::existing(self)? {
+            done = held.expire(EXPIRE_PER_DELIVERY, sure)?.len() < EXPIRE_PER_DELIVERY;
+            held.expire_some()?;
         }
         if let Some(maildir) = maildir.map(Maildir::existing).transpose()?.flatten() {
             for class in Class::ALL {
@@ -212,7 +212,7 @@ fn keeps(action: Action) -> bool {
     matches!(action, Action::Hold | Action::Challenge | Action::Reject)
 }
 
-impl From<WriteError> for Undelivered {
+impl From<WriteError> for DeliveryError {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Copy(error) => Self::Io(error),
@@ -221,7 +221,7 @@ impl From<WriteError> for Undelivered {
     }
 }
 
-impl From<PlacesError> for Undelivered {
+impl From<PlacesError> for DeliveryError {
     fn from(error: PlacesError) -> Self {
         Self::Undecided(error.into())
     }

@@ -5,9 +5,9 @@ use super::judge::Engine;
 use crate::config::directory_sources::{self, SourcesError};
 use crate::config::paths::PlacesError;
 use crate::directory::pinned::{self, Folder, FolderError};
-use crate::directory::refresh::{self, Outcome, RefreshError};
+use crate::directory::refresh::{self, RefreshError, SourceOutcome};
 use crate::log::syslog::{self, Severity};
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::verdict::facts::KeyFact;
 
 /// The longest piece of a problem that is told.
@@ -17,14 +17,14 @@ const LONGEST: usize = 500;
 #[derive(Debug)]
 pub struct Refreshed {
     /// How asking each source went.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<SourceOutcome>,
     /// What the user must look at.
     pub alarms: Vec<String>,
 }
 
 /// Nothing could be asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Unrefreshed {
+pub enum DirectoryRefreshError {
     /// The configuration.
     #[error(transparent)]
     Places(#[from] PlacesError),
@@ -43,13 +43,13 @@ impl Engine {
     /// Asks every source, keeps what is believed unless `keep` says otherwise, and tells syslog what is alarming.
     ///
     /// # Errors
-    /// [`Unrefreshed`].
-    pub fn refresh(&self, keep: bool) -> Result<Refreshed, Unrefreshed> {
+    /// [`DirectoryRefreshError`].
+    pub fn refresh(&self, keep: bool) -> Result<Refreshed, DirectoryRefreshError> {
         let vendors = self.places.vendors()?;
         let (sources, placed) = (directory_sources::read(vendors)?, pinned::placed(vendors)?);
         let outcomes = refresh::refresh(&sources, &placed, self.places.directories()?, self.now, keep)?;
         let folder = pinned::read(vendors, self.places.directories.as_deref(), self.now)?;
-        let mut alarms: Vec<String> = outcomes.iter().filter_map(alarm).collect();
+        let mut alarms: Vec<String> = outcomes.iter().filter_map(alert).collect();
         alarms.extend(disagreements(&folder));
         if let (true, Some(socket)) = (keep, &self.config.syslog) {
             for alarm in &alarms {
@@ -63,20 +63,20 @@ impl Engine {
 
 /// What went wrong with a source, in one line.
 #[must_use]
-pub fn problem(outcome: &Outcome) -> Option<String> {
+pub fn problem(outcome: &SourceOutcome) -> Option<String> {
     let problem = outcome.result.as_ref().err()?;
     Some(format!("{}: {}: {}", outcome.publisher, outcome.from, plain(&problem.what)))
 }
 
 /// The same, if somebody may be up to something.
 #[must_use]
-pub fn alarm(outcome: &Outcome) -> Option<String> {
+pub fn alert(outcome: &SourceOutcome) -> Option<String> {
     problem(outcome).filter(|_| outcome.result.as_ref().is_err_and(|problem| problem.alarm))
 }
 
 /// What a server or a document said may stand in it. The semicolons are ours.
 fn plain(what: &str) -> String {
-    let pieces = what.split(';').map(|piece| printable(piece.as_bytes(), LONGEST));
+    let pieces = what.split(';').map(|piece| escape_untrusted(piece.as_bytes(), LONGEST));
     pieces.collect::<Vec<_>>().join(";")
 }
 

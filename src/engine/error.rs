@@ -10,7 +10,7 @@ use crate::time::UnixTime;
 
 /// The message could not be judged now. That is our own trouble, and the message has to wait.
 #[derive(Debug, thiserror::Error)]
-pub enum Undecided {
+pub enum Deferral {
     /// The configuration.
     #[error(transparent)]
     Places(#[from] PlacesError),
@@ -31,10 +31,10 @@ pub enum Undecided {
     Clock(UnixTime),
     /// The user wants to wait for the directory.
     #[error("what was fetched about the vendor of its stamp is past its date")]
-    Stale,
+    StaleDirectory,
     /// The resident process says so.
     #[error("{what}")]
-    Told {
+    Remote {
         /// What happened.
         what: String,
         /// What may help.
@@ -42,21 +42,23 @@ pub enum Undecided {
     },
     /// Whoever judges for himself would use another log than the process that judges for all, and accept a stamp once more.
     #[error("to serve the whole system, the configuration must name the folder of the state, and nothing else may")]
-    StateUnnamed,
+    StateNotConfigured,
     /// Nobody said which addresses are the user's.
     #[error("no addresses are configured, so no stamp can be for you")]
     NoAddresses,
 }
 
-impl Undecided {
+impl Deferral {
     /// What the user can do about it, where that is not plain from the error.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::Told { hint, .. } => hint.as_deref(),
+            Self::Remote { hint, .. } => hint.as_deref(),
             Self::NoAddresses => Some("write addresses = [\"you@your.example\"] into the configuration"),
-            Self::StateUnnamed => Some("write state = \"/var/lib/mailstamp\" into it, or \"/var/lib/mailstamp/%n\""),
-            Self::Stale => {
+            Self::StateNotConfigured => {
+                Some("write state = \"/var/lib/mailstamp\" into it, or \"/var/lib/mailstamp/%n\"")
+            }
+            Self::StaleDirectory => {
                 Some("mailstamp directory refresh fetches it; until then such mail waits (stamps.defer_stale)")
             }
             Self::Keys(FolderError::Cache(CacheError::Content { .. })) => {

@@ -5,9 +5,9 @@
 //! Only stamps that this mailbox really accepted on this very message are revoked, as its own log knows: or anybody could
 //! have a stamp revoked by planting a copy of it.
 
-use super::error::Undecided;
+use super::error::Deferral;
 use super::judge::Engine;
-use crate::grant::{Grant, GrantKind, Standing};
+use crate::grant::{Grant, GrantKind, StampStatus};
 use crate::message::address::Address;
 use crate::message::parse::Message;
 use crate::stamp::extract::{STAMP_FIELD, locate};
@@ -20,7 +20,7 @@ pub type MessageName = [u8; 16];
 
 /// A stamp on a message, what stood about it, and what stands about it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
+pub struct StatusChange {
     /// Its vendor.
     pub vendor: String,
     /// Its serial.
@@ -28,9 +28,9 @@ pub struct Changed {
     /// The message.
     pub message: MessageName,
     /// Before.
-    pub before: Standing,
+    pub before: StampStatus,
     /// After.
-    pub after: Standing,
+    pub after: StampStatus,
 }
 
 impl Engine {
@@ -38,7 +38,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Undecided`]; some may have been revoked, and the same once more does no harm.
-    pub fn moved_away(&self, message: &Message<'_>, log: &dyn Store) -> Result<Vec<Changed>, Undecided> {
+    pub fn on_junked(&self, message: &Message<'_>, log: &dyn Store) -> Result<Vec<StatusChange>, Deferral> {
         self.change_received(message, log, &|before| before.moved_away(self.now))
     }
 
@@ -46,7 +46,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Undecided`], as above.
-    pub fn moved_back(&self, message: &Message<'_>, log: &dyn Store) -> Result<Vec<Changed>, Undecided> {
+    pub fn on_restored(&self, message: &Message<'_>, log: &dyn Store) -> Result<Vec<StatusChange>, Deferral> {
         let within = self.config.watch.unrevoke_within;
         self.change_received(message, log, &|before| before.moved_back(self.now, within))
     }
@@ -57,7 +57,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Undecided`], as above.
-    pub fn sent(&self, message: &Message<'_>, log: &dyn Store) -> Result<Vec<Changed>, Undecided> {
+    pub fn sent(&self, message: &Message<'_>, log: &dyn Store) -> Result<Vec<StatusChange>, Deferral> {
         if message.first(STAMP_FIELD).is_none() || !self.is_from_me(message) {
             return Ok(Vec::new());
         }
@@ -70,14 +70,14 @@ impl Engine {
                 continue;
             };
             let grant = Grant::new(GrantKind::Return, self.now);
-            let change = |before: &Standing| match before {
-                Standing { grant: None, revoked: None, .. } => {
-                    Standing { grant: Some(grant.clone()), ..before.clone() }
+            let change = |before: &StampStatus| match before {
+                StampStatus { grant: None, revoked: None, .. } => {
+                    StampStatus { grant: Some(grant.clone()), ..before.clone() }
                 }
                 _ => before.clone(),
             };
-            let before = log.change_standing(&vendor, &serial, &mut |before| change(before))?;
-            done.push(Changed { after: change(&before), before, vendor, serial, message: [0; 16] });
+            let before = log.update_status(&vendor, &serial, &mut |before| change(before))?;
+            done.push(StatusChange { after: change(&before), before, vendor, serial, message: [0; 16] });
         }
         Ok(done)
     }
@@ -86,8 +86,8 @@ impl Engine {
         &self,
         message: &Message<'_>,
         log: &dyn Store,
-        change: &dyn Fn(&Standing) -> Standing,
-    ) -> Result<Vec<Changed>, Undecided> {
+        change: &dyn Fn(&StampStatus) -> StampStatus,
+    ) -> Result<Vec<StatusChange>, Deferral> {
         let mut done = Vec::new();
         for trace in self.traces(message)? {
             let mut received = None;
@@ -97,8 +97,14 @@ impl Engine {
                 }
             }
             let Some(message) = received else { continue };
-            let before = log.change_standing(&trace.vendor, &trace.serial, &mut |before| change(before))?;
-            done.push(Changed { after: change(&before), before, vendor: trace.vendor, serial: trace.serial, message });
+            let before = log.update_status(&trace.vendor, &trace.serial, &mut |before| change(before))?;
+            done.push(StatusChange {
+                after: change(&before),
+                before,
+                vendor: trace.vendor,
+                serial: trace.serial,
+                message,
+            });
         }
         Ok(done)
     }
@@ -114,7 +120,7 @@ impl Engine {
     }
 }
 
-impl Changed {
+impl StatusChange {
     /// Whether anything is otherwise now.
     #[must_use]
     pub fn is_change(&self) -> bool {
@@ -126,7 +132,7 @@ impl Changed {
 ///
 /// # Errors
 /// [`Undecided`].
-pub fn unrevoke(log: &dyn Store, vendor: &str, serial: &Serial, now: UnixTime, within: i64) -> Result<bool, Undecided> {
-    let before = log.change_standing(vendor, serial, &mut |before| before.moved_back(now, within))?;
+pub fn unrevoke(log: &dyn Store, vendor: &str, serial: &Serial, now: UnixTime, within: i64) -> Result<bool, Deferral> {
+    let before = log.update_status(vendor, serial, &mut |before| before.moved_back(now, within))?;
     Ok(before != before.moved_back(now, within))
 }

@@ -3,31 +3,31 @@
 //! in (`engine/remote/state.rs`); and where there is one, an engine may have its judgements made there
 //! (`engine/remote/client.rs`).
 
-use super::error::{RecordError, Undecided};
-use super::marking::Marking;
-use super::remote::client::{Elsewhere, Telling};
+use super::error::{Deferral, RecordError};
+use super::marking::Mode;
+use super::remote::client::{DaemonClient, Logging};
 use super::result_header;
 use super::used_log::used_log;
 use crate::config::Config;
-use crate::config::paths::{Given, Places, PlacesError};
+use crate::config::paths::{CliOverrides, Paths, PlacesError};
 use crate::directory::key_directory::Directory;
 use crate::directory::pinned::{self};
 use crate::log::syslog::{self, Severity};
 use crate::log::verdict_log::{Entry, VerdictLog};
 use crate::message::parse::Message;
-use crate::policy::context::Seen;
+use crate::policy::context::Extent;
 use crate::policy::decision::Decision;
 use crate::policy::rule_set::{Rule, Rules};
 use crate::stamp::serial::Serial;
 use crate::stamp::token::Issuer;
 use crate::store::Store;
-use crate::store::resident::Resident;
+use crate::store::resident::ResidentLog;
 use crate::time::UnixTime;
 use crate::verdict::examine::{Step, Trace, examine, identify, traces};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
 use crate::verdict::finding::{Finding, Verdict};
 use crate::verdict::reason::Reason;
-use crate::verdict::spend::{Redelivery, Spend, Spent, Terms};
+use crate::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use std::cell::OnceCell;
 use std::sync::{Arc, OnceLock};
 
@@ -37,47 +37,47 @@ pub struct Engine {
     /// The user's configuration.
     pub config: Arc<Config>,
     /// Where his files are.
-    pub places: Arc<Places>,
+    pub places: Arc<Paths>,
     /// The time of the judgement.
     pub now: UnixTime,
     /// Whether `now` was given by the user; a clock that he set himself is not doubted.
-    pub pretended: bool,
+    pub now_overridden: bool,
     /// What was read of the user's rules.
-    pub(super) rulebook: Arc<Rulebook>,
+    pub(super) rulebook: Arc<RuleCache>,
     /// What a resident process has ready.
-    pub(super) ready: Ready,
+    pub(super) ready: Preloaded,
 }
 
 /// What need not be read or opened for this judgement.
 #[derive(Debug, Default)]
-pub(super) struct Ready {
+pub(super) struct Preloaded {
     /// The vendors' keys, as they stand now.
     pub(super) keys: Option<Arc<Directory>>,
     /// The used-serial log, which is open.
-    pub(super) log: Option<Arc<Resident>>,
+    pub(super) log: Option<Arc<ResidentLog>>,
     /// The process that judges, if it is another.
-    pub(super) elsewhere: Option<Elsewhere>,
+    pub(super) elsewhere: Option<DaemonClient>,
 }
 
 /// The user's rules, once they have been read.
 #[derive(Debug, Default)]
-pub(super) struct Rulebook {
+pub(super) struct RuleCache {
     pub(super) rules: OnceLock<Rules>,
 }
 
 /// The log for one judgement, opened by the first question. It is held until the judgement is over, so that stamps and
 /// rules ask the same one: a second could never be opened beside it.
-pub(super) struct LazyLog<'a> {
+pub(super) struct LazyStore<'a> {
     engine: &'a Engine,
     opened: OnceCell<Arc<dyn Store>>,
 }
 
-impl<'a> LazyLog<'a> {
+impl<'a> LazyStore<'a> {
     pub(super) fn new(engine: &'a Engine) -> Self {
         Self { engine, opened: OnceCell::new() }
     }
 
-    pub(super) fn store(&self) -> Result<&dyn Store, Undecided> {
+    pub(super) fn store(&self) -> Result<&dyn Store, Deferral> {
         if let Some(store) = self.opened.get() {
             return Ok(store.as_ref());
         }
@@ -87,34 +87,34 @@ impl<'a> LazyLog<'a> {
 }
 
 /// When this program was written (2026-11-21): an earlier clock is wrong.
-pub const WRITTEN: UnixTime = UnixTime(1_795_219_200);
+pub const RELEASE_TIME: UnixTime = UnixTime(1_795_219_200);
 
 impl Engine {
     /// Has messages judged by the resident process, where there is one.
-    pub fn ask_resident(&mut self, given: &Given) {
-        self.ready.elsewhere = Elsewhere::find(given, self.pretended.then_some(self.now));
+    pub fn ask_resident(&mut self, given: &CliOverrides) {
+        self.ready.elsewhere = DaemonClient::connect(given, self.now_overridden.then_some(self.now));
     }
 
     /// Judges `message`. With [`Marking::Spend`] a good stamp is spent, durably, before this returns.
     ///
     /// # Errors
     /// [`Undecided`]: nothing is known of the message's class, and it must be tried again.
-    pub fn judge(&self, message: &Message<'_>, envelope: &Envelope, marking: Marking) -> Result<Decision, Undecided> {
+    pub fn judge(&self, message: &Message<'_>, envelope: &Envelope, marking: Mode) -> Result<Decision, Deferral> {
         if let Some(elsewhere) = &self.ready.elsewhere
-            && let Some(answer) = elsewhere.judge(message, envelope, marking, Telling::Nothing)?
+            && let Some(answer) = elsewhere.judge(message, envelope, marking, Logging::ByCaller)?
         {
             return Ok(answer.decision);
         }
-        let log = LazyLog::new(self);
+        let log = LazyStore::new(self);
         let verdict = self.verdict(message, envelope, &mut |spend| {
-            self.is_sane()?;
+            self.preflight()?;
             self.ask(log.store()?, spend, marking)
         })?;
-        let decision = self.decide(verdict, message, envelope, Seen::Whole, &log)?;
+        let decision = self.decide(verdict, message, envelope, Extent::Whole, &log)?;
         // A rule that matched says what is to be done.
         let stale = decision.rule.is_none() && decision.verdict.reason == Reason::StaleDirectory;
-        if marking == Marking::Spend && self.config.defer_stale && stale {
-            return Err(Undecided::Stale);
+        if marking == Mode::Spend && self.config.defer_stale && stale {
+            return Err(Deferral::StaleDirectory);
         }
         Ok(decision)
     }
@@ -127,8 +127,8 @@ impl Engine {
         &self,
         message: &Message<'_>,
         envelope: &Envelope,
-        ask: &mut dyn FnMut(&Spend) -> Result<Spent, Undecided>,
-    ) -> Result<Verdict, Undecided> {
+        ask: &mut dyn FnMut(&SpendRequest) -> Result<SpendResult, Deferral>,
+    ) -> Result<Verdict, Deferral> {
         let keys = LazyKeys { engine: self, read: OnceCell::new() };
         let mut step = examine(message, envelope, &self.facts(&keys));
         if let Some(Err(error)) = keys.read.into_inner() {
@@ -156,8 +156,8 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::judge`].
-    pub fn judge_beginning(&self, message: &Message<'_>, envelope: &Envelope) -> Result<Decision, Undecided> {
-        self.decide(Verdict::too_large(), message, envelope, Seen::Beginning, &LazyLog::new(self))
+    pub fn judge_beginning(&self, message: &Message<'_>, envelope: &Envelope) -> Result<Decision, Deferral> {
+        self.decide(Verdict::too_large(), message, envelope, Extent::Beginning, &LazyStore::new(self))
     }
 
     /// The judgement of a message that is known to carry no stamp, from its header alone; `None` when the user's rules ask
@@ -170,11 +170,11 @@ impl Engine {
         header: &Message<'_>,
         envelope: &Envelope,
         size: u64,
-    ) -> Result<Option<Decision>, Undecided> {
+    ) -> Result<Option<Decision>, Deferral> {
         if self.rules()?.iter().any(Rule::needs_text) {
             return Ok(None);
         }
-        self.decide(Verdict::unstamped(), header, envelope, Seen::Header { size }, &LazyLog::new(self)).map(Some)
+        self.decide(Verdict::unstamped(), header, envelope, Extent::Header { size }, &LazyStore::new(self)).map(Some)
     }
 
     /// The used-serial log, with the grants beside it. Unless it is open anyway it is opened and locked by the first
@@ -193,7 +193,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Undecided`] when the vendors' keys cannot be read.
-    pub fn identify(&self, message: &Message<'_>) -> Result<Vec<Finding>, Undecided> {
+    pub fn identify(&self, message: &Message<'_>) -> Result<Vec<Finding>, Deferral> {
         let keys = LazyKeys { engine: self, read: OnceCell::new() };
         let findings = identify(message, &self.facts(&keys));
         match keys.read.into_inner() {
@@ -206,7 +206,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Undecided`] when the vendors' keys cannot be read.
-    pub fn traces(&self, message: &Message<'_>) -> Result<Vec<Trace>, Undecided> {
+    pub fn traces(&self, message: &Message<'_>) -> Result<Vec<Trace>, Deferral> {
         let keys = LazyKeys { engine: self, read: OnceCell::new() };
         let traces = traces(message, &self.facts(&keys));
         match keys.read.into_inner() {
@@ -220,7 +220,7 @@ impl Engine {
     }
 
     /// The vendors' keys, as they stand now.
-    pub(super) fn read_keys(&self) -> Result<Directory, Undecided> {
+    pub(super) fn read_keys(&self) -> Result<Directory, Deferral> {
         let places = &self.places;
         Ok(pinned::read(places.vendors()?, places.directories.as_deref(), self.now)?.directory)
     }
@@ -230,7 +230,7 @@ impl Engine {
         if let (true, Ok(state)) = (self.config.verdict_log, self.places.state())
             && let Err(error) = VerdictLog::new(state).append(entry)
         {
-            self.complain(&format!("verdict log: {error}"));
+            self.log_error(&format!("verdict log: {error}"));
         }
         if let Some(socket) = &self.config.syslog {
             let _ = syslog::send(socket, Severity::Info, &result_header::line(entry));
@@ -251,28 +251,28 @@ impl Engine {
     }
 
     /// Tells syslog of our own trouble, if it listens.
-    pub fn complain(&self, trouble: &str) {
+    pub fn log_error(&self, trouble: &str) {
         if let Some(socket) = &self.config.syslog {
             let _ = syslog::send(socket, Severity::Error, trouble);
         }
     }
 
     /// What must hold before a stamp's fate is decided.
-    pub(super) fn is_sane(&self) -> Result<(), Undecided> {
+    pub(super) fn preflight(&self) -> Result<(), Deferral> {
         if self.config.mailboxes.is_empty() {
-            return Err(Undecided::NoAddresses);
+            return Err(Deferral::NoAddresses);
         }
         self.is_clock_right()
     }
 
     /// What must hold before anything is believed about a stamp: whether its key is in force and its window open, the clock
     /// says. One that the user gave is not doubted.
-    fn is_clock_right(&self) -> Result<(), Undecided> {
-        if !self.pretended && self.now < WRITTEN { Err(Undecided::Clock(self.now)) } else { Ok(()) }
+    fn is_clock_right(&self) -> Result<(), Deferral> {
+        if !self.now_overridden && self.now < RELEASE_TIME { Err(Deferral::Clock(self.now)) } else { Ok(()) }
     }
 
     /// What was fetched about vendors is in the state.
-    fn is_state_there(&self) -> Result<(), Undecided> {
+    fn is_state_there(&self) -> Result<(), Deferral> {
         match self.places.state() {
             Err(error @ PlacesError::Missing { .. }) => Err(error.into()),
             _ => Ok(()),
@@ -280,20 +280,20 @@ impl Engine {
     }
 
     /// What the log says. With [`Marking::Leave`] it is only looked at.
-    pub(super) fn ask(&self, log: &dyn Store, spend: &Spend, marking: Marking) -> Result<Spent, Undecided> {
+    pub(super) fn ask(&self, log: &dyn Store, spend: &SpendRequest, marking: Mode) -> Result<SpendResult, Deferral> {
         if !self.config.used_log {
             // Grants and revocations hold without the log of used serials; uses are not remembered.
-            let spend = Spend { terms: Terms::LookUp, ..spend.clone() };
-            let answer = if marking == Marking::Spend { log.spend(&spend)? } else { log.peek(&spend)? };
+            let spend = SpendRequest { terms: Terms::LookUp, ..spend.clone() };
+            let answer = if marking == Mode::Spend { log.spend(&spend)? } else { log.would_spend(&spend)? };
             return Ok(match answer {
-                Spent::Again { .. } | Spent::Double { .. } => Spent::Fresh,
+                SpendResult::Redelivery { .. } | SpendResult::DoubleSpend { .. } => SpendResult::Fresh,
                 other => other,
             });
         }
         Ok(match marking {
-            Marking::Spend => log.spend(spend)?,
+            Mode::Spend => log.spend(spend)?,
             // Who only looks at a message that was accepted wants to know just that, however long ago it was.
-            Marking::Leave => log.peek(&Spend { redelivery: Redelivery::EVER, ..spend.clone() })?,
+            Mode::DryRun => log.would_spend(&SpendRequest { redelivery: Redelivery::EVER, ..spend.clone() })?,
         })
     }
 }
@@ -301,7 +301,7 @@ impl Engine {
 /// The vendors' keys, read when the first stamp asks for one.
 struct LazyKeys<'a> {
     engine: &'a Engine,
-    read: OnceCell<Result<Arc<Directory>, Undecided>>,
+    read: OnceCell<Result<Arc<Directory>, Deferral>>,
 }
 
 impl LazyKeys<'_> {

@@ -6,7 +6,7 @@
 //! whom he wrote. A message with a list's own fields came back from the list; what he sends to one is learned as any
 //! other.
 
-use super::error::Undecided;
+use super::error::Deferral;
 use super::judge::Engine;
 use super::rescan::date;
 use crate::message::address::{Address, addresses_up_to};
@@ -23,7 +23,7 @@ pub const BEGINNING: u64 = 256 * 1024;
 
 /// Why nothing is learned from a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotLearned {
+pub enum SkipReason {
     /// From names none of the user's addresses.
     Foreign,
     /// A program sent it (RFC 3834 section 5), or it went to many at once (Precedence).
@@ -32,7 +32,7 @@ pub enum NotLearned {
     FromList,
 }
 
-impl fmt::Display for NotLearned {
+impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Foreign => "From is none of your addresses",
@@ -48,9 +48,9 @@ impl Engine {
     ///
     /// # Errors
     /// [`Undecided`] when it is not known which addresses are the user's, or the clock cannot be right.
-    pub fn learnable(&self, message: &Message<'_>, otherwise: UnixTime) -> Result<Result<Sent, NotLearned>, Undecided> {
+    pub fn may_learn(&self, message: &Message<'_>, otherwise: UnixTime) -> Result<Result<Sent, SkipReason>, Deferral> {
         let mut recipients = Vec::new();
-        for field in message.fields().filter(|field| ["To", "Cc", "Bcc"].iter().any(|name| field.is(name))) {
+        for field in message.fields().filter(|field| ["To", "Cc", "Bcc"].iter().any(|name| field.name_is(name))) {
             let room = RECIPIENTS - recipients.len();
             recipients.extend(addresses_up_to(&field.unfolded(), room));
         }
@@ -66,16 +66,16 @@ impl Engine {
         message: &Message<'_>,
         mut recipients: Vec<Address>,
         otherwise: UnixTime,
-    ) -> Result<Result<Sent, NotLearned>, Undecided> {
-        self.is_sane()?;
+    ) -> Result<Result<Sent, SkipReason>, Deferral> {
+        self.preflight()?;
         if !self.is_from_me(message) {
-            return Ok(Err(NotLearned::Foreign));
+            return Ok(Err(SkipReason::Foreign));
         }
         if is_automatic(message) {
-            return Ok(Err(NotLearned::Automatic));
+            return Ok(Err(SkipReason::Automatic));
         }
-        if message.fields().any(|field| field.is("List-Id") || field.is("List-Post")) {
-            return Ok(Err(NotLearned::FromList));
+        if message.fields().any(|field| field.name_is("List-Id") || field.name_is("List-Post")) {
+            return Ok(Err(SkipReason::FromList));
         }
         recipients.retain(|address| !self.is_mine(address));
         let message_id =
@@ -94,8 +94,8 @@ fn is_automatic(message: &Message<'_>) -> bool {
     message.fields().any(|field| {
         let value = field.unfolded();
         let value = word(value.trim_ascii());
-        field.is("Auto-Submitted") && value != b"no"
-            || field.is("Precedence") && [&b"bulk"[..], b"junk", b"list"].contains(&value.as_slice())
+        field.name_is("Auto-Submitted") && value != b"no"
+            || field.name_is("Precedence") && [&b"bulk"[..], b"junk", b"list"].contains(&value.as_slice())
     })
 }
 
@@ -103,23 +103,23 @@ fn is_automatic(message: &Message<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::config::paths::Places;
+    use crate::config::paths::Paths;
     use crate::config::user::User;
 
     const NOW: UnixTime = UnixTime(1_795_262_400);
 
-    fn learn(raw: &str) -> Result<Sent, NotLearned> {
+    fn learn(raw: &str) -> Result<Sent, SkipReason> {
         let text = "addresses = [\"me@x.example\", \"me+*@x.example\"]";
         let config = Config::parse(text, &User::default()).unwrap();
         let engine = Engine {
             config: config.into(),
-            places: Places::default().into(),
+            places: Paths::default().into(),
             now: NOW,
-            pretended: false,
+            now_overridden: false,
             rulebook: Default::default(),
             ready: Default::default(),
         };
-        engine.learnable(&Message::parse(raw.as_bytes()), UnixTime(7)).unwrap()
+        engine.may_learn(&Message::parse(raw.as_bytes()), UnixTime(7)).unwrap()
     }
 
     fn recipients(raw: &str) -> Vec<String> {
@@ -161,16 +161,16 @@ mod tests {
             "Auto-Submitted:\n",
             "Precedence: Bulk\n",
         ] {
-            assert_eq!(learn(&format!("{field}{mine}\n")), Err(NotLearned::Automatic), "{field:?}");
+            assert_eq!(learn(&format!("{field}{mine}\n")), Err(SkipReason::Automatic), "{field:?}");
         }
-        assert_eq!(learn(&format!("List-Id: <l.z.example>\n{mine}\n")), Err(NotLearned::FromList));
+        assert_eq!(learn(&format!("List-Id: <l.z.example>\n{mine}\n")), Err(SkipReason::FromList));
         for raw in
             ["From: eve@y.example\nTo: joe@y.example\n\n", "To: joe@y.example\n\n", "", "From: me@x.example.org\n\n"]
         {
-            assert_eq!(learn(raw), Err(NotLearned::Foreign), "{raw:?}");
+            assert_eq!(learn(raw), Err(SkipReason::Foreign), "{raw:?}");
         }
         // Threat 25: a name is no address.
-        assert_eq!(learn("From: \"me@x.example\" <eve@y.example>\nTo: a@z.example\n\n"), Err(NotLearned::Foreign));
+        assert_eq!(learn("From: \"me@x.example\" <eve@y.example>\nTo: a@z.example\n\n"), Err(SkipReason::Foreign));
     }
 
     /// Promise 5.

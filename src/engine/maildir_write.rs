@@ -1,14 +1,17 @@
 //! Writing a message with its edits into a Maildir.
 
-use crate::mailbox::maildir::{Draft, MaildirError, Moment, Unique};
+use crate::mailbox::maildir::{DeliveryTime, Draft, MaildirError, UniqueName};
 use crate::message::edit::Edit;
 use crate::os::clock;
 use std::io::{self, Read, Write as _};
 
 /// A name for a new file. It tells since when the message is there, so a time that is pretended has no part in it.
-pub(super) fn unique() -> io::Result<Unique> {
+pub(super) fn unique() -> io::Result<UniqueName> {
     let now = clock::since_1970();
-    Unique::new(Moment { seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), micros: now.subsec_micros() })
+    UniqueName::new(DeliveryTime {
+        seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+        micros: now.subsec_micros(),
+    })
 }
 
 /// Writes a message and delivers it; returns its short name.

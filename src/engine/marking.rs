@@ -2,9 +2,9 @@
 
 /// Whether a good stamp is spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Marking {
+pub enum Mode {
     /// It is spent: this is the delivery.
     Spend,
     /// Nothing is written: somebody only wants to know.
-    Leave,
+    DryRun,
 }

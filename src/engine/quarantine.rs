@@ -4,17 +4,17 @@
 //!
 //! A released message is in the Maildir before it goes from here: killed between, there are two, never none.
 
-use super::error::{RecordError, Undecided};
-use super::judge::{Engine, WRITTEN};
+use super::error::{Deferral, RecordError};
+use super::judge::{Engine, RELEASE_TIME};
 use super::maildir_write::{WriteError, unique, write};
-use super::result_header::Marks;
+use super::result_header::HeaderContext;
 use super::{allow_list, result_header};
 use crate::config::paths::PlacesError;
 use crate::log::verdict_log::Entry;
 use crate::mailbox::maildir::{Draft, Folder, Kept, Maildir, MaildirError};
 use crate::message::address::{Address, Pattern};
 use crate::message::edit::Edit;
-use crate::message::header::{printable, readable};
+use crate::message::header::{escape_untrusted, readable};
 use crate::message::parse::Message;
 use crate::message::result_headers::CLASS_FIELD;
 use crate::os;
@@ -37,7 +37,7 @@ const RELEASED: &str = "released";
 
 /// The messages that are held.
 #[derive(Debug)]
-pub struct Held<'a> {
+pub struct Quarantine<'a> {
     engine: &'a Engine,
     folder: Folder,
 }
@@ -68,7 +68,7 @@ pub struct HeldMessage {
 
 /// How a message leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaving {
+pub enum Removal {
     /// It was let through.
     Released,
     /// It was let through, and its sender will be.
@@ -87,7 +87,7 @@ pub enum HeldError {
     Places(#[from] PlacesError),
     /// The clock cannot be right.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    Undecided(#[from] Deferral),
     /// A folder.
     #[error(transparent)]
     Maildir(#[from] MaildirError),
@@ -108,7 +108,7 @@ pub enum HeldError {
     NoSender(String),
 }
 
-impl Leaving {
+impl Removal {
     /// The stable word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -121,7 +121,7 @@ impl Leaving {
     }
 }
 
-impl<'a> Held<'a> {
+impl<'a> Quarantine<'a> {
     /// The held messages; the folder is made if it is missing.
     ///
     /// # Errors
@@ -156,8 +156,8 @@ impl<'a> Held<'a> {
     /// [`HeldError`].
     pub(super) fn draft(&self) -> Result<Draft<'_>, HeldError> {
         let clock = clock::now();
-        if clock < WRITTEN {
-            return Err(Undecided::Clock(clock).into());
+        if clock < RELEASE_TIME {
+            return Err(Deferral::Clock(clock).into());
         }
         Ok(Draft::begin(&self.folder, unique()?)?)
     }
@@ -201,12 +201,12 @@ impl<'a> Held<'a> {
     ///
     /// # Errors
     /// [`HeldError`]; it may be in both then.
-    pub fn release(&self, message: &HeldMessage, into: &Maildir, how: Leaving) -> Result<(), HeldError> {
+    pub fn release(&self, message: &HeldMessage, into: &Maildir, how: Removal) -> Result<(), HeldError> {
         let bytes = self.read(message)?;
         let inbox = into.folder(None)?;
         let edit = self.marked(&Message::parse(&bytes));
         write(Draft::begin(&inbox, unique()?)?, &edit, None)?;
-        self.leave(message, how)
+        self.remove(message, how)
     }
 
     /// Lets the sender of a message through from now on. Whether he was not before.
@@ -229,7 +229,7 @@ impl<'a> Held<'a> {
     ///
     /// # Errors
     /// [`HeldError`]; it is still held then, or at worst comes back after a crash.
-    pub fn leave(&self, message: &HeldMessage, how: Leaving) -> Result<(), HeldError> {
+    pub fn remove(&self, message: &HeldMessage, how: Removal) -> Result<(), HeldError> {
         self.engine.record_durably(&Entry {
             time: self.engine.now.to_string(),
             class: message.class.clone(),
@@ -240,7 +240,7 @@ impl<'a> Held<'a> {
             from: message
                 .author
                 .as_ref()
-                .map(|author| printable(author.to_string().as_bytes(), result_header::LONGEST)),
+                .map(|author| escape_untrusted(author.to_string().as_bytes(), result_header::LONGEST)),
             message_id: message.message_id.clone(),
             ..Entry::default()
         })?;
@@ -263,7 +263,7 @@ impl<'a> Held<'a> {
         for kept in self.folder.messages()? {
             if gone.len() < most && now.since(UnixTime(kept.since.seconds)) > keep {
                 let message = self.look(kept);
-                self.leave(&message, Leaving::Expired)?;
+                self.remove(&message, Removal::Expired)?;
                 gone.push(message);
             }
         }
@@ -278,7 +278,7 @@ impl<'a> Held<'a> {
         Ok(self.folder.lock()?)
     }
 
-    pub(super) fn sweep(&self) -> Result<(), HeldError> {
+    pub(super) fn expire_some(&self) -> Result<(), HeldError> {
         self.folder.sweep(self.engine.now.0)?;
         Ok(())
     }
@@ -286,7 +286,7 @@ impl<'a> Held<'a> {
     fn look(&self, kept: Kept) -> HeldMessage {
         let (bytes, size) = self.folder.read(&kept, HEADER).unwrap_or_default();
         let message = Message::parse(&bytes);
-        let shown = |text: &[u8]| printable(text.trim_ascii(), result_header::LONGEST);
+        let shown = |text: &[u8]| escape_untrusted(text.trim_ascii(), result_header::LONGEST);
         let result = message.first(CLASS_FIELD).map(|field| shown_result(&field.unfolded())).unwrap_or_default();
         let [class, reason, rule] = result;
         HeldMessage {
@@ -308,7 +308,7 @@ impl<'a> Held<'a> {
     fn marked<'m>(&self, message: &Message<'m>) -> Edit<'m> {
         let verdict = Verdict { reason: Reason::Rule, deciding_stamp: None, findings: Vec::new() };
         let decision = Decision { verdict, rule: Some(RELEASED.to_owned()), action: Action::Deliver };
-        result_header::marked(message, &decision, &Marks::of(&self.engine.config))
+        result_header::with_result_headers(message, &decision, &HeaderContext::of(&self.engine.config))
     }
 }
 

@@ -2,21 +2,21 @@
 //! order in which it is kept. Nothing is spent and nothing is written. The log is only looked at; what it does not know is
 //! spent in a log in memory, so that of two old messages with one stamp the second is `used` here too.
 
-use super::error::Undecided;
+use super::error::Deferral;
 use super::judge::Engine;
-use super::judge::LazyLog;
-use super::marking::Marking;
+use super::judge::LazyStore;
+use super::marking::Mode;
 use crate::mailbox::mbox;
-use crate::mailbox::walk::Kept;
+use crate::mailbox::walk::StoredMessage;
 use crate::message::parse::Message;
-use crate::policy::context::Seen;
+use crate::policy::context::Extent;
 use crate::policy::decision::Decision;
 use crate::store::memory::Memory;
 use crate::store::{StoreError, UsedLog};
 use crate::time::UnixTime;
 use crate::verdict::facts::Envelope;
 use crate::verdict::reason::Reason;
-use crate::verdict::spend::{Redelivery, Spend, Spent, Terms};
+use crate::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use jiff::fmt::rfc2822::DateTimeParser;
 use std::cell::Cell;
 
@@ -31,20 +31,20 @@ pub struct Scan {
 
 /// What a message came to.
 #[derive(Clone, Debug)]
-pub struct Judged {
+pub struct JudgedMessage {
     /// The judgement.
     pub decision: Decision,
     /// When the message was received.
     pub received: UnixTime,
     /// How that is known.
-    pub clue: Clue,
+    pub clue: ReceivedTime,
     /// Whether the log reaches back far enough to say if its stamp was used before.
     pub reuse_checked: bool,
 }
 
 /// How the receiving time of a message is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clue {
+pub enum ReceivedTime {
     /// By the Received field on top, which the user's own host put there.
     Received,
     /// By the `From ` line of the mbox file, which the delivering program wrote.
@@ -53,7 +53,7 @@ pub enum Clue {
     File,
 }
 
-impl Clue {
+impl ReceivedTime {
     /// The stable word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -70,7 +70,7 @@ impl Scan {
     #[must_use]
     pub fn new(engine: Engine, envelope: Envelope) -> Self {
         // Messages do not come in the order of their times, so nothing may be forgotten on the way.
-        Self { engine: Engine { pretended: true, ..engine }, envelope, seen: Memory::with_grace(i64::MAX) }
+        Self { engine: Engine { now_overridden: true, ..engine }, envelope, seen: Memory::with_grace(i64::MAX) }
     }
 
     /// The most bytes of a message that are looked at.
@@ -83,7 +83,7 @@ impl Scan {
     ///
     /// # Errors
     /// [`Undecided`]: our own trouble, which other messages would meet too.
-    pub fn judge(&mut self, kept: &Kept<'_>) -> Result<Judged, Undecided> {
+    pub fn judge(&mut self, kept: &StoredMessage<'_>) -> Result<JudgedMessage, Deferral> {
         let message = Message::parse(kept.bytes);
         let (received, clue) = receiving_time(&message, kept.modified);
         self.engine.now = received;
@@ -103,45 +103,45 @@ impl Scan {
                 decision = unquoted;
             }
         }
-        Ok(Judged { decision, received, clue, reuse_checked: checked.get() && self.engine.config.used_log })
+        Ok(JudgedMessage { decision, received, clue, reuse_checked: checked.get() && self.engine.config.used_log })
     }
 
-    fn ask(&self, message: &Message<'_>, checked: &Cell<bool>) -> Result<Decision, Undecided> {
+    fn ask(&self, message: &Message<'_>, checked: &Cell<bool>) -> Result<Decision, Deferral> {
         let engine = &self.engine;
         let verdict = engine.verdict(message, &self.envelope, &mut |spend| {
-            engine.is_sane()?;
+            engine.preflight()?;
             // Opened for this question only: mail may come meanwhile.
             let log = engine.used_log()?;
-            let answer = match engine.ask(log.as_ref(), spend, Marking::Leave) {
-                Err(Undecided::Store(StoreError::ClockBehind { .. })) | Ok(Spent::Ended) => {
+            let answer = match engine.ask(log.as_ref(), spend, Mode::DryRun) {
+                Err(Deferral::Store(StoreError::ClockBehind { .. })) | Ok(SpendResult::Ended) => {
                     // The log has forgotten the stamps of that time. A delivery has to refuse them; here nothing is at
                     // stake, and grants and revocations still count.
                     checked.set(false);
-                    engine.ask(log.as_ref(), &Spend { terms: Terms::LookUp, ..spend.clone() }, Marking::Leave)?
+                    engine.ask(log.as_ref(), &SpendRequest { terms: Terms::LookUp, ..spend.clone() }, Mode::DryRun)?
                 }
                 other => other?,
             };
             let spends = engine.config.used_log && spend.terms == Terms::Spend;
-            if answer != Spent::Fresh || !spends {
+            if answer != SpendResult::Fresh || !spends {
                 return Ok(answer);
             }
             // A copy of a message in another folder is the same message, however long after it was made.
-            Ok(self.seen.spend(&Spend { redelivery: Redelivery::EVER, ..spend.clone() })?)
+            Ok(self.seen.spend(&SpendRequest { redelivery: Redelivery::EVER, ..spend.clone() })?)
         })?;
-        engine.decide(verdict, message, &self.envelope, Seen::Whole, &LazyLog::new(engine))
+        engine.decide(verdict, message, &self.envelope, Extent::Whole, &LazyStore::new(engine))
     }
 }
 
 /// When a message was received.
-fn receiving_time(message: &Message<'_>, modified: i64) -> (UnixTime, Clue) {
+fn receiving_time(message: &Message<'_>, modified: i64) -> (UnixTime, ReceivedTime) {
     let top = message.first("Received").map(|field| field.unfolded());
     // The date stands after the last semicolon (RFC 5321 4.4), and some programs put a comment after it.
     if let Some(time) = top.and_then(|text| date(text.rsplit(|&b| b == b';').next()?)) {
-        return (time, Clue::Received);
+        return (time, ReceivedTime::Received);
     }
     match from_line(message.envelope_line()) {
-        Some(time) => (time, Clue::FromLine),
-        None => (UnixTime(modified), Clue::File),
+        Some(time) => (time, ReceivedTime::FromLine),
+        None => (UnixTime(modified), ReceivedTime::File),
     }
 }
 
@@ -166,7 +166,7 @@ fn from_line(line: &[u8]) -> Option<UnixTime> {
 mod tests {
     use super::*;
 
-    fn received(raw: &[u8]) -> (i64, Clue) {
+    fn received(raw: &[u8]) -> (i64, ReceivedTime) {
         let (time, clue) = receiving_time(&Message::parse(raw), 7);
         (time.0, clue)
     }
@@ -175,16 +175,16 @@ mod tests {
     fn the_top_received_field_says_when() {
         let raw = b"From x Thu Jan  1 00:00:09 1970\nReceived: from a (b; c) by d;\n\tSat, 21 Nov 2026 13:00:00 +0100 (CET)\n\
             Received: by e; Thu, 1 Jan 1970 00:00:05 +0000\n\n";
-        assert_eq!(received(raw), (1_795_262_400, Clue::Received));
+        assert_eq!(received(raw), (1_795_262_400, ReceivedTime::Received));
     }
 
     #[test]
     fn without_it_the_envelope_line_and_then_the_file_say_when() {
-        assert_eq!(received(b"From x Thu Jan  1 00:00:09 1970\nA: b\n\n"), (9, Clue::FromLine));
+        assert_eq!(received(b"From x Thu Jan  1 00:00:09 1970\nA: b\n\n"), (9, ReceivedTime::FromLine));
         assert_eq!(received(b"From x@y Sat Nov 21 12:00:00 2026\r\nReceived: yesterday\n\n").0, 1_795_262_400);
         for raw in [b"Received: by a; soon\n\n".as_slice(), b"From x\n\n", b"From \xff Sat Nov 21 12:00 2026\n", b""] {
-            assert_eq!(received(raw), (7, Clue::File), "{raw:?}");
+            assert_eq!(received(raw), (7, ReceivedTime::File), "{raw:?}");
         }
-        assert_eq!(received(b"Received: ; 1 Jan 1960 00:00:00 +0000\n\n"), (7, Clue::File));
+        assert_eq!(received(b"Received: ; 1 Jan 1960 00:00:00 +0000\n\n"), (7, ReceivedTime::File));
     }
 }

@@ -4,7 +4,7 @@
 use crate::config::Config;
 use crate::log::verdict_log::Entry;
 use crate::message::edit::Edit;
-use crate::message::header::{fold, printable};
+use crate::message::header::{escape_untrusted, fold};
 use crate::message::parse::Message;
 use crate::message::result_headers::{self, AUTHENTICATION_RESULTS, CLASS_FIELD};
 use crate::policy::decision::Decision;
@@ -20,7 +20,7 @@ pub const LONGEST: usize = 200;
 
 /// What of the configuration shows in a marked message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Marks {
+pub struct HeaderContext {
     /// Under which name an Authentication-Results field is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authserv_id: Option<String>,
@@ -28,7 +28,7 @@ pub struct Marks {
     pub used_log: bool,
 }
 
-impl Marks {
+impl HeaderContext {
     /// As configured.
     #[must_use]
     pub fn of(config: &Config) -> Self {
@@ -39,7 +39,7 @@ impl Marks {
 /// The message with its result fields on top: `Digital-Stamp-Class`, with an `authserv_id` also
 /// `Authentication-Results`. What came with the message and could pass for them is gone; no other byte changes.
 #[must_use]
-pub fn marked<'a>(message: &Message<'a>, decision: &Decision, marks: &Marks) -> Edit<'a> {
+pub fn with_result_headers<'a>(message: &Message<'a>, decision: &Decision, marks: &HeaderContext) -> Edit<'a> {
     let newline = message.newline();
     let authserv_id = marks.authserv_id.as_deref();
     let mut fields = result_field(decision, marks.used_log, newline);
@@ -65,7 +65,7 @@ fn summary(decision: &Decision, used_log: bool) -> String {
     let verdict = &decision.verdict;
     let mut text = format!("{}; reason={}", verdict.class(), verdict.reason);
     let mut add = |name: &str, value: &str| {
-        let _ = write!(text, "; {name}={}", printable(value.as_bytes(), LONGEST));
+        let _ = write!(text, "; {name}={}", escape_untrusted(value.as_bytes(), LONGEST));
     };
     if let Some(rule) = &decision.rule {
         add("rule", rule);
@@ -103,7 +103,7 @@ pub fn authentication_results(verdict: &Verdict, authserv_id: &str, newline: &st
     };
     let mut text = format!("{authserv_id}; x-digital-stamp={result} reason=\"{}\"", verdict.reason);
     if let Some(vendor) = verdict.stamp().and_then(|stamp| stamp.vendor.as_deref()) {
-        let _ = write!(text, " header.vendor={}", printable(vendor.as_bytes(), LONGEST));
+        let _ = write!(text, " header.vendor={}", escape_untrusted(vendor.as_bytes(), LONGEST));
     }
     fold(AUTHENTICATION_RESULTS, &text, newline)
 }
@@ -111,7 +111,7 @@ pub fn authentication_results(verdict: &Verdict, authserv_id: &str, newline: &st
 /// The entry for the verdict log.
 #[must_use]
 pub fn entry(decision: &Decision, message: &Message<'_>, envelope: &Envelope, now: UnixTime) -> Entry {
-    let shown = |text: &str| printable(text.as_bytes(), LONGEST);
+    let shown = |text: &str| escape_untrusted(text.as_bytes(), LONGEST);
     let verdict = &decision.verdict;
     let stamp = verdict.stamp();
     let sender = message.authors().into_iter().next();
@@ -130,7 +130,7 @@ pub fn entry(decision: &Decision, message: &Message<'_>, envelope: &Envelope, no
         value: stamp.and_then(|stamp| stamp.value),
         from: sender.map(|sender| shown(&sender.to_string())),
         sender: envelope.sender.as_deref().map(shown),
-        message_id: message.first("Message-ID").map(|field| printable(field.unfolded().trim_ascii(), LONGEST)),
+        message_id: message.first("Message-ID").map(|field| escape_untrusted(field.unfolded().trim_ascii(), LONGEST)),
         recipient: envelope.recipient.as_ref().map(|recipient| shown(&recipient.to_string())),
     }
 }

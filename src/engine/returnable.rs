@@ -8,7 +8,7 @@ use crate::policy::decision::Decision;
 use crate::stamp::claims::Stamp;
 use crate::stamp::extract::{Found, locate};
 use crate::stamp::token::Token;
-use crate::store::{Returnable, Returns};
+use crate::store::{ReturnableStamp, ReturnableStore};
 use crate::verdict::class::Class;
 
 impl Engine {
@@ -30,11 +30,13 @@ impl Engine {
         let Some(id) = message.first("Message-ID") else { return };
         let mut from = message.authors();
         from.extend(message.first("Reply-To").map(|field| addresses(&field.unfolded())).unwrap_or_default());
-        let row = Returnable { stamp: found.token.clone(), from, at: self.now };
-        let kept =
-            self.places.state().map(|state| Returns::new(state).keep(&String::from_utf8_lossy(&id.unfolded()), &row));
+        let row = ReturnableStamp { stamp: found.token.clone(), from, at: self.now };
+        let kept = self
+            .places
+            .state()
+            .map(|state| ReturnableStore::new(state).keep(&String::from_utf8_lossy(&id.unfolded()), &row));
         if let Ok(Err(error)) = kept {
-            self.complain(&format!("a stamp for the answer could not be kept: {error}"));
+            self.log_error(&format!("a stamp for the answer could not be kept: {error}"));
         }
     }
 }

@@ -3,19 +3,19 @@
 //! addresses when a rule asks it, and the log is opened when a rule asks whom the user wrote to; none of them for mail with a
 //! good stamp. What cannot be read or opened makes the message wait, never fail to match.
 
-use super::error::Undecided;
-use super::judge::{Engine, LazyLog};
-use super::marking::Marking;
+use super::error::Deferral;
+use super::judge::{Engine, LazyStore};
+use super::marking::Mode;
 use crate::config::address_list::{self, HELD_ALLOW};
 use crate::config::paths::PlacesError;
 use crate::config::rules::{self, RulesError};
 use crate::message::address::Address;
 use crate::message::parse::Message;
-use crate::policy::condition::{Acquaintance, Condition};
-use crate::policy::context::{Letter, Seen};
+use crate::policy::condition::{Condition, Environment};
+use crate::policy::context::{Extent, MessageContext};
 use crate::policy::decision::{Decision, Effect, Ruling};
-use crate::policy::regex::Found;
-use crate::policy::rule_set::{Part, Rule, RuleError, Rules};
+use crate::policy::regex::Match;
+use crate::policy::rule_set::{Clause, Rule, RuleError, Rules};
 use crate::verdict::class::Class;
 use crate::verdict::facts::Envelope;
 use crate::verdict::finding::Verdict;
@@ -26,7 +26,7 @@ pub const HELD_ALLOW_NAME: &str = "held-allow";
 
 /// What `mailstamp rules test` tells: how the rules came to their answer.
 #[derive(Debug)]
-pub struct Consultation<'a> {
+pub struct RuleTrace<'a> {
     /// The judgement before any rule was asked.
     pub verdict: Verdict,
     /// What came of it.
@@ -36,20 +36,20 @@ pub struct Consultation<'a> {
     /// The envelope sender.
     pub sender: Option<Address>,
     /// The rules that were asked, in their order; the last of them matches if `decision` has its name.
-    pub asked: Vec<Asked<'a>>,
+    pub asked: Vec<RuleStep<'a>>,
     /// How many rules there are.
     pub count: usize,
 }
 
 /// A rule that was asked.
 #[derive(Debug)]
-pub struct Asked<'a> {
+pub struct RuleStep<'a> {
     /// Which.
     pub rule: &'a Rule,
     /// Whether it matches.
     pub matches: bool,
     /// Its conditions in the order in which they are asked, and the answers as far as they were needed.
-    pub answers: Vec<(Part, &'a Condition, Option<Found>)>,
+    pub answers: Vec<(Clause, &'a Condition, Option<Match>)>,
 }
 
 impl Engine {
@@ -59,15 +59,17 @@ impl Engine {
         verdict: Verdict,
         message: &Message<'_>,
         envelope: &Envelope,
-        seen: Seen,
-        log: &LazyLog<'_>,
-    ) -> Result<Decision, Undecided> {
+        seen: Extent,
+        log: &LazyStore<'_>,
+    ) -> Result<Decision, Deferral> {
         Decision::of(verdict, &self.config.actions, |verdict| {
-            let letter = Letter::new(message, envelope, verdict, &self.config.trusted_authserv_ids, seen);
+            let letter = MessageContext::new(message, envelope, verdict, &self.config.trusted_authserv_ids, seen);
             if let Some(ruling) = self.allowed(&letter)? {
                 return Ok(Some(ruling));
             }
-            self.rules()?.ruling(&letter, &World { engine: self, log }).map_err(|error| self.undecided(error))
+            self.rules()?
+                .ruling(&letter, &EngineEnvironment { engine: self, log })
+                .map_err(|error| self.undecided(error))
         })
     }
 
@@ -75,28 +77,23 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::judge`].
-    pub fn consult(
-        &self,
-        message: &Message<'_>,
-        envelope: &Envelope,
-        cut: bool,
-    ) -> Result<Consultation<'_>, Undecided> {
-        let log = LazyLog::new(self);
+    pub fn consult(&self, message: &Message<'_>, envelope: &Envelope, cut: bool) -> Result<RuleTrace<'_>, Deferral> {
+        let log = LazyStore::new(self);
         let verdict = if cut {
             Verdict::too_large()
         } else {
             self.verdict(message, envelope, &mut |spend| {
-                self.is_sane()?;
-                self.ask(log.store()?, spend, Marking::Leave)
+                self.preflight()?;
+                self.ask(log.store()?, spend, Mode::DryRun)
             })?
         };
-        let seen = if cut { Seen::Beginning } else { Seen::Whole };
-        let letter = Letter::new(message, envelope, &verdict, &self.config.trusted_authserv_ids, seen);
+        let seen = if cut { Extent::Beginning } else { Extent::Whole };
+        let letter = MessageContext::new(message, envelope, &verdict, &self.config.trusted_authserv_ids, seen);
         let rules = self.rules()?;
         let (mut asked, mut ruling) = (Vec::new(), None);
         if verdict.class() != Class::FirstClass {
             ruling = self.allowed(&letter)?;
-            let world = World { engine: self, log: &log };
+            let world = EngineEnvironment { engine: self, log: &log };
             let mut rest = rules.iter();
             while ruling.is_none()
                 && let Some(rule) = rest.next()
@@ -109,18 +106,23 @@ impl Engine {
             }
         }
         let (author, sender) = (letter.author().cloned(), letter.sender().cloned());
-        let decision = Decision::of(verdict.clone(), &self.config.actions, |_| Ok::<_, Undecided>(ruling))?;
-        Ok(Consultation { author, sender, decision, asked, count: rules.iter().len(), verdict })
+        let decision = Decision::of(verdict.clone(), &self.config.actions, |_| Ok::<_, Deferral>(ruling))?;
+        Ok(RuleTrace { author, sender, decision, asked, count: rules.iter().len(), verdict })
     }
 
-    fn asked<'a>(&self, rule: &'a Rule, letter: &Letter<'_>, world: &World<'_>) -> Result<Asked<'a>, Undecided> {
+    fn asked<'a>(
+        &self,
+        rule: &'a Rule,
+        letter: &MessageContext<'_>,
+        world: &EngineEnvironment<'_>,
+    ) -> Result<RuleStep<'a>, Deferral> {
         let mut found = Vec::new();
         let matches = rule.matches(letter, world, &mut |_, _, answer| found.push(answer));
         let matches = matches.map_err(|error| self.undecided(error))?;
         // Those that were asked are the first: conditions, and exceptions once all of them held.
         let mut answers = found.into_iter();
         let answers = rule.conditions().map(|(part, condition)| (part, condition, answers.next())).collect();
-        Ok(Asked { rule, matches, answers })
+        Ok(RuleStep { rule, matches, answers })
     }
 
     /// The rules, read when they are first asked for.
@@ -136,7 +138,7 @@ impl Engine {
     }
 
     /// The entry of `allow`, or of the list beside the log, that lets the author through without a stamp.
-    fn allowed(&self, letter: &Letter<'_>) -> Result<Option<Ruling>, Undecided> {
+    fn allowed(&self, letter: &MessageContext<'_>) -> Result<Option<Ruling>, Deferral> {
         let Some(author) = letter.author() else { return Ok(None) };
         let allow = |name: &str| Some(Ruling { name: name.to_owned(), effect: Effect::Allow });
         if let Some(allowed) = self.config.allow.iter().find(|allowed| allowed.pattern.matches(author)) {
@@ -145,7 +147,7 @@ impl Engine {
         Ok(if self.held_allow(author)? { allow(HELD_ALLOW_NAME) } else { None })
     }
 
-    fn held_allow(&self, author: &Address) -> Result<bool, Undecided> {
+    fn held_allow(&self, author: &Address) -> Result<bool, Deferral> {
         let state = match self.places.state() {
             // Without a folder for the state nothing was ever held.
             Err(PlacesError::Nowhere(_)) => return Ok(false),
@@ -157,7 +159,7 @@ impl Engine {
         }
     }
 
-    fn undecided(&self, error: RuleError<Undecided>) -> Undecided {
+    fn undecided(&self, error: RuleError<Deferral>) -> Deferral {
         match error {
             RuleError::Trouble(trouble) => trouble,
             RuleError::Wrong(source) => {
@@ -169,23 +171,23 @@ impl Engine {
 }
 
 /// What rules may ask beside the message.
-struct World<'a> {
+struct EngineEnvironment<'a> {
     engine: &'a Engine,
-    log: &'a LazyLog<'a>,
+    log: &'a LazyStore<'a>,
 }
 
-impl Acquaintance for World<'_> {
-    type Trouble = Undecided;
+impl Environment for EngineEnvironment<'_> {
+    type Trouble = Deferral;
 
-    fn wrote_to(&self, address: &Address) -> Result<bool, Undecided> {
+    fn wrote_to(&self, address: &Address) -> Result<bool, Deferral> {
         Ok(self.log.store()?.wrote_to(address)?)
     }
 
-    fn sent(&self, message_id: &str) -> Result<bool, Undecided> {
+    fn sent(&self, message_id: &str) -> Result<bool, Deferral> {
         Ok(self.log.store()?.sent(message_id)?)
     }
 
-    fn listed(&self, file: &Path, address: &Address) -> Result<bool, Undecided> {
+    fn listed(&self, file: &Path, address: &Address) -> Result<bool, Deferral> {
         Ok(address_list::covers(file, address, self.engine.config.local_case).map_err(RulesError::from)?)
     }
 }

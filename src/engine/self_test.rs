@@ -23,7 +23,7 @@ const NOW: UnixTime = UnixTime(1_800_000_000);
 ///
 /// # Errors
 /// What went otherwise than it should, in words.
-pub fn examine_ourselves() -> Result<(), String> {
+pub fn self_test() -> Result<(), String> {
     let key = SecretKey::from_random(&[7; 32]);
     let keys = OneKey(VendorKey { key: key.public(), status: KeyStatus::Active, not_before: None, not_after: None });
     let token = stamp(&key).map_err(|error| format!("no stamp could be made: {error}"))?;
@@ -79,6 +79,6 @@ impl KeyDirectory for OneKey {
 mod tests {
     #[test]
     fn this_build_passes_its_own_test() {
-        assert_eq!(super::examine_ourselves(), Ok(()));
+        assert_eq!(super::self_test(), Ok(()));
     }
 }

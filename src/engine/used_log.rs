@@ -1,10 +1,10 @@
 //! Opening the used log: which store a user has, and with which options.
 
 use crate::config::Config;
-use crate::config::paths::{Places, PlacesError};
+use crate::config::paths::{Paths, PlacesError};
 use crate::store::redb::{Options, Redb};
-use crate::store::resident::Resident;
-use crate::store::{Attended, Store, StoreError};
+use crate::store::resident::ResidentLog;
+use crate::store::{AnswerCounters, Store, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ const CACHE: usize = 8 << 20;
 ///
 /// # Errors
 /// [`PlacesError::Nowhere`].
-pub fn used_log(config: &Config, places: &Places) -> Result<Box<dyn Store>, PlacesError> {
+pub fn used_log(config: &Config, places: &Paths) -> Result<Box<dyn Store>, PlacesError> {
     let options = Options { wait: config.wait, grace: config.policy.grace(), ..Options::default() };
     Ok(Box::new(Redb::new(used_log_path(places.state()?), options)))
 }
@@ -24,9 +24,9 @@ pub fn used_log(config: &Config, places: &Places) -> Result<Box<dyn Store>, Plac
 ///
 /// # Errors
 /// Any [`StoreError`].
-pub fn resident_log(config: &Config, path: &Path, attended: Arc<Attended>) -> Result<Resident, StoreError> {
+pub fn resident_log(config: &Config, path: &Path, attended: Arc<AnswerCounters>) -> Result<ResidentLog, StoreError> {
     let options = Options { wait: config.wait, grace: config.policy.grace(), cache: CACHE };
-    Resident::counting(path, options, attended)
+    ResidentLog::counting(path, options, attended)
 }
 
 /// The file of the used-serial log in the folder `state`.

@@ -7,7 +7,7 @@
 pub(crate) mod serde_hex;
 mod status;
 
-pub use status::{Answer, Means, Presentation, Refusals, Standing};
+pub use status::{Answer, Means, Presentation, Refusals, StampStatus};
 
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What the user has said about one stamp. A revocation outweighs a grant, and leaves it in place, so that restoring the
 /// stamp brings the grant back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct StampStatus {
     /// The grant, if one was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<Grant>,
@@ -70,7 +70,7 @@ pub enum Answer {
     },
 }
 
-impl Standing {
+impl StampStatus {
     /// The standing after a message that carries the stamp was moved to Junk or Trash at `now`. A revocation that stands
     /// already is left as it is.
     #[must_use]
@@ -132,11 +132,11 @@ mod tests {
 
     #[test]
     fn a_revocation_outweighs_a_grant_and_counts_who_comes_all_the_same() {
-        let granted = Standing { grant: Some(Grant::new(GrantKind::Return, NOW)), ..Standing::default() };
+        let granted = StampStatus { grant: Some(Grant::new(GrantKind::Return, NOW)), ..StampStatus::default() };
         let (answer, used) = granted.answer(&presented(1));
         assert_eq!(answer, Answer::Granted(GrantKind::Return));
         assert_eq!(used.unwrap().answer(&presented(1)), (Answer::Granted(GrantKind::Return), None));
-        let revoked = Standing { revoked: Some(50), ..granted };
+        let revoked = StampStatus { revoked: Some(50), ..granted };
         let (answer, after) = revoked.answer(&presented(1));
         assert_eq!(answer, Answer::Revoked { since: UnixTime(50) });
         let after = after.unwrap();
@@ -148,35 +148,35 @@ mod tests {
 
     #[test]
     fn moving_back_in_time_undoes_what_moving_did_and_nothing_else() {
-        let granted = Standing { grant: Some(Grant::new(GrantKind::Return, NOW)), ..Standing::default() };
+        let granted = StampStatus { grant: Some(Grant::new(GrantKind::Return, NOW)), ..StampStatus::default() };
         let moved = granted.moved_away(UnixTime(50));
         assert_eq!((moved.revoked, moved.means), (Some(50), Some(Means::Moved)));
         assert_eq!(moved.moved_away(UnixTime(60)), moved);
         assert_eq!(moved.moved_back(UnixTime(60), 10), granted);
         assert_eq!(moved.moved_back(UnixTime(61), 10), moved);
-        let said = Standing { revoked: Some(50), ..granted };
+        let said = StampStatus { revoked: Some(50), ..granted };
         assert_eq!(said.moved_away(NOW), said);
         assert_eq!(said.moved_back(NOW, 100), said);
     }
 
     #[test]
     fn nothing_said_is_nothing() {
-        assert_eq!(Standing::default().answer(&presented(1)), (Answer::Nothing, None));
+        assert_eq!(StampStatus::default().answer(&presented(1)), (Answer::Nothing, None));
         let ended = Grant { until: Some(99), ..Grant::new(GrantKind::MultiUse, NOW) };
-        let standing = Standing { grant: Some(ended), ..Standing::default() };
+        let standing = StampStatus { grant: Some(ended), ..StampStatus::default() };
         assert_eq!(standing.answer(&presented(1)), (Answer::Nothing, None));
     }
 
     #[test]
     fn a_limited_grant_remembers_what_it_was_used_for() {
         let grant = Grant { uses: Some(1), ..Grant::new(GrantKind::MultiUse, NOW) };
-        let standing = Standing { grant: Some(grant), ..Standing::default() };
+        let standing = StampStatus { grant: Some(grant), ..StampStatus::default() };
         let (answer, after) = standing.answer(&presented(1));
         assert_eq!(answer, Answer::Granted(GrantKind::MultiUse));
         let after = after.unwrap();
         assert_eq!(after.answer(&presented(1)), (Answer::Granted(GrantKind::MultiUse), None));
         assert_eq!(after.answer(&presented(2)), (Answer::Nothing, None));
         let text = serde_json::to_string(&after).unwrap();
-        assert_eq!(serde_json::from_str::<Standing>(&text).unwrap(), after);
+        assert_eq!(serde_json::from_str::<StampStatus>(&text).unwrap(), after);
     }
 }

@@ -14,7 +14,7 @@ const PIECE: usize = 64 * 1024;
 
 /// A connection.
 #[derive(Debug)]
-pub struct Channel {
+pub struct Connection {
     stream: UnixStream,
     /// Memory for frames that come, where many connections share it.
     share: Option<Share>,
@@ -34,7 +34,7 @@ pub enum ChannelError {
     NoRoom,
 }
 
-impl Channel {
+impl Connection {
     /// Over a connection that was made.
     #[must_use]
     pub fn new(stream: UnixStream) -> Self {
@@ -164,9 +164,9 @@ mod tests {
     const LONG: Duration = Duration::from_secs(300);
     const LIMITS: Limits = Limits { head: 1_000, body: 10 << 20 };
 
-    fn pair() -> (Channel, UnixStream) {
+    fn pair() -> (Connection, UnixStream) {
         let (one, other) = UnixStream::pair().unwrap();
-        (Channel::new(one), other)
+        (Connection::new(one), other)
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
         let (mut here, there) = pair();
         let body: Vec<u8> = (0..5_000_000_u32).map(|number| number.to_le_bytes()[0]).collect();
         let sent = body.clone();
-        let sender = thread::spawn(move || Channel::new(there).send(Kind::Judge, b"{}", &sent, LONG));
+        let sender = thread::spawn(move || Connection::new(there).send(Kind::Judge, b"{}", &sent, LONG));
         let frame = here.receive(LIMITS, LONG, LONG).unwrap().unwrap();
         assert_eq!((frame.kind, frame.head.as_slice()), (Kind::Judge, &b"{}"[..]));
         assert!(frame.body == body);

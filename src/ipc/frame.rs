@@ -40,25 +40,25 @@ kinds! {
     /// Answer for one stamp on one message, and spend it.
     Spend = 2;
     /// Let me have the log until I hang up.
-    Lend = 3;
+    Acquire = 3;
     /// Tell how you are.
     Status = 4;
     /// The judgement.
-    Judged = 65;
+    Verdict = 65;
     /// The answer of the log.
-    Spent = 66;
+    SpendResult = 66;
     /// The log is yours.
-    Lent = 67;
+    Acquired = 67;
     /// How I am.
-    Well = 68;
+    StatusReply = 68;
     /// I need the body for that; ask again with it.
-    WantBody = 80;
+    BodyNeeded = 80;
     /// That is not mine to answer: do it yourself.
-    Yourself = 81;
+    NotHere = 81;
     /// It cannot be decided now; the mail must wait.
-    Undecided = 82;
+    Defer = 82;
     /// That was no question that I know.
-    Refused = 83;
+    UnknownRequest = 83;
 }
 
 /// A frame.

@@ -3,10 +3,10 @@
 //! Mail goes through sendmail(8) with a null sender, so that nothing comes back to anybody.
 
 use super::error::LedgerError;
-use super::rejection::Refusal;
+use super::rejection::Rejection;
 use crate::accounting::hash::Hash;
 use crate::message::address::{Address, AddressError, canonical_domain};
-use crate::message::header::{fold, printable};
+use crate::message::header::{escape_untrusted, fold};
 use crate::net::sendmail::{self, SendError};
 use crate::time::UnixTime;
 use std::path::Path;
@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(super) const CODE_LENGTH: usize = 9;
 
 /// For how long sendmail(8) may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const SENDMAIL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An address or a domain in the form in which the ledger knows it.
 ///
@@ -40,18 +40,23 @@ pub(super) fn recipient(owned: &str) -> Result<Address, AddressError> {
 
 /// A message that is about to be sent.
 #[derive(Debug)]
-pub(super) struct Letter {
+pub(super) struct VerificationMail {
     to: Address,
     text: String,
 }
 
 /// The message that carries a code.
-pub(super) fn letter(vendor: &str, owned: &str, code: &str, now: UnixTime) -> Result<Letter, LedgerError> {
-    let wrong = |error: AddressError| Refusal::Form { what: "address or domain".into(), wanted: error.to_string() };
+pub(super) fn verification_mail(
+    vendor: &str,
+    owned: &str,
+    code: &str,
+    now: UnixTime,
+) -> Result<VerificationMail, LedgerError> {
+    let wrong = |error: AddressError| Rejection::Form { what: "address or domain".into(), wanted: error.to_string() };
     let to = recipient(owned).map_err(wrong)?;
     let owned = subject(owned).map_err(wrong)?;
     let mut text = String::new();
-    let safe = |value: &str| printable(value.as_bytes(), 400);
+    let safe = |value: &str| escape_untrusted(value.as_bytes(), 400);
     for (name, value) in [
         ("From", format!("<postmaster@{}>", safe(vendor))),
         ("To", format!("<{}>", safe(&to.to_string()))),
@@ -69,19 +74,19 @@ pub(super) fn letter(vendor: &str, owned: &str, code: &str, now: UnixTime) -> Re
          {owned}\nand would like to be credited for the stamps on it. If that is you, give this\ncode where you asked \
          for it, within a day:\n\n    {code}\n\nIf it is not, do nothing.\n"
     ));
-    Ok(Letter { to, text })
+    Ok(VerificationMail { to, text })
 }
 
-impl Letter {
+impl VerificationMail {
     /// Hands it to a program that takes the options of sendmail(8).
     pub(super) fn send(&self, program: &Path) -> Result<(), SendError> {
-        sendmail::send(program, &self.to, &self.text, PATIENCE)
+        sendmail::send(program, &self.to, &self.text, SENDMAIL_TIMEOUT)
     }
 }
 
 /// Why mail was not sent.
 pub(super) fn not_sent(program: &Path, error: &SendError) -> LedgerError {
-    let program = printable(program.display().to_string().as_bytes(), 200);
+    let program = escape_untrusted(program.display().to_string().as_bytes(), 200);
     LedgerError::Mail { program, what: error.to_string() }
 }
 
@@ -92,14 +97,14 @@ mod tests {
     #[test]
     fn a_code_goes_to_the_address_or_to_the_postmaster() {
         let now = UnixTime(1_795_262_400);
-        let letter = |owned: &str| letter("stamps.example", owned, "ABCD-EFGH", now).unwrap();
+        let letter = |owned: &str| verification_mail("stamps.example", owned, "ABCD-EFGH", now).unwrap();
         assert_eq!(letter("Joe@X.example").to.to_string(), "joe@x.example");
         assert_eq!(letter("x.example").to.to_string(), "postmaster@x.example");
         let text = letter("x.example").text;
         assert!(text.contains("\nAuto-Submitted: auto-generated\n"), "{text}");
         assert!(text.contains("\nDate: Sat, 21 Nov 2026 12:00:00 +0000\n"), "{text}");
         assert!(text.contains("\n\n    ABCD-EFGH\n\n"), "{text}");
-        assert!(super::letter("stamps.example", "not an address @", "A", now).is_err());
+        assert!(super::verification_mail("stamps.example", "not an address @", "A", now).is_err());
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! which somebody kept elsewhere.
 
 use super::model::StampState;
-use super::schema::{self, Step, Stop};
-use crate::accounting::double_entry::{Book, Unit};
+use super::schema::{self, TxError, TxResult};
+use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::event::Event;
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::{Entry, Head};
@@ -32,7 +32,7 @@ pub struct Report {
 }
 
 /// Counts. One consistent state, whatever others write meanwhile.
-pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> Step<Report> {
+pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> TxResult<Report> {
     let mut count = Count::default();
     let chain = tx.open_table(schema::ENTRY)?;
     let serials = tx.open_table(schema::SERIAL)?;
@@ -84,7 +84,7 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> Step<Report> {
 #[derive(Default)]
 struct Count {
     problems: Vec<String>,
-    balances: BTreeMap<(Book, Unit), i128>,
+    balances: BTreeMap<(AccountCode, Unit), i128>,
     stamps: u64,
     accounts: u64,
     states: BTreeMap<StampState, (u64, u128)>,
@@ -112,7 +112,7 @@ impl Count {
         }
     }
 
-    fn add(&mut self, entry: &Entry, serials: &impl ReadableTable<&'static [u8; 16], u64>) -> Step<()> {
+    fn add(&mut self, entry: &Entry, serials: &impl ReadableTable<&'static [u8; 16], u64>) -> TxResult<()> {
         for posting in entry.event.transaction().postings() {
             *self.balances.entry((posting.book, posting.unit)).or_default() += i128::from(posting.amount);
         }
@@ -153,7 +153,7 @@ impl Count {
         }
     }
 
-    fn compare_balances(&mut self, tx: &ReadTransaction) -> Step<()> {
+    fn compare_balances(&mut self, tx: &ReadTransaction) -> TxResult<()> {
         let mut counted = std::mem::take(&mut self.balances);
         let mut sums: BTreeMap<Unit, i128> = BTreeMap::new();
         for row in tx.open_table(schema::BALANCE)?.iter()? {
@@ -176,10 +176,10 @@ impl Count {
     }
 
     /// The list of revoked serials, and what the vouchers are worth: both are indexes too.
-    fn compare_revoked(&mut self, tx: &ReadTransaction) -> Step<()> {
+    fn compare_revoked(&mut self, tx: &ReadTransaction) -> TxResult<()> {
         let mut listed = Names::default();
         for row in tx.open_table(schema::REVOKED)?.iter()? {
-            let serial = Serial::new(row?.0.value()).map_err(|error| Stop::Damaged(error.to_string()))?;
+            let serial = Serial::new(row?.0.value()).map_err(|error| TxError::Damaged(error.to_string()))?;
             listed.extend([&serial]);
         }
         if listed != self.revoked {
@@ -189,7 +189,7 @@ impl Count {
         for row in tx.open_table(schema::VOUCHER)?.iter()? {
             worth += i128::from(row?.1.value());
         }
-        let key = schema::balance_key(Book::Vouchers, Unit::Credits);
+        let key = schema::balance_key(AccountCode::Vouchers, Unit::Credits);
         let balance = tx.open_table(schema::BALANCE)?.get(&key)?.map_or(0, |row| i128::from(row.value()));
         if worth != balance {
             self.wrong(format!("the vouchers are worth {worth}, and their book has {balance}"));
@@ -197,7 +197,7 @@ impl Count {
         Ok(())
     }
 
-    fn compare_serials(&mut self, serials: &impl ReadableTable<&'static [u8; 16], u64>) -> Step<()> {
+    fn compare_serials(&mut self, serials: &impl ReadableTable<&'static [u8; 16], u64>) -> TxResult<()> {
         let mut rows = 0;
         let mut states: BTreeMap<StampState, (u64, u128)> = BTreeMap::new();
         for row in serials.iter()? {

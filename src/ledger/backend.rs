@@ -1,15 +1,15 @@
 //! The ledger while this process has it: the lock, the database, the writer, and the socket for other processes. How
 //! ledger comes to be and how it is put back stands here too.
 
-use super::client::{self, Listening};
+use super::client::{self, SocketServer};
 use super::database::{self, Held};
 use super::error::LedgerError;
 use super::files::{self, Place};
 use super::model::Payer;
-use super::rejection::Refusal;
-use super::request::{Answer, Request};
-use super::schema::{self, Stop};
-use super::transaction::{Job, MOST_LISTED};
+use super::rejection::Rejection;
+use super::request::{Request, Response};
+use super::schema::{self, TxError};
+use super::transaction::{Command, MOST_LISTED};
 use super::writer::{self, Writer};
 use super::{audit, backup, queries};
 use crate::accounting::event::Event;
@@ -29,8 +29,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(7);
 /// The ledger, taken. The order of the members is that in which they are dropped: nobody is answered any more, then the
 /// writer ends, then the file is closed, then the next process may come.
 #[derive(Debug)]
-pub(super) struct Core {
-    listening: Mutex<Option<Listening>>,
+pub(super) struct LocalLedger {
+    listening: Mutex<Option<SocketServer>>,
     /// How many revoked serials had ended, and when that was counted.
     ended: Mutex<Option<(UnixTime, u64)>>,
     writer: Writer,
@@ -39,7 +39,7 @@ pub(super) struct Core {
     _lock: File,
 }
 
-impl Core {
+impl LocalLedger {
     /// Takes the ledger; `None` while another process has it.
     pub(super) fn try_open(place: &Place) -> Result<Option<Self>, LedgerError> {
         let path = place.ledger();
@@ -54,7 +54,7 @@ impl Core {
     pub(super) fn create(place: &Place, vendor: &str, now: UnixTime) -> Result<Self, LedgerError> {
         Self::new(place, |database, path| {
             let founded = schema::establish(database, vendor)
-                .and_then(|()| writer::book(database, Event::Founded { vendor: vendor.to_owned() }, now));
+                .and_then(|()| writer::append_event(database, Event::Founded { vendor: vendor.to_owned() }, now));
             founded.map_err(|stop| stop.at(path))
         })
     }
@@ -71,9 +71,9 @@ impl Core {
                     return Ok(Err(problem));
                 }
                 backup::copy(&tx, database)?;
-                writer::book(database, Event::Restored, now).map(Ok)
+                writer::append_event(database, Event::Restored, now).map(Ok)
             })();
-            match restored.map_err(|stop: Stop| stop.at(path))? {
+            match restored.map_err(|stop: TxError| stop.at(path))? {
                 Ok(()) => Ok(()),
                 Err(what) => Err(LedgerError::Damaged { path: from.to_owned(), what }),
             }
@@ -91,9 +91,9 @@ impl Core {
             Ok(lock)
         })?;
         let path = place.unfinished();
-        let database = database::open(place.fresh(&path)?, &path)?;
+        let database = database::open(place.create_new(&path)?, &path)?;
         fill(&database, &path)?;
-        place.finish()?;
+        place.commit_rename()?;
         Self::start(place, lock, database)
     }
 
@@ -123,15 +123,15 @@ impl Core {
     }
 
     /// Answers or does what is asked.
-    pub(super) fn ask(&self, request: Request, now: UnixTime) -> Result<Answer, LedgerError> {
-        if !request.is_question() {
+    pub(super) fn ask(&self, request: Request, now: UnixTime) -> Result<Response, LedgerError> {
+        if !request.is_read_only() {
             return self.write(request, now);
         }
         let bytes = std::fs::metadata(self.place.ledger()).map_or(0, |data| data.len());
         match request {
             Request::Backup { to } => self.backup(&to),
             Request::Audit { since } => {
-                self.database.with(|database| Ok(Answer::Audit(audit::audit(&database.begin_read()?, since)?)))
+                self.database.with(|database| Ok(Response::Audit(audit::audit(&database.begin_read()?, since)?)))
             }
             other => self.database.with(|database| queries::answer(&database.begin_read()?, &other, now, bytes)),
         }
@@ -142,35 +142,35 @@ impl Core {
         self.database.failed()
     }
 
-    fn backup(&self, to: &Path) -> Result<Answer, LedgerError> {
+    fn backup(&self, to: &Path) -> Result<Response, LedgerError> {
         let copied = (|| {
             let copy = database::open(files::new_file(to)?, to)?;
             // What fails there says nothing of the ledger.
             let copied = self.database.with(|database| Ok(backup::copy(&database.begin_read()?, &copy)))?;
             let head = copied.map_err(|stop| stop.at(to))?;
-            files::keep_name(to).map(|()| head)
+            files::sync_parent(to).map(|()| head)
         })();
         if copied.as_ref().is_err_and(|error| !already_there(error)) {
             // Half a backup is none.
             let _ = std::fs::remove_file(to);
         }
-        copied.map(Answer::Head)
+        copied.map(Response::Head)
     }
 
     /// Makes ready what need not be done by the writer, and hands it to him.
-    fn write(&self, request: Request, now: UnixTime) -> Result<Answer, LedgerError> {
-        let mut job = Job { request, now, digest: [0; 32], refused: None, ended: 0 };
+    fn write(&self, request: Request, now: UnixTime) -> Result<Response, LedgerError> {
+        let mut job = Command { request, now, digest: [0; 32], refused: None, ended: 0 };
         match &job.request {
             Request::Issue { buyer, orders, .. } => {
                 let account = match buyer {
                     Payer::Account(account) => Some(*account),
-                    Payer::Paid(_) => None,
+                    Payer::Guest(_) => None,
                 };
                 let found = |database: &Database| queries::account_and_terms(&database.begin_read()?, account);
                 let (row, terms) = self.database.with(found)?;
                 let caps = row.map_or(terms.caps, |row| row.caps(&terms));
                 // Not refused yet: what was sold before is answered again, even after its window has ended.
-                job.refused = caps.check(orders, now, terms.days_within(&caps)).err().map(Refusal::from);
+                job.refused = caps.check(orders, now, terms.days_within(&caps)).err().map(Rejection::from);
                 job.digest = digest_of(&(buyer, orders));
             }
             Request::Refund { .. } | Request::Revoke { customer: true, .. } => {

@@ -2,12 +2,12 @@
 //! own that never change, and are copied as files. When codes were mailed is not copied: it matters for a day, and the ledger of
 //! before may have no such table.
 
-use super::schema::{self, Step};
+use super::schema::{self, TxResult};
 use crate::accounting::hash_chain::Head;
 use redb::{Database, Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
 
 /// Copies every table into an empty database; answers how far the copy's chain goes.
-pub(super) fn copy(from: &ReadTransaction, to: &Database) -> Step<Head> {
+pub(super) fn copy(from: &ReadTransaction, to: &Database) -> TxResult<Head> {
     let mut tx = to.begin_write()?;
     tx.set_quick_repair(true);
     table(from, &tx, schema::META)?;
@@ -36,7 +36,7 @@ fn table<K: Key + 'static, V: Value + 'static>(
     from: &ReadTransaction,
     to: &WriteTransaction,
     definition: TableDefinition<K, V>,
-) -> Step<()> {
+) -> TxResult<()> {
     let mut table = to.open_table(definition)?;
     for row in from.open_table(definition)?.iter()? {
         let (key, value) = row?;

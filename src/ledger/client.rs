@@ -3,8 +3,8 @@
 
 use super::error::LedgerError;
 use super::files::{Place, failed};
-use super::rejection::Refusal;
-use super::request::{Answer, Request};
+use super::rejection::Rejection;
+use super::request::{Request, Response};
 use crate::os::unix_socket;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
@@ -35,20 +35,20 @@ struct Question {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Line {
-    Answer(Answer),
-    Refused(Refusal),
+enum WireReply {
+    Answer(Response),
+    Refused(Rejection),
     Failed(String),
 }
 
 /// Answers until it is dropped.
 #[derive(Debug)]
-pub(super) struct Listening {
+pub(super) struct SocketServer {
     path: PathBuf,
     over: Arc<AtomicBool>,
 }
 
-impl Drop for Listening {
+impl Drop for SocketServer {
     fn drop(&mut self) {
         self.over.store(true, SeqCst);
         // Wakes the thread that accepts. It may be gone already.
@@ -58,9 +58,9 @@ impl Drop for Listening {
 }
 
 /// Begins to answer. Whoever has the lock may take the place of a socket that somebody left.
-pub(super) fn listen<A>(place: &Place, answer: A) -> Result<Listening, LedgerError>
+pub(super) fn listen<A>(place: &Place, answer: A) -> Result<SocketServer, LedgerError>
 where
-    A: Fn(Request, UnixTime) -> Result<Answer, LedgerError> + Send + Sync + 'static,
+    A: Fn(Request, UnixTime) -> Result<Response, LedgerError> + Send + Sync + 'static,
 {
     let path = place.socket();
     let fail = |source| failed("listen at", &path, source);
@@ -85,27 +85,30 @@ where
             let answer = Arc::clone(&answer);
             // Without a thread for him, the other side sees the connection end, and says so.
             let _ = thread::Builder::new().name("ledger-ask".into()).spawn(move || {
-                let _ = converse(&stream, &*answer);
+                let _ = handle_connection(&stream, &*answer);
             });
         }
     };
     thread::Builder::new().name("ledger-socket".into()).spawn(accept).map_err(fail)?;
-    Ok(Listening { path: path.clone(), over })
+    Ok(SocketServer { path: path.clone(), over })
 }
 
-fn converse(stream: &UnixStream, answer: &impl Fn(Request, UnixTime) -> Result<Answer, LedgerError>) -> io::Result<()> {
+fn handle_connection(
+    stream: &UnixStream,
+    answer: &impl Fn(Request, UnixTime) -> Result<Response, LedgerError>,
+) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new(stream.take(LONGEST)).read_line(&mut line)?;
     let line = match serde_json::from_str::<Question>(&line) {
         Ok(question) if question.version == VERSION => match answer(question.request, question.now) {
-            Ok(answer) => Line::Answer(answer),
-            Err(LedgerError::Refused(refusal)) => Line::Refused(refusal),
-            Err(error) => Line::Failed(error.to_string()),
+            Ok(answer) => WireReply::Answer(answer),
+            Err(LedgerError::Refused(refusal)) => WireReply::Refused(refusal),
+            Err(error) => WireReply::Failed(error.to_string()),
         },
-        Ok(question) => Line::Failed(format!("a question of version {}, and this is {VERSION}", question.version)),
-        Err(error) => Line::Failed(format!("a question that cannot be read: {error}")),
+        Ok(question) => WireReply::Failed(format!("a question of version {}, and this is {VERSION}", question.version)),
+        Err(error) => WireReply::Failed(format!("a question that cannot be read: {error}")),
     };
     let mut text = serde_json::to_string(&line)?;
     text.push('\n');
@@ -114,7 +117,7 @@ fn converse(stream: &UnixStream, answer: &impl Fn(Request, UnixTime) -> Result<A
 }
 
 /// Asks the process that has the ledger; `None` when nobody listens.
-pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Option<Answer>, LedgerError> {
+pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Option<Response>, LedgerError> {
     let path = place.socket();
     let fail = |source| failed("ask at", &path, source);
     let mut stream = match unix_socket::connect(&path) {
@@ -132,14 +135,14 @@ pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Opt
     let mut line = String::new();
     BufReader::new(&stream).read_line(&mut line).map_err(fail)?;
     match serde_json::from_str(&line) {
-        Ok(Line::Answer(answer)) => Ok(Some(answer)),
-        Ok(Line::Refused(refusal)) => Err(refusal.into()),
-        Ok(Line::Failed(what)) => Err(LedgerError::Remote(what)),
+        Ok(WireReply::Answer(answer)) => Ok(Some(answer)),
+        Ok(WireReply::Refused(refusal)) => Err(refusal.into()),
+        Ok(WireReply::Failed(what)) => Err(LedgerError::Remote(what)),
         Err(error) => Err(LedgerError::Remote(format!("nothing that can be read ({error}); look whether it was done"))),
     }
 }
 
 /// Whether somebody listens.
-pub(super) fn somebody(place: &Place) -> bool {
+pub(super) fn is_running(place: &Place) -> bool {
     unix_socket::connect(&place.socket()).is_ok()
 }

@@ -4,7 +4,7 @@
 
 use super::error::LedgerError;
 use super::files::Place;
-use super::schema::{self, Step, Stop};
+use super::schema::{self, TxError, TxResult};
 use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyDatabase};
 use std::fs::File;
@@ -34,7 +34,7 @@ impl Held {
     }
 
     /// Does something with the database, and closes it if it fails.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&Database) -> Step<T>) -> Result<T, LedgerError> {
+    pub(super) fn with<T>(&self, act: impl FnOnce(&Database) -> TxResult<T>) -> Result<T, LedgerError> {
         let path = self.place.ledger();
         let mut held = self.read();
         if held.is_none() {
@@ -46,7 +46,7 @@ impl Held {
         let done = catch_unwind(AssertUnwindSafe(|| act(database)));
         drop(held);
         let done = match done {
-            Ok(Err(Stop::Theirs(error))) => Err(Stop::Theirs(error)),
+            Ok(Err(TxError::Theirs(error))) => Err(TxError::Theirs(error)),
             Ok(done) => return done.map_err(|stop| stop.at(&path)),
             Err(_) => Err(senseless()),
         };
@@ -110,10 +110,10 @@ pub(super) fn read_only(path: &Path) -> Result<ReadOnlyDatabase, LedgerError> {
 
 fn guarded<T>(path: &Path, open: impl FnOnce() -> Result<T, redb::DatabaseError>) -> Result<T, LedgerError> {
     let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| senseless().at(path))?;
-    opened.map_err(|error| Stop::from(error).at(path))
+    opened.map_err(|error| TxError::from(error).at(path))
 }
 
 /// The database may panic over a damaged file.
-fn senseless() -> Stop {
-    Stop::Damaged("its database cannot make sense of it".into())
+fn senseless() -> TxError {
+    TxError::Damaged("its database cannot make sense of it".into())
 }

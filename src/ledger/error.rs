@@ -1,7 +1,7 @@
 //! What can go wrong with the ledger. A [`Refusal`] is an answer; every other variant is our own trouble, and each text
 //! names the file and says what a person can do about it.
 
-use super::rejection::Refusal;
+use super::rejection::Rejection;
 use crate::directory::publish::EditionError;
 use crate::directory::signing_key::SecretError;
 use std::io;
@@ -13,7 +13,7 @@ use std::time::Duration;
 pub enum LedgerError {
     /// What was asked is refused; nothing was changed.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] Rejection),
     /// Another process has the ledger, and answers nobody.
     #[error("{} is in use by another process, which does not answer; waited {} ms for it, try again", path.display(), waited.as_millis())]
     Busy {

@@ -45,7 +45,7 @@ impl Place {
     }
 
     /// A folder that is made for us alone when it is missing.
-    pub(super) fn made(folder: &Path) -> Result<Self, LedgerError> {
+    pub(super) fn create(folder: &Path) -> Result<Self, LedgerError> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(folder).map_err(|source| failed("create", folder, source))?;
         Self::existing(folder)
@@ -87,7 +87,7 @@ impl Place {
     }
 
     /// Makes an empty file in the place of any other.
-    pub(super) fn fresh(&self, path: &Path) -> Result<File, LedgerError> {
+    pub(super) fn create_new(&self, path: &Path) -> Result<File, LedgerError> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", path, error)),
             _ => {}
@@ -96,7 +96,7 @@ impl Place {
     }
 
     /// Gives the finished ledger its name, and makes that durable.
-    pub(super) fn finish(&self) -> Result<(), LedgerError> {
+    pub(super) fn commit_rename(&self) -> Result<(), LedgerError> {
         std::fs::rename(self.unfinished(), self.ledger())
             .and_then(|()| File::open(&self.folder)?.sync_all())
             .map_err(|source| failed("create", &self.ledger(), source))
@@ -122,7 +122,7 @@ impl Place {
         }
         let fail = |source| failed("write", &path, source);
         random::fill(&mut secret).map_err(fail)?;
-        let mut file = self.fresh(&path)?;
+        let mut file = self.create_new(&path)?;
         file.write_all(&secret).and_then(|()| file.sync_all()).map_err(fail)?;
         Ok(secret)
     }
@@ -152,7 +152,7 @@ pub(super) fn new_file(path: &Path) -> Result<File, LedgerError> {
 }
 
 /// Makes a new file's name durable.
-pub(super) fn keep_name(path: &Path) -> Result<(), LedgerError> {
+pub(super) fn sync_parent(path: &Path) -> Result<(), LedgerError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| failed("keep", path, source))
 }

@@ -5,21 +5,21 @@
 //! ([`Ledger::reach`]); so the commands work while the service runs. Time is handed in.
 
 use super::address_proof;
-use super::backend::Core;
+use super::backend::LocalLedger;
 use super::client;
 use super::error::LedgerError;
 use super::files::{self, Place};
-use super::model::{Account, ApiKey, Booked, Day, Profile, SigningKey, StampRow, Standing, Summary};
+use super::model::{Account, ApiKey, Day, KeyRecord, Profile, Receipt, StampRecord, Standing, Summary};
 use super::payment;
-use super::rejection::Refusal;
-use super::request::{Answer, Request};
+use super::rejection::Rejection;
+use super::request::{Request, Response};
 use super::signing_keys::{self, Signers};
 use crate::accounting::event::{KeyState, Terms};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::{Entry, Head};
 use crate::accounting::money::Money;
 use crate::accounting::order::OwnCaps;
-use crate::directory::signing_key::Signer;
+use crate::directory::signing_key::SigningKey;
 use crate::net::sendmail::SendError;
 use crate::stamp::serial::Serial;
 use crate::stamp::token::Issuer;
@@ -32,11 +32,11 @@ use zeroize::Zeroizing;
 type Result<T, E = LedgerError> = std::result::Result<T, E>;
 
 /// An account's number.
-pub type Number = u64;
+pub type AccountId = u64;
 
 /// What a ledger is begun with.
 #[derive(Clone, Debug)]
-pub struct Founding {
+pub struct LedgerParams {
     /// The vendor's name, a domain.
     pub vendor: String,
     /// The name of the first signing key.
@@ -48,16 +48,16 @@ pub struct Founding {
 /// The ledger. Clones are the same ledger.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    way: Way,
+    way: Backend,
     shared: Arc<Shared>,
 }
 
 #[derive(Clone, Debug)]
-enum Way {
+enum Backend {
     /// We have them.
-    Here(Arc<Core>),
+    Local(Arc<LocalLedger>),
     /// Another process has, and listens.
-    There,
+    Remote,
 }
 
 #[derive(Debug)]
@@ -87,16 +87,16 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Exists`], a refusal for names that have not their form, or what the system says.
-    pub fn create(folder: &Path, founding: &Founding, now: UnixTime) -> Result<Self> {
+    pub fn create(folder: &Path, founding: &LedgerParams, now: UnixTime) -> Result<Self> {
         let named =
-            |error: &dyn std::fmt::Display| Refusal::Form { what: "vendor or key".into(), wanted: error.to_string() };
+            |error: &dyn std::fmt::Display| Rejection::Form { what: "vendor or key".into(), wanted: error.to_string() };
         Issuer::new(&founding.vendor, &founding.kid).map_err(|error| named(&error))?;
-        let place = Place::made(folder)?;
+        let place = Place::create(folder)?;
         if !place.ledger().exists() {
             // Before there is a ledger: a file that was left may be a key of somebody else.
             signing_keys::make(&place, &founding.vendor, &founding.kid)?;
         }
-        let ledger = Self::here(Core::create(&place, &founding.vendor, now)?, place);
+        let ledger = Self::here(LocalLedger::create(&place, &founding.vendor, now)?, place);
         ledger.set_terms(founding.terms.clone(), now)?;
         ledger.rotate(&founding.kid, now)?;
         Ok(ledger)
@@ -109,9 +109,9 @@ impl Ledger {
     /// [`LedgerError::Absent`], [`LedgerError::Busy`], [`LedgerError::Served`] and others.
     pub fn open(folder: &Path, wait: Duration) -> Result<Self> {
         let place = Place::existing(folder)?;
-        let core = place.wait(wait, || match Core::try_open(&place)? {
+        let core = place.wait(wait, || match LocalLedger::try_open(&place)? {
             // Who serves them does so until he is told to end.
-            None if client::somebody(&place) => Err(LedgerError::Served { path: place.folder().to_owned() }),
+            None if client::is_running(&place) => Err(LedgerError::Served { path: place.folder().to_owned() }),
             core => Ok(core),
         })?;
         Ok(Self::here(core, place))
@@ -121,17 +121,17 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn reach(folder: &Path, wait: Duration) -> Result<Self> {
+    pub fn connect(folder: &Path, wait: Duration) -> Result<Self> {
         let place = Place::existing(folder)?;
-        let way = place.wait(wait, || match Core::try_open(&place)? {
-            Some(core) => Ok(Some(Way::Here(Arc::new(core)))),
-            None => Ok(client::somebody(&place).then_some(Way::There)),
+        let way = place.wait(wait, || match LocalLedger::try_open(&place)? {
+            Some(core) => Ok(Some(Backend::Local(Arc::new(core)))),
+            None => Ok(client::is_running(&place).then_some(Backend::Remote)),
         })?;
         Ok(Self { way, shared: Arc::new(Shared::new(place)) })
     }
 
-    fn here(core: Core, place: Place) -> Self {
-        Self { way: Way::Here(Arc::new(core)), shared: Arc::new(Shared::new(place)) }
+    fn here(core: LocalLedger, place: Place) -> Self {
+        Self { way: Backend::Local(Arc::new(core)), shared: Arc::new(Shared::new(place)) }
     }
 
     /// Answers other processes over the socket `ledger.socket` (0600) until the last clone of this ledger is dropped.
@@ -141,8 +141,8 @@ impl Ledger {
     /// What the system says.
     pub fn listen(&self) -> Result<()> {
         match &self.way {
-            Way::Here(core) => Core::listen(core, &self.shared.place),
-            Way::There => {
+            Backend::Local(core) => LocalLedger::listen(core, &self.shared.place),
+            Backend::Remote => {
                 Err(LedgerError::Busy { path: self.shared.place.folder().to_owned(), waited: Duration::ZERO })
             }
         }
@@ -151,17 +151,17 @@ impl Ledger {
     /// Whether another process has the ledger, and serves it.
     #[must_use]
     pub fn served(&self) -> bool {
-        matches!(self.way, Way::There)
+        matches!(self.way, Backend::Remote)
     }
 
     /// Asks anything. The other methods are this one with the question and the answer taken apart.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub fn ask(&self, request: Request, now: UnixTime) -> Result<Answer> {
+    pub fn ask(&self, request: Request, now: UnixTime) -> Result<Response> {
         match &self.way {
-            Way::Here(core) => core.ask(request, now),
-            Way::There => client::ask(&self.shared.place, &request, now)?.ok_or(LedgerError::Left),
+            Backend::Local(core) => core.ask(request, now),
+            Backend::Remote => client::ask(&self.shared.place, &request, now)?.ok_or(LedgerError::Left),
         }
     }
 
@@ -170,7 +170,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`].
     pub fn profile(&self) -> Result<Profile> {
-        answer!(self, Request::Profile, ANY_TIME, Answer::Profile(profile) => *profile)
+        answer!(self, Request::Profile, ANY_TIME, Response::Profile(profile) => *profile)
     }
 
     /// The vendor's name.
@@ -190,7 +190,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`].
     pub fn ended_serials(&self, now: UnixTime) -> Result<Vec<Serial>> {
-        answer!(self, Request::EndedSerials, now, Answer::Serials { serials } => serials)
+        answer!(self, Request::EndedSerials, now, Response::Serials { serials } => serials)
     }
 
     /// Every serial that was revoked or refunded.
@@ -198,7 +198,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`].
     pub fn revoked_serials(&self) -> Result<Vec<Serial>> {
-        answer!(self, Request::RevokedSerials, ANY_TIME, Answer::Serials { serials } => serials)
+        answer!(self, Request::RevokedSerials, ANY_TIME, Response::Serials { serials } => serials)
     }
 
     /// Sells on these terms from now on.
@@ -206,7 +206,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`].
     pub fn set_terms(&self, terms: Terms, now: UnixTime) -> Result<()> {
-        answer!(self, Request::SetTerms { terms }, now, Answer::Done => ())
+        answer!(self, Request::SetTerms { terms }, now, Response::Done => ())
     }
 
     /// Makes a new signing key and writes it beside the others: it is published, and does not sign before
@@ -235,10 +235,10 @@ impl Ledger {
             }
             Some(_) => {
                 let problem = "a key of this name exists already; a new key needs a new name".to_owned();
-                return Err(Refusal::SigningKey { kid: kid.to_owned(), problem }.into());
+                return Err(Rejection::SigningKey { kid: kid.to_owned(), problem }.into());
             }
         };
-        answer!(self, Request::SetKey { kid: kid.to_owned(), key, state }, now, Answer::Done => ())
+        answer!(self, Request::SetKey { kid: kid.to_owned(), key, state }, now, Response::Done => ())
     }
 
     /// Revokes a signing key, or lets one verify only that is not the active one.
@@ -247,26 +247,26 @@ impl Ledger {
     /// [`Refusal::SigningKey`].
     pub fn set_key_state(&self, kid: &str, state: KeyState, now: UnixTime) -> Result<()> {
         let key = self.key(kid)?;
-        answer!(self, Request::SetKey { kid: key.kid, key: key.key, state }, now, Answer::Done => ())
+        answer!(self, Request::SetKey { kid: key.kid, key: key.key, state }, now, Response::Done => ())
     }
 
     /// The signing key of this name.
     ///
     /// # Errors
     /// [`Refusal::SigningKey`] when there is none.
-    pub fn key(&self, kid: &str) -> Result<SigningKey> {
+    pub fn key(&self, kid: &str) -> Result<KeyRecord> {
         let problem = "there is no key of this name".to_owned();
-        let unknown = || Refusal::SigningKey { kid: kid.to_owned(), problem };
+        let unknown = || Rejection::SigningKey { kid: kid.to_owned(), problem };
         Ok(self.keys()?.into_iter().find(|key| key.kid == kid).ok_or_else(unknown)?)
     }
 
     /// A version for the next edition of the directory: above all that were drawn before, and the number of this second
     /// where that is higher.
     pub(super) fn next_version(&self, now: UnixTime) -> Result<u64> {
-        answer!(self, Request::NextVersion, now, Answer::Count { count } => count)
+        answer!(self, Request::NextVersion, now, Response::Count { count } => count)
     }
 
-    pub(super) fn keys(&self) -> Result<Vec<SigningKey>> {
+    pub(super) fn keys(&self) -> Result<Vec<KeyRecord>> {
         Ok(self.profile()?.keys)
     }
 
@@ -277,7 +277,7 @@ impl Ledger {
     /// [`Refusal::AccountExists`], [`Refusal::Form`].
     pub fn open_account(&self, name: &str, contact: &str, caps: Option<OwnCaps>, now: UnixTime) -> Result<Account> {
         let request = Request::OpenAccount { name: name.to_owned(), contact: contact.to_owned(), caps };
-        answer!(self, request, now, Answer::Account(account) => account)
+        answer!(self, request, now, Response::Account(account) => account)
     }
 
     /// Changes what is given: the contact, the account's own caps (`Some(None)` takes them away).
@@ -286,16 +286,16 @@ impl Ledger {
     /// [`Refusal::NoAccount`], [`Refusal::Form`].
     pub fn change_account(
         &self,
-        account: Number,
+        account: AccountId,
         contact: Option<String>,
         caps: Option<Option<OwnCaps>>,
         now: UnixTime,
     ) -> Result<()> {
         if let Some(contact) = contact {
-            answer!(self, Request::SetContact { account, contact }, now, Answer::Done => ())?;
+            answer!(self, Request::SetContact { account, contact }, now, Response::Done => ())?;
         }
         if let Some(caps) = caps {
-            answer!(self, Request::SetCaps { account, caps }, now, Answer::Done => ())?;
+            answer!(self, Request::SetCaps { account, caps }, now, Response::Done => ())?;
         }
         Ok(())
     }
@@ -305,16 +305,16 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Refusal::NoAccount`].
-    pub fn close_account(&self, account: Number, revoke: bool, now: UnixTime) -> Result<u64> {
-        answer!(self, Request::CloseAccount { account, revoke }, now, Answer::Count { count } => count)
+    pub fn close_account(&self, account: AccountId, revoke: bool, now: UnixTime) -> Result<u64> {
+        answer!(self, Request::CloseAccount { account, revoke }, now, Response::Count { count } => count)
     }
 
     /// An account and what it has.
     ///
     /// # Errors
     /// [`Refusal::NoAccount`].
-    pub fn account(&self, account: Number, now: UnixTime) -> Result<Standing> {
-        answer!(self, Request::Account { account }, now, Answer::Standing(standing) => *standing)
+    pub fn account(&self, account: AccountId, now: UnixTime) -> Result<Standing> {
+        answer!(self, Request::Account { account }, now, Response::Standing(standing) => *standing)
     }
 
     /// The account of this name.
@@ -322,15 +322,15 @@ impl Ledger {
     /// # Errors
     /// [`Refusal::NoAccount`].
     pub fn account_named(&self, name: &str, now: UnixTime) -> Result<Standing> {
-        answer!(self, Request::AccountNamed { name: name.to_owned() }, now, Answer::Standing(standing) => *standing)
+        answer!(self, Request::AccountNamed { name: name.to_owned() }, now, Response::Standing(standing) => *standing)
     }
 
     /// Up to `most` accounts (10,000 at most) with numbers above `after`.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub fn accounts(&self, after: Number, most: u32, now: UnixTime) -> Result<Vec<Standing>> {
-        answer!(self, Request::Accounts { after, most }, now, Answer::Accounts { accounts } => accounts)
+    pub fn accounts(&self, after: AccountId, most: u32, now: UnixTime) -> Result<Vec<Standing>> {
+        answer!(self, Request::Accounts { after, most }, now, Response::Accounts { accounts } => accounts)
     }
 
     /// Makes an API key and returns its text, which is shown this once: `msk_` and 43 characters of base64url (256 random
@@ -338,26 +338,26 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Refusal::NoAccount`], [`Refusal::AccountClosed`], [`Refusal::Form`] (a label of up to 64 printable characters).
-    pub fn add_api_key(&self, account: Number, label: &str, now: UnixTime) -> Result<(Zeroizing<String>, ApiKey)> {
+    pub fn add_api_key(&self, account: AccountId, label: &str, now: UnixTime) -> Result<(Zeroizing<String>, ApiKey)> {
         let text = payment::new_api_key()?;
         let request = Request::AddApiKey { account, label: label.to_owned(), hash: Hash::of(text.as_bytes()) };
-        answer!(self, request, now, Answer::ApiKey(key) => (text, key))
+        answer!(self, request, now, Response::ApiKey(key) => (text, key))
     }
 
     /// The API keys of an account, those that were revoked too.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub fn api_keys(&self, account: Number) -> Result<Vec<ApiKey>> {
-        answer!(self, Request::ApiKeys { account }, ANY_TIME, Answer::ApiKeys { keys } => keys)
+    pub fn api_keys(&self, account: AccountId) -> Result<Vec<ApiKey>> {
+        answer!(self, Request::ApiKeys { account }, ANY_TIME, Response::ApiKeys { keys } => keys)
     }
 
     /// Ends an API key.
     ///
     /// # Errors
     /// [`Refusal::NoApiKey`].
-    pub fn revoke_api_key(&self, account: Number, id: &str, now: UnixTime) -> Result<()> {
-        answer!(self, Request::RevokeApiKey { account, id: id.to_owned() }, now, Answer::Done => ())
+    pub fn revoke_api_key(&self, account: AccountId, id: &str, now: UnixTime) -> Result<()> {
+        answer!(self, Request::RevokeApiKey { account, id: id.to_owned() }, now, Response::Done => ())
     }
 
     /// The open account that this API key opens. What is looked up is a SHA-256 of 256 random bits, so the time that it takes
@@ -365,8 +365,8 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Refusal::NoApiKey`] for any text that opens nothing, whatever the reason.
-    pub fn opens(&self, key: &str, now: UnixTime) -> Result<Account> {
-        answer!(self, Request::Opens { hash: Hash::of(key.as_bytes()) }, now, Answer::Account(account) => account)
+    pub fn authenticate(&self, key: &str, now: UnixTime) -> Result<Account> {
+        answer!(self, Request::Opens { hash: Hash::of(key.as_bytes()) }, now, Response::Account(account) => account)
     }
 
     /// Adds bought credits to an account, at the price of the terms unless `cost` says otherwise. Once for each reference;
@@ -376,14 +376,14 @@ impl Ledger {
     /// [`Refusal::KeyReused`] when the reference was used for something else.
     pub fn credit(
         &self,
-        account: Number,
+        account: AccountId,
         credits: u64,
         cost: Option<Money>,
         reference: &str,
         now: UnixTime,
-    ) -> Result<Booked> {
+    ) -> Result<Receipt> {
         let request = Request::Credit { account, credits, cost, reference: reference.to_owned() };
-        answer!(self, request, now, Answer::Booked(booked) => booked)
+        answer!(self, request, now, Response::Booked(booked) => booked)
     }
 
     /// Makes a voucher and returns its code, which is shown this once (160 random bits in groups of base32).
@@ -392,7 +392,7 @@ impl Ledger {
     /// [`Refusal::Range`].
     pub fn make_voucher(&self, credits: u64, cost: Option<Money>, now: UnixTime) -> Result<Zeroizing<String>> {
         let (code, voucher) = payment::new_code()?;
-        answer!(self, Request::MakeVoucher { voucher, credits, cost }, now, Answer::Head(_) => code)
+        answer!(self, Request::MakeVoucher { voucher, credits, cost }, now, Response::Head(_) => code)
     }
 
     /// What a voucher is still worth.
@@ -400,16 +400,16 @@ impl Ledger {
     /// # Errors
     /// [`Refusal::NoVoucher`].
     pub fn voucher(&self, voucher: Hash) -> Result<u64> {
-        answer!(self, Request::Voucher { voucher }, ANY_TIME, Answer::Count { count } => count)
+        answer!(self, Request::Voucher { voucher }, ANY_TIME, Response::Count { count } => count)
     }
 
     /// Puts what a voucher is still worth on an account.
     ///
     /// # Errors
     /// [`Refusal::NoVoucher`].
-    pub fn take_voucher(&self, account: Number, code: &str, now: UnixTime) -> Result<Booked> {
-        let voucher = payment::code_hash(code).ok_or(Refusal::NoVoucher)?;
-        answer!(self, Request::TakeVoucher { account, voucher }, now, Answer::Booked(booked) => booked)
+    pub fn take_voucher(&self, account: AccountId, code: &str, now: UnixTime) -> Result<Receipt> {
+        let voucher = payment::code_hash(code).ok_or(Rejection::NoVoucher)?;
+        answer!(self, Request::TakeVoucher { account, voucher }, now, Response::Booked(booked) => booked)
     }
 
     /// Mails a code to an address, or for a domain to its postmaster, through `sendmail` (a program that takes the options of
@@ -418,17 +418,17 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Refusal::CodeWaiting`], [`Refusal::ManyCodes`], [`Refusal::Form`], [`LedgerError::Mail`].
-    pub fn send_code(&self, account: Number, subject: &str, sendmail: &Path, now: UnixTime) -> Result<()> {
+    pub fn send_code(&self, account: AccountId, subject: &str, sendmail: &Path, now: UnixTime) -> Result<()> {
         let (code, _) = payment::new_code()?;
         let code: Zeroizing<String> = Zeroizing::new(code.chars().take(address_proof::CODE_LENGTH).collect());
-        let letter = address_proof::letter(self.vendor()?, subject, &code, now)?;
+        let letter = address_proof::verification_mail(self.vendor()?, subject, &code, now)?;
         let hash = address_proof::code_hash(&code);
-        answer!(self, Request::AskCode { account, subject: subject.to_owned(), hash }, now, Answer::Done => ())?;
+        answer!(self, Request::AskCode { account, subject: subject.to_owned(), hash }, now, Response::Done => ())?;
         let Err(error) = letter.send(sendmail) else { return Ok(()) };
         // What took too long may have been sent.
         if !matches!(error, SendError::TimeOut(_)) {
             let request = Request::TakeBackCode { account, subject: subject.to_owned(), hash };
-            answer!(self, request, now, Answer::Done => ())?;
+            answer!(self, request, now, Response::Done => ())?;
         }
         Err(address_proof::not_sent(sendmail, &error))
     }
@@ -437,13 +437,13 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Refusal::NoCode`], [`Refusal::WrongCode`].
-    pub fn confirm_code(&self, account: Number, subject: &str, code: &str, now: UnixTime) -> Result<()> {
+    pub fn confirm_code(&self, account: AccountId, subject: &str, code: &str, now: UnixTime) -> Result<()> {
         let hash = address_proof::code_hash(code);
         match self.ask(Request::TellCode { account, subject: subject.to_owned(), hash }, now)? {
-            Answer::Done => Ok(()),
-            Answer::Count { count } => {
+            Response::Done => Ok(()),
+            Response::Count { count } => {
                 let left = u8::try_from(count).unwrap_or(u8::MAX);
-                Err(Refusal::WrongCode { subject: subject.to_owned(), left }.into())
+                Err(Rejection::WrongCode { subject: subject.to_owned(), left }.into())
             }
             other => Err(unexpected(&other)),
         }
@@ -453,24 +453,24 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Refusal::NoAccount`], [`Refusal::Form`].
-    pub fn own(&self, account: Number, subject: &str, now: UnixTime) -> Result<()> {
-        answer!(self, Request::Own { account, subject: subject.to_owned() }, now, Answer::Done => ())
+    pub fn own(&self, account: AccountId, subject: &str, now: UnixTime) -> Result<()> {
+        answer!(self, Request::Own { account, subject: subject.to_owned() }, now, Response::Done => ())
     }
 
     /// Ends that.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub fn disown(&self, account: Number, subject: &str, now: UnixTime) -> Result<()> {
-        answer!(self, Request::Disown { account, subject: subject.to_owned() }, now, Answer::Done => ())
+    pub fn release_ownership(&self, account: AccountId, subject: &str, now: UnixTime) -> Result<()> {
+        answer!(self, Request::Disown { account, subject: subject.to_owned() }, now, Response::Done => ())
     }
 
     /// What the ledger knows of a serial.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub fn stamp(&self, serial: &Serial) -> Result<Option<StampRow>> {
-        answer!(self, Request::Stamp { serial: serial.clone() }, ANY_TIME, Answer::Stamp { stamp } => stamp)
+    pub fn stamp(&self, serial: &Serial) -> Result<Option<StampRecord>> {
+        answer!(self, Request::Stamp { serial: serial.clone() }, ANY_TIME, Response::Stamp { stamp } => stamp)
     }
 
     /// The last entries of an account, newest first: up to `most` (10,000 at most), with numbers below `before`
@@ -478,16 +478,16 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub fn history(&self, account: Number, before: u64, most: u32) -> Result<Vec<Entry>> {
-        answer!(self, Request::History { account, before, most }, ANY_TIME, Answer::Entries { entries } => entries)
+    pub fn history(&self, account: AccountId, before: u64, most: u32) -> Result<Vec<Entry>> {
+        answer!(self, Request::History { account, before, most }, ANY_TIME, Response::Entries { entries } => entries)
     }
 
     /// What the account did, day by day, since the day `from` (days since 1970); days without any entry are left out.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub fn days(&self, account: Number, from: i64) -> Result<Vec<Day>> {
-        answer!(self, Request::Days { account, from }, ANY_TIME, Answer::Days { days } => days)
+    pub fn days(&self, account: AccountId, from: i64) -> Result<Vec<Day>> {
+        answer!(self, Request::Days { account, from }, ANY_TIME, Response::Days { days } => days)
     }
 
     /// Up to `most` entries (10,000 at most) with numbers above `after`.
@@ -495,7 +495,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`].
     pub fn entries(&self, after: u64, most: u32) -> Result<Vec<Entry>> {
-        answer!(self, Request::Entries { after, most }, ANY_TIME, Answer::Entries { entries } => entries)
+        answer!(self, Request::Entries { after, most }, ANY_TIME, Response::Entries { entries } => entries)
     }
 
     /// Sizes, balances and the head of the chain; cheap, for metrics.
@@ -503,7 +503,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`].
     pub fn summary(&self) -> Result<Summary> {
-        answer!(self, Request::Summary, ANY_TIME, Answer::Summary(summary) => summary)
+        answer!(self, Request::Summary, ANY_TIME, Response::Summary(summary) => summary)
     }
 
     /// Whether the ledger answers, what is sold can be signed, and what was written last could be.
@@ -513,7 +513,7 @@ impl Ledger {
     pub fn well(&self) -> Result<()> {
         self.active_signer()?;
         match &self.way {
-            Way::Here(core) if core.failed() => Err(LedgerError::Left),
+            Backend::Local(core) if core.failed() => Err(LedgerError::Left),
             _ => Ok(()),
         }
     }
@@ -523,7 +523,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`] when it cannot be read; what is wrong with it stands in the report.
     pub fn audit(&self, since: Option<Head>) -> Result<super::audit::Report> {
-        answer!(self, Request::Audit { since }, ANY_TIME, Answer::Audit(report) => report)
+        answer!(self, Request::Audit { since }, ANY_TIME, Response::Audit(report) => report)
     }
 
     /// Writes a consistent copy to a new file (0600) while others work; answers its head. The process that has the ledger
@@ -533,7 +533,7 @@ impl Ledger {
     /// What the system says; an existing file is not written over.
     pub fn backup(&self, to: &Path) -> Result<Head> {
         let to = std::path::absolute(to).map_err(|source| files::failed("find", to, source))?;
-        answer!(self, Request::Backup { to }, ANY_TIME, Answer::Head(head) => head)
+        answer!(self, Request::Backup { to }, ANY_TIME, Response::Head(head) => head)
     }
 
     /// Puts a backup into a folder without a ledger. An entry says so from then on.
@@ -541,8 +541,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Exists`]; [`LedgerError::Damaged`] when it does not pass an audit.
     pub fn restore(folder: &Path, from: &Path, now: UnixTime) -> Result<Self> {
-        let place = Place::made(folder)?;
-        Ok(Self::here(Core::restore(&place, from, now)?, place))
+        let place = Place::create(folder)?;
+        Ok(Self::here(LocalLedger::restore(&place, from, now)?, place))
     }
 
     /// Random bytes that stay the same, for the service of this ledger: a form that he handed out before he was started again
@@ -554,7 +554,7 @@ impl Ledger {
         self.shared.place.secret()
     }
 
-    pub(super) fn signer(&self, kid: &str) -> Result<Arc<Signer>> {
+    pub(super) fn signer(&self, kid: &str) -> Result<Arc<SigningKey>> {
         self.shared.signers.get(&self.shared.place, self.vendor()?, kid)
     }
 
@@ -562,7 +562,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Key`] when its file cannot be read.
-    pub fn active_signer(&self) -> Result<Option<Arc<Signer>>> {
+    pub fn active_signer(&self) -> Result<Option<Arc<SigningKey>>> {
         let active = self.keys()?.into_iter().find(|key| key.state == KeyState::Active);
         active.map(|key| self.signer(&key.kid)).transpose()
     }
@@ -574,7 +574,7 @@ impl Shared {
     }
 }
 
-pub(super) fn unexpected(answer: &Answer) -> LedgerError {
+pub(super) fn unexpected(answer: &Response) -> LedgerError {
     LedgerError::Remote(format!("an answer to another question: {answer:?}"))
 }
 
@@ -582,7 +582,7 @@ pub(super) fn unexpected(answer: &Answer) -> LedgerError {
 impl LedgerError {
     /// The refusal, if it is one.
     #[must_use]
-    pub fn refusal(&self) -> Option<&Refusal> {
+    pub fn refusal(&self) -> Option<&Rejection> {
         match self {
             Self::Refused(refusal) => Some(refusal),
             _ => None,

@@ -2,7 +2,7 @@
 
 use super::payment::Paid;
 use super::rejection::StampProblem;
-use crate::accounting::double_entry::{Book, Unit};
+use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::event::{KeyState, Terms};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::Head;
@@ -70,7 +70,7 @@ pub struct ApiKey {
 
 /// A signing key of the vendor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SigningKey {
+pub struct KeyRecord {
     /// Its name.
     pub kid: String,
     /// The key.
@@ -89,7 +89,7 @@ pub struct Profile {
     /// His terms.
     pub terms: Terms,
     /// His signing keys, the active one among them.
-    pub keys: Vec<SigningKey>,
+    pub keys: Vec<KeyRecord>,
 }
 
 /// A sale of stamps as it was booked. The stamps can be signed from it and the orders.
@@ -115,7 +115,7 @@ pub struct Sale {
 
 /// Something that moved credits of an account, as it was booked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Booked {
+pub struct Receipt {
     /// The entry.
     pub entry: u64,
     /// How far the chain goes with it.
@@ -134,7 +134,7 @@ pub struct Booked {
 
 /// A stamp as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StampRow {
+pub struct StampRecord {
     /// Its serial.
     pub serial: Serial,
     /// The entry of its sale.
@@ -167,7 +167,7 @@ pub enum StampState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Balance {
     /// The book.
-    pub book: Book,
+    pub book: AccountCode,
     /// What is counted.
     pub unit: Unit,
     /// How much.
@@ -211,7 +211,7 @@ pub enum Payer {
     /// An account, out of its credits.
     Account(u64),
     /// Somebody without one.
-    Paid(Paid),
+    Guest(Paid),
 }
 
 /// A stamp that was handed in and holds.
@@ -228,24 +228,24 @@ pub struct Presented {
 /// What became of one stamp that was handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Returned {
+pub enum RedeemResult {
     /// It was taken, and is worth so much.
     Taken(u64),
     /// It was not.
     Refused(StampProblem),
 }
 
-impl From<Result<u64, StampProblem>> for Returned {
+impl From<Result<u64, StampProblem>> for RedeemResult {
     fn from(result: Result<u64, StampProblem>) -> Self {
         result.map_or_else(Self::Refused, Self::Taken)
     }
 }
 
-impl From<Returned> for Result<u64, StampProblem> {
-    fn from(returned: Returned) -> Self {
+impl From<RedeemResult> for Result<u64, StampProblem> {
+    fn from(returned: RedeemResult) -> Self {
         match returned {
-            Returned::Taken(value) => Ok(value),
-            Returned::Refused(problem) => Err(problem),
+            RedeemResult::Taken(value) => Ok(value),
+            RedeemResult::Refused(problem) => Err(problem),
         }
     }
 }

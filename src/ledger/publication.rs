@@ -3,12 +3,12 @@
 
 use super::error::LedgerError;
 use super::handle::Ledger;
-use super::model::SigningKey;
-use super::rejection::Refusal;
+use super::model::KeyRecord;
+use super::rejection::Rejection;
 use crate::accounting::event::KeyState;
 use crate::directory::document::{KeyEntry, SignedDirectory, Status, VendorEntry};
-use crate::directory::publish::{self, Changes, Edition, EditionError};
-use crate::directory::signing_key::{SecretError, Signer};
+use crate::directory::publish::{self, Changes, EditionError, Publication};
+use crate::directory::signing_key::{SecretError, SigningKey};
 use crate::time::UnixTime;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Ledger {
         changes: &Changes,
         now: UnixTime,
         expires: UnixTime,
-    ) -> Result<Edition, LedgerError> {
+    ) -> Result<Publication, LedgerError> {
         let changes = Changes {
             // First: what has a higher version must not say less.
             version: self.next_version(now)?,
@@ -51,7 +51,7 @@ impl Ledger {
             ..changes.clone()
         };
         let signers = self.publishers()?;
-        let mut signers: Vec<&Signer> = signers.iter().map(|signer| &**signer).collect();
+        let mut signers: Vec<&SigningKey> = signers.iter().map(|signer| &**signer).collect();
         loop {
             match publish::next(last.cloned(), &signers, &changes, now, expires) {
                 // The key that was given up first has the fewest who know nothing newer.
@@ -63,7 +63,7 @@ impl Ledger {
 
     /// The keys that sign the directory: the one that signs stamps first, then those to come, then those that did, the
     /// newest first. All but the first may be away: who keeps their files elsewhere has his reasons.
-    fn publishers(&self) -> Result<Vec<Arc<Signer>>, LedgerError> {
+    fn publishers(&self) -> Result<Vec<Arc<SigningKey>>, LedgerError> {
         let mut keys = self.keys()?;
         keys.retain(|key| !matches!(key.state, KeyState::Revoked { .. }));
         keys.sort_by_key(|key| {
@@ -85,13 +85,13 @@ impl Ledger {
         }
         if signers.is_empty() {
             let problem = "no key is left that recipients know; rotate to a new one".to_owned();
-            return Err(Refusal::SigningKey { kid: "(none)".to_owned(), problem }.into());
+            return Err(Rejection::SigningKey { kid: "(none)".to_owned(), problem }.into());
         }
         Ok(signers)
     }
 }
 
-fn key_entry(key: SigningKey) -> KeyEntry {
+fn key_entry(key: KeyRecord) -> KeyEntry {
     let (status, since) = match key.state {
         // A key that is prepared may sign any day.
         KeyState::Active | KeyState::Prepared => (Status::Active, None),

@@ -1,10 +1,10 @@
 //! Questions: what can be answered from one read transaction, beside the writer and any number at a time.
 
-use super::model::{Account, ApiKey, Balance, Day, Profile, StampRow, StampState, Standing, Summary};
-use super::rejection::Refusal;
-use super::request::{Answer, Request};
-use super::schema::{self, Step, Stop};
-use crate::accounting::double_entry::{Book, Unit};
+use super::model::{Account, ApiKey, Balance, Day, Profile, StampRecord, StampState, Standing, Summary};
+use super::rejection::Rejection;
+use super::request::{Request, Response};
+use super::schema::{self, TxError, TxResult};
+use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::event::{Buyer, Event, Terms};
 use crate::accounting::hash_chain::Entry;
 use crate::accounting::serial_derivation;
@@ -19,48 +19,48 @@ const DAY: i64 = 86_400;
 const LISTED: i64 = 30 * DAY;
 
 /// Rows that one answer holds at most.
-const MOST: u32 = 10_000;
+const MAX_PAGE: u32 = 10_000;
 
 /// Answers a question. `bytes` is how large the file is.
-pub(super) fn answer(tx: &ReadTransaction, request: &Request, now: UnixTime, bytes: u64) -> Step<Answer> {
-    let asked = Asked { tx, now };
+pub(super) fn answer(tx: &ReadTransaction, request: &Request, now: UnixTime, bytes: u64) -> TxResult<Response> {
+    let asked = ReadTx { tx, now };
     match request {
-        Request::Profile => Ok(Answer::Profile(Box::new(asked.profile()?))),
+        Request::Profile => Ok(Response::Profile(Box::new(asked.profile()?))),
         Request::Account { account } => {
             let found = asked.account(*account)?.ok_or_else(|| no_account(account))?;
-            Ok(Answer::Standing(Box::new(asked.standing(found)?)))
+            Ok(Response::Standing(Box::new(asked.standing(found)?)))
         }
         Request::AccountNamed { name } => {
             let number = tx.open_table(schema::NAME)?.get(name.as_str())?.map(|row| row.value());
             let found = number.map(|number| asked.account(number)).transpose()?.flatten();
-            Ok(Answer::Standing(Box::new(asked.standing(found.ok_or_else(|| no_account(name))?)?)))
+            Ok(Response::Standing(Box::new(asked.standing(found.ok_or_else(|| no_account(name))?)?)))
         }
         Request::Accounts { after, most } => asked.accounts(*after, *most),
         Request::ApiKeys { account } => asked.api_keys(*account),
         Request::Opens { hash } => asked.opens(&hash.0),
         Request::Voucher { voucher } => {
             let worth = tx.open_table(schema::VOUCHER)?.get(&voucher.0)?.map(|row| row.value());
-            Ok(Answer::Count { count: worth.ok_or(Stop::Refused(Refusal::NoVoucher))? })
+            Ok(Response::Count { count: worth.ok_or(TxError::Refused(Rejection::NoVoucher))? })
         }
-        Request::Stamp { serial } => Ok(Answer::Stamp { stamp: asked.stamp(serial)? }),
+        Request::Stamp { serial } => Ok(Response::Stamp { stamp: asked.stamp(serial)? }),
         Request::RevokedSerials => asked.revoked(),
-        Request::EndedSerials => Ok(Answer::Serials { serials: ended(tx, now)? }),
+        Request::EndedSerials => Ok(Response::Serials { serials: ended(tx, now)? }),
         Request::History { account, before, most } => asked.history(*account, *before, *most),
         Request::Days { account, from } => asked.days(*account, *from),
         Request::Entries { after, most } => asked.entries(*after, *most),
         Request::Summary => asked.summary(bytes),
-        other => Err(Stop::Damaged(format!("no question: {other:?}"))),
+        other => Err(TxError::Damaged(format!("no question: {other:?}"))),
     }
 }
 
 /// Of the revoked serials those whose stamps have ended for everybody.
-pub(super) fn ended(tx: &ReadTransaction, now: UnixTime) -> Step<Vec<Serial>> {
+pub(super) fn ended(tx: &ReadTransaction, now: UnixTime) -> TxResult<Vec<Serial>> {
     let table = tx.open_table(schema::REVOKED)?;
     let sold = tx.open_table(schema::SERIAL)?;
     let entries = tx.open_table(schema::ENTRY)?;
     let mut serials = Vec::new();
     for row in table.iter()? {
-        let serial = Serial::new(row?.0.value()).map_err(|error| Stop::Damaged(error.to_string()))?;
+        let serial = Serial::new(row?.0.value()).map_err(|error| TxError::Damaged(error.to_string()))?;
         let bytes = serial_derivation::bytes_of(&serial);
         // What others sold may end any day.
         let Some(row) = bytes.map(|bytes| sold.get(&bytes)).transpose()?.flatten() else { continue };
@@ -73,43 +73,43 @@ pub(super) fn ended(tx: &ReadTransaction, now: UnixTime) -> Step<Vec<Serial>> {
 }
 
 /// The account of this number, and the terms.
-pub(super) fn account_and_terms(tx: &ReadTransaction, account: Option<u64>) -> Step<(Option<Account>, Terms)> {
-    let asked = Asked { tx, now: UnixTime(0) };
+pub(super) fn account_and_terms(tx: &ReadTransaction, account: Option<u64>) -> TxResult<(Option<Account>, Terms)> {
+    let asked = ReadTx { tx, now: UnixTime(0) };
     let account = account.map(|number| asked.account(number)).transpose()?.flatten();
     Ok((account, asked.terms()?))
 }
 
-struct Asked<'a> {
+struct ReadTx<'a> {
     tx: &'a ReadTransaction,
     now: UnixTime,
 }
 
-impl Asked<'_> {
-    fn terms(&self) -> Step<Terms> {
+impl ReadTx<'_> {
+    fn terms(&self) -> TxResult<Terms> {
         let meta = self.tx.open_table(schema::META)?;
-        let row = meta.get("terms")?.ok_or_else(|| Stop::Damaged("the ledger has no terms".into()))?;
+        let row = meta.get("terms")?.ok_or_else(|| TxError::Damaged("the ledger has no terms".into()))?;
         schema::from_json(row.value())
     }
 
-    fn profile(&self) -> Step<Profile> {
+    fn profile(&self) -> TxResult<Profile> {
         let meta = self.tx.open_table(schema::META)?;
         let vendor = meta.get("vendor")?.map(|row| String::from_utf8_lossy(row.value()).into_owned());
         let signing = self.tx.open_table(schema::SIGNING)?;
-        let keys = signing.iter()?.map(|row| schema::from_json(row?.1.value())).collect::<Step<_>>()?;
+        let keys = signing.iter()?.map(|row| schema::from_json(row?.1.value())).collect::<TxResult<_>>()?;
         Ok(Profile { vendor: vendor.unwrap_or_default(), terms: self.terms()?, keys })
     }
 
-    fn account(&self, number: u64) -> Step<Option<Account>> {
+    fn account(&self, number: u64) -> TxResult<Option<Account>> {
         let table = self.tx.open_table(schema::ACCOUNT)?;
         table.get(number)?.map(|row| schema::from_json(row.value())).transpose()
     }
 
-    fn balance(&self, book: Book, unit: Unit) -> Step<i64> {
+    fn balance(&self, book: AccountCode, unit: Unit) -> TxResult<i64> {
         let table = self.tx.open_table(schema::BALANCE)?;
         Ok(table.get(&schema::balance_key(book, unit))?.map_or(0, |row| row.value()))
     }
 
-    fn standing(&self, account: Account) -> Step<Standing> {
+    fn standing(&self, account: Account) -> TxResult<Standing> {
         let number = account.number;
         let owned = self.tx.open_table(schema::OWNED)?;
         let mut owns = Vec::new();
@@ -124,7 +124,7 @@ impl Asked<'_> {
         let today = u64::try_from(self.now.0.div_euclid(DAY)).unwrap_or(0);
         let spent = self.tx.open_table(schema::SPENT)?.get(number)?.map(|row| row.value());
         Ok(Standing {
-            balance: u64::try_from(self.balance(Book::Account(number), Unit::Credits)?).unwrap_or(0),
+            balance: u64::try_from(self.balance(AccountCode::Account(number), Unit::Credits)?).unwrap_or(0),
             spent_today: spent.filter(|(day, _)| *day == today).map_or(0, |(_, spent)| spent),
             caps: account.caps(&self.terms()?),
             owns,
@@ -132,14 +132,14 @@ impl Asked<'_> {
         })
     }
 
-    fn accounts(&self, after: u64, most: u32) -> Step<Answer> {
+    fn accounts(&self, after: u64, most: u32) -> TxResult<Response> {
         let table = self.tx.open_table(schema::ACCOUNT)?;
-        let rows = table.range(after.saturating_add(1)..)?.take(most.min(MOST) as usize);
-        let accounts = rows.map(|row| self.standing(schema::from_json(row?.1.value())?)).collect::<Step<_>>()?;
-        Ok(Answer::Accounts { accounts })
+        let rows = table.range(after.saturating_add(1)..)?.take(most.min(MAX_PAGE) as usize);
+        let accounts = rows.map(|row| self.standing(schema::from_json(row?.1.value())?)).collect::<TxResult<_>>()?;
+        Ok(Response::Accounts { accounts })
     }
 
-    fn api_keys(&self, account: u64) -> Step<Answer> {
+    fn api_keys(&self, account: u64) -> TxResult<Response> {
         let of = self.tx.open_table(schema::KEYS_OF)?;
         let table = self.tx.open_table(schema::API_KEY)?;
         let mut keys: Vec<ApiKey> = Vec::new();
@@ -149,26 +149,26 @@ impl Asked<'_> {
             }
         }
         keys.sort_by_key(|key| key.created);
-        Ok(Answer::ApiKeys { keys })
+        Ok(Response::ApiKeys { keys })
     }
 
-    fn opens(&self, hash: &[u8; 32]) -> Step<Answer> {
-        let none = || Stop::Refused(Refusal::NoApiKey);
+    fn opens(&self, hash: &[u8; 32]) -> TxResult<Response> {
+        let none = || TxError::Refused(Rejection::NoApiKey);
         let key: ApiKey = match self.tx.open_table(schema::API_KEY)?.get(hash)? {
             Some(row) => schema::from_json(row.value())?,
             None => return Err(none()),
         };
         let account = self.account(key.account)?.filter(|account| account.open && key.revoked.is_none());
-        Ok(Answer::Account(account.ok_or_else(none)?))
+        Ok(Response::Account(account.ok_or_else(none)?))
     }
 
-    fn stamp(&self, serial: &Serial) -> Step<Option<StampRow>> {
+    fn stamp(&self, serial: &Serial) -> TxResult<Option<StampRecord>> {
         let Some(bytes) = serial_derivation::bytes_of(serial) else { return Ok(None) };
         let table = self.tx.open_table(schema::SERIAL)?;
         let Some(row) = table.get(&bytes)?.map(|row| row.value()) else { return Ok(None) };
         let sale = schema::entry_in(&self.tx.open_table(schema::ENTRY)?, row >> 3)?;
         let account = sale.event.account();
-        Ok(Some(StampRow {
+        Ok(Some(StampRecord {
             serial: serial.clone(),
             entry: sale.number,
             at: sale.at,
@@ -178,27 +178,27 @@ impl Asked<'_> {
         }))
     }
 
-    fn revoked(&self) -> Step<Answer> {
+    fn revoked(&self) -> TxResult<Response> {
         let table = self.tx.open_table(schema::REVOKED)?;
-        let serial = |text: &str| Serial::new(text).map_err(|error| Stop::Damaged(error.to_string()));
-        let serials = table.iter()?.map(|row| serial(row?.0.value())).collect::<Step<_>>()?;
-        Ok(Answer::Serials { serials })
+        let serial = |text: &str| Serial::new(text).map_err(|error| TxError::Damaged(error.to_string()));
+        let serials = table.iter()?.map(|row| serial(row?.0.value())).collect::<TxResult<_>>()?;
+        Ok(Response::Serials { serials })
     }
 
-    fn history(&self, account: u64, before: u64, most: u32) -> Step<Answer> {
+    fn history(&self, account: u64, before: u64, most: u32) -> TxResult<Response> {
         let table = self.tx.open_table(schema::HISTORY)?;
         let entry = self.tx.open_table(schema::ENTRY)?;
-        let rows = table.range((account, 0)..(account, before))?.rev().take(most.min(MOST) as usize);
-        let entries = rows.map(|row| schema::entry_in(&entry, row?.0.value().1)).collect::<Step<Vec<Entry>>>()?;
-        Ok(Answer::Entries { entries })
+        let rows = table.range((account, 0)..(account, before))?.rev().take(most.min(MAX_PAGE) as usize);
+        let entries = rows.map(|row| schema::entry_in(&entry, row?.0.value().1)).collect::<TxResult<Vec<Entry>>>()?;
+        Ok(Response::Entries { entries })
     }
 
-    fn days(&self, account: u64, from: i64) -> Step<Answer> {
+    fn days(&self, account: u64, from: i64) -> TxResult<Response> {
         let table = self.tx.open_table(schema::HISTORY)?;
         let entries = self.tx.open_table(schema::ENTRY)?;
         let mut days: BTreeMap<i64, Day> = BTreeMap::new();
         // Backwards from what it has now, so that old entries need not be read.
-        let mut balance = self.balance(Book::Account(account), Unit::Credits)?;
+        let mut balance = self.balance(AccountCode::Account(account), Unit::Credits)?;
         for row in table.range((account, 0)..=(account, u64::MAX))?.rev() {
             let entry = schema::entry_in(&entries, row?.0.value().1)?;
             let number = entry.at.0.div_euclid(DAY);
@@ -214,25 +214,27 @@ impl Asked<'_> {
                 _ => {}
             }
             let moved = entry.event.transaction();
-            let own =
-                moved.postings().iter().filter(|it| it.book == Book::Account(account) && it.unit == Unit::Credits);
+            let own = moved
+                .postings()
+                .iter()
+                .filter(|it| it.book == AccountCode::Account(account) && it.unit == Unit::Credits);
             balance -= own.map(|it| it.amount).sum::<i64>();
             day.before = balance;
         }
-        Ok(Answer::Days { days: days.into_values().collect() })
+        Ok(Response::Days { days: days.into_values().collect() })
     }
 
-    fn entries(&self, after: u64, most: u32) -> Step<Answer> {
+    fn entries(&self, after: u64, most: u32) -> TxResult<Response> {
         let table = self.tx.open_table(schema::ENTRY)?;
         let mut entries = Vec::new();
-        for row in table.range(after.saturating_add(1)..)?.take(most.min(MOST) as usize) {
+        for row in table.range(after.saturating_add(1)..)?.take(most.min(MAX_PAGE) as usize) {
             let (number, row) = row?;
             entries.push(schema::from_json(schema::split_entry(number.value(), row.value())?.1)?);
         }
-        Ok(Answer::Entries { entries })
+        Ok(Response::Entries { entries })
     }
 
-    fn summary(&self, bytes: u64) -> Step<Answer> {
+    fn summary(&self, bytes: u64) -> TxResult<Response> {
         let table = self.tx.open_table(schema::BALANCE)?;
         let mut balances = Vec::new();
         // Kinds from 2 on are not those of accounts.
@@ -243,7 +245,7 @@ impl Asked<'_> {
             let (book, unit) = schema::balance_of(key.value())?;
             balances.push(Balance { book, unit, amount: amount.value() });
         }
-        Ok(Answer::Summary(Summary {
+        Ok(Response::Summary(Summary {
             head: schema::head_in(&self.tx.open_table(schema::ENTRY)?)?,
             accounts: self.tx.open_table(schema::ACCOUNT)?.len()?,
             stamps: self.tx.open_table(schema::SERIAL)?.len()?,
@@ -253,6 +255,6 @@ impl Asked<'_> {
     }
 }
 
-fn no_account(account: &impl ToString) -> Stop {
-    Stop::Refused(Refusal::NoAccount { account: account.to_string() })
+fn no_account(account: &impl ToString) -> TxError {
+    TxError::Refused(Rejection::NoAccount { account: account.to_string() })
 }

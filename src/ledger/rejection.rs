@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Why a request is refused. [`word`](Self::word) is stable; the sentences are not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "refusal", rename_all = "kebab-case")]
-pub enum Refusal {
+pub enum Rejection {
     /// There is no such account.
     #[error("there is no account {account}")]
     NoAccount {
@@ -175,16 +175,16 @@ pub enum StampProblem {
     Revoked,
     /// It was handed in twice at once.
     #[error("it was handed in twice")]
-    Twice,
+    Duplicate,
     /// Somebody else bought it.
     #[error("another account bought it")]
     NotBought,
 }
 
-impl Refusal {
+impl Rejection {
     /// One stable word for programs.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::NoAccount { .. } => "no-account",
             Self::AccountExists { .. } => "account-exists",

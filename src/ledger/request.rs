@@ -2,7 +2,7 @@
 //! them over the socket. Secrets do not stand in them: an API key, a voucher or a code is there as its hash.
 
 use super::model::{
-    Account, ApiKey, Booked, Day, Payer, Presented, Profile, Returned, Sale, StampRow, Standing, Summary,
+    Account, ApiKey, Day, Payer, Presented, Profile, Receipt, RedeemResult, Sale, StampRecord, Standing, Summary,
 };
 use crate::accounting::event::{KeyState, Terms};
 use crate::accounting::hash::Hash;
@@ -62,7 +62,7 @@ pub enum Request {
 impl Request {
     /// Whether it changes nothing, and can be answered beside the writer.
     #[must_use]
-    pub fn is_question(&self) -> bool {
+    pub fn is_read_only(&self) -> bool {
         matches!(
             self,
             Self::Profile
@@ -89,19 +89,19 @@ impl Request {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "each is described at the method of Ledger that takes it")]
-pub enum Answer {
+pub enum Response {
     Done,
     Account(Account),
     Standing(Box<Standing>),
     Accounts { accounts: Vec<Standing> },
     ApiKey(ApiKey),
     ApiKeys { keys: Vec<ApiKey> },
-    Booked(Booked),
-    Returned { each: Vec<Returned>, booked: Option<Booked> },
+    Booked(Receipt),
+    Returned { each: Vec<RedeemResult>, booked: Option<Receipt> },
     Sale(Sale),
     Count { count: u64 },
     Profile(Box<Profile>),
-    Stamp { stamp: Option<StampRow> },
+    Stamp { stamp: Option<StampRecord> },
     Serials { serials: Vec<Serial> },
     Entries { entries: Vec<Entry> },
     Days { days: Vec<Day> },

@@ -2,8 +2,8 @@
 //! can count again, or a secret's hash, or what need not outlive its day (codes, idempotency keys).
 
 use super::error::LedgerError;
-use super::rejection::Refusal;
-use crate::accounting::double_entry::{Book, Unit};
+use super::rejection::Rejection;
+use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::{Entry, Head};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -43,7 +43,7 @@ pub(super) const CODE: TableDefinition<(u64, &str), &[u8]> = TableDefinition::ne
 pub(super) const MAILED: TableDefinition<&str, &[u8]> = TableDefinition::new("mailed");
 /// The hash of a voucher's code to what it is worth.
 pub(super) const VOUCHER: TableDefinition<&[u8; 32], u64> = TableDefinition::new("voucher");
-/// The hash of an idempotency key or a reference to what was done under it (see [`Done`]).
+/// The hash of an idempotency key or a reference to what was done under it (see [`IdempotencyRecord`]).
 pub(super) const DONE: TableDefinition<&[u8; 32], &[u8; 44]> = TableDefinition::new("done");
 /// The second in which an idempotency key may be forgotten, and the key's hash.
 pub(super) const DONE_UNTIL: TableDefinition<(u64, &[u8; 32]), ()> = TableDefinition::new("done-until");
@@ -56,18 +56,18 @@ pub(super) const SIGNING: TableDefinition<&str, &[u8]> = TableDefinition::new("s
 
 /// What stops a job.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum TxError {
     /// It is refused, and has written nothing.
-    Refused(Refusal),
+    Refused(Rejection),
     /// The database failed; nothing of the commit stays.
     Theirs(Box<redb::Error>),
     /// A row makes no sense.
     Damaged(String),
 }
 
-pub(super) type Step<T> = Result<T, Stop>;
+pub(super) type TxResult<T> = Result<T, TxError>;
 
-impl<E> From<E> for Stop
+impl<E> From<E> for TxError
 where
     redb::Error: From<E>,
 {
@@ -76,7 +76,7 @@ where
     }
 }
 
-impl Stop {
+impl TxError {
     /// As an error about this file.
     pub(super) fn at(self, path: &Path) -> LedgerError {
         let path = path.to_owned();
@@ -99,7 +99,7 @@ impl Stop {
 
 /// What was done under an idempotency key or a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Done {
+pub(super) struct IdempotencyRecord {
     /// The hash of the request.
     pub(super) digest: [u8; 32],
     /// The entry.
@@ -108,7 +108,7 @@ pub(super) struct Done {
     pub(super) days: u32,
 }
 
-impl Done {
+impl IdempotencyRecord {
     pub(super) fn to_bytes(self) -> [u8; 44] {
         let mut bytes = [0; 44];
         bytes[..32].copy_from_slice(&self.digest);
@@ -130,16 +130,16 @@ impl Done {
 }
 
 /// The key of a balance: which book, whose, and the unit (a currency's letters, or zeros for credits).
-pub(super) fn balance_key(book: Book, unit: Unit) -> [u8; 12] {
+pub(super) fn balance_key(book: AccountCode, unit: Unit) -> [u8; 12] {
     let (kind, owner) = match book {
-        Book::Account(number) => (1, number),
-        Book::Vouchers => (2, 0),
-        Book::Outstanding => (3, 0),
-        Book::Issue => (4, 0),
-        Book::Forfeited => (5, 0),
-        Book::Cash => (6, 0),
-        Book::Sales => (7, 0),
-        Book::Payouts => (8, 0),
+        AccountCode::Account(number) => (1, number),
+        AccountCode::Vouchers => (2, 0),
+        AccountCode::Outstanding => (3, 0),
+        AccountCode::Issue => (4, 0),
+        AccountCode::Forfeited => (5, 0),
+        AccountCode::Cash => (6, 0),
+        AccountCode::Sales => (7, 0),
+        AccountCode::Payouts => (8, 0),
     };
     let mut key = [0; 12];
     key[0] = kind;
@@ -151,54 +151,54 @@ pub(super) fn balance_key(book: Book, unit: Unit) -> [u8; 12] {
 }
 
 /// The book and unit of such a key.
-pub(super) fn balance_of(key: &[u8; 12]) -> Step<(Book, Unit)> {
+pub(super) fn balance_of(key: &[u8; 12]) -> TxResult<(AccountCode, Unit)> {
     let owner = key.iter().skip(1).take(8).fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
     let book = match key[0] {
-        1 => Book::Account(owner),
-        2 => Book::Vouchers,
-        3 => Book::Outstanding,
-        4 => Book::Issue,
-        5 => Book::Forfeited,
-        6 => Book::Cash,
-        7 => Book::Sales,
-        8 => Book::Payouts,
-        other => return Err(Stop::Damaged(format!("a balance of kind {other}"))),
+        1 => AccountCode::Account(owner),
+        2 => AccountCode::Vouchers,
+        3 => AccountCode::Outstanding,
+        4 => AccountCode::Issue,
+        5 => AccountCode::Forfeited,
+        6 => AccountCode::Cash,
+        7 => AccountCode::Sales,
+        8 => AccountCode::Payouts,
+        other => return Err(TxError::Damaged(format!("a balance of kind {other}"))),
     };
     let letters = &key[9..];
     let unit = if letters == [0; 3] {
         Unit::Credits
     } else {
         let currency = std::str::from_utf8(letters).ok().and_then(|text| text.parse().ok());
-        Unit::Money(currency.ok_or_else(|| Stop::Damaged("a balance of no currency".into()))?)
+        Unit::Money(currency.ok_or_else(|| TxError::Damaged("a balance of no currency".into()))?)
     };
     Ok((book, unit))
 }
 
 /// A row as JSON.
-pub(super) fn to_json(row: &impl Serialize) -> Step<Vec<u8>> {
-    serde_json::to_vec(row).map_err(|error| Stop::Damaged(error.to_string()))
+pub(super) fn to_json(row: &impl Serialize) -> TxResult<Vec<u8>> {
+    serde_json::to_vec(row).map_err(|error| TxError::Damaged(error.to_string()))
 }
 
 /// A row from JSON.
-pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Step<T> {
-    serde_json::from_slice(bytes).map_err(|error| Stop::Damaged(error.to_string()))
+pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> TxResult<T> {
+    serde_json::from_slice(bytes).map_err(|error| TxError::Damaged(error.to_string()))
 }
 
 /// An entry's row: the hash of the chain with it, and its bytes.
-pub(super) fn split_entry(number: u64, row: &[u8]) -> Step<(Head, &[u8])> {
+pub(super) fn split_entry(number: u64, row: &[u8]) -> TxResult<(Head, &[u8])> {
     let (hash, bytes) =
-        row.split_first_chunk::<32>().ok_or_else(|| Stop::Damaged(format!("entry {number} is too short")))?;
+        row.split_first_chunk::<32>().ok_or_else(|| TxError::Damaged(format!("entry {number} is too short")))?;
     Ok((Head { number, hash: Hash(*hash) }, bytes))
 }
 
 /// The entry of this number.
-pub(super) fn entry_in(table: &impl ReadableTable<u64, &'static [u8]>, number: u64) -> Step<Entry> {
-    let row = table.get(number)?.ok_or_else(|| Stop::Damaged(format!("entry {number} is missing")))?;
+pub(super) fn entry_in(table: &impl ReadableTable<u64, &'static [u8]>, number: u64) -> TxResult<Entry> {
+    let row = table.get(number)?.ok_or_else(|| TxError::Damaged(format!("entry {number} is missing")))?;
     from_json(split_entry(number, row.value())?.1)
 }
 
 /// How far the chain goes.
-pub(super) fn head_in(table: &impl ReadableTable<u64, &'static [u8]>) -> Step<Head> {
+pub(super) fn head_in(table: &impl ReadableTable<u64, &'static [u8]>) -> TxResult<Head> {
     match table.last()? {
         Some((number, row)) => Ok(split_entry(number.value(), row.value())?.0),
         None => Ok(Head::EMPTY),
@@ -206,7 +206,7 @@ pub(super) fn head_in(table: &impl ReadableTable<u64, &'static [u8]>) -> Step<He
 }
 
 /// Makes the tables of an empty ledger.
-pub(super) fn establish(database: &Database, vendor: &str) -> Step<()> {
+pub(super) fn establish(database: &Database, vendor: &str) -> TxResult<()> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
     {
@@ -242,7 +242,7 @@ pub(super) fn check_format(database: &impl ReadableDatabase, path: &Path) -> Res
         let format = meta.get("format")?.map(|row| row.value().to_vec());
         Ok(format.and_then(|bytes| Some(u32::from_be_bytes(bytes.try_into().ok()?))))
     })();
-    match found.map_err(|stop: Stop| stop.at(path))? {
+    match found.map_err(|stop: TxError| stop.at(path))? {
         Some(FORMAT) => Ok(()),
         Some(found) => Err(LedgerError::Version { path: path.to_owned(), found, known: FORMAT }),
         None => Err(LedgerError::Damaged { path: path.to_owned(), what: "it does not say its format".into() }),
@@ -256,7 +256,9 @@ mod tests {
     #[test]
     fn keys_of_balances_come_back() {
         let euro = Unit::Money("EUR".parse().unwrap());
-        for (book, unit) in [(Book::Account(77), Unit::Credits), (Book::Cash, euro), (Book::Issue, Unit::Credits)] {
+        for (book, unit) in
+            [(AccountCode::Account(77), Unit::Credits), (AccountCode::Cash, euro), (AccountCode::Issue, Unit::Credits)]
+        {
             assert_eq!(balance_of(&balance_key(book, unit)).unwrap(), (book, unit));
         }
         assert!(balance_of(&[9; 12]).is_err());
@@ -264,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_was_done_comes_back() {
-        let done = Done { digest: [7; 32], entry: u64::MAX - 5, days: 30 };
-        assert_eq!(Done::from_bytes(&done.to_bytes()), done);
+        let done = IdempotencyRecord { digest: [7; 32], entry: u64::MAX - 5, days: 30 };
+        assert_eq!(IdempotencyRecord::from_bytes(&done.to_bytes()), done);
     }
 }

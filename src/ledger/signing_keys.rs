@@ -4,10 +4,10 @@
 use super::error::LedgerError;
 use super::files::Place;
 use super::model::Sale;
-use super::rejection::Refusal;
+use super::rejection::Rejection;
 use crate::accounting::order::Order;
 use crate::accounting::serial_derivation::Draw;
-use crate::directory::signing_key::Signer;
+use crate::directory::signing_key::SigningKey;
 use crate::stamp::issue;
 use crate::stamp::signing::PublicKey;
 use crate::stamp::token::{Issuer, Purpose, Token};
@@ -17,18 +17,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// The keys that were read so far.
 #[derive(Debug, Default)]
-pub(super) struct Signers(RwLock<BTreeMap<String, Arc<Signer>>>);
+pub(super) struct Signers(RwLock<BTreeMap<String, Arc<SigningKey>>>);
 
 impl Signers {
     /// The key of this name.
-    pub(super) fn get(&self, place: &Place, vendor: &str, kid: &str) -> Result<Arc<Signer>, LedgerError> {
+    pub(super) fn get(&self, place: &Place, vendor: &str, kid: &str) -> Result<Arc<SigningKey>, LedgerError> {
         if let Some(signer) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(kid) {
             return Ok(Arc::clone(signer));
         }
-        let signer = Arc::new(Signer::read(&place.key(kid))?);
+        let signer = Arc::new(SigningKey::read(&place.key(kid))?);
         if signer.issuer.vendor() != vendor || signer.issuer.key_id() != kid {
             let problem = "its file holds another key".to_owned();
-            return Err(Refusal::SigningKey { kid: kid.to_owned(), problem }.into());
+            return Err(Rejection::SigningKey { kid: kid.to_owned(), problem }.into());
         }
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(kid.to_owned(), Arc::clone(&signer));
         Ok(signer)
@@ -37,37 +37,42 @@ impl Signers {
 
 /// Makes a key and writes it beside the others.
 pub(super) fn make(place: &Place, vendor: &str, kid: &str) -> Result<PublicKey, LedgerError> {
-    let named = |error: &dyn std::fmt::Display| Refusal::SigningKey { kid: kid.to_owned(), problem: error.to_string() };
+    let named =
+        |error: &dyn std::fmt::Display| Rejection::SigningKey { kid: kid.to_owned(), problem: error.to_string() };
     let issuer = Issuer::new(vendor, kid).map_err(|error| named(&error))?;
     place.make_keys()?;
     let path = place.key(kid);
     if path.exists() {
         // Left by a run that was ended before it could say so in the ledger, which knows whether the name is free.
-        let left = Signer::read(&path)?;
+        let left = SigningKey::read(&path)?;
         return if left.issuer == issuer {
             Ok(left.key.public())
         } else {
             Err(named(&format!("{} holds a key of {}; move it away", path.display(), left.issuer.vendor())).into())
         };
     }
-    let signer = Signer::generate(issuer)?;
+    let signer = SigningKey::generate(issuer)?;
     signer.write(&path)?;
     Ok(signer.key.public())
 }
 
 /// The stamps of a sale. The same sale and orders give the same stamps, byte for byte.
-pub(super) fn stamps(signer: &Signer, sale: &Sale, orders: &[Order]) -> Result<Vec<Token>, LedgerError> {
+pub(super) fn stamps(signer: &SigningKey, sale: &Sale, orders: &[Order]) -> Result<Vec<Token>, LedgerError> {
     let draw = Draw::new(sale.at, sale.seed.0);
     let sign = |(index, order): (u32, &Order)| {
         let stamp = order.stamp(&draw, index, sale.at, sale.days);
         // The caps let nothing through that cannot be signed.
-        issue::issue(&stamp, &signer.issuer, &signer.key).map_err(|_| LedgerError::from(Refusal::Range))
+        issue::issue(&stamp, &signer.issuer, &signer.key).map_err(|_| LedgerError::from(Rejection::Range))
     };
     (0..).zip(orders).map(sign).collect()
 }
 
 /// A receipt: an object that says what was booked, signed for `digital-stamp-receipt`.
-pub(super) fn receipt(signer: &Signer, at: UnixTime, mut object: serde_json::Map<String, serde_json::Value>) -> Token {
+pub(super) fn receipt(
+    signer: &SigningKey,
+    at: UnixTime,
+    mut object: serde_json::Map<String, serde_json::Value>,
+) -> Token {
     object.insert("vendor".into(), signer.issuer.vendor().into());
     object.insert("iat".into(), at.to_string().into());
     let payload = serde_json::Value::Object(object).to_string();

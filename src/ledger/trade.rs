@@ -2,15 +2,15 @@
 //! signs is had before anything is booked.
 
 use super::error::LedgerError;
-use super::handle::{Ledger, Number, answer, unexpected};
-use super::model::{Booked, Payer, Presented, Profile, Returned, Sale};
+use super::handle::{AccountId, Ledger, answer, unexpected};
+use super::model::{Payer, Presented, Profile, Receipt, RedeemResult, Sale};
 use super::payment::Paid;
-use super::rejection::{Refusal, StampProblem};
-use super::request::{Answer, Request};
+use super::rejection::{Rejection, StampProblem};
+use super::request::{Request, Response};
 use super::signing_keys;
 use crate::accounting::event::KeyState;
 use crate::accounting::order::{Order, OrderError};
-use crate::directory::signing_key::Signer;
+use crate::directory::signing_key::SigningKey;
 use crate::message::address::Address;
 use crate::stamp::audience::Audience;
 use crate::stamp::claims::Stamp;
@@ -26,7 +26,7 @@ const HANDED: u32 = 1_000;
 
 /// Stamps that were sold.
 #[derive(Clone, Debug)]
-pub struct Sold {
+pub struct IssuedStamps {
     /// The stamps, in the order of the orders.
     pub stamps: Vec<Token>,
     /// How they were booked.
@@ -36,7 +36,7 @@ pub struct Sold {
 /// A stamp that is handed in, with the address that it names where the stamp does not show it and only the domain is
 /// known to be the depositor's.
 #[derive(Clone, Debug)]
-pub struct Handed {
+pub struct RedeemRequest {
     /// The stamp, as a token.
     pub stamp: String,
     /// The recipient's address.
@@ -45,11 +45,11 @@ pub struct Handed {
 
 /// What became of stamps that were handed in.
 #[derive(Clone, Debug)]
-pub struct Taken {
+pub struct RedeemOutcome {
     /// For each its value, or why it was not taken.
     pub each: Vec<Result<u64, StampProblem>>,
     /// How the good ones were booked; `None` if there was none.
-    pub booked: Option<Booked>,
+    pub booked: Option<Receipt>,
     /// A signed receipt (`digital-stamp-receipt`) for those.
     pub receipt: Option<Token>,
 }
@@ -60,7 +60,13 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Refusal::Order`], [`Refusal::Funds`], [`Refusal::Daily`], [`Refusal::AccountClosed`], [`Refusal::KeyReused`].
-    pub fn issue(&self, account: Number, orders: &[Order], idempotency: Option<&str>, now: UnixTime) -> Result<Sold> {
+    pub fn issue(
+        &self,
+        account: AccountId,
+        orders: &[Order],
+        idempotency: Option<&str>,
+        now: UnixTime,
+    ) -> Result<IssuedStamps> {
         self.sell(Payer::Account(account), orders, idempotency, now)
     }
 
@@ -69,18 +75,24 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`issue`](Self::issue), and [`Refusal::NoVoucher`], [`Refusal::PaidOtherwise`].
-    pub fn issue_for(&self, paid: Paid, orders: &[Order], idempotency: Option<&str>, now: UnixTime) -> Result<Sold> {
-        self.sell(Payer::Paid(paid), orders, idempotency, now)
+    pub fn issue_for(
+        &self,
+        paid: Paid,
+        orders: &[Order],
+        idempotency: Option<&str>,
+        now: UnixTime,
+    ) -> Result<IssuedStamps> {
+        self.sell(Payer::Guest(paid), orders, idempotency, now)
     }
 
-    fn sell(&self, buyer: Payer, orders: &[Order], idempotency: Option<&str>, now: UnixTime) -> Result<Sold> {
+    fn sell(&self, buyer: Payer, orders: &[Order], idempotency: Option<&str>, now: UnixTime) -> Result<IssuedStamps> {
         // Nothing is booked that could not be signed. What was sold before may be signed by another key.
         let _ = self.active_signer()?;
         let idempotency = idempotency.map(str::to_owned);
         let request = Request::Issue { buyer, orders: orders.to_vec(), idempotency };
-        let sale = answer!(self, request, now, Answer::Sale(sale) => sale)?;
+        let sale = answer!(self, request, now, Response::Sale(sale) => sale)?;
         let signer = self.signer(&sale.kid)?;
-        Ok(Sold { stamps: signing_keys::stamps(&signer, &sale, orders)?, sale })
+        Ok(IssuedStamps { stamps: signing_keys::stamps(&signer, &sale, orders)?, sale })
     }
 
     /// Takes used stamps back: each once, only from the account that owns the address, only what this vendor sold. The
@@ -88,9 +100,9 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Refusal::AccountClosed`] and others; single bad stamps are no error.
-    pub fn deposit(&self, account: Number, stamps: &[Handed], now: UnixTime) -> Result<Taken> {
+    pub fn deposit(&self, account: AccountId, stamps: &[RedeemRequest], now: UnixTime) -> Result<RedeemOutcome> {
         let owns = self.account(account, now)?.owns;
-        self.hand_in(account, stamps, &owns, "deposit", now, |stamps| Request::Deposit { account, stamps })
+        self.redeem(account, stamps, &owns, "deposit", now, |stamps| Request::Deposit { account, stamps })
     }
 
     /// Takes unused stamps back from the account that bought them: credited and revoked in one step, so the next directory
@@ -98,33 +110,33 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`deposit`](Self::deposit), and [`Refusal::NoRefunds`], [`Refusal::RevokedFull`].
-    pub fn refund(&self, account: Number, stamps: &[Handed], now: UnixTime) -> Result<Taken> {
-        self.hand_in(account, stamps, &[], "refund", now, |stamps| Request::Refund { account, stamps })
+    pub fn refund(&self, account: AccountId, stamps: &[RedeemRequest], now: UnixTime) -> Result<RedeemOutcome> {
+        self.redeem(account, stamps, &[], "refund", now, |stamps| Request::Refund { account, stamps })
     }
 
-    fn hand_in(
+    fn redeem(
         &self,
-        account: Number,
-        stamps: &[Handed],
+        account: AccountId,
+        stamps: &[RedeemRequest],
         owns: &[String],
         kind: &str,
         now: UnixTime,
         request: impl FnOnce(Vec<Presented>) -> Request,
-    ) -> Result<Taken> {
+    ) -> Result<RedeemOutcome> {
         let asked = stamps.len() as u64;
         if asked > u64::from(HANDED) {
-            return Err(Refusal::from(OrderError::TooMany { asked, cap: HANDED }).into());
+            return Err(Rejection::from(OrderError::TooMany { asked, cap: HANDED }).into());
         }
         let signer = self.active_signer()?.ok_or_else(no_key)?;
         let profile = self.profile()?;
         let looked: Vec<_> = stamps.iter().map(|handed| presented(handed, &profile, owns)).collect();
         let good = looked.iter().filter_map(|it| it.as_ref().ok().cloned()).collect();
-        let (each, booked) = answer!(self, request(good), now, Answer::Returned { each, booked } => (each, booked))?;
+        let (each, booked) = answer!(self, request(good), now, Response::Returned { each, booked } => (each, booked))?;
         let mut answers = each.into_iter();
-        let unanswered = Returned::Refused(StampProblem::Malformed);
+        let unanswered = RedeemResult::Refused(StampProblem::Malformed);
         let each = looked.into_iter().map(|it| it.and_then(|_| answers.next().unwrap_or(unanswered).into())).collect();
         let receipt = booked.as_ref().map(|booked| receipt(&signer, kind, account, booked));
-        Ok(Taken { each, booked, receipt })
+        Ok(RedeemOutcome { each, booked, receipt })
     }
 
     /// Revokes stamps for good; answers how many were not revoked before. Serials that the ledger did not sell are revoked
@@ -134,7 +146,7 @@ impl Ledger {
     /// [`LedgerError`].
     pub fn revoke(&self, serials: &[Serial], now: UnixTime) -> Result<u64> {
         let request = Request::Revoke { serials: serials.to_vec(), customer: false };
-        answer!(self, request, now, Answer::Count { count } => count)
+        answer!(self, request, now, Response::Count { count } => count)
     }
 
     /// The same for who bought the stamps: only while the directory has room for more.
@@ -143,17 +155,23 @@ impl Ledger {
     /// [`Refusal::RevokedFull`].
     pub fn revoke_bought(&self, serials: &[Serial], now: UnixTime) -> Result<u64> {
         let request = Request::Revoke { serials: serials.to_vec(), customer: true };
-        answer!(self, request, now, Answer::Count { count } => count)
+        answer!(self, request, now, Response::Count { count } => count)
     }
 
     /// Pays credits out at the price of the terms, and signs a receipt. Once for each reference.
     ///
     /// # Errors
     /// [`Refusal::Funds`], [`Refusal::KeyReused`].
-    pub fn pay_out(&self, account: Number, credits: u64, reference: &str, now: UnixTime) -> Result<(Booked, Token)> {
+    pub fn pay_out(
+        &self,
+        account: AccountId,
+        credits: u64,
+        reference: &str,
+        now: UnixTime,
+    ) -> Result<(Receipt, Token)> {
         let signer = self.active_signer()?.ok_or_else(no_key)?;
         let request = Request::PayOut { account, credits, reference: reference.to_owned() };
-        let booked = answer!(self, request, now, Answer::Booked(booked) => booked)?;
+        let booked = answer!(self, request, now, Response::Booked(booked) => booked)?;
         let receipt = receipt(&signer, "payout", account, &booked);
         Ok((booked, receipt))
     }
@@ -161,10 +179,10 @@ impl Ledger {
 
 fn no_key() -> LedgerError {
     let problem = "no key signs; rotate to a new one".to_owned();
-    Refusal::SigningKey { kid: "(none)".into(), problem }.into()
+    Rejection::SigningKey { kid: "(none)".into(), problem }.into()
 }
 
-fn receipt(signer: &Signer, kind: &str, account: Number, booked: &Booked) -> Token {
+fn receipt(signer: &SigningKey, kind: &str, account: AccountId, booked: &Receipt) -> Token {
     let mut object = Map::new();
     object.insert("receipt".into(), kind.into());
     object.insert("account".into(), account.into());
@@ -176,7 +194,7 @@ fn receipt(signer: &Signer, kind: &str, account: Number, booked: &Booked) -> Tok
 
 /// A stamp that was handed in, if it is this vendor's and its signature holds. Its window does not matter: who received it
 /// in time may hand it in later.
-fn presented(handed: &Handed, profile: &Profile, owns: &[String]) -> Result<Presented, StampProblem> {
+fn presented(handed: &RedeemRequest, profile: &Profile, owns: &[String]) -> Result<Presented, StampProblem> {
     let token = Token::parse(handed.stamp.trim()).map_err(|_| StampProblem::Malformed)?;
     let issuer = token.issuer().map_err(|_| StampProblem::Malformed)?;
     let key = profile.keys.iter().find(|key| key.kid == issuer.key_id() && profile.vendor == issuer.vendor());

@@ -4,10 +4,10 @@
 
 use super::database::Held;
 use super::error::LedgerError;
-use super::rejection::Refusal;
-use super::request::Answer;
-use super::schema::Stop;
-use super::transaction::{Desk, Job};
+use super::rejection::Rejection;
+use super::request::Response;
+use super::schema::TxError;
+use super::transaction::{Command, LedgerTx};
 use crate::accounting::event::Event;
 use crate::time::UnixTime;
 use redb::Database;
@@ -20,12 +20,12 @@ const TOGETHER: usize = 256;
 /// Requests that wait at most; who comes later waits to be let in.
 const WAITING: usize = 4_096;
 
-type Reply = Result<Answer, LedgerError>;
+type Reply = Result<Response, LedgerError>;
 
 /// The way to the writer.
 #[derive(Debug)]
 pub(super) struct Writer {
-    queue: Option<SyncSender<(Job, SyncSender<Reply>)>>,
+    queue: Option<SyncSender<(Command, SyncSender<Reply>)>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -38,7 +38,7 @@ impl Writer {
     }
 
     /// Has a job done, and waits until it is durable.
-    pub(super) fn ask(&self, job: Job) -> Reply {
+    pub(super) fn ask(&self, job: Command) -> Reply {
         let (sender, receiver) = sync_channel(1);
         let queue = self.queue.as_ref().ok_or(LedgerError::Left)?;
         queue.send((job, sender)).map_err(|_| LedgerError::Left)?;
@@ -56,7 +56,7 @@ impl Drop for Writer {
     }
 }
 
-fn work(database: &Held, jobs: &Receiver<(Job, SyncSender<Reply>)>) {
+fn work(database: &Held, jobs: &Receiver<(Command, SyncSender<Reply>)>) {
     while let Ok(first) = jobs.recv() {
         let mut batch = vec![first];
         while batch.len() < TOGETHER
@@ -84,25 +84,25 @@ fn work(database: &Held, jobs: &Receiver<(Job, SyncSender<Reply>)>) {
 }
 
 /// Adds one event to a ledger that is not shared yet.
-pub(super) fn book(database: &Database, event: Event, now: UnixTime) -> Result<(), Stop> {
+pub(super) fn append_event(database: &Database, event: Event, now: UnixTime) -> Result<(), TxError> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
-    Desk::open(&tx)?.book(event, now)?;
+    LedgerTx::open(&tx)?.append_event(event, now)?;
     Ok(tx.commit()?)
 }
 
 /// Does the jobs in one transaction: an answer or a refusal for each once it is durable, or none was done.
-fn commit(database: &Database, jobs: Vec<Job>) -> Result<Vec<Result<Answer, Refusal>>, Stop> {
+fn commit(database: &Database, jobs: Vec<Command>) -> Result<Vec<Result<Response, Rejection>>, TxError> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
     let mut answers = Vec::with_capacity(jobs.len());
     {
-        let mut desk = Desk::open(&tx)?;
+        let mut desk = LedgerTx::open(&tx)?;
         let now = jobs.iter().map(|job| job.now).max();
         for job in jobs {
-            match desk.serve(job) {
+            match desk.apply(job) {
                 Ok(answer) => answers.push(Ok(answer)),
-                Err(Stop::Refused(refusal)) => answers.push(Err(refusal)),
+                Err(TxError::Refused(refusal)) => answers.push(Err(refusal)),
                 Err(other) => return Err(other),
             }
         }

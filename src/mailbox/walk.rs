@@ -19,7 +19,7 @@ const DEPTH: usize = 32;
 
 /// One message as it is kept.
 #[derive(Debug)]
-pub struct Kept<'a> {
+pub struct StoredMessage<'a> {
     /// Its file.
     pub path: &'a Path,
     /// Which message of an mbox file it is, the first being 1.
@@ -36,16 +36,16 @@ pub struct Kept<'a> {
 
 /// What is found.
 #[derive(Debug)]
-pub enum Found<'a> {
+pub enum Entry<'a> {
     /// A message.
-    Message(Kept<'a>),
+    Message(StoredMessage<'a>),
     /// Something that cannot be read.
     Unreadable(&'a Path, io::Error),
 }
 
 /// Hands out every message in `paths`, and stops when told. No more than about `largest` bytes of one are read.
-pub fn read<B>(paths: &[PathBuf], largest: u64, to: &mut dyn FnMut(Found<'_>) -> ControlFlow<B>) -> ControlFlow<B> {
-    let mut walk = Walk { largest, to };
+pub fn read<B>(paths: &[PathBuf], largest: u64, to: &mut dyn FnMut(Entry<'_>) -> ControlFlow<B>) -> ControlFlow<B> {
+    let mut walk = MailboxWalker { largest, to };
     paths.iter().try_for_each(|path| walk.given(path))
 }
 
@@ -69,12 +69,12 @@ pub fn size(paths: &[PathBuf]) -> u64 {
     sizes.fold(0, u64::saturating_add)
 }
 
-struct Walk<'a, B> {
+struct MailboxWalker<'a, B> {
     largest: u64,
-    to: &'a mut dyn FnMut(Found<'_>) -> ControlFlow<B>,
+    to: &'a mut dyn FnMut(Entry<'_>) -> ControlFlow<B>,
 }
 
-impl<B> Walk<'_, B> {
+impl<B> MailboxWalker<'_, B> {
     /// A path that the user names: whatever it is, he means it.
     fn given(&mut self, path: &Path) -> ControlFlow<B> {
         match fs::metadata(path) {
@@ -162,7 +162,14 @@ impl<B> Walk<'_, B> {
             match message {
                 Ok(it) => {
                     let (bytes, number) = (it.bytes.as_slice(), Some(number));
-                    (self.to)(Found::Message(Kept { path, number, bytes, cut: it.cut, length: it.length, modified }))?;
+                    (self.to)(Entry::Message(StoredMessage {
+                        path,
+                        number,
+                        bytes,
+                        cut: it.cut,
+                        length: it.length,
+                        modified,
+                    }))?;
                 }
                 Err(error) => return self.unreadable(path, error),
             }
@@ -174,7 +181,7 @@ impl<B> Walk<'_, B> {
         match limited(reader, self.largest) {
             Ok((bytes, cut)) => {
                 let (bytes, length) = (bytes.as_slice(), bytes.len() as u64);
-                (self.to)(Found::Message(Kept { path, number: None, bytes, cut, length, modified }))
+                (self.to)(Entry::Message(StoredMessage { path, number: None, bytes, cut, length, modified }))
             }
             Err(error) => self.unreadable(path, error),
         }
@@ -195,11 +202,11 @@ impl<B> Walk<'_, B> {
         metadata: &fs::Metadata,
     ) -> ControlFlow<B> {
         let (length, modified) = (metadata.len(), metadata.mtime());
-        (self.to)(Found::Message(Kept { path, number, bytes, cut, length, modified }))
+        (self.to)(Entry::Message(StoredMessage { path, number, bytes, cut, length, modified }))
     }
 
     fn unreadable(&mut self, path: &Path, error: io::Error) -> ControlFlow<B> {
-        (self.to)(Found::Unreadable(path, error))
+        (self.to)(Entry::Unreadable(path, error))
     }
 }
 

@@ -250,7 +250,7 @@ mod tests {
         let raw = [b"X:\n".repeat(1_000_000), b"Y:\n\n".to_vec()].concat();
         let message = Message::parse(&raw);
         let mut edit = Edit::new(&message);
-        message.fields().filter(|f| f.is("x")).for_each(|f| edit.remove(&f));
+        message.fields().filter(|f| f.name_is("x")).for_each(|f| edit.remove(&f));
         assert_eq!(edit.changes.len(), 1);
         assert_eq!(edit.to_vec(), b"Y:\n\n");
     }

@@ -27,7 +27,7 @@ impl Fingerprint {
         let (mut from, mut date, mut id) = (None, None, None);
         for field in message.fields() {
             for (name, slot) in [("From", &mut from), ("Date", &mut date), ("Message-ID", &mut id)] {
-                if slot.is_none() && field.is(name) {
+                if slot.is_none() && field.name_is(name) {
                     *slot = Some(field);
                 }
             }

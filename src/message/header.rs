@@ -42,7 +42,7 @@ impl<'a> Field<'a> {
 
     /// Whether this is the field's name; case of ASCII letters aside.
     #[must_use]
-    pub fn is(&self, name: &str) -> bool {
+    pub fn name_is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 
@@ -114,7 +114,7 @@ pub fn fold(name: &str, value: &str, newline: &str) -> String {
 /// The one encoder for values from outside, in header fields and in logs: printable ASCII stays, every other byte becomes
 /// `\xNN`, and so do the backslash and the semicolon that would end a parameter. At most `cap` bytes; never half an escape.
 #[must_use]
-pub fn printable(text: &[u8], cap: usize) -> String {
+pub fn escape_untrusted(text: &[u8], cap: usize) -> String {
     let mut out = String::new();
     for &byte in text {
         let plain = matches!(byte, b' '..=b'~') && byte != b'\\' && byte != b';';
@@ -219,21 +219,21 @@ mod tests {
 
     #[test]
     fn outside_values_are_tamed() {
-        assert_eq!(printable(b"a\r\nX: \x1b[0m\0;\\\xff", 100), "a\\x0d\\x0aX: \\x1b[0m\\x00\\x3b\\x5c\\xff");
-        assert_eq!(printable(b"aaaa\n", 7), "aaaa");
-        assert_eq!(printable(b"aaaa", 2), "aa");
+        assert_eq!(escape_untrusted(b"a\r\nX: \x1b[0m\0;\\\xff", 100), "a\\x0d\\x0aX: \\x1b[0m\\x00\\x3b\\x5c\\xff");
+        assert_eq!(escape_untrusted(b"aaaa\n", 7), "aaaa");
+        assert_eq!(escape_untrusted(b"aaaa", 2), "aa");
     }
 
     proptest! {
         // Threat 10: whatever is put in, exactly one field comes out.
         #[test]
         fn a_folded_field_is_one_field(value in any::<String>(), long in "[a-z]{0,300}", crlf: bool) {
-            let value = format!("{} {long} {value}", printable(value.as_bytes(), 200));
+            let value = format!("{} {long} {value}", escape_untrusted(value.as_bytes(), 200));
             let raw = fold("X-Test", &value, if crlf { "\r\n" } else { "\n" }) + "\n";
             let message = Message::parse(raw.as_bytes());
             prop_assert_eq!(message.fields().count(), 1);
             prop_assert_eq!(message.body(), b"");
-            prop_assert!(message.fields().all(|f| f.is("X-Test") && f.raw().len() == message.header().len()));
+            prop_assert!(message.fields().all(|f| f.name_is("X-Test") && f.raw().len() == message.header().len()));
             prop_assert!(raw.lines().all(|line| line.chars().count() <= 76));
             prop_assert!(raw.split('\n').skip(1).all(|line| line.is_empty() || !line.trim().is_empty()));
         }

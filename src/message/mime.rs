@@ -124,7 +124,7 @@ impl Kind {
                 ("Content-Disposition", &mut disposition),
                 ("Content-Transfer-Encoding", &mut coding),
             ] {
-                if slot.is_none() && field.is(name) {
+                if slot.is_none() && field.name_is(name) {
                     if field.value().len() > VALUE {
                         return Self::OverLimit;
                     }

@@ -64,7 +64,7 @@ impl<'a> Message<'a> {
     /// The first field of this name.
     #[must_use]
     pub fn first(&self, name: &str) -> Option<Field<'a>> {
-        self.fields().find(|field| field.is(name))
+        self.fields().find(|field| field.name_is(name))
     }
 
     /// The addresses of its From field (RFC 5322 section 3.6.2): whoever claims to have written it.

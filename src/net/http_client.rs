@@ -6,7 +6,7 @@ use super::https::agent;
 use std::io::Read;
 use std::net::IpAddr;
 use std::time::Duration;
-use ureq::http::{Request, Uri};
+use ureq::http::{Request as HttpRequest, Uri};
 use ureq::{Error, RequestExt};
 
 /// The largest answer, in bytes: 16 MiB, some ten thousand stamps.
@@ -14,7 +14,7 @@ const LARGEST: u64 = 16 << 20;
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
+pub struct Request<'a> {
     /// What is asked for: the service's address and the path behind it.
     pub address: &'a str,
     /// What opens the account, if the request needs it.
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Secret {
 
 /// What came back, whatever its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct Response {
     /// The status (RFC 9110 section 15).
     pub status: u16,
     /// The body.
@@ -97,12 +97,12 @@ pub fn is_allowed(address: &str) -> bool {
 ///
 /// # Errors
 /// [`ServiceError`]; no text of it holds the key.
-pub fn ask(ask: Ask<'_>) -> Result<Reply, ServiceError> {
+pub fn ask(ask: Request<'_>) -> Result<Response, ServiceError> {
     if !is_allowed(ask.address) {
         return Err(ServiceError::Address);
     }
     let agent = agent(ask.address.starts_with("https:"));
-    let mut request = Request::builder().uri(ask.address).header("Accept", "application/json");
+    let mut request = HttpRequest::builder().uri(ask.address).header("Accept", "application/json");
     if let Some(key) = ask.key {
         request = request.header("Authorization", format!("Bearer {}", key.reveal()));
     }
@@ -130,7 +130,7 @@ pub fn ask(ask: Ask<'_>) -> Result<Reply, ServiceError> {
     if body.len() as u64 > LARGEST {
         return Err(ServiceError::TooLarge);
     }
-    Ok(Reply { status, body })
+    Ok(Response { status, body })
 }
 
 fn told(error: &Error) -> String {

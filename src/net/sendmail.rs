@@ -2,7 +2,7 @@
 //! has only so much time. What it prints is kept for the log.
 
 use crate::message::address::Address;
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs::File;
@@ -95,7 +95,7 @@ pub fn feed(
     let mut said = Vec::new();
     output.rewind()?;
     output.take(SAID as u64).read_to_end(&mut said)?;
-    Err(SendError::Failed { status, said: printable(said.trim_ascii(), SAID) })
+    Err(SendError::Failed { status, said: escape_untrusted(said.trim_ascii(), SAID) })
 }
 
 fn memory() -> io::Result<File> {

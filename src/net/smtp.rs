@@ -1,7 +1,7 @@
 //! SMTP: hands a letter to a server that takes mail from its users (RFC 6409). One connection a letter; certificates are
 //! those that the system trusts; a password goes over a protected connection only, which the configuration sees to.
 
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use lettre::address::Envelope;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
@@ -85,7 +85,7 @@ impl Server {
     ) -> Result<(), SmtpError> {
         let address = |text: &str| {
             text.parse::<Address>()
-                .map_err(|error| SmtpError::Refused(format!("{}: {error}", printable(text.as_bytes(), SAID))))
+                .map_err(|error| SmtpError::Refused(format!("{}: {error}", escape_untrusted(text.as_bytes(), SAID))))
         };
         let envelope = Envelope::new(sender.map(address).transpose()?, vec![address(to)?])
             .map_err(|error| SmtpError::Refused(error.to_string()))?;
@@ -113,7 +113,7 @@ fn told(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    printable(text.as_bytes(), SAID)
+    escape_untrusted(text.as_bytes(), SAID)
 }
 
 /// A letter with the line ends that SMTP wants (RFC 5321 section 2.3.8), without that of its last line, which the transport

@@ -6,58 +6,58 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The questions that wait.
 #[derive(Debug)]
-pub(crate) struct Turn<Q, A> {
+pub(crate) struct GroupCommit<Q, A> {
     queue: Mutex<Queue<Q, A>>,
     most: usize,
 }
 
 #[derive(Debug)]
 struct Queue<Q, A> {
-    waiting: Vec<(Q, Arc<Place<A>>)>,
-    busy: bool,
+    waiting: Vec<(Q, Arc<Slot<A>>)>,
+    leader_active: bool,
 }
 
 /// Where one who waits is told.
 #[derive(Debug)]
-struct Place<A> {
-    word: Mutex<Option<Word<A>>>,
+struct Slot<A> {
+    word: Mutex<Option<Outcome<A>>>,
     told: Condvar,
 }
 
 #[derive(Debug)]
-enum Word<A> {
+enum Outcome<A> {
     /// It is done.
-    Answer(A),
+    Done(A),
     /// Nobody has done it yet, and it is your turn.
-    Yours,
+    BecomeLeader,
     /// Who should have done it is gone.
-    Lost,
+    Aborted,
 }
 
-impl<Q, A> Turn<Q, A> {
+impl<Q, A> GroupCommit<Q, A> {
     /// At most so many questions are asked together.
     pub(crate) fn new(most: usize) -> Self {
-        Self { queue: Mutex::new(Queue { waiting: Vec::new(), busy: false }), most }
+        Self { queue: Mutex::new(Queue { waiting: Vec::new(), leader_active: false }), most }
     }
 
     /// Has a question answered, alone or with others: `answer` gives one answer for each, in order. `None` when whoever was
     /// to answer it died on the way.
     pub(crate) fn ask(&self, question: Q, answer: impl FnOnce(Vec<Q>) -> Vec<A>) -> Option<A> {
-        let place = Arc::new(Place { word: Mutex::new(None), told: Condvar::new() });
+        let place = Arc::new(Slot { word: Mutex::new(None), told: Condvar::new() });
         let first = {
             let mut queue = self.queue();
             queue.waiting.push((question, Arc::clone(&place)));
-            !std::mem::replace(&mut queue.busy, true)
+            !std::mem::replace(&mut queue.leader_active, true)
         };
         if !first {
             match place.wait() {
-                Word::Answer(answer) => return Some(answer),
-                Word::Lost => return None,
-                Word::Yours => {}
+                Outcome::Done(answer) => return Some(answer),
+                Outcome::Aborted => return None,
+                Outcome::BecomeLeader => {}
             }
         }
         // Whatever happens below, the next gets his turn and nobody waits for ever.
-        let mut relay = Relay { turn: self, places: Vec::new() };
+        let mut relay = HandOff { turn: self, places: Vec::new() };
         let (questions, places) = {
             let mut queue = self.queue();
             let count = queue.waiting.len().min(self.most);
@@ -66,14 +66,14 @@ impl<Q, A> Turn<Q, A> {
         relay.places = places;
         let mut told = 0;
         for (answer, place) in answer(questions).into_iter().zip(&relay.places) {
-            place.tell(Word::Answer(answer));
+            place.tell(Outcome::Done(answer));
             told += 1;
         }
         relay.places.drain(..told);
         drop(relay);
         match place.wait() {
-            Word::Answer(answer) => Some(answer),
-            Word::Yours | Word::Lost => None,
+            Outcome::Done(answer) => Some(answer),
+            Outcome::BecomeLeader | Outcome::Aborted => None,
         }
     }
 
@@ -83,31 +83,31 @@ impl<Q, A> Turn<Q, A> {
 }
 
 /// Tells those who got no answer, and hands the turn on.
-struct Relay<'a, Q, A> {
-    turn: &'a Turn<Q, A>,
-    places: Vec<Arc<Place<A>>>,
+struct HandOff<'a, Q, A> {
+    turn: &'a GroupCommit<Q, A>,
+    places: Vec<Arc<Slot<A>>>,
 }
 
-impl<Q, A> Drop for Relay<'_, Q, A> {
+impl<Q, A> Drop for HandOff<'_, Q, A> {
     fn drop(&mut self) {
         for place in self.places.drain(..) {
-            place.tell(Word::Lost);
+            place.tell(Outcome::Aborted);
         }
         let mut queue = self.turn.queue();
         match queue.waiting.first() {
-            Some((_, place)) => place.tell(Word::Yours),
-            None => queue.busy = false,
+            Some((_, place)) => place.tell(Outcome::BecomeLeader),
+            None => queue.leader_active = false,
         }
     }
 }
 
-impl<A> Place<A> {
-    fn tell(&self, word: Word<A>) {
+impl<A> Slot<A> {
+    fn tell(&self, word: Outcome<A>) {
         *self.word.lock().unwrap_or_else(PoisonError::into_inner) = Some(word);
         self.told.notify_one();
     }
 
-    fn wait(&self) -> Word<A> {
+    fn wait(&self) -> Outcome<A> {
         let mut slot = self.word.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match slot.take() {
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn everybody_gets_his_own_answer_and_many_share_a_turn() {
-        let turn = Turn::new(1_000);
+        let turn = GroupCommit::new(1_000);
         let turns = AtomicUsize::new(0);
         thread::scope(|scope| {
             for asker in 0..64_u64 {
@@ -147,12 +147,12 @@ mod tests {
             }
         });
         assert!(turns.load(SeqCst) < 640, "{turns:?} turns for 1280 questions");
-        assert!(!turn.queue().busy);
+        assert!(!turn.queue().leader_active);
     }
 
     #[test]
     fn no_turn_takes_more_than_it_may() {
-        let turn = Turn::new(3);
+        let turn = GroupCommit::new(3);
         thread::scope(|scope| {
             for question in 0..20 {
                 let turn = &turn;
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_panic_loses_its_own_questions_and_no_others() {
-        let turn = Turn::new(10);
+        let turn = GroupCommit::new(10);
         let died = catch_unwind(AssertUnwindSafe(|| turn.ask(1, |_| panic!("on purpose"))));
         assert!(died.is_err());
         assert_eq!(turn.ask(2, |all| all), Some(2));

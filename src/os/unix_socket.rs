@@ -17,7 +17,7 @@ use std::time::Duration;
 const ADDRESS: usize = 107;
 
 /// For how long one waits at the door of somebody who listens and lets nobody in.
-const DOOR: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Connects to whoever listens there.
 ///
@@ -28,7 +28,7 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let (_folder, address) = address(path)?;
     let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // The standard library's connect would wait for ever.
-    set_socket_timeout(&socket, Timeout::Send, Some(DOOR))?;
+    set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_TIMEOUT))?;
     net::connect(&socket, &SocketAddrUnix::new(&address)?)?;
     Ok(socket.into())
 }

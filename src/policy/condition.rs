@@ -1,8 +1,8 @@
 //! The conditions of rules, and what it costs to ask each: a rule asks the cheapest first, so that files and the log are
 //! opened only when nothing else stands in the way.
 
-use super::context::Letter;
-use super::regex::{Expression, ExpressionError, Found};
+use super::context::MessageContext;
+use super::regex::{Expression, ExpressionError, Match};
 use crate::message::address::{Address, LocalCase, Pattern, PatternError, canonical_domain};
 use crate::verdict::class::Class;
 use crate::verdict::reason::Reason;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// What the rules ask of the world.
-pub trait Acquaintance {
+pub trait Environment {
     /// Our own trouble in answering.
     type Trouble;
 
@@ -50,11 +50,11 @@ pub struct Condition {
 #[derive(Clone, Debug)]
 pub enum Test {
     /// An address is one of these.
-    Address(Whose, Vec<AddressPattern>),
+    Address(AddressOf, Vec<AddressPattern>),
     /// An address is in one of these domains, or below it.
-    Domain(Whose, Vec<Domain>),
+    Domain(AddressOf, Vec<Domain>),
     /// An address is on one of these lists.
-    Listed(Whose, Vec<PathBuf>),
+    Listed(AddressOf, Vec<PathBuf>),
     /// The message comes through one of these mailing lists.
     List(Vec<ListPattern>),
     /// A field of this name has one of these in it.
@@ -79,7 +79,7 @@ pub enum Test {
 
 /// Whose address is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub enum AddressOf {
     /// The author's: the first in From.
     Author,
     /// The envelope sender's.
@@ -188,14 +188,14 @@ pub enum TestError {
 
 /// A condition was not answered.
 #[derive(Debug)]
-pub enum Stop<T> {
+pub enum Abort<T> {
     /// The condition itself is wrong.
     Wrong(TestError),
     /// Our own trouble.
     Trouble(T),
 }
 
-impl<T, E: Into<TestError>> From<E> for Stop<T> {
+impl<T, E: Into<TestError>> From<E> for Abort<T> {
     fn from(error: E) -> Self {
         Self::Wrong(error.into())
     }
@@ -242,21 +242,21 @@ impl Condition {
     /// Whether it holds for this message.
     ///
     /// # Errors
-    /// [`Stop`] when it cannot be answered.
-    pub fn holds<A: Acquaintance>(&self, letter: &Letter<'_>, world: &A) -> Result<Found, Stop<A::Trouble>> {
-        let known = |holds| Ok(if holds { Found::Yes } else { Found::No });
+    /// [`Abort`] when it cannot be answered.
+    pub fn holds<A: Environment>(&self, letter: &MessageContext<'_>, world: &A) -> Result<Match, Abort<A::Trouble>> {
+        let known = |holds| Ok(if holds { Match::Yes } else { Match::No });
         match &self.test {
             Test::Address(whose, patterns) => {
                 // A wrong pattern shows whether there is an address or not.
                 self.check()?;
-                let matches = |pattern: &AddressPattern, address| pattern.matches(address).map_err(Stop::from);
+                let matches = |pattern: &AddressPattern, address| pattern.matches(address).map_err(Abort::from);
                 known(any(&whose.of(letter), |address| any(patterns, |pattern| matches(pattern, address)))?)
             }
             Test::Domain(whose, domains) => {
                 known(whose.of(letter).iter().any(|address| domains.iter().any(|domain| domain.covers(address))))
             }
             Test::Listed(whose, files) => {
-                let listed = |file: &PathBuf, address| world.listed(file, address).map_err(Stop::Trouble);
+                let listed = |file: &PathBuf, address| world.listed(file, address).map_err(Abort::Trouble);
                 known(any(&whose.of(letter), |address| any(files, |file| listed(file, address)))?)
             }
             Test::List(lists) => known(letter.list().is_some_and(|id| lists.iter().any(|list| list.covers(id)))),
@@ -271,19 +271,19 @@ impl Condition {
                 Authentication::Outcome { method, result } => letter.shows(method, result),
             })),
             Test::Correspondent(wanted) => {
-                let wrote = letter.author().map(|author| world.wrote_to(author)).transpose().map_err(Stop::Trouble)?;
+                let wrote = letter.author().map(|author| world.wrote_to(author)).transpose().map_err(Abort::Trouble)?;
                 known(wrote.unwrap_or(false) == *wanted)
             }
             Test::ReplyToMine(wanted) => {
-                let sent = any(&letter.replies_to(), |id| world.sent(id).map_err(Stop::Trouble))?;
+                let sent = any(&letter.replies_to(), |id| world.sent(id).map_err(Abort::Trouble))?;
                 known(sent == *wanted)
             }
         }
     }
 }
 
-impl Whose {
-    fn of<'a>(self, letter: &'a Letter<'_>) -> Vec<&'a Address> {
+impl AddressOf {
+    fn of<'a>(self, letter: &'a MessageContext<'_>) -> Vec<&'a Address> {
         match self {
             Self::Author => letter.author().into_iter().collect(),
             Self::Sender => letter.sender().into_iter().collect(),
@@ -306,14 +306,14 @@ fn any<I, E>(items: &[I], ask: impl Fn(&I) -> Result<bool, E>) -> Result<bool, E
 /// Yes when one of these is found; unknown when one is not known, and none is found.
 fn first<T>(
     expressions: &[Expression],
-    find: impl Fn(&Expression) -> Result<Found, ExpressionError>,
-) -> Result<Found, Stop<T>> {
-    let mut found = Found::No;
+    find: impl Fn(&Expression) -> Result<Match, ExpressionError>,
+) -> Result<Match, Abort<T>> {
+    let mut found = Match::No;
     for expression in expressions {
         match find(expression)? {
-            Found::Yes => return Ok(Found::Yes),
-            Found::Unknown => found = Found::Unknown,
-            Found::No => {}
+            Match::Yes => return Ok(Match::Yes),
+            Match::Unknown => found = Match::Unknown,
+            Match::No => {}
         }
     }
     Ok(found)

@@ -1,6 +1,6 @@
 //! One message as the rules see it. What several conditions ask for is found out once, and only when one does.
 
-use super::regex::{Budget, Expression, ExpressionError, Found};
+use super::regex::{Expression, ExpressionError, Match, StepBudget};
 use crate::message::address::{Address, addresses};
 use crate::message::auth_results::{self, Outcome};
 use crate::message::header::Field;
@@ -19,7 +19,7 @@ const VALUE: usize = 64 * 1024;
 
 /// How much of a message is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum Extent {
     /// All of it.
     Whole,
     /// Its beginning; there is more.
@@ -33,14 +33,14 @@ pub enum Seen {
 
 /// What rules may ask of a message.
 #[derive(Debug)]
-pub struct Letter<'a> {
+pub struct MessageContext<'a> {
     /// The judgement that the stamps came to.
     pub verdict: &'a Verdict,
     message: &'a Message<'a>,
     envelope: &'a Envelope,
     trusted: &'a [String],
-    seen: Seen,
-    budget: Budget,
+    seen: Extent,
+    budget: StepBudget,
     author: OnceCell<Option<Address>>,
     sender: OnceCell<Option<Address>>,
     recipients: OnceCell<Vec<Address>>,
@@ -49,7 +49,7 @@ pub struct Letter<'a> {
     text: OnceCell<TextPart<'a>>,
 }
 
-impl<'a> Letter<'a> {
+impl<'a> MessageContext<'a> {
     /// The message, as far as it was seen. `trusted` are the hosts whose Authentication-Results fields are believed.
     #[must_use]
     pub fn new(
@@ -57,7 +57,7 @@ impl<'a> Letter<'a> {
         envelope: &'a Envelope,
         verdict: &'a Verdict,
         trusted: &'a [String],
-        seen: Seen,
+        seen: Extent,
     ) -> Self {
         Self {
             verdict,
@@ -65,7 +65,7 @@ impl<'a> Letter<'a> {
             envelope,
             trusted,
             seen,
-            budget: Budget::default(),
+            budget: StepBudget::default(),
             author: OnceCell::new(),
             sender: OnceCell::new(),
             recipients: OnceCell::new(),
@@ -102,7 +102,7 @@ impl<'a> Letter<'a> {
     #[must_use]
     pub fn recipients(&self) -> &[Address] {
         self.recipients.get_or_init(|| {
-            let fields = self.message.fields().filter(|field| field.is("To") || field.is("Cc"));
+            let fields = self.message.fields().filter(|field| field.name_is("To") || field.name_is("Cc"));
             // RFC 5322 section 3.6 allows one of each.
             fields.take(4).flat_map(|field| addresses(&field.unfolded())).collect()
         })
@@ -123,28 +123,28 @@ impl<'a> Letter<'a> {
     /// Whether the domains of its From field are genuine.
     #[must_use]
     pub fn is_genuine(&self) -> bool {
-        auth_results::genuine(self.message, self.outcomes())
+        auth_results::is_authenticated(self.message, self.outcomes())
     }
 
     /// Whether a trusted host found this.
     #[must_use]
     pub fn shows(&self, method: &str, result: &str) -> bool {
-        auth_results::shows(self.message, self.outcomes(), method, result)
+        auth_results::has_result(self.message, self.outcomes(), method, result)
     }
 
     /// Its size in bytes, or the least that it can be.
     #[must_use]
     pub fn size(&self) -> u64 {
         match self.seen {
-            Seen::Whole | Seen::Beginning => self.message.raw().len() as u64,
-            Seen::Header { size } => size,
+            Extent::Whole | Extent::Beginning => self.message.raw().len() as u64,
+            Extent::Header { size } => size,
         }
     }
 
     /// Whether it is larger than [`Self::size`].
     #[must_use]
     pub fn is_cut(&self) -> bool {
-        self.seen == Seen::Beginning
+        self.seen == Extent::Beginning
     }
 
     /// The Message-IDs to which it replies, as they stand between their brackets: that of In-Reply-To first, then from the
@@ -170,21 +170,21 @@ impl<'a> Letter<'a> {
     ///
     /// # Errors
     /// That of the expression.
-    pub fn find_in_fields(&self, name: &str, expression: &Expression) -> Result<Found, ExpressionError> {
+    pub fn find_in_fields(&self, name: &str, expression: &Expression) -> Result<Match, ExpressionError> {
         // A wrong expression shows whether there is such a field or not.
         expression.check()?;
         // To look for the fields is work too.
         if !self.budget.take(self.message.header().len() as u64) {
-            return Ok(Found::Unknown);
+            return Ok(Match::Unknown);
         }
-        for field in self.message.fields().filter(|field| field.is(name)) {
+        for field in self.message.fields().filter(|field| field.name_is(name)) {
             let value = field.decoded();
             match expression.find(value.get(..VALUE).unwrap_or(&value), &self.budget)? {
-                Found::No => {}
+                Match::No => {}
                 other => return Ok(other),
             }
         }
-        Ok(Found::No)
+        Ok(Match::No)
     }
 
     /// Looks for an expression in its first text, decoded: in all of it up to 1 MiB, in the first and the last 64 KiB of a
@@ -192,11 +192,11 @@ impl<'a> Letter<'a> {
     ///
     /// # Errors
     /// That of the expression.
-    pub fn find_in_text(&self, expression: &Expression) -> Result<Found, ExpressionError> {
+    pub fn find_in_text(&self, expression: &Expression) -> Result<Match, ExpressionError> {
         expression.check()?;
-        let TextPart::Found(text) = self.text.get_or_init(|| first_text(self.message)) else { return Ok(Found::No) };
+        let TextPart::Found(text) = self.text.get_or_init(|| first_text(self.message)) else { return Ok(Match::No) };
         match (expression.find(&text.head, &self.budget)?, &text.tail) {
-            (Found::No, Some(tail)) => expression.find(tail, &self.budget),
+            (Match::No, Some(tail)) => expression.find(tail, &self.budget),
             (found, _) => Ok(found),
         }
     }
@@ -227,11 +227,11 @@ mod tests {
     use super::*;
 
     /// What `ask` says of a message without stamps.
-    pub(super) fn of<T>(raw: &str, ask: impl FnOnce(&Letter<'_>) -> T) -> T {
+    pub(super) fn of<T>(raw: &str, ask: impl FnOnce(&MessageContext<'_>) -> T) -> T {
         let message = Message::parse(raw.as_bytes());
         let verdict =
             Verdict { reason: crate::verdict::reason::Reason::NoStamp, deciding_stamp: None, findings: vec![] };
-        ask(&Letter::new(&message, &Envelope::default(), &verdict, &[], Seen::Whole))
+        ask(&MessageContext::new(&message, &Envelope::default(), &verdict, &[], Extent::Whole))
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
             [("d@y.example", Some("d@y.example")), ("<d@y.example>", Some("d@y.example")), ("", None)]
         {
             let envelope = Envelope { sender: Some(given.into()), recipient: None };
-            let letter = Letter::new(&message, &envelope, &verdict, &[], Seen::Whole);
+            let letter = MessageContext::new(&message, &envelope, &verdict, &[], Extent::Whole);
             assert_eq!(letter.sender().map(ToString::to_string).as_deref(), sender, "{given:?}");
         }
     }
@@ -289,11 +289,11 @@ mod tests {
             of(raw, |letter| letter.find_in_fields(name, &Expression::new(text, false)).unwrap())
         };
         let raw = "X-A: one\nx-a: =?utf-8?q?tw=6F?=\n and more\nB: three\n\nX-A: body";
-        assert_eq!(find(raw, "X-A", "^one$"), Found::Yes);
-        assert_eq!(find(raw, "X-A", "^two and more$"), Found::Yes);
-        assert_eq!(find(raw, "X-A", "three|body"), Found::No);
+        assert_eq!(find(raw, "X-A", "^one$"), Match::Yes);
+        assert_eq!(find(raw, "X-A", "^two and more$"), Match::Yes);
+        assert_eq!(find(raw, "X-A", "three|body"), Match::No);
         let long = format!("X-A: {}end\n\n", "x".repeat(VALUE));
-        assert_eq!(find(&long, "X-A", "end"), Found::No);
+        assert_eq!(find(&long, "X-A", "end"), Match::No);
     }
 
     #[test]
@@ -301,13 +301,13 @@ mod tests {
         let find =
             |raw: &str, text: &str| of(raw, |letter| letter.find_in_text(&Expression::new(text, false)).unwrap());
         let raw = "Content-Transfer-Encoding: base64\n\nY2hlYXAgcGlsbHM=\n";
-        assert_eq!((find(raw, "cheap pills"), find(raw, "Y2h")), (Found::Yes, Found::No));
-        assert_eq!(find("Content-Type: text/html\n\ncheap pills", "pills"), Found::No);
+        assert_eq!((find(raw, "cheap pills"), find(raw, "Y2h")), (Match::Yes, Match::No));
+        assert_eq!(find("Content-Type: text/html\n\ncheap pills", "pills"), Match::No);
         let lines = "filler filler filler\n".repeat(60_000);
         let long = format!("\nfirst\n{lines}middle\n{lines}last\n");
         assert_eq!(
             (find(&long, "first"), find(&long, "last"), find(&long, "middle")),
-            (Found::Yes, Found::Yes, Found::No)
+            (Match::Yes, Match::Yes, Match::No)
         );
     }
 }

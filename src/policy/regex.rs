@@ -51,7 +51,7 @@ pub enum ExpressionError {
 
 /// What a search found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum Match {
     /// The expression is somewhere in the text.
     Yes,
     /// It is not.
@@ -62,15 +62,15 @@ pub enum Found {
 
 /// The steps that are left for one message.
 #[derive(Debug)]
-pub struct Budget(Cell<u64>);
+pub struct StepBudget(Cell<u64>);
 
-impl Default for Budget {
+impl Default for StepBudget {
     fn default() -> Self {
         Self(Cell::new(STEPS))
     }
 }
 
-impl Budget {
+impl StepBudget {
     /// Takes so many steps; whether there were as many.
     pub(super) fn take(&self, steps: u64) -> bool {
         let left = self.0.get().checked_sub(steps);
@@ -99,13 +99,13 @@ impl Expression {
     ///
     /// # Errors
     /// [`ExpressionError`] when it cannot be built.
-    pub fn find(&self, text: &[u8], budget: &Budget) -> Result<Found, ExpressionError> {
+    pub fn find(&self, text: &[u8], budget: &StepBudget) -> Result<Match, ExpressionError> {
         let automaton = self.built()?;
         let length = text.len() as u64;
         if !budget.take(START + length) {
-            return Ok(Found::Unknown);
+            return Ok(Match::Unknown);
         }
-        let found = |found| if found { Found::Yes } else { Found::No };
+        let found = |found| if found { Match::Yes } else { Match::No };
         let input = Input::new(text).anchored(Anchored::No).earliest(true);
         if let Ok(end) = automaton.try_search_fwd(&mut automaton.create_cache(), &input) {
             return Ok(found(end.is_some()));
@@ -113,7 +113,7 @@ impl Expression {
         // It ran out of memory, or met a byte that it cannot treat (a word boundary in Unicode).
         let states = automaton.get_nfa().states().len() as u64;
         if !budget.take(length.saturating_mul(states).saturating_mul(SLOW)) {
-            return Ok(Found::Unknown);
+            return Ok(Match::Unknown);
         }
         let machine = PikeVM::new_from_nfa(automaton.get_nfa().clone()).map_err(|error| refused(&error))?;
         Ok(found(machine.is_match(&mut machine.create_cache(), input)))
@@ -160,42 +160,42 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn find(text: &str, haystack: &[u8]) -> Found {
-        Expression::new(text, false).find(haystack, &Budget::default()).unwrap()
+    fn find(text: &str, haystack: &[u8]) -> Match {
+        Expression::new(text, false).find(haystack, &StepBudget::default()).unwrap()
     }
 
     #[test]
     fn expressions_are_about_bytes_as_they_are_written() {
         for (expression, haystack, found) in [
-            ("pills", "cheap pills", Found::Yes),
-            ("Pills", "cheap pills", Found::No),
-            ("(?i)Pills", "cheap pIlls", Found::Yes),
-            ("^pills", "cheap pills", Found::No),
-            ("(?m)^pills$", "cheap\npills\n", Found::Yes),
-            ("^$", "", Found::Yes),
-            ("a.c", "a\nc", Found::No),
-            ("(?s)a.c", "a\nc", Found::Yes),
-            (r"\bpills\b", "cheap pillsbury", Found::No),
-            ("Gr\u{fc}\u{df}e", "sch\u{f6}ne Gr\u{fc}\u{df}e", Found::Yes),
+            ("pills", "cheap pills", Match::Yes),
+            ("Pills", "cheap pills", Match::No),
+            ("(?i)Pills", "cheap pIlls", Match::Yes),
+            ("^pills", "cheap pills", Match::No),
+            ("(?m)^pills$", "cheap\npills\n", Match::Yes),
+            ("^$", "", Match::Yes),
+            ("a.c", "a\nc", Match::No),
+            ("(?s)a.c", "a\nc", Match::Yes),
+            (r"\bpills\b", "cheap pillsbury", Match::No),
+            ("Gr\u{fc}\u{df}e", "sch\u{f6}ne Gr\u{fc}\u{df}e", Match::Yes),
             // A letter of two bytes.
-            ("^a.b$", "a\u{fc}b", Found::No),
-            (r"^a\wb$", "a\u{fc}b", Found::No),
+            ("^a.b$", "a\u{fc}b", Match::No),
+            (r"^a\wb$", "a\u{fc}b", Match::No),
         ] {
             assert_eq!(find(expression, haystack.as_bytes()), found, "{expression} in {haystack:?}");
         }
-        assert_eq!(find(r"\xff\x00", b"a\xff\0b"), Found::Yes);
+        assert_eq!(find(r"\xff\x00", b"a\xff\0b"), Match::Yes);
     }
 
     #[test]
     fn characters_are_asked_for() {
-        let find = |text, haystack: &[u8]| Expression::new(text, true).find(haystack, &Budget::default()).unwrap();
-        assert_eq!(find("^a.b$", "a\u{fc}b".as_bytes()), Found::Yes);
-        assert_eq!(find("(?i)\u{fc}ber", "\u{dc}BER".as_bytes()), Found::Yes);
-        assert_eq!(find(r"^\w+$", "gr\u{fc}n".as_bytes()), Found::Yes);
+        let find = |text, haystack: &[u8]| Expression::new(text, true).find(haystack, &StepBudget::default()).unwrap();
+        assert_eq!(find("^a.b$", "a\u{fc}b".as_bytes()), Match::Yes);
+        assert_eq!(find("(?i)\u{fc}ber", "\u{dc}BER".as_bytes()), Match::Yes);
+        assert_eq!(find(r"^\w+$", "gr\u{fc}n".as_bytes()), Match::Yes);
         // The fast engine cannot say what a word is here.
-        assert_eq!(find(r"\bgr\u{fc}n\b", "so gr\u{fc}n!".as_bytes()), Found::Yes);
-        assert_eq!(find(r"\bgr\b", "so gr\u{fc}n!".as_bytes()), Found::No);
-        assert_eq!(find(r"\w", b"\xff\xfe"), Found::No);
+        assert_eq!(find(r"\bgr\u{fc}n\b", "so gr\u{fc}n!".as_bytes()), Match::Yes);
+        assert_eq!(find(r"\bgr\b", "so gr\u{fc}n!".as_bytes()), Match::No);
+        assert_eq!(find(r"\w", b"\xff\xfe"), Match::No);
     }
 
     // Threat 14.
@@ -210,7 +210,10 @@ mod tests {
         assert_eq!(check("(a"), Err(ExpressionError::Syntax("unclosed group".into())));
         assert!(matches!(check(r"(a)\1"), Err(ExpressionError::Syntax(why)) if why.contains("backreferences")));
         assert!(matches!(check(&"(".repeat(2000)), Err(ExpressionError::Syntax(_))));
-        assert!(matches!(Expression::new("(", false).find(b"", &Budget::default()), Err(ExpressionError::Syntax(_))));
+        assert!(matches!(
+            Expression::new("(", false).find(b"", &StepBudget::default()),
+            Err(ExpressionError::Syntax(_))
+        ));
     }
 
     #[test]
@@ -225,13 +228,13 @@ mod tests {
         };
         let hostile: Vec<u8> = (0..1 << 16).map(|_| next()).collect();
         let expression = Expression::new("(?s)x.{500}y", false);
-        assert_eq!(expression.find(&hostile, &Budget::default()).unwrap(), Found::No);
-        let small = Budget(Cell::new(1 << 20));
-        assert_eq!(expression.find(&hostile, &small).unwrap(), Found::Unknown);
+        assert_eq!(expression.find(&hostile, &StepBudget::default()).unwrap(), Match::No);
+        let small = StepBudget(Cell::new(1 << 20));
+        assert_eq!(expression.find(&hostile, &small).unwrap(), Match::Unknown);
         // Nothing is left for the next.
-        assert_eq!(Expression::new("x", false).find(b"x", &small).unwrap(), Found::Unknown);
+        assert_eq!(Expression::new("x", false).find(b"x", &small).unwrap(), Match::Unknown);
         let with_match = [hostile.as_slice(), b"x", &[b'z'; 500], b"y"].concat();
-        assert_eq!(expression.find(&with_match, &Budget::default()).unwrap(), Found::Yes);
+        assert_eq!(expression.find(&with_match, &StepBudget::default()).unwrap(), Match::Yes);
     }
 
     proptest! {
@@ -241,10 +244,10 @@ mod tests {
             let theirs = regex::bytes::RegexBuilder::new(&text).unicode(false).build();
             prop_assert_eq!(expression.check().is_ok(), theirs.is_ok());
             if let Ok(theirs) = theirs {
-                let found = if theirs.is_match(haystack.as_bytes()) { Found::Yes } else { Found::No };
-                prop_assert_eq!(expression.find(haystack.as_bytes(), &Budget::default()), Ok(found));
+                let found = if theirs.is_match(haystack.as_bytes()) { Match::Yes } else { Match::No };
+                prop_assert_eq!(expression.find(haystack.as_bytes(), &StepBudget::default()), Ok(found));
                 let machine = PikeVM::new_from_nfa(expression.built().unwrap().get_nfa().clone()).unwrap();
-                prop_assert_eq!(machine.is_match(&mut machine.create_cache(), haystack.as_bytes()), found == Found::Yes);
+                prop_assert_eq!(machine.is_match(&mut machine.create_cache(), haystack.as_bytes()), found == Match::Yes);
             }
         }
     }

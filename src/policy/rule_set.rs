@@ -1,10 +1,10 @@
 //! The user's rules in their order: the first that matches says what is done. A rule matches when all its conditions hold,
 //! and, where it makes exceptions, not all of those. How rules are written down is the configuration's affair.
 
-use super::condition::{Acquaintance, Authentication, Condition, Stop, Test, TestError};
-use super::context::Letter;
+use super::condition::{Abort, Authentication, Condition, Environment, Test, TestError};
+use super::context::MessageContext;
 use super::decision::{Effect, Ruling};
-use super::regex::Found;
+use super::regex::Match;
 
 /// The most rules that are taken.
 pub const MOST: usize = 1000;
@@ -40,9 +40,9 @@ impl Rule {
     }
 
     /// All its conditions and then the exceptions, each kind in the order in which it is asked.
-    pub fn conditions(&self) -> impl Iterator<Item = (Part, &Condition)> {
-        let conditions = self.conditions.iter().map(|condition| (Part::Condition, condition));
-        conditions.chain(self.exceptions.iter().map(|condition| (Part::Exception, condition)))
+    pub fn conditions(&self) -> impl Iterator<Item = (Clause, &Condition)> {
+        let conditions = self.conditions.iter().map(|condition| (Clause::Condition, condition));
+        conditions.chain(self.exceptions.iter().map(|condition| (Clause::Exception, condition)))
     }
 
     /// Whether it looks at more than the header.
@@ -64,31 +64,31 @@ impl Rule {
     ///
     /// # Errors
     /// [`RuleError`].
-    pub fn matches<'r, A: Acquaintance>(
+    pub fn matches<'r, A: Environment>(
         &'r self,
-        letter: &Letter<'_>,
+        letter: &MessageContext<'_>,
         world: &A,
-        witness: &mut dyn FnMut(Part, &'r Condition, Found),
+        witness: &mut dyn FnMut(Clause, &'r Condition, Match),
     ) -> Result<bool, RuleError<A::Trouble>> {
-        let mut ask = |part, condition: &'r Condition| -> Result<Found, RuleError<A::Trouble>> {
+        let mut ask = |part, condition: &'r Condition| -> Result<Match, RuleError<A::Trouble>> {
             let found = condition.holds(letter, world).map_err(|stop| match stop {
-                Stop::Wrong(source) => RuleError::Wrong(self.wrong(condition, source)),
-                Stop::Trouble(trouble) => RuleError::Trouble(trouble),
+                Abort::Wrong(source) => RuleError::Wrong(self.wrong(condition, source)),
+                Abort::Trouble(trouble) => RuleError::Trouble(trouble),
             })?;
             witness(part, condition, found);
             Ok(found)
         };
         for condition in &self.conditions {
-            if ask(Part::Condition, condition)? != Found::Yes {
+            if ask(Clause::Condition, condition)? != Match::Yes {
                 return Ok(false);
             }
         }
         for exception in &self.exceptions {
-            match ask(Part::Exception, exception)? {
-                Found::Yes => {}
-                Found::No => return Ok(true),
+            match ask(Clause::Exception, exception)? {
+                Match::Yes => {}
+                Match::No => return Ok(true),
                 // What is not known may be an exception.
-                Found::Unknown => return Ok(false),
+                Match::Unknown => return Ok(false),
             }
         }
         Ok(self.exceptions.is_empty())
@@ -101,7 +101,7 @@ impl Rule {
 
 /// Of which part of a rule a condition is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Clause {
     /// It has to hold.
     Condition,
     /// It stands under `unless`.
@@ -160,9 +160,9 @@ impl Rules {
     ///
     /// # Errors
     /// [`RuleError`]: nothing is known then of the rules that follow.
-    pub fn ruling<A: Acquaintance>(
+    pub fn ruling<A: Environment>(
         &self,
-        letter: &Letter<'_>,
+        letter: &MessageContext<'_>,
         world: &A,
     ) -> Result<Option<Ruling>, RuleError<A::Trouble>> {
         for rule in &self.0 {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// Caps in credits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caps {
+pub struct SpendingLimits {
     /// In any 60 minutes.
     pub hour: u64,
     /// In any 24 hours.
@@ -18,21 +18,21 @@ pub struct Caps {
 
 /// Which cap was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// [`Caps::hour`].
+pub enum LimitKind {
+    /// [`SpendingLimits::hour`].
     Hour,
-    /// [`Caps::day`].
+    /// [`SpendingLimits::day`].
     Day,
-    /// [`Caps::recipient`].
+    /// [`SpendingLimits::recipient`].
     Recipient,
 }
 
 /// A purchase would go beyond a cap.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.sentence())]
-pub struct Capped {
+pub struct LimitExceeded {
     /// Which cap.
-    pub which: Which,
+    pub which: LimitKind,
     /// Its credits.
     pub cap: u64,
     /// What was spent within its time.
@@ -45,14 +45,14 @@ pub struct Capped {
     pub free: Option<UnixTime>,
 }
 
-impl Capped {
+impl LimitExceeded {
     fn sentence(&self) -> String {
         let Self { cap, spent, asked, .. } = self;
         let whose = match (&self.which, &self.recipient) {
-            (Which::Hour, _) => "an hour (sender.credits_per_hour)".to_owned(),
-            (Which::Day, _) => "a day (sender.credits_per_day)".to_owned(),
-            (Which::Recipient, Some(recipient)) => format!("a day for {recipient} (sender.credits_per_recipient)"),
-            (Which::Recipient, None) => "a day for one recipient (sender.credits_per_recipient)".to_owned(),
+            (LimitKind::Hour, _) => "an hour (sender.credits_per_hour)".to_owned(),
+            (LimitKind::Day, _) => "a day (sender.credits_per_day)".to_owned(),
+            (LimitKind::Recipient, Some(recipient)) => format!("a day for {recipient} (sender.credits_per_recipient)"),
+            (LimitKind::Recipient, None) => "a day for one recipient (sender.credits_per_recipient)".to_owned(),
         };
         let when = match self.free {
             Some(free) => format!("it is free again at {free}"),
@@ -73,21 +73,21 @@ pub struct Spending {
     pub credits: u64,
 }
 
-/// The window of [`Caps::hour`], in seconds.
+/// The window of [`SpendingLimits::hour`], in seconds.
 const HOUR: i64 = 60 * 60;
-/// The window of [`Caps::day`] and [`Caps::recipient`], in seconds: nothing older than this counts.
+/// The window of [`SpendingLimits::day`] and [`SpendingLimits::recipient`], in seconds: nothing older than this counts.
 pub const DAY: i64 = 24 * HOUR;
 
-impl Caps {
+impl SpendingLimits {
     /// Whether as much may be spent now as `asked` says, by recipients, after what was spent `before`.
     ///
     /// # Errors
-    /// [`Capped`]: the first cap that would be gone beyond.
-    pub fn check(&self, before: &[Spending], asked: &[(String, u64)], now: UnixTime) -> Result<(), Capped> {
+    /// [`LimitExceeded`]: the first cap that would be gone beyond.
+    pub fn check(&self, before: &[Spending], asked: &[(String, u64)], now: UnixTime) -> Result<(), LimitExceeded> {
         let all = asked.iter().map(|(_, credits)| *credits).fold(0, u64::saturating_add);
         let every: Vec<&Spending> = before.iter().collect();
-        Self::within(Which::Hour, self.hour, HOUR, &every, all, now)?;
-        Self::within(Which::Day, self.day, DAY, &every, all, now)?;
+        Self::within(LimitKind::Hour, self.hour, HOUR, &every, all, now)?;
+        Self::within(LimitKind::Day, self.day, DAY, &every, all, now)?;
         let mut by_recipient = BTreeMap::<&str, u64>::new();
         for (recipient, credits) in asked {
             let sum = by_recipient.entry(recipient).or_default();
@@ -95,20 +95,20 @@ impl Caps {
         }
         for (recipient, credits) in by_recipient {
             let his: Vec<&Spending> = before.iter().filter(|spending| spending.recipient == recipient).collect();
-            Self::within(Which::Recipient, self.recipient, DAY, &his, credits, now)
-                .map_err(|capped| Capped { recipient: Some(recipient.to_owned()), ..capped })?;
+            Self::within(LimitKind::Recipient, self.recipient, DAY, &his, credits, now)
+                .map_err(|capped| LimitExceeded { recipient: Some(recipient.to_owned()), ..capped })?;
         }
         Ok(())
     }
 
     fn within(
-        which: Which,
+        which: LimitKind,
         cap: u64,
         window: i64,
         before: &[&Spending],
         asked: u64,
         now: UnixTime,
-    ) -> Result<(), Capped> {
+    ) -> Result<(), LimitExceeded> {
         // What lies in the future counts: the clock was ahead then, or is behind now.
         let mut counts: Vec<&Spending> =
             before.iter().copied().filter(|spending| now.since(spending.at) < window).collect();
@@ -123,7 +123,7 @@ impl Caps {
             (left.saturating_add(asked) <= cap).then(|| spending.at.plus(window))
         });
         let free = free.filter(|_| asked <= cap);
-        Err(Capped { which, cap, spent, asked, recipient: None, free })
+        Err(LimitExceeded { which, cap, spent, asked, recipient: None, free })
     }
 }
 
@@ -132,13 +132,13 @@ mod tests {
     use super::*;
 
     const NOW: UnixTime = UnixTime(1_795_262_400);
-    const CAPS: Caps = Caps { hour: 10, day: 20, recipient: 5 };
+    const CAPS: SpendingLimits = SpendingLimits { hour: 10, day: 20, recipient: 5 };
 
     fn spent(ago: i64, recipient: &str, credits: u64) -> Spending {
         Spending { at: NOW.plus(-ago), recipient: recipient.to_owned(), credits }
     }
 
-    fn check(before: &[Spending], asked: &[(&str, u64)]) -> Result<(), Capped> {
+    fn check(before: &[Spending], asked: &[(&str, u64)]) -> Result<(), LimitExceeded> {
         let asked: Vec<(String, u64)> = asked.iter().map(|(to, credits)| ((*to).to_owned(), *credits)).collect();
         CAPS.check(before, &asked, NOW)
     }
@@ -148,7 +148,10 @@ mod tests {
         assert_eq!(check(&[], &[("a", 5), ("b", 5)]), Ok(()));
         let capped = check(&[spent(60, "c", 1)], &[("a", 5), ("b", 5)]).unwrap_err();
         let free = Some(NOW.plus(HOUR - 60));
-        assert_eq!(capped, Capped { which: Which::Hour, cap: 10, spent: 1, asked: 10, recipient: None, free });
+        assert_eq!(
+            capped,
+            LimitExceeded { which: LimitKind::Hour, cap: 10, spent: 1, asked: 10, recipient: None, free }
+        );
         assert_eq!(check(&[spent(HOUR, "c", 1)], &[("a", 5), ("b", 5)]), Ok(()));
     }
 
@@ -156,9 +159,9 @@ mod tests {
     fn a_day_and_a_recipient_have_caps_of_their_own() {
         let before = [spent(7_200, "a", 4), spent(9_000, "b", 15)];
         let capped = check(&before, &[("c", 2)]).unwrap_err();
-        assert_eq!((capped.which, capped.spent, capped.free), (Which::Day, 19, Some(NOW.plus(DAY - 9_000))));
+        assert_eq!((capped.which, capped.spent, capped.free), (LimitKind::Day, 19, Some(NOW.plus(DAY - 9_000))));
         let capped = check(&before[..1], &[("a", 1), ("a", 1)]).unwrap_err();
-        assert_eq!((capped.which, capped.asked, capped.recipient.as_deref()), (Which::Recipient, 2, Some("a")));
+        assert_eq!((capped.which, capped.asked, capped.recipient.as_deref()), (LimitKind::Recipient, 2, Some("a")));
         assert_eq!(capped.free, Some(NOW.plus(DAY - 7_200)));
         assert_eq!(check(&before[..1], &[("a", 1)]), Ok(()));
     }

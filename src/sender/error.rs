@@ -1,6 +1,6 @@
 //! What can go wrong on the sender's side, sorted by what helps: wait, pay, correct something, or tell the vendor.
 
-use super::budget::Capped;
+use super::budget::LimitExceeded;
 use crate::store::StoreError;
 
 /// Why there is no stamp.
@@ -14,7 +14,7 @@ pub enum SupplyError {
     Account(String),
     /// A cap of the user's own is met.
     #[error(transparent)]
-    Capped(#[from] Capped),
+    Capped(#[from] LimitExceeded),
     /// The vendor says that the account has too few credits.
     #[error("{account}: not enough credits: {detail}")]
     Funds {

@@ -2,7 +2,7 @@
 //! user wrote into his configuration, what the recipient is known to want, and then what is cheapest.
 
 use super::error::SupplyError;
-use super::stamp_request::Want;
+use super::stamp_request::StampRequest;
 use crate::config::sender::SenderSettings;
 use crate::directory::price::Price;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub struct Offer {
 
 /// What a recipient is known to want.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Learned {
+pub struct RecipientPreference {
     /// The vendors whom he trusts; empty if that is not known.
     pub vendors: Vec<String>,
     /// The credits that he asks.
@@ -29,7 +29,7 @@ pub struct Learned {
 
 /// The kind of stamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct StampSpec {
     /// Of one of these vendors or accounts, the best first; of any, if empty.
     pub vendors: Vec<String>,
     /// At least so many credits.
@@ -40,10 +40,10 @@ pub struct Kind {
     pub hashed: bool,
 }
 
-impl Kind {
+impl StampSpec {
     /// The kind of stamp that this want asks for.
     #[must_use]
-    pub fn of(want: &Want, settings: &SenderSettings, learned: Option<&Learned>) -> Self {
+    pub fn of(want: &StampRequest, settings: &SenderSettings, learned: Option<&RecipientPreference>) -> Self {
         let preferred = settings
             .prefer
             .iter()
@@ -66,7 +66,7 @@ impl Kind {
 
     /// Whether a stamp of this vendor will do.
     #[must_use]
-    pub fn takes(&self, vendor: &str, offers: &[Offer]) -> bool {
+    pub fn accepts(&self, vendor: &str, offers: &[Offer]) -> bool {
         let by_account = |name: &String| offers.iter().any(|offer| offer.account == *name && offer.vendor == vendor);
         self.vendors.is_empty() || self.vendors.iter().any(|name| name == vendor || by_account(name))
     }
@@ -84,7 +84,7 @@ impl Kind {
             let wanted = self.vendors.join(", ");
             let absent = || SupplyError::NoAccount(format!("there is no account at {wanted}"));
             // The user's own choice among several accounts at one vendor comes first.
-            let usual = settings.account.as_ref().and_then(named).filter(|it| self.takes(&it.vendor, offers));
+            let usual = settings.account.as_ref().and_then(named).filter(|it| self.accepts(&it.vendor, offers));
             return usual.or_else(|| self.vendors.iter().find_map(named)).ok_or_else(absent);
         }
         if let Some(name) = &settings.account {
@@ -132,12 +132,16 @@ mod tests {
         Config::parse(text, &User::default()).unwrap().sender
     }
 
-    fn want(recipient: &str) -> Want {
-        Want::new(ReservationKey::from_text("k"), Address::parse(recipient).unwrap())
+    fn want(recipient: &str) -> StampRequest {
+        StampRequest::new(ReservationKey::from_text("k"), Address::parse(recipient).unwrap())
     }
 
-    fn chosen(want: &Want, settings: &SenderSettings, learned: Option<&Learned>) -> Result<(String, u64), String> {
-        let kind = Kind::of(want, settings, learned);
+    fn chosen(
+        want: &StampRequest,
+        settings: &SenderSettings,
+        learned: Option<&RecipientPreference>,
+    ) -> Result<(String, u64), String> {
+        let kind = StampSpec::of(want, settings, learned);
         let offer = kind.account(settings, &offers()).map(|offer| (offer.account.clone(), kind.value));
         offer.map_err(|error| error.to_string())
     }
@@ -148,23 +152,23 @@ mod tests {
         assert_eq!(chosen(&want("x@y.example"), &plain, None), Ok(("fair".into(), 1)));
         let usual = settings("[sender]\naccount = \"other\"\nvalue = 3");
         assert_eq!(chosen(&want("x@y.example"), &usual, None), Ok(("other".into(), 3)));
-        let learned = Learned { vendors: vec!["z.example".into(), "a.example".into()], value: Some(7) };
+        let learned = RecipientPreference { vendors: vec!["z.example".into(), "a.example".into()], value: Some(7) };
         assert_eq!(chosen(&want("x@y.example"), &usual, Some(&learned)), Ok(("dear".into(), 7)));
         let configured =
             settings("[[sender.prefer]]\nrecipients = [\"*@y.example\"]\nvendors = [\"c.example\"]\nvalue = 2");
         assert_eq!(chosen(&want("x@y.example"), &configured, Some(&learned)), Ok(("other".into(), 2)));
         assert_eq!(chosen(&want("x@w.example"), &configured, Some(&learned)), Ok(("dear".into(), 7)));
-        let asked = Want { vendor: Some("b.example".into()), value: Some(9), ..want("x@y.example") };
+        let asked = StampRequest { vendor: Some("b.example".into()), value: Some(9), ..want("x@y.example") };
         assert_eq!(chosen(&asked, &configured, Some(&learned)), Ok(("fair".into(), 9)));
     }
 
     #[test]
     fn what_no_account_has_is_said() {
-        let learned = Learned { vendors: vec!["z.example".into()], value: None };
+        let learned = RecipientPreference { vendors: vec!["z.example".into()], value: None };
         let told = chosen(&want("x@y.example"), &settings(""), Some(&learned)).unwrap_err();
         assert_eq!(told, "there is no account at z.example");
         assert!(chosen(&want("x@y.example"), &settings("[sender]\naccount = \"no\""), None).is_err());
-        let kind = Kind::of(&want("x@y.example"), &settings(""), None);
+        let kind = StampSpec::of(&want("x@y.example"), &settings(""), None);
         assert_eq!(kind.account(&settings(""), &[]).unwrap_err().to_string(), "there is no account at any vendor");
     }
 }

@@ -42,7 +42,7 @@ impl ReservationKey {
 
 /// A stamp that is wanted. What is `None` follows what the recipient is known to prefer, then the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Want {
+pub struct StampRequest {
     /// What for.
     pub key: ReservationKey,
     /// Whom it has to name.
@@ -61,7 +61,7 @@ pub struct Want {
     pub fresh: bool,
 }
 
-impl Want {
+impl StampRequest {
     /// A stamp as the recipient and the configuration want it.
     #[must_use]
     pub fn new(key: ReservationKey, recipient: Address) -> Self {
@@ -71,7 +71,7 @@ impl Want {
 
 /// A stamp in the wallet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct WalletStamp {
     /// The stamp itself.
     pub token: Token,
     /// Who sold it.
@@ -89,12 +89,12 @@ pub struct Held {
     /// When it was bought.
     pub bought: UnixTime,
     /// What has become of it.
-    pub state: HeldState,
+    pub state: WalletState,
 }
 
 /// What has become of a stamp in the wallet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeldState {
+pub enum WalletState {
     /// Anybody may have it.
     Unused,
     /// It is kept for this key.

@@ -3,11 +3,11 @@
 
 use super::account::{AccountError, Accounts};
 use super::error::SupplyError;
-use super::stamp_request::{Held, ReservationKey, Want};
+use super::stamp_request::{ReservationKey, StampRequest, WalletStamp};
 use super::vendor_client;
-use super::wallet::{Buyer, Ending, Outcome, Planned, PurchaseRow, Wallet};
+use super::wallet::{Disposition, Outcome, Plan, PurchaseContext, PurchaseRow, Wallet};
 use crate::config::Config;
-use crate::config::paths::{Places, PlacesError};
+use crate::config::paths::{Paths, PlacesError};
 use crate::config::sender::SenderSettings;
 use crate::message::address::Address;
 use crate::os::random;
@@ -27,19 +27,19 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// The sender's side of one user.
 #[derive(Debug)]
-pub struct Sender {
+pub struct StampSource {
     settings: SenderSettings,
     accounts: Accounts,
     wallet: Wallet,
     state: PathBuf,
 }
 
-impl Sender {
+impl StampSource {
     /// The sender's side with this configuration. Nothing is opened yet.
     ///
     /// # Errors
     /// [`PlacesError::Nowhere`] when there is no folder for the state.
-    pub fn new(config: &Config, places: &Places) -> Result<Self, PlacesError> {
+    pub fn new(config: &Config, places: &Paths) -> Result<Self, PlacesError> {
         let state = places.state()?;
         Ok(Self {
             settings: config.sender.clone(),
@@ -68,17 +68,17 @@ impl Sender {
     /// Say [`Wallet::commit`] when the message has left and [`Wallet::give_back`] when it never will; say neither when that is
     /// not known, and ask again with the same key.
     #[must_use]
-    pub fn supply(&self, wants: &[Want], now: UnixTime) -> Vec<Result<Held, SupplyError>> {
+    pub fn acquire(&self, wants: &[StampRequest], now: UnixTime) -> Vec<Result<WalletStamp, SupplyError>> {
         let nothing = || SupplyError::Ours("the wallet lost what was bought a moment ago".to_owned());
-        let answers = self.answer(wants, true, now);
+        let answers = self.acquire_inner(wants, true, now);
         answers.into_iter().map(|answer| answer.and_then(|held| held.ok_or_else(nothing))).collect()
     }
 
     /// What [`supply`](Self::supply) finds without buying: what each key holds already, else an unused stamp of the wallet,
     /// reserved for the key; `None` where there is none, also where one was ordered before and has not arrived.
     #[must_use]
-    pub fn from_wallet(&self, wants: &[Want], now: UnixTime) -> Vec<Result<Option<Held>, SupplyError>> {
-        self.answer(wants, false, now)
+    pub fn from_wallet(&self, wants: &[StampRequest], now: UnixTime) -> Vec<Result<Option<WalletStamp>, SupplyError>> {
+        self.acquire_inner(wants, false, now)
     }
 
     /// Asks again for what was bought without an answer and nobody waits for any more; what comes may be had by anybody. A
@@ -96,7 +96,12 @@ impl Sender {
         Ok(())
     }
 
-    fn answer(&self, wants: &[Want], buys: bool, now: UnixTime) -> Vec<Result<Option<Held>, SupplyError>> {
+    fn acquire_inner(
+        &self,
+        wants: &[StampRequest],
+        buys: bool,
+        now: UnixTime,
+    ) -> Vec<Result<Option<WalletStamp>, SupplyError>> {
         let planned = match self.plan(wants, buys, now) {
             Ok(planned) => planned,
             Err(error) => return wants.iter().map(|_| Err(error.clone())).collect(),
@@ -104,7 +109,7 @@ impl Sender {
         let mut purchases = BTreeMap::<&str, (&PurchaseRow, Option<SupplyError>)>::new();
         if buys {
             for plan in &planned {
-                if let Planned::Pending(purchase) = plan {
+                if let Plan::Pending(purchase) = plan {
                     purchases.entry(&purchase.id).or_insert((purchase, None));
                 }
             }
@@ -113,18 +118,18 @@ impl Sender {
             *error = self.fetch(purchase, now).err();
         }
         let answers = wants.iter().zip(&planned).map(|(want, plan)| match plan {
-            Planned::Held(held) => Ok(Some(held.clone())),
-            Planned::Refused(error) => Err(error.clone()),
-            Planned::Pending(purchase) => match purchases.get(purchase.id.as_str()) {
+            Plan::Held(held) => Ok(Some(held.clone())),
+            Plan::Refused(error) => Err(error.clone()),
+            Plan::Pending(purchase) => match purchases.get(purchase.id.as_str()) {
                 Some((_, Some(error))) => Err(error.clone()),
                 _ => Ok(self.wallet.held(&want.key)?),
             },
-            Planned::Nothing => Ok(self.wallet.held(&want.key)?),
+            Plan::Nothing => Ok(self.wallet.held(&want.key)?),
         });
         answers.collect()
     }
 
-    fn plan(&self, wants: &[Want], buys: bool, now: UnixTime) -> Result<Vec<Planned>, SupplyError> {
+    fn plan(&self, wants: &[StampRequest], buys: bool, now: UnixTime) -> Result<Vec<Plan>, SupplyError> {
         // A key's file that is open to others, say, is told before anything is bought, and by name.
         let accounts = self.accounts.list().map_err(account_failed)?;
         let offers: Vec<_> = accounts.iter().map(|account| account.offer()).collect();
@@ -137,7 +142,7 @@ impl Sender {
                 source: error,
             })
         };
-        let buyer = Buyer { settings: &self.settings, offers: &offers, random: &random, buys };
+        let buyer = PurchaseContext { settings: &self.settings, offers: &offers, random: &random, buys };
         Ok(self.wallet.plan(wants, &buyer, now)?)
     }
 
@@ -155,15 +160,20 @@ impl Sender {
         }
     }
 
-    /// Buys for a command that has no keys of its own: see [`Run`]. `arguments` is what it was called with, and `name` the
+    /// Buys for a command that has no keys of its own: see [`PurchaseRun`]. `arguments` is what it was called with, and `name` the
     /// user's own name for the purchase, if he gave one: under the same name the same stamps come, for ever.
     ///
     /// # Errors
     /// [`SupplyError::Ours`] when somebody else is buying the same for longer than `wait`.
-    pub fn run(&self, arguments: &str, name: Option<&str>, wait: Duration) -> Result<Run<'_>, SupplyError> {
+    pub fn run(&self, arguments: &str, name: Option<&str>, wait: Duration) -> Result<PurchaseRun<'_>, SupplyError> {
         let digest = |text: &str| data_encoding::HEXLOWER.encode(&Sha256::digest(text.as_bytes()));
         if let Some(name) = name {
-            return Ok(Run { sender: self, digest: None, label: digest(&format!("named {name}")), _lock: None });
+            return Ok(PurchaseRun {
+                sender: self,
+                digest: None,
+                label: digest(&format!("named {name}")),
+                _lock: None,
+            });
         }
         let digest = digest(arguments);
         let lock = self.lock(&digest, wait).map_err(|error| SupplyError::Ours(error.to_string()))?;
@@ -172,7 +182,7 @@ impl Sender {
         })?;
         let number = self.wallet.begin_run(&digest)?;
         let label = format!("{digest}-{number}");
-        Ok(Run { sender: self, digest: Some(digest), label, _lock: Some(lock) })
+        Ok(PurchaseRun { sender: self, digest: Some(digest), label, _lock: Some(lock) })
     }
 
     /// One purchase after another, where the arguments are the same; sixteen files are enough for all.
@@ -199,14 +209,14 @@ impl Sender {
 /// A purchase by command. Killed and started again with the same arguments, it is the same purchase, until
 /// [`end`](Self::end) has returned.
 #[derive(Debug)]
-pub struct Run<'a> {
-    sender: &'a Sender,
+pub struct PurchaseRun<'a> {
+    sender: &'a StampSource,
     digest: Option<String>,
     label: String,
     _lock: Option<File>,
 }
 
-impl Run<'_> {
+impl PurchaseRun<'_> {
     /// The key of the stamp for this recipient.
     #[must_use]
     pub fn key(&self, recipient: &Address) -> ReservationKey {
@@ -217,7 +227,7 @@ impl Run<'_> {
     ///
     /// # Errors
     /// Any [`StoreError`].
-    pub fn end(self, keys: &[ReservationKey], ending: Ending, now: UnixTime) -> Result<(), StoreError> {
+    pub fn end(self, keys: &[ReservationKey], ending: Disposition, now: UnixTime) -> Result<(), StoreError> {
         self.sender.wallet.end_run(self.digest.as_deref(), keys, ending, now)
     }
 }

@@ -4,11 +4,11 @@
 
 use super::account::Account;
 use super::error::SupplyError;
-use super::stamp_request::{Held, HeldState};
+use super::stamp_request::{WalletStamp, WalletState};
 use super::wallet::{Outcome, PurchaseRow};
 use crate::message::address::Address;
-use crate::message::header::printable;
-use crate::net::http_client::{self, Ask, Reply};
+use crate::message::header::escape_untrusted;
+use crate::net::http_client::{self, Request, Response};
 use crate::stamp::claims::Stamp;
 use crate::stamp::token::Token;
 use crate::time::UnixTime;
@@ -17,15 +17,15 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 /// How often one purchase is sent before the vendor counts as away.
-const TRIES: u32 = 3;
+const MAX_ATTEMPTS: u32 = 3;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 /// As much of a vendor's words is shown.
-const WORDS: usize = 300;
+const MAX_DETAIL: usize = 300;
 
 /// An account as the vendor sees it.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Standing {
+pub struct AccountStatus {
     /// The name under which the vendor has it.
     pub name: String,
     /// Credits that are left.
@@ -46,12 +46,12 @@ pub struct Prices {
 }
 
 #[derive(Deserialize)]
-struct Bought {
-    stamps: Vec<Sealed>,
+struct IssueResponse {
+    stamps: Vec<IssuedStamp>,
 }
 
 #[derive(Deserialize)]
-struct Sealed {
+struct IssuedStamp {
     stamp: String,
 }
 
@@ -66,9 +66,9 @@ struct Problem {
 ///
 /// # Errors
 /// [`SupplyError`].
-pub fn standing(account: &Account, time: Duration) -> Result<Standing, SupplyError> {
+pub fn standing(account: &Account, time: Duration) -> Result<AccountStatus, SupplyError> {
     let address = format!("{}/v1/account", account.url);
-    let ask = Ask { address: &address, key: Some(&account.key), idempotency: None, body: None, time };
+    let ask = Request { address: &address, key: Some(&account.key), idempotency: None, body: None, time };
     get(&account.name, ask)
 }
 
@@ -78,7 +78,7 @@ pub fn standing(account: &Account, time: Duration) -> Result<Standing, SupplyErr
 /// [`SupplyError`], in which the account has this name.
 pub fn prices(account: &str, url: &str, time: Duration) -> Result<Prices, SupplyError> {
     let address = format!("{}/v1/prices", url.trim_end_matches('/'));
-    get(account, Ask { address: &address, key: None, idempotency: None, body: None, time })
+    get(account, Request { address: &address, key: None, idempotency: None, body: None, time })
 }
 
 /// Sends a purchase of the journal, and again if nothing comes back: under its idempotency key that costs nothing twice.
@@ -91,7 +91,7 @@ pub(super) fn buy(
     time: Duration,
 ) -> Result<Outcome, (SupplyError, Option<Outcome>)> {
     let address = format!("{}/v1/stamps", account.url);
-    let ask = Ask {
+    let ask = Request {
         address: &address,
         key: Some(&account.key),
         idempotency: Some(&purchase.id),
@@ -102,8 +102,8 @@ pub(super) fn buy(
     let reply = loop {
         match http_client::ask(ask) {
             Ok(reply) if reply.status < 500 => break reply,
-            Ok(reply) if tries == TRIES => break reply,
-            Err(error) if tries == TRIES => return Err((away(&account.name, &error.to_string()), None)),
+            Ok(reply) if tries == MAX_ATTEMPTS => break reply,
+            Err(error) if tries == MAX_ATTEMPTS => return Err((unavailable(&account.name, &error.to_string()), None)),
             _ => std::thread::sleep(PAUSE * tries),
         }
         tries += 1;
@@ -112,7 +112,7 @@ pub(super) fn buy(
         return Err(refusal(&account.name, &reply));
     }
     let wrong = |detail: String| (SupplyError::Answer { account: account.name.clone(), detail }, None);
-    let bought: Bought = serde_json::from_slice(&reply.body).map_err(|error| wrong(error.to_string()))?;
+    let bought: IssueResponse = serde_json::from_slice(&reply.body).map_err(|error| wrong(error.to_string()))?;
     if bought.stamps.len() != purchase.orders.len() {
         return Err(wrong(format!("{} stamps for {} orders", bought.stamps.len(), purchase.orders.len())));
     }
@@ -125,7 +125,7 @@ pub(super) fn buy(
 }
 
 /// The stamp, if it is what was ordered.
-fn checked(text: &str, vendor: &str, recipient: &str, value: u64, bought: i64) -> Result<Held, String> {
+fn checked(text: &str, vendor: &str, recipient: &str, value: u64, bought: i64) -> Result<WalletStamp, String> {
     let token = Token::parse(text).map_err(|error| error.to_string())?;
     let issuer = token.issuer().map_err(|error| error.to_string())?;
     let stamp = Stamp::read(token.payload()).map_err(|error| error.to_string())?;
@@ -139,7 +139,7 @@ fn checked(text: &str, vendor: &str, recipient: &str, value: u64, bought: i64) -
     if stamp.value < value {
         return Err(format!("it has a value of {}, not of {value}", stamp.value));
     }
-    Ok(Held {
+    Ok(WalletStamp {
         vendor: vendor.to_owned(),
         serial: stamp.serial,
         recipient,
@@ -147,13 +147,13 @@ fn checked(text: &str, vendor: &str, recipient: &str, value: u64, bought: i64) -
         not_before: stamp.not_before,
         expires: stamp.expires,
         bought: UnixTime(bought),
-        state: HeldState::Unused,
+        state: WalletState::Unused,
         token,
     })
 }
 
-fn get<T: DeserializeOwned>(account: &str, ask: Ask<'_>) -> Result<T, SupplyError> {
-    let reply = http_client::ask(ask).map_err(|error| away(account, &error.to_string()))?;
+fn get<T: DeserializeOwned>(account: &str, ask: Request<'_>) -> Result<T, SupplyError> {
+    let reply = http_client::ask(ask).map_err(|error| unavailable(account, &error.to_string()))?;
     if reply.status != 200 {
         return Err(refusal(account, &reply).0);
     }
@@ -161,20 +161,20 @@ fn get<T: DeserializeOwned>(account: &str, ask: Ask<'_>) -> Result<T, SupplyErro
         .map_err(|error| SupplyError::Answer { account: account.to_owned(), detail: error.to_string() })
 }
 
-fn away(account: &str, detail: &str) -> SupplyError {
-    SupplyError::Away { account: account.to_owned(), detail: printable(detail.as_bytes(), WORDS) }
+fn unavailable(account: &str, detail: &str) -> SupplyError {
+    SupplyError::Away { account: account.to_owned(), detail: escape_untrusted(detail.as_bytes(), MAX_DETAIL) }
 }
 
 /// What an answer other than 200 means. Only the words of the vendor's own interface (RFC 9457) say that nothing was
 /// charged: any other status may come from something that stands in between, after the vendor sold.
-fn refusal(account: &str, reply: &Reply) -> (SupplyError, Option<Outcome>) {
+fn refusal(account: &str, reply: &Response) -> (SupplyError, Option<Outcome>) {
     let account = account.to_owned();
     let problem: Option<Problem> = serde_json::from_slice(&reply.body).ok();
     let Some(Problem { problem, detail }) = problem else {
         // A 401 or 403 is no exception: proxies and pages of maintenance say that, too.
-        return (away(&account, &format!("it answers with status {}", reply.status)), None);
+        return (unavailable(&account, &format!("it answers with status {}", reply.status)), None);
     };
-    let detail = printable(if detail.is_empty() { problem.as_bytes() } else { detail.as_bytes() }, WORDS);
+    let detail = escape_untrusted(if detail.is_empty() { problem.as_bytes() } else { detail.as_bytes() }, MAX_DETAIL);
     match problem.as_str() {
         "funds" => (SupplyError::Funds { account, detail }, Some(Outcome::Refused)),
         // What was sold under this key of the journal before would have been answered, but with another API key than now.
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     fn told(status: u16, body: &str) -> (String, bool, bool) {
-        let (error, outcome) = refusal("joe", &Reply { status, body: body.into() });
+        let (error, outcome) = refusal("joe", &Response { status, body: body.into() });
         (error.to_string(), error.passes(), outcome.is_some())
     }
 

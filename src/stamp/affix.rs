@@ -52,7 +52,7 @@ pub struct Stripped<'a> {
 pub fn strip<'a>(message: &Message<'a>) -> Stripped<'a> {
     let mut edit = Edit::new(message);
     let mut left = Vec::new();
-    message.fields().filter(|field| field.is(STAMP_FIELD)).for_each(|field| edit.remove(&field));
+    message.fields().filter(|field| field.name_is(STAMP_FIELD)).for_each(|field| edit.remove(&field));
     if let TextPart::Found(text) = mime::first_text(message) {
         let (blocks, _) = extract::blocks(&text);
         if text.plain && !text.signed {

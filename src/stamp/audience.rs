@@ -67,7 +67,7 @@ impl Audience {
     /// Whether one of the addresses that the pattern means is the one. A hash can be compared with an exact address only:
     /// against tags and wildcards, the recipient of the envelope has to be known, and asked with [`names`](Self::names).
     #[must_use]
-    pub fn meets(&self, pattern: &Pattern) -> bool {
+    pub fn overlaps(&self, pattern: &Pattern) -> bool {
         match self {
             Self::Plain(address) => pattern.matches(address),
             Self::Hashed { .. } => pattern.exact().is_some_and(|address| self.names(address)),
@@ -145,10 +145,10 @@ mod tests {
         let joe = address("joe+x@a.b");
         let pattern = |text: &str| Pattern::parse(text).unwrap();
         for (audience, wild) in [(Audience::Plain(joe.clone()), true), (Audience::hashed(&joe, [1; 16]), false)] {
-            assert!(audience.meets(&pattern("Joe+X@a.b")));
-            assert!(!audience.meets(&pattern("joe@a.b")));
-            assert_eq!(audience.meets(&pattern("joe+*@a.b")), wild);
-            assert_eq!(audience.meets(&pattern("*@a.b")), wild);
+            assert!(audience.overlaps(&pattern("Joe+X@a.b")));
+            assert!(!audience.overlaps(&pattern("joe@a.b")));
+            assert_eq!(audience.overlaps(&pattern("joe+*@a.b")), wild);
+            assert_eq!(audience.overlaps(&pattern("*@a.b")), wild);
         }
     }
 

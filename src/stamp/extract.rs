@@ -66,7 +66,7 @@ pub struct Located {
 #[must_use]
 pub fn locate(message: &Message) -> Located {
     let mut located = Located::default();
-    for field in message.fields().filter(|field| field.is(STAMP_FIELD)) {
+    for field in message.fields().filter(|field| field.name_is(STAMP_FIELD)) {
         if located.full() {
             return located;
         }

@@ -88,10 +88,10 @@ impl Proof {
     #[must_use]
     pub fn sign(stamp: &Token, message: &Fingerprint, nonce: &Serial, now: UnixTime, holder: &SecretKey) -> Token {
         let mut object = ObjectWriter::new();
-        object.text("nonce", nonce.as_str());
-        object.text("iat", &now.to_string());
-        object.text("stamp", &BASE64URL_NOPAD.encode(&hash(stamp)));
-        object.text("message", &BASE64URL_NOPAD.encode(&message.0));
+        object.get_text("nonce", nonce.as_str());
+        object.get_text("iat", &now.to_string());
+        object.get_text("stamp", &BASE64URL_NOPAD.encode(&hash(stamp)));
+        object.get_text("message", &BASE64URL_NOPAD.encode(&message.0));
         holder.sign(&object.finish(), b"", Purpose::Use)
     }
 }

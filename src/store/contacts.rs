@@ -21,16 +21,16 @@ pub struct Sent {
     pub time: UnixTime,
 }
 
-/// What [`SentBook::learn`] did not know before.
+/// What [`ContactStore::learn`] did not know before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Learned {
+pub struct LearnOutcome {
     /// People to whom the user had not written, or whom he had made it forget.
     pub correspondents: u64,
     /// Message-IDs.
     pub messages: u64,
 }
 
-impl AddAssign for Learned {
+impl AddAssign for LearnOutcome {
     fn add_assign(&mut self, more: Self) {
         self.correspondents += more.correspondents;
         self.messages += more.messages;
@@ -49,13 +49,13 @@ pub struct Correspondent {
 }
 
 /// What the user has sent.
-pub trait SentBook {
+pub trait ContactStore {
     /// Learns these messages, all or none, durable before it answers. The same message again, or its copies to other
     /// recipients, may come in any order and any number of times.
     ///
     /// # Errors
     /// Any [`StoreError`]; it may have been learned all the same, so do it again.
-    fn learn(&self, sent: &[Sent]) -> Result<Learned, StoreError>;
+    fn learn(&self, sent: &[Sent]) -> Result<LearnOutcome, StoreError>;
 
     /// Whether the user wrote to this address and has not made it forget that. Local parts compare without case, and
     /// without a detail (`joe+news@` is `joe@`), whatever the configuration says of the user's own.
@@ -81,7 +81,7 @@ pub trait SentBook {
     ///
     /// # Errors
     /// Any [`StoreError`].
-    fn forget(&self, address: &Address) -> Result<bool, StoreError>;
+    fn remove(&self, address: &Address) -> Result<bool, StoreError>;
 
     /// Removes the Message-IDs of what was sent before `before`, in commits short enough for mail to pass between them.
     /// How many there were.
@@ -149,18 +149,18 @@ impl Contact {
     }
 
     /// Whether it is still known that the user wrote to it.
-    pub(super) fn stands(self) -> bool {
+    pub(super) fn is_active(self) -> bool {
         self.last > self.forgotten
     }
 
     /// What is left when it is forgotten.
-    pub(super) fn forget(self) -> Self {
+    pub(super) fn remove(self) -> Self {
         Self { forgotten: self.last.max(self.forgotten), ..self }
     }
 
     /// The correspondent of this address, if it is one.
     pub(super) fn named(self, address: &str) -> Option<Correspondent> {
-        self.stands().then(|| Correspondent {
+        self.is_active().then(|| Correspondent {
             address: address.to_owned(),
             first: UnixTime(self.first.into()),
             last: UnixTime(self.last.into()),
@@ -215,11 +215,11 @@ mod tests {
     #[test]
     fn what_is_forgotten_stays_so_until_a_later_message() {
         let at = |seconds| Contact::at(UnixTime(seconds));
-        let forgotten = at(5).and(at(9)).forget();
-        assert!(!forgotten.stands() && !forgotten.and(at(9)).stands() && !forgotten.and(at(7)).stands());
-        assert!(forgotten.and(at(10)).stands());
-        assert!(at(0).stands() && at(-5).stands() && at(i64::MAX).stands());
-        assert!(!at(i64::MAX).forget().stands());
+        let forgotten = at(5).and(at(9)).remove();
+        assert!(!forgotten.is_active() && !forgotten.and(at(9)).is_active() && !forgotten.and(at(7)).is_active());
+        assert!(forgotten.and(at(10)).is_active());
+        assert!(at(0).is_active() && at(-5).is_active() && at(i64::MAX).is_active());
+        assert!(!at(i64::MAX).remove().is_active());
     }
 
     #[test]

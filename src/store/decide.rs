@@ -7,11 +7,11 @@
 //! different ends is two stamps here. That gains nobody anything: who can sign that can as well sign two serials.
 
 use super::error::StoreError;
-use crate::grant::{Answer, Presentation, Standing};
+use crate::grant::{Answer, Presentation, StampStatus};
 use crate::message::fingerprint::Fingerprint;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
-use crate::verdict::spend::{Spend, Spent, Terms};
+use crate::verdict::spend::{SpendRequest, SpendResult, Terms};
 use sha2::{Digest, Sha256};
 
 /// Seconds in a bucket.
@@ -21,10 +21,10 @@ const HOUR: i64 = 3_600;
 pub(super) const NEVER: u32 = u32::MAX;
 
 /// A stamp's name in the log: the first 16 bytes of SHA-256 over (vendor, serial), each with its length before it.
-pub(super) type Name = [u8; 16];
+pub(super) type StampId = [u8; 16];
 
 /// A row's key: bucket, big endian, and name. Keys sort by the time at which they may go.
-pub(super) type Key = [u8; 20];
+pub(super) type SpendKey = [u8; 20];
 
 /// What a used row holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,35 +43,35 @@ pub(super) enum Write {
     /// The stamp's use.
     Use(Entry),
     /// What stands about the stamp.
-    Standing(Standing),
+    Standing(StampStatus),
 }
 
 /// What to answer, and the row to write before the answer is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
-    pub(super) answer: Spent,
+    pub(super) answer: SpendResult,
     pub(super) write: Option<Write>,
 }
 
 /// What the rule looks at: all that is known of one stamp.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
-    pub(super) standing: Standing,
+pub(super) struct State {
+    pub(super) standing: StampStatus,
     pub(super) entry: Option<Entry>,
     /// The highest bucket of which a row was ever removed.
     pub(super) mark: Option<u32>,
 }
 
 /// The rule itself.
-pub(super) fn decide(ask: &Spend, known: &Known) -> Result<Decision, StoreError> {
+pub(super) fn decide(ask: &SpendRequest, known: &State) -> Result<Decision, StoreError> {
     let answer_only = |answer| Ok(Decision { answer, write: None });
-    let fingerprint = short(&ask.fingerprint);
+    let fingerprint = truncated_hash(&ask.fingerprint);
     let presented = Presentation { now: ask.now, message: fingerprint, from: ask.from.as_deref() };
     let (answer, after) = known.standing.answer(&presented);
     let write = after.map(Write::Standing);
     match answer {
-        Answer::Revoked { since } => return Ok(Decision { answer: Spent::Revoked { since }, write }),
-        Answer::Granted(kind) => return Ok(Decision { answer: Spent::Granted(kind), write }),
+        Answer::Revoked { since } => return Ok(Decision { answer: SpendResult::Revoked { since }, write }),
+        Answer::Granted(kind) => return Ok(Decision { answer: SpendResult::Granted(kind), write }),
         Answer::Nothing => {}
     }
     if let Some(entry) = known.entry {
@@ -79,39 +79,42 @@ pub(super) fn decide(ask: &Spend, known: &Known) -> Result<Decision, StoreError>
         // A clock that was set back makes the difference negative, which counts as in time: the message is the same.
         let in_time = ask.now.since(first_seen) <= ask.redelivery.within && entry.times < ask.redelivery.times;
         if entry.fingerprint != fingerprint || !in_time {
-            return answer_only(Spent::Double { first_seen });
+            return answer_only(SpendResult::DoubleSpend { first_seen });
         }
         let times = entry.times.saturating_add(1);
         return Ok(Decision {
-            answer: Spent::Again { first_seen, times },
+            answer: SpendResult::Redelivery { first_seen, times },
             write: Some(Write::Use(Entry { times, ..entry })),
         });
     }
     if ask.terms == Terms::LookUp {
-        return answer_only(Spent::Fresh);
+        return answer_only(SpendResult::Fresh);
     }
     match known.mark {
         // It was mail to come late when others of its hour were forgotten, and is not since (`stamps.expiry_grace` was raised).
-        Some(mark) if bucket(ask.expires) <= mark && ask.late => answer_only(Spent::Ended),
+        Some(mark) if bucket(ask.expires) <= mark && ask.late => answer_only(SpendResult::Ended),
         Some(mark) if bucket(ask.expires) <= mark => {
             Err(StoreError::ClockBehind { now: ask.now, cleared: bucket_end(mark) })
         }
         _ => {
             let first_seen = u32::try_from(ask.now.0.max(0)).unwrap_or(u32::MAX);
-            Ok(Decision { answer: Spent::Fresh, write: Some(Write::Use(Entry { fingerprint, first_seen, times: 0 })) })
+            Ok(Decision {
+                answer: SpendResult::Fresh,
+                write: Some(Write::Use(Entry { fingerprint, first_seen, times: 0 })),
+            })
         }
     }
 }
 
 /// Whether the stamp was accepted on the message that is asked about.
-pub(super) fn received(ask: &Spend, known: &Known) -> bool {
-    let message = short(&ask.fingerprint);
+pub(super) fn received(ask: &SpendRequest, known: &State) -> bool {
+    let message = truncated_hash(&ask.fingerprint);
     let spent = known.entry.is_some_and(|entry| entry.fingerprint == message);
     spent || known.standing.grant.as_ref().is_some_and(|grant| grant.used_for.contains(&message))
 }
 
 /// The name of a stamp.
-pub(super) fn name(vendor: &str, serial: &Serial) -> Name {
+pub(super) fn name(vendor: &str, serial: &Serial) -> StampId {
     let mut hash = Sha256::new();
     for part in [vendor, serial.as_str()] {
         hash.update((part.len() as u64).to_be_bytes());
@@ -122,12 +125,12 @@ pub(super) fn name(vendor: &str, serial: &Serial) -> Name {
 }
 
 /// The key of a stamp.
-pub(super) fn key(ask: &Spend) -> Key {
-    join(bucket(ask.expires), &name(&ask.vendor, &ask.serial))
+pub(super) fn key(ask: &SpendRequest) -> SpendKey {
+    encode_key(bucket(ask.expires), &name(&ask.vendor, &ask.serial))
 }
 
 /// A key from its parts.
-pub(super) fn join(bucket: u32, name: &Name) -> Key {
+pub(super) fn encode_key(bucket: u32, name: &StampId) -> SpendKey {
     let mut key = [0; 20];
     key[..4].copy_from_slice(&bucket.to_be_bytes());
     key[4..].copy_from_slice(name);
@@ -135,7 +138,7 @@ pub(super) fn join(bucket: u32, name: &Name) -> Key {
 }
 
 /// The parts of a key.
-pub(super) fn split(key: &Key) -> (u32, Name) {
+pub(super) fn decode_key(key: &SpendKey) -> (u32, StampId) {
     let [a, b, c, d, name @ ..] = *key;
     (u32::from_be_bytes([a, b, c, d]), name)
 }
@@ -154,13 +157,13 @@ pub(super) fn bucket_end(bucket: u32) -> UnixTime {
 }
 
 /// The first bucket that must be kept at `now`: all below it ended `grace` seconds ago or more.
-pub(super) fn first_kept(now: UnixTime, grace: i64) -> u32 {
+pub(super) fn oldest_kept_bucket(now: UnixTime, grace: i64) -> u32 {
     let ended = now.0.saturating_sub(grace.max(0)).max(0) / HOUR;
     u32::try_from(ended).unwrap_or(NEVER)
 }
 
 /// What of a fingerprint goes into a row.
-pub(super) fn short(fingerprint: &Fingerprint) -> [u8; 16] {
+pub(super) fn truncated_hash(fingerprint: &Fingerprint) -> [u8; 16] {
     first_half(&fingerprint.0)
 }
 
@@ -200,22 +203,22 @@ mod tests {
 
     #[test]
     fn keys_sort_by_the_hour_of_the_end_and_never_comes_last() {
-        let at = |seconds| join(bucket(seconds), &[0xff; 16]);
+        let at = |seconds| encode_key(bucket(seconds), &[0xff; 16]);
         assert!(at(Some(UnixTime(i64::MIN))) <= at(Some(UnixTime(0))));
         assert!(at(Some(UnixTime(3_599))) < at(Some(UnixTime(3_600))));
         assert!(at(Some(UnixTime(i64::MAX))) < at(None));
-        assert_eq!(split(&join(5, &[1; 16])), (5, [1; 16]));
+        assert_eq!(decode_key(&encode_key(5, &[1; 16])), (5, [1; 16]));
     }
 
     #[test]
     fn a_bucket_is_kept_until_its_last_stamp_has_ended_and_the_grace_is_over() {
         let end = bucket_end(10);
         assert_eq!(end, UnixTime(39_600));
-        assert_eq!(first_kept(end.plus(99), 100), 10);
-        assert_eq!(first_kept(end.plus(100), 100), 11);
-        assert_eq!(first_kept(end, -5), 11);
-        assert_eq!(first_kept(UnixTime(i64::MIN), i64::MAX), 0);
-        assert_eq!(first_kept(UnixTime(i64::MAX), 0), NEVER);
+        assert_eq!(oldest_kept_bucket(end.plus(99), 100), 10);
+        assert_eq!(oldest_kept_bucket(end.plus(100), 100), 11);
+        assert_eq!(oldest_kept_bucket(end, -5), 11);
+        assert_eq!(oldest_kept_bucket(UnixTime(i64::MIN), i64::MAX), 0);
+        assert_eq!(oldest_kept_bucket(UnixTime(i64::MAX), 0), NEVER);
     }
 
     #[test]

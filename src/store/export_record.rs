@@ -2,18 +2,18 @@
 //! stands here too. Reading and writing files of them is left to the command.
 
 use super::contacts::Contact;
-use super::decide::{Entry, Name};
+use super::decide::{Entry, StampId};
 use super::reply_log::{self, Reply, ReplyKind};
-use crate::grant::{Standing, serde_hex};
+use crate::grant::{StampStatus, serde_hex};
 use crate::stamp::serial::Serial;
 use serde::{Deserialize, Serialize};
 
 /// One row of a store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "row", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Row {
+pub enum ExportRecord {
     /// Rows of this hour, and of those before it, were removed.
-    Cleared {
+    PurgedThrough {
         /// Hours since 1970.
         hour: u32,
     },
@@ -40,7 +40,7 @@ pub enum Row {
         #[serde(with = "serial_text")]
         serial: Serial,
         /// What he said.
-        standing: Standing,
+        standing: StampStatus,
     },
     /// Somebody to whom the user wrote. Times are in seconds since 1970.
     Correspondent {
@@ -85,8 +85,8 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-impl Row {
-    pub(super) fn used(hour: u32, stamp: Name, entry: Entry) -> Self {
+impl ExportRecord {
+    pub(super) fn used(hour: u32, stamp: StampId, entry: Entry) -> Self {
         let Entry { fingerprint, first_seen, times } = entry;
         Self::Used { hour, stamp, fingerprint, first_seen, times }
     }
@@ -116,8 +116,8 @@ pub(super) fn merge_used(known: Option<Entry>, new: Entry) -> Entry {
 
 /// What is to stand of two: a revocation in either stays, the earlier if both have one; a grant comes in only where
 /// nothing is known, since it may have been taken back here.
-pub(super) fn merge_standing(known: &Standing, new: Standing) -> Standing {
-    if *known == Standing::default() {
+pub(super) fn merge_standing(known: &StampStatus, new: StampStatus) -> StampStatus {
+    if *known == StampStatus::default() {
         return new;
     }
     let (revoked, means) = match (known.revoked, new.revoked) {
@@ -127,7 +127,7 @@ pub(super) fn merge_standing(known: &Standing, new: Standing) -> Standing {
         (None, Some(_)) => (new.revoked, new.means),
     };
     let refused = known.refused.clone().or(new.refused);
-    Standing { revoked, means, refused, ..known.clone() }
+    StampStatus { revoked, means, refused, ..known.clone() }
 }
 
 mod serial_text {
@@ -150,21 +150,21 @@ mod tests {
 
     #[test]
     fn a_row_is_one_line_of_json_and_reads_back() {
-        let row = Row::used(495_123, [0xab; 16], Entry { fingerprint: [1; 16], first_seen: 7, times: 2 });
+        let row = ExportRecord::used(495_123, [0xab; 16], Entry { fingerprint: [1; 16], first_seen: 7, times: 2 });
         let line = serde_json::to_string(&row).unwrap();
         assert_eq!(
             line,
             r#"{"row":"used","hour":495123,"stamp":"abababababababababababababababab","fingerprint":"01010101010101010101010101010101","first_seen":7,"times":2}"#
         );
-        assert_eq!(serde_json::from_str::<Row>(&line).unwrap(), row);
-        let standing = Row::Standing {
+        assert_eq!(serde_json::from_str::<ExportRecord>(&line).unwrap(), row);
+        let standing = ExportRecord::Standing {
             vendor: "stamps.example".into(),
             serial: Serial::new("a-1").unwrap(),
-            standing: Standing { revoked: Some(5), ..Standing::default() },
+            standing: StampStatus { revoked: Some(5), ..StampStatus::default() },
         };
         let line = serde_json::to_string(&standing).unwrap();
         assert_eq!(line, r#"{"row":"standing","vendor":"stamps.example","serial":"a-1","standing":{"revoked":5}}"#);
-        assert_eq!(serde_json::from_str::<Row>(&line).unwrap(), standing);
+        assert_eq!(serde_json::from_str::<ExportRecord>(&line).unwrap(), standing);
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
             r#"{"row":"standing","vendor":"v","serial":"a b","standing":{}}"#,
             r#"{"row":"other"}"#,
         ] {
-            assert!(serde_json::from_str::<Row>(line).is_err(), "{line}");
+            assert!(serde_json::from_str::<ExportRecord>(line).is_err(), "{line}");
         }
     }
 
@@ -193,14 +193,14 @@ mod tests {
     #[test]
     fn a_revocation_stays_and_a_grant_taken_back_does_not_return() {
         let grant = crate::grant::Grant::new(crate::grant::GrantKind::Return, crate::time::UnixTime(1));
-        let granted = Standing { grant: Some(grant), ..Standing::default() };
-        let revoked = |at| Standing { revoked: Some(at), ..Standing::default() };
-        assert_eq!(merge_standing(&Standing::default(), granted.clone()), granted);
+        let granted = StampStatus { grant: Some(grant), ..StampStatus::default() };
+        let revoked = |at| StampStatus { revoked: Some(at), ..StampStatus::default() };
+        assert_eq!(merge_standing(&StampStatus::default(), granted.clone()), granted);
         assert_eq!(merge_standing(&revoked(9), granted.clone()), revoked(9));
         // As no export writes it, but a hand can: the same rows once more must change nothing.
-        let only_means = Standing { means: Some(Means::Moved), ..Standing::default() };
-        assert_eq!(merge_standing(&only_means, Standing::default()), only_means);
+        let only_means = StampStatus { means: Some(Means::Moved), ..StampStatus::default() };
+        assert_eq!(merge_standing(&only_means, StampStatus::default()), only_means);
         assert_eq!(merge_standing(&revoked(9), revoked(4)), revoked(4));
-        assert_eq!(merge_standing(&granted, revoked(4)), Standing { revoked: Some(4), ..granted.clone() });
+        assert_eq!(merge_standing(&granted, revoked(4)), StampStatus { revoked: Some(4), ..granted.clone() });
     }
 }

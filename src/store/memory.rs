@@ -1,17 +1,17 @@
 //! A store in memory: for tests, and for judging with a state that is thrown away. It shares the rule with the store on
 //! disk and nothing else, so the contract tests compare the two.
 
-use super::contacts::{self, Contact, Correspondent, Learned, MessageName, Sent, SentBook};
-use super::decide::{self, Decision, Entry, Key, Known, Name, Write};
+use super::contacts::{self, Contact, ContactStore, Correspondent, LearnOutcome, MessageName, Sent};
+use super::decide::{self, Decision, Entry, SpendKey, StampId, State, Write};
 use super::error::StoreError;
-use super::export_record::{Row, merge_standing, merge_used};
-use super::reply_log::{self, Reply, ReplyAsk, ReplyBook, Reserved};
-use super::{GRACE, GrantBook, Imported, Purged, Store, Summary, UsedLog};
-use crate::grant::Standing;
+use super::export_record::{ExportRecord, merge_standing, merge_used};
+use super::reply_log::{self, Reply, ReplyLog, ReplyRequest, Reservation};
+use super::{GRACE, GrantStore, Imported, Purged, Store, Summary, UsedLog};
+use crate::grant::StampStatus;
 use crate::message::address::Address;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
-use crate::verdict::spend::{Spend, Spent};
+use crate::verdict::spend::{SpendRequest, SpendResult};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,8 +25,8 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct Ledger {
-    used: BTreeMap<Key, Entry>,
-    standings: BTreeMap<Name, (String, Serial, Standing)>,
+    used: BTreeMap<SpendKey, Entry>,
+    standings: BTreeMap<StampId, (String, Serial, StampStatus)>,
     contacts: BTreeMap<String, Contact>,
     sent: BTreeMap<MessageName, u32>,
     replies: BTreeMap<String, u32>,
@@ -60,21 +60,21 @@ impl Default for Memory {
 }
 
 impl Ledger {
-    fn known(&self, ask: &Spend) -> Known {
-        Known {
+    fn known(&self, ask: &SpendRequest) -> State {
+        State {
             standing: self.standing(&decide::name(&ask.vendor, &ask.serial)),
             entry: self.used.get(&decide::key(ask)).copied(),
             mark: self.mark,
         }
     }
 
-    fn standing(&self, name: &Name) -> Standing {
+    fn standing(&self, name: &StampId) -> StampStatus {
         self.standings.get(name).map(|(_, _, standing)| standing.clone()).unwrap_or_default()
     }
 
-    fn put_standing(&mut self, vendor: &str, serial: &Serial, standing: Standing) {
+    fn put_standing(&mut self, vendor: &str, serial: &Serial, standing: StampStatus) {
         let name = decide::name(vendor, serial);
-        if standing == Standing::default() {
+        if standing == StampStatus::default() {
             self.standings.remove(&name);
         } else {
             self.standings.insert(name, (vendor.to_owned(), serial.clone(), standing));
@@ -82,12 +82,12 @@ impl Ledger {
     }
 
     fn clear(&mut self, below: u32, most: usize) -> Purged {
-        let end = decide::join(below, &[0; 16]);
-        let keys: Vec<Key> = self.used.range(..end).take(most).map(|(key, _)| *key).collect();
+        let end = decide::encode_key(below, &[0; 16]);
+        let keys: Vec<SpendKey> = self.used.range(..end).take(most).map(|(key, _)| *key).collect();
         for key in &keys {
             self.used.remove(key);
         }
-        self.mark = self.mark.max(keys.last().map(|key| decide::split(key).0));
+        self.mark = self.mark.max(keys.last().map(|key| decide::decode_key(key).0));
         Purged { removed: keys.len(), left: self.used.range(..end).next().is_some() }
     }
 
@@ -99,10 +99,10 @@ impl Ledger {
         before != Some(after)
     }
 
-    fn reply(&self, ask: &ReplyAsk) -> (Reserved, Option<reply_log::Known>) {
+    fn reply(&self, ask: &ReplyRequest) -> (Reservation, Option<reply_log::ReplyHistory>) {
         let hours = self.reply_hours.iter().map(|(hour, count)| (*hour, *count)).collect();
         let at = self.replies.get(&reply_log::key(ask.kind, &ask.sender)).copied();
-        reply_log::decide(ask, &reply_log::Known { at, hours })
+        reply_log::decide(ask, &reply_log::ReplyHistory { at, hours })
     }
 }
 
@@ -114,7 +114,7 @@ fn raise<K: Ord>(rows: &mut BTreeMap<K, u32>, key: K, number: u32) -> bool {
 }
 
 impl UsedLog for Memory {
-    fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
+    fn spend(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
         let mut ledger = self.ledger();
         let Decision { answer, write } = decide::decide(ask, &ledger.known(ask))?;
         match write {
@@ -122,58 +122,58 @@ impl UsedLog for Memory {
             Some(Write::Standing(standing)) => ledger.put_standing(&ask.vendor, &ask.serial, standing),
             Some(Write::Use(entry)) => {
                 ledger.used.insert(decide::key(ask), entry);
-                ledger.clear(decide::first_kept(ask.now, self.grace).min(decide::bucket(ask.expires)), 64);
+                ledger.clear(decide::oldest_kept_bucket(ask.now, self.grace).min(decide::bucket(ask.expires)), 64);
             }
         }
         Ok(answer)
     }
 
-    fn peek(&self, ask: &Spend) -> Result<Spent, StoreError> {
+    fn would_spend(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
         Ok(decide::decide(ask, &self.ledger().known(ask))?.answer)
     }
 
-    fn received(&self, ask: &Spend) -> Result<bool, StoreError> {
+    fn received(&self, ask: &SpendRequest) -> Result<bool, StoreError> {
         Ok(decide::received(ask, &self.ledger().known(ask)))
     }
 
     fn purge(&self, now: UnixTime, grace: i64, most: usize) -> Result<Purged, StoreError> {
-        Ok(self.ledger().clear(decide::first_kept(now, grace), most))
+        Ok(self.ledger().clear(decide::oldest_kept_bucket(now, grace), most))
     }
 }
 
-impl GrantBook for Memory {
-    fn standing(&self, vendor: &str, serial: &Serial) -> Result<Standing, StoreError> {
+impl GrantStore for Memory {
+    fn standing(&self, vendor: &str, serial: &Serial) -> Result<StampStatus, StoreError> {
         Ok(self.ledger().standing(&decide::name(vendor, serial)))
     }
 
-    fn change_standing(
+    fn update_status(
         &self,
         vendor: &str,
         serial: &Serial,
-        change: &mut dyn FnMut(&Standing) -> Standing,
-    ) -> Result<Standing, StoreError> {
+        change: &mut dyn FnMut(&StampStatus) -> StampStatus,
+    ) -> Result<StampStatus, StoreError> {
         let mut ledger = self.ledger();
         let before = ledger.standing(&decide::name(vendor, serial));
         ledger.put_standing(vendor, serial, change(&before));
         Ok(before)
     }
 
-    fn standings(&self, to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn standings(&self, to: &mut dyn FnMut(String, Serial, StampStatus) -> ControlFlow<()>) -> Result<(), StoreError> {
         let all = self.ledger().standings.values().cloned().collect::<Vec<_>>();
         let _ = all.into_iter().try_for_each(|(vendor, serial, standing)| to(vendor, serial, standing));
         Ok(())
     }
 }
 
-impl SentBook for Memory {
-    fn learn(&self, sent: &[Sent]) -> Result<Learned, StoreError> {
+impl ContactStore for Memory {
+    fn learn(&self, sent: &[Sent]) -> Result<LearnOutcome, StoreError> {
         let mut ledger = self.ledger();
-        let mut learned = Learned::default();
+        let mut learned = LearnOutcome::default();
         for message in sent {
             for address in message.recipients.iter().map(contacts::correspondent_key) {
-                let known = ledger.contacts.get(&address).is_some_and(|contact| contact.stands());
+                let known = ledger.contacts.get(&address).is_some_and(|contact| contact.is_active());
                 ledger.put_contact(address.clone(), Contact::at(message.time));
-                let knows = ledger.contacts.get(&address).is_some_and(|contact| contact.stands());
+                let knows = ledger.contacts.get(&address).is_some_and(|contact| contact.is_active());
                 learned.correspondents += u64::from(knows && !known);
             }
             if let Some(name) = message.message_id.as_deref().and_then(contacts::message_name) {
@@ -185,7 +185,7 @@ impl SentBook for Memory {
     }
 
     fn wrote_to(&self, address: &Address) -> Result<bool, StoreError> {
-        Ok(self.ledger().contacts.get(&contacts::correspondent_key(address)).is_some_and(|contact| contact.stands()))
+        Ok(self.ledger().contacts.get(&contacts::correspondent_key(address)).is_some_and(|contact| contact.is_active()))
     }
 
     fn sent(&self, message_id: &str) -> Result<bool, StoreError> {
@@ -198,10 +198,11 @@ impl SentBook for Memory {
         Ok(())
     }
 
-    fn forget(&self, address: &Address) -> Result<bool, StoreError> {
+    fn remove(&self, address: &Address) -> Result<bool, StoreError> {
         let mut ledger = self.ledger();
-        let contact = ledger.contacts.get_mut(&contacts::correspondent_key(address)).filter(|contact| contact.stands());
-        Ok(contact.map(|contact| *contact = contact.forget()).is_some())
+        let contact =
+            ledger.contacts.get_mut(&contacts::correspondent_key(address)).filter(|contact| contact.is_active());
+        Ok(contact.map(|contact| *contact = contact.remove()).is_some())
     }
 
     fn purge_sent(&self, before: UnixTime) -> Result<u64, StoreError> {
@@ -212,18 +213,18 @@ impl SentBook for Memory {
     }
 }
 
-impl ReplyBook for Memory {
-    fn reserve_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
+impl ReplyLog for Memory {
+    fn reserve_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
         let mut ledger = self.ledger();
         let (answer, after) = ledger.reply(ask);
-        if let Some(reply_log::Known { at, hours }) = after {
+        if let Some(reply_log::ReplyHistory { at, hours }) = after {
             at.map(|at| ledger.replies.insert(reply_log::key(ask.kind, &ask.sender), at));
             ledger.reply_hours = hours.into_iter().collect();
         }
         Ok(answer)
     }
 
-    fn peek_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
+    fn peek_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
         Ok(self.ledger().reply(ask).0)
     }
 
@@ -242,57 +243,60 @@ impl ReplyBook for Memory {
 }
 
 impl Store for Memory {
-    fn export(&self, to: &mut dyn FnMut(Row) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn export(&self, to: &mut dyn FnMut(ExportRecord) -> ControlFlow<()>) -> Result<(), StoreError> {
         let ledger = self.ledger();
-        let mark = ledger.mark.map(|hour| Row::Cleared { hour });
+        let mark = ledger.mark.map(|hour| ExportRecord::PurgedThrough { hour });
         let used = ledger.used.iter().map(|(key, entry)| {
-            let (hour, stamp) = decide::split(key);
-            Row::used(hour, stamp, *entry)
+            let (hour, stamp) = decide::decode_key(key);
+            ExportRecord::used(hour, stamp, *entry)
         });
-        let standings = ledger.standings.values().map(|(vendor, serial, standing)| Row::Standing {
+        let standings = ledger.standings.values().map(|(vendor, serial, standing)| ExportRecord::Standing {
             vendor: vendor.clone(),
             serial: serial.clone(),
             standing: standing.clone(),
         });
-        let contacts = ledger.contacts.iter().map(|(address, contact)| Row::contact(address.clone(), *contact));
-        let sent = ledger.sent.iter().map(|(message, at)| Row::Sent { message: *message, at: *at });
-        let replies = ledger.replies.iter().filter_map(|(key, at)| Row::reply(key, *at));
-        let hours = ledger.reply_hours.iter().map(|(hour, count)| Row::Replies { hour: *hour, count: *count });
+        let contacts =
+            ledger.contacts.iter().map(|(address, contact)| ExportRecord::contact(address.clone(), *contact));
+        let sent = ledger.sent.iter().map(|(message, at)| ExportRecord::Sent { message: *message, at: *at });
+        let replies = ledger.replies.iter().filter_map(|(key, at)| ExportRecord::reply(key, *at));
+        let hours = ledger.reply_hours.iter().map(|(hour, count)| ExportRecord::Replies { hour: *hour, count: *count });
         let stamps = mark.into_iter().chain(used).chain(standings);
         let _ = stamps.chain(contacts).chain(sent).chain(replies).chain(hours).try_for_each(to);
         Ok(())
     }
 
-    fn import(&self, rows: &mut dyn Iterator<Item = Row>) -> Result<Imported, StoreError> {
+    fn import(&self, rows: &mut dyn Iterator<Item = ExportRecord>) -> Result<Imported, StoreError> {
         let mut done = Imported::default();
         for row in rows {
             let mut ledger = self.ledger();
             let changed = match row {
-                Row::Cleared { hour } => {
+                ExportRecord::PurgedThrough { hour } => {
                     let before = ledger.mark;
                     ledger.mark = before.max(Some(hour));
                     ledger.mark != before
                 }
-                Row::Used { hour, stamp, fingerprint, first_seen, times } => {
-                    let key = decide::join(hour, &stamp);
+                ExportRecord::Used { hour, stamp, fingerprint, first_seen, times } => {
+                    let key = decide::encode_key(hour, &stamp);
                     let before = ledger.used.get(&key).copied();
                     let after = merge_used(before, Entry { fingerprint, first_seen, times });
                     ledger.used.insert(key, after);
                     before != Some(after)
                 }
-                Row::Standing { vendor, serial, standing } => {
+                ExportRecord::Standing { vendor, serial, standing } => {
                     let before = ledger.standing(&decide::name(&vendor, &serial));
                     let after = merge_standing(&before, standing);
                     let changed = before != after;
                     ledger.put_standing(&vendor, &serial, after);
                     changed
                 }
-                Row::Correspondent { address, first, last, forgotten } => {
+                ExportRecord::Correspondent { address, first, last, forgotten } => {
                     ledger.put_contact(address, Contact { first, last, forgotten })
                 }
-                Row::Sent { message, at } => raise(&mut ledger.sent, message, at),
-                Row::Reply { kind, sender, at } => raise(&mut ledger.replies, reply_log::key(kind, &sender), at),
-                Row::Replies { hour, count } => raise(&mut ledger.reply_hours, hour, count),
+                ExportRecord::Sent { message, at } => raise(&mut ledger.sent, message, at),
+                ExportRecord::Reply { kind, sender, at } => {
+                    raise(&mut ledger.replies, reply_log::key(kind, &sender), at)
+                }
+                ExportRecord::Replies { hour, count } => raise(&mut ledger.reply_hours, hour, count),
             };
             *(if changed { &mut done.taken } else { &mut done.known }) += 1;
         }
@@ -304,7 +308,7 @@ impl Store for Memory {
         Ok(Summary {
             used: ledger.used.len() as u64,
             standings: ledger.standings.len() as u64,
-            correspondents: ledger.contacts.values().filter(|contact| contact.stands()).count() as u64,
+            correspondents: ledger.contacts.values().filter(|contact| contact.is_active()).count() as u64,
             sent: ledger.sent.len() as u64,
             replies: ledger.replies.len() as u64,
             bytes: 0,

@@ -1,5 +1,5 @@
 //! What is remembered between messages, as ports (the traits here) and adapters: serials spent on messages ([`UsedLog`]),
-//! grants and revocations ([`GrantBook`]), what the user sent ([`SentBook`]), and to whom automatic replies went
+//! grants and revocations ([`GrantStore`]), what the user sent ([`SentBook`]), and to whom automatic replies went
 //! ([`ReplyBook`]). One object is all of them ([`Store`]), because a spend must see grants and revocations in its own
 //! transaction, and one lock and one file serve the rest.
 //!
@@ -22,25 +22,25 @@ mod reply_log;
 pub mod resident;
 mod returnable;
 
-pub use contacts::{Correspondent, Learned, Sent, SentBook, correspondent_key};
+pub use contacts::{ContactStore, Correspondent, LearnOutcome, Sent, correspondent_key};
 pub use error::StoreError;
-pub use export_record::Row;
+pub use export_record::ExportRecord;
 #[cfg(feature = "sender")]
-pub(crate) use place::Absent;
+pub(crate) use place::IfMissing;
 #[cfg(feature = "sender")]
 pub(crate) use redb::lock::Wait;
 #[cfg(feature = "sender")]
 pub(crate) use redb::schema::check_format;
 #[cfg(feature = "sender")]
-pub(crate) use redb::session::{Schema, Session, Trouble, guarded};
-pub use reply_log::{Reply, ReplyAsk, ReplyBook, ReplyKind, Reserved};
-pub use resident::log_server::Attended;
-pub use returnable::{Returnable, Returns};
+pub(crate) use redb::session::{Schema, Session, SessionError, catch_panic};
+pub use reply_log::{Reply, ReplyKind, ReplyLog, ReplyRequest, Reservation};
+pub use resident::log_server::AnswerCounters;
+pub use returnable::{ReturnableStamp, ReturnableStore};
 
-use crate::grant::Standing;
+use crate::grant::StampStatus;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
-use crate::verdict::spend::{Spend, Spent};
+use crate::verdict::spend::{SpendRequest, SpendResult};
 use std::ops::ControlFlow;
 
 /// Seconds for which a row is kept after its bucket's end, unless told: the skew of clocks (300 s) and the time within
@@ -57,13 +57,13 @@ pub trait UsedLog {
     /// # Errors
     /// Any [`StoreError`]: our own trouble, never a verdict. Nothing was answered, so the mail must be deferred; the
     /// stamp may have been spent on this message all the same, and the next try is then answered `Again`.
-    fn spend(&self, ask: &Spend) -> Result<Spent, StoreError>;
+    fn spend(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError>;
 
     /// What [`spend`](Self::spend) would answer now. Changes nothing.
     ///
     /// # Errors
     /// As `spend`.
-    fn peek(&self, ask: &Spend) -> Result<Spent, StoreError>;
+    fn would_spend(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError>;
 
     /// Whether this stamp was accepted on this message: spent on it, or let through under a grant that still stands
     /// (of one without limit only the last messages are known). What was revoked or has ended since does not matter.
@@ -71,7 +71,7 @@ pub trait UsedLog {
     ///
     /// # Errors
     /// Any [`StoreError`].
-    fn received(&self, ask: &Spend) -> Result<bool, StoreError>;
+    fn received(&self, ask: &SpendRequest) -> Result<bool, StoreError>;
 
     /// Removes up to `most` rows whose bucket ended `grace` seconds before `now` (less than zero counts as zero), oldest
     /// first, in commits short enough for mail to pass between them. No removed serial is ever fresh again: a mark of
@@ -83,41 +83,41 @@ pub trait UsedLog {
 }
 
 /// What the user said about single stamps.
-pub trait GrantBook {
+pub trait GrantStore {
     /// What stands about this stamp; the default if nothing does.
     ///
     /// # Errors
     /// Any [`StoreError`].
-    fn standing(&self, vendor: &str, serial: &Serial) -> Result<Standing, StoreError>;
+    fn standing(&self, vendor: &str, serial: &Serial) -> Result<StampStatus, StoreError>;
 
     /// Puts what `change` makes of what stands in its place, with nobody coming between, and returns what stood. Durable
     /// before it answers.
     ///
     /// # Errors
     /// Any [`StoreError`].
-    fn change_standing(
+    fn update_status(
         &self,
         vendor: &str,
         serial: &Serial,
-        change: &mut dyn FnMut(&Standing) -> Standing,
-    ) -> Result<Standing, StoreError>;
+        change: &mut dyn FnMut(&StampStatus) -> StampStatus,
+    ) -> Result<StampStatus, StoreError>;
 
     /// Hands out every standing. Stops early when told.
     ///
     /// # Errors
     /// Any [`StoreError`].
-    fn standings(&self, to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>) -> Result<(), StoreError>;
+    fn standings(&self, to: &mut dyn FnMut(String, Serial, StampStatus) -> ControlFlow<()>) -> Result<(), StoreError>;
 }
 
 /// A store: all tables under one lock, and what is needed to keep and move them.
-pub trait Store: UsedLog + GrantBook + SentBook + ReplyBook + Send + Sync {
+pub trait Store: UsedLog + GrantStore + ContactStore + ReplyLog + Send + Sync {
     /// Hands out every row: the mark first, then the used serials in the order of their ends, then the standings, the
     /// correspondents, what was sent, and the replies. Stops early when told. One consistent state, whatever others write
     /// meanwhile.
     ///
     /// # Errors
     /// Any [`StoreError`].
-    fn export(&self, to: &mut dyn FnMut(Row) -> ControlFlow<()>) -> Result<(), StoreError>;
+    fn export(&self, to: &mut dyn FnMut(ExportRecord) -> ControlFlow<()>) -> Result<(), StoreError>;
 
     /// Takes rows in. Never weakens what is known: of two rows for one serial the earlier use stays, a revocation
     /// stays, the mark never goes down, nobody who was forgotten comes back by what was known then, no reply is taken for
@@ -125,7 +125,7 @@ pub trait Store: UsedLog + GrantBook + SentBook + ReplyBook + Send + Sync {
     ///
     /// # Errors
     /// Any [`StoreError`]; rows before it may have been taken in, so do the whole again.
-    fn import(&self, rows: &mut dyn Iterator<Item = Row>) -> Result<Imported, StoreError>;
+    fn import(&self, rows: &mut dyn Iterator<Item = ExportRecord>) -> Result<Imported, StoreError>;
 
     /// Sizes and marks, for `doctor` and `stats`.
     ///

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// A file's place: its folder, held open, and its name there. Files beside it have the same name and a suffix.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct SafePath {
     path: PathBuf,
     folder: OwnedFd,
     name: OsString,
@@ -20,27 +20,27 @@ pub(crate) struct Place {
 
 /// Which file it is, whatever its name becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct FileId {
     device: u64,
     inode: u64,
 }
 
 /// What to do about a file that is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Absent {
-    Leave,
+pub(crate) enum IfMissing {
+    Ignore,
     Create,
 }
 
-impl Place {
+impl SafePath {
     /// Opens the folder of `path`; `None` when it does not exist and is not to be created.
-    pub(super) fn open(path: &Path, absent: Absent) -> Result<Option<Self>, StoreError> {
+    pub(super) fn open(path: &Path, absent: IfMissing) -> Result<Option<Self>, StoreError> {
         let parent = os::above(path);
         let Some(name) = path.file_name() else {
-            return Err(unsafe_place(path, "names no file"));
+            return Err(insecure_path(path, "names no file"));
         };
         let folder = match open_folder(parent) {
-            Err(Errno::NOENT) if absent == Absent::Leave => return Ok(None),
+            Err(Errno::NOENT) if absent == IfMissing::Ignore => return Ok(None),
             Err(Errno::NOENT) => {
                 os::make_folder(parent, 0o700).map_err(|error| StoreError::from_io("create", parent, error))?;
                 open_folder(parent)
@@ -48,7 +48,7 @@ impl Place {
             other => other,
         }
         .map_err(|errno| match errno {
-            Errno::NOTDIR => unsafe_place(parent, "is not a folder"),
+            Errno::NOTDIR => insecure_path(parent, "is not a folder"),
             _ => StoreError::from_io("open", parent, errno.into()),
         })?;
         let stat = fs::fstat(&folder).map_err(|errno| StoreError::from_io("look at", parent, errno.into()))?;
@@ -64,18 +64,20 @@ impl Place {
     }
 
     /// Opens the file with this suffix for reading and writing; `None` when it does not exist and is not to be created.
-    pub(super) fn file(&self, suffix: &str, absent: Absent) -> Result<Option<File>, StoreError> {
+    pub(super) fn file(&self, suffix: &str, absent: IfMissing) -> Result<Option<File>, StoreError> {
         // NONBLOCK lets a fifo be opened and refused instead of waited for; a regular file does not care.
         let mut flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        if absent == Absent::Create {
+        if absent == IfMissing::Create {
             flags |= OFlags::CREATE;
         }
         let path = self.path(suffix);
         let file = match fs::openat(&self.folder, self.name(suffix), flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => file,
-            Err(Errno::NOENT) if absent == Absent::Leave => return Ok(None),
-            Err(Errno::LOOP) => return Err(unsafe_place(&path, "is a symbolic link")),
-            Err(Errno::ISDIR | Errno::NXIO | Errno::NODEV) => return Err(unsafe_place(&path, "is not a regular file")),
+            Err(Errno::NOENT) if absent == IfMissing::Ignore => return Ok(None),
+            Err(Errno::LOOP) => return Err(insecure_path(&path, "is a symbolic link")),
+            Err(Errno::ISDIR | Errno::NXIO | Errno::NODEV) => {
+                return Err(insecure_path(&path, "is not a regular file"));
+            }
             Err(errno) => return Err(StoreError::from_io("open", &path, errno.into())),
         };
         let stat = fs::fstat(&file).map_err(|errno| StoreError::from_io("look at", &path, errno.into()))?;
@@ -84,7 +86,7 @@ impl Place {
     }
 
     /// Which file has this suffix now; `None` when there is none.
-    pub(super) fn identity(&self, suffix: &str) -> Result<Option<Identity>, StoreError> {
+    pub(super) fn identity(&self, suffix: &str) -> Result<Option<FileId>, StoreError> {
         match fs::statat(&self.folder, self.name(suffix), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(identity(&stat))),
             Err(Errno::NOENT) => Ok(None),
@@ -94,7 +96,7 @@ impl Place {
 
     /// Whether its path leads to this file. It is looked up from the beginning: the folder that is held open may have been
     /// put aside, and another be in its place.
-    pub(super) fn leads_to(&self, file: Identity) -> bool {
+    pub(super) fn leads_to(&self, file: FileId) -> bool {
         fs::lstat(&self.path).is_ok_and(|stat| identity(&stat) == file)
     }
 
@@ -134,15 +136,15 @@ impl Place {
 }
 
 /// Which file this is.
-pub(super) fn identity_of(file: impl AsFd, path: &Path) -> Result<Identity, StoreError> {
+pub(super) fn identity_of(file: impl AsFd, path: &Path) -> Result<FileId, StoreError> {
     match fs::fstat(file) {
         Ok(stat) => Ok(identity(&stat)),
         Err(errno) => Err(StoreError::from_io("look at", path, errno.into())),
     }
 }
 
-fn identity(stat: &Stat) -> Identity {
-    Identity { device: stat.st_dev, inode: stat.st_ino }
+fn identity(stat: &Stat) -> FileId {
+    FileId { device: stat.st_dev, inode: stat.st_ino }
 }
 
 fn open_folder(path: &Path) -> Result<OwnedFd, Errno> {
@@ -151,17 +153,17 @@ fn open_folder(path: &Path) -> Result<OwnedFd, Errno> {
 
 fn check_folder(path: &Path, stat: &Stat, euid: u32) -> Result<(), StoreError> {
     if stat.st_uid != euid && stat.st_uid != 0 {
-        return Err(unsafe_place(path, &format!("belongs to user {}, not to user {euid}", stat.st_uid)));
+        return Err(insecure_path(path, &format!("belongs to user {}, not to user {euid}", stat.st_uid)));
     }
     check_mode(path, stat)
 }
 
 fn check_file(path: &Path, stat: &Stat, euid: u32) -> Result<(), StoreError> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(unsafe_place(path, "is not a regular file"));
+        return Err(insecure_path(path, "is not a regular file"));
     }
     if stat.st_uid != euid {
-        return Err(unsafe_place(path, &format!("belongs to user {}, not to user {euid}", stat.st_uid)));
+        return Err(insecure_path(path, &format!("belongs to user {}, not to user {euid}", stat.st_uid)));
     }
     check_mode(path, stat)
 }
@@ -169,12 +171,12 @@ fn check_file(path: &Path, stat: &Stat, euid: u32) -> Result<(), StoreError> {
 fn check_mode(path: &Path, stat: &Stat) -> Result<(), StoreError> {
     if Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
         let mode = stat.st_mode & 0o7777;
-        return Err(unsafe_place(path, &format!("can be written by others (mode {mode:04o})")));
+        return Err(insecure_path(path, &format!("can be written by others (mode {mode:04o})")));
     }
     Ok(())
 }
 
-fn unsafe_place(path: &Path, what: &str) -> StoreError {
+fn insecure_path(path: &Path, what: &str) -> StoreError {
     StoreError::Unsafe { path: path.to_owned(), what: what.to_owned() }
 }
 
@@ -210,8 +212,8 @@ mod tests {
     fn folders_are_created_for_us_alone() {
         let top = tempfile::tempdir().unwrap();
         let path = top.path().join("a/b/used.redb");
-        assert!(Place::open(&path, Absent::Leave).unwrap().is_none());
-        assert!(Place::open(&path, Absent::Create).unwrap().is_some());
+        assert!(SafePath::open(&path, IfMissing::Ignore).unwrap().is_none());
+        assert!(SafePath::open(&path, IfMissing::Create).unwrap().is_some());
         for folder in ["a", "a/b"] {
             assert_eq!(stat_of(&top.path().join(folder)).st_mode & 0o7777, 0o700);
         }

@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 
 /// May this reply be sent?
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplyAsk {
+pub struct ReplyRequest {
     /// Which reply.
     pub kind: ReplyKind,
     /// To whom, in the form by which he is known again; [`correspondent_key`](super::correspondent_key) makes one. One
@@ -34,7 +34,7 @@ pub struct ReplyAsk {
 
 /// The answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reserved {
+pub enum Reservation {
     /// It may be sent, and is written down as sent.
     Yes,
     /// The sender got one of this kind not long ago.
@@ -61,19 +61,19 @@ pub struct Reply {
 }
 
 /// To whom automatic replies went.
-pub trait ReplyBook {
+pub trait ReplyLog {
     /// Whether the reply may be sent; if so it is written down as sent, durable before it answers. Of any number who ask
-    /// at once about one reply to one sender, one is told [`Reserved::Yes`].
+    /// at once about one reply to one sender, one is told [`Reservation::Yes`].
     ///
     /// # Errors
     /// Any [`StoreError`]: no reply must be sent. It may have been written down all the same.
-    fn reserve_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError>;
+    fn reserve_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError>;
 
     /// What [`reserve_reply`](Self::reserve_reply) would answer now. Changes nothing.
     ///
     /// # Errors
     /// Any [`StoreError`].
-    fn peek_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError>;
+    fn peek_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError>;
 
     /// Hands out the last reply of each kind to each sender, by kind and sender. Stops early when told.
     ///
@@ -100,14 +100,14 @@ const KEPT: usize = 50;
 
 /// What the rule looks at, and what is to stand after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct ReplyHistory {
     /// When the sender last got a reply of this kind.
     pub(super) at: Option<u32>,
     /// Hours, and how many replies went out in each.
     pub(super) hours: Vec<(u32, u32)>,
 }
 
-impl Known {
+impl ReplyHistory {
     /// The same as it looks at `now`: nothing dated later.
     fn seen(&self, now: u32, hour: u32) -> Self {
         let mut hours: Vec<(u32, u32)> = Vec::new();
@@ -143,15 +143,15 @@ impl Known {
 }
 
 /// The rule itself: the answer, and what to write before it is given.
-pub(super) fn decide(ask: &ReplyAsk, known: &Known) -> (Reserved, Option<Known>) {
+pub(super) fn decide(ask: &ReplyRequest, known: &ReplyHistory) -> (Reservation, Option<ReplyHistory>) {
     let (now, hour) = (contacts::seconds(ask.now), hour(ask.now));
     let mut after = known.seen(now, hour);
     let answer = match after.at {
-        Some(at) if i64::from(now) - i64::from(at) < ask.per_sender => Reserved::Lately { at: UnixTime(at.into()) },
-        _ if after.sent(hour) >= ask.per_day => Reserved::Ceiling { sent: after.sent(hour) },
-        _ => Reserved::Yes,
+        Some(at) if i64::from(now) - i64::from(at) < ask.per_sender => Reservation::Lately { at: UnixTime(at.into()) },
+        _ if after.sent(hour) >= ask.per_day => Reservation::Ceiling { sent: after.sent(hour) },
+        _ => Reservation::Yes,
     };
-    if answer == Reserved::Yes {
+    if answer == Reservation::Yes {
         after.add(now, hour);
         return (answer, Some(after));
     }
@@ -162,7 +162,7 @@ pub(super) fn decide(ask: &ReplyAsk, known: &Known) -> (Reserved, Option<Known>)
 /// How many of the replies of these hours count at `now`.
 pub(super) fn counted(hours: Vec<(u32, u32)>, now: UnixTime) -> u32 {
     let (seconds, hour) = (contacts::seconds(now), hour(now));
-    Known { at: None, hours }.seen(seconds, hour).sent(hour)
+    ReplyHistory { at: None, hours }.seen(seconds, hour).sent(hour)
 }
 
 /// The hour of a time, since 1970.
@@ -193,16 +193,22 @@ mod tests {
 
     const NOW: i64 = 1_795_262_400;
 
-    fn ask(seconds: i64) -> ReplyAsk {
+    fn ask(seconds: i64) -> ReplyRequest {
         let now = UnixTime(NOW + seconds);
-        ReplyAsk { kind: ReplyKind::Challenge, sender: "joe@x.example".into(), now, per_sender: 7 * 86_400, per_day: 3 }
+        ReplyRequest {
+            kind: ReplyKind::Challenge,
+            sender: "joe@x.example".into(),
+            now,
+            per_sender: 7 * 86_400,
+            per_day: 3,
+        }
     }
 
     /// Replies to ever new senders, at these times.
-    fn sent(times: &[i64]) -> Known {
-        times.iter().fold(Known::default(), |known, seconds| {
-            let asked = decide(&ask(*seconds), &Known { at: None, ..known });
-            assert_eq!(asked.0, Reserved::Yes);
+    fn sent(times: &[i64]) -> ReplyHistory {
+        times.iter().fold(ReplyHistory::default(), |known, seconds| {
+            let asked = decide(&ask(*seconds), &ReplyHistory { at: None, ..known });
+            assert_eq!(asked.0, Reservation::Yes);
             asked.1.unwrap()
         })
     }
@@ -210,38 +216,41 @@ mod tests {
     #[test]
     fn one_sender_gets_one_until_his_time_is_over() {
         let known = sent(&[0]);
-        assert_eq!(decide(&ask(7 * 86_400 - 1), &known), (Reserved::Lately { at: UnixTime(NOW) }, None));
-        assert_eq!(decide(&ask(7 * 86_400), &known).0, Reserved::Yes);
-        let always = ReplyAsk { per_sender: 0, ..ask(0) };
-        assert_eq!(decide(&always, &known).0, Reserved::Yes);
+        assert_eq!(decide(&ask(7 * 86_400 - 1), &known), (Reservation::Lately { at: UnixTime(NOW) }, None));
+        assert_eq!(decide(&ask(7 * 86_400), &known).0, Reservation::Yes);
+        let always = ReplyRequest { per_sender: 0, ..ask(0) };
+        assert_eq!(decide(&always, &known).0, Reservation::Yes);
     }
 
     #[test]
     fn the_ceiling_holds_for_at_least_a_day_and_at_most_an_hour_more() {
-        let stranger = |known: &Known| Known { at: None, ..known.clone() };
+        let stranger = |known: &ReplyHistory| ReplyHistory { at: None, ..known.clone() };
         let known = stranger(&sent(&[0, 3_600, 3_700]));
         for seconds in [3_700, 86_400, 25 * 3_600 - 1] {
-            assert_eq!(decide(&ask(seconds), &known), (Reserved::Ceiling { sent: 3 }, None), "{seconds}");
+            assert_eq!(decide(&ask(seconds), &known), (Reservation::Ceiling { sent: 3 }, None), "{seconds}");
         }
         let (answer, after) = decide(&ask(25 * 3_600), &known);
-        assert_eq!(answer, Reserved::Yes);
+        assert_eq!(answer, Reservation::Yes);
         assert_eq!(after.clone().unwrap().hours.len(), 3);
         // A clock that was ahead comes back to them.
-        assert_eq!(decide(&ask(24 * 3_600), &stranger(&after.unwrap())).0, Reserved::Ceiling { sent: 4 });
-        assert_eq!(decide(&ReplyAsk { per_day: 0, ..ask(0) }, &Known::default()).0, Reserved::Ceiling { sent: 0 });
+        assert_eq!(decide(&ask(24 * 3_600), &stranger(&after.unwrap())).0, Reservation::Ceiling { sent: 4 });
+        assert_eq!(
+            decide(&ReplyRequest { per_day: 0, ..ask(0) }, &ReplyHistory::default()).0,
+            Reservation::Ceiling { sent: 0 }
+        );
     }
 
     #[test]
     fn a_clock_set_back_lets_nothing_through_and_one_that_was_ahead_silences_nobody_for_long() {
         let ahead = sent(&[400 * 86_400, 400 * 86_400 + 9, 400 * 86_400 + 9_000]);
         let (answer, after) = decide(&ask(0), &ahead);
-        assert_eq!(answer, Reserved::Lately { at: UnixTime(NOW) });
+        assert_eq!(answer, Reservation::Lately { at: UnixTime(NOW) });
         let after = after.unwrap();
-        assert_eq!(after, Known { at: Some(NOW as u32), hours: vec![(hour(UnixTime(NOW)), 3)] });
-        let (answer, other) = decide(&ask(0), &Known { at: None, ..ahead });
-        assert_eq!(answer, Reserved::Ceiling { sent: 3 });
+        assert_eq!(after, ReplyHistory { at: Some(NOW as u32), hours: vec![(hour(UnixTime(NOW)), 3)] });
+        let (answer, other) = decide(&ask(0), &ReplyHistory { at: None, ..ahead });
+        assert_eq!(answer, Reservation::Ceiling { sent: 3 });
         assert_eq!(other.unwrap().hours, after.hours);
-        assert_eq!(decide(&ask(7 * 86_400), &after).0, Reserved::Yes);
+        assert_eq!(decide(&ask(7 * 86_400), &after).0, Reservation::Yes);
     }
 
     #[test]

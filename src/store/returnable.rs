@@ -20,7 +20,7 @@ const LONGEST: u64 = 64 * 1024;
 
 /// A stamp that may come back, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Returnable {
+pub struct ReturnableStamp {
     /// The stamp.
     pub stamp: String,
     /// Who wrote the message that brought it, and where he wants answers: nobody else gets it.
@@ -31,11 +31,11 @@ pub struct Returnable {
 
 /// The memory of them.
 #[derive(Debug)]
-pub struct Returns {
+pub struct ReturnableStore {
     folder: PathBuf,
 }
 
-impl Returns {
+impl ReturnableStore {
     /// The memory in the folder of the state.
     #[must_use]
     pub fn new(state: &Path) -> Self {
@@ -47,7 +47,7 @@ impl Returns {
     ///
     /// # Errors
     /// The system's.
-    pub fn keep(&self, message_id: &str, returnable: &Returnable) -> io::Result<()> {
+    pub fn keep(&self, message_id: &str, returnable: &ReturnableStamp) -> io::Result<()> {
         let Some(path) = self.path(message_id).filter(|path| !path.exists()) else { return Ok(()) };
         os::make_folder(&self.folder, 0o700)?;
         let row = serde_json::to_vec(returnable)?;
@@ -56,7 +56,7 @@ impl Returns {
 
     /// The stamp that came with the message of this Message-ID, if it may come back; with or without angle brackets.
     #[must_use]
-    pub fn find(&self, message_id: &str) -> Option<Returnable> {
+    pub fn find(&self, message_id: &str) -> Option<ReturnableStamp> {
         let path = self.path(message_id)?;
         fs::metadata(&path).ok().filter(|metadata| metadata.is_file() && metadata.len() <= LONGEST)?;
         serde_json::from_slice(&fs::read(path).ok()?).ok()
@@ -86,8 +86,8 @@ mod tests {
     #[test]
     fn a_stamp_is_found_by_the_message_that_brought_it() {
         let folder = tempfile::tempdir().unwrap();
-        let returns = Returns::new(folder.path());
-        let row = |stamp: &str| Returnable {
+        let returns = ReturnableStore::new(folder.path());
+        let row = |stamp: &str| ReturnableStamp {
             stamp: stamp.to_owned(),
             from: vec![Address::parse("bob@y.example").unwrap()],
             at: UnixTime(7),

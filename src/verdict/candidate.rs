@@ -5,10 +5,10 @@
 use super::facts::{Envelope, Facts, KeyFact, KeyStatus, Mailbox, VendorKey};
 use super::finding::Finding;
 use super::reason::Reason;
-use super::spend::{Spend, Terms};
+use super::spend::{SpendRequest, Terms};
 use crate::message::address::{Address, addresses};
 use crate::message::fingerprint::Fingerprint;
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::stamp::audience::Audience;
 use crate::stamp::claims::{ClaimError, Stamp};
@@ -20,11 +20,11 @@ use std::cell::OnceCell;
 
 /// One question about one stamp.
 #[derive(Clone, Debug)]
-pub(super) struct Question {
+pub(super) struct StoreQuestion {
     /// The stamp, as an index into the findings.
     pub(super) finding: usize,
     /// What the log is asked.
-    pub(super) spend: Spend,
+    pub(super) spend: SpendRequest,
     /// The reason if it is fresh and may be spent: that of an acceptance.
     pub(super) accepted: Reason,
     /// Asked later if the log knows nothing against the stamp: a standing stamp is looked up by its serial, and then each
@@ -33,7 +33,7 @@ pub(super) struct Question {
 }
 
 /// What the stamps of one message are judged against.
-pub(super) struct Case<'a> {
+pub(super) struct Candidate<'a> {
     message: &'a Message<'a>,
     envelope: &'a Envelope,
     facts: &'a Facts<'a>,
@@ -41,7 +41,7 @@ pub(super) struct Case<'a> {
     fingerprint: OnceCell<Fingerprint>,
 }
 
-impl<'a> Case<'a> {
+impl<'a> Candidate<'a> {
     pub(super) fn new(message: &'a Message<'a>, envelope: &'a Envelope, facts: &'a Facts<'a>) -> Self {
         Self { message, envelope, facts, fingerprint: OnceCell::new() }
     }
@@ -52,7 +52,7 @@ impl<'a> Case<'a> {
 }
 
 /// Judges the stamp `found`, which becomes finding number `index`.
-pub(super) fn judge(found: &Found, index: usize, case: &Case<'_>) -> (Finding, Option<Question>) {
+pub(super) fn judge(found: &Found, index: usize, case: &Candidate<'_>) -> (Finding, Option<StoreQuestion>) {
     let mut finding = Finding::of(found.place);
     match authenticate(found, &mut finding, case) {
         Err(reason) => {
@@ -69,7 +69,7 @@ pub(super) fn judge(found: &Found, index: usize, case: &Case<'_>) -> (Finding, O
 
 /// What a delivery of the message asked the used-serial log about the stamp `found`, if it ever came so far: the log knows
 /// whether it did, and what time it is now says nothing about that.
-pub(super) fn asked(found: &Found, case: &Case<'_>) -> Option<Question> {
+pub(super) fn asked(found: &Found, case: &Candidate<'_>) -> Option<StoreQuestion> {
     let signed = signed(found, &mut Finding::of(found.place), case.facts).ok()?;
     let holder = signed.claims.holder.as_ref();
     let proof = holder.map(|holder| proven(holder, &signed.token, case, |_| true)).transpose().ok()?;
@@ -117,7 +117,7 @@ pub(super) fn identify(found: &Found, facts: &Facts<'_>) -> Finding {
     finding
 }
 
-fn authenticate(found: &Found, finding: &mut Finding, case: &Case<'_>) -> Result<Authentic, Reason> {
+fn authenticate(found: &Found, finding: &mut Finding, case: &Candidate<'_>) -> Result<Authentic, Reason> {
     let facts = case.facts;
     let Signed { token, issuer, key, claims } = signed(found, finding, facts)?;
     in_force(&key, facts)?;
@@ -175,11 +175,11 @@ fn in_force(key: &VendorKey, facts: &Facts<'_>) -> Result<(), Reason> {
 fn proven(
     holder: &PublicKey,
     stamp: &Token,
-    case: &Case<'_>,
+    case: &Candidate<'_>,
     counts: impl Fn(&Proof) -> bool,
 ) -> Result<Proof, Reason> {
     let mut missing = Reason::NoHolderProof;
-    for field in case.message.fields().filter(|field| field.is("Digital-Stamp-Use")).take(8) {
+    for field in case.message.fields().filter(|field| field.name_is("Digital-Stamp-Use")).take(8) {
         missing = Reason::BadHolderProof;
         let Ok(used) = Token::parse(&without_white_space(&field.decoded())) else { continue };
         let Ok(proof) = Proof::verify(&used, stamp, &case.fingerprint(), holder) else { continue };
@@ -191,7 +191,7 @@ fn proven(
 }
 
 /// Whether an authentic stamp is good for this mailbox at this time.
-fn applies(stamp: &Stamp, case: &Case<'_>) -> Result<(), Reason> {
+fn applies(stamp: &Stamp, case: &Candidate<'_>) -> Result<(), Reason> {
     let mailbox = mailbox_named(stamp, case).ok_or(Reason::NotForMe)?;
     window(stamp, case.facts)?;
     if stamp.value < mailbox.price { Err(Reason::BelowPrice) } else { Ok(()) }
@@ -200,7 +200,7 @@ fn applies(stamp: &Stamp, case: &Case<'_>) -> Result<(), Reason> {
 /// The user's mailbox that the stamp names. A stamp in clear text is simply compared. A hashed one can only be tried
 /// against addresses: those that the user wrote out, and those that the message and its envelope name, as far as they are
 /// the user's. (A forged To adds nothing: it must be the user's, and the hash must be of it.)
-fn mailbox_named<'a>(stamp: &Stamp, case: &'a Case<'_>) -> Option<&'a Mailbox> {
+fn mailbox_named<'a>(stamp: &Stamp, case: &'a Candidate<'_>) -> Option<&'a Mailbox> {
     let mailboxes = case.facts.mailboxes;
     let mine = |address: &Address| mailboxes.iter().find(|mailbox| mailbox.pattern.matches(address));
     let audience = &stamp.audience;
@@ -208,13 +208,13 @@ fn mailbox_named<'a>(stamp: &Stamp, case: &'a Case<'_>) -> Option<&'a Mailbox> {
     let hashed = matches!(audience, Audience::Hashed { .. });
     if let Some(recipient) = &case.envelope.recipient {
         return mine(recipient)
-            .filter(|mailbox| audience.names(recipient) && (hashed || audience.meets(&mailbox.pattern)));
+            .filter(|mailbox| audience.names(recipient) && (hashed || audience.overlaps(&mailbox.pattern)));
     }
-    mailboxes.iter().find(|mailbox| audience.meets(&mailbox.pattern)).or_else(|| {
+    mailboxes.iter().find(|mailbox| audience.overlaps(&mailbox.pattern)).or_else(|| {
         if !hashed {
             return None;
         }
-        let fields = case.message.fields().filter(|field| ADDRESSED.iter().any(|name| field.is(name)));
+        let fields = case.message.fields().filter(|field| ADDRESSED.iter().any(|name| field.name_is(name)));
         let named = fields.take(16).flat_map(|field| addresses(&field.unfolded()));
         named.filter(|address| audience.names(address)).find_map(|address| mine(&address))
     })
@@ -243,15 +243,20 @@ fn window(stamp: &Stamp, facts: &Facts<'_>) -> Result<(), Reason> {
 impl Authentic {
     /// What the used-serial log has to be asked. A stamp with a flaw is only looked up: a grant covers it all the same, and
     /// a message that was accepted before its window ended is the same message when it comes again.
-    fn question(self, finding: usize, flaw: Option<Reason>, case: &Case<'_>) -> Question {
+    fn question(self, finding: usize, flaw: Option<Reason>, case: &Candidate<'_>) -> StoreQuestion {
         let facts = case.facts;
         let terms = if flaw.is_some() { Terms::LookUp } else { Terms::Spend };
-        let spend = Spend {
+        let spend = SpendRequest {
             vendor: self.vendor,
             serial: self.claims.serial.clone(),
             expires: self.claims.expires,
             fingerprint: case.fingerprint(),
-            from: case.message.authors().into_iter().next().map(|from| printable(from.to_string().as_bytes(), 200)),
+            from: case
+                .message
+                .authors()
+                .into_iter()
+                .next()
+                .map(|from| escape_untrusted(from.to_string().as_bytes(), 200)),
             now: facts.now,
             redelivery: facts.policy.redelivery,
             terms,
@@ -259,18 +264,18 @@ impl Authentic {
         };
         match self.proof {
             Some(proof) if self.claims.many => {
-                let use_of_it = Spend {
+                let use_of_it = SpendRequest {
                     vendor: format!("{}#{}", spend.vendor, spend.serial),
                     serial: proof.nonce,
                     expires: Some(proof.issued.plus(facts.policy.redelivery.within)),
                     late: false,
                     ..spend.clone()
                 };
-                let then = Question { finding, spend: use_of_it, accepted: Reason::Peer, then: None };
-                let spend = Spend { terms: Terms::LookUp, ..spend };
-                Question { finding, spend, accepted: Reason::Peer, then: Some(Box::new(then)) }
+                let then = StoreQuestion { finding, spend: use_of_it, accepted: Reason::Peer, then: None };
+                let spend = SpendRequest { terms: Terms::LookUp, ..spend };
+                StoreQuestion { finding, spend, accepted: Reason::Peer, then: Some(Box::new(then)) }
             }
-            _ => Question { finding, spend, accepted: Reason::Paid, then: None },
+            _ => StoreQuestion { finding, spend, accepted: Reason::Paid, then: None },
         }
     }
 }

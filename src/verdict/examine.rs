@@ -1,12 +1,12 @@
 //! The two steps of a judgement, as a machine without I/O: examine the message, then settle each question that only the
 //! used-serial log can answer. What is asked of one stamp stands in `candidate.rs`.
 
-use super::candidate::{self, Case, Question};
+use super::candidate::{self, Candidate, StoreQuestion};
 use super::class::Class;
 use super::facts::{Envelope, Facts};
 use super::finding::{Finding, Verdict};
 use super::reason::Reason;
-use super::spend::{Spend, Spent, Terms};
+use super::spend::{SpendRequest, SpendResult, Terms};
 use crate::grant::GrantKind;
 use crate::message::parse::Message;
 use crate::stamp::extract::locate;
@@ -26,8 +26,8 @@ pub enum Step {
 /// only [`Claim::settle`] consumes it.
 #[derive(Debug)]
 pub struct Claim {
-    question: Question,
-    waiting: VecDeque<Question>,
+    question: StoreQuestion,
+    waiting: VecDeque<StoreQuestion>,
     findings: Vec<Finding>,
     over_limit: bool,
 }
@@ -38,14 +38,14 @@ pub fn examine(message: &Message<'_>, envelope: &Envelope, facts: &Facts<'_>) ->
     let located = locate(message);
     let mut findings = Vec::with_capacity(located.stamps.len());
     let mut waiting = VecDeque::new();
-    let case = Case::new(message, envelope, facts);
+    let case = Candidate::new(message, envelope, facts);
     for found in &located.stamps {
         let (finding, question) = candidate::judge(found, findings.len(), &case);
         findings.push(finding);
         waiting.extend(question);
     }
     // A stamp that cannot be spent is asked about first: a grant on it costs the sender nothing.
-    waiting.make_contiguous().sort_by_key(|question: &Question| question.spend.terms == Terms::Spend);
+    waiting.make_contiguous().sort_by_key(|question: &StoreQuestion| question.spend.terms == Terms::Spend);
     next(waiting, findings, located.over_limit)
 }
 
@@ -64,16 +64,16 @@ pub struct Trace {
     /// Its serial.
     pub serial: Serial,
     /// The questions that a delivery of the message would have asked.
-    pub asked: Vec<Spend>,
+    pub asked: Vec<SpendRequest>,
 }
 
 /// The traces that a delivery of `message` would have left in the used-serial log, stamp by stamp. Nothing is judged.
 #[must_use]
 pub fn traces(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Trace> {
     let envelope = Envelope::default();
-    let case = Case::new(message, &envelope, facts);
+    let case = Candidate::new(message, &envelope, facts);
     let questions = locate(message).stamps.into_iter().filter_map(|found| candidate::asked(&found, &case));
-    let trace = |question: Question| {
+    let trace = |question: StoreQuestion| {
         let (vendor, serial) = (question.spend.vendor.clone(), question.spend.serial.clone());
         let asked = std::iter::once(question.spend).chain(question.then.map(|then| then.spend)).collect();
         Trace { vendor, serial, asked }
@@ -84,25 +84,25 @@ pub fn traces(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Trace> {
 impl Claim {
     /// What the used-serial log is asked.
     #[must_use]
-    pub fn request(&self) -> &Spend {
+    pub fn request(&self) -> &SpendRequest {
         &self.question.spend
     }
 
     /// The judgement with the log's answer: done, or the next question.
     #[must_use]
-    pub fn settle(mut self, answer: Spent) -> Step {
+    pub fn settle(mut self, answer: SpendResult) -> Step {
         let Some(finding) = self.findings.get_mut(self.question.finding) else {
             return next(self.waiting, self.findings, self.over_limit);
         };
         match (answer, self.question.spend.terms) {
-            (Spent::Revoked { .. }, _) => finding.reason = Some(Reason::ByRecipient),
-            (Spent::Granted(GrantKind::Return), _) => finding.reason = Some(Reason::Return),
-            (Spent::Granted(GrantKind::MultiUse), _) => finding.reason = Some(Reason::MultiUse),
-            (Spent::Again { .. }, _) => finding.reason = Some(Reason::Again),
-            (Spent::Fresh, Terms::Spend) => finding.reason = Some(self.question.accepted),
-            (Spent::Double { .. }, Terms::Spend) => finding.reason = Some(Reason::Used),
-            (Spent::Ended, Terms::Spend) => finding.reason = Some(Reason::Expired),
-            (Spent::Fresh | Spent::Double { .. } | Spent::Ended, Terms::LookUp) => {
+            (SpendResult::Revoked { .. }, _) => finding.reason = Some(Reason::ByRecipient),
+            (SpendResult::Granted(GrantKind::Return), _) => finding.reason = Some(Reason::Return),
+            (SpendResult::Granted(GrantKind::MultiUse), _) => finding.reason = Some(Reason::MultiUse),
+            (SpendResult::Redelivery { .. }, _) => finding.reason = Some(Reason::Again),
+            (SpendResult::Fresh, Terms::Spend) => finding.reason = Some(self.question.accepted),
+            (SpendResult::DoubleSpend { .. }, Terms::Spend) => finding.reason = Some(Reason::Used),
+            (SpendResult::Ended, Terms::Spend) => finding.reason = Some(Reason::Expired),
+            (SpendResult::Fresh | SpendResult::DoubleSpend { .. } | SpendResult::Ended, Terms::LookUp) => {
                 // What the stamp lacks was found before; only a standing stamp has a second question.
                 self.waiting.extend(self.question.then.take().map(|then| *then));
             }
@@ -114,9 +114,9 @@ impl Claim {
     }
 }
 
-fn next(mut waiting: VecDeque<Question>, findings: Vec<Finding>, over_limit: bool) -> Step {
+fn next(mut waiting: VecDeque<StoreQuestion>, findings: Vec<Finding>, over_limit: bool) -> Step {
     match waiting.pop_front() {
         Some(question) => Step::Spend(Claim { question, waiting, findings, over_limit }),
-        None => Step::Done(Verdict::best(findings, over_limit)),
+        None => Step::Done(Verdict::select(findings, over_limit)),
     }
 }

@@ -57,18 +57,18 @@ impl Verdict {
     /// The verdict on a message of which only the beginning was looked at.
     #[must_use]
     pub fn too_large() -> Self {
-        Self::best(Vec::new(), true)
+        Self::select(Vec::new(), true)
     }
 
     /// The verdict on a message that is known to carry no stamp.
     #[must_use]
     pub fn unstamped() -> Self {
-        Self::best(Vec::new(), false)
+        Self::select(Vec::new(), false)
     }
 
     /// The best of the findings: first-class, underpaid, revoked, used, invalid, unverified; among equals the first.
     /// `over_limit` says that there was more than could be looked at.
-    pub(super) fn best(findings: Vec<Finding>, over_limit: bool) -> Self {
+    pub(super) fn select(findings: Vec<Finding>, over_limit: bool) -> Self {
         let reasons = findings.iter().enumerate().filter_map(|(index, finding)| Some((index, finding.reason?)));
         let (reason, deciding_stamp) = match reasons.min_by_key(|(_, reason)| rank(reason.class())) {
             Some((index, reason)) => (reason, Some(index)),
@@ -93,7 +93,7 @@ fn rank(class: Class) -> u8 {
 
 /// One step in the judgement of a stamp, in the order in which they are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Check {
+pub enum CheckStep {
     /// It is a stamp of a version that is known here.
     Form,
     /// Its vendor's key is known.
@@ -116,7 +116,7 @@ pub enum Check {
     Used,
 }
 
-impl Check {
+impl CheckStep {
     /// Every check, in order.
     pub const ALL: [Self; 10] = [
         Self::Form,
@@ -133,7 +133,7 @@ impl Check {
 
     /// The check that gave this reason; `None` when every check was passed, or was not needed.
     #[must_use]
-    pub fn that_gave(reason: Reason) -> Option<Self> {
+    pub fn source_stamp(reason: Reason) -> Option<Self> {
         match reason {
             Reason::Paid | Reason::Again | Reason::Return | Reason::MultiUse | Reason::Peer => None,
             Reason::Rule | Reason::NoStamp => None,
@@ -182,7 +182,7 @@ mod tests {
     fn the_best_finding_speaks() {
         let reasons = [Reason::UnknownKey, Reason::Forged, Reason::Used, Reason::ByVendor, Reason::BelowPrice];
         for count in 1..=reasons.len() {
-            let verdict = Verdict::best(reasons[..count].iter().map(|r| finding(*r)).collect(), true);
+            let verdict = Verdict::select(reasons[..count].iter().map(|r| finding(*r)).collect(), true);
             assert_eq!(verdict.reason, reasons[count - 1]);
             assert_eq!(verdict.deciding_stamp, Some(count - 1));
         }
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn nothing_found_is_unstamped_only_if_all_was_looked_at() {
-        assert_eq!(Verdict::best(vec![], false).reason, Reason::NoStamp);
-        assert_eq!(Verdict::best(vec![], true).reason, Reason::OverLimit);
+        assert_eq!(Verdict::select(vec![], false).reason, Reason::NoStamp);
+        assert_eq!(Verdict::select(vec![], true).reason, Reason::OverLimit);
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// One question to the used-serial log about one authentic stamp on one message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spend {
+pub struct SpendRequest {
     /// The vendor whose signature on the stamp was verified.
     pub vendor: String,
     /// The stamp's serial.
@@ -58,7 +58,7 @@ impl Redelivery {
 /// What the log says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Spent {
+pub enum SpendResult {
     /// The user revoked the stamp, at this time.
     Revoked {
         /// When.
@@ -69,14 +69,14 @@ pub enum Spent {
     /// Never seen; with [`Terms::Spend`] it is spent now, with [`Terms::LookUp`] nothing was written.
     Fresh,
     /// Spent on this same message before, in time.
-    Again {
+    Redelivery {
         /// When it was spent.
         first_seen: UnixTime,
         /// How often the message has come again, this time included.
         times: u8,
     },
     /// Spent on another message, or on this one too long ago or too often.
-    Double {
+    DoubleSpend {
         /// When it was spent.
         first_seen: UnixTime,
     },

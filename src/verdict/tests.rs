@@ -6,7 +6,7 @@ use super::examine::{Claim, Step, examine, traces};
 use super::facts::{Envelope, Facts, KeyDirectory, KeyFact, KeyStatus, Mailbox, Policy, VendorKey};
 use super::finding::Verdict;
 use super::reason::Reason;
-use super::spend::{Spent, Terms};
+use super::spend::{SpendResult, Terms};
 use crate::grant::GrantKind;
 use crate::message::address::{Address, Pattern};
 use crate::message::fingerprint::Fingerprint;
@@ -67,7 +67,7 @@ fn message(stamps: &[&Token]) -> String {
 }
 
 /// The judgement of `text` when the log answers as `answers` does to (serial, terms), and the serials asked about.
-fn judge(text: &str, answers: impl Fn(&str, Terms) -> Spent) -> (Verdict, Vec<String>) {
+fn judge(text: &str, answers: impl Fn(&str, Terms) -> SpendResult) -> (Verdict, Vec<String>) {
     let mailboxes = [Mailbox { pattern: Pattern::parse(ME).unwrap(), price: 1 }];
     let policy = Policy::default();
     let facts = Facts { now: NOW, mailboxes: &mailboxes, policy: &policy, keys: &Keys };
@@ -85,7 +85,7 @@ fn judge(text: &str, answers: impl Fn(&str, Terms) -> Spent) -> (Verdict, Vec<St
     }
 }
 
-fn answer(claim: &Claim, answers: &impl Fn(&str, Terms) -> Spent) -> Spent {
+fn answer(claim: &Claim, answers: &impl Fn(&str, Terms) -> SpendResult) -> SpendResult {
     answers(claim.request().serial.as_str(), claim.request().terms)
 }
 
@@ -93,12 +93,12 @@ fn reasons(verdict: &Verdict) -> Vec<Option<Reason>> {
     verdict.findings.iter().map(|finding| finding.reason).collect()
 }
 
-const DOUBLE: Spent = Spent::Double { first_seen: FIRST_SEEN };
-const AGAIN: Spent = Spent::Again { first_seen: FIRST_SEEN, times: 1 };
+const DOUBLE: SpendResult = SpendResult::DoubleSpend { first_seen: FIRST_SEEN };
+const AGAIN: SpendResult = SpendResult::Redelivery { first_seen: FIRST_SEEN, times: 1 };
 
 #[test]
 fn only_one_of_two_good_stamps_is_spent() {
-    let (verdict, asked) = judge(&message(&[&good("a"), &good("b")]), |_, _| Spent::Fresh);
+    let (verdict, asked) = judge(&message(&[&good("a"), &good("b")]), |_, _| SpendResult::Fresh);
     assert_eq!((verdict.reason, verdict.deciding_stamp), (Reason::Paid, Some(0)));
     assert_eq!(asked, ["a"]);
     assert_eq!(reasons(&verdict), [Some(Reason::Paid), None]);
@@ -107,7 +107,7 @@ fn only_one_of_two_good_stamps_is_spent() {
 #[test]
 fn a_used_stamp_does_not_spoil_a_good_one_beside_it() {
     let text = message(&[&good("a"), &good("b")]);
-    let (verdict, _) = judge(&text, |serial, _| if serial == "a" { DOUBLE } else { Spent::Fresh });
+    let (verdict, _) = judge(&text, |serial, _| if serial == "a" { DOUBLE } else { SpendResult::Fresh });
     assert_eq!((verdict.reason, verdict.deciding_stamp), (Reason::Paid, Some(1)));
     let (verdict, _) = judge(&text, |_, _| DOUBLE);
     assert_eq!((verdict.reason, verdict.deciding_stamp), (Reason::Used, Some(0)));
@@ -116,7 +116,8 @@ fn a_used_stamp_does_not_spoil_a_good_one_beside_it() {
 #[test]
 fn a_granted_stamp_is_asked_about_first_and_spares_the_other() {
     let text = message(&[&good("a"), &not_mine("b")]);
-    let granted = |serial: &str, _| if serial == "b" { Spent::Granted(GrantKind::Return) } else { Spent::Fresh };
+    let granted =
+        |serial: &str, _| if serial == "b" { SpendResult::Granted(GrantKind::Return) } else { SpendResult::Fresh };
     let (verdict, asked) = judge(&text, granted);
     assert_eq!((verdict.reason, verdict.deciding_stamp), (Reason::Return, Some(1)));
     assert_eq!(asked, ["b"]);
@@ -139,11 +140,11 @@ fn a_flaw_is_outweighed_only_by_a_grant_or_by_the_same_message() {
     ] {
         let text = message(&[&stamp]);
         for (answer, expected) in [
-            (Spent::Fresh, flaw),
+            (SpendResult::Fresh, flaw),
             (DOUBLE, flaw),
             (AGAIN, Reason::Again),
-            (Spent::Granted(GrantKind::MultiUse), Reason::MultiUse),
-            (Spent::Revoked { since: FIRST_SEEN }, Reason::ByRecipient),
+            (SpendResult::Granted(GrantKind::MultiUse), Reason::MultiUse),
+            (SpendResult::Revoked { since: FIRST_SEEN }, Reason::ByRecipient),
         ] {
             let (verdict, _) = judge(&text, |_, terms| {
                 assert_eq!(terms, Terms::LookUp, "a flawed stamp must not be spent");
@@ -174,12 +175,12 @@ fn a_standing_stamp_is_looked_up_by_its_serial_and_spent_by_its_nonce() {
     let proof = Proof::sign(&standing, &fingerprint, &Serial::new("nonce").unwrap(), NOW, &holder);
     let proven = format!("Digital-Stamp-Use: {}\n{text}", proof.as_str());
 
-    let (verdict, asked) = judge(&proven, |_, _| Spent::Fresh);
+    let (verdict, asked) = judge(&proven, |_, _| SpendResult::Fresh);
     assert_eq!(verdict.reason, Reason::Peer);
     assert_eq!(asked, ["standing", "nonce"]);
-    let (verdict, _) = judge(&proven, |serial, _| if serial == "nonce" { DOUBLE } else { Spent::Fresh });
+    let (verdict, _) = judge(&proven, |serial, _| if serial == "nonce" { DOUBLE } else { SpendResult::Fresh });
     assert_eq!(verdict.reason, Reason::Used);
-    let revoked = Spent::Revoked { since: FIRST_SEEN };
+    let revoked = SpendResult::Revoked { since: FIRST_SEEN };
     let (verdict, asked) = judge(&proven, |_, _| revoked);
     assert_eq!((verdict.reason, asked.len()), (Reason::ByRecipient, 1));
 
@@ -225,8 +226,8 @@ fn a_stamp_for_many_uses_needs_a_holder() {
 fn whatever_the_log_answers_nothing_is_first_class_without_its_word() {
     // Promise 4: an acceptance needs a fresh serial under Spend, the same message, or a grant.
     let text = message(&[&not_mine("a"), &good("b"), &good("c")]);
-    let granted = Spent::Granted(GrantKind::Return);
-    let answers = [Spent::Fresh, DOUBLE, AGAIN, granted, Spent::Revoked { since: NOW }, Spent::Ended];
+    let granted = SpendResult::Granted(GrantKind::Return);
+    let answers = [SpendResult::Fresh, DOUBLE, AGAIN, granted, SpendResult::Revoked { since: NOW }, SpendResult::Ended];
     for a in answers {
         for b in answers {
             for c in answers {
@@ -237,9 +238,9 @@ fn whatever_the_log_answers_nothing_is_first_class_without_its_word() {
                 };
                 let (verdict, asked) = judge(&text, |serial, _| of(serial));
                 let accepting = asked.iter().any(|serial| match of(serial) {
-                    Spent::Fresh => serial != "a",
-                    Spent::Again { .. } | Spent::Granted(_) => true,
-                    Spent::Double { .. } | Spent::Revoked { .. } | Spent::Ended => false,
+                    SpendResult::Fresh => serial != "a",
+                    SpendResult::Redelivery { .. } | SpendResult::Granted(_) => true,
+                    SpendResult::DoubleSpend { .. } | SpendResult::Revoked { .. } | SpendResult::Ended => false,
                 });
                 assert_eq!(verdict.class() == Class::FirstClass, accepting, "{a:?} {b:?} {c:?}");
             }

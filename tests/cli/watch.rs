@@ -8,7 +8,7 @@ use mailstamp::stamp::serial::Serial;
 use mailstamp::store::UsedLog;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::time::UnixTime;
-use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
+use mailstamp::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use rustix::process::Pid;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -338,7 +338,7 @@ fn receive_many(mailbox: &Mailbox, many: usize) -> Vec<PathBuf> {
     let receive = |number: usize| {
         let (serial, expires) = (format!("s{number}"), now.plus(24 * 60 * 60));
         let message = stamped(&home.mint_until(ALICE, &serial, expires), &letter(&number.to_string()));
-        let spend = Spend {
+        let spend = SpendRequest {
             vendor: "stamps.example".to_owned(),
             serial: Serial::new(&serial).unwrap(),
             expires: Some(expires),
@@ -349,7 +349,7 @@ fn receive_many(mailbox: &Mailbox, many: usize) -> Vec<PathBuf> {
             terms: Terms::Spend,
             late: false,
         };
-        assert_eq!(log.spend(&spend).unwrap(), Spent::Fresh);
+        assert_eq!(log.spend(&spend).unwrap(), SpendResult::Fresh);
         let file = mailbox.path("cur").join(format!("{number}.host:2,S"));
         fs::write(&file, message).unwrap();
         file

@@ -6,7 +6,7 @@
 
 use crate::support::{Home, MAILSTAMP, Run, letter, run};
 use mailstamp::autoreply::eligibility::Kind;
-use mailstamp::autoreply::suppression::Why;
+use mailstamp::autoreply::suppression::SuppressReason;
 use mailstamp::autoreply::template::default_text;
 use mailstamp::config::Config;
 use mailstamp::config::directory_sources;
@@ -200,7 +200,7 @@ fn reasons_for_silence_and_the_words_of_replies_are_those_of_the_manual() {
     while let Some(line) = lines.next() {
         rows.extend(line.strip_prefix(".It Cm ").map(|token| (token, lines.next().unwrap())));
     }
-    let whys: Vec<(&str, &str)> = Why::ALL.iter().map(|why| (why.as_str(), why.sentence())).collect();
+    let whys: Vec<(&str, &str)> = SuppressReason::ALL.iter().map(|why| (why.as_str(), why.sentence())).collect();
     assert_eq!(rows, whys);
     let page = page("mailstamp.7");
     let texts = literal(section(&page, ".Ss Automatic replies", &[".Ss ", ".Sh "]));

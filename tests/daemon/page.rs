@@ -4,9 +4,9 @@
 use crate::support::programs::{PATIENCE, eventually, program};
 use crate::support::{Home, run};
 use data_encoding::HEXLOWER;
-use mailstamp::engine::remote::protocol::{Answer, LARGEST, Names, Question, Whose};
-use mailstamp::engine::result_header::Marks;
-use mailstamp::ipc::connection::Channel;
+use mailstamp::engine::remote::protocol::{FileSet, JudgeRequest, JudgeResponse, LARGEST, MailboxNames};
+use mailstamp::engine::result_header::HeaderContext;
+use mailstamp::ipc::connection::Connection;
 use mailstamp::ipc::frame::{self, Frame, HEAD_MAX, Kind, Limits, VERSION};
 use mailstamp::message::fingerprint::Fingerprint;
 use mailstamp::os::unix_socket;
@@ -14,11 +14,11 @@ use mailstamp::policy::action::Action;
 use mailstamp::policy::decision::Decision;
 use mailstamp::stamp::extract::Place;
 use mailstamp::stamp::serial::Serial;
-use mailstamp::store::combining::client::Trouble;
+use mailstamp::store::combining::client::ErrorReply;
 use mailstamp::time::UnixTime;
 use mailstamp::verdict::finding::{Finding, Verdict};
 use mailstamp::verdict::reason::Reason;
-use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
+use mailstamp::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::{Child, Command};
@@ -64,19 +64,19 @@ fn the_kinds_are_those_of_the_page() {
     assert_eq!(listed, known.iter().map(|(number, name)| (*number, name.as_str())).collect::<Vec<_>>());
 }
 
-fn full_question() -> Question {
+fn full_question() -> JudgeRequest {
     let some = || Some("x".to_owned());
-    let whose = Whose { config: Some("/c".into()), state: Some("/s".into()), home: Some(("/h".into(), None)) };
-    let names = Names { recipient: some(), user: some(), recipient_variable: some() };
+    let whose = FileSet { config: Some("/c".into()), state: Some("/s".into()), home: Some(("/h".into(), None)) };
+    let names = MailboxNames { recipient: some(), user: some(), recipient_variable: some() };
     let (recipient, sender, now) = (some(), some(), Some(UnixTime(1)));
-    Question { whose, names, recipient, sender, now, spend: true, record: true, size: 1, whole: true }
+    JudgeRequest { file_set: whose, names, recipient, sender, now, spend: true, record: true, size: 1, whole: true }
 }
 
 #[test]
 fn the_members_are_those_of_the_page() {
     let question = serde_json::to_value(full_question()).unwrap();
     assert_eq!(members("Judge"), keys(&question));
-    for inner in ["whose", "names"] {
+    for inner in ["file_set", "names"] {
         assert!(keys(&question[inner]).is_subset(&words("Judge")), "{inner}");
     }
 
@@ -90,14 +90,14 @@ fn the_members_are_those_of_the_page() {
     };
     let verdict = Verdict { reason: Reason::Paid, deciding_stamp: Some(0), findings: vec![finding] };
     let decision = Decision { verdict, rule: Some("r".into()), action: Action::Deliver };
-    let marks = Marks { authserv_id: Some("mx.example".into()), used_log: true };
-    let answer: Value = serde_json::from_slice(&Answer { decision, marks }.to_head().unwrap()).unwrap();
+    let marks = HeaderContext { authserv_id: Some("mx.example".into()), used_log: true };
+    let answer: Value = serde_json::from_slice(&JudgeResponse { decision, marks }.to_head().unwrap()).unwrap();
     assert_eq!(members("Judged"), keys(&answer));
     for inner in [&answer["stamps"][0], &answer["marks"]] {
         assert!(keys(inner).is_subset(&words("Judged")), "{inner}");
     }
 
-    let spend = Spend {
+    let spend = SpendRequest {
         vendor: "v.example".into(),
         serial: Serial::new("s").unwrap(),
         expires: None,
@@ -115,19 +115,19 @@ fn the_members_are_those_of_the_page() {
     let page = section("Spend").replace("\\(dq", "\"");
     let time = UnixTime(1);
     for spent in [
-        Spent::Fresh,
-        Spent::Again { first_seen: time, times: 1 },
-        Spent::Double { first_seen: time },
-        Spent::Ended,
-        Spent::Granted(mailstamp::grant::GrantKind::Return),
-        Spent::Revoked { since: time },
+        SpendResult::Fresh,
+        SpendResult::Redelivery { first_seen: time, times: 1 },
+        SpendResult::DoubleSpend { first_seen: time },
+        SpendResult::Ended,
+        SpendResult::Granted(mailstamp::grant::GrantKind::Return),
+        SpendResult::Revoked { since: time },
     ] {
         let shown = serde_json::to_string(&spent).unwrap();
         let shown =
             shown.replace(":1}", ":time}").replace(":1,", ":time,").replace("\"times\":time", "\"times\":number");
         assert!(page.contains(&format!(".Ql {shown}")), "{shown}");
     }
-    let trouble = serde_json::to_value(Trouble { what: "x".into(), hint: Some("x".into()) }).unwrap();
+    let trouble = serde_json::to_value(ErrorReply { what: "x".into(), hint: Some("x".into()) }).unwrap();
     assert_eq!(members("Undecided"), keys(&trouble));
 }
 
@@ -180,12 +180,12 @@ fn bytes_of(frame: &Frame) -> Vec<u8> {
 /// The question of the example, as it would be asked in this home.
 fn asked_in(home: &Home) -> Frame {
     let frame = frame_of(&example()[0]);
-    let mut question: Question = serde_json::from_slice(&frame.head).unwrap();
+    let mut question: JudgeRequest = serde_json::from_slice(&frame.head).unwrap();
     assert_eq!(
-        question.whose.home,
+        question.file_set.home,
         Some(("/home/you/.config/mailstamp".into(), Some("/home/you/.local/state/mailstamp".into())))
     );
-    question.whose.home = Some((home.file(".config/mailstamp"), Some(home.state())));
+    question.file_set.home = Some((home.file(".config/mailstamp"), Some(home.state())));
     Frame { head: serde_json::to_vec(&question).unwrap(), ..frame }
 }
 
@@ -209,7 +209,7 @@ fn the_example_is_what_the_program_asks() {
     let expected = bytes_of(&asked_in(&home));
     std::thread::scope(|scope| {
         let asker = scope.spawn(|| home.classify(MESSAGE));
-        let mut channel = Channel::new(listener.accept().unwrap().0);
+        let mut channel = Connection::new(listener.accept().unwrap().0);
         let asked = channel.receive(LIMITS, PATIENCE, PATIENCE).unwrap().unwrap();
         let answer = frame_of(&example()[1]);
         channel.send(answer.kind, &answer.head, &[], PATIENCE).unwrap();
@@ -223,7 +223,7 @@ fn the_example_is_what_the_program_answers() {
     let home = Home::new();
     let _served = Served(home.command().arg("serve").stderr(std::process::Stdio::null()).spawn().unwrap());
     let socket = home.state().join("socket");
-    let mut channel = Channel::new(eventually("the socket", || unix_socket::connect(&socket).ok()));
+    let mut channel = Connection::new(eventually("the socket", || unix_socket::connect(&socket).ok()));
     let question = asked_in(&home);
     channel.send(question.kind, &question.head, &question.body, PATIENCE).unwrap();
     let answer = bytes_of(&channel.receive(LIMITS, PATIENCE, PATIENCE).unwrap().unwrap());
@@ -248,19 +248,19 @@ fn what_is_no_question_is_answered_as_the_page_says() {
         use std::io::Write;
         let mut stream = unix_socket::connect(&home.state().join(socket)).unwrap();
         stream.write_all(bytes).unwrap();
-        Channel::new(stream).receive(LIMITS, PATIENCE, PATIENCE).unwrap().map(|frame| (frame.kind, frame.head))
+        Connection::new(stream).receive(LIMITS, PATIENCE, PATIENCE).unwrap().map(|frame| (frame.kind, frame.head))
     };
     let question = |kind| frame::begin(kind, b"{}", 0).unwrap();
-    let refused = Some((Kind::Refused, b"{}".to_vec()));
-    let yourself = Some((Kind::Yourself, b"{}".to_vec()));
+    let refused = Some((Kind::UnknownRequest, b"{}".to_vec()));
+    let yourself = Some((Kind::NotHere, b"{}".to_vec()));
     assert_eq!(answer("socket", &question(Kind::Judge)), yourself, "members are missing");
-    for kind in [Kind::Spend, Kind::Lend, Kind::Well] {
+    for kind in [Kind::Spend, Kind::Acquire, Kind::StatusReply] {
         assert_eq!(answer("socket", &question(kind)), refused, "{kind:?}");
     }
     for kind in [Kind::Spend, Kind::Judge, Kind::Status] {
         assert_eq!(answer("used.redb.socket", &question(kind)), refused, "{kind:?}");
     }
-    assert_eq!(answer("used.redb.socket", &question(Kind::Lend)), Some((Kind::Lent, b"{}".to_vec())));
+    assert_eq!(answer("used.redb.socket", &question(Kind::Acquire)), Some((Kind::Acquired, b"{}".to_vec())));
     let good = question(Kind::Status);
     for socket in ["socket", "used.redb.socket"] {
         for (at, byte) in [(0, b'G'), (2, VERSION + 1), (3, 99), (4, 0x7f)] {

@@ -3,85 +3,85 @@
 use super::SetStanding;
 use crate::disk::{Disk, Plan, Process};
 use crate::{DAY, NOW, ask, rows};
-use mailstamp::grant::{Grant, GrantKind, Standing};
+use mailstamp::grant::{Grant, GrantKind, StampStatus};
 use mailstamp::message::fingerprint::Fingerprint;
 use mailstamp::store::memory::Memory;
 use mailstamp::store::redb::{Options, Redb};
-use mailstamp::store::resident::Resident;
-use mailstamp::store::{GRACE, Imported, Purged, Row, Store, StoreError};
+use mailstamp::store::resident::ResidentLog;
+use mailstamp::store::{ExportRecord, GRACE, Imported, Purged, Store, StoreError};
 use mailstamp::time::UnixTime;
-use mailstamp::verdict::spend::{Redelivery, Spend, Spent, Terms};
+use mailstamp::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-fn grant(kind: GrantKind, until: Option<i64>) -> Standing {
-    Standing { grant: Some(Grant { until, ..Grant::new(kind, UnixTime(1)) }), ..Standing::default() }
+fn grant(kind: GrantKind, until: Option<i64>) -> StampStatus {
+    StampStatus { grant: Some(Grant { until, ..Grant::new(kind, UnixTime(1)) }), ..StampStatus::default() }
 }
 
 on_every_store! {
     fn a_stamp_is_fresh_once_and_used_for_every_other_message(store, _other) {
-        assert_eq!(store.spend(&ask(1, 1)).unwrap(), Spent::Fresh);
-        assert_eq!(store.spend(&ask(1, 2)).unwrap(), Spent::Double { first_seen: NOW });
-        let later = Spend { now: NOW.plus(29 * DAY), ..ask(1, 2) };
-        assert_eq!(store.spend(&later).unwrap(), Spent::Double { first_seen: NOW });
-        assert_eq!(store.spend(&ask(2, 2)).unwrap(), Spent::Fresh);
+        assert_eq!(store.spend(&ask(1, 1)).unwrap(), SpendResult::Fresh);
+        assert_eq!(store.spend(&ask(1, 2)).unwrap(), SpendResult::DoubleSpend { first_seen: NOW });
+        let later = SpendRequest { now: NOW.plus(29 * DAY), ..ask(1, 2) };
+        assert_eq!(store.spend(&later).unwrap(), SpendResult::DoubleSpend { first_seen: NOW });
+        assert_eq!(store.spend(&ask(2, 2)).unwrap(), SpendResult::Fresh);
     }
 
     fn the_same_serial_of_another_vendor_is_another_stamp(store, _other) {
-        assert_eq!(store.spend(&ask(1, 1)).unwrap(), Spent::Fresh);
-        let other = Spend { vendor: "other.example".into(), ..ask(1, 2) };
-        assert_eq!(store.spend(&other).unwrap(), Spent::Fresh);
+        assert_eq!(store.spend(&ask(1, 1)).unwrap(), SpendResult::Fresh);
+        let other = SpendRequest { vendor: "other.example".into(), ..ask(1, 2) };
+        assert_eq!(store.spend(&other).unwrap(), SpendResult::Fresh);
     }
 
     fn the_same_message_comes_again_in_time_and_so_often_and_no_more(store, _other) {
         store.spend(&ask(1, 1)).unwrap();
-        let at = |seconds| Spend { now: NOW.plus(seconds), ..ask(1, 1) };
-        assert_eq!(store.spend(&at(5 * DAY)).unwrap(), Spent::Again { first_seen: NOW, times: 1 });
-        assert_eq!(store.spend(&at(5 * DAY + 1)).unwrap(), Spent::Double { first_seen: NOW });
+        let at = |seconds| SpendRequest { now: NOW.plus(seconds), ..ask(1, 1) };
+        assert_eq!(store.spend(&at(5 * DAY)).unwrap(), SpendResult::Redelivery { first_seen: NOW, times: 1 });
+        assert_eq!(store.spend(&at(5 * DAY + 1)).unwrap(), SpendResult::DoubleSpend { first_seen: NOW });
         for times in 2..=20 {
-            assert_eq!(store.spend(&at(9)).unwrap(), Spent::Again { first_seen: NOW, times });
+            assert_eq!(store.spend(&at(9)).unwrap(), SpendResult::Redelivery { first_seen: NOW, times });
         }
-        assert_eq!(store.spend(&at(9)).unwrap(), Spent::Double { first_seen: NOW });
+        assert_eq!(store.spend(&at(9)).unwrap(), SpendResult::DoubleSpend { first_seen: NOW });
     }
 
     fn a_time_below_the_first_counts_as_in_time(store, _other) {
         store.spend(&ask(1, 1)).unwrap();
-        let back = Spend { now: NOW.plus(-400 * DAY), ..ask(1, 1) };
-        assert_eq!(store.spend(&back).unwrap(), Spent::Again { first_seen: NOW, times: 1 });
+        let back = SpendRequest { now: NOW.plus(-400 * DAY), ..ask(1, 1) };
+        assert_eq!(store.spend(&back).unwrap(), SpendResult::Redelivery { first_seen: NOW, times: 1 });
     }
 
     fn only_sixteen_bytes_of_the_fingerprint_are_compared(store, _other) {
         store.spend(&ask(1, 1)).unwrap();
         let mut bytes = [1; 32];
         bytes[16] = 0;
-        let tail = Spend { fingerprint: Fingerprint(bytes), ..ask(1, 1) };
-        assert!(matches!(store.spend(&tail).unwrap(), Spent::Again { .. }));
+        let tail = SpendRequest { fingerprint: Fingerprint(bytes), ..ask(1, 1) };
+        assert!(matches!(store.spend(&tail).unwrap(), SpendResult::Redelivery { .. }));
         bytes[15] = 0;
-        let head = Spend { fingerprint: Fingerprint(bytes), ..ask(1, 1) };
-        assert!(matches!(store.spend(&head).unwrap(), Spent::Double { .. }));
+        let head = SpendRequest { fingerprint: Fingerprint(bytes), ..ask(1, 1) };
+        assert!(matches!(store.spend(&head).unwrap(), SpendResult::DoubleSpend { .. }));
     }
 
     fn looking_up_never_spends_but_counts_a_message_that_comes_again(store, _other) {
-        let look = |serial, message| Spend { terms: Terms::LookUp, ..ask(serial, message) };
-        assert_eq!(store.spend(&look(1, 1)).unwrap(), Spent::Fresh);
-        assert_eq!(store.spend(&look(1, 2)).unwrap(), Spent::Fresh);
-        assert_eq!(store.spend(&ask(1, 3)).unwrap(), Spent::Fresh);
-        assert_eq!(store.spend(&look(1, 3)).unwrap(), Spent::Again { first_seen: NOW, times: 1 });
-        assert_eq!(store.spend(&look(1, 3)).unwrap(), Spent::Again { first_seen: NOW, times: 2 });
-        assert_eq!(store.spend(&look(1, 1)).unwrap(), Spent::Double { first_seen: NOW });
+        let look = |serial, message| SpendRequest { terms: Terms::LookUp, ..ask(serial, message) };
+        assert_eq!(store.spend(&look(1, 1)).unwrap(), SpendResult::Fresh);
+        assert_eq!(store.spend(&look(1, 2)).unwrap(), SpendResult::Fresh);
+        assert_eq!(store.spend(&ask(1, 3)).unwrap(), SpendResult::Fresh);
+        assert_eq!(store.spend(&look(1, 3)).unwrap(), SpendResult::Redelivery { first_seen: NOW, times: 1 });
+        assert_eq!(store.spend(&look(1, 3)).unwrap(), SpendResult::Redelivery { first_seen: NOW, times: 2 });
+        assert_eq!(store.spend(&look(1, 1)).unwrap(), SpendResult::DoubleSpend { first_seen: NOW });
     }
 
     fn a_peek_gives_the_same_answer_and_changes_nothing(store, _other) {
         for _ in 0..2 {
-            assert_eq!(store.peek(&ask(1, 1)).unwrap(), Spent::Fresh);
+            assert_eq!(store.would_spend(&ask(1, 1)).unwrap(), SpendResult::Fresh);
         }
         assert_eq!(store.summary().unwrap().used, 0);
         store.spend(&ask(1, 1)).unwrap();
         let before = rows(store);
         for _ in 0..2 {
-            assert_eq!(store.peek(&ask(1, 1)).unwrap(), Spent::Again { first_seen: NOW, times: 1 });
-            assert_eq!(store.peek(&ask(1, 2)).unwrap(), Spent::Double { first_seen: NOW });
+            assert_eq!(store.would_spend(&ask(1, 1)).unwrap(), SpendResult::Redelivery { first_seen: NOW, times: 1 });
+            assert_eq!(store.would_spend(&ask(1, 2)).unwrap(), SpendResult::DoubleSpend { first_seen: NOW });
         }
         assert_eq!(rows(store), before);
     }
@@ -91,15 +91,15 @@ on_every_store! {
         let serial = ask(1, 1).serial;
         store.spend(&ask(1, 1)).unwrap();
         let until = NOW.0 + 10;
-        assert_eq!(store.set_standing("stamps.example", &serial, grant(GrantKind::MultiUse, Some(until))).unwrap(), Standing::default());
+        assert_eq!(store.set_standing("stamps.example", &serial, grant(GrantKind::MultiUse, Some(until))).unwrap(), StampStatus::default());
         for message in 1..9 {
-            assert_eq!(store.spend(&ask(1, message)).unwrap(), Spent::Granted(GrantKind::MultiUse));
+            assert_eq!(store.spend(&ask(1, message)).unwrap(), SpendResult::Granted(GrantKind::MultiUse));
         }
-        let after = Spend { now: NOW.plus(11), ..ask(1, 1) };
-        assert_eq!(store.spend(&after).unwrap(), Spent::Again { first_seen: NOW, times: 1 });
+        let after = SpendRequest { now: NOW.plus(11), ..ask(1, 1) };
+        assert_eq!(store.spend(&after).unwrap(), SpendResult::Redelivery { first_seen: NOW, times: 1 });
         let never_spent = ask(2, 1).serial;
         store.set_standing("stamps.example", &never_spent, grant(GrantKind::Return, None)).unwrap();
-        assert_eq!(store.spend(&ask(2, 1)).unwrap(), Spent::Granted(GrantKind::Return));
+        assert_eq!(store.spend(&ask(2, 1)).unwrap(), SpendResult::Granted(GrantKind::Return));
         assert_eq!(store.summary().unwrap().used, 1);
     }
 
@@ -108,29 +108,29 @@ on_every_store! {
         let serial = ask(1, 1).serial;
         store.spend(&ask(1, 1)).unwrap();
         let granted = grant(GrantKind::Return, None);
-        let revoked = Standing { revoked: Some(77), ..granted.clone() };
+        let revoked = StampStatus { revoked: Some(77), ..granted.clone() };
         store.set_standing("stamps.example", &serial, granted.clone()).unwrap();
         assert_eq!(store.set_standing("stamps.example", &serial, revoked.clone()).unwrap(), granted);
         assert_eq!(store.standing("stamps.example", &serial).unwrap(), revoked);
-        assert_eq!(store.spend(&ask(1, 1)).unwrap(), Spent::Revoked { since: UnixTime(77) });
-        assert_eq!(store.peek(&ask(1, 2)).unwrap(), Spent::Revoked { since: UnixTime(77) });
-        assert_eq!(store.standing("other.example", &serial).unwrap(), Standing::default());
-        let before = store.set_standing("stamps.example", &serial, Standing::default()).unwrap();
+        assert_eq!(store.spend(&ask(1, 1)).unwrap(), SpendResult::Revoked { since: UnixTime(77) });
+        assert_eq!(store.would_spend(&ask(1, 2)).unwrap(), SpendResult::Revoked { since: UnixTime(77) });
+        assert_eq!(store.standing("other.example", &serial).unwrap(), StampStatus::default());
+        let before = store.set_standing("stamps.example", &serial, StampStatus::default()).unwrap();
         assert_eq!(before.refused.clone().map(|refused| (refused.times, refused.last)), Some((1, NOW.0)));
-        assert_eq!(Standing { refused: None, ..before }, revoked);
+        assert_eq!(StampStatus { refused: None, ..before }, revoked);
         assert_eq!(store.summary().unwrap().standings, 0);
-        assert!(matches!(store.spend(&ask(1, 1)).unwrap(), Spent::Again { .. }));
+        assert!(matches!(store.spend(&ask(1, 1)).unwrap(), SpendResult::Redelivery { .. }));
     }
 
     /// A revoked stamp that is presented again is logged against it: who, when, how often.
     fn who_presents_a_revoked_stamp_is_counted_once_a_message(store, _other) {
         let serial = ask(1, 1).serial;
-        let from = |message, from: &str| Spend { from: Some(from.into()), ..ask(1, message) };
-        store.set_standing("stamps.example", &serial, Standing { revoked: Some(7), ..Standing::default() }).unwrap();
-        store.peek(&from(1, "eve@y.example")).unwrap();
+        let from = |message, from: &str| SpendRequest { from: Some(from.into()), ..ask(1, message) };
+        store.set_standing("stamps.example", &serial, StampStatus { revoked: Some(7), ..StampStatus::default() }).unwrap();
+        store.would_spend(&from(1, "eve@y.example")).unwrap();
         assert_eq!(store.standing("stamps.example", &serial).unwrap().refused, None);
         for (message, sender) in [(1, "eve@y.example"), (1, "eve@y.example"), (2, "mal@z.example")] {
-            store.spend(&Spend { terms: Terms::LookUp, ..from(message, sender) }).unwrap();
+            store.spend(&SpendRequest { terms: Terms::LookUp, ..from(message, sender) }).unwrap();
         }
         let refused = store.standing("stamps.example", &serial).unwrap().refused.unwrap();
         assert_eq!((refused.times, refused.from.as_deref(), refused.last), (2, Some("mal@z.example"), NOW.0));
@@ -138,14 +138,14 @@ on_every_store! {
 
     fn a_grant_for_some_messages_covers_each_of_them_again_and_no_other(store, _other) {
         let limited = Grant { uses: Some(2), ..Grant::new(GrantKind::MultiUse, NOW) };
-        let standing = Standing { grant: Some(limited), ..Standing::default() };
+        let standing = StampStatus { grant: Some(limited), ..StampStatus::default() };
         store.set_standing("stamps.example", &ask(1, 1).serial, standing).unwrap();
-        let look = |message| Spend { terms: Terms::LookUp, ..ask(1, message) };
+        let look = |message| SpendRequest { terms: Terms::LookUp, ..ask(1, message) };
         for message in [1, 2, 1, 2] {
-            assert_eq!(store.spend(&look(message)).unwrap(), Spent::Granted(GrantKind::MultiUse));
+            assert_eq!(store.spend(&look(message)).unwrap(), SpendResult::Granted(GrantKind::MultiUse));
         }
-        assert_eq!(store.spend(&look(3)).unwrap(), Spent::Fresh);
-        assert_eq!(store.peek(&look(2)).unwrap(), Spent::Granted(GrantKind::MultiUse));
+        assert_eq!(store.spend(&look(3)).unwrap(), SpendResult::Fresh);
+        assert_eq!(store.would_spend(&look(2)).unwrap(), SpendResult::Granted(GrantKind::MultiUse));
     }
 
     /// What a move to Junk may revoke: only what this mailbox received.
@@ -153,15 +153,15 @@ on_every_store! {
         assert!(!store.received(&ask(1, 1)).unwrap());
         store.spend(&ask(1, 1)).unwrap();
         store.spend(&ask(1, 2)).unwrap();
-        let much_later = Spend { now: NOW.plus(900 * DAY), terms: Terms::LookUp, ..ask(1, 1) };
+        let much_later = SpendRequest { now: NOW.plus(900 * DAY), terms: Terms::LookUp, ..ask(1, 1) };
         assert!(store.received(&much_later).unwrap());
         assert!(!store.received(&ask(1, 2)).unwrap(), "refused");
         assert!(!store.received(&ask(2, 1)).unwrap(), "another stamp");
-        let revoked = Standing { revoked: Some(1), ..grant(GrantKind::MultiUse, None) };
+        let revoked = StampStatus { revoked: Some(1), ..grant(GrantKind::MultiUse, None) };
         store.set_standing("stamps.example", &ask(3, 1).serial, grant(GrantKind::Return, None)).unwrap();
-        store.peek(&ask(3, 1)).unwrap();
+        store.would_spend(&ask(3, 1)).unwrap();
         assert!(!store.received(&ask(3, 1)).unwrap(), "only asked about");
-        store.spend(&Spend { terms: Terms::LookUp, ..ask(3, 1) }).unwrap();
+        store.spend(&SpendRequest { terms: Terms::LookUp, ..ask(3, 1) }).unwrap();
         assert!(store.received(&ask(3, 1)).unwrap(), "let through under a grant");
         assert!(!store.received(&ask(3, 2)).unwrap());
         store.set_standing("stamps.example", &ask(1, 1).serial, revoked).unwrap();
@@ -172,7 +172,7 @@ on_every_store! {
         for serial in 0..3 {
             store.set_standing("stamps.example", &ask(serial, 1).serial, grant(GrantKind::Return, None)).unwrap();
         }
-        store.set_standing("stamps.example", &ask(1, 1).serial, Standing::default()).unwrap();
+        store.set_standing("stamps.example", &ask(1, 1).serial, StampStatus::default()).unwrap();
         let mut listed = Vec::new();
         store.standings(&mut |vendor, serial, _| {
             listed.push(format!("{vendor}/{serial}"));
@@ -184,9 +184,9 @@ on_every_store! {
 
     fn a_purge_removes_what_has_ended_oldest_first_and_leaves_the_rest(store, _other) {
         for hour in 0..50 {
-            store.spend(&Spend { expires: Some(NOW.plus(hour * 3_600)), ..ask(hour as u32, 1) }).unwrap();
+            store.spend(&SpendRequest { expires: Some(NOW.plus(hour * 3_600)), ..ask(hour as u32, 1) }).unwrap();
         }
-        store.spend(&Spend { expires: None, ..ask(99, 1) }).unwrap();
+        store.spend(&SpendRequest { expires: None, ..ask(99, 1) }).unwrap();
         assert_eq!(store.purge(NOW, 0, 100).unwrap(), Purged { removed: 0, left: false });
         let later = NOW.plus(40 * 3_600);
         assert_eq!(store.purge(later, 0, 7).unwrap(), Purged { removed: 7, left: true });
@@ -197,11 +197,11 @@ on_every_store! {
         assert_eq!(store.summary().unwrap().used, 11);
         assert_eq!(store.purge(UnixTime(i64::MAX), 0, 100).unwrap(), Purged { removed: 10, left: false });
         assert_eq!(store.summary().unwrap().used, 1);
-        assert!(matches!(store.spend(&Spend { expires: None, ..ask(99, 2) }).unwrap(), Spent::Double { .. }));
+        assert!(matches!(store.spend(&SpendRequest { expires: None, ..ask(99, 2) }).unwrap(), SpendResult::DoubleSpend { .. }));
     }
 
     fn a_purge_of_thousands_of_rows_stops_at_the_most(store, _other) {
-        let mut many = (0..2_600).map(|n: u32| Row::Used {
+        let mut many = (0..2_600).map(|n: u32| ExportRecord::Used {
             hour: 5,
             stamp: u128::from(n).to_be_bytes(),
             fingerprint: [0; 16],
@@ -215,7 +215,7 @@ on_every_store! {
 
     /// Threat 7 and 18: what was removed is never fresh again, whatever the clock says; our own trouble, so an error.
     fn a_removed_serial_is_never_fresh_again_when_the_clock_goes_back(store, _other) {
-        let other_hour = |serial, hours: i64| Spend { expires: Some(NOW.plus(hours * 3_600)), ..ask(serial, 1) };
+        let other_hour = |serial, hours: i64| SpendRequest { expires: Some(NOW.plus(hours * 3_600)), ..ask(serial, 1) };
         store.spend(&other_hour(1, 2)).unwrap();
         store.spend(&other_hour(2, 9)).unwrap();
         store.purge(NOW.plus(5 * 3_600), 0, 100).unwrap();
@@ -223,33 +223,33 @@ on_every_store! {
         for serial in [1, 3] {
             let error = store.spend(&other_hour(serial, 2)).unwrap_err();
             assert!(matches!(error, StoreError::ClockBehind { now, cleared: mark } if now == NOW && mark == cleared));
-            assert!(store.peek(&other_hour(serial, 2)).is_err());
-            let look = Spend { terms: Terms::LookUp, ..other_hour(serial, 2) };
-            assert_eq!(store.spend(&look).unwrap(), Spent::Fresh);
+            assert!(store.would_spend(&other_hour(serial, 2)).is_err());
+            let look = SpendRequest { terms: Terms::LookUp, ..other_hour(serial, 2) };
+            assert_eq!(store.spend(&look).unwrap(), SpendResult::Fresh);
         }
-        assert!(matches!(store.spend(&other_hour(2, 9)).unwrap(), Spent::Again { .. }));
-        assert_eq!(store.spend(&other_hour(4, 3)).unwrap(), Spent::Fresh);
+        assert!(matches!(store.spend(&other_hour(2, 9)).unwrap(), SpendResult::Redelivery { .. }));
+        assert_eq!(store.spend(&other_hour(4, 3)).unwrap(), SpendResult::Fresh);
     }
 
     /// `stamps.expiry_grace` was raised after others of that time were removed: by the clock their time is over, and no waiting
     /// helps.
     fn what_was_removed_of_stamps_that_may_come_late_has_ended(store, _other) {
-        let late = |serial, now| Spend { expires: Some(NOW), now, late: now > NOW, ..ask(serial, 1) };
+        let late = |serial, now| SpendRequest { expires: Some(NOW), now, late: now > NOW, ..ask(serial, 1) };
         store.spend(&late(1, NOW)).unwrap();
         store.spend(&late(2, NOW)).unwrap();
         store.purge(NOW.plus(5 * 3_600), 0, 1).unwrap();
         let now = NOW.plus(6 * 3_600);
         let answers: Vec<_> = [1, 2, 3].into_iter().map(|serial| store.spend(&late(serial, now)).unwrap()).collect();
         // One of the two is still there, and answers.
-        assert_eq!(answers.iter().filter(|it| **it == Spent::Ended).count(), 2, "{answers:?}");
-        assert_eq!(answers.iter().filter(|it| matches!(it, Spent::Again { .. })).count(), 1, "{answers:?}");
-        assert_eq!(store.peek(&late(3, now)).unwrap(), Spent::Ended);
-        assert_eq!(store.spend(&Spend { terms: Terms::LookUp, ..late(3, now) }).unwrap(), Spent::Fresh);
+        assert_eq!(answers.iter().filter(|it| **it == SpendResult::Ended).count(), 2, "{answers:?}");
+        assert_eq!(answers.iter().filter(|it| matches!(it, SpendResult::Redelivery { .. })).count(), 1, "{answers:?}");
+        assert_eq!(store.would_spend(&late(3, now)).unwrap(), SpendResult::Ended);
+        assert_eq!(store.spend(&SpendRequest { terms: Terms::LookUp, ..late(3, now) }).unwrap(), SpendResult::Fresh);
         // While it still runs, the clock is behind.
         assert!(matches!(store.spend(&late(3, NOW)), Err(StoreError::ClockBehind { .. })));
         // What no mark covers may come late.
-        let other = Spend { expires: Some(NOW.plus(2 * 3_600)), late: true, ..ask(4, 1) };
-        assert_eq!(store.spend(&other).unwrap(), Spent::Fresh);
+        let other = SpendRequest { expires: Some(NOW.plus(2 * 3_600)), late: true, ..ask(4, 1) };
+        assert_eq!(store.spend(&other).unwrap(), SpendResult::Fresh);
     }
 
     fn a_bucket_removed_in_part_is_under_the_mark_and_its_other_rows_still_answer(store, _other) {
@@ -258,7 +258,7 @@ on_every_store! {
         }
         store.purge(NOW.plus(31 * DAY), 0, 5).unwrap();
         let answers: Vec<_> = (0..10).map(|serial| store.spend(&ask(serial, 2))).collect();
-        let used = answers.iter().filter(|it| matches!(it, Ok(Spent::Double { .. }))).count();
+        let used = answers.iter().filter(|it| matches!(it, Ok(SpendResult::DoubleSpend { .. }))).count();
         let behind = answers.iter().filter(|it| matches!(it, Err(StoreError::ClockBehind { .. }))).count();
         assert_eq!((used, behind), (5, 5));
     }
@@ -269,7 +269,7 @@ on_every_store! {
         }
         let later = |seconds, serial| {
             let now = NOW.plus(30 * DAY + 3_600 + GRACE + seconds);
-            Spend { now, expires: Some(now.plus(DAY)), ..ask(serial, 1) }
+            SpendRequest { now, expires: Some(now.plus(DAY)), ..ask(serial, 1) }
         };
         store.spend(&later(-1, 100)).unwrap();
         assert_eq!(store.summary().unwrap().used, 101);
@@ -278,21 +278,21 @@ on_every_store! {
         store.spend(&later(0, 102)).unwrap();
         assert_eq!(store.summary().unwrap().used, 3);
         // What writes nothing removes nothing.
-        let much_later = Spend { now: NOW.plus(400 * DAY), ..ask(101, 2) };
-        store.peek(&much_later).unwrap_err();
+        let much_later = SpendRequest { now: NOW.plus(400 * DAY), ..ask(101, 2) };
+        store.would_spend(&much_later).unwrap_err();
         assert_eq!(store.summary().unwrap().used, 3);
     }
 
     fn times_at_the_ends_of_the_range_are_answered(store, _other) {
         for (serial, (now, expires)) in [(i64::MIN, i64::MAX), (i64::MAX, i64::MAX), (-1, 0), (0, 3_599)].into_iter().enumerate() {
-            let it = Spend { now: UnixTime(now), expires: Some(UnixTime(expires)), ..ask(serial as u32, 1) };
-            assert_eq!(store.spend(&it).unwrap(), Spent::Fresh, "{now}");
-            assert!(!matches!(store.spend(&Spend { fingerprint: Fingerprint([9; 32]), ..it }), Ok(Spent::Fresh)));
+            let it = SpendRequest { now: UnixTime(now), expires: Some(UnixTime(expires)), ..ask(serial as u32, 1) };
+            assert_eq!(store.spend(&it).unwrap(), SpendResult::Fresh, "{now}");
+            assert!(!matches!(store.spend(&SpendRequest { fingerprint: Fingerprint([9; 32]), ..it }), Ok(SpendResult::Fresh)));
         }
     }
 
     fn an_export_taken_in_elsewhere_gives_the_same_store(store, other) {
-        store.spend(&Spend { expires: Some(NOW), ..ask(0, 1) }).unwrap();
+        store.spend(&SpendRequest { expires: Some(NOW), ..ask(0, 1) }).unwrap();
         store.purge(NOW.plus(DAY), 0, 10).unwrap();
         for serial in 1..40 {
             store.spend(&ask(serial, 1)).unwrap();
@@ -301,25 +301,25 @@ on_every_store! {
         store.set_standing("stamps.example", &ask(3, 1).serial, grant(GrantKind::Return, Some(5))).unwrap();
         let all = rows(store);
         assert_eq!(all.len(), 41);
-        assert!(matches!(all[0], Row::Cleared { .. }));
+        assert!(matches!(all[0], ExportRecord::PurgedThrough { .. }));
         assert_eq!(other.import(&mut all.clone().into_iter()).unwrap(), Imported { taken: 41, known: 0 });
         assert_eq!(rows(other), all);
         assert_eq!(other.import(&mut all.clone().into_iter()).unwrap(), Imported { taken: 0, known: 41 });
         assert_eq!(rows(other), all);
-        assert!(matches!(other.spend(&ask(7, 2)).unwrap(), Spent::Double { .. }));
+        assert!(matches!(other.spend(&ask(7, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
     }
 
     fn an_import_never_weakens_what_is_known(store, other) {
         let serial = ask(1, 1).serial;
         store.spend(&ask(1, 1)).unwrap();
-        store.set_standing("stamps.example", &serial, Standing { revoked: Some(50), ..Standing::default() }).unwrap();
-        store.spend(&Spend { expires: Some(NOW), ..ask(8, 1) }).unwrap();
+        store.set_standing("stamps.example", &serial, StampStatus { revoked: Some(50), ..StampStatus::default() }).unwrap();
+        store.spend(&SpendRequest { expires: Some(NOW), ..ask(8, 1) }).unwrap();
         store.purge(NOW.plus(DAY), 0, 10).unwrap();
         let before = rows(store);
-        other.spend(&Spend { now: NOW.plus(60), ..ask(1, 2) }).unwrap();
+        other.spend(&SpendRequest { now: NOW.plus(60), ..ask(1, 2) }).unwrap();
         other.set_standing("stamps.example", &serial, grant(GrantKind::Return, None)).unwrap();
         let weak = rows(other);
-        store.import(&mut weak.into_iter().chain([Row::Cleared { hour: 3 }])).unwrap();
+        store.import(&mut weak.into_iter().chain([ExportRecord::PurgedThrough { hour: 3 }])).unwrap();
         assert_eq!(rows(store), before);
     }
 
@@ -336,10 +336,10 @@ on_every_store! {
         assert_eq!(rows(store), []);
         assert_eq!(store.summary().unwrap().used, 0);
         assert_eq!(store.purge(NOW, 0, 10).unwrap(), Purged::default());
-        assert_eq!(store.standing("stamps.example", &ask(1, 1).serial).unwrap(), Standing::default());
-        assert_eq!(store.set_standing("stamps.example", &ask(1, 1).serial, Standing::default()).unwrap(), Standing::default());
+        assert_eq!(store.standing("stamps.example", &ask(1, 1).serial).unwrap(), StampStatus::default());
+        assert_eq!(store.set_standing("stamps.example", &ask(1, 1).serial, StampStatus::default()).unwrap(), StampStatus::default());
         assert_eq!(store.import(&mut std::iter::empty()).unwrap(), Imported::default());
-        assert_eq!(store.peek(&ask(1, 1)).unwrap(), Spent::Fresh);
+        assert_eq!(store.would_spend(&ask(1, 1)).unwrap(), SpendResult::Fresh);
     }
 }
 
@@ -349,7 +349,7 @@ enum Step {
     Spend { serial: u8, message: u8, look: bool, now: i64 },
     Peek { serial: u8, message: u8, now: i64 },
     Purge { now: i64, grace: i64, most: usize },
-    Stand { serial: u8, standing: Standing },
+    Stand { serial: u8, standing: StampStatus },
     Reopen,
 }
 
@@ -359,9 +359,9 @@ fn times() -> impl Strategy<Value = i64> {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let standing = prop_oneof![
-        Just(Standing::default()),
+        Just(StampStatus::default()),
         (0..20 * DAY).prop_map(|end| grant(GrantKind::Return, Some(NOW.0 + end))),
-        Just(Standing { revoked: Some(9), ..Standing::default() }),
+        Just(StampStatus { revoked: Some(9), ..StampStatus::default() }),
     ];
     let step = prop_oneof![
         10 => (0..8u8, 0..3u8, prop::bool::weighted(0.2), times())
@@ -375,54 +375,61 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Serial n ends n days after NOW; serial 7 never.
-fn of_step(serial: u8, message: u8, now: i64) -> Spend {
+fn of_step(serial: u8, message: u8, now: i64) -> SpendRequest {
     let expires = (serial != 7).then(|| NOW.plus(i64::from(serial) * DAY));
     let redelivery = Redelivery { within: 2 * DAY, times: 3 };
     let now = NOW.plus(now);
     let late = expires.is_some_and(|end| now > end);
-    Spend { expires, now, redelivery, late, ..ask(u32::from(serial), message) }
+    SpendRequest { expires, now, redelivery, late, ..ask(u32::from(serial), message) }
 }
 
 /// What the papers ask of a log, without saying how: a serial belongs to the message that was first accepted with it.
 #[derive(Default)]
 struct Model {
     owner: HashMap<u8, (u8, i64, u8)>,
-    standing: HashMap<u8, Standing>,
+    standing: HashMap<u8, StampStatus>,
     /// Serials whose rows a purge may have removed.
     ended: HashSet<u8>,
 }
 
 impl Model {
-    fn check(&mut self, serial: u8, message: u8, ask: &Spend, spent: Result<Spent, StoreError>, wrote: bool) {
+    fn check(
+        &mut self,
+        serial: u8,
+        message: u8,
+        ask: &SpendRequest,
+        spent: Result<SpendResult, StoreError>,
+        wrote: bool,
+    ) {
         let standing = self.standing.get(&serial).cloned().unwrap_or_default();
         if let Some(since) = standing.revoked {
-            assert_eq!(spent.unwrap(), Spent::Revoked { since: UnixTime(since) });
+            assert_eq!(spent.unwrap(), SpendResult::Revoked { since: UnixTime(since) });
             return;
         }
         if let Some(grant) = standing.grant.filter(|grant| grant.active(ask.now)) {
-            assert_eq!(spent.unwrap(), Spent::Granted(grant.kind));
+            assert_eq!(spent.unwrap(), SpendResult::Granted(grant.kind));
             return;
         }
         match (spent, self.owner.get_mut(&serial)) {
-            (Ok(Spent::Fresh), None) if ask.terms == Terms::Spend => {
+            (Ok(SpendResult::Fresh), None) if ask.terms == Terms::Spend => {
                 if wrote {
                     self.owner.insert(serial, (message, ask.now.0, 0));
                 }
             }
-            (Ok(Spent::Fresh), None) => {}
+            (Ok(SpendResult::Fresh), None) => {}
             // A row that a purge removed is unknown to a look-up, and to nothing else.
-            (Ok(Spent::Fresh), Some(_)) => {
+            (Ok(SpendResult::Fresh), Some(_)) => {
                 assert_eq!(ask.terms, Terms::LookUp, "fresh twice");
                 assert!(self.ended.contains(&serial));
             }
-            (Ok(Spent::Again { first_seen, times }), Some((owner, since, seen))) => {
+            (Ok(SpendResult::Redelivery { first_seen, times }), Some((owner, since, seen))) => {
                 assert_eq!((message, first_seen.0, times), (*owner, *since, *seen + 1));
                 assert!(times <= 3 && ask.now.0 - *since <= 2 * DAY);
                 if wrote {
                     *seen = times;
                 }
             }
-            (Ok(Spent::Double { first_seen }), Some((owner, since, seen))) => {
+            (Ok(SpendResult::DoubleSpend { first_seen }), Some((owner, since, seen))) => {
                 assert_eq!(first_seen.0, *since);
                 assert!(message != *owner || *seen == 3 || ask.now.0 - *since > 2 * DAY);
             }
@@ -430,7 +437,7 @@ impl Model {
                 assert_eq!((ask.terms, ask.late), (Terms::Spend, false));
                 assert!(!self.ended.is_empty(), "nothing was ever removed");
             }
-            (Ok(Spent::Ended), _) => {
+            (Ok(SpendResult::Ended), _) => {
                 assert_eq!((ask.terms, ask.late), (Terms::Spend, true));
                 assert!(!self.ended.is_empty(), "nothing was ever removed");
             }
@@ -460,8 +467,8 @@ fn follow<S>(steps: &[Step], grace: i64, mut owner: S, store: impl Fn(&S) -> &dy
         match step {
             Step::Spend { serial, message, look, now } => {
                 let terms = if *look { Terms::LookUp } else { Terms::Spend };
-                let ask = Spend { terms, ..of_step(*serial, *message, *now) };
-                let peeked = store.peek(&ask);
+                let ask = SpendRequest { terms, ..of_step(*serial, *message, *now) };
+                let peeked = store.would_spend(&ask);
                 let spent = store.spend(&ask);
                 assert_eq!(peeked.ok(), spent.as_ref().ok().copied(), "peek and spend differ");
                 model.check(*serial, *message, &ask, spent, true);
@@ -469,7 +476,7 @@ fn follow<S>(steps: &[Step], grace: i64, mut owner: S, store: impl Fn(&S) -> &dy
             }
             Step::Peek { serial, message, now } => {
                 let ask = of_step(*serial, *message, *now);
-                let spent = store.peek(&ask);
+                let spent = store.would_spend(&ask);
                 model.check(*serial, *message, &ask, spent, false);
             }
             Step::Purge { now, grace, most } => {
@@ -486,7 +493,7 @@ fn follow<S>(steps: &[Step], grace: i64, mut owner: S, store: impl Fn(&S) -> &dy
                 let before = store.set_standing(&name.vendor, &name.serial, standing.clone()).unwrap();
                 // What the store itself wrote down about the messages that came is not the model's affair.
                 let grant = before.grant.map(|grant| Grant { used_for: Vec::new(), ..grant });
-                let before = Standing { refused: None, grant, ..before };
+                let before = StampStatus { refused: None, grant, ..before };
                 assert_eq!(before, model.standing.insert(*serial, standing.clone()).unwrap_or_default());
             }
             Step::Reopen => {}
@@ -523,8 +530,8 @@ proptest! {
     #[test]
     fn no_serial_is_fresh_for_two_messages_in_a_resident_process(steps in steps()) {
         let folder = tempfile::tempdir().unwrap();
-        let resident = Resident::new(folder.path().join("log"), Options { grace: DAY, ..Options::default() }).unwrap();
-        let lend = |it: Resident| {
+        let resident = ResidentLog::new(folder.path().join("log"), Options { grace: DAY, ..Options::default() }).unwrap();
+        let lend = |it: ResidentLog| {
             it.lend(|| ()).unwrap();
             it
         };

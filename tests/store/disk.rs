@@ -4,7 +4,7 @@
 
 use mailstamp::store::StoreError;
 use mailstamp::store::redb::{Options, Redb};
-use mailstamp::store::resident::{Resident, Slot};
+use mailstamp::store::resident::{ResidentLog, WalFile};
 use redb::StorageBackend;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -74,7 +74,7 @@ struct Plug {
 /// A process that has the resident store open. It is killed when this is dropped, and closes nothing.
 #[derive(Debug)]
 pub struct Process {
-    log: Option<Resident>,
+    log: Option<ResidentLog>,
     done: Arc<Mutex<Count>>,
 }
 
@@ -120,8 +120,8 @@ impl Disk {
         let done = Arc::default();
         let plug = Plug { disk: self.clone(), file: 0, plan, done: Arc::clone(&done) };
         let journal = plug.clone();
-        let slots = move || [1, 2].map(|file| Box::new(Plug { file, ..journal.clone() }) as Box<dyn Slot>);
-        let log = Resident::over(plug, Arc::clone(&self.unsettled), slots, options)?;
+        let slots = move || [1, 2].map(|file| Box::new(Plug { file, ..journal.clone() }) as Box<dyn WalFile>);
+        let log = ResidentLog::over(plug, Arc::clone(&self.unsettled), slots, options)?;
         Ok(Process { log: Some(log), done })
     }
 
@@ -182,7 +182,7 @@ impl Plug {
 
 impl Process {
     /// The store.
-    pub fn log(&self) -> &Resident {
+    pub fn log(&self) -> &ResidentLog {
         self.log.as_ref().unwrap()
     }
 
@@ -198,7 +198,7 @@ impl Drop for Process {
     }
 }
 
-impl Slot for Plug {
+impl WalFile for Plug {
     fn read(&self) -> io::Result<Vec<u8>> {
         self.step()?;
         let unread = self.plan == Plan::ReadHalf && self.file == 2;

@@ -4,19 +4,19 @@
 use super::SetStanding;
 use crate::disk::{Disk, Plan};
 use crate::{DAY, NOW, ask};
-use mailstamp::grant::Standing;
+use mailstamp::grant::StampStatus;
 use mailstamp::store::redb::Redb;
-use mailstamp::store::{GRACE, GrantBook, Row, Store, StoreError, UsedLog};
+use mailstamp::store::{ExportRecord, GRACE, GrantStore, Store, StoreError, UsedLog};
 use mailstamp::time::UnixTime;
-use mailstamp::verdict::spend::{Spend, Spent};
+use mailstamp::verdict::spend::{SpendRequest, SpendResult};
 use rustix::io::Errno;
 
 /// When the stamps of `filled` were spent.
 const THEN: UnixTime = UnixTime(NOW.0 - 4 * DAY);
 
 /// A stamp that has ended, and whose row may go now, but could not then.
-fn ended(serial: u32, message: u8) -> Spend {
-    Spend { now: THEN, expires: Some(NOW.plus(-GRACE - 7_200)), ..ask(serial, message) }
+fn ended(serial: u32, message: u8) -> SpendRequest {
+    SpendRequest { now: THEN, expires: Some(NOW.plus(-GRACE - 7_200)), ..ask(serial, message) }
 }
 
 /// Serials 0 to 99 spent on message 1 and good, 100 to 199 ended.
@@ -25,7 +25,7 @@ fn filled() -> Disk {
     let log = disk.open(Plan::Work).unwrap();
     for serial in 0..100 {
         log.spend(&ended(100 + serial, 1)).unwrap();
-        log.spend(&Spend { now: THEN, ..ask(serial, 1) }).unwrap();
+        log.spend(&SpendRequest { now: THEN, ..ask(serial, 1) }).unwrap();
     }
     disk
 }
@@ -48,7 +48,7 @@ fn at_every_operation<T: std::fmt::Debug>(
             let result = disk.open(plan).and_then(|log| {
                 let result = job(&log);
                 if result.is_err() {
-                    assert!(log.peek(&ask(0, 2)).is_err(), "an answer after an error of the disk");
+                    assert!(log.would_spend(&ask(0, 2)).is_err(), "an answer after an error of the disk");
                 }
                 result
             });
@@ -63,7 +63,10 @@ fn at_every_operation<T: std::fmt::Debug>(
             let log = disk.open(Plan::Work).unwrap();
             check(&log, result);
             for serial in 0..100 {
-                assert!(matches!(log.peek(&ask(serial, 2)).unwrap(), Spent::Double { .. }), "{plan:?}: {serial}");
+                assert!(
+                    matches!(log.would_spend(&ask(serial, 2)).unwrap(), SpendResult::DoubleSpend { .. }),
+                    "{plan:?}: {serial}"
+                );
             }
             assert!(log.verify().unwrap());
         }
@@ -78,13 +81,15 @@ fn a_spend_that_fails_anywhere_is_an_error_or_is_remembered() {
             let again = log.spend(&ask(500, 1)).unwrap();
             match result {
                 Ok(answer) => {
-                    assert_eq!(answer, Spent::Fresh);
-                    assert_eq!(again, Spent::Again { first_seen: NOW, times: 1 });
+                    assert_eq!(answer, SpendResult::Fresh);
+                    assert_eq!(again, SpendResult::Redelivery { first_seen: NOW, times: 1 });
                 }
                 // Not answered: the retry of the same message gets through either way.
-                Err(_) => assert!(matches!(again, Spent::Fresh | Spent::Again { times: 1, .. }), "{again:?}"),
+                Err(_) => {
+                    assert!(matches!(again, SpendResult::Fresh | SpendResult::Redelivery { times: 1, .. }), "{again:?}")
+                }
             }
-            assert!(matches!(log.spend(&ask(500, 2)).unwrap(), Spent::Double { .. }));
+            assert!(matches!(log.spend(&ask(500, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
         },
     );
 }
@@ -96,12 +101,14 @@ fn a_message_that_comes_again_is_never_a_double_because_of_a_failure() {
         |log, result| {
             let counted = match result {
                 Ok(answer) => {
-                    assert_eq!(answer, Spent::Again { first_seen: THEN, times: 1 });
+                    assert_eq!(answer, SpendResult::Redelivery { first_seen: THEN, times: 1 });
                     2..=2
                 }
                 Err(_) => 1..=2,
             };
-            let Spent::Again { times, .. } = log.peek(&ask(50, 1)).unwrap() else { panic!("not again") };
+            let SpendResult::Redelivery { times, .. } = log.would_spend(&ask(50, 1)).unwrap() else {
+                panic!("not again")
+            };
             assert!(counted.contains(&times), "{times}");
         },
     );
@@ -113,8 +120,11 @@ fn a_purge_that_fails_anywhere_revives_nothing() {
         |log| log.purge(NOW, 0, 60),
         |log, _| {
             for serial in 100..200 {
-                let answer = log.peek(&ended(serial, 2));
-                assert!(matches!(answer, Ok(Spent::Double { .. }) | Err(StoreError::ClockBehind { .. })), "{answer:?}");
+                let answer = log.would_spend(&ended(serial, 2));
+                assert!(
+                    matches!(answer, Ok(SpendResult::DoubleSpend { .. }) | Err(StoreError::ClockBehind { .. })),
+                    "{answer:?}"
+                );
             }
         },
     );
@@ -122,12 +132,12 @@ fn a_purge_that_fails_anywhere_revives_nothing() {
 
 #[test]
 fn a_revocation_that_was_answered_stands() {
-    let revoked = Standing { revoked: Some(7), ..Standing::default() };
+    let revoked = StampStatus { revoked: Some(7), ..StampStatus::default() };
     at_every_operation(
         |log| log.set_standing("stamps.example", &ask(500, 1).serial, revoked.clone()),
         |log, result| {
             let found = log.standing("stamps.example", &ask(500, 1).serial).unwrap();
-            assert!(found == revoked || (result.is_err() && found == Standing::default()));
+            assert!(found == revoked || (result.is_err() && found == StampStatus::default()));
         },
     );
 }
@@ -135,7 +145,7 @@ fn a_revocation_that_was_answered_stands() {
 #[test]
 fn an_import_that_fails_can_be_done_again() {
     let rows = || {
-        (0..1_500u32).map(|n| Row::Used {
+        (0..1_500u32).map(|n| ExportRecord::Used {
             hour: u32::MAX,
             stamp: u128::from(n).to_be_bytes(),
             fingerprint: [0; 16],
@@ -176,13 +186,13 @@ fn a_lone_spend_costs_two_syncs_and_a_look_none() {
         job(&log.unwrap());
         count.lock().unwrap().syncs
     };
-    let spend = |serial, message, expected: fn(Spent) -> bool| {
+    let spend = |serial, message, expected: fn(SpendResult) -> bool| {
         syncs(&|log: &Redb| assert!(expected(log.spend(&ask(serial, message)).unwrap())))
     };
-    assert_eq!(spend(300, 1, |it| it == Spent::Fresh), 2);
-    assert_eq!(spend(300, 1, |it| matches!(it, Spent::Again { .. })), 2);
-    assert_eq!(spend(300, 2, |it| matches!(it, Spent::Double { .. })), 0);
-    assert_eq!(syncs(&|log: &Redb| assert_eq!(log.peek(&ask(301, 1)).unwrap(), Spent::Fresh)), 0);
+    assert_eq!(spend(300, 1, |it| it == SpendResult::Fresh), 2);
+    assert_eq!(spend(300, 1, |it| matches!(it, SpendResult::Redelivery { .. })), 2);
+    assert_eq!(spend(300, 2, |it| matches!(it, SpendResult::DoubleSpend { .. })), 0);
+    assert_eq!(syncs(&|log: &Redb| assert_eq!(log.would_spend(&ask(301, 1)).unwrap(), SpendResult::Fresh)), 0);
     assert_eq!(
         syncs(&|log: &Redb| {
             log.summary().unwrap();

@@ -4,7 +4,7 @@
 use crate::{NOW, ask};
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::{Store, StoreError, UsedLog};
-use mailstamp::verdict::spend::{Spend, Spent, Terms};
+use mailstamp::verdict::spend::{SpendRequest, SpendResult, Terms};
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ struct Here {
 fn here() -> Here {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state/used.redb");
-    assert_eq!(log(&path).spend(&ask(1, 1)).unwrap(), Spent::Fresh);
+    assert_eq!(log(&path).spend(&ask(1, 1)).unwrap(), SpendResult::Fresh);
     Here { _folder: folder, path }
 }
 
@@ -40,8 +40,8 @@ fn refused(path: &Path, text: &str) {
     let answers = [
         log(path).spend(&ask(1, 2)),
         log(path).spend(&ask(2, 1)),
-        log(path).peek(&ask(1, 2)),
-        log(path).spend(&Spend { terms: Terms::LookUp, ..ask(1, 2) }),
+        log(path).would_spend(&ask(1, 2)),
+        log(path).spend(&SpendRequest { terms: Terms::LookUp, ..ask(1, 2) }),
     ];
     for answer in answers {
         let error = answer.unwrap_err().to_string();
@@ -64,12 +64,12 @@ fn a_spend_makes_folder_and_files_for_the_user_alone() {
 fn a_question_that_writes_nothing_makes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state/used.redb");
-    assert_eq!(log(&path).peek(&ask(1, 1)).unwrap(), Spent::Fresh);
-    assert_eq!(log(&path).spend(&Spend { terms: Terms::LookUp, ..ask(1, 1) }).unwrap(), Spent::Fresh);
+    assert_eq!(log(&path).would_spend(&ask(1, 1)).unwrap(), SpendResult::Fresh);
+    assert_eq!(log(&path).spend(&SpendRequest { terms: Terms::LookUp, ..ask(1, 1) }).unwrap(), SpendResult::Fresh);
     log(&path).purge(NOW, 0, 10).unwrap();
     assert!(!path.parent().unwrap().exists());
     let bare = folder.path().join("used.redb");
-    assert_eq!(log(&bare).peek(&ask(1, 1)).unwrap(), Spent::Fresh);
+    assert_eq!(log(&bare).would_spend(&ask(1, 1)).unwrap(), SpendResult::Fresh);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
@@ -115,7 +115,7 @@ fn what_others_can_write_is_refused() {
     set_mode(folder, 0o770);
     refused(&here.path, "state can be written by others (mode 0770)");
     set_mode(folder, 0o755);
-    assert!(matches!(log(&here.path).spend(&ask(1, 2)).unwrap(), Spent::Double { .. }));
+    assert!(matches!(log(&here.path).spend(&ask(1, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
 }
 
 #[test]
@@ -152,10 +152,10 @@ fn no_changed_byte_outside_the_rows_makes_a_used_stamp_fresh() {
         file.write_all_at(&whole, 0).unwrap();
         file.set_len(whole.len() as u64).unwrap();
         file.write_all_at(&[whole[at] ^ 0x10], at as u64).unwrap();
-        match log(&here.path).peek(&ask(30, 2)) {
+        match log(&here.path).would_spend(&ask(30, 2)) {
             Err(_) => errors += 1,
-            Ok(Spent::Double { .. }) => answers += 1,
-            Ok(Spent::Fresh) => assert!(in_leaf(&whole, at), "byte {at}"),
+            Ok(SpendResult::DoubleSpend { .. }) => answers += 1,
+            Ok(SpendResult::Fresh) => assert!(in_leaf(&whole, at), "byte {at}"),
             Ok(other) => panic!("{other:?}"),
         }
     }
@@ -171,7 +171,7 @@ fn in_leaf(whole: &[u8], at: usize) -> bool {
 #[test]
 fn a_folder_that_cannot_be_written_is_reported() {
     let log = log(Path::new("/sys/kernel/used.redb"));
-    assert_eq!(log.peek(&ask(1, 1)).unwrap(), Spent::Fresh);
+    assert_eq!(log.would_spend(&ask(1, 1)).unwrap(), SpendResult::Fresh);
     let error = log.spend(&ask(1, 1)).unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error:?}");
     assert!(error.to_string().contains("cannot be written; check who owns it"), "{error}");
@@ -213,7 +213,7 @@ fn a_log_that_was_removed_is_missed() {
     drop(open);
     refused(&here.path, "used.redb.lock to begin an empty one");
     fs::remove_file(here.path.with_extension("redb.lock")).unwrap();
-    assert_eq!(log(&here.path).spend(&ask(1, 2)).unwrap(), Spent::Fresh);
+    assert_eq!(log(&here.path).spend(&ask(1, 2)).unwrap(), SpendResult::Fresh);
 }
 
 #[test]
@@ -222,11 +222,11 @@ fn a_log_that_was_replaced_is_opened_anew_by_who_had_it_open() {
     let backup = here.path.with_extension("backup");
     fs::copy(&here.path, &backup).unwrap();
     let open = log(&here.path);
-    assert_eq!(open.spend(&ask(2, 1)).unwrap(), Spent::Fresh);
+    assert_eq!(open.spend(&ask(2, 1)).unwrap(), SpendResult::Fresh);
     fs::rename(&backup, &here.path).unwrap();
-    assert_eq!(open.spend(&ask(3, 1)).unwrap(), Spent::Fresh);
+    assert_eq!(open.spend(&ask(3, 1)).unwrap(), SpendResult::Fresh);
     drop(open);
-    assert!(matches!(log(&here.path).peek(&ask(3, 2)).unwrap(), Spent::Double { .. }));
+    assert!(matches!(log(&here.path).would_spend(&ask(3, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
 }
 
 #[test]
@@ -234,10 +234,10 @@ fn a_log_without_its_lock_file_gets_one() {
     let here = here();
     let lock = here.path.with_extension("redb.lock");
     fs::remove_file(&lock).unwrap();
-    assert!(matches!(log(&here.path).peek(&ask(1, 2)).unwrap(), Spent::Double { .. }));
+    assert!(matches!(log(&here.path).would_spend(&ask(1, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
     assert!(lock.exists());
     fs::remove_file(&here.path).unwrap();
-    assert!(matches!(log(&here.path).peek(&ask(1, 2)), Err(StoreError::Missing { .. })));
+    assert!(matches!(log(&here.path).would_spend(&ask(1, 2)), Err(StoreError::Missing { .. })));
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn what_a_killed_maker_left_is_made_anew() {
     for left in [&b""[..], b"half"] {
         fs::write(path.with_extension("redb.new"), left).unwrap();
         fs::write(path.with_extension("redb.lock"), "").unwrap();
-        assert_eq!(log(&path).spend(&ask(1, 1)).unwrap(), Spent::Fresh);
+        assert_eq!(log(&path).spend(&ask(1, 1)).unwrap(), SpendResult::Fresh);
         assert!(!path.with_extension("redb.new").exists());
         fs::remove_file(&path).unwrap();
     }
@@ -265,5 +265,5 @@ fn compacting_and_verifying_keep_every_row() {
     log.release();
     assert!(log.verify().unwrap());
     assert_eq!(log.summary().unwrap().used, 299);
-    assert!(matches!(log.spend(&ask(200, 2)).unwrap(), Spent::Double { .. }));
+    assert!(matches!(log.spend(&ask(200, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
 }

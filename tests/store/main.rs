@@ -19,7 +19,7 @@ macro_rules! on_every_store {
         mod resident {
             $(#[test] fn $name() {
                 let folder = tempfile::tempdir().unwrap();
-                let open = |name| super::Resident::new(folder.path().join(name), super::Options::default()).unwrap();
+                let open = |name| super::ResidentLog::new(folder.path().join(name), super::Options::default()).unwrap();
                 super::$name(&open("one"), &open("two"));
             })*
         }
@@ -38,12 +38,12 @@ mod sent;
 mod size;
 mod staying;
 
-use mailstamp::grant::Standing;
+use mailstamp::grant::StampStatus;
 use mailstamp::message::fingerprint::Fingerprint;
 use mailstamp::stamp::serial::Serial;
-use mailstamp::store::{GrantBook, Row, Store, StoreError};
+use mailstamp::store::{ExportRecord, GrantStore, Store, StoreError};
 use mailstamp::time::UnixTime;
-use mailstamp::verdict::spend::{Redelivery, Spend, Terms};
+use mailstamp::verdict::spend::{Redelivery, SpendRequest, Terms};
 use std::ops::ControlFlow;
 
 const DAY: i64 = 86_400;
@@ -52,8 +52,8 @@ const DAY: i64 = 86_400;
 const NOW: UnixTime = UnixTime(1_795_262_400);
 
 /// The stamp number `serial` on the message number `message`, with 30 days left.
-fn ask(serial: u32, message: u8) -> Spend {
-    Spend {
+fn ask(serial: u32, message: u8) -> SpendRequest {
+    SpendRequest {
         vendor: "stamps.example".into(),
         serial: Serial::new(format!("serial-{serial}")).unwrap(),
         expires: Some(NOW.plus(30 * DAY)),
@@ -67,7 +67,7 @@ fn ask(serial: u32, message: u8) -> Spend {
 }
 
 /// All that a store hands out.
-fn rows(store: &dyn Store) -> Vec<Row> {
+fn rows(store: &dyn Store) -> Vec<ExportRecord> {
     let mut rows = Vec::new();
     store
         .export(&mut |row| {
@@ -81,11 +81,11 @@ fn rows(store: &dyn Store) -> Vec<Row> {
 /// To put one standing in the place of another, whatever stood.
 trait SetStanding {
     /// Returns what stood.
-    fn set_standing(&self, vendor: &str, serial: &Serial, standing: Standing) -> Result<Standing, StoreError>;
+    fn set_standing(&self, vendor: &str, serial: &Serial, standing: StampStatus) -> Result<StampStatus, StoreError>;
 }
 
-impl<T: GrantBook + ?Sized> SetStanding for T {
-    fn set_standing(&self, vendor: &str, serial: &Serial, standing: Standing) -> Result<Standing, StoreError> {
-        self.change_standing(vendor, serial, &mut |_| standing.clone())
+impl<T: GrantStore + ?Sized> SetStanding for T {
+    fn set_standing(&self, vendor: &str, serial: &Serial, standing: StampStatus) -> Result<StampStatus, StoreError> {
+        self.update_status(vendor, serial, &mut |_| standing.clone())
     }
 }

@@ -8,10 +8,10 @@ use crate::disk::{Change, Cutter, Dice, Disk, Image, Plan};
 use crate::processes::letter;
 use crate::replies::reply;
 use crate::{DAY, NOW, ask};
-use mailstamp::grant::Standing;
-use mailstamp::store::{ReplyAsk, ReplyBook, Reserved, Sent, SentBook, Store, StoreError, UsedLog};
+use mailstamp::grant::StampStatus;
+use mailstamp::store::{ContactStore, ReplyLog, ReplyRequest, Reservation, Sent, Store, StoreError, UsedLog};
 use mailstamp::time::UnixTime;
-use mailstamp::verdict::spend::{Spend, Spent};
+use mailstamp::verdict::spend::{SpendRequest, SpendResult};
 
 /// An answer that was given, and how many changes had reached the disk then.
 pub struct Given {
@@ -46,7 +46,8 @@ pub fn filled(rows: u32) -> Disk {
     let log = disk.open(Plan::Work).unwrap();
     for n in 0..rows {
         let old = NOW.plus(-100 * DAY);
-        log.spend(&Spend { now: old, expires: Some(old.plus(i64::from(n) * 3_600)), ..ask(1_000_000 + n, 1) }).unwrap();
+        log.spend(&SpendRequest { now: old, expires: Some(old.plus(i64::from(n) * 3_600)), ..ask(1_000_000 + n, 1) })
+            .unwrap();
         log.spend(&ask(2_000_000 + n, 1)).unwrap();
     }
     disk.take_log();
@@ -88,7 +89,7 @@ fn history(disk: &Disk, processes: &[Plan], broken: Broken) -> History {
         let mut note = |what| given.push(Given { after: disk.changes(), what });
         match log.spend(&ask(serial, 1)) {
             Ok(answer) => {
-                assert_eq!(answer, Spent::Fresh);
+                assert_eq!(answer, SpendResult::Fresh);
                 note(What::Spent { serial, times: 0 });
             }
             Err(_) => continue,
@@ -97,12 +98,12 @@ fn history(disk: &Disk, processes: &[Plan], broken: Broken) -> History {
             note(What::Spent { serial, times: 1 });
         }
         if dice.below(8) == 0 {
-            let revoked = Standing { revoked: Some(7), ..Standing::default() };
+            let revoked = StampStatus { revoked: Some(7), ..StampStatus::default() };
             if log.set_standing("stamps.example", &ask(serial, 1).serial, revoked).is_ok() {
                 note(What::Revoked { serial });
             }
         }
-        if dice.below(6) == 0 && log.reserve_reply(&to_anybody(serial)).is_ok_and(|it| it == Reserved::Yes) {
+        if dice.below(6) == 0 && log.reserve_reply(&to_anybody(serial)).is_ok_and(|it| it == Reservation::Yes) {
             note(What::Replied { sender: serial });
         }
         if dice.below(6) == 0 && log.learn(&[letter(serial)]).is_ok() {
@@ -116,25 +117,27 @@ fn history(disk: &Disk, processes: &[Plan], broken: Broken) -> History {
 }
 
 /// A reply that no ceiling stops.
-fn to_anybody(sender: u32) -> ReplyAsk {
-    ReplyAsk { per_day: 1_000, ..reply(sender, 0) }
+fn to_anybody(sender: u32) -> ReplyRequest {
+    ReplyRequest { per_day: 1_000, ..reply(sender, 0) }
 }
 
 /// Whether all that was answered is remembered.
 pub fn remembered(log: &dyn Store, given: &[&What]) -> Result<bool, StoreError> {
     for what in given {
         let kept = match what {
-            What::Spent { serial, times } => match log.peek(&ask(*serial, 1))? {
-                Spent::Again { times: now, .. } => now > *times,
-                Spent::Revoked { .. } => true,
+            What::Spent { serial, times } => match log.would_spend(&ask(*serial, 1))? {
+                SpendResult::Redelivery { times: now, .. } => now > *times,
+                SpendResult::Revoked { .. } => true,
                 _ => false,
             },
-            What::Replied { sender } => log.peek_reply(&to_anybody(*sender))? == Reserved::Lately { at: NOW },
+            What::Replied { sender } => log.peek_reply(&to_anybody(*sender))? == Reservation::Lately { at: NOW },
             What::Learned { number } => {
                 let Sent { recipients, message_id, .. } = letter(*number);
                 log.wrote_to(&recipients[0])? && log.sent(&message_id.unwrap())?
             }
-            What::Revoked { serial } => log.peek(&ask(*serial, 1))? == Spent::Revoked { since: UnixTime(7) },
+            What::Revoked { serial } => {
+                log.would_spend(&ask(*serial, 1))? == SpendResult::Revoked { since: UnixTime(7) }
+            }
         };
         if !kept {
             return Ok(false);
@@ -150,10 +153,10 @@ fn check(disk: &Disk, given: &[&What]) -> Result<bool, StoreError> {
         return Ok(false);
     }
     let next = ask(9_999_999, 1);
-    assert_eq!(log.spend(&next)?, Spent::Fresh);
+    assert_eq!(log.spend(&next)?, SpendResult::Fresh);
     drop(log);
     let log = disk.open(Plan::Work)?;
-    assert!(matches!(log.peek(&ask(9_999_999, 2))?, Spent::Double { .. }));
+    assert!(matches!(log.would_spend(&ask(9_999_999, 2))?, SpendResult::DoubleSpend { .. }));
     log.verify()
 }
 

@@ -7,8 +7,10 @@ use crate::replies::reply;
 use crate::{NOW, ask};
 use mailstamp::message::address::Address;
 use mailstamp::store::redb::{Options, Redb};
-use mailstamp::store::{Learned, ReplyAsk, ReplyBook, Reserved, Sent, SentBook, Store, StoreError, UsedLog};
-use mailstamp::verdict::spend::Spent;
+use mailstamp::store::{
+    ContactStore, LearnOutcome, ReplyLog, ReplyRequest, Reservation, Sent, Store, StoreError, UsedLog,
+};
+use mailstamp::verdict::spend::SpendResult;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -32,19 +34,19 @@ fn child() {
     let number = number.parse().unwrap();
     let answer = match what {
         "spend" => log.spend(&ask(number, of.parse().unwrap())).map(|answer| match answer {
-            Spent::Fresh => FRESH,
-            Spent::Again { .. } => AGAIN,
-            Spent::Double { .. } => DOUBLE,
+            SpendResult::Fresh => FRESH,
+            SpendResult::Redelivery { .. } => AGAIN,
+            SpendResult::DoubleSpend { .. } => DOUBLE,
             _ => OTHER,
         }),
         "reply" => {
-            log.reserve_reply(&ReplyAsk { per_day: of.parse().unwrap(), ..reply(number, 0) }).map(|it| match it {
-                Reserved::Yes => FRESH,
-                Reserved::Lately { .. } => AGAIN,
-                Reserved::Ceiling { .. } => DOUBLE,
+            log.reserve_reply(&ReplyRequest { per_day: of.parse().unwrap(), ..reply(number, 0) }).map(|it| match it {
+                Reservation::Yes => FRESH,
+                Reservation::Lately { .. } => AGAIN,
+                Reservation::Ceiling { .. } => DOUBLE,
             })
         }
-        "learn" => log.learn(&[letter(number)]).map(|it| if it == Learned::default() { AGAIN } else { FRESH }),
+        "learn" => log.learn(&[letter(number)]).map(|it| if it == LearnOutcome::default() { AGAIN } else { FRESH }),
         _ => panic!("{task}"),
     };
     // As the program ends: without unwinding, so that the log is not even dropped.
@@ -96,7 +98,7 @@ fn of_two_hundred_processes_with_a_stamp_each_none_fails() {
     assert_eq!(codes, [FRESH; 200]);
     let log = Redb::new(&path, Options::default());
     for serial in 0..200 {
-        assert!(matches!(log.peek(&ask(serial, 2)).unwrap(), Spent::Double { .. }), "{serial}");
+        assert!(matches!(log.would_spend(&ask(serial, 2)).unwrap(), SpendResult::DoubleSpend { .. }), "{serial}");
     }
 }
 
@@ -199,12 +201,12 @@ fn spoilt_at_every_call(how: &str, what: &str, prepare: fn(&Path), check: fn(&Re
 fn spent_once(log: &Redb, ended: Ended) {
     let again = log.spend(&ask(7, 1));
     let kept = match ended {
-        Ended::Told(FRESH) => matches!(again, Ok(Spent::Again { .. })),
+        Ended::Told(FRESH) => matches!(again, Ok(SpendResult::Redelivery { .. })),
         Ended::Told(_) => false,
-        Ended::Failed | Ended::Killed => matches!(again, Ok(Spent::Fresh | Spent::Again { .. })),
+        Ended::Failed | Ended::Killed => matches!(again, Ok(SpendResult::Fresh | SpendResult::Redelivery { .. })),
     };
     assert!(kept, "{ended:?}, {again:?}");
-    assert!(matches!(log.spend(&ask(7, 2)), Ok(Spent::Double { .. })));
+    assert!(matches!(log.spend(&ask(7, 2)), Ok(SpendResult::DoubleSpend { .. })));
 }
 
 fn spent_once_among_others(log: &Redb, ended: Ended) {
@@ -216,12 +218,14 @@ fn spent_once_among_others(log: &Redb, ended: Ended) {
 fn replied_once(log: &Redb, ended: Ended) {
     let again = log.reserve_reply(&reply(7, 0)).unwrap();
     match ended {
-        Ended::Told(code) => assert_eq!((code, again), (FRESH, Reserved::Lately { at: NOW })),
-        Ended::Failed | Ended::Killed => assert!(matches!(again, Reserved::Yes | Reserved::Lately { .. }), "{again:?}"),
+        Ended::Told(code) => assert_eq!((code, again), (FRESH, Reservation::Lately { at: NOW })),
+        Ended::Failed | Ended::Killed => {
+            assert!(matches!(again, Reservation::Yes | Reservation::Lately { .. }), "{again:?}")
+        }
     }
-    assert_eq!(log.reserve_reply(&reply(7, 0)).unwrap(), Reserved::Lately { at: NOW });
-    let full = ReplyAsk { per_day: 1, ..reply(8, 0) };
-    assert_eq!(log.peek_reply(&full).unwrap(), Reserved::Ceiling { sent: 1 });
+    assert_eq!(log.reserve_reply(&reply(7, 0)).unwrap(), Reservation::Lately { at: NOW });
+    let full = ReplyRequest { per_day: 1, ..reply(8, 0) };
+    assert_eq!(log.peek_reply(&full).unwrap(), Reservation::Ceiling { sent: 1 });
     still_filled(log);
 }
 
@@ -248,7 +252,7 @@ fn fill(path: &Path) {
 
 fn still_filled(log: &Redb) {
     for serial in 100..110 {
-        assert!(matches!(log.peek(&ask(serial, 2)).unwrap(), Spent::Double { .. }), "{serial}");
+        assert!(matches!(log.would_spend(&ask(serial, 2)).unwrap(), SpendResult::DoubleSpend { .. }), "{serial}");
     }
 }
 
@@ -301,9 +305,9 @@ fn a_log_that_is_held_is_waited_for_and_then_reported_busy() {
     let other = Redb::new(&path, Options { wait: Duration::from_millis(50), ..Options::default() });
     let error = other.spend(&ask(2, 1)).unwrap_err();
     assert!(matches!(&error, StoreError::Busy { path: at, waited } if *at == path && waited.as_millis() >= 50));
-    assert!(other.peek(&ask(1, 2)).is_err());
+    assert!(other.would_spend(&ask(1, 2)).is_err());
     holder.release();
-    assert_eq!(other.spend(&ask(2, 1)).unwrap(), Spent::Fresh);
+    assert_eq!(other.spend(&ask(2, 1)).unwrap(), SpendResult::Fresh);
     drop(other);
-    assert!(matches!(holder.spend(&ask(2, 2)).unwrap(), Spent::Double { .. }));
+    assert!(matches!(holder.spend(&ask(2, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
 }

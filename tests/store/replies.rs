@@ -5,17 +5,17 @@ use crate::disk::{Disk, Plan};
 use crate::{DAY, NOW, ask, rows};
 use mailstamp::store::memory::Memory;
 use mailstamp::store::redb::{Options, Redb};
-use mailstamp::store::resident::Resident;
-use mailstamp::store::{Imported, Reply, ReplyAsk, ReplyBook, ReplyKind, Reserved, Row, Store, UsedLog};
+use mailstamp::store::resident::ResidentLog;
+use mailstamp::store::{ExportRecord, Imported, Reply, ReplyKind, ReplyLog, ReplyRequest, Reservation, Store, UsedLog};
 use mailstamp::time::UnixTime;
-use mailstamp::verdict::spend::Spent;
+use mailstamp::verdict::spend::SpendResult;
 use proptest::prelude::*;
 use rustix::io::Errno;
 use std::ops::ControlFlow;
 
 /// A challenge to sender number `sender`, so many seconds after now; 7 days for each, 3 a day for all.
-pub fn reply(sender: u32, seconds: i64) -> ReplyAsk {
-    ReplyAsk {
+pub fn reply(sender: u32, seconds: i64) -> ReplyRequest {
+    ReplyRequest {
         kind: ReplyKind::Challenge,
         sender: format!("s{sender}@x.example"),
         now: NOW.plus(seconds),
@@ -37,16 +37,16 @@ fn all(store: &dyn Store) -> Vec<Reply> {
 
 on_every_store! {
     fn one_sender_gets_one_of_a_kind_in_his_time(store, _other) {
-        assert_eq!(store.reserve_reply(&reply(1, 0)).unwrap(), Reserved::Yes);
+        assert_eq!(store.reserve_reply(&reply(1, 0)).unwrap(), Reservation::Yes);
         for seconds in [0, 1, 7 * DAY - 1] {
-            assert_eq!(store.reserve_reply(&reply(1, seconds)).unwrap(), Reserved::Lately { at: NOW }, "{seconds}");
+            assert_eq!(store.reserve_reply(&reply(1, seconds)).unwrap(), Reservation::Lately { at: NOW }, "{seconds}");
         }
-        let other_kind = ReplyAsk { kind: ReplyKind::Compromised, ..reply(1, 0) };
-        assert_eq!(store.reserve_reply(&other_kind).unwrap(), Reserved::Yes);
-        assert_eq!(store.reserve_reply(&reply(2, 0)).unwrap(), Reserved::Yes);
-        assert_eq!(store.reserve_reply(&reply(1, 7 * DAY)).unwrap(), Reserved::Yes);
+        let other_kind = ReplyRequest { kind: ReplyKind::Compromised, ..reply(1, 0) };
+        assert_eq!(store.reserve_reply(&other_kind).unwrap(), Reservation::Yes);
+        assert_eq!(store.reserve_reply(&reply(2, 0)).unwrap(), Reservation::Yes);
+        assert_eq!(store.reserve_reply(&reply(1, 7 * DAY)).unwrap(), Reservation::Yes);
         let second = NOW.plus(7 * DAY);
-        assert_eq!(store.reserve_reply(&reply(1, 7 * DAY + 9)).unwrap(), Reserved::Lately { at: second });
+        assert_eq!(store.reserve_reply(&reply(1, 7 * DAY + 9)).unwrap(), Reservation::Lately { at: second });
         let sent = |kind, sender: &str, at| Reply { kind, sender: sender.into(), at };
         assert_eq!(all(store), [
             sent(ReplyKind::Challenge, "s1@x.example", second),
@@ -58,43 +58,43 @@ on_every_store! {
 
     fn the_ceiling_is_over_all_kinds_and_senders(store, _other) {
         for sender in 0..2 {
-            assert_eq!(store.reserve_reply(&reply(sender, i64::from(sender) * 7_200)).unwrap(), Reserved::Yes);
+            assert_eq!(store.reserve_reply(&reply(sender, i64::from(sender) * 7_200)).unwrap(), Reservation::Yes);
         }
-        let other_kind = ReplyAsk { kind: ReplyKind::Compromised, ..reply(0, 7_200) };
-        assert_eq!(store.reserve_reply(&other_kind).unwrap(), Reserved::Yes);
+        let other_kind = ReplyRequest { kind: ReplyKind::Compromised, ..reply(0, 7_200) };
+        assert_eq!(store.reserve_reply(&other_kind).unwrap(), Reservation::Yes);
         for seconds in [7_200, DAY, DAY + 3_599] {
-            assert_eq!(store.reserve_reply(&reply(9, seconds)).unwrap(), Reserved::Ceiling { sent: 3 }, "{seconds}");
+            assert_eq!(store.reserve_reply(&reply(9, seconds)).unwrap(), Reservation::Ceiling { sent: 3 }, "{seconds}");
         }
         // The first has left the day, the others have not.
-        assert_eq!(store.reserve_reply(&reply(9, DAY + 3_600)).unwrap(), Reserved::Yes);
-        assert_eq!(store.reserve_reply(&reply(10, DAY + 3_600)).unwrap(), Reserved::Ceiling { sent: 3 });
-        let none = ReplyAsk { per_day: 0, ..reply(11, 90 * DAY) };
-        assert_eq!(store.reserve_reply(&none).unwrap(), Reserved::Ceiling { sent: 0 });
+        assert_eq!(store.reserve_reply(&reply(9, DAY + 3_600)).unwrap(), Reservation::Yes);
+        assert_eq!(store.reserve_reply(&reply(10, DAY + 3_600)).unwrap(), Reservation::Ceiling { sent: 3 });
+        let none = ReplyRequest { per_day: 0, ..reply(11, 90 * DAY) };
+        assert_eq!(store.reserve_reply(&none).unwrap(), Reservation::Ceiling { sent: 0 });
     }
 
     /// Threat 18.
     fn a_clock_set_back_lets_nothing_through_and_nobody_is_silent_for_years(store, _other) {
         let ahead = 400 * DAY;
         for sender in 0..3 {
-            assert_eq!(store.reserve_reply(&reply(sender, ahead)).unwrap(), Reserved::Yes);
+            assert_eq!(store.reserve_reply(&reply(sender, ahead)).unwrap(), Reservation::Yes);
         }
-        assert_eq!(store.peek_reply(&reply(0, 0)).unwrap(), Reserved::Lately { at: NOW });
-        assert_eq!(store.reserve_reply(&reply(9, 0)).unwrap(), Reserved::Ceiling { sent: 3 });
-        assert_eq!(store.reserve_reply(&reply(9, DAY)).unwrap(), Reserved::Ceiling { sent: 3 });
-        assert_eq!(store.reserve_reply(&reply(9, DAY + 3_600)).unwrap(), Reserved::Yes);
-        assert_eq!(store.reserve_reply(&reply(0, DAY + 3_600)).unwrap(), Reserved::Lately { at: NOW.plus(DAY + 3_600) });
-        assert_eq!(store.reserve_reply(&reply(0, 8 * DAY + 3_600)).unwrap(), Reserved::Yes);
+        assert_eq!(store.peek_reply(&reply(0, 0)).unwrap(), Reservation::Lately { at: NOW });
+        assert_eq!(store.reserve_reply(&reply(9, 0)).unwrap(), Reservation::Ceiling { sent: 3 });
+        assert_eq!(store.reserve_reply(&reply(9, DAY)).unwrap(), Reservation::Ceiling { sent: 3 });
+        assert_eq!(store.reserve_reply(&reply(9, DAY + 3_600)).unwrap(), Reservation::Yes);
+        assert_eq!(store.reserve_reply(&reply(0, DAY + 3_600)).unwrap(), Reservation::Lately { at: NOW.plus(DAY + 3_600) });
+        assert_eq!(store.reserve_reply(&reply(0, 8 * DAY + 3_600)).unwrap(), Reservation::Yes);
     }
 
     fn a_peek_gives_the_same_answer_and_changes_nothing(store, _other) {
         for _ in 0..2 {
-            assert_eq!(store.peek_reply(&reply(1, 0)).unwrap(), Reserved::Yes);
+            assert_eq!(store.peek_reply(&reply(1, 0)).unwrap(), Reservation::Yes);
         }
         assert_eq!(rows(store), []);
         store.reserve_reply(&reply(1, 99)).unwrap();
         let before = rows(store);
-        assert_eq!(store.peek_reply(&reply(1, 99)).unwrap(), Reserved::Lately { at: NOW.plus(99) });
-        assert_eq!(store.peek_reply(&reply(2, 99)).unwrap(), Reserved::Yes);
+        assert_eq!(store.peek_reply(&reply(1, 99)).unwrap(), Reservation::Lately { at: NOW.plus(99) });
+        assert_eq!(store.peek_reply(&reply(2, 99)).unwrap(), Reservation::Yes);
         assert_eq!(rows(store), before);
     }
 
@@ -110,34 +110,34 @@ on_every_store! {
         assert_eq!(other.import(&mut late.clone().into_iter()).unwrap(), Imported { taken: 4, known: 0 });
         assert_eq!(other.import(&mut late.clone().into_iter()).unwrap(), Imported { taken: 0, known: 4 });
         assert_eq!(rows(other), late);
-        assert_eq!(other.reserve_reply(&reply(1, 20)).unwrap(), Reserved::Lately { at: NOW });
-        assert_eq!(other.reserve_reply(&reply(9, 20)).unwrap(), Reserved::Ceiling { sent: 3 });
+        assert_eq!(other.reserve_reply(&reply(1, 20)).unwrap(), Reservation::Lately { at: NOW });
+        assert_eq!(other.reserve_reply(&reply(9, 20)).unwrap(), Reservation::Ceiling { sent: 3 });
         let line = serde_json::to_string(&late[0]).unwrap();
         assert_eq!(line, r#"{"row":"reply","kind":"challenge","sender":"s1@x.example","at":1795262400}"#);
         let line = serde_json::to_string(&late[3]).unwrap();
         assert_eq!(line, r#"{"row":"replies","hour":498684,"count":3}"#);
-        assert_eq!(serde_json::from_str::<Row>(&line).unwrap(), late[3]);
+        assert_eq!(serde_json::from_str::<ExportRecord>(&line).unwrap(), late[3]);
     }
 
     fn a_purge_forgets_senders_and_not_the_day(store, _other) {
         for sender in 0..2_500 {
-            let ask = ReplyAsk { per_day: 9_999, ..reply(sender, i64::from(sender)) };
-            store.import(&mut std::iter::once(Row::Reply { kind: ask.kind, sender: ask.sender, at: ask.now.0 as u32 })).unwrap();
+            let ask = ReplyRequest { per_day: 9_999, ..reply(sender, i64::from(sender)) };
+            store.import(&mut std::iter::once(ExportRecord::Reply { kind: ask.kind, sender: ask.sender, at: ask.now.0 as u32 })).unwrap();
         }
         store.reserve_reply(&reply(5_000, 3_000)).unwrap();
         assert_eq!(store.purge_replies(NOW.plus(2_400)).unwrap(), 2_400);
         assert_eq!(store.summary().unwrap().replies, 101);
         assert_eq!(store.purge_replies(UnixTime(i64::MAX)).unwrap(), 101);
-        let full = ReplyAsk { per_day: 1, ..reply(1, 3_000) };
-        assert_eq!(store.peek_reply(&full).unwrap(), Reserved::Ceiling { sent: 1 });
+        let full = ReplyRequest { per_day: 1, ..reply(1, 3_000) };
+        assert_eq!(store.peek_reply(&full).unwrap(), Reservation::Ceiling { sent: 1 });
     }
 
     fn nothing_known_is_no_error(store, _other) {
         assert_eq!(all(store), []);
-        assert_eq!(store.peek_reply(&reply(1, 0)).unwrap(), Reserved::Yes);
+        assert_eq!(store.peek_reply(&reply(1, 0)).unwrap(), Reservation::Yes);
         assert_eq!(store.purge_replies(NOW).unwrap(), 0);
-        let none = ReplyAsk { per_day: 0, ..reply(1, 0) };
-        assert_eq!(store.reserve_reply(&none).unwrap(), Reserved::Ceiling { sent: 0 });
+        let none = ReplyRequest { per_day: 0, ..reply(1, 0) };
+        assert_eq!(store.reserve_reply(&none).unwrap(), Reservation::Ceiling { sent: 0 });
         assert_eq!(rows(store), []);
     }
 }
@@ -159,7 +159,7 @@ fn a_reservation_that_fails_anywhere_is_an_error_or_is_remembered() {
     log.reserve_reply(&reply(1, 0)).unwrap();
     drop(log);
     let (log, count) = before.copy().open_counting(Plan::Work);
-    assert_eq!(log.unwrap().reserve_reply(&reply(2, 0)).unwrap(), Reserved::Yes);
+    assert_eq!(log.unwrap().reserve_reply(&reply(2, 0)).unwrap(), Reservation::Yes);
     let Ok(count) = count.lock().map(|count| *count) else { panic!("the count") };
     assert!(count.all > 8 && count.syncs == 2, "{count:?}");
     for at in 0..count.all {
@@ -171,13 +171,17 @@ fn a_reservation_that_fails_anywhere_is_an_error_or_is_remembered() {
             let log = disk.open(Plan::Work).unwrap();
             let again = log.reserve_reply(&reply(2, 0)).unwrap();
             match first {
-                Ok(answer) => assert_eq!((answer, again), (Reserved::Yes, Reserved::Lately { at: NOW }), "{plan:?}"),
-                Err(_) => assert!(matches!(again, Reserved::Yes | Reserved::Lately { .. }), "{plan:?}: {again:?}"),
+                Ok(answer) => {
+                    assert_eq!((answer, again), (Reservation::Yes, Reservation::Lately { at: NOW }), "{plan:?}")
+                }
+                Err(_) => {
+                    assert!(matches!(again, Reservation::Yes | Reservation::Lately { .. }), "{plan:?}: {again:?}")
+                }
             }
-            assert_eq!(log.reserve_reply(&reply(1, 0)).unwrap(), Reserved::Lately { at: NOW });
-            assert_eq!(log.reserve_reply(&reply(3, 0)).unwrap(), Reserved::Yes, "two are counted, not three");
-            assert_eq!(log.reserve_reply(&reply(4, 0)).unwrap(), Reserved::Ceiling { sent: 3 });
-            assert!(matches!(log.peek(&ask(1, 2)).unwrap(), Spent::Double { .. }));
+            assert_eq!(log.reserve_reply(&reply(1, 0)).unwrap(), Reservation::Lately { at: NOW });
+            assert_eq!(log.reserve_reply(&reply(3, 0)).unwrap(), Reservation::Yes, "two are counted, not three");
+            assert_eq!(log.reserve_reply(&reply(4, 0)).unwrap(), Reservation::Ceiling { sent: 3 });
+            assert!(matches!(log.would_spend(&ask(1, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
             assert!(log.verify().unwrap());
         }
     }
@@ -196,11 +200,11 @@ proptest! {
             clock += step;
             // What was sent at a time that is still to come was sent before now.
             sent.iter_mut().for_each(|(_, at)| *at = (*at).min(clock));
-            let ask = ReplyAsk { per_sender: DAY, ..reply(sender, clock) };
+            let ask = ReplyRequest { per_sender: DAY, ..reply(sender, clock) };
             let peeked = store.peek_reply(&ask).unwrap();
             let answer = store.reserve_reply(&ask).unwrap();
             prop_assert_eq!(peeked, answer);
-            if answer == Reserved::Yes {
+            if answer == Reservation::Yes {
                 let lately = sent.iter().any(|(to, at)| *to == sender && clock - at < DAY);
                 let day = sent.iter().filter(|(_, at)| clock - at < DAY).count();
                 prop_assert!(!lately && day < 3, "{:?}", sent);

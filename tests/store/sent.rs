@@ -6,10 +6,10 @@ use crate::{DAY, NOW, ask, rows};
 use mailstamp::message::address::Address;
 use mailstamp::store::memory::Memory;
 use mailstamp::store::redb::{Options, Redb};
-use mailstamp::store::resident::Resident;
-use mailstamp::store::{Correspondent, Imported, Learned, Row, Sent, SentBook, Store, UsedLog};
+use mailstamp::store::resident::ResidentLog;
+use mailstamp::store::{ContactStore, Correspondent, ExportRecord, Imported, LearnOutcome, Sent, Store, UsedLog};
 use mailstamp::time::UnixTime;
-use mailstamp::verdict::spend::Spent;
+use mailstamp::verdict::spend::SpendResult;
 use redb::{Database, ReadableDatabase, TableDefinition, TableHandle};
 use rustix::io::Errno;
 use std::fs;
@@ -38,7 +38,7 @@ fn people(store: &dyn Store) -> Vec<(String, i64, i64)> {
 
 on_every_store! {
     fn whom_the_user_wrote_to_is_known_and_nobody_else(store, _other) {
-        assert_eq!(store.learn(&[sent(&["joe@x.example", "eve@y.example"], "<1@me>", 0)]).unwrap(), Learned { correspondents: 2, messages: 1 });
+        assert_eq!(store.learn(&[sent(&["joe@x.example", "eve@y.example"], "<1@me>", 0)]).unwrap(), LearnOutcome { correspondents: 2, messages: 1 });
         for known in ["joe@x.example", "JOE@X.EXAMPLE.", "joe+news@x.example", "\"joe\"@x.example", "eve@y.example"] {
             assert!(store.wrote_to(&address(known)).unwrap(), "{known}");
         }
@@ -58,9 +58,9 @@ on_every_store! {
             sent(&["joe+2@x.example", "eve@y.example"], "<2@me>", 5),
             sent(&["joe@x.example"], "<3@me>", -400),
         ];
-        assert_eq!(store.learn(&all).unwrap(), Learned { correspondents: 2, messages: 3 });
+        assert_eq!(store.learn(&all).unwrap(), LearnOutcome { correspondents: 2, messages: 3 });
         let before = rows(store);
-        assert_eq!(store.learn(&all).unwrap(), Learned::default());
+        assert_eq!(store.learn(&all).unwrap(), LearnOutcome::default());
         assert_eq!(rows(store), before);
         for one in all.iter().rev() {
             other.learn(std::slice::from_ref(one)).unwrap();
@@ -74,7 +74,7 @@ on_every_store! {
     fn a_copy_to_another_recipient_under_the_same_id_is_learned_too(store, _other) {
         store.learn(&[sent(&["joe@x.example"], "<1@me>", 0)]).unwrap();
         let copy = [sent(&["bcc@z.example"], "<1@me>", 0)];
-        assert_eq!(store.learn(&copy).unwrap(), Learned { correspondents: 1, messages: 0 });
+        assert_eq!(store.learn(&copy).unwrap(), LearnOutcome { correspondents: 1, messages: 0 });
         assert!(store.wrote_to(&address("bcc@z.example")).unwrap());
     }
 
@@ -82,10 +82,10 @@ on_every_store! {
         let letters = [sent(&["joe@x.example"], "<1@me>", 0), sent(&["eve@y.example"], "<2@me>", 0)];
         store.learn(&letters).unwrap();
         let before = rows(store);
-        assert!(store.forget(&address("Joe+x@x.example")).unwrap());
-        assert!(!store.forget(&address("joe@x.example")).unwrap());
-        assert!(!store.forget(&address("nobody@x.example")).unwrap());
-        assert_eq!(store.learn(&letters).unwrap(), Learned::default());
+        assert!(store.remove(&address("Joe+x@x.example")).unwrap());
+        assert!(!store.remove(&address("joe@x.example")).unwrap());
+        assert!(!store.remove(&address("nobody@x.example")).unwrap());
+        assert_eq!(store.learn(&letters).unwrap(), LearnOutcome::default());
         // An old copy of the state brings nobody back either, here or where the new one is taken in after it.
         other.import(&mut before.clone().into_iter()).unwrap();
         other.import(&mut rows(store).into_iter()).unwrap();
@@ -113,19 +113,19 @@ on_every_store! {
 
     fn nothing_known_is_no_error(store, _other) {
         assert!(!store.wrote_to(&address("joe@x.example")).unwrap() && !store.sent("<1@me>").unwrap());
-        assert!(!store.forget(&address("joe@x.example")).unwrap());
+        assert!(!store.remove(&address("joe@x.example")).unwrap());
         assert_eq!(store.purge_sent(NOW).unwrap(), 0);
         assert_eq!(people(store), []);
-        assert_eq!(store.learn(&[]).unwrap(), Learned::default());
+        assert_eq!(store.learn(&[]).unwrap(), LearnOutcome::default());
         // Neither an address nor an id.
-        assert_eq!(store.learn(&[sent(&[], " ", 0)]).unwrap(), Learned::default());
+        assert_eq!(store.learn(&[sent(&[], " ", 0)]).unwrap(), LearnOutcome::default());
         assert_eq!(rows(store), []);
     }
 
     fn times_at_the_ends_of_the_range_are_kept(store, _other) {
         for time in [i64::MIN, -1, 0, i64::MAX] {
             let letter = Sent { time: UnixTime(time), ..sent(&[&format!("t{time}@x.example")], &time.to_string(), 0) };
-            assert_eq!(store.learn(&[letter]).unwrap(), Learned { correspondents: 1, messages: 1 }, "{time}");
+            assert_eq!(store.learn(&[letter]).unwrap(), LearnOutcome { correspondents: 1, messages: 1 }, "{time}");
         }
         assert_eq!(store.purge_sent(UnixTime(i64::MAX)).unwrap(), 4);
     }
@@ -134,7 +134,7 @@ on_every_store! {
     fn a_message_to_a_hundred_thousand_is_learned_in_one_piece(store, other) {
         let recipients = (0..100_000).map(|n| address(&format!("p{n}@x.example"))).collect();
         let learned = store.learn(&[Sent { recipients, message_id: None, time: NOW }]).unwrap();
-        assert_eq!(learned, Learned { correspondents: 100_000, messages: 0 });
+        assert_eq!(learned, LearnOutcome { correspondents: 100_000, messages: 0 });
         let all = rows(store);
         assert_eq!(other.import(&mut all.into_iter()).unwrap(), Imported { taken: 100_000, known: 0 });
         assert!(other.wrote_to(&address("p99999@x.example")).unwrap());
@@ -156,7 +156,7 @@ fn a_question_about_what_was_sent_makes_no_file() {
 #[test]
 fn a_learning_that_fails_anywhere_is_all_or_nothing() {
     let letters: Vec<Sent> = (0..300).map(|n| sent(&[&format!("p{n}@x.example")], &format!("<{n}@me>"), 0)).collect();
-    let whole = Learned { correspondents: 300, messages: 300 };
+    let whole = LearnOutcome { correspondents: 300, messages: 300 };
     let before = Disk::default();
     before.open(Plan::Work).unwrap().spend(&ask(1, 1)).unwrap();
     let (log, count) = before.copy().open_counting(Plan::Work);
@@ -174,8 +174,8 @@ fn a_learning_that_fails_anywhere_is_all_or_nothing() {
             let ids = (0..300).filter(|n| log.sent(&format!("{n}@me")).unwrap()).count();
             assert!((known, ids) == (300, 300) || first.is_err() && (known, ids) == (0, 0), "{plan:?}: {known} {ids}");
             let again = log.learn(&letters).unwrap();
-            assert_eq!(again, if known == 0 { whole } else { Learned::default() }, "{plan:?}");
-            assert!(matches!(log.peek(&ask(1, 2)).unwrap(), Spent::Double { .. }));
+            assert_eq!(again, if known == 0 { whole } else { LearnOutcome::default() }, "{plan:?}");
+            assert!(matches!(log.would_spend(&ask(1, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
             assert!(log.verify().unwrap());
         }
     }
@@ -226,14 +226,14 @@ fn a_file_of_version_0_1_is_read_and_what_is_written_does_not_hinder_version_0_1
     assert_eq!(redb::ReadableTableMetadata::len(&used).unwrap(), 1);
     drop((meta, used, tx, database));
     assert!(store.wrote_to(&address("joe@x.example")).unwrap());
-    assert!(matches!(store.spend(&ask(1, 2)).unwrap(), Spent::Double { .. }));
+    assert!(matches!(store.spend(&ask(1, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
 }
 
 #[test]
 fn the_rows_are_lines_of_json() {
     let store = Memory::new();
     store.learn(&[sent(&["Joe+a@x.example"], "<1@me>", 0)]).unwrap();
-    store.forget(&address("joe@x.example")).unwrap();
+    store.remove(&address("joe@x.example")).unwrap();
     let lines: Vec<String> = rows(&store).iter().map(|row| serde_json::to_string(row).unwrap()).collect();
     assert_eq!(
         lines,
@@ -243,6 +243,6 @@ fn the_rows_are_lines_of_json() {
         ]
     );
     for line in lines {
-        assert!(rows(&store).contains(&serde_json::from_str::<Row>(&line).unwrap()));
+        assert!(rows(&store).contains(&serde_json::from_str::<ExportRecord>(&line).unwrap()));
     }
 }

@@ -3,15 +3,15 @@
 use crate::{DAY, NOW, ask};
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::{Store, UsedLog};
-use mailstamp::verdict::spend::{Spend, Spent};
+use mailstamp::verdict::spend::{SpendRequest, SpendResult};
 
 /// Serials spent one commit at a time, their ends spread over 30 days.
 fn spend(log: &Redb, serials: std::ops::Range<u32>, days: i64) {
     for serial in serials {
         let now = NOW.plus(days * DAY);
         let expires = now.plus(i64::from(serial.wrapping_mul(2_654_435_761) >> 8) % (30 * DAY));
-        let answer = log.spend(&Spend { now, expires: Some(expires), ..ask(serial, 1) });
-        assert_eq!(answer.unwrap(), Spent::Fresh);
+        let answer = log.spend(&SpendRequest { now, expires: Some(expires), ..ask(serial, 1) });
+        assert_eq!(answer.unwrap(), SpendResult::Fresh);
     }
 }
 

@@ -8,12 +8,12 @@ use super::SetStanding;
 use crate::disk::{Dice, Disk, Plan};
 use crate::powercut::{Given, History, Toll, What, cut_and_check, filled, remembered};
 use crate::{NOW, ask};
-use mailstamp::grant::{Grant, GrantKind, Standing};
+use mailstamp::grant::{Grant, GrantKind, StampStatus};
 use mailstamp::message::address::Address;
 use mailstamp::store::redb::{Options, Redb};
-use mailstamp::store::resident::Resident;
-use mailstamp::store::{Row, SentBook, Store, StoreError, UsedLog};
-use mailstamp::verdict::spend::{Spend, Spent};
+use mailstamp::store::resident::ResidentLog;
+use mailstamp::store::{ContactStore, ExportRecord, Store, StoreError, UsedLog};
+use mailstamp::verdict::spend::{SpendRequest, SpendResult};
 use std::fs;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -47,7 +47,7 @@ fn history(disk: &Disk, processes: &[Plan], sees_notes: bool) -> History {
             let mut note = |what| given.push(Given { after: disk.changes(), what });
             match log.spend(&ask(serial, 1)) {
                 Ok(answer) => {
-                    assert_eq!(answer, Spent::Fresh);
+                    assert_eq!(answer, SpendResult::Fresh);
                     note(What::Spent { serial, times: 0 });
                 }
                 Err(_) => break,
@@ -56,7 +56,7 @@ fn history(disk: &Disk, processes: &[Plan], sees_notes: bool) -> History {
                 note(What::Spent { serial, times: 1 });
             }
             if dice.below(5) == 0 {
-                let revoked = Standing { revoked: Some(7), ..Standing::default() };
+                let revoked = StampStatus { revoked: Some(7), ..StampStatus::default() };
                 if log.set_standing("stamps.example", &ask(serial, 1).serial, revoked).is_ok() {
                     note(What::Revoked { serial });
                 }
@@ -82,13 +82,13 @@ fn check(disk: &Disk, given: &[&What]) -> Result<bool, StoreError> {
     if !remembered(process.log(), given)? {
         return Ok(false);
     }
-    assert_eq!(process.log().spend(&ask(9_999_999, 1))?, Spent::Fresh);
+    assert_eq!(process.log().spend(&ask(9_999_999, 1))?, SpendResult::Fresh);
     drop(process);
     let process = disk.stay(Plan::Work)?;
-    assert!(matches!(process.log().spend(&ask(9_999_999, 2))?, Spent::Double { .. }));
+    assert!(matches!(process.log().spend(&ask(9_999_999, 2))?, SpendResult::DoubleSpend { .. }));
     process.end();
     let log = disk.open(Plan::Work)?;
-    Ok(matches!(log.peek(&ask(9_999_999, 2))?, Spent::Double { .. }) && log.verify()?)
+    Ok(matches!(log.would_spend(&ask(9_999_999, 2))?, SpendResult::DoubleSpend { .. }) && log.verify()?)
 }
 
 fn cut_everywhere(history: &History, ways: u64) -> Toll {
@@ -133,7 +133,7 @@ fn no_power_cut_while_rows_go_into_the_tables_loses_an_answer() {
     let process = disk.stay(Plan::Work).unwrap();
     let mut given = Vec::new();
     for serial in 0..120 {
-        assert_eq!(process.log().spend(&ask(serial, 1)).unwrap(), Spent::Fresh);
+        assert_eq!(process.log().spend(&ask(serial, 1)).unwrap(), SpendResult::Fresh);
         given.push(Given { after: disk.changes(), what: What::Spent { serial, times: 0 } });
         thread::sleep(Duration::from_millis(20));
     }
@@ -166,7 +166,7 @@ fn a_log_that_is_replaced_under_the_process_gets_no_rows_of_the_one_before() {
     let (path, backup) = (folder.path().join("log"), folder.path().join("backup"));
     Redb::new(&path, Options::default()).spend(&ask(1, 1)).unwrap();
     fs::copy(&path, &backup).unwrap();
-    let resident = Resident::new(&path, Options::default()).unwrap();
+    let resident = ResidentLog::new(&path, Options::default()).unwrap();
     // Several generations, the last of which stays in the journal.
     for serial in 10..14 {
         resident.spend(&ask(serial, 1)).unwrap();
@@ -176,9 +176,9 @@ fn a_log_that_is_replaced_under_the_process_gets_no_rows_of_the_one_before() {
     fs::rename(&backup, &path).unwrap();
     // To the log that is there now these are fresh, and belong to whoever comes first.
     for serial in 10..15 {
-        assert_eq!(resident.spend(&ask(serial, 2)).unwrap(), Spent::Fresh, "{serial}");
+        assert_eq!(resident.spend(&ask(serial, 2)).unwrap(), SpendResult::Fresh, "{serial}");
     }
-    assert!(matches!(resident.spend(&ask(1, 2)).unwrap(), Spent::Double { .. }));
+    assert!(matches!(resident.spend(&ask(1, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
     // Killed: what is on the disk now is what the next one finds.
     let after = tempfile::tempdir().unwrap();
     for suffix in ["", ".lock", ".journal0", ".journal1"] {
@@ -187,7 +187,7 @@ fn a_log_that_is_replaced_under_the_process_gets_no_rows_of_the_one_before() {
     }
     let log = Redb::new(after.path().join("log"), Options::default());
     for serial in 10..15 {
-        assert!(matches!(log.peek(&ask(serial, 2)).unwrap(), Spent::Again { .. }), "{serial}");
+        assert!(matches!(log.would_spend(&ask(serial, 2)).unwrap(), SpendResult::Redelivery { .. }), "{serial}");
     }
 }
 
@@ -210,7 +210,7 @@ fn comes_to_an_end<T>(what: &str, act: impl FnOnce() -> T) -> T {
 fn a_lent_log_that_another_has_taken_meanwhile_is_back_when_he_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    let resident = Resident::new(&path, patient()).unwrap();
+    let resident = ResidentLog::new(&path, patient()).unwrap();
     resident.spend(&ask(1, 1)).unwrap();
     let (taken, is_taken) = channel();
     thread::scope(|scope| {
@@ -218,7 +218,7 @@ fn a_lent_log_that_another_has_taken_meanwhile_is_back_when_he_is_done() {
         resident
             .lend(|| {
                 scope.spawn(move || {
-                    assert_eq!(other.spend(&ask(2, 1)).unwrap(), Spent::Fresh);
+                    assert_eq!(other.spend(&ask(2, 1)).unwrap(), SpendResult::Fresh);
                     taken.send(()).unwrap();
                     thread::sleep(Duration::from_millis(300));
                     other.release();
@@ -227,7 +227,7 @@ fn a_lent_log_that_another_has_taken_meanwhile_is_back_when_he_is_done() {
             })
             .unwrap();
     });
-    assert_eq!(comes_to_an_end("the spend", || resident.spend(&ask(3, 1))).unwrap(), Spent::Fresh);
+    assert_eq!(comes_to_an_end("the spend", || resident.spend(&ask(3, 1))).unwrap(), SpendResult::Fresh);
 }
 
 /// What is looked up for the rules goes past the spends, and must not get the log before the one to whom it is lent.
@@ -235,7 +235,7 @@ fn a_lent_log_that_another_has_taken_meanwhile_is_back_when_he_is_done() {
 fn a_log_that_is_lent_is_taken_by_none_of_the_process_itself() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    let resident = Resident::new(&path, patient()).unwrap();
+    let resident = ResidentLog::new(&path, patient()).unwrap();
     let bob = Address::parse("bob@y.example").unwrap();
     thread::scope(|scope| {
         let lent = resident.lend(|| {
@@ -246,7 +246,7 @@ fn a_log_that_is_lent_is_taken_by_none_of_the_process_itself() {
             assert!(resident.is_alive(), "it only waits");
             comes_to_an_end("the spend", || Redb::new(&path, patient()).spend(&ask(1, 1)).unwrap())
         });
-        assert_eq!(lent.unwrap(), Spent::Fresh);
+        assert_eq!(lent.unwrap(), SpendResult::Fresh);
     });
 }
 
@@ -254,21 +254,21 @@ fn a_log_that_is_lent_is_taken_by_none_of_the_process_itself() {
 #[test]
 fn standings_too_long_for_the_journal_are_answered_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let resident = Resident::new(folder.path().join("log"), Options::default()).unwrap();
+    let resident = ResidentLog::new(folder.path().join("log"), Options::default()).unwrap();
     let long = |serial: u32, messages: u32| {
         let used_for = (0..messages).map(|n| u128::from(n).to_be_bytes()).collect();
         let grant = Grant { uses: Some(messages + 9), used_for, ..Grant::new(GrantKind::MultiUse, NOW) };
-        let standing = Standing { grant: Some(grant), ..Standing::default() };
-        Row::Standing { vendor: "stamps.example".into(), serial: ask(serial, 1).serial, standing }
+        let standing = StampStatus { grant: Some(grant), ..StampStatus::default() };
+        ExportRecord::Standing { vendor: "stamps.example".into(), serial: ask(serial, 1).serial, standing }
     };
-    let rows: Vec<Row> = (0..40).map(|serial| long(serial, 1_000)).chain([long(40, 32_000)]).collect();
+    let rows: Vec<ExportRecord> = (0..40).map(|serial| long(serial, 1_000)).chain([long(40, 32_000)]).collect();
     resident.import(&mut rows.into_iter()).unwrap();
     thread::scope(|scope| {
         for serial in 0..41 {
             let resident = &resident;
             scope.spawn(move || {
-                let granted = Spent::Granted(GrantKind::MultiUse);
-                assert_eq!(resident.spend(&Spend { now: NOW, ..ask(serial, 9) }).unwrap(), granted);
+                let granted = SpendResult::Granted(GrantKind::MultiUse);
+                assert_eq!(resident.spend(&SpendRequest { now: NOW, ..ask(serial, 9) }).unwrap(), granted);
             });
         }
     });

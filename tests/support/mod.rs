@@ -14,7 +14,7 @@ pub mod screen;
 pub mod shop;
 pub mod smtp;
 
-use mailstamp::directory::signing_key::Signer;
+use mailstamp::directory::signing_key::SigningKey;
 use mailstamp::message::address::Address;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
@@ -148,7 +148,7 @@ impl Home {
 
     /// The same with another end than a day from now.
     pub fn mint_until(&self, to: &str, serial: &str, end: UnixTime) -> String {
-        let signer = Signer::read(&self.key("stamps.example", "2026q4")).unwrap();
+        let signer = SigningKey::read(&self.key("stamps.example", "2026q4")).unwrap();
         let audience = Audience::Plain(Address::parse(to).unwrap());
         let stamp = Stamp::new(Serial::new(serial).unwrap(), audience, end);
         issue::issue(&stamp, &signer.issuer, &signer.key).unwrap().as_str().to_owned()

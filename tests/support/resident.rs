@@ -3,7 +3,7 @@
 
 use super::Home;
 use super::programs::stop;
-use mailstamp::ipc::connection::Channel;
+use mailstamp::ipc::connection::Connection;
 use mailstamp::ipc::frame::{Kind, Limits};
 use mailstamp::os::unix_socket;
 use rustix::process::{Pid, Signal, kill_process};
@@ -85,7 +85,7 @@ impl Resident {
 
     /// How many messages it has judged or deferred.
     pub fn judged(&self) -> u64 {
-        let mut channel = Channel::new(self.connect().expect("it listens"));
+        let mut channel = Connection::new(self.connect().expect("it listens"));
         channel.send(Kind::Status, b"{}", &[], PATIENCE).unwrap();
         let frame = channel.receive(Limits::HEAD_ONLY, PATIENCE, PATIENCE).unwrap().expect("an answer");
         let status: serde_json::Value = serde_json::from_slice(&frame.head).unwrap();

@@ -6,7 +6,7 @@ use super::http::{self, Answer, Connection};
 use super::programs::{PATIENCE, eventually, stop};
 use mailstamp::accounting::event::Terms;
 use mailstamp::accounting::order::Caps;
-use mailstamp::ledger::handle::{Founding, Ledger};
+use mailstamp::ledger::handle::{Ledger, LedgerParams};
 use mailstamp::os::clock;
 use rustix::process::Pid;
 use serde_json::Value;
@@ -55,7 +55,7 @@ impl Shop {
             caps: Caps { credits_a_day: u64::MAX / 4, ..Caps::default() },
             refunds: true,
         };
-        let founding = Founding { vendor: VENDOR.into(), kid: "2026q4".into(), terms };
+        let founding = LedgerParams { vendor: VENDOR.into(), kid: "2026q4".into(), terms };
         let ledger = Ledger::create(&path, &founding, clock::now()).unwrap();
         let account = ledger.open_account("joe", "joe@shop.example", None, clock::now()).unwrap().number;
         if credits > 0 {
@@ -86,7 +86,7 @@ impl Shop {
 
     /// The ledger, through the service that has it.
     pub fn ledger(&self) -> Ledger {
-        Ledger::reach(&self.folder(), PATIENCE).unwrap()
+        Ledger::connect(&self.folder(), PATIENCE).unwrap()
     }
 
     /// The number of its process.

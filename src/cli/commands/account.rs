@@ -6,15 +6,15 @@ use crate::cli::ui::purchase::failure;
 use crate::cli::ui::table::Table;
 use crate::cli::ui::{input, output};
 use crate::config::file;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
 use crate::engine::judge::Engine;
 use crate::message::address::Address;
 use crate::message::parse::Message;
 use crate::net::http_client::Secret;
 use crate::sender::account::{self, Account};
-use crate::sender::selection::Learned;
-use crate::sender::stamp_source::Sender;
+use crate::sender::selection::RecipientPreference;
+use crate::sender::stamp_source::StampSource;
 use crate::sender::vendor_client;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
@@ -130,9 +130,9 @@ pub struct PreferArgs {
 ///
 /// # Errors
 /// A failure that says what is wrong.
-pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, None)?;
-    let sender = Sender::new(&engine.config, &engine.places)?;
+pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, None)?;
+    let sender = StampSource::new(&engine.config, &engine.places)?;
     match command {
         Command::Add(args) => add(args, &engine, &sender),
         Command::Show(args) => show(args, &engine, &sender),
@@ -145,7 +145,7 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
     }
 }
 
-fn add(args: &AddArgs, engine: &Engine, sender: &Sender) -> Result<u8, Failure> {
+fn add(args: &AddArgs, engine: &Engine, sender: &StampSource) -> Result<u8, Failure> {
     let accounts = sender.accounts();
     account::check_name(&args.name)?;
     let before = accounts.get(&args.name).ok();
@@ -178,7 +178,7 @@ fn add(args: &AddArgs, engine: &Engine, sender: &Sender) -> Result<u8, Failure> 
     Ok(0)
 }
 
-fn show(args: &ShowArgs, engine: &Engine, sender: &Sender) -> Result<u8, Failure> {
+fn show(args: &ShowArgs, engine: &Engine, sender: &StampSource) -> Result<u8, Failure> {
     let account = match &args.name {
         Some(name) => sender.accounts().get(name)?,
         None => {
@@ -236,7 +236,7 @@ fn show(args: &ShowArgs, engine: &Engine, sender: &Sender) -> Result<u8, Failure
     Ok(0)
 }
 
-fn list(args: &ListArgs, sender: &Sender) -> Result<u8, Failure> {
+fn list(args: &ListArgs, sender: &StampSource) -> Result<u8, Failure> {
     let accounts = sender.accounts().list()?;
     let price = |account: &Account| account.price.as_ref().map(ToString::to_string);
     if args.json {
@@ -257,7 +257,7 @@ fn list(args: &ListArgs, sender: &Sender) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn prefer(args: &PreferArgs, sender: &Sender) -> Result<u8, Failure> {
+fn prefer(args: &PreferArgs, sender: &StampSource) -> Result<u8, Failure> {
     let wallet = sender.wallet();
     if args.from_challenge {
         let input = input::read(1 << 20)?;
@@ -284,14 +284,14 @@ fn prefer(args: &PreferArgs, sender: &Sender) -> Result<u8, Failure> {
     if !args.forget && args.vendor.is_empty() && args.value.is_none() {
         return Err(Failure::new(USAGE, "say what he wants: --vendor, --value, or --forget"));
     }
-    let learned = Learned { vendors: args.vendor.clone(), value: args.value };
+    let learned = RecipientPreference { vendors: args.vendor.clone(), value: args.value };
     wallet.learn(recipient, (!args.forget).then_some(&learned))?;
     Ok(0)
 }
 
 /// What a challenge in mailstamp's own words says: `Get a stamp of at least N credits for the recipient`, his address, and a
 /// line beginning with `*` for each vendor.
-fn challenge(raw: &[u8]) -> Option<(Address, Learned)> {
+fn challenge(raw: &[u8]) -> Option<(Address, RecipientPreference)> {
     let message = Message::parse(raw);
     let text = String::from_utf8_lossy(message.body()).into_owned();
     let mut lines = text.lines().map(str::trim);
@@ -304,7 +304,7 @@ fn challenge(raw: &[u8]) -> Option<(Address, Learned)> {
         crate::stamp::token::Issuer::new(name, "k").ok().map(|issuer| issuer.vendor().to_owned())
     };
     let vendors: Vec<String> = lines.take_while(|line| !line.starts_with("2. ")).filter_map(vendor).collect();
-    (value > 0).then_some((recipient, Learned { vendors, value: Some(value) }))
+    (value > 0).then_some((recipient, RecipientPreference { vendors, value: Some(value) }))
 }
 
 /// The API key: from the file, else from the person at the terminal, else from standard input.
@@ -355,7 +355,7 @@ fn prompted() -> Result<String, Failure> {
 mod tests {
     use super::*;
     use crate::autoreply::eligibility::Kind;
-    use crate::autoreply::template::{Offer, Template, Values};
+    use crate::autoreply::template::{Template, Values, VendorOffer};
 
     #[test]
     fn a_challenge_of_our_own_is_understood() {
@@ -363,15 +363,18 @@ mod tests {
             address: Address::parse("alice@x.example").ok(),
             price: 5,
             vendors: vec![
-                Offer { vendor: "v.example".into(), buy: Some("https://v.example/buy".into()) },
-                Offer { vendor: "w.example".into(), buy: None },
+                VendorOffer { vendor: "v.example".into(), buy: Some("https://v.example/buy".into()) },
+                VendorOffer { vendor: "w.example".into(), buy: None },
             ],
             ..Values::default()
         };
         let text = Template::default_of(Kind::Challenge).fill(&values);
         let (recipient, learned) = challenge(format!("Subject: x\n\n{text}").as_bytes()).unwrap();
         assert_eq!(recipient.to_string(), "alice@x.example");
-        assert_eq!(learned, Learned { vendors: vec!["v.example".into(), "w.example".into()], value: Some(5) });
+        assert_eq!(
+            learned,
+            RecipientPreference { vendors: vec!["v.example".into(), "w.example".into()], value: Some(5) }
+        );
         let one = Template::default_of(Kind::Challenge).fill(&Values { price: 1, ..values });
         assert_eq!(challenge(format!("A: b\n\n{one}").as_bytes()).unwrap().1.value, Some(1));
         assert!(challenge(b"Subject: x\n\nGet a stamp of at least 5 credits\n").is_none());

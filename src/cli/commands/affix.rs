@@ -4,9 +4,9 @@ use crate::cli::ui::exit_status::{DATA, Failure, NO_INPUT, USAGE};
 use crate::cli::ui::input;
 #[cfg(feature = "sender")]
 use crate::cli::ui::purchase;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
-use crate::grant::{Grant, GrantKind, Standing};
+use crate::grant::{Grant, GrantKind, StampStatus};
 #[cfg(feature = "sender")]
 use crate::message::address::{Address, addresses};
 use crate::message::edit::Edit;
@@ -16,9 +16,9 @@ use crate::message::parse::Message;
 #[cfg(feature = "sender")]
 use crate::sender::error::SupplyError;
 #[cfg(feature = "sender")]
-use crate::sender::stamp_request::{ReservationKey, Want};
+use crate::sender::stamp_request::{ReservationKey, StampRequest};
 #[cfg(feature = "sender")]
-use crate::sender::stamp_source::Sender;
+use crate::sender::stamp_source::StampSource;
 use crate::stamp::affix::affix;
 use crate::stamp::claims::Stamp;
 use crate::stamp::extract::Place;
@@ -77,7 +77,7 @@ enum Where {
 ///
 /// # Errors
 /// A failure when the stamp is none, or cannot be put there.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     #[cfg(feature = "sender")]
     if args.buy {
         return buy(args, given);
@@ -100,7 +100,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 
 /// Gets a stamp and puts it on. It is kept for this message until all of it is written, and is used from then on.
 #[cfg(feature = "sender")]
-fn buy(args: &Args, given: &Given) -> Result<u8, Failure> {
+fn buy(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let input = input::read(u64::MAX)?;
     let message = Message::parse(&input.bytes);
     let recipient = match &args.to {
@@ -111,12 +111,12 @@ fn buy(args: &Args, given: &Given) -> Result<u8, Failure> {
     if place_for(args, &message, "v4.public.").is_none() && args.place == Where::Body {
         return Err(no_place());
     }
-    let engine = context::engine(given, None)?;
-    let sender = Sender::new(&engine.config, &engine.places)?;
+    let engine = context::load(given, None)?;
+    let sender = StampSource::new(&engine.config, &engine.places)?;
     purchase::sweep(&sender, engine.now)?;
     let key = ReservationKey::of(&Fingerprint::of(&message).0, &recipient);
-    let want = Want::new(key.clone(), recipient);
-    let answer = sender.supply(std::slice::from_ref(&want), engine.now).into_iter().next();
+    let want = StampRequest::new(key.clone(), recipient);
+    let answer = sender.acquire(std::slice::from_ref(&want), engine.now).into_iter().next();
     let answer = answer.unwrap_or_else(|| Err(SupplyError::Ours("there was no answer".to_owned())));
     let held = answer.map_err(|error| purchase::failure(&error))?;
     if let Err(failure) = put_on(args, &message, &held.token, given) {
@@ -137,7 +137,7 @@ fn buy(args: &Args, given: &Given) -> Result<u8, Failure> {
 /// Who stands in To and Cc, if that is one.
 #[cfg(feature = "sender")]
 fn only_recipient(message: &Message<'_>) -> Result<Address, Failure> {
-    let fields = message.fields().filter(|field| field.is("To") || field.is("Cc"));
+    let fields = message.fields().filter(|field| field.name_is("To") || field.name_is("Cc"));
     let mut found: Vec<Address> = fields.flat_map(|field| addresses(&field.unfolded())).collect();
     found.sort_by_key(Address::canonical);
     found.dedup_by_key(|address| address.canonical());
@@ -149,7 +149,7 @@ fn only_recipient(message: &Message<'_>) -> Result<Address, Failure> {
     }
 }
 
-fn put_on(args: &Args, message: &Message<'_>, token: &Token, given: &Given) -> Result<(), Failure> {
+fn put_on(args: &Args, message: &Message<'_>, token: &Token, given: &CliOverrides) -> Result<(), Failure> {
     let mark = if args.for_return { "; reuse=return" } else { "" };
     let edit = place_for(args, message, &format!("{}{mark}", token.as_str())).ok_or_else(no_place)?;
     if args.for_return {
@@ -178,14 +178,14 @@ fn no_place() -> Failure {
 }
 
 /// The grant is what the log says; the mark in the message alone gives nothing (paper, protocol step 3).
-fn log_for_return(token: &Token, given: &Given) -> Result<(), Failure> {
+fn log_for_return(token: &Token, given: &CliOverrides) -> Result<(), Failure> {
     let not_a_stamp = |error: &dyn std::fmt::Display| Failure::new(DATA, format!("this is not a stamp: {error}"));
     let issuer = token.issuer().map_err(|error| not_a_stamp(&error))?;
     let stamp = Stamp::read(token.payload()).map_err(|error| not_a_stamp(&error))?;
-    let engine = context::engine(given, None)?;
+    let engine = context::load(given, None)?;
     let grant = Grant::new(GrantKind::Return, engine.now);
-    let granted = |before: &Standing| Standing { grant: Some(grant.clone()), ..before.clone() };
+    let granted = |before: &StampStatus| StampStatus { grant: Some(grant.clone()), ..before.clone() };
     let log = engine.used_log()?;
-    log.change_standing(issuer.vendor(), &stamp.serial, &mut |before| granted(before))?;
+    log.update_status(issuer.vendor(), &stamp.serial, &mut |before| granted(before))?;
     Ok(())
 }

@@ -3,12 +3,12 @@
 use crate::cli::ui::exit_status::{Failure, USAGE};
 use crate::cli::ui::output;
 use crate::cli::ui::purchase::{failure, sweep};
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
 use crate::message::address::Address;
-use crate::sender::stamp_request::{Held, Want};
-use crate::sender::stamp_source::Sender;
-use crate::sender::wallet::Ending;
+use crate::sender::stamp_request::{StampRequest, WalletStamp};
+use crate::sender::stamp_source::StampSource;
+use crate::sender::wallet::Disposition;
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -59,29 +59,29 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure when there is no stamp for one of the recipients. Those that were bought stay in the wallet.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let mut seen = HashSet::new();
     if let Some(twice) = args.to.iter().find(|address| !seen.insert(address.canonical())) {
         return Err(Failure::new(USAGE, format!("{twice} is given twice")));
     }
-    let engine = context::engine(given, None)?;
-    let sender = Sender::new(&engine.config, &engine.places)?;
+    let engine = context::load(given, None)?;
+    let sender = StampSource::new(&engine.config, &engine.places)?;
     let now = engine.now;
     sweep(&sender, now)?;
     let run = sender.run(&format!("{args:?}"), args.name.as_deref(), WAIT).map_err(|error| failure(&error))?;
-    let want = |recipient: &Address| Want {
+    let want = |recipient: &Address| StampRequest {
         value: args.value,
         days: args.days,
         vendor: args.vendor.clone(),
         hashed: args.hashed.then_some(true),
         sender: args.sender.clone(),
         fresh: true,
-        ..Want::new(run.key(recipient), recipient.clone())
+        ..StampRequest::new(run.key(recipient), recipient.clone())
     };
-    let wants: Vec<Want> = args.to.iter().map(want).collect();
+    let wants: Vec<StampRequest> = args.to.iter().map(want).collect();
     let mut stamps = Vec::with_capacity(wants.len());
     let mut failed = None;
-    for (want, answer) in wants.iter().zip(sender.supply(&wants, now)) {
+    for (want, answer) in wants.iter().zip(sender.acquire(&wants, now)) {
         match answer {
             Ok(held) => stamps.push((want.key.clone(), held)),
             Err(error) => failed = failed.or(Some(error)),
@@ -92,17 +92,17 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         let keys: Vec<_> = wants.iter().map(|want| want.key.clone()).collect();
         if !error.passes() && !sender.wallet().waits(&keys)? {
             let keys: Vec<_> = stamps.iter().map(|(key, _)| key.clone()).collect();
-            run.end(&keys, Ending::Kept, now)?;
+            run.end(&keys, Disposition::Kept, now)?;
         }
         return Err(failure(&error));
     }
     tell(args, &stamps.iter().map(|(_, held)| held).collect::<Vec<_>>())?;
     let keys: Vec<_> = stamps.into_iter().map(|(key, _)| key).collect();
-    run.end(&keys, if args.out == "-" { Ending::HandedOut } else { Ending::Kept }, now)?;
+    run.end(&keys, if args.out == "-" { Disposition::HandedOut } else { Disposition::Kept }, now)?;
     Ok(0)
 }
 
-fn tell(args: &Args, stamps: &[&Held]) -> Result<(), Failure> {
+fn tell(args: &Args, stamps: &[&WalletStamp]) -> Result<(), Failure> {
     let mut text = String::new();
     for held in stamps {
         if args.json {

@@ -3,7 +3,7 @@
 use crate::cli::ui::exit_status::{Failure, TEMPFAIL};
 use crate::cli::ui::judge::{self, Delivery};
 use crate::cli::ui::{input, output};
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 
 /// Read a message on standard input, print its class and the reason, and exit with the code of the class.
 ///
@@ -38,7 +38,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure with status 75.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let Delivery { input, decision, .. } = judge::judge(&args.delivery, given)?;
     if input.cut {
         input::rest(&mut std::io::sink()).map_err(|error| Failure::input(TEMPFAIL, &error))?;

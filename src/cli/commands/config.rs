@@ -4,8 +4,8 @@ use crate::autoreply::eligibility::Kind;
 use crate::cli::ui::exit_status::{CONFIG, Failure};
 use crate::cli::ui::output;
 use crate::config::directory_sources;
-use crate::config::paths::{Given, Places};
-use crate::config::sendmail::{Next, WhenAway};
+use crate::config::paths::{CliOverrides, Paths};
+use crate::config::sendmail::{NextHop, OnVendorUnavailable};
 use crate::config::{Config, rules};
 use crate::directory::pinned;
 use crate::message::address::{Address, LocalCase, Pattern};
@@ -60,8 +60,8 @@ impl Command {
 ///
 /// # Errors
 /// A failure with status 78 that says what is wrong.
-pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
-    let (config, places) = Places::read(given)?;
+pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
+    let (config, places) = Paths::read(given)?;
     let rules = rules::in_force(&config, &places).map_err(|error| Failure::new(CONFIG, error))?;
     match command {
         Command::Check(_) => check(&config, &places, &rules, given),
@@ -69,14 +69,14 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
     }
 }
 
-fn check(config: &Config, places: &Places, rules: &Rules, given: &Given) -> Result<u8, Failure> {
+fn check(config: &Config, places: &Paths, rules: &Rules, given: &CliOverrides) -> Result<u8, Failure> {
     let path = places.rules.as_deref().unwrap_or(Path::new(""));
     rules::check(rules, path, config.local_case).map_err(|error| Failure::new(CONFIG, error))?;
     let vendors = pinned::read(places.vendors()?, places.directories.as_deref(), clock::now())
         .map_err(|error| Failure::new(CONFIG, error))?;
     directory_sources::read(places.vendors()?).map_err(|error| Failure::new(CONFIG, error))?;
     if config.mailboxes.is_empty() {
-        let place = places.config.clone().or_else(|| Places::candidates(given).into_iter().next()).unwrap_or_default();
+        let place = places.config.clone().or_else(|| Paths::candidates(given).into_iter().next()).unwrap_or_default();
         return Err(Failure::new(CONFIG, "no addresses are configured, so no stamp can be for you")
             .hint(format!("write addresses = [\"you@your.example\"] into {}", place.display())));
     }
@@ -90,7 +90,7 @@ fn check(config: &Config, places: &Places, rules: &Rules, given: &Given) -> Resu
     Ok(0)
 }
 
-fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Result<u8, Failure> {
+fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result<u8, Failure> {
     let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
     let addresses: Vec<_> =
         config.mailboxes.iter().map(|m| json!({ "address": m.pattern.as_str(), "price": m.price })).collect();
@@ -152,7 +152,7 @@ fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Resul
         ("replies.challenge_template", json!(path(replies.challenge_template.as_deref()))),
         ("replies.compromised_template", json!(path(replies.compromised_template.as_deref()))),
         ("sendmail.none", json!(sendmail.none.iter().map(|it| it.as_str()).collect::<Vec<_>>())),
-        ("sendmail.when_away", json!(if sendmail.when_away == WhenAway::Plain { "plain" } else { "defer" })),
+        ("sendmail.when_away", json!(if sendmail.when_away == OnVendorUnavailable::Plain { "plain" } else { "defer" })),
         ("sendmail.for_return", json!(sendmail.for_return)),
         ("sendmail.keep_returns", json!(sendmail.keep_returns)),
         ("sendmail.at_once", json!(sendmail.at_once)),
@@ -191,12 +191,12 @@ fn show(config: &Config, places: &Places, rules: &Rules, as_json: bool) -> Resul
 }
 
 /// Who takes the copies of `mailstamp sendmail`; what is secret stands in files of its own.
-fn next(next: &Next) -> (&'static str, serde_json::Value) {
+fn next(next: &NextHop) -> (&'static str, serde_json::Value) {
     match next {
-        Next::Program(program, words) => {
+        NextHop::Program(program, words) => {
             let program = std::iter::once(program.display().to_string());
             ("sendmail.next", json!(program.chain(words.iter().cloned()).collect::<Vec<_>>()))
         }
-        Next::Smtp(smtp) => ("sendmail.smtp.host", json!(format!("{}:{}", smtp.host, smtp.port))),
+        NextHop::Smtp(smtp) => ("sendmail.smtp.host", json!(format!("{}:{}", smtp.host, smtp.port))),
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
 use crate::engine::judge::Engine;
 use crate::message::address::Address;
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::store::Correspondent;
 use serde_json::json;
 use std::io::{self, Write};
@@ -39,8 +39,8 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure when the state cannot be read or written.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, None)?;
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, None)?;
     let mut stdout = io::stdout().lock();
     if args.forget.is_empty() {
         for row in listed(args, &engine)? {
@@ -48,8 +48,8 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
         }
     }
     for address in &args.forget {
-        let forgotten = engine.used_log()?.forget(address)?;
-        let shown = printable(address.to_string().as_bytes(), 600);
+        let forgotten = engine.used_log()?.remove(address)?;
+        let shown = escape_untrusted(address.to_string().as_bytes(), 600);
         if args.json {
             let object = json!({ "schema": output::SCHEMA, "address": address, "forgotten": forgotten });
             writeln!(stdout, "{object}")?;
@@ -76,7 +76,7 @@ fn listed(args: &Args, engine: &Engine) -> Result<Vec<Correspondent>, Failure> {
 }
 
 fn to_text(row: &Correspondent) -> String {
-    format!("{}  first {}, last {}", printable(row.address.as_bytes(), 600), row.first, row.last)
+    format!("{}  first {}, last {}", escape_untrusted(row.address.as_bytes(), 600), row.first, row.last)
 }
 
 fn to_json(row: &Correspondent) -> String {

@@ -4,10 +4,10 @@
 use crate::cli::ui::exit_status::{Failure, TEMPFAIL};
 use crate::cli::ui::input;
 use crate::cli::ui::judge;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
-use crate::engine::delivery::{Arrival, Undelivered};
-use crate::engine::marking::Marking;
+use crate::engine::delivery::{DeliveryError, IncomingMessage};
+use crate::engine::marking::Mode;
 use crate::verdict::facts::Envelope;
 use std::io::Read;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure with status 75, whatever went wrong, told in one line: mail systems show it to people.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     deliver(args, given).map_err(|failure| {
         let hint = failure.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
         Failure::new(TEMPFAIL, judge::one_line(&format!("{}{hint}", failure.message)))
@@ -45,8 +45,8 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn deliver(args: &Args, given: &Given) -> Result<(), Failure> {
-    let mut engine = context::engine(given, args.delivery.now)?;
+fn deliver(args: &Args, given: &CliOverrides) -> Result<(), Failure> {
+    let mut engine = context::load(given, args.delivery.now)?;
     engine.ask_resident(given);
     let envelope = args.delivery.envelope()?;
     let envelope = Envelope { sender: envelope.sender.or_else(|| given.sender_variable.clone()), ..envelope };
@@ -57,16 +57,16 @@ fn deliver(args: &Args, given: &Given) -> Result<(), Failure> {
     };
     let mut stdin = std::io::stdin();
     let rest = input.cut.then_some(&mut stdin as &mut dyn Read);
-    let arrival = Arrival { bytes: &input.bytes, rest, envelope, marking: args.delivery.marking() };
+    let arrival = IncomingMessage { bytes: &input.bytes, rest, envelope, marking: args.delivery.marking() };
     engine.deliver(arrival, maildir)?;
-    if args.delivery.marking() == Marking::Spend {
-        engine.tidy(args.maildir.as_deref());
+    if args.delivery.marking() == Mode::Spend {
+        engine.run_daily_cleanup(args.maildir.as_deref());
     }
     Ok(())
 }
 
-impl From<Undelivered> for Failure {
-    fn from(error: Undelivered) -> Self {
+impl From<DeliveryError> for Failure {
+    fn from(error: DeliveryError) -> Self {
         Self { code: TEMPFAIL, hint: error.hint().map(str::to_owned), message: error.to_string() }
     }
 }

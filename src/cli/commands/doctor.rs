@@ -6,15 +6,15 @@ use crate::autoreply::eligibility::Kind;
 use crate::cli::mail_path::VERSION;
 use crate::cli::ui::exit_status::{CONFIG, Failure};
 use crate::cli::ui::output;
-use crate::config::paths::{Given, Places};
+use crate::config::paths::{CliOverrides, Paths};
 use crate::config::{Config, rules};
 use crate::directory::{pinned, source_status};
-use crate::engine::error::Undecided;
-use crate::engine::quarantine::Held;
-use crate::engine::remote::status::{self, Found};
+use crate::engine::error::Deferral;
+use crate::engine::quarantine::Quarantine;
+use crate::engine::remote::status::{self, StatusOutcome};
 use crate::engine::used_log;
 use crate::engine::{context, self_test};
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::os::clock;
 use crate::policy::rule_set::Rule;
 use crate::server::watcher;
@@ -74,9 +74,9 @@ impl Finding {
 ///
 /// # Errors
 /// A failure only when the findings cannot be printed.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let mut findings = Vec::new();
-    match Places::read(given) {
+    match Paths::read(given) {
         Err(error) => findings.push(Finding::error("configuration", error.to_string())),
         Ok((config, places)) => {
             findings.push(configuration(&config, &places, given));
@@ -93,7 +93,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     findings.push(programs());
     findings.push(resident(given));
     findings.push(clock());
-    findings.push(match self_test::examine_ourselves() {
+    findings.push(match self_test::self_test() {
         Ok(()) => {
             Finding::ok("self-test", "a stamp of our own is accepted once, again on its message, and not on another")
         }
@@ -129,7 +129,7 @@ fn programs() -> Finding {
     if version == VERSION {
         Finding::ok(what, format!("{version} at {}", filter.display()))
     } else {
-        let version = printable(version.as_bytes(), 100);
+        let version = escape_untrusted(version.as_bytes(), 100);
         Finding::error(
             what,
             format!("{}: {version:?}, expected {VERSION:?}; install both programs anew", filter.display()),
@@ -176,10 +176,10 @@ fn style(health: Health) -> Style {
     Style::new().fg_color(Some(colour.into()))
 }
 
-fn configuration(config: &Config, places: &Places, given: &Given) -> Finding {
+fn configuration(config: &Config, places: &Paths, given: &CliOverrides) -> Finding {
     let what = "configuration";
     let Some(path) = &places.config else {
-        let place = Places::candidates(given).into_iter().next().unwrap_or_default();
+        let place = Paths::candidates(given).into_iter().next().unwrap_or_default();
         let place = place.display();
         return Finding::error(what, format!("there is no {place}; write it, with addresses = [\"you@your.example\"]"));
     };
@@ -199,7 +199,7 @@ fn configuration(config: &Config, places: &Places, given: &Given) -> Finding {
     Finding::ok(what, format!("{path}, addresses: {}", config.mailboxes.len()))
 }
 
-fn rules(config: &Config, places: &Places) -> Option<Finding> {
+fn rules(config: &Config, places: &Paths) -> Option<Finding> {
     let what = "rules";
     let path = places.rules.as_deref()?;
     let checked =
@@ -219,7 +219,7 @@ fn rules(config: &Config, places: &Places) -> Option<Finding> {
     (rules.iter().len() > 0).then(|| Finding::ok(what, format!("{}, rules: {}", path.display(), rules.iter().len())))
 }
 
-fn vendors(places: &Places) -> Vec<Finding> {
+fn vendors(places: &Paths) -> Vec<Finding> {
     let what = "vendors";
     let path = match places.vendors() {
         Ok(path) => path,
@@ -265,7 +265,7 @@ fn vendors(places: &Places) -> Vec<Finding> {
 }
 
 /// Where the keys come from, and whether it still answers.
-fn directories(places: &Places) -> Vec<Finding> {
+fn directories(places: &Paths) -> Vec<Finding> {
     let what = "directories";
     let now = clock::now();
     let Ok(vendors) = places.vendors() else { return Vec::new() };
@@ -277,15 +277,15 @@ fn directories(places: &Places) -> Vec<Finding> {
         let (health, text) = standing.health(now);
         let text = format!("{}: {}: {text}", standing.source.publisher, standing.source.origin);
         match health {
-            source_status::Health::Ok => Finding::ok(what, text),
-            source_status::Health::Warning => Finding::warning(what, text),
-            source_status::Health::Error => Finding::error(what, text),
+            source_status::SourceStatus::Ok => Finding::ok(what, text),
+            source_status::SourceStatus::Warning => Finding::warning(what, text),
+            source_status::SourceStatus::Error => Finding::error(what, text),
         }
     };
     standings.iter().map(finding).collect()
 }
 
-fn state(config: &Config, places: &Places) -> Vec<Finding> {
+fn state(config: &Config, places: &Paths) -> Vec<Finding> {
     let what = "state";
     let folder = match places.state() {
         Ok(folder) => folder,
@@ -308,7 +308,7 @@ fn state(config: &Config, places: &Places) -> Vec<Finding> {
     findings
 }
 
-fn summary(config: &Config, places: &Places) -> Result<Summary, Undecided> {
+fn summary(config: &Config, places: &Paths) -> Result<Summary, Deferral> {
     Ok(used_log::used_log(config, places)?.summary()?)
 }
 
@@ -356,10 +356,10 @@ fn network_file_system(kind: i128) -> Option<&'static str> {
 }
 
 /// Nothing is said of it when nothing was ever held.
-fn held(given: &Given) -> Option<Finding> {
+fn held(given: &CliOverrides) -> Option<Finding> {
     let what = "held mail";
-    let engine = context::engine(given, None).ok()?;
-    match Held::existing(&engine).and_then(|held| held.map(|held| held.count()).transpose()) {
+    let engine = context::load(given, None).ok()?;
+    match Quarantine::existing(&engine).and_then(|held| held.map(|held| held.count()).transpose()) {
         Ok(None) => None,
         Ok(Some((0, _))) => Some(Finding::ok(what, "none")),
         Ok(Some((count, oldest))) => {
@@ -378,7 +378,7 @@ fn watched(config: &Config) -> Option<Finding> {
         return Some(Finding::warning(what, format!("{}: {error}", maildir.display())));
     }
     let missing = watcher::missing(maildir, &config.watch);
-    let names: Vec<String> = missing.iter().map(|name| printable(name.as_bytes(), 100)).collect();
+    let names: Vec<String> = missing.iter().map(|name| escape_untrusted(name.as_bytes(), 100)).collect();
     Some(match names.as_slice() {
         [] => Finding::ok(what, maildir.display().to_string()),
         names => Finding::warning(what, format!("{} has no folder {}", maildir.display(), names.join(", "))),
@@ -386,17 +386,17 @@ fn watched(config: &Config) -> Option<Finding> {
 }
 
 /// The process that judges messages for the commands, if there is one.
-fn resident(given: &Given) -> Finding {
+fn resident(given: &CliOverrides) -> Finding {
     let what = "resident";
     let ours = env!("CARGO_PKG_VERSION");
     match status::ask(given) {
-        Found::Nobody => Finding::ok(what, "none; each message is judged by a process of its own"),
-        Found::Silent(socket) => {
+        StatusOutcome::Nobody => Finding::ok(what, "none; each message is judged by a process of its own"),
+        StatusOutcome::Silent(socket) => {
             let text = format!("whoever listens at {} does not answer, so mail may wait", socket.display());
             Finding::error(what, text + "; restart mailstamp serve")
         }
-        Found::Well(status, _) => {
-            let it = format!("process {} of version {}", status.pid, printable(status.version.as_bytes(), 40));
+        StatusOutcome::Well(status, _) => {
+            let it = format!("process {} of version {}", status.pid, escape_untrusted(status.version.as_bytes(), 40));
             if status.same_files == Some(false) {
                 Finding::warning(
                     what,
@@ -429,7 +429,7 @@ fn syslog(config: &Config) -> Finding {
 
 fn clock() -> Finding {
     let now = clock::now();
-    if now < crate::engine::judge::WRITTEN {
+    if now < crate::engine::judge::RELEASE_TIME {
         return Finding::error(
             "clock",
             format!("it reads {now}, which is before this program was written; stamped mail is deferred"),

@@ -3,14 +3,14 @@
 use crate::cli::ui::exit_status::{Failure, IO};
 use crate::cli::ui::judge;
 use crate::cli::ui::{input, output};
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
-use crate::engine::marking::Marking;
-use crate::message::header::printable;
+use crate::engine::marking::Mode;
+use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::policy::decision::Decision;
 use crate::time::UnixTime;
-use crate::verdict::finding::{Check, Finding};
+use crate::verdict::finding::{CheckStep, Finding};
 use anstyle::{AnsiColor, Style};
 use std::io::{self, Write};
 
@@ -41,15 +41,15 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure when nothing could be decided.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, args.now)?;
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, args.now)?;
     let envelope = judge::envelope(args.recipient.as_deref(), None)?;
     let input = input::read(engine.config.largest)?;
     let message = Message::parse(&input.bytes);
     let decision = if input.cut {
         engine.judge_beginning(&message, &envelope)?
     } else {
-        engine.judge(&message, &envelope, Marking::Leave)?
+        engine.judge(&message, &envelope, Mode::DryRun)?
     };
     if args.json {
         output::line(&output::decision(&decision).to_string())?;
@@ -74,7 +74,7 @@ fn tell(decision: &Decision, out: &mut impl Write) -> io::Result<()> {
     let style = output::style(verdict.class());
     writeln!(out, "{style}{}{style:#} ({}): {}", verdict.class(), verdict.reason, verdict.reason.sentence())?;
     if let Some(rule) = &decision.rule {
-        writeln!(out, "the rule is {}", printable(rule.as_bytes(), 200))?;
+        writeln!(out, "the rule is {}", escape_untrusted(rule.as_bytes(), 200))?;
     }
     writeln!(out, "the action is {}", decision.action)
 }
@@ -83,7 +83,7 @@ fn describe(finding: &Finding) -> String {
     let mut text = format!("in the {}", output::place(finding.place));
     for (name, value) in [("vendor", &finding.vendor), ("key", &finding.key_id)] {
         if let Some(value) = value {
-            text.push_str(&format!(", {name} {}", printable(value.as_bytes(), 200)));
+            text.push_str(&format!(", {name} {}", escape_untrusted(value.as_bytes(), 200)));
         }
     }
     if let Some(serial) = &finding.serial {
@@ -98,8 +98,8 @@ fn describe(finding: &Finding) -> String {
 fn checks(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     let good = Style::new().fg_color(Some(AnsiColor::Green.into()));
     let bad = Style::new().fg_color(Some(AnsiColor::Red.into()));
-    let failed = finding.reason.and_then(Check::that_gave);
-    for check in Check::ALL {
+    let failed = finding.reason.and_then(CheckStep::source_stamp);
+    for check in CheckStep::ALL {
         if Some(check) == failed {
             let why = finding.reason.map_or("", |reason| reason.sentence());
             return writeln!(out, "  {bad}no {bad:#} {} ({why})", check.question());

@@ -3,9 +3,9 @@
 
 use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::output;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
-use crate::store::{Imported, Row};
+use crate::store::{ExportRecord, Imported};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufWriter, Seek, Write};
 use std::ops::ControlFlow;
@@ -41,8 +41,8 @@ const LOT: usize = 10_000;
 ///
 /// # Errors
 /// A failure when the state cannot be read or written out.
-pub fn export(given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, None)?;
+pub fn export(given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, None)?;
     let state = engine.places.state()?;
     if !state.exists() {
         return Ok(0);
@@ -75,17 +75,17 @@ fn unnamed_file(folder: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// A failure with the number of the first line that is no row; the lines before it were taken in.
-pub fn import(given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, None)?;
+pub fn import(given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, None)?;
     let mut total = Imported::default();
     let mut wrong = None;
     let mut lines = io::stdin().lock().split(b'\n').enumerate();
     loop {
         let parse = |(index, line): (usize, io::Result<Vec<u8>>)| {
-            let row = line.and_then(|line| serde_json::from_slice::<Row>(&line).map_err(io::Error::from));
+            let row = line.and_then(|line| serde_json::from_slice::<ExportRecord>(&line).map_err(io::Error::from));
             row.map_err(|error| wrong = Some((index + 1, error))).ok()
         };
-        let rows: Vec<Row> = lines.by_ref().take(LOT).map_while(parse).collect();
+        let rows: Vec<ExportRecord> = lines.by_ref().take(LOT).map_while(parse).collect();
         let last = rows.len() < LOT;
         let imported = engine.used_log()?.import(&mut rows.into_iter())?;
         total.taken += imported.taken;

@@ -4,7 +4,7 @@
 use crate::cli::ui::exit_status::{Failure, TEMPFAIL};
 use crate::cli::ui::input;
 use crate::cli::ui::judge::{self, Delivery};
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::result_header;
 use crate::message::edit::Edit;
 use crate::message::parse::Message;
@@ -31,9 +31,9 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure with status 75.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let Delivery { input, decision, marks } = judge::judge(&args.delivery, given)?;
-    let edit = result_header::marked(&Message::parse(&input.bytes), &decision, &marks);
+    let edit = result_header::with_result_headers(&Message::parse(&input.bytes), &decision, &marks);
     write(&edit, input.cut).map_err(|error| Failure::output(TEMPFAIL, &error))?;
     Ok(0)
 }

@@ -4,12 +4,12 @@
 use crate::cli::ui::exit_status::{DATA, Failure, IO};
 use crate::cli::ui::stamp_target::{self, Target};
 use crate::cli::ui::{input, output};
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
-use crate::engine::error::Undecided;
-use crate::engine::feedback::Changed;
+use crate::engine::error::Deferral;
+use crate::engine::feedback::StatusChange;
 use crate::engine::judge::Engine;
-use crate::grant::{Grant, GrantKind, Standing};
+use crate::grant::{Grant, GrantKind, StampStatus};
 use crate::message::parse::Message;
 use crate::store::Store;
 use crate::time::UnixTime;
@@ -98,8 +98,8 @@ pub struct UnrevokeArgs {
 ///
 /// # Errors
 /// A failure that says which stamp was not found.
-pub fn grant(args: &GrantArgs, given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, None)?;
+pub fn grant(args: &GrantArgs, given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, None)?;
     let kind = if args.for_return { GrantKind::Return } else { GrantKind::MultiUse };
     if args.note.as_ref().is_some_and(|note| note.len() > 1000) {
         return Err(Failure::new(DATA, "--note: at most 1,000 bytes"));
@@ -110,15 +110,15 @@ pub fn grant(args: &GrantArgs, given: &Given) -> Result<u8, Failure> {
         note: args.note.clone(),
         ..Grant::new(kind, engine.now)
     };
-    let change = |before: &Standing| {
+    let change = |before: &StampStatus| {
         let same = |old: &Grant| {
             let asked = (old.kind, old.until, old.uses, &old.note);
             asked == (wanted.kind, wanted.until, wanted.uses, &wanted.note)
         };
         let grant = before.grant.clone().filter(same).unwrap_or_else(|| wanted.clone());
-        Standing { grant: Some(grant), ..before.clone() }
+        StampStatus { grant: Some(grant), ..before.clone() }
     };
-    let say = |before: &Standing, after: &Standing| match (&before.grant, after.revoked) {
+    let say = |before: &StampStatus, after: &StampStatus| match (&before.grant, after.revoked) {
         (_, Some(_)) => "granted, and of no effect while it is revoked",
         (None, _) => "granted",
         (old, _) if *old == after.grant => "was granted already",
@@ -131,19 +131,19 @@ pub fn grant(args: &GrantArgs, given: &Given) -> Result<u8, Failure> {
 ///
 /// # Errors
 /// A failure that says which stamp was not found.
-pub fn revoke(args: &RevokeArgs, given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, None)?;
+pub fn revoke(args: &RevokeArgs, given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, None)?;
     if args.moved {
-        return moved(&engine, args.json, "revoked", Engine::moved_away);
+        return moved(&engine, args.json, "revoked", Engine::on_junked);
     }
     let now = engine.now.0;
-    let change = |before: &Standing| Standing {
+    let change = |before: &StampStatus| StampStatus {
         revoked: before.revoked.or(Some(now)),
         // Said in so many words, it is not undone by moving the message.
         means: None,
         ..before.clone()
     };
-    let say = |before: &Standing, _: &Standing| match (before.revoked, &before.grant) {
+    let say = |before: &StampStatus, _: &StampStatus| match (before.revoked, &before.grant) {
         (Some(_), _) => "was revoked already",
         (None, Some(_)) => "revoked, and its grant with it",
         (None, None) => "revoked",
@@ -155,13 +155,13 @@ pub fn revoke(args: &RevokeArgs, given: &Given) -> Result<u8, Failure> {
 ///
 /// # Errors
 /// A failure that says which stamp was not found.
-pub fn unrevoke(args: &UnrevokeArgs, given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, None)?;
+pub fn unrevoke(args: &UnrevokeArgs, given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, None)?;
     if args.moved {
-        return moved(&engine, args.json, "unrevoked", Engine::moved_back);
+        return moved(&engine, args.json, "unrevoked", Engine::on_restored);
     }
-    let change = |before: &Standing| Standing { revoked: None, means: None, ..before.clone() };
-    let say = |before: &Standing, _: &Standing| match (before.revoked, &before.grant) {
+    let change = |before: &StampStatus| StampStatus { revoked: None, means: None, ..before.clone() };
+    let say = |before: &StampStatus, _: &StampStatus| match (before.revoked, &before.grant) {
         (None, _) => "was not revoked",
         (Some(_), Some(_)) => "unrevoked, and its grant with it",
         (Some(_), None) => "unrevoked",
@@ -169,16 +169,17 @@ pub fn unrevoke(args: &UnrevokeArgs, given: &Given) -> Result<u8, Failure> {
     apply(&args.target, &engine, args.json, &change, &say)
 }
 
-type Move = fn(&Engine, &Message<'_>, &dyn Store) -> Result<Vec<Changed>, Undecided>;
+type Move = fn(&Engine, &Message<'_>, &dyn Store) -> Result<Vec<StatusChange>, Deferral>;
 
 /// What follows from a message that was moved. A mail server that runs this for every move is told of nothing unusual.
 fn moved(engine: &Engine, as_json: bool, did: &str, change: Move) -> Result<u8, Failure> {
     let input = input::read(engine.config.largest).map_err(|error| Failure::input(IO, &error))?;
     let log = engine.used_log()?;
     let changes = change(engine, &Message::parse(&input.bytes), log.as_ref())?;
-    let what = |changed: &Changed| if changed.is_change() { did } else { "left as it was" };
+    let what = |changed: &StatusChange| if changed.is_change() { did } else { "left as it was" };
     if as_json {
-        let stamp = |it: &Changed| json!({ "vendor": it.vendor, "serial": it.serial.as_str(), "result": what(it) });
+        let stamp =
+            |it: &StatusChange| json!({ "vendor": it.vendor, "serial": it.serial.as_str(), "result": what(it) });
         let stamps: Vec<_> = changes.iter().map(stamp).collect();
         output::line(&json!({ "schema": output::SCHEMA, "stamps": stamps }).to_string())?;
         return Ok(0);
@@ -193,13 +194,13 @@ fn apply(
     target: &stamp_target::Args,
     engine: &Engine,
     as_json: bool,
-    change: &dyn Fn(&Standing) -> Standing,
-    say: &dyn Fn(&Standing, &Standing) -> &'static str,
+    change: &dyn Fn(&StampStatus) -> StampStatus,
+    say: &dyn Fn(&StampStatus, &StampStatus) -> &'static str,
 ) -> Result<u8, Failure> {
     let log = engine.used_log()?;
     let mut done = Vec::new();
     for Target { vendor, serial } in target.resolve(engine)? {
-        let before = log.change_standing(&vendor, &serial, &mut |before| change(before))?;
+        let before = log.update_status(&vendor, &serial, &mut |before| change(before))?;
         let what = say(&before, &change(&before));
         if as_json {
             done.push(json!({ "vendor": vendor, "serial": serial.as_str(), "result": what }));

@@ -2,10 +2,10 @@
 
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
-use crate::grant::Standing;
-use crate::message::header::printable;
+use crate::grant::StampStatus;
+use crate::message::header::escape_untrusted;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
 use serde_json::{Value, json};
@@ -42,8 +42,8 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure when the state cannot be read.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, None)?;
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, None)?;
     let mut rows = Vec::new();
     {
         // Collected first: deliveries wait as long as the log is held.
@@ -69,7 +69,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 }
 
 impl Args {
-    fn wants(&self, vendor: &str, serial: &Serial, standing: &Standing, now: UnixTime) -> bool {
+    fn wants(&self, vendor: &str, serial: &Serial, standing: &StampStatus, now: UnixTime) -> bool {
         let note = standing.grant.as_ref().and_then(|grant| grant.note.as_deref()).unwrap_or_default();
         let named = |text: &String| [vendor, serial.as_str(), note].iter().any(|part| part.contains(text.as_str()));
         self.text.as_ref().is_none_or(named)
@@ -79,7 +79,7 @@ impl Args {
     }
 }
 
-fn state(standing: &Standing, now: UnixTime) -> &'static str {
+fn state(standing: &StampStatus, now: UnixTime) -> &'static str {
     match (standing.revoked, &standing.grant) {
         (Some(_), _) => "revoked",
         (None, Some(grant)) if grant.active(now) => "active",
@@ -88,7 +88,7 @@ fn state(standing: &Standing, now: UnixTime) -> &'static str {
     }
 }
 
-fn to_text(vendor: &str, serial: &Serial, standing: &Standing, now: UnixTime) -> String {
+fn to_text(vendor: &str, serial: &Serial, standing: &StampStatus, now: UnixTime) -> String {
     let mut text = format!("{:<8}  {vendor}/{serial}", state(standing, now));
     if let Some(grant) = &standing.grant {
         text.push_str(&format!("  {} since {}", grant.kind, UnixTime(grant.since)));
@@ -99,7 +99,7 @@ fn to_text(vendor: &str, serial: &Serial, standing: &Standing, now: UnixTime) ->
             text.push_str(&format!(", used {} of {uses} times", grant.used_for.len()));
         }
         if let Some(note) = &grant.note {
-            text.push_str(&format!(" ({})", printable(note.as_bytes(), 400)));
+            text.push_str(&format!(" ({})", escape_untrusted(note.as_bytes(), 400)));
         }
     }
     if let Some(since) = standing.revoked {
@@ -112,7 +112,7 @@ fn to_text(vendor: &str, serial: &Serial, standing: &Standing, now: UnixTime) ->
     text
 }
 
-fn to_json(vendor: &str, serial: &Serial, standing: &Standing, now: UnixTime) -> Value {
+fn to_json(vendor: &str, serial: &Serial, standing: &StampStatus, now: UnixTime) -> Value {
     let time = |seconds: i64| UnixTime(seconds).to_string();
     let grant = standing.grant.as_ref();
     json!({

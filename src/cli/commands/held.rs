@@ -5,16 +5,16 @@ use crate::cli::ui::exit_status::{DATA, Failure, IO, NO_INPUT, TEMPFAIL};
 use crate::cli::ui::judge;
 use crate::cli::ui::table::Table;
 use crate::cli::ui::{input, output};
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::judge::Engine;
-use crate::engine::marking::Marking;
-use crate::engine::quarantine::{Held, HeldError, HeldMessage, Leaving};
-use crate::engine::result_header::Marks;
+use crate::engine::marking::Mode;
+use crate::engine::quarantine::{HeldError, HeldMessage, Quarantine, Removal};
+use crate::engine::result_header::HeaderContext;
 use crate::engine::{context, result_header};
 use crate::log::verdict_log::Entry;
 use crate::mailbox::maildir::Maildir;
 use crate::message::address::Address;
-use crate::message::header::{printable, readable};
+use crate::message::header::{escape_untrusted, readable};
 use crate::message::parse::Message;
 use serde_json::json;
 use std::collections::HashSet;
@@ -149,24 +149,24 @@ impl Command {
 ///
 /// # Errors
 /// A failure; what was asked may have been done for some of the messages.
-pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     if let Command::Add(args) = command {
         return judge::run(given, || add(args, given));
     }
-    let engine = context::engine(given, None)?;
+    let engine = context::load(given, None)?;
     match command {
         Command::List(args) => list(&engine, args.json),
         Command::Show(args) => show(&engine, &args.id),
         Command::Release(args) => release(&engine, args),
         Command::Allow(args) => each(&engine, &args.ids, |held, message| {
             let new = held.allow_sender(message)?;
-            held.release(message, &Maildir::open(engine.places.maildir()?)?, Leaving::Allowed)?;
+            held.release(message, &Maildir::open(engine.places.maildir()?)?, Removal::Allowed)?;
             let sender = message.author.as_ref().map(ToString::to_string).unwrap_or_default();
-            let sender = printable(sender.as_bytes(), result_header::LONGEST);
+            let sender = escape_untrusted(sender.as_bytes(), result_header::LONGEST);
             Ok(if new { format!("allowed; {sender} is let through from now on") } else { "allowed".to_owned() })
         }),
         Command::Delete(args) => each(&engine, &args.ids, |held, message| {
-            held.leave(message, Leaving::Deleted)?;
+            held.remove(message, Removal::Deleted)?;
             Ok("deleted".to_owned())
         }),
         Command::Expire(_) => expire(&engine),
@@ -175,7 +175,7 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
 }
 
 fn list(engine: &Engine, as_json: bool) -> Result<u8, Failure> {
-    let messages = match Held::existing(engine)? {
+    let messages = match Quarantine::existing(engine)? {
         Some(held) => held.list()?,
         None => Vec::new(),
     };
@@ -229,7 +229,7 @@ fn json(message: &HeldMessage, engine: &Engine) -> serde_json::Value {
 }
 
 fn from(message: &HeldMessage) -> Option<String> {
-    message.author.as_ref().map(|author| printable(author.to_string().as_bytes(), result_header::LONGEST))
+    message.author.as_ref().map(|author| escape_untrusted(author.to_string().as_bytes(), result_header::LONGEST))
 }
 
 fn cut(text: &str, most: usize) -> String {
@@ -249,7 +249,7 @@ fn age(seconds: i64) -> String {
 }
 
 fn show(engine: &Engine, id: &str) -> Result<u8, Failure> {
-    let held = Held::existing(engine)?.ok_or_else(|| unknown(id))?;
+    let held = Quarantine::existing(engine)?.ok_or_else(|| unknown(id))?;
     let messages = held.list()?;
     let bytes = held.read(find(&messages, id)?)?;
     let mut stdout = io::stdout();
@@ -265,8 +265,8 @@ fn show(engine: &Engine, id: &str) -> Result<u8, Failure> {
 }
 
 fn release(engine: &Engine, args: &ReleaseArgs) -> Result<u8, Failure> {
-    let held = Held::existing(engine)?;
-    let messages = held.as_ref().map_or(Ok(Vec::new()), Held::list)?;
+    let held = Quarantine::existing(engine)?;
+    let messages = held.as_ref().map_or(Ok(Vec::new()), Quarantine::list)?;
     let from = |address: &Address| {
         let ids = messages.iter().filter(|message| message.author.as_ref() == Some(address));
         ids.map(|message| message.id.clone()).collect::<Vec<_>>()
@@ -289,7 +289,7 @@ fn release(engine: &Engine, args: &ReleaseArgs) -> Result<u8, Failure> {
             .write_all(&held.read_released(message)?)
             .and_then(|()| stdout.flush())
             .map_err(|error| Failure::output(IO, &error))?;
-        held.leave(message, Leaving::Released)?;
+        held.remove(message, Removal::Released)?;
         return Ok(0);
     }
     let maildir = match &args.maildir {
@@ -297,7 +297,7 @@ fn release(engine: &Engine, args: &ReleaseArgs) -> Result<u8, Failure> {
         None => engine.places.maildir()?,
     };
     each(engine, &ids, |held, message| {
-        held.release(message, &Maildir::open(maildir)?, Leaving::Released)?;
+        held.release(message, &Maildir::open(maildir)?, Removal::Released)?;
         Ok("released".to_owned())
     })
 }
@@ -306,9 +306,9 @@ fn release(engine: &Engine, args: &ReleaseArgs) -> Result<u8, Failure> {
 fn each(
     engine: &Engine,
     ids: &[String],
-    act: impl Fn(&Held<'_>, &HeldMessage) -> Result<String, HeldError>,
+    act: impl Fn(&Quarantine<'_>, &HeldMessage) -> Result<String, HeldError>,
 ) -> Result<u8, Failure> {
-    let held = Held::existing(engine)?.ok_or_else(|| unknown(ids.first().map_or("", String::as_str)))?;
+    let held = Quarantine::existing(engine)?.ok_or_else(|| unknown(ids.first().map_or("", String::as_str)))?;
     let _lock = held.lock()?;
     let messages = held.list()?;
     let meant = ids.iter().map(|id| Ok(&find(&messages, id)?.id)).collect::<Result<HashSet<_>, Failure>>()?;
@@ -330,36 +330,36 @@ fn find<'a>(messages: &'a [HeldMessage], id: &str) -> Result<&'a HeldMessage, Fa
 }
 
 fn unknown(id: &str) -> Failure {
-    let id = printable(id.as_bytes(), result_header::LONGEST);
+    let id = escape_untrusted(id.as_bytes(), result_header::LONGEST);
     Failure::new(NO_INPUT, format!("no held message is called {id:?}")).hint("mailstamp held list shows them")
 }
 
 fn expire(engine: &Engine) -> Result<u8, Failure> {
-    let gone = Held::existing(engine)?.map_or(Ok(Vec::new()), |held| held.expire(usize::MAX, engine.now))?;
+    let gone = Quarantine::existing(engine)?.map_or(Ok(Vec::new()), |held| held.expire(usize::MAX, engine.now))?;
     for message in gone {
         output::line(&format!("{}: expired", message.id))?;
     }
     Ok(0)
 }
 
-fn add(args: &AddArgs, given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, None)?;
+fn add(args: &AddArgs, given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, None)?;
     let envelope = judge::envelope(args.recipient.as_deref(), None)?;
     let input = input::read(engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
     let message = Message::parse(&input.bytes);
     let decision = if input.cut {
         engine.judge_beginning(&message, &envelope)?
     } else {
-        engine.judge(&message, &envelope, Marking::Leave)?
+        engine.judge(&message, &envelope, Mode::DryRun)?
     };
-    let mut edit = result_header::marked(&message, &decision, &Marks::of(&engine.config));
+    let mut edit = result_header::with_result_headers(&message, &decision, &HeaderContext::of(&engine.config));
     edit.remove_span(0..message.envelope_line().len());
     let mut stdin = io::stdin();
-    let id = Held::open(&engine)?.add(&edit, input.cut.then_some(&mut stdin as &mut dyn Read))?;
+    let id = Quarantine::open(&engine)?.add(&edit, input.cut.then_some(&mut stdin as &mut dyn Read))?;
     // It was logged when it was judged; this says where it is.
     let entry = result_header::entry(&decision, &message, &envelope, engine.now);
     engine.record(&Entry { event: Some("held".to_owned()), held: Some(id), ..entry });
-    engine.tidy(None);
+    engine.run_daily_cleanup(None);
     Ok(0)
 }
 

@@ -5,15 +5,15 @@ use crate::cli::ui::counts::grouped;
 use crate::cli::ui::exit_status::{self, Failure};
 use crate::cli::ui::progress::Progress;
 use crate::cli::ui::{input, output};
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
-use crate::engine::error::Undecided;
+use crate::engine::error::Deferral;
 use crate::engine::judge::Engine;
-use crate::engine::learn_sent::{BEGINNING, NotLearned};
+use crate::engine::learn_sent::{BEGINNING, SkipReason};
 use crate::mailbox::walk;
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
-use crate::store::{Learned, Sent};
+use crate::store::{LearnOutcome, Sent};
 use crate::time::UnixTime;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -51,16 +51,16 @@ const RECIPIENTS: usize = 20_000;
 ///
 /// # Errors
 /// A failure when the message or the state cannot be had.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     if args.paths.is_empty() { one(args, given) } else { many(args, given) }
 }
 
-fn one(args: &Args, given: &Given) -> Result<u8, Failure> {
+fn one(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     // Whatever comes of it, the message is read to its end: a pipe that is left unread breaks the sending program.
     let read = input::read(BEGINNING).and_then(|it| input::rest(&mut io::sink()).map(|()| it));
     let input = read.map_err(|error| Failure::input(exit_status::IO, &error))?;
-    let engine = context::engine(given, None)?;
-    let told = match engine.learnable(&Message::parse(&input.bytes), engine.now)? {
+    let engine = context::load(given, None)?;
+    let told = match engine.may_learn(&Message::parse(&input.bytes), engine.now)? {
         Ok(sent) => {
             let learned = engine.used_log()?.learn(&[sent])?;
             format!("learned: {}", counted(learned))
@@ -73,7 +73,7 @@ fn one(args: &Args, given: &Given) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn counted(learned: Learned) -> String {
+fn counted(learned: LearnOutcome) -> String {
     format!("{} correspondents, {} messages", grouped(learned.correspondents), grouped(learned.messages))
 }
 
@@ -82,29 +82,29 @@ fn counted(learned: Learned) -> String {
 struct Gathered {
     waiting: Vec<Sent>,
     recipients: usize,
-    learned: Learned,
+    learned: LearnOutcome,
     messages: u64,
     foreign: u64,
     automatic: u64,
     unreadable: u64,
 }
 
-fn many(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, None)?;
+fn many(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, None)?;
     let mut progress = Progress::new(|| walk::size(&args.paths));
     let mut gathered = Gathered::default();
     let stopped = walk::read(&args.paths, BEGINNING, &mut |found| {
         match found {
-            walk::Found::Message(kept) => {
+            walk::Entry::Message(kept) => {
                 progress.step(kept.length);
                 if let Err(error) = gathered.add(&engine, &Message::parse(kept.bytes), UnixTime(kept.modified)) {
                     return ControlFlow::Break(error);
                 }
             }
-            walk::Found::Unreadable(path, error) => {
+            walk::Entry::Unreadable(path, error) => {
                 gathered.unreadable += 1;
                 progress.clear();
-                let path = printable(path.as_os_str().as_bytes(), 1000);
+                let path = escape_untrusted(path.as_os_str().as_bytes(), 1000);
                 // Nobody may be listening any more.
                 let _ = writeln!(io::stderr(), "mailstamp: error: {path}: {error}");
             }
@@ -121,11 +121,11 @@ fn many(args: &Args, given: &Given) -> Result<u8, Failure> {
 }
 
 impl Gathered {
-    fn add(&mut self, engine: &Engine, message: &Message<'_>, modified: UnixTime) -> Result<(), Undecided> {
+    fn add(&mut self, engine: &Engine, message: &Message<'_>, modified: UnixTime) -> Result<(), Deferral> {
         self.messages += 1;
-        match engine.learnable(message, modified)? {
-            Err(NotLearned::Foreign) => self.foreign += 1,
-            Err(NotLearned::Automatic | NotLearned::FromList) => self.automatic += 1,
+        match engine.may_learn(message, modified)? {
+            Err(SkipReason::Foreign) => self.foreign += 1,
+            Err(SkipReason::Automatic | SkipReason::FromList) => self.automatic += 1,
             Ok(sent) => {
                 self.recipients += sent.recipients.len();
                 self.waiting.push(sent);
@@ -134,7 +134,7 @@ impl Gathered {
         if self.waiting.len() >= MESSAGES || self.recipients >= RECIPIENTS { self.learn(engine) } else { Ok(()) }
     }
 
-    fn learn(&mut self, engine: &Engine) -> Result<(), Undecided> {
+    fn learn(&mut self, engine: &Engine) -> Result<(), Deferral> {
         self.learned += engine.used_log()?.learn(&self.waiting)?;
         self.waiting.clear();
         self.recipients = 0;

@@ -2,7 +2,7 @@
 
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
-use crate::config::paths::{Given, Places};
+use crate::config::paths::{CliOverrides, Paths};
 use crate::log::verdict_log::{Entry, VerdictLog};
 use std::io::{self, Write};
 
@@ -25,8 +25,8 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure when the log cannot be read.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let (_, places) = Places::read(given)?;
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
+    let (_, places) = Paths::read(given)?;
     let mut stdout = io::stdout().lock();
     for entry in VerdictLog::new(places.state()?).last(args.count)? {
         if args.json {

@@ -3,9 +3,9 @@
 
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
-use crate::engine::retention::Forgotten;
+use crate::engine::retention::PurgeReport;
 
 /// Forget the serials of stamps that ended long enough ago, and what was sent longer ago than is to be remembered.
 ///
@@ -26,8 +26,8 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure when the log cannot be had.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let Forgotten { serials: removed, sent, replies, returns } = context::engine(given, None)?.forget()?;
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
+    let PurgeReport { serials: removed, sent, replies, returns } = context::load(given, None)?.forget()?;
     if args.json {
         let object = serde_json::json!({
             "schema": output::SCHEMA,

@@ -1,16 +1,16 @@
 //! `mailstamp reply`: the automatic reply to one message, looked at or sent. `test` is for people; `send` stands beside the
 //! delivery in procmail, maildrop or Sieve, and whatever happens to it, the message's own way does not depend on it.
 
-use crate::autoreply::suppression::Why;
-use crate::autoreply::template::Kept;
+use crate::autoreply::suppression::SuppressReason;
+use crate::autoreply::template::RetainedAs;
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::{input, judge, output};
-use crate::config::paths::Given;
-use crate::engine::auto_reply::{Answer, Ready};
+use crate::config::paths::CliOverrides;
+use crate::engine::auto_reply::{PreparedReply, ReplyOutcome};
 use crate::engine::context;
 use crate::engine::judge::Engine;
-use crate::engine::marking::Marking;
-use crate::message::header::printable;
+use crate::engine::marking::Mode;
+use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::policy::decision::Decision;
 use crate::time::UnixTime;
@@ -30,7 +30,7 @@ pub enum Command {
 /// Where a message comes from and whom it is for.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
-pub struct Arrival {
+pub struct Incoming {
     /// Judge for this one recipient; it must be one of the configured addresses
     #[arg(long, value_name = "ADDRESS")]
     recipient: Option<String>,
@@ -54,7 +54,7 @@ pub struct Arrival {
 )]
 pub struct TestArgs {
     #[command(flatten)]
-    envelope: Arrival,
+    envelope: Incoming,
     /// Print the answer as a JSON object
     #[arg(long)]
     json: bool,
@@ -71,7 +71,7 @@ pub struct TestArgs {
     | mailstamp reply send")]
 pub struct SendArgs {
     #[command(flatten)]
-    envelope: Arrival,
+    envelope: Incoming,
 }
 
 impl Command {
@@ -89,7 +89,7 @@ impl Command {
 ///
 /// # Errors
 /// A failure; of `send` always with status 75.
-pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     match command {
         Command::Test(args) => test(args, given),
         Command::Send(args) => judge::run(given, || send(args, given)),
@@ -104,8 +104,8 @@ struct Judged {
     decision: Decision,
 }
 
-fn judge(args: &Arrival, given: &Given) -> Result<Judged, Failure> {
-    let engine = context::engine(given, args.now)?;
+fn judge(args: &Incoming, given: &CliOverrides) -> Result<Judged, Failure> {
+    let engine = context::load(given, args.now)?;
     let sender = args.sender.as_ref().map(|sender| sender.to_string_lossy().into_owned());
     let sender = sender.or_else(|| given.sender_variable.clone());
     let envelope = judge::envelope(args.recipient.as_deref(), sender.as_deref())?;
@@ -115,28 +115,30 @@ fn judge(args: &Arrival, given: &Given) -> Result<Judged, Failure> {
         input::rest(&mut std::io::sink())?;
         engine.judge_beginning(&message, &envelope)?
     } else {
-        engine.judge(&message, &envelope, Marking::Leave)?
+        engine.judge(&message, &envelope, Mode::DryRun)?
     };
     Ok(Judged { engine, envelope, bytes: input.bytes, decision })
 }
 
-fn send(args: &SendArgs, given: &Given) -> Result<u8, Failure> {
+fn send(args: &SendArgs, given: &CliOverrides) -> Result<u8, Failure> {
     let Judged { engine, envelope, bytes, decision } = judge(&args.envelope, given)?;
-    match engine.answer(&Message::parse(&bytes), &envelope, &decision, Kept::No) {
-        Answer::Sent(kind) => output::line(&format!("yes {kind}"))?,
-        Answer::No(why) => output::line(&format!("no {why}"))?,
-        Answer::Failed(trouble) => Failure::new(0, printable(trouble.to_string().as_bytes(), 1000)).tell(),
+    match engine.answer(&Message::parse(&bytes), &envelope, &decision, RetainedAs::No) {
+        ReplyOutcome::Sent(kind) => output::line(&format!("yes {kind}"))?,
+        ReplyOutcome::No(why) => output::line(&format!("no {why}"))?,
+        ReplyOutcome::Failed(trouble) => {
+            Failure::new(0, escape_untrusted(trouble.to_string().as_bytes(), 1000)).report()
+        }
     }
     Ok(0)
 }
 
-fn test(args: &TestArgs, given: &Given) -> Result<u8, Failure> {
+fn test(args: &TestArgs, given: &CliOverrides) -> Result<u8, Failure> {
     let Judged { engine, envelope, bytes, decision } = judge(&args.envelope, given)?;
-    let reply = engine.reply(&Message::parse(&bytes), &envelope, &decision, Kept::No).map_err(Failure::from)?;
+    let reply = engine.reply(&Message::parse(&bytes), &envelope, &decision, RetainedAs::No).map_err(Failure::from)?;
     let (ready, why) = match reply {
         Err(why) => (None, Some(why)),
         Ok(ready) => {
-            let why = engine.refused_by_count(&ready.due)?;
+            let why = engine.rate_limited(&ready.due)?;
             (Some(ready), why)
         }
     };
@@ -147,7 +149,7 @@ fn test(args: &TestArgs, given: &Given) -> Result<u8, Failure> {
     if let Some(why) = why {
         output::line(&format!("no {why} ({})", why.sentence()))?;
     }
-    if let Some(Ready { due, letter }) = ready {
+    if let Some(PreparedReply { due, letter }) = ready {
         if why.is_none() {
             output::line(&format!("yes {} to {}", due.kind, due.sender.address))?;
         }
@@ -156,11 +158,11 @@ fn test(args: &TestArgs, given: &Given) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn object(ready: Option<&Ready>, why: Option<Why>, decision: &Decision) -> serde_json::Value {
+fn object(ready: Option<&PreparedReply>, why: Option<SuppressReason>, decision: &Decision) -> serde_json::Value {
     json!({
         "schema": output::SCHEMA,
         "reply": why.is_none(),
-        "why": why.map(Why::as_str),
+        "why": why.map(SuppressReason::as_str),
         "kind": ready.map(|ready| ready.due.kind.as_str()),
         "to": ready.map(|ready| ready.letter.to.to_string()),
         "counted": ready.map(|ready| ready.due.sender.counted.canonical()),

@@ -3,14 +3,14 @@
 use crate::cli::ui::exit_status::{CONFIG, Failure, IO};
 use crate::cli::ui::judge;
 use crate::cli::ui::{input, output};
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
-use crate::engine::error::Undecided;
-use crate::engine::rule_eval::{Asked, Consultation};
-use crate::message::header::printable;
+use crate::engine::error::Deferral;
+use crate::engine::rule_eval::{RuleStep, RuleTrace};
+use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
-use crate::policy::regex::Found;
-use crate::policy::rule_set::Part;
+use crate::policy::regex::Match;
+use crate::policy::rule_set::Clause;
 use crate::time::UnixTime;
 use crate::verdict::class::Class;
 use anstyle::{AnsiColor, Style};
@@ -66,19 +66,19 @@ impl Command {
 ///
 /// # Errors
 /// A failure when nothing could be decided; with status 78 when the rules are wrong.
-pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     match command {
         Command::Test(args) => test(args, given),
     }
 }
 
-fn test(args: &TestArgs, given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, args.now)?;
+fn test(args: &TestArgs, given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, args.now)?;
     let envelope = judge::envelope(args.recipient.as_deref(), args.sender.as_deref())?;
     let input = input::read(engine.config.largest)?;
     let consultation = engine.consult(&Message::parse(&input.bytes), &envelope, input.cut);
     let consultation = consultation.map_err(|error| match error {
-        Undecided::Rules(error) => Failure::new(CONFIG, error),
+        Deferral::Rules(error) => Failure::new(CONFIG, error),
         other => other.into(),
     })?;
     if args.json {
@@ -91,9 +91,9 @@ fn test(args: &TestArgs, given: &Given) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn tell(consultation: &Consultation<'_>, out: &mut impl Write) -> io::Result<()> {
-    let Consultation { verdict, decision, asked, .. } = consultation;
-    let shown = |text: &str| printable(text.as_bytes(), LONGEST);
+fn tell(consultation: &RuleTrace<'_>, out: &mut impl Write) -> io::Result<()> {
+    let RuleTrace { verdict, decision, asked, .. } = consultation;
+    let shown = |text: &str| escape_untrusted(text.as_bytes(), LONGEST);
     for (name, address) in [("from", &consultation.author), ("envelope sender", &consultation.sender)] {
         let address = address.as_ref().map_or("none".to_owned(), |address| shown(&address.to_string()));
         writeln!(out, "{name}: {address}")?;
@@ -101,11 +101,11 @@ fn tell(consultation: &Consultation<'_>, out: &mut impl Write) -> io::Result<()>
     writeln!(out, "by its stamps: {} ({})", verdict.class(), verdict.reason)?;
     let good = Style::new().fg_color(Some(AnsiColor::Green.into()));
     let bad = Style::new().fg_color(Some(AnsiColor::Red.into()));
-    for Asked { rule, matches, answers } in asked {
+    for RuleStep { rule, matches, answers } in asked {
         let (style, word) = if *matches { (good, "matches") } else { (bad, "does not match") };
         writeln!(out, "rule {}, line {}: {style}{word}{style:#}", shown(&rule.name), rule.line)?;
         for (part, condition, answer) in answers {
-            let unless = if *part == Part::Exception { "unless " } else { "" };
+            let unless = if *part == Clause::Exception { "unless " } else { "" };
             let (key, text) = (shown(&condition.key), shown(&condition.text));
             writeln!(out, "  {:<9} {unless}{key} = {text}", said(*answer))?;
         }
@@ -120,17 +120,17 @@ fn tell(consultation: &Consultation<'_>, out: &mut impl Write) -> io::Result<()>
     writeln!(out, "the action is {}", decision.action)
 }
 
-fn said(answer: Option<Found>) -> &'static str {
+fn said(answer: Option<Match>) -> &'static str {
     match answer {
-        Some(Found::Yes) => "yes",
-        Some(Found::No) => "no",
-        Some(Found::Unknown) => "too long",
+        Some(Match::Yes) => "yes",
+        Some(Match::No) => "no",
+        Some(Match::Unknown) => "too long",
         None => "not asked",
     }
 }
 
-fn object(consultation: &Consultation<'_>) -> Value {
-    let Consultation { verdict, decision, asked, .. } = consultation;
+fn object(consultation: &RuleTrace<'_>) -> Value {
+    let RuleTrace { verdict, decision, asked, .. } = consultation;
     let address = |address: &Option<_>| address.as_ref().map(ToString::to_string);
     json!({
         "schema": output::SCHEMA,
@@ -145,13 +145,13 @@ fn object(consultation: &Consultation<'_>) -> Value {
     })
 }
 
-fn rule(asked: &Asked<'_>) -> Value {
+fn rule(asked: &RuleStep<'_>) -> Value {
     let conditions = asked.answers.iter().map(|(part, condition, answer)| {
         json!({
             "key": condition.key,
             "value": condition.text,
             "line": condition.line,
-            "unless": *part == Part::Exception,
+            "unless": *part == Clause::Exception,
             "answer": answer.map(|answer| said(Some(answer))),
         })
     });

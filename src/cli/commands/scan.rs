@@ -4,12 +4,12 @@ use crate::cli::ui::counts::{self, Tally, grouped, share};
 use crate::cli::ui::exit_status::{self, Failure};
 use crate::cli::ui::progress::Progress;
 use crate::cli::ui::{judge, output, table};
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
-use crate::engine::error::Undecided;
-use crate::engine::rescan::{Clue, Judged, Scan};
-use crate::mailbox::walk::{self, Found, Kept};
-use crate::message::header::printable;
+use crate::engine::error::Deferral;
+use crate::engine::rescan::{JudgedMessage, ReceivedTime, Scan};
+use crate::mailbox::walk::{self, Entry, StoredMessage};
+use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::verdict::class::Class;
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ pub struct Args {
 
 /// Why the reading stopped before its end.
 enum Stop {
-    Undecided(Undecided),
+    Undecided(Deferral),
     Output(io::Error),
 }
 
@@ -61,8 +61,8 @@ struct Sums {
 ///
 /// # Errors
 /// A failure when nothing can be judged.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, None)?;
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, None)?;
     let envelope = judge::envelope(args.recipient.as_deref(), None)
         .map_err(|failure| Failure { code: exit_status::USAGE, ..failure })?;
     let used_log = engine.config.used_log;
@@ -72,7 +72,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let mut stdout = io::BufWriter::new(io::stdout());
     let stopped = walk::read(&args.paths, scan.largest(), &mut |found| {
         let line = match found {
-            Found::Message(kept) => {
+            Entry::Message(kept) => {
                 progress.step(kept.length);
                 match scan.judge(&kept) {
                     Ok(judged) => {
@@ -82,7 +82,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
                     Err(error) => return ControlFlow::Break(Stop::Undecided(error)),
                 }
             }
-            Found::Unreadable(path, error) => {
+            Entry::Unreadable(path, error) => {
                 sums.unreadable += 1;
                 progress.clear();
                 // Nobody may be listening any more.
@@ -112,10 +112,10 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 }
 
 impl Sums {
-    fn add(&mut self, judged: &Judged) {
+    fn add(&mut self, judged: &JudgedMessage) {
         let vendor = judged.decision.verdict.stamp().and_then(|stamp| stamp.vendor.as_deref()).map(counts::tame);
         self.tally.add(judged.decision.verdict.reason, vendor.as_deref());
-        self.dated_by_file += u64::from(judged.clue == Clue::File);
+        self.dated_by_file += u64::from(judged.clue == ReceivedTime::File);
         self.unchecked += u64::from(!judged.reuse_checked && judged.decision.verdict.class() == Class::FirstClass);
     }
 
@@ -154,10 +154,10 @@ impl Sums {
 }
 
 fn shown(path: &Path) -> String {
-    printable(path.as_os_str().as_bytes(), 1000)
+    escape_untrusted(path.as_os_str().as_bytes(), 1000)
 }
 
-fn message(kept: &Kept<'_>, judged: &Judged) -> Value {
+fn message(kept: &StoredMessage<'_>, judged: &JudgedMessage) -> Value {
     let message = Message::parse(kept.bytes);
     let verdict = &judged.decision.verdict;
     let stamp = verdict.stamp();
@@ -166,7 +166,7 @@ fn message(kept: &Kept<'_>, judged: &Judged) -> Value {
         "row": "message",
         "path": kept.path.to_string_lossy(),
         "number": kept.number,
-        "message_id": message.first("Message-ID").map(|field| printable(field.unfolded().trim_ascii(), 200)),
+        "message_id": message.first("Message-ID").map(|field| escape_untrusted(field.unfolded().trim_ascii(), 200)),
         "received": judged.received.to_string(),
         "received_by": judged.clue.as_str(),
         "class": verdict.class().as_str(),

@@ -5,17 +5,17 @@ use crate::cli::Files;
 use crate::cli::mail_path::is_sendmail;
 use crate::cli::ui::exit_status::{CONFIG, DATA, Failure, TEMPFAIL, USAGE};
 use crate::cli::ui::{input, output, purchase};
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
 use crate::engine::judge::Engine;
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::os::random;
-use crate::sender::stamp_source::Sender;
-use crate::sender::submission::outbox::{Journal, Listed};
-use crate::sender::submission::parse::{Asked, Here, Submission, Unfit, up_to_dot};
+use crate::sender::stamp_source::StampSource;
+use crate::sender::submission::outbox::{Listed, Outbox};
+use crate::sender::submission::parse::{Invalid, LocalHost, SendmailArgs, Submission, read_dot_terminated};
 use crate::sender::submission::transport::Transport;
-use crate::sender::submission::{Fate, Post, PostError, Report, own_address};
+use crate::sender::submission::{Delivery, PostError, SubmissionAgent, Summary, own_address};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -49,13 +49,13 @@ pub struct Args {
     drop: bool,
     /// Options of sendmail(8), and recipients, or what --drop names
     #[arg(value_name = "OPTION|RECIPIENT", trailing_var_arg = true, allow_hyphen_values = true)]
-    words: Vec<OsString>,
+    argv_of_sendmail: Vec<OsString>,
 }
 
 /// What the words of a command line ask for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Line {
-    asked: Asked,
+    asked: SendmailArgs,
     /// Whether a line with a single dot is a line.
     dots: bool,
     resume: bool,
@@ -71,7 +71,7 @@ const LISTED: &str = "mailstamp sendmail -bp lists what waits";
 
 /// The words behind `sendmail`, with the files that were named before, if this command line is ours: by the name of the
 /// program, or by its first word. `--help` is clap's.
-pub(in crate::cli) fn words(arguments: &[OsString]) -> Option<(Files, Vec<OsString>)> {
+pub(in crate::cli) fn argv_of_sendmail(arguments: &[OsString]) -> Option<(Files, Vec<OsString>)> {
     let (program, rest) = arguments.split_first()?;
     let mut files = Files::default();
     if is_sendmail(Path::new(program)) {
@@ -103,27 +103,27 @@ pub(in crate::cli) fn words(arguments: &[OsString]) -> Option<(Files, Vec<OsStri
 /// # Errors
 /// As [`run_words`].
 pub fn run(args: &Args, files: Files) -> Result<u8, Failure> {
-    let mut words = args.words.clone();
+    let mut words = args.argv_of_sendmail.clone();
     words.extend(args.for_return.then(|| OsString::from("--return")));
     words.extend(args.resume.then(|| OsString::from("--resume")));
     words.extend(args.drop.then(|| OsString::from("--drop")));
-    run_words(files, &words)
+    run_as_sendmail(files, &words)
 }
 
 /// Runs the command.
 ///
 /// # Errors
 /// A failure with a status of sysexits(3); 75 when it may go well later.
-pub fn run_words(files: Files, words: &[OsString]) -> Result<u8, Failure> {
+pub fn run_as_sendmail(files: Files, words: &[OsString]) -> Result<u8, Failure> {
     let line = read(words)?;
     let Files { config, state } = files;
-    let given = Given::from_environment(line.config.clone().or(config), line.state.clone().or(state), None);
-    let engine = context::engine(&given, None)?;
+    let given = CliOverrides::from_environment(line.config.clone().or(config), line.state.clone().or(state), None);
+    let engine = context::load(&given, None)?;
     if line.list {
-        return list(&Journal::new(engine.places.state()?));
+        return list(&Outbox::new(engine.places.state()?));
     }
     let transport = Transport::new(&engine.config.sendmail.next).map_err(|error| Failure::new(CONFIG, error))?;
-    let sender = Sender::new(&engine.config, &engine.places)?;
+    let sender = StampSource::new(&engine.config, &engine.places)?;
     let shown = io::stderr().is_terminal();
     let progress = |over: usize, whole: usize| {
         if shown && whole > 1 {
@@ -131,10 +131,10 @@ pub fn run_words(files: Files, words: &[OsString]) -> Result<u8, Failure> {
             let _ = write!(io::stderr().lock(), "\r{over} of {whole}\x1b[K{end}");
         }
     };
-    let post = Post { engine: &engine, supply: &sender, transport: &transport, progress: &progress };
+    let post = SubmissionAgent { engine: &engine, supply: &sender, transport: &transport, progress: &progress };
     if line.resume {
         // What waits goes on all the same.
-        purchase::sweep(&sender, engine.now).unwrap_or_else(|failure| failure.tell());
+        purchase::sweep(&sender, engine.now).unwrap_or_else(|failure| failure.report());
         return resume(&post);
     }
     if line.drop {
@@ -142,7 +142,7 @@ pub fn run_words(files: Files, words: &[OsString]) -> Result<u8, Failure> {
     }
     let submission = submission(&engine, &line)?;
     let report = post.submit(submission).map_err(|error| {
-        engine.complain(&format!("sendmail: deferred: {error}"));
+        engine.log_error(&format!("sendmail: deferred: {error}"));
         trouble(&error)
     })?;
     tell(&report, line.verbose);
@@ -150,7 +150,7 @@ pub fn run_words(files: Files, words: &[OsString]) -> Result<u8, Failure> {
 }
 
 /// Goes on with what waits.
-fn resume(post: &Post<'_>) -> Result<u8, Failure> {
+fn resume(post: &SubmissionAgent<'_>) -> Result<u8, Failure> {
     let mut status = 0;
     for report in post.resume().map_err(|error| trouble(&error))? {
         let now = match report {
@@ -162,7 +162,7 @@ fn resume(post: &Post<'_>) -> Result<u8, Failure> {
             Err(PostError::Busy) => 0,
             Err(error) => {
                 let failure = trouble(&error);
-                failure.tell();
+                failure.report();
                 failure.code
             }
         };
@@ -172,21 +172,21 @@ fn resume(post: &Post<'_>) -> Result<u8, Failure> {
 }
 
 /// Lists what waits: the name, what the user knows the message by, and who has not got it yet.
-fn list(journal: &Journal) -> Result<u8, Failure> {
+fn list(journal: &Outbox) -> Result<u8, Failure> {
     let mut status = 0;
     for listed in journal.list().map_err(|error| Failure::new(TEMPFAIL, error))? {
         match listed {
             Ok(Listed { submission, ends }) => {
                 let message = Message::parse(&submission.message);
                 let field =
-                    |name| message.first(name).map(|field| printable(&field.decoded(), 200)).unwrap_or_default();
+                    |name| message.first(name).map(|field| escape_untrusted(&field.decoded(), 200)).unwrap_or_default();
                 output::line(&format!("{}  {}  {}", submission.name, field("Date"), field("Subject")))?;
                 for (recipient, _) in submission.recipients.iter().zip(&ends).filter(|(_, end)| end.is_none()) {
-                    output::line(&format!("    {}", printable(recipient.to_string().as_bytes(), 300)))?;
+                    output::line(&format!("    {}", escape_untrusted(recipient.to_string().as_bytes(), 300)))?;
                 }
             }
             Err(error) => {
-                Failure::new(TEMPFAIL, error).tell();
+                Failure::new(TEMPFAIL, error).report();
                 status = TEMPFAIL;
             }
         }
@@ -195,13 +195,13 @@ fn list(journal: &Journal) -> Result<u8, Failure> {
 }
 
 /// Forgets messages that wait.
-fn discard(post: &Post<'_>, names: &[String]) -> Result<u8, Failure> {
+fn discard(post: &SubmissionAgent<'_>, names: &[String]) -> Result<u8, Failure> {
     if names.is_empty() {
         return Err(Failure::new(USAGE, "--drop needs the name of a message").hint(LISTED));
     }
     for name in names {
         if !post.discard(name).map_err(|error| trouble(&error))? {
-            let name = printable(name.as_bytes(), 100);
+            let name = escape_untrusted(name.as_bytes(), 100);
             return Err(Failure::new(DATA, format!("{name}: no message of this name waits")).hint(LISTED));
         }
     }
@@ -210,13 +210,13 @@ fn discard(post: &Post<'_>, names: &[String]) -> Result<u8, Failure> {
 
 fn submission(engine: &Engine, line: &Line) -> Result<Submission, Failure> {
     let input = input::read(u64::MAX).map_err(|error| Failure::input(TEMPFAIL, &error))?;
-    let raw = if line.dots { &input.bytes[..] } else { up_to_dot(&input.bytes) };
+    let raw = if line.dots { &input.bytes[..] } else { read_dot_terminated(&input.bytes) };
     let mut random = [0; 16];
     random::fill(&mut random).map_err(|error| Failure::new(TEMPFAIL, format!("no random numbers: {error}")))?;
     let own = own_address(engine);
-    let here = Here { now: engine.now, own: own.as_ref(), random };
+    let here = LocalHost { now: engine.now, own: own.as_ref(), random };
     Submission::prepare(raw, &line.asked, &here).map_err(|error| match error {
-        Unfit::Nobody => Failure::new(USAGE, error).hint("name them in the arguments, or use -t"),
+        Invalid::Nobody => Failure::new(USAGE, error).hint("name them in the arguments, or use -t"),
         error => Failure::new(USAGE, error),
     })
 }
@@ -226,24 +226,26 @@ fn trouble(error: &PostError) -> Failure {
 }
 
 /// What went wrong, and what went without a stamp, a line for each; of what went well nothing, unless asked.
-fn tell(report: &Report, verbose: bool) {
+fn tell(report: &Summary, verbose: bool) {
     let mut stderr = io::stderr().lock();
     for (recipient, fate) in &report.each {
-        let to = printable(recipient.to_string().as_bytes(), 300);
+        let to = escape_untrusted(recipient.to_string().as_bytes(), 300);
         // Nobody may be listening any more.
         let _ = match fate {
-            Fate::Sent { without: None } if !verbose => Ok(()),
-            Fate::Sent { without: None } => writeln!(stderr, "mailstamp: {to}: sent"),
-            Fate::Sent { without: Some(why) } => writeln!(stderr, "mailstamp: note: {to}: sent without a stamp: {why}"),
-            Fate::Deferred(said) => writeln!(stderr, "mailstamp: error: {to}: not sent yet: {said}"),
-            Fate::Refused(status, said) => writeln!(stderr, "mailstamp: error: {to}: refused ({status}): {said}"),
+            Delivery::Sent { without: None } if !verbose => Ok(()),
+            Delivery::Sent { without: None } => writeln!(stderr, "mailstamp: {to}: sent"),
+            Delivery::Sent { without: Some(why) } => {
+                writeln!(stderr, "mailstamp: note: {to}: sent without a stamp: {why}")
+            }
+            Delivery::Deferred(said) => writeln!(stderr, "mailstamp: error: {to}: not sent yet: {said}"),
+            Delivery::Refused(status, said) => writeln!(stderr, "mailstamp: error: {to}: refused ({status}): {said}"),
         };
     }
     if report.ended {
         let _ =
             writeln!(stderr, "mailstamp: note: nothing was sent now: mailstamp sendmail -q sent this message before");
     }
-    let waits = report.each.iter().any(|(_, fate)| matches!(fate, Fate::Deferred(_)));
+    let waits = report.each.iter().any(|(_, fate)| matches!(fate, Delivery::Deferred(_)));
     if waits {
         let _ = writeln!(stderr, "mailstamp: hint: send the same message again, or run: mailstamp sendmail -q");
     }
@@ -254,9 +256,9 @@ fn read(words: &[OsString]) -> Result<Line, Failure> {
     let mut line = Line::default();
     let mut words = words.iter();
     let text = |word: &OsStr| {
-        word.to_str()
-            .map(str::to_owned)
-            .ok_or_else(|| Failure::new(USAGE, format!("{}: not UTF-8", printable(word.as_encoded_bytes(), 100))))
+        word.to_str().map(str::to_owned).ok_or_else(|| {
+            Failure::new(USAGE, format!("{}: not UTF-8", escape_untrusted(word.as_encoded_bytes(), 100)))
+        })
     };
     while let Some(word) = words.next() {
         let word = text(word)?;
@@ -352,12 +354,12 @@ fn with_value(
 }
 
 fn refused(word: &str, hint: &str) -> Failure {
-    Failure::new(USAGE, format!("{} is not offered: this is no mail system", printable(word.as_bytes(), 100)))
+    Failure::new(USAGE, format!("{} is not offered: this is no mail system", escape_untrusted(word.as_bytes(), 100)))
         .hint(hint)
 }
 
 fn unknown(word: &str) -> Failure {
-    Failure::new(USAGE, format!("{}: no such option", printable(word.as_bytes(), 100)))
+    Failure::new(USAGE, format!("{}: no such option", escape_untrusted(word.as_bytes(), 100)))
 }
 
 #[cfg(test)]
@@ -411,7 +413,7 @@ mod tests {
     fn it_is_ours_by_name_or_by_word() {
         let words_of = |text: &str| {
             let arguments: Vec<OsString> = text.split(' ').map(OsString::from).collect();
-            words(&arguments).map(|(files, words)| (files.config, words.len()))
+            argv_of_sendmail(&arguments).map(|(files, words)| (files.config, words.len()))
         };
         assert_eq!(words_of("/usr/bin/mailstamp-sendmail -t -i"), Some((None, 2)));
         assert_eq!(words_of("sendmail a"), Some((None, 1)));

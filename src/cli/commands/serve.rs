@@ -1,8 +1,8 @@
 //! `mailstamp serve`: the process that stays.
 
 use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL, USAGE};
-use crate::config::paths::Given;
-use crate::engine::error::Undecided;
+use crate::config::paths::CliOverrides;
+use crate::engine::error::Deferral;
 use crate::server::daemon::{self, Options, ServeError};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure when it cannot begin.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let options = Options { socket: args.socket.clone(), system: args.system };
     let told = |place: &str| {
         // Nobody may be listening.
@@ -42,8 +42,8 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 
 fn failure(error: ServeError) -> Failure {
     match error {
-        ServeError::Undecided(Undecided::Places(error)) => error.into(),
-        ServeError::Undecided(error @ (Undecided::Rules(_) | Undecided::Keys(_) | Undecided::StateUnnamed)) => {
+        ServeError::Undecided(Deferral::Places(error)) => error.into(),
+        ServeError::Undecided(error @ (Deferral::Rules(_) | Deferral::Keys(_) | Deferral::StateNotConfigured)) => {
             Failure { code: CONFIG, ..error.into() }
         }
         ServeError::Undecided(error) => error.into(),

@@ -3,10 +3,10 @@
 
 use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::{input, output};
-use crate::config::paths::{Given, Places};
+use crate::config::paths::{CliOverrides, Paths};
 use crate::directory::key_directory::Directory;
 use crate::directory::pinned;
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::os::clock;
 use crate::stamp::claims::Stamp;
@@ -40,8 +40,8 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure when there is no stamp, or the keys cannot be read.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let (config, places) = Places::read(given)?;
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
+    let (config, places) = Paths::read(given)?;
     let directory = if args.no_verify { None } else { Some(keys(&places)?) };
     let input = input::read(config.largest)?;
     let alone = alone(&input.bytes);
@@ -61,7 +61,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn keys(places: &Places) -> Result<Directory, Failure> {
+fn keys(places: &Paths) -> Result<Directory, Failure> {
     let folder = pinned::read(places.vendors()?, places.directories.as_deref(), clock::now());
     Ok(folder.map_err(|error| Failure::new(crate::cli::ui::exit_status::CONFIG, error))?.directory)
 }
@@ -143,7 +143,7 @@ impl<'a> Shown<'a> {
     fn text(&self) -> String {
         let mut text = String::new();
         for (name, value) in self.rows() {
-            let _ = writeln!(text, "{name:<12}{}", printable(value.as_bytes(), 400));
+            let _ = writeln!(text, "{name:<12}{}", escape_untrusted(value.as_bytes(), 400));
         }
         text
     }

@@ -3,8 +3,8 @@
 use crate::cli::ui::counts::{Tally, grouped, tame};
 use crate::cli::ui::exit_status::{Failure, UNAVAILABLE};
 use crate::cli::ui::{output, table};
-use crate::config::paths::Given;
-use crate::engine::remote::status::{self, Found, Status};
+use crate::config::paths::CliOverrides;
+use crate::engine::remote::status::{self, Status, StatusOutcome};
 use crate::verdict::reason::Reason;
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
@@ -26,14 +26,14 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure when nobody answers.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let (status, mut members) = match status::ask(given) {
-        Found::Well(status, members) => (status, members),
-        Found::Nobody => {
+        StatusOutcome::Well(status, members) => (status, members),
+        StatusOutcome::Nobody => {
             return Err(Failure::new(UNAVAILABLE, "no resident process is running")
                 .hint("mailstamp serve runs one; without it each message is judged by a process of its own"));
         }
-        Found::Silent(socket) => {
+        StatusOutcome::Silent(socket) => {
             let what = format!("whoever listens at {} does not answer", socket.display());
             return Err(
                 Failure::new(UNAVAILABLE, what).hint("it may serve somebody else, or hang; see its own messages")

@@ -3,9 +3,9 @@
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, NO_INPUT};
 use crate::cli::ui::output;
 use crate::config::file;
-use crate::config::paths::{Given, Places};
+use crate::config::paths::{CliOverrides, Paths};
 use crate::directory::document::{Document, VendorEntry};
-use crate::directory::key_directory::{Directory, Unheeded};
+use crate::directory::key_directory::{Directory, IgnoredReason};
 use crate::directory::pinned;
 use crate::directory::trust_policy;
 use crate::os::clock;
@@ -64,7 +64,7 @@ pub struct List {
 ///
 /// # Errors
 /// A failure that says what was wrong.
-pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     match command {
         Command::Add(args) => add(args, given),
         Command::Remove(args) => remove(args, given),
@@ -72,8 +72,8 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
     }
 }
 
-fn add(args: &Add, given: &Given) -> Result<u8, Failure> {
-    let (_, places) = Places::read(given)?;
+fn add(args: &Add, given: &CliOverrides) -> Result<u8, Failure> {
+    let (_, places) = Paths::read(given)?;
     let text = if args.file == Path::new("-") {
         let mut text = String::new();
         io::stdin().lock().take(1024 * 1024).read_to_string(&mut text)?;
@@ -93,7 +93,7 @@ fn add(args: &Add, given: &Given) -> Result<u8, Failure> {
     let document: Document = serde_json::from_value(value).map_err(|error| not_a_document(&error))?;
     let entry = match document {
         Document::Pinned(entry) => entry,
-        Document::Signed { directory, also } => trust_policy::introduced(&[vec![directory], also].concat())
+        Document::Signed { directory, also } => trust_policy::first_contact(&[vec![directory], also].concat())
             .map_err(|error| not_a_document(&format!("signed directory: {error}")))?,
     };
     // Under a wrong name or with a weak key it would stop every judgement from now on.
@@ -124,8 +124,8 @@ fn unread(file: &Path, error: &io::Error) -> Failure {
     failure
 }
 
-fn remove(args: &Remove, given: &Given) -> Result<u8, Failure> {
-    let (_, places) = Places::read(given)?;
+fn remove(args: &Remove, given: &CliOverrides) -> Result<u8, Failure> {
+    let (_, places) = Paths::read(given)?;
     // A name is a part of a path here.
     Issuer::new(&args.vendor, "any").map_err(|error| Failure::new(DATA, error))?;
     let folder = places.vendors()?;
@@ -153,8 +153,8 @@ pub fn pin(folder: &Path, entry: &VendorEntry) -> Result<(), Failure> {
     file::replace(&path, &text).map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", path.display())))
 }
 
-fn list(args: &List, given: &Given) -> Result<u8, Failure> {
-    let (_, places) = Places::read(given)?;
+fn list(args: &List, given: &CliOverrides) -> Result<u8, Failure> {
+    let (_, places) = Paths::read(given)?;
     let path = places.vendors()?;
     let folder =
         pinned::read(path, places.directories.as_deref(), clock::now()).map_err(|error| Failure::new(CONFIG, error))?;
@@ -224,11 +224,11 @@ pub fn status(fact: &KeyFact) -> &'static str {
 
 /// Why a signed directory is not heeded, in words.
 #[must_use]
-pub fn unheeded(why: &Unheeded) -> String {
+pub fn unheeded(why: &IgnoredReason) -> String {
     match why {
-        Unheeded::NotPinned(vendor) => format!("you trust no key of its publisher {vendor}"),
-        Unheeded::KeyEnded(vendor) => format!("the key of its publisher {vendor} was revoked or has ended"),
-        Unheeded::Superseded(vendor) => format!("{vendor} published a newer one"),
-        Unheeded::Stale(vendor) => format!("it is past its date; ask {vendor} for a newer one"),
+        IgnoredReason::NotPinned(vendor) => format!("you trust no key of its publisher {vendor}"),
+        IgnoredReason::KeyEnded(vendor) => format!("the key of its publisher {vendor} was revoked or has ended"),
+        IgnoredReason::Superseded(vendor) => format!("{vendor} published a newer one"),
+        IgnoredReason::Stale(vendor) => format!("it is past its date; ask {vendor} for a newer one"),
     }
 }

@@ -4,10 +4,10 @@ use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::output;
 use crate::cli::ui::purchase::sweep;
 use crate::cli::ui::table::Table;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
-use crate::sender::stamp_request::{Held, HeldState};
-use crate::sender::stamp_source::Sender;
+use crate::sender::stamp_request::{WalletStamp, WalletState};
+use crate::sender::stamp_source::StampSource;
 use serde_json::json;
 use std::io::{self, Write};
 
@@ -59,9 +59,9 @@ pub struct DropArgs {
 ///
 /// # Errors
 /// A failure that says what is wrong.
-pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, None)?;
-    let sender = Sender::new(&engine.config, &engine.places)?;
+pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, None)?;
+    let sender = StampSource::new(&engine.config, &engine.places)?;
     sweep(&sender, engine.now)?;
     match command {
         Command::List(args) => list(args, &sender),
@@ -77,9 +77,9 @@ pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
     }
 }
 
-fn list(args: &ListArgs, sender: &Sender) -> Result<u8, Failure> {
+fn list(args: &ListArgs, sender: &StampSource) -> Result<u8, Failure> {
     let mut stamps = sender.wallet().stamps()?;
-    stamps.retain(|held| args.all || !matches!(held.state, HeldState::Used { .. }));
+    stamps.retain(|held| args.all || !matches!(held.state, WalletState::Used { .. }));
     let open: Vec<_> = sender.wallet().purchases()?.into_iter().filter(|purchase| purchase.open).collect();
     if args.json {
         let stamps: Vec<_> = stamps.iter().map(|held| output::held(held, false)).collect();
@@ -116,11 +116,11 @@ fn list(args: &ListArgs, sender: &Sender) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn show(args: &ShowArgs, sender: &Sender) -> Result<u8, Failure> {
+fn show(args: &ShowArgs, sender: &StampSource) -> Result<u8, Failure> {
     let mut stamps = sender.wallet().stamps()?;
     stamps.retain(|held| {
         if args.serials.is_empty() {
-            held.state == HeldState::Unused
+            held.state == WalletState::Unused
         } else {
             args.serials.iter().any(|serial| serial == held.serial.as_str())
         }
@@ -138,7 +138,7 @@ fn show(args: &ShowArgs, sender: &Sender) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn absent(serials: &[String], found: &[Held]) -> Result<(), Failure> {
+fn absent(serials: &[String], found: &[WalletStamp]) -> Result<(), Failure> {
     match serials.iter().find(|serial| !found.iter().any(|held| held.serial.as_str() == **serial)) {
         Some(serial) => Err(Failure::new(DATA, format!("there is no stamp {serial:?} in the wallet"))),
         None => Ok(()),

@@ -3,12 +3,12 @@
 use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL};
 use crate::cli::ui::output;
 use crate::cli::ui::progress::Progress;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
-use crate::engine::error::Undecided;
+use crate::engine::error::Deferral;
 use crate::server::watcher::{self, Report, WatchError};
 use crate::stamp::serial::Serial;
-use crate::store::Learned;
+use crate::store::LearnOutcome;
 use std::io::{self, Write};
 
 /// Watch mail folders: a message moved to Junk or Trash has its stamps revoked, moved back they are unrevoked; messages in
@@ -38,9 +38,9 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure when nothing is to be watched, or with `--once` something could not be done.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let mut report = Told { quiet: args.quiet, bar: None };
-    let engines = || context::engine(given, None).map_err(Undecided::from);
+    let engines = || context::load(given, None).map_err(Deferral::from);
     let done = if args.once { watcher::once(&engines, &mut report) } else { watcher::run(&engines, &mut report) };
     drop(report);
     done.map_err(failure)?;
@@ -50,7 +50,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 fn failure(error: WatchError) -> Failure {
     match error {
         WatchError::Places(error) => error.into(),
-        WatchError::Undecided(Undecided::Places(error)) => error.into(),
+        WatchError::Undecided(Deferral::Places(error)) => error.into(),
         WatchError::Undecided(error) => error.into(),
         WatchError::Nothing => {
             Failure::new(CONFIG, error).hint("write [watch] and maildir = \"/home/you/Maildir\" into the configuration")
@@ -77,7 +77,7 @@ impl Told {
 }
 
 impl Report for Told {
-    fn did(&mut self, vendor: &str, serial: &Serial, what: &str) {
+    fn changed(&mut self, vendor: &str, serial: &Serial, what: &str) {
         self.clear();
         if !self.quiet {
             // If nobody reads it, it is done all the same.
@@ -85,7 +85,7 @@ impl Report for Told {
         }
     }
 
-    fn learned(&mut self, learned: Learned) {
+    fn learned(&mut self, learned: LearnOutcome) {
         if learned.correspondents > 0 && !self.quiet {
             self.clear();
             let _ = output::line(&format!("learned from Sent: {} correspondents", learned.correspondents));
@@ -106,7 +106,7 @@ impl Report for Told {
         }
     }
 
-    fn trouble(&mut self, error: &WatchError) {
+    fn error(&mut self, error: &WatchError) {
         self.clear();
         let _ = writeln!(io::stderr(), "mailstamp: warning: {error}; will try again");
     }

@@ -1,7 +1,7 @@
 //! Counting verdicts: by class, by reason, by vendor. What is counted comes from the verdict log (`stats`) or from mail
 //! that is judged again (`scan`); how the numbers are shown is left to those commands.
 
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::verdict::class::Class;
 use crate::verdict::reason::Reason;
 use serde_json::{Map, Value, json};
@@ -151,7 +151,7 @@ impl Tally {
 #[must_use]
 pub fn tame(name: &str) -> String {
     let plain = name.len() <= 200 && name.bytes().all(|b| matches!(b, b' '..=b'~'));
-    if plain { name.to_owned() } else { printable(name.as_bytes(), 200) }
+    if plain { name.to_owned() } else { escape_untrusted(name.as_bytes(), 200) }
 }
 
 /// A number with commas between the thousands.

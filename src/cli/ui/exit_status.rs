@@ -2,8 +2,8 @@
 //! statuses are those of the classes and 75; everywhere else those of sysexits(3).
 
 use crate::config::paths::PlacesError;
-use crate::engine::auto_reply::Trouble;
-use crate::engine::error::Undecided;
+use crate::engine::auto_reply::ReplyError;
+use crate::engine::error::Deferral;
 use crate::store::StoreError;
 use std::fmt::Display;
 use std::io;
@@ -67,7 +67,7 @@ impl Failure {
     }
 
     /// Tells the user, on standard error.
-    pub fn tell(&self) {
+    pub fn report(&self) {
         use io::Write;
         if self.message.is_empty() {
             return;
@@ -81,17 +81,17 @@ impl Failure {
     }
 }
 
-impl From<Undecided> for Failure {
-    fn from(error: Undecided) -> Self {
+impl From<Deferral> for Failure {
+    fn from(error: Deferral) -> Self {
         Self { code: TEMPFAIL, hint: error.hint().map(str::to_owned), message: error.to_string() }
     }
 }
 
-impl From<Trouble> for Failure {
-    fn from(error: Trouble) -> Self {
+impl From<ReplyError> for Failure {
+    fn from(error: ReplyError) -> Self {
         match error {
-            Trouble::Undecided(error) => error.into(),
-            Trouble::Template(error) => Self::new(CONFIG, error),
+            ReplyError::Undecided(error) => error.into(),
+            ReplyError::Template(error) => Self::new(CONFIG, error),
             error => Self::new(TEMPFAIL, error),
         }
     }

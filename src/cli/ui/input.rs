@@ -22,14 +22,14 @@ pub struct Input {
 /// # Errors
 /// The system's, and when a header has no end.
 pub fn read(largest: u64) -> io::Result<Input> {
-    go_on(None, largest)
+    resume(None, largest)
 }
 
 /// As [`read`], where something was read already with another limit.
 ///
 /// # Errors
 /// As `read`.
-pub fn go_on(begun: Option<Input>, largest: u64) -> io::Result<Input> {
+pub fn resume(begun: Option<Input>, largest: u64) -> io::Result<Input> {
     let mut bytes = match begun {
         Some(input) if !input.cut && input.bytes.len() as u64 <= largest => return Ok(input),
         Some(input) if input.bytes.len() as u64 > largest => return Ok(Input { cut: true, ..input }),

@@ -4,15 +4,15 @@
 use super::exit_status::{Failure, TEMPFAIL};
 use super::input::{self, Input};
 use crate::config::SYSLOG;
-use crate::config::paths::{Given, Places};
-use crate::engine::marking::Marking;
-use crate::engine::remote::client::{Elsewhere, Telling};
-use crate::engine::remote::protocol::{Answer, LARGEST};
-use crate::engine::result_header::Marks;
+use crate::config::paths::{CliOverrides, Paths};
+use crate::engine::marking::Mode;
+use crate::engine::remote::client::{DaemonClient, Logging};
+use crate::engine::remote::protocol::{JudgeResponse, LARGEST};
+use crate::engine::result_header::HeaderContext;
 use crate::engine::{context, result_header};
 use crate::log::syslog::{self, Severity};
 use crate::message::address::Address;
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::policy::decision::Decision;
 use crate::time::UnixTime;
@@ -48,14 +48,14 @@ pub struct Delivery {
     /// The judgement.
     pub decision: Decision,
     /// What of the configuration shows in the message.
-    pub marks: Marks,
+    pub marks: HeaderContext,
 }
 
 /// Runs a command of the mail path: whatever goes wrong, the message has to wait, and the system's log is told why.
 ///
 /// # Errors
 /// A failure with status 75.
-pub fn run(given: &Given, command: impl FnOnce() -> Result<u8, Failure>) -> Result<u8, Failure> {
+pub fn run(given: &CliOverrides, command: impl FnOnce() -> Result<u8, Failure>) -> Result<u8, Failure> {
     command().map_err(|failure| {
         tell(given, &failure.message);
         Failure { code: TEMPFAIL, ..failure }
@@ -64,11 +64,12 @@ pub fn run(given: &Given, command: impl FnOnce() -> Result<u8, Failure>) -> Resu
 
 /// Tells the system's log that a message has to wait: at the place that the configuration names, or at the usual one when it
 /// is the configuration that cannot be read.
-pub fn tell(given: &Given, why: &str) {
-    let socket = Places::read(given).map_or_else(|_| Some(PathBuf::from(SYSLOG)), |(config, _)| config.syslog);
+pub fn tell(given: &CliOverrides, why: &str) {
+    let socket = Paths::read(given).map_or_else(|_| Some(PathBuf::from(SYSLOG)), |(config, _)| config.syslog);
     if let Some(socket) = socket {
         let why = one_line(why);
-        let _ = syslog::send(&socket, Severity::Error, &format!("deferred: {}", printable(why.as_bytes(), LINE)));
+        let _ =
+            syslog::send(&socket, Severity::Error, &format!("deferred: {}", escape_untrusted(why.as_bytes(), LINE)));
     }
 }
 
@@ -82,23 +83,23 @@ pub fn one_line(text: &str) -> String {
 ///
 /// # Errors
 /// A failure: the message has to wait.
-pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
+pub fn judge(args: &Args, given: &CliOverrides) -> Result<Delivery, Failure> {
     let mut begun = None;
-    if let Some(elsewhere) = Elsewhere::find(given, args.now) {
+    if let Some(elsewhere) = DaemonClient::connect(given, args.now) {
         let envelope = args.envelope()?;
         let input = input::read(LARGEST as u64).map_err(|error| Failure::input(TEMPFAIL, &error))?;
-        let telling = if args.dry_run { Telling::Nothing } else { Telling::Verdict };
+        let telling = if args.dry_run { Logging::ByCaller } else { Logging::Verdict };
         if !input.cut
-            && let Some(Answer { decision, marks }) =
+            && let Some(JudgeResponse { decision, marks }) =
                 elsewhere.judge(&Message::parse(&input.bytes), &envelope, args.marking(), telling)?
         {
             return Ok(Delivery { input, decision, marks });
         }
         begun = Some(input);
     }
-    let engine = context::engine(given, args.now)?;
+    let engine = context::load(given, args.now)?;
     let envelope = args.envelope()?;
-    let input = input::go_on(begun, engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
+    let input = input::resume(begun, engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
     let message = Message::parse(&input.bytes);
     let marking = args.marking();
     let decision = if input.cut {
@@ -106,11 +107,11 @@ pub fn judge(args: &Args, given: &Given) -> Result<Delivery, Failure> {
     } else {
         engine.judge(&message, &envelope, marking)?
     };
-    if marking == Marking::Spend {
+    if marking == Mode::Spend {
         engine.record(&result_header::entry(&decision, &message, &envelope, engine.now));
         engine.keep_return(&message, &decision);
     }
-    Ok(Delivery { input, decision, marks: Marks::of(&engine.config) })
+    Ok(Delivery { input, decision, marks: HeaderContext::of(&engine.config) })
 }
 
 impl Args {
@@ -126,8 +127,8 @@ impl Args {
 
     /// Whether the stamp is spent.
     #[must_use]
-    pub fn marking(&self) -> Marking {
-        if self.dry_run { Marking::Leave } else { Marking::Spend }
+    pub fn marking(&self) -> Mode {
+        if self.dry_run { Mode::DryRun } else { Mode::Spend }
     }
 }
 

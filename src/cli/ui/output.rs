@@ -3,7 +3,7 @@
 
 use crate::policy::decision::Decision;
 #[cfg(feature = "sender")]
-use crate::sender::stamp_request::{Held, HeldState};
+use crate::sender::stamp_request::{WalletStamp, WalletState};
 use crate::stamp::extract::Place;
 use crate::verdict::class::Class;
 use crate::verdict::finding::Finding;
@@ -34,7 +34,7 @@ pub fn note(text: &str) {
 /// A stamp of the wallet as JSON, with the stamp itself or without.
 #[cfg(feature = "sender")]
 #[must_use]
-pub fn held(held: &Held, whole: bool) -> Value {
+pub fn held(held: &WalletStamp, whole: bool) -> Value {
     let mut object = json!({
         "schema": SCHEMA,
         "recipient": held.recipient.to_string(),
@@ -55,11 +55,11 @@ pub fn held(held: &Held, whole: bool) -> Value {
 /// The word for what has become of a stamp of the wallet.
 #[cfg(feature = "sender")]
 #[must_use]
-pub fn held_state(held: &Held) -> &'static str {
+pub fn held_state(held: &WalletStamp) -> &'static str {
     match held.state {
-        HeldState::Unused => "unused",
-        HeldState::Reserved { .. } => "reserved",
-        HeldState::Used { .. } => "used",
+        WalletState::Unused => "unused",
+        WalletState::Reserved { .. } => "reserved",
+        WalletState::Used { .. } => "used",
     }
 }
 

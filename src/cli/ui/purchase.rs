@@ -4,7 +4,7 @@ use super::exit_status::{CONFIG, DATA, Failure, NO_PERMISSION, TEMPFAIL, UNAVAIL
 use super::output;
 use crate::sender::account::AccountError;
 use crate::sender::error::SupplyError;
-use crate::sender::stamp_source::Sender;
+use crate::sender::stamp_source::StampSource;
 use crate::time::UnixTime;
 
 /// What a failure to get a stamp comes to: 75 when waiting helps, 77 for money and caps, 78 for what has to be set up, 65
@@ -41,7 +41,7 @@ impl From<AccountError> for Failure {
 }
 
 /// Takes out of the wallet what has ended, and says so: credits went with it.
-pub fn sweep(sender: &Sender, now: UnixTime) -> Result<(), Failure> {
+pub fn sweep(sender: &StampSource, now: UnixTime) -> Result<(), Failure> {
     for ended in sender.wallet().sweep(now)? {
         let when = ended.expires.map(|end| format!(" on {end}")).unwrap_or_default();
         output::note(&format!(

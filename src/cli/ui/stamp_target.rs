@@ -4,7 +4,7 @@ use super::exit_status::{DATA, Failure, NO_INPUT};
 use super::input;
 use crate::engine::judge::Engine;
 use crate::log::verdict_log::VerdictLog;
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::stamp::serial::Serial;
 
@@ -76,7 +76,7 @@ fn logged(id: &str, engine: &Engine) -> Result<Vec<Target>, Failure> {
     let id = id.trim();
     let bracketed = if id.starts_with('<') { id.to_owned() } else { format!("<{id}>") };
     let log = VerdictLog::new(engine.places.state()?);
-    let stamps = log.stamps_of(&printable(bracketed.as_bytes(), crate::engine::result_header::LONGEST))?;
+    let stamps = log.stamps_of(&escape_untrusted(bracketed.as_bytes(), crate::engine::result_header::LONGEST))?;
     let targets: Vec<Target> = stamps
         .into_iter()
         .filter_map(|(vendor, serial)| Some(Target { vendor, serial: Serial::new(serial).ok()? }))

@@ -1,7 +1,7 @@
 //! The words in which a message is judged by another process: the heads of the frames, as JSON. The body of a question is
 //! the message, or its header alone where it carries no stamp.
 
-use crate::engine::result_header::Marks;
+use crate::engine::result_header::HeaderContext;
 use crate::policy::action::Action;
 use crate::policy::decision::Decision;
 use crate::stamp::extract::Place;
@@ -17,11 +17,11 @@ pub const LARGEST: usize = 8 << 20;
 
 /// What is asked about a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
+pub struct JudgeRequest {
     /// Whose files the asker would use.
-    pub whose: Whose,
+    pub file_set: FileSet,
     /// Whose mailbox it is, as the delivering program says.
-    pub names: Names,
+    pub names: MailboxNames,
     /// The one recipient to judge for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,
@@ -43,7 +43,7 @@ pub struct Question {
 
 /// Which files a process would use: another answers for it only if it uses the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Whose {
+pub struct FileSet {
     /// The configuration that was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<PathBuf>,
@@ -57,7 +57,7 @@ pub struct Whose {
 
 /// What names the mailbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Names {
+pub struct MailboxNames {
     /// `--recipient`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,
@@ -71,15 +71,15 @@ pub struct Names {
 
 /// The judgement, and what is needed to write it onto the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct JudgeResponse {
     /// The judgement.
     pub decision: Decision,
     /// What shows of the configuration.
-    pub marks: Marks,
+    pub marks: HeaderContext,
 }
 
 #[derive(Serialize, Deserialize)]
-struct AnswerWords {
+struct ResponseDto {
     reason: String,
     action: Action,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,12 +87,12 @@ struct AnswerWords {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deciding_stamp: Option<usize>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    stamps: Vec<FindingWords>,
-    marks: Marks,
+    stamps: Vec<FindingDto>,
+    marks: HeaderContext,
 }
 
 #[derive(Serialize, Deserialize)]
-struct FindingWords {
+struct FindingDto {
     place: Place,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vendor: Option<String>,
@@ -106,14 +106,14 @@ struct FindingWords {
     reason: Option<String>,
 }
 
-impl Answer {
+impl JudgeResponse {
     /// The head of the frame.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
     pub fn to_head(&self) -> Result<Vec<u8>, serde_json::Error> {
         let verdict = &self.decision.verdict;
-        let finding = |finding: &Finding| FindingWords {
+        let finding = |finding: &Finding| FindingDto {
             place: finding.place,
             vendor: finding.vendor.clone(),
             key: finding.key_id.clone(),
@@ -121,7 +121,7 @@ impl Answer {
             value: finding.value,
             reason: finding.reason.map(|reason| reason.as_str().to_owned()),
         };
-        serde_json::to_vec(&AnswerWords {
+        serde_json::to_vec(&ResponseDto {
             reason: verdict.reason.as_str().to_owned(),
             action: self.decision.action,
             rule: self.decision.rule.clone(),
@@ -134,7 +134,7 @@ impl Answer {
     /// Reads the head of a frame; `None` when it is none that this version understands.
     #[must_use]
     pub fn from_head(head: &[u8]) -> Option<Self> {
-        let words: AnswerWords = serde_json::from_slice(head).ok()?;
+        let words: ResponseDto = serde_json::from_slice(head).ok()?;
         let reason = |token: &str| Reason::ALL.iter().copied().find(|reason| reason.as_str() == token);
         let mut findings = Vec::with_capacity(words.stamps.len());
         for stamp in words.stamps {
@@ -173,11 +173,14 @@ mod tests {
             let quiet = Finding { reason: None, ..finding.clone() };
             let verdict = Verdict { reason: *reason, deciding_stamp: Some(0), findings: vec![finding, quiet] };
             let decision = Decision { verdict, rule: Some("friends".into()), action: Action::Hold };
-            let marks = Marks { authserv_id: Some("mx.x.example".into()), used_log: true };
-            let answer = Answer { decision, marks };
-            assert_eq!(Answer::from_head(&answer.to_head().unwrap()), Some(answer));
+            let marks = HeaderContext { authserv_id: Some("mx.x.example".into()), used_log: true };
+            let answer = JudgeResponse { decision, marks };
+            assert_eq!(JudgeResponse::from_head(&answer.to_head().unwrap()), Some(answer));
         }
-        assert_eq!(Answer::from_head(b"{\"reason\":\"new\",\"action\":\"hold\",\"marks\":{\"used_log\":true}}"), None);
-        assert_eq!(Answer::from_head(b""), None);
+        assert_eq!(
+            JudgeResponse::from_head(b"{\"reason\":\"new\",\"action\":\"hold\",\"marks\":{\"used_log\":true}}"),
+            None
+        );
+        assert_eq!(JudgeResponse::from_head(b""), None);
     }
 }

@@ -5,23 +5,23 @@
 //! Most resident processes have one mailbox. One that serves virtual users (`%u` in the configuration) has one for each, up
 //! to a limit, and those that share a folder of state share a log.
 
-use super::client::whose;
-use super::protocol::{Answer, Names, Question, Whose};
-use crate::config::paths::{Given, Places, PlacesError};
+use super::client::file_set;
+use super::protocol::{FileSet, JudgeRequest, JudgeResponse, MailboxNames};
+use crate::config::paths::{CliOverrides, Paths, PlacesError};
 use crate::config::user::UserError;
 use crate::config::{Config, ConfigError};
 use crate::directory::key_directory::Directory;
-use crate::engine::error::Undecided;
-use crate::engine::judge::Rulebook;
-use crate::engine::judge::{Engine, Ready};
-use crate::engine::marking::Marking;
-use crate::engine::result_header::{self, Marks};
+use crate::engine::error::Deferral;
+use crate::engine::judge::RuleCache;
+use crate::engine::judge::{Engine, Preloaded};
+use crate::engine::marking::Mode;
+use crate::engine::result_header::{self, HeaderContext};
 use crate::engine::used_log;
 use crate::message::address::Address;
 use crate::message::parse::Message;
 use crate::os::clock;
-use crate::store::Attended;
-use crate::store::resident::Resident;
+use crate::store::AnswerCounters;
+use crate::store::resident::ResidentLog;
 use crate::time::UnixTime;
 use crate::verdict::facts::Envelope;
 use std::collections::HashMap;
@@ -42,31 +42,31 @@ const MOMENT: Duration = Duration::from_millis(50);
 
 /// Everything that is ready.
 #[derive(Debug)]
-pub struct Warm {
-    given: Given,
-    whose: Whose,
+pub struct DaemonState {
+    given: CliOverrides,
+    file_set: FileSet,
     system: bool,
     /// Whether the configuration differs from user to user.
     by_user: AtomicBool,
-    mailboxes: Mutex<HashMap<String, Arc<Mailbox>>>,
-    logs: Mutex<HashMap<PathBuf, Arc<Resident>>>,
+    mailboxes: Mutex<HashMap<String, Arc<CachedMailbox>>>,
+    logs: Mutex<HashMap<PathBuf, Arc<ResidentLog>>>,
     /// Held while the log of this path is opened: that may wait for others, and nobody but who needs it waits too.
     opening: Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>,
     /// What others were answered by all logs that are or were open.
-    attended: Arc<Attended>,
+    attended: Arc<AnswerCounters>,
 }
 
 /// What is ready for one mailbox.
 #[derive(Debug)]
-struct Mailbox {
+struct CachedMailbox {
     config: Arc<Config>,
-    places: Arc<Places>,
-    rulebook: Arc<Rulebook>,
-    log: Arc<Resident>,
+    places: Arc<Paths>,
+    rulebook: Arc<RuleCache>,
+    log: Arc<ResidentLog>,
     /// The vendors' keys, as they stand in this second.
     keys: Mutex<Option<(UnixTime, Arc<Directory>)>>,
     /// The files that all this was read from, as they were then.
-    files: Vec<(PathBuf, Option<Look>)>,
+    files: Vec<(PathBuf, Option<FileStamp>)>,
     /// When, as the time since 1970.
     read: Duration,
     asked: Mutex<Instant>,
@@ -74,7 +74,7 @@ struct Mailbox {
 
 /// What a file looked like from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Look {
+struct FileStamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -83,35 +83,35 @@ struct Look {
 
 /// What is answered to a question.
 #[derive(Debug)]
-pub enum Reply {
+pub enum Response {
     /// The judgement.
-    Judged(Answer),
+    Judged(JudgeResponse),
     /// The rules ask for the text.
     WantBody,
     /// Whoever asks has to judge it himself.
     Yourself,
     /// The message has to wait.
-    Undecided(Undecided),
+    Undecided(Deferral),
 }
 
 /// A reply, and what it was made from.
 struct Judgement {
-    reply: Reply,
+    reply: Response,
     engine: Engine,
     envelope: Envelope,
 }
 
-impl Warm {
+impl DaemonState {
     /// Ready to answer for this user; with `system` for every user that has no configuration of his own. Reads the
     /// configuration, and opens the log if there is one for all.
     ///
     /// # Errors
     /// [`Undecided`].
-    pub fn new(given: Given, system: bool) -> Result<Self, Undecided> {
+    pub fn new(given: CliOverrides, system: bool) -> Result<Self, Deferral> {
         // The user that a service of the system runs as has no mailbox.
-        let given = if system { Given { user: None, recipient_variable: None, ..given } } else { given };
+        let given = if system { CliOverrides { user: None, recipient_variable: None, ..given } } else { given };
         let warm = Self {
-            whose: whose(&given),
+            file_set: file_set(&given),
             given,
             system,
             by_user: AtomicBool::new(false),
@@ -128,7 +128,7 @@ impl Warm {
     ///
     /// # Errors
     /// [`Undecided`]: what is wrong. Mail waits until it is right.
-    pub fn check(&self) -> Result<(), Undecided> {
+    pub fn check(&self) -> Result<(), Deferral> {
         locked(&self.mailboxes).clear();
         match self.mailbox(&self.given) {
             Ok(mailbox) => {
@@ -138,7 +138,7 @@ impl Warm {
                 Ok(())
             }
             // Each who asks will name one.
-            Err(error) if lacks_user(&error) => {
+            Err(error) if needs_user_name(&error) => {
                 self.by_user.store(true, SeqCst);
                 Ok(())
             }
@@ -150,7 +150,7 @@ impl Warm {
     ///
     /// # Errors
     /// [`Undecided`].
-    pub fn engine(&self) -> Result<Engine, Undecided> {
+    pub fn engine(&self) -> Result<Engine, Deferral> {
         let mailbox = self.mailbox(&self.given)?;
         Ok(self.engine_of(&mailbox, None))
     }
@@ -159,7 +159,7 @@ impl Warm {
     ///
     /// # Errors
     /// [`Undecided`].
-    pub fn engine_without_log(&self) -> Result<Engine, Undecided> {
+    pub fn engine_without_log(&self) -> Result<Engine, Deferral> {
         let mut engine = self.engine()?;
         engine.ready.log = None;
         Ok(engine)
@@ -167,18 +167,18 @@ impl Warm {
 
     /// The logs that are open.
     #[must_use]
-    pub fn logs(&self) -> Vec<(PathBuf, Arc<Resident>)> {
+    pub fn logs(&self) -> Vec<(PathBuf, Arc<ResidentLog>)> {
         locked(&self.logs).iter().map(|(path, log)| (path.clone(), Arc::clone(log))).collect()
     }
 
     /// How often other processes that asked a log were answered what.
     #[must_use]
-    pub fn attended(&self) -> &Attended {
+    pub fn attended(&self) -> &AnswerCounters {
         &self.attended
     }
 
     /// Lets go of what was not asked for in a while. Logs are closed with it.
-    pub fn rest(&self) {
+    pub fn evict_idle(&self) {
         if self.by_user.load(SeqCst) {
             locked(&self.mailboxes).retain(|_, mailbox| locked(&mailbox.asked).elapsed() < IDLE);
         }
@@ -209,15 +209,15 @@ impl Warm {
 
     /// Answers a question; `user` is the one that the system says is asking, where he may ask for himself only. `tell` is
     /// called once. What goes into the logs is written after that: nobody waits for it.
-    pub fn answer(&self, question: &Question, body: &[u8], user: Option<&str>, tell: impl FnOnce(Reply)) {
+    pub fn answer(&self, question: &JudgeRequest, body: &[u8], user: Option<&str>, tell: impl FnOnce(Response)) {
         // What somebody made others forget at a time of his choice would be forgotten for all who share the log.
-        if !self.is_for(&question.whose) || user.is_some() && question.now.is_some() {
-            return tell(Reply::Yourself);
+        if !self.serves(&question.file_set) || user.is_some() && question.now.is_some() {
+            return tell(Response::Yourself);
         }
         match self.judge(question, body, user) {
             Ok(Judgement { reply, engine, envelope }) => {
                 let decision = match &reply {
-                    Reply::Judged(answer) if question.record => Some(answer.decision.clone()),
+                    Response::Judged(answer) if question.record => Some(answer.decision.clone()),
                     _ => None,
                 };
                 tell(reply);
@@ -227,66 +227,66 @@ impl Warm {
                     engine.keep_return(&message, &decision);
                 }
             }
-            Err(error) => tell(Reply::Undecided(error)),
+            Err(error) => tell(Response::Undecided(error)),
         }
     }
 
     /// Whether this answers for a process that would use these files.
     #[must_use]
-    pub fn is_for(&self, whose: &Whose) -> bool {
+    pub fn serves(&self, file_set: &FileSet) -> bool {
         if self.system {
             // Of the user's own files there are none; he looked.
-            return whose.config.as_ref().is_none_or(|path| Some(path) == self.whose.config.as_ref())
-                && whose.state.is_none();
+            return file_set.config.as_ref().is_none_or(|path| Some(path) == self.file_set.config.as_ref())
+                && file_set.state.is_none();
         }
-        *whose == self.whose
+        *file_set == self.file_set
     }
 
-    fn judge(&self, question: &Question, body: &[u8], user: Option<&str>) -> Result<Judgement, Undecided> {
+    fn judge(&self, question: &JudgeRequest, body: &[u8], user: Option<&str>) -> Result<Judgement, Deferral> {
         let names = match user {
-            Some(name) => Names { user: Some(name.to_owned()), ..Names::default() },
+            Some(name) => MailboxNames { user: Some(name.to_owned()), ..MailboxNames::default() },
             None => question.names.clone(),
         };
-        let Names { recipient, user, recipient_variable } = names;
-        let given = Given { recipient, user, recipient_variable, ..self.given.clone() };
+        let MailboxNames { recipient, user, recipient_variable } = names;
+        let given = CliOverrides { recipient, user, recipient_variable, ..self.given.clone() };
         let mailbox = self.mailbox(&given)?;
         let engine = self.engine_of(&mailbox, question.now);
         let recipient = question.recipient.as_deref().map(Address::parse).transpose();
         let known = recipient.is_ok() && question.size <= engine.config.largest;
         let envelope = Envelope { sender: question.sender.clone(), recipient: recipient.unwrap_or_default() };
         if !known {
-            return Ok(Judgement { reply: Reply::Yourself, engine, envelope });
+            return Ok(Judgement { reply: Response::Yourself, engine, envelope });
         }
         let message = Message::parse(body);
-        let marking = if question.spend { Marking::Spend } else { Marking::Leave };
+        let marking = if question.spend { Mode::Spend } else { Mode::DryRun };
         let decision = if question.whole {
             engine.judge(&message, &envelope, marking)?
         } else {
             match engine.judge_header(&message, &envelope, question.size)? {
                 Some(decision) => decision,
-                None => return Ok(Judgement { reply: Reply::WantBody, engine, envelope }),
+                None => return Ok(Judgement { reply: Response::WantBody, engine, envelope }),
             }
         };
-        let reply = Reply::Judged(Answer { decision, marks: Marks::of(&engine.config) });
+        let reply = Response::Judged(JudgeResponse { decision, marks: HeaderContext::of(&engine.config) });
         Ok(Judgement { reply, engine, envelope })
     }
 
-    fn engine_of(&self, mailbox: &Mailbox, now: Option<UnixTime>) -> Engine {
+    fn engine_of(&self, mailbox: &CachedMailbox, now: Option<UnixTime>) -> Engine {
         let (time, pretended) = (now.unwrap_or_else(clock::now), now.is_some());
         let mut engine = Engine {
             config: Arc::clone(&mailbox.config),
             places: Arc::clone(&mailbox.places),
             now: time,
-            pretended,
+            now_overridden: pretended,
             rulebook: Arc::clone(&mailbox.rulebook),
-            ready: Ready { log: Some(Arc::clone(&mailbox.log)), ..Ready::default() },
+            ready: Preloaded { log: Some(Arc::clone(&mailbox.log)), ..Preloaded::default() },
         };
         engine.ready.keys = mailbox.keys_at(&engine);
         engine
     }
 
     /// What is ready for the mailbox that these names lead to, made ready if it is not, or not any more.
-    fn mailbox(&self, given: &Given) -> Result<Arc<Mailbox>, Undecided> {
+    fn mailbox(&self, given: &CliOverrides) -> Result<Arc<CachedMailbox>, Deferral> {
         let name = |by_user: bool| match given.mailbox() {
             Ok(user) if by_user => format!("{user:?}"),
             _ => String::new(),
@@ -297,9 +297,9 @@ impl Warm {
             return Ok(mailbox);
         }
         let read = clock::since_1970();
-        let (config, places) = Places::read(given)?;
+        let (config, places) = Paths::read(given)?;
         if self.system && (config.state.is_none() || config.state != places.state) {
-            return Err(Undecided::StateUnnamed);
+            return Err(Deferral::StateNotConfigured);
         }
         if self.by_user.swap(places.by_user, SeqCst) != places.by_user {
             locked(&self.mailboxes).clear();
@@ -307,7 +307,7 @@ impl Warm {
         let files = files(&places, given).into_iter().map(|path| (path.clone(), look(&path))).collect();
         self.let_one_go();
         let log = self.log(&config, &places)?;
-        let mailbox = Arc::new(Mailbox {
+        let mailbox = Arc::new(CachedMailbox {
             config: Arc::new(config),
             places: Arc::new(places),
             rulebook: Arc::default(),
@@ -321,12 +321,12 @@ impl Warm {
         Ok(mailbox)
     }
 
-    fn log(&self, config: &Config, places: &Places) -> Result<Arc<Resident>, Undecided> {
+    fn log(&self, config: &Config, places: &Paths) -> Result<Arc<ResidentLog>, Deferral> {
         let path = used_log::used_log_path(places.state()?);
         let gate = Arc::clone(locked(&self.opening).entry(path.clone()).or_default());
         let _alone = locked(&gate);
         if let Some(log) = locked(&self.logs).get(&path) {
-            log.keep_for(config.policy.grace());
+            log.set_retention(config.policy.grace());
             return Ok(Arc::clone(log));
         }
         self.close(|open| (open + 1).saturating_sub(MAILBOXES));
@@ -336,10 +336,10 @@ impl Warm {
     }
 }
 
-impl Mailbox {
+impl CachedMailbox {
     /// Whether all files look as they did when they were read.
     fn is_fresh(&self) -> bool {
-        let before = |look: &Look| {
+        let before = |look: &FileStamp| {
             let (seconds, nanos) = look.changed;
             let changed = Duration::new(seconds.unsigned_abs(), u32::try_from(nanos).unwrap_or(0));
             seconds < 0 || changed + MOMENT < self.read
@@ -361,14 +361,14 @@ impl Mailbox {
 }
 
 /// Whether the configuration is wrong only in that nobody said whose it is.
-fn lacks_user(error: &Undecided) -> bool {
-    let Undecided::Places(PlacesError::Content { source, .. }) = error else { return false };
+fn needs_user_name(error: &Deferral) -> bool {
+    let Deferral::Places(PlacesError::Content { source, .. }) = error else { return false };
     matches!(**source, ConfigError::User { source: UserError::Unknown | UserError::NoDomain, .. })
 }
 
 /// The files that a mailbox is read from, present or not. A folder changes when a file comes or goes.
-fn files(places: &Places, given: &Given) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = Places::candidates(given);
+fn files(places: &Paths, given: &CliOverrides) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = Paths::candidates(given);
     files.extend(places.rules.clone());
     for folder in [&places.vendors, &places.directories].into_iter().flatten() {
         files.push(folder.clone());
@@ -381,10 +381,10 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
 }
 
-fn look(path: &Path) -> Option<Look> {
+fn look(path: &Path) -> Option<FileStamp> {
     let data = fs::metadata(path).ok()?;
     let changed = (data.ctime(), data.ctime_nsec());
-    Some(Look { device: data.dev(), inode: data.ino(), size: data.size(), changed })
+    Some(FileStamp { device: data.dev(), inode: data.ino(), size: data.size(), changed })
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

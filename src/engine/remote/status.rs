@@ -1,10 +1,10 @@
 //! How a resident process says that it is: what is asked, the words of the answer, and asking. What is counted is its own
 //! affair (`server/daemon/metrics.rs`), and how it looks that of the commands that show it.
 
-use super::client::{connect, whose};
-use super::protocol::Whose;
-use crate::config::paths::{Given, set_id};
-use crate::ipc::connection::Channel;
+use super::client::{connect, file_set};
+use super::protocol::FileSet;
+use crate::config::paths::{CliOverrides, is_setuid};
+use crate::ipc::connection::Connection;
 use crate::ipc::frame::{Kind, Limits};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -17,10 +17,10 @@ const WAIT: Duration = Duration::from_secs(5);
 
 /// What is asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct StatusRequest {
     /// Whose files the asker would use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub whose: Option<Whose>,
+    pub file_set: Option<FileSet>,
 }
 
 /// What is answered. A version that says less leaves the rest as it is by default.
@@ -101,7 +101,7 @@ pub struct Directory {
 
 /// What became of asking.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Found {
+pub enum StatusOutcome {
     /// Nobody listens.
     Nobody,
     /// Somebody listens there, and does not say how he is.
@@ -112,22 +112,22 @@ pub enum Found {
 
 /// Asks the process that would be asked about messages.
 #[must_use]
-pub fn ask(given: &Given) -> Found {
-    let whose = whose(given);
-    let listening = || connect(&whose);
-    let Some((stream, socket)) = (!set_id()).then(listening).flatten() else { return Found::Nobody };
-    let mut channel = Channel::new(stream);
-    let asked = serde_json::to_vec(&Asked { whose: Some(whose.clone()) }).unwrap_or_default();
+pub fn ask(given: &CliOverrides) -> StatusOutcome {
+    let file_set = file_set(given);
+    let listening = || connect(&file_set);
+    let Some((stream, socket)) = (!is_setuid()).then(listening).flatten() else { return StatusOutcome::Nobody };
+    let mut channel = Connection::new(stream);
+    let asked = serde_json::to_vec(&StatusRequest { file_set: Some(file_set.clone()) }).unwrap_or_default();
     let answer = channel
         .send(Kind::Status, &asked, &[], WAIT)
         .and_then(|()| channel.receive(Limits::HEAD_ONLY, WAIT, WAIT))
         .ok()
         .flatten()
-        .filter(|frame| frame.kind == Kind::Well)
+        .filter(|frame| frame.kind == Kind::StatusReply)
         .and_then(|frame| serde_json::from_slice(&frame.head).ok());
     let read = |members: Map<String, Value>| {
         let status = serde_json::from_value(Value::Object(members.clone())).ok()?;
-        Some(Found::Well(Box::new(status), members))
+        Some(StatusOutcome::Well(Box::new(status), members))
     };
-    answer.and_then(read).unwrap_or(Found::Silent(socket))
+    answer.and_then(read).unwrap_or(StatusOutcome::Silent(socket))
 }

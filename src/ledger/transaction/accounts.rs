@@ -1,14 +1,14 @@
 //! Accounts, their API keys, and the addresses that they own.
 
-use super::{Desk, bytes, form, printable};
+use super::{LedgerTx, bytes, form, printable};
 use crate::accounting::event::Event;
 use crate::accounting::hash::Hash;
 use crate::accounting::order::OwnCaps;
 use crate::ledger::address_proof;
 use crate::ledger::model::{Account, ApiKey, StampState};
-use crate::ledger::rejection::Refusal;
-use crate::ledger::request::Answer;
-use crate::ledger::schema::{self, Step, Stop};
+use crate::ledger::rejection::Rejection;
+use crate::ledger::request::Response;
+use crate::ledger::schema::{self, TxError, TxResult};
 use crate::store::correspondent_key;
 use crate::time::UnixTime;
 use redb::ReadableTable;
@@ -37,50 +37,50 @@ struct Code {
     left: u8,
 }
 
-impl Desk<'_> {
+impl LedgerTx<'_> {
     pub(super) fn open_account(
         &mut self,
         name: String,
         contact: String,
         caps: Option<OwnCaps>,
         now: UnixTime,
-    ) -> Step<Answer> {
+    ) -> TxResult<Response> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
         if !(1..=64).contains(&name.len()) || !name.bytes().all(plain) || name.bytes().all(|b| b.is_ascii_digit()) {
             return Err(form("name", "1 to 64 of a-z, 0-9, '.', '_' and '-', not digits alone"));
         }
         printable("contact", &contact, 254)?;
         if self.name.get(name.as_str())?.is_some() {
-            return Err(Stop::Refused(Refusal::AccountExists { name }));
+            return Err(TxError::Refused(Rejection::AccountExists { name }));
         }
         let number = self.account.last()?.map_or(1, |(number, _)| number.value() + 1);
-        self.book(Event::Opened { account: number, name: name.clone() }, now)?;
+        self.append_event(Event::Opened { account: number, name: name.clone() }, now)?;
         let account = Account { number, name, contact, open: true, created: now, caps };
         self.name.insert(account.name.as_str(), number)?;
         self.account.insert(number, schema::to_json(&account)?.as_slice())?;
-        Ok(Answer::Account(account))
+        Ok(Response::Account(account))
     }
 
-    pub(super) fn set_contact(&mut self, account: u64, contact: String) -> Step<Answer> {
+    pub(super) fn set_contact(&mut self, account: u64, contact: String) -> TxResult<Response> {
         printable("contact", &contact, 254)?;
         self.change(account, |row| row.contact = contact)?;
-        Ok(Answer::Done)
+        Ok(Response::Done)
     }
 
-    pub(super) fn change(&mut self, account: u64, change: impl FnOnce(&mut Account)) -> Step<()> {
+    pub(super) fn change(&mut self, account: u64, change: impl FnOnce(&mut Account)) -> TxResult<()> {
         let mut row = self.account(account)?;
         change(&mut row);
         self.account.insert(account, schema::to_json(&row)?.as_slice())?;
         Ok(())
     }
 
-    pub(super) fn close_account(&mut self, account: u64, revoke: bool, now: UnixTime) -> Step<Answer> {
+    pub(super) fn close_account(&mut self, account: u64, revoke: bool, now: UnixTime) -> TxResult<Response> {
         if self.account(account)?.open {
-            self.book(Event::Closed { account }, now)?;
+            self.append_event(Event::Closed { account }, now)?;
             self.change(account, |row| row.open = false)?;
         }
         if !revoke {
-            return Ok(Answer::Count { count: 0 });
+            return Ok(Response::Count { count: 0 });
         }
         let numbers: Vec<u64> = {
             let rows = self.history.range((account, 0)..=(account, u64::MAX))?;
@@ -98,10 +98,10 @@ impl Desk<'_> {
             count += left.len() as u64;
             self.revoke_sold(&left, now)?;
         }
-        Ok(Answer::Count { count })
+        Ok(Response::Count { count })
     }
 
-    pub(super) fn add_api_key(&mut self, account: u64, label: String, hash: Hash, now: UnixTime) -> Step<Answer> {
+    pub(super) fn add_api_key(&mut self, account: u64, label: String, hash: Hash, now: UnixTime) -> TxResult<Response> {
         self.open_one(account)?;
         printable("label", &label, 64)?;
         if self.keys_of.range((account, &[0; 32])..=(account, &[255; 32]))?.count() >= API_KEYS {
@@ -111,10 +111,10 @@ impl Desk<'_> {
         let key = ApiKey { id, account, label, created: now, revoked: None };
         self.api_key.insert(bytes(&hash), schema::to_json(&key)?.as_slice())?;
         self.keys_of.insert((account, bytes(&hash)), ())?;
-        Ok(Answer::ApiKey(key))
+        Ok(Response::ApiKey(key))
     }
 
-    pub(super) fn revoke_api_key(&mut self, account: u64, id: &str, now: UnixTime) -> Step<Answer> {
+    pub(super) fn revoke_api_key(&mut self, account: u64, id: &str, now: UnixTime) -> TxResult<Response> {
         let hashes: Vec<[u8; 32]> = {
             let rows = self.keys_of.range((account, &[0; 32])..=(account, &[255; 32]))?;
             rows.map(|row| row.map(|(key, _)| *key.value().1)).collect::<Result<_, _>>()?
@@ -125,13 +125,13 @@ impl Desk<'_> {
             if key.id == id {
                 let key = ApiKey { revoked: key.revoked.or(Some(now)), ..key };
                 self.api_key.insert(&hash, schema::to_json(&key)?.as_slice())?;
-                return Ok(Answer::Done);
+                return Ok(Response::Done);
             }
         }
-        Err(Stop::Refused(Refusal::NoApiKey))
+        Err(TxError::Refused(Rejection::NoApiKey))
     }
 
-    pub(super) fn ask_code(&mut self, account: u64, subject: &str, hash: Hash, now: UnixTime) -> Step<Answer> {
+    pub(super) fn ask_code(&mut self, account: u64, subject: &str, hash: Hash, now: UnixTime) -> TxResult<Response> {
         self.open_one(account)?;
         let subject = canonical(subject)?;
         let over = |at: UnixTime| at.plus(CODE_HOLDS);
@@ -140,14 +140,14 @@ impl Desk<'_> {
         let waits = to_recipient.last().map(|at| at.plus(CODE_WAITS)).filter(|after| now < *after);
         let enough = to_recipient.first().filter(|_| to_recipient.len() >= CODES_EACH).map(|at| over(*at));
         if let Some(after) = enough.max(waits) {
-            return Err(Stop::Refused(Refusal::CodeWaiting { subject, after }));
+            return Err(TxError::Refused(Rejection::CodeWaiting { subject, after }));
         }
         let mut waiting = self.codes_waiting(account, &subject, now)?;
         waiting.sort();
         let many = [(for_account, CODES_A_DAY), (waiting, CODES_WAITING)];
         let many = many.iter().filter(|(times, most)| times.len() >= *most).filter_map(|(times, _)| times.first());
         if let Some(at) = many.max() {
-            return Err(Stop::Refused(Refusal::ManyCodes { after: over(*at) }));
+            return Err(TxError::Refused(Rejection::ManyCodes { after: over(*at) }));
         }
         let gone = |at: UnixTime| !lasts(at, now);
         self.code.retain(|_, row| !schema::from_json(row).is_ok_and(|code: Code| gone(code.sent)))?;
@@ -159,14 +159,14 @@ impl Desk<'_> {
             times.push(now);
             self.mailed.insert(name.as_str(), schema::to_json(&times)?.as_slice())?;
         }
-        Ok(Answer::Done)
+        Ok(Response::Done)
     }
 
     /// A code could not be sent, so it is as if nobody had asked for it.
-    pub(super) fn take_back_code(&mut self, account: u64, subject: &str, hash: Hash) -> Step<Answer> {
+    pub(super) fn take_back_code(&mut self, account: u64, subject: &str, hash: Hash) -> TxResult<Response> {
         let subject = canonical(subject)?;
         let Some(code) = self.code_sent(account, &subject)?.filter(|code| code.hash == hash) else {
-            return Ok(Answer::Done);
+            return Ok(Response::Done);
         };
         self.code.remove((account, subject.as_str()))?;
         for name in mailed_names(account, &subject)? {
@@ -176,11 +176,11 @@ impl Desk<'_> {
             }
             self.mailed.insert(name.as_str(), schema::to_json(&times)?.as_slice())?;
         }
-        Ok(Answer::Done)
+        Ok(Response::Done)
     }
 
     /// When codes were mailed within a day.
-    fn mailed(&self, name: &str, now: UnixTime) -> Step<Vec<UnixTime>> {
+    fn mailed(&self, name: &str, now: UnixTime) -> TxResult<Vec<UnixTime>> {
         let times = self.mailed.get(name)?.map(|row| schema::from_json(row.value())).transpose()?;
         let mut times: Vec<UnixTime> = times.unwrap_or_default();
         times.retain(|at| lasts(*at, now));
@@ -188,7 +188,7 @@ impl Desk<'_> {
     }
 
     /// When the codes were sent that may still be told, but for the one for `subject`.
-    fn codes_waiting(&self, account: u64, subject: &str, now: UnixTime) -> Step<Vec<UnixTime>> {
+    fn codes_waiting(&self, account: u64, subject: &str, now: UnixTime) -> TxResult<Vec<UnixTime>> {
         let mut waiting = Vec::new();
         for row in self.code.range((account, "")..(account + 1, ""))? {
             let (key, row) = row?;
@@ -201,10 +201,10 @@ impl Desk<'_> {
     }
 
     /// A wrong code is no refusal here, since it must be counted: it answers how many tries are left.
-    pub(super) fn tell_code(&mut self, account: u64, subject: &str, hash: Hash, now: UnixTime) -> Step<Answer> {
+    pub(super) fn tell_code(&mut self, account: u64, subject: &str, hash: Hash, now: UnixTime) -> TxResult<Response> {
         self.open_one(account)?;
         let subject = canonical(subject)?;
-        let none = || Stop::Refused(Refusal::NoCode { subject: subject.clone() });
+        let none = || TxError::Refused(Rejection::NoCode { subject: subject.clone() });
         let code = self.code_sent(account, &subject)?.ok_or_else(none)?;
         if code.left == 0 || now.since(code.sent) > CODE_HOLDS {
             return Err(none());
@@ -215,29 +215,29 @@ impl Desk<'_> {
         }
         let code = Code { left: code.left - 1, ..code };
         self.code.insert((account, subject.as_str()), schema::to_json(&code)?.as_slice())?;
-        Ok(Answer::Count { count: code.left.into() })
+        Ok(Response::Count { count: code.left.into() })
     }
 
-    fn code_sent(&self, account: u64, subject: &str) -> Step<Option<Code>> {
+    fn code_sent(&self, account: u64, subject: &str) -> TxResult<Option<Code>> {
         self.code.get((account, subject))?.map(|row| schema::from_json(row.value())).transpose()
     }
 
-    pub(super) fn own(&mut self, account: u64, subject: &str) -> Step<Answer> {
+    pub(super) fn own(&mut self, account: u64, subject: &str) -> TxResult<Response> {
         self.open_one(account)?;
         let subject = canonical(subject)?;
         if let Some(before) = self.owner.insert(subject.as_str(), account)?.map(|row| row.value()) {
             self.owned.remove((before, subject.as_str()))?;
         }
         self.owned.insert((account, subject.as_str()), ())?;
-        Ok(Answer::Done)
+        Ok(Response::Done)
     }
 
-    pub(super) fn disown(&mut self, account: u64, subject: &str) -> Step<Answer> {
+    pub(super) fn disown(&mut self, account: u64, subject: &str) -> TxResult<Response> {
         let subject = canonical(subject)?;
         if self.owned.remove((account, subject.as_str()))?.is_some() {
             self.owner.remove(subject.as_str())?;
         }
-        Ok(Answer::Done)
+        Ok(Response::Done)
     }
 }
 
@@ -247,11 +247,11 @@ fn lasts(at: UnixTime, now: UnixTime) -> bool {
 }
 
 /// Under what mails of codes are counted: the account, and the recipient.
-fn mailed_names(account: u64, subject: &str) -> Step<[String; 2]> {
+fn mailed_names(account: u64, subject: &str) -> TxResult<[String; 2]> {
     let to = address_proof::recipient(subject).map_err(|error| form("address or domain", &error.to_string()))?;
     Ok([account.to_string(), correspondent_key(&to)])
 }
 
-fn canonical(subject: &str) -> Step<String> {
+fn canonical(subject: &str) -> TxResult<String> {
     address_proof::subject(subject).map_err(|error| form("address or domain", &error.to_string()))
 }

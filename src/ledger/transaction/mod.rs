@@ -1,17 +1,17 @@
 //! The desk at which the writer works: all tables open in one write transaction, and one request done after another.
 //!
 //! A request is checked whole before it writes the first row, so one that is refused leaves nothing, and many can share a
-//! transaction. [`Desk::book`] is the only way to an entry: it moves what the event says and adds it to the chain.
+//! transaction. [`LedgerTx::book`] is the only way to an entry: it moves what the event says and adds it to the chain.
 
 mod accounts;
 mod redemption;
 mod sales;
 
-use super::model::{Account, Booked, SigningKey};
-use super::rejection::Refusal;
-use super::request::{Answer, Request};
-use super::schema::{self, Done, Step, Stop};
-use crate::accounting::double_entry::{self, Book, Unit};
+use super::model::{Account, KeyRecord, Receipt};
+use super::rejection::Rejection;
+use super::request::{Request, Response};
+use super::schema::{self, IdempotencyRecord, TxError, TxResult};
+use crate::accounting::double_entry::{self, AccountCode, Unit};
 use crate::accounting::event::{Event, KeyState, Terms};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::{Entry, Head};
@@ -27,13 +27,13 @@ const ALONG: usize = 256;
 
 /// What callers have made ready, so that the writer need not.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct Command {
     pub(super) request: Request,
     pub(super) now: UnixTime,
     /// The hash of the request, where an idempotency key or a reference may need it.
     pub(super) digest: [u8; 32],
     /// Why it is refused, unless it was done before.
-    pub(super) refused: Option<Refusal>,
+    pub(super) refused: Option<Rejection>,
     /// How many revoked serials need not be published any more; counted where the directory may become full.
     pub(super) ended: u64,
 }
@@ -42,7 +42,7 @@ pub(super) struct Job {
 /// is for the vendor himself.
 pub(super) const MOST_LISTED: u64 = 25_000;
 
-pub(super) struct Desk<'t> {
+pub(super) struct LedgerTx<'t> {
     meta: Table<'t, &'static str, &'static [u8]>,
     entry: Table<'t, u64, &'static [u8]>,
     balance: Table<'t, &'static [u8; 12], i64>,
@@ -57,8 +57,8 @@ pub(super) struct Desk<'t> {
     code: Table<'t, (u64, &'static str), &'static [u8]>,
     mailed: Table<'t, &'static str, &'static [u8]>,
     voucher: Table<'t, &'static [u8; 32], u64>,
-    done: Table<'t, &'static [u8; 32], &'static [u8; 44]>,
-    done_until: Table<'t, (u64, &'static [u8; 32]), ()>,
+    idempotency: Table<'t, &'static [u8; 32], &'static [u8; 44]>,
+    idempotency_expiry: Table<'t, (u64, &'static [u8; 32]), ()>,
     spent: Table<'t, u64, (u64, u64)>,
     history: Table<'t, (u64, u64), ()>,
     signing: Table<'t, &'static str, &'static [u8]>,
@@ -66,8 +66,8 @@ pub(super) struct Desk<'t> {
     terms: Option<Terms>,
 }
 
-impl<'t> Desk<'t> {
-    pub(super) fn open(tx: &'t WriteTransaction) -> Step<Self> {
+impl<'t> LedgerTx<'t> {
+    pub(super) fn open(tx: &'t WriteTransaction) -> TxResult<Self> {
         let entry = tx.open_table(schema::ENTRY)?;
         let meta = tx.open_table(schema::META)?;
         let terms = meta.get("terms")?.map(|row| schema::from_json(row.value())).transpose()?;
@@ -88,8 +88,8 @@ impl<'t> Desk<'t> {
             code: tx.open_table(schema::CODE)?,
             mailed: tx.open_table(schema::MAILED)?,
             voucher: tx.open_table(schema::VOUCHER)?,
-            done: tx.open_table(schema::DONE)?,
-            done_until: tx.open_table(schema::DONE_UNTIL)?,
+            idempotency: tx.open_table(schema::DONE)?,
+            idempotency_expiry: tx.open_table(schema::DONE_UNTIL)?,
             spent: tx.open_table(schema::SPENT)?,
             history: tx.open_table(schema::HISTORY)?,
             signing: tx.open_table(schema::SIGNING)?,
@@ -97,18 +97,18 @@ impl<'t> Desk<'t> {
     }
 
     /// Does what is asked, or refuses and leaves everything as it was.
-    pub(super) fn serve(&mut self, job: Job) -> Step<Answer> {
-        let Job { request, now, digest, refused, ended } = job;
+    pub(super) fn apply(&mut self, job: Command) -> TxResult<Response> {
+        let Command { request, now, digest, refused, ended } = job;
         match request {
             Request::SetTerms { terms } => self.set_terms(terms, now),
             Request::SetKey { kid, key, state } => {
-                self.set_key(SigningKey { kid, key, state, since: now }, now).map(|()| Answer::Done)
+                self.set_key(KeyRecord { kid, key, state, since: now }, now).map(|()| Response::Done)
             }
             Request::OpenAccount { name, contact, caps } => self.open_account(name, contact, caps, now),
             Request::SetContact { account, contact } => self.set_contact(account, contact),
             Request::SetCaps { account, caps } => {
                 self.change(account, |row| row.caps = caps)?;
-                Ok(Answer::Done)
+                Ok(Response::Done)
             }
             Request::CloseAccount { account, revoke } => self.close_account(account, revoke, now),
             Request::AddApiKey { account, label, hash } => self.add_api_key(account, label, hash, now),
@@ -136,18 +136,18 @@ impl<'t> Desk<'t> {
             }
             Request::NextVersion => self.next_version(now),
             Request::PayOut { account, credits, reference } => self.pay_out(account, credits, reference, digest, now),
-            other => Err(Stop::Damaged(format!("a question came to the writer: {other:?}"))),
+            other => Err(TxError::Damaged(format!("a question came to the writer: {other:?}"))),
         }
     }
 
     /// Adds an event to the chain and moves what it says. Refuses, and writes nothing, when a balance would leave its range;
     /// so it is the first write of every request.
-    pub(super) fn book(&mut self, event: Event, now: UnixTime) -> Step<Head> {
+    pub(super) fn append_event(&mut self, event: Event, now: UnixTime) -> TxResult<Head> {
         let mut after = Vec::new();
         for posting in event.transaction().postings() {
             let key = schema::balance_key(posting.book, posting.unit);
             let before = self.balance.get(&key)?.map_or(0, |row| row.value());
-            after.push((key, double_entry::posted(before, posting).ok_or(Stop::Refused(Refusal::Range))?));
+            after.push((key, double_entry::posted(before, posting).ok_or(TxError::Refused(Rejection::Range))?));
         }
         for (key, amount) in after {
             self.balance.insert(&key, amount)?;
@@ -165,52 +165,53 @@ impl<'t> Desk<'t> {
     }
 
     /// Forgets idempotency keys whose time is over.
-    pub(super) fn forget(&mut self, now: UnixTime) -> Step<()> {
+    pub(super) fn forget(&mut self, now: UnixTime) -> TxResult<()> {
         let now = u64::try_from(now.0).unwrap_or(0);
         let over: Vec<(u64, [u8; 32])> = {
-            let rows = self.done_until.range((0, &[0; 32])..(now, &[0; 32]))?;
+            let rows = self.idempotency_expiry.range((0, &[0; 32])..(now, &[0; 32]))?;
             let keys = rows.take(ALONG).map(|row| row.map(|(key, _)| (key.value().0, *key.value().1)));
             keys.collect::<Result<_, _>>()?
         };
         for (until, key) in over {
-            self.done_until.remove((until, &key))?;
-            self.done.remove(&key)?;
+            self.idempotency_expiry.remove((until, &key))?;
+            self.idempotency.remove(&key)?;
         }
         Ok(())
     }
 
-    fn terms(&self) -> Step<&Terms> {
-        self.terms.as_ref().ok_or_else(|| Stop::Damaged("the ledger has no terms".into()))
+    fn terms(&self) -> TxResult<&Terms> {
+        self.terms.as_ref().ok_or_else(|| TxError::Damaged("the ledger has no terms".into()))
     }
 
-    fn set_terms(&mut self, terms: Terms, now: UnixTime) -> Step<Answer> {
-        self.book(Event::Terms { terms: terms.clone() }, now)?;
+    fn set_terms(&mut self, terms: Terms, now: UnixTime) -> TxResult<Response> {
+        self.append_event(Event::Terms { terms: terms.clone() }, now)?;
         self.meta.insert("terms", schema::to_json(&terms)?.as_slice())?;
         self.terms = Some(terms);
-        Ok(Answer::Done)
+        Ok(Response::Done)
     }
 
     /// Refuses what would make the directory longer than readers take.
-    pub(super) fn room(&self, more: usize, ended: u64) -> Step<()> {
+    pub(super) fn room(&self, more: usize, ended: u64) -> TxResult<()> {
         let listed = self.revoked.len()?.saturating_sub(ended);
         if listed + more as u64 > MOST_LISTED {
-            return Err(Stop::Refused(Refusal::RevokedFull { listed, most: MOST_LISTED }));
+            return Err(TxError::Refused(Rejection::RevokedFull { listed, most: MOST_LISTED }));
         }
         Ok(())
     }
 
-    fn next_version(&mut self, now: UnixTime) -> Step<Answer> {
+    fn next_version(&mut self, now: UnixTime) -> TxResult<Response> {
         let last = self.meta.get("version")?.map(|row| schema::from_json(row.value())).transpose()?;
         let count = last.map_or(0, |last: u64| last.saturating_add(1)).max(u64::try_from(now.0).unwrap_or(0));
         self.meta.insert("version", schema::to_json(&count)?.as_slice())?;
-        Ok(Answer::Count { count })
+        Ok(Response::Count { count })
     }
 
     /// Gives a signing key a state. One key is active at a time: the one before verifies only from then on.
-    fn set_key(&mut self, key: SigningKey, now: UnixTime) -> Step<()> {
-        let refuse =
-            |problem: &str| Stop::Refused(Refusal::SigningKey { kid: key.kid.clone(), problem: problem.to_owned() });
-        let before: Option<SigningKey> = self
+    fn set_key(&mut self, key: KeyRecord, now: UnixTime) -> TxResult<()> {
+        let refuse = |problem: &str| {
+            TxError::Refused(Rejection::SigningKey { kid: key.kid.clone(), problem: problem.to_owned() })
+        };
+        let before: Option<KeyRecord> = self
             .signing
             .get(key.kid.as_str())?
             .map(|row| row.value().to_vec())
@@ -235,20 +236,20 @@ impl<'t> Desk<'t> {
         }
         let mut changed = Vec::new();
         if key.state == KeyState::Active {
-            changed.extend(active.map(|old| SigningKey { state: KeyState::VerifyOnly, ..old }));
+            changed.extend(active.map(|old| KeyRecord { state: KeyState::VerifyOnly, ..old }));
         }
         let since = before.as_ref().map_or(now, |before| before.since);
-        changed.push(SigningKey { since, ..key });
+        changed.push(KeyRecord { since, ..key });
         for key in changed {
-            self.book(Event::Key { kid: key.kid.clone(), key: key.key, state: key.state }, now)?;
+            self.append_event(Event::Key { kid: key.kid.clone(), key: key.key, state: key.state }, now)?;
             self.signing.insert(key.kid.as_str(), schema::to_json(&key)?.as_slice())?;
         }
         Ok(())
     }
 
-    fn active_key(&self) -> Step<Option<SigningKey>> {
+    fn active_key(&self) -> TxResult<Option<KeyRecord>> {
         for row in self.signing.iter()? {
-            let key: SigningKey = schema::from_json(row?.1.value())?;
+            let key: KeyRecord = schema::from_json(row?.1.value())?;
             if key.state == KeyState::Active {
                 return Ok(Some(key));
             }
@@ -257,53 +258,59 @@ impl<'t> Desk<'t> {
     }
 
     /// The account, open or not.
-    fn account(&self, number: u64) -> Step<Account> {
+    fn account(&self, number: u64) -> TxResult<Account> {
         match self.account.get(number)? {
             Some(row) => schema::from_json(row.value()),
-            None => Err(Stop::Refused(Refusal::NoAccount { account: number.to_string() })),
+            None => Err(TxError::Refused(Rejection::NoAccount { account: number.to_string() })),
         }
     }
 
-    fn open_one(&self, number: u64) -> Step<Account> {
+    fn open_one(&self, number: u64) -> TxResult<Account> {
         let account = self.account(number)?;
-        if account.open { Ok(account) } else { Err(Stop::Refused(Refusal::AccountClosed { account: number })) }
+        if account.open { Ok(account) } else { Err(TxError::Refused(Rejection::AccountClosed { account: number })) }
     }
 
-    fn has(&self, account: u64) -> Step<u64> {
-        let key = schema::balance_key(Book::Account(account), Unit::Credits);
+    fn has(&self, account: u64) -> TxResult<u64> {
+        let key = schema::balance_key(AccountCode::Account(account), Unit::Credits);
         Ok(self.balance.get(&key)?.map_or(0, |row| u64::try_from(row.value()).unwrap_or(0)))
     }
 
     /// What was done under this key before; a refusal when it was another request.
-    fn done_before(&self, key: &[u8; 32], digest: [u8; 32], shown: &str) -> Step<Option<Done>> {
-        match self.done.get(key)?.map(|row| Done::from_bytes(row.value())) {
+    fn done_before(&self, key: &[u8; 32], digest: [u8; 32], shown: &str) -> TxResult<Option<IdempotencyRecord>> {
+        match self.idempotency.get(key)?.map(|row| IdempotencyRecord::from_bytes(row.value())) {
             Some(done) if done.digest == digest => Ok(Some(done)),
-            Some(_) => Err(Stop::Refused(Refusal::KeyReused { key: shown.to_owned() })),
+            Some(_) => Err(TxError::Refused(Rejection::KeyReused { key: shown.to_owned() })),
             None => Ok(None),
         }
     }
 
     /// Remembers what was done; for ever, or for as long as idempotency keys are.
-    fn remember(&mut self, key: [u8; 32], digest: [u8; 32], days: u32, until: Option<UnixTime>) -> Step<()> {
-        self.done.insert(&key, &Done { digest, entry: self.head.number, days }.to_bytes())?;
+    fn store_idempotency_key(
+        &mut self,
+        key: [u8; 32],
+        digest: [u8; 32],
+        days: u32,
+        until: Option<UnixTime>,
+    ) -> TxResult<()> {
+        self.idempotency.insert(&key, &IdempotencyRecord { digest, entry: self.head.number, days }.to_bytes())?;
         if let Some(until) = until {
-            self.done_until.insert((u64::try_from(until.0).unwrap_or(0), &key), ())?;
+            self.idempotency_expiry.insert((u64::try_from(until.0).unwrap_or(0), &key), ())?;
         }
         Ok(())
     }
 
     /// How a purchase or payout of an account was booked before, for who asks again.
-    fn booked_before(&self, done: Done, account: u64) -> Step<Answer> {
+    fn booked_before(&self, done: IdempotencyRecord, account: u64) -> TxResult<Response> {
         let entry = schema::entry_in(&self.entry, done.entry)?;
-        let row = self.entry.get(done.entry)?.ok_or_else(|| Stop::Damaged("an entry is missing".into()))?;
+        let row = self.entry.get(done.entry)?.ok_or_else(|| TxError::Damaged("an entry is missing".into()))?;
         let head = schema::split_entry(done.entry, row.value())?.0;
         let (credits, sum) = match entry.event {
             Event::Credited { credits, cost, .. } => (credits, cost),
             Event::PaidOut { credits, sum, .. } => (credits, sum),
-            _ => return Err(Stop::Damaged(format!("entry {} is none that was remembered", done.entry))),
+            _ => return Err(TxError::Damaged(format!("entry {} is none that was remembered", done.entry))),
         };
         let balance = self.has(account)?;
-        Ok(Answer::Booked(Booked {
+        Ok(Response::Booked(Receipt {
             entry: done.entry,
             head,
             at: entry.at,
@@ -315,9 +322,9 @@ impl<'t> Desk<'t> {
     }
 
     /// How something was booked just now.
-    fn booked(&self, credits: u64, sum: Option<Money>, account: u64, now: UnixTime) -> Step<Answer> {
+    fn booked(&self, credits: u64, sum: Option<Money>, account: u64, now: UnixTime) -> TxResult<Response> {
         let balance = self.has(account)?;
-        Ok(Answer::Booked(Booked {
+        Ok(Response::Booked(Receipt {
             entry: self.head.number,
             head: self.head,
             at: now,
@@ -337,13 +344,13 @@ fn done_key(kind: &str, owner: &[u8], key: &str) -> [u8; 32] {
 }
 
 /// A text of 1 to `longest` printable characters.
-fn printable(what: &str, text: &str, longest: usize) -> Step<()> {
+fn printable(what: &str, text: &str, longest: usize) -> TxResult<()> {
     let fits = (1..=longest).contains(&text.len()) && !text.chars().any(char::is_control);
     if fits { Ok(()) } else { Err(form(what, &format!("has to have 1 to {longest} printable characters"))) }
 }
 
-fn form(what: &str, wanted: &str) -> Stop {
-    Stop::Refused(Refusal::Form { what: what.to_owned(), wanted: wanted.to_owned() })
+fn form(what: &str, wanted: &str) -> TxError {
+    TxError::Refused(Rejection::Form { what: what.to_owned(), wanted: wanted.to_owned() })
 }
 
 /// A row's hash, as the tables' keys have it.

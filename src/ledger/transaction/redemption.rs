@@ -1,13 +1,13 @@
 //! What comes back: used stamps from their recipients, unused ones from their buyers, and stamps that are revoked. Each
 //! stamp once: its state is looked at and changed in one transaction, and only [`StampState::Issued`] can become another.
 
-use super::Desk;
+use super::LedgerTx;
 use crate::accounting::event::{Buyer, Event};
 use crate::accounting::serial_derivation;
-use crate::ledger::model::{Presented, Returned, StampState};
-use crate::ledger::rejection::{Refusal, StampProblem};
-use crate::ledger::request::Answer;
-use crate::ledger::schema::{self, Step, Stop};
+use crate::ledger::model::{Presented, RedeemResult, StampState};
+use crate::ledger::rejection::{Rejection, StampProblem};
+use crate::ledger::request::Response;
+use crate::ledger::schema::{self, TxError, TxResult};
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
 use redb::ReadableTable;
@@ -22,13 +22,13 @@ struct Good {
 }
 
 impl StampState {
-    pub(in crate::ledger) fn from_row(row: u64) -> Step<Self> {
+    pub(in crate::ledger) fn from_row(row: u64) -> TxResult<Self> {
         match row & 7 {
             0 => Ok(Self::Issued),
             1 => Ok(Self::Deposited),
             2 => Ok(Self::Refunded),
             3 => Ok(Self::Revoked),
-            other => Err(Stop::Damaged(format!("a serial in state {other}"))),
+            other => Err(TxError::Damaged(format!("a serial in state {other}"))),
         }
     }
 
@@ -43,16 +43,16 @@ impl StampState {
     }
 }
 
-impl Desk<'_> {
+impl LedgerTx<'_> {
     /// The entry of a serial's sale and what became of it; `None` if this ledger did not sell it.
-    pub(super) fn state(&self, serial: &[u8; 16]) -> Step<Option<(u64, StampState)>> {
+    pub(super) fn state(&self, serial: &[u8; 16]) -> TxResult<Option<(u64, StampState)>> {
         match self.serial.get(serial)?.map(|row| row.value()) {
             Some(row) => Ok(Some((row >> 3, StampState::from_row(row)?))),
             None => Ok(None),
         }
     }
 
-    pub(super) fn deposit(&mut self, account: u64, stamps: &[Presented], now: UnixTime) -> Step<Answer> {
+    pub(super) fn deposit(&mut self, account: u64, stamps: &[Presented], now: UnixTime) -> TxResult<Response> {
         self.open_one(account)?;
         let check = |desk: &Self, stamp: &Presented, _: &Good| {
             for owner in &stamp.owners {
@@ -66,10 +66,16 @@ impl Desk<'_> {
         self.take_back(account, each, &good, StampState::Deposited, now)
     }
 
-    pub(super) fn refund(&mut self, account: u64, stamps: &[Presented], ended: u64, now: UnixTime) -> Step<Answer> {
+    pub(super) fn refund(
+        &mut self,
+        account: u64,
+        stamps: &[Presented],
+        ended: u64,
+        now: UnixTime,
+    ) -> TxResult<Response> {
         self.open_one(account)?;
         if !self.terms()?.refunds {
-            return Err(Stop::Refused(Refusal::NoRefunds));
+            return Err(TxError::Refused(Rejection::NoRefunds));
         }
         let check = |desk: &Self, _: &Presented, good: &Good| {
             let entry = schema::entry_in(&desk.entry, good.entry)?;
@@ -85,8 +91,8 @@ impl Desk<'_> {
     fn looked_at(
         &self,
         stamps: &[Presented],
-        check: impl Fn(&Self, &Presented, &Good) -> Step<Result<(), StampProblem>>,
-    ) -> Step<(Vec<Returned>, Vec<Good>)> {
+        check: impl Fn(&Self, &Presented, &Good) -> TxResult<Result<(), StampProblem>>,
+    ) -> TxResult<(Vec<RedeemResult>, Vec<Good>)> {
         let mut seen = BTreeSet::new();
         let mut good = Vec::new();
         let mut each = Vec::new();
@@ -94,14 +100,14 @@ impl Desk<'_> {
             let looked = match self.sold(stamp)? {
                 Err(problem) => Err(problem),
                 Ok(found) => check(self, stamp, &found)?
-                    .and_then(|()| if seen.insert(found.bytes) { Ok(found) } else { Err(StampProblem::Twice) }),
+                    .and_then(|()| if seen.insert(found.bytes) { Ok(found) } else { Err(StampProblem::Duplicate) }),
             };
             each.push(match looked {
-                Err(problem) => Returned::Refused(problem),
+                Err(problem) => RedeemResult::Refused(problem),
                 Ok(found) => {
                     let value = found.value;
                     good.push(found);
-                    Returned::Taken(value)
+                    RedeemResult::Taken(value)
                 }
             });
         }
@@ -109,7 +115,7 @@ impl Desk<'_> {
     }
 
     /// The stamp, if it was sold at the value that it carries and nothing has become of it.
-    fn sold(&self, stamp: &Presented) -> Step<Result<Good, StampProblem>> {
+    fn sold(&self, stamp: &Presented) -> TxResult<Result<Good, StampProblem>> {
         let Some(bytes) = serial_derivation::bytes_of(&stamp.serial) else { return Ok(Err(StampProblem::NotIssued)) };
         let Some((entry, state)) = self.state(&bytes)? else { return Ok(Err(StampProblem::NotIssued)) };
         match state {
@@ -130,11 +136,11 @@ impl Desk<'_> {
     fn take_back(
         &mut self,
         account: u64,
-        each: Vec<Returned>,
+        each: Vec<RedeemResult>,
         good: &[Good],
         state: StampState,
         now: UnixTime,
-    ) -> Step<Answer> {
+    ) -> TxResult<Response> {
         let mut booked = None;
         if !good.is_empty() {
             let credits = good.iter().fold(0_u64, |sum, it| sum.saturating_add(it.value));
@@ -144,22 +150,22 @@ impl Desk<'_> {
             } else {
                 Event::Refunded { account, serials, credits }
             };
-            self.book(event, now)?;
+            self.append_event(event, now)?;
             for it in good {
                 self.serial.insert(&it.bytes, state.row(it.entry))?;
                 if state == StampState::Refunded {
                     self.revoked.insert(it.serial.as_str(), self.head.number)?;
                 }
             }
-            let Answer::Booked(row) = self.booked(credits, None, account, now)? else {
-                return Err(Stop::Damaged("what was booked has no row".into()));
+            let Response::Booked(row) = self.booked(credits, None, account, now)? else {
+                return Err(TxError::Damaged("what was booked has no row".into()));
             };
             booked = Some(row);
         }
-        Ok(Answer::Returned { each, booked })
+        Ok(Response::Returned { each, booked })
     }
 
-    pub(super) fn revoke(&mut self, serials: &[Serial], now: UnixTime) -> Step<Answer> {
+    pub(super) fn revoke(&mut self, serials: &[Serial], now: UnixTime) -> TxResult<Response> {
         let mut sold = Vec::new();
         let mut others = Vec::new();
         let serials: BTreeSet<&Serial> = serials.iter().collect();
@@ -182,22 +188,22 @@ impl Desk<'_> {
         let count = (sold.len() + others.len()) as u64;
         self.revoke_sold(&sold, now)?;
         if !others.is_empty() {
-            self.book(Event::Revoked { serials: others.clone(), credits: 0 }, now)?;
+            self.append_event(Event::Revoked { serials: others.clone(), credits: 0 }, now)?;
             for serial in &others {
                 self.revoked.insert(serial.as_str(), self.head.number)?;
             }
         }
-        Ok(Answer::Count { count })
+        Ok(Response::Count { count })
     }
 
     /// Revokes stamps that were sold and not taken back.
-    pub(super) fn revoke_sold(&mut self, stamps: &[([u8; 16], u64)], now: UnixTime) -> Step<()> {
+    pub(super) fn revoke_sold(&mut self, stamps: &[([u8; 16], u64)], now: UnixTime) -> TxResult<()> {
         if stamps.is_empty() {
             return Ok(());
         }
         let credits = stamps.iter().fold(0_u64, |sum, (_, value)| sum.saturating_add(*value));
         let serials: Vec<Serial> = stamps.iter().map(|(bytes, _)| Serial::from_random(*bytes)).collect();
-        self.book(Event::Revoked { serials: serials.clone(), credits }, now)?;
+        self.append_event(Event::Revoked { serials: serials.clone(), credits }, now)?;
         for ((bytes, _), serial) in stamps.iter().zip(&serials) {
             let entry = self.state(bytes)?.map_or(0, |(entry, _)| entry);
             self.serial.insert(bytes, StampState::Revoked.row(entry))?;

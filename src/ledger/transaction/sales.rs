@@ -1,6 +1,6 @@
 //! What is sold and paid for: credits, vouchers, stamps; and payouts, which are sales backwards.
 
-use super::{Desk, REMEMBERED, bytes, done_key, form, printable};
+use super::{LedgerTx, REMEMBERED, bytes, done_key, form, printable};
 use crate::accounting::event::{self, Buyer, Event};
 use crate::accounting::hash::Hash;
 use crate::accounting::money::Money;
@@ -8,16 +8,16 @@ use crate::accounting::order::Order;
 use crate::accounting::serial_derivation::Draw;
 use crate::ledger::model::{Payer, Sale, StampState};
 use crate::ledger::payment::Paid;
-use crate::ledger::rejection::Refusal;
-use crate::ledger::request::Answer;
-use crate::ledger::schema::{self, Done, Step, Stop};
+use crate::ledger::rejection::Rejection;
+use crate::ledger::request::Response;
+use crate::ledger::schema::{self, IdempotencyRecord, TxError, TxResult};
 use crate::os::random;
 use crate::time::UnixTime;
 use redb::ReadableTable;
 
 const DAY: i64 = 86_400;
 
-impl Desk<'_> {
+impl LedgerTx<'_> {
     pub(super) fn credit(
         &mut self,
         account: u64,
@@ -26,7 +26,7 @@ impl Desk<'_> {
         reference: String,
         digest: [u8; 32],
         now: UnixTime,
-    ) -> Step<Answer> {
+    ) -> TxResult<Response> {
         printable("reference", &reference, 128)?;
         let key = done_key("credit", b"", &reference);
         if let Some(done) = self.done_before(&key, digest, &reference)? {
@@ -34,22 +34,22 @@ impl Desk<'_> {
         }
         self.open_one(account)?;
         let cost = self.cost(credits, cost)?;
-        self.book(Event::Credited { account, credits, cost, reference }, now)?;
-        self.remember(key, digest, 0, None)?;
+        self.append_event(Event::Credited { account, credits, cost, reference }, now)?;
+        self.store_idempotency_key(key, digest, 0, None)?;
         self.booked(credits, Some(cost), account, now)
     }
 
     /// What credits cost, unless it was said; refuses what cannot be counted.
-    fn cost(&self, credits: u64, said: Option<Money>) -> Step<Money> {
+    fn cost(&self, credits: u64, said: Option<Money>) -> TxResult<Money> {
         if credits == 0 {
             return Err(form("credits", "at least 1"));
         }
         if i64::try_from(credits).is_err() || said.is_some_and(|money| money.micros < 0) {
-            return Err(Stop::Refused(Refusal::Range));
+            return Err(TxError::Refused(Rejection::Range));
         }
         match said {
             Some(money) => Ok(money),
-            None => self.terms()?.price.of(credits).map_err(|_| Stop::Refused(Refusal::Range)),
+            None => self.terms()?.price.of(credits).map_err(|_| TxError::Refused(Rejection::Range)),
         }
     }
 
@@ -60,7 +60,7 @@ impl Desk<'_> {
         reference: String,
         digest: [u8; 32],
         now: UnixTime,
-    ) -> Step<Answer> {
+    ) -> TxResult<Response> {
         printable("reference", &reference, 128)?;
         let key = done_key("payout", b"", &reference);
         if let Some(done) = self.done_before(&key, digest, &reference)? {
@@ -71,9 +71,13 @@ impl Desk<'_> {
         self.cost(credits, None)?;
         self.enough(credits, self.has(account)?)?;
         let terms = self.terms()?;
-        let sum = terms.payout.unwrap_or(terms.price).back(credits).map_err(|_| Stop::Refused(Refusal::Range))?;
-        self.book(Event::PaidOut { account, credits, sum, reference }, now)?;
-        self.remember(key, digest, 0, None)?;
+        let sum = terms
+            .payout
+            .unwrap_or(terms.price)
+            .refund_value(credits)
+            .map_err(|_| TxError::Refused(Rejection::Range))?;
+        self.append_event(Event::PaidOut { account, credits, sum, reference }, now)?;
+        self.store_idempotency_key(key, digest, 0, None)?;
         self.booked(credits, Some(sum), account, now)
     }
 
@@ -83,28 +87,28 @@ impl Desk<'_> {
         credits: u64,
         cost: Option<Money>,
         now: UnixTime,
-    ) -> Step<Answer> {
+    ) -> TxResult<Response> {
         let cost = self.cost(credits, cost)?;
         if self.voucher.get(bytes(&voucher))?.is_some() {
-            return Err(Stop::Refused(Refusal::KeyReused { key: voucher.to_string() }));
+            return Err(TxError::Refused(Rejection::KeyReused { key: voucher.to_string() }));
         }
-        self.book(Event::VoucherMade { voucher, credits, cost }, now)?;
+        self.append_event(Event::VoucherMade { voucher, credits, cost }, now)?;
         self.voucher.insert(bytes(&voucher), credits)?;
-        Ok(Answer::Head(self.head))
+        Ok(Response::Head(self.head))
     }
 
-    fn worth(&self, voucher: &Hash) -> Step<u64> {
+    fn worth(&self, voucher: &Hash) -> TxResult<u64> {
         let worth = self.voucher.get(bytes(voucher))?.map(|row| row.value());
-        worth.ok_or(Stop::Refused(Refusal::NoVoucher))
+        worth.ok_or(TxError::Refused(Rejection::NoVoucher))
     }
 
-    pub(super) fn take_voucher(&mut self, account: u64, voucher: Hash, now: UnixTime) -> Step<Answer> {
+    pub(super) fn take_voucher(&mut self, account: u64, voucher: Hash, now: UnixTime) -> TxResult<Response> {
         self.open_one(account)?;
         let credits = self.worth(&voucher)?;
         if credits == 0 {
-            return Err(Stop::Refused(Refusal::NoVoucher));
+            return Err(TxError::Refused(Rejection::NoVoucher));
         }
-        self.book(Event::VoucherTaken { voucher, account, credits }, now)?;
+        self.append_event(Event::VoucherTaken { voucher, account, credits }, now)?;
         self.voucher.insert(bytes(&voucher), 0)?;
         self.booked(credits, None, account, now)
     }
@@ -115,9 +119,9 @@ impl Desk<'_> {
         payer: &Payer,
         orders: &[Order],
         (idempotency, digest): (Option<&str>, [u8; 32]),
-        refused: Option<Refusal>,
+        refused: Option<Rejection>,
         now: UnixTime,
-    ) -> Step<Answer> {
+    ) -> TxResult<Response> {
         let key = match idempotency {
             Some(key) => {
                 printable("idempotency key", key, 128)?;
@@ -131,29 +135,29 @@ impl Desk<'_> {
             return self.sold_before(done, payer);
         }
         if let Some(refusal) = refused {
-            return Err(Stop::Refused(refusal));
+            return Err(TxError::Refused(refusal));
         }
         let terms = self.terms()?;
         let caps = match payer {
             Payer::Account(account) => self.account(*account)?.caps(terms),
-            Payer::Paid(_) => terms.caps,
+            Payer::Guest(_) => terms.caps,
         };
         let days = terms.days_within(&caps);
         let values = event::runs(orders.iter().map(|order| order.value));
         let credits = event::sum(&values);
         if i64::try_from(credits).is_err() {
-            return Err(Stop::Refused(Refusal::Range));
+            return Err(TxError::Refused(Rejection::Range));
         }
         let spent = match payer {
             Payer::Account(account) => Some(self.within_day(*account, credits, now)?),
-            Payer::Paid(_) => None,
+            Payer::Guest(_) => None,
         };
         let buyer = self.payable(payer, credits)?;
         let kid = self.active_key()?.ok_or_else(no_key)?.kid;
         let (seed, serials) = self.draw(orders.len(), now)?;
 
         let until = orders.iter().map(|order| order.end(now, days)).max();
-        self.book(Event::Issued { buyer, seed, values, kid: kid.clone(), until }, now)?;
+        self.append_event(Event::Issued { buyer, seed, values, kid: kid.clone(), until }, now)?;
         let row = StampState::Issued.row(self.head.number);
         for serial in &serials {
             self.serial.insert(serial, row)?;
@@ -166,29 +170,29 @@ impl Desk<'_> {
                 }
                 balance = self.has(*account)?;
             }
-            Payer::Paid(Paid::Voucher(voucher)) => {
+            Payer::Guest(Paid::Voucher(voucher)) => {
                 balance = self.worth(voucher)? - credits;
                 self.voucher.insert(bytes(voucher), balance)?;
             }
-            Payer::Paid(Paid::Elsewhere { .. }) => {}
+            Payer::Guest(Paid::Elsewhere { .. }) => {}
         }
         if let Some(key) = key {
             let until = idempotency.map(|_| now.plus(i64::try_from(REMEMBERED).unwrap_or(0)));
             // A payment elsewhere is taken once, for ever.
-            let until = if matches!(payer, Payer::Paid(Paid::Elsewhere { .. })) { None } else { until };
-            self.remember(key, digest, days, until)?;
+            let until = if matches!(payer, Payer::Guest(Paid::Elsewhere { .. })) { None } else { until };
+            self.store_idempotency_key(key, digest, days, until)?;
         }
         let entry = self.head.number;
-        Ok(Answer::Sale(Sale { entry, at: now, seed: Hash(seed), kid, days, credits, balance, again: false }))
+        Ok(Response::Sale(Sale { entry, at: now, seed: Hash(seed), kid, days, credits, balance, again: false }))
     }
 
     /// Draws until no serial is known. That a second draw is needed will hardly ever happen; that two stamps have one
     /// serial never.
-    fn draw(&self, count: usize, now: UnixTime) -> Step<([u8; 32], Vec<[u8; 16]>)> {
-        let count = u32::try_from(count).map_err(|_| Stop::Refused(Refusal::Range))?;
+    fn draw(&self, count: usize, now: UnixTime) -> TxResult<([u8; 32], Vec<[u8; 16]>)> {
+        let count = u32::try_from(count).map_err(|_| TxError::Refused(Rejection::Range))?;
         loop {
             let mut seed = [0; 32];
-            random::fill(&mut seed).map_err(|error| Stop::Damaged(format!("no random numbers: {error}")))?;
+            random::fill(&mut seed).map_err(|error| TxError::Damaged(format!("no random numbers: {error}")))?;
             let draw = Draw::new(now, seed);
             let serials: Vec<_> = (0..count).map(|index| draw.serial_bytes(index)).collect();
             let mut known = false;
@@ -202,7 +206,7 @@ impl Desk<'_> {
     }
 
     /// What the account has spent today with this.
-    fn within_day(&self, account: u64, credits: u64, now: UnixTime) -> Step<(u64, u64)> {
+    fn within_day(&self, account: u64, credits: u64, now: UnixTime) -> TxResult<(u64, u64)> {
         let account = self.open_one(account)?;
         let cap = account.caps(self.terms()?).credits_a_day;
         let today = u64::try_from(now.0.div_euclid(DAY)).unwrap_or(0);
@@ -212,57 +216,57 @@ impl Desk<'_> {
         };
         let spent = before.saturating_add(credits);
         if spent > cap {
-            return Err(Stop::Refused(Refusal::Daily { asked: credits, spent, cap }));
+            return Err(TxError::Refused(Rejection::Daily { asked: credits, spent, cap }));
         }
         Ok((today, spent))
     }
 
-    fn payable(&self, payer: &Payer, credits: u64) -> Step<Buyer> {
+    fn payable(&self, payer: &Payer, credits: u64) -> TxResult<Buyer> {
         match payer {
             Payer::Account(account) => {
                 self.enough(credits, self.has(*account)?)?;
                 Ok(Buyer::Account(*account))
             }
-            Payer::Paid(Paid::Voucher(voucher)) => {
+            Payer::Guest(Paid::Voucher(voucher)) => {
                 let worth = self.worth(voucher)?;
                 if worth == 0 {
-                    return Err(Stop::Refused(Refusal::NoVoucher));
+                    return Err(TxError::Refused(Rejection::NoVoucher));
                 }
                 self.enough(credits, worth)?;
                 Ok(Buyer::Voucher(*voucher))
             }
-            Payer::Paid(Paid::Elsewhere { reference, credits: paid, cost }) => {
+            Payer::Guest(Paid::Elsewhere { reference, credits: paid, cost }) => {
                 printable("reference", reference, 256)?;
                 if *paid != credits {
-                    return Err(Stop::Refused(Refusal::PaidOtherwise { paid: *paid, needed: credits }));
+                    return Err(TxError::Refused(Rejection::PaidOtherwise { paid: *paid, needed: credits }));
                 }
                 let cost = self.cost(credits, Some(*cost))?;
                 // Known under another idempotency key, or none: the same payment all the same.
-                if self.done.get(&done_key("paid", b"", reference))?.is_some() {
-                    return Err(Stop::Refused(Refusal::KeyReused { key: reference.clone() }));
+                if self.idempotency.get(&done_key("paid", b"", reference))?.is_some() {
+                    return Err(TxError::Refused(Rejection::KeyReused { key: reference.clone() }));
                 }
                 Ok(Buyer::Paid { cost, reference: reference.clone() })
             }
         }
     }
 
-    fn enough(&self, needed: u64, balance: u64) -> Step<()> {
-        if needed > balance { Err(Stop::Refused(Refusal::Funds { needed, balance })) } else { Ok(()) }
+    fn enough(&self, needed: u64, balance: u64) -> TxResult<()> {
+        if needed > balance { Err(TxError::Refused(Rejection::Funds { needed, balance })) } else { Ok(()) }
     }
 
-    fn sold_before(&self, done: Done, payer: &Payer) -> Step<Answer> {
+    fn sold_before(&self, done: IdempotencyRecord, payer: &Payer) -> TxResult<Response> {
         let entry = schema::entry_in(&self.entry, done.entry)?;
         let Event::Issued { seed, values, kid, .. } = entry.event else {
-            return Err(Stop::Damaged(format!("entry {} is no sale", done.entry)));
+            return Err(TxError::Damaged(format!("entry {} is no sale", done.entry)));
         };
         let balance = match payer {
             Payer::Account(account) => self.has(*account)?,
-            Payer::Paid(Paid::Voucher(voucher)) => self.worth(voucher)?,
-            Payer::Paid(Paid::Elsewhere { .. }) => 0,
+            Payer::Guest(Paid::Voucher(voucher)) => self.worth(voucher)?,
+            Payer::Guest(Paid::Elsewhere { .. }) => 0,
         };
         let (days, credits) = (done.days, event::sum(&values));
         let seed = Hash(seed);
-        Ok(Answer::Sale(Sale { entry: done.entry, at: entry.at, seed, kid, days, credits, balance, again: true }))
+        Ok(Response::Sale(Sale { entry: done.entry, at: entry.at, seed, kid, days, credits, balance, again: true }))
     }
 }
 
@@ -270,18 +274,21 @@ impl Desk<'_> {
 fn scope(payer: &Payer, key: &str) -> [u8; 32] {
     match payer {
         Payer::Account(account) => done_key("issue", &account.to_be_bytes(), key),
-        Payer::Paid(Paid::Voucher(voucher)) => done_key("issue-voucher", &voucher.0, key),
-        Payer::Paid(Paid::Elsewhere { reference, .. }) => done_key("paid", b"", reference),
+        Payer::Guest(Paid::Voucher(voucher)) => done_key("issue-voucher", &voucher.0, key),
+        Payer::Guest(Paid::Elsewhere { reference, .. }) => done_key("paid", b"", reference),
     }
 }
 
 fn reference(payer: &Payer) -> Option<[u8; 32]> {
     match payer {
-        Payer::Paid(Paid::Elsewhere { .. }) => Some(scope(payer, "")),
+        Payer::Guest(Paid::Elsewhere { .. }) => Some(scope(payer, "")),
         _ => None,
     }
 }
 
-fn no_key() -> Stop {
-    Stop::Refused(Refusal::SigningKey { kid: "(none)".into(), problem: "no key signs; rotate to a new one".into() })
+fn no_key() -> TxError {
+    TxError::Refused(Rejection::SigningKey {
+        kid: "(none)".into(),
+        problem: "no key signs; rotate to a new one".into(),
+    })
 }

@@ -3,7 +3,7 @@
 
 use super::error::MaildirError;
 use super::folder::Folder;
-use super::name::Unique;
+use super::name::UniqueName;
 use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -13,7 +13,7 @@ use std::io::{self, Seek, Write};
 #[derive(Debug)]
 pub struct Draft<'a> {
     folder: &'a Folder,
-    unique: Unique,
+    unique: UniqueName,
     file: File,
     size: u64,
     /// Whether there may be more in the file than belongs to the message.
@@ -26,7 +26,7 @@ impl<'a> Draft<'a> {
     ///
     /// # Errors
     /// [`MaildirError`].
-    pub fn begin(folder: &'a Folder, unique: Unique) -> Result<Self, MaildirError> {
+    pub fn begin(folder: &'a Folder, unique: UniqueName) -> Result<Self, MaildirError> {
         folder.check_writable()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = fs::openat(folder.unfinished(), unique.as_str(), flags, Mode::RUSR | Mode::WUSR);

@@ -3,7 +3,7 @@
 //! not, since mail must not go into the empty place of a disk that is not mounted.
 
 use super::error::MaildirError;
-use super::name::{self, Moment};
+use super::name::{self, DeliveryTime};
 use rustix::fs::{self, Access, AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -39,7 +39,7 @@ pub struct Folder {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kept {
     /// Since when.
-    pub since: Moment,
+    pub since: DeliveryTime,
     /// Its short name.
     pub id: String,
     /// Its file's name.

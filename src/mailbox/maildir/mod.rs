@@ -11,5 +11,5 @@ mod spelling;
 pub use draft::Draft;
 pub use error::MaildirError;
 pub use folder::{Folder, Kept, Maildir};
-pub use name::{Moment, Unique};
+pub use name::{DeliveryTime, UniqueName};
 pub use spelling::on_disk;

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 /// When a message is put into a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment {
+pub struct DeliveryTime {
     /// Seconds since 1970.
     pub seconds: i64,
     /// Microseconds of the second.
@@ -17,7 +17,7 @@ pub struct Moment {
 
 /// A name that no other message has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unique {
+pub struct UniqueName {
     text: String,
     id: String,
 }
@@ -32,17 +32,17 @@ static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
 /// Random bytes of a name: eight characters.
 const RANDOM: usize = 5;
 
-impl Unique {
+impl UniqueName {
     /// A new name.
     ///
     /// # Errors
     /// The system's, when it has no random numbers.
-    pub fn new(moment: Moment) -> io::Result<Self> {
+    pub fn new(moment: DeliveryTime) -> io::Result<Self> {
         let mut random = [0; RANDOM];
         random::fill(&mut random)?;
         let id = BASE32.encode(&random);
         let host = host(rustix::system::uname().nodename().to_bytes());
-        let Moment { seconds, micros } = moment;
+        let DeliveryTime { seconds, micros } = moment;
         let process = std::process::id();
         Ok(Self { text: format!("{}.M{micros}P{process}R{id}.{host}", seconds.max(0)), id })
     }
@@ -60,14 +60,14 @@ impl Unique {
     }
 }
 
-/// The moment and the random part of a name that [`Unique`] made, whatever a reader has put behind it since.
-pub(super) fn parse(name: &str) -> Option<(Moment, &str)> {
+/// The moment and the random part of a name that [`UniqueName`] made, whatever a reader has put behind it since.
+pub(super) fn parse(name: &str) -> Option<(DeliveryTime, &str)> {
     let (seconds, rest) = name.split_once('.')?;
     let (delivery, _) = rest.split_once('.')?;
     let (when, id) = delivery.split_once('R')?;
     let (micros, _) = when.strip_prefix('M')?.split_once('P')?;
     let ours = id.len() == 8 && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'));
-    let moment = Moment { seconds: seconds.parse().ok()?, micros: micros.parse().ok()? };
+    let moment = DeliveryTime { seconds: seconds.parse().ok()?, micros: micros.parse().ok()? };
     Some((moment, id)).filter(|_| ours)
 }
 
@@ -92,9 +92,9 @@ mod tests {
 
     #[test]
     fn no_name_comes_twice_and_each_tells_its_time_and_its_short_name() {
-        let moment = Moment { seconds: 1_795_219_200, micros: 7 };
-        let names: Vec<Unique> = (0..1000).map(|_| Unique::new(moment).unwrap()).collect();
-        assert_eq!(names.iter().map(Unique::id).collect::<HashSet<_>>().len(), 1000);
+        let moment = DeliveryTime { seconds: 1_795_219_200, micros: 7 };
+        let names: Vec<UniqueName> = (0..1000).map(|_| UniqueName::new(moment).unwrap()).collect();
+        assert_eq!(names.iter().map(UniqueName::id).collect::<HashSet<_>>().len(), 1000);
         for name in &names {
             assert!(name.as_str().starts_with("1795219200.M7P"), "{name:?}");
             for more in ["", ",S=200", ",S=200:2,S"] {

@@ -64,10 +64,10 @@ pub fn outcomes(message: &Message<'_>, trusted: &[String]) -> Vec<Outcome> {
     }
     let mut reached = false;
     for field in message.fields() {
-        if field.is("Received") && reached {
+        if field.name_is("Received") && reached {
             break;
         }
-        if !field.is(AUTHENTICATION_RESULTS) {
+        if !field.name_is(AUTHENTICATION_RESULTS) {
             continue;
         }
         let value = field.unfolded();
@@ -102,14 +102,14 @@ pub fn authenticates(outcomes: &[Outcome], domain: &str) -> bool {
 /// Whether `outcomes` show that the message is from the domains that its From field names: see [`authenticates`]. Of a
 /// message with two From fields (RFC 5322 section 3.6 allows one), or none, nothing is known: readers show either.
 #[must_use]
-pub fn genuine(message: &Message<'_>, outcomes: &[Outcome]) -> bool {
+pub fn is_authenticated(message: &Message<'_>, outcomes: &[Outcome]) -> bool {
     authors(message).is_some_and(|authors| authors.iter().all(|author| authenticates(outcomes, author.domain())))
 }
 
 /// Whether `outcomes` hold one of this method and result. A `pass` of DKIM, SPF or DMARC has to be one for the domains of
 /// the From field, as in [`genuine`]; nothing else names a domain that could be compared.
 #[must_use]
-pub fn shows(message: &Message<'_>, outcomes: &[Outcome], method: &str, result: &str) -> bool {
+pub fn has_result(message: &Message<'_>, outcomes: &[Outcome], method: &str, result: &str) -> bool {
     let mut alike = outcomes.iter().filter(|outcome| outcome.method == method && outcome.result == result);
     if result != "pass" || !matches!(method, "dkim" | "spf" | "dmarc") {
         return alike.next().is_some();
@@ -124,7 +124,7 @@ pub fn shows(message: &Message<'_>, outcomes: &[Outcome], method: &str, result: 
 
 /// The addresses of the one From field.
 fn authors(message: &Message<'_>) -> Option<Vec<Address>> {
-    let several = message.fields().filter(|field| field.is("From")).nth(1).is_some();
+    let several = message.fields().filter(|field| field.name_is("From")).nth(1).is_some();
     Some(message.authors()).filter(|authors| !several && !authors.is_empty())
 }
 

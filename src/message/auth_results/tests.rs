@@ -128,7 +128,7 @@ fn only_what_the_boundary_put_there_counts() {
 fn the_from_domain_is_genuine_when_something_says_so_of_it() {
     let says = |results: &str, from: &str| {
         let raw = format!("Authentication-Results: mx.x.example; {results}\nFrom: {from}\n\n");
-        genuine(&Message::parse(raw.as_bytes()), &read(&raw))
+        is_authenticated(&Message::parse(raw.as_bytes()), &read(&raw))
     };
     let bob = "Bob <bob@mail.y.example>";
     for good in [
@@ -191,7 +191,7 @@ fn single_outcomes_are_asked_for() {
         ("iprev", "pass", true),
         ("spf", "pass", false),
     ] {
-        assert_eq!(shows(&message, &outcomes, method, result), shown, "{method}={result}");
+        assert_eq!(has_result(&message, &outcomes, method, result), shown, "{method}={result}");
     }
 }
 

@@ -17,17 +17,17 @@ pub const FOR_RETURN: &str = "; reuse=return";
 /// somebody else's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the message holds a stamp for somebody else, in a text that is encoded or signed, and it cannot be taken off")]
-pub struct Foreign;
+pub struct OtherRecipientsStamp;
 
 /// What of a message matters for its copies, looked up once.
 #[derive(Clone, Debug)]
-pub struct Original<'a> {
+pub struct SourceMessage<'a> {
     message: Message<'a>,
     stamps: Vec<Found>,
     over_limit: bool,
 }
 
-impl<'a> Original<'a> {
+impl<'a> SourceMessage<'a> {
     /// Looks at a message.
     #[must_use]
     pub fn new(message: Message<'a>) -> Self {
@@ -51,8 +51,8 @@ impl<'a> Original<'a> {
     /// stays where it stands.
     ///
     /// # Errors
-    /// [`Foreign`].
-    pub fn copy(&self, keep: Option<&Found>, put: Option<&str>) -> Result<Edit<'a>, Foreign> {
+    /// [`OtherRecipientsStamp`].
+    pub fn copy(&self, keep: Option<&Found>, put: Option<&str>) -> Result<Edit<'a>, OtherRecipientsStamp> {
         let mut edit = match keep {
             Some(kept) if kept.place == Place::Header => {
                 // Where it stands in the text, it stays there, and the text may hold others: looked for below.
@@ -61,13 +61,13 @@ impl<'a> Original<'a> {
                     let bare = crate::stamp::extract::without_white_space(value);
                     bare.split(';').next() == Some(kept.token.as_str())
                 };
-                let others = self.message.fields().filter(|field| field.is(STAMP_FIELD));
+                let others = self.message.fields().filter(|field| field.name_is(STAMP_FIELD));
                 others.filter(|field| !kept_here(&field.decoded())).for_each(|field| edit.remove(&field));
                 edit
             }
             Some(_) => {
                 let mut edit = Edit::new(&self.message);
-                self.message.fields().filter(|field| field.is(STAMP_FIELD)).for_each(|field| edit.remove(&field));
+                self.message.fields().filter(|field| field.name_is(STAMP_FIELD)).for_each(|field| edit.remove(&field));
                 edit
             }
             None => strip(&self.message).edit,
@@ -82,7 +82,7 @@ impl<'a> Original<'a> {
             let wanted =
                 |found: &Found| Some(found.token.as_str()) == put || keep.is_some_and(|kept| kept.token == found.token);
             if left.over_limit || !left.stamps.iter().all(wanted) {
-                return Err(Foreign);
+                return Err(OtherRecipientsStamp);
             }
         }
         Ok(edit)
@@ -120,8 +120,8 @@ mod tests {
 
     const LETTER: &str = "From: a@x.example\nTo: b@y.example\nSubject: s\n\nhello\n";
 
-    fn copied(raw: &[u8], to: &str, put: Option<&str>) -> Result<String, Foreign> {
-        let original = Original::new(Message::parse(raw));
+    fn copied(raw: &[u8], to: &str, put: Option<&str>) -> Result<String, OtherRecipientsStamp> {
+        let original = SourceMessage::new(Message::parse(raw));
         let keep = original.own(&address(to));
         let edit = original.copy(keep, if keep.is_some() { None } else { put })?;
         Ok(String::from_utf8(edit.to_vec()).unwrap())
@@ -151,7 +151,7 @@ mod tests {
         }
         let block = crate::stamp::armor::armour(&bob, "\n");
         let encoded = format!("Content-Transfer-Encoding: quoted-printable\n\n{}", block.replace('=', "=3D"));
-        assert_eq!(copied(encoded.as_bytes(), "c@y.example", None), Err(Foreign));
+        assert_eq!(copied(encoded.as_bytes(), "c@y.example", None), Err(OtherRecipientsStamp));
         assert_eq!(copied(encoded.as_bytes(), "b@y.example", None).unwrap(), encoded);
     }
 }

@@ -23,24 +23,24 @@ pub mod stamp_choice;
 pub mod transport;
 
 use super::error::SupplyError;
-use super::stamp_request::{ReservationKey, Want};
-use super::stamp_source::Sender;
-use crate::config::sendmail::WhenAway;
-use crate::engine::error::Undecided;
+use super::stamp_request::{ReservationKey, StampRequest};
+use super::stamp_source::StampSource;
+use crate::config::sendmail::OnVendorUnavailable;
+use crate::engine::error::Deferral;
 use crate::engine::judge::Engine;
-use crate::grant::{Grant, GrantKind, Standing};
+use crate::grant::{Grant, GrantKind, StampStatus};
 use crate::log::syslog::{self, Severity};
 use crate::message::address::Address;
 use crate::message::fingerprint::Fingerprint;
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::stamp::claims::Stamp;
 use crate::stamp::token::Token;
-use crate::store::{Returns, StoreError};
-use copies::{FOR_RETURN, Original};
-use outbox::{End, Entry, Journal, JournalError, Known};
+use crate::store::{ReturnableStore, StoreError};
+use copies::{FOR_RETURN, SourceMessage};
+use outbox::{Claimed, Entry, JournalError, Outbox, RecipientOutcome};
 use parse::{Recipient, Submission};
-use stamp_choice::{Choice, choose, returnable};
+use stamp_choice::{StampChoice, choose, returnable};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use transport::Transport;
@@ -51,11 +51,11 @@ const TEMPFAIL: u8 = 75;
 const DATA: u8 = 65;
 
 /// All that sending needs.
-pub struct Post<'a> {
+pub struct SubmissionAgent<'a> {
     /// The configuration, the places, the time.
     pub engine: &'a Engine,
     /// Wallet and vendors.
-    pub supply: &'a Sender,
+    pub supply: &'a StampSource,
     /// Who takes the copies.
     pub transport: &'a Transport,
     /// Told after each copy: how many are over, of how many.
@@ -64,7 +64,7 @@ pub struct Post<'a> {
 
 /// What became of one recipient's copy in this run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Delivery {
     /// The next program took it, now or in an earlier run. If it went without a stamp although one was wanted: why.
     Sent {
         /// Why there is no stamp.
@@ -78,9 +78,9 @@ pub enum Fate {
 
 /// What became of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct Summary {
     /// Each recipient with his copy's fate.
-    pub each: Vec<(Recipient, Fate)>,
+    pub each: Vec<(Recipient, Delivery)>,
     /// Whether it ended before, while its caller was away.
     pub ended: bool,
 }
@@ -93,7 +93,7 @@ pub enum PostError {
     Journal(#[from] JournalError),
     /// The user's files.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    Undecided(#[from] Deferral),
     /// The log of grants.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -102,24 +102,24 @@ pub enum PostError {
     Busy,
 }
 
-impl Fate {
-    fn of(end: &End) -> Self {
+impl Delivery {
+    fn of(end: &RecipientOutcome) -> Self {
         match end {
-            End::Sent => Self::Sent { without: None },
-            End::Refused(status, said) => Self::Refused(*status, said.clone()),
+            RecipientOutcome::Sent => Self::Sent { without: None },
+            RecipientOutcome::Refused(status, said) => Self::Refused(*status, said.clone()),
         }
     }
 }
 
-impl Report {
+impl Summary {
     /// The status to exit with: 75 if anything is still to be done, else that of the first refusal.
     #[must_use]
     pub fn status(&self) -> u8 {
         let refused = self.each.iter().find_map(|(_, fate)| match fate {
-            Fate::Refused(status, _) => Some(*status),
+            Delivery::Refused(status, _) => Some(*status),
             _ => None,
         });
-        let deferred = self.each.iter().any(|(_, fate)| matches!(fate, Fate::Deferred(_)));
+        let deferred = self.each.iter().any(|(_, fate)| matches!(fate, Delivery::Deferred(_)));
         if deferred { TEMPFAIL } else { refused.unwrap_or(0) }
     }
 }
@@ -133,19 +133,19 @@ enum Stamped<'a> {
     Refused(u8, String),
 }
 
-impl Post<'_> {
+impl SubmissionAgent<'_> {
     /// Sends a message, or goes on with it.
     ///
     /// # Errors
     /// [`PostError`]: nothing was sent now, and it can be tried again.
-    pub fn submit(&self, submission: Submission) -> Result<Report, PostError> {
-        match self.journal()?.take(submission, self.engine.now.0)? {
-            Known::Open(entry) => self.send(*entry, false),
-            Known::Done(ends) => {
-                let each = ends.into_iter().map(|(recipient, end)| (recipient, Fate::of(&end))).collect();
-                Ok(Report { each, ended: true })
+    pub fn submit(&self, submission: Submission) -> Result<Summary, PostError> {
+        match self.journal()?.claim(submission, self.engine.now.0)? {
+            Claimed::Open(entry) => self.send(*entry, false),
+            Claimed::Done(ends) => {
+                let each = ends.into_iter().map(|(recipient, end)| (recipient, Delivery::of(&end))).collect();
+                Ok(Summary { each, ended: true })
             }
-            Known::Busy => Err(PostError::Busy),
+            Claimed::Busy => Err(PostError::Busy),
         }
     }
 
@@ -153,10 +153,10 @@ impl Post<'_> {
     ///
     /// # Errors
     /// [`PostError`] when the journal cannot be read.
-    pub fn resume(&self) -> Result<Vec<Result<Report, PostError>>, PostError> {
+    pub fn resume(&self) -> Result<Vec<Result<Summary, PostError>>, PostError> {
         let journal = self.journal()?;
         journal.sweep(self.engine.now.0);
-        let waiting = journal.waiting()?;
+        let waiting = journal.pending()?;
         let mut reports: Vec<_> = waiting.into_iter().map(|entry| self.send(entry?, true)).collect();
         // Afterwards: what waits may have wanted it.
         reports.extend(self.supply.collect(self.engine.now).err().map(|error| Err(error.into())));
@@ -170,24 +170,24 @@ impl Post<'_> {
     /// [`PostError`]: it still waits.
     pub fn discard(&self, name: &str) -> Result<bool, PostError> {
         match self.journal()?.find(name)? {
-            Some(Known::Open(entry)) => {
+            Some(Claimed::Open(entry)) => {
                 self.settle_stamps(&entry)?;
                 entry.remove(false)?;
                 Ok(true)
             }
-            Some(Known::Busy) => Err(PostError::Busy),
-            Some(Known::Done(_)) | None => Ok(false),
+            Some(Claimed::Busy) => Err(PostError::Busy),
+            Some(Claimed::Done(_)) | None => Ok(false),
         }
     }
 
-    fn journal(&self) -> Result<Journal, PostError> {
-        Ok(Journal::new(self.engine.places.state().map_err(Undecided::from)?))
+    fn journal(&self) -> Result<Outbox, PostError> {
+        Ok(Outbox::new(self.engine.places.state().map_err(Deferral::from)?))
     }
 
     /// Sends what is not yet sent of a message. `resumed` says that its caller is not there to be told.
-    fn send(&self, mut entry: Entry, resumed: bool) -> Result<Report, PostError> {
+    fn send(&self, mut entry: Entry, resumed: bool) -> Result<Summary, PostError> {
         let submission = entry.submission.clone();
-        let original = Original::new(Message::parse(&submission.message));
+        let original = SourceMessage::new(Message::parse(&submission.message));
         // A stamp that cannot be had until somebody does something stops the whole message while nothing of it has left and
         // its caller listens: he will send it again when he has seen to that, and to everybody. Otherwise it is with us, and
         // waits until then.
@@ -198,17 +198,17 @@ impl Post<'_> {
         }
         self.allow_return(&submission, &stamped)?;
         let before = entry.ends.clone();
-        let (fates, trouble) = self.hand_over(&mut entry, &submission, &original, &stamped);
-        let each: Vec<(Recipient, Fate)> = submission.recipients.iter().cloned().zip(fates).collect();
+        let (fates, trouble) = self.send_copies(&mut entry, &submission, &original, &stamped);
+        let each: Vec<(Recipient, Delivery)> = submission.recipients.iter().cloned().zip(fates).collect();
         each.iter().for_each(|(recipient, fate)| self.log(recipient, fate));
-        let report = Report { each, ended: false };
+        let report = Summary { each, ended: false };
         if let Some(error) = trouble {
             return Err(error.into());
         }
         if self.engine.config.sendmail.learn
             && let Err(error) = self.learn(&original.message(), &before, &report)
         {
-            self.engine.complain(&format!("sendmail: not learned to whom it went: {error}"));
+            self.engine.log_error(&format!("sendmail: not learned to whom it went: {error}"));
         }
         if entry.is_done() {
             self.settle_stamps(&entry)?;
@@ -222,14 +222,14 @@ impl Post<'_> {
     fn stamps<'a>(
         &self,
         entry: &Entry,
-        original: &'a Original<'_>,
+        original: &'a SourceMessage<'_>,
         refuses: bool,
     ) -> Result<Vec<Option<Stamped<'a>>>, PostError> {
         let submission = &entry.submission;
-        let state = self.engine.places.state().map_err(Undecided::from)?;
-        let returns = returnable(&original.message(), &Returns::new(state));
+        let state = self.engine.places.state().map_err(Deferral::from)?;
+        let returns = returnable(&original.message(), &ReturnableStore::new(state));
         let identity = identity(submission);
-        let mut wants: Vec<(usize, Want)> = Vec::new();
+        let mut wants: Vec<(usize, StampRequest)> = Vec::new();
         let mut stamped: Vec<Option<Stamped<'a>>> = Vec::new();
         let for_return = if self.for_return(submission) { FOR_RETURN } else { "" };
         for (at, (recipient, end)) in submission.recipients.iter().zip(&entry.ends).enumerate() {
@@ -238,24 +238,26 @@ impl Post<'_> {
                 continue;
             }
             stamped.push(match choose(original, recipient, &self.engine.config, &returns) {
-                Choice::None => Some(Stamped::Plain(None)),
-                Choice::Own(found) => Some(Stamped::Own(found)),
-                Choice::Return(stamp) => Some(Stamped::Put(format!("{stamp}{for_return}"))),
-                Choice::Supply(address) => {
-                    wants.push((at, Want::new(ReservationKey::of(&identity, &address), address)));
+                StampChoice::None => Some(Stamped::Plain(None)),
+                StampChoice::Own(found) => Some(Stamped::Own(found)),
+                StampChoice::Return(stamp) => Some(Stamped::Put(format!("{stamp}{for_return}"))),
+                StampChoice::Supply(address) => {
+                    wants.push((at, StampRequest::new(ReservationKey::of(&identity, &address), address)));
                     None
                 }
             });
         }
-        let asked: Vec<Want> = wants.iter().map(|(_, want)| want.clone()).collect();
-        let answers = if asked.is_empty() { Vec::new() } else { self.supply.supply(&asked, self.engine.now) };
+        let asked: Vec<StampRequest> = wants.iter().map(|(_, want)| want.clone()).collect();
+        let answers = if asked.is_empty() { Vec::new() } else { self.supply.acquire(&asked, self.engine.now) };
         for ((at, _), answer) in wants.iter().zip(answers) {
             let put = match answer {
                 Ok(held) => Stamped::Put(format!("{}{for_return}", held.token.as_str())),
                 Err(error) => match self.engine.config.sendmail.when_away {
-                    WhenAway::Plain => Stamped::Plain(Some(told(&error))),
-                    WhenAway::Defer if refuses && !error.passes() => Stamped::Refused(status(&error), told(&error)),
-                    WhenAway::Defer => Stamped::Deferred(told(&error)),
+                    OnVendorUnavailable::Plain => Stamped::Plain(Some(told(&error))),
+                    OnVendorUnavailable::Defer if refuses && !error.passes() => {
+                        Stamped::Refused(status(&error), told(&error))
+                    }
+                    OnVendorUnavailable::Defer => Stamped::Deferred(told(&error)),
                 },
             };
             if let Some(slot) = stamped.get_mut(*at) {
@@ -266,17 +268,17 @@ impl Post<'_> {
     }
 
     /// Nothing is sent: somebody's stamp cannot be had, and the caller hears it.
-    fn refuse_all(&self, entry: Entry, stamped: &[Option<Stamped<'_>>]) -> Result<Report, PostError> {
+    fn refuse_all(&self, entry: Entry, stamped: &[Option<Stamped<'_>>]) -> Result<Summary, PostError> {
         let each = entry.submission.recipients.iter().zip(stamped).map(|(recipient, stamped)| {
             let fate = match stamped {
-                Some(Stamped::Refused(status, said)) => Fate::Refused(*status, said.clone()),
-                _ => Fate::Refused(DATA, "not sent, because of the others".to_owned()),
+                Some(Stamped::Refused(status, said)) => Delivery::Refused(*status, said.clone()),
+                _ => Delivery::Refused(DATA, "not sent, because of the others".to_owned()),
             };
             (recipient.clone(), fate)
         });
-        let mut report = Report { each: each.collect(), ended: false };
+        let mut report = Summary { each: each.collect(), ended: false };
         // What speaks is the status of the one that is to blame.
-        report.each.sort_by_key(|(_, fate)| matches!(fate, Fate::Refused(DATA, _)));
+        report.each.sort_by_key(|(_, fate)| matches!(fate, Delivery::Refused(DATA, _)));
         report.each.iter().for_each(|(recipient, fate)| self.log(recipient, fate));
         self.settle_stamps(&entry)?;
         entry.remove(false)?;
@@ -303,49 +305,49 @@ impl Post<'_> {
             let (Ok(issuer), Ok(claims)) = (token.issuer(), Stamp::read(token.payload())) else { continue };
             let log = match &mut log {
                 Some(log) => log,
-                none => none.insert(self.engine.used_log().map_err(Undecided::from)?),
+                none => none.insert(self.engine.used_log().map_err(Deferral::from)?),
             };
             // One that names the recipient was sent to him and comes back; one that he let come back goes to him again.
             let kind = if claims.audience.names(recipient) { GrantKind::Return } else { GrantKind::MultiUse };
-            let granted = |before: &Standing| match &before.grant {
+            let granted = |before: &StampStatus| match &before.grant {
                 Some(_) => before.clone(),
-                None => Standing { grant: Some(Grant::new(kind, self.engine.now)), ..before.clone() },
+                None => StampStatus { grant: Some(Grant::new(kind, self.engine.now)), ..before.clone() },
             };
             if log.standing(issuer.vendor(), &claims.serial)?.grant.is_none() {
-                log.change_standing(issuer.vendor(), &claims.serial, &mut |before| granted(before))?;
+                log.update_status(issuer.vendor(), &claims.serial, &mut |before| granted(before))?;
             }
         }
         Ok(())
     }
 
     /// Hands the copies over, several at once, and notes what becomes of each as soon as it is known.
-    fn hand_over(
+    fn send_copies(
         &self,
         entry: &mut Entry,
         submission: &Submission,
-        original: &Original<'_>,
+        original: &SourceMessage<'_>,
         stamped: &[Option<Stamped<'_>>],
-    ) -> (Vec<Fate>, Option<JournalError>) {
+    ) -> (Vec<Delivery>, Option<JournalError>) {
         let whole = submission.recipients.len();
         let ended = entry.ends.clone();
         let otherwise = submission.author().or_else(|| own_address(self.engine)).map(|address| address.to_string());
         let (next, over) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let fates: Mutex<Vec<Option<Fate>>> = Mutex::new(vec![None; whole]);
+        let fates: Mutex<Vec<Option<Delivery>>> = Mutex::new(vec![None; whole]);
         let noted = Mutex::new((entry, None));
         let work = || {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(recipient) = submission.recipients.get(at) else { return };
                 let fate = match (ended.get(at).and_then(Option::as_ref), stamped.get(at).and_then(Option::as_ref)) {
-                    (Some(end), _) => Fate::of(end),
+                    (Some(end), _) => Delivery::of(end),
                     // What cannot be noted would be sent again and again.
-                    (None, _) if failed(&noted) => Fate::Deferred("nothing can be noted".to_owned()),
+                    (None, _) if failed(&noted) => Delivery::Deferred("nothing can be noted".to_owned()),
                     (None, Some(stamped)) => {
                         let fate = self.hand_one(submission, original, recipient, stamped, otherwise.as_deref());
                         note(&noted, at, &fate);
                         fate
                     }
-                    (None, None) => Fate::Deferred("no stamp was looked for".to_owned()),
+                    (None, None) => Delivery::Deferred("no stamp was looked for".to_owned()),
                 };
                 if let Some(slot) = fates.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_mut(at) {
                     *slot = Some(fate);
@@ -362,7 +364,7 @@ impl Post<'_> {
             }),
         }
         let fates = fates.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let missing = || Fate::Deferred("it was not handed over".to_owned());
+        let missing = || Delivery::Deferred("it was not handed over".to_owned());
         let trouble = noted.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).1;
         (fates.into_iter().map(|fate| fate.unwrap_or_else(missing)).collect(), trouble)
     }
@@ -370,35 +372,40 @@ impl Post<'_> {
     fn hand_one(
         &self,
         submission: &Submission,
-        original: &Original<'_>,
+        original: &SourceMessage<'_>,
         recipient: &Recipient,
         stamped: &Stamped<'_>,
         otherwise: Option<&str>,
-    ) -> Fate {
+    ) -> Delivery {
         let (keep, put, without) = match stamped {
             Stamped::Plain(without) => (None, None, without.clone()),
             Stamped::Own(found) => (Some(*found), None, None),
             Stamped::Put(text) => (None, Some(text.as_str()), None),
-            Stamped::Deferred(said) => return Fate::Deferred(said.clone()),
-            Stamped::Refused(status, said) => return Fate::Refused(*status, said.clone()),
+            Stamped::Deferred(said) => return Delivery::Deferred(said.clone()),
+            Stamped::Refused(status, said) => return Delivery::Refused(*status, said.clone()),
         };
         let copy = match original.copy(keep, put) {
             Ok(copy) => copy,
-            Err(error) => return Fate::Refused(DATA, error.to_string()),
+            Err(error) => return Delivery::Refused(DATA, error.to_string()),
         };
-        match self.transport.hand_over(submission.sender.as_deref(), otherwise, recipient, &copy) {
-            Ok(()) => Fate::Sent { without },
+        match self.transport.send(submission.sender.as_deref(), otherwise, recipient, &copy) {
+            Ok(()) => Delivery::Sent { without },
             Err(error) => match error.never {
-                Some(status) => Fate::Refused(status, error.said),
-                None => Fate::Deferred(error.said),
+                Some(status) => Delivery::Refused(status, error.said),
+                None => Delivery::Deferred(error.said),
             },
         }
     }
 
     /// Learns to whom the user writes, when that was taken.
-    fn learn(&self, message: &Message<'_>, before: &[Option<End>], report: &Report) -> Result<(), Undecided> {
+    fn learn(
+        &self,
+        message: &Message<'_>,
+        before: &[Option<RecipientOutcome>],
+        report: &Summary,
+    ) -> Result<(), Deferral> {
         let taken = report.each.iter().zip(before).filter_map(|((recipient, fate), before)| match (before, fate) {
-            (None, Fate::Sent { .. }) => recipient.address().cloned(),
+            (None, Delivery::Sent { .. }) => recipient.address().cloned(),
             _ => None,
         });
         let taken: Vec<Address> = taken.collect();
@@ -417,21 +424,25 @@ impl Post<'_> {
             let Some(address) = recipient.address() else { continue };
             let key = ReservationKey::of(&identity, address);
             match end {
-                Some(End::Sent) => self.supply.wallet().commit(&key, self.engine.now)?,
-                Some(End::Refused(..)) | None => self.supply.wallet().give_back(&key)?,
+                Some(RecipientOutcome::Sent) => self.supply.wallet().commit(&key, self.engine.now)?,
+                Some(RecipientOutcome::Refused(..)) | None => self.supply.wallet().give_back(&key)?,
             };
         }
         Ok(())
     }
 
     /// One line a copy, for syslog.
-    fn log(&self, recipient: &Recipient, fate: &Fate) {
-        let to = printable(recipient.to_string().as_bytes(), 300);
+    fn log(&self, recipient: &Recipient, fate: &Delivery) {
+        let to = escape_untrusted(recipient.to_string().as_bytes(), 300);
         let (severity, line) = match fate {
-            Fate::Sent { without: None } => (Severity::Info, format!("sendmail: to={to}: sent")),
-            Fate::Sent { without: Some(why) } => (Severity::Error, format!("sendmail: to={to}: sent unstamped: {why}")),
-            Fate::Deferred(said) => (Severity::Error, format!("sendmail: to={to}: deferred: {said}")),
-            Fate::Refused(status, said) => (Severity::Error, format!("sendmail: to={to}: refused ({status}): {said}")),
+            Delivery::Sent { without: None } => (Severity::Info, format!("sendmail: to={to}: sent")),
+            Delivery::Sent { without: Some(why) } => {
+                (Severity::Error, format!("sendmail: to={to}: sent unstamped: {why}"))
+            }
+            Delivery::Deferred(said) => (Severity::Error, format!("sendmail: to={to}: deferred: {said}")),
+            Delivery::Refused(status, said) => {
+                (Severity::Error, format!("sendmail: to={to}: refused ({status}): {said}"))
+            }
         };
         if let Some(socket) = &self.engine.config.syslog {
             let _ = syslog::send(socket, severity, &line);
@@ -459,11 +470,11 @@ fn failed(noted: &Noted<'_>) -> bool {
 }
 
 /// Notes what is over for good.
-fn note(noted: &Noted<'_>, at: usize, fate: &Fate) {
+fn note(noted: &Noted<'_>, at: usize, fate: &Delivery) {
     let end = match fate {
-        Fate::Sent { .. } => End::Sent,
-        Fate::Refused(status, said) => End::Refused(*status, said.clone()),
-        Fate::Deferred(_) => return,
+        Delivery::Sent { .. } => RecipientOutcome::Sent,
+        Delivery::Refused(status, said) => RecipientOutcome::Refused(*status, said.clone()),
+        Delivery::Deferred(_) => return,
     };
     let mut noted = noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Err(error) = noted.0.note(at, end) {
@@ -472,7 +483,7 @@ fn note(noted: &Noted<'_>, at: usize, fate: &Fate) {
 }
 
 fn told(error: &SupplyError) -> String {
-    printable(format!("no stamp: {error}").as_bytes(), 400)
+    escape_untrusted(format!("no stamp: {error}").as_bytes(), 400)
 }
 
 /// The status of a stamp that cannot be had until somebody does something.

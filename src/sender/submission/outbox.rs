@@ -8,7 +8,7 @@
 //! recipient.
 
 use super::parse::{Recipient, Submission};
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::os::random;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -40,7 +40,7 @@ const FOREIGN: &str = "not a file of the outbox";
 /// What became of one recipient's copy, for good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum End {
+pub enum RecipientOutcome {
     /// The next program took it.
     Sent,
     /// It never will be, with this status and for this reason.
@@ -49,7 +49,7 @@ pub enum End {
 
 /// The journal of what is sent.
 #[derive(Debug)]
-pub struct Journal {
+pub struct Outbox {
     folder: PathBuf,
 }
 
@@ -59,7 +59,7 @@ pub struct Entry {
     /// The message and its envelope.
     pub submission: Submission,
     /// What became of each recipient's copy, in their order.
-    pub ends: Vec<Option<End>>,
+    pub ends: Vec<Option<RecipientOutcome>>,
     file: File,
     path: PathBuf,
     /// Where the next line goes, and where the message begins.
@@ -72,16 +72,16 @@ pub struct Listed {
     /// The message and its envelope.
     pub submission: Submission,
     /// What became of each recipient's copy, in their order.
-    pub ends: Vec<Option<End>>,
+    pub ends: Vec<Option<RecipientOutcome>>,
 }
 
 /// What is known of a message that is handed in.
 #[derive(Debug)]
-pub enum Known {
+pub enum Claimed {
     /// It is to be sent, or to be sent on.
     Open(Box<Entry>),
     /// It is over, by `mailstamp sendmail -q`, after its caller had been told to come again: how, for whom.
-    Done(Vec<(Recipient, End)>),
+    Done(Vec<(Recipient, RecipientOutcome)>),
     /// Another process is sending it.
     Busy,
 }
@@ -100,7 +100,7 @@ struct Head {
 #[derive(Serialize, Deserialize)]
 struct Line {
     to: usize,
-    end: End,
+    end: RecipientOutcome,
 }
 
 /// The journal could not be read or written.
@@ -113,7 +113,7 @@ pub struct JournalError {
     pub source: io::Error,
 }
 
-impl Journal {
+impl Outbox {
     /// The journal in the folder of the state. Nothing is opened yet.
     #[must_use]
     pub fn new(state: &Path) -> Self {
@@ -124,11 +124,11 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`]: nothing was sent.
-    pub fn take(&self, submission: Submission, now: i64) -> Result<Known, JournalError> {
+    pub fn claim(&self, submission: Submission, now: i64) -> Result<Claimed, JournalError> {
         let make = || fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
         make().map_err(|source| JournalError { path: self.folder.clone(), source })?;
         if let Some(ends) = self.owed(&submission.name, now) {
-            return Ok(Known::Done(ends));
+            return Ok(Claimed::Done(ends));
         }
         let path = self.folder.join(&submission.name);
         let failed = |source: io::Error| JournalError { path: path.clone(), source };
@@ -141,10 +141,10 @@ impl Journal {
         match self.write(&submission, &path) {
             Ok((file, room)) => {
                 let ends = submission.recipients.iter().map(|_| None).collect();
-                Ok(Known::Open(Box::new(Entry { submission, ends, file, path, room })))
+                Ok(Claimed::Open(Box::new(Entry { submission, ends, file, path, room })))
             }
             // Somebody was faster.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Known::Busy),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Claimed::Busy),
             Err(error) => Err(failed(error)),
         }
     }
@@ -153,13 +153,13 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`] when the folder cannot be read.
-    pub fn waiting(&self) -> Result<Vec<Result<Entry, JournalError>>, JournalError> {
+    pub fn pending(&self) -> Result<Vec<Result<Entry, JournalError>>, JournalError> {
         let failed = |source| JournalError { path: self.folder.clone(), source };
         let mut entries = Vec::new();
         for name in self.names().map_err(failed)? {
             let path = self.folder.join(&name);
             match self.open(&path) {
-                Ok(Some(Known::Open(entry))) => entries.push(Ok(*entry)),
+                Ok(Some(Claimed::Open(entry))) => entries.push(Ok(*entry)),
                 Ok(_) => {}
                 Err(source) => entries.push(Err(JournalError { path, source })),
             }
@@ -193,7 +193,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`] when its file cannot be read.
-    pub fn find(&self, name: &str) -> Result<Option<Known>, JournalError> {
+    pub fn find(&self, name: &str) -> Result<Option<Claimed>, JournalError> {
         let path = self.folder.join(name);
         let failed = |source| JournalError { path: path.clone(), source };
         if !self.names().map_err(failed)?.iter().any(|known| known == name) {
@@ -215,7 +215,7 @@ impl Journal {
 
     /// How a message ended whose caller was told to come again; he is told once, and not after long: what he sends then is
     /// another message.
-    fn owed(&self, name: &str, now: i64) -> Option<Vec<(Recipient, End)>> {
+    fn owed(&self, name: &str, now: i64) -> Option<Vec<(Recipient, RecipientOutcome)>> {
         let path = self.folder.join(format!("{name}{OWED}"));
         let changed = fs::metadata(&path).ok()?.mtime();
         let kept = fs::read(&path).ok().and_then(|bytes| read(&bytes));
@@ -269,7 +269,7 @@ impl Journal {
     }
 
     /// Opens and locks a file; `None` if there is none.
-    fn open(&self, path: &Path) -> io::Result<Option<Known>> {
+    fn open(&self, path: &Path) -> io::Result<Option<Claimed>> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(file) => File::from(file),
@@ -278,19 +278,19 @@ impl Journal {
         };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Ok(Some(Known::Busy)),
+            Err(Errno::WOULDBLOCK) => return Ok(Some(Claimed::Busy)),
             Err(errno) => return Err(errno.into()),
         }
         let locked = file.metadata()?;
         if !fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (locked.dev(), locked.ino())) {
             // Whoever had it was done with it just now.
-            return Ok(Some(Known::Busy));
+            return Ok(Some(Claimed::Busy));
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let kept = read(&bytes).filter(|kept| kept.whole).ok_or_else(|| io::Error::other(FOREIGN))?;
         let Kept { submission, ends, room, .. } = kept;
-        Ok(Some(Known::Open(Box::new(Entry { submission, ends, file, path: path.to_owned(), room }))))
+        Ok(Some(Claimed::Open(Box::new(Entry { submission, ends, file, path: path.to_owned(), room }))))
     }
 }
 
@@ -299,13 +299,15 @@ impl Entry {
     ///
     /// # Errors
     /// [`JournalError`]: it may be done again.
-    pub fn note(&mut self, to: usize, end: End) -> Result<(), JournalError> {
+    pub fn note(&mut self, to: usize, end: RecipientOutcome) -> Result<(), JournalError> {
         let others = self.ends.iter().enumerate().filter(|(at, end)| *at != to && end.is_none()).count();
         let room = self.room.len().saturating_sub(others * LINE);
-        let line = |said: usize| -> io::Result<(End, Vec<u8>)> {
+        let line = |said: usize| -> io::Result<(RecipientOutcome, Vec<u8>)> {
             let end = match &end {
-                End::Refused(status, reason) => End::Refused(*status, printable(reason.as_bytes(), said)),
-                End::Sent => End::Sent,
+                RecipientOutcome::Refused(status, reason) => {
+                    RecipientOutcome::Refused(*status, escape_untrusted(reason.as_bytes(), said))
+                }
+                RecipientOutcome::Sent => RecipientOutcome::Sent,
             };
             let mut line = serde_json::to_vec(&Line { to, end: end.clone() })?;
             line.push(b'\n');
@@ -353,7 +355,7 @@ impl Entry {
 /// What a file says.
 struct Kept {
     submission: Submission,
-    ends: Vec<Option<End>>,
+    ends: Vec<Option<RecipientOutcome>>,
     room: Range<usize>,
     /// Whether the message is there still.
     whole: bool,
@@ -370,7 +372,7 @@ fn read(bytes: &[u8]) -> Option<Kept> {
     let recipients: Vec<Recipient> =
         head.recipients.iter().map(|text| Recipient::parse(text).ok()).collect::<Option<_>>()?;
     let mut room = room(end + 1, recipients.len());
-    let mut ends: Vec<Option<End>> = vec![None; recipients.len()];
+    let mut ends: Vec<Option<RecipientOutcome>> = vec![None; recipients.len()];
     for line in bytes.get(room.clone())?.split_inclusive(|&b| b == b'\n') {
         let Some(whole) = line.strip_suffix(b"\n") else { break };
         let Ok(line_read) = serde_json::from_slice::<Line>(whole) else { break };
@@ -392,12 +394,12 @@ fn read(bytes: &[u8]) -> Option<Kept> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sender::submission::parse::{Asked, Here, RECIPIENTS};
+    use crate::sender::submission::parse::{LocalHost, RECIPIENTS, SendmailArgs};
     use crate::time::UnixTime;
 
     fn submission() -> Submission {
-        let asked = Asked { recipients: vec!["a@x.example,b@x.example,root".into()], ..Asked::default() };
-        let here = Here { now: UnixTime(0), own: None, random: [1; 16] };
+        let asked = SendmailArgs { recipients: vec!["a@x.example,b@x.example,root".into()], ..SendmailArgs::default() };
+        let here = LocalHost { now: UnixTime(0), own: None, random: [1; 16] };
         Submission::prepare(b"Message-ID: <1@x>\nFrom: me@x.example\nDate: d\n\nbody\n", &asked, &here).unwrap()
     }
 
@@ -406,9 +408,9 @@ mod tests {
         fs::metadata(tempfile::tempdir().unwrap().path()).unwrap().mtime()
     }
 
-    fn open(journal: &Journal) -> Entry {
-        match journal.take(submission(), now()).unwrap() {
-            Known::Open(entry) => *entry,
+    fn open(journal: &Outbox) -> Entry {
+        match journal.claim(submission(), now()).unwrap() {
+            Claimed::Open(entry) => *entry,
             other => panic!("{other:?}"),
         }
     }
@@ -416,13 +418,13 @@ mod tests {
     #[test]
     fn what_was_noted_is_known_again_and_what_was_cut_off_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::new(folder.path());
+        let journal = Outbox::new(folder.path());
         let mut entry = open(&journal);
-        assert!(matches!(journal.take(submission(), now()).unwrap(), Known::Busy));
-        assert_eq!(journal.waiting().unwrap().len(), 0);
-        entry.note(1, End::Sent).unwrap();
+        assert!(matches!(journal.claim(submission(), now()).unwrap(), Claimed::Busy));
+        assert_eq!(journal.pending().unwrap().len(), 0);
+        entry.note(1, RecipientOutcome::Sent).unwrap();
         let before = entry.room.start;
-        entry.note(2, End::Refused(67, "nobody\n".into())).unwrap();
+        entry.note(2, RecipientOutcome::Refused(67, "nobody\n".into())).unwrap();
         let path = entry.path.clone();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         let line = before..entry.room.start;
@@ -434,15 +436,19 @@ mod tests {
             fs::write(&path, &torn).unwrap();
             let mut entry = open(&journal);
             assert_eq!(entry.submission, submission());
-            let refused = (cut == 0).then(|| End::Refused(67, "nobody\\x0a".into()));
-            assert_eq!(entry.ends, [None, Some(End::Sent), refused], "{cut}");
-            entry.note(0, End::Sent).unwrap();
+            let refused = (cut == 0).then(|| RecipientOutcome::Refused(67, "nobody\\x0a".into()));
+            assert_eq!(entry.ends, [None, Some(RecipientOutcome::Sent), refused], "{cut}");
+            entry.note(0, RecipientOutcome::Sent).unwrap();
             drop(entry);
             let mut entry = open(&journal);
-            assert_eq!(entry.ends[0], Some(End::Sent), "{cut}");
-            entry.note(2, End::Sent).unwrap();
+            assert_eq!(entry.ends[0], Some(RecipientOutcome::Sent), "{cut}");
+            entry.note(2, RecipientOutcome::Sent).unwrap();
             drop(entry);
-            assert_eq!(open(&journal).ends, [Some(End::Sent), Some(End::Sent), Some(End::Sent)], "{cut}");
+            assert_eq!(
+                open(&journal).ends,
+                [Some(RecipientOutcome::Sent), Some(RecipientOutcome::Sent), Some(RecipientOutcome::Sent)],
+                "{cut}"
+            );
         }
         open(&journal).remove(false).unwrap();
         assert_eq!(fs::read_dir(folder.path().join(FOLDER)).unwrap().count(), 0);
@@ -451,47 +457,53 @@ mod tests {
     #[test]
     fn there_is_room_for_what_becomes_of_everybody_from_the_beginning() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::new(folder.path());
+        let journal = Outbox::new(folder.path());
         let recipients = (0..RECIPIENTS).map(|n| format!("p{n}@x.example")).collect();
-        let asked = Asked { recipients, ..Asked::default() };
-        let here = Here { now: UnixTime(0), own: None, random: [1; 16] };
+        let asked = SendmailArgs { recipients, ..SendmailArgs::default() };
+        let here = LocalHost { now: UnixTime(0), own: None, random: [1; 16] };
         let submission = Submission::prepare(b"Message-ID: <1@x>\n\nbody\n", &asked, &here).unwrap();
-        let Known::Open(mut entry) = journal.take(submission.clone(), now()).unwrap() else { panic!() };
+        let Claimed::Open(mut entry) = journal.claim(submission.clone(), now()).unwrap() else { panic!() };
         let path = entry.path.clone();
         let length = fs::metadata(&path).unwrap().len();
         let reason = "\"".repeat(300);
         for to in (0..RECIPIENTS).rev() {
-            entry.note(to, End::Refused(255, reason.clone())).unwrap();
+            entry.note(to, RecipientOutcome::Refused(255, reason.clone())).unwrap();
         }
         assert_eq!(fs::metadata(&path).unwrap().len(), length);
         drop(entry);
-        let Known::Open(entry) = journal.take(submission.clone(), now()).unwrap() else { panic!() };
+        let Claimed::Open(entry) = journal.claim(submission.clone(), now()).unwrap() else { panic!() };
         assert!(entry.is_done());
-        assert_eq!((&entry.submission, &entry.ends[RECIPIENTS - 1]), (&submission, &Some(End::Refused(255, reason))));
+        assert_eq!(
+            (&entry.submission, &entry.ends[RECIPIENTS - 1]),
+            (&submission, &Some(RecipientOutcome::Refused(255, reason)))
+        );
     }
 
     #[test]
     fn a_caller_who_comes_again_is_told_once_how_it_ended_if_he_comes_soon() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::new(folder.path());
+        let journal = Outbox::new(folder.path());
         let end = || {
             let mut entry = open(&journal);
-            entry.note(0, End::Refused(67, "nobody".into())).unwrap();
-            entry.note(1, End::Sent).unwrap();
-            entry.note(2, End::Sent).unwrap();
+            entry.note(0, RecipientOutcome::Refused(67, "nobody".into())).unwrap();
+            entry.note(1, RecipientOutcome::Sent).unwrap();
+            entry.note(2, RecipientOutcome::Sent).unwrap();
             entry.remove(true).unwrap();
         };
         end();
         let kept = fs::read_dir(folder.path().join(FOLDER)).unwrap().next().unwrap().unwrap().path();
         assert!(!fs::read_to_string(kept).unwrap().contains("me@x.example"));
-        let Known::Done(ends) = journal.take(submission(), now()).unwrap() else { panic!() };
-        let told: Vec<&End> = ends.iter().map(|(_, end)| end).collect();
-        assert_eq!(told, [&End::Refused(67, "nobody".into()), &End::Sent, &End::Sent]);
+        let Claimed::Done(ends) = journal.claim(submission(), now()).unwrap() else { panic!() };
+        let told: Vec<&RecipientOutcome> = ends.iter().map(|(_, end)| end).collect();
+        assert_eq!(
+            told,
+            [&RecipientOutcome::Refused(67, "nobody".into()), &RecipientOutcome::Sent, &RecipientOutcome::Sent]
+        );
         let again = open(&journal);
         drop(again);
-        assert_eq!(journal.waiting().unwrap().len(), 1);
+        assert_eq!(journal.pending().unwrap().len(), 1);
         end();
-        assert!(matches!(journal.take(submission(), now() + REMEMBERED + 9).unwrap(), Known::Open(_)));
+        assert!(matches!(journal.claim(submission(), now() + REMEMBERED + 9).unwrap(), Claimed::Open(_)));
         end();
         journal.sweep(i64::MAX);
         assert_eq!(fs::read_dir(folder.path().join(FOLDER)).unwrap().count(), 0);
@@ -500,11 +512,11 @@ mod tests {
     #[test]
     fn what_is_no_file_of_ours_is_said() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::new(folder.path());
+        let journal = Outbox::new(folder.path());
         let path = open(&journal).path;
         fs::write(&path, "{}\n").unwrap();
-        let error = journal.take(submission(), now()).unwrap_err();
+        let error = journal.claim(submission(), now()).unwrap_err();
         assert!(error.to_string().contains("not a file of the outbox"), "{error}");
-        assert!(journal.waiting().unwrap()[0].is_err());
+        assert!(journal.pending().unwrap()[0].is_err());
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::message::address::{Address, addresses, entries};
 use crate::message::edit::Edit;
-use crate::message::header::{fold, printable};
+use crate::message::header::{escape_untrusted, fold};
 use crate::message::parse::Message;
 use crate::time::UnixTime;
 use data_encoding::HEXLOWER;
@@ -30,9 +30,9 @@ impl Recipient {
     /// Reads an argument, or an entry of a field.
     ///
     /// # Errors
-    /// [`Unfit::Recipient`] for what is neither an address nor a plain name, or begins with a hyphen.
-    pub fn parse(text: &str) -> Result<Self, Unfit> {
-        let wrong = || Unfit::Recipient(printable(text.as_bytes(), 200));
+    /// [`Invalid::Recipient`] for what is neither an address nor a plain name, or begins with a hyphen.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let wrong = || Invalid::Recipient(escape_untrusted(text.as_bytes(), 200));
         // After `--` it is no option, but not every program heeds that (threat 30).
         if text.starts_with('-') {
             return Err(wrong());
@@ -68,7 +68,7 @@ impl fmt::Display for Recipient {
 
 /// What cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum Invalid {
     /// Not a recipient.
     #[error("{0}: this is no address")]
     Recipient(String),
@@ -85,7 +85,7 @@ pub enum Unfit {
 
 /// What the arguments say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct SendmailArgs {
     /// Recipients in the arguments.
     pub recipients: Vec<String>,
     /// `-t`: recipients in the fields, too.
@@ -100,7 +100,7 @@ pub struct Asked {
 
 /// What the surroundings say.
 #[derive(Clone, Copy, Debug)]
-pub struct Here<'a> {
+pub struct LocalHost<'a> {
     /// The time, for a Date field that has to be made.
     pub now: UnixTime,
     /// The user's own address, if it is known: for From, and for the envelope of SMTP.
@@ -131,8 +131,8 @@ impl Submission {
     /// Makes `raw` ready.
     ///
     /// # Errors
-    /// [`Unfit`]: nothing of it may be sent.
-    pub fn prepare(raw: &[u8], asked: &Asked, here: &Here<'_>) -> Result<Self, Unfit> {
+    /// [`Invalid`]: nothing of it may be sent.
+    pub fn prepare(raw: &[u8], asked: &SendmailArgs, here: &LocalHost<'_>) -> Result<Self, Invalid> {
         let message = Message::parse(raw);
         let sender = asked.sender.as_deref().map(sender).transpose()?;
         let recipients = recipients(&message, asked)?;
@@ -158,7 +158,7 @@ impl Submission {
         }
         message
             .fields()
-            .filter(|field| field.is("Bcc") || field.is("Resent-Bcc"))
+            .filter(|field| field.name_is("Bcc") || field.name_is("Resent-Bcc"))
             .for_each(|field| edit.remove(&field));
         let mut ready = edit.to_vec();
         let parsed = Message::parse(&ready);
@@ -182,8 +182,8 @@ impl Submission {
 }
 
 /// The envelope sender; empty for the null sender.
-fn sender(text: &str) -> Result<String, Unfit> {
-    let wrong = || Unfit::Sender(printable(text.as_bytes(), 200));
+fn sender(text: &str) -> Result<String, Invalid> {
+    let wrong = || Invalid::Sender(escape_untrusted(text.as_bytes(), 200));
     let inner = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(text);
     if inner.is_empty() {
         return Ok(String::new());
@@ -193,7 +193,7 @@ fn sender(text: &str) -> Result<String, Unfit> {
 
 /// The recipients, each once, in the order of the arguments, then of the fields. With `Resent-` fields it is those that
 /// count (RFC 5322 section 3.6.6), as for Postfix and Sendmail.
-fn recipients(message: &Message<'_>, asked: &Asked) -> Result<Vec<Recipient>, Unfit> {
+fn recipients(message: &Message<'_>, asked: &SendmailArgs) -> Result<Vec<Recipient>, Invalid> {
     let mut all: Vec<Recipient> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     let mut add = |recipient: Recipient| {
@@ -203,7 +203,7 @@ fn recipients(message: &Message<'_>, asked: &Asked) -> Result<Vec<Recipient>, Un
     };
     for text in &asked.recipients {
         if text.chars().any(char::is_control) {
-            return Err(Unfit::Recipient(printable(text.as_bytes(), 200)));
+            return Err(Invalid::Recipient(escape_untrusted(text.as_bytes(), 200)));
         }
         // One argument may hold several, as `mail a,b` has it.
         for entry in entries(text.as_bytes(), RECIPIENTS + 1) {
@@ -213,21 +213,21 @@ fn recipients(message: &Message<'_>, asked: &Asked) -> Result<Vec<Recipient>, Un
     if asked.from_fields {
         let resent = message.fields().any(|field| field.name().to_ascii_lowercase().starts_with(b"resent-"));
         let names = if resent { ["Resent-To", "Resent-Cc", "Resent-Bcc"] } else { ["To", "Cc", "Bcc"] };
-        for field in message.fields().filter(|field| names.iter().any(|name| field.is(name))) {
+        for field in message.fields().filter(|field| names.iter().any(|name| field.name_is(name))) {
             for entry in entries(&field.unfolded(), RECIPIENTS + 1) {
                 add(entry.map_or_else(|text| Recipient::parse(&text), fit)?);
             }
         }
     }
     match all.len() {
-        0 => Err(Unfit::Nobody),
+        0 => Err(Invalid::Nobody),
         1..=RECIPIENTS => Ok(all),
-        _ => Err(Unfit::TooMany),
+        _ => Err(Invalid::TooMany),
     }
 }
 
 /// An address that no program can take for an option.
-fn fit(address: Address) -> Result<Recipient, Unfit> {
+fn fit(address: Address) -> Result<Recipient, Invalid> {
     Recipient::parse(&address.to_string())
 }
 
@@ -272,7 +272,7 @@ fn phrase(name: &str) -> String {
 
 /// A message as it is read from a caller who does not say `-i`: it ends before a line that is a dot and nothing else.
 #[must_use]
-pub fn up_to_dot(raw: &[u8]) -> &[u8] {
+pub fn read_dot_terminated(raw: &[u8]) -> &[u8] {
     let mut start = 0;
     for line in raw.split_inclusive(|&b| b == b'\n') {
         if matches!(line, b".\n" | b".\r\n" | b".") {
@@ -289,13 +289,13 @@ mod tests {
 
     const NOW: UnixTime = UnixTime(1_795_262_400);
 
-    fn prepared(raw: &str, asked: &Asked) -> Result<Submission, Unfit> {
+    fn prepared(raw: &str, asked: &SendmailArgs) -> Result<Submission, Invalid> {
         let own = Address::parse("me@x.example").unwrap();
-        Submission::prepare(raw.as_bytes(), asked, &Here { now: NOW, own: Some(&own), random: [7; 16] })
+        Submission::prepare(raw.as_bytes(), asked, &LocalHost { now: NOW, own: Some(&own), random: [7; 16] })
     }
 
-    fn asked(recipients: &[&str]) -> Asked {
-        Asked { recipients: recipients.iter().map(|&text| text.to_owned()).collect(), ..Asked::default() }
+    fn asked(recipients: &[&str]) -> SendmailArgs {
+        SendmailArgs { recipients: recipients.iter().map(|&text| text.to_owned()).collect(), ..SendmailArgs::default() }
     }
 
     fn names(submission: &Submission) -> Vec<String> {
@@ -309,18 +309,18 @@ mod tests {
     #[test]
     fn recipients_come_from_arguments_and_fields_each_once() {
         let raw = "From: a@x.example\nTo: Bob <bob@y.example>, root\nCc: BOB@y.example\nBcc: eve@z.example\n\nx\n";
-        let with = Asked { from_fields: true, ..asked(&["carol@y.example,dave@y.example", "bob@y.example"]) };
+        let with = SendmailArgs { from_fields: true, ..asked(&["carol@y.example,dave@y.example", "bob@y.example"]) };
         let list = ["carol@y.example", "dave@y.example", "bob@y.example", "root", "eve@z.example"];
         assert_eq!(names(&prepared(raw, &with).unwrap()), list);
         assert_eq!(names(&prepared(raw, &asked(&["root"])).unwrap()), ["root"]);
         // What stands encoded in a name is no address.
         let encoded = "From: =?utf-8?Q?ceo=40y.example=2C_J?= <me@x.example>\nMessage-ID: <1@x>\n\
                        To: =?utf-8?Q?Meier=2C_J=C3=BCrg?= <jm@y.example>, =?utf-8?Q?old=40y.example=2C_=3A=28?= <b@y.example>\n\n";
-        let submission = prepared(encoded, &Asked { from_fields: true, ..Asked::default() }).unwrap();
+        let submission = prepared(encoded, &SendmailArgs { from_fields: true, ..SendmailArgs::default() }).unwrap();
         assert_eq!(names(&submission), ["jm@y.example", "b@y.example"]);
         assert_eq!(submission.author().unwrap().to_string(), "me@x.example");
         let resent = format!("Resent-To: z@z.example\nResent-Bcc: y@z.example\n{raw}");
-        let fields = Asked { from_fields: true, ..Asked::default() };
+        let fields = SendmailArgs { from_fields: true, ..SendmailArgs::default() };
         let submission = prepared(&resent, &fields).unwrap();
         assert_eq!(names(&submission), ["z@z.example", "y@z.example"]);
         assert!(!text(&submission).contains("eve@") && !text(&submission).contains("y@z.example"));
@@ -338,23 +338,23 @@ mod tests {
             ":include:/x",
             "a b",
         ] {
-            assert!(matches!(prepared("A: b\n\n", &asked(&[bad])), Err(Unfit::Recipient(_))), "{bad}");
+            assert!(matches!(prepared("A: b\n\n", &asked(&[bad])), Err(Invalid::Recipient(_))), "{bad}");
         }
-        let fields = Asked { from_fields: true, ..Asked::default() };
+        let fields = SendmailArgs { from_fields: true, ..SendmailArgs::default() };
         for broken in ["<broken", "Ann (home <ann@y.example>, b@y.example", "b@y.example:"] {
             let raw = format!("To: bob@y.example, {broken}\n\n");
-            assert!(matches!(prepared(&raw, &fields), Err(Unfit::Recipient(_))), "{broken}");
+            assert!(matches!(prepared(&raw, &fields), Err(Invalid::Recipient(_))), "{broken}");
         }
-        assert_eq!(prepared("Subject: x\n\n", &fields), Err(Unfit::Nobody));
+        assert_eq!(prepared("Subject: x\n\n", &fields), Err(Invalid::Nobody));
         let many: Vec<String> = (0..=RECIPIENTS).map(|n| format!("p{n}@y.example")).collect();
-        assert_eq!(prepared(&format!("To: {}\n\n", many.join(",\n ")), &fields), Err(Unfit::TooMany));
+        assert_eq!(prepared(&format!("To: {}\n\n", many.join(",\n ")), &fields), Err(Invalid::TooMany));
         let wide = " ".repeat(300);
         assert_eq!(
             prepared(&format!("To: b@y.example\nBcc: {}\n\n", many.join(&format!(",\n{wide}"))), &fields),
-            Err(Unfit::TooMany)
+            Err(Invalid::TooMany)
         );
         let sender = |text: &str| {
-            prepared("A: b\n\n", &Asked { sender: Some(text.to_owned()), ..asked(&["b@y.example"]) })
+            prepared("A: b\n\n", &SendmailArgs { sender: Some(text.to_owned()), ..asked(&["b@y.example"]) })
                 .map(|it| it.sender)
         };
         assert_eq!(sender("<>"), Ok(Some(String::new())));
@@ -367,7 +367,7 @@ mod tests {
         let raw =
             "From x Sat Nov 21 12:00:00 2026\nSubject: s\nBcc: eve@z.example,\n f@z.example\nTo: b@y.example\n\n.\nx";
         let submission =
-            prepared(raw, &Asked { full_name: Some("M. \"E\"\n".into()), ..asked(&["b@y.example"]) }).unwrap();
+            prepared(raw, &SendmailArgs { full_name: Some("M. \"E\"\n".into()), ..asked(&["b@y.example"]) }).unwrap();
         assert_eq!(
             text(&submission),
             "Message-ID: <07070707070707070707070707070707@x.example>\nDate: Sat, 21 Nov 2026 12:00:00 +0000\n\
@@ -401,7 +401,7 @@ mod tests {
             ("a\n.", "a\n"),
             ("", ""),
         ] {
-            assert_eq!(up_to_dot(raw.as_bytes()), read.as_bytes(), "{raw:?}");
+            assert_eq!(read_dot_terminated(raw.as_bytes()), read.as_bytes(), "{raw:?}");
         }
     }
 }

@@ -2,13 +2,13 @@
 //! message that is answered and may come back, or else one of the wallet or a purchase, which is asked of the supply for all
 //! recipients at once.
 
-use super::copies::Original;
+use super::copies::SourceMessage;
 use super::parse::Recipient;
 use crate::config::Config;
 use crate::message::address::Address;
 use crate::message::parse::Message;
 use crate::stamp::extract::Found;
-use crate::store::Returns;
+use crate::store::ReturnableStore;
 use memchr::memchr_iter;
 
 /// So many messages that are referred to are looked for.
@@ -16,7 +16,7 @@ const REFERENCES: usize = 30;
 
 /// What a recipient's copy carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Choice<'a> {
+pub enum StampChoice<'a> {
     /// Nothing: he needs none.
     None,
     /// What the sender put on.
@@ -30,26 +30,26 @@ pub enum Choice<'a> {
 /// The choice for a recipient.
 #[must_use]
 pub fn choose<'a>(
-    original: &'a Original<'_>,
+    original: &'a SourceMessage<'_>,
     recipient: &Recipient,
     config: &Config,
     returns: &[(String, Vec<Address>)],
-) -> Choice<'a> {
-    let Recipient::Address(address) = recipient else { return Choice::None };
+) -> StampChoice<'a> {
+    let Recipient::Address(address) = recipient else { return StampChoice::None };
     if let Some(found) = original.own(address) {
-        return Choice::Own(found);
+        return StampChoice::Own(found);
     }
     let own = config.mailboxes.iter().any(|mailbox| mailbox.pattern.matches(address));
     if own || config.sendmail.none.iter().any(|pattern| pattern.matches(address)) {
-        return Choice::None;
+        return StampChoice::None;
     }
     let back = returns.iter().find(|(_, from)| from.contains(address));
-    back.map_or_else(|| Choice::Supply(address.clone()), |(stamp, _)| Choice::Return(stamp.clone()))
+    back.map_or_else(|| StampChoice::Supply(address.clone()), |(stamp, _)| StampChoice::Return(stamp.clone()))
 }
 
 /// The stamps that may come back with this message, the one of the message that is answered first.
 #[must_use]
-pub fn returnable(message: &Message<'_>, returns: &Returns) -> Vec<(String, Vec<Address>)> {
+pub fn returnable(message: &Message<'_>, returns: &ReturnableStore) -> Vec<(String, Vec<Address>)> {
     referred(message)
         .iter()
         .filter_map(|id| returns.find(id))

@@ -3,7 +3,7 @@
 
 use super::parse::Recipient;
 use crate::config::file::{self, FileError};
-use crate::config::sendmail::{Next, Smtp, Tls};
+use crate::config::sendmail::{NextHop, Smtp, Tls};
 use crate::message::edit::Edit;
 use crate::net::sendmail::{self, Group, SendError};
 use crate::net::smtp::{Protection, Server, SmtpError};
@@ -45,7 +45,7 @@ pub enum TransportError {
 
 /// A copy was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotTaken {
+pub struct TransportRejection {
     /// The status with which it was refused for good; `None` if that may pass.
     pub never: Option<u8>,
     /// What was said, in printable characters.
@@ -57,15 +57,15 @@ impl Transport {
     ///
     /// # Errors
     /// [`TransportError`].
-    pub fn new(next: &Next) -> Result<Self, TransportError> {
+    pub fn new(next: &NextHop) -> Result<Self, TransportError> {
         match next {
-            Next::Program(path, words) => {
+            NextHop::Program(path, words) => {
                 if is_this_program(path) {
                     return Err(TransportError::Itself(path.clone()));
                 }
                 Ok(Self::Program(path.clone(), words.clone()))
             }
-            Next::Smtp(smtp) => server(smtp).map(|server| Self::Smtp(Box::new(server))),
+            NextHop::Smtp(smtp) => server(smtp).map(|server| Self::Smtp(Box::new(server))),
         }
     }
 
@@ -73,14 +73,14 @@ impl Transport {
     /// a server must be told.
     ///
     /// # Errors
-    /// [`NotTaken`].
-    pub fn hand_over(
+    /// [`TransportRejection`].
+    pub fn send(
         &self,
         sender: Option<&str>,
         otherwise: Option<&str>,
         to: &Recipient,
         copy: &Edit<'_>,
-    ) -> Result<(), NotTaken> {
+    ) -> Result<(), TransportRejection> {
         match self {
             Self::Program(path, words) => {
                 let mut command = Command::new(path);
@@ -95,7 +95,7 @@ impl Transport {
             Self::Smtp(server) => {
                 let Recipient::Address(address) = to else {
                     let said = "a name without a domain cannot be sent by SMTP".to_owned();
-                    return Err(NotTaken { never: Some(REFUSED), said });
+                    return Err(TransportRejection { never: Some(REFUSED), said });
                 };
                 let sender = match sender {
                     Some("") => None,
@@ -103,21 +103,21 @@ impl Transport {
                     None => otherwise,
                 };
                 server.send(sender, &address.to_string(), &mut copy.pieces()).map_err(|error| match error {
-                    SmtpError::Refused(said) => NotTaken { never: Some(REFUSED), said },
-                    SmtpError::Later(said) => NotTaken { never: None, said },
+                    SmtpError::Refused(said) => TransportRejection { never: Some(REFUSED), said },
+                    SmtpError::Later(said) => TransportRejection { never: None, said },
                 })
             }
         }
     }
 }
 
-fn by_program(path: &Path, error: &SendError) -> NotTaken {
+fn by_program(path: &Path, error: &SendError) -> TransportRejection {
     let never = match error {
         SendError::Failed { status, .. } => status.code().filter(|code| NEVER.contains(code)),
         SendError::Start(_) | SendError::TimeOut(_) => None,
     };
     let never = never.and_then(|code| u8::try_from(code).ok());
-    NotTaken { never, said: format!("{}: {error}", path.display()) }
+    TransportRejection { never, said: format!("{}: {error}", path.display()) }
 }
 
 fn server(smtp: &Smtp) -> Result<Server, TransportError> {

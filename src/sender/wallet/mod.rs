@@ -8,14 +8,14 @@ mod purchases;
 mod record;
 mod schema;
 
-pub(super) use buyer::Buyer;
+pub(super) use buyer::PurchaseContext;
 pub(super) use record::PurchaseRow;
 
 use super::error::SupplyError;
-use super::selection::Learned;
-use super::stamp_request::{Held, ReservationKey};
+use super::selection::RecipientPreference;
+use super::stamp_request::{ReservationKey, WalletStamp};
 use crate::message::address::Address;
-use crate::store::{Absent, Session, StoreError, Trouble, Wait, guarded};
+use crate::store::{IfMissing, Session, SessionError, StoreError, Wait, catch_panic};
 use crate::time::UnixTime;
 use record::{KeyRow, PurchaseState, StampRow, StateRow};
 use redb::ReadTransaction;
@@ -37,9 +37,9 @@ pub struct Wallet {
 
 /// What a plan says about one want.
 #[derive(Clone, Debug)]
-pub(super) enum Planned {
+pub(super) enum Plan {
     /// Its key holds this stamp.
-    Held(Held),
+    Held(WalletStamp),
     /// This purchase will bring it; its request may have gone out already.
     Pending(PurchaseRow),
     /// There will be none.
@@ -52,7 +52,7 @@ pub(super) enum Planned {
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
     /// These stamps, in the order of the orders.
-    Arrived(Vec<Held>),
+    Arrived(Vec<WalletStamp>),
     /// Nothing, and nothing was charged.
     Refused,
 }
@@ -74,7 +74,7 @@ pub struct Purchase {
 
 /// What becomes of the stamps of a purchase by command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum Disposition {
     /// They were handed out.
     HandedOut,
     /// They stay in the wallet for anybody.
@@ -93,7 +93,7 @@ impl Wallet {
     ///
     /// # Errors
     /// Any [`StoreError`].
-    pub fn held(&self, key: &ReservationKey) -> Result<Option<Held>, StoreError> {
+    pub fn held(&self, key: &ReservationKey) -> Result<Option<WalletStamp>, StoreError> {
         let row = self.read(|tx| schema::read_held(tx, key.as_str())?.map(StampRow::held).transpose())?;
         Ok(row.flatten())
     }
@@ -137,7 +137,7 @@ impl Wallet {
     ///
     /// # Errors
     /// Any [`StoreError`].
-    pub fn stamps(&self) -> Result<Vec<Held>, StoreError> {
+    pub fn stamps(&self) -> Result<Vec<WalletStamp>, StoreError> {
         let rows = self.read(|tx| schema::read_stamps(tx)?.into_iter().map(StampRow::held).collect())?;
         Ok(rows.unwrap_or_default())
     }
@@ -163,7 +163,7 @@ impl Wallet {
     ///
     /// # Errors
     /// Any [`StoreError`].
-    pub fn sweep(&self, now: UnixTime) -> Result<Vec<Held>, StoreError> {
+    pub fn sweep(&self, now: UnixTime) -> Result<Vec<WalletStamp>, StoreError> {
         let goes = |stamp: &StampRow| match stamp.state {
             StateRow::Used { at, .. } => now.0.saturating_sub(at) > REMEMBERED,
             _ => stamp.expired(now),
@@ -193,7 +193,7 @@ impl Wallet {
     ///
     /// # Errors
     /// Any [`StoreError`].
-    pub fn remove(&self, serials: &[String]) -> Result<Vec<Held>, StoreError> {
+    pub fn remove(&self, serials: &[String]) -> Result<Vec<WalletStamp>, StoreError> {
         self.write(|tables| {
             let mut removed = Vec::new();
             for stamp in tables.stamps()?.into_iter().filter(|stamp| serials.contains(&stamp.serial)) {
@@ -208,7 +208,7 @@ impl Wallet {
     ///
     /// # Errors
     /// Any [`StoreError`].
-    pub fn learn(&self, recipient: &Address, learned: Option<&Learned>) -> Result<(), StoreError> {
+    pub fn learn(&self, recipient: &Address, learned: Option<&RecipientPreference>) -> Result<(), StoreError> {
         self.write(|tables| tables.put_learned(&recipient.canonical(), learned))
     }
 
@@ -216,7 +216,7 @@ impl Wallet {
     ///
     /// # Errors
     /// Any [`StoreError`].
-    pub fn learned(&self) -> Result<Vec<(String, Learned)>, StoreError> {
+    pub fn learned(&self) -> Result<Vec<(String, RecipientPreference)>, StoreError> {
         Ok(self.read(schema::read_learned)?.unwrap_or_default())
     }
 
@@ -242,14 +242,14 @@ impl Wallet {
         &self,
         digest: Option<&str>,
         keys: &[ReservationKey],
-        ending: Ending,
+        ending: Disposition,
         now: UnixTime,
     ) -> Result<(), StoreError> {
         self.write(|tables| {
             for key in keys {
                 match ending {
-                    Ending::HandedOut => used(tables, key.as_str(), now)?,
-                    Ending::Kept => given_back(tables, key.as_str())?,
+                    Disposition::HandedOut => used(tables, key.as_str(), now)?,
+                    Disposition::Kept => given_back(tables, key.as_str())?,
                 };
             }
             if let Some(digest) = digest {
@@ -260,20 +260,21 @@ impl Wallet {
         })
     }
 
-    fn write<T>(&self, job: impl FnOnce(&mut Tables<'_>) -> Result<T, Trouble>) -> Result<T, StoreError> {
-        let session = self.session(Absent::Create)?;
-        let session = session.ok_or_else(|| Trouble::damaged(&"it cannot be made").at(&self.path))?;
-        guarded(|| session.write(|tx| job(&mut Tables::open(tx)?))).map_err(|trouble| self.told(trouble.at(&self.path)))
+    fn write<T>(&self, job: impl FnOnce(&mut Tables<'_>) -> Result<T, SessionError>) -> Result<T, StoreError> {
+        let session = self.session(IfMissing::Create)?;
+        let session = session.ok_or_else(|| SessionError::damaged(&"it cannot be made").at(&self.path))?;
+        catch_panic(|| session.write(|tx| job(&mut Tables::open(tx)?)))
+            .map_err(|trouble| self.told(trouble.at(&self.path)))
     }
 
     /// `None` when there is no wallet yet.
-    fn read<T>(&self, job: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>) -> Result<Option<T>, StoreError> {
-        let Some(session) = self.session(Absent::Leave)? else { return Ok(None) };
-        let done = guarded(|| job(&session.read()?));
+    fn read<T>(&self, job: impl FnOnce(&ReadTransaction) -> Result<T, SessionError>) -> Result<Option<T>, StoreError> {
+        let Some(session) = self.session(IfMissing::Ignore)? else { return Ok(None) };
+        let done = catch_panic(|| job(&session.read()?));
         done.map(Some).map_err(|trouble| self.told(trouble.at(&self.path)))
     }
 
-    fn session(&self, absent: Absent) -> Result<Option<Session>, StoreError> {
+    fn session(&self, absent: IfMissing) -> Result<Option<Session>, StoreError> {
         Session::open(&self.path, absent, Wait::For(self.wait), CACHE, &schema::SCHEMA)
             .map_err(|error| self.told(error))
     }
@@ -290,7 +291,7 @@ impl Wallet {
     }
 }
 
-fn used(tables: &mut Tables<'_>, key: &str, now: UnixTime) -> Result<bool, Trouble> {
+fn used(tables: &mut Tables<'_>, key: &str, now: UnixTime) -> Result<bool, SessionError> {
     if let Some(KeyRow::Purchase { .. }) = tables.key(key)? {
         tables.remove_key(key)?;
     }
@@ -302,7 +303,7 @@ fn used(tables: &mut Tables<'_>, key: &str, now: UnixTime) -> Result<bool, Troub
     Ok(true)
 }
 
-fn given_back(tables: &mut Tables<'_>, key: &str) -> Result<bool, Trouble> {
+fn given_back(tables: &mut Tables<'_>, key: &str) -> Result<bool, SessionError> {
     if let Some(KeyRow::Purchase { .. }) = tables.key(key)? {
         tables.remove_key(key)?;
         return Ok(true);

@@ -2,14 +2,14 @@
 //! without its stamp. They may have been paid: whoever wants such a stamp waits for that purchase before anything is bought
 //! anew, and what nobody wants is asked for all the same, until it is too late.
 
-use super::buyer::{ASKABLE, Buyer, close};
+use super::buyer::{ASKABLE, PurchaseContext, close};
 use super::record::{KeyRow, PurchaseRow, PurchaseState};
 use super::schema::{self, Tables};
-use super::{Planned, Wallet};
+use super::{Plan, Wallet};
 use crate::sender::budget::DAY;
-use crate::sender::selection::Kind;
-use crate::sender::stamp_request::{ReservationKey, Want};
-use crate::store::{StoreError, Trouble};
+use crate::sender::selection::StampSpec;
+use crate::sender::stamp_request::{ReservationKey, StampRequest};
+use crate::store::{SessionError, StoreError};
 use crate::time::UnixTime;
 
 impl Wallet {
@@ -36,7 +36,7 @@ impl Wallet {
 pub(super) struct Orphans(Vec<PurchaseRow>);
 
 impl Orphans {
-    pub(super) fn find(tables: &Tables<'_>, buyer: &Buyer<'_>, now: UnixTime) -> Result<Self, Trouble> {
+    pub(super) fn find(tables: &Tables<'_>, buyer: &PurchaseContext<'_>, now: UnixTime) -> Result<Self, SessionError> {
         let mut open = tables.purchases(now.0.saturating_sub(ASKABLE))?;
         open.retain(|it| is_askable(it, now) && buyer.offers.iter().any(|offer| offer.account == it.account));
         Ok(Self(open))
@@ -45,17 +45,17 @@ impl Orphans {
     pub(super) fn adopt(
         &mut self,
         tables: &mut Tables<'_>,
-        want: &Want,
-        kind: &Kind,
-        buyer: &Buyer<'_>,
+        want: &StampRequest,
+        kind: &StampSpec,
+        buyer: &PurchaseContext<'_>,
         now: UnixTime,
-    ) -> Result<Option<Planned>, Trouble> {
+    ) -> Result<Option<Plan>, SessionError> {
         let (key, recipient) = (want.key.as_str(), want.recipient.canonical());
         let sender = want.sender.as_ref().map(ToString::to_string);
         for purchase in &mut self.0 {
             let age = now.0.saturating_sub(purchase.at);
             let lasts = kind.days.is_none_or(|days| age <= i64::from(days) * DAY / 2);
-            if want.fresh || !lasts || !kind.takes(&purchase.vendor, buyer.offers) {
+            if want.fresh || !lasts || !kind.accepts(&purchase.vendor, buyer.offers) {
                 continue;
             }
             let points = KeyRow::Purchase { at: u64::try_from(purchase.at).unwrap_or(0), id: purchase.id.clone() };
@@ -69,7 +69,7 @@ impl Orphans {
                     key.clone_into(&mut order.key);
                     tables.put_key(key, &points)?;
                     tables.put_purchase(purchase)?;
-                    return Ok(Some(Planned::Pending(purchase.clone())));
+                    return Ok(Some(Plan::Pending(purchase.clone())));
                 }
             }
         }
@@ -78,7 +78,7 @@ impl Orphans {
 }
 
 /// Gives up what was not answered and cannot be asked for any more.
-pub(super) fn give_up(tables: &mut Tables<'_>, now: UnixTime) -> Result<(), Trouble> {
+pub(super) fn give_up(tables: &mut Tables<'_>, now: UnixTime) -> Result<(), SessionError> {
     for purchase in tables.purchases(0)?.into_iter().filter(|it| is_lost(it, now)) {
         close(tables, &purchase)?;
         tables.put_purchase(&PurchaseRow { state: PurchaseState::Lost, ..purchase })?;

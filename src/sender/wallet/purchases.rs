@@ -1,19 +1,19 @@
 //! From wants to stamps, in the wallet: what is there already is reserved, what is missing goes into the journal, and what
 //! arrives is put under its keys. Each is one transaction; between them the vendor is asked, by others.
 
-use super::buyer::{ASKABLE, Buyer, close};
+use super::buyer::{ASKABLE, PurchaseContext, close};
 use super::orphan::Orphans;
 use super::record::{KeyRow, OrderRow, PurchaseRow, PurchaseState, StampRow, StateRow};
 use super::schema::Tables;
-use super::{Outcome, Planned, Wallet};
+use super::{Outcome, Plan, Wallet};
 use crate::accounting::order::Order;
 use crate::config::sender::SenderSettings;
-use crate::sender::budget::{Caps, DAY, Spending};
+use crate::sender::budget::{DAY, Spending, SpendingLimits};
 use crate::sender::error::SupplyError;
-use crate::sender::selection::{Kind, Offer};
-use crate::sender::stamp_request::{Held, Want};
+use crate::sender::selection::{Offer, StampSpec};
+use crate::sender::stamp_request::{StampRequest, WalletStamp};
 use crate::stamp::audience::Audience;
-use crate::store::{StoreError, Trouble};
+use crate::store::{SessionError, StoreError};
 use crate::time::UnixTime;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -22,18 +22,18 @@ use std::collections::BTreeMap;
 const LEFT: i64 = 12 * 60 * 60;
 /// What a plan ends with for one want before anything is bought.
 enum Step {
-    Done(Planned),
-    Buy(Kind, Offer),
+    Done(Plan),
+    Buy(StampSpec, Offer),
 }
 
 impl Wallet {
     /// Answers each want, in one durable transaction: see [`Planned`].
     pub(in crate::sender) fn plan(
         &self,
-        wants: &[Want],
-        buyer: &Buyer<'_>,
+        wants: &[StampRequest],
+        buyer: &PurchaseContext<'_>,
         now: UnixTime,
-    ) -> Result<Vec<Planned>, StoreError> {
+    ) -> Result<Vec<Plan>, StoreError> {
         self.write(|tables| {
             let mut steps = Vec::with_capacity(wants.len());
             for want in wants {
@@ -61,7 +61,7 @@ impl Wallet {
             // Two wants may share a key: the second finds what the first has ordered.
             let planned = steps.into_iter().map(|step| match step {
                 Step::Done(planned) => planned,
-                Step::Buy(..) => Planned::Nothing,
+                Step::Buy(..) => Plan::Nothing,
             });
             Ok(planned.collect())
         })
@@ -95,7 +95,12 @@ impl Wallet {
 }
 
 /// What there is for a want.
-fn step(tables: &mut Tables<'_>, want: &Want, buyer: &Buyer<'_>, now: UnixTime) -> Result<Step, Trouble> {
+fn step(
+    tables: &mut Tables<'_>,
+    want: &StampRequest,
+    buyer: &PurchaseContext<'_>,
+    now: UnixTime,
+) -> Result<Step, SessionError> {
     let key = want.key.as_str();
     match tables.key(key)? {
         Some(KeyRow::Stamp { vendor, serial }) => match tables.stamp(&vendor, &serial)? {
@@ -106,13 +111,13 @@ fn step(tables: &mut Tables<'_>, want: &Want, buyer: &Buyer<'_>, now: UnixTime) 
                 }
                 tables.remove_key(key)?;
             }
-            Some(stamp) => return Ok(Step::Done(Planned::Held(stamp.held()?))),
+            Some(stamp) => return Ok(Step::Done(Plan::Held(stamp.held()?))),
             None => tables.remove_key(key)?,
         },
         Some(KeyRow::Purchase { at, id }) => match tables.purchase(at, &id)? {
             Some(purchase) if purchase.state == PurchaseState::Open => {
                 if now.0.saturating_sub(purchase.at) < ASKABLE {
-                    return Ok(Step::Done(Planned::Pending(purchase)));
+                    return Ok(Step::Done(Plan::Pending(purchase)));
                 }
                 close(tables, &purchase)?;
                 tables.put_purchase(&PurchaseRow { state: PurchaseState::Lost, ..purchase })?;
@@ -122,7 +127,7 @@ fn step(tables: &mut Tables<'_>, want: &Want, buyer: &Buyer<'_>, now: UnixTime) 
         None => {}
     }
     let recipient = want.recipient.canonical();
-    let kind = Kind::of(want, buyer.settings, tables.learned(&recipient)?.as_ref());
+    let kind = StampSpec::of(want, buyer.settings, tables.learned(&recipient)?.as_ref());
     if !want.fresh
         && let Some(stamp) = unused(tables, want, &kind, buyer.offers, now)?
     {
@@ -130,25 +135,25 @@ fn step(tables: &mut Tables<'_>, want: &Want, buyer: &Buyer<'_>, now: UnixTime) 
         let stamp = StampRow { state, ..stamp };
         tables.put_stamp(&stamp)?;
         tables.put_key(key, &KeyRow::Stamp { vendor: stamp.vendor.clone(), serial: stamp.serial.clone() })?;
-        return Ok(Step::Done(Planned::Held(stamp.held()?)));
+        return Ok(Step::Done(Plan::Held(stamp.held()?)));
     }
     if !buyer.buys {
-        return Ok(Step::Done(Planned::Nothing));
+        return Ok(Step::Done(Plan::Nothing));
     }
     Ok(match kind.account(buyer.settings, buyer.offers) {
         Ok(offer) => Step::Buy(kind.clone(), offer.clone()),
-        Err(error) => Step::Done(Planned::Refused(error)),
+        Err(error) => Step::Done(Plan::Refused(error)),
     })
 }
 
 /// The unused stamp that fits best: the smallest value, then the one that ends first.
 fn unused(
     tables: &Tables<'_>,
-    want: &Want,
-    kind: &Kind,
+    want: &StampRequest,
+    kind: &StampSpec,
     offers: &[Offer],
     now: UnixTime,
-) -> Result<Option<StampRow>, Trouble> {
+) -> Result<Option<StampRow>, SessionError> {
     let left = kind.days.map_or(LEFT, |days| LEFT.min(i64::from(days) * DAY / 2));
     let sender = want.sender.as_ref().map(ToString::to_string);
     let fits = |stamp: &StampRow| {
@@ -156,7 +161,7 @@ fn unused(
             && stamp.sender == sender
             && (stamp.hashed || !kind.hashed)
             && stamp.not_before.is_none_or(|begin| begin <= now.0)
-            && kind.takes(&stamp.vendor, offers)
+            && kind.accepts(&stamp.vendor, offers)
     };
     let found = tables.unused(&want.recipient.canonical(), now.0.saturating_add(left))?;
     Ok(found.into_iter().filter(fits).min_by_key(|stamp| stamp.value))
@@ -165,12 +170,12 @@ fn unused(
 /// Journals one purchase, of all that is bought from one account, if the caps allow it.
 fn order(
     tables: &mut Tables<'_>,
-    wants: &[Want],
+    wants: &[StampRequest],
     steps: &mut [Step],
     group: &[usize],
-    buyer: &Buyer<'_>,
+    buyer: &PurchaseContext<'_>,
     now: UnixTime,
-) -> Result<(), Trouble> {
+) -> Result<(), SessionError> {
     let mut purchase = PurchaseRow {
         id: data_encoding::HEXLOWER.encode(&(buyer.random)()?),
         at: now.0,
@@ -209,14 +214,14 @@ fn order(
     }
     purchase.body = json!({ "stamps": stamps }).to_string();
     let planned = match capped(tables, &purchase, buyer.settings, now)? {
-        Some(error) => Planned::Refused(error),
+        Some(error) => Plan::Refused(error),
         None => {
             tables.put_purchase(&purchase)?;
             let at = u64::try_from(purchase.at).unwrap_or(0);
             for order in &purchase.orders {
                 tables.put_key(&order.key, &KeyRow::Purchase { at, id: purchase.id.clone() })?;
             }
-            Planned::Pending(purchase)
+            Plan::Pending(purchase)
         }
     };
     for &at in group {
@@ -233,8 +238,8 @@ fn capped(
     purchase: &PurchaseRow,
     settings: &SenderSettings,
     now: UnixTime,
-) -> Result<Option<SupplyError>, Trouble> {
-    let caps = Caps {
+) -> Result<Option<SupplyError>, SessionError> {
+    let caps = SpendingLimits {
         hour: settings.credits_per_hour,
         day: settings.credits_per_day,
         recipient: settings.credits_per_recipient,
@@ -257,9 +262,9 @@ fn arrive(
     tables: &mut Tables<'_>,
     purchase: &PurchaseRow,
     order: &OrderRow,
-    stamp: Held,
+    stamp: WalletStamp,
     now: UnixTime,
-) -> Result<(), Trouble> {
+) -> Result<(), SessionError> {
     let serial = stamp.serial.as_str().to_owned();
     if tables.stamp(&stamp.vendor, &serial)?.is_some() {
         return Ok(());
@@ -289,7 +294,7 @@ mod tests {
     use crate::config::Config;
     use crate::config::user::User;
     use crate::message::address::Address;
-    use crate::sender::stamp_request::{HeldState, ReservationKey};
+    use crate::sender::stamp_request::{ReservationKey, WalletState};
     use crate::stamp::claims::Stamp;
     use crate::stamp::issue;
     use crate::stamp::serial::Serial;
@@ -323,15 +328,15 @@ mod tests {
         ReservationKey::from_text(text)
     }
 
-    fn want(name: &str) -> Want {
-        Want::new(key(name), Address::parse("bob@y.example").unwrap())
+    fn want(name: &str) -> StampRequest {
+        StampRequest::new(key(name), Address::parse("bob@y.example").unwrap())
     }
 
-    fn sold(serial: &str, ends: i64) -> Held {
+    fn sold(serial: &str, ends: i64) -> WalletStamp {
         let recipient = Address::parse("bob@y.example").unwrap();
         let stamp = Stamp::new(Serial::new(serial).unwrap(), Audience::Plain(recipient.clone()), NOW.plus(ends));
         let issuer = Issuer::new("v.example", "k").unwrap();
-        Held {
+        WalletStamp {
             token: issue::issue(&stamp, &issuer, &SecretKey::from_random(&[3; 32])).unwrap(),
             vendor: "v.example".into(),
             serial: stamp.serial,
@@ -340,35 +345,35 @@ mod tests {
             not_before: None,
             expires: stamp.expires,
             bought: NOW,
-            state: HeldState::Unused,
+            state: WalletState::Unused,
         }
     }
 
     impl Bench {
-        fn plan(&self, name: &str, now: UnixTime) -> Planned {
+        fn plan(&self, name: &str, now: UnixTime) -> Plan {
             let random = || {
                 self.drawn.set(self.drawn.get() + 1);
                 Ok([self.drawn.get(); 16])
             };
-            let buyer = Buyer { settings: &self.settings, offers: &self.offers, random: &random, buys: true };
+            let buyer = PurchaseContext { settings: &self.settings, offers: &self.offers, random: &random, buys: true };
             self.wallet.plan(&[want(name)], &buyer, now).unwrap().remove(0)
         }
 
         fn pending(&self, name: &str, now: UnixTime) -> PurchaseRow {
             match self.plan(name, now) {
-                Planned::Pending(purchase) => purchase,
+                Plan::Pending(purchase) => purchase,
                 other => panic!("{other:?}"),
             }
         }
 
         fn held(&self, name: &str, now: UnixTime) -> String {
             match self.plan(name, now) {
-                Planned::Held(held) => held.serial.as_str().to_owned(),
+                Plan::Held(held) => held.serial.as_str().to_owned(),
                 other => panic!("{other:?}"),
             }
         }
 
-        fn arrives(&self, purchase: &PurchaseRow, stamp: Held) {
+        fn arrives(&self, purchase: &PurchaseRow, stamp: WalletStamp) {
             self.wallet.settle(purchase, Outcome::Arrived(vec![stamp]), NOW).unwrap();
         }
     }
@@ -474,12 +479,12 @@ mod tests {
     fn two_wants_of_one_key_are_one_order() {
         let bench = bench();
         let random = || Ok([9; 16]);
-        let buyer = Buyer { settings: &bench.settings, offers: &bench.offers, random: &random, buys: true };
+        let buyer = PurchaseContext { settings: &bench.settings, offers: &bench.offers, random: &random, buys: true };
         let planned = bench.wallet.plan(&[want("one"), want("one")], &buyer, NOW).unwrap();
         let orders: Vec<usize> = planned
             .iter()
             .map(|plan| match plan {
-                Planned::Pending(purchase) => purchase.orders.len(),
+                Plan::Pending(purchase) => purchase.orders.len(),
                 other => panic!("{other:?}"),
             })
             .collect();

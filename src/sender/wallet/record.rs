@@ -2,10 +2,10 @@
 //! a wallet is small and should be readable with tools that exist.
 
 use crate::message::address::Address;
-use crate::sender::stamp_request::{Held, HeldState, ReservationKey};
+use crate::sender::stamp_request::{ReservationKey, WalletStamp, WalletState};
 use crate::stamp::serial::Serial;
 use crate::stamp::token::Token;
-use crate::store::Trouble;
+use crate::store::SessionError;
 use crate::time::UnixTime;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -88,12 +88,12 @@ pub(crate) enum PurchaseState {
     Lost,
 }
 
-pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Trouble> {
-    serde_json::from_slice(bytes).map_err(|error| Trouble::damaged(&error))
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, SessionError> {
+    serde_json::from_slice(bytes).map_err(|error| SessionError::damaged(&error))
 }
 
-pub(super) fn written<T: Serialize>(row: &T) -> Result<Vec<u8>, Trouble> {
-    serde_json::to_vec(row).map_err(|error| Trouble::damaged(&error))
+pub(super) fn written<T: Serialize>(row: &T) -> Result<Vec<u8>, SessionError> {
+    serde_json::to_vec(row).map_err(|error| SessionError::damaged(&error))
 }
 
 impl StampRow {
@@ -101,10 +101,10 @@ impl StampRow {
         self.expires.is_some_and(|end| end <= now.0)
     }
 
-    pub(super) fn held(self) -> Result<Held, Trouble> {
-        let damaged = |what: &str| Trouble::damaged(&format!("a stamp in it has no {what}"));
+    pub(super) fn held(self) -> Result<WalletStamp, SessionError> {
+        let damaged = |what: &str| SessionError::damaged(&format!("a stamp in it has no {what}"));
         let key = |key: String| ReservationKey::from_text(&key);
-        Ok(Held {
+        Ok(WalletStamp {
             token: Token::parse(&self.stamp).map_err(|_| damaged("token"))?,
             vendor: self.vendor,
             serial: Serial::new(self.serial).map_err(|_| damaged("serial"))?,
@@ -114,9 +114,9 @@ impl StampRow {
             expires: self.expires.map(UnixTime),
             bought: UnixTime(self.bought),
             state: match self.state {
-                StateRow::Unused => HeldState::Unused,
-                StateRow::Reserved { key: text, at } => HeldState::Reserved { key: key(text), at: UnixTime(at) },
-                StateRow::Used { key: text, at } => HeldState::Used { key: key(text), at: UnixTime(at) },
+                StateRow::Unused => WalletState::Unused,
+                StateRow::Reserved { key: text, at } => WalletState::Reserved { key: key(text), at: UnixTime(at) },
+                StateRow::Used { key: text, at } => WalletState::Used { key: key(text), at: UnixTime(at) },
             },
         })
     }

@@ -1,9 +1,9 @@
 //! The tables of the wallet's file, and the steps on single rows inside a transaction that is begun and committed elsewhere.
 
 use super::record::{self, KeyRow, PurchaseRow, StampRow, StateRow};
-use crate::sender::selection::Learned;
+use crate::sender::selection::RecipientPreference;
 use crate::sender::stamp_request::ReservationKey;
-use crate::store::{Schema, Trouble, check_format};
+use crate::store::{Schema, SessionError, check_format};
 use redb::{Database, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 
@@ -23,9 +23,9 @@ const RUNS: TableDefinition<&str, (u64, bool)> = TableDefinition::new("runs");
 
 const FORMAT: u32 = 1;
 pub(super) const SCHEMA: Schema =
-    Schema { establish, check: |database| check_format(database, FORMAT), resume: |_, _| Ok(()) };
+    Schema { create: establish, check: |database| check_format(database, FORMAT), recover: |_, _| Ok(()) };
 
-fn establish(database: &Database) -> Result<(), Trouble> {
+fn establish(database: &Database) -> Result<(), SessionError> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
     tx.open_table(META)?.insert("format", FORMAT)?;
@@ -44,7 +44,7 @@ pub(super) struct Tables<'tx> {
 }
 
 impl<'tx> Tables<'tx> {
-    pub(super) fn open(tx: &'tx WriteTransaction) -> Result<Self, Trouble> {
+    pub(super) fn open(tx: &'tx WriteTransaction) -> Result<Self, SessionError> {
         Ok(Self {
             stamps: tx.open_table(STAMPS)?,
             keys: tx.open_table(KEYS)?,
@@ -55,12 +55,12 @@ impl<'tx> Tables<'tx> {
         })
     }
 
-    pub(super) fn stamp(&self, vendor: &str, serial: &str) -> Result<Option<StampRow>, Trouble> {
+    pub(super) fn stamp(&self, vendor: &str, serial: &str) -> Result<Option<StampRow>, SessionError> {
         self.stamps.get((vendor, serial))?.map(|row| record::read(row.value())).transpose()
     }
 
     /// Puts a stamp in the place of what stood there, and keeps the list of unused ones right.
-    pub(super) fn put_stamp(&mut self, stamp: &StampRow) -> Result<(), Trouble> {
+    pub(super) fn put_stamp(&mut self, stamp: &StampRow) -> Result<(), SessionError> {
         let place = place(stamp);
         if stamp.state == StateRow::Unused {
             self.unused.insert(place, ())?;
@@ -72,7 +72,7 @@ impl<'tx> Tables<'tx> {
     }
 
     /// Takes a stamp out, with the key that points to it.
-    pub(super) fn remove_stamp(&mut self, stamp: &StampRow) -> Result<(), Trouble> {
+    pub(super) fn remove_stamp(&mut self, stamp: &StampRow) -> Result<(), SessionError> {
         self.unused.remove(place(stamp))?;
         self.stamps.remove((stamp.vendor.as_str(), stamp.serial.as_str()))?;
         if let StateRow::Reserved { key, .. } | StateRow::Used { key, .. } = &stamp.state {
@@ -84,12 +84,12 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    pub(super) fn stamps(&self) -> Result<Vec<StampRow>, Trouble> {
+    pub(super) fn stamps(&self) -> Result<Vec<StampRow>, SessionError> {
         all(&self.stamps)
     }
 
     /// Unused stamps for a recipient that end after `from`, those that end first first.
-    pub(super) fn unused(&self, recipient: &str, from: i64) -> Result<Vec<StampRow>, Trouble> {
+    pub(super) fn unused(&self, recipient: &str, from: i64) -> Result<Vec<StampRow>, SessionError> {
         let mut found = Vec::new();
         for row in self.unused.range((recipient, from.saturating_add(1), "", "")..)? {
             let (key, _) = row?;
@@ -102,53 +102,57 @@ impl<'tx> Tables<'tx> {
         Ok(found)
     }
 
-    pub(super) fn key(&self, key: &str) -> Result<Option<KeyRow>, Trouble> {
+    pub(super) fn key(&self, key: &str) -> Result<Option<KeyRow>, SessionError> {
         self.keys.get(key)?.map(|row| record::read(row.value())).transpose()
     }
 
-    pub(super) fn put_key(&mut self, key: &str, row: &KeyRow) -> Result<(), Trouble> {
+    pub(super) fn put_key(&mut self, key: &str, row: &KeyRow) -> Result<(), SessionError> {
         self.keys.insert(key, record::written(row)?.as_slice())?;
         Ok(())
     }
 
-    pub(super) fn remove_key(&mut self, key: &str) -> Result<(), Trouble> {
+    pub(super) fn remove_key(&mut self, key: &str) -> Result<(), SessionError> {
         self.keys.remove(key)?;
         Ok(())
     }
 
     /// The stamp that the key holds.
-    pub(super) fn held(&self, key: &str) -> Result<Option<StampRow>, Trouble> {
+    pub(super) fn held(&self, key: &str) -> Result<Option<StampRow>, SessionError> {
         match self.key(key)? {
             Some(KeyRow::Stamp { vendor, serial }) => self.stamp(&vendor, &serial),
             _ => Ok(None),
         }
     }
 
-    pub(super) fn purchase(&self, at: u64, id: &str) -> Result<Option<PurchaseRow>, Trouble> {
+    pub(super) fn purchase(&self, at: u64, id: &str) -> Result<Option<PurchaseRow>, SessionError> {
         self.purchases.get((at, id))?.map(|row| record::read(row.value())).transpose()
     }
 
-    pub(super) fn put_purchase(&mut self, purchase: &PurchaseRow) -> Result<(), Trouble> {
+    pub(super) fn put_purchase(&mut self, purchase: &PurchaseRow) -> Result<(), SessionError> {
         let key = (seconds(purchase.at), purchase.id.as_str());
         self.purchases.insert(key, record::written(purchase)?.as_slice())?;
         Ok(())
     }
 
     /// The purchases since a time.
-    pub(super) fn purchases(&self, since: i64) -> Result<Vec<PurchaseRow>, Trouble> {
+    pub(super) fn purchases(&self, since: i64) -> Result<Vec<PurchaseRow>, SessionError> {
         self.purchases.range((seconds(since), "")..)?.map(|row| record::read(row?.1.value())).collect()
     }
 
     /// Forgets purchases before a time: far longer ago than any can be asked for.
-    pub(super) fn forget_purchases(&mut self, before: i64) -> Result<(), Trouble> {
+    pub(super) fn forget_purchases(&mut self, before: i64) -> Result<(), SessionError> {
         Ok(self.purchases.retain_in(..(seconds(before), ""), |_, _| false)?)
     }
 
-    pub(super) fn learned(&self, recipient: &str) -> Result<Option<Learned>, Trouble> {
+    pub(super) fn learned(&self, recipient: &str) -> Result<Option<RecipientPreference>, SessionError> {
         self.learned.get(recipient)?.map(|row| record::read(row.value())).transpose()
     }
 
-    pub(super) fn put_learned(&mut self, recipient: &str, learned: Option<&Learned>) -> Result<(), Trouble> {
+    pub(super) fn put_learned(
+        &mut self,
+        recipient: &str,
+        learned: Option<&RecipientPreference>,
+    ) -> Result<(), SessionError> {
         match learned {
             Some(learned) => drop(self.learned.insert(recipient, record::written(learned)?.as_slice())?),
             None => drop(self.learned.remove(recipient)?),
@@ -156,23 +160,23 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    pub(super) fn run(&self, digest: &str) -> Result<(u64, bool), Trouble> {
+    pub(super) fn run(&self, digest: &str) -> Result<(u64, bool), SessionError> {
         Ok(self.runs.get(digest)?.map_or((0, false), |row| row.value()))
     }
 
-    pub(super) fn put_run(&mut self, digest: &str, run: (u64, bool)) -> Result<(), Trouble> {
+    pub(super) fn put_run(&mut self, digest: &str, run: (u64, bool)) -> Result<(), SessionError> {
         self.runs.insert(digest, run)?;
         Ok(())
     }
 }
 
 /// All stamps, without a write.
-pub(super) fn read_stamps(tx: &ReadTransaction) -> Result<Vec<StampRow>, Trouble> {
+pub(super) fn read_stamps(tx: &ReadTransaction) -> Result<Vec<StampRow>, SessionError> {
     all(&tx.open_table(STAMPS)?)
 }
 
 /// The stamp that a key holds, without a write.
-pub(super) fn read_held(tx: &ReadTransaction, key: &str) -> Result<Option<StampRow>, Trouble> {
+pub(super) fn read_held(tx: &ReadTransaction, key: &str) -> Result<Option<StampRow>, SessionError> {
     let keys = tx.open_table(KEYS)?;
     let Some(row) = keys.get(key)? else { return Ok(None) };
     let KeyRow::Stamp { vendor, serial } = record::read(row.value())? else { return Ok(None) };
@@ -180,7 +184,7 @@ pub(super) fn read_held(tx: &ReadTransaction, key: &str) -> Result<Option<StampR
 }
 
 /// Whether one of the keys waits for a purchase, without a write.
-pub(super) fn read_waits(tx: &ReadTransaction, keys: &[ReservationKey]) -> Result<bool, Trouble> {
+pub(super) fn read_waits(tx: &ReadTransaction, keys: &[ReservationKey]) -> Result<bool, SessionError> {
     let table = tx.open_table(KEYS)?;
     for key in keys {
         if let Some(row) = table.get(key.as_str())?
@@ -193,12 +197,12 @@ pub(super) fn read_waits(tx: &ReadTransaction, keys: &[ReservationKey]) -> Resul
 }
 
 /// All purchases, without a write.
-pub(super) fn read_purchases(tx: &ReadTransaction) -> Result<Vec<PurchaseRow>, Trouble> {
+pub(super) fn read_purchases(tx: &ReadTransaction) -> Result<Vec<PurchaseRow>, SessionError> {
     all(&tx.open_table(PURCHASES)?)
 }
 
 /// What recipients want, without a write.
-pub(super) fn read_learned(tx: &ReadTransaction) -> Result<Vec<(String, Learned)>, Trouble> {
+pub(super) fn read_learned(tx: &ReadTransaction) -> Result<Vec<(String, RecipientPreference)>, SessionError> {
     let mut found = Vec::new();
     for row in tx.open_table(LEARNED)?.iter()? {
         let (recipient, learned) = row?;
@@ -209,7 +213,7 @@ pub(super) fn read_learned(tx: &ReadTransaction) -> Result<Vec<(String, Learned)
 
 fn all<K: redb::Key + 'static, T: DeserializeOwned>(
     table: &impl ReadableTable<K, &'static [u8]>,
-) -> Result<Vec<T>, Trouble> {
+) -> Result<Vec<T>, SessionError> {
     table.iter()?.map(|row| record::read(row?.1.value())).collect()
 }
 

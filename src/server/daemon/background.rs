@@ -3,12 +3,12 @@
 //! told and tried again.
 
 use crate::config::serve::Serve;
-use crate::engine::error::Undecided;
-use crate::engine::remote::state::Warm;
+use crate::engine::error::Deferral;
+use crate::engine::remote::state::DaemonState;
 use crate::server::diagnostics::log_stderr;
 use crate::server::watcher::{self, Report, WatchError};
 use crate::stamp::serial::Serial;
-use crate::store::Learned;
+use crate::store::LearnOutcome;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -24,12 +24,12 @@ const SOON: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// The chores, until they are ended.
-pub(super) struct Chores {
+pub(super) struct BackgroundTasks {
     end: Sender<()>,
     thread: JoinHandle<()>,
 }
 
-impl Chores {
+impl BackgroundTasks {
     /// Ends them; one that is being done is finished. (The watcher and a fetching end with the process, which does no harm.)
     pub(super) fn end(self) {
         let _ = self.end.send(());
@@ -38,21 +38,21 @@ impl Chores {
 }
 
 /// Begins.
-pub(super) fn begin(warm: &Arc<Warm>, serve: Serve) -> io::Result<Chores> {
+pub(super) fn begin(warm: &Arc<DaemonState>, serve: Serve) -> io::Result<BackgroundTasks> {
     let watched = serve.watch && warm.engine().is_ok_and(|engine| engine.config.watch.maildir.is_some());
     if watched {
         // It ends with the process, and must not keep the logs open for as long.
         let warm = Arc::downgrade(warm);
         let gone = warm.clone();
-        let ended = || Undecided::Told { what: "the resident process ends".into(), hint: None };
+        let ended = || Deferral::Remote { what: "the resident process ends".into(), hint: None };
         let engine = move || warm.upgrade().ok_or_else(ended)?.engine();
         thread::Builder::new().name("watch".into()).spawn(move || {
             let mut told = String::new();
             while gone.strong_count() > 0 {
-                if let Err(error) = watcher::run(&engine, &mut Told)
+                if let Err(error) = watcher::run(&engine, &mut StderrReport)
                     && told != error.to_string()
                 {
-                    Told.trouble(&error);
+                    StderrReport.error(&error);
                     told = error.to_string();
                 }
                 thread::sleep(AGAIN);
@@ -62,15 +62,15 @@ pub(super) fn begin(warm: &Arc<Warm>, serve: Serve) -> io::Result<Chores> {
     let (end, ended) = channel();
     let warm = Arc::clone(warm);
     let thread = thread::Builder::new().name("chores".into()).spawn(move || {
-        let mut purge = Due::every(serve.purge);
-        let mut refresh = Due::every(serve.refresh);
+        let mut purge = Interval::every(serve.purge);
+        let mut refresh = Interval::every(serve.refresh);
         let mut fetching: Option<JoinHandle<()>> = None;
         loop {
             let next = [purge.left(), refresh.left(), Some(REST)].into_iter().flatten().min().unwrap_or(REST);
             if ended.recv_timeout(next) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
-            warm.rest();
+            warm.evict_idle();
             if purge.is_due() {
                 forget(&warm);
             }
@@ -79,13 +79,13 @@ pub(super) fn begin(warm: &Arc<Warm>, serve: Serve) -> io::Result<Chores> {
             }
         }
     })?;
-    Ok(Chores { end, thread })
+    Ok(BackgroundTasks { end, thread })
 }
 
-fn forget(warm: &Warm) {
+fn forget(warm: &DaemonState) {
     // Where every user has his own, his own deliveries carry away what has ended.
     let Ok(engine) = warm.engine() else { return };
-    engine.tidy(None);
+    engine.run_daily_cleanup(None);
     if let Err(error) = engine.forget() {
         log_stderr(&format!("purge: {error}"));
     }
@@ -94,7 +94,7 @@ fn forget(warm: &Warm) {
 /// On a thread of its own: it may take as long as somebody else's server likes, and whoever ends the process does not wait
 /// for it. Each file that it writes is there as a whole or not.
 #[cfg(feature = "directory")]
-fn fetch(warm: &Warm) -> Option<JoinHandle<()>> {
+fn fetch(warm: &DaemonState) -> Option<JoinHandle<()>> {
     let engine = warm.engine_without_log().ok()?;
     let fetch = move || match engine.refresh(true) {
         Ok(refreshed) => refreshed.alarms.iter().for_each(|alarm| log_stderr(&format!("directory: {alarm}"))),
@@ -109,12 +109,12 @@ fn fetch(_: &Warm) -> Option<JoinHandle<()>> {
 }
 
 /// Something that comes again and again.
-struct Due {
+struct Interval {
     every: Option<Duration>,
     next: Instant,
 }
 
-impl Due {
+impl Interval {
     fn every(every: Option<Duration>) -> Self {
         Self { every, next: Instant::now() + every.unwrap_or(SOON).min(SOON) }
     }
@@ -131,14 +131,14 @@ impl Due {
 }
 
 /// What the watcher does is told as everything else.
-struct Told;
+struct StderrReport;
 
-impl Report for Told {
-    fn did(&mut self, vendor: &str, serial: &Serial, what: &str) {
+impl Report for StderrReport {
+    fn changed(&mut self, vendor: &str, serial: &Serial, what: &str) {
         log_stderr(&format!("{vendor}/{serial}: {what}"));
     }
 
-    fn learned(&mut self, learned: Learned) {
+    fn learned(&mut self, learned: LearnOutcome) {
         if learned.correspondents > 0 {
             log_stderr(&format!("learned from Sent: {} correspondents", learned.correspondents));
         }
@@ -146,7 +146,7 @@ impl Report for Told {
 
     fn progress(&mut self, _: usize, _: usize) {}
 
-    fn trouble(&mut self, error: &WatchError) {
+    fn error(&mut self, error: &WatchError) {
         log_stderr(&format!("watch: {error}; will try again"));
     }
 }

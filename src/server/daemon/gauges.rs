@@ -3,11 +3,11 @@
 //! however long the disk or another process holds the log, mail is not disturbed and those who ask are answered in time.
 
 use crate::directory::source_status::{self, Standing};
-use crate::engine::remote::state::Warm;
+use crate::engine::remote::state::DaemonState;
 use crate::engine::remote::status::Directory;
 use crate::os::clock;
 use crate::store::StoreError;
-use crate::store::resident::Glance;
+use crate::store::resident::Stats;
 use crate::time::UnixTime;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,16 +23,16 @@ const LONGEST: usize = 300;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Measured {
+pub(super) struct Snapshot {
     /// The logs that are open, added up; `None` if one of them did not answer.
-    pub(super) log: Option<Glance>,
+    pub(super) log: Option<Stats>,
     /// The sources of the vendors' directories.
     pub(super) directories: Vec<Directory>,
 }
 
 /// The looking.
 #[derive(Debug, Default)]
-pub(super) struct Measuring(Arc<Shared>);
+pub(super) struct GaugeCollector(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -42,13 +42,13 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    last: Option<(Instant, Measured)>,
+    last: Option<(Instant, Snapshot)>,
     under_way: bool,
 }
 
-impl Measuring {
+impl GaugeCollector {
     /// What was found not longer ago than `age`. If the log does not answer in time, nothing is known of it.
-    pub(super) fn look(&self, warm: &Arc<Warm>, age: Duration) -> Measured {
+    pub(super) fn collect(&self, warm: &Arc<DaemonState>, age: Duration) -> Snapshot {
         let mut state = self.0.state();
         if let Some((at, found)) = &state.last
             && at.elapsed() <= age
@@ -64,8 +64,8 @@ impl Measuring {
         state = self.0.done.wait_timeout_while(state, PATIENCE, waiting).unwrap_or_else(PoisonError::into_inner).0;
         match &state.last {
             Some((_, found)) if fresh(&state) => found.clone(),
-            Some((_, stale)) => Measured { log: None, ..stale.clone() },
-            None => Measured::default(),
+            Some((_, stale)) => Snapshot { log: None, ..stale.clone() },
+            None => Snapshot::default(),
         }
     }
 
@@ -75,7 +75,7 @@ impl Measuring {
         drop(self.0.done.wait_timeout_while(state, PATIENCE, |state| state.under_way));
     }
 
-    fn begin(&self, warm: &Arc<Warm>) -> bool {
+    fn begin(&self, warm: &Arc<DaemonState>) -> bool {
         let (shared, warm) = (Arc::clone(&self.0), Arc::clone(warm));
         let look = move || {
             let found = catch_unwind(AssertUnwindSafe(|| measure(&warm))).unwrap_or_default();
@@ -94,7 +94,7 @@ impl Shared {
     }
 }
 
-fn measure(warm: &Warm) -> Measured {
+fn measure(warm: &DaemonState) -> Snapshot {
     let now = clock::now();
     // A configuration that cannot be read is told to whoever delivers mail.
     let directories = warm.engine().map_or_else(
@@ -106,16 +106,16 @@ fn measure(warm: &Warm) -> Measured {
             standings.unwrap_or_default().iter().take(SOURCES).map(|standing| directory(standing, now)).collect()
         },
     );
-    let logs = warm.logs().into_iter().try_fold(Glance::default(), |sum, (_, log)| {
+    let logs = warm.logs().into_iter().try_fold(Stats::default(), |sum, (_, log)| {
         let one = log.glance(now)?;
-        Ok::<_, StoreError>(Glance {
+        Ok::<_, StoreError>(Stats {
             used: sum.used + one.used,
             waiting: sum.waiting + one.waiting,
             bytes: sum.bytes + one.bytes,
             replies: sum.replies + one.replies,
         })
     });
-    Measured { log: logs.ok(), directories }
+    Snapshot { log: logs.ok(), directories }
 }
 
 fn directory(standing: &Standing, now: UnixTime) -> Directory {

@@ -2,10 +2,10 @@
 //! as text and to `mailstamp status` as JSON. To count a message is an addition to a few numbers that all threads share,
 //! without a lock. What is not counted but looked for is in `gauges.rs`.
 
-use super::gauges::{Measured, Measuring};
+use super::gauges::{GaugeCollector, Snapshot};
 use super::histogram::Latency;
-use crate::engine::remote::state::Warm;
-use crate::engine::remote::status::{self, Asked, Status};
+use crate::engine::remote::state::DaemonState;
+use crate::engine::remote::status::{self, Status, StatusRequest};
 use crate::os::clock;
 use crate::time::UnixTime;
 use crate::verdict::class::Class;
@@ -46,7 +46,7 @@ struct Source {
 
 /// The numbers since the process began.
 #[derive(Debug)]
-pub struct Numbers {
+pub struct Metrics {
     began: Instant,
     since: UnixTime,
     /// What counts by itself.
@@ -56,10 +56,10 @@ pub struct Numbers {
     deferred: Counter,
     latency: Latency,
     pub(super) connections: AtomicUsize,
-    measuring: Measuring,
+    measuring: GaugeCollector,
 }
 
-impl Numbers {
+impl Metrics {
     /// All at nothing.
     #[must_use]
     pub fn new() -> Self {
@@ -85,12 +85,12 @@ impl Numbers {
             deferred,
             latency,
             connections: AtomicUsize::new(0),
-            measuring: Measuring::default(),
+            measuring: GaugeCollector::default(),
         }
     }
 
     /// A message was judged.
-    pub fn judged(&self, reason: Reason, took: Duration) {
+    pub fn record_verdict(&self, reason: Reason, took: Duration) {
         if let Some(count) = self.messages.get(reason as usize) {
             count.inc();
         }
@@ -105,24 +105,24 @@ impl Numbers {
 
     /// Whether the log answers.
     #[must_use]
-    pub fn is_well(&self, warm: &Arc<Warm>) -> bool {
-        self.measuring.look(warm, ASKED).log.is_some()
+    pub fn is_healthy(&self, warm: &Arc<DaemonState>) -> bool {
+        self.measuring.collect(warm, ASKED).log.is_some()
     }
 
     /// All numbers, as OpenMetrics has them.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn text(&self, warm: &Arc<Warm>) -> Result<String, fmt::Error> {
+    pub fn text(&self, warm: &Arc<DaemonState>) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode_registry(&mut text, &self.registry)?;
-        text::encode_registry(&mut text, &self.found(warm, &self.measuring.look(warm, SCRAPED)))?;
+        text::encode_registry(&mut text, &self.found(warm, &self.measuring.collect(warm, SCRAPED)))?;
         text::encode_eof(&mut text)?;
         Ok(text)
     }
 
     /// What does not count by itself, as it is now. Of what nothing is known there is no number, and not none of it.
-    fn found(&self, warm: &Warm, found: &Measured) -> Registry {
+    fn found(&self, warm: &DaemonState, found: &Snapshot) -> Registry {
         let mut registry = Registry::with_prefix(PREFIX);
         let whole = |number: u64| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
         let connections = whole(self.connections.load(Relaxed) as u64);
@@ -159,10 +159,10 @@ impl Numbers {
 
     /// The head of the answer to a status question.
     #[must_use]
-    pub fn status(&self, warm: &Arc<Warm>, question: &[u8]) -> Vec<u8> {
+    pub fn status(&self, warm: &Arc<DaemonState>, question: &[u8]) -> Vec<u8> {
         // A question of another version is a question all the same.
-        let asked: Asked = serde_json::from_slice(question).unwrap_or_default();
-        let found = self.measuring.look(warm, ASKED);
+        let asked: StatusRequest = serde_json::from_slice(question).unwrap_or_default();
+        let found = self.measuring.collect(warm, ASKED);
         let counts: Vec<(Reason, u64)> =
             Reason::ALL.iter().copied().zip(self.messages.iter().map(|count| count.get())).collect();
         let of_class = |class: Class| {
@@ -175,7 +175,7 @@ impl Numbers {
             pid: std::process::id(),
             since: self.since.to_string(),
             uptime: self.began.elapsed().as_secs(),
-            same_files: asked.whose.map(|whose| warm.is_for(&whose)),
+            same_files: asked.file_set.map(|whose| warm.serves(&whose)),
             connections: self.connections.load(Relaxed) as u64,
             messages: counts.iter().map(|(_, count)| count).sum(),
             classes: Class::ALL.into_iter().map(of_class).collect(),
@@ -201,7 +201,7 @@ impl Numbers {
     }
 }
 
-impl Default for Numbers {
+impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
@@ -213,9 +213,9 @@ mod tests {
 
     #[test]
     fn each_reason_is_counted_by_its_own_number() {
-        let numbers = Numbers::new();
+        let numbers = Metrics::new();
         for (at, reason) in Reason::ALL.iter().enumerate() {
-            (0..=at).for_each(|_| numbers.judged(*reason, Duration::ZERO));
+            (0..=at).for_each(|_| numbers.record_verdict(*reason, Duration::ZERO));
         }
         let mut text = String::new();
         text::encode_registry(&mut text, &numbers.registry).unwrap();

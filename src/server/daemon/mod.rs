@@ -18,17 +18,17 @@ pub mod metrics;
 mod peer_credentials;
 mod worker_pool;
 
-use super::http::metrics_endpoint::Scrape;
-use crate::config::paths::{Given, Places, set_id};
+use super::http::metrics_endpoint::MetricsEndpoint;
+use crate::config::paths::{CliOverrides, Paths, is_setuid};
 use crate::config::serve::Serve;
-use crate::engine::error::Undecided;
-use crate::engine::remote::client::{SYSTEM_SOCKET, own_socket, whose};
-use crate::engine::remote::state::Warm;
+use crate::engine::error::Deferral;
+use crate::engine::remote::client::{SYSTEM_SOCKET, file_set, user_socket};
+use crate::engine::remote::state::DaemonState;
 use crate::os::unix_socket::{self, Made};
 use crate::server::diagnostics::log_stderr;
-use handler::Service;
+use handler::Handler;
 use listenfd::ListenFd;
-use metrics::Numbers;
+use metrics::Metrics;
 use peer_credentials::Doorkeeper;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -43,10 +43,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
-use worker_pool::Crew;
+use worker_pool::WorkerPool;
 
 /// For how long requests under way may go on at the end.
-const FAREWELL: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often it is tried to tell numbers where that was not possible.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -67,7 +67,7 @@ pub struct Options {
 pub enum ServeError {
     /// What must be read or opened first.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    Undecided(#[from] Deferral),
     /// There is no place for the socket.
     #[error("no folder for the socket: HOME is not set; name one with --socket or --state")]
     Nowhere,
@@ -94,16 +94,16 @@ pub enum ServeError {
 ///
 /// # Errors
 /// [`ServeError`] when it cannot begin.
-pub fn run(given: &Given, options: &Options, told: impl FnOnce(&str)) -> Result<(), ServeError> {
-    if set_id() {
+pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> Result<(), ServeError> {
+    if is_setuid() {
         return Err(ServeError::SetId);
     }
     let signals = signals()?;
     let door = door(given, options)?;
-    let warm = Arc::new(Warm::new(given.clone(), options.system)?);
+    let warm = Arc::new(DaemonState::new(given.clone(), options.system)?);
     let serve = settings(given, &warm);
-    let numbers = Arc::new(Numbers::new());
-    let begin = |address| Scrape::begin(address, &numbers, &warm);
+    let numbers = Arc::new(Metrics::new());
+    let begin = |address| MetricsEndpoint::begin(address, &numbers, &warm);
     let metrics = serve.metrics;
     let mut scrape = metrics.and_then(|address| begin(address).map_err(|error| untold(address, &error)).ok());
     let mut tried = Instant::now();
@@ -111,12 +111,12 @@ pub fn run(given: &Given, options: &Options, told: impl FnOnce(&str)) -> Result<
         Door::Handed(listener) => (listener, None),
         Door::Own(path) => listen(path, options.system).map(|(listener, socket)| (listener, Some(socket)))?,
     };
-    let service = Arc::new(Service::new(Arc::clone(&warm), Arc::clone(&numbers)));
-    let crew = Crew::begin(listener, serve.connections, Doorkeeper::new(options.system), service)?;
+    let service = Arc::new(Handler::new(Arc::clone(&warm), Arc::clone(&numbers)));
+    let crew = WorkerPool::begin(listener, serve.connections, Doorkeeper::new(options.system), service)?;
     let chores = background::begin(&warm, serve)?;
     let own = socket.as_ref().map(|socket| socket.path().display().to_string());
     let place = own.unwrap_or_else(|| "the socket that it was given".to_owned());
-    let at = |scrape: &Scrape| format!("metrics at http://{}/metrics", scrape.address);
+    let at = |scrape: &MetricsEndpoint| format!("metrics at http://{}/metrics", scrape.address);
     told(&(place + &scrape.as_ref().map(|scrape| format!(", {}", at(scrape))).unwrap_or_default()));
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     attend(&signals, &warm, || {
@@ -144,24 +144,24 @@ pub fn run(given: &Given, options: &Options, told: impl FnOnce(&str)) -> Result<
         // Nobody finds it any more, and who has found it is still answered.
         socket.remove();
     }
-    crew.end(FAREWELL);
+    crew.end(DRAIN_TIMEOUT);
     chores.end();
-    scrape.into_iter().for_each(Scrape::end);
+    scrape.into_iter().for_each(MetricsEndpoint::end);
     numbers.end();
     Ok(())
 }
 
 /// The table `[serve]`. It is the same for all users, also where the rest of the configuration is not.
-fn settings(given: &Given, warm: &Warm) -> Serve {
+fn settings(given: &CliOverrides, warm: &DaemonState) -> Serve {
     let of_anybody = || {
-        let anybody = Given { user: Some("anybody@localhost".to_owned()), ..given.clone() };
-        Places::read(&anybody).map_or_else(|_| Serve::default(), |(config, _)| config.serve)
+        let anybody = CliOverrides { user: Some("anybody@localhost".to_owned()), ..given.clone() };
+        Paths::read(&anybody).map_or_else(|_| Serve::default(), |(config, _)| config.serve)
     };
     warm.engine().map_or_else(|_| of_anybody(), |engine| engine.config.serve)
 }
 
 /// Waits for the end, and has a `look` now and then. A watchdog is told that all is well for as long as it is.
-fn attend(signals: &Receiver<i32>, warm: &Warm, mut look: impl FnMut()) {
+fn attend(signals: &Receiver<i32>, warm: &DaemonState, mut look: impl FnMut()) {
     let watchdog = sd_notify::watchdog_enabled().map(|every| every / 2);
     let mut told = Instant::now();
     loop {
@@ -181,7 +181,7 @@ fn attend(signals: &Receiver<i32>, warm: &Warm, mut look: impl FnMut()) {
 }
 
 /// Reads everything anew. Requests under way end with what they began with.
-fn reload(warm: &Warm) {
+fn reload(warm: &DaemonState) {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
     }
@@ -218,14 +218,14 @@ enum Door {
     Own(PathBuf),
 }
 
-fn door(given: &Given, options: &Options) -> Result<Door, ServeError> {
+fn door(given: &CliOverrides, options: &Options) -> Result<Door, ServeError> {
     if let Some(listener) = ListenFd::from_env().take_unix_listener(0)? {
         return Ok(Door::Handed(listener));
     }
     let path = match &options.socket {
         Some(path) => path.clone(),
         None if options.system => PathBuf::from(SYSTEM_SOCKET),
-        None => own_socket(&whose(given)).ok_or(ServeError::Nowhere)?,
+        None => user_socket(&file_set(given)).ok_or(ServeError::Nowhere)?,
     };
     // Now and not when the log is opened, which the other would have to lend.
     if unix_socket::connect(&path).is_ok() { Err(ServeError::Running(path)) } else { Ok(Door::Own(path)) }

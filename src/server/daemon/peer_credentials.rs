@@ -21,11 +21,11 @@ const MOST: usize = 10_000;
 
 /// For whom somebody may ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
+pub(super) enum Access {
     /// For whomever he names.
-    Any,
+    AnyMailbox,
     /// For the user of this name only.
-    Only(String),
+    User(String),
 }
 
 /// Tells who connected.
@@ -49,9 +49,9 @@ impl Doorkeeper {
     }
 
     /// Who connected; `None` for somebody who is not answered. For users who are not in `/etc/passwd` it may take seconds.
-    pub(super) fn who(&self, uid: u32) -> io::Result<Option<Peer>> {
+    pub(super) fn who(&self, uid: u32) -> io::Result<Option<Access>> {
         if Self::delivers(uid) {
-            return Ok(Some(Peer::Any));
+            return Ok(Some(Access::AnyMailbox));
         }
         if !self.system || uid == NOBODY {
             return Ok(None);
@@ -67,7 +67,7 @@ impl Doorkeeper {
                 }
             },
         };
-        Ok(name.map(Peer::Only))
+        Ok(name.map(Access::User))
     }
 
     /// What is known of this number, and not for too long.
@@ -122,6 +122,6 @@ mod tests {
     #[test]
     fn we_may_ask_ourselves_for_anybody() {
         let own = rustix::process::geteuid().as_raw();
-        assert_eq!(Doorkeeper::new(false).who(own).unwrap(), Some(Peer::Any));
+        assert_eq!(Doorkeeper::new(false).who(own).unwrap(), Some(Access::AnyMailbox));
     }
 }

@@ -5,9 +5,9 @@
 //! When all places are taken, the connection that has been silent for longest makes room: two thousand clients that say
 //! nothing, or a byte a second, keep nobody out.
 
-use super::handler::{LIMITS, Service};
-use super::peer_credentials::{Doorkeeper, Peer};
-use crate::ipc::connection::Channel;
+use super::handler::{Handler, LIMITS};
+use super::peer_credentials::{Access, Doorkeeper};
+use crate::ipc::connection::Connection;
 use crate::ipc::memory_budget::{Room, Share};
 use crate::os::unix_socket;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -22,9 +22,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Threads that wait for a connection, beyond those that serve one.
-const SPARE: usize = 4;
+const SPARE_WORKERS: usize = 4;
 /// Descriptors that connections leave to all else: a log that is opened, documents that are read.
-const FILES: usize = 40;
+const RESERVED_FDS: usize = 40;
 /// Bytes of memory for what is longer than 64 KiB of the questions of all connections. Whoever finds it taken is shown the
 /// door, and judges for himself.
 const ROOM: usize = 64 << 20;
@@ -36,55 +36,55 @@ const IDLE: Duration = Duration::from_secs(60);
 /// For how long a frame may take to come, or an answer to be read.
 const FRAME: Duration = Duration::from_secs(10);
 /// How often a thread that waits looks whether it is the end.
-const LOOK: Duration = Duration::from_secs(1);
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long it takes a thread to leave a connection that was ended.
-const MOMENT: Duration = Duration::from_micros(100);
+const EVICTION_POLL: Duration = Duration::from_micros(100);
 /// How long to rest when nobody could be let in.
-const REST: Duration = Duration::from_millis(20);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
 
 /// All threads.
 #[derive(Debug)]
-pub(super) struct Crew(Arc<Shared>);
+pub(super) struct WorkerPool(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     /// Where they are let in: another when the socket was made anew.
     listener: RwLock<Arc<UnixListener>>,
-    service: Arc<Service>,
+    service: Arc<Handler>,
     doorkeeper: Doorkeeper,
     most: usize,
-    room: Arc<Room>,
+    max_connections: Arc<Room>,
     /// What users have of it who may not have all, while they have any.
     rooms: Mutex<HashMap<u32, Weak<Room>>>,
     threads: AtomicUsize,
     spare: AtomicUsize,
     over: AtomicBool,
     next: AtomicU64,
-    places: Mutex<HashMap<u64, Arc<Place>>>,
+    places: Mutex<HashMap<u64, Arc<PooledConnection>>>,
 }
 
 /// One connection.
 #[derive(Debug)]
-struct Place {
+struct PooledConnection {
     stream: UnixStream,
     uid: u32,
     /// Since when it is silent; while it is being answered there is nothing here.
-    silent: Mutex<Option<Instant>>,
+    idle_since: Mutex<Option<Instant>>,
 }
 
-impl Crew {
+impl WorkerPool {
     pub(super) fn begin(
         listener: UnixListener,
         most: usize,
         doorkeeper: Doorkeeper,
-        service: Arc<Service>,
+        service: Arc<Handler>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             listener: RwLock::new(Arc::new(patient(listener)?)),
             service,
             doorkeeper,
             most: most.min(descriptors()),
-            room: Arc::new(Room::new(ROOM)),
+            max_connections: Arc::new(Room::new(ROOM)),
             rooms: Mutex::default(),
             threads: AtomicUsize::new(0),
             spare: AtomicUsize::new(0),
@@ -92,8 +92,8 @@ impl Crew {
             next: AtomicU64::new(0),
             places: Mutex::default(),
         });
-        for _ in 0..SPARE {
-            shared.hire()?;
+        for _ in 0..SPARE_WORKERS {
+            shared.spawn_worker()?;
         }
         Ok(Self(shared))
     }
@@ -110,25 +110,25 @@ impl Crew {
         let until = Instant::now() + patience;
         loop {
             for place in self.0.places().values() {
-                if place.silent().is_some() {
+                if place.idle_since().is_some() {
                     let _ = place.stream.shutdown(Shutdown::Read);
                 }
             }
             if self.0.threads.load(SeqCst) == 0 || Instant::now() >= until {
                 return;
             }
-            thread::sleep(REST);
+            thread::sleep(ACCEPT_BACKOFF);
         }
     }
 }
 
 impl Shared {
-    fn places(&self) -> MutexGuard<'_, HashMap<u64, Arc<Place>>> {
+    fn places(&self) -> MutexGuard<'_, HashMap<u64, Arc<PooledConnection>>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One more thread that waits.
-    fn hire(self: &Arc<Self>) -> io::Result<()> {
+    fn spawn_worker(self: &Arc<Self>) -> io::Result<()> {
         self.threads.fetch_add(1, SeqCst);
         self.spare.fetch_add(1, SeqCst);
         let shared = Arc::clone(self);
@@ -154,18 +154,18 @@ impl Shared {
                 }
                 Err(_) => {
                     // Out of descriptors, say: whoever is silent gives his back.
-                    self.make_room();
-                    thread::sleep(REST);
+                    self.evict_idlest();
+                    thread::sleep(ACCEPT_BACKOFF);
                     continue;
                 }
             };
             self.wait_for_place();
             if self.spare.fetch_sub(1, SeqCst) == 1 {
                 // If there can be no more threads, this one is back when it is done.
-                let _ = self.hire();
+                let _ = self.spawn_worker();
             }
             self.serve(stream);
-            if self.spare.fetch_add(1, SeqCst) >= SPARE {
+            if self.spare.fetch_add(1, SeqCst) >= SPARE_WORKERS {
                 break;
             }
         }
@@ -178,11 +178,11 @@ impl Shared {
             return;
         }
         let number = self.next.fetch_add(1, SeqCst);
-        let place = Arc::new(Place { stream: twin, uid, silent: Mutex::default() });
+        let place = Arc::new(PooledConnection { stream: twin, uid, idle_since: Mutex::default() });
         self.places().insert(number, Arc::clone(&place));
         self.service.numbers().connections.fetch_add(1, SeqCst);
         if let Ok(Some(peer)) = self.doorkeeper.who(uid) {
-            self.converse(stream, &place, &peer);
+            self.handle_connection(stream, &place, &peer);
         }
         self.places().remove(&number);
         self.service.numbers().connections.fetch_sub(1, SeqCst);
@@ -198,7 +198,7 @@ impl Shared {
 
     /// The memory that a connection of this user may take of.
     fn share(&self, uid: u32) -> Share {
-        let mut rooms = vec![Arc::clone(&self.room)];
+        let mut rooms = vec![Arc::clone(&self.max_connections)];
         if !Doorkeeper::delivers(uid) {
             let mut known = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
             known.retain(|_, room| room.strong_count() > 0);
@@ -210,14 +210,14 @@ impl Shared {
         Share::of(rooms)
     }
 
-    fn converse(&self, stream: UnixStream, place: &Place, peer: &Peer) {
-        let mut channel = Channel::sharing(stream, self.share(place.uid));
-        *place.silent() = Some(Instant::now());
+    fn handle_connection(&self, stream: UnixStream, place: &PooledConnection, peer: &Access) {
+        let mut channel = Connection::sharing(stream, self.share(place.uid));
+        *place.idle_since() = Some(Instant::now());
         while let Ok(Some(frame)) = channel.receive(LIMITS, IDLE, FRAME) {
-            *place.silent() = None;
+            *place.idle_since() = None;
             let mut sent = false;
-            self.service.answer(&frame, peer, |kind, head| sent = channel.send(kind, head, &[], FRAME).is_ok());
-            *place.silent() = Some(Instant::now());
+            self.service.handle(&frame, peer, |kind, head| sent = channel.send(kind, head, &[], FRAME).is_ok());
+            *place.idle_since() = Some(Instant::now());
             if !sent || self.over.load(SeqCst) {
                 break;
             }
@@ -229,38 +229,38 @@ impl Shared {
     fn wait_for_place(&self) {
         let until = Instant::now() + FRAME;
         while self.places().len() >= self.most && Instant::now() < until {
-            self.make_room();
-            thread::sleep(MOMENT);
+            self.evict_idlest();
+            thread::sleep(EVICTION_POLL);
         }
     }
 
     /// Ends the connection that has been silent for longest.
-    fn make_room(&self) {
+    fn evict_idlest(&self) {
         end_oldest(self.places().values());
     }
 }
 
 /// Ends that of these connections which has been silent for longest, if one is.
-fn end_oldest<'a>(places: impl Iterator<Item = &'a Arc<Place>>) -> bool {
-    let oldest = places.filter_map(|place| Some((*place.silent().as_ref()?, place))).min_by_key(|it| it.0);
+fn end_oldest<'a>(places: impl Iterator<Item = &'a Arc<PooledConnection>>) -> bool {
+    let oldest = places.filter_map(|place| Some((*place.idle_since().as_ref()?, place))).min_by_key(|it| it.0);
     oldest.is_some_and(|(_, place)| place.stream.shutdown(Shutdown::Both).is_ok())
 }
 
 /// One that is waited at, and not without end.
 fn patient(listener: UnixListener) -> io::Result<UnixListener> {
     listener.set_nonblocking(false)?;
-    set_socket_timeout(&listener, Timeout::Recv, Some(LOOK))?;
+    set_socket_timeout(&listener, Timeout::Recv, Some(ACCEPT_TIMEOUT))?;
     Ok(listener)
 }
 
 /// For how many connections there are descriptors; each takes two.
 fn descriptors() -> usize {
     let descriptors = getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most).ok());
-    descriptors.map_or(usize::MAX, |most| (most.saturating_sub(FILES) / 2).max(1))
+    descriptors.map_or(usize::MAX, |most| (most.saturating_sub(RESERVED_FDS) / 2).max(1))
 }
 
-impl Place {
-    fn silent(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+impl PooledConnection {
+    fn idle_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.idle_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -45,31 +45,31 @@ pub(in crate::server) struct Limits {
 pub struct Peer(pub IpAddr);
 
 /// What is done with a connection before HTTP is spoken on it.
-pub(in crate::server) trait Greet: Send + Sync + 'static {
+pub(in crate::server) trait Handshake: Send + Sync + 'static {
     /// What HTTP is then spoken on.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// Greets; `limits.header` is the time for it.
-    fn greet(&self, stream: TcpStream) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    fn handshake(&self, stream: TcpStream) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
 /// Nothing is done: nobody listens between the two ends.
 #[derive(Debug)]
-pub(in crate::server) struct Plain;
+pub(in crate::server) struct PlainTcp;
 
-impl Greet for Plain {
+impl Handshake for PlainTcp {
     type Stream = TcpStream;
 
-    async fn greet(&self, stream: TcpStream) -> io::Result<TcpStream> {
+    async fn handshake(&self, stream: TcpStream) -> io::Result<TcpStream> {
         Ok(stream)
     }
 }
 
 /// Who may come in, and how many at once.
-pub(in crate::server) struct Doors<G> {
+pub(in crate::server) struct HttpListener<G> {
     limits: Limits,
     greeting: G,
-    inside: Gauge,
+    active_gauge: Gauge,
     tell: fn(&str),
     places: Arc<Semaphore>,
     each: Mutex<HashMap<IpAddr, usize>>,
@@ -77,8 +77,8 @@ pub(in crate::server) struct Doors<G> {
 }
 
 /// A connection that was let in; it leaves when this is dropped.
-struct Guest<G> {
-    doors: Arc<Doors<G>>,
+struct ConnectionPermit<G> {
+    doors: Arc<HttpListener<G>>,
     /// As what he is counted.
     who: IpAddr,
 }
@@ -94,17 +94,17 @@ pub(in crate::server) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-impl<G: Greet> Doors<G> {
+impl<G: Handshake> HttpListener<G> {
     /// Doors that close when `ended` turns true. Who is inside is counted by `inside`, and trouble goes to `tell`.
     pub(in crate::server) fn new(
         limits: Limits,
         greeting: G,
-        inside: Gauge,
+        active_gauge: Gauge,
         tell: fn(&str),
         ended: watch::Receiver<bool>,
     ) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(limits.connections));
-        Arc::new(Self { limits, greeting, inside, tell, places, each: Mutex::default(), ended })
+        Arc::new(Self { limits, greeting, active_gauge, tell, places, each: Mutex::default(), ended })
     }
 
     /// Lets in who comes, until the end.
@@ -132,7 +132,7 @@ impl<G: Greet> Doors<G> {
                     continue;
                 }
             };
-            let Some(guest) = self.let_in(peer.ip().to_canonical()) else { continue };
+            let Some(guest) = self.admit(peer.ip().to_canonical()) else { continue };
             let (doors, router) = (Arc::clone(&self), router.clone());
             tokio::spawn(async move {
                 doors.attend(stream, peer.ip(), router).await;
@@ -144,7 +144,7 @@ impl<G: Greet> Doors<G> {
         let _ = timeout(self.limits.end, self.places.acquire_many(all)).await;
     }
 
-    fn let_in(self: &Arc<Self>, address: IpAddr) -> Option<Guest<G>> {
+    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPermit<G>> {
         let trusted = self.limits.trusted.contains(&address);
         // A proxy takes no place of its neighbours'.
         let who = if trusted { address } else { network(address) };
@@ -154,15 +154,15 @@ impl<G: Greet> Doors<G> {
             return None;
         }
         *count += 1;
-        self.inside.inc();
-        Some(Guest { doors: Arc::clone(self), who })
+        self.active_gauge.inc();
+        Some(ConnectionPermit { doors: Arc::clone(self), who })
     }
 
     /// Serves a connection to its end, which nobody needs to know.
     async fn attend(&self, stream: TcpStream, peer: IpAddr, router: Router) {
         // Answers are written whole; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
-        if let Ok(Ok(stream)) = timeout(self.limits.header, self.greeting.greet(stream)).await {
+        if let Ok(Ok(stream)) = timeout(self.limits.header, self.greeting.handshake(stream)).await {
             self.speak(stream, peer, router).await;
         }
     }
@@ -188,9 +188,9 @@ impl<G: Greet> Doors<G> {
     }
 }
 
-impl<G> Drop for Guest<G> {
+impl<G> Drop for ConnectionPermit<G> {
     fn drop(&mut self) {
-        self.doors.inside.dec();
+        self.doors.active_gauge.dec();
         let mut each = self.doors.each.lock().unwrap_or_else(PoisonError::into_inner);
         match each.get_mut(&self.who) {
             Some(count) if *count > 1 => *count -= 1,
@@ -282,8 +282,8 @@ mod tests {
             end: Duration::ZERO,
         };
         let (_ending, ended) = watch::channel(false);
-        let doors = Doors::new(limits, Plain, Gauge::default(), |_| {}, ended);
-        let come = |address: &str| doors.let_in(address.parse().unwrap());
+        let doors = HttpListener::new(limits, PlainTcp, Gauge::default(), |_| {}, ended);
+        let come = |address: &str| doors.admit(address.parse().unwrap());
         let inside: Vec<_> = (1..=3).map(|at| come(&format!("2001:db8:1:2::{at}"))).collect();
         assert_eq!(inside.iter().flatten().count(), 2);
         assert!(come("2001:db8:1:3::1").is_some() && come("192.0.2.1").is_some(), "others are not held up");

@@ -2,9 +2,9 @@
 //! the log answers. One thread, which there is only when the configuration says where. It reads nothing of a request but
 //! its path, and waits for nobody.
 
-use super::listener::{Doors, Limits, Plain};
-use crate::engine::remote::state::Warm;
-use crate::server::daemon::metrics::Numbers;
+use super::listener::{HttpListener, Limits, PlainTcp};
+use crate::engine::remote::state::DaemonState;
+use crate::server::daemon::metrics::Metrics;
 use crate::server::diagnostics::log_stderr;
 use axum::Router;
 use axum::extract::State;
@@ -31,13 +31,13 @@ const MOMENT: Duration = Duration::from_secs(5);
 /// For how long a request may take.
 const REQUEST: Duration = Duration::from_secs(3);
 /// What is said in the end is said in this time.
-const FAREWELL: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// What comes out: OpenMetrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The thread.
 #[derive(Debug)]
-pub(crate) struct Scrape {
+pub(crate) struct MetricsEndpoint {
     /// Where it listens.
     pub(crate) address: SocketAddr,
     ending: watch::Sender<bool>,
@@ -46,13 +46,13 @@ pub(crate) struct Scrape {
 
 #[derive(Clone)]
 struct Told {
-    numbers: Arc<Numbers>,
-    warm: Arc<Warm>,
+    numbers: Arc<Metrics>,
+    warm: Arc<DaemonState>,
 }
 
-impl Scrape {
+impl MetricsEndpoint {
     /// Listens at this address.
-    pub(crate) fn begin(address: SocketAddr, numbers: &Arc<Numbers>, warm: &Arc<Warm>) -> io::Result<Self> {
+    pub(crate) fn begin(address: SocketAddr, numbers: &Arc<Metrics>, warm: &Arc<DaemonState>) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -74,13 +74,13 @@ impl Scrape {
             // All who may come have one address.
             connections_each: CONNECTIONS,
             trusted: Vec::new(),
-            end: FAREWELL,
+            end: DRAIN_TIMEOUT,
         };
         let (ending, ended) = watch::channel(false);
-        let doors = Doors::new(limits, Plain, Gauge::default(), log_stderr, ended);
+        let doors = HttpListener::new(limits, PlainTcp, Gauge::default(), log_stderr, ended);
         let thread = thread::Builder::new().name("scrape".into()).spawn(move || {
             runtime.block_on(doors.take(listener, router));
-            runtime.shutdown_timeout(FAREWELL);
+            runtime.shutdown_timeout(DRAIN_TIMEOUT);
         })?;
         Ok(Self { address, ending, thread })
     }
@@ -102,7 +102,7 @@ async fn metrics(State(Told { numbers, warm }): State<Told>) -> Response {
 
 /// `GET /healthz`.
 async fn health(State(Told { numbers, warm }): State<Told>) -> Response {
-    match spawn_blocking(move || numbers.is_well(&warm)).await {
+    match spawn_blocking(move || numbers.is_healthy(&warm)).await {
         Ok(true) => "ok\n".into_response(),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "the log does not answer\n").into_response(),
     }

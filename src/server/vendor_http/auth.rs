@@ -13,18 +13,18 @@ use std::net::IpAddr;
 
 /// An address that asks, and asks not too often.
 #[derive(Clone, Copy, Debug)]
-pub struct Anyone(pub IpAddr);
+pub struct Unauthenticated(pub IpAddr);
 
 /// An account that asks with an API key, and not too often.
 #[derive(Clone, Debug)]
-pub struct Authorized {
+pub struct AuthenticatedAccount {
     /// The account.
     pub account: Account,
     /// From where.
     pub address: IpAddr,
 }
 
-impl FromRequestParts<Service> for Anyone {
+impl FromRequestParts<Service> for Unauthenticated {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Problem> {
@@ -34,7 +34,7 @@ impl FromRequestParts<Service> for Anyone {
     }
 }
 
-impl FromRequestParts<Service> for Authorized {
+impl FromRequestParts<Service> for AuthenticatedAccount {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Problem> {
@@ -52,7 +52,7 @@ impl FromRequestParts<Service> for Authorized {
 /// # Errors
 /// The one problem of every key that opens nothing, and that of too many tries.
 pub async fn open(service: &Service, address: IpAddr, key: String) -> Result<Account, Problem> {
-    guess(service, address, service.ledger(move |ledger, now| ledger.opens(&key, now)).await)
+    record_failed_attempt(service, address, service.ledger(move |ledger, now| ledger.authenticate(&key, now)).await)
 }
 
 /// The answer to something that could have been guessed. A wrong guess is counted, and after too many it is no longer said
@@ -60,10 +60,10 @@ pub async fn open(service: &Service, address: IpAddr, key: String) -> Result<Acc
 ///
 /// # Errors
 /// As it was, or that of too many tries.
-pub fn guess<T>(service: &Service, address: IpAddr, answer: Result<T, Problem>) -> Result<T, Problem> {
+pub fn record_failed_attempt<T>(service: &Service, address: IpAddr, answer: Result<T, Problem>) -> Result<T, Problem> {
     match answer {
         Err(wrong) if matches!(wrong.word, "no-api-key" | "no-voucher" | "wrong-code" | "no-code") => {
-            service.rates().guess(address).map_err(Problem::rate)?;
+            service.rates().record_failure(address).map_err(Problem::rate)?;
             Err(wrong)
         }
         answer => answer,

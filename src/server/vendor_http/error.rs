@@ -3,7 +3,7 @@
 //! beside them. `/problems` explains every word to people.
 
 use crate::ledger::error::LedgerError;
-use crate::ledger::rejection::Refusal;
+use crate::ledger::rejection::Rejection;
 use crate::server::diagnostics::warn_stderr;
 use crate::time::UnixTime;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -91,7 +91,7 @@ impl Problem {
     pub fn of(error: &LedgerError, now: UnixTime) -> Self {
         match error {
             LedgerError::Refused(refusal) => {
-                if matches!(refusal, Refusal::RevokedFull { .. }) {
+                if matches!(refusal, Rejection::RevokedFull { .. }) {
                     warn_stderr(&refusal.to_string());
                 }
                 Self::refused(refusal, now)
@@ -102,8 +102,8 @@ impl Problem {
 
     /// The ledger refused.
     #[must_use]
-    pub fn refused(refusal: &Refusal, now: UnixTime) -> Self {
-        let mut problem = Self::new(refusal.word(), refusal.to_string());
+    pub fn refused(refusal: &Rejection, now: UnixTime) -> Self {
+        let mut problem = Self::new(refusal.code(), refusal.to_string());
         if let Ok(Value::Object(mut members)) = serde_json::to_value(refusal) {
             members.remove("refusal");
             // What is wrong with an order or a stamp says so under a name of its own.
@@ -121,8 +121,8 @@ impl Problem {
             }
         }
         problem.retry_after = match refusal {
-            Refusal::Daily { .. } => Some(seconds(86_400 - now.0.rem_euclid(86_400))),
-            Refusal::CodeWaiting { after, .. } | Refusal::ManyCodes { after } => Some(seconds(after.since(now))),
+            Rejection::Daily { .. } => Some(seconds(86_400 - now.0.rem_euclid(86_400))),
+            Rejection::CodeWaiting { after, .. } | Rejection::ManyCodes { after } => Some(seconds(after.since(now))),
             _ => None,
         };
         problem
@@ -147,7 +147,7 @@ impl Problem {
     /// What an API key that opens nothing is answered, whatever the reason.
     #[must_use]
     pub fn no_api_key() -> Self {
-        Self::new(Refusal::NoApiKey.word(), Refusal::NoApiKey.to_string())
+        Self::new(Rejection::NoApiKey.code(), Rejection::NoApiKey.to_string())
     }
 
     /// The JSON of it.
@@ -210,29 +210,29 @@ mod tests {
     fn every_refusal_has_a_status_and_a_sentence() {
         let text = String::new;
         for refusal in [
-            Refusal::NoAccount { account: text() },
-            Refusal::AccountExists { name: text() },
-            Refusal::Form { what: text(), wanted: text() },
-            Refusal::AccountClosed { account: 1 },
-            Refusal::NoApiKey,
-            Refusal::Funds { needed: 2, balance: 1 },
-            Refusal::Order { error: OrderError::None },
-            Refusal::Daily { asked: 1, spent: 2, cap: 1 },
-            Refusal::KeyReused { key: text() },
-            Refusal::NoVoucher,
-            Refusal::Stamp { stamp: 1, problem: StampProblem::Forged },
-            Refusal::NoCode { subject: text() },
-            Refusal::WrongCode { subject: text(), left: 1 },
-            Refusal::CodeWaiting { subject: text(), after: NOW },
-            Refusal::ManyCodes { after: NOW },
-            Refusal::NoRefunds,
-            Refusal::RevokedFull { listed: 1, most: 1 },
-            Refusal::SigningKey { kid: text(), problem: text() },
-            Refusal::Range,
-            Refusal::PaidOtherwise { paid: 1, needed: 2 },
+            Rejection::NoAccount { account: text() },
+            Rejection::AccountExists { name: text() },
+            Rejection::Form { what: text(), wanted: text() },
+            Rejection::AccountClosed { account: 1 },
+            Rejection::NoApiKey,
+            Rejection::Funds { needed: 2, balance: 1 },
+            Rejection::Order { error: OrderError::None },
+            Rejection::Daily { asked: 1, spent: 2, cap: 1 },
+            Rejection::KeyReused { key: text() },
+            Rejection::NoVoucher,
+            Rejection::Stamp { stamp: 1, problem: StampProblem::Forged },
+            Rejection::NoCode { subject: text() },
+            Rejection::WrongCode { subject: text(), left: 1 },
+            Rejection::CodeWaiting { subject: text(), after: NOW },
+            Rejection::ManyCodes { after: NOW },
+            Rejection::NoRefunds,
+            Rejection::RevokedFull { listed: 1, most: 1 },
+            Rejection::SigningKey { kid: text(), problem: text() },
+            Rejection::Range,
+            Rejection::PaidOtherwise { paid: 1, needed: 2 },
         ] {
             let problem = Problem::refused(&refusal, NOW);
-            assert!(WORDS.iter().any(|(word, ..)| *word == refusal.word()), "{} is not explained", refusal.word());
+            assert!(WORDS.iter().any(|(word, ..)| *word == refusal.code()), "{} is not explained", refusal.code());
             assert!(problem.status.is_client_error(), "{refusal:?}");
         }
     }
@@ -241,12 +241,13 @@ mod tests {
     #[test]
     fn the_numbers_of_a_refusal_stand_beside_its_word() {
         let error = OrderError::Value { order: 3, asked: 2_000, cap: 1_000 };
-        let problem = Problem::refused(&Refusal::Order { error }, NOW).json();
+        let problem = Problem::refused(&Rejection::Order { error }, NOW).json();
         assert_eq!(problem["problem"], "order");
         assert_eq!(problem["type"], "/problems#order");
         assert_eq!((&problem["reason"], &problem["order"]), (&json!("value"), &json!(3)));
         assert_eq!((&problem["asked"], &problem["cap"]), (&json!(2_000), &json!(1_000)));
-        let problem = Problem::refused(&Refusal::Daily { asked: 5, spent: 12, cap: 10 }, UnixTime(86_400 * 3 + 86_390));
+        let problem =
+            Problem::refused(&Rejection::Daily { asked: 5, spent: 12, cap: 10 }, UnixTime(86_400 * 3 + 86_390));
         assert_eq!(problem.retry_after, Some(10));
         assert_eq!(problem.json()["cap"], 10);
     }

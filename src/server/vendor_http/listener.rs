@@ -4,7 +4,7 @@
 use super::tls::Tls;
 use super::{ServeError, Service, routes};
 use crate::server::diagnostics::warn_stderr;
-use crate::server::http::listener::{Doors, Greet, Limits, Plain};
+use crate::server::http::listener::{Handshake, HttpListener, Limits, PlainTcp};
 use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,10 +33,10 @@ pub async fn serve(service: Service, listening: impl FnOnce(&str)) -> Result<(),
     let (mut end, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut renew = signal(SignalKind::hangup())?;
     let (ending, ended) = watch::channel(false);
-    let numbers = metrics.map(|listener| open(&service, Plain, listener, routes::numbers(&service), ended.clone()));
+    let numbers = metrics.map(|listener| open(&service, PlainTcp, listener, routes::numbers(&service), ended.clone()));
     let shop = match tls.clone() {
         Some(tls) => open(&service, tls, listener, routes::all(&service), ended),
-        None => open(&service, Plain, listener, routes::all(&service), ended),
+        None => open(&service, PlainTcp, listener, routes::all(&service), ended),
     };
     listening(&told);
     loop {
@@ -60,7 +60,7 @@ pub async fn serve(service: Service, listening: impl FnOnce(&str)) -> Result<(),
 /// Lets people in at a listener, to these routes.
 fn open(
     service: &Service,
-    greeting: impl Greet,
+    greeting: impl Handshake,
     listener: TcpListener,
     router: Router,
     ended: watch::Receiver<bool>,
@@ -75,7 +75,7 @@ fn open(
         end: settings.limits.end,
     };
     let inside = service.metrics().connections();
-    tokio::spawn(Doors::new(limits, greeting, inside, warn_stderr, ended).take(listener, router))
+    tokio::spawn(HttpListener::new(limits, greeting, inside, warn_stderr, ended).take(listener, router))
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {

@@ -24,11 +24,11 @@ use crate::ledger::payment::{Payment, Vouchers};
 use crate::os::clock;
 use crate::server::diagnostics::warn_stderr;
 use crate::time::UnixTime;
-use api::directory::Edition;
+use api::directory::DirectoryCache;
 use error::Problem;
 use metrics::Metrics;
 use page::session::Sessions;
-use rate_limit::Rates;
+use rate_limit::RateLimiter;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -133,10 +133,10 @@ struct Inner {
     settings: Settings,
     origin: Origin,
     payment: Box<dyn Payment>,
-    rates: Rates,
+    rates: RateLimiter,
     sessions: Sessions,
     metrics: Metrics,
-    edition: Edition,
+    edition: DirectoryCache,
     /// Who may have sendmail(8) run.
     mailing: Arc<Semaphore>,
 }
@@ -172,10 +172,10 @@ impl Service {
             ledger,
             origin: Origin { text, secure },
             payment: Box::new(Vouchers),
-            rates: Rates::new(&settings.limits),
+            rates: RateLimiter::new(&settings.limits),
             sessions: Sessions::new(secret),
             metrics: Metrics::new(),
-            edition: Edition::default(),
+            edition: DirectoryCache::default(),
             mailing: Arc::new(Semaphore::new(MAILS)),
             settings,
         })))
@@ -201,7 +201,7 @@ impl Service {
 
     /// Who asks too often.
     #[must_use]
-    pub fn rates(&self) -> &Rates {
+    pub fn rates(&self) -> &RateLimiter {
         &self.0.rates
     }
 
@@ -219,7 +219,7 @@ impl Service {
 
     /// The directory document that was made last.
     #[must_use]
-    pub fn edition(&self) -> &Edition {
+    pub fn edition(&self) -> &DirectoryCache {
         &self.0.edition
     }
 

@@ -14,13 +14,13 @@ const MOST: usize = 50_000;
 
 /// The rates of the service.
 #[derive(Debug)]
-pub struct Rates {
+pub struct RateLimiter {
     keys: Buckets<[u8; 32]>,
     addresses: Buckets<IpAddr>,
     wrong: Buckets<IpAddr>,
 }
 
-impl Rates {
+impl RateLimiter {
     /// The rates that these limits name. Bursts of two seconds (of an address: six, for a page and what belongs to it) are
     /// let through.
     #[must_use]
@@ -52,7 +52,7 @@ impl Rates {
     ///
     /// # Errors
     /// For how long to wait.
-    pub fn guess(&self, address: IpAddr) -> Result<(), Duration> {
+    pub fn record_failure(&self, address: IpAddr) -> Result<(), Duration> {
         self.wrong.take(network(address), Instant::now())
     }
 }

@@ -2,7 +2,7 @@
 //! certificate needs no restart. Who is trusted to call is no question of TLS here.
 
 use super::ServeError;
-use crate::server::http::listener::Greet;
+use crate::server::http::listener::Handshake;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -53,11 +53,11 @@ impl Tls {
     }
 }
 
-impl Greet for Arc<Tls> {
+impl Handshake for Arc<Tls> {
     type Stream = TlsStream<TcpStream>;
 
     /// With the certificate in use now.
-    async fn greet(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         self.acceptor().accept(stream).await
     }
 }

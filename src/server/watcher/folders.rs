@@ -4,7 +4,7 @@
 //! Folders are named as people name them ("Junk", "Archive/2026") and found in either form: Maildir++ (`.Archive.2026`) or
 //! plain (`Archive/2026`), and in the spelling of mail servers beyond ASCII. Symbolic links are not followed into folders.
 
-use super::state::{Name, name_of};
+use super::state::{Name, message_key};
 use crate::config::watch::Watch;
 use crate::mailbox::maildir::on_disk;
 use rustix::fs::{Mode, OFlags};
@@ -169,7 +169,7 @@ pub fn list(
             if file.as_bytes().starts_with(b".") {
                 continue;
             }
-            let name = name_of(file.as_bytes());
+            let name = message_key(file.as_bytes());
             if here.insert(name) && !known.contains(&name) {
                 unknown(name, path.join(file));
             }
@@ -290,10 +290,10 @@ mod tests {
         fs::write(home.path().join("cur/1.a:2,S"), "").unwrap();
         fs::write(home.path().join("cur/2.b:2,"), "").unwrap();
         fs::write(home.path().join("cur/.hidden"), "").unwrap();
-        let known = HashSet::from([name_of(b"2.b")]);
+        let known = HashSet::from([message_key(b"2.b")]);
         let mut unknown = Vec::new();
         let here = list(home.path(), &known, &mut |name, _| unknown.push(name)).unwrap().unwrap();
-        assert_eq!((here.len(), unknown), (2, vec![name_of(b"1.a")]));
+        assert_eq!((here.len(), unknown), (2, vec![message_key(b"1.a")]));
     }
 
     #[test]

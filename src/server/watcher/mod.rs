@@ -17,14 +17,14 @@ mod state_file;
 pub use folders::missing;
 
 use crate::config::paths::PlacesError;
-use crate::engine::error::Undecided;
+use crate::engine::error::Deferral;
 use crate::engine::judge::Engine;
 use crate::stamp::serial::Serial;
-use crate::store::Learned;
+use crate::store::LearnOutcome;
 use notify::event::{CreateKind, EventKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use scan::{Scanner, Scope};
-use state_file::Notebook;
+use state_file::StateFile;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -34,13 +34,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A change seldom comes alone: this long is waited for the next.
-const QUIET: Duration = Duration::from_millis(60);
+const DEBOUNCE: Duration = Duration::from_millis(60);
 /// But no longer than this.
-const PATIENCE: Duration = Duration::from_millis(300);
+const MAX_DEBOUNCE: Duration = Duration::from_millis(300);
 /// How often it is seen whether the settings have changed: what is moved to a folder that they name now is no history then.
 const SETTINGS: Duration = Duration::from_secs(5);
 /// After a look that could not see to everything.
-const AGAIN: Duration = Duration::from_secs(2);
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// The watcher cannot go on, or not now.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +56,7 @@ pub enum WatchError {
     Places(#[from] PlacesError),
     /// The engine.
     #[error(transparent)]
-    Undecided(#[from] Undecided),
+    Undecided(#[from] Deferral),
     /// A folder.
     #[error("{}: {source}", path.display())]
     Folder {
@@ -74,18 +74,18 @@ pub enum WatchError {
 }
 
 /// Where the watcher gets the engine from, each time it has something to do: the configuration may have changed.
-pub type Engines<'a> = dyn Fn() -> Result<Engine, Undecided> + 'a;
+pub type Engines<'a> = dyn Fn() -> Result<Engine, Deferral> + 'a;
 
 /// Who is told what the watcher does.
 pub trait Report {
     /// Something about a stamp is otherwise now.
-    fn did(&mut self, vendor: &str, serial: &Serial, what: &str);
+    fn changed(&mut self, vendor: &str, serial: &Serial, what: &str);
     /// This was learned from messages in Sent, and was not known before.
-    fn learned(&mut self, learned: Learned);
+    fn learned(&mut self, learned: LearnOutcome);
     /// So many of the messages that came to a folder have been seen to, of so many.
     fn progress(&mut self, done: usize, of: usize);
     /// Something failed and will be tried again.
-    fn trouble(&mut self, error: &WatchError);
+    fn error(&mut self, error: &WatchError);
 }
 
 /// Looks at the folders once and returns when all is seen to.
@@ -112,7 +112,7 @@ pub fn once(engines: &Engines<'_>, report: &mut dyn Report) -> Result<(), WatchE
 pub fn run(engines: &Engines<'_>, report: &mut dyn Report) -> Result<(), WatchError> {
     let mut scanner = prepare(engines)?;
     let mut report = Once::new(report);
-    let mut ear = Ear::new();
+    let mut ear = FolderWatcher::new();
     let mut scope = Scope::All;
     let mut next = scanner.rescan();
     loop {
@@ -130,10 +130,10 @@ pub fn run(engines: &Engines<'_>, report: &mut dyn Report) -> Result<(), WatchEr
         if !scope.is_nothing() {
             next = match look(&mut scanner, &mut ear, &scope, &mut report) {
                 Ok(true) => scanner.rescan(),
-                Ok(false) => AGAIN.min(scanner.rescan()),
+                Ok(false) => RETRY_DELAY.min(scanner.rescan()),
                 Err(error) => {
-                    report.trouble(&error);
-                    AGAIN.min(scanner.rescan())
+                    report.error(&error);
+                    RETRY_DELAY.min(scanner.rescan())
                 }
             };
         }
@@ -141,7 +141,12 @@ pub fn run(engines: &Engines<'_>, report: &mut dyn Report) -> Result<(), WatchEr
     }
 }
 
-fn look(scanner: &mut Scanner<'_>, ear: &mut Ear, scope: &Scope, report: &mut dyn Report) -> Result<bool, WatchError> {
+fn look(
+    scanner: &mut Scanner<'_>,
+    ear: &mut FolderWatcher,
+    scope: &Scope,
+    report: &mut dyn Report,
+) -> Result<bool, WatchError> {
     if *scope == Scope::All {
         // Before the look, so that nothing comes between.
         ear.listen(&scanner_paths(&scanner.folders()?), report);
@@ -153,7 +158,7 @@ fn look(scanner: &mut Scanner<'_>, ear: &mut Ear, scope: &Scope, report: &mut dy
 fn tidy(engines: &Engines<'_>) {
     // Trouble with the configuration shows when the folders are looked at.
     if let Ok(engine) = engines() {
-        engine.tidy(None);
+        engine.run_daily_cleanup(None);
     }
 }
 
@@ -162,7 +167,7 @@ fn prepare<'a>(engines: &'a Engines<'a>) -> Result<Scanner<'a>, WatchError> {
     let watch = engine.config.watch.clone();
     let maildir = watch.maildir.clone().ok_or(WatchError::Nothing)?;
     let state = engine.places.state()?;
-    let notebook = Notebook::open(state).map_err(WatchError::Notebook)?.ok_or(WatchError::Another)?;
+    let notebook = StateFile::open(state).map_err(WatchError::Notebook)?.ok_or(WatchError::Another)?;
     Ok(Scanner::new(engines, maildir, watch, notebook))
 }
 
@@ -185,11 +190,11 @@ impl<'a> Once<'a> {
 }
 
 impl Report for Once<'_> {
-    fn did(&mut self, vendor: &str, serial: &Serial, what: &str) {
-        self.report.did(vendor, serial, what);
+    fn changed(&mut self, vendor: &str, serial: &Serial, what: &str) {
+        self.report.changed(vendor, serial, what);
     }
 
-    fn learned(&mut self, learned: Learned) {
+    fn learned(&mut self, learned: LearnOutcome) {
         self.report.learned(learned);
     }
 
@@ -197,10 +202,10 @@ impl Report for Once<'_> {
         self.report.progress(done, of);
     }
 
-    fn trouble(&mut self, error: &WatchError) {
+    fn error(&mut self, error: &WatchError) {
         let text = error.to_string();
         if self.now.insert(text.clone()) && !self.before.contains(&text) {
-            self.report.trouble(error);
+            self.report.error(error);
         }
     }
 }
@@ -214,7 +219,7 @@ fn scanner_paths(folders: &[folders::Folder]) -> Vec<PathBuf> {
 }
 
 /// What is told by the system: which folders to look at.
-struct Ear {
+struct FolderWatcher {
     /// None while the system has none for us: then the folders are still looked at, only later.
     watcher: Option<RecommendedWatcher>,
     /// The folders that are watched: one that was made anew under its name is another.
@@ -231,7 +236,7 @@ struct Changes {
     folders: HashSet<PathBuf>,
 }
 
-impl Ear {
+impl FolderWatcher {
     fn new() -> Self {
         let (wake, woken) = sync_channel(1);
         let (watched, changes) = (HashMap::new(), Arc::default());
@@ -240,13 +245,13 @@ impl Ear {
 
     fn open(&self) -> Result<RecommendedWatcher, WatchError> {
         let (heard, wake) = (Arc::clone(&self.changes), self.wake.clone());
-        Ok(notify::recommended_watcher(move |event| hear(event, &heard, &wake))?)
+        Ok(notify::recommended_watcher(move |event| on_event(event, &heard, &wake))?)
     }
 
     /// Has the system tell of these. One that it does not tell of is looked at all the same, only later.
     fn listen(&mut self, paths: &[PathBuf], report: &mut dyn Report) {
         if self.watcher.is_none() {
-            self.watcher = self.open().map_err(|error| report.trouble(&error)).ok();
+            self.watcher = self.open().map_err(|error| report.error(&error)).ok();
         }
         let Some(watcher) = &mut self.watcher else { return };
         // Mostly one reason for all: there can be no more of them.
@@ -264,7 +269,7 @@ impl Ear {
                 }
             }
         }
-        failed.into_iter().for_each(|error| report.trouble(&error.into()));
+        failed.into_iter().for_each(|error| report.error(&error.into()));
     }
 
     /// Waits for a change and for the quiet after it, at most for `next`; now and then there is nothing but the settings to
@@ -280,14 +285,14 @@ impl Ear {
             return if left > SETTINGS { Scope::Some(HashSet::new()) } else { Scope::All };
         }
         let first = Instant::now();
-        while first.elapsed() < PATIENCE && self.woken.recv_timeout(QUIET).is_ok() {}
+        while first.elapsed() < MAX_DEBOUNCE && self.woken.recv_timeout(DEBOUNCE).is_ok() {}
         let changes = std::mem::take(&mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner));
         if changes.all { Scope::All } else { Scope::Some(changes.folders) }
     }
 }
 
 /// On the thread of the system's messages: which folder has changed?
-fn hear(event: notify::Result<Event>, heard: &Mutex<Changes>, wake: &SyncSender<()>) {
+fn on_event(event: notify::Result<Event>, heard: &Mutex<Changes>, wake: &SyncSender<()>) {
     let (all, folders) = match event {
         Ok(event) => what_changed(&event),
         Err(_) => (true, Vec::new()),

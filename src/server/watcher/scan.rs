@@ -7,11 +7,11 @@
 
 use super::Engines;
 use super::folders::{self, Folder, Role};
-use super::state::{Name, Note};
-use super::state_file::Notebook;
+use super::state::{Event, Name};
+use super::state_file::StateFile;
 use super::{Report, WatchError};
 use crate::config::watch::Watch;
-use crate::engine::error::Undecided;
+use crate::engine::error::Deferral;
 use crate::engine::judge::Engine;
 use crate::engine::{feedback, learn_sent};
 use crate::message::fingerprint::Fingerprint;
@@ -19,7 +19,7 @@ use crate::message::parse::Message;
 use crate::os::clock;
 use crate::stamp::extract::STAMP_FIELD;
 use crate::stamp::serial::Serial;
-use crate::store::{Learned, Store};
+use crate::store::{LearnOutcome, Store};
 use crate::time::UnixTime;
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
@@ -62,7 +62,7 @@ pub struct Scanner<'a> {
     engines: &'a Engines<'a>,
     maildir: PathBuf,
     watch: Watch,
-    notebook: Notebook,
+    notebook: StateFile,
     /// What lies in folders without a meaning. Not written down: it matters only for what has just been moved.
     others: HashMap<PathBuf, HashSet<Name>>,
     /// Whether a stamp whose message left Junk must be looked for in all that is there, and not only in what is new.
@@ -71,7 +71,7 @@ pub struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     /// What looks at the folders that the configuration names.
-    pub fn new(engines: &'a Engines<'a>, maildir: PathBuf, watch: Watch, notebook: Notebook) -> Self {
+    pub fn new(engines: &'a Engines<'a>, maildir: PathBuf, watch: Watch, notebook: StateFile) -> Self {
         Self { engines, maildir, watch, notebook, others: HashMap::new(), search: true }
     }
 
@@ -90,7 +90,7 @@ impl<'a> Scanner<'a> {
         let state = engine.places.state()?;
         // Where the folder of the state was removed it is not for us to make it anew: somebody may be about to restore it.
         if state.is_dir() && !self.notebook.stands_in(state) {
-            self.notebook = Notebook::open(state).map_err(WatchError::Notebook)?.ok_or(WatchError::Another)?;
+            self.notebook = StateFile::open(state).map_err(WatchError::Notebook)?.ok_or(WatchError::Another)?;
         }
         Ok(changed)
     }
@@ -124,7 +124,7 @@ impl<'a> Scanner<'a> {
                 Ok(compared) => compared,
                 // It hides no other.
                 Err(error) => {
-                    report.trouble(&error);
+                    report.error(&error);
                     continue;
                 }
             };
@@ -159,17 +159,18 @@ impl<'a> Scanner<'a> {
             if folder.role == Role::Away {
                 let mut notes = Vec::new();
                 for part in came.chunks(1_000) {
-                    notes.push(Note::Came { folder: folder.key.clone(), names: part.iter().map(|it| it.0).collect() });
+                    notes
+                        .push(Event::Added { folder: folder.key.clone(), names: part.iter().map(|it| it.0).collect() });
                 }
-                notes.push(Note::Indexed { folder: folder.key.clone() });
+                notes.push(Event::Indexed { folder: folder.key.clone() });
                 report.progress(came.len(), came.len());
                 self.write(notes)?;
                 return Ok(true);
             }
-            self.write(vec![Note::Indexed { folder: folder.key.clone() }])?;
+            self.write(vec![Event::Indexed { folder: folder.key.clone() }])?;
         }
         let (total, mut done, mut complete) = (came.len(), 0, true);
-        let mut learned = Learned::default();
+        let mut learned = LearnOutcome::default();
         let size = if folder.role == Role::Sent { SENT } else { BATCH };
         for batch in came.chunks(size) {
             complete &= match folder.role {
@@ -209,7 +210,7 @@ impl<'a> Scanner<'a> {
             }
             names.push(*name);
         }
-        notes.push(Note::Came { folder: folder.key.clone(), names });
+        notes.push(Event::Added { folder: folder.key.clone(), names });
         self.write(notes)?;
         Ok(complete)
     }
@@ -220,7 +221,7 @@ impl<'a> Scanner<'a> {
         &mut self,
         folder: &Folder,
         batch: &[(Name, PathBuf)],
-        learned: &mut Learned,
+        learned: &mut LearnOutcome,
         report: &mut dyn Report,
     ) -> Result<bool, WatchError> {
         let engine = (self.engines)()?;
@@ -231,7 +232,7 @@ impl<'a> Scanner<'a> {
             match folders::beginning(path, learn_sent::BEGINNING).map_err(trouble)? {
                 Some(bytes) => {
                     let message = Message::parse(&bytes);
-                    sent.extend(engine.learnable(&message, engine.now)?.ok());
+                    sent.extend(engine.may_learn(&message, engine.now)?.ok());
                     if message.first(STAMP_FIELD).is_some() || !message.has_body() {
                         let whole = folders::read(path, engine.config.largest).map_err(trouble)?;
                         self.allow_return(&engine, &whole.unwrap_or_default(), report)?;
@@ -246,8 +247,8 @@ impl<'a> Scanner<'a> {
             }
             names.push(*name);
         }
-        *learned += engine.used_log()?.learn(&sent).map_err(Undecided::from)?;
-        self.write(vec![Note::Came { folder: folder.key.clone(), names }])?;
+        *learned += engine.used_log()?.learn(&sent).map_err(Deferral::from)?;
+        self.write(vec![Event::Added { folder: folder.key.clone(), names }])?;
         Ok(complete)
     }
 
@@ -255,7 +256,7 @@ impl<'a> Scanner<'a> {
     fn allow_return(&self, engine: &Engine, bytes: &[u8], report: &mut dyn Report) -> Result<(), WatchError> {
         let log = engine.used_log()?;
         for change in engine.sent(&Message::parse(bytes), log.as_ref())?.iter().filter(|it| it.is_change()) {
-            report.did(&change.vendor, &change.serial, "granted for return use, sent");
+            report.changed(&change.vendor, &change.serial, "granted for return use, sent");
         }
         Ok(())
     }
@@ -269,9 +270,9 @@ impl<'a> Scanner<'a> {
         folder: &Folder,
         name: Name,
         report: &mut dyn Report,
-    ) -> Result<Vec<Note>, WatchError> {
+    ) -> Result<Vec<Event>, WatchError> {
         let fingerprint = short(message);
-        let note = |vendor: &str, serial: &Serial| Note::Held {
+        let note = |vendor: &str, serial: &Serial| Event::RevokedBy {
             vendor: vendor.to_owned(),
             serial: serial.to_string(),
             message: fingerprint,
@@ -283,13 +284,13 @@ impl<'a> Scanner<'a> {
         let traces = engine.traces(message)?;
         // It only went from Junk to Trash, or was renamed: what was said about it is not said anew.
         let held = traces.iter().filter(|it| memory.holds(&it.vendor, it.serial.as_str(), fingerprint));
-        let held: Vec<Note> = held.map(|it| note(&it.vendor, &it.serial)).collect();
+        let held: Vec<Event> = held.map(|it| note(&it.vendor, &it.serial)).collect();
         if !held.is_empty() {
             return Ok(held);
         }
-        let changes = engine.moved_away(message, log)?;
+        let changes = engine.on_junked(message, log)?;
         for change in changes.iter().filter(|change| change.is_change()) {
-            report.did(&change.vendor, &change.serial, "revoked, moved to Junk or Trash");
+            report.changed(&change.vendor, &change.serial, "revoked, moved to Junk or Trash");
         }
         let by_move = changes.iter().filter(|change| change.after.means.is_some());
         Ok(by_move.map(|change| note(&change.vendor, &change.serial)).collect())
@@ -311,7 +312,7 @@ impl<'a> Scanner<'a> {
             return Ok(());
         }
         let left = self.notebook.memory.left().count();
-        self.write(vec![Note::Went { folder: folder.key.clone(), names, at: clock::now().0 }])?;
+        self.write(vec![Event::Removed { folder: folder.key.clone(), names, at: clock::now().0 }])?;
         self.search |= self.notebook.memory.left().count() > left;
         Ok(())
     }
@@ -341,7 +342,7 @@ impl<'a> Scanner<'a> {
             });
             match names {
                 Ok(names) => drop(self.others.insert(folder.path.clone(), names.unwrap_or_default())),
-                Err(source) => report.trouble(&WatchError::Folder { path: folder.path.clone(), source }),
+                Err(source) => report.error(&WatchError::Folder { path: folder.path.clone(), source }),
             }
         }
         // Until all is done; an error leaves by another way.
@@ -376,18 +377,18 @@ impl<'a> Scanner<'a> {
         let fingerprint = short(message);
         let back: Vec<_> = self.notebook.memory.left().filter(|held| held.message == fingerprint).cloned().collect();
         for held in back {
-            let against = self.notebook.memory.spoken_against(&held.vendor, &held.serial, fingerprint);
+            let against = self.notebook.memory.other_evidence(&held.vendor, &held.serial, fingerprint);
             if let (false, Ok(serial)) = (against, Serial::new(held.serial.clone()))
                 && feedback::unrevoke(log, &held.vendor, &serial, now, self.watch.unrevoke_within)?
             {
-                report.did(&held.vendor, &serial, "unrevoked, moved back");
+                report.changed(&held.vendor, &serial, "unrevoked, moved back");
             }
             self.write(vec![held.free()])?;
         }
         Ok(())
     }
 
-    fn write(&mut self, notes: Vec<Note>) -> Result<(), WatchError> {
+    fn write(&mut self, notes: Vec<Event>) -> Result<(), WatchError> {
         self.notebook.write(notes).map_err(WatchError::Notebook)
     }
 }

@@ -4,7 +4,7 @@
 //! what has gone. Between folders names change (IMAP servers and mail readers copy), so there a message is known by its
 //! fingerprint and its stamp.
 //!
-//! All that is remembered is the sum of [`Note`]s, each written down before it counts as done. The same note twice is the
+//! All that is remembered is the sum of [`Event`]s, each written down before it counts as done. The same note twice is the
 //! same as once, and what is done again after a crash finds itself done.
 
 use crate::engine::feedback::MessageName;
@@ -19,21 +19,21 @@ pub type Name = u64;
 /// One thing to remember; a line of JSON in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "note", rename_all = "kebab-case")]
-pub enum Note {
+pub enum Event {
     /// The folder was looked at for the first time.
     Indexed {
         /// Which.
         folder: String,
     },
     /// Messages are in the folder, and have been seen to.
-    Came {
+    Added {
         /// Which folder.
         folder: String,
         /// Which messages.
         names: Vec<Name>,
     },
     /// Messages are in the folder no more.
-    Went {
+    Removed {
         /// Which folder.
         folder: String,
         /// Which messages.
@@ -42,7 +42,7 @@ pub enum Note {
         at: i64,
     },
     /// A stamp stands revoked because of this message in this folder.
-    Held {
+    RevokedBy {
         /// The stamp's vendor.
         vendor: String,
         /// Its serial.
@@ -58,7 +58,7 @@ pub enum Note {
         since: i64,
     },
     /// It does so no more: it was moved back, or it is too late for that.
-    Free {
+    Unrevoked {
         /// The stamp's vendor.
         vendor: String,
         /// Its serial.
@@ -71,7 +71,7 @@ pub enum Note {
 
 /// A stamp that stands revoked because its message was moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct RevokedBy {
     /// The stamp's vendor.
     pub vendor: String,
     /// Its serial.
@@ -86,43 +86,43 @@ pub struct Held {
     gone: i64,
 }
 
-impl Held {
+impl RevokedBy {
     /// Whether it has left Junk and Trash.
     #[must_use]
-    pub fn has_left(&self) -> bool {
+    pub fn is_gone(&self) -> bool {
         self.places.is_empty()
     }
 }
 
 /// What is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
+pub struct WatcherState {
     folders: HashMap<String, HashSet<Name>>,
-    held: Vec<Held>,
+    held: Vec<RevokedBy>,
 }
 
-impl Memory {
+impl WatcherState {
     /// Takes a note in.
-    pub fn take_in(&mut self, note: Note) {
+    pub fn apply(&mut self, note: Event) {
         match note {
-            Note::Indexed { folder } => {
+            Event::Indexed { folder } => {
                 self.folders.entry(folder).or_default();
             }
-            Note::Came { folder, names } => self.folders.entry(folder).or_default().extend(names),
-            Note::Went { folder, names, at } => {
+            Event::Added { folder, names } => self.folders.entry(folder).or_default().extend(names),
+            Event::Removed { folder, names, at } => {
                 let known = self.folders.entry(folder.clone()).or_default();
                 names.iter().for_each(|name| {
                     known.remove(name);
                 });
                 let names: HashSet<Name> = names.into_iter().collect();
-                for held in self.held.iter_mut().filter(|held| !held.has_left()) {
+                for held in self.held.iter_mut().filter(|held| !held.is_gone()) {
                     held.places.retain(|(place, name)| *place != folder || !names.contains(name));
-                    if held.has_left() {
+                    if held.is_gone() {
                         held.gone = at;
                     }
                 }
             }
-            Note::Held { vendor, serial, message, folder, name, since } => {
+            Event::RevokedBy { vendor, serial, message, folder, name, since } => {
                 let known = self.held.iter_mut().find(|it| it.is(&vendor, &serial, message));
                 match known {
                     Some(held) => {
@@ -130,27 +130,27 @@ impl Memory {
                     }
                     None => {
                         let places = BTreeSet::from([(folder, name)]);
-                        self.held.push(Held { vendor, serial, message, since, places, gone: since });
+                        self.held.push(RevokedBy { vendor, serial, message, since, places, gone: since });
                     }
                 }
             }
-            Note::Free { vendor, serial, message } => self.held.retain(|it| !it.is(&vendor, &serial, message)),
+            Event::Unrevoked { vendor, serial, message } => self.held.retain(|it| !it.is(&vendor, &serial, message)),
         }
     }
 
     /// The fewest notes that make the same memory.
     #[must_use]
-    pub fn notes(&self) -> Vec<Note> {
+    pub fn notes(&self) -> Vec<Event> {
         let mut notes = Vec::new();
         for (folder, names) in &self.folders {
-            notes.push(Note::Indexed { folder: folder.clone() });
+            notes.push(Event::Indexed { folder: folder.clone() });
             let names: Vec<Name> = names.iter().copied().collect();
             for names in names.chunks(1_000) {
-                notes.push(Note::Came { folder: folder.clone(), names: names.to_vec() });
+                notes.push(Event::Added { folder: folder.clone(), names: names.to_vec() });
             }
         }
         for held in &self.held {
-            let note = |folder: &str, name| Note::Held {
+            let note = |folder: &str, name| Event::RevokedBy {
                 vendor: held.vendor.clone(),
                 serial: held.serial.clone(),
                 message: held.message,
@@ -159,10 +159,10 @@ impl Memory {
                 since: held.since,
             };
             notes.extend(held.places.iter().map(|(folder, name)| note(folder, *name)));
-            if held.has_left() {
+            if held.is_gone() {
                 // It was somewhere, and went from there.
                 notes.push(note("", 0));
-                notes.push(Note::Went { folder: String::new(), names: vec![0], at: held.gone });
+                notes.push(Event::Removed { folder: String::new(), names: vec![0], at: held.gone });
             }
         }
         notes
@@ -181,41 +181,41 @@ impl Memory {
     }
 
     /// The stamps whose messages have left Junk and Trash, and may turn up elsewhere.
-    pub fn left(&self) -> impl Iterator<Item = &Held> {
-        self.held.iter().filter(|held| held.has_left())
+    pub fn left(&self) -> impl Iterator<Item = &RevokedBy> {
+        self.held.iter().filter(|held| held.is_gone())
     }
 
     /// Whether another message than this one, in Junk or Trash, speaks against the stamp.
     #[must_use]
-    pub fn spoken_against(&self, vendor: &str, serial: &str, message: MessageName) -> bool {
-        let same = |held: &&Held| held.vendor == vendor && held.serial == serial && held.message != message;
-        self.held.iter().filter(same).any(|held| !held.has_left())
+    pub fn other_evidence(&self, vendor: &str, serial: &str, message: MessageName) -> bool {
+        let same = |held: &&RevokedBy| held.vendor == vendor && held.serial == serial && held.message != message;
+        self.held.iter().filter(same).any(|held| !held.is_gone())
     }
 
     /// Notes that free what left so long ago that moving it back is too late.
     #[must_use]
-    pub fn too_late(&self, now: UnixTime, within: i64) -> Vec<Note> {
+    pub fn too_late(&self, now: UnixTime, within: i64) -> Vec<Event> {
         let late = self.left().filter(|held| now.since(UnixTime(held.since.max(held.gone))) > within);
-        late.map(Held::free).collect()
+        late.map(RevokedBy::free).collect()
     }
 }
 
-impl Held {
+impl RevokedBy {
     fn is(&self, vendor: &str, serial: &str, message: MessageName) -> bool {
         self.message == message && self.serial == serial && self.vendor == vendor
     }
 
     /// The note that frees it.
     #[must_use]
-    pub fn free(&self) -> Note {
-        Note::Free { vendor: self.vendor.clone(), serial: self.serial.clone(), message: self.message }
+    pub fn free(&self) -> Event {
+        Event::Unrevoked { vendor: self.vendor.clone(), serial: self.serial.clone(), message: self.message }
     }
 }
 
 /// The name by which a file of a Maildir is remembered: without its flags (after `:2,`) and without the number that mbsync
 /// writes into names (`,U=`), since neither makes it another message.
 #[must_use]
-pub fn name_of(file: &[u8]) -> Name {
+pub fn message_key(file: &[u8]) -> Name {
     let base = file.split(|b| *b == b':').next().unwrap_or(file);
     let mut hash = Sha256::new();
     for (index, part) in base.split(|b| *b == b',').enumerate() {
@@ -234,8 +234,8 @@ pub fn name_of(file: &[u8]) -> Name {
 mod tests {
     use super::*;
 
-    fn held(message: u8, folder: &str, name: Name) -> Note {
-        Note::Held {
+    fn held(message: u8, folder: &str, name: Name) -> Event {
+        Event::RevokedBy {
             vendor: "stamps.example".into(),
             serial: "s".into(),
             message: [message; 16],
@@ -245,51 +245,51 @@ mod tests {
         }
     }
 
-    fn went(folder: &str, names: &[Name], at: i64) -> Note {
-        Note::Went { folder: folder.into(), names: names.to_vec(), at }
+    fn went(folder: &str, names: &[Name], at: i64) -> Event {
+        Event::Removed { folder: folder.into(), names: names.to_vec(), at }
     }
 
-    fn memory(notes: impl IntoIterator<Item = Note>) -> Memory {
-        let mut memory = Memory::default();
-        notes.into_iter().for_each(|note| memory.take_in(note));
+    fn memory(notes: impl IntoIterator<Item = Event>) -> WatcherState {
+        let mut memory = WatcherState::default();
+        notes.into_iter().for_each(|note| memory.apply(note));
         memory
     }
 
     #[test]
     fn flags_and_the_numbers_of_mbsync_make_no_other_message() {
-        let name = name_of(b"1.M2P3.host,S=5,W=6");
+        let name = message_key(b"1.M2P3.host,S=5,W=6");
         for same in ["1.M2P3.host,S=5,W=6:2,", "1.M2P3.host,S=5,W=6:2,FS", "1.M2P3.host,U=77,S=5,W=6:2,S"] {
-            assert_eq!(name_of(same.as_bytes()), name, "{same}");
+            assert_eq!(message_key(same.as_bytes()), name, "{same}");
         }
         for other in ["1.M2P4.host,S=5,W=6", "1.M2P3.host", "1.M2P3.host,S=5,W=6,U=x", ""] {
-            assert_ne!(name_of(other.as_bytes()), name, "{other}");
+            assert_ne!(message_key(other.as_bytes()), name, "{other}");
         }
     }
 
     #[test]
     fn a_message_has_left_when_it_lies_in_no_folder_any_more() {
         let mut known = memory([held(1, "Junk", 5), held(1, "Trash", 6)]);
-        known.take_in(went("Junk", &[5], 20));
+        known.apply(went("Junk", &[5], 20));
         assert_eq!(known.left().count(), 0, "moved from Junk to Trash");
-        known.take_in(went("Trash", &[6, 7], 30));
+        known.apply(went("Trash", &[6, 7], 30));
         assert_eq!(known.left().count(), 1);
         assert!(known.too_late(UnixTime(130), 100).is_empty());
         let free = known.too_late(UnixTime(131), 100);
-        free.into_iter().for_each(|note| known.take_in(note));
+        free.into_iter().for_each(|note| known.apply(note));
         assert_eq!(known, memory([went("Junk", &[], 0), went("Trash", &[], 0)]));
     }
 
     #[test]
     fn another_message_in_junk_speaks_against_the_same_stamp() {
         let mut memory = memory([held(1, "Junk", 5), held(2, "Junk", 6), went("Junk", &[5], 20)]);
-        assert!(memory.spoken_against("stamps.example", "s", [1; 16]));
-        memory.take_in(went("Junk", &[6], 21));
-        assert!(!memory.spoken_against("stamps.example", "s", [1; 16]));
+        assert!(memory.other_evidence("stamps.example", "s", [1; 16]));
+        memory.apply(went("Junk", &[6], 21));
+        assert!(!memory.other_evidence("stamps.example", "s", [1; 16]));
     }
 
     #[test]
     fn the_same_notes_once_more_change_nothing_and_the_fewest_notes_make_the_same_memory() {
-        let came = Note::Came { folder: "Junk".into(), names: (0..2_500).collect() };
+        let came = Event::Added { folder: "Junk".into(), names: (0..2_500).collect() };
         let notes = [came, held(1, "Junk", 5), held(2, "Junk", 6), held(3, "Trash", 5), went("Junk", &[6], 20)];
         let once = memory(notes.clone());
         assert_eq!(memory(notes.iter().cloned().chain(notes.iter().cloned())), once);
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(again, once);
         for note in once.notes() {
             let line = serde_json::to_string(&note).unwrap();
-            assert_eq!(serde_json::from_str::<Note>(&line).unwrap(), note);
+            assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), note);
         }
     }
 }

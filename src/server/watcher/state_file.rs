@@ -2,7 +2,7 @@
 //! It is appended to and synced, and made anew, as short as it can be, whenever a watcher starts. A line cut by a crash is
 //! passed over: what it said is found out again.
 
-use super::state::{Memory, Note};
+use super::state::{Event, WatcherState};
 use crate::os;
 use crate::os::atomic_file::{self, Durability};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -13,14 +13,14 @@ use std::path::Path;
 
 /// The open file with what it says.
 #[derive(Debug)]
-pub struct Notebook {
+pub struct StateFile {
     /// What it says.
-    pub memory: Memory,
+    pub memory: WatcherState,
     file: File,
     lock: File,
 }
 
-impl Notebook {
+impl StateFile {
     /// Opens the one in the folder `state`, which is made if it is not there. `None` when another watcher has it open.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Notebook {
     ///
     /// # Errors
     /// The system's; then nothing was taken in, and the same notes may be written again.
-    pub fn write(&mut self, notes: Vec<Note>) -> io::Result<()> {
+    pub fn write(&mut self, notes: Vec<Event>) -> io::Result<()> {
         if notes.is_empty() {
             return Ok(());
         }
@@ -62,7 +62,7 @@ impl Notebook {
         }
         self.file.write_all(&lines)?;
         self.file.sync_data()?;
-        notes.into_iter().for_each(|note| self.memory.take_in(note));
+        notes.into_iter().for_each(|note| self.memory.apply(note));
         Ok(())
     }
 }
@@ -72,22 +72,22 @@ fn open(path: &Path, more: OFlags) -> io::Result<File> {
     Ok(File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?))
 }
 
-fn read(path: &Path) -> io::Result<Memory> {
-    let mut memory = Memory::default();
+fn read(path: &Path) -> io::Result<WatcherState> {
+    let mut memory = WatcherState::default();
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(memory),
         other => other?,
     };
     for line in BufReader::new(file).split(b'\n') {
         if let Ok(note) = serde_json::from_slice(&line?) {
-            memory.take_in(note);
+            memory.apply(note);
         }
     }
     Ok(memory)
 }
 
 /// Under another name until it is complete and durable.
-fn rewrite(path: &Path, memory: &Memory) -> io::Result<File> {
+fn rewrite(path: &Path, memory: &WatcherState) -> io::Result<File> {
     atomic_file::replace(path, 0o600, Durability::Synced, |file| {
         let mut lines = BufWriter::new(file);
         for note in memory.notes() {
@@ -107,22 +107,22 @@ mod tests {
     fn what_was_written_is_known_after_a_crash_in_the_middle_of_a_line() {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
-        let came = |name| Note::Came { folder: "Junk".into(), names: vec![name] };
-        let mut book = Notebook::open(&state).unwrap().unwrap();
-        assert!(Notebook::open(&state).unwrap().is_none(), "one watcher at a time");
+        let came = |name| Event::Added { folder: "Junk".into(), names: vec![name] };
+        let mut book = StateFile::open(&state).unwrap().unwrap();
+        assert!(StateFile::open(&state).unwrap().is_none(), "one watcher at a time");
         book.write(vec![came(1)]).unwrap();
         book.file.write_all(br#"{"note":"came","folder":"Ju"#).unwrap();
         book.write(vec![came(2)]).unwrap();
         let memory = book.memory.clone();
         drop(book);
-        let book = Notebook::open(&state).unwrap().unwrap();
+        let book = StateFile::open(&state).unwrap().unwrap();
         assert!(book.stands_in(&state));
         assert_eq!(book.memory, memory);
         assert_eq!(book.memory.known("Junk").map(|known| known.len()), Some(2));
         // A backup in its place.
         fs::rename(&state, folder.path().join("aside")).unwrap();
         assert!(!book.stands_in(&state));
-        let restored = Notebook::open(&state).unwrap().unwrap();
+        let restored = StateFile::open(&state).unwrap().unwrap();
         assert!(!book.stands_in(&state) && restored.stands_in(&state));
     }
 }

@@ -94,13 +94,13 @@ impl Stamp {
             serial: claims
                 .required("jti", "a serial (1 to 64 letters, digits, '_' or '-')", |s| Serial::new(s).ok())?,
             audience: claims.required("aud", "an address or '~salt.hash'", |s| Audience::parse(s).ok())?,
-            sender: claims.text("sub", "an address", |s| Address::parse(s).ok())?,
-            issued: claims.time("iat")?,
-            not_before: claims.time("nbf")?,
-            expires: claims.time("exp")?,
+            sender: claims.get_text("sub", "an address", |s| Address::parse(s).ok())?,
+            issued: claims.get_time("iat")?,
+            not_before: claims.get_time("nbf")?,
+            expires: claims.get_time("exp")?,
             value: claims.value()?,
-            many: claims.text("use", "'once' or 'many'", read_use)?.unwrap_or(false),
-            holder: claims.text("cnf", "a usable key 'k4.public.…'", |s| PublicKey::parse(s).ok())?,
+            many: claims.get_text("use", "'once' or 'many'", read_use)?.unwrap_or(false),
+            holder: claims.get_text("cnf", "a usable key 'k4.public.…'", |s| PublicKey::parse(s).ok())?,
         })
     }
 
@@ -109,18 +109,18 @@ impl Stamp {
     #[must_use]
     pub fn payload(&self) -> Vec<u8> {
         let mut object = ObjectWriter::new();
-        object.text("jti", self.serial.as_str());
-        object.text("aud", &self.audience.to_string());
+        object.get_text("jti", self.serial.as_str());
+        object.get_text("aud", &self.audience.to_string());
         object.maybe("sub", self.sender.as_ref());
         object.maybe("iat", self.issued.as_ref());
         object.maybe("nbf", self.not_before.as_ref());
         object.maybe("exp", self.expires.as_ref());
         // What goes without saying is left out: a stamp has to fit into a header field.
         if self.value != 1 {
-            object.member("val", &Value::from(self.value));
+            object.insert("val", &Value::from(self.value));
         }
         if self.many {
-            object.text("use", "many");
+            object.get_text("use", "many");
         }
         object.maybe("cnf", self.holder.as_ref());
         object.finish()
@@ -161,7 +161,7 @@ impl Claims {
     }
 
     /// A claim that `read` makes something of; `None` when it is absent.
-    pub(super) fn text<T>(
+    pub(super) fn get_text<T>(
         &self,
         claim: &'static str,
         wanted: &'static str,
@@ -179,12 +179,12 @@ impl Claims {
         wanted: &'static str,
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, ClaimError> {
-        self.text(claim, wanted, read)?.ok_or(ClaimError::Missing(claim))
+        self.get_text(claim, wanted, read)?.ok_or(ClaimError::Missing(claim))
     }
 
     /// A time.
-    pub(super) fn time(&self, claim: &'static str) -> Result<Option<UnixTime>, ClaimError> {
-        self.text(claim, "a time such as 2026-11-21T12:00:00Z", read_time)
+    pub(super) fn get_time(&self, claim: &'static str) -> Result<Option<UnixTime>, ClaimError> {
+        self.get_text(claim, "a time such as 2026-11-21T12:00:00Z", read_time)
     }
 
     fn value(&self) -> Result<u64, ClaimError> {
@@ -224,18 +224,18 @@ impl ObjectWriter {
         Self("{".to_owned())
     }
 
-    pub(super) fn member(&mut self, name: &str, value: &Value) {
+    pub(super) fn insert(&mut self, name: &str, value: &Value) {
         let comma = if self.0.len() > 1 { "," } else { "" };
         self.0.push_str(&format!("{comma}\"{name}\":{value}"));
     }
 
-    pub(super) fn text(&mut self, name: &str, text: &str) {
-        self.member(name, &Value::from(text));
+    pub(super) fn get_text(&mut self, name: &str, text: &str) {
+        self.insert(name, &Value::from(text));
     }
 
     fn maybe(&mut self, name: &str, value: Option<&impl ToString>) {
         if let Some(value) = value {
-            self.text(name, &value.to_string());
+            self.get_text(name, &value.to_string());
         }
     }
 

@@ -4,12 +4,12 @@
 //!
 //! Folder and socket are open to their owner only: whoever can ask could as well open the file.
 
-use crate::ipc::connection::{Channel, ChannelError};
+use crate::ipc::connection::{ChannelError, Connection};
 use crate::ipc::frame::{Frame, Kind, Limits};
 use crate::os::unix_socket;
 use crate::store::error::StoreError;
-use crate::store::place::Place;
-use crate::verdict::spend::{Spend, Spent};
+use crate::store::place::SafePath;
+use crate::verdict::spend::{SpendRequest, SpendResult};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -26,7 +26,7 @@ const MOMENT: Duration = Duration::from_secs(1);
 
 /// The head of [`Kind::Undecided`] and [`Kind::Refused`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
+pub struct ErrorReply {
     /// What happened.
     pub what: String,
     /// What may help.
@@ -43,18 +43,22 @@ pub fn socket(path: &Path) -> PathBuf {
 }
 
 /// Asks the holder of the log; `None` when there is none who answers (any more), and the log itself must be tried.
-pub(in crate::store) fn ask(path: &Path, question: &Spend, until: Instant) -> Result<Option<Spent>, StoreError> {
+pub(in crate::store) fn request_spend(
+    path: &Path,
+    question: &SpendRequest,
+    until: Instant,
+) -> Result<Option<SpendResult>, StoreError> {
     let Ok(stream) = unix_socket::connect(&socket(path)) else { return Ok(None) };
-    let mut channel = Channel::new(stream);
+    let mut channel = Connection::new(stream);
     let Ok(head) = serde_json::to_vec(question) else { return Ok(None) };
     let wait = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let answer = channel.send(Kind::Spend, &head, &[], MOMENT).and_then(|()| channel.receive(LIMITS, wait, MOMENT));
     match answer {
-        Ok(Some(Frame { kind: Kind::Spent, head, .. })) => Ok(serde_json::from_slice(&head).ok()),
-        Ok(Some(Frame { kind: Kind::Undecided, head, .. })) => Err(StoreError::Told(trouble(&head).what)),
+        Ok(Some(Frame { kind: Kind::SpendResult, head, .. })) => Ok(serde_json::from_slice(&head).ok()),
+        Ok(Some(Frame { kind: Kind::Defer, head, .. })) => Err(StoreError::Told(decode_error(&head).what)),
         // It is another version, or is about to go.
         Ok(_) => Ok(None),
-        Err(ChannelError::Io(error)) if is_late(&error) => {
+        Err(ChannelError::Io(error)) if is_timeout(&error) => {
             Err(StoreError::Busy { path: path.to_owned(), waited: wait })
         }
         Err(_) => Ok(None),
@@ -62,41 +66,41 @@ pub(in crate::store) fn ask(path: &Path, question: &Spend, until: Instant) -> Re
 }
 
 /// Asks the holder to let us have the log until the connection is dropped; `None` when nobody who could lend it listens.
-pub(in crate::store) fn borrow(place: &Place, wait: Duration) -> Option<UnixStream> {
-    let mut channel = Channel::new(unix_socket::connect(&place.path(SUFFIX)).ok()?);
-    channel.send(Kind::Lend, b"{}", &[], MOMENT).ok()?;
+pub(in crate::store) fn acquire_lease(place: &SafePath, wait: Duration) -> Option<UnixStream> {
+    let mut channel = Connection::new(unix_socket::connect(&place.path(SUFFIX)).ok()?);
+    channel.send(Kind::Acquire, b"{}", &[], MOMENT).ok()?;
     let answer = channel.receive(LIMITS, wait.max(Duration::from_millis(1)), MOMENT).ok()??;
-    (answer.kind == Kind::Lent).then(|| channel.into_stream())
+    (answer.kind == Kind::Acquired).then(|| channel.into_stream())
 }
 
 /// The answer to a spend, as a frame's kind and head.
 #[must_use]
-pub fn answer(spent: &Result<Spent, StoreError>) -> (Kind, Vec<u8>) {
+pub fn encode_reply(spent: &Result<SpendResult, StoreError>) -> (Kind, Vec<u8>) {
     let told = match spent {
-        Ok(spent) => serde_json::to_vec(spent).map(|head| (Kind::Spent, head)),
+        Ok(spent) => serde_json::to_vec(spent).map(|head| (Kind::SpendResult, head)),
         // Whoever asks finds the log free, or the next who has it.
-        Err(StoreError::Left { .. }) => Ok((Kind::Yourself, b"{}".to_vec())),
-        Err(error) => Ok(undecided(&error.to_string(), None)),
+        Err(StoreError::Left { .. }) => Ok((Kind::NotHere, b"{}".to_vec())),
+        Err(error) => Ok(encode_deferral(&error.to_string(), None)),
     };
-    told.unwrap_or_else(|error| undecided(&error.to_string(), None))
+    told.unwrap_or_else(|error| encode_deferral(&error.to_string(), None))
 }
 
 /// That something cannot be decided now, as a frame's kind and head.
 #[must_use]
-pub fn undecided(what: &str, hint: Option<&str>) -> (Kind, Vec<u8>) {
-    let trouble = Trouble { what: what.to_owned(), hint: hint.map(str::to_owned) };
-    (Kind::Undecided, serde_json::to_vec(&trouble).unwrap_or_default())
+pub fn encode_deferral(what: &str, hint: Option<&str>) -> (Kind, Vec<u8>) {
+    let trouble = ErrorReply { what: what.to_owned(), hint: hint.map(str::to_owned) };
+    (Kind::Defer, serde_json::to_vec(&trouble).unwrap_or_default())
 }
 
 /// What the head of an [`Kind::Undecided`] says.
 #[must_use]
-pub fn trouble(head: &[u8]) -> Trouble {
-    let unclear = |_| Trouble { what: "the process that holds the log cannot say what is wrong".into(), hint: None };
+pub fn decode_error(head: &[u8]) -> ErrorReply {
+    let unclear = |_| ErrorReply { what: "the process that holds the log cannot say what is wrong".into(), hint: None };
     serde_json::from_slice(head).unwrap_or_else(unclear)
 }
 
 /// Whether the other end let the time go by.
 #[must_use]
-pub fn is_late(error: &io::Error) -> bool {
+pub fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }

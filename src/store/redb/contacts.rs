@@ -1,25 +1,25 @@
 //! What the user has sent, on disk: people by address, Message-IDs by hash. The tables come with the first row, so that the
 //! files of programs that did not know them are read as they are.
 
-use super::schema::{CONTACTS, SENT, if_there};
-use super::session::Trouble;
-use super::{BATCH, Redb, SCAN};
+use super::schema::{CONTACTS, SENT, open_optional};
+use super::session::SessionError;
+use super::{ROWS_PER_COMMIT, ROWS_PER_SCAN, Redb};
 use crate::message::address::Address;
-use crate::store::contacts::{self, Contact, Correspondent, Learned, MessageName, Sent, SentBook};
+use crate::store::contacts::{self, Contact, ContactStore, Correspondent, LearnOutcome, MessageName, Sent};
 use crate::store::error::StoreError;
-use crate::store::place::Absent;
+use crate::store::place::IfMissing;
 use crate::time::UnixTime;
 use redb::{ReadTransaction, ReadableTable};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{Bound, ControlFlow};
 
-impl SentBook for Redb {
-    fn learn(&self, sent: &[Sent]) -> Result<Learned, StoreError> {
+impl ContactStore for Redb {
+    fn learn(&self, sent: &[Sent]) -> Result<LearnOutcome, StoreError> {
         let (contacts, messages) = gather(sent);
         if contacts.is_empty() && messages.is_empty() {
-            return Ok(Learned::default());
+            return Ok(LearnOutcome::default());
         }
-        let learned = self.with(Absent::Create, |session| {
+        let learned = self.with_session(IfMissing::Create, |session| {
             let news = News::against(&session.read()?, contacts, messages)?;
             if !news.is_empty() {
                 session.write(|tx| {
@@ -41,21 +41,21 @@ impl SentBook for Redb {
 
     fn wrote_to(&self, address: &Address) -> Result<bool, StoreError> {
         let key = contacts::correspondent_key(address);
-        let contact = self.with(Absent::Leave, |session| contact_in(&session.read()?, &key))?;
-        Ok(contact.flatten().is_some_and(Contact::stands))
+        let contact = self.with_session(IfMissing::Ignore, |session| contact_in(&session.read()?, &key))?;
+        Ok(contact.flatten().is_some_and(Contact::is_active))
     }
 
     fn sent(&self, message_id: &str) -> Result<bool, StoreError> {
         let Some(name) = contacts::message_name(message_id) else { return Ok(false) };
-        let at = self.with(Absent::Leave, |session| {
-            let Some(table) = if_there(session.read()?.open_table(SENT))? else { return Ok(None) };
+        let at = self.with_session(IfMissing::Ignore, |session| {
+            let Some(table) = open_optional(session.read()?.open_table(SENT))? else { return Ok(None) };
             Ok(table.get(&name)?.map(|at| at.value()))
         })?;
         Ok(at.flatten().is_some())
     }
 
     fn correspondents(&self, to: &mut dyn FnMut(Correspondent) -> ControlFlow<()>) -> Result<(), StoreError> {
-        self.with(Absent::Leave, |session| {
+        self.with_session(IfMissing::Ignore, |session| {
             contacts(&session.read()?, &mut |address, contact| match contact.named(address) {
                 Some(correspondent) => to(correspondent),
                 None => ControlFlow::Continue(()),
@@ -64,14 +64,14 @@ impl SentBook for Redb {
         Ok(())
     }
 
-    fn forget(&self, address: &Address) -> Result<bool, StoreError> {
+    fn remove(&self, address: &Address) -> Result<bool, StoreError> {
         let key = contacts::correspondent_key(address);
-        let forgotten = self.with(Absent::Leave, |session| {
-            let Some(contact) = contact_in(&session.read()?, &key)?.filter(|contact| contact.stands()) else {
+        let forgotten = self.with_session(IfMissing::Ignore, |session| {
+            let Some(contact) = contact_in(&session.read()?, &key)?.filter(|contact| contact.is_active()) else {
                 return Ok(false);
             };
             session.write(|tx| {
-                tx.open_table(CONTACTS)?.insert(key.as_str(), &contact.forget().to_bytes())?;
+                tx.open_table(CONTACTS)?.insert(key.as_str(), &contact.remove().to_bytes())?;
                 Ok(true)
             })
         })?;
@@ -80,8 +80,8 @@ impl SentBook for Redb {
 
     fn purge_sent(&self, before: UnixTime) -> Result<u64, StoreError> {
         let mut from: Option<MessageName> = None;
-        self.in_steps(|session| {
-            let Some(table) = if_there(session.read()?.open_table(SENT))? else { return Ok((0, false)) };
+        self.in_chunks(|session| {
+            let Some(table) = open_optional(session.read()?.open_table(SENT))? else { return Ok((0, false)) };
             let lower = from.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
             let mut ended: Vec<MessageName> = Vec::new();
             let mut seen = 0;
@@ -92,7 +92,7 @@ impl SentBook for Redb {
                 if i64::from(at.value()) < before.0 {
                     ended.push(*name.value());
                 }
-                if seen == SCAN || ended.len() == BATCH {
+                if seen == ROWS_PER_SCAN || ended.len() == ROWS_PER_COMMIT {
                     break;
                 }
             }
@@ -104,7 +104,7 @@ impl SentBook for Redb {
                     Ok(())
                 })?;
             }
-            Ok((ended.len() as u64, seen == SCAN || ended.len() == BATCH))
+            Ok((ended.len() as u64, seen == ROWS_PER_SCAN || ended.len() == ROWS_PER_COMMIT))
         })
     }
 }
@@ -130,7 +130,7 @@ fn gather(sent: &[Sent]) -> (BTreeMap<String, Contact>, HashMap<MessageName, u32
 struct News {
     contacts: Vec<(String, Contact)>,
     messages: Vec<(MessageName, u32)>,
-    learned: Learned,
+    learned: LearnOutcome,
 }
 
 impl News {
@@ -138,21 +138,21 @@ impl News {
         tx: &ReadTransaction,
         contacts: BTreeMap<String, Contact>,
         messages: HashMap<MessageName, u32>,
-    ) -> Result<Self, Trouble> {
-        let mut news = Self { contacts: Vec::new(), messages: Vec::new(), learned: Learned::default() };
-        let table = if_there(tx.open_table(CONTACTS))?;
+    ) -> Result<Self, SessionError> {
+        let mut news = Self { contacts: Vec::new(), messages: Vec::new(), learned: LearnOutcome::default() };
+        let table = open_optional(tx.open_table(CONTACTS))?;
         for (address, contact) in contacts {
             let known = match &table {
                 Some(table) => table.get(address.as_str())?.map(|row| Contact::from_bytes(row.value())),
                 None => None,
             };
             let after = known.map_or(contact, |known| known.and(contact));
-            news.learned.correspondents += u64::from(after.stands() && !known.is_some_and(Contact::stands));
+            news.learned.correspondents += u64::from(after.is_active() && !known.is_some_and(Contact::is_active));
             if known != Some(after) {
                 news.contacts.push((address, after));
             }
         }
-        let table = if_there(tx.open_table(SENT))?;
+        let table = open_optional(tx.open_table(SENT))?;
         for (name, at) in messages {
             let known = match &table {
                 Some(table) => table.get(&name)?.map(|at| at.value()),
@@ -171,8 +171,8 @@ impl News {
     }
 }
 
-fn contact_in(tx: &ReadTransaction, key: &str) -> Result<Option<Contact>, Trouble> {
-    let Some(table) = if_there(tx.open_table(CONTACTS))? else { return Ok(None) };
+fn contact_in(tx: &ReadTransaction, key: &str) -> Result<Option<Contact>, SessionError> {
+    let Some(table) = open_optional(tx.open_table(CONTACTS))? else { return Ok(None) };
     Ok(table.get(key)?.map(|row| Contact::from_bytes(row.value())))
 }
 
@@ -180,8 +180,8 @@ fn contact_in(tx: &ReadTransaction, key: &str) -> Result<Option<Contact>, Troubl
 pub(super) fn contacts(
     tx: &ReadTransaction,
     to: &mut dyn FnMut(&str, Contact) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, Trouble> {
-    let Some(table) = if_there(tx.open_table(CONTACTS))? else { return Ok(ControlFlow::Continue(())) };
+) -> Result<ControlFlow<()>, SessionError> {
+    let Some(table) = open_optional(tx.open_table(CONTACTS))? else { return Ok(ControlFlow::Continue(())) };
     for row in table.range::<&str>(..)? {
         let (address, contact) = row?;
         if to(address.value(), Contact::from_bytes(contact.value())).is_break() {
@@ -195,8 +195,8 @@ pub(super) fn contacts(
 pub(super) fn messages(
     tx: &ReadTransaction,
     to: &mut dyn FnMut(MessageName, u32) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, Trouble> {
-    let Some(table) = if_there(tx.open_table(SENT))? else { return Ok(ControlFlow::Continue(())) };
+) -> Result<ControlFlow<()>, SessionError> {
+    let Some(table) = open_optional(tx.open_table(SENT))? else { return Ok(ControlFlow::Continue(())) };
     for row in table.iter()? {
         let (name, at) = row?;
         if to(*name.value(), at.value()).is_break() {

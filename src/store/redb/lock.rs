@@ -6,10 +6,10 @@
 //! lines of text from then on. A log that was lost is so told from one that never was, and is not begun anew in silence.
 //! And, in the second line, whether a process was killed between a write and its sync (see `sync_elision.rs`).
 
-use super::sync_elision::Note;
+use super::sync_elision::DirtyFlag;
 use crate::store::combining::client;
 use crate::store::error::StoreError;
-use crate::store::place::{Absent, Place, identity_of};
+use crate::store::place::{IfMissing, SafePath, identity_of};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 pub(in crate::store) const SUFFIX: &str = ".lock";
 
 const MARK: &[u8] = b"A used-serial log of mailstamp stands beside this file. Remove neither.\n";
-const AT_REST: &[u8] = b"at rest\n";
-const AT_WORK: &[u8] = b"at work\n";
+const CLEAN: &[u8] = b"at rest\n";
+const DIRTY: &[u8] = b"at work\n";
 
 /// For how long to wait for a lock that is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(crate) enum Wait {
     /// So long. A process that holds the log and stays is asked to lend it.
     For(Duration),
     /// So long, and nobody is asked: who stays would ask himself.
-    Quietly(Duration),
+    WithoutLease(Duration),
 }
 
 /// The lock, while it is held.
@@ -48,11 +48,11 @@ pub(in crate::store) struct Lock {
 
 /// The lock file's second line.
 #[derive(Debug)]
-pub(in crate::store) struct LockNote(Arc<File>);
+pub(in crate::store) struct DirtyFlagFile(Arc<File>);
 
 impl Lock {
     /// Waits until the lock is ours; `None` when there is no lock file and it is not to be created.
-    pub(in crate::store) fn take(place: &Place, absent: Absent, wait: Wait) -> Result<Option<Self>, StoreError> {
+    pub(in crate::store) fn take(place: &SafePath, absent: IfMissing, wait: Wait) -> Result<Option<Self>, StoreError> {
         let began = Instant::now();
         let path = place.path(SUFFIX);
         let mut lender = None;
@@ -63,10 +63,10 @@ impl Lock {
                 true => Some(file),
                 false => match wait {
                     Wait::No => None,
-                    Wait::For(limit) | Wait::Quietly(limit) => {
+                    Wait::For(limit) | Wait::WithoutLease(limit) => {
                         let left = || limit.saturating_sub(began.elapsed());
                         if lender.is_none() && wait == Wait::For(limit) {
-                            lender = client::borrow(place, left());
+                            lender = client::acquire_lease(place, left());
                         }
                         wait_for(file, left()).map_err(failed)?
                     }
@@ -83,7 +83,7 @@ impl Lock {
     }
 
     /// Whether a log was created here.
-    pub(in crate::store) fn marked(&self) -> Result<bool, StoreError> {
+    pub(in crate::store) fn was_created(&self) -> Result<bool, StoreError> {
         match self.file.metadata() {
             Ok(data) => Ok(data.len() > 0),
             Err(source) => Err(StoreError::from_io("look at", &self.path, source)),
@@ -91,17 +91,17 @@ impl Lock {
     }
 
     /// Remembers that a log was created here.
-    pub(in crate::store) fn mark(&self) -> Result<(), StoreError> {
-        if self.marked()? {
+    pub(in crate::store) fn set_created(&self) -> Result<(), StoreError> {
+        if self.was_created()? {
             return Ok(());
         }
-        let text = [MARK, AT_WORK].concat();
+        let text = [MARK, DIRTY].concat();
         self.file.write_all_at(&text, 0).map_err(|source| StoreError::from_io("write", &self.path, source))
     }
 
     /// Where a process says that it is between a write and its sync.
-    pub(in crate::store) fn note(&self) -> LockNote {
-        LockNote(Arc::clone(&self.file))
+    pub(in crate::store) fn note(&self) -> DirtyFlagFile {
+        DirtyFlagFile(Arc::clone(&self.file))
     }
 }
 
@@ -112,14 +112,14 @@ impl Drop for Lock {
     }
 }
 
-impl Note for LockNote {
-    fn unsettled(&self) -> bool {
-        let mut line = [0; AT_REST.len()];
-        self.0.read_exact_at(&mut line, MARK.len() as u64).is_err() || line != AT_REST
+impl DirtyFlag for DirtyFlagFile {
+    fn is_dirty(&self) -> bool {
+        let mut line = [0; CLEAN.len()];
+        self.0.read_exact_at(&mut line, MARK.len() as u64).is_err() || line != CLEAN
     }
 
     fn set_unsettled(&self, unsettled: bool) -> io::Result<()> {
-        self.0.write_all_at(if unsettled { AT_WORK } else { AT_REST }, MARK.len() as u64)
+        self.0.write_all_at(if unsettled { DIRTY } else { CLEAN }, MARK.len() as u64)
     }
 }
 
@@ -156,14 +156,14 @@ fn wait_for(file: File, wait: Duration) -> io::Result<Option<File>> {
 mod tests {
     use super::*;
 
-    fn take(place: &Place, wait: u64) -> Result<Option<Lock>, StoreError> {
-        Lock::take(place, Absent::Create, Wait::For(Duration::from_millis(wait)))
+    fn take(place: &SafePath, wait: u64) -> Result<Option<Lock>, StoreError> {
+        Lock::take(place, IfMissing::Create, Wait::For(Duration::from_millis(wait)))
     }
 
     #[test]
     fn the_lock_is_waited_for_and_no_longer_than_allowed() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::open(&folder.path().join("log"), Absent::Leave).unwrap().unwrap();
+        let place = SafePath::open(&folder.path().join("log"), IfMissing::Ignore).unwrap().unwrap();
         let held = take(&place, 0).unwrap().unwrap();
         assert!(matches!(take(&place, 30), Err(StoreError::Busy { waited, .. }) if waited.as_millis() >= 30));
         let other = thread::spawn(move || take(&place, 300_000).map(|lock| lock.is_some()));
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_waiter_that_gave_up_does_not_keep_the_lock() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::open(&folder.path().join("log"), Absent::Leave).unwrap().unwrap();
+        let place = SafePath::open(&folder.path().join("log"), IfMissing::Ignore).unwrap().unwrap();
         let held = take(&place, 0).unwrap();
         assert!(take(&place, 10).is_err());
         drop(held);
@@ -186,10 +186,10 @@ mod tests {
     fn a_lock_whose_file_was_removed_is_taken_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let place = Place::open(&path, Absent::Leave).unwrap().unwrap();
+        let place = SafePath::open(&path, IfMissing::Ignore).unwrap().unwrap();
         let held = take(&place, 0).unwrap();
         let waiting = thread::spawn({
-            let place = Place::open(&path, Absent::Leave).unwrap().unwrap();
+            let place = SafePath::open(&path, IfMissing::Ignore).unwrap().unwrap();
             move || take(&place, 300_000)
         });
         thread::sleep(Duration::from_millis(30));
@@ -202,17 +202,17 @@ mod tests {
     #[test]
     fn the_mark_is_written_once_and_the_note_stands_behind_it() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::open(&folder.path().join("log"), Absent::Leave).unwrap().unwrap();
+        let place = SafePath::open(&folder.path().join("log"), IfMissing::Ignore).unwrap().unwrap();
         let text = || std::fs::read_to_string(folder.path().join("log.lock")).unwrap();
         let lock = take(&place, 0).unwrap().unwrap();
-        assert!(!lock.marked().unwrap());
-        assert!(lock.note().unsettled(), "in doubt, it is");
-        lock.mark().unwrap();
-        assert!(lock.note().unsettled());
+        assert!(!lock.was_created().unwrap());
+        assert!(lock.note().is_dirty(), "in doubt, it is");
+        lock.set_created().unwrap();
+        assert!(lock.note().is_dirty());
         lock.note().set_unsettled(false).unwrap();
-        assert!(!lock.note().unsettled());
-        lock.mark().unwrap();
-        assert!(!lock.note().unsettled());
+        assert!(!lock.note().is_dirty());
+        lock.set_created().unwrap();
+        assert!(!lock.note().is_dirty());
         assert!(text().ends_with("Remove neither.\nat rest\n"), "{}", text());
         lock.note().set_unsettled(true).unwrap();
         assert!(text().ends_with("Remove neither.\nat work\n"), "{}", text());

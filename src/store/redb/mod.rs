@@ -15,20 +15,20 @@ pub(super) mod sync_elision;
 pub(super) mod write_batch;
 
 use super::combining::client;
-use super::combining::leader::Company;
-use super::decide::{self, Entry, Key, Known};
+use super::combining::leader::CombiningLeader;
+use super::decide::{self, Entry, SpendKey, State};
 use super::error::StoreError;
-use super::export_record::Row;
-use super::place::Absent;
-use super::{GRACE, GrantBook, Imported, Purged, Store, Summary, UsedLog};
-use crate::grant::Standing;
+use super::export_record::ExportRecord;
+use super::place::IfMissing;
+use super::{GRACE, GrantStore, Imported, Purged, Store, Summary, UsedLog};
+use crate::grant::StampStatus;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
-use crate::verdict::spend::{Spend, Spent, Terms};
+use crate::verdict::spend::{SpendRequest, SpendResult, Terms};
 use lock::Wait;
 use redb::{ReadableTable, ReadableTableMetadata, StorageBackend};
 use schema::{FORMAT, META, STANDING, USED};
-use session::{Schema, Session, Trouble, guarded};
+use session::{Schema, Session, SessionError, catch_panic};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -36,23 +36,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
-use write_batch::Decided;
+use write_batch::BatchResult;
 
 /// What makes a file a log.
 const SCHEMA: Schema =
-    Schema { establish: schema::establish, check: schema::check, resume: super::resident::wal::resume };
+    Schema { create: schema::establish, check: schema::check, recover: super::resident::wal::recover_if_needed };
 
 /// Rows in one commit of a purge or an import.
-const BATCH: usize = 1_000;
+const ROWS_PER_COMMIT: usize = 1_000;
 /// Rows looked at in one step of a purge that has to look at all.
-const SCAN: usize = 20_000;
+const ROWS_PER_SCAN: usize = 20_000;
 
 /// For how long one who waits for the log sleeps first; each time it is half as long again.
-const PAUSE: Duration = Duration::from_micros(400);
+const RETRY_DELAY: Duration = Duration::from_micros(400);
 /// And at most.
 const LONGEST_PAUSE: Duration = Duration::from_millis(3);
 /// For how long one process answers others before it goes its own way.
-const SHIFT: Duration = Duration::from_millis(50);
+const LEADER_TIME_LIMIT: Duration = Duration::from_millis(50);
 
 /// How a log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Redb {
         options: Options,
     ) -> Result<Self, StoreError> {
         let path = PathBuf::from("(storage)");
-        let session = guarded(|| Session::over(Box::new(storage), Box::new(unsettled), options.cache, &SCHEMA));
+        let session = catch_panic(|| Session::over(Box::new(storage), Box::new(unsettled), options.cache, &SCHEMA));
         let session = session.map_err(|trouble| trouble.at(&path))?;
         Ok(Self::with_keeping(path, Keeping::Given, options, Some(session)))
     }
@@ -140,7 +140,7 @@ impl Redb {
     /// # Errors
     /// Any [`StoreError`]; [`StoreError::Damaged`] if it cannot be repaired.
     pub fn verify(&self) -> Result<bool, StoreError> {
-        let sound = self.with(Absent::Leave, |session| Ok(session.whole()?.check_integrity()?))?;
+        let sound = self.with_session(IfMissing::Ignore, |session| Ok(session.database_mut()?.check_integrity()?))?;
         Ok(sound.unwrap_or(true))
     }
 
@@ -149,7 +149,7 @@ impl Redb {
     /// # Errors
     /// Any [`StoreError`].
     pub fn compact(&self) -> Result<(), StoreError> {
-        self.with(Absent::Leave, |session| Ok(session.whole()?.compact()?))?;
+        self.with_session(IfMissing::Ignore, |session| Ok(session.database_mut()?.compact()?))?;
         Ok(())
     }
 
@@ -176,23 +176,23 @@ impl Redb {
 
     /// Does a job beside others in the open log, if that is still the session of this number. Two jobs that write take
     /// turns; what a job reads and then writes is its own affair.
-    pub(super) fn beside<T>(
+    pub(super) fn read_shared<T>(
         &self,
         number: u64,
-        job: impl FnOnce(&Session) -> Result<T, Trouble>,
+        job: impl FnOnce(&Session) -> Result<T, SessionError>,
     ) -> Result<Option<T>, StoreError> {
         let slot = self.session.read().unwrap_or_else(PoisonError::into_inner);
         let Some(session) = slot.as_ref().filter(|session| self.session_number() == number && session.current()) else {
             return Ok(None);
         };
-        guarded(|| job(session)).map(Some).map_err(|trouble| trouble.at(&self.path))
+        catch_panic(|| job(session)).map(Some).map_err(|trouble| trouble.at(&self.path))
     }
 
     /// Does a job in the open log; `None` when there is no log and none is to be created.
-    pub(super) fn with<T>(
+    pub(super) fn with_session<T>(
         &self,
-        absent: Absent,
-        job: impl FnOnce(&mut Session) -> Result<T, Trouble>,
+        absent: IfMissing,
+        job: impl FnOnce(&mut Session) -> Result<T, SessionError>,
     ) -> Result<Option<T>, StoreError> {
         let mut slot = self.session();
         if slot.as_ref().is_some_and(|session| !session.current()) {
@@ -203,10 +203,10 @@ impl Redb {
             self.opened.fetch_add(1, SeqCst);
         }
         let Some(session) = slot.as_mut() else { return Ok(None) };
-        guarded(|| job(session)).map(Some).map_err(|trouble| {
+        catch_panic(|| job(session)).map(Some).map_err(|trouble| {
             // What failed once is opened anew, since the database refuses all work after an error of the disk. A clock
             // that is behind is no failure of the log.
-            if !matches!(trouble, Trouble::Ours(StoreError::ClockBehind { .. })) {
+            if !matches!(trouble, SessionError::Store(StoreError::ClockBehind { .. })) {
                 *slot = None;
             }
             trouble.at(&self.path)
@@ -220,28 +220,31 @@ impl Redb {
         *slot = None;
         let done = meanwhile();
         // At once, or the next to come would take it for free.
-        *slot = self.open(Absent::Create)?;
+        *slot = self.open(IfMissing::Create)?;
         self.opened.fetch_add(1, SeqCst);
         Ok(done)
     }
 
-    fn open(&self, absent: Absent) -> Result<Option<Session>, StoreError> {
+    fn open(&self, absent: IfMissing) -> Result<Option<Session>, StoreError> {
         if self.keeping == Keeping::Given {
             let source = io::Error::other("it failed or was released before");
             return Err(StoreError::Io { doing: "use", path: self.path.clone(), source });
         }
         // After its first session a process that stays listens itself.
         let listens = self.keeping == Keeping::Resident && self.session_number() > 0;
-        let wait = if listens { Wait::Quietly } else { Wait::For };
+        let wait = if listens { Wait::WithoutLease } else { Wait::For };
         Session::open(&self.path, absent, wait(self.options.wait), self.options.cache, &SCHEMA)
     }
 
     /// Does a job in steps between which others may have the log. A step says how many rows it removed, and whether there
     /// is more to do.
-    fn in_steps(&self, mut step: impl FnMut(&Session) -> Result<(u64, bool), Trouble>) -> Result<u64, StoreError> {
+    fn in_chunks(
+        &self,
+        mut step: impl FnMut(&Session) -> Result<(u64, bool), SessionError>,
+    ) -> Result<u64, StoreError> {
         let mut removed = 0;
         loop {
-            let (rows, more) = self.with(Absent::Leave, |session| step(session))?.unwrap_or_default();
+            let (rows, more) = self.with_session(IfMissing::Ignore, |session| step(session))?.unwrap_or_default();
             removed += rows;
             if !more {
                 return Ok(removed);
@@ -253,23 +256,23 @@ impl Redb {
     }
 
     /// Spends when the log can be had, or has its holder do it: whichever comes first.
-    fn spend_in_company(&self, ask: &Spend) -> Result<Spent, StoreError> {
+    fn spend_or_forward(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
         let began = Instant::now();
-        let absent = if ask.terms == Terms::Spend { Absent::Create } else { Absent::Leave };
-        let (mut alone, mut pause) = (true, PAUSE);
+        let absent = if ask.terms == Terms::Spend { IfMissing::Create } else { IfMissing::Ignore };
+        let (mut alone, mut pause) = (true, RETRY_DELAY);
         loop {
             match Session::open(&self.path, absent, Wait::No, self.options.cache, &SCHEMA) {
-                Ok(None) => return answer_of_nothing(ask),
+                Ok(None) => return result_without_log(ask),
                 Ok(Some(session)) => {
                     *self.session() = Some(session);
                     self.opened.fetch_add(1, SeqCst);
-                    alone &= !Company::was_here(&self.path);
-                    return if alone { only(self.spend_all(&[ask])?) } else { self.spend_for_all(ask) };
+                    alone &= !CombiningLeader::has_successors(&self.path);
+                    return if alone { single(self.spend_batch(&[ask])?) } else { self.spend_as_leader(ask) };
                 }
                 Err(StoreError::Busy { .. }) => alone = false,
                 Err(error) => return Err(error),
             }
-            if let Some(spent) = client::ask(&self.path, ask, began + self.options.wait)? {
+            if let Some(spent) = client::request_spend(&self.path, ask, began + self.options.wait)? {
                 return Ok(spent);
             }
             let waited = began.elapsed();
@@ -282,46 +285,46 @@ impl Redb {
     }
 
     /// Spends with the log in hand, and answers others for as long as they come, which is not long.
-    fn spend_for_all(&self, ask: &Spend) -> Result<Spent, StoreError> {
+    fn spend_as_leader(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
         // Who cannot listen is alone, and the others wait for the lock.
-        let Ok(mut company) = Company::open(&self.path) else { return only(self.spend_all(&[ask])?) };
+        let Ok(mut company) = CombiningLeader::bind(&self.path) else { return single(self.spend_batch(&[ask])?) };
         let began = Instant::now();
-        let mut asked = company.questions();
+        let mut asked = company.collect_requests();
         let mine = self.answer_with(&mut company, Some(ask), &asked)?;
         loop {
-            asked = company.questions();
+            asked = company.collect_requests();
             if asked.is_empty() {
                 break;
             }
             self.answer_with(&mut company, None, &asked)?;
-            if began.elapsed() >= SHIFT {
-                asked = company.leave();
+            if began.elapsed() >= LEADER_TIME_LIMIT {
+                asked = company.hand_off();
                 if !asked.is_empty() {
                     self.answer_with(&mut company, None, &asked)?;
                 }
                 break;
             }
         }
-        mine.unwrap_or_else(|| answer_of_nothing(ask))
+        mine.unwrap_or_else(|| result_without_log(ask))
     }
 
     /// One commit: the answer to the first question, and everybody else told his.
     fn answer_with(
         &self,
-        company: &mut Company,
-        mine: Option<&Spend>,
-        asked: &[Spend],
-    ) -> Result<Option<Result<Spent, StoreError>>, StoreError> {
-        let batch: Vec<&Spend> = mine.into_iter().chain(asked).collect();
-        match self.spend_all(&batch) {
+        company: &mut CombiningLeader,
+        mine: Option<&SpendRequest>,
+        asked: &[SpendRequest],
+    ) -> Result<Option<Result<SpendResult, StoreError>>, StoreError> {
+        let batch: Vec<&SpendRequest> = mine.into_iter().chain(asked).collect();
+        match self.spend_batch(&batch) {
             Ok(answers) => {
                 let mut answers = answers.into_iter();
                 let first = mine.and_then(|_| answers.next());
-                company.answer(answers.map(|it| client::answer(&it)));
+                company.respond(answers.map(|it| client::encode_reply(&it)));
                 Ok(first)
             }
             Err(error) => {
-                company.answer(asked.iter().map(|_| client::undecided(&error.to_string(), None)));
+                company.respond(asked.iter().map(|_| client::encode_deferral(&error.to_string(), None)));
                 // Who has his own answer already keeps it.
                 if mine.is_some() { Err(error) } else { Ok(None) }
             }
@@ -329,21 +332,24 @@ impl Redb {
     }
 
     /// Answers a batch in one transaction: an answer for each question, in order.
-    pub(super) fn spend_all(&self, asks: &[&Spend]) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
+    pub(super) fn spend_batch(
+        &self,
+        asks: &[&SpendRequest],
+    ) -> Result<Vec<Result<SpendResult, StoreError>>, StoreError> {
         let may_write = asks.iter().any(|ask| ask.terms == Terms::Spend);
-        let spent = self.with(if may_write { Absent::Create } else { Absent::Leave }, |session| {
-            let Decided { answers, rows } = write_batch::decide(session, &[], asks, self.options.grace)?;
+        let spent = self.with_session(if may_write { IfMissing::Create } else { IfMissing::Ignore }, |session| {
+            let BatchResult { answers, rows } = write_batch::decide(session, &[], asks, self.options.grace)?;
             if !rows.is_empty() {
-                session.write(|tx| rows.write_into(tx))?;
+                session.write(|tx| rows.apply(tx))?;
             }
             Ok(answers)
         })?;
-        Ok(spent.unwrap_or_else(|| asks.iter().map(|ask| answer_of_nothing(ask)).collect()))
+        Ok(spent.unwrap_or_else(|| asks.iter().map(|ask| result_without_log(ask)).collect()))
     }
 
-    fn known(session: &Session, ask: &Spend) -> Result<Known, Trouble> {
+    fn known(session: &Session, ask: &SpendRequest) -> Result<State, SessionError> {
         let tx = session.read()?;
-        Ok(Known {
+        Ok(State {
             standing: schema::standing_in(&tx, &decide::name(&ask.vendor, &ask.serial))?,
             entry: tx.open_table(USED)?.get(&decide::key(ask))?.map(|row| Entry::from_bytes(row.value())),
             mark: tx.open_table(META)?.get("mark")?.map(|mark| mark.value()),
@@ -352,37 +358,40 @@ impl Redb {
 }
 
 impl UsedLog for Redb {
-    fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
+    fn spend(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
         if self.keeping == Keeping::Shared && self.session().is_none() {
-            self.spend_in_company(ask)
+            self.spend_or_forward(ask)
         } else {
-            only(self.spend_all(&[ask])?)
+            single(self.spend_batch(&[ask])?)
         }
     }
 
-    fn peek(&self, ask: &Spend) -> Result<Spent, StoreError> {
+    fn would_spend(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
         let look = |session: &mut Session| write_batch::decide(session, &[], &[ask], self.options.grace);
-        self.with(Absent::Leave, look)?.map_or_else(|| answer_of_nothing(ask), |decided| only(decided.answers))
+        self.with_session(IfMissing::Ignore, look)?
+            .map_or_else(|| result_without_log(ask), |decided| single(decided.answers))
     }
 
-    fn received(&self, ask: &Spend) -> Result<bool, StoreError> {
-        let received = self.with(Absent::Leave, |session| Ok(decide::received(ask, &Self::known(session, ask)?)))?;
+    fn received(&self, ask: &SpendRequest) -> Result<bool, StoreError> {
+        let received =
+            self.with_session(IfMissing::Ignore, |session| Ok(decide::received(ask, &Self::known(session, ask)?)))?;
         Ok(received.unwrap_or(false))
     }
 
     fn purge(&self, now: UnixTime, grace: i64, most: usize) -> Result<Purged, StoreError> {
-        let below = decide::first_kept(now, grace);
+        let below = decide::oldest_kept_bucket(now, grace);
         let mut done = Purged::default();
         loop {
-            let room = BATCH.min(most - done.removed);
-            let step = self.with(Absent::Leave, |session| {
+            let room = ROWS_PER_COMMIT.min(most - done.removed);
+            let step = self.with_session(IfMissing::Ignore, |session| {
                 // An idle purge writes nothing.
                 let used = session.read()?.open_table(USED)?;
-                let left = used.range::<&Key>(..&decide::join(below, &[0; 16]))?.next().transpose()?.is_some();
+                let left =
+                    used.range::<&SpendKey>(..&decide::encode_key(below, &[0; 16]))?.next().transpose()?.is_some();
                 if !left || room == 0 {
                     return Ok(Purged { removed: 0, left });
                 }
-                session.write(|tx| schema::clear(tx, &mut tx.open_table(USED)?, below, room))
+                session.write(|tx| schema::remove_expired(tx, &mut tx.open_table(USED)?, below, room))
             })?;
             let step = step.unwrap_or_default();
             done = Purged { removed: done.removed + step.removed, left: step.left };
@@ -397,24 +406,24 @@ impl UsedLog for Redb {
     }
 }
 
-impl GrantBook for Redb {
-    fn standing(&self, vendor: &str, serial: &Serial) -> Result<Standing, StoreError> {
+impl GrantStore for Redb {
+    fn standing(&self, vendor: &str, serial: &Serial) -> Result<StampStatus, StoreError> {
         let name = decide::name(vendor, serial);
-        let found = self.with(Absent::Leave, |session| schema::standing_in(&session.read()?, &name))?;
+        let found = self.with_session(IfMissing::Ignore, |session| schema::standing_in(&session.read()?, &name))?;
         Ok(found.unwrap_or_default())
     }
 
-    fn change_standing(
+    fn update_status(
         &self,
         vendor: &str,
         serial: &Serial,
-        change: &mut dyn FnMut(&Standing) -> Standing,
-    ) -> Result<Standing, StoreError> {
+        change: &mut dyn FnMut(&StampStatus) -> StampStatus,
+    ) -> Result<StampStatus, StoreError> {
         let name = decide::name(vendor, serial);
         // Where nothing stands and nothing is to stand, no log is begun.
-        let nothing = Standing::default();
-        let absent = if change(&nothing) == nothing { Absent::Leave } else { Absent::Create };
-        let before = self.with(absent, |session| {
+        let nothing = StampStatus::default();
+        let absent = if change(&nothing) == nothing { IfMissing::Ignore } else { IfMissing::Create };
+        let before = self.with_session(absent, |session| {
             let before = schema::standing_in(&session.read()?, &name)?;
             let after = change(&before);
             if before != after {
@@ -425,58 +434,62 @@ impl GrantBook for Redb {
         Ok(before.unwrap_or_default())
     }
 
-    fn standings(&self, to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>) -> Result<(), StoreError> {
-        let _ = self.with(Absent::Leave, |session| schema::standings(&session.read()?, to))?;
+    fn standings(&self, to: &mut dyn FnMut(String, Serial, StampStatus) -> ControlFlow<()>) -> Result<(), StoreError> {
+        let _ = self.with_session(IfMissing::Ignore, |session| schema::standings(&session.read()?, to))?;
         Ok(())
     }
 }
 
 impl Store for Redb {
-    fn export(&self, to: &mut dyn FnMut(Row) -> ControlFlow<()>) -> Result<(), StoreError> {
-        self.with(Absent::Leave, |session| {
+    fn export(&self, to: &mut dyn FnMut(ExportRecord) -> ControlFlow<()>) -> Result<(), StoreError> {
+        self.with_session(IfMissing::Ignore, |session| {
             let tx = session.read()?;
             if let Some(mark) = tx.open_table(META)?.get("mark")?
-                && to(Row::Cleared { hour: mark.value() }).is_break()
+                && to(ExportRecord::PurgedThrough { hour: mark.value() }).is_break()
             {
                 return Ok(());
             }
             for row in tx.open_table(USED)?.iter()? {
                 let (key, entry) = row?;
-                let (hour, stamp) = decide::split(key.value());
-                if to(Row::used(hour, stamp, Entry::from_bytes(entry.value()))).is_break() {
+                let (hour, stamp) = decide::decode_key(key.value());
+                if to(ExportRecord::used(hour, stamp, Entry::from_bytes(entry.value()))).is_break() {
                     return Ok(());
                 }
             }
-            let standings =
-                schema::standings(&tx, &mut |vendor, serial, standing| to(Row::Standing { vendor, serial, standing }))?;
+            let standings = schema::standings(&tx, &mut |vendor, serial, standing| {
+                to(ExportRecord::Standing { vendor, serial, standing })
+            })?;
             if standings.is_break()
-                || contacts::contacts(&tx, &mut |address, contact| to(Row::contact(address.to_owned(), contact)))?
-                    .is_break()
-                || contacts::messages(&tx, &mut |message, at| to(Row::Sent { message, at }))?.is_break()
+                || contacts::contacts(&tx, &mut |address, contact| {
+                    to(ExportRecord::contact(address.to_owned(), contact))
+                })?
+                .is_break()
+                || contacts::messages(&tx, &mut |message, at| to(ExportRecord::Sent { message, at }))?.is_break()
             {
                 return Ok(());
             }
-            let replies =
-                replies::replies(&tx, &mut |key, at| Row::reply(key, at).map_or(ControlFlow::Continue(()), &mut *to))?;
+            let replies = replies::replies(&tx, &mut |key, at| {
+                ExportRecord::reply(key, at).map_or(ControlFlow::Continue(()), &mut *to)
+            })?;
             if replies.is_continue() {
-                let _ = replies::hours(&tx, &mut |hour, count| to(Row::Replies { hour, count }))?;
+                let _ = replies::hours(&tx, &mut |hour, count| to(ExportRecord::Replies { hour, count }))?;
             }
             Ok(())
         })?;
         Ok(())
     }
 
-    fn import(&self, rows: &mut dyn Iterator<Item = Row>) -> Result<Imported, StoreError> {
+    fn import(&self, rows: &mut dyn Iterator<Item = ExportRecord>) -> Result<Imported, StoreError> {
         let mut done = Imported::default();
         let mut rows = rows.peekable();
         while rows.peek().is_some() {
-            let batch = self.with(Absent::Create, |session| {
+            let batch = self.with_session(IfMissing::Create, |session| {
                 session.write(|tx| {
                     let mut done = Imported::default();
                     let mut used = tx.open_table(USED)?;
                     let mut standings = tx.open_table(STANDING)?;
-                    for row in rows.by_ref().take(BATCH) {
-                        let changed = schema::take_in(tx, &mut used, &mut standings, row)?;
+                    for row in rows.by_ref().take(ROWS_PER_COMMIT) {
+                        let changed = schema::merge_record(tx, &mut used, &mut standings, row)?;
                         *(if changed { &mut done.taken } else { &mut done.known }) += 1;
                     }
                     Ok(done)
@@ -489,19 +502,19 @@ impl Store for Redb {
     }
 
     fn summary(&self) -> Result<Summary, StoreError> {
-        let summary = self.with(Absent::Leave, |session| {
+        let summary = self.with_session(IfMissing::Ignore, |session| {
             let tx = session.read()?;
             let mut correspondents = 0;
             let _ = contacts::contacts(&tx, &mut |_, contact| {
-                correspondents += u64::from(contact.stands());
+                correspondents += u64::from(contact.is_active());
                 ControlFlow::Continue(())
             })?;
             Ok(Summary {
                 used: tx.open_table(USED)?.len()?,
                 standings: tx.open_table(STANDING)?.len()?,
                 correspondents,
-                sent: schema::if_there(tx.open_table(schema::SENT))?.map_or(Ok(0), |table| table.len())?,
-                replies: schema::if_there(tx.open_table(schema::REPLIES))?.map_or(Ok(0), |table| table.len())?,
+                sent: schema::open_optional(tx.open_table(schema::SENT))?.map_or(Ok(0), |table| table.len())?,
+                replies: schema::open_optional(tx.open_table(schema::REPLIES))?.map_or(Ok(0), |table| table.len())?,
                 bytes: session.bytes()?,
                 cleared: tx.open_table(META)?.get("mark")?.map(|mark| decide::bucket_end(mark.value())),
                 format: FORMAT,
@@ -512,11 +525,11 @@ impl Store for Redb {
 }
 
 /// The answer of a batch of one.
-pub(super) fn only(mut answers: Vec<Result<Spent, StoreError>>) -> Result<Spent, StoreError> {
+pub(super) fn single(mut answers: Vec<Result<SpendResult, StoreError>>) -> Result<SpendResult, StoreError> {
     answers.pop().unwrap_or_else(|| Err(StoreError::Busy { path: PathBuf::new(), waited: Duration::ZERO }))
 }
 
 /// Where there is no log nothing is known, and nothing is written on terms that could spend.
-pub(super) fn answer_of_nothing(ask: &Spend) -> Result<Spent, StoreError> {
-    decide::decide(ask, &Known::default()).map(|decision| decision.answer)
+pub(super) fn result_without_log(ask: &SpendRequest) -> Result<SpendResult, StoreError> {
+    decide::decide(ask, &State::default()).map(|decision| decision.answer)
 }

@@ -1,25 +1,25 @@
 //! To whom automatic replies went, on disk: the last of each kind to each sender, and how many went out in each of the last
 //! hours. The tables come with the first row.
 
-use super::schema::{REPLIES, REPLY_HOURS, if_there};
-use super::session::{Session, Trouble};
-use super::{BATCH, Redb, SCAN};
+use super::schema::{REPLIES, REPLY_HOURS, open_optional};
+use super::session::{Session, SessionError};
+use super::{ROWS_PER_COMMIT, ROWS_PER_SCAN, Redb};
 use crate::store::error::StoreError;
-use crate::store::place::Absent;
-use crate::store::reply_log::{self, Known, Reply, ReplyAsk, ReplyBook, Reserved};
+use crate::store::place::IfMissing;
+use crate::store::reply_log::{self, Reply, ReplyHistory, ReplyLog, ReplyRequest, Reservation};
 use crate::time::UnixTime;
 use redb::{ReadTransaction, ReadableTable};
 use std::ops::{Bound, ControlFlow};
 
-impl ReplyBook for Redb {
-    fn reserve_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
+impl ReplyLog for Redb {
+    fn reserve_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
         // Where no reply may be sent no log is begun.
-        let writes = reply_log::decide(ask, &Known::default()).1.is_some();
-        let absent = if writes { Absent::Create } else { Absent::Leave };
-        let answer = self.with(absent, |session| {
+        let writes = reply_log::decide(ask, &ReplyHistory::default()).1.is_some();
+        let absent = if writes { IfMissing::Create } else { IfMissing::Ignore };
+        let answer = self.with_session(absent, |session| {
             let key = reply_log::key(ask.kind, &ask.sender);
             let (answer, after) = look(session, ask, &key)?;
-            if let Some(Known { at, hours }) = after {
+            if let Some(ReplyHistory { at, hours }) = after {
                 session.write(|tx| {
                     if let Some(at) = at {
                         tx.open_table(REPLIES)?.insert(key.as_str(), at)?;
@@ -34,17 +34,17 @@ impl ReplyBook for Redb {
             }
             Ok(answer)
         })?;
-        Ok(answer.unwrap_or_else(|| reply_log::decide(ask, &Known::default()).0))
+        Ok(answer.unwrap_or_else(|| reply_log::decide(ask, &ReplyHistory::default()).0))
     }
 
-    fn peek_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
+    fn peek_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
         let key = reply_log::key(ask.kind, &ask.sender);
-        let answer = self.with(Absent::Leave, |session| Ok(look(session, ask, &key)?.0))?;
-        Ok(answer.unwrap_or_else(|| reply_log::decide(ask, &Known::default()).0))
+        let answer = self.with_session(IfMissing::Ignore, |session| Ok(look(session, ask, &key)?.0))?;
+        Ok(answer.unwrap_or_else(|| reply_log::decide(ask, &ReplyHistory::default()).0))
     }
 
     fn replies(&self, to: &mut dyn FnMut(Reply) -> ControlFlow<()>) -> Result<(), StoreError> {
-        self.with(Absent::Leave, |session| {
+        self.with_session(IfMissing::Ignore, |session| {
             replies(&session.read()?, &mut |key, at| match reply_log::named(key, at) {
                 Some(reply) => to(reply),
                 None => ControlFlow::Continue(()),
@@ -55,8 +55,8 @@ impl ReplyBook for Redb {
 
     fn purge_replies(&self, before: UnixTime) -> Result<u64, StoreError> {
         let mut from: Option<String> = None;
-        self.in_steps(|session| {
-            let Some(table) = if_there(session.read()?.open_table(REPLIES))? else { return Ok((0, false)) };
+        self.in_chunks(|session| {
+            let Some(table) = open_optional(session.read()?.open_table(REPLIES))? else { return Ok((0, false)) };
             let lower = from.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             let mut ended: Vec<String> = Vec::new();
             let mut seen = 0;
@@ -67,7 +67,7 @@ impl ReplyBook for Redb {
                 if i64::from(at.value()) < before.0 {
                     ended.push(key.value().to_owned());
                 }
-                if seen == SCAN || ended.len() == BATCH {
+                if seen == ROWS_PER_SCAN || ended.len() == ROWS_PER_COMMIT {
                     last = Some(key.value().to_owned());
                     break;
                 }
@@ -87,21 +87,21 @@ impl ReplyBook for Redb {
     }
 }
 
-fn look(session: &Session, ask: &ReplyAsk, key: &str) -> Result<(Reserved, Option<Known>), Trouble> {
+fn look(session: &Session, ask: &ReplyRequest, key: &str) -> Result<(Reservation, Option<ReplyHistory>), SessionError> {
     let tx = session.read()?;
-    let at = match if_there(tx.open_table(REPLIES))? {
+    let at = match open_optional(tx.open_table(REPLIES))? {
         Some(table) => table.get(key)?.map(|at| at.value()),
         None => None,
     };
-    Ok(reply_log::decide(ask, &Known { at, hours: all_hours(&tx)? }))
+    Ok(reply_log::decide(ask, &ReplyHistory { at, hours: all_hours(&tx)? }))
 }
 
 /// How many replies of the last day the ceiling counts at `now`.
-pub(in crate::store) fn counted(tx: &ReadTransaction, now: UnixTime) -> Result<u32, Trouble> {
+pub(in crate::store) fn counted(tx: &ReadTransaction, now: UnixTime) -> Result<u32, SessionError> {
     Ok(reply_log::counted(all_hours(tx)?, now))
 }
 
-fn all_hours(tx: &ReadTransaction) -> Result<Vec<(u32, u32)>, Trouble> {
+fn all_hours(tx: &ReadTransaction) -> Result<Vec<(u32, u32)>, SessionError> {
     let mut all = Vec::new();
     let _ = hours(tx, &mut |hour, count| {
         all.push((hour, count));
@@ -114,8 +114,8 @@ fn all_hours(tx: &ReadTransaction) -> Result<Vec<(u32, u32)>, Trouble> {
 pub(super) fn replies(
     tx: &ReadTransaction,
     to: &mut dyn FnMut(&str, u32) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, Trouble> {
-    let Some(table) = if_there(tx.open_table(REPLIES))? else { return Ok(ControlFlow::Continue(())) };
+) -> Result<ControlFlow<()>, SessionError> {
+    let Some(table) = open_optional(tx.open_table(REPLIES))? else { return Ok(ControlFlow::Continue(())) };
     for row in table.range::<&str>(..)? {
         let (key, at) = row?;
         if to(key.value(), at.value()).is_break() {
@@ -129,8 +129,8 @@ pub(super) fn replies(
 pub(super) fn hours(
     tx: &ReadTransaction,
     to: &mut dyn FnMut(u32, u32) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, Trouble> {
-    let Some(table) = if_there(tx.open_table(REPLY_HOURS))? else { return Ok(ControlFlow::Continue(())) };
+) -> Result<ControlFlow<()>, SessionError> {
+    let Some(table) = open_optional(tx.open_table(REPLY_HOURS))? else { return Ok(ControlFlow::Continue(())) };
     for row in table.iter()? {
         let (hour, count) = row?;
         if to(hour.value(), count.value()).is_break() {

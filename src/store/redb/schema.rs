@@ -5,14 +5,14 @@
 //! Four more came with version 0.2 (`redb/sent.rs`, `redb/reply.rs`). They are made by the first row that goes into them,
 //! and one that is not there is empty: the format stays the same, and programs of either version read files of the other.
 
-use super::session::Trouble;
-use crate::grant::Standing;
+use super::session::SessionError;
+use crate::grant::StampStatus;
 use crate::stamp::serial::Serial;
 use crate::store::Purged;
 use crate::store::contacts::{Contact, MessageName};
-use crate::store::decide::{self, Entry, Key, Name};
+use crate::store::decide::{self, Entry, SpendKey, StampId};
 use crate::store::error::StoreError;
-use crate::store::export_record::{Row, merge_standing, merge_used};
+use crate::store::export_record::{ExportRecord, merge_standing, merge_used};
 use crate::store::reply_log;
 use redb::{Database, Key as KeyType, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 use redb::{Table, TableDefinition, TableError, WriteTransaction};
@@ -21,8 +21,8 @@ use std::borrow::Borrow;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-pub(in crate::store) const USED: TableDefinition<&Key, &[u8; 21]> = TableDefinition::new("used");
-pub(in crate::store) const STANDING: TableDefinition<&Name, &[u8]> = TableDefinition::new("standing");
+pub(in crate::store) const USED: TableDefinition<&SpendKey, &[u8; 21]> = TableDefinition::new("used");
+pub(in crate::store) const STANDING: TableDefinition<&StampId, &[u8]> = TableDefinition::new("standing");
 pub(in crate::store) const META: TableDefinition<&str, u32> = TableDefinition::new("meta");
 pub(in crate::store) const CONTACTS: TableDefinition<&str, &[u8; 12]> = TableDefinition::new("correspondent");
 pub(in crate::store) const SENT: TableDefinition<&MessageName, u32> = TableDefinition::new("sent");
@@ -36,31 +36,31 @@ pub(in crate::store) const JOURNALLED: u32 = 2;
 
 /// A standing as it is kept: with the names that its key is a hash of.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::store) struct StandingRow {
+pub(in crate::store) struct StampStatusRow {
     pub(in crate::store) vendor: String,
     pub(in crate::store) serial: String,
-    pub(in crate::store) standing: Standing,
+    pub(in crate::store) standing: StampStatus,
 }
 
-impl StandingRow {
+impl StampStatusRow {
     /// Reads a row.
-    pub(in crate::store) fn from_bytes(bytes: &[u8]) -> Result<Self, Trouble> {
-        serde_json::from_slice(bytes).map_err(|error| Trouble::damaged(&error))
+    pub(in crate::store) fn from_bytes(bytes: &[u8]) -> Result<Self, SessionError> {
+        serde_json::from_slice(bytes).map_err(|error| SessionError::damaged(&error))
     }
 
     /// The row as it is kept.
-    pub(in crate::store) fn to_bytes(&self) -> Result<Vec<u8>, Trouble> {
-        serde_json::to_vec(self).map_err(|error| Trouble::damaged(&error))
+    pub(in crate::store) fn to_bytes(&self) -> Result<Vec<u8>, SessionError> {
+        serde_json::to_vec(self).map_err(|error| SessionError::damaged(&error))
     }
 
     /// The serial that it is about.
-    pub(in crate::store) fn serial(&self) -> Result<Serial, Trouble> {
-        Serial::new(self.serial.clone()).map_err(|error| Trouble::damaged(&error))
+    pub(in crate::store) fn serial(&self) -> Result<Serial, SessionError> {
+        Serial::new(self.serial.clone()).map_err(|error| SessionError::damaged(&error))
     }
 }
 
 /// Makes the tables of an empty log.
-pub(super) fn establish(database: &Database) -> Result<(), Trouble> {
+pub(super) fn establish(database: &Database) -> Result<(), SessionError> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
     tx.open_table(USED)?;
@@ -70,28 +70,28 @@ pub(super) fn establish(database: &Database) -> Result<(), Trouble> {
 }
 
 /// Whether it is a log, of either format.
-pub(super) fn check(database: &Database) -> Result<(), Trouble> {
+pub(super) fn check(database: &Database) -> Result<(), SessionError> {
     check_format(database, FORMAT).or_else(|_| check_format(database, JOURNALLED)).map_err(|trouble| match trouble {
-        Trouble::Ours(StoreError::Version { path, found, .. }) => {
-            Trouble::Ours(StoreError::Version { path, found, known: FORMAT })
+        SessionError::Store(StoreError::Version { path, found, .. }) => {
+            SessionError::Store(StoreError::Version { path, found, known: FORMAT })
         }
         other => other,
     })
 }
 
 /// Whether the table `meta` names the format that is known.
-pub(crate) fn check_format(database: &Database, known: u32) -> Result<(), Trouble> {
+pub(crate) fn check_format(database: &Database, known: u32) -> Result<(), SessionError> {
     let tx = database.begin_read()?;
-    let meta = tx.open_table(META).map_err(|error| Trouble::damaged(&error))?;
+    let meta = tx.open_table(META).map_err(|error| SessionError::damaged(&error))?;
     match meta.get("format")?.map(|format| format.value()) {
         Some(found) if found == known => Ok(()),
         Some(found) => Err(StoreError::Version { path: PathBuf::new(), found, known }.into()),
-        None => Err(Trouble::damaged(&"it does not say its format")),
+        None => Err(SessionError::damaged(&"it does not say its format")),
     }
 }
 
 /// The table, unless there is none yet.
-pub(in crate::store) fn if_there<T>(opened: Result<T, TableError>) -> Result<Option<T>, Trouble> {
+pub(in crate::store) fn open_optional<T>(opened: Result<T, TableError>) -> Result<Option<T>, SessionError> {
     match opened {
         Ok(table) => Ok(Some(table)),
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
@@ -100,27 +100,30 @@ pub(in crate::store) fn if_there<T>(opened: Result<T, TableError>) -> Result<Opt
 }
 
 /// What stands about a stamp.
-pub(in crate::store) fn standing_in(tx: &ReadTransaction, name: &Name) -> Result<Standing, Trouble> {
+pub(in crate::store) fn standing_in(tx: &ReadTransaction, name: &StampId) -> Result<StampStatus, SessionError> {
     standing_of(&tx.open_table(STANDING)?, name)
 }
 
 /// What stands about a stamp, in the table of standings.
-pub(in crate::store) fn standing_of(table: &ReadOnlyTable<&Name, &[u8]>, name: &Name) -> Result<Standing, Trouble> {
+pub(in crate::store) fn standing_of(
+    table: &ReadOnlyTable<&StampId, &[u8]>,
+    name: &StampId,
+) -> Result<StampStatus, SessionError> {
     match table.get(name)? {
-        Some(row) => Ok(StandingRow::from_bytes(row.value())?.standing),
-        None => Ok(Standing::default()),
+        Some(row) => Ok(StampStatusRow::from_bytes(row.value())?.standing),
+        None => Ok(StampStatus::default()),
     }
 }
 
 /// Hands out every standing, until told to stop.
 pub(in crate::store) fn standings(
     tx: &ReadTransaction,
-    to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, Trouble> {
+    to: &mut dyn FnMut(String, Serial, StampStatus) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, SessionError> {
     for row in tx.open_table(STANDING)?.iter()? {
-        let row = StandingRow::from_bytes(row?.1.value())?;
+        let row = StampStatusRow::from_bytes(row?.1.value())?;
         let serial = row.serial()?;
-        let StandingRow { vendor, standing, .. } = row;
+        let StampStatusRow { vendor, standing, .. } = row;
         if to(vendor, serial, standing).is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -130,16 +133,16 @@ pub(in crate::store) fn standings(
 
 /// Puts a standing; the default one takes no row.
 pub(in crate::store) fn put_standing(
-    table: &mut Table<&Name, &[u8]>,
+    table: &mut Table<&StampId, &[u8]>,
     vendor: &str,
     serial: &Serial,
-    standing: Standing,
-) -> Result<(), Trouble> {
+    standing: StampStatus,
+) -> Result<(), SessionError> {
     let name = decide::name(vendor, serial);
-    if standing == Standing::default() {
+    if standing == StampStatus::default() {
         table.remove(&name)?;
     } else {
-        let row = StandingRow { vendor: vendor.to_owned(), serial: serial.to_string(), standing };
+        let row = StampStatusRow { vendor: vendor.to_owned(), serial: serial.to_string(), standing };
         table.insert(&name, row.to_bytes()?.as_slice())?;
     }
     Ok(())
@@ -147,27 +150,27 @@ pub(in crate::store) fn put_standing(
 
 /// Removes up to `most` rows of the buckets below `below`, oldest first, and raises the mark to the last bucket touched.
 /// A bucket of which one row went is under the mark as a whole: which of its serials were there cannot be told any more.
-pub(in crate::store) fn clear(
+pub(in crate::store) fn remove_expired(
     tx: &WriteTransaction,
-    used: &mut Table<&Key, &[u8; 21]>,
+    used: &mut Table<&SpendKey, &[u8; 21]>,
     below: u32,
     most: usize,
-) -> Result<Purged, Trouble> {
-    let end = decide::join(below, &[0; 16]);
+) -> Result<Purged, SessionError> {
+    let end = decide::encode_key(below, &[0; 16]);
     let mut removed = 0;
     let mut last = None;
-    for row in used.extract_from_if::<&Key, _>(..&end, |_, _| true)?.take(most) {
-        last = Some(decide::split(row?.0.value()).0);
+    for row in used.extract_from_if::<&SpendKey, _>(..&end, |_, _| true)?.take(most) {
+        last = Some(decide::decode_key(row?.0.value()).0);
         removed += 1;
     }
     if let Some(bucket) = last {
         raise_mark(tx, bucket)?;
     }
-    Ok(Purged { removed, left: used.range::<&Key>(..&end)?.next().transpose()?.is_some() })
+    Ok(Purged { removed, left: used.range::<&SpendKey>(..&end)?.next().transpose()?.is_some() })
 }
 
 /// Raises the mark; it never goes down.
-fn raise_mark(tx: &WriteTransaction, bucket: u32) -> Result<bool, Trouble> {
+fn raise_mark(tx: &WriteTransaction, bucket: u32) -> Result<bool, SessionError> {
     let mut meta = tx.open_table(META)?;
     let known = meta.get("mark")?.map(|mark| mark.value());
     let raised = known < Some(bucket);
@@ -178,16 +181,16 @@ fn raise_mark(tx: &WriteTransaction, bucket: u32) -> Result<bool, Trouble> {
 }
 
 /// Takes one row in; whether it changed what is known.
-pub(in crate::store) fn take_in(
+pub(in crate::store) fn merge_record(
     tx: &WriteTransaction,
-    used: &mut Table<&Key, &[u8; 21]>,
-    standings: &mut Table<&Name, &[u8]>,
-    row: Row,
-) -> Result<bool, Trouble> {
+    used: &mut Table<&SpendKey, &[u8; 21]>,
+    standings: &mut Table<&StampId, &[u8]>,
+    row: ExportRecord,
+) -> Result<bool, SessionError> {
     match row {
-        Row::Cleared { hour } => raise_mark(tx, hour),
-        Row::Used { hour, stamp, fingerprint, first_seen, times } => {
-            let key = decide::join(hour, &stamp);
+        ExportRecord::PurgedThrough { hour } => raise_mark(tx, hour),
+        ExportRecord::Used { hour, stamp, fingerprint, first_seen, times } => {
+            let key = decide::encode_key(hour, &stamp);
             let before = used.get(&key)?.map(|row| Entry::from_bytes(row.value()));
             let after = merge_used(before, Entry { fingerprint, first_seen, times });
             if before != Some(after) {
@@ -195,10 +198,10 @@ pub(in crate::store) fn take_in(
             }
             Ok(before != Some(after))
         }
-        Row::Standing { vendor, serial, standing } => {
+        ExportRecord::Standing { vendor, serial, standing } => {
             let before = match standings.get(&decide::name(&vendor, &serial))? {
-                Some(row) => StandingRow::from_bytes(row.value())?.standing,
-                None => Standing::default(),
+                Some(row) => StampStatusRow::from_bytes(row.value())?.standing,
+                None => StampStatus::default(),
             };
             let after = merge_standing(&before, standing);
             let changed = before != after;
@@ -207,7 +210,7 @@ pub(in crate::store) fn take_in(
             }
             Ok(changed)
         }
-        Row::Correspondent { address, first, last, forgotten } => {
+        ExportRecord::Correspondent { address, first, last, forgotten } => {
             let contact = Contact { first, last, forgotten };
             let mut table = tx.open_table(CONTACTS)?;
             let before = table.get(address.as_str())?.map(|row| Contact::from_bytes(row.value()));
@@ -217,20 +220,20 @@ pub(in crate::store) fn take_in(
             }
             Ok(before != Some(after))
         }
-        Row::Sent { message, at } => raise(&mut tx.open_table(SENT)?, &message, at),
-        Row::Reply { kind, sender, at } => {
-            raise(&mut tx.open_table(REPLIES)?, reply_log::key(kind, &sender).as_str(), at)
+        ExportRecord::Sent { message, at } => max_into(&mut tx.open_table(SENT)?, &message, at),
+        ExportRecord::Reply { kind, sender, at } => {
+            max_into(&mut tx.open_table(REPLIES)?, reply_log::key(kind, &sender).as_str(), at)
         }
-        Row::Replies { hour, count } => raise(&mut tx.open_table(REPLY_HOURS)?, hour, count),
+        ExportRecord::Replies { hour, count } => max_into(&mut tx.open_table(REPLY_HOURS)?, hour, count),
     }
 }
 
 /// Puts the higher number; whether that changed anything.
-fn raise<'k, K: KeyType + 'static>(
+fn max_into<'k, K: KeyType + 'static>(
     table: &mut Table<K, u32>,
     key: impl Borrow<K::SelfType<'k>>,
     number: u32,
-) -> Result<bool, Trouble> {
+) -> Result<bool, SessionError> {
     let known = table.get(key.borrow())?.map(|number| number.value());
     if known < Some(number) {
         table.insert(key, number)?;

@@ -2,9 +2,9 @@
 //! be stands here too; what is asked of it does not.
 
 use super::lock::{self, Lock, Wait};
-use super::sync_elision::{Lean, Note};
+use super::sync_elision::{DirtyFlag, SyncElidingBackend};
 use crate::store::error::StoreError;
-use crate::store::place::{Absent, Identity, Place, identity_of};
+use crate::store::place::{FileId, IfMissing, SafePath, identity_of};
 use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 use std::fs::File;
@@ -20,72 +20,72 @@ const NEW: &str = ".new";
 /// What a file is a store of.
 pub(crate) struct Schema {
     /// Makes the tables of an empty file.
-    pub(crate) establish: fn(&Database) -> Result<(), Trouble>,
+    pub(crate) create: fn(&Database) -> Result<(), SessionError>,
     /// Whether these are our tables, in the format that we know.
-    pub(crate) check: fn(&Database) -> Result<(), Trouble>,
+    pub(crate) check: fn(&Database) -> Result<(), SessionError>,
     /// Brings the tables up to date with what stands in other files of the place.
-    pub(crate) resume: fn(&Session, &Place) -> Result<(), Trouble>,
+    pub(crate) recover: fn(&Session, &SafePath) -> Result<(), SessionError>,
 }
 
 /// The log, open and locked. Dropping it lets the next process in.
 #[derive(Debug)]
 pub(crate) struct Session {
     // Before the lock, so that it is dropped first.
-    database: Left,
+    database: DetachedDatabase,
     on_disk: Option<OnDisk>,
 }
 
 #[derive(Debug)]
 struct OnDisk {
-    place: Place,
-    file: Identity,
+    place: SafePath,
+    file: FileId,
     _lock: Lock,
 }
 
 /// A database that is left, not closed, when dropped.
 #[derive(Debug)]
-struct Left {
+struct DetachedDatabase {
     database: Option<Database>,
-    storage: Lean,
+    storage: SyncElidingBackend,
 }
 
 /// What a job inside the database may end with.
-pub(crate) enum Trouble {
-    Ours(StoreError),
-    Theirs(Box<redb::Error>),
+pub(crate) enum SessionError {
+    Store(StoreError),
+    Redb(Box<redb::Error>),
 }
 
 impl Session {
     /// Takes the lock and opens the log; `None` when there is none and none is to be created.
     pub(crate) fn open(
         path: &Path,
-        absent: Absent,
+        absent: IfMissing,
         wait: Wait,
         cache: usize,
         schema: &Schema,
     ) -> Result<Option<Self>, StoreError> {
-        let Some(place) = Place::open(path, absent)? else { return Ok(None) };
+        let Some(place) = SafePath::open(path, absent)? else { return Ok(None) };
         // A log without its lock file (restored alone, say) gets one, even if we came only to read.
-        let absent_lock = if place.identity("")?.is_some() { Absent::Create } else { absent };
+        let absent_lock = if place.identity("")?.is_some() { IfMissing::Create } else { absent };
         let Some(lock) = Lock::take(&place, absent_lock, wait)? else { return Ok(None) };
-        let file = match place.file("", Absent::Leave)? {
+        let file = match place.file("", IfMissing::Ignore)? {
             Some(file) => file,
-            None if lock.marked()? => {
+            None if lock.was_created()? => {
                 return Err(StoreError::Missing { path: path.to_owned(), lock: place.path(lock::SUFFIX) });
             }
-            None if absent == Absent::Leave => return Ok(None),
+            None if absent == IfMissing::Ignore => return Ok(None),
             None => {
                 create(&place, cache, schema)?;
-                place.file("", Absent::Leave)?.ok_or_else(|| Trouble::damaged(&"it went away").at(path))?
+                place.file("", IfMissing::Ignore)?.ok_or_else(|| SessionError::damaged(&"it went away").at(path))?
             }
         };
-        lock.mark()?;
+        lock.set_created()?;
         let identity = identity_of(&file, path)?;
-        let database = Left::open(storage_of(file, path)?, Box::new(lock.note()), cache, false, schema);
+        let database = DetachedDatabase::open(storage_of(file, path)?, Box::new(lock.note()), cache, false, schema);
         let database = database.map_err(|trouble| trouble.at(path))?;
         let session = Self { database, on_disk: Some(OnDisk { place, file: identity, _lock: lock }) };
         if let Some(place) = session.place() {
-            guarded(|| (schema.resume)(&session, place)).map_err(|trouble| trouble.at(path))?;
+            catch_panic(|| (schema.recover)(&session, place)).map_err(|trouble| trouble.at(path))?;
         }
         if !session.current() {
             // While we waited for the lock its folder was put aside. The next try finds what is there now.
@@ -97,12 +97,12 @@ impl Session {
     /// Opens the log in a storage that was given; makes one in an empty storage.
     pub(in crate::store) fn over(
         storage: Box<dyn StorageBackend>,
-        note: Box<dyn Note>,
+        note: Box<dyn DirtyFlag>,
         cache: usize,
         schema: &Schema,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, SessionError> {
         let new = storage.len().map_err(redb::Error::Io)? == 0;
-        Ok(Self { database: Left::open(storage, note, cache, new, schema)?, on_disk: None })
+        Ok(Self { database: DetachedDatabase::open(storage, note, cache, new, schema)?, on_disk: None })
     }
 
     /// Whether the file still stands where it was opened. One that was removed or replaced, by itself or with its folder, is
@@ -112,76 +112,79 @@ impl Session {
     }
 
     /// Where its files are; `None` in a storage that was given.
-    pub(in crate::store) fn place(&self) -> Option<&Place> {
+    pub(in crate::store) fn place(&self) -> Option<&SafePath> {
         self.on_disk.as_ref().map(|on_disk| &on_disk.place)
     }
 
     /// Bytes that the log takes.
-    pub(in crate::store) fn bytes(&self) -> Result<u64, Trouble> {
+    pub(in crate::store) fn bytes(&self) -> Result<u64, SessionError> {
         match &self.on_disk {
             Some(on_disk) => Ok(on_disk.place.bytes("")?),
             None => Ok(self.database.storage.len().map_err(redb::Error::Io)?),
         }
     }
 
-    pub(crate) fn read(&self) -> Result<ReadTransaction, Trouble> {
+    pub(crate) fn read(&self) -> Result<ReadTransaction, SessionError> {
         Ok(self.database.get()?.begin_read()?)
     }
 
     /// Does a job in one write transaction. Its commit is two-phase (what vendors chose must not forge a checksum) and
     /// leaves the file so that it opens fast without having been closed.
-    pub(crate) fn write<T>(&self, job: impl FnOnce(&WriteTransaction) -> Result<T, Trouble>) -> Result<T, Trouble> {
+    pub(crate) fn write<T>(
+        &self,
+        job: impl FnOnce(&WriteTransaction) -> Result<T, SessionError>,
+    ) -> Result<T, SessionError> {
         let mut tx = self.database.get()?.begin_write()?;
         tx.set_quick_repair(true);
         let done = job(&tx)?;
         tx.commit()?;
-        self.database.storage.settle();
+        self.database.storage.mark_clean();
         Ok(done)
     }
 
     /// The database itself, for work on the whole file. Its commits stay unsettled: the next process syncs once more.
-    pub(in crate::store) fn whole(&mut self) -> Result<&mut Database, Trouble> {
-        self.database.database.as_mut().ok_or_else(|| Trouble::damaged(&"it is not open"))
+    pub(in crate::store) fn database_mut(&mut self) -> Result<&mut Database, SessionError> {
+        self.database.database.as_mut().ok_or_else(|| SessionError::damaged(&"it is not open"))
     }
 }
 
-impl Left {
+impl DetachedDatabase {
     fn open(
         storage: Box<dyn StorageBackend>,
-        note: Box<dyn Note>,
+        note: Box<dyn DirtyFlag>,
         cache: usize,
         new: bool,
         schema: &Schema,
-    ) -> Result<Self, Trouble> {
-        let storage = Lean::new(storage, note);
+    ) -> Result<Self, SessionError> {
+        let storage = SyncElidingBackend::new(storage, note);
         let mut left = Self { database: None, storage: storage.clone() };
-        guarded(|| {
+        catch_panic(|| {
             if !new && storage.len().map_err(redb::Error::Io)? == 0 {
-                return Err(Trouble::damaged(&"it is empty"));
+                return Err(SessionError::damaged(&"it is empty"));
             }
             let database = redb::Builder::new().set_cache_size(cache).create_with_backend(storage)?;
             let database = left.database.insert(database);
             if new {
-                (schema.establish)(database)?;
-                left.storage.settle();
+                (schema.create)(database)?;
+                left.storage.mark_clean();
             }
             (schema.check)(database)
         })?;
         Ok(left)
     }
 
-    fn get(&self) -> Result<&Database, Trouble> {
-        self.database.as_ref().ok_or_else(|| Trouble::damaged(&"it is not open"))
+    fn get(&self) -> Result<&Database, SessionError> {
+        self.database.as_ref().ok_or_else(|| SessionError::damaged(&"it is not open"))
     }
 }
 
-impl Drop for Left {
+impl Drop for DetachedDatabase {
     fn drop(&mut self) {
-        self.storage.cut();
+        self.storage.detach();
         let Some(mut database) = self.database.take() else { return };
         // Dropping would commit once more into the void; the check begins with a sync, which fails now, and after a
         // failure the database has nothing more to write.
-        let _ = guarded(move || {
+        let _ = catch_panic(move || {
             let _ = database.check_integrity();
             drop(database);
             Ok(())
@@ -189,36 +192,36 @@ impl Drop for Left {
     }
 }
 
-impl Trouble {
+impl SessionError {
     /// Damage to a file whose name is not known here.
     pub(crate) fn damaged(what: &dyn ToString) -> Self {
-        Self::Ours(StoreError::Damaged { path: PathBuf::new(), what: what.to_string() })
+        Self::Store(StoreError::Damaged { path: PathBuf::new(), what: what.to_string() })
     }
 
     /// The error for the caller, with the path that the job did not know.
     pub(crate) fn at(self, path: &Path) -> StoreError {
         match self {
-            Self::Ours(StoreError::Damaged { what, .. }) => StoreError::Damaged { path: path.to_owned(), what },
-            Self::Ours(StoreError::Version { found, known, .. }) => {
+            Self::Store(StoreError::Damaged { what, .. }) => StoreError::Damaged { path: path.to_owned(), what },
+            Self::Store(StoreError::Version { found, known, .. }) => {
                 StoreError::Version { path: path.to_owned(), found, known }
             }
-            Self::Ours(error) => error,
-            Self::Theirs(error) => StoreError::from_redb(path, *error),
+            Self::Store(error) => error,
+            Self::Redb(error) => StoreError::from_redb(path, *error),
         }
     }
 }
 
-impl From<StoreError> for Trouble {
+impl From<StoreError> for SessionError {
     fn from(error: StoreError) -> Self {
-        Self::Ours(error)
+        Self::Store(error)
     }
 }
 
 macro_rules! theirs {
     ($($error:ty),*) => {
-        $(impl From<$error> for Trouble {
+        $(impl From<$error> for SessionError {
             fn from(error: $error) -> Self {
-                Self::Theirs(Box::new(error.into()))
+                Self::Redb(Box::new(error.into()))
             }
         })*
     };
@@ -235,25 +238,25 @@ theirs!(
 );
 
 /// Runs a job of the database. It may panic on a file that was altered from outside; that is damage, and never an answer.
-pub(crate) fn guarded<T>(job: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
+pub(crate) fn catch_panic<T>(job: impl FnOnce() -> Result<T, SessionError>) -> Result<T, SessionError> {
     catch_unwind(AssertUnwindSafe(job))
-        .unwrap_or_else(|_| Err(Trouble::damaged(&"its database cannot make sense of it")))
+        .unwrap_or_else(|_| Err(SessionError::damaged(&"its database cannot make sense of it")))
 }
 
 /// Makes an empty log. Under another name until it is complete and durable, so that an empty or half-made file is never
 /// one of ours.
-fn create(place: &Place, cache: usize, schema: &Schema) -> Result<(), StoreError> {
+fn create(place: &SafePath, cache: usize, schema: &Schema) -> Result<(), StoreError> {
     place.remove(NEW)?;
-    if let Some(file) = place.file(NEW, Absent::Create)? {
+    if let Some(file) = place.file(NEW, IfMissing::Create)? {
         let path = place.path(NEW);
         let note = Arc::new(AtomicBool::new(true));
-        Left::open(storage_of(file, &path)?, Box::new(note), cache, true, schema)
+        DetachedDatabase::open(storage_of(file, &path)?, Box::new(note), cache, true, schema)
             .map_err(|trouble| trouble.at(&path))?;
     }
     place.rename(NEW, "")
 }
 
 fn storage_of(file: File, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {
-    let storage = FileBackend::new(file).map_err(|error| Trouble::from(error).at(path))?;
+    let storage = FileBackend::new(file).map_err(|error| SessionError::from(error).at(path))?;
     Ok(Box::new(storage))
 }

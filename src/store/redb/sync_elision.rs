@@ -8,7 +8,7 @@
 //!
 //! The header is *not* known to be there when the last process was killed between writing it and syncing it: the commit
 //! that it names would be built upon, pages of the commit before it would be reused, and a power cut could then leave
-//! those pages with the header of before. Hence the [`Note`]: it says "unsettled" from the first page written until the
+//! those pages with the header of before. Hence the [`DirtyFlag`]: it says "unsettled" from the first page written until the
 //! commit has returned, and needs no sync of its own, since it only has to outlive a process. (After a power cut what is
 //! read is what is on the platters.) Whoever finds the log unsettled holds no sync back.
 //!
@@ -25,17 +25,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// Whether a process left the log between a write and its sync. Must outlive processes, not power cuts.
-pub(in crate::store) trait Note: std::fmt::Debug + Send + Sync {
+pub(in crate::store) trait DirtyFlag: std::fmt::Debug + Send + Sync {
     /// Whether one may have; true when in doubt.
-    fn unsettled(&self) -> bool;
+    fn is_dirty(&self) -> bool;
 
     /// Notes what will be, or has ceased to be.
     fn set_unsettled(&self, unsettled: bool) -> io::Result<()>;
 }
 
 /// For a note that need not outlive this process.
-impl Note for Arc<AtomicBool> {
-    fn unsettled(&self) -> bool {
+impl DirtyFlag for Arc<AtomicBool> {
+    fn is_dirty(&self) -> bool {
         self.load(SeqCst)
     }
 
@@ -47,36 +47,36 @@ impl Note for Arc<AtomicBool> {
 
 /// The storage. Clones share one state, since the database keeps the one that it is given.
 #[derive(Clone, Debug)]
-pub(in crate::store) struct Lean(Arc<State>);
+pub(in crate::store) struct SyncElidingBackend(Arc<State>);
 
 #[derive(Debug)]
 struct State {
     inner: Box<dyn StorageBackend>,
-    note: Box<dyn Note>,
+    note: Box<dyn DirtyFlag>,
     /// Syncs are passed on.
     passing: AtomicBool,
     /// The note was made by us and not taken back.
     noted: AtomicBool,
-    cut: AtomicBool,
+    detach: AtomicBool,
 }
 
-impl Lean {
-    pub(in crate::store) fn new(inner: Box<dyn StorageBackend>, note: Box<dyn Note>) -> Self {
-        let passing = AtomicBool::new(note.unsettled());
-        Self(Arc::new(State { inner, note, passing, noted: AtomicBool::new(false), cut: AtomicBool::new(false) }))
+impl SyncElidingBackend {
+    pub(in crate::store) fn new(inner: Box<dyn StorageBackend>, note: Box<dyn DirtyFlag>) -> Self {
+        let passing = AtomicBool::new(note.is_dirty());
+        Self(Arc::new(State { inner, note, passing, noted: AtomicBool::new(false), detach: AtomicBool::new(false) }))
     }
 
     /// To be called when a commit has returned: all that was written is synced. Should the note stay as it is, the next
     /// process pays for two syncs more and nothing else happens.
-    pub(in crate::store) fn settle(&self) {
+    pub(in crate::store) fn mark_clean(&self) {
         if self.0.noted.swap(false, SeqCst) {
             let _ = self.0.note.set_unsettled(false);
         }
     }
 
     /// From now on every operation fails and the file stays as it is.
-    pub(in crate::store) fn cut(&self) {
-        self.0.cut.store(true, SeqCst);
+    pub(in crate::store) fn detach(&self) {
+        self.0.detach.store(true, SeqCst);
     }
 
     /// To be called before pages or the length change.
@@ -90,11 +90,11 @@ impl Lean {
     }
 
     fn inner(&self) -> Result<&dyn StorageBackend, io::Error> {
-        if self.0.cut.load(SeqCst) { Err(io::Error::other("the log was left")) } else { Ok(&*self.0.inner) }
+        if self.0.detach.load(SeqCst) { Err(io::Error::other("the log was left")) } else { Ok(&*self.0.inner) }
     }
 }
 
-impl StorageBackend for Lean {
+impl StorageBackend for SyncElidingBackend {
     fn len(&self) -> Result<u64, io::Error> {
         self.inner()?.len()
     }

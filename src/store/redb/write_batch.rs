@@ -1,33 +1,33 @@
 //! Rows that were decided and do not stand in the tables yet. A batch of questions is decided over such rows and the tables
 //! below them, so that the second question about a stamp sees what the first one did; then they are written together.
 
-use super::schema::{self, META, STANDING, StandingRow, USED};
-use super::session::{Session, Trouble};
-use crate::store::decide::{self, Decision, Entry, Key, Known, Name, Write};
+use super::schema::{self, META, STANDING, StampStatusRow, USED};
+use super::session::{Session, SessionError};
+use crate::store::decide::{self, Decision, Entry, SpendKey, StampId, State, Write};
 use crate::store::error::StoreError;
-use crate::verdict::spend::{Spend, Spent};
+use crate::verdict::spend::{SpendRequest, SpendResult};
 use redb::WriteTransaction;
 use std::collections::HashMap;
 
 /// Ended rows that a spend takes with it.
-const ALONG: usize = 64;
+const PURGE_PER_WRITE: usize = 64;
 
 /// Rows not yet in the tables.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Pending {
-    used: HashMap<Key, Entry>,
-    standings: HashMap<Name, StandingRow>,
+pub(in crate::store) struct WriteBatch {
+    used: HashMap<SpendKey, Entry>,
+    standings: HashMap<StampId, StampStatusRow>,
     /// Rows of the buckets below this have ended and may go along; `None` while no use is among the rows.
     below: Option<u32>,
 }
 
 /// What a batch came to: an answer for each question in order, and the rows to write before any is given.
-pub(in crate::store) struct Decided {
-    pub(in crate::store) answers: Vec<Result<Spent, StoreError>>,
-    pub(in crate::store) rows: Pending,
+pub(in crate::store) struct BatchResult {
+    pub(in crate::store) answers: Vec<Result<SpendResult, StoreError>>,
+    pub(in crate::store) rows: WriteBatch,
 }
 
-impl Pending {
+impl WriteBatch {
     pub(in crate::store) fn is_empty(&self) -> bool {
         self.used.is_empty() && self.standings.is_empty()
     }
@@ -36,21 +36,21 @@ impl Pending {
         self.used.len() + self.standings.len()
     }
 
-    pub(in crate::store) fn used(&self) -> impl Iterator<Item = (&Key, &Entry)> {
+    pub(in crate::store) fn used(&self) -> impl Iterator<Item = (&SpendKey, &Entry)> {
         self.used.iter()
     }
 
-    pub(in crate::store) fn standings(&self) -> impl Iterator<Item = &StandingRow> {
+    pub(in crate::store) fn standings(&self) -> impl Iterator<Item = &StampStatusRow> {
         self.standings.values()
     }
 
     /// A row as it was read back.
-    pub(in crate::store) fn put_used(&mut self, key: Key, entry: Entry) {
+    pub(in crate::store) fn put_used(&mut self, key: SpendKey, entry: Entry) {
         self.used.insert(key, entry);
     }
 
     /// A standing as it was read back.
-    pub(in crate::store) fn put_standing(&mut self, row: StandingRow) -> Result<(), Trouble> {
+    pub(in crate::store) fn put_standing(&mut self, row: StampStatusRow) -> Result<(), SessionError> {
         self.standings.insert(decide::name(&row.vendor, &row.serial()?), row);
         Ok(())
     }
@@ -63,7 +63,7 @@ impl Pending {
     }
 
     /// Writes the rows into the tables, and carries away rows that have ended: at most a few for each that is written.
-    pub(in crate::store) fn write_into(&self, tx: &WriteTransaction) -> Result<(), Trouble> {
+    pub(in crate::store) fn apply(&self, tx: &WriteTransaction) -> Result<(), SessionError> {
         if !self.used.is_empty() {
             let mut used = tx.open_table(USED)?;
             // In their order, neighbours share their pages.
@@ -73,7 +73,7 @@ impl Pending {
                 used.insert(key, &entry.to_bytes())?;
             }
             if let Some(below) = self.below {
-                schema::clear(tx, &mut used, below, ALONG * self.used.len())?;
+                schema::remove_expired(tx, &mut used, below, PURGE_PER_WRITE * self.used.len())?;
             }
         }
         if !self.standings.is_empty() {
@@ -85,15 +85,15 @@ impl Pending {
         Ok(())
     }
 
-    fn note(&mut self, ask: &Spend, write: Write, grace: i64) {
+    fn stage(&mut self, ask: &SpendRequest, write: Write, grace: i64) {
         match write {
             Write::Use(entry) => {
                 self.used.insert(decide::key(ask), entry);
-                let below = decide::first_kept(ask.now, grace).min(decide::bucket(ask.expires));
+                let below = decide::oldest_kept_bucket(ask.now, grace).min(decide::bucket(ask.expires));
                 self.below = Some(self.below.map_or(below, |known| known.min(below)));
             }
             Write::Standing(standing) => {
-                let row = StandingRow { vendor: ask.vendor.clone(), serial: ask.serial.to_string(), standing };
+                let row = StampStatusRow { vendor: ask.vendor.clone(), serial: ask.serial.to_string(), standing };
                 self.standings.insert(decide::name(&ask.vendor, &ask.serial), row);
             }
         }
@@ -103,14 +103,14 @@ impl Pending {
 /// Decides a batch over the tables and over rows that are on their way there, the later ones first.
 pub(in crate::store) fn decide(
     session: &Session,
-    layers: &[&Pending],
-    asks: &[&Spend],
+    layers: &[&WriteBatch],
+    asks: &[&SpendRequest],
     grace: i64,
-) -> Result<Decided, Trouble> {
+) -> Result<BatchResult, SessionError> {
     let tx = session.read()?;
     let (used, standing) = (tx.open_table(USED)?, tx.open_table(STANDING)?);
     let mark = tx.open_table(META)?.get("mark")?.map(|mark| mark.value());
-    let mut rows = Pending::default();
+    let mut rows = WriteBatch::default();
     let mut answers = Vec::with_capacity(asks.len());
     for ask in asks {
         let (key, name) = (decide::key(ask), decide::name(&ask.vendor, &ask.serial));
@@ -123,15 +123,15 @@ pub(in crate::store) fn decide(
             Some(row) => row.standing.clone(),
             None => schema::standing_of(&standing, &name)?,
         };
-        match decide::decide(ask, &Known { standing, entry, mark }) {
+        match decide::decide(ask, &State { standing, entry, mark }) {
             Ok(Decision { answer, write }) => {
                 if let Some(write) = write {
-                    rows.note(ask, write, grace);
+                    rows.stage(ask, write, grace);
                 }
                 answers.push(Ok(answer));
             }
             Err(error) => answers.push(Err(error)),
         }
     }
-    Ok(Decided { answers, rows })
+    Ok(BatchResult { answers, rows })
 }

@@ -1,40 +1,40 @@
 //! The ledger of a resident process. Spends go through the journal; everything else asks the tables, brought up to date
 //! first where rows of the journal matter, with no spend coming in between.
 
-use super::Resident;
-use crate::grant::Standing;
+use super::ResidentLog;
+use crate::grant::StampStatus;
 use crate::message::address::Address;
 use crate::stamp::serial::Serial;
-use crate::store::contacts::{Correspondent, Learned, Sent, SentBook};
+use crate::store::contacts::{ContactStore, Correspondent, LearnOutcome, Sent};
 use crate::store::error::StoreError;
-use crate::store::export_record::Row;
-use crate::store::redb::only;
+use crate::store::export_record::ExportRecord;
 use crate::store::redb::session::Session;
+use crate::store::redb::single;
 use crate::store::redb::write_batch;
-use crate::store::reply_log::{Reply, ReplyAsk, ReplyBook, Reserved};
-use crate::store::{GrantBook, Imported, Purged, Store, Summary, UsedLog};
+use crate::store::reply_log::{Reply, ReplyLog, ReplyRequest, Reservation};
+use crate::store::{GrantStore, Imported, Purged, Store, Summary, UsedLog};
 use crate::time::UnixTime;
-use crate::verdict::spend::{Spend, Spent};
+use crate::verdict::spend::{SpendRequest, SpendResult};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering::SeqCst;
 
-impl UsedLog for Resident {
-    fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
+impl UsedLog for ResidentLog {
+    fn spend(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
         self.inner.spend(ask)
     }
 
-    fn peek(&self, ask: &Spend) -> Result<Spent, StoreError> {
+    fn would_spend(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
         let state = self.inner.state();
         let layers = state.layers();
         let look = |session: &Session| write_batch::decide(session, &layers, &[ask], self.inner.grace.load(SeqCst));
-        match self.inner.log.beside(state.session, look)? {
-            Some(decided) => only(decided.answers),
+        match self.inner.log.read_shared(state.session, look)? {
+            Some(decided) => single(decided.answers),
             // Without a journal that is open now, all is in the tables.
-            None => self.inner.log.peek(ask),
+            None => self.inner.log.would_spend(ask),
         }
     }
 
-    fn received(&self, ask: &Spend) -> Result<bool, StoreError> {
+    fn received(&self, ask: &SpendRequest) -> Result<bool, StoreError> {
         let (_up_to_date, log) = self.tables()?;
         log.received(ask)
     }
@@ -45,31 +45,31 @@ impl UsedLog for Resident {
     }
 }
 
-impl GrantBook for Resident {
-    fn standing(&self, vendor: &str, serial: &Serial) -> Result<Standing, StoreError> {
+impl GrantStore for ResidentLog {
+    fn standing(&self, vendor: &str, serial: &Serial) -> Result<StampStatus, StoreError> {
         let (_up_to_date, log) = self.tables()?;
         log.standing(vendor, serial)
     }
 
-    fn change_standing(
+    fn update_status(
         &self,
         vendor: &str,
         serial: &Serial,
-        change: &mut dyn FnMut(&Standing) -> Standing,
-    ) -> Result<Standing, StoreError> {
+        change: &mut dyn FnMut(&StampStatus) -> StampStatus,
+    ) -> Result<StampStatus, StoreError> {
         let (_up_to_date, log) = self.tables()?;
-        log.change_standing(vendor, serial, change)
+        log.update_status(vendor, serial, change)
     }
 
-    fn standings(&self, to: &mut dyn FnMut(String, Serial, Standing) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn standings(&self, to: &mut dyn FnMut(String, Serial, StampStatus) -> ControlFlow<()>) -> Result<(), StoreError> {
         let (_up_to_date, log) = self.tables()?;
         log.standings(to)
     }
 }
 
 /// No row of this ledger goes through the journal.
-impl SentBook for Resident {
-    fn learn(&self, sent: &[Sent]) -> Result<Learned, StoreError> {
+impl ContactStore for ResidentLog {
+    fn learn(&self, sent: &[Sent]) -> Result<LearnOutcome, StoreError> {
         self.inner.log.learn(sent)
     }
 
@@ -85,8 +85,8 @@ impl SentBook for Resident {
         self.inner.log.correspondents(to)
     }
 
-    fn forget(&self, address: &Address) -> Result<bool, StoreError> {
-        self.inner.log.forget(address)
+    fn remove(&self, address: &Address) -> Result<bool, StoreError> {
+        self.inner.log.remove(address)
     }
 
     fn purge_sent(&self, before: UnixTime) -> Result<u64, StoreError> {
@@ -95,12 +95,12 @@ impl SentBook for Resident {
 }
 
 /// Nor of this one.
-impl ReplyBook for Resident {
-    fn reserve_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
+impl ReplyLog for ResidentLog {
+    fn reserve_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
         self.inner.log.reserve_reply(ask)
     }
 
-    fn peek_reply(&self, ask: &ReplyAsk) -> Result<Reserved, StoreError> {
+    fn peek_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
         self.inner.log.peek_reply(ask)
     }
 
@@ -113,13 +113,13 @@ impl ReplyBook for Resident {
     }
 }
 
-impl Store for Resident {
-    fn export(&self, to: &mut dyn FnMut(Row) -> ControlFlow<()>) -> Result<(), StoreError> {
+impl Store for ResidentLog {
+    fn export(&self, to: &mut dyn FnMut(ExportRecord) -> ControlFlow<()>) -> Result<(), StoreError> {
         let (_up_to_date, log) = self.tables()?;
         log.export(to)
     }
 
-    fn import(&self, rows: &mut dyn Iterator<Item = Row>) -> Result<Imported, StoreError> {
+    fn import(&self, rows: &mut dyn Iterator<Item = ExportRecord>) -> Result<Imported, StoreError> {
         let (_up_to_date, log) = self.tables()?;
         log.import(rows)
     }

@@ -1,11 +1,11 @@
 //! The loan of a log that a process keeps: others have the file for a while, and whoever asks meanwhile waits. How long a
 //! borrower is waited for is not said here.
 
-use super::{Inner, Resident};
+use super::{Core, ResidentLog};
 use crate::store::error::StoreError;
 use std::sync::atomic::Ordering::SeqCst;
 
-impl Resident {
+impl ResidentLog {
     /// Lets another process have the log while `meanwhile` runs. Spends wait for as long.
     ///
     /// # Errors
@@ -28,10 +28,10 @@ impl Resident {
     }
 }
 
-impl Inner {
+impl Core {
     pub(in crate::store) fn lend<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
         let mut state = self.up_to_date()?;
-        self.put_away(&mut state)?;
+        self.remove_wal(&mut state)?;
         state.lent = true;
         drop(state);
         let _back = Lent(self);
@@ -40,7 +40,7 @@ impl Inner {
 }
 
 /// The log is lent, until this is dropped.
-struct Lent<'a>(&'a Inner);
+struct Lent<'a>(&'a Core);
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {

@@ -13,43 +13,43 @@ pub(super) mod wal;
 
 use super::UsedLog;
 use super::error::StoreError;
-use super::place::Absent;
+use super::place::IfMissing;
 use super::redb::schema::{FORMAT, META, USED};
 use super::redb::session::Session;
-use super::redb::write_batch::{self, Pending};
-use super::redb::{self, Options, Redb, answer_of_nothing};
-use crate::os::group_commit::Turn;
+use super::redb::write_batch::{self, WriteBatch};
+use super::redb::{self, Options, Redb, result_without_log};
+use crate::os::group_commit::GroupCommit;
 use crate::time::UnixTime;
-use crate::verdict::spend::{Spend, Spent, Terms};
+use crate::verdict::spend::{SpendRequest, SpendResult, Terms};
 use ::redb::{ReadableTableMetadata, StorageBackend};
-use log_server::{Attendant, Attended};
+use log_server::{AnswerCounters, LogServer};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use wal::{Batch, Journal, SUFFIXES};
+use wal::{Record, SUFFIXES, Wal};
 
-pub use wal::Slot;
+pub use wal::WalFile;
 
 /// Spends that share a write of the journal at most.
-const TOGETHER: usize = 256;
+const MAX_BATCH: usize = 256;
 /// So many rows are brought into the tables without waiting for more.
-const ENOUGH: usize = 4_096;
+const FLUSH_THRESHOLD: usize = 4_096;
 /// Rows that nothing follows are brought into the tables after this time.
-const REST: Duration = Duration::from_secs(1);
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The store.
 #[derive(Debug)]
-pub struct Resident {
-    inner: Arc<Inner>,
+pub struct ResidentLog {
+    inner: Arc<Core>,
     scribe: Option<JoinHandle<()>>,
-    attendant: Mutex<Option<Attendant>>,
+    attendant: Mutex<Option<LogServer>>,
 }
 
 /// What shows of a log while it is at work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Glance {
+pub struct Stats {
     /// Used serials in the tables.
     pub used: u64,
     /// Rows that stand in the journal alone.
@@ -61,22 +61,22 @@ pub struct Glance {
 }
 
 /// Where the two files of the journal come from.
-type Slots = Box<dyn Fn(&Session) -> Result<[Box<dyn Slot>; 2], StoreError> + Send + Sync>;
+type Slots = Box<dyn Fn(&Session) -> Result<[Box<dyn WalFile>; 2], StoreError> + Send + Sync>;
 
-pub(super) struct Inner {
+pub(super) struct Core {
     log: Redb,
     grace: AtomicI64,
     /// Nobody is lent the log any more.
     pub(super) recalled: AtomicBool,
-    turn: Turn<Spend, Result<Spent, StoreError>>,
+    turn: GroupCommit<SpendRequest, Result<SpendResult, StoreError>>,
     state: Mutex<State>,
     /// Told when rows have come, when rows are in the tables, and at the end.
     changed: Condvar,
     slots: Slots,
-    pub(super) attended: Arc<Attended>,
+    pub(super) attended: Arc<AnswerCounters>,
 }
 
-impl std::fmt::Debug for Inner {
+impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner").field("log", &self.log).finish_non_exhaustive()
     }
@@ -86,22 +86,22 @@ impl std::fmt::Debug for Inner {
 #[derive(Debug, Default)]
 struct State {
     /// The journal, from the first row on until the log is left.
-    journal: Option<Journal>,
+    journal: Option<Wal>,
     /// The session of the log that it belongs to.
     session: u64,
     /// Rows of the generation that is being written.
-    current: Pending,
+    current: WriteBatch,
     /// When the first of them came.
     since: Option<Instant>,
     /// The generation before, while its rows go into the tables.
-    applying: Option<Generation>,
+    flushing: Option<Generation>,
     /// Another process has the log.
     lent: bool,
     over: bool,
 }
 
 /// A generation of the journal that is written: its number and its rows.
-type Generation = (u32, Arc<Pending>);
+type Generation = (u32, Arc<WriteBatch>);
 
 impl State {
     /// Forgets all: what stood in the journal is in the tables, or is when the log is opened again.
@@ -114,19 +114,19 @@ impl State {
     fn turn_over(&mut self) -> Option<Generation> {
         let journal = self.journal.as_mut().filter(|journal| !journal.is_empty())?;
         let generation = journal.generation();
-        journal.turn_over();
+        journal.rotate();
         self.since = None;
-        self.applying = Some((generation, Arc::new(std::mem::take(&mut self.current))));
-        self.applying.clone()
+        self.flushing = Some((generation, Arc::new(std::mem::take(&mut self.current))));
+        self.flushing.clone()
     }
 
     /// Rows that are not in the tables, or not known to be, the latest first.
-    fn layers(&self) -> Vec<&Pending> {
-        std::iter::once(&self.current).chain(self.applying.as_ref().map(|(_, rows)| rows.as_ref())).collect()
+    fn layers(&self) -> Vec<&WriteBatch> {
+        std::iter::once(&self.current).chain(self.flushing.as_ref().map(|(_, rows)| rows.as_ref())).collect()
     }
 }
 
-impl Resident {
+impl ResidentLog {
     /// The log in the file `path`, begun if there is none, and kept for as long as this lives. What a killed process left is
     /// recovered first.
     ///
@@ -140,16 +140,20 @@ impl Resident {
     ///
     /// # Errors
     /// Any [`StoreError`].
-    pub fn counting(path: impl Into<PathBuf>, options: Options, attended: Arc<Attended>) -> Result<Self, StoreError> {
+    pub fn counting(
+        path: impl Into<PathBuf>,
+        options: Options,
+        attended: Arc<AnswerCounters>,
+    ) -> Result<Self, StoreError> {
         let path = path.into();
         let slots = |session: &Session| match session.place() {
-            Some(place) => Journal::files(place),
+            Some(place) => Wal::files(place),
             None => Err(StoreError::Damaged { path: PathBuf::new(), what: "it is not on a disk".into() }),
         };
         let log = Redb::resident(path.clone(), options);
         let resident = Self::start(log, &path, options.grace, Box::new(slots), attended)?;
-        resident.inner.log.with(Absent::Create, |_| Ok(()))?;
-        *resident.attendant() = Some(Attendant::begin(&path, Arc::clone(&resident.inner))?);
+        resident.inner.log.with_session(IfMissing::Create, |_| Ok(()))?;
+        *resident.attendant() = Some(LogServer::begin(&path, Arc::clone(&resident.inner))?);
         Ok(resident)
     }
 
@@ -162,11 +166,11 @@ impl Resident {
     pub fn over(
         storage: impl StorageBackend,
         unsettled: Arc<AtomicBool>,
-        slots: impl Fn() -> [Box<dyn Slot>; 2] + Send + Sync + 'static,
+        slots: impl Fn() -> [Box<dyn WalFile>; 2] + Send + Sync + 'static,
         options: Options,
     ) -> Result<Self, StoreError> {
         let log = Redb::over(storage, unsettled, options)?;
-        log.with(Absent::Leave, |session| match wal::stands(session)? {
+        log.with_session(IfMissing::Ignore, |session| match wal::exists(session)? {
             true => wal::recover(session, slots().map(Some)),
             false => Ok(()),
         })?;
@@ -174,13 +178,19 @@ impl Resident {
         Self::start(log, &path, options.grace, Box::new(move |_| Ok(slots())), Arc::default())
     }
 
-    fn start(log: Redb, path: &Path, grace: i64, slots: Slots, attended: Arc<Attended>) -> Result<Self, StoreError> {
+    fn start(
+        log: Redb,
+        path: &Path,
+        grace: i64,
+        slots: Slots,
+        attended: Arc<AnswerCounters>,
+    ) -> Result<Self, StoreError> {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        let (grace, turn) = (AtomicI64::new(grace), Turn::new(TOGETHER));
+        let (grace, turn) = (AtomicI64::new(grace), GroupCommit::new(MAX_BATCH));
         let recalled = AtomicBool::new(false);
-        let inner = Arc::new(Inner { log, grace, recalled, turn, state, changed, slots, attended });
+        let inner = Arc::new(Core { log, grace, recalled, turn, state, changed, slots, attended });
         let scribe = Arc::clone(&inner);
-        let scribe = thread::Builder::new().name("tables".into()).spawn(move || scribe.write_tables());
+        let scribe = thread::Builder::new().name("tables".into()).spawn(move || scribe.flush_loop());
         let scribe = scribe.map_err(|source| StoreError::from_io("serve", path, source))?;
         Ok(Self { inner, scribe: Some(scribe), attendant: Mutex::default() })
     }
@@ -193,12 +203,12 @@ impl Resident {
     pub fn be_found(&self) -> Result<(), StoreError> {
         let mut attendant = self.attendant();
         if attendant.as_ref().is_some_and(|attendant| !attendant.stands()) {
-            *attendant = Some(Attendant::begin(self.inner.log.path(), Arc::clone(&self.inner))?);
+            *attendant = Some(LogServer::begin(self.inner.log.path(), Arc::clone(&self.inner))?);
         }
         Ok(())
     }
 
-    fn attendant(&self) -> MutexGuard<'_, Option<Attendant>> {
+    fn attendant(&self) -> MutexGuard<'_, Option<LogServer>> {
         self.attendant.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -207,12 +217,12 @@ impl Resident {
     ///
     /// # Errors
     /// Any [`StoreError`].
-    pub fn glance(&self, now: UnixTime) -> Result<Glance, StoreError> {
+    pub fn glance(&self, now: UnixTime) -> Result<Stats, StoreError> {
         let state = self.inner.state();
         let waiting: usize = state.layers().iter().map(|rows| rows.len()).sum();
         let look = |session: &Session| {
             let tx = session.read()?;
-            Ok(Glance {
+            Ok(Stats {
                 used: tx.open_table(USED)?.len()?,
                 waiting: waiting as u64,
                 bytes: session.bytes()?,
@@ -220,15 +230,15 @@ impl Resident {
             })
         };
         let log = &self.inner.log;
-        match log.beside(log.session_number(), look)? {
+        match log.read_shared(log.session_number(), look)? {
             Some(glance) => Ok(glance),
             // After trouble it is closed until somebody asks.
-            None => Ok(log.with(Absent::Leave, |session| look(session))?.unwrap_or_default()),
+            None => Ok(log.with_session(IfMissing::Ignore, |session| look(session))?.unwrap_or_default()),
         }
     }
 
     /// Sets for how many seconds a row is kept after its bucket's end.
-    pub fn keep_for(&self, grace: i64) {
+    pub fn set_retention(&self, grace: i64) {
         self.inner.grace.store(grace, SeqCst);
     }
 
@@ -238,7 +248,7 @@ impl Resident {
     }
 }
 
-impl Drop for Resident {
+impl Drop for ResidentLog {
     /// Leaves the log to others, up to date and without a journal. If that fails, the next to open it does it.
     fn drop(&mut self) {
         drop(self.attendant().take());
@@ -249,20 +259,20 @@ impl Drop for Resident {
             let _ = scribe.join();
         }
         if let Ok(mut state) = self.inner.up_to_date()
-            && self.inner.put_away(&mut state).is_ok()
+            && self.inner.remove_wal(&mut state).is_ok()
         {
             let remove = |session: &Session| {
                 let remove = |suffix| session.place().map_or(Ok(()), |place| place.remove(suffix));
                 Ok(SUFFIXES.into_iter().try_for_each(remove)?)
             };
             // Not where another has it: nobody waits for him here.
-            let _ = self.inner.log.beside(self.inner.log.session_number(), remove);
+            let _ = self.inner.log.read_shared(self.inner.log.session_number(), remove);
         }
         self.inner.log.release();
     }
 }
 
-impl Inner {
+impl Core {
     /// What is known, while the log is ours.
     fn state(&self) -> MutexGuard<'_, State> {
         self.ours(self.held())
@@ -282,28 +292,28 @@ impl Inner {
         self.ours(state)
     }
 
-    pub(super) fn spend(&self, ask: &Spend) -> Result<Spent, StoreError> {
+    pub(super) fn spend(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
         let gone = || Err(StoreError::Busy { path: self.log.path().to_owned(), waited: Duration::ZERO });
         self.turn.ask(ask.clone(), |asks| self.answer(&asks)).unwrap_or_else(gone)
     }
 
     /// An answer for each question, in order, once all that they write is durable.
-    fn answer(&self, asks: &[Spend]) -> Vec<Result<Spent, StoreError>> {
-        let refs: Vec<&Spend> = asks.iter().collect();
+    fn answer(&self, asks: &[SpendRequest]) -> Vec<Result<SpendResult, StoreError>> {
+        let refs: Vec<&SpendRequest> = asks.iter().collect();
         self.answer_all(&refs).unwrap_or_else(|error| asks.iter().map(|_| Err(error.again())).collect())
     }
 
-    fn answer_all(&self, asks: &[&Spend]) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
+    fn answer_all(&self, asks: &[&SpendRequest]) -> Result<Vec<Result<SpendResult, StoreError>>, StoreError> {
         let may_write = asks.iter().any(|ask| ask.terms == Terms::Spend);
         let mut state = self.state();
         loop {
-            if !self.begin(&mut state, if may_write { Absent::Create } else { Absent::Leave })? {
-                return Ok(asks.iter().map(|ask| answer_of_nothing(ask)).collect());
+            if !self.begin(&mut state, if may_write { IfMissing::Create } else { IfMissing::Ignore })? {
+                return Ok(asks.iter().map(|ask| result_without_log(ask)).collect());
             }
             let layers = state.layers();
-            let decided = self
-                .log
-                .beside(state.session, |session| write_batch::decide(session, &layers, asks, self.grace.load(SeqCst)));
+            let decided = self.log.read_shared(state.session, |session| {
+                write_batch::decide(session, &layers, asks, self.grace.load(SeqCst))
+            });
             let decided = match decided {
                 Ok(Some(decided)) => decided,
                 // The log was opened anew in between, or is another file now.
@@ -319,13 +329,13 @@ impl Inner {
             if decided.rows.is_empty() {
                 return Ok(decided.answers);
             }
-            let batch = Batch::of(&decided.rows).map_err(|trouble| trouble.at(self.log.path()))?;
+            let batch = Record::of(&decided.rows).map_err(|trouble| trouble.at(self.log.path()))?;
             if !batch.fits() {
                 drop(state);
                 return self.answer_fewer(asks);
             }
             if !state.journal.as_ref().is_some_and(|journal| journal.has_room(&batch)) {
-                if state.applying.is_some() {
+                if state.flushing.is_some() {
                     // Rows come faster than they go into the tables.
                     state = self.wait(state);
                 } else {
@@ -343,7 +353,7 @@ impl Inner {
                 return Err(StoreError::from_io("write the journal of", self.log.path(), source));
             }
             state.current.add(decided.rows);
-            if state.since.is_none() || state.current.len() >= ENOUGH {
+            if state.since.is_none() || state.current.len() >= FLUSH_THRESHOLD {
                 // The scribe sleeps without end while there is nothing to write.
                 state.since.get_or_insert_with(Instant::now);
                 self.changed.notify_all();
@@ -354,7 +364,7 @@ impl Inner {
 
     /// Answers what together is too long for a file of the journal: what a standing says can be long. One row that is too
     /// long by itself goes into the tables.
-    fn answer_fewer(&self, asks: &[&Spend]) -> Result<Vec<Result<Spent, StoreError>>, StoreError> {
+    fn answer_fewer(&self, asks: &[&SpendRequest]) -> Result<Vec<Result<SpendResult, StoreError>>, StoreError> {
         if let [ask] = asks {
             let _up_to_date = self.up_to_date()?;
             return Ok(vec![self.log.spend(ask)]);
@@ -367,7 +377,7 @@ impl Inner {
 
     /// Sees to it that there is a journal for the log as it is open now; `false` when there is no log and none is to be
     /// created.
-    fn begin(&self, state: &mut State, absent: Absent) -> Result<bool, StoreError> {
+    fn begin(&self, state: &mut State, absent: IfMissing) -> Result<bool, StoreError> {
         if state.over {
             return Err(StoreError::Left { path: self.log.path().to_owned() });
         }
@@ -377,7 +387,7 @@ impl Inner {
         state.forget();
         // Whoever waited for what is forgotten now waits for nothing.
         self.changed.notify_all();
-        let journal = self.log.with(absent, |session| Journal::begin(session, (self.slots)(session)?))?;
+        let journal = self.log.with_session(absent, |session| Wal::begin(session, (self.slots)(session)?))?;
         state.session = self.log.session_number();
         state.journal = journal;
         Ok(state.journal.is_some())
@@ -394,13 +404,13 @@ impl Inner {
     fn up_to_date(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         let mut state = self.state();
         loop {
-            if state.applying.is_some() {
+            if state.flushing.is_some() {
                 state = self.wait(state);
             } else if let Some((generation, rows)) = state.turn_over() {
                 let session = state.session;
                 // With the state held: nobody else may come, and the scribe finds nothing to do.
                 let done = self.apply(session, generation, &rows);
-                state.applying = None;
+                state.flushing = None;
                 match done {
                     Ok(true) => {}
                     Ok(false) => state.forget(),
@@ -416,10 +426,10 @@ impl Inner {
     }
 
     /// Brings a generation into the tables; `false` when the log was opened anew, and has it already.
-    fn apply(&self, session: u64, generation: u32, rows: &Pending) -> Result<bool, StoreError> {
-        let done = self.log.beside(session, |session| {
+    fn apply(&self, session: u64, generation: u32, rows: &WriteBatch) -> Result<bool, StoreError> {
+        let done = self.log.read_shared(session, |session| {
             session.write(|tx| {
-                rows.write_into(tx)?;
+                rows.apply(tx)?;
                 tx.open_table(META)?.insert("journal", generation)?;
                 Ok(())
             })
@@ -428,9 +438,9 @@ impl Inner {
     }
 
     /// Makes a log that is up to date one without a journal.
-    fn put_away(&self, state: &mut State) -> Result<(), StoreError> {
+    fn remove_wal(&self, state: &mut State) -> Result<(), StoreError> {
         if state.journal.is_some() {
-            self.log.beside(state.session, |session| {
+            self.log.read_shared(state.session, |session| {
                 session.write(|tx| {
                     tx.open_table(META)?.insert("format", FORMAT)?;
                     Ok(())
@@ -442,12 +452,12 @@ impl Inner {
     }
 
     /// The scribe's work, until the end.
-    fn write_tables(&self) {
+    fn flush_loop(&self) {
         let mut state = self.state();
         while !state.over {
-            let due = state.since.map(|since| REST.saturating_sub(since.elapsed()));
-            let enough = state.current.len() >= ENOUGH || due == Some(Duration::ZERO);
-            let work = match &state.applying {
+            let due = state.since.map(|since| FLUSH_INTERVAL.saturating_sub(since.elapsed()));
+            let enough = state.current.len() >= FLUSH_THRESHOLD || due == Some(Duration::ZERO);
+            let work = match &state.flushing {
                 // Somebody who found no room began a new generation.
                 Some(generation) => Some(generation.clone()),
                 None if enough => state.turn_over(),
@@ -466,7 +476,7 @@ impl Inner {
             state = self.state();
             if state.session == session && state.journal.is_some() {
                 match done {
-                    Ok(true) => state.applying = None,
+                    Ok(true) => state.flushing = None,
                     Ok(false) => state.forget(),
                     Err(_) => self.drop_all(&mut state),
                 }

@@ -11,12 +11,12 @@
 //! program that knows of no journals refuses the log rather than miss what stands in one, and whoever opens a log of format
 //! 2 first brings the tables up to date ([`recover`]).
 
-use crate::store::decide::{Entry, Key};
+use crate::store::decide::{Entry, SpendKey};
 use crate::store::error::StoreError;
-use crate::store::place::{Absent, Place};
-use crate::store::redb::schema::{FORMAT, JOURNALLED, META, StandingRow};
-use crate::store::redb::session::{Session, Trouble};
-use crate::store::redb::write_batch::Pending;
+use crate::store::place::{IfMissing, SafePath};
+use crate::store::redb::schema::{FORMAT, JOURNALLED, META, StampStatusRow};
+use crate::store::redb::session::{Session, SessionError};
+use crate::store::redb::write_batch::WriteBatch;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io;
@@ -37,7 +37,7 @@ const USE: u8 = 1;
 const STANDING: u8 = 2;
 
 /// One of the two files.
-pub trait Slot: std::fmt::Debug + Send + Sync {
+pub trait WalFile: std::fmt::Debug + Send + Sync {
     /// All that stands in it.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ pub trait Slot: std::fmt::Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
-impl Slot for File {
+impl WalFile for File {
     fn read(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; LENGTH];
         let mut filled = 0;
@@ -82,20 +82,20 @@ impl Slot for File {
 
 /// The two files, while somebody writes them.
 #[derive(Debug)]
-pub(in crate::store) struct Journal {
-    slots: [Box<dyn Slot>; 2],
+pub(in crate::store) struct Wal {
+    slots: [Box<dyn WalFile>; 2],
     /// The generation that is being written; its lowest bit says which file.
     generation: u32,
     batch: u32,
     end: usize,
 }
 
-impl Journal {
+impl Wal {
     /// A journal for a log whose tables are up to date. From here on the log has one, and says so.
     ///
     /// Its first generation is later than all that stand in the files. They may come from another log that was here before
     /// (a backup has been put in its place), and a recovery must not take them for its own.
-    pub(in crate::store) fn begin(session: &Session, slots: [Box<dyn Slot>; 2]) -> Result<Self, Trouble> {
+    pub(in crate::store) fn begin(session: &Session, slots: [Box<dyn WalFile>; 2]) -> Result<Self, SessionError> {
         let mut last = applied(session)?;
         for slot in &slots {
             let bytes = slot.read().map_err(redb::Error::Io)?;
@@ -111,9 +111,9 @@ impl Journal {
     }
 
     /// The files of a log, made in their full length if they are missing.
-    pub(in crate::store) fn files(place: &Place) -> Result<[Box<dyn Slot>; 2], StoreError> {
-        let [one, other] = SUFFIXES.map(|suffix| -> Result<Box<dyn Slot>, StoreError> {
-            let file = place.file(suffix, Absent::Create)?;
+    pub(in crate::store) fn files(place: &SafePath) -> Result<[Box<dyn WalFile>; 2], StoreError> {
+        let [one, other] = SUFFIXES.map(|suffix| -> Result<Box<dyn WalFile>, StoreError> {
+            let file = place.file(suffix, IfMissing::Create)?;
             let path = place.path(suffix);
             let file = file.ok_or_else(|| StoreError::Missing { path: path.clone(), lock: path.clone() })?;
             let fail = |source| StoreError::from_io("write", &path, source);
@@ -139,12 +139,12 @@ impl Journal {
     }
 
     /// Whether the batch goes into the file of this generation beside what is there.
-    pub(in crate::store) fn has_room(&self, batch: &Batch) -> bool {
+    pub(in crate::store) fn has_room(&self, batch: &Record) -> bool {
         self.end + batch.length() <= LENGTH
     }
 
     /// Writes a batch, durably. After an error nothing is known of it, and the journal must be left to [`recover`].
-    pub(in crate::store) fn append(&mut self, batch: &Batch) -> io::Result<()> {
+    pub(in crate::store) fn append(&mut self, batch: &Record) -> io::Result<()> {
         let length = u32::try_from(batch.0.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let mut bytes = Vec::with_capacity(HEAD + batch.0.len() + SUM);
         bytes.extend(MAGIC);
@@ -163,7 +163,7 @@ impl Journal {
     }
 
     /// Begins the next generation, in the other file. What stood there must be in the tables.
-    pub(in crate::store) fn turn_over(&mut self) {
+    pub(in crate::store) fn rotate(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         (self.batch, self.end) = (0, 0);
     }
@@ -171,9 +171,9 @@ impl Journal {
 
 /// Rows as they stand in a batch.
 #[derive(Debug)]
-pub(in crate::store) struct Batch(Vec<u8>);
+pub(in crate::store) struct Record(Vec<u8>);
 
-impl Batch {
+impl Record {
     /// Bytes that it takes in a file.
     fn length(&self) -> usize {
         HEAD + self.0.len() + SUM
@@ -184,7 +184,7 @@ impl Batch {
         self.length() <= LENGTH
     }
 
-    pub(in crate::store) fn of(rows: &Pending) -> Result<Self, Trouble> {
+    pub(in crate::store) fn of(rows: &WriteBatch) -> Result<Self, SessionError> {
         let mut bytes = Vec::with_capacity(rows.len() * 42);
         for (key, entry) in rows.used() {
             bytes.push(USE);
@@ -193,7 +193,7 @@ impl Batch {
         }
         for row in rows.standings() {
             let json = row.to_bytes()?;
-            let length = u32::try_from(json.len()).map_err(|error| Trouble::damaged(&error))?;
+            let length = u32::try_from(json.len()).map_err(|error| SessionError::damaged(&error))?;
             bytes.push(STANDING);
             bytes.extend(length.to_be_bytes());
             bytes.extend(json);
@@ -203,11 +203,11 @@ impl Batch {
 }
 
 /// Brings the tables up to date with a journal that was left, in one commit, and makes the log one without a journal.
-pub(in crate::store) fn recover(session: &Session, slots: [Option<Box<dyn Slot>>; 2]) -> Result<(), Trouble> {
+pub(in crate::store) fn recover(session: &Session, slots: [Option<Box<dyn WalFile>>; 2]) -> Result<(), SessionError> {
     let applied = applied(session)?;
     let mut generations = Vec::new();
     for slot in slots {
-        let slot = slot.ok_or_else(|| Trouble::damaged(&"its journal is gone"))?;
+        let slot = slot.ok_or_else(|| SessionError::damaged(&"its journal is gone"))?;
         generations.extend(read(&slot.read().map_err(redb::Error::Io)?)?);
     }
     // What is in the tables already stays as it is there: rows may have changed since.
@@ -216,7 +216,7 @@ pub(in crate::store) fn recover(session: &Session, slots: [Option<Box<dyn Slot>>
     session.write(|tx| {
         let mut last = applied;
         for (generation, rows) in &generations {
-            rows.write_into(tx)?;
+            rows.apply(tx)?;
             last = *generation;
         }
         let mut meta = tx.open_table(META)?;
@@ -227,35 +227,35 @@ pub(in crate::store) fn recover(session: &Session, slots: [Option<Box<dyn Slot>>
 }
 
 /// The recovery of a log in a folder, if its format says that it has a journal.
-pub(in crate::store) fn resume(session: &Session, place: &Place) -> Result<(), Trouble> {
-    if !stands(session)? {
+pub(in crate::store) fn recover_if_needed(session: &Session, place: &SafePath) -> Result<(), SessionError> {
+    if !exists(session)? {
         return Ok(());
     }
-    let [one, other] = SUFFIXES.map(|suffix| place.file(suffix, Absent::Leave));
-    let slot = |file: Option<File>| file.map(|file| Box::new(file) as Box<dyn Slot>);
+    let [one, other] = SUFFIXES.map(|suffix| place.file(suffix, IfMissing::Ignore));
+    let slot = |file: Option<File>| file.map(|file| Box::new(file) as Box<dyn WalFile>);
     recover(session, [slot(one?), slot(other?)])
 }
 
 /// The last generation that is in the tables.
-fn applied(session: &Session) -> Result<u32, Trouble> {
+fn applied(session: &Session) -> Result<u32, SessionError> {
     Ok(session.read()?.open_table(META)?.get("journal")?.map_or(0, |generation| generation.value()))
 }
 
 /// Whether a log has a journal, as its format says.
-pub(in crate::store) fn stands(session: &Session) -> Result<bool, Trouble> {
+pub(in crate::store) fn exists(session: &Session) -> Result<bool, SessionError> {
     Ok(session.read()?.open_table(META)?.get("format")?.is_some_and(|format| format.value() == JOURNALLED))
 }
 
 /// The generation that stands in a file, with its rows: every batch from the first on that is whole. What follows is the
 /// rest of an older generation, or a batch that nobody was told of.
-fn read(bytes: &[u8]) -> Result<Option<(u32, Pending)>, Trouble> {
-    let (mut rest, mut found): (_, Option<(u32, Pending)>) = (bytes, None);
+fn read(bytes: &[u8]) -> Result<Option<(u32, WriteBatch)>, SessionError> {
+    let (mut rest, mut found): (_, Option<(u32, WriteBatch)>) = (bytes, None);
     for expected in 0.. {
         let Some((generation, number, body, after)) = batch(rest) else { break };
         if number != expected || found.as_ref().is_some_and(|(known, _)| *known != generation) {
             break;
         }
-        take_in(body, &mut found.get_or_insert((generation, Pending::default())).1)?;
+        replay_record(body, &mut found.get_or_insert((generation, WriteBatch::default())).1)?;
         rest = after;
     }
     Ok(found)
@@ -273,12 +273,12 @@ fn batch(bytes: &[u8]) -> Option<(u32, u32, &[u8], &[u8])> {
         .and_then(|(generation, batch)| Some((generation?, batch?, &whole[HEAD..], &bytes[whole.len() + SUM..])))
 }
 
-fn take_in(mut body: &[u8], rows: &mut Pending) -> Result<(), Trouble> {
-    let wrong = || Trouble::damaged(&"a batch of its journal holds what is no row");
+fn replay_record(mut body: &[u8], rows: &mut WriteBatch) -> Result<(), SessionError> {
+    let wrong = || SessionError::damaged(&"a batch of its journal holds what is no row");
     while let Some((kind, rest)) = body.split_first() {
         match *kind {
             USE => {
-                let (key, rest) = rest.split_first_chunk::<{ size_of::<Key>() }>().ok_or_else(wrong)?;
+                let (key, rest) = rest.split_first_chunk::<{ size_of::<SpendKey>() }>().ok_or_else(wrong)?;
                 let (entry, rest) = rest.split_first_chunk::<21>().ok_or_else(wrong)?;
                 rows.put_used(*key, Entry::from_bytes(entry));
                 body = rest;
@@ -287,7 +287,7 @@ fn take_in(mut body: &[u8], rows: &mut Pending) -> Result<(), Trouble> {
                 let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(wrong)?;
                 let length = u32::from_be_bytes(*length) as usize;
                 let json = rest.get(..length).ok_or_else(wrong)?;
-                rows.put_standing(StandingRow::from_bytes(json)?)?;
+                rows.put_standing(StampStatusRow::from_bytes(json)?)?;
                 body = &rest[length..];
             }
             _ => return Err(wrong()),

@@ -3,7 +3,7 @@
 
 use crate::support::Home;
 use mailstamp::autoreply::eligibility::Kind;
-use mailstamp::autoreply::suppression::Why;
+use mailstamp::autoreply::suppression::SuppressReason;
 use mailstamp::message::encoded_word;
 use mailstamp::message::parse::Message;
 use serde::Deserialize;
@@ -177,7 +177,7 @@ fn every_reason_for_silence_has_a_fixture_and_every_name_is_right() {
         assert!(name == begins || name.starts_with(&format!("{begins}_")), "{name}: {answer}");
         answers.insert(answer);
     }
-    let whys = Why::ALL.iter().map(|why| format!("no {why}"));
+    let whys = SuppressReason::ALL.iter().map(|why| format!("no {why}"));
     let kinds = Kind::ALL.iter().map(|kind| format!("yes {kind}"));
     assert_eq!(answers, whys.chain(kinds).collect());
 }

@@ -3,11 +3,11 @@
 use mailstamp::config::rules::{CONDITION_KEYS, parse};
 use mailstamp::message::address::{Address, LocalCase};
 use mailstamp::message::parse::Message;
-use mailstamp::policy::condition::{Acquaintance, Condition};
-use mailstamp::policy::context::{Letter, Seen};
+use mailstamp::policy::condition::{Condition, Environment};
+use mailstamp::policy::context::{Extent, MessageContext};
 use mailstamp::policy::decision::{Effect, Ruling};
-use mailstamp::policy::regex::Found;
-use mailstamp::policy::rule_set::{Part, Rules};
+use mailstamp::policy::regex::Match;
+use mailstamp::policy::rule_set::{Clause, Rules};
 use mailstamp::verdict::facts::Envelope;
 use mailstamp::verdict::finding::Verdict;
 use mailstamp::verdict::reason::Reason;
@@ -21,7 +21,7 @@ use std::path::Path;
 #[derive(Default)]
 struct World(RefCell<Vec<String>>);
 
-impl Acquaintance for World {
+impl Environment for World {
     type Trouble = Infallible;
 
     fn wrote_to(&self, address: &Address) -> Result<bool, Infallible> {
@@ -54,11 +54,11 @@ impl<'a> Asked<'a> {
         Self { raw: raw.as_ref(), reason: Reason::NoStamp, envelope, cut: false, world: World::default() }
     }
 
-    fn letter<T>(&self, ask: impl FnOnce(&Letter<'_>) -> T) -> T {
+    fn letter<T>(&self, ask: impl FnOnce(&MessageContext<'_>) -> T) -> T {
         let message = Message::parse(self.raw);
         let verdict = Verdict { reason: self.reason, deciding_stamp: None, findings: vec![] };
-        let seen = if self.cut { Seen::Beginning } else { Seen::Whole };
-        ask(&Letter::new(&message, &self.envelope, &verdict, &["mx.x.example".to_owned()], seen))
+        let seen = if self.cut { Extent::Beginning } else { Extent::Whole };
+        ask(&MessageContext::new(&message, &self.envelope, &verdict, &["mx.x.example".to_owned()], seen))
     }
 
     fn ruling(&self, rules: &Rules) -> Option<Ruling> {
@@ -70,10 +70,10 @@ impl<'a> Asked<'a> {
     }
 
     /// What is found for each condition of these rules, of which none may match.
-    fn found(&self, text: &str) -> Vec<Found> {
+    fn found(&self, text: &str) -> Vec<Match> {
         self.letter(|letter| {
             let mut seen = Vec::new();
-            let note = &mut |_: Part, _: &Condition, found| seen.push(found);
+            let note = &mut |_: Clause, _: &Condition, found| seen.push(found);
             rules(text).iter().for_each(|rule| assert!(!rule.matches(letter, &self.world, note).unwrap()));
             seen
         })
@@ -224,7 +224,7 @@ fn the_cheapest_condition_is_asked_first_and_the_world_last() {
         let rules = rule(conditions);
         let mut keys = Vec::new();
         asked.letter(|letter| {
-            let note = &mut |_: Part, condition: &Condition, found| {
+            let note = &mut |_: Clause, condition: &Condition, found| {
                 keys.push((condition.key.clone(), found));
             };
             rules.iter().next().unwrap().matches(letter, &asked.world, note).unwrap()
@@ -319,12 +319,12 @@ fn beyond_the_budget_nothing_is_known_and_a_rule_in_doubt_does_not_match() {
     assert_eq!(then("subject = 'x'"), None);
     assert_eq!(then("unless = { body = 'watches' }"), None);
     assert_eq!(then("class = 'unstamped'").as_deref(), Some("next"));
-    assert_eq!(asked.found(hard), [Found::Unknown]);
+    assert_eq!(asked.found(hard), [Match::Unknown]);
     // To begin a search counts, too.
     let many = "Subject:a\n".repeat(100_000) + "\n";
     let search = "[[rule]]\nname = \"NAME\"\naction = \"allow\"\nsubject = 'b'\n";
     let twice = ["one", "two"].map(|name| search.replace("NAME", name)).concat();
-    assert_eq!(Asked::of(&many).found(&twice), [Found::No, Found::Unknown]);
+    assert_eq!(Asked::of(&many).found(&twice), [Match::No, Match::Unknown]);
 }
 
 proptest! {

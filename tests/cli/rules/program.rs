@@ -72,7 +72,7 @@ fn whoever_the_user_wrote_to_may_answer_without_a_stamp() {
 fn learn(home: &Home, to: &str, message_id: &str) {
     use mailstamp::message::address::Address;
     use mailstamp::store::redb::{Options, Redb};
-    use mailstamp::store::{Sent, SentBook};
+    use mailstamp::store::{ContactStore, Sent};
     use mailstamp::time::UnixTime;
     let store = Redb::new(home.state().join("used.redb"), Options::default());
     let sent = Sent {

@@ -2,7 +2,7 @@
 
 use super::case::{Case, case};
 use super::stamps::*;
-use mailstamp::directory::cache::{Accepted, Heard, Record};
+use mailstamp::directory::cache::{Accepted, Record, SourceState};
 use mailstamp::directory::document::{Document, VendorEntry};
 use mailstamp::time::UnixTime;
 use mailstamp::verdict::reason::Reason;
@@ -46,11 +46,11 @@ pub fn cases() -> Vec<Case> {
 
 /// One source of the user's vendor, from which this was accepted.
 fn record(from: &str, accepted: Accepted) -> Record {
-    let heard = Heard {
+    let heard = SourceState {
         from: from.to_owned(),
         answered: Some(NOW.plus(-DAY).to_string()),
         accepted: Some(accepted),
-        ..Heard::default()
+        ..SourceState::default()
     };
     let root = Some(key(VENDOR).public());
     Record { publisher: "stamps.example".to_owned(), version: 1, root, sources: vec![heard] }

@@ -102,14 +102,14 @@ fn reuse_under_every_setting() {
 
 /// A stamp of the home's vendor without a window, which `vendor issue` does not make.
 fn endless(home: &Home, recipient: &str) -> String {
-    use mailstamp::directory::signing_key::Signer;
+    use mailstamp::directory::signing_key::SigningKey;
     use mailstamp::message::address::Address;
     use mailstamp::stamp::audience::Audience;
     use mailstamp::stamp::claims::Stamp;
     use mailstamp::stamp::issue;
     use mailstamp::stamp::serial::Serial;
     use mailstamp::time::UnixTime;
-    let signer = Signer::read(&home.key("stamps.example", "2026q4")).unwrap();
+    let signer = SigningKey::read(&home.key("stamps.example", "2026q4")).unwrap();
     let audience = Audience::Plain(Address::parse(recipient).unwrap());
     let stamp = Stamp { expires: None, ..Stamp::new(Serial::new("one").unwrap(), audience, UnixTime(0)) };
     issue::issue(&stamp, &signer.issuer, &signer.key).unwrap().as_str().to_owned()

@@ -13,7 +13,7 @@ use mailstamp::time::UnixTime;
 use mailstamp::verdict::class::Class;
 use mailstamp::verdict::examine::{Step, examine};
 use mailstamp::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact, KeyStatus, Mailbox, Policy, VendorKey};
-use mailstamp::verdict::spend::Spent;
+use mailstamp::verdict::spend::SpendResult;
 
 const NOW: UnixTime = UnixTime(1_796_126_400);
 
@@ -44,7 +44,7 @@ fn class_of(stamp: &[u8], key: &SecretKey) -> Class {
     loop {
         match step {
             Step::Done(verdict) => return verdict.class(),
-            Step::Spend(claim) => step = claim.settle(Spent::Fresh),
+            Step::Spend(claim) => step = claim.settle(SpendResult::Fresh),
         }
     }
 }

@@ -83,13 +83,13 @@ fn a_state_that_was_restored_is_the_one_that_the_process_goes_on_with() {
     let resident = Resident::of(&home);
     home.classify(&message(&home, "two", "two")).exits(0).says("first-class paid");
     // Asked over a connection that is there all the time: its socket is as good as lost.
-    let mut channel = mailstamp::ipc::connection::Channel::new(resident.connect().unwrap());
+    let mut channel = mailstamp::ipc::connection::Connection::new(resident.connect().unwrap());
     fs::rename(home.state(), &aside).unwrap();
     copy(&backup, &home.state());
     home.run(["revoke"], &one).exits(0);
     let question = |message: &[u8]| {
         let mut head = serde_json::json!({
-            "whose": { "home": [home.file(".config/mailstamp"), home.state()] },
+            "file_set": { "home": [home.file(".config/mailstamp"), home.state()] },
             "names": {}, "spend": true, "record": false, "whole": true,
         });
         head["size"] = message.len().into();

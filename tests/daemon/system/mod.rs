@@ -8,8 +8,8 @@ mod users;
 
 use crate::support::programs::{PATIENCE, eventually};
 use crate::support::{Home, run};
-use mailstamp::engine::remote::protocol::{Names, Question, Whose};
-use mailstamp::ipc::connection::Channel;
+use mailstamp::engine::remote::protocol::{FileSet, JudgeRequest, MailboxNames};
+use mailstamp::ipc::connection::Connection;
 use mailstamp::ipc::frame::{Frame, Kind, Limits};
 use mailstamp::os::unix_socket;
 use std::path::Path;
@@ -49,25 +49,25 @@ impl Drop for Service {
 }
 
 /// What the process at this socket answers.
-pub fn ask(channel: &mut Channel, kind: Kind, head: &[u8], body: &[u8]) -> Option<Frame> {
+pub fn ask(channel: &mut Connection, kind: Kind, head: &[u8], body: &[u8]) -> Option<Frame> {
     channel.send(kind, head, body, PATIENCE).unwrap();
     channel.receive(Limits::HEAD_ONLY, PATIENCE, PATIENCE).unwrap()
 }
 
 /// How many messages the process has judged with this reason.
 pub fn judged(socket: &Path, reason: &str) -> u64 {
-    let mut channel = Channel::new(unix_socket::connect(socket).unwrap());
+    let mut channel = Connection::new(unix_socket::connect(socket).unwrap());
     let well = ask(&mut channel, Kind::Status, b"{}", b"").unwrap();
-    assert_eq!(well.kind, Kind::Well);
+    assert_eq!(well.kind, Kind::StatusReply);
     let status: serde_json::Value = serde_json::from_slice(&well.head).unwrap();
     status["reasons"][reason].as_u64().unwrap_or(0)
 }
 
 /// The question that `classify` asks about a whole message.
-pub fn question(home: &Home, message: &[u8]) -> Question {
-    Question {
-        whose: Whose { home: Some((home.file(".config/mailstamp"), Some(home.state()))), ..Whose::default() },
-        names: Names::default(),
+pub fn question(home: &Home, message: &[u8]) -> JudgeRequest {
+    JudgeRequest {
+        file_set: FileSet { home: Some((home.file(".config/mailstamp"), Some(home.state()))), ..FileSet::default() },
+        names: MailboxNames::default(),
         recipient: None,
         sender: None,
         now: None,

@@ -4,7 +4,7 @@
 use super::{PATIENCE, Service, judged};
 use crate::support::programs::{chmod, program};
 use crate::support::{Home, MAILSTAMP, letter, stamped};
-use mailstamp::ipc::connection::Channel;
+use mailstamp::ipc::connection::Connection;
 use mailstamp::ipc::frame::Kind;
 use mailstamp::os::unix_socket;
 use std::fs;
@@ -96,9 +96,9 @@ fn a_process_that_has_lent_its_log_is_well_and_ends_when_it_is_told() {
     super::eventually("the socket", || home.state().join("socket").exists().then_some(()));
     home.classify(&letter("first")).exits(11);
     assert_eq!(manager.hears_next(), "READY=1\n");
-    let mut borrower = Channel::new(unix_socket::connect(&home.state().join("used.redb.socket")).unwrap());
-    let lent = super::ask(&mut borrower, Kind::Lend, b"{}", b"").unwrap();
-    assert_eq!(lent.kind, Kind::Lent);
+    let mut borrower = Connection::new(unix_socket::connect(&home.state().join("used.redb.socket")).unwrap());
+    let lent = super::ask(&mut borrower, Kind::Acquire, b"{}", b"").unwrap();
+    assert_eq!(lent.kind, Kind::Acquired);
     let lent_at = Instant::now();
     for _ in 0..5 {
         assert_eq!(manager.hears(), "WATCHDOG=1\n");

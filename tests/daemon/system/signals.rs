@@ -2,7 +2,7 @@
 
 use super::{Service, ask, judged, question};
 use crate::support::{ALICE, Home, letter, stamped};
-use mailstamp::ipc::connection::Channel;
+use mailstamp::ipc::connection::Connection;
 use mailstamp::ipc::frame::Kind;
 use mailstamp::os::unix_socket;
 use std::fs;
@@ -52,13 +52,13 @@ fn a_reload_sends_nobody_away() {
             })
             .collect();
         clients.push(scope.spawn(|| {
-            let mut channel = Channel::new(unix_socket::connect(&socket).unwrap());
+            let mut channel = Connection::new(unix_socket::connect(&socket).unwrap());
             for number in 0..questions {
                 let message = message(&home, &format!("s{number}"));
                 let head = serde_json::to_vec(&question(&home, &message)).unwrap();
                 let answer = ask(&mut channel, Kind::Judge, &head, &message).expect("the connection has ended");
                 let words = String::from_utf8_lossy(&answer.head).into_owned();
-                assert!(answer.kind == Kind::Judged && words.contains("\"reason\":\"paid\""), "{words}");
+                assert!(answer.kind == Kind::Verdict && words.contains("\"reason\":\"paid\""), "{words}");
             }
         }));
         let ended: Vec<_> = clients.into_iter().map(|client| client.join().is_ok()).collect();

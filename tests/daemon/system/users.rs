@@ -4,8 +4,8 @@
 use super::{Service, ask, judged, question};
 use crate::support::programs::{chmod, eventually, give, install, program};
 use crate::support::{Home, Run, letter, run, stamped};
-use mailstamp::engine::remote::protocol::{Names, Question, Whose};
-use mailstamp::ipc::connection::Channel;
+use mailstamp::engine::remote::protocol::{FileSet, JudgeRequest, MailboxNames};
+use mailstamp::ipc::connection::Connection;
 use mailstamp::ipc::frame::Kind;
 use mailstamp::os::unix_socket;
 use std::fs;
@@ -210,17 +210,17 @@ fn more_mailboxes_than_are_kept_ready_have_their_logs_closed_again() {
     command.args(["--config", config.to_str().unwrap(), "serve", "--system", "--socket", socket.to_str().unwrap()]);
     let service = Service::begin(&mut command);
     let stream = eventually("the socket", || unix_socket::connect(&socket).ok());
-    let mut channel = Channel::new(stream);
+    let mut channel = Connection::new(stream);
     for n in 0..1_100 {
         let message = letter(&n.to_string());
-        let names = Names { recipient: Some(format!("user{n}@x.example")), ..Names::default() };
-        let question = Question {
-            whose: Whose { config: Some(config.clone()), ..Whose::default() },
+        let names = MailboxNames { recipient: Some(format!("user{n}@x.example")), ..MailboxNames::default() };
+        let question = JudgeRequest {
+            file_set: FileSet { config: Some(config.clone()), ..FileSet::default() },
             names,
             ..question(&home, &message)
         };
         let answer = ask(&mut channel, Kind::Judge, &serde_json::to_vec(&question).unwrap(), &message).unwrap();
-        assert_eq!(answer.kind, Kind::Judged, "{n}: {}", String::from_utf8_lossy(&answer.head));
+        assert_eq!(answer.kind, Kind::Verdict, "{n}: {}", String::from_utf8_lossy(&answer.head));
     }
     let threads = fs::read_dir(format!("/proc/{}/task", service.0.id())).unwrap().count();
     assert!(threads < 2_050, "{threads} threads");

@@ -3,7 +3,7 @@
 use super::{NOW, Shop, WAIT, handed, open, orders, sound, texts};
 use mailstamp::ledger::error::LedgerError;
 use mailstamp::ledger::handle::Ledger;
-use mailstamp::ledger::trade::{Handed, Sold};
+use mailstamp::ledger::trade::{IssuedStamps, RedeemRequest};
 use std::collections::{BTreeMap, HashSet};
 use std::env;
 use std::fs;
@@ -30,7 +30,7 @@ fn part_of_the_child() {
     let worker = |thread: usize| {
         for number in 0.. {
             let sold = issue(&ledger, &key(thread + 10 * round, number));
-            let stamps: Vec<Handed> = handed(&texts(&sold)[..1]);
+            let stamps: Vec<RedeemRequest> = handed(&texts(&sold)[..1]);
             say(&format!("sold {} {number}", thread + 10 * round));
             ledger.deposit(2, &stamps, NOW).unwrap();
             say(&format!("taken {} {number}", thread + 10 * round));
@@ -45,7 +45,7 @@ fn say(line: &str) {
     stdout.flush().unwrap();
 }
 
-fn issue(ledger: &Ledger, key: &str) -> Sold {
+fn issue(ledger: &Ledger, key: &str) -> IssuedStamps {
     ledger.issue(1, &orders(EACH), Some(key), NOW).unwrap()
 }
 

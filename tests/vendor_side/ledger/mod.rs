@@ -12,10 +12,10 @@ mod together;
 
 use mailstamp::accounting::event::Terms;
 use mailstamp::accounting::order::{Caps, Order};
-use mailstamp::ledger::handle::{Founding, Ledger};
+use mailstamp::ledger::handle::{Ledger, LedgerParams};
 use mailstamp::ledger::model::Account;
-use mailstamp::ledger::rejection::Refusal;
-use mailstamp::ledger::trade::{Handed, Sold};
+use mailstamp::ledger::rejection::Rejection;
+use mailstamp::ledger::trade::{IssuedStamps, RedeemRequest};
 use mailstamp::stamp::audience::Audience;
 use mailstamp::time::UnixTime;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ pub(crate) struct Shop {
 impl Shop {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let founding = Founding { vendor: "stamps.example".into(), kid: "a".into(), terms: terms() };
+        let founding = LedgerParams { vendor: "stamps.example".into(), kid: "a".into(), terms: terms() };
         let ledger = Ledger::create(&folder.path().join("ledger"), &founding, NOW).unwrap();
         Self { folder, ledger }
     }
@@ -84,15 +84,15 @@ pub fn orders(count: usize) -> Vec<Order> {
     vec![order("joe@far.example"); count]
 }
 
-pub fn texts(sold: &Sold) -> Vec<String> {
+pub fn texts(sold: &IssuedStamps) -> Vec<String> {
     sold.stamps.iter().map(|stamp| stamp.as_str().to_owned()).collect()
 }
 
-pub fn handed(stamps: &[String]) -> Vec<Handed> {
-    stamps.iter().map(|stamp| Handed { stamp: stamp.clone(), address: None }).collect()
+pub fn handed(stamps: &[String]) -> Vec<RedeemRequest> {
+    stamps.iter().map(|stamp| RedeemRequest { stamp: stamp.clone(), address: None }).collect()
 }
 
 #[track_caller]
-pub fn refused<T: std::fmt::Debug>(result: Result<T, mailstamp::ledger::error::LedgerError>) -> Refusal {
+pub fn refused<T: std::fmt::Debug>(result: Result<T, mailstamp::ledger::error::LedgerError>) -> Rejection {
     result.unwrap_err().refusal().cloned().expect("a refusal")
 }

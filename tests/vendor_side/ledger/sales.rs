@@ -7,8 +7,8 @@ use mailstamp::directory::publish::Changes;
 use mailstamp::ledger::handle::Ledger;
 use mailstamp::ledger::model::StampState;
 use mailstamp::ledger::payment::{Paid, Payment, Vouchers, code_hash};
-use mailstamp::ledger::rejection::{Refusal, StampProblem};
-use mailstamp::ledger::trade::Handed;
+use mailstamp::ledger::rejection::{Rejection, StampProblem};
+use mailstamp::ledger::trade::RedeemRequest;
 use mailstamp::message::address::Address;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
@@ -93,7 +93,7 @@ fn the_same_request_gives_the_same_stamps_and_is_charged_once() {
     assert_eq!(texts(&again), texts(&first));
     assert_eq!(shop.has(&account), 98);
     let other = refused(shop.ledger.issue(account.number, &wanted[..1], Some("key 1"), NOW));
-    assert_eq!(other, Refusal::KeyReused { key: "key 1".into() });
+    assert_eq!(other, Rejection::KeyReused { key: "key 1".into() });
     // Another key, no key, and another account buy anew.
     for key in [Some("key 2"), None, None] {
         assert_ne!(texts(&shop.ledger.issue(account.number, &wanted, key, NOW).unwrap()), texts(&first));
@@ -112,7 +112,7 @@ fn a_request_is_answered_again_even_when_its_window_has_ended() {
     let again = shop.ledger.issue(account.number, &short, Some("k"), NOW.plus(3_600)).unwrap();
     assert_eq!(texts(&again), texts(&first));
     let error = refused(shop.ledger.issue(account.number, &short, Some("other"), NOW.plus(3_600)));
-    assert_eq!(error, Refusal::Order { error: OrderError::Window { order: 1 } });
+    assert_eq!(error, Rejection::Order { error: OrderError::Window { order: 1 } });
     // After 30 days the key is forgotten, with the first sale that comes then.
     let late = NOW.plus(31 * 86_400);
     shop.ledger.issue(account.number, &orders(1), None, late).unwrap();
@@ -125,9 +125,9 @@ fn who_cannot_pay_gets_nothing() {
     let shop = Shop::new();
     let account = shop.account("alice", 10);
     let error = refused(shop.ledger.issue(account.number, &orders(11), None, NOW));
-    assert_eq!(error, Refusal::Funds { needed: 11, balance: 10 });
+    assert_eq!(error, Rejection::Funds { needed: 11, balance: 10 });
     assert_eq!(error.to_string(), "this costs 11 credits, and there are 10");
-    assert_eq!(refused(shop.ledger.issue(99, &orders(1), None, NOW)).word(), "no-account");
+    assert_eq!(refused(shop.ledger.issue(99, &orders(1), None, NOW)).code(), "no-account");
     assert_eq!(shop.has(&account), 10);
     assert_eq!(shop.ledger.summary().unwrap().stamps, 0);
 }
@@ -148,7 +148,7 @@ fn caps_are_held_and_stated() {
     let short = |count| vec![Order { until: Some(NOW.plus(86_400)), ..order("joe@far.example") }; count];
     issue(&short(5), NOW).unwrap();
     let error = refused(issue(&short(3), NOW));
-    assert_eq!(error, Refusal::Daily { asked: 3, spent: 8, cap: 7 });
+    assert_eq!(error, Rejection::Daily { asked: 3, spent: 8, cap: 7 });
     issue(&short(2), NOW).unwrap();
     assert_eq!(shop.ledger.account(account.number, NOW).unwrap().spent_today, 7);
     // The next day is another. A stamp that asks for no end has the longest that the caps allow.
@@ -168,9 +168,9 @@ fn credits_are_bought_once_for_each_reference() {
     let again = shop.ledger.credit(account.number, 500, None, "invoice 7", NOW.plus(99)).unwrap();
     assert_eq!((first.again, again.again, again.entry, again.balance), (false, true, first.entry, 500));
     let other = shop.account("bob", 0);
-    assert_eq!(refused(shop.ledger.credit(other.number, 500, None, "invoice 7", NOW)).word(), "key-reused");
+    assert_eq!(refused(shop.ledger.credit(other.number, 500, None, "invoice 7", NOW)).code(), "key-reused");
     let error = refused(shop.ledger.credit(account.number, 501, None, "invoice 7", NOW));
-    assert_eq!(error, Refusal::KeyReused { key: "invoice 7".into() });
+    assert_eq!(error, Rejection::KeyReused { key: "invoice 7".into() });
     for (credits, reference) in [(0, "a"), (1, ""), (u64::MAX, "b")] {
         assert!(shop.ledger.credit(account.number, credits, None, reference, NOW).is_err(), "{credits} {reference}");
     }
@@ -191,12 +191,12 @@ fn a_voucher_is_spent_once_and_keeps_what_is_left() {
     assert_eq!(texts(&again), texts(&first));
     assert_eq!(shop.ledger.voucher(hash).unwrap(), 2);
     let error = refused(shop.ledger.issue_for(paid(), &orders(3), None, NOW));
-    assert_eq!(error, Refusal::Funds { needed: 3, balance: 2 });
+    assert_eq!(error, Rejection::Funds { needed: 3, balance: 2 });
     let account = shop.account("alice", 0);
     assert_eq!(shop.ledger.take_voucher(account.number, &code.to_lowercase(), NOW).unwrap().credits, 2);
-    assert_eq!(refused(shop.ledger.take_voucher(account.number, &code, NOW)), Refusal::NoVoucher);
-    assert_eq!(refused(shop.ledger.issue_for(paid(), &orders(1), None, NOW)), Refusal::NoVoucher);
-    assert_eq!(refused(shop.ledger.take_voucher(account.number, "AAAA", NOW)), Refusal::NoVoucher);
+    assert_eq!(refused(shop.ledger.take_voucher(account.number, &code, NOW)), Rejection::NoVoucher);
+    assert_eq!(refused(shop.ledger.issue_for(paid(), &orders(1), None, NOW)), Rejection::NoVoucher);
+    assert_eq!(refused(shop.ledger.take_voucher(account.number, "AAAA", NOW)), Rejection::NoVoucher);
     assert_eq!(shop.has(&account), 2);
     shop.sound();
 }
@@ -206,12 +206,12 @@ fn money_paid_elsewhere_buys_its_stamps_once() {
     let shop = Shop::new();
     let paid = |credits| Paid::Elsewhere { reference: "cards:77".into(), credits, cost: "0.002 EUR".parse().unwrap() };
     let error = refused(shop.ledger.issue_for(paid(3), &orders(2), None, NOW));
-    assert_eq!(error, Refusal::PaidOtherwise { paid: 3, needed: 2 });
+    assert_eq!(error, Rejection::PaidOtherwise { paid: 3, needed: 2 });
     let first = shop.ledger.issue_for(paid(2), &orders(2), None, NOW).unwrap();
     let again = shop.ledger.issue_for(paid(2), &orders(2), Some("another key"), NOW).unwrap();
     assert_eq!(texts(&again), texts(&first));
     let other = vec![order("other@far.example"); 2];
-    assert_eq!(refused(shop.ledger.issue_for(paid(2), &other, None, NOW)).word(), "key-reused");
+    assert_eq!(refused(shop.ledger.issue_for(paid(2), &other, None, NOW)).code(), "key-reused");
     shop.sound();
 }
 
@@ -224,12 +224,12 @@ fn used_stamps_come_back_once_and_only_from_who_owns_the_address() {
     let other = order("else@far.example");
     let sold = shop.ledger.issue(alice.number, &[five, hashed.clone(), other, hashed], None, NOW).unwrap();
     let stamps = handed(&texts(&sold));
-    let deposit = |stamps: &[Handed]| shop.ledger.deposit(joe.number, stamps, NOW).unwrap();
+    let deposit = |stamps: &[RedeemRequest]| shop.ledger.deposit(joe.number, stamps, NOW).unwrap();
     assert!(deposit(&stamps).each.iter().all(|each| *each == Err(StampProblem::NotYours)));
     shop.ledger.own(joe.number, "JOE@far.example", NOW).unwrap();
     let twice = [stamps[0].clone(), stamps[0].clone(), stamps[1].clone(), stamps[2].clone()];
     let taken = deposit(&twice);
-    assert_eq!(taken.each, [Ok(5), Err(StampProblem::Twice), Ok(1), Err(StampProblem::NotYours)]);
+    assert_eq!(taken.each, [Ok(5), Err(StampProblem::Duplicate), Ok(1), Err(StampProblem::NotYours)]);
     let booked = taken.booked.unwrap();
     assert_eq!((booked.credits, booked.balance), (6, 6));
     let key = shop.ledger.profile().unwrap().keys[0].key;
@@ -242,10 +242,10 @@ fn used_stamps_come_back_once_and_only_from_who_owns_the_address() {
     // A whole domain: of a hashed stamp the address has to be said.
     shop.ledger.own(joe.number, "far.example", NOW).unwrap();
     assert_eq!(deposit(&stamps[2..3]).each, [Ok(1)]);
-    shop.ledger.disown(joe.number, "joe@far.example", NOW).unwrap();
+    shop.ledger.release_ownership(joe.number, "joe@far.example", NOW).unwrap();
     assert_eq!(deposit(&stamps[3..]).each, [Err(StampProblem::NotYours)]);
     let address = Some(Address::parse("joe@far.example").unwrap());
-    assert_eq!(deposit(&[Handed { address, ..stamps[3].clone() }]).each, [Ok(1)]);
+    assert_eq!(deposit(&[RedeemRequest { address, ..stamps[3].clone() }]).each, [Ok(1)]);
     assert_eq!((shop.has(&joe), shop.has(&alice)), (8, 92));
     shop.sound();
 }
@@ -258,7 +258,7 @@ fn an_address_has_one_owner() {
     shop.ledger.own(eve.number, "x@FAR.example", NOW).unwrap();
     assert_eq!(shop.ledger.account(joe.number, NOW).unwrap().owns, Vec::<String>::new());
     assert_eq!(shop.ledger.account(eve.number, NOW).unwrap().owns, ["x@far.example"]);
-    shop.ledger.disown(joe.number, "x@far.example", NOW).unwrap();
+    shop.ledger.release_ownership(joe.number, "x@far.example", NOW).unwrap();
     assert_eq!(shop.ledger.account(eve.number, NOW).unwrap().owns, ["x@far.example"]);
 }
 
@@ -268,7 +268,7 @@ fn what_the_ledger_did_not_sell_is_not_credited() {
     let shop = Shop::new();
     let joe = shop.account("joe", 10);
     shop.ledger.own(joe.number, "far.example", NOW).unwrap();
-    let signer = mailstamp::directory::signing_key::Signer::read(&shop.path().join("keys/key-a.json")).unwrap();
+    let signer = mailstamp::directory::signing_key::SigningKey::read(&shop.path().join("keys/key-a.json")).unwrap();
     let mint = |serial: Serial, value| {
         let audience = Audience::parse("joe@far.example").unwrap();
         let stamp = Stamp { value, ..Stamp::new(serial, audience, NOW.plus(99)) };
@@ -325,7 +325,7 @@ fn unused_stamps_go_back_to_their_buyer_and_are_revoked_with_it() {
     assert_eq!(published(60), [serial.to_string()]);
     assert_eq!(published(61), Vec::<String>::new());
     shop.ledger.set_terms(mailstamp::accounting::event::Terms { refunds: false, ..super::terms() }, NOW).unwrap();
-    assert_eq!(refused(shop.ledger.refund(alice.number, &stamps[2..], NOW)), Refusal::NoRefunds);
+    assert_eq!(refused(shop.ledger.refund(alice.number, &stamps[2..], NOW)), Rejection::NoRefunds);
     shop.sound();
 }
 
@@ -352,7 +352,7 @@ fn what_is_revoked_is_worth_nothing_and_published() {
     assert_eq!(shop.ledger.revoked_serials().unwrap().len(), 4);
     let each = shop.ledger.deposit(joe.number, &handed(&texts(&more)), NOW).unwrap().each;
     assert_eq!(each, [Err(StampProblem::Revoked), Err(StampProblem::Revoked)]);
-    assert_eq!(refused(shop.ledger.issue(alice.number, &orders(1), None, NOW)).word(), "account-closed");
+    assert_eq!(refused(shop.ledger.issue(alice.number, &orders(1), None, NOW)).code(), "account-closed");
     shop.sound();
 }
 
@@ -367,7 +367,7 @@ fn credits_are_paid_out_once_and_no_more_than_there_are() {
     let (again, _) = shop.ledger.pay_out(account.number, 2_000, "bank 1", NOW).unwrap();
     assert_eq!((again.again, again.balance, again.entry), (true, 500, booked.entry));
     let error = refused(shop.ledger.pay_out(account.number, 501, "bank 2", NOW));
-    assert_eq!(error, Refusal::Funds { needed: 501, balance: 500 });
+    assert_eq!(error, Rejection::Funds { needed: 501, balance: 500 });
     shop.ledger.close_account(account.number, false, NOW).unwrap();
     assert_eq!(shop.ledger.pay_out(account.number, 500, "bank 3", NOW).unwrap().0.balance, 0);
     shop.sound();
@@ -379,18 +379,18 @@ fn an_api_key_opens_its_account_until_it_is_revoked() {
     let (alice, bob) = (shop.account("alice", 0), shop.account("bob", 0));
     let (text, key) = shop.ledger.add_api_key(alice.number, "laptop", NOW).unwrap();
     shop.ledger.add_api_key(bob.number, "laptop", NOW).unwrap();
-    assert_eq!(shop.ledger.opens(&text, NOW).unwrap().name, "alice");
+    assert_eq!(shop.ledger.authenticate(&text, NOW).unwrap().name, "alice");
     for wrong in ["", "msk_", &text[1..], &text.replace("msk_", "msk-"), &format!("{}x", *text)] {
-        assert_eq!(refused(shop.ledger.opens(wrong, NOW)), Refusal::NoApiKey);
+        assert_eq!(refused(shop.ledger.authenticate(wrong, NOW)), Rejection::NoApiKey);
     }
-    assert_eq!(refused(shop.ledger.revoke_api_key(bob.number, &key.id, NOW)), Refusal::NoApiKey);
+    assert_eq!(refused(shop.ledger.revoke_api_key(bob.number, &key.id, NOW)), Rejection::NoApiKey);
     shop.ledger.revoke_api_key(alice.number, &key.id, NOW).unwrap();
-    assert_eq!(refused(shop.ledger.opens(&text, NOW)), Refusal::NoApiKey);
+    assert_eq!(refused(shop.ledger.authenticate(&text, NOW)), Rejection::NoApiKey);
     let kept = shop.ledger.api_keys(alice.number).unwrap();
     assert_eq!((kept.len(), kept[0].revoked, kept[0].label.as_str()), (1, Some(NOW), "laptop"));
     let (text, _) = shop.ledger.add_api_key(alice.number, "next", NOW).unwrap();
     shop.ledger.close_account(alice.number, false, NOW).unwrap();
-    assert_eq!(refused(shop.ledger.opens(&text, NOW)), Refusal::NoApiKey);
+    assert_eq!(refused(shop.ledger.authenticate(&text, NOW)), Rejection::NoApiKey);
     // No key and no voucher stands in the file as it is shown.
     let code = shop.ledger.make_voucher(1, None, NOW).unwrap();
     drop(shop.ledger);
@@ -414,28 +414,31 @@ fn an_address_is_proved_by_a_mailed_code() {
     assert!(letter.starts_with("-i -f <> -- Joe@far.example\n") || letter.starts_with("-i -f <> -- joe@far.example\n"));
     let code = letter.lines().find_map(|line| line.strip_prefix("    ")).unwrap().to_owned();
     let error = refused(send(NOW.plus(599)));
-    assert_eq!(error, Refusal::CodeWaiting { subject: "joe@far.example".into(), after: NOW.plus(600) });
+    assert_eq!(error, Rejection::CodeWaiting { subject: "joe@far.example".into(), after: NOW.plus(600) });
     let confirm = |code: &str, now| shop.ledger.confirm_code(joe.number, "joe@far.example", code, now);
     for left in (1..=4).rev() {
-        assert_eq!(refused(confirm("AAAA-AAAA", NOW)), Refusal::WrongCode { subject: "joe@far.example".into(), left });
+        assert_eq!(
+            refused(confirm("AAAA-AAAA", NOW)),
+            Rejection::WrongCode { subject: "joe@far.example".into(), left }
+        );
     }
     assert_eq!(shop.ledger.account(joe.number, NOW).unwrap().owns, Vec::<String>::new());
     confirm(&code.to_lowercase(), NOW.plus(86_400)).unwrap();
     assert_eq!(shop.ledger.account(joe.number, NOW).unwrap().owns, ["joe@far.example"]);
-    assert_eq!(refused(confirm(&code, NOW)).word(), "no-code");
+    assert_eq!(refused(confirm(&code, NOW)).code(), "no-code");
     // Five wrong ones end it, and so does a day.
     retry(|| send(NOW.plus(600)));
     for _ in 0..5 {
         confirm("AAAA-AAAA", NOW.plus(600)).unwrap_err();
     }
-    assert_eq!(refused(confirm(&code, NOW.plus(600))).word(), "no-code");
+    assert_eq!(refused(confirm(&code, NOW.plus(600))).code(), "no-code");
     let other = shop.account("eve", 0);
     shop.ledger.send_code(other.number, "far.example", &sendmail, NOW).unwrap();
     let letter = fs::read_to_string(&out).unwrap();
     assert!(letter.starts_with("-i -f <> -- postmaster@far.example\n"), "{letter}");
     let code = letter.lines().find_map(|line| line.strip_prefix("    ")).unwrap().to_owned();
     let late = refused(shop.ledger.confirm_code(other.number, "far.example", &code, NOW.plus(86_401)));
-    assert_eq!(late.word(), "no-code");
+    assert_eq!(late.code(), "no-code");
     let broken = shop.ledger.send_code(joe.number, "x@far.example", std::path::Path::new("/bin/false"), NOW);
     assert!(broken.unwrap_err().to_string().starts_with("/bin/false did not take the mail"));
 }
@@ -447,8 +450,8 @@ fn nobody_is_flooded_with_codes() {
     let send = |account: &mailstamp::ledger::model::Account, to: &str, now| {
         shop.ledger.send_code(account.number, to, std::path::Path::new("/bin/true"), now)
     };
-    let after = |error: Refusal| match error {
-        Refusal::CodeWaiting { after, .. } | Refusal::ManyCodes { after } => after.since(NOW),
+    let after = |error: Rejection| match error {
+        Rejection::CodeWaiting { after, .. } | Rejection::ManyCodes { after } => after.since(NOW),
         other => panic!("{other}"),
     };
     // One recipient, whatever stands behind a plus, and whoever asks.
@@ -503,7 +506,7 @@ fn keys_are_rotated_and_a_revoked_key_stays_so() {
     let account = shop.account("alice", 10);
     let old = shop.ledger.issue(account.number, &orders(1), None, NOW).unwrap();
     shop.ledger.rotate("b", NOW).unwrap();
-    assert_eq!(refused(shop.ledger.rotate("a", NOW)).word(), "signing-key");
+    assert_eq!(refused(shop.ledger.rotate("a", NOW)).code(), "signing-key");
     let new = shop.ledger.issue(account.number, &orders(1), None, NOW).unwrap();
     assert_eq!(new.stamps[0].issuer().unwrap().key_id(), "b");
     let status = || -> Vec<String> {
@@ -517,12 +520,12 @@ fn keys_are_rotated_and_a_revoked_key_stays_so() {
     assert_eq!(status(), ["a \"revoked\"", "b \"active\""]);
     let each = shop.ledger.deposit(account.number, &handed(&texts(&old)), NOW).unwrap().each;
     assert_eq!(each, [Err(StampProblem::KeyRevoked)]);
-    assert_eq!(refused(shop.ledger.set_key_state("a", KeyState::VerifyOnly, NOW)).word(), "signing-key");
-    assert_eq!(refused(shop.ledger.set_key_state("c", KeyState::VerifyOnly, NOW)).word(), "signing-key");
+    assert_eq!(refused(shop.ledger.set_key_state("a", KeyState::VerifyOnly, NOW)).code(), "signing-key");
+    assert_eq!(refused(shop.ledger.set_key_state("c", KeyState::VerifyOnly, NOW)).code(), "signing-key");
     // Without a key nothing is sold, and nothing is charged.
     shop.ledger.set_key_state("b", KeyState::Revoked { since: None }, NOW).unwrap();
     let before = shop.has(&account);
-    assert_eq!(refused(shop.ledger.issue(account.number, &orders(1), None, NOW)).word(), "signing-key");
+    assert_eq!(refused(shop.ledger.issue(account.number, &orders(1), None, NOW)).code(), "signing-key");
     assert_eq!(shop.has(&account), before);
     shop.sound();
 }
@@ -531,11 +534,11 @@ fn keys_are_rotated_and_a_revoked_key_stays_so() {
 fn names_and_contacts_have_a_form() {
     let shop = Shop::new();
     shop.account("alice", 0);
-    assert_eq!(refused(shop.ledger.open_account("alice", "x", None, NOW)).word(), "account-exists");
+    assert_eq!(refused(shop.ledger.open_account("alice", "x", None, NOW)).code(), "account-exists");
     for (name, contact) in [("", "x"), ("A", "x"), ("12", "x"), ("a b", "x"), ("a", ""), ("a", "x\ny")] {
-        assert_eq!(refused(shop.ledger.open_account(name, contact, None, NOW)).word(), "form", "{name:?} {contact:?}");
+        assert_eq!(refused(shop.ledger.open_account(name, contact, None, NOW)).code(), "form", "{name:?} {contact:?}");
     }
-    assert_eq!(refused(shop.ledger.account_named("bob", NOW)).word(), "no-account");
+    assert_eq!(refused(shop.ledger.account_named("bob", NOW)).code(), "no-account");
     assert_eq!(shop.ledger.accounts(0, 10, NOW).unwrap().len(), 1);
 }
 

@@ -31,7 +31,7 @@ fn nothing_is_booked_that_cannot_be_signed() {
     shop.ledger.issue(account.number, &orders(1), None, NOW).unwrap();
     // No key at all: neither are receipts given, nor is anything paid out.
     shop.ledger.set_key_state("a", KeyState::Revoked { since: None }, NOW).unwrap();
-    assert_eq!(refused(shop.ledger.pay_out(account.number, 1, "t1", NOW)).word(), "signing-key");
+    assert_eq!(refused(shop.ledger.pay_out(account.number, 1, "t1", NOW)).code(), "signing-key");
     assert_eq!(shop.has(&account), 7);
     shop.sound();
 }
@@ -41,7 +41,8 @@ fn a_key_that_was_left_by_another_vendor_is_not_taken_for_ones_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger");
     let found = |vendor: &str| {
-        let founding = mailstamp::ledger::handle::Founding { vendor: vendor.into(), kid: "a".into(), terms: terms() };
+        let founding =
+            mailstamp::ledger::handle::LedgerParams { vendor: vendor.into(), kid: "a".into(), terms: terms() };
         Ledger::create(&path, &founding, NOW)
     };
     drop(found("stamps.exmaple").unwrap());
@@ -63,8 +64,8 @@ fn customers_cannot_make_the_directory_longer_than_readers_take() {
     let serial = |at: usize| Stamp::read(sold.stamps[at].payload()).unwrap().serial;
     let stamps = handed(&texts(&sold));
     assert_eq!(shop.ledger.refund(account.number, &stamps[..1], NOW).unwrap().each, [Ok(1)]);
-    assert_eq!(refused(shop.ledger.refund(account.number, &stamps[1..2], NOW)).word(), "revoked-full");
-    assert_eq!(refused(shop.ledger.revoke_bought(&[serial(1)], NOW)).word(), "revoked-full");
+    assert_eq!(refused(shop.ledger.refund(account.number, &stamps[1..2], NOW)).code(), "revoked-full");
+    assert_eq!(refused(shop.ledger.revoke_bought(&[serial(1)], NOW)).code(), "revoked-full");
     // The vendor himself can, and what there is can be published.
     assert_eq!(shop.ledger.revoke(&[serial(2)], NOW).unwrap(), 1);
     shop.ledger.edition(None, &Changes::default(), NOW, NOW.plus(1)).unwrap();

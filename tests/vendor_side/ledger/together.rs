@@ -3,7 +3,7 @@
 use super::{NOW, Shop, WAIT, handed, open, orders, terms, texts};
 use mailstamp::accounting::order::Order;
 use mailstamp::ledger::error::LedgerError;
-use mailstamp::ledger::handle::{Founding, Ledger};
+use mailstamp::ledger::handle::{Ledger, LedgerParams};
 use mailstamp::ledger::rejection::StampProblem;
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -105,7 +105,7 @@ fn other_processes_ask_the_one_that_has_the_ledger() {
     let mode = fs::metadata(shop.path().join("ledger.socket")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     // Within one process the lock of the file is held all the same.
-    let there = Ledger::reach(&shop.path(), WAIT).unwrap();
+    let there = Ledger::connect(&shop.path(), WAIT).unwrap();
     let wanted = [Order { hashed: true, value: 3, ..super::order("joe@far.example") }];
     let first = there.issue(account.number, &wanted, Some("k"), NOW).unwrap();
     let here = shop.ledger.issue(account.number, &wanted, Some("k"), NOW).unwrap();
@@ -123,20 +123,20 @@ fn other_processes_ask_the_one_that_has_the_ledger() {
     let report = there.audit(None).unwrap();
     assert_eq!(report, shop.ledger.audit(None).unwrap());
     let (text, _) = there.add_api_key(account.number, "x", NOW).unwrap();
-    assert_eq!(there.opens(&text, NOW).unwrap(), account);
+    assert_eq!(there.authenticate(&text, NOW).unwrap(), account);
     assert_eq!(there.days(account.number, 0).unwrap(), shop.ledger.days(account.number, 0).unwrap());
     // When it goes, the next takes the ledger itself.
     let path = shop.path();
     drop(shop.ledger);
     assert!(there.summary().is_err());
     assert!(!path.join("ledger.socket").exists());
-    assert_eq!(Ledger::reach(&path, WAIT).unwrap().account_named("alice", NOW).unwrap().balance, 97);
+    assert_eq!(Ledger::connect(&path, WAIT).unwrap().account_named("alice", NOW).unwrap().balance, 97);
 }
 
 #[test]
 fn a_ledger_in_use_by_a_silent_process_is_waited_for() {
     let shop = Shop::new();
-    let error = Ledger::reach(&shop.path(), Duration::from_millis(50)).unwrap_err();
+    let error = Ledger::connect(&shop.path(), Duration::from_millis(50)).unwrap_err();
     assert!(matches!(&error, LedgerError::Busy { waited, .. } if waited.as_millis() >= 50), "{error}");
     assert!(matches!(Ledger::open(&shop.path(), Duration::ZERO), Err(LedgerError::Busy { .. })));
     let path = shop.path();
@@ -152,15 +152,16 @@ fn a_ledger_in_use_by_a_silent_process_is_waited_for() {
     fs::write(path.join("ledger.socket"), "").unwrap();
     let ledger = open(&path);
     ledger.listen().unwrap();
-    assert!(Ledger::reach(&path, WAIT).unwrap().summary().is_ok());
+    assert!(Ledger::connect(&path, WAIT).unwrap().summary().is_ok());
 }
 
 #[test]
 fn a_new_ledger_waits_for_a_lock_that_outlives_its_ledger() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger");
-    let found =
-        || Ledger::create(&path, &Founding { vendor: "stamps.example".into(), kid: "a".into(), terms: terms() }, NOW);
+    let found = || {
+        Ledger::create(&path, &LedgerParams { vendor: "stamps.example".into(), kid: "a".into(), terms: terms() }, NOW)
+    };
     drop(found().unwrap());
     for part in ["ledger.redb", "keys/key-a.json"] {
         fs::remove_file(path.join(part)).unwrap();
@@ -182,10 +183,10 @@ fn a_ledger_in_a_folder_with_a_long_name_is_shared_as_any() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a".repeat(60)).join("b".repeat(60));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let founding = Founding { vendor: "stamps.example".into(), kid: "k1".into(), terms: terms() };
+    let founding = LedgerParams { vendor: "stamps.example".into(), kid: "k1".into(), terms: terms() };
     let ledger = Ledger::create(&path, &founding, NOW).unwrap();
     ledger.listen().unwrap();
-    let other = Ledger::reach(&path, WAIT).unwrap();
+    let other = Ledger::connect(&path, WAIT).unwrap();
     assert_eq!(other.open_account("alice", "alice@y.example", None, NOW).unwrap().name, "alice");
     assert_eq!(ledger.summary().unwrap().accounts, 1);
     drop((other, ledger));

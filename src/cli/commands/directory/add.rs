@@ -4,15 +4,15 @@
 use crate::cli::commands::trust;
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, UNAVAILABLE};
 use crate::cli::ui::output;
-use crate::config::directory_sources::{self, NewKeys, Source, Sources};
+use crate::config::directory_sources::{self, KeyIntroduction, Source, Sources};
 use crate::config::file;
-use crate::config::paths::{Given, Places};
+use crate::config::paths::{CliOverrides, Paths};
 use crate::directory::document::{Publishes, Status, VendorEntry};
 use crate::directory::key_directory::Directory;
 use crate::directory::pinned;
 use crate::directory::refresh;
-use crate::directory::source_status::plain;
-use crate::directory::trust_policy::{self, Offer};
+use crate::directory::source_status::sanitized;
+use crate::directory::trust_policy::{self, FetchedDocument};
 use crate::net::https::Conditions;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -52,12 +52,12 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure that says what was wrong.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let (_, places) = Places::read(given)?;
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
+    let (_, places) = Paths::read(given)?;
     let vendors = places.vendors()?;
     let well_known = || format!("https://{}/.well-known/digital-stamp", args.vendor);
     let from = args.from.clone().unwrap_or_else(well_known);
-    let new_keys = if args.new_keys == "channel" { NewKeys::Channel } else { NewKeys::Signed };
+    let new_keys = if args.new_keys == "channel" { KeyIntroduction::Channel } else { KeyIntroduction::Signed };
     let table = directory_sources::table(&args.vendor, &from, new_keys, args.accept_weak, args.max_age.as_deref());
     let path = vendors.join(directory_sources::NAME);
     let mut text = match file::read(&path) {
@@ -113,13 +113,13 @@ fn introduce(args: &Args, listed: &Sources, vendors: &Path) -> Result<(), Failur
 }
 
 fn found(listed: &Sources, source: &Source) -> Result<(VendorEntry, bool), Failure> {
-    let away = |what: &str| Failure::new(UNAVAILABLE, format!("{}: {}", source.origin, plain(what)));
+    let away = |what: &str| Failure::new(UNAVAILABLE, format!("{}: {}", source.origin, sanitized(what)));
     let fetched = refresh::fetch(listed, source, &Conditions::default(), &Directory::default());
     let fetched = fetched.map_err(|problem| away(&problem.what))?.ok_or_else(|| away("the source has nothing"))?;
     let entry = match fetched.offer {
-        Offer::Listed { entry, .. } => entry,
-        Offer::Signed(tokens) => {
-            let entry = trust_policy::introduced(&tokens);
+        FetchedDocument::Listed { entry, .. } => entry,
+        FetchedDocument::Signed(tokens) => {
+            let entry = trust_policy::first_contact(&tokens);
             entry.map_err(|error| Failure::new(DATA, format!("{}: {error}", source.origin)))?
         }
     };

@@ -3,7 +3,7 @@
 use crate::cli::commands::trust;
 use crate::cli::ui::exit_status::{CONFIG, Failure};
 use crate::cli::ui::output;
-use crate::config::paths::{Given, Places};
+use crate::config::paths::{CliOverrides, Paths};
 use crate::directory::pinned;
 use crate::directory::source_status::{self, Standing};
 use crate::os::clock;
@@ -23,8 +23,8 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure when something cannot be read.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let (_, places) = Places::read(given)?;
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
+    let (_, places) = Paths::read(given)?;
     let now = clock::now();
     let (vendors, cache) = (places.vendors()?, places.directories.as_deref());
     let standings = source_status::standings(vendors, cache).map_err(|error| Failure::new(CONFIG, error))?;

@@ -6,7 +6,7 @@ mod list;
 mod refresh;
 
 use crate::cli::ui::exit_status::{Failure, NO_PERMISSION};
-use crate::config::paths::{self, Given};
+use crate::config::paths::{self, CliOverrides};
 
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -25,8 +25,8 @@ pub enum Command {
 ///
 /// # Errors
 /// A failure that says what was wrong.
-pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
-    if paths::set_id() {
+pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
+    if paths::is_setuid() {
         // The environment says which certificates hold and which proxy is asked, and it is somebody else's.
         return Err(Failure::new(
             NO_PERMISSION,

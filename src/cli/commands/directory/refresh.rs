@@ -4,10 +4,10 @@
 use crate::cli::ui::exit_status::{CONFIG, DATA, Failure, TEMPFAIL, UNAVAILABLE};
 use crate::cli::ui::output;
 use crate::config::directory_sources;
-use crate::config::paths::Given;
-use crate::directory::refresh::{News, Outcome, RefreshError};
+use crate::config::paths::CliOverrides;
+use crate::directory::refresh::{RefreshError, RefreshResult, SourceOutcome};
 use crate::engine::context;
-use crate::engine::directory_refresh::{Refreshed, Unrefreshed, alarm, problem};
+use crate::engine::directory_refresh::{DirectoryRefreshError, Refreshed, alert, problem};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -40,7 +40,7 @@ pub struct CheckArgs {
 ///
 /// # Errors
 /// A failure when nothing could be asked.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     refreshed(given, args.json, args.quiet, true)
 }
 
@@ -48,19 +48,19 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 ///
 /// # Errors
 /// A failure when nothing could be asked.
-pub fn check(args: &CheckArgs, given: &Given) -> Result<u8, Failure> {
+pub fn check(args: &CheckArgs, given: &CliOverrides) -> Result<u8, Failure> {
     refreshed(given, args.json, false, false)
 }
 
-fn refreshed(given: &Given, as_json: bool, quiet: bool, keep: bool) -> Result<u8, Failure> {
-    let engine = context::engine(given, None)?;
+fn refreshed(given: &CliOverrides, as_json: bool, quiet: bool, keep: bool) -> Result<u8, Failure> {
+    let engine = context::load(given, None)?;
     let wrong = |error: &dyn std::fmt::Display| Failure::new(CONFIG, error);
     let sources = directory_sources::read(engine.places.vendors()?).map_err(|error| wrong(&error))?;
     if sources.list.is_empty() && !quiet && !as_json {
         output::line("no source is listed yet; mailstamp directory add lists one")?;
     }
     let Refreshed { outcomes, alarms } = engine.refresh(keep).map_err(|error| match error {
-        Unrefreshed::Refresh(RefreshError::Busy) => Failure::new(TEMPFAIL, error),
+        DirectoryRefreshError::Refresh(RefreshError::Busy) => Failure::new(TEMPFAIL, error),
         _ => Failure::new(CONFIG, error),
     })?;
     if as_json {
@@ -82,20 +82,20 @@ fn refreshed(given: &Given, as_json: bool, quiet: bool, keep: bool) -> Result<u8
 }
 
 /// What went well.
-fn good(outcome: &Outcome) -> Option<String> {
+fn good(outcome: &SourceOutcome) -> Option<String> {
     let news = match outcome.result.as_ref().ok()? {
-        News::Unchanged => "nothing new".to_owned(),
-        News::Accepted { version, authentic } => {
+        RefreshResult::Unchanged => "nothing new".to_owned(),
+        RefreshResult::Accepted { version, authentic } => {
             format!("version {version}{}", if *authentic { "" } else { ", not authenticated" })
         }
     };
     Some(format!("{}  {}  {news}", outcome.publisher, outcome.from))
 }
 
-fn json(outcome: &Outcome) -> Value {
+fn json(outcome: &SourceOutcome) -> Value {
     let (version, unchanged, authentic, problem) = match &outcome.result {
-        Ok(News::Unchanged) => (None, true, None, None),
-        Ok(News::Accepted { version, authentic }) => (Some(version), false, Some(authentic), None),
+        Ok(RefreshResult::Unchanged) => (None, true, None, None),
+        Ok(RefreshResult::Accepted { version, authentic }) => (Some(version), false, Some(authentic), None),
         Err(problem) => (None, false, None, Some(json!({ "text": problem.what, "alarm": problem.alarm }))),
     };
     json!({
@@ -109,10 +109,10 @@ fn json(outcome: &Outcome) -> Value {
 }
 
 /// Problems on standard error; what is alarming is in the system's log already.
-fn tell(outcomes: &[Outcome], alarms: &[String]) {
+fn tell(outcomes: &[SourceOutcome], alarms: &[String]) {
     let mut stderr = io::stderr().lock();
     for outcome in outcomes {
-        if let Some(problem) = problem(outcome).filter(|_| alarm(outcome).is_none()) {
+        if let Some(problem) = problem(outcome).filter(|_| alert(outcome).is_none()) {
             // Nobody may be listening any more; there is no better place to say so.
             let _ = writeln!(stderr, "mailstamp: warning: {problem}");
         }

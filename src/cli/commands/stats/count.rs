@@ -2,7 +2,7 @@
 //! revocations, when. Pure; days, weeks and months are those of UTC.
 
 use crate::cli::ui::counts::{Counts, OTHERS, Tally, tame};
-use crate::grant::{GrantKind, Standing};
+use crate::grant::{GrantKind, StampStatus};
 use crate::log::verdict_log::Entry;
 use crate::time::UnixTime;
 use crate::verdict::class::Class;
@@ -179,7 +179,7 @@ impl Counting {
     }
 
     /// Counts what stands about one stamp.
-    pub fn standing(&mut self, standing: &Standing) {
+    pub fn standing(&mut self, standing: &StampStatus) {
         if let Some(grant) = &standing.grant {
             let since = UnixTime(grant.since);
             self.figures.grants.in_force += u64::from(standing.revoked.is_none() && grant.active(self.now));
@@ -305,10 +305,10 @@ mod tests {
         counting.entry(&entry("yesterday", Reason::Paid));
         counting.entry(&Entry { class: "used".into(), ..entry("2026-11-03T00:00:00Z", Reason::Paid) });
         let since = |text| Grant::new(GrantKind::MultiUse, time(text));
-        let old = Standing { grant: Some(since("2026-10-01T00:00:00Z")), ..Standing::default() };
+        let old = StampStatus { grant: Some(since("2026-10-01T00:00:00Z")), ..StampStatus::default() };
         counting.standing(&old);
-        counting.standing(&Standing { revoked: Some(time("2026-11-04T00:00:00Z").0), ..old });
-        counting.standing(&Standing { revoked: Some(i64::MAX), ..Standing::default() });
+        counting.standing(&StampStatus { revoked: Some(time("2026-11-04T00:00:00Z").0), ..old });
+        counting.standing(&StampStatus { revoked: Some(i64::MAX), ..StampStatus::default() });
         let (figures, _) = counting.finish(None, 1);
         assert_eq!((figures.broken, figures.tally.classes.sum()), (3, 1));
         let expected = Grants { revoked: 2, refused: 1, in_force: 1, standing_revocations: 2, ..Grants::default() };

@@ -8,7 +8,7 @@ mod plot;
 
 use crate::cli::ui::exit_status::{self, Failure};
 use crate::cli::ui::output;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::engine::context;
 use crate::log::verdict_log::VerdictLog;
 use crate::time::UnixTime;
@@ -83,8 +83,8 @@ impl Since {
 ///
 /// # Errors
 /// A failure when the log or the state cannot be read, or the page not be written.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
-    let engine = context::engine(given, None)?;
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
+    let engine = context::load(given, None)?;
     let since = args.since.map(|since| since.from(engine.now));
     let mut counting = Counting::new(since, engine.now);
     let log = VerdictLog::new(engine.places.state()?);

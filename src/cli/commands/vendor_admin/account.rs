@@ -6,10 +6,10 @@ use crate::accounting::order::OwnCaps;
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
 use crate::cli::ui::table::Table;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::ledger::handle::Ledger;
 use crate::ledger::model::Standing;
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::os::clock;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -161,7 +161,7 @@ pub struct Caps {
 }
 
 /// Runs a subcommand.
-pub(super) fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+pub(super) fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     match command {
         Command::Add(args) => add(args, given),
         Command::List(args) => list(args, given),
@@ -173,14 +173,14 @@ pub(super) fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
     }
 }
 
-fn add(args: &Add, given: &Given) -> Result<u8, Failure> {
+fn add(args: &Add, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let account = ledger.open_account(&args.name, &args.contact, None, clock::now())?;
     output::line(&format!("account {} is open, number {}", account.name, account.number))?;
     Ok(0)
 }
 
-fn list(args: &List, given: &Given) -> Result<u8, Failure> {
+fn list(args: &List, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let mut table = Table::new(&["account", "contact", "state", "number", "credits"], 3);
     let mut rows = Vec::new();
@@ -191,7 +191,7 @@ fn list(args: &List, given: &Given) -> Result<u8, Failure> {
         after = last.account.number;
         for standing in &page {
             let account = &standing.account;
-            let contact = printable(account.contact.as_bytes(), 40);
+            let contact = escape_untrusted(account.contact.as_bytes(), 40);
             let (number, balance) = (account.number.to_string(), standing.balance.to_string());
             table.row([account.name.clone(), contact, state(standing).to_owned(), number, balance]);
             rows.push(as_json(standing));
@@ -205,7 +205,7 @@ fn list(args: &List, given: &Given) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn show(args: &Show, given: &Given) -> Result<u8, Failure> {
+fn show(args: &Show, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let standing = open_ledger::account(&ledger, &args.account)?;
     let history = ledger.history(standing.account.number, u64::MAX, args.last)?;
@@ -217,7 +217,7 @@ fn show(args: &Show, given: &Given) -> Result<u8, Failure> {
         return Ok(0);
     }
     let account = &standing.account;
-    let contact = printable(account.contact.as_bytes(), 254);
+    let contact = escape_untrusted(account.contact.as_bytes(), 254);
     let mut lines = vec![
         format!(
             "account {} (number {}), {}, since {}",
@@ -230,7 +230,7 @@ fn show(args: &Show, given: &Given) -> Result<u8, Failure> {
         format!("credits: {}; spent today: {}", standing.balance, standing.spent_today),
         terms::caps(&standing.caps),
     ];
-    lines.extend(standing.owns.iter().map(|subject| format!("owns {}", printable(subject.as_bytes(), 300))));
+    lines.extend(standing.owns.iter().map(|subject| format!("owns {}", escape_untrusted(subject.as_bytes(), 300))));
     for entry in &history {
         let event = serde_json::to_value(&entry.event).unwrap_or_default();
         let word = event.get("event").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -239,7 +239,7 @@ fn show(args: &Show, given: &Given) -> Result<u8, Failure> {
             .transaction()
             .postings()
             .iter()
-            .filter(|it| it.book == crate::accounting::double_entry::Book::Account(account.number))
+            .filter(|it| it.book == crate::accounting::double_entry::AccountCode::Account(account.number))
             .map(|it| it.amount)
             .sum();
         lines.push(format!("entry {:<8} {}  {word:<14} {moved:+}", entry.number, entry.at));
@@ -248,7 +248,7 @@ fn show(args: &Show, given: &Given) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn close(args: &Close, given: &Given) -> Result<u8, Failure> {
+fn close(args: &Close, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let account = open_ledger::account(&ledger, &args.account)?.account;
     let count = ledger.close_account(account.number, args.revoke_stamps, clock::now())?;
@@ -259,7 +259,7 @@ fn close(args: &Close, given: &Given) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn key(args: &Key, given: &Given) -> Result<u8, Failure> {
+fn key(args: &Key, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let account = open_ledger::account(&ledger, &args.account)?.account;
     if let Some(label) = &args.add {
@@ -283,16 +283,16 @@ fn key(args: &Key, given: &Given) -> Result<u8, Failure> {
     let mut table = Table::new(&["id", "label", "made", "revoked"], 4);
     for key in keys {
         let revoked = key.revoked.map(|at| at.to_string()).unwrap_or_default();
-        table.row([key.id, printable(key.label.as_bytes(), 64), key.created.to_string(), revoked]);
+        table.row([key.id, escape_untrusted(key.label.as_bytes(), 64), key.created.to_string(), revoked]);
     }
     output::line(&table.lines().join("\n"))?;
     Ok(0)
 }
 
-fn own(args: &Own, given: &Given) -> Result<u8, Failure> {
+fn own(args: &Own, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let number = open_ledger::account(&ledger, &args.account)?.account.number;
-    let subject = printable(args.subject.as_bytes(), 300);
+    let subject = escape_untrusted(args.subject.as_bytes(), 300);
     let said = prove(args, &ledger, number)?;
     output::line(&format!("{subject}: {said}"))?;
     Ok(0)
@@ -304,7 +304,7 @@ fn prove(args: &Own, ledger: &Ledger, number: u64) -> Result<&'static str, Failu
         return Ok("a code was mailed");
     }
     if args.remove {
-        ledger.disown(number, &args.subject, clock::now())?;
+        ledger.release_ownership(number, &args.subject, clock::now())?;
         return Ok("not owned any more");
     }
     match &args.code {
@@ -314,7 +314,7 @@ fn prove(args: &Own, ledger: &Ledger, number: u64) -> Result<&'static str, Failu
     Ok("owned")
 }
 
-fn caps(args: &Caps, given: &Given) -> Result<u8, Failure> {
+fn caps(args: &Caps, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let standing = open_ledger::account(&ledger, &args.account)?;
     let before = standing.account.caps.unwrap_or_default();

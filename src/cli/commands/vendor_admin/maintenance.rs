@@ -1,13 +1,13 @@
 //! `vendor status`, `audit`, `backup`, `restore`: keeping the ledger.
 
 use super::open_ledger::Which;
-use crate::accounting::double_entry::{Book, Unit};
+use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::hash_chain::Head;
 use crate::accounting::money::Money;
 use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::output;
 use crate::cli::ui::table::Table;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::ledger::handle::Ledger;
 use crate::ledger::model::Balance;
 use crate::os::clock;
@@ -63,7 +63,7 @@ pub struct Restore {
     which: Which,
 }
 
-pub(super) fn status(args: &Status, given: &Given) -> Result<u8, Failure> {
+pub(super) fn status(args: &Status, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let (profile, summary) = (ledger.profile()?, ledger.summary()?);
     if args.json {
@@ -90,16 +90,16 @@ fn balance_json(balance: &Balance) -> Value {
     json!({ "book": balance.book, "unit": balance.unit, "amount": balance.amount })
 }
 
-fn book(book: Book) -> String {
+fn book(book: AccountCode) -> String {
     match book {
-        Book::Account(number) => format!("account {number}"),
-        Book::Vouchers => "vouchers".into(),
-        Book::Outstanding => "stamps outstanding".into(),
-        Book::Issue => "credits issued".into(),
-        Book::Forfeited => "stamps revoked".into(),
-        Book::Cash => "cash".into(),
-        Book::Sales => "sales".into(),
-        Book::Payouts => "payouts".into(),
+        AccountCode::Account(number) => format!("account {number}"),
+        AccountCode::Vouchers => "vouchers".into(),
+        AccountCode::Outstanding => "stamps outstanding".into(),
+        AccountCode::Issue => "credits issued".into(),
+        AccountCode::Forfeited => "stamps revoked".into(),
+        AccountCode::Cash => "cash".into(),
+        AccountCode::Sales => "sales".into(),
+        AccountCode::Payouts => "payouts".into(),
     }
 }
 
@@ -110,7 +110,7 @@ fn amount(balance: &Balance) -> String {
     }
 }
 
-pub(super) fn audit(args: &Audit, given: &Given) -> Result<u8, Failure> {
+pub(super) fn audit(args: &Audit, given: &CliOverrides) -> Result<u8, Failure> {
     let report = args.which.reach(given)?.audit(args.since)?;
     let status = if report.problems.is_empty() { 0 } else { DATA };
     if args.json {
@@ -130,13 +130,13 @@ pub(super) fn audit(args: &Audit, given: &Given) -> Result<u8, Failure> {
     Ok(status)
 }
 
-pub(super) fn backup(args: &Backup, given: &Given) -> Result<u8, Failure> {
+pub(super) fn backup(args: &Backup, given: &CliOverrides) -> Result<u8, Failure> {
     let head = args.which.reach(given)?.backup(&args.file)?;
     output::line(&format!("head {head}"))?;
     Ok(0)
 }
 
-pub(super) fn restore(args: &Restore, given: &Given) -> Result<u8, Failure> {
+pub(super) fn restore(args: &Restore, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = Ledger::restore(&args.which.folder(given)?, &args.file, clock::now())?;
     output::line(&format!("head {}", ledger.summary()?.head))?;
     Ok(0)

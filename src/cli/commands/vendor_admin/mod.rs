@@ -19,7 +19,7 @@ mod stamps;
 mod terms;
 
 use crate::cli::ui::exit_status::Failure;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use std::path::PathBuf;
 
 /// The subcommand, and what may stand before it.
@@ -105,7 +105,7 @@ pub enum Command {
 ///
 /// # Errors
 /// A failure that says what was wrong.
-pub fn run(command: &Command, given: &Given) -> Result<u8, Failure> {
+pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     match command {
         Command::Keygen(args) => offline::keygen(args),
         Command::Document(args) => offline::document(args),

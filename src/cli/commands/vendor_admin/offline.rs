@@ -3,7 +3,7 @@
 use crate::cli::ui::exit_status::{self, CANNOT_CREATE, DATA, Failure, NO_INPUT};
 use crate::cli::ui::output;
 use crate::directory::document::{KeyEntry, Status, VendorEntry};
-use crate::directory::signing_key::Signer;
+use crate::directory::signing_key::SigningKey;
 use crate::message::address::Address;
 use crate::os::clock;
 use crate::os::random;
@@ -87,7 +87,7 @@ pub struct Issue {
 
 pub(super) fn keygen(args: &Keygen) -> Result<u8, Failure> {
     let issuer = Issuer::new(&args.vendor, &args.kid).map_err(|error| Failure::new(DATA, error))?;
-    let signer = Signer::generate(issuer).map_err(|error| Failure::new(exit_status::IO, error))?;
+    let signer = SigningKey::generate(issuer).map_err(|error| Failure::new(exit_status::IO, error))?;
     signer.write(&args.out).map_err(|error| {
         let hint = format!(
             "a key is never written over; its document again: mailstamp vendor document --key {}",
@@ -100,12 +100,12 @@ pub(super) fn keygen(args: &Keygen) -> Result<u8, Failure> {
 }
 
 pub(super) fn document(args: &Show) -> Result<u8, Failure> {
-    let signer = Signer::read(&args.key).map_err(|error| Failure::new(NO_INPUT, error))?;
+    let signer = SigningKey::read(&args.key).map_err(|error| Failure::new(NO_INPUT, error))?;
     public(&signer, args.buy.as_deref())
 }
 
 /// Prints the document by which recipients trust the key.
-fn public(signer: &Signer, buy: Option<&str>) -> Result<u8, Failure> {
+fn public(signer: &SigningKey, buy: Option<&str>) -> Result<u8, Failure> {
     let key = KeyEntry {
         kid: signer.issuer.key_id().to_owned(),
         key: signer.key.public().to_string(),
@@ -126,7 +126,7 @@ fn public(signer: &Signer, buy: Option<&str>) -> Result<u8, Failure> {
 
 pub(super) fn issue(args: &Issue) -> Result<u8, Failure> {
     let wrong = |name: &str, error: &dyn std::fmt::Display| Failure::new(DATA, format!("{name}: {error}"));
-    let signer = Signer::read(&args.key).map_err(|error| Failure::new(NO_INPUT, error))?;
+    let signer = SigningKey::read(&args.key).map_err(|error| Failure::new(NO_INPUT, error))?;
     let to = Address::parse(&args.to).map_err(|error| wrong("--to", &error))?;
     let from = args.from.as_deref().map(Address::parse).transpose().map_err(|error| wrong("--from", &error))?;
     let audience = if args.hashed { Audience::hashed(&to, random()?) } else { Audience::Plain(to) };

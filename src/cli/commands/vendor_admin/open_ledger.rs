@@ -2,7 +2,7 @@
 
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, IO, NO_INPUT, TEMPFAIL};
 use crate::cli::ui::output;
-use crate::config::paths::{Given, Places};
+use crate::config::paths::{CliOverrides, Paths};
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
 use crate::ledger::model::Standing;
@@ -35,7 +35,7 @@ impl Which {
     ///
     /// # Errors
     /// A configuration that cannot be read.
-    pub fn folder(&self, given: &Given) -> Result<PathBuf, Failure> {
+    pub fn folder(&self, given: &CliOverrides) -> Result<PathBuf, Failure> {
         if let Some(folder) = &self.ledger {
             return Ok(folder.clone());
         }
@@ -45,7 +45,7 @@ impl Which {
         if std::env::var_os("HOME").is_none_or(|home| home.is_empty()) {
             return Ok(PathBuf::from(SYSTEM));
         }
-        let (_, places) = Places::read(given)?;
+        let (_, places) = Paths::read(given)?;
         Ok(places.state()?.join("vendor"))
     }
 
@@ -53,7 +53,7 @@ impl Which {
     ///
     /// # Errors
     /// As [`folder`](Self::folder).
-    pub fn public(&self, given: &Given) -> Result<PathBuf, Failure> {
+    pub fn public(&self, given: &CliOverrides) -> Result<PathBuf, Failure> {
         Ok(self.folder(given)?.join("public"))
     }
 
@@ -62,7 +62,7 @@ impl Which {
     ///
     /// # Errors
     /// As [`folder`](Self::folder).
-    pub(super) fn tell_recipients(&self, ledger: &Ledger, given: &Given) -> Result<(), Failure> {
+    pub(super) fn tell_recipients(&self, ledger: &Ledger, given: &CliOverrides) -> Result<(), Failure> {
         let folder = self.folder(given)?;
         let publish = format!("mailstamp vendor publish --ledger {}", folder.display());
         if published(&folder).exists() {
@@ -77,8 +77,8 @@ impl Which {
     ///
     /// # Errors
     /// As [`Ledger::reach`].
-    pub fn reach(&self, given: &Given) -> Result<Ledger, Failure> {
-        Ok(Ledger::reach(&self.folder(given)?, WAIT)?)
+    pub fn reach(&self, given: &CliOverrides) -> Result<Ledger, Failure> {
+        Ok(Ledger::connect(&self.folder(given)?, WAIT)?)
     }
 }
 

@@ -5,8 +5,8 @@ use super::open_ledger::{self, Which};
 use crate::accounting::money::Money;
 use crate::cli::ui::exit_status::{Failure, USAGE};
 use crate::cli::ui::output;
-use crate::config::paths::Given;
-use crate::ledger::model::Booked;
+use crate::config::paths::CliOverrides;
+use crate::ledger::model::Receipt;
 use crate::os::clock;
 use serde_json::json;
 use std::io::{self, Read};
@@ -80,21 +80,21 @@ pub struct Payout {
     which: Which,
 }
 
-pub(super) fn credit(args: &Credit, given: &Given) -> Result<u8, Failure> {
+pub(super) fn credit(args: &Credit, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let account = open_ledger::account(&ledger, &args.account)?.account;
     let booked = ledger.credit(account.number, args.credits, args.cost, &args.reference, clock::now())?;
     tell(&booked, None, args.json)
 }
 
-pub(super) fn payout(args: &Payout, given: &Given) -> Result<u8, Failure> {
+pub(super) fn payout(args: &Payout, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let account = open_ledger::account(&ledger, &args.account)?.account;
     let (booked, receipt) = ledger.pay_out(account.number, args.credits, &args.reference, clock::now())?;
     tell(&booked, Some(receipt.as_str()), args.json)
 }
 
-pub(super) fn voucher(args: &Voucher, given: &Given) -> Result<u8, Failure> {
+pub(super) fn voucher(args: &Voucher, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     if let Some(name) = &args.redeem {
         let account = open_ledger::account(&ledger, name)?.account;
@@ -116,7 +116,7 @@ pub(super) fn voucher(args: &Voucher, given: &Given) -> Result<u8, Failure> {
 }
 
 /// Says what was booked.
-pub(super) fn tell(booked: &Booked, receipt: Option<&str>, as_json: bool) -> Result<u8, Failure> {
+pub(super) fn tell(booked: &Receipt, receipt: Option<&str>, as_json: bool) -> Result<u8, Failure> {
     let sum = booked.sum.map(|sum| sum.to_string());
     if as_json {
         let object = json!({

@@ -7,12 +7,12 @@ use super::open_ledger::Which;
 use crate::cli::ui::exit_status::{CANNOT_CREATE, DATA, Failure, NO_INPUT};
 use crate::cli::ui::output;
 use crate::config::file;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::directory::document::{Document, SignedDirectory, VendorEntry};
 use crate::directory::key_directory::LONGEST_FILE;
 use crate::directory::price::Price;
-use crate::directory::publish::{self, Changes, Edition, EditionError};
-use crate::directory::signing_key::Signer;
+use crate::directory::publish::{self, Changes, EditionError, Publication};
+use crate::directory::signing_key::SigningKey;
 use crate::directory::trust_policy;
 use crate::os::clock;
 use crate::time::UnixTime;
@@ -78,7 +78,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure that says what was wrong.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let changes = Changes {
         ledger: None,
         version: 0,
@@ -96,9 +96,9 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
     let expires = now.plus(i64::from(args.days) * 24 * 60 * 60);
     match &args.out {
         Some(out) if !args.key.is_empty() => {
-            let signers = args.key.iter().map(|path| Signer::read(path)).collect::<Result<Vec<_>, _>>();
+            let signers = args.key.iter().map(|path| SigningKey::read(path)).collect::<Result<Vec<_>, _>>();
             let signers = signers.map_err(|error| Failure::new(NO_INPUT, error))?;
-            let signers: Vec<&Signer> = signers.iter().collect();
+            let signers: Vec<&SigningKey> = signers.iter().collect();
             let vendor = signers.first().map_or("", |signer| signer.issuer.vendor());
             next_in(out, vendor, |last| Ok(publish::next(last, &signers, &changes, now, expires)?))
         }
@@ -111,7 +111,7 @@ pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
 fn from_ledger(
     args: &Args,
     out: Option<&Path>,
-    given: &Given,
+    given: &CliOverrides,
     changes: &Changes,
     (now, expires): (UnixTime, UnixTime),
 ) -> Result<u8, Failure> {
@@ -122,7 +122,13 @@ fn from_ledger(
 }
 
 #[cfg(not(feature = "vendor"))]
-fn from_ledger(_: &Args, _: Option<&Path>, _: &Given, _: &Changes, _: (UnixTime, UnixTime)) -> Result<u8, Failure> {
+fn from_ledger(
+    _: &Args,
+    _: Option<&Path>,
+    _: &CliOverrides,
+    _: &Changes,
+    _: (UnixTime, UnixTime),
+) -> Result<u8, Failure> {
     Err(Failure::new(
         crate::cli::ui::exit_status::USAGE,
         "this program was built without the ledger; give --key and --out",
@@ -134,7 +140,7 @@ fn from_ledger(_: &Args, _: Option<&Path>, _: &Given, _: &Changes, _: (UnixTime,
 fn next_in(
     out: &Path,
     vendor: &str,
-    make: impl FnOnce(Option<SignedDirectory>) -> Result<Edition, Failure>,
+    make: impl FnOnce(Option<SignedDirectory>) -> Result<Publication, Failure>,
 ) -> Result<u8, Failure> {
     let _lock = lock(out).map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", out.display())))?;
     let document = out.join(format!("{vendor}.json"));
@@ -188,7 +194,7 @@ fn other(path: &Path) -> Result<VendorEntry, Failure> {
     match serde_json::from_str(&text).map_err(|error| wrong(&error))? {
         Document::Pinned(entry) => Ok(entry),
         Document::Signed { directory, also } => {
-            trust_policy::introduced(&[vec![directory], also].concat()).map_err(|error| wrong(&error))
+            trust_policy::first_contact(&[vec![directory], also].concat()).map_err(|error| wrong(&error))
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::open_ledger::Which;
 use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL, USAGE};
 use crate::cli::ui::output;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::ledger::handle::Ledger;
 use crate::server::vendor_http::{self, Limits, ServeError, Settings, tls};
 use std::net::{IpAddr, SocketAddr};
@@ -66,7 +66,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A failure when it cannot begin.
-pub fn run(args: &Args, given: &Given) -> Result<u8, Failure> {
+pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let public_url = args.public_url.as_deref().map(origin).transpose()?;
     let tls = match (&args.tls_cert, &args.tls_key) {
         (Some(certificate), Some(key)) => Some(tls::Files { certificate: certificate.clone(), key: key.clone() }),

@@ -6,12 +6,12 @@ use super::payments;
 use crate::accounting::order::Order;
 use crate::cli::ui::exit_status::{DATA, Failure, USAGE};
 use crate::cli::ui::output;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
-use crate::ledger::trade::{Handed, Taken};
+use crate::ledger::trade::{RedeemOutcome, RedeemRequest};
 use crate::message::address::Address;
-use crate::message::header::printable;
+use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::os::clock;
 use crate::stamp::audience::Audience;
@@ -106,7 +106,7 @@ pub struct Look {
     which: Which,
 }
 
-pub(super) fn sell(args: &Sell, given: &Given) -> Result<u8, Failure> {
+pub(super) fn sell(args: &Sell, given: &CliOverrides) -> Result<u8, Failure> {
     let orders = ordered(args)?;
     let ledger = args.which.reach(given)?;
     let account = open_ledger::account(&ledger, &args.account)?.account;
@@ -146,25 +146,25 @@ fn ordered(args: &Sell) -> Result<Vec<Order>, Failure> {
     }])
 }
 
-pub(super) fn deposit(args: &HandIn, given: &Given) -> Result<u8, Failure> {
+pub(super) fn deposit(args: &HandIn, given: &CliOverrides) -> Result<u8, Failure> {
     hand_in(args, given, Ledger::deposit)
 }
 
-pub(super) fn refund(args: &HandIn, given: &Given) -> Result<u8, Failure> {
+pub(super) fn refund(args: &HandIn, given: &CliOverrides) -> Result<u8, Failure> {
     hand_in(args, given, Ledger::refund)
 }
 
-type TakeBack = fn(&Ledger, u64, &[Handed], UnixTime) -> Result<Taken, LedgerError>;
+type TakeBack = fn(&Ledger, u64, &[RedeemRequest], UnixTime) -> Result<RedeemOutcome, LedgerError>;
 
 /// The status is 0 when every stamp was taken, 65 when one was not.
-fn hand_in(args: &HandIn, given: &Given, take_back: TakeBack) -> Result<u8, Failure> {
+fn hand_in(args: &HandIn, given: &CliOverrides, take_back: TakeBack) -> Result<u8, Failure> {
     let input = bytes()?;
     let lines = std::str::from_utf8(&input).ok().filter(|text| text.trim_start().starts_with("v4.public."));
-    let stamps: Vec<Handed> = match lines {
+    let stamps: Vec<RedeemRequest> = match lines {
         Some(text) => listed(text)?,
         None => {
             let located = locate(&Message::parse(&input)).stamps.into_iter();
-            located.map(|found| Handed { stamp: found.token, address: None }).collect()
+            located.map(|found| RedeemRequest { stamp: found.token, address: None }).collect()
         }
     };
     if stamps.is_empty() {
@@ -201,18 +201,18 @@ fn hand_in(args: &HandIn, given: &Given, take_back: TakeBack) -> Result<u8, Fail
 }
 
 /// Stamps, one a line, each perhaps with the address that it hides.
-fn listed(text: &str) -> Result<Vec<Handed>, Failure> {
+fn listed(text: &str) -> Result<Vec<RedeemRequest>, Failure> {
     let mut stamps = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (stamp, address) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let address = Some(address.trim()).filter(|it| !it.is_empty()).map(Address::parse).transpose();
         let address = address.map_err(|error| Failure::new(DATA, format!("line {}: {error}", stamps.len() + 1)))?;
-        stamps.push(Handed { stamp: stamp.to_owned(), address });
+        stamps.push(RedeemRequest { stamp: stamp.to_owned(), address });
     }
     Ok(stamps)
 }
 
-pub(super) fn revoke(args: &Revoke, given: &Given) -> Result<u8, Failure> {
+pub(super) fn revoke(args: &Revoke, given: &CliOverrides) -> Result<u8, Failure> {
     let serials = args.serials.iter().map(|text| serial(text)).collect::<Result<Vec<_>, _>>()?;
     let ledger = args.which.reach(given)?;
     let count = ledger.revoke(&serials, clock::now())?;
@@ -221,7 +221,7 @@ pub(super) fn revoke(args: &Revoke, given: &Given) -> Result<u8, Failure> {
     Ok(0)
 }
 
-pub(super) fn look(args: &Look, given: &Given) -> Result<u8, Failure> {
+pub(super) fn look(args: &Look, given: &CliOverrides) -> Result<u8, Failure> {
     let serial = serial(&args.serial)?;
     let ledger = args.which.reach(given)?;
     let Some(stamp) = ledger.stamp(&serial)? else {
@@ -243,7 +243,7 @@ pub(super) fn look(args: &Look, given: &Given) -> Result<u8, Failure> {
 }
 
 fn serial(text: &str) -> Result<Serial, Failure> {
-    Serial::new(text).map_err(|error| Failure::new(DATA, format!("{}: {error}", printable(text.as_bytes(), 80))))
+    Serial::new(text).map_err(|error| Failure::new(DATA, format!("{}: {error}", escape_untrusted(text.as_bytes(), 80))))
 }
 
 fn input() -> Result<String, Failure> {

@@ -6,9 +6,9 @@ use crate::accounting::money;
 use crate::accounting::order::{Caps, OwnCaps};
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
-use crate::config::paths::Given;
+use crate::config::paths::CliOverrides;
 use crate::directory::document::VendorEntry;
-use crate::ledger::handle::{Founding, Ledger};
+use crate::ledger::handle::{Ledger, LedgerParams};
 use crate::os::clock;
 use crate::time::UnixTime;
 use serde_json::json;
@@ -120,9 +120,9 @@ impl GivenCaps {
     }
 }
 
-pub(super) fn init(args: &Init, given: &Given) -> Result<u8, Failure> {
+pub(super) fn init(args: &Init, given: &CliOverrides) -> Result<u8, Failure> {
     let terms = event::Terms { price: args.price, payout: None, days: 30, caps: Caps::default(), refunds: true };
-    let founding = Founding { vendor: args.vendor.clone(), kid: args.kid.clone(), terms };
+    let founding = LedgerParams { vendor: args.vendor.clone(), kid: args.kid.clone(), terms };
     let ledger = Ledger::create(&args.which.folder(given)?, &founding, clock::now())?;
     document(&ledger, args.buy.clone())
 }
@@ -134,7 +134,7 @@ fn document(ledger: &Ledger, buy: Option<String>) -> Result<u8, Failure> {
     Ok(0)
 }
 
-pub(super) fn price(args: &Price, given: &Given) -> Result<u8, Failure> {
+pub(super) fn price(args: &Price, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let mut terms = ledger.profile()?.terms;
     if args.set.is_some() || args.payout.is_some() {
@@ -159,7 +159,7 @@ pub(super) fn price(args: &Price, given: &Given) -> Result<u8, Failure> {
     Ok(0)
 }
 
-pub(super) fn terms(args: &Terms, given: &Given) -> Result<u8, Failure> {
+pub(super) fn terms(args: &Terms, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let before = ledger.profile()?.terms;
     let terms = event::Terms {
@@ -188,7 +188,7 @@ pub(super) fn caps(caps: &Caps) -> String {
     format!("at most {stamps} stamps a request, {value} credits a stamp, {days} days, {credits_a_day} credits a day")
 }
 
-pub(super) fn rotate(args: &Rotate, given: &Given) -> Result<u8, Failure> {
+pub(super) fn rotate(args: &Rotate, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     if let Some(kid) = &args.revoke {
         // Before anything is changed.

@@ -2,9 +2,9 @@
 
 use super::{Answer, Body};
 use crate::accounting::order::Caps;
-use crate::ledger::model::{ApiKey, Booked};
+use crate::ledger::model::{ApiKey, Receipt};
 use crate::server::vendor_http::Service;
-use crate::server::vendor_http::auth::{Authorized, guess};
+use crate::server::vendor_http::auth::{AuthenticatedAccount, record_failed_attempt};
 use crate::server::vendor_http::error::Problem;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
@@ -18,7 +18,7 @@ const MOST: u32 = 100;
 
 /// An account as its owner sees it.
 #[derive(Debug, Serialize)]
-pub struct Seen {
+pub struct AccountView {
     number: u64,
     name: String,
     balance: u64,
@@ -32,10 +32,13 @@ pub struct Seen {
 ///
 /// # Errors
 /// [`Problem`].
-pub async fn account(State(service): State<Service>, who: Authorized) -> Result<Answer<Seen>, Problem> {
+pub async fn account(
+    State(service): State<Service>,
+    who: AuthenticatedAccount,
+) -> Result<Answer<AccountView>, Problem> {
     let number = who.account.number;
     let standing = service.ledger(move |ledger, now| ledger.account(number, now)).await?;
-    Ok(Answer(Seen {
+    Ok(Answer(AccountView {
         number,
         name: standing.account.name,
         balance: standing.balance,
@@ -60,7 +63,7 @@ pub struct Part {
 /// [`Problem`].
 pub async fn history(
     State(service): State<Service>,
-    who: Authorized,
+    who: AuthenticatedAccount,
     part: Result<Query<Part>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Answer<Value>, Problem> {
     let Query(part) = part.map_err(|_| Problem::new("form", "before and most: whole numbers"))?;
@@ -70,7 +73,7 @@ pub async fn history(
     let entries: Vec<Value> = entries
         .iter()
         .map(|entry| {
-            let line = crate::server::vendor_http::page::history::Line::of(entry);
+            let line = crate::server::vendor_http::page::history::HistoryRow::of(entry);
             json!({
                 "entry": entry.number,
                 "at": entry.at.to_string(),
@@ -87,7 +90,7 @@ pub async fn history(
 
 /// An API key as its owner sees it, without the key.
 #[derive(Debug, Serialize)]
-pub struct KeySeen {
+pub struct ApiKeyView {
     id: String,
     label: String,
     created: String,
@@ -95,7 +98,7 @@ pub struct KeySeen {
     revoked: Option<String>,
 }
 
-impl From<ApiKey> for KeySeen {
+impl From<ApiKey> for ApiKeyView {
     fn from(key: ApiKey) -> Self {
         let revoked = key.revoked.map(|at| at.to_string());
         Self { id: key.id, label: key.label, created: key.created.to_string(), revoked }
@@ -106,9 +109,9 @@ impl From<ApiKey> for KeySeen {
 ///
 /// # Errors
 /// [`Problem`].
-pub async fn keys(State(service): State<Service>, who: Authorized) -> Result<Answer<Value>, Problem> {
+pub async fn keys(State(service): State<Service>, who: AuthenticatedAccount) -> Result<Answer<Value>, Problem> {
     let keys = service.ledger(move |ledger, _| ledger.api_keys(who.account.number)).await?;
-    let keys: Vec<KeySeen> = keys.into_iter().map(KeySeen::from).collect();
+    let keys: Vec<ApiKeyView> = keys.into_iter().map(ApiKeyView::from).collect();
     Ok(Answer(json!({ "keys": keys })))
 }
 
@@ -125,14 +128,15 @@ pub struct Label {
 /// A label that does not have its form.
 pub async fn add_key(
     State(service): State<Service>,
-    who: Authorized,
+    who: AuthenticatedAccount,
     Body(Label { label }): Body<Label>,
 ) -> Result<Response, Problem> {
     let made = service.ledger(move |ledger, now| ledger.add_api_key(who.account.number, &label, now)).await?;
     let (text, key) = made;
     let id = key.id.clone();
     let mut answer = json!({ "key": text.as_str() });
-    if let (Value::Object(answer), Ok(Value::Object(seen))) = (&mut answer, serde_json::to_value(KeySeen::from(key))) {
+    if let (Value::Object(answer), Ok(Value::Object(seen))) = (&mut answer, serde_json::to_value(ApiKeyView::from(key)))
+    {
         answer.extend(seen);
     }
     let mut response = (StatusCode::CREATED, Answer(answer)).into_response();
@@ -148,7 +152,7 @@ pub async fn add_key(
 /// When there is no such key of this account.
 pub async fn revoke_key(
     State(service): State<Service>,
-    who: Authorized,
+    who: AuthenticatedAccount,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
     let unknown = || Problem::new("not-found", "this account has no such key");
@@ -165,14 +169,14 @@ pub async fn revoke_key(
 /// An address or a domain.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with an address")]
-pub struct Claimed {
+pub struct OwnershipRequest {
     address: String,
 }
 
 /// An address or a domain, and the code that was mailed to it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with an address and a code")]
-pub struct Proved {
+pub struct OwnershipProof {
     address: String,
     code: String,
 }
@@ -183,8 +187,8 @@ pub struct Proved {
 /// When a code was sent a moment ago, or many were today.
 pub async fn claim(
     State(service): State<Service>,
-    who: Authorized,
-    Body(Claimed { address }): Body<Claimed>,
+    who: AuthenticatedAccount,
+    Body(OwnershipRequest { address }): Body<OwnershipRequest>,
 ) -> Result<Response, Problem> {
     let sendmail = service.settings().sendmail.clone();
     let subject = address.clone();
@@ -198,15 +202,15 @@ pub async fn claim(
 /// When it is not the code.
 pub async fn confirm(
     State(service): State<Service>,
-    who: Authorized,
-    Body(Proved { address, code }): Body<Proved>,
+    who: AuthenticatedAccount,
+    Body(OwnershipProof { address, code }): Body<OwnershipProof>,
 ) -> Result<Answer<Value>, Problem> {
     let (number, from) = (who.account.number, who.address);
     let answer = service.ledger(move |ledger, now| {
         ledger.confirm_code(number, &address, &code, now)?;
         ledger.account(number, now)
     });
-    let standing = guess(&service, from, answer.await)?;
+    let standing = record_failed_attempt(&service, from, answer.await)?;
     Ok(Answer(json!({ "owns": standing.owns })))
 }
 
@@ -223,11 +227,11 @@ pub struct Voucher {
 /// When no voucher has this code, or it is spent.
 pub async fn voucher(
     State(service): State<Service>,
-    who: Authorized,
+    who: AuthenticatedAccount,
     Body(Voucher { code }): Body<Voucher>,
 ) -> Result<Answer<Value>, Problem> {
     let (number, from) = (who.account.number, who.address);
     let answer = service.ledger(move |ledger, now| ledger.take_voucher(number, &code, now)).await;
-    let Booked { credits, balance, entry, .. } = guess(&service, from, answer)?;
+    let Receipt { credits, balance, entry, .. } = record_failed_attempt(&service, from, answer)?;
     Ok(Answer(json!({ "credits": credits, "balance": balance, "entry": entry })))
 }

@@ -2,10 +2,10 @@
 //! them. Both are safe to send again: every serial is taken once.
 
 use super::{Answer, Body};
-use crate::ledger::trade::{Handed, Taken};
+use crate::ledger::trade::{RedeemOutcome, RedeemRequest};
 use crate::message::address::Address;
 use crate::server::vendor_http::Service;
-use crate::server::vendor_http::auth::Authorized;
+use crate::server::vendor_http::auth::AuthenticatedAccount;
 use crate::server::vendor_http::error::Problem;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ const MOST: usize = 1_000;
 /// Stamps that are handed in.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with stamps")]
-pub struct Handing {
+pub struct DepositRequest {
     stamps: Vec<HandedText>,
 }
 
@@ -31,7 +31,7 @@ struct HandedText {
 
 /// What became of them.
 #[derive(Debug, Serialize)]
-pub struct Credited {
+pub struct DepositResponse {
     /// In the order in which they were handed in: `{"credits": …}` or `{"problem": …, "detail": …}`.
     each: Vec<Value>,
     /// What came onto the account.
@@ -50,9 +50,9 @@ pub struct Credited {
 /// What the ledger refuses; single bad stamps are no error.
 pub async fn deposit(
     State(service): State<Service>,
-    who: Authorized,
-    Body(body): Body<Handing>,
-) -> Result<Answer<Credited>, Problem> {
+    who: AuthenticatedAccount,
+    Body(body): Body<DepositRequest>,
+) -> Result<Answer<DepositResponse>, Problem> {
     let stamps = handed(body)?;
     let account = who.account.number;
     service.ledger(move |ledger, now| ledger.deposit(account, &stamps, now)).await.map(credited)
@@ -64,32 +64,32 @@ pub async fn deposit(
 /// As [`deposit`].
 pub async fn refund(
     State(service): State<Service>,
-    who: Authorized,
-    Body(body): Body<Handing>,
-) -> Result<Answer<Credited>, Problem> {
+    who: AuthenticatedAccount,
+    Body(body): Body<DepositRequest>,
+) -> Result<Answer<DepositResponse>, Problem> {
     let stamps = handed(body)?;
     let account = who.account.number;
     service.ledger(move |ledger, now| ledger.refund(account, &stamps, now)).await.map(credited)
 }
 
-fn handed(body: Handing) -> Result<Vec<Handed>, Problem> {
+fn handed(body: DepositRequest) -> Result<Vec<RedeemRequest>, Problem> {
     if body.stamps.is_empty() || body.stamps.len() > MOST {
         return Err(Problem::new("form", format!("stamps: 1 to {MOST} of them")));
     }
     let read = |(at, text): (usize, HandedText)| {
         let address = text.address.as_deref().map(Address::parse).transpose();
         let address = address.map_err(|error| Problem::new("form", format!("address of stamp {at}: {error}")))?;
-        Ok(Handed { stamp: text.stamp, address })
+        Ok(RedeemRequest { stamp: text.stamp, address })
     };
     (1..).zip(body.stamps).map(read).collect()
 }
 
-fn credited(taken: Taken) -> Answer<Credited> {
+fn credited(taken: RedeemOutcome) -> Answer<DepositResponse> {
     let each = taken.each.iter().map(|one| match one {
         Ok(credits) => json!({ "credits": credits }),
         Err(problem) => json!({ "problem": problem, "detail": problem.to_string() }),
     });
-    Answer(Credited {
+    Answer(DepositResponse {
         each: each.collect(),
         credits: taken.booked.as_ref().map_or(0, |booked| booked.credits),
         balance: taken.booked.as_ref().map(|booked| booked.balance),

@@ -7,7 +7,7 @@ use crate::directory::publish::Changes;
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
 use crate::server::vendor_http::Service;
-use crate::server::vendor_http::auth::Anyone;
+use crate::server::vendor_http::auth::Unauthenticated;
 use crate::server::vendor_http::error::Problem;
 use crate::time::UnixTime;
 use axum::extract::State;
@@ -30,10 +30,10 @@ const LOOK: i64 = 10;
 
 /// The edition that was made last.
 #[derive(Debug, Default)]
-pub struct Edition(Mutex<Option<Made>>);
+pub struct DirectoryCache(Mutex<Option<CachedDirectory>>);
 
 #[derive(Clone, Debug)]
-struct Made {
+struct CachedDirectory {
     of: VendorEntry,
     at: UnixTime,
     looked: UnixTime,
@@ -50,7 +50,11 @@ pub fn published(folder: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`Problem::trouble`].
-pub async fn well_known(State(service): State<Service>, _: Anyone, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn well_known(
+    State(service): State<Service>,
+    _: Unauthenticated,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let asked = service.clone();
     let text = service.ledger(move |ledger, now| Ok(asked.edition().text(&asked, ledger, now))).await?;
     let text = text.map_err(|error| Problem::trouble(&error))?;
@@ -68,7 +72,7 @@ pub async fn well_known(State(service): State<Service>, _: Anyone, headers: Head
     Ok(response)
 }
 
-impl Edition {
+impl DirectoryCache {
     fn text(&self, service: &Service, ledger: &Ledger, now: UnixTime) -> Result<String, String> {
         let path = published(&service.settings().folder);
         match fs::read_to_string(&path) {
@@ -90,7 +94,7 @@ impl Edition {
             }
         };
         let at = last.as_ref().filter(|made| made.text == text).map_or(now, |made| made.at);
-        *last = Some(Made { of, at, looked: now, text: text.clone() });
+        *last = Some(CachedDirectory { of, at, looked: now, text: text.clone() });
         Ok(text)
     }
 }

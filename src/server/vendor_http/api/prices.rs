@@ -4,7 +4,7 @@ use super::Answer;
 use crate::accounting::event::Terms;
 use crate::accounting::order::Caps;
 use crate::server::vendor_http::Service;
-use crate::server::vendor_http::auth::Anyone;
+use crate::server::vendor_http::auth::Unauthenticated;
 use crate::server::vendor_http::error::Problem;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ const USUAL: [u64; 4] = [1, 10, 1_000, 1_000_000];
 
 /// What is asked.
 #[derive(Debug, Deserialize)]
-pub struct Asked {
+pub struct PriceQuery {
     credits: Option<u64>,
 }
 
@@ -46,8 +46,8 @@ pub struct Example {
 /// More credits than can be priced.
 pub async fn prices(
     State(service): State<Service>,
-    _: Anyone,
-    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
+    _: Unauthenticated,
+    asked: Result<Query<PriceQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Answer<Prices>, Problem> {
     let Query(asked) = asked.map_err(|_| Problem::new("form", "credits: a whole number"))?;
     let profile = service.ledger(|ledger, _| ledger.profile()).await?;

@@ -2,10 +2,10 @@
 
 use super::{Answer, Body, idempotency_key};
 use crate::accounting::order::{Caps, Order};
-use crate::ledger::rejection::{Refusal, StampProblem};
-use crate::ledger::trade::Sold;
+use crate::ledger::rejection::{Rejection, StampProblem};
+use crate::ledger::trade::IssuedStamps;
 use crate::server::vendor_http::Service;
-use crate::server::vendor_http::auth::Authorized;
+use crate::server::vendor_http::auth::AuthenticatedAccount;
 use crate::server::vendor_http::error::Problem;
 use crate::stamp::claims::Stamp;
 use crate::stamp::serial::Serial;
@@ -17,9 +17,9 @@ use serde_json::{Map, Value};
 
 /// Stamps that were bought.
 #[derive(Debug, Serialize)]
-pub struct Bought {
+pub struct IssueResponse {
     /// The stamps, in the order of the orders.
-    stamps: Vec<Sealed>,
+    stamps: Vec<IssuedStamp>,
     /// What they cost.
     credits: u64,
     /// What the account has now.
@@ -34,7 +34,7 @@ pub struct Bought {
 
 /// A stamp with the serial by which it can be revoked.
 #[derive(Debug, Serialize)]
-pub struct Sealed {
+pub struct IssuedStamp {
     stamp: String,
     serial: String,
 }
@@ -45,10 +45,10 @@ pub struct Sealed {
 /// What the ledger refuses.
 pub async fn buy(
     State(service): State<Service>,
-    who: Authorized,
+    who: AuthenticatedAccount,
     headers: HeaderMap,
     Body(body): Body<Map<String, Value>>,
-) -> Result<Answer<Bought>, Problem> {
+) -> Result<Answer<IssueResponse>, Problem> {
     let key = idempotency_key(&headers)?;
     let account = who.account.number;
     let orders = orders(body)?;
@@ -59,12 +59,12 @@ pub async fn buy(
         })
         .await?;
     service.metrics().sold(sold.stamps.len(), sold.sale.again);
-    Ok(Answer(Bought::new(&sold, caps)))
+    Ok(Answer(IssueResponse::new(&sold, caps)))
 }
 
-impl Bought {
-    fn new(Sold { stamps, sale }: &Sold, caps: Caps) -> Self {
-        let stamps = stamps.iter().map(|token| Sealed { stamp: token.as_str().to_owned(), serial: serial(token) });
+impl IssueResponse {
+    fn new(IssuedStamps { stamps, sale }: &IssuedStamps, caps: Caps) -> Self {
+        let stamps = stamps.iter().map(|token| IssuedStamp { stamp: token.as_str().to_owned(), serial: serial(token) });
         Self {
             stamps: stamps.collect(),
             credits: sale.credits,
@@ -101,7 +101,7 @@ fn orders(mut body: Map<String, Value>) -> Result<Vec<Order>, Problem> {
 /// Serials to revoke.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with serials")]
-pub struct Serials {
+pub struct RevocationRequest {
     serials: Vec<String>,
 }
 
@@ -121,8 +121,8 @@ const MOST: usize = 1_000;
 /// When one was not bought by this account; whether anybody else bought it is not said.
 pub async fn revoke(
     State(service): State<Service>,
-    who: Authorized,
-    Body(body): Body<Serials>,
+    who: AuthenticatedAccount,
+    Body(body): Body<RevocationRequest>,
 ) -> Result<Answer<Revoked>, Problem> {
     if body.serials.is_empty() || body.serials.len() > MOST {
         return Err(Problem::new("form", format!("serials: 1 to {MOST} of them")));
@@ -132,7 +132,7 @@ pub async fn revoke(
         .ledger(move |ledger, now| {
             let mut serials = Vec::with_capacity(body.serials.len());
             for (stamp, text) in (1..).zip(body.serials) {
-                let refused = || Refusal::Stamp { stamp, problem: StampProblem::NotBought };
+                let refused = || Rejection::Stamp { stamp, problem: StampProblem::NotBought };
                 let serial = Serial::new(text).map_err(|_| refused())?;
                 match ledger.stamp(&serial)? {
                     Some(row) if row.account == Some(account) => serials.push(serial),

@@ -1,15 +1,15 @@
 //! An account as its owner sees it: what it has, what it did, its API keys. He signs in with one of those keys.
 
 use super::csrf::verify_csrf;
-use super::history::Line;
-use super::session::Visitor;
-use super::{Filled, Frame, Page, chart, show};
+use super::history::HistoryRow;
+use super::session::Session;
+use super::{Filled, Layout, Page, chart, show};
 use crate::accounting::hash::Hash;
 use crate::accounting::order::Caps;
 use crate::ledger::model::{ApiKey, Day};
 use crate::os::clock;
 use crate::server::vendor_http::Service;
-use crate::server::vendor_http::auth::{guess, open};
+use crate::server::vendor_http::auth::{open, record_failed_attempt};
 use crate::server::vendor_http::error::Problem;
 use askama::Template;
 use axum::extract::rejection::QueryRejection;
@@ -25,14 +25,14 @@ const LINES: u32 = 20;
 #[derive(Template)]
 #[template(path = "signin.html")]
 struct SignInPage {
-    frame: Frame,
+    frame: Layout,
     wrong: bool,
 }
 
 #[derive(Template)]
 #[template(path = "account.html")]
 struct AccountPage {
-    frame: Frame,
+    frame: Layout,
     fault: Option<String>,
     done: Option<String>,
     balance: u64,
@@ -44,7 +44,7 @@ struct AccountPage {
     drawing: String,
     most: u64,
     highest: i64,
-    lines: Vec<Line>,
+    lines: Vec<HistoryRow>,
     newest: bool,
     next: Option<u64>,
     keys: Vec<KeyLine>,
@@ -53,7 +53,7 @@ struct AccountPage {
 #[derive(Template)]
 #[template(path = "key.html")]
 struct KeyPage {
-    frame: Frame,
+    frame: Layout,
     key: Option<String>,
 }
 
@@ -79,7 +79,7 @@ impl From<ApiKey> for KeyLine {
 /// A form with an API key, a label, the name of a key or the code of a voucher.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Told {
+pub struct NewApiKey {
     token: String,
     key: String,
     label: String,
@@ -89,7 +89,7 @@ pub struct Told {
 
 /// Which part of the history.
 #[derive(Debug, Default, Deserialize)]
-pub struct Part {
+pub struct Section {
     before: Option<u64>,
 }
 
@@ -97,11 +97,11 @@ pub struct Part {
 ///
 /// # Errors
 /// When the ledger does not answer.
-pub async fn sign_in_form(State(service): State<Service>, visitor: Visitor) -> Result<Response, Page> {
+pub async fn sign_in_form(State(service): State<Service>, visitor: Session) -> Result<Response, Page> {
     if visitor.account.is_some() {
         return Ok(Redirect::to("/account").into_response());
     }
-    let frame = Frame::of(&service, &visitor).await?;
+    let frame = Layout::of(&service, &visitor).await?;
     Ok(visitor.answer(&service, show(StatusCode::OK, &SignInPage { frame, wrong: false })))
 }
 
@@ -111,9 +111,9 @@ pub async fn sign_in_form(State(service): State<Service>, visitor: Visitor) -> R
 /// A form that is not the visitor's own; too many wrong keys.
 pub async fn sign_in(
     State(service): State<Service>,
-    mut visitor: Visitor,
+    mut visitor: Session,
     headers: HeaderMap,
-    Filled(told): Filled<Told>,
+    Filled(told): Filled<NewApiKey>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &told.token, &headers)?;
     let key = told.key.trim().to_owned();
@@ -125,7 +125,7 @@ pub async fn sign_in(
             Ok(visitor.answer(&service, Redirect::to("/account")))
         }
         Err(problem) if problem.word == "no-api-key" => {
-            let frame = Frame::of(&service, &visitor).await?;
+            let frame = Layout::of(&service, &visitor).await?;
             Ok(visitor.answer(&service, show(StatusCode::UNAUTHORIZED, &SignInPage { frame, wrong: true })))
         }
         Err(problem) => Err(problem.into()),
@@ -138,9 +138,9 @@ pub async fn sign_in(
 /// A form that is not the visitor's own.
 pub async fn sign_out(
     State(service): State<Service>,
-    mut visitor: Visitor,
+    mut visitor: Session,
     headers: HeaderMap,
-    Filled(told): Filled<Told>,
+    Filled(told): Filled<NewApiKey>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &told.token, &headers)?;
     service.sessions().sign_out(&mut visitor).map_err(|error| Problem::trouble(&error.to_string()))?;
@@ -153,8 +153,8 @@ pub async fn sign_out(
 /// When the ledger does not answer.
 pub async fn account(
     State(service): State<Service>,
-    visitor: Visitor,
-    part: Result<Query<Part>, QueryRejection>,
+    visitor: Session,
+    part: Result<Query<Section>, QueryRejection>,
 ) -> Result<Response, Page> {
     let before = part.ok().and_then(|Query(part)| part.before);
     account_page(&service, &visitor, before, Ok(None)).await
@@ -163,7 +163,7 @@ pub async fn account(
 /// The page, with what was done, or what is wrong, on top of it.
 async fn account_page(
     service: &Service,
-    visitor: &Visitor,
+    visitor: &Session,
     before: Option<u64>,
     told: Result<Option<String>, String>,
 ) -> Result<Response, Page> {
@@ -184,7 +184,7 @@ async fn account_page(
     let next = entries.last().filter(|_| entries.len() == LINES as usize).map(|entry| entry.number);
     let status = if told.is_err() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let page = AccountPage {
-        frame: Frame::of(service, visitor).await?,
+        frame: Layout::of(service, visitor).await?,
         fault: told.as_ref().err().cloned(),
         done: told.unwrap_or_default(),
         balance: standing.balance,
@@ -196,7 +196,7 @@ async fn account_page(
         days,
         most,
         highest,
-        lines: entries.iter().map(Line::of).collect(),
+        lines: entries.iter().map(HistoryRow::of).collect(),
         newest: before.is_none(),
         next,
         keys: keys.into_iter().map(KeyLine::from).collect(),
@@ -210,9 +210,9 @@ async fn account_page(
 /// A form that is not the visitor's own.
 pub async fn add_key(
     State(service): State<Service>,
-    visitor: Visitor,
+    visitor: Session,
     headers: HeaderMap,
-    Filled(told): Filled<Told>,
+    Filled(told): Filled<NewApiKey>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &told.token, &headers)?;
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
@@ -221,7 +221,7 @@ pub async fn add_key(
     let label = told.label.trim().to_owned();
     match service.ledger(move |ledger, now| ledger.add_api_key(number, &label, now)).await {
         Ok((key, _)) => {
-            service.sessions().keep(&visitor, key);
+            service.sessions().store(&visitor, key);
             Ok(Redirect::to("/account/key").into_response())
         }
         Err(problem) if problem.word == "form" => account_page(&service, &visitor, None, Err(problem.detail)).await,
@@ -233,12 +233,12 @@ pub async fn add_key(
 ///
 /// # Errors
 /// When the ledger does not answer.
-pub async fn show_key(State(service): State<Service>, visitor: Visitor) -> Result<Response, Page> {
+pub async fn show_key(State(service): State<Service>, visitor: Session) -> Result<Response, Page> {
     if visitor.account.is_none() {
         return Ok(Redirect::to("/signin").into_response());
     }
     let key = service.sessions().show(&visitor).map(|key| key.as_str().to_owned());
-    let frame = Frame::of(&service, &visitor).await?;
+    let frame = Layout::of(&service, &visitor).await?;
     let mut response = show(StatusCode::OK, &KeyPage { frame, key });
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(visitor.answer(&service, response))
@@ -250,9 +250,9 @@ pub async fn show_key(State(service): State<Service>, visitor: Visitor) -> Resul
 /// A form that is not the visitor's own.
 pub async fn revoke_key(
     State(service): State<Service>,
-    visitor: Visitor,
+    visitor: Session,
     headers: HeaderMap,
-    Filled(told): Filled<Told>,
+    Filled(told): Filled<NewApiKey>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &told.token, &headers)?;
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
@@ -271,16 +271,16 @@ pub async fn revoke_key(
 /// A form that is not the visitor's own.
 pub async fn voucher(
     State(service): State<Service>,
-    visitor: Visitor,
+    visitor: Session,
     headers: HeaderMap,
-    Filled(told): Filled<Told>,
+    Filled(told): Filled<NewApiKey>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &told.token, &headers)?;
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
         return Ok(Redirect::to("/signin").into_response());
     };
     let answer = service.ledger(move |ledger, now| ledger.take_voucher(number, &told.code, now)).await;
-    let told = match guess(&service, visitor.address, answer) {
+    let told = match record_failed_attempt(&service, visitor.address, answer) {
         Ok(booked) => Ok(Some(format!("{} credits came onto the account.", booked.credits))),
         Err(problem) if problem.word == "no-voucher" => {
             Err("No voucher has this code, or nothing is left on it.".to_owned())

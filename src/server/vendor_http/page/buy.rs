@@ -3,19 +3,19 @@
 //! back button or a lost answer, it shows the same stamp and charges nothing.
 
 use super::csrf::verify_csrf;
-use super::mailto::Letter;
-use super::order_form::{Fault, Wanted};
-use super::session::{Visitor, random};
-use super::{Filled, Frame, Page, show};
+use super::mailto::MailtoLink;
+use super::order_form::{FieldError, OrderForm};
+use super::session::{Session, random};
+use super::{Filled, Layout, Page, show};
 use crate::accounting::event::Terms;
 use crate::accounting::money::Money;
 use crate::accounting::order::Order;
-use crate::ledger::rejection::Refusal;
-use crate::ledger::trade::Sold;
+use crate::ledger::rejection::Rejection;
+use crate::ledger::trade::IssuedStamps;
 use crate::message::address::Address;
 use crate::message::header::fold;
 use crate::server::vendor_http::Service;
-use crate::server::vendor_http::auth::guess;
+use crate::server::vendor_http::auth::record_failed_attempt;
 use crate::server::vendor_http::error::Problem;
 use crate::stamp::claims::Stamp;
 use crate::stamp::extract::STAMP_FIELD;
@@ -30,9 +30,9 @@ use data_encoding::BASE64URL_NOPAD;
 #[derive(Template)]
 #[template(path = "form.html")]
 struct FormPage {
-    frame: Frame,
-    wanted: Wanted,
-    faults: Vec<Fault>,
+    frame: Layout,
+    wanted: OrderForm,
+    faults: Vec<FieldError>,
     price: String,
     thousand: String,
     days: u32,
@@ -43,8 +43,8 @@ struct FormPage {
 #[derive(Template)]
 #[template(path = "pay.html")]
 struct PayPage {
-    frame: Frame,
-    wanted: Wanted,
+    frame: Layout,
+    wanted: OrderForm,
     fault: Option<String>,
     recipient: String,
     sender: Option<String>,
@@ -57,8 +57,8 @@ struct PayPage {
 #[derive(Template)]
 #[template(path = "bought.html")]
 struct BoughtPage {
-    frame: Frame,
-    letter: Letter,
+    frame: Layout,
+    letter: MailtoLink,
     recipient: String,
     sender: Option<String>,
     window: String,
@@ -88,27 +88,27 @@ fn purchase() -> String {
 /// When the ledger does not answer.
 pub async fn form(
     State(service): State<Service>,
-    visitor: Visitor,
-    query: Result<Query<Wanted>, QueryRejection>,
+    visitor: Session,
+    query: Result<Query<OrderForm>, QueryRejection>,
 ) -> Result<Response, Page> {
     let linked = query.map(|Query(wanted)| wanted).unwrap_or_default();
-    let wanted = Wanted { recipient: linked.recipient, value: linked.value, ..Wanted::default() };
+    let wanted = OrderForm { recipient: linked.recipient, value: linked.value, ..OrderForm::default() };
     form_page(&service, &visitor, wanted, Vec::new(), StatusCode::OK).await
 }
 
 async fn form_page(
     service: &Service,
-    visitor: &Visitor,
-    wanted: Wanted,
-    faults: Vec<Fault>,
+    visitor: &Session,
+    wanted: OrderForm,
+    faults: Vec<FieldError>,
     status: StatusCode,
 ) -> Result<Response, Page> {
-    let frame = Frame::of(service, visitor).await?;
+    let frame = Layout::of(service, visitor).await?;
     let terms = terms(service, visitor).await?;
     let cost = |credits| terms.price.of(credits).map_or_else(|error| error.to_string(), |cost| cost.to_string());
     let page = FormPage {
         frame,
-        wanted: wanted.tamed(purchase),
+        wanted: wanted.sanitized(purchase),
         faults,
         price: cost(1),
         thousand: cost(1_000),
@@ -120,7 +120,7 @@ async fn form_page(
 }
 
 /// The terms, with the account's own caps if the visitor has one.
-async fn terms(service: &Service, visitor: &Visitor) -> Result<Terms, Page> {
+async fn terms(service: &Service, visitor: &Session) -> Result<Terms, Page> {
     let mut terms = service.ledger(|ledger, _| ledger.profile()).await?.terms;
     if let Some(account) = &visitor.account {
         terms.caps = account.caps(&terms);
@@ -138,9 +138,9 @@ struct Checked {
 }
 
 /// Reads the form and holds it against the terms; what is wrong with it is told on the form itself.
-async fn checked(service: &Service, visitor: &Visitor, wanted: &Wanted) -> Result<Checked, Vec<Fault>> {
+async fn checked(service: &Service, visitor: &Session, wanted: &OrderForm) -> Result<Checked, Vec<FieldError>> {
     let (order, recipient) = wanted.order()?;
-    let whole = |text: String| vec![Fault { field: "form", text }];
+    let whole = |text: String| vec![FieldError { field: "form", text }];
     let terms = terms(service, visitor).await.map_err(|_| whole("The shop has trouble of its own.".to_owned()))?;
     let now = crate::os::clock::now();
     terms.caps.check(std::slice::from_ref(&order), now, terms.days).map_err(|error| whole(sentence(&error)))?;
@@ -169,9 +169,9 @@ fn window(from: Option<UnixTime>, until: UnixTime) -> String {
 /// A form that is not the visitor's own.
 pub async fn order(
     State(service): State<Service>,
-    visitor: Visitor,
+    visitor: Session,
     headers: HeaderMap,
-    Filled(wanted): Filled<Wanted>,
+    Filled(wanted): Filled<OrderForm>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &wanted.token, &headers)?;
     pay_page(&service, &visitor, wanted, None).await
@@ -179,8 +179,8 @@ pub async fn order(
 
 async fn pay_page(
     service: &Service,
-    visitor: &Visitor,
-    wanted: Wanted,
+    visitor: &Session,
+    wanted: OrderForm,
     fault: Option<String>,
 ) -> Result<Response, Page> {
     let Checked { order, recipient, window, cost } = match checked(service, visitor, &wanted).await {
@@ -195,8 +195,8 @@ async fn pay_page(
     };
     let status = if fault.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let page = PayPage {
-        frame: Frame::of(service, visitor).await?,
-        wanted: wanted.tamed(purchase),
+        frame: Layout::of(service, visitor).await?,
+        wanted: wanted.sanitized(purchase),
         fault,
         recipient: recipient.to_string(),
         sender: order.sender.as_ref().map(Address::to_string),
@@ -214,12 +214,12 @@ async fn pay_page(
 /// A form that is not the visitor's own.
 pub async fn buy(
     State(service): State<Service>,
-    visitor: Visitor,
+    visitor: Session,
     headers: HeaderMap,
-    Filled(wanted): Filled<Wanted>,
+    Filled(wanted): Filled<OrderForm>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &wanted.token, &headers)?;
-    let wanted = wanted.tamed(purchase);
+    let wanted = wanted.sanitized(purchase);
     if wanted.pay == "account" && visitor.account.is_none() {
         let text = "You are not signed in any more, and nothing was charged now. If you sent this form before, sign in \
                     and look at your history first.";
@@ -238,11 +238,11 @@ pub async fn buy(
             let credits = orders.first().map_or(1, |order| order.value);
             match service.payment().accept(wanted.voucher.trim(), credits, cost) {
                 Ok(paid) => service.ledger(move |ledger, now| ledger.issue_for(paid, &orders, Some(&name), now)).await,
-                Err(_) => Err(Problem::refused(&Refusal::NoVoucher, UnixTime(0))),
+                Err(_) => Err(Problem::refused(&Rejection::NoVoucher, UnixTime(0))),
             }
         }
     };
-    match guess(&service, visitor.address, answer) {
+    match record_failed_attempt(&service, visitor.address, answer) {
         Ok(sold) => bought(&service, &visitor, &sold, &recipient, from_account).await,
         Err(problem) => {
             let (fault, wanted) = match problem.word {
@@ -253,7 +253,7 @@ pub async fn buy(
                     let text = "With this form a stamp was bought already; nothing was charged now. \
                                 To buy this other one, pay again."
                         .to_owned();
-                    (text, Wanted { purchase: purchase(), ..wanted })
+                    (text, OrderForm { purchase: purchase(), ..wanted })
                 }
                 "trouble" => return Err(Page::problem(problem)),
                 _ => (problem.detail.clone(), wanted),
@@ -271,8 +271,8 @@ fn funds(problem: &Problem, from_account: bool) -> String {
 
 async fn bought(
     service: &Service,
-    visitor: &Visitor,
-    Sold { stamps, sale }: &Sold,
+    visitor: &Session,
+    IssuedStamps { stamps, sale }: &IssuedStamps,
     recipient: &Address,
     from_account: bool,
 ) -> Result<Response, Page> {
@@ -280,14 +280,14 @@ async fn bought(
     let nothing = || Page::problem(Problem::trouble("a sale of nothing"));
     let token = stamps.first().ok_or_else(nothing)?;
     let stamp = Stamp::read(token.payload()).map_err(|_| nothing())?;
-    let letter = Letter {
+    let letter = MailtoLink {
         stamp: token.as_str().to_owned(),
         recipient: recipient.to_string(),
         sender: stamp.sender.as_ref().map(Address::to_string).unwrap_or_default(),
         token: service.sessions().token(visitor),
     };
     let page = BoughtPage {
-        frame: Frame::of(service, visitor).await?,
+        frame: Layout::of(service, visitor).await?,
         recipient: recipient.to_string(),
         sender: stamp.sender.as_ref().map(Address::to_string),
         window: stamp.expires.map(|until| window(stamp.not_before, until)).unwrap_or_default(),

@@ -5,7 +5,7 @@ use crate::accounting::hash_chain::Entry;
 
 /// A line of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct HistoryRow {
     /// The entry's number.
     pub entry: u64,
     /// When, to the minute.
@@ -20,7 +20,7 @@ pub struct Line {
     pub credits: i64,
 }
 
-impl Line {
+impl HistoryRow {
     /// The line for an entry.
     #[must_use]
     pub fn of(entry: &Entry) -> Self {
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_was_bought_goes_and_what_was_handed_in_comes() {
-        let line = |event| Line::of(&Entry { number: 7, at: UnixTime(1_795_600_000), event });
+        let line = |event| HistoryRow::of(&Entry { number: 7, at: UnixTime(1_795_600_000), event });
         let (buyer, values) = (Buyer::Account(1), vec![(1, 10), (5, 1)]);
         let issued = Event::Issued { buyer, seed: [0; 32], values, kid: "a".into(), until: None };
         let bought = line(issued);

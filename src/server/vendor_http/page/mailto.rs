@@ -2,7 +2,7 @@
 //! of such links), and as a file with the stamp in its header, which they open as a draft.
 
 use super::csrf::verify_csrf;
-use super::session::Visitor;
+use super::session::Session;
 use super::{Filled, Page};
 use crate::message::address::Address;
 use crate::message::header::fold;
@@ -20,7 +20,7 @@ use std::fmt::Write;
 
 /// What a letter is made of; also the form that asks for it as a file.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Letter {
+pub struct MailtoLink {
     /// The stamp.
     pub stamp: String,
     /// Whom it is for.
@@ -32,7 +32,7 @@ pub struct Letter {
     pub token: String,
 }
 
-impl Letter {
+impl MailtoLink {
     /// A link (RFC 6068) to a new message with the stamp in its text and room for words below.
     #[must_use]
     pub fn mailto(&self) -> String {
@@ -42,7 +42,7 @@ impl Letter {
 
     /// A draft with the stamp in its header; `None` if the parts do not have their form.
     #[must_use]
-    pub fn draft(&self) -> Option<String> {
+    pub fn prefilled(&self) -> Option<String> {
         let recipient = Address::parse(&self.recipient).ok()?;
         let stamp = Token::parse(self.stamp.trim()).ok()?;
         let mut draft = String::new();
@@ -64,12 +64,12 @@ impl Letter {
 /// A form that is not the visitor's own.
 pub async fn download(
     State(service): State<Service>,
-    visitor: Visitor,
+    visitor: Session,
     headers: HeaderMap,
-    Filled(letter): Filled<Letter>,
+    Filled(letter): Filled<MailtoLink>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &letter.token, &headers)?;
-    let draft = letter.draft().ok_or_else(|| Page::problem(Problem::new("form", "This is no stamp.")))?;
+    let draft = letter.prefilled().ok_or_else(|| Page::problem(Problem::new("form", "This is no stamp.")))?;
     let fields = [
         (CONTENT_TYPE, "message/rfc822"),
         (CONTENT_DISPOSITION, "attachment; filename=\"stamped-letter.eml\""),
@@ -100,8 +100,8 @@ mod tests {
     const STAMP: &str =
         "v4.public.eyJ9AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.e30";
 
-    fn letter(recipient: &str) -> Letter {
-        Letter { stamp: STAMP.into(), recipient: recipient.into(), sender: String::new(), token: String::new() }
+    fn letter(recipient: &str) -> MailtoLink {
+        MailtoLink { stamp: STAMP.into(), recipient: recipient.into(), sender: String::new(), token: String::new() }
     }
 
     #[test]
@@ -118,15 +118,15 @@ mod tests {
     // Threat 10
     #[test]
     fn a_draft_has_the_fields_that_it_should_and_no_other() {
-        let draft = Letter { sender: "me@y.example".into(), ..letter("joe@x.example") }.draft().unwrap();
+        let draft = MailtoLink { sender: "me@y.example".into(), ..letter("joe@x.example") }.prefilled().unwrap();
         let message = Message::parse(draft.as_bytes());
         let names: Vec<_> = message.fields().map(|field| String::from_utf8_lossy(field.name()).into_owned()).collect();
         let expected =
             ["From", "To", "Subject", "Digital-Stamp", "X-Unsent", "MIME-Version", "Content-Type"].map(str::to_owned);
         assert_eq!(names, expected);
         for wrong in ["joe@x.example\r\nBcc: a@b.example", "joe@x.example\nX: y", "joe", ""] {
-            assert_eq!(letter(wrong).draft(), None, "{wrong:?}");
+            assert_eq!(letter(wrong).prefilled(), None, "{wrong:?}");
         }
-        assert_eq!(Letter { stamp: "no stamp".into(), ..letter("joe@x.example") }.draft(), None);
+        assert_eq!(MailtoLink { stamp: "no stamp".into(), ..letter("joe@x.example") }.prefilled(), None);
     }
 }

@@ -25,11 +25,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
-use session::Visitor;
+use session::Session;
 
 /// What stands around every page.
 #[derive(Clone, Debug, Default)]
-pub struct Frame {
+pub struct Layout {
     /// The vendor's name.
     pub vendor: String,
     /// The name of the account, if the visitor is signed in.
@@ -38,12 +38,12 @@ pub struct Frame {
     pub token: String,
 }
 
-impl Frame {
+impl Layout {
     /// The frame for a visitor.
     ///
     /// # Errors
     /// When the ledger does not answer.
-    pub async fn of(service: &Service, visitor: &Visitor) -> Result<Self, Page> {
+    pub async fn of(service: &Service, visitor: &Session) -> Result<Self, Page> {
         let profile = service.ledger(|ledger, _| ledger.profile()).await.map_err(Page::problem)?;
         Ok(Self {
             vendor: profile.vendor,
@@ -60,7 +60,7 @@ pub struct Page(Box<Response>);
 #[derive(Template)]
 #[template(path = "trouble.html")]
 struct Trouble {
-    frame: Frame,
+    frame: Layout,
     status: u16,
     title: &'static str,
     text: String,
@@ -81,19 +81,19 @@ impl Page {
             text += &format!(" Try again in {seconds} seconds.");
         }
         let status = problem.status.as_u16();
-        let mut response = show(problem.status, &Trouble { frame: Frame::default(), status, title, text });
+        let mut response = show(problem.status, &Trouble { frame: Layout::default(), status, title, text });
         problem.mark(&mut response);
         Self(Box::new(response))
     }
 
     /// A form that is not known to be the visitor's own.
     #[must_use]
-    pub fn foreign() -> Self {
+    pub fn csrf_failure() -> Self {
         let text = "This form is from an earlier visit, or your browser sends no cookies, so it was not read now. \
                     If you sent it before, look first whether it was done then. Else go back, reload the page, and \
                     send the form again.";
         let trouble =
-            Trouble { frame: Frame::default(), status: 403, title: "This form is out of date", text: text.to_owned() };
+            Trouble { frame: Layout::default(), status: 403, title: "This form is out of date", text: text.to_owned() };
         Self(Box::new(show(StatusCode::FORBIDDEN, &trouble)))
     }
 }
@@ -147,13 +147,13 @@ pub fn show(status: StatusCode, template: &impl Template) -> Response {
 #[derive(Template)]
 #[template(path = "problems.html")]
 struct Problems {
-    frame: Frame,
+    frame: Layout,
     words: &'static [(&'static str, u16, &'static str)],
 }
 
 /// `GET /problems`: what the words of the interface for programs mean.
-async fn problems(State(service): State<Service>, visitor: Visitor) -> Result<Response, Page> {
-    let frame = Frame::of(&service, &visitor).await?;
+async fn problems(State(service): State<Service>, visitor: Session) -> Result<Response, Page> {
+    let frame = Layout::of(&service, &visitor).await?;
     Ok(visitor.answer(&service, show(StatusCode::OK, &Problems { frame, words: &WORDS })))
 }
 

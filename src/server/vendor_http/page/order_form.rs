@@ -13,7 +13,7 @@ const LONGEST: usize = 320;
 /// The form as it was filled in.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Wanted {
+pub struct OrderForm {
     /// The token of the visitor's forms.
     pub token: String,
     /// What this purchase is known by, so that it is made once however often the form is sent.
@@ -38,21 +38,21 @@ pub struct Wanted {
 
 /// What is wrong with a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct FieldError {
     /// The field's name.
     pub field: &'static str,
     /// A sentence.
     pub text: String,
 }
 
-impl Wanted {
+impl OrderForm {
     /// The order.
     ///
     /// # Errors
     /// What is wrong, field by field.
-    pub fn order(&self) -> Result<(Order, Address), Vec<Fault>> {
+    pub fn order(&self) -> Result<(Order, Address), Vec<FieldError>> {
         let mut faults = Vec::new();
-        let mut fault = |field, text: String| faults.push(Fault { field, text });
+        let mut fault = |field, text: String| faults.push(FieldError { field, text });
         let recipient = match Address::parse(self.recipient.trim()) {
             Ok(address) => Some(address),
             Err(_) if self.recipient.trim().is_empty() => {
@@ -106,7 +106,7 @@ impl Wanted {
     /// The form as it may be shown and sent again: no field longer than a browser was asked for, and a purchase with a
     /// name.
     #[must_use]
-    pub fn tamed(mut self, fresh: impl FnOnce() -> String) -> Self {
+    pub fn sanitized(mut self, fresh: impl FnOnce() -> String) -> Self {
         for text in [
             &mut self.recipient,
             &mut self.hashed,
@@ -132,8 +132,8 @@ impl Wanted {
 mod tests {
     use super::*;
 
-    fn filled(recipient: &str) -> Wanted {
-        Wanted { recipient: recipient.into(), ..Wanted::default() }
+    fn filled(recipient: &str) -> OrderForm {
+        OrderForm { recipient: recipient.into(), ..OrderForm::default() }
     }
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn days_are_whole_days() {
-        let wanted = Wanted {
+        let wanted = OrderForm {
             from: "2026-12-01".into(),
             until: "2026-12-24".into(),
             value: "5".into(),
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_told_at_once() {
-        let wanted = Wanted {
+        let wanted = OrderForm {
             from: "soon".into(),
             until: "2026-13-01".into(),
             value: "-1".into(),
@@ -173,9 +173,9 @@ mod tests {
 
     #[test]
     fn what_is_shown_again_is_short() {
-        let tamed = filled(&"a".repeat(10_000)).tamed(|| "fresh".into());
+        let tamed = filled(&"a".repeat(10_000)).sanitized(|| "fresh".into());
         assert_eq!((tamed.recipient.as_str(), tamed.purchase.as_str()), ("", "fresh"));
-        let kept = Wanted { purchase: "abc".into(), ..filled("joe@x.example") }.tamed(|| "fresh".into());
+        let kept = OrderForm { purchase: "abc".into(), ..filled("joe@x.example") }.sanitized(|| "fresh".into());
         assert_eq!((kept.recipient.as_str(), kept.purchase.as_str()), ("joe@x.example", "abc"));
     }
 }

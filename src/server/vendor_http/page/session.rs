@@ -6,15 +6,15 @@
 use super::Page;
 use crate::accounting::hash::Hash;
 use crate::ledger::model::Account;
-use crate::ledger::request::{Answer, Request};
+use crate::ledger::request::{Request, Response};
 use crate::os::random;
-use crate::server::vendor_http::auth::Anyone;
+use crate::server::vendor_http::auth::Unauthenticated;
 use crate::server::vendor_http::error::Problem;
 use crate::server::vendor_http::{Origin, Service};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Response as HttpResponse};
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -34,10 +34,10 @@ const LENGTH: usize = 43;
 /// The visitors who are signed in.
 pub struct Sessions {
     secret: [u8; 32],
-    signed_in: Mutex<HashMap<[u8; 32], Session>>,
+    signed_in: Mutex<HashMap<[u8; 32], SignedIn>>,
 }
 
-struct Session {
+struct SignedIn {
     /// The hash of the API key, so that a revoked key ends its sessions.
     key: Hash,
     seen: Instant,
@@ -47,7 +47,7 @@ struct Session {
 
 /// Who asks for a page.
 #[derive(Clone, Debug)]
-pub struct Visitor {
+pub struct Session {
     /// From where.
     pub address: IpAddr,
     /// The account, if he is signed in.
@@ -66,7 +66,7 @@ impl Sessions {
 
     /// The token of this visitor's forms.
     #[must_use]
-    pub fn token(&self, visitor: &Visitor) -> String {
+    pub fn token(&self, visitor: &Session) -> String {
         // The cookie has one length, so nothing can be appended to it under the hash.
         let hash = Sha256::new().chain_update(self.secret).chain_update(&visitor.cookie).finalize();
         BASE64URL_NOPAD.encode(&hash)
@@ -74,7 +74,7 @@ impl Sessions {
 
     /// Whether a form is this visitor's own: its token is his, and it comes from a page of ours.
     #[must_use]
-    pub fn own(&self, visitor: &Visitor, token: &str, headers: &HeaderMap, origin: &Origin) -> bool {
+    pub fn own(&self, visitor: &Session, token: &str, headers: &HeaderMap, origin: &Origin) -> bool {
         // Hashes are compared, so the time says nothing about the token.
         let same = Sha256::digest(token) == Sha256::digest(self.token(visitor));
         same && !visitor.told && from_here(headers, origin)
@@ -85,7 +85,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When the system has no random numbers.
-    pub fn sign_in(&self, visitor: &mut Visitor, account: Account, key: Hash) -> io::Result<()> {
+    pub fn sign_in(&self, visitor: &mut Session, account: Account, key: Hash) -> io::Result<()> {
         self.sign_out(visitor)?;
         let mut signed_in = self.signed_in.lock().unwrap_or_else(PoisonError::into_inner);
         signed_in.retain(|_, session| session.seen.elapsed() < IDLE);
@@ -93,7 +93,7 @@ impl Sessions {
             let oldest = signed_in.iter().min_by_key(|(_, session)| session.seen).map(|(id, _)| *id);
             oldest.and_then(|id| signed_in.remove(&id));
         }
-        signed_in.insert(visitor.id(), Session { key, seen: Instant::now(), fresh_key: None });
+        signed_in.insert(visitor.id(), SignedIn { key, seen: Instant::now(), fresh_key: None });
         visitor.account = Some(account);
         Ok(())
     }
@@ -102,14 +102,14 @@ impl Sessions {
     ///
     /// # Errors
     /// When the system has no random numbers.
-    pub fn sign_out(&self, visitor: &mut Visitor) -> io::Result<()> {
+    pub fn sign_out(&self, visitor: &mut Session) -> io::Result<()> {
         self.signed_in.lock().unwrap_or_else(PoisonError::into_inner).remove(&visitor.id());
-        *visitor = Visitor { account: None, cookie: cookie()?, told: true, ..visitor.clone() };
+        *visitor = Session { account: None, cookie: cookie()?, told: true, ..visitor.clone() };
         Ok(())
     }
 
     /// Keeps a new API key until it is shown.
-    pub fn keep(&self, visitor: &Visitor, key: Zeroizing<String>) {
+    pub fn store(&self, visitor: &Session, key: Zeroizing<String>) {
         let mut signed_in = self.signed_in.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = signed_in.get_mut(&visitor.id()) {
             session.fresh_key = Some(key);
@@ -117,7 +117,7 @@ impl Sessions {
     }
 
     /// The new API key, once.
-    pub fn show(&self, visitor: &Visitor) -> Option<Zeroizing<String>> {
+    pub fn show(&self, visitor: &Session) -> Option<Zeroizing<String>> {
         let mut signed_in = self.signed_in.lock().unwrap_or_else(PoisonError::into_inner);
         signed_in.get_mut(&visitor.id())?.fresh_key.take()
     }
@@ -130,14 +130,14 @@ impl Sessions {
     }
 }
 
-impl Visitor {
+impl Session {
     /// What the cookie is known by here.
     fn id(&self) -> [u8; 32] {
         Sha256::digest(&self.cookie).into()
     }
 
     /// An answer for him, with his cookie if he does not have it yet.
-    pub fn answer(&self, service: &Service, answer: impl IntoResponse) -> Response {
+    pub fn answer(&self, service: &Service, answer: impl IntoResponse) -> HttpResponse {
         let mut response = answer.into_response();
         if self.told {
             let (name, secure) = name(service.origin());
@@ -150,11 +150,12 @@ impl Visitor {
     }
 }
 
-impl FromRequestParts<Service> for Visitor {
+impl FromRequestParts<Service> for Session {
     type Rejection = Page;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Page> {
-        let Anyone(address) = Anyone::from_request_parts(parts, service).await.map_err(Page::problem)?;
+        let Unauthenticated(address) =
+            Unauthenticated::from_request_parts(parts, service).await.map_err(Page::problem)?;
         let known = known(&parts.headers, service.origin());
         let told = known.is_none();
         let fresh = || cookie().map_err(|error| Page::problem(Problem::trouble(&error.to_string())));
@@ -162,7 +163,7 @@ impl FromRequestParts<Service> for Visitor {
         if let Some(hash) = service.sessions().key(visitor.id()) {
             let answer = service.ledger(move |ledger, now| ledger.ask(Request::Opens { hash }, now)).await;
             match answer {
-                Ok(Answer::Account(account)) => visitor.account = Some(account),
+                Ok(Response::Account(account)) => visitor.account = Some(account),
                 Err(problem) if problem.word != "no-api-key" => return Err(Page::problem(problem)),
                 // The key was revoked since.
                 _ => {}
@@ -243,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_token_is_of_one_visitor_and_one_secret() {
-        let visitor = |cookie: &str| Visitor {
+        let visitor = |cookie: &str| Session {
             address: IpAddr::from([127, 0, 0, 1]),
             account: None,
             cookie: cookie.to_owned(),
@@ -257,7 +258,7 @@ mod tests {
         assert!(!one.own(&b, &one.token(&a), &none, &origin));
         assert!(!other.own(&a, &one.token(&a), &none, &origin));
         assert!(!one.own(&a, "", &none, &origin));
-        let unknown = Visitor { told: true, ..a.clone() };
+        let unknown = Session { told: true, ..a.clone() };
         assert!(!one.own(&unknown, &one.token(&unknown), &none, &origin), "who had no cookie sent no form of ours");
     }
 
