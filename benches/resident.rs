@@ -73,7 +73,7 @@ fn load(given: &CliOverrides, key: &Path, to: &str, clients: usize, each: usize)
 }
 
 fn judge(given: &CliOverrides, letters: &[String]) -> Result<Vec<Duration>, String> {
-    let elsewhere = DaemonClient::connect(given, None).ok_or("nobody listens")?;
+    let elsewhere = DaemonClient::connect(given, None).ok_or("no daemon listens")?;
     let mut times = Vec::with_capacity(letters.len());
     for letter in letters {
         let message = Message::parse(letter.as_bytes());

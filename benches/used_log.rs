@@ -1,4 +1,4 @@
-//! What the used-serial log costs when it is old: `benches/compare` runs this for the goals that no single process shows.
+//! What the used log costs when it is old: `benches/compare` runs this for the goals that no single process shows.
 //! It grows logs message by message, lets them expire and fills them again, and purges large ones. Time here is that of
 //! calls within one process; everything else is measured by `compare`.
 

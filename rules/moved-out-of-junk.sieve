@@ -1,9 +1,9 @@
-# Sieve (Dovecot Pigeonhole, IMAPSieve): a message was moved out of Junk or Trash. What moving it there revoked is unrevoked,
-# if it was not long ago. The settings are in rules/dovecot-imapsieve.conf.
+# Sieve (Dovecot Pigeonhole, IMAPSieve): a message was moved out of Junk or Trash. The stamps that its move there revoked are
+# unrevoked, if that was not long ago. The settings are in rules/dovecot-imapsieve.conf.
 
 require ["vnd.dovecot.pipe", "copy", "environment", "imapsieve"];
 
-# From Junk to Trash is not back.
+# A move from Junk to Trash changes nothing.
 if environment :is "imap.mailbox" ["Junk", "Trash"] {
   stop;
 }

@@ -1,14 +1,16 @@
 //! Verifies digital stamps on mail, and sells, buys and sends them.
 //!
-//! The programs `mailstamp` and `mailstamp-tools` are thin: all they do is in this library, so that tests, benches and fuzz
-//! targets can call the parts. It has no stable interface: that is the command line, described in the manual (`man/`).
+//! The programs `mailstamp` and `mailstamp-tools` are thin wrappers around this library, so that tests, benches and
+//! fuzz targets can call its parts. The library has no stable interface. The stable interface is the command line,
+//! which the manual describes (`man/`).
 //!
-//! `ARCHITECTURE.md` has the map: layers, the path of a message, invariants. `CONTRIBUTING.md` says where to add things.
-//! Imports go from a higher layer to a lower one, and a test holds that order.
+//! `ARCHITECTURE.md` has the map: layers, the path of a message, invariants. `CONTRIBUTING.md` says where to add
+//! things. Imports go from a higher layer to a lower one, and a test checks that order.
 //!
-//! - Pure, without I/O: [`time`], [`message`], [`grant`], [`stamp`], [`accounting`], [`verdict`], [`policy`], [`autoreply`].
-//! - With I/O: [`os`], [`ipc`], [`config`], [`log`], [`mailbox`], [`net`], [`store`], [`directory`], [`engine`], `ledger`,
-//!   `sender`.
+//! - Pure, without I/O: [`time`], [`message`], [`grant`], [`stamp`], [`accounting`], [`verdict`], [`policy`],
+//!   [`autoreply`].
+//! - With I/O: [`os`], [`ipc`], [`config`], [`log`], [`mailbox`], [`net`], [`store`], [`directory`], [`engine`],
+//!   `ledger`, `sender`.
 //! - Front ends: [`server`], [`cli`].
 //!
 //! `sender` and `ledger` exist with the Cargo features `sender` and `vendor`.

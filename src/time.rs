@@ -1,5 +1,4 @@
-//! A point in time, as the pure modules are handed it: seconds since 1970 in UTC. Reading a clock is left to
-//! the engine.
+//! Point in time: seconds since 1970 in UTC. Pure modules receive it from the engine, which reads the clock.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
@@ -7,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Seconds since 1970-01-01T00:00:00Z, without leap seconds. Shown and read as RFC 3339; kept in files as the number.
+/// Seconds since 1970-01-01T00:00:00Z, without leap seconds. Formatted and parsed as RFC 3339; stored in files as the
+/// number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UnixTime(pub i64);
 
@@ -17,28 +17,28 @@ pub struct UnixTime(pub i64);
 pub struct TimeError;
 
 impl UnixTime {
-    /// The time `seconds` later (earlier when negative); stops at the ends of the range.
+    /// Returns the time `seconds` later (earlier when negative); saturates at the ends of the range.
     #[must_use]
     pub fn plus(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds))
     }
 
-    /// Seconds from `earlier` to this time; negative when `earlier` is later.
+    /// Returns the seconds from `earlier` to this time; negative when `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// Reads an RFC 3339 time with its offset (RFC 3339 section 5.6), as the claims of a stamp carry it.
+    /// Parses an RFC 3339 time with its offset (RFC 3339 section 5.6), as the claims of a stamp carry it.
     ///
     /// # Errors
-    /// [`TimeError`] for anything else, a time without an offset among it.
+    /// [`TimeError`] for any other text, a time without an offset included.
     pub fn from_rfc3339(text: &str) -> Result<Self, TimeError> {
         let time: jiff::Timestamp = text.parse().map_err(|_| TimeError)?;
         Ok(Self(time.as_second()))
     }
 
-    /// The time as a Date field has it (RFC 5322 section 3.3), in UTC.
+    /// Formats the time for a Date field (RFC 5322 section 3.3), in UTC.
     #[must_use]
     pub fn to_rfc5322(self) -> String {
         let time = jiff::Timestamp::from_second(self.0).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC);

@@ -1,4 +1,4 @@
-//! The program `mailstamp-tools`: every command. `mailstamp` becomes it for what is not of the mail path.
+//! The program `mailstamp-tools`: every command. `mailstamp` becomes it for all commands outside the mail path.
 
 use mailstamp::cli;
 use std::process::ExitCode;

@@ -12,7 +12,7 @@ use mailstamp::stamp::token::{Purpose, Token};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// What the user pinned: the one vendor with his key.
+/// The directory that the user pinned: the one vendor with its key.
 static PINNED: LazyLock<Directory> = LazyLock::new(|| {
     let text = format!(r#"{{"vendor":"{VENDOR}","keys":[{{"kid":"2026q4","key":"{}"}}]}}"#, VENDOR_KEY.public());
     let mut directory = Directory::default();

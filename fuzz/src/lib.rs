@@ -39,7 +39,7 @@ use std::sync::LazyLock;
 pub const NOW: UnixTime = UnixTime(1_796_126_400);
 /// The one vendor.
 pub const VENDOR: &str = "stamps.example";
-/// What a stamp of his says in its footer.
+/// The footer of that vendor's stamps.
 pub const FOOTER: &[u8] = br#"{"iss":"stamps.example","kid":"2026q4"}"#;
 /// What the one mailbox asks.
 pub const PRICE: u64 = 1;

@@ -46,7 +46,7 @@ pub fn run(input: &[u8]) {
     let Ok(due) = check_eligibility(&message, &Envelope::default(), &decision, &facts) else { return };
     assert!(is_plain(&due.sender.address) && is_plain(&due.mine));
     assert!(MAILBOXES[0].pattern.matches(&due.mine) && !MAILBOXES[0].pattern.matches(&due.sender.address));
-    let path = message.first("Return-Path").expect("to nobody else").unfolded();
+    let path = message.first("Return-Path").expect("the reply has no other recipient").unfolded();
     let path = String::from_utf8_lossy(&path);
     let path = path.trim().trim_start_matches('<').trim_end_matches('>').trim();
     assert_eq!(Address::parse(path).as_ref(), Ok(&due.sender.address));

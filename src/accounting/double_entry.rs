@@ -1,5 +1,5 @@
-//! Double entry. What moves leaves one book and comes into another: a [`Transaction`] can be made of transfers only, so
-//! the sum of its postings is zero for every unit, and so is the sum of all balances at all times.
+//! Double-entry bookkeeping: an amount that leaves one book enters another. A [`Transaction`] consists of transfers
+//! only, so the sum of its postings is zero for every unit. The sum of all balances is therefore always zero too.
 
 use super::money::Currency;
 use serde::{Deserialize, Serialize};
@@ -8,26 +8,25 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AccountCode {
-    /// What an account has. Never below zero.
+    /// Credits of an account. Never below zero.
     Account(u64),
-    /// What vouchers are still worth.
+    /// Remaining value of vouchers.
     Vouchers,
     /// Stamps that were sold and not taken back.
     Outstanding,
-    /// Where credits come from when they are sold, and go to when they are paid out: below zero by what is in
-    /// circulation.
+    /// Source of sold credits and target of paid-out ones: negative by the credits in circulation.
     Issue,
     /// Credits of stamps that were revoked for good.
     Forfeited,
     /// The vendor's money.
     Cash,
-    /// What was taken for credits.
+    /// Money received for credits.
     Sales,
-    /// What was paid for credits.
+    /// Money paid out for credits.
     Payouts,
 }
 
-/// What is counted.
+/// Unit of an amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
@@ -37,26 +36,26 @@ pub enum Unit {
     Money(Currency),
 }
 
-/// One line of a transaction: a book gets so much, or gives it when negative.
+/// One posting of a transaction: added to a book; negative if removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Posting {
     /// The book.
     pub book: AccountCode,
-    /// What is counted.
+    /// Its unit.
     pub unit: Unit,
-    /// How much.
+    /// The amount.
     pub amount: i64,
 }
 
-/// Postings whose sum is zero for every unit.
+/// Postings that sum to zero for every unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction(Vec<Posting>);
 
 impl Transaction {
-    /// Moves so much from one book to another as well. Nothing is posted for an amount of zero.
+    /// Adds a transfer from one book to another. An amount of zero posts nothing.
     #[must_use]
     pub fn transfer(mut self, from: AccountCode, to: AccountCode, unit: Unit, amount: u64) -> Self {
-        // No event carries more (see event.rs); what did would be refused as out of range by every balance.
+        // No event moves more (see event.rs). Every balance would reject a larger amount as out of range.
         let amount = i64::try_from(amount).unwrap_or(i64::MAX);
         if amount != 0 {
             self.0.push(Posting { book: from, unit, amount: -amount });
@@ -65,14 +64,16 @@ impl Transaction {
         self
     }
 
-    /// The postings, in pairs.
+    /// Returns the postings, in pairs.
     #[must_use]
     pub fn postings(&self) -> &[Posting] {
         &self.0
     }
 }
 
-/// A balance after a posting; `None` when it leaves the range, or when a book that may not be below zero would be.
+/// Returns a balance after a posting.
+///
+/// `None` when it leaves its range, or when a book that must not be negative would be.
 #[must_use]
 pub fn posted(balance: i64, posting: &Posting) -> Option<i64> {
     let after = balance.checked_add(posting.amount)?;

@@ -1,6 +1,7 @@
-//! What can happen in a vendor's ledger, as an entry of the chain keeps it, and which transaction that is. Balances follow
-//! from the events alone, so the events are the ledger and everything else is an index. No address and no contact stands
-//! in an event: the chain cannot forget.
+//! Events of a vendor's ledger, as entries of the chain, and the transaction of each. Balances follow from the events
+//! alone: the events are the ledger, and everything else is an index.
+//!
+//! An event contains no email address and no contact, since the chain never forgets.
 
 use super::double_entry::{AccountCode, Transaction, Unit};
 use super::hash::Hash;
@@ -12,74 +13,74 @@ use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
-/// On what terms the vendor sells.
+/// Terms of the vendor's sales.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
-    /// What a credit costs.
+    /// Price of a credit.
     pub price: Price,
-    /// What a credit brings when it is paid out; as much as it costs, if absent.
+    /// Payout for a credit; its price, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payout: Option<Price>,
-    /// For how many days a stamp holds that asks for no end.
+    /// Lifetime in days of a stamp without a given end.
     pub days: u32,
-    /// The caps, where an account has none of its own.
+    /// Caps of accounts without their own.
     pub caps: Caps,
-    /// Whether unused stamps are taken back from who bought them.
+    /// Whether buyers can return unused stamps.
     pub refunds: bool,
 }
 
 impl Terms {
-    /// For how many days a stamp holds that asks for no end, within these caps.
+    /// Returns the lifetime in days of a stamp without a given end, within these caps.
     #[must_use]
     pub fn days_within(&self, caps: &Caps) -> u32 {
         self.days.min(caps.days)
     }
 }
 
-/// Who pays for stamps.
+/// Buyer of stamps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Buyer {
     /// An account.
     Account(u64),
-    /// Whoever had this voucher, named by the hash of its code.
+    /// The holder of this voucher, given by the hash of its code.
     Voucher(Hash),
-    /// Whoever paid for exactly these stamps elsewhere: the provider's name and his reference.
+    /// A buyer who paid a provider for exactly these stamps.
     Paid {
-        /// For how much.
+        /// The amount.
         cost: Money,
-        /// `provider:reference`; each is taken once.
+        /// `provider:reference`; each is accepted once.
         reference: String,
     },
 }
 
-/// What a vendor says of a key of his.
+/// State of a vendor's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyState {
-    /// It is published, and does not sign yet.
+    /// Published, but not signing yet.
     Prepared,
-    /// It signs. One key does at a time.
+    /// Signing. One key is active at a time.
     Active,
-    /// It signs no more; its stamps hold.
+    /// No longer signing; its stamps stay valid.
     VerifyOnly,
-    /// Nothing that it signed since then holds any more.
+    /// Nothing that it signed since then is valid.
     Revoked {
-        /// Since when; always, if absent.
+        /// Start of the revocation; all signatures, if absent.
         since: Option<UnixTime>,
     },
 }
 
-/// What happened. Credits of one event are at most `i64::MAX`, and its money as well; the ledger refuses more.
+/// Event. Its credits and its money are at most `i64::MAX`; the ledger rejects more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// The ledger was begun.
+    /// The ledger was created.
     Founded {
         /// The vendor's name.
         vendor: String,
     },
-    /// These terms hold from now on.
+    /// These terms apply from now on.
     Terms {
         /// The terms.
         terms: Terms,
@@ -107,82 +108,82 @@ pub enum Event {
     },
     /// Credits were bought.
     Credited {
-        /// Whose they are.
+        /// Number of the account.
         account: u64,
-        /// How many.
+        /// Number of credits.
         credits: u64,
-        /// For how much; nothing for a gift.
+        /// The amount; zero for a gift.
         cost: Money,
-        /// What tells this purchase from others; each is taken once.
+        /// Reference of the purchase; each is accepted once.
         reference: String,
     },
     /// A voucher was sold.
     VoucherMade {
         /// The hash of its code.
         voucher: Hash,
-        /// What it is worth.
+        /// Its value in credits.
         credits: u64,
-        /// For how much; nothing for a gift.
+        /// The amount; zero for a gift.
         cost: Money,
     },
     /// A voucher was put on an account.
     VoucherTaken {
         /// The hash of its code.
         voucher: Hash,
-        /// Whose credits they are now.
+        /// Number of the account.
         account: u64,
-        /// How many.
+        /// Number of credits.
         credits: u64,
     },
     /// Stamps were sold.
     Issued {
-        /// Who paid.
+        /// The buyer.
         buyer: Buyer,
-        /// What their serials are drawn from.
+        /// Seed of their serials.
         #[serde(with = "seed")]
         seed: [u8; 32],
-        /// Their values in the order of their drawing, each with how often it comes one after another.
+        /// Their values in the order of their serials, run-length encoded.
         values: Vec<(u64, u32)>,
         /// The key that signs them.
         kid: String,
-        /// When the last of them ends, so that nobody needs to know of them for ever.
+        /// End of the last one, after which it need not be listed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<UnixTime>,
     },
     /// Used stamps were taken back.
     Deposited {
-        /// Who owns the addresses that they name.
+        /// Account that owns the addresses that they name.
         account: u64,
         /// Their serials.
         serials: Vec<Serial>,
-        /// What they were worth together.
+        /// Their total value in credits.
         credits: u64,
     },
     /// Unused stamps were taken back, and are revoked.
     Refunded {
-        /// Who bought them.
+        /// Account that bought them.
         account: u64,
         /// Their serials.
         serials: Vec<Serial>,
-        /// What they were worth together.
+        /// Their total value in credits.
         credits: u64,
     },
     /// Stamps were revoked for good.
     Revoked {
         /// Their serials.
         serials: Vec<Serial>,
-        /// What they were worth together.
+        /// Their total value in credits.
         credits: u64,
     },
     /// Credits were paid out.
     PaidOut {
-        /// Whose they were.
+        /// Number of the account.
         account: u64,
-        /// How many.
+        /// Number of credits.
         credits: u64,
         /// For how much.
         sum: Money,
-        /// What tells this payout from others; each is taken once.
+        /// Reference of the payout; each is accepted once.
         reference: String,
     },
     /// The ledger was restored from a backup, which ended with the entry before this one.
@@ -190,7 +191,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// Which sums it moves.
+    /// Returns the transaction of the event.
     #[must_use]
     pub fn transaction(&self) -> Transaction {
         let none = Transaction::default();
@@ -236,7 +237,7 @@ impl Event {
         }
     }
 
-    /// The account that it concerns.
+    /// Returns the account that it concerns.
     #[must_use]
     pub fn account(&self) -> Option<u64> {
         match self {
@@ -252,17 +253,17 @@ impl Event {
         }
     }
 
-    /// The value at which it sold this serial, of which the ledger knows that it did.
+    /// Returns the value at which it sold this serial. The caller knows that it did.
     #[must_use]
     pub fn value_of(&self, serial: &[u8; 16], at: UnixTime) -> Option<u64> {
         match self {
-            // Most requests are for stamps of one value; the serials need not be drawn again.
+            // Most requests are for stamps of one value; the serials need not be derived again.
             Self::Issued { values, .. } if values.len() == 1 => values.first().map(|&(value, _)| value),
             _ => self.issued(at).find(|(it, _)| it == serial).map(|(_, value)| value),
         }
     }
 
-    /// The stamps that it put into the world, each with its serial's bytes and its value; nothing for other events.
+    /// Returns the stamps that it issued, each with the bytes of its serial and its value; none for other events.
     pub fn issued(&self, at: UnixTime) -> impl Iterator<Item = ([u8; 16], u64)> + '_ {
         let issue = match self {
             Self::Issued { seed, values, .. } => Some((Draw::new(at, *seed), values)),
@@ -275,13 +276,13 @@ impl Event {
     }
 }
 
-/// The value of so many stamps.
+/// Returns the total value of stamps.
 #[must_use]
 pub fn sum(values: &[(u64, u32)]) -> u64 {
     values.iter().fold(0, |sum: u64, &(value, times)| sum.saturating_add(value.saturating_mul(u64::from(times))))
 }
 
-/// Equal values one after another, counted.
+/// Encodes values as runs of equal ones.
 #[must_use]
 pub fn runs(values: impl IntoIterator<Item = u64>) -> Vec<(u64, u32)> {
     let mut runs: Vec<(u64, u32)> = Vec::new();

@@ -16,7 +16,7 @@ pub struct Hash(pub [u8; 32]);
 pub struct HashError;
 
 impl Hash {
-    /// The hash of these bytes.
+    /// Returns the hash of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())

@@ -1,6 +1,8 @@
-//! The chain of entries: what happened, each entry with the hash of all before it, so that nothing can be changed, left
-//! out or put into another order without every later hash changing. Who keeps an earlier head elsewhere can tell a ledger
-//! that were written anew as a whole from one that only went on; without one nobody can.
+//! Hash chain of entries: each entry has the hash of all before it. Changing, removing or reordering an entry therefore
+//! changes every later hash.
+//!
+//! An earlier head that is kept elsewhere distinguishes a ledger that was rewritten as a whole from one that only
+//! continued. Without one that cannot be detected.
 
 use super::event::Event;
 use super::hash::{Hash, HashError};
@@ -13,15 +15,15 @@ use std::str::FromStr;
 /// One entry of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its place, from 1 without a gap.
+    /// Its number, from 1 without a gap.
     pub number: u64,
-    /// When.
+    /// Time of the event.
     pub at: UnixTime,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 
-/// How far the chain goes: the number and the hash of its last entry. Number 0 before the first.
+/// Head of the chain: number and hash of its last entry. Number 0 before the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// The last entry's number.
@@ -34,8 +36,9 @@ impl Head {
     /// The head of an empty chain.
     pub const EMPTY: Self = Self { number: 0, hash: Hash([0; 32]) };
 
-    /// The head after one more entry, whose bytes are these: SHA-256 over the hash before, the number (8 bytes, big
-    /// endian), and the bytes.
+    /// Returns the head after one more entry with these bytes.
+    ///
+    /// The hash is SHA-256 over the previous hash, the number (8 bytes, big endian), and the bytes.
     #[must_use]
     pub fn after(&self, bytes: &[u8]) -> Self {
         let number = self.number.saturating_add(1);
@@ -44,7 +47,7 @@ impl Head {
     }
 }
 
-/// `NUMBER:HASH`.
+/// Parses `NUMBER:HASH`.
 impl FromStr for Head {
     type Err = HashError;
 

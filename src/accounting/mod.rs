@@ -1,11 +1,11 @@
-//! Accounting of credits: prices, orders and their caps, what an event moves between accounts, and the hash chain of
-//! entries. Pure: time, random numbers and balances are handed in. The ledger (`ledger/`) keeps the entries on the disk.
+//! Accounting of credits: prices, orders and their caps, events and their transactions, and the hash chain of entries.
+//! Pure: time, random numbers and balances are arguments. The ledger (`ledger/`) keeps the entries on the disk.
 //!
 //! - [`money`]: sums and prices, integers throughout.
-//! - [`double_entry`]: a [`Transaction`](double_entry::Transaction) is made of transfers, so its sum is zero.
-//! - [`event`]: what can happen, and which transaction that is.
+//! - [`double_entry`]: a [`Transaction`](double_entry::Transaction) consists of transfers, so its sum is zero.
+//! - [`event`]: the events of a ledger, and the transaction of each.
 //! - [`hash`]: SHA-256 hashes. [`hash_chain`]: entries, each with the hash of all before it.
-//! - [`order`]: what a buyer asks for, and the caps.
+//! - [`order`]: orders of buyers, and the caps.
 //! - [`serial_derivation`]: serials that never repeat.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]

@@ -1,8 +1,10 @@
-//! Sums of money and prices per credit. Integers throughout: a sum is a number of millionths of its currency, a price a
-//! sum for a number of credits, so that 1,000,000 credits at a tenth of a cent cost exactly 1000.00. Exchange between
-//! currencies is left out.
+//! Sums of money and prices per credit, as integers. A sum is a number of millionths of its currency, a price a sum for
+//! a number of credits. 1,000,000 credits at a tenth of a cent therefore cost exactly 1000.00.
+//!
+//! Not here: exchange between currencies.
 
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -23,7 +25,7 @@ pub struct Money {
     pub currency: Currency,
 }
 
-/// What credits cost: so much money for so many credits.
+/// Price of credits: a sum for a number of credits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Price {
@@ -31,7 +33,7 @@ pub struct Price {
     credits: u64,
 }
 
-/// Not a sum, a price or a currency, or one out of range.
+/// Malformed sum, price or currency, or one out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     /// Not three capital letters.
@@ -43,13 +45,24 @@ pub enum MoneyError {
     /// Not a price.
     #[error("not a price (write \"0.001 EUR\" for one credit, or \"1 EUR / 1000\" for so many)")]
     Price,
-    /// More than can be counted.
-    #[error("a sum larger than can be counted")]
+    /// A sum is out of range.
+    #[error("sum out of range (at most 9,223,372,036,854.775807)")]
     Range,
 }
 
 impl Money {
-    /// Reads a sum; a negative one is refused.
+    /// Returns the decimal number, without the currency: `1000.00`, `0.001`.
+    #[must_use]
+    pub fn amount(&self) -> String {
+        let sign = if self.micros < 0 { "-" } else { "" };
+        let micros = self.micros.unsigned_abs();
+        let (whole, rest) = (micros / MICROS.unsigned_abs(), micros % MICROS.unsigned_abs());
+        let decimals = format!("{rest:06}");
+        let shown = decimals.trim_end_matches('0').len().max(2);
+        format!("{sign}{whole}.{}", decimals.get(..shown).unwrap_or_default())
+    }
+
+    /// Parses a sum; rejects a negative one.
     fn read(text: &str) -> Result<Self, MoneyError> {
         let (number, currency) = text.trim().split_once(' ').ok_or(MoneyError::Sum)?;
         let currency = currency.trim().parse()?;
@@ -66,35 +79,43 @@ impl Money {
 }
 
 impl Price {
-    /// So much money for so many credits.
+    /// Creates a price.
     ///
     /// # Errors
-    /// [`MoneyError::Price`] when the sum is negative or there are no credits.
+    /// [`MoneyError::Price`] when the sum is negative or the number of credits is 0.
     pub fn new(sum: Money, credits: u64) -> Result<Self, MoneyError> {
         if sum.micros < 0 || credits == 0 { Err(MoneyError::Price) } else { Ok(Self { sum, credits }) }
     }
 
-    /// Its currency.
+    /// Returns its currency.
     #[must_use]
     pub fn currency(&self) -> Currency {
         self.sum.currency
     }
 
-    /// What so many credits cost. Where that is no whole number of millionths, the next larger one.
-    ///
-    /// # Errors
-    /// [`MoneyError::Range`].
+    /// Returns the price of credits, rounded up to a whole millionth.
     pub fn of(&self, credits: u64) -> Result<Money, MoneyError> {
         self.scaled(credits, u128::div_ceil)
     }
 
-    /// What so many credits bring when they are paid out: as [`of`](Self::of), but the next smaller number of millionths,
-    /// so that nobody gains by paying in and out.
+    /// Returns the payout for credits, rounded down to a whole millionth.
     ///
-    /// # Errors
-    /// [`MoneyError::Range`].
+    /// Buying and paying out therefore never makes a profit.
     pub fn refund_value(&self, credits: u64) -> Result<Money, MoneyError> {
         self.scaled(credits, |product, credits| product / credits)
+    }
+
+    /// Compares what one credit costs; `None` where the currencies differ.
+    #[must_use]
+    pub fn compare(&self, other: &Self) -> Option<Ordering> {
+        let cost = |one: &Self, by: &Self| u128::from(one.sum.micros.unsigned_abs()) * u128::from(by.credits);
+        (self.currency() == other.currency()).then(|| cost(self, other).cmp(&cost(other, self)))
+    }
+
+    /// Returns the money, and the credits that it buys.
+    #[must_use]
+    pub fn parts(&self) -> (Money, u64) {
+        (self.sum, self.credits)
     }
 
     fn scaled(&self, credits: u64, divide: fn(u128, u128) -> u128) -> Result<Money, MoneyError> {
@@ -137,15 +158,10 @@ impl fmt::Display for Currency {
     }
 }
 
-/// With two decimals, and with more where they say something: `1000.00 EUR`, `0.001 EUR`.
+/// Formats with two decimals, and with more where needed: `1000.00 EUR`, `0.001 EUR`.
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.micros < 0 { "-" } else { "" };
-        let (whole, rest) =
-            (self.micros.unsigned_abs() / MICROS.unsigned_abs(), self.micros.unsigned_abs() % MICROS.unsigned_abs());
-        let decimals = format!("{rest:06}");
-        let shown = decimals.trim_end_matches('0').len().max(2);
-        write!(f, "{sign}{whole}.{} {}", decimals.get(..shown).unwrap_or_default(), self.currency)
+        write!(f, "{} {}", self.amount(), self.currency)
     }
 }
 

@@ -1,5 +1,5 @@
-//! What a buyer asks for: one stamp for one recipient (BP1a), with a sender, a window and a value if he likes (BP1b,
-//! BP1c), and the caps within which a vendor sells. Whether he can pay is asked of the ledger.
+//! Orders for stamps, and the caps within which a vendor sells. An order is for one stamp for one recipient (BP1a),
+//! with an optional sender, window and value (BP1b, BP1c). The ledger checks whether the buyer can pay.
 
 use super::serial_derivation::Draw;
 use crate::message::address::{Address, AddressError};
@@ -11,30 +11,31 @@ use serde::{Deserialize, Serialize};
 const DAY: i64 = 24 * 60 * 60;
 
 /// An order for one stamp. Its JSON form is that of the vendor's service:
-/// `{"recipient":"joe@x.example","hashed":true,"sender":"me@y.example","until":"2026-12-24T12:00:00Z","value":5}`,
-/// of which only `recipient` has to be there; it may also be `~salt.hash`, and then the vendor never learns the address.
+/// `{"recipient":"joe@x.example","hashed":true,"sender":"me@y.example","until":"2026-12-24T12:00:00Z","value":5}`.
+///
+/// Only `recipient` is required. It may also be `~salt.hash`, which hides the address from the vendor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "OrderText", into = "OrderText")]
 pub struct Order {
-    /// Whom the stamp is for.
+    /// Recipient of the stamp.
     pub recipient: Audience,
-    /// Whether the stamp is to name him by a salted hash only.
+    /// Whether the stamp contains only a salted hash of the recipient.
     pub hashed: bool,
-    /// Who sends, if the stamp is to say so.
+    /// Sender, if the stamp names one.
     pub sender: Option<Address>,
-    /// From when on it is to hold.
+    /// Start of its validity.
     pub not_before: Option<UnixTime>,
-    /// Until when it is to hold; as long as the vendor's terms say, if absent.
+    /// End of its validity; by the vendor's terms, if absent.
     pub until: Option<UnixTime>,
-    /// Its value in credits, which is what it costs.
+    /// Its value in credits, which is its price.
     pub value: u64,
 }
 
-/// Within what a vendor sells.
+/// Caps of a vendor's sales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Caps {
-    /// Stamps in one request.
+    /// Most stamps in one request.
     pub stamps: u32,
     /// The largest value of one stamp, in credits.
     pub value: u64,
@@ -44,7 +45,7 @@ pub struct Caps {
     pub credits_a_day: u64,
 }
 
-/// The caps of one account: those of the terms hold where none is given.
+/// Caps of one account; those of the terms apply where none is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OwnCaps {
@@ -62,25 +63,25 @@ pub struct OwnCaps {
     pub credits_a_day: Option<u64>,
 }
 
-/// An order that is not filled, and which cap it meets. `order` counts from 1.
+/// Error of an order. `order` counts from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "problem", rename_all = "kebab-case")]
 pub enum OrderError {
-    /// No order at all.
+    /// No order.
     #[error("no stamp was ordered")]
     None,
     /// More stamps in one request than the cap.
     #[error("{asked} stamps in one request; the cap is {cap}")]
     TooMany {
-        /// How many.
+        /// Requested stamps.
         asked: u64,
-        /// How many there may be.
+        /// The cap.
         cap: u32,
     },
     /// A value of zero, or above the cap.
     #[error("order {order}: a value of {asked} credits; it may be 1 to {cap}")]
     Value {
-        /// Which order.
+        /// Position of the order.
         order: u64,
         /// The value.
         asked: u64,
@@ -90,7 +91,7 @@ pub enum OrderError {
     /// The window ends before it begins, or has ended.
     #[error("order {order}: the window ends before it begins, or has ended")]
     Window {
-        /// Which order.
+        /// Position of the order.
         order: u64,
     },
     /// The window is longer, or begins later, than the cap.
@@ -98,29 +99,29 @@ pub enum OrderError {
         "order {order}: the window ends more than {cap} days after its beginning, or begins later than in {cap} days"
     )]
     Long {
-        /// Which order.
+        /// Position of the order.
         order: u64,
-        /// Days.
+        /// The cap, in days.
         cap: u32,
     },
-    /// The stamp would be too long, or not readable.
-    #[error("order {order}: the stamp would not be readable; its addresses may be too long")]
+    /// The stamp would be too long, or unreadable.
+    #[error("order {order}: the stamp would be unreadable; its addresses may be too long")]
     Unreadable {
-        /// Which order.
+        /// Position of the order.
         order: u64,
     },
-    /// More credits than can be counted.
-    #[error("more credits than can be counted")]
+    /// The number of credits is out of range.
+    #[error("credits out of range (at most 9,223,372,036,854,775,807)")]
     Range,
 }
 
-/// An order's JSON does not have its form.
+/// An order's JSON is malformed.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderTextError {
-    /// Whom it is for.
+    /// The recipient.
     #[error("recipient: {0}")]
     Recipient(AudienceError),
-    /// Who sends.
+    /// The sender.
     #[error("sender: {0}")]
     Sender(AddressError),
     /// A time.
@@ -129,13 +130,13 @@ pub enum OrderTextError {
 }
 
 impl Order {
-    /// An order for a stamp of one credit that names its recipient openly.
+    /// Creates an order for a stamp of one credit that names its recipient openly.
     #[must_use]
     pub fn new(recipient: Audience) -> Self {
         Self { recipient, hashed: false, sender: None, not_before: None, until: None, value: 1 }
     }
 
-    /// The stamp that this order asks for.
+    /// Builds the stamp of this order.
     #[must_use]
     pub fn stamp(&self, draw: &Draw, index: u32, now: UnixTime, usual_days: u32) -> Stamp {
         let audience = match &self.recipient {
@@ -155,7 +156,7 @@ impl Order {
         self.not_before.unwrap_or(now)
     }
 
-    /// When the window ends of a stamp that is sold now.
+    /// Returns the end of the window of a stamp that is sold now.
     #[must_use]
     pub fn end(&self, now: UnixTime, usual_days: u32) -> UnixTime {
         self.until.unwrap_or_else(|| self.begin(now).plus(i64::from(usual_days) * DAY))
@@ -163,14 +164,14 @@ impl Order {
 }
 
 impl Default for Caps {
-    /// 1,000 stamps, 1,000 credits each, a year, a million credits a day.
+    /// Returns 1,000 stamps, 1,000 credits each, a year, and a million credits a day.
     fn default() -> Self {
         Self { stamps: 1_000, value: 1_000, days: 366, credits_a_day: 1_000_000 }
     }
 }
 
 impl OwnCaps {
-    /// These where they are given, and `caps` elsewhere.
+    /// Returns these where they are given, and `caps` elsewhere.
     #[must_use]
     pub fn over(self, caps: Caps) -> Caps {
         Caps {
@@ -181,7 +182,7 @@ impl OwnCaps {
         }
     }
 
-    /// These where they are given, and `other` elsewhere.
+    /// Returns these where they are given, and `other` elsewhere.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -194,11 +195,12 @@ impl OwnCaps {
 }
 
 impl Caps {
-    /// What the orders cost together, in credits, if each is within the caps. What an account spent today before is not
-    /// known here.
+    /// Checks orders against the caps and returns their total price in credits.
+    ///
+    /// Does not check the credits that the account spent today.
     ///
     /// # Errors
-    /// [`OrderError`] says which order meets which cap.
+    /// [`OrderError`] names the order and the cap.
     pub fn check(&self, orders: &[Order], now: UnixTime, usual_days: u32) -> Result<u64, OrderError> {
         let asked = orders.len() as u64;
         if asked == 0 {
@@ -228,7 +230,7 @@ impl Caps {
         if end.since(begin.max(now)) > longest || begin.since(now) > longest {
             return Err(OrderError::Long { order, cap: self.days });
         }
-        // Nothing is charged that could not be signed and read.
+        // Only a stamp that can be signed and read is charged.
         let stamp = wanted.stamp(&Draw::new(now, [0; 32]), 0, now, usual_days);
         Stamp::read(&stamp.payload()).map(drop).map_err(|_| OrderError::Unreadable { order })
     }

@@ -1,22 +1,22 @@
-//! Serials that never repeat. One request draws 32 random bytes; its serials and salts are derived from them, so that the
-//! ledger can name all of them by the draw alone, and a request that is sent again gets the same stamps byte for byte.
+//! Derivation of serials that never repeat. One request draws 32 random bytes, and its serials and salts are derived
+//! from them. The ledger can therefore identify all of them by the draw alone, and a repeated request gets the same
+//! stamps byte for byte.
 //!
-//! A serial is 16 bytes: the second in which it was issued (4 bytes), then 12 bytes of SHA-256 over the draw and the
-//! stamp's place in the request. Why no two are equal:
+//! A serial is 16 bytes: the second of its issue (4 bytes), then 12 bytes of SHA-256 over the draw and the stamp's
+//! position in the request. Why no two are equal:
 //!
-//! - Serials of different seconds differ in their first bytes. That also keeps the ledger's index in order of time, so that
-//!   it costs no more when it is large. It tells nothing: the stamp says when it was issued.
-//! - Within a second 96 bits are random. A million stamps in one second collide with a probability below 2⁻⁵⁶; and the
-//!   ledger refuses a draw of which it knows a serial and draws again, before anything is signed.
-//! - Nothing of this depends on what the ledger remembers. A ledger restored from an old backup draws as freshly as others, and
-//!   so does a machine that was cloned with its random numbers, since its clock went on.
+//! - Serials of different seconds differ in their first bytes. That also keeps the ledger's index in order of time, so
+//!   a large index costs no more. It reveals nothing: the stamp contains its time of issue.
+//! - Within a second 96 bits are random. A million stamps in one second collide with a probability below 2⁻⁵⁶. The
+//!   ledger rejects a draw with a known serial and draws again, before anything is signed.
+//! - Nothing of this depends on what the ledger has stored. A ledger restored from an old backup draws as freshly as
+//!   others. So does a machine that was cloned with its random state, since its clock went on.
 
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
 use sha2::{Digest, Sha256};
 
-/// What the serials and salts of one request are made from. Kept in the ledger, and not for strangers: who has it knows
-/// the serials of the request.
+/// Source of the serials and salts of one request. The ledger keeps it secret: it reveals the serials of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draw {
     second: u32,
@@ -24,14 +24,14 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// The draw of this second with these random bytes.
+    /// Creates the draw of this second with these random bytes.
     #[must_use]
     pub fn new(now: UnixTime, seed: [u8; 32]) -> Self {
-        // After 2106 the seconds begin anew; random bytes remain.
+        // The seconds wrap around in 2106; the random bytes remain.
         Self { second: u32::try_from(now.0 & i64::from(u32::MAX)).unwrap_or(0), seed }
     }
 
-    /// The 16 bytes of a serial; `index` counts the stamps of the request from 0.
+    /// Returns the 16 bytes of a serial; `index` counts the stamps of the request from 0.
     #[must_use]
     pub fn serial_bytes(&self, index: u32) -> [u8; 16] {
         let hash = self.hash(b"serial", index);
@@ -42,13 +42,13 @@ impl Draw {
         bytes
     }
 
-    /// The serial as the stamp carries it.
+    /// Returns the serial in the form of a stamp.
     #[must_use]
     pub fn serial(&self, index: u32) -> Serial {
         Serial::from_random(self.serial_bytes(index))
     }
 
-    /// The salt of a hashed recipient.
+    /// Returns the salt of a hashed recipient.
     #[must_use]
     pub fn salt(&self, index: u32) -> [u8; 16] {
         let hash = self.hash(b"salt", index);
@@ -60,7 +60,7 @@ impl Draw {
     }
 }
 
-/// The 16 bytes behind a serial of ours; `None` if it has another form.
+/// Returns the 16 bytes of a derived serial; `None` if it has another form.
 #[must_use]
 pub fn bytes_of(serial: &Serial) -> Option<[u8; 16]> {
     data_encoding::BASE64URL_NOPAD.decode(serial.as_str().as_bytes()).ok()?.try_into().ok()

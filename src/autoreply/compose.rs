@@ -1,6 +1,6 @@
-//! The reply itself, header and all (RFC 3834 section 3): ready for sendmail(8), lines ending with LF. The message that it
-//! answers is not quoted; of its header the Message-ID, the References and the subject are taken, each only as far as it
-//! is harmless.
+//! Composes a reply, header and body (RFC 3834 section 3), ready for sendmail(8), with lines that end with LF. It does
+//! not quote the message. From its header it takes the Message-ID, the References and the subject, each only as far as
+//! it is harmless.
 
 use super::detect::OUR_FIELD;
 use super::eligibility::PendingReply;
@@ -11,32 +11,32 @@ use crate::message::parse::Message;
 use crate::time::UnixTime;
 use data_encoding::{BASE64, HEXLOWER};
 
-/// The longest Message-ID that is taken over.
+/// Longest Message-ID that is copied.
 const ID: usize = 250;
-/// How many of the References are: the first, which begins the thread, and the last.
+/// Most References that are copied: the first, which begins the thread, and the last.
 const REFERENCES: usize = 10;
-/// The longest subject that is taken over, in characters.
+/// Longest subject that is copied, in characters.
 const SUBJECT: usize = 60;
-/// The longest word in it.
+/// Longest word of the subject, in characters.
 const WORD: usize = 40;
 
-/// A reply, ready to be sent.
+/// Reply, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyMessage {
-    /// To whom: the one recipient in the envelope, whose sender is null.
+    /// The one recipient of the envelope, whose sender is null.
     pub to: Address,
     /// Header and text.
     pub text: String,
 }
 
-/// What is handed in for a letter.
+/// Input of [`compose`]: everything but the message.
 #[derive(Clone, Debug)]
 pub struct ReplySettings<'a> {
-    /// The words.
+    /// The template.
     pub template: &'a Template,
-    /// From whom, if not from the address that was written to.
+    /// The sender of the reply, if not the address that was written to.
     pub from: Option<&'a Address>,
-    /// What its fields stand for; address, price and subject are filled in here.
+    /// The values of its fields. Address, price and subject are filled in here.
     pub values: Values,
     /// The date.
     pub now: UnixTime,
@@ -44,7 +44,7 @@ pub struct ReplySettings<'a> {
     pub nonce: [u8; 16],
 }
 
-/// The reply that is due to `message`.
+/// Returns the reply to `message`.
 #[must_use]
 pub fn compose(due: &PendingReply, message: &Message<'_>, with: ReplySettings<'_>) -> ReplyMessage {
     let from = with.from.unwrap_or(&due.mine);
@@ -57,7 +57,7 @@ pub fn compose(due: &PendingReply, message: &Message<'_>, with: ReplySettings<'_
     add("To", &due.sender.address.to_string());
     add("Date", &with.now.to_rfc5322());
     add("Message-ID", &format!("<{}.reply@{}>", HEXLOWER.encode(&with.nonce), from.domain()));
-    // Section 3.1.6; one to a line, since a cut Message-ID is another.
+    // Section 3.1.6. Each stands on a line of its own, since a cut Message-ID is another one.
     if let Some(id) = message_id(message) {
         add("In-Reply-To", &id);
         let mut references = references(message);
@@ -65,7 +65,7 @@ pub fn compose(due: &PendingReply, message: &Message<'_>, with: ReplySettings<'_
         references.push(id);
         add("References", &references.join("\n "));
     }
-    // Section 3.1.7; then our own field, and that of Exchange, whose automatic answers do not look at the first.
+    // Section 3.1.7; then the field of mailstamp, and that of Exchange, whose automatic answers ignore the first.
     add("Auto-Submitted", "auto-replied");
     add(OUR_FIELD, due.kind.as_str());
     add("X-Auto-Response-Suppress", "All");
@@ -78,7 +78,7 @@ pub fn compose(due: &PendingReply, message: &Message<'_>, with: ReplySettings<'_
     ReplyMessage { to: due.sender.address.clone(), text }
 }
 
-/// The message's own Message-ID, if it has one that can be written into a header.
+/// Returns the Message-ID of the message, if it can be written into a header.
 fn message_id(message: &Message<'_>) -> Option<String> {
     let mut fields = message.fields().filter(|field| field.name_is("Message-ID"));
     let ids = ids(&fields.next()?);
@@ -88,7 +88,7 @@ fn message_id(message: &Message<'_>) -> Option<String> {
     }
 }
 
-/// The thread so far: References or, without it, a single In-Reply-To (RFC 5322 section 3.6.4).
+/// Returns the thread so far: References or, without it, a single In-Reply-To (RFC 5322 section 3.6.4).
 fn references(message: &Message<'_>) -> Vec<String> {
     let field = message.first("References").or_else(|| message.first("In-Reply-To"));
     let mut references = field.map(|field| ids(&field)).unwrap_or_default();
@@ -98,7 +98,7 @@ fn references(message: &Message<'_>) -> Vec<String> {
     references
 }
 
-/// The identifiers in a field that are plain: `<…@…>`, visible ASCII, not too long.
+/// Returns the plain identifiers in a field: `<…@…>`, visible ASCII, not too long.
 fn ids(field: &Field<'_>) -> Vec<String> {
     let value = String::from_utf8_lossy(&field.unfolded()).into_owned();
     let inner = |id: &str| {
@@ -111,7 +111,7 @@ fn ids(field: &Field<'_>) -> Vec<String> {
     value.split_ascii_whitespace().filter_map(inner).collect()
 }
 
-/// The subject without what it begins with in answers, without stamps, and without what a reader cannot see.
+/// Returns the subject without the prefixes of answers, without stamps, and without invisible characters.
 fn subject(message: &Message<'_>) -> String {
     let decoded = message.first("Subject").map(|field| field.decoded()).unwrap_or_default();
     let text: String = String::from_utf8_lossy(&decoded)
@@ -138,7 +138,7 @@ fn subject(message: &Message<'_>) -> String {
     if subject.is_empty() { "your message".to_owned() } else { subject }
 }
 
-/// A text as it may stand in a field: as it is, or in encoded-words (RFC 2047) of at most 75 characters.
+/// Encodes a text for a field: as it is, or in encoded-words (RFC 2047) of at most 75 characters.
 fn words(text: &str) -> String {
     if text.is_ascii() && !text.contains("=?") {
         return text.to_owned();
@@ -154,10 +154,10 @@ fn words(text: &str) -> String {
     words.join(" ")
 }
 
-/// How a text travels, in which charset, and its form on the way: RFC 2045 section 6.
+/// Returns the transfer encoding, the charset and the encoded text (RFC 2045 section 6).
 fn encoded(text: &str) -> (&'static str, &'static str, String) {
     let charset = if text.is_ascii() { "us-ascii" } else { "utf-8" };
-    // A line that begins so gets a `>` from programs that write an mbox.
+    // Programs that write an mbox put a `>` before such a line.
     let plain = |line: &str| line.len() <= 78 && !line.starts_with("From ") && !line.ends_with([' ', '\t']);
     if text.is_ascii() && text.lines().all(plain) {
         return ("7bit", charset, text.to_owned());
@@ -315,7 +315,7 @@ mod tests {
         }
     }
 
-    /// Bytes that a header is made of, more often than others.
+    /// Bytes of headers, more often than others.
     fn hostile() -> impl Strategy<Value = Vec<u8>> {
         let parts = [
             "\n",

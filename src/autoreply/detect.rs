@@ -1,18 +1,18 @@
-//! What in a header says that no person wrote it, or not to this one reader: RFC 3834 section 2, and the fields that were
-//! and are in use beside it. One pass over the fields.
+//! Finds signs in a header that no person wrote the message, or wrote it to more than this reader: those of RFC 3834
+//! section 2, and the fields in use beside it. It takes one pass over the fields.
 
 use super::suppression::SuppressReason;
 use crate::message::header::{Field, escape_untrusted};
 use crate::message::parse::Message;
 
-/// The field by which our own replies are known; its value is the kind of reply.
+/// The field that marks replies of mailstamp; its value is the kind of reply.
 pub const OUR_FIELD: &str = "Digital-Stamp-Reply";
 
-/// A message that has passed more hosts than this goes round. Honest mail passes about ten; RFC 5321 section 6.3 lets a
+/// A message that passed more hosts than this is in a loop. Honest mail passes about ten; RFC 5321 section 6.3 lets a
 /// host stop at a hundred.
 const HOSTS: usize = 40;
 
-/// Fields that only programs write that answer by themselves.
+/// Fields that only autoresponders write.
 const AUTOMATIC: [&str; 11] = [
     "X-Autoreply",
     "X-Auto-Reply",
@@ -50,7 +50,7 @@ const BULK: [&str; 8] = [
     "X-SG-EID",
     "X-MC-User",
 ];
-/// What the subjects of automatic answers begin with (RFC 3834 section 3.1.5, and common programs).
+/// Beginnings of the subjects of automatic answers (RFC 3834 section 3.1.5, and common programs).
 const SUBJECTS: [&str; 8] = [
     "auto:",
     "autoreply",
@@ -62,7 +62,7 @@ const SUBJECTS: [&str; 8] = [
     "undeliverable:",
 ];
 
-/// What speaks against a reply in this header. `None` when nothing does.
+/// Returns the plainest sign in this header against a reply, or `None`.
 #[must_use]
 pub fn auto_submitted_marker(message: &Message<'_>) -> Option<SuppressReason> {
     let mut hosts = 0;
@@ -78,7 +78,7 @@ pub fn auto_submitted_marker(message: &Message<'_>) -> Option<SuppressReason> {
     found.or_else(|| (hosts > HOSTS).then_some(SuppressReason::Loop))
 }
 
-/// Of several signs the plainest is told.
+/// Returns the rank of a sign; the plainest of several is reported.
 fn rank(why: SuppressReason) -> usize {
     SuppressReason::ALL.iter().position(|other| *other == why).unwrap_or(usize::MAX)
 }
@@ -89,7 +89,7 @@ fn of_field(field: &Field<'_>) -> Option<SuppressReason> {
         return Some(SuppressReason::OurReply);
     }
     if is_one_of(&["Auto-Submitted", "X-Auto-Submitted"]) {
-        // RFC 3834 section 5: anything but "no" is automatic, a value that is empty or cannot be read among it.
+        // RFC 3834 section 5: any value but "no" is automatic, an empty or unreadable one included.
         return (word(field) != "no").then_some(SuppressReason::Automatic);
     }
     if field.name_is("X-Auto-Response-Suppress") {
@@ -104,7 +104,7 @@ fn of_field(field: &Field<'_>) -> Option<SuppressReason> {
         };
     }
     if field.name_is("Content-Type") {
-        // Bounces and receipts (RFC 3462, RFC 3464, RFC 8098); where the type cannot be read they had the null sender.
+        // Bounces and receipts (RFC 3462, RFC 3464, RFC 8098). Where the type cannot be read, they had the null sender.
         let reports = ["multipart/report", "message/delivery-status", "message/disposition-notification"];
         return reports.contains(&word(field).as_str()).then_some(SuppressReason::Automatic);
     }
@@ -122,7 +122,7 @@ fn of_field(field: &Field<'_>) -> Option<SuppressReason> {
     is_one_of(&BULK).then_some(SuppressReason::Bulk)
 }
 
-/// The first word of a value in lower case: without comments, parameters and quotes around it.
+/// Returns the first word of a value in lower case, without comments, parameters and quotes around it.
 fn word(field: &Field<'_>) -> String {
     let mut depth = 0_usize;
     let mut word = String::new();

@@ -1,4 +1,5 @@
-//! May a reply go to the sender of this message? Everything but the count of what was sent before, which the store keeps.
+//! Decides whether a reply may go to the sender of a message. Left out: the count of earlier replies, which the store
+//! keeps.
 
 use super::detect;
 use super::return_path::{self, Sender, is_plain};
@@ -13,13 +14,13 @@ use crate::verdict::reason::Reason;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Which reply.
+/// Kind of reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// How to get a stamp and send the message again.
+    /// Says how to get a stamp and to send the message again.
     Challenge,
-    /// The stamp on the message was revoked; a fresh one is needed.
+    /// Says that the stamp on the message was revoked and a fresh one is needed.
     Compromised,
 }
 
@@ -27,7 +28,7 @@ impl Kind {
     /// Every kind.
     pub const ALL: [Self; 2] = [Self::Challenge, Self::Compromised];
 
-    /// The stable word for the kind.
+    /// Returns the stable word for the kind.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -43,27 +44,27 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What the user allows.
+/// Settings of the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Whether mail whose action is `challenge` is answered.
     pub challenge: bool,
     /// Whether mail with a stamp that the user revoked is answered.
     pub compromised: bool,
-    /// Whether only senders are answered for whom a trusted host vouches.
+    /// Whether a trusted host must authenticate the sender.
     pub require_authentication: bool,
 }
 
 impl Policy {
-    /// The kind of reply that a message of this decision asks for.
+    /// Returns the kind of reply that a message with this decision asks for.
     ///
     /// # Errors
-    /// [`Why::Off`] or [`Why::NotAsked`].
+    /// [`SuppressReason::Off`] or [`SuppressReason::NotAsked`].
     pub fn kind(&self, decision: &Decision) -> Result<Kind, SuppressReason> {
         if !self.challenge && !self.compromised {
             return Err(SuppressReason::Off);
         }
-        // What the user wants gone without a word gets none.
+        // Mail that the user wants removed silently gets no reply.
         let silent = matches!(decision.action, Action::Discard | Action::Reject);
         if matches!(decision.class(), Class::FirstClass | Class::Allowed) || silent {
             return Err(SuppressReason::NotAsked);
@@ -78,30 +79,30 @@ impl Policy {
     }
 }
 
-/// What is known beside the message.
+/// Input beside the message.
 pub struct Facts<'a> {
     /// The user's own mailboxes.
     pub mailboxes: &'a [Mailbox],
-    /// What he allows.
+    /// The settings.
     pub policy: Policy,
-    /// Whether a trusted host says that mail from this address is genuine. Asked last, and at most once.
+    /// Whether a trusted host authenticates mail from this address. Called last, and at most once.
     pub genuine: &'a dyn Fn(&Address) -> bool,
 }
 
-/// A reply that may go, as far as the message says.
+/// Reply that may go, as far as the message shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingReply {
-    /// Which one.
+    /// Its kind.
     pub kind: Kind,
-    /// To whom.
+    /// The recipient of the reply.
     pub sender: Sender,
-    /// The user's address that was written to.
+    /// The user's address to which the message was sent.
     pub mine: Address,
-    /// Credits that it asks.
+    /// The credits that the address asks.
     pub price: u64,
 }
 
-/// The reply that is due to a message.
+/// Returns the reply that is due to a message.
 ///
 /// # Errors
 /// Why there is none.
@@ -127,7 +128,7 @@ pub fn check_eligibility(
     Ok(PendingReply { kind, sender, mine, price })
 }
 
-/// The user's address that To or Cc names, and its price: the one of this delivery if it stands there, else the first.
+/// Returns the user's address in To or Cc, and its price: the one of this delivery if it is there, else the first.
 fn written_to<'a>(
     message: &Message<'_>,
     envelope: &Envelope,
@@ -138,7 +139,7 @@ fn written_to<'a>(
         for field in message.fields().filter(|field| field.name_is(name)) {
             // Not decoded: an encoded-word holds no address (RFC 2047 section 5), whatever it decodes to.
             for address in addresses(&field.unfolded()) {
-                // A pattern can fit what the sender made up.
+                // A pattern can match an address that the sender made up.
                 let Some(mailbox) = own(&address).filter(|_| is_plain(&address)) else { continue };
                 if envelope.recipient.as_ref() == Some(&address) {
                     return Some((address, mailbox.price));

@@ -1,8 +1,8 @@
-//! Automatic replies: may one go to the sender of this message, and what does it say (RFC 3834)? Pure: what was sent
-//! before, which vendors there are and whether the sender is genuine is handed in, and sending is an adapter's affair.
+//! Automatic replies (RFC 3834): decides whether one may go to the sender of a message, and composes it. Pure: the
+//! caller hands in earlier replies, vendors and authentication results, and sends the reply.
 //!
-//! In doubt the answer is no. A reply that is not sent costs a sender nothing that he had; one that is sent wrongly goes to
-//! somebody who never wrote, or round in a loop.
+//! In doubt, no reply is sent. A missing reply costs the sender nothing. A wrong one goes to an address that never
+//! wrote, or round in a loop.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 

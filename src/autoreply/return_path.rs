@@ -1,15 +1,15 @@
-//! Where a message comes from: the one address to which a reply may go (RFC 3834 section 4), whether it is one that a
-//! person reads, and under which address that person is counted.
+//! Finds the origin of a message: the one address to which a reply may go (RFC 3834 section 4), whether a person reads
+//! it, and the address under which its owner is counted.
 
 use super::suppression::SuppressReason;
 use crate::message::address::Address;
 use crate::message::parse::Message;
 use crate::verdict::facts::Mailbox;
 
-/// The longest address that is written to: RFC 5321 section 4.5.3.1.3 allows a path 256 octets, two of them brackets.
+/// Longest address of a reply. RFC 5321 section 4.5.3.1.3 allows a path 256 octets, two of them brackets.
 const LONGEST: usize = 254;
 
-/// Local parts, in lower case, that no person reads (RFC 2142, RFC 3834 section 2, and what programs call themselves).
+/// Local parts, in lower case, that no person reads (RFC 2142, RFC 3834 section 2, and common names of programs).
 const ROLES: [&str; 27] = [
     "mailer-daemon",
     "postmaster",
@@ -39,9 +39,9 @@ const ROLES: [&str; 27] = [
     "bounce",
     "bounces",
 ];
-/// What the local parts of lists and programs begin with.
+/// Prefixes of the local parts of lists and programs.
 const BEGINNINGS: [&str; 5] = ["owner-", "bounce-", "bounces-", "bounce.", "bounces."];
-/// What they end with.
+/// Suffixes of the same.
 const ENDS: [&str; 14] = [
     "-owner",
     "-request",
@@ -59,20 +59,20 @@ const ENDS: [&str; 14] = [
     "-daemon",
 ];
 
-/// The address of a message's sender.
+/// Address of a message's sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
-    /// Where a reply goes: the return path as it is, a signature in it (BATV) and all.
+    /// Where a reply goes: the unchanged return path, a signature in it (BATV) included.
     pub address: Address,
-    /// Who he is for the count of replies: the address without what changes from message to message.
+    /// The address under which replies are counted: without parts that change from message to message.
     pub counted: Address,
 }
 
-/// The sender as the envelope names him or, where the delivering program does not say, the topmost Return-Path field.
-/// Where both speak they must agree, and there may be but one field.
+/// Returns the sender that the envelope names, or else the topmost Return-Path field. If both are there, they must
+/// agree, and there may be only one field.
 ///
 /// # Errors
-/// Why nothing may be sent to him.
+/// Why no reply may go to it.
 pub fn sender(message: &Message<'_>, envelope: Option<&str>, mailboxes: &[Mailbox]) -> Result<Sender, SuppressReason> {
     let mut fields = message.fields().filter(|field| field.name_is("Return-Path"));
     let field = fields.next().map(|field| String::from_utf8_lossy(&field.unfolded()).into_owned());
@@ -109,25 +109,25 @@ pub fn sender(message: &Message<'_>, envelope: Option<&str>, mailboxes: &[Mailbo
     Ok(Sender { address, counted })
 }
 
-/// Without white space and the angle brackets around it (RFC 5321 section 4.1.2).
+/// Returns the path without white space and the angle brackets around it (RFC 5321 section 4.1.2).
 fn path(text: &str) -> &str {
     let text = text.trim();
     text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).map_or(text, str::trim)
 }
 
-/// RFC 5321 section 4.5.5; some mail systems write a name for it.
+/// Returns whether it is the null sender: RFC 5321 section 4.5.5; some mail systems write a name for it.
 fn is_null(path: &str) -> bool {
     let local = path.split('@').next().unwrap_or_default();
     path.is_empty() || path == "<>" || local.eq_ignore_ascii_case("mailer-daemon")
 }
 
-/// The address, if it is plain.
+/// Returns the address, if it is plain.
 fn writable(path: &str) -> Result<Address, SuppressReason> {
     Address::parse(path).ok().filter(is_plain).ok_or(SuppressReason::BadAddress)
 }
 
-/// Whether an address is plain enough that nothing between here and its mailbox takes it for an option, a route, a file or
-/// a command, and that it can stand in any header: ASCII without quotes, its domain a name.
+/// Returns whether an address is plain: ASCII without quotes, its domain a name. It can stand in any header, and no
+/// program on its way takes it for an option, a route, a file or a command.
 #[must_use]
 pub fn is_plain(address: &Address) -> bool {
     let local = address.local();
@@ -139,8 +139,9 @@ pub fn is_plain(address: &Address) -> bool {
     begins && !dots && local.chars().all(plain) && name && short
 }
 
-/// The address under which a sender is counted. What changes from message to message must not count: the signature of
-/// BATV (`prvs=1234abcdef=joe@`, also with the parts the other way round), and the tag of `joe+tag@`. The domain stays.
+/// Returns the address under which a sender is counted, without parts that change from message to message: the
+/// signature of BATV (`prvs=1234abcdef=joe@`, also with the parts swapped), and the tag of `joe+tag@`. The domain
+/// stays.
 fn counted(address: &Address) -> Result<Address, SuppressReason> {
     let local = address.local();
     let within = match local.split_once('=') {
@@ -157,8 +158,8 @@ fn counted(address: &Address) -> Result<Address, SuppressReason> {
         .map_err(|_| SuppressReason::BadAddress)
 }
 
-/// What a BATV local part signs: `tag=local`, `tag==local`, or in the first drafts `local/tag`. A tag has digits and
-/// letters only.
+/// Returns the signed part of a BATV local part: `tag=local`, `tag==local`, or in the first drafts `local/tag`. A tag
+/// has digits and letters only.
 fn signed(rest: &str) -> Option<&str> {
     let tag = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric());
     let local = match (rest.split_once('='), rest.rsplit_once('/')) {
@@ -171,7 +172,7 @@ fn signed(rest: &str) -> Option<&str> {
 
 fn is_role(local: &str) -> bool {
     let bare: String = local.chars().filter(char::is_ascii_alphanumeric).collect();
-    // What stands in a signature, and before a tag.
+    // The parts of a signature, each without its tag.
     let bases = local.split('=').filter_map(|part| part.split('+').next());
     [local].into_iter().chain(bases).any(|name| {
         ROLES.contains(&name)
@@ -181,12 +182,12 @@ fn is_role(local: &str) -> bool {
         || ["-return-", "-bounces-", "-bounce-", "-bounces+"].iter().any(|part| local.contains(part))
 }
 
-/// Whether the local part encodes one of the user's addresses: `news-alice=x.example`.
+/// Returns whether the local part encodes one of the user's addresses: `news-alice=x.example`.
 fn names_me(local: &str, mailboxes: &[Mailbox]) -> bool {
-    // It stands last; the sender chooses how many signs there are.
+    // The address stands last. The limit bounds the work, since the sender chooses the number of signs.
     local.rmatch_indices('=').take(3).any(|(at, _)| {
         let (before, domain) = (&local[..at], &local[at + 1..]);
-        // The recipient's local part is what stands behind some separator, or all.
+        // The recipient's local part begins after a separator, or at the beginning.
         let starts = before.match_indices(['-', '+', '.', '_', '=']).map(|(at, _)| at + 1).chain([0]);
         domain.contains('.')
             && starts

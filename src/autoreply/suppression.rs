@@ -1,24 +1,24 @@
-//! Why no reply goes. The tokens are stable; the sentences beside them are for people and may change.
+//! Reasons not to reply. The tokens are stable; the sentences are for people and may change.
 
 use std::fmt;
 
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident, $token:literal, $sentence:literal;)*) => {
-        /// Why no reply goes to the sender of a message.
+        /// Reason not to reply to a message.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum SuppressReason { $($(#[$doc])* $name,)* }
 
         impl SuppressReason {
-            /// Every reason, in the order in which they are looked for.
+            /// Every reason, in the order in which they are checked.
             pub const ALL: [Self; [$($token),*].len()] = [$(Self::$name),*];
 
-            /// The stable token.
+            /// Returns the stable token.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $token,)* }
             }
 
-            /// A sentence for people.
+            /// Returns a sentence for people.
             #[must_use]
             pub fn sentence(self) -> &'static str {
                 match self { $(Self::$name => $sentence,)* }
@@ -30,18 +30,18 @@ macro_rules! refusals {
 refusals! {
     /// Neither kind of reply is switched on.
     Off, "off", "automatic replies are switched off";
-    /// Class and action of the message ask for none.
+    /// Neither class nor action of the message asks for one.
     NotAsked, "not-asked", "neither its action nor its class asks for a reply";
     /// RFC 3834 section 2, RFC 5321 section 4.5.5.
     NullSender, "null-sender", "it comes from the null sender, as bounces do";
-    /// Nobody said where it comes from.
+    /// Neither the envelope nor a field names the origin.
     NoReturnPath, "no-return-path", "nothing says where it comes from";
-    /// Several places say different things.
+    /// Several sources name different origins.
     SeveralReturnPaths, "several-return-paths", "it has more than one return path";
-    /// An address that is none, or that some program on the way could take for something else.
+    /// No valid address, or one that some program on the way could take for something else.
     BadAddress, "bad-address", "nothing can safely be sent to its return path";
-    /// SRS: the address within was never verified by the host that is.
-    Forwarded, "forwarded", "a forwarder rewrote its return path (SRS), so who wrote it cannot be told";
+    /// SRS: the host of the address never verified the address within it.
+    Forwarded, "forwarded", "a forwarder rewrote its return path (SRS), so its sender is unknown";
     /// Mailing software writes the recipient into the return path (VERP).
     Verp, "verp", "its return path carries your own address, as mailing software writes it";
     /// A mailbox that no person reads.
@@ -58,15 +58,15 @@ refusals! {
     Bulk, "bulk", "it was sent in bulk";
     /// It has been on its way for too long.
     Loop, "loop", "it has passed too many hosts";
-    /// RFC 3834 section 2: a blind copy, or mail for somebody else.
+    /// RFC 3834 section 2: a blind copy, or mail for another recipient.
     NotToMe, "not-to-me", "none of your addresses stands in To or Cc";
-    /// Nobody vouches for the sender.
+    /// No trusted host authenticates the sender.
     Unauthenticated, "unauthenticated", "no trusted host says that its sender is genuine";
-    /// There is nowhere to buy a stamp.
-    NoVendor, "no-vendor", "you trust no vendor from whom a stamp could be had";
-    /// RFC 3834 section 2: once in a while for each sender.
+    /// No vendor to buy a stamp from.
+    NoVendor, "no-vendor", "you trust no vendor that sells stamps";
+    /// RFC 3834 section 2: only one reply in a period for each sender.
     Lately, "lately", "its sender had a reply lately";
-    /// Enough for today.
+    /// The limit of this day is reached.
     Ceiling, "ceiling", "as many replies as you allow were sent in the last 24 hours";
 }
 

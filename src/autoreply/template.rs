@@ -1,5 +1,5 @@
-//! The text of a reply: words with fields in braces, from this program or from a file of the user's. A template is
-//! checked as a whole when it is read, so that filling it in cannot fail.
+//! Template of a reply: text with fields in braces, built in or from a file of the user's. Parsing checks the whole
+//! template, so that filling it in cannot fail.
 
 use super::eligibility::Kind;
 use crate::message::address::Address;
@@ -8,7 +8,7 @@ use crate::time::UnixTime;
 /// The largest template, in bytes.
 pub const LARGEST: usize = 8 * 1024;
 
-/// A text whose fields are known.
+/// Parsed template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<Piece>);
 
@@ -31,14 +31,14 @@ enum Field {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// Nothing but white space.
-    #[error("it is empty")]
+    #[error("empty template")]
     Empty,
     /// Larger than [`LARGEST`].
-    #[error("it is larger than 8 KiB")]
+    #[error("larger than 8 KiB")]
     TooLarge,
-    /// A field that there is not.
+    /// Unknown field.
     #[error(
-        "line {line}: {{{name}}} is not a field; there are {{address}}, {{price}}, {{vendors}}, {{kept}} and {{subject}}"
+        "line {line}: {{{name}}} is not a field; fields: {{address}}, {{price}}, {{vendors}}, {{kept}} and {{subject}}"
     )]
     Unknown {
         /// Where.
@@ -46,8 +46,8 @@ pub enum TemplateError {
         /// Its name.
         name: String,
     },
-    /// A brace that belongs to no field.
-    #[error("line {line}: a brace without its partner (write {{{{ or }}}} for one that stands for itself)")]
+    /// Unmatched brace.
+    #[error("line {line}: a brace without its partner (write {{{{ or }}}} for a literal one)")]
     Brace {
         /// Where.
         line: usize,
@@ -60,49 +60,49 @@ pub enum TemplateError {
     },
 }
 
-/// What the fields stand for.
+/// Values of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Values {
-    /// `{address}`: the user's address that was written to.
+    /// `{address}`: the user's address to which the message was sent.
     pub address: Option<Address>,
-    /// `{price}`: the credits that it asks.
+    /// `{price}`: the credits that the address asks.
     pub price: u64,
     /// `{vendors}`: a line for each vendor.
     pub vendors: Vec<VendorOffer>,
-    /// `{kept}`: a sentence about what becomes of the message.
+    /// `{kept}`: a sentence that says whether the message is held.
     pub kept: RetainedAs,
     /// `{subject}`: the subject of the message, made harmless.
     pub subject: String,
 }
 
-/// What becomes of the message that is answered.
+/// What happens to the answered message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RetainedAs {
-    /// Nobody knows.
+    /// Unknown.
     #[default]
     No,
-    /// It is kept aside until this time.
+    /// The message is held until this time.
     Until(UnixTime),
-    /// It is kept aside for good.
+    /// The message is held without a limit.
     ForGood,
 }
 
-/// A vendor whom the user trusts.
+/// Vendor that the user trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VendorOffer {
-    /// His name.
+    /// Its name.
     pub vendor: String,
-    /// Where his stamps are to be had.
+    /// Where its stamps are sold.
     pub buy: Option<String>,
 }
 
-/// No more vendors are named than so many.
+/// Most vendors that a reply names.
 const VENDORS: usize = 10;
-/// No address on the Web is longer, in characters.
+/// Longest web address, in characters.
 const URL: usize = 300;
 
 impl Template {
-    /// Reads a template. A last line without its end gets one.
+    /// Parses a template. Appends a line end if the last line has none.
     ///
     /// # Errors
     /// [`TemplateError`], with the line.
@@ -146,15 +146,15 @@ impl Template {
         Ok(Self(pieces))
     }
 
-    /// The template that is used unless the user has his own.
+    /// Returns the built-in template.
     #[must_use]
     pub fn default_of(kind: Kind) -> Self {
         let text = default_text(kind);
-        // A test reads both.
+        // A test parses both.
         Self::parse(text).unwrap_or_else(|_| Self(vec![Piece::Words(text.to_owned())]))
     }
 
-    /// The text with its fields filled in, lines ending with LF.
+    /// Returns the text with its fields filled in, lines ending with LF.
     #[must_use]
     pub fn fill(&self, values: &Values) -> String {
         let pieces = self.0.iter().map(|piece| match piece {
@@ -202,7 +202,7 @@ impl Field {
 impl VendorOffer {
     fn line(&self) -> String {
         let name: String = self.vendor.chars().filter(char::is_ascii_graphic).take(URL).collect();
-        // It stands in a text that may be shown with links: nothing but an address on the Web, and nothing behind it.
+        // A mail reader may turn the text into a link, so it must be a web address and nothing else.
         let web = |url: &&str| {
             let scheme = url.starts_with("https://") || url.starts_with("http://");
             scheme && url.len() <= URL && url.bytes().all(|b| b.is_ascii_graphic())
@@ -214,7 +214,7 @@ impl VendorOffer {
     }
 }
 
-/// The words of this program for a kind of reply. They stand in mailstamp(7) too.
+/// Returns the built-in text for a kind of reply, which mailstamp(7) quotes.
 #[must_use]
 pub fn default_text(kind: Kind) -> &'static str {
     match kind {
@@ -224,7 +224,7 @@ pub fn default_text(kind: Kind) -> &'static str {
 }
 
 const CHALLENGE: &str = "\
-This is an automatic reply. Nobody has read your message yet.
+This is an automatic reply. Your message has not been read yet.
 
 Mail from people who are not known to {address}
 needs a digital stamp: a small token, bought for this one recipient.
@@ -255,14 +255,14 @@ A stamp is good for one message.
 ";
 
 const COMPROMISED: &str = "\
-This is an automatic reply. Nobody has read your message.
+This is an automatic reply. Your message has not been read.
 
 The digital stamp on it is no longer good. The recipient,
 
        {address}
 
-revoked it because of mail that came with it. Perhaps somebody has copied
-your stamp; perhaps your earlier mail was not welcome.
+revoked it because of mail that came with it. Perhaps your stamp was
+copied; perhaps your earlier mail was not welcome.
 
 If your message is serious, send it again with a fresh stamp of at least
 {price}, which you get from one of these vendors:

@@ -1,10 +1,10 @@
-//! The overview of the commands in `mailstamp --help`, in groups by what they are for.
+//! Overview of the commands in `mailstamp --help`, grouped by purpose.
 
 use clap::Command;
 use clap::builder::StyledStr;
 use std::fmt::Write;
 
-/// Heading of a group and the names of its commands, in the order in which they are shown.
+/// Headings of the groups with the names of their commands, in the order of the overview.
 const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Receive mail",

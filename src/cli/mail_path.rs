@@ -1,6 +1,5 @@
-//! The commands between a message and its mailbox, `classify`, `filter` and `deliver`: all that the program `mailstamp` does
-//! by itself. It runs once for each message, so it holds nothing else: what a program holds has to be mapped and relocated
-//! at each start.
+//! Mail path: `classify`, `filter` and `deliver`, the only commands that the program `mailstamp` runs itself. It starts
+//! once for each message, and everything in a program is mapped and relocated at each start. So it holds nothing else.
 
 use super::commands::{classify, deliver, filter};
 use super::ui::exit_status::Failure;
@@ -31,7 +30,7 @@ pub(super) enum MailPath {
     Deliver(deliver::Args),
 }
 
-/// A command line of the mail path: a part of [`super::Cli`] and otherwise the same.
+/// Command line of the mail path: a part of [`super::Cli`] and otherwise the same.
 #[derive(Debug, Parser)]
 struct Delivering {
     #[command(flatten)]
@@ -49,7 +48,7 @@ impl MailPath {
         }
     }
 
-    /// Runs the command. Every failure has status 75, and the system's log is told.
+    /// Runs the command. Every failure has status 75 and is written to syslog.
     pub(super) fn run(&self, given: &CliOverrides) -> Result<u8, Failure> {
         judge::run(given, || match self {
             Self::Classify(args) => classify::run(args, given),
@@ -59,9 +58,10 @@ impl MailPath {
     }
 }
 
-/// Runs a command line of the mail path, the program's own name first, and returns its exit status. `None` for any other
-/// command line, wrong ones and `--help` among them: those are for the whole definition ([`super::run`]). `--version` is
-/// answered here, so that `doctor` can compare the two programs.
+/// Runs a command line of the mail path and returns its exit status. The program's own name comes first.
+///
+/// Returns `None` for any other command line, invalid ones and `--help` included: [`super::run`] has the whole
+/// definition. `--version` is answered here, so that `doctor` can compare the two programs.
 #[must_use]
 pub fn run(arguments: &[OsString]) -> Option<u8> {
     if let [program, word] = arguments
@@ -75,8 +75,8 @@ pub fn run(arguments: &[OsString]) -> Option<u8> {
     Some(status(command.run(&given)))
 }
 
-/// Returns whether a message may be waiting behind these arguments. A word counts wherever it stands: which one is the
-/// subcommand cannot be told from arguments that are wrong.
+/// Returns whether a message may be waiting behind these arguments. The name of a command counts at any position, since
+/// invalid arguments do not show which word is the subcommand.
 pub(super) fn may_wait(words: &[&str]) -> bool {
     let both = |all: [&str; 2]| all.iter().all(|word| words.contains(word));
     words.iter().any(|word| MAIL_PATH.contains(word)) || both(["held", "add"]) || both(["reply", "send"])
@@ -87,8 +87,8 @@ pub(super) fn is_sendmail(program: &Path) -> bool {
     program.file_name().is_some_and(|name| SENDMAIL_NAMES.iter().any(|known| name == *known))
 }
 
-/// The definition of a command line takes longer to build than most messages to judge. The commonest command lines, a bare
-/// name, are known without it.
+/// Parses a command line. Building its definition takes longer than judging most messages, so the commonest command
+/// lines, a bare name, are recognised without it.
 fn parsed(arguments: &[OsString]) -> Option<Delivering> {
     let (program, words) = arguments.split_first()?;
     if is_sendmail(Path::new(program)) {
@@ -152,7 +152,7 @@ mod tests {
             "mailstamp",
             "mailstamp --help",
             "mailstamp classify --help",
-            "mailstamp classify --no-makr",
+            "mailstamp classify --dry-rnu",
             "mailstamp show",
             "mailstamp sendmail classify",
             "mailstamp help filter",
@@ -161,7 +161,7 @@ mod tests {
         ] {
             assert!(parsed(&words(line)).is_none(), "{line}");
         }
-        let wrong = Cli::try_parse_from(words("mailstamp classify --no-makr")).unwrap_err();
+        let wrong = Cli::try_parse_from(words("mailstamp classify --dry-rnu")).unwrap_err();
         assert!(wrong.to_string().contains("'--dry-run'"));
     }
 }

@@ -1,8 +1,8 @@
-//! The command line. Front ends translate and never decide: each subcommand is one file that turns arguments into calls
-//! below and the answer into text and an exit status.
+//! Command line. Each subcommand is one file, which translates arguments into calls to the layers below, and the result
+//! into text and an exit status. It decides nothing itself.
 //!
-//! Two programs share it. `mailstamp` judges mail ([`mail_path`]) and becomes `mailstamp-tools` ([`tools`]) for all other
-//! command lines; [`run`] is the whole, and what `mailstamp-tools` calls.
+//! Two programs share it. `mailstamp` judges mail ([`mail_path`]) and becomes `mailstamp-tools` ([`tools`]) for all
+//! other command lines. [`run`] handles every command line; `mailstamp-tools` calls it.
 
 pub mod commands;
 mod help;
@@ -146,11 +146,13 @@ enum Command {
     Completions(commands::completions::Args),
 }
 
-/// Runs a program: its arguments, its own name first, become its exit status. Nothing else ends a process. A panic becomes
-/// status 75, because most mail systems bounce a message on any other status that they do not know.
+/// Runs a program and returns its exit status. The first argument is the program's own name. Nothing else ends a
+/// process. A panic becomes status 75, because most mail systems bounce a message on any other status that they do not
+/// know.
 pub fn guarded(run: impl FnOnce(Vec<OsString>) -> u8 + UnwindSafe) -> ExitCode {
-    // Past a limit on the size of files (setrlimit(2)) SIGXFSZ would kill, which no mail system takes for "try again". With
-    // any handler the write fails, as on a full disk. (An ignored signal would be inherited by the programs that are run.)
+    // Beyond the limit on file sizes (setrlimit(2)), SIGXFSZ would kill the process, and no mail system takes that for
+    // "try again". With a handler, the write fails as on a full disk. (Child processes would inherit an ignored
+    // signal.)
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::new(AtomicBool::new(false)));
     ExitCode::from(unwound(|| run(std::env::args_os().collect())))
 }
@@ -167,7 +169,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     if let Some((files, words)) = commands::sendmail::argv_of_sendmail(&arguments) {
         return status(commands::sendmail::run_as_sendmail(files, &words));
     }
-    // As cargo has it: `mailstamp help grant`.
+    // Like cargo: `mailstamp help grant`.
     if arguments.get(1).is_some_and(|word| word == "help") {
         arguments.remove(1);
         arguments.push("--help".into());
@@ -178,7 +180,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
-/// The exit status, after a failure was told.
+/// Reports a failure and returns the exit status.
 fn status(result: Result<u8, Failure>) -> u8 {
     match result {
         Ok(code) => code,
@@ -244,10 +246,10 @@ impl Cli {
     }
 }
 
-/// Help and version are what was asked for. Any other error is the caller's, and where a message could be waiting it must
-/// wait: on the mail path, and when the subcommand is not even known and no person is at the other end.
+/// Prints the message of clap and returns the exit status: 0 for help and version, else 64. The status is 75 where a
+/// message may be waiting: on the mail path, and with an unknown subcommand if standard input is not a terminal.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
-    // Nobody may be listening any more.
+    // Standard error may be closed by now.
     let _ = error.print();
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return 0;

@@ -1,5 +1,5 @@
-//! The program `mailstamp-tools`, which has every command. `mailstamp` becomes it (execve(2)) for whatever is not of the
-//! mail path, so users and recipes name `mailstamp` alone.
+//! The program `mailstamp-tools`, which has every command. `mailstamp` becomes it (execve(2)) for everything outside
+//! the mail path, so users and recipes name `mailstamp` alone.
 
 use super::status;
 use super::ui::exit_status::{Failure, TEMPFAIL, UNAVAILABLE};
@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 /// The name of the program; it lies in the folder of `mailstamp`.
 pub const NAME: &str = "mailstamp-tools";
 
-/// Replaces this process with `mailstamp-tools` and these arguments, the program's own name first. Returns only when that
-/// fails: the exit status, after the failure was told. It is 69 at a terminal. Elsewhere a message may be waiting, and it
-/// is 75.
+/// Replaces this process with `mailstamp-tools` and these arguments, the program's own name first. Returns only on
+/// failure, with the exit status, after reporting it. The status is 69 at a terminal, else 75, since a message may be
+/// waiting.
 #[must_use]
 pub fn exec(arguments: &[OsString]) -> u8 {
     let why = match beside().and_then(|tools| replace(&tools, arguments)) {
@@ -32,31 +32,31 @@ pub fn exec(arguments: &[OsString]) -> u8 {
     status(Err(Failure::new(code, why).hint("install mailstamp and mailstamp-tools into one folder")))
 }
 
-/// The path of `mailstamp-tools` beside this program; links to this program are followed first.
+/// Returns the path of `mailstamp-tools` beside this program, after following links to this program.
 fn beside() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| format!("{NAME}: no folder to look in: {}", plain(&error)))?;
     let tools = own.with_file_name(NAME);
     let look = |path: &Path| fs::metadata(path).map_err(|error| format!("{}: {}", path.display(), plain(&error)));
     let (it, folder) = (look(&tools)?, look(tools.parent().unwrap_or(Path::new("/")))?);
-    // It would become itself for ever.
+    // Without this check, the program would execute itself for ever.
     if look(&own).is_ok_and(|own| (own.dev(), own.ino()) == (it.dev(), it.ino())) {
         return Err(format!("{}: is a link to mailstamp", tools.display()));
     }
-    // A user can give a set-id program another name, in a folder of their own.
+    // Users can give a set-id program another name in a folder of their own.
     if is_setuid() && !(is_safe(&it) && is_safe(&folder)) {
         return Err(format!("{}: others may write it, and mailstamp is set-id", tools.display()));
     }
     Ok(tools)
 }
 
-/// Whether only root and the user whose rights this process has may change a file.
+/// Returns whether only root and the effective user of this process may change a file.
 fn is_safe(file: &Metadata) -> bool {
     let owner = file.uid();
     (owner == 0 || owner == rustix::process::geteuid().as_raw()) && file.mode() & 0o022 == 0
 }
 
-/// Calls execve(2) itself: the C library's execvp(3) would hand a file that is no program to the shell, and an empty one
-/// would succeed.
+/// Calls execve(2) itself: execvp(3) of the C library would hand a file that is no program to the shell, and an empty
+/// file would succeed.
 fn replace(tools: &Path, arguments: &[OsString]) -> Result<std::convert::Infallible, String> {
     let text = |text: OsString| CString::new(text.into_vec()).map_err(|_| format!("{NAME}: a NUL in its arguments"));
     let path = text(tools.as_os_str().to_owned())?;
@@ -70,7 +70,7 @@ fn replace(tools: &Path, arguments: &[OsString]) -> Result<std::convert::Infalli
     execve(&path, &words, &environment).map_err(|errno| format!("{}: {}", tools.display(), errno.desc()))
 }
 
-/// The error without its number.
+/// Returns the error without its number.
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()

@@ -1,5 +1,5 @@
-//! Lists of addresses in files: one pattern a line, `#` begins a comment. Each question reads the file through, block by
-//! block and without an index: tens of thousands of lines take less than a millisecond so, and the memory of one block.
+//! Address lists in files: one pattern a line; `#` begins a comment. Each query reads the file block by block without
+//! an index. Tens of thousands of lines take less than a millisecond this way, and the memory of one block.
 
 use super::file::{self, FileError};
 use crate::message::address::{Address, LocalCase, Pattern, PatternError};
@@ -7,19 +7,19 @@ use memchr::{memchr, memrchr};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The list in the folder of the state to which `mailstamp held allow` adds: senders that need no stamp.
+/// Name of the list in the folder of the state to which `mailstamp held allow` adds senders that need no stamp.
 pub const HELD_ALLOW: &str = "allow.list";
 
-/// How much is read at once, in bytes. A longer line is no address.
+/// Bytes that are read at once. A longer line is no address.
 const BLOCK: usize = 64 * 1024;
 
-/// A list that cannot be used.
+/// Error in a list.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     /// The file cannot be read, or is not safe to read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A line that is no pattern of addresses.
+    /// A line that is no address pattern.
     #[error("{}: line {line}: {source}", path.display())]
     Line {
         /// The file.
@@ -29,7 +29,7 @@ pub enum ListError {
         /// What is wrong with it.
         source: PatternError,
     },
-    /// A regular expression; for those there are rules.
+    /// A regular expression, which only rules may have.
     #[error("{}: line {line}: a list has no regular expressions", path.display())]
     Expression {
         /// The file.
@@ -39,8 +39,8 @@ pub enum ListError {
     },
 }
 
-/// Whether a line of the list covers this address; local parts compare as `case` says. A line that is no pattern covers
-/// nobody.
+/// Returns whether a line of the list covers this address; local parts compare as `case` says. An invalid line covers
+/// no address.
 ///
 /// # Errors
 /// [`FileError`] when the file cannot be read, or is not safe to read.
@@ -61,17 +61,17 @@ pub fn covers(path: &Path, address: &Address, case: LocalCase) -> Result<bool, F
         }
         block.drain(..end);
         if block.len() == BLOCK {
-            // What is left of the line will be no address either: it follows a character that none has.
+            // The rest of the line is no address either: it follows a character that no address has.
             block.clear();
             block.push(0);
         }
     }
 }
 
-/// Reads a list through. How many patterns there are.
+/// Checks a whole list, and returns the number of its patterns.
 ///
 /// # Errors
-/// [`ListError`]: the first line that is none, among others.
+/// [`ListError`], for the first invalid line among others.
 pub fn check(path: &Path, case: LocalCase) -> Result<usize, ListError> {
     let text = file::read_list(path)?;
     let mut count = 0;
@@ -89,10 +89,10 @@ pub fn check(path: &Path, case: LocalCase) -> Result<usize, ListError> {
     Ok(count)
 }
 
-/// The address that is looked for.
+/// Address to look for.
 struct Wanted<'a> {
     address: &'a Address,
-    /// As it stands on a line of its own.
+    /// As it appears on a line of its own.
     plain: String,
     case: LocalCase,
 }
@@ -102,8 +102,8 @@ impl<'a> Wanted<'a> {
         Self { address, plain: format!("{}@{}", address.local(), address.domain()), case }
     }
 
-    /// Whether one of these lines covers the address. Nearly all are an address and nothing else, and can be told from
-    /// this one by their bytes.
+    /// Returns whether one of these lines covers the address. Nearly all lines are a plain address, which comparing the
+    /// bytes can tell from this one.
     fn is_in(&self, lines: &[u8]) -> bool {
         let (mut rest, mut means_more) = (lines, false);
         let mut at = 0;
@@ -126,7 +126,7 @@ impl<'a> Wanted<'a> {
     }
 
     fn is_on(&self, line: &[u8], means_more: bool) -> bool {
-        // More than one CR can stand before the line end, after a file was converted twice.
+        // A file converted twice can have more than one CR before the line end.
         let line = line.trim_ascii();
         if !means_more && !line.eq_ignore_ascii_case(self.plain.as_bytes()) && !line.ends_with(b".") {
             return false;
@@ -138,7 +138,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// The bytes by which a line ends, or can be more than an address as it stands: blanks and other controls, letters beyond
+/// The bytes by which a line ends, or that make it more than a plain address: blanks and other controls, letters beyond
 /// ASCII, and the signs of comments, quotes, patterns, domain literals and expressions.
 const MEANS_MORE: [bool; 256] = {
     let mut table = [false; 256];
@@ -151,8 +151,8 @@ const MEANS_MORE: [bool; 256] = {
     table
 };
 
-/// What a line says: comments and blanks are gone, and the mark with which some programs begin a file. A `#` inside of an
-/// address begins no comment: one needs a blank before it.
+/// Returns the content of a line, without comment, blanks, and the byte order mark with which some programs begin a
+/// file. A comment needs a blank before its `#`, so a `#` inside an address begins none.
 fn entry(line: &str) -> &str {
     let line = line.trim();
     let line = line.strip_prefix('\u{feff}').unwrap_or(line);
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_file_is_read_block_by_block() {
         let mut text: Vec<u8> = (0..20_000).flat_map(|n| format!("person{n}@y.example\r\n").into_bytes()).collect();
-        // No address, and no text either; what follows it on its line is none.
+        // This line is neither an address nor text, and its remainder is not an address.
         text.extend(vec![b'x'; BLOCK - 1]);
         text.extend(b"end@y.example\n\xff@y.example\nlast@y.example");
         let list = file(&text);
@@ -261,14 +261,14 @@ mod tests {
         };
         assert_eq!(check("# none\n\na@y.example\n*@z.example # all\n"), Ok(2));
         assert_eq!(check(""), Ok(0));
-        // As a question reads it, which takes blanks off first.
+        // Like a query, which strips blanks first.
         assert_eq!(check("\r\u{feff}a@y.example\n"), Ok(1));
         assert_eq!(check("a@y.example\n\nnobody\n"), Err("f: line 3: an address needs an '@'".into()));
         assert_eq!(check("/x/\n"), Err("f: line 1: a list has no regular expressions".into()));
     }
 
     proptest! {
-        // The short way and the long way say the same.
+        // The fast and the slow comparison agree.
         #[test]
         fn a_line_covers_what_its_pattern_matches(line in "[abA.+,@\"*é\u{212a}]{1,3}@[aB]{1,2}\\.[cé]{1,2}\\.?", address in "[abAkK.]{1,3}@[ab]{1,2}\\.[cé]{1,2}") {
             if let Ok(address) = Address::parse(&address) {

@@ -1,5 +1,5 @@
-//! The table `[replies]`: which automatic replies are sent, how often, by what, and in whose words. None is sent unless
-//! the user says so. The templates are read when they are needed, and by `config check`.
+//! The table `[replies]`: which automatic replies are sent, how often, by which program, and with which templates. None
+//! is sent by default. Templates are read when needed, and by `config check`.
 
 use super::ConfigError;
 use super::duration::Seconds;
@@ -14,19 +14,19 @@ use std::path::{Path, PathBuf};
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replies {
-    /// Which are sent, and to whom.
+    /// Which replies are sent, and to which senders.
     pub policy: Policy,
-    /// From whom, if not from the address that was written to.
+    /// The sender of a reply, if not the address that was written to.
     pub from: Option<Address>,
     /// Seconds between two replies to one sender.
     pub per_sender: i64,
     /// The most replies in a day.
     pub per_day: u32,
-    /// The mail system's program.
+    /// The sendmail(8) program.
     pub sendmail: PathBuf,
-    /// The user's own words for a challenge.
+    /// The user's template for a challenge.
     pub challenge_template: Option<PathBuf>,
-    /// The user's own words for a compromised notice.
+    /// The user's template for a compromised notice.
     pub compromised_template: Option<PathBuf>,
 }
 
@@ -60,13 +60,13 @@ impl Default for RepliesTable {
     }
 }
 
-/// A template cannot be used.
+/// Error in a template file.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateFileError {
-    /// The file.
+    /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Its content.
+    /// The content is no template.
     #[error("{}: {source}", path.display())]
     Content {
         /// The file.
@@ -77,7 +77,7 @@ pub enum TemplateFileError {
 }
 
 impl RepliesTable {
-    /// The settings; `expand` fills in the signs of a value, `path` makes a path of it.
+    /// Returns the settings. `expand` fills in the `%` signs of a value; `path` makes a path of it.
     pub(super) fn settle(
         self,
         expand: &dyn Fn(&'static str, String) -> Result<String, ConfigError>,
@@ -109,13 +109,13 @@ impl RepliesTable {
 }
 
 impl Replies {
-    /// Whether any reply is switched on.
+    /// Returns whether any reply is switched on.
     #[must_use]
     pub fn on(&self) -> bool {
         self.policy.challenge || self.policy.compromised
     }
 
-    /// The words for a kind of reply.
+    /// Returns the template for a kind of reply.
     ///
     /// # Errors
     /// [`TemplateFileError`], which names the file.

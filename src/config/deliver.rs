@@ -1,12 +1,12 @@
-//! The tables `[deliver]` and `[held]`: into which Maildir and which of its folders `mailstamp deliver` puts mail, and how
-//! long it keeps what it holds.
+//! The tables `[deliver]` and `[held]`: the Maildir and the folders into which `mailstamp deliver` puts mail, and the
+//! retention of held mail.
 
 use super::duration::Seconds;
 use crate::verdict::class::Class;
 use serde::Deserialize;
 use std::path::PathBuf;
 
-/// Where mail goes.
+/// Destination of mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deliver {
     /// The Maildir; without one, `Maildir` in the user's home.
@@ -29,7 +29,7 @@ pub struct Folders {
     revoked: FolderName,
 }
 
-/// The name of a folder, as people write it: `Junk`, `Lists/rust`; `INBOX` or nothing is the inbox.
+/// Name of a folder, as users write it: `Junk`, `Lists/rust`; `INBOX` or an empty name is the inbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct FolderName(Option<String>);
@@ -47,17 +47,17 @@ pub(super) struct HeldTable {
     pub(super) keep: Seconds,
 }
 
-/// A folder's name on the disk may have so many bytes (NAME_MAX of most file systems).
+/// Longest name of a folder on the disk, in bytes (NAME_MAX of most file systems).
 const LONGEST: usize = 255;
 
 impl FolderName {
-    /// What the folder is called on the disk (Maildir++: `.Lists.rust`); `None` for the inbox.
+    /// Returns the name on the disk (Maildir++: `.Lists.rust`); `None` for the inbox.
     #[must_use]
     pub fn on_disk(&self) -> Option<String> {
         self.0.as_ref().map(|name| format!(".{}", name.replace('/', ".")))
     }
 
-    /// The name as it is shown.
+    /// Returns the name for people.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_deref().unwrap_or("INBOX")
@@ -80,7 +80,7 @@ impl TryFrom<String> for FolderName {
 }
 
 impl Folders {
-    /// The folder of a class.
+    /// Returns the folder of a class.
     #[must_use]
     pub fn of(&self, class: Class) -> &FolderName {
         match class {
@@ -120,7 +120,7 @@ impl Default for HeldTable {
 }
 
 impl DeliverTable {
-    /// The settings, with the path of the Maildir made out.
+    /// Returns the settings. `maildir` is the resolved path of the Maildir.
     pub(super) fn settle(self, maildir: Option<PathBuf>) -> Deliver {
         Deliver { maildir, folders: self.folders }
     }

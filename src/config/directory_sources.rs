@@ -1,4 +1,4 @@
-//! The file `sources.toml` beside the documents of the vendors: from where, and from nowhere else, `mailstamp directory
+//! The file `sources.toml` beside the documents of the vendors: the only sources from which `mailstamp directory
 //! refresh` fetches their directories. The mail path does not read it.
 
 use super::duration::Seconds;
@@ -15,14 +15,14 @@ use std::time::Duration;
 /// The file's name in the folder of the vendors.
 pub const NAME: &str = "sources.toml";
 
-/// What may be fetched, and how.
+/// Sources, and how to fetch from them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sources {
-    /// The resolver that is asked; the system's, if there is none.
+    /// The resolver; the system's, if `None`.
     pub resolver: Option<SocketAddr>,
-    /// The file of the DNSSEC trust anchors (DNSKEY records); those of the root, if there is none.
+    /// The file of the DNSSEC trust anchors (DNSKEY records); those of the root, if `None`.
     pub trust_anchor: Option<PathBuf>,
-    /// How long one source may take.
+    /// The timeout of one source.
     pub timeout: Duration,
     /// The sources, in the order of the file.
     pub list: Vec<Source>,
@@ -31,19 +31,19 @@ pub struct Sources {
 /// One source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// Whose directory it has: a vendor whom the user trusts.
+    /// The publisher of the directory: a vendor that the user trusts.
     pub publisher: String,
-    /// Where.
+    /// Where it is.
     pub origin: SourceKind,
-    /// What new keys need.
+    /// What new keys need to be accepted.
     pub new_keys: KeyIntroduction,
-    /// Whether new keys are taken from it also if it cannot be authenticated.
+    /// Whether new keys are accepted even if the source cannot be authenticated.
     pub accept_weak: bool,
-    /// Seconds after its last answer for which what it said counts.
+    /// How many seconds the last answer counts when the source stops answering.
     pub longest_silence: Option<i64>,
 }
 
-/// Where a directory is.
+/// Location of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceKind {
     /// At this address, over HTTPS.
@@ -54,21 +54,21 @@ pub enum SourceKind {
     File(PathBuf),
 }
 
-/// What a directory needs so that its keys are taken.
+/// What a directory needs so that its new keys are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyIntroduction {
-    /// The signature of a key that is known.
+    /// The signature of a known key.
     #[default]
     Signed,
-    /// That, or to come from the source itself: over HTTPS under the system's certificates, or DNSSEC.
+    /// A signature of a known key, or an authenticated source: HTTPS with the system's certificates, or DNSSEC.
     Channel,
 }
 
-/// The file cannot be used.
+/// Error in the file.
 #[derive(Debug, thiserror::Error)]
 pub enum SourcesError {
-    /// It cannot be read, or must not be.
+    /// It cannot be read, or is not safe to read.
     #[error(transparent)]
     File(#[from] FileError),
     /// Not TOML, an unknown key, or a wrong value.
@@ -79,19 +79,19 @@ pub enum SourcesError {
         /// What is wrong.
         source: SyntaxError,
     },
-    /// An origin that is none.
+    /// An invalid origin.
     #[error("{0:?}: write an address https://…, dns, or the absolute path of a file")]
     SourceKind(String),
     /// A publisher that is no vendor's name.
     #[error("{0:?} is not the name of a vendor: write a domain in lower case")]
     Publisher(String),
-    /// A resolver that is none.
+    /// An invalid resolver.
     #[error("resolver = {0:?}: write an IP address, with a port if it is not 53")]
     Resolver(String),
     /// A path that does not begin at the root.
     #[error("trust_anchor = {0:?}: write an absolute path")]
     Relative(PathBuf),
-    /// One source twice.
+    /// A source that is listed twice.
     #[error("{0} is listed twice for {1}")]
     Twice(SourceKind, String),
 }
@@ -124,10 +124,7 @@ impl Default for SourcesFile {
     }
 }
 
-/// Reads the file in the folder of the vendors. One that is missing lists nothing.
-///
-/// # Errors
-/// [`SourcesError`].
+/// Reads the file in the folder of the vendors. A missing file lists no source.
 pub fn read(vendors: &Path) -> Result<Sources, SourcesError> {
     let path = vendors.join(NAME);
     match file::read(&path) {
@@ -137,10 +134,7 @@ pub fn read(vendors: &Path) -> Result<Sources, SourcesError> {
     }
 }
 
-/// Reads a file's text.
-///
-/// # Errors
-/// [`SourcesError`].
+/// Parses the text of a file.
 pub fn parse(text: &str, path: &Path) -> Result<Sources, SourcesError> {
     let syntax = |error| SourcesError::Syntax { path: path.to_owned(), source: SyntaxError::new(text, &error) };
     let file: SourcesFile = toml::from_str(text).map_err(syntax)?;
@@ -207,7 +201,7 @@ impl fmt::Display for SourceKind {
     }
 }
 
-/// A source as a table of the file.
+/// Formats a source as a table of the file.
 #[must_use]
 pub fn table(
     publisher: &str,

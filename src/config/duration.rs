@@ -1,9 +1,9 @@
-//! Lengths of time as people write them: `90s`, `5m`, `12h`, `100d`.
+//! Durations as users write them: `90s`, `5m`, `12h`, `100d`.
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
 
-/// Whole seconds, not negative, at most a hundred years.
+/// Duration in whole seconds, from 0 to a hundred years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seconds(pub(super) i64);
 
@@ -35,12 +35,12 @@ impl<'de> Deserialize<'de> for Seconds {
             type Value = Seconds;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a length of time with its unit, as \"90s\", \"5m\", \"12h\" or \"100d\"")
+                f.write_str("a duration with its unit, as \"90s\", \"5m\", \"12h\" or \"100d\"")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Seconds, E> {
                 Seconds::parse(text)
-                    .ok_or_else(|| E::custom("not a length of time (write \"90s\", \"5m\", \"12h\" or \"100d\")"))
+                    .ok_or_else(|| E::custom("not a duration (write \"90s\", \"5m\", \"12h\" or \"100d\")"))
             }
         }
         deserializer.deserialize_str(Length)

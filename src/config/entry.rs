@@ -1,5 +1,5 @@
-//! Values that may be written in more than one way, and lists: read by hand, so that what is wrong is said in the words of
-//! the configuration, and where it stands.
+//! Values that may be written in more than one way, and lists. They are parsed by hand, so that errors use the terms of
+//! the configuration and name the line.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -19,13 +19,13 @@ pub(super) struct PricedAddress {
     pub(super) price: u64,
 }
 
-/// Where a line for each message goes.
+/// Destination of the line for each message.
 pub(super) enum Syslog {
     Switch(bool),
     Socket(String),
 }
 
-/// A list of any values.
+/// Parses a list of any values.
 pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     deserializer.deserialize_any(ListVisitor(PhantomData))
 }

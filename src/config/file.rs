@@ -1,6 +1,7 @@
-//! Reading, and replacing, a small file that the program acts upon: configuration, trusted keys. It must belong to the user
-//! or to root and be closed to other writers, or whoever may write it would decide which mail is let through. Symbolic links
-//! are followed: people keep their configuration in other folders, and what counts is whose file it is in the end.
+//! Reads and replaces small files that the program acts upon: configuration, trusted keys. A file must belong to the
+//! user or to root, and other users must not be able to write it; otherwise they would decide which mail is let
+//! through. Symbolic links are followed, since users keep their configuration in other folders. The owner of the target
+//! counts.
 
 use crate::os;
 use crate::os::atomic_file::{self, Durability};
@@ -10,18 +11,18 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The system's own configuration, used where the user has none.
+/// Folder of the system's own configuration, used where the user has none.
 pub(super) const SYSTEM: &str = "/etc/mailstamp";
 
-/// No configuration is larger than this: 1 MiB.
+/// Largest configuration: 1 MiB.
 const LARGEST: u64 = 1024 * 1024;
-/// No list of addresses is larger than this: 16 MiB, some half a million of them.
+/// Largest address list: 16 MiB, about half a million addresses.
 const LARGEST_LIST: u64 = 16 * 1024 * 1024;
 
-/// Whom the kernel names for users whom a namespace does not have.
+/// The user id that the kernel shows for users outside of a namespace.
 const NOBODY: u32 = 65_534;
 
-/// A file could not be read, or must not be.
+/// Failure to read a file, or a file that is not safe to read.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {kind}", path.display())]
 pub struct FileError {
@@ -32,22 +33,22 @@ pub struct FileError {
     pub kind: FileErrorKind,
 }
 
-/// Why a file could not be read, or must not be.
+/// Reason of a [`FileError`].
 #[derive(Debug, thiserror::Error)]
 pub enum FileErrorKind {
-    /// The system says no.
+    /// An error of the system.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// A folder, a pipe, a device.
     #[error("not an ordinary file")]
     Irregular,
-    /// Somebody else's file.
-    #[error("belongs to user {0}, who is neither you nor root")]
+    /// Owned by another user.
+    #[error("belongs to user {0}, neither you nor root")]
     Owner(u32),
-    /// Others could change it.
+    /// Writable by other users.
     #[error("others may write to it; chmod go-w would close it")]
     Writable,
-    /// Others could read a secret.
+    /// A secret that other users can read.
     #[error("others may read it; chmod 600 would close it")]
     Readable,
     /// Too large to be what it should be.
@@ -59,7 +60,7 @@ pub enum FileErrorKind {
 }
 
 impl FileError {
-    /// Whether there is simply no such file.
+    /// Returns whether the file is missing.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         matches!(&self.kind, FileErrorKind::Io(error)
@@ -68,41 +69,26 @@ impl FileError {
 }
 
 /// Reads a public file: configuration, trusted keys.
-///
-/// # Errors
-/// [`FileError`].
 pub fn read(path: &Path) -> Result<String, FileError> {
     read_closed(path, LARGEST, 0o022, FileErrorKind::Writable)
 }
 
 /// Reads a list of addresses: as [`read`], but up to 16 MiB.
-///
-/// # Errors
-/// [`FileError`].
 pub fn read_list(path: &Path) -> Result<String, FileError> {
     read_closed(path, LARGEST_LIST, 0o022, FileErrorKind::Writable)
 }
 
 /// As [`read`], for a file that may be larger than a configuration: at most `largest` bytes.
-///
-/// # Errors
-/// [`FileError`].
 pub fn read_up_to(path: &Path, largest: u64) -> Result<String, FileError> {
     read_closed(path, largest, 0o022, FileErrorKind::Writable)
 }
 
-/// Reads a secret file: nobody but its owner may read it.
-///
-/// # Errors
-/// [`FileError`].
+/// Reads a secret file, which only its owner may be able to read.
 pub fn read_secret(path: &Path) -> Result<String, FileError> {
     read_closed(path, LARGEST, 0o077, FileErrorKind::Readable)
 }
 
-/// Opens a list of addresses, to be read piece by piece: as [`read_list`], but what stands in it is not looked at.
-///
-/// # Errors
-/// [`FileError`].
+/// Opens an address list for reading in blocks: as [`read_list`], but without looking at its content.
 pub fn open_list(path: &Path) -> Result<File, FileError> {
     let (file, length) = open_closed(path, 0o022, FileErrorKind::Writable)?;
     if length > LARGEST_LIST {
@@ -111,12 +97,9 @@ pub fn open_list(path: &Path) -> Result<File, FileError> {
     Ok(file)
 }
 
-/// Puts `text` in the place of the file, in a folder that is made if it is missing. The file is there whole, as it was or
-/// as it is to be: a delivery may read it at any moment. It is on the disk then. Whatever the umask, nobody else may write
-/// to it.
-///
-/// # Errors
-/// The system's.
+/// Replaces the file with `text` in one step, and creates its folder if it is missing. A delivery that reads it at any
+/// moment sees the old or the new text. The text is on the disk when this returns. Whatever the umask, only the owner
+/// can write the file.
 pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     os::make_folder(os::above(path), 0o755)?;
     atomic_file::replace(path, 0o644, Durability::Synced, |file| file.write_all(text.as_bytes()))
@@ -133,7 +116,7 @@ fn read_closed(path: &Path, largest: u64, closed: u32, otherwise: FileErrorKind)
     String::from_utf8(bytes).map_err(|_| refused(FileErrorKind::Encoding))
 }
 
-/// The file, if it is the user's or root's and closed to others, and its length.
+/// Opens the file if it belongs to the user or root and is closed to others. Returns it with its length.
 fn open_closed(path: &Path, closed: u32, otherwise: FileErrorKind) -> Result<(File, u64), FileError> {
     let refused = |kind| FileError { path: path.to_owned(), kind };
     // Without O_NONBLOCK, opening a pipe would wait for a writer for ever.
@@ -149,7 +132,8 @@ fn open_closed(path: &Path, closed: u32, otherwise: FileErrorKind) -> Result<(Fi
     if owner != 0 && owner != euid && !is_hidden_roots(path, owner) {
         return Err(refused(FileErrorKind::Owner(owner)));
     }
-    // A user's private group, which by convention has his own number, is nobody else (umask 002 leaves its write bit).
+    // The user's private group has the user's own number by convention, and no other member (umask 002 leaves its write
+    // bit).
     let private_group = metadata.gid() == euid && rustix::process::getegid().as_raw() == euid;
     let closed = if private_group && closed == 0o022 { 0o002 } else { closed };
     if metadata.mode() & closed != 0 {
@@ -158,11 +142,11 @@ fn open_closed(path: &Path, closed: u32, otherwise: FileErrorKind) -> Result<(Fi
     Ok((file, metadata.len()))
 }
 
-/// Whether root may own the file although somebody else seems to: in a user namespace that has no root, as systemd makes
-/// for a user's service (systemd.exec(5), PrivateUsers), everybody else is shown as nobody. What is in the system's own
-/// folder only root can have put there.
+/// Returns whether root may own the file although another user seems to. In a user namespace without root, as systemd
+/// makes for a user's service (systemd.exec(5), PrivateUsers), all other users are shown as 65534. Only root can have
+/// put a file into the system's own folder.
 fn is_hidden_roots(path: &Path, owner: u32) -> bool {
-    // /proc/self/uid_map: the first number here, the first there, how many (user_namespaces(7)).
+    // /proc/self/uid_map: the first id here, the first id outside, the length (user_namespaces(7)).
     let without_root = |map: String| !map.lines().any(|line| line.split_whitespace().next() == Some("0"));
     owner == NOBODY
         && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(without_root)

@@ -1,5 +1,5 @@
-//! The configuration: one file in TOML, one struct, parsed from text, unknown keys refused with line and column. Where the
-//! file is found, and what `%u` means in it, stands in `paths.rs`; what the values lead to is decided elsewhere.
+//! Configuration: one TOML file, parsed from text into one struct. Unknown keys are refused with line and column.
+//! `paths.rs` finds the file and expands `%u`. The effect of the values is decided elsewhere.
 
 pub mod address_list;
 pub mod auto_reply;
@@ -37,47 +37,48 @@ pub use syntax::SyntaxError;
 use user::{User, UserError};
 use watch::{Watch, WatchTable};
 
-/// Where the system's log listens.
+/// The usual socket of syslog.
 pub const SYSLOG: &str = "/dev/log";
 
-/// What the user has configured. Every value has a default, so an empty file is a valid configuration.
+/// Settings of the user. Every value has a default, so an empty file is a valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The user's own addresses with their prices.
     pub mailboxes: Vec<Mailbox>,
-    /// Credits that an address asks unless it has a price of its own.
+    /// The credits that an address asks unless it has a price of its own.
     pub price: u64,
     /// How local parts compare, in `addresses` and in `allow`.
     pub local_case: LocalCase,
     /// Senders that need no stamp.
     pub allow: Vec<Allowed>,
-    /// What is accepted.
+    /// What stamps are accepted.
     pub policy: Policy,
-    /// Whether stamped mail waits while what was fetched about its vendor is past its date.
+    /// Whether stamped mail is deferred while the fetched directory of its vendor has expired.
     pub defer_stale: bool,
-    /// What each class leads to.
+    /// The action of each class.
     pub actions: Actions,
     /// Whether used serials are remembered (paper: the log is optional; without it reuse is not detected).
     pub used_log: bool,
-    /// How long to wait for the used-serial log before the message is deferred.
+    /// How long to wait for the used log before the message is deferred.
     pub wait: Duration,
     /// The largest message that is looked at, in bytes.
     pub largest: u64,
-    /// Under which name an Authentication-Results field is written (RFC 8601 section 2.5); none is written without.
+    /// The name for an Authentication-Results field that is written (RFC 8601 section 2.5); without a name, none is
+    /// written.
     pub authserv_id: Option<String>,
-    /// Under which names the hosts write Authentication-Results fields that are believed.
+    /// The names of the hosts whose Authentication-Results fields are trusted.
     pub trusted_authserv_ids: Vec<String>,
-    /// Where one line a message goes: the socket of syslog, unless switched off.
+    /// The socket of syslog for one line a message, unless switched off.
     pub syslog: Option<PathBuf>,
     /// Whether verdicts are kept for `mailstamp log`.
     pub verdict_log: bool,
     /// The folder of the user's state, if the file names one.
     pub state: Option<PathBuf>,
-    /// The folder above it that must be there: what stands before the first `%`, or else the one in which it is.
+    /// The folder above the state that must exist: the part before the first `%`, or else the parent of the state.
     pub ground: Option<PathBuf>,
     /// The folder of the trusted vendors, if the file names one.
     pub vendors: Option<PathBuf>,
-    /// The folder of the directories that were fetched, if the file names one.
+    /// The folder of the fetched directories, if the file names one.
     pub directories: Option<PathBuf>,
     /// The file of the rules, if the file names one.
     pub rules: Option<PathBuf>,
@@ -85,30 +86,30 @@ pub struct Config {
     pub watch: Watch,
     /// Which automatic replies are sent.
     pub replies: Replies,
-    /// For how many seconds the Message-ID of what the user sent is remembered.
+    /// How many seconds the Message-ID of a sent message is remembered.
     pub sent_retention: i64,
     /// Where `mailstamp deliver` puts mail.
     pub deliver: Deliver,
-    /// For how many seconds a message is held; 0 is for ever.
+    /// How many seconds a message is held; 0 is for ever.
     pub held_keep: i64,
     /// What `mailstamp sendmail` does with a message.
     pub sendmail: Sendmail,
-    /// What the user's own stamps may cost, and for whom he buys which.
+    /// The limits on the cost of the user's own stamps, and which are bought for which recipient.
     pub sender: SenderSettings,
-    /// How the resident process behaves.
+    /// Settings of the daemon.
     pub serve: Serve,
 }
 
 /// A sender that the user lets through without a stamp.
 #[derive(Clone, Debug)]
 pub struct Allowed {
-    /// As it stands in the configuration: the name of the rule.
+    /// The name of the rule: the text in the configuration.
     pub name: String,
-    /// The senders that it covers.
+    /// The senders that it matches.
     pub pattern: Pattern,
 }
 
-/// The configuration cannot be used.
+/// Error in the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not TOML, an unknown key, or a value of the wrong kind.
@@ -117,9 +118,9 @@ pub enum ConfigError {
     /// An address, or a pattern of addresses, is wrong.
     #[error("{key} = {text:?}: {source}")]
     Pattern {
-        /// The key it stands under.
+        /// Its key.
         key: &'static str,
-        /// What stands there.
+        /// Its value.
         text: String,
         /// What is wrong with it.
         source: PatternError,
@@ -127,9 +128,9 @@ pub enum ConfigError {
     /// `%u`, `%n` or `%d` cannot be filled in.
     #[error("{key} = {text:?}: {source}")]
     User {
-        /// The key it stands under.
+        /// Its key.
         key: &'static str,
-        /// What stands there.
+        /// Its value.
         text: String,
         /// Why not.
         source: UserError,
@@ -137,29 +138,29 @@ pub enum ConfigError {
     /// A path that does not begin at the root.
     #[error("{key} = {text:?}: write an absolute path")]
     Relative {
-        /// The key it stands under.
+        /// Its key.
         key: &'static str,
-        /// What stands there.
+        /// Its value.
         text: String,
     },
-    /// A name of Authentication-Results fields that is none.
+    /// An invalid name for Authentication-Results fields.
     #[error("{key} = {text:?}: write a host name")]
     AuthservId {
-        /// The key it stands under.
+        /// Its key.
         key: &'static str,
-        /// What stands there.
+        /// Its value.
         text: String,
     },
-    /// A stamp of the user's own that would cost nothing.
+    /// A price of 0 for the user's own stamps.
     #[error("sender: value = 0: a stamp has at least one credit")]
     NoCredits,
-    /// The name of a watched folder.
+    /// An invalid name of a watched folder.
     #[error("watch: {0:?}: write the name of a folder, as \"Junk\" or \"Archive/Junk\", or an absolute path")]
     Folder(String),
-    /// The table `[sendmail]`.
+    /// An error in the table `[sendmail]`.
     #[error("sendmail.{0}")]
     Sendmail(&'static str),
-    /// The table `[serve]`.
+    /// An error in the table `[serve]`.
     #[error("serve.{0}")]
     Serve(&'static str),
 }
@@ -215,9 +216,9 @@ struct UsedLogTable {
     max_redeliveries: u8,
 }
 
-/// The largest message looked at unless the configuration says otherwise: 256 MiB.
+/// Default limit on the size of a message that is read whole: 256 MiB.
 const LARGEST: u64 = 256 * 1024 * 1024;
-/// Below the shortest time-out among the callers: Sieve's 10 s, past which Dovecot's delivery process panics.
+/// Below the shortest timeout among the callers: Sieve's 10 s, after which Dovecot's delivery process panics.
 const WAIT: i64 = 7;
 
 impl Default for File {
@@ -272,7 +273,7 @@ impl Default for UsedLogTable {
 }
 
 impl Config {
-    /// Reads a configuration; `user` fills in `%u`, `%n` and `%d`.
+    /// Parses a configuration; `user` fills in `%u`, `%n` and `%d`.
     ///
     /// # Errors
     /// [`ConfigError`], whose text names the key, and the line where that is known.
@@ -363,7 +364,7 @@ impl Config {
     }
 }
 
-/// The folder in which the first folder is that may be made.
+/// Returns the parent of the first folder that may be created.
 fn ground(state: &str) -> Option<PathBuf> {
     let fixed = state.split('%').next().unwrap_or_default();
     let fixed = if fixed.len() < state.len() { fixed } else { fixed.trim_end_matches('/') };
@@ -431,7 +432,7 @@ mod tests {
             "[watch]\nmaildir = \"Maildir\"",
             "[watch]\njunk = [\"../Junk\"]",
             "[watch]\ntrash = [\"\"]",
-            "[used_log]\nredelivery_times = 300",
+            "[used_log]\nmax_redeliveries = 300",
             "[replies]\nchalenge = true",
             "[replies]\nfrom = \"alice\"",
             "[replies]\nfrom = \"j\u{f6}rg@x.example\"",

@@ -1,6 +1,6 @@
-//! Where the user's files are: the configuration, the trusted vendors, the state. Command line first, then the
-//! environment, then the XDG base directories, then the system's own. When the program runs set-id, the environment is
-//! somebody else's and is not looked at.
+//! Paths of the user's files: configuration, trusted vendors, state. The command line comes first, then the
+//! environment, then the XDG base directories, then the system's own paths. A set-id program ignores the environment,
+//! which another user controls.
 
 use super::file::{self, FileError, SYSTEM};
 use super::user::{User, UserError};
@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 /// The name of the file of the rules, beside the configuration.
 pub const RULES_FILE: &str = "rules.toml";
 
-/// What the command line and the environment say about places. Handed in, so that tests need no environment.
+/// Paths and names from the command line and the environment. A parameter, so that tests need no environment.
 #[derive(Clone, Debug, Default)]
 pub struct CliOverrides {
     /// `--config`, else `MAILSTAMP_CONFIG`.
     pub config: Option<PathBuf>,
     /// `--state`, else `MAILSTAMP_STATE`.
     pub state: Option<PathBuf>,
-    /// Whose mailbox: see [`CliOverrides::user`].
+    /// The user of the mailbox: see [`CliOverrides::user`].
     pub recipient: Option<String>,
     /// `USER` of the environment.
     pub user: Option<String>,
@@ -29,29 +29,29 @@ pub struct CliOverrides {
     pub sender_variable: Option<String>,
 }
 
-/// Where everything is.
+/// Resolved paths.
 #[derive(Clone, Debug, Default)]
 pub struct Paths {
-    /// The configuration file; it need not exist when nobody named it.
+    /// The configuration file; it must exist only if it was named.
     pub config: Option<PathBuf>,
     /// The folder of the trusted vendors.
     pub vendors: Option<PathBuf>,
-    /// The folder of the directories that were fetched; it need not exist.
+    /// The folder of the fetched directories; it need not exist.
     pub directories: Option<PathBuf>,
     /// The file of the rules.
     pub rules: Option<PathBuf>,
     /// The folder of the state.
     pub state: Option<PathBuf>,
-    /// The folder below which that of the state is made, if it is missing. This one is not: where a disk is not mounted, the
-    /// state is not gone.
+    /// The folder below which the folder of the state is created if it is missing. This one is not created: where a
+    /// disk is not mounted, the state is not lost.
     pub ground: Option<PathBuf>,
     /// The Maildir into which mail is delivered.
     pub maildir: Option<PathBuf>,
-    /// Whether the configuration is another for each user of the mailbox.
+    /// Whether the configuration differs for each user of the mailbox.
     pub by_user: bool,
 }
 
-/// The configuration could not be had.
+/// Failure to find or read the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum PlacesError {
     /// The file cannot be read, or is not safe to read.
@@ -65,16 +65,16 @@ pub enum PlacesError {
         /// What is wrong.
         source: Box<ConfigError>,
     },
-    /// The user's name is no good.
+    /// The user's name cannot be used.
     #[error(transparent)]
     User(#[from] UserError),
     /// Neither a home nor a named folder.
     #[error("no folder for {0}: HOME is not set (or not absolute), and neither option nor configuration names one")]
     Nowhere(&'static str),
-    /// What is looked for may well be in a folder that is not there now.
-    #[error("no folder for {what}: {} is none; mount its disk, or make it", path.display())]
+    /// A missing folder, which may be on a disk that is not mounted.
+    #[error("no folder for {what}: {} is not a folder; mount its disk, or create it", path.display())]
     Missing {
-        /// What is looked for.
+        /// What the folder is for.
         what: &'static str,
         /// The folder.
         path: PathBuf,
@@ -82,7 +82,7 @@ pub enum PlacesError {
 }
 
 impl CliOverrides {
-    /// What the environment says, unless the program runs set-id; `config`, `state` and `recipient` are the command line's.
+    /// Reads the environment, unless the program runs set-id; `config`, `state` and `recipient` are the command line's.
     #[must_use]
     pub fn from_environment(config: Option<PathBuf>, state: Option<PathBuf>, recipient: Option<String>) -> Self {
         if is_setuid() {
@@ -96,13 +96,13 @@ impl CliOverrides {
             recipient,
             user: variable("USER"),
             recipient_variable: variable("RECIPIENT"),
-            // Whoever sends chooses these bytes.
+            // The sender's host chooses these bytes.
             sender_variable: std::env::var_os("SENDER").map(|sender| sender.to_string_lossy().into_owned()),
         }
     }
 
-    /// Whose mailbox it is. `USER` with a domain is a virtual user as Dovecot names one; otherwise the address of this
-    /// delivery says it, and a bare login name last.
+    /// Returns the user of the mailbox. `USER` with a domain is a virtual user, as Dovecot names one. Otherwise the
+    /// address of this delivery counts, and a bare login name last.
     ///
     /// # Errors
     /// [`UserError::Unsafe`] for a name that could not be a part of a path.
@@ -115,10 +115,7 @@ impl CliOverrides {
 }
 
 impl Paths {
-    /// Finds and reads the configuration. A file that was named must be there; one that was not may be missing.
-    ///
-    /// # Errors
-    /// [`PlacesError`].
+    /// Finds and reads the configuration. A file that was named must exist; the usual ones may be missing.
     pub fn read(given: &CliOverrides) -> Result<(Config, Self), PlacesError> {
         let project = project();
         let (path, text) = match &given.config {
@@ -129,11 +126,11 @@ impl Paths {
             ])?,
         };
         if path.is_none() {
-            // The user may well have a configuration, and mail must not be judged without it.
+            // The user may have a configuration there, and mail must not be judged without it.
             let home = home().ok_or(PlacesError::Nowhere("the configuration"))?;
             there(&home, "the configuration")?;
         }
-        // A name that is unsafe matters only where the configuration uses it.
+        // An unsafe name matters only where the configuration uses it.
         let user = match given.mailbox() {
             Ok(user) => user,
             Err(error) if text.contains('%') => return Err(error.into()),
@@ -153,7 +150,7 @@ impl Paths {
             (None, Some(state)) => (Some(state.clone()), config.ground.clone()),
             (None, None) => {
                 let state = project.as_ref().and_then(|dirs| dirs.state_dir().map(Path::to_owned));
-                // XDG_STATE_HOME is made if it is missing, as its specification says; the folder in which it is, is not.
+                // XDG_STATE_HOME is created if it is missing, as its specification says; its parent is not.
                 let other = || state.as_deref().and_then(Path::parent).and_then(above);
                 let ground = home().filter(|home| state.as_ref().is_some_and(|state| state.starts_with(home)));
                 let ground = ground.or_else(other);
@@ -167,7 +164,7 @@ impl Paths {
         Ok((config, Self { config: path.clone(), vendors, directories, rules, state, ground, maildir, by_user }))
     }
 
-    /// The files of which the first that is there is the configuration.
+    /// Returns the possible configuration files. The first one that exists is used.
     #[must_use]
     pub fn candidates(given: &CliOverrides) -> Vec<PathBuf> {
         let own = || project().map(|dirs| dirs.config_dir().join("config.toml"));
@@ -177,18 +174,18 @@ impl Paths {
         }
     }
 
-    /// The folder of the state, which may be made if it is missing.
+    /// Returns the folder of the state, which may be created if it is missing.
     ///
     /// # Errors
-    /// [`PlacesError::Nowhere`] without a home and without a named folder; [`PlacesError::Missing`] where it may be that it
-    /// is on a disk that is not mounted.
+    /// [`PlacesError::Nowhere`] without a home and without a named folder; [`PlacesError::Missing`] where the folder
+    /// may be on a disk that is not mounted.
     pub fn state(&self) -> Result<&Path, PlacesError> {
         let state = self.state.as_deref().ok_or(PlacesError::Nowhere("the state"))?;
         self.ground.as_deref().map_or(Ok(()), |ground| there(ground, "the state"))?;
         Ok(state)
     }
 
-    /// The folder of the directories that were fetched.
+    /// Returns the folder of the fetched directories.
     ///
     /// # Errors
     /// [`PlacesError::Nowhere`] without a home and without a named folder.
@@ -196,7 +193,7 @@ impl Paths {
         self.directories.as_deref().ok_or(PlacesError::Nowhere("the fetched directories"))
     }
 
-    /// The Maildir into which mail is delivered.
+    /// Returns the Maildir into which mail is delivered.
     ///
     /// # Errors
     /// [`PlacesError::Nowhere`] without a home and without a named folder.
@@ -204,7 +201,7 @@ impl Paths {
         self.maildir.as_deref().ok_or(PlacesError::Nowhere("the mail"))
     }
 
-    /// The folder of the trusted vendors.
+    /// Returns the folder of the trusted vendors.
     ///
     /// # Errors
     /// [`PlacesError::Nowhere`] without a home and without a named folder.
@@ -213,31 +210,32 @@ impl Paths {
     }
 }
 
-/// The user's own folders of configuration and of state, where HOME or the XDG base directories name them.
+/// Returns the user's own folders of configuration and of state, where HOME or the XDG base directories name them.
 #[must_use]
 pub fn xdg_dirs() -> Option<(PathBuf, Option<PathBuf>)> {
     project().map(|dirs| (dirs.config_dir().to_owned(), dirs.state_dir().map(Path::to_owned)))
 }
 
-/// The XDG base directories come from the environment, so they are not asked when the program runs set-id. Nor without
-/// HOME: the user database would be asked for it, and a statically linked program must not (glibc loads the database's
-/// modules into it, and it may crash: a message would bounce).
+/// Returns the XDG base directories. They come from the environment, so a set-id program has none. Nor is there any
+/// without HOME: looking it up in the user database would make glibc load modules into a statically linked program. It
+/// may crash then, and the message would bounce.
 fn project() -> Option<ProjectDirs> {
     home().and_then(|_| ProjectDirs::from("", "", "mailstamp"))
 }
 
-/// The user's home, as HOME says, unless the program runs set-id. One that is not absolute would be another in each folder.
+/// Returns the home that HOME names, unless the program runs set-id. A relative path would mean another folder in each
+/// working folder.
 fn home() -> Option<PathBuf> {
     std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute() && !is_setuid())
 }
 
-/// The folder in which `path` is.
+/// Returns the parent of `path`.
 fn above(path: &Path) -> Option<PathBuf> {
     let parent = path.parent()?;
     Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() })
 }
 
-/// What else is wrong with a folder shows when it is used.
+/// Checks that a folder exists. Its other errors show when it is used.
 fn there(path: &Path, what: &'static str) -> Result<(), PlacesError> {
     let there = match std::fs::metadata(path) {
         Ok(metadata) => metadata.is_dir(),
@@ -246,7 +244,7 @@ fn there(path: &Path, what: &'static str) -> Result<(), PlacesError> {
     if there { Ok(()) } else { Err(PlacesError::Missing { what, path: path.to_owned() }) }
 }
 
-/// Whether the program runs with the rights of another user than the one who started it.
+/// Returns whether the program runs with the rights of another user than the one that started it.
 #[must_use]
 pub fn is_setuid() -> bool {
     rustix::process::getuid() != rustix::process::geteuid() || rustix::process::getgid() != rustix::process::getegid()

@@ -1,6 +1,6 @@
-//! The file `rules.toml`: an array of tables `[[rule]]`, read into the [`Rules`] of the pure room. Unknown keys, values of
-//! the wrong kind and values that mean nothing are refused with line and column. Regular expressions are built, and lists
-//! of addresses opened, only when a rule comes to ask them, or when all is checked.
+//! The file `rules.toml`: an array of tables `[[rule]]`, parsed into [`Rules`]. Unknown keys, values of the wrong kind
+//! and values without meaning are refused with line and column. Regular expressions are compiled and address lists
+//! opened only when a rule first uses them, or by a check of all rules.
 
 use super::Config;
 use super::address_list::{self, ListError};
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The keys of a rule that are no conditions.
+/// Keys of a rule that are no conditions.
 pub const RULE_KEYS: [&str; 4] = ["name", "action", "unless", "unicode"];
 
 /// The keys of conditions.
@@ -49,7 +49,7 @@ pub const CONDITION_KEYS: [&str; 19] = [
     "reply_to_mine",
 ];
 
-/// The words of `action`, and what they give.
+/// Words of `action`, and their effects.
 pub const EFFECTS: [(&str, Effect); 8] = [
     ("allow", Effect::Allow),
     ("deliver", Effect::Act(Action::Deliver)),
@@ -61,10 +61,10 @@ pub const EFFECTS: [(&str, Effect); 8] = [
     ("nothing", Effect::Nothing),
 ];
 
-/// The longest name of a rule, in characters.
+/// Longest name of a rule, in characters.
 const NAME: usize = 100;
 
-/// The rules cannot be used.
+/// Error in the rules.
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
     /// The file cannot be read, or is not safe to read.
@@ -78,7 +78,7 @@ pub enum RulesError {
         /// What is wrong.
         source: SyntaxError,
     },
-    /// A key or a value.
+    /// A wrong key or value.
     #[error("{}: line {line}, column {column}: {what}", path.display())]
     Value {
         /// The file.
@@ -90,7 +90,7 @@ pub enum RulesError {
         /// What is wrong.
         what: String,
     },
-    /// A condition that cannot be built.
+    /// A condition that cannot be compiled.
     #[error("{}: {source}", path.display())]
     Rule {
         /// The file.
@@ -103,7 +103,8 @@ pub enum RulesError {
     List(#[from] ListError),
 }
 
-/// The user's rules: those in the file that the configuration names, which must be there, else those beside it, if any.
+/// Returns the user's rules: the file that the configuration names, which must exist, else the one beside the
+/// configuration, if any.
 ///
 /// # Errors
 /// [`RulesError`] when they cannot be used.
@@ -123,11 +124,8 @@ pub fn read(path: &Path, case: LocalCase) -> Result<Rules, RulesError> {
     parse(&file::read(path)?, path, case)
 }
 
-/// Reads rules from text; lists of addresses are named relative to the folder of `path`, and local parts compare as `case`
+/// Parses rules from text. Names of address lists are relative to the folder of `path`; local parts compare as `case`
 /// says.
-///
-/// # Errors
-/// [`RulesError`].
 pub fn parse(text: &str, path: &Path, case: LocalCase) -> Result<Rules, RulesError> {
     let table = DeTable::parse(text)
         .map_err(|error| RulesError::Syntax { path: path.to_owned(), source: SyntaxError::new(text, &error) })?;
@@ -139,10 +137,10 @@ pub fn parse(text: &str, path: &Path, case: LocalCase) -> Result<Rules, RulesErr
     })
 }
 
-/// Builds every expression and reads every list through.
+/// Compiles every expression and reads every list.
 ///
 /// # Errors
-/// The first that is wrong.
+/// The first error.
 pub fn check(rules: &Rules, path: &Path, case: LocalCase) -> Result<(), RulesError> {
     rules.check().map_err(|source| RulesError::Rule { path: path.to_owned(), source: Box::new(source) })?;
     for file in rules.iter().flat_map(Rule::conditions).flat_map(|(_, condition)| condition.files()) {
@@ -151,7 +149,7 @@ pub fn check(rules: &Rules, path: &Path, case: LocalCase) -> Result<(), RulesErr
     Ok(())
 }
 
-/// Something is wrong at this byte.
+/// Error at this byte.
 struct Wrong {
     at: usize,
     what: String,
@@ -197,7 +195,7 @@ impl Reader<'_> {
         Ok(Rules::new(rules))
     }
 
-    /// A rule, and where its name stands.
+    /// Parses a rule. Returns it with the position of its name.
     fn rule(&self, table: &DeTable<'_>, span: &Range<usize>) -> Result<(Rule, Range<usize>), Wrong> {
         let Some(name) = table.get("name") else { return wrong(span, "a rule needs a name") };
         let text = self.string(name)?;
@@ -255,7 +253,7 @@ impl Reader<'_> {
         Ok(found)
     }
 
-    /// What the condition of this name asks; `None` when there is none of this name.
+    /// Parses the condition of this name; `None` when there is none of this name.
     fn test(&self, name: &str, value: &Value<'_>, unicode: bool) -> Result<Option<Test>, Wrong> {
         Ok(Some(match name {
             "from" => self.addresses(AddressOf::Author, value)?,
@@ -306,7 +304,7 @@ impl Reader<'_> {
         self.each(value, |text| Ok::<_, &str>(Expression::new(text, unicode)))
     }
 
-    /// One string, or a list of some, each made into something.
+    /// Parses one string or a list of strings, converting each.
     fn each<T, E: ToString>(&self, value: &Value<'_>, make: impl Fn(&str) -> Result<T, E>) -> Result<Vec<T>, Wrong> {
         let one = |value: &Value<'_>| {
             let text = self.string(value)?;
@@ -328,7 +326,7 @@ impl Reader<'_> {
         value.get_ref().as_bool().map_or_else(|| wrong(&value.span(), "write true or false"), Ok)
     }
 
-    /// A number of bytes: `"100k"`, `"5M"`, or a plain integer.
+    /// Parses a number of bytes: `"100k"`, `"5M"`, or a plain integer.
     fn size(&self, value: &Value<'_>) -> Result<u64, Wrong> {
         let text = match value.get_ref() {
             DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str(),
@@ -346,7 +344,7 @@ impl Reader<'_> {
         size.map_or_else(|| wrong(&value.span(), "write a number of bytes, as \"100k\", \"5M\" or 512"), Ok)
     }
 
-    /// The value as it stands in the file, on one line.
+    /// Returns the value as written in the file, on one line.
     fn written(&self, value: &Value<'_>) -> String {
         let text = self.text.get(value.span()).unwrap_or_default();
         text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -361,7 +359,7 @@ fn words<T>(known: &[(&str, T)]) -> String {
     known.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ")
 }
 
-/// A class of which rules are asked.
+/// Parses a class to which rules apply.
 fn class(text: &str) -> Result<Class, String> {
     let asked = |class: &&Class| !matches!(class, Class::FirstClass | Class::Allowed);
     let found = Class::ALL.iter().filter(asked).find(|class| class.as_str() == text);
@@ -371,7 +369,7 @@ fn class(text: &str) -> Result<Class, String> {
     })
 }
 
-/// A reason of such a class.
+/// Parses a reason of such a class.
 fn reason(text: &str) -> Result<Reason, String> {
     let found = Reason::ALL.iter().find(|reason| reason.as_str() == text && class(reason.class().as_str()).is_ok());
     found
@@ -379,7 +377,7 @@ fn reason(text: &str) -> Result<Reason, String> {
         .ok_or_else(|| "not a reason of a class about which rules are asked; mailstamp(1) lists them".to_owned())
 }
 
-/// `dkim=pass`.
+/// Parses a result such as `dkim=pass`.
 fn outcome(text: &str) -> Result<Authentication, &'static str> {
     let keyword =
         |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
@@ -391,7 +389,7 @@ fn outcome(text: &str) -> Result<Authentication, &'static str> {
     }
 }
 
-/// RFC 5322 section 3.6.8.
+/// Returns whether it is a field name (RFC 5322 section 3.6.8).
 fn is_field_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b':')
 }

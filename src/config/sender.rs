@@ -1,5 +1,5 @@
-//! The table `[sender]`: what the user's own stamps cost and may cost, and whose stamps he buys for whom. The accounts are
-//! not here: they hold secrets, and `mailstamp account` keeps them.
+//! The table `[sender]`: price and limits of the user's own stamps, and the vendors for each recipient. The accounts
+//! hold secrets and are not here; `mailstamp account` manages them.
 
 use super::ConfigError;
 use super::duration::Seconds;
@@ -10,11 +10,11 @@ use std::time::Duration;
 /// The settings.
 #[derive(Clone, Debug)]
 pub struct SenderSettings {
-    /// The account that is used unless something else is preferred.
+    /// The account that is used unless another is preferred.
     pub account: Option<String>,
-    /// Credits of a stamp, unless more is known to be asked.
+    /// The credits of a stamp, unless a higher price is known.
     pub value: u64,
-    /// Days for which a stamp is to be good; as the vendor likes, if `None`.
+    /// The days of validity of a stamp; the vendor's choice, if `None`.
     pub days: Option<u32>,
     /// Whether stamps name their recipients by a salted hash only.
     pub hashed: bool,
@@ -24,18 +24,18 @@ pub struct SenderSettings {
     pub credits_per_day: u64,
     /// The most credits in a day for one recipient.
     pub credits_per_recipient: u64,
-    /// How long one request to a vendor may take.
+    /// The timeout of one request to a vendor.
     pub timeout: Duration,
-    /// What single recipients want, in the order of the file.
+    /// The preferences of single recipients, in the order of the file.
     pub prefer: Vec<Preference>,
 }
 
-/// What some recipients want.
+/// Preferences of some recipients.
 #[derive(Clone, Debug)]
 pub struct Preference {
-    /// Who they are.
+    /// The recipients.
     pub recipients: Vec<Pattern>,
-    /// The vendors or accounts of which they take stamps, the best first; any, if empty.
+    /// The vendors or accounts whose stamps they take, the best first; any, if empty.
     pub vendors: Vec<String>,
     /// Credits of a stamp.
     pub value: Option<u64>,
@@ -81,7 +81,7 @@ impl Default for SenderTable {
 }
 
 impl SenderTable {
-    /// The settings.
+    /// Returns the settings.
     pub(super) fn settle(self, case: LocalCase) -> Result<SenderSettings, ConfigError> {
         let mut prefer = Vec::with_capacity(self.prefer.len());
         for table in self.prefer {

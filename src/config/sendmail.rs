@@ -1,5 +1,5 @@
-//! The table `[sendmail]`: who takes the copies that `mailstamp sendmail` makes, which recipients need no stamp, and what
-//! becomes of a message for which none can be had.
+//! The table `[sendmail]`: the receiver of the copies that `mailstamp sendmail` makes, the recipients that need no
+//! stamp, and what happens to a message when no stamp is available.
 
 use super::ConfigError;
 use crate::message::address::Pattern;
@@ -9,26 +9,26 @@ use std::path::PathBuf;
 /// The settings.
 #[derive(Clone, Debug)]
 pub struct Sendmail {
-    /// Who takes the copies.
+    /// The receiver of the copies.
     pub next: NextHop,
     /// Recipients that need no stamp.
     pub none: Vec<Pattern>,
-    /// What becomes of a message for which no stamp can be had now.
+    /// What happens to a message when no stamp is available now.
     pub when_away: OnVendorUnavailable,
-    /// Whether every stamp may come back with the answer.
+    /// Whether recipients may use the stamp of every message in a reply.
     pub for_return: bool,
-    /// Whether stamps that correspondents let come back are kept for the answers.
+    /// Whether stamps that correspondents let come back are kept for answers.
     pub keep_returns: bool,
-    /// Whether it is learned to whom the user writes.
+    /// Whether recipients are learned as correspondents.
     pub learn: bool,
-    /// So many copies are handed over at once.
+    /// The number of copies sent in parallel.
     pub at_once: usize,
 }
 
-/// Who takes the copies.
+/// Receiver of the copies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextHop {
-    /// A program with the options of sendmail(8), and the arguments that go before ours.
+    /// A program with the options of sendmail(8), and the arguments before those of mailstamp.
     Program(PathBuf, Vec<String>),
     /// A server.
     Smtp(Smtp),
@@ -43,9 +43,9 @@ pub struct Smtp {
     pub port: u16,
     /// How the connection is protected.
     pub tls: Tls,
-    /// Who the user is there, and the file in which his password stands alone, closed to others.
+    /// The user name there, and the file that holds only the password, closed to other users.
     pub login: Option<(String, PathBuf)>,
-    /// A file of certificates (PEM) that are trusted besides the system's.
+    /// A file of certificates (PEM) that are trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -55,21 +55,21 @@ pub struct Smtp {
 pub enum Tls {
     /// From the first byte on (RFC 8314).
     Implicit,
-    /// After STARTTLS (RFC 3207), without which nothing is sent.
+    /// After STARTTLS (RFC 3207); without it, no message is sent.
     #[default]
     Starttls,
-    /// Not at all: for this host only.
+    /// Not at all; allowed for this host only.
     Off,
 }
 
-/// What becomes of a message for which no stamp can be had now.
+/// What happens to a message when no stamp is available now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnVendorUnavailable {
     /// It waits.
     #[default]
     Defer,
-    /// It goes without one, and that is said.
+    /// It is sent without a stamp, and the user is told.
     Plain,
 }
 
@@ -104,7 +104,7 @@ struct SmtpTable {
     ca_file: Option<String>,
 }
 
-/// The most that may be handed over at once: each is a thread and a process or a connection.
+/// Limit on the copies sent in parallel: each is a thread and a process or a connection.
 const AT_ONCE: usize = 64;
 
 impl Default for SendmailTable {
@@ -123,7 +123,7 @@ impl Default for SendmailTable {
 }
 
 impl SendmailTable {
-    /// The settings; `pattern` reads a pattern of addresses, `path` makes a path of a value.
+    /// Returns the settings; `pattern` parses an address pattern, `path` makes a path of a value.
     pub(super) fn settle(
         self,
         pattern: &dyn Fn(&'static str, &str) -> Result<Pattern, ConfigError>,

@@ -1,4 +1,4 @@
-//! The table `[sent]`: what is kept of the messages that the user sends.
+//! The table `[sent]`: the retention of data about sent messages.
 
 use super::duration::Seconds;
 use serde::Deserialize;

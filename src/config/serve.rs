@@ -1,4 +1,4 @@
-//! The table `[serve]`: how the resident process behaves.
+//! The table `[serve]`: settings of the daemon.
 
 use super::ConfigError;
 use super::duration::Seconds;
@@ -6,18 +6,18 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How `mailstamp serve` behaves.
+/// Settings of `mailstamp serve`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Serve {
-    /// Connections at once.
+    /// The most concurrent connections.
     pub connections: usize,
-    /// How often ended serials are forgotten; never, if absent.
+    /// How often expired serials are removed; `None` is never.
     pub purge: Option<Duration>,
-    /// How often the vendors' directories are fetched; never, if absent.
+    /// How often the vendors' directories are fetched; `None` is never.
     pub refresh: Option<Duration>,
     /// Whether the mail folders of `[watch]` are watched.
     pub watch: bool,
-    /// Where Prometheus may ask, on this machine only; nowhere, if absent.
+    /// The address of the metrics for Prometheus, on this machine only; `None` switches them off.
     pub metrics: Option<SocketAddr>,
 }
 
@@ -38,14 +38,14 @@ impl Default for ServeTable {
 }
 
 impl Default for Serve {
-    /// As for an empty table.
+    /// Returns the settings of an empty table.
     fn default() -> Self {
         let ServeTable { connections, purge, refresh, watch, metrics } = ServeTable::default();
         Self { connections: connections as usize, purge: every(purge), refresh: every(refresh), watch, metrics }
     }
 }
 
-/// No time at all is never.
+/// Returns the interval; 0 seconds is never.
 fn every(seconds: Seconds) -> Option<Duration> {
     (seconds.0 > 0).then(|| Duration::from_secs(seconds.0.unsigned_abs()))
 }

@@ -1,9 +1,9 @@
-//! What is wrong with a file in TOML, in one line (it is told in logs, and by mail systems to people): where, and in the
-//! words of who writes configurations.
+//! Errors in TOML files, in one line, since logs and mail systems show them: the position, and the problem in terms of
+//! configurations.
 
 use std::fmt;
 
-/// The text is no TOML, or not what is wanted.
+/// Syntax error, or a value of the wrong kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyntaxError {
     /// Line and column, both counted from 1, the column in characters.
@@ -12,7 +12,7 @@ pub struct SyntaxError {
 }
 
 impl SyntaxError {
-    /// What the parser says about `text`.
+    /// Converts the error of the parser about `text`.
     pub(super) fn new(text: &str, error: &toml::de::Error) -> Self {
         let at = error.span().map(|span| position(text, span.start));
         let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
@@ -31,14 +31,14 @@ impl fmt::Display for SyntaxError {
 
 impl std::error::Error for SyntaxError {}
 
-/// Line and column of a byte.
+/// Returns line and column of a byte.
 pub(super) fn position(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let start = before.rfind('\n').map_or(0, |at| at + 1);
     (before.matches('\n').count() + 1, before.get(start..).unwrap_or_default().chars().count() + 1)
 }
 
-/// In the place of serde's list of all keys the one that was meant, if one is near.
+/// Replaces serde's list of all keys with the most similar key, if one is near.
 fn unknown_key(message: &str) -> Option<String> {
     let mut quoted = message.strip_prefix("unknown field `")?.split('`').step_by(2);
     let (key, known) = (quoted.next()?, quoted.filter(|known| !known.is_empty()));
@@ -50,7 +50,7 @@ fn unknown_key(message: &str) -> Option<String> {
     })
 }
 
-/// How many letters must be put in, left out or changed to make one word of the other.
+/// Returns the edit distance of two words: the letters to insert, remove or change.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
     for (i, a) in one.chars().enumerate() {

@@ -1,26 +1,26 @@
-//! Whose mailbox a delivery is for, where one Unix user serves many (as under Dovecot): `%u`, `%n` and `%d` in the
-//! configuration. The name comes from the delivering program and may be what a stranger wrote after RCPT TO, so it may never
-//! lead out of the folder that the configuration names.
+//! The user of a mailbox, where one Unix user serves many (as under Dovecot): `%u`, `%n` and `%d` in the configuration.
+//! The name comes from the delivering program and may be what a stranger wrote after RCPT TO. So it must never lead out
+//! of the folder that the configuration names.
 
 use crate::message::address::Address;
 use unicode_normalization::UnicodeNormalization;
 
-/// The mailbox's user, if the delivering program named one.
+/// User of the mailbox, if the delivering program named one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User(Option<Name>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Name {
-    /// As it is written where an address is wanted.
+    /// As it is written where an address is expected.
     whole: String,
     local: String,
     domain: String,
 }
 
-/// Why a `%` sign cannot be filled in.
+/// Reason that a `%` sign cannot be filled in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
-    /// Nobody said whose mailbox it is.
+    /// No source names the user of the mailbox.
     #[error("the mailbox is not known: neither --recipient nor USER nor RECIPIENT names one")]
     Unknown,
     /// There is no domain in the user's name.
@@ -35,12 +35,12 @@ pub enum UserError {
 }
 
 impl User {
-    /// The user of this name: an address, or a bare login name. All spellings of one mailbox are one user, and so are its
-    /// tags (`alice+a@` and `alice+b@`): they must share one used-serial log.
+    /// Returns the user of this name: an address, or a bare login name. All spellings of one mailbox are one user, and
+    /// so are its tags (`alice+a@` and `alice+b@`): they must share one used log.
     ///
     /// # Errors
-    /// [`UserError::Unsafe`] for a name that could not be a part of a path: empty, too long, beginning with a dot, with a
-    /// slash, a backslash, a quotation mark or a control character; and for one with an `@` that is no address.
+    /// [`UserError::Unsafe`] for a name that could not be a part of a path. It is empty, too long, begins with a dot, or
+    /// has a slash, a backslash, a quotation mark or a control character, or an `@` without being an address.
     pub fn named(name: &str) -> Result<Self, UserError> {
         let unsafe_name = || UserError::Unsafe(name.chars().take(100).collect());
         let (whole, local, domain) = if name.contains('@') {
@@ -61,10 +61,10 @@ impl User {
         Ok(Self(Some(Name { whole, local, domain })))
     }
 
-    /// `text` with `%u` (the user), `%n` (the part before the `@`), `%d` (the domain) and `%%` filled in.
+    /// Returns `text` with `%u` (the user), `%n` (the part before the `@`), `%d` (the domain) and `%%` filled in.
     ///
     /// # Errors
-    /// [`UserError`] when one of them stands in `text` and cannot be filled in.
+    /// [`UserError`] when one of them is in `text` and cannot be filled in.
     pub fn expand(&self, text: &str) -> Result<String, UserError> {
         let mut expanded = String::with_capacity(text.len());
         let mut chars = text.chars();
@@ -120,7 +120,7 @@ mod tests {
         }
         assert_eq!(expand("ZO\u{cb}@x.example"), expand("zoe\u{308}@x.example"));
         assert_eq!(User::named("ZO\u{cb}"), User::named("zoe\u{308}+tag"));
-        // What an address needs quotes for has them where an address stands, and a folder has none.
+        // Where an address stands, a part that needs quotes has them; a folder has none.
         assert_eq!(expand("\"a b\"@x.example"), "\"a b\"@x.example a b x.example");
     }
 

@@ -1,4 +1,4 @@
-//! The table `[watch]`: which mail folders `mailstamp watch` looks at, and what they mean. Nothing is watched unless a
+//! The table `[watch]`: the mail folders that `mailstamp watch` watches, and their meaning. None is watched unless a
 //! Maildir is named.
 
 use super::ConfigError;
@@ -7,20 +7,20 @@ use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What is watched.
+/// Settings of the watcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watch {
-    /// The Maildir with the folders in it, if one is named.
+    /// The Maildir that contains the folders, if one is named.
     pub maildir: Option<PathBuf>,
-    /// Folders into which a message is moved that should not have come.
+    /// Folders for unwanted messages.
     pub junk: Vec<String>,
-    /// Folders into which a message is moved that is done with.
+    /// Folders for messages that are no longer needed.
     pub trash: Vec<String>,
-    /// Folders of the messages that the user sent.
+    /// Folders of sent messages.
     pub sent: Vec<String>,
-    /// For how many seconds moving a message back undoes what moving it away did.
+    /// How many seconds after a move its effect is undone by moving the message back.
     pub unrevoke_within: i64,
-    /// After what time all folders are looked through, whatever the system told.
+    /// The interval at which all folders are scanned, even without a notification.
     pub rescan: Duration,
 }
 
@@ -50,7 +50,7 @@ impl Default for WatchTable {
 }
 
 impl WatchTable {
-    /// The settings, with the path of the Maildir made out.
+    /// Returns the settings, with the resolved path of the Maildir.
     pub(super) fn settle(self, maildir: Option<PathBuf>) -> Result<Watch, ConfigError> {
         for name in self.junk.iter().chain(&self.trash).chain(&self.sent) {
             let part = |part: &str| part.is_empty() || matches!(part, "." | "..") || part.contains('\0');
@@ -65,7 +65,7 @@ impl WatchTable {
             trash: self.trash,
             sent: self.sent,
             unrevoke_within: self.unrevoke_within.0,
-            // More often is no use: the system tells of changes.
+            // A shorter interval is no use, since the system notifies of changes.
             rescan: Duration::from_secs(self.rescan.0.unsigned_abs().max(1)),
         })
     }

@@ -1,6 +1,8 @@
-//! What was fetched and accepted, in a folder of the state: one file a publisher, replaced whole. The mail path reads it
-//! beside what the user pinned. It is as trusted as the used-serial log beside it; even so each signature is checked again,
-//! and what rests on a key that the user no longer pins is not heeded.
+//! Cache of fetched and accepted documents, in a folder of the state: one file for each publisher, replaced as a whole.
+//! The mail path reads it together with the pinned documents.
+//!
+//! The cache is as trusted as the used log beside it. Even so, each signature is verified again, and documents that
+//! depend on a key that the user no longer pins are ignored.
 
 use super::document::{DocumentError, VendorEntry, time};
 use super::key_directory::{Directory, DirectoryError, Statement, Trust, open_under};
@@ -13,60 +15,60 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The largest file: every source of a publisher may have a directory of 1 MiB.
+/// Largest file: every source of a publisher may have a directory of 1 MiB.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// What is known of one publisher.
+/// Cached data of one publisher.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// His name.
+    /// The publisher's name.
     pub publisher: String,
-    /// The highest version that was accepted from anywhere. A lower one is refused from everywhere.
+    /// Highest version accepted from any source. A lower one is rejected from every source.
     pub version: u64,
-    /// The pinned key on which all of it rests; none where the source itself was believed.
+    /// Pinned key on which all of it depends; none where the source itself was trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<PublicKey>,
-    /// What each of his sources said.
+    /// State of each source.
     pub sources: Vec<SourceState>,
 }
 
-/// What one source said.
+/// State of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceState {
-    /// Which source.
+    /// The source.
     pub from: String,
-    /// When it last answered as it should (RFC 3339).
+    /// Time of its last valid answer (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered: Option<String>,
-    /// Until when what it said counts unless it answers again (RFC 3339).
+    /// Time until which its document counts unless it answers again (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// What it called its last answer, so that it need not be sent again.
+    /// ETag of its last answer, for conditional requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
-    /// When it said that its answer had changed last.
+    /// Last-Modified of its last answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<String>,
-    /// What is wrong with it since then.
+    /// Its current error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<SourceError>,
-    /// What was accepted from it last.
+    /// Document accepted from it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Accepted>,
 }
 
-/// What is wrong with a source.
+/// Error of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceError {
-    /// Since when (RFC 3339).
+    /// Time of the first occurrence (RFC 3339).
     pub since: String,
-    /// In words.
+    /// Description.
     pub what: String,
-    /// Whether somebody may be up to something.
+    /// Whether it may be an attack.
     pub alarm: bool,
 }
 
-/// What was accepted from a source.
+/// Accepted document of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Accepted {
@@ -74,18 +76,18 @@ pub enum Accepted {
     Signed {
         /// The token.
         directory: String,
-        /// The key under which it was accepted.
+        /// Key that verified it.
         signer: PublicKey,
     },
     /// Keys from DNS.
     Listed {
-        /// Their edition.
+        /// Version of the document with these keys.
         version: u64,
-        /// From when on they are stale (RFC 3339).
+        /// Time after which they are stale (RFC 3339).
         expires: String,
-        /// What was listed.
+        /// The listed keys.
         entry: VendorEntry,
-        /// Whether they may give keys, or only take away.
+        /// Whether they may add keys, or only revoke.
         gives: bool,
     },
 }
@@ -93,7 +95,7 @@ pub enum Accepted {
 /// The cache cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// The folder cannot be listed, or a file in it not be written.
+    /// The folder cannot be listed, or a file in it cannot be written.
     #[error("{}: {source}", path.display())]
     Io {
         /// The folder or file.
@@ -101,10 +103,10 @@ pub enum CacheError {
         /// Why.
         source: io::Error,
     },
-    /// A file in it cannot be read, or must not be.
+    /// A file in it cannot be read, or has unsafe permissions.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file in it is wrong.
+    /// A file in it is malformed.
     #[error("{}: {source}", path.display())]
     Content {
         /// The file.
@@ -114,13 +116,13 @@ pub enum CacheError {
     },
 }
 
-/// The file of a publisher.
+/// Returns the path of a publisher's file.
 #[must_use]
 pub fn path(cache: &Path, publisher: &str) -> PathBuf {
     cache.join(format!("{publisher}.json"))
 }
 
-/// All records, in the order of their files' names. A folder that is missing has none.
+/// Reads all records, ordered by file name. A missing folder has none.
 ///
 /// # Errors
 /// [`CacheError`], which names the file.
@@ -128,7 +130,7 @@ pub fn read(cache: &Path) -> Result<Vec<Record>, CacheError> {
     let failed = |source| CacheError::Io { path: cache.to_owned(), source };
     let entries = match fs::read_dir(cache) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        // The state itself is no folder: who needs it will say so.
+        // The state itself is not a folder, which code that needs it will report.
         Err(_) if fs::symlink_metadata(cache).is_err_and(|error| error.kind() == io::ErrorKind::NotADirectory) => {
             return Ok(Vec::new());
         }
@@ -151,10 +153,7 @@ fn read_record(path: &Path) -> Result<Record, CacheError> {
         .map_err(|error| CacheError::Content { path: path.to_owned(), source: DocumentError::from(error).into() })
 }
 
-/// Puts a record in the place of the publisher's last one.
-///
-/// # Errors
-/// [`CacheError::Io`].
+/// Replaces the record of a publisher.
 pub fn write(cache: &Path, record: &Record) -> Result<(), CacheError> {
     let path = path(cache, &record.publisher);
     let text = serde_json::to_string_pretty(record).map_err(io::Error::from);
@@ -163,13 +162,13 @@ pub fn write(cache: &Path, record: &Record) -> Result<(), CacheError> {
 }
 
 impl Record {
-    /// A publisher of whom nothing was fetched yet.
+    /// Creates the record of a publisher without fetched documents.
     #[must_use]
     pub fn new(publisher: &str) -> Self {
         Self { publisher: publisher.to_owned(), version: 0, root: None, sources: Vec::new() }
     }
 
-    /// Whether what it rests on is still there: the vendor is trusted, and the key pinned.
+    /// Returns whether its basis still exists: the vendor is trusted, and the key is pinned.
     #[must_use]
     pub fn is_current(&self, pinned: &Directory) -> bool {
         match &self.root {
@@ -178,10 +177,10 @@ impl Record {
         }
     }
 
-    /// What its sources said, each with where it came from. Only to be heeded if it [stands](Self::stands).
+    /// Returns the statement of each source. They only count if the record [is current](Self::is_current).
     ///
     /// # Errors
-    /// [`DirectoryError`] when a signature does not hold, or a content is wrong: nobody but us writes here.
+    /// [`DirectoryError`] when a signature is invalid, or the content malformed: only mailstamp writes here.
     pub fn statements(&self) -> Result<Vec<(&str, Statement)>, DirectoryError> {
         let mut statements = Vec::new();
         for heard in &self.sources {
@@ -195,7 +194,7 @@ impl Record {
         Ok(statements)
     }
 
-    /// What this source said, to be written over.
+    /// Returns the state of this source for changes.
     pub fn source(&mut self, from: &str) -> &mut SourceState {
         let at = self.sources.iter().position(|heard| heard.from == from).unwrap_or_else(|| {
             self.sources.push(SourceState { from: from.to_owned(), ..SourceState::default() });
@@ -206,17 +205,17 @@ impl Record {
 }
 
 impl Accepted {
-    /// As what the publisher said.
+    /// Converts it to a statement of the publisher.
     ///
     /// # Errors
-    /// [`DirectoryError`] when the signature does not hold, or the content is wrong.
+    /// [`DirectoryError`] when the signature is invalid, or the content malformed.
     pub fn statement(&self, publisher: &str) -> Result<Statement, DirectoryError> {
         match self {
             Self::Signed { directory, signer } => {
                 let token = Token::parse_document(directory, super::key_directory::LONGEST)
                     .map_err(|_| DirectoryError::Token)?;
                 let statement = open_under(&token, signer)?.statement(Trust::Fetched)?;
-                // Whoever signs it, it is filed under the publisher whose source it came from.
+                // It must be signed by the publisher under whose sources it is filed.
                 if statement.publisher == publisher { Ok(statement) } else { Err(DirectoryError::Token) }
             }
             Self::Listed { version, expires, entry, gives } => Ok(Statement {
@@ -231,14 +230,14 @@ impl Accepted {
 }
 
 impl SourceState {
-    /// It answered as it should.
+    /// Records a valid answer.
     pub fn record_success(&mut self, now: UnixTime, longest_silence: Option<i64>) {
         self.answered = Some(now.to_string());
         self.until = longest_silence.map(|seconds| now.plus(seconds).to_string());
         self.trouble = None;
     }
 
-    /// It did not. What it said before stays.
+    /// Records an error. The accepted document stays.
     pub fn record_failure(&mut self, now: UnixTime, what: String, alarm: bool) {
         let since = match &self.trouble {
             Some(trouble) if trouble.what == what => trouble.since.clone(),

@@ -1,67 +1,65 @@
-//! A vendor's keys as TXT records: an index at `_stamp.<vendor>`, and one record a key at `<kid>._stamp.<vendor>`. Here is
-//! the form of the texts, both ways, and of the lines of a zone file. They carry no signature of the vendor's: what they are
-//! worth is what DNSSEC makes them worth.
+//! TXT records of a vendor's keys: an index at `_stamp.<vendor>`, and one record for each key at
+//! `<kid>._stamp.<vendor>`. This file parses and formats the texts, and formats the lines of a zone file.
+//!
+//! The records have no signature of the vendor: only DNSSEC protects them.
 
 use super::document::{KeyEntry, Status};
 use std::collections::BTreeMap;
 
-/// What every text begins with; a text that does not is somebody else's.
+/// Start of every text; other texts belong to other programs.
 const VERSION: &str = "stamp1";
 /// The longest character-string of a TXT record (RFC 1035 section 3.3).
 const STRING: usize = 255;
 /// The longest label of a name (RFC 1035 section 2.3.4).
 const LABEL: usize = 63;
-/// For how long a record may be kept, in seconds: an hour.
+/// TTL of a record: an hour, in seconds.
 const TTL: u32 = 3600;
 
-/// What stands at `_stamp.<vendor>`.
+/// Record at `_stamp.<vendor>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyIndex {
-    /// The version of the document whose keys these are.
+    /// Version of the document with these keys.
     pub version: u64,
-    /// From when on they are stale (RFC 3339).
+    /// Time after which they are stale (RFC 3339).
     pub expires: String,
-    /// The keys' names.
+    /// Names of the keys.
     pub kids: Vec<String>,
 }
 
-/// A text is none of ours, or wrong.
+/// Error of a text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     /// It does not begin with `v=stamp1`.
-    #[error("not a record of stamps")]
+    #[error("not a stamp record")]
     Foreign,
-    /// A part of it is missing, twice there, or not of its form.
-    #[error("{0:?} is missing or wrong in a record of stamps")]
+    /// A part is missing, duplicate, or malformed.
+    #[error("stamp record: {0:?} is missing or malformed")]
     Part(&'static str),
-    /// A key's name is no label of a domain name.
-    #[error("the key's name {0:?} cannot stand in DNS: a label has at most 63 characters")]
+    /// A key's name is not a label of a domain name.
+    #[error("key name {0:?} is not allowed in DNS: a label has at most 63 characters")]
     Label(String),
 }
 
-/// The name of the index.
+/// Returns the name of the index.
 #[must_use]
 pub fn index_name(vendor: &str) -> String {
     format!("_stamp.{vendor}.")
 }
 
-/// The name of a key's record.
+/// Returns the name of a key's record.
 #[must_use]
 pub fn key_name(vendor: &str, kid: &str) -> String {
     format!("{kid}._stamp.{vendor}.")
 }
 
 impl KeyIndex {
-    /// As it is published.
+    /// Formats the text of the record.
     #[must_use]
     pub fn text(&self) -> String {
         format!("v={VERSION}; n={}; e={}; keys={}", self.version, self.expires, self.kids.join(","))
     }
 
-    /// Reads a text.
-    ///
-    /// # Errors
-    /// [`TextError`].
+    /// Parses a text.
     pub fn parse(text: &str) -> Result<Self, TextError> {
         let parts = parts(text)?;
         let part = |name| parts.get(name).copied().ok_or(TextError::Part(name));
@@ -82,7 +80,7 @@ impl KeyIndex {
 }
 
 impl KeyEntry {
-    /// As it is published. Its name is repeated in the text, since names of DNS do not know upper case.
+    /// Formats the text of the record. The text repeats the key's name, since names of DNS ignore case.
     #[must_use]
     pub fn text(&self) -> String {
         let status = match self.status {
@@ -99,10 +97,7 @@ impl KeyEntry {
         text
     }
 
-    /// Reads a text.
-    ///
-    /// # Errors
-    /// [`TextError`].
+    /// Parses a text.
     pub fn parse_text(text: &str) -> Result<Self, TextError> {
         let parts = parts(text)?;
         let part = |name| parts.get(name).copied().ok_or(TextError::Part(name));
@@ -123,10 +118,10 @@ impl KeyEntry {
     }
 }
 
-/// The lines of a zone file for these keys, each as a whole record.
+/// Formats the lines of a zone file for these keys, one record each.
 ///
 /// # Errors
-/// [`TextError::Label`] for a key whose name does not fit.
+/// [`TextError::Label`] for a key with a name that does not fit.
 pub fn lines(vendor: &str, index: &KeyIndex, keys: &[KeyEntry]) -> Result<String, TextError> {
     let line = |name: &str, text: &str| format!("{name} {TTL} IN TXT {}\n", quoted(text));
     let mut lines = line(&index_name(vendor), &index.text());
@@ -139,7 +134,7 @@ pub fn lines(vendor: &str, index: &KeyIndex, keys: &[KeyEntry]) -> Result<String
     Ok(lines)
 }
 
-/// Character-strings in quotes, split where one is full.
+/// Formats quoted character-strings, split at the maximum length.
 fn quoted(text: &str) -> String {
     let strings = text.as_bytes().chunks(STRING).map(|chunk| {
         let text = String::from_utf8_lossy(chunk).replace('\\', "\\\\").replace('"', "\\\"");
@@ -148,7 +143,7 @@ fn quoted(text: &str) -> String {
     strings.collect::<Vec<_>>().join(" ")
 }
 
-/// The parts `name=value` between semicolons.
+/// Parses the parts `name=value` between semicolons.
 fn parts(text: &str) -> Result<BTreeMap<&str, &str>, TextError> {
     let mut pieces = text.split(';').map(str::trim).filter(|piece| !piece.is_empty());
     if pieces.next().and_then(|first| first.strip_prefix("v=")) != Some(VERSION) {

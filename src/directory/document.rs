@@ -1,8 +1,9 @@
-//! The form of a directory document: vendors, their keys with status and time, their revoked serials. The same form is
-//! pinned by the user as it is, or carried in a signed token. Unknown members are ignored, so that later versions may add
-//! to it; what is known must be well formed.
+//! Format of a directory document: vendors, their keys with status and time, their revoked serials. The user pins such
+//! a document as it is, or a signed token contains it.
+//!
+//! Unknown members are ignored, so that later versions may add some. Known members must be well formed.
 
-use super::price::{Price, PriceError};
+use crate::accounting::money::Price;
 use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
 use crate::stamp::token::Issuer;
@@ -12,34 +13,33 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One vendor as a document lists him.
+/// One vendor in a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VendorEntry {
-    /// His name, as in the stamps' `iss`.
+    /// The vendor's name, as in the stamps' `iss`.
     pub vendor: String,
-    /// His keys.
+    /// The vendor's keys.
     #[serde(default)]
     pub keys: Vec<KeyEntry>,
-    /// Serials that he revoked.
+    /// Revoked serials.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub revoked: BTreeSet<String>,
-    /// Where his stamps are to be had.
+    /// Address at which stamps are sold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buy: Option<String>,
-    /// What they cost there, in each currency that he takes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Prices there, one for each currency.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "prices")]
     pub prices: Vec<Price>,
-    /// What the directories that he signs may list: his own keys, or those of any vendor whom the user trusts. Only heeded
-    /// in what the user pinned.
+    /// Which vendors' keys the directories of this vendor may list. Only effective in a document that the user pinned.
     #[serde(default, skip_serializing_if = "Publishes::is_own")]
     pub publishes: Publishes,
 }
 
-/// What a vendor's signed directories may list.
+/// Which keys a vendor's signed directories may list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Publishes {
-    /// His own keys.
+    /// The vendor's own keys.
     #[default]
     Own,
     /// Those of any vendor whom the user trusts.
@@ -59,47 +59,47 @@ pub struct KeyEntry {
     pub kid: String,
     /// The key (PASERK `k4.public.…`).
     pub key: String,
-    /// What the vendor says of it.
+    /// Its status.
     #[serde(default)]
     pub status: Status,
-    /// With status `revoked`: since when (RFC 3339); always, if absent.
+    /// With status `revoked`: start of the revocation (RFC 3339); all signatures, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// From when on it holds (RFC 3339).
+    /// Start of its validity (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<String>,
-    /// Until when it holds (RFC 3339): the end of the last stamp signed with it.
+    /// End of its validity (RFC 3339): the end of the last stamp signed with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<String>,
 }
 
-/// What a vendor says of one of his keys.
+/// Status of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// It signs stamps.
     #[default]
     Active,
-    /// It signs no more; its stamps are good until they end.
+    /// No longer signing; its stamps are valid until they expire.
     VerifyOnly,
-    /// Nothing signed with it is good any more.
+    /// Nothing signed with it is valid.
     Revoked,
 }
 
 /// A signed directory: the payload of a token made for `digital-stamp-directory`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedDirectory {
-    /// Grows with every edition.
+    /// Version, which grows with every publication.
     pub version: u64,
-    /// When it was issued (RFC 3339).
+    /// Time of issue (RFC 3339).
     pub issued: String,
-    /// From when on it is stale (RFC 3339).
+    /// Time after which it is stale (RFC 3339).
     pub expires: String,
     /// The vendors it lists.
     pub vendors: Vec<VendorEntry>,
 }
 
-/// What stands in a file of the folder `vendors/`.
+/// Content of a file of the folder `vendors/`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Document {
@@ -107,15 +107,15 @@ pub enum Document {
     Signed {
         /// The token.
         directory: String,
-        /// The same payload signed by more of its publisher's keys, for readers who know only an older one.
+        /// The same payload signed by more of the publisher's keys, for readers who know only an older one.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         also: Vec<String>,
     },
-    /// What the user pinned.
+    /// A document that the user pinned.
     Pinned(VendorEntry),
 }
 
-/// Which of the two it is, its member `directory` tells; so what is wrong can be said in terms of that one.
+/// The member `directory` decides which of the two it is, so that an error can refer to that one.
 impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
@@ -149,25 +149,57 @@ pub enum DocumentError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A time that is none.
+    /// A malformed time.
     #[error("{0:?} is not an RFC 3339 time")]
     Time(String),
-    /// A serial that is none.
+    /// A malformed serial.
     #[error("{0:?} is not a serial")]
     Serial(String),
-    /// A price that is none.
-    #[error(transparent)]
-    Price(#[from] PriceError),
-    /// Two keys of one name.
-    #[error("two keys are called {0:?}")]
+    /// Two keys with the same name.
+    #[error("two keys are named {0:?}")]
     Twice(String),
 }
 
+/// Prices in the format of documents: `{"amount": "1.00", "currency": "EUR", "credits": 1000}`.
+mod prices {
+    use crate::accounting::money::{Money, Price};
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize, Serialize)]
+    struct Fields {
+        amount: String,
+        currency: String,
+        #[serde(default = "one")]
+        credits: u64,
+    }
+
+    fn one() -> u64 {
+        1
+    }
+
+    pub(super) fn serialize<S: Serializer>(prices: &[Price], serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = prices.iter().map(|price| {
+            let (sum, credits) = price.parts();
+            Fields { amount: sum.amount(), currency: sum.currency.to_string(), credits }
+        });
+        serializer.collect_seq(fields)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Price>, D::Error> {
+        let read = |Fields { amount, currency, credits }| {
+            let sum: Money = format!("{amount} {currency}").parse().map_err(Error::custom)?;
+            Price::new(sum, credits).map_err(Error::custom)
+        };
+        Vec::<Fields>::deserialize(deserializer)?.into_iter().map(read).collect()
+    }
+}
+
 impl VendorEntry {
-    /// His keys by name, read into what a judgement uses.
+    /// Parses the vendor's keys by name, for a judgement.
     ///
     /// # Errors
-    /// [`DocumentError`] for a weak or malformed key, a wrong time, or two keys of one name.
+    /// [`DocumentError`] for a weak or malformed key, a malformed time, or two keys with the same name.
     pub fn parsed_keys(&self) -> Result<BTreeMap<String, VendorKey>, DocumentError> {
         let mut keys = BTreeMap::new();
         for entry in &self.keys {
@@ -178,26 +210,20 @@ impl VendorEntry {
         Ok(keys)
     }
 
-    /// Whether all of it is well formed.
+    /// Checks that the whole entry is well formed.
     ///
     /// # Errors
-    /// [`DocumentError`], for the first part that is not.
+    /// [`DocumentError`] for the first malformed part.
     pub fn check(&self) -> Result<(), DocumentError> {
         for kid in self.parsed_keys()?.keys() {
             let named = Issuer::new(&self.vendor, kid);
             named.map_err(|error| DocumentError::Key { kid: kid.clone(), problem: error.to_string() })?;
         }
         self.revoked_serials()?;
-        for price in &self.prices {
-            price.millionths()?;
-        }
         Ok(())
     }
 
-    /// His revoked serials.
-    ///
-    /// # Errors
-    /// [`DocumentError::Serial`].
+    /// Parses the revoked serials.
     pub fn revoked_serials(&self) -> Result<Vec<Serial>, DocumentError> {
         let serial = |text: &String| Serial::new(text.as_str()).map_err(|_| DocumentError::Serial(text.clone()));
         self.revoked.iter().map(serial).collect()
@@ -205,10 +231,10 @@ impl VendorEntry {
 }
 
 impl KeyEntry {
-    /// The key as a judgement uses it.
+    /// Parses the key for a judgement.
     ///
     /// # Errors
-    /// [`DocumentError`] for a weak or malformed key, or a wrong time.
+    /// [`DocumentError`] for a weak or malformed key, or a malformed time.
     pub fn parse(&self) -> Result<VendorKey, DocumentError> {
         let key = PublicKey::parse(&self.key)
             .map_err(|error| DocumentError::Key { kid: self.kid.clone(), problem: error.to_string() })?;
@@ -228,10 +254,10 @@ impl KeyEntry {
     }
 }
 
-/// The time in a document.
+/// Parses a time of a document.
 ///
 /// # Errors
-/// [`DocumentError::Time`] when it is none.
+/// [`DocumentError::Time`] when it is malformed.
 pub fn time(text: &str) -> Result<UnixTime, DocumentError> {
     UnixTime::from_rfc3339(text).map_err(|_| DocumentError::Time(text.to_owned()))
 }

@@ -1,7 +1,11 @@
-//! What the user's documents and the fetched ones say together. A vendor is trusted only if the user pinned him, be it with
-//! no key at all; of each publisher only the newest edition is heeded. Where documents disagree about a key's bytes nobody
-//! is believed; where they disagree about its status the stricter one is. Whether a document may be believed at all is
-//! decided here for the files that the user placed, and in `trust_policy.rs` for what was fetched.
+//! Key directory: combines the user's pinned documents and the fetched ones.
+//!
+//! - A vendor is trusted only if the user pinned it, even without a key.
+//! - Of each publisher only the newest publication counts.
+//! - If documents disagree about a key's bytes, the key is in conflict. If they disagree about its status, the stricter
+//!   one counts.
+//!
+//! This file decides which pinned documents count, and `trust_policy.rs` which fetched ones.
 
 use super::document::{DocumentError, Publishes, SignedDirectory, VendorEntry, time};
 use crate::stamp::serial::Serial;
@@ -11,12 +15,12 @@ use crate::time::UnixTime;
 use crate::verdict::facts::{KeyDirectory, KeyFact, KeyStatus, VendorKey};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The longest signed directory, in characters: 1 MiB.
+/// Longest signed directory, in characters: 1 MiB.
 pub const LONGEST: usize = 1024 * 1024;
-/// The largest file or answer that holds one, signed by up to four keys: 4 MiB.
+/// Largest file or answer with a directory, signed by up to four keys: 4 MiB.
 pub const LONGEST_FILE: u64 = 4 * 1024 * 1024;
 
-/// The trusted vendors with their keys, at one time.
+/// Trusted vendors and their keys at one point in time.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     vendors: BTreeMap<String, Vendor>,
@@ -25,12 +29,12 @@ pub struct Directory {
 #[derive(Clone, Debug, Default)]
 struct Vendor {
     keys: BTreeMap<String, Held>,
-    /// The keys that the user wrote down himself, and did not revoke.
+    /// Keys that the user pinned and did not revoke.
     pinned: Vec<PublicKey>,
     revoked: BTreeSet<Serial>,
     publishes: Publishes,
     buy: Option<String>,
-    /// Whether what was fetched about him is in date; nothing if nothing was.
+    /// Whether a fetched document about the vendor is current; `None` if there is none.
     in_date: Option<bool>,
 }
 
@@ -41,76 +45,77 @@ enum Held {
     Conflict,
 }
 
-/// What a publisher said in one document that is believed to be his.
+/// Content of one trusted document of a publisher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// Who said it.
+    /// Name of the publisher.
     pub publisher: String,
-    /// Its edition.
+    /// Its version.
     pub version: u64,
-    /// From when on it is stale.
+    /// Time after which it is stale.
     pub expires: UnixTime,
-    /// What it says.
+    /// The listed vendors.
     pub vendors: Vec<VendorEntry>,
-    /// What it can do.
+    /// Its trust level.
     pub weight: Trust,
 }
 
-/// What a statement can do.
+/// Trust level of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trust {
-    /// The user placed its file. It gives keys; past its date it does not touch those that he pinned.
+    /// The user placed its file. It adds keys; after it expired it does not affect pinned keys.
     Pinned,
-    /// It was fetched. It gives keys; past its date all keys of its vendors are stale, since a stolen key could have been
-    /// revoked meanwhile.
+    /// It was fetched. It adds keys; after it expired all keys of its vendors are stale, since a stolen key could have
+    /// been revoked meanwhile.
     Fetched,
-    /// It was fetched on a way where others could have changed it. It only takes away: by a revocation, or a conflict.
+    /// It was fetched over a channel where others could have changed it. It can only revoke keys, or put them in
+    /// conflict.
     RevokeOnly,
 }
 
-/// A document that is not heeded, and why; for `doctor` and the lists.
+/// Reason why a document is ignored; for `doctor` and the lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IgnoredReason {
-    /// The user pinned no vendor, or no key of him, by the name of its signer.
+    /// The user pinned no vendor with the name of its signer, or no key of it.
     NotPinned(String),
-    /// Its signer's key was revoked or has ended.
+    /// Its signer's key was revoked or has expired.
     KeyEnded(String),
     /// Another document of the same publisher is newer.
     Superseded(String),
-    /// It is past its date; its keys count as stale, its revocations hold.
+    /// It has expired: its keys are stale, its revocations count.
     Stale(String),
 }
 
-/// A signed directory that is wrong: nothing may be judged by half of what the user's files say.
+/// Error of a signed directory. It stops a judgement, which must not use half of the user's files.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// Its token is malformed.
     #[error("its token is malformed")]
     Token,
-    /// Its signature does not hold.
-    #[error("its signature does not hold under the key of {0} that it names")]
+    /// Its signature is invalid.
+    #[error("its signature is invalid under the key of {0} that it names")]
     Forged(String),
-    /// Its content is wrong.
+    /// Its content is malformed.
     #[error(transparent)]
     Content(#[from] DocumentError),
 }
 
-/// A signed directory whose signature holds.
+/// Signed directory with a valid signature.
 #[derive(Clone, Debug)]
 pub struct Opened {
-    /// Who signed it.
+    /// Name of its publisher.
     pub publisher: String,
-    /// With which key.
+    /// Key that signed it.
     pub key: PublicKey,
-    /// What it says.
+    /// Its content.
     pub content: SignedDirectory,
 }
 
 impl Directory {
-    /// Adds what the user pinned. All that is pinned must be added before anything is opened or heard.
+    /// Adds a pinned document. All of them must be added before any signed document.
     ///
     /// # Errors
-    /// [`DocumentError`] when an entry is wrong.
+    /// [`DocumentError`] when an entry is malformed.
     pub fn pin(&mut self, entry: &VendorEntry) -> Result<(), DocumentError> {
         let vendor = self.vendors.entry(entry.vendor.clone()).or_default();
         if entry.publishes == Publishes::Any {
@@ -121,16 +126,16 @@ impl Directory {
         vendor.add(entry, Trust::Pinned, false)
     }
 
-    /// Opens a signed directory under the key of its publisher that is known so far.
+    /// Verifies a signed directory with the known key of its publisher.
     ///
     /// # Errors
-    /// [`DirectoryError`] when it is wrong. That its key is not known, or no longer good, is no fault of the document's.
+    /// [`DirectoryError`] when it is malformed or forged. An unknown or expired key is not an error of the document.
     pub fn open(&self, text: &str, now: UnixTime) -> Result<Result<Opened, IgnoredReason>, DirectoryError> {
         let token = Token::parse_document(text, LONGEST).map_err(|_| DirectoryError::Token)?;
         let issuer = token.issuer().map_err(|_| DirectoryError::Token)?;
         let publisher = issuer.vendor().to_owned();
         let held = self.vendors.get(&publisher).and_then(|vendor| vendor.keys.get(issuer.key_id()));
-        // A stale key may well sign what ends its staleness.
+        // A stale key may sign the document that ends its staleness.
         let Some(Held::Known(key) | Held::Stale(key)) = held else {
             return Ok(Err(IgnoredReason::NotPinned(publisher)));
         };
@@ -142,11 +147,12 @@ impl Directory {
         Ok(Ok(opened))
     }
 
-    /// Adds statements, of each publisher the newest, and says which were not heeded, by their position. `newest` are
-    /// versions that were seen before: a lower one is not heeded, whoever has it.
+    /// Adds the newest statement of each publisher, and returns the ignored ones by position.
+    ///
+    /// `newest` are versions that were seen before: a lower one is ignored, whatever its source.
     ///
     /// # Errors
-    /// [`DocumentError`] with the position of the statement that is wrong.
+    /// [`DocumentError`] with the position of the malformed statement.
     pub fn add_statement(
         &mut self,
         statements: &[Statement],
@@ -156,8 +162,8 @@ impl Directory {
         let mut unheeded = Vec::new();
         let mut heeded = Vec::new();
         for (index, statement) in statements.iter().enumerate() {
-            // Two statements of the newest version are both heeded: where they differ they are in conflict.
-            // What is doubtful may have any number.
+            // Two statements of the newest version both count: where they differ they are in conflict. An untrusted
+            // statement may have any version.
             let newer = |other: &Statement| {
                 other.publisher == statement.publisher
                     && other.version > statement.version
@@ -170,7 +176,7 @@ impl Directory {
                 heeded.push((index, statement, now > statement.expires));
             }
         }
-        // What takes away comes last, when there is something to take away from; what is in date before what is not.
+        // Statements that only revoke come last, when the keys are known; current ones come before expired ones.
         heeded.sort_by_key(|(_, statement, stale)| (statement.weight == Trust::RevokeOnly, *stale));
         for (index, statement, stale) in heeded {
             self.merge(statement, stale).map_err(|error| (index, error))?;
@@ -183,14 +189,14 @@ impl Directory {
         Ok(unheeded)
     }
 
-    /// The names of the trusted vendors with the facts of their keys, for the lists.
+    /// Returns the trusted vendors and the facts of their keys, for the lists.
     pub fn vendors(&self) -> impl Iterator<Item = (&str, BTreeMap<&str, KeyFact>)> {
         self.vendors.iter().map(|(name, vendor)| {
             (name.as_str(), vendor.keys.iter().map(|(kid, held)| (kid.as_str(), held.fact())).collect())
         })
     }
 
-    /// The vendors who can sell a stamp now, with where it is to be had: those with a key that signs.
+    /// Returns the vendors with a key that signs now, and the address at which each sells stamps.
     pub fn vendors_for_sale(&self, now: UnixTime) -> impl Iterator<Item = (&str, Option<&str>)> {
         let signs = move |held: &Held| match held {
             Held::Known(key) => {
@@ -204,13 +210,13 @@ impl Directory {
         self.vendors.iter().filter(sells).map(|(name, vendor)| (name.as_str(), vendor.buy.as_deref()))
     }
 
-    /// Whether the user trusts a vendor of this name.
+    /// Returns whether the user trusts a vendor with this name.
     #[must_use]
     pub fn trusts(&self, vendor: &str) -> bool {
         self.vendors.contains_key(vendor)
     }
 
-    /// Whether the user pinned this key of the vendor, and did not revoke it.
+    /// Returns whether the user pinned this key of the vendor and did not revoke it.
     #[must_use]
     pub fn pins(&self, vendor: &str, key: &PublicKey) -> bool {
         self.vendors.get(vendor).is_some_and(|vendor| vendor.pinned.contains(key))
@@ -220,7 +226,7 @@ impl Directory {
         let Statement { publisher, weight, .. } = statement;
         let any = self.vendors.get(publisher).is_some_and(|vendor| vendor.publishes == Publishes::Any);
         for entry in &statement.vendors {
-            // Whom the user did not name is not trusted, whoever lists him.
+            // A vendor that the user did not name is not trusted, whichever document lists it.
             if (entry.vendor == *publisher || any)
                 && let Some(vendor) = self.vendors.get_mut(&entry.vendor)
             {
@@ -234,10 +240,7 @@ impl Directory {
     }
 }
 
-/// Opens a token under this key.
-///
-/// # Errors
-/// [`DirectoryError`].
+/// Verifies a token with this key.
 pub fn open_under(token: &Token, key: &PublicKey) -> Result<Opened, DirectoryError> {
     let issuer = token.issuer().map_err(|_| DirectoryError::Token)?;
     let publisher = issuer.vendor().to_owned();
@@ -249,10 +252,10 @@ pub fn open_under(token: &Token, key: &PublicKey) -> Result<Opened, DirectoryErr
 }
 
 impl Opened {
-    /// As a statement of this weight.
+    /// Converts it to a statement with this trust level.
     ///
     /// # Errors
-    /// [`DocumentError`] when its date is none.
+    /// [`DocumentError`] when its date is malformed.
     pub fn statement(self, weight: Trust) -> Result<Statement, DocumentError> {
         let expires = time(&self.content.expires)?;
         let SignedDirectory { version, vendors, .. } = self.content;
@@ -263,11 +266,11 @@ impl Opened {
 impl Vendor {
     fn add(&mut self, entry: &VendorEntry, weight: Trust, stale: bool) -> Result<(), DocumentError> {
         let gives = weight != Trust::RevokeOnly;
-        // What was read first stays: what the user pinned himself.
+        // The first value stays: that of a pinned document.
         if self.buy.is_none() && gives && !stale {
             self.buy.clone_from(&entry.buy);
         }
-        // A revocation does not become untrue by age.
+        // A revocation does not expire.
         self.revoked.extend(entry.revoked_serials()?);
         for (kid, key) in entry.parsed_keys()? {
             let held = match self.keys.remove(&kid) {
@@ -285,7 +288,7 @@ impl Vendor {
         Ok(())
     }
 
-    /// Makes the keys stale when all that was fetched about the vendor is.
+    /// Makes the keys stale when all fetched documents about the vendor have expired.
     fn age(&mut self) {
         if self.in_date == Some(false) {
             for held in self.keys.values_mut() {
@@ -311,7 +314,7 @@ impl Held {
     }
 }
 
-/// The stricter of two descriptions of one key; nothing if they are of two.
+/// Returns the stricter of two descriptions of one key; `None` if the keys differ.
 fn agree(one: VendorKey, other: VendorKey) -> Option<VendorKey> {
     if one.key != other.key {
         return None;
@@ -379,7 +382,7 @@ mod tests {
     const FRESH: &str = "2099-01-01T00:00:00Z";
     const PAST: &str = "2020-01-01T00:00:00Z";
 
-    /// Opens and hears signed directories, as `pinned.rs` does with those of the user's folder.
+    /// Opens and adds signed directories, as `pinned.rs` does with those of the user's folder.
     fn add_signed(directory: &mut Directory, tokens: &[&str]) -> Result<Vec<IgnoredReason>, DirectoryError> {
         let mut unheeded = Vec::new();
         let mut statements = Vec::new();
@@ -453,7 +456,7 @@ mod tests {
         assert_eq!(add_signed(&mut directory, &[&token]).unwrap(), vec![]);
         assert_eq!(status(fact(&directory, "v.example", "b")), KeyStatus::Active);
         assert_eq!(fact(&directory, "w.example", "c"), KeyFact::UnknownKey);
-        // A directory that may list others lists those whom the user named, and nobody else.
+        // A directory that may list others lists only vendors that the user named.
         let mut directory = pinned(&[
             VendorEntry { publishes: Publishes::Any, ..entry("v.example", vec![key("a", 1, Status::Active)]) },
             entry("w.example", vec![]),
@@ -546,10 +549,10 @@ mod tests {
         let directory = heard(std::slice::from_ref(&old));
         assert_eq!(fact(&directory, "v.example", "a"), KeyFact::Stale);
         assert!(matches!(status(fact(&directory, "v.example", "r")), KeyStatus::Revoked { .. }));
-        // Another source that is in date is enough.
+        // Another current source is enough.
         let new = said(Trust::Fetched, 1, FRESH, vec![key("a", 1, Status::Active)]);
         assert_eq!(status(fact(&heard(&[old.clone(), new]), "v.example", "a")), KeyStatus::Active);
-        // A doubtful one is not, and neither is a placed file touched by its own age.
+        // An untrusted one is not enough, and a placed file is not affected by its own age.
         let doubtful = said(Trust::RevokeOnly, 1, FRESH, vec![key("a", 1, Status::Active)]);
         assert_eq!(fact(&heard(&[old, doubtful]), "v.example", "a"), KeyFact::Stale);
         let placed = said(Trust::Pinned, 1, PAST, vec![key("a", 1, Status::Active)]);
@@ -563,7 +566,7 @@ mod tests {
         assert_eq!(fact(&doubtful(vec![key("a", 2, Status::Active)]), "v.example", "a"), KeyFact::Conflict);
         let revoked = doubtful(vec![key("a", 1, Status::Revoked)]);
         assert!(matches!(status(fact(&revoked, "v.example", "a")), KeyStatus::Revoked { .. }));
-        // Whatever the order: it comes after those that give.
+        // In any order: it comes after those that add keys.
         let given = said(Trust::Fetched, 1, FRESH, vec![key("b", 3, Status::Active)]);
         let directory = heard(&[said(Trust::RevokeOnly, 1, FRESH, vec![key("b", 2, Status::Active)]), given]);
         assert_eq!(fact(&directory, "v.example", "b"), KeyFact::Conflict);

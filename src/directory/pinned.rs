@@ -1,6 +1,7 @@
-//! The folder `vendors/`: every file in it that ends in `.json` is a document. A folder that is missing is an empty one; a
-//! file that cannot be read or understood stops the judgement, because the rest of the folder might say the wrong thing
-//! without it. What was fetched (`cache.rs`) is heard beside it.
+//! Pinned documents: every file in the folder `vendors/` with a name that ends in `.json`. A missing folder is empty.
+//!
+//! A file that cannot be read or parsed stops the judgement, because the rest of the folder might be wrong without it.
+//! Fetched documents (`cache.rs`) are added to these.
 
 use super::cache::{self, CacheError, Record};
 use super::document::{Document, DocumentError};
@@ -12,12 +13,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What the documents say, and what of them was left aside.
+/// Combined directory, and the documents that were ignored.
 #[derive(Debug, Default)]
 pub struct Folder {
     /// The trusted vendors.
     pub directory: Directory,
-    /// Documents that were not heeded, each with its file or the source it came from.
+    /// Ignored documents, each with its file or source.
     pub unheeded: Vec<(PathBuf, IgnoredReason)>,
 }
 
@@ -32,10 +33,10 @@ pub enum FolderError {
         /// Why.
         source: io::Error,
     },
-    /// A file in it cannot be read, or must not be.
+    /// A file in it cannot be read, or has unsafe permissions.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file in it is wrong.
+    /// A file in it is malformed.
     #[error("{}: {source}", path.display())]
     Content {
         /// The file.
@@ -43,21 +44,21 @@ pub enum FolderError {
         /// What is wrong.
         source: DirectoryError,
     },
-    /// What was fetched cannot be read.
+    /// The cache cannot be read.
     #[error(transparent)]
     Cache(#[from] CacheError),
 }
 
-/// What the user placed in the folder.
+/// Documents in the user's folder.
 #[derive(Debug, Default)]
 pub struct PinnedDocuments {
-    /// What he pinned.
+    /// Directory of the pinned documents.
     pub pinned: Directory,
     /// Signed directories, each with its file, as tokens of several keys.
     signed: Vec<(PathBuf, Vec<String>)>,
 }
 
-/// Reads the folder, and what was fetched into `cache`, as it stands at `now`.
+/// Reads the folder and the `cache`, as of `now`.
 ///
 /// # Errors
 /// [`FolderError`], which names the file.
@@ -83,7 +84,7 @@ pub fn placed(folder: &Path) -> Result<PinnedDocuments, FolderError> {
 }
 
 impl PinnedDocuments {
-    /// What the folder and these records say together.
+    /// Combines the folder and these records.
     ///
     /// # Errors
     /// [`FolderError`], which names the file.
@@ -132,7 +133,7 @@ impl PinnedDocuments {
     }
 }
 
-/// The folder's documents in the order of their names, so that every run sees the same.
+/// Lists the folder's documents by name, so that every run has the same order.
 fn documents(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
     let failed = |source| FolderError::List { path: folder.to_owned(), source };
     let entries = match fs::read_dir(folder) {

@@ -1,46 +1,46 @@
-//! A vendor's next edition: what his last one said, with the changes that he asks for, under the next version, signed. Pure
-//! but for the keys: where the last edition is read and the next one written, the command knows.
+//! Next publication of a vendor: the content of the last one with changes, under the next version, signed. Pure except
+//! for the keys: the command reads the last publication and writes the next one.
 
 use super::dns_records::{self, KeyIndex};
 use super::document::{Document, KeyEntry, SignedDirectory, Status, VendorEntry};
 use super::key_directory::{LONGEST, LONGEST_FILE};
-use super::price::Price;
 use super::signing_key::SigningKey;
+use crate::accounting::money::Price;
 use crate::stamp::serial::Serial;
 use crate::stamp::token::{Purpose, Token};
 use crate::time::UnixTime;
 
-/// What is to change.
+/// Changes for the next publication.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// What the vendor's ledger says of him: his keys and how they stand, revoked serials, prices.
+    /// Data of the vendor's ledger: keys with their states, revoked serials, prices.
     pub ledger: Option<VendorEntry>,
-    /// The least version.
+    /// Minimum version.
     pub version: u64,
-    /// Keys that sign no more.
+    /// Keys that no longer sign.
     pub verify_only: Vec<String>,
-    /// Keys whose stamps are no good any more, each with the time since when; always, if there is none.
+    /// Keys to revoke, each with the start of the revocation; all signatures, if `None`.
     pub revoke_keys: Vec<(String, Option<UnixTime>)>,
-    /// From when on keys hold.
+    /// Starts of the keys' validity.
     pub not_before: Vec<(String, UnixTime)>,
-    /// Until when keys hold.
+    /// Ends of the keys' validity.
     pub not_after: Vec<(String, UnixTime)>,
-    /// Serials that are no good any more.
+    /// Serials to revoke.
     pub revoke_serials: Vec<String>,
-    /// Revoked serials that need not be listed any more, since their stamps have ended.
+    /// Revoked serials that need not be listed any more, since their stamps have expired.
     pub ended_serials: Vec<String>,
-    /// Where stamps are to be had.
+    /// Address at which stamps are sold.
     pub buy: Option<String>,
-    /// What they cost; the old prices stay if there are none.
+    /// Prices; the old ones stay if there are none.
     pub prices: Vec<Price>,
-    /// Other vendors, as a public directory lists them; in the place of what was listed under their names.
+    /// Other vendors, as in a public directory. They replace earlier entries with the same names.
     pub others: Vec<VendorEntry>,
 }
 
-/// No edition can be made of this.
+/// Reasons why no publication can be built.
 #[derive(Debug, thiserror::Error)]
 pub enum EditionError {
-    /// Nobody signs.
+    /// No key signs.
     #[error("no key to sign with")]
     NoKey,
     /// The keys are of different vendors.
@@ -50,39 +50,39 @@ pub enum EditionError {
     #[error("there is no key {0:?} in the document")]
     UnknownKey(String),
     /// Two different keys of one name.
-    #[error("key {0:?} is listed already, and it is another key; give every key a new name")]
+    #[error("key {0:?} is already listed as another key; give every key a new name")]
     OtherKey(String),
     /// The first key does not sign.
-    #[error("key {0:?} is revoked; the first key must be one that recipients can believe")]
+    #[error("key {0:?} is revoked; the first key must be one that recipients can trust")]
     Revoked(String),
-    /// Readers would refuse it.
+    /// Readers would reject it.
     #[error(
-        "the directory would have {length} characters, and readers take {LONGEST}; {serials} revoked serials stand in it"
+        "the directory would have {length} characters, and readers accept {LONGEST}; it lists {serials} revoked serials"
     )]
     Long {
-        /// Its length, signed.
+        /// Its length in characters, signed.
         length: usize,
-        /// How many serials it revokes.
+        /// Number of revoked serials.
         serials: usize,
     },
-    /// Readers would refuse the file with all signatures.
-    #[error("signed by {keys} keys the document would have {length} bytes, and readers take {LONGEST_FILE}")]
+    /// Readers would reject the file with all signatures.
+    #[error("signed by {keys} keys the document would have {length} bytes, and readers accept {LONGEST_FILE}")]
     Signatures {
-        /// How many keys sign.
+        /// Number of keys that sign.
         keys: usize,
-        /// How long it would be.
+        /// Its length in bytes.
         length: usize,
     },
-    /// The last edition is not one of this vendor's.
+    /// The last publication is not one of this vendor.
     #[error("the last edition is not one of {0}")]
     Foreign(String),
-    /// A serial that is none.
+    /// A malformed serial.
     #[error("{0:?} is not a serial")]
     Serial(String),
-    /// The result does not read back.
+    /// The result cannot be parsed again.
     #[error(transparent)]
     Document(#[from] super::document::DocumentError),
-    /// The result is no JSON.
+    /// The result is not valid JSON.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
     /// A key's name does not fit into DNS.
@@ -90,23 +90,23 @@ pub enum EditionError {
     Text(#[from] dns_records::TextError),
 }
 
-/// What is published.
+/// A publication.
 #[derive(Debug)]
 pub struct Publication {
-    /// Whose it is.
+    /// Name of the vendor.
     pub vendor: String,
-    /// What it says.
+    /// Its content.
     pub content: SignedDirectory,
-    /// As it is served: signed.
+    /// The signed document, as served.
     pub document: String,
-    /// As lines of a zone file.
+    /// The lines of a zone file.
     pub zone: String,
 }
 
-/// The last edition, read from what was served.
+/// Parses the last publication from its document.
 ///
 /// # Errors
-/// [`EditionError`] when it is none.
+/// [`EditionError`] when it is not a publication.
 pub fn read(text: &str) -> Result<SignedDirectory, EditionError> {
     let foreign = || EditionError::Foreign("this vendor".to_owned());
     let Document::Signed { directory, .. } = serde_json::from_str(text)? else { return Err(foreign()) };
@@ -114,12 +114,13 @@ pub fn read(text: &str) -> Result<SignedDirectory, EditionError> {
     Ok(serde_json::from_slice(token.payload())?)
 }
 
-/// The next edition after `last`, signed by each of `signers`. Keys that are not listed yet are listed as active. Its
-/// version is the second in which it is made, and above the last in any case: so it grows also where the last edition was
-/// lost, or was made by the shop.
+/// Builds the next publication after `last`, signed by each of `signers`.
+///
+/// Keys that are not listed yet are listed as active. The version is the current time in seconds, and always above the
+/// last one. It therefore grows even if the last publication was lost, or was built by the shop.
 ///
 /// # Errors
-/// [`EditionError`] when it would contradict itself, or the last.
+/// [`EditionError`] when it would contradict itself, or the last one.
 pub fn next(
     last: Option<SignedDirectory>,
     signers: &[&SigningKey],
@@ -165,7 +166,7 @@ pub fn next(
 
 fn sign(vendor: String, content: SignedDirectory, signers: &[&SigningKey]) -> Result<Publication, EditionError> {
     let own = content.vendors.first().cloned().unwrap_or_default();
-    // What a revoked key signs is believed by nobody who knows, and must be by nobody else.
+    // Readers who know of the revocation reject the signature of a revoked key, and others must not trust it.
     let revoked = |signer: &SigningKey| {
         own.keys.iter().any(|key| key.kid == signer.issuer.key_id() && key.status == Status::Revoked)
     };
@@ -195,7 +196,7 @@ fn sign(vendor: String, content: SignedDirectory, signers: &[&SigningKey]) -> Re
     Ok(Publication { vendor, content, document, zone })
 }
 
-/// Takes over what the ledger says. What was revoked in the last edition stays so; dates that it gave keys stay too.
+/// Applies the data of the ledger. Earlier revocations and dates of keys stay.
 fn keep_up(own: &mut VendorEntry, ledger: &VendorEntry) -> Result<(), EditionError> {
     for key in &ledger.keys {
         let listed = list(own, key)?;
@@ -209,7 +210,7 @@ fn keep_up(own: &mut VendorEntry, ledger: &VendorEntry) -> Result<(), EditionErr
     Ok(())
 }
 
-/// The key as it is listed, which it is from now on.
+/// Returns the listed key, and adds it if it is missing.
 fn list<'a>(own: &'a mut VendorEntry, key: &KeyEntry) -> Result<&'a mut KeyEntry, EditionError> {
     let at = own.keys.iter().position(|listed| listed.kid == key.kid).unwrap_or_else(|| {
         own.keys.push(key.clone());
@@ -224,7 +225,7 @@ fn list<'a>(own: &'a mut VendorEntry, key: &KeyEntry) -> Result<&'a mut KeyEntry
 fn apply(own: &mut VendorEntry, changes: &Changes) -> Result<(), EditionError> {
     for kid in &changes.verify_only {
         let key = listed(own, kid)?;
-        // A revocation is never taken back.
+        // A revocation is final.
         if key.status == Status::Active {
             key.status = Status::VerifyOnly;
         }

@@ -1,6 +1,6 @@
-//! `mailstamp directory refresh`: each source of the user's list is asked, what is believed goes into the cache, and what is
-//! wrong is said. A source that is away costs nothing but its own news: the others are asked all the same, and what was
-//! accepted before stays until its date.
+//! `mailstamp directory refresh`: fetches from each configured source, puts accepted documents into the cache, and
+//! reports errors. The failure of one source affects only that source: the others are fetched, and accepted documents
+//! stay until they expire.
 
 use super::cache::{self, CacheError, Record};
 use super::dns_records::{KeyIndex, TextError, index_name, key_name};
@@ -12,7 +12,7 @@ use crate::config::directory_sources::{Source, SourceKind, Sources};
 use crate::config::file;
 use crate::net::dns::{Dns, LookupError};
 use crate::net::https::{self, Answer, Conditions, HttpsError, Limits};
-use crate::os;
+use crate::os::{self, file_lock};
 use crate::stamp::token::Issuer;
 use crate::time::UnixTime;
 use crate::verdict::facts::KeyFact;
@@ -21,61 +21,63 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Keys asked for in DNS.
+/// Most keys that are looked up in DNS.
 const MOST_KEYS: usize = 64;
 
-/// How asking one source went.
+/// Outcome of one source.
 #[derive(Debug)]
 pub struct SourceOutcome {
-    /// Whose directory.
+    /// Name of the publisher.
     pub publisher: String,
-    /// From where.
+    /// The source.
     pub from: String,
-    /// What came of it.
+    /// Result or problem.
     pub result: Result<RefreshResult, SourceProblem>,
 }
 
-/// A source answered as it should.
+/// Valid answer of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefreshResult {
-    /// This version was accepted.
+    /// A new document was accepted.
     Accepted {
-        /// Which.
+        /// Its version.
         version: u64,
-        /// Whether it certainly came from the source.
+        /// Whether the channel proves that it came from the source.
         authentic: bool,
     },
-    /// It has nothing new.
+    /// The source has nothing new.
     Unchanged,
 }
 
-/// A source did not.
+/// Problem of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceProblem {
-    /// In words.
+    /// Description.
     pub what: String,
-    /// Whether somebody may be up to something.
+    /// Whether it may be an attack.
     pub alarm: bool,
 }
 
-/// Nothing could be asked at all.
+/// Errors that stop the whole refresh.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
-    /// What is known cannot be read.
+    /// The known documents cannot be read.
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// The cache cannot be read or written.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// Somebody else is at it.
-    #[error("another refresh is at work")]
+    /// Another refresh holds the lock.
+    #[error("another refresh is running")]
     Busy,
 }
 
-/// Asks all sources. With `keep` what is accepted goes into the cache; without it nothing is written.
+/// Fetches from all sources.
+///
+/// With `keep`, accepted documents go into the cache; without it nothing is written.
 ///
 /// # Errors
-/// [`RefreshError`]. What is wrong with a source is an [`SourceOutcome`].
+/// [`RefreshError`]. The problem of a source is in its [`SourceOutcome`].
 pub fn refresh(
     sources: &Sources,
     placed: &PinnedDocuments,
@@ -87,7 +89,7 @@ pub fn refresh(
     let mut records = cache::read(cache)?;
     let mut outcomes = Vec::new();
     for record in &mut records {
-        // Who is listed no more has nothing more to say; which version of his was seen is not forgotten.
+        // A publisher that is no longer listed loses its sources, but its highest version is kept.
         if !record.sources.is_empty() && sources.list.iter().all(|source| source.publisher != record.publisher) {
             record.sources.clear();
             if keep {
@@ -102,7 +104,7 @@ pub fn refresh(
             records.len() - 1
         });
         if !records[at].is_current(&placed.pinned) {
-            // The user pinned another key: what rested on the last one is forgotten, its versions too.
+            // The user pinned another key: data that depended on the old one is removed, also the highest version.
             records[at] = Record::new(publisher);
         }
         let listed: Vec<&Source> = sources.list.iter().filter(|source| source.publisher == publisher).collect();
@@ -118,18 +120,14 @@ pub fn refresh(
     Ok(outcomes)
 }
 
-/// Two at once would write over each other's highest version.
+/// Locks the cache: two processes at once would overwrite each other's highest version.
 fn lock(cache: &Path) -> Result<File, RefreshError> {
     let failed = |source: io::Error| CacheError::Io { path: cache.to_owned(), source };
-    // The state is the user's alone. What is public in it may be shared by several, if their configuration says where.
+    // The state belongs to the user alone. Several users may share its public part, if they configure that.
     os::make_folder(os::above(cache), 0o700).map_err(failed)?;
     os::make_folder(cache, 0o755).map_err(failed)?;
     let file = File::options().create(true).append(true).open(cache.join("lock")).map_err(failed)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(RefreshError::Busy),
-        Err(error) => Err(failed(error.into()).into()),
-    }
+    if file_lock::try_lock(&file).map_err(failed)? { Ok(file) } else { Err(RefreshError::Busy) }
 }
 
 fn ask(
@@ -144,12 +142,12 @@ fn ask(
     let known = Known { pinned: &placed.pinned, directory: &folder.directory, now };
     let Some(record) = records.get_mut(at) else { return Ok(Ok(RefreshResult::Unchanged)) };
     if !placed.pinned.trusts(&source.publisher) {
-        let what = format!("you do not trust {}; mailstamp directory add asks whether you would", source.publisher);
+        let what = format!("you do not trust {}; to trust it, run mailstamp directory add", source.publisher);
         return Ok(Err(SourceProblem { what, alarm: false }));
     }
     let from = source.origin.to_string();
     let heard = record.source(&from);
-    // A server that we believed nothing of must say it again.
+    // Without an accepted document the server must send it again.
     let conditions = match heard.accepted {
         Some(_) => Conditions { etag: heard.etag.clone(), modified: heard.modified.clone() },
         None => Conditions::default(),
@@ -176,14 +174,14 @@ fn ask(
     Ok(result)
 }
 
-/// What a source has.
+/// Fetched answer of a source.
 #[derive(Debug)]
 pub struct Fetched {
-    /// What.
+    /// The document.
     pub offer: FetchedDocument,
-    /// Whether it certainly came from the source.
+    /// Whether the channel proves that it came from the source.
     pub authentic: bool,
-    /// What to say next time.
+    /// Conditions of the next request.
     pub conditions: Conditions,
 }
 
@@ -205,10 +203,9 @@ impl From<TextError> for SourceProblem {
     }
 }
 
-/// Asks one source; nothing, if it has nothing new. `known` says which keys to ask for in DNS beside those of its index.
+/// Fetches from one source; `None` if it has nothing new.
 ///
-/// # Errors
-/// [`SourceProblem`].
+/// `known` are keys to look up in DNS besides those of the index.
 pub fn fetch(
     sources: &Sources,
     source: &Source,
@@ -239,7 +236,7 @@ pub fn fetch(
     }
 }
 
-/// A signed directory as it is served.
+/// Parses a signed directory.
 fn signed(bytes: &[u8]) -> Result<FetchedDocument, SourceProblem> {
     let wrong =
         |what: &dyn std::fmt::Display| SourceProblem { what: format!("not a signed directory: {what}"), alarm: false };
@@ -249,7 +246,7 @@ fn signed(bytes: &[u8]) -> Result<FetchedDocument, SourceProblem> {
     }
 }
 
-/// The keys that DNS has: those of the index, and those known otherwise, if they are there.
+/// Looks up the keys in DNS: those of the index, and other known ones if they exist.
 fn listed(
     dns: &Dns,
     vendor: &str,
@@ -262,7 +259,7 @@ fn listed(
     let mut kids: Vec<String> = index.kids.clone();
     kids.extend(known.filter(|kid| !index.kids.contains(kid)));
     for kid in kids.iter().take(MOST_KEYS) {
-        // It becomes a part of the name that is asked for.
+        // The name becomes part of the looked-up domain name.
         Issuer::new(vendor, kid).map_err(|error| SourceProblem { what: format!("{kid:?}: {error}"), alarm: true })?;
         let answer = match dns.texts(&key_name(vendor, kid)) {
             Err(LookupError::None(_)) if !index.kids.contains(kid) => continue,
@@ -271,7 +268,7 @@ fn listed(
         authentic &= answer.authentic;
         let keys = answer.texts.iter().map(|text| super::document::KeyEntry::parse_text(text));
         let key = one(keys)?;
-        // Names of DNS know no upper case: this may be the record of another key.
+        // Names of DNS ignore case: this may be the record of another key.
         if key.kid == *kid {
             entry.keys.push(key);
         }
@@ -279,12 +276,12 @@ fn listed(
     Ok((FetchedDocument::Listed { version: index.version, expires: index.expires, entry }, authentic))
 }
 
-/// The one text that is ours.
+/// Returns the single text that is a stamp record.
 fn one<T>(texts: impl Iterator<Item = Result<T, TextError>>) -> Result<T, SourceProblem> {
     let mut ours = texts.filter(|text| !matches!(text, Err(TextError::Foreign)));
     let first = ours.next().unwrap_or(Err(TextError::Foreign))?;
     match ours.next() {
         None => Ok(first),
-        Some(_) => Err(SourceProblem { what: "two records of stamps stand at one name in DNS".into(), alarm: true }),
+        Some(_) => Err(SourceProblem { what: "DNS has two stamp records under one name".into(), alarm: true }),
     }
 }

@@ -1,5 +1,5 @@
-//! A vendor's own signing key in a file: one line with the vendor's name and the key's, and the key itself (PASERK
-//! `k4.secret.…`). It is written once, never over another file, and read only if nobody else can read it.
+//! Signing key of a vendor, in a file with the names of vendor and key, and the key itself (PASERK `k4.secret.…`). The
+//! file is written once, never over another file, and read only if no other user can read it.
 
 use crate::config::file::{self, FileError};
 use crate::os::random;
@@ -11,10 +11,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// A signing key with the names under which its stamps are known.
+/// A signing key with the names of its vendor and of the key.
 #[derive(Debug)]
 pub struct SigningKey {
-    /// The vendor's name and the key's.
+    /// The names of vendor and key.
     pub issuer: Issuer,
     /// The key.
     pub key: SecretKey,
@@ -28,10 +28,10 @@ struct File {
     secret: String,
 }
 
-/// A signing key could not be read or written.
+/// Errors of a signing key's file.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// The file cannot be read, or is open to others.
+    /// The file cannot be read, or other users can read it.
     #[error(transparent)]
     File(#[from] FileError),
     /// It is not a signing key.
@@ -40,7 +40,7 @@ pub enum SecretError {
         /// The file.
         path: PathBuf,
     },
-    /// It cannot be written; an existing file is never written over.
+    /// It cannot be written; an existing file is never overwritten.
     #[error("{}: {source}", path.display())]
     Write {
         /// The file.
@@ -49,15 +49,12 @@ pub enum SecretError {
         source: io::Error,
     },
     /// The system has no random numbers.
-    #[error("the system gives no random numbers: {0}")]
+    #[error("no random numbers from the system: {0}")]
     Random(io::Error),
 }
 
 impl SigningKey {
-    /// A new key from the system's random numbers.
-    ///
-    /// # Errors
-    /// [`SecretError::Random`].
+    /// Generates a key from the system's random numbers.
     pub fn generate(issuer: Issuer) -> Result<Self, SecretError> {
         let mut seed = zeroize::Zeroizing::new([0; 32]);
         random::fill(seed.as_mut_slice()).map_err(SecretError::Random)?;
@@ -65,9 +62,6 @@ impl SigningKey {
     }
 
     /// Reads a key.
-    ///
-    /// # Errors
-    /// [`SecretError`].
     pub fn read(path: &Path) -> Result<Self, SecretError> {
         let text = zeroize::Zeroizing::new(file::read_secret(path)?);
         let wrong = || SecretError::Form { path: path.to_owned() };

@@ -1,5 +1,5 @@
-//! How the user's sources of directories stand, as the last refresh left them: for commands that tell people and for the
-//! numbers of the resident process, also in a program that cannot fetch.
+//! Status of the user's directory sources after the last refresh: for commands and for the metrics of the daemon. Also
+//! in a build without the code that fetches.
 
 use super::cache::{self, CacheError, Record, SourceState};
 use super::key_directory::Trust;
@@ -8,57 +8,60 @@ use crate::message::header::escape_untrusted;
 use crate::time::UnixTime;
 use std::path::Path;
 
-/// A source that has not answered for so long is worth a look: three days, in seconds.
+/// Time without an answer after which a source gets a warning: three days, in seconds.
 const SILENCE: i64 = 3 * 24 * 60 * 60;
 
-/// The longest piece of a problem that is printed.
+/// Longest part of a problem that is shown, in bytes.
 const LONGEST: usize = 500;
 
-/// One source with what is known of it.
+/// One source and its state.
 #[derive(Debug)]
 pub struct Standing {
-    /// As the user lists it.
+    /// The configured source.
     pub source: Source,
-    /// What it said.
+    /// Its cached state.
     pub heard: SourceState,
-    /// The version that was accepted from it.
+    /// Version that was accepted from it.
     pub version: Option<u64>,
-    /// From when on that is stale.
+    /// Time after which that version is stale.
     pub expires: Option<UnixTime>,
-    /// Whether it only takes away.
+    /// Whether it can only revoke.
     pub doubtful: bool,
 }
 
-/// How a source stands.
+/// Status of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceStatus {
     /// It answers.
     Ok,
-    /// It is away, or was never asked.
+    /// It does not answer, or was never fetched.
     Warning,
-    /// What it says is wrong, or past its date.
+    /// Its answer is wrong or expired.
     Error,
 }
 
-/// What is wrong with a source, for a line: what a server or a document said may stand in it. The semicolons are ours.
+/// Escapes the problem of a source for a line: it may contain text of a server or a document. Semicolons separate the
+/// program's own parts.
 #[must_use]
 pub fn sanitized(what: &str) -> String {
     let pieces = what.split(';').map(|piece| escape_untrusted(piece.as_bytes(), LONGEST));
     pieces.collect::<Vec<_>>().join(";")
 }
 
-/// Nothing is known of the sources.
+/// Errors that prevent the status of all sources.
 #[derive(Debug, thiserror::Error)]
 pub enum HealthError {
-    /// Their list cannot be used.
+    /// The list of sources cannot be used.
     #[error(transparent)]
     Sources(#[from] SourcesError),
-    /// What was fetched cannot be used.
+    /// The cache cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
 }
 
-/// All sources, in the order of the list beside the documents of the vendors; `cache` is where is kept what was fetched.
+/// Returns the state of all sources, in the order of the list in the folder `vendors`.
+///
+/// `cache` is the folder of fetched documents.
 ///
 /// # Errors
 /// [`HealthError`], which names the file.
@@ -85,7 +88,7 @@ fn standing(source: Source, records: &[Record]) -> Standing {
 }
 
 impl SourceStatus {
-    /// The word for it.
+    /// Returns the name of the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -97,14 +100,14 @@ impl SourceStatus {
 }
 
 impl Standing {
-    /// Seconds since the source last answered as it should; `None` if it never did.
+    /// Returns the seconds since the last valid answer of the source; `None` if there was none.
     #[must_use]
     pub fn age(&self, now: UnixTime) -> Option<i64> {
         let answered = self.heard.answered.as_deref()?.parse::<UnixTime>().ok()?;
         Some(now.since(answered).max(0))
     }
 
-    /// How it stands at `now`, and why in words.
+    /// Returns the status at `now`, and its reason as text.
     #[must_use]
     pub fn health(&self, now: UnixTime) -> (SourceStatus, String) {
         let past = self.expires.is_some_and(|expires| now > expires);
@@ -114,15 +117,15 @@ impl Standing {
             return (health, format!("{}, since {}", sanitized(&trouble.what), trouble.since));
         }
         let Some(answered) = &self.heard.answered else {
-            return (SourceStatus::Warning, "never asked; mailstamp directory refresh asks it".to_owned());
+            return (SourceStatus::Warning, "never fetched; run mailstamp directory refresh".to_owned());
         };
         if past {
-            return (SourceStatus::Error, format!("{version}, past its date; it answered last at {answered}"));
+            return (SourceStatus::Error, format!("{version}, expired; it last answered at {answered}"));
         }
         if self.age(now).is_some_and(|age| age > SILENCE) {
             return (
                 SourceStatus::Warning,
-                format!("{version}, not asked since {answered}; let a timer run directory refresh"),
+                format!("{version}, not fetched since {answered}; let a timer run directory refresh"),
             );
         }
         let weak = if self.doubtful { ", which gives no keys and only takes away" } else { "" };

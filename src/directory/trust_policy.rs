@@ -1,6 +1,11 @@
-//! What of that which a source offered is believed. A directory needs the signature of a key that is known already (pinned,
-//! or listed by what was accepted before), unless the user lets the source itself vouch; its version may only grow; it must
-//! be in date. What is refused changes nothing: what was accepted before stays. Pure: what was fetched is handed in.
+//! Trust policy: decides which fetched directories to trust.
+//!
+//! - A directory needs the signature of a known key: pinned, or listed by a document that was accepted before. If the
+//!   user configured that, the channel to the source suffices.
+//! - Its version may only grow, and it must not be expired.
+//! - A rejected document changes nothing; accepted ones stay.
+//!
+//! Pure: the fetched document is an argument.
 
 use super::cache::{Accepted, Record};
 use super::document::{DocumentError, KeyEntry, Publishes, SignedDirectory, Status, VendorEntry, time};
@@ -10,88 +15,89 @@ use crate::stamp::signing::PublicKey;
 use crate::stamp::token::Token;
 use crate::time::UnixTime;
 
-/// What a source has.
+/// Document of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FetchedDocument {
     /// One signed directory, as tokens of several keys.
     Signed(Vec<String>),
     /// Keys from DNS.
     Listed {
-        /// Their edition.
+        /// Version of the document with these keys.
         version: u64,
-        /// From when on they are stale (RFC 3339).
+        /// Time after which they are stale (RFC 3339).
         expires: String,
-        /// The publisher with them.
+        /// The publisher's entry with these keys.
         entry: VendorEntry,
     },
 }
 
-/// What the offer is judged by.
+/// Data by which a document is judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
-    /// What the user pinned.
+    /// The pinned documents.
     pub pinned: &'a Directory,
-    /// All that is known: that, and what was accepted before.
+    /// All known documents: the pinned ones, and those accepted before.
     pub directory: &'a Directory,
     /// The time.
     pub now: UnixTime,
 }
 
-/// Why an offer is not believed.
+/// Reason why a document is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// It is not well formed.
-    #[error("it is not well formed: {0}")]
+    /// It is malformed.
+    #[error("malformed document: {0}")]
     Content(#[from] DirectoryError),
-    /// It is signed with a key of a known name, and the signature does not hold.
-    #[error("its signature does not hold under the key {0} that is known")]
+    /// It names a known key as its signer, and the signature is invalid.
+    #[error("its signature is invalid under the known key {0}")]
     Forged(String),
     /// No key that signed it is known.
-    #[error("it is signed by no key that is known; if the vendor has new keys, trust his new document by hand")]
+    #[error("no known key signed it; if the vendor has new keys, trust the new document by hand")]
     UnknownSigner,
     /// The key that signed it is revoked or has ended.
     #[error("the key that signed it was revoked or has ended")]
     SignerEnded,
-    /// It is somebody else's.
+    /// It belongs to another publisher.
     #[error("it is a directory of {0}")]
     Publisher(String),
-    /// The source went back.
+    /// The source returned to an older version.
     #[error("the source went back to version {offered}; {accepted} was accepted from it")]
     Back {
-        /// What it offers now.
+        /// Version that it offers now.
         offered: u64,
-        /// What it had.
+        /// Version that was accepted from it.
         accepted: u64,
     },
     /// Another source has a newer one.
     #[error("it is version {offered}, and {seen} was seen elsewhere")]
     Behind {
-        /// What it offers.
+        /// Version that it offers.
         offered: u64,
-        /// The highest version known.
+        /// Highest known version.
         seen: u64,
     },
-    /// It says something else than before under the same version.
-    #[error("version {0} says something else than it did")]
+    /// Its content changed under the same version.
+    #[error("version {0} changed after publication")]
     Changed(u64),
-    /// It is past its date.
-    #[error("it is past its date, {0}")]
+    /// It has expired.
+    #[error("it expired at {0}")]
     Expired(String),
 }
 
 impl Refusal {
-    /// Whether somebody may be up to something. A mirror that is slow is no alarm.
+    /// Returns whether it may be an attack. A slow mirror is not.
     #[must_use]
     pub fn alarms(&self) -> bool {
         !matches!(self, Self::Behind { .. })
     }
 }
 
-/// Judges what `source` offered, and takes it into the publisher's record. `authentic` is whether it certainly came from the
-/// source: over HTTPS, under DNSSEC. The answer is its version.
+/// Judges a document of `source`, and puts it into the publisher's record. Returns its version.
+///
+/// `authentic` tells whether the channel proves its source: HTTPS, or DNSSEC.
 ///
 /// # Errors
-/// [`Refusal`]; the record is as it was.
+/// [`Refusal`]; the record is unchanged.
 pub fn accept(
     offer: FetchedDocument,
     authentic: bool,
@@ -116,7 +122,7 @@ pub fn accept(
     let last = record.sources.iter().find(|heard| heard.from == from).and_then(|heard| heard.accepted.as_ref());
     if let Some(last) = last {
         let before = last.statement(&source.publisher)?;
-        // What anybody could have put there says nothing about what may come after it.
+        // An unauthenticated version sets no minimum for later ones.
         if statement.version < before.version && !matches!(last, Accepted::Listed { gives: false, .. }) {
             return Err(Refusal::Back { offered: statement.version, accepted: before.version });
         }
@@ -139,7 +145,7 @@ pub fn accept(
     Ok(statement.version)
 }
 
-/// The first token that may be believed, and the pinned key on which that rests.
+/// Returns the first trusted token, and the pinned key on which it depends.
 fn signed(
     tokens: &[String],
     vouches: bool,
@@ -177,7 +183,7 @@ fn signed(
     Err(refused)
 }
 
-/// A directory under the key that it lists itself for its signer.
+/// Verifies a directory with the key that it lists for its own signer.
 fn by_itself(text: &str) -> Result<Opened, Refusal> {
     let token = Token::parse_document(text, LONGEST).map_err(|_| DirectoryError::Token)?;
     let issuer = token.issuer().map_err(|_| DirectoryError::Token)?;
@@ -190,18 +196,19 @@ fn by_itself(text: &str) -> Result<Opened, Refusal> {
     Ok(open_under(&token, &key.key)?)
 }
 
-/// The vendor of a directory that nobody vouches for yet, as it describes him itself: for a person to confirm. That it
-/// might list others too is nothing that a vendor can say of himself.
+/// Returns the vendor of a directory that is not trusted yet, as it describes itself, for a person to confirm.
+///
+/// It gets no permission to list other vendors, which a vendor cannot grant to itself.
 ///
 /// # Errors
-/// [`Refusal`] when it does not even agree with itself.
+/// [`Refusal`] when it contradicts itself.
 pub fn first_contact(tokens: &[String]) -> Result<VendorEntry, Refusal> {
     let Opened { publisher, content, .. } = by_itself(tokens.first().ok_or(Refusal::UnknownSigner)?)?;
     let own = content.vendors.into_iter().find(|entry| entry.vendor == publisher).ok_or(Refusal::UnknownSigner)?;
     Ok(VendorEntry { publishes: Publishes::Own, ..own })
 }
 
-/// What a directory says of the key that signed it.
+/// Returns the entry of the key that signed a directory.
 fn own_key(opened: &Opened) -> Option<&KeyEntry> {
     let own = opened.content.vendors.iter().find(|entry| entry.vendor == opened.publisher)?;
     own.keys.iter().find(|key| key.key == opened.key.to_string())
@@ -257,7 +264,7 @@ mod tests {
         Source { publisher: "v.example".to_owned(), origin, new_keys, accept_weak: false, longest_silence: None }
     }
 
-    /// A user who pinned key `a` of seed 1, and what he has accepted so far.
+    /// A user who pinned key `a` of seed 1, and the documents accepted so far.
     struct User {
         pinned: Directory,
         record: Record,
@@ -303,7 +310,7 @@ mod tests {
         assert_eq!(user.offered(directory(2, ("b", 2), &[B, C]), signed).unwrap(), 2);
         assert_eq!(user.offered(directory(3, ("c", 3), &[C]), signed).unwrap(), 3);
         assert_eq!(user.record.root, Some(secret(1).public()));
-        // All of it falls with the pin on which it rests.
+        // All of it is invalid without the pin on which it depends.
         let mut other = Directory::default();
         other.pin(&entry(&[("z", 9, Status::Active)])).unwrap();
         assert!(user.record.is_current(&user.pinned) && !user.record.is_current(&other));
@@ -321,7 +328,7 @@ mod tests {
         ] {
             assert_eq!(User::new().offered_at(offer(), authentic, &source, NOW).is_ok(), believed, "{source:?}");
         }
-        // It vouches for a name that is new, and never against a key that is known.
+        // It vouches for a new name, and never against a known key.
         let forged = directory(1, ("a", 7), &[("a", 7, Status::Active)]);
         assert!(
             matches!(User::new().offered(forged, KeyIntroduction::Channel), Err(Refusal::Forged(kid)) if kid == "a")
@@ -362,7 +369,7 @@ mod tests {
             let thief = user.offered(directory(9, ("a", 1), &[A]), new_keys);
             assert!(matches!(thief, Err(Refusal::SignerEnded)), "{thief:?}");
         }
-        // A directory that revokes its own signer is no word of his either.
+        // A directory that revokes its own signer is not valid either.
         let own = User::new().offered(directory(1, ("a", 1), &[revoked, B]), KeyIntroduction::Signed);
         assert!(matches!(own, Err(Refusal::SignerEnded)));
         let both = vec![directory(1, ("b", 2), &[A, B]), directory(1, ("a", 1), &[A, B])];

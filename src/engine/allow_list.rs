@@ -1,26 +1,26 @@
-//! The senders whom the user let through from the messages he had held: one address a line in a file of the state. Here it
-//! is written; the rules read it.
+//! List of the senders that the user allowed from held mail: a file of the state, with one address a line. This module
+//! writes it; the rules read it.
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use std::fs::File;
+use crate::os::{self, file_lock, safe_open};
+use rustix::fs::OFlags;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// The file in the folder of the state.
 pub const NAME: &str = "allow.list";
 
-/// Adds an address, durably. Whether it was not there before; in another case of letters it is the same.
+/// Adds an address, durably; returns whether it was missing before.
+/// Addresses compare without case.
 ///
 /// # Errors
-/// The system's; the list is as it was then.
+/// The system's; the list is then unchanged.
 pub fn add(state: &Path, address: &str) -> io::Result<bool> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let mut file = File::from(rustix::fs::open(state.join(NAME), flags, Mode::RUSR | Mode::WUSR)?);
+    let mut file = safe_open::file(&state.join(NAME), OFlags::RDWR | OFlags::CREATE | OFlags::APPEND)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        return Err(safe_open::irregular());
     }
-    // Or two who allow the same sender at once would both find him missing.
-    flock(&file, FlockOperation::LockExclusive)?;
+    // Without the lock, two concurrent calls for one sender would both find the address missing.
+    file_lock::lock(&file)?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     if text.lines().any(|line| line.trim().eq_ignore_ascii_case(address)) {
@@ -28,12 +28,12 @@ pub fn add(state: &Path, address: &str) -> io::Result<bool> {
     }
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     if let Err(error) = file.write_all(format!("{end}{address}\n").as_bytes()) {
-        // Half of an address can be the address of somebody else.
+        // Half of an address can be another person's address.
         file.set_len(text.len() as u64)?;
         return Err(error);
     }
     file.sync_all()?;
-    File::open(state)?.sync_all()?;
+    os::sync_folder(state)?;
     Ok(true)
 }
 
@@ -59,8 +59,14 @@ mod tests {
         std::os::unix::fs::symlink("/dev/null", folder.path().join(NAME)).unwrap();
         assert!(add(folder.path(), "bob@y.example").is_err());
         fs::remove_file(folder.path().join(NAME)).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, folder.path().join(NAME), rustix::fs::FileType::Fifo, Mode::RWXU, 0)
-            .unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            folder.path().join(NAME),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .unwrap();
         assert!(add(folder.path(), "bob@y.example").is_err());
     }
 }

@@ -1,6 +1,8 @@
-//! The automatic reply to one message: whether it is due, and then sending it. What was sent is written down, durably,
-//! before it is sent; so of any number of deliveries at once, one sends, and who is killed between has sent one too few.
-//! The fate of the message that is answered never depends on any of this: there is no error, only an [`ReplyOutcome`].
+//! Automatic reply to one message: checks whether one is due, and sends it.
+//!
+//! - The reply log records the reply durably before it is sent. So of any number of concurrent deliveries one sends,
+//!   and a process killed in between sends one reply too few.
+//! - The delivery of the message never depends on the reply. There is no error, only a [`ReplyOutcome`].
 
 use super::error::Deferral;
 use super::judge::Engine;
@@ -22,54 +24,54 @@ use crate::store::{ReplyRequest, Reservation};
 use crate::verdict::facts::Envelope;
 use std::time::Duration;
 
-/// How long sendmail(8) may take. Longer than it needs, shorter than callers wait.
+/// Timeout of sendmail(8): longer than it needs, shorter than callers wait.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What became of a reply.
+/// The outcome of a reply.
 #[derive(Debug)]
 pub enum ReplyOutcome {
-    /// The mail system took it.
+    /// The mail system accepted it.
     Sent(Kind),
-    /// None goes.
+    /// No reply is due.
     No(SuppressReason),
-    /// One would have gone; it will not be tried again.
+    /// A reply was due, but failed. It will not be tried again.
     Failed(ReplyError),
 }
 
-/// Our own trouble with a reply.
+/// A local failure of a reply.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
-    /// The vendors or the store.
+    /// The vendors' directories or the store failed.
     #[error(transparent)]
     Undecided(#[from] Deferral),
-    /// The user's words.
+    /// The user's template cannot be used.
     #[error(transparent)]
     Template(#[from] TemplateFileError),
-    /// No random numbers.
+    /// The system has no random numbers.
     #[error("no random numbers: {0}")]
     Random(#[source] std::io::Error),
-    /// The mail system.
+    /// The mail system refused it.
     #[error("{program}: {source}")]
     Send {
-        /// Its program.
+        /// The sendmail program.
         program: String,
         /// What went wrong.
         source: SendError,
     },
 }
 
-/// A reply that is due, as far as can be said without asking what was sent before.
+/// A reply that is due, before the reply log is asked.
 #[derive(Debug)]
 pub struct PreparedReply {
-    /// To whom, and which.
+    /// Its recipient and kind.
     pub due: PendingReply,
-    /// What it says.
+    /// Its text.
     pub letter: ReplyMessage,
 }
 
 impl Engine {
-    /// Sends the reply that is due to a message of this decision, if one is, and tells the logs. `kept` says what becomes
-    /// of the message. With replies switched off nothing is looked at, and nothing opened.
+    /// Sends the reply to a message of this decision, if one is due, and logs it.
+    /// `kept` says how the message is retained. With replies switched off, no file is read or opened.
     pub fn answer(
         &self,
         message: &Message<'_>,
@@ -77,7 +79,7 @@ impl Engine {
         decision: &Decision,
         kept: RetainedAs,
     ) -> ReplyOutcome {
-        // Most mail is not asked about, and its log says nothing of replies.
+        // Most mail gets no reply, and no log line about one.
         if let Err(why) = self.config.replies.policy.kind(decision) {
             return ReplyOutcome::No(why);
         }
@@ -90,10 +92,10 @@ impl Engine {
         answer
     }
 
-    /// The reply to a message of this decision. It writes nothing, sends nothing, and does not ask what was sent before.
+    /// Prepares the reply to a message, without sending, writing or asking the reply log.
     ///
     /// # Errors
-    /// [`ReplyError`] with the vendors or the templates; within it, why no reply is due.
+    /// [`ReplyError`] of the vendors or the templates. The inner error says why no reply is due.
     pub fn reply(
         &self,
         message: &Message<'_>,
@@ -129,10 +131,10 @@ impl Engine {
         Ok(Ok(PreparedReply { due, letter }))
     }
 
-    /// Why the store would refuse this reply now; it is only asked.
+    /// Returns why the store would refuse this reply now. Changes nothing.
     ///
     /// # Errors
-    /// [`Undecided`] when the store cannot be read.
+    /// [`Deferral`] when the store cannot be read.
     pub fn rate_limited(&self, due: &PendingReply) -> Result<Option<SuppressReason>, Deferral> {
         let store = self.used_log()?;
         Ok(refusal(store.peek_reply(&self.ask_for(due))?))
@@ -152,7 +154,8 @@ impl Engine {
         }
     }
 
-    /// Writes the reply down as sent. The store is open no longer than that: sendmail(8) takes its time.
+    /// Records the reply as sent.
+    /// The store is closed again before sendmail(8) starts, which may be slow.
     fn reserve(&self, due: &PendingReply) -> Result<Option<SuppressReason>, Deferral> {
         self.preflight()?;
         let store = self.used_log()?;
@@ -170,7 +173,7 @@ impl Engine {
         }
     }
 
-    /// The vendors whom the user trusts and who can sell a stamp now.
+    /// Returns the vendors that the user trusts and that can sell a stamp now.
     fn offers(&self) -> Result<Vec<VendorOffer>, Deferral> {
         let directory = self.read_keys()?;
         let offer = |(vendor, buy): (&str, Option<&str>)| VendorOffer {
@@ -180,7 +183,7 @@ impl Engine {
         Ok(directory.vendors_for_sale(self.now).map(offer).collect())
     }
 
-    /// One line in the logs for each reply that was asked for.
+    /// Logs one line for each reply that was considered.
     fn tell(&self, answer: &ReplyOutcome, message: &Message<'_>, envelope: &Envelope, decision: &Decision) {
         let (event, reply) = match answer {
             ReplyOutcome::Sent(kind) => ("replied", kind.to_string()),

@@ -1,4 +1,4 @@
-//! The one place that knows which adapters there are: it reads the clock and the configuration.
+//! Engine from the system's clock and the user's configuration: the only module that knows which adapters there are.
 
 use super::judge::{Engine, Preloaded, RuleCache};
 use crate::config::paths::{CliOverrides, Paths, PlacesError};
@@ -6,7 +6,7 @@ use crate::os::clock;
 use crate::time::UnixTime;
 use std::sync::Arc;
 
-/// The engine with the user's configuration, at `now` if the user gives a time, else at the system's.
+/// Loads the configuration and makes an engine, at `now` if given, else at the system's time.
 ///
 /// # Errors
 /// [`PlacesError`] when the configuration cannot be used.

@@ -1,11 +1,14 @@
-//! Delivery: a message is judged and put where the user wants it, into a folder of his Maildir by its class, or aside, or
-//! nowhere.
+//! Delivery: judges a message and stores it as the user's actions say. It goes into a Maildir folder by its class, into
+//! the quarantine, or is discarded.
 //!
-//! The order is what makes it safe to be killed anywhere. Room for the message is taken in the Maildir first: what cannot
-//! be delivered now is neither judged nor spent, so that it can be tried again as often as the mail system likes. Then it
-//! is judged, and its stamp spent, durably. Then it is written, synced and linked in; then it is told. Whoever calls is
-//! told success last, so what is cut off between comes again, and is known again by its stamp. Only what is discarded is
-//! told first.
+//! The order of steps makes a kill at any moment safe:
+//!
+//! 1. Room for the message is reserved in the Maildir. A message that cannot be delivered now is neither judged nor
+//!    spent, so the mail system can try again as often as it likes.
+//! 2. The message is judged and its stamp spent, durably.
+//! 3. The message is written, synced and linked into its folder.
+//! 4. The delivery is logged. Only a discarded message is logged before it is dropped.
+//! 5. The caller gets success last. A delivery that was cut off in between comes again, and its stamp identifies it.
 
 use super::error::{Deferral, RecordError};
 use super::judge::Engine;
@@ -26,33 +29,33 @@ use crate::verdict::facts::Envelope;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Our fields on top are never longer than this: a value is cut at 200 characters, each at most four wide.
+/// Bytes reserved for the result fields. A value is cut at 200 characters, of at most four bytes each.
 const HEADER_RESERVE: usize = 4096;
 
-/// So many held messages go in one tidying, each with a sync of its own: whoever waits for a delivery must not wait long.
-/// The next delivery goes on.
+/// Held messages that one cleanup expires at most, each with its own sync.
+/// A caller that waits for a delivery must not wait long. The next delivery goes on.
 const EXPIRE_PER_DELIVERY: usize = 50;
 
 /// A message to be delivered.
 pub struct IncomingMessage<'a> {
     /// The message, or its beginning.
     pub bytes: &'a [u8],
-    /// What follows the beginning, if it was too large to be read.
+    /// The rest of the message, if it was too large to be read.
     pub rest: Option<&'a mut dyn Read>,
-    /// What the delivering program says of it.
+    /// The envelope from the delivering program.
     pub envelope: Envelope,
     /// Whether a good stamp is spent.
     pub marking: Mode,
 }
 
-/// Where a message went.
+/// The destination of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryOutcome {
-    /// Into this folder.
+    /// Delivered into this folder.
     Folder(String),
-    /// Aside, under this short name.
+    /// Held, under this short name.
     Held(String),
-    /// Nowhere, as the user wants it.
+    /// Discarded, by the user's action.
     Discarded,
 }
 
@@ -65,19 +68,19 @@ pub enum DeliveryError {
     /// It could not be put into the Maildir.
     #[error(transparent)]
     Maildir(#[from] MaildirError),
-    /// It could not be put aside.
+    /// It could not be held.
     #[error(transparent)]
     Held(#[from] HeldError),
-    /// That it is discarded could not be written down, so it is not.
+    /// The log line of its discarding could not be written, so it was not discarded.
     #[error("not discarded: {0}")]
     Record(#[from] RecordError),
-    /// Its end could not be read or written, or the system has no random numbers.
+    /// Its rest could not be read or written, or the system has no random numbers.
     #[error("cannot deliver: {0}")]
     Io(#[from] io::Error),
 }
 
 impl DeliveryError {
-    /// What the user can do about it, where that is not plain from the error.
+    /// Returns what the user can do about it, where that is not plain from the error.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         match self {
@@ -88,17 +91,17 @@ impl DeliveryError {
 }
 
 impl Engine {
-    /// Delivers a message into the Maildir at `maildir`. When this returns, the message is where it belongs and on the
-    /// disk.
+    /// Delivers a message into the Maildir at `maildir`.
+    /// When this returns, the message is in its folder and on the disk.
     ///
     /// # Errors
-    /// [`DeliveryError`]: it is in no folder, and must be tried again.
+    /// [`DeliveryError`]: the message is in no folder, and must be tried again.
     pub fn deliver(&self, arrival: IncomingMessage<'_>, maildir: &Path) -> Result<DeliveryOutcome, DeliveryError> {
         let IncomingMessage { bytes, mut rest, envelope, marking } = arrival;
         let message = Message::parse(bytes);
         let maildir = Maildir::open(maildir)?;
         let folders = &self.config.deliver.folders;
-        // A stamp that is spent leads to this folder, or aside, whatever else a class leads to.
+        // A spent stamp leads to this folder or the quarantine, whatever the other classes lead to.
         let first = folders.of(Class::FirstClass);
         let inbox = maildir.folder(first.on_disk().as_deref())?;
         let aside = keeps(self.config.actions.of(Class::FirstClass)).then(|| Quarantine::open(self)).transpose()?;
@@ -114,7 +117,7 @@ impl Engine {
         };
         let mut entry = result_header::entry(&decision, &message, &envelope, self.now);
         let mut edit = result_header::with_result_headers(&message, &decision, &HeaderContext::of(&self.config));
-        // The envelope line of an mbox is no part of the message.
+        // The envelope line of an mbox is not part of the message.
         edit.remove_span(0..message.envelope_line().len());
         let delivered = match decision.action {
             Action::Deliver | Action::Tag => {
@@ -151,13 +154,13 @@ impl Engine {
         if marking == Mode::Spend {
             self.record(&entry);
             self.keep_return(&message, &decision);
-            // Last, when the message can no more be lost: whatever becomes of the reply, it is where it belongs.
+            // The reply comes last: the message is delivered by then, whatever becomes of the reply.
             self.answer(&message, &envelope, &decision, self.kept(&delivered));
         }
         Ok(delivered)
     }
 
-    /// How long what was delivered there is kept aside.
+    /// Returns how long a message delivered there is retained.
     fn kept(&self, delivered: &DeliveryOutcome) -> RetainedAs {
         match (delivered, self.config.held_keep) {
             (DeliveryOutcome::Held(_), 0) => RetainedAs::ForGood,
@@ -166,26 +169,26 @@ impl Engine {
         }
     }
 
-    /// What is to be done now and then, once a day: messages that were held for too long go, and what killed deliveries
-    /// left in `maildir`, or in the Maildir of the configuration. Trouble with it is told to syslog and is no delivery's.
-    /// Nothing is removed because of a time that is pretended.
+    /// Runs the daily cleanup: expires held messages, and removes what killed deliveries left in the Maildir.
+    /// The Maildir is `maildir`, or that of the configuration. Errors go to syslog and fail no delivery. With an
+    /// overridden time nothing is removed.
     pub fn run_daily_cleanup(&self, maildir: Option<&Path>) {
         if !self.now_overridden
             && let Err(error) = self.tidy_once_a_day(maildir.or(self.places.maildir.as_deref()))
         {
-            self.log_error(&format!("tidying up: {error}"));
+            self.log_error(&format!("daily cleanup: {error}"));
         }
     }
 
     fn tidy_once_a_day(&self, maildir: Option<&Path>) -> Result<(), DeliveryError> {
         let mark = self.places.state().map_err(Deferral::from)?.join("tidied");
         let last = std::fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse::<i64>().ok());
-        // A mark of the future was left by a clock that was wrong.
+        // A time in the future was written by a clock that was wrong.
         if last.is_some_and(|last| (0..86_400).contains(&self.now.0.saturating_sub(last))) {
             return Ok(());
         }
-        // What is too old by this look at the clock alone may be so because the clock has jumped: it must have been by the
-        // last one, too. So a message may stay a day longer.
+        // The clock may have jumped. So a message expires only if it was too old at the last cleanup too, which may
+        // keep it a day longer.
         let sure = UnixTime(last.unwrap_or(0).min(self.now.0));
         let mut done = true;
         if let Some(held) = Quarantine::existing(self)? {
@@ -207,7 +210,7 @@ impl Engine {
     }
 }
 
-/// Whether a message is kept aside.
+/// Whether this action holds a message.
 fn keeps(action: Action) -> bool {
     matches!(action, Action::Hold | Action::Challenge | Action::Reject)
 }

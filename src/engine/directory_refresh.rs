@@ -1,5 +1,5 @@
-//! Fetching the directories of the vendors whom the user trusts, from the sources that he listed, and saying what is alarming
-//! about what came: once by the command, now and then by the resident process.
+//! Refresh of the key directories of trusted vendors, from the sources in the configuration. The command runs it once,
+//! the daemon regularly. It also reports alarms.
 
 use super::judge::Engine;
 use crate::config::directory_sources::{self, SourcesError};
@@ -10,40 +10,37 @@ use crate::log::syslog::{self, Severity};
 use crate::message::header::escape_untrusted;
 use crate::verdict::facts::KeyFact;
 
-/// The longest piece of a problem that is told.
+/// The longest problem text, in characters.
 const LONGEST: usize = 500;
 
-/// What came of it.
+/// The result of a refresh.
 #[derive(Debug)]
 pub struct Refreshed {
-    /// How asking each source went.
+    /// The outcome of each source.
     pub outcomes: Vec<SourceOutcome>,
-    /// What the user must look at.
+    /// Alarms for the user.
     pub alarms: Vec<String>,
 }
 
-/// Nothing could be asked.
+/// No source could be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryRefreshError {
-    /// The configuration.
+    /// The configuration cannot be used.
     #[error(transparent)]
     Places(#[from] PlacesError),
-    /// The list of sources.
+    /// The list of sources cannot be used.
     #[error(transparent)]
     Sources(#[from] SourcesError),
-    /// What the user placed.
+    /// The pinned documents cannot be used.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// The cache, or somebody else at it.
+    /// The cache cannot be used, or another process uses it.
     #[error(transparent)]
     Refresh(#[from] RefreshError),
 }
 
 impl Engine {
-    /// Asks every source, keeps what is believed unless `keep` says otherwise, and tells syslog what is alarming.
-    ///
-    /// # Errors
-    /// [`DirectoryRefreshError`].
+    /// Fetches every source, stores accepted documents unless `keep` forbids it, and sends alarms to syslog.
     pub fn refresh(&self, keep: bool) -> Result<Refreshed, DirectoryRefreshError> {
         let vendors = self.places.vendors()?;
         let (sources, placed) = (directory_sources::read(vendors)?, pinned::placed(vendors)?);
@@ -53,7 +50,7 @@ impl Engine {
         alarms.extend(disagreements(&folder));
         if let (true, Some(socket)) = (keep, &self.config.syslog) {
             for alarm in &alarms {
-                // A timer has no reader; and nothing depends on one.
+                // A timer has no reader of standard error. No result depends on syslog.
                 let _ = syslog::send(socket, Severity::Error, &format!("directory alarm: {alarm}"));
             }
         }
@@ -61,33 +58,34 @@ impl Engine {
     }
 }
 
-/// What went wrong with a source, in one line.
+/// Returns the problem of a source as one line.
 #[must_use]
 pub fn problem(outcome: &SourceOutcome) -> Option<String> {
     let problem = outcome.result.as_ref().err()?;
     Some(format!("{}: {}: {}", outcome.publisher, outcome.from, plain(&problem.what)))
 }
 
-/// The same, if somebody may be up to something.
+/// Returns the problem of a source, if it may be an attack.
 #[must_use]
 pub fn alert(outcome: &SourceOutcome) -> Option<String> {
     problem(outcome).filter(|_| outcome.result.as_ref().is_err_and(|problem| problem.alarm))
 }
 
-/// What a server or a document said may stand in it. The semicolons are ours.
+/// Sanitizes text from a server or a document.
+/// Semicolons are reserved for this program's own text.
 fn plain(what: &str) -> String {
     let pieces = what.split(';').map(|piece| escape_untrusted(piece.as_bytes(), LONGEST));
     pieces.collect::<Vec<_>>().join(";")
 }
 
-/// Where what is known now contradicts itself, or is past its date.
+/// Returns alarms for conflicting and expired keys.
 fn disagreements(folder: &Folder) -> Vec<String> {
     let mut alarms = Vec::new();
     for (vendor, keys) in folder.directory.vendors() {
         for (kid, fact) in keys {
             match fact {
                 KeyFact::Conflict => alarms.push(format!("{vendor}: your sources disagree about key {kid}")),
-                KeyFact::Stale => alarms.push(format!("{vendor}: what was fetched about key {kid} is past its date")),
+                KeyFact::Stale => alarms.push(format!("{vendor}: the fetched directory of key {kid} has expired")),
                 _ => {}
             }
         }

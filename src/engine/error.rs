@@ -1,4 +1,4 @@
-//! Why the engine could not answer: trouble of our own, for which mail is deferred.
+//! Errors of the engine: local failures, for which mail is deferred.
 
 use crate::config::paths::PlacesError;
 use crate::config::rules::RulesError;
@@ -8,79 +8,77 @@ use crate::directory::pinned::FolderError;
 use crate::store::StoreError;
 use crate::time::UnixTime;
 
-/// The message could not be judged now. That is our own trouble, and the message has to wait.
+/// The message could not be judged now and has to wait, because of a local failure.
 #[derive(Debug, thiserror::Error)]
 pub enum Deferral {
-    /// The configuration.
+    /// The configuration cannot be used.
     #[error(transparent)]
     Places(#[from] PlacesError),
-    /// The vendors' keys.
+    /// The vendors' keys cannot be read.
     #[error(transparent)]
     Keys(#[from] FolderError),
-    /// The used-serial log.
+    /// The used log failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The user's rules.
+    /// The user's rules cannot be used.
     #[error(transparent)]
     Rules(#[from] RulesError),
-    /// The recipient that the delivering program named.
+    /// The recipient from the delivering program is invalid.
     #[error(transparent)]
     User(#[from] UserError),
-    /// A clock that cannot be right.
-    #[error("the clock reads {0}, which is before this program was written")]
+    /// The clock cannot be right.
+    #[error("system clock is wrong: {0} is before this release (2026-11-21)")]
     Clock(UnixTime),
-    /// The user wants to wait for the directory.
-    #[error("what was fetched about the vendor of its stamp is past its date")]
+    /// The user's configuration defers mail while the directory is stale.
+    #[error("key directory of the stamp's vendor has expired")]
     StaleDirectory,
-    /// The resident process says so.
+    /// The daemon's own error.
     #[error("{what}")]
     Remote {
-        /// What happened.
+        /// What went wrong.
         what: String,
         /// What may help.
         hint: Option<String>,
     },
-    /// Whoever judges for himself would use another log than the process that judges for all, and accept a stamp once more.
-    #[error("to serve the whole system, the configuration must name the folder of the state, and nothing else may")]
+    /// A client that judged locally would use another log than the daemon, and accept a stamp once more.
+    #[error("with --system, set `state` in the configuration and don't pass --state")]
     StateNotConfigured,
-    /// Nobody said which addresses are the user's.
-    #[error("no addresses are configured, so no stamp can be for you")]
+    /// No addresses of the user are configured.
+    #[error("no addresses are configured, so no stamp and no sent message counts as yours")]
     NoAddresses,
 }
 
 impl Deferral {
-    /// What the user can do about it, where that is not plain from the error.
+    /// Returns what the user can do about it, where that is not plain from the error.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Remote { hint, .. } => hint.as_deref(),
             Self::NoAddresses => Some("write addresses = [\"you@your.example\"] into the configuration"),
             Self::StateNotConfigured => {
-                Some("write state = \"/var/lib/mailstamp\" into it, or \"/var/lib/mailstamp/%n\"")
+                Some("write state = \"/var/lib/mailstamp\" into the configuration, or \"/var/lib/mailstamp/%n\"")
             }
             Self::StaleDirectory => {
-                Some("mailstamp directory refresh fetches it; until then such mail waits (stamps.defer_stale)")
+                Some("run mailstamp directory refresh; until then such mail waits (stamps.defer_stale)")
             }
             Self::Keys(FolderError::Cache(CacheError::Content { .. })) => {
-                Some("remove the file; mailstamp directory refresh fetches it anew")
+                Some("remove the file and run mailstamp directory refresh")
             }
             Self::Clock(_) => Some("set the clock; the message is judged when it is tried again"),
-            Self::Rules(_) => {
-                Some("mailstamp config check says what is wrong; the message is judged when it is tried again")
-            }
+            Self::Rules(_) => Some("run mailstamp config check; the message is judged when it is tried again"),
             Self::Store(StoreError::Busy { .. }) => Some("another delivery holds the log; the message is tried again"),
             _ => None,
         }
     }
 }
 
-/// A line that must be on the disk could not be put there.
+/// A line that must be on the disk could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// There is no place for it.
+    /// The state has no folder.
     #[error(transparent)]
     Places(#[from] PlacesError),
     /// The system's.
-    #[error("the verdict log cannot be written: {0}")]
+    #[error("verdict log: cannot be written: {0}")]
     Io(#[from] std::io::Error),
 }

@@ -1,8 +1,8 @@
-//! What people do with a message anyway, and what it says about its stamps: moving it to Junk or Trash revokes them, moving
-//! it back undoes that, and having sent it with the word that its stamp may come back lets the stamp come back. Who moves
-//! messages, and how one learns of it, is left to the front ends.
+//! Feedback from moved and sent mail to the status of stamps. Moving a message to Junk or Trash revokes its stamps, and
+//! moving it back undoes that. A sent message whose stamp says `reuse=return` grants the return of that stamp. The
+//! front ends watch the folders.
 //!
-//! Only stamps that this mailbox really accepted on this very message are revoked, as its own log knows: or anybody could
+//! Only stamps that this mailbox accepted on this very message are revoked, by its own log. Otherwise any sender could
 //! have a stamp revoked by planting a copy of it.
 
 use super::error::Deferral;
@@ -18,7 +18,7 @@ use crate::time::UnixTime;
 /// The first 16 bytes of a message's fingerprint.
 pub type MessageName = [u8; 16];
 
-/// A stamp on a message, what stood about it, and what stands about it now.
+/// A stamp on a message, with its status before and after the feedback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusChange {
     /// Its vendor.
@@ -34,29 +34,29 @@ pub struct StatusChange {
 }
 
 impl Engine {
-    /// The message was moved to Junk or Trash: revokes the stamps that came with it.
+    /// Revokes the stamps of a message that was moved to Junk or Trash.
     ///
     /// # Errors
-    /// [`Undecided`]; some may have been revoked, and the same once more does no harm.
+    /// [`Deferral`]. Some stamps may have been revoked; a repeated call does no harm.
     pub fn on_junked(&self, message: &Message<'_>, log: &dyn Store) -> Result<Vec<StatusChange>, Deferral> {
         self.change_received(message, log, &|before| before.moved_away(self.now))
     }
 
-    /// The message was moved back: undoes what [`moved_away`](Self::moved_away) did, if that was not too long ago.
+    /// Undoes [`on_junked`](Self::on_junked) for a message that was moved back, within the configured time.
     ///
     /// # Errors
-    /// [`Undecided`], as above.
+    /// [`Deferral`], as above.
     pub fn on_restored(&self, message: &Message<'_>, log: &dyn Store) -> Result<Vec<StatusChange>, Deferral> {
         let within = self.config.watch.unrevoke_within;
         self.change_received(message, log, &|before| before.moved_back(self.now, within))
     }
 
-    /// The user sent this message: a stamp that says `reuse=return` is logged for return use, unless something was said
-    /// about it before. The mark alone gives nothing; that the message is the user's own must be known, and that From
-    /// names one of his addresses is only a second look.
+    /// Grants return use for a stamp in a sent message that says `reuse=return`.
+    /// A stamp with a grant or revocation is left alone. The mark alone gives nothing. The caller must know that the
+    /// message is the user's own; the check of From is only a second safeguard.
     ///
     /// # Errors
-    /// [`Undecided`], as above.
+    /// [`Deferral`], as above.
     pub fn sent(&self, message: &Message<'_>, log: &dyn Store) -> Result<Vec<StatusChange>, Deferral> {
         if message.first(STAMP_FIELD).is_none() || !self.is_from_me(message) {
             return Ok(Vec::new());
@@ -121,17 +121,15 @@ impl Engine {
 }
 
 impl StatusChange {
-    /// Whether anything is otherwise now.
+    /// Whether the status changed.
     #[must_use]
     pub fn is_change(&self) -> bool {
         self.before != self.after
     }
 }
 
-/// Takes back, at `now`, the revocation of one stamp by a move, if that was at most `within` seconds ago. Whether it did.
-///
-/// # Errors
-/// [`Undecided`].
+/// Undoes, at `now`, a revocation by a move that was at most `within` seconds ago.
+/// Returns whether it did.
 pub fn unrevoke(log: &dyn Store, vendor: &str, serial: &Serial, now: UnixTime, within: i64) -> Result<bool, Deferral> {
     let before = log.update_status(vendor, serial, &mut |before| before.moved_back(now, within))?;
     Ok(before != before.moved_back(now, within))

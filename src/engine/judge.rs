@@ -1,6 +1,6 @@
-//! One message through the core. The vendors' keys are read when a stamp names one, the used-serial log is opened when a
-//! stamp is otherwise good, and both at most once: a message without a stamp touches neither. A resident process hands both
-//! in (`engine/remote/state.rs`); and where there is one, an engine may have its judgements made there
+//! Judgement of one message. The vendors' keys are read when a stamp names one. The used log is opened when a stamp is
+//! otherwise good. Each happens at most once, and a message without a stamp needs neither. The daemon passes both in
+//! (`engine/remote/state.rs`). Where a daemon runs, an engine may forward its judgements to it
 //! (`engine/remote/client.rs`).
 
 use super::error::{Deferral, RecordError};
@@ -31,31 +31,31 @@ use crate::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use std::cell::OnceCell;
 use std::sync::{Arc, OnceLock};
 
-/// The engine, for as many messages as are to be judged.
+/// The engine. It judges any number of messages.
 #[derive(Debug)]
 pub struct Engine {
     /// The user's configuration.
     pub config: Arc<Config>,
-    /// Where his files are.
+    /// The user's files.
     pub places: Arc<Paths>,
     /// The time of the judgement.
     pub now: UnixTime,
-    /// Whether `now` was given by the user; a clock that he set himself is not doubted.
+    /// Whether the user gave `now`. The user's own time is not checked.
     pub now_overridden: bool,
-    /// What was read of the user's rules.
+    /// The user's rules, as read.
     pub(super) rulebook: Arc<RuleCache>,
-    /// What a resident process has ready.
+    /// What the daemon has loaded.
     pub(super) ready: Preloaded,
 }
 
-/// What need not be read or opened for this judgement.
+/// Inputs that are already loaded for this judgement.
 #[derive(Debug, Default)]
 pub(super) struct Preloaded {
     /// The vendors' keys, as they stand now.
     pub(super) keys: Option<Arc<Directory>>,
-    /// The used-serial log, which is open.
+    /// The open used log.
     pub(super) log: Option<Arc<ResidentLog>>,
-    /// The process that judges, if it is another.
+    /// The daemon that judges instead, if any.
     pub(super) elsewhere: Option<DaemonClient>,
 }
 
@@ -65,8 +65,9 @@ pub(super) struct RuleCache {
     pub(super) rules: OnceLock<Rules>,
 }
 
-/// The log for one judgement, opened by the first question. It is held until the judgement is over, so that stamps and
-/// rules ask the same one: a second could never be opened beside it.
+/// The log for one judgement, opened by the first request.
+/// It stays open until the judgement is over, so that stamps and rules share it. A second one could not be opened
+/// beside it.
 pub(super) struct LazyStore<'a> {
     engine: &'a Engine,
     opened: OnceCell<Arc<dyn Store>>,
@@ -86,19 +87,20 @@ impl<'a> LazyStore<'a> {
     }
 }
 
-/// When this program was written (2026-11-21): an earlier clock is wrong.
+/// Release date of this program (2026-11-21): an earlier clock is wrong.
 pub const RELEASE_TIME: UnixTime = UnixTime(1_795_219_200);
 
 impl Engine {
-    /// Has messages judged by the resident process, where there is one.
+    /// Forwards judgements to the daemon, where one runs.
     pub fn ask_resident(&mut self, given: &CliOverrides) {
         self.ready.elsewhere = DaemonClient::connect(given, self.now_overridden.then_some(self.now));
     }
 
-    /// Judges `message`. With [`Marking::Spend`] a good stamp is spent, durably, before this returns.
+    /// Judges `message`.
+    /// With [`Mode::Spend`] a good stamp is spent, durably, before this returns.
     ///
     /// # Errors
-    /// [`Undecided`]: nothing is known of the message's class, and it must be tried again.
+    /// [`Deferral`]: the message's class is unknown, and it must be tried again.
     pub fn judge(&self, message: &Message<'_>, envelope: &Envelope, marking: Mode) -> Result<Decision, Deferral> {
         if let Some(elsewhere) = &self.ready.elsewhere
             && let Some(answer) = elsewhere.judge(message, envelope, marking, Logging::ByCaller)?
@@ -111,7 +113,7 @@ impl Engine {
             self.ask(log.store()?, spend, marking)
         })?;
         let decision = self.decide(verdict, message, envelope, Extent::Whole, &log)?;
-        // A rule that matched says what is to be done.
+        // A matching rule decides what is done.
         let stale = decision.rule.is_none() && decision.verdict.reason == Reason::StaleDirectory;
         if marking == Mode::Spend && self.config.defer_stale && stale {
             return Err(Deferral::StaleDirectory);
@@ -119,10 +121,7 @@ impl Engine {
         Ok(decision)
     }
 
-    /// What the stamps on `message` come to; what the used-serial log would answer, `ask` answers.
-    ///
-    /// # Errors
-    /// As [`Self::judge`].
+    /// Returns the verdict on the stamps of `message`. `ask` answers for the used log.
     pub(super) fn verdict(
         &self,
         message: &Message<'_>,
@@ -151,20 +150,14 @@ impl Engine {
         }
     }
 
-    /// The judgement of a message of which only the header, and perhaps some of the body, was read: its stamps are not
-    /// looked at, the user's rules are.
-    ///
-    /// # Errors
-    /// As [`Self::judge`].
+    /// Judges a message of which only the header, and perhaps some of the body, was read.
+    /// Its stamps are not examined; the user's rules apply.
     pub fn judge_beginning(&self, message: &Message<'_>, envelope: &Envelope) -> Result<Decision, Deferral> {
         self.decide(Verdict::too_large(), message, envelope, Extent::Beginning, &LazyStore::new(self))
     }
 
-    /// The judgement of a message that is known to carry no stamp, from its header alone; `None` when the user's rules ask
-    /// for its text. `size` is that of the whole message.
-    ///
-    /// # Errors
-    /// As [`Self::judge`].
+    /// Judges a message without a stamp from its header alone.
+    /// `None` when the user's rules need its text. `size` is that of the whole message.
     pub(super) fn judge_header(
         &self,
         header: &Message<'_>,
@@ -177,11 +170,8 @@ impl Engine {
         self.decide(Verdict::unstamped(), header, envelope, Extent::Header { size }, &LazyStore::new(self)).map(Some)
     }
 
-    /// The used-serial log, with the grants beside it. Unless it is open anyway it is opened and locked by the first
-    /// question, until it is dropped.
-    ///
-    /// # Errors
-    /// [`PlacesError::Nowhere`].
+    /// Returns the used log, with the grants beside it.
+    /// Unless it is open already, the first request opens and locks it, until it is dropped.
     pub fn used_log(&self) -> Result<Arc<dyn Store>, PlacesError> {
         match &self.ready.log {
             Some(log) => Ok(Arc::clone(log) as Arc<dyn Store>),
@@ -189,10 +179,10 @@ impl Engine {
         }
     }
 
-    /// Whose stamps `message` carries: a finding for each, without a reason where the signature holds.
+    /// Returns a finding for each stamp on `message`, without a reason where the signature holds.
     ///
     /// # Errors
-    /// [`Undecided`] when the vendors' keys cannot be read.
+    /// [`Deferral`] when the vendors' keys cannot be read.
     pub fn identify(&self, message: &Message<'_>) -> Result<Vec<Finding>, Deferral> {
         let keys = LazyKeys { engine: self, read: OnceCell::new() };
         let findings = identify(message, &self.facts(&keys));
@@ -202,10 +192,10 @@ impl Engine {
         }
     }
 
-    /// What the used-serial log may know of the stamps on a message that was received.
+    /// Returns what the used log may know of the stamps on a received message.
     ///
     /// # Errors
-    /// [`Undecided`] when the vendors' keys cannot be read.
+    /// [`Deferral`] when the vendors' keys cannot be read.
     pub fn traces(&self, message: &Message<'_>) -> Result<Vec<Trace>, Deferral> {
         let keys = LazyKeys { engine: self, read: OnceCell::new() };
         let traces = traces(message, &self.facts(&keys));
@@ -219,13 +209,14 @@ impl Engine {
         Facts { now: self.now, mailboxes: &self.config.mailboxes, policy: &self.config.policy, keys }
     }
 
-    /// The vendors' keys, as they stand now.
+    /// Reads the vendors' keys, as they are now.
     pub(super) fn read_keys(&self) -> Result<Directory, Deferral> {
         let places = &self.places;
         Ok(pinned::read(places.vendors()?, places.directories.as_deref(), self.now)?.directory)
     }
 
-    /// Tells syslog and the verdict log. What cannot be told changes nothing: the message is judged.
+    /// Writes to syslog and the verdict log.
+    /// An error there changes nothing: the message is judged.
     pub fn record(&self, entry: &Entry) {
         if let (true, Ok(state)) = (self.config.verdict_log, self.places.state())
             && let Err(error) = VerdictLog::new(state).append(entry)
@@ -237,11 +228,11 @@ impl Engine {
         }
     }
 
-    /// As [`record`](Self::record), for what must be on the disk before anything is dropped on its strength: the line is
-    /// written even if the user wants no verdict log.
+    /// As [`record`](Self::record), but durable, for a line that must be on the disk before a message is dropped.
+    /// The line is written even if the user wants no verdict log.
     ///
     /// # Errors
-    /// [`RecordError`]: nothing may be dropped.
+    /// [`RecordError`]: no message may be dropped.
     pub fn record_durably(&self, entry: &Entry) -> Result<(), RecordError> {
         VerdictLog::new(self.places.state()?).append_durably(entry)?;
         if let Some(socket) = &self.config.syslog {
@@ -250,14 +241,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells syslog of our own trouble, if it listens.
+    /// Logs a local failure to syslog, if syslog listens.
     pub fn log_error(&self, trouble: &str) {
         if let Some(socket) = &self.config.syslog {
             let _ = syslog::send(socket, Severity::Error, trouble);
         }
     }
 
-    /// What must hold before a stamp's fate is decided.
+    /// Checks what must hold before a stamp's fate is decided.
     pub(super) fn preflight(&self) -> Result<(), Deferral> {
         if self.config.mailboxes.is_empty() {
             return Err(Deferral::NoAddresses);
@@ -265,13 +256,13 @@ impl Engine {
         self.is_clock_right()
     }
 
-    /// What must hold before anything is believed about a stamp: whether its key is in force and its window open, the clock
-    /// says. One that the user gave is not doubted.
+    /// Checks the clock, which decides whether a key is in force and a window open.
+    /// A time that the user gave is not checked.
     fn is_clock_right(&self) -> Result<(), Deferral> {
         if !self.now_overridden && self.now < RELEASE_TIME { Err(Deferral::Clock(self.now)) } else { Ok(()) }
     }
 
-    /// What was fetched about vendors is in the state.
+    /// Checks that the state is there: it has what was fetched about vendors.
     fn is_state_there(&self) -> Result<(), Deferral> {
         match self.places.state() {
             Err(error @ PlacesError::Missing { .. }) => Err(error.into()),
@@ -279,10 +270,10 @@ impl Engine {
         }
     }
 
-    /// What the log says. With [`Marking::Leave`] it is only looked at.
+    /// Asks the log. With [`Mode::DryRun`] it is only read.
     pub(super) fn ask(&self, log: &dyn Store, spend: &SpendRequest, marking: Mode) -> Result<SpendResult, Deferral> {
         if !self.config.used_log {
-            // Grants and revocations hold without the log of used serials; uses are not remembered.
+            // Grants and revocations hold without the used log; uses are not recorded.
             let spend = SpendRequest { terms: Terms::LookUp, ..spend.clone() };
             let answer = if marking == Mode::Spend { log.spend(&spend)? } else { log.would_spend(&spend)? };
             return Ok(match answer {
@@ -292,20 +283,21 @@ impl Engine {
         }
         Ok(match marking {
             Mode::Spend => log.spend(spend)?,
-            // Who only looks at a message that was accepted wants to know just that, however long ago it was.
+            // A dry run of an accepted message must report just that, however long ago the acceptance was.
             Mode::DryRun => log.would_spend(&SpendRequest { redelivery: Redelivery::EVER, ..spend.clone() })?,
         })
     }
 }
 
-/// The vendors' keys, read when the first stamp asks for one.
+/// The vendors' keys, read when the first stamp needs one.
 struct LazyKeys<'a> {
     engine: &'a Engine,
     read: OnceCell<Result<Arc<Directory>, Deferral>>,
 }
 
 impl LazyKeys<'_> {
-    /// `None` in case of trouble, which the engine looks for before it heeds what the core made of it.
+    /// Returns `None` on an error.
+    /// The engine checks for that error before it uses the core's result.
     fn directory(&self) -> Option<&Directory> {
         let read = || match &self.engine.ready.keys {
             Some(keys) => Ok(Arc::clone(keys)),

@@ -1,10 +1,11 @@
-//! Learning from what the user sends: to whom he writes, and which Message-IDs are his. What of a message counts stands
-//! here; who has the messages (a pipe, a folder, the watcher) does not.
+//! Learning contacts from sent mail: the user's correspondents and the user's own Message-IDs. This module decides what
+//! counts. The message comes from a pipe, a folder or the watcher.
 //!
-//! That a message is the user's own must be known from where it comes; that From names one of his addresses is only a
-//! second look. What a program sent in his name is not learned, or whoever gets an automatic reply would be somebody to
-//! whom he wrote. A message with a list's own fields came back from the list; what he sends to one is learned as any
-//! other.
+//! - The caller must know that a message is the user's own; the check of From is only a second safeguard.
+//! - A message that a program sent in the user's name is not learned. Otherwise each recipient of an automatic reply
+//!   would become a contact.
+//! - A message with the List fields of a mailing list came back from the list and is not learned. A message to a list
+//!   is learned as any other.
 
 use super::error::Deferral;
 use super::judge::Engine;
@@ -15,13 +16,13 @@ use crate::store::Sent;
 use crate::time::UnixTime;
 use std::fmt;
 
-/// So many recipients of one message are learned; who writes to more is not writing to anybody.
+/// Recipients learned from one message at most. A message to more is not to one person.
 const RECIPIENTS: usize = 1_000;
 
-/// What is read of a message: the fields of interest stand in here, or the message is none of a person.
+/// Bytes read of a message. A message whose fields of interest lie beyond this was not written by a person.
 pub const BEGINNING: u64 = 256 * 1024;
 
-/// Why nothing is learned from a message.
+/// Why a message is not learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkipReason {
     /// From names none of the user's addresses.
@@ -43,11 +44,11 @@ impl fmt::Display for SkipReason {
 }
 
 impl Engine {
-    /// What is to be learned from a message that the user sent. Its time is that of its Date field, unless that is still
-    /// to come, or else `otherwise`.
+    /// Returns what to learn from a message that the user sent.
+    /// Its time is that of its Date field, or `otherwise` if it has none. A time in the future is set to now.
     ///
     /// # Errors
-    /// [`Undecided`] when it is not known which addresses are the user's, or the clock cannot be right.
+    /// [`Deferral`] when the user's addresses are not known, or the clock cannot be right.
     pub fn may_learn(&self, message: &Message<'_>, otherwise: UnixTime) -> Result<Result<Sent, SkipReason>, Deferral> {
         let mut recipients = Vec::new();
         for field in message.fields().filter(|field| ["To", "Cc", "Bcc"].iter().any(|name| field.name_is(name))) {
@@ -57,10 +58,7 @@ impl Engine {
         self.learnable_of(message, recipients, otherwise)
     }
 
-    /// The same, where it is known who got the message: from its envelope, which no field tells (Bcc).
-    ///
-    /// # Errors
-    /// As [`learnable`](Self::learnable).
+    /// As [`may_learn`](Self::may_learn), with the recipients of the envelope, which no field names (Bcc).
     pub fn learnable_of(
         &self,
         message: &Message<'_>,
@@ -85,7 +83,7 @@ impl Engine {
     }
 }
 
-/// `Auto-Submitted` other than `no`, whose comments and parameters say nothing; and the older `Precedence`.
+/// Whether `Auto-Submitted` is other than `no`, comments and parameters aside, or the older `Precedence` says so.
 fn is_automatic(message: &Message<'_>) -> bool {
     let word = |value: &[u8]| {
         let end = value.iter().position(|b| b";( \t".contains(b)).unwrap_or(value.len());
@@ -180,7 +178,7 @@ mod tests {
         let raw = format!("From: me@x.example\nTo: {}\nCc: {}\n\n", many.join(",\n "), many.join(", "));
         let found = recipients(&raw);
         assert_eq!((found.len(), found[999].as_str()), (1_000, "p999@y.example"));
-        // A field beyond 256 KiB is nobody's.
+        // A field beyond 256 KiB is not read.
         let many: Vec<String> = (0..100_000).map(|n| format!("p{n}@y.example")).collect();
         assert_eq!(recipients(&format!("From: me@x.example\nTo: {}\n\n", many.join(", "))), [""; 0]);
     }

@@ -5,7 +5,8 @@ use crate::message::edit::Edit;
 use crate::os::clock;
 use std::io::{self, Read, Write as _};
 
-/// A name for a new file. It tells since when the message is there, so a time that is pretended has no part in it.
+/// Makes a name for a new file.
+/// It holds the arrival time, so it uses the system's clock and never an overridden time.
 pub(super) fn unique() -> io::Result<UniqueName> {
     let now = clock::since_1970();
     UniqueName::new(DeliveryTime {
@@ -32,7 +33,7 @@ pub(super) fn write(mut draft: Draft<'_>, edit: &Edit<'_>, rest: Option<&mut dyn
 /// A draft could not be completed.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// Its end could not be read, or not be written.
+    /// The rest of the message could not be read or written.
     #[error("the message cannot be copied: {0}")]
     Copy(#[from] io::Error),
     /// The Maildir.

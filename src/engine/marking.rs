@@ -1,10 +1,10 @@
-//! Whether a judgement spends.
+//! Mode of a judgement.
 
 /// Whether a good stamp is spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// It is spent: this is the delivery.
+    /// A delivery: a good stamp is spent.
     Spend,
-    /// Nothing is written: somebody only wants to know.
+    /// A dry run: nothing is written.
     DryRun,
 }

@@ -1,12 +1,13 @@
-//! The engine: gathers the facts, asks the pure half, spends once. Its one error is [`Undecided`](error::Undecided), trouble
-//! of our own, which every command turns into deferral.
+//! The engine: gathers the facts, calls the pure core, spends once. Its one error is [`Deferral`](error::Deferral), a
+//! local failure, and every command then defers the message.
 //!
-//! - [`context`]: an engine from the clock and the configuration. [`used_log`]: opens the log, and alone knows which store
-//!   that is.
-//! - [`judge`]: one message, from bytes to decision. [`rule_eval`] answers what rules ask, [`result_header`] writes the class
-//!   field.
-//! - [`delivery`]: puts a judged message where the user wants it. [`quarantine`] keeps held mail, [`allow_list`] adds its
-//!   senders, [`returnable`] keeps stamps that may go back with an answer, [`auto_reply`] sends the reply that is due.
+//! - [`context`]: makes an engine from the clock and the configuration. [`used_log`]: opens the log, and alone knows
+//!   which store that is.
+//! - [`judge`]: one message, from bytes to decision. [`rule_eval`] answers the rules' conditions, [`result_header`]
+//!   writes the class field.
+//! - [`delivery`]: stores a judged message by the user's actions. [`quarantine`] keeps held mail, [`allow_list`] adds
+//!   its senders, [`returnable`] keeps stamps that may go back with an answer, [`auto_reply`] sends the reply that is
+//!   due.
 //! - [`learn_sent`]: contacts from sent mail. [`feedback`]: revocations from moved mail. [`rescan`]: judges stored mail
 //!   again. [`retention`]: removes what has ended.
 //! - [`remote`]: judging in the daemon.

@@ -1,8 +1,9 @@
-//! Mail that is kept aside until the user looks: a Maildir in the folder of the state, each message with our result fields
-//! on top. It is released, allowed, deleted, or goes when its time is over; nothing leaves without a line in the verdict
-//! log, which is on the disk before.
+//! Quarantine: held mail until the user decides. It is a Maildir in the folder of the state, and each message has the
+//! result fields on top. A message is released, allowed, deleted, or expires.
 //!
-//! A released message is in the Maildir before it goes from here: killed between, there are two, never none.
+//! - No message leaves without a line in the verdict log, which is on the disk before.
+//! - A released message is in the Maildir before it leaves the quarantine. A kill in between leaves two copies, never
+//!   none.
 
 use super::error::{Deferral, RecordError};
 use super::judge::{Engine, RELEASE_TIME};
@@ -26,23 +27,23 @@ use crate::verdict::finding::Verdict;
 use crate::verdict::reason::Reason;
 use std::io::{self, Read};
 
-/// The folder in that of the state.
+/// The quarantine's folder in the folder of the state.
 const FOLDER: &str = "held";
 
-/// The header of a held message is looked for in so many bytes.
+/// Bytes that are searched for the header of a held message.
 const HEADER: u64 = 1024 * 1024;
 
-/// The rule that a released message names.
+/// The rule name in a released message.
 const RELEASED: &str = "released";
 
-/// The messages that are held.
+/// The held messages.
 #[derive(Debug)]
 pub struct Quarantine<'a> {
     engine: &'a Engine,
     folder: Folder,
 }
 
-/// One message that is held. Texts are encoded: printable ASCII, capped.
+/// A held message. Texts are encoded: printable ASCII, capped.
 #[derive(Clone, Debug)]
 pub struct HeldMessage {
     /// Its short name, which it keeps.
@@ -51,13 +52,13 @@ pub struct HeldMessage {
     pub since: UnixTime,
     /// Bytes.
     pub size: u64,
-    /// Its class, as it was judged.
+    /// Its class from the judgement.
     pub class: String,
     /// Why.
     pub reason: String,
     /// The user's rule that held it.
     pub rule: Option<String>,
-    /// Who claims to have written it.
+    /// The claimed author.
     pub author: Option<Address>,
     /// Its Subject.
     pub subject: Option<String>,
@@ -66,45 +67,45 @@ pub struct HeldMessage {
     kept: Kept,
 }
 
-/// How a message leaves.
+/// How a message leaves the quarantine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// It was let through.
+    /// It was released.
     Released,
-    /// It was let through, and its sender will be.
+    /// It was released, and its sender is allowed from now on.
     Allowed,
-    /// The user does not want it.
+    /// The user deleted it.
     Deleted,
-    /// It was held for as long as is configured.
+    /// It was held for the configured time.
     Expired,
 }
 
-/// Something with the held messages failed.
+/// An operation on the quarantine failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HeldError {
-    /// There is no place for them.
+    /// The state has no folder.
     #[error(transparent)]
     Places(#[from] PlacesError),
     /// The clock cannot be right.
     #[error(transparent)]
     Undecided(#[from] Deferral),
-    /// A folder.
+    /// A folder failed.
     #[error(transparent)]
     Maildir(#[from] MaildirError),
-    /// A message.
+    /// A message failed.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// A line without which no message goes.
+    /// The log line without which no message leaves could not be written.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The folder of the state, or random numbers.
+    /// The folder of the state failed, or the system has no random numbers.
     #[error("cannot hold a message: {0}")]
     Io(#[from] io::Error),
-    /// The list of senders who are let through.
+    /// The list of allowed senders failed.
     #[error("allow.list: {0}")]
     AllowList(io::Error),
-    /// Nobody to be let through from now on.
-    #[error("{0}: its sender cannot be told, or not be written as an address alone")]
+    /// The message has no sender that could be allowed.
+    #[error("{0}: no sender to allow: the author is missing, or is not one plain address")]
     NoSender(String),
 }
 
@@ -122,38 +123,29 @@ impl Removal {
 }
 
 impl<'a> Quarantine<'a> {
-    /// The held messages; the folder is made if it is missing.
-    ///
-    /// # Errors
-    /// [`HeldError`].
+    /// Opens the quarantine; creates its folder if it is missing.
     pub fn open(engine: &'a Engine) -> Result<Self, HeldError> {
         let state = engine.places.state()?;
         os::make_folder(state, 0o700)?;
         Ok(Self { engine, folder: Maildir::open(&state.join(FOLDER))?.inbox() })
     }
 
-    /// The held messages, if anything was ever held.
-    ///
-    /// # Errors
-    /// [`HeldError`].
+    /// Opens the quarantine, if a message was ever held.
     pub fn existing(engine: &'a Engine) -> Result<Option<Self>, HeldError> {
         let maildir = Maildir::existing(&engine.places.state()?.join(FOLDER))?;
         Ok(maildir.map(|maildir| Self { engine, folder: maildir.inbox() }))
     }
 
-    /// Keeps a message, `edit` and then `rest`, and returns its short name. It is on the disk then.
+    /// Holds a message, `edit` and then `rest`, durably, and returns its short name.
     ///
     /// # Errors
-    /// [`HeldError`]; nothing is kept then.
+    /// [`HeldError`]; no message is held then.
     pub fn add(&self, edit: &Edit<'_>, rest: Option<&mut dyn Read>) -> Result<String, HeldError> {
         Ok(write(self.draft()?, edit, rest)?)
     }
 
-    /// Begins a message that is to be kept. Not while the clock cannot be right: when it is set, the message would seem to
-    /// have been here for years, and go.
-    ///
-    /// # Errors
-    /// [`HeldError`].
+    /// Begins a message to hold. Fails while the clock cannot be right.
+    /// Once the clock is set, such a message would seem years old, and expire.
     pub(super) fn draft(&self) -> Result<Draft<'_>, HeldError> {
         let clock = clock::now();
         if clock < RELEASE_TIME {
@@ -162,45 +154,34 @@ impl<'a> Quarantine<'a> {
         Ok(Draft::begin(&self.folder, unique()?)?)
     }
 
-    /// All of them, the oldest first. One that cannot be read is shown without what it says.
-    ///
-    /// # Errors
-    /// [`HeldError`].
+    /// Lists the messages, the oldest first.
+    /// One that cannot be read appears without its content.
     pub fn list(&self) -> Result<Vec<HeldMessage>, HeldError> {
         let messages = self.folder.messages()?;
         Ok(messages.into_iter().map(|kept| self.look(kept)).collect())
     }
 
-    /// How many, and since when the oldest.
-    ///
-    /// # Errors
-    /// [`HeldError`].
+    /// Returns the count of messages, and the time of the oldest.
     pub fn count(&self) -> Result<(usize, Option<UnixTime>), HeldError> {
         let messages = self.folder.messages()?;
         Ok((messages.len(), messages.first().map(|kept| UnixTime(kept.since.seconds))))
     }
 
-    /// The whole of a message.
-    ///
-    /// # Errors
-    /// [`HeldError`].
+    /// Reads a whole message.
     pub fn read(&self, message: &HeldMessage) -> Result<Vec<u8>, HeldError> {
         Ok(self.folder.read(&message.kept, u64::MAX)?.0)
     }
 
-    /// The whole of a message as it is let through: the result fields say `allowed`, `rule=released`.
-    ///
-    /// # Errors
-    /// [`HeldError`].
+    /// Reads a whole message as it is released: the result fields say `allowed`, `rule=released`.
     pub fn read_released(&self, message: &HeldMessage) -> Result<Vec<u8>, HeldError> {
         let bytes = self.read(message)?;
         Ok(self.marked(&Message::parse(&bytes)).to_vec())
     }
 
-    /// Puts a message into the inbox of a Maildir, and takes it from here.
+    /// Moves a message into the inbox of a Maildir.
     ///
     /// # Errors
-    /// [`HeldError`]; it may be in both then.
+    /// [`HeldError`]; the message may then be in both.
     pub fn release(&self, message: &HeldMessage, into: &Maildir, how: Removal) -> Result<(), HeldError> {
         let bytes = self.read(message)?;
         let inbox = into.folder(None)?;
@@ -209,14 +190,15 @@ impl<'a> Quarantine<'a> {
         self.remove(message, how)
     }
 
-    /// Lets the sender of a message through from now on. Whether he was not before.
+    /// Allows the sender of a message from now on.
+    /// Returns whether the sender was not allowed before.
     ///
     /// # Errors
-    /// [`HeldError`]; the list is as it was, then.
+    /// [`HeldError`]; the list is then unchanged.
     pub fn allow_sender(&self, message: &HeldMessage) -> Result<bool, HeldError> {
         let nobody = || HeldError::NoSender(message.id.clone());
         let address = message.author.as_ref().ok_or_else(nobody)?;
-        // An author may call himself `*@y.example`. What is written down must mean him alone to whoever reads it.
+        // An author may use the address `*@y.example`. The written line must mean this one address to every reader.
         let text = address.to_string();
         let alone = Pattern::parse(&text).is_ok_and(|pattern| pattern.exact() == Some(address));
         if !alone || text.contains(['#', '"']) {
@@ -225,10 +207,10 @@ impl<'a> Quarantine<'a> {
         allow_list::add(self.engine.places.state()?, &text).map_err(HeldError::AllowList)
     }
 
-    /// Takes a message away, after a line in the log says so.
+    /// Removes a message, after a log line about it.
     ///
     /// # Errors
-    /// [`HeldError`]; it is still held then, or at worst comes back after a crash.
+    /// [`HeldError`]; the message is still held, or at worst comes back after a crash.
     pub fn remove(&self, message: &HeldMessage, how: Removal) -> Result<(), HeldError> {
         self.engine.record_durably(&Entry {
             time: self.engine.now.to_string(),
@@ -247,18 +229,18 @@ impl<'a> Quarantine<'a> {
         Ok(self.folder.remove(&message.kept)?)
     }
 
-    /// Takes away what was held for longer than is configured at `now`, no more than `most` messages, and nothing while
-    /// another process is at it. Those that were.
+    /// Removes messages held for longer than the configured time at `now`, up to `most`, and returns them.
+    /// Removes nothing while another process has the lock.
     ///
     /// # Errors
-    /// [`HeldError`]; some may be gone, and each has its line.
+    /// [`HeldError`]; some messages may be gone, each with its log line.
     pub fn expire(&self, most: usize, now: UnixTime) -> Result<Vec<HeldMessage>, HeldError> {
         let keep = self.engine.config.held_keep;
         if keep == 0 {
             return Ok(Vec::new());
         }
         let mut gone = Vec::new();
-        // Who has it may be waiting for a person; there is another day.
+        // The lock holder may wait for the user. The next day's cleanup comes anyway.
         let Some(_lock) = self.folder.try_lock()? else { return Ok(gone) };
         for kept in self.folder.messages()? {
             if gone.len() < most && now.since(UnixTime(kept.since.seconds)) > keep {
@@ -270,10 +252,7 @@ impl<'a> Quarantine<'a> {
         Ok(gone)
     }
 
-    /// Keeps others from taking messages away until what is returned is dropped.
-    ///
-    /// # Errors
-    /// [`HeldError`].
+    /// Keeps other processes from removing messages until the guard is dropped.
     pub fn lock(&self) -> Result<impl Drop + use<>, HeldError> {
         Ok(self.folder.lock()?)
     }
@@ -312,10 +291,10 @@ impl<'a> Quarantine<'a> {
     }
 }
 
-/// Class, reason and rule of a result field that we wrote; its values were encoded then.
+/// Parses class, reason and rule of a result field that this program wrote, with its values encoded.
 fn shown_result(value: &[u8]) -> [Option<String>; 3] {
     let text = String::from_utf8_lossy(value);
-    // Whoever may write into the folder is the user; what he shows his terminal by that is still only text.
+    // Only the user can write into this folder. Even so, text for the terminal must be printable.
     if !text.bytes().all(|b| matches!(b, b' '..=b'~')) {
         return [None, None, None];
     }

@@ -1,6 +1,6 @@
-//! Mail that was received before, judged as it would have been then: at its receiving time, message by message, in the
-//! order in which it is kept. Nothing is spent and nothing is written. The log is only looked at; what it does not know is
-//! spent in a log in memory, so that of two old messages with one stamp the second is `used` here too.
+//! Rescan: judges stored mail as of its receiving time, message by message, in the order in which it is kept. It spends
+//! and writes nothing. It only reads the log, and spends what the log does not know in a log in memory. So the second
+//! of two old messages with one stamp is `used` here too.
 
 use super::error::Deferral;
 use super::judge::Engine;
@@ -20,36 +20,36 @@ use crate::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use jiff::fmt::rfc2822::DateTimeParser;
 use std::cell::Cell;
 
-/// The judge of old mail.
+/// The judge of stored mail.
 #[derive(Debug)]
 pub struct Scan {
     engine: Engine,
     envelope: Envelope,
-    /// What the messages so far would have spent: some sixty bytes for each that carries a good stamp.
+    /// Spends of the messages so far: about 60 bytes for each message with a good stamp.
     seen: Memory,
 }
 
-/// What a message came to.
+/// The result for one message.
 #[derive(Clone, Debug)]
 pub struct JudgedMessage {
     /// The judgement.
     pub decision: Decision,
     /// When the message was received.
     pub received: UnixTime,
-    /// How that is known.
+    /// The source of the receiving time.
     pub clue: ReceivedTime,
-    /// Whether the log reaches back far enough to say if its stamp was used before.
+    /// Whether the log reaches back far enough to know an earlier use of its stamp.
     pub reuse_checked: bool,
 }
 
-/// How the receiving time of a message is known.
+/// The source of a message's receiving time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceivedTime {
-    /// By the Received field on top, which the user's own host put there.
+    /// The topmost Received field, which the user's own host wrote.
     Received,
-    /// By the `From ` line of the mbox file, which the delivering program wrote.
+    /// The `From ` line of the mbox file, which the delivering program wrote.
     FromLine,
-    /// By the time of the file.
+    /// The time of the file.
     File,
 }
 
@@ -66,14 +66,14 @@ impl ReceivedTime {
 }
 
 impl Scan {
-    /// A judge with the engine's configuration. Judges for the envelope's recipient, if it names one.
+    /// Makes a judge with the engine's configuration, for the envelope's recipient if it names one.
     #[must_use]
     pub fn new(engine: Engine, envelope: Envelope) -> Self {
-        // Messages do not come in the order of their times, so nothing may be forgotten on the way.
+        // Messages do not come in the order of their times, so no row may be purged on the way.
         Self { engine: Engine { now_overridden: true, ..engine }, envelope, seen: Memory::with_grace(i64::MAX) }
     }
 
-    /// The most bytes of a message that are looked at.
+    /// Returns the most bytes of a message that are read.
     #[must_use]
     pub fn largest(&self) -> u64 {
         self.engine.config.largest
@@ -82,7 +82,7 @@ impl Scan {
     /// Judges one message.
     ///
     /// # Errors
-    /// [`Undecided`]: our own trouble, which other messages would meet too.
+    /// [`Deferral`]: a local failure, which other messages would meet too.
     pub fn judge(&mut self, kept: &StoredMessage<'_>) -> Result<JudgedMessage, Deferral> {
         let message = Message::parse(kept.bytes);
         let (received, clue) = receiving_time(&message, kept.modified);
@@ -93,7 +93,7 @@ impl Scan {
         } else {
             self.ask(&message, &checked)?
         };
-        // A delivering program may have put a sign before some lines, after the message was judged.
+        // A delivering program may have quoted some lines after the message was judged.
         if decision.verdict.reason == Reason::Used
             && kept.number.is_some()
             && let Some(before) = mbox::unquoted(kept.bytes)
@@ -110,11 +110,11 @@ impl Scan {
         let engine = &self.engine;
         let verdict = engine.verdict(message, &self.envelope, &mut |spend| {
             engine.preflight()?;
-            // Opened for this question only: mail may come meanwhile.
+            // Opened for this request only: mail may come meanwhile.
             let log = engine.used_log()?;
             let answer = match engine.ask(log.as_ref(), spend, Mode::DryRun) {
                 Err(Deferral::Store(StoreError::ClockBehind { .. })) | Ok(SpendResult::Ended) => {
-                    // The log has forgotten the stamps of that time. A delivery has to refuse them; here nothing is at
+                    // The log has purged the stamps of that time. A delivery must refuse them. Here nothing is at
                     // stake, and grants and revocations still count.
                     checked.set(false);
                     engine.ask(log.as_ref(), &SpendRequest { terms: Terms::LookUp, ..spend.clone() }, Mode::DryRun)?
@@ -125,17 +125,17 @@ impl Scan {
             if answer != SpendResult::Fresh || !spends {
                 return Ok(answer);
             }
-            // A copy of a message in another folder is the same message, however long after it was made.
+            // A copy of a message in another folder is the same message, however much later it was made.
             Ok(self.seen.spend(&SpendRequest { redelivery: Redelivery::EVER, ..spend.clone() })?)
         })?;
         engine.decide(verdict, message, &self.envelope, Extent::Whole, &LazyStore::new(engine))
     }
 }
 
-/// When a message was received.
+/// Returns the receiving time of a message.
 fn receiving_time(message: &Message<'_>, modified: i64) -> (UnixTime, ReceivedTime) {
     let top = message.first("Received").map(|field| field.unfolded());
-    // The date stands after the last semicolon (RFC 5321 4.4), and some programs put a comment after it.
+    // The date comes after the last semicolon (RFC 5321 4.4), and some programs put a comment after it.
     if let Some(time) = top.and_then(|text| date(text.rsplit(|&b| b == b';').next()?)) {
         return (time, ReceivedTime::Received);
     }
@@ -145,16 +145,16 @@ fn receiving_time(message: &Message<'_>, modified: i64) -> (UnixTime, ReceivedTi
     }
 }
 
-/// A date of mail (RFC 5322 3.3), whatever weekday it claims to be.
+/// Parses a date of mail (RFC 5322 3.3), whatever weekday it claims.
 pub(super) fn date(text: &[u8]) -> Option<UnixTime> {
     let text = std::str::from_utf8(text).ok()?.trim();
-    // Its beginning alone is ours to read; a weekday or a comment of any length says nothing more.
+    // Only the beginning is parsed; a weekday or a comment of any length adds nothing.
     let text = text.get(..text.len().min(100)).unwrap_or(text);
     let time = DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()?;
     Some(UnixTime(time.as_second())).filter(|time| time.0 >= 0)
 }
 
-/// The time in `From sender Sat Nov 21 12:00:00 2026`, which is asctime(3) in UTC (RFC 4155, appendix A).
+/// Parses the time in `From sender Sat Nov 21 12:00:00 2026`, which is asctime(3) in UTC (RFC 4155, appendix A).
 fn from_line(line: &[u8]) -> Option<UnixTime> {
     let line = std::str::from_utf8(line.split(|&b| b == b'\n').next()?).ok()?;
     let words: Vec<&str> = line.split_whitespace().collect();

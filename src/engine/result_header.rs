@@ -1,5 +1,5 @@
-//! How a verdict is written down: the result field of a filtered message, the Authentication-Results field beside it, the
-//! line for syslog, the entry of the verdict log. Every value from outside goes through the one encoder.
+//! Result fields and log entries of a verdict: the result field of a filtered message, the Authentication-Results
+//! field, the syslog line, the entry of the verdict log. Every value from outside passes through one encoder.
 
 use crate::config::Config;
 use crate::log::verdict_log::Entry;
@@ -15,16 +15,16 @@ use crate::verdict::finding::Verdict;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
-/// No value from outside is shown longer than this.
+/// The longest value from outside that is shown, in characters.
 pub const LONGEST: usize = 200;
 
-/// What of the configuration shows in a marked message.
+/// The settings that show in the result fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderContext {
-    /// Under which name an Authentication-Results field is written.
+    /// The authserv-id of the Authentication-Results field, if one is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authserv_id: Option<String>,
-    /// Whether used serials are remembered.
+    /// Whether used serials are recorded.
     pub used_log: bool,
 }
 
@@ -36,8 +36,9 @@ impl HeaderContext {
     }
 }
 
-/// The message with its result fields on top: `Digital-Stamp-Class`, with an `authserv_id` also
-/// `Authentication-Results`. What came with the message and could pass for them is gone; no other byte changes.
+/// Returns the message with its result fields on top: `Digital-Stamp-Class`, and `Authentication-Results` with an
+/// `authserv_id`.
+/// Fields of the message that could pass for them are removed. No other byte changes.
 #[must_use]
 pub fn with_result_headers<'a>(message: &Message<'a>, decision: &Decision, marks: &HeaderContext) -> Edit<'a> {
     let newline = message.newline();
@@ -54,13 +55,13 @@ pub fn with_result_headers<'a>(message: &Message<'a>, decision: &Decision, marks
     edit
 }
 
-/// The result field, folded, with its line end.
+/// Returns the result field, folded, with its line end.
 #[must_use]
 pub fn result_field(decision: &Decision, used_log: bool, newline: &str) -> String {
     fold(CLASS_FIELD, &summary(decision, used_log), newline)
 }
 
-/// Class, reason and what is known of the stamp, as parameters.
+/// Returns class, reason and what is known of the stamp, as parameters.
 fn summary(decision: &Decision, used_log: bool) -> String {
     let verdict = &decision.verdict;
     let mut text = format!("{}; reason={}", verdict.class(), verdict.reason);
@@ -90,7 +91,7 @@ fn summary(decision: &Decision, used_log: bool) -> String {
     text
 }
 
-/// The Authentication-Results field (RFC 8601) for a site that writes such fields as `authserv_id`.
+/// Returns the Authentication-Results field (RFC 8601) for a site that writes such fields as `authserv_id`.
 #[must_use]
 pub fn authentication_results(verdict: &Verdict, authserv_id: &str, newline: &str) -> String {
     // The method is not registered: RFC 8601 section 2.7.6 leaves such names to sites that agree among themselves.
@@ -108,7 +109,7 @@ pub fn authentication_results(verdict: &Verdict, authserv_id: &str, newline: &st
     fold(AUTHENTICATION_RESULTS, &text, newline)
 }
 
-/// The entry for the verdict log.
+/// Returns the entry for the verdict log.
 #[must_use]
 pub fn entry(decision: &Decision, message: &Message<'_>, envelope: &Envelope, now: UnixTime) -> Entry {
     let shown = |text: &str| escape_untrusted(text.as_bytes(), LONGEST);
@@ -135,7 +136,7 @@ pub fn entry(decision: &Decision, message: &Message<'_>, envelope: &Envelope, no
     }
 }
 
-/// The line for syslog: the entry's members as `name=value`, without the time, which syslog has itself.
+/// Returns the syslog line: the entry's members as `name=value`, without the time, which syslog adds.
 #[must_use]
 pub fn line(entry: &Entry) -> String {
     let value = entry.value.map(|value| value.to_string());

@@ -1,16 +1,16 @@
-//! Forgetting what need not be remembered any more: serials whose stamps have ended, what the user sent long ago, to whom
-//! replies went, stamps for answers that nobody will write.
+//! Retention: removes serials of ended stamps, old Message-IDs of sent mail, old rows of the reply log, and returnable
+//! stamps of messages that are too old to be answered.
 
 use super::error::Deferral;
 use super::judge::Engine;
 use crate::store::ReturnableStore;
 
-/// Rows removed while the log is held; then it is let go, so that a waiting delivery comes in between.
+/// Rows removed while the log is held. It is then released, so that a waiting delivery comes in between.
 const AT_ONCE: usize = 1000;
-/// Seconds for which it is known at least who got an automatic reply.
+/// Least retention of a row of the reply log, in seconds.
 const REPLIES: i64 = 400 * 86_400;
 
-/// What was forgotten.
+/// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PurgeReport {
     /// Serials of ended stamps.
@@ -19,15 +19,15 @@ pub struct PurgeReport {
     pub sent: u64,
     /// Automatic replies.
     pub replies: u64,
-    /// Stamps for answers.
+    /// Returnable stamps.
     pub returns: u64,
 }
 
 impl Engine {
-    /// Forgets.
+    /// Removes what is past its retention.
     ///
     /// # Errors
-    /// [`Undecided`] when the log cannot be had; what was removed before stays removed.
+    /// [`Deferral`] when the log cannot be locked; what was removed before stays removed.
     pub fn forget(&self) -> Result<PurgeReport, Deferral> {
         let mut forgotten = PurgeReport::default();
         loop {
@@ -40,7 +40,7 @@ impl Engine {
         let log = self.used_log()?;
         forgotten.sent = log.purge_sent(self.now.plus(-self.config.sent_retention))?;
         forgotten.replies = log.purge_replies(self.now.plus(-REPLIES.max(self.config.replies.per_sender)))?;
-        // As long as an answer to what one received is likely; it costs no more than a stamp.
+        // Kept for as long as an answer to received mail is likely. A lost stamp costs no more than its price.
         let returns = ReturnableStore::new(self.places.state()?).purge(self.now.plus(-self.config.sent_retention));
         Ok(PurgeReport { returns, ..forgotten })
     }

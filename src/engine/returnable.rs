@@ -1,5 +1,5 @@
-//! Keeping the stamps that correspondents let come back, for the answers that the user will write. Only of messages that a
-//! stamp made first-class: what a stranger writes beside a bad one is no permission that would be worth anything.
+//! Keeping returnable stamps for the user's answers. Only messages that a stamp made first-class count: an unproven
+//! stranger's permission to return a stamp is worthless.
 
 use super::judge::Engine;
 use crate::message::address::addresses;
@@ -12,8 +12,8 @@ use crate::store::{ReturnableStamp, ReturnableStore};
 use crate::verdict::class::Class;
 
 impl Engine {
-    /// Keeps the stamp of a message that was received, if it says `; reuse=return`. Trouble with it is told to syslog and
-    /// changes nothing else.
+    /// Keeps the stamp of a received message, if it says `; reuse=return`.
+    /// An error goes to syslog and changes nothing else.
     pub fn keep_return(&self, message: &Message<'_>, decision: &Decision) {
         if decision.class() != Class::FirstClass || !self.config.sendmail.keep_returns {
             return;
@@ -36,7 +36,7 @@ impl Engine {
             .state()
             .map(|state| ReturnableStore::new(state).keep(&String::from_utf8_lossy(&id.unfolded()), &row));
         if let Ok(Err(error)) = kept {
-            self.log_error(&format!("a stamp for the answer could not be kept: {error}"));
+            self.log_error(&format!("returnable stamp not kept: {error}"));
         }
     }
 }

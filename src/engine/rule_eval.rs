@@ -1,7 +1,9 @@
-//! The user's rules about a message that no stamp let through: `allow` of the configuration, the senders that he let
-//! through from held mail, then `rules.toml`. The file of the rules is read when the first message comes so far, a list of
-//! addresses when a rule asks it, and the log is opened when a rule asks whom the user wrote to; none of them for mail with a
-//! good stamp. What cannot be read or opened makes the message wait, never fail to match.
+//! Rule evaluation for a message without a good stamp: `allow` of the configuration, the senders allowed from held
+//! mail, then `rules.toml`.
+//!
+//! - The rules file is read when the first message needs it, a list of addresses when a rule names it. The log is
+//!   opened when a rule asks for the user's correspondents. Mail with a good stamp needs none of them.
+//! - A file that cannot be read or opened defers the message. It never counts as a condition that does not match.
 
 use super::error::Deferral;
 use super::judge::{Engine, LazyStore};
@@ -24,36 +26,36 @@ use std::path::Path;
 /// The name under which the list of `mailstamp held allow` appears as a rule.
 pub const HELD_ALLOW_NAME: &str = "held-allow";
 
-/// What `mailstamp rules test` tells: how the rules came to their answer.
+/// How the rules reached their decision; for `mailstamp rules test`.
 #[derive(Debug)]
 pub struct RuleTrace<'a> {
-    /// The judgement before any rule was asked.
+    /// The verdict before the rules.
     pub verdict: Verdict,
-    /// What came of it.
+    /// The resulting decision.
     pub decision: Decision,
     /// The author's address, which most conditions are about.
     pub author: Option<Address>,
     /// The envelope sender.
     pub sender: Option<Address>,
-    /// The rules that were asked, in their order; the last of them matches if `decision` has its name.
+    /// The rules that were evaluated, in order; the last one matches if `decision` has its name.
     pub asked: Vec<RuleStep<'a>>,
-    /// How many rules there are.
+    /// The number of rules.
     pub count: usize,
 }
 
-/// A rule that was asked.
+/// An evaluated rule.
 #[derive(Debug)]
 pub struct RuleStep<'a> {
-    /// Which.
+    /// The rule.
     pub rule: &'a Rule,
     /// Whether it matches.
     pub matches: bool,
-    /// Its conditions in the order in which they are asked, and the answers as far as they were needed.
+    /// Its conditions in the order of evaluation, and the results of those that were needed.
     pub answers: Vec<(Clause, &'a Condition, Option<Match>)>,
 }
 
 impl Engine {
-    /// The decision on a message of this verdict.
+    /// Decides on a message of this verdict.
     pub(super) fn decide(
         &self,
         verdict: Verdict,
@@ -73,10 +75,8 @@ impl Engine {
         })
     }
 
-    /// How the rules come to their answer on this message. Nothing is spent and nothing is written.
-    ///
-    /// # Errors
-    /// As [`Engine::judge`].
+    /// Evaluates the rules for this message and returns every step.
+    /// Nothing is spent or written.
     pub fn consult(&self, message: &Message<'_>, envelope: &Envelope, cut: bool) -> Result<RuleTrace<'_>, Deferral> {
         let log = LazyStore::new(self);
         let verdict = if cut {
@@ -119,13 +119,13 @@ impl Engine {
         let mut found = Vec::new();
         let matches = rule.matches(letter, world, &mut |_, _, answer| found.push(answer));
         let matches = matches.map_err(|error| self.undecided(error))?;
-        // Those that were asked are the first: conditions, and exceptions once all of them held.
+        // The evaluated ones come first: conditions, and exceptions once all conditions held.
         let mut answers = found.into_iter();
         let answers = rule.conditions().map(|(part, condition)| (part, condition, answers.next())).collect();
         Ok(RuleStep { rule, matches, answers })
     }
 
-    /// The rules, read when they are first asked for.
+    /// Returns the rules, read on first use.
     ///
     /// # Errors
     /// [`RulesError`] when they cannot be used.
@@ -137,7 +137,7 @@ impl Engine {
         Ok(self.rulebook.rules.get_or_init(|| read))
     }
 
-    /// The entry of `allow`, or of the list beside the log, that lets the author through without a stamp.
+    /// Returns the entry of `allow`, or of the list beside the log, that allows the author without a stamp.
     fn allowed(&self, letter: &MessageContext<'_>) -> Result<Option<Ruling>, Deferral> {
         let Some(author) = letter.author() else { return Ok(None) };
         let allow = |name: &str| Some(Ruling { name: name.to_owned(), effect: Effect::Allow });
@@ -149,7 +149,7 @@ impl Engine {
 
     fn held_allow(&self, author: &Address) -> Result<bool, Deferral> {
         let state = match self.places.state() {
-            // Without a folder for the state nothing was ever held.
+            // Without a folder for the state no message was ever held.
             Err(PlacesError::Nowhere(_)) => return Ok(false),
             other => other?,
         };
@@ -170,7 +170,7 @@ impl Engine {
     }
 }
 
-/// What rules may ask beside the message.
+/// What rules may ask for beside the message.
 struct EngineEnvironment<'a> {
     engine: &'a Engine,
     log: &'a LazyStore<'a>,

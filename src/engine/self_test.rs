@@ -1,5 +1,5 @@
-//! A message of our own through the core, with a key and a log in memory: what `doctor` calls the self-test. It shows that
-//! this build on this machine accepts a stamp once, knows its message again, and refuses the stamp on another message.
+//! Self-test of `doctor`: judges a message of its own with a key and a log in memory. It shows that this build on this
+//! machine accepts a stamp once, recognizes its message again, and refuses the stamp on another message.
 
 use crate::message::address::{Address, Pattern};
 use crate::message::parse::Message;
@@ -22,17 +22,17 @@ const NOW: UnixTime = UnixTime(1_800_000_000);
 /// Runs the self-test.
 ///
 /// # Errors
-/// What went otherwise than it should, in words.
+/// What failed, as text.
 pub fn self_test() -> Result<(), String> {
     let key = SecretKey::from_random(&[7; 32]);
     let keys = OneKey(VendorKey { key: key.public(), status: KeyStatus::Active, not_before: None, not_after: None });
-    let token = stamp(&key).map_err(|error| format!("no stamp could be made: {error}"))?;
+    let token = stamp(&key).map_err(|error| format!("cannot make a stamp: {error}"))?;
     let log = Memory::default();
     for (message_id, expected) in [("one", Reason::Paid), ("one", Reason::Again), ("two", Reason::Used)] {
         let text = format!("Message-ID: <{message_id}@{VENDOR}>\nDigital-Stamp: {token}\n\nself-test\n");
         let reason = judge(&text, &keys, &log)?;
         if reason != expected {
-            return Err(format!("a message should have been {expected} and was {reason}"));
+            return Err(format!("message has reason {reason}, expected {expected}"));
         }
     }
     Ok(())

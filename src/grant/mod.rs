@@ -1,6 +1,5 @@
-//! What a grant is: the user's own word that a stamp may be used again; and what a revocation is: his word that it may
-//! not. Both are about a stamp's (vendor, serial). What follows from them when the stamp comes again stands in `status`;
-//! where they are kept is the store's affair.
+//! Grants and revocations: the user's permission to use a stamp again, and its withdrawal. Both are about a stamp's
+//! (vendor, serial). `status` decides what follows when the stamp comes again. The store keeps them.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
@@ -17,9 +16,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GrantKind {
-    /// I sent this stamp with my message and said that it may come back (paper: return use).
+    /// The user sent this stamp and allowed its return (paper: return use).
     Return,
-    /// I received this stamp and let its sender use it again (paper: multiple use).
+    /// The user received this stamp and allows its sender to use it again (paper: multiple use).
     MultiUse,
 }
 
@@ -50,26 +49,26 @@ pub struct Grant {
     /// Its end, if it has one (seconds since 1970).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
-    /// For how many messages it is good, if that is limited.
+    /// The number of messages it is good for, if limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<u32>,
-    /// The messages that it was used for: the first 16 bytes of each fingerprint, so that one message that comes again is
-    /// one use. All of them if their number is limited, else the last [`Grant::REMEMBERED`], by which a message can be
-    /// known for one that was really received.
+    /// The messages that it was used for: the first 16 bytes of each fingerprint.
+    /// A message that comes again is one use. A limited grant keeps all of them. Any other keeps the last
+    /// [`Grant::REMEMBERED`], by which a received message is recognized.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "serde_hex::list")]
     pub used_for: Vec<[u8; 16]>,
-    /// The user's own words.
+    /// The user's note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
 impl Grant {
-    /// The most messages that a limited grant may be good for: each is remembered.
+    /// The most messages of a limited grant: each is kept.
     pub const USES_MAX: u32 = 1000;
-    /// Of how many messages a grant without limit keeps in mind that they came under it.
+    /// Messages that a grant without limit keeps.
     pub const REMEMBERED: usize = 100;
 
-    /// A grant without end or limit.
+    /// Makes a grant without end or limit.
     #[must_use]
     pub fn new(kind: GrantKind, now: UnixTime) -> Self {
         Self { kind, since: now.0, until: None, uses: None, used_for: Vec::new(), note: None }
@@ -85,7 +84,7 @@ impl Grant {
         self.until.is_none_or(|until| now.0 <= until)
     }
 
-    /// Whether the grant covers this message at `now`, and the grant as it is after that use, where that is another.
+    /// Whether the grant covers this message at `now`; if so, the grant after that use, where it changes.
     fn covers(&self, now: UnixTime, message: [u8; 16]) -> Option<Option<Self>> {
         if !self.in_time(now) {
             return None;

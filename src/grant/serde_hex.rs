@@ -1,4 +1,4 @@
-//! Sixteen bytes of a fingerprint as they stand in JSON: 32 hexadecimal digits.
+//! Serde for 16 bytes of a fingerprint: 32 hexadecimal digits in JSON.
 
 use data_encoding::HEXLOWER;
 

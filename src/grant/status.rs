@@ -1,11 +1,11 @@
-//! What the user has said about one stamp, and what follows when the stamp is presented again. Pure.
+//! Status of one stamp: the user's grant and revocation, and what follows when the stamp is presented again. Pure.
 
 use super::{Grant, GrantKind, serde_hex};
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
-/// What the user has said about one stamp. A revocation outweighs a grant, and leaves it in place, so that restoring the
-/// stamp brings the grant back.
+/// The user's grant and revocation of one stamp.
+/// A revocation outweighs a grant and keeps it, so that `unrevoke` brings the grant back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StampStatus {
     /// The grant, if one was given.
@@ -14,30 +14,30 @@ pub struct StampStatus {
     /// When it was revoked (seconds since 1970), if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<i64>,
-    /// How it was revoked, where the user did not say it in so many words.
+    /// How it was revoked, if not by command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub means: Option<Means>,
-    /// Messages that presented it after it was revoked.
+    /// Messages that presented the stamp after its revocation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refusals>,
 }
 
-/// By what means a stamp was revoked, other than by command.
+/// How a stamp was revoked, other than by command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Means {
-    /// A message that carries it was moved to Junk or Trash. Moving it back takes back this revocation, and no other.
+    /// A message that carries it was moved to Junk or Trash. Moving it back undoes this revocation, and no other.
     Moved,
 }
 
 /// Messages that presented a revoked stamp.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusals {
-    /// How many; one that comes again right after itself counts once.
+    /// How many. The same message several times in a row counts once.
     pub times: u32,
     /// When the last one came (seconds since 1970).
     pub last: i64,
-    /// From whom, as its From field says; encoded for printing.
+    /// The sender, as the From field says; encoded for printing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// The first 16 bytes of its fingerprint.
@@ -45,21 +45,21 @@ pub struct Refusals {
     pub message: [u8; 16],
 }
 
-/// A stamp that is presented on a message.
+/// The presentation of a stamp on a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Presentation<'a> {
     /// When.
     pub now: UnixTime,
     /// The first 16 bytes of the message's fingerprint.
     pub message: [u8; 16],
-    /// From whom, as the From field says; encoded for printing.
+    /// The sender, as the From field says; encoded for printing.
     pub from: Option<&'a str>,
 }
 
-/// What follows from a standing.
+/// The consequence of a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The user said nothing that matters now.
+    /// No grant or revocation matters now.
     Nothing,
     /// The stamp is accepted under a grant.
     Granted(GrantKind),
@@ -71,8 +71,8 @@ pub enum Answer {
 }
 
 impl StampStatus {
-    /// The standing after a message that carries the stamp was moved to Junk or Trash at `now`. A revocation that stands
-    /// already is left as it is.
+    /// Returns the status after a message with the stamp was moved to Junk or Trash at `now`.
+    /// An existing revocation stays as it is.
     #[must_use]
     pub fn moved_away(&self, now: UnixTime) -> Self {
         match self.revoked {
@@ -81,8 +81,8 @@ impl StampStatus {
         }
     }
 
-    /// The standing after that message was moved back at `now`: what the move did is undone if it is not longer ago than
-    /// `within` seconds.
+    /// Returns the status after that message was moved back at `now`.
+    /// A revocation by the move is undone if it is at most `within` seconds old.
     #[must_use]
     pub fn moved_back(&self, now: UnixTime, within: i64) -> Self {
         let in_time = self.revoked.is_some_and(|since| now.since(UnixTime(since)) <= within);
@@ -92,7 +92,7 @@ impl StampStatus {
         self.clone()
     }
 
-    /// What follows for this presentation, and the standing as it is afterwards, where that is another.
+    /// Returns the answer to this presentation, and the status after it, where it changes.
     #[must_use]
     pub fn answer(&self, presented: &Presentation<'_>) -> (Answer, Option<Self>) {
         if let Some(since) = self.revoked {

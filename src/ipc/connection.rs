@@ -1,5 +1,5 @@
-//! One end of a connection: whole frames sent and received, each within a time. Whoever sends a byte now and then is not
-//! waited for longer than whoever sends none; and no memory is taken for what was only announced.
+//! Connection: sends and receives whole frames, each within a time limit. A client that sends single bytes gets no more
+//! time than one that sends none. Memory is allocated for received bytes, never for an announced length.
 
 use super::frame::{self, Frame, FrameError, Kind, Limits, PREFIX, Prefix};
 use super::memory_budget::Share;
@@ -7,62 +7,60 @@ use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// How much is read first: most messages.
+/// Bytes of the first read: enough for most messages.
 const FIRST: usize = 16 * 1024;
-/// And then at least. Up to here a frame takes nothing of what connections share.
+/// Bytes of each further read, at least. A frame up to this length takes nothing of the shared memory.
 const PIECE: usize = 64 * 1024;
 
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
-    /// Memory for frames that come, where many connections share it.
+    /// This connection's share of the memory that connections share.
     share: Option<Share>,
 }
 
-/// The other end did not say what it should have.
+/// The peer sent no valid frame in time.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
-    /// It said nothing in time, or is gone.
+    /// It timed out, or the connection is closed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// What it said is no frame.
+    /// It sent an invalid frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// Others have taken the memory that it would need.
-    #[error("there is no room for so long a frame now")]
+    /// The shared memory is used up.
+    #[error("no memory left for a frame of this length")]
     NoRoom,
 }
 
 impl Connection {
-    /// Over a connection that was made.
+    /// Makes a connection over a stream.
     #[must_use]
     pub fn new(stream: UnixStream) -> Self {
         Self { stream, share: None }
     }
 
-    /// The same, where long frames take of what connections share: a frame has it until the next one is received.
+    /// As `new`, where long frames take from the shared memory.
+    /// A frame holds its share until the next one is received.
     #[must_use]
     pub fn sharing(stream: UnixStream, share: Share) -> Self {
         Self { stream, share: Some(share) }
     }
 
-    /// The connection itself.
+    /// Returns the stream.
     #[must_use]
     pub fn stream(&self) -> &UnixStream {
         &self.stream
     }
 
-    /// The connection alone.
+    /// Returns the stream, and drops the rest.
     #[must_use]
     pub fn into_stream(self) -> UnixStream {
         self.stream
     }
 
-    /// Sends a frame; it may take so long.
-    ///
-    /// # Errors
-    /// [`ChannelError`].
+    /// Sends a frame, with a timeout of `within`.
     pub fn send(&mut self, kind: Kind, head: &[u8], body: &[u8], within: Duration) -> Result<(), ChannelError> {
         let bytes = frame::begin(kind, head, body.len())?;
         let until = Instant::now() + within;
@@ -84,11 +82,8 @@ impl Connection {
         Ok(())
     }
 
-    /// The next frame; `None` when the other end has hung up before one. It may take `idle` to begin, and from then on
-    /// `within` to be there.
-    ///
-    /// # Errors
-    /// [`ChannelError`].
+    /// Receives the next frame; `None` when the peer closed the connection before one.
+    /// It must begin within `idle`, and be complete `within` after that.
     pub fn receive(&mut self, limits: Limits, idle: Duration, within: Duration) -> Result<Option<Frame>, ChannelError> {
         self.hold(0)?;
         let mut buffer = vec![0; FIRST];
@@ -105,7 +100,7 @@ impl Connection {
             Some(first) => Prefix::read(first, limits)?,
             None => return Ok(None),
         };
-        // One question at a time: nothing may follow before the answer.
+        // One request at a time: no byte may follow before the answer.
         let whole = PREFIX + prefix.rest();
         if count > whole {
             return Err(FrameError::TooLong(count as u64).into());
@@ -122,7 +117,7 @@ impl Connection {
         Ok(Some(prefix.frame(buffer)))
     }
 
-    /// Has memory for so many bytes of a frame, and for no more.
+    /// Takes memory for this many bytes of a frame, and releases the rest.
     fn hold(&mut self, bytes: usize) -> Result<(), ChannelError> {
         let holds = self.share.as_mut().is_none_or(|share| share.resize(bytes.saturating_sub(PIECE)));
         if holds { Ok(()) } else { Err(ChannelError::NoRoom) }
@@ -140,7 +135,7 @@ impl Connection {
         loop {
             match self.stream.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // As the other end of a pipe: it is gone.
+                // As with a pipe: the peer closed the connection.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),
                 other => return other,
             }
@@ -148,7 +143,8 @@ impl Connection {
     }
 }
 
-/// The time that is left, which is never none: to a socket that would mean for ever.
+/// Returns the time that is left.
+/// It is never zero, which a socket would take for no timeout.
 fn left(until: Instant) -> io::Result<Duration> {
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
@@ -187,7 +183,7 @@ mod tests {
     fn a_frame_that_trickles_in_is_not_waited_for() {
         let (mut here, mut there) = pair();
         let trickle = thread::spawn(move || {
-            // It never ends: what is announced takes days.
+            // The frame never ends: the announced body takes days.
             let beginning = frame::begin(Kind::Judge, b"{}", LIMITS.body).unwrap();
             for byte in beginning.into_iter().chain(std::iter::repeat(b'x')) {
                 thread::sleep(SOON / 4);

@@ -6,9 +6,10 @@
 //! 3   kind                          12  head, body
 //! ```
 //!
-//! A frame has an answer, and nothing else is sent before it: the questions of one connection are answered in order.
+//! Each frame has an answer, and no other frame is sent before it. The requests of one connection are answered in
+//! order.
 
-/// The version of the protocol. A frame of another ends the connection, as all do that cannot be read.
+/// The version of the protocol. A frame of another version ends the connection, as does every unreadable frame.
 pub const VERSION: u8 = 1;
 /// The bytes before the head.
 pub const PREFIX: usize = 12;
@@ -19,7 +20,7 @@ const MARK: [u8; 2] = *b"MS";
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $number:literal;)*) => {
-        /// What a frame is.
+        /// The kind of a frame.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Kind { $($(#[$doc])* $name = $number,)* }
 
@@ -37,34 +38,34 @@ macro_rules! kinds {
 kinds! {
     /// Judge the message in the body.
     Judge = 1;
-    /// Answer for one stamp on one message, and spend it.
+    /// Spend one stamp on one message.
     Spend = 2;
-    /// Let me have the log until I hang up.
+    /// Lease the log until the connection closes.
     Acquire = 3;
-    /// Tell how you are.
+    /// Return the daemon's status.
     Status = 4;
-    /// The judgement.
+    /// The verdict.
     Verdict = 65;
-    /// The answer of the log.
+    /// The log's answer.
     SpendResult = 66;
-    /// The log is yours.
+    /// The log is leased.
     Acquired = 67;
-    /// How I am.
+    /// The status.
     StatusReply = 68;
-    /// I need the body for that; ask again with it.
+    /// The body is needed; repeat the request with it.
     BodyNeeded = 80;
-    /// That is not mine to answer: do it yourself.
+    /// Not served here; judge or retry locally.
     NotHere = 81;
-    /// It cannot be decided now; the mail must wait.
+    /// Nothing can be decided now; the mail must wait.
     Defer = 82;
-    /// That was no question that I know.
+    /// The request is unknown.
     UnknownRequest = 83;
 }
 
 /// A frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its head: JSON.
     pub head: Vec<u8>,
@@ -72,7 +73,7 @@ pub struct Frame {
     pub body: Vec<u8>,
 }
 
-/// The lengths that a frame may have.
+/// Limits of a frame's lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of its head.
@@ -82,31 +83,31 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// A frame that has no body.
+    /// Limits of a frame without a body.
     pub const HEAD_ONLY: Self = Self { head: HEAD_MAX, body: 0 };
 }
 
-/// What came is no frame, or none that may come.
+/// The bytes are not a frame, or not one that is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// It does not begin as one.
-    #[error("this is not a frame of mailstamp")]
+    /// They do not begin as a frame.
+    #[error("not a frame of mailstamp")]
     Foreign,
     /// Another version.
-    #[error("a frame of version {0}, and this is version {VERSION}")]
+    #[error("frame of version {0}: expected version {VERSION}")]
     Version(u8),
-    /// A kind that is not known here.
-    #[error("a frame of the unknown kind {0}")]
+    /// An unknown kind.
+    #[error("frame of unknown kind {0}")]
     Kind(u8),
     /// A head or a body beyond the limit.
-    #[error("a frame of {0} bytes, which is too long")]
+    #[error("frame is too long: {0} bytes")]
     TooLong(u64),
 }
 
-/// What the first bytes of a frame say.
+/// The first bytes of a frame, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Bytes of its head.
     pub head: usize,
@@ -115,10 +116,10 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// Reads the first bytes of a frame.
+    /// Decodes the first bytes of a frame.
     ///
     /// # Errors
-    /// [`FrameError`]; nothing of what follows can be made sense of.
+    /// [`FrameError`]; the bytes after it cannot be decoded.
     pub fn read(bytes: &[u8; PREFIX], limits: Limits) -> Result<Self, FrameError> {
         let [m, s, version, kind, a, b, c, d, e, f, g, h] = *bytes;
         if [m, s] != MARK {
@@ -136,13 +137,14 @@ impl Prefix {
         Ok(Self { kind, head, body })
     }
 
-    /// Bytes of head and body.
+    /// Returns the bytes of head and body.
     #[must_use]
     pub fn rest(&self) -> usize {
         self.head + self.body
     }
 
-    /// The frame of this prefix, from all its bytes. A long body stays where it is in memory.
+    /// Returns the frame of this prefix, from all its bytes.
+    /// A long body is moved within its buffer, not copied to another.
     #[must_use]
     pub fn frame(&self, mut bytes: Vec<u8>) -> Frame {
         let head = bytes.get(PREFIX..PREFIX + self.head).unwrap_or_default().to_vec();
@@ -151,10 +153,7 @@ impl Prefix {
     }
 }
 
-/// The bytes of a frame before its body.
-///
-/// # Errors
-/// [`FrameError::TooLong`].
+/// Encodes the bytes of a frame before its body.
 pub fn begin(kind: Kind, head: &[u8], body: usize) -> Result<Vec<u8>, FrameError> {
     let too_long = FrameError::TooLong((head.len() + body) as u64);
     if head.len() > HEAD_MAX {
@@ -171,10 +170,11 @@ pub fn begin(kind: Kind, head: &[u8], body: usize) -> Result<Vec<u8>, FrameError
     Ok(bytes)
 }
 
-/// Takes a whole frame off the beginning of what came; `None` while there is more to come.
+/// Removes a whole frame from the beginning of a buffer.
+/// `None` while it is incomplete.
 ///
 /// # Errors
-/// [`FrameError`]; nothing of what follows can be made sense of.
+/// [`FrameError`]; the bytes after it cannot be decoded.
 pub fn take(buffer: &mut Vec<u8>, limits: Limits) -> Result<Option<Frame>, FrameError> {
     let Some(prefix) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
     let prefix = Prefix::read(prefix, limits)?;
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(refused(with(2, 2)), FrameError::Version(2));
         assert_eq!(refused(with(3, 9)), FrameError::Kind(9));
         assert_eq!(refused(with(7, 101)), FrameError::TooLong(101));
-        // 4 GB, said and not sent.
+        // 4 GB, announced and not sent.
         let huge = [&good[..8], &[0xff; 4]].concat();
         assert_eq!(refused(huge), FrameError::TooLong(u64::from(u32::MAX) + 2));
         assert!(begin(Kind::Judge, &[b' '; HEAD_MAX + 1], 0).is_err());

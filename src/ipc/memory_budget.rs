@@ -1,13 +1,13 @@
-//! Memory that many connections share, so that all of them together take no more than there is for them.
+//! Memory budget that many connections share, so that together they take no more than the limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-/// So many bytes that nobody has taken.
+/// The bytes of a budget that are free.
 #[derive(Debug)]
 pub struct Room(AtomicUsize);
 
-/// What one connection has of it, or of several that limit each other; given back when this is dropped.
+/// The bytes of one connection, taken from one or several budgets; given back when this is dropped.
 #[derive(Debug)]
 pub struct Share {
     rooms: Vec<Arc<Room>>,
@@ -15,28 +15,30 @@ pub struct Share {
 }
 
 impl Room {
-    /// Room for so many bytes.
+    /// Makes a budget of this many bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self(AtomicUsize::new(bytes))
     }
 
-    /// Gives back what one has had of it and takes what he has now, if there is as much.
+    /// Gives back `had` bytes and takes `has`.
+    /// Returns false, without a change, if too few are free.
     fn exchange(&self, had: usize, has: usize) -> bool {
         self.0.fetch_update(SeqCst, SeqCst, |left| (left + had).checked_sub(has)).is_ok()
     }
 }
 
 impl Share {
-    /// Nothing yet. What it will have is taken of each of these.
+    /// Makes an empty share. Its later bytes are taken from each of these budgets.
     #[must_use]
     pub fn of(rooms: Vec<Arc<Room>>) -> Self {
         Self { rooms, bytes: 0 }
     }
 
-    /// Has so many bytes from now on, be it more or fewer; false, and as before, where there are not as many.
+    /// Changes the share to this many bytes, more or fewer.
+    /// Returns false, without a change, if too few are free.
     pub fn resize(&mut self, bytes: usize) -> bool {
-        // As with nearly every message: what all connections share is not touched.
+        // The case of nearly every message: the shared budget is not touched.
         if bytes == self.bytes {
             return true;
         }
@@ -98,7 +100,7 @@ mod tests {
         let (mut one, mut two, mut other) = (his(), his(), Share::of(vec![Arc::clone(&all)]));
         assert!(one.resize(20) && !two.resize(6) && two.resize(5));
         assert!(!other.resize(76) && other.resize(75));
-        // What was refused by one was taken of none.
+        // Bytes that one budget refused were taken from none.
         assert!(one.resize(0) && other.resize(95) && !one.resize(10) && one.resize(0) && two.resize(0));
         assert!(other.resize(0) && one.resize(25));
     }

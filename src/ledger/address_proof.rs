@@ -1,6 +1,8 @@
-//! Who owns an address: a code is mailed to it (for a domain, to its postmaster), and who can tell the code reads the
-//! mail there. Or the operator says so. An address or a domain has one owner at a time; who proves it later takes it over.
-//! Mail goes through sendmail(8) with a null sender, so that nothing comes back to anybody.
+//! Proof of address ownership: a code is mailed to the address, or to the postmaster of a domain. An account that
+//! returns the code reads the mail there. The operator can also assign an address.
+//!
+//! An address or a domain has one owner at a time; the latest proof wins. Mail goes through sendmail(8) with a null
+//! sender, so that no bounce comes back.
 
 use super::error::LedgerError;
 use super::rejection::Rejection;
@@ -12,40 +14,40 @@ use crate::time::UnixTime;
 use std::path::Path;
 use std::time::Duration;
 
-/// Characters of a code with its hyphen: 40 bits, of which five may be guessed.
+/// Characters of a code with its hyphen: 40 bits, and five attempts.
 pub(super) const CODE_LENGTH: usize = 9;
 
-/// For how long sendmail(8) may take.
+/// Timeout of sendmail(8).
 const SENDMAIL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// An address or a domain in the form in which the ledger knows it.
+/// Returns an address or a domain in its canonical form.
 ///
 /// # Errors
-/// [`AddressError`] when it is neither.
+/// [`AddressError`] when the text is neither.
 pub fn subject(text: &str) -> Result<String, AddressError> {
     if text.contains('@') { Address::parse(text).map(|address| address.canonical()) } else { canonical_domain(text) }
 }
 
-/// The hash under which a code is kept. Case, spaces and hyphens do not count.
+/// Returns the hash of a code. Case, spaces and hyphens do not count.
 pub(super) fn code_hash(code: &str) -> Hash {
     let plain: String = code.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
     Hash::of(plain.to_ascii_uppercase().as_bytes())
 }
 
-/// Who is mailed a code for an address or a domain.
+/// Returns the recipient of a code for an address or a domain.
 pub(super) fn recipient(owned: &str) -> Result<Address, AddressError> {
     let owned = subject(owned)?;
     Address::parse(&if owned.contains('@') { owned } else { format!("postmaster@{owned}") })
 }
 
-/// A message that is about to be sent.
+/// Message with a code.
 #[derive(Debug)]
 pub(super) struct VerificationMail {
     to: Address,
     text: String,
 }
 
-/// The message that carries a code.
+/// Builds the message with a code.
 pub(super) fn verification_mail(
     vendor: &str,
     owned: &str,
@@ -70,21 +72,21 @@ pub(super) fn verification_mail(
     }
     let owned = safe(&owned);
     text.push_str(&format!(
-        "\nSomebody who has an account with {vendor}, a vendor of digital stamps, says\nthat he receives the mail for \
-         {owned}\nand would like to be credited for the stamps on it. If that is you, give this\ncode where you asked \
-         for it, within a day:\n\n    {code}\n\nIf it is not, do nothing.\n"
+        "\nThe holder of an account with {vendor}, a vendor of digital stamps, states\nthat they receive the mail for \
+         {owned}\nand would like to be credited for the stamps on it. If that is you, enter this\ncode where you asked \
+         for it, within a day:\n\n    {code}\n\nOtherwise, ignore this message.\n"
     ));
     Ok(VerificationMail { to, text })
 }
 
 impl VerificationMail {
-    /// Hands it to a program that takes the options of sendmail(8).
+    /// Sends the message with a program that accepts the options of sendmail(8).
     pub(super) fn send(&self, program: &Path) -> Result<(), SendError> {
         sendmail::send(program, &self.to, &self.text, SENDMAIL_TIMEOUT)
     }
 }
 
-/// Why mail was not sent.
+/// Converts an error of sendmail(8).
 pub(super) fn not_sent(program: &Path, error: &SendError) -> LedgerError {
     let program = escape_untrusted(program.display().to_string().as_bytes(), 200);
     LedgerError::Mail { program, what: error.to_string() }

@@ -1,7 +1,8 @@
-//! Counting everything again. An audit reads every entry in its order, recomputes the chain, the balances and which stamps
-//! were sold and taken back, and compares all of it with the indexes. It finds what was changed, left out or put in
-//! another place by whoever could write the file, unless he wrote the whole chain anew: that only an earlier head shows,
-//! which somebody kept elsewhere.
+//! Audit of the ledger: reads every entry in order, recomputes the chain, the balances and the states of all stamps,
+//! and compares all of it with the indexes.
+//!
+//! It detects entries that a user with write access changed, removed or moved. It does not detect a chain that was
+//! rewritten as a whole: only an earlier head that is kept elsewhere shows that.
 
 use super::model::StampState;
 use super::schema::{self, TxError, TxResult};
@@ -15,23 +16,23 @@ use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Problems that a report names; there may be more.
+/// Most problems that a report lists.
 const NAMED: usize = 20;
 
-/// What an audit found.
+/// Report of an audit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// How far the chain goes, as counted.
+    /// Head of the recomputed chain.
     pub head: Head,
     /// Entries read.
     pub entries: u64,
     /// Stamps that the entries sold.
     pub stamps: u64,
-    /// What is wrong, one sentence each, the first twenty; empty for a sound ledger.
+    /// The first twenty problems, one sentence each; empty for a sound ledger.
     pub problems: Vec<String>,
 }
 
-/// Counts. One consistent state, whatever others write meanwhile.
+/// Audits one consistent state, also while others write.
 pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> TxResult<Report> {
     let mut count = Count::default();
     let chain = tx.open_table(schema::ENTRY)?;
@@ -54,8 +55,8 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> TxResult<Repor
         };
         head = head.after(bytes);
         if head != kept {
-            count.wrong(format!("entry {number} was changed, or one before it: the chain does not hold from here"));
-            // From here on as it is kept, so that the next fault is told too.
+            count.wrong(format!("entry {number} was changed, or one before it: the chain is broken from here"));
+            // Continues with the stored hash, so that the next fault is reported too.
             head = kept;
         }
         if since.is_some_and(|since| since == head) {
@@ -68,7 +69,9 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> TxResult<Repor
         }
     }
     if let (Some(since), false) = (since, seen) {
-        count.wrong(format!("the chain does not go through {since}: the ledger was written anew, or put back"));
+        count.wrong(format!(
+            "the chain does not go through {since}: the ledger was rewritten, or restored from a backup"
+        ));
     }
     count.compare_balances(tx)?;
     count.compare_serials(&serials)?;
@@ -80,7 +83,7 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> TxResult<Repor
     Ok(Report { head, entries: chain.len()?, stamps: count.stamps, problems: count.problems })
 }
 
-/// What the entries come to. The serials of each kind are counted and summed, so that no list of them is needed.
+/// Sums over the entries. The serials of each state are counted and summed, so that no list of them is needed.
 #[derive(Default)]
 struct Count {
     problems: Vec<String>,
@@ -134,7 +137,7 @@ impl Count {
                 self.revoked.extend(serials);
             }
             Event::Revoked { serials, credits } => {
-                // Of serials that were not sold, or were paid for already, nothing was moved.
+                // Serials that were not sold here, or were already paid for, moved no credits.
                 if *credits > 0 {
                     self.returned(StampState::Revoked, serials);
                 }
@@ -175,7 +178,7 @@ impl Count {
         Ok(())
     }
 
-    /// The list of revoked serials, and what the vouchers are worth: both are indexes too.
+    /// Compares the list of revoked serials and the values of vouchers, which are indexes too.
     fn compare_revoked(&mut self, tx: &ReadTransaction) -> TxResult<()> {
         let mut listed = Names::default();
         for row in tx.open_table(schema::REVOKED)?.iter()? {
@@ -214,7 +217,7 @@ impl Count {
             self.wrong(format!("{rows} serials, and the entries sold {}", self.stamps));
         }
         if states != self.states {
-            self.wrong("what became of the stamps is not what the entries say".to_owned());
+            self.wrong("the states of the stamps do not match the entries".to_owned());
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! The ledger while this process has it: the lock, the database, the writer, and the socket for other processes. How
-//! ledger comes to be and how it is put back stands here too.
+//! Ledger that this process has opened: the lock, the database, the writer, and the socket for other processes. Ledgers
+//! are also created and restored here.
 
 use super::client::{self, SocketServer};
 use super::database::{self, Held};
@@ -21,17 +21,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// For how many seconds it counts how many revoked serials had ended.
+/// Lifetime of the count of expired revoked serials, in seconds.
 const COUNTED: i64 = 60 * 60;
-/// How long a new ledger waits for a lock that another process holds.
+/// Timeout of the lock when a ledger is created.
 const LOCK_WAIT: Duration = Duration::from_secs(7);
 
-/// The ledger, taken. The order of the members is that in which they are dropped: nobody is answered any more, then the
-/// writer ends, then the file is closed, then the next process may come.
+/// Opened ledger. Members are dropped in this order: the socket closes, the writer ends, the file is closed, the lock
+/// is released.
 #[derive(Debug)]
 pub(super) struct LocalLedger {
     listening: Mutex<Option<SocketServer>>,
-    /// How many revoked serials had ended, and when that was counted.
+    /// Time and number of the last count of expired revoked serials.
     ended: Mutex<Option<(UnixTime, u64)>>,
     writer: Writer,
     database: Arc<Held>,
@@ -40,7 +40,7 @@ pub(super) struct LocalLedger {
 }
 
 impl LocalLedger {
-    /// Takes the ledger; `None` while another process has it.
+    /// Opens the ledger; `None` while another process has it.
     pub(super) fn try_open(place: &Place) -> Result<Option<Self>, LedgerError> {
         let path = place.ledger();
         if !path.exists() {
@@ -50,7 +50,7 @@ impl LocalLedger {
         Self::start(place, lock, database::existing(place, &path)?).map(Some)
     }
 
-    /// Begins a ledger.
+    /// Creates a ledger.
     pub(super) fn create(place: &Place, vendor: &str, now: UnixTime) -> Result<Self, LedgerError> {
         Self::new(place, |database, path| {
             let founded = schema::establish(database, vendor)
@@ -59,7 +59,7 @@ impl LocalLedger {
         })
     }
 
-    /// Begins a ledger from a backup that passes an audit.
+    /// Creates a ledger from a backup that passes an audit.
     pub(super) fn restore(place: &Place, from: &Path, now: UnixTime) -> Result<Self, LedgerError> {
         Self::new(place, |database, path| {
             let backup = database::read_only(from)?;
@@ -80,9 +80,9 @@ impl LocalLedger {
         })
     }
 
-    /// The ledger that `fill` makes, under another name until it is complete.
+    /// Creates the ledger that `fill` builds, under another name until it is complete.
     fn new(place: &Place, fill: impl FnOnce(&Database, &Path) -> Result<(), LedgerError>) -> Result<Self, LedgerError> {
-        // A lock outlives its ledger for a moment where a process that was forked meanwhile has not yet become a program.
+        // A lock may be held a moment longer than its ledger: by a forked process that has not yet called execve(2).
         let lock = place.wait(LOCK_WAIT, || {
             let lock = place.try_lock()?;
             if place.ledger().exists() {
@@ -99,19 +99,17 @@ impl LocalLedger {
 
     fn start(place: &Place, lock: File, database: Database) -> Result<Self, LedgerError> {
         let database = Arc::new(Held::new(place.clone(), database));
-        let writer = Writer::start(Arc::clone(&database));
-        let writer = writer.map_err(|source| files::failed("start a thread for", place.folder(), source))?;
         Ok(Self {
             listening: Mutex::default(),
             ended: Mutex::default(),
-            writer,
+            writer: Writer::new(Arc::clone(&database)),
             database,
             place: place.clone(),
             _lock: lock,
         })
     }
 
-    /// Answers other processes, for as long as this one has the ledger.
+    /// Serves other processes while this one has the ledger open.
     pub(super) fn listen(core: &Arc<Self>, place: &Place) -> Result<(), LedgerError> {
         let weak = Arc::downgrade(core);
         let listening = client::listen(place, move |request, now| match weak.upgrade() {
@@ -122,7 +120,7 @@ impl LocalLedger {
         Ok(())
     }
 
-    /// Answers or does what is asked.
+    /// Handles a request.
     pub(super) fn ask(&self, request: Request, now: UnixTime) -> Result<Response, LedgerError> {
         if !request.is_read_only() {
             return self.write(request, now);
@@ -137,7 +135,7 @@ impl LocalLedger {
         }
     }
 
-    /// Whether the disk failed a moment ago.
+    /// Returns whether the disk failed recently.
     pub(super) fn failed(&self) -> bool {
         self.database.failed()
     }
@@ -145,19 +143,19 @@ impl LocalLedger {
     fn backup(&self, to: &Path) -> Result<Response, LedgerError> {
         let copied = (|| {
             let copy = database::open(files::new_file(to)?, to)?;
-            // What fails there says nothing of the ledger.
+            // An error of the copy is not an error of the ledger.
             let copied = self.database.with(|database| Ok(backup::copy(&database.begin_read()?, &copy)))?;
             let head = copied.map_err(|stop| stop.at(to))?;
             files::sync_parent(to).map(|()| head)
         })();
         if copied.as_ref().is_err_and(|error| !already_there(error)) {
-            // Half a backup is none.
+            // An incomplete backup is useless.
             let _ = std::fs::remove_file(to);
         }
         copied.map(Response::Head)
     }
 
-    /// Makes ready what need not be done by the writer, and hands it to him.
+    /// Prepares a request outside of the writer, and passes it on.
     fn write(&self, request: Request, now: UnixTime) -> Result<Response, LedgerError> {
         let mut job = Command { request, now, digest: [0; 32], refused: None, ended: 0 };
         match &job.request {
@@ -169,7 +167,7 @@ impl LocalLedger {
                 let found = |database: &Database| queries::account_and_terms(&database.begin_read()?, account);
                 let (row, terms) = self.database.with(found)?;
                 let caps = row.map_or(terms.caps, |row| row.caps(&terms));
-                // Not refused yet: what was sold before is answered again, even after its window has ended.
+                // Not rejected yet: a repeated sale is answered again, even after its window has ended.
                 job.refused = caps.check(orders, now, terms.days_within(&caps)).err().map(Rejection::from);
                 job.digest = digest_of(&(buyer, orders));
             }
@@ -182,8 +180,9 @@ impl LocalLedger {
         self.writer.ask(job)
     }
 
-    /// How many revoked serials need not be published any more. It is counted once an hour, and only where the directory
-    /// may become full: there can be many.
+    /// Counts the revoked serials that need not be published any more.
+    ///
+    /// There can be many, so the count is cached for an hour and only made when the directory may become full.
     fn ended(&self, now: UnixTime) -> Result<u64, LedgerError> {
         self.database.with(|database| {
             let tx = database.begin_read()?;
@@ -202,7 +201,7 @@ impl LocalLedger {
 }
 
 fn digest_of(request: &impl serde::Serialize) -> [u8; 32] {
-    // Everything in a request can be written as JSON.
+    // Every request can be serialized as JSON.
     Hash::of(&serde_json::to_vec(request).unwrap_or_default()).0
 }
 

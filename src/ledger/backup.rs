@@ -1,12 +1,13 @@
-//! Backups: a consistent copy of the ledger while others work, and a ledger put back from one. Signing keys are files of their
-//! own that never change, and are copied as files. When codes were mailed is not copied: it matters for a day, and the ledger of
-//! before may have no such table.
+//! Backups: a consistent copy of the ledger while others write, and the restore of one.
+//!
+//! Signing keys are not included: they are files that never change, and are copied as files. The times of mailed codes
+//! are not copied either: they matter for a day, and an older ledger may not have their table.
 
 use super::schema::{self, TxResult};
 use crate::accounting::hash_chain::Head;
 use redb::{Database, Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
 
-/// Copies every table into an empty database; answers how far the copy's chain goes.
+/// Copies every table into an empty database, and returns the head of the copied chain.
 pub(super) fn copy(from: &ReadTransaction, to: &Database) -> TxResult<Head> {
     let mut tx = to.begin_write()?;
     tx.set_quick_repair(true);

@@ -1,5 +1,5 @@
-//! The socket in the folder of the ledger, by which other processes ask the one that has it: one line of JSON each way.
-//! Folder and socket are open to their owner only. What a line may ask is what any command of his may do.
+//! Socket in the ledger's folder, through which other processes send requests to the one that has it: one line of JSON
+//! each way. Only the owner can open folder and socket, so a client may do whatever a command of the owner may do.
 
 use super::error::LedgerError;
 use super::files::{Place, failed};
@@ -16,14 +16,14 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-/// The form of the lines; both sides are of one program, but perhaps not of one version.
+/// Version of the protocol: both sides are the same program, but perhaps not the same version.
 const VERSION: u32 = 1;
-/// The longest question: 16 MiB.
+/// Longest request: 16 MiB.
 const LONGEST: u64 = 16 << 20;
-/// For how long a line may take to come.
+/// Timeout of a line.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long to rest when nobody could be let in.
+/// Delay after a failed accept.
 const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Serialize, Deserialize)]
@@ -41,7 +41,7 @@ enum WireReply {
     Failed(String),
 }
 
-/// Answers until it is dropped.
+/// Serves until it is dropped.
 #[derive(Debug)]
 pub(super) struct SocketServer {
     path: PathBuf,
@@ -51,13 +51,13 @@ pub(super) struct SocketServer {
 impl Drop for SocketServer {
     fn drop(&mut self) {
         self.over.store(true, SeqCst);
-        // Wakes the thread that accepts. It may be gone already.
+        // Wakes the accepting thread, which may be gone already.
         let _ = unix_socket::connect(&self.path);
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Begins to answer. Whoever has the lock may take the place of a socket that somebody left.
+/// Starts to serve. The holder of the lock may replace a socket that another process left.
 pub(super) fn listen<A>(place: &Place, answer: A) -> Result<SocketServer, LedgerError>
 where
     A: Fn(Request, UnixTime) -> Result<Response, LedgerError> + Send + Sync + 'static,
@@ -78,12 +78,12 @@ where
                 return;
             }
             let Ok(stream) = stream else {
-                // Too many open files, say: it would fail again at once.
+                // Too many open files, for example: accept would fail again at once.
                 thread::sleep(PAUSE);
                 continue;
             };
             let answer = Arc::clone(&answer);
-            // Without a thread for him, the other side sees the connection end, and says so.
+            // Without a thread the connection is closed, which the client reports.
             let _ = thread::Builder::new().name("ledger-ask".into()).spawn(move || {
                 let _ = handle_connection(&stream, &*answer);
             });
@@ -107,8 +107,11 @@ fn handle_connection(
             Err(LedgerError::Refused(refusal)) => WireReply::Refused(refusal),
             Err(error) => WireReply::Failed(error.to_string()),
         },
-        Ok(question) => WireReply::Failed(format!("a question of version {}, and this is {VERSION}", question.version)),
-        Err(error) => WireReply::Failed(format!("a question that cannot be read: {error}")),
+        Ok(question) => WireReply::Failed(format!(
+            "request of version {}, and this process has version {VERSION}",
+            question.version
+        )),
+        Err(error) => WireReply::Failed(format!("request cannot be read: {error}")),
     };
     let mut text = serde_json::to_string(&line)?;
     text.push('\n');
@@ -116,7 +119,7 @@ fn handle_connection(
     stream.write_all(text.as_bytes())
 }
 
-/// Asks the process that has the ledger; `None` when nobody listens.
+/// Sends a request to the process that has the ledger; `None` when none listens.
 pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Option<Response>, LedgerError> {
     let path = place.socket();
     let fail = |source| failed("ask at", &path, source);
@@ -126,7 +129,7 @@ pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Opt
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(fail(error)),
         Err(_) => return Ok(None),
     };
-    // A long request is written as fast as it is read.
+    // A long request has no timeout: it is written as fast as it is read.
     stream.set_write_timeout(None).map_err(fail)?;
     let question = Question { version: VERSION, now, request: request.clone() };
     let mut text = serde_json::to_string(&question).map_err(|error| fail(error.into()))?;
@@ -138,11 +141,11 @@ pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Opt
         Ok(WireReply::Answer(answer)) => Ok(Some(answer)),
         Ok(WireReply::Refused(refusal)) => Err(refusal.into()),
         Ok(WireReply::Failed(what)) => Err(LedgerError::Remote(what)),
-        Err(error) => Err(LedgerError::Remote(format!("nothing that can be read ({error}); look whether it was done"))),
+        Err(error) => Err(LedgerError::Remote(format!("unreadable answer ({error}); check whether it was done"))),
     }
 }
 
-/// Whether somebody listens.
+/// Returns whether a process listens.
 pub(super) fn is_running(place: &Place) -> bool {
     unix_socket::connect(&place.socket()).is_ok()
 }

@@ -1,6 +1,8 @@
-//! The database of the ledger while this process has it. After a failure (a full disk, say) it can be trusted with nothing
-//! more: it is closed, and whoever comes next opens it anew, as the next process would. So the ledger goes on as soon as the
-//! disk does, and what was not durable then was not done.
+//! Database of the opened ledger.
+//!
+//! After a failure, such as a full disk, the database is closed, and the next call opens it again, as a new process
+//! would. The ledger therefore continues as soon as the disk works. Changes that were not durable by then did not
+//! happen.
 
 use super::error::LedgerError;
 use super::files::Place;
@@ -13,18 +15,18 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-/// Bytes of memory for pages of the file: 64 MiB.
+/// Page cache in bytes: 64 MiB.
 const CACHE: usize = 64 << 20;
 
-/// For how long a failure is told of, unless something was written since.
+/// How long a failure is reported, unless a write succeeded since.
 const TOLD: Duration = Duration::from_secs(60);
 
-/// The database, or none until it is opened anew.
+/// The database, or `None` until it is opened again.
 #[derive(Debug)]
 pub(super) struct Held {
     place: Place,
     database: RwLock<Option<Database>>,
-    /// When it failed, if nothing was written since.
+    /// Time of the failure, if no write succeeded since.
     failed: Mutex<Option<Instant>>,
 }
 
@@ -33,7 +35,7 @@ impl Held {
         Self { place, database: RwLock::new(Some(database)), failed: Mutex::default() }
     }
 
-    /// Does something with the database, and closes it if it fails.
+    /// Runs `act` on the database, and closes it after a failure.
     pub(super) fn with<T>(&self, act: impl FnOnce(&Database) -> TxResult<T>) -> Result<T, LedgerError> {
         let path = self.place.ledger();
         let mut held = self.read();
@@ -55,14 +57,14 @@ impl Held {
         done.map_err(|stop| stop.at(&path))
     }
 
-    /// Whether it failed a moment ago, and nothing was written since. Not for longer: whoever is sent away by that writes
-    /// nothing.
+    /// Returns whether it failed recently and no write succeeded since. Limited in time: clients that are turned away
+    /// by it write nothing.
     pub(super) fn failed(&self) -> bool {
         let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.is_some_and(|at| at.elapsed() < TOLD)
     }
 
-    /// Something was written.
+    /// Records a successful write.
     pub(super) fn wrote(&self) {
         self.note(None);
     }
@@ -75,10 +77,10 @@ impl Held {
         self.database.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until nobody uses it.
+    /// Waits until no thread uses the database, and closes it.
     fn close(&self) {
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
-        // It may panic in its ruins; it is over either way.
+        // Closing a failed database may panic, which changes nothing.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
     }
 
@@ -91,19 +93,19 @@ impl Held {
     }
 }
 
-/// The database that is there.
+/// Opens an existing database.
 pub(super) fn existing(place: &Place, path: &Path) -> Result<Database, LedgerError> {
     let database = open(place.open(path)?, path)?;
     schema::check_format(&database, path)?;
     Ok(database)
 }
 
-/// The database in this file; a new one, if it is empty.
+/// Opens the database in this file; creates one if the file is empty.
 pub(super) fn open(file: File, path: &Path) -> Result<Database, LedgerError> {
     guarded(path, || redb::Builder::new().set_cache_size(CACHE).create_with_backend(FileBackend::new(file)?))
 }
 
-/// A backup is left as it is, and may be on a medium that cannot be written.
+/// Opens a backup without changing it: it may be on a read-only medium.
 pub(super) fn read_only(path: &Path) -> Result<ReadOnlyDatabase, LedgerError> {
     guarded(path, || redb::Builder::new().set_cache_size(CACHE).open_read_only(path))
 }
@@ -113,7 +115,7 @@ fn guarded<T>(path: &Path, open: impl FnOnce() -> Result<T, redb::DatabaseError>
     opened.map_err(|error| TxError::from(error).at(path))
 }
 
-/// The database may panic over a damaged file.
+/// Returns the error of a database that panics on a damaged file.
 fn senseless() -> TxError {
-    TxError::Damaged("its database cannot make sense of it".into())
+    TxError::Damaged("database is corrupt".into())
 }

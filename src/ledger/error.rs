@@ -1,5 +1,5 @@
-//! What can go wrong with the ledger. A [`Refusal`] is an answer; every other variant is our own trouble, and each text
-//! names the file and says what a person can do about it.
+//! Errors of the ledger. A [`Rejection`] is an answer. Every other variant is an internal error, whose text names the
+//! file and the remedy.
 
 use super::rejection::Rejection;
 use crate::directory::publish::EditionError;
@@ -8,92 +8,92 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why the ledger gave no answer, or a refusal.
+/// Reasons why the ledger did not answer, or a rejection.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// What was asked is refused; nothing was changed.
+    /// The request is rejected; nothing was changed.
     #[error(transparent)]
     Refused(#[from] Rejection),
-    /// Another process has the ledger, and answers nobody.
-    #[error("{} is in use by another process, which does not answer; waited {} ms for it, try again", path.display(), waited.as_millis())]
+    /// Another process has the ledger, and does not answer.
+    #[error("{}: in use by another process, which does not answer: waited {} ms; try again", path.display(), waited.as_millis())]
     Busy {
         /// The folder.
         path: PathBuf,
-        /// For how long we waited.
+        /// How long the caller waited.
         waited: Duration,
     },
     /// Another process serves the ledger, and answers.
-    #[error("a shop serves the ledger in {} already", path.display())]
+    #[error("{}: already served by another process", path.display())]
     Served {
         /// The folder.
         path: PathBuf,
     },
     /// There is no ledger here.
-    #[error("{} holds no ledger of a vendor; `mailstamp vendor init` makes them", path.display())]
+    #[error("{}: no vendor's ledger; `mailstamp vendor init` creates one", path.display())]
     Absent {
         /// The folder.
         path: PathBuf,
     },
-    /// There is a ledger here already.
-    #[error("{} holds ledger of a vendor already", path.display())]
+    /// The folder already has a ledger.
+    #[error("{}: already has a vendor's ledger", path.display())]
     Exists {
         /// The folder.
         path: PathBuf,
     },
-    /// The file is not the ledger of a vendor, or no longer sound.
-    #[error("{} is damaged or holds no ledger of a vendor ({what}); restore it from a backup", path.display())]
+    /// The file is not a vendor's ledger, or is corrupt.
+    #[error("{}: damaged, or not a vendor's ledger: {what}; restore it from a backup", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What was seen.
+        /// What was found.
         what: String,
     },
     /// The file was written by another version of this program.
-    #[error("{} has format {found}, and this program knows format {known}; use a version of mailstamp that knows it", path.display())]
+    #[error("{}: unknown format {found}: this version knows {known}; use a version of mailstamp that knows {found}", path.display())]
     Version {
         /// The file.
         path: PathBuf,
         /// The format found.
         found: u32,
-        /// The format that we read and write.
+        /// The format that this version reads and writes.
         known: u32,
     },
-    /// Others could have tampered with the folder or its files, or could.
-    #[error("{} {what}; it is not used until that is put right", path.display())]
+    /// Other users may have changed the folder or its files, or could.
+    #[error("{}: {what}", path.display())]
     Unsafe {
         /// The file or folder.
         path: PathBuf,
         /// What is wrong with it.
         what: String,
     },
-    /// The vendor's directory cannot be made.
+    /// The vendor's directory cannot be built.
     #[error(transparent)]
     Edition(#[from] EditionError),
     /// A signing key cannot be read or written.
     #[error(transparent)]
     Key(#[from] SecretError),
     /// Mail could not be handed to sendmail(8).
-    #[error("{program} did not take the mail: {what}")]
+    #[error("{program}: mail not accepted: {what}")]
     Mail {
         /// The program.
         program: String,
-        /// What it said.
+        /// Its error.
         what: String,
     },
-    /// The writer has ended after a failure; open the ledger anew.
-    #[error("the ledger was left after a failure; try again")]
+    /// The writer has ended after a failure; a retry opens the ledger again.
+    #[error("the ledger was closed after a failure; try again")]
     Left,
-    /// The process that has the ledger answered something else than was asked for, or failed.
-    #[error("the process that has the ledger sayss: {0}")]
+    /// The process that has the ledger sent an unexpected answer, or failed.
+    #[error("error of the process that has the ledger: {0}")]
     Remote(String),
-    /// Anything else that the system reported.
+    /// Any other error of the system.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
-        /// What we were doing, as a verb.
+        /// The operation, as a verb.
         doing: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
 }

@@ -1,17 +1,17 @@
-//! The folder of the ledger: who may write there, the lock that one process holds, and the names of the files. What
-//! stands in the files is left to the others.
+//! Folder of the ledger: its permissions, the lock that one process holds, and the names of the files. Other modules
+//! define their contents.
 
 use super::error::LedgerError;
-use crate::os::random;
-use rustix::fs::{Mode, OFlags};
-use std::fs::{DirBuilder, File, TryLockError};
+use crate::os::{self, atomic_file, file_lock, random, safe_open};
+use rustix::fs::OFlags;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a taken lock is asked for.
+/// Delay between attempts to get the lock.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The folder.
@@ -21,7 +21,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// A folder that must be there, and safe.
+    /// Returns an existing folder with safe permissions.
     pub(super) fn existing(folder: &Path) -> Result<Self, LedgerError> {
         let absent = || LedgerError::Absent { path: folder.to_owned() };
         let metadata = match std::fs::metadata(folder) {
@@ -30,11 +30,11 @@ impl Place {
         };
         let own = rustix::process::geteuid().as_raw();
         let what = if !metadata.is_dir() {
-            Some("is not a folder".to_owned())
+            Some("not a folder".to_owned())
         } else if metadata.uid() != own {
-            Some(format!("belongs to user {}, not to user {own}", metadata.uid()))
+            Some(format!("belongs to user {}, expected {own}", metadata.uid()))
         } else if metadata.mode() & 0o077 != 0 {
-            Some(format!("is open to others (mode {:04o}; chmod 700 would close it)", metadata.mode() & 0o7777))
+            Some(format!("unsafe permissions: mode {:04o}, expected 0700; chmod 700", metadata.mode() & 0o7777))
         } else {
             None
         };
@@ -44,7 +44,7 @@ impl Place {
         }
     }
 
-    /// A folder that is made for us alone when it is missing.
+    /// Creates the folder for this user alone if it is missing.
     pub(super) fn create(folder: &Path) -> Result<Self, LedgerError> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(folder).map_err(|source| failed("create", folder, source))?;
@@ -55,38 +55,40 @@ impl Place {
         &self.folder
     }
 
-    /// The file of the ledger.
+    /// Returns the path of the ledger's file.
     pub(super) fn ledger(&self) -> PathBuf {
         self.folder.join("ledger.redb")
     }
 
-    /// The ledger while they are made.
+    /// Returns the path of the file while the ledger is created.
     pub(super) fn unfinished(&self) -> PathBuf {
         self.folder.join("ledger.redb.new")
     }
 
-    /// The socket of the process that has the ledger.
+    /// Returns the path of the socket of the process that has the ledger.
     pub(super) fn socket(&self) -> PathBuf {
         self.folder.join("ledger.socket")
     }
 
-    /// The file of a signing key. A key's name holds no slash, and cannot begin the path with a dot.
+    /// Returns the path of a signing key's file.
+    ///
+    /// A key's name contains no slash, so the path stays in the folder.
     pub(super) fn key(&self, kid: &str) -> PathBuf {
         self.folder.join("keys").join(format!("key-{kid}.json"))
     }
 
-    /// Makes the folder of the signing keys.
+    /// Creates the folder of the signing keys.
     pub(super) fn make_keys(&self) -> Result<(), LedgerError> {
         let keys = self.folder.join("keys");
         DirBuilder::new().recursive(true).mode(0o700).create(&keys).map_err(|source| failed("create", &keys, source))
     }
 
-    /// Opens a file of ours that is there.
+    /// Opens an existing file.
     pub(super) fn open(&self, path: &Path) -> Result<File, LedgerError> {
         open(path, OFlags::empty()).map_err(|source| failed("open", path, source))
     }
 
-    /// Makes an empty file in the place of any other.
+    /// Creates an empty file, and replaces any other at this path.
     pub(super) fn create_new(&self, path: &Path) -> Result<File, LedgerError> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", path, error)),
@@ -95,25 +97,22 @@ impl Place {
         new_file(path)
     }
 
-    /// Gives the finished ledger its name, and makes that durable.
+    /// Renames the finished ledger to its name, durably.
     pub(super) fn commit_rename(&self) -> Result<(), LedgerError> {
-        std::fs::rename(self.unfinished(), self.ledger())
-            .and_then(|()| File::open(&self.folder)?.sync_all())
+        atomic_file::rename(&self.unfinished(), &self.ledger())
+            .and_then(|()| os::sync_folder(&self.folder))
             .map_err(|source| failed("create", &self.ledger(), source))
     }
 
-    /// Takes the lock; `None` while another process has it.
+    /// Acquires the lock; `None` while another process has it.
     pub(super) fn try_lock(&self) -> Result<Option<File>, LedgerError> {
         let path = self.folder.join("ledger.lock");
         let file = open(&path, OFlags::CREATE).map_err(|source| failed("open", &path, source))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(source)) => Err(failed("lock", &path, source)),
-        }
+        let locked = file_lock::try_lock(&file).map_err(|source| failed("lock", &path, source))?;
+        Ok(locked.then_some(file))
     }
 
-    /// Random bytes that last, in a file of their own: made when it is missing, or was not finished.
+    /// Returns the stored secret; creates it if its file is missing or incomplete.
     pub(super) fn secret(&self) -> Result<[u8; 32], LedgerError> {
         let path = self.folder.join("forms.secret");
         let mut secret = [0; 32];
@@ -127,7 +126,7 @@ impl Place {
         Ok(secret)
     }
 
-    /// Waits until `attempt` gives something.
+    /// Repeats `attempt` until it returns a value, at most for `wait`.
     pub(super) fn wait<T>(
         &self,
         wait: Duration,
@@ -146,23 +145,22 @@ impl Place {
     }
 }
 
-/// Makes a new file for us alone; one that is there is not written over.
+/// Creates a file for this user alone; never overwrites one.
 pub(super) fn new_file(path: &Path) -> Result<File, LedgerError> {
     open(path, OFlags::CREATE | OFlags::EXCL).map_err(|source| failed("create", path, source))
 }
 
-/// Makes a new file's name durable.
+/// Makes the name of a new file durable.
 pub(super) fn sync_parent(path: &Path) -> Result<(), LedgerError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| failed("keep", path, source))
+    os::sync_folder(folder).map_err(|source| failed("keep", path, source))
 }
 
-/// An error of the system about this file.
+/// Wraps an error of the system about this file.
 pub(super) fn failed(doing: &'static str, path: &Path, source: io::Error) -> LedgerError {
     LedgerError::Io { doing, path: path.to_owned(), source }
 }
 
 fn open(path: &Path, flags: OFlags) -> io::Result<File> {
-    let flags = flags | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    Ok(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map(File::from)?)
+    Ok(safe_open::file(path, OFlags::RDWR | flags)?)
 }

@@ -1,8 +1,10 @@
-//! The ledger as callers see them: one method for each thing that can be done. Every method is blocking and durable before
-//! it answers, and any number of threads may call at once; what they write at the same time shares one commit.
+//! Ledger for callers: one method for each operation.
 //!
-//! One process has the ledger at a time. Whoever finds it taken asks that process, over a socket in its folder
-//! ([`Ledger::reach`]); so the commands work while the service runs. Time is handed in.
+//! - Every method blocks, and its result is durable before it returns.
+//! - Any number of threads may call at once; their concurrent writes share one commit.
+//! - One process has the ledger open at a time. A process that finds it locked sends its requests to that one, over a
+//!   socket in the folder ([`Ledger::connect`]), so commands work while the service runs.
+//! - The time is an argument.
 
 use super::address_proof;
 use super::backend::LocalLedger;
@@ -34,7 +36,7 @@ type Result<T, E = LedgerError> = std::result::Result<T, E>;
 /// An account's number.
 pub type AccountId = u64;
 
-/// What a ledger is begun with.
+/// Parameters of a new ledger.
 #[derive(Clone, Debug)]
 pub struct LedgerParams {
     /// The vendor's name, a domain.
@@ -45,7 +47,7 @@ pub struct LedgerParams {
     pub terms: Terms,
 }
 
-/// The ledger. Clones are the same ledger.
+/// The ledger. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     way: Backend,
@@ -54,9 +56,9 @@ pub struct Ledger {
 
 #[derive(Clone, Debug)]
 enum Backend {
-    /// We have them.
+    /// This process has the ledger open.
     Local(Arc<LocalLedger>),
-    /// Another process has, and listens.
+    /// Another process has it open, and listens.
     Remote,
 }
 
@@ -67,7 +69,7 @@ struct Shared {
     vendor: OnceLock<String>,
 }
 
-/// The answer that was asked for; any other would be a fault of the program at the other end.
+/// Unpacks the expected answer; any other is a bug of the other process.
 macro_rules! answer {
     ($ledger:expr, $request:expr, $now:expr, $pattern:pat => $value:expr) => {
         match $ledger.ask($request, $now)? {
@@ -79,21 +81,21 @@ macro_rules! answer {
 
 pub(super) use answer;
 
-/// For questions in which time does not matter.
+/// Time of requests that do not depend on it.
 const ANY_TIME: UnixTime = UnixTime(0);
 
 impl Ledger {
-    /// Begins a ledger in `folder`, which is made (0700) when it is missing, with a new signing key.
+    /// Creates a ledger in `folder` with a new signing key. A missing folder is created (0700).
     ///
     /// # Errors
-    /// [`LedgerError::Exists`], a refusal for names that have not their form, or what the system says.
+    /// [`LedgerError::Exists`], a rejection of malformed names, or errors of the system.
     pub fn create(folder: &Path, founding: &LedgerParams, now: UnixTime) -> Result<Self> {
         let named =
             |error: &dyn std::fmt::Display| Rejection::Form { what: "vendor or key".into(), wanted: error.to_string() };
         Issuer::new(&founding.vendor, &founding.kid).map_err(|error| named(&error))?;
         let place = Place::create(folder)?;
         if !place.ledger().exists() {
-            // Before there is a ledger: a file that was left may be a key of somebody else.
+            // Only before there is a ledger: a file that was left may be another vendor's key.
             signing_keys::make(&place, &founding.vendor, &founding.kid)?;
         }
         let ledger = Self::here(LocalLedger::create(&place, &founding.vendor, now)?, place);
@@ -102,22 +104,23 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Takes the ledger of `folder`, waiting at most `wait` while another process has it: for the service. Sixty-four
-    /// MiB of memory hold their pages.
+    /// Opens the ledger of `folder` for the service, and waits at most `wait` while another process has it.
+    ///
+    /// Uses a page cache of 64 MiB.
     ///
     /// # Errors
     /// [`LedgerError::Absent`], [`LedgerError::Busy`], [`LedgerError::Served`] and others.
     pub fn open(folder: &Path, wait: Duration) -> Result<Self> {
         let place = Place::existing(folder)?;
         let core = place.wait(wait, || match LocalLedger::try_open(&place)? {
-            // Who serves them does so until he is told to end.
+            // Another service has it until it is stopped.
             None if client::is_running(&place) => Err(LedgerError::Served { path: place.folder().to_owned() }),
             core => Ok(core),
         })?;
         Ok(Self::here(core, place))
     }
 
-    /// Takes the ledger, or asks the process that has it: for commands.
+    /// Opens the ledger, or connects to the process that has it: for commands.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -134,11 +137,9 @@ impl Ledger {
         Self { way: Backend::Local(Arc::new(core)), shared: Arc::new(Shared::new(place)) }
     }
 
-    /// Answers other processes over the socket `ledger.socket` (0600) until the last clone of this ledger is dropped.
-    /// Without it, commands wait and then say that the ledger is in use.
+    /// Serves other processes over the socket `ledger.socket` (0600) until the last clone is dropped.
     ///
-    /// # Errors
-    /// What the system says.
+    /// Without it, commands wait and then report that the ledger is in use.
     pub fn listen(&self) -> Result<()> {
         match &self.way {
             Backend::Local(core) => LocalLedger::listen(core, &self.shared.place),
@@ -148,16 +149,13 @@ impl Ledger {
         }
     }
 
-    /// Whether another process has the ledger, and serves it.
+    /// Returns whether another process serves the ledger.
     #[must_use]
     pub fn served(&self) -> bool {
         matches!(self.way, Backend::Remote)
     }
 
-    /// Asks anything. The other methods are this one with the question and the answer taken apart.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Sends a request. The other methods pack and unpack it.
     pub fn ask(&self, request: Request, now: UnixTime) -> Result<Response> {
         match &self.way {
             Backend::Local(core) => core.ask(request, now),
@@ -165,18 +163,12 @@ impl Ledger {
         }
     }
 
-    /// The vendor's name, terms and keys.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Returns the vendor's name, terms and keys.
     pub fn profile(&self) -> Result<Profile> {
         answer!(self, Request::Profile, ANY_TIME, Response::Profile(profile) => *profile)
     }
 
-    /// The vendor's name.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Returns the vendor's name.
     pub fn vendor(&self) -> Result<&str> {
         if let Some(vendor) = self.shared.vendor.get() {
             return Ok(vendor);
@@ -185,43 +177,37 @@ impl Ledger {
         Ok(self.shared.vendor.get_or_init(|| vendor))
     }
 
-    /// The revoked serials that need not be published any more, since their stamps have ended.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Returns the revoked serials that need not be published any more, since their stamps have expired.
     pub fn ended_serials(&self, now: UnixTime) -> Result<Vec<Serial>> {
         answer!(self, Request::EndedSerials, now, Response::Serials { serials } => serials)
     }
 
-    /// Every serial that was revoked or refunded.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Returns every serial that was revoked or refunded.
     pub fn revoked_serials(&self) -> Result<Vec<Serial>> {
         answer!(self, Request::RevokedSerials, ANY_TIME, Response::Serials { serials } => serials)
     }
 
-    /// Sells on these terms from now on.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Sets the terms of sales from now on.
     pub fn set_terms(&self, terms: Terms, now: UnixTime) -> Result<()> {
         answer!(self, Request::SetTerms { terms }, now, Response::Done => ())
     }
 
-    /// Makes a new signing key and writes it beside the others: it is published, and does not sign before
-    /// [`rotate`](Self::rotate).
+    /// Creates a new signing key in a file of its own.
+    ///
+    /// The key is published, and does not sign before [`rotate`](Self::rotate).
     ///
     /// # Errors
-    /// [`Refusal::SigningKey`] when there was a key of this name.
+    /// [`Rejection::SigningKey`] when a key of this name exists.
     pub fn prepare(&self, kid: &str, now: UnixTime) -> Result<()> {
         self.new_key(kid, KeyState::Prepared, now)
     }
 
-    /// Signs with the key of this name from now on, which is made unless it was prepared; the one before verifies only.
+    /// Makes the key of this name sign from now on, and creates it unless it was prepared.
+    ///
+    /// The previous key only verifies.
     ///
     /// # Errors
-    /// [`Refusal::SigningKey`] when there was a key of this name that was not only prepared.
+    /// [`Rejection::SigningKey`] when a key of this name exists that was not only prepared.
     pub fn rotate(&self, kid: &str, now: UnixTime) -> Result<()> {
         self.new_key(kid, KeyState::Active, now)
     }
@@ -230,7 +216,7 @@ impl Ledger {
         let key = match self.keys()?.into_iter().find(|key| key.kid == kid) {
             None => signing_keys::make(&self.shared.place, self.vendor()?, kid)?,
             Some(key) if key.state == KeyState::Prepared && state == KeyState::Active => {
-                // Nothing could be signed without its file.
+                // Without its file nothing could be signed.
                 self.signer(kid)?.key.public()
             }
             Some(_) => {
@@ -241,27 +227,28 @@ impl Ledger {
         answer!(self, Request::SetKey { kid: kid.to_owned(), key, state }, now, Response::Done => ())
     }
 
-    /// Revokes a signing key, or lets one verify only that is not the active one.
+    /// Revokes a signing key, or makes one that is not active verify only.
     ///
     /// # Errors
-    /// [`Refusal::SigningKey`].
+    /// [`Rejection::SigningKey`].
     pub fn set_key_state(&self, kid: &str, state: KeyState, now: UnixTime) -> Result<()> {
         let key = self.key(kid)?;
         answer!(self, Request::SetKey { kid: key.kid, key: key.key, state }, now, Response::Done => ())
     }
 
-    /// The signing key of this name.
+    /// Returns the signing key of this name.
     ///
     /// # Errors
-    /// [`Refusal::SigningKey`] when there is none.
+    /// [`Rejection::SigningKey`] when there is none.
     pub fn key(&self, kid: &str) -> Result<KeyRecord> {
         let problem = "there is no key of this name".to_owned();
         let unknown = || Rejection::SigningKey { kid: kid.to_owned(), problem };
         Ok(self.keys()?.into_iter().find(|key| key.kid == kid).ok_or_else(unknown)?)
     }
 
-    /// A version for the next edition of the directory: above all that were drawn before, and the number of this second
-    /// where that is higher.
+    /// Returns a version for the next publication of the directory.
+    ///
+    /// It is above all earlier ones, and at least the current time in seconds.
     pub(super) fn next_version(&self, now: UnixTime) -> Result<u64> {
         answer!(self, Request::NextVersion, now, Response::Count { count } => count)
     }
@@ -270,20 +257,21 @@ impl Ledger {
         Ok(self.profile()?.keys)
     }
 
-    /// Opens an account. `name` is 1 to 64 of `[a-z0-9._-]` and not digits alone, the contact up to 254 printable
-    /// characters.
+    /// Opens an account.
+    ///
+    /// `name` is 1 to 64 of `[a-z0-9._-]` and not digits alone, the contact up to 254 printable characters.
     ///
     /// # Errors
-    /// [`Refusal::AccountExists`], [`Refusal::Form`].
+    /// [`Rejection::AccountExists`], [`Rejection::Form`].
     pub fn open_account(&self, name: &str, contact: &str, caps: Option<OwnCaps>, now: UnixTime) -> Result<Account> {
         let request = Request::OpenAccount { name: name.to_owned(), contact: contact.to_owned(), caps };
         answer!(self, request, now, Response::Account(account) => account)
     }
 
-    /// Changes what is given: the contact, the account's own caps (`Some(None)` takes them away).
+    /// Changes the contact or the account's own caps, where given (`Some(None)` removes the caps).
     ///
     /// # Errors
-    /// [`Refusal::NoAccount`], [`Refusal::Form`].
+    /// [`Rejection::NoAccount`], [`Rejection::Form`].
     pub fn change_account(
         &self,
         account: AccountId,
@@ -300,80 +288,79 @@ impl Ledger {
         Ok(())
     }
 
-    /// Closes an account: it buys and deposits nothing more and its API keys open nothing; its credits can be paid out. With
-    /// `revoke`, every stamp that it bought and that was not taken back is revoked; answers how many.
+    /// Closes an account: it no longer buys or deposits, its API keys are invalid, and its credits can be paid out.
+    ///
+    /// With `revoke`, every stamp that it bought and that was not taken back is revoked. Returns how many.
     ///
     /// # Errors
-    /// [`Refusal::NoAccount`].
+    /// [`Rejection::NoAccount`].
     pub fn close_account(&self, account: AccountId, revoke: bool, now: UnixTime) -> Result<u64> {
         answer!(self, Request::CloseAccount { account, revoke }, now, Response::Count { count } => count)
     }
 
-    /// An account and what it has.
+    /// Returns an account and its balance.
     ///
     /// # Errors
-    /// [`Refusal::NoAccount`].
+    /// [`Rejection::NoAccount`].
     pub fn account(&self, account: AccountId, now: UnixTime) -> Result<Standing> {
         answer!(self, Request::Account { account }, now, Response::Standing(standing) => *standing)
     }
 
-    /// The account of this name.
+    /// Returns the account of this name.
     ///
     /// # Errors
-    /// [`Refusal::NoAccount`].
+    /// [`Rejection::NoAccount`].
     pub fn account_named(&self, name: &str, now: UnixTime) -> Result<Standing> {
         answer!(self, Request::AccountNamed { name: name.to_owned() }, now, Response::Standing(standing) => *standing)
     }
 
-    /// Up to `most` accounts (10,000 at most) with numbers above `after`.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Returns up to `most` accounts (10,000 at most) with numbers above `after`.
     pub fn accounts(&self, after: AccountId, most: u32, now: UnixTime) -> Result<Vec<Standing>> {
         answer!(self, Request::Accounts { after, most }, now, Response::Accounts { accounts } => accounts)
     }
 
-    /// Makes an API key and returns its text, which is shown this once: `msk_` and 43 characters of base64url (256 random
-    /// bits). The ledger keeps its SHA-256.
+    /// Creates an API key and returns its text, which is shown only once.
+    ///
+    /// The text is `msk_` and 43 characters of base64url (256 random bits). The ledger keeps its SHA-256.
     ///
     /// # Errors
-    /// [`Refusal::NoAccount`], [`Refusal::AccountClosed`], [`Refusal::Form`] (a label of up to 64 printable characters).
+    /// [`Rejection::NoAccount`], [`Rejection::AccountClosed`], [`Rejection::Form`] (a label of up to 64 printable
+    /// characters).
     pub fn add_api_key(&self, account: AccountId, label: &str, now: UnixTime) -> Result<(Zeroizing<String>, ApiKey)> {
         let text = payment::new_api_key()?;
         let request = Request::AddApiKey { account, label: label.to_owned(), hash: Hash::of(text.as_bytes()) };
         answer!(self, request, now, Response::ApiKey(key) => (text, key))
     }
 
-    /// The API keys of an account, those that were revoked too.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Returns the API keys of an account, also the revoked ones.
     pub fn api_keys(&self, account: AccountId) -> Result<Vec<ApiKey>> {
         answer!(self, Request::ApiKeys { account }, ANY_TIME, Response::ApiKeys { keys } => keys)
     }
 
-    /// Ends an API key.
+    /// Revokes an API key.
     ///
     /// # Errors
-    /// [`Refusal::NoApiKey`].
+    /// [`Rejection::NoApiKey`].
     pub fn revoke_api_key(&self, account: AccountId, id: &str, now: UnixTime) -> Result<()> {
         answer!(self, Request::RevokeApiKey { account, id: id.to_owned() }, now, Response::Done => ())
     }
 
-    /// The open account that this API key opens. What is looked up is a SHA-256 of 256 random bits, so the time that it takes
-    /// says nothing about other keys.
+    /// Returns the open account of this API key.
+    ///
+    /// The lookup uses a SHA-256 of 256 random bits, so its time tells nothing about other keys.
     ///
     /// # Errors
-    /// [`Refusal::NoApiKey`] for any text that opens nothing, whatever the reason.
+    /// [`Rejection::NoApiKey`] for any text without an open account, whatever the reason.
     pub fn authenticate(&self, key: &str, now: UnixTime) -> Result<Account> {
         answer!(self, Request::Opens { hash: Hash::of(key.as_bytes()) }, now, Response::Account(account) => account)
     }
 
-    /// Adds bought credits to an account, at the price of the terms unless `cost` says otherwise. Once for each reference;
-    /// the same purchase again answers what was booked (`again`).
+    /// Adds bought credits to an account, at the price of the terms unless `cost` is given.
+    ///
+    /// Books each reference once; the same purchase again returns the earlier booking (`again`).
     ///
     /// # Errors
-    /// [`Refusal::KeyReused`] when the reference was used for something else.
+    /// [`Rejection::KeyReused`] when the reference was used for something else.
     pub fn credit(
         &self,
         account: AccountId,
@@ -386,38 +373,40 @@ impl Ledger {
         answer!(self, request, now, Response::Booked(booked) => booked)
     }
 
-    /// Makes a voucher and returns its code, which is shown this once (160 random bits in groups of base32).
+    /// Creates a voucher and returns its code, which is shown only once (160 random bits in groups of base32).
     ///
     /// # Errors
-    /// [`Refusal::Range`].
+    /// [`Rejection::Range`].
     pub fn make_voucher(&self, credits: u64, cost: Option<Money>, now: UnixTime) -> Result<Zeroizing<String>> {
         let (code, voucher) = payment::new_code()?;
         answer!(self, Request::MakeVoucher { voucher, credits, cost }, now, Response::Head(_) => code)
     }
 
-    /// What a voucher is still worth.
+    /// Returns the remaining value of a voucher.
     ///
     /// # Errors
-    /// [`Refusal::NoVoucher`].
+    /// [`Rejection::NoVoucher`].
     pub fn voucher(&self, voucher: Hash) -> Result<u64> {
         answer!(self, Request::Voucher { voucher }, ANY_TIME, Response::Count { count } => count)
     }
 
-    /// Puts what a voucher is still worth on an account.
+    /// Adds the remaining value of a voucher to an account.
     ///
     /// # Errors
-    /// [`Refusal::NoVoucher`].
+    /// [`Rejection::NoVoucher`].
     pub fn take_voucher(&self, account: AccountId, code: &str, now: UnixTime) -> Result<Receipt> {
         let voucher = payment::code_hash(code).ok_or(Rejection::NoVoucher)?;
         answer!(self, Request::TakeVoucher { account, voucher }, now, Response::Booked(booked) => booked)
     }
 
-    /// Mails a code to an address, or for a domain to its postmaster, through `sendmail` (a program that takes the options of
-    /// sendmail(8)). It holds for a day and for five tries; another is sent after ten minutes at the earliest, and
-    /// no more than some a day. Where none could be sent, none was asked for.
+    /// Mails a code to an address, or to the postmaster of a domain, through `sendmail`.
+    ///
+    /// `sendmail` is a program with the options of sendmail(8). The code is valid for a day and for five attempts. The
+    /// next one is sent after ten minutes at the earliest, and the number in a day is limited. A code that could not be
+    /// sent does not count.
     ///
     /// # Errors
-    /// [`Refusal::CodeWaiting`], [`Refusal::ManyCodes`], [`Refusal::Form`], [`LedgerError::Mail`].
+    /// [`Rejection::CodeWaiting`], [`Rejection::ManyCodes`], [`Rejection::Form`], [`LedgerError::Mail`].
     pub fn send_code(&self, account: AccountId, subject: &str, sendmail: &Path, now: UnixTime) -> Result<()> {
         let (code, _) = payment::new_code()?;
         let code: Zeroizing<String> = Zeroizing::new(code.chars().take(address_proof::CODE_LENGTH).collect());
@@ -425,7 +414,7 @@ impl Ledger {
         let hash = address_proof::code_hash(&code);
         answer!(self, Request::AskCode { account, subject: subject.to_owned(), hash }, now, Response::Done => ())?;
         let Err(error) = letter.send(sendmail) else { return Ok(()) };
-        // What took too long may have been sent.
+        // After a timeout the message may have been sent.
         if !matches!(error, SendError::TimeOut(_)) {
             let request = Request::TakeBackCode { account, subject: subject.to_owned(), hash };
             answer!(self, request, now, Response::Done => ())?;
@@ -433,10 +422,10 @@ impl Ledger {
         Err(address_proof::not_sent(sendmail, &error))
     }
 
-    /// Takes the code: from now on the account owns the address or domain, and nobody else does.
+    /// Checks the code. If it is right, the account becomes the only owner of the address or domain.
     ///
     /// # Errors
-    /// [`Refusal::NoCode`], [`Refusal::WrongCode`].
+    /// [`Rejection::NoCode`], [`Rejection::WrongCode`].
     pub fn confirm_code(&self, account: AccountId, subject: &str, code: &str, now: UnixTime) -> Result<()> {
         let hash = address_proof::code_hash(code);
         match self.ask(Request::TellCode { account, subject: subject.to_owned(), hash }, now)? {
@@ -449,67 +438,51 @@ impl Ledger {
         }
     }
 
-    /// Says as the operator that an account owns an address or a domain.
+    /// Makes an account the owner of an address or a domain, by decision of the operator.
     ///
     /// # Errors
-    /// [`Refusal::NoAccount`], [`Refusal::Form`].
+    /// [`Rejection::NoAccount`], [`Rejection::Form`].
     pub fn own(&self, account: AccountId, subject: &str, now: UnixTime) -> Result<()> {
         answer!(self, Request::Own { account, subject: subject.to_owned() }, now, Response::Done => ())
     }
 
-    /// Ends that.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Removes the ownership of an address or a domain.
     pub fn release_ownership(&self, account: AccountId, subject: &str, now: UnixTime) -> Result<()> {
         answer!(self, Request::Disown { account, subject: subject.to_owned() }, now, Response::Done => ())
     }
 
-    /// What the ledger knows of a serial.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Returns the record of a serial.
     pub fn stamp(&self, serial: &Serial) -> Result<Option<StampRecord>> {
         answer!(self, Request::Stamp { serial: serial.clone() }, ANY_TIME, Response::Stamp { stamp } => stamp)
     }
 
-    /// The last entries of an account, newest first: up to `most` (10,000 at most), with numbers below `before`
-    /// (`u64::MAX` to begin).
+    /// Returns the last entries of an account, newest first.
     ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Returns up to `most` (10,000 at most) with numbers below `before` (`u64::MAX` to begin).
     pub fn history(&self, account: AccountId, before: u64, most: u32) -> Result<Vec<Entry>> {
         answer!(self, Request::History { account, before, most }, ANY_TIME, Response::Entries { entries } => entries)
     }
 
-    /// What the account did, day by day, since the day `from` (days since 1970); days without any entry are left out.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Returns what the account did, day by day, since the day `from` (days since 1970). Days without any entry are
+    /// left out.
     pub fn days(&self, account: AccountId, from: i64) -> Result<Vec<Day>> {
         answer!(self, Request::Days { account, from }, ANY_TIME, Response::Days { days } => days)
     }
 
-    /// Up to `most` entries (10,000 at most) with numbers above `after`.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Returns up to `most` entries (10,000 at most) with numbers above `after`.
     pub fn entries(&self, after: u64, most: u32) -> Result<Vec<Entry>> {
         answer!(self, Request::Entries { after, most }, ANY_TIME, Response::Entries { entries } => entries)
     }
 
-    /// Sizes, balances and the head of the chain; cheap, for metrics.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Returns sizes, balances and the head of the chain; cheap, for metrics.
     pub fn summary(&self) -> Result<Summary> {
         answer!(self, Request::Summary, ANY_TIME, Response::Summary(summary) => summary)
     }
 
-    /// Whether the ledger answers, what is sold can be signed, and what was written last could be.
+    /// Checks that the ledger answers, stamps can be signed, and the last write succeeded.
     ///
     /// # Errors
-    /// [`LedgerError::Left`] for a minute after a failure, unless something was written since.
+    /// [`LedgerError::Left`] for a minute after a failure, unless a write succeeded since.
     pub fn well(&self) -> Result<()> {
         self.active_signer()?;
         match &self.way {
@@ -518,38 +491,37 @@ impl Ledger {
         }
     }
 
-    /// Counts everything again from the entries, and compares; with `since`, also that the chain goes through that head.
+    /// Recomputes everything from the entries, and compares. With `since`, also checks that the chain contains that
+    /// head.
     ///
     /// # Errors
-    /// [`LedgerError`] when it cannot be read; what is wrong with it stands in the report.
+    /// [`LedgerError`] when the ledger cannot be read. The report lists what is wrong with it.
     pub fn audit(&self, since: Option<Head>) -> Result<super::audit::Report> {
         answer!(self, Request::Audit { since }, ANY_TIME, Response::Audit(report) => report)
     }
 
-    /// Writes a consistent copy to a new file (0600) while others work; answers its head. The process that has the ledger
-    /// writes it, so a relative path is made absolute first. The signing keys are not in it.
+    /// Writes a consistent copy to a new file (0600) while others write, and returns its head.
+    ///
+    /// The process that has the ledger writes the file, so a relative path is made absolute first. The signing keys are
+    /// not included.
     ///
     /// # Errors
-    /// What the system says; an existing file is not written over.
+    /// Errors of the system; an existing file is not overwritten.
     pub fn backup(&self, to: &Path) -> Result<Head> {
         let to = std::path::absolute(to).map_err(|source| files::failed("find", to, source))?;
         answer!(self, Request::Backup { to }, ANY_TIME, Response::Head(head) => head)
     }
 
-    /// Puts a backup into a folder without a ledger. An entry says so from then on.
+    /// Restores a backup into a folder without a ledger, and records that in an entry.
     ///
     /// # Errors
-    /// [`LedgerError::Exists`]; [`LedgerError::Damaged`] when it does not pass an audit.
+    /// [`LedgerError::Exists`]; [`LedgerError::Damaged`] when the backup does not pass an audit.
     pub fn restore(folder: &Path, from: &Path, now: UnixTime) -> Result<Self> {
         let place = Place::create(folder)?;
         Ok(Self::here(LocalLedger::restore(&place, from, now)?, place))
     }
 
-    /// Random bytes that stay the same, for the service of this ledger: a form that he handed out before he was started again
-    /// is still his.
-    ///
-    /// # Errors
-    /// What the system says.
+    /// Returns the permanent secret of the service, so that forms stay valid after a restart.
     pub fn secret(&self) -> Result<[u8; 32]> {
         self.shared.place.secret()
     }
@@ -558,7 +530,7 @@ impl Ledger {
         self.shared.signers.get(&self.shared.place, self.vendor()?, kid)
     }
 
-    /// The key that signs now; none when it was revoked.
+    /// Returns the active signing key; `None` when it was revoked.
     ///
     /// # Errors
     /// [`LedgerError::Key`] when its file cannot be read.
@@ -575,12 +547,12 @@ impl Shared {
 }
 
 pub(super) fn unexpected(answer: &Response) -> LedgerError {
-    LedgerError::Remote(format!("an answer to another question: {answer:?}"))
+    LedgerError::Remote(format!("unexpected answer: {answer:?}"))
 }
 
-/// For callers that match on it.
+/// Access for callers that match on the rejection.
 impl LedgerError {
-    /// The refusal, if it is one.
+    /// Returns the rejection, if it is one.
     #[must_use]
     pub fn refusal(&self) -> Option<&Rejection> {
         match self {

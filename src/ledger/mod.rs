@@ -1,12 +1,13 @@
-//! A vendor's ledger on the disk: accounts, credits, stamps sold and taken back, and the chain of entries from which all
-//! of it can be counted again. What an event moves is decided in `accounting`. How requests arrive, by HTTP or by command,
-//! is left to the layers above.
+//! Vendor's ledger on the disk: accounts, credits, stamps sold and taken back, and the chain of entries from which all
+//! of it can be recomputed. `accounting` defines what an event moves. The layers above receive the requests, by HTTP or
+//! by command.
 //!
-//! - [`handle`]: the ledger as callers see it, one method for each operation; [`trade`]: those that sell stamps, take them
+//! - [`handle`]: the ledger for callers, one method for each operation; [`trade`]: those that sell stamps, take them
 //!   back and pay out.
-//! - [`model`]: records. [`request`]: the same operations as values, for the writer and the socket; [`rejection`]: why one is refused.
-//! - `publication.rs`: the signed directory of what the ledger says.
-//! - [`audit`]: counting everything again. [`payment`]: ways to pay. [`address_proof`]: proof that an account owns an
+//! - [`model`]: records. [`request`]: the same operations as values, for the writer and the socket; [`rejection`]:
+//!   reasons why one is rejected.
+//! - `publication.rs`: the signed directory of the vendor.
+//! - [`audit`]: recomputes the ledger. [`payment`]: ways to pay. [`address_proof`]: proof that an account owns an
 //!   address.
 
 pub mod address_proof;

@@ -1,4 +1,4 @@
-//! The records of the ledger, as it keeps them and as callers see them.
+//! Records of the ledger, as stored and as callers see them.
 
 use super::payment::Paid;
 use super::rejection::StampProblem;
@@ -13,32 +13,32 @@ use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
-/// An account as the ledger keeps it. What it has is its balance.
+/// An account as stored; its credits are its balance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Its number, for ever.
     pub number: u64,
     /// Its name: 1 to 64 of `[a-z0-9._-]`, unique.
     pub name: String,
-    /// Where its owner can be reached; as he gave it.
+    /// Contact of its owner, as given.
     pub contact: String,
     /// Whether it is open.
     pub open: bool,
     /// When it was opened.
     pub created: UnixTime,
-    /// Its own caps, before those of the terms.
+    /// Its own caps, which precede those of the terms.
     pub caps: Option<OwnCaps>,
 }
 
 impl Account {
-    /// The caps that hold for it.
+    /// Returns the caps that apply to it.
     #[must_use]
     pub fn caps(&self, terms: &Terms) -> Caps {
         self.caps.unwrap_or_default().over(terms.caps)
     }
 }
 
-/// An account with what it has.
+/// An account with its balance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// The account.
@@ -47,24 +47,24 @@ pub struct Standing {
     pub balance: u64,
     /// Credits spent on stamps today (UTC).
     pub spent_today: u64,
-    /// The caps that hold for it.
+    /// The caps that apply to it.
     pub caps: Caps,
-    /// The addresses (`joe@x.example`) and domains (`x.example`) that it has proved to own.
+    /// Addresses (`joe@x.example`) and domains (`x.example`) that it has proved to own.
     pub owns: Vec<String>,
 }
 
 /// An API key, without the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
-    /// What it is called by: the first 16 hexadecimal digits of its hash.
+    /// Its id: the first 16 hexadecimal digits of its hash.
     pub id: String,
-    /// Whose it is.
+    /// Number of its account.
     pub account: u64,
-    /// What its owner calls it.
+    /// Label from its owner.
     pub label: String,
     /// When it was made.
     pub created: UnixTime,
-    /// Since when it no longer opens anything.
+    /// Time of its revocation.
     pub revoked: Option<UnixTime>,
 }
 
@@ -77,62 +77,62 @@ pub struct KeyRecord {
     pub key: PublicKey,
     /// Its state.
     pub state: KeyState,
-    /// Since when it has been known.
+    /// Time at which it was added.
     pub since: UnixTime,
 }
 
-/// What the vendor is.
+/// Profile of the vendor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
-    /// His name, a domain.
+    /// The vendor's name, a domain.
     pub vendor: String,
-    /// His terms.
+    /// The terms.
     pub terms: Terms,
-    /// His signing keys, the active one among them.
+    /// The signing keys, the active one among them.
     pub keys: Vec<KeyRecord>,
 }
 
-/// A sale of stamps as it was booked. The stamps can be signed from it and the orders.
+/// A booked sale of stamps. The stamps can be signed from it and the orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sale {
     /// The entry.
     pub entry: u64,
-    /// When it was booked; the stamps say that they were issued then.
+    /// Time of booking, which is the time of issue in the stamps.
     pub at: UnixTime,
-    /// What serials and salts are drawn from.
+    /// Seed of serials and salts.
     pub seed: Hash,
-    /// The key that signs.
+    /// Name of the key that signs.
     pub kid: String,
-    /// For how many days stamps hold that ask for no end.
+    /// Lifetime in days of stamps without a given end.
     pub days: u32,
-    /// What they cost.
+    /// Their price in credits.
     pub credits: u64,
-    /// What is left on the account or the voucher.
+    /// Remaining balance of the account or voucher.
     pub balance: u64,
-    /// Whether it had been booked before under the same idempotency key.
+    /// Whether an earlier request with the same idempotency key booked it.
     pub again: bool,
 }
 
-/// Something that moved credits of an account, as it was booked.
+/// A booked change of an account's credits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The entry.
     pub entry: u64,
-    /// How far the chain goes with it.
+    /// Head of the chain after it.
     pub head: Head,
     /// When.
     pub at: UnixTime,
     /// Credits moved.
     pub credits: u64,
-    /// Money moved, if any was.
+    /// Money moved, if any.
     pub sum: Option<Money>,
-    /// What the account has now.
+    /// New balance of the account.
     pub balance: u64,
-    /// Whether it had been booked before under the same reference.
+    /// Whether an earlier request with the same reference booked it.
     pub again: bool,
 }
 
-/// A stamp as the ledger knows it.
+/// A stamp in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StampRecord {
     /// Its serial.
@@ -141,19 +141,19 @@ pub struct StampRecord {
     pub entry: u64,
     /// When it was sold.
     pub at: UnixTime,
-    /// The account that bought it, if one did.
+    /// The account that bought it, if any.
     pub account: Option<u64>,
     /// Its value in credits.
     pub value: u64,
-    /// What became of it.
+    /// Its state.
     pub state: StampState,
 }
 
-/// What became of a stamp.
+/// State of a stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StampState {
-    /// Sold; whether it was used is not known.
+    /// Sold; whether it was used is unknown.
     Issued,
     /// Taken back from its recipient.
     Deposited,
@@ -174,22 +174,22 @@ pub struct Balance {
     pub amount: i64,
 }
 
-/// How large the ledger is, and what it comes to.
+/// Sizes and balances of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// How far the chain goes.
+    /// Head of the chain.
     pub head: Head,
     /// Accounts.
     pub accounts: u64,
     /// Stamps sold.
     pub stamps: u64,
-    /// Balances but those of accounts.
+    /// Balances, except those of accounts.
     pub balances: Vec<Balance>,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub bytes: u64,
 }
 
-/// What an account did on one day (UTC).
+/// Activity of an account on one day (UTC).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Day {
     /// Days since 1970.
@@ -198,40 +198,40 @@ pub struct Day {
     pub bought: u64,
     /// Stamps deposited.
     pub deposited: u64,
-    /// What the account had at its beginning.
+    /// Balance at its start.
     pub before: i64,
-    /// What the account had at its end.
+    /// Balance at its end.
     pub balance: i64,
 }
 
-/// Who pays for stamps.
+/// Payer of stamps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Payer {
-    /// An account, out of its credits.
+    /// An account, from its credits.
     Account(u64),
-    /// Somebody without one.
+    /// A buyer without an account.
     Guest(Paid),
 }
 
-/// A stamp that was handed in and holds.
+/// A stamp to redeem, with a valid signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presented {
     /// Its serial.
     pub serial: Serial,
-    /// The value that it carries.
+    /// Its value in credits.
     pub value: u64,
-    /// The addresses and domains any of which has to be owned by who deposits it.
+    /// Addresses and domains, one of which the depositor must own.
     pub owners: Vec<String>,
 }
 
-/// What became of one stamp that was handed in.
+/// Result for one stamp to redeem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RedeemResult {
-    /// It was taken, and is worth so much.
+    /// Accepted, with its value.
     Taken(u64),
-    /// It was not.
+    /// Rejected, for this reason.
     Refused(StampProblem),
 }
 

@@ -1,6 +1,7 @@
-//! Ways to pay for stamps without an account. A way turns what a buyer shows into a [`Paid`]; the ledger settles it in the
-//! transaction that sells the stamps, so that no payment buys twice. Vouchers are the way that needs nobody else; a
-//! provider of payments can be added by implementing [`Payment`].
+//! Payment for stamps without an account. A payment method turns a buyer's evidence into a [`Paid`], which the ledger
+//! settles in the transaction that sells the stamps. No payment therefore buys twice.
+//!
+//! Vouchers need no other party. A payment provider can be added by implementing [`Payment`].
 
 use super::error::LedgerError;
 use crate::accounting::hash::Hash;
@@ -14,26 +15,25 @@ use zeroize::Zeroizing;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Paid {
-    /// A voucher, by the hash of its code; what it is worth beyond the stamps stays on it.
+    /// A voucher, by the hash of its code; value beyond the stamps stays on it.
     Voucher(Hash),
-    /// Money that a provider took for exactly these stamps.
+    /// Money that a provider received for exactly these stamps.
     Elsewhere {
-        /// `provider:reference`; each is taken once.
+        /// `provider:reference`; each is accepted once.
         reference: String,
-        /// The credits that were paid for.
+        /// Credits that were paid for.
         credits: u64,
-        /// What was paid.
+        /// The amount.
         cost: Money,
     },
 }
 
-/// A way to pay.
+/// A payment method.
 pub trait Payment: Send + Sync {
     /// Its name: one word, in references and on pages.
     fn name(&self) -> &'static str;
 
-    /// What `evidence` (a voucher's code, a provider's session) is good for. Settles nothing. `credits` and `cost` are what
-    /// is to be paid.
+    /// Checks `evidence` (a voucher's code, a provider's session) for a price of `credits` and `cost`. Settles nothing.
     ///
     /// # Errors
     /// A sentence for the buyer.
@@ -50,12 +50,11 @@ impl Payment for Vouchers {
     }
 
     fn accept(&self, evidence: &str, _credits: u64, _cost: Money) -> Result<Paid, String> {
-        code_hash(evidence).map(Paid::Voucher).ok_or_else(|| "that is not the code of a voucher".to_owned())
+        code_hash(evidence).map(Paid::Voucher).ok_or_else(|| "not a voucher's code".to_owned())
     }
 }
 
-/// The hash under which the ledger knows a voucher; `None` if the text cannot be a code. Case, spaces and hyphens do not
-/// count.
+/// Returns the hash of a voucher's code; `None` if the text cannot be a code. Case, spaces and hyphens do not count.
 #[must_use]
 pub fn code_hash(code: &str) -> Option<Hash> {
     let plain: String = code.chars().filter(|c| !c.is_whitespace() && *c != '-').collect();
@@ -64,7 +63,7 @@ pub fn code_hash(code: &str) -> Option<Hash> {
     fits.then(|| Hash::of(plain.as_bytes()))
 }
 
-/// A new voucher's code, in groups of four, and its hash.
+/// Creates a voucher's code, in groups of four, and its hash.
 pub(super) fn new_code() -> Result<(Zeroizing<String>, Hash), LedgerError> {
     let bytes = random::<20>()?;
     let plain = Zeroizing::new(data_encoding::BASE32_NOPAD.encode(&bytes[..]));
@@ -78,7 +77,7 @@ pub(super) fn new_code() -> Result<(Zeroizing<String>, Hash), LedgerError> {
     Ok((code, Hash::of(plain.as_bytes())))
 }
 
-/// A new API key's text.
+/// Creates the text of an API key.
 pub(super) fn new_api_key() -> Result<Zeroizing<String>, LedgerError> {
     let mut text = Zeroizing::new(String::with_capacity(API_KEY.len() + 43));
     text.push_str(API_KEY);
@@ -86,7 +85,7 @@ pub(super) fn new_api_key() -> Result<Zeroizing<String>, LedgerError> {
     Ok(text)
 }
 
-/// What every API key begins with, so that it is known for one where it was left by mistake.
+/// Prefix of every API key, by which one that leaked is recognized.
 const API_KEY: &str = "msk_";
 
 pub(super) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, LedgerError> {

@@ -1,5 +1,5 @@
-//! The vendor's directory as his ledger has it, signed: what the shop hands out, and what `vendor publish` writes. One
-//! place makes both, so that they say the same and are known by the same keys.
+//! Signed directory of the vendor, built from the ledger: for the shop, and for `vendor publish`. Both use this module,
+//! so they publish the same content under the same keys.
 
 use super::error::LedgerError;
 use super::handle::Ledger;
@@ -14,28 +14,25 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 impl Ledger {
-    /// What the vendor publishes: his keys, revoked serials and price, in the form of a directory document; `buy` is left
-    /// empty.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Returns the directory entry of the vendor: keys, revoked serials and price. `buy` is left empty.
     pub fn published(&self) -> Result<VendorEntry, LedgerError> {
         let profile = self.profile()?;
         Ok(VendorEntry {
             vendor: profile.vendor,
             // The document has the same form in three members.
-            prices: profile.terms.price.to_string().parse().into_iter().collect(),
+            prices: vec![profile.terms.price],
             keys: profile.keys.into_iter().map(key_entry).collect(),
             revoked: self.revoked_serials()?.into_iter().map(String::from).collect(),
             ..VendorEntry::default()
         })
     }
 
-    /// The edition after `last`: what that said, with what the ledger says by now, and with these changes. It is signed with
-    /// the key that signs stamps, and with the others too, for recipients who know only one of those.
+    /// Builds the publication after `last`: its content, updated from the ledger, with these changes.
+    ///
+    /// It is signed with the key that signs stamps, and with the others, for recipients who know only one of those.
     ///
     /// # Errors
-    /// [`LedgerError::Edition`] for one that readers would refuse, and others.
+    /// [`LedgerError::Edition`] for one that readers would reject, and others.
     pub fn edition(
         &self,
         last: Option<&SignedDirectory>,
@@ -44,7 +41,7 @@ impl Ledger {
         expires: UnixTime,
     ) -> Result<Publication, LedgerError> {
         let changes = Changes {
-            // First: what has a higher version must not say less.
+            // First, since a document with a higher version must not contain less.
             version: self.next_version(now)?,
             ledger: Some(self.published()?),
             ended_serials: self.ended_serials(now)?.into_iter().map(String::from).collect(),
@@ -54,15 +51,17 @@ impl Ledger {
         let mut signers: Vec<&SigningKey> = signers.iter().map(|signer| &**signer).collect();
         loop {
             match publish::next(last.cloned(), &signers, &changes, now, expires) {
-                // The key that was given up first has the fewest who know nothing newer.
+                // The oldest key is dropped: fewest recipients know no newer one.
                 Err(EditionError::Signatures { .. }) => drop(signers.pop()),
                 made => return Ok(made?),
             }
         }
     }
 
-    /// The keys that sign the directory: the one that signs stamps first, then those to come, then those that did, the
-    /// newest first. All but the first may be away: who keeps their files elsewhere has his reasons.
+    /// Returns the keys that sign the directory.
+    ///
+    /// First the one that signs stamps, then prepared ones, then earlier ones, the newest first. The files of all but
+    /// the first may be missing, since a vendor may keep them elsewhere.
     fn publishers(&self) -> Result<Vec<Arc<SigningKey>>, LedgerError> {
         let mut keys = self.keys()?;
         keys.retain(|key| !matches!(key.state, KeyState::Revoked { .. }));
@@ -93,7 +92,7 @@ impl Ledger {
 
 fn key_entry(key: KeyRecord) -> KeyEntry {
     let (status, since) = match key.state {
-        // A key that is prepared may sign any day.
+        // A prepared key may sign any day.
         KeyState::Active | KeyState::Prepared => (Status::Active, None),
         KeyState::VerifyOnly => (Status::VerifyOnly, None),
         KeyState::Revoked { since } => (Status::Revoked, since.map(|since| since.to_string())),

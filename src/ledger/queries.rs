@@ -1,4 +1,4 @@
-//! Questions: what can be answered from one read transaction, beside the writer and any number at a time.
+//! Read requests, answered from one read transaction, concurrently with the writer and each other.
 
 use super::model::{Account, ApiKey, Balance, Day, Profile, StampRecord, StampState, Standing, Summary};
 use super::rejection::Rejection;
@@ -15,13 +15,13 @@ use std::collections::BTreeMap;
 
 const DAY: i64 = 86_400;
 
-/// For how long a revoked serial is listed after the end of its stamp: recipients may take stamps that come late.
+/// How long a revoked serial is listed after the end of its stamp: recipients may accept late stamps.
 const LISTED: i64 = 30 * DAY;
 
-/// Rows that one answer holds at most.
+/// Most rows in one answer.
 const MAX_PAGE: u32 = 10_000;
 
-/// Answers a question. `bytes` is how large the file is.
+/// Answers a read request. `bytes` is the size of the file.
 pub(super) fn answer(tx: &ReadTransaction, request: &Request, now: UnixTime, bytes: u64) -> TxResult<Response> {
     let asked = ReadTx { tx, now };
     match request {
@@ -49,11 +49,11 @@ pub(super) fn answer(tx: &ReadTransaction, request: &Request, now: UnixTime, byt
         Request::Days { account, from } => asked.days(*account, *from),
         Request::Entries { after, most } => asked.entries(*after, *most),
         Request::Summary => asked.summary(bytes),
-        other => Err(TxError::Damaged(format!("no question: {other:?}"))),
+        other => Err(TxError::Damaged(format!("not a read request: {other:?}"))),
     }
 }
 
-/// Of the revoked serials those whose stamps have ended for everybody.
+/// Returns the revoked serials whose stamps have expired for every recipient.
 pub(super) fn ended(tx: &ReadTransaction, now: UnixTime) -> TxResult<Vec<Serial>> {
     let table = tx.open_table(schema::REVOKED)?;
     let sold = tx.open_table(schema::SERIAL)?;
@@ -62,7 +62,7 @@ pub(super) fn ended(tx: &ReadTransaction, now: UnixTime) -> TxResult<Vec<Serial>
     for row in table.iter()? {
         let serial = Serial::new(row?.0.value()).map_err(|error| TxError::Damaged(error.to_string()))?;
         let bytes = serial_derivation::bytes_of(&serial);
-        // What others sold may end any day.
+        // The end of stamps that were sold elsewhere is unknown.
         let Some(row) = bytes.map(|bytes| sold.get(&bytes)).transpose()?.flatten() else { continue };
         let sale = schema::entry_in(&entries, row.value() >> 3)?;
         if matches!(sale.event, Event::Issued { until: Some(until), .. } if until.plus(LISTED) < now) {
@@ -72,7 +72,7 @@ pub(super) fn ended(tx: &ReadTransaction, now: UnixTime) -> TxResult<Vec<Serial>
     Ok(serials)
 }
 
-/// The account of this number, and the terms.
+/// Returns the account of this number, and the terms.
 pub(super) fn account_and_terms(tx: &ReadTransaction, account: Option<u64>) -> TxResult<(Option<Account>, Terms)> {
     let asked = ReadTx { tx, now: UnixTime(0) };
     let account = account.map(|number| asked.account(number)).transpose()?.flatten();
@@ -197,7 +197,7 @@ impl ReadTx<'_> {
         let table = self.tx.open_table(schema::HISTORY)?;
         let entries = self.tx.open_table(schema::ENTRY)?;
         let mut days: BTreeMap<i64, Day> = BTreeMap::new();
-        // Backwards from what it has now, so that old entries need not be read.
+        // Backwards from the current balance, so that old entries need not be read.
         let mut balance = self.balance(AccountCode::Account(account), Unit::Credits)?;
         for row in table.range((account, 0)..=(account, u64::MAX))?.rev() {
             let entry = schema::entry_in(&entries, row?.0.value().1)?;
@@ -237,7 +237,7 @@ impl ReadTx<'_> {
     fn summary(&self, bytes: u64) -> TxResult<Response> {
         let table = self.tx.open_table(schema::BALANCE)?;
         let mut balances = Vec::new();
-        // Kinds from 2 on are not those of accounts.
+        // Kinds from 2 on are not accounts.
         let mut first = [0; 12];
         first[0] = 2;
         for row in table.range::<&[u8; 12]>(&first..)? {

@@ -1,11 +1,11 @@
-//! Why the ledger does not do what was asked. None of it is our own trouble (that is `error.rs`): who asked can do something
-//! about it, and nothing was changed.
+//! Rejections of the ledger: the caller can correct the request, and nothing was changed. Internal errors are in
+//! `error.rs`.
 
 use crate::accounting::order::OrderError;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
-/// Why a request is refused. [`word`](Self::word) is stable; the sentences are not.
+/// Reason why a request is rejected. [`code`](Self::code) is stable; the sentences are not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "refusal", rename_all = "kebab-case")]
 pub enum Rejection {
@@ -16,17 +16,17 @@ pub enum Rejection {
         account: String,
     },
     /// An account of this name exists.
-    #[error("there is an account {name} already")]
+    #[error("account {name} already exists")]
     AccountExists {
         /// The name.
         name: String,
     },
-    /// A name, a contact or a reference does not have its form.
+    /// A name, a contact or a reference is malformed.
     #[error("{what}: {wanted}")]
     Form {
-        /// What it is.
+        /// The field.
         what: String,
-        /// What it has to be.
+        /// The required form.
         wanted: String,
     },
     /// The account is closed.
@@ -35,10 +35,10 @@ pub enum Rejection {
         /// Its number.
         account: u64,
     },
-    /// No account has this API key, or not any more.
+    /// No account has this API key, or it was revoked.
     #[error("no account has this key")]
     NoApiKey,
-    /// There is not enough to pay with.
+    /// The credits do not suffice.
     #[error("this costs {needed} credits, and there are {balance}")]
     Funds {
         /// Credits that it costs.
@@ -49,22 +49,22 @@ pub enum Rejection {
     /// An order is outside the caps.
     #[error(transparent)]
     Order {
-        /// Which, and how.
+        /// The order and its error.
         #[from]
         error: OrderError,
     },
-    /// The account's cap for one day is met.
-    #[error("{asked} credits more today would make {spent}; the cap is {cap} a day")]
+    /// The account's cap for one day is reached.
+    #[error("{asked} more credits would make {spent} today; the cap is {cap} a day")]
     Daily {
         /// Credits that it would cost.
         asked: u64,
-        /// Credits spent today, with these.
+        /// Credits spent today, including these.
         spent: u64,
         /// The cap.
         cap: u64,
     },
     /// The idempotency key or reference was used for another request.
-    #[error("{key} was used for another request")]
+    #[error("{key} was already used for another request")]
     KeyReused {
         /// The idempotency key, or the reference.
         key: String,
@@ -72,56 +72,56 @@ pub enum Rejection {
     /// No voucher has this code, or it is spent.
     #[error("no voucher has this code, or it is spent")]
     NoVoucher,
-    /// Not a stamp, or not a good one of this vendor.
+    /// Not a stamp, or not a valid one of this vendor.
     #[error("stamp {stamp}: {problem}")]
     Stamp {
-        /// Which of those handed in, from 1.
+        /// Position in the request, from 1.
         stamp: u64,
-        /// What is wrong.
+        /// Its problem.
         problem: StampProblem,
     },
-    /// No code was sent for this address, or it has ended, or was tried too often.
-    #[error("no code is waiting for {subject}; ask for a new one")]
+    /// No code was sent for this address, or it has expired, or was tried too often.
+    #[error("no valid code for {subject}; ask for a new one")]
     NoCode {
         /// The address or domain.
         subject: String,
     },
     /// Not the code that was sent.
-    #[error("not the code that was sent to {subject}; {left} tries are left")]
+    #[error("wrong code for {subject}: {left} attempts are left")]
     WrongCode {
         /// The address or domain.
         subject: String,
-        /// Tries that are left.
+        /// Remaining attempts.
         left: u8,
     },
-    /// A code was sent a moment ago, or several were today.
-    #[error("a code was sent to {subject} already; another can be sent after {after}")]
+    /// A code was sent recently, or several were sent today.
+    #[error("a code was already sent to {subject}; another can be sent after {after}")]
     CodeWaiting {
         /// The address or domain.
         subject: String,
-        /// When another can be sent.
+        /// Time after which another can be sent.
         after: UnixTime,
     },
-    /// The account has asked for many codes today.
-    #[error("codes were sent for many addresses already; another can be sent after {after}, or when one was given")]
+    /// The account has requested many codes today.
+    #[error("codes were already sent for many addresses; another can be sent after {after}, or when one was entered")]
     ManyCodes {
-        /// When another can be sent.
+        /// Time after which another can be sent.
         after: UnixTime,
     },
     /// The vendor takes no unused stamps back.
     #[error("this vendor takes no unused stamps back")]
     NoRefunds,
-    /// The directory has no room for more revoked stamps that customers gave back.
+    /// The directory is full for stamps that customers revoke or give back.
     #[error(
-        "{listed} revoked stamps are published, and customers can add to no more than {most}; try again when some of them have ended"
+        "{listed} revoked stamps are published, and customers can add to at most {most}; try again when some of them have expired"
     )]
     RevokedFull {
         /// Revoked stamps that are published.
         listed: u64,
-        /// How many may be.
+        /// The limit for customers.
         most: u64,
     },
-    /// There is no signing key of this name, or it cannot do this.
+    /// No signing key has this name, or it cannot do this.
     #[error("signing key {kid}: {problem}")]
     SigningKey {
         /// Its name.
@@ -129,11 +129,11 @@ pub enum Rejection {
         /// What is wrong.
         problem: String,
     },
-    /// More than can be counted.
-    #[error("more than can be counted")]
+    /// An amount is out of range.
+    #[error("amount out of range (at most 9,223,372,036,854,775,807)")]
     Range,
-    /// The other payment was for something else.
-    #[error("what was paid is {paid} credits, and this costs {needed}")]
+    /// The payment of the provider was for something else.
+    #[error("the payment covers {paid} credits, and this costs {needed}")]
     PaidOtherwise {
         /// Credits paid for.
         paid: u64,
@@ -142,47 +142,47 @@ pub enum Rejection {
     },
 }
 
-/// What is wrong with a stamp that was handed in.
+/// Problem of a stamp to redeem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StampProblem {
     /// Not a stamp.
     #[error("not a stamp")]
     Malformed,
-    /// Of another vendor, or under a key that this one does not have.
+    /// Of another vendor, or signed with an unknown key.
     #[error("not a stamp of this vendor")]
     OtherVendor,
-    /// The signature does not hold.
-    #[error("its signature does not hold")]
+    /// The signature is invalid.
+    #[error("its signature is invalid")]
     Forged,
     /// Its key was revoked.
     #[error("its key was revoked")]
     KeyRevoked,
-    /// It names nobody whose address the account has proved to own.
+    /// The account has not proved to own an address that it names.
     #[error("it names no address that this account has proved to own")]
     NotYours,
-    /// The ledger does not know that it was sold.
+    /// The ledger has no record of its sale.
     #[error("this ledger did not sell it")]
     NotIssued,
     /// It was taken back before.
     #[error("it was taken back before")]
     Deposited,
     /// It was refunded.
-    #[error("its buyer was given its credits back")]
+    #[error("its credits were refunded to its buyer")]
     Refunded,
     /// It was revoked.
     #[error("it was revoked")]
     Revoked,
-    /// It was handed in twice at once.
+    /// The request contains it twice.
     #[error("it was handed in twice")]
     Duplicate,
-    /// Somebody else bought it.
+    /// Another account bought it.
     #[error("another account bought it")]
     NotBought,
 }
 
 impl Rejection {
-    /// One stable word for programs.
+    /// Returns the stable code for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

@@ -1,5 +1,5 @@
-//! What can be asked of the ledger, and what it answers, as values: the writer takes them from a queue, and commands send
-//! them over the socket. Secrets do not stand in them: an API key, a voucher or a code is there as its hash.
+//! Requests to the ledger and its answers, as values: for the queue of the writer, and for commands over the socket.
+//! They contain no secrets: only the hashes of API keys, vouchers and codes.
 
 use super::model::{
     Account, ApiKey, Day, Payer, Presented, Profile, Receipt, RedeemResult, Sale, StampRecord, Standing, Summary,
@@ -14,7 +14,7 @@ use crate::stamp::signing::PublicKey;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// What can be asked. Those before `Profile` write.
+/// Request. Those before `Profile` write.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "each is described at the method of Ledger that makes it")]
@@ -60,7 +60,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether it changes nothing, and can be answered beside the writer.
+    /// Returns whether it changes nothing and can run concurrently with the writer.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         matches!(
@@ -85,7 +85,7 @@ impl Request {
     }
 }
 
-/// What the ledger answers.
+/// Answer of the ledger.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "each is described at the method of Ledger that takes it")]

@@ -1,5 +1,7 @@
-//! The tables of the ledger, and how rows are written. Entries are the ledger; every other table is an index that an audit
-//! can count again, or a secret's hash, or what need not outlive its day (codes, idempotency keys).
+//! Tables of the ledger and the format of their rows.
+//!
+//! Entries are the ledger. Every other table is an index that an audit can recompute, or the hash of a secret, or data
+//! of limited lifetime (codes, idempotency keys).
 
 use super::error::LedgerError;
 use super::rejection::Rejection;
@@ -17,9 +19,9 @@ pub(super) const FORMAT: u32 = 1;
 
 /// `format`, `vendor`, `terms`.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
-/// Number to the chain's hash with this entry (32 bytes) and the entry as JSON.
+/// Number to the hash of the chain after this entry (32 bytes) and the entry as JSON.
 pub(super) const ENTRY: TableDefinition<u64, &[u8]> = TableDefinition::new("entry");
-/// Book and unit (see [`balance_key`]) to what it has.
+/// Book and unit (see [`balance_key`]) to the balance.
 pub(super) const BALANCE: TableDefinition<&[u8; 12], i64> = TableDefinition::new("balance");
 /// A serial's bytes to the number of the entry that sold it, times 8, plus its state.
 pub(super) const SERIAL: TableDefinition<&[u8; 16], u64> = TableDefinition::new("serial");
@@ -29,39 +31,39 @@ pub(super) const REVOKED: TableDefinition<&str, u64> = TableDefinition::new("rev
 pub(super) const ACCOUNT: TableDefinition<u64, &[u8]> = TableDefinition::new("account");
 /// Name to number.
 pub(super) const NAME: TableDefinition<&str, u64> = TableDefinition::new("name");
-/// The hash of an API key to its row as JSON.
+/// Hash of an API key to its row as JSON.
 pub(super) const API_KEY: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("api-key");
-/// The hashes of an account's API keys.
+/// Hashes of an account's API keys.
 pub(super) const KEYS_OF: TableDefinition<(u64, &[u8; 32]), ()> = TableDefinition::new("keys-of");
-/// An address or domain to its owner.
+/// Address or domain to its owner.
 pub(super) const OWNER: TableDefinition<&str, u64> = TableDefinition::new("owner");
-/// What an account owns.
+/// Addresses and domains of an account.
 pub(super) const OWNED: TableDefinition<(u64, &str), ()> = TableDefinition::new("owned");
-/// A code that was sent, as JSON.
+/// Code that was sent, as JSON.
 pub(super) const CODE: TableDefinition<(u64, &str), &[u8]> = TableDefinition::new("code");
-/// An account's number, or an address without its detail: when codes were mailed for it, or to it, as JSON.
+/// Account number, or address without its detail, to the times of codes mailed for or to it, as JSON.
 pub(super) const MAILED: TableDefinition<&str, &[u8]> = TableDefinition::new("mailed");
-/// The hash of a voucher's code to what it is worth.
+/// Hash of a voucher's code to its remaining value.
 pub(super) const VOUCHER: TableDefinition<&[u8; 32], u64> = TableDefinition::new("voucher");
-/// The hash of an idempotency key or a reference to what was done under it (see [`IdempotencyRecord`]).
+/// Hash of an idempotency key or a reference to its result (see [`IdempotencyRecord`]).
 pub(super) const DONE: TableDefinition<&[u8; 32], &[u8; 44]> = TableDefinition::new("done");
-/// The second in which an idempotency key may be forgotten, and the key's hash.
+/// Expiry of an idempotency key, in seconds, and the hash of the key.
 pub(super) const DONE_UNTIL: TableDefinition<(u64, &[u8; 32]), ()> = TableDefinition::new("done-until");
-/// An account to the day (since 1970) of its last purchase and the credits spent on that day.
+/// Account to the day (since 1970) of its last purchase and the credits spent on that day.
 pub(super) const SPENT: TableDefinition<u64, (u64, u64)> = TableDefinition::new("spent");
-/// An account's entries.
+/// Entries of an account.
 pub(super) const HISTORY: TableDefinition<(u64, u64), ()> = TableDefinition::new("history");
 /// Name to the signing key as JSON.
 pub(super) const SIGNING: TableDefinition<&str, &[u8]> = TableDefinition::new("signing");
 
-/// What stops a job.
+/// Reason why a transaction step stops.
 #[derive(Debug)]
 pub(super) enum TxError {
-    /// It is refused, and has written nothing.
+    /// The request is rejected, and has written nothing.
     Refused(Rejection),
-    /// The database failed; nothing of the commit stays.
+    /// The database failed; the whole commit is lost.
     Theirs(Box<redb::Error>),
-    /// A row makes no sense.
+    /// A row is corrupt.
     Damaged(String),
 }
 
@@ -77,7 +79,7 @@ where
 }
 
 impl TxError {
-    /// As an error about this file.
+    /// Converts it to an error about this file.
     pub(super) fn at(self, path: &Path) -> LedgerError {
         let path = path.to_owned();
         match self {
@@ -97,14 +99,14 @@ impl TxError {
     }
 }
 
-/// What was done under an idempotency key or a reference.
+/// Result of a request with an idempotency key or a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IdempotencyRecord {
     /// The hash of the request.
     pub(super) digest: [u8; 32],
     /// The entry.
     pub(super) entry: u64,
-    /// The terms' usual days of then.
+    /// Default lifetime in days at that time.
     pub(super) days: u32,
 }
 
@@ -129,7 +131,7 @@ impl IdempotencyRecord {
     }
 }
 
-/// The key of a balance: which book, whose, and the unit (a currency's letters, or zeros for credits).
+/// Builds the key of a balance: book, owner, and unit (currency code, or zeros for credits).
 pub(super) fn balance_key(book: AccountCode, unit: Unit) -> [u8; 12] {
     let (kind, owner) = match book {
         AccountCode::Account(number) => (1, number),
@@ -150,7 +152,7 @@ pub(super) fn balance_key(book: AccountCode, unit: Unit) -> [u8; 12] {
     key
 }
 
-/// The book and unit of such a key.
+/// Parses the book and unit of such a key.
 pub(super) fn balance_of(key: &[u8; 12]) -> TxResult<(AccountCode, Unit)> {
     let owner = key.iter().skip(1).take(8).fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
     let book = match key[0] {
@@ -169,35 +171,35 @@ pub(super) fn balance_of(key: &[u8; 12]) -> TxResult<(AccountCode, Unit)> {
         Unit::Credits
     } else {
         let currency = std::str::from_utf8(letters).ok().and_then(|text| text.parse().ok());
-        Unit::Money(currency.ok_or_else(|| TxError::Damaged("a balance of no currency".into()))?)
+        Unit::Money(currency.ok_or_else(|| TxError::Damaged("a balance without a currency".into()))?)
     };
     Ok((book, unit))
 }
 
-/// A row as JSON.
+/// Formats a row as JSON.
 pub(super) fn to_json(row: &impl Serialize) -> TxResult<Vec<u8>> {
     serde_json::to_vec(row).map_err(|error| TxError::Damaged(error.to_string()))
 }
 
-/// A row from JSON.
+/// Parses a row from JSON.
 pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> TxResult<T> {
     serde_json::from_slice(bytes).map_err(|error| TxError::Damaged(error.to_string()))
 }
 
-/// An entry's row: the hash of the chain with it, and its bytes.
+/// Splits an entry's row into the head of the chain after it, and its bytes.
 pub(super) fn split_entry(number: u64, row: &[u8]) -> TxResult<(Head, &[u8])> {
     let (hash, bytes) =
         row.split_first_chunk::<32>().ok_or_else(|| TxError::Damaged(format!("entry {number} is too short")))?;
     Ok((Head { number, hash: Hash(*hash) }, bytes))
 }
 
-/// The entry of this number.
+/// Reads the entry of this number.
 pub(super) fn entry_in(table: &impl ReadableTable<u64, &'static [u8]>, number: u64) -> TxResult<Entry> {
     let row = table.get(number)?.ok_or_else(|| TxError::Damaged(format!("entry {number} is missing")))?;
     from_json(split_entry(number, row.value())?.1)
 }
 
-/// How far the chain goes.
+/// Returns the head of the chain.
 pub(super) fn head_in(table: &impl ReadableTable<u64, &'static [u8]>) -> TxResult<Head> {
     match table.last()? {
         Some((number, row)) => Ok(split_entry(number.value(), row.value())?.0),
@@ -205,7 +207,7 @@ pub(super) fn head_in(table: &impl ReadableTable<u64, &'static [u8]>) -> TxResul
     }
 }
 
-/// Makes the tables of an empty ledger.
+/// Creates the tables of an empty ledger.
 pub(super) fn establish(database: &Database, vendor: &str) -> TxResult<()> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
@@ -235,7 +237,7 @@ pub(super) fn establish(database: &Database, vendor: &str) -> TxResult<()> {
     Ok(tx.commit()?)
 }
 
-/// Whether these are our tables, in the format that we know.
+/// Checks that the file has the tables of a ledger in a known format.
 pub(super) fn check_format(database: &impl ReadableDatabase, path: &Path) -> Result<(), LedgerError> {
     let found = (|| {
         let meta = database.begin_read()?.open_table(META)?;
@@ -245,7 +247,7 @@ pub(super) fn check_format(database: &impl ReadableDatabase, path: &Path) -> Res
     match found.map_err(|stop: TxError| stop.at(path))? {
         Some(FORMAT) => Ok(()),
         Some(found) => Err(LedgerError::Version { path: path.to_owned(), found, known: FORMAT }),
-        None => Err(LedgerError::Damaged { path: path.to_owned(), what: "it does not say its format".into() }),
+        None => Err(LedgerError::Damaged { path: path.to_owned(), what: "its format is missing".into() }),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The vendor's signing keys in the folder of the ledger, one file each, and the signatures that they give. A key's secret
-//! never stands in the ledger, so that a backup of the ledger is no key.
+//! Signing keys of the vendor in the ledger's folder, one file each, and their signatures. The ledger never contains a
+//! secret key, so a backup of it contains none.
 
 use super::error::LedgerError;
 use super::files::Place;
@@ -15,19 +15,19 @@ use crate::time::UnixTime;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The keys that were read so far.
+/// Cache of the keys that were read.
 #[derive(Debug, Default)]
 pub(super) struct Signers(RwLock<BTreeMap<String, Arc<SigningKey>>>);
 
 impl Signers {
-    /// The key of this name.
+    /// Returns the key of this name.
     pub(super) fn get(&self, place: &Place, vendor: &str, kid: &str) -> Result<Arc<SigningKey>, LedgerError> {
         if let Some(signer) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(kid) {
             return Ok(Arc::clone(signer));
         }
         let signer = Arc::new(SigningKey::read(&place.key(kid))?);
         if signer.issuer.vendor() != vendor || signer.issuer.key_id() != kid {
-            let problem = "its file holds another key".to_owned();
+            let problem = "its file contains another key".to_owned();
             return Err(Rejection::SigningKey { kid: kid.to_owned(), problem }.into());
         }
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(kid.to_owned(), Arc::clone(&signer));
@@ -35,7 +35,7 @@ impl Signers {
     }
 }
 
-/// Makes a key and writes it beside the others.
+/// Creates a key and writes its file.
 pub(super) fn make(place: &Place, vendor: &str, kid: &str) -> Result<PublicKey, LedgerError> {
     let named =
         |error: &dyn std::fmt::Display| Rejection::SigningKey { kid: kid.to_owned(), problem: error.to_string() };
@@ -43,7 +43,7 @@ pub(super) fn make(place: &Place, vendor: &str, kid: &str) -> Result<PublicKey, 
     place.make_keys()?;
     let path = place.key(kid);
     if path.exists() {
-        // Left by a run that was ended before it could say so in the ledger, which knows whether the name is free.
+        // Left by a run that ended before the ledger recorded the key. The ledger knows whether the name is free.
         let left = SigningKey::read(&path)?;
         return if left.issuer == issuer {
             Ok(left.key.public())
@@ -56,18 +56,18 @@ pub(super) fn make(place: &Place, vendor: &str, kid: &str) -> Result<PublicKey, 
     Ok(signer.key.public())
 }
 
-/// The stamps of a sale. The same sale and orders give the same stamps, byte for byte.
+/// Signs the stamps of a sale. The same sale and orders give the same stamps, byte for byte.
 pub(super) fn stamps(signer: &SigningKey, sale: &Sale, orders: &[Order]) -> Result<Vec<Token>, LedgerError> {
     let draw = Draw::new(sale.at, sale.seed.0);
     let sign = |(index, order): (u32, &Order)| {
         let stamp = order.stamp(&draw, index, sale.at, sale.days);
-        // The caps let nothing through that cannot be signed.
+        // The caps exclude every order that cannot be signed.
         issue::issue(&stamp, &signer.issuer, &signer.key).map_err(|_| LedgerError::from(Rejection::Range))
     };
     (0..).zip(orders).map(sign).collect()
 }
 
-/// A receipt: an object that says what was booked, signed for `digital-stamp-receipt`.
+/// Signs a receipt: an object that describes a booking, for `digital-stamp-receipt`.
 pub(super) fn receipt(
     signer: &SigningKey,
     at: UnixTime,

@@ -1,5 +1,5 @@
-//! Stamps over the counter: sold, taken back, refunded, revoked, and paid out, with what is signed about it. The key that
-//! signs is had before anything is booked.
+//! Trade in stamps: sales, deposits, refunds, revocations and payouts, with their signatures. The signing key is loaded
+//! before anything is booked.
 
 use super::error::LedgerError;
 use super::handle::{AccountId, Ledger, answer, unexpected};
@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 
 type Result<T, E = LedgerError> = std::result::Result<T, E>;
 
-/// Stamps that may be handed in at once.
+/// Most stamps in one request.
 const HANDED: u32 = 1_000;
 
 /// Stamps that were sold.
@@ -29,12 +29,12 @@ const HANDED: u32 = 1_000;
 pub struct IssuedStamps {
     /// The stamps, in the order of the orders.
     pub stamps: Vec<Token>,
-    /// How they were booked.
+    /// Their booking.
     pub sale: Sale,
 }
 
-/// A stamp that is handed in, with the address that it names where the stamp does not show it and only the domain is
-/// known to be the depositor's.
+/// Stamp to redeem. `address` is needed if the stamp hides its recipient and the account has proved to own only the
+/// domain.
 #[derive(Clone, Debug)]
 pub struct RedeemRequest {
     /// The stamp, as a token.
@@ -43,23 +43,26 @@ pub struct RedeemRequest {
     pub address: Option<Address>,
 }
 
-/// What became of stamps that were handed in.
+/// Result of a redemption.
 #[derive(Clone, Debug)]
 pub struct RedeemOutcome {
-    /// For each its value, or why it was not taken.
+    /// For each stamp its value, or the reason of its rejection.
     pub each: Vec<Result<u64, StampProblem>>,
-    /// How the good ones were booked; `None` if there was none.
+    /// Booking of the accepted ones; `None` if there are none.
     pub booked: Option<Receipt>,
-    /// A signed receipt (`digital-stamp-receipt`) for those.
+    /// Signed receipt (`digital-stamp-receipt`) for those.
     pub receipt: Option<Token>,
 }
 
 impl Ledger {
-    /// Sells one stamp or many to an account: all of them or none. With an idempotency key (1 to 128 printable
-    /// characters) the same request gives the same stamps again, byte for byte, and is charged once, for 30 days.
+    /// Sells stamps to an account, all of them or none.
+    ///
+    /// With an idempotency key (1 to 128 printable characters) the same request returns the same stamps, byte for byte,
+    /// and is charged once, for 30 days.
     ///
     /// # Errors
-    /// [`Refusal::Order`], [`Refusal::Funds`], [`Refusal::Daily`], [`Refusal::AccountClosed`], [`Refusal::KeyReused`].
+    /// [`Rejection::Order`], [`Rejection::Funds`], [`Rejection::Daily`], [`Rejection::AccountClosed`],
+    /// [`Rejection::KeyReused`].
     pub fn issue(
         &self,
         account: AccountId,
@@ -70,11 +73,12 @@ impl Ledger {
         self.sell(Payer::Account(account), orders, idempotency, now)
     }
 
-    /// Sells stamps to somebody without an account, for a payment ([`Payment`](super::payment::Payment)). A payment
-    /// elsewhere is an idempotency key by itself.
+    /// Sells stamps to a buyer without an account, for a payment ([`Payment`](super::payment::Payment)).
+    ///
+    /// The payment of a provider is an idempotency key by itself.
     ///
     /// # Errors
-    /// As [`issue`](Self::issue), and [`Refusal::NoVoucher`], [`Refusal::PaidOtherwise`].
+    /// As [`issue`](Self::issue), and [`Rejection::NoVoucher`], [`Rejection::PaidOtherwise`].
     pub fn issue_for(
         &self,
         paid: Paid,
@@ -86,7 +90,7 @@ impl Ledger {
     }
 
     fn sell(&self, buyer: Payer, orders: &[Order], idempotency: Option<&str>, now: UnixTime) -> Result<IssuedStamps> {
-        // Nothing is booked that could not be signed. What was sold before may be signed by another key.
+        // Nothing is booked that could not be signed. An earlier sale may be signed by another key.
         let _ = self.active_signer()?;
         let idempotency = idempotency.map(str::to_owned);
         let request = Request::Issue { buyer, orders: orders.to_vec(), idempotency };
@@ -95,21 +99,24 @@ impl Ledger {
         Ok(IssuedStamps { stamps: signing_keys::stamps(&signer, &sale, orders)?, sale })
     }
 
-    /// Takes used stamps back: each once, only from the account that owns the address, only what this vendor sold. The
-    /// good ones are credited in one step even if others are bad. At most 1,000 at once.
+    /// Takes used stamps back: each once, only from the account that owns the address, only those that this vendor
+    /// sold.
+    ///
+    /// The valid ones are credited in one step even if others are invalid. At most 1,000 at once.
     ///
     /// # Errors
-    /// [`Refusal::AccountClosed`] and others; single bad stamps are no error.
+    /// [`Rejection::AccountClosed`] and others; single invalid stamps are not an error.
     pub fn deposit(&self, account: AccountId, stamps: &[RedeemRequest], now: UnixTime) -> Result<RedeemOutcome> {
         let owns = self.account(account, now)?.owns;
         self.redeem(account, stamps, &owns, "deposit", now, |stamps| Request::Deposit { account, stamps })
     }
 
-    /// Takes unused stamps back from the account that bought them: credited and revoked in one step, so the next directory
-    /// document condemns them. At most 1,000 at once.
+    /// Takes unused stamps back from the account that bought them. At most 1,000 at once.
+    ///
+    /// They are credited and revoked in one step, so the next directory document lists them.
     ///
     /// # Errors
-    /// As [`deposit`](Self::deposit), and [`Refusal::NoRefunds`], [`Refusal::RevokedFull`].
+    /// As [`deposit`](Self::deposit), and [`Rejection::NoRefunds`], [`Rejection::RevokedFull`].
     pub fn refund(&self, account: AccountId, stamps: &[RedeemRequest], now: UnixTime) -> Result<RedeemOutcome> {
         self.redeem(account, stamps, &[], "refund", now, |stamps| Request::Refund { account, stamps })
     }
@@ -139,29 +146,27 @@ impl Ledger {
         Ok(RedeemOutcome { each, booked, receipt })
     }
 
-    /// Revokes stamps for good; answers how many were not revoked before. Serials that the ledger did not sell are revoked
-    /// too.
+    /// Revokes stamps for good, and returns how many were not revoked before.
     ///
-    /// # Errors
-    /// [`LedgerError`].
+    /// Serials that the ledger did not sell are revoked too.
     pub fn revoke(&self, serials: &[Serial], now: UnixTime) -> Result<u64> {
         let request = Request::Revoke { serials: serials.to_vec(), customer: false };
         answer!(self, request, now, Response::Count { count } => count)
     }
 
-    /// The same for who bought the stamps: only while the directory has room for more.
+    /// Revokes stamps for their buyer, only while the directory has space for more.
     ///
     /// # Errors
-    /// [`Refusal::RevokedFull`].
+    /// [`Rejection::RevokedFull`].
     pub fn revoke_bought(&self, serials: &[Serial], now: UnixTime) -> Result<u64> {
         let request = Request::Revoke { serials: serials.to_vec(), customer: true };
         answer!(self, request, now, Response::Count { count } => count)
     }
 
-    /// Pays credits out at the price of the terms, and signs a receipt. Once for each reference.
+    /// Pays credits out at the price of the terms, once for each reference, and signs a receipt.
     ///
     /// # Errors
-    /// [`Refusal::Funds`], [`Refusal::KeyReused`].
+    /// [`Rejection::Funds`], [`Rejection::KeyReused`].
     pub fn pay_out(
         &self,
         account: AccountId,
@@ -192,8 +197,9 @@ fn receipt(signer: &SigningKey, kind: &str, account: AccountId, booked: &Receipt
     signing_keys::receipt(signer, booked.at, object)
 }
 
-/// A stamp that was handed in, if it is this vendor's and its signature holds. Its window does not matter: who received it
-/// in time may hand it in later.
+/// Checks that a stamp to redeem is this vendor's and its signature is valid.
+///
+/// Its window does not matter: a recipient who got it in time may redeem it later.
 fn presented(handed: &RedeemRequest, profile: &Profile, owns: &[String]) -> Result<Presented, StampProblem> {
     let token = Token::parse(handed.stamp.trim()).map_err(|_| StampProblem::Malformed)?;
     let issuer = token.issuer().map_err(|_| StampProblem::Malformed)?;

@@ -1,6 +1,7 @@
-//! The one thread that writes. It takes whatever waits in its queue, does it in one transaction, and answers when that is
-//! durable: so a commit, which costs two syncs, is shared by all who came while the last one was under way (group
-//! commit). After a failure of the disk the ledger is opened anew for those who come next.
+//! Writer of the ledger, with group commit: requests that arrive during a commit run in one transaction after it, and
+//! each is answered when that is durable. A commit costs two syncs, which they share.
+//!
+//! After a failure of the disk the ledger is opened again for the next requests.
 
 use super::database::Held;
 use super::error::LedgerError;
@@ -9,81 +10,50 @@ use super::request::Response;
 use super::schema::TxError;
 use super::transaction::{Command, LedgerTx};
 use crate::accounting::event::Event;
+use crate::os::group_commit::GroupCommit;
 use crate::time::UnixTime;
 use redb::Database;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
 
-/// Requests that share a commit at most.
-const TOGETHER: usize = 256;
-/// Requests that wait at most; who comes later waits to be let in.
-const WAITING: usize = 4_096;
+/// Most requests in one commit.
+const MAX_BATCH: usize = 256;
 
 type Reply = Result<Response, LedgerError>;
 
-/// The way to the writer.
+/// Writes for all threads.
 #[derive(Debug)]
 pub(super) struct Writer {
-    queue: Option<SyncSender<(Command, SyncSender<Reply>)>>,
-    thread: Option<JoinHandle<()>>,
+    commands: GroupCommit<Command, Reply>,
+    database: Arc<Held>,
 }
 
 impl Writer {
-    /// Starts the thread.
-    pub(super) fn start(database: Arc<Held>) -> std::io::Result<Self> {
-        let (queue, jobs) = sync_channel(WAITING);
-        let thread = thread::Builder::new().name("ledger".into()).spawn(move || work(&database, &jobs))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    pub(super) fn new(database: Arc<Held>) -> Self {
+        Self { commands: GroupCommit::new(MAX_BATCH), database }
     }
 
-    /// Has a job done, and waits until it is durable.
+    /// Runs a request, and waits until it is durable.
     pub(super) fn ask(&self, job: Command) -> Reply {
-        let (sender, receiver) = sync_channel(1);
-        let queue = self.queue.as_ref().ok_or(LedgerError::Left)?;
-        queue.send((job, sender)).map_err(|_| LedgerError::Left)?;
-        receiver.recv().map_err(|_| LedgerError::Left)?
+        self.commands.ask(job, |jobs| self.write(jobs)).unwrap_or(Err(LedgerError::Left))
     }
-}
 
-impl Drop for Writer {
-    /// Waits until the thread has let the database go.
-    fn drop(&mut self) {
-        self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn work(database: &Held, jobs: &Receiver<(Command, SyncSender<Reply>)>) {
-    while let Ok(first) = jobs.recv() {
-        let mut batch = vec![first];
-        while batch.len() < TOGETHER
-            && let Ok(next) = jobs.try_recv()
-        {
-            batch.push(next);
-        }
-        let (jobs, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        // Who asked may have gone.
-        match database.with(|database| commit(database, jobs)) {
+    /// Runs the requests of a batch. An error goes to the first; the others are told to try again.
+    fn write(&self, jobs: Vec<Command>) -> Vec<Reply> {
+        let count = jobs.len();
+        match self.database.with(|database| commit(database, jobs)) {
             Ok(answers) => {
-                database.wrote();
-                for (reply, answer) in replies.iter().zip(answers) {
-                    let _ = reply.send(answer.map_err(LedgerError::Refused));
-                }
+                self.database.wrote();
+                answers.into_iter().map(|answer| answer.map_err(LedgerError::Refused)).collect()
             }
             Err(error) => {
                 let first = std::iter::once(error).chain(std::iter::repeat_with(|| LedgerError::Left));
-                for (reply, error) in replies.iter().zip(first) {
-                    let _ = reply.send(Err(error));
-                }
+                first.take(count).map(Err).collect()
             }
         }
     }
 }
 
-/// Adds one event to a ledger that is not shared yet.
+/// Appends one event to a ledger that is not shared yet.
 pub(super) fn append_event(database: &Database, event: Event, now: UnixTime) -> Result<(), TxError> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
@@ -91,7 +61,9 @@ pub(super) fn append_event(database: &Database, event: Event, now: UnixTime) -> 
     Ok(tx.commit()?)
 }
 
-/// Does the jobs in one transaction: an answer or a refusal for each once it is durable, or none was done.
+/// Runs the commands in one transaction.
+///
+/// Returns an answer or a rejection for each once it is durable; after an error none was done.
 fn commit(database: &Database, jobs: Vec<Command>) -> Result<Vec<Result<Response, Rejection>>, TxError> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);

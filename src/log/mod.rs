@@ -1,5 +1,5 @@
-//! What is told about judged messages: a line to syslog, and the verdict log that `mailstamp log` reads. Neither is needed
-//! to judge a message, so trouble with them never changes a verdict; what must be trusted is in the store.
+//! Logs of judged messages: a line to syslog, and the verdict log that `mailstamp log` reads. No judgement needs them,
+//! so their errors never change a verdict. The store keeps the data that must be reliable.
 
 pub mod syslog;
 pub mod verdict_log;

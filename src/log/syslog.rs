@@ -1,5 +1,5 @@
-//! One line to the system's log, facility mail. A system without a log, or with one that does not listen, costs nothing
-//! and stops nothing.
+//! Sends one line to syslog, facility mail. A missing syslog, or one that does not listen, costs no time and stops no
+//! delivery.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -9,10 +9,10 @@ use std::path::Path;
 const MAIL_INFO: u8 = 2 * 8 + 6;
 /// Facility mail (2), severity error (3).
 const MAIL_ERROR: u8 = 2 * 8 + 3;
-/// A longer line is cut: RFC 5424 section 6.1 lets a receiver cut at 2,048 octets.
+/// Longest line; the rest is cut. RFC 5424 section 6.1 lets a receiver cut at 2,048 octets.
 const LONGEST: usize = 2000;
 
-/// How grave a line is.
+/// Severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// A message was judged.
@@ -21,10 +21,10 @@ pub enum Severity {
     Error,
 }
 
-/// Sends `line` to the log that listens at `socket`, without waiting.
+/// Sends `line` to syslog at `socket`, without waiting.
 ///
 /// # Errors
-/// The system's: nobody listens, or the log does not keep up.
+/// The system's, when nothing listens there or syslog does not keep up.
 pub fn send(socket: &Path, severity: Severity, line: &str) -> io::Result<()> {
     let priority = match severity {
         Severity::Info => MAIL_INFO,

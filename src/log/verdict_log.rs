@@ -1,9 +1,9 @@
-//! The verdict log: who, what class, why. A file of JSON lines, appended without waiting for the disk and rotated by size,
-//! so that a message with nothing to spend costs no sync. What became of messages that were kept aside stands there, too;
-//! a line without which nothing may be dropped is synced.
+//! Verdict log: sender, class and reason of each message. A file of JSON lines, appended without waiting for the disk
+//! and rotated by size, so that a message without a stamp to spend costs no sync. It also records what happened to held
+//! mail. A line that must exist before data may be dropped is synced.
 
-use crate::os;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use crate::os::{self, atomic_file, file_lock, safe_open};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -11,11 +11,11 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// The file is set aside when it has grown to this many bytes: about 25,000 verdicts.
+/// Size in bytes at which the file is rotated: about 25,000 verdicts.
 const ROTATE_AT: u64 = 8 * 1024 * 1024;
 
-/// One judged message, or, with an `event`, what was done later. Every value from outside is
-/// already encoded: printable ASCII, capped.
+/// Judged message or, with an `event`, a later action. Values from outside are encoded already: printable ASCII, of
+/// limited length.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// When it was judged (RFC 3339).
@@ -27,26 +27,26 @@ pub struct Entry {
     /// The user's rule that matched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// What is to be done with the message; entries of version 0.1 have none.
+    /// The action for the message; entries of version 0.1 have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
-    /// What was done with a message that was held (`released`, `allowed`, `deleted`, `expired`), or about its sender
-    /// (`replied`, `not-replied`, `reply-failed`). A judgement has none.
+    /// What happened to a held message (`released`, `allowed`, `deleted`, `expired`), or to a reply (`replied`,
+    /// `not-replied`, `reply-failed`). A judgement has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
-    /// The folder that it was delivered into, where we delivered it.
+    /// The folder into which mailstamp delivered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
-    /// The short name under which it is held, or was.
+    /// The short name of the held message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
-    /// Which automatic reply was sent, or why none was.
+    /// The kind of automatic reply that was sent, or why none was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
-    /// The vendor of the stamp that spoke.
+    /// The vendor of the stamp that decided the class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vendor: Option<String>,
-    /// The serial of the stamp that spoke.
+    /// The serial of the stamp that decided the class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
     /// Its value in credits.
@@ -66,14 +66,14 @@ pub struct Entry {
     pub recipient: Option<String>,
 }
 
-/// The verdict log in a folder of state.
+/// Verdict log in a folder of state.
 #[derive(Clone, Debug)]
 pub struct VerdictLog {
     path: PathBuf,
 }
 
 impl VerdictLog {
-    /// The log in the folder `state`, which need not exist yet.
+    /// Returns the log in the folder `state`, which need not exist yet.
     #[must_use]
     pub fn new(state: &Path) -> Self {
         Self { path: state.join("verdicts.jsonl") }
@@ -82,23 +82,23 @@ impl VerdictLog {
     /// Appends an entry.
     ///
     /// # Errors
-    /// The system's. Nothing was judged differently because of it.
+    /// The system's. It does not affect the judgement.
     pub fn append(&self, entry: &Entry) -> io::Result<()> {
         self.write(entry).map(drop)
     }
 
-    /// Appends an entry and waits until it is on the disk: what is dropped on its strength can be found here.
+    /// Appends an entry and waits until it is on the disk: what is dropped because of it can be found here.
     ///
     /// # Errors
-    /// The system's. Nothing may be dropped then.
+    /// The system's. Then no data may be dropped.
     pub fn append_durably(&self, entry: &Entry) -> io::Result<()> {
         self.write(entry)?.sync_all()?;
-        // The file may have been made just now.
+        // The file may be new.
         os::sync_folder(os::above(&self.path))
     }
 
     fn write(&self, entry: &Entry) -> io::Result<File> {
-        // A line that a full disk cut short must not take this one with it: it begins with the end of that.
+        // The line begins with a line end, so that a line cut by a full disk does not spoil it.
         let mut line = vec![b'\n'];
         serde_json::to_writer(&mut line, entry)?;
         line.push(b'\n');
@@ -112,12 +112,12 @@ impl VerdictLog {
         if metadata.len() > 0 {
             file.read_exact_at(&mut last, metadata.len() - 1)?;
         }
-        // One write to a file opened for appending: lines of processes that run at once do not mix.
+        // One write to a file opened for appending keeps the lines of concurrent processes apart.
         file.write_all(if last == *b"\n" { line.get(1..).unwrap_or_default() } else { &line })?;
         Ok(file)
     }
 
-    /// The last `most` entries, oldest first. Lines that are no entries (a cut line after a crash) are passed over.
+    /// Returns the last `most` entries, oldest first. Invalid lines (a cut line after a crash) are skipped.
     ///
     /// # Errors
     /// The system's; a log that does not exist is empty.
@@ -133,7 +133,7 @@ impl VerdictLog {
         Ok(last.into())
     }
 
-    /// Hands out every entry, oldest first, and returns how many lines are no entries.
+    /// Calls `to` with every entry, oldest first, and returns the number of invalid lines.
     ///
     /// # Errors
     /// The system's; a log that does not exist is empty.
@@ -159,7 +159,8 @@ impl VerdictLog {
         Ok(broken)
     }
 
-    /// The stamps that spoke on messages of this Message-ID, as (vendor, serial), the latest last.
+    /// Returns the stamps that decided the class of messages with this Message-ID, as (vendor, serial), the latest
+    /// last.
     ///
     /// # Errors
     /// The system's; a log that does not exist is empty.
@@ -182,24 +183,23 @@ impl VerdictLog {
     }
 
     fn open(&self) -> io::Result<File> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mode = Mode::RUSR | Mode::WUSR;
-        match rustix::fs::open(&self.path, flags, mode) {
+        let open = || safe_open::file(&self.path, OFlags::RDWR | OFlags::CREATE | OFlags::APPEND);
+        match open() {
             Err(rustix::io::Errno::NOENT) => {
                 os::make_folder(os::above(&self.path), 0o700)?;
-                Ok(File::from(rustix::fs::open(&self.path, flags, mode)?))
+                Ok(open()?)
             }
-            other => Ok(File::from(other?)),
+            other => Ok(other?),
         }
     }
 
-    /// Sets the full file aside, unless another process has just done so.
+    /// Renames the full file, unless another process has just done so.
     fn rotate(&self, full: &File) -> io::Result<()> {
-        flock(full, FlockOperation::LockExclusive)?;
+        file_lock::lock(full)?;
         let mine = full.metadata()?;
         let current = fs::symlink_metadata(&self.path)?;
         if (mine.dev(), mine.ino()) == (current.dev(), current.ino()) {
-            fs::rename(&self.path, self.older())?;
+            atomic_file::rename(&self.path, &self.older())?;
         }
         Ok(())
     }

@@ -1,24 +1,24 @@
-//! The messages of an mbox file (RFC 4155), one after the other, with one of them in memory at a time and never more of it
-//! than the limit. A message begins with `From ` at the beginning of the file or after an empty line, which is how
-//! delivering programs write them; lengths that some of them note (`Content-Length`) are not believed.
+//! Reads the messages of an mbox file (RFC 4155) one after the other. One message at a time is in memory, and no more
+//! of it than the limit. A message begins with `From ` at the beginning of the file or after an empty line, as
+//! delivering programs write it. The lengths that some of them add (`Content-Length`) are not trusted.
 
 use std::io::{self, BufRead, Read};
 
-/// Bytes of a line that are taken at once. A longer line comes in pieces.
+/// Bytes of a line that are read at once. A longer line comes in pieces.
 const PIECE: u64 = 64 * 1024;
 
-/// One message.
+/// Message of an mbox file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// The message with its `From ` line, or as much of it as the limit allows.
     pub bytes: Vec<u8>,
     /// Whether there was more.
     pub cut: bool,
-    /// How many bytes of the file it takes.
+    /// Its size in the file, in bytes.
     pub length: u64,
 }
 
-/// The messages of an mbox file.
+/// Iterator over the messages of an mbox file.
 #[derive(Debug)]
 pub struct Messages<R> {
     from: R,
@@ -29,7 +29,7 @@ pub struct Messages<R> {
 }
 
 impl<R: BufRead> Messages<R> {
-    /// The messages of `from`. No more than about `largest` bytes of one are kept.
+    /// Returns the messages of `from`. No more than about `largest` bytes of each are kept.
     pub fn new(from: R, largest: u64) -> Self {
         Self { from, largest, begun: Vec::new(), ended: false }
     }
@@ -38,7 +38,7 @@ impl<R: BufRead> Messages<R> {
         let mut message = Piece { bytes: std::mem::take(&mut self.begun), cut: false, length: 0 };
         message.length = message.bytes.len() as u64;
         let mut line = Vec::new();
-        // What stands before the first message is not followed by an empty line, so nothing but `From ` can begin it.
+        // Text before the first message has no empty line after it, so only `From ` can begin the message.
         let (mut begins_line, mut after_empty) = (message.bytes.ends_with(b"\n"), false);
         if message.bytes.is_empty() {
             (begins_line, after_empty) = (true, true);
@@ -79,8 +79,8 @@ impl<R: BufRead> Iterator for Messages<R> {
     }
 }
 
-/// The message as it was before a delivering program put a `>` before every `From ` line (and, some of them, before every
-/// `>From ` line); `None` if nothing in it looks like that.
+/// Returns the message as it was before a delivering program put a `>` before every `From ` line (and, some of them,
+/// before every `>From ` line); `None` if no line looks like that.
 #[must_use]
 pub fn unquoted(message: &[u8]) -> Option<Vec<u8>> {
     let quoted = |line: &[u8]| {

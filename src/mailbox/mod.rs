@@ -1,4 +1,4 @@
-//! Mail as it is stored: Maildir and mbox, and walking over folders of either.
+//! Stored mail: Maildir and mbox, and a walk over folders of either.
 
 pub mod maildir;
 pub mod mbox;

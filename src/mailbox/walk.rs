@@ -1,11 +1,13 @@
-//! Where mail is kept: Maildirs and mbox files, found in the files and folders that the user names, and read message by
-//! message. A folder is entered to any depth that people use; links in it are not followed, and what is neither a Maildir
-//! nor an mbox file (a mail program's index, say) is passed over. What cannot be read is handed out with its error, and
-//! the rest is read all the same. Nothing is written, and no message is held beside the one that is handed out; of a
-//! Maildir the names of the files are.
+//! Walks over stored mail: finds Maildirs and mbox files in the files and folders that the user names, and reads them
+//! message by message.
+//!
+//! - Nested folders are entered, but links in them are not followed.
+//! - A file that is neither in a Maildir nor an mbox file (the index of a mail program, say) is skipped.
+//! - Something unreadable is reported with its error, and the walk continues.
+//! - Nothing is written. Only one message is in memory, and of a Maildir the names of the files.
 
 use super::mbox::Messages;
-use rustix::fs::{Mode, OFlags};
+use crate::os::safe_open;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
@@ -14,10 +16,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Folders within folders that are entered.
+/// Limit on the depth of nested folders.
 const DEPTH: usize = 32;
 
-/// One message as it is kept.
+/// Stored message.
 #[derive(Debug)]
 pub struct StoredMessage<'a> {
     /// Its file.
@@ -30,11 +32,11 @@ pub struct StoredMessage<'a> {
     pub cut: bool,
     /// How much of its file it takes.
     pub length: u64,
-    /// When its file was last changed (seconds since 1970).
+    /// The modification time of its file (seconds since 1970).
     pub modified: i64,
 }
 
-/// What is found.
+/// What the walk finds.
 #[derive(Debug)]
 pub enum Entry<'a> {
     /// A message.
@@ -43,13 +45,13 @@ pub enum Entry<'a> {
     Unreadable(&'a Path, io::Error),
 }
 
-/// Hands out every message in `paths`, and stops when told. No more than about `largest` bytes of one are read.
+/// Calls `to` with every message in `paths`, until it breaks. No more than about `largest` bytes of each are read.
 pub fn read<B>(paths: &[PathBuf], largest: u64, to: &mut dyn FnMut(Entry<'_>) -> ControlFlow<B>) -> ControlFlow<B> {
     let mut walk = MailboxWalker { largest, to };
     paths.iter().try_for_each(|path| walk.given(path))
 }
 
-/// The bytes that [`read`] is going to read, as far as that can be said.
+/// Returns an estimate of the bytes that [`read`] is going to read.
 #[must_use]
 pub fn size(paths: &[PathBuf]) -> u64 {
     fn below(path: &Path, depth: usize) -> u64 {
@@ -75,7 +77,7 @@ struct MailboxWalker<'a, B> {
 }
 
 impl<B> MailboxWalker<'_, B> {
-    /// A path that the user names: whatever it is, he means it.
+    /// Reads a path that the user named, whatever it is.
     fn given(&mut self, path: &Path) -> ControlFlow<B> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => self.folder(path, 0),
@@ -106,7 +108,7 @@ impl<B> MailboxWalker<'_, B> {
             let path = path.join(name);
             match fs::symlink_metadata(&path) {
                 Ok(metadata) if metadata.is_dir() && depth < DEPTH => self.folder(&path, depth + 1)?,
-                Ok(metadata) if metadata.is_file() => match plain(&path) {
+                Ok(metadata) if metadata.is_file() => match safe_open::regular_file(&path) {
                     Ok(file) => self.file(&path, file, false)?,
                     Err(error) => self.unreadable(&path, error)?,
                 },
@@ -116,7 +118,8 @@ impl<B> MailboxWalker<'_, B> {
         ControlFlow::Continue(())
     }
 
-    /// The messages in one folder of a Maildir, in the order of their names, which is mostly that of their coming.
+    /// Reads the messages in one folder of a Maildir, in the order of their names, which is mostly that of their
+    /// arrival.
     fn messages(&mut self, maildir: &Path, folder: &str) -> ControlFlow<B> {
         let path = maildir.join(folder);
         let names = match names(&path) {
@@ -124,13 +127,13 @@ impl<B> MailboxWalker<'_, B> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return ControlFlow::Continue(()),
             Err(error) => return self.unreadable(&path, error),
         };
-        // A name that begins with a dot is no message.
+        // A file whose name begins with a dot is no message.
         for name in names.into_iter().filter(|name| !name.as_bytes().starts_with(b".")) {
             let file = path.join(&name);
-            let opened = match plain(&file) {
+            let opened = match safe_open::regular_file(&file) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => match moved(maildir, &name) {
-                    Some(path) => plain(&path),
-                    // It was deleted since its name was read: no message any more.
+                    Some(path) => safe_open::regular_file(&path),
+                    // It was deleted after its name was read.
                     None => continue,
                 },
                 other => other,
@@ -143,7 +146,7 @@ impl<B> MailboxWalker<'_, B> {
         ControlFlow::Continue(())
     }
 
-    /// An mbox file; or, if the user means this very file, a message alone.
+    /// Reads an mbox file. If the user named this very file, it may also be a single message.
     fn file(&mut self, path: &Path, file: File, meant: bool) -> ControlFlow<B> {
         let modified = file.metadata().map_or(0, |metadata| metadata.mtime());
         let mut reader = BufReader::with_capacity(128 * 1024, file);
@@ -210,21 +213,21 @@ impl<B> MailboxWalker<'_, B> {
     }
 }
 
-/// What some Maildirs hold instead of messages: gzip (RFC 1952 2.3.1).
+/// Beginning of a compressed message, as some Maildirs hold it: gzip (RFC 1952 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 fn compressed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "it is compressed")
+    io::Error::new(io::ErrorKind::InvalidData, "compressed with gzip")
 }
 
-/// The names in a folder, sorted.
+/// Returns the names in a folder, sorted.
 fn names(path: &Path) -> io::Result<Vec<OsString>> {
     let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
     names.sort_unstable();
     Ok(names)
 }
 
-/// A mail program renames a file when its message is read: the name up to the colon stays (maildir(5)).
+/// Finds a renamed file. A mail program renames a message when it is read: the name up to the colon stays (maildir(5)).
 fn moved(maildir: &Path, name: &OsString) -> Option<PathBuf> {
     let unique = |name: &OsString| name.as_bytes().split(|&b| b == b':').next().map(<[u8]>::to_vec);
     let cur = maildir.join("cur");
@@ -232,18 +235,7 @@ fn moved(maildir: &Path, name: &OsString) -> Option<PathBuf> {
     names.into_iter().find(|other| unique(other) == unique(name)).map(|name| cur.join(name))
 }
 
-/// Opens a file of a folder: no link, and nothing that could keep us waiting.
-fn plain(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
-    }
-}
-
-/// The first `largest` bytes, and whether there are more.
+/// Reads the first `largest` bytes, and returns whether there are more.
 fn limited(from: impl Read, largest: u64) -> io::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     from.take(largest.saturating_add(1)).read_to_end(&mut bytes)?;

@@ -1,12 +1,12 @@
-//! Changes to a message that touch no other byte: fields put in on top, fields and spans taken out. The result is written
-//! piece by piece, so that a large message is not copied.
+//! Edits a message without touching any other byte: inserts fields on top, removes fields and spans. The result is
+//! written in pieces, so that a large message is not copied.
 
 use super::header::Field;
 use super::header::slice;
 use super::parse::{Message, line_length};
 use std::ops::Range;
 
-/// Changes to one message, kept in the order of their places.
+/// Changes to one message, sorted by position.
 #[derive(Clone, Debug)]
 pub struct Edit<'a> {
     raw: &'a [u8],
@@ -14,7 +14,7 @@ pub struct Edit<'a> {
     changes: Vec<Change>,
 }
 
-/// A span that goes and the text that stands in its place. One of the two is empty.
+/// Span to remove, and the text to insert there. One of the two is empty.
 #[derive(Clone, Debug)]
 struct Change {
     span: Range<usize>,
@@ -22,26 +22,26 @@ struct Change {
 }
 
 impl Change {
-    /// New text stands before a span that goes at the same place.
+    /// Returns the sort key. New text stands before a span that is removed at the same position.
     fn order(&self) -> (usize, bool) {
         (self.span.start, self.text.is_empty())
     }
 }
 
-/// Where a field on top belongs.
+/// Position of a field on top.
 #[derive(Clone, Copy, Debug)]
 struct Top {
     at: usize,
-    /// Lines with a blank in front stand above it.
+    /// Lines that begin with a blank stand above it.
     below_blanks: bool,
-    /// The message ends there with a line that has no end, so that the new field must bring one and go without its own.
+    /// The message ends there with a line without a line end. The new field must bring one and omit its own.
     unfinished: bool,
 }
 
 impl Top {
-    /// A field stands after the envelope line and before the first field. A header that begins with a blank needs care:
-    /// that line continues nothing, but put on top of it our field would swallow it. Ours then stands below such lines,
-    /// and both keep their meaning.
+    /// Returns the position after the envelope line and before the first field. A header that begins with a blank is
+    /// special: that line continues nothing, but below an inserted field it would become a part of it. The field then
+    /// goes below such lines, and both keep their meaning.
     fn of(message: &Message) -> Self {
         let mut at = message.envelope_line().len();
         let mut rest = message.header();
@@ -57,36 +57,37 @@ impl Top {
 }
 
 impl<'a> Edit<'a> {
-    /// No change yet.
+    /// Returns no change yet.
     #[must_use]
     pub fn new(message: &Message<'a>) -> Self {
         Self { raw: message.raw(), top: Top::of(message), changes: Vec::new() }
     }
 
-    /// Puts `field` (one or more whole fields with their line ends, as [`super::header::fold`] makes them) before the first
-    /// field. Fields stand in the order in which they were put in.
+    /// Inserts `field` before the first field: one or more whole fields with their line ends, as
+    /// [`super::header::fold`] makes them. Fields stand in the order of their insertion.
     ///
-    /// In a message that is nothing but lines with a blank in front, the last without a line end, the field stands last,
-    /// after a CRLF and without a line end of its own; [`Self::remove`] knows the case and takes that CRLF along.
+    /// In a message that consists only of lines that begin with a blank, the last without a line end, the field stands
+    /// last, after a CRLF and without a line end of its own. [`Self::remove`] removes that CRLF with it.
     pub fn insert_top(&mut self, field: String) {
         let text = if self.top.unfinished { format!("\r\n{}", field.trim_end_matches(['\r', '\n'])) } else { field };
         self.insert(self.top.at, text);
     }
 
-    /// Puts `text` before the byte at `at`, after what was put there before.
+    /// Inserts `text` before the byte at `at`, after earlier text at this position.
     pub fn insert(&mut self, at: usize, text: String) {
         if !text.is_empty() {
             self.change(Change { span: at..at, text });
         }
     }
 
-    /// Takes a field of this message out, its continuation lines and its line end with it.
+    /// Removes a field of this message with its continuation lines and its line end.
     pub fn remove(&mut self, field: &Field<'a>) {
         let end = field.start() + field.raw().len();
         let mut start = field.start();
         let last = end == self.raw.len() && field.raw().last() != Some(&b'\n');
         if last && self.top.below_blanks && self.leaves_nothing_before(start) {
-            // As insert_top() put it there: the line end before it is its own, and what is put in now brings one again.
+            // This is a field of insert_top(): the line end before it belongs to it, and the next insertion adds one
+            // again.
             start = self.top.at;
             start -= if slice(self.raw, 0, start).ends_with(b"\r\n") { 2 } else { 1 };
             self.top = Top { at: start, unfinished: true, ..self.top };
@@ -94,19 +95,19 @@ impl<'a> Edit<'a> {
         self.remove_span(start..end);
     }
 
-    /// Whether of all that stands from the top to `at` nothing stays, and nothing was put in.
+    /// Returns whether nothing remains between the top and `at`, and nothing was inserted.
     fn leaves_nothing_before(&self, at: usize) -> bool {
         let gone = self.changes.last().is_some_and(|change| change.span == (self.top.at..at));
         (gone || at == self.top.at) && self.changes.iter().all(|change| change.text.is_empty())
     }
 
-    /// Takes a span of the message out.
+    /// Removes a span of the message.
     pub fn remove_span(&mut self, span: Range<usize>) {
         if span.is_empty() {
             return;
         }
         match self.changes.last_mut() {
-            // A million fields in a row that go are one span.
+            // A million adjacent fields to remove are one span.
             Some(last) if last.text.is_empty() && last.span.start <= span.start && span.start <= last.span.end => {
                 last.span.end = last.span.end.max(span.end);
             }
@@ -114,13 +115,13 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// Whether nothing is changed.
+    /// Returns whether nothing is changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    /// The changed message, as pieces of the original and of what was put in, in order.
+    /// Returns the changed message, as pieces of the original and of the insertions, in order.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let end = Change { span: self.raw.len()..self.raw.len(), text: String::new() };
         let tail = std::iter::once((end.span, ""));
@@ -135,7 +136,7 @@ impl<'a> Edit<'a> {
             .filter(|piece| !piece.is_empty())
     }
 
-    /// The changed message in one piece.
+    /// Returns the changed message in one piece.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         self.pieces().fold(Vec::with_capacity(self.raw.len()), |mut all, piece| {
@@ -216,7 +217,7 @@ mod tests {
             edit.insert_top("X: 1\n".into());
             assert_eq!(edit.to_vec(), b" a\r\nX: 1", "{raw:?}");
         }
-        // One that stays keeps its place, and ours the line end.
+        // A field that stays keeps its position, and the new field its line end.
         let message = Message::parse(b" a\nA: 1\nB: 2");
         let mut edit = Edit::new(&message);
         edit.remove(&message.first("B").unwrap());
@@ -274,7 +275,7 @@ mod tests {
     }
 
     proptest! {
-        // BC8: whatever the message, the stamp comes off without a trace.
+        // BC8: from any message, the stamp is removed without a trace.
         #[test]
         fn a_stamp_put_on_and_taken_off_leaves_every_byte(raw in bytes()) {
             let with = stamped(&raw);

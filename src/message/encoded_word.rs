@@ -1,13 +1,14 @@
-//! Encoded-words (RFC 2047), by which other software may rewrite a long or 8-bit field. The bytes are decoded, the charset
-//! is passed over: what we look for is ASCII. One pass, and a result not longer than the text, for any input.
+//! Decodes encoded-words (RFC 2047), into which other software may rewrite a long or 8-bit field. The charset is
+//! ignored, since the text that mailstamp looks for is ASCII. One pass, and a result not longer than the text, for any
+//! input.
 
 use super::search;
 use super::transfer_encoding;
 use memchr::memmem;
 
-/// Decodes the encoded-words in `text` and leaves all else. White space between two of them is dropped (RFC 2047 6.2).
-/// More forgiving than the RFC: they need no white space around them, may be of any length, and a blank may stand in
-/// their text, since mail readers do so too.
+/// Decodes the encoded-words in `text` and keeps all else. White space between two of them is dropped (RFC 2047 6.2).
+/// It is more tolerant than the RFC, as mail readers are: encoded-words need no white space around them, may be of any
+/// length, and may contain blanks.
 #[must_use]
 pub fn decode(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
@@ -34,7 +35,7 @@ pub fn decode(text: &[u8]) -> Vec<u8> {
 }
 
 /// Decodes the encoded-word at the beginning of `text`. Each of its three parts ends at the next question mark, so a
-/// failed attempt has looked at no more than the next three of them, and all attempts together are linear.
+/// failed attempt reads up to three of them at most, and all attempts together are linear.
 fn word(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let (charset, rest) = until_mark(text.strip_prefix(b"=?")?)?;
     let (encoding, rest) = until_mark(rest)?;
@@ -52,13 +53,13 @@ fn word(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     Some((decoded, after))
 }
 
-/// What stands before the next question mark, and what after it.
+/// Splits the text at the next question mark.
 fn until_mark(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = search::byte(b'?', text)?;
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
-/// The Q encoding (RFC 2047 4.2).
+/// Decodes the Q encoding (RFC 2047 4.2).
 fn q(text: &[u8]) -> Vec<u8> {
     let digit = |byte: Option<&u8>| byte.and_then(|&b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
     let mut out = Vec::with_capacity(text.len());

@@ -1,4 +1,4 @@
-//! The fingerprint by which a message is known again, when it is delivered a second time or comes by two ways.
+//! Fingerprint of a message, which recognises it when it is delivered again or arrives by two ways.
 
 use super::header::Field;
 use super::header::slice;
@@ -8,19 +8,18 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// SHA-256 over what stays the same when one message is delivered again.
-/// Written as 64 hexadecimal digits.
+/// SHA-256 over the parts that stay the same when one message is delivered again, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fingerprint(pub [u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of a message: its first From, Date and Message-ID with white space evened out, and its body in
-    /// DKIM's relaxed form (RFC 6376 3.4.4). Neither its Subject, its trace fields and our own, nor the kind of its line
-    /// ends and how many empty lines it ends with. Nothing is copied beyond a small buffer.
+    /// Returns the fingerprint of a message: its first From, Date and Message-ID with normalised white space, and its
+    /// body in DKIM's relaxed form (RFC 6376 3.4.4). It ignores the Subject, trace fields, the fields of mailstamp, the
+    /// kind of line ends and the empty lines at the end. Nothing is copied beyond a small buffer.
     ///
-    /// What is hashed reads like a message: three lines `name:value`, an empty line, the body, each ended by CRLF. No
-    /// value can hold a line end, so no two messages are read alike; a missing field is an empty one.
+    /// The hashed text looks like a message: three lines `name:value`, an empty line, the body, each ended by CRLF. No
+    /// value can contain a line end, so no two messages look alike. A missing field is an empty one.
     #[must_use]
     pub fn of(message: &Message) -> Self {
         let mut hash = Buffered::new();
@@ -43,7 +42,7 @@ impl Fingerprint {
     }
 }
 
-/// Writes `text` with each run of white space as one blank, and none at either end.
+/// Hashes `text` with each run of white space as one blank, and none at either end.
 fn words(text: &[u8], hash: &mut Buffered) {
     let mut rest = text.trim_ascii();
     while !rest.is_empty() {
@@ -57,7 +56,8 @@ fn words(text: &[u8], hash: &mut Buffered) {
     }
 }
 
-/// RFC 6376 3.4.4: blanks at line ends go, runs of blanks become one, empty lines at the end go; LF counts as CRLF.
+/// Hashes the body in relaxed form (RFC 6376 3.4.4): blanks at line ends are removed, runs of blanks become one, empty
+/// lines at the end are removed; LF counts as CRLF.
 fn relaxed_body(body: &[u8], hash: &mut Buffered) {
     let mut rest = body;
     let mut empty_lines = 0_usize;
@@ -73,7 +73,7 @@ fn relaxed_body(body: &[u8], hash: &mut Buffered) {
             hash.write(b"\r\n");
         }
         let mut line = slice(line, 0, last + 1);
-        // Single spaces between words stay as they are, so most lines go in one piece.
+        // Single spaces between words stay as they are, so most lines are hashed in one piece.
         while let Some(at) = odd_blank(line) {
             let (before, blanks) = line.split_at(at);
             hash.write(before);
@@ -90,13 +90,13 @@ fn blank(b: &u8) -> bool {
     matches!(b, b' ' | b'\t')
 }
 
-/// Where the first blanks begin that are not one space.
+/// Returns the offset of the first run of blanks that is not one space.
 fn odd_blank(line: &[u8]) -> Option<usize> {
     let next = line.iter().skip(1).map(Some).chain([None]);
     line.iter().zip(next).position(|(b, next)| *b == b'\t' || *b == b' ' && next.is_some_and(blank))
 }
 
-/// SHA-256 behind a buffer, since the pieces are small.
+/// SHA-256 with a buffer, since the pieces are small.
 struct Buffered {
     hash: Sha256,
     waiting: Vec<u8>,

@@ -1,21 +1,21 @@
-//! One header field: its name, its value in the forms that readers need, and the two writers through which everything
-//! goes that we put into a header: [`fold`] and [`printable`]. Which fields there are is the affair of `message`.
+//! Header field: its name, and its value in the forms that readers need. Everything that mailstamp writes into a header
+//! goes through the two writers, [`fold`] and [`escape_untrusted`]. `message` finds the fields.
 
 use super::encoded_word;
 use super::search;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// The widest line that [`fold`] writes. A longer one gets rewritten as encoded-words on its way.
+/// Widest line that [`fold`] writes. Software on the way rewrites a longer line as encoded-words.
 const COLUMNS: usize = 76;
 
-/// `raw[from..to]`, cut short where the bounds do not fit.
+/// Returns `raw[from..to]`, shortened where the bounds do not fit.
 pub(crate) fn slice(raw: &[u8], from: usize, to: usize) -> &[u8] {
     let to = to.min(raw.len());
     raw.get(from.min(to)..to).unwrap_or_default()
 }
 
-/// A header field, as a slice of its message.
+/// Header field, as a slice of its message.
 #[derive(Clone, Copy, Debug)]
 pub struct Field<'a> {
     name: &'a [u8],
@@ -25,7 +25,7 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// The field that is all of `raw`, its colon at `colon`, its value (after blanks) `length` bytes long.
+    /// Returns the field that is all of `raw`, with its colon at `colon` and a value (after blanks) of `length` bytes.
     pub(super) fn new(raw: &'a [u8], colon: usize, length: usize, start: usize) -> Self {
         let name = slice(raw, 0, colon);
         let end = name.iter().rposition(|b| !matches!(b, b' ' | b'\t')).map_or(0, |at| at + 1);
@@ -34,37 +34,37 @@ impl<'a> Field<'a> {
         Self { name: slice(name, 0, end), value: slice(rest, blanks, blanks + length), raw, start }
     }
 
-    /// The name, without the blanks that may stand before the colon (RFC 5322 4.5).
+    /// Returns the name, without blanks before the colon (RFC 5322 4.5).
     #[must_use]
     pub fn name(&self) -> &'a [u8] {
         self.name
     }
 
-    /// Whether this is the field's name; case of ASCII letters aside.
+    /// Returns whether this is the field's name, ignoring the case of ASCII letters.
     #[must_use]
     pub fn name_is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 
-    /// The whole field with its line end, if it has one.
+    /// Returns the whole field with its line end, if it has one.
     #[must_use]
     pub fn raw(&self) -> &'a [u8] {
         self.raw
     }
 
-    /// Where [`Self::raw`] begins in the message.
+    /// Returns the offset of [`Self::raw`] in the message.
     #[must_use]
     pub fn start(&self) -> usize {
         self.start
     }
 
-    /// The value as it stands, folds in, without the blanks in front and the line end.
+    /// Returns the value as it stands, with folds, but without leading blanks and the line end.
     #[must_use]
     pub fn value(&self) -> &'a [u8] {
         self.value
     }
 
-    /// The value on one line (RFC 5322 2.2.3): every CR and LF is gone, the blanks of the folds stay.
+    /// Returns the value on one line (RFC 5322 2.2.3): every CR and LF is removed, the blanks of the folds stay.
     #[must_use]
     pub fn unfolded(&self) -> Cow<'a, [u8]> {
         if search::either(b'\r', b'\n', self.value).is_none() {
@@ -73,17 +73,17 @@ impl<'a> Field<'a> {
         Cow::Owned(self.value.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')).collect())
     }
 
-    /// The value on one line with its encoded-words decoded (RFC 2047), never longer than the field. It can hold any byte,
-    /// line ends among them: show it through [`printable`].
+    /// Returns the value on one line with its encoded-words decoded (RFC 2047), never longer than the field. It can
+    /// contain any byte, line ends included: show it through [`escape_untrusted`].
     #[must_use]
     pub fn decoded(&self) -> Vec<u8> {
         encoded_word::decode(&self.unfolded())
     }
 }
 
-/// A field ready to be put into a header: `name: value`, folded so that no line is wider than 76 columns, with its line
-/// end. It is folded at blanks; a word that fits into no line (a stamp) is cut anywhere, since whoever reads one removes
-/// all white space. Runs of white space become one blank, so that no value can begin a field of its own.
+/// Returns a field for a header: `name: value`, folded into lines of at most 76 columns, with its line end. Folds are
+/// at blanks. A word that fits into no line (a stamp) is cut anywhere, since a reader of stamps removes all white
+/// space. Runs of white space become one blank, so that no value can begin another field.
 #[must_use]
 pub fn fold(name: &str, value: &str, newline: &str) -> String {
     let mut field = format!("{name}:");
@@ -111,8 +111,9 @@ pub fn fold(name: &str, value: &str, newline: &str) -> String {
     field
 }
 
-/// The one encoder for values from outside, in header fields and in logs: printable ASCII stays, every other byte becomes
-/// `\xNN`, and so do the backslash and the semicolon that would end a parameter. At most `cap` bytes; never half an escape.
+/// Encodes a value from outside for header fields and logs, and is the only encoder for them. Printable ASCII stays.
+/// Every other byte becomes `\xNN`, as do the backslash and the semicolon, which would end a parameter. At most `cap`
+/// bytes; never a part of an escape.
 #[must_use]
 pub fn escape_untrusted(text: &[u8], cap: usize) -> String {
     let mut out = String::new();
@@ -131,13 +132,13 @@ pub fn escape_untrusted(text: &[u8], cap: usize) -> String {
     out
 }
 
-/// Text from outside for people to read: whatever a reader can see stays, in any script. Bytes that are no UTF-8, and
-/// characters that cannot be seen or that turn others around (controls, format characters, unassigned ones), become `\xNN`,
-/// and so does the backslash. At most `cap` bytes; never half a character or escape.
+/// Encodes text from outside for people. Visible characters of any script stay. Bytes that are no UTF-8, and characters
+/// that are invisible or reorder others (controls, format characters, unassigned ones), become `\xNN`, as does the
+/// backslash. At most `cap` bytes; never a part of a character or escape.
 #[must_use]
 pub fn readable(text: &[u8], cap: usize) -> String {
     let mut out = String::new();
-    // Whether a piece found room.
+    // Returns whether a piece fitted.
     let mut put = |piece: &str| {
         let fits = out.len() + piece.len() <= cap;
         if fits {
@@ -160,7 +161,7 @@ pub fn readable(text: &[u8], cap: usize) -> String {
 }
 
 fn is_visible(c: char) -> bool {
-    // The standard library knows what can be printed; behind a letter a combining mark can, too.
+    // The standard library knows which characters can be printed. Behind a letter, a combining mark can be too.
     matches!(c, ' '..='~') && c != '\\'
         || !c.is_ascii() && ['a', c].iter().collect::<String>().escape_debug().count() == 2
 }
@@ -225,7 +226,7 @@ mod tests {
     }
 
     proptest! {
-        // Threat 10: whatever is put in, exactly one field comes out.
+        // Threat 10: for any input, the output is exactly one field.
         #[test]
         fn a_folded_field_is_one_field(value in any::<String>(), long in "[a-z]{0,300}", crlf: bool) {
             let value = format!("{} {long} {value}", escape_untrusted(value.as_bytes(), 200));

@@ -1,9 +1,10 @@
-//! The first text of a message: a walk over its MIME parts (RFC 2046), one pass without recursion, bounded in depth, in
-//! parts and in the size of a part's header. Only what is needed to find a stamp in a body: charsets, other parts and
-//! attached messages are left alone.
+//! Finds the first text of a message: a walk over its MIME parts (RFC 2046), in one pass without recursion, bounded in
+//! depth, in parts and in the size of a part's header. It does only what finding a stamp in a body needs; charsets,
+//! other parts and attached messages are left out.
 //!
-//! A boundary line must be exactly `--boundary` or `--boundary--`, blanks after it apart. Comparing only its beginning, as
-//! some do, would let a sender show us another text than the reader's program shows (parser differential).
+//! A boundary line must be exactly `--boundary` or `--boundary--`, apart from blanks after it. Some parsers compare
+//! only its beginning. A sender could then show mailstamp another text than the recipient's mail reader shows (parser
+//! differential).
 
 use super::header::Field;
 use super::header::slice;
@@ -14,59 +15,59 @@ use memchr::memmem;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// How deep multiparts may stand in one another.
+/// Limit on the depth of nested multiparts.
 const DEPTH: usize = 20;
-/// How many parts are looked at.
+/// Limit on the parts.
 const PARTS: usize = 1_000;
-/// The longest header of a part, in bytes.
+/// Longest header of a part, in bytes.
 const PART_HEADER: usize = 256 * 1024;
-/// The longest value of a MIME field, in bytes.
+/// Longest value of a MIME field, in bytes.
 const VALUE: usize = 64 * 1024;
-/// The longest text that is looked at whole, in bytes as it stands in the message.
+/// Longest text that is read whole, in bytes as it stands in the message.
 const WHOLE: usize = 1024 * 1024;
-/// How much of a longer one is looked at, at either end.
+/// Bytes of a longer text that are read, at either end.
 const END: usize = 64 * 1024;
 
-/// What the walk found.
+/// Result of the walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TextPart<'a> {
     /// The first text.
     Found(Text<'a>),
-    /// There is none.
+    /// There is no text.
     None,
-    /// The message goes beyond the limits before its first text was found.
+    /// The message exceeds the limits before its first text.
     OverLimit,
 }
 
-/// The first text/plain part that is not an attachment.
+/// First text/plain part that is not an attachment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text<'a> {
-    /// Its beginning, decoded; the whole text unless `tail` is set.
+    /// Its beginning, decoded; the whole text if `tail` is `None`.
     pub head: Cow<'a, [u8]>,
-    /// The last 64 KiB of a text that is longer than 1 MiB as it stands in the message; `head` is then its first 64 KiB.
-    /// Both are cut between two lines.
+    /// The last 64 KiB of a text that is longer than 1 MiB as it stands in the message; `head` is then its first 64
+    /// KiB. Both are cut between two lines.
     pub tail: Option<Cow<'a, [u8]>>,
-    /// Where the part stands in the message, undecoded, without the line end that belongs to the next boundary.
+    /// The range of the part in the message, undecoded, without the line end that belongs to the next boundary.
     pub span: Range<usize>,
-    /// Whether the text stands in the message as it is (7bit, 8bit, binary) and in a charset that has ASCII in it, so that
-    /// ASCII lines can be put in and taken out in place.
+    /// Whether the text is unencoded (7bit, 8bit, binary) and in a charset that contains ASCII, so that ASCII lines can
+    /// be inserted and removed in place.
     pub plain: bool,
-    /// Whether it is `format=flowed` (RFC 3676): a line may have one blank more in front than it means.
+    /// Whether it is `format=flowed` (RFC 3676): a line may have one extra blank in front.
     pub flowed: bool,
     /// Whether a part above it is `multipart/signed`, so that any change breaks a signature.
     pub signed: bool,
 }
 
 impl<'a> Text<'a> {
-    /// The text in which the last lines stand.
+    /// Returns the text that contains the last lines.
     #[must_use]
     pub fn end(&self) -> &[u8] {
         self.tail.as_deref().unwrap_or(&self.head)
     }
 }
 
-/// Finds the first text of a message in the order in which its parts stand, whatever multiparts they stand in. A message
-/// without a Content-Type is text. Attached messages are not opened: a stamp in a forwarded message is not for us.
+/// Finds the first text of a message, in the order of its parts, at any depth of multiparts. A message without a
+/// Content-Type is text. Attached messages are not opened: a stamp in a forwarded message is not for this recipient.
 #[must_use]
 pub fn first_text<'a>(message: &Message<'a>) -> TextPart<'a> {
     let mut walk = Walk { raw: message.raw(), at: message.body_start(), open: Vec::new() };
@@ -90,7 +91,7 @@ pub fn first_text<'a>(message: &Message<'a>) -> TextPart<'a> {
     TextPart::OverLimit
 }
 
-/// How a text is encoded (RFC 2045 section 6).
+/// Encoding of a text (RFC 2045 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Coding {
     Plain,
@@ -98,16 +99,16 @@ enum Coding {
     Base64,
 }
 
-/// An open multipart.
+/// Open multipart.
 #[derive(Clone, Debug)]
 struct Level {
     boundary: Vec<u8>,
     signed: bool,
-    /// Its parts are messages unless they say otherwise (RFC 2046 5.1.5).
+    /// Its parts are messages by default (RFC 2046 5.1.5).
     digest: bool,
 }
 
-/// What a part's header says it is.
+/// Kind of a part, from its header.
 enum Kind {
     Text { coding: Coding, flowed: bool, wide: bool },
     Multipart(Level),
@@ -136,11 +137,11 @@ impl Kind {
             mailparse::parse_content_type(kind.as_deref().unwrap_or(if in_digest { "message/rfc822" } else { "" }));
         let media = first_word(&kind.mimetype);
         if media.starts_with("multipart/") {
-            // Of an extended parameter (RFC 2231 4) in a charset unknown to it, mailparse keeps charset'language'value.
+            // mailparse keeps charset'language'value of an extended parameter (RFC 2231 4) in a charset unknown to it.
             let extended = || kind.params.get("boundary*").and_then(|value| value.splitn(3, '\'').nth(2));
             let boundary = kind.params.get("boundary").map(String::as_str).or_else(extended).unwrap_or_default();
             let boundary = bytes(boundary.trim_end_matches([' ', '\t']));
-            // One that holds a line end (RFC 2231 can spell it) stands on no line, and would be compared with many.
+            // A boundary with a line end (RFC 2231 can spell it) is on no line, and would be compared with many.
             if boundary.is_empty() || boundary.iter().any(u8::is_ascii_control) {
                 return Self::Other;
             }
@@ -150,11 +151,11 @@ impl Kind {
                 digest: media == "multipart/digest",
             });
         }
-        // Without an empty line there is nothing to read, and nowhere to put a stamp.
+        // Without an empty line there is no text, and no position for a stamp.
         if !part.has_body() {
             return Self::Other;
         }
-        // A type that is no type counts as text (RFC 2045 5.2).
+        // An invalid type counts as text (RFC 2045 5.2).
         let attached = disposition.is_some_and(|value| first_word(&value).eq_ignore_ascii_case("attachment"));
         if attached || media != "text/plain" && media.contains('/') {
             return Self::Other;
@@ -163,7 +164,7 @@ impl Kind {
             "" | "7bit" | "8bit" | "binary" => Coding::Plain,
             "quoted-printable" => Coding::QuotedPrintable,
             "base64" => Coding::Base64,
-            // Nobody could read it as text (RFC 2045 6.4).
+            // No reader could show it as text (RFC 2045 6.4).
             _ => return Self::Other,
         };
         let flowed = kind.params.get("format").is_some_and(|format| format.eq_ignore_ascii_case("flowed"));
@@ -173,25 +174,25 @@ impl Kind {
     }
 }
 
-/// The walk's place in the message.
+/// Position of the walk in the message.
 struct Walk<'a> {
     raw: &'a [u8],
     at: usize,
     open: Vec<Level>,
 }
 
-/// A boundary line.
+/// Boundary line.
 struct Delimiter {
-    /// Where it stands.
+    /// Its range.
     line: Range<usize>,
-    /// Which of the open multiparts it belongs to.
+    /// The open multipart to which it belongs.
     level: usize,
-    /// Whether it is that multipart's last.
+    /// Whether it is the last one of that multipart.
     close: bool,
 }
 
 impl<'a> Walk<'a> {
-    /// Goes to the next part, over the rest of this one, and reads its header.
+    /// Skips the rest of this part, and reads the header of the next one.
     fn next_part(&mut self) -> Option<Kind> {
         loop {
             let delimiter = self.next_delimiter()?;
@@ -203,7 +204,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Reads a part's header and goes to its body. A boundary line ends it, too.
+    /// Reads a part's header up to its body. A boundary line ends it, too.
     fn part_header(&mut self) -> Kind {
         let start = self.at;
         loop {
@@ -224,11 +225,11 @@ impl<'a> Walk<'a> {
         Kind::of(&Message::parse_part(slice(self.raw, start, self.at)), in_digest)
     }
 
-    /// The text that begins here.
+    /// Returns the text that begins here.
     fn text(&self, coding: Coding, flowed: bool) -> Text<'a> {
         let end = match self.next_delimiter() {
             Some(delimiter) => {
-                // The line end before a boundary belongs to it (RFC 2046 5.1.1).
+                // The line end before a boundary belongs to the boundary (RFC 2046 5.1.1).
                 let content = slice(self.raw, self.at, delimiter.line.start);
                 let content = content.strip_suffix(b"\n").map_or(content, |c| c.strip_suffix(b"\r").unwrap_or(c));
                 self.at + content.len()
@@ -254,7 +255,7 @@ impl<'a> Walk<'a> {
         Text { head, tail, span: self.at..end, plain: coding == Coding::Plain, flowed, signed }
     }
 
-    /// The next boundary line from here on, of any open multipart.
+    /// Returns the next boundary line from here on, of any open multipart.
     fn next_delimiter(&self) -> Option<Delimiter> {
         if self.open.is_empty() {
             return None;
@@ -266,7 +267,7 @@ impl<'a> Walk<'a> {
         memmem::find_iter(rest, b"\n--").find_map(|at| self.delimiter(self.at + at + 1))
     }
 
-    /// The boundary line at `at`, the beginning of a line, if it is one. An inner multipart's counts before an outer one's.
+    /// Parses the boundary line at `at`, the beginning of a line. An inner multipart's counts before an outer one's.
     fn delimiter(&self, at: usize) -> Option<Delimiter> {
         let rest = slice(self.raw, at, self.raw.len());
         if !rest.starts_with(b"--") {
@@ -285,17 +286,17 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A field's value as text, each byte one character, so that the bytes of a boundary can be had back.
+/// Returns a field's value as text, each byte one character, so that [`bytes`] can restore the bytes of a boundary.
 fn text(field: &Field) -> String {
     field.unfolded().iter().map(|&b| char::from(b)).collect()
 }
 
-/// The bytes that [`text`] was made of; of anything else (a decoded RFC 2231 parameter) its UTF-8.
+/// Returns the bytes that [`text`] was made of; for any other text (a decoded RFC 2231 parameter) its UTF-8.
 fn bytes(text: &str) -> Vec<u8> {
     text.chars().map(u8::try_from).collect::<Result<_, _>>().unwrap_or_else(|_| text.as_bytes().to_vec())
 }
 
-/// What stands before the first blank, comment or parameter.
+/// Returns the text before the first blank, comment or parameter.
 fn first_word(value: &str) -> &str {
     value.trim_start().split([' ', '\t', '(', ';']).next().unwrap_or_default()
 }
@@ -391,7 +392,7 @@ mod tests {
         assert_eq!(text.span, 1..raw.len());
     }
 
-    // Threats 12 and 13: the answer is the limit, and it is found without walking the rest.
+    // Threats 12 and 13: the result is the limit, and it is found without walking the rest.
     #[test]
     fn bombs_end_at_the_limits() {
         let parts = |n: usize| {

@@ -1,6 +1,6 @@
-//! A message as slices of the bytes that were received: header fields, addresses, the fingerprint, edits that touch no other
-//! byte, and a bounded walk over MIME parts. Nothing here reads a file, a clock or the environment, and nothing here fails:
-//! a broken message is still a message.
+//! Message as slices of the received bytes: header fields, addresses, the fingerprint, edits that touch no other byte,
+//! and a bounded walk over MIME parts. The module reads no file, clock or environment, and never fails: a broken
+//! message is still a message.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 

@@ -1,29 +1,29 @@
-//! A message as it was received: where its envelope line, its header fields and its body stand. Nothing is copied, nothing
-//! is kept per field, and nothing fails. MIME parts are left to `mime`, changes to `edit`.
+//! Finds the envelope line, the header fields and the body of a received message. It copies nothing, keeps nothing per
+//! field, and never fails. `mime` handles MIME parts, `edit` changes.
 //!
-//! A line ends with LF or CRLF; a lone CR ends nothing. The header ends with the first empty line, whatever stands before
-//! it: where others end it earlier (at a line without a colon, say) we see more fields than they do, never fewer, so that
-//! no forged field escapes us.
+//! A line ends with LF or CRLF; a lone CR ends nothing. The header ends with the first empty line, whatever stands
+//! before it. Other parsers may end it earlier (at a line without a colon, say). So this one sees more fields than they
+//! do, never fewer, and misses no forged field.
 
 use super::address::{Address, addresses};
 use super::header::{Field, slice};
 use super::search;
 
-/// A view of one message. Making it costs one pass over the header; it owns nothing.
+/// View of one message. Creating it costs one pass over the header; it owns nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     raw: &'a [u8],
-    /// Where the envelope lines end.
+    /// The end of the envelope lines.
     header: usize,
-    /// Where the header ends: at the empty line, or with the message.
+    /// The end of the header: the empty line, or the end of the message.
     header_end: usize,
-    /// Where the body begins.
+    /// The beginning of the body.
     body: usize,
 }
 
 impl<'a> Message<'a> {
-    /// Looks at `raw`. A `From ` line of an mbox in front is not a field, nor is the `>From ` line that Exim's deliveries
-    /// through procmail have right after it.
+    /// Parses `raw`. A leading `From ` line of an mbox is not a field, nor is the `>From ` line right after it, which
+    /// Exim's deliveries through procmail have.
     #[must_use]
     pub fn parse(raw: &'a [u8]) -> Self {
         let header = envelope(raw);
@@ -31,68 +31,68 @@ impl<'a> Message<'a> {
         Self { raw, header, header_end, body }
     }
 
-    /// Looks at the header of a MIME part, in which `From ` begins nothing special.
+    /// Parses the header of a MIME part, where `From ` has no special meaning.
     pub(super) fn parse_part(raw: &'a [u8]) -> Self {
         let (header_end, body) = header_end(raw, 0);
         Self { raw, header: 0, header_end, body }
     }
 
-    /// The whole message.
+    /// Returns the whole message.
     #[must_use]
     pub fn raw(&self) -> &'a [u8] {
         self.raw
     }
 
-    /// The envelope line or lines with their line ends; mostly empty.
+    /// Returns the envelope line or lines with their line ends; mostly empty.
     #[must_use]
     pub fn envelope_line(&self) -> &'a [u8] {
         slice(self.raw, 0, self.header)
     }
 
-    /// The header without the envelope lines and without the empty line that ends it.
+    /// Returns the header without the envelope lines and without the empty line that ends it.
     #[must_use]
     pub fn header(&self) -> &'a [u8] {
         slice(self.raw, self.header, self.header_end)
     }
 
-    /// The header fields from the top, each found when it is asked for.
+    /// Returns the header fields from the top, each parsed on demand.
     #[must_use]
     pub fn fields(&self) -> Fields<'a> {
         Fields { rest: self.header(), start: self.header }
     }
 
-    /// The first field of this name.
+    /// Returns the first field of this name.
     #[must_use]
     pub fn first(&self, name: &str) -> Option<Field<'a>> {
         self.fields().find(|field| field.name_is(name))
     }
 
-    /// The addresses of its From field (RFC 5322 section 3.6.2): whoever claims to have written it.
+    /// Returns the addresses of its From field (RFC 5322 section 3.6.2), its claimed authors.
     #[must_use]
     pub fn authors(&self) -> Vec<Address> {
         self.first("From").map(|field| addresses(&field.unfolded())).unwrap_or_default()
     }
 
-    /// Everything after the first empty line; empty when there is none.
+    /// Returns everything after the first empty line; empty when there is none.
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
         slice(self.raw, self.body, self.raw.len())
     }
 
-    /// Where [`Self::body`] begins in [`Self::raw`].
+    /// Returns the offset of [`Self::body`] in [`Self::raw`].
     #[must_use]
     pub fn body_start(&self) -> usize {
         self.body
     }
 
-    /// Whether an empty line ends the header, so that text can be put into the body.
+    /// Returns whether an empty line ends the header, so that text can be inserted into the body.
     #[must_use]
     pub fn has_body(&self) -> bool {
         self.header_end < self.body
     }
 
-    /// How the first line of the header ends: what a new line must end with. The envelope line is asked only when there is
-    /// nothing else, since procmail puts one that ends with LF before a message of CRLF.
+    /// Returns the end of the first header line, which a new line must have too. The envelope line counts only when
+    /// there is no other, since procmail puts one that ends with LF before a message with CRLF.
     #[must_use]
     pub fn newline(&self) -> &'static str {
         let ends_with_crlf =
@@ -104,8 +104,8 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The fields of a header, found one by one. Lines that are no fields (no colon, or a blank in front and nothing to
-/// continue) are passed over, each alone.
+/// Iterator over the fields of a header. Lines that are no fields (no colon, or a leading blank and nothing to
+/// continue) are skipped one by one.
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
     rest: &'a [u8],
@@ -122,7 +122,8 @@ impl<'a> Iterator for Fields<'a> {
                 self.advance(line_length(self.rest));
                 continue;
             }
-            // parse_headers() would give up on the whole header at the first bad line; its own step costs only that line.
+            // parse_headers() would reject the whole header at the first bad line; parsing by fields rejects only that
+            // line.
             let Ok((header, length)) = mailparse::parse_header(self.rest) else {
                 self.advance(line_length(self.rest));
                 continue;
@@ -147,13 +148,13 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The length of the first line with its line end.
+/// Returns the length of the first line with its line end.
 pub(crate) fn line_length(text: &[u8]) -> usize {
     search::byte(b'\n', text).map_or(text.len(), |at| at + 1)
 }
 
-/// The length of the envelope lines. `From : someone` is an old way to write the field, not an envelope line; and a line
-/// without its end is not taken for one, since nothing could be put after it.
+/// Returns the length of the envelope lines. `From : someone` is an old form of the field, not an envelope line. A line
+/// without its end is no envelope line either, since no field could follow it.
 fn envelope(raw: &[u8]) -> usize {
     let complete = |line: &[u8]| line.last() == Some(&b'\n');
     let Some(after) = raw.strip_prefix(b"From ") else { return 0 };
@@ -167,7 +168,7 @@ fn envelope(raw: &[u8]) -> usize {
     if second.starts_with(b">From ") && complete(second) { first.len() + second.len() } else { first.len() }
 }
 
-/// Where the header that begins at `from` ends, and where the body begins.
+/// Returns the end of the header that begins at `from`, and the beginning of the body.
 fn header_end(raw: &[u8], from: usize) -> (usize, usize) {
     let mut at = from;
     loop {

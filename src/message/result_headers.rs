@@ -1,7 +1,7 @@
-//! The result fields of an incoming message that could pass for ours: they go before anything else, or a sender could
-//! classify his own mail. In doubt a field goes.
+//! Finds the result fields of an incoming message that could pass for those of mailstamp. They are removed before
+//! anything else; otherwise senders could classify their own mail. In doubt a field is removed.
 //!
-//! The header is read here as the most forgiving reader does: control characters and blanks in a name do not count, and a
+//! The header is read as the most tolerant reader does: control characters and blanks in a name do not count, and a
 //! lone CR may end a line.
 
 use super::encoded_word;
@@ -11,20 +11,21 @@ use super::parse::Message;
 use super::search;
 use memchr::memmem;
 
-/// The field that carries our verdict.
+/// Name of the field with the verdict.
 pub const CLASS_FIELD: &str = "Digital-Stamp-Class";
 
-/// The field of RFC 8601.
+/// Name of the field of RFC 8601.
 pub const AUTHENTICATION_RESULTS: &str = "Authentication-Results";
 
-/// The longest authserv-id, a host name, with its trailing dot.
+/// Longest authserv-id, a host name, with its trailing dot.
 const LONGEST: usize = 254;
 
-/// Every field that reads as a `Digital-Stamp-Class`, and, with an `authserv_id`, every `Authentication-Results` field
-/// that claims it or could be read so (RFC 8601 section 5). To be removed through [`super::edit::Edit::remove`].
+/// Returns every field that reads as a `Digital-Stamp-Class`, and with an `authserv_id` every `Authentication-Results`
+/// field that claims it or could be read so (RFC 8601 section 5). [`super::edit::Edit::remove`] removes them.
 ///
-/// Where such a field hides behind a lone CR in another one, or in a line that is no field, only the hidden line is given,
-/// so that the other stays; unless it hides in the other's name, which would be another name without it.
+/// Such a field may hide behind a lone CR in another field, or in a line that is no field. Then only the hidden line is
+/// returned, so that the other stays. If it hides in the other's name, the whole field is returned, since the rest
+/// would be a field of another name.
 pub fn result_fields<'a>(message: &Message<'a>, authserv_id: Option<&str>) -> impl Iterator<Item = Field<'a>> {
     let ours = move |field: &Field<'_>| {
         is_named(field, CLASS_FIELD)
@@ -38,7 +39,7 @@ pub fn result_fields<'a>(message: &Message<'a>, authserv_id: Option<&str>) -> im
     })
 }
 
-/// The fields of the header, and between them the lines that are none, as fields without a name.
+/// Returns the fields of the header, and between them the lines that are none, as fields without a name.
 fn parts<'a>(message: &Message<'a>) -> impl Iterator<Item = Field<'a>> {
     let raw = message.raw();
     let mut at = message.envelope_line().len();
@@ -51,7 +52,8 @@ fn parts<'a>(message: &Message<'a>) -> impl Iterator<Item = Field<'a>> {
     })
 }
 
-/// The fields that a reader sees in a field for whom a lone CR ends a line. They keep the line end that their host needs.
+/// Returns the fields within a field for a reader that ends a line at a lone CR. They keep the line end that the outer
+/// field needs.
 fn hidden(field: Field<'_>) -> impl Iterator<Item = Field<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -77,22 +79,22 @@ fn hidden(field: Field<'_>) -> impl Iterator<Item = Field<'_>> {
     })
 }
 
-/// Whether the name is this one for a reader who passes over everything but visible ASCII.
+/// Returns whether the name matches for a reader that ignores all but visible ASCII.
 fn is_named(field: &Field, name: &str) -> bool {
     let visible = field.name().iter().filter(|b| b.is_ascii_graphic()).map(u8::to_ascii_lowercase);
     visible.eq(name.bytes().map(|b| b.to_ascii_lowercase()))
 }
 
-/// Whether the authserv-id of an `Authentication-Results` value is `id`, or cannot be told (RFC 8601 2.2).
+/// Returns whether the authserv-id of an `Authentication-Results` value is `id`, or is ambiguous (RFC 8601 2.2).
 fn claims(field: &Field, id: &str) -> bool {
     let value = encoded_word::decode(&field.unfolded());
     let id = id.trim_end_matches('.').to_ascii_lowercase();
     let id = id.as_bytes();
     let Some((claimed, gaps)) = authserv_id(&value) else {
-        // A comment or a quoted string without an end: where the id stops is anybody's guess.
+        // A comment or a quoted string without an end: readers disagree on where the id stops.
         return memmem::find(&value.to_ascii_lowercase(), id).is_some();
     };
-    // Without an id (methods at once, as before RFC 5451) it could be anybody's.
+    // Without an id (only methods, as before RFC 5451), any host may be meant.
     if claimed.is_empty() || claimed.contains(&b'=') {
         return true;
     }
@@ -105,9 +107,9 @@ fn claims(field: &Field, id: &str) -> bool {
     names(&claimed) || gaps.iter().any(|&gap| names(slice(&claimed, 0, gap)))
 }
 
-/// What stands where the authserv-id does, in lower case: comments, quotes and blanks around it are gone, blanks and
-/// comments around its dots too (they may stand there in an old-style domain); and where in it they stood, since there it
-/// could end as well. `None` when it cannot be told.
+/// Returns the text at the position of the authserv-id, in lower case, without comments, quotes and blanks around it.
+/// Blanks and comments around its dots are removed too (an old-style domain may have them). Also returns their offsets,
+/// since the id could end there as well. `None` when it is ambiguous.
 fn authserv_id(value: &[u8]) -> Option<(Vec<u8>, Vec<usize>)> {
     let (mut id, mut gaps): (Vec<u8>, Vec<usize>) = (Vec::new(), Vec::new());
     let (mut depth, mut quoted, mut gap) = (0_usize, false, false);
@@ -223,14 +225,14 @@ mod tests {
     #[test]
     fn a_class_field_behind_a_lone_cr_goes_alone() {
         let cases: [(&[u8], &[u8]); 9] = [
-            // No field, since it continues nothing.
+            // Not a field, since it continues nothing.
             (b" a\rDigital-Stamp-Class: x\nB: 2\n", b" a\r\nB: 2\n"),
             (b" a\r\n\tb\rDigital-Stamp-Class: x\r\nB: 2\n", b" a\r\n\tb\r\r\nB: 2\n"),
             (b"Subject: a\rDigital-Stamp-Class: x\nB: 2\n", b"Subject: a\r\nB: 2\n"),
             (b"Subject: a\r\rDigital-Stamp-Class: x\r\nB: 2\n", b"Subject: a\r\r\r\nB: 2\n"),
             (b"Subject: a\rDigital-Stamp-Class: x\rC: 3\nB: 2\n", b"Subject: a\rC: 3\nB: 2\n"),
             (b"Subject: a\rdigital-stamp-class : x\rdigital-stamp-class:y\n\n", b"Subject: a\r\n\n"),
-            // What is left must have no new name.
+            // The rest must not have a new name.
             (b"A: 1\nDigital-Stamp-\rDigital-Stamp-Class: x\rClass: first-class\nB: 2\n", b"A: 1\nB: 2\n"),
             (b"Authentication-\rAuthentication-Results: mx.example; x\rResults: mx.example; dkim=pass\n\n", b"\n"),
             (b"Subject: a\rC: Digital-Stamp-Class: x\n\n", b"Subject: a\rC: Digital-Stamp-Class: x\n\n"),

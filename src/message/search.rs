@@ -1,6 +1,6 @@
 //! Search for single bytes, as fast as memory is read.
 //!
-//! The functions of the crate memchr ask the processor at their first use for the widest registers that it has. In a virtual
+//! The functions of the crate memchr probe the processor for its widest registers at their first use. In a virtual
 //! machine each CPUID traps to the hypervisor; together they take as long as judging a small message. Every x86-64
 //! processor has SSE2, which reads a message of 100 MB in about 10 ms.
 

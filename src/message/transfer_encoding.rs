@@ -1,10 +1,11 @@
-//! Content-transfer-encodings (RFC 2045 section 6): base64 and quoted-printable, read as forgivingly as mail readers do.
-//! Garbage costs itself and never an error; time is linear, and the result is not longer than the text but for line ends.
+//! Content-transfer-encodings (RFC 2045 section 6): base64 and quoted-printable, decoded as tolerantly as mail readers
+//! do. Invalid input is dropped and never an error. Time is linear, and the result is not longer than the text, apart
+//! from line ends.
 
 use data_encoding::BASE64_MIME_PERMISSIVE;
 
-/// Decodes base64. Every byte outside the alphabet is passed over; after padding, decoding begins anew, as where two
-/// encoded texts were put together.
+/// Decodes base64. Every byte outside the alphabet is skipped. After padding, decoding begins anew, as where two
+/// encoded texts were joined.
 #[must_use]
 pub fn base64(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
@@ -12,7 +13,7 @@ pub fn base64(text: &[u8]) -> Vec<u8> {
         let mut digits: Vec<u8> =
             run.iter().copied().filter(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/')).collect();
         match digits.len() % 4 {
-            // Six bits are no byte.
+            // Six bits are less than a byte.
             1 => drop(digits.pop()),
             2 => digits.extend(b"=="),
             3 => digits.push(b'='),
@@ -23,8 +24,8 @@ pub fn base64(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Decodes quoted-printable. Soft line breaks are gone; lines end with CRLF; 8-bit bytes, which do not belong here, are
-/// dropped.
+/// Decodes quoted-printable. Soft line breaks are removed; lines end with CRLF; 8-bit bytes, which are invalid here,
+/// are dropped.
 #[must_use]
 pub fn quoted_printable(text: &[u8]) -> Vec<u8> {
     quoted_printable::decode(text, quoted_printable::ParseMode::Robust).unwrap_or_default()

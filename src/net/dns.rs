@@ -1,6 +1,6 @@
-//! Texts from DNS, validated here: an answer is authentic only under a chain of signatures from the trust anchor (RFC 4035).
-//! What the resolver says about its own validation counts for nothing, since anybody on the way could say it. One thread,
-//! which waits.
+//! DNS client for TXT records, with its own validation: an answer is authentic only under a chain of signatures from
+//! the trust anchor (RFC 4035). The resolver's own statement about validation is ignored, since any host on the way
+//! could have made it. Single-threaded and blocking.
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
@@ -13,34 +13,34 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// More texts at one name, or longer ones, are not looked at.
+/// Limit on the texts at one name, and on their length; others are ignored.
 const MOST: usize = 64;
 const LONGEST: usize = 16 * 1024;
 
-/// A resolver for a few questions.
+/// Resolver for a few queries.
 pub struct Dns {
     runtime: tokio::runtime::Runtime,
     resolver: TokioResolver,
-    /// When patience ends, for all questions together.
+    /// The deadline of all queries together.
     deadline: Instant,
 }
 
-/// The texts at a name.
+/// Texts at a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Texts {
-    /// Each with its character-strings put together.
+    /// Each text with its character-strings joined.
     pub texts: Vec<String>,
-    /// Whether DNSSEC proves that they are what the owner of the name published.
+    /// Whether DNSSEC proves that the owner of the name published them.
     pub authentic: bool,
 }
 
-/// The texts were not to be had.
+/// Failure to look up texts.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
     /// There are none.
     #[error("there is no text at {0}")]
     None(String),
-    /// They are signed, and the signature does not hold, has ended, or is missing where it must be.
+    /// The signatures are invalid, expired, or missing where they must be.
     #[error("the signatures of DNSSEC at {0} do not hold")]
     Bogus(String),
     /// The trust anchors cannot be read.
@@ -57,7 +57,7 @@ pub enum LookupError {
 }
 
 impl LookupError {
-    /// Whether somebody may be up to something, and not just away.
+    /// Returns whether the error may be an attack, and not just an outage.
     #[must_use]
     pub fn alarms(&self) -> bool {
         matches!(self, Self::Bogus(_))
@@ -65,11 +65,8 @@ impl LookupError {
 }
 
 impl Dns {
-    /// A resolver at this address, or the system's, that trusts the anchors in this file, or those of the root. `patience`
-    /// is for all questions together.
-    ///
-    /// # Errors
-    /// [`LookupError`].
+    /// Returns a resolver at this address, or the system's, that trusts the anchors in this file, or those of the root.
+    /// `patience` is the timeout of all queries together.
     pub fn new(server: Option<SocketAddr>, anchor: Option<&Path>, patience: Duration) -> Result<Self, LookupError> {
         let failed = |error: &dyn std::fmt::Display| LookupError::Resolver(error.to_string());
         let deadline = Instant::now() + patience;
@@ -79,7 +76,7 @@ impl Dns {
             Some(server) => ResolverConfig::from_name_servers(vec![name_server(server)]),
             None => {
                 let (system, _) = hickory_resolver::system_conf::read_system_conf().map_err(|error| failed(&error))?;
-                // Its search list would turn our names into others.
+                // The search list of the system would turn the names into others.
                 ResolverConfig::from_name_servers(system.name_servers().to_vec())
             }
         };
@@ -92,7 +89,7 @@ impl Dns {
         options.validate = true;
         options.use_hosts_file = ResolveHosts::Never;
         options.try_tcp_on_error = true;
-        // Twice tried, and a chain of signatures to follow.
+        // Leaves time for a retry and for a chain of signatures.
         options.timeout = (patience / 4).max(Duration::from_millis(500));
         options.attempts = 1;
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
@@ -101,10 +98,7 @@ impl Dns {
         Ok(Self { runtime, resolver, deadline })
     }
 
-    /// The texts at `name`, which ends in a dot.
-    ///
-    /// # Errors
-    /// [`LookupError`].
+    /// Returns the texts at `name`, which ends in a dot.
     pub fn texts(&self, name: &str) -> Result<Texts, LookupError> {
         let patience = self.deadline.saturating_duration_since(Instant::now());
         let question = async { tokio::time::timeout(patience, self.resolver.lookup(name, RecordType::TXT)).await };
@@ -122,7 +116,7 @@ impl Dns {
         };
         let mut texts = Vec::new();
         let mut authentic = true;
-        // Whatever led to the texts must be as authentic as they are.
+        // All records that led to the texts must be as authentic as the texts.
         for record in lookup.answers().iter().filter(|record| record.record_type() != RecordType::RRSIG) {
             match record.proof {
                 Proof::Secure => {}

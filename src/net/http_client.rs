@@ -1,6 +1,5 @@
-//! A request to a service that speaks JSON: over HTTPS, under the certificates of the system, and without TLS only to this
-//! very host, for tests and for a vendor on the same machine. No redirect is followed, since the API key goes with the
-//! request.
+//! Client of a JSON service: over HTTPS with the system's certificates. Without TLS it connects only to this host, for
+//! tests and for a vendor on the same machine. It follows no redirect, since the API key goes with the request.
 
 use super::https::agent;
 use std::io::Read;
@@ -9,25 +8,25 @@ use std::time::Duration;
 use ureq::http::{Request as HttpRequest, Uri};
 use ureq::{Error, RequestExt};
 
-/// The largest answer, in bytes: 16 MiB, some ten thousand stamps.
+/// Largest answer, in bytes: 16 MiB, about ten thousand stamps.
 const LARGEST: u64 = 16 << 20;
 
-/// A request.
+/// Request to a service.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// What is asked for: the service's address and the path behind it.
+    /// The address of the service and the path.
     pub address: &'a str,
-    /// What opens the account, if the request needs it.
+    /// The API key, if the request needs it.
     pub key: Option<&'a Secret>,
-    /// The key under which a purchase is done once (Idempotency-Key).
+    /// The key that makes a purchase idempotent (Idempotency-Key).
     pub idempotency: Option<&'a str>,
-    /// The body, of JSON; without one it is a GET.
+    /// The body, in JSON; without one the method is GET.
     pub body: Option<&'a str>,
-    /// How long all of it may take.
+    /// The timeout of the whole request.
     pub time: Duration,
 }
 
-/// A text that is shown to nobody.
+/// Text that is never printed.
 #[derive(Clone)]
 pub struct Secret(zeroize::Zeroizing<String>);
 
@@ -38,7 +37,7 @@ impl Secret {
         Self(zeroize::Zeroizing::new(text))
     }
 
-    /// The text, for the one place that needs it.
+    /// Returns the text, for the one caller that needs it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -51,7 +50,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// What came back, whatever its status.
+/// Answer of a service, with any status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// The status (RFC 9110 section 15).
@@ -60,13 +59,13 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// Nothing came back, or not all of it. Whether the service did what was asked is not known.
+/// Failure to get a whole answer. The service may have carried out the request or not.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// Not an address of a service.
+    /// An invalid address of a service.
     #[error("not an address of the form https://… (http:// only on this host)")]
     Address,
-    /// No connection, no certificate, no time; or it broke off.
+    /// No connection, a bad certificate, a timeout, or a connection that broke.
     #[error("{0}")]
     Connection(String),
     /// Too large.
@@ -74,7 +73,7 @@ pub enum ServiceError {
     TooLarge,
 }
 
-/// Whether a request may go to this address: HTTPS, or this very host.
+/// Returns whether a request may go to this address: HTTPS, or this host.
 #[must_use]
 pub fn is_allowed(address: &str) -> bool {
     let Ok(uri) = address.parse::<Uri>() else { return false };
@@ -96,7 +95,7 @@ pub fn is_allowed(address: &str) -> bool {
 /// Sends a request and waits for its answer.
 ///
 /// # Errors
-/// [`ServiceError`]; no text of it holds the key.
+/// [`ServiceError`], whose text never contains the key.
 pub fn ask(ask: Request<'_>) -> Result<Response, ServiceError> {
     if !is_allowed(ask.address) {
         return Err(ServiceError::Address);

@@ -1,5 +1,5 @@
-//! One document over HTTPS, under the certificates of the system: within a time and a size, not compressed, following
-//! redirects only within the origin, and not sent again if it has not changed (RFC 9110 section 13).
+//! HTTPS client for one document, with the system's certificates. It limits time and size, refuses compression, follows
+//! redirects only within the origin, and does not fetch an unchanged document again (RFC 9110 section 13).
 
 use std::io::Read;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use ureq::http::{Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
-/// How often a server may point elsewhere.
+/// Limit on redirects.
 const REDIRECTS: u32 = 3;
-/// Longer names of an answer are not kept.
+/// Longest ETag or Last-Modified that is kept.
 const LONGEST_NAME: usize = 1024;
 
-/// What the server called the document when it was got last.
+/// Validators of the document from the last fetch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
     /// Its ETag.
@@ -22,45 +22,45 @@ pub struct Conditions {
     pub modified: Option<String>,
 }
 
-/// What the server answered.
+/// Answer of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The document is what it was.
+    /// The document has not changed.
     Unchanged,
     /// The document.
     Document {
         /// Its bytes.
         bytes: Vec<u8>,
-        /// What to say next time.
+        /// The validators for the next fetch.
         conditions: Conditions,
     },
 }
 
-/// How much patience there is.
+/// Limits of a fetch.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// For all of it, redirects among it.
+    /// The timeout of the whole fetch, redirects included.
     pub time: Duration,
     /// The largest document, in bytes.
     pub bytes: u64,
 }
 
-/// The document was not to be had.
+/// Failure to get the document.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpsError {
-    /// Not an address of this kind.
+    /// An invalid address.
     #[error("not an address of the form https://…")]
     Address,
-    /// No connection, no certificate, no time.
+    /// No connection, a bad certificate, or a timeout.
     #[error("{0}")]
     Connection(String),
-    /// A status that gives no document.
+    /// A status without a document.
     #[error("the server answered with status {0}")]
     Status(u16),
-    /// The server sends to somebody else.
+    /// A redirect to another origin.
     #[error("the server redirects to {0}, which is not the same origin")]
     Elsewhere(String),
-    /// Round and round.
+    /// A redirect loop.
     #[error("the server redirects more than {REDIRECTS} times")]
     Redirects,
     /// Too large.
@@ -72,7 +72,7 @@ pub enum HttpsError {
 }
 
 impl HttpsError {
-    /// Whether somebody may be up to something, and not just away.
+    /// Returns whether the error may be an attack, and not just an outage.
     #[must_use]
     pub fn alarms(&self) -> bool {
         matches!(self, Self::Elsewhere(_) | Self::TooLarge(_))
@@ -81,9 +81,6 @@ impl HttpsError {
 }
 
 /// Gets the document at `address`.
-///
-/// # Errors
-/// [`HttpsError`].
 pub fn get(address: &str, conditions: &Conditions, limits: Limits) -> Result<Answer, HttpsError> {
     let start = Instant::now();
     let agent = agent(true);
@@ -108,7 +105,7 @@ pub fn get(address: &str, conditions: &Conditions, limits: Limits) -> Result<Ans
     Err(HttpsError::Redirects)
 }
 
-/// What makes connections, with the certificates of the system; `https_only` unless it may go without TLS.
+/// Returns an agent with the system's certificates; `https_only` refuses connections without TLS.
 pub(super) fn agent(https_only: bool) -> Agent {
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::PlatformVerifier)
@@ -117,7 +114,7 @@ pub(super) fn agent(https_only: bool) -> Agent {
     let config = Agent::config_builder()
         .tls_config(tls)
         .https_only(https_only)
-        // Followed here, where the origin is looked at.
+        // Followed below, where the origin is checked.
         .max_redirects(0)
         .max_redirects_will_error(false)
         .http_status_as_error(false)
@@ -141,12 +138,12 @@ fn document(response: Response<Body>, largest: u64) -> Result<Answer, HttpsError
     Ok(Answer::Document { bytes, conditions })
 }
 
-/// Where a redirect leads, if that is the same scheme, host and port.
+/// Returns the target of a redirect, if it has the same scheme, host and port.
 fn within(address: &Uri, response: &Response<Body>) -> Result<Uri, HttpsError> {
     let location = response.headers().get("location").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let elsewhere = || HttpsError::Elsewhere(location.chars().take(200).collect());
     let authority = address.authority().map(|authority| authority.as_str().to_ascii_lowercase()).unwrap_or_default();
-    // A path alone stays where it is; two slashes begin a host.
+    // A path alone keeps the host; two slashes begin a host.
     let absolute = if location.starts_with('/') && !location.starts_with("//") {
         format!("https://{authority}{location}")
     } else {

@@ -1,7 +1,7 @@
-//! Network clients, and the programs that send mail: `https.rs` gets a document, `dns.rs` texts, `http_client.rs` asks a
-//! vendor's service; `smtp.rs` and `sendmail.rs` hand over mail. Only `mailstamp directory`, the sender's side and automatic
-//! replies come here, with addresses that the user configured; judging a message never does. What the answers mean is not
-//! known here.
+//! Network clients, and programs that send mail. `https.rs` gets a document, `dns.rs` texts; `http_client.rs` queries a
+//! vendor's service; `smtp.rs` and `sendmail.rs` send mail. Only `mailstamp directory`, the sender's side and automatic
+//! replies use this module, with addresses that the user configured. Judging a message never does. The meaning of the
+//! answers is left to the callers.
 
 #[cfg(feature = "directory")]
 pub mod dns;

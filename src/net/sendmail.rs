@@ -1,5 +1,5 @@
-//! sendmail(8): hands a letter to the mail system. No shell stands between, nothing of the environment goes along, and it
-//! has only so much time. What it prints is kept for the log.
+//! Client of sendmail(8): hands a message to the mail system without a shell, without the environment, and with a
+//! timeout. The program's output is kept for the log.
 
 use crate::message::address::Address;
 use crate::message::header::escape_untrusted;
@@ -12,52 +12,49 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// How much of what it prints is kept, in bytes.
+/// Bytes of output that are kept.
 const SAID: usize = 300;
 
-/// The letter was not taken, or nobody knows whether it was. It is not tried again: the mail system that took it sends it,
-/// and one letter too few is better than two.
+/// Failure to send, or an unknown result. The message is not sent again: the mail system may have taken it, and one
+/// message too few is better than two.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The program could not be run.
     #[error("cannot be run: {0}")]
     Start(#[from] io::Error),
-    /// The program did not end well.
+    /// The program failed.
     #[error("{status}: {said}")]
     Failed {
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
-        /// What it printed, encoded and capped.
+        /// Its output, encoded and shortened.
         said: String,
     },
-    /// It was ended by us.
+    /// It exceeded the timeout and was killed.
     #[error("took longer than {} s", .0.as_secs())]
     TimeOut(Duration),
 }
 
-/// With whom a program runs, as the terminal sees it.
+/// Process group of a program, as the terminal sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// In a group of processes of its own, so that what it has started can be ended with it.
+    /// A process group of its own, so that its children can be killed with it.
     Own,
-    /// In that of this process: the terminal stops whoever asks for a password from another one.
+    /// The group of this process: the terminal stops a program in another group that asks for a password.
     Ours,
 }
 
 impl Group {
-    /// That of a program which may ask something, if there is a terminal to ask.
+    /// Returns the group of a program that may ask the user something, if there is a terminal.
     #[must_use]
     pub fn that_may_ask() -> Self {
         if File::open("/dev/tty").is_ok() { Self::Ours } else { Self::Own }
     }
 }
 
-/// Runs `program -i -f <> -- to` with `letter` on its standard input and waits for it, at most for `limit`. The null
-/// sender is that of RFC 3834 section 3.3; `-i` lets a line with a single dot be a line, and after `--` no address is an
-/// option.
-///
-/// # Errors
-/// [`SendError`].
+/// Runs `program -i -f <> -- to` with `letter` on its standard input and waits for it, at most `limit`. The null sender
+/// is that of RFC 3834 section 3.3. `-i` keeps a line with a single dot from ending the message, and after `--` no
+/// address is an option.
 pub fn send(program: &Path, to: &Address, letter: &str, limit: Duration) -> Result<(), SendError> {
     let mut command = Command::new(program);
     command.args(["-i", "-f", "<>", "--"]).arg(to.to_string());
@@ -65,18 +62,15 @@ pub fn send(program: &Path, to: &Address, letter: &str, limit: Duration) -> Resu
     feed(command, &mut std::iter::once(letter.as_bytes()), limit, Group::Own)
 }
 
-/// Runs `command` with `pieces` on its standard input and waits for it, at most for `limit`. What it was given is whole
-/// even if this process ends meanwhile: no mail system ever sees half a message.
-///
-/// # Errors
-/// [`SendError`].
+/// Runs `command` with `pieces` on its standard input and waits for it, at most `limit`. The input is whole even if
+/// this process ends meanwhile, so no mail system ever sees half a message.
 pub fn feed(
     mut command: Command,
     pieces: &mut dyn Iterator<Item = &[u8]>,
     limit: Duration,
     group: Group,
 ) -> Result<(), SendError> {
-    // Files in memory, not pipes: whoever keeps a pipe open, or does not read it, would make us wait.
+    // Files in memory instead of pipes: a child that keeps a pipe open, or does not read it, would block this process.
     let mut input = memory()?;
     for piece in pieces {
         input.write_all(piece)?;
@@ -102,10 +96,10 @@ fn memory() -> io::Result<File> {
     Ok(File::from(memfd_create("mailstamp", MemfdFlags::CLOEXEC)?))
 }
 
-/// How it ended; `None` if it had to be ended.
+/// Waits for the child. Returns its status; `None` if it was killed at the timeout.
 fn wait(child: &mut Child, limit: Duration, group: Group) -> io::Result<Option<ExitStatus>> {
     let start = Instant::now();
-    // Each pause a quarter longer: whoever sends waits at most that much longer than the child takes.
+    // Each pause is a quarter longer, so the wait exceeds the runtime of the child by a quarter at most.
     let mut pause = Duration::from_micros(200);
     while start.elapsed() < limit {
         if let Some(status) = child.try_wait()? {
@@ -127,7 +121,8 @@ mod tests {
     use super::*;
     use std::path::PathBuf;
 
-    /// A shell script in place of sendmail, written by another process: this one may fork while it is open for writing.
+    /// Writes a shell script that replaces sendmail, in another process: this one may fork while the script is open for
+    /// writing.
     fn stand_in(folder: &Path, script: &str) -> PathBuf {
         let path = folder.join("sendmail");
         let write = format!("printf '#!/bin/sh\\n%s\\n' \"$1\" > {0} && chmod 755 {0}", path.display());
@@ -177,7 +172,7 @@ mod tests {
         let pid = folder.path().join("pid");
         let script = format!("sleep 600 & echo $! > {}.part; mv {0}.part {0}; wait", pid.display());
         let hanging = stand_in(folder.path(), &script);
-        // A busy machine may not even have begun it by the end of a short time.
+        // A busy machine may not even have started it by the end of a short timeout.
         let child = [2, 8, 32, 128].into_iter().find_map(|seconds| {
             let error = send(&hanging, &to(), "x", Duration::from_secs(seconds)).unwrap_err();
             assert!(matches!(error, SendError::TimeOut(_)), "{error}");
@@ -199,7 +194,7 @@ mod tests {
         let script = format!("sleep 600 & echo $! > {}; exit 0", pid.display());
         send(&stand_in(folder.path(), &script), &to(), "x", LONG).unwrap();
         let child = std::fs::read_to_string(pid).unwrap().trim().parse().ok().and_then(Pid::from_raw).unwrap();
-        // It is still there, and is ended by this.
+        // It is still running, and is killed by this.
         rustix::process::kill_process(child, Signal::KILL).unwrap();
     }
 }

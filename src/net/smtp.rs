@@ -1,5 +1,5 @@
-//! SMTP: hands a letter to a server that takes mail from its users (RFC 6409). One connection a letter; certificates are
-//! those that the system trusts; a password goes over a protected connection only, which the configuration sees to.
+//! SMTP client: hands a message to a submission server (RFC 6409), over one connection for each message. It trusts the
+//! system's certificates. The configuration ensures that a password goes over a protected connection only.
 
 use crate::message::header::escape_untrusted;
 use lettre::address::Envelope;
@@ -9,10 +9,10 @@ use lettre::{Address, SmtpTransport, Transport};
 use memchr::memchr;
 use std::time::Duration;
 
-/// How much of what a server says is kept, in bytes.
+/// Bytes of a server's reply that are kept.
 const SAID: usize = 300;
 
-/// A server, and who the user is there.
+/// Server, and the user's login there.
 #[derive(Debug)]
 pub struct Server {
     transport: SmtpTransport,
@@ -23,25 +23,25 @@ pub struct Server {
 pub enum Protection {
     /// From the first byte on (RFC 8314).
     Implicit,
-    /// After STARTTLS (RFC 3207), without which nothing is sent.
+    /// x
     Starttls,
     /// Not at all.
     None,
 }
 
-/// A letter was not taken.
+/// Failure to send a message.
 #[derive(Debug, thiserror::Error)]
 pub enum SmtpError {
-    /// The server will never take it (a status of 5xx).
+    /// Permanent: the server will never take it (a status of 5xx).
     #[error("{0}")]
     Refused(String),
-    /// It was not taken now: the server says so, or could not be reached, or is not who it should be.
+    /// Temporary: the server refuses it for now, could not be reached, or has a wrong certificate.
     #[error("{0}")]
     Later(String),
 }
 
 impl Server {
-    /// A server. Nothing is connected yet. `certificates` (PEM) are trusted besides the system's.
+    /// Returns a server without connecting to it. `certificates` (PEM) are trusted in addition to the system's.
     ///
     /// # Errors
     /// [`SmtpError::Later`] when the certificates cannot be used.
@@ -73,10 +73,7 @@ impl Server {
         Ok(Self { transport: builder.build() })
     }
 
-    /// Hands a letter over: from `sender` (`None` is the null sender) to one recipient.
-    ///
-    /// # Errors
-    /// [`SmtpError`].
+    /// Sends a message from `sender` (`None` is the null sender) to one recipient.
     pub fn send(
         &self,
         sender: Option<&str>,
@@ -92,7 +89,7 @@ impl Server {
         let letter = with_crlf(pieces);
         match self.transport.send_raw(&envelope, &letter) {
             Ok(_) => Ok(()),
-            // 53x is about who we are, not about the letter: when the user has seen to his password, it goes.
+            // 53x is about the login, not about the message: once the user has corrected the password, it is sent.
             Err(error) if error.status().is_some_and(|code| (530..540).contains(&u16::from(code))) => {
                 Err(SmtpError::Later(told(&error)))
             }
@@ -102,7 +99,7 @@ impl Server {
     }
 }
 
-/// What went wrong, with the causes, in printable characters.
+/// Returns the error with its causes, in printable characters.
 fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -116,8 +113,8 @@ fn told(error: &dyn std::error::Error) -> String {
     escape_untrusted(text.as_bytes(), SAID)
 }
 
-/// A letter with the line ends that SMTP wants (RFC 5321 section 2.3.8), without that of its last line, which the transport
-/// writes before the dot that ends the letter.
+/// Converts a message to the line ends of SMTP (RFC 5321 section 2.3.8). It omits the last one, which the transport
+/// writes before the dot that ends the message.
 fn with_crlf(pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<u8> {
     let mut letter: Vec<u8> = Vec::new();
     for piece in pieces {
@@ -156,7 +153,7 @@ mod tests {
 
     #[test]
     fn who_does_not_answer_is_asked_later() {
-        // Bound, so that no other program gets the port; and as it does not listen, connections are refused.
+        // The bound port is taken by no other program; as it does not listen, connections are refused.
         let flags = SocketFlags::CLOEXEC;
         let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -2,8 +2,11 @@
 
 use super::{above, random, sync_folder};
 use data_encoding::HEXLOWER;
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -12,17 +15,18 @@ use std::path::{Path, PathBuf};
 pub enum Durability {
     /// File and folder are synced.
     Synced,
-    /// Nothing is synced: losing the file costs nothing.
+    /// Not synced: losing the file does no harm.
     Cached,
 }
 
 /// Creates a file with this mode (less the umask) and the content that `write` gives it, and moves it to `path`. The
 /// folder must exist.
 ///
-/// The content is written to a file beside it, `.NAME.RANDOM.tmp`. What a killed process leaves there blocks no other.
+/// The content is written to a file beside it, `.NAME.RANDOM.tmp`. The file that a killed process leaves blocks no
+/// other process.
 ///
 /// # Errors
-/// The system's, and those of `write`. `path` is as it was then, but for a folder that can't be synced afterwards.
+/// The system's, and those of `write`. `path` is unchanged then, unless only the later sync of the folder fails.
 pub fn replace(
     path: &Path,
     mode: u32,
@@ -35,7 +39,7 @@ pub fn replace(
         .and_then(|()| if durability == Durability::Synced { file.sync_all() } else { Ok(()) })
         .and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
-        // The error to report is the first one.
+        // The first error is the one to report.
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
@@ -55,6 +59,22 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(name))
 }
 
+/// Gives a file another name in the same folder, in the place of what had it. The folder is not synced.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Moves a file to a name that no file has, where the file system can promise that, from one open folder to another.
+///
+/// # Errors
+/// The system's; EEXIST where the name is taken.
+pub fn rename_new(folder: impl AsFd, from: &str, other: impl AsFd, to: &str) -> Result<(), Errno> {
+    match rustix::fs::renameat_with(&folder, from, &other, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => rustix::fs::renameat(&folder, from, &other, to),
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,7 +87,7 @@ mod tests {
         names
     }
 
-    // Layout 2: a container's programs all have one process id, and so had one name for what a killed one left.
+    // Layout 2: in a container all programs had one process id, and so one name for the file that a killed one left.
     #[test]
     fn what_a_killed_process_left_blocks_no_replace() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,10 +1,11 @@
-//! Taking turns (group commit): many threads ask at once, and the first of them asks for all who wait. While it does, the
-//! others queue, and the first of those is next. So a commit, which waits for the disk, is shared by all who came while the
-//! one before was under way, and who comes alone waits for nobody and changes no thread.
+//! Group commit. Several threads submit requests at once. The first becomes the leader and processes all waiting
+//! requests in one batch; the others wait for their result. When the leader is done, the first of the threads that
+//! queued meanwhile leads next. So threads that arrive during one commit, which waits for the disk, share the next one.
+//! An uncontended caller becomes the leader at once, on its own thread.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// The questions that wait.
+/// Queue of waiting requests.
 #[derive(Debug)]
 pub(crate) struct GroupCommit<Q, A> {
     queue: Mutex<Queue<Q, A>>,
@@ -17,7 +18,7 @@ struct Queue<Q, A> {
     leader_active: bool,
 }
 
-/// Where one who waits is told.
+/// Slot for the result of a waiting thread.
 #[derive(Debug)]
 struct Slot<A> {
     word: Mutex<Option<Outcome<A>>>,
@@ -28,20 +29,20 @@ struct Slot<A> {
 enum Outcome<A> {
     /// It is done.
     Done(A),
-    /// Nobody has done it yet, and it is your turn.
+    /// No leader has processed it; this thread leads now.
     BecomeLeader,
-    /// Who should have done it is gone.
+    /// The leader panicked.
     Aborted,
 }
 
 impl<Q, A> GroupCommit<Q, A> {
-    /// At most so many questions are asked together.
+    /// Returns a queue with at most `most` requests in a batch.
     pub(crate) fn new(most: usize) -> Self {
         Self { queue: Mutex::new(Queue { waiting: Vec::new(), leader_active: false }), most }
     }
 
-    /// Has a question answered, alone or with others: `answer` gives one answer for each, in order. `None` when whoever was
-    /// to answer it died on the way.
+    /// Processes a request, alone or in a batch: `answer` returns one result for each request, in order. Returns `None`
+    /// when the leader panicked.
     pub(crate) fn ask(&self, question: Q, answer: impl FnOnce(Vec<Q>) -> Vec<A>) -> Option<A> {
         let place = Arc::new(Slot { word: Mutex::new(None), told: Condvar::new() });
         let first = {
@@ -56,7 +57,7 @@ impl<Q, A> GroupCommit<Q, A> {
                 Outcome::BecomeLeader => {}
             }
         }
-        // Whatever happens below, the next gets his turn and nobody waits for ever.
+        // Whatever happens below, the next leader is chosen and no thread waits for ever.
         let mut relay = HandOff { turn: self, places: Vec::new() };
         let (questions, places) = {
             let mut queue = self.queue();
@@ -82,7 +83,7 @@ impl<Q, A> GroupCommit<Q, A> {
     }
 }
 
-/// Tells those who got no answer, and hands the turn on.
+/// Aborts the requests without a result and chooses the next leader, when dropped.
 struct HandOff<'a, Q, A> {
     turn: &'a GroupCommit<Q, A>,
     places: Vec<Arc<Slot<A>>>,

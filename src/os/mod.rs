@@ -1,11 +1,14 @@
-//! What several modules need of the operating system, each mechanism once: folders that last (a synced file is lost all the
-//! same when the disk does not know its folder), files replaced in one step, Unix sockets, the clock, random bytes, group
-//! commit. What is put into files, and who may read them, is decided by the callers.
+//! Operating system services that several modules need, each mechanism once: durable folders (a synced file is lost all
+//! the same when the disk does not know its folder), atomic replacement of files, Unix sockets, the clock, random
+//! bytes, group commit. The callers decide the content of files and their access rights.
 
 pub mod atomic_file;
 pub mod clock;
+pub mod file_lock;
 pub(crate) mod group_commit;
 pub mod random;
+pub(crate) mod safe_dir;
+pub mod safe_open;
 pub mod unix_socket;
 
 use rustix::fs::{self, Mode, OFlags};
@@ -13,10 +16,10 @@ use rustix::io::Errno;
 use std::io;
 use std::path::Path;
 
-/// Makes a folder and those above it that are missing, each with this mode and each durable in the one above it.
+/// Creates a folder and its missing parents, each with this mode and each durable in its parent.
 ///
 /// # Errors
-/// The system's. Whether what is there already is a folder shows when it is used.
+/// The system's. Whether an existing path is a folder shows when it is used.
 pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
     let made = match fs::mkdir(path, Mode::from_raw_mode(mode)) {
         Err(Errno::NOENT) if path.parent().is_some() => {
@@ -27,16 +30,13 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
     };
     match made {
         Ok(()) => sync_folder(above(path)),
-        // It was there, or another process was faster.
+        // It existed, or another process was faster.
         Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
 }
 
-/// Makes it durable which files and folders are in this one.
-///
-/// # Errors
-/// The system's.
+/// Syncs a folder, so that its entries are durable.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match fs::open(path, flags, Mode::empty()).and_then(fs::fsync) {
@@ -46,7 +46,7 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The folder in which `path` is.
+/// Returns the parent of `path`.
 #[must_use]
 pub fn above(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))

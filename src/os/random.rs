@@ -4,11 +4,11 @@ use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::io;
 
-/// Fills all of `bytes`. By the system call itself: the library for it looks for the function of the C library by name, finds
-/// none in a static program, and falls back to a device file, which a jail lacks.
+/// Fills all of `bytes` by the system call itself. The library for it looks up the function of the C library by name,
+/// finds none in a static program, and falls back to a device file, which a chroot lacks.
 ///
 /// # Errors
-/// The system's: it has no random numbers.
+/// The system's, when it has no random bytes.
 pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
     let mut done = 0;
     while let Some(rest @ [_, ..]) = bytes.get_mut(done..) {

@@ -1,5 +1,5 @@
-//! Where a socket is: made and found by its name in a folder, however long the name of the folder is. (The address of a
-//! socket holds 107 bytes; beyond that the folder is opened and named by its descriptor.)
+//! Unix sockets, bound and connected by a path of any length. (The address of a socket has 107 bytes at most; for a
+//! longer path the folder is opened and named by its descriptor.)
 
 use rustix::fs::{Mode, OFlags};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
@@ -13,47 +13,42 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The longest address, less the end of its string.
+/// Longest address, without the terminating NUL.
 const ADDRESS: usize = 107;
 
-/// For how long one waits at the door of somebody who listens and lets nobody in.
+/// Connect timeout, while the backlog of the listener is full.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Connects to whoever listens there.
+/// Connects to the process that listens there.
 ///
 /// # Errors
-/// The system's: `NotFound` where there is no socket, `ConnectionRefused` where nobody listens any more, `WouldBlock` where
-/// too many wait to be let in.
+/// The system's: `NotFound` where there is no socket, `ConnectionRefused` where no process listens any more,
+/// `WouldBlock` where the backlog stays full.
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
     let (_folder, address) = address(path)?;
     let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    // The standard library's connect would wait for ever.
+    // The connect of the standard library would wait for ever.
     set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_TIMEOUT))?;
     net::connect(&socket, &SocketAddrUnix::new(&address)?)?;
     Ok(socket.into())
 }
 
-/// Whether our own user, or root, is at the other end.
-///
-/// # Errors
-/// The system's.
+/// Returns whether the peer runs as this process's user or as root.
 pub fn is_ours(stream: &UnixStream) -> io::Result<bool> {
     let uid = owner(stream)?;
     Ok(uid == 0 || uid == rustix::process::geteuid().as_raw())
 }
 
-/// Whose process is at the other end, as the system says (SO_PEERCRED): the one that connected, or that began to listen.
-///
-/// # Errors
-/// The system's.
+/// Returns the user of the peer, as the kernel reports it (SO_PEERCRED): of the process that connected, or began to
+/// listen.
 pub fn owner(stream: &UnixStream) -> io::Result<u32> {
     Ok(socket_peercred(stream)?.uid.as_raw())
 }
 
-/// Listens there. A socket at which nobody listens any more is replaced; the file has this mode.
+/// Listens there, with this mode of the socket file. Replaces a socket at which no process listens any more.
 ///
 /// # Errors
-/// The system's; `AddrInUse` when somebody listens there, or when what stands there is no socket.
+/// The system's; `AddrInUse` when a process listens there, or when the path is no socket.
 pub fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let (_folder, address) = address(path)?;
     match fs::symlink_metadata(&address) {
@@ -68,7 +63,7 @@ pub fn listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// A socket that was made, known by its file: at its path there may be none later, or another.
+/// Socket file that was created, identified by its inode, since the path may later have another file, or none.
 #[derive(Debug)]
 pub struct Made {
     path: PathBuf,
@@ -77,28 +72,25 @@ pub struct Made {
 }
 
 impl Made {
-    /// The one that stands there now.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Returns the socket file at this path.
     pub fn at(path: &Path) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;
         Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
     }
 
-    /// Where it was made.
+    /// Returns its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it can still be found there.
+    /// Returns whether the path still leads to it.
     #[must_use]
     pub fn stands(&self) -> bool {
         Self::at(&self.path).is_ok_and(|now| (now.device, now.inode) == (self.device, self.inode))
     }
 
-    /// Removes it; not another that stands there now.
+    /// Removes it, unless another file has its path now.
     pub fn remove(&self) {
         if self.stands() {
             let _ = fs::remove_file(&self.path);
@@ -106,7 +98,7 @@ impl Made {
     }
 }
 
-/// An address for `path`, and what must live for as long as it is used.
+/// Returns an address for `path`, and the descriptor that must stay open while it is used.
 fn address(path: &Path) -> io::Result<(Option<OwnedFd>, PathBuf)> {
     if path.as_os_str().len() <= ADDRESS {
         return Ok((None, path.to_owned()));

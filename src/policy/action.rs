@@ -1,25 +1,25 @@
-//! The actions, each with its word and its exit status, and which of them each class leads to where no rule says otherwise.
+//! Actions: their words, their exit statuses, and the default action of each class.
 
 use crate::verdict::class::Class;
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What is to be done with a message.
+/// Action for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Put it into the mailbox.
     Deliver,
-    /// Put it into the mailbox, marked (the boundary's word for mail that the host behind it shall sort).
+    /// Put it into the mailbox, marked (the boundary's word for mail that the host behind it is to sort).
     Tag,
-    /// Keep it aside, and tell the sender how to get a stamp, if automatic replies are switched on.
+    /// Hold it, and tell the sender how to get a stamp, if automatic replies are switched on.
     Challenge,
-    /// Keep it aside until the user looks.
+    /// Hold it until the user looks.
     Hold,
-    /// Drop it, with a line in the log.
+    /// Drop it, with a line in the verdict log.
     Discard,
-    /// Refuse it while the sending host still waits (at the boundary; elsewhere it is kept aside).
+    /// Refuse it while the sending host still waits (at the boundary; elsewhere it is held).
     Reject,
 }
 
@@ -27,7 +27,7 @@ impl Action {
     /// Every action, in the order of the manual.
     pub const ALL: [Self; 6] = [Self::Deliver, Self::Tag, Self::Challenge, Self::Hold, Self::Discard, Self::Reject];
 
-    /// The stable word for the action.
+    /// Returns the stable word for the action.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Action {
         }
     }
 
-    /// The exit status of `classify --action`. As with the classes, none of them means anything else to a mail system.
+    /// Returns the exit status of `classify --action`. As with the classes, it has no other meaning to a mail system.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
@@ -60,7 +60,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// Which action a class leads to: everything is delivered unless the user says otherwise.
+/// Action of each class. The default for every class is to deliver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Actions {
@@ -77,7 +77,7 @@ pub struct Actions {
 }
 
 impl Actions {
-    /// The action for a class.
+    /// Returns the action for a class.
     #[must_use]
     pub fn of(&self, class: Class) -> Action {
         match class {
@@ -109,8 +109,8 @@ impl Default for Actions {
     }
 }
 
-/// Mail with a good stamp, and mail that a rule of the user lets through, is not dropped as a whole class: that could only
-/// be a mistake, and one that nothing takes back.
+/// Refuses `discard` for a whole class of mail that a good stamp or a rule lets through. Such a setting could only be a
+/// mistake, and discarded mail cannot be restored.
 fn kept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Action, D::Error> {
     match Action::deserialize(deserializer)? {
         Action::Discard => {
@@ -129,7 +129,7 @@ mod tests {
     fn no_two_statuses_are_alike_and_none_is_taken() {
         let mut statuses: BTreeSet<u8> = Action::ALL.iter().map(|action| action.exit_code()).collect();
         assert_eq!(statuses.len(), Action::ALL.len());
-        // Of the classes only the best shares one, that of success.
+        // Only the best class shares its status, that of success.
         statuses.extend(Class::ALL.iter().map(|class| class.exit_code()).filter(|code| *code != 0));
         assert_eq!(statuses.len(), Action::ALL.len() + Class::ALL.len() - 1);
         assert!(statuses.iter().all(|code| !matches!(code, 1 | 2 | 64..=78 | 99..)));

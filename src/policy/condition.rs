@@ -1,5 +1,5 @@
-//! The conditions of rules, and what it costs to ask each: a rule asks the cheapest first, so that files and the log are
-//! opened only when nothing else stands in the way.
+//! Conditions of rules, and their costs. A rule checks the cheapest first, so that files and the log are opened only
+//! when all other conditions hold.
 
 use super::context::MessageContext;
 use super::regex::{Expression, ExpressionError, Match};
@@ -9,91 +9,91 @@ use crate::verdict::reason::Reason;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// What the rules ask of the world.
+/// Data outside of the message that rules use.
 pub trait Environment {
-    /// Our own trouble in answering.
+    /// Error of this host in answering.
     type Trouble;
 
-    /// Whether the user wrote to this address.
+    /// Returns whether the user wrote to this address.
     ///
     /// # Errors
-    /// When nobody can say now.
+    /// When the answer is not available now.
     fn wrote_to(&self, address: &Address) -> Result<bool, Self::Trouble>;
 
-    /// Whether the user sent the message with this Message-ID.
+    /// Returns whether the user sent the message with this Message-ID.
     ///
     /// # Errors
-    /// When nobody can say now.
+    /// When the answer is not available now.
     fn sent(&self, message_id: &str) -> Result<bool, Self::Trouble>;
 
-    /// Whether the list in this file covers the address.
+    /// Returns whether the list in this file covers the address.
     ///
     /// # Errors
-    /// When nobody can say now.
+    /// When the answer is not available now.
     fn listed(&self, file: &Path, address: &Address) -> Result<bool, Self::Trouble>;
 }
 
-/// One condition, as it stands in a rule.
+/// Condition of a rule.
 #[derive(Clone, Debug)]
 pub struct Condition {
-    /// The key under which it stands; with the field's name for one on a field.
+    /// Its key; for a header field with the field's name.
     pub key: String,
-    /// What stands there, as it was written.
+    /// Its value, as written.
     pub text: String,
-    /// On which line.
+    /// Its line.
     pub line: usize,
-    /// What it asks. Of several entries one has to hold.
+    /// The test. One of several entries has to hold.
     pub test: Test,
 }
 
-/// What a condition asks.
+/// Test of a condition.
 #[derive(Clone, Debug)]
 pub enum Test {
-    /// An address is one of these.
+    /// One of these patterns matches an address.
     Address(AddressOf, Vec<AddressPattern>),
     /// An address is in one of these domains, or below it.
     Domain(AddressOf, Vec<Domain>),
     /// An address is on one of these lists.
     Listed(AddressOf, Vec<PathBuf>),
-    /// The message comes through one of these mailing lists.
+    /// The message came through one of these mailing lists.
     List(Vec<ListPattern>),
-    /// A field of this name has one of these in it.
+    /// One of these expressions matches a field of this name.
     Field(String, Vec<Expression>),
-    /// The first text has one of these in it.
+    /// One of these expressions matches the first text.
     Text(Vec<Expression>),
-    /// It has more bytes than this.
+    /// The message has more bytes than this.
     Larger(u64),
-    /// It has fewer bytes than this.
+    /// The message has fewer bytes than this.
     Smaller(u64),
-    /// It has one of these classes.
+    /// The message has one of these classes.
     Class(Vec<Class>),
-    /// It has one of these reasons.
+    /// The message has one of these reasons.
     Reason(Vec<Reason>),
-    /// Trusted hosts found one of these.
+    /// Trusted hosts reported one of these results.
     Authenticated(Vec<Authentication>),
     /// Whether the user wrote to its author.
     Correspondent(bool),
-    /// Whether it answers a message of the user's.
+    /// Whether it answers a message from the user.
     ReplyToMine(bool),
 }
 
-/// Whose address is asked about.
+/// Address of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressOf {
-    /// The author's: the first in From.
+    /// The first one in From.
     Author,
-    /// The envelope sender's.
+    /// The envelope sender.
     Sender,
-    /// That of this delivery.
+    /// The recipient of this delivery.
     Recipient,
     /// Any in To and Cc.
     Addressee,
 }
 
-/// What trusted hosts may have found.
+/// Result of trusted hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// Whether the From field's domain is genuine.
+    /// Whether the From field's domain is authenticated.
     Genuine(bool),
     /// This result of this method.
     Outcome {
@@ -104,7 +104,7 @@ pub enum Authentication {
     },
 }
 
-/// A pattern of addresses. Regular expressions among them are built when they are first used.
+/// Address pattern. A regular expression is compiled on first use.
 #[derive(Clone, Debug)]
 pub struct AddressPattern {
     text: String,
@@ -113,10 +113,10 @@ pub struct AddressPattern {
 }
 
 impl AddressPattern {
-    /// The pattern of this text.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// [`PatternError`], but for regular expressions only when it is first used, or in [`Condition::check`].
+    /// [`PatternError`]; for a regular expression only on first use, or in [`Condition::check`].
     pub fn new(text: &str, case: LocalCase) -> Result<Self, PatternError> {
         let pattern = Self { text: text.to_owned(), case, built: OnceLock::new() };
         let expression = text.len() > 1 && text.starts_with('/') && text.ends_with('/');
@@ -135,12 +135,12 @@ impl AddressPattern {
     }
 }
 
-/// A domain with all below it.
+/// Domain, and all domains below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Domain(String);
 
 impl Domain {
-    /// The domain of this name; `None` when it is none.
+    /// Returns the domain of this name; `None` when it is invalid.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         canonical_domain(text).ok().map(Self)
@@ -151,16 +151,16 @@ impl Domain {
     }
 }
 
-/// A mailing list by its identifier, or all below one.
+/// Mailing list by its identifier, or all lists below one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListPattern {
-    /// In lower case; with a dot in front where `below`.
+    /// In lower case; with a leading dot if `below`.
     id: String,
     below: bool,
 }
 
 impl ListPattern {
-    /// `talk.lists.example`, or `*.lists.example` for all below that; `None` when it is neither.
+    /// Parses `talk.lists.example`, or `*.lists.example` for all lists below; `None` when it is neither.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let below = text.starts_with("*.");
@@ -175,7 +175,7 @@ impl ListPattern {
     }
 }
 
-/// Why a condition cannot be used.
+/// Reason that a condition cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TestError {
     /// A regular expression.
@@ -186,12 +186,12 @@ pub enum TestError {
     Pattern(#[from] PatternError),
 }
 
-/// A condition was not answered.
+/// A condition that could not be evaluated.
 #[derive(Debug)]
 pub enum Abort<T> {
     /// The condition itself is wrong.
     Wrong(TestError),
-    /// Our own trouble.
+    /// An error of this host.
     Trouble(T),
 }
 
@@ -202,10 +202,10 @@ impl<T, E: Into<TestError>> From<E> for Abort<T> {
 }
 
 impl Condition {
-    /// Builds what is built on first use only.
+    /// Compiles the parts that are compiled on first use.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The error of the first wrong one.
     pub fn check(&self) -> Result<(), TestError> {
         match &self.test {
             Test::Address(_, patterns) => patterns.iter().try_for_each(|pattern| Ok(pattern.built().map(|_| ())?)),
@@ -216,7 +216,7 @@ impl Condition {
         }
     }
 
-    /// The files that it asks.
+    /// Returns the files that it uses.
     #[must_use]
     pub fn files(&self) -> &[PathBuf] {
         match &self.test {
@@ -225,7 +225,7 @@ impl Condition {
         }
     }
 
-    /// What it costs to ask, roughly and beside the others: what is known first, files and the log last.
+    /// Returns its rough cost relative to others: available data first, files and the log last.
     #[must_use]
     pub fn cost(&self) -> u8 {
         match &self.test {
@@ -239,15 +239,15 @@ impl Condition {
         }
     }
 
-    /// Whether it holds for this message.
+    /// Returns whether it holds for this message.
     ///
     /// # Errors
-    /// [`Abort`] when it cannot be answered.
+    /// [`Abort`] when it cannot be evaluated.
     pub fn holds<A: Environment>(&self, letter: &MessageContext<'_>, world: &A) -> Result<Match, Abort<A::Trouble>> {
         let known = |holds| Ok(if holds { Match::Yes } else { Match::No });
         match &self.test {
             Test::Address(whose, patterns) => {
-                // A wrong pattern shows whether there is an address or not.
+                // A wrong pattern must show even if there is no address.
                 self.check()?;
                 let matches = |pattern: &AddressPattern, address| pattern.matches(address).map_err(Abort::from);
                 known(any(&whose.of(letter), |address| any(patterns, |pattern| matches(pattern, address)))?)
@@ -293,7 +293,7 @@ impl AddressOf {
     }
 }
 
-/// Whether `ask` says yes to one of these.
+/// Returns whether `ask` returns true for one of these.
 fn any<I, E>(items: &[I], ask: impl Fn(&I) -> Result<bool, E>) -> Result<bool, E> {
     for item in items {
         if ask(item)? {
@@ -303,7 +303,7 @@ fn any<I, E>(items: &[I], ask: impl Fn(&I) -> Result<bool, E>) -> Result<bool, E
     Ok(false)
 }
 
-/// Yes when one of these is found; unknown when one is not known, and none is found.
+/// Returns yes when one of these is found; unknown when one result is unknown and none is found.
 fn first<T>(
     expressions: &[Expression],
     find: impl Fn(&Expression) -> Result<Match, ExpressionError>,

@@ -1,4 +1,4 @@
-//! One message as the rules see it. What several conditions ask for is found out once, and only when one does.
+//! Message as rules see it. Data that several conditions use are computed once, on first use.
 
 use super::regex::{Expression, ExpressionError, Match, StepBudget};
 use crate::message::address::{Address, addresses};
@@ -10,31 +10,31 @@ use crate::verdict::facts::Envelope;
 use crate::verdict::finding::Verdict;
 use std::cell::OnceCell;
 
-/// The most Message-IDs that are looked at in a reply, the nearest first.
+/// Limit on the Message-IDs of a reply that are checked, the nearest first.
 const REFERENCES: usize = 50;
-/// The longest Message-ID, in bytes: RFC 5322 section 2.1.1 lets no line be longer.
+/// Longest Message-ID, in bytes: RFC 5322 section 2.1.1 allows no longer line.
 const MESSAGE_ID: usize = 998;
-/// How much of a field expressions are looked for in, in bytes.
+/// Bytes of a field that expressions search.
 const VALUE: usize = 64 * 1024;
 
-/// How much of a message is there.
+/// Part of a message that is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// All of it.
     Whole,
     /// Its beginning; there is more.
     Beginning,
-    /// Its header, and nobody asks for more.
+    /// Its header; no rule needs more.
     Header {
         /// Bytes of the whole message.
         size: u64,
     },
 }
 
-/// What rules may ask of a message.
+/// Data of a message for rules.
 #[derive(Debug)]
 pub struct MessageContext<'a> {
-    /// The judgement that the stamps came to.
+    /// The judgement of the stamps.
     pub verdict: &'a Verdict,
     message: &'a Message<'a>,
     envelope: &'a Envelope,
@@ -50,7 +50,7 @@ pub struct MessageContext<'a> {
 }
 
 impl<'a> MessageContext<'a> {
-    /// The message, as far as it was seen. `trusted` are the hosts whose Authentication-Results fields are believed.
+    /// Returns the context of a message. `trusted` are the hosts whose Authentication-Results fields are trusted.
     #[must_use]
     pub fn new(
         message: &'a Message<'a>,
@@ -75,14 +75,14 @@ impl<'a> MessageContext<'a> {
         }
     }
 
-    /// The first address of the From field: who claims to have written it.
+    /// Returns the first address of the From field, the claimed author.
     #[must_use]
     pub fn author(&self) -> Option<&Address> {
         self.author.get_or_init(|| self.message.authors().into_iter().next()).as_ref()
     }
 
-    /// The envelope sender: what the delivering program says, else the Return-Path field that it wrote (RFC 5321 section
-    /// 4.4). `None` for the null sender, and where neither says.
+    /// Returns the envelope sender: from the delivering program, else from the Return-Path field that it wrote (RFC
+    /// 5321 section 4.4). `None` for the null sender, and where neither names one.
     #[must_use]
     pub fn sender(&self) -> Option<&Address> {
         let find = || match &self.envelope.sender {
@@ -92,13 +92,13 @@ impl<'a> MessageContext<'a> {
         self.sender.get_or_init(find).as_ref()
     }
 
-    /// The recipient of this delivery.
+    /// Returns the recipient of this delivery.
     #[must_use]
     pub fn recipient(&self) -> Option<&Address> {
         self.envelope.recipient.as_ref()
     }
 
-    /// The addresses in its To and Cc fields.
+    /// Returns the addresses in its To and Cc fields.
     #[must_use]
     pub fn recipients(&self) -> &[Address] {
         self.recipients.get_or_init(|| {
@@ -108,31 +108,31 @@ impl<'a> MessageContext<'a> {
         })
     }
 
-    /// The identifier of its mailing list, in lower case (RFC 2919 section 3).
+    /// Returns the identifier of its mailing list, in lower case (RFC 2919 section 3).
     #[must_use]
     pub fn list(&self) -> Option<&str> {
         self.list.get_or_init(|| list_id(&self.message.first("List-Id")?)).as_deref()
     }
 
-    /// What the trusted hosts found out.
+    /// Returns the results of the trusted hosts.
     #[must_use]
     pub fn outcomes(&self) -> &[Outcome] {
         self.outcomes.get_or_init(|| auth_results::outcomes(self.message, self.trusted))
     }
 
-    /// Whether the domains of its From field are genuine.
+    /// Returns whether the domains of its From field are authenticated.
     #[must_use]
     pub fn is_genuine(&self) -> bool {
         auth_results::is_authenticated(self.message, self.outcomes())
     }
 
-    /// Whether a trusted host found this.
+    /// Returns whether a trusted host reported this result.
     #[must_use]
     pub fn shows(&self, method: &str, result: &str) -> bool {
         auth_results::has_result(self.message, self.outcomes(), method, result)
     }
 
-    /// Its size in bytes, or the least that it can be.
+    /// Returns its size in bytes, or a lower bound.
     #[must_use]
     pub fn size(&self) -> u64 {
         match self.seen {
@@ -141,14 +141,14 @@ impl<'a> MessageContext<'a> {
         }
     }
 
-    /// Whether it is larger than [`Self::size`].
+    /// Returns whether it is larger than [`Self::size`].
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.seen == Extent::Beginning
     }
 
-    /// The Message-IDs to which it replies, as they stand between their brackets: that of In-Reply-To first, then from the
-    /// nearest to the farthest.
+    /// Returns the Message-IDs to which it replies, as they stand between their brackets: that of In-Reply-To first,
+    /// then from the nearest to the farthest.
     #[must_use]
     pub fn replies_to(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -156,7 +156,7 @@ impl<'a> MessageContext<'a> {
             let Some(field) = self.message.first(name) else { continue };
             let value = field.unfolded();
             let mut ids: Vec<&[u8]> = value.rsplit(|&b| b == b'<').collect();
-            // What stands before the first bracket is no Message-ID.
+            // Text before the first bracket is no Message-ID.
             ids.pop();
             let ids = ids.into_iter().filter_map(|id| id.get(..id.iter().position(|&b| b == b'>')?));
             let ids = ids.filter(|id| !id.is_empty() && id.len() <= MESSAGE_ID);
@@ -166,14 +166,14 @@ impl<'a> MessageContext<'a> {
         found
     }
 
-    /// Looks for an expression in every field of this name, decoded.
+    /// Searches every field of this name, decoded, for an expression.
     ///
     /// # Errors
-    /// That of the expression.
+    /// The error of the expression.
     pub fn find_in_fields(&self, name: &str, expression: &Expression) -> Result<Match, ExpressionError> {
-        // A wrong expression shows whether there is such a field or not.
+        // A wrong expression must show even if there is no such field.
         expression.check()?;
-        // To look for the fields is work too.
+        // Looking for the fields costs steps too.
         if !self.budget.take(self.message.header().len() as u64) {
             return Ok(Match::Unknown);
         }
@@ -187,11 +187,11 @@ impl<'a> MessageContext<'a> {
         Ok(Match::No)
     }
 
-    /// Looks for an expression in its first text, decoded: in all of it up to 1 MiB, in the first and the last 64 KiB of a
-    /// longer one.
+    /// Searches the first text, decoded, for an expression: all of it up to 1 MiB, and the first and the last 64 KiB of
+    /// a longer one.
     ///
     /// # Errors
-    /// That of the expression.
+    /// The error of the expression.
     pub fn find_in_text(&self, expression: &Expression) -> Result<Match, ExpressionError> {
         expression.check()?;
         let TextPart::Found(text) = self.text.get_or_init(|| first_text(self.message)) else { return Ok(Match::No) };
@@ -202,14 +202,14 @@ impl<'a> MessageContext<'a> {
     }
 }
 
-/// An address as envelopes have it, in angle brackets or without.
+/// Parses an address from an envelope, in angle brackets or without.
 fn bare(text: &str) -> Option<Address> {
     let text = text.trim();
     let text = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(text);
     Address::parse(text).ok()
 }
 
-/// What stands between the last angle brackets, or all of it (some write none).
+/// Returns the text between the last angle brackets, or all of it (some lists write none).
 fn list_id(field: &Field<'_>) -> Option<String> {
     let value = field.unfolded();
     let value = String::from_utf8_lossy(&value);
@@ -226,7 +226,7 @@ fn list_id(field: &Field<'_>) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// What `ask` says of a message without stamps.
+    /// Returns the result of `ask` for a message without stamps.
     pub(super) fn of<T>(raw: &str, ask: impl FnOnce(&MessageContext<'_>) -> T) -> T {
         let message = Message::parse(raw.as_bytes());
         let verdict =
@@ -260,7 +260,7 @@ mod tests {
             of("In-Reply-To: <>, 1@a\nReferences: >1@a<\n\n", |letter| letter.replies_to()),
             Vec::<String>::new()
         );
-        // Hostile: no end of them, and one without an end.
+        // Hostile: very many, and one without an end.
         let many = format!("References: {}\n\n", "<1@a>".repeat(100_000));
         assert_eq!(of(&many, |letter| letter.replies_to()).len(), REFERENCES);
         assert!(of(&format!("References: <{}>\n\n", "x".repeat(999)), |letter| letter.replies_to()).is_empty());

@@ -1,22 +1,22 @@
-//! From verdict and rule to what is to be done.
+//! Decision on a message: combines the verdict and the matching rule into an action.
 
 use super::action::{Action, Actions};
 use crate::verdict::class::Class;
 use crate::verdict::finding::Verdict;
 use crate::verdict::reason::Reason;
 
-/// What a rule gives the messages that it matches.
+/// Effect of a rule on the messages that it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The class `allowed`, and its action.
     Allow,
     /// This action; the class stays.
     Act(Action),
-    /// Nothing but an end of the search: the action of the class.
+    /// Only ends the search: the action of the class applies.
     Nothing,
 }
 
-/// A rule that matched.
+/// Rule that matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruling {
     /// The rule's name.
@@ -25,7 +25,7 @@ pub struct Ruling {
     pub effect: Effect,
 }
 
-/// What a message is, and what is to be done with it.
+/// Verdict on a message, and the action for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// What it is.
@@ -37,10 +37,11 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// The decision on a message with this verdict. The rules are asked only when no stamp let it through.
+    /// Returns the decision on a message with this verdict. `ask` evaluates the rules, only when no stamp let the
+    /// message through.
     ///
     /// # Errors
-    /// That of `ask`.
+    /// The error of `ask`.
     pub fn of<E>(
         verdict: Verdict,
         actions: &Actions,
@@ -59,7 +60,7 @@ impl Decision {
         Ok(Self { verdict, rule, action })
     }
 
-    /// The class.
+    /// Returns the class.
     #[must_use]
     pub fn class(&self) -> Class {
         self.verdict.class()

@@ -1,8 +1,8 @@
-//! What the user wants done with a message: his rules for mail that no stamp let through, and the action that follows from
-//! class and rule. Pure, like the judgement before it: what the rules ask of the world is handed in.
+//! Policy of the user: rules for mail that no stamp let through, and the action that follows from class and rule. Pure,
+//! like the judgement before it: the caller hands in the data outside of the message that rules use.
 //!
-//! The class says what a message is, the [`Action`](action::Action) what is to be done with it. A pipeline may obey it or
-//! do as it likes; nothing here does anything.
+//! The class says what a message is; the [`Action`](action::Action) says what to do with it. A pipeline may follow it
+//! or not. This module carries out no action.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 

@@ -1,10 +1,10 @@
-//! Regular expressions over the bytes of a message, bounded whatever the expression and whatever the message: in the size
-//! to which an expression may grow, in the memory of a search, and, for one message and all rules together, in the steps
-//! that searches may take.
+//! Regular expressions over the bytes of a message, with limits for any expression and any message: on the size of a
+//! compiled expression, on the memory of a search, and on the steps that all searches in one message may take.
 //!
-//! They are built on regex-automata and not on regex: most are built for one message and used once. To make the automaton
-//! that is built while it searches takes a tenth of the time of a Regex with all its engines. Where a message makes it grow
-//! beyond its memory, which a sender can bring about, a slower engine takes over, and there the steps count.
+//! The module uses regex-automata instead of regex, since most expressions are compiled for one message and used once.
+//! A lazy automaton takes a tenth of the time to build that a Regex with all its engines takes. When a message makes
+//! the automaton grow beyond its memory, which a sender can cause, a slower engine takes over, and there the steps
+//! count.
 
 use regex_automata::hybrid::dfa::{Config, DFA};
 use regex_automata::nfa::thompson;
@@ -14,20 +14,20 @@ use regex_automata::{Anchored, Input};
 use std::cell::Cell;
 use std::sync::OnceLock;
 
-/// The longest expression, in bytes.
+/// Longest expression, in bytes.
 pub const LONGEST: usize = 4096;
-/// What an expression may grow to when it is built, in bytes.
+/// Largest size of a compiled expression, in bytes.
 const SIZE: usize = 1 << 20;
-/// The memory of one search, in bytes. Nearly all searches need a hundredth.
+/// Memory of one search, in bytes. Nearly all searches need a hundredth.
 const MEMORY: usize = 1 << 20;
-/// The steps of all searches in one message: a byte read is one. Some two seconds at worst.
+/// Steps of all searches in one message; a byte read is one. About two seconds at worst.
 const STEPS: u64 = 1 << 30;
-/// What it takes to begin a search, in steps: many small fields cost more than one large.
+/// Steps to begin a search: many small fields cost more than one large field.
 const START: u64 = 1 << 13;
-/// What the slower engine needs for a byte and a state of the expression.
+/// Steps of the slower engine for a byte and a state of the expression.
 const SLOW: u64 = 4;
 
-/// A regular expression; built when it is first used.
+/// Regular expression; compiled on first use.
 #[derive(Clone, Debug)]
 pub struct Expression {
     text: String,
@@ -35,7 +35,7 @@ pub struct Expression {
     built: OnceLock<Result<DFA, ExpressionError>>,
 }
 
-/// Why an expression cannot be used.
+/// Reason that an expression cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpressionError {
     /// Not a regular expression.
@@ -44,23 +44,23 @@ pub enum ExpressionError {
     /// Longer than [`LONGEST`].
     #[error("the expression is longer than {LONGEST} bytes")]
     Long,
-    /// It would become too large.
+    /// Too large when compiled.
     #[error("the expression would grow beyond 1 MiB; repeat less")]
     Large,
 }
 
-/// What a search found.
+/// Result of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
     /// The expression is somewhere in the text.
     Yes,
-    /// It is not.
+    /// No match was found.
     No,
-    /// The steps were used up before it was known.
+    /// The steps ran out before a result was known.
     Unknown,
 }
 
-/// The steps that are left for one message.
+/// Remaining steps for one message.
 #[derive(Debug)]
 pub struct StepBudget(Cell<u64>);
 
@@ -71,7 +71,7 @@ impl Default for StepBudget {
 }
 
 impl StepBudget {
-    /// Takes so many steps; whether there were as many.
+    /// Takes this many steps, and returns whether there were enough.
     pub(super) fn take(&self, steps: u64) -> bool {
         let left = self.0.get().checked_sub(steps);
         self.0.set(left.unwrap_or_default());
@@ -80,25 +80,22 @@ impl StepBudget {
 }
 
 impl Expression {
-    /// The expression of this text. With `unicode`, `.`, `\w` and the like are about characters in UTF-8 and not about
+    /// Returns the expression of this text. With `unicode`, `.`, `\w` and the like match characters in UTF-8 instead of
     /// bytes.
     #[must_use]
     pub fn new(text: &str, unicode: bool) -> Self {
         Self { text: text.to_owned(), unicode, built: OnceLock::new() }
     }
 
-    /// Builds it, if that has not been done.
-    ///
-    /// # Errors
-    /// [`ExpressionError`].
+    /// Compiles it, if that was not done yet.
     pub fn check(&self) -> Result<(), ExpressionError> {
         self.built().map(|_| ())
     }
 
-    /// Looks for the expression anywhere in `text`.
+    /// Searches `text` for the expression.
     ///
     /// # Errors
-    /// [`ExpressionError`] when it cannot be built.
+    /// [`ExpressionError`] when it cannot be compiled.
     pub fn find(&self, text: &[u8], budget: &StepBudget) -> Result<Match, ExpressionError> {
         let automaton = self.built()?;
         let length = text.len() as u64;
@@ -110,7 +107,7 @@ impl Expression {
         if let Ok(end) = automaton.try_search_fwd(&mut automaton.create_cache(), &input) {
             return Ok(found(end.is_some()));
         }
-        // It ran out of memory, or met a byte that it cannot treat (a word boundary in Unicode).
+        // The engine ran out of memory, or met a byte that it does not support (a word boundary in Unicode).
         let states = automaton.get_nfa().states().len() as u64;
         if !budget.take(length.saturating_mul(states).saturating_mul(SLOW)) {
             return Ok(Match::Unknown);
@@ -134,9 +131,9 @@ impl Expression {
         let config = Config::new()
             .unicode_word_boundary(true)
             .cache_capacity(MEMORY)
-            // The memory is made as large as a large expression needs at least.
+            // The memory is at least as large as a large expression needs.
             .skip_cache_capacity_check(true)
-            // Full once is enough: a text that fills it would fill it again.
+            // One full cache is enough: a text that fills it would fill it again.
             .minimum_cache_clear_count(Some(0));
         let states = states.map_err(|error| refused(&error))?;
         DFA::builder().configure(config).build_from_nfa(states).map_err(|_| ExpressionError::Large)
@@ -150,7 +147,7 @@ fn refused(error: &thompson::BuildError) -> ExpressionError {
         return ExpressionError::Large;
     }
     let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-    // The parser draws a picture of where; what is wrong is on the last line.
+    // The parser's message shows the position in several lines; the problem is on the last line.
     let last = cause.lines().last().unwrap_or_default();
     ExpressionError::Syntax(last.strip_prefix("error: ").unwrap_or(last).to_owned())
 }
@@ -231,7 +228,7 @@ mod tests {
         assert_eq!(expression.find(&hostile, &StepBudget::default()).unwrap(), Match::No);
         let small = StepBudget(Cell::new(1 << 20));
         assert_eq!(expression.find(&hostile, &small).unwrap(), Match::Unknown);
-        // Nothing is left for the next.
+        // No step is left for the next search.
         assert_eq!(Expression::new("x", false).find(b"x", &small).unwrap(), Match::Unknown);
         let with_match = [hostile.as_slice(), b"x", &[b'z'; 500], b"y"].concat();
         assert_eq!(expression.find(&with_match, &StepBudget::default()).unwrap(), Match::Yes);

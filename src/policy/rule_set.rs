@@ -1,31 +1,31 @@
-//! The user's rules in their order: the first that matches says what is done. A rule matches when all its conditions hold,
-//! and, where it makes exceptions, not all of those. How rules are written down is the configuration's affair.
+//! Rules of the user in their order: the first that matches determines the effect. A rule matches when all its
+//! conditions hold and not all of its exceptions do. Left out: the syntax of rules, which `config` parses.
 
 use super::condition::{Abort, Authentication, Condition, Environment, Test, TestError};
 use super::context::MessageContext;
 use super::decision::{Effect, Ruling};
 use super::regex::Match;
 
-/// The most rules that are taken.
+/// Most rules in a file.
 pub const MOST: usize = 1000;
 
-/// One rule.
+/// Rule of the user.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Its name.
     pub name: String,
     /// The line on which it begins.
     pub line: usize,
-    /// What has to hold.
+    /// The conditions, all of which must hold.
     conditions: Vec<Condition>,
-    /// What must not hold all together; nothing, if empty.
+    /// The exceptions, which must not all hold; none, if empty.
     exceptions: Vec<Condition>,
-    /// What it gives.
+    /// Its effect.
     pub effect: Effect,
 }
 
 impl Rule {
-    /// A rule; its conditions are asked from the cheapest to the dearest.
+    /// Returns a rule. Its conditions are checked from the cheapest to the most expensive.
     #[must_use]
     pub fn new(
         name: String,
@@ -39,19 +39,19 @@ impl Rule {
         Self { name, line, conditions, exceptions, effect }
     }
 
-    /// All its conditions and then the exceptions, each kind in the order in which it is asked.
+    /// Returns all conditions and then the exceptions, each kind in the order of checking.
     pub fn conditions(&self) -> impl Iterator<Item = (Clause, &Condition)> {
         let conditions = self.conditions.iter().map(|condition| (Clause::Condition, condition));
         conditions.chain(self.exceptions.iter().map(|condition| (Clause::Exception, condition)))
     }
 
-    /// Whether it looks at more than the header.
+    /// Returns whether it needs more than the header.
     #[must_use]
     pub fn needs_text(&self) -> bool {
         self.conditions().any(|(_, condition)| matches!(condition.test, Test::Text(_)))
     }
 
-    /// Whether it is for genuine senders.
+    /// Returns whether it applies to authenticated senders only.
     #[must_use]
     pub fn needs_authentication(&self) -> bool {
         let genuine = |wanted: &[Authentication]| wanted.contains(&Authentication::Genuine(true));
@@ -60,10 +60,7 @@ impl Rule {
             .any(|condition| matches!(&condition.test, Test::Authenticated(wanted) if genuine(wanted)))
     }
 
-    /// Whether it matches. What is asked on the way, and the answer, goes to `witness`.
-    ///
-    /// # Errors
-    /// [`RuleError`].
+    /// Returns whether it matches. Each checked condition goes to `witness` with its result.
     pub fn matches<'r, A: Environment>(
         &'r self,
         letter: &MessageContext<'_>,
@@ -87,7 +84,7 @@ impl Rule {
             match ask(Clause::Exception, exception)? {
                 Match::Yes => {}
                 Match::No => return Ok(true),
-                // What is not known may be an exception.
+                // The exception may hold.
                 Match::Unknown => return Ok(false),
             }
         }
@@ -99,22 +96,22 @@ impl Rule {
     }
 }
 
-/// Of which part of a rule a condition is.
+/// Part of a rule that a condition belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clause {
-    /// It has to hold.
+    /// It must hold.
     Condition,
-    /// It stands under `unless`.
+    /// It is under `unless`.
     Exception,
 }
 
-/// A rule has a condition that cannot be used.
+/// A rule with a condition that cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("line {line}: rule {name:?}: {key}: {source}")]
 pub struct WrongRule {
     /// The rule's name.
     pub name: String,
-    /// On which line the condition stands.
+    /// The line of the condition.
     pub line: usize,
     /// Its key.
     pub key: String,
@@ -122,12 +119,12 @@ pub struct WrongRule {
     pub source: TestError,
 }
 
-/// The rules could not be asked.
+/// Failure to evaluate the rules.
 #[derive(Debug)]
 pub enum RuleError<T> {
     /// A condition that cannot be used.
     Wrong(WrongRule),
-    /// Our own trouble.
+    /// An error of this host.
     Trouble(T),
 }
 
@@ -136,30 +133,30 @@ pub enum RuleError<T> {
 pub struct Rules(Vec<Rule>);
 
 impl Rules {
-    /// These rules, in this order.
+    /// Returns these rules, in this order.
     #[must_use]
     pub fn new(rules: Vec<Rule>) -> Self {
         Self(rules)
     }
 
-    /// The rules, in their order.
+    /// Returns the rules, in their order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Rule> {
         self.0.iter()
     }
 
-    /// Builds every expression and pattern.
+    /// Compiles every expression and pattern.
     ///
     /// # Errors
-    /// The first that is wrong.
+    /// The first error.
     pub fn check(&self) -> Result<(), WrongRule> {
         let mut all = self.0.iter().flat_map(|rule| rule.conditions().map(move |(_, condition)| (rule, condition)));
         all.try_for_each(|(rule, condition)| condition.check().map_err(|source| rule.wrong(condition, source)))
     }
 
-    /// What the first rule that matches gives.
+    /// Returns the effect of the first rule that matches.
     ///
     /// # Errors
-    /// [`RuleError`]: nothing is known then of the rules that follow.
+    /// [`RuleError`]: the rules that follow are not evaluated then.
     pub fn ruling<A: Environment>(
         &self,
         letter: &MessageContext<'_>,

@@ -1,10 +1,11 @@
-//! Accounts at vendors: one file each in the folder of the state, with the API key in it, which nobody but the user may
-//! read. A file that is open to others is refused, since whoever read it can spend. What an account has is asked of the
-//! vendor (`vendor_client.rs`).
+//! Accounts at vendors: one file each in the state folder, with the API key in it.
+//!
+//! Only the user may read the file. A file that others can read is rejected, since the key in it can spend. The balance
+//! of an account is at the vendor (`vendor_client.rs`).
 
 use super::selection::Offer;
+use crate::accounting::money::Price;
 use crate::config::file::{self, FileError};
-use crate::directory::price::Price;
 use crate::net::http_client::{Secret, is_allowed};
 use crate::os::atomic_file::{self, Durability};
 use crate::stamp::token::Issuer;
@@ -22,11 +23,11 @@ pub struct Account {
     pub name: String,
     /// The address of the vendor's service.
     pub url: String,
-    /// The name of the vendor, as it stands in stamps.
+    /// The name of the vendor, as in stamps.
     pub vendor: String,
-    /// What the vendor asked for a credit when the account was added.
+    /// Price of a credit when the account was added.
     pub price: Option<Price>,
-    /// What opens it.
+    /// Its API key.
     pub key: Secret,
 }
 
@@ -36,34 +37,34 @@ pub struct Accounts {
     folder: PathBuf,
 }
 
-/// An account cannot be had or kept.
+/// Errors of accounts.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    /// A name that could not be a file's.
+    /// The name cannot be a file name.
     #[error(
         "{0:?} cannot be the name of an account: write up to 64 letters, digits, '-', '_' and '.', a letter or digit first"
     )]
     Name(String),
-    /// An address that is none of a service.
+    /// The address is not that of a vendor's service.
     #[error("{0:?}: write the address of the vendor's service, https://… (http:// only on this host)")]
     Url(String),
-    /// A name that is no vendor's.
+    /// The name is not that of a vendor.
     #[error("{0:?} is not the name of a vendor: write a domain in lower case")]
     Vendor(String),
-    /// A key that could not stand in a request.
-    #[error("this is no API key: it is empty, too long, or has characters that no key has")]
+    /// The key cannot be sent in a request.
+    #[error("API key is malformed: it is empty, has more than 500 characters, or is not printable ASCII")]
     Key,
-    /// There is one of the name.
-    #[error("there is an account {0:?} already")]
+    /// An account with this name exists.
+    #[error("account {0:?} already exists")]
     Exists(String),
-    /// There is none of the name.
+    /// No account has this name.
     #[error("there is no account {0:?}")]
     Absent(String),
-    /// Its file cannot be read, or must not be.
+    /// Its file cannot be read, or has unsafe permissions.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Its file says something else.
-    #[error("{}: not the file of an account", path.display())]
+    /// Its file has another content.
+    #[error("{}: not an account file", path.display())]
     Form {
         /// The file.
         path: PathBuf,
@@ -73,7 +74,7 @@ pub enum AccountError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
 }
@@ -89,10 +90,10 @@ struct Kept {
 }
 
 impl Account {
-    /// An account, if all its parts have their form.
+    /// Creates an account.
     ///
     /// # Errors
-    /// [`AccountError`] says which has not.
+    /// [`AccountError`] names the malformed part.
     pub fn new(name: &str, url: &str, vendor: &str, price: Option<Price>, key: Secret) -> Result<Self, AccountError> {
         check_name(name)?;
         check_url(url)?;
@@ -102,35 +103,29 @@ impl Account {
         Ok(Self { name: name.to_owned(), url, vendor: vendor.to_owned(), price, key })
     }
 
-    /// What a choice needs to know of it.
+    /// Returns the data that selection needs.
     #[must_use]
     pub fn offer(&self) -> Offer {
-        Offer { account: self.name.clone(), vendor: self.vendor.clone(), price: self.price.clone() }
+        Offer { account: self.name.clone(), vendor: self.vendor.clone(), price: self.price }
     }
 }
 
-/// Whether this can be the name of an account.
-///
-/// # Errors
-/// [`AccountError::Name`].
+/// Checks that an account can have this name.
 pub fn check_name(name: &str) -> Result<(), AccountError> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     if first && name.len() <= 64 && name.bytes().all(plain) { Ok(()) } else { Err(AccountError::Name(cut(name))) }
 }
 
-/// Whether a request may go to this address.
-///
-/// # Errors
-/// [`AccountError::Url`].
+/// Checks that a request may be sent to this address.
 pub fn check_url(url: &str) -> Result<(), AccountError> {
     if url.len() <= 500 && is_allowed(url) { Ok(()) } else { Err(AccountError::Url(cut(url))) }
 }
 
-/// Whether this can stand in a header field.
+/// Checks that this key can be sent in a header field.
 ///
 /// # Errors
-/// [`AccountError::Key`], which does not show it.
+/// [`AccountError::Key`], which does not show the key.
 pub fn check_key(key: &Secret) -> Result<(), AccountError> {
     let text = key.reveal();
     let printable = text.bytes().all(|b| b.is_ascii_graphic());
@@ -138,13 +133,13 @@ pub fn check_key(key: &Secret) -> Result<(), AccountError> {
 }
 
 impl Accounts {
-    /// The accounts in the folder of the state.
+    /// Returns the accounts in the state folder.
     #[must_use]
     pub fn new(state: &Path) -> Self {
         Self { folder: state.join("accounts") }
     }
 
-    /// All accounts, in the order of their names.
+    /// Lists all accounts by name.
     ///
     /// # Errors
     /// [`AccountError`] when one of them cannot be read.
@@ -164,10 +159,7 @@ impl Accounts {
         names.iter().map(|name| self.get(name)).collect()
     }
 
-    /// The account of this name.
-    ///
-    /// # Errors
-    /// [`AccountError`].
+    /// Reads the account with this name.
     pub fn get(&self, name: &str) -> Result<Account, AccountError> {
         check_name(name)?;
         let path = self.path(name);
@@ -180,10 +172,7 @@ impl Accounts {
         Account::new(name, &url, &vendor, price, Secret::new(key)).map_err(|_| form())
     }
 
-    /// Keeps an account, durably; one of the same name goes if `replace` says so.
-    ///
-    /// # Errors
-    /// [`AccountError`].
+    /// Stores an account durably. Replaces one of the same name if `replace` is set.
     pub fn put(&self, account: &Account, replace: bool) -> Result<(), AccountError> {
         let path = self.path(&account.name);
         if !replace && path.exists() {
@@ -192,7 +181,7 @@ impl Accounts {
         let mut kept = Kept {
             url: account.url.clone(),
             vendor: account.vendor.clone(),
-            price: account.price.clone(),
+            price: account.price,
             key: account.key.reveal().to_owned(),
         };
         let written = (|| {
@@ -204,10 +193,7 @@ impl Accounts {
         written.map_err(|source| AccountError::Write { path, source })
     }
 
-    /// Forgets an account.
-    ///
-    /// # Errors
-    /// [`AccountError`].
+    /// Removes an account.
     pub fn remove(&self, name: &str) -> Result<(), AccountError> {
         check_name(name)?;
         let path = self.path(name);

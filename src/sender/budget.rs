@@ -1,11 +1,13 @@
-//! How much may be spent: caps over an hour, a day, and a day for one recipient. Pure: what was spent before and what time
-//! it is are handed in. A purchase counts from the moment it is journalled until it is known to have been refused, so a lost
+//! Spending limits: over an hour, a day, and a day for one recipient. Pure: earlier spending and the time are
+//! arguments.
+//!
+//! A purchase counts from the moment it is journalled until it is known to have been refused, so a purchase with a lost
 //! answer counts.
 
 use crate::time::UnixTime;
 use std::collections::BTreeMap;
 
-/// Caps in credits.
+/// Limits in credits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpendingLimits {
     /// In any 60 minutes.
@@ -16,7 +18,7 @@ pub struct SpendingLimits {
     pub recipient: u64,
 }
 
-/// Which cap was met.
+/// Kind of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitKind {
     /// [`SpendingLimits::hour`].
@@ -27,21 +29,21 @@ pub enum LimitKind {
     Recipient,
 }
 
-/// A purchase would go beyond a cap.
+/// A purchase would exceed a limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.sentence())]
 pub struct LimitExceeded {
-    /// Which cap.
+    /// The limit.
     pub which: LimitKind,
     /// Its credits.
     pub cap: u64,
-    /// What was spent within its time.
+    /// Credits spent within its window.
     pub spent: u64,
-    /// What is asked for now.
+    /// Credits requested now.
     pub asked: u64,
-    /// For whom, if it is the recipient's cap.
+    /// Recipient, if it is the recipient's limit.
     pub recipient: Option<String>,
-    /// When as much will be free again; `None` if it is more than the whole cap.
+    /// Time at which the purchase fits; `None` if it exceeds the whole limit.
     pub free: Option<UnixTime>,
 }
 
@@ -56,18 +58,18 @@ impl LimitExceeded {
         };
         let when = match self.free {
             Some(free) => format!("it is free again at {free}"),
-            None => "it is never free for so many".to_owned(),
+            None => "that is more than the whole cap".to_owned(),
         };
-        format!("{asked} credits more are beyond your cap of {cap} credits {whose}, of which {spent} are spent; {when}")
+        format!("{asked} more credits exceed your cap of {cap} credits {whose}, of which {spent} are spent; {when}")
     }
 }
 
-/// What was spent, or may have been.
+/// Credits that were spent, or may have been.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spending {
     /// When.
     pub at: UnixTime,
-    /// For whom: a canonical address.
+    /// Canonical address of the recipient.
     pub recipient: String,
     /// How much.
     pub credits: u64,
@@ -79,10 +81,10 @@ const HOUR: i64 = 60 * 60;
 pub const DAY: i64 = 24 * HOUR;
 
 impl SpendingLimits {
-    /// Whether as much may be spent now as `asked` says, by recipients, after what was spent `before`.
+    /// Checks the credits `asked` for recipients against the limits, after the spending `before`.
     ///
     /// # Errors
-    /// [`LimitExceeded`]: the first cap that would be gone beyond.
+    /// [`LimitExceeded`]: the first limit that the purchase would exceed.
     pub fn check(&self, before: &[Spending], asked: &[(String, u64)], now: UnixTime) -> Result<(), LimitExceeded> {
         let all = asked.iter().map(|(_, credits)| *credits).fold(0, u64::saturating_add);
         let every: Vec<&Spending> = before.iter().collect();
@@ -109,7 +111,7 @@ impl SpendingLimits {
         asked: u64,
         now: UnixTime,
     ) -> Result<(), LimitExceeded> {
-        // What lies in the future counts: the clock was ahead then, or is behind now.
+        // Spending in the future counts: the clock was ahead then, or is behind now.
         let mut counts: Vec<&Spending> =
             before.iter().copied().filter(|spending| now.since(spending.at) < window).collect();
         counts.sort_by_key(|spending| spending.at);
@@ -178,7 +180,7 @@ mod tests {
         let before = [spent(50, "a", 4), spent(40, "b", 4), spent(30, "c", 2)];
         assert_eq!(check(&before, &[("d", 5)]).unwrap_err().free, Some(NOW.plus(HOUR - 40)));
         assert_eq!(check(&before, &[("d", 4)]).unwrap_err().free, Some(NOW.plus(HOUR - 50)));
-        // A clock that was ahead does not open a cap.
+        // A clock that was ahead does not raise a limit.
         assert!(check(&[spent(-500, "a", 10)], &[("b", 1)]).is_err());
     }
 
@@ -187,7 +189,7 @@ mod tests {
         let told = check(&[spent(60, "a", 4)], &[("a", 2)]).unwrap_err().to_string();
         assert_eq!(
             told,
-            "2 credits more are beyond your cap of 5 credits a day for a (sender.credits_per_recipient), of which 4 are \
+            "2 more credits exceed your cap of 5 credits a day for a (sender.credits_per_recipient), of which 4 are \
              spent; it is free again at 2026-11-22T11:59:00Z"
         );
     }

@@ -1,26 +1,26 @@
-//! What can go wrong on the sender's side, sorted by what helps: wait, pay, correct something, or tell the vendor.
+//! Errors of the sender's side, sorted by remedy: wait, pay, correct something, or tell the vendor.
 
 use super::budget::LimitExceeded;
 use crate::store::StoreError;
 
-/// Why there is no stamp.
+/// Reasons why no stamp is available.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SupplyError {
-    /// There is no account, or none at the vendor that is wanted.
+    /// No account exists, or none at the requested vendor.
     #[error("{0}")]
     NoAccount(String),
-    /// The file of an account cannot be used: it is open to others, or damaged.
+    /// The file of an account cannot be used: others can read it, or it is damaged.
     #[error("{0}")]
     Account(String),
-    /// A cap of the user's own is met.
+    /// A spending limit of the user is reached.
     #[error(transparent)]
     Capped(#[from] LimitExceeded),
-    /// The vendor says that the account has too few credits.
+    /// The account has too few credits.
     #[error("{account}: not enough credits: {detail}")]
     Funds {
         /// The account.
         account: String,
-        /// The vendor's words, made harmless.
+        /// Message of the vendor, escaped.
         detail: String,
     },
     /// The vendor refuses the API key, or the account is closed.
@@ -28,27 +28,27 @@ pub enum SupplyError {
     Key {
         /// The account.
         account: String,
-        /// The vendor's words, made harmless.
+        /// Message of the vendor, escaped.
         detail: String,
     },
-    /// The vendor refuses the order: a recipient without the right form, a value beyond his caps.
+    /// The vendor rejects the order: a malformed recipient, or a value beyond its caps.
     #[error("{account}: the vendor refuses the order: {detail}")]
     Order {
         /// The account.
         account: String,
-        /// The vendor's words, made harmless.
+        /// Message of the vendor, escaped.
         detail: String,
     },
-    /// No answer, or trouble of the vendor's own. What was ordered is journalled: to ask again with the same reservation
-    /// key costs nothing twice.
+    /// The vendor does not answer, or has an internal error. The purchase is journalled, so a retry with the same
+    /// reservation key costs nothing twice.
     #[error("{account}: the vendor cannot be reached now: {detail}")]
     Away {
         /// The account.
         account: String,
-        /// What was seen, made harmless.
+        /// What happened, escaped.
         detail: String,
     },
-    /// The vendor sent what was not ordered.
+    /// The vendor sent something that was not ordered.
     #[error("{account}: the vendor's answer is not what was ordered: {detail}")]
     Answer {
         /// The account.
@@ -56,13 +56,13 @@ pub enum SupplyError {
         /// What is wrong.
         detail: String,
     },
-    /// Trouble of our own: the wallet, the account's file. Try again.
+    /// An internal error of the wallet or the account file; a retry may succeed.
     #[error("{0}")]
     Ours(String),
 }
 
 impl SupplyError {
-    /// Whether it may go well later without anybody doing anything: status 75.
+    /// Returns whether a retry may succeed without anything being corrected: exit status 75.
     #[must_use]
     pub fn passes(&self) -> bool {
         match self {

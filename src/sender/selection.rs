@@ -1,47 +1,48 @@
-//! What kind of stamp a recipient gets, and from which account. Pure. In this order: what the caller asks for, what the
-//! user wrote into his configuration, what the recipient is known to want, and then what is cheapest.
+//! Selection of a stamp's kind and of the account that buys it. Pure.
+//!
+//! In this order: the caller's request, the user's configuration, the recipient's known preference, the lowest price.
 
 use super::error::SupplyError;
 use super::stamp_request::StampRequest;
+use crate::accounting::money::Price;
 use crate::config::sender::SenderSettings;
-use crate::directory::price::Price;
 use serde::{Deserialize, Serialize};
 
-/// An account, as far as a choice needs to know it.
+/// Data of an account for the selection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// Its name.
     pub account: String,
-    /// The vendor at whom it is.
+    /// Name of the vendor.
     pub vendor: String,
-    /// What the vendor asked for a credit when the account was added.
+    /// Price of a credit when the account was added.
     pub price: Option<Price>,
 }
 
-/// What a recipient is known to want.
+/// Known preference of a recipient.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecipientPreference {
-    /// The vendors whom he trusts; empty if that is not known.
+    /// Vendors that the recipient trusts; empty if unknown.
     pub vendors: Vec<String>,
-    /// The credits that he asks.
+    /// Credits that the recipient requires.
     pub value: Option<u64>,
 }
 
-/// The kind of stamp.
+/// Kind of a stamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StampSpec {
-    /// Of one of these vendors or accounts, the best first; of any, if empty.
+    /// Vendors or accounts, the best first; any, if empty.
     pub vendors: Vec<String>,
-    /// At least so many credits.
+    /// Minimum value in credits.
     pub value: u64,
-    /// Good for so many days; as the vendor likes, if `None`.
+    /// Lifetime in days; the vendor's default, if `None`.
     pub days: Option<u32>,
-    /// Whether it names the recipient by a salted hash only.
+    /// Whether it contains only a salted hash of the recipient.
     pub hashed: bool,
 }
 
 impl StampSpec {
-    /// The kind of stamp that this want asks for.
+    /// Returns the kind of stamp for this request.
     #[must_use]
     pub fn of(want: &StampRequest, settings: &SenderSettings, learned: Option<&RecipientPreference>) -> Self {
         let preferred = settings
@@ -64,14 +65,14 @@ impl StampSpec {
         }
     }
 
-    /// Whether a stamp of this vendor will do.
+    /// Returns whether a stamp of this vendor fits.
     #[must_use]
     pub fn accepts(&self, vendor: &str, offers: &[Offer]) -> bool {
         let by_account = |name: &String| offers.iter().any(|offer| offer.account == *name && offer.vendor == vendor);
         self.vendors.is_empty() || self.vendors.iter().any(|name| name == vendor || by_account(name))
     }
 
-    /// The account from which it is bought.
+    /// Returns the account that buys it.
     ///
     /// # Errors
     /// [`SupplyError::NoAccount`].
@@ -96,16 +97,11 @@ impl StampSpec {
     }
 }
 
-/// By the price of a credit where the currencies are the same, else by name: amounts of two currencies are not compared.
+/// Orders accounts by the price of a credit; by name where the currencies differ, since amounts of two are not
+/// compared.
 fn cheaper(a: &Offer, b: &Offer) -> std::cmp::Ordering {
-    let order = match (&a.price, &b.price) {
-        (Some(one), Some(other)) if one.currency == other.currency => {
-            let cost = |price: &Price| u128::from(price.millionths().unwrap_or(u64::MAX));
-            (cost(one) * u128::from(other.credits)).cmp(&(cost(other) * u128::from(one.credits)))
-        }
-        _ => std::cmp::Ordering::Equal,
-    };
-    order.then_with(|| a.account.cmp(&b.account))
+    let order = a.price.as_ref().zip(b.price.as_ref()).and_then(|(one, other)| one.compare(other));
+    order.unwrap_or(std::cmp::Ordering::Equal).then_with(|| a.account.cmp(&b.account))
 }
 
 #[cfg(test)]

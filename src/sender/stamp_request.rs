@@ -1,4 +1,4 @@
-//! What a caller wants a stamp for, and what he gets. Pure.
+//! Request for a stamp, and the stamp in the wallet. Pure.
 
 use crate::message::address::Address;
 use crate::stamp::serial::Serial;
@@ -6,30 +6,32 @@ use crate::stamp::token::Token;
 use crate::time::UnixTime;
 use sha2::{Digest, Sha256};
 
-/// What a stamp is reserved for: one message to one recipient. Whoever asks again with the same key gets the same stamp, so
-/// that a sender who was killed neither buys nor uses a second one; and two keys never get the same stamp.
+/// Identifies the use of a stamp: one message to one recipient.
+///
+/// The same key always returns the same stamp, so a sender that was killed neither buys nor uses a second one. Two keys
+/// never get the same stamp.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReservationKey(String);
 
 impl ReservationKey {
-    /// The key of this message (its fingerprint, or whatever else tells it apart) to this recipient.
+    /// Returns the key of this message (its fingerprint, or another id) to this recipient.
     #[must_use]
     pub fn of(message: &[u8], recipient: &Address) -> Self {
         let mut hash = Sha256::new();
-        // The length stands first, or bytes could move from one part to the other.
+        // The length comes first, or bytes could move from one part to the other.
         hash.update((message.len() as u64).to_be_bytes());
         hash.update(message);
         hash.update(recipient.canonical().as_bytes());
         Self::hex(&hash.finalize())
     }
 
-    /// The key with this text, as [`as_str`](Self::as_str) gave it.
+    /// Returns the key with this text, as [`as_str`](Self::as_str) returned it.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         Self(text.to_owned())
     }
 
-    /// Its text: hexadecimal digits if [`of`](Self::of) made it.
+    /// Returns its text: hexadecimal digits if it comes from [`of`](Self::of).
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -40,29 +42,29 @@ impl ReservationKey {
     }
 }
 
-/// A stamp that is wanted. What is `None` follows what the recipient is known to prefer, then the configuration.
+/// Request for a stamp. A field that is `None` follows the recipient's known preference, then the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StampRequest {
-    /// What for.
+    /// Its use.
     pub key: ReservationKey,
-    /// Whom it has to name.
+    /// Recipient that it must name.
     pub recipient: Address,
-    /// At least so many credits.
+    /// Minimum value in credits.
     pub value: Option<u64>,
-    /// Good for so many days from now.
+    /// Lifetime in days from now.
     pub days: Option<u32>,
-    /// Of this vendor.
+    /// Name of the vendor or account.
     pub vendor: Option<String>,
-    /// Whether it names the recipient by a salted hash, which the vendor then does not learn either.
+    /// Whether it contains only a salted hash of the recipient, which then hides the recipient from the vendor too.
     pub hashed: Option<bool>,
-    /// The sender whom it names. A stamp of the wallet will do only if it names the same, or nobody where this is `None`.
+    /// Sender that it names. A stamp of the wallet must name the same one, or none if this is `None`.
     pub sender: Option<Address>,
-    /// Whether it has to be bought, even if the wallet has one that would do.
+    /// Whether it must be bought, even if the wallet has one that fits.
     pub fresh: bool,
 }
 
 impl StampRequest {
-    /// A stamp as the recipient and the configuration want it.
+    /// Requests a stamp with the preferences of the recipient and the configuration.
     #[must_use]
     pub fn new(key: ReservationKey, recipient: Address) -> Self {
         Self { key, recipient, value: None, days: None, vendor: None, hashed: None, sender: None, fresh: false }
@@ -74,37 +76,38 @@ impl StampRequest {
 pub struct WalletStamp {
     /// The stamp itself.
     pub token: Token,
-    /// Who sold it.
+    /// Name of the vendor.
     pub vendor: String,
     /// Its serial.
     pub serial: Serial,
-    /// Whom it names.
+    /// Recipient that it names.
     pub recipient: Address,
     /// Its value in credits.
     pub value: u64,
-    /// The beginning of its window.
+    /// Start of its validity.
     pub not_before: Option<UnixTime>,
-    /// The end of its window.
+    /// End of its validity.
     pub expires: Option<UnixTime>,
     /// When it was bought.
     pub bought: UnixTime,
-    /// What has become of it.
+    /// Its state.
     pub state: WalletState,
 }
 
-/// What has become of a stamp in the wallet.
+/// State of a stamp in the wallet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WalletState {
-    /// Anybody may have it.
+    /// Any key may reserve it.
     Unused,
-    /// It is kept for this key.
+    /// It is reserved for this key.
     Reserved {
         /// The key.
         key: ReservationKey,
         /// Since when.
         at: UnixTime,
     },
-    /// It left with the message of this key. It is remembered for a while, so that the same message gets the same stamp.
+    /// It was sent with the message of this key. It is remembered for a while, so that the same message gets the same
+    /// stamp.
     Used {
         /// The key.
         key: ReservationKey,

@@ -1,5 +1,5 @@
-//! A stamp for each recipient: from what the key holds, from the wallet, or bought. One request goes to each vendor, however
-//! many recipients there are.
+//! Source of stamps: for each recipient one that the key already holds, one of the wallet, or a purchase. Each vendor
+//! gets one request, however many recipients there are.
 
 use super::account::{AccountError, Accounts};
 use super::error::SupplyError;
@@ -10,22 +10,19 @@ use crate::config::Config;
 use crate::config::paths::{Paths, PlacesError};
 use crate::config::sender::SenderSettings;
 use crate::message::address::Address;
-use crate::os::random;
+use crate::os::{file_lock, random, safe_open};
 use crate::store::StoreError;
 use crate::time::UnixTime;
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How often the lock of a purchase by command is asked for.
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// The sender's side of one user.
+/// Source of stamps of one user.
 #[derive(Debug)]
 pub struct StampSource {
     settings: SenderSettings,
@@ -35,10 +32,10 @@ pub struct StampSource {
 }
 
 impl StampSource {
-    /// The sender's side with this configuration. Nothing is opened yet.
+    /// Creates the source from the configuration. Opens no file yet.
     ///
     /// # Errors
-    /// [`PlacesError::Nowhere`] when there is no folder for the state.
+    /// [`PlacesError::Nowhere`] when there is no state folder.
     pub fn new(config: &Config, places: &Paths) -> Result<Self, PlacesError> {
         let state = places.state()?;
         Ok(Self {
@@ -49,43 +46,47 @@ impl StampSource {
         })
     }
 
-    /// The wallet.
+    /// Returns the wallet.
     #[must_use]
     pub fn wallet(&self) -> &Wallet {
         &self.wallet
     }
 
-    /// The accounts.
+    /// Returns the accounts.
     #[must_use]
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
     }
 
-    /// A stamp for each want, in the same order: reserved for its key, durably, before this returns. What is missing is
-    /// bought in one request for each vendor; all of a vendor's are sold or none. The answers are single: one vendor may be
-    /// away while another sells.
+    /// Returns a stamp for each request, in the same order, durably reserved for its key.
     ///
-    /// Say [`Wallet::commit`] when the message has left and [`Wallet::give_back`] when it never will; say neither when that is
-    /// not known, and ask again with the same key.
+    /// Missing stamps are bought in one request for each vendor, which sells all of them or none. Each request has its
+    /// own result: one vendor may be unavailable while another sells.
+    ///
+    /// Call [`Wallet::commit`] when the message was sent and [`Wallet::give_back`] when it never will be. If that is
+    /// not known, call neither, and repeat the request with the same key.
     #[must_use]
     pub fn acquire(&self, wants: &[StampRequest], now: UnixTime) -> Vec<Result<WalletStamp, SupplyError>> {
-        let nothing = || SupplyError::Ours("the wallet lost what was bought a moment ago".to_owned());
+        let nothing = || SupplyError::Ours("the wallet lost a stamp that was just bought".to_owned());
         let answers = self.acquire_inner(wants, true, now);
         answers.into_iter().map(|answer| answer.and_then(|held| held.ok_or_else(nothing))).collect()
     }
 
-    /// What [`supply`](Self::supply) finds without buying: what each key holds already, else an unused stamp of the wallet,
-    /// reserved for the key; `None` where there is none, also where one was ordered before and has not arrived.
+    /// Returns stamps as [`acquire`](Self::acquire) does, but buys nothing.
+    ///
+    /// Each key gets the stamp that it holds, or an unused one of the wallet, which is then reserved. `None` if there
+    /// is none; also if one was ordered before and has not arrived.
     #[must_use]
     pub fn from_wallet(&self, wants: &[StampRequest], now: UnixTime) -> Vec<Result<Option<WalletStamp>, SupplyError>> {
         self.acquire_inner(wants, false, now)
     }
 
-    /// Asks again for what was bought without an answer and nobody waits for any more; what comes may be had by anybody. A
-    /// vendor who does not answer is asked once.
+    /// Requests purchases again that were not answered and that no key waits for.
+    ///
+    /// Stamps that arrive are free for any key. A vendor that does not answer is asked once.
     ///
     /// # Errors
-    /// Any [`StoreError`] of the wallet. What a vendor says is for who wants a stamp.
+    /// Any [`StoreError`] of the wallet. Errors of a vendor are ignored here.
     pub fn collect(&self, now: UnixTime) -> Result<(), StoreError> {
         let mut away = BTreeSet::new();
         for purchase in self.wallet.orphans(now)? {
@@ -130,7 +131,7 @@ impl StampSource {
     }
 
     fn plan(&self, wants: &[StampRequest], buys: bool, now: UnixTime) -> Result<Vec<Plan>, SupplyError> {
-        // A key's file that is open to others, say, is told before anything is bought, and by name.
+        // An account file that others can read, for example, is reported by name before anything is bought.
         let accounts = self.accounts.list().map_err(account_failed)?;
         let offers: Vec<_> = accounts.iter().map(|account| account.offer()).collect();
         let random = || {
@@ -146,7 +147,7 @@ impl StampSource {
         Ok(self.wallet.plan(wants, &buyer, now)?)
     }
 
-    /// Sends a purchase of the journal and puts what arrives into the wallet.
+    /// Sends a journalled purchase and puts the stamps that arrive into the wallet.
     fn fetch(&self, purchase: &PurchaseRow, now: UnixTime) -> Result<(), SupplyError> {
         let account = self.accounts.get(&purchase.account).map_err(account_failed)?;
         match vendor_client::buy(&account, purchase, self.settings.timeout) {
@@ -160,11 +161,13 @@ impl StampSource {
         }
     }
 
-    /// Buys for a command that has no keys of its own: see [`PurchaseRun`]. `arguments` is what it was called with, and `name` the
-    /// user's own name for the purchase, if he gave one: under the same name the same stamps come, for ever.
+    /// Begins a purchase for a command without keys of its own: see [`PurchaseRun`].
+    ///
+    /// `arguments` are those of the command, and `name` is the user's name for the purchase, if given. The same name
+    /// always returns the same stamps.
     ///
     /// # Errors
-    /// [`SupplyError::Ours`] when somebody else is buying the same for longer than `wait`.
+    /// [`SupplyError::Ours`] when another process makes the same purchase for longer than `wait`.
     pub fn run(&self, arguments: &str, name: Option<&str>, wait: Duration) -> Result<PurchaseRun<'_>, SupplyError> {
         let digest = |text: &str| data_encoding::HEXLOWER.encode(&Sha256::digest(text.as_bytes()));
         if let Some(name) = name {
@@ -178,36 +181,24 @@ impl StampSource {
         let digest = digest(arguments);
         let lock = self.lock(&digest, wait).map_err(|error| SupplyError::Ours(error.to_string()))?;
         let lock = lock.ok_or_else(|| {
-            SupplyError::Ours(format!("the same is being bought by another process; waited {} s", wait.as_secs()))
+            SupplyError::Ours(format!("another process is making the same purchase; waited {} s", wait.as_secs()))
         })?;
         let number = self.wallet.begin_run(&digest)?;
         let label = format!("{digest}-{number}");
         Ok(PurchaseRun { sender: self, digest: Some(digest), label, _lock: Some(lock) })
     }
 
-    /// One purchase after another, where the arguments are the same; sixteen files are enough for all.
+    /// Serializes purchases with the same arguments; sixteen lock files are enough for all.
     fn lock(&self, digest: &str, wait: Duration) -> io::Result<Option<File>> {
         let slot: String = digest.chars().take(1).collect();
         let path = self.state.join(format!("buying-{slot}.lock"));
         DirBuilder::new().recursive(true).mode(0o700).create(&self.state)?;
-        let flags = rustix::fs::OFlags::NOFOLLOW.bits();
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.custom_flags(i32::try_from(flags).unwrap_or(0)).open(path)?;
-        let began = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Some(file)),
-                Err(TryLockError::WouldBlock) if began.elapsed() < wait => thread::sleep(PAUSE),
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-        }
+        file_lock::lock_within(safe_open::file(&path, OFlags::RDWR | OFlags::CREATE)?, wait)
     }
 }
 
-/// A purchase by command. Killed and started again with the same arguments, it is the same purchase, until
-/// [`end`](Self::end) has returned.
+/// Purchase of a command. A command that was killed and runs again with the same arguments continues the same purchase,
+/// until [`end`](Self::end) has returned.
 #[derive(Debug)]
 pub struct PurchaseRun<'a> {
     sender: &'a StampSource,
@@ -217,16 +208,13 @@ pub struct PurchaseRun<'a> {
 }
 
 impl PurchaseRun<'_> {
-    /// The key of the stamp for this recipient.
+    /// Returns the key of the stamp for this recipient.
     #[must_use]
     pub fn key(&self, recipient: &Address) -> ReservationKey {
         ReservationKey::from_text(&format!("buy {} {}", self.label, recipient.canonical()))
     }
 
-    /// It is done, and this becomes of the stamps of these keys.
-    ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// Ends the purchase, with this disposition of its stamps.
     pub fn end(self, keys: &[ReservationKey], ending: Disposition, now: UnixTime) -> Result<(), StoreError> {
         self.sender.wallet.end_run(self.digest.as_deref(), keys, ending, now)
     }

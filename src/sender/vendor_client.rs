@@ -1,6 +1,7 @@
-//! What a vendor's service is asked, and what its answers mean (mailstamp-vendor(8); the service describes itself as
-//! OpenAPI). An answer is believed only as far as it was ordered: a stamp has to name this recipient, at this value, in the
-//! vendor's name. Its signature is not looked at; that is for who receives it.
+//! Client of a vendor's service (mailstamp-vendor(8); the service describes its API as OpenAPI).
+//!
+//! An answer is checked against the order: a stamp must name this recipient, this value and this vendor. Its signature
+//! is not checked here; the recipient checks it.
 
 use super::account::Account;
 use super::error::SupplyError;
@@ -16,32 +17,32 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// How often one purchase is sent before the vendor counts as away.
+/// Attempts to send a purchase before the vendor counts as unavailable.
 const MAX_ATTEMPTS: u32 = 3;
-/// Between two tries.
+/// Delay between attempts.
 const PAUSE: Duration = Duration::from_millis(200);
-/// As much of a vendor's words is shown.
+/// Longest message of a vendor that is shown, in bytes.
 const MAX_DETAIL: usize = 300;
 
-/// An account as the vendor sees it.
+/// Account data from the vendor.
 #[derive(Clone, Debug, Deserialize)]
 pub struct AccountStatus {
-    /// The name under which the vendor has it.
+    /// Its name at the vendor.
     pub name: String,
     /// Credits that are left.
     pub balance: u64,
     /// Credits spent since midnight, UTC.
     pub spent_today: u64,
-    /// Within what the vendor sells.
+    /// Caps of the account.
     pub caps: crate::accounting::order::Caps,
 }
 
-/// What a vendor says of himself.
+/// Prices of a vendor.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Prices {
-    /// His name, as it stands in his stamps.
+    /// Name of the vendor, as in its stamps.
     pub vendor: String,
-    /// What he asks for credits.
+    /// Price of credits.
     pub price: String,
 }
 
@@ -62,29 +63,29 @@ struct Problem {
     detail: String,
 }
 
-/// What the account has.
-///
-/// # Errors
-/// [`SupplyError`].
+/// Requests the state of the account.
 pub fn standing(account: &Account, time: Duration) -> Result<AccountStatus, SupplyError> {
     let address = format!("{}/v1/account", account.url);
     let ask = Request { address: &address, key: Some(&account.key), idempotency: None, body: None, time };
     get(&account.name, ask)
 }
 
-/// What the vendor at this address says of himself, to anybody.
+/// Requests the public prices of the vendor at this address.
 ///
 /// # Errors
-/// [`SupplyError`], in which the account has this name.
+/// [`SupplyError`], with `account` as the name of the account.
 pub fn prices(account: &str, url: &str, time: Duration) -> Result<Prices, SupplyError> {
     let address = format!("{}/v1/prices", url.trim_end_matches('/'));
     get(account, Request { address: &address, key: None, idempotency: None, body: None, time })
 }
 
-/// Sends a purchase of the journal, and again if nothing comes back: under its idempotency key that costs nothing twice.
+/// Sends a journalled purchase, and repeats it if no answer comes.
+///
+/// The idempotency key makes the repetition free.
 ///
 /// # Errors
-/// [`SupplyError`], with [`Outcome::Refused`] when the vendor said that he charged nothing; without it nobody knows.
+/// [`SupplyError`], with [`Outcome::Refused`] when the vendor stated that it charged nothing. Without it that is
+/// unknown.
 pub(super) fn buy(
     account: &Account,
     purchase: &PurchaseRow,
@@ -124,7 +125,7 @@ pub(super) fn buy(
     Ok(Outcome::Arrived(stamps))
 }
 
-/// The stamp, if it is what was ordered.
+/// Returns the stamp, if it is the one that was ordered.
 fn checked(text: &str, vendor: &str, recipient: &str, value: u64, bought: i64) -> Result<WalletStamp, String> {
     let token = Token::parse(text).map_err(|error| error.to_string())?;
     let issuer = token.issuer().map_err(|error| error.to_string())?;
@@ -134,7 +135,7 @@ fn checked(text: &str, vendor: &str, recipient: &str, value: u64, bought: i64) -
         return Err(format!("it is of {}, not of {vendor}", issuer.vendor()));
     }
     if !stamp.audience.names(&recipient) {
-        return Err("it names somebody else".to_owned());
+        return Err("it names another recipient".to_owned());
     }
     if stamp.value < value {
         return Err(format!("it has a value of {}, not of {value}", stamp.value));
@@ -165,19 +166,21 @@ fn unavailable(account: &str, detail: &str) -> SupplyError {
     SupplyError::Away { account: account.to_owned(), detail: escape_untrusted(detail.as_bytes(), MAX_DETAIL) }
 }
 
-/// What an answer other than 200 means. Only the words of the vendor's own interface (RFC 9457) say that nothing was
-/// charged: any other status may come from something that stands in between, after the vendor sold.
+/// Interprets an answer other than 200.
+///
+/// Only the error codes of the vendor's API (RFC 9457) state that nothing was charged. Any other status may come from a
+/// proxy, after the vendor sold.
 fn refusal(account: &str, reply: &Response) -> (SupplyError, Option<Outcome>) {
     let account = account.to_owned();
     let problem: Option<Problem> = serde_json::from_slice(&reply.body).ok();
     let Some(Problem { problem, detail }) = problem else {
-        // A 401 or 403 is no exception: proxies and pages of maintenance say that, too.
+        // A 401 or 403 is no exception: proxies and maintenance pages send these, too.
         return (unavailable(&account, &format!("it answers with status {}", reply.status)), None);
     };
     let detail = escape_untrusted(if detail.is_empty() { problem.as_bytes() } else { detail.as_bytes() }, MAX_DETAIL);
     match problem.as_str() {
         "funds" => (SupplyError::Funds { account, detail }, Some(Outcome::Refused)),
-        // What was sold under this key of the journal before would have been answered, but with another API key than now.
+        // An earlier sale under this idempotency key would have been answered, but only with the API key of that time.
         "no-api-key" | "account-closed" => (SupplyError::Key { account, detail }, None),
         "order" | "form" | "range" | "body" | "too-large" | "media-type" | "idempotency-key" | "key-reused" => {
             (SupplyError::Order { account, detail }, Some(Outcome::Refused))

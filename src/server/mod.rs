@@ -1,5 +1,5 @@
-//! What runs for long: it waits for something to happen, and then does what a command would have done. Front ends: they
-//! translate and never decide.
+//! Long-running commands: the daemon, the folder watcher, the vendor's HTTP service. Each waits for an event, and then
+//! does what a command would have done. They are front ends: they translate and decide nothing.
 
 #[cfg(feature = "daemon")]
 pub mod daemon;

@@ -1,4 +1,4 @@
-//! Putting a stamp on a message and taking stamps off, each the inverse of the other and no other byte touched.
+//! Affixing a stamp to a message and stripping stamps off: each undoes the other, and no other byte changes.
 
 use super::armor;
 use super::extract::{self, Place, STAMP_FIELD};
@@ -12,12 +12,14 @@ use memchr::memmem;
 /// The longest line, in octets without its end (RFC 5322 section 2.1.1).
 const LINE: usize = 998;
 
-/// Puts `stamp` (the token, and parameters after `; `) at a place of the message.
+/// Affixes `stamp` (the token, and parameters after `; `) to a part of the message.
+/// `None` where that is impossible.
 ///
-/// A header field always can be put on. A body takes a stamp when its first text stands there as it is and no signature
-/// covers it; the stamp then stands first, with an empty line after it. A Subject takes one in brackets at its end, without
-/// parameters, when it is not encoded, carries none yet, and its last line stays within RFC 5322 section 2.1.1; some mail
-/// programs cut so long a Subject. `None` where it cannot be done.
+/// - A header field can always be added.
+/// - A body takes a stamp when its first text is not encoded and no signature covers it. The stamp then comes first,
+///   with an empty line after it.
+/// - A Subject takes one in brackets at its end, without parameters. It must not be encoded or carry a stamp, and its
+///   last line must stay within RFC 5322 section 2.1.1. Some mail programs cut so long a Subject.
 #[must_use]
 pub fn affix<'a>(message: &Message<'a>, place: Place, stamp: &str) -> Option<Edit<'a>> {
     let newline = message.newline();
@@ -40,14 +42,16 @@ pub fn affix<'a>(message: &Message<'a>, place: Place, stamp: &str) -> Option<Edi
 /// A message without its stamps.
 #[derive(Clone, Debug)]
 pub struct Stripped<'a> {
-    /// What makes it so.
+    /// The edit that strips the stamps.
     pub edit: Edit<'a>,
-    /// Where a stamp had to stay: in a text that is encoded or signed, in a Subject that is encoded or folded inside it.
+    /// Where a stamp had to stay: in an encoded or signed text, or in an encoded Subject or one folded inside the
+    /// stamp.
     pub left: Vec<Place>,
 }
 
-/// Takes every stamp off: the `Digital-Stamp` fields, the armoured blocks, the token in the Subject with the brackets
-/// around it and one blank. What [`affix`] put on goes without a trace.
+/// Strips every stamp: the `Digital-Stamp` fields, the armoured blocks, and the token in the Subject.
+/// From the Subject it also removes the brackets around the token and one blank. What [`affix`] added is removed
+/// without a trace.
 #[must_use]
 pub fn strip<'a>(message: &Message<'a>) -> Stripped<'a> {
     let mut edit = Edit::new(message);
@@ -95,13 +99,13 @@ pub fn strip<'a>(message: &Message<'a>) -> Stripped<'a> {
     Stripped { edit, left }
 }
 
-/// What to put where at the end of a Subject, so that the stamp is found there and [`strip`] takes off just that.
+/// Returns what to insert where at the end of a Subject, so that [`strip`] finds the stamp and removes exactly that.
 fn at_end_of(subject: &Field, stamp: &str) -> Option<(usize, String)> {
     let raw = subject.raw();
     let content = raw.strip_suffix(b"\n").map_or(raw, |line| line.strip_suffix(b"\r").unwrap_or(line));
     let last_line = content.rsplit(|&b| b == b'\n').next().unwrap_or_default();
     let text = format!(" [{stamp}]");
-    // An encoded-word of somebody else's beside our token is one more thing that mail programs rewrite.
+    // An encoded-word beside the token is one more part that mail programs rewrite.
     let encoded = memmem::find(content, b"=?").is_some();
     if encoded || last_line.len() + text.len() > LINE || extract::is_in_subject(subject) {
         return None;
@@ -112,7 +116,7 @@ fn at_end_of(subject: &Field, stamp: &str) -> Option<(usize, String)> {
     (found == token).then(|| (subject.start() + content.len(), text))
 }
 
-/// The first text, if it can be changed in place.
+/// Returns the first text, if it can be changed in place.
 fn open_text<'a>(message: &Message<'a>) -> Option<Text<'a>> {
     match mime::first_text(message) {
         TextPart::Found(text) if text.plain && !text.signed => Some(text),

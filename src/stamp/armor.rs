@@ -1,5 +1,5 @@
-//! A stamp in a body: between two marker lines, at 64 columns, so that nothing on its way breaks it. Which text is looked
-//! at, and what of it is a stamp, is the affair of `locate`.
+//! Armor of a stamp in a body: between two marker lines, at 64 columns, so that no mail program on the way breaks it.
+//! `extract` chooses the text and decides what in it is a stamp.
 
 use crate::message::header::slice;
 use crate::message::parse::line_length;
@@ -16,10 +16,11 @@ pub const END: &str = "-----END DIGITAL STAMP-----";
 const COLUMNS: usize = 64;
 /// The byte order mark with which some programs begin a text in UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
-/// How far apart the two marker lines may stand, in bytes.
+/// The most bytes between the two marker lines.
 const REACH: usize = 16 * 1024;
 
-/// Puts a stamp (and its parameters) between the marker lines. White space in it is dropped.
+/// Armors a stamp (and its parameters) between the marker lines.
+/// White space in it is dropped.
 #[must_use]
 pub fn armour(stamp: &str, newline: &str) -> String {
     let mut out = format!("{BEGIN}{newline}");
@@ -35,25 +36,25 @@ pub fn armour(stamp: &str, newline: &str) -> String {
 /// An armoured stamp in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// Where it stands, both marker lines with their line ends.
+    /// Its bytes, both marker lines with their line ends.
     pub span: Range<usize>,
-    /// What stands between the marker lines, without white space.
+    /// The text between the marker lines, without white space.
     pub stamp: String,
 }
 
-/// What is found at one end of a text.
+/// The result of a search at one end of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// A block.
     Block(Block),
-    /// None.
+    /// No block.
     None,
-    /// A block begins, and its end is further away than is looked.
+    /// A block begins, but its end is beyond the limit.
     OverLimit,
 }
 
-/// The block with which `text` begins, a byte order mark and empty lines aside. In a flowed text (RFC 3676 4.4) one blank
-/// before the marker does not count.
+/// Finds the block at the beginning of `text`, after a byte order mark and empty lines.
+/// In a flowed text (RFC 3676 4.4) one blank before the marker is allowed.
 #[must_use]
 pub fn first(text: &[u8], flowed: bool) -> Found {
     let mut at = if text.starts_with(MARK) { MARK.len() } else { 0 };
@@ -69,8 +70,9 @@ pub fn first(text: &[u8], flowed: bool) -> Found {
     }
 }
 
-/// The block with which `text` ends. Empty lines may follow, and a signature or a footer such as lists append it: from a
-/// line `-- ` or a line of ten or more underscores on.
+/// Finds the block at the end of `text`.
+/// Empty lines may follow, and a signature or a footer such as lists append it. That begins with a line `-- ` or a line
+/// of ten or more underscores.
 #[must_use]
 pub fn last(text: &[u8], flowed: bool) -> Found {
     let Some((inner, end)) = last_end(text) else { return Found::None };
@@ -87,8 +89,8 @@ pub fn last(text: &[u8], flowed: bool) -> Found {
     }
 }
 
-/// The last second marker with nothing behind it on its line, and where that line ends. Only the last of a line can be, so
-/// that each line is looked at once.
+/// Finds the last end marker that ends its line, and where that line ends.
+/// Only the last marker of a line can end it, so each line is searched once.
 fn last_end(text: &[u8]) -> Option<(usize, usize)> {
     let marker = memmem::FinderRev::new(END);
     let mut before = text.len();
@@ -101,8 +103,9 @@ fn last_end(text: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
-/// The block whose first marker stands at `at`. Where the lines between the markers break does not matter: they may have
-/// been wrapped, flowed or joined. A quoted line makes it no block.
+/// Parses the block whose begin marker is at `at`.
+/// Line breaks between the markers do not matter: the lines may have been wrapped, flowed or joined. A quoted line
+/// makes the block invalid.
 fn block(text: &[u8], at: usize, flowed: bool) -> Found {
     let before = slice(text, 0, at);
     if !(before.is_empty() || before.ends_with(b"\n") || before == MARK) {
@@ -123,15 +126,15 @@ fn block(text: &[u8], at: usize, flowed: bool) -> Found {
     Found::Block(Block { span: at..end, stamp })
 }
 
-/// Where the line ends of which nothing but blanks is left at `at`.
+/// Returns the end of the line, if only blanks are left of it at `at`.
 fn end_of_line(text: &[u8], at: usize) -> Option<usize> {
     let rest = slice(text, at, text.len());
     let length = line_length(rest);
     is_blank(slice(rest, 0, length)).then_some(at + length)
 }
 
-/// Whether a reader sees nothing there: blanks, and no-break spaces, of which a program that makes text of HTML makes its
-/// empty lines, in UTF-8 or in Latin-1.
+/// Whether the line looks empty: blanks, and no-break spaces in UTF-8 or Latin-1.
+/// Programs that convert HTML to text make their empty lines of the latter.
 fn is_blank(line: &[u8]) -> bool {
     line.iter().all(|b| b.is_ascii_whitespace() || matches!(b, 0xc2 | 0xa0))
 }

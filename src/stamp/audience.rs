@@ -1,11 +1,11 @@
-//! Whom a stamp is for. Either the address stands in it, or only a salted hash of the address, so that a stamp in a
-//! header field does not disclose a recipient to whom the message does not disclose him.
+//! Audience: the recipient of a stamp, as an address or as a salted hash of one. With the hash, a stamp in a header
+//! field does not disclose a recipient that the message does not disclose.
 //!
 //! The hashed form is `~` salt `.` hash, both in base64url without padding (RFC 4648 section 5): the salt of 16 bytes
 //! (22 characters), the hash of 32 bytes (43 characters). The hash is SHA-256 over the 16 bytes of the salt followed by
-//! the UTF-8 bytes of the canonical address (see [`crate::message::address`]: local part unquoted, in NFC, ASCII letters in
-//! lower case; `@`; domain as lower-case A-labels). An address that begins with `~` is not taken for it, because it holds
-//! an `@`.
+//! the UTF-8 bytes of the canonical address (see [`crate::message::address`]: local part unquoted, in NFC, ASCII
+//! letters in lower case; `@`; domain as lower-case A-labels). An address that begins with `~` is not mistaken for it,
+//! because it has an `@`.
 
 use crate::message::address::{Address, AddressError, Pattern};
 use data_encoding::BASE64URL_NOPAD;
@@ -15,11 +15,11 @@ use std::fmt;
 /// The recipient that a stamp names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// His address.
+    /// The address.
     Plain(Address),
-    /// The hash of his address.
+    /// The hash of the address.
     Hashed {
-        /// What makes the hash another one on every stamp.
+        /// The salt, which makes the hash different on every stamp.
         salt: [u8; 16],
         /// SHA-256 over salt and canonical address.
         digest: [u8; 32],
@@ -29,7 +29,7 @@ pub enum Audience {
 /// Neither an address nor `~salt.hash`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AudienceError {
-    /// Begins like a hashed one, and is not.
+    /// Begins like a hashed one, but is not well formed.
     #[error("not of the form '~salt.hash'")]
     Hashed,
     /// Not an address.
@@ -38,7 +38,7 @@ pub enum AudienceError {
 }
 
 impl Audience {
-    /// Reads an audience as the claim `aud` carries it.
+    /// Parses an audience from the claim `aud`.
     ///
     /// # Errors
     /// [`AudienceError`] when it is neither form.
@@ -49,13 +49,14 @@ impl Audience {
         }
     }
 
-    /// The audience that names `address` without showing it; the salt has to be random.
+    /// Makes the hashed audience of `address`; the salt must be random.
     #[must_use]
     pub fn hashed(address: &Address, salt: [u8; 16]) -> Self {
         Self::Hashed { salt, digest: digest(&salt, address) }
     }
 
-    /// Whether this address is the one. Local parts compare without case, as they are hashed.
+    /// Whether this address is the recipient.
+    /// Local parts compare without case, as they are hashed.
     #[must_use]
     pub fn names(&self, address: &Address) -> bool {
         match self {
@@ -64,8 +65,9 @@ impl Audience {
         }
     }
 
-    /// Whether one of the addresses that the pattern means is the one. A hash can be compared with an exact address only:
-    /// against tags and wildcards, the recipient of the envelope has to be known, and asked with [`names`](Self::names).
+    /// Whether an address of the pattern is the recipient.
+    /// A hash is compared with an exact address only. For tags and wildcards, pass the envelope's recipient to
+    /// [`names`](Self::names).
     #[must_use]
     pub fn overlaps(&self, pattern: &Pattern) -> bool {
         match self {
@@ -75,7 +77,7 @@ impl Audience {
     }
 }
 
-/// As the claim `aud` carries it.
+/// Formats the claim `aud`.
 impl fmt::Display for Audience {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -93,7 +95,7 @@ fn digest(salt: &[u8; 16], address: &Address) -> [u8; 32] {
 
 fn parse_hashed(text: &str) -> Option<Audience> {
     let (salt, digest) = text.split_once('.')?;
-    // The longest that can be meant; what is longer is not worth decoding.
+    // The longest valid parts. Longer ones are not decoded.
     if salt.len() > 22 || digest.len() > 43 {
         return None;
     }
@@ -124,7 +126,8 @@ mod tests {
         }
     }
 
-    // A vector made with Python: base64.urlsafe_b64encode(hashlib.sha256(bytes(range(16)) + b"joe@example.org").digest())
+    // A vector made with Python:
+    // base64.urlsafe_b64encode(hashlib.sha256(bytes(range(16)) + b"joe@example.org").digest())
     #[test]
     fn the_hash_is_the_one_of_the_manual() {
         let salt: [u8; 16] = std::array::from_fn(|i| u8::try_from(i).unwrap());

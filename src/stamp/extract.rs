@@ -1,6 +1,6 @@
-//! Where a message carries stamps: in header fields, armoured in its first text, in its Subject. Found after decoding,
-//! whatever folding, encoding or list software did on the way. Whether what is found is any good is the affair of the
-//! verdict: in the places that are made for stamps, anything counts.
+//! Extraction of the stamps that a message carries: in header fields, armoured in its first text, in its Subject. They
+//! are found after decoding, despite folding, encoding or list software. The verdict decides whether they are valid: in
+//! the parts made for stamps, any text counts.
 
 use super::armor::{self, Found as Armoured};
 use super::token::TOKEN_MAX;
@@ -18,51 +18,53 @@ use std::ops::Range;
 /// The header field that carries a stamp.
 pub const STAMP_FIELD: &str = "Digital-Stamp";
 
-/// How many different stamps of one message are looked at.
+/// Different stamps of one message that are examined at most.
 pub const STAMPS: usize = 8;
 
 /// The longest field value that is decoded: a stamp of the longest kind, encoded and folded at its worst.
 const VALUE: usize = 4 * TOKEN_MAX;
-/// How much of a Subject is looked at.
+/// Bytes of a Subject that are searched.
 const SUBJECT: usize = 64 * 1024;
-/// The shortest payload of a stamp, in characters: a signature alone, 64 bytes. Less in a Subject is only talk of stamps.
+/// The shortest payload of a stamp, in characters: a signature alone, 64 bytes. A shorter one in a Subject is plain
+/// text.
 const PAYLOAD: usize = 86;
-/// Over how many blanks a stamp in a Subject is put together before the rest of the line is taken for it.
+/// Blanks over which a stamp in a Subject is joined, before the rest of the line is taken as its part.
 const WORDS: usize = 64;
 
-/// Where a stamp stands.
+/// The part of a message that carries a stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
     /// In a `Digital-Stamp` field.
     Header,
-    /// Between marker lines, first or last in the first text.
+    /// Between marker lines, at the beginning or the end of the first text.
     Body,
     /// In the Subject.
     Subject,
 }
 
-/// A stamp as it was found.
+/// A stamp as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Where.
+    /// The part that carries it.
     pub place: Place,
     /// The token: text from outside, without white space, at most 8 KiB.
     pub token: String,
-    /// What follows it after semicolons (`reuse=return`), names in lower case; a parameter without a value has an empty one.
+    /// Its parameters, after semicolons (`reuse=return`), names in lower case. A parameter without a value has an empty
+    /// one.
     pub parameters: Vec<(String, String)>,
 }
 
 /// All stamps of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Located {
-    /// At most [`STAMPS`], each token once: those of the header from the top, of the body, of the Subject.
+    /// At most [`STAMPS`], each token once: those of the header from the top, then of the body, then of the Subject.
     pub stamps: Vec<Found>,
-    /// Whether there is, or may be, more than was looked at.
+    /// Whether there is, or may be, more than was examined.
     pub over_limit: bool,
 }
 
-/// Looks for the stamps of a message.
+/// Finds the stamps of a message.
 #[must_use]
 pub fn locate(message: &Message) -> Located {
     let mut located = Located::default();
@@ -92,7 +94,7 @@ pub fn locate(message: &Message) -> Located {
 }
 
 impl Located {
-    /// Whether nothing that follows can matter any more.
+    /// Whether nothing that follows can matter.
     fn full(&self) -> bool {
         self.over_limit && self.stamps.len() == STAMPS
     }
@@ -115,8 +117,8 @@ impl Located {
     }
 }
 
-/// The armoured blocks of a text, their spans in the message when it stands there as it is, and whether one goes beyond
-/// the limits.
+/// Returns the armoured blocks of a text, and whether one goes beyond the limits.
+/// Their spans are in the message, if the text is not encoded.
 pub(super) fn blocks(text: &Text) -> (Vec<armor::Block>, bool) {
     let mut blocks: Vec<armor::Block> = Vec::new();
     let mut over_limit = false;
@@ -138,8 +140,9 @@ pub(super) fn blocks(text: &Text) -> (Vec<armor::Block>, bool) {
     (blocks, over_limit)
 }
 
-/// The stamp in a Subject. It ends where it is whole. If it never is (it was cut, or is of a version that we cannot
-/// check), it is all up to the closing bracket around it, or the rest of the line.
+/// Returns the stamp in a Subject, up to where it is complete.
+/// An incomplete one (cut, or of a version that cannot be checked) goes up to the closing bracket around it, or the end
+/// of the line.
 fn in_subject(subject: &Field) -> Option<String> {
     let text = subject_text(subject);
     search::every(b'v', &text).find_map(|at| {
@@ -150,14 +153,14 @@ fn in_subject(subject: &Field) -> Option<String> {
         if !stands_alone || !has_payload(slice(rest, prefix, rest.len())) {
             return None;
         }
-        // Looking back only here, past the cheap tests, keeps the whole linear: the first that passes ends the search.
+        // The search backwards comes after the cheap tests. It keeps the whole linear: the first match ends the search.
         let bracketed = search::last_of_either(b'[', b']', before).is_some_and(|at| before.get(at) == Some(&b'['));
         let end = if bracketed { search::byte(b']', rest).unwrap_or(rest.len()) } else { rest.len() };
         Some(put_together(slice(rest, 0, end)))
     })
 }
 
-/// The Subject decoded, as far as it is looked at.
+/// Returns the decoded Subject, up to the limit.
 fn subject_text(subject: &Field) -> Vec<u8> {
     if subject.value().len() <= SUBJECT {
         subject.decoded()
@@ -166,7 +169,7 @@ fn subject_text(subject: &Field) -> Vec<u8> {
     }
 }
 
-/// The words of a stamp put together until they are a whole one, or all of them.
+/// Joins the words of a stamp until it is complete, or all words are used.
 fn put_together(text: &[u8]) -> String {
     let mut token = String::new();
     let words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
@@ -180,7 +183,7 @@ fn put_together(text: &[u8]) -> String {
     token
 }
 
-/// The length of `v4.public.` or the like at the beginning of `text`.
+/// Returns the length of `v4.public.` or a similar prefix of `text`.
 fn prefix_length(text: &[u8]) -> Option<usize> {
     let [b'v', b'1'..=b'9', b'.', rest @ ..] = text else { return None };
     ["public.", "local."].iter().find(|purpose| rest.starts_with(purpose.as_bytes())).map(|purpose| 3 + purpose.len())
@@ -190,14 +193,16 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
 }
 
-/// Whether enough for a payload follows, white space aside. Looks no further than the next dot.
+/// Whether enough for a payload follows, white space aside.
+/// Reads no further than the next dot.
 fn has_payload(text: &[u8]) -> bool {
     let payload = text.iter().take_while(|&&b| b != b'.' && (is_token(b) || b.is_ascii_whitespace()));
     payload.filter(|b| !b.is_ascii_whitespace()).take(PAYLOAD).count() == PAYLOAD
 }
 
-/// Whether nothing is missing from a token. Of `v4.public` payload and footer must be JSON objects, as they are in every
-/// stamp; of other versions we can only say that there is a payload.
+/// Whether a token is complete.
+/// In `v4.public`, payload and footer must be JSON objects, as in every stamp. Of other versions, only the payload can
+/// be checked.
 fn looks_whole(token: &str) -> bool {
     let object = |bytes: &[u8]| bytes.starts_with(b"{") && bytes.ends_with(b"}");
     let mut parts = token.splitn(4, '.');
@@ -212,7 +217,7 @@ fn looks_whole(token: &str) -> bool {
         && parts.next().is_some_and(|footer| object(&decode(footer)))
 }
 
-/// Where in a Subject as it stands (not decoded) its stamp stands in one piece.
+/// Returns where an undecoded Subject has its stamp in one piece.
 pub(super) fn plain_in_subject(subject: &Field) -> Option<Range<usize>> {
     let token = in_subject(subject)?;
     let at = memmem::find(subject.raw(), token.as_bytes())?;
@@ -224,7 +229,7 @@ pub(super) fn is_in_subject(subject: &Field) -> bool {
     in_subject(subject).is_some()
 }
 
-/// The text without any white space: however a token was folded, this puts it together again.
+/// Returns the text without white space, which undoes any folding of a token.
 #[must_use]
 pub fn without_white_space(text: &[u8]) -> String {
     String::from_utf8_lossy(text).split_whitespace().collect()

@@ -1,10 +1,11 @@
-//! The proof that the holder of a stamp made this use of it (Baker's key-pair section: each time the stamp is attached,
-//! its holder signs). The paper does not say what is signed; here it is a nonce, the time, the hash of the stamp and the
-//! fingerprint of the message, so that a captured copy fits no other message. It travels in the header field
-//! `Digital-Stamp-Use`, as a token of its own under the holder's key. Remembering nonces is the used-serial log's affair.
+//! Holder's proof of one use of a stamp (Baker's key-pair section: each time the stamp is attached, its holder signs).
+//! The paper does not define the signed data. Here it is a nonce, the time, the hash of the stamp and the fingerprint
+//! of the message, so that a captured copy fits no other message. The header field `Digital-Stamp-Use` carries the
+//! proof, as a token under the holder's key. The used log keeps the nonces.
 //!
-//! Claims: `nonce` (a serial), `iat` (RFC 3339), `stamp` (SHA-256 over the characters of the stamp's token) and `message`
-//! (the fingerprint), both of 32 bytes in base64url without padding. The footer is empty: the stamp names the key.
+//! Claims: `nonce` (a serial), `iat` (RFC 3339), `stamp` (SHA-256 over the characters of the stamp's token) and
+//! `message` (the fingerprint), both of 32 bytes in base64url without padding. The footer is empty: the stamp names the
+//! key.
 
 use super::claims::{ClaimError, Claims, ObjectWriter, read_time};
 use super::serial::Serial;
@@ -15,13 +16,13 @@ use crate::time::UnixTime;
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
-/// The claims that are understood here.
+/// The known claims.
 const KNOWN: [&str; 4] = ["nonce", "iat", "stamp", "message"];
 
 /// The claims of a use token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// What is fresh in it; to be remembered like a serial.
+    /// The nonce; the used log keeps it like a serial.
     pub nonce: Serial,
     /// When the holder signed.
     pub issued: UnixTime,
@@ -31,13 +32,13 @@ pub struct Proof {
     pub message: Fingerprint,
 }
 
-/// Why a proof does not hold for a stamp on a message.
+/// A proof does not hold for a stamp on a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
-    /// Not signed by the holder, or not for this purpose.
+    /// Not signed by the holder, or for another purpose.
     #[error("the holder's signature does not hold")]
     Signature,
-    /// Signed, and not readable.
+    /// Signed, but not readable.
     #[error("the proof is not readable")]
     Claims(#[from] ClaimError),
     /// Made for another stamp.
@@ -49,10 +50,10 @@ pub enum ProofError {
 }
 
 impl Proof {
-    /// Reads the claims of a use token, without asking whether they are true (for showing them).
+    /// Reads the claims of a use token without checking them, for display.
     ///
     /// # Errors
-    /// [`ClaimError`] says what is wrong.
+    /// [`ClaimError`]: the first fault found.
     pub fn read(payload: &[u8]) -> Result<Self, ClaimError> {
         const HASH: &str = "a hash in base64url (43 characters)";
         let claims = Claims::read(payload)?;
@@ -65,11 +66,11 @@ impl Proof {
         })
     }
 
-    /// Checks a use token against the stamp it came with, the message, and the holder whom the stamp names: signature
-    /// first, and only then what it says. How old it may be, and whether its nonce is new, is judged elsewhere.
+    /// Verifies a use token against its stamp, the message, and the holder's key from the stamp.
+    /// The signature comes first, then the claims. The verdict judges its age, and the used log its nonce.
     ///
     /// # Errors
-    /// [`ProofError`] says why it does not hold.
+    /// [`ProofError`]: the first fault found.
     pub fn verify(used: &Token, stamp: &Token, message: &Fingerprint, holder: &PublicKey) -> Result<Self, ProofError> {
         if !holder.verify(used, Purpose::Use) {
             return Err(ProofError::Signature);
@@ -96,7 +97,7 @@ impl Proof {
     }
 }
 
-/// The stamp's identity in a proof: of the characters as received, white space and folding gone.
+/// Returns the stamp's identity in a proof: the hash of its received characters, without white space and folding.
 fn hash(stamp: &Token) -> [u8; 32] {
     Sha256::digest(stamp.as_str()).into()
 }

@@ -1,26 +1,26 @@
-//! How a stamp is made: claims, a serial, and the key of whoever issues it, a vendor or a correspondent. Pure: the random
-//! numbers for serial and salt are drawn, and serials kept from coming twice, by the caller.
+//! Issuing a stamp from claims, a serial, and the key of its issuer, a vendor or a correspondent. Pure: the caller
+//! draws the random numbers for serial and salt, and ensures that no serial comes twice.
 
 use super::claims::{ClaimError, Stamp};
 use super::signing::SecretKey;
 use super::token::{Issuer, Purpose, Token};
 
-/// Why a stamp cannot be issued.
+/// A stamp cannot be issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MintError {
     /// The window ends before it begins.
     #[error("the window ends before it begins")]
     EmptyWindow,
-    /// Nobody could read the stamp: its value or a time is out of range, or it is too long.
-    #[error("the stamp would not be readable")]
+    /// The stamp could not be read: its value or a time is out of range, or it is too long.
+    #[error("the stamp would not be readable: its value, a time or its length is out of range")]
     Unreadable(#[from] ClaimError),
 }
 
 /// Signs a stamp.
 ///
 /// # Errors
-/// [`MintError`] when the window is empty, or when the claims cannot be read back: nothing is issued that a recipient
-/// would call malformed.
+/// [`MintError`] when the window is empty, or when the claims cannot be read back. So no stamp is issued that a
+/// recipient would call malformed.
 pub fn issue(stamp: &Stamp, issuer: &Issuer, key: &SecretKey) -> Result<Token, MintError> {
     if let (Some(begin), Some(end)) = (stamp.not_before, stamp.expires)
         && end < begin

@@ -1,6 +1,6 @@
 //! Stamps: PASETO v4.public tokens that a vendor signed for one recipient. [`token`] is their form, [`signing`] their
-//! cryptography, [`claims`] and [`audience`] what they say, [`issue`] how one is made, [`holder_proof`] how a holder shows
-//! that a use is their own. Keys are handed in; which are trusted is decided elsewhere.
+//! cryptography, [`claims`] and [`audience`] their content, [`issue`] makes one, [`holder_proof`] proves a use by its
+//! holder. Keys are passed in; other modules decide which are trusted.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 

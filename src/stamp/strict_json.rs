@@ -1,25 +1,25 @@
-//! JSON as signed documents may carry it (RFC 8259): one object, no name twice in any object, and not nested deeper than
-//! anyone needs. Readers disagree about which of two equal names counts, so there must not be two.
+//! Strict JSON of signed documents (RFC 8259): one object, no duplicate name in any object, and a limited nesting.
+//! Readers disagree about which of two equal names counts, so there must not be two.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// The deepest nesting that is read; the outermost object is the first level.
+/// The deepest nesting that is accepted; the outermost object is the first level.
 pub const DEPTH_MAX: usize = 16;
 
-/// Why bytes are not such an object. Names are cut to 64 characters.
+/// Bytes are not such an object. Names are cut to 64 characters.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
     /// Not JSON, not UTF-8, not an object, or nested too deep.
     #[error("not a JSON object")]
     NotAnObject,
-    /// One object names a member twice, escapes resolved.
+    /// One object has a duplicate name, escapes resolved.
     #[error("a JSON object that names {0:?} twice")]
     Duplicate(String),
 }
 
-/// Reads one object and nothing behind it. The length is the caller's to limit.
+/// Parses one object with nothing after it. The caller limits the length.
 ///
 /// # Errors
 /// [`JsonError`] when the bytes are anything else.
@@ -36,19 +36,19 @@ pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     }
 }
 
-/// A name out of a document, short enough for a message about it.
+/// Returns a name from a document, cut for a message about it.
 pub(super) fn cut(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
-/// Reads one value; `depth` more levels may open.
+/// Parses one value; `depth` more levels may open.
 struct Strict<'a> {
     duplicate: &'a mut Option<String>,
     depth: usize,
 }
 
 impl Strict<'_> {
-    /// The reader of what stands inside.
+    /// Returns the parser of the next level.
     fn inner<E: Error>(&mut self) -> Result<Strict<'_>, E> {
         let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom("too deep"))?;
         Ok(Strict { duplicate: self.duplicate, depth })
@@ -111,7 +111,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         while let Some(name) = members.next_key::<String>()? {
             if map.contains_key(&name) {
                 *self.duplicate = Some(cut(&name));
-                return Err(A::Error::custom("a name stands twice"));
+                return Err(A::Error::custom("duplicate name"));
             }
             let value = members.next_value_seed(self.inner()?)?;
             map.insert(name, value);

@@ -1,6 +1,6 @@
-//! The form of a stamp on the wire: PASETO version 4, public (paseto.io, "Version 4"): `v4.public.`, then payload and
-//! signature in base64url, then, behind another dot, the footer. No cryptography here, and no word about what the payload
-//! says. What a token carries was written by anyone until its signature holds.
+//! Token: the form of a stamp on the wire. It is PASETO version 4, public (paseto.io, "Version 4"): `v4.public.`, then
+//! payload and signature in base64url, then, after another dot, the footer. This module has no cryptography and does
+//! not read the payload. The content of a token is untrusted until its signature holds.
 
 use super::strict_json;
 use crate::message::address::{Address, canonical_domain};
@@ -17,14 +17,15 @@ pub const PAYLOAD_MAX: usize = 2 * 1024;
 /// The longest footer, in bytes.
 pub const FOOTER_MAX: usize = 1024;
 
-/// What every token of ours begins with; it fixes the algorithm.
+/// The header of every token here; it fixes the algorithm.
 pub(super) const HEADER: &str = "v4.public.";
 
 /// The length of an Ed25519 signature, in bytes.
 const SIGNATURE_LEN: usize = 64;
 
-/// What a signature is for. It goes into the signature as PASETO's implicit assertion and does not travel, so that a
-/// token made for one purpose does not hold for another.
+/// The purpose of a signature.
+/// It goes into the signature as PASETO's implicit assertion and is not sent, so a token for one purpose does not hold
+/// for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A stamp, signed by its vendor or, for a correspondent's own stamp, by the correspondent.
@@ -53,13 +54,13 @@ impl Purpose {
     }
 }
 
-/// Why a text is not a token that can be judged.
+/// A text is not a token that can be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// The form of a PASETO token, of a version or kind that is not known here.
+    /// A PASETO token of an unknown version or kind.
     #[error("a token of a version that this program does not know")]
     UnknownVersion,
-    /// Longer than anyone needs.
+    /// Longer than the limit.
     #[error("the token is too long")]
     TooLong,
     /// Not a token.
@@ -67,8 +68,8 @@ pub enum TokenError {
     Malformed(&'static str),
 }
 
-/// A well-formed token, with the exact characters that were received. Nothing in it is true before a key says so
-/// ([`PublicKey::verify`](super::signing::PublicKey::verify)).
+/// A well-formed token, with the exact characters that were received.
+/// Its content is untrusted before a key verifies it ([`PublicKey::verify`](super::signing::PublicKey::verify)).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     text: String,
@@ -78,11 +79,13 @@ pub struct Token {
 }
 
 impl Token {
-    /// Reads a stamp, or a token of a stamp's size. White space is not part of a token and has to be gone.
+    /// Parses a stamp, or a token of a stamp's size.
+    /// White space must be removed before.
     ///
     /// # Errors
     /// [`TokenError`]: too long (8 KiB; of these, payload 2 KiB and footer 1 KiB, else malformed), of another version,
-    /// or not well formed. Base64url is read strictly (no padding, no stray bits), so that a token has one spelling only.
+    /// or not well formed. Base64url is parsed strictly (no padding, no stray bits), so that a token has one spelling
+    /// only.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
         let token = Self::parse_document(text, TOKEN_MAX)?;
         if token.payload.len() > PAYLOAD_MAX {
@@ -91,10 +94,7 @@ impl Token {
         Ok(token)
     }
 
-    /// Reads a token of up to `longest` characters, as a signed directory may be; else like [`Token::parse`].
-    ///
-    /// # Errors
-    /// As [`Token::parse`].
+    /// Parses a token of up to `longest` characters, as a signed directory may be; else like [`Token::parse`].
     pub fn parse_document(text: &str, longest: usize) -> Result<Self, TokenError> {
         if text.len() > longest {
             return Err(TokenError::TooLong);
@@ -124,7 +124,7 @@ impl Token {
         Ok(Self { text: text.to_owned(), payload, signature, footer })
     }
 
-    /// Puts a token together; `signature` is over these very parts.
+    /// Assembles a token; `signature` is over exactly these parts.
     pub(super) fn assemble(payload: &[u8], footer: &[u8], signature: [u8; SIGNATURE_LEN]) -> Self {
         let body = [payload, &signature[..]].concat();
         let mut text = format!("{HEADER}{}", BASE64URL_NOPAD.encode(&body));
@@ -135,13 +135,13 @@ impl Token {
         Self { text, payload: payload.to_vec(), signature, footer: footer.to_vec() }
     }
 
-    /// The bytes that the signature covers as payload.
+    /// Returns the payload bytes that the signature covers.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// The bytes of the footer; empty when there is none. The signature covers them too.
+    /// Returns the footer; empty when there is none. The signature covers it too.
     #[must_use]
     pub fn footer(&self) -> &[u8] {
         &self.footer
@@ -153,13 +153,14 @@ impl Token {
         &self.signature
     }
 
-    /// The token as it was received.
+    /// Returns the token as received.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Who claims to have signed this. It serves to choose a key, and means nothing before the signature holds.
+    /// Returns the claimed signer.
+    /// It serves to choose a key, and is untrusted before the signature holds.
     ///
     /// # Errors
     /// [`TokenError::Malformed`] when the footer is not a JSON object without repeated names, whose members `iss` and
@@ -175,14 +176,14 @@ impl Token {
     }
 }
 
-/// The characters stay out of logs: who reads a token can use it.
+/// Hides the characters from logs: any reader of a token could use it.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Token({} characters)", self.text.len())
     }
 }
 
-/// Which vendor signed, and with which of his keys.
+/// The vendor that signed, and which of its keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Issuer {
     vendor: String,
@@ -193,22 +194,20 @@ pub struct Issuer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssuerError {
     /// Not a domain in lower-case A-labels, nor a canonical address.
-    #[error(
-        "a vendor is named by a domain in lower case (IDN as A-labels), a correspondent by his address in lower case"
-    )]
+    #[error("not the name of a vendor: write a domain (IDN as xn--...) or a correspondent's address, in lower case")]
     Vendor,
     /// Not 1 to 64 characters of `[A-Za-z0-9._-]`.
-    #[error("a key is named by 1 to 64 letters, digits, '.', '_' or '-'")]
+    #[error("not the name of a key: write 1 to 64 letters, digits, '.', '_' or '-'")]
     KeyId,
 }
 
 impl Issuer {
-    /// Names a vendor and one of his keys.
+    /// Names a vendor and one of its keys.
     ///
     /// # Errors
-    /// [`IssuerError`] when the vendor is not named by a domain (lower-case A-labels, no trailing dot, no literal) or, for
-    /// a correspondent, by an address in canonical form; or when the key's name does not fit. Nothing is folded here:
-    /// one vendor has one name, compared byte by byte everywhere.
+    /// [`IssuerError`] when the vendor is not named by a domain (lower-case A-labels, no trailing dot, no literal) or,
+    /// for a correspondent, by an address in canonical form; or when the key's name does not fit. The name is not
+    /// folded: one vendor has one name, compared byte by byte everywhere.
     pub fn new(vendor: &str, key_id: &str) -> Result<Self, IssuerError> {
         let canonical = match Address::parse(vendor) {
             Ok(address) => address.canonical() == vendor && address.to_string() == vendor,
@@ -224,30 +223,31 @@ impl Issuer {
         Ok(Self { vendor: vendor.to_owned(), key_id: key_id.to_owned() })
     }
 
-    /// The vendor's domain, or the correspondent's address.
+    /// Returns the vendor's domain, or the correspondent's address.
     #[must_use]
     pub fn vendor(&self) -> &str {
         &self.vendor
     }
 
-    /// The name of the key, unique for its vendor.
+    /// Returns the name of the key, unique for its vendor.
     #[must_use]
     pub fn key_id(&self) -> &str {
         &self.key_id
     }
 
-    /// The footer that says so: `{"iss":"stamps.example","kid":"2026q4"}`.
+    /// Encodes the footer: `{"iss":"stamps.example","kid":"2026q4"}`.
     #[must_use]
     pub fn footer(&self) -> Vec<u8> {
         format!(r#"{{"iss":{},"kid":"{}"}}"#, Value::from(self.vendor.as_str()), self.key_id).into_bytes()
     }
 }
 
-/// PASETO's pre-authentication encoding: the number of pieces and, before each piece, its length, as 64-bit
-/// little-endian numbers. No two lists of pieces give the same bytes.
+/// Returns PASETO's pre-authentication encoding of the pieces.
+/// It is their number and, before each piece, its length, as 64-bit little-endian numbers. No two lists of pieces give
+/// the same bytes.
 #[must_use]
 pub fn pae(pieces: &[&[u8]]) -> Vec<u8> {
-    // The topmost bit is always clear, says the specification; no slice is that long.
+    // The specification keeps the topmost bit clear; no slice is that long.
     let number = |n: usize| (n as u64 & (u64::MAX >> 1)).to_le_bytes();
     let mut encoded = number(pieces.len()).to_vec();
     for piece in pieces {
@@ -257,7 +257,7 @@ pub fn pae(pieces: &[&[u8]]) -> Vec<u8> {
     encoded
 }
 
-/// `v`, a number, `public` or `local`, one or two parts in base64url: a token of the same family.
+/// Whether this is a token of the same family: `v`, a number, `public` or `local`, one or two parts in base64url.
 fn is_other_version(text: &str) -> bool {
     let mut parts = text.split('.');
     let version = parts.next().and_then(|part| part.strip_prefix('v')).unwrap_or("");

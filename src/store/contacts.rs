@@ -1,8 +1,10 @@
-//! What the user has sent: to whom he wrote, and which Message-IDs are his. The port, and the rule that every adapter
-//! asks. What of a message counts as sent by him is decided where messages are read.
+//! Contacts: the addresses that the user wrote to, and the Message-IDs of the user's own messages.
 //!
-//! People are kept by their address, since the user may want to see and to forget them; Message-IDs as hashes, since
-//! nobody reads them and strangers choose how long those are that they ask about.
+//! This module has the port and the rules that every adapter applies. What counts as a message of the user's is decided
+//! where messages are read.
+//!
+//! Contacts are kept by address, since users may want to see and remove them. Message-IDs are kept as hashes: no user
+//! reads them, and strangers choose the length of those that are looked up.
 
 use super::error::StoreError;
 use crate::message::address::Address;
@@ -13,18 +15,18 @@ use std::ops::{AddAssign, ControlFlow};
 /// A message that the user sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// To whom, without the user himself.
+    /// Recipients, without the user's own addresses.
     pub recipients: Vec<Address>,
     /// Its Message-ID, with or without angle brackets.
     pub message_id: Option<String>,
-    /// When (until 2106; what lies outside counts as the nearer end).
+    /// When it was sent. A time after 2106 or before 1970 counts as that limit.
     pub time: UnixTime,
 }
 
 /// What [`ContactStore::learn`] did not know before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LearnOutcome {
-    /// People to whom the user had not written, or whom he had made it forget.
+    /// Addresses that the user had not written to, or had removed.
     pub correspondents: u64,
     /// Message-IDs.
     pub messages: u64,
@@ -37,62 +39,66 @@ impl AddAssign for LearnOutcome {
     }
 }
 
-/// Somebody to whom the user wrote.
+/// A correspondent: the user wrote to this address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Correspondent {
-    /// His [`key`](correspondent_key).
+    /// Its [`key`](correspondent_key).
     pub address: String,
-    /// When the user first wrote to him, as far as is known.
+    /// When the user first wrote to it, as far as is known.
     pub first: UnixTime,
-    /// When he last did.
+    /// When the user last wrote to it.
     pub last: UnixTime,
 }
 
-/// What the user has sent.
+/// The contacts.
 pub trait ContactStore {
-    /// Learns these messages, all or none, durable before it answers. The same message again, or its copies to other
-    /// recipients, may come in any order and any number of times.
+    /// Learns from these messages, all or none; durable before it returns.
+    /// The same message, or its copies to other recipients, may come in any order and any number of times.
     ///
     /// # Errors
-    /// Any [`StoreError`]; it may have been learned all the same, so do it again.
+    /// Any [`StoreError`]. The messages may have been learned all the same, so repeat the call.
     fn learn(&self, sent: &[Sent]) -> Result<LearnOutcome, StoreError>;
 
-    /// Whether the user wrote to this address and has not made it forget that. Local parts compare without case, and
-    /// without a detail (`joe+news@` is `joe@`), whatever the configuration says of the user's own.
+    /// Whether the user wrote to this address and has not removed it since.
+    /// Local parts compare without case and without a detail (`joe+news@` is `joe@`), whatever the configuration says
+    /// of the user's own addresses.
     ///
     /// # Errors
     /// Any [`StoreError`].
     fn wrote_to(&self, address: &Address) -> Result<bool, StoreError>;
 
-    /// Whether the user sent the message with this Message-ID; with or without angle brackets, of any length.
+    /// Whether the user sent the message with this Message-ID.
+    /// Angle brackets are optional, and any length is accepted.
     ///
     /// # Errors
     /// Any [`StoreError`].
     fn sent(&self, message_id: &str) -> Result<bool, StoreError>;
 
-    /// Hands out everybody to whom the user wrote, by address. Stops early when told.
+    /// Visits every correspondent, by address, until `to` breaks.
     ///
     /// # Errors
     /// Any [`StoreError`].
     fn correspondents(&self, to: &mut dyn FnMut(Correspondent) -> ControlFlow<()>) -> Result<(), StoreError>;
 
-    /// Forgets that the user wrote to this address, until he does so again: what he sent up to the last known message
-    /// brings nobody back, however often it is learned. Whether there was something to forget.
+    /// Removes a correspondent until the user writes to the address again.
+    /// Returns whether there was one. Messages up to the last known one do not bring the contact back, however often
+    /// they are learned.
     ///
     /// # Errors
     /// Any [`StoreError`].
     fn remove(&self, address: &Address) -> Result<bool, StoreError>;
 
-    /// Removes the Message-IDs of what was sent before `before`, in commits short enough for mail to pass between them.
-    /// How many there were.
+    /// Removes the Message-IDs of messages sent before `before`; returns how many.
+    /// Commits are short enough for mail to pass between them.
     ///
     /// # Errors
     /// Any [`StoreError`]; what earlier commits removed stays removed.
     fn purge_sent(&self, before: UnixTime) -> Result<u64, StoreError>;
 }
 
-/// The form in which an address is kept and looked for: canonical, and without the detail that many hosts let stand after
-/// a `+` (RFC 5233): who was written to as `help+4711@` answers as `help@`.
+/// Returns the form in which an address is kept and looked up.
+/// It is canonical, and lacks the detail that many hosts allow after a `+` (RFC 5233). A message to `help+4711@` is so
+/// answered by `help@`.
 #[must_use]
 pub fn correspondent_key(address: &Address) -> String {
     let local = address.local().to_ascii_lowercase();
@@ -106,7 +112,8 @@ pub fn correspondent_key(address: &Address) -> String {
 /// A Message-ID in the store: the first 16 bytes of its SHA-256.
 pub(super) type MessageName = [u8; 16];
 
-/// The name of a Message-ID; `None` of an empty one, which is nobody's.
+/// Returns the stored name of a Message-ID.
+/// `None` for an empty one, which matches no message.
 pub(super) fn message_name(message_id: &str) -> Option<MessageName> {
     let id = message_id.trim();
     let id = id.strip_prefix('<').unwrap_or(id);
@@ -115,31 +122,31 @@ pub(super) fn message_name(message_id: &str) -> Option<MessageName> {
     digest.first_chunk().copied().filter(|_| !id.is_empty())
 }
 
-/// A time as rows keep it.
+/// Converts a time to the form kept in rows.
 pub(super) fn seconds(time: UnixTime) -> u32 {
     u32::try_from(time.0.max(0)).unwrap_or(u32::MAX)
 }
 
-/// What is known of one address.
+/// What is stored about one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Contact {
     /// The first message to it.
     pub(super) first: u32,
     /// The last.
     pub(super) last: u32,
-    /// The last of those that the user made us forget; 0 if none.
+    /// The last message before the user removed the contact; 0 if it was not removed.
     pub(super) forgotten: u32,
 }
 
 impl Contact {
-    /// What one message says.
+    /// The contact that one message gives.
     pub(super) fn at(time: UnixTime) -> Self {
-        // 0 would be forgotten from the beginning.
+        // 0 would count as removed from the beginning.
         let at = seconds(time).max(1);
         Self { first: at, last: at, forgotten: 0 }
     }
 
-    /// Two put together, in either order.
+    /// Merges two contacts; the order does not matter.
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             first: self.first.min(other.first),
@@ -148,17 +155,17 @@ impl Contact {
         }
     }
 
-    /// Whether it is still known that the user wrote to it.
+    /// Whether the contact is known and not removed.
     pub(super) fn is_active(self) -> bool {
         self.last > self.forgotten
     }
 
-    /// What is left when it is forgotten.
+    /// The contact after its removal.
     pub(super) fn remove(self) -> Self {
         Self { forgotten: self.last.max(self.forgotten), ..self }
     }
 
-    /// The correspondent of this address, if it is one.
+    /// Returns the correspondent at this address, if the contact is active.
     pub(super) fn named(self, address: &str) -> Option<Correspondent> {
         self.is_active().then(|| Correspondent {
             address: address.to_owned(),

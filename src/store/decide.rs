@@ -1,10 +1,12 @@
-//! The rule by which every store answers: how a stamp is named in the log, what a row holds, and what follows from the
-//! row, the standing and the mark. Pure; where rows are kept is left to the adapters.
+//! The spend rule of every store: stamp ids, row contents, and the decision from row, status and purge mark. Pure;
+//! adapters keep the rows.
 //!
-//! A row's key begins with the hour in which its stamp's window ends (the *bucket*), so that all rows of an hour lie
-//! together and are removed as one range. The hour is the token's own: derived from a setting, it would change with the
-//! setting, and the serial would be let in twice. It follows that one serial signed twice by its vendor with two
-//! different ends is two stamps here. That gains nobody anything: who can sign that can as well sign two serials.
+//! A row's key begins with its *bucket*, the hour in which the stamp's window ends. So all rows of an hour lie together
+//! and are removed as one range.
+//!
+//! The hour comes from the token. Derived from a setting, it would change with the setting, and the serial would be
+//! accepted twice. It follows that a serial which its vendor signed with two different ends is two stamps here. That
+//! gains the vendor nothing: it can sign two serials as well.
 
 use super::error::StoreError;
 use crate::grant::{Answer, Presentation, StampStatus};
@@ -17,13 +19,13 @@ use sha2::{Digest, Sha256};
 /// Seconds in a bucket.
 const HOUR: i64 = 3_600;
 
-/// The bucket of stamps that never end. Never removed.
+/// The bucket of stamps that never end. It is never purged.
 pub(super) const NEVER: u32 = u32::MAX;
 
-/// A stamp's name in the log: the first 16 bytes of SHA-256 over (vendor, serial), each with its length before it.
+/// A stamp's id in the log: the first 16 bytes of SHA-256 over (vendor, serial), each preceded by its length.
 pub(super) type StampId = [u8; 16];
 
-/// A row's key: bucket, big endian, and name. Keys sort by the time at which they may go.
+/// A row's key: bucket, big endian, and stamp id. Keys sort by the time at which they may be purged.
 pub(super) type SpendKey = [u8; 20];
 
 /// What a used row holds.
@@ -31,38 +33,38 @@ pub(super) type SpendKey = [u8; 20];
 pub(super) struct Entry {
     /// The first 16 bytes of the message's fingerprint.
     pub(super) fingerprint: [u8; 16],
-    /// When the stamp was spent, in seconds since 1970 (until 2106; what lies outside counts as the nearer end).
+    /// When the stamp was spent, in seconds since 1970. A time after 2106 or before 1970 counts as that limit.
     pub(super) first_seen: u32,
-    /// How often the message came again.
+    /// Redeliveries of the message so far.
     pub(super) times: u8,
 }
 
 /// A row to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Write {
-    /// The stamp's use.
+    /// The use of the stamp.
     Use(Entry),
-    /// What stands about the stamp.
+    /// The status of the stamp.
     Standing(StampStatus),
 }
 
-/// What to answer, and the row to write before the answer is given.
+/// The answer, and the row to write before the answer is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) answer: SpendResult,
     pub(super) write: Option<Write>,
 }
 
-/// What the rule looks at: all that is known of one stamp.
+/// The input of the rule: all that is known of one stamp.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) standing: StampStatus,
     pub(super) entry: Option<Entry>,
-    /// The highest bucket of which a row was ever removed.
+    /// The purge mark: the highest bucket from which a row was ever removed.
     pub(super) mark: Option<u32>,
 }
 
-/// The rule itself.
+/// Applies the rule.
 pub(super) fn decide(ask: &SpendRequest, known: &State) -> Result<Decision, StoreError> {
     let answer_only = |answer| Ok(Decision { answer, write: None });
     let fingerprint = truncated_hash(&ask.fingerprint);
@@ -76,7 +78,7 @@ pub(super) fn decide(ask: &SpendRequest, known: &State) -> Result<Decision, Stor
     }
     if let Some(entry) = known.entry {
         let first_seen = UnixTime(i64::from(entry.first_seen));
-        // A clock that was set back makes the difference negative, which counts as in time: the message is the same.
+        // A clock that was set back makes the difference negative. That counts as in time: the message is the same.
         let in_time = ask.now.since(first_seen) <= ask.redelivery.within && entry.times < ask.redelivery.times;
         if entry.fingerprint != fingerprint || !in_time {
             return answer_only(SpendResult::DoubleSpend { first_seen });
@@ -91,7 +93,7 @@ pub(super) fn decide(ask: &SpendRequest, known: &State) -> Result<Decision, Stor
         return answer_only(SpendResult::Fresh);
     }
     match known.mark {
-        // It was mail to come late when others of its hour were forgotten, and is not since (`stamps.expiry_grace` was raised).
+        // The stamp is past its end, and its bucket was purged before `stamps.expiry_grace` was raised: it has ended.
         Some(mark) if bucket(ask.expires) <= mark && ask.late => answer_only(SpendResult::Ended),
         Some(mark) if bucket(ask.expires) <= mark => {
             Err(StoreError::ClockBehind { now: ask.now, cleared: bucket_end(mark) })
@@ -106,14 +108,14 @@ pub(super) fn decide(ask: &SpendRequest, known: &State) -> Result<Decision, Stor
     }
 }
 
-/// Whether the stamp was accepted on the message that is asked about.
+/// Whether the stamp was accepted on this message.
 pub(super) fn received(ask: &SpendRequest, known: &State) -> bool {
     let message = truncated_hash(&ask.fingerprint);
     let spent = known.entry.is_some_and(|entry| entry.fingerprint == message);
     spent || known.standing.grant.as_ref().is_some_and(|grant| grant.used_for.contains(&message))
 }
 
-/// The name of a stamp.
+/// Returns the id of a stamp.
 pub(super) fn name(vendor: &str, serial: &Serial) -> StampId {
     let mut hash = Sha256::new();
     for part in [vendor, serial.as_str()] {
@@ -124,12 +126,12 @@ pub(super) fn name(vendor: &str, serial: &Serial) -> StampId {
     first_half(&digest)
 }
 
-/// The key of a stamp.
+/// Returns the key of a stamp.
 pub(super) fn key(ask: &SpendRequest) -> SpendKey {
     encode_key(bucket(ask.expires), &name(&ask.vendor, &ask.serial))
 }
 
-/// A key from its parts.
+/// Joins bucket and id to a key.
 pub(super) fn encode_key(bucket: u32, name: &StampId) -> SpendKey {
     let mut key = [0; 20];
     key[..4].copy_from_slice(&bucket.to_be_bytes());
@@ -137,13 +139,13 @@ pub(super) fn encode_key(bucket: u32, name: &StampId) -> SpendKey {
     key
 }
 
-/// The parts of a key.
+/// Splits a key into bucket and id.
 pub(super) fn decode_key(key: &SpendKey) -> (u32, StampId) {
     let [a, b, c, d, name @ ..] = *key;
     (u32::from_be_bytes([a, b, c, d]), name)
 }
 
-/// The bucket of a window's end. A time before 1970 counts as 1970.
+/// Returns the bucket of a window's end. A time before 1970 counts as 1970.
 pub(super) fn bucket(expires: Option<UnixTime>) -> u32 {
     match expires {
         None => NEVER,
@@ -151,18 +153,18 @@ pub(super) fn bucket(expires: Option<UnixTime>) -> u32 {
     }
 }
 
-/// The first second after a bucket.
+/// Returns the first second after a bucket.
 pub(super) fn bucket_end(bucket: u32) -> UnixTime {
     UnixTime((i64::from(bucket) + 1) * HOUR)
 }
 
-/// The first bucket that must be kept at `now`: all below it ended `grace` seconds ago or more.
+/// Returns the first bucket to keep at `now`: all below it ended `grace` seconds ago or earlier.
 pub(super) fn oldest_kept_bucket(now: UnixTime, grace: i64) -> u32 {
     let ended = now.0.saturating_sub(grace.max(0)).max(0) / HOUR;
     u32::try_from(ended).unwrap_or(NEVER)
 }
 
-/// What of a fingerprint goes into a row.
+/// Returns the part of a fingerprint that is stored.
 pub(super) fn truncated_hash(fingerprint: &Fingerprint) -> [u8; 16] {
     first_half(&fingerprint.0)
 }
@@ -174,7 +176,7 @@ fn first_half(whole: &[u8; 32]) -> [u8; 16] {
 }
 
 impl Entry {
-    /// The bytes of a row: fingerprint, first seen (big endian), times.
+    /// Encodes a row: fingerprint, first seen (big endian), redeliveries.
     pub(super) fn to_bytes(self) -> [u8; 21] {
         let mut bytes = [0; 21];
         bytes[..16].copy_from_slice(&self.fingerprint);
@@ -183,7 +185,7 @@ impl Entry {
         bytes
     }
 
-    /// The row of these bytes.
+    /// Decodes a row.
     pub(super) fn from_bytes(bytes: &[u8; 21]) -> Self {
         let [fingerprint @ .., a, b, c, d, times] = *bytes;
         Self { fingerprint, first_seen: u32::from_be_bytes([a, b, c, d]), times }

@@ -1,6 +1,7 @@
-//! What can go wrong with a store. None of it is about a message: every variant is our own trouble, for which mail is
-//! deferred. Each text names the file and says what a person can do about it.
+//! Errors of a store. No variant is about a message: each is a local failure, and mail is deferred. Each text names the
+//! file and what the user can do.
 
+use crate::os::safe_dir::PathError;
 use crate::time::UnixTime;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,12 +10,12 @@ use std::time::Duration;
 /// Why a store gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process held the store for longer than we may wait.
-    #[error("{path} is in use by another process; waited {} ms for it, try again", .waited.as_millis())]
+    /// Another process held the store for longer than the wait limit.
+    #[error("{path}: in use by another process: waited {} ms; try again", .waited.as_millis())]
     Busy {
         /// The store's file.
         path: PathBuf,
-        /// For how long we waited.
+        /// How long the caller waited.
         waited: Duration,
     },
     /// The disk, or the quota, is full.
@@ -22,91 +23,94 @@ pub enum StoreError {
     Full {
         /// The store's file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file or its folder cannot be written.
-    #[error("{path} cannot be written; check who owns it and its folder, and whether the file system is read-only")]
+    #[error("{path}: cannot be written; check who owns it and its folder, and whether the file system is read-only")]
     ReadOnly {
         /// The store's file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file is not a log of ours, or no longer a sound one.
-    #[error("{path} is damaged or is not a used-serial log ({what}); restore it from a backup")]
+    /// The file is not a used log, or is corrupt.
+    #[error(
+        "{path}: damaged, or not a file of mailstamp: {what}; restore it from a backup, or remove it and {path}.lock \
+         to begin an empty one, which forgets every stamp"
+    )]
     Damaged {
         /// The store's file.
         path: PathBuf,
-        /// What was seen.
+        /// What was found.
         what: String,
     },
-    /// A log was kept here and its file is gone.
+    /// The file of an existing log is gone.
     #[error(
-        "{path} is gone, though a used-serial log was kept there; restore it from a backup, or remove {lock} to begin \
-         an empty one, to which every used stamp is fresh"
+        "{path}: missing, though a used log was kept there; restore it from a backup, or remove {lock} to begin an \
+         empty one, to which every used stamp is fresh"
     )]
     Missing {
         /// The store's file.
         path: PathBuf,
-        /// The lock file that says so.
+        /// The lock file, which records that there was a log.
         lock: PathBuf,
     },
     /// The file was written by another version of this program.
     #[error(
-        "{path} has format {found}, and this program knows format {known}; use a version of mailstamp that knows it"
+        "{path}: unknown format {found}: this version knows {known}; use a version of mailstamp that knows {found}"
     )]
     Version {
         /// The store's file.
         path: PathBuf,
         /// The format found.
         found: u32,
-        /// The format that we read and write.
+        /// The format that this version reads and writes.
         known: u32,
     },
-    /// Others could have tampered with the file, or could.
-    #[error("{path} {what}; it is not used until that is put right")]
+    /// Another user could write to the file, or has its place.
+    #[error("{path}: {what}")]
     Unsafe {
         /// The file or folder.
         path: PathBuf,
         /// What is wrong with it.
         what: String,
     },
-    /// The log was cleared past this stamp's end, and the clock says that the stamp is still good: the clock is behind,
-    /// or was ahead when the log was cleared. Whether the stamp was used cannot be told any more.
+    /// The log was purged past this stamp's end, but by the clock the stamp is still valid.
+    /// The clock is behind now, or was ahead when the log was purged. Whether the stamp was used is no longer known.
     #[error(
-        "the clock says {now}, but the used-serial log was cleared of stamps that end before {cleared}; set the clock \
-         right (if it was ahead before, such stamps have to be refused by hand)"
+        "system clock is wrong: it reads {now}, but the used log was purged of stamps that end before {cleared}; set \
+         the clock (if it was ahead before, such stamps have to be refused by hand)"
     )]
     ClockBehind {
-        /// Now, as we were told.
+        /// The current time, as passed in.
         now: UnixTime,
-        /// The end of what was cleared.
+        /// The end of what was purged.
         cleared: UnixTime,
     },
-    /// The process that had the log has just let it go.
-    #[error("{path} is being left by the process that had it; try again")]
+    /// The lock holder is shutting down.
+    #[error("{path}: lock holder is shutting down; try again")]
     Left {
         /// The store's file.
         path: PathBuf,
     },
-    /// What the process that holds the log says of its own trouble.
+    /// The lock holder's own error.
     #[error("{0}")]
     Told(String),
-    /// Anything else that the system reported.
+    /// Any other error of the system.
     #[error("cannot {doing} {path}: {source}")]
     Io {
-        /// What we were doing, as a verb.
+        /// The operation, as a verb.
         doing: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl StoreError {
-    /// The same once more, for others who asked together with the one who is told.
+    /// Copies the error, one copy for each request of a failed batch.
     pub(super) fn again(&self) -> Self {
         let io = |source: &io::Error| io::Error::new(source.kind(), source.to_string());
         match self {
@@ -124,7 +128,7 @@ impl StoreError {
         }
     }
 
-    /// Sorts an error of the system.
+    /// Classifies an error of the system.
     pub(super) fn from_io(doing: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
@@ -139,7 +143,7 @@ impl StoreError {
         }
     }
 
-    /// Sorts an error of the database.
+    /// Classifies an error of the database.
     pub(super) fn from_redb(path: &Path, error: ::redb::Error) -> Self {
         use ::redb::Error as E;
         match error {
@@ -149,6 +153,15 @@ impl StoreError {
             }
             E::PreviousIo => Self::Io { doing: "use", path: path.to_owned(), source: io::Error::other(error) },
             other => Self::Damaged { path: path.to_owned(), what: other.to_string() },
+        }
+    }
+}
+
+impl From<PathError> for StoreError {
+    fn from(error: PathError) -> Self {
+        match error {
+            PathError::Insecure { path, what } => Self::Unsafe { path, what },
+            PathError::Io { doing, path, source } => Self::from_io(doing, &path, source),
         }
     }
 }

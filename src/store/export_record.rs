@@ -1,5 +1,5 @@
-//! The rows of a store as they leave it and come in: one JSON object a line. How rows of two stores are put together
-//! stands here too. Reading and writing files of them is left to the command.
+//! Export format of a store: its rows as JSON, one object a line. This module also merges rows of two stores. The
+//! command reads and writes the files.
 
 use super::contacts::Contact;
 use super::decide::{Entry, StampId};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "row", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ExportRecord {
-    /// Rows of this hour, and of those before it, were removed.
+    /// Rows of this hour and of those before it were purged.
     PurgedThrough {
         /// Hours since 1970.
         hour: u32,
@@ -29,28 +29,28 @@ pub enum ExportRecord {
         fingerprint: [u8; 16],
         /// When it was spent, in seconds since 1970.
         first_seen: u32,
-        /// How often the message came again.
+        /// Redeliveries of the message.
         times: u8,
     },
-    /// What the user said about a stamp.
+    /// The user's grant or revocation of a stamp.
     Standing {
         /// Its vendor.
         vendor: String,
         /// Its serial.
         #[serde(with = "serial_text")]
         serial: Serial,
-        /// What he said.
+        /// Its status.
         standing: StampStatus,
     },
-    /// Somebody to whom the user wrote. Times are in seconds since 1970.
+    /// A correspondent, to whom the user wrote. Times are in seconds since 1970.
     Correspondent {
-        /// His address, in the form in which it is looked for.
+        /// The address, in the form in which it is looked up.
         address: String,
-        /// The first message to him.
+        /// The first message to it.
         first: u32,
         /// The last.
         last: u32,
-        /// The last of those that the user made it forget; 0 if none.
+        /// The last message before the user removed the contact; 0 if it was not removed.
         #[serde(default, skip_serializing_if = "is_zero")]
         forgotten: u32,
     },
@@ -66,7 +66,7 @@ pub enum ExportRecord {
     Reply {
         /// Which.
         kind: ReplyKind,
-        /// To whom.
+        /// Its recipient.
         sender: String,
         /// When, in seconds since 1970.
         at: u32,
@@ -96,13 +96,13 @@ impl ExportRecord {
         Self::Correspondent { address, first, last, forgotten }
     }
 
-    /// The row of a reply under its key; `None` of a kind that we do not know.
+    /// Returns the record of a reply under its key; `None` for an unknown kind.
     pub(super) fn reply(key: &str, at: u32) -> Option<Self> {
         reply_log::named(key, at).map(|Reply { kind, sender, .. }| Self::Reply { kind, sender, at })
     }
 }
 
-/// The row to keep of two for one stamp: the earlier use; of one use, the higher count.
+/// Merges two rows of one stamp: the earlier use wins; of one use, the higher count.
 pub(super) fn merge_used(known: Option<Entry>, new: Entry) -> Entry {
     match known {
         None => new,
@@ -114,14 +114,15 @@ pub(super) fn merge_used(known: Option<Entry>, new: Entry) -> Entry {
     }
 }
 
-/// What is to stand of two: a revocation in either stays, the earlier if both have one; a grant comes in only where
-/// nothing is known, since it may have been taken back here.
+/// Merges two statuses of one stamp.
+/// A revocation in either stays, the earlier if both have one. A new grant counts only where nothing is known, since it
+/// may have been taken back here.
 pub(super) fn merge_standing(known: &StampStatus, new: StampStatus) -> StampStatus {
     if *known == StampStatus::default() {
         return new;
     }
     let (revoked, means) = match (known.revoked, new.revoked) {
-        // What was said in so many words on either side is not undone by moving a message.
+        // An explicit revocation on either side is not undone by moving a message.
         (Some(a), Some(b)) => (Some(a.min(b)), known.means.and(new.means)),
         (_, None) => (known.revoked, known.means),
         (None, Some(_)) => (new.revoked, new.means),
@@ -171,8 +172,8 @@ mod tests {
     fn a_row_that_is_not_ours_is_refused() {
         for line in [
             r#"{"row":"used","hour":1,"stamp":"ab","fingerprint":"01010101010101010101010101010101","first_seen":7,"times":2}"#,
-            r#"{"row":"cleared","hour":-1}"#,
-            r#"{"row":"cleared","hour":1,"more":2}"#,
+            r#"{"row":"purged-through","hour":-1}"#,
+            r#"{"row":"purged-through","hour":1,"more":2}"#,
             r#"{"row":"standing","vendor":"v","serial":"a b","standing":{}}"#,
             r#"{"row":"other"}"#,
         ] {
@@ -197,7 +198,7 @@ mod tests {
         let revoked = |at| StampStatus { revoked: Some(at), ..StampStatus::default() };
         assert_eq!(merge_standing(&StampStatus::default(), granted.clone()), granted);
         assert_eq!(merge_standing(&revoked(9), granted.clone()), revoked(9));
-        // As no export writes it, but a hand can: the same rows once more must change nothing.
+        // No export writes this, but a person can. The same rows once more must change nothing.
         let only_means = StampStatus { means: Some(Means::Moved), ..StampStatus::default() };
         assert_eq!(merge_standing(&only_means, StampStatus::default()), only_means);
         assert_eq!(merge_standing(&revoked(9), revoked(4)), revoked(4));

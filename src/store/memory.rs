@@ -1,5 +1,5 @@
-//! A store in memory: for tests, and for judging with a state that is thrown away. It shares the rule with the store on
-//! disk and nothing else, so the contract tests compare the two.
+//! In-memory store, for tests and for judging with a temporary state. It shares only the rule with the store on disk,
+//! so the contract tests compare the two.
 
 use super::contacts::{self, Contact, ContactStore, Correspondent, LearnOutcome, MessageName, Sent};
 use super::decide::{self, Decision, Entry, SpendKey, StampId, State, Write};
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The store. Forgets all when dropped.
+/// The store. Its rows are lost when it is dropped.
 #[derive(Debug)]
 pub struct Memory {
     ledger: Mutex<Ledger>,
@@ -35,19 +35,20 @@ struct Ledger {
 }
 
 impl Memory {
-    /// An empty store with the usual grace.
+    /// Makes an empty store with the usual grace.
     #[must_use]
     pub fn new() -> Self {
         Self::with_grace(GRACE)
     }
 
-    /// An empty store whose rows are kept for `grace` seconds after their bucket's end.
+    /// Makes an empty store that keeps rows for `grace` seconds after their bucket's end.
     #[must_use]
     pub fn with_grace(grace: i64) -> Self {
         Self { ledger: Mutex::default(), grace }
     }
 
-    /// No step under the lock can stop half-way, so what a poisoned lock guards is whole.
+    /// Locks the rows.
+    /// No step under the lock can stop half-way, so the rows behind a poisoned lock are consistent.
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,7 +92,7 @@ impl Ledger {
         Purged { removed: keys.len(), left: self.used.range(..end).next().is_some() }
     }
 
-    /// Takes in what is known of an address; whether that changed anything.
+    /// Merges a contact; returns whether that changed anything.
     fn put_contact(&mut self, address: String, contact: Contact) -> bool {
         let before = self.contacts.get(&address).copied();
         let after = before.map_or(contact, |known| known.and(contact));
@@ -106,7 +107,7 @@ impl Ledger {
     }
 }
 
-/// Puts the higher number; whether that changed anything.
+/// Stores the higher number; returns whether that changed anything.
 fn raise<K: Ord>(rows: &mut BTreeMap<K, u32>, key: K, number: u32) -> bool {
     let before = rows.get(&key).copied();
     rows.insert(key, before.map_or(number, |known| known.max(number)));

@@ -1,13 +1,14 @@
-//! To whom automatic replies went. The port, and the rule that every adapter asks. A reply is *reserved* before it is
-//! sent: who is killed between the two has sent one too few, never one too many. Whether a message may be answered at all
-//! is decided elsewhere.
+//! Reply log: the senders who got automatic replies. This module has the port and the rule that every adapter applies.
+//! Whether a message may be answered at all is decided elsewhere.
 //!
-//! Replies to one sender are told apart by their kind. The ceiling is over all, and counted by the hour: those of this
-//! hour and of the 24 before it, so at least the last 24 hours, in few rows whatever the ceiling.
-//!
-//! What is dated after now was written before now all the same, by a clock that was ahead. It counts as of now, and is
-//! dated so: a clock that is set back lets no reply through, and one that was years ahead does not silence anybody for
-//! years. Hours that count no more are kept for a while, since a clock that was ahead may come back to them.
+//! - A reply is *reserved* before it is sent. A process killed between the two sends one reply too few, never one too
+//!   many.
+//! - Replies to one sender are counted by kind. The ceiling is over all replies, and counts by the hour: this hour and
+//!   the 24 before it. That is at least the last 24 hours, in few rows whatever the ceiling.
+//! - A row dated after now was written before now, by a clock that was ahead. It counts as of now, and its date is set
+//!   to now. So a clock that is set back lets no reply through, and one that was years ahead blocks no sender for
+//!   years.
+//! - Hours that no longer count are kept for a while, since a clock that was ahead may come back to them.
 
 use super::contacts;
 use super::error::StoreError;
@@ -16,17 +17,17 @@ use crate::time::UnixTime;
 use sha2::{Digest, Sha256};
 use std::ops::ControlFlow;
 
-/// May this reply be sent?
+/// A request to send a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyRequest {
-    /// Which reply.
+    /// The kind of reply.
     pub kind: ReplyKind,
-    /// To whom, in the form by which he is known again; [`correspondent_key`](super::correspondent_key) makes one. One
-    /// longer than 600 bytes is kept as a hash.
+    /// The sender, in the form in which it is looked up; [`correspondent_key`](super::correspondent_key) makes one.
+    /// A form longer than 600 bytes is kept as a hash.
     pub sender: String,
-    /// The time.
+    /// The current time.
     pub now: UnixTime,
-    /// Seconds between two replies of one kind to one sender.
+    /// Least interval between two replies of one kind to one sender, in seconds.
     pub per_sender: i64,
     /// The most replies of all kinds to all senders in a day.
     pub per_day: u32,
@@ -35,16 +36,16 @@ pub struct ReplyRequest {
 /// The answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reservation {
-    /// It may be sent, and is written down as sent.
+    /// It may be sent, and is recorded as sent.
     Yes,
-    /// The sender got one of this kind not long ago.
+    /// The sender got one of this kind within the interval.
     Lately {
-        /// When; now, if that time is still to come.
+        /// When; now, if the recorded time is in the future.
         at: UnixTime,
     },
-    /// So many were sent in the last day.
+    /// The day's ceiling is reached.
     Ceiling {
-        /// How many.
+        /// Replies of the last day.
         sent: u32,
     },
 }
@@ -52,63 +53,64 @@ pub enum Reservation {
 /// A reply that was sent: the last of its kind to its sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// Which.
+    /// Its kind.
     pub kind: ReplyKind,
-    /// To whom.
+    /// Its recipient.
     pub sender: String,
     /// When.
     pub at: UnixTime,
 }
 
-/// To whom automatic replies went.
+/// The port of the reply log.
 pub trait ReplyLog {
-    /// Whether the reply may be sent; if so it is written down as sent, durable before it answers. Of any number who ask
-    /// at once about one reply to one sender, one is told [`Reservation::Yes`].
+    /// Reserves a reply: if it may be sent, records it as sent, durable before it returns.
+    /// Of any number of concurrent requests for one reply to one sender, one gets [`Reservation::Yes`].
     ///
     /// # Errors
-    /// Any [`StoreError`]: no reply must be sent. It may have been written down all the same.
+    /// Any [`StoreError`]: no reply must be sent. It may have been recorded all the same.
     fn reserve_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError>;
 
-    /// What [`reserve_reply`](Self::reserve_reply) would answer now. Changes nothing.
+    /// Returns what [`reserve_reply`](Self::reserve_reply) would return now.
+    /// Changes nothing.
     ///
     /// # Errors
     /// Any [`StoreError`].
     fn peek_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError>;
 
-    /// Hands out the last reply of each kind to each sender, by kind and sender. Stops early when told.
+    /// Visits the last reply of each kind to each sender, by kind and sender, until `to` breaks.
     ///
     /// # Errors
     /// Any [`StoreError`].
     fn replies(&self, to: &mut dyn FnMut(Reply) -> ControlFlow<()>) -> Result<(), StoreError>;
 
-    /// Removes what was replied before `before`, in commits short enough for mail to pass between them. How many replies
-    /// that were. The counts of the last day stay.
+    /// Removes replies before `before`; returns how many.
+    /// Commits are short enough for mail to pass between them. The counts of the last day stay.
     ///
     /// # Errors
     /// Any [`StoreError`]; what earlier commits removed stays removed.
     fn purge_replies(&self, before: UnixTime) -> Result<u64, StoreError>;
 }
 
-/// The longest sender that is kept as he is: an address fits.
+/// The longest sender that is kept in clear text: an address fits.
 const SENDER_MAX: usize = 600;
 /// Seconds in an hour.
 const HOUR: i64 = 3_600;
 /// Hours before this one that count.
 const HOURS: u32 = 24;
-/// Hours that are kept, the latest: as many as count, and as many again that a clock gone ahead may have put behind them.
+/// Hours kept, the latest ones: those that count, and as many again in case a clock that was ahead comes back.
 const KEPT: usize = 50;
 
-/// What the rule looks at, and what is to stand after it.
+/// What the rule reads, and what it leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ReplyHistory {
     /// When the sender last got a reply of this kind.
     pub(super) at: Option<u32>,
-    /// Hours, and how many replies went out in each.
+    /// Hours, with the count of replies in each.
     pub(super) hours: Vec<(u32, u32)>,
 }
 
 impl ReplyHistory {
-    /// The same as it looks at `now`: nothing dated later.
+    /// Returns the history as of `now`: later dates are set to now.
     fn seen(&self, now: u32, hour: u32) -> Self {
         let mut hours: Vec<(u32, u32)> = Vec::new();
         for (of, count) in self.hours.iter().map(|(of, count)| ((*of).min(hour), *count)) {
@@ -124,13 +126,13 @@ impl ReplyHistory {
         self.at.is_some_and(|at| at > now) || self.hours.iter().any(|(of, _)| *of > hour)
     }
 
-    /// How many count at this hour.
+    /// Counts the replies that the ceiling includes at this hour.
     fn sent(&self, hour: u32) -> u32 {
         let counting = self.hours.iter().filter(|(of, _)| *of >= hour.saturating_sub(HOURS));
         counting.fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
-    /// One more, now.
+    /// Adds one reply at `now`.
     fn add(&mut self, now: u32, hour: u32) {
         self.at = Some(now);
         match self.hours.iter_mut().find(|(of, _)| *of == hour) {
@@ -142,7 +144,7 @@ impl ReplyHistory {
     }
 }
 
-/// The rule itself: the answer, and what to write before it is given.
+/// Applies the rule: returns the answer, and what to write before it is given.
 pub(super) fn decide(ask: &ReplyRequest, known: &ReplyHistory) -> (Reservation, Option<ReplyHistory>) {
     let (now, hour) = (contacts::seconds(ask.now), hour(ask.now));
     let mut after = known.seen(now, hour);
@@ -155,22 +157,22 @@ pub(super) fn decide(ask: &ReplyRequest, known: &ReplyHistory) -> (Reservation, 
         after.add(now, hour);
         return (answer, Some(after));
     }
-    // A date to come must be put right, or it would count as of now for ever.
+    // A date in the future must be corrected, or it would count as of now for ever.
     (answer, known.is_ahead(now, hour).then_some(after))
 }
 
-/// How many of the replies of these hours count at `now`.
+/// Counts the replies of these hours that the ceiling includes at `now`.
 pub(super) fn counted(hours: Vec<(u32, u32)>, now: UnixTime) -> u32 {
     let (seconds, hour) = (contacts::seconds(now), hour(now));
     ReplyHistory { at: None, hours }.seen(seconds, hour).sent(hour)
 }
 
-/// The hour of a time, since 1970.
+/// Returns the hour of a time, counted since 1970.
 pub(super) fn hour(time: UnixTime) -> u32 {
     u32::try_from(time.0.max(0) / HOUR).unwrap_or(u32::MAX)
 }
 
-/// The key of a reply: its kind and its sender.
+/// Returns the key of a reply: its kind and its sender.
 pub(super) fn key(kind: ReplyKind, sender: &str) -> String {
     if sender.len() <= SENDER_MAX {
         return format!("{kind} {sender}");
@@ -180,7 +182,7 @@ pub(super) fn key(kind: ReplyKind, sender: &str) -> String {
     format!("{kind} sha256:{hash}")
 }
 
-/// The reply of a key.
+/// Parses the key of a reply.
 pub(super) fn named(key: &str, at: u32) -> Option<Reply> {
     let (word, sender) = key.split_once(' ')?;
     let kind = [ReplyKind::Challenge, ReplyKind::Compromised].into_iter().find(|kind| kind.as_str() == word)?;
@@ -204,7 +206,7 @@ mod tests {
         }
     }
 
-    /// Replies to ever new senders, at these times.
+    /// Makes the history of replies to new senders at these times.
     fn sent(times: &[i64]) -> ReplyHistory {
         times.iter().fold(ReplyHistory::default(), |known, seconds| {
             let asked = decide(&ask(*seconds), &ReplyHistory { at: None, ..known });

@@ -1,6 +1,7 @@
-//! Stamps that correspondents let come back: one small file for each message that brought one, in the folder `returns` of
-//! the state, found by its Message-ID when that message is answered. It is a memory of convenience: what is lost costs a
-//! stamp, and nothing is decided by it, so it has neither lock nor sync, and no place in the log of used serials.
+//! Returnable stamps: stamps that correspondents let come back. The folder `returns` of the state has one small file
+//! for each message that brought one, found by its Message-ID when the user answers that message. This is a cache: a
+//! lost file costs a stamp, and no decision depends on it. So it has neither lock nor sync, and is not part of the used
+//! log.
 
 use super::contacts::message_name;
 use crate::message::address::Address;
@@ -18,35 +19,33 @@ const FOLDER: &str = "returns";
 /// No row is longer than this.
 const LONGEST: u64 = 64 * 1024;
 
-/// A stamp that may come back, and to whom.
+/// A stamp that may come back, and its recipients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReturnableStamp {
     /// The stamp.
     pub stamp: String,
-    /// Who wrote the message that brought it, and where he wants answers: nobody else gets it.
+    /// The author of the message that brought it, and the Reply-To addresses. No other recipient gets the stamp.
     pub from: Vec<Address>,
     /// When it came.
     pub at: UnixTime,
 }
 
-/// The memory of them.
+/// The store of returnable stamps.
 #[derive(Debug)]
 pub struct ReturnableStore {
     folder: PathBuf,
 }
 
 impl ReturnableStore {
-    /// The memory in the folder of the state.
+    /// Makes the store in the folder of the state.
     #[must_use]
     pub fn new(state: &Path) -> Self {
         Self { folder: state.join(FOLDER) }
     }
 
-    /// Keeps a stamp, under the Message-ID of the message that brought it. Nothing is kept under an empty one. The first
-    /// stays: another message under the same Message-ID changes nothing.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Keeps a stamp, under the Message-ID of the message that brought it.
+    /// Nothing is kept under an empty one. The first stamp stays: another message under the same Message-ID changes
+    /// nothing.
     pub fn keep(&self, message_id: &str, returnable: &ReturnableStamp) -> io::Result<()> {
         let Some(path) = self.path(message_id).filter(|path| !path.exists()) else { return Ok(()) };
         os::make_folder(&self.folder, 0o700)?;
@@ -54,7 +53,8 @@ impl ReturnableStore {
         atomic_file::replace(&path, 0o600, Durability::Cached, |file| file.write_all(&row))
     }
 
-    /// The stamp that came with the message of this Message-ID, if it may come back; with or without angle brackets.
+    /// Returns the stamp that came with the message of this Message-ID, if it may come back.
+    /// Angle brackets are optional.
     #[must_use]
     pub fn find(&self, message_id: &str) -> Option<ReturnableStamp> {
         let path = self.path(message_id)?;
@@ -62,7 +62,7 @@ impl ReturnableStore {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
-    /// Forgets what came before `before`. How many.
+    /// Removes the stamps that came before `before`; returns how many.
     pub fn purge(&self, before: UnixTime) -> u64 {
         let mut removed = 0;
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {

@@ -1,6 +1,6 @@
-//! The judgement of one stamp, in the order of the manual: form, key, signature, key status, holder's proof, revocation by
-//! the vendor, recipient, window, price. What is left to the used-serial log (revocation and grants by the user, earlier
-//! uses) goes out as a question; nothing here writes or reads anything.
+//! Judgement of one stamp, in the order of the manual: form, key, signature, key status, holder's proof, revocation by
+//! the vendor, recipient, window, price. The used log knows the rest (revocation and grants by the user, earlier uses),
+//! so that goes out as a request. This module reads and writes nothing.
 
 use super::facts::{Envelope, Facts, KeyFact, KeyStatus, Mailbox, VendorKey};
 use super::finding::Finding;
@@ -18,26 +18,26 @@ use crate::stamp::signing::PublicKey;
 use crate::stamp::token::{Issuer, Purpose, Token, TokenError};
 use std::cell::OnceCell;
 
-/// One question about one stamp.
+/// One request about one stamp.
 #[derive(Clone, Debug)]
 pub(super) struct StoreQuestion {
     /// The stamp, as an index into the findings.
     pub(super) finding: usize,
-    /// What the log is asked.
+    /// The request to the log.
     pub(super) spend: SpendRequest,
-    /// The reason if it is fresh and may be spent: that of an acceptance.
+    /// The reason if the stamp is fresh and may be spent: that of an acceptance.
     pub(super) accepted: Reason,
-    /// Asked later if the log knows nothing against the stamp: a standing stamp is looked up by its serial, and then each
-    /// use of it is spent by its nonce.
+    /// The request that follows if the log has nothing against the stamp.
+    /// A standing stamp is looked up by its serial, and then each use of it is spent by its nonce.
     pub(super) then: Option<Box<Self>>,
 }
 
-/// What the stamps of one message are judged against.
+/// The inputs for judging the stamps of one message.
 pub(super) struct Candidate<'a> {
     message: &'a Message<'a>,
     envelope: &'a Envelope,
     facts: &'a Facts<'a>,
-    /// Taken once, and only if a stamp needs it: it reads the whole body.
+    /// Computed once, and only if a stamp needs it: it reads the whole body.
     fingerprint: OnceCell<Fingerprint>,
 }
 
@@ -67,8 +67,8 @@ pub(super) fn judge(found: &Found, index: usize, case: &Candidate<'_>) -> (Findi
     }
 }
 
-/// What a delivery of the message asked the used-serial log about the stamp `found`, if it ever came so far: the log knows
-/// whether it did, and what time it is now says nothing about that.
+/// Returns the request that a delivery of the message made about the stamp `found`, if there was one.
+/// The log knows whether there was. The current time does not matter.
 pub(super) fn asked(found: &Found, case: &Candidate<'_>) -> Option<StoreQuestion> {
     let signed = signed(found, &mut Finding::of(found.place), case.facts).ok()?;
     let holder = signed.claims.holder.as_ref();
@@ -77,15 +77,15 @@ pub(super) fn asked(found: &Found, case: &Candidate<'_>) -> Option<StoreQuestion
     Some(Authentic { vendor, claims: signed.claims, proof }.question(0, None, case))
 }
 
-/// A stamp whose signature held, under a key in force, used by its holder, not revoked by its vendor.
+/// A stamp whose signature holds, under a key in force, used by its holder, not revoked by its vendor.
 struct Authentic {
     vendor: String,
     claims: Stamp,
-    /// The holder's proof, for a stamp that belongs to a key.
+    /// The holder's proof, for a stamp bound to a key.
     proof: Option<Proof>,
 }
 
-/// A stamp whose signature held, whatever else may be said of it.
+/// A stamp whose signature holds, whatever its other faults.
 struct Signed {
     token: Token,
     issuer: Issuer,
@@ -93,7 +93,7 @@ struct Signed {
     claims: Stamp,
 }
 
-/// Reads the stamp and checks its signature; `finding` takes up what it says of itself.
+/// Reads the stamp and checks its signature; `finding` gets the stamp's claims.
 fn signed(found: &Found, finding: &mut Finding, facts: &Facts<'_>) -> Result<Signed, Reason> {
     let token = Token::parse(&found.token).map_err(form)?;
     let issuer = token.issuer().map_err(form)?;
@@ -109,8 +109,8 @@ fn signed(found: &Found, finding: &mut Finding, facts: &Facts<'_>) -> Result<Sig
     Ok(Signed { token, issuer, key, claims })
 }
 
-/// Whose stamp it is, if its signature holds: what a person means who points at a message. A finding without a reason is
-/// such a stamp.
+/// Identifies a stamp whose signature holds, for a user who names a message to grant or revoke its stamp.
+/// Its finding has no reason.
 pub(super) fn identify(found: &Found, facts: &Facts<'_>) -> Finding {
     let mut finding = Finding::of(found.place);
     finding.reason = signed(found, &mut finding, facts).err();
@@ -124,7 +124,7 @@ fn authenticate(found: &Found, finding: &mut Finding, case: &Candidate<'_>) -> R
     let recent = |proof: &Proof| facts.now.since(proof.issued).saturating_abs() <= facts.policy.redelivery.within;
     let proof = match &claims.holder {
         Some(holder) => Some(proven(holder, &token, case, recent)?),
-        // Without a holder's key a stamp for many uses would be good for whoever sees it.
+        // Without a holder's key, any reader of a stamp for many uses could use it.
         None if claims.many => return Err(Reason::Malformed),
         None => None,
     };
@@ -142,7 +142,7 @@ fn form(error: TokenError) -> Reason {
     }
 }
 
-/// A stamp that asks for what this program does not know is of a later version; any other is simply wrong.
+/// A stamp with an unknown critical claim is of a later version; any other fault makes it malformed.
 fn unreadable(error: ClaimError) -> Reason {
     match error {
         ClaimError::Critical(_) => Reason::UnknownVersion,
@@ -160,8 +160,8 @@ fn key_of(issuer: &Issuer, facts: &Facts<'_>) -> Result<VendorKey, Reason> {
     }
 }
 
-/// A key that is not yet in force, or no more, vouches for nothing: whoever holds a stolen key can write any date into a
-/// stamp, so only the time of the judgement counts.
+/// Checks that a key is in force at the time of the judgement.
+/// Only that time counts: with a stolen key, any date can be written into a stamp.
 fn in_force(key: &VendorKey, facts: &Facts<'_>) -> Result<(), Reason> {
     let (now, skew) = (facts.now, facts.policy.skew);
     let revoked = matches!(key.status, KeyStatus::Revoked { since } if since <= now);
@@ -170,8 +170,8 @@ fn in_force(key: &VendorKey, facts: &Facts<'_>) -> Result<(), Reason> {
     if revoked || ended || to_come { Err(Reason::KeyRevoked) } else { Ok(()) }
 }
 
-/// The proof in the message by which the stamp's holder signed this use of it (paper, key-pair section: each time A
-/// attaches the stamp, A signs it).
+/// Returns the proof in the message by which the holder signed this use of the stamp.
+/// (Paper, key-pair section: each time A attaches the stamp, A signs it.)
 fn proven(
     holder: &PublicKey,
     stamp: &Token,
@@ -190,21 +190,22 @@ fn proven(
     Err(missing)
 }
 
-/// Whether an authentic stamp is good for this mailbox at this time.
+/// Checks that an authentic stamp is good for this mailbox at this time.
 fn applies(stamp: &Stamp, case: &Candidate<'_>) -> Result<(), Reason> {
     let mailbox = mailbox_named(stamp, case).ok_or(Reason::NotForMe)?;
     window(stamp, case.facts)?;
     if stamp.value < mailbox.price { Err(Reason::BelowPrice) } else { Ok(()) }
 }
 
-/// The user's mailbox that the stamp names. A stamp in clear text is simply compared. A hashed one can only be tried
-/// against addresses: those that the user wrote out, and those that the message and its envelope name, as far as they are
-/// the user's. (A forged To adds nothing: it must be the user's, and the hash must be of it.)
+/// Returns the user's mailbox that the stamp names.
+/// A stamp in clear text is compared. A hash can only be tried against addresses: those that the user wrote out, and
+/// those of the user's that the message and its envelope name. (A forged To adds nothing: it must be the user's, and
+/// the hash must be of it.)
 fn mailbox_named<'a>(stamp: &Stamp, case: &'a Candidate<'_>) -> Option<&'a Mailbox> {
     let mailboxes = case.facts.mailboxes;
     let mine = |address: &Address| mailboxes.iter().find(|mailbox| mailbox.pattern.matches(address));
     let audience = &stamp.audience;
-    // An address in clear text must be the user's as it is spelled: his host may heed case, and a hash cannot.
+    // An address in clear text must be spelled as the user's: their host may heed case, and a hash cannot.
     let hashed = matches!(audience, Audience::Hashed { .. });
     if let Some(recipient) = &case.envelope.recipient {
         return mine(recipient)
@@ -220,7 +221,7 @@ fn mailbox_named<'a>(stamp: &Stamp, case: &'a Candidate<'_>) -> Option<&'a Mailb
     })
 }
 
-/// Fields in which a recipient's own address may stand.
+/// Fields that may name a recipient's own address.
 const ADDRESSED: [&str; 5] = ["To", "Cc", "Delivered-To", "X-Original-To", "Envelope-To"];
 
 /// Paper, protocol step 4: B may check the window, and the window lets B forget old identifiers.
@@ -241,8 +242,9 @@ fn window(stamp: &Stamp, facts: &Facts<'_>) -> Result<(), Reason> {
 }
 
 impl Authentic {
-    /// What the used-serial log has to be asked. A stamp with a flaw is only looked up: a grant covers it all the same, and
-    /// a message that was accepted before its window ended is the same message when it comes again.
+    /// Returns the request to the used log.
+    /// A stamp with a flaw is only looked up. A grant covers it all the same, and a message accepted before its window
+    /// ended is recognized when it comes again.
     fn question(self, finding: usize, flaw: Option<Reason>, case: &Candidate<'_>) -> StoreQuestion {
         let facts = case.facts;
         let terms = if flaw.is_some() { Terms::LookUp } else { Terms::Spend };

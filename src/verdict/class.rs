@@ -1,4 +1,4 @@
-//! The classes of mail, each with its word and its exit status. What a class leads to is the user's affair.
+//! Classes of mail, each with its stable name and its exit status. The user's actions decide what a class leads to.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Class {
     /// A good stamp: let it through.
     FirstClass,
-    /// No good stamp, let through by a rule of the user.
+    /// No good stamp, but a rule of the user allows it.
     Allowed,
     /// No stamp.
     Unstamped,
@@ -36,7 +36,7 @@ impl Class {
         Self::Revoked,
     ];
 
-    /// The stable word for the class.
+    /// Returns the stable name of the class.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -51,8 +51,9 @@ impl Class {
         }
     }
 
-    /// The exit status of `classify`. None of them means anything else to a mail system: 1, 2, 99, 100, 101, 111 and
-    /// 126 up are taken by shells and agents, 64 to 78 by sysexits(3).
+    /// Returns the exit status of `classify`.
+    /// No status has another meaning to a mail system: 1, 2, 99, 100, 101, 111 and 126 up are taken by shells and
+    /// agents, 64 to 78 by sysexits(3).
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {

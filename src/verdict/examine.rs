@@ -1,5 +1,5 @@
-//! The two steps of a judgement, as a machine without I/O: examine the message, then settle each question that only the
-//! used-serial log can answer. What is asked of one stamp stands in `candidate.rs`.
+//! Judgement in two steps, as a state machine without I/O: examine the message, then settle each request that only the
+//! used log can answer. `candidate.rs` makes the requests about one stamp.
 
 use super::candidate::{self, Candidate, StoreQuestion};
 use super::class::Class;
@@ -13,17 +13,17 @@ use crate::stamp::extract::locate;
 use crate::stamp::serial::Serial;
 use std::collections::VecDeque;
 
-/// Where a judgement stands.
+/// The state of a judgement.
 #[derive(Debug)]
 pub enum Step {
-    /// It is made.
+    /// The judgement is complete.
     Done(Verdict),
-    /// The used-serial log must be asked.
+    /// The used log must be asked.
     Spend(Claim),
 }
 
-/// A question to the used-serial log, and what becomes of the message with each answer. Only [`examine`] makes one, and
-/// only [`Claim::settle`] consumes it.
+/// A request to the used log, with the state of the judgement.
+/// Only [`examine`] makes one, and only [`Claim::settle`] consumes it.
 #[derive(Debug)]
 pub struct Claim {
     question: StoreQuestion,
@@ -32,7 +32,7 @@ pub struct Claim {
     over_limit: bool,
 }
 
-/// Judges `message` as far as that goes without the used-serial log.
+/// Judges `message` as far as possible without the used log.
 #[must_use]
 pub fn examine(message: &Message<'_>, envelope: &Envelope, facts: &Facts<'_>) -> Step {
     let located = locate(message);
@@ -44,30 +44,30 @@ pub fn examine(message: &Message<'_>, envelope: &Envelope, facts: &Facts<'_>) ->
         findings.push(finding);
         waiting.extend(question);
     }
-    // A stamp that cannot be spent is asked about first: a grant on it costs the sender nothing.
+    // A stamp that cannot be spent comes first: a grant on it costs the sender nothing.
     waiting.make_contiguous().sort_by_key(|question: &StoreQuestion| question.spend.terms == Terms::Spend);
     next(waiting, findings, located.over_limit)
 }
 
-/// Whose stamps `message` carries: a finding for each, without a reason where the signature holds. Nothing is judged: it
-/// is what a person means who points at a message to grant or revoke its stamp.
+/// Returns a finding for each stamp of `message`, without a reason where the signature holds.
+/// Nothing is judged. It serves a user who names a message to grant or revoke its stamp.
 #[must_use]
 pub fn identify(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Finding> {
     locate(message).stamps.iter().map(|found| candidate::identify(found, facts)).collect()
 }
 
-/// What the used-serial log may know of one authentic stamp on a message that was received.
+/// What the used log may know of one authentic stamp on a received message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     /// The stamp's vendor.
     pub vendor: String,
     /// Its serial.
     pub serial: Serial,
-    /// The questions that a delivery of the message would have asked.
+    /// The requests that a delivery of the message would have made.
     pub asked: Vec<SpendRequest>,
 }
 
-/// The traces that a delivery of `message` would have left in the used-serial log, stamp by stamp. Nothing is judged.
+/// Returns the traces that a delivery of `message` would have left in the used log, by stamp. Nothing is judged.
 #[must_use]
 pub fn traces(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Trace> {
     let envelope = Envelope::default();
@@ -82,13 +82,13 @@ pub fn traces(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Trace> {
 }
 
 impl Claim {
-    /// What the used-serial log is asked.
+    /// Returns the request to the used log.
     #[must_use]
     pub fn request(&self) -> &SpendRequest {
         &self.question.spend
     }
 
-    /// The judgement with the log's answer: done, or the next question.
+    /// Applies the log's answer: the judgement is complete, or has another request.
     #[must_use]
     pub fn settle(mut self, answer: SpendResult) -> Step {
         let Some(finding) = self.findings.get_mut(self.question.finding) else {
@@ -103,7 +103,7 @@ impl Claim {
             (SpendResult::DoubleSpend { .. }, Terms::Spend) => finding.reason = Some(Reason::Used),
             (SpendResult::Ended, Terms::Spend) => finding.reason = Some(Reason::Expired),
             (SpendResult::Fresh | SpendResult::DoubleSpend { .. } | SpendResult::Ended, Terms::LookUp) => {
-                // What the stamp lacks was found before; only a standing stamp has a second question.
+                // The stamp's flaw was found before; only a standing stamp has a second request.
                 self.waiting.extend(self.question.then.take().map(|then| *then));
             }
         }

@@ -1,5 +1,5 @@
-//! What a judgement is made from: the user's addresses and prices, his policy, the keys he trusts. All of it is handed in
-//! as values; where it comes from is the adapters' affair.
+//! Facts of a judgement: the user's addresses and prices, the policy, the trusted keys. All are passed in as values;
+//! the adapters fetch them.
 
 use super::spend::Redelivery;
 use crate::message::address::{Address, Pattern};
@@ -8,7 +8,7 @@ use crate::stamp::signing::PublicKey;
 use crate::stamp::token::Issuer;
 use crate::time::UnixTime;
 
-/// Everything that a judgement needs beside the message.
+/// The inputs of a judgement beside the message.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// The time at which windows are judged.
@@ -21,36 +21,36 @@ pub struct Facts<'a> {
     pub keys: &'a dyn KeyDirectory,
 }
 
-/// What the delivering program says of the message. Nothing in it is trusted beyond narrowing the recipient.
+/// The envelope from the delivering program. It is trusted only to narrow the recipient.
 #[derive(Clone, Debug, Default)]
 pub struct Envelope {
     /// The envelope sender as given; empty for the null sender.
     pub sender: Option<String>,
-    /// The one recipient that this delivery is for. It narrows the user's own addresses and never adds one.
+    /// The one recipient of this delivery. It narrows the user's own addresses and never adds one.
     pub recipient: Option<Address>,
 }
 
-/// One of the user's addresses, or a pattern of them, with the price that it asks.
+/// One of the user's addresses, or a pattern of them, with its price.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
     /// Which addresses.
     pub pattern: Pattern,
-    /// Credits that a stamp must be worth.
+    /// The least value of a stamp, in credits.
     pub price: u64,
 }
 
-/// What the user accepts. The defaults are those of the manual.
+/// The user's policy. The defaults are those of the manual.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Seconds by which two clocks may differ.
+    /// The most seconds by which two clocks may differ.
     pub skew: i64,
     /// The longest window accepted, in seconds.
     pub max_window: i64,
-    /// Whether a stamp without an end is accepted; its serial is then remembered for ever.
+    /// Whether a stamp without an end is accepted; its serial is then kept for ever.
     pub allow_no_expiry: bool,
-    /// Seconds after its end during which a stamp is still accepted (paper: out of window *may* be rejected).
+    /// Seconds after its end while a stamp is still accepted (paper: out of window *may* be rejected).
     pub expiry_grace: i64,
-    /// How long and how often one message may come again.
+    /// Limits of the redelivery of one message.
     pub redelivery: Redelivery,
 }
 
@@ -70,24 +70,24 @@ impl Default for Policy {
 const DAY: i64 = 24 * 60 * 60;
 
 impl Policy {
-    /// Seconds after its end for which a serial has to be remembered: as long as its stamp may be accepted, and then as
-    /// long as the message may come again.
+    /// Returns the retention of a serial after its stamp's end, in seconds.
+    /// It lasts while the stamp may be accepted, and then while the message may come again.
     #[must_use]
     pub fn grace(&self) -> i64 {
         self.skew.saturating_add(self.expiry_grace).saturating_add(self.redelivery.within)
     }
 }
 
-/// The keys that the user trusts, as they were read before the judgement began.
+/// The trusted keys, as read before the judgement began.
 pub trait KeyDirectory {
-    /// What is known of the key that an issuer names.
+    /// Returns what is known of the issuer's key.
     fn key(&self, issuer: &Issuer) -> KeyFact;
 
     /// Whether the vendor has revoked this serial.
     fn revoked(&self, vendor: &str, serial: &Serial) -> bool;
 }
 
-/// What a directory knows of one key.
+/// A directory's knowledge of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyFact {
     /// The key, from sources that agree and are in date.
@@ -98,7 +98,7 @@ pub enum KeyFact {
     UnknownKey,
     /// Sources disagree.
     Conflict,
-    /// The only document that lists the key is past its date.
+    /// The only document that lists the key has expired.
     Stale,
 }
 
@@ -107,24 +107,24 @@ pub enum KeyFact {
 pub struct VendorKey {
     /// The key itself.
     pub key: PublicKey,
-    /// What the vendor says of it.
+    /// Its status by the vendor.
     pub status: KeyStatus,
-    /// From when on it holds.
+    /// The time from which it is valid.
     pub not_before: Option<UnixTime>,
-    /// Until when it holds.
+    /// The time until which it is valid.
     pub not_after: Option<UnixTime>,
 }
 
-/// What a vendor says of one of his keys.
+/// The status that a vendor gives a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyStatus {
     /// It signs stamps.
     Active,
-    /// It signs no more; its stamps are good until they end.
+    /// It signs no more stamps; those that it signed are good until they end.
     VerifyOnly,
-    /// Nothing signed with it is good any more, from this time on.
+    /// From this time on, nothing signed with it is good.
     Revoked {
-        /// From when on.
+        /// The time.
         since: UnixTime,
     },
 }

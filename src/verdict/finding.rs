@@ -1,30 +1,30 @@
-//! What was found about a message: a finding for each stamp, and the verdict, which is the best of them. The order in which
-//! a stamp is checked stands here too, so that `explain` can say how far a stamp came.
+//! Findings: one for each stamp of a message, and the verdict, which is the best of them. The order of the checks is
+//! here too, so that `explain` can say how far a stamp came.
 
 use super::class::Class;
 use super::reason::Reason;
 use crate::stamp::extract::Place;
 use crate::stamp::serial::Serial;
 
-/// What was found about one stamp.
+/// The result for one stamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Where in the message it stands.
+    /// The part of the message that carries it.
     pub place: Place,
-    /// The vendor that it names; a mere claim unless the signature held.
+    /// The vendor that it names; a claim unless the signature holds.
     pub vendor: Option<String>,
     /// The key that it names.
     pub key_id: Option<String>,
-    /// Its serial, once the signature held.
+    /// Its serial, once the signature holds.
     pub serial: Option<Serial>,
-    /// Its value in credits, once the signature held.
+    /// Its value in credits, once the signature holds.
     pub value: Option<u64>,
-    /// The result; `None` for a good stamp that was left unspent because another one already spoke.
+    /// The result; `None` for a good stamp that was left unspent because another one decided.
     pub reason: Option<Reason>,
 }
 
 impl Finding {
-    /// Nothing found yet about the stamp that stands there.
+    /// Makes the finding of a stamp that was not examined yet.
     pub(super) fn of(place: Place) -> Self {
         Self { place, vendor: None, key_id: None, serial: None, value: None, reason: None }
     }
@@ -33,11 +33,11 @@ impl Finding {
 /// The judgement of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Why it has its class.
+    /// The reason of its class.
     pub reason: Reason,
-    /// The stamp that spoke, if one did; an index into `findings`.
+    /// The stamp that decided, if one did; an index into `findings`.
     pub deciding_stamp: Option<usize>,
-    /// One finding for each stamp, in the order in which they stand.
+    /// One finding for each stamp, in their order in the message.
     pub findings: Vec<Finding>,
 }
 
@@ -48,26 +48,26 @@ impl Verdict {
         self.reason.class()
     }
 
-    /// The stamp that spoke.
+    /// Returns the finding of the stamp that decided.
     #[must_use]
     pub fn stamp(&self) -> Option<&Finding> {
         self.findings.get(self.deciding_stamp?)
     }
 
-    /// The verdict on a message of which only the beginning was looked at.
+    /// Makes the verdict on a message of which only the beginning was examined.
     #[must_use]
     pub fn too_large() -> Self {
         Self::select(Vec::new(), true)
     }
 
-    /// The verdict on a message that is known to carry no stamp.
+    /// Makes the verdict on a message that is known to carry no stamp.
     #[must_use]
     pub fn unstamped() -> Self {
         Self::select(Vec::new(), false)
     }
 
-    /// The best of the findings: first-class, underpaid, revoked, used, invalid, unverified; among equals the first.
-    /// `over_limit` says that there was more than could be looked at.
+    /// Selects the best finding: first-class, underpaid, revoked, used, invalid, unverified; among equals the first.
+    /// `over_limit` says that the message has more than could be examined.
     pub(super) fn select(findings: Vec<Finding>, over_limit: bool) -> Self {
         let reasons = findings.iter().enumerate().filter_map(|(index, finding)| Some((index, finding.reason?)));
         let (reason, deciding_stamp) = match reasons.min_by_key(|(_, reason)| rank(reason.class())) {
@@ -91,7 +91,7 @@ fn rank(class: Class) -> u8 {
     }
 }
 
-/// One step in the judgement of a stamp, in the order in which they are taken.
+/// One check of a stamp; they are in the order of the judgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CheckStep {
     /// It is a stamp of a version that is known here.
@@ -131,7 +131,8 @@ impl CheckStep {
         Self::Used,
     ];
 
-    /// The check that gave this reason; `None` when every check was passed, or was not needed.
+    /// Returns the check that gave this reason.
+    /// `None` when every check was passed, or was not needed.
     #[must_use]
     pub fn source_stamp(reason: Reason) -> Option<Self> {
         match reason {
@@ -152,7 +153,7 @@ impl CheckStep {
         }
     }
 
-    /// What is asked, for people.
+    /// Returns the check as a question, for `explain`.
     #[must_use]
     pub fn question(self) -> &'static str {
         match self {

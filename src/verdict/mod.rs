@@ -1,10 +1,10 @@
-//! Deciding: which class a message has, and why. Pure: all facts are handed in, time among them, and a bad message is a
-//! value, never an error.
+//! Verdict: decides the class of a message, and why. Pure: all facts are passed in, time among them, and a bad message
+//! is a value, never an error.
 //!
-//! Two steps without I/O. [`examine::examine`] looks at the message and either is done, or makes a [`examine::Claim`]: a
-//! question that only the used-serial log can answer. The engine asks it, and [`examine::Claim::settle`] turns the answer
-//! into the verdict, or into the next question when the message carries another stamp that may yet be good. Nothing is
-//! spent before all that needs no writing has passed.
+//! There are two steps without I/O. [`examine::examine`] checks the message. It is then done, or makes a
+//! [`examine::Claim`]: a request that only the used log can answer. The engine asks the log, and
+//! [`examine::Claim::settle`] turns the answer into the verdict. If the message carries another stamp that may be good,
+//! it makes the next request instead. No stamp is spent before all checks that need no writing have passed.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 

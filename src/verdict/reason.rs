@@ -1,11 +1,11 @@
-//! The reasons for a class. The tokens are stable; the sentences beside them are for people and may change.
+//! Reasons for a class. The tokens are stable; the sentences beside them are for people and may change.
 
 use super::class::Class;
 use std::fmt;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident, $token:literal, $class:ident, $sentence:literal;)*) => {
-        /// Why a message has its class. Each reason belongs to exactly one class.
+        /// The reason of a message's class. Each reason belongs to exactly one class.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason { $($(#[$doc])* $name,)* }
 
@@ -25,7 +25,7 @@ macro_rules! reasons {
                 match self { $(Self::$name => Class::$class,)* }
             }
 
-            /// One sentence for people, without a full stop.
+            /// Returns one sentence for people, without a full stop.
             #[must_use]
             pub fn sentence(self) -> &'static str {
                 match self { $(Self::$name => $sentence,)* }
@@ -39,35 +39,35 @@ reasons! {
     Paid, "paid", FirstClass, "its stamp is good, and this message uses it up";
     /// The same message with the same stamp, seen again in time.
     Again, "again", FirstClass, "this very message was accepted with this stamp before";
-    /// A return stamp of the user's own.
+    /// A returned stamp of the user's own.
     Return, "return", FirstClass, "it carries back a stamp that you allowed for replies";
     /// A stamp that the user lets its sender use again.
     MultiUse, "multi-use", FirstClass, "you allowed this stamp to be used again";
-    /// A correspondent's standing stamp, with his proof.
+    /// A correspondent's standing stamp, with the holder's proof.
     Peer, "peer", FirstClass, "it carries your own standing stamp with its holder's proof";
     /// A rule of the user.
     Rule, "rule", Allowed, "one of your rules lets it through";
-    /// No stamp anywhere that counts.
+    /// No stamp in any part that counts.
     NoStamp, "no-stamp", Unstamped, "it carries no stamp";
     /// A good stamp of too low a value.
     BelowPrice, "below-price", Underpaid, "its stamp is worth less than this mailbox asks";
-    /// The vendor is not one that the user trusts.
+    /// The user does not trust the vendor.
     UnknownVendor, "unknown-vendor", Unverified, "you have not said that you trust its vendor";
-    /// The vendor is trusted, the key is not known.
-    UnknownKey, "unknown-key", Unverified, "its vendor is trusted, but this key of his is not known here";
-    /// A stamp of a version that this program does not know.
+    /// The vendor is trusted, but the key is not known.
+    UnknownKey, "unknown-key", Unverified, "its vendor is trusted, but this key is not known here";
+    /// A stamp of an unknown version.
     UnknownVersion, "unknown-version", Unverified, "its stamp is of a version that this program does not know";
     /// Two sources give different keys under one name.
     KeyConflict, "key-conflict", Unverified, "your sources disagree about its vendor's key";
-    /// The directory that lists the key is past its date.
-    StaleDirectory, "stale-directory", Unverified, "the directory that lists its vendor's key is past its date";
-    /// More, larger or deeper than this program looks.
+    /// The directory that lists the key has expired.
+    StaleDirectory, "stale-directory", Unverified, "the directory that lists its vendor's key has expired";
+    /// More, larger or deeper than the limits.
     OverLimit, "over-limit", Unverified, "it goes beyond the limits within which stamps are looked for";
     /// Not a well-formed stamp.
     Malformed, "malformed", Invalid, "its stamp is not well formed";
     /// The signature does not hold.
     Forged, "forged", Invalid, "its stamp's signature does not hold";
-    /// A stamp for somebody else.
+    /// A stamp for another recipient.
     NotForMe, "not-for-me", Invalid, "its stamp names another recipient";
     /// The window has not begun.
     NotYetValid, "not-yet-valid", Invalid, "its stamp's window has not begun";

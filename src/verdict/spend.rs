@@ -1,4 +1,4 @@
-//! What the core asks of a used-serial log, and what the log may answer. The log itself is the store's affair.
+//! Requests to a used log, and its answers. The store implements the log.
 
 use crate::grant::GrantKind;
 use crate::message::fingerprint::Fingerprint;
@@ -6,7 +6,7 @@ use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
-/// One question to the used-serial log about one authentic stamp on one message.
+/// One request to the used log about one authentic stamp on one message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpendRequest {
     /// The vendor whose signature on the stamp was verified.
@@ -17,16 +17,16 @@ pub struct SpendRequest {
     pub expires: Option<UnixTime>,
     /// The message that carries it.
     pub fingerprint: Fingerprint,
-    /// From whom it comes, as its From field says; encoded for printing. It decides nothing.
+    /// The sender, as the From field says; encoded for printing. It decides nothing.
     pub from: Option<String>,
-    /// Now.
+    /// The current time.
     pub now: UnixTime,
-    /// Within what the same message counts as seen again.
+    /// Limits within which the same message counts as a redelivery.
     pub redelivery: Redelivery,
-    /// What may happen if nothing is known of the stamp.
+    /// What may happen if the stamp is unknown to the log.
     pub terms: Terms,
-    /// Whether its window is over, and only mail that may come late can still be good: what the log has forgotten of such a
-    /// stamp has simply ended.
+    /// Whether the window is over, so that only late mail can still be good.
+    /// If the log has purged such a stamp, it counts as ended.
     #[serde(default)]
     pub late: bool,
 }
@@ -41,21 +41,21 @@ pub enum Terms {
     LookUp,
 }
 
-/// How long and how often one message may come again with its stamp.
+/// Limits of the redelivery of one message with its stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redelivery {
     /// Seconds since the stamp was spent.
     pub within: i64,
-    /// Times, the first not counted.
+    /// Redeliveries, the first delivery not counted.
     pub times: u8,
 }
 
 impl Redelivery {
-    /// As long and as often as the log remembers the stamp.
+    /// As long and as often as the log keeps the stamp.
     pub const EVER: Self = Self { within: i64::MAX, times: u8::MAX };
 }
 
-/// What the log says.
+/// The log's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SpendResult {
@@ -66,13 +66,13 @@ pub enum SpendResult {
     },
     /// An active grant covers the stamp; nothing was spent.
     Granted(GrantKind),
-    /// Never seen; with [`Terms::Spend`] it is spent now, with [`Terms::LookUp`] nothing was written.
+    /// Not in the log. With [`Terms::Spend`] it is spent now, with [`Terms::LookUp`] nothing is written.
     Fresh,
-    /// Spent on this same message before, in time.
+    /// Spent on this same message before, within the limits.
     Redelivery {
         /// When it was spent.
         first_seen: UnixTime,
-        /// How often the message has come again, this time included.
+        /// Redeliveries of the message, this one included.
         times: u8,
     },
     /// Spent on another message, or on this one too long ago or too often.
@@ -80,6 +80,6 @@ pub enum SpendResult {
         /// When it was spent.
         first_seen: UnixTime,
     },
-    /// Its window is over, and whether it was spent has been forgotten. It is not spent now.
+    /// The window is over, and the log no longer knows whether it was spent. It is not spent now.
     Ended,
 }

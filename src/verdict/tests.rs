@@ -1,5 +1,5 @@
-//! Judgements as a whole: messages with real stamps, and every answer that a used-serial log may give. The single reasons
-//! have their fixtures; here stands what becomes of several stamps and several questions.
+//! Tests of whole judgements: messages with real stamps, and every answer of a used log. The single reasons have their
+//! fixtures; these tests cover several stamps and several requests.
 
 use super::class::Class;
 use super::examine::{Claim, Step, examine, traces};
@@ -66,7 +66,8 @@ fn message(stamps: &[&Token]) -> String {
     format!("{fields}Message-ID: <1@x>\nTo: {ME}\n\nhello\n")
 }
 
-/// The judgement of `text` when the log answers as `answers` does to (serial, terms), and the serials asked about.
+/// Judges `text` when the log answers `answers` of (serial, terms).
+/// Returns the verdict and the serials asked for.
 fn judge(text: &str, answers: impl Fn(&str, Terms) -> SpendResult) -> (Verdict, Vec<String>) {
     let mailboxes = [Mailbox { pattern: Pattern::parse(ME).unwrap(), price: 1 }];
     let policy = Policy::default();
@@ -184,7 +185,7 @@ fn a_standing_stamp_is_looked_up_by_its_serial_and_spent_by_its_nonce() {
     let (verdict, asked) = judge(&proven, |_, _| revoked);
     assert_eq!((verdict.reason, asked.len()), (Reason::ByRecipient, 1));
 
-    // BK6: a captured use is worth nothing on another message, and no use at all is none.
+    // BK6: a captured use is worth nothing on another message, and a missing use is no use.
     let (verdict, _) = judge(&proven.replace("hello", "buy"), |_, _| unreachable!());
     assert_eq!(verdict.reason, Reason::BadHolderProof);
     let (verdict, _) = judge(&text, |_, _| unreachable!());
@@ -194,7 +195,7 @@ fn a_standing_stamp_is_looked_up_by_its_serial_and_spent_by_its_nonce() {
     assert_eq!(verdict.reason, Reason::BadHolderProof);
 }
 
-/// Whoever moves an old message to Junk means its stamp, whatever has ended meanwhile.
+/// Moving an old message to Junk means its stamp, whatever has ended meanwhile.
 #[test]
 fn what_was_asked_about_a_message_is_known_long_after() {
     let holder = SecretKey::from_random(&[9; 32]);

@@ -1,5 +1,5 @@
-//! Grants and revocations from the command line: an exchange between two people over one stamp, and either of them ending
-//! it; and that nobody else can.
+//! Grants and revocations from the command line: two people exchange mail over one stamp. Either of them can end it,
+//! and no third person can.
 
 use crate::support::{ALICE, Home, letter};
 
@@ -22,7 +22,7 @@ fn serial_of(home: &Home, message: &[u8]) -> String {
 
 #[test]
 fn two_people_write_ten_letters_on_one_stamp() {
-    // BC12a, BP3c, BP4f, BP5a: Alice's one stamp names Bob. It carries his replies back, and her further letters.
+    // BC12a, BP3c, BP4f, BP5a: Alice's one stamp names Bob. It carries Bob's replies, and Alice's further messages.
     let alice = Home::new();
     let bob = bob(&alice);
     let stamp = alice.issue(BOB, []);
@@ -35,7 +35,7 @@ fn two_people_write_ten_letters_on_one_stamp() {
         let message = alice.affix(&stamp, &letter(&number.to_string()));
         reader.classify(&message).exits(0).says(&format!("first-class {reason}"));
     }
-    // BC12b: each ends the way to himself, and only that.
+    // BC12b: each of them ends the mail to their own address, and only that.
     alice
         .run(["revoke"], &first)
         .exits(0)
@@ -114,7 +114,7 @@ fn a_stamp_is_found_by_message_id_or_not_at_all() {
 
 #[test]
 fn a_forged_stamp_revokes_nobodys() {
-    // Threat 32: a serial that somebody wrote into a stamp of his own making is not the vendor's.
+    // Threat 32: a serial in a forged stamp is not the vendor's.
     let (home, other) = (Home::new(), Home::new());
     let forged = other.affix(&other.issue(ALICE, ["--serial", "precious"]), &letter("1"));
     let good = home.affix(&home.issue(ALICE, ["--serial", "precious"]), &letter("2"));

@@ -1,5 +1,5 @@
-//! `mailstamp learn-sent` and `correspondents`, and what `watch` learns: whoever the user writes to is known, and nobody
-//! else. (Threats 5, 25, 26; promises 4, 5.)
+//! `mailstamp learn-sent` and `correspondents`, and what `watch` learns: the recipients of the user are contacts, and
+//! no other address is. (Threats 5, 25, 26; promises 4, 5.)
 
 use crate::support::programs::comes_to_an_end;
 use crate::support::{ALICE, Home, MAILSTAMP, letter, traced};
@@ -54,7 +54,7 @@ fn a_message_on_standard_input_is_learned_without_a_word() {
     assert_eq!(json, expected);
 }
 
-/// Promise 4: nobody becomes a correspondent by what he writes himself.
+/// Promise 4: no sender becomes a correspondent through their own mail.
 #[test]
 fn what_the_user_did_not_send_is_not_learned_and_leaves_no_state() {
     let home = Home::new();
@@ -91,7 +91,7 @@ fn who_is_forgotten_is_learned_again_only_from_a_later_message() {
     let learn = || letters.iter().for_each(|letter| drop(home.run(["learn-sent"], letter).exits(0)));
     learn();
     let forgot = home.run(["correspondents", "--forget", "Bob@y.example", "dave@y.example"], b"").exits(0);
-    let said = "Bob@y.example: forgotten\ndave@y.example: is not known as somebody you wrote to\n";
+    let said = "Bob@y.example: forgotten\ndave@y.example: is not one of your correspondents\n";
     assert_eq!(forgot.text(), said);
     learn();
     let backup = home.run(["export"], b"").exits(0).stdout;

@@ -195,7 +195,7 @@ fn what_was_deleted_for_good_or_revoked_by_command_is_not_unrevoked() {
     fs::remove_file(gone).unwrap();
     assert_eq!(mailbox.once(), "");
     assert_eq!((mailbox.state("one").as_str(), mailbox.state("two").as_str()), ("revoked", "revoked"));
-    // And what he revokes by command after the move stays, too.
+    // And a revocation by command after the move stays, too.
     let three = mailbox.receive("three");
     let moved = mailbox.shift(&three, ".Junk");
     mailbox.once();
@@ -274,7 +274,7 @@ fn a_folder_made_for_its_first_message_is_no_history() {
 
 #[test]
 fn sent_messages_that_say_so_have_their_stamps_logged_for_return() {
-    // BP3c: the grant is what my own log says; a message of somebody else with the same mark gives nothing.
+    // BP3c: the grant is what the user's own log says; a message of another sender with the same mark gives nothing.
     let mailbox = Mailbox::new();
     let marked = |serial: &str, from: &str| {
         let stamp = mailbox.home.issue("bob@y.example", ["--serial", serial]);
@@ -288,12 +288,12 @@ fn sent_messages_that_say_so_have_their_stamps_logged_for_return() {
     };
     mailbox.put(".Sent", "mine", &with_mark(marked("mine", ALICE)));
     mailbox.put(".Sent", "plain", &marked("plain", ALICE));
-    mailbox.put(".Sent", "his", &with_mark(marked("his", "bob@y.example")));
+    mailbox.put(".Sent", "bobs", &with_mark(marked("bobs", "bob@y.example")));
     mailbox.put("", "elsewhere", &with_mark(marked("elsewhere", ALICE)));
     assert_eq!(mailbox.once(), "stamps.example/mine: granted for return use, sent\n");
     assert_eq!(mailbox.once(), "");
     assert_eq!(mailbox.state("mine"), "active");
-    for serial in ["plain", "his", "elsewhere"] {
+    for serial in ["plain", "bobs", "elsewhere"] {
         assert_eq!(mailbox.state(serial), "", "{serial}");
     }
 }
@@ -317,7 +317,7 @@ fn two_thousand_at_once_and_a_restart_in_the_middle_are_each_done_once() {
     let watching = mailbox.watch();
     let listed = || mailbox.home.run(["grants", "--revoked"], b"").exits(0).text().lines().count();
     eventually_or("all", || (listed() == MANY).then_some(()), || mailbox.log());
-    // Those of the batch that was cut off may be told of by nobody, and none is told of twice.
+    // Those of the batch that was cut off may be reported never, and none is reported twice.
     let log = mailbox.log();
     let mut told: Vec<&str> = log.lines().collect();
     let count = told.len();
@@ -406,7 +406,7 @@ fn a_folder_put_in_the_place_of_another_is_found_by_the_next_full_look() {
 
 #[test]
 fn when_the_system_lost_count_of_changes_nothing_is_lost() {
-    // The queue of changes is longer than any test should fill only where somebody made it so.
+    // Only an administrator can have made this queue longer than a test should fill.
     let queue = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let queue: usize = queue.trim().parse().unwrap();
     let mailbox = Mailbox::new();
@@ -421,7 +421,7 @@ fn when_the_system_lost_count_of_changes_nothing_is_lost() {
         fs::rename(&at, &to).unwrap();
         at = to;
     }
-    // Nobody is told of this one.
+    // The watcher gets no event for this move.
     mailbox.shift(&file, ".Junk");
     send(rustix::process::Signal::CONT);
     mailbox.becomes("one", "revoked");
@@ -460,7 +460,7 @@ fn the_state_that_a_crash_spoiled_is_made_good() {
     assert!(mailbox.once().contains("one: unrevoked"));
 }
 
-/// What a user throws away also where he liked it, he has not taken back; nor what he sorts beneath Junk.
+/// A message moved from Junk to Trash is not moved back. Neither is one that is sorted into a subfolder of Junk.
 #[test]
 fn from_junk_to_what_is_trash_by_its_name_is_not_back() {
     let mailbox = Mailbox::with("trash = []");
@@ -476,7 +476,7 @@ fn from_junk_to_what_is_trash_by_its_name_is_not_back() {
         mailbox.shift(&thrown, "");
         assert_eq!(mailbox.once(), format!("stamps.example/{serial}: unrevoked, moved back\n"));
     }
-    // What he only throws away says nothing of its stamp.
+    // A message that is only thrown away says nothing about its stamp.
     let file = mailbox.receive("liked");
     mailbox.shift(&file, ".Trash");
     assert_eq!(mailbox.once(), "");
@@ -546,13 +546,13 @@ fn without_being_told_of_changes_it_looks_from_time_to_time() {
     command.args([crate::support::MAILSTAMP, "watch"]).env_clear().env("HOME", mailbox.home.path());
     command.env("PATH", "/usr/bin:/bin").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let _watching = Watching(command.spawn().unwrap());
-    eventually("the trouble", || mailbox.log().contains("cannot be told of changes").then_some(()));
+    eventually("the trouble", || mailbox.log().contains("cannot watch folders (inotify)").then_some(()));
     let notes = mailbox.home.state().join("watch.jsonl");
     let indexed = || fs::read_to_string(&notes).is_ok_and(|text| text.matches("indexed").count() >= 3);
     eventually_or("the first look", || indexed().then_some(()), || mailbox.log());
     mailbox.shift(&file, ".Junk");
     mailbox.becomes("one", "revoked");
-    assert_eq!(mailbox.log().matches("cannot be told of changes").count(), 1, "{}", mailbox.log());
+    assert_eq!(mailbox.log().matches("cannot watch folders (inotify)").count(), 1, "{}", mailbox.log());
 }
 
 #[test]

@@ -251,6 +251,12 @@ fn some_names_stand_in_one_place_only() {
     for (word, places) in [
         ("ed25519_dalek", &["src/stamp/signing.rs"][..]),
         ("SystemTime", &["src/os/clock.rs"]),
+        // Locks, safe opens and replacing of files: each mechanism once.
+        ("flock", &["src/os/"]),
+        ("NOFOLLOW", &["src/os/"]),
+        ("renameat", &["src/os/"]),
+        ("fs::rename", &["src/os/"]),
+        ("try_lock()", &[]),
         // The network: what asks, and what answers.
         ("ureq", &["src/net/https.rs", "src/net/http_client.rs"]),
         ("rustls", &["src/net/https.rs", "src/server/vendor_http/tls.rs"]),
@@ -296,7 +302,8 @@ fn files_say_what_they_are_for_and_stay_small() {
     for source in sources("src").into_iter().chain(sources("tests")) {
         assert!(source.text.starts_with("//! "), "{} does not open with its purpose", source.name);
         let lines = source.text.lines().count();
-        assert!(lines <= 800, "{} has {lines} lines", source.name);
+        let most = if source.name.starts_with("src/") { 600 } else { 800 };
+        assert!(lines <= most, "{} has {lines} lines", source.name);
         let path = source.name.trim_end_matches(".rs");
         assert!(!path.split('/').any(|part| vague.contains(&part)), "{} has a name that says nothing", source.name);
     }

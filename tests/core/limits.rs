@@ -73,8 +73,8 @@ fn without_a_home_the_message_waits() {
     }
 }
 
-/// The peak memory of `filter` on this message, in KiB: it is read while the program waits for somebody to read what it
-/// writes, and by then all else is done. The message must be more than a pipe holds.
+/// Returns the peak memory of `filter` on this message, in KiB. It is read while the program waits for its output to be
+/// read; by then all else is done. The message must be larger than the buffer of a pipe.
 fn peak(home: &Home, message: &[u8]) -> u64 {
     let mut command = home.command();
     command.arg("filter").stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -7,6 +7,7 @@ mod fixtures_make;
 mod layering;
 mod limits;
 mod manual;
+mod prose;
 mod requirements;
 mod seeds;
 mod stamp_page;

@@ -1,5 +1,5 @@
-//! The worked example of mailstamp-stamp(5) is true: every value on the page is computed again from the others, so that
-//! whoever writes another implementation can rely on it.
+//! The worked example of mailstamp-stamp(5) is true: every value on the page is computed again from the others. Authors
+//! of another implementation can rely on it.
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use mailstamp::message::address::Address;

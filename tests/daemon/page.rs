@@ -1,5 +1,5 @@
-//! The protocol of mailstamp-serve(8) is that of the program: kinds, members, limits, and the bytes of the worked example,
-//! which are shown to both ends. So whoever writes another client can rely on the page.
+//! The protocol of mailstamp-serve(8) is that of the program: kinds, members, limits, and the bytes of the worked
+//! example, which are given to both ends. Authors of another client can rely on the page.
 
 use crate::support::programs::{PATIENCE, eventually, program};
 use crate::support::{Home, run};
@@ -92,9 +92,9 @@ fn the_members_are_those_of_the_page() {
     let decision = Decision { verdict, rule: Some("r".into()), action: Action::Deliver };
     let marks = HeaderContext { authserv_id: Some("mx.example".into()), used_log: true };
     let answer: Value = serde_json::from_slice(&JudgeResponse { decision, marks }.to_head().unwrap()).unwrap();
-    assert_eq!(members("Judged"), keys(&answer));
+    assert_eq!(members("Verdict"), keys(&answer));
     for inner in [&answer["stamps"][0], &answer["marks"]] {
-        assert!(keys(inner).is_subset(&words("Judged")), "{inner}");
+        assert!(keys(inner).is_subset(&words("Verdict")), "{inner}");
     }
 
     let spend = SpendRequest {
@@ -128,7 +128,7 @@ fn the_members_are_those_of_the_page() {
         assert!(page.contains(&format!(".Ql {shown}")), "{shown}");
     }
     let trouble = serde_json::to_value(ErrorReply { what: "x".into(), hint: Some("x".into()) }).unwrap();
-    assert_eq!(members("Undecided"), keys(&trouble));
+    assert_eq!(members("Defer"), keys(&trouble));
 }
 
 #[test]

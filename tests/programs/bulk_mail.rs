@@ -191,7 +191,7 @@ fn real_mail_goes_through_unchanged_and_each_stamp_serves_one_message() {
         assert!(all.len() > MESSAGES / 10, "a sample of {}", all.len());
     }
 
-    // A user for each core, because the runs for one user wait for each other at his log of used stamps.
+    // A user for each core, because the runs for one user wait for each other at that user's used log.
     let users = thread::available_parallelism().map_or(1, NonZero::get);
     let began = Instant::now();
     let seen: Vec<Seen> = thread::scope(|scope| {

@@ -19,7 +19,7 @@ fn holds(postfix: &Postfix, inbox: &Path, folders: &[(&str, &[&str])]) {
     postfix.flush_until("delivery", holds, || format!("{:?}", contents(inbox)));
 }
 
-/// A user whose mail goes to mailstamp, and a Postfix whose alias `alice` is he.
+/// Returns a user whose mail goes to mailstamp, and a Postfix whose alias `alice` leads to that user.
 fn postfix(home: &Home, forward: bool) -> (Postfix, User) {
     let user = User::add();
     let mut main = format!("alias_maps = inline:{{ alice={} }}\n", user.name());
@@ -44,7 +44,7 @@ fn postfix(home: &Home, forward: bool) -> (Postfix, User) {
 /// when it can, and nothing bounced. (BC13, BC15b, promise 3, threat 37.)
 fn redelivery(forward: bool) {
     let home = Home::new();
-    home.configure(&format!("addresses = [\"{ALICE}\"]\n[used_log]\nredelivery_times = 2"));
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[used_log]\nmax_redeliveries = 2"));
     let stamp = home.issue(ALICE, []);
     let (postfix, user) = postfix(&home, forward);
     let inbox = user.file("Maildir");
@@ -110,7 +110,7 @@ fn fetches(dovecot: &Dovecot, home: &Home, fetch: &dyn Fn() -> Run) {
     fs::write(&inbox, "").unwrap();
     let said = fetch();
     assert!(
-        said.stderr.contains("Maildir is not a folder") || said.text().contains("Maildir is not a folder"),
+        said.stderr.contains("unsafe Maildir: not a folder") || said.text().contains("unsafe Maildir: not a folder"),
         "{said:?}"
     );
     let left = || contents(&dovecot.inbox(ALICE)).iter().map(|(_, ids)| ids.len()).sum::<usize>();

@@ -168,7 +168,7 @@ fn virtual_users_have_a_log_each() {
     for user in [ALICE, carol] {
         assert!(dovecot.home(user).join("stamps/used.redb").is_file(), "{user}");
     }
-    // One message to both in one session: each judges for himself.
+    // One message to both in one session: each judges on their own.
     let both = home.affix(&home.issue(carol, []), &home.stamped(&letter("3")));
     let codes = send(Protocol::Lmtp, dovecot.port(), "bob@y.example", &[ALICE, carol], &both);
     assert_eq!(codes, [250, 250], "{}", dovecot.log());

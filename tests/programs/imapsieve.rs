@@ -79,7 +79,7 @@ impl Server {
 
     /// What a command says with the user's own log.
     fn ask(&self, command: &str, argument: &str) -> String {
-        // A copy, since the log itself belongs to the mail user, and nobody else may look into it.
+        // A copy, since the log itself belongs to the mail user, and no other user may read it.
         let state = self.home.file("copy");
         let _ = std::fs::remove_dir_all(&state);
         let mut copy = Command::new("cp");

@@ -1,5 +1,5 @@
-//! The recipes `rules/mailfilter` and `rules/mailfilter-xfilter` under maildrop itself, called as an ordinary user calls it
-//! with a file of his own. Delivery through Postfix is in `postfix.rs`.
+//! The recipes `rules/mailfilter` and `rules/mailfilter-xfilter` under maildrop itself, called by an ordinary user with
+//! their own file. Delivery through Postfix is in `postfix.rs`.
 
 use crate::support::programs::{
     Sample, block, contents, expected, field, gtube, ids, install, letter_with_forged_class, maildir, one_of_each,

@@ -19,7 +19,7 @@ fn holds(postfix: &Postfix, inbox: &Path, folders: &[(&str, &[&str])]) {
     postfix.flush_until("delivery", holds, || format!("{:?}", contents(inbox)));
 }
 
-/// A user with the recipe of `program` in his home, and a Postfix whose alias `alice` is he.
+/// Returns a user with the recipe of `program` in the home, and a Postfix whose alias `alice` leads to that user.
 fn with_user(home: &Home, program: &str, forward: bool) -> (Postfix, User) {
     let user = User::add();
     let mut main = format!("alias_maps = inline:{{ alice={} }}\n", user.name());
@@ -117,7 +117,8 @@ fn maildrop_in_forward() {
 
 #[test]
 fn a_stamp_survives_alias_forward_and_lmtp() {
-    // BC5, BX4: swaks -> Postfix -> alias -> .forward -> LMTP -> Dovecot; plain SMTP, and nobody on the way knows stamps.
+    // BC5, BX4: swaks -> Postfix -> alias -> .forward -> LMTP -> Dovecot; plain SMTP, and no host on the way knows
+    // stamps.
     let home = Home::new();
     let inner = "alice@inner.example";
     let dovecot = Dovecot::start();
@@ -161,7 +162,7 @@ fn a_stamp_survives_alias_forward_and_lmtp() {
         dovecot.log()
     );
 
-    // A snooper with the stamp sends his own message to the same recipient.
+    // A snooper with the stamp sends another message to the same recipient.
     swaks(&home.affix(&stamp, &letter("2")));
     holds(&postfix, &inbox, &[("", &["1"]), (".Used", &["2"])]);
 
@@ -176,7 +177,7 @@ fn a_stamp_survives_alias_forward_and_lmtp() {
     assert!(classes.iter().any(|class| class.starts_with("first-class; reason=again;")), "{classes:?}");
 }
 
-/// Whoever the user writes to is learned, also when that fails at first; what comes from outside under his name is not.
+/// Recipients of the user's mail are learned, also after a first failure; those of forged mail from outside are not.
 #[test]
 fn what_is_submitted_is_learned_and_what_only_says_so_is_not() {
     let home = Home::new();
@@ -198,7 +199,7 @@ fn what_is_submitted_is_learned_and_what_only_says_so_is_not() {
     fs::write(user.file(".forward"), "/dev/null\n").unwrap();
     user.move_in(&home);
     let known = || {
-        // A copy, since nobody but its owner may look into a log.
+        // A copy, since only its owner may read a log.
         let state = home.file("copy");
         let _ = fs::remove_dir_all(&state);
         let from = user.file(".local/state/mailstamp");

@@ -139,7 +139,7 @@ fn a_signed_message_stays_signed() {
 
 #[test]
 fn an_encrypted_message_stays_readable() {
-    // RFC 3156 section 4. The stamp is in the header, which nobody encrypts.
+    // RFC 3156 section 4. The stamp is in the header, which is never encrypted.
     let (home, gnupg) = (Home::new(), Gnupg::new());
     let secret = b"Content-Type: text/plain\n\nfor your eyes only\n";
     let sealed = gnupg.run(&["--armor", "--encrypt", "--sign", "--recipient", "bob@y.example"], secret);

@@ -79,7 +79,7 @@ fn a_symbolic_link_is_refused() {
     let real = here.path.with_extension("real");
     fs::rename(&here.path, &real).unwrap();
     symlink(&real, &here.path).unwrap();
-    refused(&here.path, "used.redb is a symbolic link; it is not used until that is put right");
+    refused(&here.path, "used.redb: unsafe: a symbolic link");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_symbolic_link_in_the_place_of_the_lock_is_refused() {
     let lock = here.path.with_extension("redb.lock");
     fs::remove_file(&lock).unwrap();
     symlink("/dev/null", &lock).unwrap();
-    refused(&here.path, "used.redb.lock is a symbolic link");
+    refused(&here.path, "used.redb.lock: unsafe: a symbolic link");
 }
 
 #[test]
@@ -97,10 +97,10 @@ fn a_fifo_or_a_folder_or_a_device_is_refused_without_waiting() {
     fs::remove_file(&here.path).unwrap();
     assert!(Command::new("mkfifo").arg(&here.path).status().unwrap().success());
     set_mode(&here.path, 0o600);
-    refused(&here.path, "used.redb is not a regular file");
+    refused(&here.path, "used.redb: not a regular file");
     fs::remove_file(&here.path).unwrap();
     fs::create_dir(&here.path).unwrap();
-    refused(&here.path, "used.redb is not a regular file");
+    refused(&here.path, "used.redb: not a regular file");
 }
 
 #[test]
@@ -108,12 +108,12 @@ fn what_others_can_write_is_refused() {
     let here = here();
     for bad in [0o620, 0o602, 0o666] {
         set_mode(&here.path, bad);
-        refused(&here.path, &format!("used.redb can be written by others (mode {bad:04o})"));
+        refused(&here.path, &format!("used.redb: unsafe permissions: mode {bad:04o}, others may write"));
     }
     set_mode(&here.path, 0o600);
     let folder = here.path.parent().unwrap();
     set_mode(folder, 0o770);
-    refused(&here.path, "state can be written by others (mode 0770)");
+    refused(&here.path, "state: unsafe permissions: mode 0770, others may write");
     set_mode(folder, 0o755);
     assert!(matches!(log(&here.path).spend(&ask(1, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
 }
@@ -123,12 +123,12 @@ fn garbage_an_empty_file_and_a_cut_one_are_damage() {
     let here = here();
     let whole = fs::read(&here.path).unwrap();
     for (content, text) in [
-        (vec![], "(it is empty); restore it from a backup"),
+        (vec![], "the file is empty; restore it from a backup"),
         (b"From someone".to_vec(), "magic number"),
         (vec![0; 100_000], "magic number"),
-        (whole[..whole.len() / 2].to_vec(), "is damaged or is not a used-serial log"),
-        (whole[..4_096].to_vec(), "is damaged or is not a used-serial log"),
-        (whole[..9].to_vec(), "is damaged or is not a used-serial log"),
+        (whole[..whole.len() / 2].to_vec(), "damaged, or not a file of mailstamp"),
+        (whole[..4_096].to_vec(), "damaged, or not a file of mailstamp"),
+        (whole[..9].to_vec(), "damaged, or not a file of mailstamp"),
     ] {
         fs::write(&here.path, content).unwrap();
         refused(&here.path, text);
@@ -187,7 +187,7 @@ fn a_database_of_something_else_is_refused() {
     tx.commit().unwrap();
     drop(other);
     set_mode(&path, 0o600);
-    refused(&path, "is not a used-serial log (Table 'meta' does not exist)");
+    refused(&path, "not a file of mailstamp: Table 'meta' does not exist");
 }
 
 /// Promise 8 the other way round: what a newer program wrote is not touched.
@@ -199,7 +199,7 @@ fn a_log_of_a_newer_format_is_refused() {
     tx.open_table(redb::TableDefinition::<&str, u32>::new("meta")).unwrap().insert("format", 3).unwrap();
     tx.commit().unwrap();
     drop(database);
-    refused(&here.path, "has format 3, and this program knows format 1; use a version of mailstamp that knows it");
+    refused(&here.path, "unknown format 3: this version knows 1; use a version of mailstamp that knows 3");
 }
 
 /// Threat 6: a log that went away is our own trouble, not an empty one.

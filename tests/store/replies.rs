@@ -190,8 +190,8 @@ fn a_reservation_that_fails_anywhere_is_an_error_or_is_remembered() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// With a clock that only goes on, and with one that is set back, no 24 hours of that clock see more than the ceiling,
-    /// and no sender gets two within his time.
+    /// With a clock that only goes forward, and with one that is set back, no 24 hours of that clock see more replies
+    /// than the ceiling. No sender gets two within the interval.
     #[test]
     fn neither_limit_is_ever_passed(steps in prop::collection::vec((0..6u32, -40_000..40_000i64), 1..80)) {
         let store = Memory::new();

@@ -1,5 +1,5 @@
-//! What every store keeps of what the user sent: to whom he wrote, and his Message-IDs. And on disk: what a failing disk
-//! leaves, and files of programs that did not know of it.
+//! Every store keeps the contacts of the user and the Message-IDs of sent messages. On the disk: what a failing disk
+//! leaves, and files of programs that did not know these tables.
 
 use crate::disk::{Disk, Plan};
 use crate::{DAY, NOW, ask, rows};
@@ -42,7 +42,7 @@ on_every_store! {
         for known in ["joe@x.example", "JOE@X.EXAMPLE.", "joe+news@x.example", "\"joe\"@x.example", "eve@y.example"] {
             assert!(store.wrote_to(&address(known)).unwrap(), "{known}");
         }
-        // Threat 25: what looks alike is somebody else.
+        // Threat 25: an address that looks alike is another contact.
         for unknown in ["jo@x.example", "joe@y.example", "joe@sub.x.example", "j\u{43e}e@x.example", "joe-news@x.example"] {
             assert!(!store.wrote_to(&address(unknown)).unwrap(), "{unknown}");
         }
@@ -84,9 +84,9 @@ on_every_store! {
         let before = rows(store);
         assert!(store.remove(&address("Joe+x@x.example")).unwrap());
         assert!(!store.remove(&address("joe@x.example")).unwrap());
-        assert!(!store.remove(&address("nobody@x.example")).unwrap());
+        assert!(!store.remove(&address("absent@x.example")).unwrap());
         assert_eq!(store.learn(&letters).unwrap(), LearnOutcome::default());
-        // An old copy of the state brings nobody back either, here or where the new one is taken in after it.
+        // An old copy of the state brings no contact back: neither here, nor where the new one is imported after it.
         other.import(&mut before.clone().into_iter()).unwrap();
         other.import(&mut rows(store).into_iter()).unwrap();
         store.import(&mut before.into_iter()).unwrap();

@@ -174,7 +174,7 @@ fn a_log_that_is_replaced_under_the_process_gets_no_rows_of_the_one_before() {
     }
     resident.spend(&ask(14, 1)).unwrap();
     fs::rename(&backup, &path).unwrap();
-    // To the log that is there now these are fresh, and belong to whoever comes first.
+    // To the log that is there now these are fresh, and the first message gets each of them.
     for serial in 10..15 {
         assert_eq!(resident.spend(&ask(serial, 2)).unwrap(), SpendResult::Fresh, "{serial}");
     }
@@ -205,7 +205,7 @@ fn comes_to_an_end<T>(what: &str, act: impl FnOnce() -> T) -> T {
     outcome
 }
 
-/// Whoever gets hold of a lent log between two borrowers is waited for as anybody is, and not asked for it in vain.
+/// A process that locks a lent log between two borrowers is waited for like any other, and not asked for it in vain.
 #[test]
 fn a_lent_log_that_another_has_taken_meanwhile_is_back_when_he_is_done() {
     let folder = tempfile::tempdir().unwrap();

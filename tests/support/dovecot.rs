@@ -93,7 +93,7 @@ impl Dovecot {
         home
     }
 
-    /// The inbox of a user, with his other folders in it as Maildir++ has them.
+    /// Returns the inbox of a user, with the other folders in it as in Maildir++.
     pub fn inbox(&self, user: &str) -> PathBuf {
         self.home(user).join("Maildir")
     }
@@ -115,7 +115,7 @@ impl Dovecot {
         }
     }
 
-    /// Runs sieve-filter for a user, and returns what it said; `SCRIPT` among the arguments stands for his script.
+    /// Runs sieve-filter for a user and returns its output; `SCRIPT` among the arguments stands for the user's script.
     pub fn sieve_filter(&self, user: &str, args: &[&str]) -> Run {
         let script = self.home(user).join(".dovecot.sieve");
         let mut command = Command::new(program("sieve-filter", "dovecot-sieve"));

@@ -1,5 +1,5 @@
-//! A user with a home of his own: configuration, a trusted vendor, the vendor's key, and the program under test. Everything
-//! is in one temporary folder and goes with it.
+//! A user with a home directory: configuration, a trusted vendor, the vendor's key, and the program under test. All of
+//! it is in one temporary folder and is removed with it.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 

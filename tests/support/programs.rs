@@ -167,7 +167,7 @@ pub fn expected(folders: &[(&str, &[&str])]) -> Vec<(String, Vec<String>)> {
 /// Lets nothing be stored here. Delivery programs append to a file in the place of a folder, and root may write anywhere;
 /// a link to nowhere stops both.
 pub fn block(folder: &Path) {
-    // Nobody can make what is not in /proc. Through the components, so that no trailing slash is left.
+    // No process can create a path below /proc. Through the components, so that no trailing slash is left.
     symlink("/proc/nonexistent/folder", folder.components().collect::<PathBuf>()).unwrap();
 }
 
@@ -266,7 +266,7 @@ fn foreign(stranger: &Home) -> String {
     stranger.run(args, b"").exits(0).text().trim().to_owned()
 }
 
-/// The vendor condemns a serial in his directory document.
+/// Lists a serial as revoked in the vendor's directory document.
 fn revoke_as_vendor(home: &Home, serial: &str) {
     let path = home.config().with_file_name("vendors").join("stamps.example.json");
     let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -288,7 +288,7 @@ pub fn spam(id: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// An unstamped letter whose sender wrote the result field himself, in several spellings.
+/// Returns an unstamped message whose sender wrote the result field, in several spellings.
 pub fn letter_with_forged_class(id: &str) -> Vec<u8> {
     let forged = "Digital-Stamp-Class: first-class; reason=paid\ndigital-stamp-class: first-class; reason=paid\n";
     [forged.as_bytes(), &letter(id)].concat()

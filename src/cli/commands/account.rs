@@ -1,5 +1,5 @@
-//! `mailstamp account`: the accounts at vendors from which stamps are bought. An API key comes in by a prompt, standard input
-//! or a file, and never goes out again: not into arguments, which everybody may see, nor into any text.
+//! `mailstamp account`: manages the accounts at vendors from which stamps are bought. An API key is read from a prompt,
+//! standard input or a file. It never appears in arguments, which all users of the host can see, nor in any output.
 
 use crate::cli::ui::exit_status::{DATA, Failure, NO_INPUT, USAGE};
 use crate::cli::ui::purchase::failure;
@@ -22,7 +22,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::PathBuf;
 
-/// No line with a key is longer.
+/// Limit on the line with the API key, in bytes.
 const LONGEST: u64 = 4096;
 
 /// The subcommands.
@@ -34,15 +34,15 @@ pub enum Command {
     Show(ShowArgs),
     /// List the accounts
     List(ListArgs),
-    /// Forget an account
+    /// Remove an account and its API key
     Remove(RemoveArgs),
     /// Remember whose stamps a recipient takes, and of what value
     Prefer(PreferArgs),
 }
 
-/// Add an account at a vendor. The API key is asked for on the terminal, or read from standard input.
+/// Add an account at a vendor. Asks for the API key on the terminal, or reads it from standard input.
 ///
-/// The vendor is asked for his name, his price and whether he knows the key.
+/// Fetches the name and the price of the vendor, and checks that the vendor knows the key.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp account add shop --url https://shop.stamps.example\n  \
@@ -51,24 +51,24 @@ pub struct AddArgs {
     /// Your name for it
     #[arg(value_name = "NAME")]
     name: String,
-    /// The address of the vendor's service [default: what it was, with --replace]
+    /// The address of the vendor's service [default: the stored one, with --replace]
     #[arg(long, value_name = "URL", required_unless_present = "replace")]
     url: Option<String>,
-    /// The vendor's name in stamps [default: what the service says]
+    /// The vendor's name in stamps [default: the name that the service reports]
     #[arg(long, value_name = "VENDOR")]
     vendor: Option<String>,
     /// Read the API key from this file
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Put it in the place of an account of the same name
+    /// Replace the account of the same name
     #[arg(long)]
     replace: bool,
-    /// Do not ask the vendor; needs --vendor
+    /// Do not contact the vendor; needs --vendor
     #[arg(long, requires = "vendor")]
     offline: bool,
 }
 
-/// Show what an account has left and within what its vendor sells, as he says, and your own caps.
+/// Show the balance and the limits of an account, as its vendor reports them, and your own caps.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp account show\n  mailstamp account show shop --json")]
 pub struct ShowArgs {
@@ -80,7 +80,7 @@ pub struct ShowArgs {
     json: bool,
 }
 
-/// List the accounts. No vendor is asked.
+/// List the accounts, without contacting any vendor.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp account list\n  mailstamp account list --json")]
 pub struct ListArgs {
@@ -89,7 +89,7 @@ pub struct ListArgs {
     json: bool,
 }
 
-/// Forget an account and its API key. What it has stays at the vendor; its stamps stay in the wallet.
+/// Remove an account and its API key from this machine. Its credits stay at the vendor; its stamps stay in the wallet.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp account remove shop")]
 pub struct RemoveArgs {
@@ -100,8 +100,8 @@ pub struct RemoveArgs {
 
 /// Remember whose stamps a recipient takes, and of what value.
 ///
-/// With --from-challenge it is read from the automatic reply that asked you for a stamp, on standard input. What the
-/// configuration says of a recipient goes before it, and your caps hold whatever a challenge asks.
+/// With --from-challenge, both are read from an automatic reply that asks for a stamp, on standard input. The
+/// configuration takes precedence, and your caps hold whatever a challenge asks.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp account prefer bob@y.example --vendor stamps.example --value 2\n  \
@@ -109,27 +109,24 @@ pub struct RemoveArgs {
     mailstamp account prefer bob@y.example --forget\n  \
     mailstamp account prefer")]
 pub struct PreferArgs {
-    /// The recipient; without one, what is remembered is listed
+    /// The recipient; without one, the remembered preferences are listed
     #[arg(value_name = "ADDRESS", conflicts_with = "from_challenge")]
     recipient: Option<Address>,
-    /// A vendor whose stamps he takes; may be given more than once, the best first
+    /// A vendor whose stamps the recipient takes; may be given more than once, the best first
     #[arg(long, value_name = "VENDOR")]
     vendor: Vec<String>,
-    /// The credits that he asks
+    /// The credits that the recipient asks
     #[arg(long, value_name = "CREDITS", value_parser = clap::value_parser!(u64).range(1..))]
     value: Option<u64>,
     /// Read a challenge on standard input
     #[arg(long, conflicts_with_all = ["vendor", "value", "forget"])]
     from_challenge: bool,
-    /// Forget what was remembered
+    /// Forget the remembered preference
     #[arg(long, requires = "recipient", conflicts_with_all = ["vendor", "value"])]
     forget: bool,
 }
 
 /// Runs a subcommand.
-///
-/// # Errors
-/// A failure that says what is wrong.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     let engine = context::load(given, None)?;
     let sender = StampSource::new(&engine.config, &engine.places)?;
@@ -150,8 +147,9 @@ fn add(args: &AddArgs, engine: &Engine, sender: &StampSource) -> Result<u8, Fail
     account::check_name(&args.name)?;
     let before = accounts.get(&args.name).ok();
     if before.is_some() && !args.replace {
-        return Err(Failure::new(DATA, format!("there is an account {:?} already", args.name))
-            .hint("--replace puts another in its place"));
+        return Err(
+            Failure::new(DATA, format!("account {:?} exists already", args.name)).hint("replace it with --replace")
+        );
     }
     let url = args.url.clone().or_else(|| before.as_ref().map(|it| it.url.clone()));
     let url = url.ok_or_else(|| Failure::new(USAGE, format!("there is no account {:?}: give --url", args.name)))?;
@@ -188,7 +186,7 @@ fn show(args: &ShowArgs, engine: &Engine, sender: &StampSource) -> Result<u8, Fa
             match (at, all.len()) {
                 (Some(at), _) => all.swap_remove(at),
                 (None, 1) => all.swap_remove(0),
-                (None, 0) => return Err(Failure::new(DATA, "there is no account").hint("mailstamp account add")),
+                (None, 0) => return Err(Failure::new(DATA, "there is no account").hint("run mailstamp account add")),
                 (None, _) => return Err(Failure::new(USAGE, "there are several accounts: name one")),
             }
         }
@@ -262,8 +260,8 @@ fn prefer(args: &PreferArgs, sender: &StampSource) -> Result<u8, Failure> {
     if args.from_challenge {
         let input = input::read(1 << 20)?;
         let (recipient, learned) = challenge(&input.bytes).ok_or_else(|| {
-            Failure::new(DATA, "this is not a challenge of mailstamp's own words")
-                .hint("mailstamp account prefer ADDRESS --vendor VENDOR --value CREDITS")
+            Failure::new(DATA, "not a challenge in mailstamp's default wording")
+                .hint("set it by hand: mailstamp account prefer ADDRESS --vendor VENDOR --value CREDITS")
         })?;
         wallet.learn(&recipient, Some(&learned))?;
         let value = learned.value.unwrap_or(1);
@@ -282,15 +280,15 @@ fn prefer(args: &PreferArgs, sender: &StampSource) -> Result<u8, Failure> {
         return Ok(0);
     };
     if !args.forget && args.vendor.is_empty() && args.value.is_none() {
-        return Err(Failure::new(USAGE, "say what he wants: --vendor, --value, or --forget"));
+        return Err(Failure::new(USAGE, "give --vendor, --value or --forget"));
     }
     let learned = RecipientPreference { vendors: args.vendor.clone(), value: args.value };
     wallet.learn(recipient, (!args.forget).then_some(&learned))?;
     Ok(0)
 }
 
-/// What a challenge in mailstamp's own words says: `Get a stamp of at least N credits for the recipient`, his address, and a
-/// line beginning with `*` for each vendor.
+/// Reads a challenge in mailstamp's default wording: `Get a stamp of at least N credits for the recipient`, the
+/// recipient's address, and a line beginning with `*` for each vendor.
 fn challenge(raw: &[u8]) -> Option<(Address, RecipientPreference)> {
     let message = Message::parse(raw);
     let text = String::from_utf8_lossy(message.body()).into_owned();
@@ -307,7 +305,7 @@ fn challenge(raw: &[u8]) -> Option<(Address, RecipientPreference)> {
     (value > 0).then_some((recipient, RecipientPreference { vendors, value: Some(value) }))
 }
 
-/// The API key: from the file, else from the person at the terminal, else from standard input.
+/// Reads the API key: from the file, else from the terminal, else from standard input.
 fn key(args: &AddArgs) -> Result<Secret, Failure> {
     let line = match &args.key_file {
         Some(path) => file::read_secret(path).map_err(|error| Failure::new(NO_INPUT, error))?,
@@ -324,12 +322,12 @@ fn first_line(from: impl Read) -> io::Result<String> {
     Ok(line)
 }
 
-/// A terminal that does not show what is typed, until dropped.
+/// Switches the echo of the terminal off, until dropped.
 struct Silent(File, Termios);
 
 impl Drop for Silent {
     fn drop(&mut self) {
-        // If the terminal is gone there is nothing to put right.
+        // If the terminal is gone, there is nothing to restore.
         let _ = tcsetattr(&self.0, OptionalActions::Flush, &self.1);
     }
 }

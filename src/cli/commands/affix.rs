@@ -1,4 +1,4 @@
-//! `mailstamp affix`: put a stamp on a message, one that is given, or with `--buy` one from the wallet or the vendor.
+//! `mailstamp affix`: puts a stamp on a message: a given one, or with `--buy` one from the wallet or the vendor.
 
 use crate::cli::ui::exit_status::{DATA, Failure, NO_INPUT, USAGE};
 use crate::cli::ui::input;
@@ -29,9 +29,9 @@ use std::path::PathBuf;
 
 /// Read a message on standard input and write it to standard output with a stamp on it.
 ///
-/// Nothing else is changed. The stamp is one that you have, or with --buy one from the wallet or bought now; the same
-/// message to the same recipient gets the same stamp again. Send one copy to each recipient, each with its own stamp: who
-/// can read a stamp can use it.
+/// Nothing else is changed. You give the stamp, or with --buy it comes from the wallet or is bought now. The same
+/// message to the same recipient gets the same stamp again. Send each recipient a separate copy with its own stamp,
+/// since anyone who can read a stamp can use it.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "mailstamp affix [OPTIONS] < MESSAGE",
@@ -44,21 +44,21 @@ pub struct Args {
     /// The stamp
     #[arg(long, value_name = "STAMP", conflicts_with = "stamp_file")]
     stamp: Option<String>,
-    /// Read the stamp from this file, so that it shows in no list of processes
+    /// Read the stamp from this file, which keeps it out of the list of processes
     #[arg(long, value_name = "FILE")]
     stamp_file: Option<PathBuf>,
     /// Take it from the wallet, or buy it
     #[cfg(feature = "sender")]
     #[arg(long, conflicts_with_all = ["stamp", "stamp_file"])]
     buy: bool,
-    /// The recipient for whom --buy gets a stamp [default: the only one in To and Cc]
+    /// The recipient of the stamp that --buy gets [default: the only one in To and Cc]
     #[cfg(feature = "sender")]
     #[arg(long, value_name = "ADDRESS", requires = "buy")]
     to: Option<Address>,
     /// Where to put it
     #[arg(long, value_enum, default_value_t = Where::Header)]
     place: Where,
-    /// Let the stamp come back with a reply: log a grant for it, and say so beside the stamp
+    /// Let the recipient use the stamp in a reply: log a grant for it, and mark the stamp
     #[arg(long = "return")]
     for_return: bool,
 }
@@ -76,7 +76,7 @@ enum Where {
 /// Runs the command.
 ///
 /// # Errors
-/// A failure when the stamp is none, or cannot be put there.
+/// A failure when the stamp is invalid, or cannot be placed there.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     #[cfg(feature = "sender")]
     if args.buy {
@@ -92,13 +92,14 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         }
     };
     let stamp = stamp.trim();
-    let token = Token::parse(stamp).map_err(|error| Failure::new(DATA, format!("this is not a stamp: {error}")))?;
+    let token = Token::parse(stamp).map_err(|error| Failure::new(DATA, format!("not a stamp: {error}")))?;
     let input = input::read(u64::MAX)?;
     put_on(args, &Message::parse(&input.bytes), &token, given)?;
     Ok(0)
 }
 
-/// Gets a stamp and puts it on. It is kept for this message until all of it is written, and is used from then on.
+/// Gets a stamp and puts it on the message. The wallet reserves it until the whole message is written, and then marks
+/// it used.
 #[cfg(feature = "sender")]
 fn buy(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let input = input::read(u64::MAX)?;
@@ -107,7 +108,7 @@ fn buy(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         Some(recipient) => recipient.clone(),
         None => only_recipient(&message)?,
     };
-    // Before anything is paid.
+    // Checked before any payment.
     if place_for(args, &message, "v4.public.").is_none() && args.place == Where::Body {
         return Err(no_place());
     }
@@ -128,13 +129,13 @@ fn buy(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     }
     sender.wallet().commit(&key, engine.now)?;
     if message.first("Message-ID").is_none() {
-        // The mail system will give it one, and the next message that looks like this is another.
+        // The mail system will add a Message-ID, and the next message that looks like this one is another.
         sender.wallet().forget(&key)?;
     }
     Ok(0)
 }
 
-/// Who stands in To and Cc, if that is one.
+/// Returns the recipient in To and Cc, if there is exactly one.
 #[cfg(feature = "sender")]
 fn only_recipient(message: &Message<'_>) -> Result<Address, Failure> {
     let fields = message.fields().filter(|field| field.name_is("To") || field.name_is("Cc"));
@@ -143,9 +144,9 @@ fn only_recipient(message: &Message<'_>) -> Result<Address, Failure> {
     found.dedup_by_key(|address| address.canonical());
     match (found.pop(), found.is_empty()) {
         (Some(recipient), true) => Ok(recipient),
-        (None, _) => Err(Failure::new(DATA, "To and Cc name nobody").hint("--to says for whom the stamp is")),
+        (None, _) => Err(Failure::new(DATA, "To and Cc name no recipient").hint("name the recipient with --to")),
         (Some(_), false) => Err(Failure::new(DATA, "To and Cc name several recipients")
-            .hint("send one copy to each, each with its own stamp: --to says for whom this one is")),
+            .hint("send one copy to each, each with its own stamp; name the recipient of this one with --to")),
     }
 }
 
@@ -173,13 +174,13 @@ fn place_for<'a>(args: &Args, message: &Message<'a>, stamp: &str) -> Option<Edit
 }
 
 fn no_place() -> Failure {
-    Failure::new(DATA, "there is no place for a stamp in the body or subject of this message")
+    Failure::new(DATA, "a stamp does not fit into the body or subject of this message")
         .hint("put it into the header: --place header")
 }
 
-/// The grant is what the log says; the mark in the message alone gives nothing (paper, protocol step 3).
+/// Logs the grant. Only the log counts: the mark in the message alone gives nothing (paper, protocol step 3).
 fn log_for_return(token: &Token, given: &CliOverrides) -> Result<(), Failure> {
-    let not_a_stamp = |error: &dyn std::fmt::Display| Failure::new(DATA, format!("this is not a stamp: {error}"));
+    let not_a_stamp = |error: &dyn std::fmt::Display| Failure::new(DATA, format!("not a stamp: {error}"));
     let issuer = token.issuer().map_err(|error| not_a_stamp(&error))?;
     let stamp = Stamp::read(token.payload()).map_err(|error| not_a_stamp(&error))?;
     let engine = context::load(given, None)?;

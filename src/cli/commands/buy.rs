@@ -1,4 +1,4 @@
-//! `mailstamp buy`: stamps for recipients, into the wallet or to standard output.
+//! `mailstamp buy`: buys stamps for recipients, into the wallet or to standard output.
 
 use crate::cli::ui::exit_status::{Failure, USAGE};
 use crate::cli::ui::output;
@@ -13,41 +13,41 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// For how long to wait while another process buys the very same.
+/// Limit on the wait for another process that makes the same purchase.
 const WAIT: Duration = Duration::from_secs(120);
 
 /// Buy a stamp for each recipient, in one request to each vendor.
 ///
-/// Nothing is charged twice: killed, or left without an answer, and called again with the same arguments, it is the same
-/// purchase. Once it has ended, the same arguments are a new one, unless it was given a name.
+/// Nothing is charged twice. If the command was killed or got no answer, the same arguments continue the same purchase.
+/// Once it has ended, the same arguments are a new purchase, unless it was given a name.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp buy --to bob@y.example --out - > stamp\n  \
     mailstamp buy --to bob@y.example --to carol@z.example --value 2\n  \
     mailstamp buy --to bob@y.example --name invoice-17 --out -")]
 pub struct Args {
-    /// Whom the stamp is for; may be given more than once
+    /// A recipient of a stamp; may be given more than once
     #[arg(long, value_name = "ADDRESS", required = true, num_args = 1..)]
     to: Vec<Address>,
-    /// Credits of each stamp [default: what the recipient wants, else sender.value]
+    /// Credits of each stamp [default: the recipient's price, else sender.value]
     #[arg(long, value_name = "CREDITS", value_parser = clap::value_parser!(u64).range(1..))]
     value: Option<u64>,
-    /// Days for which it is good [default: sender.days, else as the vendor likes]
+    /// Days of validity [default: sender.days, else the vendor's choice]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3660))]
     days: Option<u32>,
-    /// Of this vendor, or from this account
+    /// Buy from this vendor or account
     #[arg(long, value_name = "VENDOR")]
     vendor: Option<String>,
-    /// Name the recipient by a salted hash only, which the vendor does not learn either
+    /// Name the recipient by a salted hash only; the vendor does not learn the address
     #[arg(long)]
     hashed: bool,
     /// Name this sender in the stamp
     #[arg(long, value_name = "ADDRESS")]
     sender: Option<Address>,
-    /// Into the wallet, or "-" for standard output: a line for each stamp, in the order of the recipients
+    /// The destination: wallet, or "-" for standard output, with a line for each stamp in the order of the recipients
     #[arg(long, value_name = "WHERE", value_parser = ["wallet", "-"], default_value = "wallet")]
     out: String,
-    /// A name for this purchase: under it the same stamps come again, for a month
+    /// A name for this purchase: for a month, the same name gives the same stamps again
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Print a JSON object for each stamp
@@ -88,7 +88,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         }
     }
     if let Some(error) = failed {
-        // What came for others is the user's all the same. An answer that is missing is waited for: the run is not ended.
+        // The stamps that arrived for other recipients are kept. A missing answer may still arrive, so the run is not
+        // ended then.
         let keys: Vec<_> = wants.iter().map(|want| want.key.clone()).collect();
         if !error.passes() && !sender.wallet().waits(&keys)? {
             let keys: Vec<_> = stamps.iter().map(|(key, _)| key.clone()).collect();

@@ -5,9 +5,9 @@ use crate::cli::ui::judge::{self, Delivery};
 use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
 
-/// Read a message on standard input, print its class and the reason, and exit with the code of the class.
+/// Read a message on standard input, print its class and the reason, and exit with the status of the class.
 ///
-/// A good stamp is spent. 75 means that nothing could be decided and the message has to be tried again.
+/// A good stamp is spent. Status 75 means that no decision was possible and the message must be tried again.
 #[derive(Debug, Default, clap::Args)]
 #[command(
     override_usage = "mailstamp classify [OPTIONS] < MESSAGE",
@@ -26,7 +26,7 @@ pub struct Args {
     /// Exit 0 for every class (Sieve drops the output of a program that exits otherwise)
     #[arg(long)]
     pub exit_zero: bool,
-    /// Print what is to be done first, and exit with its code
+    /// Print the action first, and exit with its status
     #[arg(long)]
     pub action: bool,
     /// Print the verdict as a JSON object

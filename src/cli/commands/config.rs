@@ -1,4 +1,4 @@
-//! `mailstamp config`: is the configuration right, and what does it come to?
+//! `mailstamp config`: checks and shows the configuration.
 
 use crate::autoreply::eligibility::Kind;
 use crate::cli::ui::exit_status::{CONFIG, Failure};
@@ -18,18 +18,18 @@ use std::path::Path;
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Read configuration, rules and vendors and say what is wrong
+    /// Check configuration, rules and vendors, and report errors
     Check(Args),
     /// Print the settings in force, defaults among them
     Show(ShowArgs),
 }
 
-/// Read the configuration, the rules with their lists, and the trusted vendors, and say what is wrong with them.
+/// Read the configuration, the rules with their lists, and the trusted vendors, and report errors in them.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 #[command(after_help = "Examples:\n  mailstamp config check\n  mailstamp --config new.toml config check")]
 pub struct Args {
-    /// Whose mailbox, where the configuration has %u, %n or %d
+    /// The user of the mailbox, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     user: Option<String>,
 }
@@ -46,7 +46,7 @@ pub struct ShowArgs {
 }
 
 impl Command {
-    /// Whose mailbox is meant.
+    /// Returns the user of the mailbox.
     #[must_use]
     pub fn user(&self) -> Option<String> {
         match self {
@@ -190,7 +190,7 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
     Ok(0)
 }
 
-/// Who takes the copies of `mailstamp sendmail`; what is secret stands in files of its own.
+/// Returns the receiver of the copies of `mailstamp sendmail`. Secrets are in files of their own.
 fn next(next: &NextHop) -> (&'static str, serde_json::Value) {
     match next {
         NextHop::Program(program, words) => {

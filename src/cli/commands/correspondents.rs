@@ -1,4 +1,4 @@
-//! `mailstamp correspondents`: the people to whom the user wrote, as far as that was learned, and how they are forgotten.
+//! `mailstamp correspondents`: lists and forgets the people to whom the user wrote.
 
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
@@ -12,9 +12,9 @@ use serde_json::json;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
-/// List the people to whom you wrote, as "learn-sent" and "watch" learned it.
+/// List the people to whom you wrote, as "learn-sent" and "watch" learned them.
 ///
-/// Addresses stand there without what follows a "+" before the "@": who was written to as help+4711@ answers as help@.
+/// Addresses are listed without the part from "+" to "@", since a recipient written to as help+4711@ answers as help@.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp correspondents\n  \
@@ -30,7 +30,7 @@ pub struct Args {
     /// Print JSON lines
     #[arg(long)]
     json: bool,
-    /// Whose state, where the configuration has %u, %n or %d
+    /// The user whose state is meant, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
 }
@@ -54,7 +54,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             let object = json!({ "schema": output::SCHEMA, "address": address, "forgotten": forgotten });
             writeln!(stdout, "{object}")?;
         } else {
-            let what = if forgotten { "forgotten" } else { "is not known as somebody you wrote to" };
+            let what = if forgotten { "forgotten" } else { "is not one of your correspondents" };
             writeln!(stdout, "{shown}: {what}")?;
         }
     }
@@ -62,7 +62,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Collected first: deliveries wait as long as the log is held.
+/// Returns the rows, collected first: deliveries wait as long as the log is locked.
 fn listed(args: &Args, engine: &Engine) -> Result<Vec<Correspondent>, Failure> {
     let mut rows = Vec::new();
     let wanted = args.text.as_deref().map(str::to_lowercase);

@@ -1,5 +1,5 @@
-//! `mailstamp deliver`: a small delivery agent, for mail systems that hand a message to a command. It prints nothing, and
-//! exits 0 when the message is safely where it belongs, else 75.
+//! `mailstamp deliver`: a small delivery agent for mail systems that pipe a message to a command. It prints nothing. It
+//! exits 0 when the message is delivered, held or discarded as configured, else 75.
 
 use crate::cli::ui::exit_status::{Failure, TEMPFAIL};
 use crate::cli::ui::input;
@@ -12,11 +12,12 @@ use crate::verdict::facts::Envelope;
 use std::io::Read;
 use std::path::PathBuf;
 
-/// Read a message on standard input and put it into a Maildir, into a folder by its class, or aside, as the
-/// configuration says.
+/// Read a message on standard input and deliver it by its class: into a Maildir, into one of its folders, or into held
+/// mail, as configured.
 ///
-/// It gets the field Digital-Stamp-Class on top, as from filter. A good stamp is spent. The exit status is 0 when the
-/// message is delivered, held, or discarded as configured; in any other case it is 75 and the message is nowhere.
+/// The message gets the field Digital-Stamp-Class on top, as from filter. A good stamp is spent. The exit status is 0
+/// when the message is delivered, held, or discarded as configured. In any other case it is 75, and the message is
+/// stored nowhere.
 #[derive(Debug, Default, clap::Args)]
 #[command(
     override_usage = "mailstamp deliver [OPTIONS] < MESSAGE",
@@ -28,7 +29,7 @@ use std::path::PathBuf;
 pub struct Args {
     #[command(flatten)]
     pub delivery: judge::Args,
-    /// Deliver into this Maildir [default: what the configuration says, else ~/Maildir]
+    /// Deliver into this Maildir [default: the configured one, else ~/Maildir]
     #[arg(long, value_name = "FOLDER")]
     pub maildir: Option<PathBuf>,
 }
@@ -36,7 +37,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// A failure with status 75, whatever went wrong, told in one line: mail systems show it to people.
+/// A failure with status 75, reported in one line, which mail systems show to people.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     deliver(args, given).map_err(|failure| {
         let hint = failure.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! `mailstamp doctor`: is everything in place? It looks at the configuration, the clock, the keys, the state and its file
-//! system, and runs a message of its own through the core. It changes nothing.
+//! `mailstamp doctor`: checks the configuration, the clock, the keys, the state and its file system, and judges a
+//! message of its own. It changes nothing.
 
 use super::trust;
 use crate::autoreply::eligibility::Kind;
@@ -27,13 +27,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Check that everything is in place, and say what to do where it is not.
+/// Check the setup, and say what to do about each problem.
 ///
 /// The exit status is 0 when all is well, and 78 when something is not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp doctor\n  mailstamp doctor --json --user alice@x.example")]
 pub struct Args {
-    /// Whose mailbox, where the configuration has %u, %n or %d
+    /// The user of the mailbox, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
     /// Print a JSON object
@@ -41,11 +41,11 @@ pub struct Args {
     json: bool,
 }
 
-/// How a check came out.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Health {
     Ok,
-    /// Works, and may not be what was meant.
+    /// Works, but may not be as intended.
     Warning,
     Error,
 }
@@ -91,7 +91,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         }
     }
     findings.push(programs());
-    findings.push(resident(given));
+    findings.push(daemon(given));
     findings.push(clock());
     findings.push(match self_test::self_test() {
         Ok(()) => {
@@ -115,7 +115,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     Ok(if ill { CONFIG } else { 0 })
 }
 
-/// Whether the program that judges mail is of the same release as this one.
+/// Checks that the program that judges mail is of the same release as this one.
 fn programs() -> Finding {
     let what = "programs";
     let filter = match std::env::current_exe() {
@@ -137,7 +137,7 @@ fn programs() -> Finding {
     }
 }
 
-/// Automatic replies, if they are switched on.
+/// Checks automatic replies, if they are switched on.
 fn replies(config: &Config) -> Option<Finding> {
     let what = "replies";
     let replies = &config.replies;
@@ -152,7 +152,7 @@ fn replies(config: &Config) -> Option<Finding> {
         return Some(Finding::error(what, format!("{sendmail} cannot be run, so none is sent; set replies.sendmail")));
     }
     if replies.policy.require_authentication && config.trusted_authserv_ids.is_empty() {
-        let text = "none is sent: no trusted_authserv_ids says whose word for a sender counts";
+        let text = "none is sent: trusted_authserv_ids is empty, so no sender is authenticated";
         return Some(Finding::warning(what, text));
     }
     let most = replies.per_day;
@@ -191,10 +191,7 @@ fn configuration(config: &Config, places: &Paths, given: &CliOverrides) -> Findi
         );
     }
     if !config.used_log {
-        return Finding::warning(
-            what,
-            format!("{path} switches the used-serial log off: a stamp used twice is not noticed"),
-        );
+        return Finding::warning(what, format!("{path} switches the used log off: a stamp used twice is not noticed"));
     }
     Finding::ok(what, format!("{path}, addresses: {}", config.mailboxes.len()))
 }
@@ -208,7 +205,7 @@ fn rules(config: &Config, places: &Paths) -> Option<Finding> {
         Ok(rules) => rules,
         Err(error) => return Some(Finding::error(what, error.to_string())),
     };
-    // Nobody says of anyone that he is genuine, so these wait for ever.
+    // Without a trusted host no sender is authenticated, so these rules never match.
     let waits = |rule: &&Rule| config.trusted_authserv_ids.is_empty() && rule.needs_authentication();
     if let Some(rule) = rules.iter().find(waits) {
         return Some(Finding::warning(
@@ -239,9 +236,7 @@ fn vendors(places: &Paths) -> Vec<Finding> {
                 }
                 KeyFact::Stale => findings.push(Finding::error(
                     what,
-                    format!(
-                        "{vendor}: what was fetched about key {kid} is past its date, so its stamps are unverified"
-                    ),
+                    format!("{vendor}: the fetched directory of key {kid} has expired, so its stamps are unverified"),
                 )),
                 _ => {}
             }
@@ -264,7 +259,7 @@ fn vendors(places: &Paths) -> Vec<Finding> {
     findings
 }
 
-/// Where the keys come from, and whether it still answers.
+/// Lists the sources of the keys, and whether they still answer.
 fn directories(places: &Paths) -> Vec<Finding> {
     let what = "directories";
     let now = clock::now();
@@ -355,7 +350,7 @@ fn network_file_system(kind: i128) -> Option<&'static str> {
     }
 }
 
-/// Nothing is said of it when nothing was ever held.
+/// Checks held mail. Returns `None` when no message was ever held.
 fn held(given: &CliOverrides) -> Option<Finding> {
     let what = "held mail";
     let engine = context::load(given, None).ok()?;
@@ -370,7 +365,7 @@ fn held(given: &CliOverrides) -> Option<Finding> {
     }
 }
 
-/// The folders of [watch], if a Maildir is to be watched. A name that leads nowhere may be written wrong.
+/// Checks the folders of [watch], if a Maildir is to be watched. A missing folder may be a misspelt name.
 fn watched(config: &Config) -> Option<Finding> {
     let what = "watched";
     let maildir = config.watch.maildir.as_deref()?;
@@ -385,14 +380,14 @@ fn watched(config: &Config) -> Option<Finding> {
     })
 }
 
-/// The process that judges messages for the commands, if there is one.
-fn resident(given: &CliOverrides) -> Finding {
-    let what = "resident";
+/// Checks the daemon, if there is one.
+fn daemon(given: &CliOverrides) -> Finding {
+    let what = "daemon";
     let ours = env!("CARGO_PKG_VERSION");
     match status::ask(given) {
         StatusOutcome::Nobody => Finding::ok(what, "none; each message is judged by a process of its own"),
         StatusOutcome::Silent(socket) => {
-            let text = format!("whoever listens at {} does not answer, so mail may wait", socket.display());
+            let text = format!("the process listening at {} does not answer, so mail may wait", socket.display());
             Finding::error(what, text + "; restart mailstamp serve")
         }
         StatusOutcome::Well(status, _) => {
@@ -400,12 +395,12 @@ fn resident(given: &CliOverrides) -> Finding {
             if status.same_files == Some(false) {
                 Finding::warning(
                     what,
-                    format!("{it} answers, and uses other files than you do, so it judges none of your messages"),
+                    format!("{it} answers, but uses other files than you, so it judges none of your messages"),
                 )
             } else if status.version != ours {
                 Finding::warning(what, format!("{it} answers, and this is version {ours}; restart mailstamp serve"))
             } else if !status.log.answers {
-                Finding::warning(what, format!("{it} answers, and its log does not"))
+                Finding::warning(what, format!("{it} answers, but its log does not"))
             } else {
                 Finding::ok(what, format!("{it} answers, and uses the same files"))
             }
@@ -419,10 +414,7 @@ fn syslog(config: &Config) -> Finding {
         None => Finding::ok(what, "switched off"),
         Some(path) => match std::fs::metadata(path) {
             Ok(metadata) if metadata.file_type().is_socket() => Finding::ok(what, format!("{}", path.display())),
-            _ => Finding::warning(
-                what,
-                format!("nothing listens at {}; verdicts are not told to the system's log", path.display()),
-            ),
+            _ => Finding::warning(what, format!("nothing listens at {}; verdicts do not reach syslog", path.display())),
         },
     }
 }
@@ -432,7 +424,7 @@ fn clock() -> Finding {
     if now < crate::engine::judge::RELEASE_TIME {
         return Finding::error(
             "clock",
-            format!("it reads {now}, which is before this program was written; stamped mail is deferred"),
+            format!("system clock is wrong: {now} is before this release; stamped mail is deferred"),
         );
     }
     Finding::ok("clock", now.to_string())

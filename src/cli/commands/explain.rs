@@ -1,4 +1,4 @@
-//! `mailstamp explain`: the judgement of a message, check by check. It writes nothing and spends nothing.
+//! `mailstamp explain`: shows the judgement of a message, check by check. It writes nothing and spends nothing.
 
 use crate::cli::ui::exit_status::{Failure, IO};
 use crate::cli::ui::judge;
@@ -108,6 +108,6 @@ fn checks(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     }
     match finding.reason {
         Some(reason) => writeln!(out, "      {}", reason.sentence()),
-        None => writeln!(out, "      it is good, and was left unspent because another stamp already spoke"),
+        None => writeln!(out, "      it is good, and was left unspent because another stamp decided already"),
     }
 }

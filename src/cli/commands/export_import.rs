@@ -1,5 +1,5 @@
-//! `mailstamp export` and `import`: all that is remembered as JSON lines, to move it or to keep a copy. Taking
-//! in a copy never weakens what is known.
+//! `mailstamp export` and `import`: write and read the whole state as JSON lines, to move it or to back it up. An
+//! import never weakens the state.
 
 use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::output;
@@ -12,29 +12,30 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Write the state (used serials, grants, revocations, what was sent) to standard output as JSON lines.
+/// Write the state (used serials, grants, revocations, records of sent mail) to standard output as JSON lines.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailstamp export > backup.jsonl\n  mailstamp export --user alice@x.example > alice.jsonl"
 )]
 pub struct ExportArgs {
-    /// Whose state, where the configuration has %u, %n or %d
+    /// The user whose state is meant, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
 }
 
 /// Read JSON lines that `export` wrote on standard input and add them to the state.
 ///
-/// What is known already is never weakened: a used serial stays used, a revocation stays, who was forgotten stays so.
+/// The import never weakens the state: a used serial stays used, a revocation stays, a forgotten address stays
+/// forgotten.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp import < backup.jsonl")]
 pub struct ImportArgs {
-    /// Whose state, where the configuration has %u, %n or %d
+    /// The user whose state is meant, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
 }
 
-/// Rows taken in at once; between two lots the log is let go, so that a waiting delivery comes in.
+/// Rows imported in one transaction. Between two of them the log is unlocked, so that a waiting delivery can proceed.
 const LOT: usize = 10_000;
 
 /// Runs `export`.
@@ -47,7 +48,7 @@ pub fn export(given: &CliOverrides) -> Result<u8, Failure> {
     if !state.exists() {
         return Ok(0);
     }
-    // Nobody knows how slowly standard output is read, and deliveries wait as long as the log is held.
+    // Standard output may be read slowly, and deliveries wait as long as the log is locked.
     let mut copy = unnamed_file(state)?;
     let mut out = BufWriter::new(&mut copy);
     let mut written = Ok(());
@@ -63,7 +64,7 @@ pub fn export(given: &CliOverrides) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// A file for us alone that is gone when it is closed.
+/// Creates a file that only this process can open, and that is gone when it is closed.
 fn unnamed_file(folder: &Path) -> io::Result<File> {
     let path = folder.join(format!("export.{}.tmp", std::process::id()));
     let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
@@ -74,7 +75,7 @@ fn unnamed_file(folder: &Path) -> io::Result<File> {
 /// Runs `import`.
 ///
 /// # Errors
-/// A failure with the number of the first line that is no row; the lines before it were taken in.
+/// A failure with the number of the first invalid line; the lines before it were imported.
 pub fn import(given: &CliOverrides) -> Result<u8, Failure> {
     let engine = context::load(given, None)?;
     let mut total = Imported::default();
@@ -95,7 +96,7 @@ pub fn import(given: &CliOverrides) -> Result<u8, Failure> {
         }
     }
     if let Some((line, error)) = wrong {
-        return Err(Failure::new(DATA, format!("line {line}: {error}"))
+        return Err(Failure::new(DATA, format!("line {line}: not a line that export wrote: {error}"))
             .hint(format!("{} rows before it were taken in; importing them again does no harm", total.taken)));
     }
     output::line(&format!("{} rows taken in, {} were known", total.taken, total.known))?;

@@ -1,5 +1,5 @@
-//! `mailstamp filter`: a message through, its class on top. It writes nothing before all is decided, because in a mail
-//! system exit 0 after half a message is the loss of the message.
+//! `mailstamp filter`: passes a message through and adds its class on top. It writes nothing before everything is
+//! decided: in a mail system, exit 0 after half a message loses the message.
 
 use crate::cli::ui::exit_status::{Failure, TEMPFAIL};
 use crate::cli::ui::input;
@@ -13,7 +13,7 @@ use std::io::{self, Write};
 /// Read a message on standard input and write it to standard output with the field Digital-Stamp-Class on top.
 ///
 /// Every such field that came with the message is removed first, however it is spelled. Nothing else is changed. A good
-/// stamp is spent. The exit status is 0, or 75 when nothing could be decided; then nothing was written.
+/// stamp is spent. The exit status is 0, or 75 when no decision was possible; then nothing is written.
 #[derive(Debug, Default, clap::Args)]
 #[command(
     override_usage = "mailstamp filter [OPTIONS] < MESSAGE",

@@ -1,5 +1,5 @@
-//! `mailstamp grant`, `revoke` and `unrevoke`: the user's word about single stamps. Each may be given any number of times and
-//! says what it did.
+//! `mailstamp grant`, `revoke` and `unrevoke`: the user's decisions about single stamps. Each command may be repeated,
+//! and reports what it did.
 
 use crate::cli::ui::exit_status::{DATA, Failure, IO};
 use crate::cli::ui::stamp_target::{self, Target};
@@ -15,9 +15,10 @@ use crate::store::Store;
 use crate::time::UnixTime;
 use serde_json::json;
 
-/// Let a stamp be used again: by whoever answers you with it, or by whoever sent it to you.
+/// Allow a stamp to be used again: by a recipient who replies with it, or by the sender who sent it to you.
 ///
-/// The stamps are those on the message on standard input, unless one is named. Only stamps whose signature holds count.
+/// The command applies to the stamps on the message on standard input, unless you name one. Only stamps with a valid
+/// signature count.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "mailstamp grant [OPTIONS] [< MESSAGE]",
@@ -30,7 +31,7 @@ use serde_json::json;
 pub struct GrantArgs {
     #[command(flatten)]
     pub target: stamp_target::Args,
-    /// Return use: you sent the stamp, and a reply may carry it back
+    /// Return use: you sent the stamp, and its recipient may use it in a reply
     #[arg(long = "return", conflicts_with = "multi_use")]
     for_return: bool,
     /// Multiple use: you received the stamp, and its sender may use it again (the default)
@@ -39,10 +40,10 @@ pub struct GrantArgs {
     /// The end of the grant (RFC 3339, or seconds since 1970)
     #[arg(long, value_name = "TIME")]
     until: Option<UnixTime>,
-    /// For how many messages it is good
+    /// The number of messages for which it is good
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=i64::from(Grant::USES_MAX)))]
     uses: Option<u32>,
-    /// Your own words about it
+    /// A note about it
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
     /// Print a JSON object
@@ -50,9 +51,10 @@ pub struct GrantArgs {
     json: bool,
 }
 
-/// Condemn a stamp, granted or not, seen before or not: whoever presents it is refused from now on.
+/// Revoke a stamp, granted or not, seen before or not: messages with it are refused from now on.
 ///
-/// The stamps are those on the message on standard input, unless one is named. Only stamps whose signature holds count.
+/// The command applies to the stamps on the message on standard input, unless you name one. Only stamps with a valid
+/// signature count.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "mailstamp revoke [OPTIONS] [< MESSAGE]",
@@ -65,7 +67,8 @@ pub struct GrantArgs {
 pub struct RevokeArgs {
     #[command(flatten)]
     pub target: stamp_target::Args,
-    /// The message was moved to Junk or Trash: only stamps that this mailbox accepted on it, and status 0 if there is none
+    /// For a message moved to Junk or Trash: only stamps that this mailbox accepted on it, and status 0 if there is
+    /// none
     #[arg(long, conflicts_with_all = ["serial", "message_id"])]
     moved: bool,
     /// Print a JSON object
@@ -73,9 +76,10 @@ pub struct RevokeArgs {
     json: bool,
 }
 
-/// Take a revocation back. A grant that was on the stamp holds again.
+/// Undo a revocation. A grant that was on the stamp holds again.
 ///
-/// The stamps are those on the message on standard input, unless one is named. Only stamps whose signature holds count.
+/// The command applies to the stamps on the message on standard input, unless you name one. Only stamps with a valid
+/// signature count.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "mailstamp unrevoke [OPTIONS] [< MESSAGE]",
@@ -86,7 +90,7 @@ pub struct RevokeArgs {
 pub struct UnrevokeArgs {
     #[command(flatten)]
     pub target: stamp_target::Args,
-    /// The message was moved back: only what moving it away revoked, and not too long ago; status 0 if there is nothing
+    /// For a message moved back: only what moving it away revoked, and not too long ago; status 0 if there is nothing
     #[arg(long, conflicts_with_all = ["serial", "message_id"])]
     moved: bool,
     /// Print a JSON object
@@ -139,7 +143,7 @@ pub fn revoke(args: &RevokeArgs, given: &CliOverrides) -> Result<u8, Failure> {
     let now = engine.now.0;
     let change = |before: &StampStatus| StampStatus {
         revoked: before.revoked.or(Some(now)),
-        // Said in so many words, it is not undone by moving the message.
+        // An explicit revocation is not undone by moving the message.
         means: None,
         ..before.clone()
     };
@@ -171,7 +175,8 @@ pub fn unrevoke(args: &UnrevokeArgs, given: &CliOverrides) -> Result<u8, Failure
 
 type Move = fn(&Engine, &Message<'_>, &dyn Store) -> Result<Vec<StatusChange>, Deferral>;
 
-/// What follows from a message that was moved. A mail server that runs this for every move is told of nothing unusual.
+/// Applies the effects of a moved message. A mail server runs this for every move, so a message without stamps is no
+/// failure.
 fn moved(engine: &Engine, as_json: bool, did: &str, change: Move) -> Result<u8, Failure> {
     let input = input::read(engine.config.largest).map_err(|error| Failure::input(IO, &error))?;
     let log = engine.used_log()?;

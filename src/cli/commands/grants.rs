@@ -1,4 +1,4 @@
-//! `mailstamp grants`: what the user has said about single stamps, and who presented a revoked one all the same.
+//! `mailstamp grants`: lists grants and revocations, and the senders that presented a revoked stamp again.
 
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
@@ -33,7 +33,7 @@ pub struct Args {
     /// Print JSON lines
     #[arg(long)]
     json: bool,
-    /// Whose state, where the configuration has %u, %n or %d
+    /// The user whose state is meant, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
 }
@@ -46,7 +46,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let engine = context::load(given, None)?;
     let mut rows = Vec::new();
     {
-        // Collected first: deliveries wait as long as the log is held.
+        // Collected first: deliveries wait as long as the log is locked.
         let log = engine.used_log()?;
         log.standings(&mut |vendor, serial, standing| {
             if args.wants(&vendor, &serial, &standing, engine.now) {

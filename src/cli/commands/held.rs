@@ -1,5 +1,5 @@
-//! `mailstamp held`: the mail that is kept aside. Whatever stands in it is shown as plain text and cannot do anything to a
-//! terminal.
+//! `mailstamp held`: lists, shows, releases, deletes and adds held mail. The text of messages is shown as plain text,
+//! and cannot control a terminal.
 
 use crate::cli::ui::exit_status::{DATA, Failure, IO, NO_INPUT, TEMPFAIL};
 use crate::cli::ui::judge;
@@ -34,7 +34,7 @@ pub enum Command {
     Allow(ManyArgs),
     /// Delete held messages
     Delete(ManyArgs),
-    /// Delete what was held for too long
+    /// Delete mail that was held for too long
     Expire(ExpireArgs),
     /// Hold a message
     Add(AddArgs),
@@ -53,11 +53,11 @@ pub struct ListArgs {
 
 /// Print a held message as it came, with the field Digital-Stamp-Class on top.
 ///
-/// On a terminal what cannot be seen is shown as \xNN.
+/// On a terminal, invisible characters are shown as \xNN.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp held show jaqxtm5i\n  mailstamp held show jaqxtm5i | mailstamp explain")]
 pub struct OneArgs {
-    /// Its short name, or as much of it as no other begins with
+    /// Its short name, or an unambiguous beginning of it
     #[arg(value_name = "ID")]
     id: String,
     #[command(flatten)]
@@ -100,7 +100,7 @@ pub struct ManyArgs {
     whose: Whose,
 }
 
-/// Delete what was held for longer than the configuration says. deliver and watch do so, too, once a day.
+/// Delete mail held for longer than the configuration allows. deliver and watch do the same once a day.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp held expire")]
 pub struct ExpireArgs {
@@ -110,7 +110,7 @@ pub struct ExpireArgs {
 
 /// Read a message on standard input and hold it, for recipes that call classify --action.
 ///
-/// It is judged once more without spending anything. The exit status is 0 when it is held, else 75.
+/// The message is judged again, without spending a stamp. The exit status is 0 when it is held, else 75.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp held add < message\n  \
     :0 w                                 in a .procmailrc\n  \
@@ -121,17 +121,17 @@ pub struct AddArgs {
     recipient: Option<String>,
 }
 
-/// Whose mail.
+/// User of the mailbox.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub struct Whose {
-    /// Whose mailbox, where the configuration has %u, %n or %d
+    /// The user of the mailbox, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     user: Option<String>,
 }
 
 impl Command {
-    /// Whose mailbox is meant.
+    /// Returns the user of the mailbox.
     #[must_use]
     pub fn user(&self) -> Option<String> {
         match self {
@@ -148,7 +148,7 @@ impl Command {
 /// Runs a subcommand.
 ///
 /// # Errors
-/// A failure; what was asked may have been done for some of the messages.
+/// A failure. Some of the messages may have been processed before it.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     if let Command::Add(args) = command {
         return judge::run(given, || add(args, given));
@@ -302,7 +302,7 @@ fn release(engine: &Engine, args: &ReleaseArgs) -> Result<u8, Failure> {
     })
 }
 
-/// Does something to each message named, and says what. No name may be unknown.
+/// Applies `act` to each named message, and prints the result. Fails before that if a name is unknown.
 fn each(
     engine: &Engine,
     ids: &[String],
@@ -319,7 +319,7 @@ fn each(
     Ok(0)
 }
 
-/// The message of this short name, or of the only one that begins so.
+/// Finds the message with this short name, or the only one whose name begins so.
 fn find<'a>(messages: &'a [HeldMessage], id: &str) -> Result<&'a HeldMessage, Failure> {
     let mut found = messages.iter().filter(|message| !id.is_empty() && message.id.starts_with(id));
     match (found.next(), found.next()) {
@@ -356,7 +356,7 @@ fn add(args: &AddArgs, given: &CliOverrides) -> Result<u8, Failure> {
     edit.remove_span(0..message.envelope_line().len());
     let mut stdin = io::stdin();
     let id = Quarantine::open(&engine)?.add(&edit, input.cut.then_some(&mut stdin as &mut dyn Read))?;
-    // It was logged when it was judged; this says where it is.
+    // The message was logged when it was judged; this entry records that it is held.
     let entry = result_header::entry(&decision, &message, &envelope, engine.now);
     engine.record(&Entry { event: Some("held".to_owned()), held: Some(id), ..entry });
     engine.run_daily_cleanup(None);

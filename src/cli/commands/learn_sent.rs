@@ -1,5 +1,5 @@
-//! `mailstamp learn-sent`: to whom the user writes, learned from what he sends: from one message on standard input, or from
-//! the folders in which he kept what he sent before.
+//! `mailstamp learn-sent`: learns the user's correspondents from sent mail: from one message on standard input, or from
+//! folders of earlier mail.
 
 use crate::cli::ui::counts::grouped;
 use crate::cli::ui::exit_status::{self, Failure};
@@ -20,12 +20,12 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// Learn to whom you write: read a message that you send on standard input, or those that you sent from Maildirs and mbox
+/// Learn your correspondents: read a message that you send on standard input, or sent messages from Maildirs and mbox
 /// files.
 ///
-/// What is learned are the recipients in To, Cc and Bcc and the Message-ID, for rules that ask whether a sender is somebody
-/// you wrote to. Only messages whose From is one of your addresses count, and none that a program or a mailing list sent.
-/// Nothing is printed for a message on standard input.
+/// It learns the recipients in To, Cc and Bcc and the Message-ID, for rules that ask whether you wrote to a sender.
+/// Only messages whose From is one of your addresses count, and none that a program or a mailing list sent. Nothing is
+/// printed for a message on standard input.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp learn-sent < sent-message\n  \
@@ -34,29 +34,29 @@ pub struct Args {
     /// Maildirs, mbox files, folders of them, or single messages
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Say what was learned from a message, or why nothing was
+    /// Show what was learned from a message, or why nothing was
     #[arg(long, short)]
     verbose: bool,
-    /// Whose addresses and state, where the configuration has %u, %n or %d
+    /// The user whose addresses and state are meant, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
 }
 
-/// Messages learned at once: in one durable transaction, with deliveries let in between two.
+/// Messages learned in one durable transaction. Deliveries can proceed between two of them.
 const MESSAGES: usize = 2_000;
-/// Or with so many recipients.
+/// Recipients from which a transaction is full.
 const RECIPIENTS: usize = 20_000;
 
 /// Runs the command.
 ///
 /// # Errors
-/// A failure when the message or the state cannot be had.
+/// A failure when the message or the state cannot be read.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     if args.paths.is_empty() { one(args, given) } else { many(args, given) }
 }
 
 fn one(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
-    // Whatever comes of it, the message is read to its end: a pipe that is left unread breaks the sending program.
+    // The message is read to its end in any case: an unread pipe breaks the sending program.
     let read = input::read(BEGINNING).and_then(|it| input::rest(&mut io::sink()).map(|()| it));
     let input = read.map_err(|error| Failure::input(exit_status::IO, &error))?;
     let engine = context::load(given, None)?;
@@ -77,7 +77,7 @@ fn counted(learned: LearnOutcome) -> String {
     format!("{} correspondents, {} messages", grouped(learned.correspondents), grouped(learned.messages))
 }
 
-/// What was found so far.
+/// Result so far.
 #[derive(Default)]
 struct Gathered {
     waiting: Vec<Sent>,
@@ -105,7 +105,7 @@ fn many(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
                 gathered.unreadable += 1;
                 progress.clear();
                 let path = escape_untrusted(path.as_os_str().as_bytes(), 1000);
-                // Nobody may be listening any more.
+                // Standard error may be closed by now.
                 let _ = writeln!(io::stderr(), "mailstamp: error: {path}: {error}");
             }
         }

@@ -10,13 +10,13 @@ use std::io::{self, Write};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp log\n  mailstamp log -n 1000 --json | jq -r .reason | sort | uniq -c")]
 pub struct Args {
-    /// How many
+    /// The number of verdicts
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
     count: usize,
     /// Print JSON lines
     #[arg(long)]
     json: bool,
-    /// Whose log, where the configuration has %u, %n or %d
+    /// The user whose log is meant, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
 }
@@ -41,10 +41,10 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The encoder ran when the entry was written: nothing in it can be more than printable ASCII.
+/// Formats an entry. Its values were encoded when it was written, so it holds printable ASCII only.
 fn row(entry: &Entry) -> String {
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    // What was done later stands in place of the reason.
+    // A later event replaces the reason.
     let what = match (&entry.event, entry.held.as_ref().or(entry.reply.as_ref())) {
         (Some(event), Some(detail)) => format!("{event} {detail}"),
         _ => entry.reason.clone(),

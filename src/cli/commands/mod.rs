@@ -1,4 +1,4 @@
-//! The subcommands, one file each: arguments into calls below, the answer into text and an exit status.
+//! Subcommands, one file each: it translates arguments into calls to the layers below, and the result into output.
 
 #[cfg(feature = "sender")]
 pub(super) mod account;

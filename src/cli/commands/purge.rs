@@ -1,5 +1,5 @@
-//! `mailstamp purge`: forget serials whose stamps have ended, and what was sent long ago. Of the serials deliveries forget a
-//! few by themselves; this does the rest.
+//! `mailstamp purge`: removes serials of expired stamps, and old records of sent messages and replies. Deliveries
+//! remove a few serials themselves; this command removes the rest.
 
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
@@ -7,14 +7,14 @@ use crate::config::paths::CliOverrides;
 use crate::engine::context;
 use crate::engine::retention::PurgeReport;
 
-/// Forget the serials of stamps that ended long enough ago, and what was sent longer ago than is to be remembered.
+/// Remove the serials of stamps that expired long enough ago, and records of sent mail older than their retention.
 ///
-/// A forgotten serial is not accepted again: its stamp is refused by its date. Of what you sent, Message-IDs are forgotten,
-/// and the people to whom you wrote are not. Deliveries go on meanwhile.
+/// A removed serial is not accepted again: its stamp is refused by its date. Of your sent mail, Message-IDs are
+/// removed; the people to whom you wrote are kept. Deliveries continue meanwhile.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp purge\n  @daily mailstamp purge        (in a crontab)")]
 pub struct Args {
-    /// Whose state, where the configuration has %u, %n or %d
+    /// The user whose state is meant, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
     /// Print the result as a JSON object
@@ -25,7 +25,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// A failure when the log cannot be had.
+/// A failure when the log cannot be opened.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let PurgeReport { serials: removed, sent, replies, returns } = context::load(given, None)?.forget()?;
     if args.json {

@@ -1,5 +1,5 @@
-//! `mailstamp reply`: the automatic reply to one message, looked at or sent. `test` is for people; `send` stands beside the
-//! delivery in procmail, maildrop or Sieve, and whatever happens to it, the message's own way does not depend on it.
+//! `mailstamp reply`: shows or sends the automatic reply to one message. `test` is for people. `send` runs beside the
+//! delivery in procmail, maildrop or Sieve, and never affects the delivery of the message.
 
 use crate::autoreply::suppression::SuppressReason;
 use crate::autoreply::template::RetainedAs;
@@ -21,13 +21,13 @@ use std::ffi::OsString;
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Say whether a reply would go, why not, and what it says
+    /// Show whether a reply would be sent, why not, and its text
     Test(TestArgs),
     /// Send the reply that is due to a message, if one is
     Send(SendArgs),
 }
 
-/// Where a message comes from and whom it is for.
+/// Sender and recipient of a message.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub struct Incoming {
@@ -42,7 +42,7 @@ pub struct Incoming {
     now: Option<UnixTime>,
 }
 
-/// Read a message on standard input and say whether an automatic reply would go to its sender, why not, and what it says.
+/// Read a message on standard input and show whether an automatic reply would be sent, why not, and its text.
 ///
 /// Nothing is written, spent or sent.
 #[derive(Debug, clap::Args)]
@@ -62,8 +62,8 @@ pub struct TestArgs {
 
 /// Read a message on standard input and send the automatic reply that is due to it, if one is.
 ///
-/// The message is judged again, without spending. The exit status is 0 whether a reply was sent, was not due, or could not
-/// be sent, and 75 when nothing could be decided.
+/// The message is judged again, without spending. The exit status is 0 whether a reply was sent, was not due, or could
+/// not be sent, and 75 when no decision was possible.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp reply send < message\n  \
@@ -75,7 +75,7 @@ pub struct SendArgs {
 }
 
 impl Command {
-    /// The recipient that the caller names.
+    /// Returns the recipient that the caller names.
     #[must_use]
     pub fn recipient(&self) -> Option<String> {
         match self {
@@ -88,7 +88,7 @@ impl Command {
 /// Runs a subcommand.
 ///
 /// # Errors
-/// A failure; of `send` always with status 75.
+/// A failure; for `send` always with status 75.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     match command {
         Command::Test(args) => test(args, given),
@@ -96,7 +96,7 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     }
 }
 
-/// A message that was judged without spending.
+/// Message that was judged without spending.
 struct Judged {
     engine: Engine,
     envelope: Envelope,
@@ -165,7 +165,7 @@ fn object(ready: Option<&PreparedReply>, why: Option<SuppressReason>, decision: 
         "why": why.map(SuppressReason::as_str),
         "kind": ready.map(|ready| ready.due.kind.as_str()),
         "to": ready.map(|ready| ready.letter.to.to_string()),
-        "counted": ready.map(|ready| ready.due.sender.counted.canonical()),
+        "rate_limit_key": ready.map(|ready| ready.due.sender.counted.canonical()),
         "letter": ready.map(|ready| ready.letter.text.as_str()),
         "class": decision.class().as_str(),
         "reason": decision.verdict.reason.as_str(),

@@ -1,4 +1,4 @@
-//! `mailstamp rules`: which of the user's rules matches a message, and why.
+//! `mailstamp rules`: shows which of the user's rules matches a message, and why.
 
 use crate::cli::ui::exit_status::{CONFIG, Failure, IO};
 use crate::cli::ui::judge;
@@ -20,11 +20,11 @@ use std::io::{self, Write};
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Say which rule matches a message, and why
+    /// Show which rule matches a message, and why
     Test(TestArgs),
 }
 
-/// Read a message on standard input and say which rule matches it, condition by condition for each rule that is asked.
+/// Read a message on standard input and show which rule matches it, with the result of each condition that was checked.
 ///
 /// Nothing is written and no stamp is spent.
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ pub struct TestArgs {
     /// Judge for this one recipient; it must be one of the configured addresses
     #[arg(long, value_name = "ADDRESS")]
     recipient: Option<String>,
-    /// The envelope sender; without it the Return-Path field counts
+    /// The envelope sender [default: the Return-Path field]
     #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
     sender: Option<String>,
     /// Judge as if it were this time (RFC 3339, or seconds since 1970)
@@ -49,11 +49,11 @@ pub struct TestArgs {
     json: bool,
 }
 
-/// No value is shown longer than this.
+/// Longest value that is shown, in bytes.
 const LONGEST: usize = 200;
 
 impl Command {
-    /// Whose mailbox is meant.
+    /// Returns the user of the mailbox.
     #[must_use]
     pub fn user(&self) -> Option<String> {
         match self {
@@ -114,7 +114,7 @@ fn tell(consultation: &RuleTrace<'_>, out: &mut impl Write) -> io::Result<()> {
     let end = match (&decision.rule, decision.verdict.class()) {
         (_, Class::FirstClass) => "no rule is asked about first-class mail".to_owned(),
         (Some(name), _) => format!("the rule is {}", shown(name)),
-        (None, _) => format!("none of the rules matches ({})", consultation.count),
+        (None, _) => format!("no rule matched ({} rules)", consultation.count),
     };
     writeln!(out, "{style}{}{style:#}: {end}", decision.class())?;
     writeln!(out, "the action is {}", decision.action)

@@ -1,4 +1,4 @@
-//! `mailstamp scan`: mail that was received before, judged as it would have been then. Nothing is spent or written.
+//! `mailstamp scan`: judges mail that was received before, as at the time of its receipt. It spends and writes nothing.
 
 use crate::cli::ui::counts::{self, Tally, grouped, share};
 use crate::cli::ui::exit_status::{self, Failure};
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// Judge the mail in Maildirs and mbox files, each message at the time when it was received.
 ///
-/// Nothing is spent or logged. The exit status is 0 when all could be read, and 74 when something could not.
+/// Nothing is spent or logged. The exit status is 0 when all mail could be read, and 74 when some could not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp scan ~/Maildir\n  \
@@ -35,25 +35,25 @@ pub struct Args {
     /// Print a JSON line for each message, and one with the sums at the end
     #[arg(long)]
     json: bool,
-    /// Whose state, where the configuration has %u, %n or %d
+    /// The user whose state is meant, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
 }
 
-/// Why the reading stopped before its end.
+/// Why the reading stopped early.
 enum Stop {
     Undecided(Deferral),
     Output(io::Error),
 }
 
-/// What was found so far.
+/// Result so far.
 #[derive(Default)]
 struct Sums {
     tally: Tally,
     unreadable: u64,
-    /// Messages whose receiving time is only that of their file.
+    /// Messages that only the time of their file dates.
     dated_by_file: u64,
-    /// First-class messages of a time that the log does not reach back to.
+    /// First-class messages older than the log.
     unchecked: u64,
 }
 
@@ -85,7 +85,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             Entry::Unreadable(path, error) => {
                 sums.unreadable += 1;
                 progress.clear();
-                // Nobody may be listening any more.
+                // Standard error may be closed by now.
                 let _ = writeln!(io::stderr(), "mailstamp: error: {}: {error}", shown(path));
                 args.json.then(|| unreadable(path, &error))
             }

@@ -1,5 +1,5 @@
-//! `mailstamp sendmail`: in the place of sendmail(8). Its options are read here and not by clap, because they are older than
-//! any convention: `-oi`, `-fme@here`, `-F name` and addresses without an end. What is done stands in `sender/post`.
+//! `mailstamp sendmail`: replaces sendmail(8). Its options are parsed here and not by clap, because they are older than
+//! any convention: `-oi`, `-fme@here`, `-F name`, and any number of addresses. `sender/submission` does the rest.
 
 use crate::cli::Files;
 use crate::cli::mail_path::is_sendmail;
@@ -20,12 +20,13 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-/// Read a message on standard input and send each recipient a copy with a stamp of his own, in the place of sendmail(8).
+/// Read a message on standard input and send each recipient a copy with a stamp of its own, in place of sendmail(8).
 ///
-/// A stamp comes from the wallet or is bought; an answer carries back the stamp that its recipient let come back; recipients
-/// that need none get none (sendmail.none). Each copy goes to the next sendmail(8) (sendmail.next) or to a server
-/// (sendmail.smtp). Bcc shows to nobody. If no stamp can be had now, the message waits: the status is 75, and the same
-/// command on the same message, or -q, goes on where it stopped. Nothing is bought twice.
+/// A stamp comes from the wallet or is bought. An answer carries back the stamp of the message that it answers, if the
+/// sender of that message allowed it. Recipients in sendmail.none get no stamp. Each copy goes to the next sendmail(8)
+/// (sendmail.next) or to a server (sendmail.smtp). No copy shows Bcc. If no stamp is available now, the message waits,
+/// and the status is 75; the same command on the same message, or -q, continues where it stopped. Nothing is bought
+/// twice.
 ///
 /// The options are those of sendmail(8): -t, -i, -f, -F, -o..., -B, -N, -R, -V, -v, -bm, -bp, --. A link named
 /// mailstamp-sendmail or sendmail does the same.
@@ -38,13 +39,13 @@ use std::path::{Path, PathBuf};
     mailstamp sendmail -q                          go on with what waits\n  \
     mailstamp sendmail -bp                         list it")]
 pub struct Args {
-    /// Let every stamp come back with the answer: log a grant for each, and say so beside it
+    /// Let every recipient use the stamp in a reply: log a grant for each, and mark the stamp
     #[arg(long = "return")]
     for_return: bool,
-    /// Go on with all messages that wait, as -q does
+    /// Continue with all waiting messages, as -q does
     #[arg(long)]
     resume: bool,
-    /// Forget the messages of these names, as -bp lists them: whoever has not got one will not
+    /// Discard the messages with these names, as -bp lists them; recipients that have no copy yet get none
     #[arg(long)]
     drop: bool,
     /// Options of sendmail(8), and recipients, or what --drop names
@@ -52,11 +53,11 @@ pub struct Args {
     argv_of_sendmail: Vec<OsString>,
 }
 
-/// What the words of a command line ask for.
+/// Parsed command line.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Line {
     asked: SendmailArgs,
-    /// Whether a line with a single dot is a line.
+    /// Whether a line with a single dot is ordinary text.
     dots: bool,
     resume: bool,
     list: bool,
@@ -66,11 +67,11 @@ struct Line {
     state: Option<PathBuf>,
 }
 
-/// What helps who does not know the name of a message.
-const LISTED: &str = "mailstamp sendmail -bp lists what waits";
+/// Hint for an unknown message name.
+const LISTED: &str = "mailstamp sendmail -bp lists the waiting messages";
 
-/// The words behind `sendmail`, with the files that were named before, if this command line is ours: by the name of the
-/// program, or by its first word. `--help` is clap's.
+/// Returns the arguments behind `sendmail`, and the files named before it, if this is its command line: by the
+/// program's name, or by the first word. `--help` is left to clap.
 pub(in crate::cli) fn argv_of_sendmail(arguments: &[OsString]) -> Option<(Files, Vec<OsString>)> {
     let (program, rest) = arguments.split_first()?;
     let mut files = Files::default();
@@ -98,10 +99,7 @@ pub(in crate::cli) fn argv_of_sendmail(arguments: &[OsString]) -> Option<(Files,
     None
 }
 
-/// Runs the command that clap has read, which it does for its help alone.
-///
-/// # Errors
-/// As [`run_words`].
+/// Runs the command as parsed by clap, which parses it for its help alone.
 pub fn run(args: &Args, files: Files) -> Result<u8, Failure> {
     let mut words = args.argv_of_sendmail.clone();
     words.extend(args.for_return.then(|| OsString::from("--return")));
@@ -113,7 +111,7 @@ pub fn run(args: &Args, files: Files) -> Result<u8, Failure> {
 /// Runs the command.
 ///
 /// # Errors
-/// A failure with a status of sysexits(3); 75 when it may go well later.
+/// A failure with a status of sysexits(3); 75 when a later attempt may succeed.
 pub fn run_as_sendmail(files: Files, words: &[OsString]) -> Result<u8, Failure> {
     let line = read(words)?;
     let Files { config, state } = files;
@@ -133,7 +131,7 @@ pub fn run_as_sendmail(files: Files, words: &[OsString]) -> Result<u8, Failure> 
     };
     let post = SubmissionAgent { engine: &engine, supply: &sender, transport: &transport, progress: &progress };
     if line.resume {
-        // What waits goes on all the same.
+        // The waiting messages are sent in any case.
         purchase::sweep(&sender, engine.now).unwrap_or_else(|failure| failure.report());
         return resume(&post);
     }
@@ -149,7 +147,7 @@ pub fn run_as_sendmail(files: Files, words: &[OsString]) -> Result<u8, Failure> 
     Ok(report.status())
 }
 
-/// Goes on with what waits.
+/// Sends the waiting messages.
 fn resume(post: &SubmissionAgent<'_>) -> Result<u8, Failure> {
     let mut status = 0;
     for report in post.resume().map_err(|error| trouble(&error))? {
@@ -158,7 +156,7 @@ fn resume(post: &SubmissionAgent<'_>) -> Result<u8, Failure> {
                 tell(&report, false);
                 report.status()
             }
-            // Somebody else is at it.
+            // Another process is sending it.
             Err(PostError::Busy) => 0,
             Err(error) => {
                 let failure = trouble(&error);
@@ -171,7 +169,7 @@ fn resume(post: &SubmissionAgent<'_>) -> Result<u8, Failure> {
     Ok(status)
 }
 
-/// Lists what waits: the name, what the user knows the message by, and who has not got it yet.
+/// Lists the waiting messages: name, date, subject, and the recipients that have no copy yet.
 fn list(journal: &Outbox) -> Result<u8, Failure> {
     let mut status = 0;
     for listed in journal.list().map_err(|error| Failure::new(TEMPFAIL, error))? {
@@ -194,7 +192,7 @@ fn list(journal: &Outbox) -> Result<u8, Failure> {
     Ok(status)
 }
 
-/// Forgets messages that wait.
+/// Discards waiting messages.
 fn discard(post: &SubmissionAgent<'_>, names: &[String]) -> Result<u8, Failure> {
     if names.is_empty() {
         return Err(Failure::new(USAGE, "--drop needs the name of a message").hint(LISTED));
@@ -225,12 +223,12 @@ fn trouble(error: &PostError) -> Failure {
     Failure::new(TEMPFAIL, error)
 }
 
-/// What went wrong, and what went without a stamp, a line for each; of what went well nothing, unless asked.
+/// Reports failures, and copies without a stamp, one line each. Reports successes only if `verbose`.
 fn tell(report: &Summary, verbose: bool) {
     let mut stderr = io::stderr().lock();
     for (recipient, fate) in &report.each {
         let to = escape_untrusted(recipient.to_string().as_bytes(), 300);
-        // Nobody may be listening any more.
+        // Standard error may be closed by now.
         let _ = match fate {
             Delivery::Sent { without: None } if !verbose => Ok(()),
             Delivery::Sent { without: None } => writeln!(stderr, "mailstamp: {to}: sent"),
@@ -262,7 +260,7 @@ fn read(words: &[OsString]) -> Result<Line, Failure> {
     };
     while let Some(word) = words.next() {
         let word = text(word)?;
-        // The value of an option: what stands behind its letter, or the next word.
+        // The value of an option: the rest of the word, or the next word.
         let mut value = |behind: &str| -> Result<String, Failure> {
             if !behind.is_empty() {
                 return Ok(behind.to_owned());
@@ -297,8 +295,8 @@ fn read(words: &[OsString]) -> Result<Line, Failure> {
     Ok(line)
 }
 
-/// One word of options: letters without a value may stand together (`-ti`). Which letter has a value is as in Sendmail and
-/// Postfix.
+/// Reads one word of options. Characters without a value may be combined (`-ti`). The options with a value are those of
+/// Sendmail and Postfix.
 fn option(
     letters: &str,
     line: &mut Line,
@@ -312,7 +310,7 @@ fn option(
             't' => line.asked.from_fields = true,
             'i' => line.dots = true,
             'v' => line.verbose = true,
-            // Groups of addresses, the size of the queue's batch, a gateway's mail: nothing to do with us.
+            // Groups of addresses, the batch size of the queue, a gateway's mail: ignored here.
             'c' | 'G' | 'm' | 'n' | 's' | 'T' | 'U' | 'x' => {}
             'q' => {
                 line.resume = true;
@@ -324,7 +322,7 @@ fn option(
     Ok(())
 }
 
-/// A letter that has a value.
+/// Reads an option with a value.
 fn with_value(
     letter: char,
     line: &mut Line,
@@ -334,9 +332,9 @@ fn with_value(
     match letter {
         'f' | 'r' => line.asked.sender = Some(value()?),
         'F' => line.asked.full_name = Some(value()?),
-        // -oi means what -i means; -oem, -odb and all others are customary and change nothing here.
+        // -oi means -i; -oem, -odb and all others are customary and have no effect here.
         'o' => line.dots |= value()? == "i",
-        // How errors come back (-em is -oem), what the body is made of, what to notify about, an envelope's name: the next
+        // Error reporting (-em is -oem), type of the body, notifications, envelope name: ignored, since the next
         // program reads the message itself.
         'A' | 'B' | 'e' | 'h' | 'L' | 'N' | 'O' | 'p' | 'R' | 'V' | 'X' => drop(value()?),
         'b' => match value()?.as_str() {
@@ -392,7 +390,7 @@ mod tests {
         let glued = line("-tiv -r <> --return -bm -oi -odb -- -x@y.example").unwrap();
         assert!(glued.asked.from_fields && glued.dots && glued.verbose && glued.asked.for_return);
         assert_eq!((glued.asked.sender.as_deref(), glued.asked.recipients), (Some("<>"), asked(&["-x@y.example"])));
-        // What has no value takes no word away, and what has one takes it.
+        // An option without a value takes no word, and one with a value takes it.
         let words = "-G -i -em -ep -e q -U -n -m -c -s -x -h 3 -L tag -X log -O k=v -p ESMTP -A c -Am carol@y.example bob@y.example";
         let all = line(words).unwrap();
         assert_eq!((all.asked.recipients, all.dots), (asked(&["carol@y.example", "bob@y.example"]), true));

@@ -1,5 +1,5 @@
-//! `mailstamp show`: the stamps in a message, decoded. What is shown of a stamp whose signature was not checked is only what
-//! somebody wrote into it, and the output says so.
+//! `mailstamp show`: shows the stamps in a message, decoded. Without a checked signature, anyone can have written the
+//! content of a stamp, and the output says so.
 
 use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::{input, output};
@@ -18,8 +18,8 @@ use std::fmt::Write;
 
 /// Read a message, or a stamp alone, on standard input and show the stamps.
 ///
-/// Nothing is judged or spent. Signatures are checked against the keys of the vendors that you trust; exit status 65 says
-/// that there was no stamp.
+/// Nothing is judged or spent. Signatures are checked against the keys of the vendors that you trust. The exit status
+/// is 65 when there is no stamp.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "mailstamp show [OPTIONS] < MESSAGE",
@@ -48,7 +48,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let in_message = alone.is_none();
     let stamps = alone.map_or_else(|| locate(&Message::parse(&input.bytes)).stamps, |stamp| vec![stamp]);
     if stamps.is_empty() {
-        return Err(Failure::new(DATA, "there is no stamp in this message"));
+        return Err(Failure::new(DATA, "no stamp in this message"));
     }
     let shown: Vec<Shown> = stamps.iter().map(|found| Shown::of(found, in_message, directory.as_ref())).collect();
     if args.json {
@@ -66,14 +66,14 @@ fn keys(places: &Paths) -> Result<Directory, Failure> {
     Ok(folder.map_err(|error| Failure::new(crate::cli::ui::exit_status::CONFIG, error))?.directory)
 }
 
-/// A stamp as `vendor issue` prints it: one word and nothing else.
+/// Reads a stamp as `vendor issue` prints it: one word and nothing else.
 fn alone(bytes: &[u8]) -> Option<Found> {
     let text = std::str::from_utf8(bytes).ok()?.trim();
     let word = text.starts_with("v4.public.") && text.len() <= 8192 && !text.contains(char::is_whitespace);
     word.then(|| Found { place: Place::Header, token: text.to_owned(), parameters: Vec::new() })
 }
 
-/// One stamp, read as far as it can be.
+/// One stamp, decoded as far as possible.
 struct Shown<'a> {
     place: Option<Place>,
     found: &'a Found,
@@ -100,7 +100,7 @@ impl<'a> Shown<'a> {
                 KeyFact::UnknownVendor => "not checked: you do not trust this vendor",
                 KeyFact::UnknownKey => "not checked: this key of the vendor is not known",
                 KeyFact::Conflict => "not checked: your sources disagree about this key",
-                KeyFact::Stale => "not checked: the directory that lists this key is past its date",
+                KeyFact::Stale => "not checked: the directory that lists this key has expired",
             },
             _ => "not checked",
         };

@@ -1,4 +1,4 @@
-//! `mailstamp status`: how the resident process is, as it says itself. This side counts nothing.
+//! `mailstamp status`: shows the status that the daemon reports. This side counts nothing.
 
 use crate::cli::ui::counts::{Tally, grouped, tame};
 use crate::cli::ui::exit_status::{Failure, UNAVAILABLE};
@@ -11,9 +11,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-/// Say how the resident process is that judges your mail (mailstamp serve).
+/// Show the state of the daemon that judges your mail (mailstamp serve).
 ///
-/// The exit status is 0 when it answers, and 69 when there is none, or none that answers.
+/// The exit status is 0 when the daemon answers, and 69 when no daemon runs or answers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp status\n  mailstamp status --json | jq .classes")]
 pub struct Args {
@@ -25,18 +25,18 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// A failure when nobody answers.
+/// A failure when no daemon answers.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let (status, mut members) = match status::ask(given) {
         StatusOutcome::Well(status, members) => (status, members),
         StatusOutcome::Nobody => {
-            return Err(Failure::new(UNAVAILABLE, "no resident process is running")
-                .hint("mailstamp serve runs one; without it each message is judged by a process of its own"));
+            return Err(Failure::new(UNAVAILABLE, "no daemon is running")
+                .hint("start one with mailstamp serve; without it each message is judged by a process of its own"));
         }
         StatusOutcome::Silent(socket) => {
-            let what = format!("whoever listens at {} does not answer", socket.display());
+            let what = format!("the process listening at {} does not answer", socket.display());
             return Err(
-                Failure::new(UNAVAILABLE, what).hint("it may serve somebody else, or hang; see its own messages")
+                Failure::new(UNAVAILABLE, what).hint("it may serve another user, or hang; see its own messages")
             );
         }
     };
@@ -51,7 +51,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// All of it, for people.
+/// Formats the status as text.
 fn text(status: &Status) -> String {
     let none = Style::new();
     let warning = Style::new().fg_color(Some(AnsiColor::Yellow.into()));
@@ -97,13 +97,13 @@ fn text(status: &Status) -> String {
     text
 }
 
-/// What was answered at all, and how often.
+/// Returns the answers that occurred, with their counts.
 fn answers(counts: &BTreeMap<String, u64>) -> Vec<String> {
     let counts = counts.iter().filter(|(_, count)| **count > 0);
     counts.map(|(answer, count)| format!("{} {}", grouped(*count), tame(answer))).collect()
 }
 
-/// Reasons that only a later version knows are left out.
+/// Counts the reasons, without those that only a later version knows.
 fn tally(reasons: &BTreeMap<String, u64>) -> Tally {
     let mut tally = Tally::default();
     for reason in Reason::ALL {
@@ -114,7 +114,7 @@ fn tally(reasons: &BTreeMap<String, u64>) -> Tally {
     tally
 }
 
-/// A length of time, in its largest unit.
+/// Formats a duration in its largest unit.
 fn long(seconds: u64) -> String {
     let (count, unit) = match seconds {
         0..60 => (seconds, "second"),
@@ -125,7 +125,7 @@ fn long(seconds: u64) -> String {
     format!("for {} {unit}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
-/// A length of time below a minute.
+/// Formats a duration below a minute.
 fn short(seconds: f64) -> String {
     if seconds < 1.0 { format!("{:.2} ms", seconds * 1_000.0) } else { format!("{seconds:.1} s") }
 }
@@ -154,7 +154,7 @@ mod tests {
             reasons: BTreeMap::from([("paid".into(), 1_000), ("no-stamp".into(), 2), ("unheard-of".into(), 1)]),
             latency: Latency { median: Some(0.000_052), p99: Some(1.25) },
             log: Log { answers: true, bytes: Some(1_600_000), serials: Some(1_000), waiting: Some(3) },
-            log_answers: BTreeMap::from([("fresh".into(), 4), ("double".into(), 0)]),
+            log_answers: BTreeMap::from([("fresh".into(), 4), ("double-spend".into(), 0)]),
             replies: Some(0),
             directories: vec![directory],
             ..Status::default()

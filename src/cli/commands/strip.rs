@@ -1,4 +1,4 @@
-//! `mailstamp strip`: take the stamps off a message.
+//! `mailstamp strip`: removes the stamps from a message.
 
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::{input, output};
@@ -8,8 +8,8 @@ use std::io::{self, Write};
 
 /// Read a message on standard input and write it to standard output without its stamps.
 ///
-/// Nothing else is changed: what `affix` put on comes off exactly. A stamp inside an encoded text part or an encoded
-/// subject cannot be taken out without changing more; it stays, and a line on standard error says so.
+/// Nothing else is changed: a stamp that `affix` put on is removed exactly. A stamp inside an encoded text part or an
+/// encoded subject cannot be removed without changing more. It stays, and a line on standard error says so.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "mailstamp strip < MESSAGE",
@@ -32,7 +32,7 @@ pub fn run(_: &Args) -> Result<u8, Failure> {
     stdout.flush()?;
     let mut stderr = io::stderr().lock();
     for place in stripped.left {
-        // The message is out; whether anybody hears of this changes nothing.
+        // The message is written already. A closed standard error changes nothing.
         let _ = writeln!(stderr, "mailstamp: hint: a stamp in the {} was left in place", output::place(place));
     }
     Ok(0)

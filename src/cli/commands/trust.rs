@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 pub enum Command {
     /// Trust the vendor of a document
     Add(Add),
-    /// Trust a vendor no more
+    /// Stop trusting a vendor
     Remove(Remove),
     /// List the trusted vendors and their keys
     List(List),
@@ -37,12 +37,12 @@ pub struct Add {
     /// The document; - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Replace what was trusted under this name before
+    /// Replace the document of the same vendor
     #[arg(long)]
     replace: bool,
 }
 
-/// Trust a vendor no more: from now on nothing that it signed is accepted.
+/// Stop trusting a vendor: from now on none of its signatures is accepted.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp trust remove stamps.example")]
 pub struct Remove {
@@ -51,7 +51,7 @@ pub struct Remove {
     vendor: String,
 }
 
-/// List the trusted vendors and their keys, and the directory documents that are not heeded.
+/// List the trusted vendors and their keys, and the directory documents that are ignored.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp trust list\n  mailstamp trust list --json")]
 pub struct List {
@@ -61,9 +61,6 @@ pub struct List {
 }
 
 /// Runs a subcommand.
-///
-/// # Errors
-/// A failure that says what was wrong.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     match command {
         Command::Add(args) => add(args, given),
@@ -82,12 +79,12 @@ fn add(args: &Add, given: &CliOverrides) -> Result<u8, Failure> {
         fs::read_to_string(&args.file).map_err(|error| unread(&args.file, &error))?
     };
     let not_a_document = |error: &dyn std::fmt::Display| {
-        Failure::new(DATA, format!("{}: this is no vendor's document: {error}", args.file.display()))
+        Failure::new(DATA, format!("{}: not a vendor document (JSON): {error}", args.file.display()))
     };
     let value: Value = serde_json::from_str(&text).map_err(|error| not_a_document(&error))?;
     if value.get("secret").is_some() {
         return Err(Failure::new(DATA, format!("{}: this is a secret key", args.file.display()))
-            .hint("give the document that `vendor keygen` printed, and this file to nobody"));
+            .hint("give the document that `vendor keygen` printed, and keep this file secret"));
     }
     let unlisted = value.get("directory").is_none() && value.get("keys").is_none();
     let document: Document = serde_json::from_value(value).map_err(|error| not_a_document(&error))?;
@@ -96,43 +93,43 @@ fn add(args: &Add, given: &CliOverrides) -> Result<u8, Failure> {
         Document::Signed { directory, also } => trust_policy::first_contact(&[vec![directory], also].concat())
             .map_err(|error| not_a_document(&format!("signed directory: {error}")))?,
     };
-    // Under a wrong name or with a weak key it would stop every judgement from now on.
+    // A wrong name or a weak key would make every judgement fail from now on.
     Issuer::new(&entry.vendor, "any").map_err(|error| not_a_document(&error))?;
     Directory::default().pin(&entry).map_err(|error| not_a_document(&error))?;
     if unlisted {
-        // Whoever leaves the keys to a directory says so.
+        // A document that leaves the keys to a directory has an empty list of keys.
         return Err(not_a_document(&"it lists no keys"));
     }
     let folder = places.vendors()?;
     let path = folder.join(format!("{}.json", entry.vendor));
     if path.exists() && !args.replace {
         return Err(Failure::new(CANNOT_CREATE, format!("{} is trusted already", entry.vendor))
-            .hint("--replace puts this document in the place of the other"));
+            .hint("replace the other document with --replace"));
     }
     pin(folder, &entry)?;
     output::line(&format!("{} is trusted now, with {} key(s)", entry.vendor, entry.keys.len()))?;
     Ok(0)
 }
 
-/// A document that cannot be read; an address is none.
+/// Returns the failure to read a document. An address instead of a file gets a hint.
 fn unread(file: &Path, error: &io::Error) -> Failure {
     let failure = Failure::new(NO_INPUT, format!("{}: {error}", file.display()));
     if file.to_string_lossy().contains("://") {
         return failure
-            .hint("`mailstamp directory add NAME --from ADDRESS` fetches a vendor's document and trusts him");
+            .hint("`mailstamp directory add NAME --from ADDRESS` fetches a vendor's document and trusts the vendor");
     }
     failure
 }
 
 fn remove(args: &Remove, given: &CliOverrides) -> Result<u8, Failure> {
     let (_, places) = Paths::read(given)?;
-    // A name is a part of a path here.
+    // The name becomes a part of a path.
     Issuer::new(&args.vendor, "any").map_err(|error| Failure::new(DATA, error))?;
     let folder = places.vendors()?;
     let path = folder.join(format!("{}.json", args.vendor));
     fs::remove_file(&path).map_err(|error| {
         let failure = Failure::new(NO_INPUT, format!("{}: {error}", path.display()));
-        failure.hint("`mailstamp trust list` says whom you trust")
+        failure.hint("`mailstamp trust list` lists the trusted vendors")
     })?;
     let left = pinned::placed(folder).map_err(|error| Failure::new(CONFIG, error))?;
     if left.pinned.trusts(&args.vendor) {
@@ -143,7 +140,7 @@ fn remove(args: &Remove, given: &CliOverrides) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Puts a document into the folder of the trusted vendors, in the place of what was trusted under the name.
+/// Writes a document into the folder of the trusted vendors, and replaces the one of the same vendor.
 ///
 /// # Errors
 /// A failure with status 73.
@@ -199,7 +196,7 @@ fn list(args: &List, given: &CliOverrides) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The key, if it is known.
+/// Returns the key, if it is known.
 pub fn public_key(fact: &KeyFact) -> Option<&PublicKey> {
     match fact {
         KeyFact::Known(key) => Some(&key.key),
@@ -207,7 +204,7 @@ pub fn public_key(fact: &KeyFact) -> Option<&PublicKey> {
     }
 }
 
-/// What is known of a key, in a word.
+/// Returns the word for the status of a key.
 #[must_use]
 pub fn status(fact: &KeyFact) -> &'static str {
     match fact {
@@ -222,13 +219,13 @@ pub fn status(fact: &KeyFact) -> &'static str {
     }
 }
 
-/// Why a signed directory is not heeded, in words.
+/// Returns why a signed directory is ignored, in words.
 #[must_use]
 pub fn unheeded(why: &IgnoredReason) -> String {
     match why {
         IgnoredReason::NotPinned(vendor) => format!("you trust no key of its publisher {vendor}"),
         IgnoredReason::KeyEnded(vendor) => format!("the key of its publisher {vendor} was revoked or has ended"),
         IgnoredReason::Superseded(vendor) => format!("{vendor} published a newer one"),
-        IgnoredReason::Stale(vendor) => format!("it is past its date; ask {vendor} for a newer one"),
+        IgnoredReason::Stale(vendor) => format!("it has expired; ask {vendor} for a newer one"),
     }
 }

@@ -1,4 +1,4 @@
-//! `mailstamp wallet`: the stamps that were bought and not yet used.
+//! `mailstamp wallet`: lists, shows and drops the unused stamps that were bought.
 
 use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::output;
@@ -16,13 +16,13 @@ use std::io::{self, Write};
 pub enum Command {
     /// List the stamps in the wallet
     List(ListArgs),
-    /// Print stamps themselves
+    /// Print stamps
     Show(ShowArgs),
-    /// Throw stamps away
+    /// Delete stamps
     Drop(DropArgs),
 }
 
-/// List the stamps in the wallet, and the purchases that were not answered yet.
+/// List the stamps in the wallet, and the purchases that are not answered yet.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp wallet list\n  mailstamp wallet list --all --json")]
 pub struct ListArgs {
@@ -34,7 +34,7 @@ pub struct ListArgs {
     json: bool,
 }
 
-/// Print stamps themselves, a line for each: those with these serials, or all that are unused. They stay in the wallet.
+/// Print stamps, a line for each: those with these serials, or all that are unused. They stay in the wallet.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp wallet show\n  mailstamp wallet show --json > stamps.jsonl")]
 pub struct ShowArgs {
@@ -46,7 +46,7 @@ pub struct ShowArgs {
     json: bool,
 }
 
-/// Throw stamps away, whatever they are kept for. Their credits go with them.
+/// Delete stamps, reserved ones too. Their credits are lost.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp wallet list\n  mailstamp wallet drop AfQbk0ofSm-Y2JrFhYpLyQ")]
 pub struct DropArgs {
@@ -56,9 +56,6 @@ pub struct DropArgs {
 }
 
 /// Runs a subcommand.
-///
-/// # Errors
-/// A failure that says what is wrong.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     let engine = context::load(given, None)?;
     let sender = StampSource::new(&engine.config, &engine.places)?;

@@ -11,25 +11,26 @@ use crate::stamp::serial::Serial;
 use crate::store::LearnOutcome;
 use std::io::{self, Write};
 
-/// Watch mail folders: a message moved to Junk or Trash has its stamps revoked, moved back they are unrevoked; messages in
-/// Sent that say so have their stamps logged for return use, and to whom they went is learned.
+/// Watch mail folders and act on moved messages. A message moved to Junk or Trash has its stamps revoked; moved back,
+/// it has them unrevoked. Messages in Sent that ask for it have their stamps logged for return use, and their
+/// recipients are learned.
 ///
-/// Nothing is watched until the configuration names a Maildir. What lies in Junk and Trash at the first run is left alone.
-/// Only stamps that this mailbox accepted on that very message are revoked. It runs until it is ended, which may happen at
-/// any time.
+/// Nothing is watched until the configuration names a Maildir. Messages already in Junk and Trash at the first run are
+/// left alone. Only stamps that this mailbox accepted on that very message are revoked. The command runs until it is
+/// ended, which is safe at any time.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp watch          with this in the configuration:\n                           \
     [watch]\n                           maildir = \"/home/you/Maildir\"\n  \
     mailstamp watch --once   look once, as from cron(8)")]
 pub struct Args {
-    /// Look once, do what follows from it, and exit
+    /// Check once, apply the changes, and exit
     #[arg(long)]
     once: bool,
-    /// Say nothing about what is done
+    /// Do not report changes
     #[arg(long, short)]
     quiet: bool,
-    /// Whose folders and state, where the configuration has %u, %n or %d
+    /// The user whose folders and state are meant, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
 }
@@ -37,7 +38,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// A failure when nothing is to be watched, or with `--once` something could not be done.
+/// A failure when nothing is to be watched, or with `--once` when an action failed.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let mut report = Told { quiet: args.quiet, bar: None };
     let engines = || context::load(given, None).map_err(Deferral::from);
@@ -59,13 +60,13 @@ fn failure(error: WatchError) -> Failure {
     }
 }
 
-/// Lines on standard output; a bar on standard error where a person looks.
+/// Reports changes on standard output, and progress on standard error on a terminal.
 struct Told {
     quiet: bool,
     bar: Option<(Progress, usize)>,
 }
 
-/// Fewer messages than this are done before a bar could be read.
+/// Messages from which a bar is shown. Fewer are done before it could be read.
 const WORTH_A_BAR: usize = 500;
 
 impl Told {
@@ -80,7 +81,7 @@ impl Report for Told {
     fn changed(&mut self, vendor: &str, serial: &Serial, what: &str) {
         self.clear();
         if !self.quiet {
-            // If nobody reads it, it is done all the same.
+            // The change is made even if standard output is closed.
             let _ = output::line(&format!("{vendor}/{serial}: {what}"));
         }
     }

@@ -1,5 +1,5 @@
-//! Counting verdicts: by class, by reason, by vendor. What is counted comes from the verdict log (`stats`) or from mail
-//! that is judged again (`scan`); how the numbers are shown is left to those commands.
+//! Counts verdicts by class, reason and vendor. The verdicts come from the verdict log (`stats`) or from mail that is
+//! judged again (`scan`). Those commands present the numbers.
 
 use crate::message::header::escape_untrusted;
 use crate::verdict::class::Class;
@@ -7,13 +7,13 @@ use crate::verdict::reason::Reason;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// Vendors that are counted by name. Who makes a stamp can write any name into it; the names beyond count as one.
+/// Limit on vendors counted by name. A forged stamp can carry any name; the names beyond the limit count as one.
 const VENDORS: usize = 1000;
 
-/// The name of all vendors beyond; it is no domain.
+/// The name under which all vendors beyond the limit count; it is no domain.
 pub const OTHERS: &str = "(others)";
 
-/// So many messages of each class.
+/// Number of messages of each class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts([u64; Class::ALL.len()]);
 
@@ -23,7 +23,7 @@ impl Counts {
         self.add_many(class, 1);
     }
 
-    /// Counts so many messages.
+    /// Counts a number of messages.
     pub fn add_many(&mut self, class: Class, messages: u64) {
         for (count, _) in self.0.iter_mut().zip(Class::ALL).filter(|(_, counted)| *counted == class) {
             *count += messages;
@@ -37,24 +37,24 @@ impl Counts {
         }
     }
 
-    /// How many of this class.
+    /// Returns the number of messages of this class.
     #[must_use]
     pub fn of(&self, class: Class) -> u64 {
         self.each().find(|(counted, _)| *counted == class).map_or(0, |(_, count)| count)
     }
 
-    /// Every class with its count, in the order of the manual.
+    /// Returns every class with its count, in the order of the manual.
     pub fn each(&self) -> impl Iterator<Item = (Class, u64)> {
         Class::ALL.into_iter().zip(self.0)
     }
 
-    /// How many in all.
+    /// Returns the number of all messages.
     #[must_use]
     pub fn sum(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// How many in each of the three groups of [`group`].
+    /// Returns the number of messages in each of the three groups of [`group`].
     #[must_use]
     pub fn groups(&self) -> [u64; 3] {
         let mut groups = [0; 3];
@@ -64,25 +64,25 @@ impl Counts {
         groups
     }
 
-    /// As JSON: every class has a member.
+    /// Returns the counts as JSON; every class has a member.
     #[must_use]
     pub fn json(&self) -> Value {
         self.each().map(|(class, count)| (class.as_str().to_owned(), count.into())).collect::<Map<_, _>>().into()
     }
 }
 
-/// What the classes have in common, for charts too small for all of them.
+/// Groups of classes, for charts too small for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     /// Let through.
     Through,
-    /// Without a stamp, or with one that does not suffice or cannot be judged.
+    /// Without a stamp, or with one that is too low or cannot be judged.
     Open,
-    /// With a stamp that is no good.
+    /// With a bad stamp.
     Refused,
 }
 
-/// The group of a class.
+/// Returns the group of a class.
 #[must_use]
 pub fn group(class: Class) -> Group {
     match class {
@@ -92,7 +92,7 @@ pub fn group(class: Class) -> Group {
     }
 }
 
-/// What was counted.
+/// Verdicts by class, reason and vendor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// By class.
@@ -102,7 +102,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts one message; `vendor` is the one that its stamp names.
+    /// Counts one message; `vendor` is the vendor that its stamp names.
     pub fn add(&mut self, reason: Reason, vendor: Option<&str>) {
         self.add_many(reason, 1);
         let Some(vendor) = vendor else { return };
@@ -111,18 +111,18 @@ impl Tally {
         self.vendors.entry(name).or_default().add(reason.class());
     }
 
-    /// Counts so many messages of which no vendor is known.
+    /// Counts a number of messages whose vendor is unknown.
     pub fn add_many(&mut self, reason: Reason, messages: u64) {
         self.classes.add_many(reason.class(), messages);
         *self.reasons.entry(reason.as_str()).or_default() += messages;
     }
 
-    /// The reasons that occurred with their counts, in the order of the manual.
+    /// Returns the reasons that occurred with their counts, in the order of the manual.
     pub fn reasons(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
         Reason::ALL.iter().filter_map(|reason| Some((*reason, *self.reasons.get(reason.as_str())?)))
     }
 
-    /// The vendors with their counts: those with the most first-class messages first, then those with the most messages.
+    /// Returns the vendors with their counts, sorted by first-class messages, then by all messages, most first.
     #[must_use]
     pub fn vendors(&self) -> Vec<(&str, Counts)> {
         let mut vendors: Vec<_> = self.vendors.iter().map(|(name, counts)| (name.as_str(), *counts)).collect();
@@ -132,7 +132,7 @@ impl Tally {
         vendors
     }
 
-    /// As the members of a JSON object.
+    /// Returns the counts as members of a JSON object.
     #[must_use]
     pub fn json(&self) -> Value {
         let reasons = self.reasons().map(|(reason, count)| (reason.as_str().to_owned(), count.into()));
@@ -147,14 +147,14 @@ impl Tally {
     }
 }
 
-/// A name from outside that cannot end a line or move a cursor. What was encoded already stays as it is.
+/// Encodes a name from outside, so that it cannot end a line or move a cursor. Encoded characters stay as they are.
 #[must_use]
 pub fn tame(name: &str) -> String {
     let plain = name.len() <= 200 && name.bytes().all(|b| matches!(b, b' '..=b'~'));
     if plain { name.to_owned() } else { escape_untrusted(name.as_bytes(), 200) }
 }
 
-/// A number with commas between the thousands.
+/// Formats a number with commas between the thousands.
 #[must_use]
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -168,7 +168,7 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// A share of a whole in percent, with one decimal; empty when there is no whole.
+/// Formats a share of a whole in percent, with one decimal; empty when the whole is 0.
 #[must_use]
 pub fn share(part: u64, whole: u64) -> String {
     if whole == 0 {

@@ -1,5 +1,5 @@
-//! Exit statuses, and how a failure is told: `mailstamp: error: …`, and a hint where one helps. On the mail path the only
-//! statuses are those of the classes and 75; everywhere else those of sysexits(3).
+//! Exit statuses and error messages: `mailstamp: error: …`, and a hint where one helps. On the mail path the only
+//! statuses are those of the classes and 75; all other commands use those of sysexits(3).
 
 use crate::config::paths::PlacesError;
 use crate::engine::auto_reply::ReplyError;
@@ -10,11 +10,11 @@ use std::io;
 
 /// The command was used wrongly (EX_USAGE).
 pub const USAGE: u8 = 64;
-/// What was given is not what was asked for (EX_DATAERR).
+/// The input is wrong (EX_DATAERR).
 pub const DATA: u8 = 65;
 /// An input file is missing (EX_NOINPUT).
 pub const NO_INPUT: u8 = 66;
-/// What is asked is not there now (EX_UNAVAILABLE).
+/// The service or its data is not available now (EX_UNAVAILABLE).
 pub const UNAVAILABLE: u8 = 69;
 /// An output file cannot be made (EX_CANTCREAT).
 pub const CANNOT_CREATE: u8 = 73;
@@ -22,36 +22,36 @@ pub const CANNOT_CREATE: u8 = 73;
 pub const IO: u8 = 74;
 /// Try again later (EX_TEMPFAIL): the one status on which every mail system keeps the message.
 pub const TEMPFAIL: u8 = 75;
-/// Not for you, or not this way (EX_NOPERM).
+/// Permission denied, or the request is refused (EX_NOPERM).
 pub const NO_PERMISSION: u8 = 77;
 /// The configuration is wrong (EX_CONFIG).
 pub const CONFIG: u8 = 78;
 
-/// A command that did not do what it was asked for.
+/// Failure of a command: its exit status, and what to tell the user.
 #[derive(Debug)]
 pub struct Failure {
     /// The exit status.
     pub code: u8,
-    /// What happened; empty where nobody needs to be told.
+    /// What happened; empty where there is nothing to report.
     pub message: String,
-    /// What may help.
+    /// The hint.
     pub hint: Option<String>,
 }
 
 impl Failure {
-    /// A failure without a hint.
+    /// Returns a failure without a hint.
     pub fn new(code: u8, message: impl Display) -> Self {
         Self { code, message: message.to_string(), hint: None }
     }
 
-    /// Standard input could not be read.
+    /// Returns the failure to read standard input.
     #[must_use]
     pub fn input(code: u8, error: &io::Error) -> Self {
         Self::new(code, format!("cannot read standard input: {error}"))
     }
 
-    /// Standard output could not be written. Whoever read what a command prints, and has gone, has seen enough, and is not
-    /// told; where a message waits, it is told.
+    /// Returns the failure to write standard output. A broken pipe is not reported, since the reader has seen enough,
+    /// unless a message waits.
     #[must_use]
     pub fn output(code: u8, error: &io::Error) -> Self {
         if code == IO && error.kind() == io::ErrorKind::BrokenPipe {
@@ -60,19 +60,19 @@ impl Failure {
         Self::new(code, format!("cannot write standard output: {error}"))
     }
 
-    /// The same failure with a hint.
+    /// Returns the same failure with a hint.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// Tells the user, on standard error.
+    /// Prints the failure to standard error.
     pub fn report(&self) {
         use io::Write;
         if self.message.is_empty() {
             return;
         }
-        // Nobody may be listening any more; there is no better place to say so.
+        // Standard error may be closed by now, and there is no better channel.
         let mut stderr = io::stderr().lock();
         let _ = writeln!(stderr, "mailstamp: error: {}", self.message);
         if let Some(hint) = &self.hint {

@@ -1,13 +1,14 @@
-//! The message on standard input, read to its end or to the limit of what is looked at. A program that leaves its input
-//! unread breaks the pipe of some mail systems and is believed by others, so whoever cuts must read the rest too.
+//! Reads the message on standard input, to its end or up to a limit. Some mail systems get a broken pipe from a program
+//! that does not read its input to the end, and others believe its exit status. So a caller that stops at the limit
+//! must read the rest too.
 
 use crate::message::parse::Message;
 use std::io::{self, IsTerminal, Read, StdinLock, Write};
 
-/// A header that does not end within so many bytes, in a message beyond the limit, is nobody's: 64 MiB.
+/// Limit on a header in a message beyond the limit: 64 MiB. No genuine header is longer.
 const HEADER: usize = 64 * 1024 * 1024;
 
-/// What was read.
+/// Message that was read.
 #[derive(Debug)]
 pub struct Input {
     /// The message, or its beginning.
@@ -16,8 +17,8 @@ pub struct Input {
     pub cut: bool,
 }
 
-/// Reads `largest` bytes from standard input, or more where the header is longer: a forged result below the cut would go
-/// through unseen.
+/// Reads `largest` bytes from standard input, or more where the header is longer. Otherwise a forged result field below
+/// the cut would pass unseen.
 ///
 /// # Errors
 /// The system's, and when a header has no end.
@@ -25,7 +26,7 @@ pub fn read(largest: u64) -> io::Result<Input> {
     resume(None, largest)
 }
 
-/// As [`read`], where something was read already with another limit.
+/// Reads as [`read`] does, after a part was read with another limit.
 ///
 /// # Errors
 /// As `read`.
@@ -36,7 +37,7 @@ pub fn resume(begun: Option<Input>, largest: u64) -> io::Result<Input> {
         Some(input) => input.bytes,
         None => {
             if io::stdin().is_terminal() {
-                // Nobody may be listening; that is no reason to stop.
+                // Standard error may be closed, which is no reason to stop.
                 let hint = "mailstamp: hint: reading a message from the terminal; end it with Ctrl-D";
                 let _ = writeln!(io::stderr(), "{hint}");
             }
@@ -45,7 +46,7 @@ pub fn resume(begun: Option<Input>, largest: u64) -> io::Result<Input> {
     };
     let mut stdin = io::stdin().lock();
     stdin.by_ref().take(largest - bytes.len() as u64).read_to_end(&mut bytes)?;
-    // One byte more tells whether the limit was met or exceeded; it belongs to the message all the same.
+    // One more byte tells whether the message is longer than the limit. It belongs to the message all the same.
     let mut more = [0];
     let cut = bytes.len() as u64 == largest && read_one(&mut stdin, &mut more)? == 1;
     if cut {
@@ -55,19 +56,16 @@ pub fn resume(begun: Option<Input>, largest: u64) -> io::Result<Input> {
     Ok(Input { bytes, cut })
 }
 
-/// Reads what is left of standard input and hands it to `to`.
-///
-/// # Errors
-/// The system's.
+/// Copies the rest of standard input to `to`.
 pub fn rest(to: &mut impl io::Write) -> io::Result<()> {
     io::copy(&mut io::stdin().lock(), to).map(|_| ())
 }
 
-/// Reads on until the header has ended, each time as much again.
+/// Reads to the end of the header, doubling the amount with each read.
 fn read_header(stdin: &mut StdinLock<'_>, bytes: &mut Vec<u8>) -> io::Result<()> {
     while !Message::parse(bytes).has_body() {
         if bytes.len() >= HEADER {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the message's header does not end"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "header does not end within 64 MiB"));
         }
         let again = bytes.len().max(16 * 1024) as u64;
         if stdin.by_ref().take(again).read_to_end(bytes)? == 0 {

@@ -1,5 +1,5 @@
-//! What `classify`, `filter` and `deliver` share: the arguments by which a delivering program says whom a message is for,
-//! and the run of the engine on it.
+//! Shared parts of `classify`, `filter` and `deliver`: the arguments by which a delivering program names the recipient,
+//! and the run of the engine.
 
 use super::exit_status::{Failure, TEMPFAIL};
 use super::input::{self, Input};
@@ -20,10 +20,10 @@ use crate::verdict::facts::Envelope;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Of an error so many characters go into the system's log.
+/// Longest error text that is written to syslog, in bytes.
 const LINE: usize = 1000;
 
-/// Whom a message is for, and when it is judged.
+/// The recipient, and the time of the judgement.
 #[derive(Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct Args {
@@ -41,17 +41,17 @@ pub struct Args {
     pub dry_run: bool,
 }
 
-/// A judged message.
+/// Judged message.
 pub struct Delivery {
-    /// What was read of it.
+    /// The message as it was read.
     pub input: Input,
     /// The judgement.
     pub decision: Decision,
-    /// What of the configuration shows in the message.
+    /// The settings that affect the header fields that are written.
     pub marks: HeaderContext,
 }
 
-/// Runs a command of the mail path: whatever goes wrong, the message has to wait, and the system's log is told why.
+/// Runs a command of the mail path. On any failure the message has to wait, and the reason goes to syslog.
 ///
 /// # Errors
 /// A failure with status 75.
@@ -62,8 +62,8 @@ pub fn run(given: &CliOverrides, command: impl FnOnce() -> Result<u8, Failure>) 
     })
 }
 
-/// Tells the system's log that a message has to wait: at the place that the configuration names, or at the usual one when it
-/// is the configuration that cannot be read.
+/// Writes to syslog that a message has to wait. Uses the socket that the configuration names, or the usual one when the
+/// configuration cannot be read.
 pub fn tell(given: &CliOverrides, why: &str) {
     let socket = Paths::read(given).map_or_else(|_| Some(PathBuf::from(SYSLOG)), |(config, _)| config.syslog);
     if let Some(socket) = socket {
@@ -73,13 +73,13 @@ pub fn tell(given: &CliOverrides, why: &str) {
     }
 }
 
-/// A text of several lines in one.
+/// Joins the lines of a text.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Reads the message and judges it, or has the resident process judge it; tells syslog and the verdict log.
+/// Reads the message and judges it, or has the daemon judge it. Writes to syslog and the verdict log.
 ///
 /// # Errors
 /// A failure: the message has to wait.
@@ -115,24 +115,24 @@ pub fn judge(args: &Args, given: &CliOverrides) -> Result<Delivery, Failure> {
 }
 
 impl Args {
-    /// The envelope as the arguments give it.
+    /// Returns the envelope that the arguments name.
     ///
     /// # Errors
     /// A failure when the recipient is no address.
     pub fn envelope(&self) -> Result<Envelope, Failure> {
-        // Whoever sends chooses these bytes, and they are for the log only: they need not be text.
+        // The sender's host chooses these bytes. They are for the log only, so they need not be text.
         let sender = self.sender.as_ref().map(|sender| sender.to_string_lossy());
         envelope(self.recipient.as_deref(), sender.as_deref())
     }
 
-    /// Whether the stamp is spent.
+    /// Returns whether the stamp is spent.
     #[must_use]
     pub fn marking(&self) -> Mode {
         if self.dry_run { Mode::DryRun } else { Mode::Spend }
     }
 }
 
-/// The envelope as the arguments give it.
+/// Returns the envelope that the arguments name.
 ///
 /// # Errors
 /// A failure when the recipient is no address.

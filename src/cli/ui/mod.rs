@@ -1,4 +1,4 @@
-//! What the subcommands share: reading input, printing, exit statuses, and the parts of command lines.
+//! Shared parts of the subcommands: reading input, printing, exit statuses, and parts of command lines.
 
 pub(super) mod counts;
 pub mod exit_status;

@@ -1,5 +1,5 @@
-//! What commands print: JSON in one versioned form, lines that stay lines whatever stands in a message, and colour only
-//! where a person looks.
+//! Output of commands: JSON in one versioned form, lines that no text of a message can break, and colour only on a
+//! terminal.
 
 use crate::policy::decision::Decision;
 #[cfg(feature = "sender")]
@@ -11,27 +11,24 @@ use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
-/// The version of every JSON object that a command prints. It grows when a member changes its meaning or goes.
+/// Version of every JSON object that a command prints. It grows when a member changes its meaning or is removed.
 pub const SCHEMA: u32 = 1;
 
 /// Writes one line to standard output.
-///
-/// # Errors
-/// The system's.
 pub fn line(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}")?;
     stdout.flush()
 }
 
-/// Tells the user something that is no failure, on standard error.
+/// Prints a note, which is no failure, to standard error.
 #[cfg(any(feature = "sender", feature = "vendor"))]
 pub fn note(text: &str) {
-    // Nobody may be listening any more.
+    // Standard error may be closed by now.
     let _ = writeln!(io::stderr().lock(), "mailstamp: note: {text}");
 }
 
-/// A stamp of the wallet as JSON, with the stamp itself or without.
+/// Returns a stamp of the wallet as JSON, with the stamp itself or without.
 #[cfg(feature = "sender")]
 #[must_use]
 pub fn held(held: &WalletStamp, whole: bool) -> Value {
@@ -52,7 +49,7 @@ pub fn held(held: &WalletStamp, whole: bool) -> Value {
     object
 }
 
-/// The word for what has become of a stamp of the wallet.
+/// Returns the word for the state of a stamp in the wallet.
 #[cfg(feature = "sender")]
 #[must_use]
 pub fn held_state(held: &WalletStamp) -> &'static str {
@@ -63,7 +60,7 @@ pub fn held_state(held: &WalletStamp) -> &'static str {
     }
 }
 
-/// A decision as JSON.
+/// Returns a decision as JSON.
 #[must_use]
 pub fn decision(decision: &Decision) -> Value {
     let verdict = &decision.verdict;
@@ -90,7 +87,7 @@ fn finding(finding: &Finding) -> Value {
     })
 }
 
-/// The word for a place.
+/// Returns the word for the position of a stamp in the message.
 #[must_use]
 pub fn place(place: Place) -> &'static str {
     match place {
@@ -100,7 +97,7 @@ pub fn place(place: Place) -> &'static str {
     }
 }
 
-/// Green for what is let through, yellow for what could not be judged or paid, red for what is no good.
+/// Returns green for mail that is let through, yellow for an unclear or underpaid stamp, red for a bad stamp.
 #[must_use]
 pub fn style(class: Class) -> Style {
     let colour = match class {

@@ -1,5 +1,5 @@
-//! How far a long command has come, on standard error and only where a person looks: a line that is drawn again every
-//! tenth of a second, and taken away at the end.
+//! Progress of a long command on standard error, only on a terminal. The line is drawn again every 100 ms and removed
+//! at the end.
 
 use super::counts::grouped;
 use std::io::{self, IsTerminal, Write};
@@ -21,14 +21,14 @@ const CELLS: u64 = 30;
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Progress {
-    /// A line for work of as many bytes as `whole` says, which is asked only if somebody looks.
+    /// Returns a progress line. `whole` computes the number of bytes, only if standard error is a terminal.
     pub fn new(whole: impl FnOnce() -> u64) -> Self {
         let shown = io::stderr().is_terminal();
         let whole = if shown { whole() } else { 0 };
         Self { shown, whole, done: 0, count: 0, begun: Instant::now(), drawn: None }
     }
 
-    /// One more message, of so many bytes.
+    /// Counts one more message, of this many bytes.
     pub fn step(&mut self, bytes: u64) {
         self.done = self.done.saturating_add(bytes);
         self.count += 1;
@@ -38,7 +38,7 @@ impl Progress {
         }
     }
 
-    /// Takes the line away, so that something else can be written; it comes back with the next step.
+    /// Removes the line, so that other text can be written. The next step draws it again.
     pub fn clear(&mut self) {
         if self.drawn.take().is_some() {
             self.write("\r\x1b[K");
@@ -47,7 +47,7 @@ impl Progress {
 
     fn write(&self, text: &str) {
         let mut stderr = io::stderr().lock();
-        // A line that cannot be drawn is no reason to stop.
+        // A failure to draw is no reason to stop.
         let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
     }
 }

@@ -1,4 +1,4 @@
-//! Failures of the sender's side as statuses of sysexits(3), with what helps.
+//! Maps failures of the sender's side to statuses of sysexits(3), with hints.
 
 use super::exit_status::{CONFIG, DATA, Failure, NO_PERMISSION, TEMPFAIL, UNAVAILABLE};
 use super::output;
@@ -7,24 +7,24 @@ use crate::sender::error::SupplyError;
 use crate::sender::stamp_source::StampSource;
 use crate::time::UnixTime;
 
-/// What a failure to get a stamp comes to: 75 when waiting helps, 77 for money and caps, 78 for what has to be set up, 65
-/// for what was asked.
+/// Maps a failure to get a stamp to a status: 75 when waiting helps, 77 for money and caps, 78 for missing setup, 65
+/// for a wrong request.
 pub fn failure(error: &SupplyError) -> Failure {
     let failed = |code| Failure::new(code, error);
     match error {
-        SupplyError::NoAccount(_) => failed(CONFIG).hint("make an account at a vendor, then: mailstamp account add"),
+        SupplyError::NoAccount(_) => failed(CONFIG).hint("open an account at a vendor, then: mailstamp account add"),
         SupplyError::Account(_) => failed(CONFIG),
         SupplyError::Capped(capped) if capped.free.is_some() => {
-            failed(TEMPFAIL).hint("the caps are yours: [sender] in the configuration")
+            failed(TEMPFAIL).hint("your own caps are in [sender] in the configuration")
         }
-        SupplyError::Capped(_) => failed(NO_PERMISSION).hint("the caps are yours: [sender] in the configuration"),
-        SupplyError::Funds { .. } => failed(NO_PERMISSION).hint("put credits on the account at its vendor"),
+        SupplyError::Capped(_) => failed(NO_PERMISSION).hint("your own caps are in [sender] in the configuration"),
+        SupplyError::Funds { .. } => failed(NO_PERMISSION).hint("add credits to the account at its vendor"),
         SupplyError::Key { account, .. } => {
-            failed(CONFIG).hint(format!("give it a new key: mailstamp account add {account} --replace"))
+            failed(CONFIG).hint(format!("check the API key; to replace it: mailstamp account add {account} --replace"))
         }
         SupplyError::Order { .. } => failed(DATA),
         SupplyError::Answer { .. } => failed(UNAVAILABLE),
-        SupplyError::Away { .. } => failed(TEMPFAIL).hint("try again: nothing is charged twice"),
+        SupplyError::Away { .. } => failed(TEMPFAIL).hint("try again; no purchase is charged twice"),
         SupplyError::Ours(_) => failed(TEMPFAIL),
     }
 }
@@ -40,12 +40,12 @@ impl From<AccountError> for Failure {
     }
 }
 
-/// Takes out of the wallet what has ended, and says so: credits went with it.
+/// Removes expired stamps from the wallet and reports them, since their credits are lost.
 pub fn sweep(sender: &StampSource, now: UnixTime) -> Result<(), Failure> {
     for ended in sender.wallet().sweep(now)? {
         let when = ended.expires.map(|end| format!(" on {end}")).unwrap_or_default();
         output::note(&format!(
-            "a stamp of {} credits for {} ended unused{when}: {} {}",
+            "a stamp of {} credits for {} expired unused{when}: {} {}",
             ended.value,
             ended.recipient,
             ended.vendor,

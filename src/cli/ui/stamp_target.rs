@@ -1,4 +1,4 @@
-//! Which stamps a person means: those on a message, those of a Message-ID, or one by its serial.
+//! Selects stamps: those on a message, those of a Message-ID, or one by its serial.
 
 use super::exit_status::{DATA, Failure, NO_INPUT};
 use super::input;
@@ -8,22 +8,22 @@ use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::stamp::serial::Serial;
 
-/// Which stamps are meant.
+/// Selection of stamps.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub struct Args {
     /// The stamp with this serial
     #[arg(long, value_name = "VENDOR/SERIAL", conflicts_with = "message_id")]
     serial: Option<String>,
-    /// The stamp that spoke on the message with this Message-ID, as the verdict log knows it
+    /// The stamp that decided the class of the message with this Message-ID, as the verdict log has it
     #[arg(long, value_name = "ID")]
     message_id: Option<String>,
-    /// Whose state, where the configuration has %u, %n or %d
+    /// The user whose state is meant, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
 }
 
-/// One stamp that is meant.
+/// Selected stamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Its vendor.
@@ -33,12 +33,12 @@ pub struct Target {
 }
 
 impl Args {
-    /// The stamps that are meant: by serial, by Message-ID, or on the message on standard input. Of a message only stamps
-    /// whose signature holds count: anybody can write a serial into a forged one.
+    /// Returns the selected stamps: by serial, by Message-ID, or on the message on standard input. On a message, only
+    /// stamps with a valid signature count: a forged stamp can carry any serial.
     ///
     /// # Errors
-    /// A failure that says why there is none: status 65 for a message without a good signature on a stamp, 66 for a
-    /// Message-ID that the log does not know.
+    /// A failure that says why there is none: status 65 for a message without a valid signature on a stamp, 66 for a
+    /// Message-ID that is not in the verdict log.
     pub fn resolve(&self, engine: &Engine) -> Result<Vec<Target>, Failure> {
         if let Some(text) = &self.serial {
             return Ok(vec![named(text)?]);
@@ -55,7 +55,7 @@ impl Args {
             .collect();
         match (targets.is_empty(), findings.first().and_then(|finding| finding.reason)) {
             (false, _) => Ok(targets),
-            (true, None) => Err(Failure::new(DATA, "there is no stamp in this message")),
+            (true, None) => Err(Failure::new(DATA, "no stamp in this message")),
             (true, Some(reason)) => {
                 Err(Failure::new(DATA, format!("the stamp in this message does not count: {}", reason.sentence()))
                     .hint("name it with --serial VENDOR/SERIAL if you mean it all the same"))
@@ -82,7 +82,7 @@ fn logged(id: &str, engine: &Engine) -> Result<Vec<Target>, Failure> {
         .filter_map(|(vendor, serial)| Some(Target { vendor, serial: Serial::new(serial).ok()? }))
         .collect();
     if targets.is_empty() {
-        return Err(Failure::new(NO_INPUT, format!("the verdict log knows no stamp on a message {bracketed}"))
+        return Err(Failure::new(NO_INPUT, format!("the verdict log has no stamp for message {bracketed}"))
             .hint("pipe the message itself in, or name the stamp with --serial VENDOR/SERIAL"));
     }
     Ok(targets)

@@ -1,11 +1,11 @@
-//! Tables of text: columns that stand under each other, the first flush left, numbers flush right; and the tables that
-//! `scan` and `stats` share.
+//! Text tables with aligned columns, the first flush left, numbers flush right. Includes the tables that `scan` and
+//! `stats` share.
 
 use super::counts::{Tally, grouped, share};
 use super::output;
 use crate::verdict::class::Class;
 
-/// A table in the making.
+/// Table under construction.
 #[derive(Clone, Debug)]
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -13,7 +13,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with this head, whose first `left` columns are flush left.
+    /// Returns a table with this head, whose first `left` columns are flush left.
     #[must_use]
     pub fn new(head: &[&str], left: usize) -> Self {
         Self { rows: vec![head.iter().map(|&cell| cell.to_owned()).collect()], left }
@@ -24,7 +24,7 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// The lines of the table. A cell may hold more than its column; nothing is cut.
+    /// Returns the lines of the table. A cell may be wider than its column; no text is cut.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
@@ -43,7 +43,7 @@ impl Table {
     }
 }
 
-/// Classes and the reasons for them.
+/// Returns the table of classes and reasons.
 #[must_use]
 pub fn classes(tally: &Tally) -> String {
     let whole = tally.classes.sum();
@@ -67,14 +67,14 @@ pub fn classes(tally: &Tally) -> String {
     lines.collect()
 }
 
-/// Vendors that a table shows.
+/// Limit on the vendors in a table.
 const VENDORS: usize = 20;
 
-/// Vendors, and the classes of the messages that bear their stamps, or stamps in their name.
+/// Returns the table of vendors with the classes of the messages that carry their stamps, forged ones included.
 #[must_use]
 pub fn vendors(tally: &Tally) -> String {
     let vendors = tally.vendors();
-    // A column that holds nothing says nothing.
+    // An empty column is left out.
     let kinds: Vec<Class> =
         Class::ALL.into_iter().filter(|class| vendors.iter().any(|(_, counts)| counts.of(*class) > 0)).collect();
     let mut head = vec!["vendor", "messages"];

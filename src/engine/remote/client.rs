@@ -1,7 +1,8 @@
-//! Having a message judged by the resident process (`mailstamp serve`), where there is one. It has read the configuration,
-//! the keys and the rules already and has the log open; this side reads nothing but the message. If there is no such
-//! process, if it is not this user's, or if it is gone before it answers, the judgement is made here as ever, and is the
-//! same: what it may have spent by then is known again by the message.
+//! Client of the daemon (`mailstamp serve`): has a message judged there. The daemon has read configuration, keys and
+//! rules and has the log open, so the client reads only the message.
+//!
+//! The client falls back to judging locally if there is no daemon, if it is another user's, or if it ends before it
+//! answers. The result is the same: a stamp that the daemon spent by then is recognized by its message.
 
 use super::protocol::{FileSet, JudgeRequest, JudgeResponse, LARGEST, MailboxNames};
 use crate::config::paths::{CliOverrides, is_setuid, xdg_dirs};
@@ -22,12 +23,12 @@ use std::time::Duration;
 
 /// The name of the socket in the folder of the state.
 pub const SOCKET: &str = "socket";
-/// The socket of a process that serves the whole system.
+/// The socket of the daemon for the whole system.
 pub const SYSTEM_SOCKET: &str = "/run/mailstamp/socket";
-/// For how long an answer is waited for: as long as for a log that is busy.
+/// Timeout of an answer; the same as for a log that is busy.
 const WAIT: Duration = Duration::from_secs(7);
 
-/// The resident process, as long as it answers.
+/// The connection to the daemon, while it answers.
 #[derive(Debug)]
 pub struct DaemonClient {
     channel: Mutex<Option<Connection>>,
@@ -36,17 +37,17 @@ pub struct DaemonClient {
     now: Option<UnixTime>,
 }
 
-/// What the resident process writes down.
+/// What the daemon logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logging {
-    /// Nothing: who asks will.
+    /// Nothing: the caller logs.
     ByCaller,
-    /// The verdict, in the logs.
+    /// The verdict.
     Verdict,
 }
 
 impl DaemonClient {
-    /// The process that answers for this user, if there is one.
+    /// Connects to the daemon for this user, if there is one.
     #[must_use]
     pub fn connect(given: &CliOverrides, now: Option<UnixTime>) -> Option<Self> {
         if is_setuid() {
@@ -62,10 +63,10 @@ impl DaemonClient {
         Some(Self { channel: Mutex::new(Some(Connection::new(stream))), file_set, names, now })
     }
 
-    /// The judgement of a message; `None` when it has to be made here after all.
+    /// Judges a message in the daemon; `None` when it must be judged locally.
     ///
     /// # Errors
-    /// [`Undecided::Told`]: the message has to wait.
+    /// [`Deferral::Remote`]: the message has to wait.
     pub fn judge(
         &self,
         message: &Message<'_>,
@@ -86,7 +87,7 @@ impl DaemonClient {
             spend: marking == Mode::Spend,
             record: telling == Logging::Verdict,
             size: raw.len() as u64,
-            // Of a message without a stamp the text is of interest only to rules that ask for it.
+            // Without a stamp, only rules that ask for the text need the body.
             whole: !located.stamps.is_empty() || located.over_limit,
         };
         let answer = ask(channel, &question, message).and_then(|answer| match answer {
@@ -99,7 +100,7 @@ impl DaemonClient {
         match answer {
             Some(Response::Judged(answer)) => Ok(Some(*answer)),
             _ => {
-                // It is not asked again.
+                // The daemon is not asked again.
                 *slot = None;
                 Ok(None)
             }
@@ -128,15 +129,16 @@ fn ask(channel: &mut Connection, question: &JudgeRequest, message: &Message<'_>)
             }
             _ => Ok(None),
         },
-        // Its log is then busy or broken, and to wait for the file as well would take too long for some callers.
+        // The daemon's log is busy or broken. To wait for the file as well would take too long for some callers.
         Err(ChannelError::Io(error)) if is_timeout(&error) => {
-            Err(Deferral::Remote { what: "the resident process does not answer".into(), hint: None })
+            Err(Deferral::Remote { what: "the daemon does not answer".into(), hint: None })
         }
         Ok(None) | Err(_) => Ok(None),
     }
 }
 
-/// Whose files a process with these arguments would use. The same name means another file in another folder.
+/// Returns the files that a process with these arguments would use.
+/// The same name in another folder is another file.
 #[must_use]
 pub fn file_set(given: &CliOverrides) -> FileSet {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
@@ -144,11 +146,11 @@ pub fn file_set(given: &CliOverrides) -> FileSet {
     FileSet { config: given.config.as_ref().map(absolute), state: given.state.as_ref().map(absolute), home }
 }
 
-/// Connects to the user's own resident process, else to that of the system, if it may be his.
+/// Connects to the user's own daemon, else to the system's, if that may serve this user.
 pub(in crate::engine) fn connect(file_set: &FileSet) -> Option<(UnixStream, PathBuf)> {
     let to = |socket: PathBuf| Some((unix_socket::connect(&socket).ok()?, socket));
     if let Some((stream, socket)) = user_socket(file_set).and_then(to) {
-        // Where somebody else can write into the folder, nothing that listens there is believed.
+        // Where another user can write into the folder, a listener there is not trusted.
         return unix_socket::is_ours(&stream).is_ok_and(|ours| ours).then_some((stream, socket));
     }
     let named = file_set.config.is_some() || file_set.state.is_some();
@@ -156,7 +158,7 @@ pub(in crate::engine) fn connect(file_set: &FileSet) -> Option<(UnixStream, Path
     if named || own() { None } else { to(PathBuf::from(SYSTEM_SOCKET)) }
 }
 
-/// The socket of a user's own resident process.
+/// Returns the socket of the user's own daemon.
 #[must_use]
 pub fn user_socket(file_set: &FileSet) -> Option<PathBuf> {
     let state = file_set.state.as_deref().or_else(|| file_set.home.as_ref()?.1.as_deref());

@@ -1,5 +1,5 @@
-//! Judging in the daemon: [`protocol`] has the requests and responses, [`client`] sends a message, [`status`] asks for the
-//! daemon's numbers, and [`state`] is what the daemon keeps ready for each mailbox.
+//! Judging in the daemon: [`protocol`] has the requests and responses, [`client`] sends a message, [`status`] asks for
+//! the daemon's numbers, and [`state`] is the daemon's cache of mailboxes.
 
 pub mod client;
 pub mod protocol;

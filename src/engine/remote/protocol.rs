@@ -1,5 +1,5 @@
-//! The words in which a message is judged by another process: the heads of the frames, as JSON. The body of a question is
-//! the message, or its header alone where it carries no stamp.
+//! Judging protocol of the daemon: heads of the frames, as JSON. The body of a request is the message, or its header
+//! alone if it carries no stamp.
 
 use crate::engine::result_header::HeaderContext;
 use crate::policy::action::Action;
@@ -12,15 +12,15 @@ use crate::verdict::reason::Reason;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// The largest message that is judged elsewhere: 8 MiB. To send a larger one costs more than to judge it.
+/// The largest message that the daemon judges: 8 MiB. Sending a larger one costs more than judging it.
 pub const LARGEST: usize = 8 << 20;
 
-/// What is asked about a message.
+/// A request to judge a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JudgeRequest {
-    /// Whose files the asker would use.
+    /// The files that the client would use.
     pub file_set: FileSet,
-    /// Whose mailbox it is, as the delivering program says.
+    /// The mailbox, as named by the delivering program.
     pub names: MailboxNames,
     /// The one recipient to judge for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,34 +28,34 @@ pub struct JudgeRequest {
     /// The envelope sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
-    /// The time to judge at; the clock's otherwise.
+    /// The time to judge at; the system's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<UnixTime>,
     /// Whether a good stamp is spent.
     pub spend: bool,
-    /// Whether the verdict is written into the logs.
+    /// Whether the verdict is logged.
     pub record: bool,
     /// Bytes of the whole message.
     pub size: u64,
-    /// Whether the body of the frame is all of it; otherwise it is the header of a message without a stamp.
+    /// Whether the frame's body is the whole message; otherwise it is the header of a message without a stamp.
     pub whole: bool,
 }
 
-/// Which files a process would use: another answers for it only if it uses the same.
+/// The files that a process would use. The daemon answers only clients that use the same ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileSet {
-    /// The configuration that was named.
+    /// The configuration that was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<PathBuf>,
-    /// The folder of the state that was named.
+    /// The folder of the state that was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<PathBuf>,
-    /// The user's folders of configuration and state, where none was named.
+    /// The user's folders of configuration and state, if none was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub home: Option<(PathBuf, Option<PathBuf>)>,
 }
 
-/// What names the mailbox.
+/// The names of the mailbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailboxNames {
     /// `--recipient`.
@@ -69,12 +69,12 @@ pub struct MailboxNames {
     pub recipient_variable: Option<String>,
 }
 
-/// The judgement, and what is needed to write it onto the message.
+/// The response: the judgement, and the settings for its result fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JudgeResponse {
     /// The judgement.
     pub decision: Decision,
-    /// What shows of the configuration.
+    /// The settings for the result fields.
     pub marks: HeaderContext,
 }
 
@@ -107,7 +107,7 @@ struct FindingDto {
 }
 
 impl JudgeResponse {
-    /// The head of the frame.
+    /// Encodes the head of the frame.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
@@ -131,7 +131,7 @@ impl JudgeResponse {
         })
     }
 
-    /// Reads the head of a frame; `None` when it is none that this version understands.
+    /// Decodes the head of a frame; `None` when this version does not understand it.
     #[must_use]
     pub fn from_head(head: &[u8]) -> Option<Self> {
         let words: ResponseDto = serde_json::from_slice(head).ok()?;

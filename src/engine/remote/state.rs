@@ -1,9 +1,9 @@
-//! What a resident process keeps ready, and how it answers: for each mailbox the configuration, the rules and the vendors'
-//! keys as they were read, and the used-serial log, open. Before each judgement it looks whether any of the files has
-//! changed, and reads them anew if one has: so the answer is the one that a process would give that began just now.
+//! State of the daemon: for each mailbox the configuration, the rules and the vendors' keys as read, and the open used
+//! log. Before each judgement it checks the files for changes, and reads them anew after one. So its answer is that of
+//! a process that started just now.
 //!
-//! Most resident processes have one mailbox. One that serves virtual users (`%u` in the configuration) has one for each, up
-//! to a limit, and those that share a folder of state share a log.
+//! Most daemons have one mailbox. A daemon with virtual users (`%u` in the configuration) has one for each, up to a
+//! limit. Mailboxes that share a folder of state share a log.
 
 use super::client::file_set;
 use super::protocol::{FileSet, JudgeRequest, JudgeResponse, MailboxNames};
@@ -33,14 +33,14 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many mailboxes are kept ready, and logs open: each has threads and descriptors of its own.
+/// Cached mailboxes, and open logs, at most: each has its own threads and descriptors.
 const MAILBOXES: usize = 1_000;
-/// A mailbox of many that is not asked for so long is let go.
+/// Idle timeout of a cached mailbox, with virtual users.
 const IDLE: Duration = Duration::from_secs(300);
-/// A file that changed so shortly before it was read may change again within the same moment of the file system's clock.
+/// Granularity of the file system's clock: a file may change again within this time and keep its timestamp.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// Everything that is ready.
+/// The cached state.
 #[derive(Debug)]
 pub struct DaemonState {
     given: CliOverrides,
@@ -50,29 +50,29 @@ pub struct DaemonState {
     by_user: AtomicBool,
     mailboxes: Mutex<HashMap<String, Arc<CachedMailbox>>>,
     logs: Mutex<HashMap<PathBuf, Arc<ResidentLog>>>,
-    /// Held while the log of this path is opened: that may wait for others, and nobody but who needs it waits too.
+    /// Locked while the log of this path is opened. That may take long, and only requests for this log wait.
     opening: Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>,
-    /// What others were answered by all logs that are or were open.
+    /// Counts of the answers to other processes, by all logs that are or were open.
     attended: Arc<AnswerCounters>,
 }
 
-/// What is ready for one mailbox.
+/// The cached state of one mailbox.
 #[derive(Debug)]
 struct CachedMailbox {
     config: Arc<Config>,
     places: Arc<Paths>,
     rulebook: Arc<RuleCache>,
     log: Arc<ResidentLog>,
-    /// The vendors' keys, as they stand in this second.
+    /// The vendors' keys, as of this second.
     keys: Mutex<Option<(UnixTime, Arc<Directory>)>>,
-    /// The files that all this was read from, as they were then.
+    /// The files that the mailbox was read from, with their metadata at that time.
     files: Vec<(PathBuf, Option<FileStamp>)>,
-    /// When, as the time since 1970.
+    /// When they were read, as the time since 1970.
     read: Duration,
     asked: Mutex<Instant>,
 }
 
-/// What a file looked like from outside.
+/// The metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileStamp {
     device: u64,
@@ -81,20 +81,20 @@ struct FileStamp {
     changed: (i64, i64),
 }
 
-/// What is answered to a question.
+/// The response to a request.
 #[derive(Debug)]
 pub enum Response {
     /// The judgement.
     Judged(JudgeResponse),
-    /// The rules ask for the text.
+    /// The rules need the text.
     WantBody,
-    /// Whoever asks has to judge it himself.
+    /// The client must judge the message itself.
     Yourself,
     /// The message has to wait.
     Undecided(Deferral),
 }
 
-/// A reply, and what it was made from.
+/// A response, and what it was made from.
 struct Judgement {
     reply: Response,
     engine: Engine,
@@ -102,13 +102,10 @@ struct Judgement {
 }
 
 impl DaemonState {
-    /// Ready to answer for this user; with `system` for every user that has no configuration of his own. Reads the
-    /// configuration, and opens the log if there is one for all.
-    ///
-    /// # Errors
-    /// [`Undecided`].
+    /// Makes the state for this user; with `system`, for every user without an own configuration.
+    /// Reads the configuration, and opens the log if all users share one.
     pub fn new(given: CliOverrides, system: bool) -> Result<Self, Deferral> {
-        // The user that a service of the system runs as has no mailbox.
+        // The user that a system service runs as has no mailbox.
         let given = if system { CliOverrides { user: None, recipient_variable: None, ..given } } else { given };
         let warm = Self {
             file_set: file_set(&given),
@@ -124,10 +121,10 @@ impl DaemonState {
         Ok(warm)
     }
 
-    /// Reads everything anew that can be read without a user's name; for a reload.
+    /// Rereads everything that needs no user name; for a reload.
     ///
     /// # Errors
-    /// [`Undecided`]: what is wrong. Mail waits until it is right.
+    /// [`Deferral`]: what is wrong. Mail waits until it is mended.
     pub fn check(&self) -> Result<(), Deferral> {
         locked(&self.mailboxes).clear();
         match self.mailbox(&self.given) {
@@ -137,7 +134,7 @@ impl DaemonState {
                 engine.read_keys()?;
                 Ok(())
             }
-            // Each who asks will name one.
+            // Each client will name one.
             Err(error) if needs_user_name(&error) => {
                 self.by_user.store(true, SeqCst);
                 Ok(())
@@ -146,38 +143,32 @@ impl DaemonState {
         }
     }
 
-    /// The user's own settings, as they are now.
-    ///
-    /// # Errors
-    /// [`Undecided`].
+    /// Returns an engine with the user's current settings.
     pub fn engine(&self) -> Result<Engine, Deferral> {
         let mailbox = self.mailbox(&self.given)?;
         Ok(self.engine_of(&mailbox, None))
     }
 
-    /// The same for what needs no log, and must not keep it open at the end.
-    ///
-    /// # Errors
-    /// [`Undecided`].
+    /// As [`engine`](Self::engine), for work that needs no log and must not keep it open at the end.
     pub fn engine_without_log(&self) -> Result<Engine, Deferral> {
         let mut engine = self.engine()?;
         engine.ready.log = None;
         Ok(engine)
     }
 
-    /// The logs that are open.
+    /// Returns the open logs.
     #[must_use]
     pub fn logs(&self) -> Vec<(PathBuf, Arc<ResidentLog>)> {
         locked(&self.logs).iter().map(|(path, log)| (path.clone(), Arc::clone(log))).collect()
     }
 
-    /// How often other processes that asked a log were answered what.
+    /// Returns the counts of the logs' answers to other processes.
     #[must_use]
     pub fn attended(&self) -> &AnswerCounters {
         &self.attended
     }
 
-    /// Lets go of what was not asked for in a while. Logs are closed with it.
+    /// Evicts idle mailboxes, and closes logs that no mailbox uses.
     pub fn evict_idle(&self) {
         if self.by_user.load(SeqCst) {
             locked(&self.mailboxes).retain(|_, mailbox| locked(&mailbox.asked).elapsed() < IDLE);
@@ -186,7 +177,7 @@ impl DaemonState {
         locked(&self.opening).retain(|_, gate| Arc::strong_count(gate) > 1);
     }
 
-    /// Closes logs that nobody has; how many, when there are so many.
+    /// Closes unused logs, up to the number that `most` returns for the count of open ones.
     fn close(&self, most: impl FnOnce(usize) -> usize) {
         let idle: Vec<_> = {
             let mut logs = locked(&self.logs);
@@ -194,11 +185,11 @@ impl DaemonState {
             let idle: Vec<_> = idle.take(most(logs.len())).collect();
             idle.iter().filter_map(|path| logs.remove(path)).collect()
         };
-        // It takes a moment, for which nobody else is to wait.
+        // Closing takes a while, so the lock is released before.
         drop(idle);
     }
 
-    /// Lets go of the mailbox that was not asked for longest, if there are as many as there may be.
+    /// Evicts the mailbox that was idle longest, if the limit is reached.
     fn let_one_go(&self) {
         let mut mailboxes = locked(&self.mailboxes);
         if mailboxes.len() >= MAILBOXES {
@@ -207,10 +198,11 @@ impl DaemonState {
         }
     }
 
-    /// Answers a question; `user` is the one that the system says is asking, where he may ask for himself only. `tell` is
-    /// called once. What goes into the logs is written after that: nobody waits for it.
+    /// Answers a request.
+    /// `user` is the client by SO_PEERCRED, if it may ask for that user only. `tell` is called once. Logging comes
+    /// after it, so the client does not wait for that.
     pub fn answer(&self, question: &JudgeRequest, body: &[u8], user: Option<&str>, tell: impl FnOnce(Response)) {
-        // What somebody made others forget at a time of his choice would be forgotten for all who share the log.
+        // A client with a false time could purge rows, for all users that share the log.
         if !self.serves(&question.file_set) || user.is_some() && question.now.is_some() {
             return tell(Response::Yourself);
         }
@@ -231,11 +223,11 @@ impl DaemonState {
         }
     }
 
-    /// Whether this answers for a process that would use these files.
+    /// Whether this daemon answers for a process that would use these files.
     #[must_use]
     pub fn serves(&self, file_set: &FileSet) -> bool {
         if self.system {
-            // Of the user's own files there are none; he looked.
+            // The client checked: it has no files of its own.
             return file_set.config.as_ref().is_none_or(|path| Some(path) == self.file_set.config.as_ref())
                 && file_set.state.is_none();
         }
@@ -285,7 +277,7 @@ impl DaemonState {
         engine
     }
 
-    /// What is ready for the mailbox that these names lead to, made ready if it is not, or not any more.
+    /// Returns the mailbox of these names, read anew if it is not cached or not fresh.
     fn mailbox(&self, given: &CliOverrides) -> Result<Arc<CachedMailbox>, Deferral> {
         let name = |by_user: bool| match given.mailbox() {
             Ok(user) if by_user => format!("{user:?}"),
@@ -337,7 +329,7 @@ impl DaemonState {
 }
 
 impl CachedMailbox {
-    /// Whether all files look as they did when they were read.
+    /// Whether all files are unchanged since they were read.
     fn is_fresh(&self) -> bool {
         let before = |look: &FileStamp| {
             let (seconds, nanos) = look.changed;
@@ -347,7 +339,8 @@ impl CachedMailbox {
         self.files.iter().all(|(path, then)| look(path) == *then && then.as_ref().is_none_or(before))
     }
 
-    /// The keys as they stand at the engine's time; `None` where they cannot be read, which is told to who needs them.
+    /// Returns the keys at the engine's time.
+    /// `None` where they cannot be read, and the engine then reports the error.
     fn keys_at(&self, engine: &Engine) -> Option<Arc<Directory>> {
         if let Some((at, keys)) = locked(&self.keys).as_ref()
             && *at == engine.now
@@ -360,13 +353,14 @@ impl CachedMailbox {
     }
 }
 
-/// Whether the configuration is wrong only in that nobody said whose it is.
+/// Whether the configuration lacks nothing but a user name.
 fn needs_user_name(error: &Deferral) -> bool {
     let Deferral::Places(PlacesError::Content { source, .. }) = error else { return false };
     matches!(**source, ConfigError::User { source: UserError::Unknown | UserError::NoDomain, .. })
 }
 
-/// The files that a mailbox is read from, present or not. A folder changes when a file comes or goes.
+/// Returns the files that a mailbox is read from, present or not.
+/// A folder changes when a file is added or removed.
 fn files(places: &Paths, given: &CliOverrides) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = Paths::candidates(given);
     files.extend(places.rules.clone());

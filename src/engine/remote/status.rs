@@ -1,5 +1,5 @@
-//! How a resident process says that it is: what is asked, the words of the answer, and asking. What is counted is its own
-//! affair (`server/daemon/metrics.rs`), and how it looks that of the commands that show it.
+//! Status protocol of the daemon: request, response, client. The daemon counts in `server/daemon/metrics.rs`, and the
+//! commands format the numbers.
 
 use super::client::{connect, file_set};
 use super::protocol::FileSet;
@@ -12,64 +12,64 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// For how long an answer is waited for. It has been looking for what it does not know by heart for a second at most.
+/// Timeout of the response. The daemon spends one second at most on numbers that it must look up.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// What is asked.
+/// A status request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusRequest {
-    /// Whose files the asker would use.
+    /// The files that the client would use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_set: Option<FileSet>,
 }
 
-/// What is answered. A version that says less leaves the rest as it is by default.
+/// The response. Members that another version leaves out keep their defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
     /// The version of the program.
     pub version: String,
-    /// The number of the process.
+    /// The process id.
     pub pid: u32,
-    /// Since when it runs (RFC 3339).
+    /// When it started (RFC 3339).
     pub since: String,
-    /// For how many seconds that is.
+    /// Seconds since then.
     pub uptime: u64,
-    /// Whether it answers for a process that uses the files of who asks; nothing if he did not say which.
+    /// Whether it uses the client's files; absent if the client did not name them.
     pub same_files: Option<bool>,
-    /// Connections that are open, this one included.
+    /// Open connections, this one included.
     pub connections: u64,
-    /// Messages that were judged.
+    /// Messages judged.
     pub messages: u64,
-    /// How many of them were of each class.
+    /// Messages of each class.
     pub classes: BTreeMap<String, u64>,
-    /// How many had each reason; those that occurred.
+    /// Messages with each reason that occurred.
     pub reasons: BTreeMap<String, u64>,
-    /// Messages that could not be judged and wait.
+    /// Messages deferred.
     pub deferred: u64,
-    /// How long judgements took.
+    /// Duration of judgements.
     pub latency: Latency,
-    /// The used-serial log, or all of them.
+    /// The used log, or all of them.
     pub log: Log,
-    /// How often other processes that asked the log were answered what.
+    /// Counts of the log's answers to other processes.
     pub log_answers: BTreeMap<String, u64>,
     /// Automatic replies in the last 24 hours.
     pub replies: Option<u64>,
-    /// Where the vendors' directories come from, and how that stands.
+    /// The sources of the vendors' directories, and their health.
     pub directories: Vec<Directory>,
 }
 
-/// How long judgements took, in seconds; nothing before the first.
+/// Duration of judgements, in seconds; absent before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Latency {
-    /// Half of them took no longer, about.
+    /// Median, approximately.
     pub median: Option<f64>,
-    /// 99 of 100 took no longer, about.
+    /// 99th percentile, approximately.
     pub p99: Option<f64>,
 }
 
-/// The log. Where it does not answer nothing is known of it.
+/// The log. If it does not answer, its numbers are absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Log {
@@ -79,7 +79,7 @@ pub struct Log {
     pub bytes: Option<u64>,
     /// Used serials that it holds.
     pub serials: Option<u64>,
-    /// Rows that stand in its journal alone.
+    /// Rows that are in its WAL only.
     pub waiting: Option<u64>,
 }
 
@@ -87,30 +87,30 @@ pub struct Log {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Directory {
-    /// Whose directory it has.
+    /// Its vendor.
     pub vendor: String,
     /// Where it is.
     pub source: String,
-    /// `good`, `odd` or `bad`.
+    /// `ok`, `warning` or `error`.
     pub health: String,
-    /// Why, in words.
+    /// The reason, as text.
     pub text: String,
-    /// Seconds since it last answered as it should.
+    /// Seconds since its last good answer.
     pub age: Option<u64>,
 }
 
-/// What became of asking.
+/// The outcome of a status request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StatusOutcome {
-    /// Nobody listens.
+    /// No process listens.
     Nobody,
-    /// Somebody listens there, and does not say how he is.
+    /// A process listens, but sends no status.
     Silent(PathBuf),
-    /// The answer, and all members that it had.
+    /// The status, and all members of the response.
     Well(Box<Status>, Map<String, Value>),
 }
 
-/// Asks the process that would be asked about messages.
+/// Asks the daemon that would judge messages for its status.
 #[must_use]
 pub fn ask(given: &CliOverrides) -> StatusOutcome {
     let file_set = file_set(given);

@@ -1,4 +1,4 @@
-//! Accounts, their API keys, and the addresses that they own.
+//! Accounts, their API keys, and their addresses.
 
 use super::{LedgerTx, bytes, form, printable};
 use crate::accounting::event::Event;
@@ -14,19 +14,20 @@ use crate::time::UnixTime;
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
-/// For how long a code holds: a day.
+/// Lifetime of a code: a day.
 const CODE_HOLDS: i64 = 86_400;
-/// How long the next code to a recipient has to wait: ten minutes.
+/// Delay before the next code to a recipient: ten minutes.
 const CODE_WAITS: i64 = 600;
-/// Codes to one recipient in a day, whoever asks and with whatever detail behind a `+`: nobody is to be flooded.
+/// Most codes to one recipient in a day, from any account and with any detail after a `+`, so that no mailbox is
+/// flooded.
 const CODES_EACH: usize = 5;
-/// Codes for one account in a day.
+/// Most codes for one account in a day.
 const CODES_A_DAY: usize = 20;
-/// Codes of one account that wait to be told.
+/// Most pending codes of one account.
 const CODES_WAITING: usize = 5;
-/// How often a code may be tried.
+/// Attempts for a code.
 const CODE_TRIES: u8 = 5;
-/// API keys that one account may have, those revoked among them.
+/// Most API keys of one account, including revoked ones.
 const API_KEYS: usize = 1_000;
 
 /// A code that was sent.
@@ -105,7 +106,7 @@ impl LedgerTx<'_> {
         self.open_one(account)?;
         printable("label", &label, 64)?;
         if self.keys_of.range((account, &[0; 32])..=(account, &[255; 32]))?.count() >= API_KEYS {
-            return Err(form("label", "an account may have 1,000 keys, and this one has"));
+            return Err(form("label", "the account already has 1,000 keys, the most allowed"));
         }
         let id = hash.to_string().chars().take(16).collect();
         let key = ApiKey { id, account, label, created: now, revoked: None };
@@ -162,7 +163,7 @@ impl LedgerTx<'_> {
         Ok(Response::Done)
     }
 
-    /// A code could not be sent, so it is as if nobody had asked for it.
+    /// Removes a code that could not be sent, as if it had not been requested.
     pub(super) fn take_back_code(&mut self, account: u64, subject: &str, hash: Hash) -> TxResult<Response> {
         let subject = canonical(subject)?;
         let Some(code) = self.code_sent(account, &subject)?.filter(|code| code.hash == hash) else {
@@ -179,7 +180,7 @@ impl LedgerTx<'_> {
         Ok(Response::Done)
     }
 
-    /// When codes were mailed within a day.
+    /// Returns the times of codes that were mailed within a day.
     fn mailed(&self, name: &str, now: UnixTime) -> TxResult<Vec<UnixTime>> {
         let times = self.mailed.get(name)?.map(|row| schema::from_json(row.value())).transpose()?;
         let mut times: Vec<UnixTime> = times.unwrap_or_default();
@@ -187,7 +188,7 @@ impl LedgerTx<'_> {
         Ok(times)
     }
 
-    /// When the codes were sent that may still be told, but for the one for `subject`.
+    /// Returns the times of the account's pending codes, except that for `subject`.
     fn codes_waiting(&self, account: u64, subject: &str, now: UnixTime) -> TxResult<Vec<UnixTime>> {
         let mut waiting = Vec::new();
         for row in self.code.range((account, "")..(account + 1, ""))? {
@@ -200,7 +201,8 @@ impl LedgerTx<'_> {
         Ok(waiting)
     }
 
-    /// A wrong code is no refusal here, since it must be counted: it answers how many tries are left.
+    /// Checks a code. A wrong one is not a rejection, since it must be counted: the answer is the number of remaining
+    /// attempts.
     pub(super) fn tell_code(&mut self, account: u64, subject: &str, hash: Hash, now: UnixTime) -> TxResult<Response> {
         self.open_one(account)?;
         let subject = canonical(subject)?;
@@ -241,12 +243,12 @@ impl LedgerTx<'_> {
     }
 }
 
-/// Whether less than a day has passed. A clock that was set back must not make anybody wait for years.
+/// Returns whether less than a day has passed. After a clock was set back, no user has to wait for years.
 fn lasts(at: UnixTime, now: UnixTime) -> bool {
     (0..CODE_HOLDS).contains(&now.since(at))
 }
 
-/// Under what mails of codes are counted: the account, and the recipient.
+/// Returns the names under which mailed codes are counted: the account, and the recipient.
 fn mailed_names(account: u64, subject: &str) -> TxResult<[String; 2]> {
     let to = address_proof::recipient(subject).map_err(|error| form("address or domain", &error.to_string()))?;
     Ok([account.to_string(), correspondent_key(&to)])

@@ -1,7 +1,9 @@
-//! The desk at which the writer works: all tables open in one write transaction, and one request done after another.
+//! Write transaction of the ledger: all tables open, and one request executed after another.
 //!
-//! A request is checked whole before it writes the first row, so one that is refused leaves nothing, and many can share a
-//! transaction. [`LedgerTx::book`] is the only way to an entry: it moves what the event says and adds it to the chain.
+//! - A request is checked completely before it writes the first row. A rejected one leaves nothing, and many can share
+//!   a transaction.
+//! - [`LedgerTx::append_event`] is the only way to add an entry: it moves what the event defines and adds it to the
+//!   chain.
 
 mod accounts;
 mod redemption;
@@ -20,26 +22,25 @@ use crate::time::UnixTime;
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 use sha2::{Digest, Sha256};
 
-/// For how long an idempotency key is remembered, at least: 30 days.
+/// Minimum lifetime of an idempotency key, in seconds: 30 days.
 const REMEMBERED: u64 = 30 * 86_400;
-/// Forgotten keys that a commit takes with it.
+/// Expired idempotency keys that one commit removes.
 const ALONG: usize = 256;
 
-/// What callers have made ready, so that the writer need not.
+/// Request with the data that its caller prepared, so that the writer need not.
 #[derive(Debug)]
 pub(super) struct Command {
     pub(super) request: Request,
     pub(super) now: UnixTime,
     /// The hash of the request, where an idempotency key or a reference may need it.
     pub(super) digest: [u8; 32],
-    /// Why it is refused, unless it was done before.
+    /// Rejection that applies unless the request was done before.
     pub(super) refused: Option<Rejection>,
-    /// How many revoked serials need not be published any more; counted where the directory may become full.
+    /// Number of revoked serials that need not be published any more; counted where the directory may become full.
     pub(super) ended: u64,
 }
 
-/// Revoked serials in the directory after which customers can add no more: readers take some 31,000 of them, and the rest
-/// is for the vendor himself.
+/// Limit of revoked serials in the directory for customers: readers accept some 31,000, and the rest is for the vendor.
 pub(super) const MOST_LISTED: u64 = 25_000;
 
 pub(super) struct LedgerTx<'t> {
@@ -96,7 +97,7 @@ impl<'t> LedgerTx<'t> {
         })
     }
 
-    /// Does what is asked, or refuses and leaves everything as it was.
+    /// Executes a request, or rejects it and changes nothing.
     pub(super) fn apply(&mut self, job: Command) -> TxResult<Response> {
         let Command { request, now, digest, refused, ended } = job;
         match request {
@@ -136,12 +137,14 @@ impl<'t> LedgerTx<'t> {
             }
             Request::NextVersion => self.next_version(now),
             Request::PayOut { account, credits, reference } => self.pay_out(account, credits, reference, digest, now),
-            other => Err(TxError::Damaged(format!("a question came to the writer: {other:?}"))),
+            other => Err(TxError::Damaged(format!("read request sent to the writer: {other:?}"))),
         }
     }
 
-    /// Adds an event to the chain and moves what it says. Refuses, and writes nothing, when a balance would leave its range;
-    /// so it is the first write of every request.
+    /// Appends an event to the chain and moves what it defines.
+    ///
+    /// Rejects the event, and writes nothing, when a balance would leave its range. It is the first write of every
+    /// request.
     pub(super) fn append_event(&mut self, event: Event, now: UnixTime) -> TxResult<Head> {
         let mut after = Vec::new();
         for posting in event.transaction().postings() {
@@ -164,7 +167,7 @@ impl<'t> LedgerTx<'t> {
         Ok(self.head)
     }
 
-    /// Forgets idempotency keys whose time is over.
+    /// Removes expired idempotency keys.
     pub(super) fn forget(&mut self, now: UnixTime) -> TxResult<()> {
         let now = u64::try_from(now.0).unwrap_or(0);
         let over: Vec<(u64, [u8; 32])> = {
@@ -190,7 +193,7 @@ impl<'t> LedgerTx<'t> {
         Ok(Response::Done)
     }
 
-    /// Refuses what would make the directory longer than readers take.
+    /// Rejects revocations that would make the directory longer than readers accept.
     pub(super) fn room(&self, more: usize, ended: u64) -> TxResult<()> {
         let listed = self.revoked.len()?.saturating_sub(ended);
         if listed + more as u64 > MOST_LISTED {
@@ -206,7 +209,7 @@ impl<'t> LedgerTx<'t> {
         Ok(Response::Count { count })
     }
 
-    /// Gives a signing key a state. One key is active at a time: the one before verifies only from then on.
+    /// Sets the state of a signing key. One key is active at a time: the previous one only verifies from then on.
     fn set_key(&mut self, key: KeyRecord, now: UnixTime) -> TxResult<()> {
         let refuse = |problem: &str| {
             TxError::Refused(Rejection::SigningKey { kid: key.kid.clone(), problem: problem.to_owned() })
@@ -227,10 +230,10 @@ impl<'t> LedgerTx<'t> {
                 return Err(refuse("there is no key of this name"));
             }
             (Some(before), KeyState::VerifyOnly) if matches!(before.state, KeyState::Revoked { .. }) => {
-                return Err(refuse("it was revoked, and stays so"));
+                return Err(refuse("it was revoked, which is final"));
             }
             (Some(_), KeyState::VerifyOnly) if active.as_ref().is_some_and(|it| it.kid == key.kid) => {
-                return Err(refuse("it is the one that signs; rotate to a new key"));
+                return Err(refuse("it is the active key; rotate to a new key"));
             }
             _ => {}
         }
@@ -257,7 +260,7 @@ impl<'t> LedgerTx<'t> {
         Ok(None)
     }
 
-    /// The account, open or not.
+    /// Reads the account, open or not.
     fn account(&self, number: u64) -> TxResult<Account> {
         match self.account.get(number)? {
             Some(row) => schema::from_json(row.value()),
@@ -275,7 +278,7 @@ impl<'t> LedgerTx<'t> {
         Ok(self.balance.get(&key)?.map_or(0, |row| u64::try_from(row.value()).unwrap_or(0)))
     }
 
-    /// What was done under this key before; a refusal when it was another request.
+    /// Returns the earlier result of this key; rejects the key when it belongs to another request.
     fn done_before(&self, key: &[u8; 32], digest: [u8; 32], shown: &str) -> TxResult<Option<IdempotencyRecord>> {
         match self.idempotency.get(key)?.map(|row| IdempotencyRecord::from_bytes(row.value())) {
             Some(done) if done.digest == digest => Ok(Some(done)),
@@ -284,7 +287,7 @@ impl<'t> LedgerTx<'t> {
         }
     }
 
-    /// Remembers what was done; for ever, or for as long as idempotency keys are.
+    /// Stores the result of the request, for ever or until the key expires.
     fn store_idempotency_key(
         &mut self,
         key: [u8; 32],
@@ -299,7 +302,7 @@ impl<'t> LedgerTx<'t> {
         Ok(())
     }
 
-    /// How a purchase or payout of an account was booked before, for who asks again.
+    /// Returns the earlier booking of a purchase or payout.
     fn booked_before(&self, done: IdempotencyRecord, account: u64) -> TxResult<Response> {
         let entry = schema::entry_in(&self.entry, done.entry)?;
         let row = self.entry.get(done.entry)?.ok_or_else(|| TxError::Damaged("an entry is missing".into()))?;
@@ -307,7 +310,7 @@ impl<'t> LedgerTx<'t> {
         let (credits, sum) = match entry.event {
             Event::Credited { credits, cost, .. } => (credits, cost),
             Event::PaidOut { credits, sum, .. } => (credits, sum),
-            _ => return Err(TxError::Damaged(format!("entry {} is none that was remembered", done.entry))),
+            _ => return Err(TxError::Damaged(format!("entry {} is not a purchase or payout", done.entry))),
         };
         let balance = self.has(account)?;
         Ok(Response::Booked(Receipt {
@@ -321,7 +324,7 @@ impl<'t> LedgerTx<'t> {
         }))
     }
 
-    /// How something was booked just now.
+    /// Returns the booking that was just made.
     fn booked(&self, credits: u64, sum: Option<Money>, account: u64, now: UnixTime) -> TxResult<Response> {
         let balance = self.has(account)?;
         Ok(Response::Booked(Receipt {
@@ -336,24 +339,24 @@ impl<'t> LedgerTx<'t> {
     }
 }
 
-/// The key under which something is remembered: one kind cannot name what another remembers.
+/// Computes the key of a result. Each kind has keys of its own.
 fn done_key(kind: &str, owner: &[u8], key: &str) -> [u8; 32] {
     let hash = Sha256::new().chain_update(kind).chain_update([0]);
     let hash = hash.chain_update((owner.len() as u64).to_be_bytes()).chain_update(owner).chain_update(key);
     hash.finalize().into()
 }
 
-/// A text of 1 to `longest` printable characters.
+/// Checks that a text has 1 to `longest` printable characters.
 fn printable(what: &str, text: &str, longest: usize) -> TxResult<()> {
     let fits = (1..=longest).contains(&text.len()) && !text.chars().any(char::is_control);
-    if fits { Ok(()) } else { Err(form(what, &format!("has to have 1 to {longest} printable characters"))) }
+    if fits { Ok(()) } else { Err(form(what, &format!("must have 1 to {longest} printable characters"))) }
 }
 
 fn form(what: &str, wanted: &str) -> TxError {
     TxError::Refused(Rejection::Form { what: what.to_owned(), wanted: wanted.to_owned() })
 }
 
-/// A row's hash, as the tables' keys have it.
+/// Returns a hash as a key of a table.
 fn bytes(hash: &Hash) -> &[u8; 32] {
     &hash.0
 }

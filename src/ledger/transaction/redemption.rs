@@ -1,5 +1,7 @@
-//! What comes back: used stamps from their recipients, unused ones from their buyers, and stamps that are revoked. Each
-//! stamp once: its state is looked at and changed in one transaction, and only [`StampState::Issued`] can become another.
+//! Redemption: used stamps from recipients, unused ones from their buyers, and revocations.
+//!
+//! Each stamp counts once: one transaction reads and changes its state, and only [`StampState::Issued`] can become
+//! another.
 
 use super::LedgerTx;
 use crate::accounting::event::{Buyer, Event};
@@ -13,7 +15,7 @@ use crate::time::UnixTime;
 use redb::ReadableTable;
 use std::collections::BTreeSet;
 
-/// A stamp that can be taken back.
+/// A stamp that can be redeemed.
 struct Good {
     serial: Serial,
     bytes: [u8; 16],
@@ -44,7 +46,7 @@ impl StampState {
 }
 
 impl LedgerTx<'_> {
-    /// The entry of a serial's sale and what became of it; `None` if this ledger did not sell it.
+    /// Returns the entry of a serial's sale and its state; `None` if this ledger did not sell it.
     pub(super) fn state(&self, serial: &[u8; 16]) -> TxResult<Option<(u64, StampState)>> {
         match self.serial.get(serial)?.map(|row| row.value()) {
             Some(row) => Ok(Some((row >> 3, StampState::from_row(row)?))),
@@ -87,7 +89,7 @@ impl LedgerTx<'_> {
         self.take_back(account, each, &good, StampState::Refunded, now)
     }
 
-    /// For each stamp its value or what is wrong, and the good ones.
+    /// Checks each stamp: returns its value or its problem, and the valid stamps.
     fn looked_at(
         &self,
         stamps: &[Presented],
@@ -114,7 +116,7 @@ impl LedgerTx<'_> {
         Ok((each, good))
     }
 
-    /// The stamp, if it was sold at the value that it carries and nothing has become of it.
+    /// Returns the stamp if it was sold at its value and is still in the state "issued".
     fn sold(&self, stamp: &Presented) -> TxResult<Result<Good, StampProblem>> {
         let Some(bytes) = serial_derivation::bytes_of(&stamp.serial) else { return Ok(Err(StampProblem::NotIssued)) };
         let Some((entry, state)) = self.state(&bytes)? else { return Ok(Err(StampProblem::NotIssued)) };
@@ -126,7 +128,7 @@ impl LedgerTx<'_> {
         }
         let sale = schema::entry_in(&self.entry, entry)?;
         let value = sale.event.value_of(&bytes, sale.at);
-        // A stamp signed beside the ledger, with the serial of one that it sold for less, is not its own.
+        // A stamp that was signed outside of the ledger, with the serial of one sold for less, does not belong to it.
         match value {
             Some(value) if value == stamp.value => Ok(Ok(Good { serial: stamp.serial.clone(), bytes, entry, value })),
             _ => Ok(Err(StampProblem::NotIssued)),
@@ -181,7 +183,7 @@ impl LedgerTx<'_> {
                     let value = sale.event.value_of(&bytes, sale.at).unwrap_or(0);
                     sold.push((bytes, value));
                 }
-                // What was deposited keeps its state, since it was paid for.
+                // A deposited stamp keeps its state, since it was paid for.
                 _ => others.push(serial.clone()),
             }
         }

@@ -1,4 +1,4 @@
-//! What is sold and paid for: credits, vouchers, stamps; and payouts, which are sales backwards.
+//! Sales of credits, vouchers and stamps; and payouts.
 
 use super::{LedgerTx, REMEMBERED, bytes, done_key, form, printable};
 use crate::accounting::event::{self, Buyer, Event};
@@ -39,7 +39,7 @@ impl LedgerTx<'_> {
         self.booked(credits, Some(cost), account, now)
     }
 
-    /// What credits cost, unless it was said; refuses what cannot be counted.
+    /// Returns the price of credits, unless it is given; rejects amounts out of range.
     fn cost(&self, credits: u64, said: Option<Money>) -> TxResult<Money> {
         if credits == 0 {
             return Err(form("credits", "at least 1"));
@@ -66,7 +66,7 @@ impl LedgerTx<'_> {
         if let Some(done) = self.done_before(&key, digest, &reference)? {
             return self.booked_before(done, account);
         }
-        // A closed account still gets what it has.
+        // A closed account is still paid out.
         self.account(account)?;
         self.cost(credits, None)?;
         self.enough(credits, self.has(account)?)?;
@@ -113,7 +113,7 @@ impl LedgerTx<'_> {
         self.booked(credits, None, account, now)
     }
 
-    /// Sells stamps. The caller has seen that the orders are within the caps, but for the one of the day.
+    /// Sells stamps. The caller has checked the orders against all caps except the daily one.
     pub(super) fn issue(
         &mut self,
         payer: &Payer,
@@ -178,7 +178,7 @@ impl LedgerTx<'_> {
         }
         if let Some(key) = key {
             let until = idempotency.map(|_| now.plus(i64::try_from(REMEMBERED).unwrap_or(0)));
-            // A payment elsewhere is taken once, for ever.
+            // A provider's payment is accepted once, for ever.
             let until = if matches!(payer, Payer::Guest(Paid::Elsewhere { .. })) { None } else { until };
             self.store_idempotency_key(key, digest, days, until)?;
         }
@@ -186,8 +186,8 @@ impl LedgerTx<'_> {
         Ok(Response::Sale(Sale { entry, at: now, seed: Hash(seed), kid, days, credits, balance, again: false }))
     }
 
-    /// Draws until no serial is known. That a second draw is needed will hardly ever happen; that two stamps have one
-    /// serial never.
+    /// Draws until no serial is known. A second draw will hardly ever be needed, but two stamps never get the same
+    /// serial.
     fn draw(&self, count: usize, now: UnixTime) -> TxResult<([u8; 32], Vec<[u8; 16]>)> {
         let count = u32::try_from(count).map_err(|_| TxError::Refused(Rejection::Range))?;
         loop {
@@ -205,7 +205,7 @@ impl LedgerTx<'_> {
         }
     }
 
-    /// What the account has spent today with this.
+    /// Returns the day and the credits that the account has spent on it, including these.
     fn within_day(&self, account: u64, credits: u64, now: UnixTime) -> TxResult<(u64, u64)> {
         let account = self.open_one(account)?;
         let cap = account.caps(self.terms()?).credits_a_day;
@@ -241,7 +241,7 @@ impl LedgerTx<'_> {
                     return Err(TxError::Refused(Rejection::PaidOtherwise { paid: *paid, needed: credits }));
                 }
                 let cost = self.cost(credits, Some(*cost))?;
-                // Known under another idempotency key, or none: the same payment all the same.
+                // The same payment, under another idempotency key or none.
                 if self.idempotency.get(&done_key("paid", b"", reference))?.is_some() {
                     return Err(TxError::Refused(Rejection::KeyReused { key: reference.clone() }));
                 }
@@ -257,7 +257,7 @@ impl LedgerTx<'_> {
     fn sold_before(&self, done: IdempotencyRecord, payer: &Payer) -> TxResult<Response> {
         let entry = schema::entry_in(&self.entry, done.entry)?;
         let Event::Issued { seed, values, kid, .. } = entry.event else {
-            return Err(TxError::Damaged(format!("entry {} is no sale", done.entry)));
+            return Err(TxError::Damaged(format!("entry {} is not a sale", done.entry)));
         };
         let balance = match payer {
             Payer::Account(account) => self.has(*account)?,
@@ -270,7 +270,8 @@ impl LedgerTx<'_> {
     }
 }
 
-/// Idempotency keys of one payer are not those of another. A payment elsewhere is its own key.
+/// Computes the key of a request within its payer: equal keys of two payers are different. A provider's payment is its
+/// own key.
 fn scope(payer: &Payer, key: &str) -> [u8; 32] {
     match payer {
         Payer::Account(account) => done_key("issue", &account.to_be_bytes(), key),

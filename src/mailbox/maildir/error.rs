@@ -1,27 +1,27 @@
-//! What can go wrong with a Maildir. All of it is our own trouble: the message stays where it was.
+//! Errors of a Maildir. On all of them the message stays where it was.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A Maildir cannot be used, or not now.
+/// Failure to use a Maildir.
 #[derive(Debug, thiserror::Error)]
 pub enum MaildirError {
-    /// Others could have tampered with it, or could.
-    #[error("{} {what}; no mail is put there until that is put right", path.display())]
+    /// Other users can tamper with it, or may have done so.
+    #[error("{}: unsafe Maildir: {what}", path.display())]
     Unsafe {
         /// The folder.
         path: PathBuf,
         /// What is wrong with it.
         what: String,
     },
-    /// What the system reported: no room, no permission, a broken disk.
+    /// An error of the system: no space, no permission, a broken disk.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
-        /// What we were doing, as a verb.
+        /// The failed action, as a verb.
         doing: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -31,7 +31,7 @@ impl MaildirError {
         Self::Io { doing, path: path.to_owned(), source: source.into() }
     }
 
-    pub(super) fn unsafe_place(path: &Path, what: impl Into<String>) -> Self {
+    pub(super) fn insecure_path(path: &Path, what: impl Into<String>) -> Self {
         Self::Unsafe { path: path.to_owned(), what: what.into() }
     }
 }

@@ -1,31 +1,32 @@
-//! A Maildir and its folders, opened once and used through what was opened: a name that is turned into a symbolic link
-//! meanwhile leads nowhere. Folders are made for the user alone and where they are missing; the one above the Maildir is
-//! not, since mail must not go into the empty place of a disk that is not mounted.
+//! Maildir and its folders. Each is opened once and used through its descriptor, so a name that becomes a symbolic link
+//! has no effect. Missing folders are created for the user alone. The folder above the Maildir is not created, since
+//! mail must not go into the mount point of a disk that is not mounted.
 
 use super::error::MaildirError;
 use super::name::{self, DeliveryTime};
-use rustix::fs::{self, Access, AtFlags, Dir, FlockOperation, Mode, OFlags};
+use crate::os::file_lock;
+use crate::os::safe_open::{self, Links, folder_at};
+use rustix::fs::{self, Access, AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The file that marks a folder of a Maildir++ as one.
+/// File that marks a folder of a Maildir++.
 const MARKER: &str = "maildirfolder";
 
-/// What lies in `tmp` for so many seconds was left by a delivery that was killed (maildir(5): 36 hours).
+/// Age in seconds at which a file in `tmp` was left by a killed delivery (maildir(5): 36 hours).
 const FORGOTTEN: i64 = 36 * 60 * 60;
 
-/// The Maildir of a user, held open.
+/// Maildir of a user, held open.
 #[derive(Debug)]
 pub struct Maildir {
     inbox: Folder,
 }
 
-/// The inbox or another folder of a Maildir, held open.
+/// Inbox or another folder of a Maildir, held open.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -35,10 +36,10 @@ pub struct Folder {
     cur: OwnedFd,
 }
 
-/// A message in a folder that was put there by [`Draft::finish`](super::Draft::finish).
+/// Message in a folder that [`Draft::finish`](super::Draft::finish) put there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kept {
-    /// Since when.
+    /// The time of its delivery.
     pub since: DeliveryTime,
     /// Its short name.
     pub id: String,
@@ -49,63 +50,55 @@ pub struct Kept {
 }
 
 impl Maildir {
-    /// Opens the Maildir at `path`; it is made if it is missing, the folder above it is not.
-    ///
-    /// # Errors
-    /// [`MaildirError`].
+    /// Opens the Maildir at `path`, and creates it if it is missing, but not the folder above it.
     pub fn open(path: &Path) -> Result<Self, MaildirError> {
-        let top = match open(fs::CWD, path, OFlags::empty()) {
+        let top = match folder_at(fs::CWD, path, Links::Followed) {
             Err(Errno::NOENT) => {
                 make(fs::CWD, path).map_err(|errno| MaildirError::io("make", path, errno))?;
                 if let Some(parent) = path.parent() {
                     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-                    let synced = open(fs::CWD, parent, OFlags::empty()).and_then(fs::fsync);
+                    let synced = folder_at(fs::CWD, parent, Links::Followed).and_then(fs::fsync);
                     synced.map_err(|errno| MaildirError::io("make", path, errno))?;
                 }
-                open(fs::CWD, path, OFlags::empty())
+                folder_at(fs::CWD, path, Links::Followed)
             }
             other => other,
         };
-        // A link to the Maildir is the user's own way of having his mail elsewhere; below it there are none.
+        // A user may link the Maildir to another folder. Links below it are refused.
         let top = top.map_err(|errno| refused(path, errno))?;
         Ok(Self { inbox: Folder::whole(path.to_owned(), top, false)? })
     }
 
     /// Opens the Maildir at `path`, if there is one.
-    ///
-    /// # Errors
-    /// [`MaildirError`].
     pub fn existing(path: &Path) -> Result<Option<Self>, MaildirError> {
-        match open(fs::CWD, path, OFlags::empty()) {
+        match folder_at(fs::CWD, path, Links::Followed) {
             Err(Errno::NOENT) => Ok(None),
             _ => Self::open(path).map(Some),
         }
     }
 
-    /// The inbox.
+    /// Returns the inbox.
     #[must_use]
     pub fn inbox(self) -> Folder {
         self.inbox
     }
 
-    /// Whether there is a folder of this name on the disk.
+    /// Returns whether there is a folder of this name on the disk.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         fs::statat(&self.inbox.top, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// The folder that is called `name` on the disk (`.Junk`), made if it is missing; the inbox without a name.
-    ///
-    /// # Errors
-    /// [`MaildirError`].
+    /// Opens the folder called `name` on the disk (`.Junk`), and creates it if it is missing. Without a name it is the
+    /// inbox.
     pub fn folder(&self, name: Option<&str>) -> Result<Folder, MaildirError> {
         let Some(name) = name else { return self.inbox.again() };
         let path = self.inbox.path.join(name);
-        let top = match open(&self.inbox.top, name, OFlags::NOFOLLOW) {
+        let top = match folder_at(&self.inbox.top, name, Links::Refused) {
             Err(Errno::NOENT) => {
                 let made = make(&self.inbox.top, name).and_then(|()| fs::fsync(&self.inbox.top));
                 made.map_err(|errno| MaildirError::io("make", &path, errno))?;
-                open(&self.inbox.top, name, OFlags::NOFOLLOW)
+                folder_at(&self.inbox.top, name, Links::Refused)
             }
             other => other,
         };
@@ -115,14 +108,14 @@ impl Maildir {
 }
 
 impl Folder {
-    /// The folder behind `top`, with what belongs into it.
+    /// Opens the folder behind `top` with its parts, creating those that are missing.
     fn whole(path: PathBuf, top: OwnedFd, marked: bool) -> Result<Self, MaildirError> {
         check(&path, &top)?;
         let part = |name: &str| {
             let below = path.join(name);
-            let opened = match open(&top, name, OFlags::NOFOLLOW) {
+            let opened = match folder_at(&top, name, Links::Refused) {
                 Err(Errno::NOENT) => complete(&top, name, marked)
-                    .and_then(|()| open(&top, name, OFlags::NOFOLLOW))
+                    .and_then(|()| folder_at(&top, name, Links::Refused))
                     .map_err(|errno| MaildirError::io("make", &below, errno)),
                 other => other.map_err(|errno| refused(&below, errno)),
             }?;
@@ -139,7 +132,7 @@ impl Folder {
         Ok(Self { path: self.path.clone(), top, tmp, new, cur })
     }
 
-    /// Where it is.
+    /// Returns its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -153,16 +146,14 @@ impl Folder {
         self.new.as_fd()
     }
 
-    /// Returns an error unless `new` can be written into: to be refused when the message is written would be late.
+    /// Returns an error unless `new` can be written. Without this check, the refusal would come only after the message
+    /// is written.
     pub(super) fn check_writable(&self) -> Result<(), MaildirError> {
         fs::accessat(&self.top, "new", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
             .map_err(|errno| MaildirError::io("write into", &self.path.join("new"), errno))
     }
 
-    /// The messages that we put here, the oldest first.
-    ///
-    /// # Errors
-    /// [`MaildirError`].
+    /// Returns the messages that mailstamp put here, the oldest first.
     pub fn messages(&self) -> Result<Vec<Kept>, MaildirError> {
         let mut messages = Vec::new();
         for (folder, seen) in [(&self.new, false), (&self.cur, true)] {
@@ -179,30 +170,25 @@ impl Folder {
         Ok(messages)
     }
 
-    /// The first `most` bytes of a message, and how large it is.
+    /// Returns the first `most` bytes of a message, and its size.
     ///
     /// # Errors
-    /// [`MaildirError`]; it may be gone by now.
+    /// [`MaildirError`]; the message may be gone by now.
     pub fn read(&self, kept: &Kept, most: u64) -> Result<(Vec<u8>, u64), MaildirError> {
         let path = self.path.join(&kept.name);
         let trouble = |error: std::io::Error| MaildirError::io("read", &path, error);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file =
-            fs::openat(self.part(kept), &kept.name, flags, Mode::empty()).map_err(|errno| trouble(errno.into()))?;
-        let file = File::from(file);
+        let opened = safe_open::file_at(self.part(kept), &kept.name, OFlags::RDONLY);
+        let file = opened.map_err(|errno| trouble(errno.into()))?;
         let metadata = file.metadata().map_err(trouble)?;
         if !metadata.is_file() {
-            return Err(MaildirError::unsafe_place(&path, "is not a regular file"));
+            return Err(MaildirError::insecure_path(&path, "not a regular file"));
         }
         let mut bytes = Vec::new();
         file.take(most).read_to_end(&mut bytes).map_err(trouble)?;
         Ok((bytes, metadata.len()))
     }
 
-    /// Removes a message; that it is gone already is no trouble.
-    ///
-    /// # Errors
-    /// [`MaildirError`].
+    /// Removes a message. A message that is gone already is no error.
     pub fn remove(&self, kept: &Kept) -> Result<(), MaildirError> {
         match fs::unlinkat(self.part(kept), &kept.name, AtFlags::empty()) {
             Ok(()) => fs::fsync(self.part(kept)),
@@ -212,41 +198,26 @@ impl Folder {
         .map_err(|errno| MaildirError::io("remove", &self.path.join(&kept.name), errno))
     }
 
-    /// Waits until no other process has this lock on the folder; it is ours until what is returned is dropped.
-    ///
-    /// # Errors
-    /// [`MaildirError`].
+    /// Locks the folder, waiting for other processes. The lock is held until the returned descriptor is dropped.
     pub fn lock(&self) -> Result<OwnedFd, MaildirError> {
-        loop {
-            match self.locked(FlockOperation::LockExclusive) {
-                Err(Errno::INTR) => {}
-                other => return other.map_err(|errno| MaildirError::io("lock", &self.path, errno)),
-            }
-        }
+        let lock = self.again_as_lock()?;
+        file_lock::lock(&lock).map_err(|error| MaildirError::io("lock", &self.path, error))?;
+        Ok(lock)
     }
 
-    /// As [`lock`](Self::lock), without waiting; `None` when another process has it.
-    ///
-    /// # Errors
-    /// [`MaildirError`].
+    /// Locks like [`lock`](Self::lock), without waiting; `None` while another process has the lock.
     pub fn try_lock(&self) -> Result<Option<OwnedFd>, MaildirError> {
-        match self.locked(FlockOperation::NonBlockingLockExclusive) {
-            Ok(lock) => Ok(Some(lock)),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(errno) => Err(MaildirError::io("lock", &self.path, errno)),
-        }
+        let lock = self.again_as_lock()?;
+        let locked = file_lock::try_lock(&lock).map_err(|error| MaildirError::io("lock", &self.path, error))?;
+        Ok(locked.then_some(lock))
     }
 
-    /// The folder, opened anew: copies of one description share its lock.
-    fn locked(&self, how: FlockOperation) -> Result<OwnedFd, Errno> {
-        let own = open(&self.top, ".", OFlags::empty())?;
-        fs::flock(&own, how).map(|()| own)
+    /// Opens the folder anew: duplicates of one description would share its lock.
+    fn again_as_lock(&self) -> Result<OwnedFd, MaildirError> {
+        folder_at(&self.top, ".", Links::Followed).map_err(|errno| MaildirError::io("lock", &self.path, errno))
     }
 
-    /// Removes from `tmp` what was left there 36 hours before `now` or earlier. How many files that were.
-    ///
-    /// # Errors
-    /// [`MaildirError`].
+    /// Removes files from `tmp` that are 36 hours old at `now`, and returns their number.
     pub fn sweep(&self, now: i64) -> Result<usize, MaildirError> {
         let trouble = |errno| MaildirError::io("tidy up", &self.path, errno);
         let mut removed = 0;
@@ -271,11 +242,7 @@ impl Folder {
     }
 }
 
-fn open(at: impl AsFd, path: impl rustix::path::Arg, more: OFlags) -> Result<OwnedFd, Errno> {
-    fs::openat(at, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | more, Mode::empty())
-}
-
-/// Another delivery may be faster.
+/// Creates a folder. Another delivery may be faster.
 fn make(at: impl AsFd, path: impl rustix::path::Arg) -> Result<(), Errno> {
     match fs::mkdirat(at, path, Mode::RWXU) {
         Err(Errno::EXIST) => Ok(()),
@@ -283,32 +250,32 @@ fn make(at: impl AsFd, path: impl rustix::path::Arg) -> Result<(), Errno> {
     }
 }
 
-/// Makes a part of a folder; before it the mark, so that a folder with all its parts has one.
+/// Creates a part of a folder. The marker comes first, so that a complete folder has one.
 fn complete(top: &OwnedFd, part: &str, marked: bool) -> Result<(), Errno> {
     if marked {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        fs::openat(top, MARKER, flags, Mode::RUSR | Mode::WUSR)?;
+        safe_open::file_at(top, MARKER, OFlags::WRONLY | OFlags::CREATE)?;
     }
     make(top, part)?;
     fs::fsync(top)
 }
 
-/// A folder must be the user's own and closed to the world. What his group may do is his choice: some share their mail.
+/// Checks that a folder is the user's own and not world-writable. The rights of the group are the user's choice, since
+/// some share their mail.
 fn check(path: &Path, folder: &OwnedFd) -> Result<(), MaildirError> {
     let stat = fs::fstat(folder).map_err(|errno| MaildirError::io("look at", path, errno))?;
     let own = rustix::process::geteuid().as_raw();
     if stat.st_uid != own {
-        return Err(MaildirError::unsafe_place(path, format!("belongs to user {}, not to user {own}", stat.st_uid)));
+        return Err(MaildirError::insecure_path(path, format!("owned by user {}, expected user {own}", stat.st_uid)));
     }
     if Mode::from_raw_mode(stat.st_mode).intersects(Mode::WOTH) {
-        return Err(MaildirError::unsafe_place(path, "can be written by everybody"));
+        return Err(MaildirError::insecure_path(path, "world-writable"));
     }
     Ok(())
 }
 
 fn refused(path: &Path, errno: Errno) -> MaildirError {
     match errno {
-        Errno::LOOP | Errno::NOTDIR => MaildirError::unsafe_place(path, "is not a folder"),
+        Errno::LOOP | Errno::NOTDIR => MaildirError::insecure_path(path, "not a folder"),
         _ => MaildirError::io("open", path, errno),
     }
 }

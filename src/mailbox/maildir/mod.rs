@@ -1,6 +1,5 @@
-//! Maildirs (maildir(5), Maildir++): a message is written where nobody looks and linked in when it is whole and on the
-//! disk, so that no reader ever sees half of one and no lock is needed. Which message goes into which folder is decided
-//! above.
+//! Maildirs (maildir(5), Maildir++). A message is written where no reader looks, and linked in when it is whole and on
+//! the disk. So no reader ever sees a part of it, and no lock is needed. The caller chooses the folder of a message.
 
 mod draft;
 mod error;

@@ -1,12 +1,12 @@
-//! Names that no other delivery takes, on this host or on another that shares the folder (maildir(5)): the time, the
-//! microsecond, the process, eight random characters, the host. The random ones serve as a short name, too.
+//! Unique names of messages, on this host and on others that share the folder (maildir(5)): the time, the microsecond,
+//! the process, eight random characters, the host. The random ones are also the short name.
 
 use crate::os::random;
 use data_encoding::{Encoding, Specification};
 use std::io;
 use std::sync::LazyLock;
 
-/// When a message is put into a folder.
+/// Time of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeliveryTime {
     /// Seconds since 1970.
@@ -15,28 +15,29 @@ pub struct DeliveryTime {
     pub micros: u32,
 }
 
-/// A name that no other message has.
+/// Name that no other message has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UniqueName {
     text: String,
     id: String,
 }
 
-/// RFC 4648 section 6 in lower case: no letter that is taken for another, and nothing a shell or a folder's name minds.
+/// RFC 4648 section 6 in lower case: no ambiguous letter, and no character that a shell or a folder's name treats
+/// specially.
 static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
     let mut specification = Specification::new();
     specification.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
     specification.encoding().unwrap_or(data_encoding::BASE32HEX_NOPAD)
 });
 
-/// Random bytes of a name: eight characters.
+/// Random bytes of a name, which give eight characters.
 const RANDOM: usize = 5;
 
 impl UniqueName {
-    /// A new name.
+    /// Returns a new name.
     ///
     /// # Errors
-    /// The system's, when it has no random numbers.
+    /// The system's, when it has no random bytes.
     pub fn new(moment: DeliveryTime) -> io::Result<Self> {
         let mut random = [0; RANDOM];
         random::fill(&mut random)?;
@@ -47,20 +48,20 @@ impl UniqueName {
         Ok(Self { text: format!("{}.M{micros}P{process}R{id}.{host}", seconds.max(0)), id })
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Its random part.
+    /// Returns its random part.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 }
 
-/// The moment and the random part of a name that [`UniqueName`] made, whatever a reader has put behind it since.
+/// Returns the time and the random part of a name that [`UniqueName`] made. A suffix that a reader added is ignored.
 pub(super) fn parse(name: &str) -> Option<(DeliveryTime, &str)> {
     let (seconds, rest) = name.split_once('.')?;
     let (delivery, _) = rest.split_once('.')?;
@@ -71,7 +72,8 @@ pub(super) fn parse(name: &str) -> Option<(DeliveryTime, &str)> {
     Some((moment, id)).filter(|_| ours)
 }
 
-/// The host's name with `/` and `:` written as maildir(5) says, and anything that is not visible ASCII left out.
+/// Returns the host's name with `/` and `:` encoded as in maildir(5), and without characters that are not visible
+/// ASCII.
 fn host(name: &[u8]) -> String {
     let mut host = String::with_capacity(name.len());
     for byte in name.iter().take(64) {

@@ -1,17 +1,17 @@
-//! How mail servers write the names of folders on the disk: in the modified UTF-7 of IMAP (RFC 3501 section 5.1.3), as
-//! Dovecot and Courier do. Reading such names is left out.
+//! Encodes the names of folders as mail servers write them on the disk: in the modified UTF-7 of IMAP (RFC 3501 section
+//! 5.1.3), as Dovecot and Courier do. It does not decode such names.
 
 use data_encoding::{Encoding, Specification};
 use std::sync::LazyLock;
 
-/// Base64 with a comma in the place of the slash, which stands between folders.
+/// Base64 with a comma instead of the slash, which separates folders.
 static BASE64: LazyLock<Encoding> = LazyLock::new(|| {
     let mut specification = Specification::new();
     specification.symbols.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,");
     specification.encoding().unwrap_or(data_encoding::BASE64_NOPAD)
 });
 
-/// The name as it stands on the disk. One in plain ASCII stays what it is, but for `&`.
+/// Returns the name on the disk. A plain ASCII name stays as it is, except for `&`.
 #[must_use]
 pub fn on_disk(name: &str) -> String {
     let mut spelled = String::with_capacity(name.len());

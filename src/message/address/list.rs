@@ -1,25 +1,25 @@
-//! The mailboxes of a header field such as From, To or Cc. Written here and not taken from mailparse, whose `addrparse`
-//! gives up the whole list for one bad entry (an unquoted comma in a name is enough), ends a nested comment too early and
-//! cannot read `"joe b"@example.org` outside of angle brackets. Encoded-words stand in display names only (RFC 2047
-//! section 5) and are skipped with them.
+//! Parses the mailboxes of a header field such as From, To or Cc. The `addrparse` of mailparse is not used: it rejects
+//! the whole list for one bad entry (an unquoted comma in a name is enough), ends a nested comment too early and cannot
+//! read `"joe b"@example.org` outside of angle brackets. Encoded-words occur in display names only (RFC 2047 section 5)
+//! and are skipped with them.
 
 use super::Address;
 
-/// The longest field that is read: as much as a whole header block may have. A longer one has no addresses.
+/// Longest field that is read: as much as a whole header block may have. A longer one has no addresses.
 const FIELD_MAX: usize = 256 * 1024;
 
-/// The most addresses that are returned, unless told.
+/// Default limit on the addresses returned.
 const ADDRESSES_MAX: usize = 100;
 
-/// The addresses of a field's value, in their order: names, comments, groups and folding removed (RFC 5322 section 3.4).
-/// An entry that is not well formed is left out, and the others still count. At most 100; none when the field is longer
-/// than 256 KiB. Linear in its length.
+/// Returns the addresses of a field's value in their order, without names, comments, groups and folding (RFC 5322
+/// section 3.4). A malformed entry is left out; the others still count. At most 100; none when the field is longer than
+/// 256 KiB. Linear in its length.
 #[must_use]
 pub fn addresses(value: &[u8]) -> Vec<Address> {
     addresses_up_to(value, ADDRESSES_MAX)
 }
 
-/// As [`addresses`], but at most `most`.
+/// Returns what [`addresses`] returns, but at most `most`.
 #[must_use]
 pub fn addresses_up_to(value: &[u8], most: usize) -> Vec<Address> {
     if value.len() > FIELD_MAX {
@@ -28,9 +28,9 @@ pub fn addresses_up_to(value: &[u8], most: usize) -> Vec<Address> {
     entries(value, most).into_iter().filter_map(Result::ok).collect()
 }
 
-/// The entries of a field's value: an address each, or the text of one that is none: a bare name as local programs write
-/// (`To: root`), or something broken. So nobody is passed over in silence where each entry means that mail goes to it.
-/// Groups without members are nobody. At most `most` addresses, and as many other entries, of a field of any length.
+/// Returns the entries of a field's value: an address each, or the text of an entry that is none, such as a bare name
+/// as local programs write it (`To: root`). So no entry is skipped silently where each means a recipient. Groups
+/// without members have no entries. At most `most` addresses, and as many other entries, of a field of any length.
 #[must_use]
 pub fn entries(value: &[u8], most: usize) -> Vec<Result<Address, String>> {
     let mut found = Vec::new();
@@ -39,7 +39,7 @@ pub fn entries(value: &[u8], most: usize) -> Vec<Result<Address, String>> {
     }
     let mut addresses = 0;
     let mut others = 0;
-    // Whether there is room for more.
+    // Returns whether more entries fit.
     let mut take = |entry: Entry| {
         match entry.read() {
             Some(Ok(address)) => {
@@ -69,7 +69,7 @@ pub fn entries(value: &[u8], most: usize) -> Vec<Result<Address, String>> {
                     return found;
                 }
             }
-            // The name of a group ends here; an address is none.
+            // The name of a group ends here. An address is no name.
             ':' if entry.angle == Angle::None && !entry.is_address() => entry = Entry::default(),
             c => entry.push(c),
         }
@@ -78,13 +78,13 @@ pub fn entries(value: &[u8], most: usize) -> Vec<Result<Address, String>> {
     found
 }
 
-/// Where the reading of one entry stands.
+/// State of the parser within one entry.
 #[derive(Default)]
 struct Entry {
-    /// The address so far: what the angle brackets hold or, without them, everything.
+    /// The address so far: the text in angle brackets or, without them, all of it.
     text: String,
     angle: Angle,
-    /// Something stands behind the angle brackets, or a comment has no end.
+    /// Text follows the angle brackets, or a comment has no end.
     broken: bool,
 }
 
@@ -97,7 +97,7 @@ enum Angle {
 }
 
 impl Entry {
-    /// The display name is over.
+    /// Ends the display name.
     fn open(&mut self) {
         self.text.clear();
         self.angle = Angle::Open;
@@ -111,7 +111,7 @@ impl Entry {
         }
     }
 
-    /// Up to the closing quote; the quotes and escapes stay, for `Address::parse` to judge.
+    /// Reads up to the closing quote. Quotes and escapes stay, for `Address::parse` to judge.
     fn quoted_string(&mut self, chars: &mut impl Iterator<Item = char>) {
         self.push('"');
         while let Some(c) = chars.next() {
@@ -146,11 +146,11 @@ impl Entry {
         Address::parse(self.trimmed()).is_ok()
     }
 
-    /// The address, or the text that is none; nothing where nothing stands.
+    /// Returns the address, or the text of an invalid entry; `None` for an empty one.
     fn read(self) -> Option<Result<Address, String>> {
         let text = self.trimmed();
         if self.angle == Angle::Open || self.broken {
-            // With the bracket, so that nobody takes what it holds for a bare name.
+            // The bracket tells the content from a bare name.
             return Some(Err(format!("<{text}")));
         }
         match Address::parse(text) {
@@ -161,7 +161,7 @@ impl Entry {
     }
 }
 
-/// The rest of a comment, nested ones with it (RFC 5322 section 3.2.2); whether it has an end.
+/// Skips the rest of a comment, nested ones included (RFC 5322 section 3.2.2). Returns whether it has an end.
 fn skip_comment(chars: &mut impl Iterator<Item = char>) -> bool {
     let mut depth = 1_usize;
     while let Some(c) = chars.next() {

@@ -1,10 +1,10 @@
-//! Addresses: read from configuration, claims, envelopes and header fields into one canonical form, so that two
-//! spellings of one mailbox are one address. Patterns for the user's own addresses stand in `pattern`, lists of
-//! mailboxes as header fields carry them in `list`. Display names are nobody's concern here.
+//! Mail addresses in one canonical form, from configuration, claims, envelopes and header fields, so that two spellings
+//! of one mailbox are one address. `pattern` has the patterns for the user's own addresses, `list` the lists of
+//! mailboxes in header fields. Display names are left out.
 //!
 //! The canonical form: the local part without quotes, in normalisation form C, ASCII letters in lower case; `@`; the
-//! domain as lower-case A-labels without a trailing dot, or a domain literal. Letters beyond ASCII keep their case in the
-//! local part, since nobody but the receiving host knows how it folds them.
+//! domain as lower-case A-labels without a trailing dot, or a domain literal. Letters beyond ASCII keep their case in
+//! the local part, since only the receiving host knows how it folds them.
 
 mod list;
 mod pattern;
@@ -20,37 +20,37 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use unicode_normalization::UnicodeNormalization;
 
-/// The longest local part, in octets. RFC 5321 section 4.5.3.1.1 obliges everyone to take 64 and asks for no limit where
-/// that can be had; return paths of lists and forwarders (VERP, SRS) do go beyond 64.
+/// Longest local part, in octets. RFC 5321 section 4.5.3.1.1 obliges every host to take 64, and discourages any limit.
+/// Return paths of lists and forwarders (VERP, SRS) are longer than 64.
 pub const LOCAL_MAX: usize = 255;
 
-/// The longest domain, in octets: what the DNS can carry (RFC 1035 section 2.3.4, RFC 5321 section 4.5.3.1.2).
+/// Longest domain, in octets: the limit of the DNS (RFC 1035 section 2.3.4, RFC 5321 section 4.5.3.1.2).
 pub const DOMAIN_MAX: usize = 253;
 
-/// The longest text that is looked at. Escapes, and letters that become shorter A-labels, fit in.
+/// Longest text that is parsed. It leaves space for escapes, and for letters that become shorter A-labels.
 const TEXT_MAX: usize = 2048;
 
-/// A mailbox, `local@domain`. Two addresses are equal when their canonical forms are; [`Address::same`] also offers the
-/// comparison that keeps the case of local parts.
+/// Mailbox, `local@domain`. Two addresses are equal when their canonical forms are. [`Address::same`] can also compare
+/// local parts with their case.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Address {
-    /// Without quotes, in NFC, the case as it was written (RFC 5321 section 2.4: only the receiving host may fold it).
+    /// Without quotes, in NFC, with its original case (RFC 5321 section 2.4: only the receiving host may fold it).
     local: String,
     domain: String,
 }
 
-/// How local parts compare.
+/// Comparison of local parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LocalCase {
-    /// `Joe@` is `joe@`, for ASCII letters: how practically every host delivers.
+    /// `Joe@` is `joe@`, for ASCII letters: practically every host delivers so.
     #[default]
     Fold,
     /// `Joe@` is not `joe@`.
     Keep,
 }
 
-/// Why a text is not an address.
+/// Reason that a text is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// No `@`.
@@ -71,11 +71,11 @@ pub enum AddressError {
 }
 
 impl Address {
-    /// Reads an address as it stands in a configuration, a claim or an envelope: no display name, comment, angle
-    /// bracket, route or white space around it.
+    /// Parses an address from a configuration, a claim or an envelope, without display name, comment, angle bracket,
+    /// route or white space around it.
     ///
     /// # Errors
-    /// [`AddressError`] says what is wrong with it.
+    /// [`AddressError`], with the reason.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         if text.len() > TEXT_MAX {
             return Err(AddressError::TooLong);
@@ -83,39 +83,39 @@ impl Address {
         if let Some(bad) = text.chars().find(|&c| deceptive(c)) {
             return Err(AddressError::Character(bad));
         }
-        // A domain holds no '@', a quoted local part may.
+        // A domain contains no '@'; a quoted local part may.
         let (local, domain) = text.rsplit_once('@').ok_or(AddressError::NoAt)?;
         Ok(Self { local: canonical_local(local)?, domain: canonical_domain(domain)? })
     }
 
-    /// The local part: without quotes, in NFC, its case as written.
+    /// Returns the local part: without quotes, in NFC, in its original case.
     #[must_use]
     pub fn local(&self) -> &str {
         &self.local
     }
 
-    /// The domain: lower-case A-labels, or a literal such as `[192.0.2.1]`.
+    /// Returns the domain: lower-case A-labels, or a literal such as `[192.0.2.1]`.
     #[must_use]
     pub fn domain(&self) -> &str {
         &self.domain
     }
 
-    /// The canonical form, which hashed audiences and patterns are about. The local part stands unquoted; the last `@` is
+    /// Returns the canonical form, which hashed audiences and patterns use. The local part is unquoted; the last `@` is
     /// the one before the domain.
     #[must_use]
     pub fn canonical(&self) -> String {
         format!("{}@{}", self.local.to_ascii_lowercase(), self.domain)
     }
 
-    /// The address of the whole mailbox that this one leads to: the local part in lower case, and without its tag (what
-    /// follows a `+`). Nothing may be left of the local part then.
+    /// Returns the address of the whole mailbox: the local part in lower case and without its tag (from the `+` on).
+    /// Nothing may be left of the local part then.
     #[must_use]
     pub fn mailbox(&self) -> Self {
         let base = self.local.split_once('+').map_or(self.local.as_str(), |(base, _)| base);
         Self { local: base.to_lowercase().nfc().collect(), domain: self.domain.clone() }
     }
 
-    /// Whether both name the same mailbox, with the local parts compared as `case` says.
+    /// Returns whether both name the same mailbox, with the local parts compared as `case` says.
     #[must_use]
     pub fn same(&self, other: &Self, case: LocalCase) -> bool {
         let locals = match case {
@@ -144,8 +144,8 @@ impl Hash for Address {
     }
 }
 
-/// Writes the address as it may stand in a header field or on a command line after `--`: the local part quoted when it
-/// has to be, nothing in it that could end a line. Letters beyond ASCII stay as they are (RFC 6532).
+/// Formats the address for a header field or for a command line after `--`: the local part is quoted if necessary, and
+/// no character can end a line. Letters beyond ASCII stay as they are (RFC 6532).
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if is_dot_atom(&self.local) {
@@ -192,11 +192,11 @@ impl From<Address> for String {
     }
 }
 
-/// A domain in its canonical form: lower-case A-labels (UTS 46, non-transitional, for labels beyond ASCII) without the
-/// trailing dot; or a domain literal with its address in the shortest spelling.
+/// Returns a domain in its canonical form: lower-case A-labels (UTS 46, non-transitional, for labels beyond ASCII)
+/// without the trailing dot; or a domain literal with its address in the shortest spelling.
 ///
 /// # Errors
-/// [`AddressError`] when it is none, too long, or holds a deceptive character.
+/// [`AddressError`] when it is invalid, too long, or contains a deceptive character.
 pub fn canonical_domain(text: &str) -> Result<String, AddressError> {
     if text.len() > TEXT_MAX {
         return Err(AddressError::TooLong);
@@ -219,13 +219,14 @@ pub fn canonical_domain(text: &str) -> Result<String, AddressError> {
     if domain.split('.').all(is_label) { Ok(domain) } else { Err(AddressError::Domain) }
 }
 
-/// Letters, digits and inner hyphens (RFC 5321 section 4.1.2); the underscore because some hosts do use it.
+/// Returns whether it has only letters, digits and inner hyphens (RFC 5321 section 4.1.2), or the underscore, which
+/// some hosts use.
 fn is_label(label: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
     (1..=63).contains(&label.len()) && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
 }
 
-/// `192.0.2.1` or `IPv6:2001:db8::1` (RFC 5321 section 4.1.3).
+/// Parses a literal: `192.0.2.1` or `IPv6:2001:db8::1` (RFC 5321 section 4.1.3).
 fn canonical_literal(text: &str) -> Result<String, AddressError> {
     if let Ok(v4) = text.parse::<Ipv4Addr>() {
         return Ok(format!("[{v4}]"));
@@ -237,10 +238,10 @@ fn canonical_literal(text: &str) -> Result<String, AddressError> {
     }
 }
 
-/// Words and quoted strings joined by dots (RFC 5322 section 4.4, `obs-local-part`), unquoted. Dots may also stand where
-/// no atom stands beside them: such mailboxes exist (`joe..b@`, `joe.@`) and can be written with quotes anyway.
+/// Parses words and quoted strings joined by dots (RFC 5322 section 4.4, `obs-local-part`), and unquotes them. A dot
+/// needs no atom beside it: such mailboxes exist (`joe..b@`, `joe.@`) and can be written with quotes anyway.
 fn canonical_local(text: &str) -> Result<String, AddressError> {
-    // First of all NFC: it turns some letters into ASCII (U+037E into ';', U+212A into 'K').
+    // NFC comes first, since it turns some letters into ASCII (U+037E into ';', U+212A into 'K').
     let text: Cow<'_, str> = if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) };
     let mut local = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -250,7 +251,7 @@ fn canonical_local(text: &str) -> Result<String, AddressError> {
             '"' if word_may_begin => {
                 quoted_string(&mut chars, &mut local)?;
                 word_may_begin = false;
-                // A quoted string is a word by itself: only a dot or the end may follow.
+                // A quoted string is a word by itself, so only a dot or the end may follow.
                 if chars.peek().is_some_and(|&next| next != '.') {
                     return Err(AddressError::Local);
                 }
@@ -269,14 +270,14 @@ fn canonical_local(text: &str) -> Result<String, AddressError> {
     if local.is_empty() {
         return Err(AddressError::Local);
     }
-    // Quoting can have parted letters that belong together.
+    // Quotes can have separated letters that compose.
     if !local.is_ascii() {
         local = local.nfc().collect();
     }
     if local.len() > LOCAL_MAX { Err(AddressError::TooLong) } else { Ok(local) }
 }
 
-/// The rest of a quoted string, its opening quote already read (RFC 5322 section 3.2.4).
+/// Reads the rest of a quoted string after its opening quote (RFC 5322 section 3.2.4).
 fn quoted_string(chars: &mut impl Iterator<Item = char>, local: &mut String) -> Result<(), AddressError> {
     while let Some(c) = chars.next() {
         match c {
@@ -288,7 +289,7 @@ fn quoted_string(chars: &mut impl Iterator<Item = char>, local: &mut String) -> 
     Err(AddressError::Local)
 }
 
-/// RFC 5322 section 3.2.3, with RFC 6532 section 3.2.
+/// Returns whether a character is atext: RFC 5322 section 3.2.3, with RFC 6532 section 3.2.
 fn is_atext(c: char) -> bool {
     !c.is_ascii() || c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c)
 }
@@ -297,10 +298,10 @@ fn is_dot_atom(local: &str) -> bool {
     local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
 }
 
-/// What has no place in an address because a reader cannot see it, or takes it for something else: controls, every
-/// white space but the blank, bidirectional controls, zero-width and filler characters, variation selectors, tags, the
-/// two other `@`, and the character that stands for undecodable bytes. Domains that need a joiner between their letters
-/// can be written as A-labels.
+/// Returns whether a character is deceptive in an address, because a reader cannot see it or takes it for another:
+/// controls, every white space but the blank, bidirectional controls, zero-width and filler characters, variation
+/// selectors, tags, the two other `@`, and the character for undecodable bytes. Domains that need a joiner between
+/// their letters can be written as A-labels.
 fn deceptive(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();

@@ -1,17 +1,20 @@
-//! Patterns of addresses: the user's own mailboxes in the configuration, and the senders in his rules.
+//! Address patterns: for the user's own mailboxes in the configuration, and for the senders in the user's rules.
 
 use super::{Address, AddressError, LocalCase, canonical_domain};
 use regex::{Regex, RegexBuilder};
 use std::fmt;
 use std::str::FromStr;
 
-/// Compiled expressions, and the cache that matching fills, may grow to this many bytes each.
+/// Limit in bytes for a compiled expression, and for the cache that matching fills.
 const REGEX_LIMIT: usize = 1 << 20;
 
-/// Whether an address is one of several: `joe@example.org` itself; `joe+*@example.org`, every tag behind the `+` (or
-/// another separator; the plain address is not among them); `*@example.org`, every address there; or `/expression/`, a
-/// regular expression that is looked for anywhere in the canonical address, so that `^` and `$` have to be written where
-/// they are meant. Matching takes time linear in the address.
+/// Pattern of addresses. Matching takes time linear in the address.
+///
+/// - `joe@example.org`: this address.
+/// - `joe+*@example.org`: every tag behind the `+` (or another separator), but not the plain address.
+/// - `*@example.org`: every address of the domain.
+/// - `/expression/`: a regular expression that matches anywhere in the canonical address. It needs `^` and `$` to match
+///   all of it.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: String,
@@ -22,45 +25,45 @@ pub struct Pattern {
 #[derive(Clone, Debug)]
 enum Form {
     Exact(Address),
-    /// The local part begins with the local part of this address.
+    /// Local parts that begin with the local part of this address.
     Prefix(Address),
     Domain(String),
     Expression(Box<Regex>),
 }
 
-/// Why a text is not a pattern.
+/// Reason that a text is not a pattern.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PatternError {
-    /// Not an address apart from the `*`.
+    /// Not an address, apart from the `*`.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// A `*` in the wrong place. (As a character of an address it can be quoted: `"a*b"@example.org`.)
+    /// A `*` at the wrong position. (As a character of an address it can be quoted: `"a*b"@example.org`.)
     #[error("a '*' stands for a whole local part, or for a tag behind a separator such as '+'")]
     Star,
-    /// Not a regular expression, or one that would grow too large.
+    /// Not a regular expression, or too large when compiled.
     #[error("not a usable regular expression")]
     Expression(#[source] regex::Error),
 }
 
 impl Pattern {
-    /// Reads a pattern; local parts compare without case.
+    /// Parses a pattern; local parts compare without case.
     ///
     /// # Errors
-    /// [`PatternError`] says what is wrong with it.
+    /// [`PatternError`], with the reason.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         Self::parse_with(text, LocalCase::Fold)
     }
 
-    /// Reads a pattern; local parts compare as `case` says. Expressions are compiled here and not on first use, because
-    /// a broken one must show when the configuration is read and not turn into "no match" on the mail path.
+    /// Parses a pattern; local parts compare as `case` says. Expressions are compiled here and not on first use: a
+    /// broken one must show when the configuration is read, and not become "no match" on the mail path.
     ///
     /// # Errors
-    /// [`PatternError`] says what is wrong with it.
+    /// [`PatternError`], with the reason.
     pub fn parse_with(text: &str, case: LocalCase) -> Result<Self, PatternError> {
         Ok(Self { text: text.to_owned(), form: form(text, case)?, case })
     }
 
-    /// Whether the address is one of those meant.
+    /// Returns whether the pattern matches the address.
     #[must_use]
     pub fn matches(&self, address: &Address) -> bool {
         match &self.form {
@@ -81,7 +84,8 @@ impl Pattern {
         }
     }
 
-    /// The address, when the pattern is exactly one. Hashed audiences can be checked against such patterns only.
+    /// Returns the address, when the pattern is exactly one. Hashed audiences can be checked against such patterns
+    /// only.
     #[must_use]
     pub fn exact(&self) -> Option<&Address> {
         match &self.form {
@@ -90,7 +94,7 @@ impl Pattern {
         }
     }
 
-    /// The pattern as it was written.
+    /// Returns the pattern as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -127,7 +131,7 @@ fn form(text: &str, case: LocalCase) -> Result<Form, PatternError> {
     }
     match local.strip_suffix('*') {
         Some("") => Ok(Form::Domain(canonical_domain(domain)?)),
-        // Without a separator `joe*@` would take in the neighbour `joey@`.
+        // Without a separator, `joe*@` would match the neighbour `joey@`.
         Some(tagged) if tagged.ends_with(['+', '-', '=', '.', '_']) && !tagged.contains('*') => {
             Ok(Form::Prefix(Address::parse(&format!("{tagged}@{domain}"))?))
         }

@@ -1,4 +1,4 @@
-//! Fields as hosts write them, and as senders would like to have them.
+//! Fields as hosts write them, and as senders would forge them.
 
 use super::*;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ fn read(header: &str) -> Vec<Outcome> {
     outcomes(&Message::parse(header.as_bytes()), &[TRUSTED.to_owned()])
 }
 
-/// The outcomes of one field, shortly.
+/// Returns the outcomes of one field in a short form.
 fn one(value: &str) -> Vec<String> {
     let short = |outcome: &Outcome| {
         let properties = outcome.properties.iter().map(|(name, value)| format!(" {name}={value}"));
@@ -44,7 +44,7 @@ fn the_examples_of_the_rfc_are_read() {
 
 #[test]
 fn what_others_write_is_read() {
-    // Values that are no tokens; a parameter without a type; a semicolon too many.
+    // Values that are no tokens, a parameter without a type, and an extra semicolon.
     assert_eq!(
         one(
             "mx.x.example; spf=pass smtp.mailfrom=SRS0=a/b=c=d.example=bob@f.example; dmarc=pass action=none header.from=y.example;"
@@ -115,11 +115,11 @@ fn only_what_the_boundary_put_there_counts() {
         field("pass")
     );
     assert_eq!(results(header), ["fail", "none"]);
-    // One that cannot be read spoils the others: it may be the one that speaks against the sender.
+    // An unreadable field spoils the others, since it may be the one with the unfavourable result.
     assert!(results(format!("{}Authentication-Results: mx.x.example; a=b c\n", field("pass"))).is_empty());
     let latin = [field("pass").as_bytes(), b"Authentication-Results: mx.x.example; dmarc=fail (b\xf6b)\n\n"].concat();
     assert_eq!(outcomes(&Message::parse(&latin), &[TRUSTED.to_owned()]), []);
-    // Somebody else's field is no mark of the boundary.
+    // The field of another host does not mark the boundary.
     let header = format!("Authentication-Results: other.example; none\nReceived: by mx\n{}", field("fail"));
     assert_eq!(results(header), ["fail"]);
 }
@@ -152,7 +152,7 @@ fn the_from_domain_is_genuine_when_something_says_so_of_it() {
         "dmarc=bestguesspass header.from=mail.y.example",
         "dmarc=fail header.from=mail.y.example",
         "dmarc=fail header.from=mail.y.example; dkim=pass header.d=mail.y.example",
-        // Twice: the sender wrote one of them into a comment that he ended himself.
+        // Twice: the sender wrote one of them into a comment, and closed the comment.
         "dmarc=pass header.from=mail.y.example; dmarc=fail header.from=mail.y.example",
         "dmarc=pass header.from=evil.example; dmarc=pass header.from=mail.y.example",
         "dmarc=pass header.from=evil.example; dkim=pass header.d=mail.y.example",

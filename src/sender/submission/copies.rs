@@ -1,5 +1,5 @@
-//! What each recipient gets: a copy with his own stamp, and with nobody else's, since a stamp names whom it is for (threat
-//! 38). Pure. Which stamp that is, is decided in `choice`.
+//! Copy of a message for each recipient: with the recipient's own stamp and no other, since a stamp names its recipient
+//! (threat 38). Pure. `stamp_choice` chooses the stamp.
 
 use crate::message::address::Address;
 use crate::message::edit::Edit;
@@ -10,16 +10,15 @@ use crate::stamp::claims::Stamp;
 use crate::stamp::extract::{Found, Place, STAMP_FIELD, locate};
 use crate::stamp::token::Token;
 
-/// The mark beside a stamp that may come back.
+/// Parameter after a stamp that may come back.
 pub const FOR_RETURN: &str = "; reuse=return";
 
-/// A stamp that its sender put on himself stands where it cannot be taken off (in an encoded or signed text), and it is
-/// somebody else's.
+/// The message contains another recipient's stamp in encoded or signed text, where it cannot be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the message holds a stamp for somebody else, in a text that is encoded or signed, and it cannot be taken off")]
+#[error("the message contains another recipient's stamp in encoded or signed text, where it cannot be removed")]
 pub struct OtherRecipientsStamp;
 
-/// What of a message matters for its copies, looked up once.
+/// Message with its stamps, located once for all copies.
 #[derive(Clone, Debug)]
 pub struct SourceMessage<'a> {
     message: Message<'a>,
@@ -28,34 +27,32 @@ pub struct SourceMessage<'a> {
 }
 
 impl<'a> SourceMessage<'a> {
-    /// Looks at a message.
+    /// Locates the stamps of a message.
     #[must_use]
     pub fn new(message: Message<'a>) -> Self {
         let located = locate(&message);
         Self { message, stamps: located.stamps, over_limit: located.over_limit }
     }
 
-    /// The message.
+    /// Returns the message.
     #[must_use]
     pub fn message(&self) -> Message<'a> {
         self.message
     }
 
-    /// The stamp for this recipient that the sender put on himself.
+    /// Returns the stamp for this recipient that the sender put on the message.
     #[must_use]
     pub fn own(&self, recipient: &Address) -> Option<&Found> {
         self.stamps.iter().find(|found| names(&found.token, recipient))
     }
 
-    /// The copy for a recipient, with `put` (a stamp and its mark) in its header. With `keep`, that stamp of the sender's own
-    /// stays where it stands.
+    /// Builds the copy for a recipient, with `put` (a stamp and its parameter) in its header.
     ///
-    /// # Errors
-    /// [`OtherRecipientsStamp`].
+    /// With `keep`, that stamp of the sender stays where it is.
     pub fn copy(&self, keep: Option<&Found>, put: Option<&str>) -> Result<Edit<'a>, OtherRecipientsStamp> {
         let mut edit = match keep {
             Some(kept) if kept.place == Place::Header => {
-                // Where it stands in the text, it stays there, and the text may hold others: looked for below.
+                // If the text contains it too, it stays there. Other stamps in the text are found below.
                 let mut edit = Edit::new(&self.message);
                 let kept_here = |value: &[u8]| {
                     let bare = crate::stamp::extract::without_white_space(value);
@@ -89,7 +86,7 @@ impl<'a> SourceMessage<'a> {
     }
 }
 
-/// Whether this text is a stamp that names this address; its signature is its reader's affair.
+/// Returns whether this text is a stamp that names this address. The recipient checks its signature.
 fn names(token: &str, address: &Address) -> bool {
     let stamp = Token::parse(token).ok().and_then(|token| Stamp::read(token.payload()).ok());
     stamp.is_some_and(|stamp| stamp.audience.names(address))

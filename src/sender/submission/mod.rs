@@ -1,20 +1,23 @@
-//! `mailstamp sendmail`: one message in, a copy with its own stamp to each recipient. The order is what makes it safe to be
-//! killed anywhere and run again.
+//! `mailstamp sendmail`: one message in, a copy with its own stamp to each recipient.
 //!
-//! 1. The message is written into the journal, with its envelope, durably.
-//! 2. Every recipient who needs a stamp gets one reserved, in the wallet, under a key made of the message's name and
-//!    fingerprint, as it stands in the journal, and his address; what is missing is bought, in one request for each vendor.
-//!    Run again, the same keys give the same stamps; and what the recipient's software takes for another message has another.
-//! 3. If stamps may come back, that is logged, before anybody can let them come back.
-//! 4. Each copy is handed to the next program; when that has taken it, this is noted, durably.
-//! 5. When it is over for everybody, the stamps are used for good, and the file of the journal goes.
+//! The order of the steps makes it safe to kill the process anywhere and run it again:
 //!
-//! A copy can be sent twice in one case: killed after the next program took it and before that was noted. Both are the same
-//! message with the same stamp, so that the recipient's software knows the second for what it is.
+//! 1. The message and its envelope are written to the outbox, durably.
+//! 2. Every recipient who needs a stamp gets one reserved in the wallet; missing stamps are bought in one request for
+//!    each vendor. The reservation key contains the name and fingerprint of the message in the outbox, and the
+//!    recipient's address. The same keys give the same stamps in a later run, and a message with another fingerprint
+//!    gets another stamp.
+//! 3. If stamps may come back, that is logged before any recipient can return one.
+//! 4. Each copy is handed to the next program. When that has accepted it, this is recorded, durably.
+//! 5. When every recipient is done, the stamps are marked as used, and the outbox file is removed.
 //!
-//! Whoever was told 75 and comes again means the same message; whoever was told 0 and sends the same bytes means another.
-//! The journal knows which, as long as the message stands in it. When `-q` was faster it remembers that for the caller, but
-//! only of a message with a Message-ID: of two letters with the same bytes and none, better both are sent than one.
+//! A copy is sent twice in one case: the process was killed after the next program accepted it and before that was
+//! recorded. Both copies are the same message with the same stamp, so the recipient's software recognizes the second.
+//!
+//! After exit status 75, the next call with the same message means the same message. After exit status 0, the next call
+//! with the same bytes means another. The outbox tells the two apart while it holds the message. If `-q` completed the
+//! message first, the outbox keeps the result for the caller, but only for a message with a Message-ID. Of two messages
+//! with equal bytes and no Message-ID, sending both is better than sending one.
 
 pub mod copies;
 pub mod outbox;
@@ -47,57 +50,57 @@ use transport::Transport;
 
 /// Try again (EX_TEMPFAIL).
 const TEMPFAIL: u8 = 75;
-/// Not to be sent as it is (EX_DATAERR).
+/// The message cannot be sent as it is (EX_DATAERR).
 const DATA: u8 = 65;
 
-/// All that sending needs.
+/// Sends messages with stamps.
 pub struct SubmissionAgent<'a> {
-    /// The configuration, the places, the time.
+    /// Configuration, paths and time.
     pub engine: &'a Engine,
     /// Wallet and vendors.
     pub supply: &'a StampSource,
-    /// Who takes the copies.
+    /// Next program or server, which accepts the copies.
     pub transport: &'a Transport,
-    /// Told after each copy: how many are over, of how many.
+    /// Called after each copy with the number of copies done, and of all.
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
 }
 
-/// What became of one recipient's copy in this run.
+/// Result of one recipient's copy in this run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// The next program took it, now or in an earlier run. If it went without a stamp although one was wanted: why.
+    /// The next program accepted it, now or in an earlier run. If a requested stamp is missing, with the reason.
     Sent {
         /// Why there is no stamp.
         without: Option<String>,
     },
-    /// Not now.
+    /// Not sent yet, for this reason.
     Deferred(String),
-    /// Never, with this status.
+    /// Refused for good, with this exit status and reason.
     Refused(u8, String),
 }
 
-/// What became of a message.
+/// Result of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Each recipient with his copy's fate.
+    /// Each recipient with the result of the copy.
     pub each: Vec<(Recipient, Delivery)>,
-    /// Whether it ended before, while its caller was away.
+    /// Whether it was completed earlier, by `sendmail -q`.
     pub ended: bool,
 }
 
 /// Nothing was sent in this run.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
-    /// The journal.
+    /// The outbox.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The user's files.
+    /// Configuration or state.
     #[error(transparent)]
     Undecided(#[from] Deferral),
-    /// The log of grants.
+    /// The used log.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Another process has it.
+    /// Another process has locked the message.
     #[error("another process is sending this message")]
     Busy,
 }
@@ -112,7 +115,7 @@ impl Delivery {
 }
 
 impl Summary {
-    /// The status to exit with: 75 if anything is still to be done, else that of the first refusal.
+    /// Returns the exit status: 75 if a copy is still to be sent, else that of the first refusal.
     #[must_use]
     pub fn status(&self) -> u8 {
         let refused = self.each.iter().find_map(|(_, fate)| match fate {
@@ -124,7 +127,7 @@ impl Summary {
     }
 }
 
-/// What is to be put on a copy.
+/// Stamp of a copy.
 enum Stamped<'a> {
     Plain(Option<String>),
     Own(&'a crate::stamp::extract::Found),
@@ -134,10 +137,10 @@ enum Stamped<'a> {
 }
 
 impl SubmissionAgent<'_> {
-    /// Sends a message, or goes on with it.
+    /// Sends a message, or continues it.
     ///
     /// # Errors
-    /// [`PostError`]: nothing was sent now, and it can be tried again.
+    /// [`PostError`]: nothing was sent now, and a retry is safe.
     pub fn submit(&self, submission: Submission) -> Result<Summary, PostError> {
         match self.journal()?.claim(submission, self.engine.now.0)? {
             Claimed::Open(entry) => self.send(*entry, false),
@@ -149,25 +152,26 @@ impl SubmissionAgent<'_> {
         }
     }
 
-    /// Goes on with all that waits. What can be said of each message.
+    /// Continues all pending messages, and returns the result of each.
     ///
     /// # Errors
-    /// [`PostError`] when the journal cannot be read.
+    /// [`PostError`] when the outbox cannot be read.
     pub fn resume(&self) -> Result<Vec<Result<Summary, PostError>>, PostError> {
         let journal = self.journal()?;
         journal.sweep(self.engine.now.0);
         let waiting = journal.pending()?;
         let mut reports: Vec<_> = waiting.into_iter().map(|entry| self.send(entry?, true)).collect();
-        // Afterwards: what waits may have wanted it.
+        // Last, since a pending message may have used an orphaned purchase.
         reports.extend(self.supply.collect(self.engine.now).err().map(|error| Err(error.into())));
         Ok(reports)
     }
 
-    /// Forgets a message that waits: whoever has not got it will not, and the stamps for them are free again. `false` if
-    /// there is none of this name.
+    /// Removes a pending message. Recipients without a copy get none, and their stamps are free again.
+    ///
+    /// Returns `false` if no message has this name.
     ///
     /// # Errors
-    /// [`PostError`]: it still waits.
+    /// [`PostError`]: the message is still pending.
     pub fn discard(&self, name: &str) -> Result<bool, PostError> {
         match self.journal()?.find(name)? {
             Some(Claimed::Open(entry)) => {
@@ -184,13 +188,13 @@ impl SubmissionAgent<'_> {
         Ok(Outbox::new(self.engine.places.state().map_err(Deferral::from)?))
     }
 
-    /// Sends what is not yet sent of a message. `resumed` says that its caller is not there to be told.
+    /// Sends the copies that are not yet sent. `resumed` means that the caller is not there to get the result.
     fn send(&self, mut entry: Entry, resumed: bool) -> Result<Summary, PostError> {
         let submission = entry.submission.clone();
         let original = SourceMessage::new(Message::parse(&submission.message));
-        // A stamp that cannot be had until somebody does something stops the whole message while nothing of it has left and
-        // its caller listens: he will send it again when he has seen to that, and to everybody. Otherwise it is with us, and
-        // waits until then.
+        // If a stamp is unavailable until the user corrects something, the whole message is refused while no copy has
+        // left and the caller is there. The caller then sends it again, to every recipient. Otherwise the message stays
+        // in the outbox.
         let refuses = !resumed && entry.ends.iter().all(Option::is_none);
         let stamped = self.stamps(&entry, &original, refuses)?;
         if stamped.iter().any(|stamped| matches!(stamped, Some(Stamped::Refused(..)))) {
@@ -208,7 +212,7 @@ impl SubmissionAgent<'_> {
         if self.engine.config.sendmail.learn
             && let Err(error) = self.learn(&original.message(), &before, &report)
         {
-            self.engine.log_error(&format!("sendmail: not learned to whom it went: {error}"));
+            self.engine.log_error(&format!("sendmail: recipients not learned: {error}"));
         }
         if entry.is_done() {
             self.settle_stamps(&entry)?;
@@ -217,8 +221,9 @@ impl SubmissionAgent<'_> {
         Ok(report)
     }
 
-    /// What goes on each copy that is still to be sent. With `refuses`, a stamp for which waiting alone does not help is
-    /// none.
+    /// Returns the stamp of each copy that is still to be sent.
+    ///
+    /// With `refuses`, a stamp is refused if waiting alone does not make it available.
     fn stamps<'a>(
         &self,
         entry: &Entry,
@@ -267,17 +272,17 @@ impl SubmissionAgent<'_> {
         Ok(stamped)
     }
 
-    /// Nothing is sent: somebody's stamp cannot be had, and the caller hears it.
+    /// Sends nothing: a stamp is unavailable, and the caller gets the reason.
     fn refuse_all(&self, entry: Entry, stamped: &[Option<Stamped<'_>>]) -> Result<Summary, PostError> {
         let each = entry.submission.recipients.iter().zip(stamped).map(|(recipient, stamped)| {
             let fate = match stamped {
                 Some(Stamped::Refused(status, said)) => Delivery::Refused(*status, said.clone()),
-                _ => Delivery::Refused(DATA, "not sent, because of the others".to_owned()),
+                _ => Delivery::Refused(DATA, "not sent, because another recipient was refused".to_owned()),
             };
             (recipient.clone(), fate)
         });
         let mut report = Summary { each: each.collect(), ended: false };
-        // What speaks is the status of the one that is to blame.
+        // The first entry sets the exit status, so the recipient that was refused comes first.
         report.each.sort_by_key(|(_, fate)| matches!(fate, Delivery::Refused(DATA, _)));
         report.each.iter().for_each(|(recipient, fate)| self.log(recipient, fate));
         self.settle_stamps(&entry)?;
@@ -289,8 +294,9 @@ impl SubmissionAgent<'_> {
         submission.for_return || self.engine.config.sendmail.for_return
     }
 
-    /// Logs that the stamps may come back. The grant is what the log says; the mark beside the stamp gives nothing (paper,
-    /// protocol step 3).
+    /// Records that the stamps may come back.
+    ///
+    /// Only the used log grants that; the mark beside the stamp grants nothing (paper, protocol step 3).
     fn allow_return(&self, submission: &Submission, stamped: &[Option<Stamped<'_>>]) -> Result<(), PostError> {
         if !self.for_return(submission) {
             return Ok(());
@@ -307,7 +313,7 @@ impl SubmissionAgent<'_> {
                 Some(log) => log,
                 none => none.insert(self.engine.used_log().map_err(Deferral::from)?),
             };
-            // One that names the recipient was sent to him and comes back; one that he let come back goes to him again.
+            // A stamp that names the recipient goes to them and comes back. One that they returned goes to them again.
             let kind = if claims.audience.names(recipient) { GrantKind::Return } else { GrantKind::MultiUse };
             let granted = |before: &StampStatus| match &before.grant {
                 Some(_) => before.clone(),
@@ -320,7 +326,7 @@ impl SubmissionAgent<'_> {
         Ok(())
     }
 
-    /// Hands the copies over, several at once, and notes what becomes of each as soon as it is known.
+    /// Hands the copies over, several at once, and records each result as soon as it is known.
     fn send_copies(
         &self,
         entry: &mut Entry,
@@ -340,14 +346,14 @@ impl SubmissionAgent<'_> {
                 let Some(recipient) = submission.recipients.get(at) else { return };
                 let fate = match (ended.get(at).and_then(Option::as_ref), stamped.get(at).and_then(Option::as_ref)) {
                     (Some(end), _) => Delivery::of(end),
-                    // What cannot be noted would be sent again and again.
-                    (None, _) if failed(&noted) => Delivery::Deferred("nothing can be noted".to_owned()),
+                    // A copy whose result cannot be recorded would be sent again and again.
+                    (None, _) if failed(&noted) => Delivery::Deferred("the outbox cannot be written".to_owned()),
                     (None, Some(stamped)) => {
                         let fate = self.hand_one(submission, original, recipient, stamped, otherwise.as_deref());
                         note(&noted, at, &fate);
                         fate
                     }
-                    (None, None) => Delivery::Deferred("no stamp was looked for".to_owned()),
+                    (None, None) => Delivery::Deferred("no stamp was requested".to_owned()),
                 };
                 if let Some(slot) = fates.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_mut(at) {
                     *slot = Some(fate);
@@ -397,7 +403,7 @@ impl SubmissionAgent<'_> {
         }
     }
 
-    /// Learns to whom the user writes, when that was taken.
+    /// Learns the recipients whose copies were accepted.
     fn learn(
         &self,
         message: &Message<'_>,
@@ -417,7 +423,7 @@ impl SubmissionAgent<'_> {
         Ok(())
     }
 
-    /// The stamps of what was sent are used; those of what never will be are free again.
+    /// Marks the stamps of sent copies as used, and frees those of copies that will not be sent.
     fn settle_stamps(&self, entry: &Entry) -> Result<(), PostError> {
         let identity = identity(&entry.submission);
         for (recipient, end) in entry.submission.recipients.iter().zip(&entry.ends) {
@@ -431,7 +437,7 @@ impl SubmissionAgent<'_> {
         Ok(())
     }
 
-    /// One line a copy, for syslog.
+    /// Writes one line for each copy to syslog.
     fn log(&self, recipient: &Recipient, fate: &Delivery) {
         let to = escape_untrusted(recipient.to_string().as_bytes(), 300);
         let (severity, line) = match fate {
@@ -450,26 +456,26 @@ impl SubmissionAgent<'_> {
     }
 }
 
-/// What stamps are reserved for: this message as its recipients tell it from others, sent to these recipients; sent to others
-/// too, it is on its own.
+/// Identifies the use of stamps: this message, as its recipients distinguish it, to this set of recipients. Sent to
+/// others too, it is another use.
 fn identity(submission: &Submission) -> Vec<u8> {
     [submission.name.as_bytes(), &Fingerprint::of(&Message::parse(&submission.message)).0].concat()
 }
 
-/// The first of the user's own addresses that is one and not a pattern.
+/// Returns the first of the user's addresses that is not a pattern.
 #[must_use]
 pub fn own_address(engine: &Engine) -> Option<Address> {
     engine.config.mailboxes.iter().find_map(|mailbox| mailbox.pattern.exact()).cloned()
 }
 
-/// The journal's entry, and why nothing can be noted in it any more.
+/// The outbox entry, and the error after which nothing can be recorded in it.
 type Noted<'a> = Mutex<(&'a mut Entry, Option<JournalError>)>;
 
 fn failed(noted: &Noted<'_>) -> bool {
     noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).1.is_some()
 }
 
-/// Notes what is over for good.
+/// Records a final result.
 fn note(noted: &Noted<'_>, at: usize, fate: &Delivery) {
     let end = match fate {
         Delivery::Sent { .. } => RecipientOutcome::Sent,
@@ -486,7 +492,7 @@ fn told(error: &SupplyError) -> String {
     escape_untrusted(format!("no stamp: {error}").as_bytes(), 400)
 }
 
-/// The status of a stamp that cannot be had until somebody does something.
+/// Returns the exit status of a stamp that is unavailable until something is corrected.
 fn status(error: &SupplyError) -> u8 {
     match error {
         SupplyError::NoAccount(_) | SupplyError::Account(_) | SupplyError::Key { .. } => 78,

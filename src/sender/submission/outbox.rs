@@ -1,16 +1,17 @@
-//! What is to be sent and what has been sent, on the disk: one file a message in the folder `outbox` of the state. It has one
-//! line about the envelope, room for a line for each recipient for whom it is over, and the message. A file is whole when it
-//! has its name, and never grows: that a copy was sent can be noted on a full disk, too. Each line is on the disk before the
-//! next step, and one that a crash cut off was never written. Whoever works on a message has its file locked. The file goes
-//! when all is said.
+//! Outbox: one file for each message in the folder `outbox` of the state.
 //!
-//! What is not here: the stamps. The wallet keeps them under a key made of the message's name and fingerprint and the
+//! - A file has one line with the envelope, space for a result line of each recipient, and the message.
+//! - A file is complete when it gets its name, and never grows. A result can therefore be recorded on a full disk, too.
+//! - Each line is on the disk before the next step. A line that a crash cut off counts as not written.
+//! - The process that works on a message holds a lock on its file. The file is removed when every recipient is done.
+//!
+//! Not here: the stamps. The wallet keeps them under a key made of the name and fingerprint of the message, and the
 //! recipient.
 
 use super::parse::{Recipient, Submission};
 use crate::message::header::escape_untrusted;
-use crate::os::random;
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use crate::os::{atomic_file, file_lock, random, safe_open};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -19,68 +20,68 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// The folder.
+/// Name of the folder.
 const FOLDER: &str = "outbox";
-/// The end of the names of messages about whose end a caller was not told yet.
+/// Suffix of messages whose result was not reported to a caller yet.
 const OWED: &str = ".owed";
-/// Seconds for which such an end is remembered: as long as mail systems try.
+/// How long such a result is kept, in seconds: as long as mail systems retry.
 const REMEMBERED: i64 = 5 * 86_400;
-/// The line about the envelope may not be longer than this.
+/// Longest envelope line, in bytes.
 const HEAD: usize = 1024 * 1024;
-/// The layout of the file.
+/// Version of the file format.
 const VERSION: u32 = 2;
-/// Bytes in which there is room for any recipient's line, without the reason of a refusal.
+/// Bytes for the result line of any recipient, without the reason of a refusal.
 const LINE: usize = 40;
-/// Bytes for such reasons, of all recipients together.
+/// Bytes for such reasons, for all recipients together.
 const REASONS: usize = 4096;
 
-/// What is said of a file that is none of ours.
-const FOREIGN: &str = "not a file of the outbox";
+/// Error of a file with another format.
+const FOREIGN: &str = "not an outbox file";
 
-/// What became of one recipient's copy, for good.
+/// Final result of one recipient's copy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecipientOutcome {
-    /// The next program took it.
+    /// The next program accepted it.
     Sent,
-    /// It never will be, with this status and for this reason.
+    /// Refused, with this exit status and reason.
     Refused(u8, String),
 }
 
-/// The journal of what is sent.
+/// The outbox.
 #[derive(Debug)]
 pub struct Outbox {
     folder: PathBuf,
 }
 
-/// A message that is being sent. Nobody else works on it meanwhile.
+/// A message that this process has locked and is sending.
 #[derive(Debug)]
 pub struct Entry {
     /// The message and its envelope.
     pub submission: Submission,
-    /// What became of each recipient's copy, in their order.
+    /// Results of the recipients' copies, in their order.
     pub ends: Vec<Option<RecipientOutcome>>,
     file: File,
     path: PathBuf,
-    /// Where the next line goes, and where the message begins.
+    /// Position of the next line, and of the message.
     room: Range<usize>,
 }
 
-/// A message as it is listed.
+/// Message of a listing.
 #[derive(Debug)]
 pub struct Listed {
     /// The message and its envelope.
     pub submission: Submission,
-    /// What became of each recipient's copy, in their order.
+    /// Results of the recipients' copies, in their order.
     pub ends: Vec<Option<RecipientOutcome>>,
 }
 
-/// What is known of a message that is handed in.
+/// State of a submitted message.
 #[derive(Debug)]
 pub enum Claimed {
-    /// It is to be sent, or to be sent on.
+    /// To be sent, or to be continued.
     Open(Box<Entry>),
-    /// It is over, by `mailstamp sendmail -q`, after its caller had been told to come again: how, for whom.
+    /// Completed by `mailstamp sendmail -q` after its caller got exit status 75, with the result of each recipient.
     Done(Vec<(Recipient, RecipientOutcome)>),
     /// Another process is sending it.
     Busy,
@@ -103,24 +104,24 @@ struct Line {
     end: RecipientOutcome,
 }
 
-/// The journal could not be read or written.
+/// The outbox cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
 pub struct JournalError {
-    /// Which file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Why.
+    /// Error of the system.
     pub source: io::Error,
 }
 
 impl Outbox {
-    /// The journal in the folder of the state. Nothing is opened yet.
+    /// Returns the outbox in the state folder. Opens no file yet.
     #[must_use]
     pub fn new(state: &Path) -> Self {
         Self { folder: state.join(FOLDER) }
     }
 
-    /// Takes a message in, durably, or finds it.
+    /// Stores a message durably, or finds it.
     ///
     /// # Errors
     /// [`JournalError`]: nothing was sent.
@@ -132,7 +133,7 @@ impl Outbox {
         }
         let path = self.folder.join(&submission.name);
         let failed = |source: io::Error| JournalError { path: path.clone(), source };
-        // Most messages are new, so that is tried only if there is a file.
+        // Most messages are new, so an existing file is opened only if there is one.
         if path.exists()
             && let Some(known) = self.open(&path).map_err(failed)?
         {
@@ -143,13 +144,13 @@ impl Outbox {
                 let ends = submission.recipients.iter().map(|_| None).collect();
                 Ok(Claimed::Open(Box::new(Entry { submission, ends, file, path, room })))
             }
-            // Somebody was faster.
+            // Another process was faster.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Claimed::Busy),
             Err(error) => Err(failed(error)),
         }
     }
 
-    /// The messages that wait and on which nobody works.
+    /// Locks and returns the pending messages that no other process has locked.
     ///
     /// # Errors
     /// [`JournalError`] when the folder cannot be read.
@@ -167,7 +168,7 @@ impl Outbox {
         Ok(entries)
     }
 
-    /// The messages that wait or are being sent, as their files stand: nothing is locked, and nobody is kept from sending.
+    /// Lists the messages that are pending or being sent, without a lock.
     ///
     /// # Errors
     /// [`JournalError`] when the folder cannot be read.
@@ -177,7 +178,7 @@ impl Outbox {
         for name in self.names().map_err(failed)? {
             let path = self.folder.join(name);
             listed.push(match fs::read(&path) {
-                // It is over.
+                // It was completed meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(source) => Err(JournalError { path, source }),
                 Ok(bytes) => match read(&bytes).filter(|kept| kept.whole) {
@@ -189,7 +190,7 @@ impl Outbox {
         Ok(listed)
     }
 
-    /// The message of this name; `None` if there is none.
+    /// Opens the message with this name; `None` if there is none.
     ///
     /// # Errors
     /// [`JournalError`] when its file cannot be read.
@@ -202,7 +203,7 @@ impl Outbox {
         self.open(&path).map_err(failed)
     }
 
-    /// Removes what killed processes left, and what is remembered of messages whose callers did not come again.
+    /// Removes files that killed processes left, and results that no caller asked for.
     pub fn sweep(&self, now: i64) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -213,8 +214,9 @@ impl Outbox {
         }
     }
 
-    /// How a message ended whose caller was told to come again; he is told once, and not after long: what he sends then is
-    /// another message.
+    /// Returns the result of a message whose caller got exit status 75, once and for a limited time.
+    ///
+    /// A later submission of the same message is another message.
     fn owed(&self, name: &str, now: i64) -> Option<Vec<(Recipient, RecipientOutcome)>> {
         let path = self.folder.join(format!("{name}{OWED}"));
         let changed = fs::metadata(&path).ok()?.mtime();
@@ -235,15 +237,14 @@ impl Outbox {
         Ok(names)
     }
 
-    /// Writes a new file, locked, and gives it its name when it is whole.
+    /// Writes a new file, locked, and links it under its name when it is complete.
     fn write(&self, submission: &Submission, path: &Path) -> io::Result<(File, Range<usize>)> {
         let mut random = [0; 8];
         random::fill(&mut random)?;
         let temporary = self.folder.join(format!(".{}", data_encoding::HEXLOWER.encode(&random)));
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mut file = File::from(rustix::fs::open(&temporary, flags, Mode::from(0o600))?);
+        let mut file = safe_open::file(&temporary, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
         let written = (|| {
-            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            file_lock::try_lock(&file)?;
             let head = Head {
                 version: VERSION,
                 name: submission.name.clone(),
@@ -270,20 +271,17 @@ impl Outbox {
 
     /// Opens and locks a file; `None` if there is none.
     fn open(&self, path: &Path) -> io::Result<Option<Claimed>> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let mut file = match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(file) => File::from(file),
+        let mut file = match safe_open::file(path, OFlags::RDWR) {
+            Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Ok(Some(Claimed::Busy)),
-            Err(errno) => return Err(errno.into()),
+        if !file_lock::try_lock(&file)? {
+            return Ok(Some(Claimed::Busy));
         }
         let locked = file.metadata()?;
         if !fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (locked.dev(), locked.ino())) {
-            // Whoever had it was done with it just now.
+            // Another process just completed it.
             return Ok(Some(Claimed::Busy));
         }
         let mut bytes = Vec::new();
@@ -295,10 +293,10 @@ impl Outbox {
 }
 
 impl Entry {
-    /// Notes, durably, what became of a recipient's copy.
+    /// Records a recipient's result durably.
     ///
     /// # Errors
-    /// [`JournalError`]: it may be done again.
+    /// [`JournalError`]: a retry is safe.
     pub fn note(&mut self, to: usize, end: RecipientOutcome) -> Result<(), JournalError> {
         let others = self.ends.iter().enumerate().filter(|(at, end)| *at != to && end.is_none()).count();
         let room = self.room.len().saturating_sub(others * LINE);
@@ -318,7 +316,7 @@ impl Entry {
                 (_, long) if long.len() > room => line(0)?,
                 fits => fits,
             };
-            // Over what a crash or a failed write left there.
+            // Overwrites what a crash or a failed write left there.
             self.file.write_all_at(&line, self.room.start as u64)?;
             self.file.sync_data()?;
             self.room.start += line.len();
@@ -331,37 +329,36 @@ impl Entry {
         Ok(())
     }
 
-    /// Whether it is over for everybody.
+    /// Returns whether every recipient is done.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.ends.iter().all(Option::is_some)
     }
 
-    /// Removes the file: it is over. With `owed`, the caller was told to come again; so that he does not send it once more,
-    /// how it ended is remembered for him, without the message.
+    /// Removes the file of a completed message.
     ///
-    /// # Errors
-    /// [`JournalError`].
+    /// With `owed`, its caller got exit status 75. The result is then kept for that caller, without the message, so
+    /// that the same message is not sent again.
     pub fn remove(self, owed: bool) -> Result<(), JournalError> {
         let failed = |source| JournalError { path: self.path.clone(), source };
         if !owed {
             return fs::remove_file(&self.path).map_err(failed);
         }
-        fs::rename(&self.path, self.path.with_extension(OWED.trim_start_matches('.'))).map_err(failed)?;
+        atomic_file::rename(&self.path, &self.path.with_extension(OWED.trim_start_matches('.'))).map_err(failed)?;
         self.file.set_len(self.room.end as u64).map_err(failed)
     }
 }
 
-/// What a file says.
+/// Content of a file.
 struct Kept {
     submission: Submission,
     ends: Vec<Option<RecipientOutcome>>,
     room: Range<usize>,
-    /// Whether the message is there still.
+    /// Whether the message is still in it.
     whole: bool,
 }
 
-/// The room for lines, behind a head of this length.
+/// Returns the range of the result lines after an envelope of this length.
 fn room(head: usize, recipients: usize) -> Range<usize> {
     head..head + recipients * LINE + REASONS
 }
@@ -403,7 +400,7 @@ mod tests {
         Submission::prepare(b"Message-ID: <1@x>\nFrom: me@x.example\nDate: d\n\nbody\n", &asked, &here).unwrap()
     }
 
-    /// The files are of this moment.
+    /// The files have the current time.
     fn now() -> i64 {
         fs::metadata(tempfile::tempdir().unwrap().path()).unwrap().mtime()
     }
@@ -516,7 +513,7 @@ mod tests {
         let path = open(&journal).path;
         fs::write(&path, "{}\n").unwrap();
         let error = journal.claim(submission(), now()).unwrap_err();
-        assert!(error.to_string().contains("not a file of the outbox"), "{error}");
+        assert!(error.to_string().contains("not an outbox file"), "{error}");
         assert!(journal.pending().unwrap()[0].is_err());
     }
 }

@@ -1,6 +1,6 @@
-//! What a caller of sendmail(8) asks for, made ready to be sent: the recipients from arguments and fields, and a message that
-//! has a Date, a Message-ID and a From, and no Bcc. Pure: time and random numbers are handed in. What each recipient gets
-//! stands in `copies`.
+//! Submission in the style of sendmail(8): recipients from arguments and fields, and a message that has a Date, a
+//! Message-ID and a From, and no Bcc. Pure: time and random numbers are arguments. `copies` makes each recipient's
+//! copy.
 
 use crate::message::address::{Address, addresses, entries};
 use crate::message::edit::Edit;
@@ -11,42 +11,42 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// So many recipients of one message are served; who has more has a list.
+/// Most recipients of one message; more than that need a mailing list.
 pub const RECIPIENTS: usize = 1_000;
 
-/// The longest bare name.
+/// Longest name without a domain.
 const NAME: usize = 64;
 
-/// To whom a message goes.
+/// Recipient of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Recipient {
     /// An address.
     Address(Address),
-    /// A bare name, as local programs write (`root`): the next sendmail(8) knows who that is.
+    /// A name without a domain, as local programs write (`root`). The next sendmail(8) resolves it.
     Local(String),
 }
 
 impl Recipient {
-    /// Reads an argument, or an entry of a field.
+    /// Parses an argument, or an entry of a field.
     ///
     /// # Errors
-    /// [`Invalid::Recipient`] for what is neither an address nor a plain name, or begins with a hyphen.
+    /// [`Invalid::Recipient`] for text that is neither an address nor a plain name, or begins with a hyphen.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let wrong = || Invalid::Recipient(escape_untrusted(text.as_bytes(), 200));
-        // After `--` it is no option, but not every program heeds that (threat 30).
+        // After `--` it is not an option, but not every program respects that (threat 30).
         if text.starts_with('-') {
             return Err(wrong());
         }
         if let Ok(address) = Address::parse(text) {
             return Ok(Self::Address(address));
         }
-        // Neither a path nor a pipe nor an :include:, to which some mail systems deliver.
+        // Not a path, a pipe or an :include:, to which some mail systems deliver.
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'+' | b'-' | b'=');
         let name = !text.is_empty() && text.len() <= NAME && text.bytes().all(plain);
         if name { Ok(Self::Local(text.to_owned())) } else { Err(wrong()) }
     }
 
-    /// The address, if it is one.
+    /// Returns the address, if it is one.
     #[must_use]
     pub fn address(&self) -> Option<&Address> {
         match self {
@@ -56,7 +56,7 @@ impl Recipient {
     }
 }
 
-/// As an argument behind `--`.
+/// Formats the recipient as an argument after `--`.
 impl fmt::Display for Recipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -66,72 +66,72 @@ impl fmt::Display for Recipient {
     }
 }
 
-/// What cannot be sent.
+/// Reasons why a submission is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     /// Not a recipient.
-    #[error("{0}: this is no address")]
+    #[error("{0}: not an address")]
     Recipient(String),
     /// Not a sender.
-    #[error("-f {0}: this is no address")]
+    #[error("-f {0}: not an address")]
     Sender(String),
-    /// Nobody.
+    /// No recipient.
     #[error("no recipients were given")]
     Nobody,
-    /// Too many.
+    /// More than [`RECIPIENTS`] recipients.
     #[error("more than {RECIPIENTS} recipients")]
     TooMany,
 }
 
-/// What the arguments say.
+/// Arguments of sendmail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SendmailArgs {
     /// Recipients in the arguments.
     pub recipients: Vec<String>,
-    /// `-t`: recipients in the fields, too.
+    /// `-t`: also take recipients from the fields.
     pub from_fields: bool,
     /// `-f`: the envelope sender; empty or `<>` for the null sender.
     pub sender: Option<String>,
-    /// `-F`: the sender's full name, for a From field that has to be made.
+    /// `-F`: the sender's full name, for a From field that is missing.
     pub full_name: Option<String>,
     /// `--return`: every stamp may come back with the answer.
     pub for_return: bool,
 }
 
-/// What the surroundings say.
+/// Data of the host.
 #[derive(Clone, Copy, Debug)]
 pub struct LocalHost<'a> {
-    /// The time, for a Date field that has to be made.
+    /// The time, for a Date field that is missing.
     pub now: UnixTime,
     /// The user's own address, if it is known: for From, and for the envelope of SMTP.
     pub own: Option<&'a Address>,
-    /// Random numbers, for a Message-ID that has to be made.
+    /// Random numbers, for a Message-ID that is missing.
     pub random: [u8; 16],
 }
 
 /// A message with its envelope, the same for all recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// What tells it from all others: the same message to the same recipients, sent again, has the same name.
+    /// Its id: the same message to the same recipients, sent again, has the same name.
     pub name: String,
-    /// Whether it came with a Message-ID. Without one, whoever sends the same bytes again, as programs do that report every
-    /// day, most likely means another message.
+    /// Whether it came with a Message-ID. Without one, the same bytes again most likely mean another message, such as a
+    /// daily report.
     pub identified: bool,
-    /// The envelope sender: empty for the null sender, `None` if the caller did not say.
+    /// The envelope sender: empty for the null sender, `None` if the caller gave none.
     pub sender: Option<String>,
-    /// Each once.
+    /// The recipients, without duplicates.
     pub recipients: Vec<Recipient>,
-    /// The message without Bcc, with what it needs.
+    /// The message without Bcc, with the fields that were missing.
     pub message: Vec<u8>,
     /// Whether every stamp may come back.
     pub for_return: bool,
 }
 
 impl Submission {
-    /// Makes `raw` ready.
+    /// Prepares the message `raw`.
     ///
     /// # Errors
-    /// [`Invalid`]: nothing of it may be sent.
+    /// [`Invalid`]: it must not be sent to any recipient.
     pub fn prepare(raw: &[u8], asked: &SendmailArgs, here: &LocalHost<'_>) -> Result<Self, Invalid> {
         let message = Message::parse(raw);
         let sender = asked.sender.as_deref().map(sender).transpose()?;
@@ -163,7 +163,7 @@ impl Submission {
         let mut ready = edit.to_vec();
         let parsed = Message::parse(&ready);
         if !parsed.has_body() {
-            // A header alone: its end must be said, or the next fields would be put behind an unfinished line.
+            // A header alone needs an end, or the next fields would follow an unfinished line.
             if !ready.is_empty() && !ready.ends_with(b"\n") {
                 ready.extend_from_slice(newline.as_bytes());
             }
@@ -173,7 +173,7 @@ impl Submission {
         Ok(Self { name, identified, sender, recipients, message: ready, for_return: asked.for_return })
     }
 
-    /// The address in the envelope by which a server is told who sends: the caller's, else the author's.
+    /// Returns the author's address: the envelope sender for a server, if the caller gave none.
     #[must_use]
     pub fn author(&self) -> Option<Address> {
         let field = Message::parse(&self.message).first("From")?;
@@ -181,7 +181,7 @@ impl Submission {
     }
 }
 
-/// The envelope sender; empty for the null sender.
+/// Parses the envelope sender; empty for the null sender.
 fn sender(text: &str) -> Result<String, Invalid> {
     let wrong = || Invalid::Sender(escape_untrusted(text.as_bytes(), 200));
     let inner = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(text);
@@ -191,8 +191,9 @@ fn sender(text: &str) -> Result<String, Invalid> {
     Recipient::parse(inner).map(|sender| sender.to_string()).map_err(|_| wrong())
 }
 
-/// The recipients, each once, in the order of the arguments, then of the fields. With `Resent-` fields it is those that
-/// count (RFC 5322 section 3.6.6), as for Postfix and Sendmail.
+/// Collects the recipients without duplicates, first from the arguments, then from the fields.
+///
+/// `Resent-` fields replace the others (RFC 5322 section 3.6.6), as in Postfix and Sendmail.
 fn recipients(message: &Message<'_>, asked: &SendmailArgs) -> Result<Vec<Recipient>, Invalid> {
     let mut all: Vec<Recipient> = Vec::new();
     let mut seen = std::collections::HashSet::new();
@@ -205,7 +206,7 @@ fn recipients(message: &Message<'_>, asked: &SendmailArgs) -> Result<Vec<Recipie
         if text.chars().any(char::is_control) {
             return Err(Invalid::Recipient(escape_untrusted(text.as_bytes(), 200)));
         }
-        // One argument may hold several, as `mail a,b` has it.
+        // One argument may contain several, as in `mail a,b`.
         for entry in entries(text.as_bytes(), RECIPIENTS + 1) {
             add(entry.map_or_else(|text| Recipient::parse(&text), fit)?);
         }
@@ -226,13 +227,15 @@ fn recipients(message: &Message<'_>, asked: &SendmailArgs) -> Result<Vec<Recipie
     }
 }
 
-/// An address that no program can take for an option.
+/// Checks that no program can mistake the address for an option.
 fn fit(address: Address) -> Result<Recipient, Invalid> {
     Recipient::parse(&address.to_string())
 }
 
-/// The name of a submission. A message with a Message-ID is known by that, its author and its body, because mail programs
-/// write a new Date when they send again what could not be sent; one without is known by all its bytes.
+/// Computes the name of a submission.
+///
+/// A message with a Message-ID is identified by it, its author and its body: mail programs write a new Date when they
+/// retry. A message without one is identified by all its bytes.
 fn name(message: &Message<'_>, sender: Option<&str>, recipients: &[Recipient]) -> String {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
@@ -258,19 +261,19 @@ fn name(message: &Message<'_>, sender: Option<&str>, recipients: &[Recipient]) -
     HEXLOWER.encode(hash.finalize().get(..20).unwrap_or_default())
 }
 
-/// The Message-ID, if there is one that says anything.
+/// Returns the Message-ID, if it is not empty.
 fn message_id(message: &Message<'_>) -> Option<Vec<u8>> {
     let field = message.first("Message-ID")?;
     Some(field.unfolded().trim_ascii().to_vec()).filter(|id| !id.is_empty())
 }
 
-/// A full name in front of an address: quoted, without what would end the quotes.
+/// Formats a full name before an address: quoted, without characters that would end the quotes.
 fn phrase(name: &str) -> String {
     let inner: String = name.chars().filter(|c| !c.is_control() && !matches!(c, '"' | '\\')).collect();
     format!("\"{inner}\"")
 }
 
-/// A message as it is read from a caller who does not say `-i`: it ends before a line that is a dot and nothing else.
+/// Cuts a message off before a line that is a single dot, as sendmail without `-i` does.
 #[must_use]
 pub fn read_dot_terminated(raw: &[u8]) -> &[u8] {
     let mut start = 0;
@@ -313,7 +316,7 @@ mod tests {
         let list = ["carol@y.example", "dave@y.example", "bob@y.example", "root", "eve@z.example"];
         assert_eq!(names(&prepared(raw, &with).unwrap()), list);
         assert_eq!(names(&prepared(raw, &asked(&["root"])).unwrap()), ["root"]);
-        // What stands encoded in a name is no address.
+        // Encoded text in a name is not an address.
         let encoded = "From: =?utf-8?Q?ceo=40y.example=2C_J?= <me@x.example>\nMessage-ID: <1@x>\n\
                        To: =?utf-8?Q?Meier=2C_J=C3=BCrg?= <jm@y.example>, =?utf-8?Q?old=40y.example=2C_=3A=28?= <b@y.example>\n\n";
         let submission = prepared(encoded, &SendmailArgs { from_fields: true, ..SendmailArgs::default() }).unwrap();

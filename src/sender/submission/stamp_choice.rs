@@ -1,6 +1,9 @@
-//! Which stamp a recipient gets: the one that the sender put on himself, none where none is needed, one that came with the
-//! message that is answered and may come back, or else one of the wallet or a purchase, which is asked of the supply for all
-//! recipients at once.
+//! Choice of each recipient's stamp, in this order:
+//!
+//! 1. the stamp that the sender put on the message
+//! 2. none, where none is needed
+//! 3. a stamp of the message that this one answers, if it may come back
+//! 4. a stamp of the wallet or a purchase, requested for all recipients at once
 
 use super::copies::SourceMessage;
 use super::parse::Recipient;
@@ -11,23 +14,23 @@ use crate::stamp::extract::Found;
 use crate::store::ReturnableStore;
 use memchr::memchr_iter;
 
-/// So many messages that are referred to are looked for.
+/// Most Message-IDs of a field that are looked up.
 const REFERENCES: usize = 30;
 
-/// What a recipient's copy carries.
+/// Stamp of a recipient's copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StampChoice<'a> {
-    /// Nothing: he needs none.
+    /// The recipient needs no stamp.
     None,
-    /// What the sender put on.
+    /// The stamp that the sender put on.
     Own(&'a Found),
-    /// A stamp that he let come back.
+    /// A stamp that the recipient allowed to come back.
     Return(String),
-    /// One that is to be had from the wallet, or bought.
+    /// A stamp from the wallet or a purchase.
     Supply(Address),
 }
 
-/// The choice for a recipient.
+/// Chooses the stamp for a recipient.
 #[must_use]
 pub fn choose<'a>(
     original: &'a SourceMessage<'_>,
@@ -47,7 +50,7 @@ pub fn choose<'a>(
     back.map_or_else(|| StampChoice::Supply(address.clone()), |(stamp, _)| StampChoice::Return(stamp.clone()))
 }
 
-/// The stamps that may come back with this message, the one of the message that is answered first.
+/// Returns the stamps that may come back with this message, that of the answered message first.
 #[must_use]
 pub fn returnable(message: &Message<'_>, returns: &ReturnableStore) -> Vec<(String, Vec<Address>)> {
     referred(message)
@@ -57,8 +60,9 @@ pub fn returnable(message: &Message<'_>, returns: &ReturnableStore) -> Vec<(Stri
         .collect()
 }
 
-/// The Message-IDs that a message refers to, the nearest first: In-Reply-To, then References from its end (RFC 5322 section
-/// 3.6.4).
+/// Returns the Message-IDs that a message refers to, the nearest first.
+///
+/// First In-Reply-To, then References from its end (RFC 5322 section 3.6.4).
 fn referred(message: &Message<'_>) -> Vec<String> {
     let mut ids: Vec<String> = Vec::new();
     for (name, last_first) in [("In-Reply-To", false), ("References", true)] {

@@ -1,5 +1,5 @@
-//! Handing a copy on: to the next sendmail(8), without a shell and with the caller's own environment, or to a server by SMTP.
-//! What the next program says is sorted into what will pass and what will not.
+//! Transport of copies: the next sendmail(8), without a shell and with the caller's environment, or an SMTP server.
+//! Errors are sorted into temporary and permanent ones.
 
 use super::parse::Recipient;
 use crate::config::file::{self, FileError};
@@ -12,30 +12,30 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// How long a copy may take to be handed over.
+/// Timeout of handing over a copy.
 const LIMIT: Duration = Duration::from_secs(300);
-/// The statuses of sysexits(3) by which a program says that it never will: wrong use, wrong data, no such user, no such
-/// host, unavailable, not permitted. All others may pass.
+/// Permanent exit statuses of sysexits(3): wrong use, wrong data, no such user, no such host, unavailable, not
+/// permitted. All others are temporary.
 const NEVER: [i32; 6] = [64, 65, 67, 68, 69, 77];
-/// A server that refuses, as a status (EX_UNAVAILABLE).
+/// Exit status of a refusal by the server (EX_UNAVAILABLE).
 const REFUSED: u8 = 69;
 
-/// Who takes copies.
+/// Receiver of the copies.
 #[derive(Debug)]
 pub enum Transport {
-    /// A program, and what goes before our arguments.
+    /// A program, and the arguments before those of mailstamp.
     Program(PathBuf, Vec<String>),
     /// A server.
     Smtp(Box<Server>),
 }
 
-/// There is nobody to hand copies to.
+/// The transport cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// The password or the certificates.
+    /// The file of the password or the certificates cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The certificates.
+    /// The certificates cannot be used.
     #[error("{0}")]
     Certificates(String),
     /// The next sendmail is this program.
@@ -43,20 +43,17 @@ pub enum TransportError {
     Itself(PathBuf),
 }
 
-/// A copy was not taken.
+/// A copy was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportRejection {
-    /// The status with which it was refused for good; `None` if that may pass.
+    /// Exit status of a permanent refusal; `None` if it is temporary.
     pub never: Option<u8>,
-    /// What was said, in printable characters.
+    /// Message of the receiver, in printable characters.
     pub said: String,
 }
 
 impl Transport {
-    /// As the configuration says. Nothing is run or connected yet.
-    ///
-    /// # Errors
-    /// [`TransportError`].
+    /// Creates the transport that the configuration names. Runs and connects nothing yet.
     pub fn new(next: &NextHop) -> Result<Self, TransportError> {
         match next {
             NextHop::Program(path, words) => {
@@ -69,11 +66,9 @@ impl Transport {
         }
     }
 
-    /// Hands a copy over. `sender` is empty for the null sender; `otherwise` is who sends where the caller did not say, and
-    /// a server must be told.
+    /// Hands a copy over.
     ///
-    /// # Errors
-    /// [`TransportRejection`].
+    /// `sender` is empty for the null sender. If it is `None`, `otherwise` is the sender that an SMTP server gets.
     pub fn send(
         &self,
         sender: Option<&str>,
@@ -135,8 +130,9 @@ fn server(smtp: &Smtp) -> Result<Server, TransportError> {
         .map_err(|error| TransportError::Certificates(error.to_string()))
 }
 
-/// Whether the next program is this one, by whatever link: it would call itself for ever. Two programs share a folder and
-/// become each other (`cli/tools.rs`).
+/// Returns whether the next program is this one, through any link, which would be an endless loop.
+///
+/// Two programs share a folder and become each other (`cli/tools.rs`).
 fn is_this_program(path: &Path) -> bool {
     match (fs::canonicalize(path), std::env::current_exe().and_then(fs::canonicalize)) {
         (Ok(next), Ok(own)) => {

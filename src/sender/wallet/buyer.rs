@@ -1,4 +1,4 @@
-//! What a purchase needs to know of its buyer, and how long the vendor can be asked again.
+//! Context of a purchase, and the time within which a vendor can be asked again.
 
 use super::record::{KeyRow, PurchaseRow};
 use super::schema::Tables;
@@ -7,20 +7,21 @@ use crate::sender::budget::DAY;
 use crate::sender::selection::Offer;
 use crate::store::{SessionError, StoreError};
 
-/// After so long a vendor may have forgotten an idempotency key (he keeps it for a week), and to ask again could cost again.
+/// Age in seconds after which a purchase is not requested again. Vendors keep an idempotency key for a week, and after
+/// that a repeated request could be charged again.
 pub(super) const ASKABLE: i64 = 6 * DAY;
 
-/// Who buys, and how.
+/// Settings and accounts of the buyer.
 pub(crate) struct PurchaseContext<'a> {
     pub settings: &'a SenderSettings,
     pub offers: &'a [Offer],
-    /// Gives random bytes, for idempotency keys and salts.
+    /// Returns random bytes, for idempotency keys and salts.
     pub random: &'a dyn Fn() -> Result<[u8; 16], StoreError>,
-    /// Whether what is missing is to be bought.
+    /// Whether missing stamps are to be bought.
     pub buys: bool,
 }
 
-/// Nobody waits for this purchase any more.
+/// Removes all keys that wait for this purchase.
 pub(super) fn close(tables: &mut Tables<'_>, purchase: &PurchaseRow) -> Result<(), SessionError> {
     for order in &purchase.orders {
         if matches!(tables.key(&order.key)?, Some(KeyRow::Purchase { id, .. }) if id == purchase.id) {

@@ -1,6 +1,7 @@
-//! The wallet: stamps bought and not yet used, what they are reserved for, and the journal of purchases, in one redb file
-//! that processes take in turns. It is opened and locked by each call and let go when the call returns, so that nobody
-//! waits for it while a vendor is asked.
+//! Wallet: unused stamps, their reservations, and the journal of purchases, in one redb file.
+//!
+//! Each call opens and locks the file, and closes it when it returns. No process therefore waits for the file while
+//! another waits for a vendor.
 
 mod buyer;
 mod orphan;
@@ -15,7 +16,8 @@ use super::error::SupplyError;
 use super::selection::RecipientPreference;
 use super::stamp_request::{ReservationKey, WalletStamp};
 use crate::message::address::Address;
-use crate::store::{IfMissing, Session, SessionError, StoreError, Wait, catch_panic};
+use crate::os::safe_dir::IfMissing;
+use crate::store::{Session, SessionError, StoreError, Wait, catch_panic};
 use crate::time::UnixTime;
 use record::{KeyRow, PurchaseState, StampRow, StateRow};
 use redb::ReadTransaction;
@@ -23,9 +25,9 @@ use schema::Tables;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Bytes of memory for pages of the file: a wallet is small.
+/// Page cache in bytes: a wallet is small.
 const CACHE: usize = 1 << 20;
-/// For how long a used stamp and a closed purchase are remembered, in seconds: 30 days.
+/// Retention of used stamps and closed purchases, in seconds: 30 days.
 const REMEMBERED: i64 = 30 * 86_400;
 
 /// The wallet.
@@ -35,117 +37,101 @@ pub struct Wallet {
     wait: Duration,
 }
 
-/// What a plan says about one want.
+/// Plan for one request.
 #[derive(Clone, Debug)]
 pub(super) enum Plan {
-    /// Its key holds this stamp.
+    /// The key already holds this stamp.
     Held(WalletStamp),
-    /// This purchase will bring it; its request may have gone out already.
+    /// This purchase will deliver it. Its request may already have been sent.
     Pending(PurchaseRow),
-    /// There will be none.
+    /// There will be no stamp.
     Refused(SupplyError),
-    /// There is none in the wallet, and nothing is to be bought.
+    /// The wallet has none, and nothing is to be bought.
     Nothing,
 }
 
-/// What came of a purchase.
+/// Result of a purchase.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
     /// These stamps, in the order of the orders.
     Arrived(Vec<WalletStamp>),
-    /// Nothing, and nothing was charged.
+    /// No stamp, and nothing was charged.
     Refused,
 }
 
-/// A purchase as the journal has it.
+/// Journalled purchase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Purchase {
     /// Its idempotency key.
     pub id: String,
-    /// When it was begun.
+    /// Time of its start.
     pub at: UnixTime,
-    /// From which account.
+    /// Name of the account.
     pub account: String,
-    /// For whom, with the credits of each.
+    /// Recipients and the credits of each stamp.
     pub stamps: Vec<(String, u64)>,
-    /// Whether no answer has come yet.
+    /// Whether it is still unanswered.
     pub open: bool,
 }
 
-/// What becomes of the stamps of a purchase by command.
+/// Disposition of the stamps of a purchase by command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// They were handed out.
+    /// They were printed for the user.
     HandedOut,
-    /// They stay in the wallet for anybody.
+    /// They stay in the wallet, free for any key.
     Kept,
 }
 
 impl Wallet {
-    /// The wallet in the folder of the state; `wait` is for how long to wait while another process has it. Nothing is opened
-    /// yet.
+    /// Returns the wallet in the state folder. Opens no file yet.
+    ///
+    /// `wait` is the timeout of the lock that another process may hold.
     #[must_use]
     pub fn new(state: &Path, wait: Duration) -> Self {
         Self { path: state.join("wallet.redb"), wait }
     }
 
-    /// What the key holds: reserved for it, or used by it.
-    ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// Returns the stamp that is reserved for the key or used by it.
     pub fn held(&self, key: &ReservationKey) -> Result<Option<WalletStamp>, StoreError> {
         let row = self.read(|tx| schema::read_held(tx, key.as_str())?.map(StampRow::held).transpose())?;
         Ok(row.flatten())
     }
 
-    /// Whether a purchase that was not answered yet will bring a stamp for one of these keys.
-    ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// Returns whether an unanswered purchase will deliver a stamp for one of these keys.
     pub fn waits(&self, keys: &[ReservationKey]) -> Result<bool, StoreError> {
         Ok(self.read(|tx| schema::read_waits(tx, keys))?.unwrap_or(false))
     }
 
-    /// The message of this key has left: its stamp is used, and one that is still under way may be had by others. To say it
-    /// twice changes nothing; `false` if the key holds nothing.
+    /// Marks the stamp of this key as used, since its message was sent.
     ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// A stamp that is still to arrive becomes free for any key. A second call changes nothing. Returns `false` if the
+    /// key holds nothing.
     pub fn commit(&self, key: &ReservationKey, now: UnixTime) -> Result<bool, StoreError> {
         self.write(|tables| used(tables, key.as_str(), now))
     }
 
-    /// The message of this key will never leave: its stamp may be had by others, also one that is still under way. A used
-    /// stamp stays used; `false` if nothing was given back.
+    /// Frees the stamp of this key, also one that is still to arrive, since its message will not be sent.
     ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// A used stamp stays used. Returns `false` if nothing was given back.
     pub fn give_back(&self, key: &ReservationKey) -> Result<bool, StoreError> {
         self.write(|tables| given_back(tables, key.as_str()))
     }
 
-    /// The key means nothing any more: the next message of this key gets another stamp. For messages that cannot be told
-    /// apart, when they have left.
+    /// Removes the key: the next message with this key gets another stamp.
     ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// For messages that cannot be told apart, after they were sent.
     pub fn forget(&self, key: &ReservationKey) -> Result<(), StoreError> {
         self.write(|tables| tables.remove_key(key.as_str()))
     }
 
-    /// All stamps, used ones too while they are remembered, in the order of vendor and serial.
-    ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// Lists all stamps by vendor and serial, also used ones within their retention.
     pub fn stamps(&self) -> Result<Vec<WalletStamp>, StoreError> {
         let rows = self.read(|tx| schema::read_stamps(tx)?.into_iter().map(StampRow::held).collect())?;
         Ok(rows.unwrap_or_default())
     }
 
-    /// The purchases that are remembered, the oldest first.
-    ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// Lists the purchases within their retention, the oldest first.
     pub fn purchases(&self) -> Result<Vec<Purchase>, StoreError> {
         let purchase = |row: PurchaseRow| Purchase {
             id: row.id,
@@ -158,11 +144,9 @@ impl Wallet {
         Ok(rows.unwrap_or_default())
     }
 
-    /// Takes out what has ended unused, and what was used long ago, and gives up what was never answered; returns what
-    /// ended unused, to be told to the user.
+    /// Removes expired stamps and used ones beyond their retention, and gives up purchases that were never answered.
     ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// Returns the stamps that expired unused, to be reported to the user.
     pub fn sweep(&self, now: UnixTime) -> Result<Vec<WalletStamp>, StoreError> {
         let goes = |stamp: &StampRow| match stamp.state {
             StateRow::Used { at, .. } => now.0.saturating_sub(at) > REMEMBERED,
@@ -189,10 +173,7 @@ impl Wallet {
         })
     }
 
-    /// Takes the stamps with these serials out, whatever they are reserved for, and returns them.
-    ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// Removes the stamps with these serials, whatever they are reserved for, and returns them.
     pub fn remove(&self, serials: &[String]) -> Result<Vec<WalletStamp>, StoreError> {
         self.write(|tables| {
             let mut removed = Vec::new();
@@ -204,27 +185,19 @@ impl Wallet {
         })
     }
 
-    /// Remembers what a recipient wants; `None` forgets it.
-    ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// Stores the preference of a recipient; `None` removes it.
     pub fn learn(&self, recipient: &Address, learned: Option<&RecipientPreference>) -> Result<(), StoreError> {
         self.write(|tables| tables.put_learned(&recipient.canonical(), learned))
     }
 
-    /// What recipients are known to want.
-    ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// Lists the known preferences of recipients.
     pub fn learned(&self) -> Result<Vec<(String, RecipientPreference)>, StoreError> {
         Ok(self.read(schema::read_learned)?.unwrap_or_default())
     }
 
-    /// Begins a purchase by command, or takes up the one with the same digest that was begun and not ended: returns its
-    /// number. Whoever calls holds a lock for the digest.
+    /// Begins a purchase by command, or resumes an unfinished one with the same digest, and returns its number.
     ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// The caller holds a lock for the digest.
     pub(super) fn begin_run(&self, digest: &str) -> Result<u64, StoreError> {
         self.write(|tables| {
             let (number, under_way) = tables.run(digest)?;
@@ -234,10 +207,7 @@ impl Wallet {
         })
     }
 
-    /// Ends a purchase by command: in one transaction with what becomes of its stamps.
-    ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// Ends a purchase by command and applies the disposition of its stamps, in one transaction.
     pub(super) fn end_run(
         &self,
         digest: Option<&str>,
@@ -262,12 +232,12 @@ impl Wallet {
 
     fn write<T>(&self, job: impl FnOnce(&mut Tables<'_>) -> Result<T, SessionError>) -> Result<T, StoreError> {
         let session = self.session(IfMissing::Create)?;
-        let session = session.ok_or_else(|| SessionError::damaged(&"it cannot be made").at(&self.path))?;
+        let session = session.ok_or_else(|| SessionError::damaged(&"it cannot be created").at(&self.path))?;
         catch_panic(|| session.write(|tx| job(&mut Tables::open(tx)?)))
             .map_err(|trouble| self.told(trouble.at(&self.path)))
     }
 
-    /// `None` when there is no wallet yet.
+    /// Runs `job` on the wallet; `None` when there is no wallet yet.
     fn read<T>(&self, job: impl FnOnce(&ReadTransaction) -> Result<T, SessionError>) -> Result<Option<T>, StoreError> {
         let Some(session) = self.session(IfMissing::Ignore)? else { return Ok(None) };
         let done = catch_panic(|| job(&session.read()?));
@@ -279,12 +249,12 @@ impl Wallet {
             .map_err(|error| self.told(error))
     }
 
-    /// What is said of a log is not said of a wallet.
+    /// Replaces the error of a missing log with that of a missing wallet.
     fn told(&self, error: StoreError) -> StoreError {
         match error {
             StoreError::Missing { path, lock } => {
-                let what = format!("there was a wallet here; restore it, or remove {} and begin anew", lock.display());
-                StoreError::Unsafe { path, what: format!("is gone ({what})") }
+                let what = format!("restore the wallet, or remove {} to start an empty one", lock.display());
+                StoreError::Unsafe { path, what: format!("missing: {what}") }
             }
             error => error,
         }

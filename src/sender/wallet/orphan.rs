@@ -1,6 +1,8 @@
-//! Purchases that were not answered and for which nobody waits any more, because the message was refused meanwhile or left
-//! without its stamp. They may have been paid: whoever wants such a stamp waits for that purchase before anything is bought
-//! anew, and what nobody wants is asked for all the same, until it is too late.
+//! Orphaned purchases: not answered, and no key waits for them, because the message was refused or sent without its
+//! stamp.
+//!
+//! They may have been charged. A new request that such a stamp fits waits for that purchase before anything else is
+//! bought. All others are requested again, too, until it is too late.
 
 use super::buyer::{ASKABLE, PurchaseContext, close};
 use super::record::{KeyRow, PurchaseRow, PurchaseState};
@@ -13,10 +15,7 @@ use crate::store::{SessionError, StoreError};
 use crate::time::UnixTime;
 
 impl Wallet {
-    /// The purchases for which nobody waits and that can still be asked for.
-    ///
-    /// # Errors
-    /// Any [`StoreError`].
+    /// Returns the purchases that no key waits for and that can still be requested.
     pub(in crate::sender) fn orphans(&self, now: UnixTime) -> Result<Vec<PurchaseRow>, StoreError> {
         let found = self.read(|tx| {
             let mut found = Vec::new();
@@ -32,7 +31,7 @@ impl Wallet {
     }
 }
 
-/// What has been bought for somebody else, and nobody waits for, for this want from now on; it was ordered as it is wanted.
+/// Orphaned purchases that a new request may adopt, if it fits what was ordered.
 pub(super) struct Orphans(Vec<PurchaseRow>);
 
 impl Orphans {
@@ -64,7 +63,7 @@ impl Orphans {
                     && order.value >= kind.value
                     && order.sender == sender
                     && (order.hashed || !kind.hashed);
-                // Another want of the same key may have come first.
+                // Another request with the same key may have come first.
                 if fits && (order.key == key || tables.key(&order.key)?.as_ref() != Some(&points)) {
                     key.clone_into(&mut order.key);
                     tables.put_key(key, &points)?;
@@ -77,7 +76,7 @@ impl Orphans {
     }
 }
 
-/// Gives up what was not answered and cannot be asked for any more.
+/// Gives up purchases that were not answered and can no longer be requested.
 pub(super) fn give_up(tables: &mut Tables<'_>, now: UnixTime) -> Result<(), SessionError> {
     for purchase in tables.purchases(0)?.into_iter().filter(|it| is_lost(it, now)) {
         close(tables, &purchase)?;

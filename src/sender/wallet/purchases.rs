@@ -1,5 +1,5 @@
-//! From wants to stamps, in the wallet: what is there already is reserved, what is missing goes into the journal, and what
-//! arrives is put under its keys. Each is one transaction; between them the vendor is asked, by others.
+//! Purchases in the wallet: reserves stamps that exist, journals a purchase of those that are missing, and stores those
+//! that arrive under their keys. Each step is one transaction. Between them the caller contacts the vendor.
 
 use super::buyer::{ASKABLE, PurchaseContext, close};
 use super::orphan::Orphans;
@@ -18,16 +18,17 @@ use crate::time::UnixTime;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// An unused stamp has to be good for so long still, or for as long as is wanted if that is shorter: mail takes its time.
+/// Minimum remaining lifetime of an unused stamp, in seconds; the requested lifetime, if that is shorter. Mail takes
+/// time.
 const LEFT: i64 = 12 * 60 * 60;
-/// What a plan ends with for one want before anything is bought.
+/// Step of a plan for one request, before anything is bought.
 enum Step {
     Done(Plan),
     Buy(StampSpec, Offer),
 }
 
 impl Wallet {
-    /// Answers each want, in one durable transaction: see [`Planned`].
+    /// Plans each request in one durable transaction: see [`Plan`].
     pub(in crate::sender) fn plan(
         &self,
         wants: &[StampRequest],
@@ -58,7 +59,7 @@ impl Wallet {
             for group in by_account.into_values() {
                 order(tables, wants, &mut steps, &group, buyer, now)?;
             }
-            // Two wants may share a key: the second finds what the first has ordered.
+            // Two requests may share a key: the second uses the purchase of the first.
             let planned = steps.into_iter().map(|step| match step {
                 Step::Done(planned) => planned,
                 Step::Buy(..) => Plan::Nothing,
@@ -67,7 +68,7 @@ impl Wallet {
         })
     }
 
-    /// What came of a purchase. What was known before stays: the first answer counts.
+    /// Records the result of a purchase. The first result counts, later ones are ignored.
     pub(in crate::sender) fn settle(
         &self,
         purchase: &PurchaseRow,
@@ -94,7 +95,7 @@ impl Wallet {
     }
 }
 
-/// What there is for a want.
+/// Plans one request.
 fn step(
     tables: &mut Tables<'_>,
     want: &StampRequest,
@@ -104,7 +105,7 @@ fn step(
     let key = want.key.as_str();
     match tables.key(key)? {
         Some(KeyRow::Stamp { vendor, serial }) => match tables.stamp(&vendor, &serial)? {
-            // It would be refused now.
+            // The recipient would reject it now.
             Some(stamp) if stamp.expired(now) => {
                 if !matches!(stamp.state, StateRow::Used { .. }) {
                     tables.put_stamp(&StampRow { state: StateRow::Unused, ..stamp })?;
@@ -146,7 +147,7 @@ fn step(
     })
 }
 
-/// The unused stamp that fits best: the smallest value, then the one that ends first.
+/// Returns the best unused stamp: the smallest value, then the earliest end.
 fn unused(
     tables: &Tables<'_>,
     want: &StampRequest,
@@ -167,7 +168,7 @@ fn unused(
     Ok(found.into_iter().filter(fits).min_by_key(|stamp| stamp.value))
 }
 
-/// Journals one purchase, of all that is bought from one account, if the caps allow it.
+/// Journals one purchase for all stamps from one account, if the limits allow it.
 fn order(
     tables: &mut Tables<'_>,
     wants: &[StampRequest],
@@ -193,7 +194,7 @@ fn order(
         }
         (purchase.account, purchase.vendor) = (offer.account.clone(), offer.vendor.clone());
         let audience = if kind.hashed {
-            // Hashed here and not there: the vendor need not learn whom it is for.
+            // Hashed here, so that the vendor does not learn the recipient.
             Audience::hashed(&want.recipient, (buyer.random)()?)
         } else {
             Audience::Plain(want.recipient.clone())
@@ -232,7 +233,7 @@ fn order(
     Ok(())
 }
 
-/// The cap that this purchase would go beyond.
+/// Returns the limit that this purchase would exceed.
 fn capped(
     tables: &Tables<'_>,
     purchase: &PurchaseRow,
@@ -257,7 +258,7 @@ fn capped(
     Ok(caps.check(&before, &asked, now).err().map(SupplyError::Capped))
 }
 
-/// Puts a stamp under the key for which it was bought; if nobody waits for it there any more, anybody may have it.
+/// Stores a stamp under the key of its order, or as free if the key no longer waits for it.
 fn arrive(
     tables: &mut Tables<'_>,
     purchase: &PurchaseRow,
@@ -421,12 +422,12 @@ mod tests {
         assert_eq!((&adopted.id, &adopted.body), (&purchase.id, &purchase.body));
         assert!(bench.wallet.orphans(NOW).unwrap().is_empty());
         assert_ne!(bench.pending("three", NOW).id, purchase.id, "it is for one of them");
-        // A message that left without it waits no more.
+        // A message that was sent without it waits no more.
         assert!(!bench.wallet.commit(&key("two"), NOW).unwrap());
         assert_eq!(bench.pending("four", NOW).id, purchase.id);
         bench.arrives(&purchase, sold("A", 30 * DAY));
         assert_eq!(bench.held("four", NOW), "A");
-        // Nobody can ask for ever.
+        // A request cannot be repeated for ever.
         let open = || bench.wallet.purchases().unwrap().iter().filter(|it| it.open).count();
         bench.wallet.sweep(NOW.plus(6 * DAY - 1)).unwrap();
         assert_eq!(open(), 1);
@@ -443,7 +444,7 @@ mod tests {
         assert_ne!(first.id, second.id);
         let third = bench.pending("one", NOW.plus(6 * DAY));
         assert_ne!(second.id, third.id);
-        // Its answer comes after all, and is not believed to be paid twice.
+        // Its answer arrives late, and does not count as paid twice.
         bench.arrives(&second, sold("A", 30 * DAY));
         assert_eq!(bench.pending("one", NOW.plus(6 * DAY)).id, third.id);
     }
@@ -460,7 +461,7 @@ mod tests {
         bench.pending("three", NOW.plus(DAY - 3_600));
         let ended = bench.wallet.sweep(NOW.plus(DAY)).unwrap();
         assert_eq!(ended.iter().map(|held| held.serial.as_str()).collect::<Vec<_>>(), ["A"]);
-        // The message that used it is still known to have done so, but nobody gets what would be refused.
+        // The wallet still knows which message used it, but no message gets an expired stamp.
         assert_eq!(bench.wallet.stamps().unwrap().len(), 1);
         bench.pending("two", NOW.plus(20 * DAY));
         assert!(bench.wallet.sweep(NOW.plus(31 * DAY)).unwrap().is_empty());
@@ -498,6 +499,6 @@ mod tests {
         let path = bench.folder.path().join("state/wallet.redb");
         std::fs::remove_file(&path).unwrap();
         let told = bench.wallet.stamps().unwrap_err().to_string();
-        assert!(told.contains("wallet.redb is gone (there was a wallet here; restore it"), "{told}");
+        assert!(told.contains("wallet.redb: missing: restore the wallet"), "{told}");
     }
 }

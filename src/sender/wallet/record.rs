@@ -1,5 +1,5 @@
-//! What stands in the wallet's tables: a stamp, what a key points to, and a purchase in the journal. All of it is JSON, since
-//! a wallet is small and should be readable with tools that exist.
+//! Rows of the wallet's tables: stamps, reservation keys and journalled purchases. All are JSON, since a wallet is
+//! small and should be readable with common tools.
 
 use crate::message::address::Address;
 use crate::sender::stamp_request::{ReservationKey, WalletStamp, WalletState};
@@ -26,7 +26,7 @@ pub(crate) struct StampRow {
     pub state: StateRow,
 }
 
-/// What has become of it.
+/// State of a stamp.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum StateRow {
@@ -35,7 +35,7 @@ pub(crate) enum StateRow {
     Used { key: String, at: i64 },
 }
 
-/// What a key points to.
+/// Target of a reservation key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum KeyRow {
@@ -43,7 +43,7 @@ pub(crate) enum KeyRow {
         vendor: String,
         serial: String,
     },
-    /// The journal's entry that will bring it.
+    /// Journalled purchase that will deliver the stamp.
     Purchase {
         at: u64,
         id: String,
@@ -53,12 +53,12 @@ pub(crate) enum KeyRow {
 /// A purchase.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PurchaseRow {
-    /// The idempotency key.
+    /// Idempotency key.
     pub id: String,
     pub at: i64,
     pub account: String,
     pub vendor: String,
-    /// The request, byte for byte: the same key with another body would be refused.
+    /// Exact bytes of the request: the vendor rejects the same key with another body.
     pub body: String,
     pub orders: Vec<OrderRow>,
     pub state: PurchaseState,
@@ -74,17 +74,17 @@ pub(crate) struct OrderRow {
     pub hashed: bool,
 }
 
-/// How far a purchase is.
+/// State of a purchase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum PurchaseState {
-    /// The request may have gone out; nothing came back.
+    /// The request may have been sent; no answer has come.
     Open,
     /// The stamps are in the wallet.
     Arrived,
     /// The vendor refused, and nothing was charged.
     Refused,
-    /// Nobody knows, and it is too late to ask.
+    /// The result is unknown, and it is too late to ask.
     Lost,
 }
 

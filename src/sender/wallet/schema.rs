@@ -1,4 +1,4 @@
-//! The tables of the wallet's file, and the steps on single rows inside a transaction that is begun and committed elsewhere.
+//! Tables of the wallet's file, and operations on single rows. Callers begin and commit the transactions.
 
 use super::record::{self, KeyRow, PurchaseRow, StampRow, StateRow};
 use crate::sender::selection::RecipientPreference;
@@ -8,17 +8,17 @@ use redb::{Database, ReadTransaction, ReadableTable, Table, TableDefinition, Wri
 use serde::de::DeserializeOwned;
 
 const META: TableDefinition<&str, u32> = TableDefinition::new("meta");
-/// Vendor and serial.
+/// Key: vendor and serial.
 const STAMPS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("stamps");
-/// What a reservation key points to.
+/// Target of each reservation key.
 const KEYS: TableDefinition<&str, &[u8]> = TableDefinition::new("keys");
-/// Unused stamps: recipient, end of the window, vendor, serial.
+/// Unused stamps. Key: recipient, end of validity, vendor, serial.
 const UNUSED: TableDefinition<(&str, i64, &str, &str), ()> = TableDefinition::new("unused");
-/// The journal: time and idempotency key.
+/// Journal of purchases. Key: time and idempotency key.
 const PURCHASES: TableDefinition<(u64, &str), &[u8]> = TableDefinition::new("purchases");
-/// What recipients are known to want.
+/// Known preferences of recipients.
 const LEARNED: TableDefinition<&str, &[u8]> = TableDefinition::new("learned");
-/// Purchases by command: the arguments' digest, how often they were done, and whether one is under way.
+/// Purchases by command: digest of the arguments, number of runs, and whether one is unfinished.
 const RUNS: TableDefinition<&str, (u64, bool)> = TableDefinition::new("runs");
 
 const FORMAT: u32 = 1;
@@ -59,7 +59,7 @@ impl<'tx> Tables<'tx> {
         self.stamps.get((vendor, serial))?.map(|row| record::read(row.value())).transpose()
     }
 
-    /// Puts a stamp in the place of what stood there, and keeps the list of unused ones right.
+    /// Inserts or replaces a stamp, and updates the index of unused ones.
     pub(super) fn put_stamp(&mut self, stamp: &StampRow) -> Result<(), SessionError> {
         let place = place(stamp);
         if stamp.state == StateRow::Unused {
@@ -71,7 +71,7 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    /// Takes a stamp out, with the key that points to it.
+    /// Removes a stamp, and the key that points to it.
     pub(super) fn remove_stamp(&mut self, stamp: &StampRow) -> Result<(), SessionError> {
         self.unused.remove(place(stamp))?;
         self.stamps.remove((stamp.vendor.as_str(), stamp.serial.as_str()))?;
@@ -88,7 +88,7 @@ impl<'tx> Tables<'tx> {
         all(&self.stamps)
     }
 
-    /// Unused stamps for a recipient that end after `from`, those that end first first.
+    /// Returns unused stamps for a recipient that end after `from`, the earliest end first.
     pub(super) fn unused(&self, recipient: &str, from: i64) -> Result<Vec<StampRow>, SessionError> {
         let mut found = Vec::new();
         for row in self.unused.range((recipient, from.saturating_add(1), "", "")..)? {
@@ -116,7 +116,7 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    /// The stamp that the key holds.
+    /// Returns the stamp that the key holds.
     pub(super) fn held(&self, key: &str) -> Result<Option<StampRow>, SessionError> {
         match self.key(key)? {
             Some(KeyRow::Stamp { vendor, serial }) => self.stamp(&vendor, &serial),
@@ -134,12 +134,12 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    /// The purchases since a time.
+    /// Returns the purchases since a time.
     pub(super) fn purchases(&self, since: i64) -> Result<Vec<PurchaseRow>, SessionError> {
         self.purchases.range((seconds(since), "")..)?.map(|row| record::read(row?.1.value())).collect()
     }
 
-    /// Forgets purchases before a time: far longer ago than any can be asked for.
+    /// Removes purchases before a time, which can no longer be requested.
     pub(super) fn forget_purchases(&mut self, before: i64) -> Result<(), SessionError> {
         Ok(self.purchases.retain_in(..(seconds(before), ""), |_, _| false)?)
     }
@@ -170,12 +170,12 @@ impl<'tx> Tables<'tx> {
     }
 }
 
-/// All stamps, without a write.
+/// Reads all stamps.
 pub(super) fn read_stamps(tx: &ReadTransaction) -> Result<Vec<StampRow>, SessionError> {
     all(&tx.open_table(STAMPS)?)
 }
 
-/// The stamp that a key holds, without a write.
+/// Reads the stamp that a key holds.
 pub(super) fn read_held(tx: &ReadTransaction, key: &str) -> Result<Option<StampRow>, SessionError> {
     let keys = tx.open_table(KEYS)?;
     let Some(row) = keys.get(key)? else { return Ok(None) };
@@ -183,7 +183,7 @@ pub(super) fn read_held(tx: &ReadTransaction, key: &str) -> Result<Option<StampR
     tx.open_table(STAMPS)?.get((vendor.as_str(), serial.as_str()))?.map(|row| record::read(row.value())).transpose()
 }
 
-/// Whether one of the keys waits for a purchase, without a write.
+/// Reads whether one of the keys waits for a purchase.
 pub(super) fn read_waits(tx: &ReadTransaction, keys: &[ReservationKey]) -> Result<bool, SessionError> {
     let table = tx.open_table(KEYS)?;
     for key in keys {
@@ -196,12 +196,12 @@ pub(super) fn read_waits(tx: &ReadTransaction, keys: &[ReservationKey]) -> Resul
     Ok(false)
 }
 
-/// All purchases, without a write.
+/// Reads all purchases.
 pub(super) fn read_purchases(tx: &ReadTransaction) -> Result<Vec<PurchaseRow>, SessionError> {
     all(&tx.open_table(PURCHASES)?)
 }
 
-/// What recipients want, without a write.
+/// Reads the preferences of recipients.
 pub(super) fn read_learned(tx: &ReadTransaction) -> Result<Vec<(String, RecipientPreference)>, SessionError> {
     let mut found = Vec::new();
     for row in tx.open_table(LEARNED)?.iter()? {
@@ -221,7 +221,7 @@ fn place(stamp: &StampRow) -> (&str, i64, &str, &str) {
     (&stamp.recipient, stamp.expires.unwrap_or(i64::MAX), &stamp.vendor, &stamp.serial)
 }
 
-/// A time as a key: before 1970 there were no purchases.
+/// Converts a time to a key: before 1970 there were no purchases.
 fn seconds(time: i64) -> u64 {
     u64::try_from(time).unwrap_or(0)
 }

@@ -1,6 +1,6 @@
-//! What a resident process does besides: it watches the user's mail folders, forgets ended serials, fetches the vendors'
-//! directories, lets go of what nobody asked for. Each on a thread of its own that the others do not wait for; trouble is
-//! told and tried again.
+//! Background tasks of the daemon: the folder watcher, the purge of ended serials, the refresh of the vendors'
+//! directories and the eviction of idle mailboxes. The watcher and each refresh run on threads of their own. An error
+//! is written to standard error, and the task runs again later.
 
 use crate::config::serve::Serve;
 use crate::engine::error::Deferral;
@@ -15,36 +15,36 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether anything may be let go.
+/// How often idle mailboxes are evicted.
 const REST: Duration = Duration::from_secs(60);
-/// The first purge and the first fetching come so soon after the beginning.
+/// Delay of the first purge and of the first refresh after the start.
 const SOON: Duration = Duration::from_secs(30);
 
-/// After what time a watcher that could not begin tries again.
+/// Delay before a watcher that failed starts again.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// The chores, until they are ended.
+/// Running background tasks.
 pub(super) struct BackgroundTasks {
     end: Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl BackgroundTasks {
-    /// Ends them; one that is being done is finished. (The watcher and a fetching end with the process, which does no harm.)
+    /// Stops the tasks, after a purge under way. The watcher and a refresh end with the process, which does no harm.
     pub(super) fn end(self) {
         let _ = self.end.send(());
         let _ = self.thread.join();
     }
 }
 
-/// Begins.
+/// Starts the tasks.
 pub(super) fn begin(warm: &Arc<DaemonState>, serve: Serve) -> io::Result<BackgroundTasks> {
     let watched = serve.watch && warm.engine().is_ok_and(|engine| engine.config.watch.maildir.is_some());
     if watched {
-        // It ends with the process, and must not keep the logs open for as long.
+        // A weak reference: the watcher ends with the process, and must not keep the logs open until then.
         let warm = Arc::downgrade(warm);
         let gone = warm.clone();
-        let ended = || Deferral::Remote { what: "the resident process ends".into(), hint: None };
+        let ended = || Deferral::Remote { what: "the daemon is shutting down".into(), hint: None };
         let engine = move || warm.upgrade().ok_or_else(ended)?.engine();
         thread::Builder::new().name("watch".into()).spawn(move || {
             let mut told = String::new();
@@ -83,7 +83,7 @@ pub(super) fn begin(warm: &Arc<DaemonState>, serve: Serve) -> io::Result<Backgro
 }
 
 fn forget(warm: &DaemonState) {
-    // Where every user has his own, his own deliveries carry away what has ended.
+    // Where every user has a state folder, the user's own deliveries purge it.
     let Ok(engine) = warm.engine() else { return };
     engine.run_daily_cleanup(None);
     if let Err(error) = engine.forget() {
@@ -91,8 +91,10 @@ fn forget(warm: &DaemonState) {
     }
 }
 
-/// On a thread of its own: it may take as long as somebody else's server likes, and whoever ends the process does not wait
-/// for it. Each file that it writes is there as a whole or not.
+/// Starts a refresh on a thread of its own.
+///
+/// A vendor's server may answer slowly, and the end of the process does not wait for it. Each file is written whole or
+/// not at all.
 #[cfg(feature = "directory")]
 fn fetch(warm: &DaemonState) -> Option<JoinHandle<()>> {
     let engine = warm.engine_without_log().ok()?;
@@ -104,11 +106,11 @@ fn fetch(warm: &DaemonState) -> Option<JoinHandle<()>> {
 }
 
 #[cfg(not(feature = "directory"))]
-fn fetch(_: &Warm) -> Option<JoinHandle<()>> {
+fn fetch(_: &DaemonState) -> Option<JoinHandle<()>> {
     None
 }
 
-/// Something that comes again and again.
+/// Timer of a task that repeats.
 struct Interval {
     every: Option<Duration>,
     next: Instant,
@@ -130,7 +132,7 @@ impl Interval {
     }
 }
 
-/// What the watcher does is told as everything else.
+/// Writes what the watcher does to standard error.
 struct StderrReport;
 
 impl Report for StderrReport {

@@ -1,6 +1,6 @@
-//! What nobody counts and somebody has to look for: how large the log is and whether it answers, how old the vendors'
-//! directories are. One thread looks, at most one at a time, and what it found is good for a while: however many ask, and
-//! however long the disk or another process holds the log, mail is not disturbed and those who ask are answered in time.
+//! Gauges that must be measured: the size of the log, whether the log answers, the age of the vendors' directories. At
+//! most one thread measures at a time, and each result is reused for a while. Many requests, a slow disk or a log held
+//! by another process therefore delay neither mail nor the answers.
 
 use crate::directory::source_status::{self, Standing};
 use crate::engine::remote::state::DaemonState;
@@ -14,23 +14,23 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// For how long it is waited for. A log that takes longer does not answer.
+/// Timeout of a measurement. A log that takes longer counts as not answering.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Sources that are told of, each of which the user listed himself; and the length of what is said of one. All of it goes
-/// into the head of one frame.
+/// Limits of a report: number of sources, and characters of text for each. All sources of a vendor were listed by the
+/// user, and the whole report goes into the head of one frame.
 const SOURCES: usize = 64;
 const LONGEST: usize = 300;
 
-/// What was found.
+/// Result of one measurement.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot {
-    /// The logs that are open, added up; `None` if one of them did not answer.
+    /// Sum over the open logs; `None` if one of them did not answer.
     pub(super) log: Option<Stats>,
     /// The sources of the vendors' directories.
     pub(super) directories: Vec<Directory>,
 }
 
-/// The looking.
+/// Measures on request and keeps the last result.
 #[derive(Debug, Default)]
 pub(super) struct GaugeCollector(Arc<Shared>);
 
@@ -47,7 +47,9 @@ struct State {
 }
 
 impl GaugeCollector {
-    /// What was found not longer ago than `age`. If the log does not answer in time, nothing is known of it.
+    /// Returns a result that is at most `age` old.
+    ///
+    /// If the log does not answer in time, `log` is `None`.
     pub(super) fn collect(&self, warm: &Arc<DaemonState>, age: Duration) -> Snapshot {
         let mut state = self.0.state();
         if let Some((at, found)) = &state.last
@@ -69,7 +71,7 @@ impl GaugeCollector {
         }
     }
 
-    /// Waits until nobody is looking any more, and has let go of everything.
+    /// Waits until no measurement runs and its references are dropped.
     pub(super) fn end(&self) {
         let state = self.0.state();
         drop(self.0.done.wait_timeout_while(state, PATIENCE, |state| state.under_way));
@@ -96,7 +98,7 @@ impl Shared {
 
 fn measure(warm: &DaemonState) -> Snapshot {
     let now = clock::now();
-    // A configuration that cannot be read is told to whoever delivers mail.
+    // Deliveries report a configuration that cannot be read.
     let directories = warm.engine().map_or_else(
         |_| Vec::new(),
         |engine| {

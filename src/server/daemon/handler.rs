@@ -1,4 +1,4 @@
-//! What is answered to each frame of a connection. Nothing of one frame is remembered for the next.
+//! Request handler of the daemon: one frame in, one answer out, without state between frames.
 
 use super::metrics::Metrics;
 use super::peer_credentials::Access;
@@ -10,10 +10,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The limits of a question.
+/// Size limits of a request.
 pub(super) const LIMITS: Limits = Limits { head: HEAD_MAX, body: LARGEST };
 
-/// What every connection is answered from.
+/// Shared state from which every connection is answered.
 #[derive(Debug)]
 pub(super) struct Handler {
     warm: Arc<DaemonState>,
@@ -29,8 +29,9 @@ impl Handler {
         &self.numbers
     }
 
-    /// Answers a frame: `send` is called once, with the kind and the head of the answer. A panic is our own trouble, and
-    /// the message waits.
+    /// Answers a frame: calls `send` once, with kind and head of the answer.
+    ///
+    /// After a panic the answer defers the message.
     pub(super) fn handle(&self, frame: &Frame, peer: &Access, send: impl FnOnce(Kind, &[u8])) {
         let mut send = Some(send);
         let mut once = |kind, head: &[u8]| send.take().into_iter().for_each(|send| send(kind, head));
@@ -40,14 +41,14 @@ impl Handler {
             _ => once(Kind::UnknownRequest, b"{}"),
         }));
         if answered.is_err() {
-            let (kind, head) = encode_deferral("the resident process met a mistake of its own", None);
+            let (kind, head) = encode_deferral("internal error in the daemon", None);
             once(kind, &head);
         }
     }
 
     fn judge(&self, frame: &Frame, peer: &Access, send: &mut dyn FnMut(Kind, &[u8])) {
         let began = Instant::now();
-        // A question of a later version may have what this one does not know; then it is not for us.
+        // A request of a later version may have fields unknown to this one. The client then judges locally.
         let Ok(question) = serde_json::from_slice::<JudgeRequest>(&frame.head) else {
             return send(Kind::NotHere, b"{}");
         };
@@ -56,7 +57,8 @@ impl Handler {
             Access::User(name) => Some(name.as_str()),
         };
         self.warm.answer(&question, &frame.body, user, |reply| {
-            // Before it is sent: whoever has his answer finds it counted, and how slowly he reads is not our time.
+            // Counted before it is sent: a client that has its answer finds it in the metrics, and the time that it
+            // takes to read does not count.
             match &reply {
                 Response::Judged(answer) => {
                     self.numbers.record_verdict(answer.decision.verdict.reason, began.elapsed())

@@ -1,5 +1,5 @@
-//! How long judgements took, as a histogram of Prometheus. A message is counted with two additions to numbers that all
-//! threads share, and without a lock, which that of the library takes.
+//! Latency histogram for Prometheus. Counting a message adds to two atomic numbers, without the lock that the library's
+//! histogram takes.
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// The upper ends of the buckets, in microseconds. A last one has none.
+/// Upper ends of the buckets, in microseconds. The last bucket has none.
 const ENDS: [u64; 16] = [
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000,
 ];
 
-/// The histogram. Clones are the same one.
+/// The histogram. Clones share the same numbers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Latency(Arc<Inner>);
 
@@ -25,7 +25,7 @@ struct Inner {
 }
 
 impl Latency {
-    /// One more, which took so long.
+    /// Counts one judgement.
     pub(super) fn observe(&self, took: Duration) {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let bucket = ENDS.partition_point(|end| end * 1_000 < nanoseconds);
@@ -35,14 +35,15 @@ impl Latency {
         self.0.nanoseconds.fetch_add(nanoseconds, Relaxed);
     }
 
-    /// Each bucket: its end in seconds, and how many are in it alone.
+    /// Returns for each bucket its end in seconds and its own count.
     fn buckets(&self) -> Vec<(f64, u64)> {
         let ends = ENDS.iter().map(|end| *end as f64 / 1e6).chain([f64::INFINITY]);
         ends.zip(self.0.buckets.iter().map(|count| count.load(Relaxed))).collect()
     }
 
-    /// The seconds that this part of them stayed within, as Prometheus would estimate it: as if those in a bucket were spread
-    /// evenly over it. Nothing where there are none.
+    /// Returns the quantile `part` in seconds; `None` if nothing was counted.
+    ///
+    /// Estimates as Prometheus does: the judgements in a bucket are taken as spread evenly over it.
     pub(super) fn quantile(&self, part: f64) -> Option<f64> {
         let buckets = self.buckets();
         let all: u64 = buckets.iter().map(|(_, count)| count).sum();
@@ -94,7 +95,7 @@ mod tests {
         };
         near(0.5, 0.000_05 + 0.000_05 * 50.0 / 98.0);
         near(0.99, 0.01);
-        // Beyond the last end nothing is known but that.
+        // Values beyond the last end are estimated as that end.
         near(1.0, 5.0);
     }
 

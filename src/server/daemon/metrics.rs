@@ -1,6 +1,7 @@
-//! What is counted while messages are judged: classes, reasons, and how long each took; and how that is told, to Prometheus
-//! as text and to `mailstamp status` as JSON. To count a message is an addition to a few numbers that all threads share,
-//! without a lock. What is not counted but looked for is in `gauges.rs`.
+//! Metrics of the daemon: messages by class and reason, and how long each took. They are exported to Prometheus as text
+//! and to `mailstamp status` as JSON.
+//!
+//! Counting a message adds to a few atomic numbers, without a lock. `gauges.rs` measures what is not counted.
 
 use super::gauges::{GaugeCollector, Snapshot};
 use super::histogram::Latency;
@@ -20,11 +21,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// The beginning of every name.
+/// Prefix of every metric name.
 const PREFIX: &str = "mailstamp";
-/// For how long what was found on the disk is good for Prometheus, who asks all the time.
+/// Maximum age of measured values for Prometheus, which asks periodically.
 const SCRAPED: Duration = Duration::from_secs(15);
-/// And for those who ask how it is now.
+/// Maximum age of measured values for a status or health request.
 const ASKED: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,14 +45,14 @@ struct Source {
     source: String,
 }
 
-/// The numbers since the process began.
+/// Numbers since the start of the process.
 #[derive(Debug)]
 pub struct Metrics {
     began: Instant,
     since: UnixTime,
-    /// What counts by itself.
+    /// The metrics that are counted.
     registry: Registry,
-    /// One for each reason, in their order.
+    /// One counter for each reason, in the order of [`Reason::ALL`].
     messages: Vec<Counter>,
     deferred: Counter,
     latency: Latency,
@@ -60,7 +61,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All at nothing.
+    /// Creates the metrics, all zero.
     #[must_use]
     pub fn new() -> Self {
         let (messages, deferred, latency) =
@@ -72,11 +73,11 @@ impl Metrics {
         version.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register("messages", "Messages judged", messages);
-        registry.register("messages_deferred", "Messages that could not be judged and wait", deferred.clone());
+        registry.register("messages_deferred", "Messages that could not be judged and were deferred", deferred.clone());
         registry.register_with_unit("judgement", "Time to judge a message", Unit::Seconds, latency.clone());
-        registry.register("build_info", "The version of the program, and always 1", version);
+        registry.register("build_info", "Version of the program; the value is always 1", version);
         let start = ConstGauge::new(since.0);
-        registry.register_with_unit("start_time", "When the process began, in the time of Unix", Unit::Seconds, start);
+        registry.register_with_unit("start_time", "Start time of the process, in Unix time", Unit::Seconds, start);
         Self {
             began: Instant::now(),
             since,
@@ -89,7 +90,7 @@ impl Metrics {
         }
     }
 
-    /// A message was judged.
+    /// Counts a message that was judged.
     pub fn record_verdict(&self, reason: Reason, took: Duration) {
         if let Some(count) = self.messages.get(reason as usize) {
             count.inc();
@@ -97,22 +98,22 @@ impl Metrics {
         self.latency.observe(took);
     }
 
-    /// A message has to wait.
+    /// Counts a message that was deferred.
     pub fn deferred(&self, took: Duration) {
         self.deferred.inc();
         self.latency.observe(took);
     }
 
-    /// Whether the log answers.
+    /// Returns whether the log answers.
     #[must_use]
     pub fn is_healthy(&self, warm: &Arc<DaemonState>) -> bool {
         self.measuring.collect(warm, ASKED).log.is_some()
     }
 
-    /// All numbers, as OpenMetrics has them.
+    /// Formats all numbers as OpenMetrics text.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// When they cannot be formatted.
     pub fn text(&self, warm: &Arc<DaemonState>) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode_registry(&mut text, &self.registry)?;
@@ -121,12 +122,12 @@ impl Metrics {
         Ok(text)
     }
 
-    /// What does not count by itself, as it is now. Of what nothing is known there is no number, and not none of it.
+    /// Returns the measured metrics. An unknown value is left out, not reported as 0.
     fn found(&self, warm: &DaemonState, found: &Snapshot) -> Registry {
         let mut registry = Registry::with_prefix(PREFIX);
         let whole = |number: u64| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
         let connections = whole(self.connections.load(Relaxed) as u64);
-        registry.register("connections", "Connections open now, of those who have messages judged", connections);
+        registry.register("connections", "Open connections of clients that have messages judged", connections);
         let answers = Family::<Answered, Counter>::default();
         for (answer, count) in warm.attended().each() {
             answers.get_or_create(&Answered { answer }).inc_by(count);
@@ -134,14 +135,9 @@ impl Metrics {
         registry.register("log_answers", "Answers of the log to other processes", answers);
         registry.register("log_up", "Whether the log answers", whole(found.log.is_some().into()));
         if let Some(log) = found.log {
-            registry.register_with_unit(
-                "log_size",
-                "What the log's file takes on the disk",
-                Unit::Bytes,
-                whole(log.bytes),
-            );
+            registry.register_with_unit("log_size", "Size of the log file on the disk", Unit::Bytes, whole(log.bytes));
             registry.register("log_serials", "Used serials in the log", whole(log.used));
-            registry.register("log_journal_rows", "Rows that stand in the journal alone", whole(log.waiting));
+            registry.register("log_journal_rows", "Rows that only the write-ahead log has so far", whole(log.waiting));
             registry.register("replies_last_day", "Automatic replies sent in 24 hours", whole(log.replies));
         }
         let (age, good) = (Family::<Source, Gauge>::default(), Family::<Source, Gauge>::default());
@@ -153,14 +149,14 @@ impl Metrics {
             good.get_or_create(&source).set((directory.health == "ok").into());
         }
         registry.register_with_unit("directory_age", "Time since a source last answered", Unit::Seconds, age);
-        registry.register("directory_good", "Whether nothing is wrong with a source", good);
+        registry.register("directory_good", "Whether a source is healthy", good);
         registry
     }
 
-    /// The head of the answer to a status question.
+    /// Returns the head of the answer to a status request.
     #[must_use]
     pub fn status(&self, warm: &Arc<DaemonState>, question: &[u8]) -> Vec<u8> {
-        // A question of another version is a question all the same.
+        // A request of another version is answered too.
         let asked: StatusRequest = serde_json::from_slice(question).unwrap_or_default();
         let found = self.measuring.collect(warm, ASKED);
         let counts: Vec<(Reason, u64)> =
@@ -195,7 +191,7 @@ impl Metrics {
         serde_json::to_vec(&status).unwrap_or_default()
     }
 
-    /// Waits until nothing is looked for any more.
+    /// Waits until no measurement runs.
     pub(super) fn end(&self) {
         self.measuring.end();
     }

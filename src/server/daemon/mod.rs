@@ -1,14 +1,14 @@
 //! `mailstamp serve`: the daemon, which keeps configuration and log open and answers the commands of the mail path. It
-//! decides nothing: answers are the engine's (`engine/remote/state.rs`), and the log is the store's.
+//! decides nothing: the engine judges (`engine/remote/state.rs`), and the store keeps the log.
 //!
 //! - *Bytes*: `ipc::frame`, and the heads in `engine/remote/protocol.rs`.
-//! - *States*: `handler`: one frame in, one answer out. [`metrics`]: counters, with `histogram`; `gauges`: what is read
-//!   when asked for.
-//! - *Sockets*: `worker_pool`: connections, their limits, and the threads that serve them; `peer_credentials`: the user at
-//!   the other end. `server::http::metrics_endpoint`: the metrics over HTTP, the one thing here that is async.
+//! - *States*: `handler`: one frame in, one answer out. [`metrics`]: counters, with `histogram`; `gauges`: values
+//!   measured on request.
+//! - *Sockets*: `worker_pool`: connections, their limits, and the threads that serve them; `peer_credentials`: the user
+//!   at the other end. `server::http::metrics_endpoint`: the metrics over HTTP, the only async part.
 //!
-//! `background` runs what other commands do now and then. Threads block, here as everywhere on the mail path: a judgement
-//! computes or waits for the disk, and hundreds of threads that wait cost little.
+//! `background` runs periodic tasks of other commands. Threads block, as everywhere on the mail path: a judgement
+//! computes or waits for the disk, and hundreds of waiting threads cost little.
 
 mod background;
 mod gauges;
@@ -45,55 +45,57 @@ use std::thread;
 use std::time::{Duration, Instant};
 use worker_pool::WorkerPool;
 
-/// For how long requests under way may go on at the end.
+/// How long requests under way may take at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often it is tried to tell numbers where that was not possible.
+/// Delay before the metrics endpoint tries to listen again.
 const AGAIN: Duration = Duration::from_secs(10);
-/// How often it is looked whether the sockets can still be found.
+/// How often the sockets are checked for removal.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What was asked for on the command line.
+/// Options of the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Listen here, and not where the user's commands look.
+    /// Socket path, in place of the default one.
     pub socket: Option<PathBuf>,
     /// Serve every user of the system.
     pub system: bool,
 }
 
-/// The process cannot serve.
+/// Reasons why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// What must be read or opened first.
+    /// The configuration or the state cannot be read or opened.
     #[error(transparent)]
     Undecided(#[from] Deferral),
-    /// There is no place for the socket.
+    /// No folder for the socket is known.
     #[error("no folder for the socket: HOME is not set; name one with --socket or --state")]
     Nowhere,
-    /// The rights of another user are no place to serve from.
-    #[error("not to be run set-id")]
+    /// The process runs set-id. It would serve with the rights of another user.
+    #[error("mailstamp serve must not run set-id")]
     SetId,
-    /// The socket.
+    /// The socket cannot be opened.
     #[error("cannot listen at {}: {source}", path.display())]
     Listen {
-        /// Where.
+        /// Path of the socket.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         source: io::Error,
     },
-    /// Another process serves there.
-    #[error("mailstamp serve runs already, and listens at {}", .0.display())]
+    /// Another daemon listens at this path.
+    #[error("mailstamp serve is already running, and listens at {}", .0.display())]
     Running(PathBuf),
-    /// Threads or signals.
+    /// Threads or signals cannot be set up.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Serves until SIGTERM or SIGINT; SIGHUP reads the configuration anew. `told` hears once where it listens.
+/// Serves until SIGTERM or SIGINT; SIGHUP reloads the configuration.
+///
+/// Calls `told` once, with the addresses at which the daemon listens.
 ///
 /// # Errors
-/// [`ServeError`] when it cannot begin.
+/// [`ServeError`] when it cannot start.
 pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> Result<(), ServeError> {
     if is_setuid() {
         return Err(ServeError::SetId);
@@ -115,18 +117,18 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     let crew = WorkerPool::begin(listener, serve.connections, Doorkeeper::new(options.system), service)?;
     let chores = background::begin(&warm, serve)?;
     let own = socket.as_ref().map(|socket| socket.path().display().to_string());
-    let place = own.unwrap_or_else(|| "the socket that it was given".to_owned());
+    let place = own.unwrap_or_else(|| "the inherited socket".to_owned());
     let at = |scrape: &MetricsEndpoint| format!("metrics at http://{}/metrics", scrape.address);
     told(&(place + &scrape.as_ref().map(|scrape| format!(", {}", at(scrape))).unwrap_or_default()));
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     attend(&signals, &warm, || {
-        // Whoever removes or restores the files of the state takes the sockets away with them.
+        // Removing or restoring the files of the state removes the sockets too.
         warm.logs().iter().for_each(|(_, log)| drop(log.be_found()));
         if let Some(socket) = socket.as_mut().filter(|socket| !socket.stands())
             && let Ok((listener, made)) = make(socket.path(), options.system)
             && crew.move_to(listener).is_ok()
         {
-            log_stderr(&format!("the socket was gone; serving at {} again", made.path().display()));
+            log_stderr(&format!("the socket was removed; serving at {} again", made.path().display()));
             *socket = made;
         }
         if let (Some(address), None) = (metrics, &scrape)
@@ -138,10 +140,10 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
         }
     });
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
-    // Or those who wait for a log that is lent would not be answered in time.
+    // Otherwise clients that wait for a lent log would not be answered in time.
     warm.logs().iter().for_each(|(_, log)| log.recall());
     if let Some(socket) = socket {
-        // Nobody finds it any more, and who has found it is still answered.
+        // No new client finds the socket; those that are connected are still answered.
         socket.remove();
     }
     crew.end(DRAIN_TIMEOUT);
@@ -151,7 +153,9 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     Ok(())
 }
 
-/// The table `[serve]`. It is the same for all users, also where the rest of the configuration is not.
+/// Returns the table `[serve]`.
+///
+/// It is the same for all users, also where the rest of the configuration differs.
 fn settings(given: &CliOverrides, warm: &DaemonState) -> Serve {
     let of_anybody = || {
         let anybody = CliOverrides { user: Some("anybody@localhost".to_owned()), ..given.clone() };
@@ -160,7 +164,7 @@ fn settings(given: &CliOverrides, warm: &DaemonState) -> Serve {
     warm.engine().map_or_else(|_| of_anybody(), |engine| engine.config.serve)
 }
 
-/// Waits for the end, and has a `look` now and then. A watchdog is told that all is well for as long as it is.
+/// Waits for the end, calls `look` periodically, and pings the watchdog while every log is alive.
 fn attend(signals: &Receiver<i32>, warm: &DaemonState, mut look: impl FnMut()) {
     let watchdog = sd_notify::watchdog_enabled().map(|every| every / 2);
     let mut told = Instant::now();
@@ -172,7 +176,7 @@ fn attend(signals: &Receiver<i32>, warm: &DaemonState, mut look: impl FnMut()) {
             Err(RecvTimeoutError::Timeout) => look(),
         }
         let due = signal.is_ok() || watchdog.is_some_and(|every| told.elapsed() >= every);
-        // Whoever can take each log's turn is not stuck.
+        // A process that gets each log's queue in time is not stuck.
         if watchdog.is_some() && due && warm.logs().iter().all(|(_, log)| log.is_alive()) {
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
             told = Instant::now();
@@ -180,14 +184,14 @@ fn attend(signals: &Receiver<i32>, warm: &DaemonState, mut look: impl FnMut()) {
     }
 }
 
-/// Reads everything anew. Requests under way end with what they began with.
+/// Reloads the configuration; requests under way keep the old one.
 fn reload(warm: &DaemonState) {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
     }
     match warm.check() {
         Ok(()) => log_stderr("reloaded"),
-        Err(error) => log_stderr(&format!("not reloaded: {error}; mail waits until that is put right")),
+        Err(error) => log_stderr(&format!("not reloaded: {error}; mail is deferred until this is fixed")),
     }
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }
@@ -205,16 +209,18 @@ fn signals() -> io::Result<Receiver<i32>> {
     Ok(receiver)
 }
 
-/// Numbers are not worth that nobody is served: whoever has the address may have taken it to that end.
+/// Warns that the metrics endpoint cannot listen.
+///
+/// This does not stop the daemon: another process may have taken the address to that end.
 fn untold(address: SocketAddr, error: &io::Error) {
-    log_stderr(&format!("warning: cannot listen at {address}, as serve.metrics says: {error}; will try again"));
+    log_stderr(&format!("warning: serve.metrics: cannot listen at {address}: {error}; will try again"));
 }
 
-/// The socket at which to serve.
+/// Socket on which the daemon serves.
 enum Door {
-    /// The one that systemd holds for us.
+    /// Inherited from systemd.
     Handed(UnixListener),
-    /// One that we have to make, at this path.
+    /// To be created at this path.
     Own(PathBuf),
 }
 
@@ -227,11 +233,11 @@ fn door(given: &CliOverrides, options: &Options) -> Result<Door, ServeError> {
         None if options.system => PathBuf::from(SYSTEM_SOCKET),
         None => user_socket(&file_set(given)).ok_or(ServeError::Nowhere)?,
     };
-    // Now and not when the log is opened, which the other would have to lend.
+    // Checked before the log is opened, which the other daemon would have to lend.
     if unix_socket::connect(&path).is_ok() { Err(ServeError::Running(path)) } else { Ok(Door::Own(path)) }
 }
 
-/// A socket of our own, and the folder that it stands in.
+/// Creates the socket, and its folder if it is missing.
 fn listen(path: PathBuf, system: bool) -> Result<(UnixListener, Made), ServeError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mode = if system { 0o755 } else { 0o700 };
@@ -239,7 +245,7 @@ fn listen(path: PathBuf, system: bool) -> Result<(UnixListener, Made), ServeErro
     made.map_err(|source| ServeError::Listen { path, source })
 }
 
-/// A socket of our own, in a folder that is there.
+/// Creates the socket in a folder that exists.
 fn make(path: &Path, system: bool) -> io::Result<(UnixListener, Made)> {
     let listener = unix_socket::listen(path, if system { 0o666 } else { 0o600 })?;
     Ok((listener, Made::at(path)?))

@@ -1,6 +1,8 @@
-//! Who is at the other end of a connection, as the system says (SO_PEERCRED), and for whom he may ask. A process that
-//! serves one user answers him and root. One that serves the system answers everybody, and each only about his own
-//! mailbox; root and its own user, who deliver mail, about any.
+//! Authentication and access of the daemon's clients, which the kernel identifies (SO_PEERCRED).
+//!
+//! - A daemon of one user answers this user and root.
+//! - A daemon of the system answers every user, about the user's own mailbox only.
+//! - Root and the daemon's own user deliver mail, and may ask about any mailbox.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,32 +11,32 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The number that Linux shows for every user whom it cannot show here: in a user namespace (`PrivateUsers` of systemd) that
-/// is everybody else, and to all of them together belongs no mailbox.
+/// The overflow user id of Linux. In a user namespace (`PrivateUsers` of systemd) it is shown for every user that is
+/// not mapped, so no mailbox belongs to it.
 const NOBODY: u32 = 65_534;
-/// For how long a name is believed.
+/// How long a cached name is valid.
 const KNOWN: Duration = Duration::from_secs(60);
-/// For how long it is believed that a number has none: a directory that is away comes back.
+/// How long a failed lookup is valid: the directory service may come back.
 const UNKNOWN: Duration = Duration::from_secs(5);
-/// Numbers that are remembered at most.
+/// Most user ids in the cache.
 const MOST: usize = 10_000;
 
-/// For whom somebody may ask.
+/// Mailboxes about which a client may ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Access {
-    /// For whomever he names.
+    /// Any mailbox that the request names.
     AnyMailbox,
-    /// For the user of this name only.
+    /// The mailbox of this user only.
     User(String),
 }
 
-/// Tells who connected.
+/// Finds out which user connected.
 #[derive(Debug)]
 pub(super) struct Doorkeeper {
-    /// Everybody is answered.
+    /// Every user is answered, not only the daemon's own.
     system: bool,
     known: Mutex<HashMap<u32, (Instant, Option<String>)>>,
-    /// Held by who asks outside of this machine: one at a time, so that nobody can have us ask without end.
+    /// Lock of lookups that leave this machine: one at a time, so that clients cannot cause unlimited lookups.
     asking: Mutex<()>,
 }
 
@@ -43,12 +45,14 @@ impl Doorkeeper {
         Self { system, known: Mutex::default(), asking: Mutex::default() }
     }
 
-    /// Whether this user brings everybody's mail: root, and our own.
+    /// Returns whether this user may ask about any mailbox: root, and the daemon's own.
     pub(super) fn delivers(uid: u32) -> bool {
         uid == 0 || uid == rustix::process::geteuid().as_raw()
     }
 
-    /// Who connected; `None` for somebody who is not answered. For users who are not in `/etc/passwd` it may take seconds.
+    /// Returns the access of this user; `None` if the daemon does not answer it.
+    ///
+    /// May take seconds for a user who is not in `/etc/passwd`.
     pub(super) fn who(&self, uid: u32) -> io::Result<Option<Access>> {
         if Self::delivers(uid) {
             return Ok(Some(Access::AnyMailbox));
@@ -62,7 +66,7 @@ impl Doorkeeper {
                 Some(name) => self.note(uid, Some(name)),
                 None => {
                     let _alone = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-                    // Who had it before may have asked the same.
+                    // The previous holder of the lock may have looked up the same id.
                     self.known(uid).unwrap_or_else(|| self.note(uid, ask(uid)))
                 }
             },
@@ -70,7 +74,7 @@ impl Doorkeeper {
         Ok(name.map(Access::User))
     }
 
-    /// What is known of this number, and not for too long.
+    /// Returns the cached name of this user id, if it is still valid.
     fn known(&self, uid: u32) -> Option<Option<String>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, name) = known.get(&uid)?;
@@ -88,8 +92,9 @@ impl Doorkeeper {
     }
 }
 
-/// What the machine's other directories say (LDAP, say), by getent(1). Not by the C library: a program that is linked
-/// statically must not load the modules that it asks.
+/// Looks the user up in the other directories of the machine (LDAP, for example), with getent(1).
+///
+/// The C library cannot do this: a statically linked program must not load the modules that it asks.
 fn ask(uid: u32) -> Option<String> {
     let mut command = Command::new("timeout");
     command.args(["-k", "1", "3", "getent", "passwd"]).arg(uid.to_string()).current_dir("/");
@@ -97,7 +102,7 @@ fn ask(uid: u32) -> Option<String> {
     name(&String::from_utf8(command.output().ok()?.stdout).ok()?, uid)
 }
 
-/// The first name of a user in the form of passwd(5).
+/// Returns the first name with this user id in the format of passwd(5).
 fn name(passwd: &str, uid: u32) -> Option<String> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');

@@ -1,9 +1,10 @@
-//! The connections and the threads that serve them. Every thread that has nothing to do waits for the next connection, so
-//! that whoever comes is served by the thread that the system wakes for him. There are as many threads as connections, and
-//! a few to spare.
+//! Worker pool of the daemon: connections, and the threads that serve them.
 //!
-//! When all places are taken, the connection that has been silent for longest makes room: two thousand clients that say
-//! nothing, or a byte a second, keep nobody out.
+//! Every idle thread waits in accept(2), so a connection is served by the thread that the kernel wakes for it. There
+//! are as many threads as connections, and a few to spare.
+//!
+//! When the limit is reached, the connection that has been idle for longest is closed. Two thousand clients that send
+//! nothing, or one byte a second, therefore keep no other client out.
 
 use super::handler::{Handler, LIMITS};
 use super::peer_credentials::{Access, Doorkeeper};
@@ -21,40 +22,40 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Threads that wait for a connection, beyond those that serve one.
+/// Idle threads, beyond those that serve a connection.
 const SPARE_WORKERS: usize = 4;
-/// Descriptors that connections leave to all else: a log that is opened, documents that are read.
+/// File descriptors reserved for everything else: opening a log, reading documents.
 const RESERVED_FDS: usize = 40;
-/// Bytes of memory for what is longer than 64 KiB of the questions of all connections. Whoever finds it taken is shown the
-/// door, and judges for himself.
+/// Memory that the requests of all connections share, in bytes, beyond the 64 KiB that each may use. A connection that
+/// finds it taken is closed, and the client judges locally.
 const ROOM: usize = 64 << 20;
-/// Of the places and of that memory, whoever asks for his own mailbox only may have the part of one in so many: he keeps
-/// nobody out but himself.
+/// Divisor for the share of each user without access to all mailboxes: a quarter of the connections and of that memory.
+/// Such a user can keep out only themselves.
 const PART: usize = 4;
-/// For how long a connection may say nothing.
+/// Idle timeout of a connection.
 const IDLE: Duration = Duration::from_secs(60);
-/// For how long a frame may take to come, or an answer to be read.
+/// Timeout of receiving a frame or sending an answer.
 const FRAME: Duration = Duration::from_secs(10);
-/// How often a thread that waits looks whether it is the end.
+/// Timeout of accept(2), after which a thread checks for shutdown.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long it takes a thread to leave a connection that was ended.
+/// Delay between evictions: a thread leaves a closed connection within about this time.
 const EVICTION_POLL: Duration = Duration::from_micros(100);
-/// How long to rest when nobody could be let in.
+/// Delay after a failed accept(2).
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
 
-/// All threads.
+/// The pool: a handle of all threads.
 #[derive(Debug)]
 pub(super) struct WorkerPool(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Where they are let in: another when the socket was made anew.
+    /// The listener; replaced when the socket was created again.
     listener: RwLock<Arc<UnixListener>>,
     service: Arc<Handler>,
     doorkeeper: Doorkeeper,
     most: usize,
     max_connections: Arc<Room>,
-    /// What users have of it who may not have all, while they have any.
+    /// Memory shares of users with limited access, while they have a connection.
     rooms: Mutex<HashMap<u32, Weak<Room>>>,
     threads: AtomicUsize,
     spare: AtomicUsize,
@@ -68,7 +69,7 @@ struct Shared {
 struct PooledConnection {
     stream: UnixStream,
     uid: u32,
-    /// Since when it is silent; while it is being answered there is nothing here.
+    /// Since when the connection is idle; `None` while a request is answered.
     idle_since: Mutex<Option<Instant>>,
 }
 
@@ -98,13 +99,13 @@ impl WorkerPool {
         Ok(Self(shared))
     }
 
-    /// Lets others in here from now on: nobody finds the socket that there was.
+    /// Accepts on this listener from now on; the old socket is no longer reachable.
     pub(super) fn move_to(&self, listener: UnixListener) -> io::Result<()> {
         *self.0.listener.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(patient(listener)?);
         Ok(())
     }
 
-    /// Lets nobody in any more, and waits until those who are being answered have their answers.
+    /// Stops accepting, and waits at most `patience` for requests under way.
     pub(super) fn end(self, patience: Duration) {
         self.0.over.store(true, SeqCst);
         let until = Instant::now() + patience;
@@ -127,7 +128,7 @@ impl Shared {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more thread that waits.
+    /// Starts one more idle thread.
     fn spawn_worker(self: &Arc<Self>) -> io::Result<()> {
         self.threads.fetch_add(1, SeqCst);
         self.spare.fetch_add(1, SeqCst);
@@ -143,7 +144,9 @@ impl Shared {
         hired.map(drop)
     }
 
-    /// Takes connections until there is nothing more to do. Whoever gets here counts as spare.
+    /// Accepts and serves connections until shutdown, or until enough other threads are idle.
+    ///
+    /// The caller has counted this thread as spare.
     fn work(self: &Arc<Self>) {
         while !self.over.load(SeqCst) {
             let listener = Arc::clone(&self.listener.read().unwrap_or_else(PoisonError::into_inner));
@@ -153,7 +156,7 @@ impl Shared {
                     continue;
                 }
                 Err(_) => {
-                    // Out of descriptors, say: whoever is silent gives his back.
+                    // Out of descriptors, for example: closing an idle connection frees some.
                     self.evict_idlest();
                     thread::sleep(ACCEPT_BACKOFF);
                     continue;
@@ -161,7 +164,7 @@ impl Shared {
             };
             self.wait_for_place();
             if self.spare.fetch_sub(1, SeqCst) == 1 {
-                // If there can be no more threads, this one is back when it is done.
+                // If no more threads can start, this one is back when it is done.
                 let _ = self.spawn_worker();
             }
             self.serve(stream);
@@ -188,15 +191,16 @@ impl Shared {
         self.service.numbers().connections.fetch_sub(1, SeqCst);
     }
 
-    /// Whether this user may have one more place. If he has his part, his own connection that has been silent for longest
-    /// gives up its.
+    /// Returns whether this user may have one more connection.
+    ///
+    /// At the limit of the user, the user's own connection that has been idle for longest is closed.
     fn has_place_for(&self, uid: u32) -> bool {
         let places = self.places();
         let his = || places.values().filter(|place| place.uid == uid);
         his().count() < (self.most / PART).max(1) || end_oldest(his())
     }
 
-    /// The memory that a connection of this user may take of.
+    /// Returns the memory share of a connection of this user.
     fn share(&self, uid: u32) -> Share {
         let mut rooms = vec![Arc::clone(&self.max_connections)];
         if !Doorkeeper::delivers(uid) {
@@ -224,8 +228,10 @@ impl Shared {
         }
     }
 
-    /// Waits until a place is free. Whoever has been silent for longest gives up his, and his thread is soon gone from it;
-    /// those who are being answered are waited for, and not for ever.
+    /// Waits until the number of connections is below the limit.
+    ///
+    /// Closes the connection that has been idle for longest, whose thread soon ends it. If all are busy, waits for one
+    /// of them, at most [`FRAME`].
     fn wait_for_place(&self) {
         let until = Instant::now() + FRAME;
         while self.places().len() >= self.most && Instant::now() < until {
@@ -234,26 +240,26 @@ impl Shared {
         }
     }
 
-    /// Ends the connection that has been silent for longest.
+    /// Closes the connection that has been idle for longest.
     fn evict_idlest(&self) {
         end_oldest(self.places().values());
     }
 }
 
-/// Ends that of these connections which has been silent for longest, if one is.
+/// Closes the one of these connections that has been idle for longest, if any is idle.
 fn end_oldest<'a>(places: impl Iterator<Item = &'a Arc<PooledConnection>>) -> bool {
     let oldest = places.filter_map(|place| Some((*place.idle_since().as_ref()?, place))).min_by_key(|it| it.0);
     oldest.is_some_and(|(_, place)| place.stream.shutdown(Shutdown::Both).is_ok())
 }
 
-/// One that is waited at, and not without end.
+/// Makes accept(2) block, with a timeout.
 fn patient(listener: UnixListener) -> io::Result<UnixListener> {
     listener.set_nonblocking(false)?;
     set_socket_timeout(&listener, Timeout::Recv, Some(ACCEPT_TIMEOUT))?;
     Ok(listener)
 }
 
-/// For how many connections there are descriptors; each takes two.
+/// Returns for how many connections there are file descriptors; each takes two.
 fn descriptors() -> usize {
     let descriptors = getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most).ok());
     descriptors.map_or(usize::MAX, |most| (most.saturating_sub(RESERVED_FDS) / 2).max(1))

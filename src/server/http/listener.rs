@@ -1,6 +1,8 @@
-//! Connections of HTTP: accepted within limits, served with HTTP/1, and ended in order. A slow client costs one connection of
-//! his own address and nobody else's time: a header has a limit, a request has one, and so has an answer that nobody reads.
-//! What a request means is left to the routes, and where to listen to who has them.
+//! HTTP listener: accepts connections within limits, serves HTTP/1, and shuts down gracefully. Headers, requests and
+//! unread answers have timeouts. A slow client therefore costs one connection of its own address, and delays no other
+//! client.
+//!
+//! The routes give requests their meaning, and their owners choose the address.
 
 use axum::Router;
 use axum::http::Request;
@@ -23,37 +25,37 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep, timeout};
 
-/// What no connection may exceed.
+/// Limits of connections.
 #[derive(Clone, Debug)]
 pub(in crate::server) struct Limits {
-    /// For how long a header may take, and for how long a connection may be idle.
+    /// Timeout of a header, and idle timeout of a connection.
     pub(in crate::server) header: Duration,
-    /// For how long an answer may wait to be read.
+    /// Timeout of sending an answer that the client does not read.
     pub(in crate::server) answer: Duration,
-    /// Connections at once.
+    /// Most connections at once.
     pub(in crate::server) connections: usize,
-    /// Connections at once from one address, or [`network`] of them.
+    /// Most connections at once from one address, or from one [`network`].
     pub(in crate::server) connections_each: usize,
-    /// Addresses of which that is not asked.
+    /// Addresses that are exempt from the limit for each address.
     pub(in crate::server) trusted: Vec<IpAddr>,
-    /// For how long requests under way may go on at the end.
+    /// How long requests under way may take at shutdown.
     pub(in crate::server) end: Duration,
 }
 
-/// The other end of the connection, as an extension of every request.
+/// Peer address, as an extension of every request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
 
-/// What is done with a connection before HTTP is spoken on it.
+/// Handshake of a connection before HTTP.
 pub(in crate::server) trait Handshake: Send + Sync + 'static {
-    /// What HTTP is then spoken on.
+    /// Stream for HTTP after the handshake.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Greets; `limits.header` is the time for it.
+    /// Shakes hands, at most for `limits.header`.
     fn handshake(&self, stream: TcpStream) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
-/// Nothing is done: nobody listens between the two ends.
+/// No handshake: plain HTTP on the TCP connection.
 #[derive(Debug)]
 pub(in crate::server) struct PlainTcp;
 
@@ -65,7 +67,7 @@ impl Handshake for PlainTcp {
     }
 }
 
-/// Who may come in, and how many at once.
+/// Listener with limits on connections.
 pub(in crate::server) struct HttpListener<G> {
     limits: Limits,
     greeting: G,
@@ -76,14 +78,16 @@ pub(in crate::server) struct HttpListener<G> {
     ended: watch::Receiver<bool>,
 }
 
-/// A connection that was let in; it leaves when this is dropped.
+/// Permit of an accepted connection; given back when it is dropped.
 struct ConnectionPermit<G> {
     doors: Arc<HttpListener<G>>,
-    /// As what he is counted.
+    /// Address or network that the connection counts for.
     who: IpAddr,
 }
 
-/// What counts as one address: whoever has an IPv6 address has 2⁶⁴ of them.
+/// Returns what counts as one address: an IPv4 address, or a /64 of IPv6.
+///
+/// A host with an IPv6 address usually has 2⁶⁴ of them.
 pub(in crate::server) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => {
@@ -95,7 +99,9 @@ pub(in crate::server) fn network(address: IpAddr) -> IpAddr {
 }
 
 impl<G: Handshake> HttpListener<G> {
-    /// Doors that close when `ended` turns true. Who is inside is counted by `inside`, and trouble goes to `tell`.
+    /// Creates a listener that stops when `ended` becomes true.
+    ///
+    /// `active_gauge` counts the open connections, and errors go to `tell`.
     pub(in crate::server) fn new(
         limits: Limits,
         greeting: G,
@@ -107,12 +113,12 @@ impl<G: Handshake> HttpListener<G> {
         Arc::new(Self { limits, greeting, active_gauge, tell, places, each: Mutex::default(), ended })
     }
 
-    /// Lets in who comes, until the end.
+    /// Accepts and serves connections until the end.
     pub(in crate::server) async fn take(self: Arc<Self>, listener: TcpListener, router: Router) {
         let mut ended = self.ended.clone();
         let mut ending = pin!(async move { drop(ended.wait_for(|ended| *ended).await) });
         loop {
-            // While all places are taken, the system's queue holds those who come.
+            // At the limit, new connections wait in the queue of the kernel.
             let place = tokio::select! {
                 () = &mut ending => break,
                 place = Arc::clone(&self.places).acquire_owned() => place,
@@ -124,9 +130,9 @@ impl<G: Handshake> HttpListener<G> {
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of descriptors, or a connection that went before it came: neither is for ever.
+                    // Out of descriptors, or a connection closed before it was accepted: both pass.
                     if error.kind() != io::ErrorKind::ConnectionAborted {
-                        (self.tell)(&format!("cannot take a connection: {error}"));
+                        (self.tell)(&format!("cannot accept a connection: {error}"));
                         sleep(Duration::from_millis(50)).await;
                     }
                     continue;
@@ -139,14 +145,14 @@ impl<G: Handshake> HttpListener<G> {
                 drop((guest, place));
             });
         }
-        // Their requests are finished; then all places are free again.
+        // All permits are free again when the requests under way are finished.
         let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
         let _ = timeout(self.limits.end, self.places.acquire_many(all)).await;
     }
 
     fn admit(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPermit<G>> {
         let trusted = self.limits.trusted.contains(&address);
-        // A proxy takes no place of its neighbours'.
+        // A trusted proxy does not count for the network that it is in.
         let who = if trusted { address } else { network(address) };
         let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
         let count = each.entry(who).or_default();
@@ -158,9 +164,9 @@ impl<G: Handshake> HttpListener<G> {
         Some(ConnectionPermit { doors: Arc::clone(self), who })
     }
 
-    /// Serves a connection to its end, which nobody needs to know.
+    /// Serves a connection to its end, and ignores its errors.
     async fn attend(&self, stream: TcpStream, peer: IpAddr, router: Router) {
-        // Answers are written whole; waiting for more would only delay them.
+        // Answers are written whole, so Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
         if let Ok(Ok(stream)) = timeout(self.limits.header, self.greeting.handshake(stream)).await {
             self.speak(stream, peer, router).await;
@@ -199,7 +205,7 @@ impl<G> Drop for ConnectionPermit<G> {
     }
 }
 
-/// A stream that fails when nobody reads what is written for as long as `patience`.
+/// Stream that fails when a write stays blocked for `patience`.
 struct Patient<S> {
     stream: S,
     patience: Duration,

@@ -1,6 +1,8 @@
-//! What Prometheus asks over HTTP, on this machine only: `/metrics`, and `/healthz` for those who only want to know whether
-//! the log answers. One thread, which there is only when the configuration says where. It reads nothing of a request but
-//! its path, and waits for nobody.
+//! Metrics endpoint of the daemon: `/metrics` for Prometheus, and `/healthz`, which reports whether the log answers. It
+//! listens on this machine only.
+//!
+//! It runs on one thread, and only when the configuration sets its address. It reads nothing of a request but the path,
+//! and never blocks on a client.
 
 use super::listener::{HttpListener, Limits, PlainTcp};
 use crate::engine::remote::state::DaemonState;
@@ -24,21 +26,21 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tower_http::timeout::TimeoutLayer;
 
-/// Connections at once; whoever scrapes needs one.
+/// Most connections at once; a scraper needs one.
 const CONNECTIONS: usize = 16;
-/// For how long a header may take, a connection be idle, and an answer wait to be read.
+/// Timeout of a header, of an idle connection, and of an unread answer.
 const MOMENT: Duration = Duration::from_secs(5);
-/// For how long a request may take.
+/// Timeout of a request.
 const REQUEST: Duration = Duration::from_secs(3);
-/// What is said in the end is said in this time.
+/// How long requests under way may take at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// What comes out: OpenMetrics.
+/// Content type of OpenMetrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The thread.
+/// The running endpoint.
 #[derive(Debug)]
 pub(crate) struct MetricsEndpoint {
-    /// Where it listens.
+    /// Address at which it listens.
     pub(crate) address: SocketAddr,
     ending: watch::Sender<bool>,
     thread: JoinHandle<()>,
@@ -51,7 +53,7 @@ struct Told {
 }
 
 impl MetricsEndpoint {
-    /// Listens at this address.
+    /// Starts the endpoint at this address.
     pub(crate) fn begin(address: SocketAddr, numbers: &Arc<Metrics>, warm: &Arc<DaemonState>) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
@@ -71,7 +73,7 @@ impl MetricsEndpoint {
             header: MOMENT,
             answer: MOMENT,
             connections: CONNECTIONS,
-            // All who may come have one address.
+            // All clients have the same address.
             connections_each: CONNECTIONS,
             trusted: Vec::new(),
             end: DRAIN_TIMEOUT,
@@ -85,7 +87,7 @@ impl MetricsEndpoint {
         Ok(Self { address, ending, thread })
     }
 
-    /// Lets nobody in any more, and waits until those who asked have their answers.
+    /// Stops accepting, and waits until requests under way are answered.
     pub(crate) fn end(self) {
         let _ = self.ending.send(true);
         let _ = self.thread.join();

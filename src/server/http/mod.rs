@@ -1,4 +1,4 @@
-//! HTTP, as the daemon and the vendor's service have it in common.
+//! HTTP parts that the daemon and the vendor's service share.
 
 #[cfg(any(feature = "daemon", feature = "vendor"))]
 pub(super) mod listener;

@@ -1,5 +1,7 @@
-//! Who sends a request: from which address (the proxy's word for it only if the operator trusts that proxy), and with which
-//! API key. Each way of asking takes from its own bucket ([`super::rate_limit`]).
+//! Authentication of requests: the address, and the account of the API key. The address that a proxy reports counts
+//! only if the operator trusts that proxy.
+//!
+//! Each kind of request takes tokens from its own bucket ([`super::rate_limit`]).
 
 use super::Service;
 use super::error::Problem;
@@ -11,16 +13,16 @@ use axum::http::request::Parts;
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 
-/// An address that asks, and asks not too often.
+/// Address of a request that is within its rate limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Unauthenticated(pub IpAddr);
 
-/// An account that asks with an API key, and not too often.
+/// Account of a request with a valid API key, within the rate limit of the key.
 #[derive(Clone, Debug)]
 pub struct AuthenticatedAccount {
     /// The account.
     pub account: Account,
-    /// From where.
+    /// Address of the client.
     pub address: IpAddr,
 }
 
@@ -39,7 +41,7 @@ impl FromRequestParts<Service> for AuthenticatedAccount {
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Problem> {
         let address = address(parts, service);
-        // An absent key goes the way of a wrong one, through the ledger, so that both answers are alike.
+        // A missing key is looked up in the ledger like a wrong one, so that both get the same answer.
         let key = bearer(parts).unwrap_or_default();
         let account = open(service, address, key.clone()).await?;
         service.rates().key(Sha256::digest(key.as_bytes()).into()).map_err(Problem::rate)?;
@@ -47,19 +49,21 @@ impl FromRequestParts<Service> for AuthenticatedAccount {
     }
 }
 
-/// The account that a key opens.
+/// Returns the account of an API key.
 ///
 /// # Errors
-/// The one problem of every key that opens nothing, and that of too many tries.
+/// The same problem for every key without an account, or that of too many attempts.
 pub async fn open(service: &Service, address: IpAddr, key: String) -> Result<Account, Problem> {
     record_failed_attempt(service, address, service.ledger(move |ledger, now| ledger.authenticate(&key, now)).await)
 }
 
-/// The answer to something that could have been guessed. A wrong guess is counted, and after too many it is no longer said
-/// that it was wrong; a right one is never held up, so that nobody is shut out by what others do from his address.
+/// Counts a wrong guess of a key, code or voucher, and passes the answer on.
+///
+/// After too many wrong guesses the answer is always "too many attempts". A right one is never delayed, so clients at
+/// the same address cannot lock each other out.
 ///
 /// # Errors
-/// As it was, or that of too many tries.
+/// The given one, or that of too many attempts.
 pub fn record_failed_attempt<T>(service: &Service, address: IpAddr, answer: Result<T, Problem>) -> Result<T, Problem> {
     match answer {
         Err(wrong) if matches!(wrong.word, "no-api-key" | "no-voucher" | "wrong-code" | "no-code") => {
@@ -70,7 +74,7 @@ pub fn record_failed_attempt<T>(service: &Service, address: IpAddr, answer: Resu
     }
 }
 
-/// RFC 6750 section 2.1.
+/// Returns the bearer token (RFC 6750 section 2.1).
 fn bearer(parts: &Parts) -> Option<String> {
     let (scheme, key) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
@@ -81,7 +85,7 @@ fn address(parts: &Parts, service: &Service) -> IpAddr {
     if !service.settings().trusted_proxies.contains(&peer) {
         return peer;
     }
-    // What the proxy itself saw stands last; what is before it, anybody can have written.
+    // The proxy itself appends the last entry; clients can forge those before it.
     let mut fields = parts.headers.get_all("x-forwarded-for").iter();
     let last = fields.next_back().and_then(|field| field.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
     last.map_or(peer, |address: IpAddr| address.to_canonical())

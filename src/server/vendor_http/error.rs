@@ -1,6 +1,7 @@
-//! What a program is told when a request is not done: `application/problem+json` (RFC 9457). The `type` and the word in
-//! `problem` are stable; a refusal of the ledger carries its numbers (the cap that was met, the credits that are missing)
-//! beside them. `/problems` explains every word to people.
+//! Problem details of failed requests: `application/problem+json` (RFC 9457).
+//!
+//! The `type` and the code in `problem` are stable. A rejection of the ledger adds its numbers, such as the cap that
+//! was exceeded or the credits that are missing. `/problems` explains every code to people.
 
 use crate::ledger::error::LedgerError;
 use crate::ledger::rejection::Rejection;
@@ -14,28 +15,28 @@ use std::time::Duration;
 /// The media type (RFC 9457 section 3).
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// Why a request was not done.
+/// Problem details of a failed request.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    /// The status of the answer.
+    /// HTTP status of the answer.
     pub status: StatusCode,
-    /// The stable word.
+    /// Stable code.
     pub word: &'static str,
-    /// What happened, for people; not stable.
+    /// Description for people; not stable.
     pub detail: String,
-    /// After how many seconds it may be worth another try.
+    /// Seconds after which a retry may succeed.
     pub retry_after: Option<u64>,
-    /// Members beside those of the RFC.
+    /// Members beyond those of the RFC.
     pub more: Map<String, Value>,
 }
 
-/// Every word with its status and what it means.
+/// Every code with its status and meaning.
 pub const WORDS: [(&str, u16, &str); 27] = [
     ("account-closed", 403, "The account is closed. Its credits can still be paid out by the vendor."),
-    ("account-exists", 409, "There is an account of this name already."),
-    ("body", 400, "The body of the request is not JSON of the form that is asked for."),
-    ("code-waiting", 429, "Codes were mailed to this address, or for this account, not long ago; look there, or wait."),
-    ("daily", 429, "The account's cap of credits for one day is met. It begins anew at midnight, UTC."),
+    ("account-exists", 409, "An account with this name already exists."),
+    ("body", 400, "The body of the request is not JSON of the required form."),
+    ("code-waiting", 429, "A code was recently mailed to this address, or for this account. Look there, or wait."),
+    ("daily", 429, "The account's cap of credits for one day is reached. It is reset at midnight, UTC."),
     ("form", 422, "A name, an address or a code does not have its form."),
     ("funds", 402, "There are not enough credits to pay with."),
     (
@@ -43,37 +44,33 @@ pub const WORDS: [(&str, u16, &str); 27] = [
         400,
         "The header field Idempotency-Key is missing or malformed: 1 to 128 printable characters, new for every purchase and the same for every retry.",
     ),
-    ("key-reused", 422, "The idempotency key was used for another request. Nothing was charged."),
-    ("media-type", 415, "The body of the request has to be application/json."),
-    ("method", 405, "This address does not know the method."),
+    ("key-reused", 422, "The idempotency key was already used for another request. Nothing was charged."),
+    ("media-type", 415, "The body of the request must be application/json."),
+    ("method", 405, "This address does not support the method."),
     ("no-account", 404, "There is no such account."),
-    ("no-api-key", 401, "No account is opened by the API key that was sent, or none was sent."),
+    ("no-api-key", 401, "The API key belongs to no account, or none was sent."),
     ("no-code", 422, "No code is waiting for this address; ask for a new one."),
     ("no-refunds", 403, "This vendor takes no unused stamps back."),
     ("no-voucher", 422, "No voucher has this code, or it is spent."),
     ("not-found", 404, "There is nothing at this address."),
     ("order", 422, "An order is outside the caps; which order and which cap is said."),
-    ("paid-otherwise", 402, "What was paid is less than this costs."),
-    ("range", 422, "More than can be counted."),
+    ("paid-otherwise", 402, "The payment is less than the price."),
+    ("range", 422, "An amount is out of range."),
     ("rate", 429, "Too many requests; wait for as many seconds as Retry-After says."),
-    (
-        "revoked-full",
-        403,
-        "As many stamps were given back or revoked as the vendor can publish. Try again in some days.",
-    ),
+    ("revoked-full", 403, "The vendor cannot publish more revoked stamps. Try again in some days."),
     ("signing-key", 409, "The vendor's signing key cannot do this."),
     ("stamp", 422, "A stamp cannot be taken or revoked; which one and why is said."),
-    ("too-large", 413, "The body of the request is larger than is read."),
+    ("too-large", 413, "The body of the request is too large."),
     (
         "trouble",
         503,
-        "The vendor has trouble of his own. Try again: with the same idempotency key nothing is charged twice.",
+        "The vendor has an internal error. Try again: with the same idempotency key nothing is charged twice.",
     ),
     ("wrong-code", 422, "Not the code that was mailed."),
 ];
 
 impl Problem {
-    /// A problem of this word. Its status is that of [`WORDS`].
+    /// Creates a problem with this code, with the status from [`WORDS`].
     #[must_use]
     pub fn new(word: &'static str, detail: impl Into<String>) -> Self {
         let status = WORDS.iter().find(|(known, ..)| *known == word).map_or(500, |(_, status, _)| *status);
@@ -86,7 +83,7 @@ impl Problem {
         }
     }
 
-    /// The problem that the ledger had. Trouble of our own is told to the operator, and to nobody else what it was.
+    /// Converts an error of the ledger. Details of internal errors go to the operator only.
     #[must_use]
     pub fn of(error: &LedgerError, now: UnixTime) -> Self {
         match error {
@@ -100,13 +97,13 @@ impl Problem {
         }
     }
 
-    /// The ledger refused.
+    /// Converts a rejection of the ledger.
     #[must_use]
     pub fn refused(refusal: &Rejection, now: UnixTime) -> Self {
         let mut problem = Self::new(refusal.code(), refusal.to_string());
         if let Ok(Value::Object(mut members)) = serde_json::to_value(refusal) {
             members.remove("refusal");
-            // What is wrong with an order or a stamp says so under a name of its own.
+            // An error of an order or a stamp has its own member, `reason`.
             for (name, value) in members {
                 match (name.as_str(), value) {
                     ("error", Value::Object(order)) => {
@@ -128,29 +125,28 @@ impl Problem {
         problem
     }
 
-    /// Our own trouble. `what` is told to the operator only.
+    /// Creates the problem of an internal error. `what` goes to the operator only.
     #[must_use]
     pub fn trouble(what: &str) -> Self {
         warn_stderr(what);
-        let detail =
-            "the vendor has trouble of his own; try again, with the same idempotency key nothing is charged twice";
+        let detail = "internal error of the vendor; try again, with the same idempotency key nothing is charged twice";
         Self { retry_after: Some(5), ..Self::new("trouble", detail) }
     }
 
-    /// Too many requests.
+    /// Creates the problem of too many requests.
     #[must_use]
     pub fn rate(wait: Duration) -> Self {
         let wait = wait.as_secs_f64().ceil().clamp(1.0, 86_400.0) as u64;
         Self { retry_after: Some(wait), ..Self::new("rate", "too many requests; wait a moment") }
     }
 
-    /// What an API key that opens nothing is answered, whatever the reason.
+    /// Creates the problem of an API key without an account, whatever the reason.
     #[must_use]
     pub fn no_api_key() -> Self {
         Self::new(Rejection::NoApiKey.code(), Rejection::NoApiKey.to_string())
     }
 
-    /// The JSON of it.
+    /// Formats the problem as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         let mut members = self.more.clone();
@@ -167,7 +163,7 @@ impl Problem {
         Value::Object(members)
     }
 
-    /// Adds the field `Retry-After` and what goes with the status.
+    /// Adds the fields `Retry-After` and `WWW-Authenticate` where they apply.
     pub fn mark(&self, response: &mut Response) {
         let fields = response.headers_mut();
         if let Some(seconds) = self.retry_after {

@@ -1,5 +1,5 @@
-//! Where the service listens, and when it ends. Connections and their limits are the doors' affair; what a request means is
-//! left to the routes.
+//! Listening sockets and shutdown of the vendor's service. `server::http::listener` handles the connections and their
+//! limits, and `routes` the requests.
 
 use super::tls::Tls;
 use super::{ServeError, Service, routes};
@@ -13,10 +13,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Serves until SIGTERM or SIGINT. `listening` is told the addresses once connections are taken.
+/// Serves until SIGTERM or SIGINT. Calls `listening` with the addresses once it accepts.
 ///
 /// # Errors
-/// When it cannot begin.
+/// When it cannot start.
 pub async fn serve(service: Service, listening: impl FnOnce(&str)) -> Result<(), ServeError> {
     let settings = service.settings().clone();
     let tls = settings.tls.as_ref().map(Tls::read).transpose()?.map(Arc::new);
@@ -48,7 +48,7 @@ pub async fn serve(service: Service, listening: impl FnOnce(&str)) -> Result<(),
             },
         }
     }
-    // Whoever is listening may have gone already.
+    // The receivers may be gone already.
     let _ = ending.send(true);
     let _ = shop.await;
     if let Some(numbers) = numbers {
@@ -57,7 +57,7 @@ pub async fn serve(service: Service, listening: impl FnOnce(&str)) -> Result<(),
     Ok(())
 }
 
-/// Lets people in at a listener, to these routes.
+/// Accepts connections on a listener, for these routes.
 fn open(
     service: &Service,
     greeting: impl Handshake,

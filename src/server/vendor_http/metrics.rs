@@ -1,5 +1,5 @@
-//! The numbers of the service for Prometheus, on a listener of their own (`--metrics`): what the ledger holds is nobody's
-//! affair who can only reach the shop. Routes are counted by their pattern, so that nothing of a request stands in a label.
+//! Metrics of the service for Prometheus, on a separate listener (`--metrics`): clients of the shop must not see what
+//! the ledger holds. Routes are counted by their pattern, so that labels contain nothing of a request.
 
 use super::Service;
 use crate::accounting::double_entry::Unit;
@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use std::time::Instant;
 
-/// The upper ends of the classes of times, in seconds.
+/// Upper ends of the buckets of times, in seconds.
 const TIMES: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,7 +37,7 @@ struct Of {
     unit: String,
 }
 
-/// The numbers.
+/// Metrics of the service.
 pub struct Metrics {
     registry: Registry,
     requests: Family<Answered, Counter>,
@@ -65,7 +65,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All of them at nothing.
+    /// Creates the metrics, all zero.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("mailstamp_vendor");
@@ -85,18 +85,18 @@ impl Metrics {
         };
         registry.register("requests", "Requests answered", it.requests.clone());
         registry.register("request_seconds", "Time to answer", it.times.clone());
-        registry.register("sold_stamps", "Stamps sold since the service began", it.sold.clone());
-        registry.register("repeated_sales", "Sales that were asked for again and not charged again", it.again.clone());
-        registry.register("connections", "Connections open now", it.connections.clone());
+        registry.register("sold_stamps", "Stamps sold since the service started", it.sold.clone());
+        registry.register("repeated_sales", "Sales that were requested again and not charged again", it.again.clone());
+        registry.register("connections", "Open connections", it.connections.clone());
         registry.register("ledger_entries", "Entries of the chain", it.entries.clone());
         registry.register("ledger_accounts", "Accounts", it.accounts.clone());
         registry.register("ledger_stamps", "Stamps ever sold", it.stamps.clone());
-        registry.register("ledger_bytes", "Size of the file of the ledger", it.bytes.clone());
-        registry.register("ledger_balance", "Balances of the ledger but those of accounts", it.balances.clone());
+        registry.register("ledger_bytes", "Size of the ledger file", it.bytes.clone());
+        registry.register("ledger_balance", "Balances of the ledger, except those of accounts", it.balances.clone());
         Self { registry, ..it }
     }
 
-    /// Stamps were sold, or had been before.
+    /// Counts stamps that were sold, or a sale that was requested again.
     pub fn sold(&self, stamps: usize, again: bool) {
         if again {
             self.again.inc();
@@ -105,17 +105,17 @@ impl Metrics {
         }
     }
 
-    /// The number of connections, to be kept by who opens them.
+    /// Returns the gauge of open connections, which the listener updates.
     #[must_use]
     pub fn connections(&self) -> Gauge {
         self.connections.clone()
     }
 }
 
-/// Counts a request, and how long it took.
+/// Counts a request and its time, as middleware.
 pub async fn count(State(service): State<Service>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    // Methods that nobody knows are of any length and number.
+    // Unknown methods have any length and number.
     let method = match request.method().as_str() {
         method @ ("GET" | "HEAD" | "POST" | "DELETE") => method,
         _ => "other",
@@ -159,7 +159,7 @@ pub async fn metrics(State(service): State<Service>) -> Response {
     }
 }
 
-/// `GET /healthz`: whether the ledger answers, what is sold can be signed, and what was written last could be.
+/// `GET /healthz`: whether the ledger answers, stamps can be signed, and the last write succeeded.
 pub async fn health(State(service): State<Service>) -> Response {
     match service.ledger(|ledger, _| ledger.well()).await {
         Ok(_) => ([(CONTENT_TYPE, "text/plain")], "ok\n").into_response(),

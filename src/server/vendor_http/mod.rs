@@ -1,12 +1,15 @@
-//! `mailstamp vendor serve`: the vendor's ledger over HTTP, for programs (`/v1/`) and for people (the page). It translates
-//! requests into calls of the ledger, and answers into JSON or HTML. The ledger decides what is allowed, what it costs and
-//! how long it is kept. Sessions, rates and metrics are in memory only; the secret of the forms lies beside the ledger.
+//! `mailstamp vendor serve`: the vendor's ledger over HTTP, for programs (`/v1/`) and for people (the page).
 //!
-//! - *Bytes*: [`error`] and the files of [`api`] and [`page`] say what goes over the wire.
+//! It translates requests into calls of the ledger, and answers into JSON or HTML. The ledger decides what is allowed,
+//! what it costs and how long it is kept. Sessions, rates and metrics are in memory only; the secret of the forms is
+//! beside the ledger.
+//!
+//! - *Bytes*: [`error`] and the files of [`api`] and [`page`] define the wire formats.
 //! - *States*: [`rate_limit`], [`page::session`], [`metrics`].
 //! - *Sockets*: [`listener`] (connections and their limits), [`tls`]. No other file here knows of sockets.
 //!
-//! Logs name no client: no address, no key, no request line. Trouble on our side is one line on standard error.
+//! Logs contain nothing about a client: no address, no key, no request line. An internal error is one line on standard
+//! error.
 
 pub mod api;
 pub mod auth;
@@ -37,43 +40,43 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// How the service runs.
+/// Settings of the service.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where it listens.
+    /// Address at which it listens.
     pub listen: SocketAddr,
-    /// The files of its certificate and key, if it speaks TLS by itself.
+    /// Files of its certificate and key, if it speaks TLS itself.
     pub tls: Option<tls::Files>,
-    /// The origin under which people reach it (`https://stamps.example`), if that is not where it listens.
+    /// Origin under which browsers reach it (`https://stamps.example`), if it differs from the address.
     pub public_url: Option<String>,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpAddr>,
-    /// Where Prometheus may ask; nowhere, if absent.
+    /// Address of the metrics endpoint; there is none if absent.
     pub metrics: Option<SocketAddr>,
-    /// The folder of the ledger, where `vendor publish` writes the directory document.
+    /// Folder of the ledger, into which `vendor publish` writes the directory document.
     pub folder: PathBuf,
-    /// What sends the codes that prove an address.
+    /// Program that sends the codes that prove an address.
     pub sendmail: PathBuf,
-    /// What nobody may exceed.
+    /// Limits of clients.
     pub limits: Limits,
 }
 
-/// What nobody may exceed.
+/// Limits of clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The body of a request, in bytes.
+    /// Largest body of a request, in bytes.
     pub body: usize,
-    /// For how long a header may take, and for how long a connection may be idle.
+    /// Timeout of a header, and idle timeout of a connection.
     pub header: Duration,
-    /// For how long a whole request may take, its body among it, and for how long an answer may wait to be read.
+    /// Timeout of a whole request with its body, and of an answer that the client does not read.
     pub request: Duration,
-    /// Connections at once.
+    /// Most connections at once.
     pub connections: usize,
-    /// Connections at once from one address that is not a trusted proxy.
+    /// Most connections at once from one address that is not a trusted proxy.
     pub connections_each: usize,
-    /// For how long requests under way may go on when the service is told to end.
+    /// How long requests under way may take at shutdown.
     pub end: Duration,
-    /// Requests a second of one API key; none of these rates holds when it is 0.
+    /// Requests a second of one API key. 0 disables this limit, as it does with the next two.
     pub key_rate: u32,
     /// Requests a second of one address without a key.
     pub address_rate: u32,
@@ -97,7 +100,7 @@ impl Default for Limits {
     }
 }
 
-/// Why the service does not run.
+/// Reasons why the service does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The ledger cannot be opened.
@@ -111,20 +114,20 @@ pub enum ServeError {
         /// What is wrong with it.
         what: String,
     },
-    /// An address cannot be listened on.
+    /// The service cannot listen on an address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// Error of the system.
         source: io::Error,
     },
-    /// Anything else that the system says.
+    /// Any other error of the system.
     #[error(transparent)]
     System(#[from] io::Error),
 }
 
-/// What every request is answered with. Clones are the same service.
+/// Shared state from which every request is answered. Clones share it.
 #[derive(Clone)]
 pub struct Service(Arc<Inner>);
 
@@ -137,33 +140,33 @@ struct Inner {
     sessions: Sessions,
     metrics: Metrics,
     edition: DirectoryCache,
-    /// Who may have sendmail(8) run.
+    /// Permits to run sendmail(8).
     mailing: Arc<Semaphore>,
 }
 
-/// Programs of sendmail(8) at once.
+/// Most processes of sendmail(8) at once.
 const MAILS: usize = 4;
-/// Requests of the ledger at once.
+/// Most requests of the ledger at once.
 const ASKING: usize = 128;
 
-/// Under what people reach the service.
+/// Origin under which browsers reach the service.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// Scheme, host and port, if they are known beforehand.
+    /// Scheme, host and port, if they are configured.
     pub text: Option<String>,
-    /// Whether only encrypted connections lead there, so that cookies may say so.
+    /// Whether every connection is encrypted, so that cookies may be marked secure.
     pub secure: bool,
 }
 
 impl Service {
-    /// The service over this ledger.
+    /// Creates the service on this ledger.
     ///
     /// # Errors
     /// When the system has no random numbers.
     pub fn new(ledger: Ledger, settings: Settings) -> io::Result<Self> {
         let text = settings.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned());
         let secure = text.as_ref().map_or(settings.tls.is_some(), |text| text.starts_with("https://"));
-        // Without it forms are out of date after the next start, and nothing worse.
+        // Without the stored secret, forms only become invalid at the next start.
         let secret = ledger.secret().or_else(|error| {
             warn_stderr(&error.to_string());
             page::session::random()
@@ -181,52 +184,52 @@ impl Service {
         })))
     }
 
-    /// How it runs.
+    /// Returns the settings.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
-    /// Under what people reach it.
+    /// Returns the origin under which browsers reach it.
     #[must_use]
     pub fn origin(&self) -> &Origin {
         &self.0.origin
     }
 
-    /// How people without an account pay.
+    /// Returns how guests pay.
     #[must_use]
     pub fn payment(&self) -> &dyn Payment {
         &*self.0.payment
     }
 
-    /// Who asks too often.
+    /// Returns the rate limiter.
     #[must_use]
     pub fn rates(&self) -> &RateLimiter {
         &self.0.rates
     }
 
-    /// Who is signed in.
+    /// Returns the sessions that are signed in.
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
         &self.0.sessions
     }
 
-    /// The numbers for Prometheus.
+    /// Returns the metrics.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
 
-    /// The directory document that was made last.
+    /// Returns the cache of the directory document.
     #[must_use]
     pub fn edition(&self) -> &DirectoryCache {
         &self.0.edition
     }
 
-    /// Asks the ledger, on a thread that may wait for the disk.
+    /// Calls the ledger, on a thread that may wait for the disk.
     ///
     /// # Errors
-    /// The problem that the caller is told; our own trouble is told to the operator as well.
+    /// The problem to answer with. Internal errors are also reported to the operator.
     pub async fn ledger<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Ledger, UnixTime) -> Result<T, LedgerError> + Send + 'static,
@@ -236,23 +239,24 @@ impl Service {
         match tokio::task::spawn_blocking(move || ask(&inner.ledger, now)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(Problem::of(&error, now)),
-            Err(_) => Err(Problem::trouble("a request ended in a panic")),
+            Err(_) => Err(Problem::trouble("a request panicked")),
         }
     }
 
-    /// As [`ledger`](Self::ledger), for what has sendmail(8) run, which may take a minute: few at once, so that there are
-    /// always threads for the others.
+    /// Calls the ledger as [`ledger`](Self::ledger) does, for calls that run sendmail(8).
+    ///
+    /// Such a call may take a minute. Few run at once, so that threads for other requests are always left.
     ///
     /// # Errors
-    /// As [`ledger`](Self::ledger), and when all places are taken for long.
+    /// As [`ledger`](Self::ledger), and when no permit is free for long.
     pub async fn mail<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Ledger, UnixTime) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, Problem> {
         let place = timeout(self.0.settings.limits.header, Arc::clone(&self.0.mailing).acquire_owned()).await;
-        let Ok(Ok(place)) = place else { return Err(Problem::trouble("sendmail is slow, and many wait for it")) };
+        let Ok(Ok(place)) = place else { return Err(Problem::trouble("sendmail is slow, and requests queue for it")) };
         self.ledger(move |ledger, now| {
-            // Kept until the program has ended, even if the caller is gone.
+            // Held until the program has ended, even if the client is gone.
             let _place = place;
             ask(ledger, now)
         })
@@ -260,17 +264,18 @@ impl Service {
     }
 }
 
-/// Serves until the system asks it to end (SIGTERM, SIGINT), then ends what is under way, and returns. `listening` is told
-/// once where it can be reached.
+/// Serves until SIGTERM or SIGINT, then finishes requests under way, and returns.
+///
+/// Calls `listening` once, with the addresses at which it listens.
 ///
 /// # Errors
-/// [`ServeError`] when it cannot begin.
+/// [`ServeError`] when it cannot start.
 pub fn run(ledger: Ledger, settings: Settings, listening: impl FnOnce(&str)) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // Each waits for a commit that it shares with the others.
+        // Each thread waits for a group commit.
         .max_blocking_threads(ASKING + MAILS)
-        // The ledger's answers are small, and so are our own structures.
+        // Answers of the ledger and the service's own structures are small.
         .thread_stack_size(1024 * 1024)
         .build()?;
     let service = Service::new(ledger, settings)?;

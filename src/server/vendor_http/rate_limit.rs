@@ -1,5 +1,7 @@
-//! Who asks too often: one bucket of tokens for each API key and each address, filled at a steady rate. Kept in memory only
-//! and forgotten when full, so that nobody can read from it later who was here.
+//! Rate limiter: a token bucket for each API key and each address, filled at a steady rate.
+//!
+//! Buckets are kept in memory only and dropped when full. Nothing that could be read later records which clients were
+//! here.
 
 use super::Limits;
 use crate::server::http::listener::network;
@@ -9,10 +11,10 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Buckets at once; beyond it the fullest are forgotten.
+/// Most buckets at once; beyond this the fullest are dropped.
 const MOST: usize = 50_000;
 
-/// The rates of the service.
+/// Rate limits of the service.
 #[derive(Debug)]
 pub struct RateLimiter {
     keys: Buckets<[u8; 32]>,
@@ -21,8 +23,8 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// The rates that these limits name. Bursts of two seconds (of an address: six, for a page and what belongs to it) are
-    /// let through.
+    /// Creates the limiter. Bursts may last for two seconds; those of an address for six, enough for a page and its
+    /// files.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         Self {
@@ -32,26 +34,26 @@ impl RateLimiter {
         }
     }
 
-    /// One request with this key, by its hash.
+    /// Takes a token for a request with this key, given by its hash.
     ///
     /// # Errors
-    /// For how long to wait.
+    /// How long to wait.
     pub fn key(&self, hash: [u8; 32]) -> Result<(), Duration> {
         self.keys.take(hash, Instant::now())
     }
 
-    /// One request from this address.
+    /// Takes a token for a request from this address.
     ///
     /// # Errors
-    /// For how long to wait.
+    /// How long to wait.
     pub fn address(&self, address: IpAddr) -> Result<(), Duration> {
         self.addresses.take(network(address), Instant::now())
     }
 
-    /// A wrong key, code or voucher from this address.
+    /// Takes a token for a wrong key, code or voucher from this address.
     ///
     /// # Errors
-    /// For how long to wait.
+    /// How long to wait.
     pub fn record_failure(&self, address: IpAddr) -> Result<(), Duration> {
         self.wrong.take(network(address), Instant::now())
     }
@@ -85,7 +87,7 @@ impl<K: Hash + Eq> Buckets<K> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MOST {
             buckets.retain(|_, bucket| self.filled(bucket, now) < self.full);
-            // All of them in use: somebody has very many addresses, and counting them one by one is of no use.
+            // All are in use: one client has very many addresses, and limiting each of them is useless.
             if buckets.len() >= MOST {
                 buckets.clear();
             }
@@ -118,7 +120,7 @@ mod tests {
         assert!((wait.as_secs_f64() - 0.1).abs() < 0.001, "{wait:?}");
         assert!(taken(0.11).is_ok());
         assert!(taken(0.12).is_err());
-        // However long nobody asks, it never holds more than its burst.
+        // Without requests the bucket never holds more than its burst.
         assert_eq!((0..100).filter(|_| taken(3_600.0).is_ok()).count(), 20);
         assert!(buckets.take("b", begin).is_ok(), "others are not held up");
     }

@@ -1,4 +1,4 @@
-//! Which request goes where, what every request is limited by, and what every answer carries. `openapi.json` lists the
+//! Routes of the service, the limits of every request, and the header fields of every answer. `openapi.json` lists the
 //! routes under [`API`] and nothing else; a test compares both.
 
 use super::{Service, api, metrics, page};
@@ -34,12 +34,12 @@ pub const API: [(&str, &[&str]); 15] = [
     ("/v1/vouchers", &["post"]),
 ];
 
-/// What a page may load: its own style and script, from here. No page runs what stands in it, is shown inside another, or
-/// sends a form elsewhere.
+/// Content security policy of the pages: style and script come from this site. No page runs inline code, is shown in a
+/// frame, or sends a form elsewhere.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
 
-/// The shop: the interface for programs and the page.
+/// Builds the router of the shop: the API and the pages.
 pub fn all(service: &Service) -> Router {
     let programs = Router::new()
         .route("/.well-known/digital-stamp", get(api::directory::well_known))
@@ -62,7 +62,7 @@ pub fn all(service: &Service) -> Router {
     around(router, service)
 }
 
-/// What only the operator is shown.
+/// Builds the router of the metrics listener, which only the operator reaches.
 pub fn numbers(service: &Service) -> Router {
     let router = Router::new()
         .route("/metrics", get(metrics::metrics))
@@ -71,7 +71,7 @@ pub fn numbers(service: &Service) -> Router {
     around(router, service)
 }
 
-/// A person who mistyped an address is shown a page.
+/// Answers an unknown address: with a page for people, with a problem for programs.
 async fn nothing(service: axum::extract::State<Service>, request: Request) -> Response {
     if request.uri().path().starts_with("/v1/") || request.uri().path().starts_with("/.well-known/") {
         api::nothing().await.into_response()
@@ -91,7 +91,7 @@ fn around(router: Router<Service>, service: &Service) -> Router {
         .layer(fixed(CONTENT_SECURITY_POLICY, POLICY))
         .layer(fixed(X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(X_FRAME_OPTIONS, "DENY"))
-        // Nothing of an address here is told elsewhere; within, browsers say where a form comes from.
+        // No other site learns an address of this one; within it, browsers send the origin of a form.
         .layer(fixed(REFERRER_POLICY, "same-origin"))
         .layer(fixed(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
         .layer(fixed(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))

@@ -1,5 +1,5 @@
-//! TLS by itself: the certificate chain and its key, read at the beginning and again on SIGHUP, so that a renewed
-//! certificate needs no restart. Who is trusted to call is no question of TLS here.
+//! TLS of the service: the certificate chain and its key. They are read at the start and again on SIGHUP, so that a
+//! renewed certificate needs no restart. Clients are not authenticated here.
 
 use super::ServeError;
 use crate::server::http::listener::Handshake;
@@ -14,10 +14,10 @@ use tokio_rustls::rustls::pki_types::pem::{Error, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::server::TlsStream;
 
-/// Where certificate and key are (PEM).
+/// Paths of certificate and key (PEM).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
-    /// The certificate, and those that lead from it to a known authority.
+    /// The certificate and its chain to a known authority.
     pub certificate: PathBuf,
     /// Its secret key.
     pub key: PathBuf,
@@ -38,10 +38,7 @@ impl Tls {
         Ok(Self { files: files.clone(), config: RwLock::new(config(files)?) })
     }
 
-    /// Reads them again; what was in use stays when they are no good.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
+    /// Reads them again; on an error the previous ones stay in use.
     pub fn renew(&self) -> Result<(), ServeError> {
         let config = config(&self.files)?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
@@ -56,7 +53,7 @@ impl Tls {
 impl Handshake for Arc<Tls> {
     type Stream = TlsStream<TcpStream>;
 
-    /// With the certificate in use now.
+    /// Accepts with the current certificate.
     async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         self.acceptor().accept(stream).await
     }
@@ -67,7 +64,7 @@ fn config(files: &Files) -> Result<Arc<ServerConfig>, ServeError> {
         .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
         .map_err(|error| wrong(&files.certificate, &told(error)))?;
     if chain.is_empty() {
-        return Err(wrong(&files.certificate, "holds no certificate"));
+        return Err(wrong(&files.certificate, "contains no certificate"));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong(&files.key, &told(error)))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -86,7 +83,7 @@ fn wrong(path: &Path, what: &str) -> ServeError {
 
 fn told(error: Error) -> String {
     match error {
-        Error::NoItemsFound => "holds nothing of the kind (PEM)".to_owned(),
+        Error::NoItemsFound => "contains no PEM block of this kind".to_owned(),
         Error::Io(error) if error.kind() == io::ErrorKind::NotFound => "no such file".to_owned(),
         other => other.to_string(),
     }

@@ -1,13 +1,14 @@
-//! The folders' truth: which mail folders there are, and which files lie in them now. What the system tells of changes is
-//! only a reason to look.
+//! Mail folders on the disk: which exist, and which files they hold now. Events of inotify only cause a scan.
 //!
-//! Folders are named as people name them ("Junk", "Archive/2026") and found in either form: Maildir++ (`.Archive.2026`) or
-//! plain (`Archive/2026`), and in the spelling of mail servers beyond ASCII. Symbolic links are not followed into folders.
+//! Folders have the names that users give them ("Junk", "Archive/2026"). They are found in either form: Maildir++
+//! (`.Archive.2026`) or plain (`Archive/2026`), and beyond ASCII in the spelling of mail servers. Symbolic links are
+//! not followed into folders.
 
 use super::state::{Name, message_key};
 use crate::config::watch::Watch;
 use crate::mailbox::maildir::on_disk;
-use rustix::fs::{Mode, OFlags};
+use crate::os::safe_open;
+use rustix::fs::OFlags;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -15,15 +16,15 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// What a folder means.
+/// Role of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Junk or Trash: a message that is moved here has its stamps revoked.
     Away,
     /// The user's own messages.
     Sent,
-    /// Nothing: a message that is moved here from Junk or Trash has not been taken back. Subfolders of those, and what is
-    /// Trash by its name where the user did not list it.
+    /// No role: a message that is moved here from Junk or Trash is not taken back. These are subfolders of Junk and
+    /// Trash, and folders with a usual name of Trash that the user did not list.
     Aside,
     /// Any other: a message that is moved here from Junk or Trash has been taken back.
     Other,
@@ -32,15 +33,15 @@ pub enum Role {
 /// A mail folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
-    /// Where it is, or would be.
+    /// Path of the folder, which may not exist.
     pub path: PathBuf,
-    /// By what name it is remembered, and shown.
+    /// Name of the folder in the state file and in messages.
     pub key: String,
-    /// What it means.
+    /// Its role.
     pub role: Role,
 }
 
-/// What mail programs call Trash.
+/// Names that mail programs give to Trash.
 const TRASH: [&str; 18] = [
     "Trash",
     "Bin",
@@ -61,13 +62,13 @@ const TRASH: [&str; 18] = [
     "Prullenbak",
     "Verwijderde items",
 ];
-/// How deep plain folders are looked for.
+/// Maximum depth of plain folders.
 const DEPTH: usize = 8;
 
-/// The folders of the user: those with a meaning, whether they are there yet or not, and all others in the Maildir.
+/// Finds the user's folders: those with a role, even if they don't exist yet, and all others in the Maildir.
 ///
 /// # Errors
-/// The system's, when the Maildir itself cannot be looked into.
+/// When the Maildir itself cannot be read.
 pub fn discover(maildir: &Path, watch: &Watch) -> io::Result<Vec<Folder>> {
     let mut folders = Vec::new();
     for (names, role) in [(&watch.junk, Role::Away), (&watch.trash, Role::Away), (&watch.sent, Role::Sent)] {
@@ -93,15 +94,17 @@ pub fn discover(maildir: &Path, watch: &Watch) -> io::Result<Vec<Folder>> {
     Ok(folders)
 }
 
-/// The names of folders that are to be watched and are not there.
+/// Returns the names of configured folders that do not exist.
 #[must_use]
 pub fn missing<'a>(maildir: &Path, watch: &'a Watch) -> Vec<&'a str> {
     let names = watch.junk.iter().chain(&watch.trash).chain(&watch.sent).map(String::as_str);
     names.filter(|name| !is_maildir(&place(maildir, name))).collect()
 }
 
-/// Where the folder of this name is: in the form of Maildir++ unless only the plain form is there, and as servers spell it
-/// unless it is there as it was written.
+/// Returns the path of the folder with this name.
+///
+/// The form is Maildir++ unless only the plain form exists. The spelling is that of servers unless the folder exists as
+/// it was written.
 fn place(maildir: &Path, name: &str) -> PathBuf {
     if name.starts_with('/') {
         return maildir.join(name);
@@ -112,7 +115,7 @@ fn place(maildir: &Path, name: &str) -> PathBuf {
     places.into_iter().find(|path| is_maildir(path)).unwrap_or_else(|| dotted(&spelled))
 }
 
-/// Whether a folder is one of those that mail programs make for Trash, or beneath one.
+/// Returns whether a folder has a usual name of Trash, or is beneath one.
 fn is_trash(maildir: &Path, path: &Path) -> bool {
     let Some(name) = path.strip_prefix(maildir).ok().and_then(Path::to_str) else { return false };
     let mut parts = name.strip_prefix('.').unwrap_or(name).split(['/', '.']).skip_while(|part| *part == "INBOX");
@@ -120,7 +123,7 @@ fn is_trash(maildir: &Path, path: &Path) -> bool {
     TRASH.iter().any(|trash| first.eq_ignore_ascii_case(trash) || first.eq_ignore_ascii_case(&on_disk(trash)))
 }
 
-/// Whether a folder is a subfolder of another, in either form.
+/// Returns whether a folder is a subfolder of another, in either form.
 fn is_beneath(above: &Path, path: &Path) -> bool {
     let dotted = [above.as_os_str().as_bytes(), b"."].concat();
     path != above && (path.starts_with(above) || path.as_os_str().as_bytes().starts_with(&dotted))
@@ -138,25 +141,23 @@ fn find(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
         let entry = entry?;
         let mail = matches!(entry.file_name().as_bytes(), b"cur" | b"new" | b"tmp");
         if depth < DEPTH && !mail && entry.file_type()?.is_dir() {
-            // One that cannot be read, or is gone by now, hides no other.
+            // A folder that cannot be read, or is gone by now, hides no other.
             let _ = find(&entry.path(), depth + 1, found);
         }
     }
     Ok(())
 }
 
-/// The messages that lie in a folder now; `unknown` is given the path of each that is not in `known`. `None` when there is
-/// no such folder, of which nothing follows: a disk may not be there at the moment.
+/// Lists the messages in a folder, and calls `unknown` with each one that is not in `known`.
 ///
-/// # Errors
-/// The system's.
+/// Returns `None` if the folder does not exist. Nothing follows from that: a disk may not be mounted at the moment.
 pub fn list(
     folder: &Path,
     known: &HashSet<Name>,
     unknown: &mut dyn FnMut(Name, PathBuf),
 ) -> io::Result<Option<HashSet<Name>>> {
     let mut here = HashSet::with_capacity(known.len());
-    // A message goes from new to cur and never back, so this order cannot miss one on its way.
+    // A message moves from new to cur and never back, so this order cannot miss one.
     for part in ["new", "cur"] {
         let path = folder.join(part);
         let entries = match fs::read_dir(&path) {
@@ -178,18 +179,12 @@ pub fn list(
     Ok(Some(here))
 }
 
-/// Reads a message. `None` if it is there no more, is larger than `largest` bytes, or is no ordinary file.
-///
-/// # Errors
-/// The system's.
+/// Reads a message. `None` if it is gone, is larger than `largest` bytes, or is not a regular file.
 pub fn read(path: &Path, largest: u64) -> io::Result<Option<Vec<u8>>> {
     open(path)?.filter(|(_, length)| *length <= largest).map(|(file, length)| taken(file, length)).transpose()
 }
 
-/// Reads the first `most` bytes of a message. `None` if it is there no more, or is no ordinary file.
-///
-/// # Errors
-/// The system's.
+/// Reads the first `most` bytes of a message. `None` if it is gone, or is not a regular file.
 pub fn beginning(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
     open(path)?.map(|(file, length)| taken(file, length.min(most))).transpose()
 }
@@ -200,11 +195,10 @@ fn taken(file: File, length: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The file and its length.
+/// Opens a regular file and returns its length.
 fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
+    let file = match safe_open::file(path, OFlags::RDONLY) {
+        Ok(file) => file,
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP | rustix::io::Errno::ACCESS) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
@@ -212,7 +206,7 @@ fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
     Ok(metadata.is_file().then_some((file, metadata.len())))
 }
 
-/// The folder in which a change of this path matters, if it is the path of a message.
+/// Returns the folder that a change of this path affects, if it is the path of a message.
 #[must_use]
 pub fn folder_of(path: &Path) -> Option<&Path> {
     let part = path.parent()?;

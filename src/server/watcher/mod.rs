@@ -1,13 +1,17 @@
-//! The folder watcher: turns what users do with mail into commands. A message moved to Junk or Trash has its stamps revoked;
-//! moved back in time, they are unrevoked. Sent mail is learned from, and a sent message whose stamp may return grants it.
+//! Folder watcher: treats moves between mail folders as feedback.
+//!
+//! - A message moved to Junk or Trash has its stamps revoked. Moved back in time, they are unrevoked.
+//! - Sent mail is learned from, and a sent message whose stamp may return grants it.
+//!
+//! Modules:
 //!
 //! - `state`: what is remembered and what follows from it. `state_file` keeps it on the disk.
-//! - `folders`: which messages lie where. `scan` compares that with the state.
+//! - `folders`: which messages are in which folder. `scan` compares that with the state.
 //!
-//! This file only waits: for inotify (by way of notify), and for the time of the next scan, which comes also if the system
-//! reported nothing or lost events. Threads and channels are enough; nothing here is async.
+//! This file only waits: for inotify (through notify), and for the time of the next scan. That scan also comes if the
+//! system reported nothing or lost events. Threads and channels are enough; nothing here is async.
 //!
-//! Not recursive: each folder's `cur` and `new` are watched singly, and the Maildir itself for new folders.
+//! Watches are not recursive: each folder's `cur` and `new` are watched singly, and the Maildir itself for new folders.
 
 mod folders;
 mod scan;
@@ -33,70 +37,67 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A change seldom comes alone: this long is waited for the next.
+/// Quiet time after a change: changes seldom come alone.
 const DEBOUNCE: Duration = Duration::from_millis(60);
-/// But no longer than this.
+/// Longest wait for quiet after a change.
 const MAX_DEBOUNCE: Duration = Duration::from_millis(300);
-/// How often it is seen whether the settings have changed: what is moved to a folder that they name now is no history then.
+/// How often the settings are read again. A message moved to a folder that they name now is not history then.
 const SETTINGS: Duration = Duration::from_secs(5);
-/// After a look that could not see to everything.
+/// Delay after an incomplete scan.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// The watcher cannot go on, or not now.
+/// Errors of the watcher.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// No Maildir is named in the configuration.
     #[error("no mail folders are configured to be watched")]
     Nothing,
-    /// There is one watcher already.
-    #[error("another watcher is at work with this state")]
+    /// Another watcher holds the lock of this state.
+    #[error("another watcher is already running with this state")]
     Another,
-    /// The configuration.
+    /// Paths or configuration.
     #[error(transparent)]
     Places(#[from] PlacesError),
     /// The engine.
     #[error(transparent)]
     Undecided(#[from] Deferral),
-    /// A folder.
+    /// A folder or a message in it.
     #[error("{}: {source}", path.display())]
     Folder {
-        /// Which, or a message in it.
+        /// Path of the folder or message.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         source: io::Error,
     },
-    /// The file in which the watcher writes down what it has seen to.
+    /// The state file of the watcher.
     #[error("watch.jsonl: {0}")]
     Notebook(io::Error),
-    /// The system tells nothing of changes.
-    #[error("cannot be told of changes: {0}")]
+    /// The folders cannot be watched for changes.
+    #[error("cannot watch folders (inotify): {0}")]
     Notify(#[from] notify::Error),
 }
 
-/// Where the watcher gets the engine from, each time it has something to do: the configuration may have changed.
+/// Source of the engine, asked for each scan: the configuration may have changed.
 pub type Engines<'a> = dyn Fn() -> Result<Engine, Deferral> + 'a;
 
-/// Who is told what the watcher does.
+/// Receives what the watcher does.
 pub trait Report {
-    /// Something about a stamp is otherwise now.
+    /// Reports a new status of a stamp.
     fn changed(&mut self, vendor: &str, serial: &Serial, what: &str);
-    /// This was learned from messages in Sent, and was not known before.
+    /// Reports correspondents learned from messages in Sent.
     fn learned(&mut self, learned: LearnOutcome);
-    /// So many of the messages that came to a folder have been seen to, of so many.
+    /// Reports that `done` of the `of` messages that came to a folder were handled.
     fn progress(&mut self, done: usize, of: usize);
-    /// Something failed and will be tried again.
+    /// Reports an error; the operation will be tried again.
     fn error(&mut self, error: &WatchError);
 }
 
-/// Looks at the folders once and returns when all is seen to.
-///
-/// # Errors
-/// [`WatchError`].
+/// Scans the folders once, and returns when every message is handled.
 pub fn once(engines: &Engines<'_>, report: &mut dyn Report) -> Result<(), WatchError> {
     let mut scanner = prepare(engines)?;
     let mut report = Once::new(report);
     tidy(engines);
-    // A message whose flags change all the time is left to the next run.
+    // The next run handles a message whose flags change all the time.
     for _ in 0..10 {
         if scanner.scan(&Scope::All, &mut report)? {
             break;
@@ -105,10 +106,10 @@ pub fn once(engines: &Engines<'_>, report: &mut dyn Report) -> Result<(), WatchE
     Ok(())
 }
 
-/// Watches until the process is ended. Ending it at any time does no harm.
+/// Watches until the process ends, which may happen at any time.
 ///
 /// # Errors
-/// [`WatchError`] when it cannot begin; what happens later is reported and tried again.
+/// [`WatchError`] when it cannot start; later errors are reported and the scan is tried again.
 pub fn run(engines: &Engines<'_>, report: &mut dyn Report) -> Result<(), WatchError> {
     let mut scanner = prepare(engines)?;
     let mut report = Once::new(report);
@@ -120,7 +121,7 @@ pub fn run(engines: &Engines<'_>, report: &mut dyn Report) -> Result<(), WatchEr
             Ok(changed) if changed => scope = Scope::All,
             Ok(_) => {}
             Err(error @ (WatchError::Nothing | WatchError::Another)) => return Err(error),
-            // Shows when the folders are looked at.
+            // The scan reports other errors.
             Err(_) => {}
         }
         if scope == Scope::All {
@@ -148,15 +149,15 @@ fn look(
     report: &mut dyn Report,
 ) -> Result<bool, WatchError> {
     if *scope == Scope::All {
-        // Before the look, so that nothing comes between.
+        // Before the scan, so that no change between the two is missed.
         ear.listen(&scanner_paths(&scanner.folders()?), report);
     }
     scanner.scan(scope, report)
 }
 
-/// What `deliver` does once a day. Where nothing is delivered by us, nobody else would do it.
+/// Runs the daily cleanup of `deliver`, which does not run where another program delivers.
 fn tidy(engines: &Engines<'_>) {
-    // Trouble with the configuration shows when the folders are looked at.
+    // The scan reports errors of the configuration.
     if let Ok(engine) = engines() {
         engine.run_daily_cleanup(None);
     }
@@ -171,7 +172,7 @@ fn prepare<'a>(engines: &'a Engines<'a>) -> Result<Scanner<'a>, WatchError> {
     Ok(Scanner::new(engines, maildir, watch, notebook))
 }
 
-/// Trouble that stays is told once: when it was not there at the last look at everything.
+/// Reports a lasting error once: only if the previous full scan did not have it.
 struct Once<'a> {
     report: &'a mut dyn Report,
     before: HashSet<String>,
@@ -183,7 +184,7 @@ impl<'a> Once<'a> {
         Self { report, before: HashSet::new(), now: HashSet::new() }
     }
 
-    /// A look at everything begins.
+    /// Begins a full scan.
     fn begin(&mut self) {
         self.before = std::mem::take(&mut self.now);
     }
@@ -210,7 +211,7 @@ impl Report for Once<'_> {
     }
 }
 
-/// The folders that the system is to tell of; the Maildir for folders made in it.
+/// Returns the folders to watch: `cur` and `new` of each, and the Maildir for new folders.
 fn scanner_paths(folders: &[folders::Folder]) -> Vec<PathBuf> {
     let roots = folders.iter().filter_map(|folder| folder.path.parent().map(Path::to_owned));
     let parts = folders.iter().flat_map(|folder| ["cur", "new"].map(|part| folder.path.join(part)));
@@ -218,11 +219,11 @@ fn scanner_paths(folders: &[folders::Folder]) -> Vec<PathBuf> {
     unique.into_iter().collect()
 }
 
-/// What is told by the system: which folders to look at.
+/// Collects the folders that inotify reports as changed.
 struct FolderWatcher {
-    /// None while the system has none for us: then the folders are still looked at, only later.
+    /// `None` while inotify is not available. The folders are then only scanned periodically.
     watcher: Option<RecommendedWatcher>,
-    /// The folders that are watched: one that was made anew under its name is another.
+    /// Watched folders, by device and inode: a folder created again under its name is another.
     watched: HashMap<PathBuf, (u64, u64)>,
     changes: Arc<Mutex<Changes>>,
     wake: SyncSender<()>,
@@ -248,13 +249,13 @@ impl FolderWatcher {
         Ok(notify::recommended_watcher(move |event| on_event(event, &heard, &wake))?)
     }
 
-    /// Has the system tell of these. One that it does not tell of is looked at all the same, only later.
+    /// Watches these folders. A folder that cannot be watched is still scanned periodically.
     fn listen(&mut self, paths: &[PathBuf], report: &mut dyn Report) {
         if self.watcher.is_none() {
             self.watcher = self.open().map_err(|error| report.error(&error)).ok();
         }
         let Some(watcher) = &mut self.watcher else { return };
-        // Mostly one reason for all: there can be no more of them.
+        // All folders mostly fail for the same reason: the limit of watches.
         let mut failed = None;
         for path in paths {
             let Ok(metadata) = std::fs::metadata(path) else {
@@ -272,11 +273,12 @@ impl FolderWatcher {
         failed.into_iter().for_each(|error| report.error(&error.into()));
     }
 
-    /// Waits for a change and for the quiet after it, at most for `next`; now and then there is nothing but the settings to
-    /// look at.
+    /// Waits for a change and the quiet after it, at most for `next`.
+    ///
+    /// Returns an empty scope when only the settings are due.
     fn wait(&mut self, next: Duration) -> Scope {
         let now = Instant::now();
-        // A full look comes when its time has come, however much is told in between.
+        // Other changes do not postpone the full scan.
         if self.deadline <= now || next < self.deadline - now {
             self.deadline = now + next;
         }
@@ -291,7 +293,7 @@ impl FolderWatcher {
     }
 }
 
-/// On the thread of the system's messages: which folder has changed?
+/// Records which folders an event changed; runs on the thread of notify.
 fn on_event(event: notify::Result<Event>, heard: &Mutex<Changes>, wake: &SyncSender<()>) {
     let (all, folders) = match event {
         Ok(event) => what_changed(&event),
@@ -305,12 +307,13 @@ fn on_event(event: notify::Result<Event>, heard: &Mutex<Changes>, wake: &SyncSen
         heard.all |= all;
         heard.folders.extend(folders);
     }
-    // If it is full, the watcher has been woken already.
+    // A full channel has woken the watcher already.
     let _ = wake.try_send(());
 }
 
-/// Whether everything is to be looked at; and if not, which folders. Reading a folder is no change of it, or the watcher
-/// would wake itself.
+/// Returns whether a full scan is due, and otherwise which folders changed.
+///
+/// Reading a folder is not a change, or the watcher would wake itself.
 fn what_changed(event: &Event) -> (bool, Vec<PathBuf>) {
     if event.need_rescan() {
         return (true, Vec::new());
@@ -325,7 +328,7 @@ fn what_changed(event: &Event) -> (bool, Vec<PathBuf>) {
                     | EventKind::Remove(RemoveKind::Folder)
                     | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
             );
-            // A folder was made or moved beside the others, and not one of the many files that servers keep there.
+            // A folder was created or moved beside the others. Servers keep many files there, which do not count.
             let is_folder = |path: &PathBuf| matches!(event.kind, EventKind::Remove(_)) || path.is_dir();
             let new = made && event.paths.iter().filter(|path| mail(path).is_none()).any(is_folder);
             (new, folders)
@@ -360,7 +363,7 @@ mod tests {
         ] {
             assert_eq!(what_changed(&event(kind, "/m/.Junk/cur/1:2,S")), nothing, "{kind:?}");
         }
-        // The index files of a mail server.
+        // Index files of a mail server.
         assert_eq!(what_changed(&event(name(RenameMode::To), "/m/dovecot.index")), nothing);
         assert_eq!(what_changed(&event(EventKind::Create(CreateKind::File), "/m/dovecot.index.tmp")), nothing);
         assert_eq!(what_changed(&event(EventKind::Create(CreateKind::File), "/m/.Junk/tmp/1")), nothing);

@@ -1,9 +1,9 @@
-//! One look at the folders: what has come and gone since the last, and what follows from it. It makes no difference whether
-//! the last look was a moment ago, before a crash, or last week.
+//! Scan of the folders: finds what was added and removed since the last scan, and acts on it. The last scan may have
+//! been a moment ago, before a crash, or last week.
 //!
-//! The order is what makes it right: first what came to Junk and Trash (also from each other), then what went from there,
-//! then where that turned up. Each message is seen to before it is written down as seen, so that after a crash it is seen
-//! to again, and finds itself done.
+//! - Order: first messages added to Junk and Trash (also from each other), then messages removed from there, then the
+//!   folders in which those appear.
+//! - A message is handled before it is recorded as seen. After a crash it is handled again, which changes nothing.
 
 use super::Engines;
 use super::folders::{self, Folder, Role};
@@ -26,25 +26,25 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// So many messages are seen to before deliveries that wait for the log are let in.
+/// Messages that are handled before deliveries that wait for the log get it.
 const BATCH: usize = 50;
-/// So many that the user sent are learned in one durable transaction. The log is not held while they are read.
+/// Sent messages that one durable transaction learns from. The log is not held while they are read.
 const SENT: usize = 2_000;
 
-/// The messages that came: by what name they are remembered, and where they are.
+/// Messages that were added: their keys and paths.
 type Arrivals = Vec<(Name, PathBuf)>;
 
-/// What is to be looked at.
+/// Folders to scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Every folder.
     All,
-    /// These, by their paths.
+    /// The folders with these paths.
     Some(HashSet<PathBuf>),
 }
 
 impl Scope {
-    /// Whether there is no folder in it.
+    /// Returns whether it contains no folder.
     pub fn is_nothing(&self) -> bool {
         matches!(self, Self::Some(folders) if folders.is_empty())
     }
@@ -57,28 +57,25 @@ impl Scope {
     }
 }
 
-/// What looks at folders.
+/// Scans the configured folders.
 pub struct Scanner<'a> {
     engines: &'a Engines<'a>,
     maildir: PathBuf,
     watch: Watch,
     notebook: StateFile,
-    /// What lies in folders without a meaning. Not written down: it matters only for what has just been moved.
+    /// Messages in folders without a role. Not stored: this matters only for messages that were just moved.
     others: HashMap<PathBuf, HashSet<Name>>,
-    /// Whether a stamp whose message left Junk must be looked for in all that is there, and not only in what is new.
+    /// Whether all messages must be searched for one that left Junk, and not only new ones.
     search: bool,
 }
 
 impl<'a> Scanner<'a> {
-    /// What looks at the folders that the configuration names.
+    /// Creates a scanner of the folders that the configuration names.
     pub fn new(engines: &'a Engines<'a>, maildir: PathBuf, watch: Watch, notebook: StateFile) -> Self {
         Self { engines, maildir, watch, notebook, others: HashMap::new(), search: true }
     }
 
-    /// Takes the settings as they are now; whether they are others than before.
-    ///
-    /// # Errors
-    /// [`WatchError`].
+    /// Reads the settings again, and returns whether they changed.
     pub fn renew(&mut self) -> Result<bool, WatchError> {
         let engine = (self.engines)()?;
         let watch = &engine.config.watch;
@@ -88,32 +85,30 @@ impl<'a> Scanner<'a> {
             self.watch = watch.clone();
         }
         let state = engine.places.state()?;
-        // Where the folder of the state was removed it is not for us to make it anew: somebody may be about to restore it.
+        // A removed state folder is not created again: a restore of it may be under way.
         if state.is_dir() && !self.notebook.stands_in(state) {
             self.notebook = StateFile::open(state).map_err(WatchError::Notebook)?.ok_or(WatchError::Another)?;
         }
         Ok(changed)
     }
 
-    /// After what time all folders are looked through.
+    /// Returns the time between full scans.
     pub fn rescan(&self) -> Duration {
         self.watch.rescan
     }
 
-    /// The folders of now.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Finds the folders as they are now.
     pub fn folders(&self) -> Result<Vec<Folder>, WatchError> {
         folders::discover(&self.maildir, &self.watch)
             .map_err(|source| WatchError::Folder { path: self.maildir.clone(), source })
     }
 
-    /// Looks at the folders in `scope`. Whether all is seen to; if not, some message was renamed while it was looked for,
-    /// and another look will do.
+    /// Scans the folders in `scope`, and returns whether every message was handled.
+    ///
+    /// If not, a message was renamed during the scan, and another scan will find it.
     ///
     /// # Errors
-    /// [`WatchError`]; the same look once more does what is left.
+    /// [`WatchError`]; the same scan, repeated, does what is left.
     pub fn scan(&mut self, scope: &Scope, report: &mut dyn Report) -> Result<bool, WatchError> {
         let folders = self.folders()?;
         let meant = folders.iter().filter(|it| matches!(it.role, Role::Away | Role::Sent) && scope.covers(it));
@@ -122,7 +117,7 @@ impl<'a> Scanner<'a> {
         for folder in meant {
             let (names, came) = match self.compare(folder) {
                 Ok(compared) => compared,
-                // It hides no other.
+                // A folder that fails does not stop the others.
                 Err(error) => {
                     report.error(&error);
                     continue;
@@ -141,7 +136,7 @@ impl<'a> Scanner<'a> {
         Ok(complete)
     }
 
-    /// What lies in the folder, and what of it is not known.
+    /// Returns the messages in the folder, and those of them that are not known.
     fn compare(&self, folder: &Folder) -> Result<(Option<HashSet<Name>>, Arrivals), WatchError> {
         let nothing = HashSet::new();
         let known = self.notebook.memory.known(&folder.key).unwrap_or(&nothing);
@@ -151,8 +146,10 @@ impl<'a> Scanner<'a> {
         Ok((names, came))
     }
 
-    /// Sees to what came. What lay in Junk or Trash before the watcher first looked is history and revokes nothing; what
-    /// was sent before is read, since the user's word that a stamp may come back still holds.
+    /// Handles the messages that were added.
+    ///
+    /// Messages that were in Junk or Trash before the first scan are history and revoke nothing. Messages sent before
+    /// it are read: the user's permission to return a stamp still holds.
     fn see_to(&mut self, folder: &Folder, came: Arrivals, report: &mut dyn Report) -> Result<bool, WatchError> {
         let first = self.notebook.memory.known(&folder.key).is_none();
         if first {
@@ -215,8 +212,9 @@ impl<'a> Scanner<'a> {
         Ok(complete)
     }
 
-    /// Messages that the user sent: whoever gets one is somebody to whom he writes, and a stamp on it may come back if it
-    /// says so. Mostly the header says all, so the rest is read only where there is a stamp.
+    /// Handles sent messages: learns their recipients, and grants stamps that may return.
+    ///
+    /// The header mostly suffices, so the rest is read only where there is a stamp.
     fn see_sent(
         &mut self,
         folder: &Folder,
@@ -252,7 +250,7 @@ impl<'a> Scanner<'a> {
         Ok(complete)
     }
 
-    /// The user's word on a message that he sent, that its stamp may come back.
+    /// Grants the return of a stamp that a sent message permits.
     fn allow_return(&self, engine: &Engine, bytes: &[u8], report: &mut dyn Report) -> Result<(), WatchError> {
         let log = engine.used_log()?;
         for change in engine.sent(&Message::parse(bytes), log.as_ref())?.iter().filter(|it| it.is_change()) {
@@ -261,7 +259,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// A message is in Junk or Trash that was not there before.
+    /// Handles a message that was added to Junk or Trash.
     fn came_away(
         &self,
         engine: &Engine,
@@ -282,7 +280,7 @@ impl<'a> Scanner<'a> {
         };
         let memory = &self.notebook.memory;
         let traces = engine.traces(message)?;
-        // It only went from Junk to Trash, or was renamed: what was said about it is not said anew.
+        // It only moved from Junk to Trash, or was renamed: the revocation is not repeated.
         let held = traces.iter().filter(|it| memory.holds(&it.vendor, it.serial.as_str(), fingerprint));
         let held: Vec<Event> = held.map(|it| note(&it.vendor, &it.serial)).collect();
         if !held.is_empty() {
@@ -296,8 +294,10 @@ impl<'a> Scanner<'a> {
         Ok(by_move.map(|change| note(&change.vendor, &change.serial)).collect())
     }
 
-    /// Writes down what went from the folder. A file that is renamed while the folder is read can be missed, so it is read
-    /// once more before anything counts as gone.
+    /// Records the messages that were removed from the folder.
+    ///
+    /// A file that is renamed while the folder is read can be missed, so the folder is read again before a message
+    /// counts as gone.
     fn see_gone(&mut self, folder: &Folder, here: &HashSet<Name>) -> Result<(), WatchError> {
         let gone = |known: Option<&HashSet<Name>>, here: &HashSet<Name>| -> Vec<Name> {
             known.into_iter().flatten().filter(|name| !here.contains(name)).copied().collect()
@@ -317,8 +317,10 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Looks for messages that left Junk and Trash in the folders without a meaning, among what is new there; among all
-    /// that is there when one has just left, since a mail reader copies first and deletes afterwards.
+    /// Searches folders without a role for messages that left Junk and Trash.
+    ///
+    /// Searches the new messages only; all of them if one has just left, since mail readers copy first and delete
+    /// afterwards.
     fn look_for_what_left(
         &mut self,
         folders: &[Folder],
@@ -326,7 +328,7 @@ impl<'a> Scanner<'a> {
         report: &mut dyn Report,
     ) -> Result<bool, WatchError> {
         let search = self.search;
-        // Whatever was moved was renamed or written then.
+        // A moved message was renamed or written after this time.
         let earliest = self.notebook.memory.left().map(|held| held.since).min();
         let mut candidates = Vec::new();
         let nothing = HashSet::new();
@@ -345,7 +347,7 @@ impl<'a> Scanner<'a> {
                 Err(source) => report.error(&WatchError::Folder { path: folder.path.clone(), source }),
             }
         }
-        // Until all is done; an error leaves by another way.
+        // Reset at the end; an error returns earlier and leaves it set.
         self.search = true;
         let mut complete = true;
         for batch in candidates.chunks(BATCH) {
@@ -366,7 +368,7 @@ impl<'a> Scanner<'a> {
         Ok(complete)
     }
 
-    /// A message lies in a folder where it was not before. If it is one that left Junk or Trash, its stamps are unrevoked.
+    /// Handles a message that is new in its folder: unrevokes its stamps if it left Junk or Trash.
     fn turned_up(
         &mut self,
         message: &Message<'_>,
@@ -393,7 +395,9 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Whether the file was written, renamed or linked at that time (seconds since 1970) or later; a file that is gone was.
+/// Returns whether the file changed at this time (seconds since 1970) or later.
+///
+/// Writing, renaming and linking count, and so does a file that is gone.
 fn changed_since(path: &std::path::Path, time: i64) -> bool {
     // Clocks of file systems are a tick behind.
     std::fs::symlink_metadata(path).map_or(true, |it| it.ctime() >= time.saturating_sub(2))

@@ -1,11 +1,11 @@
-//! What the watcher remembers, and what follows from what it sees. Pure: folders and files are elsewhere.
+//! State of the watcher, and what follows from it. Pure: `folders` and `state_file` do the I/O.
 //!
-//! A message is known within its folder by its base name, which flags do not change; that alone decides what has come and
-//! what has gone. Between folders names change (IMAP servers and mail readers copy), so there a message is known by its
-//! fingerprint and its stamp.
-//!
-//! All that is remembered is the sum of [`Event`]s, each written down before it counts as done. The same note twice is the
-//! same as once, and what is done again after a crash finds itself done.
+//! - Within a folder a message is identified by its base name, which flags do not change. It alone decides what was
+//!   added and removed.
+//! - Between folders names change (IMAP servers and mail readers copy), so there fingerprint and stamp identify a
+//!   message.
+//! - The state is the sum of [`Event`]s, each written before its effect counts as done. An event applied twice has the
+//!   same effect as once, and an action repeated after a crash changes nothing.
 
 use crate::engine::feedback::MessageName;
 use crate::time::UnixTime;
@@ -13,26 +13,26 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// A base name, as it is remembered: 8 bytes of its SHA-256.
+/// Key of a base name: the first 8 bytes of its SHA-256.
 pub type Name = u64;
 
-/// One thing to remember; a line of JSON in the file.
+/// Event of the state file; one line of JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "note", rename_all = "kebab-case")]
 pub enum Event {
-    /// The folder was looked at for the first time.
+    /// The folder was scanned for the first time.
     Indexed {
-        /// Which.
+        /// Key of the folder.
         folder: String,
     },
-    /// Messages are in the folder, and have been seen to.
+    /// Messages in the folder were handled.
     Added {
         /// Which folder.
         folder: String,
         /// Which messages.
         names: Vec<Name>,
     },
-    /// Messages are in the folder no more.
+    /// Messages are no longer in the folder.
     Removed {
         /// Which folder.
         folder: String,
@@ -41,7 +41,7 @@ pub enum Event {
         /// When that was seen (seconds since 1970).
         at: i64,
     },
-    /// A stamp stands revoked because of this message in this folder.
+    /// A stamp is revoked because of this message in this folder.
     RevokedBy {
         /// The stamp's vendor.
         vendor: String,
@@ -57,7 +57,7 @@ pub enum Event {
         /// When that was seen (seconds since 1970).
         since: i64,
     },
-    /// It does so no more: it was moved back, or it is too late for that.
+    /// The message no longer revokes the stamp: it was moved back, or it is too late for that.
     Unrevoked {
         /// The stamp's vendor.
         vendor: String,
@@ -69,7 +69,7 @@ pub enum Event {
     },
 }
 
-/// A stamp that stands revoked because its message was moved.
+/// A stamp that is revoked because its message was moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevokedBy {
     /// The stamp's vendor.
@@ -80,21 +80,21 @@ pub struct RevokedBy {
     pub message: MessageName,
     /// When the message was first seen there (seconds since 1970).
     pub since: i64,
-    /// Where it lies: folders and names. Nowhere once it was moved on.
+    /// Folders and names of the message; empty once it was moved on.
     places: BTreeSet<(String, Name)>,
-    /// Since when it lies nowhere (seconds since 1970).
+    /// Since when it is in none of them (seconds since 1970).
     gone: i64,
 }
 
 impl RevokedBy {
-    /// Whether it has left Junk and Trash.
+    /// Returns whether the message has left Junk and Trash.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.places.is_empty()
     }
 }
 
-/// What is remembered.
+/// State of the watcher.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WatcherState {
     folders: HashMap<String, HashSet<Name>>,
@@ -102,7 +102,7 @@ pub struct WatcherState {
 }
 
 impl WatcherState {
-    /// Takes a note in.
+    /// Applies an event.
     pub fn apply(&mut self, note: Event) {
         match note {
             Event::Indexed { folder } => {
@@ -138,7 +138,7 @@ impl WatcherState {
         }
     }
 
-    /// The fewest notes that make the same memory.
+    /// Returns the fewest events that produce this state.
     #[must_use]
     pub fn notes(&self) -> Vec<Event> {
         let mut notes = Vec::new();
@@ -160,7 +160,7 @@ impl WatcherState {
             };
             notes.extend(held.places.iter().map(|(folder, name)| note(folder, *name)));
             if held.is_gone() {
-                // It was somewhere, and went from there.
+                // The message was in a folder, and was removed from it.
                 notes.push(note("", 0));
                 notes.push(Event::Removed { folder: String::new(), names: vec![0], at: held.gone });
             }
@@ -168,31 +168,31 @@ impl WatcherState {
         notes
     }
 
-    /// The messages known in a folder; `None` if it was never looked at.
+    /// Returns the known messages of a folder; `None` if it was never scanned.
     #[must_use]
     pub fn known(&self, folder: &str) -> Option<&HashSet<Name>> {
         self.folders.get(folder)
     }
 
-    /// Whether this stamp is already held for this message.
+    /// Returns whether this message already revokes this stamp.
     #[must_use]
     pub fn holds(&self, vendor: &str, serial: &str, message: MessageName) -> bool {
         self.held.iter().any(|held| held.is(vendor, serial, message))
     }
 
-    /// The stamps whose messages have left Junk and Trash, and may turn up elsewhere.
+    /// Returns the stamps whose messages left Junk and Trash, and may appear elsewhere.
     pub fn left(&self) -> impl Iterator<Item = &RevokedBy> {
         self.held.iter().filter(|held| held.is_gone())
     }
 
-    /// Whether another message than this one, in Junk or Trash, speaks against the stamp.
+    /// Returns whether another message in Junk or Trash revokes the stamp too.
     #[must_use]
     pub fn other_evidence(&self, vendor: &str, serial: &str, message: MessageName) -> bool {
         let same = |held: &&RevokedBy| held.vendor == vendor && held.serial == serial && held.message != message;
         self.held.iter().filter(same).any(|held| !held.is_gone())
     }
 
-    /// Notes that free what left so long ago that moving it back is too late.
+    /// Returns events for messages that left too long ago to be moved back.
     #[must_use]
     pub fn too_late(&self, now: UnixTime, within: i64) -> Vec<Event> {
         let late = self.left().filter(|held| now.since(UnixTime(held.since.max(held.gone))) > within);
@@ -205,15 +205,17 @@ impl RevokedBy {
         self.message == message && self.serial == serial && self.vendor == vendor
     }
 
-    /// The note that frees it.
+    /// Returns the event that ends the revocation.
     #[must_use]
     pub fn free(&self) -> Event {
         Event::Unrevoked { vendor: self.vendor.clone(), serial: self.serial.clone(), message: self.message }
     }
 }
 
-/// The name by which a file of a Maildir is remembered: without its flags (after `:2,`) and without the number that mbsync
-/// writes into names (`,U=`), since neither makes it another message.
+/// Returns the key of a file of a Maildir.
+///
+/// Leaves out its flags (after `:2,`) and the number that mbsync writes into names (`,U=`): neither makes it another
+/// message.
 #[must_use]
 pub fn message_key(file: &[u8]) -> Name {
     let base = file.split(|b| *b == b':').next().unwrap_or(file);
@@ -294,7 +296,7 @@ mod tests {
         let once = memory(notes.clone());
         assert_eq!(memory(notes.iter().cloned().chain(notes.iter().cloned())), once);
         let mut again = memory(once.notes());
-        // Where a held message lay before it left is not remembered; an empty folder without name stands for it.
+        // The folder that a message left is not kept; an empty folder without name represents it.
         again.folders.remove("");
         assert_eq!(again, once);
         for note in once.notes() {

@@ -1,36 +1,35 @@
-//! The file in which the watcher writes down what it has seen to: `watch.jsonl` in the folder of the state, one note a line.
-//! It is appended to and synced, and made anew, as short as it can be, whenever a watcher starts. A line cut by a crash is
-//! passed over: what it said is found out again.
+//! State file of the watcher: `watch.jsonl` in the state folder, one event per line.
+//!
+//! It is appended to and synced, and rewritten in its shortest form whenever a watcher starts. A line cut by a crash is
+//! ignored: the next scan finds the same change.
 
 use super::state::{Event, WatcherState};
-use crate::os;
 use crate::os::atomic_file::{self, Durability};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use crate::os::{self, file_lock, safe_open};
+use rustix::fs::OFlags;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The open file with what it says.
+/// The open file and its state.
 #[derive(Debug)]
 pub struct StateFile {
-    /// What it says.
+    /// The state that the file holds.
     pub memory: WatcherState,
     file: File,
     lock: File,
 }
 
 impl StateFile {
-    /// Opens the one in the folder `state`, which is made if it is not there. `None` when another watcher has it open.
+    /// Opens the file in the folder `state`, which is created if it is missing.
     ///
-    /// # Errors
-    /// The system's.
+    /// Returns `None` when another watcher has it open.
     pub fn open(state: &Path) -> io::Result<Option<Self>> {
         os::make_folder(state, 0o700)?;
         let lock = open(&state.join("watch.lock"), OFlags::empty())?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            other => other?,
+        if !file_lock::try_lock(&lock)? {
+            return Ok(None);
         }
         let path = state.join("watch.jsonl");
         let memory = read(&path)?;
@@ -38,7 +37,7 @@ impl StateFile {
         Ok(Some(Self { memory, file, lock }))
     }
 
-    /// Whether it is the one in the folder `state`, as it is now.
+    /// Returns whether it is still the file in the folder `state`.
     #[must_use]
     pub fn stands_in(&self, state: &Path) -> bool {
         let of = |found: fs::Metadata| (found.dev(), found.ino());
@@ -46,15 +45,15 @@ impl StateFile {
         there.is_ok_and(|there| self.lock.metadata().map(of).is_ok_and(|held| held == there))
     }
 
-    /// Writes these notes down, durably, and takes them in.
+    /// Appends these events durably, then applies them.
     ///
     /// # Errors
-    /// The system's; then nothing was taken in, and the same notes may be written again.
+    /// When the file cannot be written. Then no event is applied, and the same events may be written again.
     pub fn write(&mut self, notes: Vec<Event>) -> io::Result<()> {
         if notes.is_empty() {
             return Ok(());
         }
-        // A line end before, too: the last line may have been cut by a full disk.
+        // A line end before them, too: a full disk may have cut the last line.
         let mut lines = vec![b'\n'];
         for note in &notes {
             serde_json::to_writer(&mut lines, note)?;
@@ -68,8 +67,7 @@ impl StateFile {
 }
 
 fn open(path: &Path, more: OFlags) -> io::Result<File> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | more;
-    Ok(File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?))
+    Ok(safe_open::file(path, OFlags::WRONLY | OFlags::CREATE | more)?)
 }
 
 fn read(path: &Path) -> io::Result<WatcherState> {
@@ -86,7 +84,7 @@ fn read(path: &Path) -> io::Result<WatcherState> {
     Ok(memory)
 }
 
-/// Under another name until it is complete and durable.
+/// Rewrites the file under another name, and renames it when it is complete and durable.
 fn rewrite(path: &Path, memory: &WatcherState) -> io::Result<File> {
     atomic_file::replace(path, 0o600, Durability::Synced, |file| {
         let mut lines = BufWriter::new(file);
@@ -119,8 +117,8 @@ mod tests {
         assert!(book.stands_in(&state));
         assert_eq!(book.memory, memory);
         assert_eq!(book.memory.known("Junk").map(|known| known.len()), Some(2));
-        // A backup in its place.
-        fs::rename(&state, folder.path().join("aside")).unwrap();
+        // A restored backup takes its path.
+        atomic_file::rename(&state, &folder.path().join("aside")).unwrap();
         assert!(!book.stands_in(&state));
         let restored = StateFile::open(&state).unwrap().unwrap();
         assert!(!book.stands_in(&state) && restored.stands_in(&state));

@@ -1,6 +1,5 @@
-//! What a stamp says: the claims in its payload. Reading them is left until the signature holds, and a [`Stamp`] that was
-//! read is well formed. Whether it is for this recipient, at this time, at this price, and not yet used, is judged
-//! elsewhere.
+//! Claims of a stamp, in its payload. They are read only after the signature holds, and a [`Stamp`] is well formed. The
+//! verdict judges recipient, time, price and use.
 
 use super::audience::Audience;
 use super::serial::Serial;
@@ -14,17 +13,17 @@ use serde_json::{Map, Value};
 /// The largest value of a stamp, in credits: what every JSON library reads exactly (RFC 8259 section 6).
 pub const VALUE_MAX: u64 = (1 << 53) - 1;
 
-/// The claims that are understood here, and so may be listed in `crit`.
+/// The claims known here, which may be listed in `crit`.
 const KNOWN: [&str; 9] = ["jti", "aud", "sub", "iat", "nbf", "exp", "val", "use", "cnf"];
 
 /// The claims of a stamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// `jti`: what its vendor tells it apart by.
+    /// `jti`: its serial, unique for its vendor.
     pub serial: Serial,
-    /// `aud`: whom it is for.
+    /// `aud`: its recipient.
     pub audience: Audience,
-    /// `sub`: who sends, if it says so.
+    /// `sub`: its sender, if given.
     pub sender: Option<Address>,
     /// `iat`: when it was issued.
     pub issued: Option<UnixTime>,
@@ -32,42 +31,42 @@ pub struct Stamp {
     pub not_before: Option<UnixTime>,
     /// `exp`: the end of its window.
     pub expires: Option<UnixTime>,
-    /// `val`: its value in credits, at most [`VALUE_MAX`]; 1 if it does not say.
+    /// `val`: its value in credits, at most [`VALUE_MAX`]; 1 if absent.
     pub value: u64,
-    /// `use` is `many`: its holder may use it again and again.
+    /// `use` is `many`: its holder may use it any number of times.
     pub many: bool,
-    /// `cnf`: the key that has to sign each use.
+    /// `cnf`: the key that must sign each use.
     pub holder: Option<PublicKey>,
 }
 
-/// Why a payload is not that of a stamp.
+/// A payload is not that of a stamp.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
     /// Longer than 2 KiB.
     #[error("the claims are longer than 2 KiB")]
     TooLong,
-    /// Not an object, or one that names something twice.
+    /// Not an object, or one with a duplicate name.
     #[error("the claims are {0}")]
     Json(JsonError),
-    /// A claim that has to be there is not.
+    /// A required claim is missing.
     #[error("the claim '{0}' is missing")]
     Missing(&'static str),
-    /// A claim does not have its form.
+    /// A claim has the wrong form.
     #[error("the claim '{claim}' is not {wanted}")]
     Wrong {
         /// Its name.
         claim: &'static str,
-        /// What it has to be.
+        /// The required form.
         wanted: &'static str,
     },
-    /// `crit` lists a claim that is not understood here: the vendor would have the stamp refused rather than half
-    /// understood. The name is cut to 64 characters.
+    /// `crit` lists an unknown claim. The vendor wants such a stamp refused rather than half understood.
+    /// The name is cut to 64 characters.
     #[error("the claim {0:?} is marked as critical, and this program does not know it")]
     Critical(String),
 }
 
 impl Stamp {
-    /// A stamp of one credit for one use, for this recipient and until this time.
+    /// Makes a stamp of one credit for one use, for this recipient and until this time.
     #[must_use]
     pub fn new(serial: Serial, audience: Audience, expires: UnixTime) -> Self {
         Self {
@@ -83,10 +82,11 @@ impl Stamp {
         }
     }
 
-    /// Reads the claims out of a payload whose signature holds. Unknown claims are ignored unless listed in `crit`.
+    /// Reads the claims of a payload whose signature holds.
+    /// Unknown claims are ignored unless listed in `crit`.
     ///
     /// # Errors
-    /// [`ClaimError`] says what is wrong.
+    /// [`ClaimError`]: the first fault found.
     pub fn read(payload: &[u8]) -> Result<Self, ClaimError> {
         let claims = Claims::read(payload)?;
         claims.all_critical_known(&KNOWN)?;
@@ -104,8 +104,8 @@ impl Stamp {
         })
     }
 
-    /// The payload that carries these claims, for the mint. Verification never rebuilds one: it is about the bytes that
-    /// were received.
+    /// Encodes these claims as a payload, for issuing.
+    /// Verification never rebuilds a payload: it uses the received bytes.
     #[must_use]
     pub fn payload(&self) -> Vec<u8> {
         let mut object = ObjectWriter::new();
@@ -115,7 +115,7 @@ impl Stamp {
         object.maybe("iat", self.issued.as_ref());
         object.maybe("nbf", self.not_before.as_ref());
         object.maybe("exp", self.expires.as_ref());
-        // What goes without saying is left out: a stamp has to fit into a header field.
+        // Defaults are left out: a stamp must fit into a header field.
         if self.value != 1 {
             object.insert("val", &Value::from(self.value));
         }
@@ -135,11 +135,11 @@ fn read_use(text: &str) -> Option<bool> {
     }
 }
 
-/// The claims of any small token of ours, by name.
+/// The claims of a small token, by name.
 pub(super) struct Claims(Map<String, Value>);
 
 impl Claims {
-    /// Reads an object of at most 2 KiB.
+    /// Parses an object of at most 2 KiB.
     pub(super) fn read(payload: &[u8]) -> Result<Self, ClaimError> {
         if payload.len() > PAYLOAD_MAX {
             return Err(ClaimError::TooLong);
@@ -147,7 +147,7 @@ impl Claims {
         strict_json::object(payload).map(Self).map_err(ClaimError::Json)
     }
 
-    /// `crit` lists nothing but `known` names.
+    /// Checks that `crit` lists only `known` names.
     pub(super) fn all_critical_known(&self, known: &[&str]) -> Result<(), ClaimError> {
         const WRONG: ClaimError = ClaimError::Wrong { claim: "crit", wanted: "a list of names" };
         let Some(list) = self.0.get("crit") else { return Ok(()) };
@@ -160,7 +160,7 @@ impl Claims {
         Ok(())
     }
 
-    /// A claim that `read` makes something of; `None` when it is absent.
+    /// Returns a claim, parsed by `read`; `None` when it is absent.
     pub(super) fn get_text<T>(
         &self,
         claim: &'static str,
@@ -172,7 +172,7 @@ impl Claims {
         read.map(Some).ok_or(ClaimError::Wrong { claim, wanted })
     }
 
-    /// A claim that has to be there.
+    /// Returns a required claim.
     pub(super) fn required<T>(
         &self,
         claim: &'static str,
@@ -182,7 +182,7 @@ impl Claims {
         self.get_text(claim, wanted, read)?.ok_or(ClaimError::Missing(claim))
     }
 
-    /// A time.
+    /// Returns a time.
     pub(super) fn get_time(&self, claim: &'static str) -> Result<Option<UnixTime>, ClaimError> {
         self.get_text(claim, "a time such as 2026-11-21T12:00:00Z", read_time)
     }
@@ -194,8 +194,8 @@ impl Claims {
     }
 }
 
-/// The `date-time` of RFC 3339 section 5.6, `T` and `Z` in upper case; fractions of a second are dropped. The shape is
-/// looked at first, because the parser behind it takes much that is no RFC 3339.
+/// Parses the `date-time` of RFC 3339 section 5.6, `T` and `Z` in upper case; fractions of a second are dropped.
+/// The shape is checked first, because the parser accepts much that is not RFC 3339.
 pub(super) fn read_time(text: &str) -> Option<UnixTime> {
     let shape = |part: &str, shape: &str| {
         part.len() == shape.len()
@@ -206,7 +206,7 @@ pub(super) fn read_time(text: &str) -> Option<UnixTime> {
         Some(fraction) => {
             let offset = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
             let digits = fraction.len() - offset.len();
-            // Nine are all that the parser keeps, and more than anyone needs.
+            // The parser keeps nine at most, which is more than needed.
             (1..=9).contains(&digits).then_some(offset)?
         }
         None => rest,
@@ -216,7 +216,7 @@ pub(super) fn read_time(text: &str) -> Option<UnixTime> {
     if well_formed { UnixTime::from_rfc3339(text).ok() } else { None }
 }
 
-/// Writes an object with its members in the order given.
+/// Writes an object with its members in the given order.
 pub(super) struct ObjectWriter(String);
 
 impl ObjectWriter {

@@ -1,10 +1,11 @@
-//! Combining: many processes that each want to spend one stamp, and no resident process. The one that has the lock answers
-//! those that wait, in one durable commit, and is soon gone; one of those that come later is next. One that is alone
-//! notices nothing of it: only who had to wait for the lock himself listens for others, or who finds the socket of one that
-//! left while others came.
+//! Combining leader: commits the spends of many one-shot processes together, where no daemon runs.
 //!
-//! Whoever waits asks at the socket or tries the lock, in turn, and sleeps a little in between. So a process that is killed
-//! while others wait for its answer costs them that little, and not an answer: they ask the next.
+//! - The process that holds the lock is the leader. It answers its followers, which wait, in one durable commit. It
+//!   stops when no more arrive, or after 50 ms. A later process becomes the next leader.
+//! - An uncontended process skips this path. A process listens for followers in two cases only: it had to wait for the
+//!   lock itself, or it finds the socket that an earlier leader left behind.
+//! - A follower alternates between the socket and the lock, and sleeps in between. If the leader is killed, its
+//!   followers lose that sleep but no answer: they ask the next leader.
 
 use super::client::{LIMITS, socket};
 use crate::ipc::frame::{self, Kind};
@@ -18,28 +19,28 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How many connections one process looks after.
+/// Followers that one leader serves at once.
 const MAX_WAITERS: usize = 256;
-/// What is read at once; a question has some hundred bytes.
+/// Bytes read at once. A request has some hundred bytes.
 const READ_CHUNK: usize = 4 * 1024;
-/// For how long to wait for somebody to come.
+/// How long the leader waits for a first follower.
 const ACCEPT_WAIT: Duration = Duration::from_millis(1);
-/// And for more, as long as they come: one commit for many costs all of them less.
+/// How long the leader waits for more followers, while they keep arriving: one commit for many costs each of them less.
 const BATCH_WAIT: Duration = Duration::from_millis(4);
-/// How often to see who has come meanwhile. To be woken by each would cost more than a commit.
+/// How often the leader polls for new followers. Waking up for each one would cost more than a commit.
 const POLL_INTERVAL: Duration = Duration::from_micros(500);
 
-/// The one who has the lock, while he listens. Everything here is one thread's work.
+/// The leader: it holds the lock and listens for followers. All its work runs on one thread.
 #[derive(Debug)]
 pub(in crate::store) struct CombiningLeader {
     listener: UnixListener,
     path: PathBuf,
     guests: Vec<Waiter>,
-    /// The socket stays behind.
+    /// Whether the socket stays behind as a sign for the next leader.
     sign: bool,
 }
 
-/// One who waits.
+/// A follower's connection.
 #[derive(Debug)]
 struct Waiter {
     stream: UnixStream,
@@ -49,7 +50,8 @@ struct Waiter {
 }
 
 impl CombiningLeader {
-    /// Listens for those who find the lock of the log `path` taken. Only who has it may.
+    /// Listens for processes that find the lock of the log `path` taken.
+    /// Only the holder of the lock may call this.
     pub(in crate::store) fn bind(path: &Path) -> io::Result<Self> {
         let path = socket(path);
         let listener = unix_socket::listen(&path, 0o600)?;
@@ -57,7 +59,8 @@ impl CombiningLeader {
         Ok(Self { listener, path, guests: Vec::new(), sign: false })
     }
 
-    /// Takes in whoever comes, and waits a little for more as long as others do. Returns what is asked; each answer is owed.
+    /// Accepts followers, waits a little while more arrive, and returns their requests.
+    /// Each request is owed an answer.
     pub(in crate::store) fn collect_requests(&mut self) -> Vec<SpendRequest> {
         if self.look(ACCEPT_WAIT) {
             let until = Instant::now() + BATCH_WAIT;
@@ -75,7 +78,7 @@ impl CombiningLeader {
         self.guests.iter().filter_map(|guest| guest.asked.clone()).collect()
     }
 
-    /// Gives the answers, in the order of the questions.
+    /// Sends the answers, in the order of the requests.
     pub(in crate::store) fn respond(&mut self, answers: impl IntoIterator<Item = (Kind, Vec<u8>)>) {
         let owed = self.guests.iter_mut().filter(|guest| guest.asked.is_some());
         for (guest, (kind, head)) in owed.zip(answers) {
@@ -84,20 +87,22 @@ impl CombiningLeader {
         self.guests.retain(|guest| !guest.closed);
     }
 
-    /// Whether somebody listened beside the log `path` and left while others came: then more will come now.
+    /// Whether an earlier leader left its socket beside the log `path` while followers were still arriving.
+    /// More will then arrive now.
     pub(in crate::store) fn has_successors(path: &Path) -> bool {
         fs::symlink_metadata(socket(path)).is_ok()
     }
 
-    /// Goes while others still come. Those who have asked by now are owed an answer still; whoever is too late tries again,
-    /// and the socket stays as a sign to who is next.
+    /// Stops leading while followers are still arriving, and returns the requests that are still owed an answer.
+    /// Later followers try again. The socket stays as a sign for the next leader.
     pub(in crate::store) fn hand_off(&mut self) -> Vec<SpendRequest> {
         self.sign = true;
         self.look(Duration::ZERO);
         self.asked()
     }
 
-    /// Sees to whatever is there, after waiting for it; whether anything was.
+    /// Reads and accepts what is ready, waiting up to `wait`.
+    /// Returns whether anything was.
     fn look(&mut self, wait: Duration) -> bool {
         let open = self.guests.len() < MAX_WAITERS;
         let mut watched: Vec<_> = self.guests.iter().map(|guest| PollFd::new(&guest.stream, PollFlags::IN)).collect();
@@ -146,7 +151,7 @@ impl Waiter {
                             self.tell(Kind::UnknownRequest, b"{}");
                         }
                     }
-                    // Everything else asks for somebody who stays.
+                    // Any other request needs the daemon.
                     Ok(Some(_)) => self.tell(Kind::NotHere, b"{}"),
                     Err(_) => self.closed = true,
                 }
@@ -157,7 +162,8 @@ impl Waiter {
         }
     }
 
-    /// Says the one thing that a guest is told. Such a short frame fits into the socket at once, or nobody reads there.
+    /// Sends the one answer that a follower gets.
+    /// So short a frame fits into the socket's buffer, unless the follower no longer reads.
     fn tell(&mut self, kind: Kind, head: &[u8]) {
         let _ = frame::begin(kind, head, 0).map(|bytes| self.stream.write_all(&bytes));
         self.closed = true;
@@ -165,7 +171,7 @@ impl Waiter {
 }
 
 impl Drop for CombiningLeader {
-    /// Whoever still waits sees the connection end.
+    /// Closes the connections of the followers that still wait.
     fn drop(&mut self) {
         if !self.sign {
             let _ = fs::remove_file(&self.path);

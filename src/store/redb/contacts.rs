@@ -1,13 +1,13 @@
-//! What the user has sent, on disk: people by address, Message-IDs by hash. The tables come with the first row, so that the
-//! files of programs that did not know them are read as they are.
+//! Contacts on disk: addresses in clear text, Message-IDs as hashes. The first row creates the tables, so files of
+//! older versions are read as they are.
 
 use super::schema::{CONTACTS, SENT, open_optional};
 use super::session::SessionError;
 use super::{ROWS_PER_COMMIT, ROWS_PER_SCAN, Redb};
 use crate::message::address::Address;
+use crate::os::safe_dir::IfMissing;
 use crate::store::contacts::{self, Contact, ContactStore, Correspondent, LearnOutcome, MessageName, Sent};
 use crate::store::error::StoreError;
-use crate::store::place::IfMissing;
 use crate::time::UnixTime;
 use redb::{ReadTransaction, ReadableTable};
 use std::collections::{BTreeMap, HashMap};
@@ -109,7 +109,7 @@ impl ContactStore for Redb {
     }
 }
 
-/// What these messages say, each address and each Message-ID once.
+/// Collects the contacts and Message-IDs of these messages, each once.
 fn gather(sent: &[Sent]) -> (BTreeMap<String, Contact>, HashMap<MessageName, u32>) {
     let mut contacts: BTreeMap<String, Contact> = BTreeMap::new();
     let mut messages: HashMap<MessageName, u32> = HashMap::new();
@@ -126,7 +126,7 @@ fn gather(sent: &[Sent]) -> (BTreeMap<String, Contact>, HashMap<MessageName, u32
     (contacts, messages)
 }
 
-/// The rows to write, and what is new in them.
+/// The rows to write, with the count of new ones.
 struct News {
     contacts: Vec<(String, Contact)>,
     messages: Vec<(MessageName, u32)>,
@@ -176,7 +176,7 @@ fn contact_in(tx: &ReadTransaction, key: &str) -> Result<Option<Contact>, Sessio
     Ok(table.get(key)?.map(|row| Contact::from_bytes(row.value())))
 }
 
-/// Hands out every row about an address, until told to stop.
+/// Visits every contact, until `to` breaks.
 pub(super) fn contacts(
     tx: &ReadTransaction,
     to: &mut dyn FnMut(&str, Contact) -> ControlFlow<()>,
@@ -191,7 +191,7 @@ pub(super) fn contacts(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Hands out every Message-ID's name, until told to stop.
+/// Visits the stored name of every Message-ID, until `to` breaks.
 pub(super) fn messages(
     tx: &ReadTransaction,
     to: &mut dyn FnMut(MessageName, u32) -> ControlFlow<()>,

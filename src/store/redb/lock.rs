@@ -1,22 +1,23 @@
-//! The lock that makes processes take turns at a store: flock(2) on a file of its own beside the store's, held until
-//! dropped, waited for in the kernel's queue and no longer than allowed. The database has a lock too, but none that can
-//! be waited for with a time limit.
+//! Lock of a store: flock(2) on a file beside the store's, held until dropped. A process waits for it in the kernel's
+//! queue, up to a time limit. The database's own lock has no wait with a time limit.
 //!
-//! The lock file also remembers two things. That there is a log: it is empty until the log was created, and has two
-//! lines of text from then on. A log that was lost is so told from one that never was, and is not begun anew in silence.
-//! And, in the second line, whether a process was killed between a write and its sync (see `sync_elision.rs`).
+//! The lock file also records two facts:
+//!
+//! - That there is a log. The file is empty until the log was created, and has two lines of text from then on. So a
+//!   lost log differs from one that never was, and is not silently begun anew.
+//! - In the second line, whether a process was killed between a write and its sync (see `sync_elision.rs`).
 
 use super::sync_elision::DirtyFlag;
+use crate::os::file_lock;
+use crate::os::safe_dir::{IfMissing, SafePath, identity_of};
 use crate::store::combining::client;
 use crate::store::error::StoreError;
-use crate::store::place::{IfMissing, SafePath, identity_of};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The suffix of the lock file.
@@ -26,23 +27,23 @@ const MARK: &[u8] = b"A used-serial log of mailstamp stands beside this file. Re
 const CLEAN: &[u8] = b"at rest\n";
 const DIRTY: &[u8] = b"at work\n";
 
-/// For how long to wait for a lock that is taken.
+/// How long to wait for a taken lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// Not at all.
     No,
-    /// So long. A process that holds the log and stays is asked to lend it.
+    /// Waits this long, and asks a holder that is a daemon for a lease.
     For(Duration),
-    /// So long, and nobody is asked: who stays would ask himself.
+    /// Waits this long without asking for a lease. The daemon waits so: it would ask itself.
     WithoutLease(Duration),
 }
 
-/// The lock, while it is held.
+/// The lock, while held.
 #[derive(Debug)]
 pub(in crate::store) struct Lock {
     file: Arc<File>,
     path: PathBuf,
-    /// The connection to the process that has lent the log, and gets it back when this is dropped.
+    /// The connection to the daemon that leased the log. The lease ends when this is dropped.
     _lender: Option<UnixStream>,
 }
 
@@ -51,7 +52,7 @@ pub(in crate::store) struct Lock {
 pub(in crate::store) struct DirtyFlagFile(Arc<File>);
 
 impl Lock {
-    /// Waits until the lock is ours; `None` when there is no lock file and it is not to be created.
+    /// Waits for the lock; `None` when there is no lock file and none is to be created.
     pub(in crate::store) fn take(place: &SafePath, absent: IfMissing, wait: Wait) -> Result<Option<Self>, StoreError> {
         let began = Instant::now();
         let path = place.path(SUFFIX);
@@ -59,7 +60,7 @@ impl Lock {
         loop {
             let Some(file) = place.file(SUFFIX, absent)? else { return Ok(None) };
             let failed = |source| StoreError::from_io("lock", &path, source);
-            let taken = match try_lock(&file).map_err(failed)? {
+            let taken = match file_lock::try_lock(&file).map_err(failed)? {
                 true => Some(file),
                 false => match wait {
                     Wait::No => None,
@@ -68,14 +69,14 @@ impl Lock {
                         if lender.is_none() && wait == Wait::For(limit) {
                             lender = client::acquire_lease(place, left());
                         }
-                        wait_for(file, left()).map_err(failed)?
+                        file_lock::lock_within(file, left()).map_err(failed)?
                     }
                 },
             };
             let Some(file) = taken else {
                 return Err(StoreError::Busy { path: place.path(""), waited: began.elapsed() });
             };
-            // Who removed the file while we waited left us with a lock that nobody else will ask for.
+            // If the file was removed during the wait, this lock is on a file that no other process will lock.
             if place.identity(SUFFIX)? == Some(identity_of(&file, &path)?) {
                 return Ok(Some(Self { file: Arc::new(file), path, _lender: lender }));
             }
@@ -90,7 +91,7 @@ impl Lock {
         }
     }
 
-    /// Remembers that a log was created here.
+    /// Records that a log was created here.
     pub(in crate::store) fn set_created(&self) -> Result<(), StoreError> {
         if self.was_created()? {
             return Ok(());
@@ -99,16 +100,16 @@ impl Lock {
         self.file.write_all_at(&text, 0).map_err(|source| StoreError::from_io("write", &self.path, source))
     }
 
-    /// Where a process says that it is between a write and its sync.
+    /// Returns the dirty flag in the lock file.
     pub(in crate::store) fn note(&self) -> DirtyFlagFile {
         DirtyFlagFile(Arc::clone(&self.file))
     }
 }
 
 impl Drop for Lock {
-    /// Lets the next one in, whoever still has the note.
+    /// Releases the lock for the next process, even while the dirty flag is still in use.
     fn drop(&mut self) {
-        let _ = self.file.unlock();
+        let _ = file_lock::unlock(&self.file);
     }
 }
 
@@ -123,38 +124,10 @@ impl DirtyFlag for DirtyFlagFile {
     }
 }
 
-/// Locks the file if nobody has.
-fn try_lock(file: &File) -> io::Result<bool> {
-    match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
-}
-
-/// Locks the file, waiting at most `wait`; `None` if that was not long enough.
-fn wait_for(file: File, wait: Duration) -> io::Result<Option<File>> {
-    // Only a blocking call stands in the kernel's queue, and it has no time limit; so another thread makes it. If it
-    // comes too late, nobody takes the file from it, and the file and its lock go with the channel.
-    let (sender, receiver) = mpsc::sync_channel(0);
-    thread::Builder::new().name("lock".into()).spawn(move || {
-        let locked = loop {
-            match file.lock() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other,
-            }
-        };
-        let _ = sender.send(locked.map(|()| file));
-    })?;
-    match receiver.recv_timeout(wait) {
-        Ok(locked) => locked.map(Some),
-        Err(_) => Ok(None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
 
     fn take(place: &SafePath, wait: u64) -> Result<Option<Lock>, StoreError> {
         Lock::take(place, IfMissing::Create, Wait::For(Duration::from_millis(wait)))

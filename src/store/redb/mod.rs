@@ -1,10 +1,10 @@
-//! The store on disk: one redb file per user, shared by processes that take turns. A process opens it at the first
-//! question that needs it, holds it until it drops or [`releases`](Redb::release) it, and leaves it without closing it
-//! (see `sync_elision.rs` for what that spares and why it is safe).
+//! The store on disk: one redb file per user, which processes lock one after the other. A process opens it at the first
+//! request that needs it and holds it until it drops or [`releases`](Redb::release) it. It does not close the file (see
+//! `sync_elision.rs` for the cost that this saves and why it is safe).
 //!
-//! Looking up and deciding happen in a read transaction, writing in a write transaction after it; nobody can come
-//! between, since the lock is held all the time. Local file systems only: locks and syncs of network ones keep no such
-//! promises.
+//! Lookup and decision run in a read transaction, the write in a write transaction after it. The lock is held all the
+//! time, so no other process writes in between. Local file systems only: locks and syncs of network file systems do not
+//! give these guarantees.
 
 pub(super) mod contacts;
 pub(super) mod lock;
@@ -19,9 +19,9 @@ use super::combining::leader::CombiningLeader;
 use super::decide::{self, Entry, SpendKey, State};
 use super::error::StoreError;
 use super::export_record::ExportRecord;
-use super::place::IfMissing;
 use super::{GRACE, GrantStore, Imported, Purged, Store, Summary, UsedLog};
 use crate::grant::StampStatus;
+use crate::os::safe_dir::IfMissing;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
 use crate::verdict::spend::{SpendRequest, SpendResult, Terms};
@@ -38,31 +38,31 @@ use std::thread;
 use std::time::{Duration, Instant};
 use write_batch::BatchResult;
 
-/// What makes a file a log.
+/// The schema of a used log.
 const SCHEMA: Schema =
     Schema { create: schema::establish, check: schema::check, recover: super::resident::wal::recover_if_needed };
 
 /// Rows in one commit of a purge or an import.
 const ROWS_PER_COMMIT: usize = 1_000;
-/// Rows looked at in one step of a purge that has to look at all.
+/// Rows read in one step of a purge that has to read all.
 const ROWS_PER_SCAN: usize = 20_000;
 
-/// For how long one who waits for the log sleeps first; each time it is half as long again.
+/// Initial retry delay of a process that waits for the log; it grows by half each time, up to `LONGEST_PAUSE`.
 const RETRY_DELAY: Duration = Duration::from_micros(400);
-/// And at most.
+/// Longest retry delay.
 const LONGEST_PAUSE: Duration = Duration::from_millis(3);
-/// For how long one process answers others before it goes its own way.
+/// How long a leader answers followers before it hands over.
 const LEADER_TIME_LIMIT: Duration = Duration::from_millis(50);
 
-/// How a log is kept.
+/// Options of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// For how long to wait while another process holds the log. Below the shortest time limit of those who call us:
-    /// Sieve's, 10 s.
+    /// How long to wait while another process holds the log.
+    /// It must be below the shortest time limit of the callers: Sieve's, 10 s.
     pub wait: Duration,
-    /// Seconds for which a row is kept after its bucket's end. Not less than the skew that the judging allows.
+    /// Retention of a row after its bucket's end, in seconds. At least the skew that the judgement allows.
     pub grace: i64,
-    /// Bytes of memory for pages of the file.
+    /// Cache for pages of the file, in bytes.
     pub cache: usize,
 }
 
@@ -75,35 +75,35 @@ impl Default for Options {
 /// The store.
 #[derive(Debug)]
 pub struct Redb {
-    /// For messages; and where the file is, unless the storage was given.
+    /// The file, and its name in error messages.
     path: PathBuf,
     keeping: Keeping,
     options: Options,
     session: RwLock<Option<Session>>,
-    /// How many sessions there were, the one that is open included.
+    /// Sessions opened so far, the current one included.
     opened: AtomicU64,
 }
 
-/// For how long the log stays open.
+/// How long the log stays open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keeping {
-    /// Others get it between the steps of long work.
+    /// Other processes get it between the steps of long work.
     Shared,
-    /// It is one process's, which says itself when others get it.
+    /// The daemon keeps it, and decides when other processes get it.
     Resident,
-    /// It was given, and cannot be opened again.
+    /// The storage was passed in, and cannot be opened again.
     Given,
 }
 
 impl Redb {
-    /// The log in the file `path`. Touches nothing yet: the file is opened by the first question that needs it, and
-    /// created, with its folder, by the first that has something to write.
+    /// Makes a store for the log in the file `path`, without touching it yet.
+    /// The first request that needs the file opens it. The first write creates it, with its folder.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, options: Options) -> Self {
         Self::with_keeping(path.into(), Keeping::Shared, options, None)
     }
 
-    /// The same for a process that keeps the log open.
+    /// As `new`, for a process that keeps the log open.
     pub(super) fn resident(path: PathBuf, options: Options) -> Self {
         Self::with_keeping(path, Keeping::Resident, options, None)
     }
@@ -113,11 +113,12 @@ impl Redb {
         Self { path, keeping, options, session: RwLock::new(session), opened }
     }
 
-    /// The log in a storage of the caller's, without files and locks around it. For tests that fail, record or cut off
-    /// single operations of the storage. `unsettled` is what a killed process leaves behind besides; true when unsure.
+    /// Opens a log in the caller's storage, without files and locks. For tests.
+    /// Such a storage fails, records or cuts off single operations. `unsettled` is the dirty flag that a killed process
+    /// leaves behind; true when unsure.
     ///
     /// # Errors
-    /// Any [`StoreError`], as from the first question to a file.
+    /// Any [`StoreError`], as from the first request to a file.
     pub fn over(
         storage: impl StorageBackend,
         unsettled: Arc<AtomicBool>,
@@ -129,13 +130,13 @@ impl Redb {
         Ok(Self::with_keeping(path, Keeping::Given, options, Some(session)))
     }
 
-    /// Lets other processes in. The next question opens the file again.
+    /// Releases the log to other processes. The next request opens the file again.
     pub fn release(&self) {
         *self.session() = None;
     }
 
-    /// Reads and verifies the whole file; for `doctor`. `Ok(true)` if it is sound, `Ok(false)` if it was not and has been
-    /// repaired.
+    /// Reads and verifies the whole file; for `doctor`.
+    /// `Ok(true)` if it is sound, `Ok(false)` if it was not and has been repaired.
     ///
     /// # Errors
     /// Any [`StoreError`]; [`StoreError::Damaged`] if it cannot be repaired.
@@ -144,7 +145,7 @@ impl Redb {
         Ok(sound.unwrap_or(true))
     }
 
-    /// Makes the file as small as it can be. Takes seconds for millions of rows, during which mail waits.
+    /// Compacts the file. Takes seconds for millions of rows, and mail waits meanwhile.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -154,28 +155,30 @@ impl Redb {
     }
 
     fn session(&self) -> RwLockWriteGuard<'_, Option<Session>> {
-        // A panic inside a job is caught before it gets here; the session is dropped then.
+        // A panic inside a job is caught before it reaches this lock, and the session is then dropped.
         self.session.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the log is, for messages.
+    /// The path of the log, for error messages.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the session of this number is open. Whether its file still stands where it was, [`Self::beside`] looks.
+    /// Whether the session of this number is open.
+    /// [`Self::read_shared`] checks that its file is still in its folder.
     pub(super) fn is_open(&self, number: u64) -> bool {
         let slot = self.session.read().unwrap_or_else(PoisonError::into_inner);
         slot.is_some() && self.session_number() == number
     }
 
-    /// The number of the session that is open, or was last.
+    /// The number of the current session, or of the last one.
     pub(super) fn session_number(&self) -> u64 {
         self.opened.load(SeqCst)
     }
 
-    /// Does a job beside others in the open log, if that is still the session of this number. Two jobs that write take
-    /// turns; what a job reads and then writes is its own affair.
+    /// Runs a job in the open log, concurrently with others.
+    /// `None` if session `number` is over, or its file is gone. Two jobs that write run one after the other. A job that
+    /// reads and then writes is not atomic.
     pub(super) fn read_shared<T>(
         &self,
         number: u64,
@@ -188,7 +191,8 @@ impl Redb {
         catch_panic(|| job(session)).map(Some).map_err(|trouble| trouble.at(&self.path))
     }
 
-    /// Does a job in the open log; `None` when there is no log and none is to be created.
+    /// Runs a job in the open log.
+    /// `None` when there is no log and none is to be created.
     pub(super) fn with_session<T>(
         &self,
         absent: IfMissing,
@@ -204,7 +208,7 @@ impl Redb {
         }
         let Some(session) = slot.as_mut() else { return Ok(None) };
         catch_panic(|| job(session)).map(Some).map_err(|trouble| {
-            // What failed once is opened anew, since the database refuses all work after an error of the disk. A clock
+            // A failed session is opened anew, since the database refuses all work after an error of the disk. A clock
             // that is behind is no failure of the log.
             if !matches!(trouble, SessionError::Store(StoreError::ClockBehind { .. })) {
                 *slot = None;
@@ -213,13 +217,14 @@ impl Redb {
         })
     }
 
-    /// Leaves the log while `meanwhile` runs, and takes it back. Nobody here gets it in between: whoever took the lock before
-    /// the one to whom it is lent would have it lent to nobody.
+    /// Closes the log while `meanwhile` runs, and takes it back.
+    /// No job of this process gets the log in between. If one took the lock before the borrower, the borrower would get
+    /// nothing.
     pub(super) fn lend<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
         let mut slot = self.session();
         *slot = None;
         let done = meanwhile();
-        // At once, or the next to come would take it for free.
+        // At once, or the next job would take the log for unused.
         *slot = self.open(IfMissing::Create)?;
         self.opened.fetch_add(1, SeqCst);
         Ok(done)
@@ -227,17 +232,17 @@ impl Redb {
 
     fn open(&self, absent: IfMissing) -> Result<Option<Session>, StoreError> {
         if self.keeping == Keeping::Given {
-            let source = io::Error::other("it failed or was released before");
+            let source = io::Error::other("the storage failed or was released before");
             return Err(StoreError::Io { doing: "use", path: self.path.clone(), source });
         }
-        // After its first session a process that stays listens itself.
+        // After its first session the daemon listens itself.
         let listens = self.keeping == Keeping::Resident && self.session_number() > 0;
         let wait = if listens { Wait::WithoutLease } else { Wait::For };
         Session::open(&self.path, absent, wait(self.options.wait), self.options.cache, &SCHEMA)
     }
 
-    /// Does a job in steps between which others may have the log. A step says how many rows it removed, and whether there
-    /// is more to do.
+    /// Runs a job in steps, and releases the log between them.
+    /// A step returns how many rows it removed, and whether more is left.
     fn in_chunks(
         &self,
         mut step: impl FnMut(&Session) -> Result<(u64, bool), SessionError>,
@@ -255,7 +260,7 @@ impl Redb {
         }
     }
 
-    /// Spends when the log can be had, or has its holder do it: whichever comes first.
+    /// Spends as the lock holder, or through the current holder: whichever comes first.
     fn spend_or_forward(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
         let began = Instant::now();
         let absent = if ask.terms == Terms::Spend { IfMissing::Create } else { IfMissing::Ignore };
@@ -284,9 +289,9 @@ impl Redb {
         }
     }
 
-    /// Spends with the log in hand, and answers others for as long as they come, which is not long.
+    /// Spends as the lock holder, and answers followers until none arrive or [`LEADER_TIME_LIMIT`] is over.
     fn spend_as_leader(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
-        // Who cannot listen is alone, and the others wait for the lock.
+        // A process that cannot listen spends alone, and the others wait for the lock.
         let Ok(mut company) = CombiningLeader::bind(&self.path) else { return single(self.spend_batch(&[ask])?) };
         let began = Instant::now();
         let mut asked = company.collect_requests();
@@ -308,7 +313,7 @@ impl Redb {
         mine.unwrap_or_else(|| result_without_log(ask))
     }
 
-    /// One commit: the answer to the first question, and everybody else told his.
+    /// Commits one batch: returns the answer to `mine`, and sends the followers theirs.
     fn answer_with(
         &self,
         company: &mut CombiningLeader,
@@ -325,13 +330,13 @@ impl Redb {
             }
             Err(error) => {
                 company.respond(asked.iter().map(|_| client::encode_deferral(&error.to_string(), None)));
-                // Who has his own answer already keeps it.
+                // Only a batch with `mine` in it fails the caller: otherwise the caller has its answer already.
                 if mine.is_some() { Err(error) } else { Ok(None) }
             }
         }
     }
 
-    /// Answers a batch in one transaction: an answer for each question, in order.
+    /// Decides a batch in one transaction; the answers are in the order of the requests.
     pub(super) fn spend_batch(
         &self,
         asks: &[&SpendRequest],
@@ -399,7 +404,7 @@ impl UsedLog for Redb {
                 return Ok(done);
             }
             if self.keeping == Keeping::Shared {
-                // Mail that waits goes first.
+                // Waiting mail goes first.
                 self.release();
             }
         }
@@ -420,7 +425,7 @@ impl GrantStore for Redb {
         change: &mut dyn FnMut(&StampStatus) -> StampStatus,
     ) -> Result<StampStatus, StoreError> {
         let name = decide::name(vendor, serial);
-        // Where nothing stands and nothing is to stand, no log is begun.
+        // A change that leaves the default status creates no log.
         let nothing = StampStatus::default();
         let absent = if change(&nothing) == nothing { IfMissing::Ignore } else { IfMissing::Create };
         let before = self.with_session(absent, |session| {
@@ -524,12 +529,13 @@ impl Store for Redb {
     }
 }
 
-/// The answer of a batch of one.
+/// Returns the answer of a batch of one.
 pub(super) fn single(mut answers: Vec<Result<SpendResult, StoreError>>) -> Result<SpendResult, StoreError> {
     answers.pop().unwrap_or_else(|| Err(StoreError::Busy { path: PathBuf::new(), waited: Duration::ZERO }))
 }
 
-/// Where there is no log nothing is known, and nothing is written on terms that could spend.
+/// Returns the answer where there is no log: nothing is known, and nothing was written.
+/// Requests on terms that could spend create the log first.
 pub(super) fn result_without_log(ask: &SpendRequest) -> Result<SpendResult, StoreError> {
     decide::decide(ask, &State::default()).map(|decision| decision.answer)
 }

@@ -1,11 +1,11 @@
-//! To whom automatic replies went, on disk: the last of each kind to each sender, and how many went out in each of the last
-//! hours. The tables come with the first row.
+//! Reply log on disk: the last reply of each kind to each sender, and the count of each of the last hours. The first
+//! row creates the tables.
 
 use super::schema::{REPLIES, REPLY_HOURS, open_optional};
 use super::session::{Session, SessionError};
 use super::{ROWS_PER_COMMIT, ROWS_PER_SCAN, Redb};
+use crate::os::safe_dir::IfMissing;
 use crate::store::error::StoreError;
-use crate::store::place::IfMissing;
 use crate::store::reply_log::{self, Reply, ReplyHistory, ReplyLog, ReplyRequest, Reservation};
 use crate::time::UnixTime;
 use redb::{ReadTransaction, ReadableTable};
@@ -13,7 +13,7 @@ use std::ops::{Bound, ControlFlow};
 
 impl ReplyLog for Redb {
     fn reserve_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
-        // Where no reply may be sent no log is begun.
+        // A reply that may not be sent creates no log.
         let writes = reply_log::decide(ask, &ReplyHistory::default()).1.is_some();
         let absent = if writes { IfMissing::Create } else { IfMissing::Ignore };
         let answer = self.with_session(absent, |session| {
@@ -96,7 +96,7 @@ fn look(session: &Session, ask: &ReplyRequest, key: &str) -> Result<(Reservation
     Ok(reply_log::decide(ask, &ReplyHistory { at, hours: all_hours(&tx)? }))
 }
 
-/// How many replies of the last day the ceiling counts at `now`.
+/// Counts the replies of the last day that the ceiling includes at `now`.
 pub(in crate::store) fn counted(tx: &ReadTransaction, now: UnixTime) -> Result<u32, SessionError> {
     Ok(reply_log::counted(all_hours(tx)?, now))
 }
@@ -110,7 +110,7 @@ fn all_hours(tx: &ReadTransaction) -> Result<Vec<(u32, u32)>, SessionError> {
     Ok(all)
 }
 
-/// Hands out every row about a sender, until told to stop.
+/// Visits every row about a sender, until `to` breaks.
 pub(super) fn replies(
     tx: &ReadTransaction,
     to: &mut dyn FnMut(&str, u32) -> ControlFlow<()>,
@@ -125,7 +125,7 @@ pub(super) fn replies(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Hands out every hour and its count, until told to stop.
+/// Visits every hour with its count, until `to` breaks.
 pub(super) fn hours(
     tx: &ReadTransaction,
     to: &mut dyn FnMut(u32, u32) -> ControlFlow<()>,

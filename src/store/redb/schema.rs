@@ -1,9 +1,8 @@
-//! What is in the file of a log: three tables, and the steps on them inside a transaction that is begun and committed
-//! elsewhere. `used` has key and row as in `store/decide.rs`; `standing` a stamp's name and JSON; `meta` the format and the
-//! mark.
+//! Tables of the used log, and the steps on them inside a caller's transaction. `used` has key and row as in
+//! `store/decide.rs`; `standing` has a stamp's id and its status in JSON; `meta` has the format and the purge mark.
 //!
-//! Four more came with version 0.2 (`redb/sent.rs`, `redb/reply.rs`). They are made by the first row that goes into them,
-//! and one that is not there is empty: the format stays the same, and programs of either version read files of the other.
+//! Version 0.2 added four tables (`redb/contacts.rs`, `redb/replies.rs`). The first row creates each, and a missing
+//! table counts as empty. So the format stays the same, and programs of either version read files of the other.
 
 use super::session::SessionError;
 use crate::grant::StampStatus;
@@ -31,10 +30,10 @@ pub(in crate::store) const REPLY_HOURS: TableDefinition<u32, u32> = TableDefinit
 
 /// The format that this program reads and writes.
 pub(in crate::store) const FORMAT: u32 = 1;
-/// The format while some rows may stand in the journal only (`store/resident/wal.rs`); otherwise the same.
+/// The format while some rows may be in the WAL only (`store/resident/wal.rs`); otherwise the same.
 pub(in crate::store) const JOURNALLED: u32 = 2;
 
-/// A standing as it is kept: with the names that its key is a hash of.
+/// A status as it is stored: with the vendor and serial that its key is a hash of.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::store) struct StampStatusRow {
     pub(in crate::store) vendor: String,
@@ -43,23 +42,23 @@ pub(in crate::store) struct StampStatusRow {
 }
 
 impl StampStatusRow {
-    /// Reads a row.
+    /// Decodes a row.
     pub(in crate::store) fn from_bytes(bytes: &[u8]) -> Result<Self, SessionError> {
         serde_json::from_slice(bytes).map_err(|error| SessionError::damaged(&error))
     }
 
-    /// The row as it is kept.
+    /// Encodes a row.
     pub(in crate::store) fn to_bytes(&self) -> Result<Vec<u8>, SessionError> {
         serde_json::to_vec(self).map_err(|error| SessionError::damaged(&error))
     }
 
-    /// The serial that it is about.
+    /// The serial of the stamp.
     pub(in crate::store) fn serial(&self) -> Result<Serial, SessionError> {
         Serial::new(self.serial.clone()).map_err(|error| SessionError::damaged(&error))
     }
 }
 
-/// Makes the tables of an empty log.
+/// Creates the tables of an empty log.
 pub(super) fn establish(database: &Database) -> Result<(), SessionError> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
@@ -69,7 +68,7 @@ pub(super) fn establish(database: &Database) -> Result<(), SessionError> {
     Ok(tx.commit()?)
 }
 
-/// Whether it is a log, of either format.
+/// Checks that the database is a used log, of either format.
 pub(super) fn check(database: &Database) -> Result<(), SessionError> {
     check_format(database, FORMAT).or_else(|_| check_format(database, JOURNALLED)).map_err(|trouble| match trouble {
         SessionError::Store(StoreError::Version { path, found, .. }) => {
@@ -79,18 +78,18 @@ pub(super) fn check(database: &Database) -> Result<(), SessionError> {
     })
 }
 
-/// Whether the table `meta` names the format that is known.
+/// Checks that the table `meta` has the format `known`.
 pub(crate) fn check_format(database: &Database, known: u32) -> Result<(), SessionError> {
     let tx = database.begin_read()?;
     let meta = tx.open_table(META).map_err(|error| SessionError::damaged(&error))?;
     match meta.get("format")?.map(|format| format.value()) {
         Some(found) if found == known => Ok(()),
         Some(found) => Err(StoreError::Version { path: PathBuf::new(), found, known }.into()),
-        None => Err(SessionError::damaged(&"it does not say its format")),
+        None => Err(SessionError::damaged(&"the format is missing")),
     }
 }
 
-/// The table, unless there is none yet.
+/// Returns the table, or `None` if it was not created yet.
 pub(in crate::store) fn open_optional<T>(opened: Result<T, TableError>) -> Result<Option<T>, SessionError> {
     match opened {
         Ok(table) => Ok(Some(table)),
@@ -99,12 +98,12 @@ pub(in crate::store) fn open_optional<T>(opened: Result<T, TableError>) -> Resul
     }
 }
 
-/// What stands about a stamp.
+/// Returns the status of a stamp.
 pub(in crate::store) fn standing_in(tx: &ReadTransaction, name: &StampId) -> Result<StampStatus, SessionError> {
     standing_of(&tx.open_table(STANDING)?, name)
 }
 
-/// What stands about a stamp, in the table of standings.
+/// Returns the status of a stamp from its table.
 pub(in crate::store) fn standing_of(
     table: &ReadOnlyTable<&StampId, &[u8]>,
     name: &StampId,
@@ -115,7 +114,7 @@ pub(in crate::store) fn standing_of(
     }
 }
 
-/// Hands out every standing, until told to stop.
+/// Visits every status, until `to` breaks.
 pub(in crate::store) fn standings(
     tx: &ReadTransaction,
     to: &mut dyn FnMut(String, Serial, StampStatus) -> ControlFlow<()>,
@@ -131,7 +130,7 @@ pub(in crate::store) fn standings(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Puts a standing; the default one takes no row.
+/// Stores a status; the default one takes no row.
 pub(in crate::store) fn put_standing(
     table: &mut Table<&StampId, &[u8]>,
     vendor: &str,
@@ -148,8 +147,9 @@ pub(in crate::store) fn put_standing(
     Ok(())
 }
 
-/// Removes up to `most` rows of the buckets below `below`, oldest first, and raises the mark to the last bucket touched.
-/// A bucket of which one row went is under the mark as a whole: which of its serials were there cannot be told any more.
+/// Removes up to `most` rows of the buckets below `below`, oldest first.
+/// Raises the purge mark to the last bucket touched. A partly purged bucket counts as purged as a whole, since its lost
+/// serials are no longer known.
 pub(in crate::store) fn remove_expired(
     tx: &WriteTransaction,
     used: &mut Table<&SpendKey, &[u8; 21]>,
@@ -169,7 +169,7 @@ pub(in crate::store) fn remove_expired(
     Ok(Purged { removed, left: used.range::<&SpendKey>(..&end)?.next().transpose()?.is_some() })
 }
 
-/// Raises the mark; it never goes down.
+/// Raises the purge mark, which never goes down; returns whether it changed.
 fn raise_mark(tx: &WriteTransaction, bucket: u32) -> Result<bool, SessionError> {
     let mut meta = tx.open_table(META)?;
     let known = meta.get("mark")?.map(|mark| mark.value());
@@ -180,7 +180,7 @@ fn raise_mark(tx: &WriteTransaction, bucket: u32) -> Result<bool, SessionError> 
     Ok(raised)
 }
 
-/// Takes one row in; whether it changed what is known.
+/// Merges one row; returns whether it changed anything.
 pub(in crate::store) fn merge_record(
     tx: &WriteTransaction,
     used: &mut Table<&SpendKey, &[u8; 21]>,
@@ -228,7 +228,7 @@ pub(in crate::store) fn merge_record(
     }
 }
 
-/// Puts the higher number; whether that changed anything.
+/// Stores the higher number; returns whether that changed anything.
 fn max_into<'k, K: KeyType + 'static>(
     table: &mut Table<K, u32>,
     key: impl Borrow<K::SelfType<'k>>,

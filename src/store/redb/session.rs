@@ -1,10 +1,10 @@
-//! A log while it is open: locked, its tables checked, and left without being closed when dropped. How its file comes to
-//! be stands here too; what is asked of it does not.
+//! Session: a log while it is open and locked, its tables checked, and detached without closing when dropped. This
+//! module also creates the file. Requests to the tables are elsewhere.
 
 use super::lock::{self, Lock, Wait};
 use super::sync_elision::{DirtyFlag, SyncElidingBackend};
+use crate::os::safe_dir::{FileId, IfMissing, PathError, SafePath, identity_of};
 use crate::store::error::StoreError;
-use crate::store::place::{FileId, IfMissing, SafePath, identity_of};
 use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 use std::fs::File;
@@ -17,17 +17,17 @@ use std::time::Duration;
 /// Suffix of a file that is being created.
 const NEW: &str = ".new";
 
-/// What a file is a store of.
+/// The schema of a store file.
 pub(crate) struct Schema {
-    /// Makes the tables of an empty file.
+    /// Creates the tables of an empty file.
     pub(crate) create: fn(&Database) -> Result<(), SessionError>,
-    /// Whether these are our tables, in the format that we know.
+    /// Checks that the tables are those of this store, in the known format.
     pub(crate) check: fn(&Database) -> Result<(), SessionError>,
-    /// Brings the tables up to date with what stands in other files of the place.
+    /// Recovers into the tables what is in other files beside the store.
     pub(crate) recover: fn(&Session, &SafePath) -> Result<(), SessionError>,
 }
 
-/// The log, open and locked. Dropping it lets the next process in.
+/// The log, open and locked. Dropping it releases the lock.
 #[derive(Debug)]
 pub(crate) struct Session {
     // Before the lock, so that it is dropped first.
@@ -42,21 +42,22 @@ struct OnDisk {
     _lock: Lock,
 }
 
-/// A database that is left, not closed, when dropped.
+/// A database that is detached, not closed, when dropped.
 #[derive(Debug)]
 struct DetachedDatabase {
     database: Option<Database>,
     storage: SyncElidingBackend,
 }
 
-/// What a job inside the database may end with.
+/// Errors of a job inside the database.
 pub(crate) enum SessionError {
     Store(StoreError),
     Redb(Box<redb::Error>),
 }
 
 impl Session {
-    /// Takes the lock and opens the log; `None` when there is none and none is to be created.
+    /// Takes the lock and opens the log.
+    /// `None` when there is none and none is to be created.
     pub(crate) fn open(
         path: &Path,
         absent: IfMissing,
@@ -65,7 +66,7 @@ impl Session {
         schema: &Schema,
     ) -> Result<Option<Self>, StoreError> {
         let Some(place) = SafePath::open(path, absent)? else { return Ok(None) };
-        // A log without its lock file (restored alone, say) gets one, even if we came only to read.
+        // A log without its lock file (restored alone, say) gets one, even for a read.
         let absent_lock = if place.identity("")?.is_some() { IfMissing::Create } else { absent };
         let Some(lock) = Lock::take(&place, absent_lock, wait)? else { return Ok(None) };
         let file = match place.file("", IfMissing::Ignore)? {
@@ -76,7 +77,7 @@ impl Session {
             None if absent == IfMissing::Ignore => return Ok(None),
             None => {
                 create(&place, cache, schema)?;
-                place.file("", IfMissing::Ignore)?.ok_or_else(|| SessionError::damaged(&"it went away").at(path))?
+                place.file("", IfMissing::Ignore)?.ok_or_else(|| SessionError::damaged(&"it was removed").at(path))?
             }
         };
         lock.set_created()?;
@@ -88,13 +89,13 @@ impl Session {
             catch_panic(|| (schema.recover)(&session, place)).map_err(|trouble| trouble.at(path))?;
         }
         if !session.current() {
-            // While we waited for the lock its folder was put aside. The next try finds what is there now.
+            // The folder was moved during the wait for the lock. The next try opens the file that is there now.
             return Err(StoreError::Busy { path: path.to_owned(), waited: Duration::ZERO });
         }
         Ok(Some(session))
     }
 
-    /// Opens the log in a storage that was given; makes one in an empty storage.
+    /// Opens the log in the caller's storage; creates one in an empty storage.
     pub(in crate::store) fn over(
         storage: Box<dyn StorageBackend>,
         note: Box<dyn DirtyFlag>,
@@ -105,18 +106,18 @@ impl Session {
         Ok(Self { database: DetachedDatabase::open(storage, note, cache, new, schema)?, on_disk: None })
     }
 
-    /// Whether the file still stands where it was opened. One that was removed or replaced, by itself or with its folder, is
-    /// no place for a spend.
+    /// Whether the path still leads to the open file.
+    /// A file that was removed or replaced, alone or with its folder, must take no spend.
     pub(in crate::store) fn current(&self) -> bool {
         self.on_disk.as_ref().is_none_or(|it| it.place.leads_to(it.file))
     }
 
-    /// Where its files are; `None` in a storage that was given.
+    /// Returns the path of its files; `None` in the caller's storage.
     pub(in crate::store) fn place(&self) -> Option<&SafePath> {
         self.on_disk.as_ref().map(|on_disk| &on_disk.place)
     }
 
-    /// Bytes that the log takes.
+    /// Returns the bytes that the log takes.
     pub(in crate::store) fn bytes(&self) -> Result<u64, SessionError> {
         match &self.on_disk {
             Some(on_disk) => Ok(on_disk.place.bytes("")?),
@@ -128,8 +129,9 @@ impl Session {
         Ok(self.database.get()?.begin_read()?)
     }
 
-    /// Does a job in one write transaction. Its commit is two-phase (what vendors chose must not forge a checksum) and
-    /// leaves the file so that it opens fast without having been closed.
+    /// Runs a job in one write transaction.
+    /// The commit is two-phase, since data that vendors chose must not forge a checksum. It stores the allocator's
+    /// state, so the file opens fast without having been closed.
     pub(crate) fn write<T>(
         &self,
         job: impl FnOnce(&WriteTransaction) -> Result<T, SessionError>,
@@ -142,9 +144,10 @@ impl Session {
         Ok(done)
     }
 
-    /// The database itself, for work on the whole file. Its commits stay unsettled: the next process syncs once more.
+    /// Returns the database itself, for work on the whole file.
+    /// Its commits leave the dirty flag set: the next process syncs once more.
     pub(in crate::store) fn database_mut(&mut self) -> Result<&mut Database, SessionError> {
-        self.database.database.as_mut().ok_or_else(|| SessionError::damaged(&"it is not open"))
+        self.database.database.as_mut().ok_or_else(|| SessionError::damaged(&"the database is not open"))
     }
 }
 
@@ -160,7 +163,7 @@ impl DetachedDatabase {
         let mut left = Self { database: None, storage: storage.clone() };
         catch_panic(|| {
             if !new && storage.len().map_err(redb::Error::Io)? == 0 {
-                return Err(SessionError::damaged(&"it is empty"));
+                return Err(SessionError::damaged(&"the file is empty"));
             }
             let database = redb::Builder::new().set_cache_size(cache).create_with_backend(storage)?;
             let database = left.database.insert(database);
@@ -174,7 +177,7 @@ impl DetachedDatabase {
     }
 
     fn get(&self) -> Result<&Database, SessionError> {
-        self.database.as_ref().ok_or_else(|| SessionError::damaged(&"it is not open"))
+        self.database.as_ref().ok_or_else(|| SessionError::damaged(&"the database is not open"))
     }
 }
 
@@ -182,8 +185,8 @@ impl Drop for DetachedDatabase {
     fn drop(&mut self) {
         self.storage.detach();
         let Some(mut database) = self.database.take() else { return };
-        // Dropping would commit once more into the void; the check begins with a sync, which fails now, and after a
-        // failure the database has nothing more to write.
+        // Dropping an open database would commit once more, without effect. The check begins with a sync, which fails
+        // now. After that failure the database writes nothing more.
         let _ = catch_panic(move || {
             let _ = database.check_integrity();
             drop(database);
@@ -193,12 +196,12 @@ impl Drop for DetachedDatabase {
 }
 
 impl SessionError {
-    /// Damage to a file whose name is not known here.
+    /// Makes an error for a damaged file whose path is not known here.
     pub(crate) fn damaged(what: &dyn ToString) -> Self {
         Self::Store(StoreError::Damaged { path: PathBuf::new(), what: what.to_string() })
     }
 
-    /// The error for the caller, with the path that the job did not know.
+    /// Returns the error for the caller, with the path filled in.
     pub(crate) fn at(self, path: &Path) -> StoreError {
         match self {
             Self::Store(StoreError::Damaged { what, .. }) => StoreError::Damaged { path: path.to_owned(), what },
@@ -208,6 +211,12 @@ impl SessionError {
             Self::Store(error) => error,
             Self::Redb(error) => StoreError::from_redb(path, *error),
         }
+    }
+}
+
+impl From<PathError> for SessionError {
+    fn from(error: PathError) -> Self {
+        Self::Store(error.into())
     }
 }
 
@@ -237,14 +246,15 @@ theirs!(
     redb::TransactionError
 );
 
-/// Runs a job of the database. It may panic on a file that was altered from outside; that is damage, and never an answer.
+/// Runs a job of the database, and turns a panic into [`StoreError::Damaged`].
+/// The database may panic on a file that was altered from outside.
 pub(crate) fn catch_panic<T>(job: impl FnOnce() -> Result<T, SessionError>) -> Result<T, SessionError> {
-    catch_unwind(AssertUnwindSafe(job))
-        .unwrap_or_else(|_| Err(SessionError::damaged(&"its database cannot make sense of it")))
+    catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|_| Err(SessionError::damaged(&"database is corrupt")))
 }
 
-/// Makes an empty log. Under another name until it is complete and durable, so that an empty or half-made file is never
-/// one of ours.
+/// Creates an empty log.
+/// It has another name until it is complete and durable, so that a file with the log's name is never empty or
+/// incomplete.
 fn create(place: &SafePath, cache: usize, schema: &Schema) -> Result<(), StoreError> {
     place.remove(NEW)?;
     if let Some(file) = place.file(NEW, IfMissing::Create)? {
@@ -253,7 +263,7 @@ fn create(place: &SafePath, cache: usize, schema: &Schema) -> Result<(), StoreEr
         DetachedDatabase::open(storage_of(file, &path)?, Box::new(note), cache, true, schema)
             .map_err(|trouble| trouble.at(&path))?;
     }
-    place.rename(NEW, "")
+    Ok(place.rename(NEW, "")?)
 }
 
 fn storage_of(file: File, path: &Path) -> Result<Box<dyn StorageBackend>, StoreError> {

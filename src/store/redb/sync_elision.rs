@@ -1,22 +1,22 @@
-//! What stands between the database and its file: a storage that spares two of the four syncs of a one-shot process,
-//! and that can be cut off, so that a log is left without the cost of closing it.
+//! Storage layer between the database and its file. It elides two of the four syncs of a one-shot process, and detaches
+//! the file, so that leaving a log does not cost a close.
 //!
-//! **Spared syncs.** A log is never closed (closing costs two or three syncs), so the database always opens a file that
-//! is marked as in use. It then writes the header twice before any work and syncs each time. If the header that it found
-//! is known to be on the platters, these two say nothing new: each names the same commit as the one before. So syncs are
-//! held back until the first page is written or the length changed, and passed on from there.
+//! **Elided syncs.** A log is never closed (a close costs two or three syncs), so the database always opens a file that
+//! is marked as in use. It then writes the header twice before any work, with a sync each time. If the header that it
+//! found is known to be on the platters, these two add nothing: each names the same commit as the one before. So syncs
+//! are held back until the first page is written or the length changes. From then on they are passed through.
 //!
-//! The header is *not* known to be there when the last process was killed between writing it and syncing it: the commit
-//! that it names would be built upon, pages of the commit before it would be reused, and a power cut could then leave
-//! those pages with the header of before. Hence the [`DirtyFlag`]: it says "unsettled" from the first page written until the
-//! commit has returned, and needs no sync of its own, since it only has to outlive a process. (After a power cut what is
-//! read is what is on the platters.) Whoever finds the log unsettled holds no sync back.
+//! The header may *not* be on the platters if the last process was killed between writing and syncing it. The new
+//! process would then build on a commit that is not durable, and reuse pages of the commit before. A power cut could
+//! leave those reused pages with the older header. Hence the [`DirtyFlag`]: it is set from the first page written until
+//! the commit has returned. It needs no sync of its own, since it only has to outlive a process. (After a power cut,
+//! reads return what is on the platters.) A process that finds the flag set holds no sync back.
 //!
-//! This leans on the order in which redb 4.5 writes, which is why its version is pinned, and why a test cuts the power
-//! at every write (tests/store/powercut.rs).
+//! This depends on the order in which redb 4.5 writes. So its version is pinned, and a test cuts the power at every
+//! write (tests/store/powercut.rs).
 //!
-//! **Cutting off.** Every commit of ours is two-phase and stores the allocator's state ("quick repair"), so an unclosed
-//! file opens as fast as a closed one. After `cut` nothing reaches the file any more.
+//! **Detaching.** Every commit of this program is two-phase and stores the allocator's state ("quick repair"), so an
+//! unclosed file opens as fast as a closed one. After `detach` no write reaches the file.
 
 use redb::{BackendError, StorageBackend};
 use std::io;
@@ -26,14 +26,14 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// Whether a process left the log between a write and its sync. Must outlive processes, not power cuts.
 pub(in crate::store) trait DirtyFlag: std::fmt::Debug + Send + Sync {
-    /// Whether one may have; true when in doubt.
+    /// Whether the flag is set; true when in doubt.
     fn is_dirty(&self) -> bool;
 
-    /// Notes what will be, or has ceased to be.
+    /// Sets or clears the flag.
     fn set_unsettled(&self, unsettled: bool) -> io::Result<()>;
 }
 
-/// For a note that need not outlive this process.
+/// A flag that need not outlive this process.
 impl DirtyFlag for Arc<AtomicBool> {
     fn is_dirty(&self) -> bool {
         self.load(SeqCst)
@@ -45,7 +45,7 @@ impl DirtyFlag for Arc<AtomicBool> {
     }
 }
 
-/// The storage. Clones share one state, since the database keeps the one that it is given.
+/// The storage. Clones share one state, since the database keeps the one that it gets.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct SyncElidingBackend(Arc<State>);
 
@@ -53,9 +53,9 @@ pub(in crate::store) struct SyncElidingBackend(Arc<State>);
 struct State {
     inner: Box<dyn StorageBackend>,
     note: Box<dyn DirtyFlag>,
-    /// Syncs are passed on.
+    /// Whether syncs are passed through.
     passing: AtomicBool,
-    /// The note was made by us and not taken back.
+    /// Whether this process set the flag and has not cleared it.
     noted: AtomicBool,
     detach: AtomicBool,
 }
@@ -66,20 +66,21 @@ impl SyncElidingBackend {
         Self(Arc::new(State { inner, note, passing, noted: AtomicBool::new(false), detach: AtomicBool::new(false) }))
     }
 
-    /// To be called when a commit has returned: all that was written is synced. Should the note stay as it is, the next
-    /// process pays for two syncs more and nothing else happens.
+    /// Clears the flag.
+    /// Call this when a commit has returned, so that all writes are synced. If clearing fails, the next process makes
+    /// two more syncs and nothing else changes.
     pub(in crate::store) fn mark_clean(&self) {
         if self.0.noted.swap(false, SeqCst) {
             let _ = self.0.note.set_unsettled(false);
         }
     }
 
-    /// From now on every operation fails and the file stays as it is.
+    /// Makes every later operation fail, so that the file stays as it is.
     pub(in crate::store) fn detach(&self) {
         self.0.detach.store(true, SeqCst);
     }
 
-    /// To be called before pages or the length change.
+    /// Sets the flag. Call this before pages or the length change.
     fn unsettle(&self) -> Result<(), io::Error> {
         if !self.0.noted.load(SeqCst) {
             self.0.note.set_unsettled(true)?;
@@ -90,7 +91,7 @@ impl SyncElidingBackend {
     }
 
     fn inner(&self) -> Result<&dyn StorageBackend, io::Error> {
-        if self.0.detach.load(SeqCst) { Err(io::Error::other("the log was left")) } else { Ok(&*self.0.inner) }
+        if self.0.detach.load(SeqCst) { Err(io::Error::other("the log is detached")) } else { Ok(&*self.0.inner) }
     }
 }
 
@@ -116,7 +117,7 @@ impl StorageBackend for SyncElidingBackend {
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
         let inner = self.inner()?;
-        // The header alone lies at offset 0; it is shorter than a page.
+        // Only the header is at offset 0; it is shorter than a page.
         if offset != 0 {
             self.unsettle()?;
         }

@@ -1,5 +1,6 @@
-//! Rows that were decided and do not stand in the tables yet. A batch of questions is decided over such rows and the tables
-//! below them, so that the second question about a stamp sees what the first one did; then they are written together.
+//! Write batch: rows that were decided and are not in the tables yet. A batch of requests is decided over these rows
+//! and the tables below them, so a second request for a stamp sees the first one's row. The rows are then written
+//! together.
 
 use super::schema::{self, META, STANDING, StampStatusRow, USED};
 use super::session::{Session, SessionError};
@@ -9,7 +10,7 @@ use crate::verdict::spend::{SpendRequest, SpendResult};
 use redb::WriteTransaction;
 use std::collections::HashMap;
 
-/// Ended rows that a spend takes with it.
+/// Ended rows that each written row purges at most.
 const PURGE_PER_WRITE: usize = 64;
 
 /// Rows not yet in the tables.
@@ -17,11 +18,11 @@ const PURGE_PER_WRITE: usize = 64;
 pub(in crate::store) struct WriteBatch {
     used: HashMap<SpendKey, Entry>,
     standings: HashMap<StampId, StampStatusRow>,
-    /// Rows of the buckets below this have ended and may go along; `None` while no use is among the rows.
+    /// Buckets below this have ended and may be purged; `None` while the batch has no use.
     below: Option<u32>,
 }
 
-/// What a batch came to: an answer for each question in order, and the rows to write before any is given.
+/// The result of a batch: the answers in the order of the requests, and the rows to write before any is given.
 pub(in crate::store) struct BatchResult {
     pub(in crate::store) answers: Vec<Result<SpendResult, StoreError>>,
     pub(in crate::store) rows: WriteBatch,
@@ -44,29 +45,29 @@ impl WriteBatch {
         self.standings.values()
     }
 
-    /// A row as it was read back.
+    /// Adds a row that was read back.
     pub(in crate::store) fn put_used(&mut self, key: SpendKey, entry: Entry) {
         self.used.insert(key, entry);
     }
 
-    /// A standing as it was read back.
+    /// Adds a status that was read back.
     pub(in crate::store) fn put_standing(&mut self, row: StampStatusRow) -> Result<(), SessionError> {
         self.standings.insert(decide::name(&row.vendor, &row.serial()?), row);
         Ok(())
     }
 
-    /// Takes in rows that were decided later.
+    /// Adds rows that were decided later.
     pub(in crate::store) fn add(&mut self, later: Self) {
         self.used.extend(later.used);
         self.standings.extend(later.standings);
         self.below = [self.below, later.below].into_iter().flatten().min();
     }
 
-    /// Writes the rows into the tables, and carries away rows that have ended: at most a few for each that is written.
+    /// Writes the rows into the tables, and purges ended rows: a limited number for each row written.
     pub(in crate::store) fn apply(&self, tx: &WriteTransaction) -> Result<(), SessionError> {
         if !self.used.is_empty() {
             let mut used = tx.open_table(USED)?;
-            // In their order, neighbours share their pages.
+            // In key order, neighbours share their pages.
             let mut rows: Vec<_> = self.used.iter().collect();
             rows.sort_unstable_by_key(|(key, _)| **key);
             for (key, entry) in rows {
@@ -100,7 +101,7 @@ impl WriteBatch {
     }
 }
 
-/// Decides a batch over the tables and over rows that are on their way there, the later ones first.
+/// Decides a batch over the tables and over pending rows, the latest first.
 pub(in crate::store) fn decide(
     session: &Session,
     layers: &[&WriteBatch],

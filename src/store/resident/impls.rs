@@ -1,5 +1,5 @@
-//! The ledger of a resident process. Spends go through the journal; everything else asks the tables, brought up to date
-//! first where rows of the journal matter, with no spend coming in between.
+//! Store traits of the resident log. Spends go through the WAL. All other requests read the tables. Where WAL rows
+//! matter, these are flushed first, and no spend comes in between.
 
 use super::ResidentLog;
 use crate::grant::StampStatus;
@@ -29,7 +29,7 @@ impl UsedLog for ResidentLog {
         let look = |session: &Session| write_batch::decide(session, &layers, &[ask], self.inner.grace.load(SeqCst));
         match self.inner.log.read_shared(state.session, look)? {
             Some(decided) => single(decided.answers),
-            // Without a journal that is open now, all is in the tables.
+            // Without an open WAL all rows are in the tables.
             None => self.inner.log.would_spend(ask),
         }
     }
@@ -67,7 +67,7 @@ impl GrantStore for ResidentLog {
     }
 }
 
-/// No row of this ledger goes through the journal.
+/// No row of the contacts goes through the WAL.
 impl ContactStore for ResidentLog {
     fn learn(&self, sent: &[Sent]) -> Result<LearnOutcome, StoreError> {
         self.inner.log.learn(sent)
@@ -94,7 +94,7 @@ impl ContactStore for ResidentLog {
     }
 }
 
-/// Nor of this one.
+/// No row of the reply log goes through the WAL.
 impl ReplyLog for ResidentLog {
     fn reserve_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
         self.inner.log.reserve_reply(ask)

@@ -1,28 +1,30 @@
-//! The loan of a log that a process keeps: others have the file for a while, and whoever asks meanwhile waits. How long a
-//! borrower is waited for is not said here.
+//! Leases of the resident log: another process gets the file for a while, and requests to this process wait meanwhile.
+//! The lease timeout is elsewhere (`log_server.rs`).
 
 use super::{Core, ResidentLog};
 use crate::store::error::StoreError;
 use std::sync::atomic::Ordering::SeqCst;
 
 impl ResidentLog {
-    /// Lets another process have the log while `meanwhile` runs. Spends wait for as long.
+    /// Leases the log to another process while `meanwhile` runs; spends wait that long.
     ///
     /// # Errors
-    /// Any [`StoreError`]: the log was not brought up to date, and is not lent.
+    /// Any [`StoreError`]: the WAL could not be flushed, and the log is not leased.
     pub fn lend<T>(&self, meanwhile: impl FnOnce() -> T) -> Result<T, StoreError> {
         self.inner.lend(meanwhile)
     }
 
-    /// Whether questions get answers: whoever holds the state lets it go. A log that is lent is well.
+    /// Whether requests get answers: returns once the state's lock was free.
+    /// A leased log counts as alive.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         drop(self.inner.held());
         true
     }
 
-    /// Lends the log to nobody from now on, and waits no longer for who has it than for anybody who has the lock. For the
-    /// end, before those are answered who wait.
+    /// Ends leases: grants no new ones, and stops waiting for the current borrower.
+    /// The borrower then has the lock like any other process. For the shutdown, before the waiting requests are
+    /// answered.
     pub fn recall(&self) {
         self.inner.recalled.store(true, SeqCst);
     }
@@ -39,7 +41,7 @@ impl Core {
     }
 }
 
-/// The log is lent, until this is dropped.
+/// The lease, until this is dropped.
 struct Lent<'a>(&'a Core);
 
 impl Drop for Lent<'_> {

@@ -1,6 +1,6 @@
-//! The other side of `store/combining/client.rs`: a resident process answers those who find the log taken, and lends it to
-//! those who need the file. A thread for each connection, since each has one short question; no more than so many, and
-//! nobody waits at the door for long.
+//! Log server of the daemon, the counterpart of `store/combining/client.rs`. It answers processes that find the log
+//! locked, and leases the log to those that need the file. Each connection has its own thread, since it carries one
+//! short request. The number of connections and every wait are limited.
 
 use super::Core;
 use crate::ipc::connection::Connection;
@@ -18,28 +18,29 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, O
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Connections at once. Who comes beyond that is sent away, and tries again.
+/// Connections at once. Further ones are closed, and their clients try again.
 const MAX_CONNECTIONS: usize = 512;
-/// For how long a connection may say nothing.
+/// How long a connection may be idle.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// For how long a frame may take.
+/// Timeout of a frame.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(1);
-/// For how long the log is lent. Who still has the lock then is waited for as for any other who has it.
+/// Timeout of a lease. A borrower that still holds the lock then is waited for like any other holder.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often a lender looks whether he needs it himself, for the end.
+/// How often a lender checks whether the lease was recalled, for the shutdown.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long to rest when nobody could be let in.
+/// Delay after a failed accept.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// How often others were answered what, since this began.
+/// Counts of the answers to other processes, since the daemon began.
 #[derive(Debug, Default)]
 pub struct AnswerCounters([AtomicU64; AnswerCounters::WORDS.len()]);
 
 impl AnswerCounters {
-    /// What may be answered.
-    pub const WORDS: [&'static str; 7] = ["fresh", "again", "double", "ended", "granted", "revoked", "undecided"];
+    /// The kinds of answers.
+    pub const WORDS: [&'static str; 7] =
+        ["fresh", "redelivery", "double-spend", "ended", "granted", "revoked", "deferred"];
 
-    /// Each answer with its count.
+    /// Returns each kind with its count.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         Self::WORDS.into_iter().zip(self.0.iter().map(|count| count.load(Relaxed)))
     }
@@ -47,14 +48,14 @@ impl AnswerCounters {
     fn count(&self, answer: &Result<SpendResult, StoreError>) {
         let word = match answer {
             Ok(SpendResult::Fresh) => "fresh",
-            Ok(SpendResult::Redelivery { .. }) => "again",
-            Ok(SpendResult::DoubleSpend { .. }) => "double",
+            Ok(SpendResult::Redelivery { .. }) => "redelivery",
+            Ok(SpendResult::DoubleSpend { .. }) => "double-spend",
             Ok(SpendResult::Ended) => "ended",
             Ok(SpendResult::Granted(_)) => "granted",
             Ok(SpendResult::Revoked { .. }) => "revoked",
-            // It asks the next who has the log.
+            // The client asks the next holder of the log.
             Err(StoreError::Left { .. }) => return,
-            Err(_) => "undecided",
+            Err(_) => "deferred",
         };
         if let Some((_, count)) = Self::WORDS.iter().zip(&self.0).find(|(known, _)| **known == word) {
             count.fetch_add(1, Relaxed);
@@ -62,7 +63,7 @@ impl AnswerCounters {
     }
 }
 
-/// Attends to others until it is dropped.
+/// The server. Runs until it is dropped.
 #[derive(Debug)]
 pub(in crate::store) struct LogServer {
     listener: Arc<UnixListener>,
@@ -84,7 +85,7 @@ impl LogServer {
         Ok(Self { listener, socket, over })
     }
 
-    /// Whether others find it.
+    /// Whether the socket is still at its path.
     pub(in crate::store) fn stands(&self) -> bool {
         self.socket.stands()
     }
@@ -93,7 +94,7 @@ impl LogServer {
 impl Drop for LogServer {
     fn drop(&mut self) {
         self.over.store(true, SeqCst);
-        // Wakes the thread that accepts, wherever the socket is by now; then nobody finds it any more.
+        // Wakes the accept loop, wherever the socket is by now, and then removes the socket.
         let _ = shutdown(&self.listener, Shutdown::Both);
         self.socket.remove();
     }
@@ -106,7 +107,7 @@ fn accept_loop(listener: &UnixListener, inner: &Arc<Core>, over: &AtomicBool) {
             return;
         }
         let Ok(stream) = stream else {
-            // Out of descriptors, say: it would fail again at once.
+            // Out of descriptors, for instance: it would fail again at once.
             thread::sleep(ACCEPT_BACKOFF);
             continue;
         };
@@ -119,12 +120,12 @@ fn accept_loop(listener: &UnixListener, inner: &Arc<Core>, over: &AtomicBool) {
             handle_connection(stream, &inner);
             drop(here);
         };
-        // Without a thread for him he sees the connection end, and tries again.
+        // If no thread can be spawned, the connection closes and the client tries again.
         let _ = thread::Builder::new().name("log-ask".into()).stack_size(256 * 1024).spawn(converse);
     }
 }
 
-/// One connection in the count, however its thread ends, or if it has none.
+/// Counts one connection until dropped, however its thread ends, and also if there is none.
 struct ConnectionGuard(Arc<AtomicUsize>);
 
 impl Drop for ConnectionGuard {
@@ -145,7 +146,7 @@ fn handle_connection(stream: UnixStream, inner: &Core) {
                 }
                 Err(_) => (Kind::UnknownRequest, b"{}".to_vec()),
             },
-            // Whoever asks gets it when this process ends.
+            // The client gets the log when this process ends.
             Kind::Acquire if inner.recalled.load(SeqCst) => (Kind::NotHere, b"{}".to_vec()),
             Kind::Acquire => match inner.lend(|| wait_for_return(&mut channel, &inner.recalled)) {
                 Ok(()) => return,
@@ -160,7 +161,7 @@ fn handle_connection(stream: UnixStream, inner: &Core) {
     }
 }
 
-/// Says that the log is free, and waits until the borrower hangs up.
+/// Grants the lease, and waits until the borrower closes the connection.
 fn wait_for_return(channel: &mut Connection, recalled: &AtomicBool) {
     let until = Instant::now() + LEASE_TIMEOUT;
     if channel.send(Kind::Acquired, b"{}", &[], FRAME_TIMEOUT).is_ok() {

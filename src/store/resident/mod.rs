@@ -1,10 +1,10 @@
-//! The store of a process that stays: it keeps the log open and locked, answers what threads ask at once in one durable
-//! write of the journal, and brings the rows into the tables on a thread of its own. The answers are those of every store,
-//! since they are decided by the same rule over the same rows; only where the newest rows stand differs.
+//! Store of the daemon. It keeps the log open and locked, and commits concurrent spends together in one durable write
+//! of the WAL. A flusher thread moves the rows into the tables. It decides by the same rule over the same rows as every
+//! store; only the location of the newest rows differs.
 //!
-//! What is not a spend goes to the tables, after they were brought up to date, and no spend comes between. Other processes
-//! get the log when it is [lent](Resident::lend). Whenever the log is left, to them or for good, it is one without a
-//! journal again.
+//! - Requests other than spends go to the tables, after a flush, and no spend comes in between.
+//! - Other processes get the log by a [lease](ResidentLog::lend).
+//! - When the daemon gives up the log, for a lease or for good, the log has no WAL.
 
 mod impls;
 mod loan;
@@ -13,12 +13,12 @@ pub(super) mod wal;
 
 use super::UsedLog;
 use super::error::StoreError;
-use super::place::IfMissing;
 use super::redb::schema::{FORMAT, META, USED};
 use super::redb::session::Session;
 use super::redb::write_batch::{self, WriteBatch};
 use super::redb::{self, Options, Redb, result_without_log};
 use crate::os::group_commit::GroupCommit;
+use crate::os::safe_dir::IfMissing;
 use crate::time::UnixTime;
 use crate::verdict::spend::{SpendRequest, SpendResult, Terms};
 use ::redb::{ReadableTableMetadata, StorageBackend};
@@ -32,11 +32,11 @@ use wal::{Record, SUFFIXES, Wal};
 
 pub use wal::WalFile;
 
-/// Spends that share a write of the journal at most.
+/// Spends that share one write of the WAL at most.
 const MAX_BATCH: usize = 256;
-/// So many rows are brought into the tables without waiting for more.
+/// This many rows are flushed without waiting for more.
 const FLUSH_THRESHOLD: usize = 4_096;
-/// Rows that nothing follows are brought into the tables after this time.
+/// Rows are flushed after this time, even if no more follow.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The store.
@@ -47,30 +47,30 @@ pub struct ResidentLog {
     attendant: Mutex<Option<LogServer>>,
 }
 
-/// What shows of a log while it is at work.
+/// Statistics of an open log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Used serials in the tables.
     pub used: u64,
-    /// Rows that stand in the journal alone.
+    /// Rows that are in the WAL only.
     pub waiting: u64,
     /// Bytes that the file takes on the disk.
     pub bytes: u64,
-    /// Automatic replies that count towards the ceiling of a day.
+    /// Automatic replies that count towards the day's ceiling.
     pub replies: u64,
 }
 
-/// Where the two files of the journal come from.
+/// Opens the two WAL files.
 type Slots = Box<dyn Fn(&Session) -> Result<[Box<dyn WalFile>; 2], StoreError> + Send + Sync>;
 
 pub(super) struct Core {
     log: Redb,
     grace: AtomicI64,
-    /// Nobody is lent the log any more.
+    /// Whether new leases are refused.
     pub(super) recalled: AtomicBool,
     turn: GroupCommit<SpendRequest, Result<SpendResult, StoreError>>,
     state: Mutex<State>,
-    /// Told when rows have come, when rows are in the tables, and at the end.
+    /// Signalled when rows have come, when rows were flushed, and at the end.
     changed: Condvar,
     slots: Slots,
     pub(super) attended: Arc<AnswerCounters>,
@@ -82,35 +82,35 @@ impl std::fmt::Debug for Core {
     }
 }
 
-/// What is known beside the tables.
+/// The state beside the tables.
 #[derive(Debug, Default)]
 struct State {
-    /// The journal, from the first row on until the log is left.
+    /// The WAL, from the first row on until the log is left.
     journal: Option<Wal>,
-    /// The session of the log that it belongs to.
+    /// The session of the log that the WAL belongs to.
     session: u64,
     /// Rows of the generation that is being written.
     current: WriteBatch,
     /// When the first of them came.
     since: Option<Instant>,
-    /// The generation before, while its rows go into the tables.
+    /// The previous generation, while its rows are being flushed.
     flushing: Option<Generation>,
-    /// Another process has the log.
+    /// Whether another process has a lease.
     lent: bool,
     over: bool,
 }
 
-/// A generation of the journal that is written: its number and its rows.
+/// A finished generation of the WAL: its number and its rows.
 type Generation = (u32, Arc<WriteBatch>);
 
 impl State {
-    /// Forgets all: what stood in the journal is in the tables, or is when the log is opened again.
+    /// Drops all rows: those of the WAL are in the tables, or will be when the log is opened again.
     fn forget(&mut self) {
         let Self { lent, over, .. } = *self;
         *self = Self { lent, over, ..Self::default() };
     }
 
-    /// Begins a new generation and returns the old one. There must be none on its way into the tables.
+    /// Begins a new generation and returns the old one. No generation must be flushing.
     fn turn_over(&mut self) -> Option<Generation> {
         let journal = self.journal.as_mut().filter(|journal| !journal.is_empty())?;
         let generation = journal.generation();
@@ -120,15 +120,15 @@ impl State {
         self.flushing.clone()
     }
 
-    /// Rows that are not in the tables, or not known to be, the latest first.
+    /// Returns the rows that are not, or may not be, in the tables, the latest first.
     fn layers(&self) -> Vec<&WriteBatch> {
         std::iter::once(&self.current).chain(self.flushing.as_ref().map(|(_, rows)| rows.as_ref())).collect()
     }
 }
 
 impl ResidentLog {
-    /// The log in the file `path`, begun if there is none, and kept for as long as this lives. What a killed process left is
-    /// recovered first.
+    /// Opens the log in the file `path`, creates it if there is none, and keeps it until dropped.
+    /// Rows that a killed process left in the WAL are recovered first.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -136,7 +136,7 @@ impl ResidentLog {
         Self::counting(path, options, Arc::default())
     }
 
-    /// The same; what other processes are answered is counted there.
+    /// As `new`; answers to other processes are counted in `attended`.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -148,7 +148,7 @@ impl ResidentLog {
         let path = path.into();
         let slots = |session: &Session| match session.place() {
             Some(place) => Wal::files(place),
-            None => Err(StoreError::Damaged { path: PathBuf::new(), what: "it is not on a disk".into() }),
+            None => Err(StoreError::Damaged { path: PathBuf::new(), what: "the log has no file on disk".into() }),
         };
         let log = Redb::resident(path.clone(), options);
         let resident = Self::start(log, &path, options.grace, Box::new(slots), attended)?;
@@ -157,9 +157,9 @@ impl ResidentLog {
         Ok(resident)
     }
 
-    /// The log in a storage of the caller's, and its journal in such files, without files and locks around them: for tests,
-    /// as [`Redb::over`]. `slots` hands out the two files of the journal, whenever they are to be used. What a killed process
-    /// left is recovered first.
+    /// Opens a log and its WAL in the caller's storage, without files and locks; for tests, as [`Redb::over`].
+    /// `slots` opens the two WAL files, each time they are needed. Rows that a killed process left in the WAL are
+    /// recovered first.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -195,11 +195,11 @@ impl ResidentLog {
         Ok(Self { inner, scribe: Some(scribe), attendant: Mutex::default() })
     }
 
-    /// Listens anew beside the log where the socket is gone, or the folder that it stood in: whoever found the log locked and
-    /// nobody to ask would wait in vain.
+    /// Listens anew if the socket, or its folder, is gone.
+    /// Otherwise clients that find the log locked would find no server, and wait in vain.
     ///
     /// # Errors
-    /// Any [`StoreError`]: while there is no folder, say.
+    /// Any [`StoreError`], for instance while there is no folder.
     pub fn be_found(&self) -> Result<(), StoreError> {
         let mut attendant = self.attendant();
         if attendant.as_ref().is_some_and(|attendant| !attendant.stands()) {
@@ -212,8 +212,7 @@ impl ResidentLog {
         self.attendant.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A look at the log, which costs others next to nothing: no row is brought into the tables for it. It waits while the
-    /// log is lent.
+    /// Returns statistics cheaply, without a flush. Waits while the log is leased.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -232,24 +231,25 @@ impl ResidentLog {
         let log = &self.inner.log;
         match log.read_shared(log.session_number(), look)? {
             Some(glance) => Ok(glance),
-            // After trouble it is closed until somebody asks.
+            // After an error the log is closed until the next request.
             None => Ok(log.with_session(IfMissing::Ignore, |session| look(session))?.unwrap_or_default()),
         }
     }
 
-    /// Sets for how many seconds a row is kept after its bucket's end.
+    /// Sets the retention of a row after its bucket's end, in seconds.
     pub fn set_retention(&self, grace: i64) {
         self.inner.grace.store(grace, SeqCst);
     }
 
-    /// The tables, brought up to date, with no spend coming in between for as long as the guard is there.
+    /// Returns the tables after a flush; no spend comes in while the guard exists.
     fn tables(&self) -> Result<(MutexGuard<'_, State>, &Redb), StoreError> {
         Ok((self.inner.up_to_date()?, &self.inner.log))
     }
 }
 
 impl Drop for ResidentLog {
-    /// Leaves the log to others, up to date and without a journal. If that fails, the next to open it does it.
+    /// Flushes the rows and removes the WAL.
+    /// If that fails, the next process to open the log recovers it.
     fn drop(&mut self) {
         drop(self.attendant().take());
         self.recall();
@@ -265,7 +265,7 @@ impl Drop for ResidentLog {
                 let remove = |suffix| session.place().map_or(Ok(()), |place| place.remove(suffix));
                 Ok(SUFFIXES.into_iter().try_for_each(remove)?)
             };
-            // Not where another has it: nobody waits for him here.
+            // Does nothing if another process has the log: this does not wait for it.
             let _ = self.inner.log.read_shared(self.inner.log.session_number(), remove);
         }
         self.inner.log.release();
@@ -273,7 +273,7 @@ impl Drop for ResidentLog {
 }
 
 impl Core {
-    /// What is known, while the log is ours.
+    /// Locks the state while the log is not leased.
     fn state(&self) -> MutexGuard<'_, State> {
         self.ours(self.held())
     }
@@ -282,7 +282,7 @@ impl Core {
         self.changed.wait_while(state, |state| state.lent).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known, whoever has the log.
+    /// Locks the state, even while the log is leased.
     fn held(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -297,7 +297,7 @@ impl Core {
         self.turn.ask(ask.clone(), |asks| self.answer(&asks)).unwrap_or_else(gone)
     }
 
-    /// An answer for each question, in order, once all that they write is durable.
+    /// Answers the requests in order, once all their rows are durable.
     fn answer(&self, asks: &[SpendRequest]) -> Vec<Result<SpendResult, StoreError>> {
         let refs: Vec<&SpendRequest> = asks.iter().collect();
         self.answer_all(&refs).unwrap_or_else(|error| asks.iter().map(|_| Err(error.again())).collect())
@@ -336,7 +336,7 @@ impl Core {
             }
             if !state.journal.as_ref().is_some_and(|journal| journal.has_room(&batch)) {
                 if state.flushing.is_some() {
-                    // Rows come faster than they go into the tables.
+                    // Rows come faster than they are flushed.
                     state = self.wait(state);
                 } else {
                     state.turn_over();
@@ -354,7 +354,7 @@ impl Core {
             }
             state.current.add(decided.rows);
             if state.since.is_none() || state.current.len() >= FLUSH_THRESHOLD {
-                // The scribe sleeps without end while there is nothing to write.
+                // The flusher sleeps without a timeout while there is nothing to write.
                 state.since.get_or_insert_with(Instant::now);
                 self.changed.notify_all();
             }
@@ -362,8 +362,8 @@ impl Core {
         }
     }
 
-    /// Answers what together is too long for a file of the journal: what a standing says can be long. One row that is too
-    /// long by itself goes into the tables.
+    /// Answers a batch that is too long for a WAL file, in two halves: a status can be long.
+    /// A single row that is too long goes into the tables.
     fn answer_fewer(&self, asks: &[&SpendRequest]) -> Result<Vec<Result<SpendResult, StoreError>>, StoreError> {
         if let [ask] = asks {
             let _up_to_date = self.up_to_date()?;
@@ -375,8 +375,8 @@ impl Core {
         Ok(answers)
     }
 
-    /// Sees to it that there is a journal for the log as it is open now; `false` when there is no log and none is to be
-    /// created.
+    /// Ensures that the log, as it is open now, has a WAL.
+    /// `false` when there is no log and none is to be created.
     fn begin(&self, state: &mut State, absent: IfMissing) -> Result<bool, StoreError> {
         if state.over {
             return Err(StoreError::Left { path: self.log.path().to_owned() });
@@ -385,7 +385,7 @@ impl Core {
             return Ok(true);
         }
         state.forget();
-        // Whoever waited for what is forgotten now waits for nothing.
+        // Threads that waited for the dropped rows must wake up.
         self.changed.notify_all();
         let journal = self.log.with_session(absent, |session| Wal::begin(session, (self.slots)(session)?))?;
         state.session = self.log.session_number();
@@ -393,14 +393,15 @@ impl Core {
         Ok(state.journal.is_some())
     }
 
-    /// After an error nothing in memory is believed any more: the log is opened again, and recovered, by the next question.
+    /// Drops everything in memory after an error.
+    /// The next request opens and recovers the log again.
     fn drop_all(&self, state: &mut State) {
         state.forget();
         self.log.release();
         self.changed.notify_all();
     }
 
-    /// Waits until all rows are in the tables, and keeps others from deciding any.
+    /// Waits until all rows are in the tables, and blocks further decisions while the guard exists.
     fn up_to_date(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         let mut state = self.state();
         loop {
@@ -408,7 +409,7 @@ impl Core {
                 state = self.wait(state);
             } else if let Some((generation, rows)) = state.turn_over() {
                 let session = state.session;
-                // With the state held: nobody else may come, and the scribe finds nothing to do.
+                // The state stays locked: no request comes in, and the flusher finds nothing to do.
                 let done = self.apply(session, generation, &rows);
                 state.flushing = None;
                 match done {
@@ -425,7 +426,8 @@ impl Core {
         }
     }
 
-    /// Brings a generation into the tables; `false` when the log was opened anew, and has it already.
+    /// Writes a generation into the tables.
+    /// `false` when the log was opened anew, and has it already.
     fn apply(&self, session: u64, generation: u32, rows: &WriteBatch) -> Result<bool, StoreError> {
         let done = self.log.read_shared(session, |session| {
             session.write(|tx| {
@@ -437,7 +439,7 @@ impl Core {
         Ok(done.is_some())
     }
 
-    /// Makes a log that is up to date one without a journal.
+    /// Removes the WAL of a flushed log.
     fn remove_wal(&self, state: &mut State) -> Result<(), StoreError> {
         if state.journal.is_some() {
             self.log.read_shared(state.session, |session| {
@@ -451,14 +453,14 @@ impl Core {
         Ok(())
     }
 
-    /// The scribe's work, until the end.
+    /// Runs the flusher thread until the end.
     fn flush_loop(&self) {
         let mut state = self.state();
         while !state.over {
             let due = state.since.map(|since| FLUSH_INTERVAL.saturating_sub(since.elapsed()));
             let enough = state.current.len() >= FLUSH_THRESHOLD || due == Some(Duration::ZERO);
             let work = match &state.flushing {
-                // Somebody who found no room began a new generation.
+                // A thread that found no room began a new generation.
                 Some(generation) => Some(generation.clone()),
                 None if enough => state.turn_over(),
                 None => None,

@@ -1,19 +1,19 @@
-//! The journal of a resident process: what was decided is written here and synced once before it is answered, and goes into
-//! the tables later, many rows in one commit. A commit of the database costs two syncs and as many pages as rows; a batch
-//! here costs one sync and its own length.
+//! Write-ahead log (WAL) of the resident store, in its files `.journal0` and `.journal1`. A batch is written here and
+//! synced once before it is answered. Its rows go into the tables later, many in one commit. A commit of the database
+//! costs two syncs and as many pages as rows. A batch here costs one sync and its own length.
 //!
-//! Two files of fixed length take turns. While the rows of one (a *generation*) are being written into the tables, the other
-//! takes what comes. A generation's number is written into the table `meta` by the commit that brings its rows, so each is
-//! applied once, and a file whose generation is known there is simply overwritten from its beginning: nothing is ever cut
-//! off, and no length changes.
-//!
-//! Which log has a journal is said by its format: 2 while a generation may be missing from the tables, 1 otherwise. So a
-//! program that knows of no journals refuses the log rather than miss what stands in one, and whoever opens a log of format
-//! 2 first brings the tables up to date ([`recover`]).
+//! - Two files of fixed length alternate. While the rows of one (a *generation*) are flushed into the tables, the other
+//!   takes new rows.
+//! - The commit that flushes a generation writes its number into the table `meta`, so each is applied once.
+//! - A file whose generation is in the tables is overwritten from its beginning. No file is truncated, and no length
+//!   changes.
+//! - The log's format records whether it has a WAL: 2 while a generation may be missing from the tables, 1 otherwise.
+//!   So a program without WAL support refuses the log rather than miss rows. A process that opens a log of format 2
+//!   first recovers it ([`recover`]).
 
+use crate::os::safe_dir::{IfMissing, SafePath};
 use crate::store::decide::{Entry, SpendKey};
 use crate::store::error::StoreError;
-use crate::store::place::{IfMissing, SafePath};
 use crate::store::redb::schema::{FORMAT, JOURNALLED, META, StampStatusRow};
 use crate::store::redb::session::{Session, SessionError};
 use crate::store::redb::write_batch::WriteBatch;
@@ -24,13 +24,14 @@ use std::os::unix::fs::FileExt;
 
 /// The suffixes of the two files.
 pub(in crate::store) const SUFFIXES: [&str; 2] = [".journal0", ".journal1"];
-/// The length of a file: 1 MiB.
+/// The length of each file: 1 MiB.
 pub(in crate::store) const LENGTH: usize = 1 << 20;
 
 const MAGIC: [u8; 4] = *b"msj1";
-/// Magic, generation, number of the batch, length of its rows; each number with 32 bits, big endian.
+/// Bytes of a batch header: magic, generation, number of the batch, length of its rows; each number has 32 bits, big
+/// endian.
 const HEAD: usize = 16;
-/// What is kept of the SHA-256 over all before it: vendors choose what stands in a row, and must not choose a checksum.
+/// Bytes kept of the SHA-256 over all before it. Vendors choose the content of a row, and must not choose a checksum.
 const SUM: usize = 16;
 
 const USE: u8 = 1;
@@ -38,20 +39,11 @@ const STANDING: u8 = 2;
 
 /// One of the two files.
 pub trait WalFile: std::fmt::Debug + Send + Sync {
-    /// All that stands in it.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Reads the whole file.
     fn read(&self) -> io::Result<Vec<u8>>;
     /// Writes at an offset, within its length.
-    ///
-    /// # Errors
-    /// The system's.
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Returns when what was written is on the disk.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Returns when all writes are on the disk.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -80,21 +72,21 @@ impl WalFile for File {
     }
 }
 
-/// The two files, while somebody writes them.
+/// The two files, while they are being written.
 #[derive(Debug)]
 pub(in crate::store) struct Wal {
     slots: [Box<dyn WalFile>; 2],
-    /// The generation that is being written; its lowest bit says which file.
+    /// The generation that is being written; its lowest bit selects the file.
     generation: u32,
     batch: u32,
     end: usize,
 }
 
 impl Wal {
-    /// A journal for a log whose tables are up to date. From here on the log has one, and says so.
+    /// Starts a WAL for a log whose tables are up to date, and records it in the log's format.
     ///
-    /// Its first generation is later than all that stand in the files. They may come from another log that was here before
-    /// (a backup has been put in its place), and a recovery must not take them for its own.
+    /// The first generation is later than all in the files. Those may belong to an earlier log at this path, if a
+    /// backup has replaced it, and a recovery must not apply them.
     pub(in crate::store) fn begin(session: &Session, slots: [Box<dyn WalFile>; 2]) -> Result<Self, SessionError> {
         let mut last = applied(session)?;
         for slot in &slots {
@@ -110,7 +102,7 @@ impl Wal {
         Ok(Self { slots, generation: last.wrapping_add(1), batch: 0, end: 0 })
     }
 
-    /// The files of a log, made in their full length if they are missing.
+    /// Opens the files of a log, and creates missing ones in full length.
     pub(in crate::store) fn files(place: &SafePath) -> Result<[Box<dyn WalFile>; 2], StoreError> {
         let [one, other] = SUFFIXES.map(|suffix| -> Result<Box<dyn WalFile>, StoreError> {
             let file = place.file(suffix, IfMissing::Create)?;
@@ -118,7 +110,7 @@ impl Wal {
             let file = file.ok_or_else(|| StoreError::Missing { path: path.clone(), lock: path.clone() })?;
             let fail = |source| StoreError::from_io("write", &path, source);
             if file.metadata().map_err(fail)?.len() < LENGTH as u64 {
-                // Written and not only lengthened: a batch must never wait for room to be found for it.
+                // Written, not only lengthened: a batch must never wait for the allocation of disk space.
                 file.write_all_at(&vec![0; LENGTH], 0).and_then(|()| file.sync_all()).map_err(fail)?;
             }
             Ok(Box::new(file))
@@ -128,22 +120,23 @@ impl Wal {
         Ok(files)
     }
 
-    /// Which generation is being written.
+    /// The generation that is being written.
     pub(in crate::store) fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// Whether the generation holds nothing.
+    /// Whether the generation has no batch.
     pub(in crate::store) fn is_empty(&self) -> bool {
         self.batch == 0
     }
 
-    /// Whether the batch goes into the file of this generation beside what is there.
+    /// Whether the current file has room for the batch.
     pub(in crate::store) fn has_room(&self, batch: &Record) -> bool {
         self.end + batch.length() <= LENGTH
     }
 
-    /// Writes a batch, durably. After an error nothing is known of it, and the journal must be left to [`recover`].
+    /// Writes a batch, durably.
+    /// After an error the state of the batch is unknown, and the WAL must be left to [`recover`].
     pub(in crate::store) fn append(&mut self, batch: &Record) -> io::Result<()> {
         let length = u32::try_from(batch.0.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let mut bytes = Vec::with_capacity(HEAD + batch.0.len() + SUM);
@@ -162,14 +155,15 @@ impl Wal {
         Ok(())
     }
 
-    /// Begins the next generation, in the other file. What stood there must be in the tables.
+    /// Begins the next generation, in the other file.
+    /// The rows there must be in the tables.
     pub(in crate::store) fn rotate(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         (self.batch, self.end) = (0, 0);
     }
 }
 
-/// Rows as they stand in a batch.
+/// The rows of a batch, encoded.
 #[derive(Debug)]
 pub(in crate::store) struct Record(Vec<u8>);
 
@@ -179,7 +173,7 @@ impl Record {
         HEAD + self.0.len() + SUM
     }
 
-    /// Whether a file that holds nothing else has room for it.
+    /// Whether an empty file has room for it.
     pub(in crate::store) fn fits(&self) -> bool {
         self.length() <= LENGTH
     }
@@ -202,15 +196,15 @@ impl Record {
     }
 }
 
-/// Brings the tables up to date with a journal that was left, in one commit, and makes the log one without a journal.
+/// Applies a left WAL to the tables in one commit, and removes the WAL from the log's format.
 pub(in crate::store) fn recover(session: &Session, slots: [Option<Box<dyn WalFile>>; 2]) -> Result<(), SessionError> {
     let applied = applied(session)?;
     let mut generations = Vec::new();
     for slot in slots {
-        let slot = slot.ok_or_else(|| SessionError::damaged(&"its journal is gone"))?;
+        let slot = slot.ok_or_else(|| SessionError::damaged(&"a journal file is missing"))?;
         generations.extend(read(&slot.read().map_err(redb::Error::Io)?)?);
     }
-    // What is in the tables already stays as it is there: rows may have changed since.
+    // Generations in the tables are not applied again: their rows may have changed since.
     generations.retain(|(generation, _)| *generation > applied);
     generations.sort_unstable_by_key(|(generation, _)| *generation);
     session.write(|tx| {
@@ -226,7 +220,7 @@ pub(in crate::store) fn recover(session: &Session, slots: [Option<Box<dyn WalFil
     })
 }
 
-/// The recovery of a log in a folder, if its format says that it has a journal.
+/// Recovers a log in a folder, if its format records a WAL.
 pub(in crate::store) fn recover_if_needed(session: &Session, place: &SafePath) -> Result<(), SessionError> {
     if !exists(session)? {
         return Ok(());
@@ -236,18 +230,18 @@ pub(in crate::store) fn recover_if_needed(session: &Session, place: &SafePath) -
     recover(session, [slot(one?), slot(other?)])
 }
 
-/// The last generation that is in the tables.
+/// Returns the last generation in the tables.
 fn applied(session: &Session) -> Result<u32, SessionError> {
     Ok(session.read()?.open_table(META)?.get("journal")?.map_or(0, |generation| generation.value()))
 }
 
-/// Whether a log has a journal, as its format says.
+/// Whether the log's format records a WAL.
 pub(in crate::store) fn exists(session: &Session) -> Result<bool, SessionError> {
     Ok(session.read()?.open_table(META)?.get("format")?.is_some_and(|format| format.value() == JOURNALLED))
 }
 
-/// The generation that stands in a file, with its rows: every batch from the first on that is whole. What follows is the
-/// rest of an older generation, or a batch that nobody was told of.
+/// Reads the generation in a file, with the rows of every complete batch from the first on.
+/// What follows is the rest of an older generation, or a batch that was never answered.
 fn read(bytes: &[u8]) -> Result<Option<(u32, WriteBatch)>, SessionError> {
     let (mut rest, mut found): (_, Option<(u32, WriteBatch)>) = (bytes, None);
     for expected in 0.. {
@@ -261,7 +255,7 @@ fn read(bytes: &[u8]) -> Result<Option<(u32, WriteBatch)>, SessionError> {
     Ok(found)
 }
 
-/// The batch at the beginning, if it is whole: generation, number, rows, and what follows.
+/// Reads the batch at the beginning, if it is complete: generation, number, rows, and the bytes after it.
 fn batch(bytes: &[u8]) -> Option<(u32, u32, &[u8], &[u8])> {
     let number = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     let length = usize::try_from(number(12)?).ok()?;
@@ -274,7 +268,7 @@ fn batch(bytes: &[u8]) -> Option<(u32, u32, &[u8], &[u8])> {
 }
 
 fn replay_record(mut body: &[u8], rows: &mut WriteBatch) -> Result<(), SessionError> {
-    let wrong = || SessionError::damaged(&"a batch of its journal holds what is no row");
+    let wrong = || SessionError::damaged(&"a batch of the journal has an invalid row");
     while let Some((kind, rest)) = body.split_first() {
         match *kind {
             USE => {

@@ -37,30 +37,30 @@ fn a_maildir_that_cannot_be_used_defers_and_spends_nothing() {
         home.run(["classify", "--dry-run"], &message).exits(0).says("first-class paid");
     };
     fs::write(&inbox, "").unwrap();
-    refused("is not a folder");
+    refused("not a folder");
     fs::remove_file(&inbox).unwrap();
     block(&inbox);
     refused("Maildir");
     fs::remove_file(&inbox).unwrap();
     fs::create_dir(&inbox).unwrap();
     for part in ["cur", "new", "tmp"] {
-        // Whoever can plant a link may not have our mail.
+        // A user who can plant a link must not get the mail.
         symlink(elsewhere.join(part), inbox.join(part)).unwrap();
-        refused("is not a folder");
+        refused("not a folder");
         fs::remove_file(inbox.join(part)).unwrap();
         fs::write(inbox.join(part), "").unwrap();
-        refused("is not a folder");
+        refused("not a folder");
         fs::remove_file(inbox.join(part)).unwrap();
     }
     fs::create_dir_all(inbox.join("new")).unwrap();
     for (path, mode) in [(inbox.clone(), 0o777), (inbox.join("new"), 0o703)] {
         chmod(&path, mode);
-        refused("can be written by everybody");
+        refused("world-writable");
         chmod(&path, 0o700);
     }
     if geteuid().is_root() {
         run(Command::new("chown").arg("65534").arg(inbox.join("new")), b"").exits(0);
-        refused("belongs to user 65534");
+        refused("owned by user 65534");
         run(Command::new("chown").arg("0").arg(inbox.join("new")), b"").exits(0);
     } else {
         chmod(&inbox.join("new"), 0o500);
@@ -80,7 +80,7 @@ fn a_folder_of_the_maildir_is_no_link() {
     fs::create_dir_all(home.file("elsewhere")).unwrap();
     fs::create_dir(maildir_of(&home)).unwrap();
     symlink(home.file("elsewhere"), maildir_of(&home).join(".Unstamped")).unwrap();
-    deferred(&home.run(["deliver"], &letter("1")), "is not a folder");
+    deferred(&home.run(["deliver"], &letter("1")), "not a folder");
     assert_eq!(fs::read_dir(home.file("elsewhere")).unwrap().count(), 0);
     // The Maildir itself may be one: it is the user's own.
     symlink(home.file("elsewhere"), home.file("link")).unwrap();
@@ -106,7 +106,7 @@ fn wrong_settings_defer_in_one_line() {
         assert!(said.stderr.contains(why), "{}", said.stderr);
     }
     assert!(!maildir_of(&home).exists());
-    // No home: nobody knows where mail goes.
+    // Without a home there is no Maildir to deliver to.
     let said = run(Command::new(crate::support::MAILSTAMP).arg("deliver").env_clear(), &letter("1"));
     deferred(&said, "HOME is not set");
 }
@@ -194,7 +194,7 @@ fn where_links_are_not_to_be_had_it_goes_without() {
 #[test]
 fn a_delivery_that_fails_here_uses_up_no_redelivery() {
     let home = Home::new();
-    home.configure(&format!("addresses = [\"{ALICE}\"]\n[used_log]\nredelivery_times = 2"));
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[used_log]\nmax_redeliveries = 2"));
     let message = home.stamped(&letter("1"));
     let inbox = maildir_of(&home);
     block(&inbox);
@@ -218,7 +218,7 @@ fn a_delivery_that_fails_here_uses_up_no_redelivery() {
 fn a_good_stamp_is_not_spent_before_there_is_room_aside() {
     let home = Home::new();
     home.configure(&format!(
-        "addresses = [\"{ALICE}\"]\n[actions]\nfirst-class = \"hold\"\n[used_log]\nredelivery_times = 3"
+        "addresses = [\"{ALICE}\"]\n[actions]\nfirst-class = \"hold\"\n[used_log]\nmax_redeliveries = 3"
     ));
     let message = home.stamped(&letter("1"));
     let held = home.state().join("held");

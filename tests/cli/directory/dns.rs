@@ -96,7 +96,7 @@ fn without_dnssec_dns_gives_no_key_and_still_takes_away() {
     assert_eq!(says(home, "b"), "unverified unknown-key");
     let listed = home.run(["directory", "list"], b"").exits(0).text();
     assert!(listed.contains("gives no keys and only takes away"), "{listed}");
-    // The user can say that it is good enough for him.
+    // The user can accept it all the same.
     served.list(&served.anchor, "accept_weak = true");
     refresh(home, None).exits(0);
     assert_eq!(says(home, "b"), "first-class paid");
@@ -129,7 +129,7 @@ fn bogus_and_expired_signatures_and_a_wrong_anchor_give_nothing_and_alarm() {
     assert_eq!(says(&expired.home, "b"), "unverified unknown-key");
     assert_eq!(says(&expired.home, "a"), "first-class paid");
 
-    // Signed by somebody else.
+    // Signed with another key.
     let good = served(Signing::Nsec);
     good.list(&expired.anchor, "accept_weak = true");
     let run = refresh(&good.home, None).exits(65);

@@ -135,7 +135,7 @@ fn a_directory_of_another_key_is_refused_whoever_serves_it() {
     refresh(&home, Some(authority.file())).exits(0);
     // The server is taken over: another key under the known name, and one under a new name.
     let (thief, accepted) = (Home::bare(), version(&home));
-    for (kid, says_why) in [("a", "does not hold under the key a"), ("x", "signed by no key that is known")] {
+    for (kid, says_why) in [("a", "is invalid under the known key a"), ("x", "no known key signed it")] {
         keygen(&thief, VENDOR, kid);
         let folder = format!("forged-{kid}");
         publish_as(&thief, VENDOR, &folder, &[kid], &["--now", &accepted.to_string()]);
@@ -149,7 +149,7 @@ fn a_directory_of_another_key_is_refused_whoever_serves_it() {
     // The user may let the server vouch; then a new name is taken from it, and a known one still is not.
     list(&home, &source(&web.well_known(), "new_keys = \"channel\""));
     let run = refresh(&home, Some(authority.file())).exits(65);
-    assert!(run.stderr.contains(&format!("version {accepted} says something else than it did")), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("version {accepted} changed after publication")), "{}", run.stderr);
     publish_as(&thief, VENDOR, "forged-x", &["x"], &[]);
     fs::copy(thief.file("forged-x/.well-known/digital-stamp"), home.file("public/.well-known/digital-stamp")).unwrap();
     refresh(&home, Some(authority.file())).exits(0);
@@ -168,9 +168,9 @@ fn a_vendor_is_trusted_when_a_person_says_so() {
     };
     let run = add(&[]).exits(65);
     assert!(run.text().contains("  a  ") && run.text().contains("  b  "), "{}", run.text());
-    assert!(run.stderr.contains("nobody is here to say so"), "{}", run.stderr);
+    assert!(run.stderr.contains("standard input is not a terminal"), "{}", run.stderr);
     assert!(!home.file(".config/mailstamp/vendors").exists());
-    // At a terminal he is asked, and no is the answer to anything but yes.
+    // At a terminal the user is asked, and any answer but yes means no.
     let asked = |answer: &str| {
         let line = format!("{MAILSTAMP} directory add {VENDOR} --from {}", web.well_known());
         let mut script = Command::new(program("script", "bsdutils"));
@@ -223,16 +223,16 @@ fn a_source_that_is_away_is_stood_in_for_and_its_silence_ends_trust_in_time() {
     };
     let said = in_two_days(&["directory", "refresh"]).exits(65);
     for kid in ["a", "b"] {
-        let alarm = format!("mailstamp: alarm: {VENDOR}: what was fetched about key {kid} is past its date\n");
+        let alarm = format!("mailstamp: alarm: {VENDOR}: the fetched directory of key {kid} has expired\n");
         assert!(said.stderr.contains(&alarm), "{}", said.stderr);
     }
     let doctor = in_two_days(&["doctor"]).exits(78).text();
-    assert!(doctor.contains("is past its date, so its stamps are unverified"), "{doctor}");
+    assert!(doctor.contains("has expired, so its stamps are unverified"), "{doctor}");
     // The user may prefer that such mail waits. Who only looks need not.
     home.configure("addresses = [\"alice@x.example\"]\n[stamps]\ndefer_stale = true");
     let message = stamped_as(&home, VENDOR, "a", &[]);
     let run = home.run(["classify", "--now", &later], &message).exits(75);
-    assert!(run.stderr.contains("past its date") && run.stdout.is_empty(), "{}", run.stderr);
+    assert!(run.stderr.contains("has expired") && run.stdout.is_empty(), "{}", run.stderr);
     assert_eq!(home.run(["filter", "--now", &later], &message).exits(75).stdout, b"");
     home.run(["classify", "--dry-run", "--now", &later], &message).exits(13);
     home.classify(&message).exits(0).says("first-class paid");
@@ -286,7 +286,7 @@ fn an_alarm_reaches_the_systems_log_and_a_quiet_refresh_says_nothing_else() {
     let mut line = [0; 2048];
     assert!(log.recv(&mut line).is_err());
     fs::write(&document, old).unwrap();
-    // Looking alone tells nobody.
+    // `directory check` alone writes nothing to syslog.
     let mut check = home.command();
     run(check.args(["directory", "check"]).env("SSL_CERT_FILE", authority.file()), b"").exits(65);
     assert!(log.recv(&mut line).is_err());

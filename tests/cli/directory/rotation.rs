@@ -28,7 +28,7 @@ fn old_stamps_hold_when_their_key_signs_no_more() {
         listed.contains("a                 verify-only") && listed.contains("b                 active"),
         "{listed}"
     );
-    // From now on the new key alone signs; it is known, though nobody pinned it.
+    // From now on the new key alone signs; it is known, although the user did not pin it.
     publish(&home, &["b"], &["--revoke-serial", "s1"]);
     assert!(refresh(&home, None).exits(0).text().ends_with(&format!("version {}\n", version(&home))));
     assert_eq!(home.classify(&old).exits(0).text(), "first-class again\n");
@@ -50,7 +50,7 @@ fn stamps_of_a_stolen_key_do_not_hold() {
     refresh(&home, None).exits(0);
     assert_eq!(says(&home, "a"), "invalid key-revoked");
     assert_eq!(says(&home, "b"), "first-class paid");
-    // The thief publishes too: the key that he has is believed no more.
+    // The thief publishes too: the stolen key is no longer trusted.
     let thief = Home::bare();
     fs::copy(home.key(VENDOR, "a"), thief.key(VENDOR, "a")).unwrap();
     for _ in 0..6 {
@@ -94,7 +94,7 @@ fn what_was_fetched_rests_on_the_pin_and_goes_with_it() {
     for kid in ["a", "b"] {
         assert_eq!(says(&home, kid), "unverified unknown-key", "{kid}");
     }
-    // His versions begin anew too.
+    // The vendor's versions begin anew, too.
     fs::copy(fresh.file("public/.well-known/digital-stamp"), home.file("public/.well-known/digital-stamp")).unwrap();
     assert!(refresh(&home, None).exits(0).text().ends_with(&format!("version {}\n", version(&fresh))));
     fs::remove_file(home.file(&format!(".config/mailstamp/vendors/{VENDOR}.json"))).unwrap();

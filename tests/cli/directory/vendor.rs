@@ -15,7 +15,7 @@ pub fn home() -> Home {
     home
 }
 
-/// A new key of a vendor that nobody was told of.
+/// Makes a new key of a vendor, without publishing it.
 pub fn keygen(home: &Home, vendor: &str, kid: &str) -> PathBuf {
     let key = home.key(vendor, kid);
     home.run(["vendor", "keygen", "--vendor", vendor, "--kid", kid, "--out", key.to_str().unwrap()], b"").exits(0);

@@ -300,8 +300,8 @@ fn trust_takes_no_weak_key_and_replaces_nothing_unasked() {
         (weak("k4.public.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), "weak"),
         (weak("k4.public.AAAA"), "not a key"),
         (weak("k4.secret.AAAA"), "not a key"),
-        ("{\"vendor\":\"../w\"}".into(), "named by"),
-        ("{\"vendor\":\"W.example\"}".into(), "named by"),
+        ("{\"vendor\":\"../w\"}".into(), "not the name of a vendor"),
+        ("{\"vendor\":\"W.example\"}".into(), "not the name of a vendor"),
         ("{\"directory\":\"v4.public.x\"}".into(), "signed directory"),
         ("[]".into(), ""),
     ] {
@@ -358,9 +358,9 @@ fn what_is_no_vendors_document_is_refused_and_says_why() {
     for (document, says) in [
         (secret.as_slice(), "this is a secret key"),
         (br#"{"vendor":"stamps.example","key":[]}"#, "it lists no keys"),
-        (br#"{"vendr":"stamps.example","keys":[]}"#, "this is no vendor's document: missing field `vendor`"),
-        (br#"{"directory":5}"#, "this is no vendor's document: invalid type"),
-        (b"From: joe@x.example\n\nHello\n", "this is no vendor's document: "),
+        (br#"{"vendr":"stamps.example","keys":[]}"#, "not a vendor document (JSON): missing field `vendor`"),
+        (br#"{"directory":5}"#, "not a vendor document (JSON): invalid type"),
+        (b"From: joe@x.example\n\nHello\n", "not a vendor document (JSON): "),
     ] {
         let run = home.run(["trust", "add", "--replace", "-"], document).exits(65);
         assert!(run.stderr.contains(says), "{}", run.stderr);
@@ -368,7 +368,7 @@ fn what_is_no_vendors_document_is_refused_and_says_why() {
     let run = home.run(["trust", "add", "https://stamps.example/"], b"").exits(66);
     assert!(run.stderr.contains("mailstamp directory add"), "{}", run.stderr);
     assert_eq!(listed(), before);
-    // Whoever leaves the keys to a directory says so.
+    // A document that leaves the keys to a directory says so.
     home.run(["trust", "add", "-"], br#"{"vendor":"a.example","keys":[]}"#).exits(0);
 }
 

@@ -59,7 +59,7 @@ fn syslog_gets_one_line_a_message_and_never_more() {
     }
     home.run(["classify", "--bogus"], &letter("3")).exits(75);
     trouble("unexpected argument '--bogus' found");
-    // Nobody listens: nothing is different.
+    // No syslog daemon listens: nothing is different.
     drop(log);
     home.classify(&home.stamped(&letter("4"))).exits(0).says("first-class paid");
     std::fs::remove_file(&socket).unwrap();

@@ -61,7 +61,7 @@ fn a_person_at_a_terminal_is_told_of_his_mistake() {
 
 #[test]
 fn an_envelope_sender_of_any_bytes_is_no_obstacle() {
-    // Whoever sends chooses it, and it is only told.
+    // The sender chooses it, and it is only reported.
     let home = Home::new();
     for sender in [b"".as_slice(), b"<>", b"-f", b"\xff\xfe@\x80", b"a\nb@c", &[b'x'; 5000]] {
         let mut command = home.command();
@@ -160,7 +160,7 @@ fn a_state_that_cannot_be_used_defers_stamped_mail_only() {
     // No folder can be made: for root too, who may write into read-only ones.
     refused(&|| fs::write(&local, "").unwrap(), "folder", &[], &|| fs::remove_file(&local).unwrap());
     refused(&|| (), "/proc/nowhere", &["--state", "/proc/nowhere"], &|| ());
-    refused(&|| mode(0o777), "can be written by others", &[], &|| mode(0o700));
+    refused(&|| mode(0o777), "others may write", &[], &|| mode(0o700));
     let aside = home.file("aside.redb");
     let put_aside = || fs::rename(&log, &aside).unwrap();
     let put_back = || {
@@ -172,7 +172,7 @@ fn a_state_that_cannot_be_used_defers_stamped_mail_only() {
             put_aside();
             symlink(&aside, &log).unwrap()
         },
-        "is a symbolic link",
+        "a symbolic link",
         &[],
         &put_back,
     );
@@ -204,7 +204,7 @@ fn a_state_that_cannot_be_used_defers_stamped_mail_only() {
         &put_back,
     );
     let open_to_all = |mode| fs::set_permissions(&log, Permissions::from_mode(mode)).unwrap();
-    refused(&|| open_to_all(0o666), "can be written by others", &[], &|| open_to_all(0o600));
+    refused(&|| open_to_all(0o666), "others may write", &[], &|| open_to_all(0o600));
     let fifo = || {
         put_aside();
         run(Command::new("mkfifo").arg(&log), b"").exits(0);
@@ -278,7 +278,7 @@ fn a_result_that_cannot_be_written_defers() {
         let full = with_output(File::options().write(true).open("/dev/full").unwrap().into());
         assert_eq!(full.status.code(), Some(75));
         assert!(String::from_utf8_lossy(&full.stderr).contains("cannot write standard output"));
-        // Nobody reads any more: no signal ends the program, which would look like a crash.
+        // The reader is gone: no signal ends the program, which would look like a crash.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         assert_eq!(with_output(writer.into()).status.code(), Some(75));
@@ -343,7 +343,7 @@ fn a_clock_before_this_program_defers_stamped_mail_only() {
         command.args(["-f", when, crate::support::MAILSTAMP, "classify"]).env_clear();
         run(command.env("HOME", home.path()).env("PATH", "/usr/bin:/bin"), message)
     };
-    deferred(at("1970-01-02 00:00:00", &stamped), "the clock reads 1970-01-0");
+    deferred(at("1970-01-02 00:00:00", &stamped), "system clock is wrong: 1970-01-0");
     at("1970-01-02 00:00:00", &letter("2")).exits(11).says("unstamped no-stamp");
     // Nor is it the stamp's fault that its key seems not to be in force yet.
     let vendor = home.config().with_file_name("vendors/stamps.example.json");
@@ -351,7 +351,7 @@ fn a_clock_before_this_program_defers_stamped_mail_only() {
     let dated = document.replacen("\"kid\":", "\"not_before\": \"2026-01-01T00:00:00Z\", \"kid\":", 1);
     assert_ne!(document, dated);
     fs::write(&vendor, dated).unwrap();
-    deferred(at("2020-01-01 00:00:00", &stamped), "the clock reads 2020-01-01");
+    deferred(at("2020-01-01 00:00:00", &stamped), "system clock is wrong: 2020-01-01");
     at("2020-01-01 00:00:00", &letter("2")).exits(11).says("unstamped no-stamp");
     at("2098-01-01 00:00:00", &stamped).exits(0).says("first-class paid");
 }
@@ -365,7 +365,7 @@ fn first_mistakes_are_helped() {
     }
     assert!(home.run(["help", "grant"], b"").exits(0).text().contains("Usage: mailstamp grant"));
     assert!(home.run(["help"], b"").exits(0).text().contains("Usage: mailstamp"));
-    // Whoever has read enough is told nothing.
+    // A reader that closes the pipe early gets no error.
     home.classify(&letter("1")).exits(11);
     for command in ["log", "stats", "log --json", "export", "correspondents", "completions bash"] {
         let mut shell = Command::new("sh");

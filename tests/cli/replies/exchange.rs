@@ -11,7 +11,7 @@ use std::process::Command;
 const ALICE: &str = "alice@x.example";
 const BOB: &str = "bob@y.example";
 
-/// One of the two, with a mailstamp of his own as `deliver` in his .forward.
+/// Sets one of the two users up, with their own mailstamp as `deliver` in their .forward.
 fn mailstamp(home: &Home, postfix: &Postfix, user: &User, address: &str) {
     home.configure(&format!(
         "addresses = [\"{address}\"]\ntrusted_authserv_ids = [\"mx.x.example\"]\n[used_log]\nwait = \"60s\"\n\

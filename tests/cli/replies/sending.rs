@@ -83,7 +83,7 @@ fn a_challenge_goes_once_and_says_how_to_get_through() {
     assert!(!text.contains("this is letter"), "{text}");
     alice.send(&from(BOB, "2")).exits(0).says("no lately");
     alice.send(&from("prvs=123=Bob+x@y.example", "3")).exits(0).says("no lately");
-    // A week later he gets another; before, it is only looked at.
+    // A week later the sender gets another reply; before that, the reply is only checked.
     let later = ["reply", "test", "--now", "2099-01-01T00:00:00Z"];
     assert!(
         alice.home.run(later, &from(BOB, "4")).exits(0).text().starts_with("yes challenge to bob@y.example\n\nFrom: ")
@@ -223,7 +223,7 @@ fn deliver_holds_the_message_and_then_says_until_when() {
     assert_eq!((held(&alice), contents(&alice.home.file("Maildir"))), (1, vec![]));
     let [(_, text)] = &alice.sent()[..] else { panic!() };
     assert!(text.contains("Your first message is kept aside, unread, until 2"), "{text}");
-    // He follows it: the stamp brings his next letter into the inbox.
+    // The sender follows it: the stamp brings the next message into the inbox.
     let stamped = [b"Return-Path: <bob@y.example>\n".as_slice(), &alice.home.stamped(&letter("2"))].concat();
     deliver(&alice, &stamped);
     assert_eq!(contents(&alice.home.file("Maildir")), expected(&[("", &["2"])]));
@@ -378,7 +378,7 @@ fn rules_say_who_is_asked_for_a_stamp() {
     alice.send(&by("bob@y.example")).exits(0).says("no not-asked");
     alice.send(&by("eve@z.example")).exits(0).says("no not-asked");
     alice.send(&by("carol@y.example")).exits(0).says("yes challenge");
-    // The first rule that matches, where the class alone would ask nobody.
+    // The first rule that matches asks, where the class alone would ask no sender.
     let text = fs::read_to_string(alice.home.config()).unwrap();
     alice.home.configure(&text.replace("unstamped = \"challenge\"", "unstamped = \"deliver\""));
     fs::write(alice.home.config().with_file_name("rules.toml"), rule("challenge", "eve@z.example")).unwrap();

@@ -131,7 +131,7 @@ fn config_check_says_what_the_mail_path_would_stumble_over() {
     }
     write(&rule("authenticated = true"));
     assert!(home.run(["doctor"], b"").text().contains("rule \"friends\" never matches"));
-    // A file that somebody else may write says nothing.
+    // Rules that other users may write defer the message.
     write(&rule(""));
     crate::support::programs::chmod(&rules, 0o666);
     home.classify(&letter("1")).exits(75);

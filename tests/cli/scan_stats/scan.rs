@@ -175,7 +175,7 @@ fn folders_are_searched_to_the_bottom_and_links_are_not_followed() {
     let (found, sums) = rows(&run.text());
     assert_eq!((sums["messages"].as_u64(), sums["unreadable"].as_u64()), (Some(3), Some(2)));
     assert_eq!(found.iter().filter(|row| row["row"] == "unreadable").count(), 2);
-    assert!(run.stderr.contains("work/cur/fifo: it is not a regular file"), "{}", run.stderr);
+    assert!(run.stderr.contains("work/cur/fifo: not a regular file"), "{}", run.stderr);
 }
 
 #[test]
@@ -188,11 +188,11 @@ fn what_cannot_be_read_is_named_and_hides_nothing() {
     fs::write(mail.join("cur/4"), &messages[5]).unwrap();
     let run = home.run(["scan", "no\x1bthing", "Maildir"], b"").exits(74);
     assert_eq!(run.stderr.lines().count(), 3, "{}", run.stderr);
-    assert!(run.stderr.contains("no\\x1bthing: ") && run.stderr.contains("Maildir/cur/2: it is compressed"));
+    assert!(run.stderr.contains("no\\x1bthing: ") && run.stderr.contains("Maildir/cur/2: compressed with gzip"));
     assert!(run.text().ends_with("\nmessages: 2\ncould not be read: 3\n"), "{}", run.text());
     home.run(["scan"], b"").exits(64);
     home.run(["scan", "--recipient", "nobody", "Maildir"], b"").exits(64);
-    // A file that nobody but root may read tells root nothing.
+    // A file that only root may read tells root nothing.
     if rustix::process::geteuid().as_raw() != 0 {
         fs::set_permissions(mail.join("cur/4"), fs::Permissions::from_mode(0o000)).unwrap();
         assert!(home.run(["scan", "Maildir"], b"").exits(74).stderr.contains("cur/4: "));
@@ -206,7 +206,7 @@ fn what_the_log_has_forgotten_is_judged_and_the_gap_is_told() {
     for (number, message) in messages.iter().enumerate() {
         fs::write(mail.join("cur").join(number.to_string()), message).unwrap();
     }
-    // A serial of the same days was removed: whoever asks for another is told that the clock is behind.
+    // A serial of the same days was removed: a query for another one reports that the clock is behind.
     let purged = home.run(["purge"], b"").exits(0).text();
     assert!(purged.starts_with("1 serial"), "{purged}");
     let (found, sums) = rows(&home.run(["scan", "--json", "Maildir"], b"").exits(0).text());

@@ -20,7 +20,7 @@ fn write_log(home: &Home, lines: &[String]) {
     fs::write(home.state().join("verdicts.jsonl"), lines.join("\n") + "\n").unwrap();
 }
 
-/// What no vendor, and nobody who writes a vendor's name into a stamp, should be able to do to the page.
+/// A name of a vendor in a stamp that must not be able to change the page.
 const HOSTILE: &str = "<script src='//evil.example/x.js'>\"&amp;</td></table>";
 
 /// A home with a log of some weeks, grants and a revocation.

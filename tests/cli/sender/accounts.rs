@@ -1,4 +1,4 @@
-//! Accounts: the API key is asked for, kept, and shown to nobody.
+//! Accounts: the API key is asked for, kept, and never shown.
 
 use super::{customer, sold};
 use crate::support::shop::Shop;
@@ -49,7 +49,7 @@ fn files_are_the_users_alone_and_looser_ones_are_refused() {
     }
     seen.sort();
     seen.retain(|name| !name.starts_with("buying-"));
-    assert_eq!(seen, ["wallet.redb", "wallet.redb.lock", "shop.json"]);
+    assert_eq!(seen, ["shop.json", "wallet.redb", "wallet.redb.lock"]);
     let path = home.state().join("accounts/shop.json");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let told = home.run(["buy", "--to", "bob@y.example"], b"").exits(78).stderr;
@@ -70,7 +70,7 @@ fn the_key_stands_in_no_argument_and_in_no_text() {
     fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
     home.run(add, b"").exits(0);
     assert!(!home.run(["account", "add", "--help"], b"").text().contains("--key "));
-    // Whatever it does, and whatever goes wrong, it says the key to nobody but the vendor.
+    // Whatever it does, and whatever goes wrong, it sends the key to the vendor only.
     let wrong = ["account", "add", "shop", "--replace"];
     home.run(wrong, b"not-the-key\n").exits(78);
     for arguments in [

@@ -43,7 +43,7 @@ fn many_recipients_cost_one_request() {
     assert_eq!((shop.balance(), sold(&shop)), (94, 3));
     let history = shop.ledger().history(shop.account, u64::MAX, 10).unwrap();
     assert_eq!(history.iter().filter(|it| matches!(it.event, Event::Issued { .. })).count(), 1, "{history:?}");
-    // Handed out is used: nobody gets them from the wallet.
+    // A stamp that was handed out is used: it does not come out of the wallet.
     assert_eq!(home.run(["wallet", "show"], b"").exits(0).text(), "");
 }
 
@@ -139,7 +139,7 @@ fn errors_say_what_to_do() {
     shop.signal("-KILL");
     shop.ended();
     let to = ["buy", "--to", "b@y.example", "--out", "-"];
-    assert!(home.run(to, b"").exits(75).stderr.contains("hint: try again: nothing is charged twice"));
+    assert!(home.run(to, b"").exits(75).stderr.contains("hint: try again; no purchase is charged twice"));
     assert!(
         home.run(["wallet", "list"], b"").exits(0).text().contains("not answered yet: 1 stamps, 1 credits, from shop")
     );
@@ -181,7 +181,7 @@ fn a_vendor_who_sells_to_somebody_else_is_told() {
     home.run(["account", "remove", "shop"], b"").exits(0);
     add_account(&home, &shop, address);
     let told = home.run(["buy", "--to", "bob@y.example", "--out", "-"], b"").exits(69);
-    assert!(told.stderr.contains("the stamp for bob@y.example: it names somebody else"), "{}", told.stderr);
+    assert!(told.stderr.contains("the stamp for bob@y.example: it names another recipient"), "{}", told.stderr);
     assert_eq!(told.text(), "");
 }
 

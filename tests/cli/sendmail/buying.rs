@@ -85,7 +85,7 @@ fn a_stamp_that_never_can_be_had_stops_the_whole_message() {
     assert_eq!((next.calls().len(), shop.balance()), (2, 0));
 }
 
-/// Something that answers every request with this status and a page, as proxies do while the vendor sees to his machine.
+/// Answers every request with this status and a page, as proxies do while the vendor's machine is under maintenance.
 fn page(status: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -187,7 +187,7 @@ fn what_was_paid_and_never_arrived_is_not_bought_again() {
         put_account(&home, lost, &shop.key);
         for (id, to) in [("1", "bob@y.example"), ("2", "carol@y.example")] {
             assert_eq!(send(id, to), if more.is_empty() { 75 } else { 0 });
-            // The caller comes again, at a bad time, and is refused; or he drops it.
+            // The caller repeats the call at a bad time, and is refused; or drops the message.
             if more.is_empty() {
                 fs::remove_file(home.state().join("accounts/shop.json")).unwrap();
                 assert_eq!(send(id, to), 78);
@@ -199,7 +199,7 @@ fn what_was_paid_and_never_arrived_is_not_bought_again() {
         assert_eq!(send("3", "bob@y.example"), 0);
         assert_ne!(stamp(&next.calls()[0].copy), "");
         assert_eq!(shop.balance(), before - 2);
-        // And what nobody wants any more comes into the wallet.
+        // And a stamp that no message needs any more goes into the wallet.
         home.run(["sendmail", "-q"], b"").exits(0);
         let listed = home.run(["wallet", "list"], b"").exits(0).text();
         assert!(listed.contains("carol@y.example") && !listed.contains("not answered yet"), "{listed}");

@@ -32,7 +32,7 @@ impl Correspondent<'_> {
         run(&mut command, stdin)
     }
 
-    /// Sends a letter, and waits until the other one has it in his inbox.
+    /// Sends a message, and waits until it is in the other correspondent's inbox.
     fn writes(&self, to: &Correspondent<'_>, number: usize, answers: Option<&[u8]>) -> Vec<u8> {
         let reference = answers.and_then(|letter| field(letter, "Message-ID"));
         let reference = reference.map(|id| format!("In-Reply-To: {id}\nReferences: {id}\n")).unwrap_or_default();
@@ -75,7 +75,7 @@ fn ten_letters_to_and_fro_cost_one_stamp() {
             postfix.port()
         ));
         home.run(["trust", "add", "-"], &serde_json::to_vec(&shop.ledger().published().unwrap()).unwrap()).exits(0);
-        // Bob has no account: he could not buy a stamp.
+        // Bob has no account, and could not buy a stamp.
         if address == ALICE {
             with_account(&home, &shop);
         }

@@ -1,5 +1,5 @@
-//! `mailstamp sendmail`, in the place of sendmail(8): what each recipient gets, what becomes of trouble, and that whoever is
-//! killed and runs again neither buys nor sends twice.
+//! `mailstamp sendmail`, a replacement for sendmail(8): what each recipient gets, how trouble is handled, and that a
+//! run that is killed and repeated neither buys nor sends twice.
 
 #![cfg(all(feature = "sender", feature = "vendor"))]
 

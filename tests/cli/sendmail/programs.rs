@@ -92,12 +92,12 @@ fn msmtp_takes_the_copies() {
     // What msmtp says of a recipient is what the caller hears.
     let said = home.run(["sendmail", "-i", "gone@y.example"], letter.as_bytes());
     assert!(said.code != 0 && said.stderr.contains("no such user"), "{said:?}");
-    // His stamp is free for the next letter to him.
+    // The refused recipient's stamp is free for the next message to them.
     home.run(["sendmail", "-i", "gone@y.example"], letter.as_bytes());
     assert_eq!(shop.balance(), 7);
 }
 
-/// As msmtp does without a password in its file: the terminal stops whoever reads from it in the background.
+/// As msmtp does without a password in its file: the terminal stops a background process that reads from it.
 #[test]
 fn the_next_program_may_ask_for_a_password_on_the_terminal() {
     let home = Home::new();

@@ -37,7 +37,7 @@ fn who_was_put_off_is_sent_to_later_and_nobody_else_again() {
     next.ends("exit 0");
     home.run(["sendmail", "-q"], b"").exits(0);
     assert_eq!(to(&next), ["b@y.example"]);
-    // Once more: it was sent meanwhile, and he is told so, once; what he sends after that is a letter of its own.
+    // Once more: it was sent meanwhile, and the caller is told so, once. The next call after that is a new message.
     assert!(send().exits(0).stderr.contains("mailstamp sendmail -q sent this message before"));
     assert_eq!(to(&next), [""; 0]);
     assert_eq!(outbox(&home), 0);
@@ -130,7 +130,7 @@ fn the_same_bytes_without_a_message_id_are_another_letter_once_the_first_one_is_
     let first = ids();
     next.ends("exit 0");
     send().exits(0);
-    assert_eq!(ids(), first, "who comes again because he was told to means the same letter");
+    assert_eq!(ids(), first, "a call that was told to come again means the same message");
     send().exits(0);
     assert_ne!(ids(), first);
     // Sent by -q, and then the next report with the same words.

@@ -162,7 +162,7 @@ fn recipients() -> Vec<Case> {
         .to("alice@z.example"),
         paid(
             "recipient-not-in-header",
-            "The message names somebody else as its recipient (a blind copy): only the stamp counts.",
+            "The message names another recipient (this is a blind copy): only the stamp counts.",
             String::from_utf8(for_("alice@x.example"))
                 .unwrap()
                 .replace("To: Alice <alice@x.example>", "To: undisclosed-recipients:;"),
@@ -322,7 +322,7 @@ fn grants() -> Vec<Case> {
         case(
             Reason::MultiUse,
             "second-letter",
-            "The user lets this sender use his stamp again.",
+            "The user lets this sender use the stamp again.",
             with(&token("grant"), &letter("2")),
         )
         .row(used_row("grant", &letter("1"), NOW.plus(-DAY), 0))
@@ -388,7 +388,7 @@ fn rules() -> Vec<Case> {
         case(
             Reason::Rule,
             "bad-stamp",
-            "His stamp is no good, and he is let through all the same.",
+            "The stamp is no good; a rule lets the sender through all the same.",
             with("v4.public.bad", &letter("1")),
         )
         .config(&allow("\"bob@y.example\"")),

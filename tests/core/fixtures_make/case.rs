@@ -35,7 +35,7 @@ struct Judgement {
     times: u8,
 }
 
-/// A fixture for `reason`, with the user's one address and his one vendor; `detail` goes into its name.
+/// Returns a fixture for `reason`, with the user's one address and one vendor; `detail` goes into its name.
 pub fn case(reason: Reason, detail: &'static str, shows: &'static str, message: impl Into<Vec<u8>>) -> Case {
     Case {
         reason,

@@ -1,4 +1,4 @@
-//! What was fetched of the user's vendor, and what that does to stamps under his pinned key and under others.
+//! Fetched directories of the user's vendor, and their effect on stamps under the vendor's pinned key and under others.
 
 use super::case::{Case, case};
 use super::stamps::*;

@@ -56,7 +56,7 @@ fn malformed() -> Vec<Case> {
         }),
         bad(
             "many-without-holder",
-            "For many uses, and nobody has to sign them: good for whoever sees it.",
+            "For many uses, without a holder's key: every copy would be good.",
             &issue(&Stamp { many: true, ..stamp("many") }),
         ),
     ]
@@ -103,11 +103,11 @@ fn not_for_me() -> Vec<Case> {
     let hashed = Stamp { audience: Audience::hashed(&address("bob@y.example"), [7; 16]), ..stamp("other") };
     let two = "addresses = [\"alice@x.example\", \"alice@z.example\"]";
     vec![
-        other("stranger", "It names somebody else.", for_("carol@z.example")),
-        other("stranger-in-to", "A forged To makes nobody's address the user's.", {
+        other("stranger", "It names another person.", for_("carol@z.example")),
+        other("stranger-in-to", "A forged To makes no address the user's.", {
             String::from_utf8(for_("carol@z.example")).unwrap().replace("alice@x.example>", "carol@z.example>").into()
         }),
-        other("hashed", "A hash of somebody else's address, who stands in From.", with(&issue(&hashed), &letter("1"))),
+        other("hashed", "A hash of another address, that of From.", with(&issue(&hashed), &letter("1"))),
         other("tag", "Without a pattern a tagged address is another one.", for_("alice+shop@x.example")),
         other("without-tag", "The pattern of tags does not cover the plain address.", for_("alice@x.example"))
             .config("addresses = [\"alice+*@x.example\"]"),
@@ -163,7 +163,7 @@ fn windows() -> Vec<Case> {
             window(from, until),
         )
         .at(until.plus(60 * DAY))
-        .row(format!("{{\"row\":\"cleared\",\"hour\":{}}}", until.plus(30 * DAY).0 / 3600)),
+        .row(format!("{{\"row\":\"purged-through\",\"hour\":{}}}", until.plus(30 * DAY).0 / 3600)),
         case(
             Reason::NoWindow,
             "endless",
@@ -218,12 +218,12 @@ fn holders() -> Vec<Case> {
     };
     let late = NOW.plus(-5 * DAY - 1);
     vec![
-        case(Reason::NoHolderProof, "none", "A holder's stamp that somebody copied.", with(&token, &letter)),
+        case(Reason::NoHolderProof, "none", "A holder's stamp, copied by a thief.", with(&token, &letter)),
         bad("other-message", "The proof was made for another message.", {
             proven(&token, &letter, &of("2"), 1, NOW, HOLDER)
         }),
         bad("other-stamp", "The proof was made for another stamp.", swapped),
-        bad("stranger", "The proof was signed by somebody else.", with_proof(&token, &letter, 1, NOW, STRANGER)),
+        bad("stranger", "The proof was signed with another key.", with_proof(&token, &letter, 1, NOW, STRANGER)),
         bad("old", "The proof is older than a message may come again.", with_proof(&token, &letter, 1, late, HOLDER)),
         bad("garbage", "The field holds no proof.", {
             with(&token, &format!("Digital-Stamp-Use: v4.public.x\n{letter}"))
@@ -252,7 +252,7 @@ fn used() -> Vec<Case> {
             changed("letter 1.", "an offer."),
         )
         .after(first, NOW.plus(-MINUTE)),
-        used("other-sender", "The same text from somebody else is another message.", changed("bob@", "eve@"))
+        used("other-sender", "The same text from another sender is another message.", changed("bob@", "eve@"))
             .after(first, NOW.plus(-MINUTE)),
         used("too-late", "The same message, a second later than it may come again.", once("1"))
             .after(first, NOW.plus(-5 * DAY - 1))

@@ -56,7 +56,7 @@ fn allowed() -> Vec<Case> {
         ),
         friends(
             "file-bad-stamp",
-            "His stamp is no good, and a rule is about just that.",
+            "The stamp is no good, and a rule is about just that.",
             with("v4.public.bad", &letter("1")),
             "class = \"invalid\"\nreason = \"malformed\"",
         ),
@@ -72,7 +72,7 @@ fn allowed() -> Vec<Case> {
             plain(),
             "from = \"bob@y.example\"\nunless = { subject = \"serious\", body = \"pills\" }",
         ),
-        friends("correspondent", "Somebody to whom the user wrote.", plain(), "correspondent = true")
+        friends("correspondent", "A sender to whom the user wrote.", plain(), "correspondent = true")
             .row(bob_was_written_to()),
         friends(
             "reply",
@@ -113,7 +113,7 @@ fn beside() -> Vec<Case> {
         ),
         none(
             "rule-stranger",
-            "The user wrote to somebody else.",
+            "The user wrote to another address.",
             letter("1").replace("bob@", "bobby@").into_bytes(),
             "correspondent = true",
         )
@@ -124,13 +124,13 @@ fn beside() -> Vec<Case> {
             .action("hold"),
         trusting(
             "authenticated = true",
-            case(Reason::NoStamp, "rule-untrusted-host", "A host says so whom nobody trusts.", {
+            case(Reason::NoStamp, "rule-untrusted-host", "A host that is not trusted says so.", {
                 results("Authentication-Results: mx.y.example; dkim=pass header.d=y.example\n")
             }),
         ),
         trusting(
             "authenticated = true",
-            case(Reason::NoStamp, "rule-other-signer", "Somebody signed, and not the sender's domain.", {
+            case(Reason::NoStamp, "rule-other-signer", "Another domain signed, not the sender's.", {
                 results("Authentication-Results: mx.x.example; dkim=pass header.d=z.example\n")
             }),
         ),
@@ -139,7 +139,7 @@ fn beside() -> Vec<Case> {
             case(
                 Reason::NoStamp,
                 "rule-forged-results",
-                "The sender wrote the result himself, below what the boundary wrote.",
+                "The sender wrote the result, below what the boundary wrote.",
                 {
                     results(
                         "Authentication-Results: mx.x.example; dkim=none\nReceived: from y.example by mx.x.example; Tue, 01 Dec 2026 11:59:00 +0000\nAuthentication-Results: mx.x.example; dkim=pass header.d=y.example\n",

@@ -24,7 +24,7 @@ pub const DAY: i64 = 24 * 60 * MINUTE;
 pub const END: UnixTime = UnixTime(NOW.0 + 20 * DAY);
 
 /// A configuration with which a message may come again twenty times.
-pub const TWENTY: &str = "addresses = [\"alice@x.example\"]\n[used_log]\nredelivery_times = 20";
+pub const TWENTY: &str = "addresses = [\"alice@x.example\"]\n[used_log]\nmax_redeliveries = 20";
 
 /// The seeds of the keys, one for each use.
 pub const VENDOR: u8 = 1;

@@ -90,7 +90,7 @@ fn vendors() -> Vec<Case> {
             "directory.json",
             directory(NOW.plus(DAY), &pinned_keys("other.example", &[("a", OTHER_VENDOR, "")], "")),
         ),
-        case(Reason::UnknownKey, "newer", "The vendor is trusted; this key of his is not known.", newer.clone()),
+        case(Reason::UnknownKey, "newer", "The vendor is trusted; this key is not known.", newer.clone()),
         case(Reason::UnknownKey, "trusted-by-name", "The user named the vendor and pinned no key.", foreign("a"))
             .vendor("other.example.json", pinned("other.example", &[], "")),
         case(Reason::KeyConflict, "two-documents", "Two documents give different keys under one name.", ours())

@@ -1,5 +1,5 @@
-//! How a stamped message travels: nothing but the stamp is added, nobody on the way needs to know of it, and nothing on
-//! the way that a spammer could forge plays a part.
+//! How a stamped message travels: nothing but the stamp is added, and no host on the way needs to know of it. Nothing
+//! that a spammer could forge on the way matters.
 
 use crate::support::{ALICE, Home, Run, letter, run, traced};
 use std::path::Path;
@@ -36,8 +36,8 @@ fn opened(trace: &str, folder: &Path) -> Vec<String> {
 
 #[test]
 fn neither_sender_nor_recipient_has_a_key() {
-    // BC4: the sender opens no file of his, the recipient none but his configuration, the vendors' public documents and
-    // his state. The vendor's secret is in a home of its own.
+    // BC4: the sender opens no file of their own. The recipient opens only the configuration, the vendors' public
+    // documents and the state. The vendor's secret is in a home of its own.
     let vendor = Home::new();
     let stamp = vendor.issue(ALICE, []);
     let document = std::fs::read(vendor.config().with_file_name("vendors").join("stamps.example.json")).unwrap();
@@ -117,7 +117,7 @@ fn nothing_depends_on_where_a_message_claims_to_come_from() {
             home.run(["classify", "--dry-run"].iter().copied().chain(more.iter().copied()), message).says(verdict);
         };
         judge(&message, &[]);
-        for from in ["From: Alice <alice@x.example>", "From: <>", "X-From: nobody", "From: a@b, c@d", "From: \"x\" <x"]
+        for from in ["From: Alice <alice@x.example>", "From: <>", "X-From: absent", "From: a@b, c@d", "From: \"x\" <x"]
         {
             judge(&replaced(&message, from), &[]);
         }
@@ -221,14 +221,14 @@ fn a_stamp_certifies_no_content() {
 
 #[test]
 fn no_agent_of_ours_and_no_network_stands_between_sender_and_recipient() {
-    // BX1, BC5: judging asks nobody; what relays do to a message on its way does not matter.
+    // BX1, BC5: judging asks no host; what relays do to a message on its way does not matter.
     let home = Home::new();
     let stamped = String::from_utf8(home.stamped(&letter("1"))).unwrap();
     let relayed = format!("Return-Path: <bob@y.example>\nReceived: from y.example\n\tby mx.x.example\n{stamped}")
         .replace('\n', "\r\n");
     let (judged, trace): (Run, String) = traced(home.command().arg("classify"), "network", relayed.as_bytes());
     judged.exits(0).says("first-class paid");
-    // It looks for a resident process of the user's own, and for nobody else.
+    // It looks for a daemon of the user's own, and for no other process.
     let state = home.state();
     let own = |call: &&str| call.contains("AF_UNIX") && call.contains(state.to_str().unwrap());
     assert!(!trace.contains("AF_INET"), "{trace}");

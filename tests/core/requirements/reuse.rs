@@ -14,8 +14,8 @@ fn judge(home: &Home, now: &str, message: &[u8]) -> String {
 
 #[test]
 fn a_thief_can_replace_a_message_and_no_more() {
-    // BC13, BX4: whichever comes first is first-class, and nothing after it, whoever claims to send it, for as long as
-    // the stamp lasts.
+    // BC13, BX4: the message that comes first is first-class. Nothing after it is, whatever its sender field says, for
+    // as long as the stamp lasts.
     for thief_first in [false, true] {
         let home = Home::new();
         let stamp = home.issue(ALICE, ["--now", BEFORE, "--until", END]);

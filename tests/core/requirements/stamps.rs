@@ -130,7 +130,7 @@ fn stamps_of_several_vendors_are_noticed_and_one_is_spent() {
     let home = Home::new();
     home.vendor("other.example", "a");
     let none = home.run(["show"], &letter("1")).exits(65);
-    assert!(none.stderr.contains("there is no stamp"), "{none:?}");
+    assert!(none.stderr.contains("no stamp in this message"), "{none:?}");
     let vendors = |message: &[u8]| -> Vec<String> {
         let shown = home.run(["show", "--json"], message).exits(0);
         let json: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();

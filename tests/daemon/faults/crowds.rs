@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Memory that it may have in use, whoever comes; alone it has some 20 MiB as it is built for tests.
+/// Most memory that the daemon may use under any load; idle it uses some 20 MiB in a build for tests.
 const MEMORY: usize = 300 << 20;
 
 /// The process ends a connection whose frame takes longer; a second less, for what comes between.
@@ -159,7 +159,7 @@ fn who_reads_no_answer_keeps_nobody_out() {
     let mut deaf = crowd(&resident, 300);
     let question = frame::begin(Kind::Status, b"{}", 0).unwrap();
     for _ in 0..20 {
-        // Whoever asks before he has his answer is shown the door.
+        // A client that asks again before it has read its answer is disconnected.
         deaf.iter_mut().for_each(|stream| drop(stream.write_all(&question)));
     }
     others_are_served(&home, &resident, "deaf");

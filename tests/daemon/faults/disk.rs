@@ -24,7 +24,7 @@ impl Fault {
         let mut told = BufReader::new(strace.stderr.take().unwrap()).lines();
         let first = told.next().expect("it says something").unwrap();
         assert!(first.contains("attached"), "{first}");
-        // It goes on to say which threads come; somebody has to hear it.
+        // strace goes on to report each thread that it attaches to; its output has to be read.
         std::thread::spawn(move || told.count());
         Self(strace)
     }

@@ -68,7 +68,7 @@ fn insist(home: &Home, args: &[&str], stdin: &[u8]) -> Run {
 fn kills_at_random_lose_no_message_and_misclass_none() {
     let seconds = std::env::var(STORM_VARIABLE).map_or(STORM, |seconds| seconds.parse().unwrap());
     let home = Home::new();
-    home.configure(&format!("addresses = [\"{ALICE}\"]\n[used_log]\nredelivery_times = 255"));
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[used_log]\nmax_redeliveries = 255"));
     // No message comes so often that it were a second use.
     let stamps = 30 + 2 * usize::try_from(seconds).unwrap();
     let contest = Mutex::new(Contest::new(&home, stamps, "k"));
@@ -217,7 +217,7 @@ fn a_stopped_process_defers_mail_in_time_and_the_message_has_its_class_afterward
     resident.signal(Signal::CONT);
     home.classify(&plain).exits(11);
     home.classify(&known).exits(0).says("first-class again");
-    // It was asked, and may have answered to nobody.
+    // The daemon may have judged it, with an answer that reached no command.
     assert!(home.classify(&new).exits(0).text().starts_with("first-class "));
     resident.stop();
     resident.kill();

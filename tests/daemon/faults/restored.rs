@@ -22,10 +22,10 @@ fn is_found_again(home: &Home, resident: &Resident, name: &str) {
         if resident.connect().is_some() && resident.judged() > 1 {
             break;
         }
-        assert!(began.elapsed() < PATIENCE, "{name}: nobody finds it");
+        assert!(began.elapsed() < PATIENCE, "{name}: it is not found");
         thread::sleep(Duration::from_millis(200));
     }
-    // It has the log now, and whoever needs the file gets it.
+    // The daemon has the log now, and a process that needs the file gets it.
     let first = message(home, &format!("{name}0"), &format!("{name}0"));
     home.classify(&first).exits(0).says("first-class again");
     home.run(["revoke"], &first).exits(0);
@@ -47,7 +47,7 @@ fn sockets_that_were_removed_are_made_anew() {
     assert!(resident.connect().is_none());
     let began = Instant::now();
     while resident.connect().is_none() {
-        assert!(began.elapsed() < PATIENCE, "nobody finds it");
+        assert!(began.elapsed() < PATIENCE, "it is not found");
         thread::sleep(Duration::from_millis(50));
     }
     is_found_again(&home, &resident, "bare");

@@ -1,4 +1,4 @@
-//! That who asks the process and is told to wait says so in the system's log: nobody else does.
+//! A client whose message the daemon defers reports that to syslog; the daemon does not.
 
 use crate::support::resident::{PATIENCE, Resident};
 use crate::support::{ALICE, Home, letter};
@@ -31,7 +31,7 @@ fn what_the_process_cannot_decide_is_told() {
     fs::set_permissions(&vendor, Permissions::from_mode(0o600)).unwrap();
     resident.stop();
     home.classify(&message).exits(75);
-    told("the resident process does not answer");
+    told("the daemon does not answer");
     resident.signal(Signal::CONT);
     home.classify(&message).exits(0);
 }

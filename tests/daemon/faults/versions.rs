@@ -65,7 +65,7 @@ fn is_known(home: &Home) {
 }
 
 fn format(home: &Home) -> u32 {
-    // A copy: nobody else may have it open.
+    // A copy, because no other process may have it open.
     let copy = home.file("copy.redb");
     fs::copy(home.state().join("used.redb"), &copy).unwrap();
     let meta: TableDefinition<&str, u32> = TableDefinition::new("meta");
@@ -127,5 +127,5 @@ fn a_log_whose_journal_is_lost_defers_mail() {
     let home = home_with(&LEFT[..2]);
     let message = fs::read(fixtures().join("first-class/paid_header.eml")).unwrap();
     let said = home.run(["classify", "--now", "2026-12-01T12:00:00Z"], &message).exits(75);
-    assert!(said.stderr.contains("its journal is gone"), "{}", said.stderr);
+    assert!(said.stderr.contains("a journal file is missing"), "{}", said.stderr);
 }

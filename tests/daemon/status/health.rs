@@ -1,4 +1,4 @@
-//! Whether all is well, and what is said when it is not, or when nobody is there to say so.
+//! Health: the answer of a healthy daemon, of one with a fault, and what is reported when no daemon runs.
 
 use super::process::{Process, home};
 use crate::support::programs::{Port, eventually};
@@ -13,7 +13,7 @@ use std::thread;
 /// What `doctor` says about the resident process.
 fn doctor(home: &Home, more: &[&str]) -> String {
     let said = home.run(more.iter().copied().chain(["doctor"]), b"").text();
-    said.lines().find(|line| line.contains("  resident  ")).unwrap_or_else(|| panic!("{said}")).to_owned()
+    said.lines().find(|line| line.contains("  daemon  ")).unwrap_or_else(|| panic!("{said}")).to_owned()
 }
 
 #[test]
@@ -51,20 +51,20 @@ fn a_log_that_is_gone_is_told_of_and_its_sizes_are_not() {
     assert!(!numbers.contains_key("mailstamp_log_serials"), "{numbers:?}");
     home.classify(&stamped(&home.mint(ALICE, "2"), &letter("2"))).exits(75);
     assert_eq!(process.numbers()["mailstamp_messages_deferred_total"], 1.0);
-    assert!(doctor(&home, &[]).starts_with("odd "), "{}", doctor(&home, &[]));
+    assert!(doctor(&home, &[]).starts_with("warning "), "{}", doctor(&home, &[]));
 }
 
 #[test]
 fn without_a_process_there_is_a_hint_and_with_one_the_doctor_knows_it() {
     let home = home("");
     let said = home.run(["status"], b"").exits(69);
-    assert!(said.stderr.contains("no resident process") && said.stderr.contains("mailstamp serve"), "{}", said.stderr);
+    assert!(said.stderr.contains("no daemon is running") && said.stderr.contains("mailstamp serve"), "{}", said.stderr);
     assert_eq!(said.text(), "");
-    assert!(doctor(&home, &[]).starts_with("ok       resident        none"), "{}", doctor(&home, &[]));
+    assert!(doctor(&home, &[]).starts_with("ok       daemon          none"), "{}", doctor(&home, &[]));
 
     let process = Process::begin(&home);
     let expected = format!(
-        "ok       resident        process {} of version {} answers, and uses the same files",
+        "ok       daemon          process {} of version {} answers, and uses the same files",
         process.pid(),
         env!("CARGO_PKG_VERSION")
     );
@@ -72,7 +72,7 @@ fn without_a_process_there_is_a_hint_and_with_one_the_doctor_knows_it() {
     // Who names a configuration would use another, for all that anybody knows.
     let config = home.config();
     let named = ["--config", config.to_str().unwrap()];
-    assert!(doctor(&home, &named).starts_with("warning  resident  "), "{}", doctor(&home, &named));
+    assert!(doctor(&home, &named).starts_with("warning  daemon  "), "{}", doctor(&home, &named));
     let told = home.run(named.into_iter().chain(["status"]), b"").exits(0).text();
     assert!(told.contains("\nfiles        others than yours: it judges none of your messages\n"), "{told}");
 }
@@ -85,7 +85,7 @@ fn somebody_who_does_not_answer_is_no_resident_process() {
     let hangs_up = thread::spawn(move || (0..2).for_each(|_| drop(listener.accept().unwrap())));
     let said = home.run(["status"], b"").exits(69);
     assert!(said.stderr.contains("does not answer"), "{}", said.stderr);
-    assert!(doctor(&home, &[]).starts_with("error    resident  "), "{}", doctor(&home, &[]));
+    assert!(doctor(&home, &[]).starts_with("error    daemon  "), "{}", doctor(&home, &[]));
     hangs_up.join().unwrap();
 }
 
@@ -111,12 +111,12 @@ fn numbers_are_for_this_machine_only_and_only_if_asked_for() {
     let taken = TcpListener::bind(("127.0.0.1", port.number())).unwrap();
     let address = taken.local_addr().unwrap();
     home.configure(&format!("addresses = [\"{ALICE}\"]\n[serve]\nmetrics = \"{address}\""));
-    // Somebody else may have taken the address to keep it from serving.
+    // Another user may have taken the address to keep the daemon from serving.
     let errors = fs::File::create(home.file("serve.log")).unwrap();
     let mut served = Served(home.command().arg("serve").stderr(errors).spawn().unwrap());
     let log = || fs::read_to_string(home.file("serve.log")).unwrap();
     eventually("the socket", || log().contains("serving at").then_some(()));
-    let warning = format!("warning: cannot listen at {address}, as serve.metrics says");
+    let warning = format!("warning: serve.metrics: cannot listen at {address}");
     eventually("the warning", || log().contains(&warning).then_some(()));
     assert!(!log().contains("metrics at"), "{}", log());
     home.classify(&letter("plain")).exits(11);
@@ -126,7 +126,7 @@ fn numbers_are_for_this_machine_only_and_only_if_asked_for() {
     eventually("the numbers", || log().contains(&format!("metrics at http://{address}/metrics")).then_some(()));
     // A second one goes away at once, and for good.
     let second = home.run(["serve"], b"").exits(78);
-    assert!(second.stderr.contains("mailstamp serve runs already"), "{}", second.stderr);
+    assert!(second.stderr.contains("mailstamp serve is already running"), "{}", second.stderr);
     judged_one();
     let pid = rustix::process::Pid::from_child(&served.0);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

@@ -37,7 +37,7 @@ fn what_was_judged_is_what_is_counted() {
     home.classify(&letter("9")).exits(75);
     fs::write(home.config(), config).unwrap();
     home.classify(&letter("9")).exits(11);
-    // Somebody who names his configuration judges by himself, and has only the log answer.
+    // A command that names its configuration judges locally, and only the log answers.
     let named = ["--config", home.config().to_str().unwrap(), "classify"].map(str::to_owned);
     for (stamp, id, code) in [("d", "10", 0), ("d", "10", 0), ("d", "11", 21)] {
         run(home.command().args(&named), &stamped(&mint(stamp), &letter(id))).exits(code);
@@ -59,8 +59,7 @@ fn what_was_judged_is_what_is_counted() {
     assert_eq!(told["classes"], classes);
     let reasons = json!({ "paid": 2, "again": 1, "no-stamp": 4, "not-for-me": 1, "malformed": 1, "used": 1 });
     assert_eq!(told["reasons"], reasons);
-    let answers =
-        json!({ "fresh": 1, "again": 1, "double": 1, "ended": 0, "granted": 0, "revoked": 0, "undecided": 0 });
+    let answers = json!({ "fresh": 1, "redelivery": 1, "double-spend": 1, "ended": 0, "granted": 0, "revoked": 0, "deferred": 0 });
     assert_eq!(told["log_answers"], answers);
     assert_eq!((&told["log"]["answers"], &told["log"]["serials"]), (&json!(true), &json!(3)));
     let bytes = 512 * fs::metadata(home.state().join("used.redb")).unwrap().blocks();
@@ -103,7 +102,7 @@ fn what_was_judged_is_what_is_counted() {
         ("mailstamp_judgement_seconds_count", 11.0),
         ("mailstamp_judgement_seconds_bucket{le=\"+Inf\"}", 11.0),
         ("mailstamp_connections", 0.0),
-        ("mailstamp_log_answers_total{answer=\"double\"}", 1.0),
+        ("mailstamp_log_answers_total{answer=\"double-spend\"}", 1.0),
         ("mailstamp_log_up", 1.0),
         ("mailstamp_log_serials", 3.0),
         ("mailstamp_log_journal_rows", 0.0),

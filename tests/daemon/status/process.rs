@@ -85,7 +85,7 @@ pub fn home(more: &str) -> Home {
     home
 }
 
-/// The same of somebody who has a directory, which was not asked for long.
+/// Returns the same home, with a directory that was not refreshed for long.
 pub fn home_with_directory() -> Home {
     let home = home("");
     let source = "[[source]]\npublisher = \"stamps.example\"\nfrom = \"https://stamps.example/directory\"\n";

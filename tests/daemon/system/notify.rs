@@ -57,7 +57,7 @@ fn the_first_message_starts_it_and_the_manager_hears_how_it_is() {
     let socket = home.state().join("socket");
     super::eventually("the socket", || socket.exists().then_some(()));
     manager.0.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    assert!(manager.0.recv(&mut [0; 100]).is_err(), "nobody has asked for anything");
+    assert!(manager.0.recv(&mut [0; 100]).is_err(), "a notification came before a request");
     manager.0.set_read_timeout(Some(PATIENCE)).unwrap();
 
     let message = stamped(&home.mint(crate::support::ALICE, "first"), &letter("first"));
@@ -81,7 +81,7 @@ fn the_first_message_starts_it_and_the_manager_hears_how_it_is() {
     assert_eq!(manager.hears_next(), "STOPPING=1\n");
     assert_eq!(service.ends(), Some(0));
     assert!(socket.exists(), "the socket is systemd's");
-    // Nobody listens there any more, in this test; the log is as a single command leaves it.
+    // No process listens there any more, in this test; the log is as a single command leaves it.
     assert!(!home.state().join("used.redb.journal0").exists());
     home.classify(&message).exits(0).says("first-class again");
 }

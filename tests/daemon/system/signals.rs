@@ -1,4 +1,4 @@
-//! Signals while messages are judged: nobody is sent away by a reload, and everybody has his verdict at the end.
+//! Signals while messages are judged: a reload drops no client, and every client gets its verdict before the end.
 
 use super::{Service, ask, judged, question};
 use crate::support::{ALICE, Home, letter, stamped};
@@ -116,7 +116,7 @@ fn the_log_is_left_in_order_where_folders_are_watched() {
     assert!(!home.state().join("used.redb.journal0").exists(), "the log was not left as it should be");
 }
 
-/// A server that takes all the time that it is given keeps nobody from ending.
+/// A server that takes all the time that it is given does not keep the daemon from ending.
 #[test]
 fn it_ends_in_the_middle_of_a_fetching() {
     let home = Home::new();

@@ -90,7 +90,7 @@ fn the_services_are_shut_in() {
         (exposure("--user", &home, "mailstamp.service"), exposure("--system", &home, "mailstamp-system.service"));
     assert!(system < 2.0, "{system}");
     assert!(user < 2.0, "{user}");
-    // A user's own systemd has no other way to all of that; in the system's, all users who ask would be nobody.
+    // A user's own systemd has no other way to all of that. In the system's, every client would be the user nobody.
     assert!(has(&unit(&home, "mailstamp.service"), "PrivateUsers"));
     assert!(!has(&unit(&home, "mailstamp-system.service"), "PrivateUsers"));
 }

@@ -1,5 +1,5 @@
-//! Whom a resident process answers, and for whom he may ask: real processes of several users of this machine. Needs root,
-//! who alone can run them.
+//! Which users a daemon answers, and for which mailboxes they may ask: real processes of several users of this machine.
+//! Needs root, since only root can run them.
 
 use super::{Service, ask, judged, question};
 use crate::support::programs::{chmod, eventually, give, install, program};
@@ -13,11 +13,11 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Users of every Debian: the one that the service runs as, one who has mail, one who has none of his.
+/// Users of every Debian: the user of the service, a user with mail, and a user without.
 const MAIL: (u32, &str) = (8, "mail");
 const GAMES: (u32, &str) = (5, "games");
 const NEWS: (u32, &str) = (9, "news");
-/// Whom the kernel names where it cannot name somebody.
+/// The user id that the kernel reports for an id that it cannot map.
 const NOBODY: u32 = 65_534;
 
 /// A folder that all users can enter, with the program in it, and the socket as systemd makes it: root's.
@@ -54,7 +54,7 @@ impl System {
         run(&mut self.command(uid, &format!("home-{uid}"), &args), message)
     }
 
-    /// Has this user find the socket where he looks first.
+    /// Puts the socket where this user's commands look first.
     fn leads(&self, uid: u32) {
         let home = self.home.file(&format!("home-{uid}"));
         let state = home.join(".local/state/mailstamp");
@@ -111,7 +111,7 @@ fn each_user_asks_for_his_own_mailbox_and_root_for_any() {
         system.leads(uid);
     }
 
-    // His own mailbox, whatever he says of himself.
+    // The caller's own mailbox, whatever the environment says.
     system.classify(GAMES.0, &[], &system.mail_for(GAMES.1, "g1")).exits(0).says("first-class paid");
     let mut pretender = system.command(GAMES.0, "home-5", &["classify"]);
     pretender.env("USER", "news@x.example").env("RECIPIENT", "news@x.example");
@@ -131,8 +131,8 @@ fn each_user_asks_for_his_own_mailbox_and_root_for_any() {
     let unnamed = system.classify(0, &[], &system.mail_for(MAIL.1, "m1")).exits(75);
     assert!(unnamed.stderr.contains("the mailbox is not known"), "{}", unnamed.stderr);
 
-    // By his own clock he could have what others share forgotten; and nobody is somebody. Both judge for themselves, and
-    // trust no vendor.
+    // With a clock of its own a client could make the shared log forget; and the user nobody stands for several users.
+    // Both judge locally, and trust no vendor.
     let before = judged(&system.socket(), "unknown-vendor");
     system.classify(GAMES.0, &["--now", "2026-12-01T00:00:00Z"], &letter("now")).exits(11);
     system.classify(NOBODY, &[], &system.mail_for("nobody", "o1")).exits(13).says("unverified unknown-vendor");
@@ -144,7 +144,7 @@ fn each_user_asks_for_his_own_mailbox_and_root_for_any() {
     assert_eq!(mailboxes, [GAMES.1, NEWS.1]);
 }
 
-/// Threat 27, by one of many users: eight of the longest messages, of which he keeps the last byte back.
+/// Threat 27, by one of many users: eight of the longest messages, each without its last byte.
 #[test]
 fn one_user_takes_no_memory_from_the_others() {
     let system = System::new();
@@ -191,7 +191,7 @@ fn users_of_another_directory_have_their_mailboxes_too() {
     }
     system.classify(70_001, &[], &system.mail_for("zoe", "z1")).exits(0).says("first-class paid");
     system.classify(70_001, &[], &system.mail_for("news", "n1")).exits(20).says("invalid not-for-me");
-    // Who is in no directory judges for himself, and trusts no vendor.
+    // A user without an entry in the directory judges locally, and trusts no vendor.
     system.classify(70_002, &[], &system.mail_for("zoe", "z2")).exits(13).says("unverified unknown-vendor");
     assert!(system.home.file("state/zoe").exists());
 }
@@ -249,7 +249,7 @@ fn a_users_own_process_answers_nobody_else() {
     let message = system.mail_for("alice", "a1");
     let classify = |uid| run(&mut system.command(uid, "home-5", &["classify"]), &message);
     classify(GAMES.0).exits(0).says("first-class paid");
-    // At the same place, with the same files: he is not answered, and the files are not his.
+    // At the same path, with the same files: the daemon does not answer, and the files belong to another user.
     classify(NEWS.0).exits(75);
     assert_eq!(judged(&system.socket(), "again"), 0);
     // root is.
@@ -257,7 +257,7 @@ fn a_users_own_process_answers_nobody_else() {
     assert_eq!(judged(&system.socket(), "again"), 1);
 }
 
-/// Whoever can write to the folder in which somebody else looks for his process could answer him.
+/// A user who can write to the folder in which another user looks for the daemon could answer in its place.
 #[test]
 fn a_socket_of_another_user_is_not_asked() {
     let system = System::new();
@@ -279,11 +279,11 @@ fn a_socket_of_another_user_is_not_asked() {
     chmod(&socket, 0o666);
     symlink(&socket, state.join("socket")).unwrap();
     system.classify(NEWS.0, &[], &letter("plain")).exits(11).says("unstamped no-stamp");
-    assert_eq!(forger.ends(), Some(0), "he was shown a message");
+    assert_eq!(forger.ends(), Some(0), "the forger was shown a message");
 }
 
-/// systemd's PrivateUsers, of which the unit for a user makes use, leaves no user but its own: root's files seem to be
-/// nobody's.
+/// systemd's PrivateUsers, which the unit for a user sets, maps no user but its own: root's files seem to belong to the
+/// user nobody.
 #[test]
 fn without_root_in_the_namespace_only_the_systems_configuration_is_roots() {
     let system = System::new();
@@ -306,6 +306,6 @@ fn without_root_in_the_namespace_only_the_systems_configuration_is_roots() {
         let own = judge(namespace, &[]).exits(78);
         assert!(own.stderr.contains("nonsense"), "it was not read: {}", own.stderr);
         let named = judge(namespace, &["--config", file.to_str().unwrap()]).exits(78);
-        assert!(named.stderr.contains("who is neither you nor root"), "{}", named.stderr);
+        assert!(named.stderr.contains("neither you nor root"), "{}", named.stderr);
     }
 }

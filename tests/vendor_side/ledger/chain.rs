@@ -1,4 +1,4 @@
-//! An audit finds whatever somebody edits who can write the file, and says where.
+//! An audit finds every edit of the file that was made behind the program's back, and says where.
 
 use super::{NOW, Shop, WAIT, handed, open, order, orders, texts};
 use mailstamp::accounting::hash_chain::Head;
@@ -15,7 +15,7 @@ const REVOKED: TableDefinition<&str, u64> = TableDefinition::new("revoked");
 const VOUCHER: TableDefinition<&[u8; 32], u64> = TableDefinition::new("voucher");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
-/// Edits the file as somebody would who knows what it is.
+/// Edits the file as an attacker would who knows its format.
 pub fn edit(file: &Path, change: impl FnOnce(&WriteTransaction)) {
     let database = Database::open(file).unwrap();
     let tx = database.begin_write().unwrap();
@@ -134,7 +134,7 @@ fn a_stamp_that_was_given_back_its_worth_is_found() {
         let (serial, row) = rows.into_iter().find(|(_, row)| row & 7 == 1).unwrap();
         table.insert(&serial, row & !7).unwrap();
     });
-    assert_eq!(found, ["what became of the stamps is not what the entries say"]);
+    assert_eq!(found, ["the states of the stamps do not match the entries"]);
     let found = problems(|tx| {
         tx.open_table(SERIAL).unwrap().insert(&[9; 16], 8).unwrap();
     });

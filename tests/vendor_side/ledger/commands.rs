@@ -206,7 +206,7 @@ fn what_is_wrong_is_said_with_its_status() {
     let home = Home::bare();
     home.configure("");
     let run = vendor(&home, "status", "").exits(66);
-    assert!(run.stderr.contains("`mailstamp vendor init` makes them"), "{}", run.stderr);
+    assert!(run.stderr.contains("`mailstamp vendor init` creates one"), "{}", run.stderr);
     let init = ["vendor", "init", "--vendor", "Stamps.example", "--kid", "a", "--price", "0.001 EUR"];
     home.run(init, b"").exits(65);
     let init = ["vendor", "init", "--vendor", "stamps.example", "--kid", "a", "--price", "0.001"];
@@ -215,7 +215,7 @@ fn what_is_wrong_is_said_with_its_status() {
     let home = self::home();
     let init = ["vendor", "init", "--vendor", "stamps.example", "--kid", "a", "--price", "0.001 EUR"];
     home.run(init, b"").exits(73);
-    vendor(&home, "account show nobody", "").exits(65);
+    vendor(&home, "account show absent", "").exits(65);
     vendor(&home, "stamp AAAAAAAAAAAAAAAAAAAAAA", "").exits(65);
     let elsewhere = home.file("elsewhere");
     let mut command = home.command();

@@ -1,6 +1,6 @@
-//! A vendor's ledger, from outside: what it promises under any order of work, under parallel work, after `kill -9`, after
-//! an old backup was put back, and after somebody edited the file. Where a process is needed it is this program itself,
-//! started again with the name of a test that then plays its part.
+//! A vendor's ledger, from outside: its promises under any order of work, under parallel work, after `kill -9`, after
+//! an old backup was put back, and after an edit of the file. Where another process is needed, it is this test program,
+//! started again with the name of a test that does its work.
 
 mod always;
 mod chain;

@@ -316,7 +316,7 @@ fn unused_stamps_go_back_to_their_buyer_and_are_revoked_with_it() {
     assert_eq!(shop.ledger.revoked_serials().unwrap(), std::slice::from_ref(&serial));
     assert_eq!(shop.ledger.published().unwrap().revoked.into_iter().collect::<Vec<_>>(), [serial.to_string()]);
     assert_eq!(shop.ledger.stamp(&serial).unwrap().unwrap().state, StampState::Refunded);
-    // It is published until nobody can take it any more: 30 days, and 30 more for mail that comes late.
+    // It is published until no recipient can accept it any more: 30 days, and 30 more for mail that comes late.
     let published = |days: i64| {
         let at = NOW.plus(days * 86_400);
         let edition = shop.ledger.edition(None, &Changes::default(), at, at.plus(1)).unwrap();
@@ -440,7 +440,7 @@ fn an_address_is_proved_by_a_mailed_code() {
     let late = refused(shop.ledger.confirm_code(other.number, "far.example", &code, NOW.plus(86_401)));
     assert_eq!(late.code(), "no-code");
     let broken = shop.ledger.send_code(joe.number, "x@far.example", std::path::Path::new("/bin/false"), NOW);
-    assert!(broken.unwrap_err().to_string().starts_with("/bin/false did not take the mail"));
+    assert!(broken.unwrap_err().to_string().starts_with("/bin/false: mail not accepted"));
 }
 
 #[test]
@@ -454,7 +454,7 @@ fn nobody_is_flooded_with_codes() {
         Rejection::CodeWaiting { after, .. } | Rejection::ManyCodes { after } => after.since(NOW),
         other => panic!("{other}"),
     };
-    // One recipient, whatever stands behind a plus, and whoever asks.
+    // One recipient, whatever follows a plus, and whichever account asks.
     send(&joe, "bob+1@far.example", NOW).unwrap();
     for (account, to) in [(&joe, "bob+2@far.example"), (&joe, "Bob@far.example"), (&eve, "bob@far.example")] {
         assert_eq!(after(refused(send(account, to, NOW.plus(599)))), 600);

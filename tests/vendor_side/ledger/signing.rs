@@ -66,7 +66,7 @@ fn customers_cannot_make_the_directory_longer_than_readers_take() {
     assert_eq!(shop.ledger.refund(account.number, &stamps[..1], NOW).unwrap().each, [Ok(1)]);
     assert_eq!(refused(shop.ledger.refund(account.number, &stamps[1..2], NOW)).code(), "revoked-full");
     assert_eq!(refused(shop.ledger.revoke_bought(&[serial(1)], NOW)).code(), "revoked-full");
-    // The vendor himself can, and what there is can be published.
+    // The vendor still can, and what there is can be published.
     assert_eq!(shop.ledger.revoke(&[serial(2)], NOW).unwrap(), 1);
     shop.ledger.edition(None, &Changes::default(), NOW, NOW.plus(1)).unwrap();
     // When stamps have ended there is room again.

@@ -1,4 +1,4 @@
-//! Many at once, in one process and in several: no serial twice, no stamp taken back twice, nobody lost.
+//! Many requests at once, in one process and in several: no serial twice, no stamp taken back twice, no request lost.
 
 use super::{NOW, Shop, WAIT, handed, open, orders, terms, texts};
 use mailstamp::accounting::order::Order;

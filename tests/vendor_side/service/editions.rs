@@ -76,7 +76,7 @@ fn who_knows_the_old_key_follows_to_the_new_one() {
     let mut town = Town::new();
     town.refresh();
     let run = town.vendor(&["rotate", "2027q1"]);
-    assert!(run.stderr.contains("another time --prepare"), "{}", run.stderr);
+    assert!(run.stderr.contains("next time --prepare"), "{}", run.stderr);
     let stamped = town.letter("one");
     assert_eq!(town.home.run(["classify", "--dry-run"], &stamped).text(), "unverified unknown-key\n");
     town.refresh();
@@ -101,7 +101,7 @@ fn a_prepared_key_is_known_before_it_signs() {
     assert!(show(&town.letter("one")).contains("2026q4"));
     town.try_vendor(&["rotate", "--prepare", "2027q1"]).exits(65);
     assert_eq!(town.vendor(&["rotate", "2027q1"]).stderr, "");
-    // Nobody has refreshed since.
+    // No recipient has refreshed since.
     let stamped = town.letter("two");
     assert!(show(&stamped).contains("2027q1"));
     assert_eq!(town.home.classify(&stamped).exits(0).text(), "first-class paid\n");
@@ -128,7 +128,7 @@ fn what_the_ledger_knows_is_published_and_no_edition_goes_back() {
     assert!(second.version > first.version, "{} after {}", second.version, first.version);
     let own = &second.vendors[0];
     assert_eq!(own.buy.as_deref(), Some("https://stamps.example/"));
-    assert_eq!(own.prices[0].credits, 500);
+    assert_eq!(own.prices[0].parts().1, 500);
     // Afterwards there is, and it is said.
     let run = town.vendor(&["revoke", &serial]);
     let command = format!("mailstamp vendor publish --ledger {}", town.shop.folder().display());

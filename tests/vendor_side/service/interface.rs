@@ -110,7 +110,7 @@ fn real_answers_are_those_of_the_description() {
     talk.say("GET", "/v1/history?most=1", Value::Null, 200);
     talk.say("GET", "/v1/history", Value::Null, 200);
 
-    // The recipient hands his used stamp in, once he has proved who he is.
+    // The recipient hands in a used stamp, after proving the ownership of the address.
     let stamp = bought["stamps"][0]["stamp"].clone();
     let handed = json!({ "stamps": [{ "stamp": stamp }, { "stamp": "no stamp" }] });
     let early = talk.say("POST", "/v1/deposits", handed.clone(), 200).json();
@@ -304,7 +304,7 @@ fn numbers_are_told_on_a_listener_of_their_own() {
     http::ask(shop.metrics, "GET", "/v1/account", &[], b"").unwrap().is(404);
 }
 
-// BP2f: an intermediary buys for somebody, of whom nothing is written down anywhere
+// BP2f: an intermediary buys for a sender; nothing about that sender is written down anywhere
 #[test]
 fn nothing_of_a_sender_is_kept_when_another_buys_for_him() {
     let shop = Shop::open(10, &[]);

@@ -1,4 +1,4 @@
-//! What nobody may exceed: rates, connections, time; and TLS by itself.
+//! Limits of the service: rates, connections, time; and TLS without a proxy.
 
 use crate::support::http::{self, Answer, Connection};
 use crate::support::programs::{PATIENCE, eventually, stand_in};
@@ -72,7 +72,7 @@ fn a_trusted_proxy_tells_addresses_apart_and_nobody_else_does() {
         let more: &[&str] = if trusted { &["--trusted-proxy", "127.0.0.1"] } else { &[] };
         let shop = Shop::open(0, &[&["--address-rate", "1"], more].concat());
         let from = |address: &str| {
-            // What stands before the last one, the caller can have written himself.
+            // The client can have written everything before the last address.
             let value = format!("198.51.100.1, {address}");
             http::ask(shop.address, "GET", "/v1/prices", &[("X-Forwarded-For", &value)], b"").unwrap().status
         };
@@ -206,7 +206,7 @@ fn it_speaks_tls_by_itself_and_takes_a_renewed_certificate() {
     };
     let account: Value = serde_json::from_slice(&ask().exits(0).stdout).unwrap();
     assert_eq!(account["balance"], json!(10));
-    // Who speaks no TLS gets nothing, and holds up nobody.
+    // A client without TLS gets no answer, and delays no other client.
     assert!(http::ask(shop.address, "GET", "/healthz", &[], b"").is_err());
 
     fs::remove_file(path("ca.pem")).unwrap();
@@ -229,7 +229,7 @@ fn a_second_shop_over_the_same_ledger_is_told_so() {
     let home = crate::support::Home::bare();
     let run =
         home.run(["vendor", "serve", "--listen", "127.0.0.1:0", "--ledger", ledger.to_str().unwrap()], b"").exits(75);
-    assert!(run.stderr.contains("a shop serves the ledger in ") && run.stderr.contains(" already"), "{}", run.stderr);
+    assert!(run.stderr.contains(": already served by another process"), "{}", run.stderr);
 }
 
 #[test]

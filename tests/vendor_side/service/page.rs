@@ -110,7 +110,8 @@ fn a_form_that_is_sent_again_after_a_restart_charges_nothing() {
     assert_eq!(worth(&shop, &code), 4);
     let mode = fs::metadata(shop.folder().join("forms.secret")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    // Nobody is signed in any more: what was paid from the account is not paid otherwise, or told to be undone.
+    // The restart ended the session: what was paid from the account is not paid in another way, and the page does not
+    // say that nothing was done.
     let fields = [("token", after.token.as_str()), ("purchase", "p"), ("recipient", ALICE), ("pay", "account")];
     let page = after.post("/buy", &[], &fields).is(422).text();
     assert!(page.contains("look at your history first"), "{page}");

@@ -1,5 +1,5 @@
-//! `mailstamp directory add`: one more source in the list. A vendor whom the user does not trust yet is looked at there, and
-//! his keys are shown: trust is given by a person, once, and never by a program.
+//! `mailstamp directory add`: adds a source to the list. For a vendor that the user does not trust yet, it fetches and
+//! shows the keys. Trust is given by a person, once, and never by a program.
 
 use crate::cli::commands::trust;
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, UNAVAILABLE};
@@ -17,8 +17,8 @@ use crate::net::https::Conditions;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
-/// List a source from which a vendor's directory is fetched. A vendor whom you do not trust yet is shown with his keys, and
-/// trusted if you say so.
+/// Add a source from which a vendor's directory is fetched. For a vendor that you do not trust yet, the keys are shown,
+/// and you are asked whether to trust them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp directory add stamps.example\n  \
@@ -28,30 +28,27 @@ pub struct Args {
     /// The vendor, or the publisher of a directory of many vendors
     #[arg(value_name = "VENDOR")]
     vendor: String,
-    /// Where his directory is: https://…, dns, or a file [default: the well-known place of the vendor]
+    /// Where the directory is: https://…, dns, or a file [default: the well-known address of the vendor]
     #[arg(long, value_name = "SOURCE")]
     from: Option<String>,
     /// What new keys need: the signature of a known key, or the source itself
     #[arg(long, value_name = "HOW", default_value = "signed", value_parser = ["signed", "channel"])]
     new_keys: String,
-    /// Take keys from this source also if it cannot be authenticated
+    /// Take keys from this source even if it cannot be authenticated
     #[arg(long)]
     accept_weak: bool,
-    /// For how long what it said counts when it answers no more, as 30d
+    /// How long the last answer counts when the source stops answering, as 30d
     #[arg(long, value_name = "LENGTH")]
     max_age: Option<String>,
-    /// With a vendor not trusted yet: let him list the keys of the other vendors that you trust
+    /// With a vendor not trusted yet: let it list the keys of the other vendors that you trust
     #[arg(long)]
     any: bool,
-    /// Trust what is found without being asked
+    /// Trust the keys without asking
     #[arg(long)]
     yes: bool,
 }
 
 /// Runs the command.
-///
-/// # Errors
-/// A failure that says what was wrong.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let (_, places) = Paths::read(given)?;
     let vendors = places.vendors()?;
@@ -68,12 +65,12 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         text.push_str(if text.ends_with('\n') { "\n" } else { "\n\n" });
     }
     text.push_str(&table);
-    // All of it, so that nothing is written that could not be read again.
+    // The whole file is parsed, so that nothing is written that could not be read again.
     let listed = directory_sources::parse(&text, &path).map_err(|error| Failure::new(DATA, error))?;
     let pinned = pinned::placed(vendors).map_err(|error| Failure::new(CONFIG, error))?.pinned;
     if pinned.trusts(&args.vendor) {
         if args.any {
-            let message = format!("{} is trusted already, and --any would change for what", args.vendor);
+            let message = format!("{} is trusted already; --any would change what it may publish", args.vendor);
             return Err(Failure::new(DATA, message).hint(format!(
                 "write \"publishes\": \"any\" into {}.json in {}",
                 args.vendor,
@@ -88,7 +85,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Shows whom the source presents, and pins him if the user says so.
+/// Shows the vendor that the source presents, and pins it if the user agrees.
 fn introduce(args: &Args, listed: &Sources, vendors: &Path) -> Result<(), Failure> {
     let Some(source) = listed.list.last() else { return Ok(()) };
     let (entry, authentic) = found(listed, source)?;
@@ -100,7 +97,7 @@ fn introduce(args: &Args, listed: &Sources, vendors: &Path) -> Result<(), Failur
             DATA,
             format!("{}: nothing proves that this comes from {}", source.origin, entry.vendor),
         )
-        .hint("get his document elsewhere and trust it by hand, or give --accept-weak"));
+        .hint("get the vendor's document elsewhere and trust it by hand, or give --accept-weak"));
     }
     let publishes = if args.any { Publishes::Any } else { Publishes::Own };
     let entry = VendorEntry { publishes, ..entry };
@@ -126,7 +123,8 @@ fn found(listed: &Sources, source: &Source) -> Result<(VendorEntry, bool), Failu
     Ok((entry, fetched.authentic))
 }
 
-/// What the user is about to trust. The keys' names were checked, the keys are PASERK: neither can hold anything else.
+/// Shows the keys that the user is about to trust. The names were checked and the keys are PASERK, so neither can hold
+/// anything else.
 fn show(entry: &VendorEntry, authentic: bool) -> Result<(), Failure> {
     output::line(&format!("{}{}", entry.vendor, if authentic { "" } else { " (not authenticated)" }))?;
     for key in &entry.keys {
@@ -142,7 +140,7 @@ fn show(entry: &VendorEntry, authentic: bool) -> Result<(), Failure> {
 
 fn confirmed(vendor: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::new(DATA, format!("{vendor} is not trusted yet, and nobody is here to say so"))
+        return Err(Failure::new(DATA, format!("{vendor} is not trusted yet, and standard input is not a terminal"))
             .hint("compare the keys, and give --yes"));
     }
     let mut stderr = io::stderr().lock();

@@ -1,4 +1,4 @@
-//! `mailstamp directory list`: the sources, what they said last, and the keys that came of it.
+//! `mailstamp directory list`: shows the sources, their last answers, and the resulting keys.
 
 use crate::cli::commands::trust;
 use crate::cli::ui::exit_status::{CONFIG, Failure};
@@ -10,7 +10,7 @@ use crate::os::clock;
 use crate::time::UnixTime;
 use serde_json::{Value, json};
 
-/// List the sources, when they answered last and with which version, and the keys of their publishers.
+/// List the sources with the time and version of their last answer, and the keys of their publishers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp directory list\n  mailstamp directory list --json")]
 pub struct Args {

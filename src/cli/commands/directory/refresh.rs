@@ -1,4 +1,4 @@
-//! `mailstamp directory refresh` and `check`: ask all sources, say what came of it, and raise an alarm where sources
+//! `mailstamp directory refresh` and `check`: query all sources, report the results, and raise an alarm where sources
 //! contradict each other or themselves.
 
 use crate::cli::ui::exit_status::{CONFIG, DATA, Failure, TEMPFAIL, UNAVAILABLE};
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-/// Fetch the directories from all sources that you listed, and from nowhere else, and keep what is believed.
+/// Fetch the directories from all sources that you listed, and from nowhere else, and store those that are accepted.
 ///
-/// The exit status is 0 when every publisher's directory could be had from one of his sources, 69 when one could not, and 65
-/// when something is wrong with what was had.
+/// The exit status is 0 when each publisher's directory was fetched from one of its sources, 69 when one was not, and
+/// 65 when something fetched is wrong.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp directory refresh\n  mailstamp directory refresh --quiet")]
 pub struct Args {
@@ -27,7 +27,7 @@ pub struct Args {
     quiet: bool,
 }
 
-/// Fetch the directories as refresh does, say what would be believed, and keep nothing.
+/// Fetch the directories as refresh does, report what would be accepted, and store nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp directory check\n  mailstamp directory check --json")]
 pub struct CheckArgs {
@@ -39,7 +39,7 @@ pub struct CheckArgs {
 /// Runs `refresh`.
 ///
 /// # Errors
-/// A failure when nothing could be asked.
+/// A failure when no source could be queried.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     refreshed(given, args.json, args.quiet, true)
 }
@@ -47,7 +47,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
 /// Runs `check`.
 ///
 /// # Errors
-/// A failure when nothing could be asked.
+/// A failure when no source could be queried.
 pub fn check(args: &CheckArgs, given: &CliOverrides) -> Result<u8, Failure> {
     refreshed(given, args.json, false, false)
 }
@@ -81,7 +81,7 @@ fn refreshed(given: &CliOverrides, as_json: bool, quiet: bool, keep: bool) -> Re
     })
 }
 
-/// What went well.
+/// Formats a success.
 fn good(outcome: &SourceOutcome) -> Option<String> {
     let news = match outcome.result.as_ref().ok()? {
         RefreshResult::Unchanged => "nothing new".to_owned(),
@@ -108,12 +108,12 @@ fn json(outcome: &SourceOutcome) -> Value {
     })
 }
 
-/// Problems on standard error; what is alarming is in the system's log already.
+/// Prints problems to standard error. Alarms are in syslog already.
 fn tell(outcomes: &[SourceOutcome], alarms: &[String]) {
     let mut stderr = io::stderr().lock();
     for outcome in outcomes {
         if let Some(problem) = problem(outcome).filter(|_| alert(outcome).is_none()) {
-            // Nobody may be listening any more; there is no better place to say so.
+            // Standard error may be closed by now, and there is no better channel.
             let _ = writeln!(stderr, "mailstamp: warning: {problem}");
         }
     }

@@ -1,10 +1,10 @@
-//! Charts as SVG inside the page: columns for periods, stacked or side by side. The drawing is stretched to the width that
-//! it is given, so it holds no text: scales and days stand beside it as text of the page, which stays readable on a phone.
+//! Charts as SVG inside the page: columns for periods, stacked or side by side. The page stretches a drawing to its
+//! width, so the drawing holds no text. Scales and days are text of the page beside it, readable on a phone.
 
 use crate::cli::ui::counts::grouped;
 use std::fmt::Write;
 
-/// Text with everything escaped that means something to HTML, in an element or in a quoted attribute.
+/// Escapes text for HTML, in an element or in a quoted attribute.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -21,28 +21,28 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// What is drawn.
+/// Chart to draw.
 #[derive(Debug)]
 pub struct Chart<'a> {
     /// A name for it, unique in the page, of letters and `-`.
     pub id: &'a str,
     /// What it is.
     pub title: &'a str,
-    /// What it says, for who cannot see it.
+    /// Description for screen readers.
     pub description: String,
-    /// What is counted: the name, and the CSS class of its colour.
+    /// The series: the name, and the CSS class of the colour.
     pub series: Vec<(String, String)>,
     /// The periods with one number for each of the series.
     pub columns: Vec<(String, Vec<u64>)>,
-    /// Whether the numbers of a period stand on top of each other.
+    /// Whether the numbers of a period are stacked.
     pub stacked: bool,
 }
 
-/// Lines across the drawing, the base not counted.
+/// Grid lines in the drawing, without the base line.
 const LINES: u64 = 4;
 
 impl Chart<'_> {
-    /// The chart as a part of a page.
+    /// Returns the chart as a part of a page.
     #[must_use]
     pub fn html(&self) -> String {
         let top = self.top();
@@ -84,7 +84,7 @@ impl Chart<'_> {
         out
     }
 
-    /// The number at the upper edge: a round number, four times.
+    /// Returns the number at the upper edge: four times a round number.
     fn top(&self) -> u64 {
         let highest = |numbers: &Vec<u64>| match self.stacked {
             true => numbers.iter().sum(),
@@ -99,7 +99,7 @@ impl Chart<'_> {
         u64::try_from(step).unwrap_or(u64::MAX).saturating_mul(LINES)
     }
 
-    /// The first, the last and the middle period, as far as they differ.
+    /// Returns the first, the last and the middle period, as far as they differ.
     fn marks(&self) -> Vec<&str> {
         let labels: Vec<&str> = self.columns.iter().map(|(label, _)| label.as_str()).collect();
         match labels.as_slice() {
@@ -109,7 +109,7 @@ impl Chart<'_> {
         }
     }
 
-    /// Without numbers nothing is drawn; what has one is never too low to be seen.
+    /// Draws a column. Zero draws nothing; every other number is high enough to be seen.
     fn column(&self, out: &mut String, at: usize, label: &str, numbers: &[u64], top: u64) {
         let height = |number: u64| (number as f64 / top as f64 * 100.0).max(0.6);
         let width = if self.stacked { 80.0 } else { 80.0 / self.series.len().max(1) as f64 };

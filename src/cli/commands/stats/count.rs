@@ -1,5 +1,5 @@
-//! From the verdict log and the standings to numbers: how many messages of which class, when; how many grants and
-//! revocations, when. Pure; days, weeks and months are those of UTC.
+//! Counts the verdict log and the user's grants by period: messages by class, grants, revocations. Pure; days, weeks
+//! and months are in UTC.
 
 use crate::cli::ui::counts::{Counts, OTHERS, Tally, tame};
 use crate::grant::{GrantKind, StampStatus};
@@ -24,7 +24,7 @@ pub enum By {
 }
 
 impl By {
-    /// The stable word.
+    /// Returns the stable word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -34,7 +34,7 @@ impl By {
         }
     }
 
-    /// The shortest under which so many days are about thirty periods at most, or none is.
+    /// Returns the shortest period that gives at most 31 periods for this many days, or else a month.
     fn fitting(days: i64) -> Self {
         match days {
             ..=31 => Self::Day,
@@ -43,7 +43,7 @@ impl By {
         }
     }
 
-    /// The first day of the period in which `day` lies.
+    /// Returns the first day of the period that contains `day`.
     fn begin(self, day: Date) -> Date {
         match self {
             Self::Day => day,
@@ -52,14 +52,14 @@ impl By {
         }
     }
 
-    /// The first day of the period before.
+    /// Returns the first day of the previous period.
     fn before(self, begin: Date) -> Option<Date> {
         let day = begin.yesterday().ok()?;
         Some(self.begin(day))
     }
 }
 
-/// What happened in one period.
+/// Counts of one period.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Period {
     /// Messages by class.
@@ -86,7 +86,7 @@ impl Period {
     }
 }
 
-/// What stands about single stamps.
+/// Counts of grants and revocations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     /// Return grants given in the time looked at.
@@ -103,7 +103,7 @@ pub struct Grants {
     pub standing_revocations: u64,
 }
 
-/// The numbers.
+/// Result of counting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Messages by class, reason, vendor.
@@ -114,19 +114,19 @@ pub struct Figures {
     pub credits: u64,
     /// Grants and revocations.
     pub grants: Grants,
-    /// The periods by their first day, those between without anything among them.
+    /// The periods by their first day, empty ones in between included.
     pub periods: BTreeMap<Date, Period>,
-    /// Lines of the log that are no entries.
+    /// Invalid lines of the log.
     pub broken: u64,
 }
 
-/// Periods without anything are filled in so far back.
+/// Limit on the empty periods that are filled in, from the last one back.
 const FILLED: usize = 1000;
 
-/// Vendors whose messages are counted by period; the names of the rest are not needed there.
+/// Limit on the vendors whose messages are counted by period; the names of the rest are not needed there.
 const VENDORS_OF_A_DAY: usize = 100;
 
-/// Numbers in the making. Days are counted, and put together at the end.
+/// Counter. It counts by days, and combines them at the end.
 #[derive(Clone, Debug)]
 pub struct Counting {
     since: Option<UnixTime>,
@@ -135,13 +135,13 @@ pub struct Counting {
 }
 
 impl Counting {
-    /// Counts what happened from `since` on.
+    /// Returns a counter of everything from `since` on.
     #[must_use]
     pub fn new(since: Option<UnixTime>, now: UnixTime) -> Self {
         Self { since, now, figures: Figures::default() }
     }
 
-    /// Counts an entry of the verdict log. One whose words are not those of this program is a broken line.
+    /// Counts an entry of the verdict log. An entry with unknown words counts as a broken line.
     pub fn entry(&mut self, entry: &Entry) {
         if entry.event.is_some() {
             // The message was counted when it was judged.
@@ -178,7 +178,7 @@ impl Counting {
         }
     }
 
-    /// Counts what stands about one stamp.
+    /// Counts the status of one stamp.
     pub fn standing(&mut self, standing: &StampStatus) {
         if let Some(grant) = &standing.grant {
             let since = UnixTime(grant.since);
@@ -200,7 +200,7 @@ impl Counting {
         }
     }
 
-    /// The numbers by periods of this length; the one that fits, if none is asked for.
+    /// Returns the numbers by periods of this length, or of the fitting length if `None`.
     #[must_use]
     pub fn finish(self, by: Option<By>, broken: u64) -> (Figures, By) {
         let mut figures = self.figures;
@@ -230,15 +230,15 @@ impl Counting {
     }
 
     fn on(&mut self, time: UnixTime, change: impl FnOnce(&mut Period)) {
-        // What was imported may have any time; one outside the calendar is in the sums only.
+        // Imported rows may have any time. A time outside the calendar counts in the sums only.
         if let Some(day) = day(time) {
             change(self.figures.periods.entry(day).or_default());
         }
     }
 }
 
-/// The vendors with the most first-class messages, and the rest together as the last: their names, and how many messages
-/// of theirs each period has.
+/// Returns the names of the vendors with the most first-class messages, the rest combined as the last, and a function
+/// that returns their message counts in a period.
 pub fn leading(figures: &Figures, most: usize) -> (Vec<String>, impl Fn(&Period) -> Vec<u64>) {
     let vendors = figures.tally.vendors();
     let first_class = vendors.iter().filter(|(name, counts)| *name != OTHERS && counts.of(Class::FirstClass) > 0);
@@ -247,7 +247,7 @@ pub fn leading(figures: &Figures, most: usize) -> (Vec<String>, impl Fn(&Period)
     let counts = move |period: &Period| {
         let mut counts: Vec<u64> =
             picked.iter().map(|name| period.vendors.get(name).copied().unwrap_or_default()).collect();
-        // Without a stamp of a vendor's there is no first-class message, so what is left over is the rest's.
+        // Every first-class message has a vendor, so the remainder belongs to the rest.
         let rest = period.classes.of(Class::FirstClass).saturating_sub(counts.iter().sum());
         counts.push(rest);
         counts

@@ -1,5 +1,5 @@
-//! `mailstamp stats`: how much mail of which class, from which vendors, under which grants, and when; as tables and a plot
-//! for the terminal, as JSON, or as a page. `count` makes the numbers, `plot` and `page` show them.
+//! `mailstamp stats`: counts mail by class, vendor, grant and time. It prints tables and a plot on the terminal, JSON,
+//! or a page. `count` computes the numbers; `plot` and `page` show them.
 
 mod chart;
 mod count;
@@ -19,7 +19,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-/// Show how much mail of which class came, from which vendors, and what you granted and revoked.
+/// Show how much mail of each class came, from which vendors, and what you granted and revoked.
 ///
 /// Messages are counted from the verdict log, which holds the last fifty thousand or so. Days are those of UTC.
 #[derive(Debug, clap::Args)]
@@ -29,10 +29,10 @@ use std::path::{Path, PathBuf};
     mailstamp stats --html stats.html\n  \
     mailstamp stats --json | jq .classes")]
 pub struct Args {
-    /// Count only from this time on: a time, a day (2026-11-21), or so many days back (30d)
+    /// Count only from this time on: a time, a day (2026-11-21), or a number of days back (30d)
     #[arg(long, value_name = "TIME")]
     since: Option<Since>,
-    /// Put together what came in one day, week or month [default: what fits]
+    /// Combine the counts by day, week or month [default: what fits]
     #[arg(long, value_enum, value_name = "PERIOD")]
     by: Option<By>,
     /// Draw with ASCII only
@@ -44,12 +44,12 @@ pub struct Args {
     /// Write a page with charts to this file; - is standard output
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Whose state, where the configuration has %u, %n or %d
+    /// The user whose state is meant, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
 }
 
-/// From when on to count.
+/// Time from which to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Since {
     Time(UnixTime),
@@ -82,7 +82,7 @@ impl Since {
 /// Runs the command.
 ///
 /// # Errors
-/// A failure when the log or the state cannot be read, or the page not be written.
+/// A failure when the log or the state cannot be read, or the page cannot be written.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let engine = context::load(given, None)?;
     let since = args.since.map(|since| since.from(engine.now));

@@ -1,5 +1,5 @@
-//! The numbers as one page that needs nothing else: its style and its charts are in it, it runs no script and loads
-//! nothing. Every chart has a table with the same numbers. Whatever comes from outside is escaped.
+//! The numbers as one self-contained page: it includes its style and its charts, runs no script and loads nothing.
+//! Every chart has a table with the same numbers. Text from outside is escaped.
 
 use super::chart::{Chart, escaped};
 use super::count::{By, Figures, Period, leading};
@@ -17,7 +17,7 @@ const VENDORS: usize = 50;
 
 const STYLE: &str = include_str!("page.css");
 
-/// The page.
+/// Returns the page.
 #[must_use]
 pub fn page(figures: &Figures, by: By, since: Option<UnixTime>, now: UnixTime) -> String {
     let mut out = format!(
@@ -80,7 +80,7 @@ fn cards(out: &mut String, figures: &Figures) {
     out.push_str("</ul>\n");
 }
 
-/// The periods that a chart has room for.
+/// Returns the periods that fit into a chart.
 fn columns(figures: &Figures, numbers: impl Fn(&Period) -> Vec<u64>) -> Vec<(String, Vec<u64>)> {
     let skipped = figures.periods.len().saturating_sub(SHOWN);
     figures.periods.iter().skip(skipped).map(|(begin, period)| (begin.to_string(), numbers(period))).collect()
@@ -94,7 +94,7 @@ fn heading(out: &mut String, title: &str, figures: &Figures, by: By) {
     }
 }
 
-/// A table of periods, folded away: latest first.
+/// Writes a collapsed table of periods, latest first.
 fn details(out: &mut String, id: &str, head: &[String], figures: &Figures, numbers: impl Fn(&Period) -> Vec<u64>) {
     let _ = write!(
         out,
@@ -262,7 +262,7 @@ fn grants(out: &mut String, figures: &Figures, by: By) {
     details(out, "grant-periods", &head, figures, numbers);
 }
 
-/// A bar of parts, `most` of which fill it. The number stands beside it.
+/// Returns a bar of parts, whose full width is `most`. The number stands beside it.
 fn track(parts: &[(&str, u64)], most: u64) -> String {
     let mut bar = "<div class=\"track\" aria-hidden=\"true\">".to_owned();
     for (class, count) in parts.iter().filter(|(_, count)| *count > 0) {

@@ -1,5 +1,5 @@
-//! The numbers for a terminal: tables, and a bar for each period that shows how much was let through, left open, refused.
-//! The three are told apart by the sign as well as by the colour.
+//! The numbers for a terminal: tables, and a bar for each period that shows how much mail was let through, left open or
+//! refused. The three differ by their sign as well as by their colour.
 
 use super::count::{By, Figures, Period, leading};
 use crate::cli::ui::counts::{Counts, OTHERS, grouped};
@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use jiff::civil::Date;
 use std::fmt::Write;
 
-/// How to draw.
+/// Options for drawing.
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
     /// Columns of the terminal.
@@ -29,7 +29,7 @@ const GROUPS: [(&str, char, char, AnsiColor); 3] = [
     ("refused (invalid, used, revoked)", '░', '.', AnsiColor::Red),
 ];
 
-/// Everything, as it is printed. Where nobody can see colours they are taken off on the way out.
+/// Formats everything. The output stream removes the colours where it is not a terminal.
 #[must_use]
 pub fn all(figures: &Figures, by: By, look: Look) -> String {
     let mut text = String::new();
@@ -135,8 +135,8 @@ fn bars(figures: &Figures, look: Look) -> String {
     text
 }
 
-/// Cells for each group, so that `most` messages fill `room`. What occurred has one cell at least, as long as there is
-/// room; the whole is never longer than `room`.
+/// Returns the cells of each group, so that `most` messages fill `room`. A group that occurred has at least one cell,
+/// while there is space. The whole is never longer than `room`.
 fn cells(counts: &Counts, most: u64, room: usize) -> [usize; 3] {
     let groups = counts.groups();
     let mut cells = groups.map(|count| {

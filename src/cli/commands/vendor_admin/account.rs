@@ -1,4 +1,4 @@
-//! `vendor account`: accounts, their API keys, the addresses that they own, their history.
+//! `vendor account`: manages accounts, their API keys, their addresses and their history.
 
 use super::open_ledger::{self, Which};
 use super::terms::{self, GivenCaps};
@@ -14,7 +14,7 @@ use crate::os::clock;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Accounts asked for at once.
+/// Accounts read in one request.
 const PAGE: u32 = 1_000;
 
 /// The subcommands.
@@ -32,9 +32,9 @@ pub enum Command {
     Close(Close),
     /// List, make and revoke API keys
     Key(Key),
-    /// Say that an account owns an address or a domain, or have it proved by a mailed code
+    /// Record that an account owns an address or a domain, or prove it by a mailed code
     Own(Own),
-    /// Show within what an account may buy, or give it caps of its own
+    /// Show what an account may buy, or set caps of its own
     Caps(Caps),
 }
 
@@ -45,7 +45,7 @@ pub struct Add {
     /// Its name: a-z, 0-9, '.', '_' and '-'
     #[arg(value_name = "NAME")]
     name: String,
-    /// Where its owner can be reached
+    /// How to reach its owner
     #[arg(long, value_name = "TEXT")]
     contact: String,
     #[command(flatten)]
@@ -63,14 +63,14 @@ pub struct List {
     which: Which,
 }
 
-/// Show an account, what it owns and has, and its last entries.
+/// Show an account, its addresses, its balance and its last entries.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor account show alice --last 20")]
 pub struct Show {
     /// Its name or number
     #[arg(value_name = "ACCOUNT")]
     account: String,
-    /// So many entries
+    /// The number of entries
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     last: u32,
     /// Print JSON
@@ -80,7 +80,7 @@ pub struct Show {
     which: Which,
 }
 
-/// Close an account: it buys and deposits nothing more, and its API keys open nothing. Its credits can be paid out.
+/// Close an account: it buys and deposits nothing more, and its API keys stop working. Its credits can be paid out.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor account close alice")]
 pub struct Close {
@@ -103,7 +103,7 @@ pub struct Key {
     /// The account's name or number
     #[arg(value_name = "ACCOUNT")]
     account: String,
-    /// Make a key that is called so, and print it; it is shown this once
+    /// Make a key with this label, and print it; it is shown only once
     #[arg(long, value_name = "LABEL")]
     add: Option<String>,
     /// Revoke the key with this id
@@ -116,7 +116,7 @@ pub struct Key {
     which: Which,
 }
 
-/// Say that an account owns an address or a domain, so that it may deposit the stamps that name it.
+/// Record that an account owns an address or a domain, so that it may deposit the stamps that name it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor account own alice near.example\n  \
     mailstamp vendor account own alice alice@near.example --mail")]
@@ -127,23 +127,23 @@ pub struct Own {
     /// The address, or the domain
     #[arg(value_name = "ADDRESS")]
     subject: String,
-    /// Mail a code there, and wait for it with --code
+    /// Mail a code there; confirm it later with --code
     #[arg(long, conflicts_with_all = ["code", "remove"])]
     mail: bool,
-    /// The program that takes the mail, with the options of sendmail(8)
+    /// The program that sends the mail, with the options of sendmail(8)
     #[arg(long, value_name = "PROGRAM", default_value = "/usr/sbin/sendmail")]
     sendmail: PathBuf,
     /// The code that was mailed
     #[arg(long, value_name = "CODE", conflicts_with = "remove")]
     code: Option<String>,
-    /// The account does not own it any more
+    /// Remove the ownership
     #[arg(long)]
     remove: bool,
     #[command(flatten)]
     which: Which,
 }
 
-/// Show within what an account may buy, or give it caps of its own: those of the terms hold where none is given.
+/// Show what an account may buy, or set caps of its own. Where it has none, the caps of the terms apply.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor account caps alice --max-stamps 10000\n  \
     mailstamp vendor account caps alice --default")]
@@ -153,7 +153,7 @@ pub struct Caps {
     account: String,
     #[command(flatten)]
     caps: GivenCaps,
-    /// Take away those that it had of its own, before any is given
+    /// Remove the caps of its own, before any is set
     #[arg(long)]
     default: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `vendor status`, `audit`, `backup`, `restore`: keeping the ledger.
+//! `vendor status`, `audit`, `backup`, `restore`: maintain the ledger.
 
 use super::open_ledger::Which;
 use crate::accounting::double_entry::{AccountCode, Unit};
@@ -14,7 +14,7 @@ use crate::os::clock;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Show what the ledger comes to: accounts, stamps, balances, and the head of the chain.
+/// Show the totals of the ledger: accounts, stamps, balances, and the head of the chain.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor status")]
 pub struct Status {
@@ -25,12 +25,12 @@ pub struct Status {
     which: Which,
 }
 
-/// Count everything again from the entries and compare. Ends with 0 for a sound ledger and 65 for others, and says what is
-/// wrong with them.
+/// Recount everything from the entries and compare. The exit status is 0 for a sound ledger and 65 for any other, and
+/// the command reports what is wrong.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor audit")]
 pub struct Audit {
-    /// A head that an earlier audit printed: the chain has to go through it
+    /// A head that an earlier audit printed; the chain must contain it
     #[arg(long, value_name = "HEAD")]
     since: Option<Head>,
     /// Print JSON
@@ -40,8 +40,8 @@ pub struct Audit {
     which: Which,
 }
 
-/// Write a consistent copy of the ledger to a new file, also while it is in use. The signing keys are files of their own
-/// beside the ledger and are not in it.
+/// Write a consistent copy of the ledger to a new file, even while the ledger is in use. The signing keys are files of
+/// their own beside the ledger, and the copy does not contain them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor backup ledger.backup")]
 pub struct Backup {
@@ -52,7 +52,7 @@ pub struct Backup {
     which: Which,
 }
 
-/// Put a copy in the place of a ledger that was lost. It has to pass an audit, and an entry says so from then on.
+/// Restore a lost ledger from a copy. The copy must pass an audit, and an entry records the restore.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor restore ledger.backup --ledger /srv/vendor")]
 pub struct Restore {

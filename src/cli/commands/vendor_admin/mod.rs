@@ -1,5 +1,5 @@
-//! `mailstamp vendor`: stamps from the vendor's side. `offline.rs` needs nothing but a key; everything else works on the
-//! vendor's ledger, in this process or another.
+//! `mailstamp vendor`: issues and sells stamps. `offline.rs` needs only a key; all other commands work on the vendor's
+//! ledger, in this process or through another one.
 
 #[cfg(feature = "vendor")]
 mod account;
@@ -22,10 +22,10 @@ use crate::cli::ui::exit_status::Failure;
 use crate::config::paths::CliOverrides;
 use std::path::PathBuf;
 
-/// The subcommand, and what may stand before it.
+/// The subcommand, and the option that may precede it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The folder of the ledger; the subcommand has it as if it stood behind it
+    /// The folder of the ledger, as if given behind the subcommand
     #[arg(id = "ledger", long = "ledger", value_name = "FOLDER", global = true, hide = true)]
     _ledger: Option<PathBuf>,
     /// What to do.
@@ -44,13 +44,13 @@ pub enum Command {
     Issue(offline::Issue),
     /// Write the next edition of a vendor's directory into a folder
     Publish(publish::Args),
-    /// Begin a vendor's ledger
+    /// Create a vendor's ledger
     #[cfg(feature = "vendor")]
     Init(terms::Init),
-    /// Show or set the price, and say what so many stamps cost
+    /// Show or set the price, and show the cost of a number of stamps
     #[cfg(feature = "vendor")]
     Price(terms::Price),
-    /// Show or set how long stamps hold, the caps, and refunds
+    /// Show or set the validity of stamps, the caps, and refunds
     #[cfg(feature = "vendor")]
     Terms(terms::Terms),
     /// Sign with a new key, or revoke one
@@ -60,13 +60,13 @@ pub enum Command {
     #[cfg(feature = "vendor")]
     #[command(subcommand)]
     Account(account::Command),
-    /// Add credits that were bought to an account
+    /// Add purchased credits to an account
     #[cfg(feature = "vendor")]
     Credit(payments::Credit),
-    /// Make vouchers, or put one on an account
+    /// Make vouchers, or redeem one for an account
     #[cfg(feature = "vendor")]
     Voucher(payments::Voucher),
-    /// Pay credits of an account out
+    /// Pay out credits of an account
     #[cfg(feature = "vendor")]
     Payout(payments::Payout),
     /// Sell stamps to an account and print them
@@ -75,25 +75,25 @@ pub enum Command {
     /// Take used stamps back
     #[cfg(feature = "vendor")]
     Deposit(stamps::HandIn),
-    /// Take unused stamps back from who bought them
+    /// Take unused stamps back from their buyers
     #[cfg(feature = "vendor")]
     Refund(stamps::HandIn),
     /// Revoke stamps
     #[cfg(feature = "vendor")]
     Revoke(stamps::Revoke),
-    /// Say what became of a stamp
+    /// Show the state of a stamp
     #[cfg(feature = "vendor")]
     Stamp(stamps::Look),
-    /// Show what the ledger comes to
+    /// Show the totals of the ledger
     #[cfg(feature = "vendor")]
     Status(maintenance::Status),
-    /// Count everything again and compare
+    /// Recount everything and compare
     #[cfg(feature = "vendor")]
     Audit(maintenance::Audit),
-    /// Write a copy of the ledger, also while it is in use
+    /// Write a copy of the ledger, even while it is in use
     #[cfg(feature = "vendor")]
     Backup(maintenance::Backup),
-    /// Put a copy in the place of a lost ledger
+    /// Restore a lost ledger from a copy
     #[cfg(feature = "vendor")]
     Restore(maintenance::Restore),
     /// Sell stamps over HTTP, to programs and on a page
@@ -102,9 +102,6 @@ pub enum Command {
 }
 
 /// Runs a subcommand.
-///
-/// # Errors
-/// A failure that says what was wrong.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     match command {
         Command::Keygen(args) => offline::keygen(args),

@@ -1,4 +1,4 @@
-//! `vendor keygen`, `document` and `issue`: what a vendor does with nothing but a signing key.
+//! `vendor keygen`, `document` and `issue`: commands that need only a signing key.
 
 use crate::cli::ui::exit_status::{self, CANNOT_CREATE, DATA, Failure, NO_INPUT};
 use crate::cli::ui::output;
@@ -24,25 +24,25 @@ pub struct Keygen {
     /// The vendor's name, a domain
     #[arg(long, value_name = "NAME")]
     vendor: String,
-    /// The key's name: short, new for every key
+    /// The key's name: short, and new for every key
     #[arg(long, value_name = "NAME")]
     kid: String,
     /// The file for the secret key; it must not exist
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Where stamps are to be had, for the document
+    /// Where stamps are sold, for the document
     #[arg(long, value_name = "ADDRESS")]
     buy: Option<String>,
 }
 
-/// Print the public document of a signing key once more.
+/// Print the public document of a signing key again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor document --key key.json > stamps.example.json")]
 pub struct Show {
     /// The file of the secret key
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Where stamps are to be had
+    /// Where stamps are sold
     #[arg(long, value_name = "ADDRESS")]
     buy: Option<String>,
 }
@@ -59,28 +59,28 @@ pub struct Issue {
     /// The recipient whom the stamp names
     #[arg(long, value_name = "ADDRESS")]
     to: String,
-    /// The sender, if the stamp is to name him
+    /// The sender to name in the stamp
     #[arg(long, value_name = "ADDRESS")]
     from: Option<String>,
-    /// Name the recipient by a salted hash, so that who reads the stamp does not learn the address
+    /// Name the recipient by a salted hash, so that readers of the stamp do not learn the address
     #[arg(long)]
     hashed: bool,
     /// Its value in credits
     #[arg(long, value_name = "CREDITS", default_value_t = 1)]
     value: u64,
-    /// From when on it is valid (RFC 3339, or seconds since 1970)
+    /// The start of its validity (RFC 3339, or seconds since 1970)
     #[arg(long, value_name = "TIME")]
     not_before: Option<UnixTime>,
-    /// Until when it is valid (RFC 3339, or seconds since 1970)
+    /// The end of its validity (RFC 3339, or seconds since 1970)
     #[arg(long, value_name = "TIME", conflicts_with = "days")]
     until: Option<UnixTime>,
-    /// For how many days it is valid, from now or from --not-before
+    /// The days of its validity, from now or from --not-before
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     days: u32,
     /// Issue as if it were this time
     #[arg(long, value_name = "TIME")]
     now: Option<UnixTime>,
-    /// The serial; drawn at random unless given
+    /// The serial [default: a random one]
     #[arg(long, value_name = "SERIAL")]
     serial: Option<String>,
 }
@@ -90,7 +90,7 @@ pub(super) fn keygen(args: &Keygen) -> Result<u8, Failure> {
     let signer = SigningKey::generate(issuer).map_err(|error| Failure::new(exit_status::IO, error))?;
     signer.write(&args.out).map_err(|error| {
         let hint = format!(
-            "a key is never written over; its document again: mailstamp vendor document --key {}",
+            "a key is never overwritten; print its document again with: mailstamp vendor document --key {}",
             args.out.display()
         );
         let failure = Failure::new(CANNOT_CREATE, error);

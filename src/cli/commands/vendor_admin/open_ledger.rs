@@ -1,4 +1,4 @@
-//! Where the ledger is, how a command gets at it, and what its answers mean as statuses.
+//! Locates and opens the ledger, and maps its errors to exit statuses.
 
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, IO, NO_INPUT, TEMPFAIL};
 use crate::cli::ui::output;
@@ -10,12 +10,12 @@ use crate::server::vendor_http::api::directory::published;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where the system keeps a vendor's ledger for a user without a home.
+/// Folder of the ledger for a user without a home.
 const SYSTEM: &str = "/var/lib/mailstamp/vendor";
-/// For how long a command waits for another one that has the ledger.
+/// Limit on the wait for another command that has the ledger open.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// Which ledger.
+/// Location of the ledger.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct Which {
@@ -25,13 +25,13 @@ pub struct Which {
 }
 
 impl Which {
-    /// The ledger in this folder, or in the usual one.
+    /// Returns the ledger in this folder, or in the usual one.
     #[must_use]
     pub const fn at(ledger: Option<PathBuf>) -> Self {
         Self { ledger }
     }
 
-    /// The folder: the one that was named, else `vendor` in the folder of the state, else the system's.
+    /// Returns the folder: the one that was named, else `vendor` in the folder of the state, else the system's.
     ///
     /// # Errors
     /// A configuration that cannot be read.
@@ -49,40 +49,31 @@ impl Which {
         Ok(places.state()?.join("vendor"))
     }
 
-    /// Where the directory is published that the shop hands out as it is.
-    ///
-    /// # Errors
-    /// As [`folder`](Self::folder).
+    /// Returns the folder of the published directory, which the shop serves unchanged.
     pub fn public(&self, given: &CliOverrides) -> Result<PathBuf, Failure> {
         Ok(self.folder(given)?.join("public"))
     }
 
-    /// Says what is still to be done for recipients to learn of a change: what was published stays as it is. The shop
-    /// tells them by itself where nothing was.
-    ///
-    /// # Errors
-    /// As [`folder`](Self::folder).
+    /// Prints how recipients learn of a change. A published directory stays as it is until it is published again. Where
+    /// there is none, the shop serves a current one.
     pub(super) fn tell_recipients(&self, ledger: &Ledger, given: &CliOverrides) -> Result<(), Failure> {
         let folder = self.folder(given)?;
         let publish = format!("mailstamp vendor publish --ledger {}", folder.display());
         if published(&folder).exists() {
             output::note(&format!("recipients do not know yet; publish it: {publish}"));
         } else if !ledger.served() {
-            output::note(&format!("recipients learn it while the shop is open, or from: {publish} --out FOLDER"));
+            output::note(&format!("recipients learn of it while the shop runs, or from: {publish} --out FOLDER"));
         }
         Ok(())
     }
 
-    /// The ledger, taken or asked for.
-    ///
-    /// # Errors
-    /// As [`Ledger::reach`].
+    /// Opens the ledger, or connects to the process that has it open.
     pub fn reach(&self, given: &CliOverrides) -> Result<Ledger, Failure> {
         Ok(Ledger::connect(&self.folder(given)?, WAIT)?)
     }
 }
 
-/// The account that is named by its name or its number.
+/// Finds an account by its name or its number.
 pub(super) fn account(ledger: &Ledger, name: &str) -> Result<Standing, Failure> {
     let now = crate::os::clock::now();
     let found = match name.parse() {

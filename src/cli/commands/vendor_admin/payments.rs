@@ -1,5 +1,5 @@
-//! `vendor credit`, `voucher`, `payout`: credits for money, and money for credits. The money itself moves elsewhere; here it
-//! is written down.
+//! `vendor credit`, `voucher`, `payout`: credits for money, and money for credits. The money itself moves elsewhere;
+//! the ledger records it.
 
 use super::open_ledger::{self, Which};
 use crate::accounting::money::Money;
@@ -11,20 +11,20 @@ use crate::os::clock;
 use serde_json::json;
 use std::io::{self, Read};
 
-/// Add credits that were bought to an account, once for each reference.
+/// Add purchased credits to an account, once for each reference.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor credit alice 10000 --reference 'invoice 17'")]
 pub struct Credit {
     /// The account's name or number
     #[arg(value_name = "ACCOUNT")]
     account: String,
-    /// How many
+    /// The number of credits
     #[arg(value_name = "CREDITS")]
     credits: u64,
-    /// What tells this purchase from others, such as an invoice's number
+    /// The reference of this purchase, such as the number of an invoice
     #[arg(long, value_name = "TEXT")]
     reference: String,
-    /// What was paid, if not the price
+    /// The sum that was paid, if not the price
     #[arg(long, value_name = "SUM")]
     cost: Option<Money>,
     /// Print JSON
@@ -34,20 +34,20 @@ pub struct Credit {
     which: Which,
 }
 
-/// Make vouchers and print their codes, which are shown this once; or put the voucher whose code is on standard input on an
-/// account.
+/// Make vouchers and print their codes, which are shown only once; or redeem the voucher whose code is on standard
+/// input for an account.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailstamp vendor voucher 100 --count 2\n  mailstamp vendor voucher --redeem alice < code"
 )]
 pub struct Voucher {
-    /// What each is worth
+    /// The credits of each voucher
     #[arg(value_name = "CREDITS", required_unless_present = "redeem")]
     credits: Option<u64>,
-    /// How many
+    /// The number of vouchers
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     count: u32,
-    /// What was paid for each, if not the price
+    /// The sum that was paid for each, if not the price
     #[arg(long, value_name = "SUM")]
     cost: Option<Money>,
     /// The account that gets the credits
@@ -60,17 +60,17 @@ pub struct Voucher {
     which: Which,
 }
 
-/// Pay credits of an account out, once for each reference, and print a signed receipt.
+/// Pay out credits of an account, once for each reference, and print a signed receipt.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor payout alice 5000 --reference 'transfer 4'")]
 pub struct Payout {
     /// The account's name or number
     #[arg(value_name = "ACCOUNT")]
     account: String,
-    /// How many
+    /// The number of credits
     #[arg(value_name = "CREDITS")]
     credits: u64,
-    /// What tells this payout from others, such as a transfer's number
+    /// The reference of this payout, such as the number of a transfer
     #[arg(long, value_name = "TEXT")]
     reference: String,
     /// Print JSON
@@ -115,7 +115,7 @@ pub(super) fn voucher(args: &Voucher, given: &CliOverrides) -> Result<u8, Failur
     Ok(0)
 }
 
-/// Says what was booked.
+/// Prints the booked entry.
 pub(super) fn tell(booked: &Receipt, receipt: Option<&str>, as_json: bool) -> Result<u8, Failure> {
     let sum = booked.sum.map(|sum| sum.to_string());
     if as_json {

@@ -1,16 +1,16 @@
-//! `mailstamp vendor publish`: the next edition of a vendor's directory, written into a folder that any web server can serve
-//! and any name server can include. What the last edition said is read from there, and its version with it. A vendor with
-//! ledger publishes what it says; one without gives his keys.
+//! `mailstamp vendor publish`: writes the next edition of a vendor's directory into a folder, for any web server or
+//! name server. It reads the last edition and its version from there. With a ledger, the edition comes from the ledger;
+//! without one, from the given keys.
 
 #[cfg(feature = "vendor")]
 use super::open_ledger::Which;
+use crate::accounting::money::Price;
 use crate::cli::ui::exit_status::{CANNOT_CREATE, DATA, Failure, NO_INPUT};
 use crate::cli::ui::output;
 use crate::config::file;
 use crate::config::paths::CliOverrides;
 use crate::directory::document::{Document, SignedDirectory, VendorEntry};
 use crate::directory::key_directory::LONGEST_FILE;
-use crate::directory::price::Price;
 use crate::directory::publish::{self, Changes, EditionError, Publication};
 use crate::directory::signing_key::SigningKey;
 use crate::directory::trust_policy;
@@ -21,7 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Write the next edition of a vendor's directory into a folder: signed, as a tree for a web server, and as lines for a
-/// zone file. Keys, prices and what is revoked come from the vendor's ledger, unless keys are given.
+/// zone file. Keys, prices and revocations come from the vendor's ledger, unless keys are given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp vendor publish --out public --buy https://stamps.example/\n  \
@@ -32,41 +32,41 @@ pub struct Args {
     /// The folder of the ledger [default: vendor in the folder of the state]
     #[arg(long, value_name = "FOLDER", conflicts_with = "key")]
     ledger: Option<PathBuf>,
-    /// The file of a secret key, for a vendor without a ledger; the first signs for all, others for readers who know only
-    /// them
+    /// The file of a secret key, for a vendor without a ledger; the first signs for all readers, the others for readers
+    /// that know only them
     #[arg(long, value_name = "FILE", requires = "out")]
     key: Vec<PathBuf>,
     /// The folder for what is published; public in the folder of the ledger, if not given
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// For how many days it is good
+    /// The days of its validity
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     days: u32,
-    /// Where stamps are to be had
+    /// Where stamps are sold
     #[arg(long, value_name = "ADDRESS")]
     buy: Option<String>,
     /// What they cost: '1.00 EUR / 1000' for a thousand credits; replaces the old prices
     #[arg(long, value_name = "PRICE", requires = "key")]
     price: Vec<Price>,
-    /// This key signs no more
+    /// This key signs no longer
     #[arg(long, value_name = "KID", requires = "key")]
     verify_only: Vec<String>,
-    /// Nothing signed with this key is good, from a time on or at all
+    /// Revoke this key, from a time on or entirely
     #[arg(long, value_name = "KID[=TIME]", value_parser = dated, requires = "key")]
     revoke_key: Vec<(String, Option<UnixTime>)>,
-    /// The stamp with this serial is no good
+    /// Revoke the stamp with this serial
     #[arg(long, value_name = "SERIAL", requires = "key")]
     revoke_serial: Vec<String>,
-    /// This revoked serial need not be listed any more: its stamp has ended
+    /// Stop listing this revoked serial, since its stamp has expired
     #[arg(long, value_name = "SERIAL", requires = "key")]
     ended_serial: Vec<String>,
-    /// From when on a key holds
+    /// The start of a key's validity
     #[arg(long, value_name = "KID=TIME", value_parser = named)]
     key_from: Vec<(String, UnixTime)>,
-    /// Until when a key holds: the end of its last stamp
+    /// The end of a key's validity, which is the end of its last stamp
     #[arg(long, value_name = "KID=TIME", value_parser = named)]
     key_until: Vec<(String, UnixTime)>,
-    /// List another vendor too, from his document
+    /// List another vendor too, from its document
     #[arg(long, value_name = "FILE")]
     list: Vec<PathBuf>,
     /// Publish as if it were this time
@@ -75,9 +75,6 @@ pub struct Args {
 }
 
 /// Runs the command.
-///
-/// # Errors
-/// A failure that says what was wrong.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let changes = Changes {
         ledger: None,
@@ -106,7 +103,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     }
 }
 
-/// What the ledger says, signed with its keys.
+/// Publishes the content of the ledger, signed with its keys.
 #[cfg(feature = "vendor")]
 fn from_ledger(
     args: &Args,
@@ -135,8 +132,8 @@ fn from_ledger(
     ))
 }
 
-/// Writes the edition after the last one in the folder. Nobody else does meanwhile, or two editions would have one version,
-/// and what the first one revoked would be lost.
+/// Writes the edition after the last one in the folder. The lock excludes other writers: two editions with one version
+/// would lose the revocations of the first.
 fn next_in(
     out: &Path,
     vendor: &str,
@@ -153,7 +150,7 @@ fn next_in(
         Err(error) => return Err(Failure::new(NO_INPUT, error)),
     };
     let edition = make(last)?;
-    // This first: the next version is counted from it.
+    // Written first: the next version is counted from it.
     write(&document, &edition.document)?;
     write(&out.join(".well-known/digital-stamp"), &edition.document)?;
     write(&out.join(format!("{vendor}.zone")), &edition.zone)?;
@@ -162,7 +159,7 @@ fn next_in(
     Ok(0)
 }
 
-/// Waits until nobody else publishes into the folder, which is made if it is missing.
+/// Locks the folder against other publishers, waiting for them. Creates it if it is missing.
 fn lock(out: &Path) -> io::Result<File> {
     fs::create_dir_all(out)?;
     let file = File::options().create(true).truncate(false).write(true).open(out.join(".lock"))?;
@@ -174,9 +171,7 @@ impl From<EditionError> for Failure {
     fn from(error: EditionError) -> Self {
         let failure = Self::new(DATA, &error);
         match error {
-            EditionError::Long { .. } => {
-                failure.hint("serials whose stamps have ended need not be listed: --ended-serial")
-            }
+            EditionError::Long { .. } => failure.hint("stop listing serials of expired stamps with --ended-serial"),
             EditionError::Signatures { .. } => failure.hint("sign with fewer keys"),
             _ => failure,
         }
@@ -187,7 +182,7 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     file::replace(path, text).map_err(|error| Failure::new(CANNOT_CREATE, format!("{}: {error}", path.display())))
 }
 
-/// Another vendor, as his document describes him.
+/// Reads the entry of another vendor from its document.
 fn other(path: &Path) -> Result<VendorEntry, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::new(DATA, format!("{}: {error}", path.display()));
     let text = file::read_up_to(path, LONGEST_FILE).map_err(|error| Failure::new(NO_INPUT, error))?;

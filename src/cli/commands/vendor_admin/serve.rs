@@ -1,4 +1,4 @@
-//! `mailstamp vendor serve`: arguments into the settings of the service, and its end into an exit status.
+//! `mailstamp vendor serve`: translates arguments into settings of the service, and its end into an exit status.
 
 use super::open_ledger::Which;
 use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL, USAGE};
@@ -12,9 +12,10 @@ use std::time::Duration;
 
 /// Sell stamps over HTTP: to programs under /v1/, and on a page to people without an account.
 ///
-/// It listens on this machine only unless told otherwise; put a reverse proxy in front (--public-url, --trusted-proxy), or
-/// let it speak TLS by itself (--tls-cert, --tls-key; read again on SIGHUP). The ledger is in one folder, made by `mailstamp
-/// vendor init`; all other vendor commands work while it runs. On SIGTERM it finishes what it has begun and ends.
+/// It listens on this machine only, unless told otherwise. Put a reverse proxy in front (--public-url,
+/// --trusted-proxy), or let it speak TLS itself (--tls-cert, --tls-key; read again on SIGHUP). The ledger is in one
+/// folder, made by `mailstamp vendor init`; all other vendor commands work while the service runs. On SIGTERM it
+/// finishes open requests and ends.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp vendor serve\n  \
@@ -32,31 +33,31 @@ pub struct Args {
     /// The certificate's secret key (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Under which origin people reach it, where a proxy stands in front: https://stamps.example
+    /// The origin under which clients reach it, where a proxy is in front: https://stamps.example
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
-    /// Believe what this proxy says in X-Forwarded-For
+    /// Trust X-Forwarded-For from this proxy
     #[arg(long, value_name = "ADDRESS")]
     trusted_proxy: Vec<IpAddr>,
-    /// Answer Prometheus here, at /metrics
+    /// Serve metrics for Prometheus here, at /metrics
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
-    /// What sends the codes that prove an address
+    /// The program that sends the codes that prove an address
     #[arg(long, value_name = "PROGRAM", default_value = "/usr/sbin/sendmail")]
     sendmail: PathBuf,
-    /// Requests a second that one API key may make; 0 for any number
+    /// Requests a second allowed for one API key; 0 for no limit
     #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().key_rate)]
     key_rate: u32,
-    /// Requests a second that one address may make without a key; 0 for any number
+    /// Requests a second allowed for one address without a key; 0 for no limit
     #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().address_rate)]
     address_rate: u32,
-    /// Connections at once
+    /// The most concurrent connections
     #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().connections)]
     connections: usize,
-    /// Connections at once from one address, trusted proxies aside
+    /// The most concurrent connections from one address, trusted proxies excepted
     #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().connections_each)]
     connections_each: usize,
-    /// Seconds that a header, and an idle connection, may take; a whole request may take three times as long
+    /// Timeout of a header, and of an idle connection, in seconds; a whole request may take three times as long
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().header.as_secs(),
         value_parser = clap::value_parser!(u64).range(1..=3_600))]
     patience: u64,
@@ -65,7 +66,7 @@ pub struct Args {
 /// Runs the command until it is told to end.
 ///
 /// # Errors
-/// A failure when it cannot begin.
+/// A failure when it cannot start.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let public_url = args.public_url.as_deref().map(origin).transpose()?;
     let tls = match (&args.tls_cert, &args.tls_key) {
@@ -94,19 +95,19 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         limits,
     };
     let ledger = Ledger::open(&folder, Duration::from_secs(5))?;
-    // Whoever bought would have paid for what cannot be signed.
+    // A buyer would pay for stamps that cannot be signed.
     if ledger.active_signer()?.is_none() {
         output::note("no key signs, so nothing is sold; `mailstamp vendor rotate` makes a new one");
     }
     ledger.listen()?;
-    // Whoever started it may not read what it says; it serves all the same.
+    // A closed standard output does not stop the service.
     vendor_http::run(ledger, settings, |address| drop(output::line(&format!("listening on {address}"))))
         .map_err(failure)?;
     Ok(0)
 }
 
-/// An origin: scheme and host, a port perhaps, and no path. As browsers write it: in lower case, and without the port that
-/// the scheme has by itself (RFC 6454 section 6.2).
+/// Checks and normalises an origin: scheme and host, perhaps a port, no path. It is in lower case and without the
+/// default port of the scheme, as browsers write it (RFC 6454 section 6.2).
 fn origin(url: &str) -> Result<String, Failure> {
     let lower = url.trim_end_matches('/').to_ascii_lowercase();
     let usual = if lower.starts_with("https:") { ":443" } else { ":80" };
@@ -116,7 +117,7 @@ fn origin(url: &str) -> Result<String, Failure> {
         |host: &str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@\\\"<>".contains(&b));
     match host.filter(|host| fits(host)) {
         Some(_) => Ok(plain.to_owned()),
-        None => Err(Failure::new(USAGE, format!("{url:?} is no origin"))
+        None => Err(Failure::new(USAGE, format!("{url:?} is not an origin"))
             .hint("write scheme and host, without a path: --public-url https://stamps.example")),
     }
 }

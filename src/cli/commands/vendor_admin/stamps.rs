@@ -1,5 +1,5 @@
-//! `vendor sell`, `deposit`, `refund`, `revoke`, `stamp`: what the service does over HTTP, by hand or by a job that reads
-//! files. It is the same stamp either way.
+//! `vendor sell`, `deposit`, `refund`, `revoke`, `stamp`: the operations of the HTTP service, by hand or in a job that
+//! reads files. The stamps are the same.
 
 use super::open_ledger::{self, Which};
 use super::payments;
@@ -21,7 +21,7 @@ use crate::time::UnixTime;
 use serde_json::{Value, json};
 use std::io::{self, Read};
 
-/// The longest input: 16 MiB.
+/// Limit on the input: 16 MiB.
 const LONGEST: u64 = 16 << 20;
 
 /// Sell stamps to an account and print them, one a line. All are sold or none.
@@ -32,22 +32,22 @@ pub struct Sell {
     /// The account's name or number
     #[arg(value_name = "ACCOUNT")]
     account: String,
-    /// The recipient whom the stamp names, or ~salt.hash
+    /// The recipient to name in the stamp, or ~salt.hash
     #[arg(long, value_name = "ADDRESS", required_unless_present = "orders")]
     to: Option<String>,
-    /// The sender, if the stamp is to name him
+    /// The sender to name in the stamp
     #[arg(long, value_name = "ADDRESS")]
     from: Option<String>,
     /// Name the recipient by a salted hash
     #[arg(long)]
     hashed: bool,
-    /// Its value in credits, which is what it costs
+    /// Its value in credits, which is also its price
     #[arg(long, value_name = "CREDITS", default_value_t = 1)]
     value: u64,
-    /// From when on it is valid (RFC 3339, or seconds since 1970)
+    /// The start of its validity (RFC 3339, or seconds since 1970)
     #[arg(long, value_name = "TIME")]
     not_before: Option<UnixTime>,
-    /// Until when it is valid; as long as the terms say, if not given
+    /// The end of its validity; as the terms say, if not given
     #[arg(long, value_name = "TIME")]
     until: Option<UnixTime>,
     /// Read orders from standard input, one JSON object a line
@@ -63,8 +63,8 @@ pub struct Sell {
     which: Which,
 }
 
-/// Read a message with stamps from standard input, or stamps, one a line; take them back and credit them. Behind a stamp
-/// that hides its recipient, the address may stand.
+/// Read a message with stamps from standard input, or stamps, one a line; take them back and credit them. A stamp that
+/// hides its recipient may be followed by the address.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mailstamp vendor deposit alice < message\n  mailstamp vendor deposit alice < stamps\n  \
@@ -92,7 +92,7 @@ pub struct Revoke {
     which: Which,
 }
 
-/// Say when a stamp was sold and what became of it.
+/// Show when a stamp was sold, and its state.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor stamp g0lY5OxDGffuLjbjyIhMEw")]
 pub struct Look {
@@ -156,7 +156,7 @@ pub(super) fn refund(args: &HandIn, given: &CliOverrides) -> Result<u8, Failure>
 
 type TakeBack = fn(&Ledger, u64, &[RedeemRequest], UnixTime) -> Result<RedeemOutcome, LedgerError>;
 
-/// The status is 0 when every stamp was taken, 65 when one was not.
+/// Takes stamps back. The status is 0 when every stamp was taken, 65 when one was not.
 fn hand_in(args: &HandIn, given: &CliOverrides, take_back: TakeBack) -> Result<u8, Failure> {
     let input = bytes()?;
     let lines = std::str::from_utf8(&input).ok().filter(|text| text.trim_start().starts_with("v4.public."));
@@ -200,7 +200,7 @@ fn hand_in(args: &HandIn, given: &CliOverrides, take_back: TakeBack) -> Result<u
     Ok(status)
 }
 
-/// Stamps, one a line, each perhaps with the address that it hides.
+/// Reads stamps, one a line, each perhaps with the address that it hides.
 fn listed(text: &str) -> Result<Vec<RedeemRequest>, Failure> {
     let mut stamps = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -225,7 +225,7 @@ pub(super) fn look(args: &Look, given: &CliOverrides) -> Result<u8, Failure> {
     let serial = serial(&args.serial)?;
     let ledger = args.which.reach(given)?;
     let Some(stamp) = ledger.stamp(&serial)? else {
-        return Err(Failure::new(DATA, format!("this ledger did not sell {serial}")));
+        return Err(Failure::new(DATA, format!("{serial}: not sold from this ledger")));
     };
     if args.json {
         let object = json!({

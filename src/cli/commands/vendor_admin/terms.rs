@@ -1,4 +1,4 @@
-//! `vendor init`, `price`, `terms`, `rotate`: who the vendor is, on what terms he sells, and with which key he signs.
+//! `vendor init`, `price`, `terms`, `rotate`: set the vendor's name, terms and signing keys.
 
 use super::open_ledger::Which;
 use crate::accounting::event::{self, KeyState};
@@ -14,8 +14,8 @@ use crate::time::UnixTime;
 use serde_json::json;
 use std::io;
 
-/// Begin a vendor's ledger in an empty folder, with a first signing key, and print the document by which recipients trust
-/// it.
+/// Create a vendor's ledger in an empty folder, with a first signing key, and print the document by which recipients
+/// trust it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp vendor init --vendor stamps.example --kid 2026q4 --price '0.001 EUR' > stamps.example.json")]
@@ -29,25 +29,25 @@ pub struct Init {
     /// What a credit costs
     #[arg(long, value_name = "PRICE")]
     price: money::Price,
-    /// Where stamps are to be had, for the document
+    /// Where stamps are sold, for the document
     #[arg(long, value_name = "ADDRESS")]
     buy: Option<String>,
     #[command(flatten)]
     which: Which,
 }
 
-/// Show what a credit costs and what so many stamps would, or set a new price.
+/// Show the price of a credit and of a number of stamps, or set a new price.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor price\n  mailstamp vendor price --stamps 1000000\n  \
     mailstamp vendor price --set '1 EUR / 800'")]
 pub struct Price {
-    /// So many stamps of one credit
+    /// The number of stamps, of one credit each
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
     stamps: u64,
-    /// What a credit costs from now on
+    /// The price of a credit from now on
     #[arg(long, value_name = "PRICE")]
     set: Option<money::Price>,
-    /// What a credit brings that is paid out, from now on
+    /// The price at which a credit is paid out from now on
     #[arg(long, value_name = "PRICE")]
     payout: Option<money::Price>,
     /// Print JSON
@@ -57,11 +57,11 @@ pub struct Price {
     which: Which,
 }
 
-/// Show or set the terms: what is not given stays.
+/// Show or set the terms. Terms that are not given stay.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor terms\n  mailstamp vendor terms --days 14 --refunds false")]
 pub struct Terms {
-    /// For how many days a stamp holds that asks for no end
+    /// The days of validity of a stamp that asks for no end
     #[arg(long, value_name = "DAYS")]
     days: Option<u32>,
     /// Whether unused stamps are taken back
@@ -76,7 +76,7 @@ pub struct Terms {
     which: Which,
 }
 
-/// Caps, of which some are given.
+/// Caps, any of which may be given.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct GivenCaps {
@@ -94,7 +94,7 @@ pub struct GivenCaps {
     max_credits: Option<u64>,
 }
 
-/// Make a new signing key, or sign with it from now on, or revoke one.
+/// Make a new signing key and sign with it from now on, or revoke a key.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor rotate --prepare 2027q1\n  mailstamp vendor rotate 2027q1\n  \
     mailstamp vendor rotate --revoke 2026q4")]
@@ -102,10 +102,10 @@ pub struct Rotate {
     /// The name of the new key
     #[arg(value_name = "NAME", required_unless_present = "revoke")]
     kid: Option<String>,
-    /// Make and publish it, but go on signing with the one before; without this it signs later
+    /// Make and publish it, but sign with the old key until rotated again without this option
     #[arg(long, conflicts_with = "revoke")]
     prepare: bool,
-    /// Revoke the key of this name: nothing that it signed is good any more
+    /// Revoke the key of this name: stamps that it signed are refused
     #[arg(long, value_name = "NAME")]
     revoke: Option<String>,
     #[command(flatten)]
@@ -113,7 +113,7 @@ pub struct Rotate {
 }
 
 impl GivenCaps {
-    /// Those that were given.
+    /// Returns the caps that were given.
     pub(super) fn given(&self) -> OwnCaps {
         let Self { max_stamps: stamps, max_value: value, max_days: days, max_credits: credits_a_day } = *self;
         OwnCaps { stamps, value, days, credits_a_day }
@@ -127,7 +127,7 @@ pub(super) fn init(args: &Init, given: &CliOverrides) -> Result<u8, Failure> {
     document(&ledger, args.buy.clone())
 }
 
-/// The public document: what recipients trust.
+/// Prints the public document, which recipients trust.
 fn document(ledger: &Ledger, buy: Option<String>) -> Result<u8, Failure> {
     let entry = VendorEntry { buy, ..ledger.published()? };
     output::line(&serde_json::to_string_pretty(&entry).map_err(io::Error::from)?)?;
@@ -182,7 +182,7 @@ pub(super) fn terms(args: &Terms, given: &CliOverrides) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Caps as a line.
+/// Formats caps as a line.
 pub(super) fn caps(caps: &Caps) -> String {
     let Caps { stamps, value, days, credits_a_day } = caps;
     format!("at most {stamps} stamps a request, {value} credits a stamp, {days} days, {credits_a_day} credits a day")
@@ -191,7 +191,7 @@ pub(super) fn caps(caps: &Caps) -> String {
 pub(super) fn rotate(args: &Rotate, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     if let Some(kid) = &args.revoke {
-        // Before anything is changed.
+        // Checked before any change.
         ledger.key(kid)?;
     }
     if let Some(kid) = &args.kid {
@@ -201,7 +201,7 @@ pub(super) fn rotate(args: &Rotate, given: &CliOverrides) -> Result<u8, Failure>
             let known = ledger.profile()?.keys.iter().any(|key| key.kid == *kid);
             ledger.rotate(kid, clock::now())?;
             if !known {
-                output::note("stamps are unverified to recipients until they refresh; another time --prepare the key");
+                output::note("recipients see new stamps as unverified until they refresh; next time --prepare the key");
             }
         }
     }

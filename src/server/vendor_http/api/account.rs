@@ -1,4 +1,4 @@
-//! What an account can see and change of itself: `/v1/account`, `/v1/history`, `/v1/keys`, `/v1/addresses`, `/v1/vouchers`.
+//! API of an account: `/v1/account`, `/v1/history`, `/v1/keys`, `/v1/addresses`, `/v1/vouchers`.
 
 use super::{Answer, Body};
 use crate::accounting::order::Caps;
@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Entries of the history in one answer.
+/// Most entries of the history in one answer.
 const MOST: u32 = 100;
 
 /// An account as its owner sees it.
@@ -24,14 +24,11 @@ pub struct AccountView {
     balance: u64,
     spent_today: u64,
     caps: Caps,
-    /// The addresses and domains that it has proved to own.
+    /// Addresses and domains that it has proved to own.
     owns: Vec<String>,
 }
 
 /// `GET /v1/account`.
-///
-/// # Errors
-/// [`Problem`].
 pub async fn account(
     State(service): State<Service>,
     who: AuthenticatedAccount,
@@ -48,25 +45,22 @@ pub async fn account(
     }))
 }
 
-/// Which part of the history.
+/// Query of a part of the history.
 #[derive(Debug, Deserialize)]
 pub struct Part {
     /// Entries with numbers below this.
     before: Option<u64>,
-    /// At most so many.
+    /// Most entries to return.
     most: Option<u32>,
 }
 
 /// `GET /v1/history?before=…&most=…`: what moved the account's credits, newest first.
-///
-/// # Errors
-/// [`Problem`].
 pub async fn history(
     State(service): State<Service>,
     who: AuthenticatedAccount,
     part: Result<Query<Part>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Answer<Value>, Problem> {
-    let Query(part) = part.map_err(|_| Problem::new("form", "before and most: whole numbers"))?;
+    let Query(part) = part.map_err(|_| Problem::new("form", "before and most must be whole numbers"))?;
     let (number, before) = (who.account.number, part.before.unwrap_or(u64::MAX));
     let most = part.most.unwrap_or(MOST).clamp(1, MOST);
     let entries = service.ledger(move |ledger, _| ledger.history(number, before, most)).await?;
@@ -83,7 +77,7 @@ pub async fn history(
             })
         })
         .collect();
-    // Where the next part begins.
+    // Start of the next part.
     let before = entries.last().filter(|_| entries.len() == most as usize).map(|entry| entry["entry"].clone());
     Ok(Answer(json!({ "entries": entries, "before": before })))
 }
@@ -106,26 +100,23 @@ impl From<ApiKey> for ApiKeyView {
 }
 
 /// `GET /v1/keys`.
-///
-/// # Errors
-/// [`Problem`].
 pub async fn keys(State(service): State<Service>, who: AuthenticatedAccount) -> Result<Answer<Value>, Problem> {
     let keys = service.ledger(move |ledger, _| ledger.api_keys(who.account.number)).await?;
     let keys: Vec<ApiKeyView> = keys.into_iter().map(ApiKeyView::from).collect();
     Ok(Answer(json!({ "keys": keys })))
 }
 
-/// What a new key is to be called.
+/// Label of a new key.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with a label")]
 pub struct Label {
     label: String,
 }
 
-/// `POST /v1/keys`: the answer is the only place where the key ever stands.
+/// `POST /v1/keys`: creates an API key. Only this answer ever contains the key.
 ///
 /// # Errors
-/// A label that does not have its form.
+/// A malformed label.
 pub async fn add_key(
     State(service): State<Service>,
     who: AuthenticatedAccount,
@@ -146,19 +137,19 @@ pub async fn add_key(
     Ok(response)
 }
 
-/// `DELETE /v1/keys/{id}`. The key that asks may end itself.
+/// `DELETE /v1/keys/{id}`. A key may revoke itself.
 ///
 /// # Errors
-/// When there is no such key of this account.
+/// When the account has no such key.
 pub async fn revoke_key(
     State(service): State<Service>,
     who: AuthenticatedAccount,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Problem> {
-    let unknown = || Problem::new("not-found", "this account has no such key");
+    let unknown = || Problem::new("not-found", "the account has no such key");
     let Path(id) = id.map_err(|_| unknown())?;
     let gone = service.ledger(move |ledger, now| ledger.revoke_api_key(who.account.number, &id, now)).await;
-    // The caller's own key is good, so this is no question of who he is.
+    // The caller's own key is valid, so this is not an authentication error.
     gone.map_err(|problem| match problem.word {
         "no-api-key" => unknown(),
         _ => problem,
@@ -184,7 +175,7 @@ pub struct OwnershipProof {
 /// `POST /v1/addresses`: mails a code to an address, or to the postmaster of a domain.
 ///
 /// # Errors
-/// When a code was sent a moment ago, or many were today.
+/// When a code was sent recently, or many were sent today.
 pub async fn claim(
     State(service): State<Service>,
     who: AuthenticatedAccount,
@@ -196,10 +187,10 @@ pub async fn claim(
     Ok((StatusCode::ACCEPTED, Answer(json!({ "address": address, "sent": true }))).into_response())
 }
 
-/// `POST /v1/addresses/confirm`.
+/// `POST /v1/addresses/confirm`: proves an address with its code.
 ///
 /// # Errors
-/// When it is not the code.
+/// When the code is wrong.
 pub async fn confirm(
     State(service): State<Service>,
     who: AuthenticatedAccount,
@@ -221,7 +212,7 @@ pub struct Voucher {
     code: String,
 }
 
-/// `POST /v1/vouchers`: puts what a voucher is worth on the account.
+/// `POST /v1/vouchers`: adds the value of a voucher to the account.
 ///
 /// # Errors
 /// When no voucher has this code, or it is spent.

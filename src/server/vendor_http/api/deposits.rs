@@ -1,5 +1,5 @@
-//! `POST /v1/deposits`: used stamps back for credits, by who received them. `POST /v1/refunds`: unused ones, by who bought
-//! them. Both are safe to send again: every serial is taken once.
+//! `POST /v1/deposits`: recipients exchange used stamps for credits. `POST /v1/refunds`: buyers return unused stamps.
+//! Both are safe to repeat: every serial is accepted once.
 
 use super::{Answer, Body};
 use crate::ledger::trade::{RedeemOutcome, RedeemRequest};
@@ -11,10 +11,10 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Stamps in one request.
+/// Most stamps in one request.
 const MOST: usize = 1_000;
 
-/// Stamps that are handed in.
+/// Stamps to redeem.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with stamps")]
 pub struct DepositRequest {
@@ -29,25 +29,25 @@ struct HandedText {
     address: Option<String>,
 }
 
-/// What became of them.
+/// Result for each stamp, and in total.
 #[derive(Debug, Serialize)]
 pub struct DepositResponse {
-    /// In the order in which they were handed in: `{"credits": …}` or `{"problem": …, "detail": …}`.
+    /// In the order of the request: `{"credits": …}` or `{"problem": …, "detail": …}`.
     each: Vec<Value>,
-    /// What came onto the account.
+    /// Credits added to the account.
     credits: u64,
-    /// What the account has now, if anything came.
+    /// Balance of the account, if credits were added.
     #[serde(skip_serializing_if = "Option::is_none")]
     balance: Option<u64>,
-    /// A signed receipt (`digital-stamp-receipt`), if anything came.
+    /// Signed receipt (`digital-stamp-receipt`), if credits were added.
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<String>,
 }
 
-/// `POST /v1/deposits`.
+/// `POST /v1/deposits`: exchanges used stamps for credits.
 ///
 /// # Errors
-/// What the ledger refuses; single bad stamps are no error.
+/// Those of the ledger; single bad stamps are not an error.
 pub async fn deposit(
     State(service): State<Service>,
     who: AuthenticatedAccount,
@@ -58,7 +58,7 @@ pub async fn deposit(
     service.ledger(move |ledger, now| ledger.deposit(account, &stamps, now)).await.map(credited)
 }
 
-/// `POST /v1/refunds`.
+/// `POST /v1/refunds`: returns unused stamps for credits.
 ///
 /// # Errors
 /// As [`deposit`].

@@ -1,6 +1,6 @@
-//! `/.well-known/digital-stamp`: by which keys the vendor's stamps are known. The document that `vendor publish` left in
-//! the folder of the ledger (`public/.well-known/digital-stamp`) goes out as it is; without one, an edition is made of the
-//! ledger, as `vendor publish` would make it.
+//! `/.well-known/digital-stamp`: the vendor's directory document. The service sends the document that `vendor publish`
+//! wrote into the folder of the ledger (`public/.well-known/digital-stamp`). Without one it builds a publication from
+//! the ledger, as `vendor publish` would.
 
 use crate::directory::document::VendorEntry;
 use crate::directory::publish::Changes;
@@ -21,14 +21,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// For how long an edition is good, in seconds.
+/// Lifetime of a publication, in seconds.
 const GOOD: i64 = 30 * 24 * 60 * 60;
-/// After how many seconds a new one is made, though nothing changed.
+/// Age at which a new one is made though nothing changed, in seconds.
 const RENEW: i64 = 24 * 60 * 60;
-/// For how many seconds nobody looks whether something changed.
+/// Seconds between checks whether something changed.
 const LOOK: i64 = 10;
 
-/// The edition that was made last.
+/// The last publication.
 #[derive(Debug, Default)]
 pub struct DirectoryCache(Mutex<Option<CachedDirectory>>);
 
@@ -40,13 +40,13 @@ struct CachedDirectory {
     text: String,
 }
 
-/// Where `vendor publish` writes, in the folder of the ledger.
+/// Returns the path at which `vendor publish` writes, in the folder of the ledger.
 #[must_use]
 pub fn published(folder: &Path) -> PathBuf {
     folder.join("public/.well-known/digital-stamp")
 }
 
-/// `GET /.well-known/digital-stamp`. Whoever has the edition already is told so (RFC 9110 section 13.1.2).
+/// `GET /.well-known/digital-stamp`. Answers "not modified" to a client that has it (RFC 9110 section 13.1.2).
 ///
 /// # Errors
 /// [`Problem::trouble`].

@@ -1,8 +1,10 @@
-//! The interface for programs, `/v1/`: JSON in, JSON out, an API key in `Authorization: Bearer`. `openapi.json` describes
-//! all of it, and a test holds that file against the routes and against real answers.
+//! API for programs, `/v1/`: JSON in, JSON out, an API key in `Authorization: Bearer`. `openapi.json` describes all of
+//! it, and a test compares that file with the routes and with real answers.
 //!
-//! Decided: whatever spends credits wants an idempotency key, because a client that may leave it out will, and pay twice.
-//! Payouts are the operator's (`vendor payout`): money that leaves should be seen by somebody.
+//! Decisions:
+//!
+//! - Every request that spends credits requires an idempotency key. Clients that may leave it out do so, and pay twice.
+//! - Payouts are the operator's (`vendor payout`): a person should see money that leaves.
 
 pub mod account;
 pub mod deposits;
@@ -20,14 +22,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The description of the interface (OpenAPI 3.1).
+/// Description of the API (OpenAPI 3.1).
 pub const OPENAPI: &str = include_str!("openapi.json");
 
-/// A body of JSON that was read.
+/// JSON body of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Body<T>(pub T);
 
-/// An answer of JSON. Nobody on the way may keep it: it holds stamps and balances.
+/// JSON answer. Caches must not store it: it contains stamps and balances.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<T>(pub T);
 
@@ -36,7 +38,7 @@ impl<T: DeserializeOwned> FromRequest<Service> for Body<T> {
 
     async fn from_request(request: Request, service: &Service) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
-            return Err(Problem::new("media-type", "the body has to be application/json"));
+            return Err(Problem::new("media-type", "the body must be application/json"));
         }
         let bytes = Bytes::from_request(request, service).await.map_err(|error| {
             if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
@@ -45,7 +47,7 @@ impl<T: DeserializeOwned> FromRequest<Service> for Body<T> {
                 problem.more.insert("cap".into(), most.into());
                 problem
             } else {
-                Problem::new("body", "the body did not come whole")
+                Problem::new("body", "the body is incomplete")
             }
         })?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| Problem::new("body", error.to_string()))
@@ -67,8 +69,9 @@ impl<T: Serialize> IntoResponse for Answer<T> {
     }
 }
 
-/// The key of a request that must not be done twice (draft-ietf-httpapi-idempotency-key-header): 1 to 128 printable
-/// characters, quotes around them not counted.
+/// Returns the idempotency key of a request (draft-ietf-httpapi-idempotency-key-header).
+///
+/// It has 1 to 128 printable characters, without the quotes around them.
 ///
 /// # Errors
 /// When it is missing or malformed.
@@ -77,7 +80,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     let mut fields = headers.get_all("idempotency-key").iter();
     let (Some(field), None) = (fields.next(), fields.next()) else {
         return Err(wrong(
-            "the header field Idempotency-Key has to be there once: new for every purchase, the same for every retry",
+            "the header field Idempotency-Key is required once: new for every purchase, the same for every retry",
         ));
     };
     let text = field.to_str().map_err(|_| wrong("Idempotency-Key is not printable"))?;
@@ -85,12 +88,13 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     if (1..=128).contains(&text.len()) {
         Ok(text.to_owned())
     } else {
-        Err(wrong("Idempotency-Key is 1 to 128 characters"))
+        Err(wrong("Idempotency-Key must have 1 to 128 characters"))
     }
 }
 
-/// Whether the caller has already what this tag stands for (RFC 9110 section 13.1.2): tags are compared weakly, since
-/// proxies that compress make them weak. There is no comma in a tag of ours.
+/// Returns whether the client already has the version with this tag (RFC 9110 section 13.1.2).
+///
+/// Compares tags weakly, since proxies that compress make them weak. The service's own tags contain no comma.
 #[must_use]
 pub fn has(headers: &HeaderMap, tag: &str) -> bool {
     let fields = headers.get_all(IF_NONE_MATCH).iter().filter_map(|field| field.to_str().ok());
@@ -98,17 +102,17 @@ pub fn has(headers: &HeaderMap, tag: &str) -> bool {
     tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
 
-/// `/v1/openapi.json`.
+/// `GET /v1/openapi.json`.
 pub async fn openapi() -> Response {
     ([(CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
-/// What no other route takes.
+/// Answers a path without a route.
 pub async fn nothing() -> Problem {
     Problem::new("not-found", "there is nothing at this address")
 }
 
-/// A route that takes other methods.
+/// Answers a method that the route does not support.
 pub async fn method() -> Problem {
-    Problem::new("method", "this address does not know the method")
+    Problem::new("method", "this address does not support the method")
 }

@@ -1,4 +1,4 @@
-//! `GET /v1/prices`: what credits cost, for anybody (BC2: what would a million cost?).
+//! `GET /v1/prices`: prices of credits, without authentication (BC2: what would a million cost?).
 
 use super::Answer;
 use crate::accounting::event::Terms;
@@ -9,10 +9,10 @@ use crate::server::vendor_http::error::Problem;
 use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 
-/// Numbers of credits that are priced for everybody.
+/// Numbers of credits with a price in every answer.
 const USUAL: [u64; 4] = [1, 10, 1_000, 1_000_000];
 
-/// What is asked.
+/// Query of the price of a number of credits.
 #[derive(Debug, Deserialize)]
 pub struct PriceQuery {
     credits: Option<u64>,
@@ -22,18 +22,18 @@ pub struct PriceQuery {
 #[derive(Debug, Serialize)]
 pub struct Prices {
     vendor: String,
-    /// What one credit costs, or so many.
+    /// Price of one credit, or of several.
     price: String,
-    /// What one credit brings that is paid out.
+    /// Payout for one credit.
     payout: String,
     examples: Vec<Example>,
-    /// For how many days a stamp holds that asks for no end.
+    /// Lifetime in days of a stamp without a given end.
     days: u32,
     refunds: bool,
     caps: Caps,
 }
 
-/// What so many credits cost.
+/// Price of this number of credits.
 #[derive(Debug, Serialize)]
 pub struct Example {
     credits: u64,
@@ -49,7 +49,7 @@ pub async fn prices(
     _: Unauthenticated,
     asked: Result<Query<PriceQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Answer<Prices>, Problem> {
-    let Query(asked) = asked.map_err(|_| Problem::new("form", "credits: a whole number"))?;
+    let Query(asked) = asked.map_err(|_| Problem::new("form", "credits must be a whole number"))?;
     let profile = service.ledger(|ledger, _| ledger.profile()).await?;
     let days = profile.terms.days_within(&profile.terms.caps);
     let Terms { price, payout, caps, refunds, .. } = profile.terms;
@@ -58,7 +58,7 @@ pub async fn prices(
     for credits in numbers {
         match price.of(credits) {
             Ok(cost) => examples.push(Example { credits, cost: cost.to_string() }),
-            // A price so high that a million are beyond counting is no reason to say nothing of one.
+            // The price of one credit is stated even if the price of a million is out of range.
             Err(_) if asked.credits.is_none() => {}
             Err(error) => return Err(Problem::new("range", error.to_string())),
         }

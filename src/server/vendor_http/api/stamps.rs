@@ -1,4 +1,4 @@
-//! `POST /v1/stamps`: buying. `POST /v1/revocations`: condemning what one bought.
+//! `POST /v1/stamps`: buys stamps. `POST /v1/revocations`: revokes stamps that the account bought.
 
 use super::{Answer, Body, idempotency_key};
 use crate::accounting::order::{Caps, Order};
@@ -20,15 +20,15 @@ use serde_json::{Map, Value};
 pub struct IssueResponse {
     /// The stamps, in the order of the orders.
     stamps: Vec<IssuedStamp>,
-    /// What they cost.
+    /// Their price in credits.
     credits: u64,
-    /// What the account has now.
+    /// Balance of the account.
     balance: u64,
-    /// The entry in the ledger.
+    /// Number of the ledger entry.
     entry: u64,
-    /// Whether they had been bought before under the same idempotency key, and nothing was charged now.
+    /// Whether an earlier request with this idempotency key bought them, so that nothing was charged now.
     again: bool,
-    /// Within what this vendor sells to this account.
+    /// The caps of this account.
     caps: Caps,
 }
 
@@ -39,10 +39,10 @@ pub struct IssuedStamp {
     serial: String,
 }
 
-/// `POST /v1/stamps`: one order, or `{"stamps": [order, …]}`: all of them or none.
+/// `POST /v1/stamps`: one order, or `{"stamps": [order, …]}`. All orders are filled or none.
 ///
 /// # Errors
-/// What the ledger refuses.
+/// Those of the ledger.
 pub async fn buy(
     State(service): State<Service>,
     who: AuthenticatedAccount,
@@ -76,12 +76,12 @@ impl IssueResponse {
     }
 }
 
-/// The serial of a stamp that the ledger signed a moment ago.
+/// Returns the serial of a stamp that the ledger just signed.
 fn serial(token: &Token) -> String {
     Stamp::read(token.payload()).map(|stamp| stamp.serial.as_str().to_owned()).unwrap_or_default()
 }
 
-/// One order or many. Which one does not have its form is said, counted from 1.
+/// Parses one order or several. An error names the malformed order, counted from 1.
 fn orders(mut body: Map<String, Value>) -> Result<Vec<Order>, Problem> {
     let wrong = |order: usize, error: serde_json::Error| {
         let mut problem = Problem::new("body", format!("order {order}: {error}"));
@@ -94,7 +94,7 @@ fn orders(mut body: Map<String, Value>) -> Result<Vec<Order>, Problem> {
             let read = |(at, order)| serde_json::from_value(order).map_err(|error| wrong(at, error));
             (1..).zip(orders).map(read).collect()
         }
-        Some(_) => Err(Problem::new("body", "\"stamps\" has to be a list of orders, with nothing beside it")),
+        Some(_) => Err(Problem::new("body", "\"stamps\" must be a list of orders, and the only member")),
     }
 }
 
@@ -105,20 +105,20 @@ pub struct RevocationRequest {
     serials: Vec<String>,
 }
 
-/// How many were revoked.
+/// Number of revoked stamps.
 #[derive(Debug, Serialize)]
 pub struct Revoked {
-    /// Those that were not revoked before.
+    /// Stamps that were not revoked before.
     revoked: u64,
 }
 
-/// Serials in one request.
+/// Most serials in one request.
 const MOST: usize = 1_000;
 
-/// `POST /v1/revocations`: stamps that this account bought, all of them or none. No credits come back.
+/// `POST /v1/revocations`: revokes stamps that this account bought, all of them or none. Refunds no credits.
 ///
 /// # Errors
-/// When one was not bought by this account; whether anybody else bought it is not said.
+/// When this account did not buy one of them. The error does not tell whether another account did.
 pub async fn revoke(
     State(service): State<Service>,
     who: AuthenticatedAccount,

@@ -1,4 +1,4 @@
-//! An account as its owner sees it: what it has, what it did, its API keys. He signs in with one of those keys.
+//! Page of an account: balance, history and API keys. Its owner signs in with one of those keys.
 
 use super::csrf::verify_csrf;
 use super::history::HistoryRow;
@@ -19,7 +19,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-/// Lines of the history on one page.
+/// Rows of the history on one page.
 const LINES: u32 = 20;
 
 #[derive(Template)]
@@ -76,7 +76,7 @@ impl From<ApiKey> for KeyLine {
     }
 }
 
-/// A form with an API key, a label, the name of a key or the code of a voucher.
+/// Form with an API key, a label, the id of a key or the code of a voucher.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct NewApiKey {
@@ -87,7 +87,7 @@ pub struct NewApiKey {
     code: String,
 }
 
-/// Which part of the history.
+/// Query of a part of the history.
 #[derive(Debug, Default, Deserialize)]
 pub struct Section {
     before: Option<u64>,
@@ -108,7 +108,7 @@ pub async fn sign_in_form(State(service): State<Service>, visitor: Session) -> R
 /// `POST /signin`.
 ///
 /// # Errors
-/// A form that is not the visitor's own; too many wrong keys.
+/// A form that fails [`verify_csrf`]; too many wrong keys.
 pub async fn sign_in(
     State(service): State<Service>,
     mut visitor: Session,
@@ -135,7 +135,7 @@ pub async fn sign_in(
 /// `POST /signout`.
 ///
 /// # Errors
-/// A form that is not the visitor's own.
+/// A form that fails [`verify_csrf`].
 pub async fn sign_out(
     State(service): State<Service>,
     mut visitor: Session,
@@ -147,7 +147,7 @@ pub async fn sign_out(
     Ok(visitor.answer(&service, Redirect::to("/")))
 }
 
-/// `GET /account`; `?before=…` shows earlier lines of the history.
+/// `GET /account`; `?before=…` shows earlier rows of the history.
 ///
 /// # Errors
 /// When the ledger does not answer.
@@ -160,7 +160,7 @@ pub async fn account(
     account_page(&service, &visitor, before, Ok(None)).await
 }
 
-/// The page, with what was done, or what is wrong, on top of it.
+/// Renders the page, with the result of an action, or an error, at the top.
 async fn account_page(
     service: &Service,
     visitor: &Session,
@@ -204,10 +204,10 @@ async fn account_page(
     Ok(visitor.answer(service, show(status, &page)))
 }
 
-/// `POST /account/keys`: makes an API key and leads to where it is shown. A reload there makes no other.
+/// `POST /account/keys`: creates an API key and redirects to the page that shows it. A reload there creates no other.
 ///
 /// # Errors
-/// A form that is not the visitor's own.
+/// A form that fails [`verify_csrf`].
 pub async fn add_key(
     State(service): State<Service>,
     visitor: Session,
@@ -229,7 +229,7 @@ pub async fn add_key(
     }
 }
 
-/// `GET /account/key`: a new API key, this once.
+/// `GET /account/key`: shows a new API key once.
 ///
 /// # Errors
 /// When the ledger does not answer.
@@ -247,7 +247,7 @@ pub async fn show_key(State(service): State<Service>, visitor: Session) -> Resul
 /// `POST /account/keys/revoke`.
 ///
 /// # Errors
-/// A form that is not the visitor's own.
+/// A form that fails [`verify_csrf`].
 pub async fn revoke_key(
     State(service): State<Service>,
     visitor: Session,
@@ -259,16 +259,16 @@ pub async fn revoke_key(
         return Ok(Redirect::to("/signin").into_response());
     };
     match service.ledger(move |ledger, now| ledger.revoke_api_key(number, &told.id, now)).await {
-        // Revoked a moment ago, perhaps by the same form.
+        // Already revoked, perhaps by the same form.
         Err(problem) if problem.word != "no-api-key" => Err(problem.into()),
         _ => Ok(Redirect::to("/account").into_response()),
     }
 }
 
-/// `POST /account/voucher`: puts a voucher on the account. A voucher does that once, so a reload does nothing.
+/// `POST /account/voucher`: adds a voucher to the account. A voucher is used up once, so a reload does nothing.
 ///
 /// # Errors
-/// A form that is not the visitor's own.
+/// A form that fails [`verify_csrf`].
 pub async fn voucher(
     State(service): State<Service>,
     visitor: Session,
@@ -281,7 +281,7 @@ pub async fn voucher(
     };
     let answer = service.ledger(move |ledger, now| ledger.take_voucher(number, &told.code, now)).await;
     let told = match record_failed_attempt(&service, visitor.address, answer) {
-        Ok(booked) => Ok(Some(format!("{} credits came onto the account.", booked.credits))),
+        Ok(booked) => Ok(Some(format!("{} credits were added to the account.", booked.credits))),
         Err(problem) if problem.word == "no-voucher" => {
             Err("No voucher has this code, or nothing is left on it.".to_owned())
         }

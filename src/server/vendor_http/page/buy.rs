@@ -1,6 +1,7 @@
-//! From the form to the stamp, in three pages: whom it is for, what it costs and how it is paid, the stamp. Only the last
-//! step changes anything, and it carries the name that the first one gave to the purchase: sent again, after a reload, the
-//! back button or a lost answer, it shows the same stamp and charges nothing.
+//! Purchase of a stamp in three pages: the order, the price and payment, the stamp.
+//!
+//! Only the last step changes anything. It carries the purchase id that the first one created. Sent again, after a
+//! reload, the back button or a lost answer, it shows the same stamp and charges nothing.
 
 use super::csrf::verify_csrf;
 use super::mailto::MailtoLink;
@@ -70,19 +71,19 @@ struct BoughtPage {
 }
 
 impl FormPage {
-    /// What is wrong with a field, for its place beside it.
+    /// Returns the error of a field, to be shown beside it.
     fn fault(&self, field: &str) -> Option<&str> {
         self.faults.iter().find(|fault| fault.field == field).map(|fault| fault.text.as_str())
     }
 }
 
-/// A name for a purchase that nobody can guess.
+/// Creates a purchase id that cannot be guessed.
 fn purchase() -> String {
-    // Without random numbers nothing is sold; the ledger says so later.
+    // Without random numbers the ledger rejects the purchase later.
     random().map(|bytes| BASE64URL_NOPAD.encode(bytes.get(..18).unwrap_or_default())).unwrap_or_default()
 }
 
-/// `GET /`: the form. A link may fill in whom and how much, as a challenge does: `/?recipient=joe@x.example&value=5`.
+/// `GET /`: the form. A link may fill in recipient and value, as a challenge does: `/?recipient=joe@x.example&value=5`.
 ///
 /// # Errors
 /// When the ledger does not answer.
@@ -119,7 +120,7 @@ async fn form_page(
     Ok(visitor.answer(service, show(status, &page)))
 }
 
-/// The terms, with the account's own caps if the visitor has one.
+/// Returns the terms, with the caps of the account if the visitor is signed in.
 async fn terms(service: &Service, visitor: &Session) -> Result<Terms, Page> {
     let mut terms = service.ledger(|ledger, _| ledger.profile()).await?.terms;
     if let Some(account) = &visitor.account {
@@ -129,7 +130,7 @@ async fn terms(service: &Service, visitor: &Session) -> Result<Terms, Page> {
     Ok(terms)
 }
 
-/// An order that could be filled, and what it comes to.
+/// A valid order and its price.
 struct Checked {
     order: Order,
     recipient: Address,
@@ -137,11 +138,11 @@ struct Checked {
     cost: Money,
 }
 
-/// Reads the form and holds it against the terms; what is wrong with it is told on the form itself.
+/// Parses the form and checks it against the terms. Errors are shown on the form itself.
 async fn checked(service: &Service, visitor: &Session, wanted: &OrderForm) -> Result<Checked, Vec<FieldError>> {
     let (order, recipient) = wanted.order()?;
     let whole = |text: String| vec![FieldError { field: "form", text }];
-    let terms = terms(service, visitor).await.map_err(|_| whole("The shop has trouble of its own.".to_owned()))?;
+    let terms = terms(service, visitor).await.map_err(|_| whole("The shop has an internal error.".to_owned()))?;
     let now = crate::os::clock::now();
     terms.caps.check(std::slice::from_ref(&order), now, terms.days).map_err(|error| whole(sentence(&error)))?;
     let cost = terms.price.of(order.value).map_err(|error| whole(error.to_string()))?;
@@ -150,7 +151,7 @@ async fn checked(service: &Service, visitor: &Session, wanted: &OrderForm) -> Re
     Ok(Checked { order, recipient, window, cost })
 }
 
-/// What is wrong with an order, where there is only one.
+/// Formats the error of a single order as a sentence.
 fn sentence(error: &crate::accounting::order::OrderError) -> String {
     let text = error.to_string();
     let text = text.strip_prefix("order 1: ").unwrap_or(&text);
@@ -163,10 +164,10 @@ fn window(from: Option<UnixTime>, until: UnixTime) -> String {
     from.map(|from| format!("from {} to {}", day(from), day(until))).unwrap_or_else(|| format!("until {}", day(until)))
 }
 
-/// `POST /order`: what it costs, and how to pay. Changes nothing.
+/// `POST /order`: shows the price and the ways to pay. Changes nothing.
 ///
 /// # Errors
-/// A form that is not the visitor's own.
+/// A form that fails [`verify_csrf`].
 pub async fn order(
     State(service): State<Service>,
     visitor: Session,
@@ -211,7 +212,7 @@ async fn pay_page(
 /// `POST /buy`: the purchase.
 ///
 /// # Errors
-/// A form that is not the visitor's own.
+/// A form that fails [`verify_csrf`].
 pub async fn buy(
     State(service): State<Service>,
     visitor: Session,
@@ -248,9 +249,9 @@ pub async fn buy(
             let (fault, wanted) = match problem.word {
                 "no-voucher" => ("No voucher has this code, or nothing is left on it.".to_owned(), wanted),
                 "funds" => (funds(&problem, from_account), wanted),
-                // Whoever went back and changed the form wants another stamp, and should say so once more.
+                // A changed form after the back button orders another stamp, which the visitor confirms again.
                 "key-reused" => {
-                    let text = "With this form a stamp was bought already; nothing was charged now. \
+                    let text = "This form has already bought a stamp; nothing was charged now. \
                                 To buy this other one, pay again."
                         .to_owned();
                     (text, OrderForm { purchase: purchase(), ..wanted })
@@ -277,7 +278,7 @@ async fn bought(
     from_account: bool,
 ) -> Result<Response, Page> {
     service.metrics().sold(stamps.len(), sale.again);
-    let nothing = || Page::problem(Problem::trouble("a sale of nothing"));
+    let nothing = || Page::problem(Problem::trouble("the ledger sold no stamp"));
     let token = stamps.first().ok_or_else(nothing)?;
     let stamp = Stamp::read(token.payload()).map_err(|_| nothing())?;
     let letter = MailtoLink {

@@ -1,28 +1,31 @@
-//! The chart of an account: stamps bought and handed in on each day as bars, the balance as a line above. Drawn as SVG with
-//! classes only, since the page's policy allows no style in it; the table beside it holds the same numbers.
+//! Chart of an account: stamps bought and handed in on each day as bars, the balance as a line above.
+//!
+//! The SVG uses classes only, since the content security policy allows no inline style. The table beside it has the
+//! same numbers.
 
 use crate::ledger::model::Day;
 use std::fmt::Write;
 
-/// Days that are shown.
+/// Number of days in the chart.
 pub const DAYS: i64 = 30;
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 180.0;
-/// Room below the bars for the line at zero.
+/// Height below the bars for the line at zero.
 const FOOT: f64 = 4.0;
 
-/// The first day that is shown.
+/// Returns the first day in the chart.
 #[must_use]
 pub fn first(today: i64) -> i64 {
     today - DAYS + 1
 }
 
-/// The days up to `today`, each once, of an account that has `now`: a day without an entry has the balance of the one
-/// before.
+/// Returns each day up to `today` of an account with the balance `now`.
+///
+/// A day without an entry has the balance of the day before.
 #[must_use]
 pub fn days(known: &[Day], today: i64, now: u64) -> Vec<Day> {
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    // Without an entry on any of them it had as much all the time.
+    // Without an entry on any of them the balance never changed.
     let mut balance = known.first().map_or(now, |day| day.before);
     (first(today)..=today)
         .map(|number| match known.iter().find(|day| day.day == number) {
@@ -35,14 +38,14 @@ pub fn days(known: &[Day], today: i64, now: u64) -> Vec<Day> {
         .collect()
 }
 
-/// A day as people write it.
+/// Formats a day as `2026-12-24`.
 #[must_use]
 pub fn date(day: &i64) -> String {
     let time = crate::time::UnixTime(day.saturating_mul(86_400)).to_string();
     time.split('T').next().unwrap_or_default().to_owned()
 }
 
-/// The drawing, without the `svg` element around it.
+/// Draws the chart, without the `svg` element around it.
 #[must_use]
 pub fn drawing(days: &[Day]) -> String {
     let most = days.iter().map(|day| day.bought.max(day.deposited)).max().unwrap_or(0).max(1) as f64;

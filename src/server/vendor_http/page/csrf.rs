@@ -5,10 +5,10 @@ use super::session::Session;
 use crate::server::vendor_http::Service;
 use axum::http::HeaderMap;
 
-/// Lets only a visitor's own form through.
+/// Accepts only a form from this visitor and this site.
 ///
 /// # Errors
-/// [`Page::foreign`].
+/// [`Page::csrf_failure`].
 pub fn verify_csrf(service: &Service, visitor: &Session, token: &str, headers: &HeaderMap) -> Result<(), Page> {
     if service.sessions().own(visitor, token, headers, service.origin()) { Ok(()) } else { Err(Page::csrf_failure()) }
 }

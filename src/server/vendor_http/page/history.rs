@@ -1,4 +1,4 @@
-//! An entry of the ledger as the account's owner reads it: what it was, how many stamps, how many credits came or went.
+//! History row of an account: an entry of the ledger, its stamps, and the credits it added or removed.
 
 use crate::accounting::event::{Event, sum};
 use crate::accounting::hash_chain::Entry;
@@ -8,20 +8,20 @@ use crate::accounting::hash_chain::Entry;
 pub struct HistoryRow {
     /// The entry's number.
     pub entry: u64,
-    /// When, to the minute.
+    /// Time of the entry, to the minute.
     pub at: String,
-    /// One stable word.
+    /// Stable name of the event.
     pub event: &'static str,
-    /// For people.
+    /// Description for people.
     pub text: String,
-    /// Stamps that it was about.
+    /// Number of stamps in it.
     pub stamps: u64,
-    /// Credits that came; negative when they went.
+    /// Credits added; negative when removed.
     pub credits: i64,
 }
 
 impl HistoryRow {
-    /// The line for an entry.
+    /// Converts an entry.
     #[must_use]
     pub fn of(entry: &Entry) -> Self {
         let came = |credits: u64| i64::try_from(credits).unwrap_or(i64::MAX);
@@ -49,7 +49,7 @@ impl HistoryRow {
         Self { entry: entry.number, at, event, text, stamps, credits }
     }
 
-    /// The credits with their sign.
+    /// Formats the credits with their sign.
     #[must_use]
     pub fn signed(&self) -> String {
         match self.credits {

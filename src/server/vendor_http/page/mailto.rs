@@ -1,5 +1,7 @@
-//! A stamp in a message: as a link that opens a new message with the stamp in its text (mail programs drop header fields
-//! of such links), and as a file with the stamp in its header, which they open as a draft.
+//! Puts a stamp into a new message:
+//!
+//! - as a mailto link with the stamp in the text, since mail programs drop header fields of such links
+//! - as a file with the stamp in the header, which mail programs open as a draft
 
 use super::csrf::verify_csrf;
 use super::session::Session;
@@ -18,14 +20,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::fmt::Write;
 
-/// What a letter is made of; also the form that asks for it as a file.
+/// Data of a new message; also the form that requests it as a file.
 #[derive(Clone, Debug, Deserialize)]
 pub struct MailtoLink {
     /// The stamp.
     pub stamp: String,
-    /// Whom it is for.
+    /// Address of the recipient.
     pub recipient: String,
-    /// Who sends, if that is known.
+    /// Address of the sender, if known.
     #[serde(default)]
     pub sender: String,
     /// The token of the visitor's forms.
@@ -33,14 +35,14 @@ pub struct MailtoLink {
 }
 
 impl MailtoLink {
-    /// A link (RFC 6068) to a new message with the stamp in its text and room for words below.
+    /// Builds a link (RFC 6068) to a new message with the stamp in its text, and an empty line below.
     #[must_use]
     pub fn mailto(&self) -> String {
         let body = armour(&self.stamp, "\r\n") + "\r\n";
         format!("mailto:{}?body={}", encoded(&self.recipient), encoded(&body))
     }
 
-    /// A draft with the stamp in its header; `None` if the parts do not have their form.
+    /// Builds a draft with the stamp in its header; `None` if a part is malformed.
     #[must_use]
     pub fn prefilled(&self) -> Option<String> {
         let recipient = Address::parse(&self.recipient).ok()?;
@@ -52,16 +54,16 @@ impl MailtoLink {
         draft += &fold("To", &recipient.to_string(), "\r\n");
         draft += "Subject: \r\n";
         draft += &fold(STAMP_FIELD, stamp.as_str(), "\r\n");
-        // Several mail programs open a message with this field for writing.
+        // Several mail programs open a message with this field as a draft.
         draft += "X-Unsent: 1\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\r\n";
         Some(draft)
     }
 }
 
-/// `POST /letter`: the draft as a file. It is made of the form alone.
+/// `POST /letter`: the draft as a file, made from the form alone.
 ///
 /// # Errors
-/// A form that is not the visitor's own.
+/// A form that fails [`verify_csrf`].
 pub async fn download(
     State(service): State<Service>,
     visitor: Session,
@@ -69,7 +71,7 @@ pub async fn download(
     Filled(letter): Filled<MailtoLink>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &letter.token, &headers)?;
-    let draft = letter.prefilled().ok_or_else(|| Page::problem(Problem::new("form", "This is no stamp.")))?;
+    let draft = letter.prefilled().ok_or_else(|| Page::problem(Problem::new("form", "This is not a stamp.")))?;
     let fields = [
         (CONTENT_TYPE, "message/rfc822"),
         (CONTENT_DISPOSITION, "attachment; filename=\"stamped-letter.eml\""),
@@ -78,7 +80,7 @@ pub async fn download(
     Ok((fields, draft).into_response())
 }
 
-/// Percent-encoding (RFC 3986 section 2.1); `@` may stand as it is in a mailto link.
+/// Percent-encodes text (RFC 3986 section 2.1); `@` needs no encoding in a mailto link.
 fn encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {

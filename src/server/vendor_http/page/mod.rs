@@ -1,10 +1,12 @@
-//! The page for people. It works without JavaScript, loads nothing from elsewhere, and knows nobody: a visitor has a cookie
-//! that ends with the visit. Nothing that changes anything is done by a link, and no form does it twice.
+//! Web pages of the shop. They work without JavaScript and load nothing from elsewhere. A visitor has one cookie, which
+//! ends with the visit. No link changes anything, and no form changes anything twice.
 //!
-//! - [`order_form`]: what a person fills in, read and shown again. [`buy`]: from the form to the stamp. [`mailto`]: the stamp in
-//!   a message. [`account`]: what an account has. [`history`], [`chart`]: its past. [`session`]: who is signed in.
+//! - [`order_form`]: the fields of an order, parsed and shown again. [`buy`]: from the form to the stamp. [`mailto`]:
+//!   the stamp in a message.
+//! - [`account`]: the page of an account. [`history`], [`chart`]: its past.
+//! - [`session`]: visitors that are signed in. [`csrf`]: protection of forms.
 //!
-//! The templates (`*.html`) escape by themselves whatever stands in them.
+//! The templates (`*.html`) escape every value.
 
 pub mod account;
 pub mod buy;
@@ -27,19 +29,19 @@ use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 use session::Session;
 
-/// What stands around every page.
+/// Data of the layout around every page.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
     /// The vendor's name.
     pub vendor: String,
     /// The name of the account, if the visitor is signed in.
     pub account: Option<String>,
-    /// The token of his forms.
+    /// Token of the visitor's forms.
     pub token: String,
 }
 
 impl Layout {
-    /// The frame for a visitor.
+    /// Builds the layout for a visitor.
     ///
     /// # Errors
     /// When the ledger does not answer.
@@ -53,7 +55,7 @@ impl Layout {
     }
 }
 
-/// A page that is told instead of the one that was asked for.
+/// Error page in place of the requested one.
 #[derive(Debug)]
 pub struct Page(Box<Response>);
 
@@ -67,13 +69,13 @@ struct Trouble {
 }
 
 impl Page {
-    /// What a person is told of a problem.
+    /// Builds the page of a problem.
     #[must_use]
     pub fn problem(problem: Problem) -> Self {
         let title = match problem.status.as_u16() {
-            404 => "There is nothing here",
-            429 => "That was too fast",
-            503 => "The shop has trouble of its own",
+            404 => "Page not found",
+            429 => "Too many requests",
+            503 => "The shop has an internal error",
             _ => "That did not work",
         };
         let mut text = problem.detail.clone();
@@ -86,12 +88,12 @@ impl Page {
         Self(Box::new(response))
     }
 
-    /// A form that is not known to be the visitor's own.
+    /// Builds the page of a form whose token or origin is wrong.
     #[must_use]
     pub fn csrf_failure() -> Self {
-        let text = "This form is from an earlier visit, or your browser sends no cookies, so it was not read now. \
-                    If you sent it before, look first whether it was done then. Else go back, reload the page, and \
-                    send the form again.";
+        let text = "This form is from an earlier visit, or your browser sends no cookies, so it was not processed. \
+                    If you sent it before, first check whether that worked. Otherwise go back, reload the page, \
+                    and send the form again.";
         let trouble =
             Trouble { frame: Layout::default(), status: 403, title: "This form is out of date", text: text.to_owned() };
         Self(Box::new(show(StatusCode::FORBIDDEN, &trouble)))
@@ -110,7 +112,7 @@ impl IntoResponse for Page {
     }
 }
 
-/// A form that was filled in. What cannot be read as one is told on a page.
+/// Form data of a request. A form that cannot be parsed is answered with an error page.
 #[derive(Clone, Copy, Debug)]
 pub struct Filled<T>(pub T);
 
@@ -121,8 +123,8 @@ impl<T: DeserializeOwned> FromRequest<Service> for Filled<T> {
         let read = Form::from_request(request, service).await;
         let Form(filled) = read.map_err(|error| {
             let (word, text) = match error.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "The form is larger than is read."),
-                StatusCode::UNSUPPORTED_MEDIA_TYPE => ("media-type", "What was sent is no form."),
+                StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "The form is too large."),
+                StatusCode::UNSUPPORTED_MEDIA_TYPE => ("media-type", "The request is not a form."),
                 StatusCode::UNPROCESSABLE_ENTITY => ("form", "A field of the form is missing."),
                 _ => ("body", "The form cannot be read."),
             };
@@ -132,7 +134,7 @@ impl<T: DeserializeOwned> FromRequest<Service> for Filled<T> {
     }
 }
 
-/// A page from its template. What it shows is this visitor's alone.
+/// Renders a page, which shared caches must not store.
 pub fn show(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
         Ok(html) => {
@@ -151,18 +153,18 @@ struct Problems {
     words: &'static [(&'static str, u16, &'static str)],
 }
 
-/// `GET /problems`: what the words of the interface for programs mean.
+/// `GET /problems`: meaning of the API's error codes.
 async fn problems(State(service): State<Service>, visitor: Session) -> Result<Response, Page> {
     let frame = Layout::of(&service, &visitor).await?;
     Ok(visitor.answer(&service, show(StatusCode::OK, &Problems { frame, words: &WORDS })))
 }
 
-/// What no route takes.
+/// Answers an address without a page.
 pub async fn nothing(State(_): State<Service>) -> Response {
-    Page::problem(Problem::new("not-found", "The address is not one of this shop.")).into_response()
+    Page::problem(Problem::new("not-found", "This shop has no page at this address.")).into_response()
 }
 
-/// A number with a narrow space between its thousands.
+/// Formats a number with a narrow space between its thousands.
 #[must_use]
 pub fn grouped(number: &u64) -> String {
     let digits = number.to_string();
@@ -173,12 +175,12 @@ pub fn grouped(number: &u64) -> String {
     head.into_iter().chain(groups).collect::<Vec<_>>().join("\u{202f}")
 }
 
-/// Style and script are as old as the program.
+/// Serves style or script, which change only with the program.
 async fn asset(media_type: &'static str, text: &'static str) -> Response {
     ([(CONTENT_TYPE, media_type), (CACHE_CONTROL, "public, max-age=3600")], text).into_response()
 }
 
-/// The routes for people.
+/// Routes of the pages.
 pub fn routes() -> Router<Service> {
     Router::new()
         .route("/", get(buy::form))

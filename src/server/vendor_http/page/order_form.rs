@@ -1,5 +1,5 @@
-//! What a person fills in to order a stamp: read into an [`Order`], and shown again as it was written when it cannot be.
-//! Dates are days of UTC, whole ones.
+//! Form of an order: parsed into an [`Order`], and shown again as it was written if that fails. Dates are whole days in
+//! UTC.
 
 use crate::accounting::order::Order;
 use crate::message::address::Address;
@@ -7,26 +7,26 @@ use crate::stamp::audience::Audience;
 use crate::time::UnixTime;
 use serde::Deserialize;
 
-/// The longest text of a field that is shown again.
+/// Longest text of a field that is shown again, in bytes.
 const LONGEST: usize = 320;
 
-/// The form as it was filled in.
+/// Fields of the form.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct OrderForm {
     /// The token of the visitor's forms.
     pub token: String,
-    /// What this purchase is known by, so that it is made once however often the form is sent.
+    /// Purchase id: the purchase is made once, however often the form is sent.
     pub purchase: String,
-    /// Whom the stamp is for.
+    /// Address of the recipient.
     pub recipient: String,
-    /// Whether it names him by a hash only; any text for yes.
+    /// Whether the stamp contains only a hash of the recipient; any text means yes.
     pub hashed: String,
-    /// Who sends.
+    /// Address of the sender.
     pub sender: String,
-    /// From which day on it holds.
+    /// First day on which the stamp is valid.
     pub from: String,
-    /// Until which day.
+    /// Last day on which it is valid.
     pub until: String,
     /// Its value.
     pub value: String,
@@ -36,20 +36,20 @@ pub struct OrderForm {
     pub voucher: String,
 }
 
-/// What is wrong with a field.
+/// Error of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     /// The field's name.
     pub field: &'static str,
-    /// A sentence.
+    /// The error as a sentence.
     pub text: String,
 }
 
 impl OrderForm {
-    /// The order.
+    /// Parses the order.
     ///
     /// # Errors
-    /// What is wrong, field by field.
+    /// The errors of all fields.
     pub fn order(&self) -> Result<(Order, Address), Vec<FieldError>> {
         let mut faults = Vec::new();
         let mut fault = |field, text: String| faults.push(FieldError { field, text });
@@ -103,8 +103,7 @@ impl OrderForm {
         }
     }
 
-    /// The form as it may be shown and sent again: no field longer than a browser was asked for, and a purchase with a
-    /// name.
+    /// Clears fields that are longer than the form allows, and sets a missing purchase id.
     #[must_use]
     pub fn sanitized(mut self, fresh: impl FnOnce() -> String) -> Self {
         for text in [

@@ -1,4 +1,4 @@
-// What this adds can be done without it: a button beside each text that is to be copied, and one sending of each form.
+// The pages work without this script. It adds a copy button beside each text, and sends each form only once.
 "use strict";
 for (const area of document.querySelectorAll("[data-copy]")) {
   area.addEventListener("focus", () => area.select());
@@ -23,6 +23,6 @@ for (const area of document.querySelectorAll("[data-copy]")) {
 for (const form of document.querySelectorAll('form[action="/buy"]')) {
   const button = form.querySelector("button");
   form.addEventListener("submit", () => { button.disabled = true; });
-  // The back button shows the page as it was left.
+  // The back button restores the page in its last state.
   addEventListener("pageshow", () => { button.disabled = false; });
 }

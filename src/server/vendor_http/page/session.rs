@@ -1,7 +1,11 @@
-//! Who a visitor is: one cookie with a random name for this visit, no more. Signed in, it stands for an account until it
-//! is idle for an hour; the API key itself is kept nowhere. Every form carries a token made from the cookie and a
-//! secret beside the ledger, and comes from our own origin, or it is not read: no other site can send one. The secret
-//! outlives the service, so that a form which is sent again after a restart shows what it bought, and is not bought twice.
+//! Sessions of visitors.
+//!
+//! - A visitor has one cookie with a random name for this visit, no more. A cookie that is signed in stands for an
+//!   account until it is idle for an hour. The API key itself is not kept.
+//! - Every form carries a token made from the cookie and a secret beside the ledger, and must come from the service's
+//!   own origin. No other site can therefore send a form.
+//! - The secret outlives the service. A form that is sent again after a restart shows what it bought, and does not buy
+//!   twice.
 
 use super::Page;
 use crate::accounting::hash::Hash;
@@ -24,64 +28,65 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// After so long without a request nobody is signed in any more.
+/// Idle timeout of a session.
 const IDLE: Duration = Duration::from_secs(60 * 60);
-/// Visitors signed in at once.
+/// Most sessions at once.
 const MOST: usize = 10_000;
-/// Characters of a cookie: 32 bytes in base64url.
+/// Length of a cookie in characters: 32 bytes in base64url.
 const LENGTH: usize = 43;
 
-/// The visitors who are signed in.
+/// Sessions that are signed in.
 pub struct Sessions {
     secret: [u8; 32],
     signed_in: Mutex<HashMap<[u8; 32], SignedIn>>,
 }
 
 struct SignedIn {
-    /// The hash of the API key, so that a revoked key ends its sessions.
+    /// Hash of the API key, so that revoking the key ends its sessions.
     key: Hash,
     seen: Instant,
-    /// A new API key, until it was shown.
+    /// A new API key, until it is shown.
     fresh_key: Option<Zeroizing<String>>,
 }
 
-/// Who asks for a page.
+/// Visitor of a request.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// From where.
+    /// Address of the client.
     pub address: IpAddr,
-    /// The account, if he is signed in.
+    /// The account, if the visitor is signed in.
     pub account: Option<Account>,
     cookie: String,
-    /// Whether the browser has to be told the cookie.
+    /// Whether the answer must set the cookie.
     told: bool,
 }
 
 impl Sessions {
-    /// Nobody is signed in; forms are known by this secret.
+    /// Creates an empty set of sessions; the secret authenticates forms.
     #[must_use]
     pub fn new(secret: [u8; 32]) -> Self {
         Self { secret, signed_in: Mutex::default() }
     }
 
-    /// The token of this visitor's forms.
+    /// Returns the token of this visitor's forms.
     #[must_use]
     pub fn token(&self, visitor: &Session) -> String {
-        // The cookie has one length, so nothing can be appended to it under the hash.
+        // The cookie has a fixed length, so the hash is safe against length extension.
         let hash = Sha256::new().chain_update(self.secret).chain_update(&visitor.cookie).finalize();
         BASE64URL_NOPAD.encode(&hash)
     }
 
-    /// Whether a form is this visitor's own: its token is his, and it comes from a page of ours.
+    /// Returns whether a form has this visitor's token and comes from a page of this site.
     #[must_use]
     pub fn own(&self, visitor: &Session, token: &str, headers: &HeaderMap, origin: &Origin) -> bool {
-        // Hashes are compared, so the time says nothing about the token.
+        // Comparing hashes leaks nothing about the token through time.
         let same = Sha256::digest(token) == Sha256::digest(self.token(visitor));
         same && !visitor.told && from_here(headers, origin)
     }
 
-    /// Signs a visitor in with a key that was found good; he gets another cookie, so that one which somebody gave him
-    /// before is worth nothing.
+    /// Signs a visitor in with a valid key.
+    ///
+    /// The visitor gets a new cookie, so that a cookie planted before (session fixation) is worth nothing.
     ///
     /// # Errors
     /// When the system has no random numbers.
@@ -116,7 +121,7 @@ impl Sessions {
         }
     }
 
-    /// The new API key, once.
+    /// Returns the new API key, once.
     pub fn show(&self, visitor: &Session) -> Option<Zeroizing<String>> {
         let mut signed_in = self.signed_in.lock().unwrap_or_else(PoisonError::into_inner);
         signed_in.get_mut(&visitor.id())?.fresh_key.take()
@@ -131,12 +136,12 @@ impl Sessions {
 }
 
 impl Session {
-    /// What the cookie is known by here.
+    /// Returns the id of the session: the hash of the cookie.
     fn id(&self) -> [u8; 32] {
         Sha256::digest(&self.cookie).into()
     }
 
-    /// An answer for him, with his cookie if he does not have it yet.
+    /// Adds the visitor's cookie to an answer, if the browser does not have it yet.
     pub fn answer(&self, service: &Service, answer: impl IntoResponse) -> HttpResponse {
         let mut response = answer.into_response();
         if self.told {
@@ -165,7 +170,7 @@ impl FromRequestParts<Service> for Session {
             match answer {
                 Ok(Response::Account(account)) => visitor.account = Some(account),
                 Err(problem) if problem.word != "no-api-key" => return Err(Page::problem(problem)),
-                // The key was revoked since.
+                // The key was revoked meanwhile.
                 _ => {}
             }
         }
@@ -173,8 +178,8 @@ impl FromRequestParts<Service> for Session {
     }
 }
 
-/// The name of the cookie. With its prefix, browsers take it over encrypted connections only and from nobody else (RFC
-/// 6265bis section 4.1.3).
+/// Returns the name and attributes of the cookie. With the prefix, browsers accept it only from this host and over
+/// encrypted connections (RFC 6265bis section 4.1.3).
 fn name(origin: &Origin) -> (&'static str, &'static str) {
     if origin.secure { ("__Host-mailstamp", "; Secure") } else { ("mailstamp", "") }
 }
@@ -188,8 +193,9 @@ fn known(headers: &HeaderMap, origin: &Origin) -> Option<String> {
     fits.then(|| value.to_owned())
 }
 
-/// Browsers say where a form comes from (Fetch Metadata; RFC 6454). One that says nothing at all is old, and is held by the
-/// token and the cookie alone.
+/// Returns whether a form comes from this site (Fetch Metadata; RFC 6454).
+///
+/// An old browser sends neither field. Then only token and cookie protect the form.
 fn from_here(headers: &HeaderMap, origin: &Origin) -> bool {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     if let Some(site) = text("sec-fetch-site")
@@ -209,7 +215,7 @@ fn cookie() -> io::Result<String> {
     Ok(BASE64URL_NOPAD.encode(&random()?))
 }
 
-/// Random bytes of the system.
+/// Returns random bytes of the system.
 pub fn random() -> io::Result<[u8; 32]> {
     let mut bytes = [0; 32];
     random::fill(&mut bytes)?;
@@ -259,7 +265,7 @@ mod tests {
         assert!(!other.own(&a, &one.token(&a), &none, &origin));
         assert!(!one.own(&a, "", &none, &origin));
         let unknown = Session { told: true, ..a.clone() };
-        assert!(!one.own(&unknown, &one.token(&unknown), &none, &origin), "who had no cookie sent no form of ours");
+        assert!(!one.own(&unknown, &one.token(&unknown), &none, &origin), "a form without a cookie is not ours");
     }
 
     #[test]
