@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const NOW: UnixTime = UnixTime(1_795_262_400);
-/// For how long each figure is measured.
+/// Duration of each measurement.
 const SPAN: Duration = Duration::from_secs(3);
 /// Stamps of one request while the ledger is filled.
 const FILL: usize = 1_000;
@@ -56,7 +56,7 @@ fn measure(folder: &Path, accounts: u64, serials: u64) -> Result<(), Box<dyn Err
     Ok(())
 }
 
-/// Opens accounts from 64 threads, then sells from one, a second of the clock for each 20,000 stamps.
+/// Opens accounts from 64 threads, then sells from one thread: 20,000 stamps for each second of the clock.
 fn fill(ledger: &Ledger, accounts: u64, serials: u64) -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     let next = AtomicU64::new(0);
@@ -156,7 +156,7 @@ fn orders(count: usize) -> Result<Vec<Order>, Box<dyn Error>> {
     Ok(vec![order; count])
 }
 
-/// The most memory that this process had, in kB.
+/// Returns the peak memory of this process, in kB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,6 +1,6 @@
-//! A process for each message that keeps its log as the database has it: the lock, an open, a commit, a close. It judges
-//! with the same code as `mailstamp classify`, its log apart. `benches/compare` puts many of them at once beside many of
-//! mailstamp's, which combine; what it costs to do neither is the difference.
+//! A process for each message that keeps its log as the database has it: the lock, an open, a commit, a close. It
+//! judges with the same code as `mailstamp classify`, its log apart. `benches/compare` puts many of them at once beside
+//! many of mailstamp's, which combine; what it costs to do neither is the difference.
 
 use mailstamp::config::paths::CliOverrides;
 use mailstamp::engine::context;

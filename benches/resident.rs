@@ -1,6 +1,6 @@
-//! A load for the resident process: clients that stay connected and have one message after the other judged, each with a
-//! fresh stamp. It tells how many a second, and how long one takes. `benches/compare` starts the process and runs this;
-//! what the process has behind it (a log, how large, or none) is that script's affair.
+//! A load for the daemon: clients that stay connected and have one message after the other judged, each with a fresh
+//! stamp. It prints the judgements a second, and the time of one. `benches/compare` starts the daemon, chooses its log
+//! (its size, or none), and runs this.
 
 use mailstamp::config::paths::CliOverrides;
 use mailstamp::directory::signing_key::SigningKey;

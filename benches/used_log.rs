@@ -22,7 +22,7 @@ const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
 /// When the first message comes.
 const BEGIN: i64 = 1_800_000_000;
-/// For how long a stamp is valid, and how long its row is kept at most.
+/// Validity of a stamp, and the longest retention of its row.
 const WINDOW: i64 = 30 * DAY;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -37,9 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Grows a log to `count` serials message by message, in the time for which one is kept, and goes on for twice as long at
-/// the same pace: from then on each spend takes ended rows with it. Prints the bytes of the file when it is full for the
-/// first time, and the most that it has later.
+/// Grows a log to `count` serials message by message, in the time for which one is kept, and goes on for twice as long
+/// at the same pace: from then on each spend takes ended rows with it. Prints the bytes of the file when it is full for
+/// the first time, and the most that it has later.
 fn grow(file: &Path, count: i64) -> Result<(), Box<dyn Error>> {
     let storage = File::options().read(true).write(true).create_new(true).open(file)?;
     let log = Redb::over(Unsynced(FileBackend::new(storage)?), Arc::default(), Options::default())?;
@@ -80,8 +80,8 @@ fn spend(log: &Redb, number: i64, now: UnixTime) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Purges a log of what ended before `until`, as `mailstamp purge` does it: one commit, then the log is let go. Prints the
-/// rows, the seconds of all, and the milliseconds of the longest hold and of the median one.
+/// Purges a log of what ended before `until`, as `mailstamp purge` does it: one commit, then the log is let go. Prints
+/// the rows, the seconds of all, and the milliseconds of the longest hold and of the median one.
 fn purge(file: &Path, until: UnixTime) -> Result<(), Box<dyn Error>> {
     let log = Redb::new(file, Options::default());
     let began = Instant::now();

@@ -1,5 +1,6 @@
-//! Addresses, lists of them and patterns: an address that was read can be written into a field and read again as the same
-//! one, its canonical form is stable, nothing in it ends a line, and a pattern that is an address matches that one.
+//! Addresses, lists of them and patterns: an address that was read can be written into a field and read again as the
+//! same one, its canonical form is stable, nothing in it ends a line, and a pattern that is an address matches that
+//! one.
 
 use mailstamp::message::address::{
     Address, DOMAIN_MAX, LOCAL_MAX, LocalCase, Pattern, addresses, canonical_domain, entries,
@@ -18,7 +19,7 @@ fn check(address: &Address) {
     let listed = addresses(format!("Joe <{written}>, {written}").as_bytes());
     assert!(listed.len() == 2 && listed.iter().all(|other| other == address), "{written:?}");
     for case in [LocalCase::Fold, LocalCase::Keep] {
-        // A star means more, and slashes around it too.
+        // A star is a wildcard, and slashes make a regular expression.
         if let Ok(pattern) = Pattern::parse_with(&written, case)
             && pattern.exact().is_some()
         {
@@ -28,7 +29,7 @@ fn check(address: &Address) {
     let hashed = Audience::hashed(address, [7; 16]);
     assert_eq!(Audience::parse(&hashed.to_string()).as_ref(), Ok(&hashed));
     assert!(hashed.names(address) && hashed.names(&again));
-    // An address that begins with the sign of a hashed one is none.
+    // No address begins with the sign of a hashed one.
     assert_eq!(Audience::parse(&written), Ok(Audience::Plain(address.clone())));
 }
 

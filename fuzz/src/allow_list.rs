@@ -1,6 +1,6 @@
-//! Lists of addresses in files, which are searched by their bytes wherever that will do. A list covers an address exactly
-//! when one of its lines, read as a pattern, does; and a list that passes the check has a pattern on every line that is
-//! neither empty nor a comment.
+//! Lists of addresses in files, which are searched by their bytes wherever that will do. A list covers an address
+//! exactly when one of its lines, read as a pattern, does; and a list that passes the check has a pattern on every line
+//! that is neither empty nor a comment.
 
 use mailstamp::config::address_list::{check, covers};
 use mailstamp::message::address::{Address, LocalCase, Pattern};
@@ -43,7 +43,7 @@ fn entry(line: &str) -> &str {
     line[..comment.unwrap_or(line.len())].trim()
 }
 
-/// What it means, unless it is a regular expression, which a list has not.
+/// Returns the pattern of a line. A list has no regular expressions.
 fn pattern(line: &str, case: LocalCase) -> Option<Pattern> {
     let expression = line.len() > 1 && line.starts_with('/') && line.ends_with('/');
     Pattern::parse_with(line, case).ok().filter(|_| !expression)

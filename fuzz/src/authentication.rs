@@ -1,5 +1,5 @@
-//! Authentication-Results fields: bounded, read only where a trusted host wrote them, never from below the boundary, and
-//! never from a field that the filter would have let a stranger keep.
+//! Authentication-Results fields: bounded, read only where a trusted host wrote them, never from below the boundary,
+//! and never from a field that the filter would have let a stranger keep.
 
 use mailstamp::message::auth_results::{authenticates, has_result, is_authenticated, outcomes};
 use mailstamp::message::edit::Edit;
@@ -27,13 +27,13 @@ pub fn run(raw: &[u8]) {
     }
     assert!(outcomes(&message, &[]).is_empty());
 
-    // A boundary that removes what claims its name leaves nothing that would be believed.
+    // A boundary that removes all fields in its own name leaves no trusted field.
     let mut edit = Edit::new(&message);
     result_fields(&message, Some("mx.example")).for_each(|field| edit.remove(&field));
     let cleaned = edit.to_vec();
     assert!(outcomes(&Message::parse(&cleaned), &TRUSTED).is_empty(), "{}", String::from_utf8_lossy(&cleaned));
 
-    // What stands below a Received field that follows the boundary's own counts for nothing.
+    // Fields below a Received field that follows the boundary's own are ignored.
     let on_top = [b"Authentication-Results: mx.example; none\nReceived: x\n".as_slice(), raw].concat();
     if !matches!(raw.first(), Some(b' ' | b'\t')) {
         assert!(outcomes(&Message::parse(&on_top), &TRUSTED).is_empty());

@@ -1,5 +1,5 @@
-//! What a token says: claims of stamps and of proofs, as strict JSON. What is read can be written and is then read the same;
-//! nothing is read that another JSON library would not read, or would read as something else.
+//! What a token says: claims of stamps and of proofs, as strict JSON. What is read can be written and is then read the
+//! same; nothing is read that another JSON library would not read, or would read as something else.
 
 use super::{VENDOR, VENDOR_KEY};
 use mailstamp::stamp::claims::{Stamp, VALUE_MAX};
@@ -25,7 +25,8 @@ pub fn run(payload: &[u8]) {
         for time in times.into_iter().flatten() {
             assert_eq!(UnixTime::from_rfc3339(&time.to_string()), Ok(time));
         }
-        // What we would write for these claims says the same, unless it has no room: the claims of others can be shorter.
+        // What we would write for these claims says the same, unless it has no room: the claims of others can be
+        // shorter.
         let written = stamp.payload();
         match Stamp::read(&written) {
             Ok(again) => assert_eq!(again, stamp),

@@ -1,5 +1,5 @@
-//! Documents of vendors, as the user places them and as they are fetched. What is read is written and read the same; and of
-//! what was fetched nothing is believed without a signature by the key that the user pinned.
+//! Documents of vendors, as the user places them and as they are fetched. What is read is written and read the same;
+//! and of what was fetched nothing is believed without a signature by the key that the user pinned.
 
 use super::{FOOTER, NOW, VENDOR, VENDOR_KEY};
 use mailstamp::config::directory_sources::{KeyIntroduction, Source, SourceKind};
@@ -27,7 +27,7 @@ pub fn run(input: &[u8]) {
         let written = serde_json::to_vec(&record).expect("a record");
         assert_eq!(serde_json::from_slice::<Record>(&written).ok(), Some(record));
     }
-    // What the fuzzer could not sign, the vendor does.
+    // The vendor signs, because the fuzzer could not.
     if serde_json::from_slice::<SignedDirectory>(input).is_ok() {
         let token = VENDOR_KEY.sign(input, FOOTER, Purpose::Directory);
         fetched(vec![token.as_str().to_owned()]);
@@ -81,7 +81,7 @@ fn fetched(tokens: Vec<String>) {
             assert!(statements.iter().all(|(_, said)| said.publisher == VENDOR && said.weight == Trust::Fetched));
             let said: Vec<_> = statements.into_iter().map(|(_, said)| said).collect();
             let _ = PINNED.clone().add_statement(&said, &BTreeMap::new(), NOW);
-            // The same once more is no step back.
+            // The same version again is accepted.
             assert_eq!(accept(FetchedDocument::Signed(tokens), true, &source, &mut record, &known).ok(), Some(version));
         }
     }

@@ -1,5 +1,5 @@
-//! Edits: a stamp that is put on is found where it was put, changes no other byte and not the fingerprint, and comes off
-//! without a trace. The fingerprint does not depend on line ends, nor on empty lines at the end.
+//! Edits: a stamp that is put on is found where it was put, changes no other byte and not the fingerprint, and comes
+//! off without a trace. The fingerprint does not depend on line ends, nor on empty lines at the end.
 
 use super::{FOOTER, VENDOR_KEY};
 use mailstamp::message::fingerprint::Fingerprint;
@@ -18,7 +18,7 @@ pub fn run(raw: &[u8]) {
     let fingerprint = Fingerprint::of(&message);
     let crlf = with_crlf(raw);
     assert_eq!(Fingerprint::of(&Message::parse(&crlf)), fingerprint);
-    // After a lone CR the line end would be another one.
+    // After a lone CR, the line end would be a different one.
     if message.has_body() && !raw.ends_with(b"\r") {
         let longer = [raw, b"\n\r\n \n".as_slice()].concat();
         assert_eq!(Fingerprint::of(&Message::parse(&longer)), fingerprint);

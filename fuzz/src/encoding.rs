@@ -1,5 +1,5 @@
-//! Encoded-words and content-transfer-encodings: what is decoded is not longer than what was there, plain text stays as it
-//! is, and what a correct program encodes comes back.
+//! Encoded-words and content-transfer-encodings: what is decoded is not longer than what was there, plain text stays as
+//! it is, and what a correct program encodes comes back.
 
 use data_encoding::BASE64;
 use mailstamp::message::encoded_word::decode;

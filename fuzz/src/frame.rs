@@ -1,5 +1,5 @@
-//! Frames between processes, and the JSON in their heads. Whatever comes is a frame, the beginning of one, or an error; what
-//! is a frame is written the same; heads that are understood say the same when they are written and read again.
+//! Frames between processes, and the JSON in their heads. Whatever comes is a frame, the beginning of one, or an error;
+//! what is a frame is written the same; heads that are understood say the same when they are written and read again.
 
 use mailstamp::engine::remote::protocol::{JudgeRequest, JudgeResponse};
 use mailstamp::ipc::frame::{Limits, begin, take};
@@ -21,7 +21,7 @@ pub fn run(input: &[u8]) {
         assert_eq!(written, input[from..from + written.len()]);
         head(&frame.head);
     }
-    // Most inputs are no frames; their heads are of interest all the same.
+    // Most inputs are no frames; their heads are checked all the same.
     head(input);
 }
 

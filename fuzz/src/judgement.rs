@@ -1,5 +1,5 @@
-//! The whole judgement, with one vendor's key and a log in memory. The input is a message; or, before a NUL, the claims of a
-//! stamp that the vendor signs and the fuzzer could not, which are then put on the message behind it.
+//! The whole judgement, with one vendor's key and a log in memory. The input is a message; or, before a NUL, the claims
+//! of a stamp that the vendor signs and the fuzzer could not, which are then put on the message behind it.
 //!
 //! No stamp is accepted without the vendor's signature, for another recipient, outside its window, below the price, or
 //! without its holder's proof; none for two messages; and a message that was accepted is accepted again.
@@ -87,7 +87,7 @@ fn deserved(message: &Message<'_>, verdict: &Verdict) {
     assert_eq!(vendor, Some(VENDOR));
     let skew = Policy::default().skew;
     let deserves = |token: Token| {
-        // Not verified but made again: there is one signature.
+        // Not verified but signed again: Ed25519 has one signature for a message.
         if VENDOR_KEY.sign(token.payload(), token.footer(), Purpose::Stamp) != token {
             return false;
         }

@@ -1,7 +1,7 @@
-//! The world in which the targets judge: one vendor with one key, one stamp holder, one mailbox, the time at which most
-//! fixtures are judged. The keys are those of the fixtures, so that these are seeds that go all the way. What is asked of
-//! each parser stands in the module of its name. `tests/core/seeds.rs` includes this file and replays the seeds; the
-//! programs in `fuzz_targets/` hand over what libFuzzer makes up.
+//! The setting in which the targets judge: one vendor with one key, one stamp holder, one mailbox, the time at which
+//! most fixtures are judged. The keys are those of the fixtures, so that these are seeds that go all the way. What is
+//! asked of each parser stands in the module of its name. `tests/core/seeds.rs` includes this file and replays the
+//! seeds; the programs in `fuzz_targets/` hand over what libFuzzer makes up.
 
 pub mod address;
 pub mod allow_list;
@@ -41,12 +41,12 @@ pub const NOW: UnixTime = UnixTime(1_796_126_400);
 pub const VENDOR: &str = "stamps.example";
 /// The footer of that vendor's stamps.
 pub const FOOTER: &[u8] = br#"{"iss":"stamps.example","kid":"2026q4"}"#;
-/// What the one mailbox asks.
+/// The price of the one mailbox.
 pub const PRICE: u64 = 1;
 
 /// The vendor's key.
 pub static VENDOR_KEY: LazyLock<SecretKey> = LazyLock::new(|| SecretKey::from_random(&[1; 32]));
-/// The key of who holds a stamp that belongs to a key.
+/// The holder's key of a stamp that belongs to a key.
 pub static HOLDER_KEY: LazyLock<SecretKey> = LazyLock::new(|| SecretKey::from_random(&[5; 32]));
 /// The one mailbox.
 pub static MAILBOXES: LazyLock<Vec<Mailbox>> = LazyLock::new(|| {
@@ -76,7 +76,7 @@ impl KeyDirectory for OneKey {
     }
 }
 
-/// Judges a message as it arrives, with this log. `None` when the log cannot say now.
+/// Judges a message as it arrives, with this log. Returns `None` when the log defers.
 pub fn judge(message: &Message<'_>, log: &impl UsedLog) -> Option<Verdict> {
     let policy = Policy::default();
     let facts = Facts { now: NOW, mailboxes: &MAILBOXES, policy: &policy, keys: &OneKey };
@@ -92,8 +92,8 @@ pub fn judge(message: &Message<'_>, log: &impl UsedLog) -> Option<Verdict> {
     }
 }
 
-/// The two texts of an input that holds two: what stands before its first NUL, and what follows. Without one, the second is
-/// empty.
+/// The two texts of an input that holds two: what stands before its first NUL, and what follows. Without one, the
+/// second is empty.
 pub fn two(input: &[u8]) -> (&[u8], &[u8]) {
     let at = input.iter().position(|&b| b == 0).unwrap_or(input.len());
     (&input[..at], input.get(at + 1..).unwrap_or_default())

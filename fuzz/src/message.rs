@@ -1,5 +1,5 @@
-//! The view of a message: every part of it lies where it says, the parts are all of it, fields never overlap, and the first
-//! text is bounded. What stands in fields is decoded, and never grows.
+//! The view of a message: every part of it lies where it says, the parts are all of it, fields never overlap, and the
+//! first text is bounded. What stands in fields is decoded, and never grows.
 
 use mailstamp::message::header::{escape_untrusted, fold};
 use mailstamp::message::mime::{TextPart, first_text};
@@ -26,7 +26,7 @@ pub fn run(raw: &[u8]) {
 
         let shown = escape_untrusted(&value, 100);
         assert!(shown.len() <= 100 && shown.bytes().all(|b| matches!(b, b' '..=b'~') && b != b';'));
-        // A value that goes through the two writers is one field again, and the same value but for its blanks.
+        // A value that goes through both writers is one field again, with the same value except its blanks.
         let again = fold("X", &shown, message.newline());
         assert!(again.lines().all(|line| line.len() <= 76));
         let folded = Message::parse(again.as_bytes());

@@ -1,6 +1,6 @@
-//! Automatic replies: the user's template, and the message that may be answered. The input is a message; or, before a NUL, a
-//! template, and the message behind it. A reply goes only to the return path, its header has the fields that we write and no other, and none of its
-//! lines is too long.
+//! Automatic replies: the user's template, and the message that may be answered. The input is a message; or, before a
+//! NUL, a template, and the message behind it. A reply goes only to the return path, its header has the fields that we
+//! write and no other, and none of its lines is too long.
 
 use super::{MAILBOXES, NOW};
 use mailstamp::autoreply::compose::{ReplySettings, compose};
@@ -46,7 +46,7 @@ pub fn run(input: &[u8]) {
     let Ok(due) = check_eligibility(&message, &Envelope::default(), &decision, &facts) else { return };
     assert!(is_plain(&due.sender.address) && is_plain(&due.mine));
     assert!(MAILBOXES[0].pattern.matches(&due.mine) && !MAILBOXES[0].pattern.matches(&due.sender.address));
-    let path = message.first("Return-Path").expect("the reply has no other recipient").unfolded();
+    let path = message.first("Return-Path").expect("no reply without a return path").unfolded();
     let path = String::from_utf8_lossy(&path);
     let path = path.trim().trim_start_matches('<').trim_end_matches('>').trim();
     assert_eq!(Address::parse(path).as_ref(), Ok(&due.sender.address));

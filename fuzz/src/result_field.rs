@@ -1,5 +1,5 @@
-//! The filtered message: whatever could pass for a result of ours is gone, ours stands on top, a second pass changes nothing
-//! else, and no other byte is touched.
+//! The filtered message: whatever could pass for a result of ours is gone, ours stands on top, a second pass changes
+//! nothing else, and no other byte is touched.
 
 use mailstamp::engine::result_header::{HeaderContext, with_result_headers};
 use mailstamp::message::edit::Edit;
@@ -30,7 +30,7 @@ pub fn run(raw: &[u8]) {
     assert!(String::from_utf8_lossy(&ours[0].unfolded()).contains(&reason));
     assert_eq!(forged(&out), 1);
 
-    // Without the fields of ours, this is the message that came, without those that passed for them.
+    // Without our fields, this is the message as it came, without the fields that imitated ours.
     assert_eq!(bare(&out), bare(raw));
     let again = with_result_headers(&filtered, &decision, &MARKS).to_vec();
     assert_eq!(bare(&again), bare(&out));

@@ -1,5 +1,5 @@
-//! Rows of a store as `export` writes them, one JSON object a line. What is read is written and read the same; the same rows
-//! once more change nothing; and what a store gave away, an empty one takes in whole.
+//! Rows of a store as `export` writes them, one JSON object a line. What is read is written and read the same; the same
+//! rows once more change nothing; and what a store gave away, an empty one takes in whole.
 
 use mailstamp::store::memory::Memory;
 use mailstamp::store::{ExportRecord, Store};

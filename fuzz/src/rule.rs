@@ -1,6 +1,6 @@
-//! The user's rules, and a message that they are asked about. Before a NUL stands the file of rules, behind it the message.
-//! Rules that pass the check are never wrong when they are asked, a rule that matched is one of them, and the same rules say
-//! the same again.
+//! The user's rules, and a message that they are asked about. Before a NUL stands the file of rules, behind it the
+//! message. Rules that pass the check are never wrong when they are asked, a rule that matched is one of them, and the
+//! same rules say the same again.
 
 use mailstamp::config::rules::parse;
 use mailstamp::message::address::{Address, LocalCase};
@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 
 static TRUSTED: LazyLock<Vec<String>> = LazyLock::new(|| vec!["mx.example".to_owned()]);
 
-/// Bob is known here.
+/// Bob is the user's contact.
 struct World;
 
 impl Environment for World {

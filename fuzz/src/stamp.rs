@@ -1,5 +1,5 @@
-//! Where stamps are found in a message, and their armour: never more than the limits, each once, none with white space in
-//! it, the same ones whatever the line ends; and a stamp that was armoured or folded comes back.
+//! Where stamps are found in a message, and their armour: never more than the limits, each once, none with white space
+//! in it, the same ones whatever the line ends; and a stamp that was armoured or folded comes back.
 
 use mailstamp::message::header::fold;
 use mailstamp::message::parse::Message;
@@ -16,7 +16,7 @@ pub fn run(raw: &[u8]) {
         assert!(!found.token.contains(|c: char| c.is_whitespace() || c == ';'));
         assert!(located.stamps[..at].iter().all(|other| other.token != found.token));
 
-        // However a stamp is put into a message, it is this one.
+        // The same stamp is found, wherever it was put into the message.
         let newline = ["\n", "\r\n"][at % 2];
         let field = fold(STAMP_FIELD, &found.token, newline);
         assert!(field.lines().all(|line| line.chars().count() <= 76));

@@ -1,5 +1,5 @@
-//! Texts that come without a signature or by hand: TXT records of keys, prices, times. What is read is written and read the
-//! same.
+//! Texts that come without a signature or by hand: TXT records of keys, prices, times. What is read is written and read
+//! the same.
 
 use mailstamp::accounting::money;
 use mailstamp::directory::dns_records::{self, KeyIndex};

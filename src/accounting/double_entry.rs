@@ -30,7 +30,6 @@ pub enum AccountCode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
-    /// Credits.
     Credits,
     /// Millionths of a currency.
     Money(Currency),
@@ -39,11 +38,8 @@ pub enum Unit {
 /// One posting of a transaction: added to a book; negative if removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Posting {
-    /// The book.
     pub book: AccountCode,
-    /// Its unit.
     pub unit: Unit,
-    /// The amount.
     pub amount: i64,
 }
 

@@ -41,7 +41,6 @@ impl Terms {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Buyer {
-    /// An account.
     Account(u64),
     /// The holder of this voucher, given by the hash of its code.
     Voucher(Hash),
@@ -81,36 +80,21 @@ pub enum Event {
         vendor: String,
     },
     /// These terms apply from now on.
-    Terms {
-        /// The terms.
-        terms: Terms,
-    },
+    Terms { terms: Terms },
     /// A key has this state from now on.
     Key {
         /// Its name.
         kid: String,
-        /// The key.
         key: PublicKey,
-        /// Its state.
         state: KeyState,
     },
     /// An account was opened.
-    Opened {
-        /// Its number.
-        account: u64,
-        /// Its name.
-        name: String,
-    },
+    Opened { account: u64, name: String },
     /// An account was closed.
-    Closed {
-        /// Its number.
-        account: u64,
-    },
+    Closed { account: u64 },
     /// Credits were bought.
     Credited {
-        /// Number of the account.
         account: u64,
-        /// Number of credits.
         credits: u64,
         /// The amount; zero for a gift.
         cost: Money,
@@ -121,7 +105,6 @@ pub enum Event {
     VoucherMade {
         /// The hash of its code.
         voucher: Hash,
-        /// Its value in credits.
         credits: u64,
         /// The amount; zero for a gift.
         cost: Money,
@@ -130,14 +113,11 @@ pub enum Event {
     VoucherTaken {
         /// The hash of its code.
         voucher: Hash,
-        /// Number of the account.
         account: u64,
-        /// Number of credits.
         credits: u64,
     },
     /// Stamps were sold.
     Issued {
-        /// The buyer.
         buyer: Buyer,
         /// Seed of their serials.
         #[serde(with = "seed")]
@@ -177,11 +157,8 @@ pub enum Event {
     },
     /// Credits were paid out.
     PaidOut {
-        /// Number of the account.
         account: u64,
-        /// Number of credits.
         credits: u64,
-        /// For how much.
         sum: Money,
         /// Reference of the payout; each is accepted once.
         reference: String,

@@ -19,7 +19,6 @@ pub struct Entry {
     pub number: u64,
     /// Time of the event.
     pub at: UnixTime,
-    /// The event.
     pub event: Event,
 }
 

@@ -21,7 +21,6 @@ pub struct Currency([u8; 3]);
 pub struct Money {
     /// Millionths of the currency's unit.
     pub micros: i64,
-    /// The currency.
     pub currency: Currency,
 }
 

@@ -75,7 +75,6 @@ pub enum OrderError {
     TooMany {
         /// Requested stamps.
         asked: u64,
-        /// The cap.
         cap: u32,
     },
     /// A value of zero, or above the cap.
@@ -83,9 +82,7 @@ pub enum OrderError {
     Value {
         /// Position of the order.
         order: u64,
-        /// The value.
         asked: u64,
-        /// The cap.
         cap: u64,
     },
     /// The window ends before it begins, or has ended.

@@ -32,7 +32,6 @@ pub struct ReplyMessage {
 /// Input of [`compose`]: everything but the message.
 #[derive(Clone, Debug)]
 pub struct ReplySettings<'a> {
-    /// The template.
     pub template: &'a Template,
     /// The sender of the reply, if not the address that was written to.
     pub from: Option<&'a Address>,

@@ -92,7 +92,6 @@ pub struct Facts<'a> {
 /// Reply that may go, as far as the message shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingReply {
-    /// Its kind.
     pub kind: Kind,
     /// The recipient of the reply.
     pub sender: Sender,

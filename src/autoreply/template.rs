@@ -43,7 +43,6 @@ pub enum TemplateError {
     Unknown {
         /// Where.
         line: usize,
-        /// Its name.
         name: String,
     },
     /// Unmatched brace.
@@ -320,7 +319,7 @@ mod tests {
         assert_eq!(wrong(&"a".repeat(LARGEST + 1)), TemplateError::TooLarge);
         assert!(Template::parse(&"a".repeat(LARGEST)).is_ok());
         let told = wrong("{adress}").to_string();
-        assert!(told.starts_with("line 1: {adress} is not a field; there are {address}, "), "{told}");
+        assert!(told.starts_with("line 1: {adress} is not a field; fields: {address}, "), "{told}");
     }
 
     #[test]

@@ -34,9 +34,9 @@ pub fn exec(arguments: &[OsString]) -> u8 {
 
 /// Returns the path of `mailstamp-tools` beside this program, after following links to this program.
 fn beside() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| format!("{NAME}: no folder to look in: {}", plain(&error)))?;
+    let own = std::env::current_exe().map_err(|error| format!("{NAME}: no folder to look in: {}", error))?;
     let tools = own.with_file_name(NAME);
-    let look = |path: &Path| fs::metadata(path).map_err(|error| format!("{}: {}", path.display(), plain(&error)));
+    let look = |path: &Path| fs::metadata(path).map_err(|error| format!("{}: {}", path.display(), error));
     let (it, folder) = (look(&tools)?, look(tools.parent().unwrap_or(Path::new("/")))?);
     // Without this check, the program would execute itself for ever.
     if look(&own).is_ok_and(|own| (own.dev(), own.ino()) == (it.dev(), it.ino())) {
@@ -68,10 +68,4 @@ fn replace(tools: &Path, arguments: &[OsString]) -> Result<std::convert::Infalli
     });
     let environment = environment.collect::<Result<Vec<_>, _>>()?;
     execve(&path, &words, &environment).map_err(|errno| format!("{}: {}", tools.display(), errno.desc()))
-}
-
-/// Returns the error without its number.
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

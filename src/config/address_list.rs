@@ -24,7 +24,6 @@ pub enum ListError {
     Line {
         /// The file.
         path: PathBuf,
-        /// The line.
         line: usize,
         /// What is wrong with it.
         source: PatternError,
@@ -34,7 +33,6 @@ pub enum ListError {
     Expression {
         /// The file.
         path: PathBuf,
-        /// The line.
         line: usize,
     },
 }

@@ -69,7 +69,6 @@ pub enum TemplateFileError {
     /// The content is no template.
     #[error("{}: {source}", path.display())]
     Content {
-        /// The file.
         path: PathBuf,
         /// What is wrong.
         source: TemplateError,

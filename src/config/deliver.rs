@@ -11,7 +11,6 @@ use std::path::PathBuf;
 pub struct Deliver {
     /// The Maildir; without one, `Maildir` in the user's home.
     pub maildir: Option<PathBuf>,
-    /// Its folders.
     pub folders: Folders,
 }
 

@@ -50,7 +50,6 @@ pub enum SourceKind {
     Https(String),
     /// In TXT records below the publisher's name.
     Dns,
-    /// In a file.
     File(PathBuf),
 }
 

@@ -26,7 +26,6 @@ const NOBODY: u32 = 65_534;
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {kind}", path.display())]
 pub struct FileError {
-    /// Which file.
     pub path: PathBuf,
     /// Why.
     #[source]

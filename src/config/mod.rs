@@ -118,9 +118,7 @@ pub enum ConfigError {
     /// An address, or a pattern of addresses, is wrong.
     #[error("{key} = {text:?}: {source}")]
     Pattern {
-        /// Its key.
         key: &'static str,
-        /// Its value.
         text: String,
         /// What is wrong with it.
         source: PatternError,
@@ -128,29 +126,17 @@ pub enum ConfigError {
     /// `%u`, `%n` or `%d` cannot be filled in.
     #[error("{key} = {text:?}: {source}")]
     User {
-        /// Its key.
         key: &'static str,
-        /// Its value.
         text: String,
         /// Why not.
         source: UserError,
     },
     /// A path that does not begin at the root.
     #[error("{key} = {text:?}: write an absolute path")]
-    Relative {
-        /// Its key.
-        key: &'static str,
-        /// Its value.
-        text: String,
-    },
+    Relative { key: &'static str, text: String },
     /// An invalid name for Authentication-Results fields.
     #[error("{key} = {text:?}: write a host name")]
-    AuthservId {
-        /// Its key.
-        key: &'static str,
-        /// Its value.
-        text: String,
-    },
+    AuthservId { key: &'static str, text: String },
     /// A price of 0 for the user's own stamps.
     #[error("sender: value = 0: a stamp has at least one credit")]
     NoCredits,
@@ -480,9 +466,9 @@ mod tests {
             ("syslog = \"log\"", "syslog = \"log\": write an absolute path"),
             (
                 "[used_log]\nwait = 7",
-                "line 2, column 8: invalid type: integer `7`, expected a length of time with its unit, as",
+                "line 2, column 8: invalid type: integer `7`, expected a duration with its unit, as",
             ),
-            ("[used_log]\nwait = \"7\"", "line 2, column 8: not a length of time"),
+            ("[used_log]\nwait = \"7\"", "line 2, column 8: not a duration"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(said) && error.lines().count() == 1, "{text}\n{error}");

@@ -53,7 +53,7 @@ pub struct Paths {
 
 /// Failure to find or read the configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum PlacesError {
+pub enum PathsError {
     /// The file cannot be read, or is not safe to read.
     #[error(transparent)]
     File(#[from] FileError),
@@ -116,7 +116,7 @@ impl CliOverrides {
 
 impl Paths {
     /// Finds and reads the configuration. A file that was named must exist; the usual ones may be missing.
-    pub fn read(given: &CliOverrides) -> Result<(Config, Self), PlacesError> {
+    pub fn read(given: &CliOverrides) -> Result<(Config, Self), PathsError> {
         let project = project();
         let (path, text) = match &given.config {
             Some(path) => (Some(path.clone()), file::read(path)?),
@@ -127,7 +127,7 @@ impl Paths {
         };
         if path.is_none() {
             // The user may have a configuration there, and mail must not be judged without it.
-            let home = home().ok_or(PlacesError::Nowhere("the configuration"))?;
+            let home = home().ok_or(PathsError::Nowhere("the configuration"))?;
             there(&home, "the configuration")?;
         }
         // An unsafe name matters only where the configuration uses it.
@@ -136,7 +136,7 @@ impl Paths {
             Err(error) if text.contains('%') => return Err(error.into()),
             Err(_) => User::default(),
         };
-        let config = Config::parse(&text, &user).map_err(|source| PlacesError::Content {
+        let config = Config::parse(&text, &user).map_err(|source| PathsError::Content {
             path: path.clone().unwrap_or_default(),
             source: Box::new(source),
         })?;
@@ -177,10 +177,10 @@ impl Paths {
     /// Returns the folder of the state, which may be created if it is missing.
     ///
     /// # Errors
-    /// [`PlacesError::Nowhere`] without a home and without a named folder; [`PlacesError::Missing`] where the folder
+    /// [`PathsError::Nowhere`] without a home and without a named folder; [`PathsError::Missing`] where the folder
     /// may be on a disk that is not mounted.
-    pub fn state(&self) -> Result<&Path, PlacesError> {
-        let state = self.state.as_deref().ok_or(PlacesError::Nowhere("the state"))?;
+    pub fn state(&self) -> Result<&Path, PathsError> {
+        let state = self.state.as_deref().ok_or(PathsError::Nowhere("the state"))?;
         self.ground.as_deref().map_or(Ok(()), |ground| there(ground, "the state"))?;
         Ok(state)
     }
@@ -188,25 +188,25 @@ impl Paths {
     /// Returns the folder of the fetched directories.
     ///
     /// # Errors
-    /// [`PlacesError::Nowhere`] without a home and without a named folder.
-    pub fn directories(&self) -> Result<&Path, PlacesError> {
-        self.directories.as_deref().ok_or(PlacesError::Nowhere("the fetched directories"))
+    /// [`PathsError::Nowhere`] without a home and without a named folder.
+    pub fn directories(&self) -> Result<&Path, PathsError> {
+        self.directories.as_deref().ok_or(PathsError::Nowhere("the fetched directories"))
     }
 
     /// Returns the Maildir into which mail is delivered.
     ///
     /// # Errors
-    /// [`PlacesError::Nowhere`] without a home and without a named folder.
-    pub fn maildir(&self) -> Result<&Path, PlacesError> {
-        self.maildir.as_deref().ok_or(PlacesError::Nowhere("the mail"))
+    /// [`PathsError::Nowhere`] without a home and without a named folder.
+    pub fn maildir(&self) -> Result<&Path, PathsError> {
+        self.maildir.as_deref().ok_or(PathsError::Nowhere("the mail"))
     }
 
     /// Returns the folder of the trusted vendors.
     ///
     /// # Errors
-    /// [`PlacesError::Nowhere`] without a home and without a named folder.
-    pub fn vendors(&self) -> Result<&Path, PlacesError> {
-        self.vendors.as_deref().ok_or(PlacesError::Nowhere("the vendors"))
+    /// [`PathsError::Nowhere`] without a home and without a named folder.
+    pub fn vendors(&self) -> Result<&Path, PathsError> {
+        self.vendors.as_deref().ok_or(PathsError::Nowhere("the vendors"))
     }
 }
 
@@ -236,12 +236,12 @@ fn above(path: &Path) -> Option<PathBuf> {
 }
 
 /// Checks that a folder exists. Its other errors show when it is used.
-fn there(path: &Path, what: &'static str) -> Result<(), PlacesError> {
+fn there(path: &Path, what: &'static str) -> Result<(), PathsError> {
     let there = match std::fs::metadata(path) {
         Ok(metadata) => metadata.is_dir(),
         Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
     };
-    if there { Ok(()) } else { Err(PlacesError::Missing { what, path: path.to_owned() }) }
+    if there { Ok(()) } else { Err(PathsError::Missing { what, path: path.to_owned() }) }
 }
 
 /// Returns whether the program runs with the rights of another user than the one that started it.

@@ -95,7 +95,6 @@ pub enum RulesError {
     Rule {
         /// The file.
         path: PathBuf,
-        /// Which, and what is wrong with it.
         source: Box<WrongRule>,
     },
     /// A list of addresses.

@@ -33,7 +33,6 @@ pub struct SenderSettings {
 /// Preferences of some recipients.
 #[derive(Clone, Debug)]
 pub struct Preference {
-    /// The recipients.
     pub recipients: Vec<Pattern>,
     /// The vendors or accounts whose stamps they take, the best first; any, if empty.
     pub vendors: Vec<String>,

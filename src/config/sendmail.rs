@@ -39,7 +39,6 @@ pub enum NextHop {
 pub struct Smtp {
     /// Its name, which its certificate must bear.
     pub host: String,
-    /// Its port.
     pub port: u16,
     /// How the connection is protected.
     pub tls: Tls,

@@ -28,14 +28,12 @@ pub struct Record {
     /// Pinned key on which all of it depends; none where the source itself was trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<PublicKey>,
-    /// State of each source.
     pub sources: Vec<SourceState>,
 }
 
 /// State of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceState {
-    /// The source.
     pub from: String,
     /// Time of its last valid answer (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -50,7 +50,6 @@ enum Held {
 pub struct Statement {
     /// Name of the publisher.
     pub publisher: String,
-    /// Its version.
     pub version: u64,
     /// Time after which it is stale.
     pub expires: UnixTime,
@@ -107,7 +106,6 @@ pub struct Opened {
     pub publisher: String,
     /// Key that signed it.
     pub key: PublicKey,
-    /// Its content.
     pub content: SignedDirectory,
 }
 

@@ -28,7 +28,6 @@ pub enum FolderError {
     /// The folder cannot be listed.
     #[error("{}: {source}", path.display())]
     List {
-        /// The folder.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -52,7 +51,6 @@ pub enum FolderError {
 /// Documents in the user's folder.
 #[derive(Debug, Default)]
 pub struct PinnedDocuments {
-    /// Directory of the pinned documents.
     pub pinned: Directory,
     /// Signed directories, each with its file, as tokens of several keys.
     signed: Vec<(PathBuf, Vec<String>)>,

@@ -25,7 +25,6 @@ pub struct Changes {
     pub not_before: Vec<(String, UnixTime)>,
     /// Ends of the keys' validity.
     pub not_after: Vec<(String, UnixTime)>,
-    /// Serials to revoke.
     pub revoke_serials: Vec<String>,
     /// Revoked serials that need not be listed any more, since their stamps have expired.
     pub ended_serials: Vec<String>,
@@ -95,7 +94,6 @@ pub enum EditionError {
 pub struct Publication {
     /// Name of the vendor.
     pub vendor: String,
-    /// Its content.
     pub content: SignedDirectory,
     /// The signed document, as served.
     pub document: String,

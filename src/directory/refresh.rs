@@ -29,9 +29,7 @@ const MOST_KEYS: usize = 64;
 pub struct SourceOutcome {
     /// Name of the publisher.
     pub publisher: String,
-    /// The source.
     pub from: String,
-    /// Result or problem.
     pub result: Result<RefreshResult, SourceProblem>,
 }
 
@@ -40,7 +38,6 @@ pub struct SourceOutcome {
 pub enum RefreshResult {
     /// A new document was accepted.
     Accepted {
-        /// Its version.
         version: u64,
         /// Whether the channel proves that it came from the source.
         authentic: bool,
@@ -177,7 +174,6 @@ fn ask(
 /// Fetched answer of a source.
 #[derive(Debug)]
 pub struct Fetched {
-    /// The document.
     pub offer: FetchedDocument,
     /// Whether the channel proves that it came from the source.
     pub authentic: bool,

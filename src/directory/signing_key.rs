@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 pub struct SigningKey {
     /// The names of vendor and key.
     pub issuer: Issuer,
-    /// The key.
     pub key: SecretKey,
 }
 

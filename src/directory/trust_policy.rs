@@ -38,7 +38,6 @@ pub struct Known<'a> {
     pub pinned: &'a Directory,
     /// All known documents: the pinned ones, and those accepted before.
     pub directory: &'a Directory,
-    /// The time.
     pub now: UnixTime,
 }
 

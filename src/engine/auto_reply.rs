@@ -120,14 +120,14 @@ impl Engine {
         let template = replies.template(due.kind)?;
         let mut nonce = [0; 16];
         random::fill(&mut nonce).map_err(ReplyError::Random)?;
-        let stationery = ReplySettings {
+        let settings = ReplySettings {
             template: &template,
             from: replies.from.as_ref(),
             values: Values { vendors, kept, ..Values::default() },
             now: self.now,
             nonce,
         };
-        let letter = compose(&due, message, stationery);
+        let letter = compose(&due, message, settings);
         Ok(Ok(PreparedReply { due, letter }))
     }
 

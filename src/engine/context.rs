@@ -1,7 +1,7 @@
 //! Engine from the system's clock and the user's configuration: the only module that knows which adapters there are.
 
 use super::judge::{Engine, Preloaded, RuleCache};
-use crate::config::paths::{CliOverrides, Paths, PlacesError};
+use crate::config::paths::{CliOverrides, Paths, PathsError};
 use crate::os::clock;
 use crate::time::UnixTime;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// [`PlacesError`] when the configuration cannot be used.
-pub fn load(given: &CliOverrides, now: Option<UnixTime>) -> Result<Engine, PlacesError> {
+pub fn load(given: &CliOverrides, now: Option<UnixTime>) -> Result<Engine, PathsError> {
     let (config, places) = Paths::read(given)?;
     let (now, pretended) = (now.unwrap_or_else(clock::now), now.is_some());
     let rulebook = Arc::new(RuleCache::default());

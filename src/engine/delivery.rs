@@ -18,7 +18,7 @@ use super::quarantine::{HeldError, Quarantine};
 use super::result_header;
 use super::result_header::HeaderContext;
 use crate::autoreply::template::RetainedAs;
-use crate::config::paths::PlacesError;
+use crate::config::paths::PathsError;
 use crate::mailbox::maildir::{Draft, Maildir, MaildirError};
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
@@ -224,8 +224,8 @@ impl From<WriteError> for DeliveryError {
     }
 }
 
-impl From<PlacesError> for DeliveryError {
-    fn from(error: PlacesError) -> Self {
+impl From<PathsError> for DeliveryError {
+    fn from(error: PathsError) -> Self {
         Self::Undecided(error.into())
     }
 }

@@ -3,7 +3,7 @@
 
 use super::judge::Engine;
 use crate::config::directory_sources::{self, SourcesError};
-use crate::config::paths::PlacesError;
+use crate::config::paths::PathsError;
 use crate::directory::pinned::{self, Folder, FolderError};
 use crate::directory::refresh::{self, RefreshError, SourceOutcome};
 use crate::log::syslog::{self, Severity};
@@ -16,7 +16,6 @@ const LONGEST: usize = 500;
 /// The result of a refresh.
 #[derive(Debug)]
 pub struct Refreshed {
-    /// The outcome of each source.
     pub outcomes: Vec<SourceOutcome>,
     /// Alarms for the user.
     pub alarms: Vec<String>,
@@ -27,7 +26,7 @@ pub struct Refreshed {
 pub enum DirectoryRefreshError {
     /// The configuration cannot be used.
     #[error(transparent)]
-    Places(#[from] PlacesError),
+    Places(#[from] PathsError),
     /// The list of sources cannot be used.
     #[error(transparent)]
     Sources(#[from] SourcesError),

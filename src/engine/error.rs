@@ -1,6 +1,6 @@
 //! Errors of the engine: local failures, for which mail is deferred.
 
-use crate::config::paths::PlacesError;
+use crate::config::paths::PathsError;
 use crate::config::rules::RulesError;
 use crate::config::user::UserError;
 use crate::directory::cache::CacheError;
@@ -13,7 +13,7 @@ use crate::time::UnixTime;
 pub enum Deferral {
     /// The configuration cannot be used.
     #[error(transparent)]
-    Places(#[from] PlacesError),
+    Places(#[from] PathsError),
     /// The vendors' keys cannot be read.
     #[error(transparent)]
     Keys(#[from] FolderError),
@@ -77,7 +77,7 @@ impl Deferral {
 pub enum RecordError {
     /// The state has no folder.
     #[error(transparent)]
-    Places(#[from] PlacesError),
+    Places(#[from] PathsError),
     /// The system's.
     #[error("verdict log: cannot be written: {0}")]
     Io(#[from] std::io::Error),

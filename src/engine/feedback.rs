@@ -21,15 +21,10 @@ pub type MessageName = [u8; 16];
 /// A stamp on a message, with its status before and after the feedback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusChange {
-    /// Its vendor.
     pub vendor: String,
-    /// Its serial.
     pub serial: Serial,
-    /// The message.
     pub message: MessageName,
-    /// Before.
     pub before: StampStatus,
-    /// After.
     pub after: StampStatus,
 }
 

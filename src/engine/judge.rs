@@ -9,7 +9,7 @@ use super::remote::client::{DaemonClient, Logging};
 use super::result_header;
 use super::used_log::used_log;
 use crate::config::Config;
-use crate::config::paths::{CliOverrides, Paths, PlacesError};
+use crate::config::paths::{CliOverrides, Paths, PathsError};
 use crate::directory::key_directory::Directory;
 use crate::directory::pinned::{self};
 use crate::log::syslog::{self, Severity};
@@ -172,7 +172,7 @@ impl Engine {
 
     /// Returns the used log, with the grants beside it.
     /// Unless it is open already, the first request opens and locks it, until it is dropped.
-    pub fn used_log(&self) -> Result<Arc<dyn Store>, PlacesError> {
+    pub fn used_log(&self) -> Result<Arc<dyn Store>, PathsError> {
         match &self.ready.log {
             Some(log) => Ok(Arc::clone(log) as Arc<dyn Store>),
             None => Ok(Arc::from(used_log(&self.config, &self.places)?)),
@@ -265,7 +265,7 @@ impl Engine {
     /// Checks that the state is there: it has what was fetched about vendors.
     fn is_state_there(&self) -> Result<(), Deferral> {
         match self.places.state() {
-            Err(error @ PlacesError::Missing { .. }) => Err(error.into()),
+            Err(error @ PathsError::Missing { .. }) => Err(error.into()),
             _ => Ok(()),
         }
     }

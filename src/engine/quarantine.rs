@@ -10,7 +10,7 @@ use super::judge::{Engine, RELEASE_TIME};
 use super::maildir_write::{WriteError, unique, write};
 use super::result_header::HeaderContext;
 use super::{allow_list, result_header};
-use crate::config::paths::PlacesError;
+use crate::config::paths::PathsError;
 use crate::log::verdict_log::Entry;
 use crate::mailbox::maildir::{Draft, Folder, Kept, Maildir, MaildirError};
 use crate::message::address::{Address, Pattern};
@@ -48,7 +48,6 @@ pub struct Quarantine<'a> {
 pub struct HeldMessage {
     /// Its short name, which it keeps.
     pub id: String,
-    /// Since when.
     pub since: UnixTime,
     /// Bytes.
     pub size: u64,
@@ -60,9 +59,7 @@ pub struct HeldMessage {
     pub rule: Option<String>,
     /// The claimed author.
     pub author: Option<Address>,
-    /// Its Subject.
     pub subject: Option<String>,
-    /// Its Message-ID.
     pub message_id: Option<String>,
     kept: Kept,
 }
@@ -70,7 +67,6 @@ pub struct HeldMessage {
 /// How a message leaves the quarantine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// It was released.
     Released,
     /// It was released, and its sender is allowed from now on.
     Allowed,
@@ -85,7 +81,7 @@ pub enum Removal {
 pub enum HeldError {
     /// The state has no folder.
     #[error(transparent)]
-    Places(#[from] PlacesError),
+    Places(#[from] PathsError),
     /// The clock cannot be right.
     #[error(transparent)]
     Undecided(#[from] Deferral),
@@ -196,13 +192,13 @@ impl<'a> Quarantine<'a> {
     /// # Errors
     /// [`HeldError`]; the list is then unchanged.
     pub fn allow_sender(&self, message: &HeldMessage) -> Result<bool, HeldError> {
-        let nobody = || HeldError::NoSender(message.id.clone());
-        let address = message.author.as_ref().ok_or_else(nobody)?;
+        let no_sender = || HeldError::NoSender(message.id.clone());
+        let address = message.author.as_ref().ok_or_else(no_sender)?;
         // An author may use the address `*@y.example`. The written line must mean this one address to every reader.
         let text = address.to_string();
         let alone = Pattern::parse(&text).is_ok_and(|pattern| pattern.exact() == Some(address));
         if !alone || text.contains(['#', '"']) {
-            return Err(nobody());
+            return Err(no_sender());
         }
         allow_list::add(self.engine.places.state()?, &text).map_err(HeldError::AllowList)
     }

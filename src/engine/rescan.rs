@@ -34,7 +34,6 @@ pub struct Scan {
 pub struct JudgedMessage {
     /// The judgement.
     pub decision: Decision,
-    /// When the message was received.
     pub received: UnixTime,
     /// The source of the receiving time.
     pub clue: ReceivedTime,
@@ -49,7 +48,6 @@ pub enum ReceivedTime {
     Received,
     /// The `From ` line of the mbox file, which the delivering program wrote.
     FromLine,
-    /// The time of the file.
     File,
 }
 

@@ -9,7 +9,7 @@ use super::error::Deferral;
 use super::judge::{Engine, LazyStore};
 use super::marking::Mode;
 use crate::config::address_list::{self, HELD_ALLOW};
-use crate::config::paths::PlacesError;
+use crate::config::paths::PathsError;
 use crate::config::rules::{self, RulesError};
 use crate::message::address::Address;
 use crate::message::parse::Message;
@@ -46,7 +46,6 @@ pub struct RuleTrace<'a> {
 /// An evaluated rule.
 #[derive(Debug)]
 pub struct RuleStep<'a> {
-    /// The rule.
     pub rule: &'a Rule,
     /// Whether it matches.
     pub matches: bool,
@@ -150,7 +149,7 @@ impl Engine {
     fn held_allow(&self, author: &Address) -> Result<bool, Deferral> {
         let state = match self.places.state() {
             // Without a folder for the state no message was ever held.
-            Err(PlacesError::Nowhere(_)) => return Ok(false),
+            Err(PathsError::Nowhere(_)) => return Ok(false),
             other => other?,
         };
         match address_list::covers(&state.join(HELD_ALLOW), author, self.config.local_case) {

@@ -1,7 +1,7 @@
 //! Opening the used log: which store a user has, and with which options.
 
 use crate::config::Config;
-use crate::config::paths::{Paths, PlacesError};
+use crate::config::paths::{Paths, PathsError};
 use crate::store::redb::{Options, Redb};
 use crate::store::resident::ResidentLog;
 use crate::store::{AnswerCounters, Store, StoreError};
@@ -13,7 +13,7 @@ const CACHE: usize = 8 << 20;
 
 /// Returns the used log, with the grants beside it.
 /// The first request opens and locks it, until it is dropped.
-pub fn used_log(config: &Config, places: &Paths) -> Result<Box<dyn Store>, PlacesError> {
+pub fn used_log(config: &Config, places: &Paths) -> Result<Box<dyn Store>, PathsError> {
     let options = Options { wait: config.wait, grace: config.policy.grace(), ..Options::default() };
     Ok(Box::new(Redb::new(used_log_path(places.state()?), options)))
 }

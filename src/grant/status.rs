@@ -48,7 +48,6 @@ pub struct Refusals {
 /// The presentation of a stamp on a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Presentation<'a> {
-    /// When.
     pub now: UnixTime,
     /// The first 16 bytes of the message's fingerprint.
     pub message: [u8; 16],
@@ -64,10 +63,7 @@ pub enum Answer {
     /// The stamp is accepted under a grant.
     Granted(GrantKind),
     /// The stamp was revoked.
-    Revoked {
-        /// When.
-        since: UnixTime,
-    },
+    Revoked { since: UnixTime },
 }
 
 impl StampStatus {

@@ -65,11 +65,9 @@ kinds! {
 /// A frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Its kind.
     pub kind: Kind,
     /// Its head: JSON.
     pub head: Vec<u8>,
-    /// Its body.
     pub body: Vec<u8>,
 }
 
@@ -107,7 +105,6 @@ pub enum FrameError {
 /// The first bytes of a frame, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
-    /// Its kind.
     pub kind: Kind,
     /// Bytes of its head.
     pub head: usize,

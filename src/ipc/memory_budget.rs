@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// The bytes of a budget that are free.
 #[derive(Debug)]
-pub struct Room(AtomicUsize);
+pub struct MemoryBudget(AtomicUsize);
 
 /// The bytes of one connection, taken from one or several budgets; given back when this is dropped.
 #[derive(Debug)]
 pub struct Share {
-    rooms: Vec<Arc<Room>>,
+    rooms: Vec<Arc<MemoryBudget>>,
     bytes: usize,
 }
 
-impl Room {
+impl MemoryBudget {
     /// Makes a budget of this many bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
@@ -31,7 +31,7 @@ impl Room {
 impl Share {
     /// Makes an empty share. Its later bytes are taken from each of these budgets.
     #[must_use]
-    pub fn of(rooms: Vec<Arc<Room>>) -> Self {
+    pub fn of(rooms: Vec<Arc<MemoryBudget>>) -> Self {
         Self { rooms, bytes: 0 }
     }
 
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn nobody_has_what_another_has() {
-        let room = Arc::new(Room::new(10));
+        let room = Arc::new(MemoryBudget::new(10));
         let share = || Share::of(vec![Arc::clone(&room)]);
         let (mut one, mut other) = (share(), share());
         assert!(one.resize(7) && !other.resize(4) && other.resize(3) && !one.resize(8));
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn all_is_given_back_whoever_comes_at_once() {
-        let room = Arc::new(Room::new(100));
+        let room = Arc::new(MemoryBudget::new(100));
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
@@ -95,9 +95,9 @@ mod tests {
 
     #[test]
     fn who_has_a_part_of_it_leaves_the_rest_to_others() {
-        let (all, part) = (Arc::new(Room::new(100)), Arc::new(Room::new(25)));
-        let his = || Share::of(vec![Arc::clone(&part), Arc::clone(&all)]);
-        let (mut one, mut two, mut other) = (his(), his(), Share::of(vec![Arc::clone(&all)]));
+        let (all, part) = (Arc::new(MemoryBudget::new(100)), Arc::new(MemoryBudget::new(25)));
+        let both = || Share::of(vec![Arc::clone(&part), Arc::clone(&all)]);
+        let (mut one, mut two, mut other) = (both(), both(), Share::of(vec![Arc::clone(&all)]));
         assert!(one.resize(20) && !two.resize(6) && two.resize(5));
         assert!(!other.resize(76) && other.resize(75));
         // Bytes that one budget refused were taken from none.

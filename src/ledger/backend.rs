@@ -2,9 +2,9 @@
 //! are also created and restored here.
 
 use super::client::{self, SocketServer};
-use super::database::{self, Held};
+use super::database::{self, SharedDatabase};
 use super::error::LedgerError;
-use super::files::{self, Place};
+use super::files::{self, LedgerPaths};
 use super::model::Payer;
 use super::rejection::Rejection;
 use super::request::{Request, Response};
@@ -34,14 +34,14 @@ pub(super) struct LocalLedger {
     /// Time and number of the last count of expired revoked serials.
     ended: Mutex<Option<(UnixTime, u64)>>,
     writer: Writer,
-    database: Arc<Held>,
-    place: Place,
+    database: Arc<SharedDatabase>,
+    place: LedgerPaths,
     _lock: File,
 }
 
 impl LocalLedger {
     /// Opens the ledger; `None` while another process has it.
-    pub(super) fn try_open(place: &Place) -> Result<Option<Self>, LedgerError> {
+    pub(super) fn try_open(place: &LedgerPaths) -> Result<Option<Self>, LedgerError> {
         let path = place.ledger();
         if !path.exists() {
             return Err(LedgerError::Absent { path: place.folder().to_owned() });
@@ -51,7 +51,7 @@ impl LocalLedger {
     }
 
     /// Creates a ledger.
-    pub(super) fn create(place: &Place, vendor: &str, now: UnixTime) -> Result<Self, LedgerError> {
+    pub(super) fn create(place: &LedgerPaths, vendor: &str, now: UnixTime) -> Result<Self, LedgerError> {
         Self::new(place, |database, path| {
             let founded = schema::establish(database, vendor)
                 .and_then(|()| writer::append_event(database, Event::Founded { vendor: vendor.to_owned() }, now));
@@ -60,7 +60,7 @@ impl LocalLedger {
     }
 
     /// Creates a ledger from a backup that passes an audit.
-    pub(super) fn restore(place: &Place, from: &Path, now: UnixTime) -> Result<Self, LedgerError> {
+    pub(super) fn restore(place: &LedgerPaths, from: &Path, now: UnixTime) -> Result<Self, LedgerError> {
         Self::new(place, |database, path| {
             let backup = database::read_only(from)?;
             schema::check_format(&backup, from)?;
@@ -81,7 +81,10 @@ impl LocalLedger {
     }
 
     /// Creates the ledger that `fill` builds, under another name until it is complete.
-    fn new(place: &Place, fill: impl FnOnce(&Database, &Path) -> Result<(), LedgerError>) -> Result<Self, LedgerError> {
+    fn new(
+        place: &LedgerPaths,
+        fill: impl FnOnce(&Database, &Path) -> Result<(), LedgerError>,
+    ) -> Result<Self, LedgerError> {
         // A lock may be held a moment longer than its ledger: by a forked process that has not yet called execve(2).
         let lock = place.wait(LOCK_WAIT, || {
             let lock = place.try_lock()?;
@@ -97,8 +100,8 @@ impl LocalLedger {
         Self::start(place, lock, database)
     }
 
-    fn start(place: &Place, lock: File, database: Database) -> Result<Self, LedgerError> {
-        let database = Arc::new(Held::new(place.clone(), database));
+    fn start(place: &LedgerPaths, lock: File, database: Database) -> Result<Self, LedgerError> {
+        let database = Arc::new(SharedDatabase::new(place.clone(), database));
         Ok(Self {
             listening: Mutex::default(),
             ended: Mutex::default(),
@@ -110,7 +113,7 @@ impl LocalLedger {
     }
 
     /// Serves other processes while this one has the ledger open.
-    pub(super) fn listen(core: &Arc<Self>, place: &Place) -> Result<(), LedgerError> {
+    pub(super) fn listen(core: &Arc<Self>, place: &LedgerPaths) -> Result<(), LedgerError> {
         let weak = Arc::downgrade(core);
         let listening = client::listen(place, move |request, now| match weak.upgrade() {
             Some(core) => core.ask(request, now),

@@ -2,7 +2,7 @@
 //! each way. Only the owner can open folder and socket, so a client may do whatever a command of the owner may do.
 
 use super::error::LedgerError;
-use super::files::{Place, failed};
+use super::files::{LedgerPaths, failed};
 use super::rejection::Rejection;
 use super::request::{Request, Response};
 use crate::os::unix_socket;
@@ -58,7 +58,7 @@ impl Drop for SocketServer {
 }
 
 /// Starts to serve. The holder of the lock may replace a socket that another process left.
-pub(super) fn listen<A>(place: &Place, answer: A) -> Result<SocketServer, LedgerError>
+pub(super) fn listen<A>(place: &LedgerPaths, answer: A) -> Result<SocketServer, LedgerError>
 where
     A: Fn(Request, UnixTime) -> Result<Response, LedgerError> + Send + Sync + 'static,
 {
@@ -120,7 +120,7 @@ fn handle_connection(
 }
 
 /// Sends a request to the process that has the ledger; `None` when none listens.
-pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Option<Response>, LedgerError> {
+pub(super) fn ask(place: &LedgerPaths, request: &Request, now: UnixTime) -> Result<Option<Response>, LedgerError> {
     let path = place.socket();
     let fail = |source| failed("ask at", &path, source);
     let mut stream = match unix_socket::connect(&path) {
@@ -146,6 +146,6 @@ pub(super) fn ask(place: &Place, request: &Request, now: UnixTime) -> Result<Opt
 }
 
 /// Returns whether a process listens.
-pub(super) fn is_running(place: &Place) -> bool {
+pub(super) fn is_running(place: &LedgerPaths) -> bool {
     unix_socket::connect(&place.socket()).is_ok()
 }

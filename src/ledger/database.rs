@@ -5,7 +5,7 @@
 //! happen.
 
 use super::error::LedgerError;
-use super::files::Place;
+use super::files::LedgerPaths;
 use super::schema::{self, TxError, TxResult};
 use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyDatabase};
@@ -23,15 +23,15 @@ const TOLD: Duration = Duration::from_secs(60);
 
 /// The database, or `None` until it is opened again.
 #[derive(Debug)]
-pub(super) struct Held {
-    place: Place,
+pub(super) struct SharedDatabase {
+    place: LedgerPaths,
     database: RwLock<Option<Database>>,
     /// Time of the failure, if no write succeeded since.
     failed: Mutex<Option<Instant>>,
 }
 
-impl Held {
-    pub(super) fn new(place: Place, database: Database) -> Self {
+impl SharedDatabase {
+    pub(super) fn new(place: LedgerPaths, database: Database) -> Self {
         Self { place, database: RwLock::new(Some(database)), failed: Mutex::default() }
     }
 
@@ -94,7 +94,7 @@ impl Held {
 }
 
 /// Opens an existing database.
-pub(super) fn existing(place: &Place, path: &Path) -> Result<Database, LedgerError> {
+pub(super) fn existing(place: &LedgerPaths, path: &Path) -> Result<Database, LedgerError> {
     let database = open(place.open(path)?, path)?;
     schema::check_format(&database, path)?;
     Ok(database)

@@ -74,12 +74,7 @@ pub enum LedgerError {
     Key(#[from] SecretError),
     /// Mail could not be handed to sendmail(8).
     #[error("{program}: mail not accepted: {what}")]
-    Mail {
-        /// The program.
-        program: String,
-        /// Its error.
-        what: String,
-    },
+    Mail { program: String, what: String },
     /// The writer has ended after a failure; a retry opens the ledger again.
     #[error("the ledger was closed after a failure; try again")]
     Left,

@@ -16,11 +16,11 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// The folder.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct LedgerPaths {
     folder: PathBuf,
 }
 
-impl Place {
+impl LedgerPaths {
     /// Returns an existing folder with safe permissions.
     pub(super) fn existing(folder: &Path) -> Result<Self, LedgerError> {
         let absent = || LedgerError::Absent { path: folder.to_owned() };

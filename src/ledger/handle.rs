@@ -10,7 +10,7 @@ use super::address_proof;
 use super::backend::LocalLedger;
 use super::client;
 use super::error::LedgerError;
-use super::files::{self, Place};
+use super::files::{self, LedgerPaths};
 use super::model::{Account, ApiKey, Day, KeyRecord, Profile, Receipt, StampRecord, Standing, Summary};
 use super::payment;
 use super::rejection::Rejection;
@@ -43,14 +43,13 @@ pub struct LedgerParams {
     pub vendor: String,
     /// The name of the first signing key.
     pub kid: String,
-    /// The terms.
     pub terms: Terms,
 }
 
 /// The ledger. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    way: Backend,
+    backend: Backend,
     shared: Arc<Shared>,
 }
 
@@ -64,7 +63,7 @@ enum Backend {
 
 #[derive(Debug)]
 struct Shared {
-    place: Place,
+    place: LedgerPaths,
     signers: Signers,
     vendor: OnceLock<String>,
 }
@@ -93,7 +92,7 @@ impl Ledger {
         let named =
             |error: &dyn std::fmt::Display| Rejection::Form { what: "vendor or key".into(), wanted: error.to_string() };
         Issuer::new(&founding.vendor, &founding.kid).map_err(|error| named(&error))?;
-        let place = Place::create(folder)?;
+        let place = LedgerPaths::create(folder)?;
         if !place.ledger().exists() {
             // Only before there is a ledger: a file that was left may be another vendor's key.
             signing_keys::make(&place, &founding.vendor, &founding.kid)?;
@@ -111,7 +110,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Absent`], [`LedgerError::Busy`], [`LedgerError::Served`] and others.
     pub fn open(folder: &Path, wait: Duration) -> Result<Self> {
-        let place = Place::existing(folder)?;
+        let place = LedgerPaths::existing(folder)?;
         let core = place.wait(wait, || match LocalLedger::try_open(&place)? {
             // Another service has it until it is stopped.
             None if client::is_running(&place) => Err(LedgerError::Served { path: place.folder().to_owned() }),
@@ -125,23 +124,23 @@ impl Ledger {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn connect(folder: &Path, wait: Duration) -> Result<Self> {
-        let place = Place::existing(folder)?;
+        let place = LedgerPaths::existing(folder)?;
         let way = place.wait(wait, || match LocalLedger::try_open(&place)? {
             Some(core) => Ok(Some(Backend::Local(Arc::new(core)))),
             None => Ok(client::is_running(&place).then_some(Backend::Remote)),
         })?;
-        Ok(Self { way, shared: Arc::new(Shared::new(place)) })
+        Ok(Self { backend: way, shared: Arc::new(Shared::new(place)) })
     }
 
-    fn here(core: LocalLedger, place: Place) -> Self {
-        Self { way: Backend::Local(Arc::new(core)), shared: Arc::new(Shared::new(place)) }
+    fn here(core: LocalLedger, place: LedgerPaths) -> Self {
+        Self { backend: Backend::Local(Arc::new(core)), shared: Arc::new(Shared::new(place)) }
     }
 
     /// Serves other processes over the socket `ledger.socket` (0600) until the last clone is dropped.
     ///
     /// Without it, commands wait and then report that the ledger is in use.
     pub fn listen(&self) -> Result<()> {
-        match &self.way {
+        match &self.backend {
             Backend::Local(core) => LocalLedger::listen(core, &self.shared.place),
             Backend::Remote => {
                 Err(LedgerError::Busy { path: self.shared.place.folder().to_owned(), waited: Duration::ZERO })
@@ -152,12 +151,12 @@ impl Ledger {
     /// Returns whether another process serves the ledger.
     #[must_use]
     pub fn served(&self) -> bool {
-        matches!(self.way, Backend::Remote)
+        matches!(self.backend, Backend::Remote)
     }
 
     /// Sends a request. The other methods pack and unpack it.
     pub fn ask(&self, request: Request, now: UnixTime) -> Result<Response> {
-        match &self.way {
+        match &self.backend {
             Backend::Local(core) => core.ask(request, now),
             Backend::Remote => client::ask(&self.shared.place, &request, now)?.ok_or(LedgerError::Left),
         }
@@ -485,7 +484,7 @@ impl Ledger {
     /// [`LedgerError::Left`] for a minute after a failure, unless a write succeeded since.
     pub fn well(&self) -> Result<()> {
         self.active_signer()?;
-        match &self.way {
+        match &self.backend {
             Backend::Local(core) if core.failed() => Err(LedgerError::Left),
             _ => Ok(()),
         }
@@ -517,7 +516,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Exists`]; [`LedgerError::Damaged`] when the backup does not pass an audit.
     pub fn restore(folder: &Path, from: &Path, now: UnixTime) -> Result<Self> {
-        let place = Place::create(folder)?;
+        let place = LedgerPaths::create(folder)?;
         Ok(Self::here(LocalLedger::restore(&place, from, now)?, place))
     }
 
@@ -541,7 +540,7 @@ impl Ledger {
 }
 
 impl Shared {
-    fn new(place: Place) -> Self {
+    fn new(place: LedgerPaths) -> Self {
         Self { place, signers: Signers::default(), vendor: OnceLock::new() }
     }
 }

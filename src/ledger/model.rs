@@ -41,7 +41,6 @@ impl Account {
 /// An account with its balance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
-    /// The account.
     pub account: Account,
     /// Its credits.
     pub balance: u64,
@@ -58,7 +57,6 @@ pub struct Standing {
 pub struct ApiKey {
     /// Its id: the first 16 hexadecimal digits of its hash.
     pub id: String,
-    /// Number of its account.
     pub account: u64,
     /// Label from its owner.
     pub label: String,
@@ -73,9 +71,7 @@ pub struct ApiKey {
 pub struct KeyRecord {
     /// Its name.
     pub kid: String,
-    /// The key.
     pub key: PublicKey,
-    /// Its state.
     pub state: KeyState,
     /// Time at which it was added.
     pub since: UnixTime,
@@ -86,7 +82,6 @@ pub struct KeyRecord {
 pub struct Profile {
     /// The vendor's name, a domain.
     pub vendor: String,
-    /// The terms.
     pub terms: Terms,
     /// The signing keys, the active one among them.
     pub keys: Vec<KeyRecord>,
@@ -95,7 +90,6 @@ pub struct Profile {
 /// A booked sale of stamps. The stamps can be signed from it and the orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sale {
-    /// The entry.
     pub entry: u64,
     /// Time of booking, which is the time of issue in the stamps.
     pub at: UnixTime,
@@ -116,11 +110,9 @@ pub struct Sale {
 /// A booked change of an account's credits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// The entry.
     pub entry: u64,
     /// Head of the chain after it.
     pub head: Head,
-    /// When.
     pub at: UnixTime,
     /// Credits moved.
     pub credits: u64,
@@ -135,7 +127,6 @@ pub struct Receipt {
 /// A stamp in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StampRecord {
-    /// Its serial.
     pub serial: Serial,
     /// The entry of its sale.
     pub entry: u64,
@@ -145,7 +136,6 @@ pub struct StampRecord {
     pub account: Option<u64>,
     /// Its value in credits.
     pub value: u64,
-    /// Its state.
     pub state: StampState,
 }
 
@@ -159,18 +149,15 @@ pub enum StampState {
     Deposited,
     /// Taken back from its buyer, and revoked.
     Refunded,
-    /// Revoked.
     Revoked,
 }
 
 /// A balance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Balance {
-    /// The book.
     pub book: AccountCode,
     /// What is counted.
     pub unit: Unit,
-    /// How much.
     pub amount: i64,
 }
 
@@ -179,7 +166,6 @@ pub struct Balance {
 pub struct Summary {
     /// Head of the chain.
     pub head: Head,
-    /// Accounts.
     pub accounts: u64,
     /// Stamps sold.
     pub stamps: u64,
@@ -217,7 +203,6 @@ pub enum Payer {
 /// A stamp to redeem, with a valid signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presented {
-    /// Its serial.
     pub serial: Serial,
     /// Its value in credits.
     pub value: u64,

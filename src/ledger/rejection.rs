@@ -17,10 +17,7 @@ pub enum Rejection {
     },
     /// An account of this name exists.
     #[error("account {name} already exists")]
-    AccountExists {
-        /// The name.
-        name: String,
-    },
+    AccountExists { name: String },
     /// A name, a contact or a reference is malformed.
     #[error("{what}: {wanted}")]
     Form {
@@ -31,10 +28,7 @@ pub enum Rejection {
     },
     /// The account is closed.
     #[error("account {account} is closed")]
-    AccountClosed {
-        /// Its number.
-        account: u64,
-    },
+    AccountClosed { account: u64 },
     /// No account has this API key, or it was revoked.
     #[error("no account has this key")]
     NoApiKey,
@@ -60,7 +54,6 @@ pub enum Rejection {
         asked: u64,
         /// Credits spent today, including these.
         spent: u64,
-        /// The cap.
         cap: u64,
     },
     /// The idempotency key or reference was used for another request.
@@ -77,7 +70,6 @@ pub enum Rejection {
     Stamp {
         /// Position in the request, from 1.
         stamp: u64,
-        /// Its problem.
         problem: StampProblem,
     },
     /// No code was sent for this address, or it has expired, or was tried too often.

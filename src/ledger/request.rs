@@ -17,7 +17,6 @@ use std::path::PathBuf;
 /// Request. Those before `Profile` write.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "each is described at the method of Ledger that makes it")]
 pub enum Request {
     SetTerms { terms: Terms },
     SetKey { kid: String, key: PublicKey, state: KeyState },
@@ -88,7 +87,6 @@ impl Request {
 /// Answer of the ledger.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "each is described at the method of Ledger that takes it")]
 pub enum Response {
     Done,
     Account(Account),

@@ -104,7 +104,6 @@ impl TxError {
 pub(super) struct IdempotencyRecord {
     /// The hash of the request.
     pub(super) digest: [u8; 32],
-    /// The entry.
     pub(super) entry: u64,
     /// Default lifetime in days at that time.
     pub(super) days: u32,

@@ -2,7 +2,7 @@
 //! secret key, so a backup of it contains none.
 
 use super::error::LedgerError;
-use super::files::Place;
+use super::files::LedgerPaths;
 use super::model::Sale;
 use super::rejection::Rejection;
 use crate::accounting::order::Order;
@@ -21,7 +21,7 @@ pub(super) struct Signers(RwLock<BTreeMap<String, Arc<SigningKey>>>);
 
 impl Signers {
     /// Returns the key of this name.
-    pub(super) fn get(&self, place: &Place, vendor: &str, kid: &str) -> Result<Arc<SigningKey>, LedgerError> {
+    pub(super) fn get(&self, place: &LedgerPaths, vendor: &str, kid: &str) -> Result<Arc<SigningKey>, LedgerError> {
         if let Some(signer) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(kid) {
             return Ok(Arc::clone(signer));
         }
@@ -36,7 +36,7 @@ impl Signers {
 }
 
 /// Creates a key and writes its file.
-pub(super) fn make(place: &Place, vendor: &str, kid: &str) -> Result<PublicKey, LedgerError> {
+pub(super) fn make(place: &LedgerPaths, vendor: &str, kid: &str) -> Result<PublicKey, LedgerError> {
     let named =
         |error: &dyn std::fmt::Display| Rejection::SigningKey { kid: kid.to_owned(), problem: error.to_string() };
     let issuer = Issuer::new(vendor, kid).map_err(|error| named(&error))?;

@@ -3,7 +3,7 @@
 //!
 //! After a failure of the disk the ledger is opened again for the next requests.
 
-use super::database::Held;
+use super::database::SharedDatabase;
 use super::error::LedgerError;
 use super::rejection::Rejection;
 use super::request::Response;
@@ -24,11 +24,11 @@ type Reply = Result<Response, LedgerError>;
 #[derive(Debug)]
 pub(super) struct Writer {
     commands: GroupCommit<Command, Reply>,
-    database: Arc<Held>,
+    database: Arc<SharedDatabase>,
 }
 
 impl Writer {
-    pub(super) fn new(database: Arc<Held>) -> Self {
+    pub(super) fn new(database: Arc<SharedDatabase>) -> Self {
         Self { commands: GroupCommit::new(MAX_BATCH), database }
     }
 
@@ -69,17 +69,17 @@ fn commit(database: &Database, jobs: Vec<Command>) -> Result<Vec<Result<Response
     tx.set_quick_repair(true);
     let mut answers = Vec::with_capacity(jobs.len());
     {
-        let mut desk = LedgerTx::open(&tx)?;
+        let mut ledger = LedgerTx::open(&tx)?;
         let now = jobs.iter().map(|job| job.now).max();
         for job in jobs {
-            match desk.apply(job) {
+            match ledger.apply(job) {
                 Ok(answer) => answers.push(Ok(answer)),
                 Err(TxError::Refused(refusal)) => answers.push(Err(refusal)),
                 Err(other) => return Err(other),
             }
         }
         if let Some(now) = now {
-            desk.forget(now)?;
+            ledger.forget(now)?;
         }
     }
     tx.commit()?;

@@ -20,7 +20,6 @@ const ROTATE_AT: u64 = 8 * 1024 * 1024;
 pub struct Entry {
     /// When it was judged (RFC 3339).
     pub time: String,
-    /// Its class.
     pub class: String,
     /// Why.
     pub reason: String,

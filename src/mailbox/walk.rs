@@ -39,7 +39,6 @@ pub struct StoredMessage<'a> {
 /// What the walk finds.
 #[derive(Debug)]
 pub enum Entry<'a> {
-    /// A message.
     Message(StoredMessage<'a>),
     /// Something that cannot be read.
     Unreadable(&'a Path, io::Error),

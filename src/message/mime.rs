@@ -33,7 +33,6 @@ const END: usize = 64 * 1024;
 pub enum TextPart<'a> {
     /// The first text.
     Found(Text<'a>),
-    /// There is no text.
     None,
     /// The message exceeds the limits before its first text.
     OverLimit,
@@ -183,7 +182,6 @@ struct Walk<'a> {
 
 /// Boundary line.
 struct Delimiter {
-    /// Its range.
     line: Range<usize>,
     /// The open multipart to which it belongs.
     level: usize,

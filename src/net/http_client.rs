@@ -55,7 +55,6 @@ impl std::fmt::Debug for Secret {
 pub struct Response {
     /// The status (RFC 9110 section 15).
     pub status: u16,
-    /// The body.
     pub body: Vec<u8>,
 }
 

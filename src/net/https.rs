@@ -16,7 +16,6 @@ const LONGEST_NAME: usize = 1024;
 /// Validators of the document from the last fetch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
-    /// Its ETag.
     pub etag: Option<String>,
     /// Its Last-Modified.
     pub modified: Option<String>,
@@ -27,9 +26,7 @@ pub struct Conditions {
 pub enum Answer {
     /// The document has not changed.
     Unchanged,
-    /// The document.
     Document {
-        /// Its bytes.
         bytes: Vec<u8>,
         /// The validators for the next fetch.
         conditions: Conditions,

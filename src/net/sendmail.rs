@@ -25,7 +25,6 @@ pub enum SendError {
     /// The program failed.
     #[error("{status}: {said}")]
     Failed {
-        /// Its exit status.
         status: ExitStatus,
         /// Its output, encoded and shortened.
         said: String,

@@ -25,7 +25,6 @@ pub enum Protection {
     Implicit,
     /// x
     Starttls,
-    /// Not at all.
     None,
 }
 

@@ -21,13 +21,12 @@ struct Queue<Q, A> {
 /// Slot for the result of a waiting thread.
 #[derive(Debug)]
 struct Slot<A> {
-    word: Mutex<Option<Outcome<A>>>,
-    told: Condvar,
+    outcome: Mutex<Option<Outcome<A>>>,
+    signal: Condvar,
 }
 
 #[derive(Debug)]
 enum Outcome<A> {
-    /// It is done.
     Done(A),
     /// No leader has processed it; this thread leads now.
     BecomeLeader,
@@ -44,35 +43,35 @@ impl<Q, A> GroupCommit<Q, A> {
     /// Processes a request, alone or in a batch: `answer` returns one result for each request, in order. Returns `None`
     /// when the leader panicked.
     pub(crate) fn ask(&self, question: Q, answer: impl FnOnce(Vec<Q>) -> Vec<A>) -> Option<A> {
-        let place = Arc::new(Slot { word: Mutex::new(None), told: Condvar::new() });
+        let slot = Arc::new(Slot { outcome: Mutex::new(None), signal: Condvar::new() });
         let first = {
             let mut queue = self.queue();
-            queue.waiting.push((question, Arc::clone(&place)));
+            queue.waiting.push((question, Arc::clone(&slot)));
             !std::mem::replace(&mut queue.leader_active, true)
         };
         if !first {
-            match place.wait() {
+            match slot.wait() {
                 Outcome::Done(answer) => return Some(answer),
                 Outcome::Aborted => return None,
                 Outcome::BecomeLeader => {}
             }
         }
         // Whatever happens below, the next leader is chosen and no thread waits for ever.
-        let mut relay = HandOff { turn: self, places: Vec::new() };
-        let (questions, places) = {
+        let mut hand_off = HandOff { group: self, slots: Vec::new() };
+        let (questions, slots) = {
             let mut queue = self.queue();
             let count = queue.waiting.len().min(self.most);
             queue.waiting.drain(..count).unzip()
         };
-        relay.places = places;
+        hand_off.slots = slots;
         let mut told = 0;
-        for (answer, place) in answer(questions).into_iter().zip(&relay.places) {
-            place.tell(Outcome::Done(answer));
+        for (answer, slot) in answer(questions).into_iter().zip(&hand_off.slots) {
+            slot.tell(Outcome::Done(answer));
             told += 1;
         }
-        relay.places.drain(..told);
-        drop(relay);
-        match place.wait() {
+        hand_off.slots.drain(..told);
+        drop(hand_off);
+        match slot.wait() {
             Outcome::Done(answer) => Some(answer),
             Outcome::BecomeLeader | Outcome::Aborted => None,
         }
@@ -85,35 +84,35 @@ impl<Q, A> GroupCommit<Q, A> {
 
 /// Aborts the requests without a result and chooses the next leader, when dropped.
 struct HandOff<'a, Q, A> {
-    turn: &'a GroupCommit<Q, A>,
-    places: Vec<Arc<Slot<A>>>,
+    group: &'a GroupCommit<Q, A>,
+    slots: Vec<Arc<Slot<A>>>,
 }
 
 impl<Q, A> Drop for HandOff<'_, Q, A> {
     fn drop(&mut self) {
-        for place in self.places.drain(..) {
-            place.tell(Outcome::Aborted);
+        for slot in self.slots.drain(..) {
+            slot.tell(Outcome::Aborted);
         }
-        let mut queue = self.turn.queue();
+        let mut queue = self.group.queue();
         match queue.waiting.first() {
-            Some((_, place)) => place.tell(Outcome::BecomeLeader),
+            Some((_, slot)) => slot.tell(Outcome::BecomeLeader),
             None => queue.leader_active = false,
         }
     }
 }
 
 impl<A> Slot<A> {
-    fn tell(&self, word: Outcome<A>) {
-        *self.word.lock().unwrap_or_else(PoisonError::into_inner) = Some(word);
-        self.told.notify_one();
+    fn tell(&self, outcome: Outcome<A>) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        self.signal.notify_one();
     }
 
     fn wait(&self) -> Outcome<A> {
-        let mut slot = self.word.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match slot.take() {
-                Some(word) => return word,
-                None => slot = self.told.wait(slot).unwrap_or_else(PoisonError::into_inner),
+                Some(outcome) => return outcome,
+                None => slot = self.signal.wait(slot).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
@@ -129,16 +128,16 @@ mod tests {
 
     #[test]
     fn everybody_gets_his_own_answer_and_many_share_a_turn() {
-        let turn = GroupCommit::new(1_000);
-        let turns = AtomicUsize::new(0);
+        let group = GroupCommit::new(1_000);
+        let leads = AtomicUsize::new(0);
         thread::scope(|scope| {
             for asker in 0..64_u64 {
-                let (turn, turns) = (&turn, &turns);
+                let (group, leads) = (&group, &leads);
                 scope.spawn(move || {
                     for number in 0..20 {
                         let question = asker * 100 + number;
-                        let answer = turn.ask(question, |all| {
-                            turns.fetch_add(1, SeqCst);
+                        let answer = group.ask(question, |all| {
+                            leads.fetch_add(1, SeqCst);
                             thread::sleep(Duration::from_millis(1));
                             all.into_iter().map(|question| question + 1).collect()
                         });
@@ -147,18 +146,18 @@ mod tests {
                 });
             }
         });
-        assert!(turns.load(SeqCst) < 640, "{turns:?} turns for 1280 questions");
-        assert!(!turn.queue().leader_active);
+        assert!(leads.load(SeqCst) < 640, "{leads:?} leads for 1280 questions");
+        assert!(!group.queue().leader_active);
     }
 
     #[test]
     fn no_turn_takes_more_than_it_may() {
-        let turn = GroupCommit::new(3);
+        let group = GroupCommit::new(3);
         thread::scope(|scope| {
             for question in 0..20 {
-                let turn = &turn;
+                let group = &group;
                 scope.spawn(move || {
-                    turn.ask(question, |all| {
+                    group.ask(question, |all| {
                         assert!(all.len() <= 3);
                         thread::sleep(Duration::from_millis(2));
                         all
@@ -170,11 +169,11 @@ mod tests {
 
     #[test]
     fn a_panic_loses_its_own_questions_and_no_others() {
-        let turn = GroupCommit::new(10);
-        let died = catch_unwind(AssertUnwindSafe(|| turn.ask(1, |_| panic!("on purpose"))));
+        let group = GroupCommit::new(10);
+        let died = catch_unwind(AssertUnwindSafe(|| group.ask(1, |_| panic!("on purpose"))));
         assert!(died.is_err());
-        assert_eq!(turn.ask(2, |all| all), Some(2));
-        assert_eq!(turn.ask(3, |_| Vec::new()), None);
-        assert_eq!(turn.ask(4, |all| all), Some(4));
+        assert_eq!(group.ask(2, |all| all), Some(2));
+        assert_eq!(group.ask(3, |_| Vec::new()), None);
+        assert_eq!(group.ask(4, |all| all), Some(4));
     }
 }

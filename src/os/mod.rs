@@ -51,3 +51,26 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
 pub fn above(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
+
+/// Returns the text of an error without the numbers that Rust adds to the system's: "(os error 2)" helps no reader.
+#[must_use]
+pub fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix(')').unwrap_or_default());
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_errors_are_left_out() {
+        let error = format!("a: {}; b: {}.", io::Error::from_raw_os_error(2), io::Error::from_raw_os_error(28));
+        assert_eq!(without_numbers(&error), "a: No such file or directory; b: No space left on device.");
+        assert_eq!(without_numbers("a (b)"), "a (b)");
+    }
+}

@@ -40,7 +40,6 @@ pub struct Condition {
     pub key: String,
     /// Its value, as written.
     pub text: String,
-    /// Its line.
     pub line: usize,
     /// The test. One of several entries has to hold.
     pub test: Test,

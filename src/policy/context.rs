@@ -20,7 +20,6 @@ const VALUE: usize = 64 * 1024;
 /// Part of a message that is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// All of it.
     Whole,
     /// Its beginning; there is more.
     Beginning,

@@ -28,7 +28,6 @@ pub struct Ruling {
 /// Verdict on a message, and the action for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What it is.
     pub verdict: Verdict,
     /// The name of the user's rule that matched, if one did.
     pub rule: Option<String>,

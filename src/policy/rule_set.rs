@@ -12,7 +12,6 @@ pub const MOST: usize = 1000;
 /// Rule of the user.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Its name.
     pub name: String,
     /// The line on which it begins.
     pub line: usize,
@@ -20,7 +19,6 @@ pub struct Rule {
     conditions: Vec<Condition>,
     /// The exceptions, which must not all hold; none, if empty.
     exceptions: Vec<Condition>,
-    /// Its effect.
     pub effect: Effect,
 }
 
@@ -113,9 +111,7 @@ pub struct WrongRule {
     pub name: String,
     /// The line of the condition.
     pub line: usize,
-    /// Its key.
     pub key: String,
-    /// What is wrong.
     pub source: TestError,
 }
 

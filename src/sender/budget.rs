@@ -33,7 +33,6 @@ pub enum LimitKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.sentence())]
 pub struct LimitExceeded {
-    /// The limit.
     pub which: LimitKind,
     /// Its credits.
     pub cap: u64,
@@ -67,11 +66,9 @@ impl LimitExceeded {
 /// Credits that were spent, or may have been.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spending {
-    /// When.
     pub at: UnixTime,
     /// Canonical address of the recipient.
     pub recipient: String,
-    /// How much.
     pub credits: u64,
 }
 
@@ -96,8 +93,8 @@ impl SpendingLimits {
             *sum = sum.saturating_add(*credits);
         }
         for (recipient, credits) in by_recipient {
-            let his: Vec<&Spending> = before.iter().filter(|spending| spending.recipient == recipient).collect();
-            Self::within(LimitKind::Recipient, self.recipient, DAY, &his, credits, now)
+            let own: Vec<&Spending> = before.iter().filter(|spending| spending.recipient == recipient).collect();
+            Self::within(LimitKind::Recipient, self.recipient, DAY, &own, credits, now)
                 .map_err(|capped| LimitExceeded { recipient: Some(recipient.to_owned()), ..capped })?;
         }
         Ok(())

@@ -18,7 +18,6 @@ pub enum SupplyError {
     /// The account has too few credits.
     #[error("{account}: not enough credits: {detail}")]
     Funds {
-        /// The account.
         account: String,
         /// Message of the vendor, escaped.
         detail: String,
@@ -26,7 +25,6 @@ pub enum SupplyError {
     /// The vendor refuses the API key, or the account is closed.
     #[error("{account}: the vendor refuses the API key: {detail}")]
     Key {
-        /// The account.
         account: String,
         /// Message of the vendor, escaped.
         detail: String,
@@ -34,7 +32,6 @@ pub enum SupplyError {
     /// The vendor rejects the order: a malformed recipient, or a value beyond its caps.
     #[error("{account}: the vendor refuses the order: {detail}")]
     Order {
-        /// The account.
         account: String,
         /// Message of the vendor, escaped.
         detail: String,
@@ -43,7 +40,6 @@ pub enum SupplyError {
     /// reservation key costs nothing twice.
     #[error("{account}: the vendor cannot be reached now: {detail}")]
     Away {
-        /// The account.
         account: String,
         /// What happened, escaped.
         detail: String,
@@ -51,7 +47,6 @@ pub enum SupplyError {
     /// The vendor sent something that was not ordered.
     #[error("{account}: the vendor's answer is not what was ordered: {detail}")]
     Answer {
-        /// The account.
         account: String,
         /// What is wrong.
         detail: String,

@@ -78,7 +78,6 @@ pub struct WalletStamp {
     pub token: Token,
     /// Name of the vendor.
     pub vendor: String,
-    /// Its serial.
     pub serial: Serial,
     /// Recipient that it names.
     pub recipient: Address,
@@ -88,9 +87,7 @@ pub struct WalletStamp {
     pub not_before: Option<UnixTime>,
     /// End of its validity.
     pub expires: Option<UnixTime>,
-    /// When it was bought.
     pub bought: UnixTime,
-    /// Its state.
     pub state: WalletState,
 }
 
@@ -101,7 +98,6 @@ pub enum WalletState {
     Unused,
     /// It is reserved for this key.
     Reserved {
-        /// The key.
         key: ReservationKey,
         /// Since when.
         at: UnixTime,
@@ -109,7 +105,6 @@ pub enum WalletState {
     /// It was sent with the message of this key. It is remembered for a while, so that the same message gets the same
     /// stamp.
     Used {
-        /// The key.
         key: ReservationKey,
         /// Since when.
         at: UnixTime,

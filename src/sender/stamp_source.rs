@@ -7,7 +7,7 @@ use super::stamp_request::{ReservationKey, StampRequest, WalletStamp};
 use super::vendor_client;
 use super::wallet::{Disposition, Outcome, Plan, PurchaseContext, PurchaseRow, Wallet};
 use crate::config::Config;
-use crate::config::paths::{Paths, PlacesError};
+use crate::config::paths::{Paths, PathsError};
 use crate::config::sender::SenderSettings;
 use crate::message::address::Address;
 use crate::os::{file_lock, random, safe_open};
@@ -36,7 +36,7 @@ impl StampSource {
     ///
     /// # Errors
     /// [`PlacesError::Nowhere`] when there is no state folder.
-    pub fn new(config: &Config, places: &Paths) -> Result<Self, PlacesError> {
+    pub fn new(config: &Config, places: &Paths) -> Result<Self, PathsError> {
         let state = places.state()?;
         Ok(Self {
             settings: config.sender.clone(),

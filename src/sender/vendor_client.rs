@@ -33,7 +33,6 @@ pub struct AccountStatus {
     pub balance: u64,
     /// Credits spent since midnight, UTC.
     pub spent_today: u64,
-    /// Caps of the account.
     pub caps: crate::accounting::order::Caps,
 }
 

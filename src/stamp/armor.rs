@@ -45,7 +45,6 @@ pub struct Block {
 /// The result of a search at one end of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// A block.
     Block(Block),
     /// No block.
     None,

@@ -15,7 +15,6 @@ use std::fmt;
 /// The recipient that a stamp names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// The address.
     Plain(Address),
     /// The hash of the address.
     Hashed {

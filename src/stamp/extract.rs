@@ -39,7 +39,6 @@ pub enum Place {
     Header,
     /// Between marker lines, at the beginning or the end of the first text.
     Body,
-    /// In the Subject.
     Subject,
 }
 

@@ -7,7 +7,7 @@ use super::token::{Issuer, Purpose, Token};
 
 /// A stamp cannot be issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MintError {
+pub enum IssueError {
     /// The window ends before it begins.
     #[error("the window ends before it begins")]
     EmptyWindow,
@@ -19,13 +19,13 @@ pub enum MintError {
 /// Signs a stamp.
 ///
 /// # Errors
-/// [`MintError`] when the window is empty, or when the claims cannot be read back. So no stamp is issued that a
+/// [`IssueError`] when the window is empty, or when the claims cannot be read back. So no stamp is issued that a
 /// recipient would call malformed.
-pub fn issue(stamp: &Stamp, issuer: &Issuer, key: &SecretKey) -> Result<Token, MintError> {
+pub fn issue(stamp: &Stamp, issuer: &Issuer, key: &SecretKey) -> Result<Token, IssueError> {
     if let (Some(begin), Some(end)) = (stamp.not_before, stamp.expires)
         && end < begin
     {
-        return Err(MintError::EmptyWindow);
+        return Err(IssueError::EmptyWindow);
     }
     let payload = stamp.payload();
     Stamp::read(&payload)?;
@@ -70,7 +70,7 @@ mod tests {
     fn what_nobody_could_read_is_not_issued() {
         let issue = |stamp: Stamp| issue(&stamp, &issuer(), &key()).map(drop);
         assert_eq!(issue(stamp()), Ok(()));
-        assert_eq!(issue(Stamp { not_before: Some(UnixTime(1_795_262_401)), ..stamp() }), Err(MintError::EmptyWindow));
+        assert_eq!(issue(Stamp { not_before: Some(UnixTime(1_795_262_401)), ..stamp() }), Err(IssueError::EmptyWindow));
         assert_eq!(issue(Stamp { not_before: Some(UnixTime(1_795_262_400)), ..stamp() }), Ok(()));
         assert_eq!(issue(Stamp { value: VALUE_MAX, ..stamp() }), Ok(()));
         for stamp in [
@@ -78,7 +78,7 @@ mod tests {
             Stamp { expires: Some(UnixTime(i64::MAX)), ..stamp() },
             Stamp { issued: Some(UnixTime(-99_999_999_999)), ..stamp() },
         ] {
-            assert!(matches!(issue(stamp), Err(MintError::Unreadable(_))));
+            assert!(matches!(issue(stamp), Err(IssueError::Unreadable(_))));
         }
     }
 

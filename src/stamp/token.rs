@@ -36,7 +36,6 @@ pub enum Purpose {
     Directory,
     /// An order for stamps or credits.
     Order,
-    /// A receipt.
     Receipt,
 }
 

@@ -132,7 +132,6 @@ pub(super) fn seconds(time: UnixTime) -> u32 {
 pub(super) struct Contact {
     /// The first message to it.
     pub(super) first: u32,
-    /// The last.
     pub(super) last: u32,
     /// The last message before the user removed the contact; 0 if it was not removed.
     pub(super) forgotten: u32,

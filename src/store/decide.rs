@@ -44,7 +44,6 @@ pub(super) struct Entry {
 pub(super) enum Write {
     /// The use of the stamp.
     Use(Entry),
-    /// The status of the stamp.
     Standing(StampStatus),
 }
 

@@ -34,12 +34,10 @@ pub enum ExportRecord {
     },
     /// The user's grant or revocation of a stamp.
     Standing {
-        /// Its vendor.
         vendor: String,
         /// Its serial.
         #[serde(with = "serial_text")]
         serial: Serial,
-        /// Its status.
         standing: StampStatus,
     },
     /// A correspondent, to whom the user wrote. Times are in seconds since 1970.
@@ -48,7 +46,6 @@ pub enum ExportRecord {
         address: String,
         /// The first message to it.
         first: u32,
-        /// The last.
         last: u32,
         /// The last message before the user removed the contact; 0 if it was not removed.
         #[serde(default, skip_serializing_if = "is_zero")]
@@ -64,7 +61,6 @@ pub enum ExportRecord {
     },
     /// The last automatic reply of this kind to this sender.
     Reply {
-        /// Which.
         kind: ReplyKind,
         /// Its recipient.
         sender: String,
@@ -75,7 +71,6 @@ pub enum ExportRecord {
     Replies {
         /// Hours since 1970.
         hour: u32,
-        /// How many.
         count: u32,
     },
 }

@@ -159,7 +159,6 @@ pub struct Summary {
     pub used: u64,
     /// Stamps with a status.
     pub standings: u64,
-    /// Correspondents.
     pub correspondents: u64,
     /// Message-IDs of sent messages.
     pub sent: u64,

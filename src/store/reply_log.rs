@@ -20,7 +20,6 @@ use std::ops::ControlFlow;
 /// A request to send a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplyRequest {
-    /// The kind of reply.
     pub kind: ReplyKind,
     /// The sender, in the form in which it is looked up; [`correspondent_key`](super::correspondent_key) makes one.
     /// A form longer than 600 bytes is kept as a hash.
@@ -53,11 +52,9 @@ pub enum Reservation {
 /// A reply that was sent: the last of its kind to its sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// Its kind.
     pub kind: ReplyKind,
     /// Its recipient.
     pub sender: String,
-    /// When.
     pub at: UnixTime,
 }
 

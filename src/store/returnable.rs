@@ -22,7 +22,6 @@ const LONGEST: u64 = 64 * 1024;
 /// A stamp that may come back, and its recipients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReturnableStamp {
-    /// The stamp.
     pub stamp: String,
     /// The author of the message that brought it, and the Reply-To addresses. No other recipient gets the stamp.
     pub from: Vec<Address>,

@@ -61,7 +61,6 @@ pub fn identify(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Finding> {
 pub struct Trace {
     /// The stamp's vendor.
     pub vendor: String,
-    /// Its serial.
     pub serial: Serial,
     /// The requests that a delivery of the message would have made.
     pub asked: Vec<SpendRequest>,

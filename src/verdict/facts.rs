@@ -107,7 +107,6 @@ pub enum KeyFact {
 pub struct VendorKey {
     /// The key itself.
     pub key: PublicKey,
-    /// Its status by the vendor.
     pub status: KeyStatus,
     /// The time from which it is valid.
     pub not_before: Option<UnixTime>,
@@ -123,8 +122,5 @@ pub enum KeyStatus {
     /// It signs no more stamps; those that it signed are good until they end.
     VerifyOnly,
     /// From this time on, nothing signed with it is good.
-    Revoked {
-        /// The time.
-        since: UnixTime,
-    },
+    Revoked { since: UnixTime },
 }

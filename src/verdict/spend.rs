@@ -60,10 +60,7 @@ impl Redelivery {
 #[serde(rename_all = "kebab-case")]
 pub enum SpendResult {
     /// The user revoked the stamp, at this time.
-    Revoked {
-        /// When.
-        since: UnixTime,
-    },
+    Revoked { since: UnixTime },
     /// An active grant covers the stamp; nothing was spent.
     Granted(GrantKind),
     /// Not in the log. With [`Terms::Spend`] it is spent now, with [`Terms::LookUp`] nothing is written.

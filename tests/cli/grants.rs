@@ -44,14 +44,14 @@ fn two_people_write_ten_letters_on_one_stamp() {
     bob.classify(&alice.affix(&stamp, &letter("11"))).exits(0).says("first-class multi-use");
     bob.run(["revoke", "--serial", &serial_of(&bob, &first)], b"").exits(0);
     bob.classify(&alice.affix(&stamp, &letter("12"))).exits(22).says("revoked by-recipient");
-    // BP3e: who came in spite of it stands beside the grant.
+    // BP3e: the sender of a refused message is listed with the grant.
     let grants = alice.run(["grants", "--refused"], b"").exits(0).text();
     assert!(grants.contains("presented since: 1,") && grants.contains("bob@y.example"), "{grants}");
 }
 
 #[test]
 fn the_mark_alone_gives_nothing() {
-    // BP3c, BP3d: without Alice's own log entry a stamp that names Bob is nothing to her, whatever the field says.
+    // BP3c, BP3d: without an entry in Alice's own log, a stamp that names Bob is not for her, whatever the field says.
     let alice = Home::new();
     let stamp = alice.issue(BOB, []);
     let marked = String::from_utf8(alice.affix(&stamp, &letter("1"))).unwrap();

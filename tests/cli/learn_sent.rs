@@ -154,7 +154,7 @@ fn a_message_to_a_hundred_thousand_is_read_to_its_end_and_bounded() {
     assert_eq!(known(&home).len(), 1_000);
 }
 
-/// Threat 26: what stands in a message does not reach the terminal as it is.
+/// Threat 26: text of a message is escaped before it reaches the terminal.
 #[test]
 fn a_hostile_address_is_shown_tamely() {
     let home = Home::new();
@@ -190,7 +190,7 @@ fn the_watcher_learns_what_comes_to_sent_once() {
     put("2.host:2,S", &letter("foreign"));
     assert_eq!(once(), "learned from Sent: 1 correspondents\n");
     assert_eq!(once(), "");
-    // It is learned once: what the user has forgotten is not looked at again.
+    // It is learned once: a contact that the user has forgotten is not learned again.
     home.run(["correspondents", "--forget", "bob@y.example"], b"").exits(0);
     fs::rename(folder.join("cur/1.host:2,S"), folder.join("cur/1.host:2,RS")).unwrap();
     // One that comes while it is watched, with a stamp that may come back.

@@ -1,5 +1,5 @@
-//! The commands, as users and mail systems run them: the filter's mail path, delivery, rules, replies, key directories, and
-//! the sender's side.
+//! The commands, as users and mail systems run them: the filter's mail path, delivery, rules, replies, key directories,
+//! and the sender's side.
 
 mod deliver;
 mod directory;

@@ -86,7 +86,7 @@ fn as_sendmail_no_version_swallows_a_message() {
 
 #[test]
 fn a_set_id_filter_becomes_no_program_of_its_caller() {
-    // A caller who may link to the filter puts another program beside the link.
+    // A caller that may link to the filter puts another program beside the link.
     let home = Home::new();
     let folder = install(home.path()).join("filter");
     let filter = folder.join("mailstamp");

@@ -1,4 +1,5 @@
-//! `mailstamp watch` on real folders: what a move means, once, whatever happens in between. (BP3f, BC12b, threat 32.)
+//! `mailstamp watch` on real folders: each move has its effect once, whatever fails in between. (BP3f, BC12b, threat
+//! 32.)
 
 use crate::support::programs::{eventually, eventually_or, stop};
 use crate::support::{ALICE, Home, letter, stamped};
@@ -168,7 +169,7 @@ fn copying_deleting_renumbering_and_flags_are_no_other_message() {
     let numbered = mailbox.path(".Junk").join("cur/copy.host,U=7:2,FRS");
     fs::rename(&flagged, &numbered).unwrap();
     assert_eq!(mailbox.once(), "");
-    // From Junk to Trash: nothing new, even under another name. What the user says meanwhile stands.
+    // From Junk to Trash: nothing new, even under another name. The user's commands meanwhile stay in effect.
     fs::remove_file(&numbered).unwrap();
     let trash = mailbox.put(".Trash", "third", &message);
     assert_eq!(mailbox.once(), "");
@@ -302,7 +303,7 @@ fn sent_messages_that_say_so_have_their_stamps_logged_for_return() {
 fn two_thousand_at_once_and_a_restart_in_the_middle_are_each_done_once() {
     const MANY: usize = 2_000;
     let mailbox = Mailbox::new();
-    // Received in bulk: rows taken in, as from another store, for messages whose fingerprints are known from one each.
+    // Received in bulk: rows imported, as from another store, for messages whose fingerprints are known from one each.
     let files = receive_many(&mailbox, MANY);
     let watching = mailbox.watch();
     let (before, after) = files.split_at(MANY / 2);
@@ -368,7 +369,7 @@ fn flags_that_change_all_the_time_are_no_moves() {
     for i in 0..3_000 {
         mailbox.put(".Junk", &format!("other{i}"), &letter("plain"));
     }
-    // What the user says meanwhile must stand, however the file is seen.
+    // The user's command meanwhile must stay in effect, whichever name of the file is seen.
     mailbox.home.run(["unrevoke"], &mailbox.message("one")).exits(0);
     let end = Instant::now() + Duration::from_secs(3);
     let mut seen = false;
@@ -378,7 +379,7 @@ fn flags_that_change_all_the_time_are_no_moves() {
         fs::rename(&at, &to).unwrap();
         at = to;
     }
-    // A mark that the watcher has seen to all that.
+    // A mark: the watcher has handled all changes before it.
     let mark = mailbox.receive("mark");
     mailbox.shift(&mark, ".Trash");
     mailbox.becomes("mark", "revoked");

@@ -1,5 +1,5 @@
-//! No two files of the source import each other, directly or through others. Unit tests are left out, and a `mod.rs` may
-//! name its own submodules.
+//! No two files of the source import each other, directly or through others. Unit tests are left out, and a `mod.rs`
+//! may name its own submodules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,5 +1,5 @@
-//! Every fixture through the real program, each in a home of its own. A fixture is a message and a `.toml` of the same name
-//! that says under which circumstances it is judged and what must come out; `fixtures/README.md` explains the form.
+//! Every fixture through the real program, each in a home of its own. A fixture is a message and a `.toml` of the same
+//! name with its circumstances and the expected result; `fixtures/README.md` explains the form.
 
 use crate::support::{Home, Run};
 use mailstamp::policy::action::Action;
@@ -136,8 +136,8 @@ impl Fixture {
         same("the status", &judged.code.to_string(), &self.exit.to_string())
     }
 
-    /// Whether commands that judge by themselves and commands that ask the process that stays say the same, byte for byte;
-    /// how many of them that process has judged.
+    /// Whether commands that judge locally and commands that ask the daemon say the same, byte for byte; and how many
+    /// messages the daemon has judged.
     #[cfg(feature = "daemon")]
     fn compare(&self, name: &str) -> Result<u64, String> {
         let message = fs::read(folder().join(format!("{name}.eml"))).unwrap();

@@ -1,6 +1,5 @@
-//! What a message may cost: syncs of the disk, memory, and the time of those that were made to cost. The bounds for
-//! memory are wide, since this runs unoptimised; `benches/compare` measures memory and time closely. Needs
-//! strace.
+//! Cost of a message: syncs of the disk, memory, and the time of hostile messages. The bounds for memory are wide,
+//! since this runs unoptimised; `benches/compare` measures memory and time closely. Needs strace.
 
 use crate::support::programs::comes_to_an_end;
 use crate::support::{ALICE, Home, MAILSTAMP, letter};
@@ -115,7 +114,8 @@ fn fill(before: &str, piece: &str, after: &str) -> Vec<u8> {
     [before, &piece.repeat(1_000_000 / piece.len()), after].concat().into_bytes()
 }
 
-/// Multiparts, one in the other, whose boundaries are line ends that RFC 2231 spells, and begin at each line of the body.
+/// Multiparts, one in the other, whose boundaries are line ends that RFC 2231 spells, and begin at each line of the
+/// body.
 fn boundaries() -> Vec<u8> {
     let spelled = "%0A--".repeat(13_000);
     let kind = |n: u32| format!("Content-Type: multipart/mixed; boundary*=utf-8''{spelled}x{n}\n\n");

@@ -1,5 +1,5 @@
-//! What the program promises on paper: fixtures, test vectors, the manual, limits, the requirements of the two papers, and
-//! the order of the source. Needs little beside Rust; `tests/packages` lists it.
+//! The documented promises of the program: fixtures, test vectors, the manual, limits, the requirements of the two
+//! papers, and the layers of the source. Needs little beside Rust; `tests/packages` lists it.
 
 mod cycles;
 mod fixtures;

@@ -1,6 +1,6 @@
-//! The texts and the program agree: every command and flag, every key with its default, every class, status and reason of
-//! the program is in the manual and the other way round; every example in the manual and in README.md runs. Whether the
-//! texts are any good is left to their readers.
+//! The texts and the program agree: every command and flag, every key with its default, every class, status and reason
+//! of the program is in the manual and the other way round; every example in the manual and in README.md runs. Whether
+//! the texts are any good is left to their readers.
 
 #![cfg(feature = "directory")]
 

@@ -30,7 +30,9 @@ const READ: [&str; 15] = [
 
 /// Lines with the Unix user `nobody`, and texts of others that are quoted.
 fn is_quotation(line: &str) -> bool {
-    ["User=nobody", "\"nobody\"", "`nobody`", "user nobody", "nobody:"].iter().any(|quoted| line.contains(quoted))
+    ["NOBODY", "whoever@x.example", "User=nobody", "\"nobody\"", "`nobody`", "user nobody", "nobody:"]
+        .iter()
+        .any(|quoted| line.contains(quoted))
 }
 
 /// The pronouns of a line, as whole words in any case.

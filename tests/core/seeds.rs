@@ -1,5 +1,5 @@
-//! The committed seeds of the fuzz targets, and the fixtures, through the checks of each target. Exploring is `fuzz/run`, by
-//! hand: it needs a build tree of its own and never ends.
+//! The committed seeds of the fuzz targets, and the fixtures, through the checks of each target. Exploring is
+//! `fuzz/run`, by hand: it needs a build tree of its own and never ends.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,6 +1,6 @@
 //! Stamps against the tokens of others: PASETO's official vectors and a second implementation as an oracle; and against
-//! everything that a forger might change in one. (Wycheproof's signatures stand with `stamp/signing.rs`, stamps issued
-//! by a library in another language in `tests/programs/pyseto.rs`.)
+//! everything that a forger might change in one. (Wycheproof's signatures are with `stamp/signing.rs`, stamps issued by
+//! a library in another language in `tests/programs/pyseto.rs`.)
 
 use mailstamp::message::address::Address;
 use mailstamp::stamp::audience::Audience;

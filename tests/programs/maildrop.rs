@@ -68,7 +68,8 @@ fn each_class_goes_its_own_way() {
 
 #[test]
 fn a_stamp_brings_what_spamassassin_would_stop() {
-    // BC1, BC10a, BC11: the lines for SpamAssassin in the recipes, without their comment signs, in place of bogofilter's.
+    // BC1, BC10a, BC11: the lines for SpamAssassin in the recipes, without their comment signs, in place of
+    // bogofilter's.
     for rc in ["mailfilter", "mailfilter-xfilter"] {
         program("spamassassin", "spamassassin");
         let maildrop = Maildrop::new(rc);
@@ -133,7 +134,7 @@ fn whatever_goes_wrong_defers_and_loses_nothing() {
         install(maildrop.home.path());
         fs::write(maildrop.home.config(), "no = such key").unwrap();
         defers("configuration");
-        // The trouble is over: the same message, tried again.
+        // The fault is over: the same message, tried again.
         maildrop.home.configure(&format!("addresses = [\"{}\"]", crate::support::ALICE));
         maildrop.deliver(&message).exits(0);
         assert_eq!(maildrop.contents(), expected(&[("", &["1"])]));

@@ -1,5 +1,5 @@
-//! The program beside other people's: mail transfer agents, delivery agents, mail readers, signers, another PASETO library,
-//! and real mail in bulk.
+//! The program with other programs: mail transfer agents, delivery agents, mail readers, signers, another PASETO
+//! library, and real mail in bulk.
 
 mod bulk_mail;
 mod deliver;

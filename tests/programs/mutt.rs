@@ -1,5 +1,6 @@
 //! The recipes `rules/muttrc`, `rules/muttrc-grants` and `rules/muttrc-sent` in mutt and in neomutt, at a terminal that
-//! tmux plays. The mail reader is the only program that sees stamps here (BC15a): the mailbox was filled without a filter.
+//! tmux plays. The mail reader is the only program that sees stamps here (BC15a): the mailbox was filled without a
+//! filter.
 
 use crate::support::programs::{eventually_or, field, install, maildir, program, recipe, stand_in};
 use crate::support::screen::Screen;
@@ -30,7 +31,7 @@ impl Reader {
     }
 }
 
-/// A message whose body does not look on the screen as it looked on the way.
+/// Returns a message whose body on the screen differs from its encoded form.
 fn encoded_letter() -> Vec<u8> {
     let mime = "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n";
     let plain = String::from_utf8(letter("1")).unwrap();
@@ -59,7 +60,7 @@ fn class_of_an_open_message(reader: &str) {
     screen.shows("yes does its signature hold?");
     screen.shows("first-class (paid)");
     screen.press_at("Press any key", "Space");
-    // It was only looked at. Now it is judged.
+    // So far it was only examined. Now it is judged.
     screen.press_at("Grüße aus der Ferne", "V");
     screen.shows("first-class paid");
     screen.press_at("Press any key", "Space");
@@ -103,7 +104,8 @@ fn revoked_and_unrevoked_at_one_key(name: &str) {
     eventually_or("X", saved, || screen.text());
 }
 
-/// The recipes `rules/muttrc-sent` and `rules/sendmail-learn`: what sendmail takes is learned, and what it does not is not.
+/// The recipes `rules/muttrc-sent` and `rules/sendmail-learn`: what sendmail takes is learned, and what it does not is
+/// not.
 fn whoever_is_written_to_is_learned(name: &str) {
     let home = Home::new();
     let bin = install(home.path());
@@ -134,7 +136,7 @@ fn whoever_is_written_to_is_learned(name: &str) {
     let message = fs::read(&outbox).unwrap();
     assert_eq!(field(&message, "To").as_deref(), Some("bob@y.example"));
     assert!(message.ends_with(b"\n\nhello\n"));
-    // Our own trouble holds nothing up.
+    // A problem of mailstamp itself holds nothing up.
     home.configure("addresses = [");
     let sent = send("carol@y.example");
     assert_eq!(sent.code, 0, "{}", sent.stderr);

@@ -31,7 +31,7 @@ fn a_message_tagged_as_spam_has_its_stamp_revoked_until_the_tag_is_gone() {
         home.classify(&message).exits(0);
         fs::write(home.file("Mail/cur").join(format!("{serial}:2,")), message).unwrap();
     }
-    // Never received here.
+    // This message was never received here.
     let planted = home.affix(&home.issue(ALICE, ["--serial", "two"]), &letter("planted"));
     fs::write(home.file("Mail/cur/planted:2,"), planted).unwrap();
     let state = |serial| home.run(["grants", serial], b"").exits(0).text().split(' ').next().unwrap().to_owned();

@@ -1,6 +1,6 @@
-//! The recipes `rules/postfix-main.cf` and `rules/forward` under Postfix, with procmail, maildrop and Dovecot behind it:
-//! what is judged, put off and judged again must end where it belongs. And `rules/postfix-master-sent.cf` with
-//! `rules/forward-sent`: what is sent is learned. Needs root.
+//! The recipes `rules/postfix-main.cf` and `rules/forward` under Postfix, with procmail, maildrop and Dovecot behind
+//! it: a message that is judged, deferred and judged again must end in its folder. And `rules/postfix-master-sent.cf`
+//! with `rules/forward-sent`: the recipients of sent mail are learned. Needs root.
 
 use crate::support::dovecot::Dovecot;
 use crate::support::postfix::{Postfix, User, mailbox_command};
@@ -57,8 +57,9 @@ fn with_user(home: &Home, program: &str, forward: bool) -> (Postfix, User) {
     (postfix, user)
 }
 
-/// A stamped message whose delivery fails after mailstamp ran, and is tried again by Postfix, is first-class; another one
-/// with its stamp is used (BC13, BP4i, BC15b). Before that, a mailstamp that fails puts mail off and bounces nothing.
+/// A stamped message whose delivery fails after mailstamp ran, and is tried again by Postfix, is first-class; another
+/// one with its stamp is used (BC13, BP4i, BC15b). Before that, a mailstamp that fails puts mail off and bounces
+/// nothing.
 fn redelivery(program: &str, forward: bool) {
     let home = Home::new();
     let (postfix, user) = with_user(&home, program, forward);

@@ -1,5 +1,5 @@
-//! The recipes `rules/procmailrc` and `rules/procmailrc-filter` under procmail itself, called as an ordinary user calls it
-//! (`-m`), so that the user's own files stay out of it. Delivery through Postfix is in `postfix.rs`.
+//! The recipes `rules/procmailrc` and `rules/procmailrc-filter` under procmail itself, called as by an ordinary user
+//! (`-m`), so that the user's own files are not read. Delivery through Postfix is in `postfix.rs`.
 
 use crate::support::programs::{
     Sample, block, contents, expected, field, from_list, gtube, ids, install, letter_with_forged_class, maildir,
@@ -78,7 +78,8 @@ fn each_class_goes_its_own_way() {
 
 #[test]
 fn a_stamp_or_a_rule_brings_what_spamassassin_would_stop() {
-    // BC1, BC10a, BC11: the lines for SpamAssassin in the recipes, without their comment signs, in place of bogofilter's.
+    // BC1, BC10a, BC11: the lines for SpamAssassin in the recipes, without their comment signs, in place of
+    // bogofilter's.
     // BC9.3: so does a rule, here one on the mailing list.
     for rc in ["procmailrc", "procmailrc-filter"] {
         program("spamassassin", "spamassassin");
@@ -148,8 +149,8 @@ fn the_filter_writes_each_class_into_the_header() {
 
 #[test]
 fn whatever_goes_wrong_defers_and_loses_nothing() {
-    // The program missing, not executable, killed, out of time, undecided, or stopped half way: procmail exits 75, so the
-    // mail system keeps the message; nothing is in any folder, whatever the sender wrote into the header.
+    // The program missing, not executable, killed, out of time, undecided, or stopped half way: procmail exits 75, so
+    // the mail system keeps the message; nothing is in any folder, whatever the sender wrote into the header.
     for rc in ["procmailrc", "procmailrc-filter"] {
         let procmail = Procmail::new(rc);
         let message = letter_with_forged_class("1");
@@ -170,7 +171,7 @@ fn whatever_goes_wrong_defers_and_loses_nothing() {
         install(procmail.home.path());
         fs::write(procmail.home.config(), "no = such key").unwrap();
         defers("configuration");
-        // The trouble is over: the same message, tried again.
+        // The fault is over: the same message, tried again.
         procmail.home.configure(&format!("addresses = [\"{}\"]", crate::support::ALICE));
         procmail.deliver(&message).exits(0);
         assert_eq!(procmail.contents(), expected(&[("", &["1"])]));

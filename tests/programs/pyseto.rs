@@ -1,4 +1,4 @@
-//! Stamps issued and checked by other people's library in another language: PyPI's pyseto. Any PASETO library must be
+//! Stamps issued and checked by an independent library in another language: PyPI's pyseto. Any PASETO library must be
 //! enough to be a vendor.
 //!
 //! Needs `python3` with `venv` and `pip`, and fails without them. `MAILSTAMP_TEST_VENV` may name a virtual environment
@@ -66,7 +66,7 @@ json.dump({
 }, sys.stdout)
 "#;
 
-/// Runs a command to its end, and fails the test with its words when it fails.
+/// Runs a command to its end. If it fails, the test fails with its output.
 fn run(command: &mut Command) {
     let shown = format!("{command:?}");
     let output = command.output().unwrap_or_else(|error| panic!("{shown}: {error}"));

@@ -1,5 +1,5 @@
-//! Stamped mail that is signed, encrypted and certified all the same (BC10b): GnuPG before the stamp, DKIM before and after
-//! it, and `mailstamp filter` at the end. Each of them must still say yes. No recipe belongs to these.
+//! Stamped mail that is signed, encrypted and certified all the same (BC10b): GnuPG before the stamp, DKIM before and
+//! after it, and `mailstamp filter` at the end. Each of them must still say yes. No recipe belongs to these.
 
 use crate::support::programs::{chmod, program};
 use crate::support::{ALICE, Home, letter, run};
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A DKIM key of the sender's domain, and what DNS would say of it.
+/// A DKIM key of the sender's domain, and its record in DNS.
 struct Domain {
     folder: tempfile::TempDir,
 }
@@ -57,7 +57,7 @@ fn dkim_holds_when_the_stamp_is_put_on_after_it() {
     assert!(domain.verifies(&stamped));
     home.classify(&stamped).exits(0).says("first-class paid");
     assert!(domain.verifies(&home.run(["filter"], &stamped).exits(0).stdout));
-    // The signature is one: what it covers may not change.
+    // The signature works: the fields that it covers must not change.
     assert!(!domain.verifies(&String::from_utf8(stamped).unwrap().replace("Dear Alice", "Dear victim").into_bytes()));
 }
 

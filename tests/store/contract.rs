@@ -1,4 +1,4 @@
-//! What every store keeps. Each test runs on every store; the last one compares them with a model, step by step.
+//! The contract of every store. Each test runs on every store; the last one compares them with a model, step by step.
 
 use super::SetStanding;
 use crate::disk::{Disk, Plan, Process};
@@ -122,7 +122,7 @@ on_every_store! {
         assert!(matches!(store.spend(&ask(1, 1)).unwrap(), SpendResult::Redelivery { .. }));
     }
 
-    /// A revoked stamp that is presented again is logged against it: who, when, how often.
+    /// A revoked stamp that is presented again is recorded with its sender, the time and the count.
     fn who_presents_a_revoked_stamp_is_counted_once_a_message(store, _other) {
         let serial = ask(1, 1).serial;
         let from = |message, from: &str| SpendRequest { from: Some(from.into()), ..ask(1, message) };
@@ -148,7 +148,7 @@ on_every_store! {
         assert_eq!(store.would_spend(&look(2)).unwrap(), SpendResult::Granted(GrantKind::MultiUse));
     }
 
-    /// What a move to Junk may revoke: only what this mailbox received.
+    /// A move to Junk revokes only stamps that this mailbox received.
     fn a_stamp_is_known_to_have_come_with_its_message_and_no_other(store, _other) {
         assert!(!store.received(&ask(1, 1)).unwrap());
         store.spend(&ask(1, 1)).unwrap();
@@ -213,7 +213,7 @@ on_every_store! {
         assert_eq!(store.purge(NOW, 0, 2_500).unwrap(), Purged { removed: 100, left: false });
     }
 
-    /// Threat 7 and 18: what was removed is never fresh again, whatever the clock says; our own trouble, so an error.
+    /// Threats 7 and 18: a removed serial is never fresh again, whatever the clock says. The answer is an error.
     fn a_removed_serial_is_never_fresh_again_when_the_clock_goes_back(store, _other) {
         let other_hour = |serial, hours: i64| SpendRequest { expires: Some(NOW.plus(hours * 3_600)), ..ask(serial, 1) };
         store.spend(&other_hour(1, 2)).unwrap();
@@ -231,8 +231,8 @@ on_every_store! {
         assert_eq!(store.spend(&other_hour(4, 3)).unwrap(), SpendResult::Fresh);
     }
 
-    /// `stamps.expiry_grace` was raised after others of that time were removed: by the clock their time is over, and no waiting
-    /// helps.
+    /// `stamps.expiry_grace` was raised after others of that time were removed: by the clock their time is over, and no
+    /// waiting helps.
     fn what_was_removed_of_stamps_that_may_come_late_has_ended(store, _other) {
         let late = |serial, now| SpendRequest { expires: Some(NOW), now, late: now > NOW, ..ask(serial, 1) };
         store.spend(&late(1, NOW)).unwrap();
@@ -383,7 +383,7 @@ fn of_step(serial: u8, message: u8, now: i64) -> SpendRequest {
     SpendRequest { expires, now, redelivery, late, ..ask(u32::from(serial), message) }
 }
 
-/// What the papers ask of a log, without saying how: a serial belongs to the message that was first accepted with it.
+/// A model of the log, as the papers define it: a serial belongs to the message that was first accepted with it.
 #[derive(Default)]
 struct Model {
     owner: HashMap<u8, (u8, i64, u8)>,
@@ -491,7 +491,7 @@ fn follow<S>(steps: &[Step], grace: i64, mut owner: S, store: impl Fn(&S) -> &dy
             Step::Stand { serial, standing } => {
                 let name = of_step(*serial, 0, 0);
                 let before = store.set_standing(&name.vendor, &name.serial, standing.clone()).unwrap();
-                // What the store itself wrote down about the messages that came is not the model's affair.
+                // The model ignores the store's own records of incoming messages.
                 let grant = before.grant.map(|grant| Grant { used_for: Vec::new(), ..grant });
                 let before = StampStatus { refused: None, grant, ..before };
                 assert_eq!(before, model.standing.insert(*serial, standing.clone()).unwrap_or_default());
@@ -526,7 +526,7 @@ proptest! {
         follow(&steps, DAY, redb, |it| it, reopen);
     }
 
-    /// The same in a process that stays, and lends the log in between.
+    /// The same in the daemon, which lends the log in between.
     #[test]
     fn no_serial_is_fresh_for_two_messages_in_a_resident_process(steps in steps()) {
         let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! A disk that can be told to fail, to die and to lose its power. It lies below the store's own storage wrapper, and below
-//! the journal of a resident store, and records what reaches it, in one order for all files. What a power cut leaves: of
+//! A simulated disk that can fail, die and lose its power. It lies below the store's own storage wrapper, and below the
+//! journal of a resident store, and records what reaches it, in one order for all files. What a power cut leaves: of
 //! each file all that was synced, and of the rest any part, torn at 512 bytes.
 
 use mailstamp::store::StoreError;
@@ -14,7 +14,7 @@ const SECTOR: usize = 512;
 
 /// The files: the log, and the two of its journal.
 pub const FILES: usize = 3;
-/// What stands in each of them.
+/// The content of each of them.
 pub type Image = [Vec<u8>; FILES];
 
 /// One change that reached the disk, and the file that it changed.
@@ -110,7 +110,7 @@ impl Disk {
         (Redb::over(plug, Arc::clone(&self.unsettled), Options::default()), count)
     }
 
-    /// Opens the log in a process that stays.
+    /// Opens the log as the daemon does.
     pub fn stay(&self, plan: Plan) -> Result<Process, StoreError> {
         self.stay_with(plan, Options::default())
     }
@@ -284,8 +284,8 @@ impl<'a> Cutter<'a> {
         Self { log, durable: before, synced: [0; FILES] }
     }
 
-    /// What is left when the power goes after the first `at` changes; `at` may only grow. `keep` says of each 512 bytes,
-    /// and of each change of the length, whether they made it.
+    /// What is left when the power goes after the first `at` changes; `at` may only grow. `keep` says of each 512
+    /// bytes, and of each change of the length, whether they made it.
     pub fn cut(&mut self, at: usize, mut keep: impl FnMut(usize) -> bool) -> Image {
         for (file, synced) in self.synced.iter_mut().enumerate() {
             let new = &self.log[*synced..at];

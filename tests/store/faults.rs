@@ -1,5 +1,5 @@
-//! Every operation on the disk fails in turn, by an error of the disk, by a full disk, or because the process was killed
-//! there. The answer is an error or the right one, never "fresh" a second time, and afterwards nothing is lost.
+//! Every operation on the disk fails in turn, by an error of the disk, by a full disk, or because the process was
+//! killed there. The answer is an error or the right one, never "fresh" a second time, and afterwards nothing is lost.
 
 use super::SetStanding;
 use crate::disk::{Disk, Plan};

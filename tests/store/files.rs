@@ -1,5 +1,5 @@
-//! The files of the store: how they are made, and what is refused. Whatever stands in the place of the log, no stamp is
-//! called fresh because of it, and the error says what to do.
+//! The files of the store: how they are made, and what is refused. Whatever file is at the path of the log, no stamp
+//! counts as fresh because of it, and the error says what to do.
 
 use crate::{NOW, ask};
 use mailstamp::store::redb::{Options, Redb};
@@ -167,7 +167,7 @@ fn in_leaf(whole: &[u8], at: usize) -> bool {
     whole[at / 4_096 * 4_096] == 1
 }
 
-/// Neither root nor anybody else can make files there.
+/// Neither root nor any other user can make files there.
 #[test]
 fn a_folder_that_cannot_be_written_is_reported() {
     let log = log(Path::new("/sys/kernel/used.redb"));
@@ -190,7 +190,7 @@ fn a_database_of_something_else_is_refused() {
     refused(&path, "not a file of mailstamp: Table 'meta' does not exist");
 }
 
-/// Promise 8 the other way round: what a newer program wrote is not touched.
+/// Promise 8 the other way round: the log of a newer program is not changed.
 #[test]
 fn a_log_of_a_newer_format_is_refused() {
     let here = here();
@@ -202,7 +202,7 @@ fn a_log_of_a_newer_format_is_refused() {
     refused(&here.path, "unknown format 3: this version knows 1; use a version of mailstamp that knows 3");
 }
 
-/// Threat 6: a log that went away is our own trouble, not an empty one.
+/// Threat 6: a log that disappeared is an error, not an empty log.
 #[test]
 fn a_log_that_was_removed_is_missed() {
     let here = here();

@@ -1,7 +1,7 @@
-//! The stores, seen from outside: one contract that every store keeps (`contract` for stamps, `sent` and `replies` for the
-//! another ledger), and what the store on disk keeps besides: with hostile files in its place (`files`), with failing
-//! operations (`faults`) and cut power (`powercut`, and `staying` for the journal of a process that stays), with processes
-//! that race and are killed (`processes`), and in how little room (`size`). `disk` is the disk that can fail.
+//! The stores, seen from outside. Every store keeps one contract (`contract` for stamps, `sent` for contacts, `replies`
+//! for the reply log). The store on disk also withstands hostile files (`files`), failing operations (`faults`), cut
+//! power (`powercut`, and `staying` for the journal of the daemon), and processes that race and are killed
+//! (`processes`). `size` tests the size of its file. `disk` is the disk that can fail.
 
 /// Each test runs on every store, with another one of the same kind beside it.
 macro_rules! on_every_store {
@@ -78,9 +78,9 @@ fn rows(store: &dyn Store) -> Vec<ExportRecord> {
     rows
 }
 
-/// To put one standing in the place of another, whatever stood.
+/// Replaces the standing of a stamp, whatever it was.
 trait SetStanding {
-    /// Returns what stood.
+    /// Returns the previous standing.
     fn set_standing(&self, vendor: &str, serial: &Serial, standing: StampStatus) -> Result<StampStatus, StoreError>;
 }
 

@@ -1,7 +1,7 @@
-//! The power is cut at every change that reaches the disk, in a history of processes that spend, see messages again, purge,
-//! revoke, reply, learn, and are killed now and then. Whatever part of the unsynced changes survives: the log opens, every
-//! answer that was given is remembered, it can be written again, and it is sound. This is what lets the store spare syncs
-//! (src/store/redb/sync_elision.rs), and it must be run against every new version of redb.
+//! The power is cut at every change that reaches the disk, in a history of processes that spend, see messages again,
+//! purge, revoke, reply, learn, and are killed now and then. Whatever part of the unsynced changes survives: the log
+//! opens, every answer that was given is remembered, it can be written again, and it is sound. This is what lets the
+//! store spare syncs (src/store/redb/sync_elision.rs), and it must be run against every new version of redb.
 
 use super::SetStanding;
 use crate::disk::{Change, Cutter, Dice, Disk, Image, Plan};
@@ -13,7 +13,7 @@ use mailstamp::store::{ContactStore, ReplyLog, ReplyRequest, Reservation, Sent, 
 use mailstamp::time::UnixTime;
 use mailstamp::verdict::spend::{SpendRequest, SpendResult};
 
-/// An answer that was given, and how many changes had reached the disk then.
+/// An answer, and the number of changes that had reached the disk then.
 pub struct Given {
     pub after: usize,
     pub what: What,
@@ -32,7 +32,7 @@ pub struct History {
     pub given: Vec<Given>,
 }
 
-/// What the cuts did.
+/// Counters of the cuts.
 #[derive(Debug, Default)]
 pub struct Toll {
     pub cuts: usize,
@@ -164,7 +164,7 @@ fn cut_everywhere(history: &History, ways: u64) -> Toll {
     cut_and_check(history, ways, check)
 }
 
-/// Cuts the power after each change of a history, in so many ways, and checks what is left.
+/// Cuts the power after each change of a history, in the given number of ways, and checks the remaining files.
 pub fn cut_and_check(
     history: &History,
     ways: u64,
@@ -225,7 +225,7 @@ fn a_kill_before_the_power_cut_loses_nothing() {
     assert!(toll.cuts >= 2_500 && toll.lost == 0 && toll.unusable == 0, "{toll:?}");
 }
 
-/// The test bites: a wrapper that spares the sync of the data, or the one of the header, is found out.
+/// The test is effective: it detects a wrapper that omits the sync of the data, or the one of the header.
 #[test]
 fn a_wrapper_that_spares_one_sync_too_many_is_caught() {
     for which in [0, 1] {
@@ -234,7 +234,7 @@ fn a_wrapper_that_spares_one_sync_too_many_is_caught() {
     }
 }
 
-/// And so is one that holds syncs back although the process before it was killed between a write and its sync.
+/// It also detects one that holds syncs back although the process before it was killed between a write and its sync.
 #[test]
 fn a_wrapper_that_does_not_see_the_note_of_a_killed_process_is_caught() {
     let toll = killed_at_each_operation(Broken::Note);

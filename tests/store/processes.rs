@@ -1,7 +1,6 @@
-//! Processes that race for one log, and processes that are killed, or whose system calls fail, at every call that changes
-//! something (strace does that, and must be installed).
-//! The processes are this test program itself, asked by its environment to spend one stamp, reserve one reply or learn one
-//! message, and exit.
+//! Processes that race for one log, and processes that are killed, or whose system calls fail, at every call that
+//! changes something (strace does that, and must be installed). The processes are this test program itself, asked by
+//! its environment to spend one stamp, reserve one reply or learn one message, and exit.
 
 use crate::replies::reply;
 use crate::{NOW, ask};
@@ -25,7 +24,7 @@ const ERROR: i32 = 44;
 /// Long enough for a machine that does other work too; the usual limit is shown in src/store/redb/lock.rs.
 const PATIENT: Duration = Duration::from_secs(300);
 
-/// Not a test of its own: what the child processes do.
+/// Not a test: the work of the child processes.
 #[test]
 fn child() {
     let Ok(task) = std::env::var("MAILSTAMP_TEST_CHILD") else { return };
@@ -197,7 +196,7 @@ fn spoilt_at_every_call(how: &str, what: &str, prepare: fn(&Path), check: fn(&Re
     spoilt
 }
 
-/// The same message comes again after "spend 7 1", and then another.
+/// After "spend 7 1" the same message comes again, and then another one.
 fn spent_once(log: &Redb, ended: Ended) {
     let again = log.spend(&ask(7, 1));
     let kept = match ended {

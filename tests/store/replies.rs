@@ -1,5 +1,5 @@
-//! What every store keeps of automatic replies: one of a kind to a sender in a time, and a ceiling over all, whatever the
-//! clock does (promise 6, threat 24). And on disk: what a failing disk leaves.
+//! The reply log of every store: one reply of a kind to a sender in an interval, and a ceiling for all, whatever the
+//! clock does (promise 6, threat 24). On the disk: what a failing disk leaves.
 
 use crate::disk::{Disk, Plan};
 use crate::{DAY, NOW, ask, rows};
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use rustix::io::Errno;
 use std::ops::ControlFlow;
 
-/// A challenge to sender number `sender`, so many seconds after now; 7 days for each, 3 a day for all.
+/// A challenge to sender number `sender`, the given seconds after now; 7 days for each, 3 a day for all.
 pub fn reply(sender: u32, seconds: i64) -> ReplyRequest {
     ReplyRequest {
         kind: ReplyKind::Challenge,

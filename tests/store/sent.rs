@@ -20,7 +20,7 @@ fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
 }
 
-/// A message to these people, sent so many days after now.
+/// A message to these people, sent the given number of days after now.
 fn sent(recipients: &[&str], id: &str, days: i64) -> Sent {
     let recipients = recipients.iter().map(|it| address(it)).collect();
     Sent { recipients, message_id: Some(id.into()), time: NOW.plus(days * DAY) }

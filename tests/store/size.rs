@@ -1,4 +1,4 @@
-//! How large the file becomes. Ten million rows are left to the benchmark; the ratios are the same for thousands.
+//! Size of the log's file. Ten million rows are left to the benchmark; the ratios are the same for thousands.
 
 use crate::{DAY, NOW, ask};
 use mailstamp::store::redb::{Options, Redb};

@@ -1,8 +1,8 @@
-//! The journal of a process that stays, under cut power and under kills: as `powercut`, with three files that have one order
-//! of changes. Rows are in the journal, on their way into the tables, or there; processes are killed anywhere, in the middle
-//! of a recovery too. Whatever part of the unsynced changes survives: the log opens, every answer that was given is
-//! remembered, it can be written again, and it is sound. Besides, what only a process that stays meets: a log that is
-//! replaced under it, and waiting for a log that it has lent.
+//! The journal of the daemon, under cut power and under kills: as `powercut`, with three files that have one order of
+//! changes. Rows are in the journal, on their way into the tables, or in the tables; processes are killed anywhere,
+//! also in the middle of a recovery. Whatever part of the unsynced changes survives, the log opens, remembers every
+//! answer that was given, can be written again, and is sound. Two more cases occur only in the daemon: its log is
+//! replaced while it runs, and it waits for a log that it has lent.
 
 use super::SetStanding;
 use crate::disk::{Dice, Disk, Plan};
@@ -30,8 +30,8 @@ fn mixed(seed: u64, processes: usize) -> Vec<Plan> {
     (0..processes).map(plan).collect()
 }
 
-/// Runs processes one after the other. Each spends some stamps, and what it does besides brings rows into the tables; most
-/// are killed then, some end.
+/// Runs processes one after the other. Each spends some stamps, and what it does besides brings rows into the tables;
+/// most are killed then, some end.
 fn history(disk: &Disk, processes: &[Plan], sees_notes: bool) -> History {
     let before = disk.image();
     let mut given = Vec::new();
@@ -60,7 +60,7 @@ fn history(disk: &Disk, processes: &[Plan], sees_notes: bool) -> History {
                 if log.set_standing("stamps.example", &ask(serial, 1).serial, revoked).is_ok() {
                     note(What::Revoked { serial });
                 }
-                // Who is refused is written down too.
+                // A refused message is recorded, too.
                 let _ = log.spend(&ask(serial, 3));
             }
             match dice.below(6) {
@@ -142,8 +142,8 @@ fn no_power_cut_while_rows_go_into_the_tables_loses_an_answer() {
     assert!(toll.cuts > 1_000 && toll.lost == 0 && toll.unusable == 0, "{toll:?}");
 }
 
-/// The tests bite: a journal that is not synced, one of which half is not read, and tables that are not durable when the
-/// journal is written over, are found out.
+/// The tests are effective: they detect a journal that is not synced, one of which half is not read, and tables that
+/// are not durable when the journal is overwritten.
 #[test]
 fn a_journal_with_a_mistake_in_it_is_caught() {
     for plan in [Plan::LoseJournalSyncs, Plan::ReadHalf, Plan::LoseSyncs(0), Plan::LoseSyncs(1)] {
@@ -152,14 +152,15 @@ fn a_journal_with_a_mistake_in_it_is_caught() {
     }
 }
 
-/// And so is one that holds syncs back although the process before it was killed between a write and its sync.
+/// They also detect one that holds syncs back although the process before it was killed between a write and its sync.
 #[test]
 fn a_process_that_stays_and_does_not_see_the_note_of_a_killed_one_is_caught() {
     let toll = killed_at(42..50, 8, false);
     assert!(toll.lost + toll.unusable > 0, "{toll:?}");
 }
 
-/// The files of the journal outlive the log that they belong to: an older log, put in its place, does not get their rows.
+/// The files of the journal outlive the log that they belong to: an older log, put in its place, does not get their
+/// rows.
 #[test]
 fn a_log_that_is_replaced_under_the_process_gets_no_rows_of_the_one_before() {
     let folder = tempfile::tempdir().unwrap();
@@ -179,7 +180,7 @@ fn a_log_that_is_replaced_under_the_process_gets_no_rows_of_the_one_before() {
         assert_eq!(resident.spend(&ask(serial, 2)).unwrap(), SpendResult::Fresh, "{serial}");
     }
     assert!(matches!(resident.spend(&ask(1, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
-    // Killed: what is on the disk now is what the next one finds.
+    // Killed: the next process finds the files as they are now.
     let after = tempfile::tempdir().unwrap();
     for suffix in ["", ".lock", ".journal0", ".journal1"] {
         let file = format!("log{suffix}");
@@ -191,7 +192,7 @@ fn a_log_that_is_replaced_under_the_process_gets_no_rows_of_the_one_before() {
     }
 }
 
-/// Longer than any machine needs: an act that waits for a log in vain takes so long.
+/// Longer than any machine needs: an act that waits for a log in vain takes this long.
 fn patient() -> Options {
     Options { wait: Duration::from_secs(900), ..Options::default() }
 }
@@ -230,7 +231,7 @@ fn a_lent_log_that_another_has_taken_meanwhile_is_back_when_he_is_done() {
     assert_eq!(comes_to_an_end("the spend", || resident.spend(&ask(3, 1))).unwrap(), SpendResult::Fresh);
 }
 
-/// What is looked up for the rules goes past the spends, and must not get the log before the one to whom it is lent.
+/// Lookups for the rules bypass the spends, and must not get the log before the process that borrows it.
 #[test]
 fn a_log_that_is_lent_is_taken_by_none_of_the_process_itself() {
     let folder = tempfile::tempdir().unwrap();
@@ -250,7 +251,7 @@ fn a_log_that_is_lent_is_taken_by_none_of_the_process_itself() {
     });
 }
 
-/// What stands about stamps can be long: more than a file of the journal holds, together or alone.
+/// Standings of stamps can be long: more than a file of the journal holds, together or alone.
 #[test]
 fn standings_too_long_for_the_journal_are_answered_all_the_same() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! An own Dovecot in a temporary folder: LMTP on a loopback port, virtual users in one Unix user, mail in maildirs, the
-//! programs of `rules/dovecot-sieve.conf`. Works as root and as an ordinary user; it ends with the value.
+//! A private Dovecot in a temporary folder: LMTP on a loopback port, virtual users in one Unix user, mail in maildirs,
+//! the programs of `rules/dovecot-sieve.conf`. Works as root and as an ordinary user; it ends with the value.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 

@@ -1,5 +1,5 @@
-//! A client of HTTP/1.1 over loopback, as plain as one can be: it writes what it is told and reads one answer. Redirects,
-//! chunks and TLS are left out.
+//! A minimal client of HTTP/1.1 over loopback: it writes one request and reads one answer. Redirects, chunks and TLS
+//! are left out.
 
 use super::programs::PATIENCE;
 use serde_json::Value;

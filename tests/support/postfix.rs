@@ -1,6 +1,6 @@
-//! An own Postfix in a temporary folder: SMTP on a loopback port, local delivery, nothing leaves the host. It needs root,
-//! as Postfix does; it ends with the value. Local delivery wants a user in the passwd file: one of the tests' own is added
-//! and removed again, because no account that every machine has owns a home that could be written to.
+//! A private Postfix in a temporary folder: SMTP on a loopback port, local delivery, nothing leaves the host. It needs
+//! root, as Postfix does; it ends with the value. Local delivery needs a user in the passwd file. The tests add a user
+//! and remove it again, because no standard account has a writable home.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 

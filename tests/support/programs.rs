@@ -1,6 +1,6 @@
-//! What the tests with real mail programs share: finding a program (a missing one is a failure that names its Debian
-//! package), the recipes of `rules/` with the few places edited that a user would edit, a message of every class, the
-//! content of mail folders, and patience.
+//! Helpers of the tests with real mail programs: finding a program (a missing one is a failure that names its Debian
+//! package), the recipes of `rules/` with the few edits that a user would make, a message of every class, the content
+//! of mail folders, and the limit of waits.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Limit of every wait for a condition. A wait ends as soon as its condition holds, so a long limit costs a good run nothing;
-/// a short one fails on a machine that does other work.
+/// Limit of every wait for a condition. A wait ends as soon as its condition holds, so a long limit costs a good run
+/// nothing; a short one fails on a machine that does other work.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Runs an act that could only fail by taking for ever, and fails if it took longer than any machine that is merely slow. How
-/// quick things are is measured in benches/.
+/// Runs an act that could only fail by not ending, and fails if it took longer than on any slow machine. Speed is
+/// measured in benches/.
 #[track_caller]
 pub fn comes_to_an_end<T>(what: &str, act: impl FnOnce() -> T) -> T {
     let began = Instant::now();
@@ -38,7 +38,7 @@ pub fn program(name: &str, package: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is not installed: apt-get install {package} (see tests/packages)"))
 }
 
-/// The recipe `rules/<name>` with `edits` made: each text must stand in it, and is replaced everywhere.
+/// Returns the recipe `rules/<name>` with `edits` made: each text must occur in it, and is replaced everywhere.
 #[track_caller]
 pub fn recipe(name: &str, edits: &[(&str, &str)]) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules").join(name);
@@ -57,7 +57,8 @@ pub fn install(folder: &Path) -> PathBuf {
     for (program, name) in [(MAILSTAMP, "mailstamp"), (MAILSTAMP_TOOLS, "mailstamp-tools")] {
         let path = bin.join(name);
         if !path.exists() && fs::hard_link(program, &path).is_err() {
-            // Not fs::copy: a test beside this one may fork while the file is open for writing, and then it cannot be run.
+            // Not fs::copy: a test beside this one may fork while the file is open for writing, and then it cannot be
+            // run.
             let copied = Command::new("cp").arg(program).arg(&path).status().unwrap();
             assert!(copied.success());
         }
@@ -91,9 +92,9 @@ pub fn eventually_or<T>(what: &str, mut ask: impl FnMut() -> Option<T>, otherwis
     }
 }
 
-/// A TCP port of the loopback interface, reserved until the value is dropped: its socket is bound and does not listen. The
-/// system gives the port to no other program that asks for any free one. A server that names the port gets it all the same,
-/// because both sockets have SO_REUSEADDR (socket(7)).
+/// A TCP port of the loopback interface, reserved until the value is dropped: its socket is bound and does not listen.
+/// The system gives the port to no other program that asks for any free one. A server that names the port gets it all
+/// the same, because both sockets have SO_REUSEADDR (socket(7)).
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -117,8 +118,8 @@ impl Port {
     }
 }
 
-/// Stops a process, and waits until each of its threads has stopped. kill(2) returns before that, and on a busy machine the
-/// threads go on for a while.
+/// Stops a process, and waits until each of its threads has stopped. kill(2) returns before that, and on a busy machine
+/// the threads go on for a while.
 #[track_caller]
 pub fn stop(process: Pid) {
     kill_process(process, Signal::STOP).unwrap();
@@ -164,8 +165,8 @@ pub fn expected(folders: &[(&str, &[&str])]) -> Vec<(String, Vec<String>)> {
     folders.iter().map(|(name, ids)| ((*name).to_owned(), ids.iter().map(|id| (*id).to_owned()).collect())).collect()
 }
 
-/// Lets nothing be stored here. Delivery programs append to a file in the place of a folder, and root may write anywhere;
-/// a link to nowhere stops both.
+/// Makes storing here impossible. Delivery programs append to a file in place of a folder, and root may write anywhere;
+/// a dangling link stops both.
 pub fn block(folder: &Path) {
     // No process can create a path below /proc. Through the components, so that no trailing slash is left.
     symlink("/proc/nonexistent/folder", folder.components().collect::<PathBuf>()).unwrap();
@@ -238,8 +239,8 @@ pub fn one_of_each(home: &Home) -> Vec<Sample> {
     ]
 }
 
-/// Configures `home` so that every action follows from a class, and makes a message for each, in the order in which they
-/// must be delivered; the Message-ID is the action.
+/// Configures `home` so that every action follows from a class, and makes a message for each, in the order in which
+/// they must be delivered; the Message-ID is the action.
 pub fn one_of_each_action(home: &Home) -> Vec<Sample> {
     home.configure(&format!(
         "addresses = [\"{ALICE}\", {{ address = \"dear@x.example\", price = 5 }}]\n[actions]\nunderpaid = \"tag\"\n\
@@ -258,7 +259,7 @@ pub fn one_of_each_action(home: &Home) -> Vec<Sample> {
     ]
 }
 
-/// A stamp of a vendor whom only `stranger` trusts.
+/// Returns a stamp of a vendor that only `stranger` trusts.
 fn foreign(stranger: &Home) -> String {
     stranger.vendor("elsewhere.example", "1");
     let key = stranger.key("elsewhere.example", "1");

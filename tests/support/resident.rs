@@ -1,5 +1,5 @@
-//! The process that stays (`mailstamp serve`), as a process: begun, asked how much it has judged, stopped, killed, ended.
-//! Which faults come over it is the affair of the tests.
+//! The daemon (`mailstamp serve`) as a process: started, asked how much it has judged, stopped, killed, ended. The
+//! faults are left to the tests.
 
 use super::Home;
 use super::programs::stop;
@@ -23,7 +23,7 @@ pub struct Resident {
 }
 
 impl Resident {
-    /// The resident process of a home.
+    /// Starts the daemon of a home.
     pub fn of(home: &Home) -> Self {
         Self::begin(&mut home.command(), home)
     }

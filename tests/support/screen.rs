@@ -1,7 +1,8 @@
-//! A terminal for programs that want one: tmux(1) runs the program, and the test reads the screen and types.
+//! A terminal for programs that need one: tmux(1) runs the program, and the test reads the screen and types.
 //!
-//! A program may throw away keys that come before it waits for one (mutt does, whenever it comes back from another program).
-//! So each key is typed only after the screen shows what the program shows when it waits, and after the program sleeps.
+//! A program may throw away keys that come before it waits for one (mutt does, whenever it comes back from another
+//! program). So each key is typed only after the screen shows what the program shows when it waits, and after the
+//! program sleeps.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
@@ -59,8 +60,8 @@ impl Screen {
         self.tmux(&["send-keys", key]).exits(0);
     }
 
-    /// As [`press_at`](Self::press_at), until there is an answer: the key is typed again where the program waits for it still
-    /// after some seconds. Only for keys that do the same when they come twice.
+    /// As [`press_at`](Self::press_at), until there is an answer: the key is typed again where the program waits for it
+    /// still after some seconds. Only for keys that do the same when they come twice.
     #[track_caller]
     pub fn press_until<T>(&self, shown: &str, key: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         let mut typed: Option<Instant> = None;
@@ -76,8 +77,8 @@ impl Screen {
         eventually_or(&format!("{shown:?} and the key {key}"), ask, || self.text())
     }
 
-    /// Whether the program sleeps twice in a row, in the foreground of its terminal and without children. A program that has
-    /// just drawn its screen may still throw away keys; one that sleeps has nothing to wait for but a key.
+    /// Whether the program sleeps twice in a row, in the foreground of its terminal and without children. A program
+    /// that has just drawn its screen may still throw away keys; one that sleeps has nothing to wait for but a key.
     fn waits_for_a_key(&self) -> bool {
         let pid = self.tmux(&["display-message", "-p", "#{pane_pid}"]).text().trim().to_owned();
         (0..2).all(|_| {

@@ -1,5 +1,5 @@
-//! A vendor's service over a ledger of its own in a temporary folder: one account with credits and an API key, and the program
-//! under test on a port of the loopback interface.
+//! A vendor's service over a ledger of its own in a temporary folder: one account with credits and an API key, and the
+//! program under test on a port of the loopback interface.
 
 use super::MAILSTAMP;
 use super::http::{self, Answer, Connection};
@@ -186,8 +186,8 @@ fn start(program: &Path, folder: &Path, more: &[String]) -> (Child, SocketAddr, 
     (child, addresses[0], addresses[1])
 }
 
-/// A proxy that passes requests on whole, and of the answers as many bytes as `kept` says: how many came in the whole, and
-/// how many answers before them.
+/// A proxy that passes requests on whole, and of the answers as many bytes as `kept` says: how many came in the whole,
+/// and how many answers before them.
 pub fn cutting(to: SocketAddr, kept: impl Fn(usize, usize) -> usize + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,5 @@
-//! The smallest client of SMTP (RFC 5321) and LMTP (RFC 2033) that can hand over one message and show what was answered.
+//! The smallest client of SMTP (RFC 5321) and LMTP (RFC 2033) that can hand over one message and show what was
+//! answered.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 

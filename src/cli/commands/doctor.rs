@@ -15,7 +15,7 @@ use crate::engine::remote::status::{self, StatusOutcome};
 use crate::engine::used_log;
 use crate::engine::{context, self_test};
 use crate::message::header::escape_untrusted;
-use crate::os::clock;
+use crate::os::{clock, without_numbers};
 use crate::policy::rule_set::Rule;
 use crate::server::watcher;
 use crate::store::Summary;
@@ -58,15 +58,15 @@ struct Finding {
 
 impl Finding {
     fn ok(what: &'static str, text: impl Into<String>) -> Self {
-        Self { what, health: Health::Ok, text: text.into() }
+        Self { what, health: Health::Ok, text: without_numbers(&text.into()) }
     }
 
     fn warning(what: &'static str, text: impl Into<String>) -> Self {
-        Self { what, health: Health::Warning, text: text.into() }
+        Self { what, health: Health::Warning, text: without_numbers(&text.into()) }
     }
 
     fn error(what: &'static str, text: impl Into<String>) -> Self {
-        Self { what, health: Health::Error, text: text.into() }
+        Self { what, health: Health::Error, text: without_numbers(&text.into()) }
     }
 }
 
@@ -385,7 +385,7 @@ fn daemon(given: &CliOverrides) -> Finding {
     let what = "daemon";
     let ours = env!("CARGO_PKG_VERSION");
     match status::ask(given) {
-        StatusOutcome::Nobody => Finding::ok(what, "none; each message is judged by a process of its own"),
+        StatusOutcome::NotRunning => Finding::ok(what, "none; each message is judged by a process of its own"),
         StatusOutcome::Silent(socket) => {
             let text = format!("the process listening at {} does not answer, so mail may wait", socket.display());
             Finding::error(what, text + "; restart mailstamp serve")

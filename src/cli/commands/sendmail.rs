@@ -15,7 +15,7 @@ use crate::sender::stamp_source::StampSource;
 use crate::sender::submission::outbox::{Listed, Outbox};
 use crate::sender::submission::parse::{Invalid, LocalHost, SendmailArgs, Submission, read_dot_terminated};
 use crate::sender::submission::transport::Transport;
-use crate::sender::submission::{Delivery, PostError, SubmissionAgent, Summary, own_address};
+use crate::sender::submission::{Delivery, SubmissionAgent, SubmissionError, Summary, own_address};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -157,7 +157,7 @@ fn resume(post: &SubmissionAgent<'_>) -> Result<u8, Failure> {
                 report.status()
             }
             // Another process is sending it.
-            Err(PostError::Busy) => 0,
+            Err(SubmissionError::Busy) => 0,
             Err(error) => {
                 let failure = trouble(&error);
                 failure.report();
@@ -214,12 +214,12 @@ fn submission(engine: &Engine, line: &Line) -> Result<Submission, Failure> {
     let own = own_address(engine);
     let here = LocalHost { now: engine.now, own: own.as_ref(), random };
     Submission::prepare(raw, &line.asked, &here).map_err(|error| match error {
-        Invalid::Nobody => Failure::new(USAGE, error).hint("name them in the arguments, or use -t"),
+        Invalid::NoRecipient => Failure::new(USAGE, error).hint("name them in the arguments, or use -t"),
         error => Failure::new(USAGE, error),
     })
 }
 
-fn trouble(error: &PostError) -> Failure {
+fn trouble(error: &SubmissionError) -> Failure {
     Failure::new(TEMPFAIL, error)
 }
 

@@ -29,7 +29,7 @@ pub struct Args {
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let (status, mut members) = match status::ask(given) {
         StatusOutcome::Well(status, members) => (status, members),
-        StatusOutcome::Nobody => {
+        StatusOutcome::NotRunning => {
             return Err(Failure::new(UNAVAILABLE, "no daemon is running")
                 .hint("start one with mailstamp serve; without it each message is judged by a process of its own"));
         }

@@ -6,6 +6,7 @@ use crate::cli::ui::progress::Progress;
 use crate::config::paths::CliOverrides;
 use crate::engine::context;
 use crate::engine::error::Deferral;
+use crate::os::without_numbers;
 use crate::server::watcher::{self, Report, WatchError};
 use crate::stamp::serial::Serial;
 use crate::store::LearnOutcome;
@@ -109,6 +110,6 @@ impl Report for Told {
 
     fn error(&mut self, error: &WatchError) {
         self.clear();
-        let _ = writeln!(io::stderr(), "mailstamp: warning: {error}; will try again");
+        let _ = writeln!(io::stderr(), "mailstamp: warning: {}; will try again", without_numbers(&error.to_string()));
     }
 }

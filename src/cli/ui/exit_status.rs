@@ -1,9 +1,10 @@
 //! Exit statuses and error messages: `mailstamp: error: …`, and a hint where one helps. On the mail path the only
 //! statuses are those of the classes and 75; all other commands use those of sysexits(3).
 
-use crate::config::paths::PlacesError;
+use crate::config::paths::PathsError;
 use crate::engine::auto_reply::ReplyError;
 use crate::engine::error::Deferral;
+use crate::os::without_numbers;
 use crate::store::StoreError;
 use std::fmt::Display;
 use std::io;
@@ -74,7 +75,7 @@ impl Failure {
         }
         // Standard error may be closed by now, and there is no better channel.
         let mut stderr = io::stderr().lock();
-        let _ = writeln!(stderr, "mailstamp: error: {}", self.message);
+        let _ = writeln!(stderr, "mailstamp: error: {}", without_numbers(&self.message));
         if let Some(hint) = &self.hint {
             let _ = writeln!(stderr, "mailstamp: hint: {hint}");
         }
@@ -97,8 +98,8 @@ impl From<ReplyError> for Failure {
     }
 }
 
-impl From<PlacesError> for Failure {
-    fn from(error: PlacesError) -> Self {
+impl From<PathsError> for Failure {
+    fn from(error: PathsError) -> Self {
         Self::new(CONFIG, error)
     }
 }

@@ -14,6 +14,7 @@ use crate::log::syslog::{self, Severity};
 use crate::message::address::Address;
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
+use crate::os::without_numbers;
 use crate::policy::decision::Decision;
 use crate::time::UnixTime;
 use crate::verdict::facts::Envelope;
@@ -67,7 +68,7 @@ pub fn run(given: &CliOverrides, command: impl FnOnce() -> Result<u8, Failure>) 
 pub fn tell(given: &CliOverrides, why: &str) {
     let socket = Paths::read(given).map_or_else(|_| Some(PathBuf::from(SYSLOG)), |(config, _)| config.syslog);
     if let Some(socket) = socket {
-        let why = one_line(why);
+        let why = one_line(&without_numbers(why));
         let _ =
             syslog::send(&socket, Severity::Error, &format!("deferred: {}", escape_untrusted(why.as_bytes(), LINE)));
     }

@@ -42,7 +42,6 @@ pub struct DaemonClient {
 pub enum Logging {
     /// Nothing: the caller logs.
     ByCaller,
-    /// The verdict.
     Verdict,
 }
 

@@ -7,7 +7,7 @@
 
 use super::client::file_set;
 use super::protocol::{FileSet, JudgeRequest, JudgeResponse, MailboxNames};
-use crate::config::paths::{CliOverrides, Paths, PlacesError};
+use crate::config::paths::{CliOverrides, Paths, PathsError};
 use crate::config::user::UserError;
 use crate::config::{Config, ConfigError};
 use crate::directory::key_directory::Directory;
@@ -355,7 +355,7 @@ impl CachedMailbox {
 
 /// Whether the configuration lacks nothing but a user name.
 fn needs_user_name(error: &Deferral) -> bool {
-    let Deferral::Places(PlacesError::Content { source, .. }) = error else { return false };
+    let Deferral::Places(PathsError::Content { source, .. }) = error else { return false };
     matches!(**source, ConfigError::User { source: UserError::Unknown | UserError::NoDomain, .. })
 }
 

@@ -87,7 +87,6 @@ pub struct Log {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Directory {
-    /// Its vendor.
     pub vendor: String,
     /// Where it is.
     pub source: String,
@@ -103,7 +102,7 @@ pub struct Directory {
 #[derive(Clone, Debug, PartialEq)]
 pub enum StatusOutcome {
     /// No process listens.
-    Nobody,
+    NotRunning,
     /// A process listens, but sends no status.
     Silent(PathBuf),
     /// The status, and all members of the response.
@@ -115,7 +114,7 @@ pub enum StatusOutcome {
 pub fn ask(given: &CliOverrides) -> StatusOutcome {
     let file_set = file_set(given);
     let listening = || connect(&file_set);
-    let Some((stream, socket)) = (!is_setuid()).then(listening).flatten() else { return StatusOutcome::Nobody };
+    let Some((stream, socket)) = (!is_setuid()).then(listening).flatten() else { return StatusOutcome::NotRunning };
     let mut channel = Connection::new(stream);
     let asked = serde_json::to_vec(&StatusRequest { file_set: Some(file_set.clone()) }).unwrap_or_default();
     let answer = channel

@@ -56,9 +56,9 @@ impl LedgerTx<'_> {
 
     pub(super) fn deposit(&mut self, account: u64, stamps: &[Presented], now: UnixTime) -> TxResult<Response> {
         self.open_one(account)?;
-        let check = |desk: &Self, stamp: &Presented, _: &Good| {
+        let check = |ledger: &Self, stamp: &Presented, _: &Good| {
             for owner in &stamp.owners {
-                if desk.owner.get(owner.as_str())?.is_some_and(|row| row.value() == account) {
+                if ledger.owner.get(owner.as_str())?.is_some_and(|row| row.value() == account) {
                     return Ok(Ok(()));
                 }
             }
@@ -79,8 +79,8 @@ impl LedgerTx<'_> {
         if !self.terms()?.refunds {
             return Err(TxError::Refused(Rejection::NoRefunds));
         }
-        let check = |desk: &Self, _: &Presented, good: &Good| {
-            let entry = schema::entry_in(&desk.entry, good.entry)?;
+        let check = |ledger: &Self, _: &Presented, good: &Good| {
+            let entry = schema::entry_in(&ledger.entry, good.entry)?;
             let own = matches!(entry.event, Event::Issued { buyer: Buyer::Account(buyer), .. } if buyer == account);
             Ok(if own { Ok(()) } else { Err(StampProblem::NotBought) })
         };

@@ -39,7 +39,6 @@ pub struct Folder {
 /// Message in a folder that [`Draft::finish`](super::Draft::finish) put there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kept {
-    /// The time of its delivery.
     pub since: DeliveryTime,
     /// Its short name.
     pub id: String,

@@ -41,7 +41,7 @@ use crate::stamp::claims::Stamp;
 use crate::stamp::token::Token;
 use crate::store::{ReturnableStore, StoreError};
 use copies::{FOR_RETURN, SourceMessage};
-use outbox::{Claimed, Entry, JournalError, Outbox, RecipientOutcome};
+use outbox::{Claimed, Entry, Outbox, OutboxError, RecipientOutcome};
 use parse::{Recipient, Submission};
 use stamp_choice::{StampChoice, choose, returnable};
 use std::sync::Mutex;
@@ -90,10 +90,10 @@ pub struct Summary {
 
 /// Nothing was sent in this run.
 #[derive(Debug, thiserror::Error)]
-pub enum PostError {
+pub enum SubmissionError {
     /// The outbox.
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    Journal(#[from] OutboxError),
     /// Configuration or state.
     #[error(transparent)]
     Undecided(#[from] Deferral),
@@ -140,23 +140,23 @@ impl SubmissionAgent<'_> {
     /// Sends a message, or continues it.
     ///
     /// # Errors
-    /// [`PostError`]: nothing was sent now, and a retry is safe.
-    pub fn submit(&self, submission: Submission) -> Result<Summary, PostError> {
+    /// [`SubmissionError`]: nothing was sent now, and a retry is safe.
+    pub fn submit(&self, submission: Submission) -> Result<Summary, SubmissionError> {
         match self.journal()?.claim(submission, self.engine.now.0)? {
             Claimed::Open(entry) => self.send(*entry, false),
             Claimed::Done(ends) => {
                 let each = ends.into_iter().map(|(recipient, end)| (recipient, Delivery::of(&end))).collect();
                 Ok(Summary { each, ended: true })
             }
-            Claimed::Busy => Err(PostError::Busy),
+            Claimed::Busy => Err(SubmissionError::Busy),
         }
     }
 
     /// Continues all pending messages, and returns the result of each.
     ///
     /// # Errors
-    /// [`PostError`] when the outbox cannot be read.
-    pub fn resume(&self) -> Result<Vec<Result<Summary, PostError>>, PostError> {
+    /// [`SubmissionError`] when the outbox cannot be read.
+    pub fn resume(&self) -> Result<Vec<Result<Summary, SubmissionError>>, SubmissionError> {
         let journal = self.journal()?;
         journal.sweep(self.engine.now.0);
         let waiting = journal.pending()?;
@@ -171,25 +171,25 @@ impl SubmissionAgent<'_> {
     /// Returns `false` if no message has this name.
     ///
     /// # Errors
-    /// [`PostError`]: the message is still pending.
-    pub fn discard(&self, name: &str) -> Result<bool, PostError> {
+    /// [`SubmissionError`]: the message is still pending.
+    pub fn discard(&self, name: &str) -> Result<bool, SubmissionError> {
         match self.journal()?.find(name)? {
             Some(Claimed::Open(entry)) => {
                 self.settle_stamps(&entry)?;
                 entry.remove(false)?;
                 Ok(true)
             }
-            Some(Claimed::Busy) => Err(PostError::Busy),
+            Some(Claimed::Busy) => Err(SubmissionError::Busy),
             Some(Claimed::Done(_)) | None => Ok(false),
         }
     }
 
-    fn journal(&self) -> Result<Outbox, PostError> {
+    fn journal(&self) -> Result<Outbox, SubmissionError> {
         Ok(Outbox::new(self.engine.places.state().map_err(Deferral::from)?))
     }
 
     /// Sends the copies that are not yet sent. `resumed` means that the caller is not there to get the result.
-    fn send(&self, mut entry: Entry, resumed: bool) -> Result<Summary, PostError> {
+    fn send(&self, mut entry: Entry, resumed: bool) -> Result<Summary, SubmissionError> {
         let submission = entry.submission.clone();
         let original = SourceMessage::new(Message::parse(&submission.message));
         // If a stamp is unavailable until the user corrects something, the whole message is refused while no copy has
@@ -229,7 +229,7 @@ impl SubmissionAgent<'_> {
         entry: &Entry,
         original: &'a SourceMessage<'_>,
         refuses: bool,
-    ) -> Result<Vec<Option<Stamped<'a>>>, PostError> {
+    ) -> Result<Vec<Option<Stamped<'a>>>, SubmissionError> {
         let submission = &entry.submission;
         let state = self.engine.places.state().map_err(Deferral::from)?;
         let returns = returnable(&original.message(), &ReturnableStore::new(state));
@@ -273,7 +273,7 @@ impl SubmissionAgent<'_> {
     }
 
     /// Sends nothing: a stamp is unavailable, and the caller gets the reason.
-    fn refuse_all(&self, entry: Entry, stamped: &[Option<Stamped<'_>>]) -> Result<Summary, PostError> {
+    fn refuse_all(&self, entry: Entry, stamped: &[Option<Stamped<'_>>]) -> Result<Summary, SubmissionError> {
         let each = entry.submission.recipients.iter().zip(stamped).map(|(recipient, stamped)| {
             let fate = match stamped {
                 Some(Stamped::Refused(status, said)) => Delivery::Refused(*status, said.clone()),
@@ -297,7 +297,7 @@ impl SubmissionAgent<'_> {
     /// Records that the stamps may come back.
     ///
     /// Only the used log grants that; the mark beside the stamp grants nothing (paper, protocol step 3).
-    fn allow_return(&self, submission: &Submission, stamped: &[Option<Stamped<'_>>]) -> Result<(), PostError> {
+    fn allow_return(&self, submission: &Submission, stamped: &[Option<Stamped<'_>>]) -> Result<(), SubmissionError> {
         if !self.for_return(submission) {
             return Ok(());
         }
@@ -333,7 +333,7 @@ impl SubmissionAgent<'_> {
         submission: &Submission,
         original: &SourceMessage<'_>,
         stamped: &[Option<Stamped<'_>>],
-    ) -> (Vec<Delivery>, Option<JournalError>) {
+    ) -> (Vec<Delivery>, Option<OutboxError>) {
         let whole = submission.recipients.len();
         let ended = entry.ends.clone();
         let otherwise = submission.author().or_else(|| own_address(self.engine)).map(|address| address.to_string());
@@ -424,7 +424,7 @@ impl SubmissionAgent<'_> {
     }
 
     /// Marks the stamps of sent copies as used, and frees those of copies that will not be sent.
-    fn settle_stamps(&self, entry: &Entry) -> Result<(), PostError> {
+    fn settle_stamps(&self, entry: &Entry) -> Result<(), SubmissionError> {
         let identity = identity(&entry.submission);
         for (recipient, end) in entry.submission.recipients.iter().zip(&entry.ends) {
             let Some(address) = recipient.address() else { continue };
@@ -469,7 +469,7 @@ pub fn own_address(engine: &Engine) -> Option<Address> {
 }
 
 /// The outbox entry, and the error after which nothing can be recorded in it.
-type Noted<'a> = Mutex<(&'a mut Entry, Option<JournalError>)>;
+type Noted<'a> = Mutex<(&'a mut Entry, Option<OutboxError>)>;
 
 fn failed(noted: &Noted<'_>) -> bool {
     noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).1.is_some()

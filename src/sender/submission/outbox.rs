@@ -107,7 +107,7 @@ struct Line {
 /// The outbox cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
-pub struct JournalError {
+pub struct OutboxError {
     /// Path of the file.
     pub path: PathBuf,
     /// Error of the system.
@@ -124,15 +124,15 @@ impl Outbox {
     /// Stores a message durably, or finds it.
     ///
     /// # Errors
-    /// [`JournalError`]: nothing was sent.
-    pub fn claim(&self, submission: Submission, now: i64) -> Result<Claimed, JournalError> {
+    /// [`OutboxError`]: nothing was sent.
+    pub fn claim(&self, submission: Submission, now: i64) -> Result<Claimed, OutboxError> {
         let make = || fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
-        make().map_err(|source| JournalError { path: self.folder.clone(), source })?;
+        make().map_err(|source| OutboxError { path: self.folder.clone(), source })?;
         if let Some(ends) = self.owed(&submission.name, now) {
             return Ok(Claimed::Done(ends));
         }
         let path = self.folder.join(&submission.name);
-        let failed = |source: io::Error| JournalError { path: path.clone(), source };
+        let failed = |source: io::Error| OutboxError { path: path.clone(), source };
         // Most messages are new, so an existing file is opened only if there is one.
         if path.exists()
             && let Some(known) = self.open(&path).map_err(failed)?
@@ -153,16 +153,16 @@ impl Outbox {
     /// Locks and returns the pending messages that no other process has locked.
     ///
     /// # Errors
-    /// [`JournalError`] when the folder cannot be read.
-    pub fn pending(&self) -> Result<Vec<Result<Entry, JournalError>>, JournalError> {
-        let failed = |source| JournalError { path: self.folder.clone(), source };
+    /// [`OutboxError`] when the folder cannot be read.
+    pub fn pending(&self) -> Result<Vec<Result<Entry, OutboxError>>, OutboxError> {
+        let failed = |source| OutboxError { path: self.folder.clone(), source };
         let mut entries = Vec::new();
         for name in self.names().map_err(failed)? {
             let path = self.folder.join(&name);
             match self.open(&path) {
                 Ok(Some(Claimed::Open(entry))) => entries.push(Ok(*entry)),
                 Ok(_) => {}
-                Err(source) => entries.push(Err(JournalError { path, source })),
+                Err(source) => entries.push(Err(OutboxError { path, source })),
             }
         }
         Ok(entries)
@@ -171,19 +171,19 @@ impl Outbox {
     /// Lists the messages that are pending or being sent, without a lock.
     ///
     /// # Errors
-    /// [`JournalError`] when the folder cannot be read.
-    pub fn list(&self) -> Result<Vec<Result<Listed, JournalError>>, JournalError> {
-        let failed = |source| JournalError { path: self.folder.clone(), source };
+    /// [`OutboxError`] when the folder cannot be read.
+    pub fn list(&self) -> Result<Vec<Result<Listed, OutboxError>>, OutboxError> {
+        let failed = |source| OutboxError { path: self.folder.clone(), source };
         let mut listed = Vec::new();
         for name in self.names().map_err(failed)? {
             let path = self.folder.join(name);
             listed.push(match fs::read(&path) {
                 // It was completed meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => Err(JournalError { path, source }),
+                Err(source) => Err(OutboxError { path, source }),
                 Ok(bytes) => match read(&bytes).filter(|kept| kept.whole) {
                     Some(Kept { submission, ends, .. }) => Ok(Listed { submission, ends }),
-                    None => Err(JournalError { path, source: io::Error::other(FOREIGN) }),
+                    None => Err(OutboxError { path, source: io::Error::other(FOREIGN) }),
                 },
             });
         }
@@ -193,10 +193,10 @@ impl Outbox {
     /// Opens the message with this name; `None` if there is none.
     ///
     /// # Errors
-    /// [`JournalError`] when its file cannot be read.
-    pub fn find(&self, name: &str) -> Result<Option<Claimed>, JournalError> {
+    /// [`OutboxError`] when its file cannot be read.
+    pub fn find(&self, name: &str) -> Result<Option<Claimed>, OutboxError> {
         let path = self.folder.join(name);
-        let failed = |source| JournalError { path: path.clone(), source };
+        let failed = |source| OutboxError { path: path.clone(), source };
         if !self.names().map_err(failed)?.iter().any(|known| known == name) {
             return Ok(None);
         }
@@ -296,8 +296,8 @@ impl Entry {
     /// Records a recipient's result durably.
     ///
     /// # Errors
-    /// [`JournalError`]: a retry is safe.
-    pub fn note(&mut self, to: usize, end: RecipientOutcome) -> Result<(), JournalError> {
+    /// [`OutboxError`]: a retry is safe.
+    pub fn note(&mut self, to: usize, end: RecipientOutcome) -> Result<(), OutboxError> {
         let others = self.ends.iter().enumerate().filter(|(at, end)| *at != to && end.is_none()).count();
         let room = self.room.len().saturating_sub(others * LINE);
         let line = |said: usize| -> io::Result<(RecipientOutcome, Vec<u8>)> {
@@ -322,7 +322,7 @@ impl Entry {
             self.room.start += line.len();
             Ok(end)
         };
-        let end = write().map_err(|source| JournalError { path: self.path.clone(), source })?;
+        let end = write().map_err(|source| OutboxError { path: self.path.clone(), source })?;
         if let Some(slot) = self.ends.get_mut(to) {
             *slot = Some(end);
         }
@@ -339,8 +339,8 @@ impl Entry {
     ///
     /// With `owed`, its caller got exit status 75. The result is then kept for that caller, without the message, so
     /// that the same message is not sent again.
-    pub fn remove(self, owed: bool) -> Result<(), JournalError> {
-        let failed = |source| JournalError { path: self.path.clone(), source };
+    pub fn remove(self, owed: bool) -> Result<(), OutboxError> {
+        let failed = |source| OutboxError { path: self.path.clone(), source };
         if !owed {
             return fs::remove_file(&self.path).map_err(failed);
         }
@@ -421,7 +421,7 @@ mod tests {
         assert_eq!(journal.pending().unwrap().len(), 0);
         entry.note(1, RecipientOutcome::Sent).unwrap();
         let before = entry.room.start;
-        entry.note(2, RecipientOutcome::Refused(67, "nobody\n".into())).unwrap();
+        entry.note(2, RecipientOutcome::Refused(67, "unknown user\n".into())).unwrap();
         let path = entry.path.clone();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         let line = before..entry.room.start;
@@ -433,7 +433,7 @@ mod tests {
             fs::write(&path, &torn).unwrap();
             let mut entry = open(&journal);
             assert_eq!(entry.submission, submission());
-            let refused = (cut == 0).then(|| RecipientOutcome::Refused(67, "nobody\\x0a".into()));
+            let refused = (cut == 0).then(|| RecipientOutcome::Refused(67, "unknown user\\x0a".into()));
             assert_eq!(entry.ends, [None, Some(RecipientOutcome::Sent), refused], "{cut}");
             entry.note(0, RecipientOutcome::Sent).unwrap();
             drop(entry);

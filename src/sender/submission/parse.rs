@@ -20,7 +20,6 @@ const NAME: usize = 64;
 /// Recipient of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Recipient {
-    /// An address.
     Address(Address),
     /// A name without a domain, as local programs write (`root`). The next sendmail(8) resolves it.
     Local(String),
@@ -77,7 +76,7 @@ pub enum Invalid {
     Sender(String),
     /// No recipient.
     #[error("no recipients were given")]
-    Nobody,
+    NoRecipient,
     /// More than [`RECIPIENTS`] recipients.
     #[error("more than {RECIPIENTS} recipients")]
     TooMany,
@@ -221,7 +220,7 @@ fn recipients(message: &Message<'_>, asked: &SendmailArgs) -> Result<Vec<Recipie
         }
     }
     match all.len() {
-        0 => Err(Invalid::Nobody),
+        0 => Err(Invalid::NoRecipient),
         1..=RECIPIENTS => Ok(all),
         _ => Err(Invalid::TooMany),
     }
@@ -348,7 +347,7 @@ mod tests {
             let raw = format!("To: bob@y.example, {broken}\n\n");
             assert!(matches!(prepared(&raw, &fields), Err(Invalid::Recipient(_))), "{broken}");
         }
-        assert_eq!(prepared("Subject: x\n\n", &fields), Err(Invalid::Nobody));
+        assert_eq!(prepared("Subject: x\n\n", &fields), Err(Invalid::NoRecipient));
         let many: Vec<String> = (0..=RECIPIENTS).map(|n| format!("p{n}@y.example")).collect();
         assert_eq!(prepared(&format!("To: {}\n\n", many.join(",\n ")), &fields), Err(Invalid::TooMany));
         let wide = " ".repeat(300);

@@ -25,7 +25,6 @@ const REFUSED: u8 = 69;
 pub enum Transport {
     /// A program, and the arguments before those of mailstamp.
     Program(PathBuf, Vec<String>),
-    /// A server.
     Smtp(Box<Server>),
 }
 

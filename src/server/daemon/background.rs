@@ -61,7 +61,7 @@ pub(super) fn begin(warm: &Arc<DaemonState>, serve: Serve) -> io::Result<Backgro
     }
     let (end, ended) = channel();
     let warm = Arc::clone(warm);
-    let thread = thread::Builder::new().name("chores".into()).spawn(move || {
+    let thread = thread::Builder::new().name("tasks".into()).spawn(move || {
         let mut purge = Interval::every(serve.purge);
         let mut refresh = Interval::every(serve.refresh);
         let mut fetching: Option<JoinHandle<()>> = None;

@@ -29,7 +29,7 @@ use crate::server::diagnostics::log_stderr;
 use handler::Handler;
 use listenfd::ListenFd;
 use metrics::Metrics;
-use peer_credentials::Doorkeeper;
+use peer_credentials::AccessControl;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -114,8 +114,8 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
         Door::Own(path) => listen(path, options.system).map(|(listener, socket)| (listener, Some(socket)))?,
     };
     let service = Arc::new(Handler::new(Arc::clone(&warm), Arc::clone(&numbers)));
-    let crew = WorkerPool::begin(listener, serve.connections, Doorkeeper::new(options.system), service)?;
-    let chores = background::begin(&warm, serve)?;
+    let pool = WorkerPool::begin(listener, serve.connections, AccessControl::new(options.system), service)?;
+    let tasks = background::begin(&warm, serve)?;
     let own = socket.as_ref().map(|socket| socket.path().display().to_string());
     let place = own.unwrap_or_else(|| "the inherited socket".to_owned());
     let at = |scrape: &MetricsEndpoint| format!("metrics at http://{}/metrics", scrape.address);
@@ -126,7 +126,7 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
         warm.logs().iter().for_each(|(_, log)| drop(log.be_found()));
         if let Some(socket) = socket.as_mut().filter(|socket| !socket.stands())
             && let Ok((listener, made)) = make(socket.path(), options.system)
-            && crew.move_to(listener).is_ok()
+            && pool.move_to(listener).is_ok()
         {
             log_stderr(&format!("the socket was removed; serving at {} again", made.path().display()));
             *socket = made;
@@ -146,8 +146,8 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
         // No new client finds the socket; those that are connected are still answered.
         socket.remove();
     }
-    crew.end(DRAIN_TIMEOUT);
-    chores.end();
+    pool.end(DRAIN_TIMEOUT);
+    tasks.end();
     scrape.into_iter().for_each(MetricsEndpoint::end);
     numbers.end();
     Ok(())

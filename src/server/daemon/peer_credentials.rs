@@ -32,7 +32,7 @@ pub(super) enum Access {
 
 /// Finds out which user connected.
 #[derive(Debug)]
-pub(super) struct Doorkeeper {
+pub(super) struct AccessControl {
     /// Every user is answered, not only the daemon's own.
     system: bool,
     known: Mutex<HashMap<u32, (Instant, Option<String>)>>,
@@ -40,7 +40,7 @@ pub(super) struct Doorkeeper {
     asking: Mutex<()>,
 }
 
-impl Doorkeeper {
+impl AccessControl {
     pub(super) fn new(system: bool) -> Self {
         Self { system, known: Mutex::default(), asking: Mutex::default() }
     }
@@ -127,6 +127,6 @@ mod tests {
     #[test]
     fn we_may_ask_ourselves_for_anybody() {
         let own = rustix::process::geteuid().as_raw();
-        assert_eq!(Doorkeeper::new(false).who(own).unwrap(), Some(Access::AnyMailbox));
+        assert_eq!(AccessControl::new(false).who(own).unwrap(), Some(Access::AnyMailbox));
     }
 }

@@ -7,9 +7,9 @@
 //! nothing, or one byte a second, therefore keep no other client out.
 
 use super::handler::{Handler, LIMITS};
-use super::peer_credentials::{Access, Doorkeeper};
+use super::peer_credentials::{Access, AccessControl};
 use crate::ipc::connection::Connection;
-use crate::ipc::memory_budget::{Room, Share};
+use crate::ipc::memory_budget::{MemoryBudget, Share};
 use crate::os::unix_socket;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::process::{Resource, getrlimit};
@@ -52,11 +52,11 @@ struct Shared {
     /// The listener; replaced when the socket was created again.
     listener: RwLock<Arc<UnixListener>>,
     service: Arc<Handler>,
-    doorkeeper: Doorkeeper,
-    most: usize,
-    max_connections: Arc<Room>,
+    doorkeeper: AccessControl,
+    max_connections: usize,
+    memory: Arc<MemoryBudget>,
     /// Memory shares of users with limited access, while they have a connection.
-    rooms: Mutex<HashMap<u32, Weak<Room>>>,
+    rooms: Mutex<HashMap<u32, Weak<MemoryBudget>>>,
     threads: AtomicUsize,
     spare: AtomicUsize,
     over: AtomicBool,
@@ -77,15 +77,15 @@ impl WorkerPool {
     pub(super) fn begin(
         listener: UnixListener,
         most: usize,
-        doorkeeper: Doorkeeper,
+        doorkeeper: AccessControl,
         service: Arc<Handler>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             listener: RwLock::new(Arc::new(patient(listener)?)),
             service,
             doorkeeper,
-            most: most.min(descriptors()),
-            max_connections: Arc::new(Room::new(ROOM)),
+            max_connections: most.min(descriptors()),
+            memory: Arc::new(MemoryBudget::new(ROOM)),
             rooms: Mutex::default(),
             threads: AtomicUsize::new(0),
             spare: AtomicUsize::new(0),
@@ -177,7 +177,7 @@ impl Shared {
 
     fn serve(&self, stream: UnixStream) {
         let (Ok(twin), Ok(uid)) = (stream.try_clone(), unix_socket::owner(&stream)) else { return };
-        if !Doorkeeper::delivers(uid) && !self.has_place_for(uid) {
+        if !AccessControl::delivers(uid) && !self.has_place_for(uid) {
             return;
         }
         let number = self.next.fetch_add(1, SeqCst);
@@ -196,20 +196,20 @@ impl Shared {
     /// At the limit of the user, the user's own connection that has been idle for longest is closed.
     fn has_place_for(&self, uid: u32) -> bool {
         let places = self.places();
-        let his = || places.values().filter(|place| place.uid == uid);
-        his().count() < (self.most / PART).max(1) || end_oldest(his())
+        let own = || places.values().filter(|place| place.uid == uid);
+        own().count() < (self.max_connections / PART).max(1) || end_oldest(own())
     }
 
     /// Returns the memory share of a connection of this user.
     fn share(&self, uid: u32) -> Share {
-        let mut rooms = vec![Arc::clone(&self.max_connections)];
-        if !Doorkeeper::delivers(uid) {
+        let mut rooms = vec![Arc::clone(&self.memory)];
+        if !AccessControl::delivers(uid) {
             let mut known = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
             known.retain(|_, room| room.strong_count() > 0);
-            let his = known.get(&uid).and_then(Weak::upgrade);
-            let his = his.unwrap_or_else(|| Arc::new(Room::new(ROOM / PART)));
-            known.insert(uid, Arc::downgrade(&his));
-            rooms.push(his);
+            let share = known.get(&uid).and_then(Weak::upgrade);
+            let share = share.unwrap_or_else(|| Arc::new(MemoryBudget::new(ROOM / PART)));
+            known.insert(uid, Arc::downgrade(&share));
+            rooms.push(share);
         }
         Share::of(rooms)
     }
@@ -234,7 +234,7 @@ impl Shared {
     /// of them, at most [`FRAME`].
     fn wait_for_place(&self) {
         let until = Instant::now() + FRAME;
-        while self.places().len() >= self.most && Instant::now() < until {
+        while self.places().len() >= self.max_connections && Instant::now() < until {
             self.evict_idlest();
             thread::sleep(EVICTION_POLL);
         }

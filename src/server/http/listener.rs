@@ -44,6 +44,7 @@ pub(in crate::server) struct Limits {
 
 /// Peer address, as an extension of every request.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "vendor"), allow(dead_code, reason = "the shop alone reads it"))]
 pub struct Peer(pub IpAddr);
 
 /// Handshake of a connection before HTTP.
@@ -80,7 +81,7 @@ pub(in crate::server) struct HttpListener<G> {
 
 /// Permit of an accepted connection; given back when it is dropped.
 struct ConnectionPermit<G> {
-    doors: Arc<HttpListener<G>>,
+    listener: Arc<HttpListener<G>>,
     /// Address or network that the connection counts for.
     who: IpAddr,
 }
@@ -139,9 +140,9 @@ impl<G: Handshake> HttpListener<G> {
                 }
             };
             let Some(guest) = self.admit(peer.ip().to_canonical()) else { continue };
-            let (doors, router) = (Arc::clone(&self), router.clone());
+            let (listener, router) = (Arc::clone(&self), router.clone());
             tokio::spawn(async move {
-                doors.attend(stream, peer.ip(), router).await;
+                listener.attend(stream, peer.ip(), router).await;
                 drop((guest, place));
             });
         }
@@ -161,7 +162,7 @@ impl<G: Handshake> HttpListener<G> {
         }
         *count += 1;
         self.active_gauge.inc();
-        Some(ConnectionPermit { doors: Arc::clone(self), who })
+        Some(ConnectionPermit { listener: Arc::clone(self), who })
     }
 
     /// Serves a connection to its end, and ignores its errors.
@@ -196,8 +197,8 @@ impl<G: Handshake> HttpListener<G> {
 
 impl<G> Drop for ConnectionPermit<G> {
     fn drop(&mut self) {
-        self.doors.active_gauge.dec();
-        let mut each = self.doors.each.lock().unwrap_or_else(PoisonError::into_inner);
+        self.listener.active_gauge.dec();
+        let mut each = self.listener.each.lock().unwrap_or_else(PoisonError::into_inner);
         match each.get_mut(&self.who) {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(each.remove(&self.who)),
@@ -288,8 +289,8 @@ mod tests {
             end: Duration::ZERO,
         };
         let (_ending, ended) = watch::channel(false);
-        let doors = HttpListener::new(limits, PlainTcp, Gauge::default(), |_| {}, ended);
-        let come = |address: &str| doors.admit(address.parse().unwrap());
+        let listener = HttpListener::new(limits, PlainTcp, Gauge::default(), |_| {}, ended);
+        let come = |address: &str| listener.admit(address.parse().unwrap());
         let inside: Vec<_> = (1..=3).map(|at| come(&format!("2001:db8:1:2::{at}"))).collect();
         assert_eq!(inside.iter().flatten().count(), 2);
         assert!(come("2001:db8:1:3::1").is_some() && come("192.0.2.1").is_some(), "others are not held up");
@@ -298,6 +299,6 @@ mod tests {
         drop(inside);
         assert!(come("2001:db8:1:2::9").is_some());
         drop(proxy);
-        assert!(doors.each.lock().unwrap().is_empty());
+        assert!(listener.each.lock().unwrap().is_empty());
     }
 }

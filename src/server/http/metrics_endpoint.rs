@@ -79,9 +79,9 @@ impl MetricsEndpoint {
             end: DRAIN_TIMEOUT,
         };
         let (ending, ended) = watch::channel(false);
-        let doors = HttpListener::new(limits, PlainTcp, Gauge::default(), log_stderr, ended);
-        let thread = thread::Builder::new().name("scrape".into()).spawn(move || {
-            runtime.block_on(doors.take(listener, router));
+        let http = HttpListener::new(limits, PlainTcp, Gauge::default(), log_stderr, ended);
+        let thread = thread::Builder::new().name("metrics".into()).spawn(move || {
+            runtime.block_on(http.take(listener, router));
             runtime.shutdown_timeout(DRAIN_TIMEOUT);
         })?;
         Ok(Self { address, ending, thread })

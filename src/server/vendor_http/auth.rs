@@ -20,7 +20,6 @@ pub struct Unauthenticated(pub IpAddr);
 /// Account of a request with a valid API key, within the rate limit of the key.
 #[derive(Clone, Debug)]
 pub struct AuthenticatedAccount {
-    /// The account.
     pub account: Account,
     /// Address of the client.
     pub address: IpAddr,

@@ -117,7 +117,6 @@ pub enum ServeError {
     /// The service cannot listen on an address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// The address.
         address: SocketAddr,
         /// Error of the system.
         source: io::Error,

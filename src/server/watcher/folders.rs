@@ -37,7 +37,6 @@ pub struct Folder {
     pub path: PathBuf,
     /// Name of the folder in the state file and in messages.
     pub key: String,
-    /// Its role.
     pub role: Role,
 }
 

@@ -20,7 +20,7 @@ mod state_file;
 
 pub use folders::missing;
 
-use crate::config::paths::PlacesError;
+use crate::config::paths::PathsError;
 use crate::engine::error::Deferral;
 use crate::engine::judge::Engine;
 use crate::stamp::serial::Serial;
@@ -57,7 +57,7 @@ pub enum WatchError {
     Another,
     /// Paths or configuration.
     #[error(transparent)]
-    Places(#[from] PlacesError),
+    Places(#[from] PathsError),
     /// The engine.
     #[error(transparent)]
     Undecided(#[from] Deferral),
@@ -168,8 +168,8 @@ fn prepare<'a>(engines: &'a Engines<'a>) -> Result<Scanner<'a>, WatchError> {
     let watch = engine.config.watch.clone();
     let maildir = watch.maildir.clone().ok_or(WatchError::Nothing)?;
     let state = engine.places.state()?;
-    let notebook = StateFile::open(state).map_err(WatchError::Notebook)?.ok_or(WatchError::Another)?;
-    Ok(Scanner::new(engines, maildir, watch, notebook))
+    let state_file = StateFile::open(state).map_err(WatchError::Notebook)?.ok_or(WatchError::Another)?;
+    Ok(Scanner::new(engines, maildir, watch, state_file))
 }
 
 /// Reports a lasting error once: only if the previous full scan did not have it.

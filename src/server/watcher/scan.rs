@@ -62,7 +62,7 @@ pub struct Scanner<'a> {
     engines: &'a Engines<'a>,
     maildir: PathBuf,
     watch: Watch,
-    notebook: StateFile,
+    state_file: StateFile,
     /// Messages in folders without a role. Not stored: this matters only for messages that were just moved.
     others: HashMap<PathBuf, HashSet<Name>>,
     /// Whether all messages must be searched for one that left Junk, and not only new ones.
@@ -71,8 +71,8 @@ pub struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     /// Creates a scanner of the folders that the configuration names.
-    pub fn new(engines: &'a Engines<'a>, maildir: PathBuf, watch: Watch, notebook: StateFile) -> Self {
-        Self { engines, maildir, watch, notebook, others: HashMap::new(), search: true }
+    pub fn new(engines: &'a Engines<'a>, maildir: PathBuf, watch: Watch, state_file: StateFile) -> Self {
+        Self { engines, maildir, watch, state_file, others: HashMap::new(), search: true }
     }
 
     /// Reads the settings again, and returns whether they changed.
@@ -86,8 +86,8 @@ impl<'a> Scanner<'a> {
         }
         let state = engine.places.state()?;
         // A removed state folder is not created again: a restore of it may be under way.
-        if state.is_dir() && !self.notebook.stands_in(state) {
-            self.notebook = StateFile::open(state).map_err(WatchError::Notebook)?.ok_or(WatchError::Another)?;
+        if state.is_dir() && !self.state_file.stands_in(state) {
+            self.state_file = StateFile::open(state).map_err(WatchError::Notebook)?.ok_or(WatchError::Another)?;
         }
         Ok(changed)
     }
@@ -130,7 +130,7 @@ impl<'a> Scanner<'a> {
             self.see_gone(folder, &names)?;
         }
         let now = clock::now();
-        let late = self.notebook.memory.too_late(now, self.watch.unrevoke_within);
+        let late = self.state_file.memory.too_late(now, self.watch.unrevoke_within);
         self.write(late)?;
         complete &= self.look_for_what_left(&folders, scope, report)?;
         Ok(complete)
@@ -139,7 +139,7 @@ impl<'a> Scanner<'a> {
     /// Returns the messages in the folder, and those of them that are not known.
     fn compare(&self, folder: &Folder) -> Result<(Option<HashSet<Name>>, Arrivals), WatchError> {
         let nothing = HashSet::new();
-        let known = self.notebook.memory.known(&folder.key).unwrap_or(&nothing);
+        let known = self.state_file.memory.known(&folder.key).unwrap_or(&nothing);
         let mut came = Arrivals::new();
         let names = folders::list(&folder.path, known, &mut |name, path| came.push((name, path)))
             .map_err(|source| WatchError::Folder { path: folder.path.clone(), source })?;
@@ -151,7 +151,7 @@ impl<'a> Scanner<'a> {
     /// Messages that were in Junk or Trash before the first scan are history and revoke nothing. Messages sent before
     /// it are read: the user's permission to return a stamp still holds.
     fn see_to(&mut self, folder: &Folder, came: Arrivals, report: &mut dyn Report) -> Result<bool, WatchError> {
-        let first = self.notebook.memory.known(&folder.key).is_none();
+        let first = self.state_file.memory.known(&folder.key).is_none();
         if first {
             if folder.role == Role::Away {
                 let mut notes = Vec::new();
@@ -278,7 +278,7 @@ impl<'a> Scanner<'a> {
             name,
             since: engine.now.0,
         };
-        let memory = &self.notebook.memory;
+        let memory = &self.state_file.memory;
         let traces = engine.traces(message)?;
         // It only moved from Junk to Trash, or was renamed: the revocation is not repeated.
         let held = traces.iter().filter(|it| memory.holds(&it.vendor, it.serial.as_str(), fingerprint));
@@ -302,7 +302,7 @@ impl<'a> Scanner<'a> {
         let gone = |known: Option<&HashSet<Name>>, here: &HashSet<Name>| -> Vec<Name> {
             known.into_iter().flatten().filter(|name| !here.contains(name)).copied().collect()
         };
-        let missing = gone(self.notebook.memory.known(&folder.key), here);
+        let missing = gone(self.state_file.memory.known(&folder.key), here);
         if missing.is_empty() {
             return Ok(());
         }
@@ -311,9 +311,9 @@ impl<'a> Scanner<'a> {
         if names.is_empty() {
             return Ok(());
         }
-        let left = self.notebook.memory.left().count();
+        let left = self.state_file.memory.left().count();
         self.write(vec![Event::Removed { folder: folder.key.clone(), names, at: clock::now().0 }])?;
-        self.search |= self.notebook.memory.left().count() > left;
+        self.search |= self.state_file.memory.left().count() > left;
         Ok(())
     }
 
@@ -329,7 +329,7 @@ impl<'a> Scanner<'a> {
     ) -> Result<bool, WatchError> {
         let search = self.search;
         // A moved message was renamed or written after this time.
-        let earliest = self.notebook.memory.left().map(|held| held.since).min();
+        let earliest = self.state_file.memory.left().map(|held| held.since).min();
         let mut candidates = Vec::new();
         let nothing = HashSet::new();
         for folder in folders.iter().filter(|folder| folder.role == Role::Other) {
@@ -377,9 +377,9 @@ impl<'a> Scanner<'a> {
         report: &mut dyn Report,
     ) -> Result<(), WatchError> {
         let fingerprint = short(message);
-        let back: Vec<_> = self.notebook.memory.left().filter(|held| held.message == fingerprint).cloned().collect();
+        let back: Vec<_> = self.state_file.memory.left().filter(|held| held.message == fingerprint).cloned().collect();
         for held in back {
-            let against = self.notebook.memory.other_evidence(&held.vendor, &held.serial, fingerprint);
+            let against = self.state_file.memory.other_evidence(&held.vendor, &held.serial, fingerprint);
             if let (false, Ok(serial)) = (against, Serial::new(held.serial.clone()))
                 && feedback::unrevoke(log, &held.vendor, &serial, now, self.watch.unrevoke_within)?
             {
@@ -391,7 +391,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn write(&mut self, notes: Vec<Event>) -> Result<(), WatchError> {
-        self.notebook.write(notes).map_err(WatchError::Notebook)
+        self.state_file.write(notes).map_err(WatchError::Notebook)
     }
 }
 

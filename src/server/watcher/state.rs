@@ -27,14 +27,12 @@ pub enum Event {
     },
     /// Messages in the folder were handled.
     Added {
-        /// Which folder.
         folder: String,
         /// Which messages.
         names: Vec<Name>,
     },
     /// Messages are no longer in the folder.
     Removed {
-        /// Which folder.
         folder: String,
         /// Which messages.
         names: Vec<Name>,
@@ -45,12 +43,10 @@ pub enum Event {
     RevokedBy {
         /// The stamp's vendor.
         vendor: String,
-        /// Its serial.
         serial: String,
         /// The first 16 bytes of the message's fingerprint.
         #[serde(with = "crate::grant::serde_hex::one")]
         message: MessageName,
-        /// The folder.
         folder: String,
         /// The message in it.
         name: Name,
@@ -61,7 +57,6 @@ pub enum Event {
     Unrevoked {
         /// The stamp's vendor.
         vendor: String,
-        /// Its serial.
         serial: String,
         /// The first 16 bytes of the message's fingerprint.
         #[serde(with = "crate::grant::serde_hex::one")]
@@ -74,7 +69,6 @@ pub enum Event {
 pub struct RevokedBy {
     /// The stamp's vendor.
     pub vendor: String,
-    /// Its serial.
     pub serial: String,
     /// The first 16 bytes of the message's fingerprint.
     pub message: MessageName,

@@ -24,7 +24,7 @@ pub const SUFFIX: &str = ".socket";
 pub const LIMITS: Limits = Limits::HEAD_ONLY;
 
 /// Timeout of a short frame once it has begun.
-const MOMENT: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The head of [`Kind::Defer`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +55,9 @@ pub(in crate::store) fn request_spend(
     let mut channel = Connection::new(stream);
     let Ok(head) = serde_json::to_vec(question) else { return Ok(None) };
     let wait = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    let answer = channel.send(Kind::Spend, &head, &[], MOMENT).and_then(|()| channel.receive(LIMITS, wait, MOMENT));
+    let answer = channel
+        .send(Kind::Spend, &head, &[], POLL_INTERVAL)
+        .and_then(|()| channel.receive(LIMITS, wait, POLL_INTERVAL));
     match answer {
         Ok(Some(Frame { kind: Kind::SpendResult, head, .. })) => Ok(serde_json::from_slice(&head).ok()),
         Ok(Some(Frame { kind: Kind::Defer, head, .. })) => Err(StoreError::Told(decode_error(&head).what)),
@@ -72,8 +74,8 @@ pub(in crate::store) fn request_spend(
 /// `None` when no holder that grants leases listens.
 pub(in crate::store) fn acquire_lease(place: &SafePath, wait: Duration) -> Option<UnixStream> {
     let mut channel = Connection::new(unix_socket::connect(&place.path(SUFFIX)).ok()?);
-    channel.send(Kind::Acquire, b"{}", &[], MOMENT).ok()?;
-    let answer = channel.receive(LIMITS, wait.max(Duration::from_millis(1)), MOMENT).ok()??;
+    channel.send(Kind::Acquire, b"{}", &[], POLL_INTERVAL).ok()?;
+    let answer = channel.receive(LIMITS, wait.max(Duration::from_millis(1)), POLL_INTERVAL).ok()??;
     (answer.kind == Kind::Acquired).then(|| channel.into_stream())
 }
 

@@ -35,7 +35,7 @@ const POLL_INTERVAL: Duration = Duration::from_micros(500);
 pub(in crate::store) struct CombiningLeader {
     listener: UnixListener,
     path: PathBuf,
-    guests: Vec<Waiter>,
+    waiters: Vec<Waiter>,
     /// Whether the socket stays behind as a sign for the next leader.
     sign: bool,
 }
@@ -56,7 +56,7 @@ impl CombiningLeader {
         let path = socket(path);
         let listener = unix_socket::listen(&path, 0o600)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, path, guests: Vec::new(), sign: false })
+        Ok(Self { listener, path, waiters: Vec::new(), sign: false })
     }
 
     /// Accepts followers, waits a little while more arrive, and returns their requests.
@@ -75,16 +75,16 @@ impl CombiningLeader {
     }
 
     fn asked(&self) -> Vec<SpendRequest> {
-        self.guests.iter().filter_map(|guest| guest.asked.clone()).collect()
+        self.waiters.iter().filter_map(|waiter| waiter.asked.clone()).collect()
     }
 
     /// Sends the answers, in the order of the requests.
     pub(in crate::store) fn respond(&mut self, answers: impl IntoIterator<Item = (Kind, Vec<u8>)>) {
-        let owed = self.guests.iter_mut().filter(|guest| guest.asked.is_some());
-        for (guest, (kind, head)) in owed.zip(answers) {
-            guest.tell(kind, &head);
+        let owed = self.waiters.iter_mut().filter(|waiter| waiter.asked.is_some());
+        for (waiter, (kind, head)) in owed.zip(answers) {
+            waiter.tell(kind, &head);
         }
-        self.guests.retain(|guest| !guest.closed);
+        self.waiters.retain(|waiter| !waiter.closed);
     }
 
     /// Whether an earlier leader left its socket beside the log `path` while followers were still arriving.
@@ -104,8 +104,9 @@ impl CombiningLeader {
     /// Reads and accepts what is ready, waiting up to `wait`.
     /// Returns whether anything was.
     fn look(&mut self, wait: Duration) -> bool {
-        let open = self.guests.len() < MAX_WAITERS;
-        let mut watched: Vec<_> = self.guests.iter().map(|guest| PollFd::new(&guest.stream, PollFlags::IN)).collect();
+        let open = self.waiters.len() < MAX_WAITERS;
+        let mut watched: Vec<_> =
+            self.waiters.iter().map(|waiter| PollFd::new(&waiter.stream, PollFlags::IN)).collect();
         if open {
             watched.push(PollFd::new(&self.listener, PollFlags::IN));
         }
@@ -116,19 +117,19 @@ impl CombiningLeader {
         let ready: Vec<bool> = watched.iter().map(|fd| !fd.revents().is_empty()).collect();
         drop(watched);
         let mut came = false;
-        for (guest, ready) in self.guests.iter_mut().zip(&ready) {
-            if *ready && !guest.closed {
-                guest.read();
+        for (waiter, ready) in self.waiters.iter_mut().zip(&ready) {
+            if *ready && !waiter.closed {
+                waiter.read();
                 came = true;
             }
         }
-        self.guests.retain(|guest| !guest.closed);
-        while open && self.guests.len() < MAX_WAITERS {
+        self.waiters.retain(|waiter| !waiter.closed);
+        while open && self.waiters.len() < MAX_WAITERS {
             let Ok((stream, _)) = self.listener.accept() else { break };
             if stream.set_nonblocking(true).is_ok() {
-                let mut guest = Waiter { stream, buffer: Vec::new(), asked: None, closed: false };
-                guest.read();
-                self.guests.push(guest);
+                let mut waiter = Waiter { stream, buffer: Vec::new(), asked: None, closed: false };
+                waiter.read();
+                self.waiters.push(waiter);
                 came = true;
             }
         }

@@ -30,7 +30,6 @@ const DIRTY: &[u8] = b"at work\n";
 /// How long to wait for a taken lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// Not at all.
     No,
     /// Waits this long, and asks a holder that is a daemon for a lease.
     For(Duration),

@@ -292,20 +292,20 @@ impl Redb {
     /// Spends as the lock holder, and answers followers until none arrive or [`LEADER_TIME_LIMIT`] is over.
     fn spend_as_leader(&self, ask: &SpendRequest) -> Result<SpendResult, StoreError> {
         // A process that cannot listen spends alone, and the others wait for the lock.
-        let Ok(mut company) = CombiningLeader::bind(&self.path) else { return single(self.spend_batch(&[ask])?) };
+        let Ok(mut leader) = CombiningLeader::bind(&self.path) else { return single(self.spend_batch(&[ask])?) };
         let began = Instant::now();
-        let mut asked = company.collect_requests();
-        let mine = self.answer_with(&mut company, Some(ask), &asked)?;
+        let mut asked = leader.collect_requests();
+        let mine = self.answer_with(&mut leader, Some(ask), &asked)?;
         loop {
-            asked = company.collect_requests();
+            asked = leader.collect_requests();
             if asked.is_empty() {
                 break;
             }
-            self.answer_with(&mut company, None, &asked)?;
+            self.answer_with(&mut leader, None, &asked)?;
             if began.elapsed() >= LEADER_TIME_LIMIT {
-                asked = company.hand_off();
+                asked = leader.hand_off();
                 if !asked.is_empty() {
-                    self.answer_with(&mut company, None, &asked)?;
+                    self.answer_with(&mut leader, None, &asked)?;
                 }
                 break;
             }
@@ -316,7 +316,7 @@ impl Redb {
     /// Commits one batch: returns the answer to `mine`, and sends the followers theirs.
     fn answer_with(
         &self,
-        company: &mut CombiningLeader,
+        leader: &mut CombiningLeader,
         mine: Option<&SpendRequest>,
         asked: &[SpendRequest],
     ) -> Result<Option<Result<SpendResult, StoreError>>, StoreError> {
@@ -325,11 +325,11 @@ impl Redb {
             Ok(answers) => {
                 let mut answers = answers.into_iter();
                 let first = mine.and_then(|_| answers.next());
-                company.respond(answers.map(|it| client::encode_reply(&it)));
+                leader.respond(answers.map(|it| client::encode_reply(&it)));
                 Ok(first)
             }
             Err(error) => {
-                company.respond(asked.iter().map(|_| client::encode_deferral(&error.to_string(), None)));
+                leader.respond(asked.iter().map(|_| client::encode_deferral(&error.to_string(), None)));
                 // Only a batch with `mine` in it fails the caller: otherwise the caller has its answer already.
                 if mine.is_some() { Err(error) } else { Ok(None) }
             }

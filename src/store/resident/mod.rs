@@ -43,7 +43,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct ResidentLog {
     inner: Arc<Core>,
-    scribe: Option<JoinHandle<()>>,
+    flusher: Option<JoinHandle<()>>,
     attendant: Mutex<Option<LogServer>>,
 }
 
@@ -189,10 +189,10 @@ impl ResidentLog {
         let (grace, turn) = (AtomicI64::new(grace), GroupCommit::new(MAX_BATCH));
         let recalled = AtomicBool::new(false);
         let inner = Arc::new(Core { log, grace, recalled, turn, state, changed, slots, attended });
-        let scribe = Arc::clone(&inner);
-        let scribe = thread::Builder::new().name("tables".into()).spawn(move || scribe.flush_loop());
-        let scribe = scribe.map_err(|source| StoreError::from_io("serve", path, source))?;
-        Ok(Self { inner, scribe: Some(scribe), attendant: Mutex::default() })
+        let flusher = Arc::clone(&inner);
+        let flusher = thread::Builder::new().name("tables".into()).spawn(move || flusher.flush_loop());
+        let flusher = flusher.map_err(|source| StoreError::from_io("serve", path, source))?;
+        Ok(Self { inner, flusher: Some(flusher), attendant: Mutex::default() })
     }
 
     /// Listens anew if the socket, or its folder, is gone.
@@ -255,8 +255,8 @@ impl Drop for ResidentLog {
         self.recall();
         self.inner.state().over = true;
         self.inner.changed.notify_all();
-        if let Some(scribe) = self.scribe.take() {
-            let _ = scribe.join();
+        if let Some(flusher) = self.flusher.take() {
+            let _ = flusher.join();
         }
         if let Ok(mut state) = self.inner.up_to_date()
             && self.inner.remove_wal(&mut state).is_ok()

@@ -21,7 +21,7 @@ fn list(home: &Home) -> Vec<Value> {
     value["messages"].as_array().unwrap().clone()
 }
 
-/// Holds a letter and returns its short name.
+/// Holds a message and returns its short name.
 fn hold(home: &Home, message: &[u8]) -> String {
     let before: Vec<Value> = list(home);
     home.run(["deliver"], message).exits(0);
@@ -248,7 +248,7 @@ fn what_is_held_for_too_long_goes_with_a_line() {
     age(&home, &young, 29 * day);
     assert_eq!(home.run(["held", "expire"], b"").exits(0).text(), format!("{old}: expired\n"));
     assert_eq!(events(&home), [("expired".to_owned(), old)]);
-    // deliver does it by itself, once a day; 0d is for ever.
+    // deliver expires held mail once a day; 0d means never.
     home.run(["deliver", "--now", "2099-01-01T00:00:00Z"], &letter("p")).exits(0);
     assert_eq!(list(&home).len(), 2, "a pretended time takes nothing away");
     let pretended = list(&home)[1]["id"].as_str().unwrap().to_owned();
@@ -286,7 +286,7 @@ fn no_clock_that_is_wrong_for_a_while_takes_held_mail_away() {
         assert!(said.stderr.contains("system clock is wrong: 2020-01-01"), "{}", said.stderr);
     }
     assert_eq!(list(&home), Vec::<Value>::new());
-    // A time that is pretended is no time to count from.
+    // A time given by --now does not count.
     home.run(["deliver", "--now", "2020-01-01T00:00:00Z"], &letter("1")).exits(0);
     tidied_before(&home);
     home.run(["deliver"], &home.stamped(&letter("2"))).exits(0);
@@ -333,7 +333,7 @@ fn a_message_that_is_added_is_judged_and_not_spent() {
     let held = only(&home.state().join("held"));
     assert!(held.starts_with(b"Digital-Stamp-Class: first-class; reason=paid;") && held.ends_with(&message));
     home.classify(&message).exits(0).says("first-class paid");
-    // On the mail path: whatever is wrong, it waits.
+    // On the mail path every error defers.
     home.run(["held", "add", "surplus"], &message).exits(75);
     home.run(["--state", "/proc/nowhere", "held", "add"], &message).exits(75);
     home.run(["held", "add", "--recipient", "x"], &message).exits(75);

@@ -1,5 +1,5 @@
-//! Deliveries that are killed, and many at once: a message is in the Maildir at least once when its sender is told so, it is
-//! never there in part, and it is doubled only as Maildirs allow: when the kill came between delivery and answer.
+//! Deliveries that are killed, and many at once: a message is in the Maildir at least once when its sender is told so,
+//! it is never there in part, and it is doubled only as Maildirs allow: when the kill came between delivery and answer.
 
 use super::{maildir_of, only, seen};
 use crate::support::{ALICE, Home, letter, run, stamped, traced_with};
@@ -27,7 +27,8 @@ const CALLS: [&str; 16] = [
     "exit_group",
 ];
 
-/// Runs the command that `command` makes for the n-th time, killed at the n-th call of this name, for every n that there is.
+/// Runs the command that `command` makes for the n-th time, killed at the n-th call of this name, for every n that
+/// there is.
 fn killed_at_every(
     home: &Home,
     call: &str,
@@ -118,7 +119,7 @@ fn a_release_killed_anywhere_leaves_the_message_in_one_place_at_least() {
         [("openat", "release"), ("write", "release"), ("fsync", "allow"), ("linkat", "release"), ("unlinkat", "allow")]
     {
         for n in 1.. {
-            // Each of another sender: who is allowed is not held again.
+            // Each from another sender, because mail of an allowed sender is not held again.
             let sender = format!("{call}{n}@y.example");
             let message = String::from_utf8(letter("1")).unwrap().replace("bob@y.example", &sender).into_bytes();
             home.run(["deliver"], &message).exits(0);

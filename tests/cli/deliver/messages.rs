@@ -1,4 +1,4 @@
-//! What is delivered: into the folder of its class, byte for byte as it came, under a name of its own.
+//! Delivered messages: each in the folder of its class, byte for byte as it came, under a unique name.
 
 use super::{maildir_of, only, seen};
 use crate::support::programs::{Sample, contents, expected, field, one_of_each, program};

@@ -1,5 +1,5 @@
-//! `mailstamp deliver` and the mail that it holds: every message ends in one folder, whole, or stays with the mail system,
-//! whatever message it is and whatever happens to the program, the disk and the folders.
+//! `mailstamp deliver` and its held mail: every message ends in one folder, whole, or stays with the mail system. This
+//! holds for every message, and for every fault of the program, the disk and the folders.
 
 mod held;
 mod killed;

@@ -1,5 +1,5 @@
-//! Folders that cannot be used, disks that fail: 75, one line that says why, nothing in any folder; and when the trouble is
-//! over, the message as if nothing had been.
+//! Unusable folders and failing disks: exit status 75, one line with the reason, and nothing in any folder. After the
+//! fault the message is delivered as usual.
 
 use super::{maildir_of, only, seen};
 use crate::support::programs::{block, chmod, field};
@@ -204,7 +204,7 @@ fn a_delivery_that_fails_here_uses_up_no_redelivery() {
     fs::remove_file(&inbox).unwrap();
     home.run(["deliver"], &message).exits(0);
     assert!(field(&only(&inbox), "Digital-Stamp-Class").unwrap().starts_with("first-class; reason=paid;"));
-    // Fails that come after the stamp was spent do count: a disk that breaks in between. The limit is 200 by default.
+    // Failures after the stamp was spent do count: a disk that breaks in between. The limit is 200 by default.
     let message = home.stamped(&letter("2"));
     let failing = || {
         let (said, _) = traced_with(home.command().arg("deliver"), &["-e", "inject=linkat:error=EIO"], &message);
@@ -231,7 +231,7 @@ fn a_good_stamp_is_not_spent_before_there_is_room_aside() {
     fs::remove_file(&held).unwrap();
     home.run(["deliver"], &message).exits(0);
     assert!(field(&only(&held), "Digital-Stamp-Class").unwrap().starts_with("first-class; reason=paid;"));
-    // The room goes again when it is not needed.
+    // The reserved space is released when it is not needed.
     home.run(["deliver"], &letter("2")).exits(0);
     only(&maildir_of(&home).join(".Unstamped"));
     assert_eq!((seen(&held).len(), fs::read_dir(held.join("tmp")).unwrap().count()), (1, 0));

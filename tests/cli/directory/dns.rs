@@ -88,7 +88,7 @@ fn a_known_key_that_dns_does_not_list_is_no_contradiction() {
 fn without_dnssec_dns_gives_no_key_and_still_takes_away() {
     let served = unsigned_below_a_signed_root();
     let home = &served.home;
-    // Vouching is not enough when nothing proves who speaks.
+    // `channel` is not enough when the channel is not authenticated.
     served.list(&served.anchor, "new_keys = \"channel\"");
     let run = refresh(home, None).exits(0);
     assert_eq!(run.text(), format!("{VENDOR}  dns  version {}, not authenticated\n", version(home)));

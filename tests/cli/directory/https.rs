@@ -54,7 +54,7 @@ fn a_certificate_of_another_authority_is_refused() {
     let other = Authority::new(&home.file("other"));
     let run = refresh(&home, Some(other.file())).exits(65);
     assert!(run.stderr.starts_with("mailstamp: alarm: ") && run.stderr.contains("certificate"), "{}", run.stderr);
-    // And the system's authorities know nothing of this one.
+    // And the system's authorities do not know this one.
     refresh(&home, None).exits(65);
     assert_eq!(web.requests(), Vec::<String>::new());
     assert_eq!(says(&home, "b"), "unverified unknown-key");
@@ -118,7 +118,7 @@ fn a_lower_version_is_refused_wherever_it_comes_from() {
     assert!(run.stderr.contains(&format!("went back to version {first}; {second} was accepted")), "{}", run.stderr);
     assert_eq!(says(&home, "b"), "invalid key-revoked");
     assert!(home.run(["doctor"], b"").exits(78).text().contains(&format!("went back to version {first}")));
-    // A file of the user's goes back no more than a server does.
+    // The version in a file of the user cannot go back either.
     fs::write(home.file(".config/mailstamp/vendors/old.json"), &old).unwrap();
     assert_eq!(says(&home, "b"), "invalid key-revoked");
     fs::write(home.file("mirror"), &old).unwrap();
@@ -133,7 +133,7 @@ fn a_lower_version_is_refused_wherever_it_comes_from() {
 fn a_directory_of_another_key_is_refused_whoever_serves_it() {
     let (home, authority, web) = served();
     refresh(&home, Some(authority.file())).exits(0);
-    // The server is taken over: another key under the known name, and one under a new name.
+    // An attacker controls the server: another key under the known name, and one under a new name.
     let (thief, accepted) = (Home::bare(), version(&home));
     for (kid, says_why) in [("a", "is invalid under the known key a"), ("x", "no known key signed it")] {
         keygen(&thief, VENDOR, kid);
@@ -228,7 +228,7 @@ fn a_source_that_is_away_is_stood_in_for_and_its_silence_ends_trust_in_time() {
     }
     let doctor = in_two_days(&["doctor"]).exits(78).text();
     assert!(doctor.contains("has expired, so its stamps are unverified"), "{doctor}");
-    // The user may prefer that such mail waits. Who only looks need not.
+    // The user may prefer that such mail waits. `explain` and the like don't need to wait.
     home.configure("addresses = [\"alice@x.example\"]\n[stamps]\ndefer_stale = true");
     let message = stamped_as(&home, VENDOR, "a", &[]);
     let run = home.run(["classify", "--now", &later], &message).exits(75);
@@ -238,7 +238,7 @@ fn a_source_that_is_away_is_stood_in_for_and_its_silence_ends_trust_in_time() {
     home.classify(&message).exits(0).says("first-class paid");
 }
 
-/// A time so many days from now, in seconds.
+/// Returns the time in the given number of days from now, in seconds.
 fn days_from_now(days: u64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     (now + days * 86_400).to_string()

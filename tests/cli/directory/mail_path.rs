@@ -1,4 +1,4 @@
-//! The mail path and the network: it has none. What was fetched costs nothing where nothing was fetched.
+//! The mail path never uses the network. Fetched directories cost nothing where none were fetched.
 
 use super::vendor::{VENDOR, home, keygen, list, publish, refresh, source, stamped};
 use crate::support::{ALICE, letter, traced};
@@ -40,7 +40,7 @@ fn a_message_that_names_a_thousand_vendors_opens_no_connection() {
     {
         let (run, calls) = traced(home.command().arg("classify"), "network", message);
         run.says(verdict);
-        // The system's log, and the look for a resident process: both on this machine.
+        // Syslog, and the search for a daemon: both on this machine.
         let sockets: Vec<&str> = calls.lines().filter(|line| line.contains("socket(")).collect();
         assert!(!sockets.is_empty() && sockets.iter().all(|socket| socket.contains("AF_UNIX")), "{calls}");
         assert!(sockets.iter().filter(|socket| socket.contains("SOCK_DGRAM")).count() == 1, "{calls}");

@@ -1,5 +1,5 @@
-//! Keys come and go: what that does to stamps that are out, for a user who refreshes, one who was away, and one who never
-//! heard of it.
+//! Key rotation and its effect on stamps that were issued before, for a user that refreshes, one that missed editions,
+//! and one that never refreshes.
 
 use super::vendor::{VENDOR, home, keygen, list, publish, refresh, says, source, stamped, version};
 use crate::support::{ALICE, Home, run};
@@ -85,7 +85,7 @@ fn what_was_fetched_rests_on_the_pin_and_goes_with_it() {
     publish(&home, &["b", "a"], &[]);
     refresh(&home, None).exits(0);
     assert_eq!(says(&home, "b"), "first-class paid");
-    // The vendor begins anew, and tells the user so by hand.
+    // The vendor begins anew, and the user replaces the document by hand.
     let fresh = Home::bare();
     keygen(&fresh, VENDOR, "n");
     publish(&fresh, &["n"], &[]);

@@ -1,4 +1,4 @@
-//! A vendor who publishes, and a user who lists where: what all these tests begin with.
+//! A vendor that publishes, and a user that lists its source: the start of all these tests.
 
 use crate::support::{ALICE, Home, Run, letter, run};
 use std::fs;
@@ -76,12 +76,12 @@ pub fn stamped_as(home: &Home, vendor: &str, kid: &str, more: &[&str]) -> Vec<u8
     home.affix(stamp.trim(), &letter(&format!("under-{kid}")))
 }
 
-/// What a look at a message under this key says; nothing is spent.
+/// Returns the dry-run verdict on a message under this key; nothing is spent.
 pub fn says(home: &Home, kid: &str) -> String {
     verdict(home, &stamped(home, kid))
 }
 
-/// What a look at a message says.
+/// Returns the dry-run verdict on a message.
 pub fn verdict(home: &Home, message: &[u8]) -> String {
     home.run(["classify", "--dry-run", "--exit-zero"], message).exits(0).text().trim_end().to_owned()
 }

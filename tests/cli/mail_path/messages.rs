@@ -1,5 +1,5 @@
-//! Odd messages through `classify` and `filter`: every byte comes out again behind our field, forged results are gone, and
-//! size costs no more than it must.
+//! Odd messages through `classify` and `filter`: every byte comes out again behind our field, forged results are gone,
+//! and size costs no more than it must.
 
 use crate::support::{ALICE, Home, MAILSTAMP, letter, run, stamped};
 use std::process::Command;
@@ -121,7 +121,7 @@ fn a_message_beyond_the_limit_passes_whole_and_keeps_its_stamp() {
 
 #[test]
 fn a_forged_result_does_not_hide_behind_the_limit() {
-    // Threat 8: a header that is longer than what is looked at is still cleared to its end.
+    // Threat 8: a header beyond the limit of reading is still cleared to its end.
     let home = Home::new();
     home.configure(&format!("addresses = [\"{ALICE}\"]\nmax_message_size = 1000"));
     let forged = "Digital-Stamp-Class: first-class; reason=paid\n";

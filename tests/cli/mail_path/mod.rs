@@ -1,5 +1,6 @@
-//! The program between a message and its mailbox: no message is lost, none is changed beyond our fields, our own trouble
-//! defers it and never decides it, whatever message comes and whatever happens to the program, its files and its callers.
+//! The program between a message and its mailbox: no message is lost, and none is changed beyond our fields. A problem
+//! of mailstamp itself defers a message and never decides it. This holds for every message, and for every fault of the
+//! program, its files and its callers.
 
 mod messages;
 mod state;

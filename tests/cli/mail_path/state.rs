@@ -1,4 +1,4 @@
-//! Whose state it is, moving it, and what `doctor` and `trust add` say about what is in place.
+//! The state of each user, moving it, and the answers of `doctor` and `trust add` about it.
 
 use crate::support::{ALICE, Home, MAILSTAMP, Run, letter, run, stamped, traced_with};
 use serde_json::Value;
@@ -83,7 +83,7 @@ fn a_home_that_is_not_mounted_is_no_empty_home() {
     let config = away.join(".config/mailstamp/config.toml");
     let elsewhere = ["--config", config.to_str().unwrap(), "classify"];
     for args in [&["classify"][..], &["filter"], &["deliver"], &["held", "add"]] {
-        waits(ask(args, &letter("1")), "home is none");
+        waits(ask(args, &letter("1")), "home is not a folder");
     }
     fs::rename(&away, &mounted).unwrap();
     ask(&["classify"], &letter("1")).exits(10).says("allowed rule");
@@ -94,8 +94,11 @@ fn a_home_that_is_not_mounted_is_no_empty_home() {
     let elsewhere = [elsewhere[0], config.to_str().unwrap(), elsewhere[2]];
     ask(&elsewhere, &stamped(&stamp("1"), &letter("2"))).exits(0).says("first-class paid");
     fs::rename(&mounted, &away).unwrap();
-    waits(ask(&elsewhere, &stamped(&stamp("1"), &letter("3"))), "home is none");
-    waits(ask(&elsewhere, b"From: carol@z.example\n\nWhether she was let through is not known.\n"), "home is none");
+    waits(ask(&elsewhere, &stamped(&stamp("1"), &letter("3"))), "home is not a folder");
+    waits(
+        ask(&elsewhere, b"From: carol@z.example\n\nWhether she was let through is not known.\n"),
+        "home is not a folder",
+    );
     fs::rename(&away, &mounted).unwrap();
     ask(&elsewhere, &stamped(&stamp("1"), &letter("3"))).exits(10);
     ask(&elsewhere, &stamped(&stamp("1"), b"From: carol@z.example\n\nx\n")).exits(21).says("used used");
@@ -112,7 +115,7 @@ fn the_folder_above_a_state_that_is_named_is_not_made() {
         let message = stamped(&home.mint(ALICE, serial), &letter(serial));
         let args = ["classify", "--recipient", ALICE];
         let said = home.run(args, &message).exits(75);
-        let why = format!("{} is none", home.file(missing).display());
+        let why = format!("{} is not a folder", home.file(missing).display());
         assert!(said.stderr.contains(&why) && !home.file("disk").exists(), "{}", said.stderr);
         fs::create_dir_all(home.file(missing)).unwrap();
         home.run(args, &message).exits(0).says("first-class paid");
@@ -123,8 +126,8 @@ fn the_folder_above_a_state_that_is_named_is_not_made() {
     let named = home.file("disk/state");
     home.run(["--state", named.to_str().unwrap(), "classify"], &message).exits(75);
     assert!(!home.file("disk").exists());
-    // A home that is another in each folder is none, and neither is a file.
-    for (value, why) in [(".", "HOME is not set"), ("/dev/null", "/dev/null is none")] {
+    // A relative path is no home, and neither is a file.
+    for (value, why) in [(".", "HOME is not set"), ("/dev/null", "/dev/null is not a folder")] {
         let said = run(home.command().env("HOME", value).arg("classify"), &message).exits(75);
         assert!(said.stderr.contains(why), "{}", said.stderr);
     }

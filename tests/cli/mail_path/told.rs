@@ -1,11 +1,11 @@
-//! What is told of deliveries: syslog, the verdict log, JSON; and that nothing from outside can write more than its value.
+//! Reports of deliveries: syslog, the verdict log, JSON. Text from outside cannot write more than its value.
 
 use crate::support::programs::PATIENCE;
 use crate::support::{ALICE, Home, letter, traced, traced_with};
 use serde_json::Value;
 use std::os::unix::net::UnixDatagram;
 
-/// A letter that would move the cursor, begin lines and end parameters, if it could.
+/// A message that tries to move the cursor, begin lines and end parameters.
 fn hostile() -> Vec<u8> {
     b"From: \"\x1b[31m\" <eve\x1b]0;x\x07@z.example>\nMessage-ID: <a\x1b[2J\xe2\x80\xae\n class=first-class\n ;reason=paid\x7f\r@z>\n\
       Digital-Stamp: v4.public.x\n\nhello\n"

@@ -1,5 +1,5 @@
-//! Our own trouble: wrong arguments, a broken configuration, files that cannot be used, streams that end, a wrong clock.
-//! On the mail path all of it is 75, and nothing was written to standard output.
+//! Problems of mailstamp itself: wrong arguments, a broken configuration, unusable files, streams that end, a wrong
+//! clock. On the mail path all of them are exit status 75, and nothing was written to standard output.
 
 use crate::support::{ALICE, Home, MAILSTAMP, Run, letter, run, traced_with};
 use std::ffi::OsStr;
@@ -145,7 +145,7 @@ fn a_state_that_cannot_be_used_defers_stamped_mail_only() {
     let home = Home::new();
     let log = home.state().join("used.redb");
     let mut count = 0;
-    // Whatever is planted, it is refused, and when it is taken away the message is accepted.
+    // Every planted file is refused; when it is removed, the message is accepted.
     let mut refused = |plant: &dyn Fn(), why: &str, args: &[&str], undo: &dyn Fn()| {
         count += 1;
         let stamped = home.stamped(&letter(&count.to_string()));
@@ -157,7 +157,7 @@ fn a_state_that_cannot_be_used_defers_stamped_mail_only() {
     };
     let mode = |mode| fs::set_permissions(home.state(), Permissions::from_mode(mode)).unwrap();
     let local = home.file(".local");
-    // No folder can be made: for root too, who may write into read-only ones.
+    // No folder can be made, not even by root, which may write into read-only ones.
     refused(&|| fs::write(&local, "").unwrap(), "folder", &[], &|| fs::remove_file(&local).unwrap());
     refused(&|| (), "/proc/nowhere", &["--state", "/proc/nowhere"], &|| ());
     refused(&|| mode(0o777), "others may write", &[], &|| mode(0o700));

@@ -1,4 +1,4 @@
-//! Whole exchanges through a real Postfix with two users: what the challenge says can be followed to the letter, and two
+//! Whole exchanges through a real Postfix with two users: the instructions of the challenge work as written, and two
 //! mailstamps do not answer each other. Needs root.
 
 use crate::support::postfix::{Postfix, User};
@@ -27,8 +27,8 @@ fn mailstamp(home: &Home, postfix: &Postfix, user: &User, address: &str) {
     user.move_in(home);
 }
 
-/// A Postfix for both, which vouches for senders whose domain it knows as a boundary does. Its users may not use its own
-/// queue (sendmail(8) refuses another's configuration), so theirs is swaks.
+/// A Postfix for both, which vouches for senders whose domain it knows as a boundary does. Its users may not use its
+/// own queue (sendmail(8) refuses another's configuration), so theirs is swaks.
 fn postfix(alice: &User, bob: &User) -> Postfix {
     let vouch = |domain: &str| {
         format!("{{ {domain} = PREPEND Authentication-Results: mx.x.example; spf=pass smtp.mailfrom={domain} }}")
@@ -57,7 +57,7 @@ fn arrives(postfix: &Postfix, user: &User, count: usize) -> Vec<Vec<u8>> {
     eventually_or("a message", there, || postfix.log())
 }
 
-/// What the verdict log of a user says of replies.
+/// Returns the lines about replies in the verdict log of a user.
 fn replies(user: &User) -> Vec<String> {
     let log = fs::read_to_string(user.file(".local/state/mailstamp/verdicts.jsonl")).unwrap_or_default();
     // The last line may be on its way.
@@ -146,7 +146,7 @@ fn two_mailstamps_answer_each_other_once() {
     let wanted = ["not-replied null-sender", "replied challenge"];
     let told = || (replies(&alice) == wanted && replies(&bob) == wanted).then_some(());
     eventually_or("both replies", told, || format!("{:?} {:?}\n{}", replies(&alice), replies(&bob), postfix.log()));
-    // Two letters and two challenges, all held, and nothing is under way.
+    // Two messages and two challenges, all held, and nothing is in transit.
     let queue = || {
         let listed =
             run(Command::new(program("postqueue", "postfix")).arg("-c").arg(postfix.file("etc")).arg("-j"), b"");

@@ -1,5 +1,5 @@
-//! Every fixture in `fixtures/replies/` through `mailstamp reply test`: a message, and a `.toml` of the same name that says
-//! whether its sender gets a reply; `fixtures/README.md` explains the form.
+//! Every fixture in `fixtures/replies/` through `mailstamp reply test`: a message, and a `.toml` of the same name that
+//! says whether its sender gets a reply; `fixtures/README.md` explains the form.
 
 use crate::support::Home;
 use mailstamp::autoreply::eligibility::Kind;
@@ -114,7 +114,7 @@ impl Fixture {
     }
 }
 
-/// What holds of every reply, whatever it answers (RFC 3834 section 3).
+/// Checks what holds for every reply (RFC 3834 section 3).
 fn is_sound(letter: &str) -> Result<(), &'static str> {
     let names: Vec<String> = Message::parse(letter.as_bytes())
         .fields()

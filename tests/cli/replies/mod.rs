@@ -1,5 +1,5 @@
-//! Automatic replies: the fixtures in `fixtures/replies/`, sending under all troubles, and whole exchanges through a real
-//! mail system.
+//! Automatic replies: the fixtures in `fixtures/replies/`, sending under all kinds of faults, and whole exchanges
+//! through a real mail system.
 
 mod exchange;
 mod fixtures;

@@ -1,5 +1,5 @@
-//! Sending, with a script in place of sendmail(8): once for a sender however many deliveries run at once, never above the
-//! ceiling, written down before, and without any effect on the message that is answered.
+//! Sending, with a script in place of sendmail(8): once for a sender however many deliveries run at once, never above
+//! the ceiling, written down before, and without any effect on the message that is answered.
 
 use crate::support::programs::{contents, expected, maildir, stand_in};
 use crate::support::{ALICE, Home, Run, letter, run, traced};
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A home with challenges switched on, and a sendmail that keeps every letter in a file of its own.
+/// A home with challenges switched on, and a sendmail that keeps every message in a separate file.
 pub struct Sender {
     pub home: Home,
 }
@@ -43,7 +43,7 @@ impl Sender {
         stand_in(&self.path(), &format!("#!/bin/sh\n{script}\n"));
     }
 
-    /// The letters that were sent, each with the arguments of its sendmail.
+    /// Returns the messages that were sent, each with the arguments of its sendmail.
     pub fn sent(&self) -> Vec<(String, String)> {
         let folders = fs::read_dir(self.home.file("sendmail.sent")).unwrap().map(|entry| entry.unwrap().path());
         let read = |path: PathBuf| fs::read_to_string(path).unwrap();
@@ -55,7 +55,7 @@ impl Sender {
     }
 }
 
-/// A letter with its Return-Path.
+/// Returns a message with its Return-Path.
 pub fn from(sender: &str, id: &str) -> Vec<u8> {
     [format!("Return-Path: <{sender}>\n").as_bytes(), &letter(id)].concat()
 }
@@ -96,7 +96,7 @@ fn a_challenge_goes_once_and_says_how_to_get_through() {
     let (replied, lately) = ((Some("replied"), Some("challenge")), (Some("not-replied"), Some("lately")));
     assert_eq!(told, [replied, lately, lately]);
     assert!(alice.home.run(["log"], b"").exits(0).text().contains("replied challenge"));
-    // What was done about a sender is no verdict.
+    // A reply to a sender is no verdict.
     assert!(alice.home.run(["stats", "--json"], b"").exits(0).text().contains("\"messages\":0"));
 }
 
@@ -206,7 +206,7 @@ fn the_fate_of_the_message_never_depends_on_its_reply() {
         assert_eq!(run.stderr.lines().count(), 1, "{trouble}: {run:?}");
         let log = alice.home.run(["log", "--json"], b"").text();
         assert!(log.contains("\"event\":\"reply-failed\""), "{trouble}: {log}");
-        // It is not tried again, and the next message finds its place as this one does.
+        // It is not tried again, and the next message is delivered like this one.
         if trouble != "no template" {
             alice.send(&from(BOB, "1")).exits(0).says("no lately");
         }
@@ -240,8 +240,8 @@ fn deliver_holds_the_message_and_then_says_until_when() {
     assert_eq!(maildir(&inbox).len(), 1);
 }
 
-/// The files in the home that a command opens, and what it starts. The look for a resident process, which only judging has,
-/// is not among them.
+/// Returns the files in the home that a command opens, and the programs that it starts, without the search for a
+/// daemon, which only judging commands do.
 fn opens(alice: &Sender, args: &[&str], message: &[u8]) -> (Run, Vec<String>) {
     let calls = "openat,open,execve,connect,clone,clone3,fork,vfork";
     let (run, notes) = traced(alice.home.command().args(args), calls, message);
@@ -298,7 +298,7 @@ fn own_words_are_checked_before_they_are_needed() {
         (b"a\n{price", "line 2: a brace"),
         (b"\xff", "not UTF-8"),
         (&[b'a'; 9000], "larger than 8 KiB"),
-        (b" ", "it is empty"),
+        (b" ", "empty template"),
     ] {
         configure(wrong);
         let checked = alice.home.run(["config", "check"], b"").exits(78);

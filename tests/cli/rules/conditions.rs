@@ -1,4 +1,5 @@
-//! Each condition against messages that it fits and messages that it just does not fit, through the text of a rules file.
+//! Each condition against messages that it fits and messages that it just does not fit, through the text of a rules
+//! file.
 
 use mailstamp::config::rules::{CONDITION_KEYS, parse};
 use mailstamp::message::address::{Address, LocalCase};
@@ -17,7 +18,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::Path;
 
-/// A world that notes what it is asked.
+/// A source of facts that records the questions.
 #[derive(Default)]
 struct World(RefCell<Vec<String>>);
 
@@ -102,7 +103,7 @@ const LETTER: &str = "Return-Path: <bounce+7@lists.y.example>\n\
 
 #[test]
 fn every_condition_holds_where_it_fits_and_fails_just_beside_it() {
-    // BC9.3. Only the boundary's own Authentication-Results count: dmarc=pass stands below its Received field.
+    // BC9.3. Only the boundary's own Authentication-Results count: dmarc=pass is below its Received field.
     let from_bob = LETTER.replace(", carol@z.example", "");
     let table: &[(&str, &str)] = &[
         (r#"from = "bob@y.example""#, r#"from = "bo@y.example""#),
@@ -328,7 +329,7 @@ fn beyond_the_budget_nothing_is_known_and_a_rule_in_doubt_does_not_match() {
 }
 
 proptest! {
-    // Whatever a message holds, rules answer; and what they answer is what their conditions say one by one.
+    // Rules answer for every message, and the answer agrees with that of each single condition.
     #[test]
     fn any_message_is_answered(header in "(From|To|Subject|List-Id|References|Authentication-Results|X): [ -~\\n]{0,60}\\n", body in any::<Vec<u8>>()) {
         let raw = [header.as_bytes(), b"\n", &body].concat();

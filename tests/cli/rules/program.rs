@@ -1,4 +1,4 @@
-//! The rules within the program: when they are read, what they give each command, and what `rules test` tells.
+//! Rules in the program: when they are read, their effect on each command, and the output of `rules test`.
 
 use crate::support::{Home, letter, traced};
 use std::fs;
@@ -39,7 +39,7 @@ fn files_and_the_log_are_opened_only_by_a_condition_that_is_reached() {
     run.exits(10).says("allowed rule");
     assert!(calls.contains("rules.toml") && !calls.contains("nowhere") && !calls.contains("used.redb"), "{calls}");
     assert!(!home.state().join("used.redb").exists());
-    // Reached, both are trouble: the message waits, and is not taken for one that does not match.
+    // If they are reached, both are errors: the message is deferred, and does not count as one that does not match.
     home.classify(&String::from_utf8(letter("2")).unwrap().replace("serious", "cheap").into_bytes()).exits(75);
     home.classify(&String::from_utf8(letter("2")).unwrap().replace("serious", "other").into_bytes()).exits(75);
 }

@@ -1,5 +1,5 @@
-//! What is wrong in a rules file is refused, and said with line and column; by `config check` all of it, on the mail path
-//! what is reached.
+//! Errors in a rules file are refused and reported with line and column: all of them by `config check`, the first one
+//! that is reached on the mail path.
 
 use crate::support::{Home, letter};
 use mailstamp::config::rules::{check, parse};
@@ -118,7 +118,7 @@ fn config_check_says_what_the_mail_path_would_stumble_over() {
     assert!(shown.contains(&format!("rules = {{\"count\":1,\"path\":\"{}\"}}", rules.display())), "{shown}");
     home.classify(&letter("1")).exits(10).says("allowed rule");
 
-    // Whatever is wrong in the file as such, or with what is reached: the message waits.
+    // An error in the file itself, or in a rule that is reached, defers the message.
     for wrong in ["[[rule]", "rule = 1", &rule("body = '('"), &rule("from_file = \"nowhere\""), &rule("from = '/(/'")] {
         write(wrong);
         let check = home.run(["config", "check"], b"").exits(78);
@@ -126,7 +126,7 @@ fn config_check_says_what_the_mail_path_would_stumble_over() {
         home.run(["rules", "test"], &letter("1")).exits(78);
         assert!(home.run(["doctor"], b"").exits(78).text().contains("error    rules "));
         let deferred = home.classify(&letter("1")).exits(75);
-        assert!(deferred.stderr.contains("mailstamp: hint: mailstamp config check"), "{wrong}: {deferred:?}");
+        assert!(deferred.stderr.contains("mailstamp: hint: run mailstamp config check"), "{wrong}: {deferred:?}");
         home.run(["filter"], &letter("1")).exits(75);
     }
     write(&rule("authenticated = true"));

@@ -1,5 +1,5 @@
-//! `scan` and `stats` through the program: kept mail judged at its receiving time without a trace, numbers that are exact
-//! in every form in which they are shown, and a page that a parser of HTML finds whole.
+//! `scan` and `stats`: kept mail is judged at its receiving time without changing the state. The numbers are exact in
+//! every output form, and the page is well-formed HTML.
 
 mod scan;
 mod stats;

@@ -1,4 +1,4 @@
-//! Maildirs and mbox files, made here with messages of which the class is known.
+//! Maildirs and mbox files, made here from messages whose class is known.
 
 use crate::support::{ALICE, Home, letter};
 use serde_json::Value;

@@ -1,10 +1,10 @@
-//! `affix --buy`: a stamp without a thought, and no other byte touched.
+//! `affix --buy`: a stamp in one command, and no other byte changed.
 
 use super::{customer, sold};
 use crate::support::shop::Shop;
 use crate::support::{ALICE, Home, letter};
 
-/// What stands before the message: the field.
+/// Returns the text before the message: the field.
 fn field<'a>(stamped: &'a [u8], message: &[u8]) -> &'a str {
     std::str::from_utf8(stamped.strip_suffix(message).expect("the message ends as it came")).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Answers that are cut off, and a buyer who is killed at every system call: the vendor's ledger shows one purchase.
+//! Answers that are cut off, and a buyer that is killed at every system call: the vendor's ledger shows one purchase.
 
 use super::{customer, sold, tokens};
 use crate::support::shop::{Shop, cutting};
@@ -47,8 +47,8 @@ const CALLS: [&str; 9] = [
     "exit_group",
 ];
 
-/// Runs `arguments` killed at every such call in turn, each time in a new home at one shop, and then whole; `check` sees
-/// what the whole run said. Returns how many were killed.
+/// Runs `arguments` killed at every such call in turn, each time in a new home at one shop, and then whole; `check`
+/// sees what the whole run said. Returns how many were killed.
 fn killed_at_every_call(arguments: &[&str], stdin: &[u8], check: impl Fn(&Home, &str)) -> u64 {
     let shop = Shop::open(10_000, &["--key-rate", "0"]);
     let mut killed = 0;

@@ -1,5 +1,5 @@
-//! The sender's side as its user meets it: the program under test buys from the program under test, `vendor serve` on
-//! loopback, whose ledger is the witness of what was charged.
+//! The sender's side, for its user: the program under test buys from the program under test, `vendor serve` on
+//! loopback. The vendor's ledger shows what was charged.
 
 #![cfg(all(feature = "sender", feature = "vendor"))]
 

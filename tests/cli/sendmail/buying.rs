@@ -1,4 +1,4 @@
-//! Stamps that are bought on the way: one request for all recipients, none twice, and none that is wasted.
+//! Stamps that `sendmail` buys: one request for all recipients, none twice, and none wasted.
 
 use super::account::{put_account, with_account};
 use super::next::Next;

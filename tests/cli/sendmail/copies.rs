@@ -1,4 +1,4 @@
-//! What each recipient gets.
+//! The copy for each recipient.
 
 use super::next::Next;
 use crate::support::programs::field;

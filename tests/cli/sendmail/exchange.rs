@@ -1,5 +1,5 @@
-//! Ten letters to and fro between two users, through a real Postfix and back into `deliver`: one stamp serves them all, and
-//! the vendor's ledger is the witness. Needs root.
+//! Ten messages between two users, in both directions, through a real Postfix and back into `deliver`. One stamp serves
+//! them all, as the vendor's ledger shows. Needs root.
 
 use super::account::with_account;
 use crate::support::postfix::{Postfix, User};
@@ -102,7 +102,7 @@ fn ten_letters_to_and_fro_cost_one_stamp() {
     assert_eq!(shop.balance(), 99);
     assert_eq!(shop.ledger().summary().unwrap().stamps, 1);
     shop.audit();
-    // Either of them ends it: the next letter is not carried by that stamp any more.
+    // Either of them ends it: that stamp does not carry the next message any more.
     bob.mailstamp(&["revoke"], &maildir(&bob.inbox())[0]).exits(0);
     let refused = alice.writes_refused(&bob, last.as_deref().unwrap());
     assert!(refused.starts_with("revoked"), "{refused}");

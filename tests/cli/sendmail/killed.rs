@@ -1,5 +1,5 @@
-//! Killed at every system call and run again: every recipient gets the message, and gets it once, but for the one window
-//! that the manual names.
+//! A run is killed at every system call and repeated: every recipient gets the message, and gets it once, except in the
+//! one window that the manual names.
 
 use super::account::with_account;
 use super::next::Next;

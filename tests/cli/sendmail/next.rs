@@ -1,4 +1,4 @@
-//! A stand-in for the next sendmail(8): it writes down every call, its arguments and the copy, and ends as it is told.
+//! A stand-in for the next sendmail(8): it records every call with its arguments and the copy, and ends as configured.
 
 use crate::support::Home;
 use crate::support::programs::stand_in;

@@ -1,5 +1,5 @@
-//! The recipes `rules/muttrc-sendmail`, `rules/sendmail-msmtp.toml`, `rules/gitconfig-sendmail`, `rules/php-sendmail.ini` and
-//! `rules/crontab-sendmail` in the programs that they are for.
+//! The recipes `rules/muttrc-sendmail`, `rules/sendmail-msmtp.toml`, `rules/gitconfig-sendmail`,
+//! `rules/php-sendmail.ini` and `rules/crontab-sendmail` in the programs that they are for.
 
 use super::account::with_account;
 use super::next::Next;
@@ -35,7 +35,7 @@ fn is_stamped_for(copy: &str, recipient: &str) -> bool {
         && bob.run(["classify", "--dry-run"], copy.as_bytes()).text() == "unverified unknown-vendor\n"
 }
 
-/// BC14: the key that sends a letter is the only one that is pressed.
+/// BC14: the key that sends a message is the only one that is pressed.
 fn one_key_sends_a_stamped_letter(name: &str) {
     let shop = Shop::open(10, &[]);
     let (home, next) = home_with(&shop);

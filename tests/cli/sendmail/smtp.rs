@@ -24,7 +24,7 @@ impl Server {
         self.port
     }
 
-    /// Starts one; `mode` is how it speaks TLS.
+    /// Starts a server; `mode` is its kind of TLS.
     pub fn start(home: &Home, mode: &str) -> Self {
         let (certificate, key) = (home.file("server.pem"), home.file("server.key"));
         let mut make = Command::new(program("openssl", "openssl"));
@@ -106,7 +106,7 @@ fn a_copy_goes_over_a_protected_connection_with_the_users_password() {
             let data = String::from_utf8(LETTER.to_vec()).unwrap().replace('\n', "\r\n") + "\r\n";
             assert_eq!(one["data"], data);
         }
-        // Where the password is wrong or shows, and where the server is not who it should be.
+        // A password that is wrong or readable by others, and a server that is not the expected one.
         chmod(&password, 0o644);
         let said = home.run(["sendmail", "a@y.example"], LETTER).exits(78);
         assert!(said.stderr.contains("others may read it"), "{}", said.stderr);

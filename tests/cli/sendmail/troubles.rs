@@ -1,5 +1,5 @@
-//! What becomes of trouble: what will pass is put off and goes on where it stopped, what will not is said, and nothing goes
-//! unstamped in silence.
+//! Failures: after a temporary one the message waits and goes on where it stopped, and a permanent one is reported. No
+//! message leaves unstamped without a report.
 
 use super::next::Next;
 use crate::support::programs::{field, stand_in};
@@ -178,7 +178,7 @@ fn what_cannot_be_noted_is_handed_over_no_further() {
     assert!(said.code == 75 && said.stderr.contains("No space left on device"), "{said:?}");
     let sent = || next.calls().iter().map(|call| call.to().to_owned()).collect::<Vec<_>>();
     assert_eq!(sent(), ["a@y.example", "b@y.example"]);
-    // The first one's note stands.
+    // The note about the first copy was kept.
     home.run(["sendmail", "-q"], b"").exits(0);
     assert_eq!(sent(), ["b@y.example", "c@y.example"]);
 }

@@ -1,4 +1,4 @@
-//! What is let through: good stamps in every place and form, messages that come again, grants, holders' stamps, rules.
+//! Accepted messages: good stamps in every place and form, messages that come again, grants, holders' stamps, rules.
 
 use super::case::{Case, case};
 use super::stamps::*;

@@ -1,5 +1,5 @@
-//! One fixture: a message, the circumstances under which it is judged, and what must come out; and how that is written
-//! down in its `.toml`.
+//! One fixture: a message, the circumstances under which it is judged, the expected result, and their form in the
+//! `.toml`.
 
 use super::stamps::{NOW, pinned};
 use mailstamp::directory::cache::Record;
@@ -66,12 +66,12 @@ impl Case {
         Self { now, ..self }
     }
 
-    /// What is said to who only looks, where that differs.
+    /// Sets the verdict of `explain` and `filter --dry-run`, if it differs.
     pub fn dry_run(self, verdict: &'static str) -> Self {
         Self { dry_run: Some(verdict), ..self }
     }
 
-    /// What is to be done, where that is not to deliver.
+    /// Sets the action, if it is not to deliver.
     pub fn action(self, action: &'static str) -> Self {
         Self { action: Some(action), ..self }
     }
@@ -119,7 +119,7 @@ impl Case {
         self
     }
 
-    /// What was fetched of a publisher.
+    /// Sets the fetched directory of a publisher.
     pub fn fetched(self, record: Record) -> Self {
         Self { fetched: Some(record), ..self }
     }

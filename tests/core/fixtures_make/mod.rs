@@ -1,6 +1,6 @@
 //! The fixtures, made anew and compared with those in `fixtures/` byte for byte, so that they cannot rot. With
-//! `MAILSTAMP_WRITE_FIXTURES=1` in the environment they are written instead. What each of them shows stands in the files
-//! beside this one; that the program judges them as they say is the affair of `tests/core/fixtures.rs`.
+//! `MAILSTAMP_WRITE_FIXTURES=1` in the environment they are written instead. The files beside this one say what each of
+//! them shows. `tests/core/fixtures.rs` tests that the program judges them as they say.
 
 mod accepted;
 mod case;

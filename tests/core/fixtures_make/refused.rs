@@ -1,4 +1,4 @@
-//! What is refused: stamps that are no good, used, revoked.
+//! Refused messages: invalid, used and revoked stamps.
 
 use super::case::{Case, case};
 use super::stamps::*;

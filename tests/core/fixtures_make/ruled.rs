@@ -1,4 +1,4 @@
-//! What the user's rules let through, and what stands just beside it.
+//! Messages that the user's rules let through, and messages that just miss a rule.
 
 use super::case::{Case, case};
 use super::stamps::*;

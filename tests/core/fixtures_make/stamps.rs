@@ -1,5 +1,5 @@
-//! What the fixtures are made of: keys from fixed seeds (they are public, and good for nothing else), stamps, vendors'
-//! documents, letters.
+//! Parts of the fixtures: keys from fixed seeds (they are public; never use them elsewhere), stamps, vendors'
+//! documents, messages.
 
 use data_encoding::{BASE64, HEXLOWER};
 use mailstamp::message::address::Address;

@@ -1,4 +1,4 @@
-//! What carries no stamp, too little, or a stamp that cannot be judged.
+//! Messages without a stamp, with too low a value, or with a stamp that cannot be judged.
 
 use super::case::{Case, case};
 use super::stamps::*;

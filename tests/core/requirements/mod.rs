@@ -1,5 +1,5 @@
-//! What the two papers ask for, shown with the program itself, requirement by requirement: each test names the ids that it
-//! shows. What needs other programs (mail transfer agents, mail readers) stands in the tests of those.
+//! The requirements of the two papers, tested with the program itself: each test names the ids of its requirements.
+//! Those that need other programs (mail transfer agents, mail readers) are tested with these programs.
 
 mod carried;
 mod reuse;

@@ -1,4 +1,4 @@
-//! One stamp, one message: theft, replay, redelivery, windows, forgetting, and what the user's options change in it.
+//! One stamp, one message: theft, replay, redelivery, windows, forgetting, and the effect of the user's options.
 
 use crate::support::{ALICE, Home, letter};
 
@@ -49,7 +49,8 @@ fn reuse_under_every_setting() {
     // after the window}.
     #[rustfmt::skip]
     let table = [
-        // log    window  kind      same message             other message            other recipient          after the window
+        // log    window  kind      same message             other message            other recipient          after the
+        // window
         (true,  true,  "single", ["first-class again",     "used used",             "invalid not-for-me",    "invalid expired"]),
         (true,  false, "single", ["first-class again",     "used used",             "invalid not-for-me",    "used used"]),
         (false, true,  "single", ["first-class paid",      "first-class paid",      "invalid not-for-me",    "invalid expired"]),
@@ -167,8 +168,8 @@ fn the_window_is_kept() {
 
 #[test]
 fn what_is_forgotten_is_refused_by_its_date() {
-    // BP4l: the entries of ended stamps vanish, those of others stay, and no forgotten stamp is good again, not even when
-    // the clock is set back into its window.
+    // BP4l: the entries of ended stamps vanish, those of others stay, and no forgotten stamp is good again, not even
+    // when the clock is set back into its window.
     let home = Home::new();
     let old = |id: &str| home.issue(ALICE, ["--serial", id, "--now", "2024-01-01T00:00:00Z", "--days", "10"]);
     let first_day = "2024-01-02T00:00:00Z";

@@ -1,4 +1,4 @@
-//! What a stamp is, and how it is checked: its form, its signature, whom it names, and how it is shown.
+//! Stamps and their checks: form, signature, recipient, and how they are shown.
 
 use crate::support::{ALICE, Home, letter};
 use mailstamp::message::address::{Address, Pattern};

@@ -1,4 +1,4 @@
-//! The clock of the process that stays is wrong, or jumps while it runs (faketime(1) must be installed). No stamp is
+//! The clock of the daemon is wrong, or jumps while it runs (faketime(1) must be installed). No stamp is
 //! accepted for two messages; where the clock cannot be right, or was ahead when serials were forgotten, mail waits.
 
 use super::{Contest, Dice};
@@ -22,8 +22,8 @@ fn library() -> String {
     run(&mut command, b"").exits(0).text().trim().to_owned()
 }
 
-/// The process with a clock that follows what stands in the file `clock`. (Not by faketime(1) itself, which stays between
-/// us and the process.)
+/// Starts the daemon with a clock that follows the file `clock`. (Not through faketime(1) itself, which would stay as a
+/// process between the test and the daemon.)
 fn with_clock(home: &Home, says: &str) -> Resident {
     fs::write(home.file("clock"), says).unwrap();
     let mut command = home.command();

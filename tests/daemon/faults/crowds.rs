@@ -1,6 +1,6 @@
-//! Crowds and strangers at the socket of the process that stays: thousands who say nothing, who send a byte now and then,
-//! who announce gigabytes, who send anything, who read no answer; and no descriptors left. The others are served by it all
-//! the same, and its memory stays small.
+//! Many clients and hostile clients at the daemon's socket. Thousands send nothing, a byte now and then, announced
+//! gigabytes or random bytes, or read no answer; and the descriptors run out. The daemon still serves the other
+//! clients, and its memory stays small.
 
 use super::Dice;
 use crate::support::resident::{PATIENCE, Resident};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Most memory that the daemon may use under any load; idle it uses some 20 MiB in a build for tests.
 const MEMORY: usize = 300 << 20;
 
-/// The process ends a connection whose frame takes longer; a second less, for what comes between.
+/// The daemon ends a connection whose frame takes longer; a second less, as a margin.
 const FRAME: Duration = Duration::from_secs(9);
 
 /// Room for thousands of sockets in this test.
@@ -24,8 +24,8 @@ fn raise_limit() {
     setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).unwrap();
 }
 
-/// Others come, and each has the right answer, five of them from the process. On a busy machine one may have it elsewhere or
-/// only when it comes again: a command waits a second for a connection and 7 s for an answer.
+/// Runs other clients until the daemon has judged five messages; each gets the right answer. On a busy machine, a
+/// command may judge locally or have to try again: it waits a second for a connection and 7 s for an answer.
 #[track_caller]
 fn others_are_served(home: &Home, resident: &Resident, name: &str) {
     let before = resident.judged();
@@ -94,12 +94,12 @@ fn what_is_no_question_is_shown_the_door_and_takes_no_memory() {
         let mut stream = resident.connect().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(bytes).unwrap();
-        // It hangs up, and says nothing or that it knows no such question.
+        // It closes the connection, without an answer or with the one that says that this kind is unknown.
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         assert!(answer.is_empty() || answer.starts_with(b"MS"), "{answer:?}");
     }
-    // The longest that may be announced, from many at once: only what has come takes room.
+    // The longest message that may be announced, from many at once: only received bytes take memory.
     let announced = frame::begin(Kind::Judge, b"{}", 8 << 20).unwrap();
     let mut crowd = crowd(&resident, 200);
     crowd.iter_mut().for_each(|stream| stream.write_all(&announced).unwrap());
@@ -128,22 +128,22 @@ fn those_who_send_the_longest_messages_share_what_memory_there_is() {
         let mut crowd = crowd(&resident, 12);
         let ended = crowd.iter_mut().filter_map(|stream| stream.write_all(&bytes).err()).count();
         let grown = resident.memory().saturating_sub(before);
-        // A large one is judged by who brings it, and is what it is.
+        // A large message is judged locally by its command, and gets the same class.
         let judged = resident.judged();
         home.classify(&large).exits(0);
         let judged_there = resident.judged() - judged;
-        // Small messages are judged as ever.
+        // The daemon still judges small messages.
         let soon = began.elapsed() < FRAME;
         others_are_served(&home, &resident, &format!("beside{attempt}"));
         if soon {
             eprintln!("{ended} of 12 were ended, {} MiB more", grown >> 20);
             assert_eq!((ended, judged_there), (4, 0));
-            // What the allocator keeps of shorter buffers comes on top.
+            // The allocator keeps some shorter buffers as well.
             assert!((20 << 20..200 << 20).contains(&grown), "{grown} bytes more");
             break;
         }
     }
-    // The crowd is gone, and there is room.
+    // These clients are gone, and their memory is free.
     let (judged, began) = (resident.judged(), Instant::now());
     while resident.judged() == judged {
         home.classify(&other).exits(0);

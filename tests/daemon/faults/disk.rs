@@ -1,6 +1,6 @@
-//! The disk of the process that stays fails, is full, or is slow, for a while: strace(1) is attached to it, spoils its system
-//! calls, and lets go. What was answered before stays true, what cannot be written is deferred and never fresh, and as soon
-//! as the disk is well again, so is the process.
+//! The disk of the daemon fails, is full, or is slow, for a while: strace(1) is attached to the daemon, spoils its
+//! system calls, and detaches. Earlier answers stay true. A spend that cannot be written is deferred and never fresh.
+//! As soon as the disk works again, so does the daemon.
 
 use super::{Contest, run_and_kill};
 use crate::support::resident::{PATIENCE, Resident};
@@ -29,14 +29,14 @@ impl Fault {
         Self(strace)
     }
 
-    /// Lets go.
+    /// Detaches.
     fn end(mut self) {
         kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
         self.0.wait().unwrap();
     }
 }
 
-/// What is spoilt, and whether spends can be answered meanwhile.
+/// The spoilt system calls, and whether spends can be answered meanwhile.
 const FAULTS: [(&str, bool); 7] = [
     ("fdatasync:error=EIO", false),
     ("fdatasync:error=ENOSPC", false),
@@ -69,7 +69,7 @@ fn a_bad_disk_defers_mail_for_as_long_as_it_is_bad_and_nothing_is_forgotten() {
         }
         assert!(may || answers == 0, "{inject}: {answers} answers");
         assert!(!may || answers > 0, "{inject}");
-        // What needs no disk is answered all the same.
+        // A message that needs no disk is answered all the same.
         home.classify(&letter("plain")).exits(11);
         fault.end();
         // At once, by itself.
@@ -92,7 +92,7 @@ fn a_disk_too_slow_to_wait_for_defers_and_does_not_misclass() {
     let resident = Resident::of(&home);
     let message = stamped(&home.mint(ALICE, "slow"), &letter("slow"));
     home.classify(&stamped(&home.mint(ALICE, "first"), &letter("first"))).exits(0);
-    // Far longer than anybody waits.
+    // Far longer than any client waits.
     let fault = Fault::on(&resident, "fdatasync:delay_enter=600s");
     let said = home.classify(&message);
     assert_eq!((said.code, said.text().as_str()), (75, ""), "{said:?}");

@@ -1,5 +1,5 @@
-//! The process that stays is killed and stopped, and so are those who ask it. Messages are neither lost nor misclassed, and
-//! none waits for long because of it.
+//! The daemon is killed and stopped, and so are its clients. Messages are neither lost nor misclassed, and none waits
+//! for long because of it.
 
 use super::{Contest, Dice, run_and_kill};
 use crate::support::programs::{eventually, eventually_or};
@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// For so many seconds processes are killed at random, unless the environment says otherwise.
+/// Seconds for which processes are killed at random, unless the environment says otherwise.
 const STORM: u64 = 15;
 const STORM_VARIABLE: &str = "MAILSTAMP_TEST_STORM_SECONDS";
-/// Who asks at once meanwhile.
+/// Number of concurrent clients.
 const CLIENTS: u64 = 5;
 
-/// What a storm has seen.
+/// Counters of a storm.
 #[derive(Debug, Default)]
 struct Seen {
     answers: AtomicUsize,
@@ -28,7 +28,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether as much has happened as a storm of so many seconds brings at least.
+    /// Whether as much has happened as a storm of this many seconds brings at least.
     fn suffices(&self, seconds: u64) -> bool {
         let count = |what: &AtomicUsize| what.load(SeqCst) as u64;
         let killed = count(&self.services_killed) > seconds / 3 && count(&self.killed) > 0;
@@ -50,7 +50,7 @@ fn judge(home: &Home, message: &[u8], filter: bool, kill: Option<Duration>) -> R
     Run { code, stdout: class.into_bytes(), ..judged }
 }
 
-/// A command until it says something else than that it must be tried again.
+/// Runs a command until it answers something else than "try again".
 #[track_caller]
 fn insist(home: &Home, args: &[&str], stdin: &[u8]) -> Run {
     let began = Instant::now();
@@ -69,7 +69,7 @@ fn kills_at_random_lose_no_message_and_misclass_none() {
     let seconds = std::env::var(STORM_VARIABLE).map_or(STORM, |seconds| seconds.parse().unwrap());
     let home = Home::new();
     home.configure(&format!("addresses = [\"{ALICE}\"]\n[used_log]\nmax_redeliveries = 255"));
-    // No message comes so often that it were a second use.
+    // No message comes so often that it would count as a second use.
     let stamps = 30 + 2 * usize::try_from(seconds).unwrap();
     let contest = Mutex::new(Contest::new(&home, stamps, "k"));
     let (over, seen) = (AtomicBool::new(false), Seen::default());
@@ -130,7 +130,7 @@ fn ask_on(home: &Home, contest: &Mutex<Contest>, over: &AtomicBool, seen: &Seen,
     }
 }
 
-/// Those who need the file of the log itself.
+/// Runs commands that need the file of the log itself.
 fn meddle(home: &Home, contest: &Mutex<Contest>, over: &AtomicBool, seen: &Seen) {
     for turn in 0.. {
         let stamp = home.mint(ALICE, &format!("granted{turn}"));
@@ -156,7 +156,7 @@ fn meddle(home: &Home, contest: &Mutex<Contest>, over: &AtomicBool, seen: &Seen)
     }
 }
 
-/// So many messages at once, and what each came to.
+/// Has all messages judged at once, and returns the outcome of each.
 fn at_once(home: &Home, messages: &[&[u8]], meanwhile: impl FnOnce()) -> Vec<Run> {
     thread::scope(|scope| {
         let judge = |message: &'_ [u8]| run(home.command().arg("classify"), message);
@@ -166,7 +166,8 @@ fn at_once(home: &Home, messages: &[&[u8]], meanwhile: impl FnOnce()) -> Vec<Run
     })
 }
 
-/// How many connections to the process wait for it, or are served: proc(5) lists each end that has the name of the socket.
+/// How many connections to the process wait for it, or are served: proc(5) lists each end that has the name of the
+/// socket.
 fn connections(home: &Home) -> usize {
     let socket = format!(" {}", home.state().join("socket").display());
     let listed = std::fs::read_to_string("/proc/net/unix").unwrap();
@@ -175,7 +176,7 @@ fn connections(home: &Home) -> usize {
     listed.lines().filter(|line| line.ends_with(&socket) && state(line)).count()
 }
 
-/// Clients that wait for a process notice that it is dead: they judge by themselves, before the 7 s after which they would
+/// Clients that wait for a daemon notice that it is dead: they judge locally, before the 7 s after which they would
 /// defer.
 #[test]
 fn nobody_is_deferred_when_the_process_dies_that_he_waits_for() {

@@ -1,8 +1,8 @@
-//! Faults that come over the process that stays (`mailstamp serve`), over the commands that ask it, and over commands that
-//! combine without it: kills and stops, bad disks, files that are removed or restored, crowds and strangers at its socket,
-//! clocks that jump, logs of older versions. Whatever happens: no stamp is accepted for two messages, the same message
-//! keeps its class, our own trouble defers and nothing else does. Each with the real program; what can be shown of the
-//! store alone stands in `tests/store/`.
+//! Faults of the daemon (`mailstamp serve`), of its clients, and of commands that combine without it: kills and stops,
+//! bad disks, files that are removed or restored, many clients and hostile clients at its socket, clocks that jump,
+//! logs of older versions. Under every fault, no stamp is accepted for two messages, and the same message keeps its
+//! class. Only problems of mailstamp itself defer. Each test runs the real program; tests of the store alone are in
+//! `tests/store/`.
 
 mod clock;
 mod crowds;
@@ -54,12 +54,12 @@ fn run_and_kill(command: &mut Command, stdin: &[u8], after: Option<Duration>) ->
     })
 }
 
-/// So many stamps of one home, each on two messages.
+/// Stamps of one home, each on two messages.
 struct Contest {
     messages: Vec<[Vec<u8>; 2]>,
-    /// Which of the two has the stamp, as far as an answer has told.
+    /// The message of the two that has the stamp, once an answer has said so.
     owner: Vec<Option<usize>>,
-    /// How often something was taken in about a stamp.
+    /// How many answers about a stamp were recorded.
     times: Vec<usize>,
 }
 
@@ -72,8 +72,8 @@ impl Contest {
         Self { messages: (0..stamps).map(pair).collect(), owner: vec![None; stamps], times: vec![0; stamps] }
     }
 
-    /// Takes in an answer about a message: it is a class that agrees with all answers before, or that it cannot be said now
-    /// (75), or none, where the process was killed. Returns whether there was an answer.
+    /// Records an answer about a message: a class that agrees with all answers before, a deferral (75), or none if the
+    /// process was killed. Returns whether there was an answer.
     #[track_caller]
     fn take(&mut self, stamp: usize, which: usize, run: &Run) -> bool {
         let verdict = run.text();

@@ -1,5 +1,5 @@
-//! The files of the state are removed or restored while the process serves. It goes on with what is there now, and everybody
-//! finds it: there are never two logs of one mailbox.
+//! The files of the state are removed or restored while the daemon serves. It goes on with the files that are there
+//! now, and every client finds it: there are never two logs of one mailbox.
 
 use crate::support::resident::{PATIENCE, Resident};
 use crate::support::{ALICE, Home, letter, run, stamped};
@@ -82,7 +82,7 @@ fn a_state_that_was_restored_is_the_one_that_the_process_goes_on_with() {
     copy(&home.state(), &backup);
     let resident = Resident::of(&home);
     home.classify(&message(&home, "two", "two")).exits(0).says("first-class paid");
-    // Asked over a connection that is there all the time: its socket is as good as lost.
+    // Asked over a connection that was open before: the socket itself cannot be reached any more.
     let mut channel = mailstamp::ipc::connection::Connection::new(resident.connect().unwrap());
     fs::rename(home.state(), &aside).unwrap();
     copy(&backup, &home.state());

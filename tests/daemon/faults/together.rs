@@ -1,5 +1,5 @@
-//! Commands that come at once and combine, without a process that stays: the one that has the lock answers the others. It is
-//! killed, or stopped, and so are they.
+//! Concurrent commands that combine, without a daemon: the command that has the lock answers the others. It is killed
+//! or stopped, and so are they.
 
 use super::{Contest, Dice, run_and_kill};
 use crate::support::{ALICE, Home, Run};
@@ -55,7 +55,7 @@ fn who_is_killed_while_many_combine_defers_nobody_and_spoils_nothing() {
     }
 }
 
-/// Who has the lock of this log, as the system says.
+/// Returns the process that has the lock of this log, from /proc/locks.
 fn holder(home: &Home) -> Option<Pid> {
     let inode = fs::metadata(home.state().join("used.redb.lock")).ok()?.ino();
     let locks = fs::read_to_string("/proc/locks").unwrap();
@@ -65,8 +65,8 @@ fn holder(home: &Home) -> Option<Pid> {
     Pid::from_raw(held.split_whitespace().nth(4)?.parse().ok()?)
 }
 
-/// Stops a process that has the lock while others wait for it, until all others are through; whether one was caught at it
-/// before that.
+/// Stops a process that has the lock while others wait for it, until all others are through; whether one was caught at
+/// it before that.
 fn stop_one(home: &Home, count: usize, ended: &AtomicUsize) -> bool {
     while ended.load(SeqCst) < count {
         // One that others wait for listens.

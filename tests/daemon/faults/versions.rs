@@ -1,6 +1,6 @@
-//! Logs of other versions: one of 0.1 (format 1), and one whose newest rows stand in the journal of a process that was killed
-//! (format 2). The program reads both, whether it stays or not, and leaves a log that says what it needs to be read. They
-//! are in `fixtures/state/`, as `README.md` there explains, and spent what some of the other fixtures carry.
+//! Logs of other versions: one of 0.1 (format 1), and one whose newest rows are in the journal of a daemon that was
+//! killed (format 2). Commands and the daemon read both, and leave a log whose format says what a reader needs. The
+//! logs are in `fixtures/state/`, as `README.md` there explains; stamps of some other fixtures are spent in them.
 
 use crate::support::resident::Resident;
 use crate::support::{Home, letter, stamped};

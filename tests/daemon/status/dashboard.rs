@@ -24,7 +24,7 @@ fn named(text: &str) -> BTreeSet<String> {
     names
 }
 
-/// The names of all numbers of a process that also has a directory to tell of.
+/// Returns the names of all metrics of a daemon that also has a directory to report.
 fn exposed() -> BTreeSet<String> {
     let home = home_with_directory();
     let numbers = Process::begin(&home).numbers();

@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Child;
 use std::thread;
 
-/// What `doctor` says about the resident process.
+/// Returns the line of `doctor` about the daemon.
 fn doctor(home: &Home, more: &[&str]) -> String {
     let said = home.run(more.iter().copied().chain(["doctor"]), b"").text();
     said.lines().find(|line| line.contains("  daemon  ")).unwrap_or_else(|| panic!("{said}")).to_owned()
@@ -28,14 +28,14 @@ fn a_log_that_another_process_has_does_not_answer() {
     let mut lent = [0; 14];
     borrower.read_exact(&mut lent).unwrap();
     assert_eq!(lent[3], 67);
-    // What was found a moment ago is good for a second.
+    // A result of the health check is reused for a second.
     let ill = eventually("trouble", || Some(process.get("/healthz")).filter(|answer| answer.status != 200));
     assert_eq!(ill.is(503).text(), "the log does not answer\n");
     let told = home.run(["status"], b"").exits(0).text();
     assert!(told.contains("\nlog          does not answer now\n") && told.contains("1 judged"), "{told}");
     drop(borrower);
     eventually("the log is back", || (process.get("/healthz").status == 200).then_some(()));
-    // Judgements did not suffer.
+    // Judgements were not affected.
     home.classify(&stamped(&home.mint(ALICE, "1"), &letter("2"))).exits(0).says("first-class paid");
 }
 
@@ -69,7 +69,7 @@ fn without_a_process_there_is_a_hint_and_with_one_the_doctor_knows_it() {
         env!("CARGO_PKG_VERSION")
     );
     assert_eq!(doctor(&home, &[]), expected);
-    // Who names a configuration would use another, for all that anybody knows.
+    // A command that names a configuration may use other files than the daemon.
     let config = home.config();
     let named = ["--config", config.to_str().unwrap()];
     assert!(doctor(&home, &named).starts_with("warning  daemon  "), "{}", doctor(&home, &named));

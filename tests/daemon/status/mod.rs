@@ -1,5 +1,5 @@
-//! What the resident process says of itself: to people by `mailstamp status` and `doctor`, to Prometheus by `/metrics` and
-//! `/healthz`, and what of it the dashboard and the manual know. How it judges is shown elsewhere.
+//! Status of the daemon: for people by `mailstamp status` and `doctor`, for Prometheus by `/metrics` and `/healthz`.
+//! The dashboard and the manual are compared with it. Judging is tested elsewhere.
 
 mod dashboard;
 mod health;

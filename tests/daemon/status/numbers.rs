@@ -1,4 +1,4 @@
-//! Messages of several kinds, and then the numbers: each exactly what was sent.
+//! Metrics after messages of several kinds: each number is exact.
 
 use super::process::{Process, home};
 use crate::support::programs::eventually;

@@ -1,4 +1,4 @@
-//! A resident process of a home, with its numbers on loopback; it is ended with the test.
+//! A daemon of a home, with its metrics on loopback; it ends with the test.
 
 use crate::support::Home;
 use crate::support::http::{self, Answer};
@@ -8,17 +8,17 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
-/// The process.
+/// A running daemon.
 pub struct Process {
     child: Child,
-    // Kept, or what it says would have nowhere to go.
+    // Kept open, or the daemon could not write to standard error.
     _told: BufReader<ChildStderr>,
-    /// Where it tells its numbers.
+    /// The address of its metrics.
     pub metrics: Option<SocketAddr>,
 }
 
 impl Process {
-    /// Begins, and returns when it listens.
+    /// Starts the daemon, and returns when it listens.
     pub fn begin(home: &Home) -> Self {
         Self::begin_as(&mut home.command())
     }
@@ -47,7 +47,7 @@ impl Process {
         http::ask(self.metrics.unwrap(), "GET", path, &[], b"").unwrap()
     }
 
-    /// All numbers, each by its name with its labels.
+    /// Returns all metrics, each by its name with its labels.
     pub fn numbers(&self) -> BTreeMap<String, f64> {
         let text = self.get("/metrics").is(200).text();
         let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -76,7 +76,7 @@ impl Drop for Process {
     }
 }
 
-/// A home with numbers on a port of loopback that is free, and more of a configuration.
+/// Returns a home with metrics on a free port of loopback, and with further configuration.
 pub fn home(more: &str) -> Home {
     let home = Home::new();
     home.configure(&format!(

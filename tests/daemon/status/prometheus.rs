@@ -1,6 +1,6 @@
-//! A real Prometheus (Debian's prometheus must be installed) with the files of rules/: it reads the numbers, has an answer
-//! to every question of the dashboard, and notices when the process is gone. Left out: Grafana, which draws the answers, and
-//! promtool's check of metrics, which knows an older format than ours.
+//! A real Prometheus (Debian's prometheus must be installed) with the files of rules/: it reads the numbers, has an
+//! answer to every question of the dashboard, and notices when the process is gone. Left out: Grafana, which draws the
+//! answers, and promtool's check of metrics, which knows an older format than ours.
 
 use super::dashboard::{members, read};
 use super::process::{Process, home_with_directory};

@@ -1,5 +1,5 @@
-//! `mailstamp serve` as a system runs it: by systemd, and for other users. Real programs; what stands in for systemd is
-//! Debian's systemd-socket-activate(1), and a socket that hears what a service manager would.
+//! `mailstamp serve` as a system runs it: by systemd, and for other users. The programs are real. Debian's
+//! systemd-socket-activate(1) replaces systemd, with a socket that receives the notifications for a service manager.
 
 mod notify;
 mod signals;
@@ -15,7 +15,7 @@ use mailstamp::os::unix_socket;
 use std::path::Path;
 use std::process::{Child, Command};
 
-/// A resident process, until the test ends.
+/// A daemon, until the test ends.
 pub struct Service(Child);
 
 impl Service {
@@ -48,7 +48,7 @@ impl Drop for Service {
     }
 }
 
-/// What the process at this socket answers.
+/// Returns the answer of the daemon at this socket.
 pub fn ask(channel: &mut Connection, kind: Kind, head: &[u8], body: &[u8]) -> Option<Frame> {
     channel.send(kind, head, body, PATIENCE).unwrap();
     channel.receive(Limits::HEAD_ONLY, PATIENCE, PATIENCE).unwrap()

@@ -1,4 +1,4 @@
-//! What a service manager gives and hears: the socket, at which it listens before there is a process, and the words of
+//! The interface to a service manager: the socket, on which it listens before there is a daemon, and the messages of
 //! sd_notify(3).
 
 use super::{PATIENCE, Service, judged};
@@ -12,7 +12,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Hears what the service says of itself.
+/// Receives the notifications of the service.
 struct Manager(UnixDatagram);
 
 impl Manager {
@@ -28,7 +28,7 @@ impl Manager {
         String::from_utf8(bytes[..count].to_vec()).unwrap()
     }
 
-    /// The next words that are not of the watchdog.
+    /// Returns the next notification that is not of the watchdog.
     fn hears_next(&self) -> String {
         std::iter::repeat_with(|| self.hears()).find(|words| words != "WATCHDOG=1\n").unwrap()
     }
@@ -86,7 +86,8 @@ fn the_first_message_starts_it_and_the_manager_hears_how_it_is() {
     home.classify(&message).exits(0).says("first-class again");
 }
 
-/// The log is lent for as long as an export takes; that is no reason to be ended, and none not to end.
+/// The log is lent for as long as an export takes. The watchdog must not end the daemon for it, and a stop must still
+/// work.
 #[test]
 fn a_process_that_has_lent_its_log_is_well_and_ends_when_it_is_told() {
     let home = Home::new();

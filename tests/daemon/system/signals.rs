@@ -36,7 +36,7 @@ fn a_reload_sends_nobody_away() {
     let service = Service::of(&home);
     let socket = home.state().join("socket");
     let done = AtomicBool::new(false);
-    // A connection that stays asks so often.
+    // Number of questions on one connection that stays open.
     let questions = 200;
     thread::scope(|scope| {
         let reloads = scope.spawn(|| {
@@ -99,7 +99,7 @@ fn everybody_has_a_verdict_when_it_ends() {
     assert!(!home.state().join("used.redb.journal0").exists(), "the log was not left as it should be");
 }
 
-/// What is watched must not keep the log from being left in order.
+/// Watched folders must not keep the log from being closed in order.
 #[test]
 fn the_log_is_left_in_order_where_folders_are_watched() {
     let home = Home::new();
@@ -150,7 +150,7 @@ fn folders_are_watched_as_soon_as_they_can_be() {
     super::eventually("the other", || fs::read_to_string(&notes).is_ok_and(|it| it.contains("Junk")).then_some(()));
     let _service = Service::of(&home);
     let log = || fs::read_to_string(home.file("serve.log")).unwrap();
-    super::eventually("its word", || log().contains("another watcher is at work").then_some(()));
+    super::eventually("its word", || log().contains("another watcher is already running").then_some(()));
     drop(other);
     let message = message(&home, "one");
     home.classify(&message).exits(0).says("first-class paid");

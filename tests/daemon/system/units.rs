@@ -1,5 +1,5 @@
-//! The units in `rules/`: systemd understands them, they shut in what can be shut in, and what they allow is what the
-//! program does.
+//! The units in `rules/`: systemd accepts them, they sandbox as much as possible, and they allow all that the program
+//! does.
 
 use crate::support::programs::{maildir, program, recipe};
 use crate::support::{ALICE, Home, MAILSTAMP, letter, run, stamped, traced};
@@ -34,7 +34,7 @@ fn has(unit: &str, key: &str) -> bool {
     unit.lines().any(|line| line.starts_with(&format!("{key}=")))
 }
 
-/// The figure of `systemd-analyze security`: from 0, shut in, to 10.
+/// Returns the exposure of `systemd-analyze security`: from 0, sandboxed, to 10.
 fn exposure(kind: &str, home: &Home, name: &str) -> f64 {
     unit(home, name);
     let text = analyze(kind, home, &["security", "--offline=true", "--no-pager"], &home.file(name));

@@ -123,7 +123,7 @@ fn each_user_asks_for_his_own_mailbox_and_root_for_any() {
     system.classify(NEWS.0, &[], &for_news).exits(0).says("first-class paid");
     system.classify(GAMES.0, &[], &system.mail_for(GAMES.1, "g1")).exits(0).says("first-class again");
 
-    // Who delivers everybody's mail: root, and the user of the service.
+    // Root and the user of the service deliver all users' mail.
     let recipient = ["--recipient", "games@x.example"];
     system.classify(0, &recipient, &system.mail_for(GAMES.1, "g3")).exits(0).says("first-class paid");
     system.classify(MAIL.0, &recipient, &system.mail_for(GAMES.1, "g4")).exits(0).says("first-class paid");
@@ -196,7 +196,7 @@ fn users_of_another_directory_have_their_mailboxes_too() {
     assert!(system.home.file("state/zoe").exists());
 }
 
-/// A message to everybody at a large site. Each log that is open has two threads and some descriptors.
+/// A message to every user of a large site. Each log that is open has two threads and some descriptors.
 #[test]
 fn more_mailboxes_than_are_kept_ready_have_their_logs_closed_again() {
     let home = Home::new();

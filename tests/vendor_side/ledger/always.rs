@@ -1,4 +1,4 @@
-//! What holds under any order of work: a model of the ledger in a few lines, and random deeds, of which many are refused.
+//! Properties under any order of work: a small model of the ledger, and random requests, many of which are refused.
 
 use super::{NOW, Shop, handed, order, texts};
 use mailstamp::accounting::double_entry::Unit;
@@ -42,7 +42,7 @@ fn deeds() -> impl Strategy<Value = Deed> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
-    // The ledger: sum zero at all times, nothing below zero, and the ledger agrees with a model that counts by itself
+    // The ledger: sum zero at all times, nothing below zero, and the ledger agrees with an independent model
     #[test]
     fn credits_are_never_made_or_lost(deeds in prop::collection::vec(deeds(), 1..40)) {
         let shop = Shop::new();

@@ -1,4 +1,4 @@
-//! The operator's commands: a vendor who needs nothing else (BP2d), from the first key to the last payout.
+//! The operator's commands: all that a vendor needs (BP2d), from the first key to the last payout.
 
 use super::open;
 use crate::support::Home;

@@ -49,7 +49,7 @@ fn issue(ledger: &Ledger, key: &str) -> IssuedStamps {
     ledger.issue(1, &orders(EACH), Some(key), NOW).unwrap()
 }
 
-/// Runs the child until it has said so many lines, kills it, and returns for every thread how many sales it has said.
+/// Runs the child until it has printed this many lines, kills it, and returns the reported sales of every thread.
 fn killed(folder: &Path, round: usize, lines: usize) -> BTreeMap<usize, usize> {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["ledger::crash::part_of_the_child", "--exact", "--nocapture", "--test-threads=1"])

@@ -47,7 +47,7 @@ impl Shop {
         self.folder.path().join("ledger")
     }
 
-    /// An account with so many credits.
+    /// Opens an account with this many credits.
     pub fn account(&self, name: &str, credits: u64) -> Account {
         let account = self.ledger.open_account(name, "me@near.example", None, NOW).unwrap();
         if credits > 0 {

@@ -40,7 +40,7 @@ fn stamps_cost_exactly_what_they_are_worth() {
     shop.sound();
 }
 
-// BP1a-BP1c, BP2a: what was asked for stands in the stamp, with an identifier of its own
+// BP1a-BP1c, BP2a: the stamp has the requested properties, and a unique identifier
 #[test]
 fn a_stamp_says_what_was_ordered() {
     let shop = Shop::new();
@@ -391,7 +391,7 @@ fn an_api_key_opens_its_account_until_it_is_revoked() {
     let (text, _) = shop.ledger.add_api_key(alice.number, "next", NOW).unwrap();
     shop.ledger.close_account(alice.number, false, NOW).unwrap();
     assert_eq!(refused(shop.ledger.authenticate(&text, NOW)), Rejection::NoApiKey);
-    // No key and no voucher stands in the file as it is shown.
+    // The file holds no key and no voucher in clear.
     let code = shop.ledger.make_voucher(1, None, NOW).unwrap();
     drop(shop.ledger);
     let file = fs::read(shop.folder.path().join("ledger/ledger.redb")).unwrap();

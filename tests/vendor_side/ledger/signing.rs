@@ -1,4 +1,4 @@
-//! What the vendor signs: nothing is booked without it, and what is published stays such that readers take it.
+//! The vendor's signatures: nothing is booked without one, and published directories stay small enough for readers.
 
 use super::{NOW, Shop, handed, open, orders, refused, terms, texts};
 use mailstamp::accounting::event::KeyState;

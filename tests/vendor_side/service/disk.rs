@@ -60,7 +60,7 @@ fn fill_and_empty(disk: &Path) {
         drop(file);
         fs::remove_file(&filler).unwrap();
 
-        // At once, by itself, for programs and for commands; and what failed was charged once.
+        // It recovers at once, for programs and for commands; and the failed request was charged once.
         command().exits(0);
         assert_eq!(health(), 200);
         assert_eq!(buy(&failed).is(200).json()["again"], false);

@@ -1,5 +1,5 @@
-//! What the vendor publishes, from the first edition that the shop makes to those of `vendor publish`, for a recipient who
-//! pinned the first key and refreshes: no edition goes back, none is signed by strangers, and each says what the ledger says.
+//! The vendor's editions, from the first one of the shop to those of `vendor publish`, for a recipient who pinned the
+//! first key and refreshes. No edition goes back, none is signed with another key, and each agrees with the ledger.
 
 use crate::support::shop::{Shop, VENDOR};
 use crate::support::{ALICE, Home, Run, letter};
@@ -42,8 +42,8 @@ impl Town {
         self.home.run(all, b"")
     }
 
-    /// What the shop hands out now. It looks every ten seconds whether something changed, and a shop that was started looks
-    /// at once; editions of one second have one version.
+    /// What the shop hands out now. It looks every ten seconds whether something changed, and a shop that was started
+    /// looks at once; editions of one second have one version.
     fn served(&mut self) -> (String, SignedDirectory) {
         thread::sleep(Duration::from_millis(1_100));
         self.shop.kill_and_restart();
@@ -81,7 +81,7 @@ fn who_knows_the_old_key_follows_to_the_new_one() {
     assert_eq!(town.home.run(["classify", "--dry-run"], &stamped).text(), "unverified unknown-key\n");
     town.refresh();
     assert_eq!(town.home.classify(&stamped).exits(0).text(), "first-class paid\n");
-    // So does who was away for two of them.
+    // So does a recipient who missed two of them.
     town.vendor(&["rotate", "2027q2"]);
     fs::remove_dir_all(town.home.file(".local/state/mailstamp/directories")).unwrap();
     town.refresh();

@@ -1,4 +1,4 @@
-//! The interface for programs: what `openapi.json` says of it holds, and what it is for can be done.
+//! The interface for programs: it agrees with `openapi.json`, and its use cases work.
 
 use crate::support::http::{self, Answer};
 use crate::support::programs::stand_in;
@@ -239,7 +239,7 @@ fn what_is_not_understood_is_refused_as_a_problem() {
         assert_eq!(answer.json()["type"], format!("/problems#{word}"));
     }
     assert_eq!(shop.balance(), 10);
-    // No name of the program's own stands in what is said.
+    // The messages name no internals of the program.
     for (path, body) in [
         ("/v1/deposits", json!({ "stamps": ["v4.public.x"] })),
         ("/v1/refunds", json!("v4.public.x")),
@@ -313,7 +313,7 @@ fn nothing_of_a_sender_is_kept_when_another_buys_for_him() {
     let stamp = bought.json()["stamps"][0]["stamp"].as_str().unwrap().to_owned();
     let shown = Home::bare().run(["show", "--no-verify"], &stamped(&stamp, &letter("x"))).text();
     assert!(shown.contains("not given"), "{shown}");
-    // A letter that could not be bought leaves nothing either.
+    // A stamp that could not be bought leaves nothing either.
     let fields = [("Idempotency-Key", "k2"), fields[1], fields[2]];
     shop.ask_with("POST", "/v1/stamps", &fields, &json!({ "recipient": ALICE, "sender": "secret-sender@" })).is(400);
     shop.signal("-TERM");

@@ -34,14 +34,14 @@ fn until_refused(ask: impl Fn() -> Answer) -> Vec<Answer> {
 #[test]
 fn who_asks_too_often_is_told_when_to_come_back() {
     let shop = Shop::open(1_000, &["--key-rate", "2", "--address-rate", "2"]);
-    // A burst of 4, then 2 a second: who asks more often is refused some time.
+    // A burst of 4, then 2 a second: a client that asks more often is refused at some point.
     let keyed: Vec<_> = until_refused(|| shop.ask("GET", "/v1/account", &Value::Null));
     let refused = keyed.last().unwrap();
     assert_eq!(refused.json()["problem"], "rate");
     let wait: u64 = refused.field("retry-after").unwrap().parse().unwrap();
     assert!((1..=2).contains(&wait));
     assert!(keyed.len() > 4);
-    // Another key is not held up, and neither is who has none.
+    // Another key is not held up, and neither is a client without a key.
     let (key, _) = shop.ledger().add_api_key(shop.account, "other", mailstamp::os::clock::now()).unwrap();
     let bearer = format!("Bearer {}", key.as_str());
     http::ask(shop.address, "GET", "/v1/account", &[("Authorization", &bearer)], b"").unwrap().is(200);
@@ -215,7 +215,7 @@ fn it_speaks_tls_by_itself_and_takes_a_renewed_certificate() {
     assert_eq!(ask().code, 60);
     shop.signal("-HUP");
     eventually("the new certificate", || (ask().code == 0).then_some(()));
-    // One that is no good is told, and the good one stays.
+    // A bad certificate is reported, and the good one stays.
     fs::write(path("cert.pem"), "no certificate").unwrap();
     shop.signal("-HUP");
     eventually("the complaint", || shop.log().contains("holds no").then_some(()));

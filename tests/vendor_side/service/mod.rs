@@ -1,5 +1,5 @@
-//! The vendor's service as programs and people meet it: the program under test on loopback, asked over real connections.
-//! What the ledger does by itself is shown in its own tests.
+//! The vendor's service, for programs and people: the program under test on loopback, over real connections. The ledger
+//! has its own tests.
 
 mod disk;
 #[cfg(feature = "directory")]

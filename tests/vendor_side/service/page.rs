@@ -1,4 +1,4 @@
-//! The page: bought on by a real browser, and by hand where a browser would not go wrong.
+//! The page: purchases with a real browser, and by hand for requests that no browser would send.
 
 use crate::support::http::{self, Answer};
 use crate::support::shop::Shop;
@@ -302,7 +302,7 @@ fn a_person_buys_in_a_browser_without_javascript_and_with_it() {
     let carols = Stamp::read(Token::parse(&text(&seen["account"])).unwrap().payload()).unwrap();
     assert_eq!(carols.audience.to_string(), "carol@x.example");
 
-    // And each way of putting a stamp on a letter works.
+    // And each way of putting a stamp on a message works.
     home.classify(&stamped(&text(&seen["plain"]["stamp"]), &letter("plain"))).exits(0).says("first-class paid");
     let field = [text(&seen["scripted"]["field"]).as_bytes(), b"\n", letter("field").as_slice()].concat();
     home.run(["classify", "--dry-run"], &field).exits(0).says("first-class paid");

@@ -1,4 +1,5 @@
-//! Many at once, answers that get lost, and a service that dies: every purchase is charged once, and the ledger is sound.
+//! Concurrent requests, lost answers, and a service that is killed: every purchase is charged once, and the ledger is
+//! sound.
 
 use crate::support::http::Connection;
 use crate::support::programs::eventually;
@@ -146,7 +147,7 @@ fn told_to_end_it_finishes_what_it_has_begun() {
     drop(idle);
     assert_eq!(broken, 8);
     shop.restart();
-    // A request that was under way was answered, so what is sold is what was answered.
+    // A request in progress was answered, so the sold stamps are those in the answers.
     assert_eq!(shop.audit().stamps, answered as u64);
     assert_eq!(shop.log(), "");
 }

@@ -8,6 +8,7 @@ use crate::config::paths::CliOverrides;
 use crate::directory::refresh::{RefreshError, RefreshResult, SourceOutcome};
 use crate::engine::context;
 use crate::engine::directory_refresh::{DirectoryRefreshError, Refreshed, alert, problem};
+use crate::os::without_numbers;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -114,7 +115,7 @@ fn tell(outcomes: &[SourceOutcome], alarms: &[String]) {
     for outcome in outcomes {
         if let Some(problem) = problem(outcome).filter(|_| alert(outcome).is_none()) {
             // Standard error may be closed by now, and there is no better channel.
-            let _ = writeln!(stderr, "mailstamp: warning: {problem}");
+            let _ = writeln!(stderr, "mailstamp: warning: {}", without_numbers(&problem));
         }
     }
     for alarm in alarms {

@@ -14,7 +14,6 @@ pub struct HistoryRow {
     pub event: &'static str,
     /// Description for people.
     pub text: String,
-    /// Number of stamps in it.
     pub stamps: u64,
     /// Credits added; negative when removed.
     pub credits: i64,

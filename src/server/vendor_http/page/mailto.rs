@@ -23,7 +23,6 @@ use std::fmt::Write;
 /// Data of a new message; also the form that requests it as a file.
 #[derive(Clone, Debug, Deserialize)]
 pub struct MailtoLink {
-    /// The stamp.
     pub stamp: String,
     /// Address of the recipient.
     pub recipient: String,

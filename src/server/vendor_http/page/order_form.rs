@@ -28,7 +28,6 @@ pub struct OrderForm {
     pub from: String,
     /// Last day on which it is valid.
     pub until: String,
-    /// Its value.
     pub value: String,
     /// `account` or `voucher`.
     pub pay: String,
