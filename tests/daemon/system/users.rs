@@ -231,7 +231,7 @@ fn a_process_for_all_begins_only_where_all_use_the_same_log() {
     let home = Home::new();
     let socket = home.file("socket");
     let refused = home.run(["serve", "--system", "--socket", socket.to_str().unwrap()], b"").exits(78);
-    assert!(refused.stderr.contains("must name the folder of the state"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("set `state` in the configuration"), "{}", refused.stderr);
     assert!(!socket.exists());
 }
 
