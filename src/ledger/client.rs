@@ -24,10 +24,10 @@ const LONGEST: u64 = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Delay after a failed accept.
-const PAUSE: Duration = Duration::from_millis(50);
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 #[derive(Serialize, Deserialize)]
-struct Question {
+struct WireRequest {
     version: u32,
     now: UnixTime,
     request: Request,
@@ -79,7 +79,7 @@ where
             }
             let Ok(stream) = stream else {
                 // Too many open files, for example: accept would fail again at once.
-                thread::sleep(PAUSE);
+                thread::sleep(RETRY_DELAY);
                 continue;
             };
             let answer = Arc::clone(&answer);
@@ -101,7 +101,7 @@ fn handle_connection(
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new(stream.take(LONGEST)).read_line(&mut line)?;
-    let line = match serde_json::from_str::<Question>(&line) {
+    let line = match serde_json::from_str::<WireRequest>(&line) {
         Ok(question) if question.version == VERSION => match answer(question.request, question.now) {
             Ok(answer) => WireReply::Answer(answer),
             Err(LedgerError::Refused(refusal)) => WireReply::Refused(refusal),
@@ -131,7 +131,7 @@ pub(super) fn ask(place: &LedgerPaths, request: &Request, now: UnixTime) -> Resu
     };
     // A long request has no timeout: it is written as fast as it is read.
     stream.set_write_timeout(None).map_err(fail)?;
-    let question = Question { version: VERSION, now, request: request.clone() };
+    let question = WireRequest { version: VERSION, now, request: request.clone() };
     let mut text = serde_json::to_string(&question).map_err(|error| fail(error.into()))?;
     text.push('\n');
     stream.write_all(text.as_bytes()).map_err(fail)?;

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Delay between attempts to get the lock.
-const PAUSE: Duration = Duration::from_millis(10);
+const RETRY_DELAY: Duration = Duration::from_millis(10);
 
 /// The folder.
 #[derive(Clone, Debug)]
@@ -140,7 +140,7 @@ impl LedgerPaths {
             if began.elapsed() >= wait {
                 return Err(LedgerError::Busy { path: self.folder.clone(), waited: began.elapsed() });
             }
-            thread::sleep(PAUSE);
+            thread::sleep(RETRY_DELAY);
         }
     }
 }

@@ -87,9 +87,9 @@ pub enum Response {
     /// The judgement.
     Judged(JudgeResponse),
     /// The rules need the text.
-    WantBody,
+    BodyNeeded,
     /// The client must judge the message itself.
-    Yourself,
+    JudgeLocally,
     /// The message has to wait.
     Undecided(Deferral),
 }
@@ -204,7 +204,7 @@ impl DaemonState {
     pub fn answer(&self, question: &JudgeRequest, body: &[u8], user: Option<&str>, tell: impl FnOnce(Response)) {
         // A client with a false time could purge rows, for all users that share the log.
         if !self.serves(&question.file_set) || user.is_some() && question.now.is_some() {
-            return tell(Response::Yourself);
+            return tell(Response::JudgeLocally);
         }
         match self.judge(question, body, user) {
             Ok(Judgement { reply, engine, envelope }) => {
@@ -247,7 +247,7 @@ impl DaemonState {
         let known = recipient.is_ok() && question.size <= engine.config.largest;
         let envelope = Envelope { sender: question.sender.clone(), recipient: recipient.unwrap_or_default() };
         if !known {
-            return Ok(Judgement { reply: Response::Yourself, engine, envelope });
+            return Ok(Judgement { reply: Response::JudgeLocally, engine, envelope });
         }
         let message = Message::parse(body);
         let marking = if question.spend { Mode::Spend } else { Mode::DryRun };
@@ -256,7 +256,7 @@ impl DaemonState {
         } else {
             match engine.judge_header(&message, &envelope, question.size)? {
                 Some(decision) => decision,
-                None => return Ok(Judgement { reply: Response::WantBody, engine, envelope }),
+                None => return Ok(Judgement { reply: Response::BodyNeeded, engine, envelope }),
             }
         };
         let reply = Response::Judged(JudgeResponse { decision, marks: HeaderContext::of(&engine.config) });

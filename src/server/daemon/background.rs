@@ -21,7 +21,7 @@ const REST: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(30);
 
 /// Delay before a watcher that failed starts again.
-const AGAIN: Duration = Duration::from_secs(5);
+const RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// Running background tasks.
 pub(super) struct BackgroundTasks {
@@ -55,7 +55,7 @@ pub(super) fn begin(warm: &Arc<DaemonState>, serve: Serve) -> io::Result<Backgro
                     StderrReport.error(&error);
                     told = error.to_string();
                 }
-                thread::sleep(AGAIN);
+                thread::sleep(RETRY_DELAY);
             }
         })?;
     }

@@ -64,15 +64,15 @@ impl Handler {
                     self.numbers.record_verdict(answer.decision.verdict.reason, began.elapsed())
                 }
                 Response::Undecided(_) => self.numbers.deferred(began.elapsed()),
-                Response::WantBody | Response::Yourself => {}
+                Response::BodyNeeded | Response::JudgeLocally => {}
             }
             let (kind, head) = match &reply {
                 Response::Judged(answer) => match answer.to_head() {
                     Ok(head) => (Kind::Verdict, head),
                     Err(error) => encode_deferral(&error.to_string(), None),
                 },
-                Response::WantBody => (Kind::BodyNeeded, b"{}".to_vec()),
-                Response::Yourself => (Kind::NotHere, b"{}".to_vec()),
+                Response::BodyNeeded => (Kind::BodyNeeded, b"{}".to_vec()),
+                Response::JudgeLocally => (Kind::NotHere, b"{}".to_vec()),
                 Response::Undecided(error) => encode_deferral(&error.to_string(), error.hint()),
             };
             send(kind, &head);

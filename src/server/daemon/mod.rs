@@ -49,9 +49,9 @@ use worker_pool::WorkerPool;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Delay before the metrics endpoint tries to listen again.
-const AGAIN: Duration = Duration::from_secs(10);
+const RETRY_DELAY: Duration = Duration::from_secs(10);
 /// How often the sockets are checked for removal.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Options of the command line.
 #[derive(Clone, Debug, Default)]
@@ -132,7 +132,7 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
             *socket = made;
         }
         if let (Some(address), None) = (metrics, &scrape)
-            && tried.elapsed() >= AGAIN
+            && tried.elapsed() >= RETRY_DELAY
         {
             tried = Instant::now();
             scrape = begin(address).ok();
@@ -169,7 +169,7 @@ fn attend(signals: &Receiver<i32>, warm: &DaemonState, mut look: impl FnMut()) {
     let watchdog = sd_notify::watchdog_enabled().map(|every| every / 2);
     let mut told = Instant::now();
     loop {
-        let signal = signals.recv_timeout(watchdog.map_or(LOOK, |every| every.min(LOOK)));
+        let signal = signals.recv_timeout(watchdog.map_or(POLL_INTERVAL, |every| every.min(POLL_INTERVAL)));
         match signal {
             Ok(SIGHUP) => reload(warm),
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,

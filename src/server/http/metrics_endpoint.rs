@@ -29,7 +29,7 @@ use tower_http::timeout::TimeoutLayer;
 /// Most connections at once; a scraper needs one.
 const CONNECTIONS: usize = 16;
 /// Timeout of a header, of an idle connection, and of an unread answer.
-const MOMENT: Duration = Duration::from_secs(5);
+const IO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of a request.
 const REQUEST: Duration = Duration::from_secs(3);
 /// How long requests under way may take at shutdown.
@@ -47,7 +47,7 @@ pub(crate) struct MetricsEndpoint {
 }
 
 #[derive(Clone)]
-struct Told {
+struct EndpointState {
     numbers: Arc<Metrics>,
     warm: Arc<DaemonState>,
 }
@@ -63,15 +63,15 @@ impl MetricsEndpoint {
             let _inside = runtime.enter();
             TcpListener::from_std(listener)?
         };
-        let told = Told { numbers: Arc::clone(numbers), warm: Arc::clone(warm) };
+        let told = EndpointState { numbers: Arc::clone(numbers), warm: Arc::clone(warm) };
         let router = Router::new()
             .route("/metrics", get(metrics))
             .route("/healthz", get(health))
             .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST))
             .with_state(told);
         let limits = Limits {
-            header: MOMENT,
-            answer: MOMENT,
+            header: IO_TIMEOUT,
+            answer: IO_TIMEOUT,
             connections: CONNECTIONS,
             // All clients have the same address.
             connections_each: CONNECTIONS,
@@ -95,7 +95,7 @@ impl MetricsEndpoint {
 }
 
 /// `GET /metrics`.
-async fn metrics(State(Told { numbers, warm }): State<Told>) -> Response {
+async fn metrics(State(EndpointState { numbers, warm }): State<EndpointState>) -> Response {
     match spawn_blocking(move || numbers.text(&warm)).await {
         Ok(Ok(text)) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -103,7 +103,7 @@ async fn metrics(State(Told { numbers, warm }): State<Told>) -> Response {
 }
 
 /// `GET /healthz`.
-async fn health(State(Told { numbers, warm }): State<Told>) -> Response {
+async fn health(State(EndpointState { numbers, warm }): State<EndpointState>) -> Response {
     match spawn_blocking(move || numbers.is_healthy(&warm)).await {
         Ok(true) => "ok\n".into_response(),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "the log does not answer\n").into_response(),

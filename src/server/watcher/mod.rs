@@ -71,7 +71,7 @@ pub enum WatchError {
     },
     /// The state file of the watcher.
     #[error("watch.jsonl: {0}")]
-    Notebook(io::Error),
+    StateFile(io::Error),
     /// The folders cannot be watched for changes.
     #[error("cannot watch folders (inotify): {0}")]
     Notify(#[from] notify::Error),
@@ -168,7 +168,7 @@ fn prepare<'a>(engines: &'a Engines<'a>) -> Result<Scanner<'a>, WatchError> {
     let watch = engine.config.watch.clone();
     let maildir = watch.maildir.clone().ok_or(WatchError::Nothing)?;
     let state = engine.places.state()?;
-    let state_file = StateFile::open(state).map_err(WatchError::Notebook)?.ok_or(WatchError::Another)?;
+    let state_file = StateFile::open(state).map_err(WatchError::StateFile)?.ok_or(WatchError::Another)?;
     Ok(Scanner::new(engines, maildir, watch, state_file))
 }
 

@@ -87,7 +87,7 @@ impl<'a> Scanner<'a> {
         let state = engine.places.state()?;
         // A removed state folder is not created again: a restore of it may be under way.
         if state.is_dir() && !self.state_file.stands_in(state) {
-            self.state_file = StateFile::open(state).map_err(WatchError::Notebook)?.ok_or(WatchError::Another)?;
+            self.state_file = StateFile::open(state).map_err(WatchError::StateFile)?.ok_or(WatchError::Another)?;
         }
         Ok(changed)
     }
@@ -391,7 +391,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn write(&mut self, notes: Vec<Event>) -> Result<(), WatchError> {
-        self.state_file.write(notes).map_err(WatchError::Notebook)
+        self.state_file.write(notes).map_err(WatchError::StateFile)
     }
 }
 

@@ -36,15 +36,15 @@ impl Core {
         self.remove_wal(&mut state)?;
         state.lent = true;
         drop(state);
-        let _back = Lent(self);
+        let _back = Lease(self);
         self.log.lend(meanwhile)
     }
 }
 
 /// The lease, until this is dropped.
-struct Lent<'a>(&'a Core);
+struct Lease<'a>(&'a Core);
 
-impl Drop for Lent<'_> {
+impl Drop for Lease<'_> {
     fn drop(&mut self) {
         self.0.held().lent = false;
         self.0.changed.notify_all();

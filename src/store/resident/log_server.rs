@@ -27,7 +27,7 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(1);
 /// Timeout of a lease. A borrower that still holds the lock then is waited for like any other holder.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a lender checks whether the lease was recalled, for the shutdown.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Delay after a failed accept.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -166,7 +166,7 @@ fn wait_for_return(channel: &mut Connection, recalled: &AtomicBool) {
     let until = Instant::now() + LEASE_TIMEOUT;
     if channel.send(Kind::Acquired, b"{}", &[], FRAME_TIMEOUT).is_ok() {
         let mut stream = channel.stream();
-        let _ = stream.set_read_timeout(Some(LOOK));
+        let _ = stream.set_read_timeout(Some(POLL_INTERVAL));
         let has_it = |read: io::Result<usize>| read.is_err_and(|error| client::is_timeout(&error));
         while has_it(stream.read(&mut [0])) && Instant::now() < until && !recalled.load(SeqCst) {}
     }
