@@ -141,7 +141,7 @@ fn numbers_are_for_this_machine_only_and_only_if_asked_for() {
 #[test]
 fn whoever_says_nothing_keeps_nobody_out_for_long() {
     let process = Process::begin(&home(""));
-    assert!(process.threads().contains(&"scrape".to_owned()), "{:?}", process.threads());
+    assert!(process.threads().contains(&"metrics".to_owned()), "{:?}", process.threads());
     let address = process.metrics.unwrap();
     let silent: Vec<TcpStream> = (0..40)
         .map(|_| {

@@ -72,7 +72,7 @@ fn what_was_judged_is_what_is_counted() {
         &format!(", version {}, process {}\n", env!("CARGO_PKG_VERSION"), process.pid()),
         "\nmessages     10 judged, 1 deferred\n",
         &format!("\nlog          3 serials in {} bytes\n", grouped(bytes)),
-        "\nothers       answered by the log: 1 again, 1 double, 1 fresh\n",
+        "\nothers       answered by the log: 1 double-spend, 1 fresh, 1 redelivery\n",
         "\nreplies      3 in 24 hours\n",
         "\nfirst-class                     3  30.0 %\n             paid               2  20.0 %\n",
     ] {
