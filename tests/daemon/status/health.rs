@@ -135,7 +135,7 @@ fn numbers_are_for_this_machine_only_and_only_if_asked_for() {
     home.configure(&format!("addresses = [\"{ALICE}\"]"));
     let process = Process::begin(&home);
     assert_eq!(process.metrics, None);
-    assert!(!process.threads().contains(&"scrape".to_owned()), "{:?}", process.threads());
+    assert!(!process.threads().contains(&"metrics".to_owned()), "{:?}", process.threads());
 }
 
 #[test]

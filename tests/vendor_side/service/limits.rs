@@ -218,7 +218,7 @@ fn it_speaks_tls_by_itself_and_takes_a_renewed_certificate() {
     // A bad certificate is reported, and the good one stays.
     fs::write(path("cert.pem"), "no certificate").unwrap();
     shop.signal("-HUP");
-    eventually("the complaint", || shop.log().contains("holds no").then_some(()));
+    eventually("the complaint", || shop.log().contains("contains no").then_some(()));
     ask().exits(0);
 }
 
