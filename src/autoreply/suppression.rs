@@ -45,7 +45,7 @@ refusals! {
     /// Mailing software writes the recipient into the return path (VERP).
     Verp, "verp", "its return path carries your own address, as mailing software writes it";
     /// A mailbox that no person reads.
-    Role, "role", "its return path names a program or a post, not a person";
+    Role, "role", "its return path names a role, such as postmaster, not a person";
     /// The user's own address, forged or not.
     OwnAddress, "own-address", "it claims to come from yourself";
     /// A reply of this program.

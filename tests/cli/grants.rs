@@ -39,7 +39,7 @@ fn two_people_write_ten_letters_on_one_stamp() {
     alice
         .run(["revoke"], &first)
         .exits(0)
-        .says(&format!("{}: revoked, and its grant with it", serial_of(&alice, &first)));
+        .says(&format!("{}: revoked; its grant has no effect now", serial_of(&alice, &first)));
     alice.classify(&alice.affix(&stamp, &letter("10"))).exits(22).says("revoked by-recipient");
     bob.classify(&alice.affix(&stamp, &letter("11"))).exits(0).says("first-class multi-use");
     bob.run(["revoke", "--serial", &serial_of(&bob, &first)], b"").exits(0);
@@ -72,10 +72,10 @@ fn each_command_may_come_again_and_says_what_it_did() {
     says(&["grant", "--uses", "2", "--note", "the plumber"], "granted");
     says(&["grant", "--uses", "2", "--note", "the plumber"], "was granted already");
     says(&["grant", "--uses", "3"], "granted anew");
-    says(&["revoke"], "revoked, and its grant with it");
+    says(&["revoke"], "revoked; its grant has no effect now");
     says(&["revoke"], "was revoked already");
     says(&["grant", "--uses", "3"], "granted, and of no effect while it is revoked");
-    says(&["unrevoke"], "unrevoked, and its grant with it");
+    says(&["unrevoke"], "unrevoked; its grant is in force again");
     let listed = home.run(["grants", "--active", "--json"], b"").exits(0).text();
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     assert_eq!((&listed["state"], &listed["uses"], &listed["schema"]), (&"active".into(), &3.into(), &1.into()));

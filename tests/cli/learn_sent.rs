@@ -91,7 +91,7 @@ fn who_is_forgotten_is_learned_again_only_from_a_later_message() {
     let learn = || letters.iter().for_each(|letter| drop(home.run(["learn-sent"], letter).exits(0)));
     learn();
     let forgot = home.run(["correspondents", "--forget", "Bob@y.example", "dave@y.example"], b"").exits(0);
-    let said = "Bob@y.example: forgotten\ndave@y.example: is not one of your correspondents\n";
+    let said = "Bob@y.example: forgotten\ndave@y.example is not one of your correspondents\n";
     assert_eq!(forgot.text(), said);
     learn();
     let backup = home.run(["export"], b"").exits(0).stdout;

@@ -86,7 +86,7 @@ fn check(config: &Config, places: &Paths, rules: &Rules, given: &CliOverrides) -
     let file = places.config.as_deref().map_or("no file".into(), |path| path.display().to_string());
     let count = vendors.directory.vendors().count();
     let (addresses, rules) = (config.mailboxes.len(), rules.iter().len());
-    output::line(&format!("{file}: good; addresses: {addresses}, trusted vendors: {count}, rules: {rules}"))?;
+    output::line(&format!("{file}: ok; addresses: {addresses}, trusted vendors: {count}, rules: {rules}"))?;
     Ok(0)
 }
 

@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     mailstamp correspondents\n  \
-    mailstamp correspondents --json stamps.example\n  \
+    mailstamp correspondents --json far.example\n  \
     mailstamp correspondents --forget joe@y.example")]
 pub struct Args {
     /// Only those whose address contains this
@@ -54,8 +54,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             let object = json!({ "schema": output::SCHEMA, "address": address, "forgotten": forgotten });
             writeln!(stdout, "{object}")?;
         } else {
-            let what = if forgotten { "forgotten" } else { "is not one of your correspondents" };
-            writeln!(stdout, "{shown}: {what}")?;
+            let what = if forgotten { ": forgotten" } else { " is not one of your correspondents" };
+            writeln!(stdout, "{shown}{what}")?;
         }
     }
     stdout.flush()?;

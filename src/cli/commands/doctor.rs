@@ -254,7 +254,7 @@ fn vendors(places: &Paths) -> Vec<Finding> {
     }
     let unheeded = folder.unheeded.iter();
     findings.extend(
-        unheeded.map(|(file, why)| Finding::warning(what, format!("{}: {}", file.display(), trust::unheeded(why)))),
+        unheeded.map(|(file, why)| Finding::warning(what, format!("{}: {}", file.display(), trust::ignored(why)))),
     );
     findings
 }
@@ -295,9 +295,9 @@ fn state(config: &Config, places: &Paths) -> Vec<Finding> {
             let sent = format!("correspondents: {}, messages: {}", summary.correspondents, summary.sent);
             findings.push(Finding::ok("sent", sent));
             findings.push(Finding::ok("replies", format!("{} remembered", summary.replies)));
-            Finding::ok("used serials", format!("{} remembered in {} bytes", summary.used, summary.bytes))
+            Finding::ok("used log", format!("{} serials in {} bytes", summary.used, summary.bytes))
         }
-        Err(error) => Finding::error("used serials", error.to_string()),
+        Err(error) => Finding::error("used log", error.to_string()),
     };
     findings.insert(1, log);
     findings

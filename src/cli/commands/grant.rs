@@ -149,7 +149,7 @@ pub fn revoke(args: &RevokeArgs, given: &CliOverrides) -> Result<u8, Failure> {
     };
     let say = |before: &StampStatus, _: &StampStatus| match (before.revoked, &before.grant) {
         (Some(_), _) => "was revoked already",
-        (None, Some(_)) => "revoked, and its grant with it",
+        (None, Some(_)) => "revoked; its grant has no effect now",
         (None, None) => "revoked",
     };
     apply(&args.target, &engine, args.json, &change, &say)
@@ -167,7 +167,7 @@ pub fn unrevoke(args: &UnrevokeArgs, given: &CliOverrides) -> Result<u8, Failure
     let change = |before: &StampStatus| StampStatus { revoked: None, means: None, ..before.clone() };
     let say = |before: &StampStatus, _: &StampStatus| match (before.revoked, &before.grant) {
         (None, _) => "was not revoked",
-        (Some(_), Some(_)) => "unrevoked, and its grant with it",
+        (Some(_), Some(_)) => "unrevoked; its grant is in force again",
         (Some(_), None) => "unrevoked",
     };
     apply(&args.target, &engine, args.json, &change, &say)

@@ -13,6 +13,7 @@ use crate::engine::learn_sent::{BEGINNING, SkipReason};
 use crate::mailbox::walk;
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
+use crate::os::without_numbers;
 use crate::store::{LearnOutcome, Sent};
 use crate::time::UnixTime;
 use std::io::{self, Write};
@@ -106,7 +107,7 @@ fn many(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
                 progress.clear();
                 let path = escape_untrusted(path.as_os_str().as_bytes(), 1000);
                 // Standard error may be closed by now.
-                let _ = writeln!(io::stderr(), "mailstamp: error: {path}: {error}");
+                let _ = writeln!(io::stderr(), "mailstamp: error: {path}: {}", without_numbers(&error.to_string()));
             }
         }
         ControlFlow::Continue(())

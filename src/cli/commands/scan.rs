@@ -11,6 +11,7 @@ use crate::engine::rescan::{JudgedMessage, ReceivedTime, Scan};
 use crate::mailbox::walk::{self, Entry, StoredMessage};
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
+use crate::os::without_numbers;
 use crate::verdict::class::Class;
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -86,7 +87,12 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
                 sums.unreadable += 1;
                 progress.clear();
                 // Standard error may be closed by now.
-                let _ = writeln!(io::stderr(), "mailstamp: error: {}: {error}", shown(path));
+                let _ = writeln!(
+                    io::stderr(),
+                    "mailstamp: error: {}: {}",
+                    shown(path),
+                    without_numbers(&error.to_string())
+                );
                 args.json.then(|| unreadable(path, &error))
             }
         };

@@ -170,12 +170,12 @@ fn list(args: &List, given: &CliOverrides) -> Result<u8, Failure> {
                 json!({ "vendor": vendor, "keys": keys })
             })
             .collect();
-        let unheeded: Vec<Value> = folder
+        let ignored: Vec<Value> = folder
             .unheeded
             .iter()
-            .map(|(file, why)| json!({ "file": file.display().to_string(), "problem": unheeded(why) }))
+            .map(|(file, why)| json!({ "file": file.display().to_string(), "problem": ignored(why) }))
             .collect();
-        output::line(&json!({ "schema": output::SCHEMA, "vendors": vendors, "unheeded": unheeded }).to_string())?;
+        output::line(&json!({ "schema": output::SCHEMA, "vendors": vendors, "ignored": ignored }).to_string())?;
         return Ok(0);
     }
     let mut lines = Vec::new();
@@ -190,7 +190,7 @@ fn list(args: &List, given: &CliOverrides) -> Result<u8, Failure> {
         lines.push(format!("no vendor is trusted yet (none in {})", path.display()));
     }
     for (file, why) in &folder.unheeded {
-        lines.push(format!("not heeded: {}: {}", file.display(), unheeded(why)));
+        lines.push(format!("ignored: {}: {}", file.display(), ignored(why)));
     }
     output::line(&lines.join("\n"))?;
     Ok(0)
@@ -221,7 +221,7 @@ pub fn status(fact: &KeyFact) -> &'static str {
 
 /// Returns why a signed directory is ignored, in words.
 #[must_use]
-pub fn unheeded(why: &IgnoredReason) -> String {
+pub fn ignored(why: &IgnoredReason) -> String {
     match why {
         IgnoredReason::NotPinned(vendor) => format!("you trust no key of its publisher {vendor}"),
         IgnoredReason::KeyEnded(vendor) => format!("the key of its publisher {vendor} was revoked or has ended"),

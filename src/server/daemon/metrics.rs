@@ -149,7 +149,7 @@ impl Metrics {
             good.get_or_create(&source).set((directory.health == "ok").into());
         }
         registry.register_with_unit("directory_age", "Time since a source last answered", Unit::Seconds, age);
-        registry.register("directory_good", "Whether a source is healthy", good);
+        registry.register("directory_ok", "Whether a source is healthy", good);
         registry
     }
 

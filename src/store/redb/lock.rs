@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// The suffix of the lock file.
 pub(in crate::store) const SUFFIX: &str = ".lock";
 
-const MARK: &[u8] = b"A used-serial log of mailstamp stands beside this file. Remove neither.\n";
+const MARK: &[u8] = b"The used log of mailstamp is beside this file. See mailstamp(1), FILES.\n";
 const CLEAN: &[u8] = b"at rest\n";
 const DIRTY: &[u8] = b"at work\n";
 
@@ -185,8 +185,8 @@ mod tests {
         assert!(!lock.note().is_dirty());
         lock.set_created().unwrap();
         assert!(!lock.note().is_dirty());
-        assert!(text().ends_with("Remove neither.\nat rest\n"), "{}", text());
+        assert!(text().ends_with("FILES.\nat rest\n"), "{}", text());
         lock.note().set_unsettled(true).unwrap();
-        assert!(text().ends_with("Remove neither.\nat work\n"), "{}", text());
+        assert!(text().ends_with("FILES.\nat work\n"), "{}", text());
     }
 }

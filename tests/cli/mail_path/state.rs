@@ -266,7 +266,7 @@ fn doctor_finds_each_planted_fault() {
         ("warning", "vendors", "no vendor is trusted", &|home| fs::remove_dir_all(vendors(home)).unwrap()),
         ("error", "state", "write", &|home| mode(&home.state(), 0o777)),
         ("warning", "state", "look into", &|home| mode(&home.state(), 0o755)),
-        ("error", "used serials", "used.redb", &|home| fs::write(home.state().join("used.redb"), "garbage").unwrap()),
+        ("error", "used log", "used.redb", &|home| fs::write(home.state().join("used.redb"), "garbage").unwrap()),
         ("warning", "syslog", "nothing listens", &|home| {
             home.configure("syslog = \"/nowhere\"\naddresses = [\"a@b.example\"]")
         }),

@@ -143,7 +143,7 @@ fn every_json_output_carries_its_schema() {
         ("classify --json --exit-zero --dry-run", vec!["class"]),
         ("explain --json", vec!["class", "reason", "exit", "stamps", "deciding_stamp"]),
         ("show --json", vec!["stamps"]),
-        ("trust list --json", vec!["vendors", "unheeded"]),
+        ("trust list --json", vec!["vendors", "ignored"]),
         ("purge --json", vec!["removed"]),
         ("config show --json", vec!["addresses", "state", "stamps.skew", "used_log.enabled"]),
         ("doctor --json", vec!["well", "checks"]),

@@ -30,7 +30,7 @@ fn exposed() -> BTreeSet<String> {
     let numbers = Process::begin(&home).numbers();
     let of = |name: &str| format!("{name}{{vendor=\"stamps.example\",source=\"https://stamps.example/directory\"}}");
     assert!(numbers[&of("mailstamp_directory_age_seconds")] > 0.0);
-    assert_eq!(numbers[&of("mailstamp_directory_good")], 0.0, "it was not asked for long");
+    assert_eq!(numbers[&of("mailstamp_directory_ok")], 0.0, "it was not asked for long");
     numbers.keys().map(|name| name.split('{').next().unwrap().to_owned()).collect()
 }
 

@@ -276,7 +276,7 @@ fn the_directory_is_that_of_the_ledger_until_another_is_published() {
     home.run(["trust", "add", "-"], &entry).exits(0);
     fs::write(home.file(".config/mailstamp/vendors/signed.json"), &answer.body).unwrap();
     let listed = home.run(["trust", "list"], b"").exits(0).text();
-    assert!(!listed.contains("not heeded") && listed.contains("2026q4"), "{listed}");
+    assert!(!listed.contains("ignored: ") && listed.contains("2026q4"), "{listed}");
 
     let public = shop.folder().join("public/.well-known");
     fs::create_dir_all(&public).unwrap();
