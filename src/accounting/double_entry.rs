@@ -1,10 +1,10 @@
-//! Double-entry bookkeeping: an amount that leaves one book enters another. A [`Transaction`] consists of transfers
+//! Double-entry bookkeeping: an amount that leaves one ledger account enters another. A [`Transaction`] consists of transfers
 //! only, so the sum of its postings is zero for every unit. The sum of all balances is therefore always zero too.
 
 use super::money::Currency;
 use serde::{Deserialize, Serialize};
 
-/// A book, which has a balance for every unit that was ever posted to it.
+/// A ledger account, which has a balance for every unit that was ever posted to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AccountCode {
@@ -35,10 +35,10 @@ pub enum Unit {
     Money(Currency),
 }
 
-/// One posting of a transaction: added to a book; negative if removed.
+/// One posting of a transaction: added to a ledger account; negative if removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Posting {
-    pub book: AccountCode,
+    pub account: AccountCode,
     pub unit: Unit,
     pub amount: i64,
 }
@@ -48,14 +48,14 @@ pub struct Posting {
 pub struct Transaction(Vec<Posting>);
 
 impl Transaction {
-    /// Adds a transfer from one book to another. An amount of zero posts nothing.
+    /// Adds a transfer from one ledger account to another. An amount of zero posts nothing.
     #[must_use]
     pub fn transfer(mut self, from: AccountCode, to: AccountCode, unit: Unit, amount: u64) -> Self {
         // No event moves more (see event.rs). Every balance would reject a larger amount as out of range.
         let amount = i64::try_from(amount).unwrap_or(i64::MAX);
         if amount != 0 {
-            self.0.push(Posting { book: from, unit, amount: -amount });
-            self.0.push(Posting { book: to, unit, amount });
+            self.0.push(Posting { account: from, unit, amount: -amount });
+            self.0.push(Posting { account: to, unit, amount });
         }
         self
     }
@@ -69,12 +69,12 @@ impl Transaction {
 
 /// Returns a balance after a posting.
 ///
-/// `None` when it leaves its range, or when a book that must not be negative would be.
+/// `None` when it leaves its range, or when a ledger account that must not be negative would be.
 #[must_use]
 pub fn posted(balance: i64, posting: &Posting) -> Option<i64> {
     let after = balance.checked_add(posting.amount)?;
     let solid = matches!(
-        posting.book,
+        posting.account,
         AccountCode::Account(_) | AccountCode::Vouchers | AccountCode::Outstanding | AccountCode::Forfeited
     );
     (after >= 0 || !solid || after > balance).then_some(after)
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_an_account_has_never_goes_below_zero() {
-        let take = |book, amount| posted(5, &Posting { book, unit: Unit::Credits, amount });
+        let take = |account, amount| posted(5, &Posting { account, unit: Unit::Credits, amount });
         assert_eq!(take(AccountCode::Account(1), -5), Some(0));
         assert_eq!(take(AccountCode::Account(1), -6), None);
         assert_eq!(take(AccountCode::Issue, -6), Some(-1));

@@ -303,7 +303,7 @@ mod tests {
     }
 
     fn postings(event: &Event) -> Vec<(AccountCode, Unit, i64)> {
-        event.transaction().postings().iter().map(|it| (it.book, it.unit, it.amount)).collect()
+        event.transaction().postings().iter().map(|it| (it.account, it.unit, it.amount)).collect()
     }
 
     // BC2: the debit is n times the value

@@ -117,7 +117,7 @@ impl Count {
 
     fn add(&mut self, entry: &Entry, serials: &impl ReadableTable<&'static [u8; 16], u64>) -> TxResult<()> {
         for posting in entry.event.transaction().postings() {
-            *self.balances.entry((posting.book, posting.unit)).or_default() += i128::from(posting.amount);
+            *self.balances.entry((posting.account, posting.unit)).or_default() += i128::from(posting.amount);
         }
         match &entry.event {
             Event::Opened { .. } => self.accounts += 1,
@@ -195,7 +195,7 @@ impl Count {
         let key = schema::balance_key(AccountCode::Vouchers, Unit::Credits);
         let balance = tx.open_table(schema::BALANCE)?.get(&key)?.map_or(0, |row| i128::from(row.value()));
         if worth != balance {
-            self.wrong(format!("the vouchers are worth {worth}, and their book has {balance}"));
+            self.wrong(format!("the vouchers are worth {worth}, and their ledger account has {balance}"));
         }
         Ok(())
     }

@@ -155,7 +155,7 @@ pub enum StampState {
 /// A balance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Balance {
-    pub book: AccountCode,
+    pub account: AccountCode,
     /// What is counted.
     pub unit: Unit,
     pub amount: i64,

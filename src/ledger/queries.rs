@@ -104,9 +104,9 @@ impl ReadTx<'_> {
         table.get(number)?.map(|row| schema::from_json(row.value())).transpose()
     }
 
-    fn balance(&self, book: AccountCode, unit: Unit) -> TxResult<i64> {
+    fn balance(&self, account: AccountCode, unit: Unit) -> TxResult<i64> {
         let table = self.tx.open_table(schema::BALANCE)?;
-        Ok(table.get(&schema::balance_key(book, unit))?.map_or(0, |row| row.value()))
+        Ok(table.get(&schema::balance_key(account, unit))?.map_or(0, |row| row.value()))
     }
 
     fn standing(&self, account: Account) -> TxResult<Standing> {
@@ -217,7 +217,7 @@ impl ReadTx<'_> {
             let own = moved
                 .postings()
                 .iter()
-                .filter(|it| it.book == AccountCode::Account(account) && it.unit == Unit::Credits);
+                .filter(|it| it.account == AccountCode::Account(account) && it.unit == Unit::Credits);
             balance -= own.map(|it| it.amount).sum::<i64>();
             day.before = balance;
         }
@@ -242,8 +242,8 @@ impl ReadTx<'_> {
         first[0] = 2;
         for row in table.range::<&[u8; 12]>(&first..)? {
             let (key, amount) = row?;
-            let (book, unit) = schema::balance_of(key.value())?;
-            balances.push(Balance { book, unit, amount: amount.value() });
+            let (account, unit) = schema::balance_of(key.value())?;
+            balances.push(Balance { account, unit, amount: amount.value() });
         }
         Ok(Response::Summary(Summary {
             head: schema::head_in(&self.tx.open_table(schema::ENTRY)?)?,

@@ -130,9 +130,9 @@ impl IdempotencyRecord {
     }
 }
 
-/// Builds the key of a balance: book, owner, and unit (currency code, or zeros for credits).
-pub(super) fn balance_key(book: AccountCode, unit: Unit) -> [u8; 12] {
-    let (kind, owner) = match book {
+/// Builds the key of a balance: ledger account, owner, and unit (currency code, or zeros for credits).
+pub(super) fn balance_key(account: AccountCode, unit: Unit) -> [u8; 12] {
+    let (kind, owner) = match account {
         AccountCode::Account(number) => (1, number),
         AccountCode::Vouchers => (2, 0),
         AccountCode::Outstanding => (3, 0),
@@ -151,10 +151,10 @@ pub(super) fn balance_key(book: AccountCode, unit: Unit) -> [u8; 12] {
     key
 }
 
-/// Parses the book and unit of such a key.
+/// Parses the ledger account and unit of such a key.
 pub(super) fn balance_of(key: &[u8; 12]) -> TxResult<(AccountCode, Unit)> {
     let owner = key.iter().skip(1).take(8).fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
-    let book = match key[0] {
+    let account = match key[0] {
         1 => AccountCode::Account(owner),
         2 => AccountCode::Vouchers,
         3 => AccountCode::Outstanding,
@@ -172,7 +172,7 @@ pub(super) fn balance_of(key: &[u8; 12]) -> TxResult<(AccountCode, Unit)> {
         let currency = std::str::from_utf8(letters).ok().and_then(|text| text.parse().ok());
         Unit::Money(currency.ok_or_else(|| TxError::Damaged("a balance without a currency".into()))?)
     };
-    Ok((book, unit))
+    Ok((account, unit))
 }
 
 /// Formats a row as JSON.
@@ -257,10 +257,10 @@ mod tests {
     #[test]
     fn keys_of_balances_come_back() {
         let euro = Unit::Money("EUR".parse().unwrap());
-        for (book, unit) in
+        for (account, unit) in
             [(AccountCode::Account(77), Unit::Credits), (AccountCode::Cash, euro), (AccountCode::Issue, Unit::Credits)]
         {
-            assert_eq!(balance_of(&balance_key(book, unit)).unwrap(), (book, unit));
+            assert_eq!(balance_of(&balance_key(account, unit)).unwrap(), (account, unit));
         }
         assert!(balance_of(&[9; 12]).is_err());
     }

@@ -148,7 +148,7 @@ impl<'t> LedgerTx<'t> {
     pub(super) fn append_event(&mut self, event: Event, now: UnixTime) -> TxResult<Head> {
         let mut after = Vec::new();
         for posting in event.transaction().postings() {
-            let key = schema::balance_key(posting.book, posting.unit);
+            let key = schema::balance_key(posting.account, posting.unit);
             let before = self.balance.get(&key)?.map_or(0, |row| row.value());
             after.push((key, double_entry::posted(before, posting).ok_or(TxError::Refused(Rejection::Range))?));
         }

@@ -33,7 +33,7 @@ struct Route {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Of {
-    book: String,
+    account: String,
     unit: String,
 }
 
@@ -146,8 +146,8 @@ pub async fn metrics(State(service): State<Service>) -> Response {
             Unit::Credits => "credits".to_owned(),
             Unit::Money(currency) => format!("micro{currency}"),
         };
-        let book = format!("{:?}", balance.book).to_ascii_lowercase();
-        numbers.balances.get_or_create(&Of { book, unit }).set(balance.amount);
+        let account = format!("{:?}", balance.account).to_ascii_lowercase();
+        numbers.balances.get_or_create(&Of { account, unit }).set(balance.amount);
     }
     let mut out = String::new();
     match text::encode(&mut out, &numbers.registry) {

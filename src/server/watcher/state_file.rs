@@ -106,21 +106,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
         let came = |name| Event::Added { folder: "Junk".into(), names: vec![name] };
-        let mut book = StateFile::open(&state).unwrap().unwrap();
+        let mut state_file = StateFile::open(&state).unwrap().unwrap();
         assert!(StateFile::open(&state).unwrap().is_none(), "one watcher at a time");
-        book.write(vec![came(1)]).unwrap();
-        book.file.write_all(br#"{"note":"came","folder":"Ju"#).unwrap();
-        book.write(vec![came(2)]).unwrap();
-        let memory = book.memory.clone();
-        drop(book);
-        let book = StateFile::open(&state).unwrap().unwrap();
-        assert!(book.stands_in(&state));
-        assert_eq!(book.memory, memory);
-        assert_eq!(book.memory.known("Junk").map(|known| known.len()), Some(2));
+        state_file.write(vec![came(1)]).unwrap();
+        state_file.file.write_all(br#"{"note":"came","folder":"Ju"#).unwrap();
+        state_file.write(vec![came(2)]).unwrap();
+        let memory = state_file.memory.clone();
+        drop(state_file);
+        let state_file = StateFile::open(&state).unwrap().unwrap();
+        assert!(state_file.stands_in(&state));
+        assert_eq!(state_file.memory, memory);
+        assert_eq!(state_file.memory.known("Junk").map(|known| known.len()), Some(2));
         // A restored backup takes its path.
         atomic_file::rename(&state, &folder.path().join("aside")).unwrap();
-        assert!(!book.stands_in(&state));
+        assert!(!state_file.stands_in(&state));
         let restored = StateFile::open(&state).unwrap().unwrap();
-        assert!(!book.stands_in(&state) && restored.stands_in(&state));
+        assert!(!state_file.stands_in(&state) && restored.stands_in(&state));
     }
 }

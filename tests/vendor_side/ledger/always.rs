@@ -117,7 +117,7 @@ proptest! {
             let others = summary.balances.iter().filter(|it| it.unit == Unit::Credits);
             let sum: i64 = others.clone().map(|it| it.amount).sum();
             prop_assert_eq!(sum + i64::try_from(has.values().sum::<u64>()).unwrap(), 0, "after {:?}", deed);
-            let issue = others.filter(|it| it.book == mailstamp::accounting::double_entry::AccountCode::Issue);
+            let issue = others.filter(|it| it.account == mailstamp::accounting::double_entry::AccountCode::Issue);
             prop_assert_eq!(issue.map(|it| it.amount).sum::<i64>(), -i64::try_from(made).unwrap());
         }
         let report = ledger.audit(None).unwrap();

@@ -158,7 +158,7 @@ fn a_revocation_taken_back_and_a_voucher_beside_the_entries_are_found() {
     let found = problems(|tx| {
         tx.open_table(VOUCHER).unwrap().insert(&[5; 32], 70).unwrap();
     });
-    assert_eq!(found, ["the vouchers are worth 70, and their book has 0"]);
+    assert_eq!(found, ["the vouchers are worth 70, and their ledger account has 0"]);
 }
 
 #[test]

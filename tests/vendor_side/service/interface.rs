@@ -296,7 +296,7 @@ fn numbers_are_told_on_a_listener_of_their_own() {
         "mailstamp_vendor_ledger_stamps 1",
         "mailstamp_vendor_ledger_accounts 1",
         "mailstamp_vendor_requests_total{route=\"/v1/stamps\",method=\"POST\",status=\"200\"} 1",
-        "mailstamp_vendor_ledger_balance{book=\"outstanding\",unit=\"credits\"} 1",
+        "mailstamp_vendor_ledger_balance{account=\"outstanding\",unit=\"credits\"} 1",
     ] {
         assert!(numbers.lines().any(|it| it == line), "{line}\n{numbers}");
     }

@@ -239,7 +239,7 @@ fn show(args: &Show, given: &CliOverrides) -> Result<u8, Failure> {
             .transaction()
             .postings()
             .iter()
-            .filter(|it| it.book == crate::accounting::double_entry::AccountCode::Account(account.number))
+            .filter(|it| it.account == crate::accounting::double_entry::AccountCode::Account(account.number))
             .map(|it| it.amount)
             .sum();
         lines.push(format!("entry {:<8} {}  {word:<14} {moved:+}", entry.number, entry.at));

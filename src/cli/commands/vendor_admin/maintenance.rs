@@ -77,9 +77,9 @@ pub(super) fn status(args: &Status, given: &CliOverrides) -> Result<u8, Failure>
         return Ok(0);
     }
     output::line(&format!("vendor {}: {} accounts, {} stamps sold", profile.vendor, summary.accounts, summary.stamps))?;
-    let mut table = Table::new(&["book", "balance"], 1);
+    let mut table = Table::new(&["account", "balance"], 1);
     for balance in &summary.balances {
-        table.row([book(balance.book), amount(balance)]);
+        table.row([account(balance.account), amount(balance)]);
     }
     output::line(&table.lines().join("\n"))?;
     output::line(&format!("head {}", summary.head))?;
@@ -87,11 +87,11 @@ pub(super) fn status(args: &Status, given: &CliOverrides) -> Result<u8, Failure>
 }
 
 fn balance_json(balance: &Balance) -> Value {
-    json!({ "book": balance.book, "unit": balance.unit, "amount": balance.amount })
+    json!({ "account": balance.account, "unit": balance.unit, "amount": balance.amount })
 }
 
-fn book(book: AccountCode) -> String {
-    match book {
+fn account(account: AccountCode) -> String {
+    match account {
         AccountCode::Account(number) => format!("account {number}"),
         AccountCode::Vouchers => "vouchers".into(),
         AccountCode::Outstanding => "stamps outstanding".into(),
