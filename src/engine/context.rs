@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Loads the configuration and makes an engine, at `now` if given, else at the system's time.
 ///
 /// # Errors
-/// [`PlacesError`] when the configuration cannot be used.
+/// [`PathsError`] when the configuration cannot be used.
 pub fn load(given: &CliOverrides, now: Option<UnixTime>) -> Result<Engine, PathsError> {
     let (config, places) = Paths::read(given)?;
     let (now, pretended) = (now.unwrap_or_else(clock::now), now.is_some());

@@ -29,7 +29,7 @@ pub fn file(path: &Path, flags: OFlags) -> Result<File, Errno> {
     file_at(fs::CWD, path, flags)
 }
 
-/// As [`file`], by its name in an open folder.
+/// As [`file()`], by its name in an open folder.
 pub fn file_at(folder: impl AsFd, name: impl Arg, flags: OFlags) -> Result<File, Errno> {
     fs::openat(folder, name, flags | SAFE, Mode::RUSR | Mode::WUSR).map(File::from)
 }
@@ -37,7 +37,7 @@ pub fn file_at(folder: impl AsFd, name: impl Arg, flags: OFlags) -> Result<File,
 /// Opens a regular file for reading.
 ///
 /// # Errors
-/// As [`file`], and an error for anything else than a regular file.
+/// As [`file()`], and an error for anything else than a regular file.
 pub fn regular_file(path: &Path) -> io::Result<File> {
     let file = file(path, OFlags::RDONLY)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(irregular()) }

@@ -35,7 +35,7 @@ impl StampSource {
     /// Creates the source from the configuration. Opens no file yet.
     ///
     /// # Errors
-    /// [`PlacesError::Nowhere`] when there is no state folder.
+    /// [`PathsError::Nowhere`] when there is no state folder.
     pub fn new(config: &Config, places: &Paths) -> Result<Self, PathsError> {
         let state = places.state()?;
         Ok(Self {

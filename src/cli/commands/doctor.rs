@@ -365,7 +365,7 @@ fn held(given: &CliOverrides) -> Option<Finding> {
     }
 }
 
-/// Checks the folders of [watch], if a Maildir is to be watched. A missing folder may be a misspelt name.
+/// Checks the folders of `[watch]`, if a Maildir is to be watched. A missing folder may be a misspelt name.
 fn watched(config: &Config) -> Option<Finding> {
     let what = "watched";
     let maildir = config.watch.maildir.as_deref()?;
