@@ -5,7 +5,7 @@
 //! continued. Without one that cannot be detected.
 
 use super::event::Event;
-use super::hash::{Hash, HashError};
+use super::hash::Hash;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -47,12 +47,17 @@ impl Head {
 }
 
 /// Parses `NUMBER:HASH`.
-impl FromStr for Head {
-    type Err = HashError;
+/// The text is not a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a head (write NUMBER:HASH, as `mailstamp vendor status` prints it)")]
+pub struct HeadError;
 
-    fn from_str(text: &str) -> Result<Self, HashError> {
-        let (number, hash) = text.split_once(':').ok_or(HashError)?;
-        Ok(Self { number: number.parse().map_err(|_| HashError)?, hash: hash.parse()? })
+impl FromStr for Head {
+    type Err = HeadError;
+
+    fn from_str(text: &str) -> Result<Self, HeadError> {
+        let (number, hash) = text.split_once(':').ok_or(HeadError)?;
+        Ok(Self { number: number.parse().map_err(|_| HeadError)?, hash: hash.parse().map_err(|_| HeadError)? })
     }
 }
 
@@ -65,6 +70,15 @@ impl fmt::Display for Head {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_is_read_as_it_is_shown() {
+        let head = Head { number: 7, hash: Hash([3; 32]) };
+        assert_eq!(head.to_string().parse::<Head>(), Ok(head));
+        for text in ["", "7", "7:00", &Hash([3; 32]).to_string()] {
+            assert_eq!(text.parse::<Head>(), Err(HeadError), "{text}");
+        }
+    }
 
     // Made with Python: hashlib.sha256(bytes(32) + (1).to_bytes(8, "big") + b"abc").hexdigest()
     #[test]

@@ -55,10 +55,10 @@ pub struct Cli {
 #[group(skip)]
 struct Files {
     /// Read this configuration [default: config.toml in the user's configuration folder]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Options of every command")]
     config: Option<PathBuf>,
     /// Keep the state in this folder [default: what the configuration says]
-    #[arg(long, global = true, value_name = "FOLDER")]
+    #[arg(long, global = true, value_name = "FOLDER", help_heading = "Options of every command")]
     state: Option<PathBuf>,
 }
 

@@ -92,7 +92,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         }
     };
     let stamp = stamp.trim();
-    let token = Token::parse(stamp).map_err(|error| Failure::new(DATA, format!("not a stamp: {error}")))?;
+    let file = args.stamp_file.as_ref().map(|path| format!("{}: ", path.display())).unwrap_or_default();
+    let token = Token::parse(stamp).map_err(|error| Failure::new(DATA, format!("{file}not a stamp: {error}")))?;
     let input = input::read(u64::MAX)?;
     put_on(args, &Message::parse(&input.bytes), &token, given)?;
     Ok(0)

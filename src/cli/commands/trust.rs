@@ -114,7 +114,9 @@ fn add(args: &Add, given: &CliOverrides) -> Result<u8, Failure> {
 /// Returns the failure to read a document. An address instead of a file gets a hint.
 fn unread(file: &Path, error: &io::Error) -> Failure {
     let failure = Failure::new(NO_INPUT, format!("{}: {error}", file.display()));
-    if file.to_string_lossy().contains("://") {
+    // An address, or the bare name of a vendor.
+    let text = file.to_string_lossy();
+    if text.contains("://") || (error.kind() == io::ErrorKind::NotFound && Issuer::new(&text, "any").is_ok()) {
         return failure
             .hint("`mailstamp directory add NAME --from ADDRESS` fetches a vendor's document and trusts the vendor");
     }
@@ -128,8 +130,11 @@ fn remove(args: &Remove, given: &CliOverrides) -> Result<u8, Failure> {
     let folder = places.vendors()?;
     let path = folder.join(format!("{}.json", args.vendor));
     fs::remove_file(&path).map_err(|error| {
-        let failure = Failure::new(NO_INPUT, format!("{}: {error}", path.display()));
-        failure.hint("`mailstamp trust list` lists the trusted vendors")
+        let what = match error.kind() {
+            io::ErrorKind::NotFound => format!("{} is not trusted: there is no {}", args.vendor, path.display()),
+            _ => format!("{}: {error}", path.display()),
+        };
+        Failure::new(NO_INPUT, what).hint("`mailstamp trust list` lists the trusted vendors")
     })?;
     let left = pinned::placed(folder).map_err(|error| Failure::new(CONFIG, error))?;
     if left.pinned.trusts(&args.vendor) {

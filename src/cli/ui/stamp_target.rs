@@ -55,7 +55,9 @@ impl Args {
             .collect();
         match (targets.is_empty(), findings.first().and_then(|finding| finding.reason)) {
             (false, _) => Ok(targets),
-            (true, None) => Err(Failure::new(DATA, "no stamp in this message")),
+            (true, None) => {
+                Err(Failure::new(DATA, "no stamp in this message").hint("name the stamp with --serial VENDOR/SERIAL"))
+            }
             (true, Some(reason)) => {
                 Err(Failure::new(DATA, format!("the stamp in this message does not count: {}", reason.sentence()))
                     .hint("name it with --serial VENDOR/SERIAL if you mean it all the same"))

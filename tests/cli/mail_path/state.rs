@@ -381,7 +381,10 @@ fn a_vendor_is_trusted_no_more() {
     let stamped = home.stamped(&letter("one"));
     home.run(["trust", "remove", "stamps.example"], b"").exits(0);
     assert_eq!(home.classify(&stamped).text(), "unverified unknown-vendor\n");
-    home.run(["trust", "remove", "stamps.example"], b"").exits(66);
+    let again = home.run(["trust", "remove", "stamps.example"], b"").exits(66);
+    assert!(again.stderr.contains("stamps.example is not trusted: "), "{}", again.stderr);
+    let bare = home.run(["trust", "add", "stamps.example"], b"").exits(66);
+    assert!(bare.stderr.contains("hint: `mailstamp directory add NAME --from ADDRESS`"), "{}", bare.stderr);
     home.run(["trust", "remove", "../config"], b"").exits(65);
 }
 
