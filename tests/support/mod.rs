@@ -224,6 +224,23 @@ pub fn stamped(stamp: &str, message: &[u8]) -> Vec<u8> {
     [format!("Digital-Stamp: {stamp}\n").as_bytes(), message].concat()
 }
 
+/// Returns faketime(1) with this clock; the program and its arguments are to be added.
+///
+/// The library creates a semaphore named by its process id, and a killed process leaves it. faketime(1) then fails in the
+/// next process with that id. So what ended processes left is removed first.
+pub fn faketime(when: &str) -> Command {
+    for entry in fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let id = name.split_once("faketime_").and_then(|(_, rest)| rest.rsplit('_').next()?.parse::<u32>().ok());
+        if id.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    let mut command = Command::new(programs::program("faketime", "faketime"));
+    command.args(["-f", when]);
+    command
+}
+
 /// A plain message with this Message-ID.
 pub fn letter(id: &str) -> Vec<u8> {
     format!(

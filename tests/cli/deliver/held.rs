@@ -1,7 +1,7 @@
 //! Held mail: what the commands show and do, and that nothing leaves without a line.
 
 use super::{maildir_of, only, seen};
-use crate::support::{ALICE, Home, MAILSTAMP, letter, run};
+use crate::support::{ALICE, Home, MAILSTAMP, faketime, letter, run};
 use serde_json::Value;
 use std::fs;
 use std::process::Command;
@@ -274,15 +274,15 @@ fn no_clock_that_is_wrong_for_a_while_takes_held_mail_away() {
     // Promise 1.
     let home = holding();
     let at = |when: &str, message: &[u8]| {
-        let mut command = Command::new("faketime");
-        command.args(["-f", when, MAILSTAMP, "deliver"]).env_clear();
+        let mut command = faketime(when);
+        command.args([MAILSTAMP, "deliver"]).env_clear();
         run(command.env("HOME", home.path()).env("PATH", "/usr/bin:/bin"), message)
     };
     // Not set yet: the message waits, or it would be years old by the right clock.
     for command in ["deliver", "held add"] {
-        let mut faketime = Command::new("faketime");
-        faketime.args(["-f", "2020-01-01 00:00:00", MAILSTAMP]).args(command.split(' ')).env_clear();
-        let said = run(faketime.env("HOME", home.path()).env("PATH", "/usr/bin:/bin"), &letter("1")).exits(75);
+        let mut early = faketime("2020-01-01 00:00:00");
+        early.arg(MAILSTAMP).args(command.split(' ')).env_clear();
+        let said = run(early.env("HOME", home.path()).env("PATH", "/usr/bin:/bin"), &letter("1")).exits(75);
         assert!(said.stderr.contains("system clock is wrong: 2020-01-01"), "{}", said.stderr);
     }
     assert_eq!(list(&home), Vec::<Value>::new());

@@ -5,7 +5,7 @@ use super::vendor::{
 };
 use super::web::{Authority, Web};
 use crate::support::programs::program;
-use crate::support::{Home, MAILSTAMP, run};
+use crate::support::{Home, MAILSTAMP, faketime, run};
 use std::fs;
 use std::process::Command;
 
@@ -217,8 +217,8 @@ fn a_source_that_is_away_is_stood_in_for_and_its_silence_ends_trust_in_time() {
         assert_eq!(run.text(), "unverified stale-directory\n", "{kid}");
     }
     let in_two_days = |words: &[&str]| {
-        let mut command = Command::new(program("faketime", "faketime"));
-        command.args(["-f", "+2d", MAILSTAMP]).args(words).env_clear().env("HOME", home.path());
+        let mut command = faketime("+2d");
+        command.arg(MAILSTAMP).args(words).env_clear().env("HOME", home.path());
         crate::support::run(command.env("PATH", "/usr/bin:/bin").env("SSL_CERT_FILE", authority.file()), b"")
     };
     let said = in_two_days(&["directory", "refresh"]).exits(65);

@@ -1,7 +1,7 @@
 //! Problems of mailstamp itself: wrong arguments, a broken configuration, unusable files, streams that end, a wrong
 //! clock. On the mail path all of them are exit status 75, and nothing was written to standard output.
 
-use crate::support::{ALICE, Home, MAILSTAMP, Run, letter, run, traced_with};
+use crate::support::{ALICE, Home, MAILSTAMP, Run, faketime, letter, run, traced_with};
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStrExt;
@@ -339,8 +339,8 @@ fn a_clock_before_this_program_defers_stamped_mail_only() {
     let stamped = home.affix(&home.issue(ALICE, ["--until", "2099-01-01T00:00:00Z"]), &letter("1"));
     home.configure("addresses = [\"alice@x.example\"]\n[stamps]\nmax_window = \"36500d\"");
     let at = |when: &str, message: &[u8]| {
-        let mut command = Command::new("faketime");
-        command.args(["-f", when, crate::support::MAILSTAMP, "classify"]).env_clear();
+        let mut command = faketime(when);
+        command.args([MAILSTAMP, "classify"]).env_clear();
         run(command.env("HOME", home.path()).env("PATH", "/usr/bin:/bin"), message)
     };
     deferred(at("1970-01-02 00:00:00", &stamped), "system clock is wrong: 1970-01-0");

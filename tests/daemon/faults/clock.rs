@@ -3,10 +3,9 @@
 
 use super::{Contest, Dice};
 use crate::support::resident::Resident;
-use crate::support::{ALICE, Home, Run, letter, run, stamped};
+use crate::support::{ALICE, Home, Run, faketime, letter, run, stamped};
 use mailstamp::time::UnixTime;
 use std::fs;
-use std::process::Command;
 
 /// A home that takes stamps of any length.
 fn home() -> Home {
@@ -17,8 +16,8 @@ fn home() -> Home {
 
 /// The library that faketime(1) loads into a program.
 fn library() -> String {
-    let mut command = Command::new("faketime");
-    command.args(["-f", "+0", "/bin/sh", "-c", "echo \"$LD_PRELOAD\""]).env_clear().env("PATH", "/usr/bin:/bin");
+    let mut command = faketime("+0");
+    command.args(["/bin/sh", "-c", "echo \"$LD_PRELOAD\""]).env_clear().env("PATH", "/usr/bin:/bin");
     run(&mut command, b"").exits(0).text().trim().to_owned()
 }
 
