@@ -162,7 +162,7 @@ pub enum DocumentError {
 
 /// Prices in the format of documents: `{"amount": "1.00", "currency": "EUR", "credits": 1000}`.
 mod prices {
-    use crate::accounting::money::{Money, Price};
+    use crate::accounting::money::{Currency, Money, Price};
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -188,6 +188,13 @@ mod prices {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Price>, D::Error> {
         let read = |Fields { amount, currency, credits }| {
+            let (whole, decimals) = amount.split_once('.').unwrap_or((&amount, "0"));
+            let digits =
+                |text: &str, most| (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+            if !digits(whole, 12) || !digits(decimals, 6) {
+                return Err(Error::custom("an amount is 1 to 12 digits, and after a point 1 to 6 more"));
+            }
+            let currency: Currency = currency.parse().map_err(Error::custom)?;
             let sum: Money = format!("{amount} {currency}").parse().map_err(Error::custom)?;
             Price::new(sum, credits).map_err(Error::custom)
         };
@@ -264,4 +271,36 @@ pub fn time(text: &str) -> Result<UnixTime, DocumentError> {
 
 fn optional_time(text: Option<&str>) -> Result<Option<UnixTime>, DocumentError> {
     text.map(time).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// mailstamp-directory(5).
+    #[test]
+    fn an_amount_has_up_to_twelve_digits_and_no_currency() {
+        let read = |amount: &str, currency: &str| {
+            let prices = serde_json::json!([{ "amount": amount, "currency": currency }]);
+            let entry = serde_json::json!({ "vendor": "v.example", "keys": [], "prices": prices });
+            serde_json::from_value::<VendorEntry>(entry).map(|entry| serde_json::to_value(entry).unwrap())
+        };
+        for (amount, written) in [("1", "1.00"), ("0.000001", "0.000001"), ("999999999999.5", "999999999999.50")] {
+            assert_eq!(read(amount, "EUR").unwrap()["prices"][0]["amount"], written, "{amount}");
+        }
+        for (amount, currency) in [
+            ("1000000000000", "EUR"),
+            ("1 EUR", ""),
+            ("1", " EUR"),
+            ("1", "eur"),
+            (" 1", "EUR"),
+            ("1.", "EUR"),
+            (".5", "EUR"),
+            ("-1", "EUR"),
+            ("1.0000001", "EUR"),
+            ("", "EUR"),
+        ] {
+            assert!(read(amount, currency).is_err(), "{amount:?} {currency:?}");
+        }
+    }
 }

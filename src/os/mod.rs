@@ -14,6 +14,7 @@ pub mod unix_socket;
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Creates a folder and its missing parents, each with this mode and each durable in its parent.
@@ -39,10 +40,15 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
 /// Syncs a folder, so that its entries are durable.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match fs::open(path, flags, Mode::empty()).and_then(fs::fsync) {
+    Ok(fs::open(path, flags, Mode::empty()).and_then(sync_open_folder)?)
+}
+
+/// Syncs an open folder, as [`sync_folder`].
+pub fn sync_open_folder(folder: impl AsFd) -> Result<(), Errno> {
+    match fs::fsync(folder) {
         // A file system that can't sync folders keeps their entries by itself.
-        Ok(()) | Err(Errno::INVAL) => Ok(()),
-        Err(errno) => Err(errno.into()),
+        Err(Errno::INVAL) => Ok(()),
+        other => other,
     }
 }
 

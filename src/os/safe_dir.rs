@@ -2,6 +2,7 @@
 //! a regular file of this user, writable by no other user. Its content is left to the other modules.
 
 use super::safe_open::{self, Links};
+use super::sync_open_folder;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::OsString;
@@ -134,13 +135,13 @@ impl SafePath {
     /// Renames the file with the suffix `from` to the suffix `to`, durably.
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), PathError> {
         fs::renameat(&self.folder, self.name(from), &self.folder, self.name(to))
-            .and_then(|()| fs::fsync(&self.folder))
+            .and_then(|()| sync_open_folder(&self.folder))
             .map_err(|errno| PathError::io("create", &self.path(to), errno.into()))
     }
 
     /// Syncs the folder, which makes created and removed files durable.
     pub(crate) fn sync(&self) -> Result<(), PathError> {
-        fs::fsync(&self.folder).map_err(|errno| PathError::io("sync", &self.path, errno.into()))
+        sync_open_folder(&self.folder).map_err(|errno| PathError::io("sync", &self.path, errno.into()))
     }
 
     fn name(&self, suffix: &str) -> OsString {

@@ -4,7 +4,7 @@
 use super::error::MaildirError;
 use super::folder::Folder;
 use super::name::UniqueName;
-use crate::os::{atomic_file, safe_open};
+use crate::os::{self, atomic_file, safe_open};
 use rustix::fs::{self, AtFlags, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -57,7 +57,7 @@ impl<'a> Draft<'a> {
         self.file.sync_all().map_err(|error| self.trouble("write", error))?;
         let name = format!("{},S={}", self.unique.as_str(), self.size);
         self.link(&name).map_err(|errno| self.trouble("put a message into", errno))?;
-        if let Err(errno) = fs::fsync(self.folder.finished()) {
+        if let Err(errno) = os::sync_open_folder(self.folder.finished()) {
             // The delivery will be tried again, so a file that may not last is removed.
             let _ = fs::unlinkat(self.folder.finished(), &name, AtFlags::empty());
             return Err(self.trouble("put a message into", errno));

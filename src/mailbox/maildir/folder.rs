@@ -4,8 +4,8 @@
 
 use super::error::MaildirError;
 use super::name::{self, DeliveryTime};
-use crate::os::file_lock;
 use crate::os::safe_open::{self, Links, folder_at};
+use crate::os::{self, file_lock};
 use rustix::fs::{self, Access, AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -54,11 +54,9 @@ impl Maildir {
         let top = match folder_at(fs::CWD, path, Links::Followed) {
             Err(Errno::NOENT) => {
                 make(fs::CWD, path).map_err(|errno| MaildirError::io("make", path, errno))?;
-                if let Some(parent) = path.parent() {
-                    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-                    let synced = folder_at(fs::CWD, parent, Links::Followed).and_then(fs::fsync);
-                    synced.map_err(|errno| MaildirError::io("make", path, errno))?;
-                }
+                let parent = folder_at(fs::CWD, os::above(path), Links::Followed);
+                let synced = parent.and_then(os::sync_open_folder);
+                synced.map_err(|errno| MaildirError::io("make", path, errno))?;
                 folder_at(fs::CWD, path, Links::Followed)
             }
             other => other,
@@ -95,7 +93,7 @@ impl Maildir {
         let path = self.inbox.path.join(name);
         let top = match folder_at(&self.inbox.top, name, Links::Refused) {
             Err(Errno::NOENT) => {
-                let made = make(&self.inbox.top, name).and_then(|()| fs::fsync(&self.inbox.top));
+                let made = make(&self.inbox.top, name).and_then(|()| os::sync_open_folder(&self.inbox.top));
                 made.map_err(|errno| MaildirError::io("make", &path, errno))?;
                 folder_at(&self.inbox.top, name, Links::Refused)
             }
@@ -190,7 +188,7 @@ impl Folder {
     /// Removes a message. A message that is gone already is no error.
     pub fn remove(&self, kept: &Kept) -> Result<(), MaildirError> {
         match fs::unlinkat(self.part(kept), &kept.name, AtFlags::empty()) {
-            Ok(()) => fs::fsync(self.part(kept)),
+            Ok(()) => os::sync_open_folder(self.part(kept)),
             Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(errno),
         }
@@ -255,7 +253,7 @@ fn complete(top: &OwnedFd, part: &str, marked: bool) -> Result<(), Errno> {
         safe_open::file_at(top, MARKER, OFlags::WRONLY | OFlags::CREATE)?;
     }
     make(top, part)?;
-    fs::fsync(top)
+    os::sync_open_folder(top)
 }
 
 /// Checks that a folder is the user's own and not world-writable. The rights of the group are the user's choice, since

@@ -10,7 +10,7 @@
 
 use super::parse::{Recipient, Submission};
 use crate::message::header::escape_untrusted;
-use crate::os::{atomic_file, file_lock, random, safe_open};
+use crate::os::{self, atomic_file, file_lock, random, safe_open};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -265,7 +265,7 @@ impl Outbox {
         })();
         let removed = fs::remove_file(&temporary);
         let room = written.and_then(|room| removed.map(|()| room))?;
-        File::open(&self.folder)?.sync_all()?;
+        os::sync_folder(&self.folder)?;
         Ok((file, room))
     }
 
