@@ -3,7 +3,7 @@
 //! many of mailstamp's, which combine; what it costs to do neither is the difference.
 
 use mailstamp::config::paths::CliOverrides;
-use mailstamp::engine::context;
+use mailstamp::engine::judge::Engine;
 use mailstamp::engine::marking::Mode;
 use mailstamp::message::fingerprint::Fingerprint;
 use mailstamp::message::parse::Message;
@@ -30,8 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = |variable| std::env::var_os(variable).map(PathBuf::from);
     let given =
         CliOverrides { config: file("MAILSTAMP_CONFIG"), state: file("MAILSTAMP_STATE"), ..CliOverrides::default() };
-    let engine = context::load(&given, None)?;
-    if engine.config.used_log {
+    let engine = Engine::load(&given, None)?;
+    if engine.context.config.used_log {
         return Err("the log is this program's affair, and the configuration has another".into());
     }
     let verdict = engine.judge(&message, &Envelope::default(), Mode::Spend)?.verdict;
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err(verdict.reason.to_string().into());
     }
     let Fingerprint(fingerprint) = Fingerprint::of(&message);
-    if spend(engine.places.state()?, &fingerprint)? {
+    if spend(engine.context.places.state()?, &fingerprint)? {
         println!("first-class paid");
         Ok(())
     } else {

@@ -9,7 +9,8 @@
 //!
 //! - Pure, without I/O: [`time`], [`message`], [`grant`], [`stamp`], [`accounting`], [`verdict`], [`policy`],
 //!   [`autoreply`].
-//! - With I/O: [`os`], [`ipc`], [`config`], [`log`], [`mailbox`], [`net`], [`store`], [`directory`], [`engine`],
+//! - With I/O: [`os`], [`ipc`], [`config`], [`log`], [`mailbox`], [`net`], [`store`], [`directory`], [`context`],
+//!   [`engine`],
 //!   `ledger`, `sender`.
 //! - Front ends: [`server`], [`cli`].
 //!
@@ -19,6 +20,7 @@ pub mod accounting;
 pub mod autoreply;
 pub mod cli;
 pub mod config;
+pub mod context;
 pub mod directory;
 pub mod engine;
 pub mod grant;

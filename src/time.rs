@@ -38,6 +38,17 @@ impl UnixTime {
         Ok(Self(time.as_second()))
     }
 
+    /// Parses the date of a Date or Received field (RFC 5322 section 3.3), whatever weekday it claims. `None` for other
+    /// text, or a date before 1970.
+    #[must_use]
+    pub fn from_rfc5322(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?.trim();
+        // Only the beginning is parsed; a weekday or a comment of any length adds nothing.
+        let text = text.get(..text.len().min(100)).unwrap_or(text);
+        let time = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()?;
+        Some(Self(time.as_second())).filter(|time| time.0 >= 0)
+    }
+
     /// Formats the time for a Date field (RFC 5322 section 3.3), in UTC.
     #[must_use]
     pub fn to_rfc5322(self) -> String {

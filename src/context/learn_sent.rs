@@ -7,9 +7,8 @@
 //! - A message with the List fields of a mailing list came back from the list and is not learned. A message to a list
 //!   is learned as any other.
 
+use super::Context;
 use super::error::Deferral;
-use super::judge::Engine;
-use super::rescan::date;
 use crate::message::address::{Address, addresses_up_to};
 use crate::message::parse::Message;
 use crate::store::Sent;
@@ -43,7 +42,7 @@ impl fmt::Display for SkipReason {
     }
 }
 
-impl Engine {
+impl Context {
     /// Returns what to learn from a message that the user sent.
     /// Its time is that of its Date field, or `otherwise` if it has none. A time in the future is set to now.
     ///
@@ -78,7 +77,8 @@ impl Engine {
         recipients.retain(|address| !self.is_mine(address));
         let message_id =
             message.first("Message-ID").map(|field| String::from_utf8_lossy(&field.unfolded()).into_owned());
-        let time = message.first("Date").and_then(|field| date(&field.unfolded())).unwrap_or(otherwise);
+        let time =
+            message.first("Date").and_then(|field| UnixTime::from_rfc5322(&field.unfolded())).unwrap_or(otherwise);
         Ok(Ok(Sent { recipients, message_id, time: time.min(self.now) }))
     }
 }
@@ -109,15 +109,8 @@ mod tests {
     fn learn(raw: &str) -> Result<Sent, SkipReason> {
         let text = "addresses = [\"me@x.example\", \"me+*@x.example\"]";
         let config = Config::parse(text, &User::default()).unwrap();
-        let engine = Engine {
-            config: config.into(),
-            places: Paths::default().into(),
-            now: NOW,
-            now_overridden: false,
-            rulebook: Default::default(),
-            ready: Default::default(),
-        };
-        engine.may_learn(&Message::parse(raw.as_bytes()), UnixTime(7)).unwrap()
+        let context = Context::new(config.into(), Paths::default().into(), Some(NOW));
+        context.may_learn(&Message::parse(raw.as_bytes()), UnixTime(7)).unwrap()
     }
 
     fn recipients(raw: &str) -> Vec<String> {

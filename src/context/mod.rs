@@ -1,25 +1,97 @@
-//! Engine from the system's clock and the user's configuration: the only module that knows which adapters there are.
+//! Context of a command: the user's configuration and files, and the time. Commands that judge no message need nothing
+//! else. [`used_log`] opens the log, and alone knows which store that is.
 
-use super::judge::{Engine, Preloaded, RuleCache};
+pub mod error;
+pub mod learn_sent;
+pub mod used_log;
+
+use crate::config::Config;
 use crate::config::paths::{CliOverrides, Paths, PathsError};
+use crate::log::syslog::{self, Severity};
+use crate::message::address::Address;
+use crate::message::parse::Message;
 use crate::os::clock;
+use crate::store::Store;
 use crate::time::UnixTime;
+use error::Deferral;
 use std::sync::Arc;
 
-/// Loads the configuration and makes an engine, at `now` if given, else at the system's time.
-///
-/// # Errors
-/// [`PathsError`] when the configuration cannot be used.
-pub fn load(given: &CliOverrides, now: Option<UnixTime>) -> Result<Engine, PathsError> {
-    let (config, places) = Paths::read(given)?;
-    let (now, pretended) = (now.unwrap_or_else(clock::now), now.is_some());
-    let rulebook = Arc::new(RuleCache::default());
-    Ok(Engine {
-        config: Arc::new(config),
-        places: Arc::new(places),
-        now,
-        now_overridden: pretended,
-        rulebook,
-        ready: Preloaded::default(),
-    })
+/// Release date of this program (2026-11-21): an earlier clock is wrong.
+pub const RELEASE_TIME: UnixTime = UnixTime(1_795_219_200);
+
+/// Context of a command.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The user's configuration.
+    pub config: Arc<Config>,
+    /// The user's files.
+    pub places: Arc<Paths>,
+    /// The time of the command.
+    pub now: UnixTime,
+    /// Whether the user gave `now`. The user's own time is not checked.
+    pub now_overridden: bool,
+}
+
+impl Context {
+    /// Loads the configuration, at the time `now` if given, else at the system's.
+    ///
+    /// # Errors
+    /// [`PathsError`] when the configuration cannot be used.
+    pub fn load(given: &CliOverrides, now: Option<UnixTime>) -> Result<Self, PathsError> {
+        let (config, places) = Paths::read(given)?;
+        Ok(Self::new(config.into(), places.into(), now))
+    }
+
+    /// Makes a context from a configuration that was read before.
+    #[must_use]
+    pub fn new(config: Arc<Config>, places: Arc<Paths>, now: Option<UnixTime>) -> Self {
+        Self { config, places, now: now.unwrap_or_else(clock::now), now_overridden: now.is_some() }
+    }
+
+    /// Returns the used log, with the grants beside it.
+    /// The first request opens and locks it, until it is dropped.
+    pub fn used_log(&self) -> Result<Box<dyn Store>, PathsError> {
+        used_log::used_log(&self.config, &self.places)
+    }
+
+    /// Logs a local failure to syslog, if syslog listens.
+    pub fn log_error(&self, trouble: &str) {
+        if let Some(socket) = &self.config.syslog {
+            let _ = syslog::send(socket, Severity::Error, trouble);
+        }
+    }
+
+    /// Checks what must hold before a stamp's fate is decided.
+    pub fn preflight(&self) -> Result<(), Deferral> {
+        if self.config.mailboxes.is_empty() {
+            return Err(Deferral::NoAddresses);
+        }
+        self.is_clock_right()
+    }
+
+    /// Checks the clock, which decides whether a key is in force and a window open.
+    /// A time that the user gave is not checked.
+    pub fn is_clock_right(&self) -> Result<(), Deferral> {
+        if !self.now_overridden && self.now < RELEASE_TIME { Err(Deferral::Clock(self.now)) } else { Ok(()) }
+    }
+
+    /// Checks that the state is there: it has what was fetched about vendors.
+    pub fn is_state_there(&self) -> Result<(), Deferral> {
+        match self.places.state() {
+            Err(error @ PathsError::Missing { .. }) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether From names one of the user's addresses.
+    #[must_use]
+    pub fn is_from_me(&self, message: &Message<'_>) -> bool {
+        message.authors().iter().any(|from| self.is_mine(from))
+    }
+
+    /// Whether it is one of the user's addresses.
+    #[must_use]
+    pub fn is_mine(&self, address: &Address) -> bool {
+        self.config.mailboxes.iter().any(|mailbox| mailbox.pattern.matches(address))
+    }
 }

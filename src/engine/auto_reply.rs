@@ -4,7 +4,6 @@
 //!   and a process killed in between sends one reply too few.
 //! - The delivery of the message never depends on the reply. There is no error, only a [`ReplyOutcome`].
 
-use super::error::Deferral;
 use super::judge::Engine;
 use super::result_header;
 use crate::autoreply::compose::{ReplyMessage, ReplySettings, compose};
@@ -12,6 +11,7 @@ use crate::autoreply::eligibility::{Facts, Kind, PendingReply, check_eligibility
 use crate::autoreply::suppression::SuppressReason;
 use crate::autoreply::template::{RetainedAs, Values, VendorOffer};
 use crate::config::auto_reply::TemplateFileError;
+use crate::context::error::Deferral;
 use crate::log::verdict_log::Entry;
 use crate::message::address::Address;
 use crate::message::auth_results;
@@ -80,7 +80,7 @@ impl Engine {
         kept: RetainedAs,
     ) -> ReplyOutcome {
         // Most mail gets no reply, and no log line about one.
-        if let Err(why) = self.config.replies.policy.kind(decision) {
+        if let Err(why) = self.context.config.replies.policy.kind(decision) {
             return ReplyOutcome::No(why);
         }
         let answer = match self.reply(message, envelope, decision, kept) {
@@ -104,11 +104,11 @@ impl Engine {
         kept: RetainedAs,
     ) -> Result<Result<PreparedReply, SuppressReason>, ReplyError> {
         let genuine = |sender: &Address| {
-            let outcomes = auth_results::outcomes(message, &self.config.trusted_authserv_ids);
+            let outcomes = auth_results::outcomes(message, &self.context.config.trusted_authserv_ids);
             auth_results::authenticates(&outcomes, sender.domain())
         };
-        let replies = &self.config.replies;
-        let facts = Facts { mailboxes: &self.config.mailboxes, policy: replies.policy, genuine: &genuine };
+        let replies = &self.context.config.replies;
+        let facts = Facts { mailboxes: &self.context.config.mailboxes, policy: replies.policy, genuine: &genuine };
         let due = match check_eligibility(message, envelope, decision, &facts) {
             Ok(due) => due,
             Err(why) => return Ok(Err(why)),
@@ -124,7 +124,7 @@ impl Engine {
             template: &template,
             from: replies.from.as_ref(),
             values: Values { vendors, kept, ..Values::default() },
-            now: self.now,
+            now: self.context.now,
             nonce,
         };
         let letter = compose(&due, message, settings);
@@ -147,7 +147,7 @@ impl Engine {
             Err(trouble) => return ReplyOutcome::Failed(trouble.into()),
         }
         let ReplyMessage { to, text } = &ready.letter;
-        let program = &self.config.replies.sendmail;
+        let program = &self.context.config.replies.sendmail;
         match sendmail::send(program, to, text, LIMIT) {
             Ok(()) => ReplyOutcome::Sent(ready.due.kind),
             Err(source) => ReplyOutcome::Failed(ReplyError::Send { program: program.display().to_string(), source }),
@@ -157,17 +157,17 @@ impl Engine {
     /// Records the reply as sent.
     /// The store is closed again before sendmail(8) starts, which may be slow.
     fn reserve(&self, due: &PendingReply) -> Result<Option<SuppressReason>, Deferral> {
-        self.preflight()?;
+        self.context.preflight()?;
         let store = self.used_log()?;
         Ok(refusal(store.reserve_reply(&self.ask_for(due))?))
     }
 
     fn ask_for(&self, due: &PendingReply) -> ReplyRequest {
-        let replies = &self.config.replies;
+        let replies = &self.context.config.replies;
         ReplyRequest {
             kind: due.kind,
             sender: due.sender.counted.canonical(),
-            now: self.now,
+            now: self.context.now,
             per_sender: replies.per_sender,
             per_day: replies.per_day,
         }
@@ -180,7 +180,7 @@ impl Engine {
             vendor: vendor.to_owned(),
             buy: buy.map(str::to_owned),
         };
-        Ok(directory.vendors_for_sale(self.now).map(offer).collect())
+        Ok(directory.vendors_for_sale(self.context.now).map(offer).collect())
     }
 
     /// Logs one line for each reply that was considered.
@@ -190,11 +190,12 @@ impl Engine {
             ReplyOutcome::No(why) => ("not-replied", why.to_string()),
             ReplyOutcome::Failed(trouble) => {
                 let trouble = trouble.to_string();
-                self.log_error(&format!("reply: {}", escape_untrusted(trouble.as_bytes(), result_header::LONGEST)));
+                self.context
+                    .log_error(&format!("reply: {}", escape_untrusted(trouble.as_bytes(), result_header::LONGEST)));
                 ("reply-failed", escape_untrusted(trouble.as_bytes(), result_header::LONGEST))
             }
         };
-        let entry = result_header::entry(decision, message, envelope, self.now);
+        let entry = result_header::entry(decision, message, envelope, self.context.now);
         self.record(&Entry { event: Some(event.to_owned()), reply: Some(reply), ..entry });
     }
 }

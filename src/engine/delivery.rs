@@ -10,7 +10,7 @@
 //! 4. The delivery is logged. Only a discarded message is logged before it is dropped.
 //! 5. The caller gets success last. A delivery that was cut off in between comes again, and its stamp identifies it.
 
-use super::error::{Deferral, RecordError};
+use super::error::RecordError;
 use super::judge::Engine;
 use super::maildir_write::{WriteError, unique, write};
 use super::marking::Mode;
@@ -19,6 +19,7 @@ use super::result_header;
 use super::result_header::HeaderContext;
 use crate::autoreply::template::RetainedAs;
 use crate::config::paths::PathsError;
+use crate::context::error::Deferral;
 use crate::mailbox::maildir::{Draft, Maildir, MaildirError};
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
@@ -100,11 +101,12 @@ impl Engine {
         let IncomingMessage { bytes, mut rest, envelope, marking } = arrival;
         let message = Message::parse(bytes);
         let maildir = Maildir::open(maildir)?;
-        let folders = &self.config.deliver.folders;
+        let folders = &self.context.config.deliver.folders;
         // A spent stamp leads to this folder or the quarantine, whatever the other classes lead to.
         let first = folders.of(Class::FirstClass);
         let inbox = maildir.folder(first.on_disk().as_deref())?;
-        let aside = keeps(self.config.actions.of(Class::FirstClass)).then(|| Quarantine::open(self)).transpose()?;
+        let aside =
+            keeps(self.context.config.actions.of(Class::FirstClass)).then(|| Quarantine::open(self)).transpose()?;
         let mut draft = match &aside {
             Some(held) => held.draft()?,
             None => Draft::begin(&inbox, unique()?)?,
@@ -115,8 +117,9 @@ impl Engine {
             None => self.judge(&message, &envelope, marking)?,
             Some(_) => self.judge_beginning(&message, &envelope)?,
         };
-        let mut entry = result_header::entry(&decision, &message, &envelope, self.now);
-        let mut edit = result_header::with_result_headers(&message, &decision, &HeaderContext::of(&self.config));
+        let mut entry = result_header::entry(&decision, &message, &envelope, self.context.now);
+        let mut edit =
+            result_header::with_result_headers(&message, &decision, &HeaderContext::of(&self.context.config));
         // The envelope line of an mbox is not part of the message.
         edit.remove_span(0..message.envelope_line().len());
         let delivered = match decision.action {
@@ -162,9 +165,9 @@ impl Engine {
 
     /// Returns how long a message delivered there is retained.
     fn kept(&self, delivered: &DeliveryOutcome) -> RetainedAs {
-        match (delivered, self.config.held_keep) {
+        match (delivered, self.context.config.held_keep) {
             (DeliveryOutcome::Held(_), 0) => RetainedAs::ForGood,
-            (DeliveryOutcome::Held(_), keep) => RetainedAs::Until(self.now.plus(keep)),
+            (DeliveryOutcome::Held(_), keep) => RetainedAs::Until(self.context.now.plus(keep)),
             _ => RetainedAs::No,
         }
     }
@@ -173,23 +176,23 @@ impl Engine {
     /// The Maildir is `maildir`, or that of the configuration. Errors go to syslog and fail no delivery. With an
     /// overridden time nothing is removed.
     pub fn run_daily_cleanup(&self, maildir: Option<&Path>) {
-        if !self.now_overridden
-            && let Err(error) = self.tidy_once_a_day(maildir.or(self.places.maildir.as_deref()))
+        if !self.context.now_overridden
+            && let Err(error) = self.tidy_once_a_day(maildir.or(self.context.places.maildir.as_deref()))
         {
-            self.log_error(&format!("daily cleanup: {error}"));
+            self.context.log_error(&format!("daily cleanup: {error}"));
         }
     }
 
     fn tidy_once_a_day(&self, maildir: Option<&Path>) -> Result<(), DeliveryError> {
-        let mark = self.places.state().map_err(Deferral::from)?.join("tidied");
+        let mark = self.context.places.state().map_err(Deferral::from)?.join("tidied");
         let last = std::fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse::<i64>().ok());
         // A time in the future was written by a clock that was wrong.
-        if last.is_some_and(|last| (0..86_400).contains(&self.now.0.saturating_sub(last))) {
+        if last.is_some_and(|last| (0..86_400).contains(&self.context.now.0.saturating_sub(last))) {
             return Ok(());
         }
         // The clock may have jumped. So a message expires only if it was too old at the last cleanup too, which may
         // keep it a day longer.
-        let sure = UnixTime(last.unwrap_or(0).min(self.now.0));
+        let sure = UnixTime(last.unwrap_or(0).min(self.context.now.0));
         let mut done = true;
         if let Some(held) = Quarantine::existing(self)? {
             done = held.expire(EXPIRE_PER_DELIVERY, sure)?.len() < EXPIRE_PER_DELIVERY;
@@ -197,14 +200,14 @@ impl Engine {
         }
         if let Some(maildir) = maildir.map(Maildir::existing).transpose()?.flatten() {
             for class in Class::ALL {
-                let name = self.config.deliver.folders.of(class).on_disk();
+                let name = self.context.config.deliver.folders.of(class).on_disk();
                 if name.as_deref().is_none_or(|name| maildir.has(name)) {
-                    maildir.folder(name.as_deref())?.sweep(self.now.0)?;
+                    maildir.folder(name.as_deref())?.sweep(self.context.now.0)?;
                 }
             }
         }
         if done {
-            std::fs::write(&mark, format!("{}\n", self.now.0))?;
+            std::fs::write(&mark, format!("{}\n", self.context.now.0))?;
         }
         Ok(())
     }

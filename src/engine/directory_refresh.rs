@@ -41,13 +41,13 @@ pub enum DirectoryRefreshError {
 impl Engine {
     /// Fetches every source, stores accepted documents unless `keep` forbids it, and sends alarms to syslog.
     pub fn refresh(&self, keep: bool) -> Result<Refreshed, DirectoryRefreshError> {
-        let vendors = self.places.vendors()?;
+        let vendors = self.context.places.vendors()?;
         let (sources, placed) = (directory_sources::read(vendors)?, pinned::placed(vendors)?);
-        let outcomes = refresh::refresh(&sources, &placed, self.places.directories()?, self.now, keep)?;
-        let folder = pinned::read(vendors, self.places.directories.as_deref(), self.now)?;
+        let outcomes = refresh::refresh(&sources, &placed, self.context.places.directories()?, self.context.now, keep)?;
+        let folder = pinned::read(vendors, self.context.places.directories.as_deref(), self.context.now)?;
         let mut alarms: Vec<String> = outcomes.iter().filter_map(alert).collect();
         alarms.extend(disagreements(&folder));
-        if let (true, Some(socket)) = (keep, &self.config.syslog) {
+        if let (true, Some(socket)) = (keep, &self.context.config.syslog) {
             for alarm in &alarms {
                 // A timer has no reader of standard error. No result depends on syslog.
                 let _ = syslog::send(socket, Severity::Error, &format!("directory alarm: {alarm}"));

@@ -5,10 +5,9 @@
 //! Only stamps that this mailbox accepted on this very message are revoked, by its own log. Otherwise any sender could
 //! have a stamp revoked by planting a copy of it.
 
-use super::error::Deferral;
 use super::judge::Engine;
+use crate::context::error::Deferral;
 use crate::grant::{Grant, GrantKind, StampStatus};
-use crate::message::address::Address;
 use crate::message::parse::Message;
 use crate::stamp::extract::{STAMP_FIELD, locate};
 use crate::stamp::serial::Serial;
@@ -34,7 +33,7 @@ impl Engine {
     /// # Errors
     /// [`Deferral`]. Some stamps may have been revoked; a repeated call does no harm.
     pub fn on_junked(&self, message: &Message<'_>, log: &dyn Store) -> Result<Vec<StatusChange>, Deferral> {
-        self.change_received(message, log, &|before| before.moved_away(self.now))
+        self.change_received(message, log, &|before| before.moved_away(self.context.now))
     }
 
     /// Undoes [`on_junked`](Self::on_junked) for a message that was moved back, within the configured time.
@@ -42,8 +41,8 @@ impl Engine {
     /// # Errors
     /// [`Deferral`], as above.
     pub fn on_restored(&self, message: &Message<'_>, log: &dyn Store) -> Result<Vec<StatusChange>, Deferral> {
-        let within = self.config.watch.unrevoke_within;
-        self.change_received(message, log, &|before| before.moved_back(self.now, within))
+        let within = self.context.config.watch.unrevoke_within;
+        self.change_received(message, log, &|before| before.moved_back(self.context.now, within))
     }
 
     /// Grants return use for a stamp in a sent message that says `reuse=return`.
@@ -53,7 +52,7 @@ impl Engine {
     /// # Errors
     /// [`Deferral`], as above.
     pub fn sent(&self, message: &Message<'_>, log: &dyn Store) -> Result<Vec<StatusChange>, Deferral> {
-        if message.first(STAMP_FIELD).is_none() || !self.is_from_me(message) {
+        if message.first(STAMP_FIELD).is_none() || !self.context.is_from_me(message) {
             return Ok(Vec::new());
         }
         let mark = |parameters: &[(String, String)]| parameters.iter().any(|(n, v)| n == "reuse" && v == "return");
@@ -64,7 +63,7 @@ impl Engine {
             else {
                 continue;
             };
-            let grant = Grant::new(GrantKind::Return, self.now);
+            let grant = Grant::new(GrantKind::Return, self.context.now);
             let change = |before: &StampStatus| match before {
                 StampStatus { grant: None, revoked: None, .. } => {
                     StampStatus { grant: Some(grant.clone()), ..before.clone() }
@@ -102,16 +101,6 @@ impl Engine {
             });
         }
         Ok(done)
-    }
-
-    /// Whether From names one of the user's addresses.
-    pub(super) fn is_from_me(&self, message: &Message<'_>) -> bool {
-        message.authors().iter().any(|from| self.is_mine(from))
-    }
-
-    /// Whether it is one of the user's addresses.
-    pub(super) fn is_mine(&self, address: &Address) -> bool {
-        self.config.mailboxes.iter().any(|mailbox| mailbox.pattern.matches(address))
     }
 }
 

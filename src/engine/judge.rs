@@ -3,13 +3,13 @@
 //! (`engine/remote/state.rs`). Where a daemon runs, an engine may forward its judgements to it
 //! (`engine/remote/client.rs`).
 
-use super::error::{Deferral, RecordError};
+use super::error::RecordError;
 use super::marking::Mode;
 use super::remote::client::{DaemonClient, Logging};
 use super::result_header;
-use super::used_log::used_log;
-use crate::config::Config;
-use crate::config::paths::{CliOverrides, Paths, PathsError};
+use crate::config::paths::{CliOverrides, PathsError};
+use crate::context::Context;
+use crate::context::error::Deferral;
 use crate::directory::key_directory::Directory;
 use crate::directory::pinned::{self};
 use crate::log::syslog::{self, Severity};
@@ -34,14 +34,8 @@ use std::sync::{Arc, OnceLock};
 /// The engine. It judges any number of messages.
 #[derive(Debug)]
 pub struct Engine {
-    /// The user's configuration.
-    pub config: Arc<Config>,
-    /// The user's files.
-    pub places: Arc<Paths>,
-    /// The time of the judgement.
-    pub now: UnixTime,
-    /// Whether the user gave `now`. The user's own time is not checked.
-    pub now_overridden: bool,
+    /// Configuration, files, and the time of the judgement.
+    pub context: Context,
     /// The user's rules, as read.
     pub(super) rulebook: Arc<RuleCache>,
     /// What the daemon has loaded.
@@ -87,13 +81,24 @@ impl<'a> LazyStore<'a> {
     }
 }
 
-/// Release date of this program (2026-11-21): an earlier clock is wrong.
-pub const RELEASE_TIME: UnixTime = UnixTime(1_795_219_200);
-
 impl Engine {
+    /// Loads the configuration and makes an engine, at `now` if given, else at the system's time.
+    ///
+    /// # Errors
+    /// [`PathsError`] when the configuration cannot be used.
+    pub fn load(given: &CliOverrides, now: Option<UnixTime>) -> Result<Self, PathsError> {
+        Ok(Self::new(Context::load(given, now)?))
+    }
+
+    /// Makes an engine that has read nothing yet.
+    #[must_use]
+    pub fn new(context: Context) -> Self {
+        Self { context, rulebook: Arc::default(), ready: Preloaded::default() }
+    }
+
     /// Forwards judgements to the daemon, where one runs.
     pub fn ask_resident(&mut self, given: &CliOverrides) {
-        self.ready.elsewhere = DaemonClient::connect(given, self.now_overridden.then_some(self.now));
+        self.ready.elsewhere = DaemonClient::connect(given, self.context.now_overridden.then_some(self.context.now));
     }
 
     /// Judges `message`.
@@ -109,13 +114,13 @@ impl Engine {
         }
         let log = LazyStore::new(self);
         let verdict = self.verdict(message, envelope, &mut |spend| {
-            self.preflight()?;
+            self.context.preflight()?;
             self.ask(log.store()?, spend, marking)
         })?;
         let decision = self.decide(verdict, message, envelope, Extent::Whole, &log)?;
         // A matching rule decides what is done.
         let stale = decision.rule.is_none() && decision.verdict.reason == Reason::StaleDirectory;
-        if marking == Mode::Spend && self.config.defer_stale && stale {
+        if marking == Mode::Spend && self.context.config.defer_stale && stale {
             return Err(Deferral::StaleDirectory);
         }
         Ok(decision)
@@ -137,8 +142,8 @@ impl Engine {
             match step {
                 Step::Done(verdict) => {
                     if !verdict.findings.is_empty() {
-                        self.is_clock_right()?;
-                        self.is_state_there()?;
+                        self.context.is_clock_right()?;
+                        self.context.is_state_there()?;
                     }
                     return Ok(verdict);
                 }
@@ -175,7 +180,7 @@ impl Engine {
     pub fn used_log(&self) -> Result<Arc<dyn Store>, PathsError> {
         match &self.ready.log {
             Some(log) => Ok(Arc::clone(log) as Arc<dyn Store>),
-            None => Ok(Arc::from(used_log(&self.config, &self.places)?)),
+            None => Ok(Arc::from(self.context.used_log()?)),
         }
     }
 
@@ -206,24 +211,29 @@ impl Engine {
     }
 
     fn facts<'a>(&'a self, keys: &'a LazyKeys<'a>) -> Facts<'a> {
-        Facts { now: self.now, mailboxes: &self.config.mailboxes, policy: &self.config.policy, keys }
+        Facts {
+            now: self.context.now,
+            mailboxes: &self.context.config.mailboxes,
+            policy: &self.context.config.policy,
+            keys,
+        }
     }
 
     /// Reads the vendors' keys, as they are now.
     pub(super) fn read_keys(&self) -> Result<Directory, Deferral> {
-        let places = &self.places;
-        Ok(pinned::read(places.vendors()?, places.directories.as_deref(), self.now)?.directory)
+        let places = &self.context.places;
+        Ok(pinned::read(places.vendors()?, places.directories.as_deref(), self.context.now)?.directory)
     }
 
     /// Writes to syslog and the verdict log.
     /// An error there changes nothing: the message is judged.
     pub fn record(&self, entry: &Entry) {
-        if let (true, Ok(state)) = (self.config.verdict_log, self.places.state())
+        if let (true, Ok(state)) = (self.context.config.verdict_log, self.context.places.state())
             && let Err(error) = VerdictLog::new(state).append(entry)
         {
-            self.log_error(&format!("verdict log: {error}"));
+            self.context.log_error(&format!("verdict log: {error}"));
         }
-        if let Some(socket) = &self.config.syslog {
+        if let Some(socket) = &self.context.config.syslog {
             let _ = syslog::send(socket, Severity::Info, &result_header::line(entry));
         }
     }
@@ -234,45 +244,16 @@ impl Engine {
     /// # Errors
     /// [`RecordError`]: no message may be dropped.
     pub fn record_durably(&self, entry: &Entry) -> Result<(), RecordError> {
-        VerdictLog::new(self.places.state()?).append_durably(entry)?;
-        if let Some(socket) = &self.config.syslog {
+        VerdictLog::new(self.context.places.state()?).append_durably(entry)?;
+        if let Some(socket) = &self.context.config.syslog {
             let _ = syslog::send(socket, Severity::Info, &result_header::line(entry));
         }
         Ok(())
     }
 
-    /// Logs a local failure to syslog, if syslog listens.
-    pub fn log_error(&self, trouble: &str) {
-        if let Some(socket) = &self.config.syslog {
-            let _ = syslog::send(socket, Severity::Error, trouble);
-        }
-    }
-
-    /// Checks what must hold before a stamp's fate is decided.
-    pub(super) fn preflight(&self) -> Result<(), Deferral> {
-        if self.config.mailboxes.is_empty() {
-            return Err(Deferral::NoAddresses);
-        }
-        self.is_clock_right()
-    }
-
-    /// Checks the clock, which decides whether a key is in force and a window open.
-    /// A time that the user gave is not checked.
-    fn is_clock_right(&self) -> Result<(), Deferral> {
-        if !self.now_overridden && self.now < RELEASE_TIME { Err(Deferral::Clock(self.now)) } else { Ok(()) }
-    }
-
-    /// Checks that the state is there: it has what was fetched about vendors.
-    fn is_state_there(&self) -> Result<(), Deferral> {
-        match self.places.state() {
-            Err(error @ PathsError::Missing { .. }) => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
     /// Asks the log. With [`Mode::DryRun`] it is only read.
     pub(super) fn ask(&self, log: &dyn Store, spend: &SpendRequest, marking: Mode) -> Result<SpendResult, Deferral> {
-        if !self.config.used_log {
+        if !self.context.config.used_log {
             // Grants and revocations hold without the used log; uses are not recorded.
             let spend = SpendRequest { terms: Terms::LookUp, ..spend.clone() };
             let answer = if marking == Mode::Spend { log.spend(&spend)? } else { log.would_spend(&spend)? };

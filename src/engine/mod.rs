@@ -1,27 +1,23 @@
-//! The engine: gathers the facts, calls the pure core, spends once. Its one error is [`Deferral`](error::Deferral), a
+//! The engine: gathers the facts, calls the pure core, spends once. Its one error is [`Deferral`](crate::context::error::Deferral), a
 //! local failure, and every command then defers the message.
 //!
-//! - [`context`]: makes an engine from the clock and the configuration. [`used_log`]: opens the log, and alone knows
-//!   which store that is.
 //! - [`judge`]: one message, from bytes to decision. [`rule_eval`] answers the rules' conditions, [`result_header`]
 //!   writes the class field.
 //! - [`delivery`]: stores a judged message by the user's actions. [`quarantine`] keeps held mail, [`allow_list`] adds
 //!   its senders, [`returnable`] keeps stamps that may go back with an answer, [`auto_reply`] sends the reply that is
 //!   due.
-//! - [`learn_sent`]: contacts from sent mail. [`feedback`]: revocations from moved mail. [`rescan`]: judges stored mail
+//! - [`feedback`]: revocations from moved mail. [`rescan`]: judges stored mail
 //!   again. [`retention`]: removes what has ended.
 //! - [`remote`]: judging in the daemon.
 
 pub mod allow_list;
 pub mod auto_reply;
-pub mod context;
 pub mod delivery;
 #[cfg(feature = "directory")]
 pub mod directory_refresh;
 pub mod error;
 pub mod feedback;
 pub mod judge;
-pub mod learn_sent;
 pub mod maildir_write;
 pub mod marking;
 pub mod quarantine;
@@ -32,4 +28,3 @@ pub mod retention;
 pub mod returnable;
 pub mod rule_eval;
 pub mod self_test;
-pub mod used_log;

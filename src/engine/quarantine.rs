@@ -5,12 +5,14 @@
 //! - A released message is in the Maildir before it leaves the quarantine. A kill in between leaves two copies, never
 //!   none.
 
-use super::error::{Deferral, RecordError};
-use super::judge::{Engine, RELEASE_TIME};
+use super::error::RecordError;
+use super::judge::Engine;
 use super::maildir_write::{WriteError, unique, write};
 use super::result_header::HeaderContext;
 use super::{allow_list, result_header};
 use crate::config::paths::PathsError;
+use crate::context::RELEASE_TIME;
+use crate::context::error::Deferral;
 use crate::log::verdict_log::Entry;
 use crate::mailbox::maildir::{Draft, Folder, Kept, Maildir, MaildirError};
 use crate::message::address::{Address, Pattern};
@@ -121,14 +123,14 @@ impl Removal {
 impl<'a> Quarantine<'a> {
     /// Opens the quarantine; creates its folder if it is missing.
     pub fn open(engine: &'a Engine) -> Result<Self, HeldError> {
-        let state = engine.places.state()?;
+        let state = engine.context.places.state()?;
         os::make_folder(state, 0o700)?;
         Ok(Self { engine, folder: Maildir::open(&state.join(FOLDER))?.inbox() })
     }
 
     /// Opens the quarantine, if a message was ever held.
     pub fn existing(engine: &'a Engine) -> Result<Option<Self>, HeldError> {
-        let maildir = Maildir::existing(&engine.places.state()?.join(FOLDER))?;
+        let maildir = Maildir::existing(&engine.context.places.state()?.join(FOLDER))?;
         Ok(maildir.map(|maildir| Self { engine, folder: maildir.inbox() }))
     }
 
@@ -200,7 +202,7 @@ impl<'a> Quarantine<'a> {
         if !alone || text.contains(['#', '"']) {
             return Err(no_sender());
         }
-        allow_list::add(self.engine.places.state()?, &text).map_err(HeldError::AllowList)
+        allow_list::add(self.engine.context.places.state()?, &text).map_err(HeldError::AllowList)
     }
 
     /// Removes a message, after a log line about it.
@@ -209,7 +211,7 @@ impl<'a> Quarantine<'a> {
     /// [`HeldError`]; the message is still held, or at worst comes back after a crash.
     pub fn remove(&self, message: &HeldMessage, how: Removal) -> Result<(), HeldError> {
         self.engine.record_durably(&Entry {
-            time: self.engine.now.to_string(),
+            time: self.engine.context.now.to_string(),
             class: message.class.clone(),
             reason: message.reason.clone(),
             rule: message.rule.clone(),
@@ -231,7 +233,7 @@ impl<'a> Quarantine<'a> {
     /// # Errors
     /// [`HeldError`]; some messages may be gone, each with its log line.
     pub fn expire(&self, most: usize, now: UnixTime) -> Result<Vec<HeldMessage>, HeldError> {
-        let keep = self.engine.config.held_keep;
+        let keep = self.engine.context.config.held_keep;
         if keep == 0 {
             return Ok(Vec::new());
         }
@@ -254,7 +256,7 @@ impl<'a> Quarantine<'a> {
     }
 
     pub(super) fn expire_some(&self) -> Result<(), HeldError> {
-        self.folder.sweep(self.engine.now.0)?;
+        self.folder.sweep(self.engine.context.now.0)?;
         Ok(())
     }
 
@@ -283,7 +285,7 @@ impl<'a> Quarantine<'a> {
     fn marked<'m>(&self, message: &Message<'m>) -> Edit<'m> {
         let verdict = Verdict { reason: Reason::Rule, deciding_stamp: None, findings: Vec::new() };
         let decision = Decision { verdict, rule: Some(RELEASED.to_owned()), action: Action::Deliver };
-        result_header::with_result_headers(message, &decision, &HeaderContext::of(&self.engine.config))
+        result_header::with_result_headers(message, &decision, &HeaderContext::of(&self.engine.context.config))
     }
 }
 

@@ -2,10 +2,10 @@
 //! and writes nothing. It only reads the log, and spends what the log does not know in a log in memory. So the second
 //! of two old messages with one stamp is `used` here too.
 
-use super::error::Deferral;
 use super::judge::Engine;
 use super::judge::LazyStore;
 use super::marking::Mode;
+use crate::context::error::Deferral;
 use crate::mailbox::mbox;
 use crate::mailbox::walk::StoredMessage;
 use crate::message::parse::Message;
@@ -17,7 +17,6 @@ use crate::time::UnixTime;
 use crate::verdict::facts::Envelope;
 use crate::verdict::reason::Reason;
 use crate::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
-use jiff::fmt::rfc2822::DateTimeParser;
 use std::cell::Cell;
 
 /// The judge of stored mail.
@@ -66,15 +65,16 @@ impl ReceivedTime {
 impl Scan {
     /// Makes a judge with the engine's configuration, for the envelope's recipient if it names one.
     #[must_use]
-    pub fn new(engine: Engine, envelope: Envelope) -> Self {
+    pub fn new(mut engine: Engine, envelope: Envelope) -> Self {
         // Messages do not come in the order of their times, so no row may be purged on the way.
-        Self { engine: Engine { now_overridden: true, ..engine }, envelope, seen: Memory::with_grace(i64::MAX) }
+        engine.context.now_overridden = true;
+        Self { engine, envelope, seen: Memory::with_grace(i64::MAX) }
     }
 
     /// Returns the most bytes of a message that are read.
     #[must_use]
     pub fn largest(&self) -> u64 {
-        self.engine.config.largest
+        self.engine.context.config.largest
     }
 
     /// Judges one message.
@@ -84,7 +84,7 @@ impl Scan {
     pub fn judge(&mut self, kept: &StoredMessage<'_>) -> Result<JudgedMessage, Deferral> {
         let message = Message::parse(kept.bytes);
         let (received, clue) = receiving_time(&message, kept.modified);
-        self.engine.now = received;
+        self.engine.context.now = received;
         let checked = Cell::new(true);
         let mut decision = if kept.cut {
             self.engine.judge_beginning(&message, &self.envelope)?
@@ -101,13 +101,18 @@ impl Scan {
                 decision = unquoted;
             }
         }
-        Ok(JudgedMessage { decision, received, clue, reuse_checked: checked.get() && self.engine.config.used_log })
+        Ok(JudgedMessage {
+            decision,
+            received,
+            clue,
+            reuse_checked: checked.get() && self.engine.context.config.used_log,
+        })
     }
 
     fn ask(&self, message: &Message<'_>, checked: &Cell<bool>) -> Result<Decision, Deferral> {
         let engine = &self.engine;
         let verdict = engine.verdict(message, &self.envelope, &mut |spend| {
-            engine.preflight()?;
+            engine.context.preflight()?;
             // Opened for this request only: mail may come meanwhile.
             let log = engine.used_log()?;
             let answer = match engine.ask(log.as_ref(), spend, Mode::DryRun) {
@@ -119,7 +124,7 @@ impl Scan {
                 }
                 other => other?,
             };
-            let spends = engine.config.used_log && spend.terms == Terms::Spend;
+            let spends = engine.context.config.used_log && spend.terms == Terms::Spend;
             if answer != SpendResult::Fresh || !spends {
                 return Ok(answer);
             }
@@ -134,7 +139,7 @@ impl Scan {
 fn receiving_time(message: &Message<'_>, modified: i64) -> (UnixTime, ReceivedTime) {
     let top = message.first("Received").map(|field| field.unfolded());
     // The date comes after the last semicolon (RFC 5321 4.4), and some programs put a comment after it.
-    if let Some(time) = top.and_then(|text| date(text.rsplit(|&b| b == b';').next()?)) {
+    if let Some(time) = top.and_then(|text| UnixTime::from_rfc5322(text.rsplit(|&b| b == b';').next()?)) {
         return (time, ReceivedTime::Received);
     }
     match from_line(message.envelope_line()) {
@@ -143,21 +148,12 @@ fn receiving_time(message: &Message<'_>, modified: i64) -> (UnixTime, ReceivedTi
     }
 }
 
-/// Parses a date of mail (RFC 5322 3.3), whatever weekday it claims.
-pub(super) fn date(text: &[u8]) -> Option<UnixTime> {
-    let text = std::str::from_utf8(text).ok()?.trim();
-    // Only the beginning is parsed; a weekday or a comment of any length adds nothing.
-    let text = text.get(..text.len().min(100)).unwrap_or(text);
-    let time = DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()?;
-    Some(UnixTime(time.as_second())).filter(|time| time.0 >= 0)
-}
-
 /// Parses the time in `From sender Sat Nov 21 12:00:00 2026`, which is asctime(3) in UTC (RFC 4155, appendix A).
 fn from_line(line: &[u8]) -> Option<UnixTime> {
     let line = std::str::from_utf8(line.split(|&b| b == b'\n').next()?).ok()?;
     let words: Vec<&str> = line.split_whitespace().collect();
     let [.., month, day, time, year] = words.as_slice() else { return None };
-    date(format!("{day} {month} {year} {time} +0000").as_bytes())
+    UnixTime::from_rfc5322(format!("{day} {month} {year} {time} +0000").as_bytes())
 }
 
 #[cfg(test)]

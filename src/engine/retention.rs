@@ -1,8 +1,8 @@
 //! Retention: removes serials of ended stamps, old Message-IDs of sent mail, old rows of the reply log, and returnable
 //! stamps of messages that are too old to be answered.
 
-use super::error::Deferral;
 use super::judge::Engine;
+use crate::context::error::Deferral;
 use crate::store::ReturnableStore;
 
 /// Rows removed while the log is held. It is then released, so that a waiting delivery comes in between.
@@ -31,17 +31,19 @@ impl Engine {
     pub fn forget(&self) -> Result<PurgeReport, Deferral> {
         let mut forgotten = PurgeReport::default();
         loop {
-            let purged = self.used_log()?.purge(self.now, self.config.policy.grace(), AT_ONCE)?;
+            let purged = self.used_log()?.purge(self.context.now, self.context.config.policy.grace(), AT_ONCE)?;
             forgotten.serials += purged.removed;
             if !purged.left {
                 break;
             }
         }
         let log = self.used_log()?;
-        forgotten.sent = log.purge_sent(self.now.plus(-self.config.sent_retention))?;
-        forgotten.replies = log.purge_replies(self.now.plus(-REPLIES.max(self.config.replies.per_sender)))?;
+        forgotten.sent = log.purge_sent(self.context.now.plus(-self.context.config.sent_retention))?;
+        forgotten.replies =
+            log.purge_replies(self.context.now.plus(-REPLIES.max(self.context.config.replies.per_sender)))?;
         // Kept for as long as an answer to received mail is likely. A lost stamp costs no more than its price.
-        let returns = ReturnableStore::new(self.places.state()?).purge(self.now.plus(-self.config.sent_retention));
+        let returns = ReturnableStore::new(self.context.places.state()?)
+            .purge(self.context.now.plus(-self.context.config.sent_retention));
         Ok(PurgeReport { returns, ..forgotten })
     }
 }

@@ -15,7 +15,7 @@ impl Engine {
     /// Keeps the stamp of a received message, if it says `; reuse=return`.
     /// An error goes to syslog and changes nothing else.
     pub fn keep_return(&self, message: &Message<'_>, decision: &Decision) {
-        if decision.class() != Class::FirstClass || !self.config.sendmail.keep_returns {
+        if decision.class() != Class::FirstClass || !self.context.config.sendmail.keep_returns {
             return;
         }
         let Some(finding) = decision.verdict.stamp() else { return };
@@ -30,13 +30,14 @@ impl Engine {
         let Some(id) = message.first("Message-ID") else { return };
         let mut from = message.authors();
         from.extend(message.first("Reply-To").map(|field| addresses(&field.unfolded())).unwrap_or_default());
-        let row = ReturnableStamp { stamp: found.token.clone(), from, at: self.now };
+        let row = ReturnableStamp { stamp: found.token.clone(), from, at: self.context.now };
         let kept = self
+            .context
             .places
             .state()
             .map(|state| ReturnableStore::new(state).keep(&String::from_utf8_lossy(&id.unfolded()), &row));
         if let Ok(Err(error)) = kept {
-            self.log_error(&format!("returnable stamp not kept: {error}"));
+            self.context.log_error(&format!("returnable stamp not kept: {error}"));
         }
     }
 }

@@ -5,12 +5,12 @@
 //!   opened when a rule asks for the user's correspondents. Mail with a good stamp needs none of them.
 //! - A file that cannot be read or opened defers the message. It never counts as a condition that does not match.
 
-use super::error::Deferral;
 use super::judge::{Engine, LazyStore};
 use super::marking::Mode;
 use crate::config::address_list::{self, HELD_ALLOW};
 use crate::config::paths::PathsError;
 use crate::config::rules::{self, RulesError};
+use crate::context::error::Deferral;
 use crate::message::address::Address;
 use crate::message::parse::Message;
 use crate::policy::condition::{Condition, Environment};
@@ -63,8 +63,9 @@ impl Engine {
         seen: Extent,
         log: &LazyStore<'_>,
     ) -> Result<Decision, Deferral> {
-        Decision::of(verdict, &self.config.actions, |verdict| {
-            let letter = MessageContext::new(message, envelope, verdict, &self.config.trusted_authserv_ids, seen);
+        Decision::of(verdict, &self.context.config.actions, |verdict| {
+            let letter =
+                MessageContext::new(message, envelope, verdict, &self.context.config.trusted_authserv_ids, seen);
             if let Some(ruling) = self.allowed(&letter)? {
                 return Ok(Some(ruling));
             }
@@ -82,12 +83,12 @@ impl Engine {
             Verdict::too_large()
         } else {
             self.verdict(message, envelope, &mut |spend| {
-                self.preflight()?;
+                self.context.preflight()?;
                 self.ask(log.store()?, spend, Mode::DryRun)
             })?
         };
         let seen = if cut { Extent::Beginning } else { Extent::Whole };
-        let letter = MessageContext::new(message, envelope, &verdict, &self.config.trusted_authserv_ids, seen);
+        let letter = MessageContext::new(message, envelope, &verdict, &self.context.config.trusted_authserv_ids, seen);
         let rules = self.rules()?;
         let (mut asked, mut ruling) = (Vec::new(), None);
         if verdict.class() != Class::FirstClass {
@@ -105,7 +106,7 @@ impl Engine {
             }
         }
         let (author, sender) = (letter.author().cloned(), letter.sender().cloned());
-        let decision = Decision::of(verdict.clone(), &self.config.actions, |_| Ok::<_, Deferral>(ruling))?;
+        let decision = Decision::of(verdict.clone(), &self.context.config.actions, |_| Ok::<_, Deferral>(ruling))?;
         Ok(RuleTrace { author, sender, decision, asked, count: rules.iter().len(), verdict })
     }
 
@@ -132,7 +133,7 @@ impl Engine {
         if let Some(rules) = self.rulebook.rules.get() {
             return Ok(rules);
         }
-        let read = rules::in_force(&self.config, &self.places)?;
+        let read = rules::in_force(&self.context.config, &self.context.places)?;
         Ok(self.rulebook.rules.get_or_init(|| read))
     }
 
@@ -140,19 +141,19 @@ impl Engine {
     fn allowed(&self, letter: &MessageContext<'_>) -> Result<Option<Ruling>, Deferral> {
         let Some(author) = letter.author() else { return Ok(None) };
         let allow = |name: &str| Some(Ruling { name: name.to_owned(), effect: Effect::Allow });
-        if let Some(allowed) = self.config.allow.iter().find(|allowed| allowed.pattern.matches(author)) {
+        if let Some(allowed) = self.context.config.allow.iter().find(|allowed| allowed.pattern.matches(author)) {
             return Ok(allow(&allowed.name));
         }
         Ok(if self.held_allow(author)? { allow(HELD_ALLOW_NAME) } else { None })
     }
 
     fn held_allow(&self, author: &Address) -> Result<bool, Deferral> {
-        let state = match self.places.state() {
+        let state = match self.context.places.state() {
             // Without a folder for the state no message was ever held.
             Err(PathsError::Nowhere(_)) => return Ok(false),
             other => other?,
         };
-        match address_list::covers(&state.join(HELD_ALLOW), author, self.config.local_case) {
+        match address_list::covers(&state.join(HELD_ALLOW), author, self.context.config.local_case) {
             Err(error) if error.is_absent() => Ok(false),
             other => Ok(other.map_err(RulesError::from)?),
         }
@@ -162,7 +163,7 @@ impl Engine {
         match error {
             RuleError::Trouble(trouble) => trouble,
             RuleError::Wrong(source) => {
-                let path = self.places.rules.clone().unwrap_or_default();
+                let path = self.context.places.rules.clone().unwrap_or_default();
                 RulesError::Rule { path, source: Box::new(source) }.into()
             }
         }
@@ -187,6 +188,6 @@ impl Environment for EngineEnvironment<'_> {
     }
 
     fn listed(&self, file: &Path, address: &Address) -> Result<bool, Deferral> {
-        Ok(address_list::covers(file, address, self.engine.config.local_case).map_err(RulesError::from)?)
+        Ok(address_list::covers(file, address, self.engine.context.config.local_case).map_err(RulesError::from)?)
     }
 }

@@ -7,8 +7,7 @@ use crate::cli::ui::table::Table;
 use crate::cli::ui::{input, output};
 use crate::config::file;
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
-use crate::engine::judge::Engine;
+use crate::context::Context;
 use crate::message::address::Address;
 use crate::message::parse::Message;
 use crate::net::http_client::Secret;
@@ -128,11 +127,11 @@ pub struct PreferArgs {
 
 /// Runs a subcommand.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, None)?;
-    let sender = StampSource::new(&engine.config, &engine.places)?;
+    let context = Context::load(given, None)?;
+    let sender = StampSource::new(&context.config, &context.places)?;
     match command {
-        Command::Add(args) => add(args, &engine, &sender),
-        Command::Show(args) => show(args, &engine, &sender),
+        Command::Add(args) => add(args, &context, &sender),
+        Command::Show(args) => show(args, &context, &sender),
         Command::List(args) => list(args, &sender),
         Command::Remove(args) => {
             sender.accounts().remove(&args.name)?;
@@ -142,7 +141,7 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     }
 }
 
-fn add(args: &AddArgs, engine: &Engine, sender: &StampSource) -> Result<u8, Failure> {
+fn add(args: &AddArgs, context: &Context, sender: &StampSource) -> Result<u8, Failure> {
     let accounts = sender.accounts();
     account::check_name(&args.name)?;
     let before = accounts.get(&args.name).ok();
@@ -159,7 +158,7 @@ fn add(args: &AddArgs, engine: &Engine, sender: &StampSource) -> Result<u8, Fail
     let (vendor, price) = if args.offline {
         (args.vendor.clone().unwrap_or_default(), None)
     } else {
-        let time = engine.config.sender.timeout;
+        let time = context.config.sender.timeout;
         let said = vendor_client::prices(&args.name, &url, time).map_err(|error| failure(&error))?;
         if let Some(vendor) = args.vendor.as_ref().filter(|vendor| **vendor != said.vendor) {
             return Err(Failure::new(DATA, format!("{url} is the service of {:?}, not of {vendor:?}", said.vendor)));
@@ -169,19 +168,19 @@ fn add(args: &AddArgs, engine: &Engine, sender: &StampSource) -> Result<u8, Fail
     let account = Account::new(&args.name, &url, &vendor, price, key)?;
     if !args.offline {
         let standing =
-            vendor_client::standing(&account, engine.config.sender.timeout).map_err(|error| failure(&error))?;
+            vendor_client::standing(&account, context.config.sender.timeout).map_err(|error| failure(&error))?;
         output::line(&format!("{}: {} credits at {}", account.name, standing.balance, account.vendor))?;
     }
     accounts.put(&account, args.replace)?;
     Ok(0)
 }
 
-fn show(args: &ShowArgs, engine: &Engine, sender: &StampSource) -> Result<u8, Failure> {
+fn show(args: &ShowArgs, context: &Context, sender: &StampSource) -> Result<u8, Failure> {
     let account = match &args.name {
         Some(name) => sender.accounts().get(name)?,
         None => {
             let mut all = sender.accounts().list()?;
-            let usual = engine.config.sender.account.clone();
+            let usual = context.config.sender.account.clone();
             let at = all.iter().position(|account| usual.as_ref() == Some(&account.name));
             match (at, all.len()) {
                 (Some(at), _) => all.swap_remove(at),
@@ -191,7 +190,7 @@ fn show(args: &ShowArgs, engine: &Engine, sender: &StampSource) -> Result<u8, Fa
             }
         }
     };
-    let settings = &engine.config.sender;
+    let settings = &context.config.sender;
     let standing = vendor_client::standing(&account, settings.timeout).map_err(|error| failure(&error))?;
     let caps = &standing.caps;
     if args.json {

@@ -5,7 +5,7 @@ use crate::cli::ui::input;
 #[cfg(feature = "sender")]
 use crate::cli::ui::purchase;
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
+use crate::context::Context;
 use crate::grant::{Grant, GrantKind, StampStatus};
 #[cfg(feature = "sender")]
 use crate::message::address::{Address, addresses};
@@ -113,12 +113,12 @@ fn buy(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     if place_for(args, &message, "v4.public.").is_none() && args.place == Where::Body {
         return Err(no_place());
     }
-    let engine = context::load(given, None)?;
-    let sender = StampSource::new(&engine.config, &engine.places)?;
-    purchase::sweep(&sender, engine.now)?;
+    let context = Context::load(given, None)?;
+    let sender = StampSource::new(&context.config, &context.places)?;
+    purchase::sweep(&sender, context.now)?;
     let key = ReservationKey::of(&Fingerprint::of(&message).0, &recipient);
     let want = StampRequest::new(key.clone(), recipient);
-    let answer = sender.acquire(std::slice::from_ref(&want), engine.now).into_iter().next();
+    let answer = sender.acquire(std::slice::from_ref(&want), context.now).into_iter().next();
     let answer = answer.unwrap_or_else(|| Err(SupplyError::Ours("there was no answer".to_owned())));
     let held = answer.map_err(|error| purchase::failure(&error))?;
     if let Err(failure) = put_on(args, &message, &held.token, given) {
@@ -128,7 +128,7 @@ fn buy(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         }
         return Err(failure);
     }
-    sender.wallet().commit(&key, engine.now)?;
+    sender.wallet().commit(&key, context.now)?;
     if message.first("Message-ID").is_none() {
         // The mail system will add a Message-ID, and the next message that looks like this one is another.
         sender.wallet().forget(&key)?;
@@ -184,10 +184,10 @@ fn log_for_return(token: &Token, given: &CliOverrides) -> Result<(), Failure> {
     let not_a_stamp = |error: &dyn std::fmt::Display| Failure::new(DATA, format!("not a stamp: {error}"));
     let issuer = token.issuer().map_err(|error| not_a_stamp(&error))?;
     let stamp = Stamp::read(token.payload()).map_err(|error| not_a_stamp(&error))?;
-    let engine = context::load(given, None)?;
-    let grant = Grant::new(GrantKind::Return, engine.now);
+    let context = Context::load(given, None)?;
+    let grant = Grant::new(GrantKind::Return, context.now);
     let granted = |before: &StampStatus| StampStatus { grant: Some(grant.clone()), ..before.clone() };
-    let log = engine.used_log()?;
+    let log = context.used_log()?;
     log.update_status(issuer.vendor(), &stamp.serial, &mut |before| granted(before))?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::cli::ui::exit_status::{Failure, USAGE};
 use crate::cli::ui::output;
 use crate::cli::ui::purchase::{failure, sweep};
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
+use crate::context::Context;
 use crate::message::address::Address;
 use crate::sender::stamp_request::{StampRequest, WalletStamp};
 use crate::sender::stamp_source::StampSource;
@@ -64,9 +64,9 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     if let Some(twice) = args.to.iter().find(|address| !seen.insert(address.canonical())) {
         return Err(Failure::new(USAGE, format!("{twice} is given twice")));
     }
-    let engine = context::load(given, None)?;
-    let sender = StampSource::new(&engine.config, &engine.places)?;
-    let now = engine.now;
+    let context = Context::load(given, None)?;
+    let sender = StampSource::new(&context.config, &context.places)?;
+    let now = context.now;
     sweep(&sender, now)?;
     let run = sender.run(&format!("{args:?}"), args.name.as_deref(), WAIT).map_err(|error| failure(&error))?;
     let want = |recipient: &Address| StampRequest {

@@ -3,8 +3,7 @@
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
-use crate::engine::judge::Engine;
+use crate::context::Context;
 use crate::message::address::Address;
 use crate::message::header::escape_untrusted;
 use crate::store::Correspondent;
@@ -40,15 +39,15 @@ pub struct Args {
 /// # Errors
 /// A failure when the state cannot be read or written.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, None)?;
+    let context = Context::load(given, None)?;
     let mut stdout = io::stdout().lock();
     if args.forget.is_empty() {
-        for row in listed(args, &engine)? {
+        for row in listed(args, &context)? {
             writeln!(stdout, "{}", if args.json { to_json(&row) } else { to_text(&row) })?;
         }
     }
     for address in &args.forget {
-        let forgotten = engine.used_log()?.remove(address)?;
+        let forgotten = context.used_log()?.remove(address)?;
         let shown = escape_untrusted(address.to_string().as_bytes(), 600);
         if args.json {
             let object = json!({ "schema": output::SCHEMA, "address": address, "forgotten": forgotten });
@@ -63,10 +62,10 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
 }
 
 /// Returns the rows, collected first: deliveries wait as long as the log is locked.
-fn listed(args: &Args, engine: &Engine) -> Result<Vec<Correspondent>, Failure> {
+fn listed(args: &Args, context: &Context) -> Result<Vec<Correspondent>, Failure> {
     let mut rows = Vec::new();
     let wanted = args.text.as_deref().map(str::to_lowercase);
-    engine.used_log()?.correspondents(&mut |row| {
+    context.used_log()?.correspondents(&mut |row| {
         if wanted.as_ref().is_none_or(|text| row.address.contains(text.as_str())) {
             rows.push(row);
         }

@@ -5,8 +5,8 @@ use crate::cli::ui::exit_status::{Failure, TEMPFAIL};
 use crate::cli::ui::input;
 use crate::cli::ui::judge;
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
 use crate::engine::delivery::{DeliveryError, IncomingMessage};
+use crate::engine::judge::Engine;
 use crate::engine::marking::Mode;
 use crate::verdict::facts::Envelope;
 use std::io::Read;
@@ -47,14 +47,14 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
 }
 
 fn deliver(args: &Args, given: &CliOverrides) -> Result<(), Failure> {
-    let mut engine = context::load(given, args.delivery.now)?;
+    let mut engine = Engine::load(given, args.delivery.now)?;
     engine.ask_resident(given);
     let envelope = args.delivery.envelope()?;
     let envelope = Envelope { sender: envelope.sender.or_else(|| given.sender_variable.clone()), ..envelope };
-    let input = input::read(engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
+    let input = input::read(engine.context.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
     let maildir = match &args.maildir {
         Some(maildir) => maildir,
-        None => engine.places.maildir()?,
+        None => engine.context.places.maildir()?,
     };
     let mut stdin = std::io::stdin();
     let rest = input.cut.then_some(&mut stdin as &mut dyn Read);

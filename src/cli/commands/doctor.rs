@@ -8,12 +8,13 @@ use crate::cli::ui::exit_status::{CONFIG, Failure};
 use crate::cli::ui::output;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::{Config, rules};
+use crate::context::error::Deferral;
+use crate::context::used_log;
 use crate::directory::{pinned, source_status};
-use crate::engine::error::Deferral;
+use crate::engine::judge::Engine;
 use crate::engine::quarantine::Quarantine;
 use crate::engine::remote::status::{self, StatusOutcome};
-use crate::engine::used_log;
-use crate::engine::{context, self_test};
+use crate::engine::self_test;
 use crate::message::header::escape_untrusted;
 use crate::os::{clock, without_numbers};
 use crate::policy::rule_set::Rule;
@@ -353,7 +354,7 @@ fn network_file_system(kind: i128) -> Option<&'static str> {
 /// Checks held mail. Returns `None` when no message was ever held.
 fn held(given: &CliOverrides) -> Option<Finding> {
     let what = "held mail";
-    let engine = context::load(given, None).ok()?;
+    let engine = Engine::load(given, None).ok()?;
     match Quarantine::existing(&engine).and_then(|held| held.map(|held| held.count()).transpose()) {
         Ok(None) => None,
         Ok(Some((0, _))) => Some(Finding::ok(what, "none")),
@@ -421,7 +422,7 @@ fn syslog(config: &Config) -> Finding {
 
 fn clock() -> Finding {
     let now = clock::now();
-    if now < crate::engine::judge::RELEASE_TIME {
+    if now < crate::context::RELEASE_TIME {
         return Finding::error(
             "clock",
             format!("system clock is wrong: {now} is before this release; stamped mail is deferred"),

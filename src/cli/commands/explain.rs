@@ -4,7 +4,7 @@ use crate::cli::ui::exit_status::{Failure, IO};
 use crate::cli::ui::judge;
 use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
+use crate::engine::judge::Engine;
 use crate::engine::marking::Mode;
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
@@ -42,9 +42,9 @@ pub struct Args {
 /// # Errors
 /// A failure when nothing could be decided.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, args.now)?;
+    let engine = Engine::load(given, args.now)?;
     let envelope = judge::envelope(args.recipient.as_deref(), None)?;
-    let input = input::read(engine.config.largest)?;
+    let input = input::read(engine.context.config.largest)?;
     let message = Message::parse(&input.bytes);
     let decision = if input.cut {
         engine.judge_beginning(&message, &envelope)?

@@ -4,7 +4,7 @@
 use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
+use crate::context::Context;
 use crate::store::{ExportRecord, Imported};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufWriter, Seek, Write};
@@ -43,8 +43,8 @@ const LOT: usize = 10_000;
 /// # Errors
 /// A failure when the state cannot be read or written out.
 pub fn export(given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, None)?;
-    let state = engine.places.state()?;
+    let context = Context::load(given, None)?;
+    let state = context.places.state()?;
     if !state.exists() {
         return Ok(0);
     }
@@ -52,7 +52,7 @@ pub fn export(given: &CliOverrides) -> Result<u8, Failure> {
     let mut copy = unnamed_file(state)?;
     let mut out = BufWriter::new(&mut copy);
     let mut written = Ok(());
-    engine.used_log()?.export(&mut |row| {
+    context.used_log()?.export(&mut |row| {
         written = serde_json::to_writer(&mut out, &row).map_err(io::Error::from).and_then(|()| out.write_all(b"\n"));
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
@@ -77,7 +77,7 @@ fn unnamed_file(folder: &Path) -> io::Result<File> {
 /// # Errors
 /// A failure with the number of the first invalid line; the lines before it were imported.
 pub fn import(given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, None)?;
+    let context = Context::load(given, None)?;
     let mut total = Imported::default();
     let mut wrong = None;
     let mut lines = io::stdin().lock().split(b'\n').enumerate();
@@ -88,7 +88,7 @@ pub fn import(given: &CliOverrides) -> Result<u8, Failure> {
         };
         let rows: Vec<ExportRecord> = lines.by_ref().take(LOT).map_while(parse).collect();
         let last = rows.len() < LOT;
-        let imported = engine.used_log()?.import(&mut rows.into_iter())?;
+        let imported = context.used_log()?.import(&mut rows.into_iter())?;
         total.taken += imported.taken;
         total.known += imported.known;
         if last {

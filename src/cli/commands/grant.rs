@@ -5,8 +5,7 @@ use crate::cli::ui::exit_status::{DATA, Failure, IO};
 use crate::cli::ui::stamp_target::{self, Target};
 use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
-use crate::engine::error::Deferral;
+use crate::context::error::Deferral;
 use crate::engine::feedback::StatusChange;
 use crate::engine::judge::Engine;
 use crate::grant::{Grant, GrantKind, StampStatus};
@@ -103,7 +102,7 @@ pub struct UnrevokeArgs {
 /// # Errors
 /// A failure that says which stamp was not found.
 pub fn grant(args: &GrantArgs, given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, None)?;
+    let engine = Engine::load(given, None)?;
     let kind = if args.for_return { GrantKind::Return } else { GrantKind::MultiUse };
     if args.note.as_ref().is_some_and(|note| note.len() > 1000) {
         return Err(Failure::new(DATA, "--note: at most 1,000 bytes"));
@@ -112,7 +111,7 @@ pub fn grant(args: &GrantArgs, given: &CliOverrides) -> Result<u8, Failure> {
         until: args.until.map(|until| until.0),
         uses: args.uses,
         note: args.note.clone(),
-        ..Grant::new(kind, engine.now)
+        ..Grant::new(kind, engine.context.now)
     };
     let change = |before: &StampStatus| {
         let same = |old: &Grant| {
@@ -136,11 +135,11 @@ pub fn grant(args: &GrantArgs, given: &CliOverrides) -> Result<u8, Failure> {
 /// # Errors
 /// A failure that says which stamp was not found.
 pub fn revoke(args: &RevokeArgs, given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, None)?;
+    let engine = Engine::load(given, None)?;
     if args.moved {
         return moved(&engine, args.json, "revoked", Engine::on_junked);
     }
-    let now = engine.now.0;
+    let now = engine.context.now.0;
     let change = |before: &StampStatus| StampStatus {
         revoked: before.revoked.or(Some(now)),
         // An explicit revocation is not undone by moving the message.
@@ -160,7 +159,7 @@ pub fn revoke(args: &RevokeArgs, given: &CliOverrides) -> Result<u8, Failure> {
 /// # Errors
 /// A failure that says which stamp was not found.
 pub fn unrevoke(args: &UnrevokeArgs, given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, None)?;
+    let engine = Engine::load(given, None)?;
     if args.moved {
         return moved(&engine, args.json, "unrevoked", Engine::on_restored);
     }
@@ -178,7 +177,7 @@ type Move = fn(&Engine, &Message<'_>, &dyn Store) -> Result<Vec<StatusChange>, D
 /// Applies the effects of a moved message. A mail server runs this for every move, so a message without stamps is no
 /// failure.
 fn moved(engine: &Engine, as_json: bool, did: &str, change: Move) -> Result<u8, Failure> {
-    let input = input::read(engine.config.largest).map_err(|error| Failure::input(IO, &error))?;
+    let input = input::read(engine.context.config.largest).map_err(|error| Failure::input(IO, &error))?;
     let log = engine.used_log()?;
     let changes = change(engine, &Message::parse(&input.bytes), log.as_ref())?;
     let what = |changed: &StatusChange| if changed.is_change() { did } else { "left as it was" };

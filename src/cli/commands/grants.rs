@@ -3,7 +3,7 @@
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
+use crate::context::Context;
 use crate::grant::StampStatus;
 use crate::message::header::escape_untrusted;
 use crate::stamp::serial::Serial;
@@ -43,13 +43,13 @@ pub struct Args {
 /// # Errors
 /// A failure when the state cannot be read.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, None)?;
+    let context = Context::load(given, None)?;
     let mut rows = Vec::new();
     {
         // Collected first: deliveries wait as long as the log is locked.
-        let log = engine.used_log()?;
+        let log = context.used_log()?;
         log.standings(&mut |vendor, serial, standing| {
-            if args.wants(&vendor, &serial, &standing, engine.now) {
+            if args.wants(&vendor, &serial, &standing, context.now) {
                 rows.push((vendor, serial, standing));
             }
             ControlFlow::Continue(())
@@ -59,9 +59,9 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let mut stdout = io::stdout().lock();
     for (vendor, serial, standing) in &rows {
         if args.json {
-            writeln!(stdout, "{}", to_json(vendor, serial, standing, engine.now))?;
+            writeln!(stdout, "{}", to_json(vendor, serial, standing, context.now))?;
         } else {
-            writeln!(stdout, "{}", to_text(vendor, serial, standing, engine.now))?;
+            writeln!(stdout, "{}", to_text(vendor, serial, standing, context.now))?;
         }
     }
     stdout.flush()?;

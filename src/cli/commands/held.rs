@@ -9,8 +9,8 @@ use crate::config::paths::CliOverrides;
 use crate::engine::judge::Engine;
 use crate::engine::marking::Mode;
 use crate::engine::quarantine::{HeldError, HeldMessage, Quarantine, Removal};
+use crate::engine::result_header;
 use crate::engine::result_header::HeaderContext;
-use crate::engine::{context, result_header};
 use crate::log::verdict_log::Entry;
 use crate::mailbox::maildir::Maildir;
 use crate::message::address::Address;
@@ -153,14 +153,14 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     if let Command::Add(args) = command {
         return judge::run(given, || add(args, given));
     }
-    let engine = context::load(given, None)?;
+    let engine = Engine::load(given, None)?;
     match command {
         Command::List(args) => list(&engine, args.json),
         Command::Show(args) => show(&engine, &args.id),
         Command::Release(args) => release(&engine, args),
         Command::Allow(args) => each(&engine, &args.ids, |held, message| {
             let new = held.allow_sender(message)?;
-            held.release(message, &Maildir::open(engine.places.maildir()?)?, Removal::Allowed)?;
+            held.release(message, &Maildir::open(engine.context.places.maildir()?)?, Removal::Allowed)?;
             let sender = message.author.as_ref().map(ToString::to_string).unwrap_or_default();
             let sender = escape_untrusted(sender.as_bytes(), result_header::LONGEST);
             Ok(if new { format!("allowed; {sender} is let through from now on") } else { "allowed".to_owned() })
@@ -201,7 +201,7 @@ fn list(engine: &Engine, as_json: bool) -> Result<u8, Failure> {
             cut(&reason, 30),
             cut(&from(message).unwrap_or_else(|| "-".to_owned()), 40),
             cut(&subject, 50),
-            age(engine.now.since(message.since)),
+            age(engine.context.now.since(message.since)),
             message.size.to_string(),
         ]);
     }
@@ -217,7 +217,7 @@ fn json(message: &HeldMessage, engine: &Engine) -> serde_json::Value {
     json!({
         "id": message.id,
         "since": message.since.to_string(),
-        "age": engine.now.since(message.since),
+        "age": engine.context.now.since(message.since),
         "class": message.class,
         "reason": message.reason,
         "rule": message.rule,
@@ -294,7 +294,7 @@ fn release(engine: &Engine, args: &ReleaseArgs) -> Result<u8, Failure> {
     }
     let maildir = match &args.maildir {
         Some(maildir) => maildir,
-        None => engine.places.maildir()?,
+        None => engine.context.places.maildir()?,
     };
     each(engine, &ids, |held, message| {
         held.release(message, &Maildir::open(maildir)?, Removal::Released)?;
@@ -335,7 +335,8 @@ fn unknown(id: &str) -> Failure {
 }
 
 fn expire(engine: &Engine) -> Result<u8, Failure> {
-    let gone = Quarantine::existing(engine)?.map_or(Ok(Vec::new()), |held| held.expire(usize::MAX, engine.now))?;
+    let gone =
+        Quarantine::existing(engine)?.map_or(Ok(Vec::new()), |held| held.expire(usize::MAX, engine.context.now))?;
     for message in gone {
         output::line(&format!("{}: expired", message.id))?;
     }
@@ -343,21 +344,21 @@ fn expire(engine: &Engine) -> Result<u8, Failure> {
 }
 
 fn add(args: &AddArgs, given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, None)?;
+    let engine = Engine::load(given, None)?;
     let envelope = judge::envelope(args.recipient.as_deref(), None)?;
-    let input = input::read(engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
+    let input = input::read(engine.context.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
     let message = Message::parse(&input.bytes);
     let decision = if input.cut {
         engine.judge_beginning(&message, &envelope)?
     } else {
         engine.judge(&message, &envelope, Mode::DryRun)?
     };
-    let mut edit = result_header::with_result_headers(&message, &decision, &HeaderContext::of(&engine.config));
+    let mut edit = result_header::with_result_headers(&message, &decision, &HeaderContext::of(&engine.context.config));
     edit.remove_span(0..message.envelope_line().len());
     let mut stdin = io::stdin();
     let id = Quarantine::open(&engine)?.add(&edit, input.cut.then_some(&mut stdin as &mut dyn Read))?;
     // The message was logged when it was judged; this entry records that it is held.
-    let entry = result_header::entry(&decision, &message, &envelope, engine.now);
+    let entry = result_header::entry(&decision, &message, &envelope, engine.context.now);
     engine.record(&Entry { event: Some("held".to_owned()), held: Some(id), ..entry });
     engine.run_daily_cleanup(None);
     Ok(0)

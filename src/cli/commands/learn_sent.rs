@@ -6,10 +6,9 @@ use crate::cli::ui::exit_status::{self, Failure};
 use crate::cli::ui::progress::Progress;
 use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
-use crate::engine::error::Deferral;
-use crate::engine::judge::Engine;
-use crate::engine::learn_sent::{BEGINNING, SkipReason};
+use crate::context::Context;
+use crate::context::error::Deferral;
+use crate::context::learn_sent::{BEGINNING, SkipReason};
 use crate::mailbox::walk;
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
@@ -60,10 +59,10 @@ fn one(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     // The message is read to its end in any case: an unread pipe breaks the sending program.
     let read = input::read(BEGINNING).and_then(|it| input::rest(&mut io::sink()).map(|()| it));
     let input = read.map_err(|error| Failure::input(exit_status::IO, &error))?;
-    let engine = context::load(given, None)?;
-    let told = match engine.may_learn(&Message::parse(&input.bytes), engine.now)? {
+    let context = Context::load(given, None)?;
+    let told = match context.may_learn(&Message::parse(&input.bytes), context.now)? {
         Ok(sent) => {
-            let learned = engine.used_log()?.learn(&[sent])?;
+            let learned = context.used_log()?.learn(&[sent])?;
             format!("learned: {}", counted(learned))
         }
         Err(why) => format!("not learned: {why}"),
@@ -91,14 +90,14 @@ struct Gathered {
 }
 
 fn many(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, None)?;
+    let context = Context::load(given, None)?;
     let mut progress = Progress::new(|| walk::size(&args.paths));
     let mut gathered = Gathered::default();
     let stopped = walk::read(&args.paths, BEGINNING, &mut |found| {
         match found {
             walk::Entry::Message(kept) => {
                 progress.step(kept.length);
-                if let Err(error) = gathered.add(&engine, &Message::parse(kept.bytes), UnixTime(kept.modified)) {
+                if let Err(error) = gathered.add(&context, &Message::parse(kept.bytes), UnixTime(kept.modified)) {
                     return ControlFlow::Break(error);
                 }
             }
@@ -114,7 +113,7 @@ fn many(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     });
     drop(progress);
     match stopped {
-        ControlFlow::Continue(()) => gathered.learn(&engine)?,
+        ControlFlow::Continue(()) => gathered.learn(&context)?,
         ControlFlow::Break(error) => return Err(error.into()),
     }
     gathered.print()?;
@@ -122,9 +121,9 @@ fn many(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
 }
 
 impl Gathered {
-    fn add(&mut self, engine: &Engine, message: &Message<'_>, modified: UnixTime) -> Result<(), Deferral> {
+    fn add(&mut self, context: &Context, message: &Message<'_>, modified: UnixTime) -> Result<(), Deferral> {
         self.messages += 1;
-        match engine.may_learn(message, modified)? {
+        match context.may_learn(message, modified)? {
             Err(SkipReason::Foreign) => self.foreign += 1,
             Err(SkipReason::Automatic | SkipReason::FromList) => self.automatic += 1,
             Ok(sent) => {
@@ -132,11 +131,11 @@ impl Gathered {
                 self.waiting.push(sent);
             }
         }
-        if self.waiting.len() >= MESSAGES || self.recipients >= RECIPIENTS { self.learn(engine) } else { Ok(()) }
+        if self.waiting.len() >= MESSAGES || self.recipients >= RECIPIENTS { self.learn(context) } else { Ok(()) }
     }
 
-    fn learn(&mut self, engine: &Engine) -> Result<(), Deferral> {
-        self.learned += engine.used_log()?.learn(&self.waiting)?;
+    fn learn(&mut self, context: &Context) -> Result<(), Deferral> {
+        self.learned += context.used_log()?.learn(&self.waiting)?;
         self.waiting.clear();
         self.recipients = 0;
         Ok(())

@@ -4,7 +4,7 @@
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
+use crate::engine::judge::Engine;
 use crate::engine::retention::PurgeReport;
 
 /// Remove the serials of stamps that expired long enough ago, and records of sent mail older than their retention.
@@ -27,7 +27,7 @@ pub struct Args {
 /// # Errors
 /// A failure when the log cannot be opened.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
-    let PurgeReport { serials: removed, sent, replies, returns } = context::load(given, None)?.forget()?;
+    let PurgeReport { serials: removed, sent, replies, returns } = Engine::load(given, None)?.forget()?;
     if args.json {
         let object = serde_json::json!({
             "schema": output::SCHEMA,

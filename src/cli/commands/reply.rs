@@ -7,7 +7,6 @@ use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::{input, judge, output};
 use crate::config::paths::CliOverrides;
 use crate::engine::auto_reply::{PreparedReply, ReplyOutcome};
-use crate::engine::context;
 use crate::engine::judge::Engine;
 use crate::engine::marking::Mode;
 use crate::message::header::escape_untrusted;
@@ -105,11 +104,11 @@ struct Judged {
 }
 
 fn judge(args: &Incoming, given: &CliOverrides) -> Result<Judged, Failure> {
-    let engine = context::load(given, args.now)?;
+    let engine = Engine::load(given, args.now)?;
     let sender = args.sender.as_ref().map(|sender| sender.to_string_lossy().into_owned());
     let sender = sender.or_else(|| given.sender_variable.clone());
     let envelope = judge::envelope(args.recipient.as_deref(), sender.as_deref())?;
-    let input = input::read(engine.config.largest)?;
+    let input = input::read(engine.context.config.largest)?;
     let message = Message::parse(&input.bytes);
     let decision = if input.cut {
         input::rest(&mut std::io::sink())?;

@@ -4,8 +4,8 @@ use crate::cli::ui::exit_status::{CONFIG, Failure, IO};
 use crate::cli::ui::judge;
 use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
-use crate::engine::error::Deferral;
+use crate::context::error::Deferral;
+use crate::engine::judge::Engine;
 use crate::engine::rule_eval::{RuleStep, RuleTrace};
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
@@ -73,9 +73,9 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
 }
 
 fn test(args: &TestArgs, given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, args.now)?;
+    let engine = Engine::load(given, args.now)?;
     let envelope = judge::envelope(args.recipient.as_deref(), args.sender.as_deref())?;
-    let input = input::read(engine.config.largest)?;
+    let input = input::read(engine.context.config.largest)?;
     let consultation = engine.consult(&Message::parse(&input.bytes), &envelope, input.cut);
     let consultation = consultation.map_err(|error| match error {
         Deferral::Rules(error) => Failure::new(CONFIG, error),

@@ -5,8 +5,8 @@ use crate::cli::ui::exit_status::{self, Failure};
 use crate::cli::ui::progress::Progress;
 use crate::cli::ui::{judge, output, table};
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
-use crate::engine::error::Deferral;
+use crate::context::error::Deferral;
+use crate::engine::judge::Engine;
 use crate::engine::rescan::{JudgedMessage, ReceivedTime, Scan};
 use crate::mailbox::walk::{self, Entry, StoredMessage};
 use crate::message::header::escape_untrusted;
@@ -63,10 +63,10 @@ struct Sums {
 /// # Errors
 /// A failure when nothing can be judged.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, None)?;
+    let engine = Engine::load(given, None)?;
     let envelope = judge::envelope(args.recipient.as_deref(), None)
         .map_err(|failure| Failure { code: exit_status::USAGE, ..failure })?;
-    let used_log = engine.config.used_log;
+    let used_log = engine.context.config.used_log;
     let mut scan = Scan::new(engine, envelope);
     let mut progress = Progress::new(|| walk::size(&args.paths));
     let mut sums = Sums::default();

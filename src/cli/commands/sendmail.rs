@@ -6,8 +6,7 @@ use crate::cli::mail_path::is_sendmail;
 use crate::cli::ui::exit_status::{CONFIG, DATA, Failure, TEMPFAIL, USAGE};
 use crate::cli::ui::{input, output, purchase};
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
-use crate::engine::judge::Engine;
+use crate::context::Context;
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::os::random;
@@ -116,12 +115,12 @@ pub fn run_as_sendmail(files: Files, words: &[OsString]) -> Result<u8, Failure> 
     let line = read(words)?;
     let Files { config, state } = files;
     let given = CliOverrides::from_environment(line.config.clone().or(config), line.state.clone().or(state), None);
-    let engine = context::load(&given, None)?;
+    let context = Context::load(&given, None)?;
     if line.list {
-        return list(&Outbox::new(engine.places.state()?));
+        return list(&Outbox::new(context.places.state()?));
     }
-    let transport = Transport::new(&engine.config.sendmail.next).map_err(|error| Failure::new(CONFIG, error))?;
-    let sender = StampSource::new(&engine.config, &engine.places)?;
+    let transport = Transport::new(&context.config.sendmail.next).map_err(|error| Failure::new(CONFIG, error))?;
+    let sender = StampSource::new(&context.config, &context.places)?;
     let shown = io::stderr().is_terminal();
     let progress = |over: usize, whole: usize| {
         if shown && whole > 1 {
@@ -129,18 +128,18 @@ pub fn run_as_sendmail(files: Files, words: &[OsString]) -> Result<u8, Failure> 
             let _ = write!(io::stderr().lock(), "\r{over} of {whole}\x1b[K{end}");
         }
     };
-    let post = SubmissionAgent { engine: &engine, supply: &sender, transport: &transport, progress: &progress };
+    let post = SubmissionAgent { context: &context, supply: &sender, transport: &transport, progress: &progress };
     if line.resume {
         // The waiting messages are sent in any case.
-        purchase::sweep(&sender, engine.now).unwrap_or_else(|failure| failure.report());
+        purchase::sweep(&sender, context.now).unwrap_or_else(|failure| failure.report());
         return resume(&post);
     }
     if line.drop {
         return discard(&post, &line.asked.recipients);
     }
-    let submission = submission(&engine, &line)?;
+    let submission = submission(&context, &line)?;
     let report = post.submit(submission).map_err(|error| {
-        engine.log_error(&format!("sendmail: deferred: {error}"));
+        context.log_error(&format!("sendmail: deferred: {error}"));
         trouble(&error)
     })?;
     tell(&report, line.verbose);
@@ -206,13 +205,13 @@ fn discard(post: &SubmissionAgent<'_>, names: &[String]) -> Result<u8, Failure> 
     Ok(0)
 }
 
-fn submission(engine: &Engine, line: &Line) -> Result<Submission, Failure> {
+fn submission(context: &Context, line: &Line) -> Result<Submission, Failure> {
     let input = input::read(u64::MAX).map_err(|error| Failure::input(TEMPFAIL, &error))?;
     let raw = if line.dots { &input.bytes[..] } else { read_dot_terminated(&input.bytes) };
     let mut random = [0; 16];
     random::fill(&mut random).map_err(|error| Failure::new(TEMPFAIL, format!("no random numbers: {error}")))?;
-    let own = own_address(engine);
-    let here = LocalHost { now: engine.now, own: own.as_ref(), random };
+    let own = own_address(context);
+    let here = LocalHost { now: context.now, own: own.as_ref(), random };
     Submission::prepare(raw, &line.asked, &here).map_err(|error| match error {
         Invalid::NoRecipient => Failure::new(USAGE, error).hint("name them in the arguments, or use -t"),
         error => Failure::new(USAGE, error),

@@ -2,7 +2,7 @@
 
 use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL, USAGE};
 use crate::config::paths::CliOverrides;
-use crate::engine::error::Deferral;
+use crate::context::error::Deferral;
 use crate::server::daemon::{self, Options, ServeError};
 use std::io::{self, Write};
 use std::path::PathBuf;

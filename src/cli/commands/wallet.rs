@@ -5,7 +5,7 @@ use crate::cli::ui::output;
 use crate::cli::ui::purchase::sweep;
 use crate::cli::ui::table::Table;
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
+use crate::context::Context;
 use crate::sender::stamp_request::{WalletStamp, WalletState};
 use crate::sender::stamp_source::StampSource;
 use serde_json::json;
@@ -57,9 +57,9 @@ pub struct DropArgs {
 
 /// Runs a subcommand.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, None)?;
-    let sender = StampSource::new(&engine.config, &engine.places)?;
-    sweep(&sender, engine.now)?;
+    let context = Context::load(given, None)?;
+    let sender = StampSource::new(&context.config, &context.places)?;
+    sweep(&sender, context.now)?;
     match command {
         Command::List(args) => list(args, &sender),
         Command::Show(args) => show(args, &sender),

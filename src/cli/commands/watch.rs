@@ -4,8 +4,8 @@ use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL};
 use crate::cli::ui::output;
 use crate::cli::ui::progress::Progress;
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
-use crate::engine::error::Deferral;
+use crate::context::error::Deferral;
+use crate::engine::judge::Engine;
 use crate::os::without_numbers;
 use crate::server::watcher::{self, Report, WatchError};
 use crate::stamp::serial::Serial;
@@ -42,7 +42,7 @@ pub struct Args {
 /// A failure when nothing is to be watched, or with `--once` when an action failed.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let mut report = Told { quiet: args.quiet, bar: None };
-    let engines = || context::load(given, None).map_err(Deferral::from);
+    let engines = || Engine::load(given, None).map_err(Deferral::from);
     let done = if args.once { watcher::once(&engines, &mut report) } else { watcher::run(&engines, &mut report) };
     drop(report);
     done.map_err(failure)?;

@@ -2,8 +2,8 @@
 //! statuses are those of the classes and 75; all other commands use those of sysexits(3).
 
 use crate::config::paths::PathsError;
+use crate::context::error::Deferral;
 use crate::engine::auto_reply::ReplyError;
-use crate::engine::error::Deferral;
 use crate::os::without_numbers;
 use crate::store::StoreError;
 use std::fmt::Display;

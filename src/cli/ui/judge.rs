@@ -5,11 +5,12 @@ use super::exit_status::{Failure, TEMPFAIL};
 use super::input::{self, Input};
 use crate::config::SYSLOG;
 use crate::config::paths::{CliOverrides, Paths};
+use crate::engine::judge::Engine;
 use crate::engine::marking::Mode;
 use crate::engine::remote::client::{DaemonClient, Logging};
 use crate::engine::remote::protocol::{JudgeResponse, LARGEST};
+use crate::engine::result_header;
 use crate::engine::result_header::HeaderContext;
-use crate::engine::{context, result_header};
 use crate::log::syslog::{self, Severity};
 use crate::message::address::Address;
 use crate::message::header::escape_untrusted;
@@ -98,9 +99,10 @@ pub fn judge(args: &Args, given: &CliOverrides) -> Result<Delivery, Failure> {
         }
         begun = Some(input);
     }
-    let engine = context::load(given, args.now)?;
+    let engine = Engine::load(given, args.now)?;
     let envelope = args.envelope()?;
-    let input = input::resume(begun, engine.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
+    let input =
+        input::resume(begun, engine.context.config.largest).map_err(|error| Failure::input(TEMPFAIL, &error))?;
     let message = Message::parse(&input.bytes);
     let marking = args.marking();
     let decision = if input.cut {
@@ -109,10 +111,10 @@ pub fn judge(args: &Args, given: &CliOverrides) -> Result<Delivery, Failure> {
         engine.judge(&message, &envelope, marking)?
     };
     if marking == Mode::Spend {
-        engine.record(&result_header::entry(&decision, &message, &envelope, engine.now));
+        engine.record(&result_header::entry(&decision, &message, &envelope, engine.context.now));
         engine.keep_return(&message, &decision);
     }
-    Ok(Delivery { input, decision, marks: HeaderContext::of(&engine.config) })
+    Ok(Delivery { input, decision, marks: HeaderContext::of(&engine.context.config) })
 }
 
 impl Args {

@@ -46,8 +46,8 @@ impl Args {
         if let Some(id) = &self.message_id {
             return logged(id, engine);
         }
-        let input =
-            input::read(engine.config.largest).map_err(|error| Failure::input(super::exit_status::IO, &error))?;
+        let input = input::read(engine.context.config.largest)
+            .map_err(|error| Failure::input(super::exit_status::IO, &error))?;
         let findings = engine.identify(&Message::parse(&input.bytes))?;
         let signed = findings.iter().filter(|finding| finding.reason.is_none());
         let targets: Vec<Target> = signed
@@ -77,7 +77,7 @@ fn named(text: &str) -> Result<Target, Failure> {
 fn logged(id: &str, engine: &Engine) -> Result<Vec<Target>, Failure> {
     let id = id.trim();
     let bracketed = if id.starts_with('<') { id.to_owned() } else { format!("<{id}>") };
-    let log = VerdictLog::new(engine.places.state()?);
+    let log = VerdictLog::new(engine.context.places.state()?);
     let stamps = log.stamps_of(&escape_untrusted(bracketed.as_bytes(), crate::engine::result_header::LONGEST))?;
     let targets: Vec<Target> = stamps
         .into_iter()

@@ -6,7 +6,7 @@
 
 use super::protocol::{FileSet, JudgeRequest, JudgeResponse, LARGEST, MailboxNames};
 use crate::config::paths::{CliOverrides, is_setuid, xdg_dirs};
-use crate::engine::error::Deferral;
+use crate::context::error::Deferral;
 use crate::engine::marking::Mode;
 use crate::ipc::connection::{ChannelError, Connection};
 use crate::ipc::frame::{Kind, Limits};

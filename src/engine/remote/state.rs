@@ -10,13 +10,13 @@ use super::protocol::{FileSet, JudgeRequest, JudgeResponse, MailboxNames};
 use crate::config::paths::{CliOverrides, Paths, PathsError};
 use crate::config::user::UserError;
 use crate::config::{Config, ConfigError};
+use crate::context::error::Deferral;
+use crate::context::{Context, used_log};
 use crate::directory::key_directory::Directory;
-use crate::engine::error::Deferral;
 use crate::engine::judge::RuleCache;
 use crate::engine::judge::{Engine, Preloaded};
 use crate::engine::marking::Mode;
 use crate::engine::result_header::{self, HeaderContext};
-use crate::engine::used_log;
 use crate::message::address::Address;
 use crate::message::parse::Message;
 use crate::os::clock;
@@ -215,7 +215,7 @@ impl DaemonState {
                 tell(reply);
                 if let Some(decision) = decision {
                     let message = Message::parse(body);
-                    engine.record(&result_header::entry(&decision, &message, &envelope, engine.now));
+                    engine.record(&result_header::entry(&decision, &message, &envelope, engine.context.now));
                     engine.keep_return(&message, &decision);
                 }
             }
@@ -244,7 +244,7 @@ impl DaemonState {
         let mailbox = self.mailbox(&given)?;
         let engine = self.engine_of(&mailbox, question.now);
         let recipient = question.recipient.as_deref().map(Address::parse).transpose();
-        let known = recipient.is_ok() && question.size <= engine.config.largest;
+        let known = recipient.is_ok() && question.size <= engine.context.config.largest;
         let envelope = Envelope { sender: question.sender.clone(), recipient: recipient.unwrap_or_default() };
         if !known {
             return Ok(Judgement { reply: Response::JudgeLocally, engine, envelope });
@@ -259,20 +259,14 @@ impl DaemonState {
                 None => return Ok(Judgement { reply: Response::BodyNeeded, engine, envelope }),
             }
         };
-        let reply = Response::Judged(JudgeResponse { decision, marks: HeaderContext::of(&engine.config) });
+        let reply = Response::Judged(JudgeResponse { decision, marks: HeaderContext::of(&engine.context.config) });
         Ok(Judgement { reply, engine, envelope })
     }
 
     fn engine_of(&self, mailbox: &CachedMailbox, now: Option<UnixTime>) -> Engine {
-        let (time, pretended) = (now.unwrap_or_else(clock::now), now.is_some());
-        let mut engine = Engine {
-            config: Arc::clone(&mailbox.config),
-            places: Arc::clone(&mailbox.places),
-            now: time,
-            now_overridden: pretended,
-            rulebook: Arc::clone(&mailbox.rulebook),
-            ready: Preloaded { log: Some(Arc::clone(&mailbox.log)), ..Preloaded::default() },
-        };
+        let context = Context::new(Arc::clone(&mailbox.config), Arc::clone(&mailbox.places), now);
+        let ready = Preloaded { log: Some(Arc::clone(&mailbox.log)), ..Preloaded::default() };
+        let mut engine = Engine { context, rulebook: Arc::clone(&mailbox.rulebook), ready };
         engine.ready.keys = mailbox.keys_at(&engine);
         engine
     }
@@ -343,12 +337,12 @@ impl CachedMailbox {
     /// `None` where they cannot be read, and the engine then reports the error.
     fn keys_at(&self, engine: &Engine) -> Option<Arc<Directory>> {
         if let Some((at, keys)) = locked(&self.keys).as_ref()
-            && *at == engine.now
+            && *at == engine.context.now
         {
             return Some(Arc::clone(keys));
         }
         let keys = Arc::new(engine.read_keys().ok()?);
-        *locked(&self.keys) = Some((engine.now, Arc::clone(&keys)));
+        *locked(&self.keys) = Some((engine.context.now, Arc::clone(&keys)));
         Some(keys)
     }
 }

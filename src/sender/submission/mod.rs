@@ -29,8 +29,8 @@ use super::error::SupplyError;
 use super::stamp_request::{ReservationKey, StampRequest};
 use super::stamp_source::StampSource;
 use crate::config::sendmail::OnVendorUnavailable;
-use crate::engine::error::Deferral;
-use crate::engine::judge::Engine;
+use crate::context::Context;
+use crate::context::error::Deferral;
 use crate::grant::{Grant, GrantKind, StampStatus};
 use crate::log::syslog::{self, Severity};
 use crate::message::address::Address;
@@ -56,7 +56,7 @@ const DATA: u8 = 65;
 /// Sends messages with stamps.
 pub struct SubmissionAgent<'a> {
     /// Configuration, paths and time.
-    pub engine: &'a Engine,
+    pub context: &'a Context,
     /// Wallet and vendors.
     pub supply: &'a StampSource,
     /// Next program or server, which accepts the copies.
@@ -142,7 +142,7 @@ impl SubmissionAgent<'_> {
     /// # Errors
     /// [`SubmissionError`]: nothing was sent now, and a retry is safe.
     pub fn submit(&self, submission: Submission) -> Result<Summary, SubmissionError> {
-        match self.journal()?.claim(submission, self.engine.now.0)? {
+        match self.journal()?.claim(submission, self.context.now.0)? {
             Claimed::Open(entry) => self.send(*entry, false),
             Claimed::Done(ends) => {
                 let each = ends.into_iter().map(|(recipient, end)| (recipient, Delivery::of(&end))).collect();
@@ -158,11 +158,11 @@ impl SubmissionAgent<'_> {
     /// [`SubmissionError`] when the outbox cannot be read.
     pub fn resume(&self) -> Result<Vec<Result<Summary, SubmissionError>>, SubmissionError> {
         let journal = self.journal()?;
-        journal.sweep(self.engine.now.0);
+        journal.sweep(self.context.now.0);
         let waiting = journal.pending()?;
         let mut reports: Vec<_> = waiting.into_iter().map(|entry| self.send(entry?, true)).collect();
         // Last, since a pending message may have used an orphaned purchase.
-        reports.extend(self.supply.collect(self.engine.now).err().map(|error| Err(error.into())));
+        reports.extend(self.supply.collect(self.context.now).err().map(|error| Err(error.into())));
         Ok(reports)
     }
 
@@ -185,7 +185,7 @@ impl SubmissionAgent<'_> {
     }
 
     fn journal(&self) -> Result<Outbox, SubmissionError> {
-        Ok(Outbox::new(self.engine.places.state().map_err(Deferral::from)?))
+        Ok(Outbox::new(self.context.places.state().map_err(Deferral::from)?))
     }
 
     /// Sends the copies that are not yet sent. `resumed` means that the caller is not there to get the result.
@@ -209,10 +209,10 @@ impl SubmissionAgent<'_> {
         if let Some(error) = trouble {
             return Err(error.into());
         }
-        if self.engine.config.sendmail.learn
+        if self.context.config.sendmail.learn
             && let Err(error) = self.learn(&original.message(), &before, &report)
         {
-            self.engine.log_error(&format!("sendmail: recipients not learned: {error}"));
+            self.context.log_error(&format!("sendmail: recipients not learned: {error}"));
         }
         if entry.is_done() {
             self.settle_stamps(&entry)?;
@@ -231,7 +231,7 @@ impl SubmissionAgent<'_> {
         refuses: bool,
     ) -> Result<Vec<Option<Stamped<'a>>>, SubmissionError> {
         let submission = &entry.submission;
-        let state = self.engine.places.state().map_err(Deferral::from)?;
+        let state = self.context.places.state().map_err(Deferral::from)?;
         let returns = returnable(&original.message(), &ReturnableStore::new(state));
         let identity = identity(submission);
         let mut wants: Vec<(usize, StampRequest)> = Vec::new();
@@ -242,7 +242,7 @@ impl SubmissionAgent<'_> {
                 stamped.push(None);
                 continue;
             }
-            stamped.push(match choose(original, recipient, &self.engine.config, &returns) {
+            stamped.push(match choose(original, recipient, &self.context.config, &returns) {
                 StampChoice::None => Some(Stamped::Plain(None)),
                 StampChoice::Own(found) => Some(Stamped::Own(found)),
                 StampChoice::Return(stamp) => Some(Stamped::Put(format!("{stamp}{for_return}"))),
@@ -253,11 +253,11 @@ impl SubmissionAgent<'_> {
             });
         }
         let asked: Vec<StampRequest> = wants.iter().map(|(_, want)| want.clone()).collect();
-        let answers = if asked.is_empty() { Vec::new() } else { self.supply.acquire(&asked, self.engine.now) };
+        let answers = if asked.is_empty() { Vec::new() } else { self.supply.acquire(&asked, self.context.now) };
         for ((at, _), answer) in wants.iter().zip(answers) {
             let put = match answer {
                 Ok(held) => Stamped::Put(format!("{}{for_return}", held.token.as_str())),
-                Err(error) => match self.engine.config.sendmail.when_away {
+                Err(error) => match self.context.config.sendmail.when_away {
                     OnVendorUnavailable::Plain => Stamped::Plain(Some(told(&error))),
                     OnVendorUnavailable::Defer if refuses && !error.passes() => {
                         Stamped::Refused(status(&error), told(&error))
@@ -291,7 +291,7 @@ impl SubmissionAgent<'_> {
     }
 
     fn for_return(&self, submission: &Submission) -> bool {
-        submission.for_return || self.engine.config.sendmail.for_return
+        submission.for_return || self.context.config.sendmail.for_return
     }
 
     /// Records that the stamps may come back.
@@ -311,13 +311,13 @@ impl SubmissionAgent<'_> {
             let (Ok(issuer), Ok(claims)) = (token.issuer(), Stamp::read(token.payload())) else { continue };
             let log = match &mut log {
                 Some(log) => log,
-                none => none.insert(self.engine.used_log().map_err(Deferral::from)?),
+                none => none.insert(self.context.used_log().map_err(Deferral::from)?),
             };
             // A stamp that names the recipient goes to them and comes back. One that they returned goes to them again.
             let kind = if claims.audience.names(recipient) { GrantKind::Return } else { GrantKind::MultiUse };
             let granted = |before: &StampStatus| match &before.grant {
                 Some(_) => before.clone(),
-                None => StampStatus { grant: Some(Grant::new(kind, self.engine.now)), ..before.clone() },
+                None => StampStatus { grant: Some(Grant::new(kind, self.context.now)), ..before.clone() },
             };
             if log.standing(issuer.vendor(), &claims.serial)?.grant.is_none() {
                 log.update_status(issuer.vendor(), &claims.serial, &mut |before| granted(before))?;
@@ -336,7 +336,7 @@ impl SubmissionAgent<'_> {
     ) -> (Vec<Delivery>, Option<OutboxError>) {
         let whole = submission.recipients.len();
         let ended = entry.ends.clone();
-        let otherwise = submission.author().or_else(|| own_address(self.engine)).map(|address| address.to_string());
+        let otherwise = submission.author().or_else(|| own_address(self.context)).map(|address| address.to_string());
         let (next, over) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let fates: Mutex<Vec<Option<Delivery>>> = Mutex::new(vec![None; whole]);
         let noted = Mutex::new((entry, None));
@@ -361,7 +361,7 @@ impl SubmissionAgent<'_> {
                 (self.progress)(over.fetch_add(1, Ordering::Relaxed) + 1, whole);
             }
         };
-        match self.engine.config.sendmail.at_once.min(whole) {
+        match self.context.config.sendmail.at_once.min(whole) {
             0 | 1 => work(),
             threads => std::thread::scope(|scope| {
                 for _ in 0..threads {
@@ -416,9 +416,9 @@ impl SubmissionAgent<'_> {
         });
         let taken: Vec<Address> = taken.collect();
         if !taken.is_empty()
-            && let Ok(sent) = self.engine.learnable_of(message, taken, self.engine.now)?
+            && let Ok(sent) = self.context.learnable_of(message, taken, self.context.now)?
         {
-            self.engine.used_log()?.learn(&[sent])?;
+            self.context.used_log()?.learn(&[sent])?;
         }
         Ok(())
     }
@@ -430,7 +430,7 @@ impl SubmissionAgent<'_> {
             let Some(address) = recipient.address() else { continue };
             let key = ReservationKey::of(&identity, address);
             match end {
-                Some(RecipientOutcome::Sent) => self.supply.wallet().commit(&key, self.engine.now)?,
+                Some(RecipientOutcome::Sent) => self.supply.wallet().commit(&key, self.context.now)?,
                 Some(RecipientOutcome::Refused(..)) | None => self.supply.wallet().give_back(&key)?,
             };
         }
@@ -450,7 +450,7 @@ impl SubmissionAgent<'_> {
                 (Severity::Error, format!("sendmail: to={to}: refused ({status}): {said}"))
             }
         };
-        if let Some(socket) = &self.engine.config.syslog {
+        if let Some(socket) = &self.context.config.syslog {
             let _ = syslog::send(socket, severity, &line);
         }
     }
@@ -464,8 +464,8 @@ fn identity(submission: &Submission) -> Vec<u8> {
 
 /// Returns the first of the user's addresses that is not a pattern.
 #[must_use]
-pub fn own_address(engine: &Engine) -> Option<Address> {
-    engine.config.mailboxes.iter().find_map(|mailbox| mailbox.pattern.exact()).cloned()
+pub fn own_address(context: &Context) -> Option<Address> {
+    context.config.mailboxes.iter().find_map(|mailbox| mailbox.pattern.exact()).cloned()
 }
 
 /// The outbox entry, and the error after which nothing can be recorded in it.

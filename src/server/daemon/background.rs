@@ -3,7 +3,7 @@
 //! is written to standard error, and the task runs again later.
 
 use crate::config::serve::Serve;
-use crate::engine::error::Deferral;
+use crate::context::error::Deferral;
 use crate::engine::remote::state::DaemonState;
 use crate::server::diagnostics::log_stderr;
 use crate::server::watcher::{self, Report, WatchError};
@@ -39,7 +39,7 @@ impl BackgroundTasks {
 
 /// Starts the tasks.
 pub(super) fn begin(warm: &Arc<DaemonState>, serve: Serve) -> io::Result<BackgroundTasks> {
-    let watched = serve.watch && warm.engine().is_ok_and(|engine| engine.config.watch.maildir.is_some());
+    let watched = serve.watch && warm.engine().is_ok_and(|engine| engine.context.config.watch.maildir.is_some());
     if watched {
         // A weak reference: the watcher ends with the process, and must not keep the logs open until then.
         let warm = Arc::downgrade(warm);

@@ -102,8 +102,8 @@ fn measure(warm: &DaemonState) -> Snapshot {
     let directories = warm.engine().map_or_else(
         |_| Vec::new(),
         |engine| {
-            let standings = engine.places.vendors().map(|vendors| {
-                source_status::standings(vendors, engine.places.directories.as_deref()).unwrap_or_default()
+            let standings = engine.context.places.vendors().map(|vendors| {
+                source_status::standings(vendors, engine.context.places.directories.as_deref()).unwrap_or_default()
             });
             standings.unwrap_or_default().iter().take(SOURCES).map(|standing| directory(standing, now)).collect()
         },

@@ -21,7 +21,7 @@ mod worker_pool;
 use super::http::metrics_endpoint::MetricsEndpoint;
 use crate::config::paths::{CliOverrides, Paths, is_setuid};
 use crate::config::serve::Serve;
-use crate::engine::error::Deferral;
+use crate::context::error::Deferral;
 use crate::engine::remote::client::{SYSTEM_SOCKET, file_set, user_socket};
 use crate::engine::remote::state::DaemonState;
 use crate::os::unix_socket::{self, Made};
@@ -161,7 +161,7 @@ fn settings(given: &CliOverrides, warm: &DaemonState) -> Serve {
         let anybody = CliOverrides { user: Some("anybody@localhost".to_owned()), ..given.clone() };
         Paths::read(&anybody).map_or_else(|_| Serve::default(), |(config, _)| config.serve)
     };
-    warm.engine().map_or_else(|_| of_anybody(), |engine| engine.config.serve)
+    warm.engine().map_or_else(|_| of_anybody(), |engine| engine.context.config.serve)
 }
 
 /// Waits for the end, calls `look` periodically, and pings the watchdog while every log is alive.

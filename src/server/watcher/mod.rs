@@ -21,7 +21,7 @@ mod state_file;
 pub use folders::missing;
 
 use crate::config::paths::PathsError;
-use crate::engine::error::Deferral;
+use crate::context::error::Deferral;
 use crate::engine::judge::Engine;
 use crate::stamp::serial::Serial;
 use crate::store::LearnOutcome;
@@ -165,9 +165,9 @@ fn tidy(engines: &Engines<'_>) {
 
 fn prepare<'a>(engines: &'a Engines<'a>) -> Result<Scanner<'a>, WatchError> {
     let engine = engines()?;
-    let watch = engine.config.watch.clone();
+    let watch = engine.context.config.watch.clone();
     let maildir = watch.maildir.clone().ok_or(WatchError::Nothing)?;
-    let state = engine.places.state()?;
+    let state = engine.context.places.state()?;
     let state_file = StateFile::open(state).map_err(WatchError::StateFile)?.ok_or(WatchError::Another)?;
     Ok(Scanner::new(engines, maildir, watch, state_file))
 }

@@ -11,9 +11,10 @@ use super::state::{Event, Name};
 use super::state_file::StateFile;
 use super::{Report, WatchError};
 use crate::config::watch::Watch;
-use crate::engine::error::Deferral;
+use crate::context::error::Deferral;
+use crate::context::learn_sent;
+use crate::engine::feedback;
 use crate::engine::judge::Engine;
-use crate::engine::{feedback, learn_sent};
 use crate::message::fingerprint::Fingerprint;
 use crate::message::parse::Message;
 use crate::os::clock;
@@ -78,13 +79,13 @@ impl<'a> Scanner<'a> {
     /// Reads the settings again, and returns whether they changed.
     pub fn renew(&mut self) -> Result<bool, WatchError> {
         let engine = (self.engines)()?;
-        let watch = &engine.config.watch;
+        let watch = &engine.context.config.watch;
         let changed = *watch != self.watch;
         if changed {
             self.maildir = watch.maildir.clone().ok_or(WatchError::Nothing)?;
             self.watch = watch.clone();
         }
-        let state = engine.places.state()?;
+        let state = engine.context.places.state()?;
         // A removed state folder is not created again: a restore of it may be under way.
         if state.is_dir() && !self.state_file.stands_in(state) {
             self.state_file = StateFile::open(state).map_err(WatchError::StateFile)?.ok_or(WatchError::Another)?;
@@ -192,7 +193,7 @@ impl<'a> Scanner<'a> {
         let (mut notes, mut names) = (Vec::new(), Vec::new());
         let mut complete = true;
         for (name, path) in batch {
-            match folders::read(path, engine.config.largest) {
+            match folders::read(path, engine.context.config.largest) {
                 Ok(Some(bytes)) => {
                     let message = Message::parse(&bytes);
                     notes.extend(self.came_away(&engine, log.as_ref(), &message, folder, *name, report)?);
@@ -230,9 +231,9 @@ impl<'a> Scanner<'a> {
             match folders::beginning(path, learn_sent::BEGINNING).map_err(trouble)? {
                 Some(bytes) => {
                     let message = Message::parse(&bytes);
-                    sent.extend(engine.may_learn(&message, engine.now)?.ok());
+                    sent.extend(engine.context.may_learn(&message, engine.context.now)?.ok());
                     if message.first(STAMP_FIELD).is_some() || !message.has_body() {
-                        let whole = folders::read(path, engine.config.largest).map_err(trouble)?;
+                        let whole = folders::read(path, engine.context.config.largest).map_err(trouble)?;
                         self.allow_return(&engine, &whole.unwrap_or_default(), report)?;
                     }
                 }
@@ -276,7 +277,7 @@ impl<'a> Scanner<'a> {
             message: fingerprint,
             folder: folder.key.clone(),
             name,
-            since: engine.now.0,
+            since: engine.context.now.0,
         };
         let memory = &self.state_file.memory;
         let traces = engine.traces(message)?;
@@ -354,10 +355,10 @@ impl<'a> Scanner<'a> {
             let engine = (self.engines)()?;
             let log = engine.used_log()?;
             for path in batch {
-                match folders::read(path, engine.config.largest) {
+                match folders::read(path, engine.context.config.largest) {
                     Ok(Some(bytes)) => {
                         let message = Message::parse(&bytes);
-                        self.turned_up(&message, engine.now, log.as_ref(), report)?;
+                        self.turned_up(&message, engine.context.now, log.as_ref(), report)?;
                     }
                     Ok(None) => complete &= std::fs::symlink_metadata(path).is_ok(),
                     Err(source) => return Err(WatchError::Folder { path: path.clone(), source }),

@@ -6,8 +6,8 @@ use crate::cli::ui::output;
 use crate::config::directory_sources;
 use crate::config::paths::CliOverrides;
 use crate::directory::refresh::{RefreshError, RefreshResult, SourceOutcome};
-use crate::engine::context;
 use crate::engine::directory_refresh::{DirectoryRefreshError, Refreshed, alert, problem};
+use crate::engine::judge::Engine;
 use crate::os::without_numbers;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -54,9 +54,9 @@ pub fn check(args: &CheckArgs, given: &CliOverrides) -> Result<u8, Failure> {
 }
 
 fn refreshed(given: &CliOverrides, as_json: bool, quiet: bool, keep: bool) -> Result<u8, Failure> {
-    let engine = context::load(given, None)?;
+    let engine = Engine::load(given, None)?;
     let wrong = |error: &dyn std::fmt::Display| Failure::new(CONFIG, error);
-    let sources = directory_sources::read(engine.places.vendors()?).map_err(|error| wrong(&error))?;
+    let sources = directory_sources::read(engine.context.places.vendors()?).map_err(|error| wrong(&error))?;
     if sources.list.is_empty() && !quiet && !as_json {
         output::line("no source is listed yet; mailstamp directory add lists one")?;
     }

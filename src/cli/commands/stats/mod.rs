@@ -9,7 +9,7 @@ mod plot;
 use crate::cli::ui::exit_status::{self, Failure};
 use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
-use crate::engine::context;
+use crate::context::Context;
 use crate::log::verdict_log::VerdictLog;
 use crate::time::UnixTime;
 use count::{By, Counting, Figures};
@@ -84,14 +84,14 @@ impl Since {
 /// # Errors
 /// A failure when the log or the state cannot be read, or the page cannot be written.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
-    let engine = context::load(given, None)?;
-    let since = args.since.map(|since| since.from(engine.now));
-    let mut counting = Counting::new(since, engine.now);
-    let log = VerdictLog::new(engine.places.state()?);
+    let context = Context::load(given, None)?;
+    let since = args.since.map(|since| since.from(context.now));
+    let mut counting = Counting::new(since, context.now);
+    let log = VerdictLog::new(context.places.state()?);
     let broken = log
         .each(&mut |entry| counting.entry(&entry))
         .map_err(|error| Failure::new(exit_status::IO, format!("cannot read the verdict log: {error}")))?;
-    engine.used_log()?.standings(&mut |_, _, standing| {
+    context.used_log()?.standings(&mut |_, _, standing| {
         counting.standing(&standing);
         ControlFlow::Continue(())
     })?;
@@ -102,7 +102,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         return Ok(0);
     }
     if let Some(path) = &args.html {
-        return write_page(path, &page::page(&figures, by, since, engine.now));
+        return write_page(path, &page::page(&figures, by, since, context.now));
     }
     let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
     let text = plot::all(&figures, by, plot::Look { width, ascii: args.ascii });
