@@ -4,6 +4,7 @@
 use mailstamp::accounting::event::Terms;
 use mailstamp::accounting::order::{Caps, Order};
 use mailstamp::ledger::handle::{Ledger, LedgerParams};
+use mailstamp::ledger::ops;
 use mailstamp::ledger::trade::RedeemRequest;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::time::UnixTime;
@@ -36,7 +37,8 @@ fn measure(folder: &Path, accounts: u64, serials: u64) -> Result<(), Box<dyn Err
     let founding = LedgerParams { vendor: "stamps.example".into(), kid: "a".into(), terms };
     let ledger = Ledger::create(folder, &founding, NOW)?;
     for number in 0..64 {
-        let account = ledger.open_account(&format!("seller{number}"), "contact", None, NOW)?;
+        let account = ledger
+            .run(ops::OpenAccount { name: format!("seller{number}"), contact: "contact".into(), caps: None }, NOW)?;
         ledger.credit(account.number, 1_000_000_000, None, "first", NOW)?;
     }
     figures(&ledger, "empty")?;
@@ -66,7 +68,16 @@ fn fill(ledger: &Ledger, accounts: u64, serials: u64) -> Result<(), Box<dyn Erro
                 loop {
                     let number = next.fetch_add(1, Relaxed);
                     if number >= accounts
-                        || ledger.open_account(&format!("account{number}"), "contact", None, NOW).is_err()
+                        || ledger
+                            .run(
+                                ops::OpenAccount {
+                                    name: format!("account{number}"),
+                                    contact: "contact".into(),
+                                    caps: None,
+                                },
+                                NOW,
+                            )
+                            .is_err()
                     {
                         return;
                     }
@@ -79,13 +90,13 @@ fn fill(ledger: &Ledger, accounts: u64, serials: u64) -> Result<(), Box<dyn Erro
     let orders = orders(FILL)?;
     for number in 0..serials / FILL as u64 {
         let now = NOW.plus(i64::try_from(number / 20)?);
-        let request = mailstamp::ledger::request::Request::Issue {
+        let request = ops::Issue {
             buyer: mailstamp::ledger::model::Payer::Account(1 + number % 64),
             orders: orders.clone(),
             idempotency: None,
         };
         // Without signing: that costs the same in a large ledger as in a small one.
-        ledger.ask(request, now)?;
+        ledger.run(request, now)?;
     }
     println!("{serials} stamps booked in {:.1} s", began.elapsed().as_secs_f64());
     Ok(())

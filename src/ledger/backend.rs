@@ -5,17 +5,21 @@ use super::client::{self, SocketServer};
 use super::database::{self, SharedDatabase};
 use super::error::LedgerError;
 use super::files::{self, LedgerPaths};
-use super::model::Payer;
+use super::model::{Payer, Sale};
+use super::queries::ReadTx;
 use super::rejection::Rejection;
-use super::request::{Request, Response};
-use super::schema::{self, TxError};
-use super::transaction::{Command, MOST_LISTED};
+use super::schema::{self, TxError, TxResult};
+use super::transaction::{LedgerTx, MOST_LISTED};
 use super::writer::{self, Writer};
-use super::{audit, backup, queries};
+use super::{audit, backup};
 use crate::accounting::event::Event;
 use crate::accounting::hash::Hash;
+use crate::accounting::hash_chain::Head;
+use crate::accounting::order::Order;
 use crate::time::UnixTime;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +33,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(7);
 /// Opened ledger. Members are dropped in this order: the socket closes, the writer ends, the file is closed, the lock
 /// is released.
 #[derive(Debug)]
-pub(super) struct LocalLedger {
+pub struct LocalLedger {
     listening: Mutex<Option<SocketServer>>,
     /// Time and number of the last count of expired revoked serials.
     ended: Mutex<Option<(UnixTime, u64)>>,
@@ -112,30 +116,50 @@ impl LocalLedger {
         })
     }
 
-    /// Serves other processes while this one has the ledger open.
-    pub(super) fn listen(core: &Arc<Self>, place: &LedgerPaths) -> Result<(), LedgerError> {
+    /// Serves other processes while this one has the ledger open: `run` handles each request.
+    pub(super) fn listen<R, T>(
+        core: &Arc<Self>,
+        run: fn(R, &Self, UnixTime) -> Result<T, LedgerError>,
+    ) -> Result<(), LedgerError>
+    where
+        R: DeserializeOwned + 'static,
+        T: Serialize + 'static,
+    {
         let weak = Arc::downgrade(core);
-        let listening = client::listen(place, move |request, now| match weak.upgrade() {
-            Some(core) => core.ask(request, now),
+        let listening = client::listen(&core.place, move |request, now| match weak.upgrade() {
+            Some(core) => run(request, &core, now),
             None => Err(LedgerError::Left),
         })?;
         *core.listening.lock().unwrap_or_else(PoisonError::into_inner) = Some(listening);
         Ok(())
     }
 
-    /// Handles a request.
-    pub(super) fn ask(&self, request: Request, now: UnixTime) -> Result<Response, LedgerError> {
-        if !request.is_read_only() {
-            return self.write(request, now);
-        }
-        let bytes = std::fs::metadata(self.place.ledger()).map_or(0, |data| data.len());
-        match request {
-            Request::Backup { to } => self.backup(&to),
-            Request::Audit { since } => {
-                self.database.with(|database| Ok(Response::Audit(audit::audit(&database.begin_read()?, since)?)))
-            }
-            other => self.database.with(|database| queries::answer(&database.begin_read()?, &other, now, bytes)),
-        }
+    /// Reads a snapshot, concurrently with the writer.
+    pub(super) fn read<T>(&self, now: UnixTime, act: impl FnOnce(&ReadTx) -> TxResult<T>) -> Result<T, LedgerError> {
+        self.database.with(|database| act(&ReadTx::open(database, now)?))
+    }
+
+    /// Writes in the next commit, and waits until it is durable.
+    pub(super) fn write<T: Send + 'static>(
+        &self,
+        now: UnixTime,
+        act: impl FnOnce(&mut LedgerTx<'_>) -> TxResult<T> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        self.writer.run(now, act)
+    }
+
+    /// Runs `act` here.
+    pub(super) fn with<T>(
+        &self,
+        now: UnixTime,
+        act: impl FnOnce(&Self, UnixTime) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        act(self, now)
+    }
+
+    /// Returns the size of the file in bytes.
+    pub(super) fn size(&self) -> u64 {
+        std::fs::metadata(self.place.ledger()).map_or(0, |data| data.len())
     }
 
     /// Returns whether the disk failed recently.
@@ -143,7 +167,8 @@ impl LocalLedger {
         self.database.failed()
     }
 
-    fn backup(&self, to: &Path) -> Result<Response, LedgerError> {
+    /// Writes a copy to a new file, and returns its head.
+    pub(super) fn backup(&self, to: &Path) -> Result<Head, LedgerError> {
         let copied = (|| {
             let copy = database::open(files::new_file(to)?, to)?;
             // An error of the copy is not an error of the ledger.
@@ -155,55 +180,50 @@ impl LocalLedger {
             // An incomplete backup is useless.
             let _ = std::fs::remove_file(to);
         }
-        copied.map(Response::Head)
+        copied
     }
 
-    /// Prepares a request outside of the writer, and passes it on.
-    fn write(&self, request: Request, now: UnixTime) -> Result<Response, LedgerError> {
-        let mut job = Command { request, now, digest: [0; 32], refused: None, ended: 0 };
-        match &job.request {
-            Request::Issue { buyer, orders, .. } => {
-                let account = match buyer {
-                    Payer::Account(account) => Some(*account),
-                    Payer::Guest(_) => None,
-                };
-                let found = |database: &Database| queries::account_and_terms(&database.begin_read()?, account);
-                let (row, terms) = self.database.with(found)?;
-                let caps = row.map_or(terms.caps, |row| row.caps(&terms));
-                // Not rejected yet: a repeated sale is answered again, even after its window has ended.
-                job.refused = caps.check(orders, now, terms.days_within(&caps)).err().map(Rejection::from);
-                job.digest = digest_of(&(buyer, orders));
-            }
-            Request::Refund { .. } | Request::Revoke { customer: true, .. } => {
-                job.ended = self.ended(now)?;
-            }
-            Request::Credit { .. } | Request::PayOut { .. } => job.digest = digest_of(&job.request),
-            _ => {}
-        }
-        self.writer.ask(job)
+    /// Sells stamps. Everything but the daily cap is checked outside of the writer.
+    pub(super) fn issue(
+        &self,
+        buyer: Payer,
+        orders: Vec<Order>,
+        idempotency: Option<String>,
+        now: UnixTime,
+    ) -> Result<Sale, LedgerError> {
+        let account = match buyer {
+            Payer::Account(account) => Some(account),
+            Payer::Guest(_) => None,
+        };
+        let (row, terms) = self.read(now, |snapshot| snapshot.account_and_terms(account))?;
+        let caps = row.map_or(terms.caps, |row| row.caps(&terms));
+        // Not rejected yet: a repeated sale is answered again, even after its window has ended.
+        let refused = caps.check(&orders, now, terms.days_within(&caps)).err().map(Rejection::from);
+        let digest = digest_of(&(&buyer, &orders));
+        self.write(now, move |tx| tx.issue(&buyer, &orders, (idempotency.as_deref(), digest), refused))
     }
 
     /// Counts the revoked serials that need not be published any more.
     ///
     /// There can be many, so the count is cached for an hour and only made when the directory may become full.
-    fn ended(&self, now: UnixTime) -> Result<u64, LedgerError> {
-        self.database.with(|database| {
-            let tx = database.begin_read()?;
-            if tx.open_table(schema::REVOKED)?.len()? < MOST_LISTED / 2 {
+    pub(super) fn ended(&self, now: UnixTime) -> Result<u64, LedgerError> {
+        self.read(now, |snapshot| {
+            if snapshot.tx.open_table(schema::REVOKED)?.len()? < MOST_LISTED / 2 {
                 return Ok(0);
             }
             let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((_, count)) = ended.filter(|(at, _)| (0..COUNTED).contains(&now.since(*at))) {
                 return Ok(count);
             }
-            let count = queries::ended(&tx, now)?.len() as u64;
+            let count = snapshot.ended()?.len() as u64;
             *ended = Some((now, count));
             Ok(count)
         })
     }
 }
 
-fn digest_of(request: &impl serde::Serialize) -> [u8; 32] {
+/// Returns the hash of a request, by which a repeated one is recognized.
+pub(super) fn digest_of(request: &impl Serialize) -> [u8; 32] {
     // Every request can be serialized as JSON.
     Hash::of(&serde_json::to_vec(request).unwrap_or_default()).0
 }

@@ -4,9 +4,9 @@
 use super::error::LedgerError;
 use super::files::{LedgerPaths, failed};
 use super::rejection::Rejection;
-use super::request::{Request, Response};
 use crate::os::unix_socket;
 use crate::time::UnixTime;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Version of the protocol: both sides are the same program, but perhaps not the same version.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Longest request: 16 MiB.
 const LONGEST: u64 = 16 << 20;
 /// Timeout of a line.
@@ -27,16 +27,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 #[derive(Serialize, Deserialize)]
-struct WireRequest {
+struct WireRequest<R> {
     version: u32,
     now: UnixTime,
-    request: Request,
+    request: R,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum WireReply {
-    Answer(Response),
+enum WireReply<T> {
+    Answer(T),
     Refused(Rejection),
     Failed(String),
 }
@@ -58,9 +58,13 @@ impl Drop for SocketServer {
 }
 
 /// Starts to serve. The holder of the lock may replace a socket that another process left.
-pub(super) fn listen<A>(place: &LedgerPaths, answer: A) -> Result<SocketServer, LedgerError>
+pub(super) fn listen<R, T>(
+    place: &LedgerPaths,
+    answer: impl Fn(R, UnixTime) -> Result<T, LedgerError> + Send + Sync + 'static,
+) -> Result<SocketServer, LedgerError>
 where
-    A: Fn(Request, UnixTime) -> Result<Response, LedgerError> + Send + Sync + 'static,
+    R: DeserializeOwned + 'static,
+    T: Serialize + 'static,
 {
     let path = place.socket();
     let fail = |source| failed("listen at", &path, source);
@@ -93,15 +97,15 @@ where
     Ok(SocketServer { path: path.clone(), over })
 }
 
-fn handle_connection(
+fn handle_connection<R: DeserializeOwned, T: Serialize>(
     stream: &UnixStream,
-    answer: &impl Fn(Request, UnixTime) -> Result<Response, LedgerError>,
+    answer: &impl Fn(R, UnixTime) -> Result<T, LedgerError>,
 ) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new(stream.take(LONGEST)).read_line(&mut line)?;
-    let line = match serde_json::from_str::<WireRequest>(&line) {
+    let line = match serde_json::from_str::<WireRequest<R>>(&line) {
         Ok(question) if question.version == VERSION => match answer(question.request, question.now) {
             Ok(answer) => WireReply::Answer(answer),
             Err(LedgerError::Refused(refusal)) => WireReply::Refused(refusal),
@@ -120,7 +124,11 @@ fn handle_connection(
 }
 
 /// Sends a request to the process that has the ledger; `None` when none listens.
-pub(super) fn ask(place: &LedgerPaths, request: &Request, now: UnixTime) -> Result<Option<Response>, LedgerError> {
+pub(super) fn ask<T: DeserializeOwned>(
+    place: &LedgerPaths,
+    request: &impl Serialize,
+    now: UnixTime,
+) -> Result<Option<T>, LedgerError> {
     let path = place.socket();
     let fail = |source| failed("ask at", &path, source);
     let mut stream = match unix_socket::connect(&path) {
@@ -131,7 +139,7 @@ pub(super) fn ask(place: &LedgerPaths, request: &Request, now: UnixTime) -> Resu
     };
     // A long request has no timeout: it is written as fast as it is read.
     stream.set_write_timeout(None).map_err(fail)?;
-    let question = WireRequest { version: VERSION, now, request: request.clone() };
+    let question = WireRequest { version: VERSION, now, request };
     let mut text = serde_json::to_string(&question).map_err(|error| fail(error.into()))?;
     text.push('\n');
     stream.write_all(text.as_bytes()).map_err(fail)?;

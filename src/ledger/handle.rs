@@ -1,8 +1,9 @@
-//! Ledger for callers: one method for each operation.
+//! Ledger for callers. [`Ledger::run`] runs an operation. The other methods run several, add what is secret or only in
+//! the folder, or are short names of what most callers need.
 //!
 //! - Every method blocks, and its result is durable before it returns.
 //! - Any number of threads may call at once; their concurrent writes share one commit.
-//! - One process has the ledger open at a time. A process that finds it locked sends its requests to that one, over a
+//! - One process has the ledger open at a time. A process that finds it locked sends its operations to that one, over a
 //!   socket in the folder ([`Ledger::connect`]), so commands work while the service runs.
 //! - The time is an argument.
 
@@ -11,19 +12,17 @@ use super::backend::LocalLedger;
 use super::client;
 use super::error::LedgerError;
 use super::files::{self, LedgerPaths};
-use super::model::{Account, ApiKey, Day, KeyRecord, Profile, Receipt, StampRecord, Standing, Summary};
+use super::model::{Account, ApiKey, KeyRecord, Profile, Receipt, Standing, Summary};
+use super::ops::{self, LedgerOp, Request};
 use super::payment;
 use super::rejection::Rejection;
-use super::request::{Request, Response};
 use super::signing_keys::{self, Signers};
 use crate::accounting::event::{KeyState, Terms};
 use crate::accounting::hash::Hash;
-use crate::accounting::hash_chain::{Entry, Head};
+use crate::accounting::hash_chain::Head;
 use crate::accounting::money::Money;
-use crate::accounting::order::OwnCaps;
 use crate::directory::signing_key::SigningKey;
 use crate::net::sendmail::SendError;
-use crate::stamp::serial::Serial;
 use crate::stamp::token::Issuer;
 use crate::time::UnixTime;
 use std::path::Path;
@@ -68,20 +67,8 @@ struct Shared {
     vendor: OnceLock<String>,
 }
 
-/// Unpacks the expected answer; any other is a bug of the other process.
-macro_rules! answer {
-    ($ledger:expr, $request:expr, $now:expr, $pattern:pat => $value:expr) => {
-        match $ledger.ask($request, $now)? {
-            $pattern => Ok($value),
-            other => Err(unexpected(&other)),
-        }
-    };
-}
-
-pub(super) use answer;
-
-/// Time of requests that do not depend on it.
-const ANY_TIME: UnixTime = UnixTime(0);
+/// Time of operations that do not depend on it.
+pub(super) const ANY_TIME: UnixTime = UnixTime(0);
 
 impl Ledger {
     /// Creates a ledger in `folder` with a new signing key. A missing folder is created (0700).
@@ -98,7 +85,7 @@ impl Ledger {
             signing_keys::make(&place, &founding.vendor, &founding.kid)?;
         }
         let ledger = Self::here(LocalLedger::create(&place, &founding.vendor, now)?, place);
-        ledger.set_terms(founding.terms.clone(), now)?;
+        ledger.run(ops::SetTerms { terms: founding.terms.clone() }, now)?;
         ledger.rotate(&founding.kid, now)?;
         Ok(ledger)
     }
@@ -141,7 +128,7 @@ impl Ledger {
     /// Without it, commands wait and then report that the ledger is in use.
     pub fn listen(&self) -> Result<()> {
         match &self.backend {
-            Backend::Local(core) => LocalLedger::listen(core, &self.shared.place),
+            Backend::Local(core) => LocalLedger::listen(core, Request::run),
             Backend::Remote => {
                 Err(LedgerError::Busy { path: self.shared.place.folder().to_owned(), waited: Duration::ZERO })
             }
@@ -154,17 +141,20 @@ impl Ledger {
         matches!(self.backend, Backend::Remote)
     }
 
-    /// Sends a request. The other methods pack and unpack it.
-    pub fn ask(&self, request: Request, now: UnixTime) -> Result<Response> {
+    /// Runs an operation, here or in the process that has the ledger.
+    ///
+    /// # Errors
+    /// The rejections of the operation, [`LedgerError::Left`] after a failure, and others.
+    pub fn run<O: LedgerOp>(&self, op: O, now: UnixTime) -> Result<O::Output> {
         match &self.backend {
-            Backend::Local(core) => core.ask(request, now),
-            Backend::Remote => client::ask(&self.shared.place, &request, now)?.ok_or(LedgerError::Left),
+            Backend::Local(core) => op.run(core, now),
+            Backend::Remote => client::ask(&self.shared.place, &op.into(), now)?.ok_or(LedgerError::Left),
         }
     }
 
     /// Returns the vendor's name, terms and keys.
     pub fn profile(&self) -> Result<Profile> {
-        answer!(self, Request::Profile, ANY_TIME, Response::Profile(profile) => *profile)
+        self.run(ops::Profile {}, ANY_TIME)
     }
 
     /// Returns the vendor's name.
@@ -174,21 +164,6 @@ impl Ledger {
         }
         let vendor = self.profile()?.vendor;
         Ok(self.shared.vendor.get_or_init(|| vendor))
-    }
-
-    /// Returns the revoked serials that need not be published any more, since their stamps have expired.
-    pub fn ended_serials(&self, now: UnixTime) -> Result<Vec<Serial>> {
-        answer!(self, Request::EndedSerials, now, Response::Serials { serials } => serials)
-    }
-
-    /// Returns every serial that was revoked or refunded.
-    pub fn revoked_serials(&self) -> Result<Vec<Serial>> {
-        answer!(self, Request::RevokedSerials, ANY_TIME, Response::Serials { serials } => serials)
-    }
-
-    /// Sets the terms of sales from now on.
-    pub fn set_terms(&self, terms: Terms, now: UnixTime) -> Result<()> {
-        answer!(self, Request::SetTerms { terms }, now, Response::Done => ())
     }
 
     /// Creates a new signing key in a file of its own.
@@ -223,7 +198,7 @@ impl Ledger {
                 return Err(Rejection::SigningKey { kid: kid.to_owned(), problem }.into());
             }
         };
-        answer!(self, Request::SetKey { kid: kid.to_owned(), key, state }, now, Response::Done => ())
+        self.run(ops::SetKey { kid: kid.to_owned(), key, state }, now)
     }
 
     /// Revokes a signing key, or makes one that is not active verify only.
@@ -232,7 +207,7 @@ impl Ledger {
     /// [`Rejection::SigningKey`].
     pub fn set_key_state(&self, kid: &str, state: KeyState, now: UnixTime) -> Result<()> {
         let key = self.key(kid)?;
-        answer!(self, Request::SetKey { kid: key.kid, key: key.key, state }, now, Response::Done => ())
+        self.run(ops::SetKey { kid: key.kid, key: key.key, state }, now)
     }
 
     /// Returns the signing key of this name.
@@ -245,56 +220,8 @@ impl Ledger {
         Ok(self.keys()?.into_iter().find(|key| key.kid == kid).ok_or_else(unknown)?)
     }
 
-    /// Returns a version for the next publication of the directory.
-    ///
-    /// It is above all earlier ones, and at least the current time in seconds.
-    pub(super) fn next_version(&self, now: UnixTime) -> Result<u64> {
-        answer!(self, Request::NextVersion, now, Response::Count { count } => count)
-    }
-
     pub(super) fn keys(&self) -> Result<Vec<KeyRecord>> {
         Ok(self.profile()?.keys)
-    }
-
-    /// Opens an account.
-    ///
-    /// `name` is 1 to 64 of `[a-z0-9._-]` and not digits alone, the contact up to 254 printable characters.
-    ///
-    /// # Errors
-    /// [`Rejection::AccountExists`], [`Rejection::Form`].
-    pub fn open_account(&self, name: &str, contact: &str, caps: Option<OwnCaps>, now: UnixTime) -> Result<Account> {
-        let request = Request::OpenAccount { name: name.to_owned(), contact: contact.to_owned(), caps };
-        answer!(self, request, now, Response::Account(account) => account)
-    }
-
-    /// Changes the contact or the account's own caps, where given (`Some(None)` removes the caps).
-    ///
-    /// # Errors
-    /// [`Rejection::NoAccount`], [`Rejection::Form`].
-    pub fn change_account(
-        &self,
-        account: AccountId,
-        contact: Option<String>,
-        caps: Option<Option<OwnCaps>>,
-        now: UnixTime,
-    ) -> Result<()> {
-        if let Some(contact) = contact {
-            answer!(self, Request::SetContact { account, contact }, now, Response::Done => ())?;
-        }
-        if let Some(caps) = caps {
-            answer!(self, Request::SetCaps { account, caps }, now, Response::Done => ())?;
-        }
-        Ok(())
-    }
-
-    /// Closes an account: it no longer buys or deposits, its API keys are invalid, and its credits can be paid out.
-    ///
-    /// With `revoke`, every stamp that it bought and that was not taken back is revoked. Returns how many.
-    ///
-    /// # Errors
-    /// [`Rejection::NoAccount`].
-    pub fn close_account(&self, account: AccountId, revoke: bool, now: UnixTime) -> Result<u64> {
-        answer!(self, Request::CloseAccount { account, revoke }, now, Response::Count { count } => count)
     }
 
     /// Returns an account and its balance.
@@ -302,20 +229,7 @@ impl Ledger {
     /// # Errors
     /// [`Rejection::NoAccount`].
     pub fn account(&self, account: AccountId, now: UnixTime) -> Result<Standing> {
-        answer!(self, Request::Account { account }, now, Response::Standing(standing) => *standing)
-    }
-
-    /// Returns the account of this name.
-    ///
-    /// # Errors
-    /// [`Rejection::NoAccount`].
-    pub fn account_named(&self, name: &str, now: UnixTime) -> Result<Standing> {
-        answer!(self, Request::AccountNamed { name: name.to_owned() }, now, Response::Standing(standing) => *standing)
-    }
-
-    /// Returns up to `most` accounts (10,000 at most) with numbers above `after`.
-    pub fn accounts(&self, after: AccountId, most: u32, now: UnixTime) -> Result<Vec<Standing>> {
-        answer!(self, Request::Accounts { after, most }, now, Response::Accounts { accounts } => accounts)
+        self.run(ops::Account { account }, now)
     }
 
     /// Creates an API key and returns its text, which is shown only once.
@@ -327,39 +241,17 @@ impl Ledger {
     /// characters).
     pub fn add_api_key(&self, account: AccountId, label: &str, now: UnixTime) -> Result<(Zeroizing<String>, ApiKey)> {
         let text = payment::new_api_key()?;
-        let request = Request::AddApiKey { account, label: label.to_owned(), hash: Hash::of(text.as_bytes()) };
-        answer!(self, request, now, Response::ApiKey(key) => (text, key))
+        let hash = Hash::of(text.as_bytes());
+        let key = self.run(ops::AddApiKey { account, label: label.to_owned(), hash }, now)?;
+        Ok((text, key))
     }
 
-    /// Returns the API keys of an account, also the revoked ones.
-    pub fn api_keys(&self, account: AccountId) -> Result<Vec<ApiKey>> {
-        answer!(self, Request::ApiKeys { account }, ANY_TIME, Response::ApiKeys { keys } => keys)
-    }
-
-    /// Revokes an API key.
-    ///
-    /// # Errors
-    /// [`Rejection::NoApiKey`].
-    pub fn revoke_api_key(&self, account: AccountId, id: &str, now: UnixTime) -> Result<()> {
-        answer!(self, Request::RevokeApiKey { account, id: id.to_owned() }, now, Response::Done => ())
-    }
-
-    /// Returns the open account of this API key.
-    ///
-    /// The lookup uses a SHA-256 of 256 random bits, so its time tells nothing about other keys.
-    ///
-    /// # Errors
-    /// [`Rejection::NoApiKey`] for any text without an open account, whatever the reason.
+    /// Returns the open account of this API key: [`ops::Opens`].
     pub fn authenticate(&self, key: &str, now: UnixTime) -> Result<Account> {
-        answer!(self, Request::Opens { hash: Hash::of(key.as_bytes()) }, now, Response::Account(account) => account)
+        self.run(ops::Opens { hash: Hash::of(key.as_bytes()) }, now)
     }
 
-    /// Adds bought credits to an account, at the price of the terms unless `cost` is given.
-    ///
-    /// Books each reference once; the same purchase again returns the earlier booking (`again`).
-    ///
-    /// # Errors
-    /// [`Rejection::KeyReused`] when the reference was used for something else.
+    /// Adds bought credits to an account: [`ops::Credit`].
     pub fn credit(
         &self,
         account: AccountId,
@@ -368,8 +260,7 @@ impl Ledger {
         reference: &str,
         now: UnixTime,
     ) -> Result<Receipt> {
-        let request = Request::Credit { account, credits, cost, reference: reference.to_owned() };
-        answer!(self, request, now, Response::Booked(booked) => booked)
+        self.run(ops::Credit { account, credits, cost, reference: reference.to_owned() }, now)
     }
 
     /// Creates a voucher and returns its code, which is shown only once (160 random bits in groups of base32).
@@ -378,15 +269,8 @@ impl Ledger {
     /// [`Rejection::Range`].
     pub fn make_voucher(&self, credits: u64, cost: Option<Money>, now: UnixTime) -> Result<Zeroizing<String>> {
         let (code, voucher) = payment::new_code()?;
-        answer!(self, Request::MakeVoucher { voucher, credits, cost }, now, Response::Head(_) => code)
-    }
-
-    /// Returns the remaining value of a voucher.
-    ///
-    /// # Errors
-    /// [`Rejection::NoVoucher`].
-    pub fn voucher(&self, voucher: Hash) -> Result<u64> {
-        answer!(self, Request::Voucher { voucher }, ANY_TIME, Response::Count { count } => count)
+        self.run(ops::MakeVoucher { voucher, credits, cost }, now)?;
+        Ok(code)
     }
 
     /// Adds the remaining value of a voucher to an account.
@@ -395,7 +279,7 @@ impl Ledger {
     /// [`Rejection::NoVoucher`].
     pub fn take_voucher(&self, account: AccountId, code: &str, now: UnixTime) -> Result<Receipt> {
         let voucher = payment::code_hash(code).ok_or(Rejection::NoVoucher)?;
-        answer!(self, Request::TakeVoucher { account, voucher }, now, Response::Booked(booked) => booked)
+        self.run(ops::TakeVoucher { account, voucher }, now)
     }
 
     /// Mails a code to an address, or to the postmaster of a domain, through `sendmail`.
@@ -411,12 +295,11 @@ impl Ledger {
         let code: Zeroizing<String> = Zeroizing::new(code.chars().take(address_proof::CODE_LENGTH).collect());
         let letter = address_proof::verification_mail(self.vendor()?, subject, &code, now)?;
         let hash = address_proof::code_hash(&code);
-        answer!(self, Request::AskCode { account, subject: subject.to_owned(), hash }, now, Response::Done => ())?;
+        self.run(ops::AskCode { account, subject: subject.to_owned(), hash }, now)?;
         let Err(error) = letter.send(sendmail) else { return Ok(()) };
         // After a timeout the message may have been sent.
         if !matches!(error, SendError::TimeOut(_)) {
-            let request = Request::TakeBackCode { account, subject: subject.to_owned(), hash };
-            answer!(self, request, now, Response::Done => ())?;
+            self.run(ops::TakeBackCode { account, subject: subject.to_owned(), hash }, now)?;
         }
         Err(address_proof::not_sent(sendmail, &error))
     }
@@ -427,55 +310,20 @@ impl Ledger {
     /// [`Rejection::NoCode`], [`Rejection::WrongCode`].
     pub fn confirm_code(&self, account: AccountId, subject: &str, code: &str, now: UnixTime) -> Result<()> {
         let hash = address_proof::code_hash(code);
-        match self.ask(Request::TellCode { account, subject: subject.to_owned(), hash }, now)? {
-            Response::Done => Ok(()),
-            Response::Count { count } => {
-                let left = u8::try_from(count).unwrap_or(u8::MAX);
-                Err(Rejection::WrongCode { subject: subject.to_owned(), left }.into())
-            }
-            other => Err(unexpected(&other)),
+        match self.run(ops::TellCode { account, subject: subject.to_owned(), hash }, now)? {
+            None => Ok(()),
+            Some(left) => Err(Rejection::WrongCode { subject: subject.to_owned(), left }.into()),
         }
     }
 
-    /// Makes an account the owner of an address or a domain, by decision of the operator.
-    ///
-    /// # Errors
-    /// [`Rejection::NoAccount`], [`Rejection::Form`].
+    /// Makes an account the owner of an address or a domain: [`ops::Own`].
     pub fn own(&self, account: AccountId, subject: &str, now: UnixTime) -> Result<()> {
-        answer!(self, Request::Own { account, subject: subject.to_owned() }, now, Response::Done => ())
+        self.run(ops::Own { account, subject: subject.to_owned() }, now)
     }
 
-    /// Removes the ownership of an address or a domain.
-    pub fn release_ownership(&self, account: AccountId, subject: &str, now: UnixTime) -> Result<()> {
-        answer!(self, Request::Disown { account, subject: subject.to_owned() }, now, Response::Done => ())
-    }
-
-    /// Returns the record of a serial.
-    pub fn stamp(&self, serial: &Serial) -> Result<Option<StampRecord>> {
-        answer!(self, Request::Stamp { serial: serial.clone() }, ANY_TIME, Response::Stamp { stamp } => stamp)
-    }
-
-    /// Returns the last entries of an account, newest first.
-    ///
-    /// Returns up to `most` (10,000 at most) with numbers below `before` (`u64::MAX` to begin).
-    pub fn history(&self, account: AccountId, before: u64, most: u32) -> Result<Vec<Entry>> {
-        answer!(self, Request::History { account, before, most }, ANY_TIME, Response::Entries { entries } => entries)
-    }
-
-    /// Returns what the account did, day by day, since the day `from` (days since 1970). Days without any entry are
-    /// left out.
-    pub fn days(&self, account: AccountId, from: i64) -> Result<Vec<Day>> {
-        answer!(self, Request::Days { account, from }, ANY_TIME, Response::Days { days } => days)
-    }
-
-    /// Returns up to `most` entries (10,000 at most) with numbers above `after`.
-    pub fn entries(&self, after: u64, most: u32) -> Result<Vec<Entry>> {
-        answer!(self, Request::Entries { after, most }, ANY_TIME, Response::Entries { entries } => entries)
-    }
-
-    /// Returns sizes, balances and the head of the chain; cheap, for metrics.
+    /// Returns sizes, balances and the head of the chain: [`ops::Summary`].
     pub fn summary(&self) -> Result<Summary> {
-        answer!(self, Request::Summary, ANY_TIME, Response::Summary(summary) => summary)
+        self.run(ops::Summary {}, ANY_TIME)
     }
 
     /// Checks that the ledger answers, stamps can be signed, and the last write succeeded.
@@ -490,13 +338,9 @@ impl Ledger {
         }
     }
 
-    /// Recomputes everything from the entries, and compares. With `since`, also checks that the chain contains that
-    /// head.
-    ///
-    /// # Errors
-    /// [`LedgerError`] when the ledger cannot be read. The report lists what is wrong with it.
+    /// Recomputes everything from the entries, and compares: [`ops::Audit`].
     pub fn audit(&self, since: Option<Head>) -> Result<super::audit::Report> {
-        answer!(self, Request::Audit { since }, ANY_TIME, Response::Audit(report) => report)
+        self.run(ops::Audit { since }, ANY_TIME)
     }
 
     /// Writes a consistent copy to a new file (0600) while others write, and returns its head.
@@ -508,7 +352,7 @@ impl Ledger {
     /// Errors of the system; an existing file is not overwritten.
     pub fn backup(&self, to: &Path) -> Result<Head> {
         let to = std::path::absolute(to).map_err(|source| files::failed("find", to, source))?;
-        answer!(self, Request::Backup { to }, ANY_TIME, Response::Head(head) => head)
+        self.run(ops::Backup { to }, ANY_TIME)
     }
 
     /// Restores a backup into a folder without a ledger, and records that in an entry.
@@ -543,10 +387,6 @@ impl Shared {
     fn new(place: LedgerPaths) -> Self {
         Self { place, signers: Signers::default(), vendor: OnceLock::new() }
     }
-}
-
-pub(super) fn unexpected(answer: &Response) -> LedgerError {
-    LedgerError::Remote(format!("unexpected answer: {answer:?}"))
 }
 
 /// Access for callers that match on the rejection.

@@ -2,10 +2,9 @@
 //! of it can be recomputed. `accounting` defines what an event moves. The layers above receive the requests, by HTTP or
 //! by command.
 //!
-//! - [`handle`]: the ledger for callers, one method for each operation; [`trade`]: those that sell stamps, take them
-//!   back and pay out.
-//! - [`model`]: records. [`request`]: the same operations as values, for the writer and the socket; [`rejection`]:
-//!   reasons why one is rejected.
+//! - [`handle`]: the ledger for callers; [`trade`]: its methods that sell stamps, take them back and pay out.
+//! - [`ops`]: the operations, each with its fields and its output. [`model`]: records; [`rejection`]: reasons why an
+//!   operation is rejected.
 //! - `publication.rs`: the signed directory of the vendor.
 //! - [`audit`]: recomputes the ledger. [`payment`]: ways to pay. [`address_proof`]: proof that an account owns an
 //!   address.
@@ -20,11 +19,12 @@ pub mod error;
 mod files;
 pub mod handle;
 pub mod model;
+pub mod ops;
 pub mod payment;
 mod publication;
 mod queries;
 pub mod rejection;
-pub mod request;
+
 mod schema;
 mod signing_keys;
 pub mod trade;

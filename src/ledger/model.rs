@@ -220,6 +220,15 @@ pub enum RedeemResult {
     Refused(StampProblem),
 }
 
+/// Results of one request to redeem stamps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redemption {
+    /// One for each stamp, in the order of the request.
+    pub each: Vec<RedeemResult>,
+    /// Booking of the accepted ones; `None` if there are none.
+    pub booked: Option<Receipt>,
+}
+
 impl From<Result<u64, StampProblem>> for RedeemResult {
     fn from(result: Result<u64, StampProblem>) -> Self {
         result.map_or_else(Self::Refused, Self::Taken)

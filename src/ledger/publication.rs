@@ -2,8 +2,9 @@
 //! so they publish the same content under the same keys.
 
 use super::error::LedgerError;
-use super::handle::Ledger;
+use super::handle::{ANY_TIME, Ledger};
 use super::model::KeyRecord;
+use super::ops;
 use super::rejection::Rejection;
 use crate::accounting::event::KeyState;
 use crate::directory::document::{KeyEntry, SignedDirectory, Status, VendorEntry};
@@ -22,7 +23,7 @@ impl Ledger {
             // The document has the same form in three members.
             prices: vec![profile.terms.price],
             keys: profile.keys.into_iter().map(key_entry).collect(),
-            revoked: self.revoked_serials()?.into_iter().map(String::from).collect(),
+            revoked: self.run(ops::RevokedSerials {}, ANY_TIME)?.into_iter().map(String::from).collect(),
             ..VendorEntry::default()
         })
     }
@@ -42,9 +43,9 @@ impl Ledger {
     ) -> Result<Publication, LedgerError> {
         let changes = Changes {
             // First, since a document with a higher version must not contain less.
-            version: self.next_version(now)?,
+            version: self.run(ops::NextVersion {}, now)?,
             ledger: Some(self.published()?),
-            ended_serials: self.ended_serials(now)?.into_iter().map(String::from).collect(),
+            ended_serials: self.run(ops::EndedSerials {}, now)?.into_iter().map(String::from).collect(),
             ..changes.clone()
         };
         let signers = self.publishers()?;

@@ -1,16 +1,17 @@
-//! Read requests, answered from one read transaction, concurrently with the writer and each other.
+//! Read operations. Each reads one transaction, concurrently with the writer and with each other.
 
+use super::audit::{self, Report};
 use super::model::{Account, ApiKey, Balance, Day, Profile, StampRecord, StampState, Standing, Summary};
 use super::rejection::Rejection;
-use super::request::{Request, Response};
 use super::schema::{self, TxError, TxResult};
 use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::event::{Buyer, Event, Terms};
-use crate::accounting::hash_chain::Entry;
+use crate::accounting::hash::Hash;
+use crate::accounting::hash_chain::{Entry, Head};
 use crate::accounting::serial_derivation;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use std::collections::BTreeMap;
 
 const DAY: i64 = 86_400;
@@ -21,77 +22,30 @@ const LISTED: i64 = 30 * DAY;
 /// Most rows in one answer.
 const MAX_PAGE: u32 = 10_000;
 
-/// Answers a read request. `bytes` is the size of the file.
-pub(super) fn answer(tx: &ReadTransaction, request: &Request, now: UnixTime, bytes: u64) -> TxResult<Response> {
-    let asked = ReadTx { tx, now };
-    match request {
-        Request::Profile => Ok(Response::Profile(Box::new(asked.profile()?))),
-        Request::Account { account } => {
-            let found = asked.account(*account)?.ok_or_else(|| no_account(account))?;
-            Ok(Response::Standing(Box::new(asked.standing(found)?)))
-        }
-        Request::AccountNamed { name } => {
-            let number = tx.open_table(schema::NAME)?.get(name.as_str())?.map(|row| row.value());
-            let found = number.map(|number| asked.account(number)).transpose()?.flatten();
-            Ok(Response::Standing(Box::new(asked.standing(found.ok_or_else(|| no_account(name))?)?)))
-        }
-        Request::Accounts { after, most } => asked.accounts(*after, *most),
-        Request::ApiKeys { account } => asked.api_keys(*account),
-        Request::Opens { hash } => asked.opens(&hash.0),
-        Request::Voucher { voucher } => {
-            let worth = tx.open_table(schema::VOUCHER)?.get(&voucher.0)?.map(|row| row.value());
-            Ok(Response::Count { count: worth.ok_or(TxError::Refused(Rejection::NoVoucher))? })
-        }
-        Request::Stamp { serial } => Ok(Response::Stamp { stamp: asked.stamp(serial)? }),
-        Request::RevokedSerials => asked.revoked(),
-        Request::EndedSerials => Ok(Response::Serials { serials: ended(tx, now)? }),
-        Request::History { account, before, most } => asked.history(*account, *before, *most),
-        Request::Days { account, from } => asked.days(*account, *from),
-        Request::Entries { after, most } => asked.entries(*after, *most),
-        Request::Summary => asked.summary(bytes),
-        other => Err(TxError::Damaged(format!("not a read request: {other:?}"))),
-    }
-}
-
-/// Returns the revoked serials whose stamps have expired for every recipient.
-pub(super) fn ended(tx: &ReadTransaction, now: UnixTime) -> TxResult<Vec<Serial>> {
-    let table = tx.open_table(schema::REVOKED)?;
-    let sold = tx.open_table(schema::SERIAL)?;
-    let entries = tx.open_table(schema::ENTRY)?;
-    let mut serials = Vec::new();
-    for row in table.iter()? {
-        let serial = Serial::new(row?.0.value()).map_err(|error| TxError::Damaged(error.to_string()))?;
-        let bytes = serial_derivation::bytes_of(&serial);
-        // The end of stamps that were sold elsewhere is unknown.
-        let Some(row) = bytes.map(|bytes| sold.get(&bytes)).transpose()?.flatten() else { continue };
-        let sale = schema::entry_in(&entries, row.value() >> 3)?;
-        if matches!(sale.event, Event::Issued { until: Some(until), .. } if until.plus(LISTED) < now) {
-            serials.push(serial);
-        }
-    }
-    Ok(serials)
-}
-
-/// Returns the account of this number, and the terms.
-pub(super) fn account_and_terms(tx: &ReadTransaction, account: Option<u64>) -> TxResult<(Option<Account>, Terms)> {
-    let asked = ReadTx { tx, now: UnixTime(0) };
-    let account = account.map(|number| asked.account(number)).transpose()?.flatten();
-    Ok((account, asked.terms()?))
-}
-
-struct ReadTx<'a> {
-    tx: &'a ReadTransaction,
+/// Snapshot of the tables, at a time.
+pub(super) struct ReadTx {
+    pub(super) tx: ReadTransaction,
     now: UnixTime,
 }
 
-impl ReadTx<'_> {
+impl ReadTx {
+    pub(super) fn open(database: &Database, now: UnixTime) -> TxResult<Self> {
+        Ok(Self { tx: database.begin_read()?, now })
+    }
+
+    /// Returns the account of this number, and the terms.
+    pub(super) fn account_and_terms(&self, account: Option<u64>) -> TxResult<(Option<Account>, Terms)> {
+        let account = account.map(|number| self.account(number)).transpose()?.flatten();
+        Ok((account, self.terms()?))
+    }
+
     fn terms(&self) -> TxResult<Terms> {
         let meta = self.tx.open_table(schema::META)?;
         let row = meta.get("terms")?.ok_or_else(|| TxError::Damaged("the ledger has no terms".into()))?;
         schema::from_json(row.value())
     }
 
-    fn profile(&self) -> TxResult<Profile> {
+    pub(super) fn profile(&self) -> TxResult<Profile> {
         let meta = self.tx.open_table(schema::META)?;
         let vendor = meta.get("vendor")?.map(|row| String::from_utf8_lossy(row.value()).into_owned());
         let signing = self.tx.open_table(schema::SIGNING)?;
@@ -107,6 +61,16 @@ impl ReadTx<'_> {
     fn balance(&self, account: AccountCode, unit: Unit) -> TxResult<i64> {
         let table = self.tx.open_table(schema::BALANCE)?;
         Ok(table.get(&schema::balance_key(account, unit))?.map_or(0, |row| row.value()))
+    }
+
+    pub(super) fn standing_of(&self, number: u64) -> TxResult<Standing> {
+        self.standing(self.account(number)?.ok_or_else(|| no_account(&number))?)
+    }
+
+    pub(super) fn standing_of_name(&self, name: &str) -> TxResult<Standing> {
+        let number = self.tx.open_table(schema::NAME)?.get(name)?.map(|row| row.value());
+        let found = number.map(|number| self.account(number)).transpose()?.flatten();
+        self.standing(found.ok_or_else(|| no_account(&name))?)
     }
 
     fn standing(&self, account: Account) -> TxResult<Standing> {
@@ -132,14 +96,17 @@ impl ReadTx<'_> {
         })
     }
 
-    fn accounts(&self, after: u64, most: u32) -> TxResult<Response> {
-        let table = self.tx.open_table(schema::ACCOUNT)?;
-        let rows = table.range(after.saturating_add(1)..)?.take(most.min(MAX_PAGE) as usize);
-        let accounts = rows.map(|row| self.standing(schema::from_json(row?.1.value())?)).collect::<TxResult<_>>()?;
-        Ok(Response::Accounts { accounts })
+    pub(super) fn audit(&self, since: Option<Head>) -> TxResult<Report> {
+        audit::audit(&self.tx, since)
     }
 
-    fn api_keys(&self, account: u64) -> TxResult<Response> {
+    pub(super) fn accounts(&self, after: u64, most: u32) -> TxResult<Vec<Standing>> {
+        let table = self.tx.open_table(schema::ACCOUNT)?;
+        let rows = table.range(after.saturating_add(1)..)?.take(most.min(MAX_PAGE) as usize);
+        rows.map(|row| self.standing(schema::from_json(row?.1.value())?)).collect()
+    }
+
+    pub(super) fn api_keys(&self, account: u64) -> TxResult<Vec<ApiKey>> {
         let of = self.tx.open_table(schema::KEYS_OF)?;
         let table = self.tx.open_table(schema::API_KEY)?;
         let mut keys: Vec<ApiKey> = Vec::new();
@@ -149,20 +116,25 @@ impl ReadTx<'_> {
             }
         }
         keys.sort_by_key(|key| key.created);
-        Ok(Response::ApiKeys { keys })
+        Ok(keys)
     }
 
-    fn opens(&self, hash: &[u8; 32]) -> TxResult<Response> {
+    pub(super) fn opens(&self, hash: &[u8; 32]) -> TxResult<Account> {
         let none = || TxError::Refused(Rejection::NoApiKey);
         let key: ApiKey = match self.tx.open_table(schema::API_KEY)?.get(hash)? {
             Some(row) => schema::from_json(row.value())?,
             None => return Err(none()),
         };
         let account = self.account(key.account)?.filter(|account| account.open && key.revoked.is_none());
-        Ok(Response::Account(account.ok_or_else(none)?))
+        account.ok_or_else(none)
     }
 
-    fn stamp(&self, serial: &Serial) -> TxResult<Option<StampRecord>> {
+    pub(super) fn voucher(&self, voucher: &Hash) -> TxResult<u64> {
+        let worth = self.tx.open_table(schema::VOUCHER)?.get(&voucher.0)?.map(|row| row.value());
+        worth.ok_or(TxError::Refused(Rejection::NoVoucher))
+    }
+
+    pub(super) fn stamp(&self, serial: &Serial) -> TxResult<Option<StampRecord>> {
         let Some(bytes) = serial_derivation::bytes_of(serial) else { return Ok(None) };
         let table = self.tx.open_table(schema::SERIAL)?;
         let Some(row) = table.get(&bytes)?.map(|row| row.value()) else { return Ok(None) };
@@ -178,22 +150,39 @@ impl ReadTx<'_> {
         }))
     }
 
-    fn revoked(&self) -> TxResult<Response> {
+    /// Returns the revoked serials whose stamps have expired for every recipient.
+    pub(super) fn ended(&self) -> TxResult<Vec<Serial>> {
         let table = self.tx.open_table(schema::REVOKED)?;
-        let serial = |text: &str| Serial::new(text).map_err(|error| TxError::Damaged(error.to_string()));
-        let serials = table.iter()?.map(|row| serial(row?.0.value())).collect::<TxResult<_>>()?;
-        Ok(Response::Serials { serials })
+        let sold = self.tx.open_table(schema::SERIAL)?;
+        let entries = self.tx.open_table(schema::ENTRY)?;
+        let mut serials = Vec::new();
+        for row in table.iter()? {
+            let serial = Serial::new(row?.0.value()).map_err(|error| TxError::Damaged(error.to_string()))?;
+            let bytes = serial_derivation::bytes_of(&serial);
+            // The end of stamps that were sold elsewhere is unknown.
+            let Some(row) = bytes.map(|bytes| sold.get(&bytes)).transpose()?.flatten() else { continue };
+            let sale = schema::entry_in(&entries, row.value() >> 3)?;
+            if matches!(sale.event, Event::Issued { until: Some(until), .. } if until.plus(LISTED) < self.now) {
+                serials.push(serial);
+            }
+        }
+        Ok(serials)
     }
 
-    fn history(&self, account: u64, before: u64, most: u32) -> TxResult<Response> {
+    pub(super) fn revoked(&self) -> TxResult<Vec<Serial>> {
+        let table = self.tx.open_table(schema::REVOKED)?;
+        let serial = |text: &str| Serial::new(text).map_err(|error| TxError::Damaged(error.to_string()));
+        table.iter()?.map(|row| serial(row?.0.value())).collect()
+    }
+
+    pub(super) fn history(&self, account: u64, before: u64, most: u32) -> TxResult<Vec<Entry>> {
         let table = self.tx.open_table(schema::HISTORY)?;
         let entry = self.tx.open_table(schema::ENTRY)?;
         let rows = table.range((account, 0)..(account, before))?.rev().take(most.min(MAX_PAGE) as usize);
-        let entries = rows.map(|row| schema::entry_in(&entry, row?.0.value().1)).collect::<TxResult<Vec<Entry>>>()?;
-        Ok(Response::Entries { entries })
+        rows.map(|row| schema::entry_in(&entry, row?.0.value().1)).collect()
     }
 
-    fn days(&self, account: u64, from: i64) -> TxResult<Response> {
+    pub(super) fn days(&self, account: u64, from: i64) -> TxResult<Vec<Day>> {
         let table = self.tx.open_table(schema::HISTORY)?;
         let entries = self.tx.open_table(schema::ENTRY)?;
         let mut days: BTreeMap<i64, Day> = BTreeMap::new();
@@ -221,20 +210,21 @@ impl ReadTx<'_> {
             balance -= own.map(|it| it.amount).sum::<i64>();
             day.before = balance;
         }
-        Ok(Response::Days { days: days.into_values().collect() })
+        Ok(days.into_values().collect())
     }
 
-    fn entries(&self, after: u64, most: u32) -> TxResult<Response> {
+    pub(super) fn entries(&self, after: u64, most: u32) -> TxResult<Vec<Entry>> {
         let table = self.tx.open_table(schema::ENTRY)?;
         let mut entries = Vec::new();
         for row in table.range(after.saturating_add(1)..)?.take(most.min(MAX_PAGE) as usize) {
             let (number, row) = row?;
             entries.push(schema::from_json(schema::split_entry(number.value(), row.value())?.1)?);
         }
-        Ok(Response::Entries { entries })
+        Ok(entries)
     }
 
-    fn summary(&self, bytes: u64) -> TxResult<Response> {
+    /// Returns the summary. `bytes` is the size of the file.
+    pub(super) fn summary(&self, bytes: u64) -> TxResult<Summary> {
         let table = self.tx.open_table(schema::BALANCE)?;
         let mut balances = Vec::new();
         // Kinds from 2 on are not accounts.
@@ -245,13 +235,13 @@ impl ReadTx<'_> {
             let (account, unit) = schema::balance_of(key.value())?;
             balances.push(Balance { account, unit, amount: amount.value() });
         }
-        Ok(Response::Summary(Summary {
+        Ok(Summary {
             head: schema::head_in(&self.tx.open_table(schema::ENTRY)?)?,
             accounts: self.tx.open_table(schema::ACCOUNT)?.len()?,
             stamps: self.tx.open_table(schema::SERIAL)?.len()?,
             balances,
             bytes,
-        }))
+        })
     }
 }
 

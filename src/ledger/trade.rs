@@ -2,11 +2,11 @@
 //! before anything is booked.
 
 use super::error::LedgerError;
-use super::handle::{AccountId, Ledger, answer, unexpected};
-use super::model::{Payer, Presented, Profile, Receipt, RedeemResult, Sale};
+use super::handle::{AccountId, Ledger};
+use super::model::{Payer, Presented, Profile, Receipt, RedeemResult, Redemption, Sale};
+use super::ops::{self, LedgerOp};
 use super::payment::Paid;
 use super::rejection::{Rejection, StampProblem};
-use super::request::{Request, Response};
 use super::signing_keys;
 use crate::accounting::event::KeyState;
 use crate::accounting::order::{Order, OrderError};
@@ -14,7 +14,6 @@ use crate::directory::signing_key::SigningKey;
 use crate::message::address::Address;
 use crate::stamp::audience::Audience;
 use crate::stamp::claims::Stamp;
-use crate::stamp::serial::Serial;
 use crate::stamp::token::{Purpose, Token};
 use crate::time::UnixTime;
 use serde_json::{Map, Value};
@@ -93,8 +92,7 @@ impl Ledger {
         // Nothing is booked that could not be signed. An earlier sale may be signed by another key.
         let _ = self.active_signer()?;
         let idempotency = idempotency.map(str::to_owned);
-        let request = Request::Issue { buyer, orders: orders.to_vec(), idempotency };
-        let sale = answer!(self, request, now, Response::Sale(sale) => sale)?;
+        let sale = self.run(ops::Issue { buyer, orders: orders.to_vec(), idempotency }, now)?;
         let signer = self.signer(&sale.kid)?;
         Ok(IssuedStamps { stamps: signing_keys::stamps(&signer, &sale, orders)?, sale })
     }
@@ -108,7 +106,7 @@ impl Ledger {
     /// [`Rejection::AccountClosed`] and others; single invalid stamps are not an error.
     pub fn deposit(&self, account: AccountId, stamps: &[RedeemRequest], now: UnixTime) -> Result<RedeemOutcome> {
         let owns = self.account(account, now)?.owns;
-        self.redeem(account, stamps, &owns, "deposit", now, |stamps| Request::Deposit { account, stamps })
+        self.redeem(account, stamps, &owns, "deposit", now, |stamps| ops::Deposit { account, stamps })
     }
 
     /// Takes unused stamps back from the account that bought them. At most 1,000 at once.
@@ -118,17 +116,17 @@ impl Ledger {
     /// # Errors
     /// As [`deposit`](Self::deposit), and [`Rejection::NoRefunds`], [`Rejection::RevokedFull`].
     pub fn refund(&self, account: AccountId, stamps: &[RedeemRequest], now: UnixTime) -> Result<RedeemOutcome> {
-        self.redeem(account, stamps, &[], "refund", now, |stamps| Request::Refund { account, stamps })
+        self.redeem(account, stamps, &[], "refund", now, |stamps| ops::Refund { account, stamps })
     }
 
-    fn redeem(
+    fn redeem<O: LedgerOp<Output = Redemption>>(
         &self,
         account: AccountId,
         stamps: &[RedeemRequest],
         owns: &[String],
         kind: &str,
         now: UnixTime,
-        request: impl FnOnce(Vec<Presented>) -> Request,
+        op: impl FnOnce(Vec<Presented>) -> O,
     ) -> Result<RedeemOutcome> {
         let asked = stamps.len() as u64;
         if asked > u64::from(HANDED) {
@@ -138,29 +136,12 @@ impl Ledger {
         let profile = self.profile()?;
         let looked: Vec<_> = stamps.iter().map(|handed| presented(handed, &profile, owns)).collect();
         let good = looked.iter().filter_map(|it| it.as_ref().ok().cloned()).collect();
-        let (each, booked) = answer!(self, request(good), now, Response::Returned { each, booked } => (each, booked))?;
+        let Redemption { each, booked } = self.run(op(good), now)?;
         let mut answers = each.into_iter();
         let unanswered = RedeemResult::Refused(StampProblem::Malformed);
         let each = looked.into_iter().map(|it| it.and_then(|_| answers.next().unwrap_or(unanswered).into())).collect();
         let receipt = booked.as_ref().map(|booked| receipt(&signer, kind, account, booked));
         Ok(RedeemOutcome { each, booked, receipt })
-    }
-
-    /// Revokes stamps for good, and returns how many were not revoked before.
-    ///
-    /// Serials that the ledger did not sell are revoked too.
-    pub fn revoke(&self, serials: &[Serial], now: UnixTime) -> Result<u64> {
-        let request = Request::Revoke { serials: serials.to_vec(), customer: false };
-        answer!(self, request, now, Response::Count { count } => count)
-    }
-
-    /// Revokes stamps for their buyer, only while the directory has space for more.
-    ///
-    /// # Errors
-    /// [`Rejection::RevokedFull`].
-    pub fn revoke_bought(&self, serials: &[Serial], now: UnixTime) -> Result<u64> {
-        let request = Request::Revoke { serials: serials.to_vec(), customer: true };
-        answer!(self, request, now, Response::Count { count } => count)
     }
 
     /// Pays credits out at the price of the terms, once for each reference, and signs a receipt.
@@ -175,8 +156,7 @@ impl Ledger {
         now: UnixTime,
     ) -> Result<(Receipt, Token)> {
         let signer = self.active_signer()?.ok_or_else(no_key)?;
-        let request = Request::PayOut { account, credits, reference: reference.to_owned() };
-        let booked = answer!(self, request, now, Response::Booked(booked) => booked)?;
+        let booked = self.run(ops::PayOut { account, credits, reference: reference.to_owned() }, now)?;
         let receipt = receipt(&signer, "payout", account, &booked);
         Ok((booked, receipt))
     }

@@ -1,44 +1,65 @@
-//! Writer of the ledger, with group commit: requests that arrive during a commit run in one transaction after it, and
+//! Writer of the ledger, with group commit: operations that arrive during a commit run in one transaction after it, and
 //! each is answered when that is durable. A commit costs two syncs, which they share.
 //!
-//! After a failure of the disk the ledger is opened again for the next requests.
+//! After a failure of the disk the ledger is opened again for the next operations.
 
 use super::database::SharedDatabase;
 use super::error::LedgerError;
 use super::rejection::Rejection;
-use super::request::Response;
-use super::schema::TxError;
-use super::transaction::{Command, LedgerTx};
+use super::schema::{TxError, TxResult};
+use super::transaction::LedgerTx;
 use crate::accounting::event::Event;
 use crate::os::group_commit::GroupCommit;
 use crate::time::UnixTime;
 use redb::Database;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, mpsc};
 
-/// Most requests in one commit.
+/// Most operations in one commit.
 const MAX_BATCH: usize = 256;
 
-type Reply = Result<Response, LedgerError>;
+/// Operation that waits for a commit. It sends its output to its caller, who reads it after the commit.
+struct Job {
+    now: UnixTime,
+    apply: Box<dyn FnOnce(&mut LedgerTx<'_>) -> TxResult<()> + Send>,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("now", &self.now).finish_non_exhaustive()
+    }
+}
 
 /// Writes for all threads.
 #[derive(Debug)]
 pub(super) struct Writer {
-    commands: GroupCommit<Command, Reply>,
+    jobs: GroupCommit<Job, Result<(), LedgerError>>,
     database: Arc<SharedDatabase>,
 }
 
 impl Writer {
     pub(super) fn new(database: Arc<SharedDatabase>) -> Self {
-        Self { commands: GroupCommit::new(MAX_BATCH), database }
+        Self { jobs: GroupCommit::new(MAX_BATCH), database }
     }
 
-    /// Runs a request, and waits until it is durable.
-    pub(super) fn ask(&self, job: Command) -> Reply {
-        self.commands.ask(job, |jobs| self.write(jobs)).unwrap_or(Err(LedgerError::Left))
+    /// Runs `apply` in the next commit, and returns its output once that is durable.
+    pub(super) fn run<T: Send + 'static>(
+        &self,
+        now: UnixTime,
+        apply: impl FnOnce(&mut LedgerTx<'_>) -> TxResult<T> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let (sender, output) = mpsc::sync_channel(1);
+        let apply = Box::new(move |ledger: &mut LedgerTx<'_>| {
+            // The caller waits, and the channel has space for one output.
+            let _ = sender.try_send(apply(ledger)?);
+            Ok(())
+        });
+        self.jobs.ask(Job { now, apply }, |jobs| self.write(jobs)).unwrap_or(Err(LedgerError::Left))?;
+        output.try_recv().map_err(|_| LedgerError::Left)
     }
 
-    /// Runs the requests of a batch. An error goes to the first; the others are told to try again.
-    fn write(&self, jobs: Vec<Command>) -> Vec<Reply> {
+    /// Runs the jobs of a batch. An error goes to the first; the others are told to try again.
+    fn write(&self, jobs: Vec<Job>) -> Vec<Result<(), LedgerError>> {
         let count = jobs.len();
         match self.database.with(|database| commit(database, jobs)) {
             Ok(answers) => {
@@ -57,30 +78,29 @@ impl Writer {
 pub(super) fn append_event(database: &Database, event: Event, now: UnixTime) -> Result<(), TxError> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
-    LedgerTx::open(&tx)?.append_event(event, now)?;
+    LedgerTx::open(&tx, now)?.append_event(event)?;
     Ok(tx.commit()?)
 }
 
-/// Runs the commands in one transaction.
+/// Runs the jobs in one transaction.
 ///
-/// Returns an answer or a rejection for each once it is durable; after an error none was done.
-fn commit(database: &Database, jobs: Vec<Command>) -> Result<Vec<Result<Response, Rejection>>, TxError> {
+/// Returns a rejection or none for each once it is durable; after an error none was done.
+fn commit(database: &Database, jobs: Vec<Job>) -> TxResult<Vec<Result<(), Rejection>>> {
     let mut tx = database.begin_write()?;
     tx.set_quick_repair(true);
     let mut answers = Vec::with_capacity(jobs.len());
     {
-        let mut ledger = LedgerTx::open(&tx)?;
-        let now = jobs.iter().map(|job| job.now).max();
+        let latest = jobs.iter().map(|job| job.now).max().unwrap_or(UnixTime(0));
+        let mut ledger = LedgerTx::open(&tx, latest)?;
         for job in jobs {
-            match ledger.apply(job) {
-                Ok(answer) => answers.push(Ok(answer)),
+            ledger.set_time(job.now);
+            match (job.apply)(&mut ledger) {
+                Ok(()) => answers.push(Ok(())),
                 Err(TxError::Refused(refusal)) => answers.push(Err(refusal)),
                 Err(other) => return Err(other),
             }
         }
-        if let Some(now) = now {
-            ledger.forget(now)?;
-        }
+        ledger.forget(latest)?;
     }
     tx.commit()?;
     Ok(answers)

@@ -7,6 +7,7 @@ use super::programs::{PATIENCE, eventually, stop};
 use mailstamp::accounting::event::Terms;
 use mailstamp::accounting::order::Caps;
 use mailstamp::ledger::handle::{Ledger, LedgerParams};
+use mailstamp::ledger::ops;
 use mailstamp::os::clock;
 use rustix::process::Pid;
 use serde_json::Value;
@@ -57,7 +58,10 @@ impl Shop {
         };
         let founding = LedgerParams { vendor: VENDOR.into(), kid: "2026q4".into(), terms };
         let ledger = Ledger::create(&path, &founding, clock::now()).unwrap();
-        let account = ledger.open_account("joe", "joe@shop.example", None, clock::now()).unwrap().number;
+        let account = ledger
+            .run(ops::OpenAccount { name: "joe".into(), contact: "joe@shop.example".into(), caps: None }, clock::now())
+            .unwrap()
+            .number;
         if credits > 0 {
             ledger.credit(account, credits, None, "first", clock::now()).unwrap();
         }

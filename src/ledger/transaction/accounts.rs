@@ -7,7 +7,6 @@ use crate::accounting::order::OwnCaps;
 use crate::ledger::address_proof;
 use crate::ledger::model::{Account, ApiKey, StampState};
 use crate::ledger::rejection::Rejection;
-use crate::ledger::request::Response;
 use crate::ledger::schema::{self, TxError, TxResult};
 use crate::store::correspondent_key;
 use crate::time::UnixTime;
@@ -39,13 +38,12 @@ struct Code {
 }
 
 impl LedgerTx<'_> {
-    pub(super) fn open_account(
+    pub(in crate::ledger) fn open_account(
         &mut self,
         name: String,
         contact: String,
         caps: Option<OwnCaps>,
-        now: UnixTime,
-    ) -> TxResult<Response> {
+    ) -> TxResult<Account> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
         if !(1..=64).contains(&name.len()) || !name.bytes().all(plain) || name.bytes().all(|b| b.is_ascii_digit()) {
             return Err(form("name", "1 to 64 of a-z, 0-9, '.', '_' and '-', not digits alone"));
@@ -55,33 +53,32 @@ impl LedgerTx<'_> {
             return Err(TxError::Refused(Rejection::AccountExists { name }));
         }
         let number = self.account.last()?.map_or(1, |(number, _)| number.value() + 1);
-        self.append_event(Event::Opened { account: number, name: name.clone() }, now)?;
-        let account = Account { number, name, contact, open: true, created: now, caps };
+        self.append_event(Event::Opened { account: number, name: name.clone() })?;
+        let account = Account { number, name, contact, open: true, created: self.now, caps };
         self.name.insert(account.name.as_str(), number)?;
         self.account.insert(number, schema::to_json(&account)?.as_slice())?;
-        Ok(Response::Account(account))
+        Ok(account)
     }
 
-    pub(super) fn set_contact(&mut self, account: u64, contact: String) -> TxResult<Response> {
+    pub(in crate::ledger) fn set_contact(&mut self, account: u64, contact: String) -> TxResult<()> {
         printable("contact", &contact, 254)?;
-        self.change(account, |row| row.contact = contact)?;
-        Ok(Response::Done)
+        self.change(account, |row| row.contact = contact)
     }
 
-    pub(super) fn change(&mut self, account: u64, change: impl FnOnce(&mut Account)) -> TxResult<()> {
+    pub(in crate::ledger) fn change(&mut self, account: u64, change: impl FnOnce(&mut Account)) -> TxResult<()> {
         let mut row = self.account(account)?;
         change(&mut row);
         self.account.insert(account, schema::to_json(&row)?.as_slice())?;
         Ok(())
     }
 
-    pub(super) fn close_account(&mut self, account: u64, revoke: bool, now: UnixTime) -> TxResult<Response> {
+    pub(in crate::ledger) fn close_account(&mut self, account: u64, revoke: bool) -> TxResult<u64> {
         if self.account(account)?.open {
-            self.append_event(Event::Closed { account }, now)?;
+            self.append_event(Event::Closed { account })?;
             self.change(account, |row| row.open = false)?;
         }
         if !revoke {
-            return Ok(Response::Count { count: 0 });
+            return Ok(0);
         }
         let numbers: Vec<u64> = {
             let rows = self.history.range((account, 0)..=(account, u64::MAX))?;
@@ -97,25 +94,25 @@ impl LedgerTx<'_> {
                 }
             }
             count += left.len() as u64;
-            self.revoke_sold(&left, now)?;
+            self.revoke_sold(&left)?;
         }
-        Ok(Response::Count { count })
+        Ok(count)
     }
 
-    pub(super) fn add_api_key(&mut self, account: u64, label: String, hash: Hash, now: UnixTime) -> TxResult<Response> {
+    pub(in crate::ledger) fn add_api_key(&mut self, account: u64, label: String, hash: Hash) -> TxResult<ApiKey> {
         self.open_one(account)?;
         printable("label", &label, 64)?;
         if self.keys_of.range((account, &[0; 32])..=(account, &[255; 32]))?.count() >= API_KEYS {
             return Err(form("label", "the account already has 1,000 keys, the most allowed"));
         }
         let id = hash.to_string().chars().take(16).collect();
-        let key = ApiKey { id, account, label, created: now, revoked: None };
+        let key = ApiKey { id, account, label, created: self.now, revoked: None };
         self.api_key.insert(bytes(&hash), schema::to_json(&key)?.as_slice())?;
         self.keys_of.insert((account, bytes(&hash)), ())?;
-        Ok(Response::ApiKey(key))
+        Ok(key)
     }
 
-    pub(super) fn revoke_api_key(&mut self, account: u64, id: &str, now: UnixTime) -> TxResult<Response> {
+    pub(in crate::ledger) fn revoke_api_key(&mut self, account: u64, id: &str) -> TxResult<()> {
         let hashes: Vec<[u8; 32]> = {
             let rows = self.keys_of.range((account, &[0; 32])..=(account, &[255; 32]))?;
             rows.map(|row| row.map(|(key, _)| *key.value().1)).collect::<Result<_, _>>()?
@@ -124,15 +121,16 @@ impl LedgerTx<'_> {
             let row = self.api_key.get(&hash)?.map(|row| row.value().to_vec()).unwrap_or_default();
             let key: ApiKey = schema::from_json(&row)?;
             if key.id == id {
-                let key = ApiKey { revoked: key.revoked.or(Some(now)), ..key };
+                let key = ApiKey { revoked: key.revoked.or(Some(self.now)), ..key };
                 self.api_key.insert(&hash, schema::to_json(&key)?.as_slice())?;
-                return Ok(Response::Done);
+                return Ok(());
             }
         }
         Err(TxError::Refused(Rejection::NoApiKey))
     }
 
-    pub(super) fn ask_code(&mut self, account: u64, subject: &str, hash: Hash, now: UnixTime) -> TxResult<Response> {
+    pub(in crate::ledger) fn ask_code(&mut self, account: u64, subject: &str, hash: Hash) -> TxResult<()> {
+        let now = self.now;
         self.open_one(account)?;
         let subject = canonical(subject)?;
         let over = |at: UnixTime| at.plus(CODE_HOLDS);
@@ -160,14 +158,14 @@ impl LedgerTx<'_> {
             times.push(now);
             self.mailed.insert(name.as_str(), schema::to_json(&times)?.as_slice())?;
         }
-        Ok(Response::Done)
+        Ok(())
     }
 
     /// Removes a code that could not be sent, as if it had not been requested.
-    pub(super) fn take_back_code(&mut self, account: u64, subject: &str, hash: Hash) -> TxResult<Response> {
+    pub(in crate::ledger) fn take_back_code(&mut self, account: u64, subject: &str, hash: Hash) -> TxResult<()> {
         let subject = canonical(subject)?;
         let Some(code) = self.code_sent(account, &subject)?.filter(|code| code.hash == hash) else {
-            return Ok(Response::Done);
+            return Ok(());
         };
         self.code.remove((account, subject.as_str()))?;
         for name in mailed_names(account, &subject)? {
@@ -177,7 +175,7 @@ impl LedgerTx<'_> {
             }
             self.mailed.insert(name.as_str(), schema::to_json(&times)?.as_slice())?;
         }
-        Ok(Response::Done)
+        Ok(())
     }
 
     /// Returns the times of codes that were mailed within a day.
@@ -201,45 +199,45 @@ impl LedgerTx<'_> {
         Ok(waiting)
     }
 
-    /// Checks a code. A wrong one is not a rejection, since it must be counted: the answer is the number of remaining
+    /// Checks a code. A wrong one is not a rejection, since it must be counted: the output is the number of remaining
     /// attempts.
-    pub(super) fn tell_code(&mut self, account: u64, subject: &str, hash: Hash, now: UnixTime) -> TxResult<Response> {
+    pub(in crate::ledger) fn tell_code(&mut self, account: u64, subject: &str, hash: Hash) -> TxResult<Option<u8>> {
         self.open_one(account)?;
         let subject = canonical(subject)?;
         let none = || TxError::Refused(Rejection::NoCode { subject: subject.clone() });
         let code = self.code_sent(account, &subject)?.ok_or_else(none)?;
-        if code.left == 0 || now.since(code.sent) > CODE_HOLDS {
+        if code.left == 0 || self.now.since(code.sent) > CODE_HOLDS {
             return Err(none());
         }
         if code.hash == hash {
             self.code.remove((account, subject.as_str()))?;
-            return self.own(account, &subject);
+            return self.own(account, &subject).map(|()| None);
         }
         let code = Code { left: code.left - 1, ..code };
         self.code.insert((account, subject.as_str()), schema::to_json(&code)?.as_slice())?;
-        Ok(Response::Count { count: code.left.into() })
+        Ok(Some(code.left))
     }
 
     fn code_sent(&self, account: u64, subject: &str) -> TxResult<Option<Code>> {
         self.code.get((account, subject))?.map(|row| schema::from_json(row.value())).transpose()
     }
 
-    pub(super) fn own(&mut self, account: u64, subject: &str) -> TxResult<Response> {
+    pub(in crate::ledger) fn own(&mut self, account: u64, subject: &str) -> TxResult<()> {
         self.open_one(account)?;
         let subject = canonical(subject)?;
         if let Some(before) = self.owner.insert(subject.as_str(), account)?.map(|row| row.value()) {
             self.owned.remove((before, subject.as_str()))?;
         }
         self.owned.insert((account, subject.as_str()), ())?;
-        Ok(Response::Done)
+        Ok(())
     }
 
-    pub(super) fn disown(&mut self, account: u64, subject: &str) -> TxResult<Response> {
+    pub(in crate::ledger) fn disown(&mut self, account: u64, subject: &str) -> TxResult<()> {
         let subject = canonical(subject)?;
         if self.owned.remove((account, subject.as_str()))?.is_some() {
             self.owner.remove(subject.as_str())?;
         }
-        Ok(Response::Done)
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
-//! Write transaction of the ledger: all tables open, and one request executed after another.
+//! Write transaction of the ledger: all tables open, and one operation executed after another.
 //!
-//! - A request is checked completely before it writes the first row. A rejected one leaves nothing, and many can share
-//!   a transaction.
+//! - An operation is checked completely before it writes the first row. A rejected one leaves nothing, and many can
+//!   share a transaction.
 //! - [`LedgerTx::append_event`] is the only way to add an entry: it moves what the event defines and adds it to the
 //!   chain.
 
@@ -11,13 +11,13 @@ mod sales;
 
 use super::model::{Account, KeyRecord, Receipt};
 use super::rejection::Rejection;
-use super::request::{Request, Response};
 use super::schema::{self, IdempotencyRecord, TxError, TxResult};
 use crate::accounting::double_entry::{self, AccountCode, Unit};
 use crate::accounting::event::{Event, KeyState, Terms};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::{Entry, Head};
 use crate::accounting::money::Money;
+use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 use sha2::{Digest, Sha256};
@@ -26,19 +26,6 @@ use sha2::{Digest, Sha256};
 const REMEMBERED: u64 = 30 * 86_400;
 /// Expired idempotency keys that one commit removes.
 const ALONG: usize = 256;
-
-/// Request with the data that its caller prepared, so that the writer need not.
-#[derive(Debug)]
-pub(super) struct Command {
-    pub(super) request: Request,
-    pub(super) now: UnixTime,
-    /// The hash of the request, where an idempotency key or a reference may need it.
-    pub(super) digest: [u8; 32],
-    /// Rejection that applies unless the request was done before.
-    pub(super) refused: Option<Rejection>,
-    /// Number of revoked serials that need not be published any more; counted where the directory may become full.
-    pub(super) ended: u64,
-}
 
 /// Limit of revoked serials in the directory for customers: readers accept some 31,000, and the rest is for the vendor.
 pub(super) const MOST_LISTED: u64 = 25_000;
@@ -65,16 +52,19 @@ pub(super) struct LedgerTx<'t> {
     signing: Table<'t, &'static str, &'static [u8]>,
     head: Head,
     terms: Option<Terms>,
+    /// Time of the operation that is executed.
+    now: UnixTime,
 }
 
 impl<'t> LedgerTx<'t> {
-    pub(super) fn open(tx: &'t WriteTransaction) -> TxResult<Self> {
+    pub(super) fn open(tx: &'t WriteTransaction, now: UnixTime) -> TxResult<Self> {
         let entry = tx.open_table(schema::ENTRY)?;
         let meta = tx.open_table(schema::META)?;
         let terms = meta.get("terms")?.map(|row| schema::from_json(row.value())).transpose()?;
         Ok(Self {
             head: schema::head_in(&entry)?,
             terms,
+            now,
             meta,
             entry,
             balance: tx.open_table(schema::BALANCE)?,
@@ -97,55 +87,16 @@ impl<'t> LedgerTx<'t> {
         })
     }
 
-    /// Executes a request, or rejects it and changes nothing.
-    pub(super) fn apply(&mut self, job: Command) -> TxResult<Response> {
-        let Command { request, now, digest, refused, ended } = job;
-        match request {
-            Request::SetTerms { terms } => self.set_terms(terms, now),
-            Request::SetKey { kid, key, state } => {
-                self.set_key(KeyRecord { kid, key, state, since: now }, now).map(|()| Response::Done)
-            }
-            Request::OpenAccount { name, contact, caps } => self.open_account(name, contact, caps, now),
-            Request::SetContact { account, contact } => self.set_contact(account, contact),
-            Request::SetCaps { account, caps } => {
-                self.change(account, |row| row.caps = caps)?;
-                Ok(Response::Done)
-            }
-            Request::CloseAccount { account, revoke } => self.close_account(account, revoke, now),
-            Request::AddApiKey { account, label, hash } => self.add_api_key(account, label, hash, now),
-            Request::RevokeApiKey { account, id } => self.revoke_api_key(account, &id, now),
-            Request::AskCode { account, subject, hash } => self.ask_code(account, &subject, hash, now),
-            Request::TakeBackCode { account, subject, hash } => self.take_back_code(account, &subject, hash),
-            Request::TellCode { account, subject, hash } => self.tell_code(account, &subject, hash, now),
-            Request::Own { account, subject } => self.own(account, &subject),
-            Request::Disown { account, subject } => self.disown(account, &subject),
-            Request::Credit { account, credits, cost, reference } => {
-                self.credit(account, credits, cost, reference, digest, now)
-            }
-            Request::MakeVoucher { voucher, credits, cost } => self.make_voucher(voucher, credits, cost, now),
-            Request::TakeVoucher { account, voucher } => self.take_voucher(account, voucher, now),
-            Request::Issue { buyer, orders, idempotency } => {
-                self.issue(&buyer, &orders, (idempotency.as_deref(), digest), refused, now)
-            }
-            Request::Deposit { account, stamps } => self.deposit(account, &stamps, now),
-            Request::Refund { account, stamps } => self.refund(account, &stamps, ended, now),
-            Request::Revoke { serials, customer } => {
-                if customer {
-                    self.room(serials.len(), ended)?;
-                }
-                self.revoke(&serials, now)
-            }
-            Request::NextVersion => self.next_version(now),
-            Request::PayOut { account, credits, reference } => self.pay_out(account, credits, reference, digest, now),
-            other => Err(TxError::Damaged(format!("read request sent to the writer: {other:?}"))),
-        }
+    /// Sets the time of the next operation.
+    pub(super) fn set_time(&mut self, now: UnixTime) {
+        self.now = now;
     }
 
     /// Appends an event to the chain and moves what it defines.
     ///
     /// Rejects the event, and writes nothing, when a balance would leave its range. It is the first write of every
     /// request.
-    pub(super) fn append_event(&mut self, event: Event, now: UnixTime) -> TxResult<Head> {
+    pub(super) fn append_event(&mut self, event: Event) -> TxResult<Head> {
         let mut after = Vec::new();
         for posting in event.transaction().postings() {
             let key = schema::balance_key(posting.account, posting.unit);
@@ -156,7 +107,7 @@ impl<'t> LedgerTx<'t> {
             self.balance.insert(&key, amount)?;
         }
         let account = event.account();
-        let entry = Entry { number: self.head.number + 1, at: now, event };
+        let entry = Entry { number: self.head.number + 1, at: self.now, event };
         let bytes = schema::to_json(&entry)?;
         self.head = self.head.after(&bytes);
         let row = [self.head.hash.0.as_slice(), &bytes].concat();
@@ -186,15 +137,15 @@ impl<'t> LedgerTx<'t> {
         self.terms.as_ref().ok_or_else(|| TxError::Damaged("the ledger has no terms".into()))
     }
 
-    fn set_terms(&mut self, terms: Terms, now: UnixTime) -> TxResult<Response> {
-        self.append_event(Event::Terms { terms: terms.clone() }, now)?;
+    pub(super) fn set_terms(&mut self, terms: Terms) -> TxResult<()> {
+        self.append_event(Event::Terms { terms: terms.clone() })?;
         self.meta.insert("terms", schema::to_json(&terms)?.as_slice())?;
         self.terms = Some(terms);
-        Ok(Response::Done)
+        Ok(())
     }
 
     /// Rejects revocations that would make the directory longer than readers accept.
-    pub(super) fn room(&self, more: usize, ended: u64) -> TxResult<()> {
+    fn room(&self, more: usize, ended: u64) -> TxResult<()> {
         let listed = self.revoked.len()?.saturating_sub(ended);
         if listed + more as u64 > MOST_LISTED {
             return Err(TxError::Refused(Rejection::RevokedFull { listed, most: MOST_LISTED }));
@@ -202,15 +153,16 @@ impl<'t> LedgerTx<'t> {
         Ok(())
     }
 
-    fn next_version(&mut self, now: UnixTime) -> TxResult<Response> {
+    pub(super) fn next_version(&mut self) -> TxResult<u64> {
         let last = self.meta.get("version")?.map(|row| schema::from_json(row.value())).transpose()?;
-        let count = last.map_or(0, |last: u64| last.saturating_add(1)).max(u64::try_from(now.0).unwrap_or(0));
+        let count = last.map_or(0, |last: u64| last.saturating_add(1)).max(u64::try_from(self.now.0).unwrap_or(0));
         self.meta.insert("version", schema::to_json(&count)?.as_slice())?;
-        Ok(Response::Count { count })
+        Ok(count)
     }
 
     /// Sets the state of a signing key. One key is active at a time: the previous one only verifies from then on.
-    fn set_key(&mut self, key: KeyRecord, now: UnixTime) -> TxResult<()> {
+    pub(super) fn set_key(&mut self, kid: String, key: PublicKey, state: KeyState) -> TxResult<()> {
+        let key = KeyRecord { kid, key, state, since: self.now };
         let refuse = |problem: &str| {
             TxError::Refused(Rejection::SigningKey { kid: key.kid.clone(), problem: problem.to_owned() })
         };
@@ -241,10 +193,10 @@ impl<'t> LedgerTx<'t> {
         if key.state == KeyState::Active {
             changed.extend(active.map(|old| KeyRecord { state: KeyState::VerifyOnly, ..old }));
         }
-        let since = before.as_ref().map_or(now, |before| before.since);
+        let since = before.as_ref().map_or(key.since, |before| before.since);
         changed.push(KeyRecord { since, ..key });
         for key in changed {
-            self.append_event(Event::Key { kid: key.kid.clone(), key: key.key, state: key.state }, now)?;
+            self.append_event(Event::Key { kid: key.kid.clone(), key: key.key, state: key.state })?;
             self.signing.insert(key.kid.as_str(), schema::to_json(&key)?.as_slice())?;
         }
         Ok(())
@@ -303,7 +255,7 @@ impl<'t> LedgerTx<'t> {
     }
 
     /// Returns the earlier booking of a purchase or payout.
-    fn booked_before(&self, done: IdempotencyRecord, account: u64) -> TxResult<Response> {
+    fn booked_before(&self, done: IdempotencyRecord, account: u64) -> TxResult<Receipt> {
         let entry = schema::entry_in(&self.entry, done.entry)?;
         let row = self.entry.get(done.entry)?.ok_or_else(|| TxError::Damaged("an entry is missing".into()))?;
         let head = schema::split_entry(done.entry, row.value())?.0;
@@ -313,29 +265,13 @@ impl<'t> LedgerTx<'t> {
             _ => return Err(TxError::Damaged(format!("entry {} is not a purchase or payout", done.entry))),
         };
         let balance = self.has(account)?;
-        Ok(Response::Booked(Receipt {
-            entry: done.entry,
-            head,
-            at: entry.at,
-            credits,
-            sum: Some(sum),
-            balance,
-            again: true,
-        }))
+        Ok(Receipt { entry: done.entry, head, at: entry.at, credits, sum: Some(sum), balance, again: true })
     }
 
     /// Returns the booking that was just made.
-    fn booked(&self, credits: u64, sum: Option<Money>, account: u64, now: UnixTime) -> TxResult<Response> {
+    fn booked(&self, credits: u64, sum: Option<Money>, account: u64) -> TxResult<Receipt> {
         let balance = self.has(account)?;
-        Ok(Response::Booked(Receipt {
-            entry: self.head.number,
-            head: self.head,
-            at: now,
-            credits,
-            sum,
-            balance,
-            again: false,
-        }))
+        Ok(Receipt { entry: self.head.number, head: self.head, at: self.now, credits, sum, balance, again: false })
     }
 }
 

@@ -6,12 +6,10 @@
 use super::LedgerTx;
 use crate::accounting::event::{Buyer, Event};
 use crate::accounting::serial_derivation;
-use crate::ledger::model::{Presented, RedeemResult, StampState};
+use crate::ledger::model::{Presented, RedeemResult, Redemption, StampState};
 use crate::ledger::rejection::{Rejection, StampProblem};
-use crate::ledger::request::Response;
 use crate::ledger::schema::{self, TxError, TxResult};
 use crate::stamp::serial::Serial;
-use crate::time::UnixTime;
 use redb::ReadableTable;
 use std::collections::BTreeSet;
 
@@ -54,7 +52,7 @@ impl LedgerTx<'_> {
         }
     }
 
-    pub(super) fn deposit(&mut self, account: u64, stamps: &[Presented], now: UnixTime) -> TxResult<Response> {
+    pub(in crate::ledger) fn deposit(&mut self, account: u64, stamps: &[Presented]) -> TxResult<Redemption> {
         self.open_one(account)?;
         let check = |ledger: &Self, stamp: &Presented, _: &Good| {
             for owner in &stamp.owners {
@@ -65,16 +63,10 @@ impl LedgerTx<'_> {
             Ok(Err(StampProblem::NotYours))
         };
         let (each, good) = self.looked_at(stamps, check)?;
-        self.take_back(account, each, &good, StampState::Deposited, now)
+        self.take_back(account, each, &good, StampState::Deposited)
     }
 
-    pub(super) fn refund(
-        &mut self,
-        account: u64,
-        stamps: &[Presented],
-        ended: u64,
-        now: UnixTime,
-    ) -> TxResult<Response> {
+    pub(in crate::ledger) fn refund(&mut self, account: u64, stamps: &[Presented], ended: u64) -> TxResult<Redemption> {
         self.open_one(account)?;
         if !self.terms()?.refunds {
             return Err(TxError::Refused(Rejection::NoRefunds));
@@ -86,7 +78,7 @@ impl LedgerTx<'_> {
         };
         let (each, good) = self.looked_at(stamps, check)?;
         self.room(good.len(), ended)?;
-        self.take_back(account, each, &good, StampState::Refunded, now)
+        self.take_back(account, each, &good, StampState::Refunded)
     }
 
     /// Checks each stamp: returns its value or its problem, and the valid stamps.
@@ -141,8 +133,7 @@ impl LedgerTx<'_> {
         each: Vec<RedeemResult>,
         good: &[Good],
         state: StampState,
-        now: UnixTime,
-    ) -> TxResult<Response> {
+    ) -> TxResult<Redemption> {
         let mut booked = None;
         if !good.is_empty() {
             let credits = good.iter().fold(0_u64, |sum, it| sum.saturating_add(it.value));
@@ -152,22 +143,24 @@ impl LedgerTx<'_> {
             } else {
                 Event::Refunded { account, serials, credits }
             };
-            self.append_event(event, now)?;
+            self.append_event(event)?;
             for it in good {
                 self.serial.insert(&it.bytes, state.row(it.entry))?;
                 if state == StampState::Refunded {
                     self.revoked.insert(it.serial.as_str(), self.head.number)?;
                 }
             }
-            let Response::Booked(row) = self.booked(credits, None, account, now)? else {
-                return Err(TxError::Damaged("what was booked has no row".into()));
-            };
-            booked = Some(row);
+            booked = Some(self.booked(credits, None, account)?);
         }
-        Ok(Response::Returned { each, booked })
+        Ok(Redemption { each, booked })
     }
 
-    pub(super) fn revoke(&mut self, serials: &[Serial], now: UnixTime) -> TxResult<Response> {
+    /// Revokes stamps, and returns how many were not revoked before. For a customer, `ended` is the number of expired
+    /// revoked serials, and the directory must have space for the new ones.
+    pub(in crate::ledger) fn revoke(&mut self, serials: &[Serial], ended: Option<u64>) -> TxResult<u64> {
+        if let Some(ended) = ended {
+            self.room(serials.len(), ended)?;
+        }
         let mut sold = Vec::new();
         let mut others = Vec::new();
         let serials: BTreeSet<&Serial> = serials.iter().collect();
@@ -188,24 +181,24 @@ impl LedgerTx<'_> {
             }
         }
         let count = (sold.len() + others.len()) as u64;
-        self.revoke_sold(&sold, now)?;
+        self.revoke_sold(&sold)?;
         if !others.is_empty() {
-            self.append_event(Event::Revoked { serials: others.clone(), credits: 0 }, now)?;
+            self.append_event(Event::Revoked { serials: others.clone(), credits: 0 })?;
             for serial in &others {
                 self.revoked.insert(serial.as_str(), self.head.number)?;
             }
         }
-        Ok(Response::Count { count })
+        Ok(count)
     }
 
     /// Revokes stamps that were sold and not taken back.
-    pub(super) fn revoke_sold(&mut self, stamps: &[([u8; 16], u64)], now: UnixTime) -> TxResult<()> {
+    pub(super) fn revoke_sold(&mut self, stamps: &[([u8; 16], u64)]) -> TxResult<()> {
         if stamps.is_empty() {
             return Ok(());
         }
         let credits = stamps.iter().fold(0_u64, |sum, (_, value)| sum.saturating_add(*value));
         let serials: Vec<Serial> = stamps.iter().map(|(bytes, _)| Serial::from_random(*bytes)).collect();
-        self.append_event(Event::Revoked { serials: serials.clone(), credits }, now)?;
+        self.append_event(Event::Revoked { serials: serials.clone(), credits })?;
         for ((bytes, _), serial) in stamps.iter().zip(&serials) {
             let entry = self.state(bytes)?.map_or(0, |(entry, _)| entry);
             self.serial.insert(bytes, StampState::Revoked.row(entry))?;

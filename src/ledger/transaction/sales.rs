@@ -6,27 +6,24 @@ use crate::accounting::hash::Hash;
 use crate::accounting::money::Money;
 use crate::accounting::order::Order;
 use crate::accounting::serial_derivation::Draw;
-use crate::ledger::model::{Payer, Sale, StampState};
+use crate::ledger::model::{Payer, Receipt, Sale, StampState};
 use crate::ledger::payment::Paid;
 use crate::ledger::rejection::Rejection;
-use crate::ledger::request::Response;
 use crate::ledger::schema::{self, IdempotencyRecord, TxError, TxResult};
 use crate::os::random;
-use crate::time::UnixTime;
 use redb::ReadableTable;
 
 const DAY: i64 = 86_400;
 
 impl LedgerTx<'_> {
-    pub(super) fn credit(
+    pub(in crate::ledger) fn credit(
         &mut self,
         account: u64,
         credits: u64,
         cost: Option<Money>,
         reference: String,
         digest: [u8; 32],
-        now: UnixTime,
-    ) -> TxResult<Response> {
+    ) -> TxResult<Receipt> {
         printable("reference", &reference, 128)?;
         let key = done_key("credit", b"", &reference);
         if let Some(done) = self.done_before(&key, digest, &reference)? {
@@ -34,9 +31,9 @@ impl LedgerTx<'_> {
         }
         self.open_one(account)?;
         let cost = self.cost(credits, cost)?;
-        self.append_event(Event::Credited { account, credits, cost, reference }, now)?;
+        self.append_event(Event::Credited { account, credits, cost, reference })?;
         self.store_idempotency_key(key, digest, 0, None)?;
-        self.booked(credits, Some(cost), account, now)
+        self.booked(credits, Some(cost), account)
     }
 
     /// Returns the price of credits, unless it is given; rejects amounts out of range.
@@ -53,14 +50,13 @@ impl LedgerTx<'_> {
         }
     }
 
-    pub(super) fn pay_out(
+    pub(in crate::ledger) fn pay_out(
         &mut self,
         account: u64,
         credits: u64,
         reference: String,
         digest: [u8; 32],
-        now: UnixTime,
-    ) -> TxResult<Response> {
+    ) -> TxResult<Receipt> {
         printable("reference", &reference, 128)?;
         let key = done_key("payout", b"", &reference);
         if let Some(done) = self.done_before(&key, digest, &reference)? {
@@ -76,25 +72,19 @@ impl LedgerTx<'_> {
             .unwrap_or(terms.price)
             .refund_value(credits)
             .map_err(|_| TxError::Refused(Rejection::Range))?;
-        self.append_event(Event::PaidOut { account, credits, sum, reference }, now)?;
+        self.append_event(Event::PaidOut { account, credits, sum, reference })?;
         self.store_idempotency_key(key, digest, 0, None)?;
-        self.booked(credits, Some(sum), account, now)
+        self.booked(credits, Some(sum), account)
     }
 
-    pub(super) fn make_voucher(
-        &mut self,
-        voucher: Hash,
-        credits: u64,
-        cost: Option<Money>,
-        now: UnixTime,
-    ) -> TxResult<Response> {
+    pub(in crate::ledger) fn make_voucher(&mut self, voucher: Hash, credits: u64, cost: Option<Money>) -> TxResult<()> {
         let cost = self.cost(credits, cost)?;
         if self.voucher.get(bytes(&voucher))?.is_some() {
             return Err(TxError::Refused(Rejection::KeyReused { key: voucher.to_string() }));
         }
-        self.append_event(Event::VoucherMade { voucher, credits, cost }, now)?;
+        self.append_event(Event::VoucherMade { voucher, credits, cost })?;
         self.voucher.insert(bytes(&voucher), credits)?;
-        Ok(Response::Head(self.head))
+        Ok(())
     }
 
     fn worth(&self, voucher: &Hash) -> TxResult<u64> {
@@ -102,26 +92,26 @@ impl LedgerTx<'_> {
         worth.ok_or(TxError::Refused(Rejection::NoVoucher))
     }
 
-    pub(super) fn take_voucher(&mut self, account: u64, voucher: Hash, now: UnixTime) -> TxResult<Response> {
+    pub(in crate::ledger) fn take_voucher(&mut self, account: u64, voucher: Hash) -> TxResult<Receipt> {
         self.open_one(account)?;
         let credits = self.worth(&voucher)?;
         if credits == 0 {
             return Err(TxError::Refused(Rejection::NoVoucher));
         }
-        self.append_event(Event::VoucherTaken { voucher, account, credits }, now)?;
+        self.append_event(Event::VoucherTaken { voucher, account, credits })?;
         self.voucher.insert(bytes(&voucher), 0)?;
-        self.booked(credits, None, account, now)
+        self.booked(credits, None, account)
     }
 
     /// Sells stamps. The caller has checked the orders against all caps except the daily one.
-    pub(super) fn issue(
+    pub(in crate::ledger) fn issue(
         &mut self,
         payer: &Payer,
         orders: &[Order],
         (idempotency, digest): (Option<&str>, [u8; 32]),
         refused: Option<Rejection>,
-        now: UnixTime,
-    ) -> TxResult<Response> {
+    ) -> TxResult<Sale> {
+        let now = self.now;
         let key = match idempotency {
             Some(key) => {
                 printable("idempotency key", key, 128)?;
@@ -149,15 +139,15 @@ impl LedgerTx<'_> {
             return Err(TxError::Refused(Rejection::Range));
         }
         let spent = match payer {
-            Payer::Account(account) => Some(self.within_day(*account, credits, now)?),
+            Payer::Account(account) => Some(self.within_day(*account, credits)?),
             Payer::Guest(_) => None,
         };
         let buyer = self.payable(payer, credits)?;
         let kid = self.active_key()?.ok_or_else(no_key)?.kid;
-        let (seed, serials) = self.draw(orders.len(), now)?;
+        let (seed, serials) = self.draw(orders.len())?;
 
         let until = orders.iter().map(|order| order.end(now, days)).max();
-        self.append_event(Event::Issued { buyer, seed, values, kid: kid.clone(), until }, now)?;
+        self.append_event(Event::Issued { buyer, seed, values, kid: kid.clone(), until })?;
         let row = StampState::Issued.row(self.head.number);
         for serial in &serials {
             self.serial.insert(serial, row)?;
@@ -183,17 +173,17 @@ impl LedgerTx<'_> {
             self.store_idempotency_key(key, digest, days, until)?;
         }
         let entry = self.head.number;
-        Ok(Response::Sale(Sale { entry, at: now, seed: Hash(seed), kid, days, credits, balance, again: false }))
+        Ok(Sale { entry, at: now, seed: Hash(seed), kid, days, credits, balance, again: false })
     }
 
     /// Draws until no serial is known. A second draw will hardly ever be needed, but two stamps never get the same
     /// serial.
-    fn draw(&self, count: usize, now: UnixTime) -> TxResult<([u8; 32], Vec<[u8; 16]>)> {
+    fn draw(&self, count: usize) -> TxResult<([u8; 32], Vec<[u8; 16]>)> {
         let count = u32::try_from(count).map_err(|_| TxError::Refused(Rejection::Range))?;
         loop {
             let mut seed = [0; 32];
             random::fill(&mut seed).map_err(|error| TxError::Damaged(format!("no random numbers: {error}")))?;
-            let draw = Draw::new(now, seed);
+            let draw = Draw::new(self.now, seed);
             let serials: Vec<_> = (0..count).map(|index| draw.serial_bytes(index)).collect();
             let mut known = false;
             for serial in &serials {
@@ -206,10 +196,10 @@ impl LedgerTx<'_> {
     }
 
     /// Returns the day and the credits that the account has spent on it, including these.
-    fn within_day(&self, account: u64, credits: u64, now: UnixTime) -> TxResult<(u64, u64)> {
+    fn within_day(&self, account: u64, credits: u64) -> TxResult<(u64, u64)> {
         let account = self.open_one(account)?;
         let cap = account.caps(self.terms()?).credits_a_day;
-        let today = u64::try_from(now.0.div_euclid(DAY)).unwrap_or(0);
+        let today = u64::try_from(self.now.0.div_euclid(DAY)).unwrap_or(0);
         let before = match self.spent.get(account.number)?.map(|row| row.value()) {
             Some((day, spent)) if day == today => spent,
             _ => 0,
@@ -254,7 +244,7 @@ impl LedgerTx<'_> {
         if needed > balance { Err(TxError::Refused(Rejection::Funds { needed, balance })) } else { Ok(()) }
     }
 
-    fn sold_before(&self, done: IdempotencyRecord, payer: &Payer) -> TxResult<Response> {
+    fn sold_before(&self, done: IdempotencyRecord, payer: &Payer) -> TxResult<Sale> {
         let entry = schema::entry_in(&self.entry, done.entry)?;
         let Event::Issued { seed, values, kid, .. } = entry.event else {
             return Err(TxError::Damaged(format!("entry {} is not a sale", done.entry)));
@@ -266,7 +256,7 @@ impl LedgerTx<'_> {
         };
         let (days, credits) = (done.days, event::sum(&values));
         let seed = Hash(seed);
-        Ok(Response::Sale(Sale { entry: done.entry, at: entry.at, seed, kid, days, credits, balance, again: true }))
+        Ok(Sale { entry: done.entry, at: entry.at, seed, kid, days, credits, balance, again: true })
     }
 }
 

@@ -4,6 +4,7 @@ use super::{add_account, customer, sold, tokens};
 use crate::support::run;
 use crate::support::shop::Shop;
 use mailstamp::accounting::event::Event;
+use mailstamp::ledger::ops;
 use mailstamp::stamp::claims::Stamp;
 use mailstamp::stamp::token::Token;
 use std::collections::BTreeSet;
@@ -41,7 +42,10 @@ fn many_recipients_cost_one_request() {
     assert_eq!(names, ["a@y.example", "b@y.example", "c@z.example"]);
     assert!(stamps.iter().all(|it| stamp(it).value == 2));
     assert_eq!((shop.balance(), sold(&shop)), (94, 3));
-    let history = shop.ledger().history(shop.account, u64::MAX, 10).unwrap();
+    let history = shop
+        .ledger()
+        .run(ops::History { account: shop.account, before: u64::MAX, most: 10 }, mailstamp::os::clock::now())
+        .unwrap();
     assert_eq!(history.iter().filter(|it| matches!(it.event, Event::Issued { .. })).count(), 1, "{history:?}");
     // A stamp that was handed out is used: it does not come out of the wallet.
     assert_eq!(home.run(["wallet", "show"], b"").exits(0).text(), "");

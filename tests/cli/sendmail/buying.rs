@@ -6,6 +6,7 @@ use crate::support::programs::chmod;
 use crate::support::shop::{Shop, cutting};
 use crate::support::{ALICE, Home};
 use mailstamp::accounting::event::Event;
+use mailstamp::ledger::ops;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
@@ -46,7 +47,10 @@ fn a_hundred_recipients_are_one_purchase_and_each_has_his_own() {
     assert_eq!(calls.iter().map(|call| call.to().to_owned()).collect::<Vec<_>>(), to);
     let stamps: BTreeSet<String> = calls.iter().map(|call| stamp(&call.copy)).collect();
     assert_eq!((stamps.len(), shop.balance()), (100, 900));
-    let history = shop.ledger().history(shop.account, u64::MAX, 10).unwrap();
+    let history = shop
+        .ledger()
+        .run(ops::History { account: shop.account, before: u64::MAX, most: 10 }, mailstamp::os::clock::now())
+        .unwrap();
     let sales = history.iter().filter(|entry| matches!(entry.event, Event::Issued { .. })).count();
     assert_eq!(sales, 1, "{history:?}");
     // What was sent is sent: the next message buys anew.

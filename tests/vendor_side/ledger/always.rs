@@ -3,6 +3,7 @@
 use super::{NOW, Shop, handed, order, texts};
 use mailstamp::accounting::double_entry::Unit;
 use mailstamp::accounting::order::Order;
+use mailstamp::ledger::ops;
 use mailstamp::ledger::payment::{Paid, code_hash};
 use mailstamp::stamp::claims::Stamp;
 use proptest::prelude::*;
@@ -86,7 +87,7 @@ proptest! {
                 },
                 Deed::Revoke { stamp } => if let Some(stamp) = sold.get(stamp) {
                     let token = mailstamp::stamp::token::Token::parse(stamp).unwrap();
-                    ledger.revoke(&[Stamp::read(token.payload()).unwrap().serial], NOW).unwrap();
+                    ledger.run(ops::Revoke { serials: vec![Stamp::read(token.payload()).unwrap().serial], customer: false }, NOW).unwrap();
                 },
                 Deed::PayOut(account, credits) => if ledger.pay_out(account, credits, &reference, NOW).is_ok() {
                     made -= credits;
@@ -108,7 +109,7 @@ proptest! {
                         sold.extend(texts(&done));
                     }
                 },
-                Deed::Close(account, revoke) => { ledger.close_account(account, revoke, NOW).unwrap(); }
+                Deed::Close(account, revoke) => { ledger.run(ops::CloseAccount { account, revoke }, NOW).unwrap(); }
             }
             for (account, credits) in &has {
                 prop_assert_eq!(ledger.account(*account, NOW).unwrap().balance, *credits, "after {:?}", deed);

@@ -4,6 +4,7 @@ use super::{NOW, Shop, WAIT, handed, open, order, orders, texts};
 use mailstamp::accounting::hash_chain::Head;
 use mailstamp::ledger::error::LedgerError;
 use mailstamp::ledger::handle::Ledger;
+use mailstamp::ledger::ops;
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 use std::path::Path;
 
@@ -180,8 +181,8 @@ fn a_ledger_put_back_as_a_whole_shows_against_a_head_kept_elsewhere() {
     let later = shop.ledger.summary().unwrap().head;
     assert_eq!(shop.has(&account), 77);
     let old = Ledger::restore(&shop.folder.path().join("old"), &backup, NOW).unwrap();
-    old.open_account("dave", "x", None, NOW).unwrap();
-    old.open_account("erin", "x", None, NOW).unwrap();
+    old.run(ops::OpenAccount { name: "dave".into(), contact: "x".into(), caps: None }, NOW).unwrap();
+    old.run(ops::OpenAccount { name: "erin".into(), contact: "x".into(), caps: None }, NOW).unwrap();
     assert_eq!(old.audit(None).unwrap().problems, Vec::<String>::new());
     assert_eq!(old.audit(Some(head)).unwrap().problems, Vec::<String>::new());
     let found = old.audit(Some(later)).unwrap().problems;

@@ -2,6 +2,7 @@
 
 use super::open;
 use crate::support::Home;
+use mailstamp::ledger::ops;
 use serde_json::Value;
 use std::fs;
 use std::process::{Command, Stdio};
@@ -160,7 +161,7 @@ fn commands_work_while_another_process_has_the_ledger() {
     vendor(&home, "rotate b", "").exits(0);
     vendor(&home, "backup copy", "").exits(0);
     vendor(&home, "backup copy", "").exits(75);
-    assert_eq!(ledger.account_named("bob", super::NOW).unwrap().balance, 99);
+    assert_eq!(ledger.run(ops::AccountNamed { name: "bob".into() }, super::NOW).unwrap().balance, 99);
     let audit = json(&home, "audit", "");
     assert_eq!(audit["head"], ledger.summary().unwrap().head.to_string());
     drop(ledger);

@@ -3,6 +3,7 @@
 use super::{NOW, Shop, WAIT, handed, open, orders, sound, texts};
 use mailstamp::ledger::error::LedgerError;
 use mailstamp::ledger::handle::Ledger;
+use mailstamp::ledger::ops;
 use mailstamp::ledger::trade::{IssuedStamps, RedeemRequest};
 use std::collections::{BTreeMap, HashSet};
 use std::env;
@@ -151,7 +152,7 @@ fn a_ledger_put_back_from_an_old_backup_never_sells_a_serial_again() {
         issue(&ledger, 20);
         sound(&ledger);
         assert_eq!(ledger.audit(Some(head)).unwrap().problems, Vec::<String>::new());
-        let entry = ledger.entries(head.number, 1).unwrap().remove(0);
+        let entry = ledger.run(ops::Entries { after: head.number, most: 1 }, NOW).unwrap().remove(0);
         assert_eq!(serde_json::to_value(&entry.event).unwrap()["event"], "restored", "round {round}");
         assert!(matches!(Ledger::restore(&path, &backup, NOW), Err(LedgerError::Exists { .. })));
     }

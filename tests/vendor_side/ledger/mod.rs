@@ -14,6 +14,7 @@ use mailstamp::accounting::event::Terms;
 use mailstamp::accounting::order::{Caps, Order};
 use mailstamp::ledger::handle::{Ledger, LedgerParams};
 use mailstamp::ledger::model::Account;
+use mailstamp::ledger::ops;
 use mailstamp::ledger::rejection::Rejection;
 use mailstamp::ledger::trade::{IssuedStamps, RedeemRequest};
 use mailstamp::stamp::audience::Audience;
@@ -49,7 +50,10 @@ impl Shop {
 
     /// Opens an account with this many credits.
     pub fn account(&self, name: &str, credits: u64) -> Account {
-        let account = self.ledger.open_account(name, "me@near.example", None, NOW).unwrap();
+        let account = self
+            .ledger
+            .run(ops::OpenAccount { name: name.to_owned(), contact: "me@near.example".into(), caps: None }, NOW)
+            .unwrap();
         if credits > 0 {
             self.ledger.credit(account.number, credits, None, &format!("first of {name}"), NOW).unwrap();
         }

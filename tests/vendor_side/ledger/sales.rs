@@ -6,6 +6,7 @@ use mailstamp::accounting::order::{Order, OrderError, OwnCaps};
 use mailstamp::directory::publish::Changes;
 use mailstamp::ledger::handle::Ledger;
 use mailstamp::ledger::model::StampState;
+use mailstamp::ledger::ops;
 use mailstamp::ledger::payment::{Paid, Payment, Vouchers, code_hash};
 use mailstamp::ledger::rejection::{Rejection, StampProblem};
 use mailstamp::ledger::trade::RedeemRequest;
@@ -86,7 +87,9 @@ fn the_same_request_gives_the_same_stamps_and_is_charged_once() {
     let first = shop.ledger.issue(account.number, &wanted, Some("key 1"), NOW).unwrap();
     assert!(!first.sale.again);
     // Also after the terms changed, the key was rotated, and the day is over.
-    shop.ledger.set_terms(mailstamp::accounting::event::Terms { days: 7, ..super::terms() }, NOW).unwrap();
+    shop.ledger
+        .run(ops::SetTerms { terms: mailstamp::accounting::event::Terms { days: 7, ..super::terms() } }, NOW)
+        .unwrap();
     shop.ledger.rotate("b", NOW).unwrap();
     let again = shop.ledger.issue(account.number, &wanted, Some("key 1"), NOW.plus(86_400)).unwrap();
     assert!(again.sale.again);
@@ -138,7 +141,7 @@ fn caps_are_held_and_stated() {
     let shop = Shop::new();
     let caps = OwnCaps { stamps: Some(5), value: Some(2), days: Some(10), credits_a_day: Some(7) };
     let account = shop.account("alice", 100);
-    shop.ledger.change_account(account.number, None, Some(Some(caps)), NOW).unwrap();
+    shop.ledger.run(ops::SetCaps { account: account.number, caps: Some(caps) }, NOW).unwrap();
     let issue = |orders: &[Order], now| shop.ledger.issue(account.number, orders, None, now);
     assert_eq!(refused(issue(&orders(6), NOW)).to_string(), "6 stamps in one request; the cap is 5");
     let dear = Order { value: 3, ..order("joe@far.example") };
@@ -156,7 +159,7 @@ fn caps_are_held_and_stated() {
     let sold = issue(&orders(1), NOW.plus(43_200)).unwrap();
     let expires = Stamp::read(sold.stamps[0].payload()).unwrap().expires.unwrap();
     assert_eq!(expires.since(sold.sale.at), 10 * 86_400);
-    shop.ledger.change_account(account.number, None, Some(None), NOW).unwrap();
+    shop.ledger.run(ops::SetCaps { account: account.number, caps: None }, NOW).unwrap();
     issue(&orders(50), NOW).unwrap();
 }
 
@@ -189,7 +192,7 @@ fn a_voucher_is_spent_once_and_keeps_what_is_left() {
     assert_eq!((first.stamps.len(), first.sale.balance), (1, 2));
     let again = shop.ledger.issue_for(paid(), &orders(1), Some("page 1"), NOW).unwrap();
     assert_eq!(texts(&again), texts(&first));
-    assert_eq!(shop.ledger.voucher(hash).unwrap(), 2);
+    assert_eq!(shop.ledger.run(ops::Voucher { voucher: hash }, NOW).unwrap(), 2);
     let error = refused(shop.ledger.issue_for(paid(), &orders(3), None, NOW));
     assert_eq!(error, Rejection::Funds { needed: 3, balance: 2 });
     let account = shop.account("alice", 0);
@@ -242,7 +245,7 @@ fn used_stamps_come_back_once_and_only_from_who_owns_the_address() {
     // A whole domain: of a hashed stamp the address has to be said.
     shop.ledger.own(joe.number, "far.example", NOW).unwrap();
     assert_eq!(deposit(&stamps[2..3]).each, [Ok(1)]);
-    shop.ledger.release_ownership(joe.number, "joe@far.example", NOW).unwrap();
+    shop.ledger.run(ops::Disown { account: joe.number, subject: "joe@far.example".into() }, NOW).unwrap();
     assert_eq!(deposit(&stamps[3..]).each, [Err(StampProblem::NotYours)]);
     let address = Some(Address::parse("joe@far.example").unwrap());
     assert_eq!(deposit(&[RedeemRequest { address, ..stamps[3].clone() }]).each, [Ok(1)]);
@@ -258,7 +261,7 @@ fn an_address_has_one_owner() {
     shop.ledger.own(eve.number, "x@FAR.example", NOW).unwrap();
     assert_eq!(shop.ledger.account(joe.number, NOW).unwrap().owns, Vec::<String>::new());
     assert_eq!(shop.ledger.account(eve.number, NOW).unwrap().owns, ["x@far.example"]);
-    shop.ledger.release_ownership(joe.number, "x@far.example", NOW).unwrap();
+    shop.ledger.run(ops::Disown { account: joe.number, subject: "x@far.example".into() }, NOW).unwrap();
     assert_eq!(shop.ledger.account(eve.number, NOW).unwrap().owns, ["x@far.example"]);
 }
 
@@ -313,9 +316,12 @@ fn unused_stamps_go_back_to_their_buyer_and_are_revoked_with_it() {
     assert_eq!(shop.has(&alice), 8);
     assert_eq!(shop.ledger.deposit(joe.number, &stamps[..1], NOW).unwrap().each, [Err(StampProblem::Refunded)]);
     let serial = Stamp::read(sold.stamps[0].payload()).unwrap().serial;
-    assert_eq!(shop.ledger.revoked_serials().unwrap(), std::slice::from_ref(&serial));
+    assert_eq!(shop.ledger.run(ops::RevokedSerials {}, NOW).unwrap(), std::slice::from_ref(&serial));
     assert_eq!(shop.ledger.published().unwrap().revoked.into_iter().collect::<Vec<_>>(), [serial.to_string()]);
-    assert_eq!(shop.ledger.stamp(&serial).unwrap().unwrap().state, StampState::Refunded);
+    assert_eq!(
+        shop.ledger.run(ops::Stamp { serial: serial.clone() }, NOW).unwrap().unwrap().state,
+        StampState::Refunded
+    );
     // It is published until no recipient can accept it any more: 30 days, and 30 more for mail that comes late.
     let published = |days: i64| {
         let at = NOW.plus(days * 86_400);
@@ -324,7 +330,9 @@ fn unused_stamps_go_back_to_their_buyer_and_are_revoked_with_it() {
     };
     assert_eq!(published(60), [serial.to_string()]);
     assert_eq!(published(61), Vec::<String>::new());
-    shop.ledger.set_terms(mailstamp::accounting::event::Terms { refunds: false, ..super::terms() }, NOW).unwrap();
+    shop.ledger
+        .run(ops::SetTerms { terms: mailstamp::accounting::event::Terms { refunds: false, ..super::terms() } }, NOW)
+        .unwrap();
     assert_eq!(refused(shop.ledger.refund(alice.number, &stamps[2..], NOW)), Rejection::NoRefunds);
     shop.sound();
 }
@@ -339,17 +347,17 @@ fn what_is_revoked_is_worth_nothing_and_published() {
     shop.ledger.deposit(joe.number, &handed(&texts(&sold)[2..]), NOW).unwrap();
     let unknown = Serial::new("made-by-hand").unwrap();
     let condemned = [serials[0].clone(), unknown.clone(), serials[0].clone()];
-    assert_eq!(shop.ledger.revoke(&condemned, NOW).unwrap(), 2);
-    assert_eq!(shop.ledger.revoke(&condemned, NOW).unwrap(), 0);
+    assert_eq!(shop.ledger.run(ops::Revoke { serials: condemned.to_vec(), customer: false }, NOW).unwrap(), 2);
+    assert_eq!(shop.ledger.run(ops::Revoke { serials: condemned.to_vec(), customer: false }, NOW).unwrap(), 0);
     let each = shop.ledger.deposit(joe.number, &handed(&texts(&sold)), NOW).unwrap().each;
     assert_eq!(each, [Err(StampProblem::Revoked), Ok(1), Err(StampProblem::Deposited)]);
-    let revoked: BTreeSet<Serial> = shop.ledger.revoked_serials().unwrap().into_iter().collect();
+    let revoked: BTreeSet<Serial> = shop.ledger.run(ops::RevokedSerials {}, NOW).unwrap().into_iter().collect();
     assert_eq!(revoked, BTreeSet::from([serials[0].clone(), unknown]));
     shop.sound();
     // A whole account.
     let more = shop.ledger.issue(alice.number, &orders(2), None, NOW).unwrap();
-    assert_eq!(shop.ledger.close_account(alice.number, true, NOW).unwrap(), 2);
-    assert_eq!(shop.ledger.revoked_serials().unwrap().len(), 4);
+    assert_eq!(shop.ledger.run(ops::CloseAccount { account: alice.number, revoke: true }, NOW).unwrap(), 2);
+    assert_eq!(shop.ledger.run(ops::RevokedSerials {}, NOW).unwrap().len(), 4);
     let each = shop.ledger.deposit(joe.number, &handed(&texts(&more)), NOW).unwrap().each;
     assert_eq!(each, [Err(StampProblem::Revoked), Err(StampProblem::Revoked)]);
     assert_eq!(refused(shop.ledger.issue(alice.number, &orders(1), None, NOW)).code(), "account-closed");
@@ -368,7 +376,7 @@ fn credits_are_paid_out_once_and_no_more_than_there_are() {
     assert_eq!((again.again, again.balance, again.entry), (true, 500, booked.entry));
     let error = refused(shop.ledger.pay_out(account.number, 501, "bank 2", NOW));
     assert_eq!(error, Rejection::Funds { needed: 501, balance: 500 });
-    shop.ledger.close_account(account.number, false, NOW).unwrap();
+    shop.ledger.run(ops::CloseAccount { account: account.number, revoke: false }, NOW).unwrap();
     assert_eq!(shop.ledger.pay_out(account.number, 500, "bank 3", NOW).unwrap().0.balance, 0);
     shop.sound();
 }
@@ -383,13 +391,16 @@ fn an_api_key_opens_its_account_until_it_is_revoked() {
     for wrong in ["", "msk_", &text[1..], &text.replace("msk_", "msk-"), &format!("{}x", *text)] {
         assert_eq!(refused(shop.ledger.authenticate(wrong, NOW)), Rejection::NoApiKey);
     }
-    assert_eq!(refused(shop.ledger.revoke_api_key(bob.number, &key.id, NOW)), Rejection::NoApiKey);
-    shop.ledger.revoke_api_key(alice.number, &key.id, NOW).unwrap();
+    assert_eq!(
+        refused(shop.ledger.run(ops::RevokeApiKey { account: bob.number, id: key.id.clone() }, NOW)),
+        Rejection::NoApiKey
+    );
+    shop.ledger.run(ops::RevokeApiKey { account: alice.number, id: key.id.clone() }, NOW).unwrap();
     assert_eq!(refused(shop.ledger.authenticate(&text, NOW)), Rejection::NoApiKey);
-    let kept = shop.ledger.api_keys(alice.number).unwrap();
+    let kept = shop.ledger.run(ops::ApiKeys { account: alice.number }, NOW).unwrap();
     assert_eq!((kept.len(), kept[0].revoked, kept[0].label.as_str()), (1, Some(NOW), "laptop"));
     let (text, _) = shop.ledger.add_api_key(alice.number, "next", NOW).unwrap();
-    shop.ledger.close_account(alice.number, false, NOW).unwrap();
+    shop.ledger.run(ops::CloseAccount { account: alice.number, revoke: false }, NOW).unwrap();
     assert_eq!(refused(shop.ledger.authenticate(&text, NOW)), Rejection::NoApiKey);
     // The file holds no key and no voucher in clear.
     let code = shop.ledger.make_voucher(1, None, NOW).unwrap();
@@ -534,12 +545,24 @@ fn keys_are_rotated_and_a_revoked_key_stays_so() {
 fn names_and_contacts_have_a_form() {
     let shop = Shop::new();
     shop.account("alice", 0);
-    assert_eq!(refused(shop.ledger.open_account("alice", "x", None, NOW)).code(), "account-exists");
+    assert_eq!(
+        refused(shop.ledger.run(ops::OpenAccount { name: "alice".into(), contact: "x".into(), caps: None }, NOW))
+            .code(),
+        "account-exists"
+    );
     for (name, contact) in [("", "x"), ("A", "x"), ("12", "x"), ("a b", "x"), ("a", ""), ("a", "x\ny")] {
-        assert_eq!(refused(shop.ledger.open_account(name, contact, None, NOW)).code(), "form", "{name:?} {contact:?}");
+        assert_eq!(
+            refused(
+                shop.ledger
+                    .run(ops::OpenAccount { name: name.to_owned(), contact: contact.to_owned(), caps: None }, NOW)
+            )
+            .code(),
+            "form",
+            "{name:?} {contact:?}"
+        );
     }
-    assert_eq!(refused(shop.ledger.account_named("bob", NOW)).code(), "no-account");
-    assert_eq!(shop.ledger.accounts(0, 10, NOW).unwrap().len(), 1);
+    assert_eq!(refused(shop.ledger.run(ops::AccountNamed { name: "bob".into() }, NOW)).code(), "no-account");
+    assert_eq!(shop.ledger.run(ops::Accounts { after: 0, most: 10 }, NOW).unwrap().len(), 1);
 }
 
 #[test]
@@ -552,16 +575,17 @@ fn the_page_can_show_history_and_days() {
     let sold = shop.ledger.issue(account.number, &orders(10), None, NOW).unwrap();
     shop.ledger.issue(account.number, &orders(5), None, next).unwrap();
     shop.ledger.deposit(account.number, &handed(&texts(&sold)[..3]), next).unwrap();
-    let days = shop.ledger.days(account.number, 0).unwrap();
+    let days = shop.ledger.run(ops::Days { account: account.number, from: 0 }, NOW).unwrap();
     let day = NOW.0.div_euclid(86_400);
     let rows: Vec<_> = days.iter().map(|it| (it.day - day, it.bought, it.deposited, it.before, it.balance)).collect();
     assert_eq!(rows, [(0, 10, 0, 0, 90), (1, 5, 3, 90, 88)]);
-    let history = shop.ledger.history(account.number, u64::MAX, 3).unwrap();
+    let history = shop.ledger.run(ops::History { account: account.number, before: u64::MAX, most: 3 }, NOW).unwrap();
     assert_eq!(history.len(), 3);
     assert!(history.windows(2).all(|two| two[0].number > two[1].number));
-    let older = shop.ledger.history(account.number, history[2].number, 10).unwrap();
+    let older =
+        shop.ledger.run(ops::History { account: account.number, before: history[2].number, most: 10 }, NOW).unwrap();
     assert_eq!(older.len(), 2);
-    let last = shop.ledger.days(account.number, day + 1).unwrap();
+    let last = shop.ledger.run(ops::Days { account: account.number, from: day + 1 }, NOW).unwrap();
     assert_eq!(last.iter().map(|it| (it.before, it.balance)).collect::<Vec<_>>(), [(90, 88)]);
 }
 

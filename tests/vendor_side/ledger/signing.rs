@@ -4,6 +4,7 @@ use super::{NOW, Shop, handed, open, orders, refused, terms, texts};
 use mailstamp::accounting::event::KeyState;
 use mailstamp::directory::publish::Changes;
 use mailstamp::ledger::handle::Ledger;
+use mailstamp::ledger::ops;
 use mailstamp::stamp::claims::Stamp;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::time::UnixTime;
@@ -22,11 +23,14 @@ fn nothing_is_booked_that_cannot_be_signed() {
     let Shop { folder: kept, ledger } = shop;
     drop(ledger);
     let shop = Shop { folder: kept, ledger: open(&folder) };
-    let before = shop.ledger.entries(0, 100).unwrap().len();
+    let before = shop.ledger.run(ops::Entries { after: 0, most: 100 }, NOW).unwrap().len();
     assert!(shop.ledger.issue(account.number, &orders(1), None, NOW).is_err());
     assert!(shop.ledger.pay_out(account.number, 1, "t1", NOW).is_err());
     assert!(shop.ledger.deposit(account.number, &handed(&texts(&sold)), NOW).is_err());
-    assert_eq!((shop.ledger.entries(0, 100).unwrap().len(), shop.has(&account)), (before, 8));
+    assert_eq!(
+        (shop.ledger.run(ops::Entries { after: 0, most: 100 }, NOW).unwrap().len(), shop.has(&account)),
+        (before, 8)
+    );
     fs::rename(&away, &file).unwrap();
     shop.ledger.issue(account.number, &orders(1), None, NOW).unwrap();
     // No key at all: neither are receipts given, nor is anything paid out.
@@ -59,15 +63,18 @@ fn customers_cannot_make_the_directory_longer_than_readers_take() {
     let shop = Shop::new();
     let account = shop.account("alice", 10);
     let made: Vec<Serial> = (0..24_999).map(|number| Serial::new(format!("{number:0>22}")).unwrap()).collect();
-    shop.ledger.revoke(&made, NOW).unwrap();
+    shop.ledger.run(ops::Revoke { serials: made.clone(), customer: false }, NOW).unwrap();
     let sold = shop.ledger.issue(account.number, &orders(3), None, NOW).unwrap();
     let serial = |at: usize| Stamp::read(sold.stamps[at].payload()).unwrap().serial;
     let stamps = handed(&texts(&sold));
     assert_eq!(shop.ledger.refund(account.number, &stamps[..1], NOW).unwrap().each, [Ok(1)]);
     assert_eq!(refused(shop.ledger.refund(account.number, &stamps[1..2], NOW)).code(), "revoked-full");
-    assert_eq!(refused(shop.ledger.revoke_bought(&[serial(1)], NOW)).code(), "revoked-full");
+    assert_eq!(
+        refused(shop.ledger.run(ops::Revoke { serials: vec![serial(1)], customer: true }, NOW)).code(),
+        "revoked-full"
+    );
     // The vendor still can, and what there is can be published.
-    assert_eq!(shop.ledger.revoke(&[serial(2)], NOW).unwrap(), 1);
+    assert_eq!(shop.ledger.run(ops::Revoke { serials: vec![serial(2)], customer: false }, NOW).unwrap(), 1);
     shop.ledger.edition(None, &Changes::default(), NOW, NOW.plus(1)).unwrap();
     // When stamps have ended there is room again.
     let later = NOW.plus(61 * 86_400);

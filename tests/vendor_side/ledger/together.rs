@@ -4,6 +4,7 @@ use super::{NOW, Shop, WAIT, handed, open, orders, terms, texts};
 use mailstamp::accounting::order::Order;
 use mailstamp::ledger::error::LedgerError;
 use mailstamp::ledger::handle::{Ledger, LedgerParams};
+use mailstamp::ledger::ops;
 use mailstamp::ledger::rejection::StampProblem;
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -110,27 +111,33 @@ fn other_processes_ask_the_one_that_has_the_ledger() {
     let first = there.issue(account.number, &wanted, Some("k"), NOW).unwrap();
     let here = shop.ledger.issue(account.number, &wanted, Some("k"), NOW).unwrap();
     assert_eq!((texts(&first), here.sale.again), (texts(&here), true));
-    assert_eq!(there.account_named("alice", NOW).unwrap().balance, 97);
+    assert_eq!(there.run(ops::AccountNamed { name: "alice".into() }, NOW).unwrap().balance, 97);
     let error = super::refused(there.issue(account.number, &orders(98), None, NOW));
     assert_eq!(error, super::refused(shop.ledger.issue(account.number, &orders(98), None, NOW)));
     there.rotate("b", NOW).unwrap();
     assert_eq!(there.profile().unwrap(), shop.ledger.profile().unwrap());
     assert_eq!(there.summary().unwrap(), shop.ledger.summary().unwrap());
     assert_eq!(
-        there.history(account.number, u64::MAX, 9).unwrap(),
-        shop.ledger.history(account.number, u64::MAX, 9).unwrap()
+        there.run(ops::History { account: account.number, before: u64::MAX, most: 9 }, NOW).unwrap(),
+        shop.ledger.run(ops::History { account: account.number, before: u64::MAX, most: 9 }, NOW).unwrap()
     );
     let report = there.audit(None).unwrap();
     assert_eq!(report, shop.ledger.audit(None).unwrap());
     let (text, _) = there.add_api_key(account.number, "x", NOW).unwrap();
     assert_eq!(there.authenticate(&text, NOW).unwrap(), account);
-    assert_eq!(there.days(account.number, 0).unwrap(), shop.ledger.days(account.number, 0).unwrap());
+    assert_eq!(
+        there.run(ops::Days { account: account.number, from: 0 }, NOW).unwrap(),
+        shop.ledger.run(ops::Days { account: account.number, from: 0 }, NOW).unwrap()
+    );
     // When it goes, the next takes the ledger itself.
     let path = shop.path();
     drop(shop.ledger);
     assert!(there.summary().is_err());
     assert!(!path.join("ledger.socket").exists());
-    assert_eq!(Ledger::connect(&path, WAIT).unwrap().account_named("alice", NOW).unwrap().balance, 97);
+    assert_eq!(
+        Ledger::connect(&path, WAIT).unwrap().run(ops::AccountNamed { name: "alice".into() }, NOW).unwrap().balance,
+        97
+    );
 }
 
 #[test]
@@ -187,7 +194,13 @@ fn a_ledger_in_a_folder_with_a_long_name_is_shared_as_any() {
     let ledger = Ledger::create(&path, &founding, NOW).unwrap();
     ledger.listen().unwrap();
     let other = Ledger::connect(&path, WAIT).unwrap();
-    assert_eq!(other.open_account("alice", "alice@y.example", None, NOW).unwrap().name, "alice");
+    assert_eq!(
+        other
+            .run(ops::OpenAccount { name: "alice".into(), contact: "alice@y.example".into(), caps: None }, NOW)
+            .unwrap()
+            .name,
+        "alice"
+    );
     assert_eq!(ledger.summary().unwrap().accounts, 1);
     drop((other, ledger));
     assert!(!path.join("ledger.socket").exists());

@@ -3,6 +3,7 @@
 use crate::support::http::{self, Answer};
 use crate::support::shop::Shop;
 use crate::support::{ALICE, Home, letter, run, stamped};
+use mailstamp::ledger::ops;
 use mailstamp::os::clock;
 use mailstamp::stamp::claims::Stamp;
 use mailstamp::stamp::token::Token;
@@ -65,7 +66,9 @@ fn voucher(shop: &Shop, credits: u64) -> String {
 }
 
 fn worth(shop: &Shop, code: &str) -> u64 {
-    shop.ledger().voucher(mailstamp::ledger::payment::code_hash(code).unwrap()).unwrap()
+    shop.ledger()
+        .run(ops::Voucher { voucher: mailstamp::ledger::payment::code_hash(code).unwrap() }, clock::now())
+        .unwrap()
 }
 
 fn bought(answer: &Answer) -> String {

@@ -9,6 +9,7 @@ use crate::cli::ui::table::Table;
 use crate::config::paths::CliOverrides;
 use crate::ledger::handle::Ledger;
 use crate::ledger::model::Standing;
+use crate::ledger::ops;
 use crate::message::header::escape_untrusted;
 use crate::os::clock;
 use serde_json::{Value, json};
@@ -175,7 +176,8 @@ pub(super) fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure
 
 fn add(args: &Add, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
-    let account = ledger.open_account(&args.name, &args.contact, None, clock::now())?;
+    let account = ledger
+        .run(ops::OpenAccount { name: args.name.clone(), contact: args.contact.clone(), caps: None }, clock::now())?;
     output::line(&format!("account {} is open, number {}", account.name, account.number))?;
     Ok(0)
 }
@@ -186,7 +188,7 @@ fn list(args: &List, given: &CliOverrides) -> Result<u8, Failure> {
     let mut rows = Vec::new();
     let mut after = 0;
     loop {
-        let page = ledger.accounts(after, PAGE, clock::now())?;
+        let page = ledger.run(ops::Accounts { after, most: PAGE }, clock::now())?;
         let Some(last) = page.last() else { break };
         after = last.account.number;
         for standing in &page {
@@ -208,7 +210,8 @@ fn list(args: &List, given: &CliOverrides) -> Result<u8, Failure> {
 fn show(args: &Show, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let standing = open_ledger::account(&ledger, &args.account)?;
-    let history = ledger.history(standing.account.number, u64::MAX, args.last)?;
+    let history = ledger
+        .run(ops::History { account: standing.account.number, before: u64::MAX, most: args.last }, clock::now())?;
     if args.json {
         let mut object = as_json(&standing);
         object["schema"] = output::SCHEMA.into();
@@ -251,7 +254,7 @@ fn show(args: &Show, given: &CliOverrides) -> Result<u8, Failure> {
 fn close(args: &Close, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let account = open_ledger::account(&ledger, &args.account)?.account;
-    let count = ledger.close_account(account.number, args.revoke_stamps, clock::now())?;
+    let count = ledger.run(ops::CloseAccount { account: account.number, revoke: args.revoke_stamps }, clock::now())?;
     output::line(&format!("account {} is closed; stamps revoked: {count}", account.name))?;
     if count > 0 {
         args.which.tell_recipients(&ledger, given)?;
@@ -273,9 +276,9 @@ fn key(args: &Key, given: &CliOverrides) -> Result<u8, Failure> {
         return Ok(0);
     }
     if let Some(id) = &args.revoke {
-        ledger.revoke_api_key(account.number, id, clock::now())?;
+        ledger.run(ops::RevokeApiKey { account: account.number, id: id.to_owned() }, clock::now())?;
     }
-    let keys = ledger.api_keys(account.number)?;
+    let keys = ledger.run(ops::ApiKeys { account: account.number }, clock::now())?;
     if args.json {
         output::line(&json!({ "schema": output::SCHEMA, "keys": keys }).to_string())?;
         return Ok(0);
@@ -304,7 +307,7 @@ fn prove(args: &Own, ledger: &Ledger, number: u64) -> Result<&'static str, Failu
         return Ok("a code was mailed");
     }
     if args.remove {
-        ledger.release_ownership(number, &args.subject, clock::now())?;
+        ledger.run(ops::Disown { account: number, subject: args.subject.clone() }, clock::now())?;
         return Ok("not owned any more");
     }
     match &args.code {
@@ -321,7 +324,7 @@ fn caps(args: &Caps, given: &CliOverrides) -> Result<u8, Failure> {
     let own = args.caps.given().or(if args.default { OwnCaps::default() } else { before });
     if own != before {
         let some = Some(own).filter(|own| *own != OwnCaps::default());
-        ledger.change_account(standing.account.number, None, Some(some), clock::now())?;
+        ledger.run(ops::SetCaps { account: standing.account.number, caps: some }, clock::now())?;
     }
     output::line(&terms::caps(&own.over(ledger.profile()?.terms.caps)))?;
     let number = |given: Option<u64>, of: &str| given.map(|given| format!("{given} {of}"));

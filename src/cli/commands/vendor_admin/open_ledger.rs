@@ -6,6 +6,7 @@ use crate::config::paths::{CliOverrides, Paths};
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
 use crate::ledger::model::Standing;
+use crate::ledger::ops;
 use crate::server::vendor_http::api::directory::published;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -78,7 +79,7 @@ pub(super) fn account(ledger: &Ledger, name: &str) -> Result<Standing, Failure> 
     let now = crate::os::clock::now();
     let found = match name.parse() {
         Ok(number) => ledger.account(number, now),
-        Err(_) => ledger.account_named(name, now),
+        Err(_) => ledger.run(ops::AccountNamed { name: name.to_owned() }, now),
     };
     Ok(found?)
 }

@@ -9,6 +9,7 @@ use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
+use crate::ledger::ops;
 use crate::ledger::trade::{RedeemOutcome, RedeemRequest};
 use crate::message::address::Address;
 use crate::message::header::escape_untrusted;
@@ -215,7 +216,7 @@ fn listed(text: &str) -> Result<Vec<RedeemRequest>, Failure> {
 pub(super) fn revoke(args: &Revoke, given: &CliOverrides) -> Result<u8, Failure> {
     let serials = args.serials.iter().map(|text| serial(text)).collect::<Result<Vec<_>, _>>()?;
     let ledger = args.which.reach(given)?;
-    let count = ledger.revoke(&serials, clock::now())?;
+    let count = ledger.run(ops::Revoke { serials, customer: false }, clock::now())?;
     output::line(&format!("revoked {count}"))?;
     args.which.tell_recipients(&ledger, given)?;
     Ok(0)
@@ -224,7 +225,7 @@ pub(super) fn revoke(args: &Revoke, given: &CliOverrides) -> Result<u8, Failure>
 pub(super) fn look(args: &Look, given: &CliOverrides) -> Result<u8, Failure> {
     let serial = serial(&args.serial)?;
     let ledger = args.which.reach(given)?;
-    let Some(stamp) = ledger.stamp(&serial)? else {
+    let Some(stamp) = ledger.run(ops::Stamp { serial: serial.clone() }, clock::now())? else {
         return Err(Failure::new(DATA, format!("{serial}: not sold from this ledger")));
     };
     if args.json {

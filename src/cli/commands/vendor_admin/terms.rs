@@ -9,6 +9,7 @@ use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
 use crate::directory::document::VendorEntry;
 use crate::ledger::handle::{Ledger, LedgerParams};
+use crate::ledger::ops;
 use crate::os::clock;
 use crate::time::UnixTime;
 use serde_json::json;
@@ -140,7 +141,7 @@ pub(super) fn price(args: &Price, given: &CliOverrides) -> Result<u8, Failure> {
     if args.set.is_some() || args.payout.is_some() {
         terms.price = args.set.unwrap_or(terms.price);
         terms.payout = args.payout.or(terms.payout);
-        ledger.set_terms(terms.clone(), clock::now())?;
+        ledger.run(ops::SetTerms { terms: terms.clone() }, clock::now())?;
         args.which.tell_recipients(&ledger, given)?;
     }
     let out_of_range = |error| Failure::new(crate::cli::ui::exit_status::DATA, error);
@@ -169,7 +170,7 @@ pub(super) fn terms(args: &Terms, given: &CliOverrides) -> Result<u8, Failure> {
         ..before.clone()
     };
     if terms != before {
-        ledger.set_terms(terms.clone(), clock::now())?;
+        ledger.run(ops::SetTerms { terms: terms.clone() }, clock::now())?;
     }
     if args.json {
         output::line(&json!({ "schema": output::SCHEMA, "terms": terms }).to_string())?;

@@ -3,6 +3,7 @@
 use super::{Answer, Body};
 use crate::accounting::order::Caps;
 use crate::ledger::model::{ApiKey, Receipt};
+use crate::ledger::ops;
 use crate::server::vendor_http::Service;
 use crate::server::vendor_http::auth::{AuthenticatedAccount, record_failed_attempt};
 use crate::server::vendor_http::error::Problem;
@@ -63,7 +64,8 @@ pub async fn history(
     let Query(part) = part.map_err(|_| Problem::new("form", "before and most must be whole numbers"))?;
     let (number, before) = (who.account.number, part.before.unwrap_or(u64::MAX));
     let most = part.most.unwrap_or(MOST).clamp(1, MOST);
-    let entries = service.ledger(move |ledger, _| ledger.history(number, before, most)).await?;
+    let entries =
+        service.ledger(move |ledger, now| ledger.run(ops::History { account: number, before, most }, now)).await?;
     let entries: Vec<Value> = entries
         .iter()
         .map(|entry| {
@@ -101,7 +103,7 @@ impl From<ApiKey> for ApiKeyView {
 
 /// `GET /v1/keys`.
 pub async fn keys(State(service): State<Service>, who: AuthenticatedAccount) -> Result<Answer<Value>, Problem> {
-    let keys = service.ledger(move |ledger, _| ledger.api_keys(who.account.number)).await?;
+    let keys = service.ledger(move |ledger, now| ledger.run(ops::ApiKeys { account: who.account.number }, now)).await?;
     let keys: Vec<ApiKeyView> = keys.into_iter().map(ApiKeyView::from).collect();
     Ok(Answer(json!({ "keys": keys })))
 }
@@ -148,7 +150,8 @@ pub async fn revoke_key(
 ) -> Result<StatusCode, Problem> {
     let unknown = || Problem::new("not-found", "the account has no such key");
     let Path(id) = id.map_err(|_| unknown())?;
-    let gone = service.ledger(move |ledger, now| ledger.revoke_api_key(who.account.number, &id, now)).await;
+    let gone =
+        service.ledger(move |ledger, now| ledger.run(ops::RevokeApiKey { account: who.account.number, id }, now)).await;
     // The caller's own key is valid, so this is not an authentication error.
     gone.map_err(|problem| match problem.word {
         "no-api-key" => unknown(),

@@ -2,6 +2,7 @@
 
 use super::{Answer, Body, idempotency_key};
 use crate::accounting::order::{Caps, Order};
+use crate::ledger::ops;
 use crate::ledger::rejection::{Rejection, StampProblem};
 use crate::ledger::trade::IssuedStamps;
 use crate::server::vendor_http::Service;
@@ -134,12 +135,12 @@ pub async fn revoke(
             for (stamp, text) in (1..).zip(body.serials) {
                 let refused = || Rejection::Stamp { stamp, problem: StampProblem::NotBought };
                 let serial = Serial::new(text).map_err(|_| refused())?;
-                match ledger.stamp(&serial)? {
+                match ledger.run(ops::Stamp { serial: serial.clone() }, now)? {
                     Some(row) if row.account == Some(account) => serials.push(serial),
                     _ => return Err(refused().into()),
                 }
             }
-            ledger.revoke_bought(&serials, now)
+            ledger.run(ops::Revoke { serials, customer: true }, now)
         })
         .await?;
     Ok(Answer(Revoked { revoked }))

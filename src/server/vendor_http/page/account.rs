@@ -7,6 +7,7 @@ use super::{Filled, Layout, Page, chart, show};
 use crate::accounting::hash::Hash;
 use crate::accounting::order::Caps;
 use crate::ledger::model::{ApiKey, Day};
+use crate::ledger::ops;
 use crate::os::clock;
 use crate::server::vendor_http::Service;
 use crate::server::vendor_http::auth::{open, record_failed_attempt};
@@ -173,9 +174,10 @@ async fn account_page(
     let today = clock::now().0.div_euclid(86_400);
     let ask = service.ledger(move |ledger, now| {
         let standing = ledger.account(number, now)?;
-        let lines = ledger.history(number, before.unwrap_or(u64::MAX), LINES)?;
-        let days = ledger.days(number, chart::first(today))?;
-        Ok((standing, lines, days, ledger.api_keys(number)?, ledger.profile()?))
+        let lines =
+            ledger.run(ops::History { account: number, before: before.unwrap_or(u64::MAX), most: LINES }, now)?;
+        let days = ledger.run(ops::Days { account: number, from: chart::first(today) }, now)?;
+        Ok((standing, lines, days, ledger.run(ops::ApiKeys { account: number }, now)?, ledger.profile()?))
     });
     let (standing, entries, days, keys, profile) = ask.await?;
     let days = chart::days(&days, today, standing.balance);
@@ -258,7 +260,7 @@ pub async fn revoke_key(
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
         return Ok(Redirect::to("/signin").into_response());
     };
-    match service.ledger(move |ledger, now| ledger.revoke_api_key(number, &told.id, now)).await {
+    match service.ledger(move |ledger, now| ledger.run(ops::RevokeApiKey { account: number, id: told.id }, now)).await {
         // Already revoked, perhaps by the same form.
         Err(problem) if problem.word != "no-api-key" => Err(problem.into()),
         _ => Ok(Redirect::to("/account").into_response()),

@@ -10,7 +10,7 @@
 use super::Page;
 use crate::accounting::hash::Hash;
 use crate::ledger::model::Account;
-use crate::ledger::request::{Request, Response};
+use crate::ledger::ops;
 use crate::os::random;
 use crate::server::vendor_http::auth::Unauthenticated;
 use crate::server::vendor_http::error::Problem;
@@ -166,12 +166,12 @@ impl FromRequestParts<Service> for Session {
         let fresh = || cookie().map_err(|error| Page::problem(Problem::trouble(&error.to_string())));
         let mut visitor = Self { address, account: None, cookie: known.map_or_else(fresh, Ok)?, told };
         if let Some(hash) = service.sessions().key(visitor.id()) {
-            let answer = service.ledger(move |ledger, now| ledger.ask(Request::Opens { hash }, now)).await;
+            let answer = service.ledger(move |ledger, now| ledger.run(ops::Opens { hash }, now)).await;
             match answer {
-                Ok(Response::Account(account)) => visitor.account = Some(account),
+                Ok(account) => visitor.account = Some(account),
                 Err(problem) if problem.word != "no-api-key" => return Err(Page::problem(problem)),
                 // The key was revoked meanwhile.
-                _ => {}
+                Err(_) => {}
             }
         }
         Ok(visitor)
