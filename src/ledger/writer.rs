@@ -18,10 +18,12 @@ use std::sync::{Arc, mpsc};
 /// Most operations in one commit.
 const MAX_BATCH: usize = 256;
 
-/// Operation that waits for a commit. It sends its output to its caller, who reads it after the commit.
+type Apply = dyn FnOnce(&mut LedgerTx<'_>) -> TxResult<()> + Send;
+
+/// Operation that waits for a commit. It sends its output to its caller, which reads it after the commit.
 struct Job {
     now: UnixTime,
-    apply: Box<dyn FnOnce(&mut LedgerTx<'_>) -> TxResult<()> + Send>,
+    apply: Box<Apply>,
 }
 
 impl fmt::Debug for Job {
@@ -93,7 +95,7 @@ fn commit(database: &Database, jobs: Vec<Job>) -> TxResult<Vec<Result<(), Reject
         let latest = jobs.iter().map(|job| job.now).max().unwrap_or(UnixTime(0));
         let mut ledger = LedgerTx::open(&tx, latest)?;
         for job in jobs {
-            ledger.set_time(job.now);
+            ledger.now = job.now;
             match (job.apply)(&mut ledger) {
                 Ok(()) => answers.push(Ok(())),
                 Err(TxError::Refused(refusal)) => answers.push(Err(refusal)),

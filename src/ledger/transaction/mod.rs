@@ -53,7 +53,7 @@ pub(super) struct LedgerTx<'t> {
     head: Head,
     terms: Option<Terms>,
     /// Time of the operation that is executed.
-    now: UnixTime,
+    pub(super) now: UnixTime,
 }
 
 impl<'t> LedgerTx<'t> {
@@ -85,11 +85,6 @@ impl<'t> LedgerTx<'t> {
             history: tx.open_table(schema::HISTORY)?,
             signing: tx.open_table(schema::SIGNING)?,
         })
-    }
-
-    /// Sets the time of the next operation.
-    pub(super) fn set_time(&mut self, now: UnixTime) {
-        self.now = now;
     }
 
     /// Appends an event to the chain and moves what it defines.
