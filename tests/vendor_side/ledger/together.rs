@@ -129,6 +129,8 @@ fn other_processes_ask_the_one_that_has_the_ledger() {
         there.run(ops::Days { account: account.number, from: 0 }, NOW).unwrap(),
         shop.ledger.run(ops::Days { account: account.number, from: 0 }, NOW).unwrap()
     );
+    let serial = mailstamp::stamp::serial::Serial::new("unknown").unwrap();
+    assert_eq!(there.run(ops::Stamp { serial }, NOW).unwrap(), None);
     // When it goes, the next takes the ledger itself.
     let path = shop.path();
     drop(shop.ledger);
