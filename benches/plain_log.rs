@@ -5,7 +5,7 @@
 use mailstamp::config::paths::CliOverrides;
 use mailstamp::engine::judge::Engine;
 use mailstamp::engine::marking::Mode;
-use mailstamp::message::fingerprint::Fingerprint;
+use mailstamp::message::fingerprint::KnownMessage;
 use mailstamp::message::parse::Message;
 use mailstamp::verdict::facts::Envelope;
 use mailstamp::verdict::reason::Reason;
@@ -38,8 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     if verdict.reason != Reason::Paid {
         return Err(verdict.reason.to_string().into());
     }
-    let Fingerprint(fingerprint) = Fingerprint::of(&message);
-    if spend(engine.context.places.state()?, &fingerprint)? {
+    let known = KnownMessage::of(&message);
+    if spend(engine.context.places.state()?, &known.whole)? {
         println!("first-class paid");
         Ok(())
     } else {
@@ -48,14 +48,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Whether it was fresh. The messages all differ, so that one of them stands for its stamp.
-fn spend(state: &Path, message: &[u8]) -> Result<bool, Box<dyn Error>> {
+fn spend(state: &Path, message: &[u8; 16]) -> Result<bool, Box<dyn Error>> {
     let lock = File::options().create(true).append(true).open(state.join("lock"))?;
     lock.lock()?;
     let database = Database::create(state.join("used"))?;
     let stamp = Sha256::digest(message);
     let (mut key, mut row) = ([0; 20], [0; 21]);
     key[4..].copy_from_slice(&stamp[..16]);
-    row[..16].copy_from_slice(&message[..16]);
+    row[..16].copy_from_slice(message);
     let transaction = database.begin_write()?;
     let fresh = {
         let mut used = transaction.open_table(USED)?;

@@ -2,11 +2,11 @@
 //! It grows logs message by message, lets them expire and fills them again, and purges large ones. Time here is that of
 //! calls within one process; everything else is measured by `compare`.
 
-use mailstamp::message::fingerprint::Fingerprint;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::{GRACE, UsedLog};
 use mailstamp::time::UnixTime;
+use mailstamp::verdict::owner::Owner;
 use mailstamp::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -61,13 +61,14 @@ fn grow(file: &Path, count: i64) -> Result<(), Box<dyn Error>> {
 }
 
 fn spend(log: &Redb, number: i64, now: UnixTime) -> Result<(), Box<dyn Error>> {
-    let mut fingerprint = [0; 32];
-    fingerprint[..8].copy_from_slice(&number.to_be_bytes());
+    let mut message = [0; 16];
+    message[..8].copy_from_slice(&number.to_be_bytes());
     let spend = SpendRequest {
         vendor: "stamps.example".into(),
         serial: Serial::new(format!("serial-{number}"))?,
         expires: Some(now.plus(WINDOW)),
-        fingerprint: Fingerprint(fingerprint),
+        message: message.into(),
+        owner: Owner::default(),
         from: None,
         now,
         redelivery: Redelivery { within: 5 * DAY, times: 20 },

@@ -51,7 +51,7 @@ pub static HOLDER_KEY: LazyLock<SecretKey> = LazyLock::new(|| SecretKey::from_ra
 /// The one mailbox.
 pub static MAILBOXES: LazyLock<Vec<Mailbox>> = LazyLock::new(|| {
     let pattern = Pattern::parse("alice@x.example").expect("an address");
-    vec![Mailbox { pattern, price: PRICE }]
+    vec![Mailbox { pattern, price: PRICE, owner: None }]
 });
 
 /// A directory of the one vendor.

@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_sender_is_looked_up_last_and_once() {
-        let mailboxes = [Mailbox { pattern: Pattern::parse("alice@x.example").unwrap(), price: 3 }];
+        let mailboxes = [Mailbox { pattern: Pattern::parse("alice@x.example").unwrap(), price: 3, owner: None }];
         let asked = Cell::new(0);
         let genuine = |sender: &Address| {
             asked.set(asked.get() + 1);

@@ -202,7 +202,7 @@ mod tests {
     use crate::message::address::Pattern;
 
     fn mine() -> Vec<Mailbox> {
-        vec![Mailbox { pattern: Pattern::parse("alice@x.example").unwrap(), price: 1 }]
+        vec![Mailbox { pattern: Pattern::parse("alice@x.example").unwrap(), price: 1, owner: None }]
     }
 
     fn of(envelope: Option<&str>, header: &str) -> Result<(String, String), SuppressReason> {

@@ -16,7 +16,8 @@ pub(super) enum AddressEntry {
 #[serde(deny_unknown_fields)]
 pub(super) struct PricedAddress {
     pub(super) address: String,
-    pub(super) price: u64,
+    pub(super) price: Option<u64>,
+    pub(super) owner: Option<String>,
 }
 
 /// Destination of the line for each message.

@@ -137,6 +137,9 @@ pub enum ConfigError {
     /// An invalid name for Authentication-Results fields.
     #[error("{key} = {text:?}: write a host name")]
     AuthservId { key: &'static str, text: String },
+    /// An owner without a name.
+    #[error("addresses: owner = {0:?}: write a name")]
+    Owner(String),
     /// A price of 0 for the user's own stamps.
     #[error("sender: value = 0: a stamp has at least one credit")]
     NoCredits,
@@ -284,12 +287,18 @@ impl Config {
         };
         let mut mailboxes = Vec::with_capacity(file.addresses.len());
         for entry in file.addresses {
-            let (text, price) = match entry {
-                AddressEntry::Plain(address) => (address, file.price),
-                AddressEntry::Priced(entry) => (entry.address, entry.price),
+            let (text, price, owner) = match entry {
+                AddressEntry::Plain(address) => (address, None, None),
+                AddressEntry::Priced(entry) => (entry.address, entry.price, entry.owner),
             };
+            if let Some(text) =
+                owner.as_ref().filter(|name| name.trim().is_empty() || name.chars().any(char::is_control))
+            {
+                return Err(ConfigError::Owner(text.clone()));
+            }
             let text = expand("addresses", text)?;
-            mailboxes.push(Mailbox { pattern: pattern("addresses", &text)?, price });
+            let price = price.unwrap_or(file.price);
+            mailboxes.push(Mailbox { pattern: pattern("addresses", &text)?, price, owner });
         }
         let mut allow = Vec::with_capacity(file.allow.len());
         for name in file.allow {
@@ -449,7 +458,8 @@ mod tests {
                 "addresses = [\n  \"a@x.example\",\n  { address = \"b@x.example\", prize = 5 },\n]",
                 "line 3, column 30: unknown key \"prize\"; did you mean \"price\"?",
             ),
-            ("addresses = [{ address = \"b@x.example\" }]", "line 1, column 14: missing field `price`"),
+            ("addresses = [{ price = 5 }]", "line 1, column 14: missing field `address`"),
+            ("addresses = [{ address = \"b@x.example\", owner = \" \" }]", "owner = \" \": write a name"),
             (
                 "addresses = [5]",
                 "line 1, column 14: invalid type: integer `5`, expected an address in quotes, or { address",

@@ -8,21 +8,19 @@
 use super::judge::Engine;
 use crate::context::error::Deferral;
 use crate::grant::{Grant, GrantKind, StampStatus};
+use crate::message::fingerprint::KnownMessage;
 use crate::message::parse::Message;
 use crate::stamp::extract::{STAMP_FIELD, locate};
 use crate::stamp::serial::Serial;
 use crate::store::Store;
 use crate::time::UnixTime;
 
-/// The first 16 bytes of a message's fingerprint.
-pub type MessageName = [u8; 16];
-
 /// A stamp on a message, with its status before and after the feedback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusChange {
     pub vendor: String,
     pub serial: Serial,
-    pub message: MessageName,
+    pub message: KnownMessage,
     pub before: StampStatus,
     pub after: StampStatus,
 }
@@ -71,7 +69,7 @@ impl Engine {
                 _ => before.clone(),
             };
             let before = log.update_status(&vendor, &serial, &mut |before| change(before))?;
-            done.push(StatusChange { after: change(&before), before, vendor, serial, message: [0; 16] });
+            done.push(StatusChange { after: change(&before), before, vendor, serial, message: [0; 16].into() });
         }
         Ok(done)
     }
@@ -87,7 +85,7 @@ impl Engine {
             let mut received = None;
             for asked in &trace.asked {
                 if log.received(asked)? {
-                    received = asked.fingerprint.0.first_chunk().copied();
+                    received = Some(asked.message);
                 }
             }
             let Some(message) = received else { continue };

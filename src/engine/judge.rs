@@ -258,7 +258,9 @@ impl Engine {
             let spend = SpendRequest { terms: Terms::LookUp, ..spend.clone() };
             let answer = if marking == Mode::Spend { log.spend(&spend)? } else { log.would_spend(&spend)? };
             return Ok(match answer {
-                SpendResult::Redelivery { .. } | SpendResult::DoubleSpend { .. } => SpendResult::Fresh,
+                SpendResult::Redelivery { .. } | SpendResult::DoubleSpend { .. } | SpendResult::OtherOwner => {
+                    SpendResult::Fresh
+                }
                 other => other,
             });
         }

@@ -47,7 +47,7 @@ fn stamp(key: &SecretKey) -> Result<String, Box<dyn std::error::Error>> {
 
 fn judge(text: &str, keys: &OneKey, log: &Memory) -> Result<Reason, String> {
     let pattern = Pattern::parse("self@self-test.invalid").map_err(|error| error.to_string())?;
-    let mailboxes = [Mailbox { pattern, price: 1 }];
+    let mailboxes = [Mailbox { pattern, price: 1, owner: None }];
     let policy = Policy::default();
     let facts = Facts { now: NOW, mailboxes: &mailboxes, policy: &policy, keys };
     let message = Message::parse(text.as_bytes());

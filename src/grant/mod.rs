@@ -8,6 +8,7 @@ mod status;
 
 pub use status::{Answer, Means, Presentation, Refusals, StampStatus};
 
+use crate::message::fingerprint::KnownMessage;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -52,11 +53,11 @@ pub struct Grant {
     /// The number of messages it is good for, if limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<u32>,
-    /// The messages that it was used for: the first 16 bytes of each fingerprint.
+    /// The messages that it was used for.
     /// A message that comes again is one use. A limited grant keeps all of them. Any other keeps the last
     /// [`Grant::REMEMBERED`], by which a received message is recognized.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "serde_hex::list")]
-    pub used_for: Vec<[u8; 16]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used_for: Vec<KnownMessage>,
     /// The user's note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -84,12 +85,18 @@ impl Grant {
         self.until.is_none_or(|until| now.0 <= until)
     }
 
+    /// Whether this message used the grant.
+    #[must_use]
+    pub fn knows(&self, message: &KnownMessage) -> bool {
+        self.used_for.iter().any(|known| known.recognises(message))
+    }
+
     /// Whether the grant covers this message at `now`; if so, the grant after that use, where it changes.
-    fn covers(&self, now: UnixTime, message: [u8; 16]) -> Option<Option<Self>> {
+    fn covers(&self, now: UnixTime, message: KnownMessage) -> Option<Option<Self>> {
         if !self.in_time(now) {
             return None;
         }
-        if self.used_for.contains(&message) {
+        if self.knows(&message) {
             return Some(None);
         }
         self.active(now).then(|| {
@@ -114,26 +121,26 @@ mod tests {
         let grant = Grant { until: Some(10), ..open };
         assert!(grant.active(UnixTime(10)));
         assert!(!grant.active(UnixTime(11)));
-        assert_eq!(grant.covers(UnixTime(11), [1; 16]), None);
+        assert_eq!(grant.covers(UnixTime(11), KnownMessage::from([1; 16])), None);
     }
 
     #[test]
     fn a_limited_grant_counts_messages_and_not_deliveries() {
         let grant = Grant { uses: Some(1), ..Grant::new(GrantKind::MultiUse, UnixTime(0)) };
-        let used = grant.covers(UnixTime(1), [1; 16]).flatten().unwrap();
+        let used = grant.covers(UnixTime(1), KnownMessage::from([1; 16])).flatten().unwrap();
         assert!(!used.active(UnixTime(1)));
-        assert_eq!(used.covers(UnixTime(2), [1; 16]), Some(None));
-        assert_eq!(used.covers(UnixTime(2), [2; 16]), None);
+        assert_eq!(used.covers(UnixTime(2), KnownMessage::from([1; 16])), Some(None));
+        assert_eq!(used.covers(UnixTime(2), KnownMessage::from([2; 16])), None);
     }
 
     #[test]
     fn a_grant_without_limit_keeps_its_last_messages_in_mind() {
         let mut grant = Grant::new(GrantKind::MultiUse, UnixTime(0));
         for message in 0..=u8::try_from(Grant::REMEMBERED).unwrap() {
-            grant = grant.covers(UnixTime(1), [message; 16]).flatten().unwrap();
+            grant = grant.covers(UnixTime(1), [message; 16].into()).flatten().unwrap();
         }
         assert_eq!(grant.used_for.len(), Grant::REMEMBERED);
-        assert_eq!((grant.used_for.first(), grant.used_for.last()), (Some(&[1; 16]), Some(&[100; 16])));
+        assert_eq!((grant.used_for.first(), grant.used_for.last()), (Some(&[1; 16].into()), Some(&[100; 16].into())));
         assert!(grant.active(UnixTime(1)));
     }
 

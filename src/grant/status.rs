@@ -1,6 +1,7 @@
 //! Status of one stamp: the user's grant and revocation, and what follows when the stamp is presented again. Pure.
 
-use super::{Grant, GrantKind, serde_hex};
+use super::{Grant, GrantKind};
+use crate::message::fingerprint::KnownMessage;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
@@ -40,17 +41,15 @@ pub struct Refusals {
     /// The sender, as the From field says; encoded for printing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// The first 16 bytes of its fingerprint.
-    #[serde(with = "serde_hex::one")]
-    pub message: [u8; 16],
+    /// The last one.
+    pub message: KnownMessage,
 }
 
 /// The presentation of a stamp on a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Presentation<'a> {
     pub now: UnixTime,
-    /// The first 16 bytes of the message's fingerprint.
-    pub message: [u8; 16],
+    pub message: KnownMessage,
     /// The sender, as the From field says; encoded for printing.
     pub from: Option<&'a str>,
 }
@@ -106,7 +105,7 @@ impl StampStatus {
 
     fn refusing(&self, presented: &Presentation<'_>) -> Option<Self> {
         let before = self.refused.as_ref();
-        if before.is_some_and(|before| before.message == presented.message) {
+        if before.is_some_and(|before| before.message.recognises(&presented.message)) {
             return None;
         }
         let times = before.map_or(0, |before| before.times).saturating_add(1);
@@ -123,7 +122,7 @@ mod tests {
     const NOW: UnixTime = UnixTime(100);
 
     fn presented(message: u8) -> Presentation<'static> {
-        Presentation { now: NOW, message: [message; 16], from: Some("eve@y.example") }
+        Presentation { now: NOW, message: [message; 16].into(), from: Some("eve@y.example") }
     }
 
     #[test]

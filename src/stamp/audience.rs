@@ -54,6 +54,15 @@ impl Audience {
         Self::Hashed { salt, digest: digest(&salt, address) }
     }
 
+    /// Returns the recipient, unless it is hashed.
+    #[must_use]
+    pub fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Plain(address) => Some(address),
+            Self::Hashed { .. } => None,
+        }
+    }
+
     /// Whether this address is the recipient.
     /// Local parts compare without case, as they are hashed.
     #[must_use]

@@ -10,9 +10,10 @@
 
 use super::error::StoreError;
 use crate::grant::{Answer, Presentation, StampStatus};
-use crate::message::fingerprint::Fingerprint;
+use crate::message::fingerprint::KnownMessage;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
+use crate::verdict::owner::Owner;
 use crate::verdict::spend::{SpendRequest, SpendResult, Terms};
 use sha2::{Digest, Sha256};
 
@@ -31,8 +32,10 @@ pub(super) type SpendKey = [u8; 20];
 /// What a used row holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// The first 16 bytes of the message's fingerprint.
-    pub(super) fingerprint: [u8; 16],
+    /// The message that the stamp was spent on.
+    pub(super) message: KnownMessage,
+    /// For whom. It is never a part of the key: a stamp is spent once for all owners.
+    pub(super) owner: Owner,
     /// When the stamp was spent, in seconds since 1970. A time after 2106 or before 1970 counts as that limit.
     pub(super) first_seen: u32,
     /// Redeliveries of the message so far.
@@ -66,8 +69,7 @@ pub(super) struct State {
 /// Applies the rule.
 pub(super) fn decide(ask: &SpendRequest, known: &State) -> Result<Decision, StoreError> {
     let answer_only = |answer| Ok(Decision { answer, write: None });
-    let fingerprint = truncated_hash(&ask.fingerprint);
-    let presented = Presentation { now: ask.now, message: fingerprint, from: ask.from.as_deref() };
+    let presented = Presentation { now: ask.now, message: ask.message, from: ask.from.as_deref() };
     let (answer, after) = known.standing.answer(&presented);
     let write = after.map(Write::Standing);
     match answer {
@@ -79,7 +81,11 @@ pub(super) fn decide(ask: &SpendRequest, known: &State) -> Result<Decision, Stor
         let first_seen = UnixTime(i64::from(entry.first_seen));
         // A clock that was set back makes the difference negative. That counts as in time: the message is the same.
         let in_time = ask.now.since(first_seen) <= ask.redelivery.within && entry.times < ask.redelivery.times;
-        if entry.fingerprint != fingerprint || !in_time {
+        let same = entry.message.recognises(&ask.message);
+        if same && entry.owner != ask.owner {
+            return answer_only(SpendResult::OtherOwner);
+        }
+        if !same || !in_time {
             return answer_only(SpendResult::DoubleSpend { first_seen });
         }
         let times = entry.times.saturating_add(1);
@@ -101,7 +107,7 @@ pub(super) fn decide(ask: &SpendRequest, known: &State) -> Result<Decision, Stor
             let first_seen = u32::try_from(ask.now.0.max(0)).unwrap_or(u32::MAX);
             Ok(Decision {
                 answer: SpendResult::Fresh,
-                write: Some(Write::Use(Entry { fingerprint, first_seen, times: 0 })),
+                write: Some(Write::Use(Entry { message: ask.message, owner: ask.owner, first_seen, times: 0 })),
             })
         }
     }
@@ -109,9 +115,8 @@ pub(super) fn decide(ask: &SpendRequest, known: &State) -> Result<Decision, Stor
 
 /// Whether the stamp was accepted on this message.
 pub(super) fn received(ask: &SpendRequest, known: &State) -> bool {
-    let message = truncated_hash(&ask.fingerprint);
-    let spent = known.entry.is_some_and(|entry| entry.fingerprint == message);
-    spent || known.standing.grant.as_ref().is_some_and(|grant| grant.used_for.contains(&message))
+    let spent = known.entry.is_some_and(|entry| entry.message.recognises(&ask.message));
+    spent || known.standing.grant.as_ref().is_some_and(|grant| grant.knows(&ask.message))
 }
 
 /// Returns the id of a stamp.
@@ -163,31 +168,62 @@ pub(super) fn oldest_kept_bucket(now: UnixTime, grace: i64) -> u32 {
     u32::try_from(ended).unwrap_or(NEVER)
 }
 
-/// Returns the part of a fingerprint that is stored.
-pub(super) fn truncated_hash(fingerprint: &Fingerprint) -> [u8; 16] {
-    first_half(&fingerprint.0)
-}
-
 fn first_half(whole: &[u8; 32]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&whole[..16]);
     half
 }
 
-impl Entry {
-    /// Encodes a row: fingerprint, first seen (big endian), redeliveries.
-    pub(super) fn to_bytes(self) -> [u8; 21] {
-        let mut bytes = [0; 21];
-        bytes[..16].copy_from_slice(&self.fingerprint);
-        bytes[16..20].copy_from_slice(&self.first_seen.to_be_bytes());
-        bytes[20] = self.times;
-        bytes
+/// A used row, encoded: at most 45 bytes.
+pub(super) struct Row {
+    bytes: [u8; 45],
+    length: usize,
+}
+
+impl Row {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 
-    /// Decodes a row.
-    pub(super) fn from_bytes(bytes: &[u8; 21]) -> Self {
-        let [fingerprint @ .., a, b, c, d, times] = *bytes;
-        Self { fingerprint, first_seen: u32::from_be_bytes([a, b, c, d]), times }
+    fn put(&mut self, part: &[u8]) {
+        self.bytes[self.length..self.length + part.len()].copy_from_slice(part);
+        self.length += part.len();
+    }
+}
+
+impl Entry {
+    /// Encodes a row: message (16 bytes), first seen (big endian), redeliveries; then the owner (8 bytes), unless it is
+    /// the default; then the message with broken lines (16 bytes), if it has long ones. The length tells which.
+    pub(super) fn to_row(self) -> Row {
+        let mut row = Row { bytes: [0; 45], length: 0 };
+        row.put(&self.message.whole);
+        row.put(&self.first_seen.to_be_bytes());
+        row.put(&[self.times]);
+        if !self.owner.is_default() {
+            row.put(&self.owner.0);
+        }
+        if let Some(broken) = &self.message.broken {
+            row.put(broken);
+        }
+        row
+    }
+
+    /// Decodes a row; `None` for a length that no row has.
+    pub(super) fn from_row(bytes: &[u8]) -> Option<Self> {
+        let (whole, rest) = bytes.split_first_chunk()?;
+        let (first_seen, rest) = rest.split_first_chunk()?;
+        let (&times, rest) = rest.split_first()?;
+        let (owner, broken) = match rest.len() {
+            0 | 16 => (Owner::default(), rest),
+            8 | 24 => (Owner(*rest.first_chunk()?), &rest[8..]),
+            _ => return None,
+        };
+        Some(Self {
+            message: KnownMessage { whole: *whole, broken: broken.first_chunk().copied() },
+            owner,
+            first_seen: u32::from_be_bytes(*first_seen),
+            times,
+        })
     }
 }
 
@@ -197,9 +233,19 @@ mod tests {
 
     #[test]
     fn a_row_reads_back_as_it_was_written() {
-        let entry = Entry { fingerprint: [7; 16], first_seen: 0x0102_0304, times: 9 };
-        assert_eq!(Entry::from_bytes(&entry.to_bytes()), entry);
-        assert_eq!(entry.to_bytes()[16..], [1, 2, 3, 4, 9]);
+        for (owner, broken, length) in [
+            (Owner::default(), None, 21),
+            (Owner([5; 8]), None, 29),
+            (Owner::default(), Some([6; 16]), 37),
+            (Owner([5; 8]), Some([6; 16]), 45),
+        ] {
+            let message = KnownMessage { whole: [7; 16], broken };
+            let entry = Entry { message, owner, first_seen: 0x0102_0304, times: 9 };
+            let row = entry.to_row();
+            assert_eq!(Entry::from_row(row.as_bytes()), Some(entry));
+            assert_eq!((row.as_bytes().len(), &row.as_bytes()[16..21]), (length, [1, 2, 3, 4, 9].as_slice()));
+        }
+        assert!([0, 20, 22, 30, 46].iter().all(|length| Entry::from_row(&vec![1; *length]).is_none()));
     }
 
     #[test]

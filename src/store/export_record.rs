@@ -5,7 +5,9 @@ use super::contacts::Contact;
 use super::decide::{Entry, StampId};
 use super::reply_log::{self, Reply, ReplyKind};
 use crate::grant::{StampStatus, serde_hex};
+use crate::message::fingerprint::KnownMessage;
 use crate::stamp::serial::Serial;
+use crate::verdict::owner::Owner;
 use serde::{Deserialize, Serialize};
 
 /// One row of a store.
@@ -24,9 +26,12 @@ pub enum ExportRecord {
         /// The first 16 bytes of SHA-256 over vendor and serial, in hexadecimal.
         #[serde(with = "serde_hex::one")]
         stamp: [u8; 16],
-        /// The first 16 bytes of the message's fingerprint, in hexadecimal.
-        #[serde(with = "serde_hex::one")]
-        fingerprint: [u8; 16],
+        /// The first 16 bytes of the message's fingerprint, in hexadecimal; after a slash those of the message with
+        /// broken lines, if it has long ones.
+        fingerprint: KnownMessage,
+        /// The owner, in hexadecimal, unless it is the default.
+        #[serde(default, skip_serializing_if = "Owner::is_default")]
+        owner: Owner,
         /// When it was spent, in seconds since 1970.
         first_seen: u32,
         /// Redeliveries of the message.
@@ -82,8 +87,8 @@ fn is_zero(number: &u32) -> bool {
 
 impl ExportRecord {
     pub(super) fn used(hour: u32, stamp: StampId, entry: Entry) -> Self {
-        let Entry { fingerprint, first_seen, times } = entry;
-        Self::Used { hour, stamp, fingerprint, first_seen, times }
+        let Entry { message: fingerprint, owner, first_seen, times } = entry;
+        Self::Used { hour, stamp, fingerprint, owner, first_seen, times }
     }
 
     pub(super) fn contact(address: String, contact: Contact) -> Self {
@@ -101,7 +106,7 @@ impl ExportRecord {
 pub(super) fn merge_used(known: Option<Entry>, new: Entry) -> Entry {
     match known {
         None => new,
-        Some(known) if known.fingerprint == new.fingerprint => {
+        Some(known) if known.message == new.message && known.owner == new.owner => {
             Entry { first_seen: known.first_seen.min(new.first_seen), times: known.times.max(new.times), ..known }
         }
         Some(known) if new.first_seen < known.first_seen => new,
@@ -144,14 +149,24 @@ mod tests {
     use super::*;
     use crate::grant::Means;
 
+    fn entry(message: u8, first_seen: u32, times: u8) -> Entry {
+        Entry { message: [message; 16].into(), owner: Owner::default(), first_seen, times }
+    }
+
     #[test]
     fn a_row_is_one_line_of_json_and_reads_back() {
-        let row = ExportRecord::used(495_123, [0xab; 16], Entry { fingerprint: [1; 16], first_seen: 7, times: 2 });
+        let row = ExportRecord::used(495_123, [0xab; 16], entry(1, 7, 2));
         let line = serde_json::to_string(&row).unwrap();
         assert_eq!(
             line,
             r#"{"row":"used","hour":495123,"stamp":"abababababababababababababababab","fingerprint":"01010101010101010101010101010101","first_seen":7,"times":2}"#
         );
+        assert_eq!(serde_json::from_str::<ExportRecord>(&line).unwrap(), row);
+        let message = KnownMessage { whole: [1; 16], broken: Some([2; 16]) };
+        let row = ExportRecord::used(1, [3; 16], Entry { message, owner: Owner([4; 8]), ..entry(1, 7, 2) });
+        let line = serde_json::to_string(&row).unwrap();
+        let (whole, broken) = ("01".repeat(16), "02".repeat(16));
+        assert!(line.contains(&format!(r#""fingerprint":"{whole}/{broken}","owner":"0404040404040404""#)), "{line}");
         assert_eq!(serde_json::from_str::<ExportRecord>(&line).unwrap(), row);
         let standing = ExportRecord::Standing {
             vendor: "stamps.example".into(),
@@ -167,6 +182,7 @@ mod tests {
     fn a_row_that_is_not_ours_is_refused() {
         for line in [
             r#"{"row":"used","hour":1,"stamp":"ab","fingerprint":"01010101010101010101010101010101","first_seen":7,"times":2}"#,
+            r#"{"row":"used","hour":1,"stamp":"abababababababababababababababab","fingerprint":"0101/02","first_seen":7,"times":2}"#,
             r#"{"row":"purged-through","hour":-1}"#,
             r#"{"row":"purged-through","hour":1,"more":2}"#,
             r#"{"row":"standing","vendor":"v","serial":"a b","standing":{}}"#,
@@ -178,8 +194,8 @@ mod tests {
 
     #[test]
     fn of_two_rows_the_earlier_use_stays() {
-        let early = Entry { fingerprint: [1; 16], first_seen: 5, times: 1 };
-        let late = Entry { fingerprint: [2; 16], first_seen: 9, times: 7 };
+        let early = entry(1, 5, 1);
+        let late = entry(2, 9, 7);
         assert_eq!(merge_used(Some(early), late), early);
         assert_eq!(merge_used(Some(late), early), early);
         assert_eq!(merge_used(Some(early), Entry { times: 4, ..early }).times, 4);

@@ -276,10 +276,10 @@ impl Store for Memory {
                     ledger.mark = before.max(Some(hour));
                     ledger.mark != before
                 }
-                ExportRecord::Used { hour, stamp, fingerprint, first_seen, times } => {
+                ExportRecord::Used { hour, stamp, fingerprint: message, owner, first_seen, times } => {
                     let key = decide::encode_key(hour, &stamp);
                     let before = ledger.used.get(&key).copied();
-                    let after = merge_used(before, Entry { fingerprint, first_seen, times });
+                    let after = merge_used(before, Entry { message, owner, first_seen, times });
                     ledger.used.insert(key, after);
                     before != Some(after)
                 }

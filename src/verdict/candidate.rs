@@ -4,10 +4,11 @@
 
 use super::facts::{Envelope, Facts, KeyFact, KeyStatus, Mailbox, VendorKey};
 use super::finding::Finding;
+use super::owner::Owner;
 use super::reason::Reason;
 use super::spend::{SpendRequest, Terms};
 use crate::message::address::{Address, addresses};
-use crate::message::fingerprint::Fingerprint;
+use crate::message::fingerprint::{Fingerprint, KnownMessage};
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::stamp::audience::Audience;
@@ -38,16 +39,31 @@ pub(super) struct Candidate<'a> {
     envelope: &'a Envelope,
     facts: &'a Facts<'a>,
     /// Computed once, and only if a stamp needs it: it reads the whole body.
-    fingerprint: OnceCell<Fingerprint>,
+    known: OnceCell<KnownMessage>,
 }
 
 impl<'a> Candidate<'a> {
     pub(super) fn new(message: &'a Message<'a>, envelope: &'a Envelope, facts: &'a Facts<'a>) -> Self {
-        Self { message, envelope, facts, fingerprint: OnceCell::new() }
+        Self { message, envelope, facts, known: OnceCell::new() }
     }
 
-    fn fingerprint(&self) -> Fingerprint {
-        *self.fingerprint.get_or_init(|| Fingerprint::of(self.message))
+    fn known(&self) -> KnownMessage {
+        *self.known.get_or_init(|| KnownMessage::of(self.message))
+    }
+
+    /// Returns the user's mailbox of this address.
+    fn mine(&self, address: &Address) -> Option<&'a Mailbox> {
+        self.facts.mailboxes.iter().find(|mailbox| mailbox.pattern.matches(address))
+    }
+
+    /// Returns the owner for whom the message is delivered: of the envelope's recipient, or else of the mailbox that the
+    /// stamp names.
+    fn owner(&self, stamp: &Stamp) -> Owner {
+        match &self.envelope.recipient {
+            Some(recipient) => self.mine(recipient).map(|mailbox| mailbox.owner_of(Some(recipient))),
+            None => mailbox_named(stamp, self).map(|(mailbox, address)| mailbox.owner_of(address.as_ref())),
+        }
+        .unwrap_or_default()
     }
 }
 
@@ -179,10 +195,14 @@ fn proven(
     counts: impl Fn(&Proof) -> bool,
 ) -> Result<Proof, Reason> {
     let mut missing = Reason::NoHolderProof;
+    let fingerprint = OnceCell::new();
     for field in case.message.fields().filter(|field| field.name_is("Digital-Stamp-Use")).take(8) {
         missing = Reason::BadHolderProof;
         let Ok(used) = Token::parse(&without_white_space(&field.decoded())) else { continue };
-        let Ok(proof) = Proof::verify(&used, stamp, &case.fingerprint(), holder) else { continue };
+        let Ok(proof) = Proof::verify(&used, stamp, fingerprint.get_or_init(|| Fingerprint::of(case.message)), holder)
+        else {
+            continue;
+        };
         if counts(&proof) {
             return Ok(proof);
         }
@@ -192,33 +212,34 @@ fn proven(
 
 /// Checks that an authentic stamp is good for this mailbox at this time.
 fn applies(stamp: &Stamp, case: &Candidate<'_>) -> Result<(), Reason> {
-    let mailbox = mailbox_named(stamp, case).ok_or(Reason::NotForMe)?;
+    let (mailbox, _) = mailbox_named(stamp, case).ok_or(Reason::NotForMe)?;
     window(stamp, case.facts)?;
     if stamp.value < mailbox.price { Err(Reason::BelowPrice) } else { Ok(()) }
 }
 
-/// Returns the user's mailbox that the stamp names.
+/// Returns the user's mailbox that the stamp names, and the address, where one is known.
 /// A stamp in clear text is compared. A hash can only be tried against addresses: those that the user wrote out, and
 /// those of the user's that the message and its envelope name. (A forged To adds nothing: it must be the user's, and
 /// the hash must be of it.)
-fn mailbox_named<'a>(stamp: &Stamp, case: &'a Candidate<'_>) -> Option<&'a Mailbox> {
-    let mailboxes = case.facts.mailboxes;
-    let mine = |address: &Address| mailboxes.iter().find(|mailbox| mailbox.pattern.matches(address));
+fn mailbox_named<'a>(stamp: &Stamp, case: &Candidate<'a>) -> Option<(&'a Mailbox, Option<Address>)> {
     let audience = &stamp.audience;
     // An address in clear text must be spelled as the user's: their host may heed case, and a hash cannot.
     let hashed = matches!(audience, Audience::Hashed { .. });
     if let Some(recipient) = &case.envelope.recipient {
-        return mine(recipient)
+        let mailbox = case
+            .mine(recipient)
             .filter(|mailbox| audience.names(recipient) && (hashed || audience.overlaps(&mailbox.pattern)));
+        return mailbox.map(|mailbox| (mailbox, Some(recipient.clone())));
     }
-    mailboxes.iter().find(|mailbox| audience.overlaps(&mailbox.pattern)).or_else(|| {
-        if !hashed {
-            return None;
-        }
-        let fields = case.message.fields().filter(|field| ADDRESSED.iter().any(|name| field.name_is(name)));
-        let named = fields.take(16).flat_map(|field| addresses(&field.unfolded()));
-        named.filter(|address| audience.names(address)).find_map(|address| mine(&address))
-    })
+    if let Some(mailbox) = case.facts.mailboxes.iter().find(|mailbox| audience.overlaps(&mailbox.pattern)) {
+        return Some((mailbox, audience.address().cloned()));
+    }
+    if !hashed {
+        return None;
+    }
+    let fields = case.message.fields().filter(|field| ADDRESSED.iter().any(|name| field.name_is(name)));
+    let named = fields.take(16).flat_map(|field| addresses(&field.unfolded()));
+    named.filter(|address| audience.names(address)).find_map(|address| Some((case.mine(&address)?, Some(address))))
 }
 
 /// Fields that may name a recipient's own address.
@@ -252,7 +273,8 @@ impl Authentic {
             vendor: self.vendor,
             serial: self.claims.serial.clone(),
             expires: self.claims.expires,
-            fingerprint: case.fingerprint(),
+            message: case.known(),
+            owner: case.owner(&self.claims),
             from: case
                 .message
                 .authors()

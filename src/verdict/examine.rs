@@ -97,6 +97,7 @@ impl Claim {
             (SpendResult::Revoked { .. }, _) => finding.reason = Some(Reason::ByRecipient),
             (SpendResult::Granted(GrantKind::Return), _) => finding.reason = Some(Reason::Return),
             (SpendResult::Granted(GrantKind::MultiUse), _) => finding.reason = Some(Reason::MultiUse),
+            (SpendResult::OtherOwner, _) => finding.reason = Some(Reason::NotForMe),
             (SpendResult::Redelivery { .. }, _) => finding.reason = Some(Reason::Again),
             (SpendResult::Fresh, Terms::Spend) => finding.reason = Some(self.question.accepted),
             (SpendResult::DoubleSpend { .. }, Terms::Spend) => finding.reason = Some(Reason::Used),

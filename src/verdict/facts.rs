@@ -1,6 +1,7 @@
 //! Facts of a judgement: the user's addresses and prices, the policy, the trusted keys. All are passed in as values;
 //! the adapters fetch them.
 
+use super::owner::Owner;
 use super::spend::Redelivery;
 use crate::message::address::{Address, Pattern};
 use crate::stamp::serial::Serial;
@@ -37,6 +38,21 @@ pub struct Mailbox {
     pub pattern: Pattern,
     /// The least value of a stamp, in credits.
     pub price: u64,
+    /// The person whose address it is, if the configuration names one.
+    pub owner: Option<String>,
+}
+
+impl Mailbox {
+    /// Returns the owner of `address`, which the mailbox matches. Without a name, all addresses that are written out, and
+    /// `name+*@domain`, have one owner, and each address under `*@domain` or `/…/` is an owner of its own.
+    #[must_use]
+    pub fn owner_of(&self, address: Option<&Address>) -> Owner {
+        match (&self.owner, address) {
+            (Some(name), _) => Owner::named(name),
+            (None, Some(address)) if self.pattern.covers_many() => Owner::of_address(&self.pattern.spelling(address)),
+            _ => Owner::default(),
+        }
+    }
 }
 
 /// The user's policy. The defaults are those of the manual.

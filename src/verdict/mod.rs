@@ -13,6 +13,7 @@ pub mod class;
 pub mod examine;
 pub mod facts;
 pub mod finding;
+pub mod owner;
 pub mod reason;
 pub mod spend;
 #[cfg(test)]

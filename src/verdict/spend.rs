@@ -1,7 +1,8 @@
 //! Requests to a used log, and its answers. The store implements the log.
 
+use super::owner::Owner;
 use crate::grant::GrantKind;
-use crate::message::fingerprint::Fingerprint;
+use crate::message::fingerprint::KnownMessage;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,10 @@ pub struct SpendRequest {
     /// The end of its window; `None` for a stamp that never ends.
     pub expires: Option<UnixTime>,
     /// The message that carries it.
-    pub fingerprint: Fingerprint,
+    pub message: KnownMessage,
+    /// Whose mail it is, of all who share the log. A stamp is spent once, for all of them.
+    #[serde(default, skip_serializing_if = "Owner::is_default")]
+    pub owner: Owner,
     /// The sender, as the From field says; encoded for printing. It decides nothing.
     pub from: Option<String>,
     /// The current time.
@@ -77,6 +81,8 @@ pub enum SpendResult {
         /// When it was spent.
         first_seen: UnixTime,
     },
+    /// Spent on this same message before, by a delivery to another owner.
+    OtherOwner,
     /// The window is over, and the log no longer knows whether it was spent. It is not spent now.
     Ended,
 }

@@ -69,7 +69,7 @@ fn message(stamps: &[&Token]) -> String {
 /// Judges `text` when the log answers `answers` of (serial, terms).
 /// Returns the verdict and the serials asked for.
 fn judge(text: &str, answers: impl Fn(&str, Terms) -> SpendResult) -> (Verdict, Vec<String>) {
-    let mailboxes = [Mailbox { pattern: Pattern::parse(ME).unwrap(), price: 1 }];
+    let mailboxes = [Mailbox { pattern: Pattern::parse(ME).unwrap(), price: 1, owner: None }];
     let policy = Policy::default();
     let facts = Facts { now: NOW, mailboxes: &mailboxes, policy: &policy, keys: &Keys };
     let mut step = examine(&Message::parse(text.as_bytes()), &Envelope::default(), &facts);
@@ -228,7 +228,15 @@ fn whatever_the_log_answers_nothing_is_first_class_without_its_word() {
     // Promise 4: an acceptance needs a fresh serial under Spend, the same message, or a grant.
     let text = message(&[&not_mine("a"), &good("b"), &good("c")]);
     let granted = SpendResult::Granted(GrantKind::Return);
-    let answers = [SpendResult::Fresh, DOUBLE, AGAIN, granted, SpendResult::Revoked { since: NOW }, SpendResult::Ended];
+    let answers = [
+        SpendResult::Fresh,
+        DOUBLE,
+        AGAIN,
+        granted,
+        SpendResult::Revoked { since: NOW },
+        SpendResult::Ended,
+        SpendResult::OtherOwner,
+    ];
     for a in answers {
         for b in answers {
             for c in answers {
@@ -241,7 +249,10 @@ fn whatever_the_log_answers_nothing_is_first_class_without_its_word() {
                 let accepting = asked.iter().any(|serial| match of(serial) {
                     SpendResult::Fresh => serial != "a",
                     SpendResult::Redelivery { .. } | SpendResult::Granted(_) => true,
-                    SpendResult::DoubleSpend { .. } | SpendResult::Revoked { .. } | SpendResult::Ended => false,
+                    SpendResult::DoubleSpend { .. }
+                    | SpendResult::OtherOwner
+                    | SpendResult::Revoked { .. }
+                    | SpendResult::Ended => false,
                 });
                 assert_eq!(verdict.class() == Class::FirstClass, accepting, "{a:?} {b:?} {c:?}");
             }

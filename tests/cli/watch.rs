@@ -3,12 +3,13 @@
 
 use crate::support::programs::{eventually, eventually_or, stop};
 use crate::support::{ALICE, Home, letter, stamped};
-use mailstamp::message::fingerprint::Fingerprint;
+use mailstamp::message::fingerprint::KnownMessage;
 use mailstamp::message::parse::Message;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::store::UsedLog;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::time::UnixTime;
+use mailstamp::verdict::owner::Owner;
 use mailstamp::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use rustix::process::Pid;
 use std::fs;
@@ -343,7 +344,8 @@ fn receive_many(mailbox: &Mailbox, many: usize) -> Vec<PathBuf> {
             vendor: "stamps.example".to_owned(),
             serial: Serial::new(&serial).unwrap(),
             expires: Some(expires),
-            fingerprint: Fingerprint::of(&Message::parse(&message)),
+            message: KnownMessage::of(&Message::parse(&message)),
+            owner: Owner::default(),
             from: None,
             now,
             redelivery: Redelivery::EVER,

@@ -266,9 +266,9 @@ fn configuration_keys_are_those_of_the_manual() {
     }
     let documented: BTreeSet<String> = documented_keys().into_iter().map(|(key, _)| key).collect();
     assert_eq!(documented, known);
-    assert_eq!(members("PricedAddress"), ["address", "price"]);
+    assert_eq!(members("PricedAddress"), ["address", "price", "owner"]);
     assert_eq!(members("PreferenceTable"), ["recipients", "vendors", "value"]);
-    assert!(CONFIG_PAGE.contains(r#"{ address = \(dqpattern\(dq, price = 5 }"#));
+    assert!(CONFIG_PAGE.contains(r#"{ address = \(dqpattern\(dq, price = 5, owner = \(dqname\(dq }"#));
 
     let shown = Home::new().run(["config", "show", "--json"], b"").exits(0).text();
     let shown: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&shown).unwrap();

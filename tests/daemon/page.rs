@@ -8,7 +8,6 @@ use mailstamp::engine::remote::protocol::{FileSet, JudgeRequest, JudgeResponse, 
 use mailstamp::engine::result_header::HeaderContext;
 use mailstamp::ipc::connection::Connection;
 use mailstamp::ipc::frame::{self, Frame, HEAD_MAX, Kind, Limits, VERSION};
-use mailstamp::message::fingerprint::Fingerprint;
 use mailstamp::os::unix_socket;
 use mailstamp::policy::action::Action;
 use mailstamp::policy::decision::Decision;
@@ -17,6 +16,7 @@ use mailstamp::stamp::serial::Serial;
 use mailstamp::store::combining::client::ErrorReply;
 use mailstamp::time::UnixTime;
 use mailstamp::verdict::finding::{Finding, Verdict};
+use mailstamp::verdict::owner::Owner;
 use mailstamp::verdict::reason::Reason;
 use mailstamp::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use serde_json::{Value, json};
@@ -101,7 +101,8 @@ fn the_members_are_those_of_the_page() {
         vendor: "v.example".into(),
         serial: Serial::new("s").unwrap(),
         expires: None,
-        fingerprint: Fingerprint([0; 32]),
+        message: [0; 16].into(),
+        owner: Owner([1; 8]),
         from: None,
         now: UnixTime(1),
         redelivery: Redelivery::EVER,

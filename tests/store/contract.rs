@@ -4,12 +4,13 @@ use super::SetStanding;
 use crate::disk::{Disk, Plan, Process};
 use crate::{DAY, NOW, ask, rows};
 use mailstamp::grant::{Grant, GrantKind, StampStatus};
-use mailstamp::message::fingerprint::Fingerprint;
+use mailstamp::message::fingerprint::KnownMessage;
 use mailstamp::store::memory::Memory;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::resident::ResidentLog;
 use mailstamp::store::{ExportRecord, GRACE, Imported, Purged, Store, StoreError};
 use mailstamp::time::UnixTime;
+use mailstamp::verdict::owner::Owner;
 use mailstamp::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -51,15 +52,47 @@ on_every_store! {
         assert_eq!(store.spend(&back).unwrap(), SpendResult::Redelivery { first_seen: NOW, times: 1 });
     }
 
-    fn only_sixteen_bytes_of_the_fingerprint_are_compared(store, _other) {
-        store.spend(&ask(1, 1)).unwrap();
-        let mut bytes = [1; 32];
-        bytes[16] = 0;
-        let tail = SpendRequest { fingerprint: Fingerprint(bytes), ..ask(1, 1) };
-        assert!(matches!(store.spend(&tail).unwrap(), SpendResult::Redelivery { .. }));
-        bytes[15] = 0;
-        let head = SpendRequest { fingerprint: Fingerprint(bytes), ..ask(1, 1) };
-        assert!(matches!(store.spend(&head).unwrap(), SpendResult::DoubleSpend { .. }));
+    fn a_message_is_known_with_its_long_lines_broken_and_not_the_other_way_round(store, _other) {
+        let long = KnownMessage { whole: [1; 16], broken: Some([2; 16]) };
+        let spend = |serial, message| store.spend(&SpendRequest { message, ..ask(serial, 0) }).unwrap();
+        let again = |times| SpendResult::Redelivery { first_seen: NOW, times };
+        assert_eq!(spend(1, long), SpendResult::Fresh);
+        assert_eq!(spend(1, [2; 16].into()), again(1));
+        assert_eq!(spend(1, long), again(2));
+        // Another message that is the same once its lines are broken is another message.
+        let other = KnownMessage { whole: [3; 16], broken: Some([2; 16]) };
+        assert_eq!(spend(1, other), SpendResult::DoubleSpend { first_seen: NOW });
+        assert!(store.received(&SpendRequest { message: [2; 16].into(), ..ask(1, 0) }).unwrap());
+        assert_eq!(spend(2, [2; 16].into()), SpendResult::Fresh);
+        assert_eq!(spend(2, long), SpendResult::DoubleSpend { first_seen: NOW });
+    }
+
+    fn a_limited_grant_counts_a_message_with_broken_lines_once(store, _other) {
+        let grant = Grant { uses: Some(1), ..Grant::new(GrantKind::MultiUse, NOW) };
+        let it = ask(1, 0);
+        let granted = StampStatus { grant: Some(grant), ..StampStatus::default() };
+        store.set_standing(&it.vendor, &it.serial, granted).unwrap();
+        let long = KnownMessage { whole: [1; 16], broken: Some([2; 16]) };
+        for message in [long, [2; 16].into(), long] {
+            let answer = store.spend(&SpendRequest { message, ..it.clone() }).unwrap();
+            assert_eq!(answer, SpendResult::Granted(GrantKind::MultiUse));
+        }
+        assert_eq!(store.spend(&SpendRequest { message: [3; 16].into(), ..it.clone() }).unwrap(), SpendResult::Fresh);
+    }
+
+    fn the_same_message_of_another_owner_is_no_redelivery_and_spends_nothing(store, other) {
+        let of = |owner: u8, message| SpendRequest { owner: Owner([owner; 8]), ..ask(1, message) };
+        let look = |owner, message| SpendRequest { terms: Terms::LookUp, ..of(owner, message) };
+        assert_eq!(store.spend(&of(1, 1)).unwrap(), SpendResult::Fresh);
+        assert_eq!(store.spend(&of(2, 1)).unwrap(), SpendResult::OtherOwner);
+        assert_eq!(store.spend(&look(0, 1)).unwrap(), SpendResult::OtherOwner);
+        // The owner is no part of the key: no owner spends the serial a second time.
+        assert_eq!(store.spend(&of(2, 2)).unwrap(), SpendResult::DoubleSpend { first_seen: NOW });
+        assert_eq!(store.spend(&of(1, 1)).unwrap(), SpendResult::Redelivery { first_seen: NOW, times: 1 });
+        // The owner travels with the row.
+        other.import(&mut rows(store).into_iter()).unwrap();
+        assert_eq!(other.spend(&of(2, 1)).unwrap(), SpendResult::OtherOwner);
+        assert_eq!(rows(other), rows(store));
     }
 
     fn looking_up_never_spends_but_counts_a_message_that_comes_again(store, _other) {
@@ -204,7 +237,8 @@ on_every_store! {
         let mut many = (0..2_600).map(|n: u32| ExportRecord::Used {
             hour: 5,
             stamp: u128::from(n).to_be_bytes(),
-            fingerprint: [0; 16],
+            fingerprint: [0; 16].into(),
+            owner: Owner::default(),
             first_seen: 0,
             times: 0,
         });
@@ -287,7 +321,7 @@ on_every_store! {
         for (serial, (now, expires)) in [(i64::MIN, i64::MAX), (i64::MAX, i64::MAX), (-1, 0), (0, 3_599)].into_iter().enumerate() {
             let it = SpendRequest { now: UnixTime(now), expires: Some(UnixTime(expires)), ..ask(serial as u32, 1) };
             assert_eq!(store.spend(&it).unwrap(), SpendResult::Fresh, "{now}");
-            assert!(!matches!(store.spend(&SpendRequest { fingerprint: Fingerprint([9; 32]), ..it }), Ok(SpendResult::Fresh)));
+            assert!(!matches!(store.spend(&SpendRequest { message: [9; 16].into(), ..it }), Ok(SpendResult::Fresh)));
         }
     }
 

@@ -8,6 +8,7 @@ use mailstamp::grant::StampStatus;
 use mailstamp::store::redb::Redb;
 use mailstamp::store::{ExportRecord, GRACE, GrantStore, Store, StoreError, UsedLog};
 use mailstamp::time::UnixTime;
+use mailstamp::verdict::owner::Owner;
 use mailstamp::verdict::spend::{SpendRequest, SpendResult};
 use rustix::io::Errno;
 
@@ -148,7 +149,8 @@ fn an_import_that_fails_can_be_done_again() {
         (0..1_500u32).map(|n| ExportRecord::Used {
             hour: u32::MAX,
             stamp: u128::from(n).to_be_bytes(),
-            fingerprint: [0; 16],
+            fingerprint: [0; 16].into(),
+            owner: Owner::default(),
             first_seen: 5,
             times: 0,
         })

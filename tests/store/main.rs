@@ -39,10 +39,10 @@ mod size;
 mod staying;
 
 use mailstamp::grant::StampStatus;
-use mailstamp::message::fingerprint::Fingerprint;
 use mailstamp::stamp::serial::Serial;
 use mailstamp::store::{ExportRecord, GrantStore, Store, StoreError};
 use mailstamp::time::UnixTime;
+use mailstamp::verdict::owner::Owner;
 use mailstamp::verdict::spend::{Redelivery, SpendRequest, Terms};
 use std::ops::ControlFlow;
 
@@ -57,7 +57,8 @@ fn ask(serial: u32, message: u8) -> SpendRequest {
         vendor: "stamps.example".into(),
         serial: Serial::new(format!("serial-{serial}")).unwrap(),
         expires: Some(NOW.plus(30 * DAY)),
-        fingerprint: Fingerprint([message; 32]),
+        message: [message; 16].into(),
+        owner: Owner::default(),
         from: None,
         now: NOW,
         redelivery: Redelivery { within: 5 * DAY, times: 20 },

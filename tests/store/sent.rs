@@ -181,54 +181,6 @@ fn a_learning_that_fails_anywhere_is_all_or_nothing() {
     }
 }
 
-/// A log as version 0.1 made them: three tables, format 1.
-fn old_file(path: &std::path::Path) {
-    fs::create_dir(path.parent().unwrap()).unwrap();
-    fs::set_permissions(path.parent().unwrap(), fs::Permissions::from_mode(0o700)).unwrap();
-    let database = Database::create(path).unwrap();
-    let tx = database.begin_write().unwrap();
-    tx.open_table(TableDefinition::<&[u8; 20], &[u8; 21]>::new("used")).unwrap();
-    tx.open_table(TableDefinition::<&[u8; 16], &[u8]>::new("standing")).unwrap();
-    tx.open_table(TableDefinition::<&str, u32>::new("meta")).unwrap().insert("format", 1).unwrap();
-    tx.commit().unwrap();
-    drop(database);
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-/// Promise 8, in both directions.
-#[test]
-fn a_file_of_version_0_1_is_read_and_what_is_written_does_not_hinder_version_0_1() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("state/log");
-    old_file(&path);
-    let store = Redb::new(&path, Options::default());
-    assert_eq!(store.summary().unwrap().format, 1);
-    nothing_known_is_no_error(&store, &store);
-    crate::replies::nothing_known_is_no_error(&store, &store);
-    let tables = || {
-        let database = Database::open(&path).unwrap();
-        let mut names: Vec<_> =
-            database.begin_read().unwrap().list_tables().unwrap().map(|table| table.name().to_owned()).collect();
-        names.sort();
-        names
-    };
-    store.spend(&ask(1, 1)).unwrap();
-    store.release();
-    assert_eq!(tables(), ["meta", "standing", "used"], "what knows nothing new makes no table");
-    store.learn(&[sent(&["joe@x.example"], "<1@me>", 0)]).unwrap();
-    store.release();
-    assert_eq!(tables(), ["correspondent", "meta", "sent", "standing", "used"]);
-    let database = Database::open(&path).unwrap();
-    let tx = database.begin_read().unwrap();
-    let meta = tx.open_table(TableDefinition::<&str, u32>::new("meta")).unwrap();
-    assert_eq!(meta.get("format").unwrap().unwrap().value(), 1);
-    let used = tx.open_table(TableDefinition::<&[u8; 20], &[u8; 21]>::new("used")).unwrap();
-    assert_eq!(redb::ReadableTableMetadata::len(&used).unwrap(), 1);
-    drop((meta, used, tx, database));
-    assert!(store.wrote_to(&address("joe@x.example")).unwrap());
-    assert!(matches!(store.spend(&ask(1, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
-}
-
 #[test]
 fn the_rows_are_lines_of_json() {
     let store = Memory::new();

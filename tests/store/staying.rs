@@ -257,7 +257,7 @@ fn standings_too_long_for_the_journal_are_answered_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let resident = ResidentLog::new(folder.path().join("log"), Options::default()).unwrap();
     let long = |serial: u32, messages: u32| {
-        let used_for = (0..messages).map(|n| u128::from(n).to_be_bytes()).collect();
+        let used_for = (0..messages).map(|n| u128::from(n).to_be_bytes().into()).collect();
         let grant = Grant { uses: Some(messages + 9), used_for, ..Grant::new(GrantKind::MultiUse, NOW) };
         let standing = StampStatus { grant: Some(grant), ..StampStatus::default() };
         ExportRecord::Standing { vendor: "stamps.example".into(), serial: ask(serial, 1).serial, standing }

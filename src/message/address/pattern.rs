@@ -77,11 +77,23 @@ impl Pattern {
                         LocalCase::Keep => begin == prefix.local.as_bytes(),
                     })
             }
-            Form::Expression(expression) => match self.case {
-                LocalCase::Fold => expression.is_match(&address.canonical()),
-                LocalCase::Keep => expression.is_match(&format!("{}@{}", address.local, address.domain)),
-            },
+            Form::Expression(expression) => expression.is_match(&self.spelling(address)),
         }
+    }
+
+    /// Returns the address as the pattern compares it: without case in the local part, unless case counts.
+    #[must_use]
+    pub fn spelling(&self, address: &Address) -> String {
+        match self.case {
+            LocalCase::Fold => address.canonical(),
+            LocalCase::Keep => format!("{}@{}", address.local, address.domain),
+        }
+    }
+
+    /// Returns whether it matches addresses of many people: a whole domain, or an expression.
+    #[must_use]
+    pub fn covers_many(&self) -> bool {
+        matches!(self.form, Form::Domain(_) | Form::Expression(_))
     }
 
     /// Returns the address, when the pattern is exactly one. Hashed audiences can be checked against such patterns

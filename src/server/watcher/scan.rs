@@ -15,7 +15,7 @@ use crate::context::error::Deferral;
 use crate::context::learn_sent;
 use crate::engine::feedback;
 use crate::engine::judge::Engine;
-use crate::message::fingerprint::Fingerprint;
+use crate::message::fingerprint::KnownMessage;
 use crate::message::parse::Message;
 use crate::os::clock;
 use crate::stamp::extract::STAMP_FIELD;
@@ -270,11 +270,11 @@ impl<'a> Scanner<'a> {
         name: Name,
         report: &mut dyn Report,
     ) -> Result<Vec<Event>, WatchError> {
-        let fingerprint = short(message);
+        let known = KnownMessage::of(message);
         let note = |vendor: &str, serial: &Serial| Event::RevokedBy {
             vendor: vendor.to_owned(),
             serial: serial.to_string(),
-            message: fingerprint,
+            message: known,
             folder: folder.key.clone(),
             name,
             since: engine.context.now.0,
@@ -282,7 +282,7 @@ impl<'a> Scanner<'a> {
         let memory = &self.state_file.memory;
         let traces = engine.traces(message)?;
         // It only moved from Junk to Trash, or was renamed: the revocation is not repeated.
-        let held = traces.iter().filter(|it| memory.holds(&it.vendor, it.serial.as_str(), fingerprint));
+        let held = traces.iter().filter(|it| memory.holds(&it.vendor, it.serial.as_str(), known));
         let held: Vec<Event> = held.map(|it| note(&it.vendor, &it.serial)).collect();
         if !held.is_empty() {
             return Ok(held);
@@ -377,10 +377,10 @@ impl<'a> Scanner<'a> {
         log: &dyn Store,
         report: &mut dyn Report,
     ) -> Result<(), WatchError> {
-        let fingerprint = short(message);
-        let back: Vec<_> = self.state_file.memory.left().filter(|held| held.message == fingerprint).cloned().collect();
+        let known = KnownMessage::of(message);
+        let back: Vec<_> = self.state_file.memory.left().filter(|held| held.message == known).cloned().collect();
         for held in back {
-            let against = self.state_file.memory.other_evidence(&held.vendor, &held.serial, fingerprint);
+            let against = self.state_file.memory.other_evidence(&held.vendor, &held.serial, known);
             if let (false, Ok(serial)) = (against, Serial::new(held.serial.clone()))
                 && feedback::unrevoke(log, &held.vendor, &serial, now, self.watch.unrevoke_within)?
             {
@@ -402,8 +402,4 @@ impl<'a> Scanner<'a> {
 fn changed_since(path: &std::path::Path, time: i64) -> bool {
     // Clocks of file systems are a tick behind.
     std::fs::symlink_metadata(path).map_or(true, |it| it.ctime() >= time.saturating_sub(2))
-}
-
-fn short(message: &Message<'_>) -> feedback::MessageName {
-    Fingerprint::of(message).0.first_chunk().copied().unwrap_or_default()
 }

@@ -7,7 +7,7 @@
 //! - The state is the sum of [`Event`]s, each written before its effect counts as done. An event applied twice has the
 //!   same effect as once, and an action repeated after a crash changes nothing.
 
-use crate::engine::feedback::MessageName;
+use crate::message::fingerprint::KnownMessage;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -44,9 +44,7 @@ pub enum Event {
         /// The stamp's vendor.
         vendor: String,
         serial: String,
-        /// The first 16 bytes of the message's fingerprint.
-        #[serde(with = "crate::grant::serde_hex::one")]
-        message: MessageName,
+        message: KnownMessage,
         folder: String,
         /// The message in it.
         name: Name,
@@ -58,9 +56,7 @@ pub enum Event {
         /// The stamp's vendor.
         vendor: String,
         serial: String,
-        /// The first 16 bytes of the message's fingerprint.
-        #[serde(with = "crate::grant::serde_hex::one")]
-        message: MessageName,
+        message: KnownMessage,
     },
 }
 
@@ -70,8 +66,7 @@ pub struct RevokedBy {
     /// The stamp's vendor.
     pub vendor: String,
     pub serial: String,
-    /// The first 16 bytes of the message's fingerprint.
-    pub message: MessageName,
+    pub message: KnownMessage,
     /// When the message was first seen there (seconds since 1970).
     pub since: i64,
     /// Folders and names of the message; empty once it was moved on.
@@ -170,7 +165,7 @@ impl WatcherState {
 
     /// Returns whether this message already revokes this stamp.
     #[must_use]
-    pub fn holds(&self, vendor: &str, serial: &str, message: MessageName) -> bool {
+    pub fn holds(&self, vendor: &str, serial: &str, message: KnownMessage) -> bool {
         self.held.iter().any(|held| held.is(vendor, serial, message))
     }
 
@@ -181,7 +176,7 @@ impl WatcherState {
 
     /// Returns whether another message in Junk or Trash revokes the stamp too.
     #[must_use]
-    pub fn other_evidence(&self, vendor: &str, serial: &str, message: MessageName) -> bool {
+    pub fn other_evidence(&self, vendor: &str, serial: &str, message: KnownMessage) -> bool {
         let same = |held: &&RevokedBy| held.vendor == vendor && held.serial == serial && held.message != message;
         self.held.iter().filter(same).any(|held| !held.is_gone())
     }
@@ -195,7 +190,7 @@ impl WatcherState {
 }
 
 impl RevokedBy {
-    fn is(&self, vendor: &str, serial: &str, message: MessageName) -> bool {
+    fn is(&self, vendor: &str, serial: &str, message: KnownMessage) -> bool {
         self.message == message && self.serial == serial && self.vendor == vendor
     }
 
@@ -234,7 +229,7 @@ mod tests {
         Event::RevokedBy {
             vendor: "stamps.example".into(),
             serial: "s".into(),
-            message: [message; 16],
+            message: [message; 16].into(),
             folder: folder.into(),
             name,
             since: 10,
@@ -278,9 +273,9 @@ mod tests {
     #[test]
     fn another_message_in_junk_speaks_against_the_same_stamp() {
         let mut memory = memory([held(1, "Junk", 5), held(2, "Junk", 6), went("Junk", &[5], 20)]);
-        assert!(memory.other_evidence("stamps.example", "s", [1; 16]));
+        assert!(memory.other_evidence("stamps.example", "s", [1; 16].into()));
         memory.apply(went("Junk", &[6], 21));
-        assert!(!memory.other_evidence("stamps.example", "s", [1; 16]));
+        assert!(!memory.other_evidence("stamps.example", "s", [1; 16].into()));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) mod write_batch;
 
 use super::combining::client;
 use super::combining::leader::CombiningLeader;
-use super::decide::{self, Entry, SpendKey, State};
+use super::decide::{self, SpendKey, State};
 use super::error::StoreError;
 use super::export_record::ExportRecord;
 use super::{GRACE, GrantStore, Imported, Purged, Store, Summary, UsedLog};
@@ -356,7 +356,7 @@ impl Redb {
         let tx = session.read()?;
         Ok(State {
             standing: schema::standing_in(&tx, &decide::name(&ask.vendor, &ask.serial))?,
-            entry: tx.open_table(USED)?.get(&decide::key(ask))?.map(|row| Entry::from_bytes(row.value())),
+            entry: schema::used_in(tx.open_table(USED)?.get(&decide::key(ask))?)?,
             mark: tx.open_table(META)?.get("mark")?.map(|mark| mark.value()),
         })
     }
@@ -457,7 +457,7 @@ impl Store for Redb {
             for row in tx.open_table(USED)?.iter()? {
                 let (key, entry) = row?;
                 let (hour, stamp) = decide::decode_key(key.value());
-                if to(ExportRecord::used(hour, stamp, Entry::from_bytes(entry.value()))).is_break() {
+                if to(ExportRecord::used(hour, stamp, schema::used_row(entry.value())?)).is_break() {
                     return Ok(());
                 }
             }

@@ -1,8 +1,8 @@
 //! Tables of the used log, and the steps on them inside a caller's transaction. `used` has key and row as in
 //! `store/decide.rs`; `standing` has a stamp's id and its status in JSON; `meta` has the format and the purge mark.
 //!
-//! Version 0.2 added four tables (`redb/contacts.rs`, `redb/replies.rs`). The first row creates each, and a missing
-//! table counts as empty. So the format stays the same, and programs of either version read files of the other.
+//! The first row creates each of the other four tables (`redb/contacts.rs`, `redb/replies.rs`), and a missing table
+//! counts as empty.
 
 use super::session::SessionError;
 use crate::grant::StampStatus;
@@ -13,14 +13,14 @@ use crate::store::decide::{self, Entry, SpendKey, StampId};
 use crate::store::error::StoreError;
 use crate::store::export_record::{ExportRecord, merge_standing, merge_used};
 use crate::store::reply_log;
-use redb::{Database, Key as KeyType, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{AccessGuard, Database, Key as KeyType, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable};
 use redb::{Table, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-pub(in crate::store) const USED: TableDefinition<&SpendKey, &[u8; 21]> = TableDefinition::new("used");
+pub(in crate::store) const USED: TableDefinition<&SpendKey, &[u8]> = TableDefinition::new("used");
 pub(in crate::store) const STANDING: TableDefinition<&StampId, &[u8]> = TableDefinition::new("standing");
 pub(in crate::store) const META: TableDefinition<&str, u32> = TableDefinition::new("meta");
 pub(in crate::store) const CONTACTS: TableDefinition<&str, &[u8; 12]> = TableDefinition::new("correspondent");
@@ -29,9 +29,9 @@ pub(in crate::store) const REPLIES: TableDefinition<&str, u32> = TableDefinition
 pub(in crate::store) const REPLY_HOURS: TableDefinition<u32, u32> = TableDefinition::new("reply_hour");
 
 /// The format that this program reads and writes.
-pub(in crate::store) const FORMAT: u32 = 1;
+pub(in crate::store) const FORMAT: u32 = 3;
 /// The format while some rows may be in the WAL only (`store/resident/wal.rs`); otherwise the same.
-pub(in crate::store) const JOURNALLED: u32 = 2;
+pub(in crate::store) const JOURNALLED: u32 = 4;
 
 /// A status as it is stored: with the vendor and serial that its key is a hash of.
 #[derive(Debug, Serialize, Deserialize)]
@@ -130,6 +130,16 @@ pub(in crate::store) fn standings(
     Ok(ControlFlow::Continue(()))
 }
 
+/// Decodes a used row that was looked up.
+pub(in crate::store) fn used_in(row: Option<AccessGuard<'_, &[u8]>>) -> Result<Option<Entry>, SessionError> {
+    row.map(|row| used_row(row.value())).transpose()
+}
+
+/// Decodes a used row.
+pub(in crate::store) fn used_row(bytes: &[u8]) -> Result<Entry, SessionError> {
+    Entry::from_row(bytes).ok_or_else(|| SessionError::damaged(&"a row has an invalid length"))
+}
+
 /// Stores a status; the default one takes no row.
 pub(in crate::store) fn put_standing(
     table: &mut Table<&StampId, &[u8]>,
@@ -152,7 +162,7 @@ pub(in crate::store) fn put_standing(
 /// serials are no longer known.
 pub(in crate::store) fn remove_expired(
     tx: &WriteTransaction,
-    used: &mut Table<&SpendKey, &[u8; 21]>,
+    used: &mut Table<&SpendKey, &[u8]>,
     below: u32,
     most: usize,
 ) -> Result<Purged, SessionError> {
@@ -183,18 +193,18 @@ fn raise_mark(tx: &WriteTransaction, bucket: u32) -> Result<bool, SessionError> 
 /// Merges one row; returns whether it changed anything.
 pub(in crate::store) fn merge_record(
     tx: &WriteTransaction,
-    used: &mut Table<&SpendKey, &[u8; 21]>,
+    used: &mut Table<&SpendKey, &[u8]>,
     standings: &mut Table<&StampId, &[u8]>,
     row: ExportRecord,
 ) -> Result<bool, SessionError> {
     match row {
         ExportRecord::PurgedThrough { hour } => raise_mark(tx, hour),
-        ExportRecord::Used { hour, stamp, fingerprint, first_seen, times } => {
+        ExportRecord::Used { hour, stamp, fingerprint: message, owner, first_seen, times } => {
             let key = decide::encode_key(hour, &stamp);
-            let before = used.get(&key)?.map(|row| Entry::from_bytes(row.value()));
-            let after = merge_used(before, Entry { fingerprint, first_seen, times });
+            let before = used_in(used.get(&key)?)?;
+            let after = merge_used(before, Entry { message, owner, first_seen, times });
             if before != Some(after) {
-                used.insert(&key, &after.to_bytes())?;
+                used.insert(&key, after.to_row().as_bytes())?;
             }
             Ok(before != Some(after))
         }

@@ -71,7 +71,7 @@ impl WriteBatch {
             let mut rows: Vec<_> = self.used.iter().collect();
             rows.sort_unstable_by_key(|(key, _)| **key);
             for (key, entry) in rows {
-                used.insert(key, &entry.to_bytes())?;
+                used.insert(key, entry.to_row().as_bytes())?;
             }
             if let Some(below) = self.below {
                 schema::remove_expired(tx, &mut used, below, PURGE_PER_WRITE * self.used.len())?;
@@ -118,7 +118,7 @@ pub(in crate::store) fn decide(
         let above = || std::iter::once(&rows).chain(layers.iter().copied());
         let entry = match above().find_map(|layer| layer.used.get(&key)) {
             Some(entry) => Some(*entry),
-            None => used.get(&key)?.map(|row| Entry::from_bytes(row.value())),
+            None => schema::used_in(used.get(&key)?)?,
         };
         let standing = match above().find_map(|layer| layer.standings.get(&name)) {
             Some(row) => row.standing.clone(),

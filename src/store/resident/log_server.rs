@@ -37,8 +37,8 @@ pub struct AnswerCounters([AtomicU64; AnswerCounters::WORDS.len()]);
 
 impl AnswerCounters {
     /// The kinds of answers.
-    pub const WORDS: [&'static str; 7] =
-        ["fresh", "redelivery", "double-spend", "ended", "granted", "revoked", "deferred"];
+    pub const WORDS: [&'static str; 8] =
+        ["fresh", "redelivery", "double-spend", "other-owner", "ended", "granted", "revoked", "deferred"];
 
     /// Returns each kind with its count.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
@@ -50,6 +50,7 @@ impl AnswerCounters {
             Ok(SpendResult::Fresh) => "fresh",
             Ok(SpendResult::Redelivery { .. }) => "redelivery",
             Ok(SpendResult::DoubleSpend { .. }) => "double-spend",
+            Ok(SpendResult::OtherOwner) => "other-owner",
             Ok(SpendResult::Ended) => "ended",
             Ok(SpendResult::Granted(_)) => "granted",
             Ok(SpendResult::Revoked { .. }) => "revoked",

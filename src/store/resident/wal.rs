@@ -7,8 +7,8 @@
 //! - The commit that flushes a generation writes its number into the table `meta`, so each is applied once.
 //! - A file whose generation is in the tables is overwritten from its beginning. No file is truncated, and no length
 //!   changes.
-//! - The log's format records whether it has a WAL: 2 while a generation may be missing from the tables, 1 otherwise.
-//!   So a program without WAL support refuses the log rather than miss rows. A process that opens a log of format 2
+//! - The log's format records whether it has a WAL: 4 while a generation may be missing from the tables, 3 otherwise.
+//!   So a program without WAL support refuses the log rather than miss rows. A process that opens a log of format 4
 //!   first recovers it ([`recover`]).
 
 use crate::os::safe_dir::{IfMissing, SafePath};
@@ -27,7 +27,7 @@ pub(in crate::store) const SUFFIXES: [&str; 2] = [".journal0", ".journal1"];
 /// The length of each file: 1 MiB.
 pub(in crate::store) const LENGTH: usize = 1 << 20;
 
-const MAGIC: [u8; 4] = *b"msj1";
+const MAGIC: [u8; 4] = *b"msj2";
 /// Bytes of a batch header: magic, generation, number of the batch, length of its rows; each number has 32 bits, big
 /// endian.
 const HEAD: usize = 16;
@@ -179,11 +179,13 @@ impl Record {
     }
 
     pub(in crate::store) fn of(rows: &WriteBatch) -> Result<Self, SessionError> {
-        let mut bytes = Vec::with_capacity(rows.len() * 42);
+        let mut bytes = Vec::with_capacity(rows.len() * 43);
         for (key, entry) in rows.used() {
             bytes.push(USE);
             bytes.extend(key);
-            bytes.extend(entry.to_bytes());
+            let row = entry.to_row();
+            bytes.push(u8::try_from(row.as_bytes().len()).unwrap_or_default());
+            bytes.extend(row.as_bytes());
         }
         for row in rows.standings() {
             let json = row.to_bytes()?;
@@ -273,8 +275,9 @@ fn replay_record(mut body: &[u8], rows: &mut WriteBatch) -> Result<(), SessionEr
         match *kind {
             USE => {
                 let (key, rest) = rest.split_first_chunk::<{ size_of::<SpendKey>() }>().ok_or_else(wrong)?;
-                let (entry, rest) = rest.split_first_chunk::<21>().ok_or_else(wrong)?;
-                rows.put_used(*key, Entry::from_bytes(entry));
+                let (length, rest) = rest.split_first().ok_or_else(wrong)?;
+                let (row, rest) = rest.split_at_checked(usize::from(*length)).ok_or_else(wrong)?;
+                rows.put_used(*key, Entry::from_row(row).ok_or_else(wrong)?);
                 body = rest;
             }
             STANDING => {

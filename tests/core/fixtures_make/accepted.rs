@@ -279,16 +279,24 @@ fn again() -> Vec<Case> {
     let again = |detail, shows, message: Vec<u8>| case(Reason::Again, detail, shows, message);
     let message = || with(&token("header"), &letter("1"));
     let first = "first-class/paid_header.eml";
-    let other_way = format!(
-        "Received: from list.example\nX-Spam-Score: 3\n{}\n\n",
-        String::from_utf8(message()).unwrap().replace("Subject: a", "Subject: [friends] a")
-    )
-    .replace('\n', "\r\n");
+    let long = letter("1") + &"x".repeat(1_200) + "\n";
+    let broken = format!("{}\n {}", "x".repeat(998), "x".repeat(202));
+    let other_way =
+        format!("Received: from list.example\nX-Spam-Score: 3\n{}\n\n", String::from_utf8(message()).unwrap())
+            .replace('\n', "\r\n");
     vec![
         again("same-message", "The mail system delivers the message a second time.", message())
             .after(first, NOW.plus(-MINUTE)),
-        again("by-another-way", "The same message by a list: other trace, Subject, line ends.", other_way.into())
-            .after(first, NOW.plus(-MINUTE)),
+        again(
+            "by-another-way",
+            "The same message by another host: other trace, line ends, empty lines.",
+            other_way.into(),
+        )
+        .after(first, NOW.plus(-MINUTE)),
+        again("long-line-broken", "The same message, after Postfix broke a long line on its way.", {
+            String::from_utf8(with(&token("header"), &long)).unwrap().replace(&"x".repeat(1_200), &broken).into_bytes()
+        })
+        .row(used_row("header", &long, NOW.plus(-MINUTE), 0)),
         again("after-its-window", "Accepted before its window ended, and tried again after.", message())
             .after(first, END)
             .at(END.plus(4 * DAY)),

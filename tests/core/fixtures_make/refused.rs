@@ -120,6 +120,12 @@ fn not_for_me() -> Vec<Case> {
         )
         .config(two)
         .to("alice@x.example"),
+        other("other-owner", "The message was accepted for its recipient, and comes to another person.", {
+            with(&token("header"), &letter("1"))
+        })
+        .config("addresses = [\"*@x.example\"]")
+        .to("bob@x.example")
+        .row(owned(&used_row("header", &letter("1"), NOW.plus(-MINUTE), 0), "alice@x.example")),
         other("recipient-not-mine", "The envelope's recipient narrows the user's addresses and never adds one.", {
             for_("carol@z.example")
         })
@@ -254,6 +260,18 @@ fn used() -> Vec<Case> {
         .after(first, NOW.plus(-MINUTE)),
         used("other-sender", "The same text from another sender is another message.", changed("bob@", "eve@"))
             .after(first, NOW.plus(-MINUTE)),
+        used("other-subject", "The same text under another Subject is another message.", changed("serious", "funny"))
+            .after(first, NOW.plus(-MINUTE)),
+        used("other-type", "The same bytes as another type of part are another message.", {
+            changed("Subject:", "Content-Type: text/html\nSubject:")
+        })
+        .after(first, NOW.plus(-MINUTE)),
+        used("other-blanks", "A blank more within a line is another message.", changed("letter 1", "letter  1"))
+            .after(first, NOW.plus(-MINUTE)),
+        used("other-copy", "The same message to one recipient more is another message.", {
+            changed("Subject:", "Cc: Carol <carol@z.example>\nSubject:")
+        })
+        .after(first, NOW.plus(-MINUTE)),
         used("too-late", "The same message, a second later than it may come again.", once("1"))
             .after(first, NOW.plus(-5 * DAY - 1))
             .dry_run("first-class again"),

@@ -3,7 +3,7 @@
 
 use data_encoding::{BASE64, HEXLOWER};
 use mailstamp::message::address::Address;
-use mailstamp::message::fingerprint::Fingerprint;
+use mailstamp::message::fingerprint::{Fingerprint, KnownMessage};
 use mailstamp::message::parse::Message;
 use mailstamp::stamp::affix::affix;
 use mailstamp::stamp::audience::Audience;
@@ -15,6 +15,7 @@ use mailstamp::stamp::serial::Serial;
 use mailstamp::stamp::signing::SecretKey;
 use mailstamp::stamp::token::{Issuer, Purpose, Token};
 use mailstamp::time::UnixTime;
+use mailstamp::verdict::owner::Owner;
 
 /// 2026-12-01T12:00:00Z: when most fixtures are judged.
 pub const NOW: UnixTime = UnixTime(1_796_126_400);
@@ -156,13 +157,19 @@ pub fn used_row(serial: &str, message: &str, spent: UnixTime, times: u8) -> Stri
         hash.update(part);
     }
     let name = HEXLOWER.encode(&hash.finalize()[..16]);
-    let fingerprint = HEXLOWER.encode(&Fingerprint::of(&Message::parse(message.as_bytes())).0[..16]);
+    let fingerprint = String::from(KnownMessage::of(&Message::parse(message.as_bytes())));
     format!(
         "{{\"row\":\"used\",\"hour\":{},\"stamp\":\"{name}\",\"fingerprint\":\"{fingerprint}\",\"first_seen\":{},\
          \"times\":{times}}}",
         END.0 / 3600,
         spent.0
     )
+}
+
+/// The row of a spent stamp, as that of an owner who is an address.
+pub fn owned(row: &str, address: &str) -> String {
+    let owner = String::from(Owner::of_address(address));
+    row.replace("\"first_seen\"", &format!("\"owner\":\"{owner}\",\"first_seen\""))
 }
 
 /// The row of what the user said about a stamp: `standing` is JSON.

@@ -37,7 +37,7 @@ impl KeyDirectory for OneVendor {
 /// The class of a message with this in its stamp field, where every serial is fresh.
 fn class_of(stamp: &[u8], key: &SecretKey) -> Class {
     let vendor = VendorKey { key: key.public(), status: KeyStatus::Active, not_before: None, not_after: None };
-    let mailboxes = [Mailbox { pattern: Pattern::parse(ALICE).unwrap(), price: 1 }];
+    let mailboxes = [Mailbox { pattern: Pattern::parse(ALICE).unwrap(), price: 1, owner: None }];
     let facts = Facts { now: NOW, mailboxes: &mailboxes, policy: &Policy::default(), keys: &OneVendor(vendor) };
     let message = [b"Digital-Stamp: ", stamp, b"\nFrom: b@y.example\n\nhello\n"].concat();
     let mut step = examine(&Message::parse(&message), &Envelope::default(), &facts);

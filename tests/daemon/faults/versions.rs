@@ -1,5 +1,5 @@
-//! Logs of other versions: one of 0.1 (format 1), and one whose newest rows are in the journal of a daemon that was
-//! killed (format 2). Commands and the daemon read both, and leave a log whose format says what a reader needs. The
+//! Logs of both formats: a plain one (format 3), and one whose newest rows are in the journal of a daemon that was
+//! killed (format 4). Commands and the daemon read both, and leave a log whose format says what a reader needs. The
 //! logs are in `fixtures/state/`, as `README.md` there explains; stamps of some other fixtures are spent in them.
 
 use crate::support::resident::Resident;
@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The format of a log that any version reads, and of one with a journal.
-const PLAIN: u32 = 1;
-const JOURNALLED: u32 = 2;
+const PLAIN: u32 = 3;
+const JOURNALLED: u32 = 4;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
@@ -74,17 +74,17 @@ fn format(home: &Home) -> u32 {
     tx.open_table(meta).unwrap().get("format").unwrap().unwrap().value()
 }
 
-const OLD: &[(&str, &str)] = &[("0.1_used.redb.hex", "used.redb")];
+const AT_REST: &[(&str, &str)] = &[("plain_used.redb.hex", "used.redb")];
 const LEFT: &[(&str, &str)] = &[
-    ("0.2_used.redb.hex", "used.redb"),
-    ("0.2_used.redb.journal0.hex", "used.redb.journal0"),
-    ("0.2_used.redb.journal1.hex", "used.redb.journal1"),
+    ("killed_used.redb.hex", "used.redb"),
+    ("killed_used.redb.journal0.hex", "used.redb.journal0"),
+    ("killed_used.redb.journal1.hex", "used.redb.journal1"),
 ];
 
 /// Promise 8.
 #[test]
-fn logs_of_every_version_are_read_by_commands_and_by_the_process_that_stays() {
-    for (state, before) in [(OLD, PLAIN), (LEFT, JOURNALLED)] {
+fn logs_of_both_formats_are_read_by_commands_and_by_the_process_that_stays() {
+    for (state, before) in [(AT_REST, PLAIN), (LEFT, JOURNALLED)] {
         let home = home_with(state);
         assert_eq!(format(&home), before);
         is_known(&home);
