@@ -5,6 +5,7 @@ use super::frame::{self, Frame, FrameError, Kind, Limits, PREFIX, Prefix};
 use super::memory_budget::Share;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Bytes of the first read: enough for most messages.
@@ -15,7 +16,7 @@ const PIECE: usize = 64 * 1024;
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
-    stream: UnixStream,
+    stream: Arc<UnixStream>,
     /// This connection's share of the memory that connections share.
     share: Option<Share>,
 }
@@ -37,14 +38,14 @@ pub enum ChannelError {
 impl Connection {
     /// Makes a connection over a stream.
     #[must_use]
-    pub fn new(stream: UnixStream) -> Self {
-        Self { stream, share: None }
+    pub fn new(stream: impl Into<Arc<UnixStream>>) -> Self {
+        Self { stream: stream.into(), share: None }
     }
 
     /// As `new`, where long frames take from the shared memory.
     /// A frame holds its share until the next one is received.
     #[must_use]
-    pub fn sharing(stream: UnixStream, share: Share) -> Self {
+    pub fn sharing(stream: Arc<UnixStream>, share: Share) -> Self {
         Self { stream, share: Some(share) }
     }
 
@@ -52,12 +53,6 @@ impl Connection {
     #[must_use]
     pub fn stream(&self) -> &UnixStream {
         &self.stream
-    }
-
-    /// Returns the stream, and drops the rest.
-    #[must_use]
-    pub fn into_stream(self) -> UnixStream {
-        self.stream
     }
 
     /// Sends a frame, with a timeout of `within`.
@@ -69,7 +64,7 @@ impl Connection {
         IoSlice::advance_slices(&mut pieces, 0);
         self.stream.set_write_timeout(Some(within))?;
         while !pieces.is_empty() {
-            match self.stream.write_vectored(pieces) {
+            match (&*self.stream).write_vectored(pieces) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(count) => IoSlice::advance_slices(&mut pieces, count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -133,7 +128,7 @@ impl Connection {
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.stream.read(buffer) {
+            match (&*self.stream).read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // As with a pipe: the peer closed the connection.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(0),

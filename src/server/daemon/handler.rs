@@ -1,38 +1,68 @@
 //! Request handler of the daemon: one frame in, one answer out, without state between frames.
 
 use super::metrics::Metrics;
-use super::peer_credentials::Access;
+use super::peer_credentials::{Access, AccessControl};
 use crate::engine::remote::protocol::{JudgeRequest, LARGEST};
 use crate::engine::remote::state::{DaemonState, Response};
 use crate::ipc::frame::{Frame, HEAD_MAX, Kind, Limits};
+use crate::ipc::server::{Client, ServerLimits, Service};
 use crate::store::combining::client::encode_deferral;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
 
 /// Size limits of a request.
-pub(super) const LIMITS: Limits = Limits { head: HEAD_MAX, body: LARGEST };
+const LIMITS: Limits = Limits { head: HEAD_MAX, body: LARGEST };
+/// Idle timeout of a connection.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout of receiving a frame or sending an answer.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Returns the limits of a daemon with this many connections. If a request finds the memory taken, the client judges
+/// locally.
+pub(super) fn server_limits(connections: usize) -> ServerLimits {
+    ServerLimits { connections, memory: 64 << 20, user_divisor: 4, stack_size: 2 << 20 }
+}
 
 /// Shared state from which every connection is answered.
 #[derive(Debug)]
 pub(super) struct Handler {
     warm: Arc<DaemonState>,
     numbers: Arc<Metrics>,
+    access: AccessControl,
+}
+
+impl Service for Handler {
+    fn serve(&self, client: &Client) {
+        self.numbers.connections.fetch_add(1, SeqCst);
+        if let Ok(Some(peer)) = self.access.who(client.uid) {
+            client.answer_frames(LIMITS, IDLE_TIMEOUT, FRAME_TIMEOUT, |frame, connection| {
+                let mut sent = false;
+                self.handle(&frame, &peer, |kind, head| {
+                    sent = connection.send(kind, head, &[], FRAME_TIMEOUT).is_ok();
+                });
+                sent
+            });
+        }
+        self.numbers.connections.fetch_sub(1, SeqCst);
+    }
+
+    /// A user without access to all mailboxes is limited.
+    fn is_limited(&self, uid: u32) -> bool {
+        !AccessControl::delivers(uid)
+    }
 }
 
 impl Handler {
-    pub(super) fn new(warm: Arc<DaemonState>, numbers: Arc<Metrics>) -> Self {
-        Self { warm, numbers }
-    }
-
-    pub(super) fn numbers(&self) -> &Metrics {
-        &self.numbers
+    pub(super) fn new(warm: Arc<DaemonState>, numbers: Arc<Metrics>, access: AccessControl) -> Self {
+        Self { warm, numbers, access }
     }
 
     /// Answers a frame: calls `send` once, with kind and head of the answer.
     ///
     /// After a panic the answer defers the message.
-    pub(super) fn handle(&self, frame: &Frame, peer: &Access, send: impl FnOnce(Kind, &[u8])) {
+    fn handle(&self, frame: &Frame, peer: &Access, send: impl FnOnce(Kind, &[u8])) {
         let mut send = Some(send);
         let mut once = |kind, head: &[u8]| send.take().into_iter().for_each(|send| send(kind, head));
         let answered = catch_unwind(AssertUnwindSafe(|| match frame.kind {

@@ -4,7 +4,7 @@
 //! - *Bytes*: `ipc::frame`, and the heads in `engine/remote/protocol.rs`.
 //! - *States*: `handler`: one frame in, one answer out. [`metrics`]: counters, with `histogram`; `gauges`: values
 //!   measured on request.
-//! - *Sockets*: `worker_pool`: connections, their limits, and the threads that serve them; `peer_credentials`: the user
+//! - *Sockets*: `ipc::server`: connections, their limits, and the threads that serve them; `peer_credentials`: the user
 //!   at the other end. `server::http::metrics_endpoint`: the metrics over HTTP, the only async part.
 //!
 //! `background` runs periodic tasks of other commands. Threads block, as everywhere on the mail path: a judgement
@@ -16,7 +16,6 @@ mod handler;
 mod histogram;
 pub mod metrics;
 mod peer_credentials;
-mod worker_pool;
 
 use super::http::metrics_endpoint::MetricsEndpoint;
 use crate::config::paths::{CliOverrides, Paths, is_setuid};
@@ -24,6 +23,7 @@ use crate::config::serve::Serve;
 use crate::context::error::Deferral;
 use crate::engine::remote::client::{SYSTEM_SOCKET, file_set, user_socket};
 use crate::engine::remote::state::DaemonState;
+use crate::ipc::server::{Listener, Server};
 use crate::os::unix_socket::{self, Made};
 use crate::server::diagnostics::log_stderr;
 use handler::Handler;
@@ -43,7 +43,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
-use worker_pool::WorkerPool;
 
 /// How long requests under way may take at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -110,11 +109,11 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     let mut scrape = metrics.and_then(|address| begin(address).map_err(|error| untold(address, &error)).ok());
     let mut tried = Instant::now();
     let (listener, mut socket) = match door {
-        Door::Handed(listener) => (listener, None),
+        Door::Handed(listener) => (Listener::Inherited(listener), None),
         Door::Own(path) => listen(path, options.system).map(|(listener, socket)| (listener, Some(socket)))?,
     };
-    let service = Arc::new(Handler::new(Arc::clone(&warm), Arc::clone(&numbers)));
-    let pool = WorkerPool::begin(listener, serve.connections, AccessControl::new(options.system), service)?;
+    let service = Handler::new(Arc::clone(&warm), Arc::clone(&numbers), AccessControl::new(options.system));
+    let server = Server::begin("serve", listener, handler::server_limits(serve.connections), Arc::new(service))?;
     let tasks = background::begin(&warm, serve)?;
     let own = socket.as_ref().map(|socket| socket.path().display().to_string());
     let place = own.unwrap_or_else(|| "the inherited socket".to_owned());
@@ -126,7 +125,7 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
         warm.logs().iter().for_each(|(_, log)| drop(log.be_found()));
         if let Some(socket) = socket.as_mut().filter(|socket| !socket.stands())
             && let Ok((listener, made)) = make(socket.path(), options.system)
-            && pool.move_to(listener).is_ok()
+            && server.move_to(listener).is_ok()
         {
             log_stderr(&format!("the socket was removed; serving at {} again", made.path().display()));
             *socket = made;
@@ -146,7 +145,7 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
         // No new client finds the socket; those that are connected are still answered.
         socket.remove();
     }
-    pool.end(DRAIN_TIMEOUT);
+    server.end(DRAIN_TIMEOUT);
     tasks.end();
     scrape.into_iter().for_each(MetricsEndpoint::end);
     numbers.end();
@@ -238,7 +237,7 @@ fn door(given: &CliOverrides, options: &Options) -> Result<Door, ServeError> {
 }
 
 /// Creates the socket, and its folder if it is missing.
-fn listen(path: PathBuf, system: bool) -> Result<(UnixListener, Made), ServeError> {
+fn listen(path: PathBuf, system: bool) -> Result<(Listener, Made), ServeError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mode = if system { 0o755 } else { 0o700 };
     let made = DirBuilder::new().recursive(true).mode(mode).create(folder).and_then(|()| make(&path, system));
@@ -246,7 +245,7 @@ fn listen(path: PathBuf, system: bool) -> Result<(UnixListener, Made), ServeErro
 }
 
 /// Creates the socket in a folder that exists.
-fn make(path: &Path, system: bool) -> io::Result<(UnixListener, Made)> {
+fn make(path: &Path, system: bool) -> io::Result<(Listener, Made)> {
     let listener = unix_socket::listen(path, if system { 0o666 } else { 0o600 })?;
-    Ok((listener, Made::at(path)?))
+    Ok((Listener::Own(listener), Made::at(path)?))
 }

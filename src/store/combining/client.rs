@@ -14,7 +14,6 @@ use crate::store::error::StoreError;
 use crate::verdict::spend::{SpendRequest, SpendResult};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -72,11 +71,11 @@ pub(in crate::store) fn request_spend(
 
 /// Asks the lock holder for a lease of the log, which ends when the connection is dropped.
 /// `None` when no holder that grants leases listens.
-pub(in crate::store) fn acquire_lease(place: &SafePath, wait: Duration) -> Option<UnixStream> {
+pub(in crate::store) fn acquire_lease(place: &SafePath, wait: Duration) -> Option<Connection> {
     let mut channel = Connection::new(unix_socket::connect(&place.path(SUFFIX)).ok()?);
     channel.send(Kind::Acquire, b"{}", &[], POLL_INTERVAL).ok()?;
     let answer = channel.receive(LIMITS, wait.max(Duration::from_millis(1)), POLL_INTERVAL).ok()??;
-    (answer.kind == Kind::Acquired).then(|| channel.into_stream())
+    (answer.kind == Kind::Acquired).then_some(channel)
 }
 
 /// Encodes the reply to a spend as a frame's kind and head.

@@ -8,6 +8,7 @@
 //! - In the second line, whether a process was killed between a write and its sync (see `sync_elision.rs`).
 
 use super::sync_elision::DirtyFlag;
+use crate::ipc::connection::Connection;
 use crate::os::file_lock;
 use crate::os::safe_dir::{IfMissing, SafePath, identity_of};
 use crate::store::combining::client;
@@ -15,7 +16,6 @@ use crate::store::error::StoreError;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ pub(in crate::store) struct Lock {
     file: Arc<File>,
     path: PathBuf,
     /// The connection to the daemon that leased the log. The lease ends when this is dropped.
-    _lender: Option<UnixStream>,
+    _lender: Option<Connection>,
 }
 
 /// The lock file's second line.

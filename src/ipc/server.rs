@@ -1,0 +1,362 @@
+//! Server of connections on a Unix socket: accepts them within limits, and serves each on a thread of its pool. What
+//! it does for a connection is a [`Service`].
+//!
+//! - Every idle thread waits in accept(2), so a connection is served by the thread that the kernel wakes for it. There
+//!   are as many threads as connections, and a few to spare.
+//! - At the limit, the connection that has been idle for longest is closed. Two thousand clients that send nothing, or
+//!   one byte a second, therefore keep no other client out.
+//! - A panic in the service ends its connection only.
+
+use super::connection::Connection;
+use super::frame::{self, Frame};
+use super::memory_budget::{MemoryBudget, Share};
+use crate::os::unix_socket;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::process::{Resource, getrlimit};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Idle threads, beyond those that serve a connection.
+const SPARE_WORKERS: usize = 4;
+/// File descriptors reserved for everything else: opening a log, reading documents.
+const RESERVED_FDS: usize = 40;
+/// How long a new connection waits for a free place, while requests are under way on all others.
+const FULL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of accept(2) on an inherited listener, after which a thread checks for shutdown.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Delay after a failed accept(2), and between checks at shutdown.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
+/// Delay between evictions: a thread leaves a closed connection within about this time.
+const EVICTION_POLL: Duration = Duration::from_micros(100);
+
+/// What a server does for its connections.
+pub trait Service: Send + Sync + 'static {
+    /// Serves a connection to its end.
+    fn serve(&self, client: &Client);
+
+    /// Returns whether this user gets only a share of the connections and of the memory.
+    /// Such a user can keep out only themselves.
+    fn is_limited(&self, _uid: u32) -> bool {
+        false
+    }
+}
+
+impl<F: Fn(&Client) + Send + Sync + 'static> Service for F {
+    fn serve(&self, client: &Client) {
+        self(client);
+    }
+}
+
+/// Limits of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerLimits {
+    /// Connections at once. The limit of file descriptors may allow fewer.
+    pub connections: usize,
+    /// Bytes that the frames of all connections share, beyond the 64 KiB that each may use.
+    /// A connection that finds them taken is closed.
+    pub memory: usize,
+    /// Divisor for the share of each limited user.
+    pub user_divisor: usize,
+    /// Bytes of a thread's stack.
+    pub stack_size: usize,
+}
+
+/// The server. Accepts until it is dropped.
+pub struct Server(Arc<Shared>);
+
+struct Shared {
+    name: &'static str,
+    limits: ServerLimits,
+    service: Arc<dyn Service>,
+    listener: RwLock<Arc<Listener>>,
+    memory: Arc<MemoryBudget>,
+    /// Memory shares of limited users, while they have a connection.
+    user_memory: Mutex<HashMap<u32, Weak<MemoryBudget>>>,
+    threads: AtomicUsize,
+    spare: AtomicUsize,
+    over: Arc<AtomicBool>,
+    next: AtomicU64,
+    clients: Mutex<HashMap<u64, Arc<Client>>>,
+}
+
+/// Socket on which a server accepts connections.
+#[derive(Debug)]
+pub enum Listener {
+    /// Created by this process, which shuts it down at the end.
+    Own(UnixListener),
+    /// Shared with the process that passed it on (systemd), which keeps it after the end.
+    Inherited(UnixListener),
+}
+
+/// A client: one connection.
+#[derive(Debug)]
+pub struct Client {
+    pub stream: Arc<UnixStream>,
+    /// Its user, as the kernel reports it.
+    pub uid: u32,
+    /// Budgets from which its frames take memory.
+    budgets: Vec<Arc<MemoryBudget>>,
+    /// Since when the connection is idle; `None` while a request is answered.
+    idle_since: Mutex<Option<Instant>>,
+    /// Whether the server ends.
+    over: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// Starts to accept connections; `name` is that of the threads.
+    pub fn begin(
+        name: &'static str,
+        listener: Listener,
+        limits: ServerLimits,
+        service: Arc<dyn Service>,
+    ) -> io::Result<Self> {
+        let connections = limits.connections.min(descriptors());
+        let shared = Arc::new(Shared {
+            name,
+            limits: ServerLimits { connections, ..limits },
+            service,
+            listener: RwLock::new(Arc::new(listener.blocking()?)),
+            memory: Arc::new(MemoryBudget::new(limits.memory)),
+            user_memory: Mutex::default(),
+            threads: AtomicUsize::new(0),
+            spare: AtomicUsize::new(0),
+            over: Arc::default(),
+            next: AtomicU64::new(0),
+            clients: Mutex::default(),
+        });
+        shared.spawn_worker()?;
+        Ok(Self(shared))
+    }
+
+    /// Accepts on this listener from now on; the old socket is no longer reachable.
+    pub fn move_to(&self, listener: Listener) -> io::Result<()> {
+        let listener = Arc::new(listener.blocking()?);
+        let mut current = self.0.listener.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *current, listener).shut_down();
+        Ok(())
+    }
+
+    /// Stops accepting. Connections go on to their end.
+    pub fn stop(&self) {
+        self.0.over.store(true, SeqCst);
+        self.0.listener().shut_down();
+    }
+
+    /// Stops accepting, closes idle connections, and waits at most `patience` for requests under way.
+    pub fn end(self, patience: Duration) {
+        self.stop();
+        let until = Instant::now() + patience;
+        loop {
+            for client in self.0.clients().values() {
+                if client.idle_since().is_some() {
+                    let _ = client.stream.shutdown(Shutdown::Read);
+                }
+            }
+            if self.0.threads.load(SeqCst) == 0 || Instant::now() >= until {
+                return;
+            }
+            thread::sleep(ACCEPT_BACKOFF);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("name", &self.0.name).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn listener(&self) -> Arc<Listener> {
+        Arc::clone(&self.listener.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<u64, Arc<Client>>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts one more idle thread.
+    fn spawn_worker(self: &Arc<Self>) -> io::Result<()> {
+        self.threads.fetch_add(1, SeqCst);
+        self.spare.fetch_add(1, SeqCst);
+        let shared = Arc::clone(self);
+        let worker = thread::Builder::new().name(self.name.into()).stack_size(self.limits.stack_size);
+        let spawned = worker.spawn(move || {
+            shared.work();
+            shared.threads.fetch_sub(1, SeqCst);
+        });
+        if spawned.is_err() {
+            self.threads.fetch_sub(1, SeqCst);
+            self.spare.fetch_sub(1, SeqCst);
+        }
+        spawned.map(drop)
+    }
+
+    /// Accepts and serves connections until shutdown, or until enough other threads are idle.
+    ///
+    /// The caller has counted this thread as spare.
+    fn work(self: &Arc<Self>) {
+        while !self.over.load(SeqCst) {
+            let listener = self.listener();
+            let stream = match listener.socket().accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    continue;
+                }
+                // Shut down: there is another listener now, or none.
+                Err(_) if self.over.load(SeqCst) || !Arc::ptr_eq(&listener, &self.listener()) => continue,
+                Err(_) => {
+                    // Out of descriptors, for example: closing an idle connection frees some.
+                    end_idlest(self.clients().values());
+                    thread::sleep(ACCEPT_BACKOFF);
+                    continue;
+                }
+            };
+            if !self.wait_for_place() {
+                continue;
+            }
+            if self.spare.fetch_sub(1, SeqCst) == 1 {
+                // If no more threads can start, this one is back when it is done.
+                let _ = self.spawn_worker();
+            }
+            self.serve(stream);
+            if self.spare.fetch_add(1, SeqCst) >= SPARE_WORKERS {
+                break;
+            }
+        }
+        self.spare.fetch_sub(1, SeqCst);
+    }
+
+    fn serve(&self, stream: UnixStream) {
+        let Ok(uid) = unix_socket::owner(&stream) else { return };
+        let mut budgets = vec![Arc::clone(&self.memory)];
+        if self.service.is_limited(uid) {
+            if !self.has_place_for(uid) {
+                return;
+            }
+            budgets.push(self.user_memory(uid));
+        }
+        let (stream, idle_since, over) = (Arc::new(stream), Mutex::default(), Arc::clone(&self.over));
+        let client = Arc::new(Client { stream, uid, budgets, idle_since, over });
+        let number = self.next.fetch_add(1, SeqCst);
+        self.clients().insert(number, Arc::clone(&client));
+        let _ = catch_unwind(AssertUnwindSafe(|| self.service.serve(&client)));
+        self.clients().remove(&number);
+    }
+
+    /// Returns whether this user may have one more connection.
+    ///
+    /// At the limit of the user, the user's own connection that has been idle for longest is closed.
+    fn has_place_for(&self, uid: u32) -> bool {
+        let clients = self.clients();
+        let own = || clients.values().filter(|client| client.uid == uid);
+        own().count() < (self.limits.connections / self.limits.user_divisor).max(1) || end_idlest(own())
+    }
+
+    /// Returns the memory that the connections of this user share.
+    fn user_memory(&self, uid: u32) -> Arc<MemoryBudget> {
+        let mut known = self.user_memory.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, budget| budget.strong_count() > 0);
+        let share = || Arc::new(MemoryBudget::new(self.limits.memory / self.limits.user_divisor));
+        let budget = known.get(&uid).and_then(Weak::upgrade).unwrap_or_else(share);
+        known.insert(uid, Arc::downgrade(&budget));
+        budget
+    }
+
+    /// Waits until the number of connections is below the limit; returns whether it is.
+    ///
+    /// Closes the connection that has been idle for longest, whose thread soon ends it. If all are busy, waits for one
+    /// of them, at most [`FULL_TIMEOUT`].
+    fn wait_for_place(&self) -> bool {
+        let until = Instant::now() + FULL_TIMEOUT;
+        while self.clients().len() >= self.limits.connections {
+            if Instant::now() >= until || self.over.load(SeqCst) {
+                return false;
+            }
+            end_idlest(self.clients().values());
+            thread::sleep(EVICTION_POLL);
+        }
+        true
+    }
+}
+
+/// Closes the one of these connections that has been idle for longest, if any is idle.
+fn end_idlest<'a>(clients: impl Iterator<Item = &'a Arc<Client>>) -> bool {
+    let idlest = clients.filter_map(|client| Some((*client.idle_since().as_ref()?, client))).min_by_key(|it| it.0);
+    idlest.is_some_and(|(_, client)| client.stream.shutdown(Shutdown::Both).is_ok())
+}
+
+/// Returns for how many connections there are file descriptors: one for each, and one for what it asks.
+fn descriptors() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most).ok());
+    descriptors.map_or(usize::MAX, |most| (most.saturating_sub(RESERVED_FDS) / 2).max(1))
+}
+
+impl Listener {
+    fn socket(&self) -> &UnixListener {
+        let (Self::Own(listener) | Self::Inherited(listener)) = self;
+        listener
+    }
+
+    /// Makes accept(2) block; on an inherited listener, with a timeout.
+    fn blocking(self) -> io::Result<Self> {
+        self.socket().set_nonblocking(false)?;
+        if let Self::Inherited(listener) = &self {
+            set_socket_timeout(listener, Timeout::Recv, Some(ACCEPT_TIMEOUT))?;
+        }
+        Ok(self)
+    }
+
+    /// Wakes all threads that wait in accept(2).
+    fn shut_down(&self) {
+        if let Self::Own(listener) = self {
+            let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
+        }
+    }
+}
+
+impl Client {
+    /// Runs `receive`, and counts the connection as idle meanwhile: it may be closed for another one.
+    pub fn while_idle<T>(&self, receive: impl FnOnce() -> T) -> T {
+        *self.idle_since() = Some(Instant::now());
+        let received = receive();
+        *self.idle_since() = None;
+        received
+    }
+
+    /// Calls `answer` for each frame until it returns false, the client closes the connection, or the server ends.
+    /// Limits and timeouts are those of [`Connection::receive`].
+    pub fn answer_frames(
+        &self,
+        limits: frame::Limits,
+        idle: Duration,
+        within: Duration,
+        mut answer: impl FnMut(Frame, &mut Connection) -> bool,
+    ) {
+        let share = Share::of(self.budgets.clone());
+        let mut connection = Connection::sharing(Arc::clone(&self.stream), share);
+        while let Ok(Some(frame)) = self.while_idle(|| connection.receive(limits, idle, within)) {
+            if !answer(frame, &mut connection) || self.over.load(SeqCst) {
+                return;
+            }
+        }
+    }
+
+    fn idle_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.idle_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
