@@ -4,16 +4,14 @@
 use super::error::LedgerError;
 use super::files::{LedgerPaths, failed};
 use super::rejection::Rejection;
+use crate::ipc::server::{Client, Listener, Server, ServerLimits};
 use crate::os::unix_socket;
 use crate::time::UnixTime;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::thread;
 use std::time::Duration;
 
 /// Version of the protocol: both sides are the same program, but perhaps not the same version.
@@ -22,9 +20,8 @@ const VERSION: u32 = 2;
 const LONGEST: u64 = 16 << 20;
 /// Timeout of a line.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Delay after a failed accept.
-const RETRY_DELAY: Duration = Duration::from_millis(50);
+/// Limits of the server, whose connections carry no frames.
+const LIMITS: ServerLimits = ServerLimits { connections: 512, memory: 0, user_divisor: 1, stack_size: 2 << 20 };
 
 #[derive(Serialize, Deserialize)]
 struct WireRequest<R> {
@@ -45,14 +42,11 @@ enum WireReply<T> {
 #[derive(Debug)]
 pub(super) struct SocketServer {
     path: PathBuf,
-    over: Arc<AtomicBool>,
+    _server: Server,
 }
 
 impl Drop for SocketServer {
     fn drop(&mut self) {
-        self.over.store(true, SeqCst);
-        // Wakes the accepting thread, which may be gone already.
-        let _ = unix_socket::connect(&self.path);
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -73,38 +67,20 @@ where
         _ => {}
     }
     let listener = unix_socket::listen(&path, 0o600).map_err(fail)?;
-    let over = Arc::new(AtomicBool::new(false));
-    let answer = Arc::new(answer);
-    let ended = Arc::clone(&over);
-    let accept = move || {
-        for stream in listener.incoming() {
-            if ended.load(SeqCst) {
-                return;
-            }
-            let Ok(stream) = stream else {
-                // Too many open files, for example: accept would fail again at once.
-                thread::sleep(RETRY_DELAY);
-                continue;
-            };
-            let answer = Arc::clone(&answer);
-            // Without a thread the connection is closed, which the client reports.
-            let _ = thread::Builder::new().name("ledger-ask".into()).spawn(move || {
-                let _ = handle_connection(&stream, &*answer);
-            });
-        }
-    };
-    thread::Builder::new().name("ledger-socket".into()).spawn(accept).map_err(fail)?;
-    Ok(SocketServer { path: path.clone(), over })
+    let serve = move |client: &Client| drop(handle_connection(client, &answer));
+    let server = Server::begin("ledger", Listener::Own(listener), LIMITS, Arc::new(serve)).map_err(fail)?;
+    Ok(SocketServer { path: path.clone(), _server: server })
 }
 
 fn handle_connection<R: DeserializeOwned, T: Serialize>(
-    stream: &UnixStream,
+    client: &Client,
     answer: &impl Fn(R, UnixTime) -> Result<T, LedgerError>,
 ) -> io::Result<()> {
+    let mut stream = &*client.stream;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
-    BufReader::new(stream.take(LONGEST)).read_line(&mut line)?;
+    client.while_idle(|| BufReader::new(stream.take(LONGEST)).read_line(&mut line))?;
     let line = match serde_json::from_str::<WireRequest<R>>(&line) {
         Ok(question) if question.version == VERSION => match answer(question.request, question.now) {
             Ok(answer) => WireReply::Answer(answer),
@@ -119,7 +95,6 @@ fn handle_connection<R: DeserializeOwned, T: Serialize>(
     };
     let mut text = serde_json::to_string(&line)?;
     text.push('\n');
-    let mut stream = stream;
     stream.write_all(text.as_bytes())
 }
 
