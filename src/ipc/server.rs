@@ -360,3 +360,156 @@ impl Client {
         self.idle_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::path::Path;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// Longer than any machine takes.
+    const LONG: Duration = Duration::from_secs(300);
+    const LIMITS: ServerLimits = ServerLimits { connections: 4, memory: 0, user_divisor: 2, stack_size: 1 << 20 };
+
+    /// Echoes single bytes: `w` once the test allows it; on `p` it panics.
+    struct Echo {
+        allowed: Mutex<Receiver<()>>,
+        is_limited: bool,
+    }
+
+    impl Service for Echo {
+        fn serve(&self, client: &Client) {
+            let (mut stream, mut byte) = (&*client.stream, [0]);
+            while client.while_idle(|| stream.read_exact(&mut byte)).is_ok() {
+                match &byte {
+                    b"p" => panic!("a bug in the service"),
+                    b"w" => self.allowed.lock().unwrap().recv().unwrap(),
+                    _ => {}
+                }
+                stream.write_all(&byte).unwrap();
+            }
+        }
+
+        fn is_limited(&self, _uid: u32) -> bool {
+            self.is_limited
+        }
+    }
+
+    fn listener(folder: &Path, name: &str) -> Listener {
+        Listener::Own(unix_socket::listen(&folder.join(name), 0o600).unwrap())
+    }
+
+    /// Returns a server at the socket `a` of the folder, and what allows `w`.
+    fn echo(folder: &Path, is_limited: bool) -> (Server, Sender<()>) {
+        let (allow, allowed) = channel();
+        let service = Arc::new(Echo { allowed: Mutex::new(allowed), is_limited });
+        (Server::begin("echo", listener(folder, "a"), LIMITS, service).unwrap(), allow)
+    }
+
+    /// Waits until this many connections are idle.
+    fn wait_for_idle(server: &Shared, count: usize) {
+        while server.clients().values().filter(|client| client.idle_since().is_some()).count() != count {
+            thread::yield_now();
+        }
+    }
+
+    /// Returns a connection that has had one answer.
+    fn connect(path: &Path) -> UnixStream {
+        let mut stream = unix_socket::connect(path).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        assert!(answers(&mut stream));
+        stream
+    }
+
+    fn answers(stream: &mut UnixStream) -> bool {
+        stream.write_all(b"x").is_ok() && receives(stream)
+    }
+
+    /// Returns whether a byte comes, and not the end of the connection.
+    fn receives(stream: &mut UnixStream) -> bool {
+        stream.read(&mut [0]).is_ok_and(|count| count == 1)
+    }
+
+    #[test]
+    fn at_the_limit_the_longest_idle_connection_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        for (is_limited, most) in [(false, 4), (true, 2)] {
+            let (server, allow) = echo(folder.path(), is_limited);
+            let path = folder.path().join("a");
+            let mut clients = Vec::new();
+            for count in 1..=most {
+                clients.push(connect(&path));
+                wait_for_idle(&server.0, count);
+            }
+            // The first has a request under way, and the second is the longest idle one.
+            clients[0].write_all(b"w").unwrap();
+            wait_for_idle(&server.0, most - 1);
+            clients.push(connect(&path));
+            assert!(!receives(&mut clients[1]));
+            allow.send(()).unwrap();
+            assert!(receives(&mut clients[0]) && clients[2..].iter_mut().all(answers) && answers(&mut clients[0]));
+        }
+    }
+
+    #[test]
+    fn the_end_closes_idle_connections_and_waits_for_requests() {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, allow) = echo(folder.path(), false);
+        let path = folder.path().join("a");
+        let (mut idle, mut busy) = (connect(&path), connect(&path));
+        let shared = Arc::clone(&server.0);
+        wait_for_idle(&shared, 2);
+        busy.write_all(b"w").unwrap();
+        wait_for_idle(&shared, 1);
+        let end = thread::spawn(move || server.end(LONG));
+        assert!(!receives(&mut idle) && unix_socket::connect(&path).is_err() && !end.is_finished());
+        allow.send(()).unwrap();
+        assert!(receives(&mut busy) && !receives(&mut busy));
+        end.join().unwrap();
+        assert_eq!(shared.threads.load(SeqCst), 0);
+    }
+
+    #[test]
+    fn a_panic_ends_its_connection_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, _allow) = echo(folder.path(), false);
+        let path = folder.path().join("a");
+        let mut other = connect(&path);
+        for _ in 0..10 {
+            let mut stream = connect(&path);
+            stream.write_all(b"p").unwrap();
+            assert!(!receives(&mut stream));
+        }
+        assert!(answers(&mut other));
+        drop(other);
+        server.end(LONG);
+    }
+
+    #[test]
+    fn a_server_moves_to_another_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, _allow) = echo(folder.path(), false);
+        let (old, new) = (folder.path().join("a"), folder.path().join("b"));
+        let mut before = connect(&old);
+        server.move_to(listener(folder.path(), "b")).unwrap();
+        assert!(unix_socket::connect(&old).is_err());
+        assert!(answers(&mut connect(&new)) && answers(&mut before));
+        drop(server);
+        assert!(unix_socket::connect(&new).is_err() && answers(&mut before), "it goes on to its end");
+    }
+
+    #[test]
+    fn an_inherited_socket_outlives_its_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, _allow) = echo(folder.path(), false);
+        let path = folder.path().join("b");
+        let kept = unix_socket::listen(&path, 0o600).unwrap();
+        server.move_to(Listener::Inherited(kept.try_clone().unwrap())).unwrap();
+        drop(connect(&path));
+        server.end(LONG);
+        let mut late = unix_socket::connect(&path).unwrap();
+        drop(kept.accept().unwrap());
+        assert!(!receives(&mut late));
+    }
+}
