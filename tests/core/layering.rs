@@ -269,6 +269,11 @@ fn some_names_stand_in_one_place_only() {
         ("renameat", &["src/os/"]),
         ("fs::rename", &["src/os/"]),
         ("fsync", &["src/os/"]),
+        // Servers: one of Unix sockets, one of HTTP. The combining leader is a filter of a few milliseconds: it serves
+        // its followers on the one thread that it has.
+        ("accept()", &["src/ipc/server.rs", "src/server/http/", "src/store/combining/leader.rs"]),
+        ("incoming()", &[]),
+        ("accept_with", &[]),
         // The network: what asks, and what answers.
         ("ureq", &["src/net/https.rs", "src/net/http_client.rs"]),
         ("rustls", &["src/net/https.rs", "src/server/vendor_http/tls.rs"]),
