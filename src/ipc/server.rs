@@ -10,7 +10,7 @@
 use super::connection::Connection;
 use super::frame::{self, Frame};
 use super::memory_budget::{MemoryBudget, Share};
-use crate::os::unix_socket;
+use crate::os::unix_socket::{self, Made};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
@@ -19,6 +19,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::thread;
@@ -69,7 +70,7 @@ pub struct ServerLimits {
     pub stack_size: usize,
 }
 
-/// The server. Accepts until it is dropped.
+/// The server. Accepts until it is dropped; connections then go on to their end.
 pub struct Server(Arc<Shared>);
 
 struct Shared {
@@ -90,8 +91,8 @@ struct Shared {
 /// Socket on which a server accepts connections.
 #[derive(Debug)]
 pub enum Listener {
-    /// Created by this process, which shuts it down at the end.
-    Own(UnixListener),
+    /// Created by this process, which removes it at the end.
+    Own(UnixListener, Made),
     /// Shared with the process that passed it on (systemd), which keeps it after the end.
     Inherited(UnixListener),
 }
@@ -144,15 +145,15 @@ impl Server {
         Ok(())
     }
 
-    /// Stops accepting. Connections go on to their end.
-    pub fn stop(&self) {
-        self.0.over.store(true, SeqCst);
-        self.0.listener().shut_down();
+    /// Returns whether its socket is still at its path.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        !matches!(&*self.0.listener(), Listener::Own(_, socket) if !socket.stands())
     }
 
-    /// Stops accepting, closes idle connections, and waits at most `patience` for requests under way.
+    /// Removes the socket, closes idle connections, and waits at most `patience` for requests under way.
     pub fn end(self, patience: Duration) {
-        self.stop();
+        self.0.stop();
         let until = Instant::now() + patience;
         loop {
             for client in self.0.clients().values() {
@@ -170,7 +171,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop();
+        self.0.stop();
     }
 }
 
@@ -187,6 +188,11 @@ impl Shared {
 
     fn clients(&self) -> MutexGuard<'_, HashMap<u64, Arc<Client>>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self) {
+        self.over.store(true, SeqCst);
+        self.listener().shut_down();
     }
 
     /// Starts one more idle thread.
@@ -214,9 +220,7 @@ impl Shared {
             let listener = self.listener();
             let stream = match listener.socket().accept() {
                 Ok((stream, _)) => stream,
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                    continue;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 // Shut down: there is another listener now, or none.
                 Err(_) if self.over.load(SeqCst) || !Arc::ptr_eq(&listener, &self.listener()) => continue,
                 Err(_) => {
@@ -307,8 +311,14 @@ fn descriptors() -> usize {
 }
 
 impl Listener {
+    /// Listens at this path, as [`unix_socket::listen`].
+    pub fn bind(path: &Path, mode: u32) -> io::Result<Self> {
+        let listener = unix_socket::listen(path, mode)?;
+        Ok(Self::Own(listener, Made::at(path)?))
+    }
+
     fn socket(&self) -> &UnixListener {
-        let (Self::Own(listener) | Self::Inherited(listener)) = self;
+        let (Self::Own(listener, _) | Self::Inherited(listener)) = self;
         listener
     }
 
@@ -321,10 +331,11 @@ impl Listener {
         Ok(self)
     }
 
-    /// Wakes all threads that wait in accept(2).
+    /// Wakes all threads that wait in accept(2), and removes the socket.
     fn shut_down(&self) {
-        if let Self::Own(listener) = self {
+        if let Self::Own(listener, socket) = self {
             let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
+            socket.remove();
         }
     }
 }
@@ -347,13 +358,11 @@ impl Client {
         within: Duration,
         mut answer: impl FnMut(Frame, &mut Connection) -> bool,
     ) {
-        let share = Share::of(self.budgets.clone());
-        let mut connection = Connection::sharing(Arc::clone(&self.stream), share);
-        while let Ok(Some(frame)) = self.while_idle(|| connection.receive(limits, idle, within)) {
-            if !answer(frame, &mut connection) || self.over.load(SeqCst) {
-                return;
-            }
-        }
+        let mut connection = Connection::sharing(Arc::clone(&self.stream), Share::of(self.budgets.clone()));
+        while let Ok(Some(frame)) = self.while_idle(|| connection.receive(limits, idle, within))
+            && answer(frame, &mut connection)
+            && !self.over.load(SeqCst)
+        {}
     }
 
     fn idle_since(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -365,7 +374,6 @@ impl Client {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
-    use std::path::Path;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     /// Longer than any machine takes.
@@ -396,15 +404,12 @@ mod tests {
         }
     }
 
-    fn listener(folder: &Path, name: &str) -> Listener {
-        Listener::Own(unix_socket::listen(&folder.join(name), 0o600).unwrap())
-    }
-
     /// Returns a server at the socket `a` of the folder, and what allows `w`.
     fn echo(folder: &Path, is_limited: bool) -> (Server, Sender<()>) {
         let (allow, allowed) = channel();
         let service = Arc::new(Echo { allowed: Mutex::new(allowed), is_limited });
-        (Server::begin("echo", listener(folder, "a"), LIMITS, service).unwrap(), allow)
+        let listener = Listener::bind(&folder.join("a"), 0o600).unwrap();
+        (Server::begin("echo", listener, LIMITS, service).unwrap(), allow)
     }
 
     /// Waits until this many connections are idle.
@@ -492,11 +497,13 @@ mod tests {
         let (server, _allow) = echo(folder.path(), false);
         let (old, new) = (folder.path().join("a"), folder.path().join("b"));
         let mut before = connect(&old);
-        server.move_to(listener(folder.path(), "b")).unwrap();
-        assert!(unix_socket::connect(&old).is_err());
+        assert!(server.stands());
+        std::fs::remove_file(&old).unwrap();
+        assert!(!server.stands());
+        server.move_to(Listener::bind(&new, 0o600).unwrap()).unwrap();
         assert!(answers(&mut connect(&new)) && answers(&mut before));
         drop(server);
-        assert!(unix_socket::connect(&new).is_err() && answers(&mut before), "it goes on to its end");
+        assert!(!new.exists() && answers(&mut before), "it goes on to its end");
     }
 
     #[test]

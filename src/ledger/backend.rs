@@ -1,7 +1,7 @@
 //! Ledger that this process has opened: the lock, the database, the writer, and the socket for other processes. Ledgers
 //! are also created and restored here.
 
-use super::client::{self, SocketServer};
+use super::client;
 use super::database::{self, SharedDatabase};
 use super::error::LedgerError;
 use super::files::{self, LedgerPaths};
@@ -16,6 +16,7 @@ use crate::accounting::event::Event;
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::Head;
 use crate::accounting::order::Order;
+use crate::ipc::server::Server;
 use crate::time::UnixTime;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 use serde::Serialize;
@@ -34,7 +35,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(7);
 /// is released.
 #[derive(Debug)]
 pub struct LocalLedger {
-    listening: Mutex<Option<SocketServer>>,
+    listening: Mutex<Option<Server>>,
     /// Time and number of the last count of expired revoked serials.
     ended: Mutex<Option<(UnixTime, u64)>>,
     writer: Writer,

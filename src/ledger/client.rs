@@ -10,7 +10,6 @@ use crate::time::UnixTime;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,24 +37,11 @@ enum WireReply<T> {
     Failed(String),
 }
 
-/// Serves until it is dropped.
-#[derive(Debug)]
-pub(super) struct SocketServer {
-    path: PathBuf,
-    _server: Server,
-}
-
-impl Drop for SocketServer {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
 /// Starts to serve. The holder of the lock may replace a socket that another process left.
 pub(super) fn listen<R, T>(
     place: &LedgerPaths,
     answer: impl Fn(R, UnixTime) -> Result<T, LedgerError> + Send + Sync + 'static,
-) -> Result<SocketServer, LedgerError>
+) -> Result<Server, LedgerError>
 where
     R: DeserializeOwned + 'static,
     T: Serialize + 'static,
@@ -66,10 +52,9 @@ where
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
         _ => {}
     }
-    let listener = unix_socket::listen(&path, 0o600).map_err(fail)?;
     let serve = move |client: &Client| drop(handle_connection(client, &answer));
-    let server = Server::begin("ledger", Listener::Own(listener), LIMITS, Arc::new(serve)).map_err(fail)?;
-    Ok(SocketServer { path: path.clone(), _server: server })
+    let begin = |listener| Server::begin("ledger", listener, LIMITS, Arc::new(serve));
+    Listener::bind(&path, 0o600).and_then(begin).map_err(fail)
 }
 
 fn handle_connection<R: DeserializeOwned, T: Serialize>(

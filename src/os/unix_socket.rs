@@ -78,12 +78,6 @@ impl Made {
         Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
     }
 
-    /// Returns its path.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Returns whether the path still leads to it.
     #[must_use]
     pub fn stands(&self) -> bool {

@@ -10,11 +10,9 @@ use mailstamp::store::resident::ResidentLog;
 use mailstamp::store::{ContactStore, Correspondent, ExportRecord, Imported, LearnOutcome, Sent, Store, UsedLog};
 use mailstamp::time::UnixTime;
 use mailstamp::verdict::spend::SpendResult;
-use redb::{Database, ReadableDatabase, TableDefinition, TableHandle};
 use rustix::io::Errno;
 use std::fs;
 use std::ops::ControlFlow;
-use std::os::unix::fs::PermissionsExt;
 
 fn address(text: &str) -> Address {
     Address::parse(text).unwrap()

@@ -24,7 +24,7 @@ use crate::context::error::Deferral;
 use crate::engine::remote::client::{SYSTEM_SOCKET, file_set, user_socket};
 use crate::engine::remote::state::DaemonState;
 use crate::ipc::server::{Listener, Server};
-use crate::os::unix_socket::{self, Made};
+use crate::os::unix_socket;
 use crate::server::diagnostics::log_stderr;
 use handler::Handler;
 use listenfd::ListenFd;
@@ -108,27 +108,25 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     let metrics = serve.metrics;
     let mut scrape = metrics.and_then(|address| begin(address).map_err(|error| untold(address, &error)).ok());
     let mut tried = Instant::now();
-    let (listener, mut socket) = match door {
+    let (listener, socket) = match door {
         Door::Handed(listener) => (Listener::Inherited(listener), None),
-        Door::Own(path) => listen(path, options.system).map(|(listener, socket)| (listener, Some(socket)))?,
+        Door::Own(path) => (listen(&path, options.system)?, Some(path)),
     };
     let service = Handler::new(Arc::clone(&warm), Arc::clone(&numbers), AccessControl::new(options.system));
     let server = Server::begin("serve", listener, handler::server_limits(serve.connections), Arc::new(service))?;
     let tasks = background::begin(&warm, serve)?;
-    let own = socket.as_ref().map(|socket| socket.path().display().to_string());
-    let place = own.unwrap_or_else(|| "the inherited socket".to_owned());
+    let place = socket.as_ref().map_or("the inherited socket".to_owned(), |path| path.display().to_string());
     let at = |scrape: &MetricsEndpoint| format!("metrics at http://{}/metrics", scrape.address);
     told(&(place + &scrape.as_ref().map(|scrape| format!(", {}", at(scrape))).unwrap_or_default()));
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     attend(&signals, &warm, || {
         // Removing or restoring the files of the state removes the sockets too.
         warm.logs().iter().for_each(|(_, log)| drop(log.be_found()));
-        if let Some(socket) = socket.as_mut().filter(|socket| !socket.stands())
-            && let Ok((listener, made)) = make(socket.path(), options.system)
-            && server.move_to(listener).is_ok()
+        if let Some(path) = &socket
+            && !server.stands()
+            && make(path, options.system).and_then(|listener| server.move_to(listener)).is_ok()
         {
-            log_stderr(&format!("the socket was removed; serving at {} again", made.path().display()));
-            *socket = made;
+            log_stderr(&format!("the socket was removed; serving at {} again", path.display()));
         }
         if let (Some(address), None) = (metrics, &scrape)
             && tried.elapsed() >= RETRY_DELAY
@@ -141,10 +139,6 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     // Otherwise clients that wait for a lent log would not be answered in time.
     warm.logs().iter().for_each(|(_, log)| log.recall());
-    if let Some(socket) = socket {
-        // No new client finds the socket; those that are connected are still answered.
-        socket.remove();
-    }
     server.end(DRAIN_TIMEOUT);
     tasks.end();
     scrape.into_iter().for_each(MetricsEndpoint::end);
@@ -237,15 +231,14 @@ fn door(given: &CliOverrides, options: &Options) -> Result<Door, ServeError> {
 }
 
 /// Creates the socket, and its folder if it is missing.
-fn listen(path: PathBuf, system: bool) -> Result<(Listener, Made), ServeError> {
+fn listen(path: &Path, system: bool) -> Result<Listener, ServeError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mode = if system { 0o755 } else { 0o700 };
-    let made = DirBuilder::new().recursive(true).mode(mode).create(folder).and_then(|()| make(&path, system));
-    made.map_err(|source| ServeError::Listen { path, source })
+    let made = DirBuilder::new().recursive(true).mode(mode).create(folder).and_then(|()| make(path, system));
+    made.map_err(|source| ServeError::Listen { path: path.to_owned(), source })
 }
 
 /// Creates the socket in a folder that exists.
-fn make(path: &Path, system: bool) -> io::Result<(Listener, Made)> {
-    let listener = unix_socket::listen(path, if system { 0o666 } else { 0o600 })?;
-    Ok((Listener::Own(listener), Made::at(path)?))
+fn make(path: &Path, system: bool) -> io::Result<Listener> {
+    Listener::bind(path, if system { 0o666 } else { 0o600 })
 }

@@ -6,7 +6,6 @@ use super::Core;
 use crate::ipc::connection::Connection;
 use crate::ipc::frame::{Frame, Kind};
 use crate::ipc::server::{Client, Listener, Server, ServerLimits, Service};
-use crate::os::unix_socket::{self, Made};
 use crate::store::combining::client::{self, LIMITS};
 use crate::store::error::StoreError;
 use crate::verdict::spend::SpendResult;
@@ -61,35 +60,11 @@ impl AnswerCounters {
     }
 }
 
-/// The server. Runs until it is dropped.
-#[derive(Debug)]
-pub(in crate::store) struct LogServer {
-    server: Server,
-    socket: Made,
-}
-
-impl LogServer {
-    /// Listens beside the log `path`, which must be locked.
-    pub(in crate::store) fn begin(path: &Path, inner: Arc<Core>) -> Result<Self, StoreError> {
-        let path = client::socket(path);
-        let fail = |source| StoreError::from_io("listen at", &path, source);
-        let listener = Listener::Own(unix_socket::listen(&path, 0o600).map_err(fail)?);
-        let socket = Made::at(&path).map_err(fail)?;
-        let server = Server::begin("log", listener, SERVER_LIMITS, inner).map_err(fail)?;
-        Ok(Self { server, socket })
-    }
-
-    /// Whether the socket is still at its path.
-    pub(in crate::store) fn stands(&self) -> bool {
-        self.socket.stands()
-    }
-}
-
-impl Drop for LogServer {
-    fn drop(&mut self) {
-        self.server.stop();
-        self.socket.remove();
-    }
+/// Listens beside the log `path`, which must be locked.
+pub(super) fn listen(path: &Path, inner: Arc<Core>) -> Result<Server, StoreError> {
+    let path = client::socket(path);
+    let server = Listener::bind(&path, 0o600).and_then(|socket| Server::begin("log", socket, SERVER_LIMITS, inner));
+    server.map_err(|source| StoreError::from_io("listen at", &path, source))
 }
 
 impl Service for Core {

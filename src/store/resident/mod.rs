@@ -17,12 +17,13 @@ use super::redb::schema::{FORMAT, META, USED};
 use super::redb::session::Session;
 use super::redb::write_batch::{self, WriteBatch};
 use super::redb::{self, Options, Redb, result_without_log};
+use crate::ipc::server::Server;
 use crate::os::group_commit::GroupCommit;
 use crate::os::safe_dir::IfMissing;
 use crate::time::UnixTime;
 use crate::verdict::spend::{SpendRequest, SpendResult, Terms};
 use ::redb::{ReadableTableMetadata, StorageBackend};
-use log_server::{AnswerCounters, LogServer};
+use log_server::AnswerCounters;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -44,7 +45,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 pub struct ResidentLog {
     inner: Arc<Core>,
     flusher: Option<JoinHandle<()>>,
-    attendant: Mutex<Option<LogServer>>,
+    attendant: Mutex<Option<Server>>,
 }
 
 /// Statistics of an open log.
@@ -153,7 +154,7 @@ impl ResidentLog {
         let log = Redb::resident(path.clone(), options);
         let resident = Self::start(log, &path, options.grace, Box::new(slots), attended)?;
         resident.inner.log.with_session(IfMissing::Create, |_| Ok(()))?;
-        *resident.attendant() = Some(LogServer::begin(&path, Arc::clone(&resident.inner))?);
+        *resident.attendant() = Some(log_server::listen(&path, Arc::clone(&resident.inner))?);
         Ok(resident)
     }
 
@@ -203,12 +204,12 @@ impl ResidentLog {
     pub fn be_found(&self) -> Result<(), StoreError> {
         let mut attendant = self.attendant();
         if attendant.as_ref().is_some_and(|attendant| !attendant.stands()) {
-            *attendant = Some(LogServer::begin(self.inner.log.path(), Arc::clone(&self.inner))?);
+            *attendant = Some(log_server::listen(self.inner.log.path(), Arc::clone(&self.inner))?);
         }
         Ok(())
     }
 
-    fn attendant(&self) -> MutexGuard<'_, Option<LogServer>> {
+    fn attendant(&self) -> MutexGuard<'_, Option<Server>> {
         self.attendant.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
