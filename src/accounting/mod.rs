@@ -6,6 +6,7 @@
 //! - [`event`]: the events of a ledger, and the transaction of each.
 //! - [`hash`]: SHA-256 hashes. [`hash_chain`]: entries, each with the hash of all before it.
 //! - [`order`]: orders of buyers, and the caps.
+//! - [`redemption`]: why a stamp is neither taken back nor revoked.
 //! - [`serial_derivation`]: serials that never repeat.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
@@ -16,4 +17,5 @@ pub mod hash;
 pub mod hash_chain;
 pub mod money;
 pub mod order;
+pub mod redemption;
 pub mod serial_derivation;

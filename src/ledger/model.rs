@@ -1,13 +1,13 @@
 //! Records of the ledger, as stored and as callers see them.
 
 use super::payment::Paid;
-use super::rejection::StampProblem;
 use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::event::{KeyState, Terms};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::Head;
 use crate::accounting::money::Money;
 use crate::accounting::order::{Caps, OwnCaps};
+use crate::accounting::redemption::StampProblem;
 use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;

@@ -2,6 +2,7 @@
 //! `error.rs`.
 
 use crate::accounting::order::OrderError;
+use crate::accounting::redemption::StampProblem;
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 
@@ -132,45 +133,6 @@ pub enum Rejection {
         /// Credits needed.
         needed: u64,
     },
-}
-
-/// Problem of a stamp to redeem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StampProblem {
-    /// Not a stamp.
-    #[error("not a stamp")]
-    Malformed,
-    /// Of another vendor, or signed with an unknown key.
-    #[error("not a stamp of this vendor")]
-    OtherVendor,
-    /// The signature is invalid.
-    #[error("its signature is invalid")]
-    Forged,
-    /// Its key was revoked.
-    #[error("its key was revoked")]
-    KeyRevoked,
-    /// The account has not proved to own an address that it names.
-    #[error("it names no address that this account has proved to own")]
-    NotYours,
-    /// The ledger has no record of its sale.
-    #[error("this ledger did not sell it")]
-    NotIssued,
-    /// It was taken back before.
-    #[error("it was taken back before")]
-    Deposited,
-    /// It was refunded.
-    #[error("its credits were refunded to its buyer")]
-    Refunded,
-    /// It was revoked.
-    #[error("it was revoked")]
-    Revoked,
-    /// The request contains it twice.
-    #[error("it was handed in twice")]
-    Duplicate,
-    /// Another account bought it.
-    #[error("another account bought it")]
-    NotBought,
 }
 
 impl Rejection {

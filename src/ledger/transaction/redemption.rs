@@ -5,9 +5,10 @@
 
 use super::LedgerTx;
 use crate::accounting::event::{Buyer, Event};
+use crate::accounting::redemption::StampProblem;
 use crate::accounting::serial_derivation;
 use crate::ledger::model::{Presented, RedeemResult, Redemption, StampState};
-use crate::ledger::rejection::{Rejection, StampProblem};
+use crate::ledger::rejection::Rejection;
 use crate::ledger::schema::{self, TxError, TxResult};
 use crate::stamp::serial::Serial;
 use redb::ReadableTable;

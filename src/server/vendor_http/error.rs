@@ -193,7 +193,7 @@ fn seconds(from: i64) -> u64 {
 mod tests {
     use super::*;
     use crate::accounting::order::OrderError;
-    use crate::ledger::rejection::StampProblem;
+    use crate::accounting::redemption::StampProblem;
 
     const NOW: UnixTime = UnixTime(1_795_600_000);
 

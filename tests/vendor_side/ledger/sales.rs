@@ -3,12 +3,13 @@
 use super::{NOW, Shop, WAIT, handed, order, orders, refused, texts};
 use mailstamp::accounting::event::KeyState;
 use mailstamp::accounting::order::{Order, OrderError, OwnCaps};
+use mailstamp::accounting::redemption::StampProblem;
 use mailstamp::directory::publish::Changes;
 use mailstamp::ledger::handle::Ledger;
 use mailstamp::ledger::model::StampState;
 use mailstamp::ledger::ops;
 use mailstamp::ledger::payment::{Paid, Payment, Vouchers, code_hash};
-use mailstamp::ledger::rejection::{Rejection, StampProblem};
+use mailstamp::ledger::rejection::Rejection;
 use mailstamp::ledger::trade::RedeemRequest;
 use mailstamp::message::address::Address;
 use mailstamp::stamp::audience::Audience;

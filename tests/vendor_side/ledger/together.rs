@@ -2,10 +2,10 @@
 
 use super::{NOW, Shop, WAIT, handed, open, orders, terms, texts};
 use mailstamp::accounting::order::Order;
+use mailstamp::accounting::redemption::StampProblem;
 use mailstamp::ledger::error::LedgerError;
 use mailstamp::ledger::handle::{Ledger, LedgerParams};
 use mailstamp::ledger::ops;
-use mailstamp::ledger::rejection::StampProblem;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;

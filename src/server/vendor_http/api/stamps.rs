@@ -2,8 +2,9 @@
 
 use super::{Answer, Body, idempotency_key};
 use crate::accounting::order::{Caps, Order};
+use crate::accounting::redemption::StampProblem;
 use crate::ledger::ops;
-use crate::ledger::rejection::{Rejection, StampProblem};
+use crate::ledger::rejection::Rejection;
 use crate::ledger::trade::IssuedStamps;
 use crate::server::vendor_http::Service;
 use crate::server::vendor_http::auth::AuthenticatedAccount;
