@@ -8,13 +8,13 @@
 //! things. Imports go from a higher layer to a lower one, and a test checks that order.
 //!
 //! - Pure, without I/O: [`time`], [`message`], [`grant`], [`stamp`], [`accounting`], [`verdict`], [`policy`],
-//!   [`autoreply`].
+//!   [`autoreply`], `vendor_api`.
 //! - With I/O: [`os`], [`ipc`], [`config`], [`log`], [`mailbox`], [`net`], [`store`], [`directory`], [`context`],
 //!   [`engine`],
 //!   `ledger`, `sender`.
 //! - Front ends: [`server`], [`cli`].
 //!
-//! `sender` and `ledger` exist with the Cargo features `sender` and `vendor`.
+//! `sender` and `ledger` exist with the Cargo features `sender` and `vendor`, and `vendor_api` with either.
 
 pub mod accounting;
 pub mod autoreply;
@@ -39,4 +39,6 @@ pub mod server;
 pub mod stamp;
 pub mod store;
 pub mod time;
+#[cfg(any(feature = "sender", feature = "vendor"))]
+pub mod vendor_api;
 pub mod verdict;

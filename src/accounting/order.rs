@@ -10,10 +10,7 @@ use serde::{Deserialize, Serialize};
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// An order for one stamp. Its JSON form is that of the vendor's service:
-/// `{"recipient":"joe@x.example","hashed":true,"sender":"me@y.example","until":"2026-12-24T12:00:00Z","value":5}`.
-///
-/// Only `recipient` is required. It may also be `~salt.hash`, which hides the address from the vendor.
+/// An order for one stamp. Only the recipient is required.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "OrderText", into = "OrderText")]
 pub struct Order {
@@ -233,19 +230,26 @@ impl Caps {
     }
 }
 
-/// An order as JSON.
+/// An order as JSON, in the form of the vendor's API:
+/// `{"recipient":"joe@x.example","hashed":true,"sender":"me@y.example","until":"2026-12-24T12:00:00Z","value":5}`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an order, which is an object with a recipient")]
 struct OrderText {
+    /// An address, or `~salt.hash`, which hides the address from the vendor.
     recipient: String,
+    /// Whether the stamp contains only a salted hash of the recipient.
     #[serde(default)]
     hashed: bool,
+    /// Address of the sender, if the stamp names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sender: Option<String>,
+    /// Start of its validity; the purchase, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     not_before: Option<String>,
+    /// End of its validity; by the vendor's terms, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<String>,
+    /// Its value in credits, which is its price.
     #[serde(default = "one")]
     value: u64,
 }

@@ -13,7 +13,11 @@ use crate::net::http_client::{self, Request, Response};
 use crate::stamp::claims::Stamp;
 use crate::stamp::token::Token;
 use crate::time::UnixTime;
-use serde::Deserialize;
+use crate::vendor_api::account::AccountStatus;
+use crate::vendor_api::operation::Operation;
+use crate::vendor_api::prices::Prices;
+use crate::vendor_api::problem::ProblemDetails;
+use crate::vendor_api::stamps::IssueResponse;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
@@ -24,47 +28,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Longest message of a vendor that is shown, in bytes.
 const MAX_DETAIL: usize = 300;
 
-/// Account data from the vendor.
-#[derive(Clone, Debug, Deserialize)]
-pub struct AccountStatus {
-    /// Its name at the vendor.
-    pub name: String,
-    /// Credits that are left.
-    pub balance: u64,
-    /// Credits spent since midnight, UTC.
-    pub spent_today: u64,
-    pub caps: crate::accounting::order::Caps,
-}
-
-/// Prices of a vendor.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Prices {
-    /// Name of the vendor, as in its stamps.
-    pub vendor: String,
-    /// Price of credits.
-    pub price: String,
-}
-
-#[derive(Deserialize)]
-struct IssueResponse {
-    stamps: Vec<IssuedStamp>,
-}
-
-#[derive(Deserialize)]
-struct IssuedStamp {
-    stamp: String,
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    problem: String,
-    #[serde(default)]
-    detail: String,
-}
-
 /// Requests the state of the account.
 pub fn standing(account: &Account, time: Duration) -> Result<AccountStatus, SupplyError> {
-    let address = format!("{}/v1/account", account.url);
+    let address = format!("{}{}", account.url, Operation::Account.path());
     let ask = Request { address: &address, key: Some(&account.key), idempotency: None, body: None, time };
     get(&account.name, ask)
 }
@@ -74,7 +40,7 @@ pub fn standing(account: &Account, time: Duration) -> Result<AccountStatus, Supp
 /// # Errors
 /// [`SupplyError`], with `account` as the name of the account.
 pub fn prices(account: &str, url: &str, time: Duration) -> Result<Prices, SupplyError> {
-    let address = format!("{}/v1/prices", url.trim_end_matches('/'));
+    let address = format!("{}{}", url.trim_end_matches('/'), Operation::Prices.path());
     get(account, Request { address: &address, key: None, idempotency: None, body: None, time })
 }
 
@@ -90,7 +56,7 @@ pub(super) fn buy(
     purchase: &PurchaseRow,
     time: Duration,
 ) -> Result<Outcome, (SupplyError, Option<Outcome>)> {
-    let address = format!("{}/v1/stamps", account.url);
+    let address = format!("{}{}", account.url, Operation::Buy.path());
     let ask = Request {
         address: &address,
         key: Some(&account.key),
@@ -171,8 +137,8 @@ fn unavailable(account: &str, detail: &str) -> SupplyError {
 /// proxy, after the vendor sold.
 fn refusal(account: &str, reply: &Response) -> (SupplyError, Option<Outcome>) {
     let account = account.to_owned();
-    let problem: Option<Problem> = serde_json::from_slice(&reply.body).ok();
-    let Some(Problem { problem, detail }) = problem else {
+    let problem: Option<ProblemDetails> = serde_json::from_slice(&reply.body).ok();
+    let Some(ProblemDetails { problem, detail, .. }) = problem else {
         // A 401 or 403 is no exception: proxies and maintenance pages send these, too.
         return (unavailable(&account, &format!("it answers with status {}", reply.status)), None);
     };
@@ -192,6 +158,7 @@ fn refusal(account: &str, reply: &Response) -> (SupplyError, Option<Outcome>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vendor_api::problem::CODES;
 
     fn told(status: u16, body: &str) -> (String, bool, bool) {
         let (error, outcome) = refusal("joe", &Response { status, body: body.into() });
@@ -215,6 +182,27 @@ mod tests {
             let away = format!("joe: the vendor cannot be reached now: it answers with status {status}");
             assert_eq!(told(status, "<html>"), (away, true, false));
         }
+    }
+
+    #[test]
+    fn codes_that_mean_no_charge_are_codes_of_the_api() {
+        let refused = |code: &str| told(422, &format!(r#"{{"problem":"{code}"}}"#)).2;
+        let refused: Vec<&str> = CODES.iter().map(|(code, ..)| *code).filter(|code| refused(code)).collect();
+        let known = ["body", "daily", "form", "funds", "idempotency-key", "key-reused", "media-type", "order", "range"];
+        assert_eq!(refused, [&known[..], &["too-large"]].concat());
+    }
+
+    #[test]
+    fn what_the_client_needs_not_may_be_missing_or_new() {
+        let bought = r#"{"stamps":[{"stamp":"v4.public.x","new":1}],"caps":{"new":1},"entry":"new","new":1}"#;
+        let bought: IssueResponse = serde_json::from_str(bought).unwrap();
+        assert_eq!((bought.stamps.len(), bought.entry), (1, 0));
+        let prices: Prices = serde_json::from_str(r#"{"vendor":"v.example","price":"0.01 EUR","days":"new"}"#).unwrap();
+        assert_eq!(prices.vendor, "v.example");
+        let caps = r#"{"stamps":1,"value":2,"days":3,"credits_a_day":4}"#;
+        let status = format!(r#"{{"name":"joe","balance":7,"spent_today":2,"caps":{caps},"owns":0}}"#);
+        assert_eq!(serde_json::from_str::<AccountStatus>(&status).unwrap().balance, 7);
+        assert!(serde_json::from_str::<AccountStatus>(r#"{"name":"joe"}"#).is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 14] = [
     &["message"],
     &["grant", "stamp"],
     &["accounting", "verdict"],
-    &["policy"],
+    &["policy", "vendor_api"],
     &["autoreply"],
     &["os"],
     &["ipc"],
@@ -26,7 +26,8 @@ const LAYERS: [&[&str]; 14] = [
 ];
 
 /// The modules that decide.
-const PURE: [&str; 8] = ["time", "message", "grant", "stamp", "verdict", "accounting", "policy", "autoreply"];
+const PURE: [&str; 9] =
+    ["time", "message", "grant", "stamp", "verdict", "accounting", "policy", "vendor_api", "autoreply"];
 
 struct Source {
     /// From `src/` or `tests/` on.

@@ -15,6 +15,7 @@ use crate::sender::stamp_request::{StampRequest, WalletStamp};
 use crate::stamp::audience::Audience;
 use crate::store::{SessionError, StoreError};
 use crate::time::UnixTime;
+use crate::vendor_api::stamps::Orders;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -213,7 +214,7 @@ fn order(
             hashed: kind.hashed,
         });
     }
-    purchase.body = json!({ "stamps": stamps }).to_string();
+    purchase.body = json!(Orders { stamps }).to_string();
     let planned = match capped(tables, &purchase, buyer.settings, now)? {
         Some(error) => Plan::Refused(error),
         None => {

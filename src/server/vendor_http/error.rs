@@ -7,6 +7,7 @@ use crate::ledger::error::LedgerError;
 use crate::ledger::rejection::Rejection;
 use crate::server::diagnostics::warn_stderr;
 use crate::time::UnixTime;
+use crate::vendor_api::problem::{CODES, ProblemDetails};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
@@ -30,50 +31,11 @@ pub struct Problem {
     pub more: Map<String, Value>,
 }
 
-/// Every code with its status and meaning.
-pub const WORDS: [(&str, u16, &str); 27] = [
-    ("account-closed", 403, "The account is closed. Its credits can still be paid out by the vendor."),
-    ("account-exists", 409, "An account with this name already exists."),
-    ("body", 400, "The body of the request is not JSON of the required form."),
-    ("code-waiting", 429, "A code was recently mailed to this address, or for this account. Look there, or wait."),
-    ("daily", 429, "The account's cap of credits for one day is reached. It is reset at midnight, UTC."),
-    ("form", 422, "A name, an address or a code does not have its form."),
-    ("funds", 402, "There are not enough credits to pay with."),
-    (
-        "idempotency-key",
-        400,
-        "The header field Idempotency-Key is missing or malformed: 1 to 128 printable characters, new for every purchase and the same for every retry.",
-    ),
-    ("key-reused", 422, "The idempotency key was already used for another request. Nothing was charged."),
-    ("media-type", 415, "The body of the request must be application/json."),
-    ("method", 405, "This address does not support the method."),
-    ("no-account", 404, "There is no such account."),
-    ("no-api-key", 401, "The API key belongs to no account, or none was sent."),
-    ("no-code", 422, "No code is waiting for this address; ask for a new one."),
-    ("no-refunds", 403, "This vendor takes no unused stamps back."),
-    ("no-voucher", 422, "No voucher has this code, or it is spent."),
-    ("not-found", 404, "There is nothing at this address."),
-    ("order", 422, "An order is outside the caps; which order and which cap is said."),
-    ("paid-otherwise", 402, "The payment is less than the price."),
-    ("range", 422, "An amount is out of range."),
-    ("rate", 429, "Too many requests; wait for as many seconds as Retry-After says."),
-    ("revoked-full", 403, "The vendor cannot publish more revoked stamps. Try again in some days."),
-    ("signing-key", 409, "The vendor's signing key cannot do this."),
-    ("stamp", 422, "A stamp cannot be taken or revoked; which one and why is said."),
-    ("too-large", 413, "The body of the request is too large."),
-    (
-        "trouble",
-        503,
-        "The vendor has an internal error. Try again: with the same idempotency key nothing is charged twice.",
-    ),
-    ("wrong-code", 422, "Not the code that was mailed."),
-];
-
 impl Problem {
-    /// Creates a problem with this code, with the status from [`WORDS`].
+    /// Creates a problem with this code, with the status from [`CODES`].
     #[must_use]
     pub fn new(word: &'static str, detail: impl Into<String>) -> Self {
-        let status = WORDS.iter().find(|(known, ..)| *known == word).map_or(500, |(_, status, _)| *status);
+        let status = CODES.iter().find(|(known, ..)| *known == word).map_or(500, |(_, status, _)| *status);
         Self {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             word,
@@ -150,14 +112,14 @@ impl Problem {
     #[must_use]
     pub fn json(&self) -> Value {
         let mut members = self.more.clone();
-        let own = json!({
-            "type": format!("/problems#{}", self.word),
-            "title": self.status.canonical_reason(),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "problem": self.word,
-        });
-        if let Value::Object(own) = own {
+        let own = ProblemDetails {
+            kind: format!("/problems#{}", self.word),
+            title: self.status.canonical_reason().unwrap_or_default().to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            problem: self.word.to_owned(),
+        };
+        if let Value::Object(own) = json!(own) {
             members.extend(own);
         }
         Value::Object(members)
@@ -198,11 +160,6 @@ mod tests {
     const NOW: UnixTime = UnixTime(1_795_600_000);
 
     #[test]
-    fn words_are_sorted_and_each_once() {
-        assert!(WORDS.windows(2).all(|pair| pair[0].0 < pair[1].0), "{WORDS:?}");
-    }
-
-    #[test]
     fn every_refusal_has_a_status_and_a_sentence() {
         let text = String::new;
         for refusal in [
@@ -228,7 +185,7 @@ mod tests {
             Rejection::PaidOtherwise { paid: 1, needed: 2 },
         ] {
             let problem = Problem::refused(&refusal, NOW);
-            assert!(WORDS.iter().any(|(word, ..)| *word == refusal.code()), "{} is not explained", refusal.code());
+            assert!(CODES.iter().any(|(word, ..)| *word == refusal.code()), "{} is not explained", refusal.code());
             assert!(problem.status.is_client_error(), "{refusal:?}");
         }
     }

@@ -1,7 +1,8 @@
-//! Routes of the service, the limits of every request, and the header fields of every answer. `openapi.json` lists the
-//! routes under [`API`] and nothing else; a test compares both.
+//! Routes of the service, the limits of every request, and the header fields of every answer. The routes for programs
+//! are those of [`Operation`], which `openapi.json` lists, too.
 
 use super::{Service, api, metrics, page};
+use crate::vendor_api::operation::{Method, Operation};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::header::{
@@ -11,28 +12,9 @@ use axum::http::header::{
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodFilter, MethodRouter, get, on};
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
-
-/// The routes for programs, each with its methods.
-pub const API: [(&str, &[&str]); 15] = [
-    ("/.well-known/digital-stamp", &["get"]),
-    ("/healthz", &["get"]),
-    ("/v1/account", &["get"]),
-    ("/v1/addresses", &["post"]),
-    ("/v1/addresses/confirm", &["post"]),
-    ("/v1/deposits", &["post"]),
-    ("/v1/history", &["get"]),
-    ("/v1/keys", &["get", "post"]),
-    ("/v1/keys/{id}", &["delete"]),
-    ("/v1/openapi.json", &["get"]),
-    ("/v1/prices", &["get"]),
-    ("/v1/refunds", &["post"]),
-    ("/v1/revocations", &["post"]),
-    ("/v1/stamps", &["post"]),
-    ("/v1/vouchers", &["post"]),
-];
 
 /// Content security policy of the pages: style and script come from this site. No page runs inline code, is shown in a
 /// frame, or sends a form elsewhere.
@@ -41,25 +23,40 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 
 /// Builds the router of the shop: the API and the pages.
 pub fn all(service: &Service) -> Router {
-    let programs = Router::new()
-        .route("/.well-known/digital-stamp", get(api::directory::well_known))
-        .route("/healthz", get(metrics::health))
-        .route("/v1/account", get(api::account::account))
-        .route("/v1/addresses", post(api::account::claim))
-        .route("/v1/addresses/confirm", post(api::account::confirm))
-        .route("/v1/deposits", post(api::deposits::deposit))
-        .route("/v1/history", get(api::account::history))
-        .route("/v1/keys", get(api::account::keys).post(api::account::add_key))
-        .route("/v1/keys/{id}", delete(api::account::revoke_key))
-        .route("/v1/openapi.json", get(api::openapi))
-        .route("/v1/prices", get(api::prices::prices))
-        .route("/v1/refunds", post(api::deposits::refund))
-        .route("/v1/revocations", post(api::stamps::revoke))
-        .route("/v1/stamps", post(api::stamps::buy))
-        .route("/v1/vouchers", post(api::account::voucher));
+    let programs = Operation::ALL.iter().fold(Router::new(), |router, operation| {
+        // A path may have several methods; the router merges them.
+        router.route(operation.path(), handler(*operation))
+    });
     let people = page::routes();
     let router = programs.merge(people).fallback(nothing).method_not_allowed_fallback(api::method);
     around(router, service)
+}
+
+/// Returns the handler of an operation.
+fn handler(operation: Operation) -> MethodRouter<Service> {
+    let method = match operation.method() {
+        Method::Delete => MethodFilter::DELETE,
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+    };
+    match operation {
+        Operation::Account => on(method, api::account::account),
+        Operation::Buy => on(method, api::stamps::buy),
+        Operation::ConfirmCode => on(method, api::account::confirm),
+        Operation::CreateApiKey => on(method, api::account::add_key),
+        Operation::Deposit => on(method, api::deposits::deposit),
+        Operation::Directory => on(method, api::directory::well_known),
+        Operation::Health => on(method, metrics::health),
+        Operation::History => on(method, api::account::history),
+        Operation::ListApiKeys => on(method, api::account::keys),
+        Operation::OpenApi => on(method, api::openapi),
+        Operation::Prices => on(method, api::prices::prices),
+        Operation::Refund => on(method, api::deposits::refund),
+        Operation::Revoke => on(method, api::stamps::revoke),
+        Operation::RevokeApiKey => on(method, api::account::revoke_key),
+        Operation::SendCode => on(method, api::account::claim),
+        Operation::TakeVoucher => on(method, api::account::voucher),
+    }
 }
 
 /// Builds the router of the metrics listener, which only the operator reaches.

@@ -1,42 +1,29 @@
 //! API of an account: `/v1/account`, `/v1/history`, `/v1/keys`, `/v1/addresses`, `/v1/vouchers`.
 
 use super::{Answer, Body};
-use crate::accounting::order::Caps;
 use crate::ledger::model::{ApiKey, Receipt};
 use crate::ledger::ops;
 use crate::server::vendor_http::Service;
 use crate::server::vendor_http::auth::{AuthenticatedAccount, record_failed_attempt};
 use crate::server::vendor_http::error::Problem;
-use axum::extract::rejection::PathRejection;
+use crate::server::vendor_http::page::history::HistoryRow;
+use crate::vendor_api::account::{
+    AccountStatus, ApiKeyInfo, ApiKeys, CodeConfirmation, CodeRequest, CodeSent, History, HistoryEntry, HistoryQuery,
+    NewApiKey, NewApiKeyRequest, Ownership, VoucherRequest, VoucherResponse,
+};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-
-/// Most entries of the history in one answer.
-const MOST: u32 = 100;
-
-/// An account as its owner sees it.
-#[derive(Debug, Serialize)]
-pub struct AccountView {
-    number: u64,
-    name: String,
-    balance: u64,
-    spent_today: u64,
-    caps: Caps,
-    /// Addresses and domains that it has proved to own.
-    owns: Vec<String>,
-}
 
 /// `GET /v1/account`.
 pub async fn account(
     State(service): State<Service>,
     who: AuthenticatedAccount,
-) -> Result<Answer<AccountView>, Problem> {
+) -> Result<Answer<AccountStatus>, Problem> {
     let number = who.account.number;
     let standing = service.ledger(move |ledger, now| ledger.account(number, now)).await?;
-    Ok(Answer(AccountView {
+    Ok(Answer(AccountStatus {
         number,
         name: standing.account.name,
         balance: standing.balance,
@@ -46,55 +33,27 @@ pub async fn account(
     }))
 }
 
-/// Query of a part of the history.
-#[derive(Debug, Deserialize)]
-pub struct Part {
-    /// Entries with numbers below this.
-    before: Option<u64>,
-    /// Most entries to return.
-    most: Option<u32>,
-}
-
 /// `GET /v1/history?before=…&most=…`: what moved the account's credits, newest first.
 pub async fn history(
     State(service): State<Service>,
     who: AuthenticatedAccount,
-    part: Result<Query<Part>, axum::extract::rejection::QueryRejection>,
-) -> Result<Answer<Value>, Problem> {
+    part: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Result<Answer<History>, Problem> {
     let Query(part) = part.map_err(|_| Problem::new("form", "before and most must be whole numbers"))?;
     let (number, before) = (who.account.number, part.before.unwrap_or(u64::MAX));
-    let most = part.most.unwrap_or(MOST).clamp(1, MOST);
+    let most = part.most.unwrap_or(HistoryQuery::MAX).clamp(1, HistoryQuery::MAX);
     let entries =
         service.ledger(move |ledger, now| ledger.run(ops::History { account: number, before, most }, now)).await?;
-    let entries: Vec<Value> = entries
-        .iter()
-        .map(|entry| {
-            let line = crate::server::vendor_http::page::history::HistoryRow::of(entry);
-            json!({
-                "entry": entry.number,
-                "at": entry.at.to_string(),
-                "event": line.event,
-                "stamps": line.stamps,
-                "credits": line.credits,
-            })
-        })
-        .collect();
     // Start of the next part.
-    let before = entries.last().filter(|_| entries.len() == most as usize).map(|entry| entry["entry"].clone());
-    Ok(Answer(json!({ "entries": entries, "before": before })))
+    let before = entries.last().filter(|_| entries.len() == most as usize).map(|entry| entry.number);
+    let entries = entries.iter().map(|entry| {
+        let HistoryRow { entry: number, event, stamps, credits, .. } = HistoryRow::of(entry);
+        HistoryEntry { at: entry.at.to_string(), credits, entry: number, event, stamps }
+    });
+    Ok(Answer(History { before, entries: entries.collect() }))
 }
 
-/// An API key as its owner sees it, without the key.
-#[derive(Debug, Serialize)]
-pub struct ApiKeyView {
-    id: String,
-    label: String,
-    created: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revoked: Option<String>,
-}
-
-impl From<ApiKey> for ApiKeyView {
+impl From<ApiKey> for ApiKeyInfo {
     fn from(key: ApiKey) -> Self {
         let revoked = key.revoked.map(|at| at.to_string());
         Self { id: key.id, label: key.label, created: key.created.to_string(), revoked }
@@ -102,17 +61,9 @@ impl From<ApiKey> for ApiKeyView {
 }
 
 /// `GET /v1/keys`.
-pub async fn keys(State(service): State<Service>, who: AuthenticatedAccount) -> Result<Answer<Value>, Problem> {
+pub async fn keys(State(service): State<Service>, who: AuthenticatedAccount) -> Result<Answer<ApiKeys>, Problem> {
     let keys = service.ledger(move |ledger, now| ledger.run(ops::ApiKeys { account: who.account.number }, now)).await?;
-    let keys: Vec<ApiKeyView> = keys.into_iter().map(ApiKeyView::from).collect();
-    Ok(Answer(json!({ "keys": keys })))
-}
-
-/// Label of a new key.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with a label")]
-pub struct Label {
-    label: String,
+    Ok(Answer(ApiKeys { keys: keys.into_iter().map(ApiKeyInfo::from).collect() }))
 }
 
 /// `POST /v1/keys`: creates an API key. Only this answer ever contains the key.
@@ -122,18 +73,14 @@ pub struct Label {
 pub async fn add_key(
     State(service): State<Service>,
     who: AuthenticatedAccount,
-    Body(Label { label }): Body<Label>,
+    Body(NewApiKeyRequest { label }): Body<NewApiKeyRequest>,
 ) -> Result<Response, Problem> {
     let made = service.ledger(move |ledger, now| ledger.add_api_key(who.account.number, &label, now)).await?;
-    let (text, key) = made;
-    let id = key.id.clone();
-    let mut answer = json!({ "key": text.as_str() });
-    if let (Value::Object(answer), Ok(Value::Object(seen))) = (&mut answer, serde_json::to_value(ApiKeyView::from(key)))
-    {
-        answer.extend(seen);
-    }
+    let (text, ApiKey { id, label, created, .. }) = made;
+    let place = format!("/v1/keys/{id}").parse();
+    let answer = NewApiKey { created: created.to_string(), id, key: text.as_str().to_owned(), label };
     let mut response = (StatusCode::CREATED, Answer(answer)).into_response();
-    if let Ok(place) = format!("/v1/keys/{id}").parse() {
+    if let Ok(place) = place {
         response.headers_mut().insert(axum::http::header::LOCATION, place);
     }
     Ok(response)
@@ -160,21 +107,6 @@ pub async fn revoke_key(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// An address or a domain.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with an address")]
-pub struct OwnershipRequest {
-    address: String,
-}
-
-/// An address or a domain, and the code that was mailed to it.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with an address and a code")]
-pub struct OwnershipProof {
-    address: String,
-    code: String,
-}
-
 /// `POST /v1/addresses`: mails a code to an address, or to the postmaster of a domain.
 ///
 /// # Errors
@@ -182,12 +114,12 @@ pub struct OwnershipProof {
 pub async fn claim(
     State(service): State<Service>,
     who: AuthenticatedAccount,
-    Body(OwnershipRequest { address }): Body<OwnershipRequest>,
+    Body(CodeRequest { address }): Body<CodeRequest>,
 ) -> Result<Response, Problem> {
     let sendmail = service.settings().sendmail.clone();
     let subject = address.clone();
     service.mail(move |ledger, now| ledger.send_code(who.account.number, &subject, &sendmail, now)).await?;
-    Ok((StatusCode::ACCEPTED, Answer(json!({ "address": address, "sent": true }))).into_response())
+    Ok((StatusCode::ACCEPTED, Answer(CodeSent { address, sent: true })).into_response())
 }
 
 /// `POST /v1/addresses/confirm`: proves an address with its code.
@@ -197,22 +129,15 @@ pub async fn claim(
 pub async fn confirm(
     State(service): State<Service>,
     who: AuthenticatedAccount,
-    Body(OwnershipProof { address, code }): Body<OwnershipProof>,
-) -> Result<Answer<Value>, Problem> {
+    Body(CodeConfirmation { address, code }): Body<CodeConfirmation>,
+) -> Result<Answer<Ownership>, Problem> {
     let (number, from) = (who.account.number, who.address);
     let answer = service.ledger(move |ledger, now| {
         ledger.confirm_code(number, &address, &code, now)?;
         ledger.account(number, now)
     });
     let standing = record_failed_attempt(&service, from, answer.await)?;
-    Ok(Answer(json!({ "owns": standing.owns })))
-}
-
-/// The code of a voucher.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with a code")]
-pub struct Voucher {
-    code: String,
+    Ok(Answer(Ownership { owns: standing.owns }))
 }
 
 /// `POST /v1/vouchers`: adds the value of a voucher to the account.
@@ -222,10 +147,10 @@ pub struct Voucher {
 pub async fn voucher(
     State(service): State<Service>,
     who: AuthenticatedAccount,
-    Body(Voucher { code }): Body<Voucher>,
-) -> Result<Answer<Value>, Problem> {
+    Body(VoucherRequest { code }): Body<VoucherRequest>,
+) -> Result<Answer<VoucherResponse>, Problem> {
     let (number, from) = (who.account.number, who.address);
     let answer = service.ledger(move |ledger, now| ledger.take_voucher(number, &code, now)).await;
     let Receipt { credits, balance, entry, .. } = record_failed_attempt(&service, from, answer)?;
-    Ok(Answer(json!({ "credits": credits, "balance": balance, "entry": entry })))
+    Ok(Answer(VoucherResponse { balance, credits, entry }))
 }

@@ -7,42 +7,8 @@ use crate::message::address::Address;
 use crate::server::vendor_http::Service;
 use crate::server::vendor_http::auth::AuthenticatedAccount;
 use crate::server::vendor_http::error::Problem;
+use crate::vendor_api::stamps::{DepositRequest, DepositResponse, DepositResult, DepositedStamp, MAX_STAMPS};
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-
-/// Most stamps in one request.
-const MOST: usize = 1_000;
-
-/// Stamps to redeem.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with stamps")]
-pub struct DepositRequest {
-    stamps: Vec<HandedText>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with a member \"stamp\"")]
-struct HandedText {
-    stamp: String,
-    #[serde(default)]
-    address: Option<String>,
-}
-
-/// Result for each stamp, and in total.
-#[derive(Debug, Serialize)]
-pub struct DepositResponse {
-    /// In the order of the request: `{"credits": …}` or `{"problem": …, "detail": …}`.
-    each: Vec<Value>,
-    /// Credits added to the account.
-    credits: u64,
-    /// Balance of the account, if credits were added.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    balance: Option<u64>,
-    /// Signed receipt (`digital-stamp-receipt`), if credits were added.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    receipt: Option<String>,
-}
 
 /// `POST /v1/deposits`: exchanges used stamps for credits.
 ///
@@ -73,10 +39,10 @@ pub async fn refund(
 }
 
 fn handed(body: DepositRequest) -> Result<Vec<RedeemRequest>, Problem> {
-    if body.stamps.is_empty() || body.stamps.len() > MOST {
-        return Err(Problem::new("form", format!("stamps: 1 to {MOST} of them")));
+    if body.stamps.is_empty() || body.stamps.len() > MAX_STAMPS {
+        return Err(Problem::new("form", format!("stamps: 1 to {MAX_STAMPS} of them")));
     }
-    let read = |(at, text): (usize, HandedText)| {
+    let read = |(at, text): (usize, DepositedStamp)| {
         let address = text.address.as_deref().map(Address::parse).transpose();
         let address = address.map_err(|error| Problem::new("form", format!("address of stamp {at}: {error}")))?;
         Ok(RedeemRequest { stamp: text.stamp, address })
@@ -86,8 +52,8 @@ fn handed(body: DepositRequest) -> Result<Vec<RedeemRequest>, Problem> {
 
 fn credited(taken: RedeemOutcome) -> Answer<DepositResponse> {
     let each = taken.each.iter().map(|one| match one {
-        Ok(credits) => json!({ "credits": credits }),
-        Err(problem) => json!({ "problem": problem, "detail": problem.to_string() }),
+        Ok(credits) => DepositResult::Taken { credits: *credits },
+        Err(problem) => DepositResult::Refused { detail: problem.to_string(), problem: *problem },
     });
     Answer(DepositResponse {
         each: each.collect(),

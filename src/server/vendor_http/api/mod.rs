@@ -1,5 +1,5 @@
 //! API for programs, `/v1/`: JSON in, JSON out, an API key in `Authorization: Bearer`. `openapi.json` describes all of
-//! it, and a test compares that file with the routes and with real answers.
+//! it, and a test compares that file with the operations and with real answers.
 //!
 //! Decisions:
 //!

@@ -2,43 +2,15 @@
 
 use super::Answer;
 use crate::accounting::event::Terms;
-use crate::accounting::order::Caps;
 use crate::server::vendor_http::Service;
 use crate::server::vendor_http::auth::Unauthenticated;
 use crate::server::vendor_http::error::Problem;
+use crate::vendor_api::prices::{PriceExample, PriceQuery, Prices};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use serde::{Deserialize, Serialize};
 
 /// Numbers of credits with a price in every answer.
 const USUAL: [u64; 4] = [1, 10, 1_000, 1_000_000];
-
-/// Query of the price of a number of credits.
-#[derive(Debug, Deserialize)]
-pub struct PriceQuery {
-    credits: Option<u64>,
-}
-
-/// The vendor's prices.
-#[derive(Debug, Serialize)]
-pub struct Prices {
-    vendor: String,
-    /// Price of one credit, or of several.
-    price: String,
-    /// Payout for one credit.
-    payout: String,
-    examples: Vec<Example>,
-    /// Lifetime in days of a stamp without a given end.
-    days: u32,
-    refunds: bool,
-    caps: Caps,
-}
-
-/// Price of this number of credits.
-#[derive(Debug, Serialize)]
-pub struct Example {
-    credits: u64,
-    cost: String,
-}
 
 /// `GET /v1/prices?credits=…`.
 ///
@@ -47,7 +19,7 @@ pub struct Example {
 pub async fn prices(
     State(service): State<Service>,
     _: Unauthenticated,
-    asked: Result<Query<PriceQuery>, axum::extract::rejection::QueryRejection>,
+    asked: Result<Query<PriceQuery>, QueryRejection>,
 ) -> Result<Answer<Prices>, Problem> {
     let Query(asked) = asked.map_err(|_| Problem::new("form", "credits must be a whole number"))?;
     let profile = service.ledger(|ledger, _| ledger.profile()).await?;
@@ -57,7 +29,7 @@ pub async fn prices(
     let mut examples = Vec::new();
     for credits in numbers {
         match price.of(credits) {
-            Ok(cost) => examples.push(Example { credits, cost: cost.to_string() }),
+            Ok(cost) => examples.push(PriceExample { credits, cost: cost.to_string() }),
             // The price of one credit is stated even if the price of a million is out of range.
             Err(_) if asked.credits.is_none() => {}
             Err(error) => return Err(Problem::new("range", error.to_string())),

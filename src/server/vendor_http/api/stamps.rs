@@ -12,34 +12,10 @@ use crate::server::vendor_http::error::Problem;
 use crate::stamp::claims::Stamp;
 use crate::stamp::serial::Serial;
 use crate::stamp::token::Token;
+use crate::vendor_api::stamps::{IssueResponse, IssuedStamp, MAX_STAMPS, RevocationRequest, RevocationResponse};
 use axum::extract::State;
 use axum::http::HeaderMap;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-
-/// Stamps that were bought.
-#[derive(Debug, Serialize)]
-pub struct IssueResponse {
-    /// The stamps, in the order of the orders.
-    stamps: Vec<IssuedStamp>,
-    /// Their price in credits.
-    credits: u64,
-    /// Balance of the account.
-    balance: u64,
-    /// Number of the ledger entry.
-    entry: u64,
-    /// Whether an earlier request with this idempotency key bought them, so that nothing was charged now.
-    again: bool,
-    /// The caps of this account.
-    caps: Caps,
-}
-
-/// A stamp with the serial by which it can be revoked.
-#[derive(Debug, Serialize)]
-pub struct IssuedStamp {
-    stamp: String,
-    serial: String,
-}
 
 /// `POST /v1/stamps`: one order, or `{"stamps": [order, …]}`. All orders are filled or none.
 ///
@@ -61,20 +37,18 @@ pub async fn buy(
         })
         .await?;
     service.metrics().sold(sold.stamps.len(), sold.sale.again);
-    Ok(Answer(IssueResponse::new(&sold, caps)))
+    Ok(Answer(answer(&sold, caps)))
 }
 
-impl IssueResponse {
-    fn new(IssuedStamps { stamps, sale }: &IssuedStamps, caps: Caps) -> Self {
-        let stamps = stamps.iter().map(|token| IssuedStamp { stamp: token.as_str().to_owned(), serial: serial(token) });
-        Self {
-            stamps: stamps.collect(),
-            credits: sale.credits,
-            balance: sale.balance,
-            entry: sale.entry,
-            again: sale.again,
-            caps,
-        }
+fn answer(IssuedStamps { stamps, sale }: &IssuedStamps, caps: Caps) -> IssueResponse {
+    let stamps = stamps.iter().map(|token| IssuedStamp { stamp: token.as_str().to_owned(), serial: serial(token) });
+    IssueResponse {
+        stamps: stamps.collect(),
+        credits: sale.credits,
+        balance: sale.balance,
+        entry: sale.entry,
+        again: sale.again,
+        caps,
     }
 }
 
@@ -100,23 +74,6 @@ fn orders(mut body: Map<String, Value>) -> Result<Vec<Order>, Problem> {
     }
 }
 
-/// Serials to revoke.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with serials")]
-pub struct RevocationRequest {
-    serials: Vec<String>,
-}
-
-/// Number of revoked stamps.
-#[derive(Debug, Serialize)]
-pub struct Revoked {
-    /// Stamps that were not revoked before.
-    revoked: u64,
-}
-
-/// Most serials in one request.
-const MOST: usize = 1_000;
-
 /// `POST /v1/revocations`: revokes stamps that this account bought, all of them or none. Refunds no credits.
 ///
 /// # Errors
@@ -125,9 +82,9 @@ pub async fn revoke(
     State(service): State<Service>,
     who: AuthenticatedAccount,
     Body(body): Body<RevocationRequest>,
-) -> Result<Answer<Revoked>, Problem> {
-    if body.serials.is_empty() || body.serials.len() > MOST {
-        return Err(Problem::new("form", format!("serials: 1 to {MOST} of them")));
+) -> Result<Answer<RevocationResponse>, Problem> {
+    if body.serials.is_empty() || body.serials.len() > MAX_STAMPS {
+        return Err(Problem::new("form", format!("serials: 1 to {MAX_STAMPS} of them")));
     }
     let account = who.account.number;
     let revoked = service
@@ -144,5 +101,5 @@ pub async fn revoke(
             ledger.run(ops::Revoke { serials, customer: true }, now)
         })
         .await?;
-    Ok(Answer(Revoked { revoked }))
+    Ok(Answer(RevocationResponse { revoked }))
 }

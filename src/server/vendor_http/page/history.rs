@@ -2,6 +2,7 @@
 
 use crate::accounting::event::{Event, sum};
 use crate::accounting::hash_chain::Entry;
+use crate::vendor_api::account::HistoryEvent;
 
 /// A line of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,8 +11,7 @@ pub struct HistoryRow {
     pub entry: u64,
     /// Time of the entry, to the minute.
     pub at: String,
-    /// Stable name of the event.
-    pub event: &'static str,
+    pub event: HistoryEvent,
     /// Description for people.
     pub text: String,
     pub stamps: u64,
@@ -28,20 +28,24 @@ impl HistoryRow {
         let (event, text, stamps, credits) = match &entry.event {
             Event::Issued { values, .. } => {
                 let stamps = values.iter().map(|(_, times)| u64::from(*times)).sum();
-                ("bought", "Stamps bought".to_owned(), stamps, -came(sum(values)))
+                (HistoryEvent::Bought, "Stamps bought".to_owned(), stamps, -came(sum(values)))
             }
-            Event::Credited { credits, cost, .. } => ("credited", format!("Credits for {cost}"), 0, came(*credits)),
-            Event::VoucherTaken { credits, .. } => ("voucher", "Voucher".to_owned(), 0, came(*credits)),
+            Event::Credited { credits, cost, .. } => {
+                (HistoryEvent::Credited, format!("Credits for {cost}"), 0, came(*credits))
+            }
+            Event::VoucherTaken { credits, .. } => (HistoryEvent::Voucher, "Voucher".to_owned(), 0, came(*credits)),
             Event::Deposited { serials, credits, .. } => {
-                ("deposited", "Received stamps handed in".to_owned(), count(serials), came(*credits))
+                (HistoryEvent::Deposited, "Received stamps handed in".to_owned(), count(serials), came(*credits))
             }
             Event::Refunded { serials, credits, .. } => {
-                ("refunded", "Unused stamps given back".to_owned(), count(serials), came(*credits))
+                (HistoryEvent::Refunded, "Unused stamps given back".to_owned(), count(serials), came(*credits))
             }
-            Event::PaidOut { credits, sum, .. } => ("paid-out", format!("Paid out: {sum}"), 0, -came(*credits)),
-            Event::Opened { .. } => ("opened", "Account opened".to_owned(), 0, 0),
-            Event::Closed { .. } => ("closed", "Account closed".to_owned(), 0, 0),
-            _ => ("other", "Other".to_owned(), 0, 0),
+            Event::PaidOut { credits, sum, .. } => {
+                (HistoryEvent::PaidOut, format!("Paid out: {sum}"), 0, -came(*credits))
+            }
+            Event::Opened { .. } => (HistoryEvent::Opened, "Account opened".to_owned(), 0, 0),
+            Event::Closed { .. } => (HistoryEvent::Closed, "Account closed".to_owned(), 0, 0),
+            _ => (HistoryEvent::Other, "Other".to_owned(), 0, 0),
         };
         let at = entry.at.to_string();
         let at = at.get(..16).unwrap_or(&at).replace('T', " ");
@@ -71,10 +75,10 @@ mod tests {
         let (buyer, values) = (Buyer::Account(1), vec![(1, 10), (5, 1)]);
         let issued = Event::Issued { buyer, seed: [0; 32], values, kid: "a".into(), until: None };
         let bought = line(issued);
-        assert_eq!((bought.event, bought.stamps, bought.credits), ("bought", 11, -15));
+        assert_eq!((bought.event, bought.stamps, bought.credits), (HistoryEvent::Bought, 11, -15));
         assert_eq!((bought.at.as_str(), bought.signed().as_str()), ("2026-11-25 09:46", "\u{2212}15"));
         let deposited = line(Event::Deposited { account: 1, serials: Vec::new(), credits: 3 });
-        assert_eq!((deposited.event, deposited.signed().as_str()), ("deposited", "+3"));
-        assert_eq!(line(Event::Restored).event, "other");
+        assert_eq!((deposited.event, deposited.signed().as_str()), (HistoryEvent::Deposited, "+3"));
+        assert_eq!(line(Event::Restored).event, HistoryEvent::Other);
     }
 }

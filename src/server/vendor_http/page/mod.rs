@@ -18,7 +18,8 @@ pub mod order_form;
 pub mod session;
 
 use super::Service;
-use super::error::{Problem, WORDS};
+use super::error::Problem;
+use crate::vendor_api::problem::CODES;
 use askama::Template;
 use axum::Router;
 use axum::extract::{Form, FromRequest, Request, State};
@@ -156,7 +157,7 @@ struct Problems {
 /// `GET /problems`: meaning of the API's error codes.
 async fn problems(State(service): State<Service>, visitor: Session) -> Result<Response, Page> {
     let frame = Layout::of(&service, &visitor).await?;
-    Ok(visitor.answer(&service, show(StatusCode::OK, &Problems { frame, words: &WORDS })))
+    Ok(visitor.answer(&service, show(StatusCode::OK, &Problems { frame, words: &CODES })))
 }
 
 /// Answers an address without a page.

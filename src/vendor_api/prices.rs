@@ -1,0 +1,40 @@
+//! Prices of a vendor: `/v1/prices`.
+
+use crate::accounting::order::Caps;
+use serde::{Deserialize, Serialize};
+
+/// Query of the price of a number of credits.
+#[derive(Debug, Deserialize)]
+pub struct PriceQuery {
+    /// Number of credits to price, instead of some usual numbers.
+    pub credits: Option<u64>,
+}
+
+/// Prices and caps of the vendor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Prices {
+    /// Name of the vendor, as in its stamps.
+    pub vendor: String,
+    /// Price of one credit, or of several.
+    pub price: String,
+    /// Payout for one credit, or for several.
+    #[serde(skip_deserializing)]
+    pub payout: String,
+    #[serde(skip_deserializing)]
+    pub examples: Vec<PriceExample>,
+    /// Lifetime in days of a stamp without a given end.
+    #[serde(skip_deserializing)]
+    pub days: u32,
+    /// Whether unused stamps are taken back.
+    #[serde(skip_deserializing)]
+    pub refunds: bool,
+    #[serde(skip_deserializing)]
+    pub caps: Caps,
+}
+
+/// Price of a number of credits.
+#[derive(Clone, Debug, Serialize)]
+pub struct PriceExample {
+    pub credits: u64,
+    pub cost: String,
+}

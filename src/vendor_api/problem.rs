@@ -1,0 +1,72 @@
+//! Problem details of failed requests (RFC 9457), and their codes.
+
+use serde::{Deserialize, Serialize};
+
+/// Problem details of a failed request. Further members are the numbers of the problem, such as the cap that was
+/// exceeded. `/problems` explains the codes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ProblemDetails {
+    /// Description for people; not stable.
+    #[serde(default)]
+    pub detail: String,
+    /// Stable code.
+    pub problem: String,
+    /// Status of the answer.
+    #[serde(skip_deserializing)]
+    pub status: u16,
+    /// Name of the status.
+    #[serde(skip_deserializing)]
+    pub title: String,
+    /// Address of the code's explanation.
+    #[serde(skip_deserializing, rename = "type")]
+    pub kind: String,
+}
+
+/// Every code with its status and meaning.
+pub const CODES: [(&str, u16, &str); 27] = [
+    ("account-closed", 403, "The account is closed. Its credits can still be paid out by the vendor."),
+    ("account-exists", 409, "An account with this name already exists."),
+    ("body", 400, "The body of the request is not JSON of the required form."),
+    ("code-waiting", 429, "A code was recently mailed to this address, or for this account. Look there, or wait."),
+    ("daily", 429, "The account's cap of credits for one day is reached. It is reset at midnight, UTC."),
+    ("form", 422, "A name, an address or a code does not have its form."),
+    ("funds", 402, "There are not enough credits to pay with."),
+    (
+        "idempotency-key",
+        400,
+        "The header field Idempotency-Key is missing or malformed: 1 to 128 printable characters, new for every purchase and the same for every retry.",
+    ),
+    ("key-reused", 422, "The idempotency key was already used for another request. Nothing was charged."),
+    ("media-type", 415, "The body of the request must be application/json."),
+    ("method", 405, "This address does not support the method."),
+    ("no-account", 404, "There is no such account."),
+    ("no-api-key", 401, "The API key belongs to no account, or none was sent."),
+    ("no-code", 422, "No code is waiting for this address; ask for a new one."),
+    ("no-refunds", 403, "This vendor takes no unused stamps back."),
+    ("no-voucher", 422, "No voucher has this code, or it is spent."),
+    ("not-found", 404, "There is nothing at this address."),
+    ("order", 422, "An order is outside the caps; which order and which cap is said."),
+    ("paid-otherwise", 402, "The payment is less than the price."),
+    ("range", 422, "An amount is out of range."),
+    ("rate", 429, "Too many requests; wait for as many seconds as Retry-After says."),
+    ("revoked-full", 403, "The vendor cannot publish more revoked stamps. Try again in some days."),
+    ("signing-key", 409, "The vendor's signing key cannot do this."),
+    ("stamp", 422, "A stamp cannot be taken or revoked; which one and why is said."),
+    ("too-large", 413, "The body of the request is too large."),
+    (
+        "trouble",
+        503,
+        "The vendor has an internal error. Try again: with the same idempotency key nothing is charged twice.",
+    ),
+    ("wrong-code", 422, "Not the code that was mailed."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_sorted_and_each_once() {
+        assert!(CODES.windows(2).all(|pair| pair[0].0 < pair[1].0), "{CODES:?}");
+    }
+}
