@@ -12,6 +12,7 @@ const DAY: i64 = 24 * 60 * 60;
 
 /// An order for one stamp. Only the recipient is required.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "OrderText", into = "OrderText")]
 pub struct Order {
     /// Recipient of the stamp.
@@ -30,6 +31,7 @@ pub struct Order {
 
 /// Caps of a vendor's sales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Caps {
     /// Most stamps in one request.
@@ -233,6 +235,7 @@ impl Caps {
 /// An order as JSON, in the form of the vendor's API:
 /// `{"recipient":"joe@x.example","hashed":true,"sender":"me@y.example","until":"2026-12-24T12:00:00Z","value":5}`.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an order, which is an object with a recipient")]
 struct OrderText {
     /// An address, or `~salt.hash`, which hides the address from the vendor.
@@ -245,12 +248,15 @@ struct OrderText {
     sender: Option<String>,
     /// Start of its validity; the purchase, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     not_before: Option<String>,
     /// End of its validity; by the vendor's terms, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     until: Option<String>,
     /// Its value in credits, which is its price.
     #[serde(default = "one")]
+    #[cfg_attr(test, schemars(range(min = 1)))]
     value: u64,
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Problem of a stamp to redeem or revoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum StampProblem {
     /// Not a stamp.
     #[error("not a stamp")]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// State of an account.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AccountStatus {
     #[serde(skip_deserializing)]
     pub number: u64,
@@ -22,10 +23,12 @@ pub struct AccountStatus {
 
 /// Query of a part of the history.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HistoryQuery {
     /// Entries with numbers below this.
     pub before: Option<u64>,
     /// Most entries to return.
+    #[cfg_attr(test, schemars(range(min = 1, max = HistoryQuery::MAX)))]
     pub most: Option<u32>,
 }
 
@@ -36,6 +39,7 @@ impl HistoryQuery {
 
 /// Part of the history, newest entry first.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct History {
     /// `before` of the next part; null at the end.
     pub before: Option<u64>,
@@ -44,7 +48,9 @@ pub struct History {
 
 /// Entry of the ledger that concerns the account.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HistoryEntry {
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub at: String,
     /// Credits added; negative when removed.
     pub credits: i64,
@@ -57,6 +63,7 @@ pub struct HistoryEntry {
 
 /// Event of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum HistoryEvent {
     Bought,
@@ -72,39 +79,49 @@ pub enum HistoryEvent {
 
 /// API keys of the account, without the keys themselves.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ApiKeys {
     pub keys: Vec<ApiKeyInfo>,
 }
 
 /// An API key, without the key itself.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ApiKeyInfo {
     pub id: String,
     pub label: String,
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub created: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub revoked: Option<String>,
 }
 
 /// Label of a new API key.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object with a label")]
 pub struct NewApiKeyRequest {
+    #[cfg_attr(test, schemars(length(min = 1, max = 64)))]
     pub label: String,
 }
 
 /// A new API key.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NewApiKey {
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub created: String,
     pub id: String,
     /// The key. No other answer contains it.
+    #[cfg_attr(test, schemars(regex(pattern = "^msk_[A-Za-z0-9_-]{43}$")))]
     pub key: String,
     pub label: String,
 }
 
 /// An address or a domain to which a code is to be mailed.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object with an address")]
 pub struct CodeRequest {
     /// An address, or a domain, whose postmaster gets the code.
@@ -113,6 +130,7 @@ pub struct CodeRequest {
 
 /// The address to which a code was mailed.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CodeSent {
     pub address: String,
     pub sent: bool,
@@ -120,6 +138,7 @@ pub struct CodeSent {
 
 /// An address or a domain, and the code that was mailed to it.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object with an address and a code")]
 pub struct CodeConfirmation {
     pub address: String,
@@ -128,12 +147,14 @@ pub struct CodeConfirmation {
 
 /// Addresses and domains that the account has proved to own.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ownership {
     pub owns: Vec<String>,
 }
 
 /// The code of a voucher.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object with a code")]
 pub struct VoucherRequest {
     pub code: String,
@@ -141,6 +162,7 @@ pub struct VoucherRequest {
 
 /// Credits that a voucher added.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VoucherResponse {
     /// Balance of the account.
     pub balance: u64,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Query of the price of a number of credits.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PriceQuery {
     /// Number of credits to price, instead of some usual numbers.
     pub credits: Option<u64>,
@@ -12,13 +13,16 @@ pub struct PriceQuery {
 
 /// Prices and caps of the vendor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Prices {
     /// Name of the vendor, as in its stamps.
     pub vendor: String,
     /// Price of one credit, or of several.
+    #[cfg_attr(test, schemars(regex(pattern = r"^[0-9]+\.[0-9]{2,6} [A-Z]{3}( / [0-9]+)?$")))]
     pub price: String,
     /// Payout for one credit, or for several.
     #[serde(skip_deserializing)]
+    #[cfg_attr(test, schemars(regex(pattern = r"^[0-9]+\.[0-9]{2,6} [A-Z]{3}( / [0-9]+)?$")))]
     pub payout: String,
     #[serde(skip_deserializing)]
     pub examples: Vec<PriceExample>,
@@ -34,7 +38,9 @@ pub struct Prices {
 
 /// Price of a number of credits.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PriceExample {
     pub credits: u64,
+    #[cfg_attr(test, schemars(regex(pattern = r"^[0-9]+\.[0-9]{2,6} [A-Z]{3}$")))]
     pub cost: String,
 }

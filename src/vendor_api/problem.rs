@@ -5,20 +5,24 @@ use serde::{Deserialize, Serialize};
 /// Problem details of a failed request. Further members are the numbers of the problem, such as the cap that was
 /// exceeded. `/problems` explains the codes.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProblemDetails {
     /// Description for people; not stable.
     #[serde(default)]
     pub detail: String,
     /// Stable code.
+    #[cfg_attr(test, schemars(regex(pattern = "^[a-z-]+$")))]
     pub problem: String,
     /// Status of the answer.
     #[serde(skip_deserializing)]
+    #[cfg_attr(test, schemars(range(min = 400, max = 599)))]
     pub status: u16,
     /// Name of the status.
     #[serde(skip_deserializing)]
     pub title: String,
     /// Address of the code's explanation.
     #[serde(skip_deserializing, rename = "type")]
+    #[cfg_attr(test, schemars(regex(pattern = "^/problems#[a-z-]+$")))]
     pub kind: String,
 }
 

@@ -10,13 +10,16 @@ pub const MAX_STAMPS: usize = 1_000;
 
 /// Orders for several stamps. All of them are filled, or none.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Orders {
+    #[cfg_attr(test, schemars(length(min = 1)))]
     pub stamps: Vec<Order>,
 }
 
 /// Stamps that were bought.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IssueResponse {
     /// The stamps, in the order of the orders.
     pub stamps: Vec<IssuedStamp>,
@@ -39,7 +42,9 @@ pub struct IssueResponse {
 
 /// A stamp with the serial by which it can be revoked.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IssuedStamp {
+    #[cfg_attr(test, schemars(regex(pattern = r"^v4\.public\.")))]
     pub stamp: String,
     #[serde(skip_deserializing)]
     pub serial: String,
@@ -47,13 +52,16 @@ pub struct IssuedStamp {
 
 /// Serials of stamps to revoke.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object with serials")]
 pub struct RevocationRequest {
+    #[cfg_attr(test, schemars(length(min = 1, max = MAX_STAMPS)))]
     pub serials: Vec<String>,
 }
 
 /// Number of stamps that were revoked.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RevocationResponse {
     /// Stamps that were not revoked before.
     pub revoked: u64,
@@ -61,13 +69,16 @@ pub struct RevocationResponse {
 
 /// Stamps to redeem or to return.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object with stamps")]
 pub struct DepositRequest {
+    #[cfg_attr(test, schemars(length(min = 1, max = MAX_STAMPS)))]
     pub stamps: Vec<DepositedStamp>,
 }
 
 /// A stamp to redeem or to return.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object with a member \"stamp\"")]
 pub struct DepositedStamp {
     pub stamp: String,
@@ -78,6 +89,7 @@ pub struct DepositedStamp {
 
 /// Result for each stamp, and in total.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DepositResponse {
     /// In the order of the request.
     pub each: Vec<DepositResult>,
@@ -88,11 +100,13 @@ pub struct DepositResponse {
     pub balance: Option<u64>,
     /// Signed receipt (`digital-stamp-receipt`), if credits were added.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(regex(pattern = r"^v4\.public\.")))]
     pub receipt: Option<String>,
 }
 
 /// Result for one stamp: its credits, or why it was not taken.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum DepositResult {
     Taken {
