@@ -88,10 +88,10 @@ pub struct ApiKeys {
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ApiKeyInfo {
-    pub id: String,
-    pub label: String,
     #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub created: String,
+    pub id: String,
+    pub label: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub revoked: Option<String>,
