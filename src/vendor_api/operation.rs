@@ -8,6 +8,18 @@ pub enum Method {
     Post,
 }
 
+impl Method {
+    /// Returns its name (RFC 9110 section 9.3).
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "DELETE",
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
 macro_rules! operations {
     ($($name:ident: $method:ident $path:literal,)+) => {
         /// An operation of the API.

@@ -7,7 +7,7 @@ use crate::vendor_api::account::{
     AccountStatus, ApiKeys, CodeConfirmation, CodeRequest, CodeSent, History, HistoryQuery, NewApiKey,
     NewApiKeyRequest, Ownership, VoucherRequest, VoucherResponse,
 };
-use crate::vendor_api::operation::{Method, Operation};
+use crate::vendor_api::operation::Operation;
 use crate::vendor_api::prices::{PriceQuery, Prices};
 use crate::vendor_api::problem::{CODES, ProblemDetails};
 use crate::vendor_api::stamps::{
@@ -282,14 +282,10 @@ fn document() -> Document {
     let mut generator = Generator::new();
     let mut paths = Map::new();
     for operation in Operation::ALL {
-        let method = match operation.method() {
-            Method::Delete => "delete",
-            Method::Get => "get",
-            Method::Post => "post",
-        };
+        let method = operation.method().as_str().to_ascii_lowercase();
         let described = generator.describe(*operation).operation();
         let path = paths.entry(operation.path()).or_insert_with(|| json!({}));
-        assert!(path.get(method).is_none(), "{method} {} is listed twice", operation.path());
+        assert!(path.get(&method).is_none(), "{method} {} is listed twice", operation.path());
         path[method] = described;
     }
     let problem = generator.responses.subschema_for::<ProblemDetails>().to_value();
