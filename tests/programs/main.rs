@@ -11,6 +11,7 @@ mod notmuch;
 mod postfix;
 mod procmail;
 mod pyseto;
+mod readers;
 mod signers;
 #[path = "../support/mod.rs"]
 mod support;
