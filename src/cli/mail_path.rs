@@ -50,7 +50,8 @@ impl MailPath {
 
     /// Runs the command. Every failure has status 75 and is written to syslog.
     pub(super) fn run(&self, given: &CliOverrides) -> Result<u8, Failure> {
-        judge::run(given, || match self {
+        let prints = !matches!(self, Self::Deliver(_));
+        judge::run(given, prints, || match self {
             Self::Classify(args) => classify::run(args, given),
             Self::Filter(args) => filter::run(args, given),
             Self::Deliver(args) => deliver::run(args, given),
@@ -68,7 +69,8 @@ pub fn run(arguments: &[OsString]) -> Option<u8> {
         && (word == "--version" || word == "-V")
         && !is_sendmail(Path::new(program))
     {
-        return Some(status(output::line(VERSION).map(|()| 0).map_err(Failure::from)));
+        let printed = output::check().and_then(|()| output::line(VERSION).map_err(Failure::from));
+        return Some(status(printed.map(|()| 0)));
     }
     let Delivering { files: Files { config, state }, command } = parsed(arguments)?;
     let given = CliOverrides::from_environment(config, state, command.recipient());

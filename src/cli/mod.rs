@@ -146,6 +146,27 @@ enum Command {
     Completions(commands::completions::Args),
 }
 
+impl Command {
+    /// Returns whether the command prints its result. Standard output is checked before such a command begins.
+    fn prints(&self) -> bool {
+        match self {
+            // They check for themselves, since a message waits.
+            Self::MailPath(_) => false,
+            #[cfg(feature = "sender")]
+            Self::Sendmail(_) => false,
+            Self::Reply(command) => command.prints(),
+            // They run on, whether their output is read or not.
+            Self::Watch(_) => false,
+            #[cfg(feature = "daemon")]
+            Self::Serve(_) => false,
+            Self::Vendor(args) => args.prints(),
+            Self::Held(command) => command.prints(),
+            Self::LearnSent(args) => args.prints(),
+            _ => true,
+        }
+    }
+}
+
 /// Runs a program and returns its exit status. The first argument is the program's own name. Nothing else ends a
 /// process. A panic becomes status 75, because most mail systems bounce a message on any other status that they do not
 /// know.
@@ -185,6 +206,10 @@ fn status(result: Result<u8, Failure>) -> u8 {
     match result {
         Ok(code) => code,
         Err(failure) => {
+            if failure.is_unread() {
+                // As other programs do behind `| head`. Rust ignores the signal.
+                let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
+            }
             failure.report();
             failure.code
         }
@@ -198,6 +223,9 @@ impl Cli {
     }
 
     fn dispatch(self) -> Result<u8, Failure> {
+        if self.command.prints() {
+            ui::output::check()?;
+        }
         let Files { config, state } = self.files;
         let given = |recipient| CliOverrides::from_environment(config.clone(), state.clone(), recipient);
         match self.command {
@@ -249,11 +277,12 @@ impl Cli {
 /// Prints the message of clap and returns the exit status: 0 for help and version, else 64. The status is 75 where a
 /// message may be waiting: on the mail path, and with an unknown subcommand if standard input is not a terminal.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let printed = ui::output::check().and_then(|()| error.print().map_err(Failure::from));
+        return status(printed.map(|()| 0));
+    }
     // Standard error may be closed by now.
     let _ = error.print();
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return 0;
-    }
     let words: Vec<&str> = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).collect();
     let on_mail_path = mail_path::may_wait(&words);
     let known = words.iter().any(|word| Cli::command().find_subcommand(word).is_some());

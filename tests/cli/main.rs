@@ -12,6 +12,7 @@ mod rules;
 mod scan_stats;
 mod sender;
 mod sendmail;
+mod standard_streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod two_programs;

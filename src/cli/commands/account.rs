@@ -257,7 +257,7 @@ fn list(args: &ListArgs, sender: &StampSource) -> Result<u8, Failure> {
 fn prefer(args: &PreferArgs, sender: &StampSource) -> Result<u8, Failure> {
     let wallet = sender.wallet();
     if args.from_challenge {
-        let input = input::read(1 << 20)?;
+        let input = input::message(1 << 20)?;
         let (recipient, learned) = challenge(&input.bytes).ok_or_else(|| {
             Failure::new(DATA, "not a challenge in mailstamp's default wording")
                 .hint("set it by hand: mailstamp account prefer ADDRESS --vendor VENDOR --value CREDITS")
@@ -309,7 +309,9 @@ fn key(args: &AddArgs) -> Result<Secret, Failure> {
     let line = match &args.key_file {
         Some(path) => file::read_secret(path).map_err(|error| Failure::new(NO_INPUT, error))?,
         None if io::stdin().is_terminal() => prompted()?,
-        None => first_line(io::stdin().lock()).map_err(|error| Failure::input(NO_INPUT, &error))?,
+        None => input::stdin()
+            .and_then(|stdin| first_line(stdin.lock()))
+            .map_err(|error| Failure::input(NO_INPUT, &error))?,
     };
     let line = zeroize::Zeroizing::new(line);
     Ok(Secret::new(line.trim().to_owned()))

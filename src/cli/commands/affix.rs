@@ -94,7 +94,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let stamp = stamp.trim();
     let file = args.stamp_file.as_ref().map(|path| format!("{}: ", path.display())).unwrap_or_default();
     let token = Token::parse(stamp).map_err(|error| Failure::new(DATA, format!("{file}not a stamp: {error}")))?;
-    let input = input::read(u64::MAX)?;
+    let input = input::message(u64::MAX)?;
     put_on(args, &Message::parse(&input.bytes), &token, given)?;
     Ok(0)
 }
@@ -103,7 +103,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
 /// it used.
 #[cfg(feature = "sender")]
 fn buy(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
-    let input = input::read(u64::MAX)?;
+    let input = input::message(u64::MAX)?;
     let message = Message::parse(&input.bytes);
     let recipient = match &args.to {
         Some(recipient) => recipient.clone(),

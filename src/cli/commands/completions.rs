@@ -36,6 +36,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         Shell::Zsh => clap_complete::generate(clap_complete::Shell::Zsh, &mut command, "mailstamp", &mut script),
         Shell::Fish => clap_complete::generate(clap_complete::Shell::Fish, &mut command, "mailstamp", &mut script),
     }
-    io::stdout().lock().write_all(&script)?;
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&script).and_then(|()| stdout.flush())?;
     Ok(0)
 }

@@ -44,7 +44,7 @@ pub struct Args {
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let engine = Engine::load(given, args.now)?;
     let envelope = judge::envelope(args.recipient.as_deref(), None)?;
-    let input = input::read(engine.context.config.largest)?;
+    let input = input::message(engine.context.config.largest)?;
     let message = Message::parse(&input.bytes);
     let decision = if input.cut {
         engine.judge_beginning(&message, &envelope)?

@@ -1,8 +1,8 @@
 //! `mailstamp export` and `import`: write and read the whole state as JSON lines, to move it or to back it up. An
 //! import never weakens the state.
 
-use crate::cli::ui::exit_status::{DATA, Failure};
-use crate::cli::ui::output;
+use crate::cli::ui::exit_status::{DATA, Failure, IO};
+use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::store::{ExportRecord, Imported};
@@ -60,7 +60,9 @@ pub fn export(given: &CliOverrides) -> Result<u8, Failure> {
     out.flush()?;
     drop(out);
     copy.rewind()?;
-    io::copy(&mut copy, &mut io::stdout().lock())?;
+    let mut stdout = io::stdout().lock();
+    io::copy(&mut copy, &mut stdout)?;
+    stdout.flush()?;
     Ok(0)
 }
 
@@ -80,7 +82,7 @@ pub fn import(given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     let mut total = Imported::default();
     let mut wrong = None;
-    let mut lines = io::stdin().lock().split(b'\n').enumerate();
+    let mut lines = input::stdin().map_err(|error| Failure::input(IO, &error))?.lock().split(b'\n').enumerate();
     loop {
         let parse = |(index, line): (usize, io::Result<Vec<u8>>)| {
             let row = line.and_then(|line| serde_json::from_slice::<ExportRecord>(&line).map_err(io::Error::from));

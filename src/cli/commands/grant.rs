@@ -1,7 +1,7 @@
 //! `mailstamp grant`, `revoke` and `unrevoke`: the user's decisions about single stamps. Each command may be repeated,
 //! and reports what it did.
 
-use crate::cli::ui::exit_status::{DATA, Failure, IO};
+use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::stamp_target::{self, Target};
 use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
@@ -10,6 +10,7 @@ use crate::engine::feedback::StatusChange;
 use crate::engine::judge::Engine;
 use crate::grant::{Grant, GrantKind, StampStatus};
 use crate::message::parse::Message;
+use crate::stamp::serial::Serial;
 use crate::store::Store;
 use crate::time::UnixTime;
 use serde_json::json;
@@ -177,7 +178,7 @@ type Move = fn(&Engine, &Message<'_>, &dyn Store) -> Result<Vec<StatusChange>, D
 /// Applies the effects of a moved message. A mail server runs this for every move, so a message without stamps is no
 /// failure.
 fn moved(engine: &Engine, as_json: bool, did: &str, change: Move) -> Result<u8, Failure> {
-    let input = input::read(engine.context.config.largest).map_err(|error| Failure::input(IO, &error))?;
+    let input = input::message(engine.context.config.largest)?;
     let log = engine.used_log()?;
     let changes = change(engine, &Message::parse(&input.bytes), log.as_ref())?;
     let what = |changed: &StatusChange| if changed.is_change() { did } else { "left as it was" };
@@ -201,19 +202,23 @@ fn apply(
     change: &dyn Fn(&StampStatus) -> StampStatus,
     say: &dyn Fn(&StampStatus, &StampStatus) -> &'static str,
 ) -> Result<u8, Failure> {
+    let targets = target.resolve(engine)?;
     let log = engine.used_log()?;
+    // All are changed before the first line is printed, which may fail.
     let mut done = Vec::new();
-    for Target { vendor, serial } in target.resolve(engine)? {
+    for Target { vendor, serial } in targets {
         let before = log.update_status(&vendor, &serial, &mut |before| change(before))?;
         let what = say(&before, &change(&before));
-        if as_json {
-            done.push(json!({ "vendor": vendor, "serial": serial.as_str(), "result": what }));
-        } else {
-            output::line(&format!("{vendor}/{serial}: {what}"))?;
-        }
+        done.push((vendor, serial, what));
     }
     if as_json {
-        output::line(&json!({ "schema": output::SCHEMA, "stamps": done }).to_string())?;
+        let stamp = |(vendor, serial, what): &(String, Serial, &str)| json!({ "vendor": vendor, "serial": serial.as_str(), "result": what });
+        let stamps: Vec<_> = done.iter().map(stamp).collect();
+        output::line(&json!({ "schema": output::SCHEMA, "stamps": stamps }).to_string())?;
+        return Ok(0);
+    }
+    for (vendor, serial, what) in done {
+        output::line(&format!("{vendor}/{serial}: {what}"))?;
     }
     Ok(0)
 }

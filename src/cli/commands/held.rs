@@ -1,7 +1,7 @@
 //! `mailstamp held`: lists, shows, releases, deletes and adds held mail. The text of messages is shown as plain text,
 //! and cannot control a terminal.
 
-use crate::cli::ui::exit_status::{DATA, Failure, IO, NO_INPUT, TEMPFAIL};
+use crate::cli::ui::exit_status::{DATA, Failure, NO_INPUT, TEMPFAIL};
 use crate::cli::ui::judge;
 use crate::cli::ui::table::Table;
 use crate::cli::ui::{input, output};
@@ -131,6 +131,12 @@ pub struct Whose {
 }
 
 impl Command {
+    /// Returns whether the command prints its result.
+    #[must_use]
+    pub fn prints(&self) -> bool {
+        !matches!(self, Self::Add(_))
+    }
+
     /// Returns the user of the mailbox.
     #[must_use]
     pub fn user(&self) -> Option<String> {
@@ -151,7 +157,7 @@ impl Command {
 /// A failure. Some of the messages may have been processed before it.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     if let Command::Add(args) = command {
-        return judge::run(given, || add(args, given));
+        return judge::run(given, false, || add(args, given));
     }
     let engine = Engine::load(given, None)?;
     match command {
@@ -284,11 +290,7 @@ fn release(engine: &Engine, args: &ReleaseArgs) -> Result<u8, Failure> {
         };
         let _lock = held.lock()?;
         let message = find(&messages, id)?;
-        let mut stdout = io::stdout().lock();
-        stdout
-            .write_all(&held.read_released(message)?)
-            .and_then(|()| stdout.flush())
-            .map_err(|error| Failure::output(IO, &error))?;
+        output::hand_over(&held.read_released(message)?)?;
         held.remove(message, Removal::Released)?;
         return Ok(0);
     }

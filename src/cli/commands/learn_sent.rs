@@ -42,6 +42,14 @@ pub struct Args {
     pub user: Option<String>,
 }
 
+impl Args {
+    /// Returns whether the command prints its result.
+    #[must_use]
+    pub fn prints(&self) -> bool {
+        self.verbose || !self.paths.is_empty()
+    }
+}
+
 /// Messages learned in one durable transaction. Deliveries can proceed between two of them.
 const MESSAGES: usize = 2_000;
 /// Recipients from which a transaction is full.

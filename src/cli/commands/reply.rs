@@ -74,6 +74,12 @@ pub struct SendArgs {
 }
 
 impl Command {
+    /// Returns whether the command prints its result; `send` checks for itself, since a message waits.
+    #[must_use]
+    pub fn prints(&self) -> bool {
+        matches!(self, Self::Test(_))
+    }
+
     /// Returns the recipient that the caller names.
     #[must_use]
     pub fn recipient(&self) -> Option<String> {
@@ -91,7 +97,7 @@ impl Command {
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     match command {
         Command::Test(args) => test(args, given),
-        Command::Send(args) => judge::run(given, || send(args, given)),
+        Command::Send(args) => judge::run(given, true, || send(args, given)),
     }
 }
 
@@ -108,7 +114,7 @@ fn judge(args: &Incoming, given: &CliOverrides) -> Result<Judged, Failure> {
     let sender = args.sender.as_ref().map(|sender| sender.to_string_lossy().into_owned());
     let sender = sender.or_else(|| given.sender_variable.clone());
     let envelope = judge::envelope(args.recipient.as_deref(), sender.as_deref())?;
-    let input = input::read(engine.context.config.largest)?;
+    let input = input::message(engine.context.config.largest)?;
     let message = Message::parse(&input.bytes);
     let decision = if input.cut {
         input::rest(&mut std::io::sink())?;

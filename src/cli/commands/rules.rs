@@ -75,7 +75,7 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
 fn test(args: &TestArgs, given: &CliOverrides) -> Result<u8, Failure> {
     let engine = Engine::load(given, args.now)?;
     let envelope = judge::envelope(args.recipient.as_deref(), args.sender.as_deref())?;
-    let input = input::read(engine.context.config.largest)?;
+    let input = input::message(engine.context.config.largest)?;
     let consultation = engine.consult(&Message::parse(&input.bytes), &envelope, input.cut);
     let consultation = consultation.map_err(|error| match error {
         Deferral::Rules(error) => Failure::new(CONFIG, error),

@@ -9,7 +9,7 @@ use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
-use crate::os::random;
+use crate::os::{random, standard_streams};
 use crate::sender::stamp_source::StampSource;
 use crate::sender::submission::outbox::{Listed, Outbox};
 use crate::sender::submission::parse::{Invalid, LocalHost, SendmailArgs, Submission, read_dot_terminated};
@@ -113,6 +113,11 @@ pub fn run(args: &Args, files: Files) -> Result<u8, Failure> {
 /// A failure with a status of sysexits(3); 75 when a later attempt may succeed.
 pub fn run_as_sendmail(files: Files, words: &[OsString]) -> Result<u8, Failure> {
     let line = read(words)?;
+    if line.list {
+        output::check()?;
+    } else if !line.resume && !line.drop {
+        standard_streams::check_input().map_err(|error| Failure::input(TEMPFAIL, &error))?;
+    }
     let Files { config, state } = files;
     let given = CliOverrides::from_environment(line.config.clone().or(config), line.state.clone().or(state), None);
     let context = Context::load(&given, None)?;

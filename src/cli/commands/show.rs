@@ -43,7 +43,7 @@ pub struct Args {
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let (config, places) = Paths::read(given)?;
     let directory = if args.no_verify { None } else { Some(keys(&places)?) };
-    let input = input::read(config.largest)?;
+    let input = input::message(config.largest)?;
     let alone = alone(&input.bytes);
     let in_message = alone.is_none();
     let stamps = alone.map_or_else(|| locate(&Message::parse(&input.bytes)).stamps, |stamp| vec![stamp]);

@@ -22,7 +22,7 @@ pub struct Args {}
 /// # Errors
 /// A failure when reading or writing fails.
 pub fn run(_: &Args) -> Result<u8, Failure> {
-    let input = input::read(u64::MAX)?;
+    let input = input::message(u64::MAX)?;
     let message = Message::parse(&input.bytes);
     let stripped = strip(&message);
     let mut stdout = io::stdout().lock();

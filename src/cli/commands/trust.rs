@@ -1,7 +1,7 @@
 //! `mailstamp trust`: the vendors whose stamps the recipient accepts.
 
-use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, NO_INPUT};
-use crate::cli::ui::output;
+use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, IO, NO_INPUT};
+use crate::cli::ui::{input, output};
 use crate::config::file;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::directory::document::{Document, VendorEntry};
@@ -73,7 +73,8 @@ fn add(args: &Add, given: &CliOverrides) -> Result<u8, Failure> {
     let (_, places) = Paths::read(given)?;
     let text = if args.file == Path::new("-") {
         let mut text = String::new();
-        io::stdin().lock().take(1024 * 1024).read_to_string(&mut text)?;
+        let read = input::stdin().and_then(|stdin| stdin.lock().take(1024 * 1024).read_to_string(&mut text));
+        read.map_err(|error| Failure::input(IO, &error))?;
         text
     } else {
         fs::read_to_string(&args.file).map_err(|error| unread(&args.file, &error))?

@@ -6,6 +6,7 @@ use crate::context::error::Deferral;
 use crate::engine::auto_reply::ReplyError;
 use crate::os::without_numbers;
 use crate::store::StoreError;
+use rustix::io::Errno;
 use std::fmt::Display;
 use std::io;
 
@@ -48,7 +49,7 @@ impl Failure {
     /// Returns the failure to read standard input.
     #[must_use]
     pub fn input(code: u8, error: &io::Error) -> Self {
-        Self::new(code, format!("cannot read standard input: {error}"))
+        Self::stream(code, "cannot read standard input", error)
     }
 
     /// Returns the failure to write standard output. A broken pipe is not reported, since the reader has seen enough,
@@ -58,7 +59,21 @@ impl Failure {
         if code == IO && error.kind() == io::ErrorKind::BrokenPipe {
             return Self::new(IO, "");
         }
-        Self::new(code, format!("cannot write standard output: {error}"))
+        Self::stream(code, "cannot write standard output", error)
+    }
+
+    fn stream(code: u8, what: &str, error: &io::Error) -> Self {
+        let failure = Self::new(code, format!("{what}: {error}"));
+        if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) {
+            return failure.hint("open it: it is closed, or open in the wrong mode");
+        }
+        failure
+    }
+
+    /// Returns whether the reader of standard output has closed it, which is no error.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.code == IO && self.message.is_empty()
     }
 
     /// Returns the same failure with a hint.

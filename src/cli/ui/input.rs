@@ -2,8 +2,10 @@
 //! that does not read its input to the end, and others believe its exit status. So a caller that stops at the limit
 //! must read the rest too.
 
+use super::exit_status::{Failure, IO};
 use crate::message::parse::Message;
-use std::io::{self, IsTerminal, Read, StdinLock, Write};
+use crate::os::standard_streams;
+use std::io::{self, IsTerminal, Read, Stdin, StdinLock, Write};
 
 /// Limit on a header in a message beyond the limit: 64 MiB. No genuine header is longer.
 const HEADER: usize = 64 * 1024 * 1024;
@@ -15,6 +17,23 @@ pub struct Input {
     pub bytes: Vec<u8>,
     /// Whether there is more on standard input.
     pub cut: bool,
+}
+
+/// Returns standard input, if it is open for reading. A closed one would read as an empty message.
+///
+/// # Errors
+/// EBADF.
+pub fn stdin() -> io::Result<Stdin> {
+    standard_streams::check_input()?;
+    Ok(io::stdin())
+}
+
+/// Reads a message as [`read`] does, for a command outside the mail path.
+///
+/// # Errors
+/// A failure with status 74.
+pub fn message(largest: u64) -> Result<Input, Failure> {
+    read(largest).map_err(|error| Failure::input(IO, &error))
 }
 
 /// Reads `largest` bytes from standard input, or more where the header is longer. Otherwise a forged result field below
@@ -44,7 +63,7 @@ pub fn resume(begun: Option<Input>, largest: u64) -> io::Result<Input> {
             Vec::with_capacity(16 * 1024)
         }
     };
-    let mut stdin = io::stdin().lock();
+    let mut stdin = stdin()?.lock();
     stdin.by_ref().take(largest - bytes.len() as u64).read_to_end(&mut bytes)?;
     // One more byte tells whether the message is longer than the limit. It belongs to the message all the same.
     let mut more = [0];

@@ -3,6 +3,7 @@
 
 use super::exit_status::{Failure, TEMPFAIL};
 use super::input::{self, Input};
+use super::output;
 use crate::config::SYSLOG;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::engine::judge::Engine;
@@ -15,7 +16,7 @@ use crate::log::syslog::{self, Severity};
 use crate::message::address::Address;
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
-use crate::os::without_numbers;
+use crate::os::{standard_streams, without_numbers};
 use crate::policy::decision::Decision;
 use crate::time::UnixTime;
 use crate::verdict::facts::Envelope;
@@ -53,12 +54,15 @@ pub struct Delivery {
     pub marks: HeaderContext,
 }
 
-/// Runs a command of the mail path. On any failure the message has to wait, and the reason goes to syslog.
+/// Runs a command of the mail path. On any failure the message has to wait, and the reason goes to syslog. Before
+/// anything is read or spent, standard input is checked, and standard output if the command prints.
 ///
 /// # Errors
 /// A failure with status 75.
-pub fn run(given: &CliOverrides, command: impl FnOnce() -> Result<u8, Failure>) -> Result<u8, Failure> {
-    command().map_err(|failure| {
+pub fn run(given: &CliOverrides, prints: bool, command: impl FnOnce() -> Result<u8, Failure>) -> Result<u8, Failure> {
+    let input = standard_streams::check_input().map_err(|error| Failure::input(TEMPFAIL, &error));
+    let streams = input.and_then(|()| if prints { output::check() } else { Ok(()) });
+    streams.and_then(|()| command()).map_err(|failure| {
         tell(given, &failure.message);
         Failure { code: TEMPFAIL, ..failure }
     })

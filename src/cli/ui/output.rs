@@ -1,6 +1,8 @@
 //! Output of commands: JSON in one versioned form, lines that no text of a message can break, and colour only on a
 //! terminal.
 
+use super::exit_status::{Failure, IO};
+use crate::os::standard_streams;
 use crate::policy::decision::Decision;
 #[cfg(feature = "sender")]
 use crate::sender::stamp_request::{WalletStamp, WalletState};
@@ -14,11 +16,30 @@ use std::io::{self, Write};
 /// Version of every JSON object that a command prints. It grows when a member changes its meaning or is removed.
 pub const SCHEMA: u32 = 1;
 
+/// Checks that standard output is open for writing.
+///
+/// # Errors
+/// A failure with status 74.
+pub fn check() -> Result<(), Failure> {
+    standard_streams::check_output().map_err(|error| Failure::output(IO, &error))
+}
+
 /// Writes one line to standard output.
 pub fn line(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}")?;
     stdout.flush()
+}
+
+/// Writes a message to standard output and returns when it has arrived: on the disk, or at the reader of a pipe. The
+/// caller deletes its own copy then.
+///
+/// # Errors
+/// A failure with status 74.
+pub fn hand_over(message: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(message).and_then(|()| stdout.flush());
+    written.and_then(|()| standard_streams::drain_output()).map_err(|error| Failure::output(IO, &error))
 }
 
 /// Prints a note, which is no failure, to standard error.

@@ -46,8 +46,7 @@ impl Args {
         if let Some(id) = &self.message_id {
             return logged(id, engine);
         }
-        let input = input::read(engine.context.config.largest)
-            .map_err(|error| Failure::input(super::exit_status::IO, &error))?;
+        let input = input::message(engine.context.config.largest)?;
         let findings = engine.identify(&Message::parse(&input.bytes))?;
         let signed = findings.iter().filter(|finding| finding.reason.is_none());
         let targets: Vec<Target> = signed

@@ -3,7 +3,7 @@
 
 use crate::cli::commands::trust;
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, UNAVAILABLE};
-use crate::cli::ui::output;
+use crate::cli::ui::{input, output};
 use crate::config::directory_sources::{self, KeyIntroduction, Source, Sources};
 use crate::config::file;
 use crate::config::paths::{CliOverrides, Paths};
@@ -147,6 +147,6 @@ fn confirmed(vendor: &str) -> Result<bool, Failure> {
     write!(stderr, "Are these the keys of {vendor}, and shall stamps signed with them be accepted? [y/N] ")?;
     stderr.flush()?;
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
+    input::stdin()?.lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -101,6 +101,18 @@ pub enum Command {
     Serve(serve::Args),
 }
 
+impl Args {
+    /// Returns whether the command prints its result; `serve` runs on, whether its output is read or not.
+    #[must_use]
+    pub fn prints(&self) -> bool {
+        match self.command {
+            #[cfg(feature = "vendor")]
+            Command::Serve(_) => false,
+            _ => true,
+        }
+    }
+}
+
 /// Runs a subcommand.
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     match command {

@@ -3,13 +3,13 @@
 
 use super::open_ledger::{self, Which};
 use crate::accounting::money::Money;
-use crate::cli::ui::exit_status::{Failure, USAGE};
-use crate::cli::ui::output;
+use crate::cli::ui::exit_status::{Failure, IO};
+use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
 use crate::ledger::model::Receipt;
 use crate::os::clock;
 use serde_json::json;
-use std::io::{self, Read};
+use std::io::Read;
 
 /// Add purchased credits to an account, once for each reference.
 #[derive(Debug, clap::Args)]
@@ -99,7 +99,8 @@ pub(super) fn voucher(args: &Voucher, given: &CliOverrides) -> Result<u8, Failur
     if let Some(name) = &args.redeem {
         let account = open_ledger::account(&ledger, name)?.account;
         let mut code = zeroize::Zeroizing::new(String::new());
-        io::stdin().lock().take(1_000).read_to_string(&mut code).map_err(|error| Failure::input(USAGE, &error))?;
+        let read = input::stdin().and_then(|stdin| stdin.lock().take(1_000).read_to_string(&mut code));
+        read.map_err(|error| Failure::input(IO, &error))?;
         return tell(&ledger.take_voucher(account.number, code.trim(), clock::now())?, None, args.json);
     }
     let credits = args.credits.unwrap_or_default();

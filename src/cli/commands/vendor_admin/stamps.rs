@@ -4,8 +4,8 @@
 use super::open_ledger::{self, Which};
 use super::payments;
 use crate::accounting::order::Order;
-use crate::cli::ui::exit_status::{DATA, Failure, USAGE};
-use crate::cli::ui::output;
+use crate::cli::ui::exit_status::{DATA, Failure, IO};
+use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
@@ -20,7 +20,7 @@ use crate::stamp::extract::locate;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
 use serde_json::{Value, json};
-use std::io::{self, Read};
+use std::io::Read;
 
 /// Limit on the input: 16 MiB.
 const LONGEST: u64 = 16 << 20;
@@ -253,7 +253,7 @@ fn input() -> Result<String, Failure> {
 
 fn bytes() -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    let read = io::stdin().lock().take(LONGEST).read_to_end(&mut bytes);
-    read.map_err(|error| Failure::input(USAGE, &error))?;
+    let read = input::stdin().and_then(|stdin| stdin.lock().take(LONGEST).read_to_end(&mut bytes));
+    read.map_err(|error| Failure::input(IO, &error))?;
     Ok(bytes)
 }
