@@ -5,7 +5,8 @@
 use super::file::{self, FileError, SYSTEM};
 use super::user::{User, UserError};
 use super::{Config, ConfigError};
-use directories::ProjectDirs;
+use crate::os::user_database;
+use directories::BaseDirs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -69,7 +70,9 @@ pub enum PathsError {
     #[error(transparent)]
     User(#[from] UserError),
     /// Neither a home nor a named folder.
-    #[error("no folder for {0}: HOME is not set (or not absolute), and neither option nor configuration names one")]
+    #[error(
+        "no folder for {0}: HOME is not set (or not absolute), and neither user database nor option nor configuration names one"
+    )]
     Nowhere(&'static str),
     /// A missing folder, which may be on a disk that is not mounted.
     #[error("no folder for {what}: {} is not a folder; mount its disk, or create it", path.display())]
@@ -117,19 +120,14 @@ impl CliOverrides {
 impl Paths {
     /// Finds and reads the configuration. A file that was named must exist; the usual ones may be missing.
     pub fn read(given: &CliOverrides) -> Result<(Config, Self), PathsError> {
-        let project = project();
+        let own = UserFolder::of_config();
         let (path, text) = match &given.config {
             Some(path) => (Some(path.clone()), file::read(path)?),
             None => first_of([
-                project.as_ref().map(|dirs| dirs.config_dir().join("config.toml")),
+                own.as_ref().map(|own| own.path.join("config.toml")),
                 Some(Path::new(SYSTEM).join("config.toml")),
             ])?,
         };
-        if path.is_none() {
-            // The user may have a configuration there, and mail must not be judged without it.
-            let home = home().ok_or(PathsError::Nowhere("the configuration"))?;
-            there(&home, "the configuration")?;
-        }
         // An unsafe name matters only where the configuration uses it.
         let user = match given.mailbox() {
             Ok(user) => user,
@@ -140,26 +138,22 @@ impl Paths {
             path: path.clone().unwrap_or_default(),
             source: Box::new(source),
         })?;
+        if given.config.is_none() {
+            let names_state = given.state.is_some() || config.state.is_some();
+            is_own_there(path.as_deref(), own.as_ref(), names_state)?;
+        }
         let folder = path.as_deref().and_then(Path::parent);
-        let folder = folder.or_else(|| project.as_ref().map(ProjectDirs::config_dir));
+        let folder = folder.or_else(|| own.as_ref().map(|own| own.path.as_path()));
         let beside = |name| folder.map(|folder| folder.join(name));
         let vendors = config.vendors.clone().or_else(|| beside("vendors"));
         let rules = config.rules.clone().or_else(|| beside(RULES_FILE));
         let (state, ground) = match (&given.state, &config.state) {
             (Some(state), _) => (Some(state.clone()), above(state)),
             (None, Some(state)) => (Some(state.clone()), config.ground.clone()),
-            (None, None) => {
-                let state = project.as_ref().and_then(|dirs| dirs.state_dir().map(Path::to_owned));
-                // XDG_STATE_HOME is created if it is missing, as its specification says; its parent is not.
-                let other = || state.as_deref().and_then(Path::parent).and_then(above);
-                let ground = home().filter(|home| state.as_ref().is_some_and(|state| state.starts_with(home)));
-                let ground = ground.or_else(other);
-                (state, ground)
-            }
+            (None, None) => UserFolder::of_state().map(|own| (own.path, own.ground)).unzip(),
         };
         let directories = config.directories.clone().or_else(|| state.as_ref().map(|state| state.join("directories")));
-        let at_home = home().map(|home| home.join("Maildir"));
-        let maildir = config.deliver.maildir.clone().or(at_home);
+        let maildir = config.deliver.maildir.clone().or_else(|| home().map(|home| home.join("Maildir")));
         let by_user = text.contains('%');
         Ok((config, Self { config: path.clone(), vendors, directories, rules, state, ground, maildir, by_user }))
     }
@@ -167,7 +161,7 @@ impl Paths {
     /// Returns the possible configuration files. The first one that exists is used.
     #[must_use]
     pub fn candidates(given: &CliOverrides) -> Vec<PathBuf> {
-        let own = || project().map(|dirs| dirs.config_dir().join("config.toml"));
+        let own = || UserFolder::of_config().map(|own| own.path.join("config.toml"));
         match &given.config {
             Some(path) => vec![path.clone()],
             None => own().into_iter().chain([Path::new(SYSTEM).join("config.toml")]).collect(),
@@ -213,20 +207,89 @@ impl Paths {
 /// Returns the user's own folders of configuration and of state, where HOME or the XDG base directories name them.
 #[must_use]
 pub fn xdg_dirs() -> Option<(PathBuf, Option<PathBuf>)> {
-    project().map(|dirs| (dirs.config_dir().to_owned(), dirs.state_dir().map(Path::to_owned)))
+    UserFolder::of_config().map(|own| (own.path, UserFolder::of_state().map(|own| own.path)))
 }
 
-/// Returns the XDG base directories. They come from the environment, so a set-id program has none. Nor is there any
-/// without HOME: looking it up in the user database would make glibc load modules into a statically linked program. It
-/// may crash then, and the message would bounce.
-fn project() -> Option<ProjectDirs> {
-    home().and_then(|_| ProjectDirs::from("", "", "mailstamp"))
+/// Returns whether the environment names a folder for the user's own state, as it does not for a service.
+#[must_use]
+pub fn names_own_state() -> bool {
+    absolute_variable("XDG_STATE_HOME").is_some() || std::env::var_os("HOME").is_some_and(|home| !home.is_empty())
 }
 
-/// Returns the home that HOME names, unless the program runs set-id. A relative path would mean another folder in each
-/// working folder.
+/// Returns whether the user's own configuration may be on a disk that is not mounted.
+#[must_use]
+pub fn is_own_config_away() -> bool {
+    UserFolder::of_config().is_some_and(|own| there(&own.ground, "the configuration").is_err())
+}
+
+/// A user's own folder of one kind, in an XDG base directory.
+struct UserFolder {
+    path: PathBuf,
+    /// The folder that must exist. A missing base directory is created, as its specification says; its parent is not.
+    ground: PathBuf,
+}
+
+impl UserFolder {
+    fn of_config() -> Option<Self> {
+        Self::below("XDG_CONFIG_HOME", ".config", |dirs| Some(dirs.config_dir()))
+    }
+
+    fn of_state() -> Option<Self> {
+        Self::below("XDG_STATE_HOME", ".local/state", BaseDirs::state_dir)
+    }
+
+    /// Returns the folder in the base directory that the variable names, else in the usual one below the home. A
+    /// set-id program has none: the environment belongs to another user.
+    fn below(variable: &str, usual: &str, of: fn(&BaseDirs) -> Option<&Path>) -> Option<Self> {
+        if is_setuid() {
+            return None;
+        }
+        let named = absolute_variable(variable);
+        // Without HOME, the library would ask the C library for the home.
+        let base = match absolute_variable("HOME").and_then(|_| BaseDirs::new()) {
+            Some(dirs) => of(&dirs)?.to_owned(),
+            None => named.clone().or_else(|| home().map(|home| home.join(usual)))?,
+        };
+        let ground = match named {
+            Some(base) => {
+                let home = absolute_variable("HOME").filter(|home| base.starts_with(home));
+                // Without HOME, the usual path of the base directory shows where the home is.
+                let folders = if base.ends_with(usual) { Path::new(usual).components().count() } else { 1 };
+                home.or_else(|| base.ancestors().nth(folders).map(Path::to_owned)).unwrap_or(base)
+            }
+            None => home()?,
+        };
+        Some(Self { path: base.join("mailstamp"), ground })
+    }
+}
+
+/// Returns the folder that a variable names. A relative one would be another folder in each working folder.
+fn absolute_variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Returns the home that HOME names, or that of the user database if HOME is unset or empty. A set-id program has none,
+/// and neither has one with a relative HOME.
 fn home() -> Option<PathBuf> {
-    std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute() && !is_setuid())
+    if is_setuid() {
+        return None;
+    }
+    match std::env::var_os("HOME").filter(|home| !home.is_empty()) {
+        Some(_) => absolute_variable("HOME"),
+        None => user_database::own_home(),
+    }
+}
+
+/// Checks that the user has no configuration of their own that is only out of reach, as on a disk that is not mounted.
+/// Mail must not be judged without it. A configuration of the system that names the state needs no home.
+fn is_own_there(used: Option<&Path>, own: Option<&UserFolder>, names_state: bool) -> Result<(), PathsError> {
+    let is_own = used.zip(own).is_some_and(|(used, own)| used.starts_with(&own.path));
+    match (used, own) {
+        (None, None) => Err(PathsError::Nowhere("the configuration")),
+        (Some(_), _) if is_own || names_state => Ok(()),
+        (_, Some(own)) => there(&own.ground, "the configuration"),
+        (Some(_), None) => Ok(()),
+    }
 }
 
 /// Returns the parent of `path`.

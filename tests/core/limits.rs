@@ -60,18 +60,6 @@ fn a_lone_spend_waits_for_the_disk_twice() {
     }
 }
 
-#[test]
-fn without_a_home_the_message_waits() {
-    let home = Home::new();
-    let stamped = home.stamped(&letter("1"));
-    for value in [None, Some("")] {
-        let mut command = home.command();
-        command.arg("classify").env_remove("HOME").envs(value.map(|value| ("HOME", value)));
-        let ran = crate::support::run(&mut command, &stamped).exits(75);
-        assert!(ran.stderr.contains("HOME is not set"), "{}", ran.stderr);
-    }
-}
-
 /// Returns the peak memory of `filter` on this message, in KiB. It is read while the program waits for its output to be
 /// read; by then all else is done. The message must be larger than the buffer of a pipe.
 fn peak(home: &Home, message: &[u8]) -> u64 {

@@ -5,7 +5,7 @@ use crate::cli::Files;
 use crate::cli::mail_path::is_sendmail;
 use crate::cli::ui::exit_status::{CONFIG, DATA, Failure, TEMPFAIL, USAGE};
 use crate::cli::ui::{input, output, purchase};
-use crate::config::paths::CliOverrides;
+use crate::config::paths::{CliOverrides, PathsError};
 use crate::context::Context;
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
@@ -120,7 +120,11 @@ pub fn run_as_sendmail(files: Files, words: &[OsString]) -> Result<u8, Failure> 
     }
     let Files { config, state } = files;
     let given = CliOverrides::from_environment(line.config.clone().or(config), line.state.clone().or(state), None);
-    let context = Context::load(&given, None)?;
+    let context = Context::load(&given, None).map_err(|error| match error {
+        // The message may be sent when the disk is mounted.
+        PathsError::Missing { .. } => Failure::new(TEMPFAIL, error),
+        error => error.into(),
+    })?;
     if line.list {
         return list(&Outbox::new(context.places.state()?));
     }

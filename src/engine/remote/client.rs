@@ -5,7 +5,7 @@
 //! answers. The result is the same: a stamp that the daemon spent by then is recognized by its message.
 
 use super::protocol::{FileSet, JudgeRequest, JudgeResponse, LARGEST, MailboxNames};
-use crate::config::paths::{CliOverrides, is_setuid, xdg_dirs};
+use crate::config::paths::{CliOverrides, is_own_config_away, is_setuid, xdg_dirs};
 use crate::context::error::Deferral;
 use crate::engine::marking::Mode;
 use crate::ipc::connection::{ChannelError, Connection};
@@ -154,7 +154,8 @@ pub(in crate::engine) fn connect(file_set: &FileSet) -> Option<(UnixStream, Path
     }
     let named = file_set.config.is_some() || file_set.state.is_some();
     let own = || file_set.home.as_ref().is_some_and(|(config, _)| config.join("config.toml").exists());
-    if named || own() { None } else { to(PathBuf::from(SYSTEM_SOCKET)) }
+    // A configuration that is out of reach counts as the user's own.
+    if named || own() || is_own_config_away() { None } else { to(PathBuf::from(SYSTEM_SOCKET)) }
 }
 
 /// Returns the socket of the user's own daemon.

@@ -107,7 +107,7 @@ fn wrong_settings_defer_in_one_line() {
     }
     assert!(!maildir_of(&home).exists());
     // Without a home there is no Maildir to deliver to.
-    let said = run(Command::new(crate::support::MAILSTAMP).arg("deliver").env_clear(), &letter("1"));
+    let said = run(home.command().arg("deliver").env("HOME", "relative"), &letter("1"));
     deferred(&said, "HOME is not set");
 }
 

@@ -4,7 +4,7 @@ use crate::support::{ALICE, Home, MAILSTAMP, Run, letter, run, stamped, traced_w
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A home for many virtual users.
@@ -64,6 +64,73 @@ fn one_mailbox_has_one_state_however_its_address_is_spelled() {
         to(user, &stamped(&stamp, &letter(&format!("other{n}")))).exits(21).says("used used");
     }
     assert_eq!(fs::read_dir(home.file("mail")).unwrap().count(), 1);
+}
+
+/// Returns the program where `passwd` is the user database, in which the user of the process is root.
+fn with_passwd(home: &Home, passwd: &str) -> Command {
+    fs::write(home.file("passwd"), passwd).unwrap();
+    let mut command = Command::new("unshare");
+    let script = "mount --bind \"$1\" /etc/passwd && shift && exec \"$@\"";
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(home.file("passwd"));
+    command.arg(MAILSTAMP).env_clear().env("PATH", "/usr/bin:/bin").current_dir(home.path());
+    command
+}
+
+#[test]
+fn without_home_the_user_database_names_it() {
+    let home = Home::new();
+    let passwd = |folder: &str| format!("other:x:7:7::/other:/bin/sh\nroot:x:0:0::{folder}:/bin/sh\n");
+    let known = passwd(home.path().to_str().unwrap());
+    for (at, value) in [None, Some("")].into_iter().enumerate() {
+        let ask = |passwd: &str, args: &[&str]| {
+            let mut command = with_passwd(&home, passwd);
+            let id = format!("{at}{}", args[0]);
+            run(
+                command.args(args).envs(value.map(|value| ("HOME", value))),
+                &stamped(&home.mint(ALICE, &id), &letter(&id)),
+            )
+        };
+        ask(&known, &["classify"]).exits(0).says("first-class paid");
+        ask(&known, &["deliver"]).exits(0);
+        for command in ["classify", "filter", "deliver"] {
+            let said = ask(&passwd("/nowhere"), &[command]).exits(75);
+            assert!(said.stderr.contains("/nowhere is not a folder"), "{}", said.stderr);
+        }
+        let said = ask(&passwd("/nowhere"), &["doctor"]).exits(78);
+        assert!(said.text().contains("/nowhere is not a folder"), "{}", said.text());
+    }
+    assert_eq!(fs::read_dir(home.file("Maildir/new")).unwrap().count(), 2);
+}
+
+#[test]
+fn absolute_base_directories_are_enough_without_a_home() {
+    let home = Home::new();
+    let ask = |variables: &[(&str, PathBuf)], id: &str| {
+        let mut command = with_passwd(&home, "root:x:0:0::/nowhere:/bin/sh\n");
+        let envs = variables.iter().map(|(name, value)| (*name, value));
+        run(command.arg("classify").envs(envs), &stamped(&home.mint(ALICE, id), &letter(id)))
+    };
+    let config = ("XDG_CONFIG_HOME", home.file(".config"));
+    let state = ("XDG_STATE_HOME", home.file(".local/state"));
+    ask(&[config.clone(), state.clone()], "1").exits(0).says("first-class paid");
+    ask(&[config.clone(), state.clone(), ("HOME", "/nowhere".into())], "2").exits(0).says("first-class paid");
+    // Relative ones are ignored, although they would be found here.
+    let relative = ("XDG_CONFIG_HOME", ".config".into());
+    ask(&[relative.clone(), state], "3").exits(75);
+    ask(&[relative, ("HOME", home.path().into())], "4").exits(0).says("first-class paid");
+    ask(&[config], "5").exits(75);
+    // A base directory is created, and its parent is not.
+    let away = ("XDG_CONFIG_HOME", home.file("away/config"));
+    ask(&[away], "6").exits(75);
+    assert!(!home.file("away").exists());
+}
+
+#[test]
+#[cfg(feature = "sender")]
+fn sendmail_waits_for_a_home_that_is_not_mounted() {
+    let home = Home::new();
+    let said = run(home.command().env("HOME", home.file("away/home")).args(["sendmail", "-t"]), &letter("1")).exits(75);
+    assert!(said.stderr.contains("is not a folder") && !home.file("away").exists(), "{}", said.stderr);
 }
 
 #[test]

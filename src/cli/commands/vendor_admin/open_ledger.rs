@@ -2,7 +2,7 @@
 
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, IO, NO_INPUT, TEMPFAIL};
 use crate::cli::ui::output;
-use crate::config::paths::{CliOverrides, Paths};
+use crate::config::paths::{CliOverrides, Paths, names_own_state};
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
 use crate::ledger::model::Standing;
@@ -43,7 +43,7 @@ impl Which {
         if let Some(state) = &given.state {
             return Ok(state.join("vendor"));
         }
-        if std::env::var_os("HOME").is_none_or(|home| home.is_empty()) {
+        if !names_own_state() {
             return Ok(PathBuf::from(SYSTEM));
         }
         let (_, places) = Paths::read(given)?;
