@@ -228,9 +228,14 @@ impl Cli {
         }
         let Files { config, state } = self.files;
         let given = |recipient| CliOverrides::from_environment(config.clone(), state.clone(), recipient);
+        let of = |user| CliOverrides::of_user(config.clone(), state.clone(), user);
         match self.command {
             Command::MailPath(command) => command.run(&given(command.recipient())),
-            Command::Held(command) => commands::held::run(&command, &given(command.user())),
+            Command::Held(command) => {
+                let is_mail_path = matches!(command, commands::held::Command::Add(_));
+                let overrides = if is_mail_path { given(command.user()) } else { of(command.user()) };
+                commands::held::run(&command, &overrides)
+            }
             Command::Show(args) => commands::show::run(&args, &given(None)),
             Command::Explain(args) => commands::explain::run(&args, &given(args.recipient.clone())),
             Command::Rules(command) => commands::rules::run(&command, &given(command.user())),
@@ -244,31 +249,32 @@ impl Cli {
             #[cfg(feature = "sender")]
             Command::Account(command) => commands::account::run(&command, &given(None)),
             Command::Strip(args) => commands::strip::run(&args),
-            Command::Grant(args) => commands::grant::grant(&args, &given(args.target.user.clone())),
-            Command::Revoke(args) => commands::grant::revoke(&args, &given(args.target.user.clone())),
-            Command::Unrevoke(args) => commands::grant::unrevoke(&args, &given(args.target.user.clone())),
-            Command::Grants(args) => commands::grants::run(&args, &given(args.user.clone())),
-            Command::Watch(args) => commands::watch::run(&args, &given(args.user.clone())),
+            Command::Grant(args) => commands::grant::grant(&args, &of(args.target.user.clone())),
+            Command::Revoke(args) => commands::grant::revoke(&args, &of(args.target.user.clone())),
+            Command::Unrevoke(args) => commands::grant::unrevoke(&args, &of(args.target.user.clone())),
+            Command::Grants(args) => commands::grants::run(&args, &of(args.user.clone())),
+            Command::Watch(args) => commands::watch::run(&args, &of(args.user.clone())),
             #[cfg(feature = "daemon")]
             Command::Serve(args) => commands::serve::run(&args, &given(None)),
             Command::Status(args) => commands::status::run(&args, &given(None)),
             Command::Reply(command) => commands::reply::run(&command, &given(command.recipient())),
-            Command::LearnSent(args) => commands::learn_sent::run(&args, &given(args.user.clone())),
-            Command::Correspondents(args) => commands::correspondents::run(&args, &given(args.user.clone())),
+            Command::LearnSent(args) => commands::learn_sent::run(&args, &of(args.user.clone())),
+            Command::Correspondents(args) => commands::correspondents::run(&args, &of(args.user.clone())),
             Command::Trust(command) => commands::trust::run(&command, &given(None)),
             Command::Vendor(args) => commands::vendor_admin::run(&args.command, &given(None)),
             #[cfg(feature = "directory")]
             Command::Directory(command) => commands::directory::run(&command, &given(None)),
-            Command::Log(args) => commands::log::run(&args, &given(args.user.clone())),
+            Command::Log(args) => commands::log::run(&args, &of(args.user.clone())),
             Command::Scan(args) => {
-                commands::scan::run(&args, &given(args.user.clone().or_else(|| args.recipient.clone())))
+                let overrides = if args.user.is_some() { of(args.user.clone()) } else { given(args.recipient.clone()) };
+                commands::scan::run(&args, &overrides)
             }
-            Command::Stats(args) => commands::stats::run(&args, &given(args.user.clone())),
-            Command::Purge(args) => commands::purge::run(&args, &given(args.user.clone())),
-            Command::Export(args) => commands::export_import::export(&given(args.user)),
-            Command::Import(args) => commands::export_import::import(&given(args.user)),
-            Command::Doctor(args) => commands::doctor::run(&args, &given(args.user.clone())),
-            Command::Config(command) => commands::config::run(&command, &given(command.user())),
+            Command::Stats(args) => commands::stats::run(&args, &of(args.user.clone())),
+            Command::Purge(args) => commands::purge::run(&args, &of(args.user.clone())),
+            Command::Export(args) => commands::export_import::export(&of(args.user)),
+            Command::Import(args) => commands::export_import::import(&of(args.user)),
+            Command::Doctor(args) => commands::doctor::run(&args, &of(args.user.clone())),
+            Command::Config(command) => commands::config::run(&command, &of(command.user())),
             Command::Completions(args) => commands::completions::run(&args),
         }
     }

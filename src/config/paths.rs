@@ -104,6 +104,14 @@ impl CliOverrides {
         }
     }
 
+    /// Reads the environment for a command about the mailbox of `user`, if named; it counts before the environment.
+    #[must_use]
+    pub fn of_user(config: Option<PathBuf>, state: Option<PathBuf>, user: Option<String>) -> Self {
+        let given = Self::from_environment(config, state, user);
+        let user = given.recipient.clone().or_else(|| given.user.clone());
+        Self { user, ..given }
+    }
+
     /// Returns the user of the mailbox. `USER` with a domain is a virtual user, as Dovecot names one. Otherwise the
     /// address of this delivery counts, and a bare login name last.
     ///

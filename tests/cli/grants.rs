@@ -158,3 +158,25 @@ fn nothing_is_accepted_once_a_revocation_has_been_answered() {
         home.run(["unrevoke"], &first).exits(0);
     }
 }
+
+#[test]
+fn several_messages_at_once_are_refused() {
+    let home = Home::new();
+    let (first, second) = (home.stamped(&letter("1")), home.stamped(&letter("2")));
+    let separator = b"From bob@y.example Sat Nov 21 12:00:00 2026\n";
+    let multipart = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\ntext\n--b--\n";
+    let mbox = [&separator[..], &first, b"\n", separator, &second].concat();
+    let plain = [&first[..], b"\n", &second].concat();
+    let parts = [&home.stamped(multipart)[..], b"\n", &second].concat();
+    for (what, input) in [("mbox", mbox), ("plain", plain), ("multipart", parts)] {
+        for command in ["revoke", "unrevoke", "grant"] {
+            let said = home.run([command], &input).exits(65);
+            assert!(said.stderr.contains("more than one message"), "{what} {command}: {}", said.stderr);
+        }
+    }
+    home.classify(&first).exits(0).says("first-class paid");
+    // An attached message is not a second one, and neither is the line of an mbox file.
+    let attached = [b"Content-Type: message/rfc822\n\n", &second[..]].concat();
+    home.run(["revoke"], &home.stamped(&attached)).exits(0);
+    home.run(["revoke"], &[&separator[..], &second].concat()).exits(0);
+}

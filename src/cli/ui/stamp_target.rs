@@ -4,6 +4,7 @@ use super::exit_status::{DATA, Failure, NO_INPUT};
 use super::input;
 use crate::engine::judge::Engine;
 use crate::log::verdict_log::VerdictLog;
+use crate::mailbox::mbox::Messages;
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::stamp::serial::Serial;
@@ -47,7 +48,12 @@ impl Args {
             return logged(id, engine);
         }
         let input = input::message(engine.context.config.largest)?;
-        let findings = engine.identify(&Message::parse(&input.bytes))?;
+        let message = Message::parse(&input.bytes);
+        if holds_another(&message) {
+            return Err(Failure::new(DATA, "standard input: more than one message")
+                .hint("pipe one message at a time, or name the stamp with --serial VENDOR/SERIAL"));
+        }
+        let findings = engine.identify(&message)?;
         let signed = findings.iter().filter(|finding| finding.reason.is_none());
         let targets: Vec<Target> = signed
             .filter_map(|finding| Some(Target { vendor: finding.vendor.clone()?, serial: finding.serial.clone()? }))
@@ -63,6 +69,41 @@ impl Args {
             }
         }
     }
+}
+
+/// Returns whether another message with a stamp follows the first one: in the form of an mbox file, or behind its text.
+/// Mail readers pipe several selected messages so.
+fn holds_another(message: &Message<'_>) -> bool {
+    let raw = message.raw();
+    let count_as_mbox = || Messages::new(raw, u64::MAX).filter(Result::is_ok).take(2).count();
+    if raw.starts_with(b"From ") && count_as_mbox() > 1 {
+        return true;
+    }
+    let kind = message.first("Content-Type").map(|field| String::from_utf8_lossy(&field.unfolded()).into_owned());
+    let kind = kind.unwrap_or_default();
+    let is = |name: &str| kind.trim_start().get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
+    // A field inside an attached message is no second message.
+    let end = if is("multipart/") { boundary(&kind).map(|boundary| format!("--{boundary}--")) } else { None };
+    if is("message/") || is("multipart/") && end.is_none() {
+        return false;
+    }
+    let mut lines = message.body().split(|&b| b == b'\n').map(<[u8]>::trim_ascii_end);
+    if let Some(end) = end {
+        let _ = lines.by_ref().find(|line| *line == end.as_bytes());
+    }
+    let name = b"Digital-Stamp:";
+    lines.any(|line| line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name)))
+}
+
+/// Returns the boundary in the value of a Content-Type field, if it stands there in a plain form.
+fn boundary(kind: &str) -> Option<&str> {
+    let at = kind.to_ascii_lowercase().find("boundary=")? + "boundary=".len();
+    let value = kind.get(at..)?;
+    match value.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next(),
+        None => value.split([';', ' ', '\t']).next(),
+    }
+    .filter(|boundary| !boundary.is_empty())
 }
 
 fn named(text: &str) -> Result<Target, Failure> {

@@ -43,6 +43,23 @@ fn each_virtual_user_has_a_state_of_his_own() {
 }
 
 #[test]
+fn a_user_who_is_named_counts_before_the_environment() {
+    let home = of_many();
+    for user in ["alice@x.example", "bob@x.example"] {
+        let message = stamped(&home.mint(user, "1"), &letter(user));
+        run(home.command().args(["classify", "--recipient", user]), &message).exits(0);
+    }
+    let ask = |args: &str| {
+        let mut command = home.command();
+        let words = args.split(' ').chain(["--user", "bob@x.example"]);
+        run(command.args(words).env("USER", "alice@x.example").env("RECIPIENT", "alice@x.example"), b"").exits(0).text()
+    };
+    assert!(ask("log --json").contains("bob@x.example"), "{}", ask("log --json"));
+    assert!(ask("config show").contains("mail/x.example/bob"));
+    run(home.command().args(["log", "--json", "--user", "bob"]).env("USER", "alice@x.example"), b"").exits(78);
+}
+
+#[test]
 fn one_mailbox_has_one_state_however_its_address_is_spelled() {
     // Promise 2.
     let home = of_many();
