@@ -71,7 +71,7 @@ pub enum PathsError {
     User(#[from] UserError),
     /// Neither a home nor a named folder.
     #[error(
-        "no folder for {0}: HOME is not set (or not absolute), and neither user database nor option nor configuration names one"
+        "no folder for {0}: HOME is not set (or not absolute), and no user database, option or configuration names one"
     )]
     Nowhere(&'static str),
     /// A missing folder, which may be on a disk that is not mounted.

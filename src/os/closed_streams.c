@@ -1,9 +1,9 @@
 /* Marks closed standard descriptors, before main.
  *
- * The runtime of Rust opens /dev/null for reading and writing in place of each closed one, before any Rust code can look.
- * Writing to it succeeds and reading from it is an empty message, so mail would be lost. So each is opened here, in the mode
- * that its use does not need, as glibc does for set-id programs (csu/check_fds.c). Then reading and writing fail, and
- * standard_streams.rs sees it. The next program that is executed sees it too.
+ * The runtime of Rust opens /dev/null for reading and writing in place of each closed one, before any Rust code can
+ * look. Writing to it succeeds and reading from it is an empty message, so mail would be lost. So each is opened here,
+ * in the mode that its use does not need, as glibc does for set-id programs (csu/check_fds.c). Then reading and
+ * writing fail, and standard_streams.rs sees it. The next program that is executed sees it too.
  *
  * Without headers, since only the linker is sure to be installed where Rust is. The numbers are Linux's. */
 

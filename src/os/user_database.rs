@@ -1,5 +1,5 @@
-//! User database, as passwd(5) has it and getent(1) prints it. The C library's own functions are not used: they would load
-//! modules into a statically linked program, which may crash then, and the message would bounce.
+//! User database, as passwd(5) has it and getent(1) prints it. The C library's own functions are not used: they would
+//! load modules into a statically linked program, which may crash then, and the message would bounce.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

@@ -108,6 +108,25 @@ pub trait GrantStore {
     fn standings(&self, to: &mut dyn FnMut(String, Serial, StampStatus) -> ControlFlow<()>) -> Result<(), StoreError>;
 }
 
+/// Returns whether the store has the stamp: spent, granted or revoked. A purged row is not known. Without the end of
+/// the stamp, all rows are read.
+///
+/// # Errors
+/// Any [`StoreError`].
+pub fn is_known(store: &dyn Store, vendor: &str, serial: &Serial) -> Result<bool, StoreError> {
+    if store.standing(vendor, serial)? != StampStatus::default() {
+        return Ok(true);
+    }
+    let name = decide::name(vendor, serial);
+    let mut found = false;
+    store.export(&mut |row| {
+        found = matches!(row, ExportRecord::Used { stamp, .. } if stamp == name);
+        let over = found || !matches!(row, ExportRecord::Used { .. } | ExportRecord::PurgedThrough { .. });
+        if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(found)
+}
+
 /// A store: all tables under one lock, with export and import.
 pub trait Store: UsedLog + GrantStore + ContactStore + ReplyLog + Send + Sync {
     /// Visits every row, until `to` breaks.

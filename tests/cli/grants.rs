@@ -160,6 +160,21 @@ fn nothing_is_accepted_once_a_revocation_has_been_answered() {
 }
 
 #[test]
+fn a_serial_that_was_never_seen_is_pointed_out() {
+    let home = Home::new();
+    home.classify(&home.affix(&home.issue(ALICE, ["--serial", "seen"]), &letter("1"))).exits(0);
+    let said = |command: &str, serial: &str| {
+        let serial = format!("stamps.example/{serial}");
+        home.run([command, "--serial", &serial], b"").exits(0).text().trim_end().to_owned()
+    };
+    assert_eq!(said("revoke", "seen"), "stamps.example/seen: revoked");
+    assert_eq!(said("unrevoke", "sene"), "stamps.example/sene: was not revoked; never seen");
+    assert_eq!(said("revoke", "sene"), "stamps.example/sene: revoked; never seen");
+    assert_eq!(said("revoke", "sene"), "stamps.example/sene: was revoked already");
+    assert_eq!(said("grant", "other"), "stamps.example/other: granted; never seen");
+}
+
+#[test]
 fn several_messages_at_once_are_refused() {
     let home = Home::new();
     let (first, second) = (home.stamped(&letter("1")), home.stamped(&letter("2")));

@@ -11,9 +11,9 @@ use crate::engine::judge::Engine;
 use crate::grant::{Grant, GrantKind, StampStatus};
 use crate::message::parse::Message;
 use crate::stamp::serial::Serial;
-use crate::store::Store;
+use crate::store::{Store, is_known};
 use crate::time::UnixTime;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Allow a stamp to be used again: by a recipient who replies with it, or by the sender who sent it to you.
 ///
@@ -207,18 +207,34 @@ fn apply(
     // All are changed before the first line is printed, which may fail.
     let mut done = Vec::new();
     for Target { vendor, serial } in targets {
+        // A serial that was typed may have a typing error; one from a message has none.
+        let known = !target.names_serial() || is_known(log.as_ref(), &vendor, &serial)?;
         let before = log.update_status(&vendor, &serial, &mut |before| change(before))?;
-        let what = say(&before, &change(&before));
-        done.push((vendor, serial, what));
+        done.push(Changed { what: say(&before, &change(&before)), vendor, serial, known });
     }
     if as_json {
-        let stamp = |(vendor, serial, what): &(String, Serial, &str)| json!({ "vendor": vendor, "serial": serial.as_str(), "result": what });
-        let stamps: Vec<_> = done.iter().map(stamp).collect();
+        let stamps: Vec<_> = done.iter().map(Changed::json).collect();
         output::line(&json!({ "schema": output::SCHEMA, "stamps": stamps }).to_string())?;
         return Ok(0);
     }
-    for (vendor, serial, what) in done {
-        output::line(&format!("{vendor}/{serial}: {what}"))?;
+    for Changed { vendor, serial, what, known } in done {
+        let note = if known { "" } else { "; never seen" };
+        output::line(&format!("{vendor}/{serial}: {what}{note}"))?;
     }
     Ok(0)
+}
+
+/// A stamp whose status was changed, or was so already.
+struct Changed {
+    vendor: String,
+    serial: Serial,
+    what: &'static str,
+    /// Whether the log had it before.
+    known: bool,
+}
+
+impl Changed {
+    fn json(&self) -> Value {
+        json!({ "vendor": self.vendor, "serial": self.serial.as_str(), "result": self.what, "known": self.known })
+    }
 }

@@ -34,6 +34,12 @@ pub struct Target {
 }
 
 impl Args {
+    /// Returns whether the user wrote the serial.
+    #[must_use]
+    pub fn names_serial(&self) -> bool {
+        self.serial.is_some()
+    }
+
     /// Returns the selected stamps: by serial, by Message-ID, or on the message on standard input. On a message, only
     /// stamps with a valid signature count: a forged stamp can carry any serial.
     ///
