@@ -210,6 +210,7 @@ fn status(result: Result<u8, Failure>) -> u8 {
                 // As other programs do behind `| head`. Rust ignores the signal.
                 let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
             }
+            let failure = failure.explained();
             failure.report();
             failure.code
         }

@@ -19,7 +19,7 @@ pub enum StoreError {
         waited: Duration,
     },
     /// The disk, or the quota, is full.
-    #[error("no room to write {path}; free some space, or raise the quota")]
+    #[error("no room to write {path}; free some space, or raise the quota or the file size limit (ulimit -f)")]
     Full {
         /// The store's file.
         path: PathBuf,

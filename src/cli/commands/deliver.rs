@@ -40,6 +40,7 @@ pub struct Args {
 /// A failure with status 75, reported in one line, which mail systems show to people.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     deliver(args, given).map_err(|failure| {
+        let failure = failure.explained();
         let hint = failure.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
         Failure::new(TEMPFAIL, judge::one_line(&format!("{}{hint}", failure.message)))
     })?;

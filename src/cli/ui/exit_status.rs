@@ -82,6 +82,16 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// Returns the failure with a hint, if it comes from the limit on file sizes and has none.
+    #[must_use]
+    pub fn explained(self) -> Self {
+        let text = io::Error::from(Errno::FBIG).to_string();
+        if self.hint.is_none() && without_numbers(&self.message).contains(&without_numbers(&text)) {
+            return self.hint("raise the file size limit (ulimit -f, RLIMIT_FSIZE)");
+        }
+        self
+    }
+
     /// Prints the failure to standard error.
     pub fn report(&self) {
         use io::Write;

@@ -252,6 +252,8 @@ fn a_limit_on_the_size_of_files_defers_and_does_not_kill() {
     deferred(limited("classify", &message), "no room");
     let large = [&home.stamped(&letter("2"))[..], &b"a line\n".repeat(2_000)].concat();
     deferred(limited("deliver", &large), "find room in");
+    deferred(limited("deliver", &large), "raise the file size limit");
+    assert!(limited("held add", &large).exits(75).stderr.contains("hint: raise the file size limit"));
     assert_eq!(fs::read_dir(home.file("Maildir/tmp")).unwrap().count(), 0);
     home.classify(&message).exits(0).says("first-class paid");
     home.classify(&large).exits(0).says("first-class paid");
