@@ -81,7 +81,10 @@ pub fn run(arguments: &[OsString]) -> Option<u8> {
 /// invalid arguments do not show which word is the subcommand.
 pub(super) fn may_wait(words: &[&str]) -> bool {
     let both = |all: [&str; 2]| all.iter().all(|word| words.contains(word));
-    words.iter().any(|word| MAIL_PATH.contains(word)) || both(["held", "add"]) || both(["reply", "send"])
+    words.iter().any(|word| MAIL_PATH.contains(word))
+        || both(["held", "add"])
+        || both(["reply", "send"])
+        || both(["strip", "--results"])
 }
 
 /// Returns whether the first argument names the program as sendmail(8).

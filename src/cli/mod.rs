@@ -92,7 +92,7 @@ enum Command {
     #[cfg(feature = "sender")]
     #[command(subcommand)]
     Account(commands::account::Command),
-    /// Remove the stamps from a message
+    /// Remove the stamps or the result fields from a message
     Strip(commands::strip::Args),
     /// Allow a stamp to be used again
     Grant(commands::grant::GrantArgs),
@@ -249,7 +249,7 @@ impl Cli {
             Command::Wallet(command) => commands::wallet::run(&command, &given(None)),
             #[cfg(feature = "sender")]
             Command::Account(command) => commands::account::run(&command, &given(None)),
-            Command::Strip(args) => commands::strip::run(&args),
+            Command::Strip(args) => commands::strip::run(&args, &given(None)),
             Command::Grant(args) => commands::grant::grant(&args, &of(args.target.user.clone())),
             Command::Revoke(args) => commands::grant::revoke(&args, &of(args.target.user.clone())),
             Command::Unrevoke(args) => commands::grant::unrevoke(&args, &of(args.target.user.clone())),

@@ -47,11 +47,18 @@ pub fn with_result_headers<'a>(message: &Message<'a>, decision: &Decision, marks
     if let Some(id) = authserv_id {
         fields.push_str(&authentication_results(&decision.verdict, id, newline));
     }
+    let mut edit = without_result_headers(message, authserv_id);
+    edit.insert_top(fields);
+    edit
+}
+
+/// Returns the message without the fields that could pass for result fields of ours. No other byte changes.
+#[must_use]
+pub fn without_result_headers<'a>(message: &Message<'a>, authserv_id: Option<&str>) -> Edit<'a> {
     let mut edit = Edit::new(message);
     for field in result_headers::result_fields(message, authserv_id) {
         edit.remove(&field);
     }
-    edit.insert_top(fields);
     edit
 }
 

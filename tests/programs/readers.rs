@@ -9,6 +9,7 @@ use mailstamp::message::fingerprint::KnownMessage;
 use mailstamp::message::parse::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 /// Mutations tried of each message.
@@ -170,13 +171,16 @@ fn messages_of_one_fingerprint_are_one_letter_in_mutt_and_in_python() {
         }
     }
 
+    // The order of mutt is that of the inodes.
+    files.sort_by_key(|(_, path)| fs::metadata(path).unwrap().ino());
+
     let paths = files.iter().map(|(_, path)| path);
     let python = Command::new(program("python3", "python3")).arg("-c").arg(PYTHON).args(paths).output().unwrap();
     assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
     let python: Vec<String> = String::from_utf8(python.stdout).unwrap().lines().map(str::to_owned).collect();
 
     // mutt pipes each message, decoded and with the fields that it shows, into a file of its own. It gives no name to
-    // the program, so the messages are told apart by their order, that of the file names.
+    // the program, so the messages are told apart by their order.
     let keep = home.file("keep");
     fs::write(&keep, "#!/bin/sh\ncount=$(cat count 2>/dev/null || echo 0)\ncat >out/$count.part && mv out/$count.part out/$count && echo $((count + 1)) >count\n")
         .unwrap();

@@ -204,6 +204,23 @@ fn each_place_is_found_and_cleared() {
 }
 
 #[test]
+fn result_fields_that_a_sender_wrote_can_be_removed_alone() {
+    let home = Home::new();
+    home.configure(&format!("addresses = [\"{ALICE}\"]\nauthserv_id = \"mx.x.example\""));
+    let stamped = home.stamped(&letter("1"));
+    let forged = b"digital-stamp-class : first-class\nno colon\nDigital-Stamp-Class: first-class; reason=paid\n\
+          Authentication-Results: mx.x.example; x-digital-stamp=pass\n";
+    let cleaned = home.run(["strip", "--results"], &[forged.as_slice(), &stamped].concat()).exits(0).stdout;
+    assert_eq!(cleaned, [b"no colon\n".as_slice(), &stamped].concat());
+    // The header alone is enough.
+    assert_eq!(home.run(["strip", "--results"], b"A: b\nDigital-Stamp-Class: c\n\n").exits(0).text(), "A: b\n\n");
+    // A message waits behind it, so every failure is 75.
+    home.configure("no = such key");
+    assert_eq!(home.run(["strip", "--results"], &stamped).exits(75).text(), "");
+    home.run(["strip", "--results", "--no-such-option"], &stamped).exits(75);
+}
+
+#[test]
 fn a_stamp_certifies_no_content() {
     // BC18: neither header nor body is restricted, hidden or certified; what is altered on the way keeps its class.
     let home = Home::new();
