@@ -1,42 +1,54 @@
 # Sieve (Dovecot Pigeonhole): write the class of each message into its header, and sort by it. Use this one if your mail
-# reader is to show the class; rules/sieve-execute.sieve leaves messages as they are. The plugin settings are in
-# rules/dovecot-sieve.conf. It says "fileinto INBOX" and not "keep", because keep would leave a message that is judged later
-# (see below) where it is.
+# reader is to show the class; rules/sieve-execute.sieve leaves messages as they are. This is a script of the administrator,
+# /etc/dovecot/sieve/mailstamp.sieve, which runs before the user's own; rules/dovecot-sieve.conf has the settings, and says
+# where the path of mailstamp is set.
 
-require ["vnd.dovecot.execute", "vnd.dovecot.filter", "editheader", "fileinto", "mailbox"];
+require ["vnd.dovecot.execute", "vnd.dovecot.filter", "fileinto", "mailbox", "variables"];
 
-# What the sender wrote under our name goes first: when a filter fails, Sieve goes on with the unfiltered message.
-deleteheader "Digital-Stamp-Class";
-
-# As a test, "filter" says whether the program exited 0.
-if not filter "mailstamp" ["filter"] {
-  # Sieve cannot ask the mail system to try again. What could not be judged (75, killed, not installed) is kept apart, and
-  # judged later with:  sieve-filter -e -W ~/.dovecot.sieve Undecided delete
-  fileinto :create "Undecided";
-  stop;
+# "filter" replaces the message by what the program prints. So the program must first say that it is mailstamp. As a test,
+# "filter" says whether the program exited 0. mailstamp removes what the sender wrote under the name of its field.
+# (deleteheader would crash Dovecot on a header line without a colon.)
+set "version" "";
+set "class" "";
+if execute :output "version" "mailstamp" ["--version"] {
+  if string :matches "${version}" "mailstamp ?*" {
+    if filter "mailstamp" ["filter"] {
+      if header :matches "Digital-Stamp-Class" "*; reason=?*" {
+        set "class" "${1}";
+      }
+    } elsif filter "mailstamp" ["strip", "--results"] {
+      # Not judged, and no class field of the sender's in it either.
+      set "class" "";
+    }
+  }
 }
 
-if header :matches "Digital-Stamp-Class" ["first-class;*", "allowed;*"] {
+if not string :is "${class}" ["first-class", "allowed", "unstamped", "underpaid", "unverified", "invalid", "used",
+                              "revoked"] {
+  # Sieve cannot ask the mail system to try again. What could not be judged (75, killed, not installed) is kept apart, and
+  # judged later with:
+  #   sieve-filter -u USER -e -W -m INBOX /etc/dovecot/sieve/mailstamp.sieve Undecided delete
+  fileinto :create "Undecided";
+} elsif string :is "${class}" ["first-class", "allowed"] {
   # To the inbox, past every other filter.
   fileinto "INBOX";
-} elsif header :matches "Digital-Stamp-Class" "underpaid;*" {
-  fileinto :create "Underpaid";
-} elsif header :matches "Digital-Stamp-Class" "unverified;*" {
-  fileinto :create "Unverified";
-} elsif header :matches "Digital-Stamp-Class" "invalid;*" {
-  fileinto :create "Invalid";
-} elsif header :matches "Digital-Stamp-Class" "used;*" {
-  fileinto :create "Used";
-} elsif header :matches "Digital-Stamp-Class" "revoked;*" {
-  fileinto :create "Revoked";
-} else {
-  # unstamped: judged by its content, as ever; bogofilter exits 0 for spam.
-  # With SpamAssassin instead (linked into the same folder), these two lines in place of the third:
-  #filter "spamassassin" ["-L"];
-  #if header :contains "X-Spam-Flag" "YES" {
-  if execute :pipe "bogofilter" {
-    fileinto :create "Junk";
-  } else {
-    fileinto "INBOX";
-  }
+} elsif string :is "${class}" "revoked" {
+  # By the user or by the vendor.
+  fileinto :create "Junk";
+}
+# underpaid, unverified, invalid, used: a bad stamp makes a message no worse than none at all, so it goes on as unstamped mail
+# does. If you prefer a folder for each class, remove the comment signs:
+#elsif string :is "${class}" ["underpaid", "unverified", "invalid", "used"] {
+#  fileinto :create "${class}";
+#}
+# unstamped: judged by its content, as ever; bogofilter exits 0 for spam. What is left is the user's own script's to sort.
+# With SpamAssassin instead (linked into the same folder), these lines in place of the others:
+#else {
+#  filter "spamassassin" ["-L"];
+#  if header :contains "X-Spam-Flag" "YES" {
+#    fileinto :create "Junk";
+#  }
+#}
+elsif execute :pipe "bogofilter" {
+  fileinto :create "Junk";
 }

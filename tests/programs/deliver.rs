@@ -2,8 +2,11 @@
 //! its queue), fetchmail and getmail (from a Dovecot). Needs root for Postfix.
 
 use crate::support::dovecot::Dovecot;
+use crate::support::faults::{FAULTS, Fault, HANGS, class_fields, mend, set_aside};
 use crate::support::postfix::{Postfix, User, mailbox_command};
-use crate::support::programs::{chmod, contents, expected, field, install, maildir, program, recipe, settle};
+use crate::support::programs::{
+    chmod, contents, expected, field, install, letter_with_forged_class, maildir, program, recipe, settle,
+};
 use crate::support::smtp::{Protocol, send};
 use crate::support::{ALICE, Home, Run, letter, run};
 use rustix::process::geteuid;
@@ -32,8 +35,7 @@ fn postfix(home: &Home, forward: bool) -> (Postfix, User) {
     }
     let postfix = Postfix::start(&main);
     if forward {
-        let edits =
-            [("\n\"|/usr/bin/procmail", "\n#"), ("#\"|/usr/local/bin/mailstamp", "\"|/usr/local/bin/mailstamp")];
+        let edits = [("\n\"|/usr/bin/procmail", "\n#"), ("#\"|timeout", "\"|timeout")];
         fs::write(user.file(".forward"), place(recipe("forward", &edits))).unwrap();
     }
     user.move_in(home);
@@ -89,6 +91,64 @@ fn in_a_forward_file() {
     redelivery(true);
 }
 
+/// Faults of mailstamp under programs that hand it a message for good. Status 0 of another program would lose mail.
+fn faults() -> [(&'static str, Fault); 10] {
+    let names = [
+        "missing",
+        "a folder",
+        "not executable",
+        "killed",
+        "status 1",
+        "status 101",
+        "its configuration is missing",
+        "an old version",
+        "another program that prints nothing",
+        "another program that prints what it reads",
+    ];
+    names.map(|name| *FAULTS.iter().find(|(what, _)| *what == name).unwrap())
+}
+
+/// Every fault defers the message, and it arrives whole when the fault is over; nothing bounces.
+fn every_fault_defers(forward: bool) {
+    let home = Home::new();
+    let (postfix, user) = postfix(&home, forward);
+    let inbox = user.file("Maildir");
+    let mailstamp = home.file("bin/mailstamp");
+    set_aside(&mailstamp);
+    let (path, text) = (user.file(".forward"), fs::read_to_string(user.file(".forward")));
+    let hangs = forward.then_some(("hangs", HANGS));
+    for (number, (what, fault)) in faults().into_iter().chain(hangs).enumerate() {
+        fault.put(&mailstamp);
+        if what == "hangs" {
+            fs::write(&path, text.as_ref().unwrap().replace(" 300 ", " 1 ")).unwrap();
+        }
+        if number == 0 {
+            let message = letter_with_forged_class("1");
+            assert_eq!(send(Protocol::Smtp, postfix.port(), "bob@y.example", &[ALICE], &message), [250]);
+        }
+        // A delivery may still run that began under the fault before.
+        let before = postfix.logged("status=deferred");
+        postfix.flush_until_deferred(before + 2);
+        assert_eq!((postfix.logged("status=bounced"), contents(&inbox)), (0, Vec::new()), "{what}: {}", postfix.log());
+    }
+    mend(&mailstamp, true);
+    text.map(|text| fs::write(&path, text).unwrap()).unwrap_or_default();
+    holds(&postfix, &inbox, &[(".Unstamped", &["1"])]);
+    let [arrived] = &maildir(&inbox.join(".Unstamped"))[..] else { panic!("one message expected") };
+    assert!(arrived.ends_with(&letter("1")) && class_fields(arrived) == 1, "{}", String::from_utf8_lossy(arrived));
+    assert_eq!(postfix.logged("status=bounced"), 0, "{}", postfix.log());
+}
+
+#[test]
+fn every_fault_defers_under_mailbox_command() {
+    every_fault_defers(false);
+}
+
+#[test]
+fn every_fault_defers_under_a_forward_file() {
+    every_fault_defers(true);
+}
+
 /// A Dovecot with three messages for the user to fetch, and the home of another mailbox to fetch them into.
 fn to_be_fetched() -> (Dovecot, Home) {
     let home = Home::new();
@@ -104,8 +164,10 @@ fn to_be_fetched() -> (Dovecot, Home) {
     (dovecot, home)
 }
 
-/// Fetches three times: with a Maildir that cannot be used, with one that can, and when there is nothing more.
-fn fetches(dovecot: &Dovecot, home: &Home, fetch: &dyn Fn() -> Run) {
+/// Fetches with a Maildir that cannot be used, with every fault, without one, and when there is nothing more. `patient`
+/// fetches with this limit in seconds.
+fn fetches(dovecot: &Dovecot, home: &Home, patient: &dyn Fn(&str) -> Run) {
+    let fetch = || patient("300");
     let inbox = home.file("Maildir");
     fs::write(&inbox, "").unwrap();
     let said = fetch();
@@ -116,6 +178,17 @@ fn fetches(dovecot: &Dovecot, home: &Home, fetch: &dyn Fn() -> Run) {
     let left = || contents(&dovecot.inbox(ALICE)).iter().map(|(_, ids)| ids.len()).sum::<usize>();
     assert_eq!(left(), 3, "{said:?}");
     fs::remove_file(&inbox).unwrap();
+    let mailstamp = home.file("bin/mailstamp");
+    set_aside(&mailstamp);
+    for (what, fault) in faults() {
+        fault.put(&mailstamp);
+        let said = fetch();
+        assert_eq!((left(), contents(&inbox)), (3, Vec::new()), "{what}: {said:?}");
+    }
+    HANGS.put(&mailstamp);
+    let said = patient("1");
+    assert_eq!((left(), contents(&inbox)), (3, Vec::new()), "hangs: {said:?}");
+    mend(&mailstamp, true);
     let said = fetch();
     let wanted = expected(&[("", &["1"]), (".Junk", &["3"]), (".Unstamped", &["2"])]);
     assert_eq!(contents(&inbox), wanted, "{said:?}\n{}", dovecot.log());
@@ -139,10 +212,10 @@ fn as_mda_of_fetchmail() {
             ("/usr/local/bin/mailstamp", &bin),
         ],
     );
-    fs::write(home.file("rc"), text).unwrap();
-    chmod(&home.file("rc"), 0o600);
     let fetchmail = program("fetchmail", "fetchmail");
-    fetches(&dovecot, &home, &|| {
+    fetches(&dovecot, &home, &|limit| {
+        fs::write(home.file("rc"), text.replace(" 300 ", &format!(" {limit} "))).unwrap();
+        chmod(&home.file("rc"), 0o600);
         let mut command = Command::new(&fetchmail);
         command
             .args(["--nosyslog", "-f"])
@@ -172,10 +245,10 @@ fn as_destination_of_getmail() {
         ],
     );
     fs::create_dir(home.file("getmail")).unwrap();
-    fs::write(home.file("getmail/getmailrc"), text).unwrap();
-    chmod(&home.file("getmail/getmailrc"), 0o600);
     let getmail = program("getmail", "getmail6");
-    fetches(&dovecot, &home, &|| {
+    fetches(&dovecot, &home, &|limit| {
+        fs::write(home.file("getmail/getmailrc"), text.replace("\"300\"", &format!("\"{limit}\""))).unwrap();
+        chmod(&home.file("getmail/getmailrc"), 0o600);
         let mut command = Command::new(&getmail);
         command.arg(format!("--getmaildir={}", home.file("getmail").display())).env("HOME", home.path());
         run(&mut command, b"")

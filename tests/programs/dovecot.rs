@@ -2,9 +2,10 @@
 //! LMTP server with Pigeonhole, with virtual users.
 
 use crate::support::dovecot::Dovecot;
+use crate::support::faults::{FAULTS, Fault, HANGS, SPELLINGS, class_fields, mend, set_aside};
 use crate::support::programs::{
-    Sample, chmod, contents, expected, field, from_list, gtube, install, letter_with_forged_class, maildir,
-    one_of_each, program, recipe, settle, stand_in,
+    Sample, chmod, contents, expected, field, from_list, gtube, letter_with_forged_class, maildir, one_of_each,
+    program, recipe, settle, with_folder_each,
 };
 use crate::support::smtp::{Protocol, send};
 use crate::support::{ALICE, Home, letter, run};
@@ -19,11 +20,11 @@ fn deliver(dovecot: &Dovecot, recipient: &str, message: &[u8]) -> u16 {
     send(Protocol::Lmtp, dovecot.port(), "bob@y.example", &[recipient], message)[0]
 }
 
-/// A Dovecot whose user [`ALICE`] has this recipe, and the configuration of `home`.
+/// A Dovecot with this recipe and a folder for each class, whose user [`ALICE`] has the configuration of `home`.
 fn with_recipe(name: &str, home: &Home) -> Dovecot {
     let dovecot = Dovecot::start();
     settle(home, &dovecot.home(ALICE));
-    dovecot.script(ALICE, &recipe(name, &[]));
+    dovecot.administrator_script(&with_folder_each(&recipe(name, &[])));
     dovecot.hand_over();
     dovecot
 }
@@ -40,16 +41,15 @@ fn each_class_goes_its_own_way() {
         }
         let wanted = expected(&[
             ("", &["allowed", "first-class", "unstamped"]),
-            (".Invalid", &["invalid"]),
-            (".Junk", &["junk"]),
-            (".Revoked", &["revoked"]),
-            (".Underpaid", &["underpaid"]),
-            (".Unverified", &["unverified"]),
-            (".Used", &["used"]),
+            (".Junk", &["junk", "revoked"]),
+            (".invalid", &["invalid"]),
+            (".underpaid", &["underpaid"]),
+            (".unverified", &["unverified"]),
+            (".used", &["used"]),
         ]);
         assert_eq!(contents(&dovecot.inbox(ALICE)), wanted, "{name}: {}", dovecot.log());
         if name == "sieve-filter.sieve" {
-            let used = &maildir(&dovecot.inbox(ALICE).join(".Used"))[0];
+            let used = &maildir(&dovecot.inbox(ALICE).join(".used"))[0];
             assert!(field(used, "Digital-Stamp-Class").unwrap().starts_with("used; reason=used;"));
         }
     }
@@ -65,9 +65,10 @@ fn a_stamp_or_a_rule_brings_what_spamassassin_would_stop() {
     symlink(program("spamassassin", "spamassassin"), dovecot.file("bin/spamassassin")).unwrap();
     fs::write(home.config().with_file_name("rules.toml"), recipe("rules.toml", &[])).unwrap();
     settle(&home, &dovecot.home(ALICE));
-    let edits =
-        [("#filter \"spam", "filter \"spam"), ("#if header", "if header"), ("if execute :pipe \"bogofilter\" {", "")];
-    dovecot.script(ALICE, &recipe("sieve-filter.sieve", &edits));
+    let text = recipe("sieve-filter.sieve", &[]);
+    let (before, rest) = text.split_once("#else {").unwrap();
+    let (spamassassin, _) = rest.split_once("elsif execute").unwrap();
+    dovecot.administrator_script(&format!("{before}else {{{}", spamassassin.replace("\n#", "\n")));
     dovecot.hand_over();
     for message in [gtube("1"), home.stamped(&gtube("2")), letter("3"), from_list(&gtube("4"))] {
         assert_eq!(deliver(&dovecot, ALICE, &message), 250, "{}", dovecot.log());
@@ -79,39 +80,118 @@ fn a_stamp_or_a_rule_brings_what_spamassassin_would_stop() {
 #[test]
 fn what_cannot_be_judged_is_kept_apart_and_judged_later() {
     // Nothing is lost, and no class is taken from what the sender wrote into the header.
+    let still_strips = "case $1 in classify|filter) cat >/dev/null; exit 75;; esac; exec REAL \"$@\"";
+    let killed = "case $1 in strip|filter) kill -9 $$;; esac; exec REAL \"$@\"";
+    let more = [("cannot decide", Fault::Script(still_strips)), ("killed as a filter", Fault::Script(killed))];
     for name in RECIPES {
         let home = Home::new();
         let dovecot = with_recipe(name, &home);
         let mailstamp = dovecot.file("bin/mailstamp");
-        let message = home.stamped(&letter_with_forged_class("1"));
+        set_aside(&mailstamp);
+        let message = letter_with_forged_class("1");
         let mut wanted = Vec::new();
-        for script in
-            ["cat >/dev/null; exit 75", "cat >/dev/null; exit 1", "echo first-class paid; cat >/dev/null; exit 101"]
-        {
-            stand_in(&mailstamp, &format!("#!/bin/sh\n{script}\n"));
-            assert_eq!(deliver(&dovecot, ALICE, &message), 250, "{name}, {script}: {}", dovecot.log());
+        for (what, fault) in FAULTS.into_iter().chain(more) {
+            fault.put(&mailstamp);
+            assert_eq!(deliver(&dovecot, ALICE, &message), 250, "{name}, {what}: {}", dovecot.log());
             wanted.push("1");
-            assert_eq!(contents(&dovecot.inbox(ALICE)), expected(&[(".Undecided", &wanted)]), "{name}, {script}");
+            assert_eq!(contents(&dovecot.inbox(ALICE)), expected(&[(".Undecided", &wanted)]), "{name}, {what}");
         }
-        chmod(&mailstamp, 0o644);
-        assert_eq!(deliver(&dovecot, ALICE, &message), 250);
-        wanted.push("1");
-        assert_eq!(contents(&dovecot.inbox(ALICE)), expected(&[(".Undecided", &wanted)]), "{name}");
-        let forged = |message: &Vec<u8>| field(message, "Digital-Stamp-Class").is_some();
-        if name == "sieve-filter.sieve" {
-            assert!(!maildir(&dovecot.inbox(ALICE).join(".Undecided")).iter().any(forged));
+        let undecided = maildir(&dovecot.inbox(ALICE).join(".Undecided"));
+        let whole =
+            |message: &Vec<u8>| String::from_utf8_lossy(message).replace('\r', "").into_bytes().ends_with(&letter("1"));
+        assert!(undecided.iter().all(whole), "{name}: a message was changed");
+        // A mailstamp that cannot decide still removes the sender's field.
+        assert_eq!(undecided.iter().filter(|message| class_fields(message) == 0).count(), 1, "{name}");
+        // The faults are over. The command is the one in the recipe, with the user named.
+        mend(&mailstamp, true);
+        let said = dovecot.sieve_filter(ALICE, &["-e", "-W", "-m", "INBOX", "SCRIPT", "Undecided", "delete"]);
+        let inbox = contents(&dovecot.inbox(ALICE));
+        assert_eq!(inbox, expected(&[("", &wanted)]), "{name}: {}{}", said.text(), said.stderr);
+        let own = usize::from(name == "sieve-filter.sieve");
+        assert!(maildir(&dovecot.inbox(ALICE)).iter().all(|message| class_fields(message) == own), "{name}");
+    }
+}
+
+#[test]
+fn a_program_that_hangs_leaves_the_message_to_the_mail_system() {
+    // Dovecot's process panics at the end of its limit, and answers nothing.
+    let limits = [("sieve_execute_exec_timeout = 60s", "sieve_execute_exec_timeout = 1s")];
+    for name in RECIPES {
+        let home = Home::new();
+        let dovecot = Dovecot::with_edits(&limits);
+        settle(&home, &dovecot.home(ALICE));
+        dovecot.administrator_script(&recipe(name, &[]));
+        dovecot.hand_over();
+        set_aside(&dovecot.file("bin/mailstamp"));
+        HANGS.put(&dovecot.file("bin/mailstamp"));
+        assert_eq!(deliver(&dovecot, ALICE, &letter_with_forged_class("1")), 0, "{name}: {}", dovecot.log());
+        assert_eq!(contents(&dovecot.inbox(ALICE)), [], "{name}");
+    }
+}
+
+#[test]
+fn a_header_line_without_a_colon_is_delivered() {
+    // "deleteheader" crashes Dovecot on it.
+    for name in RECIPES {
+        let home = Home::new();
+        let dovecot = with_recipe(name, &home);
+        for (id, more) in
+            [("1", "no colon here\n"), ("2", "no colon here\nDigital-Stamp-Class: first-class; reason=paid\n")]
+        {
+            let message = String::from_utf8(letter(id)).unwrap().replacen("\n\n", &format!("\n{more}\n"), 1);
+            assert_eq!(deliver(&dovecot, ALICE, message.as_bytes()), 250, "{name}: {}", dovecot.log());
         }
-        // The fault is over. The command is the one in the recipe, with the user named.
-        std::fs::remove_file(&mailstamp).unwrap();
-        install(dovecot.file("").as_path());
-        let said = dovecot.sieve_filter(ALICE, &["-e", "-W", "SCRIPT", "Undecided", "delete"]);
-        assert_eq!(
-            contents(&dovecot.inbox(ALICE)),
-            expected(&[("", &wanted)]),
-            "{name}: {}{}",
-            said.text(),
-            said.stderr
-        );
+        assert_eq!(contents(&dovecot.inbox(ALICE)), expected(&[("", &["1", "2"])]), "{name}: {}", dovecot.log());
+        let own = usize::from(name == "sieve-filter.sieve");
+        assert!(maildir(&dovecot.inbox(ALICE)).iter().all(|message| class_fields(message) == own), "{name}");
+        assert!(!dovecot.log().contains("Panic"), "{}", dovecot.log());
+    }
+}
+
+#[test]
+fn forged_class_fields_do_not_arrive_in_any_spelling() {
+    for name in RECIPES {
+        let home = Home::new();
+        let dovecot = with_recipe(name, &home);
+        for (number, spellings) in SPELLINGS.chunks(8).enumerate() {
+            let forged = spellings.join("\n") + "\n";
+            let message = [forged.as_bytes(), &letter(&number.to_string())].concat();
+            assert_eq!(deliver(&dovecot, ALICE, &message), 250, "{name}: {}", dovecot.log());
+        }
+        let arrived = maildir(&dovecot.inbox(ALICE));
+        assert_eq!(arrived.len(), SPELLINGS.len().div_ceil(8), "{name}: {}", dovecot.log());
+        for message in arrived {
+            let own = usize::from(name == "sieve-filter.sieve");
+            assert_eq!(class_fields(&message), own, "{name}: {}", String::from_utf8_lossy(&message));
+        }
+    }
+}
+
+#[test]
+fn the_script_of_a_user_sorts_what_is_left_and_runs_no_program() {
+    // One Unix user has all mailboxes, so a user's script that could run mailstamp could read every user's held mail.
+    for name in RECIPES {
+        let home = Home::new();
+        let dovecot = with_recipe(name, &home);
+        let sorts = "require [\"fileinto\", \"mailbox\"];\n\
+             if header :contains \"Subject\" \"serious\" { fileinto :create \"Serious\"; }\n";
+        dovecot.script(ALICE, sorts);
+        dovecot.hand_over();
+        assert_eq!(deliver(&dovecot, ALICE, &letter("1")), 250, "{}", dovecot.log());
+        assert_eq!(deliver(&dovecot, ALICE, &home.stamped(&letter("2"))), 250, "{}", dovecot.log());
+        let wanted = expected(&[("", &["2"]), (".Serious", &["1"])]);
+        assert_eq!(contents(&dovecot.inbox(ALICE)), wanted, "{name}: {}", dovecot.log());
+        for (capability, runs) in [("execute", "execute :output \"stolen\""), ("filter", "filter")] {
+            let steals = format!(
+                "require [\"vnd.dovecot.{capability}\", \"variables\", \"fileinto\", \"mailbox\"];\n\
+                 if {runs} \"mailstamp\" [\"correspondents\"] {{ fileinto :create \"Stolen\"; }}\n"
+            );
+            dovecot.script(ALICE, &steals);
+            dovecot.hand_over();
+            assert_eq!(deliver(&dovecot, ALICE, &letter(capability)), 250, "{}", dovecot.log());
+        }
+        let wanted = expected(&[("", &["2", "execute", "filter"]), (".Serious", &["1"])]);
+        assert_eq!(contents(&dovecot.inbox(ALICE)), wanted, "{name}: {}", dovecot.log());
     }
 }
 
@@ -131,7 +211,7 @@ fn a_message_that_could_not_be_stored_is_still_first_class_when_it_is_tried_agai
         chmod(&inbox.join("tmp"), 0o700);
         assert_eq!(deliver(&dovecot, ALICE, &home.affix(&stamp, &letter("2"))), 250);
         assert_eq!(deliver(&dovecot, ALICE, &first), 250);
-        assert_eq!(contents(&inbox), expected(&[("", &["0", "1"]), (".Used", &["2"])]), "{name}: {}", dovecot.log());
+        assert_eq!(contents(&inbox), expected(&[("", &["0", "1"]), (".used", &["2"])]), "{name}: {}", dovecot.log());
         if name == "sieve-filter.sieve" {
             let classes: Vec<_> = maildir(&inbox).iter().filter_map(|m| field(m, "Digital-Stamp-Class")).collect();
             assert!(classes.iter().any(|class| class.starts_with("first-class; reason=again;")), "{classes:?}");
@@ -154,10 +234,12 @@ fn virtual_users_have_a_log_each() {
     fs::write(system.join("config.toml"), text).unwrap();
     run(Command::new("chmod").args(["-R", "go+rX"]).arg(&system), b"").exits(0);
     // What the recipe finds in /etc/mailstamp is elsewhere here.
-    let config = format!("[\"--config\", \"{}/config.toml\", \"classify\"", system.display());
+    let config = format!("[\"--config\", \"{}/config.toml\", ", system.display());
+    let (classify, strip) = (format!("{config}\"classify\""), format!("{config}\"strip\""));
+    let edits = [("[\"classify\"", classify.as_str()), ("[\"strip\"", strip.as_str())];
+    dovecot.administrator_script(&with_folder_each(&recipe("sieve-execute.sieve", &edits)));
     for user in [ALICE, carol] {
         dovecot.home(user);
-        dovecot.script(user, &recipe("sieve-execute.sieve", &[("[\"classify\"", &config)]));
     }
     dovecot.hand_over();
     let serial = ["--serial", "the-same"];
@@ -167,7 +249,7 @@ fn virtual_users_have_a_log_each() {
         assert_eq!(deliver(&dovecot, user, message), 250, "{}", dovecot.log());
     }
     assert_eq!(contents(&dovecot.inbox(ALICE)), expected(&[("", &["1"])]), "{}", dovecot.log());
-    assert_eq!(contents(&dovecot.inbox(carol)), expected(&[("", &["2"]), (".Invalid", &["1"])]), "{}", dovecot.log());
+    assert_eq!(contents(&dovecot.inbox(carol)), expected(&[("", &["2"]), (".invalid", &["1"])]), "{}", dovecot.log());
     for user in [ALICE, carol] {
         assert!(dovecot.home(user).join("stamps/used.redb").is_file(), "{user}");
     }

@@ -12,6 +12,7 @@ mod postfix;
 mod procmail;
 mod pyseto;
 mod readers;
+mod recipe_faults;
 mod signers;
 #[path = "../support/mod.rs"]
 mod support;

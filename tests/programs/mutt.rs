@@ -110,9 +110,8 @@ fn whoever_is_written_to_is_learned(name: &str) {
     let home = Home::new();
     let bin = install(home.path());
     let (wrapper, sendmail, outbox) = (bin.join("sendmail-learn"), bin.join("sendmail"), home.file("outbox"));
-    let path = format!("PATH={}:/usr/bin:/bin", bin.display());
-    let edits = [("PATH=$HOME/.cargo/bin:/usr/local/bin:/usr/bin:/bin", path.as_str())];
-    let learning = recipe("sendmail-learn", &edits);
+    let mailstamp = bin.join("mailstamp");
+    let learning = recipe("sendmail-learn", &[("/usr/local/bin/mailstamp", mailstamp.to_str().unwrap())]);
     stand_in(&wrapper, &learning.replace("/usr/sbin/sendmail", &sendmail.display().to_string()));
     let edits = [("/usr/local/bin/sendmail-learn", wrapper.to_str().unwrap())];
     let muttrc = format!("set from={ALICE} realname=Alice record= sendmail_wait=60\n{}", recipe("muttrc-sent", &edits));

@@ -19,7 +19,11 @@ fn a_message_tagged_as_spam_has_its_stamp_revoked_until_the_tag_is_gone() {
     );
     fs::write(home.file("notmuch-config"), config).unwrap();
     let hook = home.file("Mail/.notmuch/hooks/post-new");
-    fs::write(&hook, recipe("notmuch-post-new", &[])).unwrap();
+    fs::write(
+        &hook,
+        recipe("notmuch-post-new", &[("/usr/local/bin/mailstamp", bin.join("mailstamp").to_str().unwrap())]),
+    )
+    .unwrap();
     chmod(&hook, 0o755);
     let notmuch = |args: &[&str]| -> Run {
         let mut command = Command::new(program("notmuch", "notmuch"));

@@ -4,7 +4,9 @@
 
 use crate::support::dovecot::Dovecot;
 use crate::support::postfix::{Postfix, User, mailbox_command};
-use crate::support::programs::{chmod, contents, expected, field, maildir, program, recipe, settle, stand_in};
+use crate::support::programs::{
+    chmod, contents, expected, field, maildir, program, recipe, settle, stand_in, with_folder_each,
+};
 use crate::support::smtp::{Protocol, send};
 use crate::support::{ALICE, Home, letter, run};
 use std::fs;
@@ -27,15 +29,14 @@ fn with_user(home: &Home, program: &str, forward: bool) -> (Postfix, User) {
         main += &mailbox_command(program);
     }
     let postfix = Postfix::start(&main);
-    let path = format!("{}:/usr/bin:/bin", postfix.file("bin").display());
+    let path = postfix.file("bin/mailstamp").display().to_string();
+    let edits = [("/usr/local/bin/mailstamp", path.as_str())];
     match program {
         "procmail" => {
-            let edits = [("$HOME/.cargo/bin:/usr/local/bin:/usr/bin:/bin", path.as_str())];
-            fs::write(user.file(".procmailrc"), recipe("procmailrc", &edits)).unwrap();
+            fs::write(user.file(".procmailrc"), with_folder_each(&recipe("procmailrc", &edits))).unwrap();
         }
         _ => {
-            let edits = [("$HOME/.cargo/bin:/usr/local/bin:/usr/bin:/bin", path.as_str())];
-            fs::write(user.file(".mailfilter"), recipe("mailfilter", &edits)).unwrap();
+            fs::write(user.file(".mailfilter"), with_folder_each(&recipe("mailfilter", &edits))).unwrap();
             chmod(&user.file(".mailfilter"), 0o600);
         }
     }
@@ -52,7 +53,7 @@ fn with_user(home: &Home, program: &str, forward: bool) -> (Postfix, User) {
     }
     let maildirmake = crate::support::programs::program("maildirmake.maildrop", "maildrop");
     run(Command::new(&maildirmake).arg(user.file("Maildir")), b"").exits(0);
-    run(Command::new(&maildirmake).args(["-f", "Used"]).arg(user.file("Maildir")), b"").exits(0);
+    run(Command::new(&maildirmake).args(["-f", "used"]).arg(user.file("Maildir")), b"").exits(0);
     user.move_in(home);
     (postfix, user)
 }
@@ -91,7 +92,7 @@ fn redelivery(program: &str, forward: bool) {
         chmod(&inbox.join(part), 0o700);
     }
     smtp(&home.affix(&stamp, &letter("2")));
-    holds(&postfix, &inbox, &[("", &["1"]), (".Used", &["2"])]);
+    holds(&postfix, &inbox, &[("", &["1"]), (".used", &["2"])]);
     assert_eq!(postfix.logged("status=bounced"), 0, "{}", postfix.log());
     assert!(fs::read_to_string(&spent).unwrap().contains("\"again\""));
 }
@@ -124,7 +125,7 @@ fn a_stamp_survives_alias_forward_and_lmtp() {
     let inner = "alice@inner.example";
     let dovecot = Dovecot::start();
     settle(&home, &dovecot.home(inner));
-    dovecot.script(inner, &recipe("sieve-filter.sieve", &[]));
+    dovecot.administrator_script(&with_folder_each(&recipe("sieve-filter.sieve", &[])));
     dovecot.hand_over();
     let user = User::add();
     let postfix = Postfix::start(&format!(
@@ -165,7 +166,7 @@ fn a_stamp_survives_alias_forward_and_lmtp() {
 
     // A snooper with the stamp sends another message to the same recipient.
     swaks(&home.affix(&stamp, &letter("2")));
-    holds(&postfix, &inbox, &[("", &["1"]), (".Used", &["2"])]);
+    holds(&postfix, &inbox, &[("", &["1"]), (".used", &["2"])]);
 
     // Postfix -> LMTP: stored too late, tried again.
     let third = home.stamped(&letter("3"));
@@ -173,7 +174,7 @@ fn a_stamp_survives_alias_forward_and_lmtp() {
     swaks(&third);
     postfix.flush_until_deferred(1);
     chmod(&inbox.join("tmp"), 0o700);
-    holds(&postfix, &inbox, &[("", &["1", "3"]), (".Used", &["2"])]);
+    holds(&postfix, &inbox, &[("", &["1", "3"]), (".used", &["2"])]);
     let classes: Vec<_> = maildir(&inbox).iter().filter_map(|message| field(message, "Digital-Stamp-Class")).collect();
     assert!(classes.iter().any(|class| class.starts_with("first-class; reason=again;")), "{classes:?}");
 }

@@ -26,16 +26,21 @@ pub struct Dovecot {
 impl Dovecot {
     /// Starts one.
     pub fn start() -> Self {
-        Self::started(None)
+        Self::started(None, &[])
+    }
+
+    /// Starts one with edits of `rules/dovecot-sieve.conf`.
+    pub fn with_edits(edits: &[(&str, &str)]) -> Self {
+        Self::started(None, edits)
     }
 
     /// Starts one that serves IMAP, too, with the scripts of `rules/dovecot-imapsieve.conf`.
     pub fn with_imap() -> Self {
         program("imap-login", "dovecot-imapd");
-        Self::started(Some(Port::reserve()))
+        Self::started(Some(Port::reserve()), &[])
     }
 
-    fn started(imap: Option<Port>) -> Self {
+    fn started(imap: Option<Port>, edits: &[(&str, &str)]) -> Self {
         let server = program("dovecot", "dovecot-core");
         program("lmtp", "dovecot-lmtpd");
         assert!(Path::new("/usr/lib/dovecot/modules/lib90_sieve_plugin.so").exists(), "apt-get install dovecot-sieve");
@@ -43,14 +48,13 @@ impl Dovecot {
         let bin = install(folder.path());
         symlink(program("bogofilter", "bogofilter"), bin.join("bogofilter")).unwrap();
         let mut dovecot = Self { port: Port::reserve(), imap, master: None, folder };
-        for part in ["run", "state", "homes"] {
+        for part in ["run", "state", "homes", "sieve"] {
             fs::create_dir(dovecot.file(part)).unwrap();
         }
         chmod(dovecot.folder.path(), 0o755);
-        fs::write(dovecot.file("dovecot.conf"), dovecot.configuration(&bin)).unwrap();
+        fs::write(dovecot.file("dovecot.conf"), dovecot.configuration(&bin, edits)).unwrap();
         let conf = dovecot.file("dovecot.conf");
         if dovecot.imap.is_some() {
-            fs::create_dir(dovecot.file("sieve")).unwrap();
             for name in ["moved-to-junk.sieve", "moved-out-of-junk.sieve", "learn-sent.sieve"] {
                 let path = dovecot.file("sieve").join(name);
                 fs::write(&path, recipe(name, &[])).unwrap();
@@ -98,14 +102,17 @@ impl Dovecot {
         self.home(user).join("Maildir")
     }
 
-    /// The script of a user. It must compile, which is asked of sievec.
-    pub fn script(&self, user: &str, script: &str) {
-        let path = self.home(user).join(".dovecot.sieve");
+    /// The administrator's script, which runs before those of the users.
+    pub fn administrator_script(&self, script: &str) {
+        let path = self.file("sieve/mailstamp.sieve");
         fs::write(&path, script).unwrap();
-        let sievec = program("sievec", "dovecot-sieve");
-        let mut compile = Command::new(sievec);
-        compile.arg("-c").arg(self.file("dovecot.conf")).arg(&path).arg(self.file("compiled.svbin"));
-        run(&mut compile, b"").exits(0);
+        let mut compile = Command::new(program("sievec", "dovecot-sieve"));
+        run(compile.arg("-c").arg(self.file("dovecot.conf")).arg(&path), b"").exits(0);
+    }
+
+    /// The script of a user.
+    pub fn script(&self, user: &str, script: &str) {
+        fs::write(self.home(user).join(".dovecot.sieve"), script).unwrap();
     }
 
     /// Gives the homes to the Unix user of the mailboxes, where the test could do so.
@@ -115,9 +122,10 @@ impl Dovecot {
         }
     }
 
-    /// Runs sieve-filter for a user and returns its output; `SCRIPT` among the arguments stands for the user's script.
+    /// Runs sieve-filter for a user and returns its output; `SCRIPT` among the arguments stands for the administrator's
+    /// script.
     pub fn sieve_filter(&self, user: &str, args: &[&str]) -> Run {
-        let script = self.home(user).join(".dovecot.sieve");
+        let script = self.file("sieve/mailstamp.sieve");
         let mut command = Command::new(program("sieve-filter", "dovecot-sieve"));
         command.arg("-c").arg(self.file("dovecot.conf")).args(["-u", user]).current_dir(self.folder.path());
         for arg in args {
@@ -140,10 +148,11 @@ impl Dovecot {
         tail(&self.file("dovecot.log")) + &scripts
     }
 
-    fn configuration(&self, bin: &Path) -> String {
+    fn configuration(&self, bin: &Path, edits: &[(&str, &str)]) -> String {
         let root = geteuid().is_root();
         let (uid, gid) = if root { (VIRTUAL, VIRTUAL) } else { (geteuid().as_raw(), getegid().as_raw()) };
-        let lib = "/usr/local/lib/dovecot-sieve-bin";
+        let (bin, sieve) = (bin.display().to_string(), format!("{}/", self.file("sieve").display()));
+        let sieve_edits = [("/usr/local/lib/dovecot-sieve-bin", bin.as_str()), ("/etc/dovecot/sieve/", sieve.as_str())];
         let text = format!(
             "base_dir = @FOLDER@/run\nstate_dir = @FOLDER@/state\ninstance_name = test\nlog_path = @FOLDER@/dovecot.log\nprotocols = lmtp\n\
              listen = 127.0.0.1\nssl = no\nmail_location = maildir:~/Maildir\nfirst_valid_uid = {uid}\n\
@@ -154,15 +163,11 @@ impl Dovecot {
              protocol lmtp {{\n mail_plugins = sieve\n postmaster_address = postmaster@x.example\n}}\n\
              plugin {{\n sieve = file:~/sieve;active=~/.dovecot.sieve\n}}\n{plugin}",
             port = self.port(),
-            plugin = recipe("dovecot-sieve.conf", &[(lib, &bin.display().to_string())]),
+            plugin = recipe("dovecot-sieve.conf", &[&sieve_edits, edits].concat()),
         );
         let imap = self.imap.as_ref().map_or_else(String::new, |port| {
             let port = port.number();
-            let edits = [
-                ("/usr/local/lib/dovecot-sieve-pipe", bin.display().to_string()),
-                ("/etc/dovecot/sieve/", format!("{}/", self.file("sieve").display())),
-            ];
-            let edits: Vec<(&str, &str)> = edits.iter().map(|(from, to)| (*from, to.as_str())).collect();
+            let edits = [("/usr/local/lib/dovecot-sieve-pipe", bin.as_str()), ("/etc/dovecot/sieve/", sieve.as_str())];
             format!(
                 "protocols = lmtp imap\ndisable_plaintext_auth = no\n\
                  service imap-login {{\n inet_listener imap {{\n  address = 127.0.0.1\n  port = {port}\n }}\n \

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 pub mod dovecot;
+pub mod faults;
 pub mod http;
 pub mod postfix;
 pub mod programs;

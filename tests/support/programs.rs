@@ -50,7 +50,24 @@ pub fn recipe(name: &str, edits: &[(&str, &str)]) -> String {
     text
 }
 
-/// The folder `folder/bin` with both programs under test in it, for recipes that look for `mailstamp` in a path.
+/// Returns the text of a recipe with its lines for a folder of each class switched on.
+#[track_caller]
+pub fn with_folder_each(text: &str) -> String {
+    let (before, rest) = text.split_once("remove the comment signs:\n").expect("the lines for a folder of each class");
+    let is_code = |line: &&str| line.strip_prefix('#').is_some_and(|code| !code.starts_with(" unstamped"));
+    let lines: Vec<&str> = rest.lines().take_while(is_code).collect();
+    let after = rest.lines().skip(lines.len());
+    let switched_on = lines.iter().map(|line| &line[1..]);
+    before
+        .lines()
+        .chain(["# A folder for each class:"])
+        .chain(switched_on)
+        .chain(after)
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+/// The folder `folder/bin` with both programs under test in it, for recipes that name the path of `mailstamp`.
 pub fn install(folder: &Path) -> PathBuf {
     let bin = folder.join("bin");
     fs::create_dir_all(&bin).unwrap();

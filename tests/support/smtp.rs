@@ -16,7 +16,8 @@ pub enum Protocol {
     Lmtp,
 }
 
-/// Hands over `message` and returns the code of the answer to the data, for each recipient under LMTP.
+/// Hands over `message` and returns the code of the answer to the data, for each recipient under LMTP; 0 when the server
+/// closed the connection without one.
 ///
 /// # Panics
 /// When the session breaks down before the data, or a recipient is refused.
@@ -33,8 +34,10 @@ pub fn send(protocol: Protocol, port: u16, sender: &str, recipients: &[&str], me
     session.say("DATA", &[354]);
     session.output.write_all(&dotted(message)).unwrap();
     let answers = if protocol == Protocol::Lmtp { recipients.len() } else { 1 };
-    let codes = (0..answers).map(|_| session.answer(&[])).collect();
-    session.say("QUIT", &[]);
+    let codes: Vec<u16> = (0..answers).map(|_| session.answer(&[])).collect();
+    if !codes.contains(&0) {
+        session.say("QUIT", &[]);
+    }
     codes
 }
 

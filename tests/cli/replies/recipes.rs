@@ -7,9 +7,6 @@ use crate::support::{MAILSTAMP, Run, letter, run};
 use std::fs;
 use std::process::Command;
 
-const PROCMAIL_PATH: &str = "PATH=$HOME/.cargo/bin:/usr/local/bin:/usr/bin:/bin";
-const MAILDROP_PATH: &str = "PATH=\"$HOME/.cargo/bin:/usr/local/bin:/usr/bin:/bin\"";
-
 /// The recipe with its lines about replies switched on. Those end with the next empty line.
 fn switched_on(text: &str, begin: &str) -> String {
     let (before, rest) = text.split_once(begin).unwrap_or_else(|| panic!("{begin:?} is not in the recipe"));
@@ -20,17 +17,17 @@ fn switched_on(text: &str, begin: &str) -> String {
 /// Prepares the recipe of `name` in the sender's home.
 fn prepare(alice: &Sender, name: &str) {
     let home = alice.home.path().display();
-    let bin = install(alice.home.path());
-    let bin = bin.display();
+    let mailstamp = install(alice.home.path()).join("mailstamp").display().to_string();
+    let edits = [("/usr/local/bin/mailstamp", mailstamp.as_str())];
     match name {
         "procmail" => {
-            let text = recipe("procmailrc", &[(PROCMAIL_PATH, &format!("PATH={bin}:/usr/bin:/bin"))]);
+            let text = recipe("procmailrc", &edits);
             fs::write(alice.home.file("rc"), switched_on(&text, "#:0 ci\n")).unwrap();
         }
         _ => {
-            let path = format!("HOME=\"{home}\"\nPATH=\"{bin}:/usr/bin:/bin\"");
-            let text = recipe("mailfilter", &[(MAILDROP_PATH, &path)]);
-            fs::write(alice.home.file("rc"), switched_on(&text, "#if ( $CODE != 0 && $CODE != 10 )\n")).unwrap();
+            let text = format!("HOME=\"{home}\"\n{}", recipe("mailfilter", &edits));
+            let begin = "#if ( ! ( $VERDICT =~ /^(first-class|allowed) / ) )\n";
+            fs::write(alice.home.file("rc"), switched_on(&text, begin)).unwrap();
         }
     }
     chmod(&alice.home.file("rc"), 0o600);

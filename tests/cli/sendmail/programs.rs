@@ -42,7 +42,7 @@ fn one_key_sends_a_stamped_letter(name: &str) {
     fs::create_dir(home.file("Mail")).unwrap();
     let muttrc = format!(
         "set from={ALICE} realname=Alice record= autoedit=yes abort_unmodified=no editor=true mbox_type=Maildir\n{}",
-        recipe("muttrc-sendmail", &[])
+        recipe("muttrc-sendmail", &[("/usr/local/bin/mailstamp", "mailstamp")])
     );
     fs::write(home.file("muttrc"), muttrc).unwrap();
     let line = format!("{} -n -F muttrc -s hello {BOB}", program(name, name).display());
@@ -133,7 +133,11 @@ fn git_sends_patches_with_stamps() {
     let shop = Shop::open(10, &[]);
     let (home, next) = home_with(&shop);
     let user = format!("[user]\n\tname = Alice\n\temail = {ALICE}\n");
-    fs::write(home.file(".gitconfig"), user + &recipe("gitconfig-sendmail", &[])).unwrap();
+    fs::write(
+        home.file(".gitconfig"),
+        user + &recipe("gitconfig-sendmail", &[("/usr/local/bin/mailstamp", "mailstamp")]),
+    )
+    .unwrap();
     let patch = format!(
         "From 0123456789012345678901234567890123456789 Mon Sep 17 00:00:00 2001\nFrom: Alice <{ALICE}>\n\
          Date: Sat, 21 Nov 2026 12:00:00 +0000\nSubject: [PATCH] x: y\n\n---\n a | 1 +\n"
@@ -155,7 +159,7 @@ fn git_sends_patches_with_stamps() {
 fn php_sends_with_stamps() {
     let shop = Shop::open(10, &[]);
     let (home, next) = home_with(&shop);
-    fs::write(home.file("php.ini"), recipe("php-sendmail.ini", &[])).unwrap();
+    fs::write(home.file("php.ini"), recipe("php-sendmail.ini", &[("/usr/local/bin/mailstamp", "mailstamp")])).unwrap();
     let mut php = Command::new(program("php", "php-cli"));
     with_path(&mut php, &home).arg("-c").arg(home.file("php.ini"));
     php.args(["-r", &format!("exit(mail('{BOB}', 'hello', \"one\\n.\\ntwo\", 'From: {ALICE}') ? 0 : 9);")]);
@@ -172,7 +176,7 @@ fn php_sends_with_stamps() {
 fn lines_of_a_crontab_send_with_stamps_and_go_on_with_what_waits() {
     let shop = Shop::open(10, &[]);
     let (home, next) = home_with(&shop);
-    let crontab = recipe("crontab-sendmail", &[]);
+    let crontab = recipe("crontab-sendmail", &[("/usr/local/bin/mailstamp", "mailstamp")]);
     let lines: Vec<&str> = crontab.lines().filter(|line| line.starts_with(['*', '0'])).collect();
     let command = |line: &str| line.split_whitespace().skip(5).collect::<Vec<_>>().join(" ");
     let cron = |line: &str| run(with_path(&mut Command::new("sh"), &home).args(["-c", &command(line)]), b"");
