@@ -3,9 +3,10 @@
 //! with `rules/forward-sent`: the recipients of sent mail are learned. Needs root.
 
 use crate::support::dovecot::Dovecot;
+use crate::support::faults::{FINAL_FAULTS, HANGS, mend, set_aside};
 use crate::support::postfix::{Postfix, User, mailbox_command};
 use crate::support::programs::{
-    chmod, contents, expected, field, maildir, program, recipe, settle, stand_in, with_folder_each,
+    chmod, contents, expected, field, install, maildir, program, recipe, settle, stand_in, with_folder_each,
 };
 use crate::support::smtp::{Protocol, send};
 use crate::support::{ALICE, Home, letter, run};
@@ -228,5 +229,58 @@ fn what_is_submitted_is_learned_and_what_only_says_so_is_not() {
     let both = || known().lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>();
     let ready = || (both() == ["carol@y.example", "dave@y.example"]).then_some(());
     postfix.flush_until("learned", ready, known);
+    assert_eq!(postfix.logged("status=bounced"), 0, "{}", postfix.log());
+}
+
+/// The recipe `rules/postfix-master-virtual.cf`: pipe(8) runs mailstamp for each recipient; every fault defers.
+#[test]
+fn virtual_mailboxes_by_pipe() {
+    let carol = "carol@v.example";
+    let home = Home::new();
+    let user = User::add();
+    let (config, boxes) = (user.file(".config/mailstamp/config.toml"), user.file("vmail"));
+    let boxes = boxes.display();
+    let text = format!(
+        "addresses = [\"%u\", \"%n+*@%d\"]\nsyslog = false\nstate = \"{boxes}/%d/%n/mailstamp\"\n\
+         [deliver]\nmaildir = \"{boxes}/%d/%n/Maildir\"\n"
+    );
+    fs::write(home.config(), text).unwrap();
+    let bin = install(user.file("").as_path()).join("mailstamp");
+    let edits = [
+        ("user=vmail", format!("user={}", user.name())),
+        ("/usr/local/bin/mailstamp", bin.display().to_string()),
+        ("/etc/mailstamp/config.toml", config.display().to_string()),
+        // Patience of a few seconds with what hangs.
+        (" 300 ", " 5 ".to_owned()),
+    ];
+    let edits: Vec<_> = edits.iter().map(|(from, to)| (*from, to.as_str())).collect();
+    let main = "virtual_mailbox_domains = v.example\nvirtual_mailbox_maps = static:all\nvirtual_transport = mailstamp\n\
+                mailstamp_destination_recipient_limit = 1\n";
+    let postfix = Postfix::start_with(main, &recipe("postfix-master-virtual.cf", &edits));
+    for name in ["alice", "carol"] {
+        fs::create_dir_all(user.file("vmail/v.example").join(name)).unwrap();
+    }
+    user.move_in(&home);
+    let (alice, carols) = (user.file("vmail/v.example/alice/Maildir"), user.file("vmail/v.example/carol/Maildir"));
+    let deliver = |to: &[&str], message: &[u8]| {
+        assert_eq!(send(Protocol::Smtp, postfix.port(), "bob@y.example", to, message), [250]);
+    };
+    set_aside(&bin);
+    // Each takes Postfix two seconds, and deliver.rs has all of them.
+    for (number, (what, fault)) in FINAL_FAULTS.into_iter().step_by(2).chain([("hangs", HANGS)]).enumerate() {
+        fault.put(&bin);
+        if number == 0 {
+            deliver(&["alice@v.example"], &letter("1"));
+        }
+        let before = postfix.logged("status=deferred");
+        postfix.flush_until_deferred(before + 2);
+        assert_eq!((postfix.logged("status=bounced"), contents(&alice)), (0, Vec::new()), "{what}: {}", postfix.log());
+    }
+    mend(&bin, true);
+    // One message to both: each mailbox judges for itself.
+    deliver(&["alice@v.example", carol], &home.affix(&home.issue(carol, []), &letter("2")));
+    holds(&postfix, &carols, &[("", &["2"])]);
+    let arrived = || contents(&alice).iter().map(|(_, ids)| ids.len()).sum::<usize>();
+    postfix.flush_until("both at alice", || (arrived() == 2).then_some(()), || format!("{:?}", contents(&alice)));
     assert_eq!(postfix.logged("status=bounced"), 0, "{}", postfix.log());
 }

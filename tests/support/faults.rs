@@ -85,6 +85,10 @@ pub const FAULTS: [(&str, Fault); 19] = [
     ("another program that prints a class", Fault::Script("cat >/dev/null; echo first-class paid")),
 ];
 
+/// Those of them that programs meet which hand a message over for good. Status 0 of another program would lose mail.
+pub const FINAL_FAULTS: [(&str, Fault); 10] =
+    [FAULTS[0], FAULTS[1], FAULTS[2], FAULTS[4], FAULTS[8], FAULTS[10], FAULTS[12], FAULTS[13], FAULTS[14], FAULTS[17]];
+
 /// Faults of programs that do well in part, for recipes that ask for a class.
 pub const CLASS_FAULTS: [(&str, Fault); 4] = [
     (
