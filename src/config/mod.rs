@@ -72,6 +72,8 @@ pub struct Config {
     pub syslog: Option<PathBuf>,
     /// Whether verdicts are kept for `mailstamp log`.
     pub verdict_log: bool,
+    /// Whether options may name other files than those of the mailbox. Counts in the system's file alone.
+    pub own_mailbox_only: bool,
     /// The folder of the user's state, if the file names one.
     pub state: Option<PathBuf>,
     /// The folder above the state that must exist: the part before the first `%`, or else the parent of the state.
@@ -168,6 +170,7 @@ struct File {
     trusted_authserv_ids: Vec<String>,
     syslog: Syslog,
     verdict_log: bool,
+    own_mailbox_only: bool,
     state: Option<String>,
     vendors: Option<String>,
     directories: Option<String>,
@@ -221,6 +224,7 @@ impl Default for File {
             trusted_authserv_ids: Vec::new(),
             syslog: Syslog::Switch(true),
             verdict_log: true,
+            own_mailbox_only: false,
             state: None,
             vendors: None,
             directories: None,
@@ -342,6 +346,7 @@ impl Config {
                 Syslog::Socket(path) => Some(PathBuf::from(path)),
             },
             verdict_log: file.verdict_log,
+            own_mailbox_only: file.own_mailbox_only,
             ground: file.state.as_deref().and_then(ground),
             state: path("state", file.state)?,
             vendors: path("vendors", file.vendors)?,

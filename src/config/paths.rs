@@ -7,6 +7,7 @@ use super::user::{User, UserError};
 use super::{Config, ConfigError};
 use crate::os::user_database;
 use directories::BaseDirs;
+use rustix::process::geteuid;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -74,6 +75,16 @@ pub enum PathsError {
         "no folder for {0}: HOME is not set (or not absolute), and no user database, option or configuration names one"
     )]
     Nowhere(&'static str),
+    /// An option that the administrator has forbidden.
+    #[error("{option} {}: not the mailbox of this user: own_mailbox_only is set in {}", path.display(), system.display())]
+    OtherMailbox {
+        /// The option.
+        option: &'static str,
+        /// What it names.
+        path: PathBuf,
+        /// The system's configuration.
+        system: PathBuf,
+    },
     /// A missing folder, which may be on a disk that is not mounted.
     #[error("no folder for {what}: {} is not a folder; mount its disk, or create it", path.display())]
     Missing {
@@ -128,6 +139,9 @@ impl CliOverrides {
 impl Paths {
     /// Finds and reads the configuration. A file that was named must exist; the usual ones may be missing.
     pub fn read(given: &CliOverrides) -> Result<(Config, Self), PathsError> {
+        if !geteuid().is_root() {
+            stay_in_mailbox(&Path::new(SYSTEM).join("config.toml"), given)?;
+        }
         let own = UserFolder::of_config();
         let (path, text) = match &given.config {
             Some(path) => (Some(path.clone()), file::read(path)?),
@@ -321,6 +335,28 @@ pub fn is_setuid() -> bool {
     rustix::process::getuid() != rustix::process::geteuid() || rustix::process::getgid() != rustix::process::getegid()
 }
 
+/// Refuses a configuration or a state that is not that of the mailbox, if the configuration of the system says so
+/// (`own_mailbox_only`). Where one Unix user has all mailboxes, file permissions cannot keep them apart.
+fn stay_in_mailbox(system: &Path, given: &CliOverrides) -> Result<(), PathsError> {
+    if given.config.is_none() && given.state.is_none() {
+        return Ok(());
+    }
+    let (_, text) = first_of([Some(system.to_owned()), None])?;
+    if !text.contains("own_mailbox_only") {
+        return Ok(());
+    }
+    let content = |source| PathsError::Content { path: system.to_owned(), source: Box::new(source) };
+    let config = Config::parse(&text, &given.mailbox()?).map_err(content)?;
+    let other =
+        |option, path: &Path| PathsError::OtherMailbox { option, path: path.to_owned(), system: system.to_owned() };
+    match (&given.config, &given.state) {
+        _ if !config.own_mailbox_only => Ok(()),
+        (Some(path), _) if path != system => Err(other("--config", path)),
+        (_, Some(path)) if Some(path) != config.state.as_ref() => Err(other("--state", path)),
+        _ => Ok(()),
+    }
+}
+
 fn first_of(paths: [Option<PathBuf>; 2]) -> Result<(Option<PathBuf>, String), FileError> {
     for path in paths.into_iter().flatten() {
         match file::read(&path) {
@@ -330,4 +366,54 @@ fn first_of(paths: [Option<PathBuf>; 2]) -> Result<(Option<PathBuf>, String), Fi
         }
     }
     Ok((None, String::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_administrator_can_keep_options_to_the_own_mailbox() {
+        let folder = tempfile::tempdir().unwrap();
+        let system = folder.path().join("config.toml");
+        let named = |config: Option<&Path>, state: Option<&str>, user: &str| CliOverrides {
+            config: config.map(Path::to_owned),
+            state: state.map(PathBuf::from),
+            user: Some(user.to_owned()),
+            // The caller chooses this one; USER has a domain, so USER counts.
+            recipient: Some("bob@x.example".to_owned()),
+            ..CliOverrides::default()
+        };
+        let (alice, other) = ("alice@x.example", Path::new("/tmp/other.toml"));
+        let refused = |given: &CliOverrides| match stay_in_mailbox(&system, given) {
+            Ok(()) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        // Without the setting, or the file, everything is allowed.
+        assert_eq!(refused(&named(Some(other), Some("/vmail/x.example/bob"), alice)), None);
+        let text = "state = \"/vmail/%d/%n\"\n";
+        std::fs::write(&system, text).unwrap();
+        assert_eq!(refused(&named(Some(other), Some("/vmail/x.example/bob"), alice)), None);
+        std::fs::write(&system, format!("own_mailbox_only = true\n{text}")).unwrap();
+        for allowed in [
+            named(None, None, alice),
+            named(Some(&system), None, alice),
+            named(None, Some("/vmail/x.example/alice"), alice),
+            named(Some(&system), Some("/vmail/x.example/alice"), alice),
+        ] {
+            assert_eq!(refused(&allowed), None, "{allowed:?}");
+        }
+        for (forbidden, option) in [
+            (named(Some(other), None, alice), "--config /tmp/other.toml: "),
+            (named(None, Some("/vmail/x.example/bob"), alice), "--state /vmail/x.example/bob: "),
+            (named(None, Some("/vmail/x.example/alice/../bob"), alice), "--state "),
+            (named(Some(&system), Some("/vmail/x.example/bob"), alice), "--state "),
+        ] {
+            let said = refused(&forbidden).unwrap();
+            assert!(said.starts_with(option) && said.contains("own_mailbox_only"), "{said}");
+        }
+        // What cannot be read allows nothing.
+        std::fs::write(&system, "own_mailbox_only = maybe\n").unwrap();
+        assert!(refused(&named(None, Some("/vmail/x.example/alice"), alice)).is_some());
+    }
 }

@@ -120,6 +120,7 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
         ("trusted_authserv_ids", json!(config.trusted_authserv_ids)),
         ("syslog", json!(path(config.syslog.as_deref()))),
         ("verdict_log", json!(config.verdict_log)),
+        ("own_mailbox_only", json!(config.own_mailbox_only)),
         ("max_message_size", json!(config.largest)),
         ("stamps.skew", json!(policy.skew)),
         ("stamps.max_window", json!(policy.max_window)),
