@@ -61,6 +61,20 @@ impl<'a> Message<'a> {
         Fields { rest: self.header(), start: self.header }
     }
 
+    /// Returns the fields that stand between an empty line with CRLF, which ends the header here, and one with LF alone,
+    /// if LF alone ends the first or the last line of the header. A program that ends the header at two LFs, as procmail
+    /// does, takes them for fields of the header.
+    pub(super) fn fields_below(&self) -> Fields<'a> {
+        let is_mixed = slice(self.raw, self.header_end, self.body) == b"\r\n"
+            && (self.newline() == "\n" || !self.header().ends_with(b"\r\n"));
+        let rest = if is_mixed { self.body() } else { b"" };
+        let end = match rest {
+            [b'\n', ..] => 0,
+            _ => memchr::memmem::find(rest, b"\n\n").map_or(rest.len(), |at| at + 1),
+        };
+        Fields { rest: slice(rest, 0, end), start: self.body }
+    }
+
     /// Returns the first field of this name.
     #[must_use]
     pub fn first(&self, name: &str) -> Option<Field<'a>> {

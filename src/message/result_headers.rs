@@ -39,17 +39,23 @@ pub fn result_fields<'a>(message: &Message<'a>, authserv_id: Option<&str>) -> im
     })
 }
 
-/// Returns the fields of the header, and between them the lines that are none, as fields without a name.
+/// Returns the fields of the header, and between them the lines that are none, as fields without a name. Then those of
+/// [`Message::fields_below`].
 fn parts<'a>(message: &Message<'a>) -> impl Iterator<Item = Field<'a>> {
     let raw = message.raw();
     let mut at = message.envelope_line().len();
     let end = at + message.header().len();
-    message.fields().map(Some).chain([None]).flat_map(move |field| {
-        let (start, after) = field.map_or((end, end), |field| (field.start(), field.start() + field.raw().len()));
-        let passed = Field::new(slice(raw, at, start), 0, 0, at);
-        at = after;
-        [Some(passed), field].into_iter().flatten()
-    })
+    message
+        .fields()
+        .map(Some)
+        .chain([None])
+        .flat_map(move |field| {
+            let (start, after) = field.map_or((end, end), |field| (field.start(), field.start() + field.raw().len()));
+            let passed = Field::new(slice(raw, at, start), 0, 0, at);
+            at = after;
+            [Some(passed), field].into_iter().flatten()
+        })
+        .chain(message.fields_below())
 }
 
 /// Returns the fields within a field for a reader that ends a line at a lone CR. They keep the line end that the outer
@@ -236,6 +242,26 @@ mod tests {
             (b"A: 1\nDigital-Stamp-\rDigital-Stamp-Class: x\rClass: first-class\nB: 2\n", b"A: 1\nB: 2\n"),
             (b"Authentication-\rAuthentication-Results: mx.example; x\rResults: mx.example; dkim=pass\n\n", b"\n"),
             (b"Subject: a\rC: Digital-Stamp-Class: x\n\n", b"Subject: a\rC: Digital-Stamp-Class: x\n\n"),
+        ];
+        for (raw, left) in cases {
+            assert_eq!(cleaned(raw), left, "{:?}", String::from_utf8_lossy(raw));
+        }
+    }
+
+    #[test]
+    fn a_class_field_below_an_empty_line_with_cr_goes() {
+        // procmail's header ends at two LFs.
+        let cases: [(&[u8], &[u8]); 6] = [
+            (
+                b"A: 1\n\r\nDigital-Stamp-Class: x\nB: 2\n\nDigital-Stamp-Class: y\n",
+                b"A: 1\n\r\nB: 2\n\nDigital-Stamp-Class: y\n",
+            ),
+            (b"A: 1\n\r\ntext\ndigital-stamp-class : x\n y\n", b"A: 1\n\r\ntext\n"),
+            (b"A: 1\r\nB: 2\n\r\nAuthentication-Results: mx.example; x\nC: 3\n\n", b"A: 1\r\nB: 2\n\r\nC: 3\n\n"),
+            (b"A: 1\n\r\nC: 3\rDigital-Stamp-Class: x\n\n", b"A: 1\n\r\nC: 3\r\n\n"),
+            // The header ends for everyone.
+            (b"A: 1\n\r\n\nDigital-Stamp-Class: x\n", b"A: 1\n\r\n\nDigital-Stamp-Class: x\n"),
+            (b"A: 1\r\n\r\nDigital-Stamp-Class: x\r\n", b"A: 1\r\n\r\nDigital-Stamp-Class: x\r\n"),
         ];
         for (raw, left) in cases {
             assert_eq!(cleaned(raw), left, "{:?}", String::from_utf8_lossy(raw));

@@ -176,6 +176,20 @@ fn forged_class_fields_do_not_arrive_in_any_spelling() {
 }
 
 #[test]
+fn a_class_field_below_an_empty_line_with_cr_decides_nothing() {
+    // For procmail it stands in the header, which ends at two LFs.
+    for name in RECIPES {
+        let agent = Agent::new(name, &[]);
+        let forged = "\n\r\nDigital-Stamp-Class: first-class; reason=paid\n\n";
+        let message = String::from_utf8(letter("1")).unwrap().replacen("\n\n", forged, 1);
+        agent.deliver(message.as_bytes()).exits(0);
+        let [arrived] = &maildir(&agent.home.file("Maildir"))[..] else { panic!("{name}: {:?}", agent.contents()) };
+        let arrived = String::from_utf8_lossy(arrived);
+        assert!(!arrived.contains("first-class"), "{name}: {arrived}");
+    }
+}
+
+#[test]
 fn a_bad_stamp_makes_a_message_no_worse_than_none() {
     for name in RECIPES.into_iter().filter(|name| !name.ends_with("actions")) {
         let agent = Agent::new(name, &[]);

@@ -22,9 +22,9 @@ use std::path::PathBuf;
 #[command(
     override_usage = "mailstamp deliver [OPTIONS] < MESSAGE",
     after_help = "Examples:\n  \
-    \"|/usr/local/bin/mailstamp deliver\"               in a .forward\n  \
-    mailbox_command = /usr/local/bin/mailstamp deliver  in Postfix's main.cf\n  \
-    mda \"mailstamp deliver --sender '%F'\"               in a .fetchmailrc"
+    \"|/usr/local/bin/mailstamp deliver || exit 75\"               in a .forward\n  \
+    mailbox_command = /usr/local/bin/mailstamp deliver || exit 75  in Postfix's main.cf\n  \
+    mda \"/usr/local/bin/mailstamp deliver --sender '%F'\"          in a .fetchmailrc"
 )]
 pub struct Args {
     #[command(flatten)]
