@@ -1,5 +1,5 @@
-//! What may stand at the path of mailstamp, or happen to it, when a recipe calls it; and the spellings of the class field
-//! that a sender may forge.
+//! What may stand at the path of mailstamp, or happen to it, when a recipe calls it; and the spellings of the class
+//! field that a sender may forge.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 

@@ -16,8 +16,8 @@ pub enum Protocol {
     Lmtp,
 }
 
-/// Hands over `message` and returns the code of the answer to the data, for each recipient under LMTP; 0 when the server
-/// closed the connection without one.
+/// Hands over `message` and returns the code of the answer to the data, for each recipient under LMTP; 0 when the
+/// server closed the connection without one.
 ///
 /// # Panics
 /// When the session breaks down before the data, or a recipient is refused.
