@@ -154,6 +154,8 @@ impl Command {
             Self::MailPath(_) => false,
             #[cfg(feature = "sender")]
             Self::Sendmail(_) => false,
+            // With --results it checks for itself.
+            Self::Strip(args) => !args.results,
             Self::Reply(command) => command.prints(),
             // They run on, whether their output is read or not.
             Self::Watch(_) => false,

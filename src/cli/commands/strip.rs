@@ -27,7 +27,7 @@ use std::io::{self, Write};
 pub struct Args {
     /// Remove the result fields, as filter does, and leave the stamps
     #[arg(long)]
-    results: bool,
+    pub results: bool,
 }
 
 /// Runs the command.
@@ -36,7 +36,7 @@ pub struct Args {
 /// A failure when reading or writing fails. With `--results` it has status 75, since a message is waiting.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     if args.results {
-        return judge::run(given, || strip_results(given));
+        return judge::run(given, true, || strip_results(given));
     }
     let input = input::message(u64::MAX)?;
     let message = Message::parse(&input.bytes);
