@@ -62,7 +62,7 @@ fn is_well_formed(message: &Message<'_>) -> bool {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
         name.len() < line.len() && !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
     };
-    let first = lines.next().is_some_and(|line| field(line) && !line.contains(&b'\r'));
+    let first = lines.next().is_some_and(|line| field(line) && !line.contains(&b'\r') && !line.contains(&0));
     let ended = message.header().ends_with(b"\n");
     first
         && ended
@@ -70,6 +70,7 @@ fn is_well_formed(message: &Message<'_>) -> bool {
         && lines.all(|line| {
             (line.is_empty() || line.starts_with(b" ") || line.starts_with(b"\t") || field(line))
                 && !line.contains(&b'\r')
+                && !line.contains(&0)
         })
 }
 

@@ -2,8 +2,10 @@
 //! written in pieces, so that a large message is not copied.
 
 use super::header::Field;
-use super::header::slice;
+use super::header::{fold, slice};
 use super::parse::{Message, line_length};
+use crate::time::UnixTime;
+use data_encoding::HEXLOWER;
 use std::ops::Range;
 
 /// Changes to one message, sorted by position.
@@ -71,6 +73,18 @@ impl<'a> Edit<'a> {
     pub fn insert_top(&mut self, field: String) {
         let text = if self.top.unfinished { format!("\r\n{}", field.trim_end_matches(['\r', '\n'])) } else { field };
         self.insert(self.top.at, text);
+    }
+
+    /// Inserts Date and Message-ID on top, where they are missing (RFC 5322 section 3.6). A mail system that inserted them
+    /// later would make another message of it for the fingerprint. `domain` is the right side of the Message-ID.
+    pub fn insert_missing(&mut self, message: &Message<'a>, now: UnixTime, random: [u8; 16], domain: &str) {
+        if message.first("Message-ID").is_none() {
+            let id = format!("<{}@{domain}>", HEXLOWER.encode(&random));
+            self.insert_top(fold("Message-ID", &id, message.newline()));
+        }
+        if message.first("Date").is_none() {
+            self.insert_top(fold("Date", &now.to_rfc5322(), message.newline()));
+        }
     }
 
     /// Inserts `text` before the byte at `at`, after earlier text at this position.

@@ -26,12 +26,12 @@ impl Fingerprint {
     ///
     /// The hashed text looks like a message. Its lines end with CRLF. First comes each field `name:value` of
     /// [`COVERED`] and each `Content-*` field but `Content-Length`, in the order of the message: the name in lower case,
-    /// the value as it stands, folds included, without white space at its two ends. Then comes an empty line, unless
+    /// the value as it stands, folds included, without blanks at its two ends. Then comes an empty line, unless
     /// the header ends without one, and the body in DKIM's simple form (RFC 6376 3.4.3).
     ///
-    /// The header ends before the first line that is empty, that contains a CR which does not end it, or that neither
-    /// is a field (`[!-9;-~]+:`) nor continues one. All programs read that much as a header. Where they read on
-    /// differently, the rest counts byte for byte. A `From ` line of an mbox is skipped.
+    /// The header ends before the first line that is empty or is no field (`[!-9;-~]+:`), and before the first field in
+    /// which a line contains NUL or a CR that does not end it. All programs read that much as a header. Where they read on
+    /// differently, the rest counts byte for byte. A `From ` line of an mbox above a field is skipped.
     #[must_use]
     pub fn of(message: &Message<'_>) -> Self {
         digest(message.raw(), LongLines::Kept).0
@@ -137,7 +137,9 @@ fn envelope(raw: &[u8]) -> usize {
     };
     let [year, before @ ..] = words.as_slice() else { return 0 };
     let zone = |words: &[&str]| words.get(1..).is_some_and(date);
-    if number(year, 4..=4) && (date(before) || zone(before)) { line.len() } else { 0 }
+    // Above another line mutt takes the separator for a part of what it shows.
+    let field_follows = field_length(slice(raw, line.len(), raw.len())) > 0;
+    if number(year, 4..=4) && (date(before) || zone(before)) && field_follows { line.len() } else { 0 }
 }
 
 /// Returns the length of the field with which `text` begins, its continuation lines included; 0 if it begins with none.
@@ -145,18 +147,28 @@ fn field_length(text: &[u8]) -> usize {
     let first = line_length(text);
     let (line, _) = without_end(slice(text, 0, first));
     let name = line.iter().position(|b| *b == b':').unwrap_or(0);
-    if name == 0 || !slice(line, 0, name).iter().all(u8::is_ascii_graphic) || line.contains(&b'\r') {
+    if name == 0 || !slice(line, 0, name).iter().all(u8::is_ascii_graphic) || is_read_differently(line) {
         return 0;
     }
     let mut length = first;
     loop {
         let rest = slice(text, length, text.len());
         let next = line_length(rest);
-        if !matches!(rest, [b' ' | b'\t', ..]) || without_end(slice(rest, 0, next)).0.contains(&b'\r') {
+        if !matches!(rest, [b' ' | b'\t', ..]) {
             return length;
+        }
+        // The whole field is left to the body then: which one is continued makes a difference.
+        if is_read_differently(without_end(slice(rest, 0, next)).0) {
+            return 0;
         }
         length += next;
     }
+}
+
+/// Returns whether programs disagree where the line ends: some end it at a CR, and mutt joins a line that contains NUL
+/// and the next one.
+fn is_read_differently(line: &[u8]) -> bool {
+    line.iter().any(|byte| matches!(byte, b'\r' | 0))
 }
 
 /// Splits a line into its text and its end: LF, CRLF or nothing.
@@ -191,41 +203,37 @@ impl Text {
         if !content(name) && !COVERED.iter().any(|covered| name.eq_ignore_ascii_case(covered.as_bytes())) {
             return;
         }
-        name.chunks(64).for_each(|part| self.hash.write(&part.to_ascii_lowercase()));
-        self.hash.write(b":");
-        let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\r' | b'\n');
-        let after_name = slice(raw, name.len() + 1, raw.len());
-        let from = after_name.iter().position(|b| !blank(b)).map_or(raw.len(), |at| name.len() + 1 + at);
-        let to = raw.iter().rposition(|b| !blank(b)).map_or(0, |at| at + 1).max(from);
-        let mut start = 0;
-        while start < to {
-            let line = slice(raw, start, start + line_length(slice(raw, start, raw.len())));
-            let end = start + without_end(line).0.len();
-            self.line(raw, start..end, from..to);
-            if (from..to).contains(&end) {
-                self.end_line();
+        // Broken first, since that may put a line end into the blanks at an end of the value.
+        let mut text = Vec::with_capacity(raw.len());
+        for (number, line) in without_end(raw).0.split(|b| *b == b'\n').enumerate() {
+            if number > 0 {
+                text.extend(b"\r\n");
             }
-            start += line.len();
+            self.line(line.strip_suffix(b"\r").unwrap_or(line), |_, piece| text.extend(piece));
         }
+        let value = slice(&text, name.len() + 1, text.len());
+        let blank = |b: &u8| matches!(b, b' ' | b'\t');
+        let from = value.iter().position(|b| !blank(b)).unwrap_or(value.len());
+        let to = value.iter().rposition(|b| !blank(b)).map_or(from, |at| at + 1);
+        self.hash.write(&name.to_ascii_lowercase());
+        self.hash.write(b":");
+        self.hash.write(slice(value, from, to));
         self.end_line();
     }
 
-    /// Writes the part of a line that lies in `shown`, broken where the line is too long.
-    fn line(&mut self, raw: &[u8], line: std::ops::Range<usize>, shown: std::ops::Range<usize>) {
+    /// Hands out a line without its end, broken where it is too long.
+    fn line(&mut self, line: &[u8], mut to: impl FnMut(&mut Buffered, &[u8])) {
         self.any_long |= line.len() > LONGEST_LINE;
-        let (mut from, to) = (line.start.max(shown.start), line.end.min(shown.end));
-        if self.long_lines == LongLines::Broken {
-            for at in (line.start + LONGEST_LINE..line.end).step_by(LONGEST_LINE - 1) {
-                if from < at && at < to {
-                    self.hash.write(slice(raw, from, at));
-                    self.hash.write(b"\r\n ");
-                    from = at;
-                }
-            }
+        let mut rest = line;
+        let mut room = if self.long_lines == LongLines::Broken { LONGEST_LINE } else { usize::MAX };
+        while rest.len() > room {
+            let (piece, after) = rest.split_at(room);
+            to(&mut self.hash, piece);
+            to(&mut self.hash, b"\r\n ");
+            rest = after;
+            room = LONGEST_LINE - 1;
         }
-        if from < to {
-            self.hash.write(slice(raw, from, to));
-        }
+        to(&mut self.hash, rest);
     }
 
     /// Writes the body in simple form: empty lines at the end are left out, and an empty body is one line end.
@@ -239,7 +247,7 @@ impl Text {
                 empty_lines += 1;
             } else {
                 (0..std::mem::take(&mut empty_lines)).for_each(|_| self.end_line());
-                self.line(raw, start..end, start..end);
+                self.line(slice(raw, start, end), Buffered::write);
                 self.end_line();
                 empty = false;
             }
@@ -357,7 +365,7 @@ mod tests {
     #[test]
     fn the_hashed_form_is_the_documented_one() {
         let hashed = "from:Alice  <a@b>\r\ndate:Sat, 21 Nov 2026\r\n 12:00:00 +0000\r\nmessage-id:<1@b>\r\n\
-            subject:s\r\nto:t\r\n\r\n C \r\nD \t E\r\n";
+            subject:s \r\n\r\nto:t\r\n\r\n C \r\nD \t E\r\n";
         let header = HEADER
             .replace("2026 ", "2026\n ")
             .replace("Subject: s", "X-A: b\nSUBJECT : \t s \n \t")
@@ -371,7 +379,7 @@ mod tests {
         // A line that is no field, and a CR in one, end the header without an empty line.
         assert_eq!(of("To: a\nSubject : b\nFrom: c\n"), hash("to:a\r\nSubject : b\r\nFrom: c\r\n"));
         assert_eq!(of("To: a\nX: b\rSubject: c\n\n\n"), hash("to:a\r\nX: b\rSubject: c\r\n"));
-        assert_eq!(of("To: a\n b\r c\nX: d\n"), hash("to:a\r\n b\r c\r\nX: d\r\n"));
+        assert_eq!(of("Cc: e\nTo: a\n b\r c\nX: d\n"), hash("cc:e\r\nTo: a\r\n b\r c\r\nX: d\r\n"));
         assert_eq!(of(" a\nTo: b\n"), hash(" a\r\nTo: b\r\n"));
         assert_eq!(of(": a\nTo: b\n"), hash(": a\r\nTo: b\r\n"));
     }
@@ -385,7 +393,7 @@ mod tests {
             format!("Received: from x\n by y\nDelivered-To: z\nDigital-Stamp-Class: used\n{HEADER}one  two\n\nthree\n"),
             format!("{HEADER}one  two\n\nthree\n\n\r\n\n"),
             format!("{HEADER}one  two\n\nthree\n").replace('\n', "\r\n"),
-            format!("{}one  two\n\nthree\n", HEADER.replace("<1@b>", "\n\t<1@b> ")),
+            format!("{}one  two\n\nthree\n", HEADER.replace("<1@b>", "\t <1@b> ")),
         ] {
             assert_eq!(of(&other), plain, "{other}");
         }
@@ -418,7 +426,11 @@ mod tests {
             field("Sender: eve@y.example"),
             field("Cc: eve@y.example"),
             field("To: t"),
+            format!("{}one two\n", HEADER.replace("<1@b>", "\n\t<1@b>")),
+            format!("{}one two\n", HEADER.replace("<1@b>", "<1@b>\n ")),
             field("X-A: b\rc"),
+            field("X-A: b\0c"),
+            format!("From a@b Sat Nov 21 12:00:00 2026\n c\n{HEADER}one two\n"),
         ] {
             assert_ne!(of(&other), plain, "{other}");
         }

@@ -13,6 +13,7 @@ use crate::message::edit::Edit;
 #[cfg(feature = "sender")]
 use crate::message::fingerprint::Fingerprint;
 use crate::message::parse::Message;
+use crate::os::{clock, random};
 #[cfg(feature = "sender")]
 use crate::sender::error::SupplyError;
 #[cfg(feature = "sender")]
@@ -29,9 +30,9 @@ use std::path::PathBuf;
 
 /// Read a message on standard input and write it to standard output with a stamp on it.
 ///
-/// Nothing else is changed. You give the stamp, or with --buy it comes from the wallet or is bought now. The same
-/// message to the same recipient gets the same stamp again. Send each recipient a separate copy with its own stamp,
-/// since anyone who can read a stamp can use it.
+/// A missing Date or Message-ID is added; nothing else is changed. You give the stamp, or with --buy it comes from the
+/// wallet or is bought now. The same message to the same recipient gets the same stamp again. Send each recipient a
+/// separate copy with its own stamp, since anyone who can read a stamp can use it.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "mailstamp affix [OPTIONS] < MESSAGE",
@@ -153,7 +154,12 @@ fn only_recipient(message: &Message<'_>) -> Result<Address, Failure> {
 
 fn put_on(args: &Args, message: &Message<'_>, token: &Token, given: &CliOverrides) -> Result<(), Failure> {
     let mark = if args.for_return { "; reuse=return" } else { "" };
-    let edit = place_for(args, message, &format!("{}{mark}", token.as_str())).ok_or_else(no_place)?;
+    let mut edit = place_for(args, message, &format!("{}{mark}", token.as_str())).ok_or_else(no_place)?;
+    let author = message.authors().into_iter().next();
+    let domain = author.as_ref().map_or("localhost", |author| author.domain());
+    let mut number = [0; 16];
+    random::fill(&mut number)?;
+    edit.insert_missing(message, clock::now(), number, domain);
     if args.for_return {
         log_for_return(token, given)?;
     }

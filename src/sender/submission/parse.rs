@@ -140,14 +140,8 @@ impl Submission {
         let mut edit = Edit::new(&message);
         edit.remove_span(0..message.envelope_line().len());
         let newline = message.newline();
-        if message.first("Message-ID").is_none() {
-            let domain = own.as_ref().map_or("localhost", |own| own.domain());
-            let id = format!("<{}@{domain}>", HEXLOWER.encode(&here.random));
-            edit.insert_top(fold("Message-ID", &id, newline));
-        }
-        if message.first("Date").is_none() {
-            edit.insert_top(fold("Date", &here.now.to_rfc5322(), newline));
-        }
+        let domain = own.as_ref().map_or("localhost", |own| own.domain());
+        edit.insert_missing(&message, here.now, here.random, domain);
         if let (None, Some(own)) = (message.first("From"), &own) {
             let from = match &asked.full_name {
                 Some(full) => format!("{} <{own}>", phrase(full)),

@@ -41,6 +41,12 @@ fn messages_without_an_id_are_different_messages() {
     let two = home.run(["affix", "--buy"], message).exits(0).stdout;
     assert_ne!(one, two);
     assert_eq!(sold(&shop), 2);
+    // A mail system that adds these would make another message of it.
+    for message in [one, two] {
+        let text = String::from_utf8(message).unwrap();
+        let count = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+        assert_eq!((count("Date: "), count("Message-ID: <"), count("To: ")), (1, 1, 1), "{text}");
+    }
 }
 
 #[test]
@@ -49,6 +55,7 @@ fn signed_parts_and_signed_headers_stay_as_they_are() {
     let home = customer(&shop, shop.address);
     let signed = b"DKIM-Signature: v=1; a=rsa-sha256; d=y.example; s=x; h=from:to:subject; bh=; b=\r\n\
         From: bob@y.example\r\nTo: alice@x.example\r\nMessage-ID: <s@y.example>\r\nSubject: x\r\n\
+        Date: Sat, 21 Nov 2026 12:00:00 +0000\r\n\
         Content-Type: multipart/signed; boundary=b; protocol=\"application/pgp-signature\"\r\n\r\n\
         --b\r\n\r\ntext \r\n--b\r\nContent-Type: application/pgp-signature\r\n\r\nx\r\n--b--\r\n";
     // No place in a signed body: said before anything is paid.
