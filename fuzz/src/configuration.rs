@@ -1,9 +1,10 @@
 //! The user's configuration, the list of sources, and the user's name, which a stranger may have chosen. Paths are
-//! absolute, lengths of time are bounded, and no name leads out of a folder. Before a NUL stands the name, behind it
+//! absolute, lengths of time are bounded, and no name leads out of a folder or covers another address. Before a NUL stands the name, behind it
 //! the file.
 
 use mailstamp::config::user::User;
 use mailstamp::config::{Config, directory_sources};
+use mailstamp::message::address::{Address, LocalCase, Pattern};
 use mailstamp::stamp::token::Issuer;
 use std::path::{Component, Path};
 
@@ -16,11 +17,19 @@ pub fn run(input: &[u8]) {
     let user = User::named(&name);
     if let Ok(user) = &user {
         for text in ["/var/mail/%u", "/var/mail/%d/x%n", "/var/mail/%n"] {
-            let Ok(path) = user.expand(text) else { continue };
+            let Ok(path) = user.expand(text, LocalCase::Fold) else { continue };
             let parts =
                 Path::new(&path).components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
             assert!(parts && path.starts_with("/var/mail/") && !path.contains('\0'), "{path:?}");
             assert_eq!(path.matches('/').count(), text.matches('/').count());
+        }
+        // No mailbox has this address, so only a name that became a pattern covers it.
+        let other = Address::parse("victim@your.example").expect("an address");
+        for text in ["%u", "%n@your.example", "/^%n@your[.]example$/", "/^%u$/", "%n+*@your.example"] {
+            let Ok(parts) = user.parts(text, LocalCase::Fold) else { continue };
+            let Ok(pattern) = Pattern::from_parts(&parts, LocalCase::Fold) else { continue };
+            let own = user.expand("%n", LocalCase::Fold).is_ok_and(|local| local == "victim");
+            assert!(own || !pattern.matches(&other), "{name:?} {text}");
         }
     }
 

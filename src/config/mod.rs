@@ -272,11 +272,11 @@ impl Config {
     /// [`ConfigError`], whose text names the key, and the line where that is known.
     pub fn parse(text: &str, user: &User) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text).map_err(|error| SyntaxError::new(text, &error))?;
-        let expand = |key: &'static str, text: String| match user.expand(&text) {
+        let case = if file.case_sensitive { LocalCase::Keep } else { LocalCase::Fold };
+        let expand = |key: &'static str, text: String| match user.expand(&text, case) {
             Ok(expanded) => Ok(expanded),
             Err(source) => Err(ConfigError::User { key, text, source }),
         };
-        let case = if file.case_sensitive { LocalCase::Keep } else { LocalCase::Fold };
         let pattern = |key: &'static str, text: &str| {
             Pattern::parse_with(text, case).map_err(|source| ConfigError::Pattern {
                 key,
@@ -300,9 +300,13 @@ impl Config {
             {
                 return Err(ConfigError::Owner(text.clone()));
             }
-            let text = expand("addresses", text)?;
-            let price = price.unwrap_or(file.price);
-            mailboxes.push(Mailbox { pattern: pattern("addresses", &text)?, price, owner });
+            let key = "addresses";
+            let pattern = match user.parts(&text, case) {
+                Ok(parts) => Pattern::from_parts(&parts, case),
+                Err(source) => return Err(ConfigError::User { key, text, source }),
+            };
+            let pattern = pattern.map_err(|source| ConfigError::Pattern { key, text, source })?;
+            mailboxes.push(Mailbox { pattern, price: price.unwrap_or(file.price), owner });
         }
         let mut allow = Vec::with_capacity(file.allow.len());
         for name in file.allow {
@@ -518,5 +522,13 @@ mod tests {
         assert_eq!(config.state, Some(PathBuf::from("/var/lib/mailstamp/x.example/alice")));
         assert!(config.mailboxes[0].pattern.matches(&Address::parse("alice@x.example").unwrap()));
         assert!(matches!(parse(text), Err(ConfigError::User { .. })));
+    }
+
+    #[test]
+    fn the_case_of_a_virtual_user_is_that_of_addresses() {
+        let user = User::named("Bob@x.example").unwrap();
+        let state = |head: &str| Config::parse(&format!("{head}state = \"/s/%n\""), &user).unwrap().state.unwrap();
+        assert_eq!(state(""), Path::new("/s/bob"));
+        assert_eq!(state("case_sensitive = true\n"), Path::new("/s/Bob"));
     }
 }

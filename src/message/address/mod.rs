@@ -10,7 +10,7 @@ mod list;
 mod pattern;
 
 pub use list::{addresses, addresses_up_to, entries};
-pub use pattern::{Pattern, PatternError};
+pub use pattern::{Pattern, PatternError, PatternPart};
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -105,14 +105,6 @@ impl Address {
     #[must_use]
     pub fn canonical(&self) -> String {
         format!("{}@{}", self.local.to_ascii_lowercase(), self.domain)
-    }
-
-    /// Returns the address of the whole mailbox: the local part in lower case and without its tag (from the `+` on).
-    /// Nothing may be left of the local part then.
-    #[must_use]
-    pub fn mailbox(&self) -> Self {
-        let base = self.local.split_once('+').map_or(self.local.as_str(), |(base, _)| base);
-        Self { local: base.to_lowercase().nfc().collect(), domain: self.domain.clone() }
     }
 
     /// Returns whether both name the same mailbox, with the local parts compared as `case` says.

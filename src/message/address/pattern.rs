@@ -31,6 +31,67 @@ enum Form {
     Expression(Box<Regex>),
 }
 
+/// Part of the text of a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatternPart {
+    /// The author of the pattern wrote it, so `*` and `/` mean something.
+    Written(String),
+    /// It came from outside, so it stands for itself.
+    Literal {
+        /// As it is written in an address.
+        text: String,
+        /// As [`Pattern::spelling`] has it.
+        plain: String,
+    },
+}
+
+impl PatternPart {
+    /// Returns a part that stands for itself.
+    #[must_use]
+    pub fn literal(text: String) -> Self {
+        Self::Literal { plain: text.clone(), text }
+    }
+
+    /// Returns a whole address that stands for itself; `local` has no quotes.
+    #[must_use]
+    pub fn address(local: &str, domain: &str) -> Self {
+        let address = Address { local: local.to_owned(), domain: domain.to_owned() };
+        Self::Literal { text: address.to_string(), plain: format!("{local}@{domain}") }
+    }
+
+    /// Returns the text, as in an address.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Written(text) | Self::Literal { text, .. } => text,
+        }
+    }
+
+    /// Returns a text of the same length, without the characters that would mean something. Only the `@` before a
+    /// domain stays.
+    fn shape(&self) -> String {
+        match self {
+            Self::Written(text) => text.clone(),
+            Self::Literal { text, .. } => {
+                let at = text.rfind('@');
+                (0..text.len()).map(|byte| if Some(byte) == at { '@' } else { 'x' }).collect()
+            }
+        }
+    }
+
+    /// Returns the part of a regular expression that matches it. Numbers stand for the characters, and a group is
+    /// around them: so it means the same behind a backslash, before a `*`, and with every flag.
+    fn in_expression(&self) -> String {
+        match self {
+            Self::Written(text) => text.clone(),
+            Self::Literal { plain, .. } => {
+                let numbers: String = plain.chars().map(|c| format!("\\x{{{:x}}}", u32::from(c))).collect();
+                format!("(?:{numbers})")
+            }
+        }
+    }
+}
+
 /// Reason that a text is not a pattern.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PatternError {
@@ -60,7 +121,23 @@ impl Pattern {
     /// # Errors
     /// [`PatternError`], with the reason.
     pub fn parse_with(text: &str, case: LocalCase) -> Result<Self, PatternError> {
-        Ok(Self { text: text.to_owned(), form: form(text, case)?, case })
+        Self::from_parts(&[PatternPart::Written(text.to_owned())], case)
+    }
+
+    /// Parses a pattern of which parts came from outside. Only the written parts decide what kind of pattern it is; the
+    /// others stand for themselves.
+    ///
+    /// # Errors
+    /// [`PatternError`], with the reason.
+    pub fn from_parts(parts: &[PatternPart], case: LocalCase) -> Result<Self, PatternError> {
+        let text: String = parts.iter().map(PatternPart::as_str).collect();
+        let shape: String = parts.iter().map(PatternPart::shape).collect();
+        let form = if is_expression(&shape) {
+            expression(&parts.iter().map(PatternPart::in_expression).collect::<String>(), case)?
+        } else {
+            form(&text, &shape)?
+        };
+        Ok(Self { text, form, case })
     }
 
     /// Returns whether the pattern matches the address.
@@ -127,24 +204,32 @@ impl FromStr for Pattern {
     }
 }
 
-fn form(text: &str, case: LocalCase) -> Result<Form, PatternError> {
-    if let Some(expression) = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
-        return RegexBuilder::new(expression)
-            .case_insensitive(case == LocalCase::Fold)
-            .size_limit(REGEX_LIMIT)
-            .dfa_size_limit(REGEX_LIMIT)
-            .build()
-            .map(|regex| Form::Expression(Box::new(regex)))
-            .map_err(PatternError::Expression);
-    }
-    let (local, domain) = text.rsplit_once('@').ok_or(AddressError::NoAt)?;
-    if local.starts_with('"') || !text.contains('*') {
+fn is_expression(text: &str) -> bool {
+    text.len() > 1 && text.starts_with('/') && text.ends_with('/')
+}
+
+fn expression(text: &str, case: LocalCase) -> Result<Form, PatternError> {
+    RegexBuilder::new(text.get(1..text.len() - 1).unwrap_or_default())
+        .case_insensitive(case == LocalCase::Fold)
+        .size_limit(REGEX_LIMIT)
+        .dfa_size_limit(REGEX_LIMIT)
+        .build()
+        .map(|regex| Form::Expression(Box::new(regex)))
+        .map_err(PatternError::Expression)
+}
+
+/// Parses a pattern that is no expression. `shape` is the text with other characters where it is literal.
+fn form(text: &str, shape: &str) -> Result<Form, PatternError> {
+    let (local_shape, _) = shape.rsplit_once('@').ok_or(AddressError::NoAt)?;
+    if local_shape.starts_with('"') || !shape.contains('*') {
         return Ok(Form::Exact(Address::parse(text)?));
     }
-    match local.strip_suffix('*') {
-        Some("") => Ok(Form::Domain(canonical_domain(domain)?)),
+    let local = text.get(..local_shape.len()).unwrap_or_default();
+    let domain = text.get(local_shape.len() + 1..).unwrap_or_default();
+    match (local_shape.strip_suffix('*'), local.strip_suffix('*')) {
+        (Some(""), _) => Ok(Form::Domain(canonical_domain(domain)?)),
         // Without a separator, `joe*@` would match the neighbour `joey@`.
-        Some(tagged) if tagged.ends_with(['+', '-', '=', '.', '_']) && !tagged.contains('*') => {
+        (Some(shape), Some(tagged)) if shape.ends_with(['+', '-', '=', '.', '_']) && !shape.contains('*') => {
             Ok(Form::Prefix(Address::parse(&format!("{tagged}@{domain}"))?))
         }
         _ => Err(PatternError::Star),
@@ -189,6 +274,30 @@ mod tests {
                 assert!(!matches(pattern, miss), "{pattern} {miss}");
             }
         }
+    }
+
+    #[test]
+    fn what_came_from_outside_is_literal() {
+        let written = |text: &str| PatternPart::Written(text.to_owned());
+        let literal = |text: &str| PatternPart::literal(text.to_owned());
+        let build = |parts: &[PatternPart]| Pattern::from_parts(parts, LocalCase::Fold);
+        let victim = Address::parse("victim@y.example").unwrap();
+        for name in ["vict.m", ".*", "victim|x", "v{1}ictim", "(?i)VICTIM", "\\w+", "vic tim", "[a-z]*", "*"] {
+            for (before, after) in [("/^", "@y\\.example$/"), ("/(?x)^", "@y\\.example$/"), ("", "@y.example")] {
+                // Refused is as good.
+                let pattern = build(&[written(before), literal(name), written(after)]);
+                assert!(pattern.is_ok_and(|pattern| !pattern.matches(&victim)) || before.is_empty(), "{before}{name}");
+            }
+        }
+        assert!(!build(&[PatternPart::address("*", "y.example")]).unwrap().matches(&victim));
+        assert!(!build(&[PatternPart::literal("/victim@y.example/".to_owned())]).is_ok_and(|it| it.matches(&victim)));
+        // The separator and the star are the author's.
+        assert_eq!(build(&[literal("a-"), written("*@y.example")]).unwrap_err(), PatternError::Star);
+        let tags = build(&[literal("a"), written("+*@"), literal("y.example")]).unwrap();
+        assert!(tags.matches(&Address::parse("a+x@y.example").unwrap()) && !tags.matches(&victim));
+        let own = build(&[written("/^"), PatternPart::address("a b", "y.example"), written("$/")]).unwrap();
+        assert!(own.matches(&Address::parse("\"A b\"@y.example").unwrap()));
+        assert!(build(&[written("/^\\"), literal("d"), written("/")]).is_err(), "half an escape");
     }
 
     #[test]

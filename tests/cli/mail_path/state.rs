@@ -151,6 +151,27 @@ fn sendmail_waits_for_a_home_that_is_not_mounted() {
 }
 
 #[test]
+fn the_name_of_a_user_is_never_a_pattern() {
+    let home = Home::new();
+    fs::create_dir(home.file("mail")).unwrap();
+    let state = home.file("mail/%n");
+    home.configure(&format!(
+        "addresses = [\"%u\", \"%n@x.example\", \"/^%n@x[.]example$/\", \"%n+*@x.example\"]\nstate = \"{}\"",
+        state.display()
+    ));
+    let victim = stamped(&home.mint("victim@x.example", "1"), &letter("1"));
+    let ask = |name: &str| run(home.command().arg("classify").env("RECIPIENT", name), &victim);
+    for name in ["vict.m@x.example", "v{1}ictim@x.example", "victim|a@x.example"] {
+        ask(name).exits(20).says("invalid not-for-me");
+    }
+    for name in ["*@x.example", "vic*@x.example", "-n@x.example", "\"/\"@x.example", "\"\u{7}\"@x.example"] {
+        let said = ask(name);
+        assert!(said.code == 75 && said.stderr.contains("user name"), "{name}: {said:?}");
+    }
+    ask("victim@x.example").exits(0).says("first-class paid");
+}
+
+#[test]
 fn a_home_that_is_not_mounted_is_no_empty_home() {
     // Promises 2 and 7.
     let home = Home::new();
