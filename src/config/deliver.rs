@@ -97,17 +97,17 @@ impl Folders {
 
 impl Default for Folders {
     fn default() -> Self {
-        let named = |name: &str| FolderName(Some(name.to_owned()));
-        let (inbox, unstamped, junk) = (FolderName(None), named("Unstamped"), named("Junk"));
+        // A bad stamp makes no message worse off than no stamp at all. Only the user's own word does.
+        let inbox = || FolderName(None);
         Self {
-            first_class: inbox.clone(),
-            allowed: inbox,
-            unstamped: unstamped.clone(),
-            underpaid: unstamped.clone(),
-            unverified: unstamped,
-            invalid: junk.clone(),
-            used: junk.clone(),
-            revoked: junk,
+            first_class: inbox(),
+            allowed: inbox(),
+            unstamped: inbox(),
+            underpaid: inbox(),
+            unverified: inbox(),
+            invalid: inbox(),
+            used: inbox(),
+            revoked: FolderName(Some("Junk".to_owned())),
         }
     }
 }
@@ -148,9 +148,11 @@ mod tests {
 
     #[test]
     fn classes_have_the_folders_of_the_manual_unless_named() {
-        let folders: Folders = toml::from_str("unstamped = \"\"\nfirst-class = \"Stamped\"").unwrap();
+        let folders: Folders = toml::from_str("revoked = \"\"\nunstamped = \"Unstamped\"").unwrap();
         let shown: Vec<_> = Class::ALL.iter().map(|class| folders.of(*class).as_str()).collect();
-        assert_eq!(shown, ["Stamped", "INBOX", "INBOX", "Unstamped", "Unstamped", "Junk", "Junk", "Junk"]);
+        assert_eq!(shown, ["INBOX", "INBOX", "Unstamped", "INBOX", "INBOX", "INBOX", "INBOX", "INBOX"]);
+        let shown: Vec<_> = Class::ALL.iter().map(|class| Folders::default().of(*class).as_str().to_owned()).collect();
+        assert_eq!(shown, ["INBOX", "INBOX", "INBOX", "INBOX", "INBOX", "INBOX", "INBOX", "Junk"]);
         assert!(toml::from_str::<Folders>("unstamped = \"../x\"").unwrap_err().to_string().contains("line 1"));
     }
 }

@@ -24,7 +24,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Keys of a rule that are no conditions.
-pub const RULE_KEYS: [&str; 4] = ["name", "action", "unless", "unicode"];
+pub const RULE_KEYS: [&str; 5] = ["name", "action", "always", "unless", "unicode"];
 
 /// The keys of conditions.
 pub const CONDITION_KEYS: [&str; 19] = [
@@ -215,7 +215,22 @@ impl Reader<'_> {
                 Some((_, Some(unless))) => self.conditions(unless, unicode, false)?,
                 Some((span, None)) => return wrong(&span, "write unless = { ... } with conditions"),
             };
-            Ok((self.conditions(table, unicode, true)?, exceptions, effect))
+            let conditions = self.conditions(table, unicode, true)?;
+            match table.get("always").map(|value| Ok((value.span(), self.boolean(value)?))).transpose()? {
+                Some((span, true)) if !conditions.is_empty() => {
+                    return wrong(&span, "always = true: it has conditions");
+                }
+                Some((_, true)) => {}
+                // Mail is not deleted because the line with the condition was commented out.
+                _ if conditions.is_empty() && is_final(effect) => {
+                    return wrong(
+                        &action.span(),
+                        "it would drop all mail; write a condition, or always = true if you mean it",
+                    );
+                }
+                _ => {}
+            }
+            Ok((conditions, exceptions, effect))
         };
         let (conditions, exceptions, effect) = read().map_err(named)?;
         let line = position(self.text, span.start).0;
@@ -348,6 +363,11 @@ impl Reader<'_> {
         let text = self.text.get(value.span()).unwrap_or_default();
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
+}
+
+/// Returns whether a message is gone from the mailbox after it.
+fn is_final(effect: Effect) -> bool {
+    matches!(effect, Effect::Act(Action::Discard | Action::Reject))
 }
 
 fn word<T: Copy>(text: &str, known: &[(&str, T)]) -> Option<T> {

@@ -14,7 +14,7 @@ pub struct Watch {
     pub maildir: Option<PathBuf>,
     /// Folders for unwanted messages.
     pub junk: Vec<String>,
-    /// Folders for messages that are no longer needed.
+    /// Folders for messages that are no longer needed; none by default.
     pub trash: Vec<String>,
     /// Folders of sent messages.
     pub sent: Vec<String>,
@@ -41,7 +41,8 @@ impl Default for WatchTable {
         Self {
             maildir: None,
             junk: names("Junk"),
-            trash: names("Trash"),
+            // Many users throw away mail that they liked.
+            trash: Vec::new(),
             sent: names("Sent"),
             unrevoke_within: Seconds(7 * 86_400),
             rescan: Seconds(600),

@@ -41,7 +41,8 @@ impl Mailbox {
     fn with(more: &str) -> Self {
         let home = Home::new();
         let maildir = home.file("Maildir");
-        let table = format!("[watch]\nmaildir = \"{}\"\n{more}", maildir.display());
+        let trash = if more.contains("trash") { "" } else { "trash = [\"Trash\"]\n" };
+        let table = format!("[watch]\nmaildir = \"{}\"\n{trash}{more}", maildir.display());
         // The test asks the log while the watcher writes into it.
         home.configure(&format!("addresses = [\"{ALICE}\"]\n[used_log]\nwait = \"300s\"\n{table}"));
         for folder in ["", ".Junk", ".Trash", ".Sent", ".Archive"] {
@@ -135,6 +136,23 @@ fn a_message_moved_to_junk_revokes_its_stamp_and_moved_back_unrevokes_it() {
     let did = mailbox.log();
     assert_eq!(did.matches("stamps.example/one: revoked").count(), 2, "{did}");
     assert_eq!(did.matches("stamps.example/one: unrevoked").count(), 2, "{did}");
+}
+
+#[test]
+fn trash_revokes_nothing_unless_it_is_asked_to() {
+    let home = Home::new();
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[watch]\nmaildir = \"{}\"", home.file("Maildir").display()));
+    for folder in [".Trash/cur", "new", "cur", "tmp"] {
+        fs::create_dir_all(home.file("Maildir").join(folder)).unwrap();
+    }
+    let message = home.stamped(&letter("1"));
+    home.classify(&message).exits(0);
+    home.run(["grant"], &message).exits(0);
+    fs::write(home.file("Maildir/cur/1.host:2,S"), &message).unwrap();
+    home.run(["watch", "--once"], b"").exits(0);
+    fs::rename(home.file("Maildir/cur/1.host:2,S"), home.file("Maildir/.Trash/cur/1.host:2,S")).unwrap();
+    assert_eq!(home.run(["watch", "--once"], b"").exits(0).text(), "");
+    assert!(!home.run(["grants"], b"").exits(0).text().contains("revoked"));
 }
 
 #[test]

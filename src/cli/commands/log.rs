@@ -50,10 +50,11 @@ fn row(entry: &Entry) -> String {
         _ => entry.reason.clone(),
     };
     format!(
-        "{}  {:<11}  {:<15}  {}  {}  {}",
+        "{}  {:<11}  {:<15}  {:<9}  {}  {}  {}",
         entry.time,
         entry.class,
         what,
+        or_dash(&entry.action),
         or_dash(&entry.from),
         or_dash(&entry.vendor),
         or_dash(&entry.message_id)

@@ -233,7 +233,7 @@ mod tests {
             make(&root.join(folder));
         }
         std::os::unix::fs::symlink(root, root.join("loop")).unwrap();
-        let text = "[watch]\nsent = [\"Sent\", \"Archive/2026\"]";
+        let text = "[watch]\ntrash = [\"Trash\"]\nsent = [\"Sent\", \"Archive/2026\"]";
         let watch = Config::parse(text, &User::default()).unwrap().watch;
         let mut found: Vec<_> = discover(root, &watch)
             .unwrap()

@@ -15,13 +15,12 @@ fn each_class_goes_into_its_folder() {
         assert_eq!((said.text().as_str(), said.stderr.as_str()), ("", ""), "{class}");
     }
     let wanted = expected(&[
-        ("", &["allowed", "first-class"]),
-        (".Junk", &["invalid", "revoked", "used"]),
-        (".Unstamped", &["junk", "underpaid", "unstamped", "unverified"]),
+        ("", &["allowed", "first-class", "invalid", "junk", "underpaid", "unstamped", "unverified", "used"]),
+        (".Junk", &["revoked"]),
     ]);
     assert_eq!(contents(&maildir_of(&home)), wanted);
     // Maildir++, for us alone.
-    for folder in ["", ".Junk", ".Unstamped"] {
+    for folder in ["", ".Junk"] {
         let folder = maildir_of(&home).join(folder);
         for part in ["", "cur", "new", "tmp"] {
             assert_eq!(fs::metadata(folder.join(part)).unwrap().permissions().mode() & 0o7777, 0o700);
@@ -33,13 +32,19 @@ fn each_class_goes_into_its_folder() {
     );
     // Told when it was done, with the folder.
     let log = home.run(["log", "--json"], b"").exits(0).text();
-    assert_eq!(log.matches("\"folder\":\"Unstamped\"").count(), 4, "{log}");
-    assert_eq!(log.matches("\"folder\":\"INBOX\"").count(), 2, "{log}");
+    assert_eq!(log.matches("\"folder\":\"Junk\"").count(), 1, "{log}");
+    assert_eq!(log.matches("\"folder\":\"INBOX\"").count(), 8, "{log}");
+}
+
+/// Gives unstamped mail a folder of its own.
+fn aside(home: &Home) {
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[deliver.folders]\nunstamped = \"Unstamped\""));
 }
 
 #[test]
 fn another_program_reads_what_was_delivered() {
     let home = Home::new();
+    aside(&home);
     for id in ["1", "2"] {
         home.run(["deliver"], &letter(id)).exits(0);
     }
@@ -58,7 +63,7 @@ fn a_file_has_a_name_that_tells_its_size_and_a_mode_that_shuts_others_out() {
     let mut command = Command::new("sh");
     command.args(["-c", "umask 000; exec \"$0\" deliver", crate::support::MAILSTAMP]).env("HOME", home.path());
     run(&mut command, &letter("1")).exits(0);
-    let folder = maildir_of(&home).join(".Unstamped");
+    let folder = maildir_of(&home);
     let (name, bytes) = seen(&folder).remove(0);
     let (unique, size) = name.split_once(",S=").unwrap();
     assert_eq!(size.parse(), Ok(bytes.len()));
@@ -94,7 +99,7 @@ fn nothing_but_our_field_and_the_envelope_line_is_different() {
         let target = home.file(&format!("M{number}"));
         let target = target.to_str().unwrap();
         home.run(["deliver", "--maildir", target], &[envelope, &message[..]].concat()).exits(0);
-        let delivered = only(&home.file(target).join(".Unstamped"));
+        let delivered = only(&home.file(target));
         let field = delivered.strip_suffix(&message[..]).unwrap_or_else(|| panic!("case {number}: {delivered:?}"));
         let field = String::from_utf8(field.to_vec()).unwrap();
         let end = if message.contains(&b'\r') && number != 7 { "\r\n" } else { "\n" };
@@ -119,11 +124,11 @@ fn a_large_message_and_one_beyond_the_limit_arrive_whole() {
     let home = Home::new();
     let large = [letter("1"), vec![b'x'; 100 * 1024 * 1024]].concat();
     home.run(["deliver"], &large).exits(0);
-    assert!(only(&maildir_of(&home).join(".Unstamped")).ends_with(&large));
+    assert!(only(&maildir_of(&home)).ends_with(&large));
     home.configure(&format!("addresses = [\"{ALICE}\"]\nmax_message_size = 1000"));
     let target = home.file("other");
     home.run(["deliver", "--maildir", target.to_str().unwrap()], &large[..5_000_000]).exits(0);
-    let delivered = only(&target.join(".Unstamped"));
+    let delivered = only(&target);
     assert!(delivered.ends_with(&large[..5_000_000]));
     assert!(field(&delivered, "Digital-Stamp-Class").unwrap().starts_with("unverified; reason=over-limit;"));
 }
@@ -135,19 +140,11 @@ fn a_stamped_message_is_first_class_once_and_used_on_another() {
     for id in ["1", "1", "2"] {
         home.run(["deliver"], &home.affix(&stamp, &letter(id))).exits(0);
     }
-    let wanted = expected(&[("", &["1", "1"]), (".Junk", &["2"])]);
-    assert_eq!(contents(&maildir_of(&home)), wanted);
-    let reasons = |folder: &str| {
-        let messages = seen(&maildir_of(&home).join(folder));
-        let fields = messages.iter().map(|(_, bytes)| field(bytes, "Digital-Stamp-Class").unwrap());
-        let mut reasons: Vec<String> = fields.map(|field| field.split(';').nth(1).unwrap().trim().to_owned()).collect();
-        reasons.sort();
-        reasons
-    };
-    assert_eq!(
-        (reasons(""), reasons(".Junk")),
-        (vec!["reason=again".into(), "reason=paid".into()], vec!["reason=used".into()])
-    );
+    let messages = seen(&maildir_of(&home));
+    let fields = messages.iter().map(|(_, bytes)| field(bytes, "Digital-Stamp-Class").unwrap());
+    let mut reasons: Vec<String> = fields.map(|field| field.split(';').nth(1).unwrap().trim().to_owned()).collect();
+    reasons.sort();
+    assert_eq!(reasons, ["reason=again", "reason=paid", "reason=used"]);
 }
 
 #[test]
@@ -158,7 +155,7 @@ fn folders_maildir_and_user_are_those_of_configuration_and_caller() {
     fs::create_dir(home.file("state")).unwrap();
     home.configure(&format!(
         "addresses = [\"%u\"]\nstate = \"{0}/state/%n\"\n[deliver]\nmaildir = \"{0}/mail/%d/%n\"\n[deliver.folders]\n\
-         unstamped = \"INBOX\"\nfirst-class = \"Paid/now\"\nused = \"Paid/now\"",
+         first-class = \"Paid/now\"\nused = \"Paid/now\"",
         home.path().display()
     ));
     let mut command = home.command();
@@ -186,12 +183,11 @@ fn an_action_of_the_class_is_obeyed() {
     let actions = "unstamped = \"discard\"\nunderpaid = \"tag\"\nused = \"hold\"\ninvalid = \"reject\"\nunverified = \"challenge\"";
     let samples = one_of_each(&home);
     let config = fs::read_to_string(home.config()).unwrap();
-    home.configure(&format!("{config}\n[actions]\n{actions}"));
+    home.configure(&format!("{config}\n[actions]\n{actions}\n[deliver.folders]\nunderpaid = \"Low\""));
     for Sample { message, .. } in samples {
         home.run(["deliver"], &message).exits(0);
     }
-    let wanted =
-        expected(&[("", &["allowed", "first-class"]), (".Junk", &["revoked"]), (".Unstamped", &["underpaid"])]);
+    let wanted = expected(&[("", &["allowed", "first-class"]), (".Junk", &["revoked"]), (".Low", &["underpaid"])]);
     assert_eq!(contents(&maildir_of(&home)), wanted);
     let held = home.run(["held", "list", "--json"], b"").exits(0).text();
     let held: serde_json::Value = serde_json::from_str(&held).unwrap();
@@ -204,6 +200,6 @@ fn an_action_of_the_class_is_obeyed() {
     for (line, id) in lines.iter().zip(["unstamped", "junk"]) {
         assert!(line.contains(&format!("\"message_id\":\"<{id}@y.example>\"")), "{line}");
     }
-    let tagged = only(&maildir_of(&home).join(".Unstamped"));
+    let tagged = only(&maildir_of(&home).join(".Low"));
     assert!(field(&tagged, "Digital-Stamp-Class").unwrap().ends_with("; action=tag"));
 }

@@ -77,6 +77,7 @@ fn a_maildir_that_cannot_be_used_defers_and_spends_nothing() {
 #[test]
 fn a_folder_of_the_maildir_is_no_link() {
     let home = Home::new();
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[deliver.folders]\nunstamped = \"Unstamped\""));
     fs::create_dir_all(home.file("elsewhere")).unwrap();
     fs::create_dir(maildir_of(&home)).unwrap();
     symlink(home.file("elsewhere"), maildir_of(&home).join(".Unstamped")).unwrap();
@@ -186,8 +187,8 @@ fn where_links_are_not_to_be_had_it_goes_without() {
         let (said, notes) = traced_with(&mut command, &["-e", &format!("inject={call}:error={error}")], &letter(&id));
         said.exits(0);
         assert!(notes.contains("INJECTED"), "{notes}");
-        assert!(only(&target.join(".Unstamped")).ends_with(&letter(&id)));
-        assert_eq!(fs::read_dir(target.join(".Unstamped/tmp")).unwrap().count(), 0);
+        assert!(only(&target).ends_with(&letter(&id)));
+        assert_eq!(fs::read_dir(target.join("tmp")).unwrap().count(), 0);
     }
 }
 
@@ -233,7 +234,7 @@ fn a_good_stamp_is_not_spent_before_there_is_room_aside() {
     assert!(field(&only(&held), "Digital-Stamp-Class").unwrap().starts_with("first-class; reason=paid;"));
     // The reserved space is released when it is not needed.
     home.run(["deliver"], &letter("2")).exits(0);
-    only(&maildir_of(&home).join(".Unstamped"));
+    only(&maildir_of(&home));
     assert_eq!((seen(&held).len(), fs::read_dir(held.join("tmp")).unwrap().count()), (1, 0));
 }
 

@@ -103,6 +103,7 @@ fn the_verdict_log_has_one_line_a_message() {
     assert_eq!((entries[1]["value"].as_u64(), entries[0]["schema"].as_u64()), (Some(2), Some(1)));
     let shown = home.run(["log"], b"").exits(0).text();
     assert_eq!(shown.lines().count(), 3);
+    assert!(shown.lines().all(|line| line.contains("  deliver    ")), "{shown}");
     assert!(shown.bytes().all(|b| matches!(b, b' '..=b'~' | b'\n')), "{shown:?}");
     assert_eq!(home.run(["log", "-n", "1"], b"").exits(0).text().lines().count(), 1);
     home.configure(&format!("addresses = [\"{ALICE}\"]\nverdict_log = false"));

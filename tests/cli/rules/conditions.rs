@@ -210,7 +210,8 @@ fn the_first_rule_that_matches_speaks_and_what_it_gives_is_its_action() {
     for (word, action) in
         [("deliver", 0), ("tag", 30), ("challenge", 31), ("hold", 32), ("discard", 33), ("reject", 34)]
     {
-        let given = Asked::of(LETTER).ruling(&rules(&format!("[[rule]]\nname = \"a\"\naction = \"{word}\"\n")));
+        let given =
+            Asked::of(LETTER).ruling(&rules(&format!("[[rule]]\nname = \"a\"\naction = \"{word}\"\nalways = true")));
         let Some(Ruling { effect: Effect::Act(act), .. }) = given else { panic!("{word}") };
         assert_eq!((act.as_str(), act.exit_code()), (word, action));
     }

@@ -187,7 +187,7 @@ fn rules_test_says_which_rule_matches_and_why() {
         "[[rule]]\nname = \"list\"\naction = \"allow\"\nlist_id = \"*.y.example\"\n\n\
          [[rule]]\nname = \"bob\"\naction = \"hold\"\nbody = [\n  \"letter\",\n  \"x\",\n]\nfrom = \"bob@y.example\"\n\
          unless = { subject = \"urgent\", to = \"x@y.example\" }\n\n\
-         [[rule]]\nname = \"never\"\naction = \"discard\"\n",
+         [[rule]]\nname = \"never\"\naction = \"discard\"\nalways = true\n",
     );
     let stamp = home.issue(crate::support::ALICE, []);
     let message = [b"Return-Path: <b@y.example>\n".as_slice(), &letter("1")].concat();

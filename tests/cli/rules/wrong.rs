@@ -57,6 +57,22 @@ fn every_mistake_is_said_with_its_place() {
         assert!(said(&text).starts_with(&expected), "{}\n{expected}", said(&text));
     }
     for (text, expected) in [
+        (
+            "[[rule]]\nname = \"a\"\naction = \"discard\"\n#from = \"x@y.example\"",
+            "rules.toml: line 3, column 10: rule \"a\": it would drop all mail; write a condition, or always = true",
+        ),
+        (
+            "[[rule]]\nname = \"a\"\naction = \"reject\"\nunless = { from = \"x@y.example\" }\nalways = false",
+            "rules.toml: line 3, column 10: rule \"a\": it would drop all mail",
+        ),
+        (
+            "[[rule]]\nname = \"a\"\naction = \"discard\"\nheader = {}",
+            "rules.toml: line 3, column 10: rule \"a\": it would drop all mail",
+        ),
+        (
+            "[[rule]]\nname = \"a\"\naction = \"discard\"\nsubject = \"x\"\nalways = true",
+            "rules.toml: line 5, column 10: rule \"a\": always = true: it has conditions",
+        ),
         ("rules = 1", "rules.toml: line 1, column 1: unknown key \"rules\""),
         ("[rule]\nname = \"a\"", "rules.toml: line 1, column 1: write [[rule]], in two brackets"),
         ("rule = [1]", "rules.toml: line 1, column 9: write [[rule]], in two brackets"),

@@ -64,7 +64,7 @@ fn allowed() -> Vec<Case> {
             "file-first-of-two",
             "The first rule that matches speaks.",
             plain(),
-            "from = \"bob@y.example\"\n\n[[rule]]\nname = \"second\"\naction = \"discard\"",
+            "from = \"bob@y.example\"\n\n[[rule]]\nname = \"second\"\naction = \"discard\"\nalways = true",
         ),
         friends(
             "file-exception",
