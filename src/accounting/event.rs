@@ -6,7 +6,7 @@
 use super::double_entry::{AccountCode, Transaction, Unit};
 use super::hash::Hash;
 use super::money::{Money, Price};
-use super::order::Caps;
+use super::order::{Caps, DAYS_MAX};
 use super::serial_derivation::Draw;
 use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
@@ -33,7 +33,7 @@ impl Terms {
     /// Returns the lifetime in days of a stamp without a given end, within these caps.
     #[must_use]
     pub fn days_within(&self, caps: &Caps) -> u32 {
-        self.days.min(caps.days)
+        self.days.min(caps.days).min(DAYS_MAX)
     }
 }
 

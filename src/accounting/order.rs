@@ -159,10 +159,16 @@ impl Order {
     }
 }
 
+/// Longest window that a vendor sells, in days. Recipients accept 400 days unless they configure less.
+pub const DAYS_MAX: u32 = 366;
+
+/// Default lifetime in days of a stamp without a given end.
+pub const DAYS_USUAL: u32 = 90;
+
 impl Default for Caps {
-    /// Returns 1,000 stamps, 1,000 credits each, a year, and a million credits a day.
+    /// Returns 1,000 stamps, 1,000 credits each, [`DAYS_MAX`], and a million credits a day.
     fn default() -> Self {
-        Self { stamps: 1_000, value: 1_000, days: 366, credits_a_day: 1_000_000 }
+        Self { stamps: 1_000, value: 1_000, days: DAYS_MAX, credits_a_day: 1_000_000 }
     }
 }
 
@@ -222,9 +228,10 @@ impl Caps {
         if end < begin || end < now {
             return Err(OrderError::Window { order });
         }
-        let longest = i64::from(self.days) * DAY;
+        let cap = self.days.min(DAYS_MAX);
+        let longest = i64::from(cap) * DAY;
         if end.since(begin.max(now)) > longest || begin.since(now) > longest {
-            return Err(OrderError::Long { order, cap: self.days });
+            return Err(OrderError::Long { order, cap });
         }
         // Only a stamp that can be signed and read is charged.
         let stamp = wanted.stamp(&Draw::new(now, [0; 32]), 0, now, usual_days);
@@ -341,6 +348,9 @@ mod tests {
         }
         assert_eq!(check(Order { until: day(366), ..order() }), Ok(1));
         assert_eq!(check(Order { until: day(367), ..order() }), Err(OrderError::Long { order: 1, cap: 366 }));
+        let own = Caps { days: 400, ..Caps::default() };
+        let long = Order { until: day(367), ..order() };
+        assert_eq!(own.check(&[long], NOW, 90), Err(OrderError::Long { order: 1, cap: 366 }));
         assert_eq!(check(Order { not_before: day(367), ..order() }), Err(OrderError::Long { order: 1, cap: 366 }));
         assert_eq!(check(Order { until: day(-1), ..order() }), Err(OrderError::Window { order: 1 }));
         let crossed = Order { not_before: day(3), until: day(2), ..order() };

@@ -258,8 +258,7 @@ fn window(stamp: &Stamp, facts: &Facts<'_>) -> Result<(), Reason> {
     if now > end.plus(policy.skew.saturating_add(policy.expiry_grace)) {
         return Err(Reason::Expired);
     }
-    let opens = stamp.not_before.or(stamp.issued).unwrap_or(now);
-    if end.since(opens) > policy.max_window { Err(Reason::WindowTooLong) } else { Ok(()) }
+    if stamp.window(now).is_some_and(|window| window > policy.max_window) { Err(Reason::WindowTooLong) } else { Ok(()) }
 }
 
 impl Authentic {

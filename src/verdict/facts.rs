@@ -4,6 +4,7 @@
 use super::owner::Owner;
 use super::spend::Redelivery;
 use crate::message::address::{Address, Pattern};
+use crate::stamp::claims::USUAL_MAX_WINDOW;
 use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
 use crate::stamp::token::Issuer;
@@ -74,7 +75,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             skew: 5 * 60,
-            max_window: 100 * DAY,
+            max_window: USUAL_MAX_WINDOW,
             allow_no_expiry: false,
             expiry_grace: 0,
             // A queue that is tried every 4,000 s for five days, as Postfix does, comes 108 times.

@@ -130,7 +130,7 @@ fn a_flaw_is_outweighed_only_by_a_grant_or_by_the_same_message() {
     let cheap = stamp("a", Stamp { value: 0, ..claims(ME) });
     let endless = stamp("a", Stamp { expires: None, ..claims(ME) });
     let early = stamp("a", Stamp { not_before: Some(NOW.plus(600)), ..claims(ME) });
-    let long = stamp("a", Stamp { expires: Some(NOW.plus(101 * 24 * HOUR)), ..claims(ME) });
+    let long = stamp("a", Stamp { expires: Some(NOW.plus(401 * 24 * HOUR)), ..claims(ME) });
     for (stamp, flaw) in [
         (not_mine("a"), Reason::NotForMe),
         (late, Reason::Expired),

@@ -1,9 +1,9 @@
 //! `mailstamp affix`: puts a stamp on a message: a given one, or with `--buy` one from the wallet or the vendor.
 
 use crate::cli::ui::exit_status::{DATA, Failure, NO_INPUT, USAGE};
-use crate::cli::ui::input;
 #[cfg(feature = "sender")]
 use crate::cli::ui::purchase;
+use crate::cli::ui::{acceptance, input};
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::grant::{Grant, GrantKind, StampStatus};
@@ -160,6 +160,7 @@ fn put_on(args: &Args, message: &Message<'_>, token: &Token, given: &CliOverride
     let mut number = [0; 16];
     random::fill(&mut number)?;
     edit.insert_missing(message, clock::now(), number, domain);
+    acceptance::note_long_window(token, clock::now());
     if args.for_return {
         log_for_return(token, given)?;
     }

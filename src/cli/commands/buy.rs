@@ -1,14 +1,15 @@
 //! `mailstamp buy`: buys stamps for recipients, into the wallet or to standard output.
 
 use crate::cli::ui::exit_status::{Failure, USAGE};
-use crate::cli::ui::output;
 use crate::cli::ui::purchase::{failure, sweep};
+use crate::cli::ui::{acceptance, output};
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::message::address::Address;
 use crate::sender::stamp_request::{StampRequest, WalletStamp};
 use crate::sender::stamp_source::StampSource;
 use crate::sender::wallet::Disposition;
+use crate::time::UnixTime;
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -97,13 +98,16 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         }
         return Err(failure(&error));
     }
-    tell(args, &stamps.iter().map(|(_, held)| held).collect::<Vec<_>>())?;
+    tell(args, &stamps.iter().map(|(_, held)| held).collect::<Vec<_>>(), now)?;
     let keys: Vec<_> = stamps.into_iter().map(|(key, _)| key).collect();
     run.end(&keys, if args.out == "-" { Disposition::HandedOut } else { Disposition::Kept }, now)?;
     Ok(0)
 }
 
-fn tell(args: &Args, stamps: &[&WalletStamp]) -> Result<(), Failure> {
+fn tell(args: &Args, stamps: &[&WalletStamp], now: UnixTime) -> Result<(), Failure> {
+    for held in stamps {
+        acceptance::note_long_window(&held.token, now);
+    }
     let mut text = String::new();
     for held in stamps {
         if args.json {

@@ -1,5 +1,6 @@
 //! Shared parts of the subcommands: reading input, printing, exit statuses, and parts of command lines.
 
+pub(super) mod acceptance;
 pub(super) mod counts;
 pub mod exit_status;
 pub(super) mod input;

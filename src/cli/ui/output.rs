@@ -43,7 +43,6 @@ pub fn hand_over(message: &[u8]) -> Result<(), Failure> {
 }
 
 /// Prints a note, which is no failure, to standard error.
-#[cfg(any(feature = "sender", feature = "vendor"))]
 pub fn note(text: &str) {
     // Standard error may be closed by now.
     let _ = writeln!(io::stderr().lock(), "mailstamp: note: {text}");

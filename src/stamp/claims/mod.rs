@@ -13,6 +13,9 @@ use serde_json::{Map, Value};
 /// The largest value of a stamp, in credits: what every JSON library reads exactly (RFC 8259 section 6).
 pub const VALUE_MAX: u64 = (1 << 53) - 1;
 
+/// Longest window that recipients accept unless they configure another, in seconds: 400 days. Vendors sell at most 366.
+pub const USUAL_MAX_WINDOW: i64 = 400 * 86_400;
+
 /// The claims known here, which may be listed in `crit`.
 const KNOWN: [&str; 9] = ["jti", "aud", "sub", "iat", "nbf", "exp", "val", "use", "cnf"];
 
@@ -102,6 +105,13 @@ impl Stamp {
             many: claims.get_text("use", "'once' or 'many'", read_use)?.unwrap_or(false),
             holder: claims.get_text("cnf", "a usable key 'k4.public.…'", |s| PublicKey::parse(s).ok())?,
         })
+    }
+
+    /// Returns the length of its window in seconds, from its beginning, else its issue, else `now`. `None` for a stamp
+    /// without an end.
+    #[must_use]
+    pub fn window(&self, now: UnixTime) -> Option<i64> {
+        Some(self.expires?.since(self.not_before.or(self.issued).unwrap_or(now)))
     }
 
     /// Encodes these claims as a payload, for issuing.

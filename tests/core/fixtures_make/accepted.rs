@@ -195,7 +195,7 @@ fn times_and_keys() -> Vec<Case> {
         paid("window-late-allowed", "Three days late, where the user accepts four.", window(from, until))
             .at(until.plus(3 * DAY))
             .config("addresses = [\"alice@x.example\"]\n[stamps]\nexpiry_grace = \"4d\""),
-        paid("window-longest", "A window just as long as the policy allows.", window(from, from.plus(100 * DAY))),
+        paid("window-longest", "A window just as long as the policy allows.", window(from, from.plus(400 * DAY))),
         paid(
             "window-none-allowed",
             "A stamp without an end, where the user accepts such stamps.",

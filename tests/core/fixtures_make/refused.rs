@@ -180,13 +180,13 @@ fn windows() -> Vec<Case> {
             Reason::WindowTooLong,
             "one-second",
             "A second longer than the user allows.",
-            window(from, from.plus(100 * DAY + 1)),
+            window(from, from.plus(400 * DAY + 1)),
         ),
         case(
             Reason::WindowTooLong,
             "since-its-issue",
             "Without a beginning the window is counted from the issue.",
-            stamped(Stamp { expires: Some(NOW.plus(90 * DAY + 1)), ..stamp("window") }),
+            stamped(Stamp { expires: Some(NOW.plus(390 * DAY + 1)), ..stamp("window") }),
         ),
     ]
 }

@@ -113,6 +113,9 @@ fn vouchers_keys_and_caps() {
     assert!(run.stderr.contains("2 stamps in one request; the cap is 1"), "{}", run.stderr);
     vendor(&home, "terms --days 7 --refunds false --max-value 9", "").exits(0);
     assert_eq!(json(&home, "terms", "")["terms"]["days"], 7);
+    for more in ["terms --days 367", "terms --max-days 367", "account caps bob --max-days 367"] {
+        vendor(&home, more, "").exits(64);
+    }
     home.run(["vendor", "price", "--set", "1 EUR / 800"], b"").exits(0);
     assert_eq!(json(&home, "price --stamps 800", "")["cost"], "1.00 EUR");
 }

@@ -40,6 +40,7 @@ impl<'a> Visitor<'a> {
     fn new(shop: &'a Shop) -> Self {
         let answer = http::ask(shop.address, "GET", "/", &[], b"").unwrap().is(200);
         let page = answer.text();
+        assert!(page.contains("Recipients accept stamps of up to 400 days"), "{page}");
         Self { shop, cookie: cookie(&answer), token: hidden(&page, "token"), purchase: hidden(&page, "purchase") }
     }
 

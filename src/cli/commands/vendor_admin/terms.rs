@@ -3,7 +3,7 @@
 use super::open_ledger::Which;
 use crate::accounting::event::{self, KeyState};
 use crate::accounting::money;
-use crate::accounting::order::{Caps, OwnCaps};
+use crate::accounting::order::{Caps, DAYS_MAX, DAYS_USUAL, OwnCaps};
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
@@ -63,7 +63,7 @@ pub struct Price {
 #[command(after_help = "Examples:\n  mailstamp vendor terms\n  mailstamp vendor terms --days 14 --refunds false")]
 pub struct Terms {
     /// The days of validity of a stamp that asks for no end
-    #[arg(long, value_name = "DAYS")]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=i64::from(DAYS_MAX)))]
     days: Option<u32>,
     /// Whether unused stamps are taken back
     #[arg(long, value_name = "true|false")]
@@ -88,7 +88,7 @@ pub struct GivenCaps {
     #[arg(long, value_name = "CREDITS")]
     max_value: Option<u64>,
     /// The longest window
-    #[arg(long, value_name = "DAYS")]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=i64::from(DAYS_MAX)))]
     max_days: Option<u32>,
     /// The most credits that an account may spend in a day
     #[arg(long, value_name = "CREDITS")]
@@ -122,7 +122,8 @@ impl GivenCaps {
 }
 
 pub(super) fn init(args: &Init, given: &CliOverrides) -> Result<u8, Failure> {
-    let terms = event::Terms { price: args.price, payout: None, days: 30, caps: Caps::default(), refunds: true };
+    let terms =
+        event::Terms { price: args.price, payout: None, days: DAYS_USUAL, caps: Caps::default(), refunds: true };
     let founding = LedgerParams { vendor: args.vendor.clone(), kid: args.kid.clone(), terms };
     let ledger = Ledger::create(&args.which.folder(given)?, &founding, clock::now())?;
     document(&ledger, args.buy.clone())

@@ -10,7 +10,7 @@ use super::session::{Session, random};
 use super::{Filled, Layout, Page, show};
 use crate::accounting::event::Terms;
 use crate::accounting::money::Money;
-use crate::accounting::order::Order;
+use crate::accounting::order::{DAYS_MAX, Order};
 use crate::ledger::rejection::Rejection;
 use crate::ledger::trade::IssuedStamps;
 use crate::message::address::Address;
@@ -18,7 +18,7 @@ use crate::message::header::fold;
 use crate::server::vendor_http::Service;
 use crate::server::vendor_http::auth::record_failed_attempt;
 use crate::server::vendor_http::error::Problem;
-use crate::stamp::claims::Stamp;
+use crate::stamp::claims::{Stamp, USUAL_MAX_WINDOW};
 use crate::stamp::extract::STAMP_FIELD;
 use crate::time::UnixTime;
 use askama::Template;
@@ -38,6 +38,8 @@ struct FormPage {
     thousand: String,
     days: u32,
     longest: u32,
+    /// Days that recipients accept unless they configure another limit.
+    accepted: i64,
     most: u64,
 }
 
@@ -114,7 +116,8 @@ async fn form_page(
         price: cost(1),
         thousand: cost(1_000),
         days: terms.days,
-        longest: terms.caps.days,
+        longest: terms.caps.days.min(DAYS_MAX),
+        accepted: USUAL_MAX_WINDOW / 86_400,
         most: terms.caps.value,
     };
     Ok(visitor.answer(service, show(status, &page)))
