@@ -158,23 +158,24 @@ impl VerdictLog {
         Ok(broken)
     }
 
-    /// Returns the stamps that decided the class of messages with this Message-ID, as (vendor, serial), the latest
-    /// last.
+    /// Returns the judgements of messages with this Message-ID, the latest last. Of those with the same sender and stamp,
+    /// which may be one message that came again, only the latest is returned.
     ///
     /// # Errors
     /// The system's; a log that does not exist is empty.
-    pub fn stamps_of(&self, message_id: &str) -> io::Result<Vec<(String, String)>> {
-        let mut stamps = Vec::new();
+    pub fn judgements_of(&self, message_id: &str) -> io::Result<Vec<Entry>> {
+        let mut found: Vec<Entry> = Vec::new();
         for entry in self.last(usize::MAX)? {
-            if entry.message_id.as_deref() != Some(message_id) {
+            if entry.message_id.as_deref() != Some(message_id) || entry.event.is_some() {
                 continue;
             }
-            if let (Some(vendor), Some(serial)) = (entry.vendor, entry.serial) {
-                stamps.retain(|known| *known != (vendor.clone(), serial.clone()));
-                stamps.push((vendor, serial));
-            }
+            let same = |known: &Entry| {
+                known.from == entry.from && known.vendor == entry.vendor && known.serial == entry.serial
+            };
+            found.retain(|known| !same(known));
+            found.push(entry);
         }
-        Ok(stamps)
+        Ok(found)
     }
 
     fn older(&self) -> PathBuf {

@@ -113,6 +113,32 @@ fn a_stamp_is_found_by_message_id_or_not_at_all() {
 }
 
 #[test]
+fn a_message_id_of_several_messages_names_no_stamp() {
+    let home = Home::new();
+    let classify = |serial: &str, from: &str| {
+        let letter = String::from_utf8(letter("1")).unwrap().replace("bob@y.example", from);
+        home.classify(&home.affix(&home.issue(ALICE, ["--serial", serial]), letter.as_bytes())).exits(0)
+    };
+    classify("good", "bob@y.example");
+    classify("good", "bob@y.example").says("first-class again");
+    home.run(["grant", "--message-id", "<1@y.example>"], b"").exits(0);
+    home.run(["revoke", "--message-id", "<1@y.example>"], b"").exits(0);
+    home.run(["unrevoke", "--message-id", "<1@y.example>"], b"").exits(0);
+    let before = home.run(["grants", "--json"], b"").exits(0).text();
+    // A stranger writes the same Message-ID.
+    classify("planted", "eve@z.example");
+    for command in ["grant", "revoke", "unrevoke"] {
+        let said = home.run([command, "--message-id", "<1@y.example>"], b"").exits(65);
+        for stamp in ["stamps.example/good from bob@y.example", "stamps.example/planted from eve@z.example"] {
+            assert!(said.stderr.contains(stamp), "{command}: {}", said.stderr);
+        }
+    }
+    assert_eq!(home.run(["grants", "--json"], b"").exits(0).text(), before);
+    let long = format!("<{}@y.example>", "a".repeat(300));
+    home.run(["revoke", "--message-id", &long], b"").exits(65);
+}
+
+#[test]
 fn a_forged_stamp_revokes_nobodys() {
     // Threat 32: a serial in a forged stamp is not the vendor's.
     let (home, other) = (Home::new(), Home::new());

@@ -26,7 +26,8 @@ use serde_json::{Value, json};
     mailstamp grant < message                          its sender may use its stamp again\n  \
     mailstamp grant --uses 5 --until 2027-01-01T00:00:00Z < message\n  \
     mailstamp grant --return --message-id '<1@near.example>'\n\n\
-    Exit status: 0 done, or it was so already; 65 no stamp that counts; 66 Message-ID not in the log"
+    Exit status: 0 done, or it was so already; 65 no stamp that counts, or a Message-ID of several\n\
+    messages; 66 Message-ID not in the log"
 )]
 pub struct GrantArgs {
     #[command(flatten)]
@@ -62,7 +63,8 @@ pub struct GrantArgs {
     mailstamp revoke < message\n  \
     mailstamp revoke --serial stamps.example/fxDLikkpogA4mtDnwZDBCg\n  \
     In mutt: macro index R '<pipe-message>mailstamp revoke<enter>'\n\n\
-    Exit status: 0 done, or it was so already; 65 no stamp that counts; 66 Message-ID not in the log"
+    Exit status: 0 done, or it was so already; 65 no stamp that counts, or a Message-ID of several\n\
+    messages; 66 Message-ID not in the log"
 )]
 pub struct RevokeArgs {
     #[command(flatten)]
@@ -85,7 +87,8 @@ pub struct RevokeArgs {
     override_usage = "mailstamp unrevoke [OPTIONS] [< MESSAGE]",
     after_help = "Examples:\n  \
     mailstamp unrevoke < message\n\n\
-    Exit status: 0 done, or it was so already; 65 no stamp that counts; 66 Message-ID not in the log"
+    Exit status: 0 done, or it was so already; 65 no stamp that counts, or a Message-ID of several\n\
+    messages; 66 Message-ID not in the log"
 )]
 pub struct UnrevokeArgs {
     #[command(flatten)]

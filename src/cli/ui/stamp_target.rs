@@ -3,11 +3,15 @@
 use super::exit_status::{DATA, Failure, NO_INPUT};
 use super::input;
 use crate::engine::judge::Engine;
-use crate::log::verdict_log::VerdictLog;
+use crate::engine::result_header::LONGEST;
+use crate::log::verdict_log::{Entry, VerdictLog};
 use crate::mailbox::mbox::Messages;
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::stamp::serial::Serial;
+
+/// Hint where a Message-ID names no stamp.
+const INSTEAD: &str = "pipe the message itself in, or name the stamp with --serial VENDOR/SERIAL";
 
 /// Selection of stamps.
 #[derive(Debug, clap::Args)]
@@ -44,8 +48,8 @@ impl Args {
     /// stamps with a valid signature count: a forged stamp can carry any serial.
     ///
     /// # Errors
-    /// A failure that says why there is none: status 65 for a message without a valid signature on a stamp, 66 for a
-    /// Message-ID that is not in the verdict log.
+    /// A failure that says why there is none: status 65 for a message without a valid signature on a stamp, and for a
+    /// Message-ID of several messages; 66 for a Message-ID that is not in the verdict log.
     pub fn resolve(&self, engine: &Engine) -> Result<Vec<Target>, Failure> {
         if let Some(text) = &self.serial {
             return Ok(vec![named(text)?]);
@@ -124,14 +128,31 @@ fn logged(id: &str, engine: &Engine) -> Result<Vec<Target>, Failure> {
     let id = id.trim();
     let bracketed = if id.starts_with('<') { id.to_owned() } else { format!("<{id}>") };
     let log = VerdictLog::new(engine.context.places.state()?);
-    let stamps = log.stamps_of(&escape_untrusted(bracketed.as_bytes(), crate::engine::result_header::LONGEST))?;
-    let targets: Vec<Target> = stamps
-        .into_iter()
-        .filter_map(|(vendor, serial)| Some(Target { vendor, serial: Serial::new(serial).ok()? }))
-        .collect();
+    let written = escape_untrusted(bracketed.as_bytes(), LONGEST);
+    // Any sender may write any Message-ID. The log keeps its beginning only, so a longer one names no message.
+    if written.len() < escape_untrusted(bracketed.as_bytes(), usize::MAX).len() {
+        return Err(Failure::new(DATA, format!("Message-ID {written}: longer than {LONGEST} bytes")).hint(INSTEAD));
+    }
+    let found = log.judgements_of(&written)?;
+    let target = |entry: &Entry| {
+        let vendor = entry.vendor.clone()?;
+        Some(Target { vendor, serial: Serial::new(entry.serial.as_deref()?).ok()? })
+    };
+    let targets: Vec<Target> = found.iter().filter_map(target).collect();
     if targets.is_empty() {
-        return Err(Failure::new(NO_INPUT, format!("the verdict log has no stamp for message {bracketed}"))
-            .hint("pipe the message itself in, or name the stamp with --serial VENDOR/SERIAL"));
+        return Err(
+            Failure::new(NO_INPUT, format!("the verdict log has no stamp for message {bracketed}")).hint(INSTEAD)
+        );
+    }
+    if found.len() > 1 {
+        let told = |entry: &Entry| {
+            let stamp =
+                target(entry).map_or_else(|| "no stamp".to_owned(), |it| format!("{}/{}", it.vendor, it.serial));
+            format!("{stamp} from {}", entry.from.as_deref().unwrap_or("-"))
+        };
+        let list: Vec<String> = found.iter().map(told).collect();
+        let text = format!("message {bracketed}: {} messages have this Message-ID: {}", found.len(), list.join(", "));
+        return Err(Failure::new(DATA, text).hint(INSTEAD));
     }
     Ok(targets)
 }
