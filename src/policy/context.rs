@@ -1,7 +1,7 @@
 //! Message as rules see it. Data that several conditions use are computed once, on first use.
 
 use super::regex::{Expression, ExpressionError, Match, StepBudget};
-use crate::message::address::{Address, addresses};
+use crate::message::address::{Address, addresses, entries};
 use crate::message::auth_results::{self, Outcome};
 use crate::message::header::Field;
 use crate::message::mime::{TextPart, first_text};
@@ -86,7 +86,10 @@ impl<'a> MessageContext<'a> {
     pub fn sender(&self) -> Option<&Address> {
         let find = || match &self.envelope.sender {
             Some(sender) => bare(sender),
-            None => bare(&String::from_utf8_lossy(&self.message.first("Return-Path")?.unfolded())),
+            None => match entries(&self.message.first("Return-Path")?.unfolded(), 2).as_slice() {
+                [Ok(address)] => Some(address.clone()),
+                _ => None,
+            },
         };
         self.sender.get_or_init(find).as_ref()
     }

@@ -3,7 +3,8 @@
 //! read `"joe b"@example.org` outside of angle brackets. Encoded-words occur in display names only (RFC 2047 section 5)
 //! and are skipped with them.
 
-use super::Address;
+use super::{Address, canonical_domain};
+use std::borrow::Cow;
 
 /// Longest field that is read: as much as a whole header block may have. A longer one has no addresses.
 const FIELD_MAX: usize = 256 * 1024;
@@ -12,7 +13,8 @@ const FIELD_MAX: usize = 256 * 1024;
 const ADDRESSES_MAX: usize = 100;
 
 /// Returns the addresses of a field's value in their order, without names, comments, groups and folding (RFC 5322
-/// section 3.4). A malformed entry is left out; the others still count. At most 100; none when the field is longer than
+/// section 3.4), also those in the obsolete forms of section 4.4: with blanks and comments beside `@` and `.`, or with
+/// a route (`<@a.example,@b.example:joe@x.example>`), which is dropped. A malformed entry is left out; the others still count. At most 100; none when the field is longer than
 /// 256 KiB. Linear in its length.
 #[must_use]
 pub fn addresses(value: &[u8]) -> Vec<Address> {
@@ -59,7 +61,11 @@ pub fn entries(value: &[u8], most: usize) -> Vec<Result<Address, String>> {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match c {
-            '(' => entry.broken |= !skip_comment(&mut chars),
+            '(' => {
+                entry.broken |= !skip_comment(&mut chars);
+                // A comment separates, as a blank does (RFC 5322 section 3.2.2).
+                entry.push(' ');
+            }
             '"' => entry.quoted_string(&mut chars),
             '[' => entry.literal(&mut chars),
             '<' if entry.angle == Angle::None => entry.open(),
@@ -143,7 +149,13 @@ impl Entry {
     }
 
     fn is_address(&self) -> bool {
-        Address::parse(self.trimmed()).is_ok()
+        self.address().is_some()
+    }
+
+    fn address(&self) -> Option<Address> {
+        let text = joined(self.trimmed());
+        let bare = if self.angle == Angle::Closed { without_route(&text)? } else { &text };
+        Address::parse(bare).ok()
     }
 
     /// Returns the address, or the text of an invalid entry; `None` for an empty one.
@@ -153,11 +165,64 @@ impl Entry {
             // The bracket tells the content from a bare name.
             return Some(Err(format!("<{text}")));
         }
-        match Address::parse(text) {
-            Ok(address) => Some(Ok(address)),
-            Err(_) if text.is_empty() && self.angle == Angle::None => None,
-            Err(_) => Some(Err(text.to_owned())),
+        match self.address() {
+            Some(address) => Some(Ok(address)),
+            None if text.is_empty() && self.angle == Angle::None => None,
+            None => Some(Err(text.to_owned())),
         }
+    }
+}
+
+/// Returns an address without the blanks beside its `@` and its dots (RFC 5322 section 4.4, `obs-local-part` and
+/// `obs-domain`). Quoted strings and domain literals stay as they are.
+fn joined(text: &str) -> Cow<'_, str> {
+    const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
+    if !text.contains(BLANKS) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut joins = false;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' | '[' => {
+                out.push(c);
+                let end = if c == '"' { '"' } else { ']' };
+                while let Some(c) = chars.next() {
+                    out.push(c);
+                    match c {
+                        '\\' if end == '"' => out.extend(chars.next()),
+                        c if c == end => break,
+                        _ => {}
+                    }
+                }
+            }
+            '@' | '.' => {
+                out.truncate(out.trim_end_matches(BLANKS).len());
+                out.push(c);
+            }
+            c if joins && BLANKS.contains(&c) => continue,
+            c => out.push(c),
+        }
+        joins = matches!(c, '@' | '.');
+    }
+    Cow::Owned(out)
+}
+
+/// Returns the address behind a route (RFC 5322 section 4.4, `obs-route`), which no host follows any more (RFC 5321
+/// appendix C). `None` for a broken route.
+fn without_route(text: &str) -> Option<&str> {
+    let mut rest = text;
+    if !rest.starts_with(['@', ',']) {
+        return Some(text);
+    }
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', '\r', '\n', ',']);
+        let Some(domain) = rest.strip_prefix('@') else { return rest.strip_prefix(':').map(str::trim_start) };
+        let literal = if domain.starts_with('[') { domain.find(']')? } else { 0 };
+        let end = literal + domain.get(literal..)?.find([',', ':'])?;
+        canonical_domain(domain.get(..end)?.trim_end()).ok()?;
+        rest = domain.get(end..)?;
     }
 }
 
@@ -203,6 +268,15 @@ mod tests {
             ("Joe <\"j>,o\"@example.org>", vec!["\"j>,o\"@example.org"]),
             ("joe@[IPv6:2001:db8::1], a@b.c", vec!["joe@[IPv6:2001:db8::1]", "a@b.c"]),
             ("evil@a.b <good@c.d>", vec!["good@c.d"]),
+            // RFC 5322 section 4.4.
+            ("<@a.example,@b.example:joe@x.example>", vec!["joe@x.example"]),
+            ("Joe <@a.example, , @[IPv6:2001:db8::1] : joe @ x.example>, g@h.i", vec!["joe@x.example", "g@h.i"]),
+            ("joe @ x.example", vec!["joe@x.example"]),
+            ("Joe <joe @\r\n x.example>", vec!["joe@x.example"]),
+            ("joe (c) @ (d) x.example", vec!["joe@x.example"]),
+            ("j . q@x . example (Joe)", vec!["j.q@x.example"]),
+            ("\"a . b\" @ x.example", vec!["\"a . b\"@x.example"]),
+            ("(home) joe@x.example", vec!["joe@x.example"]),
             ("", vec![]),
         ] {
             assert_eq!(read(value), expected, "{value:?}");
@@ -215,7 +289,13 @@ mod tests {
             ("Doe, Joe <joe@example.org>", vec!["joe@example.org"]),
             ("<a@b.c> <d@e.f>, g@h.i", vec!["g@h.i"]),
             ("<a@b.c> x, g@h.i", vec!["g@h.i"]),
-            ("<@a.b,@c.d:e@f.g>, g@h.i", vec!["g@h.i"]),
+            ("<@a.b,c.d:e@f.g>, g@h.i", vec!["g@h.i"]),
+            ("<@a.b,@c.d e@f.g>, g@h.i", vec!["g@h.i"]),
+            ("<@a_.b@:e@f.g>, g@h.i", vec!["g@h.i"]),
+            ("@a.b:e@f.g, g@h.i", vec!["e@f.g", "g@h.i"]),
+            ("jo(c)e@x.example, g@h.i", vec!["g@h.i"]),
+            ("j q@x.example, g@h.i", vec!["g@h.i"]),
+            ("joe@x y.example, g@h.i", vec!["g@h.i"]),
             ("<a@b.c", vec![]),
             ("a@b.c, \"open <d@e.f>", vec!["a@b.c"]),
             ("a@b.c, (open <d@e.f>", vec!["a@b.c"]),

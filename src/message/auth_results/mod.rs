@@ -6,7 +6,7 @@
 //! where the boundary writes, above the first Received field that follows the topmost trusted one: the fields below
 //! were in the header when the boundary got the message.
 
-use super::address::{Address, canonical_domain};
+use super::address::{Address, canonical_domain, entries};
 use super::parse::Message;
 use super::result_headers::AUTHENTICATION_RESULTS;
 use std::borrow::Cow;
@@ -122,10 +122,17 @@ pub fn has_result(message: &Message<'_>, outcomes: &[Outcome], method: &str, res
     authors(message).is_some_and(|authors| authors.iter().all(passes))
 }
 
-/// Returns the addresses of the only From field.
+/// Returns the addresses of the only From field. There are none when an entry is no address and has an `@` or an open
+/// bracket: other programs may read an author in it whom no result covers. A bare name counts as a part of the next
+/// entry's name (`Doe, Joe <joe@x.example>`).
 fn authors(message: &Message<'_>) -> Option<Vec<Address>> {
-    let several = message.fields().filter(|field| field.name_is("From")).nth(1).is_some();
-    Some(message.authors()).filter(|authors| !several && !authors.is_empty())
+    let mut fields = message.fields().filter(|field| field.name_is("From"));
+    let (field, several) = (fields.next()?, fields.next().is_some());
+    let is_unclear = |entry: &Result<Address, String>| entry.as_ref().is_err_and(|text| text.contains(['@', '<']));
+    // `Message::authors` stops at 100.
+    let found = entries(&field.unfolded(), 101);
+    let unclear = found.len() > 100 || found.iter().any(is_unclear);
+    Some(message.authors()).filter(|authors| !several && !unclear && !authors.is_empty())
 }
 
 /// Returns whether `verified` is `domain` or above it. No top-level domain speaks for the domains below it.

@@ -174,6 +174,13 @@ fn the_from_domain_is_genuine_when_something_says_so_of_it() {
     assert!(!says(good, "a@y.example, b@w.example"));
     assert!(!says(good, "a@y.example\nFrom: b@z.example"));
     assert!(!says(good, "nobody"));
+    // An entry that is no address, and in which other programs may read one.
+    for unclear in ["a@y.example, <broken", "a@y.example, eve@w.example x", "<eve@w_.example@>, a@y.example"] {
+        assert!(!says(good, unclear), "{unclear}");
+    }
+    assert!(!says(good, &format!("{}eve@w.example", "a@y.example, ".repeat(100))));
+    assert!(says(good, "Doe, Joe <a@y.example>"));
+    assert!(says(good, "Joe <@z.example:a @ y.example>"));
     // Threat 25: an internationalised domain is compared by its A-labels.
     assert!(says("dkim=pass header.d=xn--bcher-kva.example", "a@b\u{fc}cher.example"));
     assert!(says("dkim=pass header.d=b\u{fc}cher.example", "a@xn--bcher-kva.example"));
