@@ -110,7 +110,7 @@ fn mutated(base: &str, numbers: &mut Numbers) -> String {
                 ]);
                 text.insert_str(0, line);
             }
-            _ if start < end => drop(text.replace_range(start..start + 1, &text[start..=start].to_uppercase())),
+            _ if start < end => text.replace_range(start..start + 1, &text[start..=start].to_uppercase()),
             _ => {}
         }
     }
