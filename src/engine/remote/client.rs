@@ -2,7 +2,8 @@
 //! rules and has the log open, so the client reads only the message.
 //!
 //! The client falls back to judging locally if there is no daemon, if it is another user's, or if it ends before it
-//! answers. The result is the same: a stamp that the daemon spent by then is recognized by its message.
+//! answers. The result is the same: a stamp that the daemon spent by then is recognized by its message. A message
+//! without a stamp needs no log, so a daemon that hangs delays it for a second and does not defer it.
 
 use super::protocol::{FileSet, JudgeRequest, JudgeResponse, LARGEST, MailboxNames};
 use crate::config::paths::{CliOverrides, is_own_config_away, is_setuid, xdg_dirs};
@@ -19,7 +20,7 @@ use crate::verdict::facts::Envelope;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The name of the socket in the folder of the state.
 pub const SOCKET: &str = "socket";
@@ -27,6 +28,8 @@ pub const SOCKET: &str = "socket";
 pub const SYSTEM_SOCKET: &str = "/run/mailstamp/socket";
 /// Timeout of an answer; the same as for a log that is busy.
 const WAIT: Duration = Duration::from_secs(7);
+/// Timeout of all answers for a message without a stamp, which is judged locally after it.
+const UNSTAMPED_WAIT: Duration = Duration::from_secs(1);
 
 /// The connection to the daemon, while it answers.
 #[derive(Debug)]
@@ -89,10 +92,11 @@ impl DaemonClient {
             // Without a stamp, only rules that ask for the text need the body.
             whole: !located.stamps.is_empty() || located.over_limit,
         };
-        let answer = ask(channel, &question, message).and_then(|answer| match answer {
+        let wait = if question.whole { Wait::for_stamped() } else { Wait::for_unstamped() };
+        let answer = ask(channel, &question, message, &wait).and_then(|answer| match answer {
             Some(Response::WantBody) => {
                 question.whole = true;
-                ask(channel, &question, message)
+                ask(channel, &question, message, &wait)
             }
             other => Ok(other),
         })?;
@@ -112,12 +116,40 @@ enum Response {
     WantBody,
 }
 
-fn ask(channel: &mut Connection, question: &JudgeRequest, message: &Message<'_>) -> Result<Option<Response>, Deferral> {
+/// How long the daemon has for its answers to one message.
+struct Wait {
+    /// The end for a message without a stamp, which can be judged without the daemon's log.
+    until: Option<Instant>,
+}
+
+impl Wait {
+    fn for_stamped() -> Self {
+        Self { until: None }
+    }
+
+    fn for_unstamped() -> Self {
+        Self { until: Some(Instant::now() + UNSTAMPED_WAIT) }
+    }
+
+    /// Returns the time that is left; never zero, which the system would take for no limit.
+    fn left(&self) -> Duration {
+        let left = |until: Instant| until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        self.until.map_or(WAIT, left)
+    }
+}
+
+fn ask(
+    channel: &mut Connection,
+    question: &JudgeRequest,
+    message: &Message<'_>,
+    wait: &Wait,
+) -> Result<Option<Response>, Deferral> {
     let Ok(head) = serde_json::to_vec(question) else { return Ok(None) };
     let raw = message.raw();
     let body = if question.whole { raw } else { &raw[..raw.len() - message.body().len()] };
-    let answer =
-        channel.send(Kind::Judge, &head, body, WAIT).and_then(|()| channel.receive(Limits::HEAD_ONLY, WAIT, WAIT));
+    let answer = channel
+        .send(Kind::Judge, &head, body, wait.left())
+        .and_then(|()| channel.receive(Limits::HEAD_ONLY, wait.left(), wait.left()));
     match answer {
         Ok(Some(frame)) => match frame.kind {
             Kind::Verdict => Ok(JudgeResponse::from_head(&frame.head).map(|answer| Response::Judged(Box::new(answer)))),
@@ -129,7 +161,7 @@ fn ask(channel: &mut Connection, question: &JudgeRequest, message: &Message<'_>)
             _ => Ok(None),
         },
         // The daemon's log is busy or broken. To wait for the file as well would take too long for some callers.
-        Err(ChannelError::Io(error)) if is_timeout(&error) => {
+        Err(ChannelError::Io(error)) if is_timeout(&error) && wait.until.is_none() => {
             Err(Deferral::Remote { what: "the daemon does not answer".into(), hint: None })
         }
         Ok(None) | Err(_) => Ok(None),

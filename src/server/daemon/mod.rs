@@ -33,12 +33,14 @@ use peer_credentials::AccessControl;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::env;
 use std::fs::DirBuilder;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -218,7 +220,9 @@ enum Door {
 }
 
 fn door(given: &CliOverrides, options: &Options) -> Result<Door, ServeError> {
-    if let Some(listener) = ListenFd::from_env().take_unix_listener(0)? {
+    // sd_listen_fds(3): without LISTEN_PID of this process, the descriptors are another program's.
+    let is_for_us = env::var("LISTEN_PID").is_ok_and(|pid| pid.trim() == process::id().to_string());
+    if is_for_us && let Some(listener) = ListenFd::from_env().take_unix_listener(0)? {
         return Ok(Door::Handed(listener));
     }
     let path = match &options.socket {

@@ -30,6 +30,14 @@ fn what_the_process_cannot_decide_is_told() {
     }
     fs::set_permissions(&vendor, Permissions::from_mode(0o600)).unwrap();
     resident.stop();
+    // Without a stamp it needs no log.
+    home.classify(&letter("2")).exits(11).says("unstamped no-stamp");
+    home.run(["filter"], &letter("2")).exits(0);
+    for _ in 0..2 {
+        let mut buffer = [0; 4096];
+        let length = log.recv(&mut buffer).unwrap();
+        assert!(String::from_utf8_lossy(&buffer[..length]).contains("class=unstamped"));
+    }
     home.classify(&message).exits(75);
     told("the daemon does not answer");
     resident.signal(Signal::CONT);

@@ -3,6 +3,7 @@
 
 use super::{PATIENCE, Service, judged};
 use crate::support::programs::{chmod, program};
+use crate::support::resident::Resident;
 use crate::support::{Home, MAILSTAMP, letter, stamped};
 use mailstamp::ipc::connection::Connection;
 use mailstamp::ipc::frame::Kind;
@@ -126,5 +127,18 @@ fn the_watchdog_is_told_while_reloads_come() {
         assert!(manager.hears().starts_with("RELOADING=1\n"));
         assert_eq!(manager.hears(), "READY=1\n");
         assert_eq!(manager.hears(), "WATCHDOG=1\n");
+    }
+}
+
+/// The same as without them: sd_listen_fds(3) gives descriptors to the process of LISTEN_PID only.
+#[test]
+fn sockets_for_another_process_are_left_alone() {
+    for other in [None, Some("1"), Some("")] {
+        let home = Home::new();
+        let mut command = home.command();
+        command.env("LISTEN_FDS", "1").envs(other.map(|pid| ("LISTEN_PID", pid)));
+        let resident = Resident::try_begin(&mut command, &home).expect("it serves at its own socket");
+        home.classify(&letter("1")).exits(11);
+        assert_eq!(resident.judged(), 1);
     }
 }
