@@ -2,7 +2,7 @@
 
 use super::{above, random, sync_folder};
 use data_encoding::HEXLOWER;
-use rustix::fs::RenameFlags;
+use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io;
@@ -64,11 +64,26 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
+/// Gives a file a name that no file has: by a link, which leaves it its old name too, or by a rename where the file
+/// system has no links. Returns whether the old name is gone.
+///
+/// # Errors
+/// The system's; EEXIST where the name is taken.
+pub fn link_new(folder: impl AsFd, from: &str, other: impl AsFd, to: &str) -> Result<bool, Errno> {
+    match rustix::fs::linkat(&folder, from, &other, to, AtFlags::empty()) {
+        Ok(()) => Ok(false),
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::XDEV) => {
+            rename_new(folder, from, other, to).map(|()| true)
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Moves a file to a name that no file has, where the file system can promise that, from one open folder to another.
 ///
 /// # Errors
 /// The system's; EEXIST where the name is taken.
-pub fn rename_new(folder: impl AsFd, from: &str, other: impl AsFd, to: &str) -> Result<(), Errno> {
+fn rename_new(folder: impl AsFd, from: &str, other: impl AsFd, to: &str) -> Result<(), Errno> {
     match rustix::fs::renameat_with(&folder, from, &other, to, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS) => rustix::fs::renameat(&folder, from, &other, to),
         other => other,

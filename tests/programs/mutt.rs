@@ -1,4 +1,4 @@
-//! The recipes `rules/muttrc`, `rules/muttrc-grants` and `rules/muttrc-sent` in mutt and in neomutt, at a terminal that
+//! The recipe `rules/muttrc` in mutt and in neomutt, at a terminal that
 //! tmux plays. The mail reader is the only program that sees stamps here (BC15a): the mailbox was filled without a
 //! filter.
 
@@ -88,7 +88,7 @@ fn revoked_and_unrevoked_at_one_key(name: &str) {
     let reader = Reader::of(home);
     fs::write(reader.home.file("Maildir/new/1.first"), &message).unwrap();
     let before = "set pipe_decode wait_key folder=Maildir mbox_type=Maildir\nset confirmappend=no confirmcreate=no\n";
-    fs::write(reader.home.file("muttrc"), before.to_owned() + &recipe("muttrc-grants", &[])).unwrap();
+    fs::write(reader.home.file("muttrc"), before.to_owned() + &recipe("muttrc", &[])).unwrap();
     let state = || reader.home.run(["grants", "one"], b"").exits(0).text().split(' ').next().unwrap().to_owned();
     let screen = reader.open(name);
     for (key, says, then) in
@@ -104,7 +104,7 @@ fn revoked_and_unrevoked_at_one_key(name: &str) {
     eventually_or("X", saved, || screen.text());
 }
 
-/// The recipes `rules/muttrc-sent` and `rules/sendmail-learn`: what sendmail takes is learned, and what it does not is
+/// The recipe `rules/muttrc` with `rules/sendmail-learn`: what sendmail takes is learned, and what it does not is
 /// not.
 fn whoever_is_written_to_is_learned(name: &str) {
     let home = Home::new();
@@ -113,8 +113,10 @@ fn whoever_is_written_to_is_learned(name: &str) {
     let mailstamp = bin.join("mailstamp");
     let learning = recipe("sendmail-learn", &[("/usr/local/bin/mailstamp", mailstamp.to_str().unwrap())]);
     stand_in(&wrapper, &learning.replace("/usr/sbin/sendmail", &sendmail.display().to_string()));
-    let edits = [("/usr/local/bin/sendmail-learn", wrapper.to_str().unwrap())];
-    let muttrc = format!("set from={ALICE} realname=Alice record= sendmail_wait=60\n{}", recipe("muttrc-sent", &edits));
+    let line = "#set sendmail=\"/usr/local/bin/sendmail-learn";
+    let edits = [(line, format!("set sendmail=\"{}", wrapper.display()))];
+    let edits = edits.each_ref().map(|(from, to)| (*from, to.as_str()));
+    let muttrc = format!("set from={ALICE} realname=Alice record= sendmail_wait=60\n{}", recipe("muttrc", &edits));
     fs::write(home.file("muttrc"), muttrc).unwrap();
     let send = |to: &str| {
         let mut command = Command::new(program(name, name));

@@ -68,13 +68,8 @@ impl<'a> Draft<'a> {
     /// A link fails if a file of that name exists; a rename would replace it. Not every file system has links.
     fn link(&mut self, name: &str) -> Result<(), Errno> {
         let (tmp, new, own) = (self.folder.unfinished(), self.folder.finished(), self.unique.as_str());
-        match fs::linkat(tmp, own, new, name, AtFlags::empty()) {
-            Ok(()) => Ok(()),
-            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::XDEV) => {
-                atomic_file::rename_new(tmp, own, new, name).inspect(|()| self.linked = true)
-            }
-            Err(errno) => Err(errno),
-        }
+        self.linked = atomic_file::link_new(tmp, own, new, name)?;
+        Ok(())
     }
 
     /// Converts the error of a write into one with the folder's name.

@@ -139,7 +139,7 @@ impl Outbox {
         {
             return Ok(known);
         }
-        match self.write(&submission, &path) {
+        match self.write(&submission) {
             Ok((file, room)) => {
                 let ends = submission.recipients.iter().map(|_| None).collect();
                 Ok(Claimed::Open(Box::new(Entry { submission, ends, file, path, room })))
@@ -237,11 +237,12 @@ impl Outbox {
         Ok(names)
     }
 
-    /// Writes a new file, locked, and links it under its name when it is complete.
-    fn write(&self, submission: &Submission, path: &Path) -> io::Result<(File, Range<usize>)> {
+    /// Writes a new file, locked, and gives it its name when it is complete.
+    fn write(&self, submission: &Submission) -> io::Result<(File, Range<usize>)> {
         let mut random = [0; 8];
         random::fill(&mut random)?;
-        let temporary = self.folder.join(format!(".{}", data_encoding::HEXLOWER.encode(&random)));
+        let unnamed = format!(".{}", data_encoding::HEXLOWER.encode(&random));
+        let temporary = self.folder.join(&unnamed);
         let mut file = safe_open::file(&temporary, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)?;
         let written = (|| {
             file_lock::try_lock(&file)?;
@@ -261,10 +262,12 @@ impl Outbox {
             bytes.extend_from_slice(&submission.message);
             file.write_all(&bytes)?;
             file.sync_all()?;
-            fs::hard_link(&temporary, path).map(|()| room)
+            let folder = File::open(&self.folder)?;
+            let renamed = atomic_file::link_new(&folder, &unnamed, &folder, &submission.name)?;
+            Ok::<_, io::Error>((room, renamed))
         })();
-        let removed = fs::remove_file(&temporary);
-        let room = written.and_then(|room| removed.map(|()| room))?;
+        let removed = if matches!(written, Ok((_, true))) { Ok(()) } else { fs::remove_file(&temporary) };
+        let room = written.and_then(|(room, _)| removed.map(|()| room))?;
         os::sync_folder(&self.folder)?;
         Ok((file, room))
     }

@@ -5,10 +5,11 @@
 use crate::message::address::{Address, addresses, entries};
 use crate::message::edit::Edit;
 use crate::message::header::{escape_untrusted, fold};
-use crate::message::parse::Message;
+use crate::message::parse::{Message, line_length};
 use crate::time::UnixTime;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Most recipients of one message; more than that need a mailing list.
@@ -132,7 +133,8 @@ impl Submission {
     /// # Errors
     /// [`Invalid`]: it must not be sent to any recipient.
     pub fn prepare(raw: &[u8], asked: &SendmailArgs, here: &LocalHost<'_>) -> Result<Self, Invalid> {
-        let message = Message::parse(raw);
+        let raw = end_header(raw);
+        let message = Message::parse(&raw);
         let sender = asked.sender.as_deref().map(sender).transpose()?;
         let recipients = recipients(&message, asked)?;
         let name = name(&message, sender.as_deref(), &recipients);
@@ -225,10 +227,39 @@ fn fit(address: Address) -> Result<Recipient, Invalid> {
     Recipient::parse(&address.to_string())
 }
 
+/// Puts an empty line before the first line that is no field and continues none, where the caller forgot it. The header
+/// ends there for Postfix and Exim too. A field of that name in the text behind it is text.
+fn end_header(raw: &[u8]) -> Cow<'_, [u8]> {
+    let message = Message::parse(raw);
+    let mut at = message.envelope_line().len();
+    let begins = at;
+    while let Some(rest) = raw.get(at..).filter(|rest| !rest.is_empty()) {
+        let line = rest.get(..line_length(rest)).unwrap_or(rest);
+        if matches!(line, b"\n" | b"\r\n") {
+            break;
+        }
+        let continues = at > begins && matches!(line.first(), Some(b' ' | b'\t'));
+        if !continues && !is_field(line) {
+            let (header, text) = raw.split_at(at);
+            return Cow::Owned([header, message.newline().as_bytes(), text].concat());
+        }
+        at += line.len();
+    }
+    Cow::Borrowed(raw)
+}
+
+/// Returns whether a line begins with a field name and a colon (RFC 5322 section 2.2), with blanks between the two as
+/// section 4.5 allows.
+fn is_field(line: &[u8]) -> bool {
+    let Some(colon) = line.iter().position(|&b| b == b':') else { return false };
+    let name = line.get(..colon).unwrap_or_default().trim_ascii_end();
+    !name.is_empty() && name.iter().all(|b| matches!(b, b'!'..=b'~'))
+}
+
 /// Computes the name of a submission.
 ///
-/// A message with a Message-ID is identified by it, its author and its body: mail programs write a new Date when they
-/// retry. A message without one is identified by all its bytes.
+/// A message with a Message-ID is identified by all of it but its Date: mail programs write a new Date when they retry,
+/// and a corrected message often keeps its Message-ID. A message without one is identified by all its bytes.
 fn name(message: &Message<'_>, sender: Option<&str>, recipients: &[Recipient]) -> String {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
@@ -236,10 +267,10 @@ fn name(message: &Message<'_>, sender: Option<&str>, recipients: &[Recipient]) -
         hash.update(part);
     };
     match message_id(message) {
-        Some(id) => {
+        Some(_) => {
             add(b"identified");
-            add(&id);
-            add(&message.first("From").map(|field| field.unfolded().into_owned()).unwrap_or_default());
+            message.fields().filter(|field| !field.name_is("Date")).for_each(|field| add(field.raw()));
+            add(b"");
             add(message.body());
         }
         None => {
@@ -298,7 +329,7 @@ mod tests {
         submission.recipients.iter().map(Recipient::to_string).collect()
     }
 
-    fn text(submission: &Submission) -> String {
+    fn text_of(submission: &Submission) -> String {
         String::from_utf8(submission.message.clone()).unwrap()
     }
 
@@ -319,7 +350,7 @@ mod tests {
         let fields = SendmailArgs { from_fields: true, ..SendmailArgs::default() };
         let submission = prepared(&resent, &fields).unwrap();
         assert_eq!(names(&submission), ["z@z.example", "y@z.example"]);
-        assert!(!text(&submission).contains("eve@") && !text(&submission).contains("y@z.example"));
+        assert!(!text_of(&submission).contains("eve@") && !text_of(&submission).contains("y@z.example"));
     }
 
     #[test]
@@ -365,14 +396,38 @@ mod tests {
         let submission =
             prepared(raw, &SendmailArgs { full_name: Some("M. \"E\"\n".into()), ..asked(&["b@y.example"]) }).unwrap();
         assert_eq!(
-            text(&submission),
+            text_of(&submission),
             "Message-ID: <07070707070707070707070707070707@x.example>\nDate: Sat, 21 Nov 2026 12:00:00 +0000\n\
              From: \"M. E\" <me@x.example>\nSubject: s\nTo: b@y.example\n\n.\nx"
         );
         let whole = "From: a@x.example\r\nDate: x\r\nMessage-ID: <1@x>\r\n\r\nbody";
-        assert_eq!(text(&prepared(whole, &asked(&["b@y.example"])).unwrap()), whole);
-        let bare = text(&prepared("From: a@x.example\nDate: x\nMessage-ID: <1@x>", &asked(&["b@y.example"])).unwrap());
+        assert_eq!(text_of(&prepared(whole, &asked(&["b@y.example"])).unwrap()), whole);
+        let bare =
+            text_of(&prepared("From: a@x.example\nDate: x\nMessage-ID: <1@x>", &asked(&["b@y.example"])).unwrap());
         assert_eq!(bare, "From: a@x.example\nDate: x\nMessage-ID: <1@x>\n\n");
+    }
+
+    #[test]
+    fn a_header_ends_at_the_first_line_that_is_no_field() {
+        let fields = SendmailArgs { from_fields: true, ..SendmailArgs::default() };
+        let head = "From: a@x.example\nDate: x\nMessage-ID: <1@x>\n";
+        for (header, text) in [
+            ("To: b@y.example\n", "the report follows\nBcc: eve@z.example\nresult: ok\n\nend\n"),
+            ("To: b@y.example\n", "two words: x\nBcc: eve@z.example\n"),
+            ("To: b@y.example\nSubject : s\n\tmore\n", ": x\nBcc: eve@z.example\n"),
+            ("To: b@y.example\n \n", "\u{e4}: x\nBcc: eve@z.example"),
+        ] {
+            let submission = prepared(&format!("{head}{header}{text}"), &fields).unwrap();
+            assert_eq!(names(&submission), ["b@y.example"], "{text}");
+            assert_eq!(text_of(&submission), format!("{head}{header}\n{text}"));
+        }
+        for raw in ["disk full\n", " Bcc: eve@z.example\n", "From x Sat Nov 21 12:00:00 2026\nBcc; x\nBcc: eve\n"] {
+            let submission = prepared(raw, &asked(&["b@y.example"])).unwrap();
+            let text = raw.strip_prefix("From x Sat Nov 21 12:00:00 2026\n").unwrap_or(raw);
+            assert!(text_of(&submission).ends_with(&format!("From: me@x.example\n\n{text}")), "{raw}");
+        }
+        let crlf = text_of(&prepared("To: b@y.example\r\nhello\r\n", &fields).unwrap());
+        assert!(crlf.ends_with("To: b@y.example\r\n\r\nhello\r\n"), "{crlf:?}");
     }
 
     #[test]
@@ -380,7 +435,11 @@ mod tests {
         let name = |raw: &str, to: &[&str]| prepared(raw, &asked(to)).unwrap().name;
         let (a, b) = ("a@y.example", "b@y.example");
         let first = name("Message-ID: <1@x>\nDate: one\n\nx\n", &[a, b]);
-        assert_eq!(name("Message-ID: <1@x>\nDate: two\nSubject: s\n\nx\n", &[b, a]), first);
+        assert_eq!(name("Message-ID: <1@x>\nDate: two\n\nx\n", &[b, a]), first);
+        // A corrected message often keeps its Message-ID.
+        for corrected in ["Subject: s\n", "Cc: c@y.example\n", "Content-Type: text/html\n"] {
+            assert_ne!(name(&format!("Message-ID: <1@x>\nDate: two\n{corrected}\nx\n"), &[a, b]), first);
+        }
         assert_ne!(name("Message-ID: <1@x>\n\ny\n", &[a, b]), first);
         assert_ne!(name("Message-ID: <2@x>\n\nx\n", &[a, b]), first);
         assert_ne!(name("Message-ID: <1@x>\n\nx\n", &[a]), first);

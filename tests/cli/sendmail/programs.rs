@@ -1,4 +1,4 @@
-//! The recipes `rules/muttrc-sendmail`, `rules/sendmail-msmtp.toml`, `rules/gitconfig-sendmail`,
+//! The recipes `rules/muttrc`, `rules/sendmail-msmtp.toml`, `rules/gitconfig-sendmail`,
 //! `rules/php-sendmail.ini` and `rules/crontab-sendmail` in the programs that they are for.
 
 use super::account::with_account;
@@ -42,7 +42,7 @@ fn one_key_sends_a_stamped_letter(name: &str) {
     fs::create_dir(home.file("Mail")).unwrap();
     let muttrc = format!(
         "set from={ALICE} realname=Alice record= autoedit=yes abort_unmodified=no editor=true mbox_type=Maildir\n{}",
-        recipe("muttrc-sendmail", &[("/usr/local/bin/mailstamp", "mailstamp")])
+        recipe("muttrc", &[("#set sendmail=\"/usr/local/bin/mailstamp", "set sendmail=\"mailstamp")])
     );
     fs::write(home.file("muttrc"), muttrc).unwrap();
     let line = format!("{} -n -F muttrc -s hello {BOB}", program(name, name).display());
