@@ -276,7 +276,7 @@ impl<'a> Quarantine<'a> {
             author: message.authors().into_iter().next(),
             subject: message
                 .first("Subject")
-                .map(|field| readable(field.decoded().trim_ascii(), result_header::LONGEST)),
+                .map(|field| readable(field.to_text().trim().as_bytes(), result_header::LONGEST)),
             message_id: message.first("Message-ID").map(|field| shown(&field.unfolded())),
             kept,
         }

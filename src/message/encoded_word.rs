@@ -1,7 +1,7 @@
-//! Decodes encoded-words (RFC 2047), into which other software may rewrite a long or 8-bit field. The charset is
-//! ignored, since the text that mailstamp looks for is ASCII. One pass, and a result not longer than the text, for any
-//! input.
+//! Decodes encoded-words (RFC 2047), into which other software may rewrite a long or 8-bit field. [`decode`] ignores the
+//! charset, since stamps are ASCII; [`to_text`] is for rules and for people. One pass, for any input.
 
+use super::charset;
 use super::search;
 use super::transfer_encoding;
 use memchr::memmem;
@@ -12,31 +12,52 @@ use memchr::memmem;
 #[must_use]
 pub fn decode(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
+    pieces(text, &mut |_, piece| out.extend_from_slice(piece));
+    out
+}
+
+/// As [`decode`], in UTF-8. Words of one charset that follow each other are one text: some programs cut inside a
+/// character. Text without a charset is as in [`charset::decode`].
+#[must_use]
+pub fn to_text(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut open: (&[u8], Vec<u8>) = (b"", Vec::new());
+    pieces(text, &mut |name, piece| {
+        if !open.0.eq_ignore_ascii_case(name) {
+            out.push_str(&charset::decode(&String::from_utf8_lossy(open.0), &open.1));
+            open = (name, Vec::new());
+        }
+        open.1.extend_from_slice(piece);
+    });
+    out + &charset::decode(&String::from_utf8_lossy(open.0), &open.1)
+}
+
+/// Calls `to` with the pieces of `text`, each decoded and with its charset; that is empty for other text.
+fn pieces<'a>(text: &'a [u8], to: &mut dyn FnMut(&'a [u8], &[u8])) {
     let mut rest = text;
     let mut after_word = false;
     while let Some(at) = memmem::find(rest, b"=?") {
         let (before, from) = rest.split_at(at);
-        if let Some((decoded, after)) = word(from) {
-            if !(after_word && before.iter().all(u8::is_ascii_whitespace)) {
-                out.extend_from_slice(before);
+        if let Some((charset, decoded, after)) = word(from) {
+            if !(before.is_empty() || after_word && before.iter().all(u8::is_ascii_whitespace)) {
+                to(b"", before);
             }
-            out.extend(decoded);
+            to(charset, &decoded);
             after_word = true;
             rest = after;
         } else {
-            out.extend_from_slice(before);
-            out.extend_from_slice(b"=?");
+            to(b"", before);
+            to(b"", b"=?");
             after_word = false;
             rest = from.get(2..).unwrap_or_default();
         }
     }
-    out.extend_from_slice(rest);
-    out
+    to(b"", rest);
 }
 
-/// Decodes the encoded-word at the beginning of `text`. Each of its three parts ends at the next question mark, so a
+/// Decodes the encoded-word at the beginning of `text`; returns its charset too, and the rest. Each of its three parts ends at the next question mark, so a
 /// failed attempt reads up to three of them at most, and all attempts together are linear.
-fn word(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+fn word(text: &[u8]) -> Option<(&[u8], Vec<u8>, &[u8])> {
     let (charset, rest) = until_mark(text.strip_prefix(b"=?")?)?;
     let (encoding, rest) = until_mark(rest)?;
     if charset.is_empty() || !charset.iter().all(u8::is_ascii_graphic) {
@@ -50,7 +71,7 @@ fn word(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
         b'q' => q(encoded),
         _ => return None,
     };
-    Some((decoded, after))
+    Some((charset, decoded, after))
 }
 
 /// Splits the text at the next question mark.
@@ -88,6 +109,21 @@ mod tests {
         assert_eq!(decode(b"=?utf-8?q?v4=2Epublic=5F_x?="), b"v4.public_ x");
         assert_eq!(decode(b"=?x-none*en?B?aGVsbG8=?= there"), b"hello there");
         assert_eq!(decode(b"=?utf-8?q??="), b"");
+    }
+
+    #[test]
+    fn words_become_text_by_their_charset() {
+        for (field, text) in [
+            ("=?iso-8859-1?q?M=FCller?=", "M\u{fc}ller"),
+            ("=?KOI8-R?B?8/DBzQ==?=, =?utf-8?q?M=C3=BC?=", "\u{421}\u{41f}\u{430}\u{43c}, M\u{fc}"),
+            ("=?utf-8?q?M=C3?=\r\n =?UTF-8?q?=BCller?=", "M\u{fc}ller"),
+            ("=?iso-8859-1*de?q?M=FC?= =?utf-8?q?=C3=BC?=", "M\u{fc}\u{fc}"),
+            ("=?x-none?q?M=FC?=", "M\u{fc}"),
+            ("M\u{fc}ller", "M\u{fc}ller"),
+        ] {
+            assert_eq!(to_text(field.as_bytes()), text, "{field}");
+        }
+        assert_eq!(to_text(b"M\xfcller =?"), "M\u{fc}ller =?");
     }
 
     #[test]

@@ -79,6 +79,13 @@ impl<'a> Field<'a> {
     pub fn decoded(&self) -> Vec<u8> {
         encoded_word::decode(&self.unfolded())
     }
+
+    /// Returns the value on one line as text, its encoded-words decoded from their charsets. Show it through
+    /// [`readable`].
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        encoded_word::to_text(&self.unfolded())
+    }
 }
 
 /// Returns a field for a header: `name: value`, folded into lines of at most 76 columns, with its line end. Folds are
@@ -160,6 +167,37 @@ pub fn readable(text: &[u8], cap: usize) -> String {
     out
 }
 
+/// Returns a structured value without its comments (RFC 5322 section 3.2.2), a blank for each. A comment without an end
+/// goes up to the end; text in quotes stays.
+#[must_use]
+pub fn without_comments(value: &[u8]) -> Vec<u8> {
+    let (mut out, mut depth, mut quoted) = (Vec::with_capacity(value.len()), 0_usize, false);
+    let mut bytes = value.iter().copied();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' if quoted || depth > 0 => {
+                let next = bytes.next();
+                if depth == 0 {
+                    out.push(byte);
+                    out.extend(next);
+                }
+            }
+            b'"' if depth == 0 => {
+                quoted = !quoted;
+                out.push(byte);
+            }
+            b'(' if !quoted => {
+                depth += 1;
+                out.push(b' ');
+            }
+            b')' if depth > 0 => depth -= 1,
+            byte if depth == 0 => out.push(byte),
+            _ => {}
+        }
+    }
+    out
+}
+
 fn is_visible(c: char) -> bool {
     // The standard library knows which characters can be printed. Behind a letter, a combining mark can be too.
     matches!(c, ' '..='~') && c != '\\'
@@ -180,6 +218,21 @@ mod tests {
         assert_eq!(field.value(), b"=?utf-8?q?a=0A?=\r\n =?utf-8?q?b?=\r\n\tc\rd");
         assert_eq!(&*field.unfolded(), b"=?utf-8?q?a=0A?= =?utf-8?q?b?=\tcd");
         assert_eq!(field.decoded(), b"a\nb\tcd");
+    }
+
+    #[test]
+    fn comments_go_and_quoted_text_stays() {
+        for (value, without) in [
+            ("a (b (c) d) e", "a   e"),
+            ("\"(a)\" (\\) \") b", "\"(a)\"   b"),
+            ("a (b", "a  "),
+            ("a) b", "a) b"),
+            ("\"a\\\"(\" b", "\"a\\\"(\" b"),
+        ] {
+            let got = String::from_utf8(without_comments(value.as_bytes())).unwrap();
+            let blanks = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(blanks(&got), blanks(without), "{value}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Finds the first text of a message: a walk over its MIME parts (RFC 2046), in one pass without recursion, bounded in
-//! depth, in parts and in the size of a part's header. It does only what finding a stamp in a body needs; charsets,
-//! other parts and attached messages are left out.
+//! depth, in parts and in the size of a part's header. `shown_text` decodes it from its charset. Other parts and attached
+//! messages are left out.
 //!
 //! A boundary line must be exactly `--boundary` or `--boundary--`, apart from blanks after it. Some parsers compare
 //! only its beginning. A sender could then show mailstamp another text than the recipient's mail reader shows (parser
@@ -53,6 +53,8 @@ pub struct Text<'a> {
     pub plain: bool,
     /// Whether it is `format=flowed` (RFC 3676): a line may have one extra blank in front.
     pub flowed: bool,
+    /// Its charset, as named; `us-ascii` without a name.
+    pub charset: String,
     /// Whether a part above it is `multipart/signed`, so that any change breaks a signature.
     pub signed: bool,
 }
@@ -69,18 +71,29 @@ impl<'a> Text<'a> {
 /// Content-Type is text. Attached messages are not opened: a stamp in a forwarded message is not for this recipient.
 #[must_use]
 pub fn first_text<'a>(message: &Message<'a>) -> TextPart<'a> {
+    first_of(Media::Plain, message)
+}
+
+/// As [`first_text`], of the texts in HTML.
+#[must_use]
+pub fn first_html<'a>(message: &Message<'a>) -> TextPart<'a> {
+    first_of(Media::Html, message)
+}
+
+fn first_of<'a>(wanted: Media, message: &Message<'a>) -> TextPart<'a> {
     let mut walk = Walk { raw: message.raw(), at: message.body_start(), open: Vec::new() };
     let mut part = Kind::of(message, false);
     for _ in 0..=PARTS {
         match part {
             Kind::OverLimit => return TextPart::OverLimit,
-            Kind::Text { coding, flowed, wide } => {
+            Kind::Text { media, coding, flowed, charset } if media == wanted => {
+                let wide = ["utf-16", "utf-32", "ucs-"].iter().any(|prefix| charset.starts_with(prefix));
                 let text = walk.text(coding, flowed);
-                return TextPart::Found(Text { plain: text.plain && !wide, ..text });
+                return TextPart::Found(Text { plain: text.plain && !wide, charset, ..text });
             }
             Kind::Multipart(_) if walk.open.len() == DEPTH => return TextPart::OverLimit,
             Kind::Multipart(level) => walk.open.push(level),
-            Kind::Other => {}
+            Kind::Text { .. } | Kind::Other => {}
         }
         match walk.next_part() {
             Some(next) => part = next,
@@ -98,6 +111,13 @@ enum Coding {
     Base64,
 }
 
+/// Kind of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Media {
+    Plain,
+    Html,
+}
+
 /// Open multipart.
 #[derive(Clone, Debug)]
 struct Level {
@@ -109,7 +129,7 @@ struct Level {
 
 /// Kind of a part, from its header.
 enum Kind {
-    Text { coding: Coding, flowed: bool, wide: bool },
+    Text { media: Media, coding: Coding, flowed: bool, charset: String },
     Multipart(Level),
     Other,
     OverLimit,
@@ -134,7 +154,7 @@ impl Kind {
         }
         let kind =
             mailparse::parse_content_type(kind.as_deref().unwrap_or(if in_digest { "message/rfc822" } else { "" }));
-        let media = first_word(&kind.mimetype);
+        let media = first_word(&kind.mimetype).to_ascii_lowercase();
         if media.starts_with("multipart/") {
             // mailparse keeps charset'language'value of an extended parameter (RFC 2231 4) in a charset unknown to it.
             let extended = || kind.params.get("boundary*").and_then(|value| value.splitn(3, '\'').nth(2));
@@ -156,20 +176,27 @@ impl Kind {
         }
         // An invalid type counts as text (RFC 2045 5.2).
         let attached = disposition.is_some_and(|value| first_word(&value).eq_ignore_ascii_case("attachment"));
-        if attached || media != "text/plain" && media.contains('/') {
+        let media = match media.as_str() {
+            "text/html" | "application/xhtml+xml" => Media::Html,
+            media if media == "text/plain" || !media.contains('/') => Media::Plain,
+            _ => return Self::Other,
+        };
+        if attached {
             return Self::Other;
         }
-        let coding = match first_word(coding.as_deref().unwrap_or_default()).to_ascii_lowercase().as_str() {
-            "" | "7bit" | "8bit" | "binary" => Coding::Plain,
-            "quoted-printable" => Coding::QuotedPrintable,
-            "base64" => Coding::Base64,
+        // Some programs misspell the names: `8-bit`, `quoted_printable`.
+        let letters = |c: &char| c.is_ascii_alphanumeric();
+        let name: String = first_word(coding.as_deref().unwrap_or_default()).chars().filter(letters).collect();
+        let coding = match name.to_ascii_lowercase().as_str() {
+            "" | "7bit" | "8bit" | "7bits" | "8bits" | "binary" | "none" | "plain" => Coding::Plain,
+            "quotedprintable" | "qp" => Coding::QuotedPrintable,
+            "base64" | "b64" => Coding::Base64,
             // No reader could show it as text (RFC 2045 6.4).
             _ => return Self::Other,
         };
         let flowed = kind.params.get("format").is_some_and(|format| format.eq_ignore_ascii_case("flowed"));
         let charset = kind.charset.to_ascii_lowercase();
-        let wide = ["utf-16", "utf-32", "ucs-"].iter().any(|prefix| charset.starts_with(prefix));
-        Self::Text { coding, flowed, wide }
+        Self::Text { media, coding, flowed, charset }
     }
 }
 
@@ -250,7 +277,7 @@ impl<'a> Walk<'a> {
             (decode(head), Some(decode(tail)))
         };
         let signed = self.open.iter().any(|level| level.signed);
-        Text { head, tail, span: self.at..end, plain: coding == Coding::Plain, flowed, signed }
+        Text { head, tail, span: self.at..end, plain: coding == Coding::Plain, flowed, charset: String::new(), signed }
     }
 
     /// Returns the next boundary line from here on, of any open multipart.
@@ -335,7 +362,7 @@ mod tests {
 
     #[test]
     fn encodings_are_decoded() {
-        assert_eq!(head("Content-Transfer-Encoding: Quoted-Printable \n\na=3Db=\nc\n").as_deref(), Some("a=bc\r\n"));
+        assert_eq!(head("Content-Transfer-Encoding: Quoted-Printable \n\na=3Db=\nc\n").as_deref(), Some("a=bc\n"));
         assert_eq!(head("Content-Transfer-Encoding: base64\n\naGVs\nbG8=\n").as_deref(), Some("hello"));
         let raw = b"Content-Type: text/plain; Format=Flowed; delsp=yes\n\nx";
         let TextPart::Found(text) = first_text(&Message::parse(raw)) else { panic!("no text") };

@@ -6,12 +6,15 @@
 
 pub mod address;
 pub mod auth_results;
+mod charset;
 pub mod edit;
 pub mod encoded_word;
 pub mod fingerprint;
 pub mod header;
+mod html;
 pub mod mime;
 pub mod parse;
 pub mod result_headers;
 pub mod search;
+pub mod shown_text;
 pub mod transfer_encoding;

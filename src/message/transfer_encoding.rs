@@ -1,8 +1,8 @@
 //! Content-transfer-encodings (RFC 2045 section 6): base64 and quoted-printable, decoded as tolerantly as mail readers
-//! do. Invalid input is dropped and never an error. Time is linear, and the result is not longer than the text, apart
-//! from line ends.
+//! do. Invalid input is dropped and never an error. Time is linear, and the result is not longer than the text.
 
 use data_encoding::BASE64_MIME_PERMISSIVE;
+use memchr::memchr;
 
 /// Decodes base64. Every byte outside the alphabet is skipped. After padding, decoding begins anew, as where two
 /// encoded texts were joined.
@@ -24,11 +24,37 @@ pub fn base64(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Decodes quoted-printable. Soft line breaks are removed; lines end with CRLF; 8-bit bytes, which are invalid here,
-/// are dropped.
+/// Decodes quoted-printable. Soft line breaks and blanks before a line end are removed. What is invalid, 8-bit bytes
+/// among it, stays.
 #[must_use]
 pub fn quoted_printable(text: &[u8]) -> Vec<u8> {
-    quoted_printable::decode(text, quoted_printable::ParseMode::Robust).unwrap_or_default()
+    let digit = |byte: Option<&u8>| byte.and_then(|&b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+    let mut out = Vec::with_capacity(text.len());
+    for line in text.split_inclusive(|&b| b == b'\n') {
+        let content = line.trim_ascii_end();
+        let (mut rest, soft) = content.strip_suffix(b"=").map_or((content, false), |content| (content, true));
+        while let Some(at) = memchr(b'=', rest) {
+            let (before, from) = rest.split_at(at);
+            out.extend_from_slice(before);
+            let length = match (digit(from.get(1)), digit(from.get(2))) {
+                (Some(high), Some(low)) => {
+                    out.push(high << 4 | low);
+                    3
+                }
+                _ => {
+                    out.push(b'=');
+                    1
+                }
+            };
+            rest = from.get(length..).unwrap_or_default();
+        }
+        out.extend_from_slice(rest);
+        if !soft {
+            let end: &[u8] = if line.ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
+            out.extend_from_slice(if line.ends_with(b"\n") { end } else { b"" });
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -47,6 +73,7 @@ mod tests {
     #[test]
     fn quoted_printable_loses_its_soft_breaks() {
         assert_eq!(quoted_printable(b"v4=2Epub=\r\nlic \r\nb=\nc=zz"), b"v4.public\r\nbc=zz");
-        assert_eq!(quoted_printable(b"a\xffb="), b"ab");
+        assert_eq!(quoted_printable(b"a\xffb= \n=e4=E=4"), b"a\xffb\xe4=E=4");
+        assert_eq!(quoted_printable(b"a \t\nb=3D=\r\n=\n \nc"), b"a\nb=\nc");
     }
 }

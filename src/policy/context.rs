@@ -4,8 +4,8 @@ use super::regex::{Expression, ExpressionError, Match, StepBudget};
 use crate::message::address::{Address, addresses, entries};
 use crate::message::auth_results::{self, Outcome};
 use crate::message::header::Field;
-use crate::message::mime::{TextPart, first_text};
 use crate::message::parse::Message;
+use crate::message::shown_text::{ShownText, shown_text};
 use crate::verdict::facts::Envelope;
 use crate::verdict::finding::Verdict;
 use std::cell::OnceCell;
@@ -45,7 +45,7 @@ pub struct MessageContext<'a> {
     recipients: OnceCell<Vec<Address>>,
     list: OnceCell<Option<String>>,
     outcomes: OnceCell<Vec<Outcome>>,
-    text: OnceCell<TextPart<'a>>,
+    text: OnceCell<Option<ShownText>>,
 }
 
 impl<'a> MessageContext<'a> {
@@ -180,7 +180,7 @@ impl<'a> MessageContext<'a> {
             return Ok(Match::Unknown);
         }
         for field in self.message.fields().filter(|field| field.name_is(name)) {
-            let value = field.decoded();
+            let value = field.to_text().into_bytes();
             match expression.find(value.get(..VALUE).unwrap_or(&value), &self.budget)? {
                 Match::No => {}
                 other => return Ok(other),
@@ -189,16 +189,16 @@ impl<'a> MessageContext<'a> {
         Ok(Match::No)
     }
 
-    /// Searches the first text, decoded, for an expression: all of it up to 1 MiB, and the first and the last 64 KiB of
+    /// Searches the text that a reader is shown for an expression: all of it up to 1 MiB, and the first and the last 64 KiB of
     /// a longer one.
     ///
     /// # Errors
     /// The error of the expression.
     pub fn find_in_text(&self, expression: &Expression) -> Result<Match, ExpressionError> {
         expression.check()?;
-        let TextPart::Found(text) = self.text.get_or_init(|| first_text(self.message)) else { return Ok(Match::No) };
-        match (expression.find(&text.head, &self.budget)?, &text.tail) {
-            (Match::No, Some(tail)) => expression.find(tail, &self.budget),
+        let Some(text) = self.text.get_or_init(|| shown_text(self.message)) else { return Ok(Match::No) };
+        match (expression.find(text.head.as_bytes(), &self.budget)?, &text.tail) {
+            (Match::No, Some(tail)) => expression.find(tail.as_bytes(), &self.budget),
             (found, _) => Ok(found),
         }
     }
@@ -290,6 +290,7 @@ mod tests {
         let find = |raw: &str, name: &str, text: &str| {
             of(raw, |letter| letter.find_in_fields(name, &Expression::new(text, false)).unwrap())
         };
+        assert_eq!(find("Subject: =?iso-8859-1?q?M=FCller?=\n\n", "Subject", "M\u{fc}ller"), Match::Yes);
         let raw = "X-A: one\nx-a: =?utf-8?q?tw=6F?=\n and more\nB: three\n\nX-A: body";
         assert_eq!(find(raw, "X-A", "^one$"), Match::Yes);
         assert_eq!(find(raw, "X-A", "^two and more$"), Match::Yes);
@@ -304,7 +305,9 @@ mod tests {
             |raw: &str, text: &str| of(raw, |letter| letter.find_in_text(&Expression::new(text, false)).unwrap());
         let raw = "Content-Transfer-Encoding: base64\n\nY2hlYXAgcGlsbHM=\n";
         assert_eq!((find(raw, "cheap pills"), find(raw, "Y2h")), (Match::Yes, Match::No));
-        assert_eq!(find("Content-Type: text/html\n\ncheap pills", "pills"), Match::No);
+        assert_eq!(find("Content-Type: text/html\n\ncheap <b>pi</b>lls<br>now", "^cheap pills\nnow$"), Match::Yes);
+        assert_eq!(find("Content-Type: text/html\n\n<p title='pills'>cheap", "pills"), Match::No);
+        assert_eq!(find("A: b\r\n\r\nhello\r\nbye\r\n", "(?m)^bye$"), Match::Yes);
         let lines = "filler filler filler\n".repeat(60_000);
         let long = format!("\nfirst\n{lines}middle\n{lines}last\n");
         assert_eq!(
