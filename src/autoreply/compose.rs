@@ -2,7 +2,7 @@
 //! not quote the message. From its header it takes the Message-ID, the References and the subject, each only as far as
 //! it is harmless.
 
-use super::detect::OUR_FIELD;
+use super::detect::{OUR_FIELD, OUR_ID};
 use super::eligibility::PendingReply;
 use super::template::{Template, Values};
 use crate::message::address::Address;
@@ -55,7 +55,8 @@ pub fn compose(due: &PendingReply, message: &Message<'_>, with: ReplySettings<'_
     add("From", &from.to_string());
     add("To", &due.sender.address.to_string());
     add("Date", &with.now.to_rfc5322());
-    add("Message-ID", &format!("<{}.reply@{}>", HEXLOWER.encode(&with.nonce), from.domain()));
+    let end = String::from_utf8_lossy(OUR_ID);
+    add("Message-ID", &format!("<{}{end}{}>", HEXLOWER.encode(&with.nonce), from.domain()));
     // Section 3.1.6. Each stands on a line of its own, since a cut Message-ID is another one.
     if let Some(id) = message_id(message) {
         add("In-Reply-To", &id);
@@ -112,8 +113,8 @@ fn ids(field: &Field<'_>) -> Vec<String> {
 
 /// Returns the subject without the prefixes of answers, without stamps, and without invisible characters.
 fn subject(message: &Message<'_>) -> String {
-    let decoded = message.first("Subject").map(|field| field.decoded()).unwrap_or_default();
-    let text: String = String::from_utf8_lossy(&decoded)
+    let decoded = message.first("Subject").map(|field| field.to_text()).unwrap_or_default();
+    let text: String = decoded
         .chars()
         .take(16 * SUBJECT)
         .map(|c| if c.is_ascii_graphic() || !c.is_ascii() && c.is_alphanumeric() { c } else { ' ' })
@@ -181,7 +182,7 @@ mod tests {
 
     fn letter(header: &str, template: &str) -> String {
         let bob = Address::parse("prvs=12=Bob@y.example").unwrap();
-        let sender = Sender { counted: bob.clone(), address: bob };
+        let sender = Sender { counted: bob.clone(), address: bob, author: None };
         let due = PendingReply {
             kind: Kind::Challenge,
             sender,
@@ -267,7 +268,7 @@ mod tests {
             ("=?utf-8?q?a=0D=0ABcc:_eve=40z.example=0A=0Abody?=", "Auto: Re: a Bcc: eve@z.example body"),
             ("a\rBcc: eve@z.example", "Auto: Re: aBcc: eve@z.example"),
             ("=?utf-8?q?gr=C3=BC=C3=9Fe?=", "Auto: Re: gr\u{fc}\u{df}e"),
-            ("=?iso-8859-1?q?gr=FC?=", "Auto: Re: gr"),
+            ("=?iso-8859-1?q?gr=FC?=", "Auto: Re: gr\u{fc}"),
             ("=?utf-8?q?=E2=80=AEevil?= \u{1b}[31m", "Auto: Re: evil [31m"),
             ("v4.public.eyJh stamped", "Auto: Re: stamped"),
             ("=?utf-8?q?=3D=3Futf-8=3Fq=3Fa=3D0ab=3F=3D?=", "Auto: Re: =?utf-8?q?a=0ab?="),

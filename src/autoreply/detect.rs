@@ -4,9 +4,17 @@
 use super::suppression::SuppressReason;
 use crate::message::header::{Field, escape_untrusted};
 use crate::message::parse::Message;
+use memchr::memmem;
 
 /// The field that marks replies of mailstamp; its value is the kind of reply.
 pub const OUR_FIELD: &str = "Digital-Stamp-Reply";
+
+/// The end of the local part in the Message-IDs of our replies.
+pub(super) const OUR_ID: &[u8] = b".reply@";
+/// Hexadecimal digits before it.
+pub(super) const NONCE: usize = 32;
+/// Characters of a Subject that are looked at.
+const SUBJECT: usize = 1024;
 
 /// A message that passed more hosts than this is in a loop. Honest mail passes about ten; RFC 5321 section 6.3 lets a
 /// host stop at a hundred.
@@ -50,16 +58,69 @@ const BULK: [&str; 8] = [
     "X-SG-EID",
     "X-MC-User",
 ];
-/// Beginnings of the subjects of automatic answers (RFC 3834 section 3.1.5, and common programs).
-const SUBJECTS: [&str; 8] = [
-    "auto:",
+/// Beginnings of the names of fields that ticket systems and the like write. A person's mail that passed one comes from
+/// the system.
+const TICKETS: [&str; 24] = [
+    "RT-",
+    "X-RT-",
+    "X-OTRS-",
+    "X-Zammad-",
+    "X-Zendesk-",
+    "X-Freshdesk-",
+    "X-FD-",
+    "X-FreeScout-",
+    "X-HelpScout-",
+    "X-osTicket",
+    "X-ServiceNow-",
+    "X-SFDC-",
+    "X-Jira-",
+    "X-Redmine-",
+    "X-GitHub-",
+    "X-GitLab-",
+    "X-Gitea-",
+    "X-Trac-",
+    "X-Bugzilla-",
+    "X-Roundup-",
+    "X-Launchpad-",
+    "X-Debian-PR-",
+    "X-Phabricator-",
+    "X-Ticket",
+];
+/// Beginnings of the subjects of automatic answers (RFC 3834 section 3.1.5, and common programs), in lower case.
+const SUBJECTS: [&str; 4] = ["auto:", "undeliverable:", "[ticket#", "[request received]"];
+/// More of them, where signs and blanks do not count: `Auto-Reply`, `[Auto reply]`.
+const WORDS: [&str; 31] = [
     "autoreply",
-    "auto-reply",
+    "auto reply",
+    "autoresponse",
+    "auto response",
+    "autoresponder",
+    "autoanswer",
+    "auto answer",
     "automatic reply",
+    "automatic response",
+    "automatic answer",
     "automated reply",
+    "automated response",
     "out of office",
-    "[auto-reply]",
-    "undeliverable:",
+    "out of the office",
+    "vacation reply",
+    "undelivered mail",
+    "delivery status notification",
+    "mail delivery failed",
+    "returned mail",
+    "failure notice",
+    "ticket received",
+    "ticket created",
+    "automatische antwort",
+    "automatische r\u{fc}ckantwort",
+    "abwesenheitsnotiz",
+    "r\u{e9}ponse automatique",
+    "respuesta autom\u{e1}tica",
+    "resposta autom\u{e1}tica",
+    "risposta automatica",
+    "automatisch antwoord",
+    "autosvar",
 ];
 
 /// Returns the plainest sign in this header against a reply, or `None`.
@@ -109,17 +170,47 @@ fn of_field(field: &Field<'_>) -> Option<SuppressReason> {
         return reports.contains(&word(field).as_str()).then_some(SuppressReason::Automatic);
     }
     if field.name_is("Subject") {
-        let subject = String::from_utf8_lossy(&field.decoded()).trim_start().to_lowercase();
-        return SUBJECTS.iter().any(|beginning| subject.starts_with(beginning)).then_some(SuppressReason::Automatic);
+        return is_automatic_subject(&field.to_text()).then_some(SuppressReason::Automatic);
     }
-    if is_one_of(&AUTOMATIC) {
+    let begins = |beginning: &str| field.name().get(..beginning.len()).is_some_and(|name| is_same(name, beginning));
+    if is_one_of(&AUTOMATIC) || TICKETS.iter().any(|beginning| begins(beginning)) {
         return Some(SuppressReason::Automatic);
     }
     // RFC 2919, RFC 2369, RFC 8058: all of them, known or not.
-    if field.name().get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"List-")) || is_one_of(&LIST) {
+    if begins("List-") || is_one_of(&LIST) {
         return Some(SuppressReason::List);
     }
     is_one_of(&BULK).then_some(SuppressReason::Bulk)
+}
+
+fn is_same(name: &[u8], other: &str) -> bool {
+    name.eq_ignore_ascii_case(other.as_bytes())
+}
+
+/// Returns whether a program writes subjects that begin like this.
+fn is_automatic_subject(decoded: &str) -> bool {
+    let subject = decoded.trim_start().chars().take(SUBJECT).collect::<String>().to_lowercase();
+    let words: Vec<&str> = subject.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let words = words.join(" ") + " ";
+    SUBJECTS.iter().any(|beginning| subject.starts_with(beginning))
+        || WORDS.iter().any(|beginning| words.strip_prefix(beginning).is_some_and(|rest| rest.starts_with(' ')))
+}
+
+/// Returns whether In-Reply-To or References names a reply of mailstamp: `compose` makes Message-IDs of this form. Two
+/// programs that answer each other do so, each time from another address.
+#[must_use]
+pub fn answers_our_reply(message: &Message<'_>) -> bool {
+    let names = |field: &Field<'_>| ["In-Reply-To", "References"].iter().any(|name| field.name_is(name));
+    message.fields().filter(names).any(|field| {
+        let value = field.unfolded();
+        memmem::find_iter(&value, OUR_ID).any(|at| {
+            let nonce = at.checked_sub(NONCE).and_then(|start| value.get(start..at)).unwrap_or_default();
+            let before = at.checked_sub(NONCE + 1).and_then(|before| value.get(before));
+            nonce.len() == NONCE
+                && nonce.iter().all(u8::is_ascii_hexdigit)
+                && before.is_none_or(|b| !b.is_ascii_alphanumeric())
+        })
+    })
 }
 
 /// Returns the first word of a value in lower case, without comments, parameters and quotes around it.
@@ -195,6 +286,16 @@ mod tests {
             ("Content-Type: MULTIPART/Report", SuppressReason::Automatic),
             ("Subject: Auto: Re: hello", SuppressReason::Automatic),
             ("Subject: =?utf-8?q?Out_of_Office?=: gone", SuppressReason::Automatic),
+            ("Subject: Auto reply: hello", SuppressReason::Automatic),
+            ("Subject: [AUTO-REPLY] hello", SuppressReason::Automatic),
+            ("Subject:  Auto - Response", SuppressReason::Automatic),
+            ("Subject: =?utf-8?q?R=C3=A9ponse_automatique_:_bonjour?=", SuppressReason::Automatic),
+            ("Subject: [Ticket#2026112110000017] hello", SuppressReason::Automatic),
+            ("Subject: Ticket Received - 3 - Re: hello", SuppressReason::Automatic),
+            ("RT-Ticket: x.example #17", SuppressReason::Automatic),
+            ("x-otrs-loop: yes", SuppressReason::Automatic),
+            ("X-GitHub-Reason: mention", SuppressReason::Automatic),
+            ("X-JIRA-FingerPrint: 1", SuppressReason::Automatic),
             ("Digital-Stamp-Reply: challenge", SuppressReason::OurReply),
             ("List-Id: x\nDigital-Stamp-Reply: challenge\nAuto-Submitted: auto-replied", SuppressReason::OurReply),
             ("Precedence: bulk\nList-Id: x\nAuto-Submitted: auto-generated", SuppressReason::Automatic),
@@ -214,6 +315,9 @@ mod tests {
             "Content-Type: multipart/mixed; boundary=report",
             "X-Mailer: mutt",
             "Subject: listing",
+            "Subject: automatic replyer",
+            "Subject: Re: auto reply",
+            "X-RTL: yes",
         ] {
             assert_eq!(of(header), None, "{header}");
         }
@@ -223,5 +327,24 @@ mod tests {
     fn what_has_passed_too_many_hosts_goes_round() {
         assert_eq!(of(&"Received: from x\n".repeat(HOSTS)), None);
         assert_eq!(of(&"Received: from x\n".repeat(HOSTS + 1)), Some(SuppressReason::Loop));
+    }
+
+    #[test]
+    fn an_answer_to_a_reply_of_ours_is_known_by_its_id() {
+        let id = format!("<{}.reply@x.example>", "0f".repeat(16));
+        let is =
+            |header: &str| answers_our_reply(&Message::parse(format!("{header}\n\nIn-Reply-To: {id}\n").as_bytes()));
+        for header in [format!("In-Reply-To: {id}"), format!("references: <1@y.example>\n\t{id} <2@y.example>")] {
+            assert!(is(&header), "{header}");
+        }
+        for header in [
+            "In-Reply-To: <1@y.example>".to_owned(),
+            format!("Message-ID: {id}"),
+            format!("References: <0{}", &id[1..]),
+            id.replace("<0", "References: <"),
+            "References: .reply@".to_owned(),
+        ] {
+            assert!(!is(&header), "{header}");
+        }
     }
 }

@@ -120,6 +120,9 @@ pub fn check_eligibility(
     if let Some(why) = detect::auto_submitted_marker(message) {
         return Err(why);
     }
+    if detect::answers_our_reply(message) {
+        return Err(SuppressReason::AnswersReply);
+    }
     let (mine, price) = written_to(message, envelope, &own).ok_or(SuppressReason::NotToMe)?;
     if facts.policy.require_authentication && !(facts.genuine)(&sender.address) {
         return Err(SuppressReason::Unauthenticated);

@@ -2,15 +2,19 @@
 //! it, and the address under which its owner is counted.
 
 use super::suppression::SuppressReason;
-use crate::message::address::Address;
+use crate::message::address::{Address, addresses_up_to};
 use crate::message::parse::Message;
 use crate::verdict::facts::Mailbox;
 
 /// Longest address of a reply. RFC 5321 section 4.5.3.1.3 allows a path 256 octets, two of them brackets.
 const LONGEST: usize = 254;
 
+/// Fields that name an author, and addresses in each, that are looked at: RFC 5322 section 3.6 allows one of each.
+const FIELDS: usize = 6;
+const ADDRESSES: usize = 20;
+
 /// Local parts, in lower case, that no person reads (RFC 2142, RFC 3834 section 2, and common names of programs).
-const ROLES: [&str; 27] = [
+const ROLES: [&str; 29] = [
     "mailer-daemon",
     "postmaster",
     "hostmaster",
@@ -38,7 +42,14 @@ const ROLES: [&str; 27] = [
     "autoresponder",
     "bounce",
     "bounces",
+    "auto-confirm",
+    "notifications",
 ];
+/// Tags behind a plus sign under which list software (mlmmj, Sympa, ezmlm) has its programs, and beginnings of them.
+const TAGS: [&str; 9] =
+    ["owner", "help", "faq", "request", "subscribe", "unsubscribe", "confirm", "errors", "moderate"];
+const TAG_BEGINNINGS: [&str; 7] =
+    ["bounce", "conf", "subscribe-", "unsubscribe-", "subconf-", "unsubconf-", "moderate-"];
 /// Prefixes of the local parts of lists and programs.
 const BEGINNINGS: [&str; 5] = ["owner-", "bounce-", "bounces-", "bounce.", "bounces."];
 /// Suffixes of the same.
@@ -66,6 +77,8 @@ pub struct Sender {
     pub address: Address,
     /// The address under which replies are counted: without parts that change from message to message.
     pub counted: Address,
+    /// The author's address, in the same form, if it is another one: replies are counted under it too.
+    pub author: Option<Address>,
 }
 
 /// Returns the sender that the envelope names, or else the topmost Return-Path field. If both are there, they must
@@ -100,13 +113,23 @@ pub fn sender(message: &Message<'_>, envelope: Option<&str>, mailboxes: &[Mailbo
     if mailboxes.iter().any(|mailbox| mailbox.pattern.matches(&address) || mailbox.pattern.matches(&counted)) {
         return Err(SuppressReason::OwnAddress);
     }
-    if is_role(&lower) || is_role(&counted.local().to_ascii_lowercase()) {
+    if is_role(&lower) || is_role(&counted.local().to_ascii_lowercase()) || is_from_role(message) {
         return Err(SuppressReason::Role);
     }
     if names_me(&lower, mailboxes) {
         return Err(SuppressReason::Verp);
     }
-    Ok(Sender { address, counted })
+    // A program may have a return path for each message, and always the same From.
+    let author = message.authors().into_iter().next().map(|author| self::counted(&author).unwrap_or(author));
+    Ok(Sender { address, author: author.filter(|author| *author != counted), counted })
+}
+
+/// Returns whether its author names a role, or an address for answers that no person reads.
+fn is_from_role(message: &Message<'_>) -> bool {
+    let fields = message.fields().filter(|field| ["From", "Sender", "Reply-To"].iter().any(|name| field.name_is(name)));
+    fields.take(FIELDS).any(|field| {
+        addresses_up_to(&field.unfolded(), ADDRESSES).iter().any(|it| is_role(&it.local().to_ascii_lowercase()))
+    })
 }
 
 /// Returns the path without white space and the angle brackets around it (RFC 5321 section 4.1.2).
@@ -178,8 +201,12 @@ fn is_role(local: &str) -> bool {
         ROLES.contains(&name)
             || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
             || ENDS.iter().any(|end| name.ends_with(end))
+    }) || local.split_once('+').is_some_and(|(_, tag)| {
+        TAGS.contains(&tag) || TAG_BEGINNINGS.iter().any(|beginning| tag.starts_with(beginning))
     }) || ["noreply", "donotreply", "dontreply", "autoreply", "unattended"].iter().any(|word| bare.contains(word))
-        || ["-return-", "-bounces-", "-bounce-", "-bounces+"].iter().any(|part| local.contains(part))
+        || ["-return-", "-bounces-", "-bounce-", "-bounces+", "-bounce+", "-owner+"]
+            .iter()
+            .any(|part| local.contains(part))
 }
 
 /// Returns whether the local part encodes one of the user's addresses: `news-alice=x.example`.
@@ -314,12 +341,42 @@ mod tests {
             "postmaster+x",
             "msprvs1=17abc=bounces-1",
             "bounces",
+            "talk+bounces-help",
+            "talk+owner",
+            "talk+confsub-1234",
+            "talk+unsubscribe",
         ] {
             assert_eq!(only(&format!("{role}@y.example")), Err(SuppressReason::Role), "{role}");
         }
         for person in ["bob", "requester", "owner", "bouncer", "replyan", "norton", "rooter", "b-admin.x"] {
             assert!(only(&format!("{person}@y.example")).is_ok(), "{person}");
         }
+    }
+
+    #[test]
+    fn an_author_that_is_a_program_is_not_written_to_either() {
+        let with = |header: &str| of(Some("b-1234-abcd@out.y.example"), header).map(|it| it.1);
+        for role in
+            ["From: Shop <no-reply@y.example>", "Sender: talk+owner@y.example", "Reply-To: donotreply@y.example"]
+        {
+            assert_eq!(with(role), Err(SuppressReason::Role), "{role}");
+        }
+        for person in ["From: \"no-reply@y.example\" <joe@y.example>", "To: no-reply@y.example"] {
+            assert!(with(person).is_ok(), "{person}");
+        }
+    }
+
+    #[test]
+    fn an_author_is_counted_beside_the_return_path() {
+        let author = |envelope: &str, header: &str| {
+            let raw = format!("{header}\n\n");
+            let sender = sender(&Message::parse(raw.as_bytes()), Some(envelope), &mine()).unwrap();
+            sender.author.map(|author| author.to_string())
+        };
+        let shop = Some("support@y.example".to_owned());
+        assert_eq!(author("support-1@y.example", "From: Support <support+17@y.example>"), shop);
+        assert_eq!(author("support+17@y.example", "From: Support@y.example"), None);
+        assert_eq!(author("bob@y.example", "X: y"), None);
     }
 
     #[test]

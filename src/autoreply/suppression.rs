@@ -45,11 +45,13 @@ refusals! {
     /// Mailing software writes the recipient into the return path (VERP).
     Verp, "verp", "its return path carries your own address, as mailing software writes it";
     /// A mailbox that no person reads.
-    Role, "role", "its return path names a role, such as postmaster, not a person";
+    Role, "role", "it comes from a role, such as postmaster or no-reply, not from a person";
     /// The user's own address, forged or not.
     OwnAddress, "own-address", "it claims to come from yourself";
     /// A reply of this program.
     OurReply, "our-reply", "it is itself a reply of mailstamp";
+    /// In-Reply-To or References names a reply of this program.
+    AnswersReply, "answers-reply", "it answers a reply of mailstamp";
     /// RFC 3834 section 5, and the fields that were in use before.
     Automatic, "automatic", "a program wrote it";
     /// RFC 2919, RFC 2369, and the fields that were in use before.

@@ -167,6 +167,7 @@ impl Engine {
         ReplyRequest {
             kind: due.kind,
             sender: due.sender.counted.canonical(),
+            author: due.sender.author.as_ref().map(Address::canonical),
             now: self.context.now,
             per_sender: replies.per_sender,
             per_day: replies.per_day,

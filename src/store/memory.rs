@@ -102,7 +102,7 @@ impl Ledger {
 
     fn reply(&self, ask: &ReplyRequest) -> (Reservation, Option<reply_log::ReplyHistory>) {
         let hours = self.reply_hours.iter().map(|(hour, count)| (*hour, *count)).collect();
-        let at = self.replies.get(&reply_log::key(ask.kind, &ask.sender)).copied();
+        let at = reply_log::keys(ask).iter().filter_map(|key| self.replies.get(key).copied()).max();
         reply_log::decide(ask, &reply_log::ReplyHistory { at, hours })
     }
 }
@@ -219,7 +219,9 @@ impl ReplyLog for Memory {
         let mut ledger = self.ledger();
         let (answer, after) = ledger.reply(ask);
         if let Some(reply_log::ReplyHistory { at, hours }) = after {
-            at.map(|at| ledger.replies.insert(reply_log::key(ask.kind, &ask.sender), at));
+            ledger
+                .replies
+                .extend(at.into_iter().flat_map(|at| reply_log::keys(ask).into_iter().map(move |key| (key, at))));
             ledger.reply_hours = hours.into_iter().collect();
         }
         Ok(answer)

@@ -24,6 +24,8 @@ pub struct ReplyRequest {
     /// The sender, in the form in which it is looked up; [`correspondent_key`](super::correspondent_key) makes one.
     /// A form longer than 600 bytes is kept as a hash.
     pub sender: String,
+    /// The author, in the same form, if it is another address. A reply to either counts for both.
+    pub author: Option<String>,
     /// The current time.
     pub now: UnixTime,
     /// Least interval between two replies of one kind to one sender, in seconds.
@@ -100,7 +102,7 @@ const KEPT: usize = 50;
 /// What the rule reads, and what it leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ReplyHistory {
-    /// When the sender last got a reply of this kind.
+    /// When the sender, or the author, last got a reply of this kind.
     pub(super) at: Option<u32>,
     /// Hours, with the count of replies in each.
     pub(super) hours: Vec<(u32, u32)>,
@@ -169,6 +171,11 @@ pub(super) fn hour(time: UnixTime) -> u32 {
     u32::try_from(time.0.max(0) / HOUR).unwrap_or(u32::MAX)
 }
 
+/// Returns the keys under which a reply is counted.
+pub(super) fn keys(ask: &ReplyRequest) -> Vec<String> {
+    [Some(&ask.sender), ask.author.as_ref()].into_iter().flatten().map(|address| key(ask.kind, address)).collect()
+}
+
 /// Returns the key of a reply: its kind and its sender.
 pub(super) fn key(kind: ReplyKind, sender: &str) -> String {
     if sender.len() <= SENDER_MAX {
@@ -197,6 +204,7 @@ mod tests {
         ReplyRequest {
             kind: ReplyKind::Challenge,
             sender: "joe@x.example".into(),
+            author: None,
             now,
             per_sender: 7 * 86_400,
             per_day: 3,

@@ -18,6 +18,7 @@ pub fn reply(sender: u32, seconds: i64) -> ReplyRequest {
     ReplyRequest {
         kind: ReplyKind::Challenge,
         sender: format!("s{sender}@x.example"),
+        author: None,
         now: NOW.plus(seconds),
         per_sender: 7 * DAY,
         per_day: 3,
@@ -54,6 +55,21 @@ on_every_store! {
             sent(ReplyKind::Compromised, "s1@x.example", NOW),
         ]);
         assert_eq!(store.summary().unwrap().replies, 3);
+    }
+
+    fn a_reply_counts_for_sender_and_author(store, _other) {
+        let from = |sender: u32, author: u32| {
+            ReplyRequest { author: Some(format!("s{author}@x.example")), ..reply(sender, 0) }
+        };
+        assert_eq!(store.reserve_reply(&from(1, 9)).unwrap(), Reservation::Yes);
+        for again in [from(2, 9), from(1, 8), from(9, 7), reply(9, 0), reply(1, 0)] {
+            assert_eq!(store.peek_reply(&again).unwrap(), Reservation::Lately { at: NOW });
+            assert_eq!(store.reserve_reply(&again).unwrap(), Reservation::Lately { at: NOW });
+        }
+        assert_eq!(store.reserve_reply(&from(2, 8)).unwrap(), Reservation::Yes);
+        // The ceiling counts messages.
+        assert_eq!(store.reserve_reply(&from(3, 7)).unwrap(), Reservation::Yes);
+        assert_eq!(store.reserve_reply(&from(4, 6)).unwrap(), Reservation::Ceiling { sent: 3 });
     }
 
     fn the_ceiling_is_over_all_kinds_and_senders(store, _other) {

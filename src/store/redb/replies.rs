@@ -17,12 +17,14 @@ impl ReplyLog for Redb {
         let writes = reply_log::decide(ask, &ReplyHistory::default()).1.is_some();
         let absent = if writes { IfMissing::Create } else { IfMissing::Ignore };
         let answer = self.with_session(absent, |session| {
-            let key = reply_log::key(ask.kind, &ask.sender);
-            let (answer, after) = look(session, ask, &key)?;
+            let (answer, after) = look(session, ask)?;
             if let Some(ReplyHistory { at, hours }) = after {
                 session.write(|tx| {
                     if let Some(at) = at {
-                        tx.open_table(REPLIES)?.insert(key.as_str(), at)?;
+                        let mut table = tx.open_table(REPLIES)?;
+                        for key in reply_log::keys(ask) {
+                            table.insert(key.as_str(), at)?;
+                        }
                     }
                     let mut table = tx.open_table(REPLY_HOURS)?;
                     table.retain(|_, _| false)?;
@@ -38,8 +40,7 @@ impl ReplyLog for Redb {
     }
 
     fn peek_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
-        let key = reply_log::key(ask.kind, &ask.sender);
-        let answer = self.with_session(IfMissing::Ignore, |session| Ok(look(session, ask, &key)?.0))?;
+        let answer = self.with_session(IfMissing::Ignore, |session| Ok(look(session, ask)?.0))?;
         Ok(answer.unwrap_or_else(|| reply_log::decide(ask, &ReplyHistory::default()).0))
     }
 
@@ -87,12 +88,14 @@ impl ReplyLog for Redb {
     }
 }
 
-fn look(session: &Session, ask: &ReplyRequest, key: &str) -> Result<(Reservation, Option<ReplyHistory>), SessionError> {
+fn look(session: &Session, ask: &ReplyRequest) -> Result<(Reservation, Option<ReplyHistory>), SessionError> {
     let tx = session.read()?;
-    let at = match open_optional(tx.open_table(REPLIES))? {
-        Some(table) => table.get(key)?.map(|at| at.value()),
-        None => None,
-    };
+    let mut at = None;
+    if let Some(table) = open_optional(tx.open_table(REPLIES))? {
+        for key in reply_log::keys(ask) {
+            at = at.max(table.get(key.as_str())?.map(|at| at.value()));
+        }
+    }
     Ok(reply_log::decide(ask, &ReplyHistory { at, hours: all_hours(&tx)? }))
 }
 

@@ -57,7 +57,8 @@ impl Sender {
 
 /// Returns a message with its Return-Path.
 pub fn from(sender: &str, id: &str) -> Vec<u8> {
-    [format!("Return-Path: <{sender}>\n").as_bytes(), &letter(id)].concat()
+    let letter = String::from_utf8(letter(id)).unwrap().replace("bob@y.example>\nTo", &format!("{sender}>\nTo"));
+    format!("Return-Path: <{sender}>\n{letter}").into_bytes()
 }
 
 const BOB: &str = "bob@y.example";
@@ -236,7 +237,11 @@ fn deliver_holds_the_message_and_then_says_until_when() {
     assert_eq!((held(&alice), alice.sent().len()), (2, 1));
     command.env("SENDER", "carol@y.example");
     run(&mut command, &letter("4")).exits(0);
-    assert_eq!((held(&alice), alice.sent().len()), (3, 2));
+    // Its From is that of the first message.
+    assert_eq!((held(&alice), alice.sent().len()), (3, 1));
+    let carol = from("carol@y.example", "5");
+    run(&mut command, &carol[carol.iter().position(|&b| b == b'\n').unwrap() + 1..]).exits(0);
+    assert_eq!((held(&alice), alice.sent().len()), (4, 2));
     assert_eq!(maildir(&inbox).len(), 1);
 }
 
