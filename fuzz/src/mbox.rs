@@ -1,7 +1,7 @@
-//! The messages of an mbox file: together they are the file, none begins but after an empty line, and of none more is
+//! The messages of an mbox file: together they are the file, none has a dated line of its kind within, and of none more is
 //! kept than the limit; whatever the size of the reads.
 
-use mailstamp::mailbox::mbox::{Messages, Piece, unquoted};
+use mailstamp::mailbox::mbox::{Messages, Piece, is_certain, separator_time, unquoted};
 use std::io::BufReader;
 
 /// Checks one input.
@@ -9,11 +9,12 @@ pub fn run(file: &[u8]) {
     let pieces: Vec<Piece> = Messages::new(file, u64::MAX).map(|piece| piece.expect("bytes in memory")).collect();
     let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.bytes.clone()).collect();
     assert_eq!(all, file);
+    let _ = is_certain(file).expect("bytes in memory");
     for (at, piece) in pieces.iter().enumerate() {
         assert!(!piece.cut && piece.length == piece.bytes.len() as u64 && piece.length > 0);
         assert!(at == 0 || piece.bytes.starts_with(b"From "));
-        let inner = piece.bytes.get(1..).unwrap_or_default();
-        assert!(!contains(inner, b"\n\nFrom ") && !contains(inner, b"\n\r\nFrom "));
+        let inner = piece.bytes.split_inclusive(|&b| b == b'\n').skip(1);
+        assert!(inner.filter(|line| line.len() < 1_000).all(|line| separator_time(line).is_none()));
         if let Some(text) = unquoted(&piece.bytes) {
             assert!(text.len() < piece.bytes.len());
             assert_eq!(text.split(|&b| b == b'\n').count(), piece.bytes.split(|&b| b == b'\n').count());
@@ -32,8 +33,4 @@ pub fn run(file: &[u8]) {
         let first = whole.bytes.iter().position(|&b| b == b'\n').map_or(whole.bytes.len(), |at| at + 1);
         assert!(short.bytes.len() <= first.max(20));
     }
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
 }

@@ -10,6 +10,7 @@
 use super::Context;
 use super::error::Deferral;
 use crate::message::address::{Address, addresses_up_to};
+use crate::message::header::without_comments;
 use crate::message::parse::Message;
 use crate::store::Sent;
 use crate::time::UnixTime;
@@ -77,8 +78,10 @@ impl Context {
         recipients.retain(|address| !self.is_mine(address));
         let message_id =
             message.first("Message-ID").map(|field| String::from_utf8_lossy(&field.unfolded()).into_owned());
-        let time =
-            message.first("Date").and_then(|field| UnixTime::from_rfc5322(&field.unfolded())).unwrap_or(otherwise);
+        let time = message
+            .first("Date")
+            .and_then(|field| UnixTime::from_rfc5322(&without_comments(&field.unfolded())))
+            .unwrap_or(otherwise);
         Ok(Ok(Sent { recipients, message_id, time: time.min(self.now) }))
     }
 }

@@ -8,6 +8,7 @@ use super::marking::Mode;
 use crate::context::error::Deferral;
 use crate::mailbox::mbox;
 use crate::mailbox::walk::StoredMessage;
+use crate::message::header::without_comments;
 use crate::message::parse::Message;
 use crate::policy::context::Extent;
 use crate::policy::decision::Decision;
@@ -137,23 +138,15 @@ impl Scan {
 
 /// Returns the receiving time of a message.
 fn receiving_time(message: &Message<'_>, modified: i64) -> (UnixTime, ReceivedTime) {
-    let top = message.first("Received").map(|field| field.unfolded());
-    // The date comes after the last semicolon (RFC 5321 4.4), and some programs put a comment after it.
+    let top = message.first("Received").map(|field| without_comments(&field.unfolded()));
+    // The date comes after the last semicolon (RFC 5321 4.4). Comments around and in it may have more of them.
     if let Some(time) = top.and_then(|text| UnixTime::from_rfc5322(text.rsplit(|&b| b == b';').next()?)) {
         return (time, ReceivedTime::Received);
     }
-    match from_line(message.envelope_line()) {
+    match message.envelope_line().split(|&b| b == b'\n').next().and_then(mbox::separator_time) {
         Some(time) => (time, ReceivedTime::FromLine),
         None => (UnixTime(modified), ReceivedTime::File),
     }
-}
-
-/// Parses the time in `From sender Sat Nov 21 12:00:00 2026`, which is asctime(3) in UTC (RFC 4155, appendix A).
-fn from_line(line: &[u8]) -> Option<UnixTime> {
-    let line = std::str::from_utf8(line.split(|&b| b == b'\n').next()?).ok()?;
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let [.., month, day, time, year] = words.as_slice() else { return None };
-    UnixTime::from_rfc5322(format!("{day} {month} {year} {time} +0000").as_bytes())
 }
 
 #[cfg(test)]
@@ -178,6 +171,15 @@ mod tests {
         assert_eq!(received(b"From x@y Sat Nov 21 12:00:00 2026\r\nReceived: yesterday\n\n").0, 1_795_262_400);
         for raw in [b"Received: by a; soon\n\n".as_slice(), b"From x\n\n", b"From \xff Sat Nov 21 12:00 2026\n", b""] {
             assert_eq!(received(raw), (7, ReceivedTime::File), "{raw:?}");
+        }
+        for date in [
+            "by d; Sat, 21 Nov 2026 12:00:00 +0000 (UTC; (x) y\\) z)",
+            "by d (a;b); (Saturday; noon) Sat, 21 (the) Nov 2026\n 12:00:00 +0000",
+            "by d id \"(\"; Sat, 21 Nov 2026 12:00:00 +0000",
+            "by d; Sat, 21 Nov 2026 12:00:00 +0000 (UTC",
+        ] {
+            let raw = format!("Received: {date}\n\n");
+            assert_eq!(received(raw.as_bytes()), (1_795_262_400, ReceivedTime::Received), "{date}");
         }
         assert_eq!(received(b"Received: ; 1 Jan 1960 00:00:00 +0000\n\n"), (7, ReceivedTime::File));
     }

@@ -1,9 +1,16 @@
 //! Reads the messages of an mbox file (RFC 4155) one after the other. One message at a time is in memory, and no more
-//! of it than the limit. A message begins with `From ` at the beginning of the file or after an empty line, as
-//! delivering programs write it. The lengths that some of them add (`Content-Length`) are not trusted.
+//! of it than the limit. The lengths that some programs add (`Content-Length`) are not trusted.
+//!
+//! - A message begins with `From `, a sender and a date (RFC 4155 appendix A; Google Takeout puts a zone into it), after
+//!   an empty line or not. Without a date, it begins only if a header field follows (`From -` of Thunderbird).
+//! - Any other line that begins with `From ` is text. It shows that the program that wrote the file put no `>` before
+//!   such lines. Then a message in the file may be the text of another one: [`is_certain`].
 
+use crate::time::UnixTime;
 use std::io::{self, BufRead, Read};
 
+/// Longest line that can begin a message, in bytes.
+const SEPARATOR: usize = 998;
 /// Bytes of a line that are read at once. A longer line comes in pieces.
 const PIECE: u64 = 64 * 1024;
 
@@ -21,7 +28,7 @@ pub struct Piece {
 /// Iterator over the messages of an mbox file.
 #[derive(Debug)]
 pub struct Messages<R> {
-    from: R,
+    lines: Lines<R>,
     largest: u64,
     /// The `From ` line of the next message, already read.
     begun: Vec<u8>,
@@ -31,29 +38,22 @@ pub struct Messages<R> {
 impl<R: BufRead> Messages<R> {
     /// Returns the messages of `from`. No more than about `largest` bytes of each are kept.
     pub fn new(from: R, largest: u64) -> Self {
-        Self { from, largest, begun: Vec::new(), ended: false }
+        Self { lines: Lines { from, ahead: None }, largest, begun: Vec::new(), ended: false }
     }
 
     fn next_message(&mut self) -> io::Result<Option<Piece>> {
         let mut message = Piece { bytes: std::mem::take(&mut self.begun), cut: false, length: 0 };
         message.length = message.bytes.len() as u64;
-        let mut line = Vec::new();
-        // Text before the first message has no empty line after it, so only `From ` can begin the message.
-        let (mut begins_line, mut after_empty) = (message.bytes.ends_with(b"\n"), false);
-        if message.bytes.is_empty() {
-            (begins_line, after_empty) = (true, true);
-        }
+        let mut begins_line = message.bytes.is_empty() || message.bytes.ends_with(b"\n");
         loop {
-            line.clear();
-            if self.from.by_ref().take(PIECE).read_until(b'\n', &mut line)? == 0 {
+            let Some(line) = self.lines.take()? else {
                 self.ended = true;
                 return Ok((message.length > 0).then_some(message));
-            }
-            if begins_line && after_empty && line.starts_with(b"From ") && message.length > 0 {
-                std::mem::swap(&mut self.begun, &mut line);
+            };
+            if begins_line && message.length > 0 && line.starts_with(b"From ") && self.begins_message(&line)? {
+                self.begun = line;
                 return Ok(Some(message));
             }
-            after_empty = begins_line && matches!(line.as_slice(), b"\n" | b"\r\n");
             begins_line = line.ends_with(b"\n");
             message.length += line.len() as u64;
             if message.bytes.len() as u64 + line.len() as u64 > self.largest {
@@ -64,6 +64,114 @@ impl<R: BufRead> Messages<R> {
             }
         }
     }
+}
+
+impl<R: BufRead> Messages<R> {
+    fn begins_message(&mut self, line: &[u8]) -> io::Result<bool> {
+        Ok(separator_time(line).is_some() || is_undated(line) && self.lines.peek()?.is_some_and(is_field))
+    }
+}
+
+/// The lines of a file, a long one in pieces.
+#[derive(Debug)]
+struct Lines<R> {
+    from: R,
+    /// A line that was read before its time.
+    ahead: Option<Vec<u8>>,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn take(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if let Some(line) = self.ahead.take() {
+            return Ok(Some(line));
+        }
+        let mut line = Vec::new();
+        let read = self.from.by_ref().take(PIECE).read_until(b'\n', &mut line)?;
+        Ok((read > 0).then_some(line))
+    }
+
+    fn peek(&mut self) -> io::Result<Option<&[u8]>> {
+        if self.ahead.is_none() {
+            self.ahead = self.take()?;
+        }
+        Ok(self.ahead.as_deref())
+    }
+}
+
+/// Returns the time in a line that begins a message: `From sender Sat Nov 21 12:00:00 2026`, which is asctime(3) in UTC
+/// (RFC 4155 appendix A), or with a zone before or after the year. `None` for any other line.
+#[must_use]
+pub fn separator_time(line: &[u8]) -> Option<UnixTime> {
+    let line = std::str::from_utf8(line.get(..SEPARATOR).unwrap_or(line)).ok()?.strip_prefix("From ")?;
+    let words: Vec<&str> = line.split_whitespace().take(10).collect();
+    // Some programs leave the sender out.
+    (0..2).find_map(|sender| time_of(words.get(sender..)?))
+}
+
+fn time_of(words: &[&str]) -> Option<UnixTime> {
+    let [weekday, month, day, time, rest @ ..] = words else { return None };
+    let known = |names: &[&str], name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let is_time = time.split(':').count() == 3 && time.split(':').all(|part| part.len() <= 2 && is_number(part));
+    let is_date = known(&WEEKDAYS, weekday) && known(&MONTHS, month) && day.len() <= 2 && is_number(day) && is_time;
+    let is_zone =
+        |word: &str| word.strip_prefix(['+', '-']).is_some_and(|digits| digits.len() == 4 && is_number(digits));
+    let is_name = |word: &str| (1..=5).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_uppercase());
+    let (zone, year) = match rest {
+        [year] | [year, "remote", "from", ..] => (None, year),
+        [zone, year] | [year, zone] if is_zone(zone) || is_name(zone) => (Some(*zone), year),
+        // Of a zone with summer time: `MET DST`.
+        [zone, "DST", year] if is_name(zone) => (None, year),
+        _ => return None,
+    };
+    if !is_date || year.len() != 4 || !is_number(year) {
+        return None;
+    }
+    let at = |zone: &str| UnixTime::from_rfc5322(format!("{day} {month} {year} {time} {zone}").as_bytes());
+    zone.and_then(at).or_else(|| at("+0000"))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// Returns whether it is a whole line with a sender at most.
+fn is_undated(line: &[u8]) -> bool {
+    let Some(rest) = line.strip_prefix(b"From ") else { return false };
+    let words = rest.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    line.len() <= SEPARATOR && line.ends_with(b"\n") && words.count() <= 1
+}
+
+/// Returns whether a line begins a header field.
+fn is_field(line: &[u8]) -> bool {
+    let name = line.iter().take(SEPARATOR).position(|&b| b == b':').and_then(|colon| line.get(..colon));
+    name.is_some_and(|name| !name.is_empty() && name.iter().all(u8::is_ascii_graphic))
+}
+
+/// Returns whether a file with these bytes begins like an mbox file.
+#[must_use]
+pub fn begins(bytes: &[u8]) -> bool {
+    let line = bytes.split_inclusive(|&b| b == b'\n').next().unwrap_or_default();
+    let rest = bytes.get(line.len()..).unwrap_or_default();
+    separator_time(line).is_some() || is_undated(line) && (is_field(rest) || matches!(rest, [b'\n' | b'\r', ..] | []))
+}
+
+/// Returns whether no text in an mbox file can be taken for a message: each line that begins with `From ` has a date and
+/// is the first or follows an empty line. Any other such line shows that the program that wrote the file does not quote
+/// them all.
+pub fn is_certain(from: impl BufRead) -> io::Result<bool> {
+    let mut lines = Lines { from, ahead: None };
+    let (mut begins_line, mut after_empty) = (true, true);
+    while let Some(line) = lines.take()? {
+        if begins_line && line.starts_with(b"From ") && !(after_empty && separator_time(&line).is_some()) {
+            return Ok(false);
+        }
+        after_empty = begins_line && matches!(line.as_slice(), b"\n" | b"\r\n");
+        begins_line = line.ends_with(b"\n");
+    }
+    Ok(true)
 }
 
 impl<R: BufRead> Iterator for Messages<R> {
@@ -107,22 +215,75 @@ mod tests {
     }
 
     #[test]
-    fn a_message_begins_after_an_empty_line_only() {
-        let text = b"From a\nA: 1\n\nx\nFrom here on\n\nFrom b\r\nB: 2\r\n\r\ny\r\n\r\nFrom c\n";
-        let expected = ["From a\nA: 1\n\nx\nFrom here on\n\n", "From b\r\nB: 2\r\n\r\ny\r\n\r\n", "From c\n"];
+    fn a_message_begins_with_a_date_or_before_a_field() {
+        let text = b"From a\nA: 1\n\nx\nFrom here on\n\nFrom b\r\nB: 2\r\n\r\ny\r\n\r\nFrom c\nmore\n";
+        let expected = ["From a\nA: 1\n\nx\nFrom here on\n\n", "From b\r\nB: 2\r\n\r\ny\r\n\r\nFrom c\nmore\n"];
         assert_eq!(messages(text, 1000), expected.map(|it| (it.to_owned(), false)));
         assert_eq!(messages(b"", 1000), vec![]);
+        // Without an empty line before it, too.
+        let begins = |line: &str| messages(format!("From a\nA: 1\n\nx\n{line}").as_bytes(), 1000).len() == 2;
+        for line in [
+            "From - \nFrom: a@b\n",
+            "From b@y.example Sat Nov 21 12:00:00 2026\n\ntext\n",
+            "From b Sat Nov  1 12:00:00 2026\n",
+            "From 1234567890123456789@xxx Sat Nov 21 12:00:00 +0000 2026\r\nA: b\n",
+            "From b Sat Nov 21 12:00:00 CET 2026\n",
+            "From b Sat Nov 21 12:00:00 2026 +0100",
+            "From b Sat Nov 21 12:00:00 2026 remote from c\n",
+            "From Sat Nov 21 12:00:00 2026\n",
+        ] {
+            assert!(begins(line), "{line}");
+        }
+        for line in [
+            "From there to here\nA: b\n",
+            "From here on Sat Nov 21 12:00:00 2026\n",
+            "From b Sat Nov 21\nA: b\n",
+            "From b Sat Nov 21 12:00:00 2026 it rained\nA: b\n",
+            "From Sat to Sun at 12:00:00 2026\n",
+            "From b\nno field\n",
+            "From b\n",
+            ">From b Sat Nov 21 12:00:00 2026\n",
+        ] {
+            assert!(!begins(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_date_is_read_in_its_zone() {
+        let noon = UnixTime(1_795_262_400);
+        for (date, time) in [
+            ("Sat Nov 21 12:00:00 2026", noon),
+            ("Sat Nov 21 13:00:00 +0100 2026", noon),
+            ("Sat Nov 21 07:00:00 EST 2026", noon),
+            ("Sat Nov 21 12:00:00 XYZ 2026", noon),
+        ] {
+            assert_eq!(separator_time(format!("From a@b {date}\n").as_bytes()), Some(time), "{date}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_certain_if_each_such_line_begins_a_message() {
+        let one = "From - Sat Nov 28 10:00:00 2026\nA: b\n\ntext\n\n";
+        for (text, certain) in [
+            (one.repeat(2), true),
+            (format!("{one}>From here on\n"), true),
+            (format!("{one}From my side\n\n{one}"), false),
+            (format!("{one}text\n{one}"), false),
+            (format!("{one}From -\nA: b\n"), false),
+        ] {
+            assert_eq!(is_certain(text.as_bytes()).unwrap(), certain, "{text}");
+        }
     }
 
     #[test]
     fn what_is_beyond_the_limit_is_not_kept_and_hides_nothing_after_it() {
         let mut text = b"From a\n\n".to_vec();
         text.resize(text.len() + 200_000, b'x');
-        text.extend(b"\n\nFrom b\n\nshort\n");
+        text.extend(b"\n\nFrom b\nA: b\n\nshort\n");
         let all: Vec<Piece> = Messages::new(text.as_slice(), 1000).map(Result::unwrap).collect();
         assert_eq!(all.len(), 2);
         assert!(all[0].cut && all[0].bytes == b"From a\n\n" && all[0].length == 200_010);
-        assert_eq!((all[1].bytes.as_slice(), all[1].cut), (b"From b\n\nshort\n".as_slice(), false));
+        assert_eq!((all[1].bytes.as_slice(), all[1].cut), (b"From b\nA: b\n\nshort\n".as_slice(), false));
     }
 
     #[test]
@@ -133,7 +294,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_byte_is_in_one_message(text in "(From |\r?\n|>|x){0,60}", buffer in 1_usize..9) {
+        fn every_byte_is_in_one_message(text in "(From |Sat Nov 21 12:00:00 2026|\r?\n|>|x|:){0,60}", buffer in 1_usize..9) {
             let reader = io::BufReader::with_capacity(buffer, text.as_bytes());
             let all: Vec<Piece> = Messages::new(reader, 1 << 20).map(Result::unwrap).collect();
             let bytes: Vec<u8> = all.iter().flat_map(|it| it.bytes.clone()).collect();

@@ -2,15 +2,17 @@
 //! message by message.
 //!
 //! - Nested folders are entered, but links in them are not followed.
-//! - A file that is neither in a Maildir nor an mbox file (the index of a mail program, say) is skipped.
+//! - A file that is neither in a Maildir nor an mbox file (the index of a mail program, say) is skipped, and so is a
+//!   link, a socket, or a folder that is too deep. Each is reported.
 //! - Something unreadable is reported with its error, and the walk continues.
 //! - Nothing is written. Only one message is in memory, and of a Maildir the names of the files.
 
-use super::mbox::Messages;
+use super::mbox::{self, Messages};
 use crate::os::safe_open;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -30,6 +32,8 @@ pub struct StoredMessage<'a> {
     pub bytes: &'a [u8],
     /// Whether there are more than the limit.
     pub cut: bool,
+    /// Whether it cannot be the text of another message, if that was asked for.
+    pub certain: bool,
     /// How much of its file it takes.
     pub length: u64,
     /// The modification time of its file (seconds since 1970).
@@ -40,13 +44,50 @@ pub struct StoredMessage<'a> {
 #[derive(Debug)]
 pub enum Entry<'a> {
     Message(StoredMessage<'a>),
+    /// Something in a folder that is passed over.
+    Skipped(&'a Path, Skipped),
     /// Something that cannot be read.
     Unreadable(&'a Path, io::Error),
 }
 
+/// Reason why something is passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    NotMail,
+    /// A file of a mail server in a Maildir.
+    Index,
+    Compressed,
+    Link,
+    Special,
+    TooDeep,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotMail => "no mail in a form that is known",
+            Self::Index => "a file of the mail server",
+            Self::Compressed => "compressed with gzip",
+            Self::Link => "a link",
+            Self::Special => "not a regular file",
+            Self::TooDeep => "more than 32 folders deep",
+        })
+    }
+}
+
 /// Calls `to` with every message in `paths`, until it breaks. No more than about `largest` bytes of each are read.
 pub fn read<B>(paths: &[PathBuf], largest: u64, to: &mut dyn FnMut(Entry<'_>) -> ControlFlow<B>) -> ControlFlow<B> {
-    let mut walk = MailboxWalker { largest, to };
+    let mut walk = MailboxWalker { largest, check: false, to };
+    paths.iter().try_for_each(|path| walk.given(path))
+}
+
+/// As [`read`], and reads each mbox file twice to see whether its messages are [`certain`](StoredMessage::certain).
+pub fn read_certain<B>(
+    paths: &[PathBuf],
+    largest: u64,
+    to: &mut dyn FnMut(Entry<'_>) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    let mut walk = MailboxWalker { largest, check: true, to };
     paths.iter().try_for_each(|path| walk.given(path))
 }
 
@@ -72,6 +113,8 @@ pub fn size(paths: &[PathBuf]) -> u64 {
 
 struct MailboxWalker<'a, B> {
     largest: u64,
+    /// Whether mbox files are checked.
+    check: bool,
     to: &'a mut dyn FnMut(Entry<'_>) -> ControlFlow<B>,
 }
 
@@ -104,14 +147,21 @@ impl<B> MailboxWalker<'_, B> {
             if maildir && ["cur", "new", "tmp"].iter().any(|own| name == *own) {
                 continue;
             }
+            let index = maildir && is_index(&name);
             let path = path.join(name);
             match fs::symlink_metadata(&path) {
+                Ok(metadata) if metadata.is_file() && index => self.skipped(&path, Skipped::Index)?,
                 Ok(metadata) if metadata.is_dir() && depth < DEPTH => self.folder(&path, depth + 1)?,
+                Ok(metadata) if metadata.is_dir() => self.skipped(&path, Skipped::TooDeep)?,
+                Ok(metadata) if metadata.is_symlink() => self.skipped(&path, Skipped::Link)?,
                 Ok(metadata) if metadata.is_file() => match safe_open::regular_file(&path) {
                     Ok(file) => self.file(&path, file, false)?,
                     Err(error) => self.unreadable(&path, error)?,
                 },
-                _ => {}
+                Ok(_) => self.skipped(&path, Skipped::Special)?,
+                // It was removed after its name was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => self.unreadable(&path, error)?,
             }
         }
         ControlFlow::Continue(())
@@ -126,9 +176,13 @@ impl<B> MailboxWalker<'_, B> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return ControlFlow::Continue(()),
             Err(error) => return self.unreadable(&path, error),
         };
-        // A file whose name begins with a dot is no message.
-        for name in names.into_iter().filter(|name| !name.as_bytes().starts_with(b".")) {
+        for name in names {
             let file = path.join(&name);
+            // A file whose name begins with a dot is no message.
+            if name.as_bytes().starts_with(b".") {
+                self.skipped(&file, Skipped::NotMail)?;
+                continue;
+            }
             let opened = match safe_open::regular_file(&file) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => match moved(maildir, &name) {
                     Some(path) => safe_open::regular_file(&path),
@@ -147,7 +201,10 @@ impl<B> MailboxWalker<'_, B> {
 
     /// Reads an mbox file. If the user named this very file, it may also be a single message.
     fn file(&mut self, path: &Path, file: File, meant: bool) -> ControlFlow<B> {
-        let modified = file.metadata().map_or(0, |metadata| metadata.mtime());
+        let metadata = file.metadata().ok();
+        let modified = metadata.as_ref().map_or(0, MetadataExt::mtime);
+        // A pipe cannot be read twice.
+        let check = self.check && metadata.is_some_and(|metadata| metadata.is_file());
         let mut reader = BufReader::with_capacity(128 * 1024, file);
         let begins = match begins(&mut reader) {
             Ok(begins) => begins,
@@ -158,8 +215,17 @@ impl<B> MailboxWalker<'_, B> {
             Begins::Compressed if meant => return self.unreadable(path, compressed()),
             Begins::Mbox => {}
             Begins::Other if meant => return self.alone(path, reader, modified),
-            _ => return ControlFlow::Continue(()),
+            Begins::Compressed => return self.skipped(path, Skipped::Compressed),
+            Begins::Other => return self.skipped(path, Skipped::NotMail),
         }
+        let certain = match check.then(|| mbox::is_certain(&mut reader)) {
+            Some(Ok(certain)) => match reader.rewind() {
+                Ok(()) => certain,
+                Err(error) => return self.unreadable(path, error),
+            },
+            Some(Err(error)) => return self.unreadable(path, error),
+            None => false,
+        };
         for (number, message) in (1..).zip(Messages::new(reader, self.largest)) {
             match message {
                 Ok(it) => {
@@ -169,6 +235,7 @@ impl<B> MailboxWalker<'_, B> {
                         number,
                         bytes,
                         cut: it.cut,
+                        certain,
                         length: it.length,
                         modified,
                     }))?;
@@ -183,7 +250,15 @@ impl<B> MailboxWalker<'_, B> {
         match limited(reader, self.largest) {
             Ok((bytes, cut)) => {
                 let (bytes, length) = (bytes.as_slice(), bytes.len() as u64);
-                (self.to)(Entry::Message(StoredMessage { path, number: None, bytes, cut, length, modified }))
+                (self.to)(Entry::Message(StoredMessage {
+                    path,
+                    number: None,
+                    bytes,
+                    cut,
+                    certain: true,
+                    length,
+                    modified,
+                }))
             }
             Err(error) => self.unreadable(path, error),
         }
@@ -204,7 +279,11 @@ impl<B> MailboxWalker<'_, B> {
         metadata: &fs::Metadata,
     ) -> ControlFlow<B> {
         let (length, modified) = (metadata.len(), metadata.mtime());
-        (self.to)(Entry::Message(StoredMessage { path, number, bytes, cut, length, modified }))
+        (self.to)(Entry::Message(StoredMessage { path, number, bytes, cut, certain: true, length, modified }))
+    }
+
+    fn skipped(&mut self, path: &Path, why: Skipped) -> ControlFlow<B> {
+        (self.to)(Entry::Skipped(path, why))
     }
 
     fn unreadable(&mut self, path: &Path, error: io::Error) -> ControlFlow<B> {
@@ -217,6 +296,13 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 fn compressed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "compressed with gzip")
+}
+
+/// Returns whether Dovecot or Courier keeps a file of this name in a Maildir.
+fn is_index(name: &OsString) -> bool {
+    let name = name.as_bytes();
+    let known: [&[u8]; 4] = [b"maildirfolder", b"maildirsize", b"subscriptions", b"courierimapsubscribed"];
+    known.contains(&name) || name.starts_with(b"dovecot") || name.starts_with(b"courier")
 }
 
 /// Returns the names in a folder, sorted.
@@ -254,7 +340,7 @@ fn begins(reader: &mut impl BufRead) -> io::Result<Begins> {
     let bytes = reader.fill_buf()?;
     Ok(match bytes {
         [] => Begins::Empty,
-        bytes if bytes.starts_with(b"From ") => Begins::Mbox,
+        bytes if mbox::begins(bytes) => Begins::Mbox,
         bytes if bytes.starts_with(&GZIP) => Begins::Compressed,
         _ => Begins::Other,
     })
@@ -279,13 +365,13 @@ mod tests {
     #[test]
     fn the_reading_stops_when_told() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("mbox"), b"From a\n\n1\n\nFrom b\n\n2\n").unwrap();
+        fs::write(folder.path().join("mbox"), b"From a\n\n1\n\nFrom b\nC:\n\n2\n").unwrap();
         let mut seen = 0;
         let stopped = read(&[folder.path().to_owned()], 100, &mut |_| {
             seen += 1;
             ControlFlow::Break(seen)
         });
         assert_eq!((stopped, seen), (ControlFlow::Break(1), 1));
-        assert_eq!(size(&[folder.path().to_owned()]), 21);
+        assert_eq!(size(&[folder.path().to_owned()]), 24);
     }
 }

@@ -129,6 +129,33 @@ fn old_folders_are_learned_at_once() {
     assert!(gone.text().contains("could not be read: 1") && gone.stderr.contains("no-such-file"), "{}", gone.stderr);
 }
 
+/// A text that was not quoted can hold a whole message of another author.
+#[test]
+fn of_an_mbox_in_doubt_nothing_is_learned() {
+    let home = Home::new();
+    fs::create_dir(home.file("Mail")).unwrap();
+    let line = "From - Sat Nov 28 11:00:00 2026\n";
+    let [ann, kim, eve] =
+        ["ann", "kim", "eve"].map(|to| String::from_utf8(sent(&format!("{to}@y.example"), to, 20)).unwrap());
+    let learned = |mbox: String| {
+        fs::write(home.file("Mail/sent"), mbox).unwrap();
+        fs::write(home.file("Mail/sent.msf"), "index").unwrap();
+        let run = home.run(["learn-sent", "Mail"], b"").exits(0);
+        assert_eq!(run.stderr, "mailstamp: note: Mail/sent.msf: skipped: no mail in a form that is known\n");
+        assert!(run.text().contains("\nskipped, since they are no mail: 1\n"), "{}", run.text());
+        (run.text().lines().next().unwrap().to_owned(), known(&home))
+    };
+    for text in [
+        format!("{line}{kim}\nFrom my side\n\n{line}{eve}\n"),
+        format!("{line}{kim}\nFrom here on\n{eve}\n"),
+        format!("{line}{kim}\n--x--\n{line}{eve}\n"),
+        format!("From -\n{kim}\nFrom -\n{eve}\n"),
+    ] {
+        assert_eq!(learned(text).1, [""; 0]);
+    }
+    assert_eq!(learned(format!("{line}{ann}>From here on\n\n{line}{kim}\n")).1, ["ann@y.example", "kim@y.example"]);
+}
+
 #[test]
 fn ids_are_forgotten_in_time_and_people_are_not() {
     let home = Home::new();

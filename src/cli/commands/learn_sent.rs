@@ -95,19 +95,31 @@ struct Gathered {
     foreign: u64,
     automatic: u64,
     unreadable: u64,
+    skipped: u64,
+    doubtful: u64,
 }
 
 fn many(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     let mut progress = Progress::new(|| walk::size(&args.paths));
     let mut gathered = Gathered::default();
-    let stopped = walk::read(&args.paths, BEGINNING, &mut |found| {
+    let stopped = walk::read_certain(&args.paths, BEGINNING, &mut |found| {
         match found {
             walk::Entry::Message(kept) => {
                 progress.step(kept.length);
+                if !kept.certain {
+                    gathered.messages += 1;
+                    gathered.doubtful += 1;
+                    return ControlFlow::Continue(());
+                }
                 if let Err(error) = gathered.add(&context, &Message::parse(kept.bytes), UnixTime(kept.modified)) {
                     return ControlFlow::Break(error);
                 }
+            }
+            walk::Entry::Skipped(path, why) => {
+                gathered.skipped += 1;
+                progress.clear();
+                output::skipped(path, why);
             }
             walk::Entry::Unreadable(path, error) => {
                 gathered.unreadable += 1;
@@ -154,7 +166,9 @@ impl Gathered {
         for (count, what) in [
             (self.foreign, "left out, since From is none of your addresses"),
             (self.automatic, "left out, since a program or a mailing list sent them"),
+            (self.doubtful, "left out, since their mbox file does not quote every line that begins with \"From \""),
             (self.unreadable, "could not be read"),
+            (self.skipped, "skipped, since they are no mail"),
         ] {
             if count > 0 {
                 output::line(&format!("{what}: {}", grouped(count)))?;

@@ -8,7 +8,7 @@ use crate::config::paths::CliOverrides;
 use crate::context::error::Deferral;
 use crate::engine::judge::Engine;
 use crate::engine::rescan::{JudgedMessage, ReceivedTime, Scan};
-use crate::mailbox::walk::{self, Entry, StoredMessage};
+use crate::mailbox::walk::{self, Entry, Skipped, StoredMessage};
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::os::without_numbers;
@@ -52,6 +52,7 @@ enum Stop {
 struct Sums {
     tally: Tally,
     unreadable: u64,
+    skipped: u64,
     /// Messages that only the time of their file dates.
     dated_by_file: u64,
     /// First-class messages older than the log.
@@ -82,6 +83,12 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
                     }
                     Err(error) => return ControlFlow::Break(Stop::Undecided(error)),
                 }
+            }
+            Entry::Skipped(path, why) => {
+                sums.skipped += 1;
+                progress.clear();
+                output::skipped(path, why);
+                args.json.then(|| skipped(path, why))
             }
             Entry::Unreadable(path, error) => {
                 sums.unreadable += 1;
@@ -130,6 +137,7 @@ impl Sums {
         sums["schema"] = output::SCHEMA.into();
         sums["row"] = "sums".into();
         sums["unreadable"] = self.unreadable.into();
+        sums["skipped"] = self.skipped.into();
         sums["dated_by_file"] = self.dated_by_file.into();
         sums["reuse_not_checked"] = self.unchecked.into();
         sums
@@ -146,6 +154,9 @@ impl Sums {
         writeln!(out, "messages: {}", grouped(messages))?;
         if self.unreadable > 0 {
             writeln!(out, "could not be read: {}", grouped(self.unreadable))?;
+        }
+        if self.skipped > 0 {
+            writeln!(out, "skipped, since they are no mail: {}", grouped(self.skipped))?;
         }
         if self.dated_by_file > 0 {
             let (count, part) = (grouped(self.dated_by_file), share(self.dated_by_file, messages));
@@ -183,6 +194,15 @@ fn message(kept: &StoredMessage<'_>, judged: &JudgedMessage) -> Value {
         "serial": stamp.and_then(|stamp| stamp.serial.as_ref()).map(|serial| serial.as_str()),
         "value": stamp.and_then(|stamp| stamp.value),
         "reuse_checked": judged.reuse_checked,
+    })
+}
+
+fn skipped(path: &Path, why: Skipped) -> Value {
+    json!({
+        "schema": output::SCHEMA,
+        "row": "skipped",
+        "path": path.to_string_lossy(),
+        "why": why.to_string(),
     })
 }
 

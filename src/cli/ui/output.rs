@@ -2,6 +2,8 @@
 //! terminal.
 
 use super::exit_status::{Failure, IO};
+use crate::mailbox::walk::Skipped;
+use crate::message::header::escape_untrusted;
 use crate::os::standard_streams;
 use crate::policy::decision::Decision;
 #[cfg(feature = "sender")]
@@ -12,6 +14,8 @@ use crate::verdict::finding::Finding;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Version of every JSON object that a command prints. It grows when a member changes its meaning or is removed.
 pub const SCHEMA: u32 = 1;
@@ -126,4 +130,12 @@ pub fn style(class: Class) -> Style {
         Class::Invalid | Class::Used | Class::Revoked => AnsiColor::Red,
     };
     Style::new().fg_color(Some(colour.into()))
+}
+
+/// Reports a file that a walk over stored mail passed over; those of a mail server only count.
+pub fn skipped(path: &Path, why: Skipped) {
+    if why == Skipped::Index {
+        return;
+    }
+    note(&format!("{}: skipped: {why}", escape_untrusted(path.as_os_str().as_bytes(), 1000)));
 }

@@ -56,7 +56,8 @@ fn rows(text: &str) -> (Vec<Value>, Value) {
 #[track_caller]
 fn reasons(home: &Home, path: &Path) -> Vec<String> {
     let (rows, _) = rows(&home.run(["scan", "--json", path.to_str().unwrap()], b"").exits(0).text());
-    rows.iter().map(|row| row["reason"].as_str().unwrap().to_owned()).collect()
+    let messages = rows.iter().filter(|row| row["row"] == "message");
+    messages.map(|row| row["reason"].as_str().unwrap().to_owned()).collect()
 }
 
 /// A home that has accepted one message, and the messages of which scan tells the class: accepted then and long ended,
@@ -106,6 +107,7 @@ fn a_maildir_is_judged_as_it_would_have_been_and_left_as_it_was() {
     assert_eq!(sums["reasons"]["again"], 1);
     assert_eq!(sums["vendors"][0]["vendor"], "stamps.example");
     assert_eq!(sums["vendors"][0]["classes"]["used"], 2);
+    assert_eq!(sums["skipped"], 1, "the index");
     for member in ["unreadable", "dated_by_file", "reuse_not_checked"] {
         assert_eq!(sums[member], 0, "{member}");
     }
@@ -175,6 +177,10 @@ fn folders_are_searched_to_the_bottom_and_links_are_not_followed() {
     let (found, sums) = rows(&run.text());
     assert_eq!((sums["messages"].as_u64(), sums["unreadable"].as_u64()), (Some(3), Some(2)));
     assert_eq!(found.iter().filter(|row| row["row"] == "unreadable").count(), 2);
+    let skipped: Vec<_> = found.iter().filter(|row| row["row"] == "skipped").map(|row| row["path"].clone()).collect();
+    assert_eq!(skipped, ["Mail/notes.txt", "Mail/work/new/.hidden", "Mail/work/loop"]);
+    assert_eq!(sums["skipped"].as_u64(), Some(3));
+    assert!(run.stderr.contains("note: Mail/work/loop: skipped: a link"), "{}", run.stderr);
     assert!(run.stderr.contains("work/cur/fifo: not a regular file"), "{}", run.stderr);
 }
 
@@ -223,7 +229,7 @@ fn a_large_mbox_is_never_in_memory_whole() {
     home.configure(&format!("addresses = [\"{ALICE}\"]\nmax_message_size = 1048576"));
     let mut mbox = b"From a\nSubject: large\n\n".to_vec();
     mbox.resize(200 << 20, b'x');
-    mbox.extend(b"\n\nFrom b\n\nsmall\n");
+    mbox.extend(b"\n\nFrom b\nSubject: small\n\nsmall\n");
     fs::write(home.file("mbox"), mbox).unwrap();
     let mut command = std::process::Command::new("bash");
     command.args(["-c", &format!("ulimit -v 100000; exec {} scan --json mbox", crate::support::MAILSTAMP)]);
