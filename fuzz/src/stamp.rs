@@ -3,7 +3,7 @@
 
 use mailstamp::message::header::fold;
 use mailstamp::message::parse::Message;
-use mailstamp::stamp::armor::{self, Found};
+use mailstamp::stamp::armor::{self, Lines};
 use mailstamp::stamp::extract::{Place, STAMP_FIELD, STAMPS, locate, without_white_space};
 use mailstamp::stamp::token::TOKEN_MAX;
 
@@ -21,12 +21,13 @@ pub fn run(raw: &[u8]) {
         let field = fold(STAMP_FIELD, &found.token, newline);
         assert!(field.lines().all(|line| line.chars().count() <= 76));
         let block = armor::armour(&found.token, newline);
-        let Found::Block(again) = armor::first(block.as_bytes(), false) else {
+        let (blocks, _) = armor::all(block.as_bytes(), Lines::Own);
+        let [again] = blocks.as_slice() else {
             // A line of it begins like a quoted one.
-            assert!(found.token.contains('>') || found.token.contains(armor::END) || found.token.len() > 8000);
+            assert!(found.token.contains('>') || found.token.contains("-----") || found.token.len() > 8000);
             continue;
         };
-        assert_eq!(again.span, 0..block.len());
+        assert!(again.span == (0..block.len()) || found.token.contains("-----"));
         if !found.token.contains("=?") && !found.token.contains("-----") {
             assert_eq!(again.stamp, found.token);
             let carried = format!("{field}{newline}{block}");
@@ -35,10 +36,12 @@ pub fn run(raw: &[u8]) {
             assert_eq!(carried.stamps[0].token, found.token);
         }
     }
-    for found in [armor::first(raw, false), armor::last(raw, false), armor::first(raw, true), armor::last(raw, true)] {
-        if let Found::Block(block) = found {
-            assert!(block.span.start < block.span.end && block.span.end <= raw.len());
+    for lines in [Lines::Own, Lines::Any] {
+        let mut end = 0;
+        for block in armor::all(raw, lines).0 {
+            assert!(end <= block.span.start && block.span.start < block.span.end && block.span.end <= raw.len());
             assert_eq!(without_white_space(block.stamp.as_bytes()), block.stamp);
+            end = block.span.end;
         }
     }
 

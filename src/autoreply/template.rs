@@ -237,8 +237,8 @@ It costs you little, and shows that you are not writing to everyone.
 
 {vendors}
 
-2. Copy the stamp (it begins with \"v4.public.\") to the very end of
-   your message, between these two lines:
+2. Copy the stamp (it begins with \"v4.public.\") anywhere into the text
+   of your message, between these two lines:
 
 -----BEGIN DIGITAL STAMP-----
 -----END DIGITAL STAMP-----

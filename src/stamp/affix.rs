@@ -57,7 +57,11 @@ pub fn strip<'a>(message: &Message<'a>) -> Stripped<'a> {
     let mut edit = Edit::new(message);
     let mut left = Vec::new();
     message.fields().filter(|field| field.name_is(STAMP_FIELD)).for_each(|field| edit.remove(&field));
-    if let TextPart::Found(text) = mime::first_text(message) {
+    let text = mime::first_text(message);
+    if extract::shows_html(&text) && !extract::in_html(message).0.is_empty() {
+        left.push(Place::Body);
+    }
+    if let TextPart::Found(text) = text {
         let (blocks, _) = extract::blocks(&text);
         if text.plain && !text.signed {
             for block in blocks {

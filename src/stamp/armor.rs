@@ -16,6 +16,8 @@ pub const END: &str = "-----END DIGITAL STAMP-----";
 const COLUMNS: usize = 64;
 /// The byte order mark with which some programs begin a text in UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
+/// Bytes of a line that are looked at before a marker.
+const LINE: usize = 998;
 /// The most bytes between the two marker lines.
 const REACH: usize = 16 * 1024;
 
@@ -36,93 +38,70 @@ pub fn armour(stamp: &str, newline: &str) -> String {
 /// An armoured stamp in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// Its bytes, both marker lines with their line ends.
+    /// Its bytes: both marker lines, with the blanks before the first and the line end of the last.
     pub span: Range<usize>,
     /// The text between the marker lines, without white space.
     pub stamp: String,
 }
 
-/// The result of a search at one end of a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
-    Block(Block),
-    /// No block.
-    None,
-    /// A block begins, but its end is beyond the limit.
-    OverLimit,
+/// Where the marker lines of a block stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// On lines of their own, apart from blanks.
+    Own,
+    /// Anywhere outside quoted lines: the line breaks are those of a text that was made from HTML.
+    Any,
 }
 
-/// Finds the block at the beginning of `text`, after a byte order mark and empty lines.
-/// In a flowed text (RFC 3676 4.4) one blank before the marker is allowed.
+/// Finds the blocks of a text in their order, and returns whether one goes beyond the limit.
+///
+/// Quoted lines (`>`) hold no block. Line breaks between the markers do not matter: the lines may have been wrapped,
+/// indented, flowed or joined.
 #[must_use]
-pub fn first(text: &[u8], flowed: bool) -> Found {
-    let mut at = if text.starts_with(MARK) { MARK.len() } else { 0 };
-    loop {
-        let line = slice(text, at, at + line_length(slice(text, at, text.len())));
-        if line.is_empty() {
-            return Found::None;
+pub fn all(text: &[u8], lines: Lines) -> (Vec<Block>, bool) {
+    let mut begins = memmem::find_iter(text, BEGIN.as_bytes()).peekable();
+    let mut ends = memmem::find_iter(text, END.as_bytes()).peekable();
+    let (mut blocks, mut over_limit) = (Vec::new(), false);
+    while let Some(at) = begins.next() {
+        let Some(start) = start_of_block(text, at, lines) else { continue };
+        let inner = at + BEGIN.len();
+        while ends.next_if(|end| *end < inner).is_some() {}
+        // A marker before the end begins a block of its own.
+        let Some(&end) = ends.peek().filter(|end| begins.peek().is_none_or(|next| next > *end)) else { continue };
+        if end - inner > REACH {
+            over_limit = true;
+            continue;
         }
-        if !is_blank(line) {
-            return block(text, at, flowed);
+        let after = end + END.len();
+        let Some(after) = end_of_line(text, after).or((lines == Lines::Any).then_some(after)) else { continue };
+        let inner = slice(text, inner, end);
+        if inner.split(|&b| b == b'\n').any(|line| line.trim_ascii_start().starts_with(b">")) {
+            continue;
         }
-        at += line.len();
+        let stamp = String::from_utf8_lossy(inner).split_whitespace().collect();
+        blocks.push(Block { span: start..after, stamp });
+    }
+    (blocks, over_limit)
+}
+
+/// Returns where the block whose marker is at `at` begins: with the blanks before it, but after a byte order mark.
+/// `None` where the marker does not count.
+fn start_of_block(text: &[u8], at: usize, lines: Lines) -> Option<usize> {
+    let line = start_of_line(text, at);
+    let line = if line == 0 && text.starts_with(MARK) { MARK.len() } else { line };
+    let before = slice(text, line, at);
+    match lines {
+        _ if is_blank(before) => Some(line),
+        Lines::Any if !before.trim_ascii_start().starts_with(b">") => Some(at),
+        _ => None,
     }
 }
 
-/// Finds the block at the end of `text`.
-/// Empty lines may follow, and a signature or a footer such as lists append it. That begins with a line `-- ` or a line
-/// of ten or more underscores.
-#[must_use]
-pub fn last(text: &[u8], flowed: bool) -> Found {
-    let Some((inner, end)) = last_end(text) else { return Found::None };
-    if !only_a_footer(slice(text, end, text.len())) {
-        return Found::None;
-    }
-    let from = inner.saturating_sub(REACH);
-    let Some(begin) = memmem::rfind(slice(text, from, inner), BEGIN.as_bytes()) else { return Found::None };
-    let begin = from + begin;
-    let stuffed = flowed && begin > 0 && text.get(begin - 1) == Some(&b' ');
-    match block(text, begin - usize::from(stuffed), flowed) {
-        Found::Block(block) if block.span.end == end => Found::Block(block),
-        _ => Found::None,
-    }
-}
-
-/// Finds the last end marker that ends its line, and where that line ends.
-/// Only the last marker of a line can end it, so each line is searched once.
-fn last_end(text: &[u8]) -> Option<(usize, usize)> {
-    let marker = memmem::FinderRev::new(END);
-    let mut before = text.len();
-    loop {
-        let at = marker.rfind(slice(text, 0, before))?;
-        if let Some(end) = end_of_line(text, at + END.len()) {
-            return Some((at, end));
-        }
-        before = search::last_byte(b'\n', slice(text, 0, at))?;
-    }
-}
-
-/// Parses the block whose begin marker is at `at`.
-/// Line breaks between the markers do not matter: the lines may have been wrapped, flowed or joined. A quoted line
-/// makes the block invalid.
-fn block(text: &[u8], at: usize, flowed: bool) -> Found {
-    let before = slice(text, 0, at);
-    if !(before.is_empty() || before.ends_with(b"\n") || before == MARK) {
-        return Found::None;
-    }
-    let line = slice(text, at, text.len());
-    let unstuffed = if flowed { line.strip_prefix(b" ").unwrap_or(line) } else { line };
-    let Some(rest) = unstuffed.strip_prefix(BEGIN.as_bytes()) else { return Found::None };
-    let Some(length) = memmem::find(slice(rest, 0, REACH), END.as_bytes()) else {
-        return if rest.len() > REACH { Found::OverLimit } else { Found::None };
-    };
-    let inner = slice(rest, 0, length);
-    let Some(end) = end_of_line(text, text.len() - rest.len() + length + END.len()) else { return Found::None };
-    if inner.split(|&b| b == b'\n').any(|line| line.trim_ascii_start().starts_with(b">")) {
-        return Found::None;
-    }
-    let stamp = String::from_utf8_lossy(inner).split_whitespace().collect();
-    Found::Block(Block { span: at..end, stamp })
+/// Returns where the line of the byte at `at` begins. Of a long line only the last part is searched, or a text of one line
+/// would be searched again for each marker in it.
+pub(super) fn start_of_line(text: &[u8], at: usize) -> usize {
+    let from = at.saturating_sub(LINE);
+    search::last_byte(b'\n', slice(text, from, at)).map_or(from, |end| from + end + 1)
 }
 
 /// Returns the end of the line, if only blanks are left of it at `at`.
@@ -138,25 +117,13 @@ fn is_blank(line: &[u8]) -> bool {
     line.iter().all(|b| b.is_ascii_whitespace() || matches!(b, 0xc2 | 0xa0))
 }
 
-fn only_a_footer(text: &[u8]) -> bool {
-    let mut lines = text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii_end).filter(|line| !is_blank(line));
-    lines.next().is_none_or(|line| line == b"--" || line.len() >= 10 && line.iter().all(|&b| b == b'_'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn stamp_of(found: Found) -> Option<String> {
-        match found {
-            Found::Block(block) => Some(block.stamp),
-            Found::None | Found::OverLimit => None,
-        }
-    }
-
-    fn both(text: &str) -> (Option<String>, Option<String>) {
-        (stamp_of(first(text.as_bytes(), false)), stamp_of(last(text.as_bytes(), false)))
+    fn stamps(text: &str) -> Vec<String> {
+        all(text.as_bytes(), Lines::Own).0.into_iter().map(|block| block.stamp).collect()
     }
 
     #[test]
@@ -167,31 +134,38 @@ mod tests {
     }
 
     #[test]
-    fn first_or_last_but_not_between() {
+    fn anywhere_in_the_text() {
         let block = armour("v4.x", "\n");
-        let stamp = || Some("v4.x".to_owned());
-        assert_eq!(both(&block), (stamp(), stamp()));
-        assert_eq!(both(&format!("\n \r\n{block}\ntext\n")), (stamp(), None));
-        assert_eq!(both(&format!("text\n\n{block}\n \n")), (None, stamp()));
-        assert_eq!(both(&format!("text\n{block}text\n")), (None, None));
-        assert_eq!(both(&format!("text\n{block}-- \nme\n")), (None, stamp()));
-        assert_eq!(both(&format!("text\n{block}\n__________\nlist\n{BEGIN}\n")), (None, stamp()));
-        assert_eq!(both(&format!("text\n{block}_________\nlist\n")), (None, None));
-        assert_eq!(both(block.trim_end()), (stamp(), stamp()));
-        assert_eq!(both(&format!("\u{feff}\n{block}text\n")), (stamp(), None));
-        assert_eq!(both(&format!("\u{feff}{block}")), (stamp(), stamp()));
-        assert_eq!(both(&format!("\u{a0}\n{block}\u{a0}\r\n\u{a0} \n")), (stamp(), stamp()));
-        assert_eq!(both(&format!("text\n{block}text {END}\n{END} text\n-- \n")), (None, None));
-        assert_eq!(both(""), (None, None));
+        for text in [
+            block.clone(),
+            format!("\n \r\n{block}\ntext\n"),
+            format!("text\n\n{block}\n \n"),
+            format!("Hello!\n{block}text\n"),
+            format!("hi\n{block}\nSent from my phone\n"),
+            format!("hi\n{block}On Saturday you wrote:\n> {}", block.replace('\n', "\n> ")),
+            format!("text\n{block}-- \nme\n"),
+            format!("text\n{block}\n__________\nlist\n{BEGIN}\n"),
+            format!("{BEGIN}\n{block}"),
+            block.trim_end().to_owned(),
+            block.lines().map(|line| format!("  \t{line}\n")).collect(),
+            format!("\u{feff}\n{block}text\n"),
+            format!("\u{feff}{block}"),
+            format!("\u{a0}\n{block}\u{a0}\r\n\u{a0} \n"),
+        ] {
+            assert_eq!(stamps(&text), ["v4.x"], "{text}");
+        }
+        assert_eq!(stamps(&format!("a\n{block}b\n{}", armour("v4.y", "\r\n"))), ["v4.x", "v4.y"]);
+        assert_eq!(stamps(""), [""; 0]);
     }
 
     #[test]
     fn whatever_breaks_the_lines_is_undone() {
-        assert_eq!(both(&format!("{BEGIN} \t\r\n v4. \r\nx\t\r\n\r\n{END} \r\n")).0.as_deref(), Some("v4.x"));
-        assert_eq!(both(&format!("{BEGIN} v4.x {END}")).1.as_deref(), Some("v4.x"));
-        let flowed = format!("text\n {BEGIN} \n v4. \n x\n {END}\n");
-        assert_eq!(stamp_of(last(flowed.as_bytes(), true)).as_deref(), Some("v4.x"));
-        assert_eq!(stamp_of(last(flowed.as_bytes(), false)), None);
+        assert_eq!(stamps(&format!("{BEGIN} \t\r\n v4. \r\nx\t\r\n\r\n{END} \r\n")), ["v4.x"]);
+        assert_eq!(stamps(&format!("{BEGIN} v4.x {END}")), ["v4.x"]);
+        assert_eq!(stamps(&format!("text\n {BEGIN} \n v4. \n x\n {END}\n")), ["v4.x"]);
+        let joined = format!("hi {BEGIN} v4.x {END} bye\n> {BEGIN} v4.y {END}");
+        let any: Vec<_> = all(joined.as_bytes(), Lines::Any).0.into_iter().map(|block| block.stamp).collect();
+        assert_eq!((any, stamps(&joined)), (vec!["v4.x".to_owned()], vec![]));
     }
 
     #[test]
@@ -208,11 +182,13 @@ mod tests {
             block.replace(END, &format!("{END} x")),
             block.replace("-----BEGIN", "x -----BEGIN"),
         ] {
-            assert_eq!(both(&text), (None, None), "{text}");
+            assert_eq!(stamps(&text), [""; 0], "{text}");
         }
         let long = armour(&"x".repeat(REACH), "\n");
-        assert_eq!(first(long.as_bytes(), false), Found::OverLimit);
-        assert_eq!(last(format!("{END}\n").repeat(100_000).as_bytes(), false), Found::None);
+        assert_eq!(all(long.as_bytes(), Lines::Own), (vec![], true));
+        for markers in [format!("{END}\n"), format!("{BEGIN}\n"), format!("{BEGIN}\n{END} x\n"), format!("x{BEGIN}")] {
+            assert_eq!(all(markers.repeat(100_000).as_bytes(), Lines::Own), (vec![], false));
+        }
     }
 
     proptest! {
@@ -222,11 +198,12 @@ mod tests {
             let block = armour(&stamp, newline);
             prop_assert!(block.lines().all(|line| line.len() <= 64));
             let text = format!("{block}{newline}{body}x{newline}{block}");
-            let Found::Block(top) = first(text.as_bytes(), crlf) else { panic!("none on top") };
-            let Found::Block(end) = last(text.as_bytes(), crlf) else { panic!("none at the end") };
-            prop_assert_eq!(&text[top.span], &block);
-            prop_assert_eq!(&text[end.span], &block);
-            prop_assert_eq!((top.stamp, end.stamp), (stamp.clone(), stamp));
+            let (blocks, over_limit) = all(text.as_bytes(), Lines::Own);
+            prop_assert!(!over_limit && blocks.len() == 2);
+            for found in blocks {
+                prop_assert_eq!(&text[found.span], &block);
+                prop_assert_eq!(&found.stamp, &stamp);
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Extraction of the stamps that a message carries: in header fields, armoured in its first text, in its Subject. They
+//! Extraction of the stamps that a message carries: in header fields, armoured in its text, in its Subject. They
 //! are found after decoding, despite folding, encoding or list software. The verdict decides whether they are valid: in
 //! the parts made for stamps, any text counts.
 
-use super::armor::{self, Found as Armoured};
+use super::armor::{self, Lines};
 use super::token::TOKEN_MAX;
 use crate::message::encoded_word;
 use crate::message::header::Field;
@@ -10,6 +10,7 @@ use crate::message::header::slice;
 use crate::message::mime::{self, Text, TextPart};
 use crate::message::parse::Message;
 use crate::message::search;
+use crate::message::shown_text;
 use data_encoding::BASE64URL_NOPAD;
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,8 @@ const SUBJECT: usize = 64 * 1024;
 /// The shortest payload of a stamp, in characters: a signature alone, 64 bytes. A shorter one in a Subject is plain
 /// text.
 const PAYLOAD: usize = 86;
+/// Bare stamps in a text that are looked at.
+const BARE: usize = 4;
 /// Blanks over which a stamp in a Subject is joined, before the rest of the line is taken as its part.
 const WORDS: usize = 64;
 
@@ -37,7 +40,7 @@ const WORDS: usize = 64;
 pub enum Place {
     /// In a `Digital-Stamp` field.
     Header,
-    /// Between marker lines, at the beginning or the end of the first text.
+    /// In the text, between marker lines or bare.
     Body,
     Subject,
 }
@@ -77,14 +80,20 @@ pub fn locate(message: &Message) -> Located {
             located.add(Place::Header, &without_white_space(&field.decoded()));
         }
     }
-    match mime::first_text(message) {
+    let text = mime::first_text(message);
+    match &text {
         TextPart::Found(text) => {
-            let (blocks, over_limit) = blocks(&text);
+            let (blocks, over_limit) = blocks(text);
             located.over_limit |= over_limit;
             blocks.iter().for_each(|block| located.add(Place::Body, &block.stamp));
         }
         TextPart::None => {}
         TextPart::OverLimit => located.over_limit = true,
+    }
+    if shows_html(&text) {
+        let (stamps, over_limit) = in_html(message);
+        located.over_limit |= over_limit;
+        stamps.iter().for_each(|stamp| located.add(Place::Body, stamp));
     }
     if let Some(token) = message.first("Subject").and_then(|subject| in_subject(&subject)) {
         located.add(Place::Subject, &token);
@@ -116,27 +125,79 @@ impl Located {
     }
 }
 
-/// Returns the armoured blocks of a text, and whether one goes beyond the limits.
+/// Returns the stamps in a text, and whether one goes beyond the limits: armoured blocks or, without any, a bare stamp.
 /// Their spans are in the message, if the text is not encoded.
 pub(super) fn blocks(text: &Text) -> (Vec<armor::Block>, bool) {
-    let mut blocks: Vec<armor::Block> = Vec::new();
-    let mut over_limit = false;
     let end_start = text.span.end.saturating_sub(text.end().len());
-    let ends =
-        [(armor::first(&text.head, text.flowed), text.span.start), (armor::last(text.end(), text.flowed), end_start)];
-    for (found, start) in ends {
-        match found {
-            Armoured::Block(block) => {
-                let span = start + block.span.start..start + block.span.end;
-                if !blocks.iter().any(|other| other.stamp == block.stamp && (other.span == span || !text.plain)) {
-                    blocks.push(armor::Block { span, stamp: block.stamp });
-                }
-            }
-            Armoured::None => {}
-            Armoured::OverLimit => over_limit = true,
-        }
+    let pieces = [(Some(&text.head), text.span.start), (text.tail.as_ref(), end_start)];
+    let (mut all, mut over_limit) = (Vec::new(), false);
+    for (piece, start) in pieces.into_iter().filter_map(|(piece, start)| Some((piece?, start))) {
+        let (blocks, over) = in_piece(piece, Lines::Own);
+        over_limit |= over;
+        all.extend(
+            blocks.into_iter().map(|block| armor::Block {
+                span: start + block.span.start..start + block.span.end,
+                stamp: block.stamp,
+            }),
+        );
     }
-    (blocks, over_limit)
+    (all, over_limit)
+}
+
+/// Returns the stamps in the HTML of a message that shows no other text, and whether one goes beyond the limits. They
+/// are found as a reader shows them: the tags removed, quoted text marked.
+pub(super) fn in_html(message: &Message) -> (Vec<String>, bool) {
+    let TextPart::Found(text) = mime::first_html(message) else { return (Vec::new(), false) };
+    // Most HTML has none, and need not be read.
+    let pieces = || [Some(&text.head), text.tail.as_ref()].into_iter().flatten();
+    let may_have = |piece: &[u8]| memmem::find(piece, b"DIGITAL").or_else(|| memmem::find(piece, b"v4")).is_some();
+    if !pieces().any(|piece| may_have(piece)) {
+        return (Vec::new(), false);
+    }
+    let shown = shown_text::of_html(&text);
+    let (mut stamps, mut over_limit) = (Vec::new(), false);
+    for piece in [Some(&shown.head), shown.tail.as_ref()].into_iter().flatten() {
+        let (blocks, over) = in_piece(piece.as_bytes(), Lines::Any);
+        over_limit |= over;
+        stamps.extend(blocks.into_iter().map(|block| block.stamp));
+    }
+    (stamps, over_limit)
+}
+
+/// Returns whether a reader shows the HTML of a message for want of another text.
+pub(super) fn shows_html(text: &TextPart) -> bool {
+    match text {
+        TextPart::None => true,
+        TextPart::Found(text) => text.tail.is_none() && text.head.iter().all(u8::is_ascii_whitespace),
+        TextPart::OverLimit => false,
+    }
+}
+
+fn in_piece(text: &[u8], lines: Lines) -> (Vec<armor::Block>, bool) {
+    let (blocks, over_limit) = armor::all(text, lines);
+    if blocks.is_empty() && !over_limit { (bare(text).into_iter().collect(), false) } else { (blocks, over_limit) }
+}
+
+/// Finds a whole stamp that begins a line, and may go on over the next ones: pasted without the marker lines.
+fn bare(text: &[u8]) -> Option<armor::Block> {
+    let begins_line =
+        |at: &usize| slice(text, armor::start_of_line(text, *at), *at).iter().all(u8::is_ascii_whitespace);
+    let candidates = memmem::find_iter(text, b"v4.public.").filter(|at| has_payload(slice(text, at + 10, text.len())));
+    candidates.filter(begins_line).take(BARE).find_map(|at| {
+        let rest = slice(text, at, text.len());
+        let stamp = put_together(rest);
+        if !looks_whole(&stamp) {
+            return None;
+        }
+        // The same characters, with the white space among them.
+        let mut left = stamp.len();
+        let last = rest.iter().position(|b| {
+            left -= usize::from(!b.is_ascii_whitespace());
+            left == 0
+        });
+        let length = last.map_or(rest.len(), |at| at + 1);
+        Some(armor::Block { span: at..at + length, stamp })
+    })
 }
 
 /// Returns the stamp in a Subject, up to where it is complete.
@@ -302,9 +363,40 @@ mod tests {
             []
         );
         assert_eq!(tokens(&format!("A: b\n\n> {}", block.replace('\n', "\n> "))), []);
+        assert_eq!(tokens(&format!("A: b\n\nhello\n{block}\nSent from my phone\n")), here);
+        // Without the marker lines, too.
+        let (front, back) = stamp.split_at(60);
+        assert_eq!(tokens(&format!("A: b\n\nhi\n\n{stamp}\n\nbye\n")), here);
+        assert_eq!(tokens(&format!("A: b\n\nhi\n  {front}\n  {back}\nbye\n")), here);
+        for none in [format!("> {stamp}"), format!("it is {stamp}"), "v4.public.x".repeat(100), front.to_owned()] {
+            assert_eq!(tokens(&format!("A: b\n\nhi\n{none}\n")), []);
+        }
         let other = token("b");
         let long = format!("{block}{}{}", "line\n".repeat(300_000), armor::armour(&other, "\n"));
         assert_eq!(tokens(&format!("A: b\n\n{long}")), [(Place::Body, stamp), (Place::Body, other)]);
+    }
+
+    #[test]
+    fn a_text_in_html_alone() {
+        let stamp = token("a");
+        let here = [(Place::Body, stamp.clone())];
+        let block = armor::armour(&stamp, "\n");
+        let html = |body: &str| format!("Content-Type: text/html; charset=utf-8\n\n<html><body>{body}</body></html>\n");
+        for body in [
+            format!("<p>hi</p><p>{block}</p>"),
+            format!("<p>hi {block} bye</p>"),
+            format!("<div>{}</div>", block.trim_end().replace('\n', "</div><div>")),
+            format!("hi<br>{}sent by a phone", block.replace('\n', "<br>\n").replace("v4", "<span>v</span>4")),
+            format!("<p>{stamp}</p>"),
+        ] {
+            assert_eq!(tokens(&html(&body)), here, "{body}");
+            let empty = format!("--b\n\n \n--b\n{}--b--\n", html(&body));
+            assert_eq!(tokens(&format!("Content-Type: multipart/alternative; boundary=b\n\n{empty}")), here);
+            let other = empty.replace("\n\n \n", "\n\nhello\n");
+            assert_eq!(tokens(&format!("Content-Type: multipart/alternative; boundary=b\n\n{other}")), []);
+        }
+        assert_eq!(tokens(&html(&format!("<blockquote>{block}</blockquote>"))), []);
+        assert_eq!(tokens(&html(&format!("<!-- {block} -->"))), []);
     }
 
     #[test]

@@ -131,7 +131,9 @@ fn hostile_messages_are_judged_right_and_in_bounds() {
         ("marks in stamps", marks("Digital-Stamp").into_bytes(), over),
         ("a line of 1 MB", fill("", "a", ""), unstamped),
         ("stamps without end", fill("", "Digital-Stamp: v4.public.AAAA\n", "\n"), "invalid malformed"),
-        ("armour without end", fill("\n", begin, ""), over),
+        ("armour without end", fill("\n", begin, ""), unstamped),
+        ("armour without end on one line", fill("\nx", begin.trim_end(), ""), unstamped),
+        ("bare stamps on one line", fill("\nx", &format!(" v4.public.{}", "A".repeat(100)), ""), unstamped),
         ("a Subject full of stamps", fill("Subject: ", "v4.public.AAAAAAAAAAAAAAAA ", "\n\n"), unstamped),
         ("a From full of brackets", fill("From: ", "(", "\n\n"), unstamped),
         (

@@ -84,6 +84,11 @@ fn other_places() -> Vec<Case> {
         paid("body-last", "Last in the text, with a list's footer behind it.", {
             format!("{plain}\n{block}\n\n_______________________\nthe list of friends\n")
         }),
+        paid("body-in-the-middle", "Pasted between a greeting and what a phone writes below.", {
+            let mut lines = plain.splitn(2, "\n\n");
+            let (header, text) = (lines.next().unwrap(), lines.next().unwrap());
+            format!("{header}\n\nHello!\n\n{block}\n\n{text}\nSent from my phone\n")
+        }),
         paid("body-above-signature", "Last in the text, above the sender's signature.", {
             format!("{plain}\n{block}\n-- \nBob\n")
         }),

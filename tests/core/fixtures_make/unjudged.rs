@@ -22,9 +22,6 @@ fn unstamped() -> Vec<Case> {
         none("quoted", "A reply quotes the stamp of the message that it answers.", {
             format!("{}\n{quoted}> Dear Bob,\n\nyes.\n", header("1", ""))
         }),
-        none("in-the-middle", "A block in the middle of the text is part of the text.", {
-            format!("{}\nDear Alice,\n\n{block}\nthis is what a stamp looks like.\n", header("1", ""))
-        }),
         none("attached", "A stamped message is attached: the stamp is not on this one.", {
             let kind = "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n";
             format!(
