@@ -426,6 +426,32 @@ fn a_folder_put_in_the_place_of_another_is_found_by_the_next_full_look() {
 }
 
 #[test]
+fn a_renamed_junk_unrevokes_nothing() {
+    let mailbox = Mailbox::new();
+    let [old, new] = ["old", "new"].map(|serial| mailbox.receive(serial));
+    mailbox.once();
+    mailbox.shift(&old, ".Junk");
+    assert!(mailbox.once().contains("stamps.example/old: revoked"));
+    // Its flags change, so that the file is newer than the revocation.
+    let cur = mailbox.path(".Junk/cur");
+    fs::rename(cur.join("old.host:2,S"), cur.join("old.host:2,RS")).unwrap();
+    fs::rename(mailbox.path(".Junk"), mailbox.path(".Junkold")).unwrap();
+    for part in ["cur", "new", "tmp"] {
+        fs::create_dir_all(mailbox.path(".Junk").join(part)).unwrap();
+    }
+    for _ in 0..2 {
+        assert!(!mailbox.once().contains("unrevoked"));
+        assert_eq!(mailbox.state("old"), "revoked");
+    }
+    // The new one is as good as the old one.
+    let moved = mailbox.shift(&new, ".Junk");
+    mailbox.once();
+    assert_eq!(mailbox.state("new"), "revoked");
+    mailbox.shift(&moved, ".Junkold");
+    assert!(mailbox.once().contains("stamps.example/new: unrevoked"));
+}
+
+#[test]
 fn when_the_system_lost_count_of_changes_nothing_is_lost() {
     // Only an administrator can have made this queue longer than a test should fill.
     let queue = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();

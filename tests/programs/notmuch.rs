@@ -30,6 +30,11 @@ fn a_message_tagged_as_spam_has_its_stamp_revoked_until_the_tag_is_gone() {
         command.args(args).env_clear().env("HOME", home.path()).env("NOTMUCH_CONFIG", home.file("notmuch-config"));
         run(command.env("PATH", format!("{}:/usr/bin:/bin", bin.display())), b"").exits(0)
     };
+    // A list's copy of the same message, which notmuch finds first.
+    let [header, text] = ["From: Bob", "the list\n"];
+    let copy =
+        String::from_utf8(letter("one")).unwrap().replace(header, &format!("List-Id: <l.example>\n{header}")) + text;
+    fs::write(home.file("Mail/cur/a-copy:2,"), copy).unwrap();
     for serial in ["one", "two"] {
         let message = home.affix(&home.issue(ALICE, ["--serial", serial]), &letter(serial));
         home.classify(&message).exits(0);

@@ -7,7 +7,7 @@
 
 use super::Engines;
 use super::folders::{self, Folder, Role};
-use super::state::{Event, Name};
+use super::state::{Event, Name, RevokedBy};
 use super::state_file::StateFile;
 use super::{Report, WatchError};
 use crate::config::watch::Watch;
@@ -124,6 +124,9 @@ impl<'a> Scanner<'a> {
                     continue;
                 }
             };
+            if names.is_some() && folder.role == Role::Away {
+                self.see_place(folder)?;
+            }
             complete &= self.see_to(folder, came, report)?;
             here.extend(names.map(|names| (folder, names)));
         }
@@ -135,6 +138,17 @@ impl<'a> Scanner<'a> {
         self.write(late)?;
         complete &= self.look_for_what_left(&folders, scope, report)?;
         Ok(complete)
+    }
+
+    /// Records which folder on the disk is under this path, before it counts that messages are gone from it.
+    fn see_place(&mut self, folder: &Folder) -> Result<(), WatchError> {
+        match place(&folder.path) {
+            Some(now) if self.state_file.memory.placed(&folder.key) != Some(now) => {
+                let (device, inode) = now;
+                self.write(vec![Event::Placed { folder: folder.key.clone(), device, inode }])
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns the messages in the folder, and those of them that are not known.
@@ -338,9 +352,11 @@ impl<'a> Scanner<'a> {
                 continue;
             }
             let known = self.others.get(&folder.path).filter(|_| !search).unwrap_or(&nothing);
-            let names = folders::list(&folder.path, known, &mut |_, path| {
+            // Junk under another name. Its messages were not moved back.
+            let renamed = place(&folder.path).and_then(|place| self.state_file.memory.former(place));
+            let names = folders::list(&folder.path, known, &mut |name, path| {
                 if earliest.is_some_and(|earliest| changed_since(&path, earliest)) {
-                    candidates.push(path);
+                    candidates.push((path, renamed.is_some_and(|names| names.contains(&name))));
                 }
             });
             match names {
@@ -354,8 +370,9 @@ impl<'a> Scanner<'a> {
         for batch in candidates.chunks(BATCH) {
             let engine = (self.engines)()?;
             let log = engine.used_log()?;
-            for path in batch {
+            for (path, renamed) in batch {
                 match folders::read(path, engine.context.config.largest) {
+                    Ok(Some(bytes)) if *renamed => self.stays_away(&Message::parse(&bytes))?,
                     Ok(Some(bytes)) => {
                         let message = Message::parse(&bytes);
                         self.turned_up(&message, engine.context.now, log.as_ref(), report)?;
@@ -391,9 +408,21 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// Handles a message in Junk that was renamed: its stamps stay revoked.
+    fn stays_away(&mut self, message: &Message<'_>) -> Result<(), WatchError> {
+        let known = KnownMessage::of(message);
+        let held = self.state_file.memory.left().filter(|held| held.message == known).map(RevokedBy::free).collect();
+        self.write(held)
+    }
+
     fn write(&mut self, notes: Vec<Event>) -> Result<(), WatchError> {
         self.state_file.write(notes).map_err(WatchError::StateFile)
     }
+}
+
+/// Returns device and inode of the folder with the messages, which a rename does not change.
+fn place(folder: &std::path::Path) -> Option<(u64, u64)> {
+    std::fs::metadata(folder.join("cur")).ok().map(|it| (it.dev(), it.ino()))
 }
 
 /// Returns whether the file changed at this time (seconds since 1970) or later.

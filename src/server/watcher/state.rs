@@ -25,6 +25,8 @@ pub enum Event {
         /// Key of the folder.
         folder: String,
     },
+    /// The folder is this one on the disk. Another one under the same path was renamed or removed.
+    Placed { folder: String, device: u64, inode: u64 },
     /// Messages in the folder were handled.
     Added {
         folder: String,
@@ -88,6 +90,10 @@ impl RevokedBy {
 pub struct WatcherState {
     folders: HashMap<String, HashSet<Name>>,
     held: Vec<RevokedBy>,
+    /// Which folder on the disk (device and inode) is under each key.
+    placed: HashMap<String, (u64, u64)>,
+    /// The messages of folders that are no longer under their key. Not stored: it matters only for the next scan.
+    former: HashMap<(u64, u64), HashSet<Name>>,
 }
 
 impl WatcherState {
@@ -96,6 +102,14 @@ impl WatcherState {
         match note {
             Event::Indexed { folder } => {
                 self.folders.entry(folder).or_default();
+            }
+            Event::Placed { folder, device, inode } => {
+                let now = (device, inode);
+                let names = self.folders.get(&folder).cloned().unwrap_or_default();
+                if let Some(before) = self.placed.insert(folder, now).filter(|before| *before != now) {
+                    self.former.insert(before, names);
+                }
+                self.former.remove(&now);
             }
             Event::Added { folder, names } => self.folders.entry(folder).or_default().extend(names),
             Event::Removed { folder, names, at } => {
@@ -138,6 +152,8 @@ impl WatcherState {
                 notes.push(Event::Added { folder: folder.clone(), names: names.to_vec() });
             }
         }
+        let placed = self.placed.iter();
+        notes.extend(placed.map(|(folder, &(device, inode))| Event::Placed { folder: folder.clone(), device, inode }));
         for held in &self.held {
             let note = |folder: &str, name| Event::RevokedBy {
                 vendor: held.vendor.clone(),
@@ -161,6 +177,18 @@ impl WatcherState {
     #[must_use]
     pub fn known(&self, folder: &str) -> Option<&HashSet<Name>> {
         self.folders.get(folder)
+    }
+
+    /// Returns which folder on the disk is known under this key.
+    #[must_use]
+    pub fn placed(&self, folder: &str) -> Option<(u64, u64)> {
+        self.placed.get(folder).copied()
+    }
+
+    /// Returns the messages that this folder on the disk had as Junk or Trash, before it was renamed.
+    #[must_use]
+    pub fn former(&self, place: (u64, u64)) -> Option<&HashSet<Name>> {
+        self.former.get(&place)
     }
 
     /// Returns whether this message already revokes this stamp.
@@ -268,6 +296,17 @@ mod tests {
         let free = known.too_late(UnixTime(131), 100);
         free.into_iter().for_each(|note| known.apply(note));
         assert_eq!(known, memory([went("Junk", &[], 0), went("Trash", &[], 0)]));
+    }
+
+    #[test]
+    fn a_renamed_folder_is_known_with_its_messages() {
+        let placed = |inode| Event::Placed { folder: "Junk".into(), device: 1, inode };
+        let came = Event::Added { folder: "Junk".into(), names: vec![5] };
+        let state = memory([placed(7), came.clone(), placed(7), placed(8), went("Junk", &[5], 20)]);
+        assert_eq!(state.former((1, 7)), Some(&HashSet::from([5])));
+        assert_eq!((state.former((1, 8)), state.placed("Junk")), (None, Some((1, 8))));
+        assert_eq!(memory(state.notes()).placed("Junk"), Some((1, 8)));
+        assert_eq!(memory([placed(7), came, placed(8), placed(7)]).former((1, 7)), None, "renamed back");
     }
 
     #[test]
