@@ -275,7 +275,7 @@ impl Cli {
             Command::Stats(args) => commands::stats::run(&args, &of(args.user.clone())),
             Command::Purge(args) => commands::purge::run(&args, &of(args.user.clone())),
             Command::Export(args) => commands::export_import::export(&of(args.user)),
-            Command::Import(args) => commands::export_import::import(&of(args.user)),
+            Command::Import(args) => commands::export_import::import(&args, &of(args.user.clone())),
             Command::Doctor(args) => commands::doctor::run(&args, &of(args.user.clone())),
             Command::Config(command) => commands::config::run(&command, &of(command.user())),
             Command::Completions(args) => commands::completions::run(&args),

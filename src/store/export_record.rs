@@ -2,11 +2,12 @@
 //! command reads and writes the files.
 
 use super::contacts::Contact;
-use super::decide::{Entry, StampId};
+use super::decide::{self, Entry, StampId};
 use super::reply_log::{self, Reply, ReplyKind};
 use crate::grant::{StampStatus, serde_hex};
 use crate::message::fingerprint::KnownMessage;
 use crate::stamp::serial::Serial;
+use crate::time::UnixTime;
 use crate::verdict::owner::Owner;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +87,25 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl ExportRecord {
+    /// Returns the latest time in the row at which something had happened.
+    /// The ends of stamps and grants are no such times. Of a purge mark it is the end of its hour.
+    #[must_use]
+    pub fn written_at(&self) -> Option<UnixTime> {
+        let seconds = |at: &u32| UnixTime(i64::from(*at));
+        match self {
+            Self::PurgedThrough { hour } | Self::Replies { hour, .. } => Some(decide::bucket_end(*hour)),
+            Self::Used { first_seen: at, .. } | Self::Sent { at, .. } | Self::Reply { at, .. } => Some(seconds(at)),
+            Self::Correspondent { first, last, forgotten, .. } => {
+                [first, last, forgotten].into_iter().max().map(seconds)
+            }
+            Self::Standing { standing, .. } => {
+                let granted = standing.grant.as_ref().map(|grant| grant.since);
+                let refused = standing.refused.as_ref().map(|refused| refused.last);
+                [standing.revoked, granted, refused].into_iter().flatten().max().map(UnixTime)
+            }
+        }
+    }
+
     pub(super) fn used(hour: u32, stamp: StampId, entry: Entry) -> Self {
         let Entry { message: fingerprint, owner, first_seen, times } = entry;
         Self::Used { hour, stamp, fingerprint, owner, first_seen, times }

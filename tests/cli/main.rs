@@ -1,6 +1,7 @@
 //! The commands, as users and mail systems run them: the filter's mail path, delivery, rules, replies, key directories,
 //! and the sender's side.
 
+mod clock;
 mod deliver;
 mod directory;
 mod grants;

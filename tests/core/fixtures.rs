@@ -88,7 +88,7 @@ impl Fixture {
             fs::write(folder.join(file), record).unwrap();
         }
         if !self.state.is_empty() {
-            home.run(["import"], self.state.as_bytes()).exits(0);
+            home.run(["import", "--now", &self.now], self.state.as_bytes()).exits(0);
         }
         for before in &self.history {
             let message = fs::read(folder().join(&before.message)).unwrap();

@@ -6,6 +6,7 @@ use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::store::{ExportRecord, Imported};
+use crate::time::UnixTime;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufWriter, Seek, Write};
 use std::ops::ControlFlow;
@@ -30,10 +31,16 @@ pub struct ExportArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp import < backup.jsonl")]
 pub struct ImportArgs {
+    /// Import as if it were this time; rows of more than a day later are refused (RFC 3339, or seconds since 1970)
+    #[arg(long, value_name = "TIME")]
+    pub now: Option<UnixTime>,
     /// The user whose state is meant, where the configuration has %u, %n or %d
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
 }
+
+/// How far a time in an imported row may lie after now, in seconds. The other machine's clock may be ahead.
+const CLOCK_TOLERANCE: i64 = 86_400;
 
 /// Rows imported in one transaction. Between two of them the log is unlocked, so that a waiting delivery can proceed.
 const LOT: usize = 10_000;
@@ -78,14 +85,15 @@ fn unnamed_file(folder: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// A failure with the number of the first invalid line; the lines before it were imported.
-pub fn import(given: &CliOverrides) -> Result<u8, Failure> {
-    let context = Context::load(given, None)?;
+pub fn import(args: &ImportArgs, given: &CliOverrides) -> Result<u8, Failure> {
+    let context = Context::load(given, args.now)?;
+    let latest = context.now.plus(CLOCK_TOLERANCE);
     let mut total = Imported::default();
     let mut wrong = None;
     let mut lines = input::stdin().map_err(|error| Failure::input(IO, &error))?.lock().split(b'\n').enumerate();
     loop {
         let parse = |(index, line): (usize, io::Result<Vec<u8>>)| {
-            let row = line.and_then(|line| serde_json::from_slice::<ExportRecord>(&line).map_err(io::Error::from));
+            let row = line.and_then(|line| parse_row(&line, latest));
             row.map_err(|error| wrong = Some((index + 1, error))).ok()
         };
         let rows: Vec<ExportRecord> = lines.by_ref().take(LOT).map_while(parse).collect();
@@ -98,9 +106,20 @@ pub fn import(given: &CliOverrides) -> Result<u8, Failure> {
         }
     }
     if let Some((line, error)) = wrong {
-        return Err(Failure::new(DATA, format!("line {line}: not a line that export wrote: {error}"))
+        return Err(Failure::new(DATA, format!("line {line}: {error}"))
             .hint(format!("{} rows before it were taken in; importing them again does no harm", total.taken)));
     }
     output::line(&format!("{} rows taken in, {} were known", total.taken, total.known))?;
     Ok(0)
+}
+
+/// Parses a line, and refuses one that a clock ahead of `latest` wrote.
+/// Such a purge mark would defer every stamp until then.
+fn parse_row(line: &[u8], latest: UnixTime) -> io::Result<ExportRecord> {
+    let row: ExportRecord = serde_json::from_slice(line)
+        .map_err(|error| io::Error::other(format!("not a line that export wrote: {error}")))?;
+    match row.written_at().filter(|time| *time > latest) {
+        Some(time) => Err(io::Error::other(format!("time after now: {time} is more than a day ahead of the clock"))),
+        None => Ok(row),
+    }
 }

@@ -69,7 +69,7 @@ impl Fixture {
             fs::write(vendors.join("stamps.example.json"), read("stamps.example.json")).unwrap();
         }
         if !self.state.is_empty() {
-            home.run(["import"], self.state.as_bytes()).exits(0);
+            home.run(["import", "--now", "2026-12-01T12:00:00Z"], self.state.as_bytes()).exits(0);
         }
         home
     }
