@@ -168,6 +168,13 @@ pub(super) fn oldest_kept_bucket(now: UnixTime, grace: i64) -> u32 {
     u32::try_from(ended).unwrap_or(NEVER)
 }
 
+/// Returns the purge mark that replaces one which lies after `now`; `None` if this one does not.
+/// It is the last bucket that has ended: its stamps are refused by their date, or soon will be.
+pub(super) fn lifted_mark(mark: u32, now: UnixTime) -> Option<u32> {
+    let present = u32::try_from(now.0.max(0) / HOUR).unwrap_or(NEVER);
+    (mark >= present).then(|| present.saturating_sub(1))
+}
+
 fn first_half(whole: &[u8; 32]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&whole[..16]);
@@ -266,6 +273,13 @@ mod tests {
         assert_eq!(oldest_kept_bucket(end, -5), 11);
         assert_eq!(oldest_kept_bucket(UnixTime(i64::MIN), i64::MAX), 0);
         assert_eq!(oldest_kept_bucket(UnixTime(i64::MAX), 0), NEVER);
+    }
+
+    #[test]
+    fn only_a_mark_that_lies_after_now_is_lifted() {
+        let now = UnixTime(10 * HOUR + 7);
+        assert_eq!([9, 10, 400, NEVER].map(|mark| lifted_mark(mark, now)), [None, Some(9), Some(9), Some(9)]);
+        assert_eq!(lifted_mark(NEVER, UnixTime(-1)), Some(0));
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub enum StoreError {
     /// The clock is behind now, or was ahead when the log was purged. Whether the stamp was used is no longer known.
     #[error(
         "system clock is wrong: it reads {now}, but the used log was purged of stamps that end before {cleared}; set \
-         the clock (if it was ahead before, such stamps have to be refused by hand)"
+         the clock; if it is right now and was ahead before, run mailstamp purge --lift-mark"
     )]
     ClockBehind {
         /// The current time, as passed in.

@@ -6,7 +6,7 @@ use super::decide::{self, Decision, Entry, SpendKey, StampId, State, Write};
 use super::error::StoreError;
 use super::export_record::{ExportRecord, merge_standing, merge_used};
 use super::reply_log::{self, Reply, ReplyLog, ReplyRequest, Reservation};
-use super::{GRACE, GrantStore, Imported, Purged, Store, Summary, UsedLog};
+use super::{GRACE, GrantStore, Imported, LiftedMark, Purged, Store, Summary, UsedLog};
 use crate::grant::StampStatus;
 use crate::message::address::Address;
 use crate::stamp::serial::Serial;
@@ -304,6 +304,15 @@ impl Store for Memory {
             *(if changed { &mut done.taken } else { &mut done.known }) += 1;
         }
         Ok(done)
+    }
+
+    fn lift_mark(&self, now: UnixTime) -> Result<Option<LiftedMark>, StoreError> {
+        let mut ledger = self.ledger();
+        let Some((mark, after)) = ledger.mark.and_then(|mark| Some((mark, decide::lifted_mark(mark, now)?))) else {
+            return Ok(None);
+        };
+        ledger.mark = Some(after);
+        Ok(Some(LiftedMark { from: decide::bucket_end(mark), to: decide::bucket_end(after) }))
     }
 
     fn summary(&self) -> Result<Summary, StoreError> {

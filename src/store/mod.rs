@@ -139,12 +139,20 @@ pub trait Store: UsedLog + GrantStore + ContactStore + ReplyLog + Send + Sync {
 
     /// Merges rows. Importing the same rows once more changes nothing.
     /// Known facts are never weakened. Of two rows for one serial the earlier use stays, a revocation stays, and the
-    /// purge mark never goes down. A removed contact does not come back by older messages, and replies become neither
+    /// purge mark never goes down by an import. A removed contact does not come back by older messages, and replies become neither
     /// older nor fewer.
     ///
     /// # Errors
     /// Any [`StoreError`]. Rows before the error may have been merged, so repeat the whole import.
     fn import(&self, rows: &mut dyn Iterator<Item = ExportRecord>) -> Result<Imported, StoreError>;
+
+    /// Sets a purge mark that lies after `now` back to the last hour that has ended, durably.
+    /// `None` if there is no such mark. What is known stays known. But a removed row of a stamp that ends after `now` is
+    /// unknown, and its stamp is fresh once more.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn lift_mark(&self, now: UnixTime) -> Result<Option<LiftedMark>, StoreError>;
 
     /// Returns sizes and the purge mark, for `doctor` and `stats`.
     ///
@@ -160,6 +168,13 @@ pub struct Purged {
     pub removed: usize,
     /// Whether more rows could be removed.
     pub left: bool,
+}
+
+/// A purge mark that was lifted: the ends of what was purged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiftedMark {
+    pub from: UnixTime,
+    pub to: UnixTime,
 }
 
 /// The result of an import.

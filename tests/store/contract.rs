@@ -317,6 +317,25 @@ on_every_store! {
         assert_eq!(store.summary().unwrap().used, 3);
     }
 
+    fn a_mark_after_now_is_lifted_and_what_is_known_stays(store, _other) {
+        assert_eq!(store.lift_mark(NOW).unwrap(), None);
+        let long = |serial, message| SpendRequest { expires: Some(NOW.plus(90 * DAY)), ..ask(serial, message) };
+        store.spend(&ask(1, 1)).unwrap();
+        store.spend(&SpendRequest { expires: Some(NOW.plus(400 * DAY)), ..ask(2, 1) }).unwrap();
+        let mark = ExportRecord::PurgedThrough { hour: u32::try_from((NOW.0 + 365 * DAY) / 3_600).unwrap() };
+        store.import(&mut vec![mark].into_iter()).unwrap();
+        assert!(matches!(store.spend(&long(3, 1)), Err(StoreError::ClockBehind { .. })));
+        let lifted = store.lift_mark(NOW).unwrap().unwrap();
+        assert_eq!((lifted.from, lifted.to), (NOW.plus(365 * DAY + 3_600), NOW));
+        assert_eq!(store.summary().unwrap().cleared, Some(NOW));
+        assert_eq!(store.lift_mark(NOW).unwrap(), None);
+        assert_eq!(store.spend(&long(3, 1)).unwrap(), SpendResult::Fresh);
+        assert!(matches!(store.spend(&ask(1, 2)).unwrap(), SpendResult::DoubleSpend { .. }));
+        // What has ended stays below the mark.
+        let ended = SpendRequest { expires: Some(NOW.plus(-1)), ..ask(4, 1) };
+        assert!(matches!(store.spend(&ended), Err(StoreError::ClockBehind { .. })));
+    }
+
     fn times_at_the_ends_of_the_range_are_answered(store, _other) {
         for (serial, (now, expires)) in [(i64::MIN, i64::MAX), (i64::MAX, i64::MAX), (-1, 0), (0, 3_599)].into_iter().enumerate() {
             let it = SpendRequest { now: UnixTime(now), expires: Some(UnixTime(expires)), ..ask(serial as u32, 1) };

@@ -19,7 +19,7 @@ use super::combining::leader::CombiningLeader;
 use super::decide::{self, SpendKey, State};
 use super::error::StoreError;
 use super::export_record::ExportRecord;
-use super::{GRACE, GrantStore, Imported, Purged, Store, Summary, UsedLog};
+use super::{GRACE, GrantStore, Imported, LiftedMark, Purged, Store, Summary, UsedLog};
 use crate::grant::StampStatus;
 use crate::os::safe_dir::IfMissing;
 use crate::stamp::serial::Serial;
@@ -504,6 +504,20 @@ impl Store for Redb {
             done = Imported { taken: done.taken + batch.taken, known: done.known + batch.known };
         }
         Ok(done)
+    }
+
+    fn lift_mark(&self, now: UnixTime) -> Result<Option<LiftedMark>, StoreError> {
+        let lifted = self.with_session(IfMissing::Ignore, |session| {
+            let mark = session.read()?.open_table(META)?.get("mark")?.map(|mark| mark.value());
+            let Some((mark, after)) = mark.and_then(|mark| Some((mark, decide::lifted_mark(mark, now)?))) else {
+                return Ok(None);
+            };
+            session.write(|tx| {
+                tx.open_table(META)?.insert("mark", after)?;
+                Ok(Some(LiftedMark { from: decide::bucket_end(mark), to: decide::bucket_end(after) }))
+            })
+        })?;
+        Ok(lifted.flatten())
     }
 
     fn summary(&self) -> Result<Summary, StoreError> {

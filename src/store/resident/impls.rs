@@ -12,7 +12,7 @@ use crate::store::redb::session::Session;
 use crate::store::redb::single;
 use crate::store::redb::write_batch;
 use crate::store::reply_log::{Reply, ReplyLog, ReplyRequest, Reservation};
-use crate::store::{GrantStore, Imported, Purged, Store, Summary, UsedLog};
+use crate::store::{GrantStore, Imported, LiftedMark, Purged, Store, Summary, UsedLog};
 use crate::time::UnixTime;
 use crate::verdict::spend::{SpendRequest, SpendResult};
 use std::ops::ControlFlow;
@@ -122,6 +122,11 @@ impl Store for ResidentLog {
     fn import(&self, rows: &mut dyn Iterator<Item = ExportRecord>) -> Result<Imported, StoreError> {
         let (_up_to_date, log) = self.tables()?;
         log.import(rows)
+    }
+
+    fn lift_mark(&self, now: UnixTime) -> Result<Option<LiftedMark>, StoreError> {
+        let (_up_to_date, log) = self.tables()?;
+        log.lift_mark(now)
     }
 
     fn summary(&self) -> Result<Summary, StoreError> {
