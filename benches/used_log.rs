@@ -74,6 +74,7 @@ fn spend(log: &Redb, number: i64, now: UnixTime) -> Result<(), Box<dyn Error>> {
         redelivery: Redelivery { within: 5 * DAY, times: 20 },
         terms: Terms::Spend,
         late: false,
+        purge_until: Some(UnixTime(i64::MAX)),
     };
     match log.spend(&spend)? {
         SpendResult::Fresh => Ok(()),

@@ -1,6 +1,7 @@
 //! Context of a command: the user's configuration and files, and the time. Commands that judge no message need nothing
 //! else. [`used_log`] opens the log, and alone knows which store that is.
 
+pub mod clock_record;
 pub mod error;
 pub mod learn_sent;
 pub mod used_log;
@@ -18,6 +19,9 @@ use std::sync::Arc;
 
 /// Release date of this program (2026-11-21): an earlier clock is wrong.
 pub const RELEASE_TIME: UnixTime = UnixTime(1_795_219_200);
+
+/// The file in the folder of the state that has the time of the last daily cleanup.
+pub const CLEANED: &str = "tidied";
 
 /// Context of a command.
 #[derive(Clone, Debug)]
@@ -73,6 +77,18 @@ impl Context {
     /// A time that the user gave is not checked.
     pub fn is_clock_right(&self) -> Result<(), Deferral> {
         if !self.now_overridden && self.now < RELEASE_TIME { Err(Deferral::Clock(self.now)) } else { Ok(()) }
+    }
+
+    /// Returns the time up to which may be forgotten, and records the present time.
+    ///
+    /// A clock that jumped ends no retention ([`clock_record`]). A time that the user gave is neither checked nor
+    /// recorded. `None` while there is no folder for the state.
+    #[must_use]
+    pub fn forget_limit(&self) -> Option<UnixTime> {
+        if self.now_overridden {
+            return Some(self.now);
+        }
+        clock_record::observe(self.places.state().ok()?, self.now)
     }
 
     /// Checks that the state is there: it has what was fetched about vendors.

@@ -19,12 +19,12 @@ use super::result_header;
 use super::result_header::HeaderContext;
 use crate::autoreply::template::RetainedAs;
 use crate::config::paths::PathsError;
+use crate::context::CLEANED;
 use crate::context::error::Deferral;
 use crate::mailbox::maildir::{Draft, Maildir, MaildirError};
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::policy::action::Action;
-use crate::time::UnixTime;
 use crate::verdict::class::Class;
 use crate::verdict::facts::Envelope;
 use std::io::{self, Read};
@@ -184,25 +184,24 @@ impl Engine {
     }
 
     fn tidy_once_a_day(&self, maildir: Option<&Path>) -> Result<(), DeliveryError> {
-        let mark = self.context.places.state().map_err(Deferral::from)?.join("tidied");
+        let mark = self.context.places.state().map_err(Deferral::from)?.join(CLEANED);
+        // Each delivery reads the clock, so that a jump is noticed.
+        let Some(limit) = self.context.forget_limit() else { return Ok(()) };
         let last = std::fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse::<i64>().ok());
         // A time in the future was written by a clock that was wrong.
         if last.is_some_and(|last| (0..86_400).contains(&self.context.now.0.saturating_sub(last))) {
             return Ok(());
         }
-        // The clock may have jumped. So a message expires only if it was too old at the last cleanup too, which may
-        // keep it a day longer.
-        let sure = UnixTime(last.unwrap_or(0).min(self.context.now.0));
         let mut done = true;
         if let Some(held) = Quarantine::existing(self)? {
-            done = held.expire(EXPIRE_PER_DELIVERY, sure)?.len() < EXPIRE_PER_DELIVERY;
-            held.expire_some()?;
+            done = held.expire(EXPIRE_PER_DELIVERY, limit)?.len() < EXPIRE_PER_DELIVERY;
+            held.sweep(limit)?;
         }
         if let Some(maildir) = maildir.map(Maildir::existing).transpose()?.flatten() {
             for class in Class::ALL {
                 let name = self.context.config.deliver.folders.of(class).on_disk();
                 if name.as_deref().is_none_or(|name| maildir.has(name)) {
-                    maildir.folder(name.as_deref())?.sweep(self.context.now.0)?;
+                    maildir.folder(name.as_deref())?.sweep(limit.0)?;
                 }
             }
         }

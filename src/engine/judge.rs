@@ -256,7 +256,7 @@ impl Engine {
         if !self.context.config.used_log {
             // Grants and revocations hold without the used log; uses are not recorded.
             let spend = SpendRequest { terms: Terms::LookUp, ..spend.clone() };
-            let answer = if marking == Mode::Spend { log.spend(&spend)? } else { log.would_spend(&spend)? };
+            let answer = if marking == Mode::Spend { self.spend(log, &spend)? } else { log.would_spend(&spend)? };
             return Ok(match answer {
                 SpendResult::Redelivery { .. } | SpendResult::DoubleSpend { .. } | SpendResult::OtherOwner => {
                     SpendResult::Fresh
@@ -265,10 +265,21 @@ impl Engine {
             });
         }
         Ok(match marking {
-            Mode::Spend => log.spend(spend)?,
+            Mode::Spend => self.spend(log, spend)?,
             // A dry run of an accepted message must report just that, however long ago the acceptance was.
             Mode::DryRun => log.would_spend(&SpendRequest { redelivery: Redelivery::EVER, ..spend.clone() })?,
         })
+    }
+
+    /// Spends a stamp, and lets the log purge as far as the clock can be believed.
+    fn spend(&self, log: &dyn Store, spend: &SpendRequest) -> Result<SpendResult, Deferral> {
+        let purge_until = self.context.forget_limit();
+        let spent = log.spend(&SpendRequest { purge_until, ..spend.clone() })?;
+        if purge_until.is_none() {
+            // The first spend made the folder.
+            let _ = self.context.forget_limit();
+        }
+        Ok(spent)
     }
 }
 

@@ -24,26 +24,26 @@ pub struct PurgeReport {
 }
 
 impl Engine {
-    /// Removes what is past its retention.
+    /// Removes what is past its retention, as far as the clock can be believed.
     ///
     /// # Errors
     /// [`Deferral`] when the log cannot be locked; what was removed before stays removed.
     pub fn forget(&self) -> Result<PurgeReport, Deferral> {
         let mut forgotten = PurgeReport::default();
+        let Some(limit) = self.context.forget_limit() else { return Ok(forgotten) };
         loop {
-            let purged = self.used_log()?.purge(self.context.now, self.context.config.policy.grace(), AT_ONCE)?;
+            let purged = self.used_log()?.purge(limit, self.context.config.policy.grace(), AT_ONCE)?;
             forgotten.serials += purged.removed;
             if !purged.left {
                 break;
             }
         }
         let log = self.used_log()?;
-        forgotten.sent = log.purge_sent(self.context.now.plus(-self.context.config.sent_retention))?;
-        forgotten.replies =
-            log.purge_replies(self.context.now.plus(-REPLIES.max(self.context.config.replies.per_sender)))?;
+        forgotten.sent = log.purge_sent(limit.plus(-self.context.config.sent_retention))?;
+        forgotten.replies = log.purge_replies(limit.plus(-REPLIES.max(self.context.config.replies.per_sender)))?;
         // Kept for as long as an answer to received mail is likely. A lost stamp costs no more than its price.
-        let returns = ReturnableStore::new(self.context.places.state()?)
-            .purge(self.context.now.plus(-self.context.config.sent_retention));
+        let returns = ReturnableStore::new(self.context.places.state()?);
+        let returns = returns.purge(limit.plus(-self.context.config.sent_retention));
         Ok(PurgeReport { returns, ..forgotten })
     }
 }

@@ -14,3 +14,10 @@ pub fn now() -> UnixTime {
 pub fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
+
+/// Returns the seconds since the machine was started, sleep included. No change of the clock changes them.
+#[must_use]
+pub fn uptime() -> i64 {
+    #[allow(clippy::useless_conversion, reason = "the type has 32 bits on some machines")]
+    i64::from(rustix::system::sysinfo().uptime)
+}

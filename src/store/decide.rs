@@ -168,6 +168,13 @@ pub(super) fn oldest_kept_bucket(now: UnixTime, grace: i64) -> u32 {
     u32::try_from(ended).unwrap_or(NEVER)
 }
 
+/// Returns the first bucket that a spend may not purge by the way.
+/// The row that the spend writes stays in any case.
+pub(super) fn purge_below(ask: &SpendRequest, grace: i64) -> u32 {
+    let until = ask.purge_until.map(|until| until.min(ask.now));
+    until.map_or(0, |until| oldest_kept_bucket(until, grace)).min(bucket(ask.expires))
+}
+
 /// Returns the purge mark that replaces one which lies after `now`; `None` if this one does not.
 /// It is the last bucket that has ended: its stamps are refused by their date, or soon will be.
 pub(super) fn lifted_mark(mark: u32, now: UnixTime) -> Option<u32> {

@@ -123,7 +123,7 @@ impl UsedLog for Memory {
             Some(Write::Standing(standing)) => ledger.put_standing(&ask.vendor, &ask.serial, standing),
             Some(Write::Use(entry)) => {
                 ledger.used.insert(decide::key(ask), entry);
-                ledger.clear(decide::oldest_kept_bucket(ask.now, self.grace).min(decide::bucket(ask.expires)), 64);
+                ledger.clear(decide::purge_below(ask, self.grace), 64);
             }
         }
         Ok(answer)

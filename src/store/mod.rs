@@ -50,7 +50,7 @@ pub const GRACE: i64 = 300 + 5 * 86_400;
 pub trait UsedLog {
     /// Spends a stamp if it is fresh and its terms are [`Terms::Spend`](crate::verdict::spend::Terms::Spend).
     /// Atomic, and durable before it returns. A redelivery of the same message counts up, under either terms. Each
-    /// write also purges a few ended rows.
+    /// write also purges a few ended rows, as far as the request allows.
     ///
     /// # Errors
     /// Any [`StoreError`]: a local failure, never a verdict. The mail must be deferred. The stamp may have been spent
@@ -139,7 +139,7 @@ pub trait Store: UsedLog + GrantStore + ContactStore + ReplyLog + Send + Sync {
 
     /// Merges rows. Importing the same rows once more changes nothing.
     /// Known facts are never weakened. Of two rows for one serial the earlier use stays, a revocation stays, and the
-    /// purge mark never goes down by an import. A removed contact does not come back by older messages, and replies become neither
+    /// purge mark never goes down. A removed contact does not come back by older messages, and replies become neither
     /// older nor fewer.
     ///
     /// # Errors
@@ -147,8 +147,8 @@ pub trait Store: UsedLog + GrantStore + ContactStore + ReplyLog + Send + Sync {
     fn import(&self, rows: &mut dyn Iterator<Item = ExportRecord>) -> Result<Imported, StoreError>;
 
     /// Sets a purge mark that lies after `now` back to the last hour that has ended, durably.
-    /// `None` if there is no such mark. What is known stays known. But a removed row of a stamp that ends after `now` is
-    /// unknown, and its stamp is fresh once more.
+    /// `None` if there is no such mark. What is known stays known. A removed row of a stamp that ends after `now` is
+    /// unknown, so its stamp is fresh once more.
     ///
     /// # Errors
     /// Any [`StoreError`].

@@ -284,6 +284,8 @@ impl Authentic {
             redelivery: facts.policy.redelivery,
             terms,
             late: self.claims.expires.is_some_and(|end| facts.now > end.plus(facts.policy.skew)),
+            // The engine knows whether the clock can be believed.
+            purge_until: None,
         };
         match self.proof {
             Some(proof) if self.claims.many => {

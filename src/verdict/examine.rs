@@ -19,7 +19,7 @@ pub enum Step {
     /// The judgement is complete.
     Done(Verdict),
     /// The used log must be asked.
-    Spend(Claim),
+    Spend(Box<Claim>),
 }
 
 /// A request to the used log, with the state of the judgement.
@@ -116,7 +116,7 @@ impl Claim {
 
 fn next(mut waiting: VecDeque<StoreQuestion>, findings: Vec<Finding>, over_limit: bool) -> Step {
     match waiting.pop_front() {
-        Some(question) => Step::Spend(Claim { question, waiting, findings, over_limit }),
+        Some(question) => Step::Spend(Box::new(Claim { question, waiting, findings, over_limit })),
         None => Step::Done(Verdict::select(findings, over_limit)),
     }
 }

@@ -33,6 +33,9 @@ pub struct SpendRequest {
     /// If the log has purged such a stamp, it counts as ended.
     #[serde(default)]
     pub late: bool,
+    /// Rows of stamps that ended long enough before this time may be purged by the way; none if it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purge_until: Option<UnixTime>,
 }
 
 /// Whether the stamp may be spent.

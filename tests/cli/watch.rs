@@ -369,6 +369,7 @@ fn receive_many(mailbox: &Mailbox, many: usize) -> Vec<PathBuf> {
             redelivery: Redelivery::EVER,
             terms: Terms::Spend,
             late: false,
+            purge_until: None,
         };
         assert_eq!(log.spend(&spend).unwrap(), SpendResult::Fresh);
         let file = mailbox.path("cur").join(format!("{number}.host:2,S"));

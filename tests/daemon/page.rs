@@ -108,6 +108,7 @@ fn the_members_are_those_of_the_page() {
         redelivery: Redelivery::EVER,
         terms: Terms::LookUp,
         late: false,
+        purge_until: Some(UnixTime(1)),
     };
     let spend = serde_json::to_value(spend).unwrap();
     assert_eq!(members("Spend"), keys(&spend));

@@ -317,6 +317,23 @@ on_every_store! {
         assert_eq!(store.summary().unwrap().used, 3);
     }
 
+    fn a_spend_purges_no_further_than_it_may(store, _other) {
+        store.spend(&ask(1, 1)).unwrap();
+        let ahead = |serial, purge_until| {
+            let now = NOW.plus(730 * DAY);
+            SpendRequest { now, expires: Some(now.plus(DAY)), purge_until, ..ask(serial, 1) }
+        };
+        store.spend(&ahead(2, None)).unwrap();
+        store.spend(&ahead(3, Some(NOW.plus(DAY)))).unwrap();
+        let summary = store.summary().unwrap();
+        assert_eq!((summary.used, summary.cleared), (3, None));
+        assert_eq!(store.spend(&ask(4, 1)).unwrap(), SpendResult::Fresh);
+        // In the daemon, spends of one batch purge as far as all of them may.
+        store.summary().unwrap();
+        store.spend(&ahead(5, Some(NOW.plus(730 * DAY)))).unwrap();
+        assert_eq!(store.summary().unwrap().used, 3);
+    }
+
     fn a_mark_after_now_is_lifted_and_what_is_known_stays(store, _other) {
         assert_eq!(store.lift_mark(NOW).unwrap(), None);
         let long = |serial, message| SpendRequest { expires: Some(NOW.plus(90 * DAY)), ..ask(serial, message) };

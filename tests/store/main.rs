@@ -64,6 +64,7 @@ fn ask(serial: u32, message: u8) -> SpendRequest {
         redelivery: Redelivery { within: 5 * DAY, times: 20 },
         terms: Terms::Spend,
         late: false,
+        purge_until: Some(UnixTime(i64::MAX)),
     }
 }
 

@@ -116,7 +116,7 @@ fn buy(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     }
     let context = Context::load(given, None)?;
     let sender = StampSource::new(&context.config, &context.places)?;
-    purchase::sweep(&sender, context.now)?;
+    purchase::sweep(&sender, &context)?;
     let key = ReservationKey::of(&Fingerprint::of(&message).0, &recipient);
     let want = StampRequest::new(key.clone(), recipient);
     let answer = sender.acquire(std::slice::from_ref(&want), context.now).into_iter().next();

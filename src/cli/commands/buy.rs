@@ -68,7 +68,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     let sender = StampSource::new(&context.config, &context.places)?;
     let now = context.now;
-    sweep(&sender, now)?;
+    sweep(&sender, &context)?;
     let run = sender.run(&format!("{args:?}"), args.name.as_deref(), WAIT).map_err(|error| failure(&error))?;
     let want = |recipient: &Address| StampRequest {
         value: args.value,

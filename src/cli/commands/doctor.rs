@@ -8,6 +8,7 @@ use crate::cli::ui::exit_status::{CONFIG, Failure};
 use crate::cli::ui::output;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::{Config, rules};
+use crate::context::clock_record::{self, ClockHealth};
 use crate::context::error::Deferral;
 use crate::context::used_log;
 use crate::directory::{pinned, source_status};
@@ -20,6 +21,7 @@ use crate::os::{clock, without_numbers};
 use crate::policy::rule_set::Rule;
 use crate::server::watcher;
 use crate::store::Summary;
+use crate::time::UnixTime;
 use crate::verdict::facts::KeyFact;
 use anstyle::{AnsiColor, Style};
 use serde_json::json;
@@ -93,7 +95,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     }
     findings.push(programs());
     findings.push(daemon(given));
-    findings.push(clock());
+    findings.push(clock(given));
     findings.push(match self_test::self_test() {
         Ok(()) => {
             Finding::ok("self-test", "a stamp of our own is accepted once, again on its message, and not on another")
@@ -296,7 +298,8 @@ fn state(config: &Config, places: &Paths) -> Vec<Finding> {
             let sent = format!("correspondents: {}, messages: {}", summary.correspondents, summary.sent);
             findings.push(Finding::ok("sent", sent));
             findings.push(Finding::ok("replies", format!("{} remembered", summary.replies)));
-            Finding::ok("used log", format!("{} serials in {} bytes", summary.used, summary.bytes))
+            let size = || Finding::ok("used log", format!("{} serials in {} bytes", summary.used, summary.bytes));
+            purge_mark(summary.cleared).unwrap_or_else(size)
         }
         Err(error) => Finding::error("used log", error.to_string()),
     };
@@ -420,13 +423,46 @@ fn syslog(config: &Config) -> Finding {
     }
 }
 
-fn clock() -> Finding {
+fn clock(given: &CliOverrides) -> Finding {
+    let what = "clock";
     let now = clock::now();
     if now < crate::context::RELEASE_TIME {
         return Finding::error(
-            "clock",
+            what,
             format!("system clock is wrong: {now} is before this release; stamped mail is deferred"),
         );
     }
-    Finding::ok("clock", now.to_string())
+    let places = Paths::read(given).ok().map(|(_, places)| places);
+    let record = places.and_then(|places| clock_record::read(places.state().ok()?));
+    match record.map(|record| record.health(now, clock::uptime())) {
+        None | Some(ClockHealth::Believed) => Finding::ok(what, now.to_string()),
+        Some(ClockHealth::Ahead { expected }) => Finding::warning(
+            what,
+            format!(
+                "{now} is ahead of {expected}, the time last seen and the uptime since; nothing is forgotten until the \
+                 machine has run for a day; if the clock is right, mailstamp purge --now {now} forgets at once"
+            ),
+        ),
+        Some(ClockHealth::WasAhead { read }) => Finding::warning(
+            what,
+            format!("{now}; the clock was ahead at {read}, and nothing was forgotten; the next delivery notes it"),
+        ),
+        Some(ClockHealth::Behind { seen }) => Finding::warning(
+            what,
+            format!("{now} is behind {seen}, the time last seen; set the clock, unless it was ahead then"),
+        ),
+    }
+}
+
+/// Checks the purge mark: until then, stamps are deferred that end before it.
+fn purge_mark(cleared: Option<UnixTime>) -> Option<Finding> {
+    let now = clock::now();
+    let cleared = cleared.filter(|cleared| *cleared > now)?;
+    Some(Finding::error(
+        "used log",
+        format!(
+            "purged of stamps that end before {cleared}, and the clock reads {now}, so such stamps are deferred; if the \
+             clock is right, run mailstamp purge --lift-mark"
+        ),
+    ))
 }

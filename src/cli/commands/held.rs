@@ -1,6 +1,7 @@
 //! `mailstamp held`: lists, shows, releases, deletes and adds held mail. The text of messages is shown as plain text,
 //! and cannot control a terminal.
 
+use super::purge;
 use crate::cli::ui::exit_status::{DATA, Failure, NO_INPUT, TEMPFAIL};
 use crate::cli::ui::judge;
 use crate::cli::ui::table::Table;
@@ -16,6 +17,7 @@ use crate::mailbox::maildir::Maildir;
 use crate::message::address::Address;
 use crate::message::header::{escape_untrusted, readable};
 use crate::message::parse::Message;
+use crate::time::UnixTime;
 use serde_json::json;
 use std::collections::HashSet;
 use std::io::{self, IsTerminal, Read, Write};
@@ -104,6 +106,9 @@ pub struct ManyArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp held expire")]
 pub struct ExpireArgs {
+    /// Expire as if it were this time, and take it as right (RFC 3339, or seconds since 1970)
+    #[arg(long, value_name = "TIME")]
+    now: Option<UnixTime>,
     #[command(flatten)]
     whose: Whose,
 }
@@ -159,7 +164,8 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     if let Command::Add(args) = command {
         return judge::run(given, false, || add(args, given));
     }
-    let engine = Engine::load(given, None)?;
+    let now = if let Command::Expire(args) = command { args.now } else { None };
+    let engine = Engine::load(given, now)?;
     match command {
         Command::List(args) => list(&engine, args.json),
         Command::Show(args) => show(&engine, &args.id),
@@ -337,11 +343,12 @@ fn unknown(id: &str) -> Failure {
 }
 
 fn expire(engine: &Engine) -> Result<u8, Failure> {
-    let gone =
-        Quarantine::existing(engine)?.map_or(Ok(Vec::new()), |held| held.expire(usize::MAX, engine.context.now))?;
+    let held = Quarantine::existing(engine)?.zip(engine.context.forget_limit());
+    let gone = held.map_or(Ok(Vec::new()), |(held, limit)| held.expire(usize::MAX, limit))?;
     for message in gone {
         output::line(&format!("{}: expired", message.id))?;
     }
+    purge::note_clock(engine);
     Ok(0)
 }
 

@@ -140,7 +140,7 @@ pub fn run_as_sendmail(files: Files, words: &[OsString]) -> Result<u8, Failure> 
     let post = SubmissionAgent { context: &context, supply: &sender, transport: &transport, progress: &progress };
     if line.resume {
         // The waiting messages are sent in any case.
-        purchase::sweep(&sender, context.now).unwrap_or_else(|failure| failure.report());
+        purchase::sweep(&sender, &context).unwrap_or_else(|failure| failure.report());
         return resume(&post);
     }
     if line.drop {

@@ -59,7 +59,7 @@ pub struct DropArgs {
 pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     let sender = StampSource::new(&context.config, &context.places)?;
-    sweep(&sender, context.now)?;
+    sweep(&sender, &context)?;
     match command {
         Command::List(args) => list(args, &sender),
         Command::Show(args) => show(args, &sender),

@@ -158,7 +158,9 @@ impl SubmissionAgent<'_> {
     /// [`SubmissionError`] when the outbox cannot be read.
     pub fn resume(&self) -> Result<Vec<Result<Summary, SubmissionError>>, SubmissionError> {
         let journal = self.journal()?;
-        journal.sweep(self.context.now.0);
+        if let Some(limit) = self.context.forget_limit() {
+            journal.sweep(limit.0);
+        }
         let waiting = journal.pending()?;
         let mut reports: Vec<_> = waiting.into_iter().map(|entry| self.send(entry?, true)).collect();
         // Last, since a pending message may have used an orphaned purchase.

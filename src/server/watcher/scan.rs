@@ -133,9 +133,13 @@ impl<'a> Scanner<'a> {
         for (folder, names) in here {
             self.see_gone(folder, &names)?;
         }
-        let now = clock::now();
-        let late = self.state_file.memory.too_late(now, self.watch.unrevoke_within);
-        self.write(late)?;
+        // Unless something left, nothing is late.
+        if self.state_file.memory.left().next().is_some()
+            && let Some(limit) = (self.engines)()?.context.forget_limit()
+        {
+            let late = self.state_file.memory.too_late(limit, self.watch.unrevoke_within);
+            self.write(late)?;
+        }
         complete &= self.look_for_what_left(&folders, scope, report)?;
         Ok(complete)
     }
@@ -375,7 +379,8 @@ impl<'a> Scanner<'a> {
                     Ok(Some(bytes)) if *renamed => self.stays_away(&Message::parse(&bytes))?,
                     Ok(Some(bytes)) => {
                         let message = Message::parse(&bytes);
-                        self.turned_up(&message, engine.context.now, log.as_ref(), report)?;
+                        let limit = engine.context.forget_limit().unwrap_or(engine.context.now);
+                        self.turned_up(&message, limit, log.as_ref(), report)?;
                     }
                     Ok(None) => complete &= std::fs::symlink_metadata(path).is_ok(),
                     Err(source) => return Err(WatchError::Folder { path: path.clone(), source }),

@@ -90,7 +90,7 @@ impl WriteBatch {
         match write {
             Write::Use(entry) => {
                 self.used.insert(decide::key(ask), entry);
-                let below = decide::oldest_kept_bucket(ask.now, grace).min(decide::bucket(ask.expires));
+                let below = decide::purge_below(ask, grace);
                 self.below = Some(self.below.map_or(below, |known| known.min(below)));
             }
             Write::Standing(standing) => {

@@ -49,7 +49,7 @@ fn files_are_the_users_alone_and_looser_ones_are_refused() {
     }
     seen.sort();
     seen.retain(|name| !name.starts_with("buying-"));
-    assert_eq!(seen, ["shop.json", "wallet.redb", "wallet.redb.lock"]);
+    assert_eq!(seen, ["clock", "shop.json", "wallet.redb", "wallet.redb.lock"]);
     let path = home.state().join("accounts/shop.json");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let told = home.run(["buy", "--to", "bob@y.example"], b"").exits(78).stderr;
