@@ -8,7 +8,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::dnssec::{Proof, TrustAnchors};
 use hickory_resolver::proto::rr::{RData, RecordType};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 /// Limit on the texts at one name, and on their length; others are ignored.
 const MOST: usize = 64;
 const LONGEST: usize = 16 * 1024;
+/// Port of DNS (RFC 1035 section 4.2).
+const PORT: u16 = 53;
 
 /// Resolver for a few queries.
 pub struct Dns {
@@ -75,9 +77,9 @@ impl Dns {
         let config = match server {
             Some(server) => ResolverConfig::from_name_servers(vec![name_server(server)]),
             None => {
-                let (system, _) = hickory_resolver::system_conf::read_system_conf().map_err(|error| failed(&error))?;
-                // The search list of the system would turn the names into others.
-                ResolverConfig::from_name_servers(system.name_servers().to_vec())
+                let system = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+                let server = |address| name_server(SocketAddr::new(address, PORT));
+                ResolverConfig::from_name_servers(name_servers(&system).into_iter().map(server).collect())
             }
         };
         let anchors = match anchor {
@@ -134,10 +136,46 @@ impl Dns {
     }
 }
 
+/// Returns the name servers of a resolv.conf(5); this host, if it names none.
+///
+/// Other lines are not read: the names asked are complete, so that the search list would turn them into others, and a
+/// list that hickory-resolver cannot parse (`search -`) must not switch DNS off.
+fn name_servers(text: &str) -> Vec<IpAddr> {
+    let address = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let keyword = words.next()?;
+        // hickory-resolver has no place for a zone (RFC 4007 section 11).
+        let address = words.next()?.split('%').next()?;
+        (keyword == "nameserver").then(|| address.parse().ok())?
+    };
+    let servers: Vec<IpAddr> = text.lines().filter_map(address).collect();
+    if servers.is_empty() { vec![IpAddr::V4(Ipv4Addr::LOCALHOST)] } else { servers }
+}
+
 fn name_server(server: SocketAddr) -> NameServerConfig {
     let mut config = NameServerConfig::udp_and_tcp(server.ip());
     for connection in &mut config.connections {
         connection.port = server.port();
     }
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_name_servers_are_read_of_resolv_conf() {
+        let servers = |text: &str| name_servers(text).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        for (text, expected) in [
+            ("", "127.0.0.1"),
+            ("search example\n", "127.0.0.1"),
+            ("nameserver 192.0.2.1\nsearch -\n", "192.0.2.1"),
+            ("search . a_b b\u{fc}ro\nnameserver\t2001:db8::1\n", "2001:db8::1"),
+            ("# nameserver 192.0.2.9\nnameserver 192.0.2.1 # ours\r\nnameserver fe80::1%eth0\n", "192.0.2.1 fe80::1"),
+            ("nameserver x\nnameserver 192.0.2.2\noptions bogus:-1\n", "192.0.2.2"),
+        ] {
+            assert_eq!(servers(text), expected, "{text:?}");
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! Client of a JSON service: over HTTPS with the system's certificates. Without TLS it connects only to this host, for
-//! tests and for a vendor on the same machine. It follows no redirect, since the API key goes with the request.
+//! tests and for a vendor on the same machine, and never through a proxy. It follows no redirect, since the API key
+//! goes with the request.
 
 use super::https::agent;
+use super::proxy::{ProxyError, is_loopback};
 use std::io::Read;
-use std::net::IpAddr;
 use std::time::Duration;
 use ureq::http::{Request as HttpRequest, Uri};
 use ureq::{Error, RequestExt};
@@ -64,6 +65,9 @@ pub enum ServiceError {
     /// An invalid address of a service.
     #[error("not an address of the form https://… (http:// only on this host)")]
     Address,
+    /// A malformed proxy in the environment.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// No connection, a bad certificate, a timeout, or a connection that broke.
     #[error("{0}")]
     Connection(String),
@@ -83,10 +87,7 @@ pub fn is_allowed(address: &str) -> bool {
     }
     match uri.scheme_str() {
         Some("https") => true,
-        Some("http") => {
-            let number = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-            host == "localhost" || number.is_ok_and(|address| address.is_loopback())
-        }
+        Some("http") => is_loopback(host),
         _ => false,
     }
 }
@@ -99,8 +100,9 @@ pub fn ask(ask: Request<'_>) -> Result<Response, ServiceError> {
     if !is_allowed(ask.address) {
         return Err(ServiceError::Address);
     }
-    let agent = agent(ask.address.starts_with("https:"));
-    let mut request = HttpRequest::builder().uri(ask.address).header("Accept", "application/json");
+    let address: Uri = ask.address.parse().map_err(|_| ServiceError::Address)?;
+    let agent = agent(&address, address.scheme_str() == Some("https"))?;
+    let mut request = HttpRequest::builder().uri(&address).header("Accept", "application/json");
     if let Some(key) = ask.key {
         request = request.header("Authorization", format!("Bearer {}", key.reveal()));
     }

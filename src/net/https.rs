@@ -1,6 +1,8 @@
 //! HTTPS client for one document, with the system's certificates. It limits time and size, refuses compression, follows
 //! redirects only within the origin, and does not fetch an unchanged document again (RFC 9110 section 13).
 
+use super::proxy::{self, ProxyError};
+use super::redirect;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,6 +50,9 @@ pub enum HttpsError {
     /// An invalid address.
     #[error("not an address of the form https://…")]
     Address,
+    /// A malformed proxy in the environment.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// No connection, a bad certificate, or a timeout.
     #[error("{0}")]
     Connection(String),
@@ -57,6 +62,9 @@ pub enum HttpsError {
     /// A redirect to another origin.
     #[error("the server redirects to {0}, which is not the same origin")]
     Elsewhere(String),
+    /// A redirect without a valid Location.
+    #[error("the server redirects to no valid address")]
+    Location,
     /// A redirect loop.
     #[error("the server redirects more than {REDIRECTS} times")]
     Redirects,
@@ -80,8 +88,9 @@ impl HttpsError {
 /// Gets the document at `address`.
 pub fn get(address: &str, conditions: &Conditions, limits: Limits) -> Result<Answer, HttpsError> {
     let start = Instant::now();
-    let agent = agent(true);
     let mut address: Uri = address.parse().map_err(|_| HttpsError::Address)?;
+    // Redirects keep the origin, so that the proxy is the same for all of them.
+    let agent = agent(&address, true)?;
     for _ in 0..=REDIRECTS {
         let left = limits.time.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
         let mut request = agent.get(&address).header("Accept", "application/json");
@@ -102,8 +111,9 @@ pub fn get(address: &str, conditions: &Conditions, limits: Limits) -> Result<Ans
     Err(HttpsError::Redirects)
 }
 
-/// Returns an agent with the system's certificates; `https_only` refuses connections without TLS.
-pub(super) fn agent(https_only: bool) -> Agent {
+/// Returns an agent for requests to the host of `address`, with the system's certificates; `https_only` refuses
+/// connections without TLS.
+pub(super) fn agent(address: &Uri, https_only: bool) -> Result<Agent, ProxyError> {
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::PlatformVerifier)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -111,13 +121,18 @@ pub(super) fn agent(https_only: bool) -> Agent {
     let config = Agent::config_builder()
         .tls_config(tls)
         .https_only(https_only)
+        // Without this line ureq reads more variables than the manual names, and uses the proxy without TLS too.
+        .proxy(proxy::of(address)?)
         // Followed below, where the origin is checked.
         .max_redirects(0)
         .max_redirects_will_error(false)
+        // The server may close a kept connection just when the next request goes out (RFC 9112 section 9.3.1), so each
+        // request has a connection of its own.
+        .max_idle_connections(0)
         .http_status_as_error(false)
         .user_agent(concat!("mailstamp/", env!("CARGO_PKG_VERSION")))
         .build();
-    config.into()
+    Ok(config.into())
 }
 
 fn document(response: Response<Body>, largest: u64) -> Result<Answer, HttpsError> {
@@ -137,22 +152,14 @@ fn document(response: Response<Body>, largest: u64) -> Result<Answer, HttpsError
 
 /// Returns the target of a redirect, if it has the same scheme, host and port.
 fn within(address: &Uri, response: &Response<Body>) -> Result<Uri, HttpsError> {
-    let location = response.headers().get("location").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let elsewhere = || HttpsError::Elsewhere(location.chars().take(200).collect());
-    let authority = address.authority().map(|authority| authority.as_str().to_ascii_lowercase()).unwrap_or_default();
-    // A path alone keeps the host; two slashes begin a host.
-    let absolute = if location.starts_with('/') && !location.starts_with("//") {
-        format!("https://{authority}{location}")
-    } else {
-        location.to_owned()
-    };
-    let target: Uri = absolute.parse().map_err(|_| elsewhere())?;
+    let location = response.headers().get("location").and_then(|value| value.to_str().ok());
+    let target = location.and_then(|location| redirect::target(address, location)).ok_or(HttpsError::Location)?;
     let origin = |uri: &Uri| {
         Some((uri.scheme_str()? == "https", uri.host()?.to_ascii_lowercase(), uri.port_u16().unwrap_or(443)))
     };
     if origin(&target).is_some_and(|there| there.0) && origin(&target) == origin(address) {
         Ok(target)
     } else {
-        Err(elsewhere())
+        Err(HttpsError::Elsewhere(target.to_string().chars().take(200).collect()))
     }
 }

@@ -1,5 +1,5 @@
 //! Network clients, and programs that send mail. `https.rs` gets a document, `dns.rs` texts; `http_client.rs` queries a
-//! vendor's service; `smtp.rs` and `sendmail.rs` send mail. Only `mailstamp directory`, the sender's side and automatic
+//! vendor's service; `proxy.rs` and `redirect.rs` say where their requests go; `smtp.rs` and `sendmail.rs` send mail. Only `mailstamp directory`, the sender's side and automatic
 //! replies use this module, with addresses that the user configured. Judging a message never does. The meaning of the
 //! answers is left to the callers.
 
@@ -9,6 +9,10 @@ pub mod dns;
 pub mod http_client;
 #[cfg(feature = "directory")]
 pub mod https;
+#[cfg(feature = "directory")]
+mod proxy;
+#[cfg(feature = "directory")]
+mod redirect;
 pub mod sendmail;
 #[cfg(feature = "sender")]
 pub mod smtp;

@@ -79,9 +79,11 @@ fn redirects_stay_within_the_origin() {
         assert!(run.stderr.contains(says), "{address}: {}", run.stderr);
     }
     assert_eq!(elsewhere.requests(), Vec::<String>::new());
-    list(&home, &source(&web.address("to/.well-known/digital-stamp"), ""));
-    refresh(&home, Some(authority.file())).exits(0);
-    assert_eq!(says(&home, "b"), "first-class paid");
+    for address in ["to/.well-known/digital-stamp", "mirror/moved"] {
+        list(&home, &source(&web.address(address), ""));
+        refresh(&home, Some(authority.file())).exits(0);
+        assert_eq!(says(&home, "b"), "first-class paid", "{address}");
+    }
 }
 
 #[test]

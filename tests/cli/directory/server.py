@@ -31,6 +31,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             # /to/<host:port>/<path>, or a path alone
             target = self.path[len("/to/"):]
             self.answer(302, [("Location", f"https://{target}" if ":" in target else f"/{target}")])
+        elif self.path.endswith("/moved"):
+            # Relative to the folder, as RFC 9110 section 10.2.2 allows.
+            self.answer(302, [("Location", "../.well-known/digital-stamp")])
         elif self.path == "/round":
             self.answer(302, [("Location", "/round")])
         elif self.path == "/plain":

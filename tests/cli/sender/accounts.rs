@@ -2,8 +2,10 @@
 
 use super::{customer, sold};
 use crate::support::shop::Shop;
-use crate::support::{Home, traced_with};
+use crate::support::{Home, run, traced_with};
 use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
@@ -87,6 +89,21 @@ fn the_key_stands_in_no_argument_and_in_no_text() {
         assert!(!run.text().contains(&shop.key) && !run.stderr.contains(&shop.key), "{run:?}");
     }
     assert!(!shop.log().contains(&shop.key));
+}
+
+#[test]
+fn no_request_to_this_host_goes_to_a_proxy() {
+    let shop = Shop::open(10, &[]);
+    let home = customer(&shop, shop.address);
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        let mut command = home.command();
+        command.env(name, &address).env("REQUEST_METHOD", "GET").args(["account", "show", "shop"]);
+        run(&mut command, b"").exits(0);
+        assert_eq!(proxy.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "{name}: a connection came");
+    }
 }
 
 #[test]
