@@ -2,6 +2,8 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -34,8 +36,10 @@ impl UnixTime {
     /// # Errors
     /// [`TimeError`] for any other text, a time without an offset included.
     pub fn from_rfc3339(text: &str) -> Result<Self, TimeError> {
-        let time: jiff::Timestamp = text.parse().map_err(|_| TimeError)?;
-        Ok(Self(time.as_second()))
+        match text.parse::<jiff::Timestamp>() {
+            Ok(time) => Ok(Self(time.as_second())),
+            Err(_) => last_hours(text).ok_or(TimeError),
+        }
     }
 
     /// Parses the date of a Date or Received field (RFC 5322 section 3.3), whatever weekday it claims. `None` for other
@@ -72,9 +76,39 @@ impl fmt::Display for UnixTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_second(self.0) {
             Ok(time) => time.fmt(f),
-            Err(_) => self.0.fmt(f),
+            // The last hours of the year 9999, which a Timestamp cannot hold.
+            Err(_) => match EPOCH.checked_add(SignedDuration::from_secs(self.0)) {
+                Ok(time) if self.0 > 0 => write!(f, "{time}Z"),
+                _ => self.0.fmt(f),
+            },
         }
     }
+}
+
+/// 1970-01-01T00:00:00, without an offset.
+const EPOCH: DateTime = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+
+/// Parses an RFC 3339 time at the end of the year 9999. A `jiff::Timestamp` ends 26 hours before it, so that every
+/// offset fits; documents and stamps without an end name its last second.
+fn last_hours(text: &str) -> Option<UnixTime> {
+    let (date, ahead) = match text.strip_suffix(['Z', 'z']) {
+        Some(date) => (date, 0),
+        None => {
+            let (date, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+            let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+            let is_number = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = |text: &str, most| {
+                text.parse::<i64>().ok().filter(|number| is_number(text) && (0..=most).contains(number))
+            };
+            let seconds = (number(hours, 23)? * 60 + number(minutes, 59)?) * 60;
+            (date, if offset.starts_with('+') { seconds } else { offset.starts_with('-').then_some(-seconds)? })
+        }
+    };
+    if !date.starts_with("9999-12-3") {
+        return None;
+    }
+    let time: DateTime = date.parse().ok()?;
+    Some(UnixTime(time.duration_since(EPOCH).as_secs().checked_sub(ahead)?))
 }
 
 #[cfg(test)]
@@ -94,6 +128,30 @@ mod tests {
     fn a_time_without_an_offset_is_refused() {
         assert_eq!(UnixTime::from_rfc3339("2026-11-21T12:00:00"), Err(TimeError));
         assert_eq!("".parse::<UnixTime>(), Err(TimeError));
+    }
+
+    #[test]
+    fn the_year_9999_ends_with_its_last_second() {
+        for (text, seconds) in [
+            ("9999-12-30T22:00:00Z", 253_402_207_200),
+            ("9999-12-30T22:00:01Z", 253_402_207_201),
+            ("9999-12-31T23:59:59Z", 253_402_300_799),
+            ("9999-12-31t23:59:59.999z", 253_402_300_799),
+            ("9999-12-31T23:59:59+00:00", 253_402_300_799),
+            ("9999-12-31T23:59:59+01:30", 253_402_295_399),
+            ("9999-12-31T22:59:59-01:00", 253_402_300_799),
+        ] {
+            assert_eq!(UnixTime::from_rfc3339(text), Ok(UnixTime(seconds)), "{text}");
+            let shown = UnixTime(seconds).to_string();
+            assert_eq!(UnixTime::from_rfc3339(&shown), Ok(UnixTime(seconds)), "{shown}");
+        }
+        assert_eq!(UnixTime(253_402_300_799).to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!(UnixTime(253_402_300_800).to_string(), "253402300800");
+        for text in
+            ["9999-12-31T23:59:59", "9999-12-32T00:00:00Z", "9999-12-31T23:59:59+1:000", "10000-01-01T00:00:00Z"]
+        {
+            assert_eq!(UnixTime::from_rfc3339(text), Err(TimeError), "{text}");
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use crate::config::paths::PathsError;
 use crate::config::rules::RulesError;
 use crate::config::user::UserError;
-use crate::directory::cache::CacheError;
 use crate::directory::pinned::FolderError;
 use crate::store::StoreError;
 use crate::time::UnixTime;
@@ -60,9 +59,6 @@ impl Deferral {
             }
             Self::StaleDirectory => {
                 Some("run mailstamp directory refresh; until then such mail waits (stamps.defer_stale)")
-            }
-            Self::Keys(FolderError::Cache(CacheError::Content { .. })) => {
-                Some("remove the file and run mailstamp directory refresh")
             }
             Self::Clock(_) => Some("set the clock; the message is judged when it is tried again"),
             Self::Rules(_) => Some("run mailstamp config check; the message is judged when it is tried again"),

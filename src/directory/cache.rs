@@ -125,6 +125,14 @@ pub fn path(cache: &Path, publisher: &str) -> PathBuf {
 /// # Errors
 /// [`CacheError`], which names the file.
 pub fn read(cache: &Path) -> Result<Vec<Record>, CacheError> {
+    read_each(cache)?.into_iter().collect()
+}
+
+/// As [`read`], with the error of each file by itself.
+///
+/// # Errors
+/// [`CacheError`] when the folder cannot be listed.
+pub fn read_each(cache: &Path) -> Result<Vec<Result<Record, CacheError>>, CacheError> {
     let failed = |source| CacheError::Io { path: cache.to_owned(), source };
     let entries = match fs::read_dir(cache) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -142,7 +150,7 @@ pub fn read(cache: &Path) -> Result<Vec<Record>, CacheError> {
         }
     }
     paths.sort();
-    paths.iter().map(|path| read_record(path)).collect()
+    Ok(paths.iter().map(|path| read_record(path)).collect())
 }
 
 fn read_record(path: &Path) -> Result<Record, CacheError> {

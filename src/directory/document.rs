@@ -6,7 +6,7 @@
 use crate::accounting::money::Price;
 use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
-use crate::stamp::token::Issuer;
+use crate::stamp::token::{Issuer, IssuerError};
 use crate::time::UnixTime;
 use crate::verdict::facts::{KeyStatus, VendorKey};
 use serde::{Deserialize, Serialize};
@@ -138,9 +138,15 @@ impl<'de> Deserialize<'de> for Document {
 /// A document is not well formed.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// Not JSON, or not of this form.
+    /// Not JSON, or not of this form. The text may quote the document, with its control characters escaped.
     #[error("not a directory document: {0}")]
-    Form(#[from] serde_json::Error),
+    Form(String),
+    /// A vendor with an impossible name.
+    #[error("{0:?} is {problem}", problem = IssuerError::Vendor)]
+    Vendor(String),
+    /// An address of sale with characters that no address has.
+    #[error("{0:?} is not the address of a shop")]
+    Buy(String),
     /// A key that cannot be used.
     #[error("key {kid:?}: {problem}")]
     Key {
@@ -158,6 +164,12 @@ pub enum DocumentError {
     /// Two keys with the same name.
     #[error("two keys are named {0:?}")]
     Twice(String),
+}
+
+impl From<serde_json::Error> for DocumentError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Form(error.to_string().chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect())
+    }
 }
 
 /// Prices in the format of documents: `{"amount": "1.00", "currency": "EUR", "credits": 1000}`.
@@ -203,13 +215,19 @@ mod prices {
 }
 
 impl VendorEntry {
-    /// Parses the vendor's keys by name, for a judgement.
+    /// Parses the vendor's keys by name, for a judgement. Every entry passes through here before it counts or is shown.
     ///
     /// # Errors
-    /// [`DocumentError`] for a weak or malformed key, a malformed time, or two keys with the same name.
+    /// [`DocumentError`] for a malformed name of the vendor or of a key, a weak or malformed key, a malformed time, or
+    /// two keys with the same name.
     pub fn parsed_keys(&self) -> Result<BTreeMap<String, VendorKey>, DocumentError> {
+        let malformed = |_| DocumentError::Vendor(self.vendor.clone());
+        // An entry without keys has a name too.
+        Issuer::new(&self.vendor, "any").map_err(malformed)?;
         let mut keys = BTreeMap::new();
         for entry in &self.keys {
+            Issuer::new(&self.vendor, &entry.kid)
+                .map_err(|error| DocumentError::Key { kid: entry.kid.clone(), problem: error.to_string() })?;
             if keys.insert(entry.kid.clone(), entry.parse()?).is_some() {
                 return Err(DocumentError::Twice(entry.kid.clone()));
             }
@@ -222,12 +240,13 @@ impl VendorEntry {
     /// # Errors
     /// [`DocumentError`] for the first malformed part.
     pub fn check(&self) -> Result<(), DocumentError> {
-        for kid in self.parsed_keys()?.keys() {
-            let named = Issuer::new(&self.vendor, kid);
-            named.map_err(|error| DocumentError::Key { kid: kid.clone(), problem: error.to_string() })?;
-        }
+        self.parsed_keys()?;
         self.revoked_serials()?;
-        Ok(())
+        let odd = |letter: char| letter.is_control() || letter.is_whitespace();
+        match &self.buy {
+            Some(buy) if buy.contains(odd) => Err(DocumentError::Buy(buy.clone())),
+            _ => Ok(()),
+        }
     }
 
     /// Parses the revoked serials.
@@ -245,12 +264,11 @@ impl KeyEntry {
     pub fn parse(&self) -> Result<VendorKey, DocumentError> {
         let key = PublicKey::parse(&self.key)
             .map_err(|error| DocumentError::Key { kid: self.kid.clone(), problem: error.to_string() })?;
+        let since = optional_time(self.since.as_deref())?;
         let status = match self.status {
             Status::Active => KeyStatus::Active,
             Status::VerifyOnly => KeyStatus::VerifyOnly,
-            Status::Revoked => {
-                KeyStatus::Revoked { since: optional_time(self.since.as_deref())?.unwrap_or(UnixTime(i64::MIN)) }
-            }
+            Status::Revoked => KeyStatus::Revoked { since: since.unwrap_or(UnixTime(i64::MIN)) },
         };
         Ok(VendorKey {
             key,

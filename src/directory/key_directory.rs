@@ -83,9 +83,16 @@ pub enum IgnoredReason {
     Superseded(String),
     /// It has expired: its keys are stale, its revocations count.
     Stale(String),
+    /// It is malformed, and these vendors are not trusted until it is mended.
+    Malformed {
+        /// The vendors that it is about.
+        vendors: BTreeSet<String>,
+        /// What is wrong.
+        problem: String,
+    },
 }
 
-/// Error of a signed directory. It stops a judgement, which must not use half of the user's files.
+/// Error of a signed directory.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// Its token is malformed.
@@ -115,6 +122,7 @@ impl Directory {
     /// # Errors
     /// [`DocumentError`] when an entry is malformed.
     pub fn pin(&mut self, entry: &VendorEntry) -> Result<(), DocumentError> {
+        entry.check()?;
         let vendor = self.vendors.entry(entry.vendor.clone()).or_default();
         if entry.publishes == Publishes::Any {
             vendor.publishes = Publishes::Any;
@@ -147,16 +155,14 @@ impl Directory {
 
     /// Adds the newest statement of each publisher, and returns the ignored ones by position.
     ///
-    /// `newest` are versions that were seen before: a lower one is ignored, whatever its source.
-    ///
-    /// # Errors
-    /// [`DocumentError`] with the position of the malformed statement.
+    /// `newest` are versions that were seen before: a lower one is ignored, whatever its source. Malformed entries are
+    /// left out; the caller has checked them.
     pub fn add_statement(
         &mut self,
         statements: &[Statement],
         newest: &BTreeMap<String, u64>,
         now: UnixTime,
-    ) -> Result<Vec<(usize, IgnoredReason)>, (usize, DocumentError)> {
+    ) -> Vec<(usize, IgnoredReason)> {
         let mut unheeded = Vec::new();
         let mut heeded = Vec::new();
         for (index, statement) in statements.iter().enumerate() {
@@ -177,14 +183,25 @@ impl Directory {
         // Statements that only revoke come last, when the keys are known; current ones come before expired ones.
         heeded.sort_by_key(|(_, statement, stale)| (statement.weight == Trust::RevokeOnly, *stale));
         for (index, statement, stale) in heeded {
-            self.merge(statement, stale).map_err(|error| (index, error))?;
+            self.merge(statement, stale);
             if stale {
                 unheeded.push((index, IgnoredReason::Stale(statement.publisher.clone())));
             }
         }
         self.vendors.values_mut().for_each(Vendor::age);
         unheeded.sort_by_key(|(index, _)| *index);
-        Ok(unheeded)
+        unheeded
+    }
+
+    /// Returns whether the directories of a publisher may list a vendor.
+    #[must_use]
+    pub fn may_list(&self, publisher: &str, vendor: &str) -> bool {
+        vendor == publisher || self.vendors.get(publisher).is_some_and(|it| it.publishes == Publishes::Any)
+    }
+
+    /// Removes a vendor, as if the user did not trust it.
+    pub fn forget(&mut self, vendor: &str) {
+        self.vendors.remove(vendor);
     }
 
     /// Returns the trusted vendors and the facts of their keys, for the lists.
@@ -220,21 +237,19 @@ impl Directory {
         self.vendors.get(vendor).is_some_and(|vendor| vendor.pinned.contains(key))
     }
 
-    fn merge(&mut self, statement: &Statement, stale: bool) -> Result<(), DocumentError> {
+    fn merge(&mut self, statement: &Statement, stale: bool) {
         let Statement { publisher, weight, .. } = statement;
-        let any = self.vendors.get(publisher).is_some_and(|vendor| vendor.publishes == Publishes::Any);
         for entry in &statement.vendors {
             // A vendor that the user did not name is not trusted, whichever document lists it.
-            if (entry.vendor == *publisher || any)
+            if self.may_list(publisher, &entry.vendor)
                 && let Some(vendor) = self.vendors.get_mut(&entry.vendor)
+                && vendor.add(entry, *weight, stale).is_ok()
             {
-                vendor.add(entry, *weight, stale)?;
                 if *weight == Trust::Fetched {
                     vendor.in_date = Some(vendor.in_date.unwrap_or(false) || !stale);
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -263,6 +278,7 @@ impl Opened {
 
 impl Vendor {
     fn add(&mut self, entry: &VendorEntry, weight: Trust, stale: bool) -> Result<(), DocumentError> {
+        entry.check()?;
         let gives = weight != Trust::RevokeOnly;
         // The first value stays: that of a pinned document.
         if self.buy.is_none() && gives && !stale {
@@ -390,7 +406,7 @@ mod tests {
                 Err(why) => unheeded.push(why),
             }
         }
-        let heard = directory.add_statement(&statements, &BTreeMap::new(), NOW).map_err(|(_, error)| error)?;
+        let heard = directory.add_statement(&statements, &BTreeMap::new(), NOW);
         unheeded.extend(heard.into_iter().map(|(_, why)| why));
         Ok(unheeded)
     }
@@ -537,7 +553,7 @@ mod tests {
 
     fn heard(statements: &[Statement]) -> Directory {
         let mut directory = pinned(&[entry("v.example", vec![key("a", 1, Status::Active)])]);
-        directory.add_statement(statements, &BTreeMap::new(), NOW).unwrap();
+        directory.add_statement(statements, &BTreeMap::new(), NOW);
         directory
     }
 
@@ -575,7 +591,7 @@ mod tests {
         let mut directory = pinned(&[entry("v.example", vec![])]);
         let statements = [said(Trust::Pinned, 4, FRESH, vec![key("b", 2, Status::Active)])];
         let seen = BTreeMap::from([("v.example".to_owned(), 5)]);
-        let unheeded = directory.add_statement(&statements, &seen, NOW).unwrap();
+        let unheeded = directory.add_statement(&statements, &seen, NOW);
         assert_eq!(unheeded, [(0, IgnoredReason::Superseded("v.example".into()))]);
         assert_eq!(fact(&directory, "v.example", "b"), KeyFact::UnknownKey);
     }

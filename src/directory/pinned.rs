@@ -1,14 +1,18 @@
 //! Pinned documents: every file in the folder `vendors/` with a name that ends in `.json`. A missing folder is empty.
 //!
-//! A file that cannot be read or parsed stops the judgement, because the rest of the folder might be wrong without it.
+//! - A malformed file takes its own vendors out of the directory, because it may have revoked their keys. The other
+//!   vendors stay.
+//! - A file that cannot be read, or that other users may write, stops the judgement.
+//!
 //! Fetched documents (`cache.rs`) are added to these.
 
 use super::cache::{self, CacheError, Record};
-use super::document::{Document, DocumentError};
-use super::key_directory::{Directory, DirectoryError, IgnoredReason, LONGEST_FILE, Trust};
-use crate::config::file::{self, FileError};
+use super::document::Document;
+use super::key_directory::{Directory, IgnoredReason, LONGEST, LONGEST_FILE, Statement, Trust};
+use crate::config::file::{self, FileError, FileErrorKind};
+use crate::stamp::token::{Issuer, Token};
 use crate::time::UnixTime;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,14 +39,6 @@ pub enum FolderError {
     /// A file in it cannot be read, or has unsafe permissions.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file in it is malformed.
-    #[error("{}: {source}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: DirectoryError,
-    },
     /// The cache cannot be read.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -54,6 +50,18 @@ pub struct PinnedDocuments {
     pub pinned: Directory,
     /// Signed directories, each with its file, as tokens of several keys.
     signed: Vec<(PathBuf, Vec<String>)>,
+    /// Malformed documents.
+    malformed: Vec<Malformed>,
+}
+
+/// Document that cannot be used.
+#[derive(Debug)]
+struct Malformed {
+    /// Its file or source.
+    from: PathBuf,
+    /// The vendors that it is about, as far as that can be told.
+    vendors: BTreeSet<String>,
+    problem: String,
 }
 
 /// Reads the folder and the `cache`, as of `now`.
@@ -61,8 +69,19 @@ pub struct PinnedDocuments {
 /// # Errors
 /// [`FolderError`], which names the file.
 pub fn read(folder: &Path, cache: Option<&Path>, now: UnixTime) -> Result<Folder, FolderError> {
-    let records = cache.map_or_else(|| Ok(Vec::new()), cache::read)?;
-    placed(folder)?.with(&records, now)
+    let mut placed = placed(folder)?;
+    let mut records = Vec::new();
+    for record in cache.map_or_else(|| Ok(Vec::new()), cache::read_each)? {
+        match record {
+            Ok(record) => records.push(record),
+            Err(CacheError::Content { path, source }) => {
+                let problem = format!("{source}; remove the file and run mailstamp directory refresh");
+                placed.malformed.push(Malformed { vendors: stem(&path), from: path, problem });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(placed.with(&records, now))
 }
 
 /// Reads the folder alone.
@@ -72,63 +91,138 @@ pub fn read(folder: &Path, cache: Option<&Path>, now: UnixTime) -> Result<Folder
 pub fn placed(folder: &Path) -> Result<PinnedDocuments, FolderError> {
     let mut placed = PinnedDocuments::default();
     for path in documents(folder)? {
-        let content = |error: DocumentError| FolderError::Content { path: path.clone(), source: error.into() };
-        match serde_json::from_str(&file::read_up_to(&path, LONGEST_FILE)?).map_err(|error| content(error.into()))? {
-            Document::Pinned(entry) => placed.pinned.pin(&entry).map_err(content)?,
-            Document::Signed { directory, also } => placed.signed.push((path, [vec![directory], also].concat())),
+        let malformed = |path: PathBuf, text: &str, problem: String| Malformed {
+            vendors: stem(&path).into_iter().chain(named(text)).collect(),
+            from: path,
+            problem,
+        };
+        let text = match file::read_up_to(&path, LONGEST_FILE) {
+            Ok(text) => text,
+            Err(error) if matches!(error.kind, FileErrorKind::TooLarge(_) | FileErrorKind::Encoding) => {
+                placed.malformed.push(malformed(path, "", error.kind.to_string()));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match serde_json::from_str(&text) {
+            Ok(Document::Pinned(entry)) => {
+                if let Err(error) = placed.pinned.pin(&entry) {
+                    placed.malformed.push(malformed(path, &text, error.to_string()));
+                }
+            }
+            Ok(Document::Signed { directory, also }) => placed.signed.push((path, [vec![directory], also].concat())),
+            Err(error) => {
+                let error = super::document::DocumentError::from(error);
+                placed.malformed.push(malformed(path, &text, error.to_string()));
+            }
         }
     }
     Ok(placed)
 }
 
 impl PinnedDocuments {
-    /// Combines the folder and these records.
-    ///
-    /// # Errors
-    /// [`FolderError`], which names the file.
-    pub fn with(&self, records: &[Record], now: UnixTime) -> Result<Folder, FolderError> {
+    /// Returns whether a malformed file is about this vendor, so that nothing of it is known for certain.
+    #[must_use]
+    pub fn is_unusable(&self, vendor: &str) -> bool {
+        self.malformed.iter().any(|document| document.vendors.contains(vendor))
+    }
+
+    /// Combines the folder and these records. Vendors of malformed documents are left out.
+    #[must_use]
+    pub fn with(&self, records: &[Record], now: UnixTime) -> Folder {
         let mut directory = self.pinned.clone();
         let mut unheeded = Vec::new();
+        let mut malformed = Vec::new();
         let mut statements = Vec::new();
-        let mut origins = Vec::new();
         let mut newest = BTreeMap::new();
         for (path, tokens) in &self.signed {
-            let content = |source| FolderError::Content { path: path.clone(), source };
-            let mut why = None;
-            for token in tokens {
-                match directory.open(token, now).map_err(content)? {
-                    Ok(opened) => {
-                        statements.push(opened.statement(Trust::Pinned).map_err(|error| content(error.into()))?);
-                        origins.push(path.clone());
-                        why = None;
-                        break;
-                    }
-                    Err(reason) => why = why.or(Some(reason)),
+            match opened(&directory, tokens, now) {
+                Ok(statement) => statements.push((path.clone(), statement)),
+                Err(Ok(why)) => unheeded.push((path.clone(), why)),
+                Err(Err(problem)) => {
+                    let publishers = tokens.iter().filter_map(|token| publisher(token));
+                    let vendors = stem(path).into_iter().chain(publishers).collect();
+                    malformed.push(Malformed { from: path.clone(), vendors, problem });
                 }
             }
-            unheeded.extend(why.map(|why| (path.clone(), why)));
         }
         for record in records {
-            let content =
-                |source| FolderError::Content { path: format!("directories/{}.json", record.publisher).into(), source };
             if !record.is_current(&directory) {
                 let why = IgnoredReason::NotPinned(record.publisher.clone());
                 unheeded.extend(record.sources.iter().map(|heard| (heard.from.clone().into(), why.clone())));
                 continue;
             }
             newest.insert(record.publisher.clone(), record.version);
-            for (from, statement) in record.statements().map_err(content)? {
-                statements.push(statement);
-                origins.push(from.into());
+            match record.statements() {
+                Ok(said) => statements.extend(said.into_iter().map(|(from, statement)| (from.into(), statement))),
+                Err(error) => malformed.push(Malformed {
+                    from: format!("directories/{}.json", record.publisher).into(),
+                    vendors: BTreeSet::from([record.publisher.clone()]),
+                    problem: error.to_string(),
+                }),
             }
         }
-        let origin = |index: usize| origins.get(index).cloned().unwrap_or_default();
-        let heard = directory
-            .add_statement(&statements, &newest, now)
-            .map_err(|(index, error)| FolderError::Content { path: origin(index), source: error.into() })?;
-        unheeded.extend(heard.into_iter().map(|(index, why)| (origin(index), why)));
-        Ok(Folder { directory, unheeded })
+        for (from, statement) in &mut statements {
+            let publisher = statement.publisher.clone();
+            // One vendor must not take out another.
+            statement.vendors.retain(|entry| directory.may_list(&publisher, &entry.vendor));
+            statement.vendors.retain(|entry| {
+                let wrong = entry.check().err();
+                malformed.extend(wrong.as_ref().map(|error| Malformed {
+                    from: from.clone(),
+                    vendors: BTreeSet::from([entry.vendor.clone()]),
+                    problem: error.to_string(),
+                }));
+                wrong.is_none()
+            });
+        }
+        let (origins, statements): (Vec<PathBuf>, Vec<Statement>) = statements.into_iter().unzip();
+        let heard = directory.add_statement(&statements, &newest, now);
+        unheeded.extend(heard.into_iter().map(|(index, why)| (origins[index].clone(), why)));
+        for Malformed { from, vendors, problem } in self.malformed.iter().chain(&malformed) {
+            // Any word is a name in form; one without a dot counts only if it is a vendor's.
+            let is_vendor = |vendor: &&String| {
+                Issuer::new(vendor, "any").is_ok() && (vendor.contains('.') || directory.trusts(vendor))
+            };
+            let vendors: BTreeSet<String> = vendors.iter().filter(is_vendor).cloned().collect();
+            vendors.iter().for_each(|vendor| directory.forget(vendor));
+            unheeded.push((from.clone(), IgnoredReason::Malformed { vendors, problem: problem.clone() }));
+        }
+        Folder { directory, unheeded }
     }
+}
+
+/// Returns the statement of the first token that counts; otherwise why none does, or what is wrong with the file.
+fn opened(directory: &Directory, tokens: &[String], now: UnixTime) -> Result<Statement, Result<IgnoredReason, String>> {
+    let mut why = None;
+    for token in tokens {
+        match directory.open(token, now).map_err(|error| Err(error.to_string()))? {
+            Ok(opened) => return opened.statement(Trust::Pinned).map_err(|error| Err(error.to_string())),
+            Err(reason) => why = why.or(Some(reason)),
+        }
+    }
+    Err(why.ok_or_else(|| "it has no token".to_owned()))
+}
+
+/// Returns the vendor that a file is named for, if it is named for one.
+fn stem(path: &Path) -> BTreeSet<String> {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| Issuer::new(stem, "any").is_ok());
+    stem.map(str::to_owned).into_iter().collect()
+}
+
+/// Returns the names that follow a member `vendor` in a text that need not be JSON, and the publisher of a token in it.
+fn named(text: &str) -> impl Iterator<Item = String> {
+    let after = |name: &'static str| {
+        text.split(name).skip(1).filter_map(|rest| rest.trim_start().strip_prefix(':')?.split('"').nth(1))
+    };
+    let tokens = after("\"directory\"").filter_map(publisher);
+    after("\"vendor\"").map(str::to_owned).chain(tokens)
+}
+
+/// Returns the publisher that a token names.
+fn publisher(token: impl AsRef<str>) -> Option<String> {
+    let token = Token::parse_document(token.as_ref(), LONGEST).ok()?;
+    token.issuer().ok().map(|issuer| issuer.vendor().to_owned())
 }
 
 /// Lists the folder's documents by name, so that every run has the same order.
@@ -176,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_document_names_its_file() {
+    fn a_malformed_document_takes_out_its_own_vendor_only() {
         let weak = "k4.public.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         for text in [
             "{",
@@ -188,8 +282,38 @@ mod tests {
         ] {
             let folder = tempfile::tempdir().unwrap();
             write(folder.path(), "bad.json", text);
-            let error = read(folder.path(), None, NOW).unwrap_err().to_string();
-            assert!(error.contains("bad.json"), "{text}: {error}");
+            let key = SecretKey::from_random(&[1; 32]).public();
+            for vendor in ["v.example", "w.example"] {
+                let pin = format!(r#"{{"vendor":"{vendor}","keys":[{{"kid":"a","key":"{key}"}}]}}"#);
+                write(folder.path(), &format!("{vendor}.json"), &pin);
+            }
+            let folder = read(folder.path(), None, NOW).unwrap();
+            let [(path, IgnoredReason::Malformed { vendors, problem })] = &folder.unheeded[..] else {
+                panic!("{text}: {:?}", folder.unheeded)
+            };
+            assert!(path.ends_with("bad.json") && !problem.is_empty());
+            let named = text.contains("v.example");
+            assert_eq!(vendors.contains("v.example"), named, "{text}");
+            assert_eq!((folder.directory.trusts("v.example"), folder.directory.trusts("w.example")), (!named, true));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_json_takes_out_the_vendor_that_it_names() {
+        for (name, text) in
+            [("v.example.json", "not json"), ("other.json", r#"{"vendor" : "v.example", "revoked": ["s1"], "keys": ["#)]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let key = SecretKey::from_random(&[1; 32]).public();
+            write(
+                folder.path(),
+                "a.json",
+                &format!(r#"{{"vendor":"v.example","keys":[{{"kid":"a","key":"{key}"}}]}}"#),
+            );
+            assert!(read(folder.path(), None, NOW).unwrap().directory.trusts("v.example"));
+            write(folder.path(), name, text);
+            assert!(!read(folder.path(), None, NOW).unwrap().directory.trusts("v.example"), "{name}");
+            assert!(placed(folder.path()).unwrap().is_unusable("v.example"));
         }
     }
 

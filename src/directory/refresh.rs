@@ -100,11 +100,21 @@ pub fn refresh(
             records.push(Record::new(publisher));
             records.len() - 1
         });
+        let listed: Vec<&Source> = sources.list.iter().filter(|source| source.publisher == publisher).collect();
+        if placed.is_unusable(publisher) {
+            // Its pinned key is unknown now; the highest version that was seen must survive that.
+            let what = "a document about it in the folder of vendors is malformed; see mailstamp doctor";
+            outcomes.extend(listed.iter().map(|source| SourceOutcome {
+                publisher: publisher.to_owned(),
+                from: source.origin.to_string(),
+                result: Err(SourceProblem { what: what.to_owned(), alarm: false }),
+            }));
+            continue;
+        }
         if !records[at].is_current(&placed.pinned) {
             // The user pinned another key: data that depended on the old one is removed, also the highest version.
             records[at] = Record::new(publisher);
         }
-        let listed: Vec<&Source> = sources.list.iter().filter(|source| source.publisher == publisher).collect();
         records[at].sources.retain(|heard| listed.iter().any(|source| source.origin.to_string() == heard.from));
         for source in listed {
             let result = ask(sources, source, placed, &mut records, at, now)?;
@@ -135,7 +145,7 @@ fn ask(
     at: usize,
     now: UnixTime,
 ) -> Result<Result<RefreshResult, SourceProblem>, RefreshError> {
-    let folder = placed.with(records, now)?;
+    let folder = placed.with(records, now);
     let known = Known { pinned: &placed.pinned, directory: &folder.directory, now };
     let Some(record) = records.get_mut(at) else { return Ok(Ok(RefreshResult::Unchanged)) };
     if !placed.pinned.trusts(&source.publisher) {

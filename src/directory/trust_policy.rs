@@ -204,6 +204,7 @@ fn by_itself(text: &str) -> Result<Opened, Refusal> {
 pub fn first_contact(tokens: &[String]) -> Result<VendorEntry, Refusal> {
     let Opened { publisher, content, .. } = by_itself(tokens.first().ok_or(Refusal::UnknownSigner)?)?;
     let own = content.vendors.into_iter().find(|entry| entry.vendor == publisher).ok_or(Refusal::UnknownSigner)?;
+    own.check().map_err(DirectoryError::from)?;
     Ok(VendorEntry { publishes: Publishes::Own, ..own })
 }
 
@@ -286,7 +287,7 @@ mod tests {
             let statements = self.record.statements().unwrap().into_iter();
             let statements: Vec<_> = statements.map(|(_, statement)| statement).collect();
             let mut directory = self.pinned.clone();
-            directory.add_statement(&statements, &BTreeMap::new(), now).unwrap();
+            directory.add_statement(&statements, &BTreeMap::new(), now);
             let known = Known { pinned: &self.pinned, directory: &directory, now };
             accept(offer, authentic, source, &mut self.record, &known)
         }

@@ -48,10 +48,17 @@ impl PublicKey {
     /// Makes the key from its 32 bytes (RFC 8032 section 5.1.5).
     ///
     /// # Errors
-    /// [`KeyError`] when they are not a point of the curve, or one of small order.
+    /// [`KeyError`] when they are not a point of the curve, one of small order, or not the canonical encoding: a key
+    /// with two spellings would be two keys where bytes are compared.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Malformed)?;
-        if key.is_weak() { Err(KeyError::Weak) } else { Ok(Self(key)) }
+        if key.is_weak() {
+            Err(KeyError::Weak)
+        } else if is_reduced(bytes) {
+            Ok(Self(key))
+        } else {
+            Err(KeyError::Malformed)
+        }
     }
 
     /// Returns the 32 bytes.
@@ -178,6 +185,13 @@ impl From<PublicKey> for String {
     }
 }
 
+/// Returns whether the y-coordinate is below the field's prime, 2^255 - 19 (RFC 8032 section 5.1.3, step 1). The points
+/// with x = 0, whose sign has two spellings, are of small order.
+fn is_reduced(bytes: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = bytes;
+    *first < 0xed || last & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
+}
+
 /// Returns the bytes that are signed (PASETO version 4, Sign, step 3).
 fn signed_bytes(payload: &[u8], footer: &[u8], assertion: &[u8]) -> Vec<u8> {
     pae(&[HEADER.as_bytes(), payload, footer, assertion])
@@ -260,6 +274,25 @@ mod tests {
             let text = format!("{PUBLIC}{}", BASE64URL_NOPAD.encode(&bytes));
             assert_eq!(PublicKey::parse(&text), Err(KeyError::Weak), "{hex}");
         }
+    }
+
+    #[test]
+    fn a_key_with_a_y_above_the_prime_is_refused() {
+        let mut points = 0;
+        for low in 0xed..=0xff {
+            for sign in [0x7f, 0xff] {
+                let mut bytes = [0xff; 32];
+                (bytes[0], bytes[31]) = (low, sign);
+                let point = VerifyingKey::from_bytes(&bytes).is_ok_and(|key| !key.is_weak());
+                points += usize::from(point);
+                assert!(PublicKey::from_bytes(&bytes).is_err(), "{bytes:02x?}");
+            }
+        }
+        // Those that the curve accepts, so that the test has something to refuse.
+        assert!(points > 0);
+        let mut bytes = [0xff; 32];
+        (bytes[0], bytes[31]) = (0xec, 0x7f);
+        assert!(is_reduced(&bytes));
     }
 
     // A signature by key(7), with the neutral element as R, and S = H(R, A, M) a. The lax equation holds for it.

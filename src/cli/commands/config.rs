@@ -1,5 +1,6 @@
 //! `mailstamp config`: checks and shows the configuration.
 
+use super::trust;
 use crate::autoreply::eligibility::Kind;
 use crate::cli::ui::exit_status::{CONFIG, Failure};
 use crate::cli::ui::output;
@@ -7,13 +8,14 @@ use crate::config::directory_sources;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::sendmail::{NextHop, OnVendorUnavailable};
 use crate::config::{Config, rules};
+use crate::directory::key_directory::IgnoredReason;
 use crate::directory::pinned;
 use crate::message::address::{Address, LocalCase, Pattern};
 use crate::os::clock;
 use crate::policy::rule_set::Rules;
 use crate::verdict::class::Class;
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -74,6 +76,10 @@ fn check(config: &Config, places: &Paths, rules: &Rules, given: &CliOverrides) -
     rules::check(rules, path, config.local_case).map_err(|error| Failure::new(CONFIG, error))?;
     let vendors = pinned::read(places.vendors()?, places.directories.as_deref(), clock::now())
         .map_err(|error| Failure::new(CONFIG, error))?;
+    let malformed = |(_, why): &&(PathBuf, IgnoredReason)| matches!(why, IgnoredReason::Malformed { .. });
+    if let Some((file, why)) = vendors.unheeded.iter().find(malformed) {
+        return Err(Failure::new(CONFIG, format!("{}: {}", file.display(), trust::ignored(why))));
+    }
     directory_sources::read(places.vendors()?).map_err(|error| Failure::new(CONFIG, error))?;
     if config.mailboxes.is_empty() {
         let place = places.config.clone().or_else(|| Paths::candidates(given).into_iter().next()).unwrap_or_default();

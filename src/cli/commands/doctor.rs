@@ -11,6 +11,7 @@ use crate::config::{Config, rules};
 use crate::context::clock_record::{self, ClockHealth};
 use crate::context::error::Deferral;
 use crate::context::used_log;
+use crate::directory::key_directory::IgnoredReason;
 use crate::directory::{pinned, source_status};
 use crate::engine::judge::Engine;
 use crate::engine::quarantine::Quarantine;
@@ -111,7 +112,13 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         let mut out = anstream::AutoStream::auto(io::stdout().lock());
         for finding in &findings {
             let style = style(finding.health);
-            writeln!(out, "{style}{:<7}{style:#}  {:<14}  {}", word(finding.health), finding.what, finding.text)?;
+            writeln!(
+                out,
+                "{style}{:<7}{style:#}  {:<14}  {}",
+                word(finding.health),
+                finding.what,
+                output::without_controls(&finding.text)
+            )?;
         }
         out.flush()?;
     }
@@ -255,10 +262,13 @@ fn vendors(places: &Paths) -> Vec<Finding> {
             format!("no vendor is trusted yet; `mailstamp trust add` adds one to {}", path.display()),
         ));
     }
-    let unheeded = folder.unheeded.iter();
-    findings.extend(
-        unheeded.map(|(file, why)| Finding::warning(what, format!("{}: {}", file.display(), trust::ignored(why)))),
-    );
+    findings.extend(folder.unheeded.iter().map(|(file, why)| {
+        let text = format!("{}: {}", file.display(), trust::ignored(why));
+        match why {
+            IgnoredReason::Malformed { .. } => Finding::error(what, text),
+            _ => Finding::warning(what, text),
+        }
+    }));
     findings
 }
 

@@ -1,11 +1,12 @@
 //! `mailstamp trust`: the vendors whose stamps the recipient accepts.
 
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, IO, NO_INPUT};
+use crate::cli::ui::output::without_controls;
 use crate::cli::ui::{input, output};
 use crate::config::file;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::directory::document::{Document, VendorEntry};
-use crate::directory::key_directory::{Directory, IgnoredReason};
+use crate::directory::key_directory::IgnoredReason;
 use crate::directory::pinned;
 use crate::directory::trust_policy;
 use crate::os::clock;
@@ -94,9 +95,8 @@ fn add(args: &Add, given: &CliOverrides) -> Result<u8, Failure> {
         Document::Signed { directory, also } => trust_policy::first_contact(&[vec![directory], also].concat())
             .map_err(|error| not_a_document(&format!("signed directory: {error}")))?,
     };
-    // A wrong name or a weak key would make every judgement fail from now on.
-    Issuer::new(&entry.vendor, "any").map_err(|error| not_a_document(&error))?;
-    Directory::default().pin(&entry).map_err(|error| not_a_document(&error))?;
+    // The name becomes a part of a path, and the names of the keys go to the terminal.
+    entry.check().map_err(|error| not_a_document(&error))?;
     if unlisted {
         // A document that leaves the keys to a directory has an empty list of keys.
         return Err(not_a_document(&"it lists no keys"));
@@ -196,7 +196,7 @@ fn list(args: &List, given: &CliOverrides) -> Result<u8, Failure> {
         lines.push(format!("no vendor is trusted yet (none in {})", path.display()));
     }
     for (file, why) in &folder.unheeded {
-        lines.push(format!("ignored: {}: {}", file.display(), ignored(why)));
+        lines.push(without_controls(&format!("ignored: {}: {}", file.display(), ignored(why))));
     }
     output::line(&lines.join("\n"))?;
     Ok(0)
@@ -233,5 +233,12 @@ pub fn ignored(why: &IgnoredReason) -> String {
         IgnoredReason::KeyEnded(vendor) => format!("the key of its publisher {vendor} was revoked or has ended"),
         IgnoredReason::Superseded(vendor) => format!("{vendor} published a newer one"),
         IgnoredReason::Stale(vendor) => format!("it has expired; ask {vendor} for a newer one"),
+        IgnoredReason::Malformed { vendors, problem } => {
+            let vendors: Vec<&str> = vendors.iter().map(String::as_str).collect();
+            match vendors.is_empty() {
+                true => problem.clone(),
+                false => format!("{problem}; stamps of {} are unverified until it is mended", vendors.join(", ")),
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Exit statuses and error messages: `mailstamp: error: …`, and a hint where one helps. On the mail path the only
 //! statuses are those of the classes and 75; all other commands use those of sysexits(3).
 
+use super::output::without_controls;
 use crate::config::paths::PathsError;
 use crate::context::error::Deferral;
 use crate::engine::auto_reply::ReplyError;
@@ -100,9 +101,9 @@ impl Failure {
         }
         // Standard error may be closed by now, and there is no better channel.
         let mut stderr = io::stderr().lock();
-        let _ = writeln!(stderr, "mailstamp: error: {}", without_numbers(&self.message));
+        let _ = writeln!(stderr, "mailstamp: error: {}", without_controls(&without_numbers(&self.message)));
         if let Some(hint) = &self.hint {
-            let _ = writeln!(stderr, "mailstamp: hint: {hint}");
+            let _ = writeln!(stderr, "mailstamp: hint: {}", without_controls(hint));
         }
     }
 }

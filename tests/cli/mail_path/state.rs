@@ -402,6 +402,9 @@ fn trust_takes_no_weak_key_and_replaces_nothing_unasked() {
     );
     assert_eq!(fs::read(&path).unwrap(), before);
     let weak = |key: &str| format!("{{\"vendor\":\"w.example\",\"keys\":[{{\"kid\":\"a\",\"key\":\"{key}\"}}]}}");
+    // Whether the keys are written with blanks or without.
+    let good: serde_json::Value = serde_json::from_slice(&theirs).unwrap();
+    let good = good.to_string();
     let one = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     for (document, why) in [
         (weak(&format!("k4.public.{one}")), "weak"),
@@ -411,10 +414,16 @@ fn trust_takes_no_weak_key_and_replaces_nothing_unasked() {
         ("{\"vendor\":\"../w\"}".into(), "not the name of a vendor"),
         ("{\"vendor\":\"W.example\"}".into(), "not the name of a vendor"),
         ("{\"directory\":\"v4.public.x\"}".into(), "signed directory"),
+        // The name of a key goes to the terminal.
+        (good.replace("\"2026q4\"", "\"z\\u001b[1A\\u001b[2K\""), "not the name of a key"),
+        (good.replace("\"2026q4\"", "\"\""), "not the name of a key"),
+        (good.replace("\"active\"", "\"\\u001b[2K\""), "unknown variant"),
+        (good.replacen('{', "{\"buy\":\"https://w.example/\\u001b[2K\",", 1), "not the address of a shop"),
         ("[]".into(), ""),
     ] {
         let refused = home.run(["trust", "add", "--replace", "-"], document.as_bytes()).exits(65);
         assert!(refused.stderr.contains(why), "{document}: {}", refused.stderr);
+        assert!(!refused.stderr.contains('\u{1b}'), "{:?}", refused.stderr);
     }
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     home.run(["trust", "add", "--replace", "-"], &theirs).exits(0);

@@ -113,31 +113,57 @@ fn without_addresses_a_stamped_message_waits() {
 }
 
 #[test]
-fn a_vendors_file_that_cannot_be_used_defers_stamped_mail_only() {
+fn a_vendors_file_that_cannot_be_read_defers_stamped_mail_only() {
     let home = Home::new();
     let stamped = home.stamped(&letter("1"));
-    let folder = home.config().with_file_name("vendors");
-    let bad = folder.join("bad.json");
-    for (text, mode, why) in [
-        ("{", 0o600, "bad.json"),
-        (
-            "{\"vendor\":\"v.example\",\"keys\":[{\"kid\":\"a\",\"key\":\"k4.public.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}]}",
-            0o600,
-            "weak",
-        ),
-        ("{\"vendor\":\"v.example\"}", 0o666, "others may write to it"),
-    ] {
-        fs::write(&bad, text).unwrap();
-        fs::set_permissions(&bad, Permissions::from_mode(mode)).unwrap();
-        deferred(home.classify(&stamped), why);
-        deferred(home.run(["filter"], &stamped), why);
-        home.classify(&letter("2")).exits(11);
-    }
+    let bad = home.config().with_file_name("vendors/bad.json");
+    fs::write(&bad, "{\"vendor\":\"v.example\"}").unwrap();
+    fs::set_permissions(&bad, Permissions::from_mode(0o666)).unwrap();
+    let why = "others may write to it";
+    deferred(home.classify(&stamped), why);
+    deferred(home.run(["filter"], &stamped), why);
+    home.classify(&letter("2")).exits(11);
     fs::remove_file(&bad).unwrap();
     symlink("/nowhere", &bad).unwrap();
     deferred(home.classify(&stamped), "bad.json");
     fs::remove_file(&bad).unwrap();
     home.classify(&stamped).exits(0).says("first-class paid");
+}
+
+#[test]
+fn a_malformed_document_makes_its_own_vendor_unverified() {
+    let home = Home::new();
+    let folder = home.config().with_file_name("vendors");
+    let key = fs::read_to_string(folder.join("stamps.example.json")).unwrap();
+    let dated = key.replacen("\"kid\":", "\"not_after\": \"next year\", \"kid\":", 1);
+    assert_ne!(key, dated);
+    for (number, (name, text, own)) in [
+        ("bad.json", "{".to_owned(), false),
+        ("v.example.json", key.replace("stamps.example", "v.example").replace("k4.public.", "k4.public.AAAA"), false),
+        ("v.example.json", "not json".to_owned(), false),
+        ("stamps.example.json", dated, true),
+        ("stamps.example.json", "not json".to_owned(), true),
+        ("later.json", key.replace("\"2026q4\"", "\"a b\""), true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let stamped = home.stamped(&letter(&number.to_string()));
+        fs::write(folder.join(name), text).unwrap();
+        home.classify(&stamped).says(if own { "unverified unknown-vendor" } else { "first-class paid" });
+        let doctor = home.run(["doctor"], b"").exits(78).text();
+        let said = doctor.lines().any(|line| line.starts_with("error") && line.contains(name));
+        assert!(said, "{doctor}");
+        assert!(!own || doctor.contains("stamps of stamps.example are unverified"), "{doctor}");
+        home.run(["config", "check"], b"").exits(78);
+        fs::remove_file(folder.join(name)).unwrap();
+        fs::write(folder.join("stamps.example.json"), &key).unwrap();
+        home.classify(&stamped).exits(0).says(if own { "first-class paid" } else { "first-class again" });
+    }
+    // The last second of the year 9999 is a time.
+    let endless = key.replacen("\"kid\":", "\"not_after\": \"9999-12-31T23:59:59Z\", \"kid\":", 1);
+    home.run(["trust", "add", "--replace", "-"], endless.as_bytes()).exits(0);
+    home.classify(&home.stamped(&letter("last"))).exits(0).says("first-class paid");
 }
 
 #[test]
