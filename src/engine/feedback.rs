@@ -7,7 +7,7 @@
 
 use super::judge::Engine;
 use crate::context::error::Deferral;
-use crate::grant::{Grant, GrantKind, StampStatus};
+use crate::grant::{Grant, StampStatus};
 use crate::message::fingerprint::KnownMessage;
 use crate::message::parse::Message;
 use crate::stamp::extract::{STAMP_FIELD, locate};
@@ -61,7 +61,7 @@ impl Engine {
             else {
                 continue;
             };
-            let grant = Grant::new(GrantKind::Return, self.context.now);
+            let grant = Grant::for_return(self.context.now, finding.expires);
             let change = |before: &StampStatus| match before {
                 StampStatus { grant: None, revoked: None, .. } => {
                     StampStatus { grant: Some(grant.clone()), ..before.clone() }

@@ -61,6 +61,12 @@ pub struct Grant {
     /// The user's note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// With [`GrantKind::Return`]: the senders that used it, as their From fields say, in lower case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub senders: Vec<String>,
+    /// When it was suspended, since more than [`Grant::SENDERS`] senders came under it (seconds since 1970).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<i64>,
 }
 
 impl Grant {
@@ -69,16 +75,41 @@ impl Grant {
     /// Messages that a grant without limit keeps.
     pub const REMEMBERED: usize = 100;
 
+    /// Time that a return grant lasts after the end of its stamp's window, in seconds: 90 days.
+    pub const RETURN_AFTER: i64 = 90 * 86_400;
+    /// Messages that a return grant is good for.
+    pub const RETURN_USES: u32 = 20;
+    /// Senders under one return grant; with another one the stamp has passed into other hands.
+    pub const SENDERS: usize = 2;
+
     /// Makes a grant without end or limit.
     #[must_use]
     pub fn new(kind: GrantKind, now: UnixTime) -> Self {
-        Self { kind, since: now.0, until: None, uses: None, used_for: Vec::new(), note: None }
+        Self {
+            kind,
+            since: now.0,
+            until: None,
+            uses: None,
+            used_for: Vec::new(),
+            note: None,
+            senders: Vec::new(),
+            suspended: None,
+        }
+    }
+
+    /// Makes the grant of return use for a stamp with a window until `expires`, if it has one.
+    #[must_use]
+    pub fn for_return(now: UnixTime, expires: Option<UnixTime>) -> Self {
+        let until = expires.map_or(now, |expires| expires.max(now)).plus(Self::RETURN_AFTER);
+        Self { until: Some(until.0), uses: Some(Self::RETURN_USES), ..Self::new(GrantKind::Return, now) }
     }
 
     /// Whether the grant has not ended at `now`, and has uses left for another message.
     #[must_use]
     pub fn active(&self, now: UnixTime) -> bool {
-        self.in_time(now) && self.uses.is_none_or(|uses| self.used_for.len() < uses as usize)
+        self.suspended.is_none()
+            && self.in_time(now)
+            && self.uses.is_none_or(|uses| self.used_for.len() < uses as usize)
     }
 
     fn in_time(&self, now: UnixTime) -> bool {
@@ -91,22 +122,32 @@ impl Grant {
         self.used_for.iter().any(|known| known.recognises(message))
     }
 
-    /// Whether the grant covers this message at `now`; if so, the grant after that use, where it changes.
-    fn covers(&self, now: UnixTime, message: KnownMessage) -> Option<Option<Self>> {
+    /// Returns whether the grant covers this message of `from` at `now`, and the grant after that, where it changes.
+    fn covers(&self, now: UnixTime, message: KnownMessage, from: Option<&str>) -> (bool, Option<Self>) {
         if !self.in_time(now) {
-            return None;
+            return (false, None);
         }
         if self.knows(&message) {
-            return Some(None);
+            return (true, None);
         }
-        self.active(now).then(|| {
-            let mut after = self.clone();
-            if self.uses.is_none() && after.used_for.len() >= Self::REMEMBERED {
-                after.used_for.remove(0);
+        if !self.active(now) {
+            return (false, None);
+        }
+        let mut after = self.clone();
+        if self.kind == GrantKind::Return {
+            let from = from.unwrap_or_default().to_ascii_lowercase();
+            if !after.senders.contains(&from) {
+                if after.senders.len() >= Self::SENDERS {
+                    return (false, Some(Self { suspended: Some(now.0), ..after }));
+                }
+                after.senders.push(from);
             }
-            after.used_for.push(message);
-            Some(after)
-        })
+        }
+        if self.uses.is_none() && after.used_for.len() >= Self::REMEMBERED {
+            after.used_for.remove(0);
+        }
+        after.used_for.push(message);
+        (true, Some(after))
     }
 }
 
@@ -121,27 +162,60 @@ mod tests {
         let grant = Grant { until: Some(10), ..open };
         assert!(grant.active(UnixTime(10)));
         assert!(!grant.active(UnixTime(11)));
-        assert_eq!(grant.covers(UnixTime(11), KnownMessage::from([1; 16])), None);
+        assert_eq!(grant.covers(UnixTime(11), KnownMessage::from([1; 16]), None), (false, None));
     }
 
     #[test]
     fn a_limited_grant_counts_messages_and_not_deliveries() {
         let grant = Grant { uses: Some(1), ..Grant::new(GrantKind::MultiUse, UnixTime(0)) };
-        let used = grant.covers(UnixTime(1), KnownMessage::from([1; 16])).flatten().unwrap();
+        let used = grant.covers(UnixTime(1), KnownMessage::from([1; 16]), None).1.unwrap();
         assert!(!used.active(UnixTime(1)));
-        assert_eq!(used.covers(UnixTime(2), KnownMessage::from([1; 16])), Some(None));
-        assert_eq!(used.covers(UnixTime(2), KnownMessage::from([2; 16])), None);
+        assert_eq!(used.covers(UnixTime(2), KnownMessage::from([1; 16]), None), (true, None));
+        assert_eq!(used.covers(UnixTime(2), KnownMessage::from([2; 16]), None), (false, None));
     }
 
     #[test]
     fn a_grant_without_limit_keeps_its_last_messages_in_mind() {
         let mut grant = Grant::new(GrantKind::MultiUse, UnixTime(0));
         for message in 0..=u8::try_from(Grant::REMEMBERED).unwrap() {
-            grant = grant.covers(UnixTime(1), [message; 16].into()).flatten().unwrap();
+            grant = grant.covers(UnixTime(1), [message; 16].into(), None).1.unwrap();
         }
         assert_eq!(grant.used_for.len(), Grant::REMEMBERED);
         assert_eq!((grant.used_for.first(), grant.used_for.last()), (Some(&[1; 16].into()), Some(&[100; 16].into())));
         assert!(grant.active(UnixTime(1)));
+    }
+
+    #[test]
+    fn a_return_grant_ends_ninety_days_after_its_window() {
+        let day = |days: i64| UnixTime(days * 86_400);
+        let grant = Grant::for_return(day(1), Some(day(10)));
+        assert_eq!((grant.until, grant.uses), (Some(day(100).0), Some(20)));
+        assert!(grant.active(day(100)) && !grant.active(day(100).plus(1)));
+        assert_eq!(Grant::for_return(day(20), Some(day(10))).until, Some(day(110).0));
+        assert_eq!(Grant::for_return(day(1), None).until, Some(day(91).0));
+    }
+
+    #[test]
+    fn a_third_sender_suspends_a_return_grant() {
+        let mut grant = Grant::for_return(UnixTime(0), None);
+        for (message, from, covered) in
+            [(1, "bob@y", true), (2, "Bob@y", true), (3, "bob@z", true), (4, "eve@x", false)]
+        {
+            let (covers, after) = grant.covers(UnixTime(5), [message; 16].into(), Some(from));
+            assert_eq!(covers, covered, "{from}");
+            grant = after.unwrap();
+        }
+        assert_eq!((grant.suspended, grant.used_for.len()), (Some(5), 3));
+        // The messages before it stay known; nothing new is covered, whoever sends it.
+        assert_eq!(grant.covers(UnixTime(6), [1; 16].into(), Some("bob@y")), (true, None));
+        assert_eq!(grant.covers(UnixTime(6), [5; 16].into(), Some("bob@y")), (false, None));
+        // Many senders may use a stamp that was granted to them.
+        let mut many = Grant::new(GrantKind::MultiUse, UnixTime(0));
+        for message in 0..9 {
+            let (covers, after) = many.covers(UnixTime(5), [message; 16].into(), Some(&format!("{message}@x")));
+            assert!(covers);
+            many = after.unwrap();
+        }
     }
 
     #[test]

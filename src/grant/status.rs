@@ -93,14 +93,10 @@ impl StampStatus {
         if let Some(since) = self.revoked {
             return (Answer::Revoked { since: UnixTime(since) }, self.refusing(presented));
         }
-        let covered =
-            self.grant.as_ref().and_then(|grant| Some((grant.kind, grant.covers(presented.now, presented.message)?)));
-        match covered {
-            None => (Answer::Nothing, None),
-            Some((kind, after)) => {
-                (Answer::Granted(kind), after.map(|grant| Self { grant: Some(grant), ..self.clone() }))
-            }
-        }
+        let Some(grant) = &self.grant else { return (Answer::Nothing, None) };
+        let (covered, after) = grant.covers(presented.now, presented.message, presented.from);
+        let after = after.map(|grant| Self { grant: Some(grant), ..self.clone() });
+        (if covered { Answer::Granted(grant.kind) } else { Answer::Nothing }, after)
     }
 
     fn refusing(&self, presented: &Presentation<'_>) -> Option<Self> {

@@ -214,7 +214,11 @@ impl Text {
         let value = slice(&text, name.len() + 1, text.len());
         let blank = |b: &u8| matches!(b, b' ' | b'\t');
         let from = value.iter().position(|b| !blank(b)).unwrap_or(value.len());
-        let to = value.iter().rposition(|b| !blank(b)).map_or(from, |at| at + 1);
+        let to = match value.iter().rposition(|b| !blank(b)) {
+            // A last line of nothing but blanks stays, or it would look like the end of the header.
+            Some(at) if value.get(at) == Some(&b'\n') => value.len(),
+            last => last.map_or(from, |at| at + 1),
+        };
         self.hash.write(&name.to_ascii_lowercase());
         self.hash.write(b":");
         self.hash.write(slice(value, from, to));
@@ -365,7 +369,7 @@ mod tests {
     #[test]
     fn the_hashed_form_is_the_documented_one() {
         let hashed = "from:Alice  <a@b>\r\ndate:Sat, 21 Nov 2026\r\n 12:00:00 +0000\r\nmessage-id:<1@b>\r\n\
-            subject:s \r\n\r\nto:t\r\n\r\n C \r\nD \t E\r\n";
+            subject:s \r\n \t\r\nto:t\r\n\r\n C \r\nD \t E\r\n";
         let header = HEADER
             .replace("2026 ", "2026\n ")
             .replace("Subject: s", "X-A: b\nSUBJECT : \t s \n \t")
@@ -428,6 +432,7 @@ mod tests {
             field("To: t"),
             format!("{}one two\n", HEADER.replace("<1@b>", "\n\t<1@b>")),
             format!("{}one two\n", HEADER.replace("<1@b>", "<1@b>\n ")),
+            format!("{}\none two\n", HEADER.replace("To: t\n", "To: t\n \n")),
             field("X-A: b\rc"),
             field("X-A: b\0c"),
             format!("From a@b Sat Nov 21 12:00:00 2026\n c\n{HEADER}one two\n"),

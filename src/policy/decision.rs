@@ -80,6 +80,7 @@ mod tests {
             key_id: None,
             serial: None,
             value: None,
+            expires: None,
             reason: Some(reason),
         };
         Verdict { reason, deciding_stamp: Some(0), findings: vec![finding] }

@@ -122,6 +122,7 @@ fn signed(found: &Found, finding: &mut Finding, facts: &Facts<'_>) -> Result<Sig
     let claims = Stamp::read(token.payload()).map_err(unreadable)?;
     finding.serial = Some(claims.serial.clone());
     finding.value = Some(claims.value);
+    finding.expires = claims.expires;
     Ok(Signed { token, issuer, key, claims })
 }
 

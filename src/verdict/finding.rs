@@ -5,6 +5,7 @@ use super::class::Class;
 use super::reason::Reason;
 use crate::stamp::extract::Place;
 use crate::stamp::serial::Serial;
+use crate::time::UnixTime;
 
 /// The result for one stamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Finding {
     pub serial: Option<Serial>,
     /// Its value in credits, once the signature holds.
     pub value: Option<u64>,
+    /// End of its window, if it has one, once the signature holds.
+    pub expires: Option<UnixTime>,
     /// The result; `None` for a good stamp that was left unspent because another one decided.
     pub reason: Option<Reason>,
 }
@@ -26,7 +29,7 @@ pub struct Finding {
 impl Finding {
     /// Makes the finding of a stamp that was not examined yet.
     pub(super) fn of(place: Place) -> Self {
-        Self { place, vendor: None, key_id: None, serial: None, value: None, reason: None }
+        Self { place, vendor: None, key_id: None, serial: None, value: None, expires: None, reason: None }
     }
 }
 
@@ -176,7 +179,15 @@ mod tests {
     use super::*;
 
     fn finding(reason: Reason) -> Finding {
-        Finding { place: Place::Header, vendor: None, key_id: None, serial: None, value: None, reason: Some(reason) }
+        Finding {
+            place: Place::Header,
+            vendor: None,
+            key_id: None,
+            serial: None,
+            value: None,
+            expires: None,
+            reason: Some(reason),
+        }
     }
 
     #[test]

@@ -86,6 +86,7 @@ fn the_members_are_those_of_the_page() {
         key_id: Some("k".into()),
         serial: Some(Serial::new("s").unwrap()),
         value: Some(1),
+        expires: None,
         reason: Some(Reason::Paid),
     };
     let verdict = Verdict { reason: Reason::Paid, deciding_stamp: Some(0), findings: vec![finding] };

@@ -6,7 +6,7 @@ use crate::cli::ui::purchase;
 use crate::cli::ui::{acceptance, input};
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
-use crate::grant::{Grant, GrantKind, StampStatus};
+use crate::grant::{Grant, StampStatus};
 #[cfg(feature = "sender")]
 use crate::message::address::{Address, addresses};
 use crate::message::edit::Edit;
@@ -192,7 +192,7 @@ fn log_for_return(token: &Token, given: &CliOverrides) -> Result<(), Failure> {
     let issuer = token.issuer().map_err(|error| not_a_stamp(&error))?;
     let stamp = Stamp::read(token.payload()).map_err(|error| not_a_stamp(&error))?;
     let context = Context::load(given, None)?;
-    let grant = Grant::new(GrantKind::Return, context.now);
+    let grant = Grant::for_return(context.now, stamp.expires);
     let granted = |before: &StampStatus| StampStatus { grant: Some(grant.clone()), ..before.clone() };
     let log = context.used_log()?;
     log.update_status(issuer.vendor(), &stamp.serial, &mut |before| granted(before))?;

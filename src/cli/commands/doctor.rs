@@ -27,6 +27,7 @@ use crate::verdict::facts::KeyFact;
 use anstyle::{AnsiColor, Style};
 use serde_json::json;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -308,6 +309,14 @@ fn state(config: &Config, places: &Paths) -> Vec<Finding> {
             let sent = format!("correspondents: {}, messages: {}", summary.correspondents, summary.sent);
             findings.push(Finding::ok("sent", sent));
             findings.push(Finding::ok("replies", format!("{} remembered", summary.replies)));
+            match suspended(config, places) {
+                Ok(0) => {}
+                Ok(count) => findings.push(Finding::warning(
+                    "grants",
+                    format!("suspended: {count}; a third sender came under each, see mailstamp grants"),
+                )),
+                Err(error) => findings.push(Finding::error("grants", error.to_string())),
+            }
             let size = || Finding::ok("used log", format!("{} serials in {} bytes", summary.used, summary.bytes));
             purge_mark(summary.cleared).unwrap_or_else(size)
         }
@@ -319,6 +328,16 @@ fn state(config: &Config, places: &Paths) -> Vec<Finding> {
 
 fn summary(config: &Config, places: &Paths) -> Result<Summary, Deferral> {
     Ok(used_log::used_log(config, places)?.summary()?)
+}
+
+/// Counts the grants that were suspended.
+fn suspended(config: &Config, places: &Paths) -> Result<usize, Deferral> {
+    let mut count = 0;
+    used_log::used_log(config, places)?.standings(&mut |_, _, standing| {
+        count += usize::from(standing.grant.is_some_and(|grant| grant.suspended.is_some()));
+        ControlFlow::Continue(())
+    })?;
+    Ok(count)
 }
 
 fn folder_of_state(folder: &Path) -> Finding {

@@ -111,16 +111,22 @@ pub fn grant(args: &GrantArgs, given: &CliOverrides) -> Result<u8, Failure> {
     if args.note.as_ref().is_some_and(|note| note.len() > 1000) {
         return Err(Failure::new(DATA, "--note: at most 1,000 bytes"));
     }
+    let plain = match kind {
+        GrantKind::Return => Grant::for_return(engine.context.now, None),
+        GrantKind::MultiUse => Grant::new(kind, engine.context.now),
+    };
     let wanted = Grant {
-        until: args.until.map(|until| until.0),
-        uses: args.uses,
+        until: args.until.map(|until| until.0).or(plain.until),
+        uses: args.uses.or(plain.uses),
         note: args.note.clone(),
-        ..Grant::new(kind, engine.context.now)
+        ..plain
     };
     let change = |before: &StampStatus| {
         let same = |old: &Grant| {
-            let asked = (old.kind, old.until, old.uses, &old.note);
-            asked == (wanted.kind, wanted.until, wanted.uses, &wanted.note)
+            // The default end of a return grant moves with the clock. A suspended grant is made anew.
+            let until = args.until.is_none() && kind == GrantKind::Return || old.until == wanted.until;
+            let asked = (old.kind, old.uses, &old.note, old.suspended);
+            until && asked == (wanted.kind, wanted.uses, &wanted.note, None)
         };
         let grant = before.grant.clone().filter(same).unwrap_or_else(|| wanted.clone());
         StampStatus { grant: Some(grant), ..before.clone() }

@@ -82,6 +82,7 @@ impl Args {
 fn state(standing: &StampStatus, now: UnixTime) -> &'static str {
     match (standing.revoked, &standing.grant) {
         (Some(_), _) => "revoked",
+        (None, Some(grant)) if grant.suspended.is_some() => "suspended",
         (None, Some(grant)) if grant.active(now) => "active",
         (None, Some(_)) => "ended",
         (None, None) => "none",
@@ -89,7 +90,7 @@ fn state(standing: &StampStatus, now: UnixTime) -> &'static str {
 }
 
 fn to_text(vendor: &str, serial: &Serial, standing: &StampStatus, now: UnixTime) -> String {
-    let mut text = format!("{:<8}  {vendor}/{serial}", state(standing, now));
+    let mut text = format!("{:<9}  {vendor}/{serial}", state(standing, now));
     if let Some(grant) = &standing.grant {
         text.push_str(&format!("  {} since {}", grant.kind, UnixTime(grant.since)));
         if let Some(until) = grant.until {
@@ -97,6 +98,9 @@ fn to_text(vendor: &str, serial: &Serial, standing: &StampStatus, now: UnixTime)
         }
         if let Some(uses) = grant.uses {
             text.push_str(&format!(", used {} of {uses} times", grant.used_for.len()));
+        }
+        if let Some(at) = grant.suspended {
+            text.push_str(&format!(", suspended {}: a third sender came under it", UnixTime(at)));
         }
         if let Some(note) = &grant.note {
             text.push_str(&format!(" ({})", escape_untrusted(note.as_bytes(), 400)));
@@ -126,6 +130,8 @@ fn to_json(vendor: &str, serial: &Serial, standing: &StampStatus, now: UnixTime)
         "uses": grant.and_then(|grant| grant.uses),
         "used": grant.map(|grant| grant.used_for.len()),
         "note": grant.and_then(|grant| grant.note.as_deref()),
+        "suspended": grant.and_then(|grant| grant.suspended).map(time),
+        "senders": grant.map(|grant| &grant.senders),
         "revoked": standing.revoked.map(time),
         "refused": standing.refused.as_ref().map(|refused| json!({
             "times": refused.times,

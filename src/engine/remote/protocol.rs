@@ -144,6 +144,7 @@ impl JudgeResponse {
                 key_id: stamp.key,
                 serial: stamp.serial,
                 value: stamp.value,
+                expires: None,
                 reason: match stamp.reason {
                     Some(token) => Some(reason(&token)?),
                     None => None,
@@ -168,6 +169,7 @@ mod tests {
                 key_id: None,
                 serial: Some(Serial::new("s").unwrap()),
                 value: Some(3),
+                expires: None,
                 reason: Some(*reason),
             };
             let quiet = Finding { reason: None, ..finding.clone() };

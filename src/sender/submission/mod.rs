@@ -316,10 +316,13 @@ impl SubmissionAgent<'_> {
                 none => none.insert(self.context.used_log().map_err(Deferral::from)?),
             };
             // A stamp that names the recipient goes to them and comes back. One that they returned goes to them again.
-            let kind = if claims.audience.names(recipient) { GrantKind::Return } else { GrantKind::MultiUse };
+            let grant = match claims.audience.names(recipient) {
+                true => Grant::for_return(self.context.now, claims.expires),
+                false => Grant::new(GrantKind::MultiUse, self.context.now),
+            };
             let granted = |before: &StampStatus| match &before.grant {
                 Some(_) => before.clone(),
-                None => StampStatus { grant: Some(Grant::new(kind, self.context.now)), ..before.clone() },
+                None => StampStatus { grant: Some(grant.clone()), ..before.clone() },
             };
             if log.standing(issuer.vendor(), &claims.serial)?.grant.is_none() {
                 log.update_status(issuer.vendor(), &claims.serial, &mut |before| granted(before))?;
