@@ -11,8 +11,10 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most buckets at once; beyond this the fullest are dropped.
+/// Most buckets at once; beyond this the full ones are dropped, and those that were used longest ago.
 const MOST: usize = 50_000;
+/// Buckets that are dropped at once where all are in use, so that not every new address searches for the oldest.
+const DROPPED: usize = MOST / 10;
 
 /// Rate limits of the service.
 #[derive(Debug)]
@@ -87,9 +89,15 @@ impl<K: Hash + Eq> Buckets<K> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MOST {
             buckets.retain(|_, bucket| self.filled(bucket, now) < self.full);
-            // All are in use: one client has very many addresses, and limiting each of them is useless.
             if buckets.len() >= MOST {
-                buckets.clear();
+                let mut used: Vec<Instant> = buckets.values().map(|bucket| bucket.at).collect();
+                let (_, oldest, _) = used.select_nth_unstable(DROPPED);
+                let (oldest, mut left) = (*oldest, DROPPED);
+                buckets.retain(|_, bucket| {
+                    let stays = bucket.at > oldest || left == 0;
+                    left -= usize::from(!stays);
+                    stays
+                });
             }
         }
         let bucket = buckets.entry(who).or_insert(Bucket { tokens: self.full, at: now });
@@ -140,5 +148,20 @@ mod tests {
             assert!(buckets.take(who, now).is_ok());
         }
         assert!(buckets.buckets.lock().unwrap().len() <= MOST);
+    }
+
+    #[test]
+    fn many_addresses_do_not_empty_the_rate_of_another() {
+        let buckets = Buckets::new(0.001, 2_000.0);
+        let begin = Instant::now();
+        let at = |number: usize| begin + Duration::from_micros(number as u64);
+        // An address that is refused, and stays refused while it goes on.
+        assert!(buckets.take(usize::MAX, begin).is_ok() && buckets.take(usize::MAX, begin).is_ok());
+        for who in 0..2 * MOST {
+            drop(buckets.take(who, at(who)));
+            if who % 1_000 == 0 {
+                assert!(buckets.take(usize::MAX, at(who)).is_err(), "{who}");
+            }
+        }
     }
 }
