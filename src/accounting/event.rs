@@ -25,8 +25,6 @@ pub struct Terms {
     pub days: u32,
     /// Caps of accounts without their own.
     pub caps: Caps,
-    /// Whether buyers can return unused stamps.
-    pub refunds: bool,
 }
 
 impl Terms {
@@ -139,15 +137,6 @@ pub enum Event {
         /// Their total value in credits.
         credits: u64,
     },
-    /// Unused stamps were taken back, and are revoked.
-    Refunded {
-        /// Account that bought them.
-        account: u64,
-        /// Their serials.
-        serials: Vec<Serial>,
-        /// Their total value in credits.
-        credits: u64,
-    },
     /// Stamps were revoked for good.
     Revoked {
         /// Their serials.
@@ -198,7 +187,7 @@ impl Event {
                     sale(credits(AccountCode::Issue, AccountCode::Outstanding, sum(values)), cost)
                 }
             },
-            Self::Deposited { account, credits: worth, .. } | Self::Refunded { account, credits: worth, .. } => {
+            Self::Deposited { account, credits: worth, .. } => {
                 credits(AccountCode::Outstanding, AccountCode::Account(*account), *worth)
             }
             Self::Revoked { credits: worth, .. } => credits(AccountCode::Outstanding, AccountCode::Forfeited, *worth),
@@ -224,7 +213,6 @@ impl Event {
             | Self::VoucherTaken { account, .. }
             | Self::Issued { buyer: Buyer::Account(account), .. }
             | Self::Deposited { account, .. }
-            | Self::Refunded { account, .. }
             | Self::PaidOut { account, .. } => Some(*account),
             _ => None,
         }

@@ -100,7 +100,7 @@ impl Price {
     /// Returns the payout for credits, rounded down to a whole millionth.
     ///
     /// Buying and paying out therefore never makes a profit.
-    pub fn refund_value(&self, credits: u64) -> Result<Money, MoneyError> {
+    pub fn payout_of(&self, credits: u64) -> Result<Money, MoneyError> {
         self.scaled(credits, |product, credits| product / credits)
     }
 
@@ -222,8 +222,8 @@ mod tests {
     fn what_does_not_divide_favours_nobody_who_goes_to_and_fro() {
         let third = price("1 EUR / 3");
         assert_eq!(third.of(1).unwrap().micros, 333_334);
-        assert_eq!(third.refund_value(1).unwrap().micros, 333_333);
-        assert_eq!(third.of(3), third.refund_value(3));
+        assert_eq!(third.payout_of(1).unwrap().micros, 333_333);
+        assert_eq!(third.of(3), third.payout_of(3));
         assert_eq!(third.of(3_000_000).unwrap().to_string(), "1000000.00 EUR");
     }
 

@@ -28,9 +28,6 @@ pub enum StampProblem {
     /// It was taken back before.
     #[error("it was taken back before")]
     Deposited,
-    /// It was refunded.
-    #[error("its credits were refunded to its buyer")]
-    Refunded,
     /// It was revoked.
     #[error("it was revoked")]
     Revoked,

@@ -17,6 +17,10 @@ use std::time::Duration;
 /// Characters of a code with its hyphen: 40 bits, and five attempts.
 pub(super) const CODE_LENGTH: usize = 9;
 
+/// Top-level domains outside of the public DNS (RFC 2606, RFC 6761, RFC 6762, RFC 8375), but those of documentation.
+const LOCAL: [&str; 9] =
+    ["local", "localhost", "localdomain", "internal", "intranet", "lan", "invalid", "onion", "arpa"];
+
 /// Timeout of sendmail(8).
 const SENDMAIL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -38,6 +42,34 @@ pub(super) fn code_hash(code: &str) -> Hash {
 pub(super) fn recipient(owned: &str) -> Result<Address, AddressError> {
     let owned = subject(owned)?;
     Address::parse(&if owned.contains('@') { owned } else { format!("postmaster@{owned}") })
+}
+
+/// Returns the recipient of a code for an address or a domain, if mail may go there: to a domain of the public DNS.
+///
+/// # Errors
+/// [`MailRefused`].
+pub(super) fn mailable(owned: &str) -> Result<Address, MailRefused> {
+    let to = recipient(owned)?;
+    let last = to.domain().rsplit('.').next().unwrap_or_default();
+    if to.domain().starts_with('[') {
+        Err(MailRefused::Literal)
+    } else if !to.domain().contains('.') || LOCAL.contains(&last) {
+        Err(MailRefused::Local)
+    } else {
+        Ok(to)
+    }
+}
+
+/// Reason why no code is mailed to an address.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MailRefused {
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// It would reach hosts that others do not (RFC 5321 section 4.1.3).
+    #[error("a domain, not the number of a host")]
+    Literal,
+    #[error("a domain of the public DNS")]
+    Local,
 }
 
 /// Message with a code.

@@ -132,10 +132,6 @@ impl Count {
                 }
             }
             Event::Deposited { serials, .. } => self.returned(StampState::Deposited, serials),
-            Event::Refunded { serials, .. } => {
-                self.returned(StampState::Refunded, serials);
-                self.revoked.extend(serials);
-            }
             Event::Revoked { serials, credits } => {
                 // Serials that were not sold here, or were already paid for, moved no credits.
                 if *credits > 0 {

@@ -147,8 +147,6 @@ pub enum StampState {
     Issued,
     /// Taken back from its recipient.
     Deposited,
-    /// Taken back from its buyer, and revoked.
-    Refunded,
     Revoked,
 }
 
@@ -206,8 +204,8 @@ pub struct Presented {
     pub serial: Serial,
     /// Its value in credits.
     pub value: u64,
-    /// Addresses and domains, one of which the depositor must own.
-    pub owners: Vec<String>,
+    /// Addresses that it names, each with its domain; the depositor must own one of them.
+    pub owners: Vec<(String, String)>,
 }
 
 /// Result for one stamp to redeem.

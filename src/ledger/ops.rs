@@ -91,7 +91,11 @@ operations! {
     CloseAccount { account: u64, revoke: bool } -> u64 = write |tx| tx.close_account(account, revoke);
     AddApiKey { account: u64, label: String, hash: Hash } -> ApiKey = write |tx| tx.add_api_key(account, label, hash);
     /// Revokes an API key. Rejected with `NoApiKey`.
-    RevokeApiKey { account: u64, id: String } -> () = write |tx| tx.revoke_api_key(account, &id);
+    ///
+    /// The last active key of an open account stays, with `LastApiKey`, unless `even_last` says otherwise.
+    RevokeApiKey { account: u64, id: String, even_last: bool } -> () = write |tx| {
+        tx.revoke_api_key(account, &id, even_last)
+    };
     AskCode { account: u64, subject: String, hash: Hash } -> () = write |tx| tx.ask_code(account, &subject, hash);
     TakeBackCode { account: u64, subject: String, hash: Hash } -> () =
         write |tx| tx.take_back_code(account, &subject, hash);
@@ -117,10 +121,6 @@ operations! {
     Issue { buyer: Payer, orders: Vec<Order>, idempotency: Option<String> } -> Sale =
         with |ledger, now| ledger.issue(buyer, orders, idempotency, now);
     Deposit { account: u64, stamps: Vec<Presented> } -> Redemption = write |tx| tx.deposit(account, &stamps);
-    Refund { account: u64, stamps: Vec<Presented> } -> Redemption = with |ledger, now| {
-        let ended = ledger.ended(now)?;
-        ledger.write(now, move |tx| tx.refund(account, &stamps, ended))
-    };
     /// Revokes stamps for good, also those that the ledger did not sell. Returns how many were not revoked before.
     ///
     /// For a customer, rejected with `RevokedFull` when the directory has no space for more.
@@ -151,7 +151,7 @@ operations! {
     /// Returns the remaining value of a voucher. Rejected with `NoVoucher`.
     Voucher { voucher: Hash } -> u64 = read |tx| tx.voucher(&voucher);
     Stamp { serial: Serial } -> Option<StampRecord> = read |tx| tx.stamp(&serial);
-    /// Returns every serial that was revoked or refunded.
+    /// Returns every serial that was revoked.
     RevokedSerials {} -> Vec<Serial> = read |tx| tx.revoked();
     /// Returns the revoked serials that need not be published any more, since their stamps have expired.
     EndedSerials {} -> Vec<Serial> = read |tx| tx.ended();

@@ -33,6 +33,9 @@ pub enum Rejection {
     /// No account has this API key, or it was revoked.
     #[error("no account has this key")]
     NoApiKey,
+    /// The account has no other active API key.
+    #[error("this is the account's last active API key; create another before revoking it")]
+    LastApiKey,
     /// The credits do not suffice.
     #[error("this costs {needed} credits, and there are {balance}")]
     Funds {
@@ -101,10 +104,7 @@ pub enum Rejection {
         /// Time after which another can be sent.
         after: UnixTime,
     },
-    /// The vendor takes no unused stamps back.
-    #[error("this vendor takes no unused stamps back")]
-    NoRefunds,
-    /// The directory is full for stamps that customers revoke or give back.
+    /// The directory is full for stamps that customers revoke.
     #[error(
         "{listed} revoked stamps are published, and customers can add to at most {most}; try again when some of them have expired"
     )]
@@ -145,6 +145,7 @@ impl Rejection {
             Self::Form { .. } => "form",
             Self::AccountClosed { .. } => "account-closed",
             Self::NoApiKey => "no-api-key",
+            Self::LastApiKey => "last-api-key",
             Self::Funds { .. } => "funds",
             Self::Order { .. } => "order",
             Self::Daily { .. } => "daily",
@@ -154,7 +155,6 @@ impl Rejection {
             Self::NoCode { .. } => "no-code",
             Self::WrongCode { .. } => "wrong-code",
             Self::CodeWaiting { .. } | Self::ManyCodes { .. } => "code-waiting",
-            Self::NoRefunds => "no-refunds",
             Self::RevokedFull { .. } => "revoked-full",
             Self::SigningKey { .. } => "signing-key",
             Self::Range => "range",

@@ -17,7 +17,7 @@ use std::path::Path;
 /// The format that this program reads and writes.
 pub(super) const FORMAT: u32 = 1;
 
-/// `format`, `vendor`, `terms`.
+/// `format`, `vendor`, `terms`; `codes-forgotten`, a day since 1970.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// Number to the hash of the chain after this entry (32 bytes) and the entry as JSON.
 pub(super) const ENTRY: TableDefinition<u64, &[u8]> = TableDefinition::new("entry");

@@ -1,4 +1,4 @@
-//! Trade in stamps: sales, deposits, refunds, revocations and payouts, with their signatures. The signing key is loaded
+//! Trade in stamps: sales, deposits, revocations and payouts, with their signatures. The signing key is loaded
 //! before anything is booked.
 
 use super::error::LedgerError;
@@ -110,16 +110,6 @@ impl Ledger {
         self.redeem(account, stamps, &owns, "deposit", now, |stamps| ops::Deposit { account, stamps })
     }
 
-    /// Takes unused stamps back from the account that bought them. At most 1,000 at once.
-    ///
-    /// They are credited and revoked in one step, so the next directory document lists them.
-    ///
-    /// # Errors
-    /// As [`deposit`](Self::deposit), and [`Rejection::NoRefunds`], [`Rejection::RevokedFull`].
-    pub fn refund(&self, account: AccountId, stamps: &[RedeemRequest], now: UnixTime) -> Result<RedeemOutcome> {
-        self.redeem(account, stamps, &[], "refund", now, |stamps| ops::Refund { account, stamps })
-    }
-
     fn redeem<O: LedgerOp<Output = Redemption>>(
         &self,
         account: AccountId,
@@ -194,7 +184,7 @@ fn presented(handed: &RedeemRequest, profile: &Profile, owns: &[String]) -> Resu
     }
     let stamp = Stamp::read(token.payload()).map_err(|_| StampProblem::Malformed)?;
     let mut owners = Vec::new();
-    let mut named = |address: &Address| owners.extend([address.canonical(), address.domain().to_owned()]);
+    let mut named = |address: &Address| owners.push((address.canonical(), address.domain().to_owned()));
     match &stamp.audience {
         Audience::Plain(address) => named(address),
         hashed @ Audience::Hashed { .. } => {

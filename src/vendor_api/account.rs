@@ -70,7 +70,6 @@ pub enum HistoryEvent {
     Credited,
     Voucher,
     Deposited,
-    Refunded,
     PaidOut,
     Opened,
     Closed,

@@ -64,7 +64,6 @@ operations! {
     RevokeApiKey: Delete "/v1/keys/{id}",
     OpenApi: Get "/v1/openapi.json",
     Prices: Get "/v1/prices",
-    Refund: Post "/v1/refunds",
     Revoke: Post "/v1/revocations",
     Buy: Post "/v1/stamps",
     TakeVoucher: Post "/v1/vouchers",

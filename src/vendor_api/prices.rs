@@ -29,9 +29,6 @@ pub struct Prices {
     /// Lifetime in days of a stamp without a given end.
     #[serde(skip_deserializing)]
     pub days: u32,
-    /// Whether unused stamps are taken back.
-    #[serde(skip_deserializing)]
-    pub refunds: bool,
     #[serde(skip_deserializing)]
     pub caps: Caps,
 }

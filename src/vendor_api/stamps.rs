@@ -1,5 +1,4 @@
-//! Stamps that are bought, revoked, redeemed and returned: `/v1/stamps`, `/v1/revocations`, `/v1/deposits`,
-//! `/v1/refunds`.
+//! Stamps that are bought, revoked and redeemed: `/v1/stamps`, `/v1/revocations`, `/v1/deposits`.
 
 use crate::accounting::order::{Caps, Order};
 use crate::accounting::redemption::StampProblem;

@@ -54,7 +54,6 @@ impl Shop {
             payout: None,
             days: 30,
             caps: Caps { credits_a_day: u64::MAX / 4, ..Caps::default() },
-            refunds: true,
         };
         let founding = LedgerParams { vendor: VENDOR.into(), kid: "2026q4".into(), terms };
         let ledger = Ledger::create(&path, &founding, clock::now()).unwrap();

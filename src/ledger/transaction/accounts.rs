@@ -20,14 +20,18 @@ const CODE_WAITS: i64 = 600;
 /// Most codes to one recipient in a day, from any account and with any detail after a `+`, so that no mailbox is
 /// flooded.
 const CODES_EACH: usize = 5;
+/// Most codes to one domain in a day, from any account.
+const CODES_A_DOMAIN: usize = 100;
 /// Most codes for one account in a day.
 const CODES_A_DAY: usize = 20;
 /// Most pending codes of one account.
 const CODES_WAITING: usize = 5;
 /// Attempts for a code.
 const CODE_TRIES: u8 = 5;
-/// Most API keys of one account, including revoked ones.
+/// Most active API keys of one account.
 const API_KEYS: usize = 1_000;
+/// Revoked API keys of one account that are still listed: the newest.
+const REVOKED_KEYS: usize = 100;
 
 /// A code that was sent.
 #[derive(Serialize, Deserialize)]
@@ -102,8 +106,15 @@ impl LedgerTx<'_> {
     pub(in crate::ledger) fn add_api_key(&mut self, account: u64, label: String, hash: Hash) -> TxResult<ApiKey> {
         self.open_one(account)?;
         printable("label", &label, 64)?;
-        if self.keys_of.range((account, &[0; 32])..=(account, &[255; 32]))?.count() >= API_KEYS {
-            return Err(form("label", "the account already has 1,000 keys, the most allowed"));
+        let keys = self.api_keys(account)?;
+        let (mut revoked, active): (Vec<_>, Vec<_>) = keys.into_iter().partition(|(_, key)| key.revoked.is_some());
+        if active.len() >= API_KEYS {
+            return Err(form("label", "the account already has 1,000 keys, the most allowed; revoke one"));
+        }
+        revoked.sort_by_key(|(_, key)| key.revoked);
+        for (old, _) in &revoked[..revoked.len().saturating_sub(REVOKED_KEYS)] {
+            self.api_key.remove(old)?;
+            self.keys_of.remove((account, old))?;
         }
         let id = hash.to_string().chars().take(16).collect();
         let key = ApiKey { id, account, label, created: self.now, revoked: None };
@@ -112,21 +123,33 @@ impl LedgerTx<'_> {
         Ok(key)
     }
 
-    pub(in crate::ledger) fn revoke_api_key(&mut self, account: u64, id: &str) -> TxResult<()> {
-        let hashes: Vec<[u8; 32]> = {
-            let rows = self.keys_of.range((account, &[0; 32])..=(account, &[255; 32]))?;
-            rows.map(|row| row.map(|(key, _)| *key.value().1)).collect::<Result<_, _>>()?
-        };
-        for hash in hashes {
-            let row = self.api_key.get(&hash)?.map(|row| row.value().to_vec()).unwrap_or_default();
-            let key: ApiKey = schema::from_json(&row)?;
-            if key.id == id {
-                let key = ApiKey { revoked: key.revoked.or(Some(self.now)), ..key };
-                self.api_key.insert(&hash, schema::to_json(&key)?.as_slice())?;
-                return Ok(());
-            }
+    /// Revokes an API key. Without `even_last`, the last active key of an open account stays, since its owner could make
+    /// no other.
+    pub(in crate::ledger) fn revoke_api_key(&mut self, account: u64, id: &str, even_last: bool) -> TxResult<()> {
+        let keys = self.api_keys(account)?;
+        let active = keys.iter().filter(|(_, key)| key.revoked.is_none()).count();
+        let (hash, key) =
+            keys.into_iter().find(|(_, key)| key.id == id).ok_or(TxError::Refused(Rejection::NoApiKey))?;
+        if key.revoked.is_some() {
+            return Ok(());
         }
-        Err(TxError::Refused(Rejection::NoApiKey))
+        if active == 1 && !even_last && self.account(account)?.open {
+            return Err(TxError::Refused(Rejection::LastApiKey));
+        }
+        let key = ApiKey { revoked: Some(self.now), ..key };
+        self.api_key.insert(&hash, schema::to_json(&key)?.as_slice())?;
+        Ok(())
+    }
+
+    /// Returns the API keys of an account, active or not, with their hashes.
+    fn api_keys(&self, account: u64) -> TxResult<Vec<([u8; 32], ApiKey)>> {
+        let mut keys = Vec::new();
+        for row in self.keys_of.range((account, &[0; 32])..=(account, &[255; 32]))? {
+            let hash = *row?.0.value().1;
+            let row = self.api_key.get(&hash)?.map(|row| row.value().to_vec()).unwrap_or_default();
+            keys.push((hash, schema::from_json(&row)?));
+        }
+        Ok(keys)
     }
 
     pub(in crate::ledger) fn ask_code(&mut self, account: u64, subject: &str, hash: Hash) -> TxResult<()> {
@@ -135,7 +158,8 @@ impl LedgerTx<'_> {
         let subject = canonical(subject)?;
         let over = |at: UnixTime| at.plus(CODE_HOLDS);
         let names = mailed_names(account, &subject)?;
-        let [for_account, to_recipient] = [self.mailed(&names[0], now)?, self.mailed(&names[1], now)?];
+        let [for_account, to_recipient, to_domain] = names.each_ref().map(|name| self.mailed(name, now));
+        let (for_account, to_recipient, to_domain) = (for_account?, to_recipient?, to_domain?);
         let waits = to_recipient.last().map(|at| at.plus(CODE_WAITS)).filter(|after| now < *after);
         let enough = to_recipient.first().filter(|_| to_recipient.len() >= CODES_EACH).map(|at| over(*at));
         if let Some(after) = enough.max(waits) {
@@ -143,14 +167,12 @@ impl LedgerTx<'_> {
         }
         let mut waiting = self.codes_waiting(account, &subject, now)?;
         waiting.sort();
-        let many = [(for_account, CODES_A_DAY), (waiting, CODES_WAITING)];
+        let many = [(for_account, CODES_A_DAY), (to_domain, CODES_A_DOMAIN), (waiting, CODES_WAITING)];
         let many = many.iter().filter(|(times, most)| times.len() >= *most).filter_map(|(times, _)| times.first());
         if let Some(at) = many.max() {
             return Err(TxError::Refused(Rejection::ManyCodes { after: over(*at) }));
         }
-        let gone = |at: UnixTime| !lasts(at, now);
-        self.code.retain(|_, row| !schema::from_json(row).is_ok_and(|code: Code| gone(code.sent)))?;
-        self.mailed.retain(|_, row| !schema::from_json(row).is_ok_and(|times: Vec<_>| times.into_iter().all(gone)))?;
+        self.forget_codes()?;
         let code = Code { hash, sent: now, left: CODE_TRIES };
         self.code.insert((account, subject.as_str()), schema::to_json(&code)?.as_slice())?;
         for name in names {
@@ -158,6 +180,15 @@ impl LedgerTx<'_> {
             times.push(now);
             self.mailed.insert(name.as_str(), schema::to_json(&times)?.as_slice())?;
         }
+        Ok(())
+    }
+
+    /// Removes the codes of more than a day ago, and the counts of them.
+    pub(super) fn forget_codes(&mut self) -> TxResult<()> {
+        let now = self.now;
+        let gone = |at: UnixTime| !lasts(at, now);
+        self.code.retain(|_, row| !schema::from_json(row).is_ok_and(|code: Code| gone(code.sent)))?;
+        self.mailed.retain(|_, row| !schema::from_json(row).is_ok_and(|times: Vec<_>| times.into_iter().all(gone)))?;
         Ok(())
     }
 
@@ -246,10 +277,10 @@ fn lasts(at: UnixTime, now: UnixTime) -> bool {
     (0..CODE_HOLDS).contains(&now.since(at))
 }
 
-/// Returns the names under which mailed codes are counted: the account, and the recipient.
-fn mailed_names(account: u64, subject: &str) -> TxResult<[String; 2]> {
-    let to = address_proof::recipient(subject).map_err(|error| form("address or domain", &error.to_string()))?;
-    Ok([account.to_string(), correspondent_key(&to)])
+/// Returns the names under which mailed codes are counted: the account, the recipient without a detail, the domain.
+fn mailed_names(account: u64, subject: &str) -> TxResult<[String; 3]> {
+    let to = address_proof::mailable(subject).map_err(|error| form("address or domain", &error.to_string()))?;
+    Ok([account.to_string(), correspondent_key(&to), format!("@{}", to.domain())])
 }
 
 fn canonical(subject: &str) -> TxResult<String> {

@@ -125,6 +125,13 @@ impl<'t> LedgerTx<'t> {
             self.idempotency_expiry.remove((until, &key))?;
             self.idempotency.remove(&key)?;
         }
+        // Once a day, since this reads all of them.
+        let today = (now / 86_400).to_be_bytes();
+        let done = self.meta.get("codes-forgotten")?.is_some_and(|row| row.value() == today);
+        if !done {
+            self.forget_codes()?;
+            self.meta.insert("codes-forgotten", today.as_slice())?;
+        }
         Ok(())
     }
 

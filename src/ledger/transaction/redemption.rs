@@ -1,14 +1,14 @@
-//! Redemption: used stamps from recipients, unused ones from their buyers, and revocations.
+//! Redemption: used stamps from recipients, and revocations. An unused stamp is not taken back, since its buyer may have
+//! used it: few recipients deposit.
 //!
 //! Each stamp counts once: one transaction reads and changes its state, and only [`StampState::Issued`] can become
 //! another.
 
 use super::LedgerTx;
-use crate::accounting::event::{Buyer, Event};
+use crate::accounting::event::Event;
 use crate::accounting::redemption::StampProblem;
 use crate::accounting::serial_derivation;
 use crate::ledger::model::{Presented, RedeemResult, Redemption, StampState};
-use crate::ledger::rejection::Rejection;
 use crate::ledger::schema::{self, TxError, TxResult};
 use crate::stamp::serial::Serial;
 use redb::ReadableTable;
@@ -27,7 +27,6 @@ impl StampState {
         match row & 7 {
             0 => Ok(Self::Issued),
             1 => Ok(Self::Deposited),
-            2 => Ok(Self::Refunded),
             3 => Ok(Self::Revoked),
             other => Err(TxError::Damaged(format!("a serial in state {other}"))),
         }
@@ -38,7 +37,6 @@ impl StampState {
             | match self {
                 Self::Issued => 0,
                 Self::Deposited => 1,
-                Self::Refunded => 2,
                 Self::Revoked => 3,
             }
     }
@@ -56,30 +54,20 @@ impl LedgerTx<'_> {
     pub(in crate::ledger) fn deposit(&mut self, account: u64, stamps: &[Presented]) -> TxResult<Redemption> {
         self.open_one(account)?;
         let check = |ledger: &Self, stamp: &Presented, _: &Good| {
-            for owner in &stamp.owners {
-                if ledger.owner.get(owner.as_str())?.is_some_and(|row| row.value() == account) {
+            for (address, domain) in &stamp.owners {
+                // The owner of the domain stands in for addresses without an owner only.
+                let owner = match ledger.owner.get(address.as_str())? {
+                    None => ledger.owner.get(domain.as_str())?,
+                    own => own,
+                };
+                if owner.is_some_and(|row| row.value() == account) {
                     return Ok(Ok(()));
                 }
             }
             Ok(Err(StampProblem::NotYours))
         };
         let (each, good) = self.looked_at(stamps, check)?;
-        self.take_back(account, each, &good, StampState::Deposited)
-    }
-
-    pub(in crate::ledger) fn refund(&mut self, account: u64, stamps: &[Presented], ended: u64) -> TxResult<Redemption> {
-        self.open_one(account)?;
-        if !self.terms()?.refunds {
-            return Err(TxError::Refused(Rejection::NoRefunds));
-        }
-        let check = |ledger: &Self, _: &Presented, good: &Good| {
-            let entry = schema::entry_in(&ledger.entry, good.entry)?;
-            let own = matches!(entry.event, Event::Issued { buyer: Buyer::Account(buyer), .. } if buyer == account);
-            Ok(if own { Ok(()) } else { Err(StampProblem::NotBought) })
-        };
-        let (each, good) = self.looked_at(stamps, check)?;
-        self.room(good.len(), ended)?;
-        self.take_back(account, each, &good, StampState::Refunded)
+        self.take_back(account, each, &good)
     }
 
     /// Checks each stamp: returns its value or its problem, and the valid stamps.
@@ -116,7 +104,6 @@ impl LedgerTx<'_> {
         match state {
             StampState::Issued => {}
             StampState::Deposited => return Ok(Err(StampProblem::Deposited)),
-            StampState::Refunded => return Ok(Err(StampProblem::Refunded)),
             StampState::Revoked => return Ok(Err(StampProblem::Revoked)),
         }
         let sale = schema::entry_in(&self.entry, entry)?;
@@ -128,28 +115,14 @@ impl LedgerTx<'_> {
         }
     }
 
-    fn take_back(
-        &mut self,
-        account: u64,
-        each: Vec<RedeemResult>,
-        good: &[Good],
-        state: StampState,
-    ) -> TxResult<Redemption> {
+    fn take_back(&mut self, account: u64, each: Vec<RedeemResult>, good: &[Good]) -> TxResult<Redemption> {
         let mut booked = None;
         if !good.is_empty() {
             let credits = good.iter().fold(0_u64, |sum, it| sum.saturating_add(it.value));
             let serials: Vec<Serial> = good.iter().map(|it| it.serial.clone()).collect();
-            let event = if state == StampState::Deposited {
-                Event::Deposited { account, serials, credits }
-            } else {
-                Event::Refunded { account, serials, credits }
-            };
-            self.append_event(event)?;
+            self.append_event(Event::Deposited { account, serials, credits })?;
             for it in good {
-                self.serial.insert(&it.bytes, state.row(it.entry))?;
-                if state == StampState::Refunded {
-                    self.revoked.insert(it.serial.as_str(), self.head.number)?;
-                }
+                self.serial.insert(&it.bytes, StampState::Deposited.row(it.entry))?;
             }
             booked = Some(self.booked(credits, None, account)?);
         }

@@ -67,11 +67,8 @@ impl LedgerTx<'_> {
         self.cost(credits, None)?;
         self.enough(credits, self.has(account)?)?;
         let terms = self.terms()?;
-        let sum = terms
-            .payout
-            .unwrap_or(terms.price)
-            .refund_value(credits)
-            .map_err(|_| TxError::Refused(Rejection::Range))?;
+        let sum =
+            terms.payout.unwrap_or(terms.price).payout_of(credits).map_err(|_| TxError::Refused(Rejection::Range))?;
         self.append_event(Event::PaidOut { account, credits, sum, reference })?;
         self.store_idempotency_key(key, digest, 0, None)?;
         self.booked(credits, Some(sum), account)

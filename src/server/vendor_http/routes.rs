@@ -51,7 +51,6 @@ fn handler(operation: Operation) -> MethodRouter<Service> {
         Operation::ListApiKeys => on(method, api::account::keys),
         Operation::OpenApi => on(method, api::openapi),
         Operation::Prices => on(method, api::prices::prices),
-        Operation::Refund => on(method, api::deposits::refund),
         Operation::Revoke => on(method, api::stamps::revoke),
         Operation::RevokeApiKey => on(method, api::account::revoke_key),
         Operation::SendCode => on(method, api::account::claim),

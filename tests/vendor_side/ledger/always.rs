@@ -14,7 +14,6 @@ enum Deed {
     Credit(u64, u64),
     Sell { account: u64, value: u64, count: usize, key: Option<u8> },
     Deposit { account: u64, stamp: usize },
-    Refund { account: u64, stamp: usize },
     Revoke { stamp: usize },
     PayOut(u64, u64),
     Voucher(u64),
@@ -30,7 +29,6 @@ fn deeds() -> impl Strategy<Value = Deed> {
         6 => (account.clone(), 0_u64..8, 0_usize..5, prop::option::of(0_u8..3))
             .prop_map(|(account, value, count, key)| Deed::Sell { account, value, count, key }),
         5 => (account.clone(), 0_usize..40).prop_map(|(account, stamp)| Deed::Deposit { account, stamp }),
-        3 => (account.clone(), 0_usize..40).prop_map(|(account, stamp)| Deed::Refund { account, stamp }),
         2 => (0_usize..40).prop_map(|stamp| Deed::Revoke { stamp }),
         2 => (account.clone(), 0_u64..50).prop_map(|(account, credits)| Deed::PayOut(account, credits)),
         1 => (0_u64..20).prop_map(Deed::Voucher),
@@ -77,12 +75,6 @@ proptest! {
                     && let Some(booked) = taken.booked
                 {
                     prop_assert_eq!(account, 3);
-                    *has.get_mut(&account).unwrap() += booked.credits;
-                },
-                Deed::Refund { account, stamp } => if let Some(stamp) = sold.get(stamp)
-                    && let Ok(taken) = ledger.refund(account, &handed(std::slice::from_ref(stamp)), NOW)
-                    && let Some(booked) = taken.booked
-                {
                     *has.get_mut(&account).unwrap() += booked.credits;
                 },
                 Deed::Revoke { stamp } => if let Some(stamp) = sold.get(stamp) {

@@ -5,6 +5,7 @@ use mailstamp::accounting::hash_chain::Head;
 use mailstamp::ledger::error::LedgerError;
 use mailstamp::ledger::handle::Ledger;
 use mailstamp::ledger::ops;
+use mailstamp::stamp::claims::Stamp;
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 use std::path::Path;
 
@@ -31,7 +32,8 @@ fn ledger() -> (Shop, Head) {
     shop.ledger.own(joe.number, "far.example", NOW).unwrap();
     let sold = shop.ledger.issue(alice.number, &orders(10), None, NOW).unwrap();
     shop.ledger.deposit(joe.number, &handed(&texts(&sold)[..3]), NOW).unwrap();
-    shop.ledger.refund(alice.number, &handed(&texts(&sold)[3..5]), NOW).unwrap();
+    let serials = sold.stamps[3..5].iter().map(|stamp| Stamp::read(stamp.payload()).unwrap().serial).collect();
+    shop.ledger.run(ops::Revoke { serials, customer: true }, NOW).unwrap();
     let code = shop.ledger.make_voucher(50, None, NOW).unwrap();
     shop.ledger.take_voucher(joe.number, &code, NOW).unwrap();
     shop.ledger.pay_out(joe.number, 20, "bank", NOW).unwrap();

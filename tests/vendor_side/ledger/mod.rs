@@ -27,7 +27,7 @@ pub const WAIT: Duration = Duration::from_secs(300);
 
 pub fn terms() -> Terms {
     let caps = Caps { credits_a_day: 1_000_000_000, ..Caps::default() };
-    Terms { price: "0.001 EUR".parse().unwrap(), payout: None, days: 30, caps, refunds: true }
+    Terms { price: "0.001 EUR".parse().unwrap(), payout: None, days: 30, caps }
 }
 
 /// A ledger in a folder of its own, which goes with it.

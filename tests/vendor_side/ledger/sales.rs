@@ -6,7 +6,6 @@ use mailstamp::accounting::order::{Order, OrderError, OwnCaps};
 use mailstamp::accounting::redemption::StampProblem;
 use mailstamp::directory::publish::Changes;
 use mailstamp::ledger::handle::Ledger;
-use mailstamp::ledger::model::StampState;
 use mailstamp::ledger::ops;
 use mailstamp::ledger::payment::{Paid, Payment, Vouchers, code_hash};
 use mailstamp::ledger::rejection::Rejection;
@@ -304,26 +303,17 @@ fn what_the_ledger_did_not_sell_is_not_credited() {
 }
 
 #[test]
-fn unused_stamps_go_back_to_their_buyer_and_are_revoked_with_it() {
+fn a_revoked_stamp_is_published_until_no_recipient_can_accept_it() {
     let shop = Shop::new();
-    let (alice, joe) = (shop.account("alice", 10), shop.account("joe", 0));
-    shop.ledger.own(joe.number, "far.example", NOW).unwrap();
-    let sold = shop.ledger.issue(alice.number, &orders(3), None, NOW).unwrap();
-    let stamps = handed(&texts(&sold));
-    assert_eq!(shop.ledger.refund(joe.number, &stamps[..1], NOW).unwrap().each, [Err(StampProblem::NotBought)]);
-    assert_eq!(shop.ledger.deposit(joe.number, &stamps[1..2], NOW).unwrap().each, [Ok(1)]);
-    let taken = shop.ledger.refund(alice.number, &stamps[..2], NOW).unwrap();
-    assert_eq!(taken.each, [Ok(1), Err(StampProblem::Deposited)]);
-    assert_eq!(shop.has(&alice), 8);
-    assert_eq!(shop.ledger.deposit(joe.number, &stamps[..1], NOW).unwrap().each, [Err(StampProblem::Refunded)]);
+    let alice = shop.account("alice", 10);
+    let sold = shop.ledger.issue(alice.number, &orders(1), None, NOW).unwrap();
     let serial = Stamp::read(sold.stamps[0].payload()).unwrap().serial;
+    shop.ledger.run(ops::Revoke { serials: vec![serial.clone()], customer: true }, NOW).unwrap();
     assert_eq!(shop.ledger.run(ops::RevokedSerials {}, NOW).unwrap(), std::slice::from_ref(&serial));
     assert_eq!(shop.ledger.published().unwrap().revoked.into_iter().collect::<Vec<_>>(), [serial.to_string()]);
-    assert_eq!(
-        shop.ledger.run(ops::Stamp { serial: serial.clone() }, NOW).unwrap().unwrap().state,
-        StampState::Refunded
-    );
-    // It is published until no recipient can accept it any more: 30 days, and 30 more for mail that comes late.
+    // Its buyer may have used it, so nothing is paid back.
+    assert_eq!(shop.has(&alice), 9);
+    // 30 days, and 30 more for mail that comes late.
     let published = |days: i64| {
         let at = NOW.plus(days * 86_400);
         let edition = shop.ledger.edition(None, &Changes::default(), at, at.plus(1)).unwrap();
@@ -331,10 +321,25 @@ fn unused_stamps_go_back_to_their_buyer_and_are_revoked_with_it() {
     };
     assert_eq!(published(60), [serial.to_string()]);
     assert_eq!(published(61), Vec::<String>::new());
-    shop.ledger
-        .run(ops::SetTerms { terms: mailstamp::accounting::event::Terms { refunds: false, ..super::terms() } }, NOW)
-        .unwrap();
-    assert_eq!(refused(shop.ledger.refund(alice.number, &stamps[2..], NOW)), Rejection::NoRefunds);
+    shop.sound();
+}
+
+#[test]
+fn the_owner_of_the_address_deposits_before_that_of_the_domain() {
+    let shop = Shop::new();
+    let alice = shop.account("alice", 10);
+    let (joe, company) = (shop.account("joe", 0), shop.account("company", 0));
+    shop.ledger.own(company.number, "far.example", NOW).unwrap();
+    let sold = shop.ledger.issue(alice.number, &orders(2), None, NOW).unwrap();
+    let stamps = handed(&texts(&sold));
+    let deposit = |account: &mailstamp::ledger::model::Account, at: usize| {
+        shop.ledger.deposit(account.number, &stamps[at..=at], NOW).unwrap().each[0]
+    };
+    assert_eq!(deposit(&company, 0), Ok(1));
+    let named = Stamp::read(sold.stamps[1].payload()).unwrap().audience.to_string();
+    shop.ledger.own(joe.number, &named, NOW).unwrap();
+    assert_eq!(deposit(&company, 1), Err(StampProblem::NotYours));
+    assert_eq!(deposit(&joe, 1), Ok(1));
     shop.sound();
 }
 
@@ -383,6 +388,24 @@ fn credits_are_paid_out_once_and_no_more_than_there_are() {
 }
 
 #[test]
+fn revoked_api_keys_do_not_count_against_the_limit() {
+    let shop = Shop::new();
+    let alice = shop.account("alice", 0).number;
+    let add = |number: usize| shop.ledger.add_api_key(alice, &format!("key {number}"), NOW.plus(number as i64));
+    for number in 0..150 {
+        let (_, key) = add(number).unwrap();
+        let revoke = ops::RevokeApiKey { account: alice, id: key.id, even_last: true };
+        shop.ledger.run(revoke, NOW.plus(number as i64)).unwrap();
+    }
+    // The newest 100 are still listed, and the last one revoked.
+    let listed = shop.ledger.run(ops::ApiKeys { account: alice }, NOW).unwrap();
+    assert_eq!((listed.len(), listed[0].label.as_str()), (101, "key 49"));
+    (0..1_000).for_each(|number| drop(add(number).unwrap()));
+    assert!(refused(add(1_000)).to_string().contains("1,000 keys"));
+    shop.sound();
+}
+
+#[test]
 fn an_api_key_opens_its_account_until_it_is_revoked() {
     let shop = Shop::new();
     let (alice, bob) = (shop.account("alice", 0), shop.account("bob", 0));
@@ -392,11 +415,16 @@ fn an_api_key_opens_its_account_until_it_is_revoked() {
     for wrong in ["", "msk_", &text[1..], &text.replace("msk_", "msk-"), &format!("{}x", *text)] {
         assert_eq!(refused(shop.ledger.authenticate(wrong, NOW)), Rejection::NoApiKey);
     }
-    assert_eq!(
-        refused(shop.ledger.run(ops::RevokeApiKey { account: bob.number, id: key.id.clone() }, NOW)),
-        Rejection::NoApiKey
-    );
-    shop.ledger.run(ops::RevokeApiKey { account: alice.number, id: key.id.clone() }, NOW).unwrap();
+    let revoke = |account: &mailstamp::ledger::model::Account, even_last| {
+        let id = key.id.clone();
+        shop.ledger.run(ops::RevokeApiKey { account: account.number, id, even_last }, NOW)
+    };
+    assert_eq!(refused(revoke(&bob, true)), Rejection::NoApiKey);
+    // Its owner could make no other.
+    assert_eq!(refused(revoke(&alice, false)), Rejection::LastApiKey);
+    assert_eq!(shop.ledger.authenticate(&text, NOW).unwrap().name, "alice");
+    revoke(&alice, true).unwrap();
+    revoke(&alice, false).unwrap();
     assert_eq!(refused(shop.ledger.authenticate(&text, NOW)), Rejection::NoApiKey);
     let kept = shop.ledger.run(ops::ApiKeys { account: alice.number }, NOW).unwrap();
     assert_eq!((kept.len(), kept[0].revoked, kept[0].label.as_str()), (1, Some(NOW), "laptop"));
@@ -453,6 +481,42 @@ fn an_address_is_proved_by_a_mailed_code() {
     assert_eq!(late.code(), "no-code");
     let broken = shop.ledger.send_code(joe.number, "x@far.example", std::path::Path::new("/bin/false"), NOW);
     assert!(broken.unwrap_err().to_string().starts_with("/bin/false: mail not accepted"));
+}
+
+#[test]
+fn codes_go_to_domains_of_the_public_dns_only() {
+    let shop = Shop::new();
+    let joe = shop.account("joe", 0);
+    let send = |to: &str| shop.ledger.send_code(joe.number, to, std::path::Path::new("/bin/true"), NOW);
+    for to in
+        ["root@localhost", "a@[127.0.0.1]", "a@[IPv6:::1]", "postmaster@x", "com", "a@host.local", "a@b.localhost"]
+    {
+        assert_eq!(refused(send(to)).code(), "form", "{to}");
+    }
+    send("a@far.example").unwrap();
+}
+
+#[test]
+fn a_domain_gets_at_most_a_hundred_codes_a_day() {
+    let shop = Shop::new();
+    let sendmail = std::path::Path::new("/bin/true");
+    for account in 0..20 {
+        let account = shop.account(&format!("a{account}"), 0).number;
+        for number in 0..5 {
+            shop.ledger.send_code(account, &format!("u{account}-{number}@far.example"), sendmail, NOW).unwrap();
+        }
+    }
+    let late = shop.account("late", 0).number;
+    assert_eq!(refused(shop.ledger.send_code(late, "v@far.example", sendmail, NOW)).code(), "code-waiting");
+    shop.ledger.send_code(late, "v@near.example", sendmail, NOW).unwrap();
+    // Codes and counts are forgotten after a day, whether another code is asked for or not.
+    shop.ledger.own(late, "own.example", NOW.plus(2 * 86_400)).unwrap();
+    let path = shop.path();
+    drop(shop.ledger);
+    super::chain::edit(&path.join("ledger.redb"), |tx| {
+        let mailed = redb::TableDefinition::<&str, &[u8]>::new("mailed");
+        assert_eq!(redb::ReadableTableMetadata::len(&tx.open_table(mailed).unwrap()).unwrap(), 0);
+    });
 }
 
 #[test]

@@ -250,6 +250,8 @@ async def run(browser):
     await look(browser, "earlier", seen)
     await browser.goto("/account")
     await browser.press("tr:nth-child(2) form button")
+    await look(browser, "revoke", seen)
+    await browser.press("form.line button")
     seen["revoked"] = await browser.value("document.querySelectorAll('tr.off').length")
     await browser.goto("/")
     await browser.fill("#recipient", "carol@x.example")

@@ -197,6 +197,29 @@ fn cookies_are_secure_behind_an_encrypted_origin_and_pages_let_nothing_else_in()
     assert_eq!(answer.field("x-content-type-options"), Some("nosniff"));
 }
 
+#[test]
+fn a_key_is_revoked_after_a_question_and_never_the_last_one() {
+    let shop = Shop::open(0, &[]);
+    let mut visitor = Visitor::new(&shop);
+    let signed_in = visitor.post("/signin", &[], &[("token", &visitor.token), ("key", &shop.key)]).is(303);
+    visitor.cookie = cookie(&signed_in);
+    let account = || http::ask(shop.address, "GET", "/account", &[("Cookie", &visitor.cookie)], b"").unwrap().is(200);
+    let (token, id) = (hidden(&account().text(), "token"), hidden(&account().text(), "id"));
+    let revoke = |id: &str, sure: &str| {
+        visitor.post("/account/keys/revoke", &[], &[("token", &token), ("id", id), ("sure", sure)])
+    };
+    let question = revoke(&id, "").is(200).text();
+    assert!(question.contains("Revoke the key") && hidden(&question, "sure") == "yes", "{question}");
+    assert!(revoke(&id, "yes").is(422).text().contains("the last key of the account"));
+    visitor.post("/account/keys", &[], &[("token", &token), ("label", "second")]).is(303);
+    assert!(!account().text().contains("class=\"off\""));
+    let second = shop.ledger().run(ops::ApiKeys { account: shop.account }, clock::now()).unwrap();
+    let second = second.iter().find(|key| key.label == "second").unwrap().id.clone();
+    revoke(&second, "yes").is(303);
+    assert!(account().text().contains("class=\"off\""));
+    assert!(revoke(&id, "yes").is(422).text().contains("the last key of the account"));
+}
+
 // Threat 26
 #[test]
 fn whatever_a_person_writes_is_shown_as_text() {

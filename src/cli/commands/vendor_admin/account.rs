@@ -276,7 +276,7 @@ fn key(args: &Key, given: &CliOverrides) -> Result<u8, Failure> {
         return Ok(0);
     }
     if let Some(id) = &args.revoke {
-        ledger.run(ops::RevokeApiKey { account: account.number, id: id.to_owned() }, clock::now())?;
+        ledger.run(ops::RevokeApiKey { account: account.number, id: id.to_owned(), even_last: true }, clock::now())?;
     }
     let keys = ledger.run(ops::ApiKeys { account: account.number }, clock::now())?;
     if args.json {

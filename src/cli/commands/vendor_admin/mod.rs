@@ -50,7 +50,7 @@ pub enum Command {
     /// Show or set the price, and show the cost of a number of stamps
     #[cfg(feature = "vendor")]
     Price(terms::Price),
-    /// Show or set the validity of stamps, the caps, and refunds
+    /// Show or set the validity of stamps, and the caps
     #[cfg(feature = "vendor")]
     Terms(terms::Terms),
     /// Sign with a new key, or revoke one
@@ -75,9 +75,6 @@ pub enum Command {
     /// Take used stamps back
     #[cfg(feature = "vendor")]
     Deposit(stamps::HandIn),
-    /// Take unused stamps back from their buyers
-    #[cfg(feature = "vendor")]
-    Refund(stamps::HandIn),
     /// Revoke stamps
     #[cfg(feature = "vendor")]
     Revoke(stamps::Revoke),
@@ -140,8 +137,6 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
         Command::Sell(args) => stamps::sell(args, given),
         #[cfg(feature = "vendor")]
         Command::Deposit(args) => stamps::deposit(args, given),
-        #[cfg(feature = "vendor")]
-        Command::Refund(args) => stamps::refund(args, given),
         #[cfg(feature = "vendor")]
         Command::Revoke(args) => stamps::revoke(args, given),
         #[cfg(feature = "vendor")]

@@ -1,4 +1,4 @@
-//! `vendor sell`, `deposit`, `refund`, `revoke`, `stamp`: the operations of the HTTP service, by hand or in a job that
+//! `vendor sell`, `deposit`, `revoke`, `stamp`: the operations of the HTTP service, by hand or in a job that
 //! reads files. The stamps are the same.
 
 use super::open_ledger::{self, Which};
@@ -68,8 +68,7 @@ pub struct Sell {
 /// hides its recipient may be followed by the address.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  mailstamp vendor deposit alice < message\n  mailstamp vendor deposit alice < stamps\n  \
-        mailstamp vendor refund alice < stamps"
+    after_help = "Examples:\n  mailstamp vendor deposit alice < message\n  mailstamp vendor deposit alice < stamps"
 )]
 pub struct HandIn {
     /// The account's name or number
@@ -149,10 +148,6 @@ fn ordered(args: &Sell) -> Result<Vec<Order>, Failure> {
 
 pub(super) fn deposit(args: &HandIn, given: &CliOverrides) -> Result<u8, Failure> {
     hand_in(args, given, Ledger::deposit)
-}
-
-pub(super) fn refund(args: &HandIn, given: &CliOverrides) -> Result<u8, Failure> {
-    hand_in(args, given, Ledger::refund)
 }
 
 type TakeBack = fn(&Ledger, u64, &[RedeemRequest], UnixTime) -> Result<RedeemOutcome, LedgerError>;

@@ -60,14 +60,11 @@ pub struct Price {
 
 /// Show or set the terms. Terms that are not given stay.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  mailstamp vendor terms\n  mailstamp vendor terms --days 14 --refunds false")]
+#[command(after_help = "Examples:\n  mailstamp vendor terms\n  mailstamp vendor terms --days 14")]
 pub struct Terms {
     /// The days of validity of a stamp that asks for no end
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=i64::from(DAYS_MAX)))]
     days: Option<u32>,
-    /// Whether unused stamps are taken back
-    #[arg(long, value_name = "true|false")]
-    refunds: Option<bool>,
     #[command(flatten)]
     caps: GivenCaps,
     /// Print JSON
@@ -122,8 +119,7 @@ impl GivenCaps {
 }
 
 pub(super) fn init(args: &Init, given: &CliOverrides) -> Result<u8, Failure> {
-    let terms =
-        event::Terms { price: args.price, payout: None, days: DAYS_USUAL, caps: Caps::default(), refunds: true };
+    let terms = event::Terms { price: args.price, payout: None, days: DAYS_USUAL, caps: Caps::default() };
     let founding = LedgerParams { vendor: args.vendor.clone(), kid: args.kid.clone(), terms };
     let ledger = Ledger::create(&args.which.folder(given)?, &founding, clock::now())?;
     document(&ledger, args.buy.clone())
@@ -166,7 +162,6 @@ pub(super) fn terms(args: &Terms, given: &CliOverrides) -> Result<u8, Failure> {
     let before = ledger.profile()?.terms;
     let terms = event::Terms {
         days: args.days.unwrap_or(before.days),
-        refunds: args.refunds.unwrap_or(before.refunds),
         caps: args.caps.given().over(before.caps),
         ..before.clone()
     };
@@ -179,7 +174,6 @@ pub(super) fn terms(args: &Terms, given: &CliOverrides) -> Result<u8, Failure> {
     }
     let days = terms.days_within(&terms.caps);
     output::line(&format!("stamps hold for {days} days unless they ask for another end"))?;
-    output::line(&format!("unused stamps are {}taken back", if terms.refunds { "" } else { "not " }))?;
     output::line(&caps(&terms.caps))?;
     Ok(0)
 }

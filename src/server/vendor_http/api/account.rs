@@ -86,10 +86,10 @@ pub async fn add_key(
     Ok(response)
 }
 
-/// `DELETE /v1/keys/{id}`. A key may revoke itself.
+/// `DELETE /v1/keys/{id}`. A key may revoke itself, unless it is the last one.
 ///
 /// # Errors
-/// When the account has no such key.
+/// When the account has no such key, or no other.
 pub async fn revoke_key(
     State(service): State<Service>,
     who: AuthenticatedAccount,
@@ -97,8 +97,8 @@ pub async fn revoke_key(
 ) -> Result<StatusCode, Problem> {
     let unknown = || Problem::new("not-found", "the account has no such key");
     let Path(id) = id.map_err(|_| unknown())?;
-    let gone =
-        service.ledger(move |ledger, now| ledger.run(ops::RevokeApiKey { account: who.account.number, id }, now)).await;
+    let revoke = ops::RevokeApiKey { account: who.account.number, id, even_last: false };
+    let gone = service.ledger(move |ledger, now| ledger.run(revoke, now)).await;
     // The caller's own key is valid, so this is not an authentication error.
     gone.map_err(|problem| match problem.word {
         "no-api-key" => unknown(),

@@ -1,5 +1,4 @@
-//! `POST /v1/deposits`: recipients exchange used stamps for credits. `POST /v1/refunds`: buyers return unused stamps.
-//! Both are safe to repeat: every serial is accepted once.
+//! `POST /v1/deposits`: recipients exchange used stamps for credits. It is safe to repeat: every serial is accepted once.
 
 use super::{Answer, Body};
 use crate::ledger::trade::{RedeemOutcome, RedeemRequest};
@@ -22,20 +21,6 @@ pub async fn deposit(
     let stamps = handed(body)?;
     let account = who.account.number;
     service.ledger(move |ledger, now| ledger.deposit(account, &stamps, now)).await.map(credited)
-}
-
-/// `POST /v1/refunds`: returns unused stamps for credits.
-///
-/// # Errors
-/// As [`deposit`].
-pub async fn refund(
-    State(service): State<Service>,
-    who: AuthenticatedAccount,
-    Body(body): Body<DepositRequest>,
-) -> Result<Answer<DepositResponse>, Problem> {
-    let stamps = handed(body)?;
-    let account = who.account.number;
-    service.ledger(move |ledger, now| ledger.refund(account, &stamps, now)).await.map(credited)
 }
 
 fn handed(body: DepositRequest) -> Result<Vec<RedeemRequest>, Problem> {

@@ -180,10 +180,6 @@ impl Generator {
                 problems: &[422],
                 ..public("prices", "Prices of credits", self.response::<Prices>("Prices and caps."))
             },
-            Operation::Refund => Description {
-                request: self.request::<DepositRequest>(),
-                ..own("refund", "Return unused stamps", 200, self.response::<DepositResponse>("Result for each."))
-            },
             Operation::Revoke => Description {
                 request: self.request::<RevocationRequest>(),
                 ..own("revoke", "Revoke stamps", 200, self.response::<RevocationResponse>("Number of stamps."))
@@ -192,7 +188,7 @@ impl Generator {
                 parameters: vec![
                     json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }),
                 ],
-                problems: &[404],
+                problems: &[404, 409],
                 ..own("revokeKey", "Revoke an API key", 204, json!({ "description": "The key is revoked." }))
             },
             Operation::SendCode => Description {

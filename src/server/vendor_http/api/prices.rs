@@ -24,7 +24,7 @@ pub async fn prices(
     let Query(asked) = asked.map_err(|_| Problem::new("form", "credits must be a whole number"))?;
     let profile = service.ledger(|ledger, _| ledger.profile()).await?;
     let days = profile.terms.days_within(&profile.terms.caps);
-    let Terms { price, payout, caps, refunds, .. } = profile.terms;
+    let Terms { price, payout, caps, .. } = profile.terms;
     let numbers = asked.credits.map_or_else(|| USUAL.to_vec(), |credits| vec![credits]);
     let mut examples = Vec::new();
     for credits in numbers {
@@ -36,5 +36,5 @@ pub async fn prices(
         }
     }
     let payout = payout.unwrap_or(price).to_string();
-    Ok(Answer(Prices { vendor: profile.vendor, price: price.to_string(), payout, examples, days, refunds, caps }))
+    Ok(Answer(Prices { vendor: profile.vendor, price: price.to_string(), payout, examples, days, caps }))
 }

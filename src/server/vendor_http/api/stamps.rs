@@ -74,7 +74,7 @@ fn orders(mut body: Map<String, Value>) -> Result<Vec<Order>, Problem> {
     }
 }
 
-/// `POST /v1/revocations`: revokes stamps that this account bought, all of them or none. Refunds no credits.
+/// `POST /v1/revocations`: revokes stamps that this account bought, all of them or none. Pays no credits back.
 ///
 /// # Errors
 /// When this account did not buy one of them. The error does not tell whether another account did.

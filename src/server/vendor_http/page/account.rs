@@ -58,6 +58,13 @@ struct KeyPage {
     key: Option<String>,
 }
 
+#[derive(Template)]
+#[template(path = "revoke.html")]
+struct RevokePage {
+    frame: Layout,
+    key: KeyLine,
+}
+
 struct KeyLine {
     id: String,
     label: String,
@@ -86,6 +93,8 @@ pub struct NewApiKey {
     label: String,
     id: String,
     code: String,
+    /// Whether the question was answered; empty if not.
+    sure: String,
 }
 
 /// Query of a part of the history.
@@ -246,7 +255,7 @@ pub async fn show_key(State(service): State<Service>, visitor: Session) -> Resul
     Ok(visitor.answer(&service, response))
 }
 
-/// `POST /account/keys/revoke`.
+/// `POST /account/keys/revoke`: asks first, then revokes the key.
 ///
 /// # Errors
 /// A form that fails [`verify_csrf`].
@@ -260,7 +269,19 @@ pub async fn revoke_key(
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
         return Ok(Redirect::to("/signin").into_response());
     };
-    match service.ledger(move |ledger, now| ledger.run(ops::RevokeApiKey { account: number, id: told.id }, now)).await {
+    if told.sure.is_empty() {
+        let keys = service.ledger(move |ledger, now| ledger.run(ops::ApiKeys { account: number }, now)).await?;
+        let asked = keys.into_iter().find(|key| key.id == told.id && key.revoked.is_none());
+        let Some(key) = asked.map(KeyLine::from) else { return Ok(Redirect::to("/account").into_response()) };
+        let frame = Layout::of(&service, &visitor).await?;
+        return Ok(visitor.answer(&service, show(StatusCode::OK, &RevokePage { frame, key })));
+    }
+    let revoke = ops::RevokeApiKey { account: number, id: told.id, even_last: false };
+    match service.ledger(move |ledger, now| ledger.run(revoke, now)).await {
+        Err(problem) if problem.word == "last-api-key" => {
+            let fault = "This is the last key of the account. Create another one before you revoke it.";
+            account_page(&service, &visitor, None, Err(fault.to_owned())).await
+        }
         // Already revoked, perhaps by the same form.
         Err(problem) if problem.word != "no-api-key" => Err(problem.into()),
         _ => Ok(Redirect::to("/account").into_response()),

@@ -37,9 +37,6 @@ impl HistoryRow {
             Event::Deposited { serials, credits, .. } => {
                 (HistoryEvent::Deposited, "Received stamps handed in".to_owned(), count(serials), came(*credits))
             }
-            Event::Refunded { serials, credits, .. } => {
-                (HistoryEvent::Refunded, "Unused stamps given back".to_owned(), count(serials), came(*credits))
-            }
             Event::PaidOut { credits, sum, .. } => {
                 (HistoryEvent::PaidOut, format!("Paid out: {sum}"), 0, -came(*credits))
             }
