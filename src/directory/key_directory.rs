@@ -244,10 +244,9 @@ impl Directory {
             if self.may_list(publisher, &entry.vendor)
                 && let Some(vendor) = self.vendors.get_mut(&entry.vendor)
                 && vendor.add(entry, *weight, stale).is_ok()
+                && *weight == Trust::Fetched
             {
-                if *weight == Trust::Fetched {
-                    vendor.in_date = Some(vendor.in_date.unwrap_or(false) || !stale);
-                }
+                vendor.in_date = Some(vendor.in_date.unwrap_or(false) || !stale);
             }
         }
     }

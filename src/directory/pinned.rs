@@ -140,7 +140,7 @@ impl PinnedDocuments {
                 Ok(statement) => statements.push((path.clone(), statement)),
                 Err(Ok(why)) => unheeded.push((path.clone(), why)),
                 Err(Err(problem)) => {
-                    let publishers = tokens.iter().filter_map(|token| publisher(token));
+                    let publishers = tokens.iter().filter_map(publisher);
                     let vendors = stem(path).into_iter().chain(publishers).collect();
                     malformed.push(Malformed { from: path.clone(), vendors, problem });
                 }

@@ -44,7 +44,7 @@ pub enum ExportRecord {
         /// Its serial.
         #[serde(with = "serial_text")]
         serial: Serial,
-        standing: StampStatus,
+        standing: Box<StampStatus>,
     },
     /// A correspondent, to whom the user wrote. Times are in seconds since 1970.
     Correspondent {
@@ -191,7 +191,7 @@ mod tests {
         let standing = ExportRecord::Standing {
             vendor: "stamps.example".into(),
             serial: Serial::new("a-1").unwrap(),
-            standing: StampStatus { revoked: Some(5), ..StampStatus::default() },
+            standing: Box::new(StampStatus { revoked: Some(5), ..StampStatus::default() }),
         };
         let line = serde_json::to_string(&standing).unwrap();
         assert_eq!(line, r#"{"row":"standing","vendor":"stamps.example","serial":"a-1","standing":{"revoked":5}}"#);

@@ -256,7 +256,7 @@ impl Store for Memory {
         let standings = ledger.standings.values().map(|(vendor, serial, standing)| ExportRecord::Standing {
             vendor: vendor.clone(),
             serial: serial.clone(),
-            standing: standing.clone(),
+            standing: Box::new(standing.clone()),
         });
         let contacts =
             ledger.contacts.iter().map(|(address, contact)| ExportRecord::contact(address.clone(), *contact));
@@ -287,7 +287,7 @@ impl Store for Memory {
                 }
                 ExportRecord::Standing { vendor, serial, standing } => {
                     let before = ledger.standing(&decide::name(&vendor, &serial));
-                    let after = merge_standing(&before, standing);
+                    let after = merge_standing(&before, *standing);
                     let changed = before != after;
                     ledger.put_standing(&vendor, &serial, after);
                     changed

@@ -110,7 +110,10 @@ fn mutated(base: &str, numbers: &mut Numbers) -> String {
                 ]);
                 text.insert_str(0, line);
             }
-            _ if start < end => text.replace_range(start..start + 1, &text[start..=start].to_uppercase()),
+            _ if start < end => {
+                let upper = text[start..=start].to_uppercase();
+                text.replace_range(start..=start, &upper);
+            }
             _ => {}
         }
     }

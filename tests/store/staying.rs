@@ -260,7 +260,11 @@ fn standings_too_long_for_the_journal_are_answered_all_the_same() {
         let used_for = (0..messages).map(|n| u128::from(n).to_be_bytes().into()).collect();
         let grant = Grant { uses: Some(messages + 9), used_for, ..Grant::new(GrantKind::MultiUse, NOW) };
         let standing = StampStatus { grant: Some(grant), ..StampStatus::default() };
-        ExportRecord::Standing { vendor: "stamps.example".into(), serial: ask(serial, 1).serial, standing }
+        ExportRecord::Standing {
+            vendor: "stamps.example".into(),
+            serial: ask(serial, 1).serial,
+            standing: Box::new(standing),
+        }
     };
     let rows: Vec<ExportRecord> = (0..40).map(|serial| long(serial, 1_000)).chain([long(40, 32_000)]).collect();
     resident.import(&mut rows.into_iter()).unwrap();

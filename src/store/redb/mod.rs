@@ -462,7 +462,7 @@ impl Store for Redb {
                 }
             }
             let standings = schema::standings(&tx, &mut |vendor, serial, standing| {
-                to(ExportRecord::Standing { vendor, serial, standing })
+                to(ExportRecord::Standing { vendor, serial, standing: Box::new(standing) })
             })?;
             if standings.is_break()
                 || contacts::contacts(&tx, &mut |address, contact| {

@@ -213,7 +213,7 @@ pub(in crate::store) fn merge_record(
                 Some(row) => StampStatusRow::from_bytes(row.value())?.standing,
                 None => StampStatus::default(),
             };
-            let after = merge_standing(&before, standing);
+            let after = merge_standing(&before, *standing);
             let changed = before != after;
             if changed {
                 put_standing(standings, &vendor, &serial, after)?;
