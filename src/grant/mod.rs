@@ -206,7 +206,7 @@ mod tests {
             grant = after.unwrap();
         }
         assert_eq!((grant.suspended, grant.used_for.len()), (Some(5), 3));
-        // The messages before it stay known; nothing new is covered, whoever sends it.
+        // The messages before it stay known; nothing new is covered, from any sender.
         assert_eq!(grant.covers(UnixTime(6), [1; 16].into(), Some("bob@y")), (true, None));
         assert_eq!(grant.covers(UnixTime(6), [5; 16].into(), Some("bob@y")), (false, None));
         // Many senders may use a stamp that was granted to them.
