@@ -6,6 +6,7 @@ use crate::autoreply::eligibility::Kind;
 use crate::cli::mail_path::VERSION;
 use crate::cli::ui::exit_status::{CONFIG, Failure};
 use crate::cli::ui::output;
+use crate::cli::ui::terminal_text::without_controls;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::{Config, rules};
 use crate::context::clock_record::{self, ClockHealth};
@@ -118,7 +119,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
                 "{style}{:<7}{style:#}  {:<14}  {}",
                 word(finding.health),
                 finding.what,
-                output::without_controls(&finding.text)
+                without_controls(&finding.text)
             )?;
         }
         out.flush()?;

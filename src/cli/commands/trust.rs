@@ -1,7 +1,7 @@
 //! `mailstamp trust`: the vendors whose stamps the recipient accepts.
 
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, IO, NO_INPUT};
-use crate::cli::ui::output::without_controls;
+use crate::cli::ui::terminal_text::without_controls;
 use crate::cli::ui::{input, output};
 use crate::config::file;
 use crate::config::paths::{CliOverrides, Paths};

@@ -1,7 +1,7 @@
 //! Exit statuses and error messages: `mailstamp: error: …`, and a hint where one helps. On the mail path the only
 //! statuses are those of the classes and 75; all other commands use those of sysexits(3).
 
-use super::output::without_controls;
+use super::terminal_text::without_controls;
 use crate::config::paths::PathsError;
 use crate::context::error::Deferral;
 use crate::engine::auto_reply::ReplyError;

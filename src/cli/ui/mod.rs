@@ -11,3 +11,4 @@ pub(super) mod progress;
 pub(super) mod purchase;
 pub(super) mod stamp_target;
 pub(super) mod table;
+pub(super) mod terminal_text;

@@ -46,21 +46,10 @@ pub fn hand_over(message: &[u8]) -> Result<(), Failure> {
     written.and_then(|()| standard_streams::drain_output()).map_err(|error| Failure::output(IO, &error))
 }
 
-/// Escapes the control characters of a text for the terminal as `\\xNN`. Line ends stay.
-#[must_use]
-pub fn without_controls(text: &str) -> String {
-    let escaped = |letter: char| match letter {
-        '\n' => "\n".to_owned(),
-        letter if letter.is_control() => format!("\\x{:02x}", u32::from(letter)),
-        letter => letter.to_string(),
-    };
-    text.chars().map(escaped).collect()
-}
-
 /// Prints a note, which is no failure, to standard error.
 pub fn note(text: &str) {
     // Standard error may be closed by now.
-    let _ = writeln!(io::stderr().lock(), "mailstamp: note: {}", without_controls(text));
+    let _ = writeln!(io::stderr().lock(), "mailstamp: note: {}", super::terminal_text::without_controls(text));
 }
 
 /// Returns a stamp of the wallet as JSON, with the stamp itself or without.
