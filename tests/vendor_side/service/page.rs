@@ -308,7 +308,7 @@ fn a_person_buys_in_a_browser_without_javascript_and_with_it() {
     assert_eq!(seen["asked"], json!([format!("http://{}", shop.address)]));
     assert_eq!(seen["cookies"], json!([{ "name": "mailstamp", "httpOnly": true, "sameSite": "Lax", "session": true }]));
     let pages = seen["pages"].as_object().unwrap();
-    assert_eq!(pages.len(), 12);
+    assert_eq!(pages.len(), 13);
     for (name, page) in pages {
         assert_eq!(page["wrong"], json!([]), "{name}");
         assert_eq!(page["wide"], json!({ "390": 390, "900": 900 }), "{name}");
