@@ -415,6 +415,7 @@ on_every_store! {
 
 /// One step of the model test.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // A few at a time.
 enum Step {
     Spend { serial: u8, message: u8, look: bool, now: i64 },
     Peek { serial: u8, message: u8, now: i64 },
