@@ -17,7 +17,7 @@ pub fn decode(text: &[u8]) -> Vec<u8> {
 }
 
 /// As [`decode`], in UTF-8. Words of one charset that follow each other are one text: some programs cut inside a
-/// character. Text without a charset is as in [`charset::decode`].
+/// character. Text without a charset is as in `charset::decode`.
 #[must_use]
 pub fn to_text(text: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());

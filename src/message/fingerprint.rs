@@ -25,13 +25,14 @@ impl Fingerprint {
     /// Returns the fingerprint of a message (mailstamp-stamp(5)).
     ///
     /// The hashed text looks like a message. Its lines end with CRLF. First comes each field `name:value` of
-    /// [`COVERED`] and each `Content-*` field but `Content-Length`, in the order of the message: the name in lower case,
+    /// `COVERED` and each `Content-*` field but `Content-Length`, in the order of the message: the name in lower case,
     /// the value as it stands, folds included, without blanks at its two ends. Then comes an empty line, unless
     /// the header ends without one, and the body in DKIM's simple form (RFC 6376 3.4.3).
     ///
     /// The header ends before the first line that is empty or is no field (`[!-9;-~]+:`), and before the first field in
     /// which a line contains NUL or a CR that does not end it. All programs read that much as a header. Where they read on
-    /// differently, the rest counts byte for byte. A `From ` line of an mbox above a field is skipped.
+    /// differently, the rest counts byte for byte. A `From ` line of an mbox above a field is skipped. LF comes before all where
+    /// the message begins with another line `From `.
     #[must_use]
     pub fn of(message: &Message<'_>) -> Self {
         digest(message.raw(), LongLines::Kept).0
@@ -88,7 +89,12 @@ enum LongLines {
 /// Returns the fingerprint of a message, and whether a line that counts is too long.
 fn digest(raw: &[u8], long_lines: LongLines) -> (Fingerprint, bool) {
     let mut text = Text { hash: Buffered::new(), long_lines, any_long: false };
-    let mut rest = slice(raw, envelope(raw), raw.len());
+    let separator = envelope(raw);
+    if separator == 0 && raw.starts_with(b"From ") {
+        // Some programs show such a line and others do not, but only at the beginning: no other text begins with LF.
+        text.hash.write(b"\n");
+    }
+    let mut rest = slice(raw, separator, raw.len());
     loop {
         let length = field_length(rest);
         if length == 0 {
@@ -386,6 +392,8 @@ mod tests {
         assert_eq!(of("Cc: e\nTo: a\n b\r c\nX: d\n"), hash("cc:e\r\nTo: a\r\n b\r c\r\nX: d\r\n"));
         assert_eq!(of(" a\nTo: b\n"), hash(" a\r\nTo: b\r\n"));
         assert_eq!(of(": a\nTo: b\n"), hash(": a\r\nTo: b\r\n"));
+        assert_eq!(of("From a\nTo: b\n"), hash("\nFrom a\r\nTo: b\r\n"));
+        assert_eq!(of("X: a\nFrom a\nTo: b\n"), hash("From a\r\nTo: b\r\n"));
     }
 
     #[test]

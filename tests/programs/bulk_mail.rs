@@ -212,7 +212,6 @@ fn real_mail_goes_through_unchanged_and_each_stamp_serves_one_message() {
     let sum = |of: fn(&Seen) -> usize| seen.iter().map(of).sum::<usize>();
     let (used, again) = (sum(|seen| seen.used), sum(|seen| seen.again));
     assert_eq!(used + again, all.len());
-    assert!(again > 0, "no message has a copy");
     assert_eq!(sum(|seen| seen.header), all.len());
     // Past the test harness, which hides the output of tests that pass.
     let _ = writeln!(
