@@ -164,7 +164,7 @@ for path in sys.argv[1:]:
 /// A message as mutt shows it, without the white space at the ends of values and of the message.
 fn without_ends(shown: &str) -> String {
     let (header, body) = shown.split_once("\n\n").unwrap_or((shown, ""));
-    let value = |line: &str| match line.split_once(": ") {
+    let value = |line: &str| match line.split_once(':') {
         Some((name, value)) => format!("{name}: {}", value.trim()),
         None => line.trim_end().to_owned(),
     };

@@ -563,7 +563,7 @@ fn follow<S>(steps: &[Step], grace: i64, mut owner: S, store: impl Fn(&S) -> &dy
                 let name = of_step(*serial, 0, 0);
                 let before = store.set_standing(&name.vendor, &name.serial, standing.clone()).unwrap();
                 // The model ignores the store's own records of incoming messages.
-                let grant = before.grant.map(|grant| Grant { used_for: Vec::new(), ..grant });
+                let grant = before.grant.map(|grant| Grant { used_for: Vec::new(), senders: Vec::new(), ..grant });
                 let before = StampStatus { refused: None, grant, ..before };
                 assert_eq!(before, model.standing.insert(*serial, standing.clone()).unwrap_or_default());
             }
