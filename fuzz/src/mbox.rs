@@ -1,7 +1,8 @@
 //! The messages of an mbox file: together they are the file, none has a dated line of its kind within, and of none more is
 //! kept than the limit; whatever the size of the reads.
 
-use mailstamp::mailbox::mbox::{Messages, Piece, is_certain, separator_time, unquoted};
+use mailstamp::mailbox::mbox::{Messages, Piece, is_certain, unquoted};
+use mailstamp::message::separator::Separator;
 use std::io::BufReader;
 
 /// Checks one input.
@@ -14,7 +15,7 @@ pub fn run(file: &[u8]) {
         assert!(!piece.cut && piece.length == piece.bytes.len() as u64 && piece.length > 0);
         assert!(at == 0 || piece.bytes.starts_with(b"From "));
         let inner = piece.bytes.split_inclusive(|&b| b == b'\n').skip(1);
-        assert!(inner.filter(|line| line.len() < 1_000).all(|line| separator_time(line).is_none()));
+        assert!(inner.filter(|line| line.len() < 1_000).all(|line| Separator::parse(line).is_none()));
         if let Some(text) = unquoted(&piece.bytes) {
             assert!(text.len() < piece.bytes.len());
             assert_eq!(text.split(|&b| b == b'\n').count(), piece.bytes.split(|&b| b == b'\n').count());

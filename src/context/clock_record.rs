@@ -168,11 +168,11 @@ pub fn read(state: &Path) -> Option<ClockRecord> {
 /// which forgets less.
 #[must_use]
 pub fn observe(state: &Path, now: UnixTime) -> Option<UnixTime> {
-    if !state.is_dir() {
+    let known = read(state);
+    if known.is_none() && !state.is_dir() {
         return None;
     }
     let uptime = clock::uptime();
-    let known = read(state);
     let before = known.unwrap_or_else(|| ClockRecord::new(last_written(state).unwrap_or(now), uptime));
     let after = before.after(now, uptime);
     if known.is_none() || before.is_news(&after) {

@@ -10,6 +10,7 @@ use crate::mailbox::mbox;
 use crate::mailbox::walk::StoredMessage;
 use crate::message::header::without_comments;
 use crate::message::parse::Message;
+use crate::message::separator::Separator;
 use crate::policy::context::Extent;
 use crate::policy::decision::Decision;
 use crate::store::memory::Memory;
@@ -143,8 +144,8 @@ fn receiving_time(message: &Message<'_>, modified: i64) -> (UnixTime, ReceivedTi
     if let Some(time) = top.and_then(|text| UnixTime::from_rfc5322(text.rsplit(|&b| b == b';').next()?)) {
         return (time, ReceivedTime::Received);
     }
-    match message.envelope_line().split(|&b| b == b'\n').next().and_then(mbox::separator_time) {
-        Some(time) => (time, ReceivedTime::FromLine),
+    match message.envelope_line().split(|&b| b == b'\n').next().and_then(Separator::parse) {
+        Some(line) => (line.time, ReceivedTime::FromLine),
         None => (UnixTime(modified), ReceivedTime::File),
     }
 }

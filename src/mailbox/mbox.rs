@@ -6,11 +6,10 @@
 //! - Any other line that begins with `From ` is text. It shows that the program that wrote the file put no `>` before
 //!   such lines. Then a message in the file may be the text of another one: [`is_certain`].
 
-use crate::time::UnixTime;
+use crate::message::header::field_name;
+use crate::message::separator::{SEPARATOR, Separator};
 use std::io::{self, BufRead, Read};
 
-/// Longest line that can begin a message, in bytes.
-const SEPARATOR: usize = 998;
 /// Bytes of a line that are read at once. A longer line comes in pieces.
 const PIECE: u64 = 64 * 1024;
 
@@ -68,7 +67,7 @@ impl<R: BufRead> Messages<R> {
 
 impl<R: BufRead> Messages<R> {
     fn begins_message(&mut self, line: &[u8]) -> io::Result<bool> {
-        Ok(separator_time(line).is_some() || is_undated(line) && self.lines.peek()?.is_some_and(is_field))
+        Ok(is_dated(line) || is_undated(line) && self.lines.peek()?.is_some_and(is_field))
     }
 }
 
@@ -98,45 +97,6 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// Returns the time in a line that begins a message: `From sender Sat Nov 21 12:00:00 2026`, which is asctime(3) in UTC
-/// (RFC 4155 appendix A), or with a zone before or after the year. `None` for any other line.
-#[must_use]
-pub fn separator_time(line: &[u8]) -> Option<UnixTime> {
-    let line = std::str::from_utf8(line.get(..SEPARATOR).unwrap_or(line)).ok()?.strip_prefix("From ")?;
-    let words: Vec<&str> = line.split_whitespace().take(10).collect();
-    // Some programs leave the sender out.
-    (0..2).find_map(|sender| time_of(words.get(sender..)?))
-}
-
-fn time_of(words: &[&str]) -> Option<UnixTime> {
-    let [weekday, month, day, time, rest @ ..] = words else { return None };
-    let known = |names: &[&str], name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
-    let is_time = time.split(':').count() == 3 && time.split(':').all(|part| part.len() <= 2 && is_number(part));
-    let is_date = known(&WEEKDAYS, weekday) && known(&MONTHS, month) && day.len() <= 2 && is_number(day) && is_time;
-    let is_zone =
-        |word: &str| word.strip_prefix(['+', '-']).is_some_and(|digits| digits.len() == 4 && is_number(digits));
-    let is_name = |word: &str| (1..=5).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_uppercase());
-    let (zone, year) = match rest {
-        [year] | [year, "remote", "from", ..] => (None, year),
-        [zone, year] | [year, zone] if is_zone(zone) || is_name(zone) => (Some(*zone), year),
-        // Of a zone with summer time: `MET DST`.
-        [zone, "DST", year] if is_name(zone) => (None, year),
-        _ => return None,
-    };
-    if !is_date || year.len() != 4 || !is_number(year) {
-        return None;
-    }
-    let at = |zone: &str| UnixTime::from_rfc5322(format!("{day} {month} {year} {time} {zone}").as_bytes());
-    zone.and_then(at).or_else(|| at("+0000"))
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
 /// Returns whether it is a whole line with a sender at most.
 fn is_undated(line: &[u8]) -> bool {
     let Some(rest) = line.strip_prefix(b"From ") else { return false };
@@ -146,8 +106,12 @@ fn is_undated(line: &[u8]) -> bool {
 
 /// Returns whether a line begins a header field.
 fn is_field(line: &[u8]) -> bool {
-    let name = line.iter().take(SEPARATOR).position(|&b| b == b':').and_then(|colon| line.get(..colon));
-    name.is_some_and(|name| !name.is_empty() && name.iter().all(u8::is_ascii_graphic))
+    field_name(line.get(..SEPARATOR).unwrap_or(line)).is_some()
+}
+
+/// Returns whether a line says when a message was delivered.
+fn is_dated(line: &[u8]) -> bool {
+    Separator::parse(line).is_some()
 }
 
 /// Returns whether a file with these bytes begins like an mbox file.
@@ -155,7 +119,7 @@ fn is_field(line: &[u8]) -> bool {
 pub fn begins(bytes: &[u8]) -> bool {
     let line = bytes.split_inclusive(|&b| b == b'\n').next().unwrap_or_default();
     let rest = bytes.get(line.len()..).unwrap_or_default();
-    separator_time(line).is_some() || is_undated(line) && (is_field(rest) || matches!(rest, [b'\n' | b'\r', ..] | []))
+    is_dated(line) || is_undated(line) && (is_field(rest) || matches!(rest, [b'\n' | b'\r', ..] | []))
 }
 
 /// Returns whether no text in an mbox file can be taken for a message: each line that begins with `From ` has a date and
@@ -165,7 +129,7 @@ pub fn is_certain(from: impl BufRead) -> io::Result<bool> {
     let mut lines = Lines { from, ahead: None };
     let (mut begins_line, mut after_empty) = (true, true);
     while let Some(line) = lines.take()? {
-        if begins_line && line.starts_with(b"From ") && !(after_empty && separator_time(&line).is_some()) {
+        if begins_line && line.starts_with(b"From ") && !(after_empty && is_dated(&line)) {
             return Ok(false);
         }
         after_empty = begins_line && matches!(line.as_slice(), b"\n" | b"\r\n");
@@ -245,19 +209,6 @@ mod tests {
             ">From b Sat Nov 21 12:00:00 2026\n",
         ] {
             assert!(!begins(line), "{line}");
-        }
-    }
-
-    #[test]
-    fn the_date_is_read_in_its_zone() {
-        let noon = UnixTime(1_795_262_400);
-        for (date, time) in [
-            ("Sat Nov 21 12:00:00 2026", noon),
-            ("Sat Nov 21 13:00:00 +0100 2026", noon),
-            ("Sat Nov 21 07:00:00 EST 2026", noon),
-            ("Sat Nov 21 12:00:00 XYZ 2026", noon),
-        ] {
-            assert_eq!(separator_time(format!("From a@b {date}\n").as_bytes()), Some(time), "{date}");
         }
     }
 

@@ -3,8 +3,9 @@
 //! It covers what a reader is shown by, byte for byte: one stamp must not pass for two letters. Of what differs between
 //! two honest deliveries it leaves out only trace fields, line ends, and empty lines at the end.
 
-use super::header::slice;
+use super::header::{field_name, slice};
 use super::parse::{Message, line_length};
+use super::separator::Separator;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -30,9 +31,9 @@ impl Fingerprint {
     /// the header ends without one, and the body in DKIM's simple form (RFC 6376 3.4.3).
     ///
     /// The header ends before the first line that is empty or is no field (`[!-9;-~]+:`), and before the first field in
-    /// which a line contains NUL or a CR that does not end it. All programs read that much as a header. Where they read on
-    /// differently, the rest counts byte for byte. A `From ` line of an mbox above a field is skipped. LF comes before all where
-    /// the message begins with another line `From `.
+    /// which a line contains NUL or a CR that does not end it. All programs read that much as a header. Where they read
+    /// on differently, the rest counts byte for byte. A `From ` line of an mbox above a field is skipped. LF comes before
+    /// all where the message begins with another line `From `.
     #[must_use]
     pub fn of(message: &Message<'_>) -> Self {
         digest(message.raw(), LongLines::Kept).0
@@ -53,9 +54,15 @@ impl KnownMessage {
     /// Reads the message once, and again if it has long lines.
     #[must_use]
     pub fn of(message: &Message<'_>) -> Self {
-        let (whole, long) = digest(message.raw(), LongLines::Kept);
+        Self::with_fingerprint(message).0
+    }
+
+    /// Returns the whole fingerprint, too.
+    #[must_use]
+    pub fn with_fingerprint(message: &Message<'_>) -> (Self, Fingerprint) {
+        let (fingerprint, long) = digest(message.raw(), LongLines::Kept);
         let broken = long.then(|| first_half(&digest(message.raw(), LongLines::Broken).0));
-        Self { whole: first_half(&whole), broken }
+        (Self { whole: first_half(&fingerprint), broken }, fingerprint)
     }
 
     /// Returns whether `copy` is this message, or what is left of it after its long lines were broken. Not the other way
@@ -116,44 +123,23 @@ fn digest(raw: &[u8], long_lines: LongLines) -> (Fingerprint, bool) {
     (Fingerprint(text.hash.finish()), text.any_long)
 }
 
-/// Returns the length of an mbox separator: `From `, a sender, and a date as asctime(3) writes it, perhaps with a zone.
-/// Any other line is shown to a reader.
+/// Returns the length of an mbox separator: `From `, a sender, and a date that ends with the year. Any other line is shown
+/// to a reader.
 fn envelope(raw: &[u8]) -> usize {
     let line = slice(raw, 0, line_length(raw));
     let (text, end) = without_end(line);
-    let Some(Ok(text)) = text.strip_prefix(b"From ").map(std::str::from_utf8) else { return 0 };
-    if end.is_empty() || text.contains('\r') {
-        return 0;
-    }
-    let words: Vec<&str> = text.split_ascii_whitespace().rev().take(8).collect();
-    let number = |word: &str, digits: std::ops::RangeInclusive<usize>| {
-        digits.contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    let clock = |word: &str| {
-        let parts: Vec<&str> = word.split(':').collect();
-        (2..=3).contains(&parts.len()) && parts.iter().all(|part| number(part, 2..=2))
-    };
-    let date = |words: &[&str]| match words {
-        [time, day, month, weekday, _sender] => {
-            let weekdays = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-            let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-            clock(time) && number(day, 1..=2) && months.contains(month) && weekdays.contains(weekday)
-        }
-        _ => false,
-    };
-    let [year, before @ ..] = words.as_slice() else { return 0 };
-    let zone = |words: &[&str]| words.get(1..).is_some_and(date);
+    let plain = !end.is_empty()
+        && !is_read_differently(text)
+        && Separator::parse(text).is_some_and(|separator| separator.has_sender && separator.ends_with_year);
     // Above another line mutt takes the separator for a part of what it shows.
-    let field_follows = field_length(slice(raw, line.len(), raw.len())) > 0;
-    if number(year, 4..=4) && (date(before) || zone(before)) && field_follows { line.len() } else { 0 }
+    if plain && field_length(slice(raw, line.len(), raw.len())) > 0 { line.len() } else { 0 }
 }
 
 /// Returns the length of the field with which `text` begins, its continuation lines included; 0 if it begins with none.
 fn field_length(text: &[u8]) -> usize {
     let first = line_length(text);
     let (line, _) = without_end(slice(text, 0, first));
-    let name = line.iter().position(|b| *b == b':').unwrap_or(0);
-    if name == 0 || !slice(line, 0, name).iter().all(u8::is_ascii_graphic) || is_read_differently(line) {
+    if field_name(line).is_none() || is_read_differently(line) {
         return 0;
     }
     let mut length = first;
@@ -201,7 +187,7 @@ impl Text {
 
     /// Writes a field, if it counts.
     fn field(&mut self, raw: &[u8]) {
-        let name = slice(raw, 0, raw.iter().position(|b| *b == b':').unwrap_or(0));
+        let name = field_name(raw).unwrap_or_default();
         let content = |name: &[u8]| {
             name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"Content-"))
                 && !name.eq_ignore_ascii_case(b"Content-Length")

@@ -15,6 +15,19 @@ pub(crate) fn slice(raw: &[u8], from: usize, to: usize) -> &[u8] {
     raw.get(from.min(to)..to).unwrap_or_default()
 }
 
+/// Returns the name of the field with which `text` begins (RFC 5322 2.2); `None` if it begins with none.
+#[must_use]
+pub fn field_name(text: &[u8]) -> Option<&[u8]> {
+    obsolete_field_name(text).filter(|name| text.get(name.len()) == Some(&b':'))
+}
+
+/// Returns the same where blanks may come before the colon (RFC 5322 4.5).
+#[must_use]
+pub fn obsolete_field_name(text: &[u8]) -> Option<&[u8]> {
+    let name = slice(text, 0, text.iter().position(|&b| b == b':')?).trim_ascii_end();
+    (!name.is_empty() && name.iter().all(u8::is_ascii_graphic)).then_some(name)
+}
+
 /// Header field, as a slice of its message.
 #[derive(Clone, Copy, Debug)]
 pub struct Field<'a> {

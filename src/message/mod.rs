@@ -16,5 +16,6 @@ pub mod mime;
 pub mod parse;
 pub mod result_headers;
 pub mod search;
+pub mod separator;
 pub mod shown_text;
 pub mod transfer_encoding;

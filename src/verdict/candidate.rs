@@ -39,16 +39,16 @@ pub(super) struct Candidate<'a> {
     envelope: &'a Envelope,
     facts: &'a Facts<'a>,
     /// Computed once, and only if a stamp needs it: it reads the whole body.
-    known: OnceCell<KnownMessage>,
+    read: OnceCell<(KnownMessage, Fingerprint)>,
 }
 
 impl<'a> Candidate<'a> {
     pub(super) fn new(message: &'a Message<'a>, envelope: &'a Envelope, facts: &'a Facts<'a>) -> Self {
-        Self { message, envelope, facts, known: OnceCell::new() }
+        Self { message, envelope, facts, read: OnceCell::new() }
     }
 
-    fn known(&self) -> KnownMessage {
-        *self.known.get_or_init(|| KnownMessage::of(self.message))
+    fn read(&self) -> &(KnownMessage, Fingerprint) {
+        self.read.get_or_init(|| KnownMessage::with_fingerprint(self.message))
     }
 
     /// Returns the user's mailbox of this address.
@@ -196,14 +196,10 @@ fn proven(
     counts: impl Fn(&Proof) -> bool,
 ) -> Result<Proof, Reason> {
     let mut missing = Reason::NoHolderProof;
-    let fingerprint = OnceCell::new();
     for field in case.message.fields().filter(|field| field.name_is("Digital-Stamp-Use")).take(8) {
         missing = Reason::BadHolderProof;
         let Ok(used) = Token::parse(&without_white_space(&field.decoded())) else { continue };
-        let Ok(proof) = Proof::verify(&used, stamp, fingerprint.get_or_init(|| Fingerprint::of(case.message)), holder)
-        else {
-            continue;
-        };
+        let Ok(proof) = Proof::verify(&used, stamp, &case.read().1, holder) else { continue };
         if counts(&proof) {
             return Ok(proof);
         }
@@ -273,7 +269,7 @@ impl Authentic {
             vendor: self.vendor,
             serial: self.claims.serial.clone(),
             expires: self.claims.expires,
-            message: case.known(),
+            message: case.read().0,
             owner: case.owner(&self.claims),
             from: case
                 .message

@@ -104,6 +104,7 @@ fn mutated(base: &str, numbers: &mut Numbers) -> String {
                 let line = numbers.of(&[
                     "From a@b Sat Nov 21 12:00:00 2026\n",
                     "From 17@xxx Sat Nov 21 12:00:00 +0000 2026\n",
+                    "From a@b sat NOV 21 12:00:00 MET DST 2026\n",
                     "From buy now Sat Nov 21 12:00:00 2026\n",
                     "From - anything\n",
                     "From a@b Sat Nov 21 12:00:00 2026\n>From c Sat Nov 21 12:00:00 2026\n",

@@ -4,7 +4,7 @@
 
 use crate::message::address::{Address, addresses, entries};
 use crate::message::edit::Edit;
-use crate::message::header::{escape_untrusted, fold};
+use crate::message::header::{escape_untrusted, fold, obsolete_field_name};
 use crate::message::parse::{Message, line_length};
 use crate::time::UnixTime;
 use data_encoding::HEXLOWER;
@@ -239,21 +239,13 @@ fn end_header(raw: &[u8]) -> Cow<'_, [u8]> {
             break;
         }
         let continues = at > begins && matches!(line.first(), Some(b' ' | b'\t'));
-        if !continues && !is_field(line) {
+        if !continues && obsolete_field_name(line).is_none() {
             let (header, text) = raw.split_at(at);
             return Cow::Owned([header, message.newline().as_bytes(), text].concat());
         }
         at += line.len();
     }
     Cow::Borrowed(raw)
-}
-
-/// Returns whether a line begins with a field name and a colon (RFC 5322 section 2.2), with blanks between the two as
-/// section 4.5 allows.
-fn is_field(line: &[u8]) -> bool {
-    let Some(colon) = line.iter().position(|&b| b == b':') else { return false };
-    let name = line.get(..colon).unwrap_or_default().trim_ascii_end();
-    !name.is_empty() && name.iter().all(|b| matches!(b, b'!'..=b'~'))
 }
 
 /// Computes the name of a submission.
