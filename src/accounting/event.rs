@@ -1,12 +1,13 @@
 //! Events of a vendor's ledger, as entries of the chain, and the transaction of each. Balances follow from the events
 //! alone: the events are the ledger, and everything else is an index.
 //!
-//! An event contains no email address and no contact, since the chain never forgets.
+//! An event contains no email address and no contact, since the chain never forgets. It contains their salted hashes: the
+//! salt is in the row that has the text, and goes with it.
 
 use super::double_entry::{AccountCode, Transaction, Unit};
 use super::hash::Hash;
 use super::money::{Money, Price};
-use super::order::{Caps, DAYS_MAX};
+use super::order::{Caps, DAYS_MAX, OwnCaps};
 use super::serial_derivation::Draw;
 use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
@@ -87,9 +88,49 @@ pub enum Event {
         state: KeyState,
     },
     /// An account was opened.
-    Opened { account: u64, name: String },
+    Opened {
+        account: u64,
+        name: String,
+        /// The salted hash of its contact.
+        contact: Hash,
+        /// Its own caps.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caps: Option<OwnCaps>,
+    },
     /// An account was closed.
     Closed { account: u64 },
+    /// An account has another contact from now on.
+    Contact {
+        account: u64,
+        /// Its salted hash.
+        contact: Hash,
+    },
+    /// An account has these caps of its own from now on.
+    Caps { account: u64, caps: Option<OwnCaps> },
+    /// An API key opens the account from now on.
+    KeyMade {
+        account: u64,
+        /// The hash of the API key.
+        key: Hash,
+    },
+    /// An API key opens nothing any more.
+    KeyRevoked {
+        account: u64,
+        /// The hash of the API key.
+        key: Hash,
+    },
+    /// An account owns an address or a domain from now on.
+    Owned {
+        account: u64,
+        /// The salted hash of the address or domain.
+        subject: Hash,
+    },
+    /// An account no longer owns an address or a domain.
+    Disowned {
+        account: u64,
+        /// The salted hash of the address or domain.
+        subject: Hash,
+    },
     /// Credits were bought.
     Credited {
         account: u64,
@@ -168,6 +209,12 @@ impl Event {
             | Self::Key { .. }
             | Self::Opened { .. }
             | Self::Closed { .. }
+            | Self::Contact { .. }
+            | Self::Caps { .. }
+            | Self::KeyMade { .. }
+            | Self::KeyRevoked { .. }
+            | Self::Owned { .. }
+            | Self::Disowned { .. }
             | Self::Restored => none,
             Self::Credited { account, credits: sold, cost, .. } => {
                 sale(credits(AccountCode::Issue, AccountCode::Account(*account), *sold), cost)
@@ -209,6 +256,12 @@ impl Event {
         match self {
             Self::Opened { account, .. }
             | Self::Closed { account }
+            | Self::Contact { account, .. }
+            | Self::Caps { account, .. }
+            | Self::KeyMade { account, .. }
+            | Self::KeyRevoked { account, .. }
+            | Self::Owned { account, .. }
+            | Self::Disowned { account, .. }
             | Self::Credited { account, .. }
             | Self::VoucherTaken { account, .. }
             | Self::Issued { buyer: Buyer::Account(account), .. }

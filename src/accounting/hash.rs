@@ -21,6 +21,12 @@ impl Hash {
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
+
+    /// Returns the hash of a text behind a random salt. Without the salt it does not show the text, even a guessed one.
+    #[must_use]
+    pub fn salted(salt: &Self, text: &str) -> Self {
+        Self(Sha256::new().chain_update(salt.0).chain_update(text).finalize().into())
+    }
 }
 
 impl FromStr for Hash {

@@ -1,13 +1,14 @@
 //! Audit of the ledger: reads every entry in order, recomputes the chain, the balances and the states of all stamps,
-//! and compares all of it with the indexes.
+//! and compares all of it with the indexes. [`expected`](super::expected) does so for rows that open or name an account.
 //!
 //! It detects entries that a user with write access changed, removed or moved. It does not detect a chain that was
 //! rewritten as a whole: only an earlier head that is kept elsewhere shows that.
 
+use super::expected::Expected;
 use super::model::StampState;
 use super::schema::{self, TxError, TxResult};
 use crate::accounting::double_entry::{AccountCode, Unit};
-use crate::accounting::event::Event;
+use crate::accounting::event::{self, Buyer, Event};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::{Entry, Head};
 use crate::accounting::serial_derivation;
@@ -37,6 +38,8 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> TxResult<Repor
     let mut count = Count::default();
     let chain = tx.open_table(schema::ENTRY)?;
     let serials = tx.open_table(schema::SERIAL)?;
+    let history = tx.open_table(schema::HISTORY)?;
+    let mut listed = 0;
     let mut head = Head::EMPTY;
     let mut seen = since.is_none_or(|since| since == Head::EMPTY);
     for row in chain.iter()? {
@@ -63,7 +66,15 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> TxResult<Repor
             seen = true;
         }
         match schema::from_json::<Entry>(bytes) {
-            Ok(entry) if entry.number == number => count.add(&entry, &serials)?,
+            Ok(entry) if entry.number == number => {
+                count.add(&entry, &serials)?;
+                if let Some(account) = entry.event.account() {
+                    listed += 1;
+                    if history.get((account, number))?.is_none() {
+                        count.wrong(format!("account {account}: entry {number} is not in its history"));
+                    }
+                }
+            }
             Ok(entry) => count.wrong(format!("entry {number} says that it is entry {}", entry.number)),
             Err(_) => count.wrong(format!("entry {number} cannot be read")),
         }
@@ -76,10 +87,11 @@ pub(super) fn audit(tx: &ReadTransaction, since: Option<Head>) -> TxResult<Repor
     count.compare_balances(tx)?;
     count.compare_serials(&serials)?;
     count.compare_revoked(tx)?;
-    let accounts = tx.open_table(schema::ACCOUNT)?.len()?;
-    if accounts != count.accounts {
-        count.wrong(format!("{accounts} accounts, and the entries opened {}", count.accounts));
+    if history.len()? != listed {
+        count.wrong(format!("the histories list {} entries, and there are {listed} for them", history.len()?));
     }
+    let expected = std::mem::take(&mut count.expected);
+    expected.compare(tx, &mut |problem| count.wrong(problem))?;
     Ok(Report { head, entries: chain.len()?, stamps: count.stamps, problems: count.problems })
 }
 
@@ -89,7 +101,8 @@ struct Count {
     problems: Vec<String>,
     balances: BTreeMap<(AccountCode, Unit), i128>,
     stamps: u64,
-    accounts: u64,
+    expected: Expected,
+    vouchers: BTreeMap<Hash, u64>,
     states: BTreeMap<StampState, (u64, u128)>,
     revoked: Names,
 }
@@ -116,12 +129,17 @@ impl Count {
     }
 
     fn add(&mut self, entry: &Entry, serials: &impl ReadableTable<&'static [u8; 16], u64>) -> TxResult<()> {
+        self.expected.add(entry);
         for posting in entry.event.transaction().postings() {
             *self.balances.entry((posting.account, posting.unit)).or_default() += i128::from(posting.amount);
         }
         match &entry.event {
-            Event::Opened { .. } => self.accounts += 1,
-            Event::Issued { .. } => {
+            Event::VoucherMade { voucher, credits, .. } => drop(self.vouchers.insert(*voucher, *credits)),
+            Event::VoucherTaken { voucher, credits, .. } => self.spend_voucher(voucher, *credits),
+            Event::Issued { buyer, values, .. } => {
+                if let Buyer::Voucher(voucher) = buyer {
+                    self.spend_voucher(voucher, event::sum(values));
+                }
                 for (serial, _) in entry.event.issued(entry.at) {
                     self.stamps += 1;
                     let row = serials.get(&serial)?.map(|row| row.value() >> 3);
@@ -142,6 +160,12 @@ impl Count {
             _ => {}
         }
         Ok(())
+    }
+
+    fn spend_voucher(&mut self, voucher: &Hash, credits: u64) {
+        if let Some(worth) = self.vouchers.get_mut(voucher) {
+            *worth = worth.saturating_sub(credits);
+        }
     }
 
     fn returned(&mut self, state: StampState, serials: &[Serial]) {
@@ -184,14 +208,17 @@ impl Count {
         if listed != self.revoked {
             self.wrong("the revoked serials are not those that the entries revoked".to_owned());
         }
-        let mut worth = 0;
+        let mut vouchers = std::mem::take(&mut self.vouchers);
         for row in tx.open_table(schema::VOUCHER)?.iter()? {
-            worth += i128::from(row?.1.value());
+            let (voucher, worth) = row?;
+            let (voucher, worth) = (Hash(*voucher.value()), worth.value());
+            let from_entries = vouchers.remove(&voucher).unwrap_or(0);
+            if worth != from_entries {
+                self.wrong(format!("voucher {voucher} is worth {worth}, and the entries come to {from_entries}"));
+            }
         }
-        let key = schema::balance_key(AccountCode::Vouchers, Unit::Credits);
-        let balance = tx.open_table(schema::BALANCE)?.get(&key)?.map_or(0, |row| i128::from(row.value()));
-        if worth != balance {
-            self.wrong(format!("the vouchers are worth {worth}, and their ledger account has {balance}"));
+        for (voucher, worth) in vouchers {
+            self.wrong(format!("voucher {voucher} is missing, and the entries come to {worth}"));
         }
         Ok(())
     }

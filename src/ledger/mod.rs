@@ -16,6 +16,7 @@ mod backup;
 mod client;
 mod database;
 pub mod error;
+mod expected;
 mod files;
 pub mod handle;
 pub mod model;

@@ -22,6 +22,8 @@ pub struct Account {
     pub name: String,
     /// Contact of its owner, as given.
     pub contact: String,
+    /// Salt of the contact's hash in the entries.
+    pub salt: Hash,
     /// Whether it is open.
     pub open: bool,
     /// When it was opened.

@@ -82,9 +82,10 @@ operations! {
     /// `name` is 1 to 64 of `[a-z0-9._-]` and not digits alone, the contact up to 254 printable characters.
     OpenAccount { name: String, contact: String, caps: Option<OwnCaps> } -> model::Account =
         write |tx| tx.open_account(name, contact, caps);
+    /// Replaces the contact of an account. Nothing keeps the earlier one.
     SetContact { account: u64, contact: String } -> () = write |tx| tx.set_contact(account, contact);
     /// Changes the account's own caps; `None` removes them.
-    SetCaps { account: u64, caps: Option<OwnCaps> } -> () = write |tx| tx.change(account, |row| row.caps = caps);
+    SetCaps { account: u64, caps: Option<OwnCaps> } -> () = write |tx| tx.set_caps(account, caps);
     /// Closes an account: it no longer buys or deposits, its API keys are invalid, and its credits can be paid out.
     ///
     /// With `revoke`, every stamp that it bought and that was not taken back is revoked. Returns how many.

@@ -35,8 +35,8 @@ pub(super) const NAME: TableDefinition<&str, u64> = TableDefinition::new("name")
 pub(super) const API_KEY: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("api-key");
 /// Hashes of an account's API keys.
 pub(super) const KEYS_OF: TableDefinition<(u64, &[u8; 32]), ()> = TableDefinition::new("keys-of");
-/// Address or domain to its owner.
-pub(super) const OWNER: TableDefinition<&str, u64> = TableDefinition::new("owner");
+/// Address or domain to its owner, and the salt of its hash in the entries.
+pub(super) const OWNER: TableDefinition<&str, (u64, &[u8; 32])> = TableDefinition::new("owner");
 /// Addresses and domains of an account.
 pub(super) const OWNED: TableDefinition<(u64, &str), ()> = TableDefinition::new("owned");
 /// Code that was sent, as JSON.

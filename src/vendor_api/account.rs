@@ -73,6 +73,16 @@ pub enum HistoryEvent {
     PaidOut,
     Opened,
     Closed,
+    /// An API key was made.
+    KeyMade,
+    /// An API key was revoked.
+    KeyRevoked,
+    /// An address or a domain was proved.
+    Owned,
+    /// An address or a domain was removed, or proved by another account.
+    Disowned,
+    /// The vendor changed the contact or the limits.
+    Changed,
     Other,
 }
 

@@ -1,6 +1,6 @@
 //! Accounts, their API keys, and their addresses.
 
-use super::{LedgerTx, bytes, form, printable};
+use super::{LedgerTx, bytes, form, new_salt, printable};
 use crate::accounting::event::Event;
 use crate::accounting::hash::Hash;
 use crate::accounting::order::OwnCaps;
@@ -57,8 +57,10 @@ impl LedgerTx<'_> {
             return Err(TxError::Refused(Rejection::AccountExists { name }));
         }
         let number = self.account.last()?.map_or(1, |(number, _)| number.value() + 1);
-        self.append_event(Event::Opened { account: number, name: name.clone() })?;
-        let account = Account { number, name, contact, open: true, created: self.now, caps };
+        let salt = new_salt()?;
+        let hash = Hash::salted(&salt, &contact);
+        self.append_event(Event::Opened { account: number, name: name.clone(), contact: hash, caps })?;
+        let account = Account { number, name, contact, salt, open: true, created: self.now, caps };
         self.name.insert(account.name.as_str(), number)?;
         self.account.insert(number, schema::to_json(&account)?.as_slice())?;
         Ok(account)
@@ -66,10 +68,19 @@ impl LedgerTx<'_> {
 
     pub(in crate::ledger) fn set_contact(&mut self, account: u64, contact: String) -> TxResult<()> {
         printable("contact", &contact, 254)?;
-        self.change(account, |row| row.contact = contact)
+        self.account(account)?;
+        let salt = new_salt()?;
+        self.append_event(Event::Contact { account, contact: Hash::salted(&salt, &contact) })?;
+        self.change(account, |row| (row.contact, row.salt) = (contact, salt))
     }
 
-    pub(in crate::ledger) fn change(&mut self, account: u64, change: impl FnOnce(&mut Account)) -> TxResult<()> {
+    pub(in crate::ledger) fn set_caps(&mut self, account: u64, caps: Option<OwnCaps>) -> TxResult<()> {
+        self.account(account)?;
+        self.append_event(Event::Caps { account, caps })?;
+        self.change(account, |row| row.caps = caps)
+    }
+
+    fn change(&mut self, account: u64, change: impl FnOnce(&mut Account)) -> TxResult<()> {
         let mut row = self.account(account)?;
         change(&mut row);
         self.account.insert(account, schema::to_json(&row)?.as_slice())?;
@@ -106,11 +117,15 @@ impl LedgerTx<'_> {
     pub(in crate::ledger) fn add_api_key(&mut self, account: u64, label: String, hash: Hash) -> TxResult<ApiKey> {
         self.open_one(account)?;
         printable("label", &label, 64)?;
+        if self.api_key.get(bytes(&hash))?.is_some() {
+            return Err(form("key", "a new one"));
+        }
         let keys = self.api_keys(account)?;
         let (mut revoked, active): (Vec<_>, Vec<_>) = keys.into_iter().partition(|(_, key)| key.revoked.is_some());
         if active.len() >= API_KEYS {
             return Err(form("label", "the account already has 1,000 keys, the most allowed; revoke one"));
         }
+        self.append_event(Event::KeyMade { account, key: hash })?;
         revoked.sort_by_key(|(_, key)| key.revoked);
         for (old, _) in &revoked[..revoked.len().saturating_sub(REVOKED_KEYS)] {
             self.api_key.remove(old)?;
@@ -136,6 +151,7 @@ impl LedgerTx<'_> {
         if active == 1 && !even_last && self.account(account)?.open {
             return Err(TxError::Refused(Rejection::LastApiKey));
         }
+        self.append_event(Event::KeyRevoked { account, key: Hash(hash) })?;
         let key = ApiKey { revoked: Some(self.now), ..key };
         self.api_key.insert(&hash, schema::to_json(&key)?.as_slice())?;
         Ok(())
@@ -241,8 +257,9 @@ impl LedgerTx<'_> {
             return Err(none());
         }
         if code.hash == hash {
+            self.own(account, &subject)?;
             self.code.remove((account, subject.as_str()))?;
-            return self.own(account, &subject).map(|()| None);
+            return Ok(None);
         }
         let code = Code { left: code.left - 1, ..code };
         self.code.insert((account, subject.as_str()), schema::to_json(&code)?.as_slice())?;
@@ -256,17 +273,31 @@ impl LedgerTx<'_> {
     pub(in crate::ledger) fn own(&mut self, account: u64, subject: &str) -> TxResult<()> {
         self.open_one(account)?;
         let subject = canonical(subject)?;
-        if let Some(before) = self.owner.insert(subject.as_str(), account)?.map(|row| row.value()) {
-            self.owned.remove((before, subject.as_str()))?;
+        let before = self.owner_of(&subject)?.map(|(owner, _)| owner);
+        if before == Some(account) {
+            return Ok(());
         }
+        if let Some(before) = before {
+            self.disown(before, &subject)?;
+        }
+        let salt = new_salt()?;
+        self.append_event(Event::Owned { account, subject: Hash::salted(&salt, &subject) })?;
+        self.owner.insert(subject.as_str(), (account, bytes(&salt)))?;
         self.owned.insert((account, subject.as_str()), ())?;
         Ok(())
     }
 
+    /// Returns the account that owns an address or a domain, and the salt of that entry.
+    fn owner_of(&self, subject: &str) -> TxResult<Option<(u64, Hash)>> {
+        Ok(self.owner.get(subject)?.map(|row| (row.value().0, Hash(*row.value().1))))
+    }
+
     pub(in crate::ledger) fn disown(&mut self, account: u64, subject: &str) -> TxResult<()> {
         let subject = canonical(subject)?;
-        if self.owned.remove((account, subject.as_str()))?.is_some() {
+        if let Some((_, salt)) = self.owner_of(&subject)?.filter(|(owner, _)| *owner == account) {
+            self.append_event(Event::Disowned { account, subject: Hash::salted(&salt, &subject) })?;
             self.owner.remove(subject.as_str())?;
+            self.owned.remove((account, subject.as_str()))?;
         }
         Ok(())
     }

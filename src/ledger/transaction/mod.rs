@@ -17,6 +17,7 @@ use crate::accounting::event::{Event, KeyState, Terms};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::{Entry, Head};
 use crate::accounting::money::Money;
+use crate::os::random;
 use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
@@ -40,7 +41,7 @@ pub(super) struct LedgerTx<'t> {
     name: Table<'t, &'static str, u64>,
     api_key: Table<'t, &'static [u8; 32], &'static [u8]>,
     keys_of: Table<'t, (u64, &'static [u8; 32]), ()>,
-    owner: Table<'t, &'static str, u64>,
+    owner: Table<'t, &'static str, (u64, &'static [u8; 32])>,
     owned: Table<'t, (u64, &'static str), ()>,
     code: Table<'t, (u64, &'static str), &'static [u8]>,
     mailed: Table<'t, &'static str, &'static [u8]>,
@@ -292,6 +293,13 @@ fn printable(what: &str, text: &str, longest: usize) -> TxResult<()> {
 
 fn form(what: &str, wanted: &str) -> TxError {
     TxError::Refused(Rejection::Form { what: what.to_owned(), wanted: wanted.to_owned() })
+}
+
+/// Returns a new salt for a text whose hash goes into an entry.
+fn new_salt() -> TxResult<Hash> {
+    let mut salt = Hash([0; 32]);
+    random::fill(&mut salt.0).map_err(|error| TxError::Damaged(format!("no random numbers: {error}")))?;
+    Ok(salt)
 }
 
 /// Returns a hash as a key of a table.

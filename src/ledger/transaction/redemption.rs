@@ -60,7 +60,7 @@ impl LedgerTx<'_> {
                     None => ledger.owner.get(domain.as_str())?,
                     own => own,
                 };
-                if owner.is_some_and(|row| row.value() == account) {
+                if owner.is_some_and(|row| row.value().0 == account) {
                     return Ok(Ok(()));
                 }
             }

@@ -8,6 +8,7 @@ mod commands;
 mod crash;
 mod sales;
 mod signing;
+mod tamper;
 mod together;
 
 use mailstamp::accounting::event::Terms;

@@ -35,6 +35,8 @@ pub enum Command {
     Key(Key),
     /// Record that an account owns an address or a domain, or prove it by a mailed code
     Own(Own),
+    /// Replace the contact of an account
+    Contact(Contact),
     /// Show what an account may buy, or set caps of its own
     Caps(Caps),
 }
@@ -119,6 +121,20 @@ pub struct Key {
 
 /// Record that an account owns an address or a domain, so that it may deposit the stamps that name it.
 #[derive(Debug, clap::Args)]
+/// Replace the contact of an account. The earlier one is forgotten.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  mailstamp vendor account contact alice alice@new.example")]
+pub struct Contact {
+    /// The account's name or number
+    #[arg(value_name = "ACCOUNT")]
+    account: String,
+    /// How to reach its owner
+    #[arg(value_name = "TEXT")]
+    contact: String,
+    #[command(flatten)]
+    which: Which,
+}
+
 #[command(after_help = "Examples:\n  mailstamp vendor account own alice near.example\n  \
     mailstamp vendor account own alice alice@near.example --mail")]
 pub struct Own {
@@ -170,6 +186,7 @@ pub(super) fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure
         Command::Close(args) => close(args, given),
         Command::Key(args) => key(args, given),
         Command::Own(args) => own(args, given),
+        Command::Contact(args) => contact(args, given),
         Command::Caps(args) => caps(args, given),
     }
 }
@@ -293,6 +310,14 @@ fn key(args: &Key, given: &CliOverrides) -> Result<u8, Failure> {
 }
 
 fn own(args: &Own, given: &CliOverrides) -> Result<u8, Failure> {
+fn contact(args: &Contact, given: &CliOverrides) -> Result<u8, Failure> {
+    let ledger = args.which.reach(given)?;
+    let account = open_ledger::account(&ledger, &args.account)?.account;
+    ledger.run(ops::SetContact { account: account.number, contact: args.contact.clone() }, clock::now())?;
+    output::line(&format!("account {} has another contact", account.name))?;
+    Ok(0)
+}
+
     let ledger = args.which.reach(given)?;
     let number = open_ledger::account(&ledger, &args.account)?.account.number;
     let subject = escape_untrusted(args.subject.as_bytes(), 300);

@@ -42,6 +42,13 @@ impl HistoryRow {
             }
             Event::Opened { .. } => (HistoryEvent::Opened, "Account opened".to_owned(), 0, 0),
             Event::Closed { .. } => (HistoryEvent::Closed, "Account closed".to_owned(), 0, 0),
+            Event::KeyMade { .. } => (HistoryEvent::KeyMade, "API key made".to_owned(), 0, 0),
+            Event::KeyRevoked { .. } => (HistoryEvent::KeyRevoked, "API key revoked".to_owned(), 0, 0),
+            Event::Owned { .. } => (HistoryEvent::Owned, "Address added".to_owned(), 0, 0),
+            Event::Disowned { .. } => (HistoryEvent::Disowned, "Address removed".to_owned(), 0, 0),
+            Event::Contact { .. } | Event::Caps { .. } => {
+                (HistoryEvent::Changed, "Changed by the vendor".to_owned(), 0, 0)
+            }
             _ => (HistoryEvent::Other, "Other".to_owned(), 0, 0),
         };
         let at = entry.at.to_string();
