@@ -1,17 +1,17 @@
 //! Proof of address ownership: a code is mailed to the address, or to the postmaster of a domain. An account that
 //! returns the code reads the mail there. The operator can also assign an address.
 //!
-//! An address or a domain has one owner at a time; the latest proof wins. Mail goes through sendmail(8) with a null
-//! sender, so that no bounce comes back.
+//! An address or a domain has one owner at a time; the latest proof wins. Mail goes to a server by SMTP, with a null
+//! sender, so that no bounce comes back. sendmail(8) would not do: the one of Postfix is setgid, and a service with
+//! NoNewPrivileges gets no group.
 
 use super::error::LedgerError;
 use super::rejection::Rejection;
 use crate::accounting::hash::Hash;
 use crate::message::address::{Address, AddressError, canonical_domain};
 use crate::message::header::{escape_untrusted, fold};
-use crate::net::sendmail::{self, SendError};
+use crate::net::smtp::{self, HandOverError};
 use crate::time::UnixTime;
-use std::path::Path;
 use std::time::Duration;
 
 /// Characters of a code with its hyphen: 40 bits, and five attempts.
@@ -21,8 +21,14 @@ pub(super) const CODE_LENGTH: usize = 9;
 const LOCAL: [&str; 9] =
     ["local", "localhost", "localdomain", "internal", "intranet", "lan", "invalid", "onion", "arpa"];
 
-/// Timeout of sendmail(8).
-const SENDMAIL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Mail server that takes the codes.
+#[derive(Clone, Debug)]
+pub struct MailServer {
+    /// Its host and port, as in `127.0.0.1:25`.
+    pub address: String,
+    /// Timeout of each answer.
+    pub timeout: Duration,
+}
 
 /// Returns an address or a domain in its canonical form.
 ///
@@ -84,6 +90,7 @@ pub(super) fn verification_mail(
     vendor: &str,
     owned: &str,
     code: &str,
+    id: &str,
     now: UnixTime,
 ) -> Result<VerificationMail, LedgerError> {
     let wrong = |error: AddressError| Rejection::Form { what: "address or domain".into(), wanted: error.to_string() };
@@ -96,6 +103,7 @@ pub(super) fn verification_mail(
         ("To", format!("<{}>", safe(&to.to_string()))),
         ("Subject", format!("{code} is the code for {}", safe(&owned))),
         ("Date", now.to_rfc5322()),
+        ("Message-ID", format!("<{id}@{}>", safe(vendor))),
         ("Auto-Submitted", "auto-generated".to_owned()),
         ("MIME-Version", "1.0".to_owned()),
         ("Content-Type", "text/plain; charset=us-ascii".to_owned()),
@@ -112,16 +120,9 @@ pub(super) fn verification_mail(
 }
 
 impl VerificationMail {
-    /// Sends the message with a program that accepts the options of sendmail(8).
-    pub(super) fn send(&self, program: &Path) -> Result<(), SendError> {
-        sendmail::send(program, &self.to, &self.text, SENDMAIL_TIMEOUT)
+    pub(super) fn send(&self, server: &MailServer) -> Result<(), HandOverError> {
+        smtp::hand_over(&server.address, &self.to.to_string(), &self.text, server.timeout)
     }
-}
-
-/// Converts an error of sendmail(8).
-pub(super) fn not_sent(program: &Path, error: &SendError) -> LedgerError {
-    let program = escape_untrusted(program.display().to_string().as_bytes(), 200);
-    LedgerError::Mail { program, what: error.to_string() }
 }
 
 #[cfg(test)]
@@ -131,14 +132,15 @@ mod tests {
     #[test]
     fn a_code_goes_to_the_address_or_to_the_postmaster() {
         let now = UnixTime(1_795_262_400);
-        let letter = |owned: &str| verification_mail("stamps.example", owned, "ABCD-EFGH", now).unwrap();
+        let letter = |owned: &str| verification_mail("stamps.example", owned, "ABCD-EFGH", "ID", now).unwrap();
         assert_eq!(letter("Joe@X.example").to.to_string(), "joe@x.example");
         assert_eq!(letter("x.example").to.to_string(), "postmaster@x.example");
         let text = letter("x.example").text;
         assert!(text.contains("\nAuto-Submitted: auto-generated\n"), "{text}");
         assert!(text.contains("\nDate: Sat, 21 Nov 2026 12:00:00 +0000\n"), "{text}");
+        assert!(text.contains("\nMessage-ID: <ID@stamps.example>\n"), "{text}");
         assert!(text.contains("\n\n    ABCD-EFGH\n\n"), "{text}");
-        assert!(super::verification_mail("stamps.example", "not an address @", "A", now).is_err());
+        assert!(super::verification_mail("stamps.example", "not an address @", "A", "ID", now).is_err());
     }
 
     #[test]

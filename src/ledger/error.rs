@@ -72,9 +72,9 @@ pub enum LedgerError {
     /// A signing key cannot be read or written.
     #[error(transparent)]
     Key(#[from] SecretError),
-    /// Mail could not be handed to sendmail(8).
-    #[error("{program}: mail not accepted: {what}")]
-    Mail { program: String, what: String },
+    /// A code could not be mailed, or with `unknown` perhaps.
+    #[error("mail server {server}: a code was not accepted: {what}")]
+    Mail { server: String, what: String, unknown: bool },
     /// The writer has ended after a failure; a retry opens the ledger again.
     #[error("the ledger was closed after a failure; try again")]
     Left,

@@ -7,7 +7,7 @@
 //!   socket in the folder ([`Ledger::connect`]), so commands work while the service runs.
 //! - The time is an argument.
 
-use super::address_proof;
+use super::address_proof::{self, MailServer};
 use super::backend::LocalLedger;
 use super::client;
 use super::error::LedgerError;
@@ -22,7 +22,7 @@ use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::Head;
 use crate::accounting::money::Money;
 use crate::directory::signing_key::SigningKey;
-use crate::net::sendmail::SendError;
+use crate::net::smtp::HandOverError;
 use crate::stamp::token::Issuer;
 use crate::time::UnixTime;
 use std::path::Path;
@@ -282,26 +282,26 @@ impl Ledger {
         self.run(ops::TakeVoucher { account, voucher }, now)
     }
 
-    /// Mails a code to an address, or to the postmaster of a domain, through `sendmail`.
+    /// Mails a code to an address, or to the postmaster of a domain, through `server`.
     ///
-    /// `sendmail` is a program with the options of sendmail(8). The code is valid for a day and for five attempts. The
-    /// next one is sent after ten minutes at the earliest, and the number in a day is limited. A code that could not be
-    /// sent does not count.
+    /// The code is valid for a day and for five attempts. The next one is sent after ten minutes at the earliest, and the
+    /// number in a day is limited. A code that was not sent does not count.
     ///
     /// # Errors
     /// [`Rejection::CodeWaiting`], [`Rejection::ManyCodes`], [`Rejection::Form`], [`LedgerError::Mail`].
-    pub fn send_code(&self, account: AccountId, subject: &str, sendmail: &Path, now: UnixTime) -> Result<()> {
+    pub fn send_code(&self, account: AccountId, subject: &str, server: &MailServer, now: UnixTime) -> Result<()> {
         let (code, _) = payment::new_code()?;
         let code: Zeroizing<String> = Zeroizing::new(code.chars().take(address_proof::CODE_LENGTH).collect());
-        let letter = address_proof::verification_mail(self.vendor()?, subject, &code, now)?;
+        let (id, _) = payment::new_code()?;
+        let letter = address_proof::verification_mail(self.vendor()?, subject, &code, &id, now)?;
         let hash = address_proof::code_hash(&code);
         self.run(ops::AskCode { account, subject: subject.to_owned(), hash }, now)?;
-        let Err(error) = letter.send(sendmail) else { return Ok(()) };
-        // After a timeout the message may have been sent.
-        if !matches!(error, SendError::TimeOut(_)) {
+        let Err(error) = letter.send(server) else { return Ok(()) };
+        let unknown = matches!(error, HandOverError::Unknown(_));
+        if !unknown {
             self.run(ops::TakeBackCode { account, subject: subject.to_owned(), hash }, now)?;
         }
-        Err(address_proof::not_sent(sendmail, &error))
+        Err(LedgerError::Mail { server: server.address.clone(), what: error.to_string(), unknown })
     }
 
     /// Checks the code. If it is right, the account becomes the only owner of the address or domain.

@@ -129,6 +129,10 @@ impl ReadTx {
         account.ok_or_else(none)
     }
 
+    pub(super) fn codes_are_due(&self) -> TxResult<bool> {
+        schema::codes_are_due(&self.tx.open_table(schema::META)?, self.now)
+    }
+
     pub(super) fn voucher(&self, voucher: &Hash) -> TxResult<u64> {
         let worth = self.tx.open_table(schema::VOUCHER)?.get(&voucher.0)?.map(|row| row.value());
         worth.ok_or(TxError::Refused(Rejection::NoVoucher))

@@ -8,6 +8,7 @@ use super::rejection::Rejection;
 use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::{Entry, Head};
+use crate::time::UnixTime;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,7 +18,7 @@ use std::path::Path;
 /// The format that this program reads and writes.
 pub(super) const FORMAT: u32 = 1;
 
-/// `format`, `vendor`, `terms`; `codes-forgotten`, a day since 1970.
+/// `format`, `vendor`, `terms`; `codes-due`, the time at which a code or a count must be forgotten.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// Number to the hash of the chain after this entry (32 bytes) and the entry as JSON.
 pub(super) const ENTRY: TableDefinition<u64, &[u8]> = TableDefinition::new("entry");
@@ -55,6 +56,9 @@ pub(super) const SPENT: TableDefinition<u64, (u64, u64)> = TableDefinition::new(
 pub(super) const HISTORY: TableDefinition<(u64, u64), ()> = TableDefinition::new("history");
 /// Name to the signing key as JSON.
 pub(super) const SIGNING: TableDefinition<&str, &[u8]> = TableDefinition::new("signing");
+
+/// Lifetime of a code, and of the count of it: a day.
+pub(super) const CODE_HOLDS: i64 = 86_400;
 
 /// Reason why a transaction step stops.
 #[derive(Debug)]
@@ -190,6 +194,13 @@ pub(super) fn split_entry(number: u64, row: &[u8]) -> TxResult<(Head, &[u8])> {
     let (hash, bytes) =
         row.split_first_chunk::<32>().ok_or_else(|| TxError::Damaged(format!("entry {number} is too short")))?;
     Ok((Head { number, hash: Hash(*hash) }, bytes))
+}
+
+/// Returns whether a code or a count must be forgotten now.
+pub(super) fn codes_are_due(meta: &impl ReadableTable<&'static str, &'static [u8]>, now: UnixTime) -> TxResult<bool> {
+    let due = meta.get("codes-due")?.and_then(|row| Some(i64::from_be_bytes(row.value().try_into().ok()?)));
+    // One that is too far ahead is of a clock that was.
+    Ok(due.is_some_and(|due| !(1..=CODE_HOLDS + 60).contains(&UnixTime(due).since(now))))
 }
 
 /// Reads the entry of this number.

@@ -4,7 +4,8 @@
 use crate::message::header::escape_untrusted;
 use lettre::address::Envelope;
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::client::{Certificate, SmtpConnection, Tls, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
 use lettre::{Address, SmtpTransport, Transport};
 use memchr::memchr;
 use std::time::Duration;
@@ -79,12 +80,7 @@ impl Server {
         to: &str,
         pieces: &mut dyn Iterator<Item = &[u8]>,
     ) -> Result<(), SmtpError> {
-        let address = |text: &str| {
-            text.parse::<Address>()
-                .map_err(|error| SmtpError::Refused(format!("{}: {error}", escape_untrusted(text.as_bytes(), SAID))))
-        };
-        let envelope = Envelope::new(sender.map(address).transpose()?, vec![address(to)?])
-            .map_err(|error| SmtpError::Refused(error.to_string()))?;
+        let envelope = envelope(sender, to).map_err(SmtpError::Refused)?;
         let letter = with_crlf(pieces);
         match self.transport.send_raw(&envelope, &letter) {
             Ok(_) => Ok(()),
@@ -96,6 +92,42 @@ impl Server {
             Err(error) => Err(SmtpError::Later(told(&error))),
         }
     }
+}
+
+/// Failure of [`hand_over`].
+#[derive(Debug, thiserror::Error)]
+pub enum HandOverError {
+    /// The message was not sent.
+    #[error("{0}")]
+    Unsent(String),
+    /// The server stopped answering when it had a part of the message or all of it.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// Hands a message from the null sender to the mail server at `server` (`host:port`), over plain SMTP. `limit` is the
+/// timeout of each answer.
+pub fn hand_over(server: &str, to: &str, message: &str, limit: Duration) -> Result<(), HandOverError> {
+    let envelope = envelope(None, to).map_err(HandOverError::Unsent)?;
+    let unsent = |error: lettre::transport::smtp::Error| HandOverError::Unsent(told(&error));
+    let mut connection =
+        SmtpConnection::connect(server, Some(limit), &ClientId::default(), None, None).map_err(unsent)?;
+    match connection.send(&envelope, &with_crlf(&mut std::iter::once(message.as_bytes()))) {
+        Ok(_) => {
+            // It was taken, whatever comes now.
+            let _ = connection.quit();
+            Ok(())
+        }
+        Err(error) if error.status().is_some() || error.is_client() => Err(unsent(error)),
+        Err(error) => Err(HandOverError::Unknown(told(&error))),
+    }
+}
+
+fn envelope(sender: Option<&str>, to: &str) -> Result<Envelope, String> {
+    let address = |text: &str| {
+        text.parse::<Address>().map_err(|error| format!("{}: {error}", escape_untrusted(text.as_bytes(), SAID)))
+    };
+    Envelope::new(sender.map(address).transpose()?, vec![address(to)?]).map_err(|error| error.to_string())
 }
 
 /// Returns the error with its causes, in printable characters.

@@ -27,7 +27,7 @@ pub struct ProblemDetails {
 }
 
 /// Every code with its status and meaning.
-pub const CODES: [(&str, u16, &str); 27] = [
+pub const CODES: [(&str, u16, &str); 28] = [
     ("account-closed", 403, "The account is closed. Its credits can still be paid out by the vendor."),
     ("account-exists", 409, "An account with this name already exists."),
     ("body", 400, "The body of the request is not JSON of the required form."),
@@ -42,6 +42,11 @@ pub const CODES: [(&str, u16, &str); 27] = [
     ),
     ("key-reused", 422, "The idempotency key was already used for another request. Nothing was charged."),
     ("last-api-key", 409, "This is the last active API key of the account. Create another before you revoke it."),
+    (
+        "mail",
+        503,
+        "The vendor's mail server did not take the code. A code that was not sent does not count; try again later.",
+    ),
     ("media-type", 415, "The body of the request must be application/json."),
     ("method", 405, "This address does not support the method."),
     ("no-account", 404, "There is no such account."),

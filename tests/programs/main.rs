@@ -16,3 +16,5 @@ mod recipe_faults;
 mod signers;
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(feature = "vendor")]
+mod vendor_codes;

@@ -14,6 +14,7 @@ pub mod screen;
 #[cfg(feature = "vendor")]
 pub mod shop;
 pub mod smtp;
+pub mod smtp_server;
 
 use mailstamp::directory::signing_key::SigningKey;
 use mailstamp::message::address::Address;

@@ -7,14 +7,12 @@ use crate::accounting::order::OwnCaps;
 use crate::ledger::address_proof;
 use crate::ledger::model::{Account, ApiKey, StampState};
 use crate::ledger::rejection::Rejection;
-use crate::ledger::schema::{self, TxError, TxResult};
+use crate::ledger::schema::{self, CODE_HOLDS, TxError, TxResult};
 use crate::store::correspondent_key;
 use crate::time::UnixTime;
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
-/// Lifetime of a code: a day.
-const CODE_HOLDS: i64 = 86_400;
 /// Delay before the next code to a recipient: ten minutes.
 const CODE_WAITS: i64 = 600;
 /// Most codes to one recipient in a day, from any account and with any detail after a `+`, so that no mailbox is
@@ -188,23 +186,44 @@ impl LedgerTx<'_> {
         if let Some(at) = many.max() {
             return Err(TxError::Refused(Rejection::ManyCodes { after: over(*at) }));
         }
-        self.forget_codes()?;
         let code = Code { hash, sent: now, left: CODE_TRIES };
         self.code.insert((account, subject.as_str()), schema::to_json(&code)?.as_slice())?;
         for name in names {
             let mut times = self.mailed(&name, now)?;
             times.push(now);
-            self.mailed.insert(name.as_str(), schema::to_json(&times)?.as_slice())?;
+            self.set_mailed(&name, &times)?;
+        }
+        self.forget_codes()
+    }
+
+    /// Removes the codes of a day ago, and the counts of them.
+    pub(super) fn forget_codes(&mut self) -> TxResult<()> {
+        let now = self.now;
+        self.code.retain(|_, row| schema::from_json(row).is_ok_and(|code: Code| lasts(code.sent, now)))?;
+        let names = self.mailed.iter()?.map(|row| row.map(|(name, _)| name.value().to_owned()));
+        let mut oldest = None;
+        for name in names.collect::<Result<Vec<_>, _>>()? {
+            let times = self.mailed(&name, now)?;
+            oldest = times.first().copied().into_iter().chain(oldest).min();
+            self.set_mailed(&name, &times)?;
+        }
+        match oldest {
+            Some(at) => {
+                // This reads all of them, so it is done once a minute at most.
+                let due = at.plus(CODE_HOLDS).max(now.plus(60));
+                self.meta.insert("codes-due", due.0.to_be_bytes().as_slice())?;
+            }
+            None => drop(self.meta.remove("codes-due")?),
         }
         Ok(())
     }
 
-    /// Removes the codes of more than a day ago, and the counts of them.
-    pub(super) fn forget_codes(&mut self) -> TxResult<()> {
-        let now = self.now;
-        let gone = |at: UnixTime| !lasts(at, now);
-        self.code.retain(|_, row| !schema::from_json(row).is_ok_and(|code: Code| gone(code.sent)))?;
-        self.mailed.retain(|_, row| !schema::from_json(row).is_ok_and(|times: Vec<_>| times.into_iter().all(gone)))?;
+    fn set_mailed(&mut self, name: &str, times: &[UnixTime]) -> TxResult<()> {
+        if times.is_empty() {
+            self.mailed.remove(name)?;
+        } else {
+            self.mailed.insert(name, schema::to_json(&times)?.as_slice())?;
+        }
         Ok(())
     }
 
@@ -220,7 +239,7 @@ impl LedgerTx<'_> {
             if let Some(at) = times.iter().rposition(|at| *at == code.sent) {
                 times.remove(at);
             }
-            self.mailed.insert(name.as_str(), schema::to_json(&times)?.as_slice())?;
+            self.set_mailed(&name, &times)?;
         }
         Ok(())
     }

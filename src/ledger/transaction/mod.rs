@@ -114,8 +114,12 @@ impl<'t> LedgerTx<'t> {
         Ok(self.head)
     }
 
-    /// Removes expired idempotency keys.
+    /// Removes expired idempotency keys, and codes and their counts after a day.
     pub(super) fn forget(&mut self, now: UnixTime) -> TxResult<()> {
+        self.now = now;
+        if schema::codes_are_due(&self.meta, now)? {
+            self.forget_codes()?;
+        }
         let now = u64::try_from(now.0).unwrap_or(0);
         let over: Vec<(u64, [u8; 32])> = {
             let rows = self.idempotency_expiry.range((0, &[0; 32])..(now, &[0; 32]))?;
@@ -125,13 +129,6 @@ impl<'t> LedgerTx<'t> {
         for (until, key) in over {
             self.idempotency_expiry.remove((until, &key))?;
             self.idempotency.remove(&key)?;
-        }
-        // Once a day, since this reads all of them.
-        let today = (now / 86_400).to_be_bytes();
-        let done = self.meta.get("codes-forgotten")?.is_some_and(|row| row.value() == today);
-        if !done {
-            self.forget_codes()?;
-            self.meta.insert("codes-forgotten", today.as_slice())?;
         }
         Ok(())
     }

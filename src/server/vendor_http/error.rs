@@ -55,6 +55,15 @@ impl Problem {
                 }
                 Self::refused(refusal, now)
             }
+            LedgerError::Mail { unknown, .. } => {
+                warn_stderr(&error.to_string());
+                let detail = if *unknown {
+                    "the vendor's mail server stopped answering; the code may still come, and holds for a day"
+                } else {
+                    "the vendor's mail server did not take the code; this one does not count, try again later"
+                };
+                Self { retry_after: Some(60), ..Self::new("mail", detail) }
+            }
             other => Self::trouble(&other.to_string()),
         }
     }

@@ -3,15 +3,18 @@
 
 use super::tls::Tls;
 use super::{ServeError, Service, routes};
+use crate::ledger::ops;
 use crate::server::diagnostics::warn_stderr;
 use crate::server::http::listener::{Handshake, HttpListener, Limits, PlainTcp};
 use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::interval;
 
 /// Serves until SIGTERM or SIGINT. Calls `listening` with the addresses once it accepts.
 ///
@@ -39,8 +42,11 @@ pub async fn serve(service: Service, listening: impl FnOnce(&str)) -> Result<(),
         None => open(&service, PlainTcp, listener, routes::all(&service), ended),
     };
     listening(&told);
+    let mut minute = interval(Duration::from_secs(60));
     loop {
         tokio::select! {
+            // Its problem was reported.
+            _ = minute.tick() => drop(service.ledger(|ledger, now| ledger.run(ops::Forget {}, now)).await),
             _ = end.recv() => break,
             _ = interrupt.recv() => break,
             _ = renew.recv() => if let Some(Err(error)) = tls.as_ref().map(|tls| tls.renew()) {

@@ -21,6 +21,7 @@ pub mod rate_limit;
 pub mod routes;
 pub mod tls;
 
+use crate::ledger::address_proof::MailServer;
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
 use crate::ledger::payment::{Payment, Vouchers};
@@ -38,7 +39,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 /// Settings of the service.
 #[derive(Clone, Debug)]
@@ -55,8 +55,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// Folder of the ledger, into which `vendor publish` writes the directory document.
     pub folder: PathBuf,
-    /// Program that sends the codes that prove an address.
-    pub sendmail: PathBuf,
+    /// Mail server that takes the codes.
+    pub mail_server: MailServer,
     /// Limits of clients.
     pub limits: Limits,
 }
@@ -139,12 +139,12 @@ struct Inner {
     sessions: Sessions,
     metrics: Metrics,
     edition: DirectoryCache,
-    /// Permits to run sendmail(8).
+    /// Permits to wait for the mail server.
     mailing: Arc<Semaphore>,
 }
 
-/// Most processes of sendmail(8) at once.
-const MAILS: usize = 4;
+/// Most codes under way to the mail server at once.
+const MAILS: usize = 8;
 /// Most requests of the ledger at once.
 const ASKING: usize = 128;
 
@@ -242,20 +242,20 @@ impl Service {
         }
     }
 
-    /// Calls the ledger as [`ledger`](Self::ledger) does, for calls that run sendmail(8).
+    /// Calls the ledger as [`ledger`](Self::ledger) does, for calls that wait for the mail server.
     ///
-    /// Such a call may take a minute. Few run at once, so that threads for other requests are always left.
+    /// At most [`MAILS`] run at once, so that a slow server leaves the threads of other requests alone.
     ///
     /// # Errors
-    /// As [`ledger`](Self::ledger), and when no permit is free for long.
+    /// As [`ledger`](Self::ledger), and `rate` while as many are under way.
     pub async fn mail<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Ledger, UnixTime) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let place = timeout(self.0.settings.limits.header, Arc::clone(&self.0.mailing).acquire_owned()).await;
-        let Ok(Ok(place)) = place else { return Err(Problem::trouble("sendmail is slow, and requests queue for it")) };
+        let place = Arc::clone(&self.0.mailing).try_acquire_owned();
+        let place = place.map_err(|_| Problem::rate(self.0.settings.mail_server.timeout))?;
         self.ledger(move |ledger, now| {
-            // Held until the program has ended, even if the client is gone.
+            // Held until the server has answered, even if the client is gone.
             let _place = place;
             ask(ledger, now)
         })

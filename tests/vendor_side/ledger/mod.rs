@@ -4,6 +4,7 @@
 
 mod always;
 mod chain;
+mod codes;
 mod commands;
 mod crash;
 mod sales;

@@ -1,8 +1,8 @@
 //! The interface for programs: it agrees with `openapi.json`, and its use cases work.
 
 use crate::support::http::{self, Answer};
-use crate::support::programs::stand_in;
 use crate::support::shop::Shop;
+use crate::support::smtp_server::{Mode, SmtpServer};
 use crate::support::{ALICE, Home, letter, run, stamped};
 use mailstamp::vendor_api::operation::{Method, Operation};
 use serde_json::{Value, json};
@@ -67,10 +67,8 @@ impl Talk {
 // BP1a, BP1b, BP1c, BC2, E7, E20
 #[test]
 fn real_answers_are_those_of_the_description() {
-    let mail = tempfile::tempdir().unwrap();
-    let sendmail = mail.path().join("sendmail");
-    stand_in(&sendmail, &format!("#!/bin/sh\ncat > {}/letter\n", mail.path().display()));
-    let shop = Shop::open(2_000, &["--sendmail", sendmail.to_str().unwrap()]);
+    let smtp = SmtpServer::start(Mode::Take);
+    let shop = Shop::open(2_000, &["--smtp", &smtp.address()]);
     let mut talk = Talk { shop, key: "k1", told: Vec::new() };
 
     let prices = talk.say("GET", "/v1/prices", Value::Null, 200).json();
@@ -111,8 +109,7 @@ fn real_answers_are_those_of_the_description() {
     talk.say("POST", "/v1/addresses", json!({ "address": ALICE }), 429);
     let wrong = json!({ "address": ALICE, "code": "AAAA-AAAA" });
     assert_eq!(talk.say("POST", "/v1/addresses/confirm", wrong, 422).json()["problem"], "wrong-code");
-    let mailed = fs::read_to_string(mail.path().join("letter")).unwrap();
-    let code = mailed.split_whitespace().find(|word| is_code(word)).unwrap_or_else(|| panic!("{mailed}"));
+    let code = smtp.code();
     let owns = talk.say("POST", "/v1/addresses/confirm", json!({ "address": ALICE, "code": code }), 200).json();
     assert_eq!(owns, json!({ "owns": [ALICE] }));
     let taken = talk.say("POST", "/v1/deposits", handed.clone(), 200).json();
@@ -160,12 +157,6 @@ fn real_answers_are_those_of_the_description() {
     assert_eq!((checked.code, checked.stderr.as_str()), (0, ""));
     // Every operation, and most statuses.
     assert_eq!(checked.text().lines().count(), Operation::ALL.len());
-}
-
-fn is_code(word: &str) -> bool {
-    word.len() >= 8
-        && word.contains('-')
-        && word.bytes().all(|b| b == b'-' || b.is_ascii_uppercase() || b.is_ascii_digit())
 }
 
 // BC4, BK1: neither side has a key; BP1b: with a sender and without

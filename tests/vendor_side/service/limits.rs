@@ -1,9 +1,12 @@
 //! Limits of the service: rates, connections, time; and TLS without a proxy.
 
 use crate::support::http::{self, Answer, Connection};
-use crate::support::programs::{PATIENCE, eventually, stand_in};
+use crate::support::programs::{PATIENCE, eventually};
 use crate::support::run;
 use crate::support::shop::Shop;
+use crate::support::smtp_server::{Mode, SmtpServer};
+use mailstamp::ledger::ops;
+use mailstamp::os::clock;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -11,7 +14,6 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
 /// Asks until the answer is 429; each before it is 200.
 fn until_refused(ask: impl Fn() -> Answer) -> Vec<Answer> {
@@ -144,42 +146,66 @@ fn one_address_has_its_share_of_connections() {
     });
 }
 
+// A server that accepts connections and says nothing holds up no other request, and costs no code.
 #[test]
-fn mail_that_hangs_or_fails_holds_up_nobody() {
-    let mail = tempfile::tempdir().unwrap();
-    let (sendmail, path) = (mail.path().join("sendmail"), mail.path().display());
-    stand_in(
-        &sendmail,
-        &format!(
-            "#!/bin/sh\n[ -e {path}/well ] || exit 75\necho >> {path}/begun\n\
-             while [ ! -e {path}/go ]; do sleep 0.05; done\n"
-        ),
-    );
-    let shop = Shop::open(0, &["--sendmail", sendmail.to_str().unwrap()]);
-    let claim = |to: &str| shop.ask("POST", "/v1/addresses", &json!({ "address": to }));
-    // What was not sent can be asked for at once.
-    for _ in 0..2 {
-        assert_eq!(claim("a0@x.example").is(503).json()["problem"], "trouble");
-    }
-    fs::write(mail.path().join("well"), "").unwrap();
-    let begun = || fs::read_to_string(mail.path().join("begun")).unwrap_or_default().lines().count();
+fn a_slow_mail_server_holds_up_its_own_requests_only() {
+    let smtp = SmtpServer::start(Mode::Silent);
+    let mut shop = Shop::open(10, &["--smtp", &smtp.address(), "--address-rate", "0", "--patience", "120"]);
+    let claim = |shop: &Shop, to: &str| shop.ask("POST", "/v1/addresses", &json!({ "address": to }));
     thread::scope(|scope| {
-        let claim = &claim;
-        let asked: Vec<_> = (0..5).map(|at| scope.spawn(move || claim(&format!("a{at}@x.example")).status)).collect();
-        eventually("four programs", || (begun() >= 4).then_some(()));
-        thread::sleep(Duration::from_millis(300));
-        assert_eq!(begun(), 4, "the fifth waits");
-        http::ask(shop.address, "GET", "/healthz", &[], b"").unwrap().is(200);
-        fs::write(mail.path().join("go"), "").unwrap();
-        for asked in asked {
-            assert_eq!(asked.join().unwrap(), 202);
+        let shop = &shop;
+        // Each has an account of its own, since one account may have five codes.
+        let keys: Vec<String> = (0..8)
+            .map(|at| {
+                let open = ops::OpenAccount { name: format!("a{at}"), contact: "x".into(), caps: None };
+                let account = shop.ledger().run(open, clock::now()).unwrap().number;
+                shop.ledger().add_api_key(account, "x", clock::now()).unwrap().0.to_string()
+            })
+            .collect();
+        for (at, key) in keys.into_iter().enumerate() {
+            scope.spawn(move || {
+                let body = json!({ "address": format!("a{at}@x{at}.example") }).to_string();
+                let key = format!("Bearer {key}");
+                let fields = [("Authorization", key.as_str()), ("Content-Type", "application/json")];
+                // The service is killed meanwhile.
+                let _ = http::ask(shop.address, "POST", "/v1/addresses", &fields, body.as_bytes());
+            });
         }
+        eventually("eight codes under way", || (smtp.held() == 8).then_some(()));
+        let more = claim(shop, "b@x.example").is(429);
+        assert_eq!(more.json()["problem"], "rate");
+        assert!(more.field("retry-after").is_some());
+        for path in ["/healthz", "/v1/prices", "/"] {
+            http::ask(shop.address, "GET", path, &[], b"").unwrap().is(200);
+        }
+        let fields = [("Idempotency-Key", "q")];
+        shop.ask_with("POST", "/v1/stamps", &fields, &json!({ "recipient": "b@x.example" })).is(200);
+        assert_eq!(smtp.held(), 8);
+        shop.signal("-KILL");
     });
-    let many = claim("a6@x.example").is(429);
-    assert_eq!(many.json()["problem"], "code-waiting");
-    assert!(many.field("retry-after").unwrap().parse::<u64>().unwrap() > 80_000);
-    assert_eq!(claim("a0+again@x.example").is(429).json()["subject"], "a0+again@x.example");
-    assert_eq!(begun(), 5);
+    shop.kill_and_restart();
+    smtp.set(Mode::Take);
+    claim(&shop, "b@x.example").is(202);
+}
+
+#[test]
+fn a_code_that_was_not_mailed_is_told_and_can_be_had_at_once() {
+    let smtp = SmtpServer::start(Mode::Silent);
+    // The timeout of an answer is half the patience.
+    let shop = Shop::open(0, &["--smtp", &smtp.address(), "--patience", "2"]);
+    let claim = |to: &str| shop.ask("POST", "/v1/addresses", &json!({ "address": to }));
+    for mode in [Mode::Silent, Mode::Refuse] {
+        smtp.set(mode);
+        let answer = claim("a@x.example").is(503);
+        assert_eq!(answer.json()["problem"], "mail");
+        assert!(answer.json()["detail"].as_str().unwrap().contains("does not count"), "{}", answer.text());
+        assert!(answer.field("retry-after").is_some());
+    }
+    let told = format!("mail server {}: a code was not accepted: ", smtp.address());
+    assert_eq!(shop.log().matches(&told).count(), 2, "{}", shop.log());
+    smtp.set(Mode::Take);
+    claim("a@x.example").is(202);
+    shop.ask("POST", "/v1/addresses/confirm", &json!({ "address": "a@x.example", "code": smtp.code() })).is(200);
 }
 
 /// A certificate authority of one's own, and a certificate for the loopback address.

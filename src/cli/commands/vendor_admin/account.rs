@@ -1,6 +1,6 @@
 //! `vendor account`: manages accounts, their API keys, their addresses and their history.
 
-use super::open_ledger::{self, Which};
+use super::open_ledger::{self, Smtp, Which};
 use super::terms::{self, GivenCaps};
 use crate::accounting::order::OwnCaps;
 use crate::cli::ui::exit_status::Failure;
@@ -13,10 +13,12 @@ use crate::ledger::ops;
 use crate::message::header::escape_untrusted;
 use crate::os::clock;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::time::Duration;
 
 /// Accounts read in one request.
 const PAGE: u32 = 1_000;
+/// Timeout of each answer of the mail server.
+const MAIL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -33,10 +35,10 @@ pub enum Command {
     Close(Close),
     /// List, make and revoke API keys
     Key(Key),
-    /// Record that an account owns an address or a domain, or prove it by a mailed code
-    Own(Own),
     /// Replace the contact of an account
     Contact(Contact),
+    /// Record that an account owns an address or a domain, or prove it by a mailed code
+    Own(Own),
     /// Show what an account may buy, or set caps of its own
     Caps(Caps),
 }
@@ -119,8 +121,6 @@ pub struct Key {
     which: Which,
 }
 
-/// Record that an account owns an address or a domain, so that it may deposit the stamps that name it.
-#[derive(Debug, clap::Args)]
 /// Replace the contact of an account. The earlier one is forgotten.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor account contact alice alice@new.example")]
@@ -135,6 +135,8 @@ pub struct Contact {
     which: Which,
 }
 
+/// Record that an account owns an address or a domain, so that it may deposit the stamps that name it.
+#[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp vendor account own alice near.example\n  \
     mailstamp vendor account own alice alice@near.example --mail")]
 pub struct Own {
@@ -147,9 +149,8 @@ pub struct Own {
     /// Mail a code there; confirm it later with --code
     #[arg(long, conflicts_with_all = ["code", "remove"])]
     mail: bool,
-    /// The program that sends the mail, with the options of sendmail(8)
-    #[arg(long, value_name = "PROGRAM", default_value = "/usr/sbin/sendmail")]
-    sendmail: PathBuf,
+    #[command(flatten)]
+    smtp: Smtp,
     /// The code that was mailed
     #[arg(long, value_name = "CODE", conflicts_with = "remove")]
     code: Option<String>,
@@ -185,8 +186,8 @@ pub(super) fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure
         Command::Show(args) => show(args, given),
         Command::Close(args) => close(args, given),
         Command::Key(args) => key(args, given),
-        Command::Own(args) => own(args, given),
         Command::Contact(args) => contact(args, given),
+        Command::Own(args) => own(args, given),
         Command::Caps(args) => caps(args, given),
     }
 }
@@ -309,7 +310,6 @@ fn key(args: &Key, given: &CliOverrides) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn own(args: &Own, given: &CliOverrides) -> Result<u8, Failure> {
 fn contact(args: &Contact, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let account = open_ledger::account(&ledger, &args.account)?.account;
@@ -318,6 +318,7 @@ fn contact(args: &Contact, given: &CliOverrides) -> Result<u8, Failure> {
     Ok(0)
 }
 
+fn own(args: &Own, given: &CliOverrides) -> Result<u8, Failure> {
     let ledger = args.which.reach(given)?;
     let number = open_ledger::account(&ledger, &args.account)?.account.number;
     let subject = escape_untrusted(args.subject.as_bytes(), 300);
@@ -328,7 +329,7 @@ fn contact(args: &Contact, given: &CliOverrides) -> Result<u8, Failure> {
 
 fn prove(args: &Own, ledger: &Ledger, number: u64) -> Result<&'static str, Failure> {
     if args.mail {
-        ledger.send_code(number, &args.subject, &args.sendmail, clock::now())?;
+        ledger.send_code(number, &args.subject, &args.smtp.server(MAIL_TIMEOUT), clock::now())?;
         return Ok("a code was mailed");
     }
     if args.remove {

@@ -3,6 +3,7 @@
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, IO, NO_INPUT, TEMPFAIL};
 use crate::cli::ui::output;
 use crate::config::paths::{CliOverrides, Paths, names_own_state};
+use crate::ledger::address_proof::MailServer;
 use crate::ledger::error::LedgerError;
 use crate::ledger::handle::Ledger;
 use crate::ledger::model::Standing;
@@ -71,6 +72,28 @@ impl Which {
     /// Opens the ledger, or connects to the process that has it open.
     pub fn reach(&self, given: &CliOverrides) -> Result<Ledger, Failure> {
         Ok(Ledger::connect(&self.folder(given)?, WAIT)?)
+    }
+}
+
+/// Mail server that takes codes.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Smtp {
+    /// The mail server that takes the codes that prove an address; plain SMTP
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:25", value_parser = host_and_port)]
+    smtp: String,
+}
+
+impl Smtp {
+    pub(super) fn server(&self, timeout: Duration) -> MailServer {
+        MailServer { address: self.smtp.clone(), timeout }
+    }
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(text.to_owned()),
+        _ => Err("not a host and a port, as in 127.0.0.1:25".to_owned()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `mailstamp vendor serve`: translates arguments into settings of the service, and its end into an exit status.
 
-use super::open_ledger::Which;
+use super::open_ledger::{Smtp, Which};
 use crate::cli::ui::exit_status::{CONFIG, Failure, TEMPFAIL, USAGE};
 use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
@@ -42,9 +42,8 @@ pub struct Args {
     /// Serve metrics for Prometheus here, at /metrics
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<SocketAddr>,
-    /// The program that sends the codes that prove an address
-    #[arg(long, value_name = "PROGRAM", default_value = "/usr/sbin/sendmail")]
-    sendmail: PathBuf,
+    #[command(flatten)]
+    smtp: Smtp,
     /// Requests a second allowed for one API key; 0 for no limit
     #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().key_rate)]
     key_rate: u32,
@@ -91,7 +90,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         trusted_proxies: args.trusted_proxy.iter().map(IpAddr::to_canonical).collect(),
         metrics: args.metrics,
         folder: folder.clone(),
-        sendmail: args.sendmail.clone(),
+        // A code takes several answers, and all of them fit into a request.
+        mail_server: args.smtp.server(limits.request / 6),
         limits,
     };
     let ledger = Ledger::open(&folder, Duration::from_secs(5))?;

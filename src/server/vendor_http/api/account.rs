@@ -110,15 +110,15 @@ pub async fn revoke_key(
 /// `POST /v1/addresses`: mails a code to an address, or to the postmaster of a domain.
 ///
 /// # Errors
-/// When a code was sent recently, or many were sent today.
+/// When a code was sent recently, or many were sent today; when the mail server does not take it, or is slow.
 pub async fn claim(
     State(service): State<Service>,
     who: AuthenticatedAccount,
     Body(CodeRequest { address }): Body<CodeRequest>,
 ) -> Result<Response, Problem> {
-    let sendmail = service.settings().sendmail.clone();
+    let server = service.settings().mail_server.clone();
     let subject = address.clone();
-    service.mail(move |ledger, now| ledger.send_code(who.account.number, &subject, &sendmail, now)).await?;
+    service.mail(move |ledger, now| ledger.send_code(who.account.number, &subject, &server, now)).await?;
     Ok((StatusCode::ACCEPTED, Answer(CodeSent { address, sent: true })).into_response())
 }
 

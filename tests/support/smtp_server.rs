@@ -1,0 +1,133 @@
+//! The smallest server of SMTP (RFC 5321) that takes messages, refuses them, or stops answering.
+
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// What it does with the next connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Take,
+    /// Refuses every recipient.
+    Refuse,
+    /// Accepts connections, and says nothing.
+    Silent,
+    /// Takes the message, and says nothing about it.
+    SilentAfterMessage,
+}
+
+#[derive(Debug)]
+struct State {
+    mode: Mode,
+    /// Connections that get no answer.
+    held: usize,
+    /// Envelope and text of each message that was taken.
+    taken: Vec<(String, String)>,
+}
+
+/// A server. Its threads end with the test.
+#[derive(Clone, Debug)]
+pub struct SmtpServer {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+impl SmtpServer {
+    /// Starts one.
+    pub fn start(mode: Mode) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Self { address, state: Arc::new(Mutex::new(State { mode, held: 0, taken: Vec::new() })) };
+        let own = server.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (server, stream) = (own.clone(), stream.unwrap());
+                // A client that goes away is none of the server's business.
+                thread::spawn(move || drop(server.serve(stream)));
+            }
+        });
+        server
+    }
+
+    /// Its host and port.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Changes what it does from now on.
+    pub fn set(&self, mode: Mode) {
+        self.state.lock().unwrap().mode = mode;
+    }
+
+    /// How many connections have got no answer.
+    pub fn held(&self) -> usize {
+        self.state.lock().unwrap().held
+    }
+
+    /// How many messages it took.
+    pub fn count(&self) -> usize {
+        self.state.lock().unwrap().taken.len()
+    }
+
+    /// The envelope and the text of the last message.
+    pub fn last(&self) -> (String, String) {
+        self.state.lock().unwrap().taken.last().cloned().unwrap()
+    }
+
+    /// The code in the last message.
+    pub fn code(&self) -> String {
+        let (_, text) = self.last();
+        text.lines().find_map(|line| line.strip_prefix("    ")).unwrap().to_owned()
+    }
+
+    fn hold(&self, mut stream: impl Read) -> std::io::Result<()> {
+        self.state.lock().unwrap().held += 1;
+        // Until the client has had enough.
+        std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
+    }
+
+    fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        let mode = self.state.lock().unwrap().mode;
+        let mut input = BufReader::new(stream.try_clone()?);
+        if mode == Mode::Silent {
+            return self.hold(input);
+        }
+        stream.write_all(b"220 test ESMTP\r\n")?;
+        let mut envelope = String::new();
+        loop {
+            let mut line = String::new();
+            if input.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            let answer = match line.get(..4).unwrap_or_default() {
+                "RCPT" if mode == Mode::Refuse => "550 no such user",
+                "MAIL" | "RCPT" => {
+                    envelope += line.trim_end();
+                    envelope.push('\n');
+                    "250 well"
+                }
+                "DATA" => {
+                    stream.write_all(b"354 go on\r\n")?;
+                    let mut text = String::new();
+                    while !text.ends_with("\r\n.\r\n") {
+                        if input.read_line(&mut text)? == 0 {
+                            return Ok(());
+                        }
+                    }
+                    if mode == Mode::SilentAfterMessage {
+                        return self.hold(input);
+                    }
+                    let text = text.trim_end_matches(".\r\n").replace("\r\n", "\n");
+                    self.state.lock().unwrap().taken.push((std::mem::take(&mut envelope), text));
+                    "250 taken"
+                }
+                "QUIT" => "221 bye",
+                _ => "250 test",
+            };
+            stream.write_all(format!("{answer}\r\n").as_bytes())?;
+        }
+    }
+}
