@@ -1,6 +1,6 @@
 //! HTTP listener: accepts connections within limits, serves HTTP/1, and shuts down gracefully. Headers, requests and
 //! unread answers have timeouts. A slow client therefore costs one connection of its own address, and delays no other
-//! client.
+//! client. At the limit of connections, the one that has been idle longest makes room for the next.
 //!
 //! The routes give requests their meaning, and their owners choose the address.
 
@@ -17,13 +17,14 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 /// Limits of connections.
 #[derive(Clone, Debug)]
@@ -68,6 +69,33 @@ impl Handshake for PlainTcp {
     }
 }
 
+/// Activity of a connection.
+struct Activity {
+    /// Since when it has had no request under way; `None` while it has one.
+    idle: Mutex<Option<Instant>>,
+    /// Whether the client does not read its answer.
+    writing: AtomicBool,
+    /// Tells the connection to close, since another one needs its place.
+    close: Notify,
+}
+
+impl Activity {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { idle: Mutex::new(Some(Instant::now())), writing: AtomicBool::new(false), close: Notify::new() })
+    }
+
+    fn idle(&self) -> Option<Instant> {
+        if self.writing.load(Ordering::Relaxed) {
+            return None;
+        }
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_idle(&self, since: Option<Instant>) {
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+}
+
 /// Listener with limits on connections.
 pub(in crate::server) struct HttpListener<G> {
     limits: Limits,
@@ -76,6 +104,11 @@ pub(in crate::server) struct HttpListener<G> {
     tell: fn(&str),
     places: Arc<Semaphore>,
     each: Mutex<HashMap<IpAddr, usize>>,
+    /// Open connections, by a number that none of them shares.
+    active: Mutex<HashMap<u64, Arc<Activity>>>,
+    next: AtomicU64,
+    /// Tells the accept loop that a connection has become idle.
+    became_idle: Notify,
     ended: watch::Receiver<bool>,
 }
 
@@ -84,6 +117,8 @@ struct ConnectionPermit<G> {
     listener: Arc<HttpListener<G>>,
     /// Address or network that the connection counts for.
     who: IpAddr,
+    number: u64,
+    activity: Arc<Activity>,
 }
 
 /// Returns what counts as one address: an IPv4 address, or a /64 of IPv6.
@@ -111,7 +146,18 @@ impl<G: Handshake> HttpListener<G> {
         ended: watch::Receiver<bool>,
     ) -> Arc<Self> {
         let places = Arc::new(Semaphore::new(limits.connections));
-        Arc::new(Self { limits, greeting, active_gauge, tell, places, each: Mutex::default(), ended })
+        Arc::new(Self {
+            limits,
+            greeting,
+            active_gauge,
+            tell,
+            places,
+            each: Mutex::default(),
+            active: Mutex::default(),
+            next: AtomicU64::new(0),
+            became_idle: Notify::new(),
+            ended,
+        })
     }
 
     /// Accepts and serves connections until the end.
@@ -119,11 +165,6 @@ impl<G: Handshake> HttpListener<G> {
         let mut ended = self.ended.clone();
         let mut ending = pin!(async move { drop(ended.wait_for(|ended| *ended).await) });
         loop {
-            // At the limit, new connections wait in the queue of the kernel.
-            let place = tokio::select! {
-                () = &mut ending => break,
-                place = Arc::clone(&self.places).acquire_owned() => place,
-            };
             let accepted = tokio::select! {
                 () = &mut ending => break,
                 accepted = listener.accept() => accepted,
@@ -139,16 +180,43 @@ impl<G: Handshake> HttpListener<G> {
                     continue;
                 }
             };
+            let place = tokio::select! {
+                () = &mut ending => break,
+                place = self.place() => place,
+            };
             let Some(guest) = self.admit(peer.ip().to_canonical()) else { continue };
             let (listener, router) = (Arc::clone(&self), router.clone());
             tokio::spawn(async move {
-                listener.attend(stream, peer.ip(), router).await;
+                listener.attend(stream, peer.ip(), &guest.activity, router).await;
                 drop((guest, place));
             });
         }
         // All permits are free again when the requests under way are finished.
         let all = u32::try_from(self.limits.connections).unwrap_or(u32::MAX);
         let _ = timeout(self.limits.end, self.places.acquire_many(all)).await;
+    }
+
+    /// Waits for a place. Where there is none, the connection that has been idle longest gives its own up. While all
+    /// have a request under way, new connections wait in the queue of the kernel.
+    async fn place(&self) -> OwnedSemaphorePermit {
+        let mut closing = false;
+        loop {
+            let idle = self.became_idle.notified();
+            if self.places.available_permits() == 0 && !closing {
+                closing = self.close_oldest_idle();
+            }
+            tokio::select! {
+                Ok(place) = Arc::clone(&self.places).acquire_owned() => return place,
+                () = idle => {}
+            }
+        }
+    }
+
+    fn close_oldest_idle(&self) -> bool {
+        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = active.values().filter_map(|activity| Some((activity.idle()?, activity)));
+        let oldest = oldest.min_by_key(|(since, _)| *since);
+        oldest.map(|(_, activity)| activity.close.notify_one()).is_some()
     }
 
     fn admit(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPermit<G>> {
@@ -162,27 +230,46 @@ impl<G: Handshake> HttpListener<G> {
         }
         *count += 1;
         self.active_gauge.inc();
-        Some(ConnectionPermit { listener: Arc::clone(self), who })
+        let (number, activity) = (self.next.fetch_add(1, Ordering::Relaxed), Activity::new());
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&activity));
+        Some(ConnectionPermit { listener: Arc::clone(self), who, number, activity })
     }
 
     /// Serves a connection to its end, and ignores its errors.
-    async fn attend(&self, stream: TcpStream, peer: IpAddr, router: Router) {
+    async fn attend(self: &Arc<Self>, stream: TcpStream, peer: IpAddr, activity: &Arc<Activity>, router: Router) {
         // Answers are written whole, so Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
-        if let Ok(Ok(stream)) = timeout(self.limits.header, self.greeting.handshake(stream)).await {
-            self.speak(stream, peer, router).await;
+        let greeted = tokio::select! {
+            greeted = timeout(self.limits.header, self.greeting.handshake(stream)) => greeted,
+            () = activity.close.notified() => return,
+        };
+        if let Ok(Ok(stream)) = greeted {
+            self.speak(stream, peer, activity, router).await;
         }
     }
 
-    async fn speak(&self, stream: G::Stream, peer: IpAddr, router: Router) {
+    async fn speak(self: &Arc<Self>, stream: G::Stream, peer: IpAddr, activity: &Arc<Activity>, router: Router) {
         let router = TowerToHyperService::new(router);
+        let (listener, requests) = (Arc::clone(self), Arc::clone(activity));
         let answer = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            router.call(request)
+            requests.set_idle(None);
+            let (answer, listener, requests) = (router.call(request), Arc::clone(&listener), Arc::clone(&requests));
+            async move {
+                let answer = answer.await;
+                requests.set_idle(Some(Instant::now()));
+                listener.became_idle.notify_one();
+                answer
+            }
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(self.limits.header).max_buf_size(64 * 1024).half_close(false);
-        let stream = TokioIo::new(Patient { stream, patience: self.limits.answer, waiting: None });
+        let stream = TokioIo::new(Patient {
+            stream,
+            patience: self.limits.answer,
+            waiting: None,
+            activity: Arc::clone(activity),
+        });
         let mut connection = pin!(http.serve_connection(stream, answer));
         let mut ended = self.ended.clone();
         tokio::select! {
@@ -191,6 +278,13 @@ impl<G: Handshake> HttpListener<G> {
                 connection.as_mut().graceful_shutdown();
                 let _ = connection.await;
             }
+            () = activity.close.notified() => {
+                // A request may have come meanwhile.
+                if activity.idle().is_none() {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.await;
+                }
+            }
         }
     }
 }
@@ -198,6 +292,7 @@ impl<G: Handshake> HttpListener<G> {
 impl<G> Drop for ConnectionPermit<G> {
     fn drop(&mut self) {
         self.listener.active_gauge.dec();
+        self.listener.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
         let mut each = self.listener.each.lock().unwrap_or_else(PoisonError::into_inner);
         match each.get_mut(&self.who) {
             Some(count) if *count > 1 => *count -= 1,
@@ -211,6 +306,7 @@ struct Patient<S> {
     stream: S,
     patience: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
+    activity: Arc<Activity>,
 }
 
 impl<S> Patient<S> {
@@ -219,7 +315,9 @@ impl<S> Patient<S> {
         context: &mut Context<'_>,
         went: impl FnOnce(&mut S, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        match went(&mut self.stream, context) {
+        let went = went(&mut self.stream, context);
+        self.activity.writing.store(went.is_pending(), Ordering::Relaxed);
+        match went {
             Poll::Ready(done) => {
                 self.waiting = None;
                 Poll::Ready(done)

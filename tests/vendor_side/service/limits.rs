@@ -146,6 +146,51 @@ fn one_address_has_its_share_of_connections() {
     });
 }
 
+// Five addresses with idle connections held all places.
+#[test]
+fn the_connection_that_was_idle_longest_makes_room() {
+    let shop = Shop::open(0, &["--connections", "4", "--patience", "300", "--address-rate", "0"]);
+    let ask = |connection: &mut Connection| connection.ask("GET", "/healthz", &[], b"");
+    let mut held: Vec<Connection> = (0..4).map(|_| Connection::open(shop.address).unwrap()).collect();
+    for connection in &mut held {
+        ask(connection).unwrap().is(200);
+    }
+    // The second has said nothing for longest, once the first is used again. Two more come.
+    ask(&mut held[0]).unwrap().is(200);
+    let mut new: Vec<Connection> = Vec::new();
+    for _ in 0..2 {
+        let mut connection = Connection::open(shop.address).unwrap();
+        ask(&mut connection).unwrap().is(200);
+        new.push(connection);
+    }
+    assert!(ask(&mut held[1]).is_err() && ask(&mut held[2]).is_err());
+    for connection in new.iter_mut().chain(&mut held[..1]) {
+        ask(connection).unwrap().is(200);
+    }
+    // A header that never ends is no request, and holds no place.
+    let mut slow: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(shop.address).unwrap()).collect();
+    for stream in &mut slow {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
+    }
+    for _ in 0..20 {
+        ask(&mut Connection::open(shop.address).unwrap()).unwrap().is(200);
+    }
+}
+
+#[test]
+fn a_request_under_way_keeps_its_place() {
+    let smtp = SmtpServer::start(Mode::Silent);
+    let shop = Shop::open(0, &["--connections", "1", "--patience", "6", "--smtp", &smtp.address()]);
+    thread::scope(|scope| {
+        let claimed = scope.spawn(|| shop.ask("POST", "/v1/addresses", &json!({ "address": "a@x.example" })).status);
+        eventually("the request", || (smtp.held() == 1).then_some(()));
+        // It waits until the answer is given, and takes the place then.
+        let mut next = Connection::open(shop.address).unwrap();
+        next.ask("GET", "/healthz", &[], b"").unwrap().is(200);
+        assert_eq!(claimed.join().unwrap(), 503);
+    });
+}
+
 // A server that accepts connections and says nothing holds up no other request, and costs no code.
 #[test]
 fn a_slow_mail_server_holds_up_its_own_requests_only() {
