@@ -176,9 +176,16 @@ fn only_a_visitors_own_form_is_read() {
     assert_eq!(worth(&shop, &code), 5);
     let own = [("Origin", "http://shop.test"), ("Sec-Fetch-Site", "same-origin")];
     assert_eq!(with(&other, &other.token, &own), 200);
-    for path in
-        ["/order", "/letter", "/signin", "/signout", "/account/keys", "/account/keys/revoke", "/account/voucher"]
-    {
+    for path in [
+        "/order",
+        "/letter",
+        "/signin",
+        "/signout",
+        "/account/keys",
+        "/account/keys/revoke",
+        "/account/sessions",
+        "/account/voucher",
+    ] {
         let fields = [("token", "x"), ("stamp", "x"), ("recipient", ALICE), ("key", shop.key.as_str())];
         assert_eq!(other.post(path, &[], &fields).status, 403, "{path}");
     }
@@ -218,6 +225,56 @@ fn a_key_is_revoked_after_a_question_and_never_the_last_one() {
     revoke(&second, "yes").is(303);
     assert!(account().text().contains("class=\"off\""));
     assert!(revoke(&id, "yes").is(422).text().contains("the last key of the account"));
+}
+
+#[test]
+fn the_sessions_of_an_account_are_listed_and_ended() {
+    let shop = Shop::open(0, &[]);
+    let signed_in = |key: &str| {
+        let mut visitor = Visitor::new(&shop);
+        let answer = visitor.post("/signin", &[], &[("token", &visitor.token), ("key", key)]).is(303);
+        visitor.cookie = cookie(&answer);
+        visitor
+    };
+    let get = |visitor: &Visitor<'_>, path: &str| {
+        http::ask(shop.address, "GET", path, &[("Cookie", &visitor.cookie)], b"").unwrap()
+    };
+    let (mine, lost) = (signed_in(&shop.key), signed_in(&shop.key));
+    let other = shop
+        .ledger()
+        .run(ops::OpenAccount { name: "eve".into(), contact: "x".into(), caps: None }, clock::now())
+        .unwrap();
+    let eve = signed_in(&shop.ledger().add_api_key(other.number, "x", clock::now()).unwrap().0);
+    let ids = |visitor: &Visitor<'_>| {
+        let page = get(visitor, "/account/sessions").is(200).text();
+        let rows = page.split("name=\"id\" value=\"").skip(1);
+        rows.map(|row| row.split('"').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let own = |visitor: &Visitor<'_>| {
+        let page = get(visitor, "/account/sessions").is(200).text();
+        let row = page.split("<tr>").find(|row| row.contains("this browser")).unwrap();
+        hidden(row, "id")
+    };
+    assert_eq!((ids(&mine).len(), ids(&eve).len()), (2, 1));
+    let lost_id = own(&lost);
+    assert_ne!(lost_id, own(&mine));
+    let end = |visitor: &Visitor<'_>, id: &str, sure: &str| {
+        let token = hidden(&get(visitor, "/account/sessions").text(), "token");
+        visitor.post("/account/sessions", &[], &[("token", &token), ("id", id), ("sure", sure)])
+    };
+    // Another account ends nothing.
+    assert_eq!(end(&eve, &lost_id, "yes").is(303).field("location"), Some("/account/sessions"));
+    let question = end(&mine, &lost_id, "").is(200).text();
+    assert!(question.contains("End this sign-in?") && hidden(&question, "sure") == "yes", "{question}");
+    get(&lost, "/account").is(200);
+    end(&mine, &lost_id, "yes").is(303);
+    assert_eq!(get(&lost, "/account").is(303).field("location"), Some("/signin"));
+    assert_eq!(get(&lost, "/account/sessions").is(303).field("location"), Some("/signin"));
+    assert_eq!(ids(&mine), [own(&mine)]);
+    // One's own, too; and those of others stay.
+    assert_eq!(end(&mine, &own(&mine), "yes").is(303).field("location"), Some("/signin"));
+    get(&mine, "/account").is(303);
+    get(&eve, "/account").is(200);
 }
 
 // Threat 26

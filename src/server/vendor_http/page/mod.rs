@@ -16,6 +16,7 @@ pub mod history;
 pub mod mailto;
 pub mod order_form;
 pub mod session;
+mod sessions;
 
 use super::Service;
 use super::error::Problem;
@@ -194,6 +195,7 @@ pub fn routes() -> Router<Service> {
         .route("/account/keys", post(account::add_key))
         .route("/account/key", get(account::show_key))
         .route("/account/keys/revoke", post(account::revoke_key))
+        .route("/account/sessions", get(sessions::list).post(sessions::end))
         .route("/account/voucher", post(account::voucher))
         .route("/problems", get(problems))
         .route("/static/page.css", get(|| asset("text/css; charset=utf-8", include_str!("page.css"))))

@@ -11,10 +11,11 @@ use super::Page;
 use crate::accounting::hash::Hash;
 use crate::ledger::model::Account;
 use crate::ledger::ops;
-use crate::os::random;
+use crate::os::{clock, random};
 use crate::server::vendor_http::auth::Unauthenticated;
 use crate::server::vendor_http::error::Problem;
 use crate::server::vendor_http::{Origin, Service};
+use crate::time::UnixTime;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -42,11 +43,29 @@ pub struct Sessions {
 }
 
 struct SignedIn {
+    /// Number of the account.
+    account: u64,
+    since: UnixTime,
     /// Hash of the API key, so that revoking the key ends its sessions.
     key: Hash,
     seen: Instant,
     /// A new API key, until it is shown.
     fresh_key: Option<Zeroizing<String>>,
+}
+
+/// A session, as its account sees it.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    /// The first 16 hexadecimal digits of the hash of its cookie.
+    pub id: String,
+    /// Hash of the API key.
+    pub key: Hash,
+    /// Time of the sign-in.
+    pub since: UnixTime,
+    /// Time since the last request.
+    pub idle: Duration,
+    /// Whether it is that of the request.
+    pub own: bool,
 }
 
 /// Visitor of a request.
@@ -98,7 +117,8 @@ impl Sessions {
             let oldest = signed_in.iter().min_by_key(|(_, session)| session.seen).map(|(id, _)| *id);
             oldest.and_then(|id| signed_in.remove(&id));
         }
-        signed_in.insert(visitor.id(), SignedIn { key, seen: Instant::now(), fresh_key: None });
+        let (number, since, seen) = (account.number, clock::now(), Instant::now());
+        signed_in.insert(visitor.id(), SignedIn { account: number, since, key, seen, fresh_key: None });
         visitor.account = Some(account);
         Ok(())
     }
@@ -111,6 +131,34 @@ impl Sessions {
         self.signed_in.lock().unwrap_or_else(PoisonError::into_inner).remove(&visitor.id());
         *visitor = Session { account: None, cookie: cookie()?, told: true, ..visitor.clone() };
         Ok(())
+    }
+
+    /// Returns the sessions of the visitor's account, the latest sign-in first.
+    #[must_use]
+    pub fn list(&self, visitor: &Session) -> Vec<SessionInfo> {
+        let account = visitor.account.as_ref().map(|account| account.number);
+        let signed_in = self.signed_in.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = |session: &SignedIn| Some(session.account) == account && session.seen.elapsed() < IDLE;
+        let mut sessions: Vec<SessionInfo> = signed_in
+            .iter()
+            .filter(|(_, session)| own(session))
+            .map(|(id, session)| SessionInfo {
+                id: short(id),
+                key: session.key,
+                since: session.since,
+                idle: session.seen.elapsed(),
+                own: *id == visitor.id(),
+            })
+            .collect();
+        sessions.sort_by_key(|session| (std::cmp::Reverse(session.since), session.id.clone()));
+        sessions
+    }
+
+    /// Ends a session of the visitor's account.
+    pub fn end(&self, visitor: &Session, id: &str) {
+        let account = visitor.account.as_ref().map(|account| account.number);
+        let mut signed_in = self.signed_in.lock().unwrap_or_else(PoisonError::into_inner);
+        signed_in.retain(|its, session| Some(session.account) != account || short(its) != id);
     }
 
     /// Keeps a new API key until it is shown.
@@ -209,6 +257,11 @@ fn from_here(headers: &HeaderMap, origin: &Origin) -> bool {
         (Some(from), None, Some(host)) => from.split_once("://").is_some_and(|(_, from)| from == host),
         _ => false,
     }
+}
+
+/// Returns the id of a session by which its account ends it. It signs in no visitor.
+fn short(id: &[u8; 32]) -> String {
+    data_encoding::HEXLOWER.encode(&id[..8])
 }
 
 fn cookie() -> io::Result<String> {
