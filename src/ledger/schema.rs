@@ -16,7 +16,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 /// The format that this program reads and writes.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// `format`, `vendor`, `terms`; `codes-due`, the time at which a code or a count must be forgotten.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
