@@ -3,6 +3,7 @@
 
 use super::eligibility::Kind;
 use crate::message::address::Address;
+use crate::message::header::percent_encoded;
 use crate::time::UnixTime;
 
 /// The largest template, in bytes.
@@ -66,7 +67,7 @@ pub struct Values {
     pub address: Option<Address>,
     /// `{price}`: the credits that the address asks.
     pub price: u64,
-    /// `{vendors}`: a line for each vendor.
+    /// `{vendors}`: name and link of each vendor.
     pub vendors: Vec<VendorOffer>,
     /// `{kept}`: a sentence that says whether the message is held.
     pub kept: RetainedAs,
@@ -97,8 +98,10 @@ pub struct VendorOffer {
 
 /// Most vendors that a reply names.
 const VENDORS: usize = 10;
-/// Longest web address, in characters.
+/// Longest web address of a vendor, in characters.
 const URL: usize = 300;
+/// Longest link with recipient and value filled in. A longer one is left as the vendor wrote it.
+const LINK: usize = 600;
 
 impl Template {
     /// Parses a template. Appends a line end if the last line has none.
@@ -182,7 +185,9 @@ impl Field {
             Self::Price if values.price == 1 => "1 credit".to_owned(),
             Self::Price => format!("{} credits", values.price),
             Self::Vendors => {
-                let lines: Vec<String> = values.vendors.iter().take(VENDORS).map(VendorOffer::line).collect();
+                let offers = values.vendors.iter().take(VENDORS);
+                let lines: Vec<String> =
+                    offers.map(|offer| offer.lines(values.address.as_ref(), values.price)).collect();
                 lines.join("\n")
             }
             Self::RetainedAs => match values.kept {
@@ -199,7 +204,9 @@ impl Field {
 }
 
 impl VendorOffer {
-    fn line(&self) -> String {
+    /// Returns the line of this vendor, and below it a link to its page that fills in the order. It has a line to itself
+    /// so that few replies have lines that must be encoded.
+    fn lines(&self, recipient: Option<&Address>, price: u64) -> String {
         let name: String = self.vendor.chars().filter(char::is_ascii_graphic).take(URL).collect();
         // A mail reader may turn the text into a link, so it must be a web address and nothing else.
         let web = |url: &&str| {
@@ -207,10 +214,26 @@ impl VendorOffer {
             scheme && url.len() <= URL && url.bytes().all(|b| b.is_ascii_graphic())
         };
         match self.buy.as_deref().filter(web) {
-            Some(buy) => format!("  * {name}: {buy}"),
+            Some(buy) => {
+                let filled = recipient.map(|recipient| order_link(buy, recipient, price));
+                let link = filled.filter(|link| link.len() <= LINK);
+                format!("  * {name}:\n    {}", link.as_deref().unwrap_or(buy))
+            }
             None => format!("  * {name}"),
         }
     }
+}
+
+/// Returns the address of a vendor's page with the query `recipient=…&value=…` added (RFC 3986 section 3.4).
+fn order_link(buy: &str, recipient: &Address, value: u64) -> String {
+    let (page, fragment) = buy.split_at(buy.find('#').unwrap_or(buy.len()));
+    let has_path = page.split_once("://").is_some_and(|(_, rest)| rest.contains(['/', '?']));
+    let separator = match (page.contains('?'), has_path) {
+        (true, _) => "&",
+        (false, true) => "?",
+        (false, false) => "/?",
+    };
+    format!("{page}{separator}recipient={}&value={value}{fragment}", percent_encoded(&recipient.to_string()))
 }
 
 /// Returns the built-in text for a kind of reply, which mailstamp(7) quotes.
@@ -233,7 +256,7 @@ It costs you little, and shows that you are not writing to everyone.
 
        {address}
 
-   from one of these vendors:
+   from one of these vendors. The links fill in the order:
 
 {vendors}
 
@@ -298,11 +321,36 @@ mod tests {
     fn fields_are_filled_in_once() {
         assert_eq!(fill("{address}: {price}, {subject}"), "alice@x.example: 5 credits, a {price} matter\n");
         assert_eq!(fill("{{price}} }}{{\r\n"), "{price} }{\n");
-        assert_eq!(fill("{vendors}"), "  * v.example: https://v.example/buy?a;b\n  * w.example\n  * x.example\n");
+        let link = "https://v.example/buy?a;b&recipient=alice@x.example&value=5";
+        assert_eq!(fill("{vendors}"), format!("  * v.example:\n    {link}\n  * w.example\n  * x.example\n"));
         let one = Values { price: 1, kept: RetainedAs::No, ..values() };
         assert_eq!(Template::parse("{price}").unwrap().fill(&one), "1 credit\n");
         assert!(fill("{kept}").contains("until 2026-12-21"));
         assert!(!Template::parse("{kept}").unwrap().fill(&one).contains("until"));
+    }
+
+    #[test]
+    fn a_link_carries_one_recipient_and_one_value() {
+        let link = |buy: &str, recipient: &str| order_link(buy, &Address::parse(recipient).unwrap(), 5);
+        for (buy, filled) in [
+            ("https://v.example", "https://v.example/?recipient=a@x.example&value=5"),
+            ("https://v.example/", "https://v.example/?recipient=a@x.example&value=5"),
+            ("https://v.example/buy#top", "https://v.example/buy?recipient=a@x.example&value=5#top"),
+            ("https://v.example?b=1", "https://v.example?b=1&recipient=a@x.example&value=5"),
+        ] {
+            assert_eq!(link(buy, "a@x.example"), filled);
+        }
+        let odd = link("https://v.example/", "a&value=9#=%\u{fc}+b@x.example");
+        assert_eq!(odd, "https://v.example/?recipient=a%26value%3D9%23%3D%25%C3%BC%2Bb@x.example&value=5");
+        // A link that would be too long stays as the vendor wrote it.
+        let buy = format!("https://v.example/{}", "b".repeat(URL - 18));
+        let offer = VendorOffer { vendor: "v.example".into(), buy: Some(buy.clone()) };
+        let long = Address::parse(&format!("{}@x.example", "&".repeat(64))).unwrap();
+        let longest = offer.lines(Some(&long), u64::MAX);
+        assert!(longest.contains("%26%26") && longest.len() < LINK, "{longest}");
+        let domain = vec!["b".repeat(60); 3].join(".");
+        let longer = Address::parse(&format!("{}@{domain}.example", "&".repeat(64))).unwrap();
+        assert_eq!(offer.lines(Some(&longer), u64::MAX), format!("  * v.example:\n    {buy}"));
     }
 
     #[test]
@@ -328,7 +376,7 @@ mod tests {
             let text = Template::parse(default_text(kind)).unwrap().fill(&values());
             assert!(text.is_ascii() && !text.contains(['{', '}']), "{text}");
             assert!(text.lines().all(|line| line.len() <= 76), "{text}");
-            for part in ["alice@x.example\n", "5 credits", "  * v.example: https://", "2026-12-21", "again"] {
+            for part in ["alice@x.example\n", "5 credits", "  * v.example:\n    https://", "2026-12-21", "again"] {
                 assert!(text.contains(part), "{kind}: {part}: {text}");
             }
         }

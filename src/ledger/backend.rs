@@ -192,15 +192,12 @@ impl LocalLedger {
         idempotency: Option<String>,
         now: UnixTime,
     ) -> Result<Sale, LedgerError> {
-        let account = match buyer {
-            Payer::Account(account) => Some(account),
-            Payer::Guest(_) => None,
-        };
+        let account = buyer.account();
         let (row, terms) = self.read(now, |snapshot| snapshot.account_and_terms(account))?;
         let caps = row.map_or(terms.caps, |row| row.caps(&terms));
         // Not rejected yet: a repeated sale is answered again, even after its window has ended.
         let refused = caps.check(&orders, now, terms.days_within(&caps)).err().map(Rejection::from);
-        let digest = digest_of(&(&buyer, &orders));
+        let digest = digest_of(&(account, &orders));
         self.write(now, move |tx| tx.issue(&buyer, &orders, (idempotency.as_deref(), digest), refused))
     }
 

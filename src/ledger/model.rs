@@ -200,6 +200,17 @@ pub enum Payer {
     Guest(Paid),
 }
 
+impl Payer {
+    /// Returns the account that pays, if one does.
+    #[must_use]
+    pub fn account(&self) -> Option<u64> {
+        match self {
+            Self::Account(account) => Some(*account),
+            Self::Guest(_) => None,
+        }
+    }
+}
+
 /// A stamp to redeem, with a valid signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presented {

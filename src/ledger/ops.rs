@@ -156,6 +156,9 @@ operations! {
     Opens { hash: Hash } -> model::Account = read |tx| tx.opens(&hash.0);
     /// Returns the remaining value of a voucher. Rejected with `NoVoucher`.
     Voucher { voucher: Hash } -> u64 = read |tx| tx.voucher(&voucher);
+    /// Returns a sale of the last 30 days, by its idempotency key. `None` if there is none with these orders.
+    Sold { account: Option<u64>, orders: Vec<Order>, idempotency: String } -> Option<Sale> =
+        read |tx| tx.sold(account, &idempotency, digest_of(&(account, &orders)));
     Stamp { serial: Serial } -> Option<StampRecord> = read |tx| tx.stamp(&serial);
     /// Returns every serial that was revoked.
     RevokedSerials {} -> Vec<Serial> = read |tx| tx.revoked();

@@ -1,9 +1,9 @@
 //! Read operations. Each reads one transaction, concurrently with the writer and with each other.
 
 use super::audit::{self, Report};
-use super::model::{Account, ApiKey, Balance, Day, Profile, StampRecord, StampState, Standing, Summary};
+use super::model::{Account, ApiKey, Balance, Day, Profile, Sale, StampRecord, StampState, Standing, Summary};
 use super::rejection::Rejection;
-use super::schema::{self, TxError, TxResult};
+use super::schema::{self, IdempotencyRecord, TxError, TxResult};
 use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::event::{Buyer, Event, Terms};
 use crate::accounting::hash::Hash;
@@ -136,6 +136,23 @@ impl ReadTx {
     pub(super) fn voucher(&self, voucher: &Hash) -> TxResult<u64> {
         let worth = self.tx.open_table(schema::VOUCHER)?.get(&voucher.0)?.map(|row| row.value());
         worth.ok_or(TxError::Refused(Rejection::NoVoucher))
+    }
+
+    pub(super) fn sold(&self, account: Option<u64>, idempotency: &str, digest: [u8; 32]) -> TxResult<Option<Sale>> {
+        let done = self.tx.open_table(schema::DONE)?;
+        let done = done.get(&schema::sale_key(account, idempotency))?;
+        let done = done.map(|row| IdempotencyRecord::from_bytes(row.value()));
+        let Some(done) = done.filter(|done| done.digest == digest) else { return Ok(None) };
+        let (mut sale, buyer) = done.sale(&self.tx.open_table(schema::ENTRY)?)?;
+        sale.balance = match &buyer {
+            Buyer::Account(account) => {
+                let balance = self.balance(AccountCode::Account(*account), Unit::Credits)?;
+                u64::try_from(balance).unwrap_or(0)
+            }
+            Buyer::Voucher(voucher) => self.voucher(voucher)?,
+            Buyer::Paid { .. } => 0,
+        };
+        Ok(Some(sale))
     }
 
     pub(super) fn stamp(&self, serial: &Serial) -> TxResult<Option<StampRecord>> {

@@ -4,14 +4,17 @@
 //! of limited lifetime (codes, idempotency keys).
 
 use super::error::LedgerError;
+use super::model::Sale;
 use super::rejection::Rejection;
 use crate::accounting::double_entry::{AccountCode, Unit};
+use crate::accounting::event::{self, Buyer, Event};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::{Entry, Head};
 use crate::time::UnixTime;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -103,6 +106,22 @@ impl TxError {
     }
 }
 
+/// Computes the key of a result. Each kind has keys of its own.
+pub(super) fn done_key(kind: &str, owner: &[u8], key: &str) -> [u8; 32] {
+    let hash = Sha256::new().chain_update(kind).chain_update([0]);
+    let hash = hash.chain_update((owner.len() as u64).to_be_bytes()).chain_update(owner).chain_update(key);
+    hash.finalize().into()
+}
+
+/// Computes the key of a sale to an account or to a guest. Equal keys of two accounts differ. The voucher of a guest is
+/// not part of the key: the same purchase is one purchase, whichever voucher is sent with it.
+pub(super) fn sale_key(account: Option<u64>, key: &str) -> [u8; 32] {
+    match account {
+        Some(account) => done_key("issue", &account.to_be_bytes(), key),
+        None => done_key("issue-guest", b"", key),
+    }
+}
+
 /// Result of a request with an idempotency key or a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IdempotencyRecord {
@@ -120,6 +139,16 @@ impl IdempotencyRecord {
         bytes[32..40].copy_from_slice(&self.entry.to_be_bytes());
         bytes[40..].copy_from_slice(&self.days.to_be_bytes());
         bytes
+    }
+
+    /// Returns the sale that this request made, without the balance, and its buyer.
+    pub(super) fn sale(self, entries: &impl ReadableTable<u64, &'static [u8]>) -> TxResult<(Sale, Buyer)> {
+        let entry = entry_in(entries, self.entry)?;
+        let Event::Issued { buyer, seed, values, kid, .. } = entry.event else {
+            return Err(TxError::Damaged(format!("entry {} is not a sale", self.entry)));
+        };
+        let (days, credits, seed) = (self.days, event::sum(&values), Hash(seed));
+        Ok((Sale { entry: self.entry, at: entry.at, seed, kid, days, credits, balance: 0, again: true }, buyer))
     }
 
     pub(super) fn from_bytes(bytes: &[u8; 44]) -> Self {

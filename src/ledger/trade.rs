@@ -8,6 +8,7 @@ use super::ops::{self, LedgerOp};
 use super::payment::Paid;
 use super::rejection::Rejection;
 use super::signing_keys;
+pub use super::transaction::REMEMBERED;
 use crate::accounting::event::KeyState;
 use crate::accounting::order::{Order, OrderError};
 use crate::accounting::redemption::StampProblem;
@@ -87,6 +88,25 @@ impl Ledger {
         now: UnixTime,
     ) -> Result<IssuedStamps> {
         self.sell(Payer::Guest(paid), orders, idempotency, now)
+    }
+
+    /// Returns the stamps of a sale of the last 30 days again, by its idempotency key and orders. Sells nothing.
+    ///
+    /// `None` if the account, or a buyer without one, has made no such purchase.
+    ///
+    /// # Errors
+    /// When the ledger or the key that signed them cannot be read.
+    pub fn sold(
+        &self,
+        account: Option<AccountId>,
+        orders: &[Order],
+        idempotency: &str,
+        now: UnixTime,
+    ) -> Result<Option<IssuedStamps>> {
+        let op = ops::Sold { account, orders: orders.to_vec(), idempotency: idempotency.to_owned() };
+        let Some(sale) = self.run(op, now)? else { return Ok(None) };
+        let signer = self.signer(&sale.kid)?;
+        Ok(Some(IssuedStamps { stamps: signing_keys::stamps(&signer, &sale, orders)?, sale }))
     }
 
     fn sell(&self, buyer: Payer, orders: &[Order], idempotency: Option<&str>, now: UnixTime) -> Result<IssuedStamps> {

@@ -131,6 +131,21 @@ pub fn fold(name: &str, value: &str, newline: &str) -> String {
     field
 }
 
+/// Percent-encodes text for the query of a URI (RFC 3986 section 2.1). `@` needs no encoding there.
+#[must_use]
+pub fn percent_encoded(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing into a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
 /// Encodes a value from outside for header fields and logs, and is the only encoder for them. Printable ASCII stays.
 /// Every other byte becomes `\xNN`, as do the backslash and the semicolon, which would end a parameter. At most `cap`
 /// bytes; never a part of an escape.

@@ -10,6 +10,7 @@ use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::message::address::Address;
 use crate::message::parse::Message;
+use crate::message::shown_text::shown_text;
 use crate::net::http_client::Secret;
 use crate::sender::account::{self, Account};
 use crate::sender::selection::RecipientPreference;
@@ -290,7 +291,7 @@ fn prefer(args: &PreferArgs, sender: &StampSource) -> Result<u8, Failure> {
 /// recipient's address, and a line beginning with `*` for each vendor.
 fn challenge(raw: &[u8]) -> Option<(Address, RecipientPreference)> {
     let message = Message::parse(raw);
-    let text = String::from_utf8_lossy(message.body()).into_owned();
+    let text = shown_text(&message)?.head;
     let mut lines = text.lines().map(str::trim);
     let value =
         lines.find_map(|line| line.strip_prefix("1. Get a stamp of at least ")?.split(' ').next()?.parse().ok())?;
@@ -376,6 +377,10 @@ mod tests {
         );
         let one = Template::default_of(Kind::Challenge).fill(&Values { price: 1, ..values });
         assert_eq!(challenge(format!("A: b\n\n{one}").as_bytes()).unwrap().1.value, Some(1));
+        // A long link makes the reply quoted-printable.
+        let encoded = quoted_printable::encode_to_str(&text);
+        let raw = format!("Content-Transfer-Encoding: quoted-printable\n\n{encoded}");
+        assert_eq!(challenge(raw.as_bytes()).unwrap(), (recipient, learned));
         assert!(challenge(b"Subject: x\n\nGet a stamp of at least 5 credits\n").is_none());
         assert!(challenge(b"").is_none());
     }

@@ -21,10 +21,9 @@ use crate::os::random;
 use crate::stamp::signing::PublicKey;
 use crate::time::UnixTime;
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
-use sha2::{Digest, Sha256};
 
 /// Minimum lifetime of an idempotency key, in seconds: 30 days.
-const REMEMBERED: u64 = 30 * 86_400;
+pub const REMEMBERED: u64 = 30 * 86_400;
 /// Expired idempotency keys that one commit removes.
 const ALONG: usize = 256;
 
@@ -273,13 +272,6 @@ impl<'t> LedgerTx<'t> {
         let balance = self.has(account)?;
         Ok(Receipt { entry: self.head.number, head: self.head, at: self.now, credits, sum, balance, again: false })
     }
-}
-
-/// Computes the key of a result. Each kind has keys of its own.
-fn done_key(kind: &str, owner: &[u8], key: &str) -> [u8; 32] {
-    let hash = Sha256::new().chain_update(kind).chain_update([0]);
-    let hash = hash.chain_update((owner.len() as u64).to_be_bytes()).chain_update(owner).chain_update(key);
-    hash.finalize().into()
 }
 
 /// Checks that a text has 1 to `longest` printable characters.

@@ -1,6 +1,6 @@
 //! Sales of credits, vouchers and stamps; and payouts.
 
-use super::{LedgerTx, REMEMBERED, bytes, done_key, form, printable};
+use super::{LedgerTx, REMEMBERED, bytes, form, printable};
 use crate::accounting::event::{self, Buyer, Event};
 use crate::accounting::hash::Hash;
 use crate::accounting::money::Money;
@@ -9,7 +9,7 @@ use crate::accounting::serial_derivation::Draw;
 use crate::ledger::model::{Payer, Receipt, Sale, StampState};
 use crate::ledger::payment::Paid;
 use crate::ledger::rejection::Rejection;
-use crate::ledger::schema::{self, IdempotencyRecord, TxError, TxResult};
+use crate::ledger::schema::{self, IdempotencyRecord, TxError, TxResult, done_key};
 use crate::os::random;
 use redb::ReadableTable;
 
@@ -119,7 +119,7 @@ impl LedgerTx<'_> {
         if let Some(key) = key
             && let Some(done) = self.done_before(&key, digest, idempotency.unwrap_or("this payment"))?
         {
-            return self.sold_before(done, payer);
+            return self.sold_before(done);
         }
         if let Some(refusal) = refused {
             return Err(TxError::Refused(refusal));
@@ -241,29 +241,22 @@ impl LedgerTx<'_> {
         if needed > balance { Err(TxError::Refused(Rejection::Funds { needed, balance })) } else { Ok(()) }
     }
 
-    fn sold_before(&self, done: IdempotencyRecord, payer: &Payer) -> TxResult<Sale> {
-        let entry = schema::entry_in(&self.entry, done.entry)?;
-        let Event::Issued { seed, values, kid, .. } = entry.event else {
-            return Err(TxError::Damaged(format!("entry {} is not a sale", done.entry)));
+    fn sold_before(&self, done: IdempotencyRecord) -> TxResult<Sale> {
+        let (mut sale, buyer) = done.sale(&self.entry)?;
+        sale.balance = match &buyer {
+            Buyer::Account(account) => self.has(*account)?,
+            Buyer::Voucher(voucher) => self.worth(voucher)?,
+            Buyer::Paid { .. } => 0,
         };
-        let balance = match payer {
-            Payer::Account(account) => self.has(*account)?,
-            Payer::Guest(Paid::Voucher(voucher)) => self.worth(voucher)?,
-            Payer::Guest(Paid::Elsewhere { .. }) => 0,
-        };
-        let (days, credits) = (done.days, event::sum(&values));
-        let seed = Hash(seed);
-        Ok(Sale { entry: done.entry, at: entry.at, seed, kid, days, credits, balance, again: true })
+        Ok(sale)
     }
 }
 
-/// Computes the key of a request within its payer: equal keys of two payers are different. A provider's payment is its
-/// own key.
+/// Computes the key of a sale. A provider's payment is its own key.
 fn scope(payer: &Payer, key: &str) -> [u8; 32] {
     match payer {
-        Payer::Account(account) => done_key("issue", &account.to_be_bytes(), key),
-        Payer::Guest(Paid::Voucher(voucher)) => done_key("issue-voucher", &voucher.0, key),
         Payer::Guest(Paid::Elsewhere { reference, .. }) => done_key("paid", b"", reference),
+        _ => schema::sale_key(payer.account(), key),
     }
 }
 

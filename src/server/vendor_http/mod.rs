@@ -49,6 +49,10 @@ pub struct Settings {
     pub tls: Option<tls::Files>,
     /// Origin under which browsers reach it (`https://stamps.example`), if it differs from the address.
     pub public_url: Option<String>,
+    /// Name and address of the seller, for the page.
+    pub seller: Option<String>,
+    /// Web address where vouchers are sold, for the page.
+    pub voucher_url: Option<String>,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpAddr>,
     /// Address of the metrics endpoint; there is none if absent.

@@ -105,8 +105,10 @@ fn who_follows_the_challenge_to_the_letter_gets_through() {
     // 1. A stamp of that price, for that recipient, from that vendor.
     let (price, _) = after(&text, "Get a stamp of at least ").split_once(' ').unwrap();
     let address = after(&text, "for the recipient\n\n");
-    let (vendor, buy) = after(&text, "from one of these vendors:\n\n  * ").split_once(": ").unwrap();
-    assert_eq!((price, address, vendor, buy), ("1", ALICE, "stamps.example", "https://stamps.example/buy"));
+    let vendor = after(&text, "The links fill in the order:\n\n  * ").strip_suffix(':').unwrap();
+    let buy = after(&text, &format!("  * {vendor}:\n"));
+    let link = "https://stamps.example/buy?recipient=alice@x.example&value=1";
+    assert_eq!((price, address, vendor, buy), ("1", ALICE, "stamps.example", link));
     let key = home.key(vendor, "2026q4");
     let issue = || {
         let mut command = home.command();

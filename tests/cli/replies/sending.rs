@@ -76,7 +76,7 @@ fn a_challenge_goes_once_and_says_how_to_get_through() {
         "To: bob@y.example\n",
         "From: alice@x.example\n",
         "\nSubject: Auto: Re: a serious matter\n",
-        "  * stamps.example: https://stamps.example/buy\n",
+        "  * stamps.example:\n    https://stamps.example/buy?recipient=alice@x.example&value=1\n",
         "at least 1 credit ",
     ] {
         assert!(text.contains(part), "{part:?}: {text}");

@@ -114,6 +114,19 @@ class Browser:
                 pass
             await asyncio.sleep(0.05)
 
+    async def tab(self):
+        """Opens another tab and shows it; the id of the tab that was shown before."""
+        before, self.session = self.session, None
+        target = (await self.call("Target.createTarget", url="about:blank"))["targetId"]
+        await self.show((await self.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"])
+        return before
+
+    async def show(self, session):
+        self.session = session
+        for domain in ("Page", "DOM", "Runtime", "Log", "Audits", "Network"):
+            await self.call(f"{domain}.enable")
+        await self.call("Page.bringToFront")
+
     async def pictures(self, name):
         wide = {}
         for scheme in ("light", "dark"):
@@ -190,11 +203,14 @@ async def purchase(browser, recipient, pictures, seen):
     await browser.enter()
     if pictures:
         await look(browser, "wrong-voucher", seen)
+    typed = await browser.value("document.querySelector('#voucher').value")
     await browser.fill("#voucher", VOUCHER)
     await browser.enter()
     if pictures:
         await look(browser, "bought", seen)
     return {
+        "typed": typed,
+        "code": await browser.value("document.querySelector('#code').value"),
         "stamp": await browser.value("document.querySelector('#stamp').value"),
         "field": await browser.value("document.querySelector('#field').value"),
         "mailto": await browser.value("document.querySelector('#mailto').href"),
@@ -204,8 +220,7 @@ async def purchase(browser, recipient, pictures, seen):
 
 async def run(browser):
     seen = {"pages": {}}
-    for domain in ("Page", "DOM", "Runtime", "Log", "Audits", "Network"):
-        await browser.call(f"{domain}.enable")
+    await browser.show(browser.session)
     await browser.call("Emulation.setScriptExecutionDisabled", value=True)
     seen["plain"] = await purchase(browser, "alice@x.example", False, seen)
     # A reload sends the form again, and so does the back button with the same form.
@@ -219,6 +234,39 @@ async def run(browser):
     await browser.fill("#voucher", VOUCHER)
     await browser.enter()
     seen["back"] = await browser.value("document.querySelector('#stamp').value")
+
+    # The order is changed: what was typed is still there.
+    await browser.goto("/?recipient=dora@x.example&value=1")
+    await browser.value("document.querySelector('details').open = true")
+    await browser.fill("#sender", "me@y.example")
+    await browser.enter()
+    await browser.fill("#voucher", VOUCHER)
+    await browser.press("section form button")
+    seen["changed"] = await browser.value("['recipient', 'sender'].map(id => document.getElementById(id).value).join()")
+    # While the order waits for payment, the visitor signs in in another tab, and pays in the first one.
+    await browser.press("#recipient")
+    first = await browser.tab()
+    await browser.goto("/signin")
+    await browser.fill("#key", KEY)
+    await browser.enter()
+    second = browser.session
+    await browser.show(first)
+    await browser.fill("#voucher", VOUCHER)
+    await browser.enter()
+    seen["tabs"] = await browser.value("document.querySelector('#stamp').value")
+    code = await browser.value("document.querySelector('#code').value")
+    await browser.show(second)
+    await browser.press("nav button")
+    # The stamp again, by its order code.
+    await browser.press("footer a[href='/stamp']")
+    await browser.fill("#code", "AAAA" + code)
+    await browser.press("form.card button.primary")
+    await look(browser, "no-code", seen)
+    seen["kept"] = (await browser.value("document.querySelector('#code').value")) == "AAAA" + code
+    await browser.fill("#code", code)
+    await browser.press("form.card button.primary")
+    seen["again_by_code"] = await browser.value("document.querySelector('#stamp').value")
+    await browser.show(first)
 
     await browser.goto("/")
     await browser.value("document.querySelector('form.card').noValidate = true")

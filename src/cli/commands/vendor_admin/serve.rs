@@ -36,6 +36,12 @@ pub struct Args {
     /// The origin under which clients reach it, where a proxy is in front: https://stamps.example
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+    /// Who sells, for the page: name, postal address, mail address
+    #[arg(long, value_name = "TEXT", value_parser = seller)]
+    seller: Option<String>,
+    /// Where buyers without an account get vouchers, for the page
+    #[arg(long, value_name = "URL", value_parser = web_address)]
+    voucher_url: Option<String>,
     /// Trust X-Forwarded-For from this proxy
     #[arg(long, value_name = "ADDRESS")]
     trusted_proxy: Vec<IpAddr>,
@@ -87,6 +93,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         listen: args.listen,
         tls,
         public_url,
+        seller: args.seller.clone(),
+        voucher_url: args.voucher_url.clone(),
         trusted_proxies: args.trusted_proxy.iter().map(IpAddr::to_canonical).collect(),
         metrics: args.metrics,
         folder: folder.clone(),
@@ -120,6 +128,17 @@ fn origin(url: &str) -> Result<String, Failure> {
         None => Err(Failure::new(USAGE, format!("{url:?} is not an origin"))
             .hint("write scheme and host, without a path: --public-url https://stamps.example")),
     }
+}
+
+fn seller(text: &str) -> Result<String, String> {
+    let fits = (1..=500).contains(&text.trim().len()) && !text.chars().any(char::is_control);
+    if fits { Ok(text.trim().to_owned()) } else { Err("must have 1 to 500 printable characters".to_owned()) }
+}
+
+fn web_address(url: &str) -> Result<String, String> {
+    let web = url.starts_with("https://") || url.starts_with("http://");
+    let fits = web && url.len() <= 500 && url.bytes().all(|b| b.is_ascii_graphic());
+    if fits { Ok(url.to_owned()) } else { Err("write a web address: https://stamps.example/vouchers".to_owned()) }
 }
 
 fn failure(error: ServeError) -> Failure {

@@ -1,8 +1,8 @@
 //! Page of an account: balance, history and API keys. Its owner signs in with one of those keys.
 
-use super::csrf::verify_csrf;
+use super::csrf::{SHOWN_EARLIER, verify_csrf};
 use super::history::HistoryRow;
-use super::session::Session;
+use super::session::{Session, Shown};
 use super::{Filled, Layout, Page, chart, show};
 use crate::accounting::hash::Hash;
 use crate::accounting::order::Caps;
@@ -28,6 +28,8 @@ const LINES: u32 = 20;
 struct SignInPage {
     frame: Layout,
     wrong: bool,
+    /// Code of a voucher that waits for the account.
+    code: String,
 }
 
 #[derive(Template)]
@@ -49,6 +51,8 @@ struct AccountPage {
     newest: bool,
     next: Option<u64>,
     keys: Vec<KeyLine>,
+    /// Code of a voucher that was typed and is not used up.
+    code: String,
 }
 
 #[derive(Template)]
@@ -112,7 +116,7 @@ pub async fn sign_in_form(State(service): State<Service>, visitor: Session) -> R
         return Ok(Redirect::to("/account").into_response());
     }
     let frame = Layout::of(&service, &visitor).await?;
-    Ok(visitor.answer(&service, show(StatusCode::OK, &SignInPage { frame, wrong: false })))
+    Ok(visitor.answer(&service, show(StatusCode::OK, &SignInPage { frame, wrong: false, code: String::new() })))
 }
 
 /// `POST /signin`.
@@ -132,13 +136,30 @@ pub async fn sign_in(
         Ok(account) => {
             let signed_in = service.sessions().sign_in(&mut visitor, account, hash);
             signed_in.map_err(|error| Problem::trouble(&error.to_string()))?;
+            if !told.code.is_empty() {
+                return account_page(&service, &visitor, None, Outcome { code: told.code, ..Outcome::default() }).await;
+            }
             Ok(visitor.answer(&service, Redirect::to("/account")))
         }
         Err(problem) if problem.word == "no-api-key" => {
-            let frame = Layout::of(&service, &visitor).await?;
-            Ok(visitor.answer(&service, show(StatusCode::UNAUTHORIZED, &SignInPage { frame, wrong: true })))
+            let page = SignInPage { frame: Layout::of(&service, &visitor).await?, wrong: true, code: told.code };
+            Ok(visitor.answer(&service, show(StatusCode::UNAUTHORIZED, &page)))
         }
         Err(problem) => Err(problem.into()),
+    }
+}
+
+/// What an action on the account came to, shown at the top of the page; and what was typed.
+#[derive(Default)]
+struct Outcome {
+    fault: Option<String>,
+    done: Option<String>,
+    code: String,
+}
+
+impl Outcome {
+    fn fault(text: &str) -> Self {
+        Self { fault: Some(text.to_owned()), ..Self::default() }
     }
 }
 
@@ -167,15 +188,14 @@ pub async fn account(
     part: Result<Query<Section>, QueryRejection>,
 ) -> Result<Response, Page> {
     let before = part.ok().and_then(|Query(part)| part.before);
-    account_page(&service, &visitor, before, Ok(None)).await
+    account_page(&service, &visitor, before, Outcome::default()).await
 }
 
-/// Renders the page, with the result of an action, or an error, at the top.
 async fn account_page(
     service: &Service,
     visitor: &Session,
     before: Option<u64>,
-    told: Result<Option<String>, String>,
+    Outcome { fault, done, code }: Outcome,
 ) -> Result<Response, Page> {
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
         return Ok(Redirect::to("/signin").into_response());
@@ -193,11 +213,12 @@ async fn account_page(
     let most = days.iter().map(|day| day.bought.max(day.deposited)).max().unwrap_or(0);
     let highest = days.iter().map(|day| day.balance).max().unwrap_or(0);
     let next = entries.last().filter(|_| entries.len() == LINES as usize).map(|entry| entry.number);
-    let status = if told.is_err() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let status = if fault.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let page = AccountPage {
         frame: Layout::of(service, visitor).await?,
-        fault: told.as_ref().err().cloned(),
-        done: told.unwrap_or_default(),
+        fault,
+        done,
+        code,
         balance: standing.balance,
         worth: profile.terms.price.of(standing.balance).map(|cost| cost.to_string()).unwrap_or_default(),
         spent_today: standing.spent_today,
@@ -225,17 +246,22 @@ pub async fn add_key(
     headers: HeaderMap,
     Filled(told): Filled<NewApiKey>,
 ) -> Result<Response, Page> {
-    verify_csrf(&service, &visitor, &told.token, &headers)?;
+    let shown = verify_csrf(&service, &visitor, &told.token, &headers)?;
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
         return Ok(Redirect::to("/signin").into_response());
     };
+    if shown == Shown::Earlier {
+        return account_page(&service, &visitor, None, Outcome::fault(SHOWN_EARLIER)).await;
+    }
     let label = told.label.trim().to_owned();
     match service.ledger(move |ledger, now| ledger.add_api_key(number, &label, now)).await {
         Ok((key, _)) => {
             service.sessions().store(&visitor, key);
             Ok(Redirect::to("/account/key").into_response())
         }
-        Err(problem) if problem.word == "form" => account_page(&service, &visitor, None, Err(problem.detail)).await,
+        Err(problem) if problem.word == "form" => {
+            account_page(&service, &visitor, None, Outcome::fault(&problem.detail)).await
+        }
         Err(problem) => Err(problem.into()),
     }
 }
@@ -265,10 +291,13 @@ pub async fn revoke_key(
     headers: HeaderMap,
     Filled(told): Filled<NewApiKey>,
 ) -> Result<Response, Page> {
-    verify_csrf(&service, &visitor, &told.token, &headers)?;
+    let shown = verify_csrf(&service, &visitor, &told.token, &headers)?;
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
         return Ok(Redirect::to("/signin").into_response());
     };
+    if shown == Shown::Earlier {
+        return account_page(&service, &visitor, None, Outcome::fault(SHOWN_EARLIER)).await;
+    }
     if told.sure.is_empty() {
         let keys = service.ledger(move |ledger, now| ledger.run(ops::ApiKeys { account: number }, now)).await?;
         let asked = keys.into_iter().find(|key| key.id == told.id && key.revoked.is_none());
@@ -280,7 +309,7 @@ pub async fn revoke_key(
     match service.ledger(move |ledger, now| ledger.run(revoke, now)).await {
         Err(problem) if problem.word == "last-api-key" => {
             let fault = "This is the last key of the account. Create another one before you revoke it.";
-            account_page(&service, &visitor, None, Err(fault.to_owned())).await
+            account_page(&service, &visitor, None, Outcome::fault(fault)).await
         }
         // Already revoked, perhaps by the same form.
         Err(problem) if problem.word != "no-api-key" => Err(problem.into()),
@@ -298,17 +327,25 @@ pub async fn voucher(
     headers: HeaderMap,
     Filled(told): Filled<NewApiKey>,
 ) -> Result<Response, Page> {
-    verify_csrf(&service, &visitor, &told.token, &headers)?;
+    let shown = verify_csrf(&service, &visitor, &told.token, &headers)?;
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
-        return Ok(Redirect::to("/signin").into_response());
+        let frame = Layout::of(&service, &visitor).await?;
+        return Ok(visitor.answer(&service, show(StatusCode::OK, &SignInPage { frame, wrong: false, code: told.code })));
     };
+    let code = told.code.clone();
+    if shown == Shown::Earlier {
+        return account_page(&service, &visitor, None, Outcome { code, ..Outcome::fault(SHOWN_EARLIER) }).await;
+    }
     let answer = service.ledger(move |ledger, now| ledger.take_voucher(number, &told.code, now)).await;
-    let told = match record_failed_attempt(&service, visitor.address, answer) {
-        Ok(booked) => Ok(Some(format!("{} credits were added to the account.", booked.credits))),
+    let outcome = match record_failed_attempt(&service, visitor.address, answer) {
+        Ok(booked) => Outcome {
+            done: Some(format!("{} credits were added to the account.", booked.credits)),
+            ..Outcome::default()
+        },
         Err(problem) if problem.word == "no-voucher" => {
-            Err("No voucher has this code, or nothing is left on it.".to_owned())
+            Outcome { code, ..Outcome::fault("No voucher has this code, or nothing is left on it.") }
         }
         Err(problem) => return Err(problem.into()),
     };
-    account_page(&service, &visitor, None, told).await
+    account_page(&service, &visitor, None, outcome).await
 }

@@ -1,18 +1,19 @@
 //! Purchase of a stamp in three pages: the order, the price and payment, the stamp.
 //!
 //! Only the last step changes anything. It carries the purchase id that the first one created. Sent again, after a
-//! reload, the back button or a lost answer, it shows the same stamp and charges nothing.
+//! reload, the back button or a lost answer, it shows the same stamp and charges nothing. The order code, which both
+//! last pages show, brings the stamp again later.
 
-use super::csrf::verify_csrf;
+use super::csrf::{SHOWN_EARLIER, verify_csrf};
 use super::mailto::MailtoLink;
 use super::order_form::{FieldError, OrderForm};
-use super::session::{Session, random};
+use super::session::{Session, Shown, random};
 use super::{Filled, Layout, Page, show};
 use crate::accounting::event::Terms;
 use crate::accounting::money::Money;
 use crate::accounting::order::{DAYS_MAX, Order};
 use crate::ledger::rejection::Rejection;
-use crate::ledger::trade::IssuedStamps;
+use crate::ledger::trade::{IssuedStamps, REMEMBERED};
 use crate::message::address::Address;
 use crate::message::header::fold;
 use crate::server::vendor_http::Service;
@@ -27,6 +28,8 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use data_encoding::BASE64URL_NOPAD;
+use serde::Deserialize;
+use std::iter;
 
 #[derive(Template)]
 #[template(path = "form.html")]
@@ -38,6 +41,7 @@ struct FormPage {
     thousand: String,
     days: u32,
     longest: u32,
+    remembered: u64,
     /// Days that recipients accept unless they configure another limit.
     accepted: i64,
     most: u64,
@@ -55,6 +59,16 @@ struct PayPage {
     credits: u64,
     cost: Money,
     balance: Option<u64>,
+    code: String,
+}
+
+#[derive(Template)]
+#[template(path = "again.html")]
+struct AgainPage {
+    frame: Layout,
+    code: String,
+    wrong: bool,
+    remembered: u64,
 }
 
 #[derive(Template)]
@@ -70,6 +84,8 @@ struct BoughtPage {
     from_account: bool,
     field: String,
     mailto: String,
+    code: String,
+    remembered: u64,
 }
 
 impl FormPage {
@@ -86,6 +102,7 @@ fn purchase() -> String {
 }
 
 /// `GET /`: the form. A link may fill in recipient and value, as a challenge does: `/?recipient=joe@x.example&value=5`.
+/// What is no address and no number is left out.
 ///
 /// # Errors
 /// When the ledger does not answer.
@@ -95,7 +112,9 @@ pub async fn form(
     query: Result<Query<OrderForm>, QueryRejection>,
 ) -> Result<Response, Page> {
     let linked = query.map(|Query(wanted)| wanted).unwrap_or_default();
-    let wanted = OrderForm { recipient: linked.recipient, value: linked.value, ..OrderForm::default() };
+    let recipient = Address::parse(&linked.recipient).map(|address| address.to_string()).unwrap_or_default();
+    let value = linked.value.parse::<u64>().map(|value| value.to_string()).unwrap_or_default();
+    let wanted = OrderForm { recipient, value, ..OrderForm::default() };
     form_page(&service, &visitor, wanted, Vec::new(), StatusCode::OK).await
 }
 
@@ -117,6 +136,7 @@ async fn form_page(
         thousand: cost(1_000),
         days: terms.days,
         longest: terms.caps.days.min(DAYS_MAX),
+        remembered: REMEMBERED / 86_400,
         accepted: USUAL_MAX_WINDOW / 86_400,
         most: terms.caps.value,
     };
@@ -167,7 +187,7 @@ fn window(from: Option<UnixTime>, until: UnixTime) -> String {
     from.map(|from| format!("from {} to {}", day(from), day(until))).unwrap_or_else(|| format!("until {}", day(until)))
 }
 
-/// `POST /order`: shows the price and the ways to pay. Changes nothing.
+/// `POST /order`: shows the price and the ways to pay, or with `edit` the form again. Changes nothing.
 ///
 /// # Errors
 /// A form that fails [`verify_csrf`].
@@ -178,6 +198,9 @@ pub async fn order(
     Filled(wanted): Filled<OrderForm>,
 ) -> Result<Response, Page> {
     verify_csrf(&service, &visitor, &wanted.token, &headers)?;
+    if !wanted.edit.is_empty() {
+        return form_page(&service, &visitor, wanted, Vec::new(), StatusCode::OK).await;
+    }
     pay_page(&service, &visitor, wanted, None).await
 }
 
@@ -185,7 +208,7 @@ async fn pay_page(
     service: &Service,
     visitor: &Session,
     wanted: OrderForm,
-    fault: Option<String>,
+    fault: Option<(StatusCode, String)>,
 ) -> Result<Response, Page> {
     let Checked { order, recipient, window, cost } = match checked(service, visitor, &wanted).await {
         Ok(checked) => checked,
@@ -197,10 +220,12 @@ async fn pay_page(
         Some(number) => Some(service.ledger(move |ledger, now| ledger.account(number, now)).await?.balance),
         None => None,
     };
-    let status = if fault.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let (status, fault) = fault.map_or((StatusCode::OK, None), |(status, text)| (status, Some(text)));
+    let wanted = wanted.sanitized(purchase);
     let page = PayPage {
         frame: Layout::of(service, visitor).await?,
-        wanted: wanted.sanitized(purchase),
+        code: wanted.code(),
+        wanted,
         fault,
         recipient: recipient.to_string(),
         sender: order.sender.as_ref().map(Address::to_string),
@@ -222,18 +247,22 @@ pub async fn buy(
     headers: HeaderMap,
     Filled(wanted): Filled<OrderForm>,
 ) -> Result<Response, Page> {
-    verify_csrf(&service, &visitor, &wanted.token, &headers)?;
+    let shown = verify_csrf(&service, &visitor, &wanted.token, &headers)?;
     let wanted = wanted.sanitized(purchase);
+    let fault = |text: &str| Some((StatusCode::UNPROCESSABLE_ENTITY, text.to_owned()));
     if wanted.pay == "account" && visitor.account.is_none() {
         let text = "You are not signed in any more, and nothing was charged now. If you sent this form before, sign in \
                     and look at your history first.";
-        return pay_page(&service, &visitor, wanted, Some(text.to_owned())).await;
+        return pay_page(&service, &visitor, wanted, fault(text)).await;
+    }
+    if wanted.pay == "account" && shown == Shown::Earlier {
+        return pay_page(&service, &visitor, wanted, fault(SHOWN_EARLIER)).await;
     }
     let Checked { order, recipient, window: _, cost } = match checked(&service, &visitor, &wanted).await {
         Ok(checked) => checked,
         Err(faults) => return form_page(&service, &visitor, wanted, faults, StatusCode::UNPROCESSABLE_ENTITY).await,
     };
-    let name = format!("page:{}", wanted.purchase);
+    let name = wanted.idempotency();
     let orders = vec![order];
     let from_account = wanted.pay == "account" && visitor.account.is_some();
     let answer = match visitor.account.as_ref().filter(|_| from_account).map(|account| account.number) {
@@ -247,9 +276,9 @@ pub async fn buy(
         }
     };
     match record_failed_attempt(&service, visitor.address, answer) {
-        Ok(sold) => bought(&service, &visitor, &sold, &recipient, from_account).await,
+        Ok(sold) => bought(&service, &visitor, &sold, &recipient, from_account, wanted.code()).await,
         Err(problem) => {
-            let (fault, wanted) = match problem.word {
+            let (text, wanted) = match problem.word {
                 "no-voucher" => ("No voucher has this code, or nothing is left on it.".to_owned(), wanted),
                 "funds" => (funds(&problem, from_account), wanted),
                 // A changed form after the back button orders another stamp, which the visitor confirms again.
@@ -259,10 +288,14 @@ pub async fn buy(
                         .to_owned();
                     (text, OrderForm { purchase: purchase(), ..wanted })
                 }
-                "trouble" => return Err(Page::problem(problem)),
+                "trouble" => {
+                    let text = "The shop has an internal error. Wait a minute, and send this form again: whatever \
+                                happened, it is charged once.";
+                    return pay_page(&service, &visitor, wanted, Some((problem.status, text.to_owned()))).await;
+                }
                 _ => (problem.detail.clone(), wanted),
             };
-            pay_page(&service, &visitor, wanted, Some(fault)).await
+            pay_page(&service, &visitor, wanted, fault(&text)).await
         }
     }
 }
@@ -279,6 +312,7 @@ async fn bought(
     IssuedStamps { stamps, sale }: &IssuedStamps,
     recipient: &Address,
     from_account: bool,
+    code: String,
 ) -> Result<Response, Page> {
     service.metrics().sold(stamps.len(), sale.again);
     let nothing = || Page::problem(Problem::trouble("the ledger sold no stamp"));
@@ -301,6 +335,66 @@ async fn bought(
         field: fold(STAMP_FIELD, token.as_str(), "\n").trim_end().to_owned(),
         mailto: letter.mailto(),
         letter,
+        code,
+        remembered: REMEMBERED / 86_400,
     };
     Ok(visitor.answer(service, show(StatusCode::OK, &page)))
+}
+
+/// Form with an order code.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct OrderCode {
+    token: String,
+    code: String,
+}
+
+/// `GET /stamp`: asks for an order code.
+///
+/// # Errors
+/// When the ledger does not answer.
+pub async fn again_form(State(service): State<Service>, visitor: Session) -> Result<Response, Page> {
+    again_page(&service, &visitor, String::new(), false).await
+}
+
+async fn again_page(service: &Service, visitor: &Session, code: String, wrong: bool) -> Result<Response, Page> {
+    let status = if wrong { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let frame = Layout::of(service, visitor).await?;
+    Ok(visitor.answer(service, show(status, &AgainPage { frame, code, wrong, remembered: REMEMBERED / 86_400 })))
+}
+
+/// `POST /stamp`: shows the stamp of an order code again. Sells nothing.
+///
+/// # Errors
+/// A form that fails [`verify_csrf`]; too many wrong codes.
+pub async fn again(
+    State(service): State<Service>,
+    visitor: Session,
+    headers: HeaderMap,
+    Filled(OrderCode { token, code }): Filled<OrderCode>,
+) -> Result<Response, Page> {
+    verify_csrf(&service, &visitor, &token, &headers)?;
+    let ordered = OrderForm::from_code(&code).and_then(|wanted| Some((wanted.order().ok()?, wanted)));
+    let found = match ordered {
+        Some(((order, recipient), wanted)) => {
+            let name = wanted.idempotency();
+            let account = visitor.account.as_ref().map(|account| account.number);
+            let ask = service.ledger(move |ledger, now| {
+                let orders = [order];
+                let payers = iter::once(None).chain(account.map(Some));
+                let each = payers.map(|payer| Ok(ledger.sold(payer, &orders, &name, now)?.map(|sold| (sold, payer))));
+                each.filter_map(Result::transpose).next().transpose()
+            });
+            ask.await?.map(|(sold, payer)| (sold, recipient, payer.is_some(), wanted.code()))
+        }
+        None => None,
+    };
+    let answer = found.ok_or_else(|| Problem::new("wrong-code", "No stamp has this order code."));
+    match record_failed_attempt(&service, visitor.address, answer) {
+        Ok((sold, recipient, from_account, code)) => {
+            bought(&service, &visitor, &sold, &recipient, from_account, code).await
+        }
+        Err(problem) if problem.word == "wrong-code" => again_page(&service, &visitor, code, true).await,
+        Err(problem) => Err(problem.into()),
+    }
 }

@@ -1,13 +1,14 @@
 //! Puts a stamp into a new message:
 //!
 //! - as a mailto link with the stamp in the text, since mail programs drop header fields of such links
-//! - as a file with the stamp in the header, which mail programs open as a draft
+//! - as a file with the stamp in the header and in the text, which mail programs open as a draft: some keep the text
+//!   alone
 
 use super::csrf::verify_csrf;
 use super::session::Session;
 use super::{Filled, Page};
 use crate::message::address::Address;
-use crate::message::header::fold;
+use crate::message::header::{fold, percent_encoded};
 use crate::server::vendor_http::Service;
 use crate::server::vendor_http::error::Problem;
 use crate::stamp::armor::armour;
@@ -18,7 +19,6 @@ use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use std::fmt::Write;
 
 /// Data of a new message; also the form that requests it as a file.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,11 +37,10 @@ impl MailtoLink {
     /// Builds a link (RFC 6068) to a new message with the stamp in its text, and an empty line below.
     #[must_use]
     pub fn mailto(&self) -> String {
-        let body = armour(&self.stamp, "\r\n") + "\r\n";
-        format!("mailto:{}?body={}", encoded(&self.recipient), encoded(&body))
+        format!("mailto:{}?body={}", percent_encoded(&self.recipient), percent_encoded(&text(&self.stamp)))
     }
 
-    /// Builds a draft with the stamp in its header; `None` if a part is malformed.
+    /// Builds a draft with the stamp in its header and its text; `None` if a part is malformed.
     #[must_use]
     pub fn prefilled(&self) -> Option<String> {
         let recipient = Address::parse(&self.recipient).ok()?;
@@ -54,9 +53,15 @@ impl MailtoLink {
         draft += "Subject: \r\n";
         draft += &fold(STAMP_FIELD, stamp.as_str(), "\r\n");
         // Several mail programs open a message with this field as a draft.
-        draft += "X-Unsent: 1\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\r\n";
+        draft += "X-Unsent: 1\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n";
+        draft += &text(stamp.as_str());
         Some(draft)
     }
+}
+
+/// Returns the text of a new message: the stamp, armoured, and an empty line below.
+fn text(stamp: &str) -> String {
+    armour(stamp, "\r\n") + "\r\n"
 }
 
 /// `POST /letter`: the draft as a file, made from the form alone.
@@ -77,20 +82,6 @@ pub async fn download(
         (CACHE_CONTROL, "no-store"),
     ];
     Ok((fields, draft).into_response())
-}
-
-/// Percent-encodes text (RFC 3986 section 2.1); `@` needs no encoding in a mailto link.
-fn encoded(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing into a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -125,6 +116,8 @@ mod tests {
         let expected =
             ["From", "To", "Subject", "Digital-Stamp", "X-Unsent", "MIME-Version", "Content-Type"].map(str::to_owned);
         assert_eq!(names, expected);
+        let (_, body) = draft.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, text(STAMP));
         for wrong in ["joe@x.example\r\nBcc: a@b.example", "joe@x.example\nX: y", "joe", ""] {
             assert_eq!(letter(wrong).prefilled(), None, "{wrong:?}");
         }

@@ -40,6 +40,10 @@ pub struct Layout {
     pub account: Option<String>,
     /// Token of the visitor's forms.
     pub token: String,
+    /// Name and address of the seller, as the operator gave them.
+    pub seller: Option<String>,
+    /// Web address where vouchers are sold.
+    pub voucher_url: Option<String>,
 }
 
 impl Layout {
@@ -53,6 +57,8 @@ impl Layout {
             vendor: profile.vendor,
             account: visitor.account.as_ref().map(|account| account.name.clone()),
             token: service.sessions().token(visitor),
+            seller: service.settings().seller.clone(),
+            voucher_url: service.settings().voucher_url.clone(),
         })
     }
 }
@@ -188,6 +194,7 @@ pub fn routes() -> Router<Service> {
         .route("/", get(buy::form))
         .route("/order", post(buy::order))
         .route("/buy", post(buy::buy))
+        .route("/stamp", get(buy::again_form).post(buy::again))
         .route("/letter", post(mailto::download))
         .route("/signin", get(account::sign_in_form).post(account::sign_in))
         .route("/signout", post(account::sign_out))

@@ -5,6 +5,7 @@ use crate::accounting::order::Order;
 use crate::message::address::Address;
 use crate::stamp::audience::Audience;
 use crate::time::UnixTime;
+use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
 /// Longest text of a field that is shown again, in bytes.
@@ -33,6 +34,8 @@ pub struct OrderForm {
     pub pay: String,
     /// The code of a voucher.
     pub voucher: String,
+    /// Whether the visitor wants to change the order; any text means yes.
+    pub edit: String,
 }
 
 /// Error of a field.
@@ -102,6 +105,30 @@ impl OrderForm {
         }
     }
 
+    /// Returns the idempotency key of the purchase in the ledger.
+    #[must_use]
+    pub fn idempotency(&self) -> String {
+        format!("page:{}", self.purchase)
+    }
+
+    /// Returns the order code, which brings the stamp again: the purchase id and the fields that make the order.
+    #[must_use]
+    pub fn code(&self) -> String {
+        let Self { purchase, recipient, hashed, sender, from, until, value, .. } = self;
+        let parts = [purchase, recipient, hashed, sender, from, until, value];
+        // Texts can always be serialized as JSON.
+        BASE64URL_NOPAD.encode(&serde_json::to_vec(&parts).unwrap_or_default())
+    }
+
+    /// Parses an order code. White space in it does not count.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        let plain: String = code.split_whitespace().collect();
+        let bytes = BASE64URL_NOPAD.decode(plain.as_bytes()).ok()?;
+        let [purchase, recipient, hashed, sender, from, until, value] = serde_json::from_slice(&bytes).ok()?;
+        Some(Self { purchase, recipient, hashed, sender, from, until, value, ..Self::default() })
+    }
+
     /// Clears fields that are longer than the form allows, and sets a missing purchase id.
     #[must_use]
     pub fn sanitized(mut self, fresh: impl FnOnce() -> String) -> Self {
@@ -167,6 +194,22 @@ mod tests {
         };
         let fields: Vec<_> = wanted.order().unwrap_err().iter().map(|fault| fault.field).collect();
         assert_eq!(fields, ["recipient", "sender", "from", "until", "value"]);
+    }
+
+    #[test]
+    fn an_order_code_brings_the_order_back() {
+        let wanted =
+            OrderForm {
+                purchase: "p".into(), from: "2026-12-01".into(), value: "5".into(), ..filled("joé@x.example")
+            };
+        let code = wanted.code();
+        assert!(code.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "{code}");
+        let (one, other) = code.split_at(9);
+        let again = OrderForm::from_code(&format!(" {one}\r\n {other}\n")).unwrap();
+        assert_eq!((again.order(), again.code()), (wanted.order(), code));
+        for wrong in ["", "W10", "eyJhIjoxfQ", "no code"] {
+            assert!(OrderForm::from_code(wrong).is_none(), "{wrong}");
+        }
     }
 
     #[test]

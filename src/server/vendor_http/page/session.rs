@@ -2,8 +2,9 @@
 //!
 //! - A visitor has one cookie with a random name for this visit, no more. A cookie that is signed in stands for an
 //!   account until it is idle for an hour. The API key itself is not kept.
-//! - Every form carries a token made from the cookie and a secret beside the ledger, and must come from the service's
-//!   own origin. No other site can therefore send a form.
+//! - Every form carries a token made from the cookie and a secret beside the ledger. A form counts if the browser says
+//!   that it comes from this site, or has the token if the browser says nothing. No other site can therefore send one.
+//!   The token also shows whether the visitor signed in or out since.
 //! - The secret outlives the service. A form that is sent again after a restart shows what it bought, and does not buy
 //!   twice.
 
@@ -68,6 +69,14 @@ pub struct SessionInfo {
     pub own: bool,
 }
 
+/// Whether the visitor is still in the session to which a form was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    Here,
+    /// The visitor signed in or out since, perhaps in another tab, or the browser was closed meanwhile.
+    Earlier,
+}
+
 /// Visitor of a request.
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -95,12 +104,16 @@ impl Sessions {
         BASE64URL_NOPAD.encode(&hash)
     }
 
-    /// Returns whether a form has this visitor's token and comes from a page of this site.
+    /// Returns to whom a form of this site was shown; `None` for a form that another site may have sent.
     #[must_use]
-    pub fn own(&self, visitor: &Session, token: &str, headers: &HeaderMap, origin: &Origin) -> bool {
+    pub fn shown(&self, visitor: &Session, token: &str, headers: &HeaderMap, origin: &Origin) -> Option<Shown> {
         // Comparing hashes leaks nothing about the token through time.
-        let same = Sha256::digest(token) == Sha256::digest(self.token(visitor));
-        same && !visitor.told && from_here(headers, origin)
+        let same = !visitor.told && Sha256::digest(token) == Sha256::digest(self.token(visitor));
+        match from_here(headers, origin) {
+            Some(false) => None,
+            _ if same => Some(Shown::Here),
+            here => here.map(|_| Shown::Earlier),
+        }
     }
 
     /// Signs a visitor in with a valid key.
@@ -243,20 +256,16 @@ fn known(headers: &HeaderMap, origin: &Origin) -> Option<String> {
 
 /// Returns whether a form comes from this site (Fetch Metadata; RFC 6454).
 ///
-/// An old browser sends neither field. Then only token and cookie protect the form.
-fn from_here(headers: &HeaderMap, origin: &Origin) -> bool {
+/// `None` for an old browser, which sends neither field.
+fn from_here(headers: &HeaderMap, origin: &Origin) -> Option<bool> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    if let Some(site) = text("sec-fetch-site")
-        && site != "same-origin"
-    {
-        return false;
-    }
-    match (text("origin"), &origin.text, text("host")) {
-        (None, ..) => true,
-        (Some(from), Some(own), _) => from == own,
-        (Some(from), None, Some(host)) => from.split_once("://").is_some_and(|(_, from)| from == host),
-        _ => false,
-    }
+    let same_site = text("sec-fetch-site").map(|site| site == "same-origin");
+    let same_origin = text("origin").map(|from| match (&origin.text, text("host")) {
+        (Some(own), _) => from == own,
+        (None, Some(host)) => from.split_once("://").is_some_and(|(_, from)| from == host),
+        (None, None) => false,
+    });
+    same_site.into_iter().chain(same_origin).reduce(|one, other| one && other)
 }
 
 /// Returns the id of a session by which its account ends it. It signs in no visitor.
@@ -288,13 +297,15 @@ mod tests {
         let own = Origin { text: Some("https://stamps.example".into()), secure: true };
         let bare = Origin { text: None, secure: false };
         for (fields, at_own, at_bare) in [
-            (&[][..], true, true),
-            (&[("origin", "https://stamps.example"), ("host", "stamps.example")], true, true),
-            (&[("origin", "https://evil.example"), ("host", "stamps.example")], false, false),
-            (&[("origin", "null"), ("host", "stamps.example")], false, false),
-            (&[("sec-fetch-site", "same-origin")], true, true),
-            (&[("sec-fetch-site", "same-site")], false, false),
-            (&[("sec-fetch-site", "cross-site"), ("origin", "https://stamps.example")], false, false),
+            (&[][..], None, None),
+            (&[("origin", "https://stamps.example"), ("host", "stamps.example")], Some(true), Some(true)),
+            (&[("origin", "https://evil.example"), ("host", "stamps.example")], Some(false), Some(false)),
+            (&[("origin", "null"), ("host", "stamps.example")], Some(false), Some(false)),
+            (&[("sec-fetch-site", "same-origin")], Some(true), Some(true)),
+            (&[("sec-fetch-site", "same-site")], Some(false), Some(false)),
+            (&[("sec-fetch-site", "none")], Some(false), Some(false)),
+            (&[("sec-fetch-site", "cross-site"), ("origin", "https://stamps.example")], Some(false), Some(false)),
+            (&[("sec-fetch-site", "same-origin"), ("origin", "https://evil.example")], Some(false), Some(false)),
         ] {
             assert_eq!(from_here(&headers(fields), &own), at_own, "{fields:?}");
             assert_eq!(from_here(&headers(fields), &bare), at_bare, "{fields:?}");
@@ -313,12 +324,22 @@ mod tests {
         let (a, b) = (visitor(&cookie().unwrap()), visitor(&cookie().unwrap()));
         let origin = Origin { text: None, secure: false };
         let none = HeaderMap::new();
-        assert!(one.own(&a, &one.token(&a), &none, &origin));
-        assert!(!one.own(&b, &one.token(&a), &none, &origin));
-        assert!(!other.own(&a, &one.token(&a), &none, &origin));
-        assert!(!one.own(&a, "", &none, &origin));
+        let here = headers(&[("sec-fetch-site", "same-origin")]);
+        let elsewhere = headers(&[("sec-fetch-site", "cross-site")]);
         let unknown = Session { told: true, ..a.clone() };
-        assert!(!one.own(&unknown, &one.token(&unknown), &none, &origin), "a form without a cookie is not ours");
+        for (sessions, visitor, token, own) in [
+            (&one, &a, one.token(&a), true),
+            (&one, &b, one.token(&a), false),
+            (&other, &a, one.token(&a), false),
+            (&one, &a, String::new(), false),
+            // A form without a cookie.
+            (&one, &unknown, one.token(&unknown), false),
+        ] {
+            let shown = |headers| sessions.shown(visitor, &token, headers, &origin);
+            assert_eq!(shown(&none), own.then_some(Shown::Here));
+            assert_eq!(shown(&here), Some(if own { Shown::Here } else { Shown::Earlier }));
+            assert_eq!(shown(&elsewhere), None);
+        }
     }
 
     #[test]
