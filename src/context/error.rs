@@ -54,9 +54,9 @@ impl Deferral {
         match self {
             Self::Remote { hint, .. } => hint.as_deref(),
             Self::NoAddresses => Some("write addresses = [\"you@your.example\"] into the configuration"),
-            Self::StateNotConfigured => {
-                Some("write state = \"/var/lib/mailstamp\" into the configuration, or \"/var/lib/mailstamp/%n\"")
-            }
+            Self::StateNotConfigured => Some(
+                "write state = \"/var/lib/mailstamp\" into the configuration, or \"/var/lib/mailstamp/mailboxes/%n\"",
+            ),
             Self::StaleDirectory => {
                 Some("run mailstamp directory refresh; until then such mail waits (stamps.defer_stale)")
             }

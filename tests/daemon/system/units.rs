@@ -3,9 +3,12 @@
 
 use crate::support::programs::{maildir, program, recipe};
 use crate::support::{ALICE, Home, MAILSTAMP, letter, run, stamped, traced};
+use mailstamp::config::Config;
+use mailstamp::config::user::User;
 use mailstamp::engine::remote::client::{SOCKET, SYSTEM_SOCKET};
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -40,6 +43,14 @@ fn exposure(kind: &str, home: &Home, name: &str) -> f64 {
     let text = analyze(kind, home, &["security", "--offline=true", "--no-pager"], &home.file(name));
     let level = text.lines().find(|line| line.contains("Overall exposure level")).unwrap_or_else(|| panic!("{text}"));
     level.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+}
+
+/// Every service in `rules/`, with the manager that runs it.
+fn services() -> Vec<(&'static str, String)> {
+    let names = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("rules")).unwrap();
+    let names = names.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let kind = |name: &str| if recipe(name, &[]).contains("\nUser=") { "--system" } else { "--user" };
+    names.filter(|name| name.ends_with(".service")).map(|name| (kind(&name), name)).collect()
 }
 
 const UNITS: [(&str, &str); 2] = [("--user", "mailstamp"), ("--system", "mailstamp-system")];
@@ -86,25 +97,89 @@ fn the_sockets_are_those_that_the_commands_look_for() {
 #[test]
 fn the_services_are_shut_in() {
     let home = Home::bare();
-    let (user, system) =
-        (exposure("--user", &home, "mailstamp.service"), exposure("--system", &home, "mailstamp-system.service"));
-    assert!(system < 2.0, "{system}");
-    assert!(user < 2.0, "{user}");
+    let services = services();
+    assert!(services.len() >= 5, "{services:?}");
+    for (_, name) in UNITS {
+        unit(&home, &format!("{name}.socket"));
+    }
+    for (kind, name) in &services {
+        let level = exposure(kind, &home, name);
+        assert!(level < 2.0, "{name}: {level}");
+        let said = analyze(kind, &home, &["verify", "--man=no"], &home.file(name));
+        let complaints: Vec<&str> = said.lines().filter(|line| line.contains(name.as_str())).collect();
+        assert!(complaints.is_empty(), "{complaints:#?}");
+    }
     // A user's own systemd has no other way to all of that. In the system's, every client would be the user nobody.
     assert!(has(&unit(&home, "mailstamp.service"), "PrivateUsers"));
     assert!(!has(&unit(&home, "mailstamp-system.service"), "PrivateUsers"));
 }
 
-/// The configuration in the unit's comment is one, and serves.
-#[test]
-fn the_configuration_of_the_system_unit_is_one() {
+/// What the system's unit configures for a mailbox.
+fn configured(mailbox: &str) -> Config {
     let text = recipe("mailstamp-system.service", &[]);
     let (_, rest) = text.split_once("#   addresses = ").unwrap();
     let example = format!("#   addresses = {}", rest.split_once("\n#\n").unwrap().0);
     let config = example.lines().map(|line| line.trim_start_matches("#   ")).collect::<Vec<_>>().join("\n");
-    let user = mailstamp::config::user::User::named("alice").unwrap();
-    let config = mailstamp::config::Config::parse(&config, &user).unwrap();
-    assert_eq!(config.state.as_deref(), Some(Path::new("/var/lib/mailstamp/alice")));
+    Config::parse(&config, &User::named(mailbox).unwrap()).unwrap()
+}
+
+/// systemd makes the users and folders of the recipes. Shop and mail filter share none, and no mailbox has the folder of
+/// anything else.
+#[test]
+fn users_and_folders_are_apart() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("etc")).unwrap();
+    let made = |name: &str, recipe: &str, options: &[&str]| {
+        let mut command = Command::new(program(name, "systemd"));
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules").join(recipe);
+        command.arg(format!("--root={}", root.path().display())).args(options).arg(file);
+        run(command.env_clear(), b"").exits(0);
+    };
+    made("systemd-sysusers", "mailstamp-sysusers.conf", &[]);
+    made("systemd-tmpfiles", "mailstamp-tmpfiles.conf", &["--create"]);
+    let passwd = fs::read_to_string(root.path().join("etc/passwd")).unwrap();
+    let number = |name: &str| -> u32 {
+        let line =
+            passwd.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap_or_else(|| panic!("{passwd}"));
+        line.split(':').nth(2).unwrap().parse().unwrap()
+    };
+    let (daemon, shop) = (number("mailstamp"), number("mailstamp-vendor"));
+    assert_ne!(daemon, shop);
+    for (folder, owner, mode) in [
+        ("etc/mailstamp", 0, 0o755),
+        ("var/lib/mailstamp", daemon, 0o700),
+        ("var/lib/mailstamp/mailboxes", daemon, 0o700),
+        ("var/lib/mailstamp/directories", daemon, 0o700),
+        ("var/lib/mailstamp-vendor", shop, 0o700),
+    ] {
+        let found = fs::metadata(root.path().join(folder)).unwrap();
+        assert_eq!((found.uid(), found.mode() & 0o777), (owner, mode), "{folder}");
+    }
+    for (kind, name) in services() {
+        let text = recipe(&name, &[]);
+        if kind == "--system" {
+            let shop = name.contains("vendor");
+            assert_eq!(setting(&text, "User"), if shop { "mailstamp-vendor" } else { "mailstamp" }, "{name}");
+            let folders = setting(&text, "StateDirectory").split(' ');
+            assert!(folders.clone().all(|folder| folder.starts_with("mailstamp-vendor") == shop), "{name}");
+            for folder in folders {
+                assert!(root.path().join("var/lib").join(folder).is_dir(), "{name}: {folder}");
+            }
+        }
+    }
+    let taken = ["/var/lib/mailstamp/directories", "/var/lib/mailstamp/mailboxes", "/var/lib/mailstamp-vendor"];
+    for mailbox in ["vendor", "directories", "mailboxes", "mailstamp-vendor"] {
+        let state = configured(mailbox).state.unwrap();
+        assert!(taken.iter().all(|folder| !Path::new(folder).starts_with(&state) && state != Path::new(folder)));
+        assert_eq!(state.parent(), Some(Path::new("/var/lib/mailstamp/mailboxes")));
+    }
+}
+
+/// The configuration in the unit's comment is one, and serves.
+#[test]
+fn the_configuration_of_the_system_unit_is_one() {
+    let config = configured("alice");
+    assert_eq!(config.state.as_deref(), Some(Path::new("/var/lib/mailstamp/mailboxes/alice")));
     assert_eq!((config.serve.refresh, config.serve.watch), (None, false));
 }
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Folder of the ledger for a user without a home.
-const SYSTEM: &str = "/var/lib/mailstamp/vendor";
+const SYSTEM: &str = "/var/lib/mailstamp-vendor";
 /// Limit on the wait for another command that has the ledger open.
 const WAIT: Duration = Duration::from_secs(10);
 
