@@ -141,7 +141,7 @@ fn every_fault_defers_under_a_forward_file() {
 /// A Dovecot with three messages for the user to fetch, and the home of another mailbox to fetch them into.
 fn to_be_fetched() -> (Dovecot, Home) {
     let home = Home::new();
-    let dovecot = Dovecot::with_imap();
+    let dovecot = Dovecot::with_imap(&[]);
     settle(&Home::new(), &dovecot.home(ALICE));
     dovecot.script(ALICE, "keep;\n");
     dovecot.hand_over();

@@ -41,8 +41,13 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::with_edits(&[])
+    }
+
+    /// Starts one with edits of `rules/dovecot-imapsieve.conf`.
+    fn with_edits(edits: &[(&str, &str)]) -> Self {
         let home = Home::new();
-        let dovecot = Dovecot::with_imap();
+        let dovecot = Dovecot::with_imap(edits);
         settle(&home, &dovecot.home(ALICE));
         dovecot.administrator_script(&with_folder_each(&recipe("sieve-execute.sieve", &[])));
         dovecot.hand_over();
@@ -108,15 +113,37 @@ fn moving_to_junk_revokes_and_moving_out_unrevokes() {
     // A move to Trash does not unrevoke.
     server.shift("1", "Junk", "Trash");
     assert_eq!(server.state("one"), "revoked", "{}", server.dovecot.log());
-    server.shift("1", "Trash", "INBOX");
+    server.shift("1", "Trash", "Junk");
+    server.shift("1", "Junk", "INBOX");
     assert_ne!(server.state("one"), "revoked", "{}", server.dovecot.log());
-    server.shift("1", "INBOX", "Trash");
-    assert_eq!(server.state("one"), "revoked", "{}", server.dovecot.log());
     // Between other folders nothing happens.
     server.deliver(&server.home.affix(&server.home.issue(ALICE, ["--serial", "two"]), &letter("3")));
     server.shift("3", "INBOX", "Archive");
     server.shift("3", "Archive", "INBOX");
     assert_eq!(server.state("two"), "", "{}", server.dovecot.log());
+    // Nor when read mail is deleted.
+    server.shift("3", "INBOX", "Trash");
+    assert_eq!(server.state("two"), "", "{}", server.dovecot.log());
+    server.shift("3", "Trash", "INBOX");
+    assert_eq!(server.state("two"), "", "{}", server.dovecot.log());
+}
+
+#[test]
+fn trash_revokes_where_the_administrator_says_so() {
+    let server = Server::with_edits(&[("  #imapsieve_", "  imapsieve_")]);
+    server.deliver(&server.home.affix(&server.home.issue(ALICE, ["--serial", "one"]), &letter("1")));
+    for folder in ["Trash", "Junk"] {
+        server.shift("1", "INBOX", folder);
+        assert_eq!(server.state("one"), "revoked", "{}", server.dovecot.log());
+        server.shift("1", folder, "INBOX");
+        assert_ne!(server.state("one"), "revoked", "{}", server.dovecot.log());
+    }
+    // From one to the other it stays revoked.
+    server.shift("1", "INBOX", "Junk");
+    server.shift("1", "Junk", "Trash");
+    assert_eq!(server.state("one"), "revoked", "{}", server.dovecot.log());
+    server.shift("1", "Trash", "INBOX");
+    assert_ne!(server.state("one"), "revoked", "{}", server.dovecot.log());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::support::dovecot::Dovecot;
 use crate::support::faults::{FINAL_FAULTS, HANGS, mend, set_aside};
 use crate::support::postfix::{Postfix, User, mailbox_command};
 use crate::support::programs::{
-    chmod, contents, expected, field, install, maildir, program, recipe, settle, stand_in, with_folder_each,
+    Port, chmod, contents, expected, field, install, maildir, program, recipe, settle, stand_in, with_folder_each,
 };
 use crate::support::smtp::{Protocol, send};
 use crate::support::{ALICE, Home, letter, run};
@@ -283,4 +283,76 @@ fn virtual_mailboxes_by_pipe() {
     let arrived = || contents(&alice).iter().map(|(_, ids)| ids.len()).sum::<usize>();
     postfix.flush_until("both at alice", || (arrived() == 2).then_some(()), || format!("{:?}", contents(&alice)));
     assert_eq!(postfix.logged("status=bounced"), 0, "{}", postfix.log());
+}
+
+/// The settings for hops behind mailstamp: `rules/postfix-main.cf` and `rules/postfix-master-reinject.cf`. A message that
+/// was judged keeps its bytes on the way, so that it is the same message when it is judged again.
+#[test]
+fn what_is_judged_stays_the_same_message_on_later_hops() {
+    let home = Home::new();
+    let folder = tempfile::tempdir().unwrap();
+    chmod(folder.path(), 0o777);
+    let sink = |name: &str| folder.path().join(name);
+    let mut servers = Vec::new();
+    let mut serve = |name: &str| {
+        let port = Port::reserve();
+        let mut command = Command::new(program("smtp-sink", "postfix"));
+        // LMTP without 8BITMIME; all messages go to one file.
+        command
+            .args(["-u", "nobody", "-L", "-8", "-D"])
+            .arg(sink(name))
+            .arg(format!("127.0.0.1:{}", port.number()))
+            .arg("10");
+        servers.push(Ended(command.spawn().unwrap()));
+        port
+    };
+    let (plain, kept) = (serve("plain"), serve("kept"));
+    let text = recipe("postfix-main.cf", &[]);
+    let setting = text.lines().find(|line| line.starts_with("disable_mime_output_conversion")).unwrap();
+    let services =
+        recipe("postfix-master-reinject.cf", &[("127.0.0.1:10025 inet n  -       y", "SUBMISSION inet n - n")]);
+    let relay = |sink: &Port| {
+        format!(
+            "relay_domains = far.example\ntransport_maps = inline:{{ far.example=lmtp:inet:127.0.0.1:{} }}\n",
+            sink.number()
+        )
+    };
+    let recipe_hop = Postfix::start_with(&(relay(&kept) + setting + "\n"), &services);
+    let other_hop = Postfix::start(&relay(&plain));
+    let message = format!(
+        "From: bob@y.example\nTo: alice\nSubject: hi\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\
+         Content-Transfer-Encoding: 8bit\n\ngr\u{fc}\u{df}e {ALICE}\n"
+    );
+    let judged = home.stamped(message.as_bytes());
+    home.classify(&judged).exits(0).says("first-class paid");
+    let arrived = |postfix: &Postfix, port: u16, name: &str| {
+        assert_eq!(send(Protocol::Smtp, port, "bob@y.example", &["a@far.example"], &judged), [250]);
+        let found = || {
+            let all = fs::read(sink(name)).unwrap_or_default();
+            // smtp-sink writes fields of its own, and an empty line behind the message.
+            let start = all.windows(9).position(|part| part == b"Received:")?;
+            all.ends_with(b"\n\n").then(|| all[start..all.len() - 1].to_vec())
+        };
+        postfix.flush_until("the sink", found, String::new)
+    };
+    let same = arrived(&recipe_hop, recipe_hop.submission(), "kept");
+    home.classify(&same).exits(0).says("first-class again");
+    // Without the settings the stamp is used: Postfix added a date and encoded the text.
+    let changed = arrived(&other_hop, other_hop.port(), "plain");
+    home.classify(&changed).exits(21).says("used used");
+    let changed = String::from_utf8_lossy(&changed).into_owned();
+    assert!(
+        changed.contains("Date: ") && changed.contains("To: alice@x.example") && changed.contains("=C3=BC"),
+        "{changed}"
+    );
+}
+
+/// A process that ends with the value.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -35,9 +35,11 @@ impl Dovecot {
     }
 
     /// Starts one that serves IMAP, too, with the scripts of `rules/dovecot-imapsieve.conf`.
-    pub fn with_imap() -> Self {
+    ///
+    /// With edits of that file.
+    pub fn with_imap(edits: &[(&str, &str)]) -> Self {
         program("imap-login", "dovecot-imapd");
-        Self::started(Some(Port::reserve()), &[])
+        Self::started(Some(Port::reserve()), edits)
     }
 
     fn started(imap: Option<Port>, edits: &[(&str, &str)]) -> Self {
@@ -163,16 +165,19 @@ impl Dovecot {
              protocol lmtp {{\n mail_plugins = sieve\n postmaster_address = postmaster@x.example\n}}\n\
              plugin {{\n sieve = file:~/sieve;active=~/.dovecot.sieve\n}}\n{plugin}",
             port = self.port(),
-            plugin = recipe("dovecot-sieve.conf", &[&sieve_edits, edits].concat()),
+            plugin = recipe(
+                "dovecot-sieve.conf",
+                &[&sieve_edits[..], if self.imap.is_none() { edits } else { &[] }].concat()
+            ),
         );
         let imap = self.imap.as_ref().map_or_else(String::new, |port| {
             let port = port.number();
-            let edits = [("/usr/local/lib/dovecot-sieve-pipe", bin.as_str()), ("/etc/dovecot/sieve/", sieve.as_str())];
+            let paths = [("/usr/local/lib/dovecot-sieve-pipe", bin.as_str()), ("/etc/dovecot/sieve/", sieve.as_str())];
             format!(
                 "protocols = lmtp imap\ndisable_plaintext_auth = no\n\
                  service imap-login {{\n inet_listener imap {{\n  address = 127.0.0.1\n  port = {port}\n }}\n \
                  inet_listener imaps {{\n  port = 0\n }}\n}}\n{}",
-                recipe("dovecot-imapsieve.conf", &edits)
+                recipe("dovecot-imapsieve.conf", &[&paths, edits].concat())
             )
         });
         let text = text + &imap;
