@@ -128,7 +128,7 @@ fn is_beneath(above: &Path, path: &Path) -> bool {
     path != above && (path.starts_with(above) || path.as_os_str().as_bytes().starts_with(&dotted))
 }
 
-fn is_maildir(path: &Path) -> bool {
+pub fn is_maildir(path: &Path) -> bool {
     fs::symlink_metadata(path.join("cur")).is_ok_and(|it| it.is_dir())
 }
 

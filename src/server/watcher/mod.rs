@@ -29,9 +29,8 @@ use notify::event::{CreateKind, EventKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use scan::{Scanner, Scope};
 use state_file::StateFile;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -211,20 +210,20 @@ impl Report for Once<'_> {
     }
 }
 
-/// Returns the folders to watch: `cur` and `new` of each, and the Maildir for new folders.
-fn scanner_paths(folders: &[folders::Folder]) -> Vec<PathBuf> {
+/// Returns the folders to watch: the Maildir for new folders, and `cur` and `new` of each folder.
+///
+/// A folder without `cur` is watched for it, and stands before it: one that is made in between is watched then.
+fn scanner_paths(folders: &[folders::Folder]) -> BTreeSet<PathBuf> {
     let roots = folders.iter().filter_map(|folder| folder.path.parent().map(Path::to_owned));
+    let unready = folders.iter().map(|folder| folder.path.clone()).filter(|path| !folders::is_maildir(path));
     let parts = folders.iter().flat_map(|folder| ["cur", "new"].map(|part| folder.path.join(part)));
-    let unique: HashSet<PathBuf> = roots.chain(parts).collect();
-    unique.into_iter().collect()
+    roots.chain(unready).chain(parts).collect()
 }
 
 /// Collects the folders that inotify reports as changed.
 struct FolderWatcher {
     /// `None` while inotify is not available. The folders are then only scanned periodically.
     watcher: Option<RecommendedWatcher>,
-    /// Watched folders, by device and inode: a folder created again under its name is another.
-    watched: HashMap<PathBuf, (u64, u64)>,
     changes: Arc<Mutex<Changes>>,
     wake: SyncSender<()>,
     woken: Receiver<()>,
@@ -240,8 +239,7 @@ struct Changes {
 impl FolderWatcher {
     fn new() -> Self {
         let (wake, woken) = sync_channel(1);
-        let (watched, changes) = (HashMap::new(), Arc::default());
-        Self { watcher: None, watched, changes, wake, woken, deadline: Instant::now() }
+        Self { watcher: None, changes: Arc::default(), wake, woken, deadline: Instant::now() }
     }
 
     fn open(&self) -> Result<RecommendedWatcher, WatchError> {
@@ -250,27 +248,18 @@ impl FolderWatcher {
     }
 
     /// Watches these folders. A folder that cannot be watched is still scanned periodically.
-    fn listen(&mut self, paths: &[PathBuf], report: &mut dyn Report) {
+    ///
+    /// All of them are watched again each time, which changes nothing for the same folder (inotify(7)). One that was
+    /// removed and made again cannot be told from it: it often has the same inode number.
+    fn listen(&mut self, paths: &BTreeSet<PathBuf>, report: &mut dyn Report) {
         if self.watcher.is_none() {
             self.watcher = self.open().map_err(|error| report.error(&error)).ok();
         }
         let Some(watcher) = &mut self.watcher else { return };
         // All folders mostly fail for the same reason: the limit of watches.
-        let mut failed = None;
-        for path in paths {
-            let Ok(metadata) = std::fs::metadata(path) else {
-                self.watched.remove(path);
-                continue;
-            };
-            let identity = (metadata.dev(), metadata.ino());
-            if metadata.is_dir() && self.watched.get(path) != Some(&identity) {
-                match watcher.watch(path, RecursiveMode::NonRecursive) {
-                    Ok(()) => drop(self.watched.insert(path.clone(), identity)),
-                    Err(error) => failed = failed.or(Some(error)),
-                }
-            }
-        }
-        failed.into_iter().for_each(|error| report.error(&error.into()));
+        let watched = paths.iter().filter(|path| path.is_dir());
+        let failed = watched.filter_map(|path| watcher.watch(path, RecursiveMode::NonRecursive).err());
+        failed.last().into_iter().for_each(|error| report.error(&error.into()));
     }
 
     /// Waits for a change and the quiet after it, at most for `next`.
