@@ -4,10 +4,12 @@
 mod bulk_mail;
 mod deliver;
 mod dovecot;
+mod exim;
 mod imapsieve;
 mod maildrop;
 mod mutt;
 mod notmuch;
+mod opensmtpd;
 mod postfix;
 mod procmail;
 mod pyseto;

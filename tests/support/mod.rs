@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
+pub mod apart;
 pub mod dovecot;
 pub mod faults;
 pub mod http;

@@ -1,0 +1,131 @@
+//! The recipe `rules/smtpd.conf` under OpenSMTPD. Needs root.
+
+use crate::support::apart::{ALICES, Apart, unpacked};
+use crate::support::faults::{FINAL_FAULTS, Fault, HANGS, class_fields, mend, set_aside};
+use crate::support::programs::{
+    Port, chmod, contents, eventually_or, expected, field, give, letter_with_forged_class, maildir, recipe, tail,
+};
+use crate::support::smtp::{Protocol, send};
+use crate::support::{ALICE, Home, letter, run};
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// Its folders are built into it, and smtpctl(8) must have its group.
+const FOLDERS: &str = "\
+for folder in /usr/libexec /var/lib /var/spool /run; do mount -t tmpfs tmpfs $folder; done
+mkdir -p /usr/libexec/opensmtpd /var/lib/opensmtpd/empty
+mkdir -m 711 /var/spool/smtpd
+mount --bind libexec /usr/libexec/opensmtpd
+install -m 2755 -g opensmtpq smtpctl /run/smtpctl";
+
+struct Smtpd {
+    apart: Apart,
+    port: Port,
+    process: Child,
+}
+
+impl Drop for Smtpd {
+    fn drop(&mut self) {
+        // Its processes end with the first one.
+        let _ = run(Command::new("kill").arg(self.process.id().to_string()), b"");
+        let _ = self.process.wait();
+    }
+}
+
+impl Smtpd {
+    fn start(home: &Home) -> Self {
+        let (apart, port) = (Apart::new(home), Port::reserve());
+        for (name, path) in [("libexec", "usr/libexec/opensmtpd"), ("smtpctl", "usr/sbin/smtpctl")] {
+            symlink(unpacked(path), apart.file(name)).unwrap();
+        }
+        let mailstamp = apart.file("bin/mailstamp").display().to_string();
+        // Patience of a few seconds with what hangs.
+        let edits = [("/usr/local/bin/mailstamp", mailstamp.as_str()), ("your.example", "x.example"), (" 300 ", " 5 ")];
+        let listen = format!("listen on 127.0.0.1 port {} hostname mx.x.example\n", port.number());
+        fs::write(apart.file("conf"), listen + &recipe("smtpd.conf", &edits)).unwrap();
+        chmod(&apart.file("conf"), 0o600);
+        let log = fs::File::create(apart.file("log")).unwrap();
+        let mut command = apart.command(FOLDERS, &unpacked("usr/sbin/smtpd"));
+        command.args(["-d", "-f", "conf"]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let process = command.spawn().unwrap();
+        let smtpd = Self { apart, port, process };
+        let number = smtpd.port.number();
+        eventually_or("smtpd", || TcpStream::connect(("127.0.0.1", number)).ok(), || smtpd.log());
+        smtpd
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.apart.file(name)
+    }
+
+    fn send(&self, message: &[u8]) {
+        assert_eq!(send(Protocol::Smtp, self.port.number(), "bob@y.example", &[ALICE], message), [250]);
+    }
+
+    fn log(&self) -> String {
+        tail(&self.file("log"))
+    }
+
+    fn logged(&self, text: &str) -> usize {
+        fs::read_to_string(self.file("log")).unwrap_or_default().matches(text).count()
+    }
+
+    /// Tries all messages again until there is an answer.
+    #[track_caller]
+    fn try_until<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+        let again = || {
+            let mut command = Command::new("nsenter");
+            command.args(["--mount", "--target", &self.process.id().to_string()]);
+            run(command.args(["/run/smtpctl", "schedule", "all"]), b"").exits(0);
+            ask()
+        };
+        eventually_or(what, again, || self.log())
+    }
+
+    /// The message waits once more.
+    #[track_caller]
+    fn defers(&self, what: &str) {
+        // A delivery may still run that began before.
+        let before = self.logged("result=TempFail");
+        self.try_until(what, || (self.logged("result=TempFail") >= before + 2).then_some(()));
+        let after = (self.logged("result=PermFail"), contents(&self.file("home/Maildir")));
+        assert_eq!(after, (0, Vec::new()), "{what}: {}", self.log());
+    }
+}
+
+#[test]
+fn every_fault_defers() {
+    let home = Home::new();
+    let smtpd = Smtpd::start(&home);
+    let mailstamp = smtpd.file("bin/mailstamp");
+    set_aside(&mailstamp);
+    smtpd.send(&home.stamped(&letter_with_forged_class("1")));
+    let full = "case $1 in --version) exec REAL \"$@\";; esac; exec REAL --state \"${0%/*/*}/full/state\" \"$@\"";
+    for (what, fault) in FINAL_FAULTS.into_iter().chain([("hangs", HANGS), ("no room", Fault::Script(full))]) {
+        fault.put(&mailstamp);
+        smtpd.defers(what);
+    }
+    mend(&mailstamp, true);
+    let config = smtpd.file("home/.config/mailstamp/config.toml");
+    let right = fs::read(&config).unwrap();
+    fs::write(&config, "no = such key").unwrap();
+    smtpd.defers("wrong configuration");
+    // The folder belongs to another user.
+    for (what, name) in [("the mailbox", "home/Maildir"), ("the state", "home/.local")] {
+        let folder = smtpd.file(name);
+        fs::create_dir_all(&folder).unwrap();
+        give(&folder, 0, 0);
+        fs::write(&config, &right).unwrap();
+        smtpd.defers(&format!("{what} cannot be written"));
+    }
+    give(&smtpd.file("home"), ALICES, ALICES);
+    let inbox = smtpd.file("home/Maildir");
+    smtpd.try_until("delivery", || (contents(&inbox) == expected(&[("", &["1"])])).then_some(()));
+    let [arrived] = &maildir(&inbox)[..] else { panic!("one message expected") };
+    assert!(field(arrived, "Digital-Stamp-Class").unwrap().starts_with("first-class; reason=paid;"));
+    assert!(arrived.ends_with(&letter("1")) && class_fields(arrived) == 1, "{}", String::from_utf8_lossy(arrived));
+    assert_eq!((smtpd.logged("result=Ok"), smtpd.logged("result=PermFail")), (1, 0), "{}", smtpd.log());
+}
