@@ -305,6 +305,26 @@ mod tests {
         assert!(only(&format!("{}@y.example", "a".repeat(244))).is_ok());
     }
 
+    // RFC 5322 section 4.4.
+    #[test]
+    fn a_path_in_an_obsolete_form_gets_no_answer() {
+        for obsolete in [
+            "<bob@y.example> (eve@z.example)",
+            "(eve@z.example) <bob@y.example>",
+            "<bob(eve)@y.example>",
+            "<(eve@z.example)bob@y.example>",
+            "Bob <bob@y.example>",
+            "<bob@y.example (eve@z.example)>",
+            "<bob.\t(eve) b@y.example>",
+            "<@a.example,@b.example:bob@y.example>",
+            "<bob@y.example> <eve@z.example>",
+        ] {
+            let field = format!("Return-Path: {obsolete}");
+            assert_eq!(of(None, &field), Err(SuppressReason::BadAddress), "{obsolete:?}");
+            assert_eq!(of(Some("bob@y.example"), &field), Err(SuppressReason::SeveralReturnPaths), "{obsolete:?}");
+        }
+    }
+
     #[test]
     fn who_signs_or_tags_his_address_is_counted_once() {
         assert_eq!(only("prvs=1234abcdef=Joe@y.example"), pair("prvs=1234abcdef=Joe@y.example", "joe@y.example"));

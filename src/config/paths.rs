@@ -21,6 +21,8 @@ pub struct CliOverrides {
     pub config: Option<PathBuf>,
     /// `--state`, else `MAILSTAMP_STATE`.
     pub state: Option<PathBuf>,
+    /// The user that `--user` names: counts before all others.
+    pub named: Option<String>,
     /// The user of the mailbox: see [`CliOverrides::user`].
     pub recipient: Option<String>,
     /// `USER` of the environment.
@@ -76,12 +78,12 @@ pub enum PathsError {
     )]
     Nowhere(&'static str),
     /// An option that the administrator has forbidden.
-    #[error("{option} {}: not the mailbox of this user: own_mailbox_only is set in {}", path.display(), system.display())]
+    #[error("{option} {value}: not the mailbox of this user: own_mailbox_only is set in {}", system.display())]
     OtherMailbox {
         /// The option.
         option: &'static str,
         /// What it names.
-        path: PathBuf,
+        value: String,
         /// The system's configuration.
         system: PathBuf,
     },
@@ -107,6 +109,7 @@ impl CliOverrides {
         Self {
             config: config.or_else(|| path("MAILSTAMP_CONFIG")),
             state: state.or_else(|| path("MAILSTAMP_STATE")),
+            named: None,
             recipient,
             user: variable("USER"),
             recipient_variable: variable("RECIPIENT"),
@@ -118,9 +121,7 @@ impl CliOverrides {
     /// Reads the environment for a command about the mailbox of `user`, if named; it counts before the environment.
     #[must_use]
     pub fn of_user(config: Option<PathBuf>, state: Option<PathBuf>, user: Option<String>) -> Self {
-        let given = Self::from_environment(config, state, user);
-        let user = given.recipient.clone().or_else(|| given.user.clone());
-        Self { user, ..given }
+        Self { named: user.clone(), ..Self::from_environment(config, state, user) }
     }
 
     /// Returns the user of the mailbox. `USER` with a domain is a virtual user, as Dovecot names one. Otherwise the
@@ -130,9 +131,16 @@ impl CliOverrides {
     /// [`UserError::Unsafe`] for a name that could not be a part of a path.
     pub fn mailbox(&self) -> Result<User, UserError> {
         let virtual_user = self.user.as_deref().filter(|name| name.contains('@'));
-        let name =
-            virtual_user.or(self.recipient.as_deref()).or(self.recipient_variable.as_deref()).or(self.user.as_deref());
+        let name = self.named.as_deref().or(virtual_user).or(self.recipient.as_deref());
+        let name = name.or(self.recipient_variable.as_deref()).or(self.user.as_deref());
         name.map_or(Ok(User::default()), User::named)
+    }
+
+    /// Returns the user of the mailbox that the command was started for: that of the environment, if it names one.
+    fn started_for(&self) -> Result<Option<User>, UserError> {
+        let (user, recipient_variable) = (self.user.clone(), self.recipient_variable.clone());
+        let user = Self { user, recipient_variable, ..Self::default() }.mailbox()?;
+        Ok((user != User::default()).then_some(user))
     }
 }
 
@@ -335,10 +343,12 @@ pub fn is_setuid() -> bool {
     rustix::process::getuid() != rustix::process::geteuid() || rustix::process::getgid() != rustix::process::getegid()
 }
 
-/// Refuses a configuration or a state that is not that of the mailbox, if the configuration of the system says so
-/// (`own_mailbox_only`). Where one Unix user has all mailboxes, file permissions cannot keep them apart.
+/// Refuses a mailbox, configuration or state other than that of the mailbox that the command was started for, if the
+/// configuration of the system says so (`own_mailbox_only`). Where one Unix user has all mailboxes, file permissions
+/// cannot keep them apart.
 fn stay_in_mailbox(system: &Path, given: &CliOverrides) -> Result<(), PathsError> {
-    if given.config.is_none() && given.state.is_none() {
+    let chosen = given.named.as_ref().or(given.recipient.as_ref());
+    if given.config.is_none() && given.state.is_none() && chosen.is_none() {
         return Ok(());
     }
     let (_, text) = first_of([Some(system.to_owned()), None])?;
@@ -346,9 +356,16 @@ fn stay_in_mailbox(system: &Path, given: &CliOverrides) -> Result<(), PathsError
         return Ok(());
     }
     let content = |source| PathsError::Content { path: system.to_owned(), source: Box::new(source) };
-    let config = Config::parse(&text, &given.mailbox()?).map_err(content)?;
-    let other =
-        |option, path: &Path| PathsError::OtherMailbox { option, path: path.to_owned(), system: system.to_owned() };
+    let mailbox = given.mailbox()?;
+    let config = Config::parse(&text, &mailbox).map_err(content)?;
+    let refused = |option, value: String| PathsError::OtherMailbox { option, value, system: system.to_owned() };
+    let other = |option, path: &Path| refused(option, path.display().to_string());
+    if let Some(chosen) = chosen
+        && config.own_mailbox_only
+        && given.started_for()?.is_some_and(|own| own != mailbox)
+    {
+        return Err(refused(if given.named.is_some() { "--user" } else { "--recipient" }, chosen.clone()));
+    }
     match (&given.config, &given.state) {
         _ if !config.own_mailbox_only => Ok(()),
         (Some(path), _) if path != system => Err(other("--config", path)),
@@ -411,6 +428,29 @@ mod tests {
         ] {
             let said = refused(&forbidden).unwrap();
             assert!(said.starts_with(option) && said.contains("own_mailbox_only"), "{said}");
+        }
+        // The mailbox itself, also where USER has no domain.
+        let chosen = |user: &str, recipient: &str, named: Option<&str>| CliOverrides {
+            user: Some(user.to_owned()).filter(|user| !user.is_empty()),
+            recipient: Some(recipient.to_owned()),
+            named: named.map(str::to_owned),
+            ..CliOverrides::default()
+        };
+        let bob = "bob@x.example";
+        for allowed in [
+            chosen(alice, bob, None),
+            chosen(alice, "alice+tag@X.example", Some("alice+tag@X.example")),
+            chosen("", bob, Some(bob)),
+        ] {
+            assert_eq!(refused(&allowed), None, "{allowed:?}");
+        }
+        for (forbidden, said) in [
+            (chosen(alice, bob, Some(bob)), "--user bob@x.example: "),
+            (chosen("alice", bob, None), "--recipient bob@x.example: "),
+            (chosen("alice", bob, Some(bob)), "--user bob@x.example: "),
+        ] {
+            let refused = refused(&forbidden).unwrap();
+            assert!(refused.starts_with(said), "{refused}");
         }
         // What cannot be read allows nothing.
         std::fs::write(&system, "own_mailbox_only = maybe\n").unwrap();

@@ -24,7 +24,8 @@ const RETRY: &str = "begin retry\n* * F,2h,1s\n";
 
 /// The router and transport of Debian's configuration for `~/.forward`.
 const FORWARD: (&str, &str) = (
-    "userforward:\n  driver = redirect\n  check_local_user\n  file = $home/.forward\n  pipe_transport = address_pipe\n\n",
+    "userforward:\n  driver = redirect\n  check_local_user\n  file = $home/.forward\n  \
+     pipe_transport = address_pipe\n\n",
     "address_pipe:\n  driver = pipe\n  return_fail_output\n\n",
 );
 

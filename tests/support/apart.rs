@@ -1,5 +1,5 @@
-//! Mail servers that Debian can't install beside Postfix. `tests/run` unpacks them, and they run in a mount namespace with
-//! users and folders of their own, so that nothing of them stays on the machine. Needs root.
+//! Mail servers that Debian can't install beside Postfix. `tests/run` unpacks them, and they run in a mount namespace
+//! with users and folders of their own, so that nothing of them stays on the machine. Needs root.
 
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 

@@ -59,7 +59,7 @@ impl DaemonClient {
         let (stream, _) = connect(&file_set)?;
         let names = MailboxNames {
             recipient: given.recipient.clone(),
-            user: given.user.clone(),
+            user: given.named.clone().or_else(|| given.user.clone()),
             recipient_variable: given.recipient_variable.clone(),
         };
         Some(Self { channel: Mutex::new(Some(Connection::new(stream))), file_set, names, now })

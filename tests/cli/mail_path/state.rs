@@ -1,5 +1,6 @@
 //! The state of each user, moving it, and the answers of `doctor` and `trust add` about it.
 
+use crate::support::programs::{chmod, give, install};
 use crate::support::{ALICE, Home, MAILSTAMP, Run, letter, run, stamped, traced_with};
 use serde_json::Value;
 use std::fs::{self, Permissions};
@@ -513,4 +514,52 @@ fn the_document_of_a_key_can_be_had_again() {
     let again = home.run(["vendor", "document", "--key", "key", "--buy", "https://v.example/"], b"").exits(0).text();
     assert_eq!(again, document);
     assert!(document.contains("\"buy\": \"https://v.example/\""), "{document}");
+}
+
+#[test]
+fn under_own_mailbox_only_no_option_opens_another_mailbox() {
+    // One Unix user has all mailboxes, and the caller chooses arguments but not the environment.
+    const VMAIL: u32 = 64_989;
+    let home = Home::new();
+    for folder in [home.path(), &install(home.path())] {
+        chmod(folder, 0o755);
+    }
+    let boxes = home.file("boxes").display().to_string();
+    let text = format!(
+        "addresses = [\"%u\"]\nsyslog = false\nown_mailbox_only = true\nstate = \"{boxes}/%n/mailstamp\"\n\
+         [actions]\nunstamped = \"hold\"\n[deliver]\nmaildir = \"{boxes}/%n/Maildir\"\n"
+    );
+    fs::write(home.file("system.toml"), &text).unwrap();
+    fs::write(home.file("other.toml"), &text).unwrap();
+    ["alice", "bob"].iter().for_each(|name| fs::create_dir_all(format!("{boxes}/{name}")).unwrap());
+    give(&home.file("boxes"), VMAIL, VMAIL);
+    let script = "set -e; mount -t tmpfs tmpfs /etc; mkdir /etc/mailstamp; cp \"$1\" /etc/mailstamp/config.toml\n\
+                  chmod -R go=rX /etc; shift; exec \"$@\"";
+    let as_user = |user: &str, variables: &[(&str, &str)], args: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(home.file("system.toml"));
+        command.args(["setpriv", &format!("--reuid={VMAIL}"), &format!("--regid={VMAIL}"), "--clear-groups"]);
+        command.arg(home.file("bin/mailstamp")).args(args).env_clear().envs(variables.iter().copied());
+        run(command.env("USER", user).env("HOME", &boxes).env("PATH", "/usr/bin:/bin"), &letter("1"))
+    };
+    let (alice, bob, bobs) = (ALICE, "bob@x.example", format!("{boxes}/bob/mailstamp"));
+    as_user(bob, &[], &["deliver"]).exits(0);
+    assert!(as_user(bob, &[], &["held", "list"]).exits(0).text().contains("bob@y.example"));
+    assert!(as_user(bob, &[], &["held", "list", "--user", bob, "--state", &bobs]).exits(0).text().contains("bob@y"));
+    let other = home.file("other.toml").display().to_string();
+    let nothing: &[(&str, &str)] = &[];
+    for (variables, args) in [
+        (nothing, &["held", "list", "--user", bob][..]),
+        (nothing, &["held", "list", "--state", &bobs]),
+        (nothing, &["held", "list", "--config", &other]),
+        (&[("MAILSTAMP_STATE", bobs.as_str())], &["held", "list"]),
+        (&[("MAILSTAMP_CONFIG", other.as_str())], &["held", "list"]),
+        (nothing, &["export", "--user", bob]),
+        (nothing, &["log", "--user", bob]),
+    ] {
+        let refused = as_user(alice, variables, args).exits(78);
+        assert!(refused.stderr.contains("own_mailbox_only"), "{args:?}: {}", refused.stderr);
+        assert_eq!(refused.text(), "", "{args:?}");
+    }
+    assert_eq!(as_user(alice, &[], &["held", "list"]).exits(0).text(), "no mail is held\n");
 }
