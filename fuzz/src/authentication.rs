@@ -29,9 +29,16 @@ pub fn run(raw: &[u8]) {
 
     // A boundary that removes all fields in its own name leaves no trusted field.
     let mut edit = Edit::new(&message);
-    result_fields(&message, Some("mx.example")).for_each(|field| edit.remove(&field));
+    result_fields(&message, Some("mx.example"), &[]).for_each(|field| edit.remove(&field));
     let cleaned = edit.to_vec();
     assert!(outcomes(&Message::parse(&cleaned), &TRUSTED).is_empty(), "{}", String::from_utf8_lossy(&cleaned));
+
+    // A filter that trusts its own name leaves all that counts.
+    let mut edit = Edit::new(&message);
+    result_fields(&message, Some("mx.example"), &TRUSTED).for_each(|field| edit.remove(&field));
+    edit.insert_top("Authentication-Results: mx.example; x-digital-stamp=pass\n".to_owned());
+    let filtered = edit.to_vec();
+    assert_eq!(outcomes(&Message::parse(&filtered), &TRUSTED), found, "{}", String::from_utf8_lossy(&filtered));
 
     // Fields below a Received field that follows the boundary's own are ignored.
     let on_top = [b"Authentication-Results: mx.example; none\nReceived: x\n".as_slice(), raw].concat();

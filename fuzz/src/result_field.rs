@@ -2,9 +2,10 @@
 //! nothing else, and no other byte is touched.
 
 use mailstamp::engine::result_header::{HeaderContext, with_result_headers};
+use mailstamp::message::auth_results::AUTHENTICATION_RESULTS;
 use mailstamp::message::edit::Edit;
 use mailstamp::message::parse::Message;
-use mailstamp::message::result_headers::{AUTHENTICATION_RESULTS, CLASS_FIELD, result_fields};
+use mailstamp::message::result_headers::{CLASS_FIELD, result_fields};
 use mailstamp::policy::action::Action;
 use mailstamp::policy::decision::Decision;
 use mailstamp::store::memory::Memory;
@@ -12,8 +13,11 @@ use std::sync::LazyLock;
 
 const ID: &str = "mx.example";
 
-static MARKS: LazyLock<HeaderContext> =
-    LazyLock::new(|| HeaderContext { authserv_id: Some(ID.to_owned()), used_log: true });
+static MARKS: LazyLock<HeaderContext> = LazyLock::new(|| HeaderContext {
+    authserv_id: Some(ID.to_owned()),
+    trusted_authserv_ids: Vec::new(),
+    used_log: true,
+});
 
 /// Checks one input.
 pub fn run(raw: &[u8]) {
@@ -23,7 +27,7 @@ pub fn run(raw: &[u8]) {
     let out = with_result_headers(&message, &decision, &MARKS).to_vec();
 
     let filtered = Message::parse(&out);
-    let ours: Vec<_> = result_fields(&filtered, Some(ID)).collect();
+    let ours: Vec<_> = result_fields(&filtered, Some(ID), &[]).collect();
     assert_eq!(ours.len(), 2, "{}", String::from_utf8_lossy(&out));
     assert!(ours[0].name_is(CLASS_FIELD) && ours[1].name_is(AUTHENTICATION_RESULTS));
     let reason = format!("reason={}", decision.verdict.reason);
@@ -41,7 +45,7 @@ pub fn run(raw: &[u8]) {
 fn bare(raw: &[u8]) -> Vec<u8> {
     let message = Message::parse(raw);
     let mut edit = Edit::new(&message);
-    result_fields(&message, Some(ID)).for_each(|field| edit.remove(&field));
+    result_fields(&message, Some(ID), &[]).for_each(|field| edit.remove(&field));
     edit.to_vec()
 }
 

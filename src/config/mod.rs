@@ -19,6 +19,7 @@ pub mod user;
 pub mod watch;
 
 use crate::message::address::{LocalCase, Pattern, PatternError};
+use crate::message::auth_results::NO_ID;
 use crate::policy::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
@@ -66,7 +67,7 @@ pub struct Config {
     /// The name for an Authentication-Results field that is written (RFC 8601 section 2.5); without a name, none is
     /// written.
     pub authserv_id: Option<String>,
-    /// The names of the hosts whose Authentication-Results fields are trusted.
+    /// The names of the hosts whose Authentication-Results fields are trusted; [`NO_ID`] for a host that writes none.
     pub trusted_authserv_ids: Vec<String>,
     /// The socket of syslog for one line a message, unless switched off.
     pub syslog: Option<PathBuf>,
@@ -313,8 +314,8 @@ impl Config {
             allow.push(Allowed { pattern: pattern("allow", &name)?, name });
         }
         let own = file.authserv_id.iter().map(|id| ("authserv_id", id));
-        let trusted = file.trusted_authserv_ids.iter().map(|id| ("trusted_authserv_ids", id));
-        if let Some((key, id)) = own.chain(trusted).find(|(_, id)| !host_name(id)) {
+        let trusted = file.trusted_authserv_ids.iter().filter(|id| *id != NO_ID).map(|id| ("trusted_authserv_ids", id));
+        if let Some((key, id)) = own.chain(trusted).find(|(_, id)| !is_host_name(id)) {
             return Err(ConfigError::AuthservId { key, text: id.clone() });
         }
         let maildir = path("watch.maildir", file.watch.maildir.clone())?;
@@ -375,9 +376,9 @@ fn ground(state: &str) -> Option<PathBuf> {
     fixed.rsplit_once('/').map(|(above, _)| Path::new("/").join(above))
 }
 
-fn host_name(text: &str) -> bool {
+fn is_host_name(text: &str) -> bool {
     let label = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    !text.is_empty() && text.len() <= 253 && text.bytes().all(label)
+    text.bytes().any(|b| b.is_ascii_alphanumeric()) && text.len() <= 253 && text.bytes().all(label)
 }
 
 #[cfg(test)]
@@ -429,6 +430,7 @@ mod tests {
             "allow = [\"/(/\"]",
             "state = \"relative\"",
             "authserv_id = \"a b\"",
+            "authserv_id = \"-\"",
             "trusted_authserv_ids = [\"mx.x.example\", \"\"]",
             "trusted_authserv_ids = \"mx.x.example\"",
             "[used_log]\nwait = \"soon\"",

@@ -3,10 +3,11 @@
 
 use crate::config::Config;
 use crate::log::verdict_log::Entry;
+use crate::message::auth_results::{AUTHENTICATION_RESULTS, STAMP_METHOD};
 use crate::message::edit::Edit;
 use crate::message::header::{escape_untrusted, fold};
 use crate::message::parse::Message;
-use crate::message::result_headers::{self, AUTHENTICATION_RESULTS, CLASS_FIELD};
+use crate::message::result_headers::{self, CLASS_FIELD};
 use crate::policy::decision::Decision;
 use crate::time::UnixTime;
 use crate::verdict::class::Class;
@@ -24,6 +25,9 @@ pub struct HeaderContext {
     /// The authserv-id of the Authentication-Results field, if one is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authserv_id: Option<String>,
+    /// The hosts whose Authentication-Results fields stay in the trusted zone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_authserv_ids: Vec<String>,
     /// Whether used serials are recorded.
     pub used_log: bool,
 }
@@ -32,7 +36,11 @@ impl HeaderContext {
     /// As configured.
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        Self { authserv_id: config.authserv_id.clone(), used_log: config.used_log }
+        Self {
+            authserv_id: config.authserv_id.clone(),
+            trusted_authserv_ids: config.trusted_authserv_ids.clone(),
+            used_log: config.used_log,
+        }
     }
 }
 
@@ -42,21 +50,20 @@ impl HeaderContext {
 #[must_use]
 pub fn with_result_headers<'a>(message: &Message<'a>, decision: &Decision, marks: &HeaderContext) -> Edit<'a> {
     let newline = message.newline();
-    let authserv_id = marks.authserv_id.as_deref();
     let mut fields = result_field(decision, marks.used_log, newline);
-    if let Some(id) = authserv_id {
+    if let Some(id) = &marks.authserv_id {
         fields.push_str(&authentication_results(&decision.verdict, id, newline));
     }
-    let mut edit = without_result_headers(message, authserv_id);
+    let mut edit = without_result_headers(message, marks);
     edit.insert_top(fields);
     edit
 }
 
 /// Returns the message without the fields that could pass for result fields of ours. No other byte changes.
 #[must_use]
-pub fn without_result_headers<'a>(message: &Message<'a>, authserv_id: Option<&str>) -> Edit<'a> {
+pub fn without_result_headers<'a>(message: &Message<'a>, marks: &HeaderContext) -> Edit<'a> {
     let mut edit = Edit::new(message);
-    for field in result_headers::result_fields(message, authserv_id) {
+    for field in result_headers::result_fields(message, marks.authserv_id.as_deref(), &marks.trusted_authserv_ids) {
         edit.remove(&field);
     }
     edit
@@ -101,7 +108,6 @@ fn summary(decision: &Decision, used_log: bool) -> String {
 /// Returns the Authentication-Results field (RFC 8601) for a site that writes such fields as `authserv_id`.
 #[must_use]
 pub fn authentication_results(verdict: &Verdict, authserv_id: &str, newline: &str) -> String {
-    // The method is not registered: RFC 8601 section 2.7.6 leaves such names to sites that agree among themselves.
     let result = match verdict.class() {
         Class::FirstClass => "pass",
         Class::Unstamped | Class::Allowed => "none",
@@ -109,9 +115,12 @@ pub fn authentication_results(verdict: &Verdict, authserv_id: &str, newline: &st
         Class::Unverified => "neutral",
         Class::Invalid | Class::Used | Class::Revoked => "fail",
     };
-    let mut text = format!("{authserv_id}; x-digital-stamp={result} reason=\"{}\"", verdict.reason);
+    let mut text = format!("{authserv_id}; {STAMP_METHOD}={result} reason=\"{}\"", verdict.reason);
     if let Some(vendor) = verdict.stamp().and_then(|stamp| stamp.vendor.as_deref()) {
-        let _ = write!(text, " header.vendor={}", escape_untrusted(vendor.as_bytes(), LONGEST));
+        let vendor = escape_untrusted(vendor.as_bytes(), LONGEST);
+        let is_token = vendor.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+        let quoted = || format!("\"{}\"", vendor.replace('\\', "\\\\").replace('"', "\\\""));
+        let _ = write!(text, " header.vendor={}", if is_token { vendor.clone() } else { quoted() });
     }
     fold(AUTHENTICATION_RESULTS, &text, newline)
 }

@@ -4,6 +4,7 @@
 //! The header is read as the most tolerant reader does: control characters and blanks in a name do not count, and a
 //! lone CR may end a line.
 
+use super::auth_results::{AUTHENTICATION_RESULTS, trusted_fields};
 use super::encoded_word;
 use super::header::Field;
 use super::header::slice;
@@ -14,28 +15,37 @@ use memchr::memmem;
 /// Name of the field with the verdict.
 pub const CLASS_FIELD: &str = "Digital-Stamp-Class";
 
-/// Name of the field of RFC 8601.
-pub const AUTHENTICATION_RESULTS: &str = "Authentication-Results";
-
 /// Longest authserv-id, a host name, with its trailing dot.
 const LONGEST: usize = 254;
 
 /// Returns every field that reads as a `Digital-Stamp-Class`, and with an `authserv_id` every `Authentication-Results`
-/// field that claims it or could be read so (RFC 8601 section 5). [`super::edit::Edit::remove`] removes them.
+/// field that claims it or could be read so (RFC 8601 section 5), except the fields of `trusted` hosts in the trusted
+/// zone: see [`trusted_fields`]. [`super::edit::Edit::remove`] removes them.
 ///
 /// Such a field may hide behind a lone CR in another field, or in a line that is no field. Then only the hidden line is
 /// returned, so that the other stays. If it hides in the other's name, the whole field is returned, since the rest
 /// would be a field of another name.
-pub fn result_fields<'a>(message: &Message<'a>, authserv_id: Option<&str>) -> impl Iterator<Item = Field<'a>> {
+pub fn result_fields<'a>(
+    message: &Message<'a>,
+    authserv_id: Option<&str>,
+    trusted: &[String],
+) -> impl Iterator<Item = Field<'a>> {
+    let kept: Vec<usize> = match authserv_id {
+        Some(_) => trusted_fields(message, trusted).iter().map(|found| found.field.start()).collect(),
+        None => Vec::new(),
+    };
     let ours = move |field: &Field<'_>| {
-        is_named(field, CLASS_FIELD)
-            || authserv_id.is_some_and(|id| is_named(field, AUTHENTICATION_RESULTS) && claims(field, id))
+        let results = |id| {
+            is_named(field, AUTHENTICATION_RESULTS) && claims(field, id) && kept.binary_search(&field.start()).is_err()
+        };
+        is_named(field, CLASS_FIELD) || authserv_id.is_some_and(results)
     };
     parts(message).flat_map(move |field| {
         let in_name = field.start() + field.name().len();
-        let whole = ours(&field) || hidden(field).any(|line| line.start() < in_name && ours(&line));
-        let lines = hidden(field).filter(move |line| !whole && ours(line));
-        Some(field).filter(|_| whole).into_iter().chain(lines)
+        if ours(&field) || hidden(field).any(|line| line.start() < in_name && ours(&line)) {
+            return vec![field];
+        }
+        hidden(field).filter(&ours).collect()
     })
 }
 
@@ -175,7 +185,7 @@ mod tests {
     fn cleaned(raw: &[u8]) -> Vec<u8> {
         let message = Message::parse(raw);
         let mut edit = Edit::new(&message);
-        result_fields(&message, Some("mx.example")).for_each(|field| edit.remove(&field));
+        result_fields(&message, Some("mx.example"), &[]).for_each(|field| edit.remove(&field));
         edit.to_vec()
     }
 
@@ -336,6 +346,41 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&cleaned(raw.as_bytes())), raw, "{value:?}");
         }
         let raw = b"Authentication-Results: mx.example; none\n\n";
-        assert_eq!(result_fields(&Message::parse(raw), None).count(), 0);
+        assert_eq!(result_fields(&Message::parse(raw), None, &[]).count(), 0);
+    }
+
+    #[test]
+    fn results_of_a_trusted_host_stay_in_the_trusted_zone() {
+        let trusted = ["mx.example".to_owned(), "inner.example".to_owned(), "-".to_owned()];
+        let results = |value: &str| format!("Authentication-Results: {value}\n");
+        let left = |raw: &str, id: &str| {
+            let message = Message::parse(raw.as_bytes());
+            let mut edit = Edit::new(&message);
+            result_fields(&message, Some(id), &trusted).for_each(|field| edit.remove(&field));
+            String::from_utf8(edit.to_vec()).unwrap()
+        };
+        let (dkim, spf) = (results("mx.example; dkim=pass header.d=y.example"), results("MX.example. 1; spf=fail"));
+        let bare = results("spf=pass smtp.mailfrom=y.example");
+        let ours = results("mx.example; x-digital-stamp=pass reason=\"paid\"");
+        let received = "Received: from y.example by mx.example\n";
+        let forged = [&dkim, &ours, &bare, &results("(c) mx.example; dkim=pass")].map(String::as_str).concat();
+        let stay = format!("{dkim}{spf}{bare}X: y\n{received}");
+        assert_eq!(left(&format!("{stay}{forged}\n"), "mx.example"), format!("{stay}\n"));
+        // As Postfix has it, below its Received field, and fetchmail another one on top; ours of an earlier run go.
+        let stay = format!("Received: by fetchmail\n{received}{dkim}{spf}{received}");
+        assert_eq!(left(&format!("{ours}{stay}{forged}\n"), "mx.example"), format!("{stay}\n"));
+        assert_eq!(left(&format!("{stay}{ours}\n"), "mx.example"), format!("{stay}\n"));
+        // Without a Received field all of the header is the zone; other spellings go all the same.
+        let odd =
+            ["\"mx.example\"; none", "(c) mx.example; none", "=?utf-8?q?mx=2Eexample?=; none", "mx .example; none"];
+        for odd in odd {
+            let raw = format!("{dkim}{}authentication-results : mx.example; none\n\n", results(odd));
+            assert_eq!(left(&raw, "mx.example"), format!("{dkim}\n"), "{odd}");
+        }
+        // The results of another mailstamp, under another name, are not ours.
+        assert_eq!(left(&format!("{ours}{dkim}\n"), "inner.example"), format!("{ours}{dkim}\n"));
+        // An unreadable field stays, since it keeps the others from counting.
+        let broken = format!("{dkim}{}\n", results("mx.example; a b"));
+        assert_eq!(left(&broken, "mx.example"), broken);
     }
 }

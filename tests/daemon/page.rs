@@ -91,7 +91,11 @@ fn the_members_are_those_of_the_page() {
     };
     let verdict = Verdict { reason: Reason::Paid, deciding_stamp: Some(0), findings: vec![finding] };
     let decision = Decision { verdict, rule: Some("r".into()), action: Action::Deliver };
-    let marks = HeaderContext { authserv_id: Some("mx.example".into()), used_log: true };
+    let marks = HeaderContext {
+        authserv_id: Some("mx.example".into()),
+        trusted_authserv_ids: vec!["mx.example".into()],
+        used_log: true,
+    };
     let answer: Value = serde_json::from_slice(&JudgeResponse { decision, marks }.to_head().unwrap()).unwrap();
     assert_eq!(members("Verdict"), keys(&answer));
     for inner in [&answer["stamps"][0], &answer["marks"]] {

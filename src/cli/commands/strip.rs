@@ -3,7 +3,7 @@
 use crate::cli::ui::exit_status::{Failure, TEMPFAIL};
 use crate::cli::ui::{input, judge, output};
 use crate::config::paths::{CliOverrides, Paths};
-use crate::engine::result_header::without_result_headers;
+use crate::engine::result_header::{HeaderContext, without_result_headers};
 use crate::message::edit::Edit;
 use crate::message::parse::Message;
 use crate::stamp::affix::strip;
@@ -53,7 +53,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
 fn strip_results(given: &CliOverrides) -> Result<u8, Failure> {
     let (config, _) = Paths::read(given)?;
     let input = input::read(u64::MAX).map_err(|error| Failure::input(TEMPFAIL, &error))?;
-    let edit = without_result_headers(&Message::parse(&input.bytes), config.authserv_id.as_deref());
+    let edit = without_result_headers(&Message::parse(&input.bytes), &HeaderContext::of(&config));
     write(&edit).map_err(|error| Failure::output(TEMPFAIL, &error))?;
     Ok(0)
 }

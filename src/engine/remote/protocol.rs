@@ -175,7 +175,11 @@ mod tests {
             let quiet = Finding { reason: None, ..finding.clone() };
             let verdict = Verdict { reason: *reason, deciding_stamp: Some(0), findings: vec![finding, quiet] };
             let decision = Decision { verdict, rule: Some("friends".into()), action: Action::Hold };
-            let marks = HeaderContext { authserv_id: Some("mx.x.example".into()), used_log: true };
+            let marks = HeaderContext {
+                authserv_id: Some("mx.x.example".into()),
+                trusted_authserv_ids: vec!["mx.x.example".into()],
+                used_log: true,
+            };
             let answer = JudgeResponse { decision, marks };
             assert_eq!(JudgeResponse::from_head(&answer.to_head().unwrap()), Some(answer));
         }

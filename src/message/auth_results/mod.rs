@@ -2,14 +2,28 @@
 //! verifies nothing itself; the caller names the trusted hosts.
 //!
 //! Anyone can write such a field, so the boundary must have removed every field that came in under a trusted name (RFC
-//! 8601 section 5). In doubt no field counts. Every trusted field must be well formed as a whole. It must also stand
-//! where the boundary writes, above the first Received field that follows the topmost trusted one: the fields below
-//! were in the header when the boundary got the message.
+//! 8601 section 5). In doubt no field counts:
+//!
+//! - It must stand in the trusted zone: the header down to the first Received field below the topmost field of a trusted
+//!   host. The fields further down were in the header when that host got the message.
+//! - Its name and authserv-id must be written plainly, without comments, quotes or encoded-words.
+//! - If one is malformed, none counts.
+//! - A field of mailstamp itself is passed over, so that a message is judged alike with and without it.
 
 use super::address::{Address, canonical_domain, entries};
+use super::header::Field;
 use super::parse::Message;
-use super::result_headers::AUTHENTICATION_RESULTS;
 use std::borrow::Cow;
+
+/// Name of the field of RFC 8601.
+pub const AUTHENTICATION_RESULTS: &str = "Authentication-Results";
+
+/// Method of the results that mailstamp writes. It is not registered: RFC 8601 section 2.7.6 leaves such names to sites
+/// that agree among themselves.
+pub const STAMP_METHOD: &str = "x-digital-stamp";
+
+/// Stands for the missing authserv-id among the trusted ones: Microsoft 365 writes its fields without one.
+pub const NO_ID: &str = "-";
 
 /// Longest field that is read, in bytes.
 const FIELD: usize = 64 * 1024;
@@ -55,35 +69,51 @@ impl Outcome {
     }
 }
 
-/// Returns the outcomes in the fields of `message` whose authserv-id is one of `trusted`, from the top.
+/// Field of a trusted host in the trusted zone.
+#[derive(Debug)]
+pub struct TrustedField<'a> {
+    pub field: Field<'a>,
+    /// Its outcomes, unless it is malformed.
+    pub outcomes: Option<Vec<Outcome>>,
+}
+
+/// Returns the fields of the trusted zone whose authserv-id is one of `trusted`, from the top.
 #[must_use]
-pub fn outcomes(message: &Message<'_>, trusted: &[String]) -> Vec<Outcome> {
+pub fn trusted_fields<'a>(message: &Message<'a>, trusted: &[String]) -> Vec<TrustedField<'a>> {
     let mut found = Vec::new();
     if trusted.is_empty() {
         return found;
     }
-    let mut reached = false;
     for field in message.fields() {
-        if field.name_is("Received") && reached {
+        if field.name_is("Received") && !found.is_empty() {
             break;
         }
-        if !field.name_is(AUTHENTICATION_RESULTS) {
+        if !is_plain(&field) {
             continue;
         }
         let value = field.unfolded();
         let text = String::from_utf8_lossy(&value);
-        let Some((id, rest)) = identify(&text) else { continue };
-        if trusted.iter().any(|own| own.trim_end_matches('.').eq_ignore_ascii_case(id.trim_end_matches('.'))) {
-            reached = true;
-            match parse(rest).filter(|_| value.len() <= FIELD && matches!(text, Cow::Borrowed(_))) {
-                Some(outcomes) => found.extend(outcomes),
-                // The sender influenced it, and may have hidden an unfavourable result in it.
-                None => return Vec::new(),
-            }
+        let (id, rest) = identify(text.trim_start_matches([' ', '\t']));
+        let is_id = |own: &String| own.trim_end_matches('.').eq_ignore_ascii_case(id.trim_end_matches('.'));
+        if !trusted.iter().any(is_id) {
+            continue;
         }
+        let well = value.len() <= FIELD && matches!(text, Cow::Borrowed(_));
+        let outcomes = if well { parse(rest, id == NO_ID) } else { None };
+        if outcomes.iter().flatten().any(|outcome| outcome.method == STAMP_METHOD) {
+            continue;
+        }
+        found.push(TrustedField { field, outcomes });
     }
-    found.truncate(OUTCOMES);
     found
+}
+
+/// Returns the outcomes in the fields of trusted hosts. There are none when one of the fields is malformed: the sender
+/// influenced it, and may have hidden an unfavourable result in it.
+#[must_use]
+pub fn outcomes(message: &Message<'_>, trusted: &[String]) -> Vec<Outcome> {
+    let read: Option<Vec<_>> = trusted_fields(message, trusted).into_iter().map(|field| field.outcomes).collect();
+    read.into_iter().flatten().flatten().take(OUTCOMES).collect()
 }
 
 /// Returns whether `outcomes` authenticate mail from `domain` (its canonical form). DMARC must have passed for it. Or a
@@ -146,25 +176,50 @@ fn domain_of(value: &str) -> Option<String> {
     canonical_domain(value.rsplit_once('@').map_or(value, |(_, domain)| domain)).ok()
 }
 
-/// Returns the authserv-id of a field's value, and the text after it (RFC 8601 section 2.2).
-fn identify(value: &str) -> Option<(String, Text<'_>)> {
-    let mut text = Text { rest: value, found: true };
-    text.gap()?;
-    let id = text.value(|c| matches!(c, ';' | '=' | ','))?;
-    text.gap()?;
-    Some((id, text))
+/// Returns whether this is an Authentication-Results field in the spelling that every program reads alike.
+fn is_plain(field: &Field<'_>) -> bool {
+    let mut bytes = field.raw().iter().peekable();
+    let mut has_lone_cr = || {
+        while let Some(byte) = bytes.next() {
+            if *byte == b'\r' && bytes.peek() != Some(&&b'\n') {
+                return true;
+            }
+        }
+        false
+    };
+    field.name_is(AUTHENTICATION_RESULTS)
+        && field.raw().get(AUTHENTICATION_RESULTS.len()) == Some(&b':')
+        && !has_lone_cr()
 }
 
-/// Returns the outcomes after the authserv-id; `None` unless all of it is well formed.
-fn parse(mut text: Text<'_>) -> Option<Vec<Outcome>> {
-    if !text.at(';') && !text.rest.is_empty() && text.value(|c| c == ';')? != "1" {
+/// Returns the authserv-id with which a field's value begins (RFC 8601 section 2.2), or [`NO_ID`] where a result stands
+/// in its place, and the text to [`parse`].
+fn identify(value: &str) -> (&str, Text<'_>) {
+    let end = value.find([';', ' ', '\t', '(']).unwrap_or(value.len());
+    let (id, rest) = value.split_at(end);
+    let is_method =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_/".contains(&b));
+    if id.split_once('=').is_some_and(|(method, _)| is_method(method)) {
+        return (NO_ID, Text { rest: value, found: true });
+    }
+    // An id that is spelled like the sign for none is an unknown one.
+    (if id == NO_ID { "" } else { id }, Text { rest, found: false })
+}
+
+/// Returns the outcomes after the authserv-id, or of the whole value if `whole`; `None` unless all is well formed.
+fn parse(mut text: Text<'_>, whole: bool) -> Option<Vec<Outcome>> {
+    text.gap()?;
+    if !whole && !text.at(';') && !text.rest.is_empty() && text.value(|c| c == ';')? != "1" {
         // An unknown version.
         return None;
     }
     let mut outcomes = Vec::new();
     text.gap()?;
+    let mut is_first = whole;
     while !text.rest.is_empty() {
-        text.take(';')?;
+        if !std::mem::take(&mut is_first) {
+            text.take(';')?;
+        }
         text.gap()?;
         // Some hosts write an extra semicolon.
         if text.rest.is_empty() || text.at(';') {

@@ -53,7 +53,7 @@ fn what_others_write_is_read() {
     );
     assert_eq!(one("MX.X.Example.;DKIM=Pass Header.D=\"y.example\""), ["dkim=pass header.d=y.example"]);
     assert_eq!(
-        one("\"mx.x.example\"; spf=pass smtp.mailfrom=\"a b; c\"@y.example"),
+        one("mx.x.example; spf=pass smtp.mailfrom=\"a b; c\"@y.example"),
         ["spf=pass smtp.mailfrom=a b; c@y.example"]
     );
     assert_eq!(
@@ -75,6 +75,9 @@ fn in_doubt_a_field_says_nothing() {
         "mx.x.example dkim=pass",
         "mx.x.example/1; dkim=pass",
         "(mx.x.example; dkim=pass",
+        "(a comment) mx.x.example; dkim=pass",
+        "\"mx.x.example\"; dkim=pass",
+        "mx.x.\rexample; dkim=pass",
         "other.example (; mx.x.example; dkim=pass",
         "mx.x.example; dkim/2=pass",
         "mx.x.example; dkim=pass header.d=\"y.example",
@@ -94,6 +97,7 @@ fn in_doubt_a_field_says_nothing() {
     }
     assert_eq!(read("X-Authentication-Results: mx.x.example; dkim=pass\n\n"), []);
     assert_eq!(read("Subject: a\rAuthentication-Results: mx.x.example; dkim=pass\n\n"), []);
+    assert_eq!(read("Authentication-Results : mx.x.example; dkim=pass\n\n"), []);
     let raw = b"Authentication-Results: mx.x.example; dkim=pass header.d=\xff\n\n";
     assert_eq!(outcomes(&Message::parse(raw), &[TRUSTED.to_owned()]), []);
     assert_eq!(outcomes(&Message::parse(b"Authentication-Results: ; dkim=pass\n\n"), &[]), []);
@@ -122,6 +126,52 @@ fn only_what_the_boundary_put_there_counts() {
     // The field of another host does not mark the boundary.
     let header = format!("Authentication-Results: other.example; none\nReceived: by mx\n{}", field("fail"));
     assert_eq!(results(header), ["fail"]);
+}
+
+#[test]
+fn results_of_mailstamp_neither_count_nor_end_the_zone() {
+    let ours = "Authentication-Results: mx.x.example; x-digital-stamp=pass reason=\"paid\"\n";
+    let boundary = "Authentication-Results: mx.x.example; dmarc=fail\nReceived: by mx\n";
+    for header in [
+        format!("{ours}{boundary}\n"),
+        format!("{ours}Received: by inner\n{boundary}\n"),
+        format!("Received: by inner\n{ours}Received: by mx\n{ours}{boundary}\n"),
+    ] {
+        assert_eq!(read(&header).len(), 1, "{header}");
+    }
+    // A sender cannot have it passed over by writing our method into an unreadable field.
+    let header = format!("Authentication-Results: mx.x.example; x-digital-stamp=pass; a b\n{boundary}\n");
+    assert_eq!(read(&header), []);
+}
+
+#[test]
+fn fields_without_an_id_count_when_that_is_trusted() {
+    // As Microsoft 365 writes them, below its own Received field.
+    let value = "spf=pass (sender IP is 192.0.2.1)\r\n smtp.mailfrom=y.example; dkim=pass (signature was verified)\r\n \
+        header.d=y.example;dmarc=pass action=none\r\n header.from=y.example;compauth=pass reason=100";
+    let forged = "Authentication-Results: dmarc=fail header.from=y.example\r\n";
+    let raw = format!("Received: by mx\r\nAuthentication-Results: {value}\r\nReceived: by y\r\n{forged}\r\n");
+    let message = Message::parse(raw.as_bytes());
+    let methods = |trusted: &str| {
+        let found = outcomes(&message, &[trusted.to_owned()]).into_iter();
+        found.map(|outcome| format!("{}={}", outcome.method, outcome.result)).collect::<Vec<_>>()
+    };
+    assert_eq!(methods(NO_ID), ["spf=pass", "dkim=pass", "dmarc=pass", "compauth=pass"]);
+    for other in ["", "spf", "mx.x.example", "spf=pass"] {
+        assert_eq!(methods(other), [""; 0], "{other}");
+    }
+    for value in [
+        "-; dkim=pass",
+        "- 1; dkim=pass",
+        "; dkim=pass",
+        ", dkim=pass",
+        "(dkim=pass",
+        "mx.x.example; dkim=pass",
+        "none",
+    ] {
+        let raw = format!("Authentication-Results: {value}\n\n");
+        assert_eq!(outcomes(&Message::parse(raw.as_bytes()), &[NO_ID.to_owned()]), [], "{value}");
+    }
 }
 
 #[test]

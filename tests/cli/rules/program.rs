@@ -171,6 +171,32 @@ fn allow_is_asked_first_and_the_senders_of_released_mail_next() {
 }
 
 #[test]
+fn filter_leaves_results_that_rules_go_by() {
+    let home = with_rules(&format!("{BOB}authenticated = true\n"));
+    let both = "trusted_authserv_ids = [\"mx.x.example\"]\nauthserv_id = \"mx.x.example\"";
+    home.configure(&format!("addresses = [\"alice@x.example\"]\n{both}"));
+    let genuine = "Authentication-Results: mx.x.example; dkim=pass header.d=y.example\n\
+        Received: from y.example by mx.x.example; Tue, 1 Dec 2026 11:00:00 +0000\n";
+    let forged = "Authentication-Results: mx.x.example; dmarc=fail header.from=y.example\n";
+    let rest = String::from_utf8(letter("1")).unwrap();
+    let once = home.run(["filter"], format!("{genuine}{forged}{rest}").as_bytes()).exits(0).text();
+    assert!(once.starts_with("Digital-Stamp-Class: allowed; reason=rule; rule=bob;"), "{once}");
+    assert!(once.ends_with(&format!("\n{genuine}{rest}")), "{once}");
+    // Judged again, also after another hop, the class is the same, and only our own fields are new.
+    assert_eq!(home.run(["filter"], once.as_bytes()).exits(0).text(), once);
+    home.classify(format!("Received: by inner.x.example\n{once}").as_bytes()).exits(10);
+    assert_eq!(home.run(["strip", "--results"], once.as_bytes()).exits(0).text(), format!("{genuine}{rest}"));
+    // Microsoft 365 writes no name.
+    let nameless = genuine.replace("mx.x.example; dkim", "spf=none (sender IP is 192.0.2.1); dkim");
+    let message = format!("{nameless}{rest}");
+    home.classify(message.as_bytes()).exits(11);
+    home.configure("addresses = [\"alice@x.example\"]\ntrusted_authserv_ids = [\"-\"]\nauthserv_id = \"mx.x.example\"");
+    let once = home.run(["filter"], message.as_bytes()).exits(0).text();
+    assert!(once.ends_with(&format!("\n{message}")), "{once}");
+    home.classify(once.as_bytes()).exits(10);
+}
+
+#[test]
 fn only_trusted_hosts_say_who_is_genuine() {
     let home = with_rules(&format!("{BOB}authenticated = true\n"));
     let genuine =
