@@ -300,7 +300,8 @@ fn absolute_variable(name: &str) -> Option<PathBuf> {
 
 /// Returns the home that HOME names, or that of the user database if HOME is unset or empty. A set-id program has none,
 /// and neither has one with a relative HOME.
-fn home() -> Option<PathBuf> {
+#[must_use]
+pub fn home() -> Option<PathBuf> {
     if is_setuid() {
         return None;
     }

@@ -58,6 +58,13 @@ impl Rule {
             .any(|condition| matches!(&condition.test, Test::Authenticated(wanted) if genuine(wanted)))
     }
 
+    /// Returns whether it applies only to mail of the user's correspondents, or to answers to sent messages.
+    #[must_use]
+    pub fn needs_correspondents(&self) -> bool {
+        let asks = |test: &Test| matches!(test, Test::Correspondent(true) | Test::ReplyToMine(true));
+        self.conditions.iter().any(|condition| asks(&condition.test))
+    }
+
     /// Returns whether it matches. Each checked condition goes to `witness` with its result.
     pub fn matches<'r, A: Environment>(
         &'r self,

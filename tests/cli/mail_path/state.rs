@@ -359,7 +359,14 @@ fn doctor_finds_each_planted_fault() {
         fs::write(vendors(home).join("twin.json"), text).unwrap();
     };
     type Plant<'a> = &'a dyn Fn(&Home);
-    let faults: [(&str, &str, &str, Plant); 12] = [
+    let own = |home: &Home, more: &str| home.configure(&format!("addresses = [\"a@b.example\"]\n{more}"));
+    let asks = |home: &Home| {
+        let rule = "[[rule]]\nname = \"friends\"\naction = \"allow\"\ncorrespondent = true\n";
+        fs::write(home.config().with_file_name("rules.toml"), rule).unwrap();
+    };
+    let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+    let recipe = |home: &Home, text: &str| fs::write(home.path().join(".procmailrc"), text).unwrap();
+    let faults: [(&str, &str, &str, Plant); 19] = [
         ("error", "configuration", "prize", &|home| home.configure("prize = 1")),
         ("error", "configuration", "no addresses", &|home| home.configure("")),
         ("error", "configuration", "config.toml; write it", &|home| fs::remove_file(home.config()).unwrap()),
@@ -376,9 +383,21 @@ fn doctor_finds_each_planted_fault() {
         ("warning", "syslog", "nothing listens", &|home| {
             home.configure("syslog = \"/nowhere\"\naddresses = [\"a@b.example\"]")
         }),
+        ("warning", "folders", "no folder /nowhere", &|home| own(home, "directories = \"/nowhere\"")),
+        ("warning", "folders", "deliver.maildir", &|home| own(home, "[deliver]\nmaildir = \"/nowhere\"")),
+        ("warning", "rules", "learn-sent", &asks),
+        ("warning", "results", "trusted_authserv_ids", &|home| own(home, &format!("authserv_id = \"{host}\""))),
+        ("warning", "mail system", "no recipe", &|home| recipe(home, "# mailstamp\n")),
+        ("warning", "mail system", "line 2: mailstamp is called without its path", &|home| {
+            recipe(home, ":0\n* ? mailstamp classify\nx\n")
+        }),
+        ("warning", "mail system", "no program /nowhere/mailstamp", &|home| {
+            recipe(home, "VERDICT=`/nowhere/mailstamp classify`\n")
+        }),
     ];
     for (health, check, text, plant) in faults {
         let home = Home::new();
+        recipe(&home, &format!("MAILSTAMP={}\n", crate::support::MAILSTAMP));
         home.classify(&stamped(&home.mint(ALICE, "1"), &letter("1"))).exits(0);
         assert_eq!((checks(&home, "error"), checks(&home, "warning")), (vec![], vec![]));
         plant(&home);
@@ -386,6 +405,15 @@ fn doctor_finds_each_planted_fault() {
         assert!(found.iter().any(|(what, why)| what == check && why.contains(text)), "{check} {text}: {found:?}");
         home.run(["doctor"], b"").exits(if health == "error" { 78 } else { 0 });
     }
+}
+
+/// `/sys` takes no file and has no room, and is on every machine.
+#[test]
+fn doctor_sees_a_disk_that_takes_nothing() {
+    let home = Home::new();
+    home.configure("addresses = [\"a@b.example\"]\n[deliver]\nmaildir = \"/sys/fs\"");
+    let found = checks(&home, "error");
+    assert!(found.iter().any(|(what, why)| what == "disk" && why.starts_with("/sys/fs")), "{found:?}");
 }
 
 #[test]

@@ -1,0 +1,181 @@
+//! Checks of `mailstamp doctor`: the configuration, the rules, the vendors and their directories, automatic replies.
+
+use super::Finding;
+use crate::autoreply::eligibility::Kind;
+use crate::cli::commands::trust;
+use crate::config::paths::{CliOverrides, Paths};
+use crate::config::{Config, rules};
+use crate::directory::key_directory::IgnoredReason;
+use crate::directory::{pinned, source_status};
+use crate::os::clock;
+use crate::policy::rule_set::Rule;
+use crate::verdict::facts::KeyFact;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+pub(super) fn configuration(config: &Config, places: &Paths, given: &CliOverrides) -> Finding {
+    let what = "configuration";
+    let Some(path) = &places.config else {
+        let place = Paths::candidates(given).into_iter().next().unwrap_or_default();
+        let place = place.display();
+        return Finding::error(what, format!("there is no {place}; write it, with addresses = [\"you@your.example\"]"));
+    };
+    let path = path.display();
+    if config.mailboxes.is_empty() {
+        return Finding::error(
+            what,
+            format!("{path} names no addresses, so stamped mail is deferred; write addresses = [\"…\"]"),
+        );
+    }
+    if !config.used_log {
+        return Finding::warning(what, format!("{path} switches the used log off: a stamp used twice is not noticed"));
+    }
+    Finding::ok(what, format!("{path}, addresses: {}", config.mailboxes.len()))
+}
+
+/// Checks the rules.
+pub(super) fn rules(config: &Config, places: &Paths) -> Option<Finding> {
+    let what = "rules";
+    let path = places.rules.as_deref()?;
+    let checked =
+        rules::in_force(config, places).and_then(|rules| rules::check(&rules, path, config.local_case).map(|()| rules));
+    let rules = match checked {
+        Ok(rules) => rules,
+        Err(error) => return Some(Finding::error(what, error.to_string())),
+    };
+    // Without a trusted host no sender is authenticated, so these rules never match.
+    let waits = |rule: &&Rule| config.trusted_authserv_ids.is_empty() && rule.needs_authentication();
+    if let Some(rule) = rules.iter().find(waits) {
+        return Some(Finding::warning(
+            what,
+            format!("rule {:?} never matches: trusted_authserv_ids names no host", rule.name),
+        ));
+    }
+    (rules.iter().len() > 0).then(|| Finding::ok(what, format!("{}, rules: {}", path.display(), rules.iter().len())))
+}
+
+pub(super) fn vendors(places: &Paths) -> Vec<Finding> {
+    let what = "vendors";
+    let path = match places.vendors() {
+        Ok(path) => path,
+        Err(error) => return vec![Finding::error(what, error.to_string())],
+    };
+    let folder = match pinned::read(path, places.directories.as_deref(), clock::now()) {
+        Ok(folder) => folder,
+        Err(error) => return vec![Finding::error(what, error.to_string())],
+    };
+    let mut findings = Vec::new();
+    for (vendor, keys) in folder.directory.vendors() {
+        let known = keys.values().filter(|fact| matches!(fact, KeyFact::Known(_))).count();
+        for (kid, fact) in keys {
+            match fact {
+                KeyFact::Conflict => {
+                    findings.push(Finding::error(what, format!("{vendor}: your sources disagree about key {kid}")))
+                }
+                KeyFact::Stale => findings.push(Finding::error(
+                    what,
+                    format!("{vendor}: the fetched directory of key {kid} has expired, so its stamps are unverified"),
+                )),
+                _ => {}
+            }
+        }
+        findings.push(match known {
+            0 => Finding::warning(what, format!("{vendor}: no key is known, so its stamps cannot be judged")),
+            _ => Finding::ok(what, format!("{vendor}: {known} key(s)")),
+        });
+    }
+    if findings.is_empty() {
+        findings.push(Finding::warning(
+            what,
+            format!("no vendor is trusted yet; `mailstamp trust add` adds one to {}", path.display()),
+        ));
+    }
+    findings.extend(folder.unheeded.iter().map(|(file, why)| {
+        let text = format!("{}: {}", file.display(), trust::ignored(why));
+        match why {
+            IgnoredReason::Malformed { .. } => Finding::error(what, text),
+            _ => Finding::warning(what, text),
+        }
+    }));
+    findings
+}
+
+/// Lists the sources of the keys, and whether they still answer.
+pub(super) fn directories(places: &Paths) -> Vec<Finding> {
+    let what = "directories";
+    let now = clock::now();
+    let Ok(vendors) = places.vendors() else { return Vec::new() };
+    let standings = match source_status::standings(vendors, places.directories.as_deref()) {
+        Ok(standings) => standings,
+        Err(error) => return vec![Finding::error(what, error.to_string())],
+    };
+    let finding = |standing: &source_status::Standing| {
+        let (health, text) = standing.health(now);
+        let text = format!("{}: {}: {text}", standing.source.publisher, standing.source.origin);
+        match health {
+            source_status::SourceStatus::Ok => Finding::ok(what, text),
+            source_status::SourceStatus::Warning => Finding::warning(what, text),
+            source_status::SourceStatus::Error => Finding::error(what, text),
+        }
+    };
+    standings.iter().map(finding).collect()
+}
+
+/// Checks automatic replies, if they are switched on.
+pub(super) fn replies(config: &Config) -> Option<Finding> {
+    let what = "replies";
+    let replies = &config.replies;
+    if !replies.on() {
+        return None;
+    }
+    if let Some(error) = Kind::ALL.iter().find_map(|kind| replies.template(*kind).err()) {
+        return Some(Finding::error(what, error.to_string()));
+    }
+    let sendmail = replies.sendmail.display();
+    if !std::fs::metadata(&replies.sendmail).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0) {
+        return Some(Finding::error(what, format!("{sendmail} cannot be run, so none is sent; set replies.sendmail")));
+    }
+    if replies.policy.require_authentication && config.trusted_authserv_ids.is_empty() {
+        let text = "none is sent: trusted_authserv_ids is empty, so no sender is authenticated";
+        return Some(Finding::warning(what, text));
+    }
+    let most = replies.per_day;
+    Some(Finding::ok(what, format!("sent through {sendmail}, at most {most} in 24 hours")))
+}
+
+/// Checks that the configured folders exist. A missing one may be a misspelt name.
+pub(super) fn folders(config: &Config) -> Vec<Finding> {
+    let named = [
+        ("vendors", &config.vendors),
+        ("directories", &config.directories),
+        ("deliver.maildir", &config.deliver.maildir),
+    ];
+    let missing = |(key, path): (&str, &Option<std::path::PathBuf>)| {
+        let path: &Path = path.as_deref().filter(|path| !path.is_dir())?;
+        Some(Finding::warning("folders", format!("{key}: there is no folder {}", path.display())))
+    };
+    named.into_iter().filter_map(missing).collect()
+}
+
+/// Checks what becomes of the Authentication-Results fields under the name that mailstamp writes.
+pub(super) fn results(config: &Config) -> Option<Finding> {
+    let what = "results";
+    let id = config.authserv_id.as_deref()?;
+    let same = |name: &str| name.trim_end_matches('.').eq_ignore_ascii_case(id.trim_end_matches('.'));
+    if config.trusted_authserv_ids.iter().any(|own| same(own)) {
+        return Some(Finding::ok(
+            what,
+            format!("written as {id}; those of other programs under this name are trusted"),
+        ));
+    }
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().to_ascii_lowercase();
+    let is_host = same(&host) || id.to_ascii_lowercase().starts_with(&format!("{host}."));
+    let text = format!("written as {id}; all others under this name are removed");
+    if !is_host {
+        return Some(Finding::ok(what, text));
+    }
+    let hint = "this is the name of this host; if another of its programs, such as OpenDKIM, writes results under it, add it \
+                to trusted_authserv_ids";
+    Some(Finding::warning(what, format!("{text}; {hint}")))
+}
