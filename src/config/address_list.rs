@@ -231,8 +231,8 @@ mod tests {
     #[test]
     fn a_file_is_read_block_by_block() {
         let mut text: Vec<u8> = (0..20_000).flat_map(|n| format!("person{n}@y.example\r\n").into_bytes()).collect();
-        // This line is neither an address nor text, and its remainder is not an address.
-        text.extend(vec![b'x'; BLOCK - 1]);
+        // This line is no address. It fills a block, and the rest of it, read by itself, would be one.
+        text.extend(vec![b'x'; BLOCK]);
         text.extend(b"end@y.example\n\xff@y.example\nlast@y.example");
         let list = file(&text);
         let covers =

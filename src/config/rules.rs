@@ -221,12 +221,12 @@ impl Reader<'_> {
                     return wrong(&span, "always = true: it has conditions");
                 }
                 Some((_, true)) => {}
-                // Mail is not deleted because the line with the condition was commented out.
-                _ if conditions.is_empty() && is_final(effect) => {
-                    return wrong(
-                        &action.span(),
-                        "it would drop all mail; write a condition, or always = true if you mean it",
-                    );
+                // Mail is not deleted or let through because the line with the condition was commented out.
+                _ if conditions.is_empty() => {
+                    if let Some(harm) = harm(effect) {
+                        let what = format!("it would {harm}; write a condition, or always = true if you mean it");
+                        return wrong(&action.span(), what);
+                    }
                 }
                 _ => {}
             }
@@ -365,9 +365,13 @@ impl Reader<'_> {
     }
 }
 
-/// Returns whether a message is gone from the mailbox after it.
-fn is_final(effect: Effect) -> bool {
-    matches!(effect, Effect::Act(Action::Discard | Action::Reject))
+/// Returns what the effect does to all mail, if that needs the user's word.
+fn harm(effect: Effect) -> Option<&'static str> {
+    match effect {
+        Effect::Allow => Some("let all mail through"),
+        Effect::Act(Action::Discard | Action::Reject) => Some("drop all mail"),
+        _ => None,
+    }
 }
 
 fn word<T: Copy>(text: &str, known: &[(&str, T)]) -> Option<T> {

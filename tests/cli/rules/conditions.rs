@@ -144,13 +144,14 @@ fn every_condition_holds_where_it_fits_and_fails_just_beside_it() {
         (r#"authenticated = ["arc=pass", "SPF=fail"]"#, r#"authenticated = "spf=pass""#),
         ("correspondent = true", "correspondent = false"),
         ("reply_to_mine = true", "reply_to_mine = false"),
-        ("", r#"unless = { class = "unstamped" }"#),
     ];
     for (holds, fails) in table {
         let raw = if holds.contains("authenticated") { from_bob.as_str() } else { LETTER };
         assert!(Asked::of(raw).matches(holds), "{holds}");
         assert!(!Asked::of(raw).matches(fails), "{fails}");
     }
+    assert!(Asked::of(LETTER).matches("always = true"));
+    assert!(!Asked::of(LETTER).matches("always = true\nunless = { class = \"unstamped\" }"));
     let mut asked: BTreeSet<&str> =
         table.iter().filter_map(|(holds, _)| holds.split_once(" = ")).map(|it| it.0).collect();
     // Below, with an envelope.
@@ -201,7 +202,7 @@ fn all_conditions_must_hold_and_the_exceptions_not_all() {
 fn the_first_rule_that_matches_speaks_and_what_it_gives_is_its_action() {
     let text = "[[rule]]\nname = \"a\"\naction = \"discard\"\nfrom = \"x@y.example\"\n\
         [[rule]]\nname = \"b\"\naction = \"nothing\"\nfrom = \"bob@y.example\"\n\
-        [[rule]]\nname = \"c\"\naction = \"allow\"\n";
+        [[rule]]\nname = \"c\"\naction = \"allow\"\nalways = true\n";
     let said = |raw: &str| Asked::of(raw).ruling(&rules(text)).map(|ruling| (ruling.name, ruling.effect));
     assert_eq!(said(LETTER), Some(("b".to_owned(), Effect::Nothing)));
     assert_eq!(said("From: z@y.example\n\n"), Some(("c".to_owned(), Effect::Allow)));
@@ -319,7 +320,7 @@ fn beyond_the_budget_nothing_is_known_and_a_rule_in_doubt_does_not_match() {
     };
     assert_eq!(then("body = 'x'"), None);
     assert_eq!(then("subject = 'x'"), None);
-    assert_eq!(then("unless = { body = 'watches' }"), None);
+    assert_eq!(then("always = true\nunless = { body = 'watches' }"), None);
     assert_eq!(then("class = 'unstamped'").as_deref(), Some("next"));
     assert_eq!(asked.found(hard), [Match::Unknown]);
     // To begin a search counts, too.
@@ -341,7 +342,7 @@ proptest! {
         for (at, one) in parts.iter().enumerate() {
             let other = (at + 1) % parts.len();
             prop_assert_eq!(asked.matches(&format!("{one}\n{}", parts[other])), each[at] && each[other]);
-            prop_assert_eq!(asked.matches(&format!("unless = {{ {one}, {} }}", parts[other])), !(each[at] && each[other]));
+            prop_assert_eq!(asked.matches(&format!("always = true\nunless = {{ {one}, {} }}", parts[other])), !(each[at] && each[other]));
         }
     }
 }

@@ -66,6 +66,10 @@ fn every_mistake_is_said_with_its_place() {
             "rules.toml: line 3, column 10: rule \"a\": it would drop all mail",
         ),
         (
+            "[[rule]]\nname = \"a\"\naction = \"allow\"\n#from = \"x@y.example\"",
+            "rules.toml: line 3, column 10: rule \"a\": it would let all mail through; write a condition",
+        ),
+        (
             "[[rule]]\nname = \"a\"\naction = \"discard\"\nheader = {}",
             "rules.toml: line 3, column 10: rule \"a\": it would drop all mail",
         ),
@@ -85,7 +89,7 @@ fn every_mistake_is_said_with_its_place() {
             "rules.toml: line 3, column 10: rule \"a\": action is one of allow, deliver, tag, challenge, hold, discard, reject, nothing",
         ),
         (
-            "[[rule]]\nname = \"a\"\naction = \"allow\"\n[[rule]]\nname = \"a\"\naction = \"hold\"",
+            "[[rule]]\nname = \"a\"\naction = \"hold\"\n[[rule]]\nname = \"a\"\naction = \"hold\"",
             "rules.toml: line 5, column 8: rule \"a\": the one on line 1 has this name too",
         ),
         ("[[rule]]\nname = \"a\"\nname = \"b\"", "rules.toml: line 3, column 1: duplicate key"),
@@ -93,7 +97,7 @@ fn every_mistake_is_said_with_its_place() {
     ] {
         assert!(said(text).starts_with(expected), "{}\n{expected}", said(text));
     }
-    let rule = |n: usize| format!("[[rule]]\nname = \"{n}\"\naction = \"allow\"\n");
+    let rule = |n: usize| format!("[[rule]]\nname = \"{n}\"\naction = \"hold\"\n");
     assert!(said(&(0..1001).map(rule).collect::<String>()).contains("line 3001, column 1: more than 1000 rules"));
     assert!(parse(&(0..1000).map(rule).collect::<String>(), Path::new("r"), LocalCase::Fold).is_ok());
 }
@@ -101,7 +105,7 @@ fn every_mistake_is_said_with_its_place() {
 // Threat 14.
 #[test]
 fn expressions_are_built_when_all_is_checked() {
-    let rule = |condition: &str| format!("[[rule]]\nname = \"friends\"\naction = \"allow\"\n\n{condition}\n");
+    let rule = |condition: &str| format!("[[rule]]\nname = \"friends\"\naction = \"hold\"\n\n{condition}\n");
     for (condition, key, what) in [
         ("body = \"(?:a{1,1000}){1,1000}\"", "body", "the expression would grow beyond 1 MiB"),
         ("subject = [\"x\", \"(\"]", "subject", "not a regular expression: unclosed group"),

@@ -6,6 +6,8 @@ use super::Dice;
 use crate::support::resident::{PATIENCE, Resident};
 use crate::support::{ALICE, Home, letter, stamped};
 use mailstamp::ipc::frame::{self, Kind};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -151,18 +153,49 @@ fn those_who_send_the_longest_messages_share_what_memory_there_is() {
     }
 }
 
-#[test]
-fn who_reads_no_answer_keeps_nobody_out() {
-    raise_limit();
-    let home = Home::new();
-    let resident = Resident::of(&home);
-    let mut deaf = crowd(&resident, 300);
-    let question = frame::begin(Kind::Status, b"{}", 0).unwrap();
-    for _ in 0..20 {
-        // A client that asks again before it has read its answer is disconnected.
-        deaf.iter_mut().for_each(|stream| drop(stream.write_all(&question)));
+/// Asks and reads no answer until the daemon ends the connection. Returns the bytes that were left unread.
+fn ask_without_reading(mut stream: UnixStream) -> u64 {
+    let question = frame::begin(Kind::UnknownRequest, b"{}", 0).unwrap();
+    let ended = || {
+        let mut polled = [PollFd::new(&stream, PollFlags::IN)];
+        poll(&mut polled, Some(&Timespec::default())).unwrap();
+        polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+    };
+    let unread = || ioctl_fionread(&stream).unwrap();
+    let began = Instant::now();
+    loop {
+        let before = unread();
+        if (&stream).write_all(&question).is_err() {
+            break;
+        }
+        while unread() == before && !ended() {
+            assert!(began.elapsed() < PATIENCE, "after {before} unread bytes it waits for ever");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if ended() {
+            break;
+        }
     }
+    let mut answers = Vec::new();
+    // It closes with a question unread, which is an error for this end.
+    let _ = stream.read_to_end(&mut answers);
+    answers.len() as u64
+}
+
+#[test]
+fn clients_that_read_no_answer_are_disconnected() {
+    let home = Home::new();
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[serve]\nconnections = 16"));
+    let resident = Resident::of(&home);
+    // As many as one user may have. Each fills the buffer of its socket, so that the daemon cannot send.
+    let deaf: Vec<_> =
+        crowd(&resident, 4).into_iter().map(|stream| std::thread::spawn(|| ask_without_reading(stream))).collect();
     others_are_served(&home, &resident, "deaf");
+    for client in deaf {
+        let unread = client.join().unwrap();
+        assert!(unread > 1_000, "ended after {unread} bytes");
+    }
+    others_are_served(&home, &resident, "after");
 }
 
 #[test]
