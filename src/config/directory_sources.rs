@@ -200,6 +200,12 @@ impl fmt::Display for SourceKind {
     }
 }
 
+/// Returns whether this is a duration as the file has them: `30d`.
+#[must_use]
+pub fn is_duration(text: &str) -> bool {
+    Seconds::parse(text).is_some()
+}
+
 /// Formats a source as a table of the file.
 #[must_use]
 pub fn table(

@@ -10,7 +10,7 @@ pub(super) struct Seconds(pub(super) i64);
 const LONGEST: i64 = 100 * 366 * 24 * 60 * 60;
 
 impl Seconds {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let unit = text.chars().last()?;
         let each = match unit {
             's' => 1,

@@ -155,6 +155,42 @@ pub enum ConfigError {
     /// An error in the table `[serve]`.
     #[error("serve.{0}")]
     Serve(&'static str),
+    /// One of the above, at its line and column.
+    #[error("line {line}, column {column}: {source}")]
+    At { line: usize, column: usize, source: Box<Self> },
+}
+
+impl ConfigError {
+    /// Returns the error without its position.
+    #[must_use]
+    pub fn kind(&self) -> &Self {
+        if let Self::At { source, .. } = self { source } else { self }
+    }
+
+    /// Adds the position of the value, if it is known.
+    fn located(self, text: &str) -> Self {
+        let place = match &self {
+            Self::Pattern { key, text: value, .. }
+            | Self::User { key, text: value, .. }
+            | Self::Relative { key, text: value }
+            | Self::AuthservId { key, text: value } => syntax::locate(text, key, value),
+            Self::Owner(value) => syntax::locate(text, "addresses", value),
+            Self::Folder(value) => syntax::locate(text, "watch", value),
+            Self::NoCredits => syntax::place_of_key(text, "sender.value"),
+            Self::Sendmail(what) => syntax::place_of_key(text, &format!("sendmail.{}", key_of(what))),
+            Self::Serve(what) => syntax::place_of_key(text, &format!("serve.{}", key_of(what))),
+            Self::Syntax(_) | Self::At { .. } => None,
+        };
+        match place {
+            Some((line, column)) => Self::At { line, column, source: Box::new(self) },
+            None => self,
+        }
+    }
+}
+
+/// Returns the key before the colon of a message.
+fn key_of(what: &str) -> &str {
+    what.split_once(':').map_or(what, |(key, _)| key)
 }
 
 #[derive(Deserialize)]
@@ -272,6 +308,10 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], whose text names the key, and the line where that is known.
     pub fn parse(text: &str, user: &User) -> Result<Self, ConfigError> {
+        Self::read(text, user).map_err(|error| error.located(text))
+    }
+
+    fn read(text: &str, user: &User) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text).map_err(|error| SyntaxError::new(text, &error))?;
         let case = if file.case_sensitive { LocalCase::Keep } else { LocalCase::Fold };
         let expand = |key: &'static str, text: String| match user.expand(&text, case) {
@@ -424,6 +464,29 @@ mod tests {
     }
 
     #[test]
+    fn every_error_has_its_place() {
+        for (text, expected) in [
+            (
+                "price = 1\naddresses = [\"a@b.example\", \"/(/\"]",
+                "line 2, column 29: addresses = \"/(/\": not a usable",
+            ),
+            ("addresses = [{ address = \"no\" }]", "line 1, column 26: addresses = \"no\": an address needs"),
+            ("state = \"relative\"", "line 1, column 9: state = \"relative\": write an absolute path"),
+            ("[watch]\njunk = [\"../Junk\"]", "line 2, column 9: watch: \"../Junk\""),
+            ("\ntrusted_authserv_ids = [\"a b\"]", "line 2, column 25: trusted_authserv_ids"),
+            ("[sender]\nvalue = 0", "line 2, column 9: sender: value = 0"),
+            ("[sendmail]\nat_once = 0", "line 2, column 11: sendmail.at_once"),
+            ("[serve]\nmetrics = \"192.0.2.1:9\"", "line 2, column 11: serve.metrics"),
+            ("[serve]\nmetrics = 9", "line 2, column 11: write an address with its port"),
+            ("[sendmail]\nnext = 5", "line 2, column 8: write a program in quotes"),
+            ("[actions]\nused = 1", "line 2, column 8: write a word in quotes"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
     fn wrong_values_are_refused() {
         for text in [
             "addresses = [\"no-address\"]",
@@ -469,26 +532,17 @@ mod tests {
                 "addresses = [\n  \"a@x.example\",\n  { address = \"b@x.example\", prize = 5 },\n]",
                 "line 3, column 30: unknown key \"prize\"; did you mean \"price\"?",
             ),
-            ("addresses = [{ price = 5 }]", "line 1, column 14: missing field `address`"),
+            ("addresses = [{ price = 5 }]", "line 1, column 14: the key \"address\" is missing"),
             ("addresses = [{ address = \"b@x.example\", owner = \" \" }]", "owner = \" \": write a name"),
-            (
-                "addresses = [5]",
-                "line 1, column 14: invalid type: integer `5`, expected an address in quotes, or { address",
-            ),
+            ("addresses = [5]", "line 1, column 14: write an address in quotes, or { address"),
             (
                 "addresses = \"you@your.example\"",
-                "line 1, column 13: invalid type: string \"you@your.example\", expected a list, in brackets: [\"...\"]",
+                "line 1, column 13: write a list, in brackets: [\"...\"]; \"you@your.example\" is not",
             ),
-            ("allow = \"*@y.example\"", "expected a list, in brackets"),
-            (
-                "syslog = 5",
-                "line 1, column 10: invalid type: integer `5`, expected true, false, or the path of a socket",
-            ),
+            ("allow = \"*@y.example\"", "write a list, in brackets"),
+            ("syslog = 5", "line 1, column 10: write true, false, or the path of a socket"),
             ("syslog = \"log\"", "syslog = \"log\": write an absolute path"),
-            (
-                "[used_log]\nwait = 7",
-                "line 2, column 8: invalid type: integer `7`, expected a duration with its unit, as",
-            ),
+            ("[used_log]\nwait = 7", "line 2, column 8: write a duration with its unit, as"),
             ("[used_log]\nwait = \"7\"", "line 2, column 8: not a duration"),
         ] {
             let error = parse(text).unwrap_err().to_string();
@@ -523,7 +577,7 @@ mod tests {
         let config = Config::parse(text, &user).unwrap();
         assert_eq!(config.state, Some(PathBuf::from("/var/lib/mailstamp/x.example/alice")));
         assert!(config.mailboxes[0].pattern.matches(&Address::parse("alice@x.example").unwrap()));
-        assert!(matches!(parse(text), Err(ConfigError::User { .. })));
+        assert!(matches!(parse(text).unwrap_err().kind(), ConfigError::User { .. }));
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub(super) struct SendmailTable {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "write a program in quotes, or a list of it and its arguments")]
 enum NextEntry {
     Program(String),
     WithArguments(Vec<String>),

@@ -2,6 +2,8 @@
 //! configurations.
 
 use std::fmt;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 /// Syntax error, or a value of the wrong kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +18,8 @@ impl SyntaxError {
     pub(super) fn new(text: &str, error: &toml::de::Error) -> Self {
         let at = error.span().map(|span| position(text, span.start));
         let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-        Self { at, what: unknown_key(&what).unwrap_or(what) }
+        let plain = unknown_key(&what).or_else(|| wrong_value(&what)).unwrap_or(what);
+        Self { at, what: plain }
     }
 }
 
@@ -38,6 +41,79 @@ pub(super) fn position(text: &str, at: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before.get(start..).unwrap_or_default().chars().count() + 1)
 }
 
+/// Returns line and column of the value of `key`, which has dots between its parts.
+pub(super) fn place_of_key(text: &str, key: &str) -> Option<(usize, usize)> {
+    let table = DeTable::parse(text).ok()?;
+    let item = value_of(table.get_ref(), key)?;
+    Some(position(text, item.span().start))
+}
+
+fn value_of<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t Spanned<DeValue<'i>>> {
+    let mut keys = key.split('.');
+    let mut item = table.get(keys.next()?)?;
+    for key in keys {
+        item = item.get_ref().as_table()?.get(key)?;
+    }
+    Some(item)
+}
+
+/// Returns line and column of the string `value` in the value of `key`.
+pub(super) fn locate(text: &str, key: &str, value: &str) -> Option<(usize, usize)> {
+    fn find(item: &Spanned<DeValue<'_>>, value: &str) -> Option<usize> {
+        match item.get_ref() {
+            DeValue::String(text) => (text == value).then(|| item.span().start),
+            DeValue::Array(items) => items.iter().find_map(|item| find(item, value)),
+            DeValue::Table(table) => table.values().find_map(|item| find(item, value)),
+            _ => None,
+        }
+    }
+    let table = DeTable::parse(text).ok()?;
+    // Within a list of tables, only the first part of the key leads on.
+    let item = value_of(table.get_ref(), key).or_else(|| value_of(table.get_ref(), key.split('.').next()?))?;
+    Some(position(text, find(item, value)?))
+}
+
+/// Replaces the names of Rust's types in serde's messages about a value.
+fn wrong_value(message: &str) -> Option<String> {
+    if let Some(rest) = message.strip_prefix("unknown variant `") {
+        let (word, known) = rest.split_once("`, expected ")?;
+        let known = known.strip_prefix("one of ").unwrap_or(known).replace('`', "\"").replace("\" or \"", "\", \"");
+        return Some(format!("{word:?} is none of {known}"));
+    }
+    if let Some(key) = message.strip_prefix("missing field `") {
+        return Some(format!("the key {:?} is missing", key.trim_end_matches('`')));
+    }
+    if message == "wanted string or table" {
+        return Some("write a word in quotes".to_owned());
+    }
+    let rest = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))?;
+    let (found, expected) = rest.split_once(", expected ")?;
+    let expected = match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number from 0 on",
+        "i64" => "a whole number",
+        "a boolean" => "true or false",
+        "a string" | "string" => "text in quotes",
+        "a sequence" => "a list, in brackets: [\"...\"]",
+        "a map" => "a table: { key = value }",
+        "socket address" => "an address with its port in quotes, as \"127.0.0.1:9465\"",
+        other if other.starts_with("struct ") => "a table: { key = value }",
+        other => other,
+    };
+    let found = match found {
+        "map" => "a table or a date",
+        "sequence" => "a list",
+        other => match other.split_once(' ') {
+            Some(("string", text)) => text,
+            Some((_, text)) if text.contains('`') => text.split('`').nth(1)?,
+            _ => other,
+        },
+    };
+    Some(format!("write {expected}; {found} is not"))
+}
+
 /// Replaces serde's list of all keys with the most similar key, if one is near.
 fn unknown_key(message: &str) -> Option<String> {
     let mut quoted = message.strip_prefix("unknown field `")?.split('`').step_by(2);
@@ -46,7 +122,7 @@ fn unknown_key(message: &str) -> Option<String> {
     let meant = near.filter(|(distance, known)| distance * 3 <= known.len()).map(|(_, known)| known);
     Some(match meant {
         Some(known) => format!("unknown key {key:?}; did you mean {known:?}?"),
-        None => message.replacen("unknown field", "unknown key", 1),
+        None => message.replacen("unknown field", "unknown key", 1).replace('`', "\""),
     })
 }
 
@@ -78,12 +154,27 @@ mod tests {
             |key: &str| unknown_key(&format!("unknown field `{key}`, expected one of `price`, `allow`")).unwrap();
         assert_eq!(said("prize"), "unknown key \"prize\"; did you mean \"price\"?");
         assert_eq!(said("alow"), "unknown key \"alow\"; did you mean \"allow\"?");
-        assert_eq!(said("vendor"), "unknown key `vendor`, expected one of `price`, `allow`");
+        assert_eq!(said("vendor"), "unknown key \"vendor\", expected one of \"price\", \"allow\"");
         assert_eq!(
             unknown_key("unknown field `x`, there are no fields"),
-            Some("unknown key `x`, there are no fields".into())
+            Some("unknown key \"x\", there are no fields".into())
         );
         assert_eq!(unknown_key("missing field `address`"), None);
+    }
+
+    #[test]
+    fn values_are_described_without_names_of_types() {
+        for (said, plain) in [
+            ("invalid value: integer `300`, expected u8", "write a whole number from 0 to 255; 300 is not"),
+            ("invalid type: integer `9` as i128, expected u64", "write a whole number from 0 on; 9 is not"),
+            ("invalid type: string \"x\", expected a boolean", "write true or false; \"x\" is not"),
+            ("invalid type: map, expected struct Rust", "write a table: { key = value }; a table or a date is not"),
+            ("unknown variant `x`, expected `a` or `b`", "\"x\" is none of \"a\", \"b\""),
+            ("unknown variant `x`, expected one of `a`, `b`", "\"x\" is none of \"a\", \"b\""),
+            ("missing field `address`", "the key \"address\" is missing"),
+        ] {
+            assert_eq!(wrong_value(said).as_deref(), Some(plain));
+        }
     }
 
     #[test]

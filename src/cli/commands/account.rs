@@ -1,7 +1,8 @@
 //! `mailstamp account`: manages the accounts at vendors from which stamps are bought. An API key is read from a prompt,
 //! standard input or a file. It never appears in arguments, which all users of the host can see, nor in any output.
 
-use crate::cli::ui::exit_status::{DATA, Failure, NO_INPUT, USAGE};
+use crate::cli::ui::counts::counted;
+use crate::cli::ui::exit_status::{CONFIG, DATA, Failure, NO_INPUT, USAGE};
 use crate::cli::ui::purchase::failure;
 use crate::cli::ui::table::Table;
 use crate::cli::ui::{input, output};
@@ -170,7 +171,7 @@ fn add(args: &AddArgs, context: &Context, sender: &StampSource) -> Result<u8, Fa
     if !args.offline {
         let standing =
             vendor_client::standing(&account, context.config.sender.timeout).map_err(|error| failure(&error))?;
-        output::line(&format!("{}: {} credits at {}", account.name, standing.balance, account.vendor))?;
+        output::line(&format!("{}: {} at {}", account.name, counted(standing.balance, "credit"), account.vendor))?;
     }
     accounts.put(&account, args.replace)?;
     Ok(0)
@@ -186,7 +187,7 @@ fn show(args: &ShowArgs, context: &Context, sender: &StampSource) -> Result<u8, 
             match (at, all.len()) {
                 (Some(at), _) => all.swap_remove(at),
                 (None, 1) => all.swap_remove(0),
-                (None, 0) => return Err(Failure::new(DATA, "there is no account").hint("run mailstamp account add")),
+                (None, 0) => return Err(Failure::new(CONFIG, "there is no account").hint("run mailstamp account add")),
                 (None, _) => return Err(Failure::new(USAGE, "there are several accounts: name one")),
             }
         }
@@ -252,6 +253,9 @@ fn list(args: &ListArgs, sender: &StampSource) -> Result<u8, Failure> {
     for line in table.lines() {
         output::line(&line)?;
     }
+    if accounts.is_empty() {
+        output::note("there is no account; mailstamp account add adds one");
+    }
     Ok(0)
 }
 
@@ -265,7 +269,7 @@ fn prefer(args: &PreferArgs, sender: &StampSource) -> Result<u8, Failure> {
         })?;
         wallet.learn(&recipient, Some(&learned))?;
         let value = learned.value.unwrap_or(1);
-        output::line(&format!("{recipient}: {value} credits, of {}", learned.vendors.join(", ")))?;
+        output::line(&format!("{recipient}: {}, of {}", counted(value, "credit"), learned.vendors.join(", ")))?;
         return Ok(0);
     }
     let Some(recipient) = &args.recipient else {

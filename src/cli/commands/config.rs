@@ -6,7 +6,7 @@ use crate::cli::ui::exit_status::{CONFIG, Failure};
 use crate::cli::ui::output;
 use crate::config::directory_sources;
 use crate::config::paths::{CliOverrides, Paths};
-use crate::config::sendmail::{NextHop, OnVendorUnavailable};
+use crate::config::sendmail::{NextHop, OnVendorUnavailable, Tls};
 use crate::config::{Config, rules};
 use crate::directory::key_directory::IgnoredReason;
 use crate::directory::pinned;
@@ -14,7 +14,8 @@ use crate::message::address::{Address, LocalCase, Pattern};
 use crate::os::clock;
 use crate::policy::rule_set::Rules;
 use crate::verdict::class::Class;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The subcommands.
@@ -36,7 +37,7 @@ pub struct Args {
     user: Option<String>,
 }
 
-/// Print the settings in force, defaults among them, and where they come from.
+/// Print the settings in force, defaults among them, as a configuration.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp config show\n  mailstamp config show --json --user alice@x.example")]
 pub struct ShowArgs {
@@ -98,8 +99,11 @@ fn check(config: &Config, places: &Paths, rules: &Rules, given: &CliOverrides) -
 
 fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result<u8, Failure> {
     let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
-    let addresses: Vec<_> =
-        config.mailboxes.iter().map(|m| json!({ "address": m.pattern.as_str(), "price": m.price })).collect();
+    let addresses: Vec<_> = config
+        .mailboxes
+        .iter()
+        .map(|m| json!({ "address": m.pattern.as_str(), "price": m.price, "owner": m.owner }))
+        .collect();
     let allow: Vec<_> = config.allow.iter().map(|allowed| allowed.name.as_str()).collect();
     let policy = &config.policy;
     let (replies, sendmail) = (&config.replies, &config.sendmail);
@@ -124,7 +128,7 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
         ("allow", json!(allow)),
         ("authserv_id", json!(config.authserv_id)),
         ("trusted_authserv_ids", json!(config.trusted_authserv_ids)),
-        ("syslog", json!(path(config.syslog.as_deref()))),
+        ("syslog", path(config.syslog.as_deref()).map_or(json!(false), |path| json!(path))),
         ("verdict_log", json!(config.verdict_log)),
         ("own_mailbox_only", json!(config.own_mailbox_only)),
         ("max_message_size", json!(config.largest)),
@@ -162,8 +166,8 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
         ("sendmail.when_away", json!(if sendmail.when_away == OnVendorUnavailable::Plain { "plain" } else { "defer" })),
         ("sendmail.for_return", json!(sendmail.for_return)),
         ("sendmail.keep_returns", json!(sendmail.keep_returns)),
+        ("sendmail.learn", json!(sendmail.learn)),
         ("sendmail.at_once", json!(sendmail.at_once)),
-        next(&sendmail.next),
         ("deliver.maildir", json!(path(places.maildir.as_deref()))),
         ("held.keep", json!(config.held_keep)),
         ("sender.account", json!(sender.account)),
@@ -184,26 +188,101 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
             (format!("deliver.folders.{class}"), json!(folder.as_str())),
         ]
     });
-    let settings = settings.chain(by_class);
+    let next = next(&sendmail.next).into_iter().map(|(key, value)| (key.to_owned(), value));
+    let settings = settings.chain(next).chain(by_class);
     if as_json {
-        let mut object: serde_json::Map<_, _> = settings.map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut object: serde_json::Map<_, _> = settings.collect();
         object.insert("schema".to_owned(), json!(output::SCHEMA));
         output::line(&serde_json::Value::Object(object).to_string())?;
     } else {
-        for (key, value) in settings {
-            output::line(&format!("{key} = {value}"))?;
-        }
+        output::line(to_toml(settings).trim_end())?;
     }
     Ok(0)
 }
 
+/// Settings that are durations, in seconds.
+const DURATIONS: [&str; 13] = [
+    "stamps.skew",
+    "stamps.max_window",
+    "stamps.expiry_grace",
+    "used_log.wait",
+    "used_log.redelivery_window",
+    "sent.retention",
+    "watch.unrevoke_within",
+    "watch.rescan",
+    "serve.purge",
+    "serve.refresh",
+    "replies.per_sender",
+    "held.keep",
+    "sender.timeout",
+];
+
+/// Returns the settings as a configuration file: what stands outside a table first. A setting without a value is left
+/// out, which means the same.
+fn to_toml(settings: impl Iterator<Item = (String, Value)>) -> String {
+    let (mut top, mut tables) = (String::new(), BTreeMap::<String, String>::new());
+    for (key, value) in settings {
+        let value = match value {
+            _ if key == "config" => {
+                top.push_str(&format!("# {}\n", value.as_str().unwrap_or("no file")));
+                continue;
+            }
+            // A file of rules that is named must exist.
+            Value::Object(mut rules) => match rules.remove("path") {
+                Some(Value::String(path)) if Path::new(&path).exists() => Value::String(path),
+                _ => Value::Null,
+            },
+            Value::Number(seconds) if DURATIONS.contains(&key.as_str()) => json!(format!("{seconds}s")),
+            other => other,
+        };
+        // Null is no value of TOML.
+        let Some(value) = in_toml(value) else { continue };
+        match key.rsplit_once('.') {
+            None => top.push_str(&format!("{key} = {value}\n")),
+            Some((table, key)) => {
+                tables.entry(table.to_owned()).or_default().push_str(&format!("{key} = {value}\n"));
+            }
+        }
+    }
+    tables.iter().fold(top, |text, (table, lines)| text + "\n[" + table + "]\n" + lines)
+}
+
+fn in_toml(value: Value) -> Option<toml::Value> {
+    Some(match value {
+        Value::Null => return None,
+        Value::Array(items) => toml::Value::Array(items.into_iter().filter_map(in_toml).collect()),
+        Value::Object(members) => {
+            let members = members.into_iter().filter_map(|(key, value)| Some((key, in_toml(value)?)));
+            toml::Value::Table(members.collect())
+        }
+        Value::Bool(on) => toml::Value::Boolean(on),
+        Value::Number(number) => toml::Value::Integer(number.as_i64()?),
+        Value::String(text) => toml::Value::String(text),
+    })
+}
+
 /// Returns the receiver of the copies of `mailstamp sendmail`. Secrets are in files of their own.
-fn next(next: &NextHop) -> (&'static str, serde_json::Value) {
+fn next(next: &NextHop) -> Vec<(&'static str, Value)> {
     match next {
         NextHop::Program(program, words) => {
             let program = std::iter::once(program.display().to_string());
-            ("sendmail.next", json!(program.chain(words.iter().cloned()).collect::<Vec<_>>()))
+            vec![("sendmail.next", json!(program.chain(words.iter().cloned()).collect::<Vec<_>>()))]
         }
-        NextHop::Smtp(smtp) => ("sendmail.smtp.host", json!(format!("{}:{}", smtp.host, smtp.port))),
+        NextHop::Smtp(smtp) => {
+            let (user, password) = smtp.login.clone().unzip();
+            let tls = match smtp.tls {
+                Tls::Implicit => "implicit",
+                Tls::Starttls => "starttls",
+                Tls::Off => "off",
+            };
+            vec![
+                ("sendmail.smtp.host", json!(smtp.host)),
+                ("sendmail.smtp.port", json!(smtp.port)),
+                ("sendmail.smtp.tls", json!(tls)),
+                ("sendmail.smtp.user", json!(user)),
+                ("sendmail.smtp.password_file", json!(password)),
+                ("sendmail.smtp.ca_file", json!(smtp.ca_file)),
+            ]
+        }
     }
 }

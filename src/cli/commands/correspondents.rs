@@ -42,8 +42,12 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
     let mut stdout = io::stdout().lock();
     if args.forget.is_empty() {
-        for row in listed(args, &context)? {
-            writeln!(stdout, "{}", if args.json { to_json(&row) } else { to_text(&row) })?;
+        let rows = listed(args, &context)?;
+        for row in &rows {
+            writeln!(stdout, "{}", if args.json { to_json(row) } else { to_text(row) })?;
+        }
+        if rows.is_empty() && !args.json {
+            output::note("no such correspondent is known; mailstamp learn-sent learns them");
         }
     }
     for address in &args.forget {

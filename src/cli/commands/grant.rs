@@ -111,6 +111,9 @@ pub fn grant(args: &GrantArgs, given: &CliOverrides) -> Result<u8, Failure> {
     if args.note.as_ref().is_some_and(|note| note.len() > 1000) {
         return Err(Failure::new(DATA, "--note: at most 1,000 bytes"));
     }
+    if let Some(until) = args.until.filter(|until| *until <= engine.context.now) {
+        return Err(Failure::new(DATA, format!("--until {until}: in the past; now is {}", engine.context.now)));
+    }
     let plain = match kind {
         GrantKind::Return => Grant::for_return(engine.context.now, None),
         GrantKind::MultiUse => Grant::new(kind, engine.context.now),

@@ -65,6 +65,9 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         }
     }
     stdout.flush()?;
+    if rows.is_empty() && !args.json {
+        output::note("there is no such grant or revocation");
+    }
     Ok(0)
 }
 

@@ -180,7 +180,11 @@ fn resume(post: &SubmissionAgent<'_>) -> Result<u8, Failure> {
 /// Lists the waiting messages: name, date, subject, and the recipients that have no copy yet.
 fn list(journal: &Outbox) -> Result<u8, Failure> {
     let mut status = 0;
-    for listed in journal.list().map_err(|error| Failure::new(TEMPFAIL, error))? {
+    let messages = journal.list().map_err(|error| Failure::new(TEMPFAIL, error))?;
+    if messages.is_empty() {
+        output::note("no message waits");
+    }
+    for listed in messages {
         match listed {
             Ok(Listed { submission, ends }) => {
                 let message = Message::parse(&submission.message);

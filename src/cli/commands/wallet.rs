@@ -1,5 +1,6 @@
 //! `mailstamp wallet`: lists, shows and drops the unused stamps that were bought.
 
+use crate::cli::ui::counts::counted;
 use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::output;
 use crate::cli::ui::purchase::sweep;
@@ -66,7 +67,7 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
         Command::Drop(args) => {
             let removed = sender.wallet().remove(&args.serials)?;
             for held in &removed {
-                output::line(&format!("dropped: {} credits for {}", held.value, held.recipient))?;
+                output::line(&format!("dropped: {} for {}", counted(held.value, "credit"), held.recipient))?;
             }
             absent(&args.serials, &removed)?;
             Ok(0)
@@ -105,10 +106,14 @@ fn list(args: &ListArgs, sender: &StampSource) -> Result<u8, Failure> {
     for line in table.lines() {
         output::line(&line)?;
     }
+    if stamps.is_empty() {
+        output::note("no stamp is in the wallet");
+    }
     for purchase in open {
         let credits: u64 = purchase.stamps.iter().map(|(_, value)| value).sum();
-        let (count, at, account) = (purchase.stamps.len(), purchase.at, purchase.account);
-        output::line(&format!("not answered yet: {count} stamps, {credits} credits, from {account} since {at}"))?;
+        let (at, account) = (purchase.at, purchase.account);
+        let (stamps, credits) = (counted(purchase.stamps.len() as u64, "stamp"), counted(credits, "credit"));
+        output::line(&format!("not answered yet: {stamps}, {credits}, from {account} since {at}"))?;
     }
     Ok(0)
 }

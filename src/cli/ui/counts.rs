@@ -168,6 +168,12 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// Returns a number and what it counts: `1 stamp`, `2,000 stamps`.
+#[must_use]
+pub fn counted(number: u64, one: &str) -> String {
+    format!("{} {one}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
 /// Formats a share of a whole in percent, with one decimal; empty when the whole is 0.
 #[must_use]
 pub fn share(part: u64, whole: u64) -> String {

@@ -350,7 +350,7 @@ impl CachedMailbox {
 /// Whether the configuration lacks nothing but a user name.
 fn needs_user_name(error: &Deferral) -> bool {
     let Deferral::Places(PathsError::Content { source, .. }) = error else { return false };
-    matches!(**source, ConfigError::User { source: UserError::Unknown | UserError::NoDomain, .. })
+    matches!(source.kind(), ConfigError::User { source: UserError::Unknown | UserError::NoDomain, .. })
 }
 
 /// Returns the files that a mailbox is read from, present or not.

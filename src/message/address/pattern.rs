@@ -102,8 +102,15 @@ pub enum PatternError {
     #[error("a '*' stands for a whole local part, or for a tag behind a separator such as '+'")]
     Star,
     /// Not a regular expression, or too large when compiled.
-    #[error("not a usable regular expression")]
+    #[error("not a usable regular expression: {}", reason(.0))]
     Expression(#[source] regex::Error),
+}
+
+/// Returns the last line of the error, below the picture of the expression.
+fn reason(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.strip_prefix("error: ").unwrap_or(last).to_owned()
 }
 
 impl Pattern {

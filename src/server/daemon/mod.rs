@@ -112,7 +112,7 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     let mut tried = Instant::now();
     let (listener, socket) = match door {
         Door::Handed(listener) => (Listener::Inherited(listener), None),
-        Door::Own(path) => (listen(&path, options.system)?, Some(path)),
+        Door::Own(path) => (listen(&path, options)?, Some(path)),
     };
     let service = Handler::new(Arc::clone(&warm), Arc::clone(&numbers), AccessControl::new(options.system));
     let server = Server::begin("serve", listener, handler::server_limits(serve.connections), Arc::new(service))?;
@@ -234,11 +234,16 @@ fn door(given: &CliOverrides, options: &Options) -> Result<Door, ServeError> {
     if unix_socket::connect(&path).is_ok() { Err(ServeError::Running(path)) } else { Ok(Door::Own(path)) }
 }
 
-/// Creates the socket, and its folder if it is missing.
-fn listen(path: &Path, system: bool) -> Result<Listener, ServeError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mode = if system { 0o755 } else { 0o700 };
-    let made = DirBuilder::new().recursive(true).mode(mode).create(folder).and_then(|()| make(path, system));
+/// Creates the socket, and the usual folder if it is missing. The folder of a named socket is not created: its name may
+/// be misspelt.
+fn listen(path: &Path, options: &Options) -> Result<Listener, ServeError> {
+    let create = || {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mode = if options.system { 0o755 } else { 0o700 };
+        DirBuilder::new().recursive(true).mode(mode).create(folder)
+    };
+    let made = if options.socket.is_some() { Ok(()) } else { create() };
+    let made = made.and_then(|()| make(path, options.system));
     made.map_err(|source| ServeError::Listen { path: path.to_owned(), source })
 }
 

@@ -3,6 +3,7 @@
 //! program, its files and its callers.
 
 mod messages;
+mod shown;
 mod state;
 mod together;
 mod told;

@@ -387,6 +387,7 @@ fn first_mistakes_are_helped() {
     assert!(home.run(["help"], b"").exits(0).text().contains("Usage: mailstamp"));
     // A reader that closes the pipe early gets no error.
     home.classify(&letter("1")).exits(11);
+    home.run(["learn-sent"], b"From: alice@x.example\nTo: bob@y.example\nMessage-ID: <1@x.example>\n\n").exits(0);
     for command in ["log", "stats", "log --json", "export", "correspondents", "completions bash"] {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("(sleep 0.3; exec {MAILSTAMP} {command}) | true")]);

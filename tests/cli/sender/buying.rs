@@ -84,7 +84,7 @@ fn what_was_bought_for_the_wallet_is_listed_exported_and_dropped() {
     let serial = stamps[0]["serial"].as_str().unwrap();
     assert_eq!(home.run(["wallet", "show", serial], b"").exits(0).text().trim(), all[0]);
     let dropped = home.run(["wallet", "drop", serial], b"").exits(0).text();
-    assert_eq!(dropped, format!("dropped: 1 credits for {}\n", stamps[0]["recipient"].as_str().unwrap()));
+    assert_eq!(dropped, format!("dropped: 1 credit for {}\n", stamps[0]["recipient"].as_str().unwrap()));
     home.run(["wallet", "drop", serial], b"").exits(65);
     assert_eq!(home.run(["wallet", "show"], b"").exits(0).text().trim(), all[1]);
 }
@@ -145,7 +145,7 @@ fn errors_say_what_to_do() {
     let to = ["buy", "--to", "b@y.example", "--out", "-"];
     assert!(home.run(to, b"").exits(75).stderr.contains("hint: try again; no purchase is charged twice"));
     assert!(
-        home.run(["wallet", "list"], b"").exits(0).text().contains("not answered yet: 1 stamps, 1 credits, from shop")
+        home.run(["wallet", "list"], b"").exits(0).text().contains("not answered yet: 1 stamp, 1 credit, from shop")
     );
     shop.restart();
     let ledger = shop.ledger();

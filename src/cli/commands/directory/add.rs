@@ -2,7 +2,7 @@
 //! shows the keys. Trust is given by a person, once, and never by a program.
 
 use crate::cli::commands::trust;
-use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, UNAVAILABLE};
+use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, UNAVAILABLE, USAGE};
 use crate::cli::ui::{input, output};
 use crate::config::directory_sources::{self, KeyIntroduction, Source, Sources};
 use crate::config::file;
@@ -55,6 +55,9 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let well_known = || format!("https://{}/.well-known/digital-stamp", args.vendor);
     let from = args.from.clone().unwrap_or_else(well_known);
     let new_keys = if args.new_keys == "channel" { KeyIntroduction::Channel } else { KeyIntroduction::Signed };
+    if let Some(length) = args.max_age.as_deref().filter(|length| !directory_sources::is_duration(length)) {
+        return Err(Failure::new(USAGE, format!("--max-age {length}: write a number and its unit, as 30d or 12h")));
+    }
     let table = directory_sources::table(&args.vendor, &from, new_keys, args.accept_weak, args.max_age.as_deref());
     let path = vendors.join(directory_sources::NAME);
     let mut text = match file::read(&path) {

@@ -4,6 +4,7 @@ use super::open_ledger::Which;
 use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::hash_chain::Head;
 use crate::accounting::money::Money;
+use crate::cli::ui::counts::counted;
 use crate::cli::ui::exit_status::{DATA, Failure};
 use crate::cli::ui::output;
 use crate::cli::ui::table::Table;
@@ -76,7 +77,12 @@ pub(super) fn status(args: &Status, given: &CliOverrides) -> Result<u8, Failure>
         output::line(&object.to_string())?;
         return Ok(0);
     }
-    output::line(&format!("vendor {}: {} accounts, {} stamps sold", profile.vendor, summary.accounts, summary.stamps))?;
+    output::line(&format!(
+        "vendor {}: {}, {} sold",
+        profile.vendor,
+        counted(summary.accounts, "account"),
+        counted(summary.stamps, "stamp")
+    ))?;
     let mut table = Table::new(&["account", "balance"], 1);
     for balance in &summary.balances {
         table.row([account(balance.account), amount(balance)]);
@@ -125,7 +131,7 @@ pub(super) fn audit(args: &Audit, given: &CliOverrides) -> Result<u8, Failure> {
         output::line(problem)?;
     }
     let sound = if status == 0 { "sound" } else { "NOT sound" };
-    output::line(&format!("{sound}: {} entries, {} stamps sold", report.entries, report.stamps))?;
+    output::line(&format!("{sound}: entries: {}, {} sold", report.entries, counted(report.stamps, "stamp")))?;
     output::line(&format!("head {}", report.head))?;
     Ok(status)
 }

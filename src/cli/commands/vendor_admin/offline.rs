@@ -75,8 +75,8 @@ pub struct Issue {
     #[arg(long, value_name = "TIME", conflicts_with = "days")]
     until: Option<UnixTime>,
     /// The days of its validity, from now or from --not-before
-    #[arg(long, value_name = "DAYS", default_value_t = 30)]
-    days: u32,
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    days: u16,
     /// Issue as if it were this time
     #[arg(long, value_name = "TIME")]
     now: Option<UnixTime>,

@@ -9,6 +9,7 @@ use crate::ledger::handle::Ledger;
 use crate::ledger::model::Standing;
 use crate::ledger::ops;
 use crate::server::vendor_http::api::directory::published;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -119,6 +120,8 @@ impl From<LedgerError> for Failure {
             LedgerError::Absent { .. } => NO_INPUT,
             LedgerError::Exists { .. } => CANNOT_CREATE,
             LedgerError::Version { .. } | LedgerError::Unsafe { .. } => CONFIG,
+            LedgerError::Io { doing: "create", .. } => CANNOT_CREATE,
+            LedgerError::Io { source, .. } if source.kind() == ErrorKind::NotFound => NO_INPUT,
             LedgerError::Key(_) | LedgerError::Io { .. } => IO,
         };
         Self::new(code, error)
