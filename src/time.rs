@@ -31,15 +31,13 @@ impl UnixTime {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// Parses an RFC 3339 time with its offset (RFC 3339 section 5.6), as the claims of a stamp carry it.
+    /// Parses the `date-time` of RFC 3339 section 5.6, with `T` and `Z` in upper case, as stamps and documents carry it.
+    /// A fraction of a second is dropped. A second 60 ends a month in UTC (section 5.7), and counts as the second 59.
     ///
     /// # Errors
     /// [`TimeError`] for any other text, a time without an offset included.
     pub fn from_rfc3339(text: &str) -> Result<Self, TimeError> {
-        match text.parse::<jiff::Timestamp>() {
-            Ok(time) => Ok(Self(time.as_second())),
-            Err(_) => last_hours(text).ok_or(TimeError),
-        }
+        date_time(text).ok_or(TimeError)
     }
 
     /// Parses the date of a Date or Received field (RFC 5322 section 3.3), whatever weekday it claims. `None` for other
@@ -88,27 +86,39 @@ impl fmt::Display for UnixTime {
 /// 1970-01-01T00:00:00, without an offset.
 const EPOCH: DateTime = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
 
-/// Parses an RFC 3339 time at the end of the year 9999. A `jiff::Timestamp` ends 26 hours before it, so that every
-/// offset fits; documents and stamps without an end name its last second.
-fn last_hours(text: &str) -> Option<UnixTime> {
-    let (date, ahead) = match text.strip_suffix(['Z', 'z']) {
-        Some(date) => (date, 0),
-        None => {
-            let (date, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
-            let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-            let is_number = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-            let number = |text: &str, most| {
-                text.parse::<i64>().ok().filter(|number| is_number(text) && (0..=most).contains(number))
-            };
-            let seconds = (number(hours, 23)? * 60 + number(minutes, 59)?) * 60;
-            (date, if offset.starts_with('+') { seconds } else { offset.starts_with('-').then_some(-seconds)? })
-        }
+/// Parses by hand: a `jiff::Timestamp` accepts more than RFC 3339, and ends 26 hours before the year 9999 does.
+fn date_time(text: &str) -> Option<UnixTime> {
+    let (local, rest) = text.split_at_checked("0000-00-00T00:00:00".len())?;
+    let fits = |text: &str, shape: &str| {
+        text.len() == shape.len()
+            && text.bytes().zip(shape.bytes()).all(|(b, s)| if s == b'0' { b.is_ascii_digit() } else { b == s })
     };
-    if !date.starts_with("9999-12-3") {
+    let offset = match rest.strip_prefix('.') {
+        Some(fraction) => {
+            let offset = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
+            (1..=9).contains(&(fraction.len() - offset.len())).then_some(offset)?
+        }
+        None => rest,
+    };
+    let ahead = match offset.split_at_checked(1)? {
+        ("Z", "") => 0,
+        (sign @ ("+" | "-"), hours) if fits(hours, "00:00") => {
+            let (hours, minutes): (i64, i64) = (hours.get(..2)?.parse().ok()?, hours.get(3..)?.parse().ok()?);
+            let seconds = (hours < 24 && minutes < 60).then_some((hours * 60 + minutes) * 60)?;
+            if sign == "+" { seconds } else { -seconds }
+        }
+        _ => return None,
+    };
+    if !fits(local, "0000-00-00T00:00:00") || local.starts_with("0000") {
         return None;
     }
-    let time: DateTime = date.parse().ok()?;
-    Some(UnixTime(time.duration_since(EPOCH).as_secs().checked_sub(ahead)?))
+    // The parser takes a second 60 for the second 59.
+    let seconds = local.parse::<DateTime>().ok()?.duration_since(EPOCH).as_secs() - ahead;
+    if local.ends_with(":60") {
+        let next = EPOCH.checked_add(SignedDuration::from_secs(seconds + 1)).ok()?;
+        (next.day() == 1 && next.time() == jiff::civil::Time::midnight()).then_some(())?;
+    }
+    Some(UnixTime(seconds))
 }
 
 #[cfg(test)]
@@ -125,8 +135,40 @@ mod tests {
     }
 
     #[test]
-    fn a_time_without_an_offset_is_refused() {
-        assert_eq!(UnixTime::from_rfc3339("2026-11-21T12:00:00"), Err(TimeError));
+    fn a_time_is_read_as_rfc_3339_writes_it_and_no_other() {
+        for (text, same) in [
+            ("0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z"),
+            ("2026-11-21T12:00:00-00:00", "2026-11-21T12:00:00Z"),
+            ("2026-11-22T11:59:00.123456789+23:59", "2026-11-21T12:00:00Z"),
+            ("2026-11-20T12:01:00-23:59", "2026-11-21T12:00:00Z"),
+            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"),
+            ("1990-12-31T15:59:60.5-08:00", "1990-12-31T23:59:59Z"),
+        ] {
+            let [time, same] = [text, same].map(|text| UnixTime::from_rfc3339(text).unwrap());
+            assert_eq!(time, if text.starts_with("0001") { same.plus(-86_340) } else { same }, "{text}");
+        }
+        for text in [
+            "",
+            "2026-11-21T12:00:00",
+            "2026-11-21 12:00:00Z",
+            "2026-11-21t12:00:00Z",
+            "2026-11-21T12:00:00z",
+            "2026-11-21T12:00Z",
+            "2026-11-21T12:00:00.Z",
+            "2026-11-21T12:00:00.1234567890Z",
+            "2026-11-21T12:00:00+24:00",
+            "2026-11-21T12:00:00+01:60",
+            "2026-11-21T12:00:00+0100",
+            "2026-11-21T12:00:00\u{2212}01:00",
+            "2026-02-29T12:00:00Z",
+            "2026-11-21T24:00:00Z",
+            "2026-11-21T23:59:60Z",
+            "2016-12-31T23:58:60Z",
+            "2016-12-31T23:59:60+01:00",
+            "0000-01-01T00:00:00Z",
+        ] {
+            assert_eq!(UnixTime::from_rfc3339(text), Err(TimeError), "{text}");
+        }
         assert_eq!("".parse::<UnixTime>(), Err(TimeError));
     }
 
@@ -136,7 +178,7 @@ mod tests {
             ("9999-12-30T22:00:00Z", 253_402_207_200),
             ("9999-12-30T22:00:01Z", 253_402_207_201),
             ("9999-12-31T23:59:59Z", 253_402_300_799),
-            ("9999-12-31t23:59:59.999z", 253_402_300_799),
+            ("9999-12-31T23:59:59.999Z", 253_402_300_799),
             ("9999-12-31T23:59:59+00:00", 253_402_300_799),
             ("9999-12-31T23:59:59+01:30", 253_402_295_399),
             ("9999-12-31T22:59:59-01:00", 253_402_300_799),

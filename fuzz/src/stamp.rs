@@ -13,7 +13,7 @@ pub fn run(raw: &[u8]) {
     assert!(located.stamps.len() <= STAMPS);
     for (at, found) in located.stamps.iter().enumerate() {
         assert!(!found.token.is_empty() && found.token.len() <= TOKEN_MAX);
-        assert!(!found.token.contains(|c: char| c.is_whitespace() || c == ';'));
+        assert!(!found.token.contains(|c: char| c.is_ascii_whitespace() || c == ';'));
         assert!(located.stamps[..at].iter().all(|other| other.token != found.token));
 
         // The same stamp is found, wherever it was put into the message.

@@ -108,7 +108,7 @@ impl<'a> Field<'a> {
 pub fn fold(name: &str, value: &str, newline: &str) -> String {
     let mut field = format!("{name}:");
     let mut column = name.chars().count() + 1;
-    for word in value.split_whitespace() {
+    for word in value.split_ascii_whitespace() {
         let width = word.chars().count();
         let breaks = width < COLUMNS && column + 1 + width > COLUMNS;
         if breaks || column + 2 > COLUMNS {

@@ -2,7 +2,6 @@
 //! `extract` chooses the text and decides what in it is a stamp.
 
 use crate::message::header::slice;
-use crate::message::parse::line_length;
 use crate::message::search;
 use memchr::memmem;
 use std::ops::Range;
@@ -12,13 +11,16 @@ pub const BEGIN: &str = "-----BEGIN DIGITAL STAMP-----";
 /// The line after it.
 pub const END: &str = "-----END DIGITAL STAMP-----";
 
+/// The end of both.
+const COMMON: &str = "DIGITAL STAMP-----";
+
 /// The width of the lines between.
 const COLUMNS: usize = 64;
 /// The byte order mark with which some programs begin a text in UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 /// Bytes of a line that are looked at before a marker.
 const LINE: usize = 998;
-/// The most bytes between the two marker lines.
+/// The most bytes from the end of the first marker to the beginning of the second.
 const REACH: usize = 16 * 1024;
 
 /// Armors a stamp (and its parameters) between the marker lines.
@@ -26,7 +28,7 @@ const REACH: usize = 16 * 1024;
 #[must_use]
 pub fn armour(stamp: &str, newline: &str) -> String {
     let mut out = format!("{BEGIN}{newline}");
-    for (count, c) in stamp.chars().filter(|c| !c.is_whitespace()).enumerate() {
+    for (count, c) in stamp.chars().filter(|c| !c.is_ascii_whitespace()).enumerate() {
         if count > 0 && count % COLUMNS == 0 {
             out.push_str(newline);
         }
@@ -44,7 +46,7 @@ pub struct Block {
     pub stamp: String,
 }
 
-/// Where the marker lines of a block stand.
+/// Where the markers of a block stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lines {
     /// On lines of their own, apart from blanks.
@@ -53,47 +55,62 @@ pub enum Lines {
     Any,
 }
 
+/// A marker that counts.
+struct Marker {
+    begins: bool,
+    marker: Range<usize>,
+    /// With the blanks before it and the end of its line, where there is nothing else on the line.
+    line: Range<usize>,
+}
+
 /// Finds the blocks of a text in their order, and returns whether one goes beyond the limit.
 ///
-/// Quoted lines (`>`) hold no block. Line breaks between the markers do not matter: the lines may have been wrapped,
-/// indented, flowed or joined.
+/// A block is a marker that begins it and the one that ends it, with no other between them. Quoted lines (`>`) hold no
+/// block. Line breaks between the markers do not matter: the lines may have been wrapped, indented, flowed or joined.
 #[must_use]
 pub fn all(text: &[u8], lines: Lines) -> (Vec<Block>, bool) {
-    let mut begins = memmem::find_iter(text, BEGIN.as_bytes()).peekable();
-    let mut ends = memmem::find_iter(text, END.as_bytes()).peekable();
     let (mut blocks, mut over_limit) = (Vec::new(), false);
-    while let Some(at) = begins.next() {
-        let Some(start) = start_of_block(text, at, lines) else { continue };
-        let inner = at + BEGIN.len();
-        while ends.next_if(|end| *end < inner).is_some() {}
-        // A marker before the end begins a block of its own.
-        let Some(&end) = ends.peek().filter(|end| begins.peek().is_none_or(|next| next > *end)) else { continue };
-        if end - inner > REACH {
+    let mut open = None;
+    for end in memmem::find_iter(text, COMMON.as_bytes()).filter_map(|at| Marker::at(text, at, lines)) {
+        if end.begins {
+            open = Some(end);
+            continue;
+        }
+        let Some(begin) = open.take() else { continue };
+        let inner = slice(text, begin.marker.end, end.marker.start);
+        let is_quoted = |line: &[u8]| line.trim_ascii_start().starts_with(b">");
+        if inner.len() > REACH {
             over_limit = true;
-            continue;
+        } else if !inner.split(|&b| b == b'\n').any(is_quoted) {
+            let stamp = String::from_utf8_lossy(inner).split_ascii_whitespace().collect();
+            blocks.push(Block { span: begin.line.start..end.line.end, stamp });
         }
-        let after = end + END.len();
-        let Some(after) = end_of_line(text, after).or((lines == Lines::Any).then_some(after)) else { continue };
-        let inner = slice(text, inner, end);
-        if inner.split(|&b| b == b'\n').any(|line| line.trim_ascii_start().starts_with(b">")) {
-            continue;
-        }
-        let stamp = String::from_utf8_lossy(inner).split_whitespace().collect();
-        blocks.push(Block { span: start..after, stamp });
     }
     (blocks, over_limit)
 }
 
-/// Returns where the block whose marker is at `at` begins: with the blanks before it, but after a byte order mark.
-/// `None` where the marker does not count.
-fn start_of_block(text: &[u8], at: usize, lines: Lines) -> Option<usize> {
-    let line = start_of_line(text, at);
-    let line = if line == 0 && text.starts_with(MARK) { MARK.len() } else { line };
-    let before = slice(text, line, at);
-    match lines {
-        _ if is_blank(before) => Some(line),
-        Lines::Any if !before.trim_ascii_start().starts_with(b">") => Some(at),
-        _ => None,
+impl Marker {
+    /// Returns the marker whose [`COMMON`] end is at `at`, unless it does not count.
+    fn at(text: &[u8], at: usize, lines: Lines) -> Option<Self> {
+        let end = at + COMMON.len();
+        let is = |marker: &str| slice(text, 0, end).ends_with(marker.as_bytes());
+        let start = end - [BEGIN, END].into_iter().find(|marker| is(marker))?.len();
+        let line = start_of_line(text, start);
+        let line = if line == 0 && text.starts_with(MARK) { MARK.len() } else { line };
+        let before = slice(text, line, start);
+        let rest = slice(text, end, text.len());
+        let blanks = rest.iter().take_while(|b| **b != b'\n' && is_blank(b)).count();
+        let ends_line = matches!(rest.get(blanks), None | Some(b'\n'));
+        let counts = match lines {
+            Lines::Own => ends_line && before.iter().all(is_blank),
+            Lines::Any => !before.trim_ascii_start().starts_with(b">"),
+        };
+        let line = if before.iter().all(is_blank) { line } else { start }..if ends_line {
+            text.len().min(end + blanks + 1)
+        } else {
+            end
+        };
+        counts.then_some(Self { begins: is(BEGIN), marker: start..end, line })
     }
 }
 
@@ -104,17 +121,10 @@ pub(super) fn start_of_line(text: &[u8], at: usize) -> usize {
     search::last_byte(b'\n', slice(text, from, at)).map_or(from, |end| from + end + 1)
 }
 
-/// Returns the end of the line, if only blanks are left of it at `at`.
-fn end_of_line(text: &[u8], at: usize) -> Option<usize> {
-    let rest = slice(text, at, text.len());
-    let length = line_length(rest);
-    is_blank(slice(rest, 0, length)).then_some(at + length)
-}
-
-/// Whether the line looks empty: blanks, and no-break spaces in UTF-8 or Latin-1.
+/// Whether a byte looks empty: white space, or one of a no-break space in UTF-8 or Latin-1.
 /// Programs that convert HTML to text make their empty lines of the latter.
-fn is_blank(line: &[u8]) -> bool {
-    line.iter().all(|b| b.is_ascii_whitespace() || matches!(b, 0xc2 | 0xa0))
+fn is_blank(byte: &u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, 0xc2 | 0xa0)
 }
 
 #[cfg(test)]
@@ -145,6 +155,8 @@ mod tests {
             format!("hi\n{block}On Saturday you wrote:\n> {}", block.replace('\n', "\n> ")),
             format!("text\n{block}-- \nme\n"),
             format!("text\n{block}\n__________\nlist\n{BEGIN}\n"),
+            format!("{END}\n{block}{END}\n"),
+            format!("{BEGIN}\nv4.y\nsee {END}\n{block}"),
             format!("{BEGIN}\n{block}"),
             block.trim_end().to_owned(),
             block.lines().map(|line| format!("  \t{line}\n")).collect(),
@@ -161,7 +173,7 @@ mod tests {
     #[test]
     fn whatever_breaks_the_lines_is_undone() {
         assert_eq!(stamps(&format!("{BEGIN} \t\r\n v4. \r\nx\t\r\n\r\n{END} \r\n")), ["v4.x"]);
-        assert_eq!(stamps(&format!("{BEGIN} v4.x {END}")), ["v4.x"]);
+        assert_eq!(stamps(&format!("{BEGIN}\nv4.x\u{b}\u{a0}\n{END}")), ["v4.x\u{b}\u{a0}"]);
         assert_eq!(stamps(&format!("text\n {BEGIN} \n v4. \n x\n {END}\n")), ["v4.x"]);
         let joined = format!("hi {BEGIN} v4.x {END} bye\n> {BEGIN} v4.y {END}");
         let any: Vec<_> = all(joined.as_bytes(), Lines::Any).0.into_iter().map(|block| block.stamp).collect();
@@ -181,13 +193,18 @@ mod tests {
             block.replace(BEGIN, ""),
             block.replace(END, &format!("{END} x")),
             block.replace("-----BEGIN", "x -----BEGIN"),
+            format!("{BEGIN} v4.x\n{END}\n"),
+            format!("{BEGIN}\nv4.x {END}\n"),
         ] {
             assert_eq!(stamps(&text), [""; 0], "{text}");
         }
-        let long = armour(&"x".repeat(REACH), "\n");
-        assert_eq!(all(long.as_bytes(), Lines::Own), (vec![], true));
+        let long = |blanks: usize| format!("{BEGIN}\nv4.x{}\n{END}", " ".repeat(blanks));
+        assert_eq!(stamps(&long(REACH - 6)), ["v4.x"]);
+        assert_eq!(all(long(REACH - 5).as_bytes(), Lines::Own), (vec![], true));
         for markers in [format!("{END}\n"), format!("{BEGIN}\n"), format!("{BEGIN}\n{END} x\n"), format!("x{BEGIN}")] {
             assert_eq!(all(markers.repeat(100_000).as_bytes(), Lines::Own), (vec![], false));
+            let joined = markers.repeat(100_000).replace('\n', " ");
+            assert!(all(joined.as_bytes(), Lines::Any).0.len() <= 100_000);
         }
     }
 

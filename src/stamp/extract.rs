@@ -289,10 +289,10 @@ pub(super) fn is_in_subject(subject: &Field) -> bool {
     in_subject(subject).is_some()
 }
 
-/// Returns the text without white space, which undoes any folding of a token.
+/// Returns the text without white space (blank, tab, LF, FF, CR), which undoes any folding of a token.
 #[must_use]
 pub fn without_white_space(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).split_whitespace().collect()
+    String::from_utf8_lossy(text).split_ascii_whitespace().collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! `message` (the fingerprint), both of 32 bytes in base64url without padding. The footer is empty: the stamp names the
 //! key.
 
-use super::claims::{ClaimError, Claims, ObjectWriter, read_time};
+use super::claims::{ClaimError, Claims, ObjectWriter, TIME};
 use super::serial::Serial;
 use super::signing::{PublicKey, SecretKey};
 use super::token::{Purpose, Token};
@@ -38,6 +38,9 @@ pub enum ProofError {
     /// Not signed by the holder, or for another purpose.
     #[error("the holder's signature does not hold")]
     Signature,
+    /// Signed, but with a footer. A proof has one spelling, without it.
+    #[error("the proof has a footer")]
+    Footer,
     /// Signed, but not readable.
     #[error("the proof is not readable")]
     Claims(#[from] ClaimError),
@@ -60,7 +63,7 @@ impl Proof {
         claims.all_critical_known(&KNOWN)?;
         Ok(Self {
             nonce: claims.required("nonce", "1 to 64 letters, digits, '_' or '-'", |s| Serial::new(s).ok())?,
-            issued: claims.required("iat", "a time such as 2026-11-21T12:00:00Z", read_time)?,
+            issued: claims.required("iat", TIME, |text| UnixTime::from_rfc3339(text).ok())?,
             stamp: claims.required("stamp", HASH, read_hash)?,
             message: Fingerprint(claims.required("message", HASH, read_hash)?),
         })
@@ -74,6 +77,9 @@ impl Proof {
     pub fn verify(used: &Token, stamp: &Token, message: &Fingerprint, holder: &PublicKey) -> Result<Self, ProofError> {
         if !holder.verify(used, Purpose::Use) {
             return Err(ProofError::Signature);
+        }
+        if !used.footer().is_empty() {
+            return Err(ProofError::Footer);
         }
         let proof = Self::read(used.payload())?;
         if proof.stamp != hash(stamp) {
@@ -149,6 +155,8 @@ mod tests {
             assert_eq!(Proof::verify(&other, &stamp("one"), &MESSAGE, &public), Err(ProofError::Signature));
         }
         assert!(!public.verify(&used, Purpose::Stamp));
+        let other = holder().sign(used.payload(), b"{}", Purpose::Use);
+        assert_eq!(Proof::verify(&other, &stamp("one"), &MESSAGE, &public), Err(ProofError::Footer));
     }
 
     #[test]

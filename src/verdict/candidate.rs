@@ -196,9 +196,11 @@ fn proven(
     counts: impl Fn(&Proof) -> bool,
 ) -> Result<Proof, Reason> {
     let mut missing = Reason::NoHolderProof;
-    for field in case.message.fields().filter(|field| field.name_is("Digital-Stamp-Use")).take(8) {
+    let fields = case.message.fields().filter(|field| field.name_is("Digital-Stamp-Use"));
+    let texts = fields.map(|field| without_white_space(&field.decoded())).filter(|text| !text.is_empty());
+    for text in texts.take(8) {
         missing = Reason::BadHolderProof;
-        let Ok(used) = Token::parse(&without_white_space(&field.decoded())) else { continue };
+        let Ok(used) = Token::parse(&text) else { continue };
         let Ok(proof) = Proof::verify(&used, stamp, &case.read().1, holder) else { continue };
         if counts(&proof) {
             return Ok(proof);

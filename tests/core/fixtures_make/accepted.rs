@@ -2,6 +2,7 @@
 
 use super::case::{Case, case};
 use super::stamps::*;
+use mailstamp::stamp::armor::{BEGIN, END as END_MARKER};
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
 use mailstamp::stamp::extract::Place;
@@ -43,6 +44,24 @@ fn header_places() -> Vec<Case> {
             field(&format!("=?us-ascii?B?{}?=\n {back}", data_encoding::BASE64.encode(front.as_bytes()))),
         ),
         paid(
+            "header-encoded-word-charset",
+            "The charset of an encoded-word does not matter, nor does its language.",
+            field(&format!("=?x-none*en?q?{}?={back}", front.replace('_', "=5F").replace('.', "=2e"))),
+        ),
+        paid(
+            "header-white-space",
+            "The five kinds of white space, wherever they stand in the token.",
+            field(&format!("{front} \t\x0c\r\n {back}")),
+        ),
+        paid(
+            "header-from-line",
+            "The first line is a field with a blank before its colon, and no separator of an mbox.",
+            format!("From : Bob <bob@y.example>\n{}", String::from_utf8(with(&stamp, &letter("1"))).unwrap()),
+        ),
+        paid("header-no-field-line", "Lines that are no fields cost only themselves.", {
+            format!("no field\n{}", field(&stamp))
+        }),
+        paid(
             "header-parameters",
             "Parameters after the stamp change nothing: the mark reuse=return is only a message to the recipient.",
             with(&format!("{stamp}; reuse=return; later=1"), &letter("1")),
@@ -60,12 +79,42 @@ fn header_places() -> Vec<Case> {
         paid(
             "header-unknown-claim",
             "Claims that are not known are ignored unless marked as critical.",
-            field(&sign(
-                &format!(r#"{{"jti":"header","aud":"alice@x.example","exp":"{END}","colour":["red"],"crit":["exp"]}}"#),
-                FOOTER,
-            )),
+            field(&claims(r#""colour":["red"],"crit":["exp"]"#)),
+        ),
+        paid(
+            "header-odd-claims",
+            "What JSON allows may stand in claims that are not known: numbers of any size, half a surrogate pair.",
+            field(&claims(r#""a":[1e400,-0,0.1E-9],"b":"\ud800","\ud800":1,"\ud801":18446744073709551616"#)),
+        ),
+        paid(
+            "header-deep-claim",
+            "Sixteen levels, the payload itself among them.",
+            field(&claims(&format!(r#""a":{}{}"#, "[".repeat(15), "]".repeat(15)))),
+        ),
+        paid("header-crit-itself", "The list of critical claims may name itself.", {
+            field(&claims(r#""crit":["crit","jti","aud"]"#))
+        }),
+        paid("header-longest-payload", "A payload of 2048 bytes.", field(&sized_claims(2048))),
+        paid("time-offset", "A time with the largest offset, and a fraction.", {
+            field(&claims(r#""nbf":"2026-12-02T11:59:00.999999999+23:59""#))
+        }),
+        paid("time-offset-west", "The same on the other side.", {
+            field(&claims(r#""nbf":"2026-11-30T12:01:00-23:59""#))
+        }),
+        paid("time-leap-second", "A second 60 at the end of a month, in UTC.", {
+            field(&claims(r#""nbf":"2026-11-30T15:59:60-08:00""#))
+        }),
+        paid(
+            "time-first-year",
+            "The year 1.",
+            field(&claims(r#""iat":"0001-01-01T00:00:00Z","nbf":"2026-12-01T12:00:00Z""#)),
         ),
     ]
+}
+
+/// A stamp whose payload has these members too.
+fn claims(more: &str) -> String {
+    sign(&format!(r#"{{"jti":"header","aud":"alice@x.example","exp":"{END}",{more}}}"#), FOOTER)
 }
 
 fn other_places() -> Vec<Case> {
@@ -91,6 +140,33 @@ fn other_places() -> Vec<Case> {
         }),
         paid("body-above-signature", "Last in the text, above the sender's signature.", {
             format!("{plain}\n{block}\n-- \nBob\n")
+        }),
+        paid("body-two-begins", "The first of two opening markers opens nothing.", {
+            plain.replace("Dear Alice,", &format!("{BEGIN}\nDear Alice,\n\n{block}\n"))
+        }),
+        paid("body-end-missing", "Without its closing marker it is a stamp without markers.", {
+            plain.replace("Dear Alice,", &block.replace(END_MARKER, ""))
+        }),
+        paid("body-bare", "Pasted without the markers.", plain.replace("Dear Alice,", &format!("  {front}\n{back}\n"))),
+        paid("body-markers-far-apart", "16384 bytes between the markers.", {
+            plain.replace("Dear Alice,", &far_apart(&stamp, 16_384))
+        }),
+        paid("body-misspelled-encoding", "The encoding's name is misspelled, as some programs write it.", {
+            encoded("Content-Transfer-Encoding: Quoted_Printable (sic)", &quoted_printable)
+        }),
+        paid(
+            "body-behind-unknown-encoding",
+            "A text that no reader can decode is no text; the next one is searched.",
+            {
+                encoded(
+                    "Content-Type: multipart/mixed; boundary=b",
+                    &format!("--b\nContent-Transfer-Encoding: x-uuencode\n\n{block}\n--b\n\n{block}\n--b--\n"),
+                )
+            },
+        ),
+        paid("body-html", "In HTML, where the markers need no lines of their own.", {
+            let joined = block.replace('\n', " ");
+            encoded("Content-Type: text/html", &format!("<p>Hello <b>Alice</b> {joined}, bye.</p>\n"))
         }),
         paid(
             "body-quoted-printable",
@@ -145,6 +221,23 @@ fn recipients() -> Vec<Case> {
             .config("addresses = [\"alice@x.example\", \"alice+*@x.example\"]"),
         paid("recipient-domain", "Every address of a domain is the user's.", for_("whoever@x.example"))
             .config("addresses = [\"*@x.example\"]"),
+        paid("recipient-spelled", "Quotes that are not needed, a domain in upper case and with its dot.", {
+            with(&claims_for(r#"\"Al\\ice\"@X.EXAMPLE."#), &letter("1"))
+        }),
+        paid("recipient-quoted", "A local part that needs its quotes.", {
+            with(&claims_for(r#"\"al ice\"@x.example"#), &letter("1"))
+        })
+        .config(r#"addresses = ['"al ice"@x.example']"#),
+        paid(
+            "recipient-dots",
+            "Dots need no letters beside them.",
+            with(&claims_for(".al..ice.@x.example"), &letter("1")),
+        )
+        .config("addresses = ['\".al..ice.\"@x.example']"),
+        paid("recipient-quoted-hashed", "The hash covers the canonical form, which has no quotes.", {
+            salted("\"al ice\"@x.example")
+        })
+        .config(r#"addresses = ['"al ice"@x.example']"#),
         paid(
             "recipient-expression",
             "The user's addresses are given by a regular expression.",
@@ -179,6 +272,11 @@ fn recipients() -> Vec<Case> {
         paid("price-zero", "Worth nothing, and nothing is asked: a stamp all the same.", worth(0))
             .config("price = 0\naddresses = [\"alice@x.example\"]"),
     ]
+}
+
+/// A stamp with this recipient, written as here.
+fn claims_for(recipient: &str) -> String {
+    sign(&format!(r#"{{"jti":"recipient","aud":"{recipient}","exp":"{END}"}}"#), FOOTER)
 }
 
 fn times_and_keys() -> Vec<Case> {
@@ -258,6 +356,13 @@ fn several() -> Vec<Case> {
         )
         .vendor("other.example.json", other_vendor.clone()),
         paid(
+            "several-second-left",
+            "Of two good stamps the first was spent: the second is still good.",
+            with(&token("several"), &letter("2")),
+        )
+        .vendor("other.example.json", other_vendor.clone())
+        .after("first-class/paid_several-both-good.eml", NOW.plus(-MINUTE)),
+        paid(
             "several-one-used",
             "One of two vendors' stamps was used; the other counts.",
             String::from_utf8(two(&token("header"), &foreign)).unwrap().replace("letter 1.", "another letter."),
@@ -272,6 +377,14 @@ fn several() -> Vec<Case> {
         paid("several-eight", "Eight stamps are looked at; the last one is good.", {
             let seven: String = (0..7).map(|n| format!("Digital-Stamp: number-{n}\n")).collect();
             [seven.into_bytes(), with(&token("several"), &letter("1"))].concat()
+        }),
+        paid("several-empty", "Fields without a stamp do not count towards the eight.", {
+            let empty = "Digital-Stamp:\nDigital-Stamp: ; reuse=return\nDigital-Stamp: \t\n".repeat(3);
+            [empty.into_bytes(), with(&token("several"), &letter("1"))].concat()
+        }),
+        paid("several-behind-too-long", "A token beyond the limits does not count towards them either.", {
+            let long = format!("Digital-Stamp: v4.public.{}\n", "A".repeat(8192)).repeat(9);
+            [long.into_bytes(), with(&token("several"), &letter("1"))].concat()
         }),
         paid("several-copies", "The same stamp twenty times is one stamp.", {
             let field = format!("Digital-Stamp: {}\n", token("several"));
@@ -365,6 +478,13 @@ fn peers() -> Vec<Case> {
         }),
         peer("oldest-proof", "A proof just as old as a message may come again.", {
             with_proof(&held, &letter("1"), 1, NOW.plus(-5 * DAY), HOLDER)
+        }),
+        peer("behind-empty-proofs", "Fields without a proof do not count towards the eight.", {
+            let message = with_proof(&held, &letter("1"), 1, NOW.plus(-MINUTE), HOLDER);
+            ["Digital-Stamp-Use: \n".repeat(9).into_bytes(), message].concat()
+        }),
+        peer("newest-proof", "A proof from as far ahead.", {
+            with_proof(&held, &letter("1"), 1, NOW.plus(5 * DAY), HOLDER)
         }),
         peer("second-letter", "The same stamp on another message, with a proof of its own.", {
             with_proof(&held, &letter("2"), 2, NOW.plus(-MINUTE), HOLDER)

@@ -6,6 +6,8 @@ use mailstamp::message::fingerprint::Fingerprint;
 use mailstamp::message::parse::Message;
 use mailstamp::stamp::audience::Audience;
 use mailstamp::stamp::claims::Stamp;
+use mailstamp::stamp::holder_proof::Proof;
+use mailstamp::stamp::serial::Serial;
 use mailstamp::stamp::signing::SecretKey;
 use mailstamp::stamp::token::Purpose;
 use mailstamp::verdict::reason::Reason;
@@ -18,7 +20,78 @@ fn malformed() -> Vec<Case> {
     let bad = |detail, shows, token: &str| case(Reason::Malformed, detail, shows, with(token, &letter("1")));
     let good = token("malformed");
     let claims = |text: &str| sign(text, FOOTER);
+    let more = |more: &str| claims(&format!(r#"{{"jti":"1","aud":"alice@x.example","exp":"{END}",{more}}}"#));
+    let to = |recipient: &str| claims(&format!(r#"{{"jti":"1","aud":"{recipient}","exp":"{END}"}}"#));
+    let from = |vendor: &str| sign(r#"{"jti":"1"}"#, &format!(r#"{{"iss":"{vendor}","kid":"1"}}"#));
+    let raw = |value: &str| format!("Digital-Stamp: {value}\n{}", super::stamps::letter("1"));
+    let (front, back) = good.split_at(120);
     vec![
+        case(
+            Reason::Malformed,
+            "vertical-tab",
+            "A vertical tab is no white space.",
+            raw(&format!("{front}\x0b{back}")),
+        ),
+        case(Reason::Malformed, "no-break-space", "Nor is a no-break space.", raw(&format!("{front}\u{a0}{back}"))),
+        case(
+            Reason::Malformed,
+            "line-separator",
+            "Nor is any other blank of Unicode.",
+            raw(&format!("{front}\u{2028}{back}")),
+        ),
+        case(Reason::Malformed, "body-encoded-word", "Encoded-words have no place in a text.", {
+            let block = mailstamp::stamp::armor::armour(&good, "\n").replace("v4.public.", "=?us-ascii?q?v4.public.?=");
+            super::stamps::letter("1").replace("Dear Alice,", &block)
+        }),
+        case(
+            Reason::Malformed,
+            "beside-over-limit",
+            "A malformed stamp was found; one beyond the limits adds nothing.",
+            raw("hello").replacen("Digital", &format!("Digital-Stamp: {}\nDigital", "v".repeat(8193)), 1),
+        ),
+        bad(
+            "longest-token",
+            "A token of 8192 characters is within the limits, and its payload is not.",
+            &format!("v4.public.{}", "A".repeat(8182)),
+        ),
+        bad("payload-too-long", "A payload of 2049 bytes.", &sized_claims(2049)),
+        bad(
+            "footer-too-long",
+            "A footer of 1025 bytes.",
+            &sign(
+                r#"{"jti":"1"}"#,
+                &FOOTER.replace('}', &format!(",\"a\":\"{}\"}}", "x".repeat(1025 - 7 - FOOTER.len()))),
+            ),
+        ),
+        bad("no-footer", "A stamp names its vendor.", good.rsplit_once('.').unwrap().0),
+        bad("too-deep", "Seventeen levels.", &more(&format!(r#""a":{}{}"#, "[".repeat(16), "]".repeat(16)))),
+        bad("twice", "An unknown claim that names a member twice.", &more(r#""a":{"b":1,"\u0062":1}"#)),
+        bad("no-json", "What JSON does not allow is not allowed in unknown claims.", &more(r#""a":01"#)),
+        bad("value-fraction", "A value is written in digits.", &more(r#""val":1.0"#)),
+        bad("value-exponent", "Without an exponent.", &more(r#""val":1e0"#)),
+        bad("value-minus", "And without a sign.", &more(r#""val":-0"#)),
+        bad("crit-no-list", "The critical claims are a list.", &more(r#""crit":"exp""#)),
+        bad("crit-no-names", "A list of names, before it matters which.", &more(r#""crit":["colour",1]"#)),
+        bad("time-blank", "A blank instead of the T.", &more(r#""nbf":"2026-11-21 12:00:00Z""#)),
+        bad("time-lower-case", "The letters are in upper case.", &more(r#""nbf":"2026-11-21t12:00:00z""#)),
+        bad("time-offset", "A day is no offset.", &more(r#""nbf":"2026-11-21T12:00:00+24:00""#)),
+        bad("time-leap-second", "No second 60 within a month.", &more(r#""nbf":"2026-11-21T23:59:60Z""#)),
+        bad(
+            "time-leap-second-local",
+            "Nor at the end of one that is not UTC's.",
+            &more(r#""nbf":"2026-11-30T23:59:60+01:00""#),
+        ),
+        bad("time-year", "There was no year 0.", &more(r#""iat":"0000-12-31T12:00:00Z""#)),
+        bad("time-fraction", "Ten digits of a second.", &more(r#""nbf":"2026-11-21T12:00:00.0123456789Z""#)),
+        bad("recipient-unquoted", "A blank needs quotes.", &to("al ice@x.example")),
+        bad("recipient-name", "An address has no name beside it.", &to("Alice <alice@x.example>")),
+        bad("recipient-invisible", "A zero-width space in an address.", &to("al\u{200b}ice@x.example")),
+        bad("sender", "The sender is an address, if there is one.", &more(r#""sub":"bob""#)),
+        bad("vendor-upper-case", "A vendor's domain is in lower case.", &from("Stamps.Example")),
+        bad("vendor-dot", "Without a dot at the end.", &from("stamps.example.")),
+        bad("vendor-unicode", "As A-labels.", &from("b\u{fc}cher.example")),
+        bad("vendor-address", "A correspondent's address is in canonical form.", &from("Bob@y.example")),
+        bad("vendor-quoted", "And one that needs no quotes.", &from(r#"\"bob b\"@y.example"#)),
         bad("garbage", "In the field that is made for stamps anything counts as one.", "hello"),
         bad("truncated", "Cut in the middle.", &good[..40]),
         bad("padded", "Base64 with padding: a token has one spelling only.", &good.replacen(".eyJ", "=.eyJ", 1)),
@@ -231,6 +304,21 @@ fn holders() -> Vec<Case> {
         bad("other-stamp", "The proof was made for another stamp.", swapped),
         bad("stranger", "The proof was signed with another key.", with_proof(&token, &letter, 1, NOW, STRANGER)),
         bad("old", "The proof is older than a message may come again.", with_proof(&token, &letter, 1, late, HOLDER)),
+        bad("footer", "A proof has no footer.", {
+            let message = super::stamps::letter("1");
+            let stamp = mailstamp::stamp::token::Token::parse(&token).unwrap();
+            let of = Fingerprint::of(&Message::parse(message.as_bytes()));
+            let used = Proof::sign(&stamp, &of, &Serial::new("1").unwrap(), NOW, &key(HOLDER));
+            let used = key(HOLDER).sign(used.payload(), b"{}", Purpose::Use);
+            with(&token, &format!("Digital-Stamp-Use: {}\n{message}", used.as_str()))
+        }),
+        bad("ninth", "Eight proofs are looked at; the good one is the ninth.", {
+            let message = with_proof(&token, &letter, 1, NOW, HOLDER);
+            ["Digital-Stamp-Use: x\n".repeat(8).into_bytes(), message].concat()
+        }),
+        bad("too-new", "A proof from further ahead than a message may come again.", {
+            with_proof(&token, &letter, 1, NOW.plus(5 * DAY + 1), HOLDER)
+        }),
         bad("garbage", "The field holds no proof.", {
             with(&token, &format!("Digital-Stamp-Use: v4.public.x\n{letter}"))
         }),
@@ -279,6 +367,11 @@ fn used() -> Vec<Case> {
             .after_times(first, NOW.plus(-DAY), 21)
             .dry_run("first-class again")
             .config(TWENTY),
+        used("first-of-several", "Of two good stamps the first in the message was spent.", {
+            with(&issue_as("other.example", "a", OTHER_VENDOR, &stamp("several")), &letter("2"))
+        })
+        .vendor("other.example.json", pinned_keys("other.example", &[("a", OTHER_VENDOR, "")], ""))
+        .after("first-class/paid_several-both-good.eml", NOW.plus(-MINUTE)),
         used("grant-ended", "The user's grant has ended, and the stamp is used.", with(&token("header"), &letter("2")))
             .row(used_row("header", &letter("1"), NOW.plus(-DAY), 0))
             .row(standing_row(

@@ -76,6 +76,18 @@ pub fn sign(payload: &str, footer: &str) -> String {
     key(VENDOR).sign(payload.as_bytes(), footer.as_bytes(), Purpose::Stamp).as_str().to_owned()
 }
 
+/// A stamp of the user's vendor whose payload has this many bytes.
+pub fn sized_claims(bytes: usize) -> String {
+    let text = format!(r#"{{"jti":"sized","aud":"alice@x.example","exp":"{END}","a":""}}"#);
+    sign(&text.replace("\"\"}", &format!("\"{}\"}}", "x".repeat(bytes - text.len()))), FOOTER)
+}
+
+/// An armoured stamp with this many bytes between the markers.
+pub fn far_apart(token: &str, bytes: usize) -> String {
+    use mailstamp::stamp::armor::{BEGIN, END};
+    format!("{BEGIN}\n{token}{}\n{END}\n", "\n".repeat(bytes - token.len() - 2))
+}
+
 pub const FOOTER: &str = r#"{"iss":"stamps.example","kid":"2026q4"}"#;
 
 /// A plain stamp of the user's vendor.

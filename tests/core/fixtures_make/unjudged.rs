@@ -44,6 +44,27 @@ fn unstamped() -> Vec<Case> {
         none("to-be-challenged", "The user wants its sender told how to get a stamp.", letter("1"))
             .config(&format!("{own}\nunstamped = \"challenge\""))
             .action("challenge"),
+        none("begin-on-one-line", "A marker stands on a line of its own.", {
+            letter("1").replace("Dear Alice,", &block.replacen("STAMP-----\n", "STAMP----- ", 1))
+        }),
+        none("end-on-one-line", "The second one too.", {
+            letter("1")
+                .replace("Dear Alice,", &block.replace("v4.public.", "x.public.").replace("\n-----END", " -----END"))
+        }),
+        none("end-missing", "A block without its end, of which nothing is whole.", {
+            letter("1")
+                .replace("Dear Alice,", &block.lines().take(3).map(|line| format!("{line}\n")).collect::<String>())
+        }),
+        none("quoted-end", "Its last line is quoted.", {
+            letter("1")
+                .replace("Dear Alice,", &block.replace("v4.public.", "x.public.").replace("-----END", "> -----END"))
+        }),
+        none("unknown-encoding", "A text in an encoding that no reader knows is none.", {
+            format!("{}\n{block}", header("1", "MIME-Version: 1.0\nContent-Transfer-Encoding: x-uuencode\n"))
+        }),
+        none("separator", "The first line is the separator of an mbox, whatever follows the word.", {
+            format!("From : bob\n{}", letter("1")).replacen("From : bob", "From Digital-Stamp: x", 1)
+        }),
         none("empty-field", "A field without a stamp in it.", format!("Digital-Stamp:\n{}", letter("1"))),
     ]
 }
@@ -97,6 +118,9 @@ fn vendors() -> Vec<Case> {
                 "directory.json",
                 directory(NOW.plus(DAY), &pinned_keys("stamps.example", &[("2026q4", NEW_KEY, "")], "")),
             ),
+        case(Reason::UnknownVendor, "address", "A correspondent's address, of which no key is known.", {
+            with(&sign(r#"{"jti":"1"}"#, r#"{"iss":"bob@y.example","kid":"1"}"#), &letter("1"))
+        }),
         case(Reason::StaleDirectory, "one-second", "The only document with this key is a second past its date.", newer)
             .vendor("directory.json", directory(NOW.plus(-1), &listed)),
     ]
@@ -108,6 +132,12 @@ fn versions() -> Vec<Case> {
     vec![
         unknown("later", "A stamp of a later version.", &format!("v5.public.{body}.e30")),
         unknown("other-kind", "A stamp that only its recipient's key could open.", &format!("v4.local.{body}")),
+        unknown(
+            "critical-before-others",
+            "An unknown critical claim is seen before the faults of other claims.",
+            &sign(r#"{"jti":"","aud":"alice","val":-1,"crit":["colour"]}"#, FOOTER),
+        ),
+        unknown("three-digits", "A version of three digits.", &format!("v999.local.{body}.e30")),
         unknown(
             "critical-claim",
             "The vendor marks a claim as critical that is not known here.",
@@ -136,6 +166,12 @@ fn limits() -> Vec<Case> {
         over("too-many-parts", "More parts than are looked at.", {
             let kind = "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n";
             format!("{}\n{}--b--\n", header("1", kind), "--b\nContent-Type: image/png\n\nx\n".repeat(1100))
+        }),
+        over("markers-too-far-apart", "16385 bytes between the markers.", {
+            letter("1").replace("Dear Alice,", &far_apart(&token("limit"), 16_385))
+        }),
+        over("one-character", "A token of 8193 characters, of a version that is not known besides.", {
+            format!("Digital-Stamp: v5.public.{}\n{}", "A".repeat(8183), letter("1"))
         }),
         over("unfinished-armour", "A block in the text whose end is too far away.", {
             let block = mailstamp::stamp::armor::armour(&"A".repeat(20_000), "\n");
