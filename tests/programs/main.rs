@@ -1,6 +1,7 @@
 //! The program with other programs: mail transfer agents, delivery agents, mail readers, signers, another PASETO
 //! library, and real mail in bulk.
 
+mod authors;
 mod bulk_mail;
 mod deliver;
 mod dovecot;

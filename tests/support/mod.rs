@@ -7,6 +7,7 @@ pub mod apart;
 pub mod dovecot;
 pub mod faults;
 pub mod http;
+pub mod numbers;
 pub mod postfix;
 pub mod programs;
 #[cfg(feature = "daemon")]

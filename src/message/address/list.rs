@@ -3,11 +3,14 @@
 //! read `"joe b"@example.org` outside of angle brackets. Encoded-words occur in display names only (RFC 2047 section 5)
 //! and are skipped with them.
 
-use super::{Address, canonical_domain};
+use super::{Address, canonical_domain, is_atext, quoted_string};
 use std::borrow::Cow;
 
 /// Longest field that is read: as much as a whole header block may have. A longer one has no addresses.
 const FIELD_MAX: usize = 256 * 1024;
+
+/// White space between the tokens of a field.
+const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// Default limit on the addresses returned.
 const ADDRESSES_MAX: usize = 100;
@@ -35,14 +38,31 @@ pub fn addresses_up_to(value: &[u8], most: usize) -> Vec<Address> {
 /// without members have no entries. At most `most` addresses, and as many other entries, of a field of any length.
 #[must_use]
 pub fn entries(value: &[u8], most: usize) -> Vec<Result<Address, String>> {
+    read(value, most).0
+}
+
+/// Returns the addresses of a field in which other programs find the same ones. `None` where they may find others: an
+/// entry is no address, or has more beside it than a name and comments; there is a group, or a route of several hosts; there
+/// are more than 100. A bare name counts as a part of the next entry's name (`Doe, Joe <joe@x.example>`).
+#[must_use]
+pub fn clear_addresses(value: &[u8]) -> Option<Vec<Address>> {
+    let (found, is_clear) = read(value, ADDRESSES_MAX + 1);
+    let is_clear = is_clear && value.len() <= FIELD_MAX && found.len() <= ADDRESSES_MAX;
+    is_clear.then(|| found.into_iter().filter_map(Result::ok).collect())
+}
+
+/// As [`entries`], and whether all of it is clear.
+fn read(value: &[u8], most: usize) -> (Vec<Result<Address, String>>, bool) {
     let mut found = Vec::new();
+    let mut is_clear = true;
     if most == 0 {
-        return found;
+        return (found, is_clear);
     }
     let mut addresses = 0;
     let mut others = 0;
     // Returns whether more entries fit.
     let mut take = |entry: Entry| {
+        is_clear &= entry.is_clear();
         match entry.read() {
             Some(Ok(address)) => {
                 addresses += 1;
@@ -71,17 +91,18 @@ pub fn entries(value: &[u8], most: usize) -> Vec<Result<Address, String>> {
             '<' if entry.angle == Angle::None => entry.open(),
             '>' if entry.angle == Angle::Open => entry.angle = Angle::Closed,
             ',' | ';' if entry.angle != Angle::Open => {
+                entry.odd |= c == ';';
                 if !take(std::mem::take(&mut entry)) {
-                    return found;
+                    return (found, is_clear);
                 }
             }
             // The name of a group ends here. An address is no name.
-            ':' if entry.angle == Angle::None && !entry.is_address() => entry = Entry::default(),
+            ':' if entry.angle == Angle::None && !entry.is_address() => entry = Entry { odd: true, ..Entry::default() },
             c => entry.push(c),
         }
     }
     take(entry);
-    found
+    (found, is_clear)
 }
 
 /// State of the parser within one entry.
@@ -92,6 +113,8 @@ struct Entry {
     angle: Angle,
     /// Text follows the angle brackets, or a comment has no end.
     broken: bool,
+    /// It is in a group, or what is before the angle brackets is no name.
+    odd: bool,
 }
 
 #[derive(Default, PartialEq)]
@@ -105,6 +128,7 @@ enum Angle {
 impl Entry {
     /// Ends the display name.
     fn open(&mut self) {
+        self.odd |= !is_phrase(&self.text);
         self.text.clear();
         self.angle = Angle::Open;
     }
@@ -145,7 +169,7 @@ impl Entry {
     }
 
     fn trimmed(&self) -> &str {
-        self.text.trim_matches([' ', '\t', '\r', '\n'])
+        self.text.trim_matches(BLANKS)
     }
 
     fn is_address(&self) -> bool {
@@ -156,6 +180,17 @@ impl Entry {
         let text = joined(self.trimmed());
         let bare = if self.angle == Angle::Closed { without_route(&text)? } else { &text };
         Address::parse(bare).ok()
+    }
+
+    /// Returns whether other programs read the same in it: an address with its name, or a bare name.
+    fn is_clear(&self) -> bool {
+        let text = self.trimmed();
+        // Some programs decode encoded-words in an address too (RFC 2047 section 5 forbids them there).
+        let has_words = text.contains("=?");
+        let has_long_route = text.starts_with(['@', ',']) && text.contains(',');
+        let is_address = self.is_address() && !has_long_route && !text.ends_with('.');
+        let is_name = || self.angle == Angle::None && !text.is_empty() && !text.contains('@') && is_phrase(text);
+        (is_address || is_name()) && !has_words && self.angle != Angle::Open && !self.broken && !self.odd
     }
 
     /// Returns the address, or the text of an invalid entry; `None` for an empty one.
@@ -173,10 +208,36 @@ impl Entry {
     }
 }
 
+/// Returns whether a text without comments can be a name: words and quoted strings (RFC 5322 section 3.2.5) with blanks
+/// around the strings, and dots, though none at the beginning (section 4.1).
+fn is_phrase(text: &str) -> bool {
+    let mut rest = text.trim_start_matches(BLANKS);
+    if rest.starts_with('.') {
+        return false;
+    }
+    while let Some(c) = rest.chars().next() {
+        let after = if c == '"' {
+            let mut chars = rest.chars();
+            chars.next();
+            if quoted_string(&mut chars, &mut String::new()).is_err() {
+                return false;
+            }
+            chars.as_str()
+        } else {
+            rest.trim_start_matches(|c| is_atext(c) || c == '.')
+        };
+        let next = after.trim_start_matches(BLANKS);
+        if after.len() == rest.len() || next.len() == after.len() && !next.is_empty() {
+            return false;
+        }
+        rest = next;
+    }
+    true
+}
+
 /// Returns an address without the blanks beside its `@` and its dots (RFC 5322 section 4.4, `obs-local-part` and
 /// `obs-domain`). Quoted strings and domain literals stay as they are.
 fn joined(text: &str) -> Cow<'_, str> {
-    const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
     if !text.contains(BLANKS) {
         return Cow::Borrowed(text);
     }

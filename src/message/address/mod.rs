@@ -9,7 +9,7 @@
 mod list;
 mod pattern;
 
-pub use list::{addresses, addresses_up_to, entries};
+pub use list::{addresses, addresses_up_to, clear_addresses, entries};
 pub use pattern::{Pattern, PatternError, PatternPart};
 
 use serde::{Deserialize, Serialize};

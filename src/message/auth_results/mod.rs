@@ -10,7 +10,7 @@
 //! - If one is malformed, none counts.
 //! - A field of mailstamp itself is passed over, so that a message is judged alike with and without it.
 
-use super::address::{Address, canonical_domain, entries};
+use super::address::{Address, canonical_domain, clear_addresses};
 use super::header::Field;
 use super::parse::Message;
 use std::borrow::Cow;
@@ -152,17 +152,11 @@ pub fn has_result(message: &Message<'_>, outcomes: &[Outcome], method: &str, res
     authors(message).is_some_and(|authors| authors.iter().all(passes))
 }
 
-/// Returns the addresses of the only From field. There are none when an entry is no address and has an `@` or an open
-/// bracket: other programs may read an author in it whom no result covers. A bare name counts as a part of the next
-/// entry's name (`Doe, Joe <joe@x.example>`).
+/// Returns the addresses of the only From field, unless other programs may read an author in it whom no result covers.
 fn authors(message: &Message<'_>) -> Option<Vec<Address>> {
     let mut fields = message.fields().filter(|field| field.name_is("From"));
     let (field, several) = (fields.next()?, fields.next().is_some());
-    let is_unclear = |entry: &Result<Address, String>| entry.as_ref().is_err_and(|text| text.contains(['@', '<']));
-    // `Message::authors` stops at 100.
-    let found = entries(&field.unfolded(), 101);
-    let unclear = found.len() > 100 || found.iter().any(is_unclear);
-    Some(message.authors()).filter(|authors| !several && !unclear && !authors.is_empty())
+    clear_addresses(&field.unfolded()).filter(|authors| !several && !authors.is_empty())
 }
 
 /// Returns whether `verified` is `domain` or above it. No top-level domain speaks for the domains below it.

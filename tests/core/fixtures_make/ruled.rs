@@ -136,6 +136,13 @@ fn beside() -> Vec<Case> {
         ),
         trusting(
             "authenticated = true",
+            case(Reason::NoStamp, "rule-two-readings", "Its From names another sender where a name should be.", {
+                let results = results("Authentication-Results: mx.x.example; dkim=pass header.d=y.example\n");
+                String::from_utf8(results).unwrap().replace("From: Bob <", "From: carol@z.example <")
+            }),
+        ),
+        trusting(
+            "authenticated = true",
             case(
                 Reason::NoStamp,
                 "rule-forged-results",
