@@ -50,6 +50,53 @@ fn two_people_write_ten_letters_on_one_stamp() {
 }
 
 #[test]
+fn a_stamp_is_good_for_many_letters_only_where_the_user_says_so() {
+    // BP5c: off by default, whatever the message says and however often its sender wrote; asked for by message, or by
+    // the serial of one correspondent's stamp, and for that stamp alone.
+    let home = Home::new();
+    let [one, other] = [home.issue(ALICE, []), home.issue(ALICE, [])];
+    let from_bob = |stamp: &str, id: &str| home.affix(stamp, &letter(id));
+    let first = from_bob(&one, "1");
+    let marked = String::from_utf8(first.clone()).unwrap().replacen("\nFrom:", "; reuse=many; reuse=return\nFrom:", 1);
+    home.run(["learn-sent"], b"To: bob@y.example\nMessage-ID: <0@x.example>\n\n").exits(0);
+    home.classify(marked.as_bytes()).exits(0).says("first-class paid");
+    home.classify(&from_bob(&one, "2")).exits(21).says("used used");
+    home.classify(&from_bob(&other, "3")).exits(0).says("first-class paid");
+    assert_eq!(home.run(["grants"], b"").exits(0).text(), "");
+    home.run(["grant"], &first).exits(0);
+    home.classify(&from_bob(&one, "2")).exits(0).says("first-class multi-use");
+    home.classify(&from_bob(&other, "4")).exits(21).says("used used");
+    home.run(["grant", "--serial", &serial_of(&home, &from_bob(&other, "4"))], b"").exits(0);
+    home.classify(&from_bob(&other, "4")).exits(0).says("first-class multi-use");
+}
+
+#[test]
+fn a_grant_for_many_letters_ends_by_revocation() {
+    // BP5a, BP5b: five messages of the sender come under the grant. Then the stamp is on spam, which the user pipes into
+    // the command. The next message under it is refused, of its first sender too, and the grant stays listed.
+    let home = Home::new();
+    let stamp = home.issue(ALICE, []);
+    let first = home.affix(&stamp, &letter("1"));
+    home.classify(&first).exits(0).says("first-class paid");
+    home.run(["grant", "--multi-use"], &first).exits(0);
+    for number in 2..=6 {
+        home.classify(&home.affix(&stamp, &letter(&number.to_string()))).exits(0).says("first-class multi-use");
+    }
+    let spam = |id: &str| {
+        String::from_utf8(home.affix(&stamp, &letter(id))).unwrap().replace("bob@y.example", "eve@z.example")
+    };
+    home.classify(spam("7").as_bytes()).exits(0).says("first-class multi-use");
+    home.run(["revoke"], spam("7").as_bytes()).exits(0);
+    for message in [spam("7").into_bytes(), spam("8").into_bytes(), home.affix(&stamp, &letter("9")), first] {
+        home.classify(&message).exits(22).says("revoked by-recipient");
+    }
+    let listed = home.run(["grants", "--json"], b"").exits(0).text();
+    let listed: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    assert_eq!(listed["state"], "revoked", "{listed}");
+    assert_eq!(home.run(["grants", "--active"], b"").exits(0).text(), "");
+}
+
+#[test]
 fn the_mark_alone_gives_nothing() {
     // BP3c, BP3d: without an entry in Alice's own log, a stamp that names Bob is not for her, whatever the field says.
     let alice = Home::new();

@@ -15,7 +15,7 @@ fn stamp(text: &str) -> Stamp {
     Stamp::read(Token::parse(text).unwrap().payload()).unwrap()
 }
 
-// BP1, BC14
+// BP1a, BC14
 #[test]
 fn many_recipients_cost_one_request() {
     let shop = Shop::open(100, &[]);

@@ -37,27 +37,53 @@ fn opened(trace: &str, folder: &Path) -> Vec<String> {
 #[test]
 fn neither_sender_nor_recipient_has_a_key() {
     // BC4: the sender opens no file of their own. The recipient opens only the configuration, the vendors' public
-    // documents and the state. The vendor's secret is in a home of its own.
+    // documents and the state. The vendors' secrets are in a home of their own. BK1: one vendor is enough, and two are
+    // no different.
     let vendor = Home::new();
-    let stamp = vendor.issue(ALICE, []);
-    let document = std::fs::read(vendor.config().with_file_name("vendors").join("stamps.example.json")).unwrap();
-    let sender = Home::bare();
-    let (affixed, trace) = traced(sender.command().args(["affix", "--stamp", &stamp]), "open,openat", &letter("1"));
-    assert_eq!(opened(&trace, sender.path()), Vec::<String>::new());
-    assert_eq!(std::fs::read_dir(sender.path()).unwrap().count(), 0);
+    vendor.vendor("other.example", "a");
+    let key = vendor.key("other.example", "a");
+    let other = vendor.run(["vendor", "issue", "--to", ALICE, "--key", key.to_str().unwrap()], b"").exits(0).text();
+    let stamps = [vendor.issue(ALICE, []), other.trim().to_owned()];
+    let documents = ["stamps.example.json", "other.example.json"]
+        .map(|name| std::fs::read(vendor.config().with_file_name("vendors").join(name)).unwrap());
+    for count in 1..=2 {
+        keyless(&stamps[..count], &documents[..count]);
+    }
+}
+
+/// The sender affixes each stamp and the recipient, who trusts the vendors of these documents, judges it.
+fn keyless(stamps: &[String], documents: &[Vec<u8>]) {
     let recipient = Home::bare();
     recipient.configure("addresses = [\"alice@x.example\"]");
-    recipient.run(["trust", "add", "-"], &document).exits(0);
-    let (judged, trace) = traced(recipient.command().arg("classify"), "open,openat", &affixed.exits(0).stdout);
-    judged.exits(0).says("first-class paid");
-    let own = ["config.toml", "stamps.example.json", "vendors", "verdicts.jsonl", "mailstamp", "state", ".local"];
-    let ours = |name: &str| name.starts_with("used.redb") || name.trim_start_matches('.').starts_with("clock");
-    for path in opened(&trace, recipient.path()) {
-        let name = path.rsplit('/').next().unwrap();
-        assert!(path.is_empty() || own.contains(&name) || ours(name), "{path} was opened");
-        assert!(!path.ends_with(".key"), "{path}");
+    for document in documents {
+        recipient.run(["trust", "add", "-"], document).exits(0);
+        assert!(!String::from_utf8_lossy(document).contains("k4.secret."));
     }
-    assert!(!String::from_utf8(document).unwrap().contains("k4.secret."));
+    let own = [
+        "config.toml",
+        "stamps.example.json",
+        "other.example.json",
+        "vendors",
+        "verdicts.jsonl",
+        "mailstamp",
+        "state",
+        ".local",
+    ];
+    let ours = |name: &str| name.starts_with("used.redb") || name.trim_start_matches('.').starts_with("clock");
+    for (number, stamp) in stamps.iter().enumerate() {
+        let sender = Home::bare();
+        let message = letter(&number.to_string());
+        let (affixed, trace) = traced(sender.command().args(["affix", "--stamp", stamp]), "open,openat", &message);
+        assert_eq!(opened(&trace, sender.path()), Vec::<String>::new());
+        assert_eq!(std::fs::read_dir(sender.path()).unwrap().count(), 0);
+        let (judged, trace) = traced(recipient.command().arg("classify"), "open,openat", &affixed.exits(0).stdout);
+        judged.exits(0).says("first-class paid");
+        for path in opened(&trace, recipient.path()) {
+            let name = path.rsplit('/').next().unwrap();
+            assert!(path.is_empty() || own.contains(&name) || ours(name), "{path} was opened");
+            assert!(!path.ends_with(".key"), "{path}");
+        }
+    }
 }
 
 #[test]

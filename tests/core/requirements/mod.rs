@@ -2,5 +2,6 @@
 //! Those that need other programs (mail transfer agents, mail readers) are tested with these programs.
 
 mod carried;
+mod ids;
 mod reuse;
 mod stamps;
