@@ -514,7 +514,7 @@ fn a_folder_full_of_history_is_indexed_under_a_bar() {
     script.args(["-qec", &format!("{} watch --once", crate::support::MAILSTAMP), "/dev/null"]);
     script.env_clear().env("HOME", mailbox.home.path()).env("PATH", "/usr/bin:/bin");
     let drawn = crate::support::run(&mut script, b"").exits(0).text();
-    assert!(drawn.contains("messages: "), "{drawn:?}");
+    assert!(drawn.contains(" %  "), "{drawn:?}");
     assert!(drawn.ends_with("\r\x1b[K"), "taken away at the end: {drawn:?}");
     // Once.
     assert_eq!(crate::support::run(&mut script, b"").exits(0).text(), "");

@@ -20,6 +20,8 @@ pub struct Progress {
 const CELLS: usize = 30;
 const FEW_CELLS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(100);
+/// Time after which the remaining time is estimated.
+const ESTIMATE: Duration = Duration::from_secs(1);
 
 impl Progress {
     /// Returns a progress line. `whole` computes the number of bytes, only if standard error is a terminal.
@@ -68,7 +70,8 @@ fn line(done: u64, whole: u64, count: u64, elapsed: Duration, width: usize) -> S
     let share = if whole == 0 { 0.0 } else { done as f64 / whole as f64 };
     let mut text = format!("{:>3.0} %", (100.0 * share).floor());
     let room = width.saturating_sub(1);
-    let left = if done == 0 {
+    // The first messages say little about the rest.
+    let left = if done == 0 || elapsed < ESTIMATE {
         String::new()
     } else {
         format!("  {} left", clock(elapsed, (whole - done) as f64 / done as f64))
@@ -106,7 +109,8 @@ mod tests {
         assert_eq!(line(5, 10, 1200, minute, 80), half);
         assert_eq!(line(1, 1000, 1, minute, 80), format!("[{}]   0 %  16:39:00 left  1 message", "-".repeat(30)));
         // A file may have grown since it was measured.
-        assert!(line(u64::MAX, 10, 1, Duration::ZERO, 80).contains("] 100 %  0:00 left  1 message"));
+        assert!(line(u64::MAX, 10, 1, minute, 80).contains("] 100 %  0:00 left  1 message"));
+        assert!(line(5, 10, 1, Duration::ZERO, 80).contains("]  50 %  1 message"));
         assert!(line(1, 0, 1, minute, 80).starts_with("[-"));
     }
 
