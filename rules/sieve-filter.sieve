@@ -1,12 +1,12 @@
 # Sieve (Dovecot Pigeonhole): write the class of each message into its header, and sort by it. Use this one if your mail
-# reader is to show the class; rules/sieve-execute.sieve leaves messages as they are. This is a script of the administrator,
-# /etc/dovecot/sieve/mailstamp.sieve, which runs before the user's own; rules/dovecot-sieve.conf has the settings, and says
-# where the path of mailstamp is set.
+# reader is to show the class; rules/sieve-execute.sieve leaves messages as they are. This is a script of the
+# administrator, /etc/dovecot/sieve/mailstamp.sieve, which runs before the user's own; rules/dovecot-sieve.conf has the
+# settings, and says where the path of mailstamp is set.
 
 require ["vnd.dovecot.execute", "vnd.dovecot.filter", "fileinto", "mailbox", "variables"];
 
-# "filter" replaces the message by what the program prints. So the program must first say that it is mailstamp. As a test,
-# "filter" says whether the program exited 0. mailstamp removes what the sender wrote under the name of its field.
+# "filter" replaces the message by what the program prints. So the program must first say that it is mailstamp. As a
+# test, "filter" says whether the program exited 0. mailstamp removes what the sender wrote under the name of its field.
 # (deleteheader would crash Dovecot on a header line without a colon.)
 set "version" "";
 set "class" "";
@@ -25,8 +25,8 @@ if execute :output "version" "mailstamp" ["--version"] {
 
 if not string :is "${class}" ["first-class", "allowed", "unstamped", "underpaid", "unverified", "invalid", "used",
                               "revoked"] {
-  # Sieve cannot ask the mail system to try again. What could not be judged (75, killed, not installed) is kept apart, and
-  # judged later with:
+  # Sieve cannot ask the mail system to try again. What could not be judged (75, killed, not installed) is kept apart,
+  # and judged later with:
   #   sieve-filter -u USER -e -W -m INBOX /etc/dovecot/sieve/mailstamp.sieve Undecided delete
   fileinto :create "Undecided";
 } elsif string :is "${class}" ["first-class", "allowed"] {
@@ -36,13 +36,13 @@ if not string :is "${class}" ["first-class", "allowed", "unstamped", "underpaid"
   # By the user or by the vendor.
   fileinto :create "Junk";
 }
-# underpaid, unverified, invalid, used: a bad stamp makes a message no worse than none at all, so it goes on as unstamped mail
-# does. If you prefer a folder for each class, remove the comment signs:
+# underpaid, unverified, invalid, used: a bad stamp makes a message no worse than none at all, so it goes on as
+# unstamped mail does. If you prefer a folder for each class, remove the comment signs:
 #elsif string :is "${class}" ["underpaid", "unverified", "invalid", "used"] {
 #  fileinto :create "${class}";
 #}
-# unstamped: judged by its content, as ever; bogofilter exits 0 for spam. What is left is the user's own script's to sort.
-# With SpamAssassin instead (linked into the same folder), these lines in place of the others:
+# unstamped: judged by its content, as ever; bogofilter exits 0 for spam. What is left is the user's own script's to
+# sort. With SpamAssassin instead (linked into the same folder), these lines in place of the others:
 #else {
 #  filter "spamassassin" ["-L"];
 #  if header :contains "X-Spam-Flag" "YES" {
