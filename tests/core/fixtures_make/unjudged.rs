@@ -59,6 +59,13 @@ fn unstamped() -> Vec<Case> {
             letter("1")
                 .replace("Dear Alice,", &block.replace("v4.public.", "x.public.").replace("-----END", "> -----END"))
         }),
+        none("html-line-end", "In HTML a line end is a blank, so this stamp without markers is amid a line.", {
+            format!(
+                "{}\n<p>My stamp:\n{}</p>\n",
+                header("1", "MIME-Version: 1.0\nContent-Type: text/html\n"),
+                token("quoted")
+            )
+        }),
         none("unknown-encoding", "A text in an encoding that no reader knows is none.", {
             format!("{}\n{block}", header("1", "MIME-Version: 1.0\nContent-Transfer-Encoding: x-uuencode\n"))
         }),
