@@ -44,6 +44,8 @@ pub fn send(socket: &Path, severity: Severity, line: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
 
     #[test]
     fn a_line_arrives_with_facility_mail() {
@@ -56,6 +58,20 @@ mod tests {
         let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
         assert!(text.starts_with("<22>mailstamp[") && text.contains("]: class=paid"), "{text}");
         assert!(length <= LONGEST);
+    }
+
+    #[test]
+    fn a_full_socket_is_an_error_and_not_a_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let _unread = UnixDatagram::bind(&path).unwrap();
+        let (result, received) = mpsc::channel();
+        // On a thread of its own, so that a send that waits fails the test and does not stop it.
+        std::thread::spawn(move || {
+            let error = (0..100_000).find_map(|_| send(&path, Severity::Info, "class=paid").err());
+            result.send(error.map(|error| error.kind()))
+        });
+        assert_eq!(received.recv_timeout(Duration::from_secs(60)), Ok(Some(io::ErrorKind::WouldBlock)));
     }
 
     #[test]

@@ -647,6 +647,26 @@ fn a_folder_that_is_named_later_is_watched_from_then_on() {
     mailbox.becomes("one", "revoked");
 }
 
+#[test]
+fn what_is_no_message_is_passed_over() {
+    let mailbox = Mailbox::new();
+    let file = mailbox.receive("one");
+    assert_eq!(mailbox.once(), "");
+    for place in [".Junk/cur/fifo:2,S", ".Sent/cur/fifo", "cur/fifo"] {
+        crate::support::run(std::process::Command::new("mkfifo").arg(mailbox.path(place)), b"").exits(0);
+    }
+    fs::create_dir(mailbox.path(".Junk/cur/folder")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", mailbox.path(".Sent/cur/device")).unwrap();
+    mailbox.shift(&file, ".Junk");
+    let watched = || {
+        let mut command = std::process::Command::new("timeout");
+        command.arg("60").arg(crate::support::MAILSTAMP).args(["watch", "--once"]).env_clear();
+        crate::support::run(command.env("HOME", mailbox.home.path()).env("PATH", "/usr/bin:/bin"), b"").exits(0).text()
+    };
+    assert_eq!(watched(), "stamps.example/one: revoked, moved to Junk or Trash\n");
+    assert_eq!(watched(), "");
+}
+
 /// Needs root, for a folder that another user cannot read.
 #[test]
 fn a_folder_that_cannot_be_read_hides_no_other() {

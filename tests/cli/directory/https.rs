@@ -61,6 +61,22 @@ fn a_certificate_of_another_authority_is_refused() {
 }
 
 #[test]
+fn a_broken_certificate_in_the_bundle_hides_no_other() {
+    let (home, authority, web) = served();
+    let good = fs::read_to_string(authority.file()).unwrap().replace('\n', "\r\n");
+    let [begin, end] = ["BEGIN", "END"].map(|it| format!("-----{it} CERTIFICATE-----\n"));
+    let broken = [format!("{begin}AAAA\n{end}# mine\r\n"), format!("{begin}MII!!\n{end}{begin}MIIB")];
+    let bundle = home.file("bundle.pem");
+    fs::write(&bundle, broken.join(&good)).unwrap();
+    refresh(&home, Some(bundle.clone())).exits(0);
+    assert_eq!(says(&home, "b"), "first-class paid");
+    // Without the good one the server is not known.
+    fs::write(&bundle, broken.concat()).unwrap();
+    refresh(&home, Some(bundle)).exits(65);
+    assert_eq!(web.requests().len(), 1);
+}
+
+#[test]
 fn redirects_stay_within_the_origin() {
     let (home, authority, web) = served();
     let elsewhere = Web::start(&authority, &home.file("elsewhere"));

@@ -107,6 +107,26 @@ fn a_link_in_the_place_of_sendmail_does_the_same() {
 }
 
 #[test]
+fn customary_calls_name_the_recipients() {
+    let home = Home::new();
+    let next = Next::install(&home, &format!("addresses = [{ALICE:?}]"), "none = [\"*@y.example\"]");
+    let cron = "From: root (Cron Daemon)\nTo: root\nAuto-Submitted: auto-generated\nSubject: Cron\n\nout\n";
+    let group = message("Bcc: a@y.example,\n b@y.example\nTo: undisclosed-recipients:;\n");
+    let patch = message("To: a@y.example\nCc: Bob <b@y.example>\n");
+    for (args, raw, expected) in [
+        ("-t", group.as_str(), &["a@y.example", "b@y.example"][..]),
+        ("-FCronDaemon -i -B8BITMIME -oem root", cron, &["root"]),
+        ("-i -t", cron, &["root"]),
+        ("-f alice@x.example -i -- a@y.example b@y.example B@y.example", &patch, &["a@y.example", "b@y.example"]),
+    ] {
+        home.run(["sendmail"].into_iter().chain(args.split(' ')), raw.as_bytes()).exits(0);
+        let calls = next.calls();
+        assert_eq!(calls.iter().map(|call| call.to()).collect::<Vec<_>>(), expected, "{args}");
+        assert!(calls.iter().all(|call| !call.copy.contains("Bcc") && !call.copy.contains("\n b@")), "{args}");
+    }
+}
+
+#[test]
 fn content_goes_through_as_it_came() {
     // BC8, BC6a: of what a message holds nothing changes, whatever it is.
     let home = Home::new();

@@ -212,6 +212,7 @@ fn what_is_not_understood_is_refused_as_a_problem() {
     for (fields, body, status, word) in [
         (&[key, json_type][..], &b"{\"recipient\":\"a@b.example\"}"[..], 400, "idempotency-key"),
         (&[key, json_type, ("Idempotency-Key", "")], b"{\"recipient\":\"a@b.example\"}", 400, "idempotency-key"),
+        (&[key, json_type, IDEMPOTENT, IDEMPOTENT], b"{\"recipient\":\"a@b.example\"}", 400, "idempotency-key"),
         (&[key, IDEMPOTENT, ("Content-Type", "text/plain")], b"{}", 415, "media-type"),
         (&[key, IDEMPOTENT, json_type], b"{", 400, "body"),
         (&[key, IDEMPOTENT, json_type], b"[]", 400, "body"),

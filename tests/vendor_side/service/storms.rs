@@ -6,8 +6,8 @@ use crate::support::programs::eventually;
 use crate::support::shop::{Shop, cutting};
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::thread;
 
 const FAST: [&str; 4] = ["--key-rate", "0", "--connections-each", "1000"];
@@ -66,6 +66,22 @@ fn a_storm_of_retries_whose_answers_are_lost_is_charged_once() {
     assert!(lost.load(Ordering::Relaxed) > 16 * 12, "{lost:?} answers were lost");
     assert_eq!(shop.balance(), 10_000 - (1..=16).sum::<u64>());
     assert_eq!(shop.audit().stamps, 16);
+}
+
+#[test]
+fn requests_at_once_under_one_key_buy_once() {
+    let shop = Shop::open(10, &FAST);
+    let start = Barrier::new(20);
+    let bought: BTreeSet<String> = thread::scope(|scope| {
+        let buy = || {
+            let mut connection = Connection::open(shop.address).unwrap();
+            start.wait();
+            shop.buy(&mut connection, "key", ORDER).unwrap().is(200).json()["stamps"].to_string()
+        };
+        let clients: Vec<_> = (0..20).map(|_| scope.spawn(buy)).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    assert_eq!((bought.len(), shop.balance(), shop.audit().stamps), (1, 9, 1));
 }
 
 #[test]
