@@ -92,8 +92,6 @@ pub enum EditionError {
 /// A publication.
 #[derive(Debug)]
 pub struct Publication {
-    /// Name of the vendor.
-    pub vendor: String,
     pub content: SignedDirectory,
     /// The signed document, as served.
     pub document: String,
@@ -191,7 +189,7 @@ fn sign(vendor: String, content: SignedDirectory, signers: &[&SigningKey]) -> Re
         kids: own.keys.iter().map(|key| key.kid.clone()).collect(),
     };
     let zone = dns_records::lines(&vendor, &index, &own.keys)?;
-    Ok(Publication { vendor, content, document, zone })
+    Ok(Publication { content, document, zone })
 }
 
 /// Applies the data of the ledger. Earlier revocations and dates of keys stay.

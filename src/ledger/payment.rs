@@ -30,9 +30,6 @@ pub enum Paid {
 
 /// A payment method.
 pub trait Payment: Send + Sync {
-    /// Its name: one word, in references and on pages.
-    fn name(&self) -> &'static str;
-
     /// Checks `evidence` (a voucher's code, a provider's session) for a price of `credits` and `cost`. Settles nothing.
     ///
     /// # Errors
@@ -45,10 +42,6 @@ pub trait Payment: Send + Sync {
 pub struct Vouchers;
 
 impl Payment for Vouchers {
-    fn name(&self) -> &'static str {
-        "voucher"
-    }
-
     fn accept(&self, evidence: &str, _credits: u64, _cost: Money) -> Result<Paid, String> {
         code_hash(evidence).map(Paid::Voucher).ok_or_else(|| "not a voucher's code".to_owned())
     }

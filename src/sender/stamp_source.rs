@@ -67,18 +67,29 @@ impl StampSource {
     /// not known, call neither, and repeat the request with the same key.
     #[must_use]
     pub fn acquire(&self, wants: &[StampRequest], now: UnixTime) -> Vec<Result<WalletStamp, SupplyError>> {
-        let nothing = || SupplyError::Ours("the wallet lost a stamp that was just bought".to_owned());
-        let answers = self.acquire_inner(wants, true, now);
-        answers.into_iter().map(|answer| answer.and_then(|held| held.ok_or_else(nothing))).collect()
-    }
-
-    /// Returns stamps as [`acquire`](Self::acquire) does, but buys nothing.
-    ///
-    /// Each key gets the stamp that it holds, or an unused one of the wallet, which is then reserved. `None` if there
-    /// is none; also if one was ordered before and has not arrived.
-    #[must_use]
-    pub fn from_wallet(&self, wants: &[StampRequest], now: UnixTime) -> Vec<Result<Option<WalletStamp>, SupplyError>> {
-        self.acquire_inner(wants, false, now)
+        let planned = match self.plan(wants, now) {
+            Ok(planned) => planned,
+            Err(error) => return wants.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let mut purchases = BTreeMap::<&str, (&PurchaseRow, Option<SupplyError>)>::new();
+        for plan in &planned {
+            if let Plan::Pending(purchase) = plan {
+                purchases.entry(&purchase.id).or_insert((purchase, None));
+            }
+        }
+        for (purchase, error) in purchases.values_mut() {
+            *error = self.fetch(purchase, now).err();
+        }
+        let lost = || SupplyError::Ours("the wallet lost a stamp that was just bought".to_owned());
+        let answers = wants.iter().zip(&planned).map(|(want, plan)| match plan {
+            Plan::Held(held) => Ok(held.clone()),
+            Plan::Refused(error) => Err(error.clone()),
+            Plan::Pending(purchase) => match purchases.get(purchase.id.as_str()) {
+                Some((_, Some(error))) => Err(error.clone()),
+                _ => self.wallet.held(&want.key)?.ok_or_else(lost),
+            },
+        });
+        answers.collect()
     }
 
     /// Requests purchases again that were not answered and that no key waits for.
@@ -97,40 +108,7 @@ impl StampSource {
         Ok(())
     }
 
-    fn acquire_inner(
-        &self,
-        wants: &[StampRequest],
-        buys: bool,
-        now: UnixTime,
-    ) -> Vec<Result<Option<WalletStamp>, SupplyError>> {
-        let planned = match self.plan(wants, buys, now) {
-            Ok(planned) => planned,
-            Err(error) => return wants.iter().map(|_| Err(error.clone())).collect(),
-        };
-        let mut purchases = BTreeMap::<&str, (&PurchaseRow, Option<SupplyError>)>::new();
-        if buys {
-            for plan in &planned {
-                if let Plan::Pending(purchase) = plan {
-                    purchases.entry(&purchase.id).or_insert((purchase, None));
-                }
-            }
-        }
-        for (purchase, error) in purchases.values_mut() {
-            *error = self.fetch(purchase, now).err();
-        }
-        let answers = wants.iter().zip(&planned).map(|(want, plan)| match plan {
-            Plan::Held(held) => Ok(Some(held.clone())),
-            Plan::Refused(error) => Err(error.clone()),
-            Plan::Pending(purchase) => match purchases.get(purchase.id.as_str()) {
-                Some((_, Some(error))) => Err(error.clone()),
-                _ => Ok(self.wallet.held(&want.key)?),
-            },
-            Plan::Nothing => Ok(self.wallet.held(&want.key)?),
-        });
-        answers.collect()
-    }
-
-    fn plan(&self, wants: &[StampRequest], buys: bool, now: UnixTime) -> Result<Vec<Plan>, SupplyError> {
+    fn plan(&self, wants: &[StampRequest], now: UnixTime) -> Result<Vec<Plan>, SupplyError> {
         // An account file that others can read, for example, is reported by name before anything is bought.
         let accounts = self.accounts.list().map_err(account_failed)?;
         let offers: Vec<_> = accounts.iter().map(|account| account.offer()).collect();
@@ -143,7 +121,7 @@ impl StampSource {
                 source: error,
             })
         };
-        let buyer = PurchaseContext { settings: &self.settings, offers: &offers, random: &random, buys };
+        let buyer = PurchaseContext { settings: &self.settings, offers: &offers, random: &random };
         Ok(self.wallet.plan(wants, &buyer, now)?)
     }
 

@@ -3,7 +3,7 @@
 
 use super::contacts::Contact;
 use super::decide::{self, Entry, StampId};
-use super::reply_log::{self, Reply, ReplyKind};
+use super::reply_log::{self, ReplyKind};
 use crate::grant::{StampStatus, serde_hex};
 use crate::message::fingerprint::KnownMessage;
 use crate::stamp::serial::Serial;
@@ -118,7 +118,7 @@ impl ExportRecord {
 
     /// Returns the record of a reply under its key; `None` for an unknown kind.
     pub(super) fn reply(key: &str, at: u32) -> Option<Self> {
-        reply_log::named(key, at).map(|Reply { kind, sender, .. }| Self::Reply { kind, sender, at })
+        reply_log::named(key).map(|(kind, sender)| Self::Reply { kind, sender, at })
     }
 }
 

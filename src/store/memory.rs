@@ -5,7 +5,7 @@ use super::contacts::{self, Contact, ContactStore, Correspondent, LearnOutcome, 
 use super::decide::{self, Decision, Entry, SpendKey, StampId, State, Write};
 use super::error::StoreError;
 use super::export_record::{ExportRecord, merge_standing, merge_used};
-use super::reply_log::{self, Reply, ReplyLog, ReplyRequest, Reservation};
+use super::reply_log::{self, ReplyLog, ReplyRequest, Reservation};
 use super::{GRACE, GrantStore, Imported, LiftedMark, Purged, Store, Summary, UsedLog};
 use crate::grant::StampStatus;
 use crate::message::address::Address;
@@ -229,12 +229,6 @@ impl ReplyLog for Memory {
 
     fn peek_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
         Ok(self.ledger().reply(ask).0)
-    }
-
-    fn replies(&self, to: &mut dyn FnMut(Reply) -> ControlFlow<()>) -> Result<(), StoreError> {
-        let all = self.ledger().replies.clone();
-        let _ = all.iter().filter_map(|(key, at)| reply_log::named(key, *at)).try_for_each(to);
-        Ok(())
     }
 
     fn purge_replies(&self, before: UnixTime) -> Result<u64, StoreError> {

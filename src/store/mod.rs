@@ -32,7 +32,7 @@ pub(crate) use redb::lock::Wait;
 pub(crate) use redb::schema::check_format;
 #[cfg(feature = "sender")]
 pub(crate) use redb::session::{Schema, Session, SessionError, catch_panic};
-pub use reply_log::{Reply, ReplyKind, ReplyLog, ReplyRequest, Reservation};
+pub use reply_log::{ReplyKind, ReplyLog, ReplyRequest, Reservation};
 pub use resident::log_server::AnswerCounters;
 pub use returnable::{ReturnableStamp, ReturnableStore};
 

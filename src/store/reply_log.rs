@@ -15,7 +15,6 @@ use super::error::StoreError;
 pub use crate::autoreply::eligibility::Kind as ReplyKind;
 use crate::time::UnixTime;
 use sha2::{Digest, Sha256};
-use std::ops::ControlFlow;
 
 /// A request to send a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,15 +50,6 @@ pub enum Reservation {
     },
 }
 
-/// A reply that was sent: the last of its kind to its sender.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    pub kind: ReplyKind,
-    /// Its recipient.
-    pub sender: String,
-    pub at: UnixTime,
-}
-
 /// The port of the reply log.
 pub trait ReplyLog {
     /// Reserves a reply: if it may be sent, records it as sent, durable before it returns.
@@ -75,12 +65,6 @@ pub trait ReplyLog {
     /// # Errors
     /// Any [`StoreError`].
     fn peek_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError>;
-
-    /// Visits the last reply of each kind to each sender, by kind and sender, until `to` breaks.
-    ///
-    /// # Errors
-    /// Any [`StoreError`].
-    fn replies(&self, to: &mut dyn FnMut(Reply) -> ControlFlow<()>) -> Result<(), StoreError>;
 
     /// Removes replies before `before`; returns how many.
     /// Commits are short enough for mail to pass between them. The counts of the last day stay.
@@ -186,11 +170,11 @@ pub(super) fn key(kind: ReplyKind, sender: &str) -> String {
     format!("{kind} sha256:{hash}")
 }
 
-/// Parses the key of a reply.
-pub(super) fn named(key: &str, at: u32) -> Option<Reply> {
+/// Parses the key of a reply into its kind and its sender.
+pub(super) fn named(key: &str) -> Option<(ReplyKind, String)> {
     let (word, sender) = key.split_once(' ')?;
     let kind = [ReplyKind::Challenge, ReplyKind::Compromised].into_iter().find(|kind| kind.as_str() == word)?;
-    Some(Reply { kind, sender: sender.to_owned(), at: UnixTime(at.into()) })
+    Some((kind, sender.to_owned()))
 }
 
 #[cfg(test)]
@@ -269,9 +253,8 @@ mod tests {
     #[test]
     fn a_key_reads_back_and_a_long_sender_takes_little_room() {
         let key_of = key(ReplyKind::Compromised, "a b@x.example");
-        let reply = Reply { kind: ReplyKind::Compromised, sender: "a b@x.example".into(), at: UnixTime(7) };
-        assert_eq!(named(&key_of, 7), Some(reply));
-        assert_eq!(named("other joe@x.example", 7), None);
+        assert_eq!(named(&key_of), Some((ReplyKind::Compromised, "a b@x.example".into())));
+        assert_eq!(named("other joe@x.example"), None);
         let long = "x".repeat(1 << 20);
         assert_eq!(key(ReplyKind::Challenge, &long).len(), "challenge sha256:".len() + 64);
     }

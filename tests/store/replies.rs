@@ -6,12 +6,11 @@ use crate::{DAY, NOW, ask, rows};
 use mailstamp::store::memory::Memory;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::resident::ResidentLog;
-use mailstamp::store::{ExportRecord, Imported, Reply, ReplyKind, ReplyLog, ReplyRequest, Reservation, Store, UsedLog};
+use mailstamp::store::{ExportRecord, Imported, ReplyKind, ReplyLog, ReplyRequest, Reservation, Store, UsedLog};
 use mailstamp::time::UnixTime;
 use mailstamp::verdict::spend::SpendResult;
 use proptest::prelude::*;
 use rustix::io::Errno;
-use std::ops::ControlFlow;
 
 /// A challenge to sender number `sender`, the given seconds after now; 7 days for each, 3 a day for all.
 pub fn reply(sender: u32, seconds: i64) -> ReplyRequest {
@@ -25,15 +24,8 @@ pub fn reply(sender: u32, seconds: i64) -> ReplyRequest {
     }
 }
 
-fn all(store: &dyn Store) -> Vec<Reply> {
-    let mut all = Vec::new();
-    store
-        .replies(&mut |reply| {
-            all.push(reply);
-            ControlFlow::Continue(())
-        })
-        .unwrap();
-    all
+fn all(store: &dyn Store) -> Vec<ExportRecord> {
+    rows(store).into_iter().filter(|row| matches!(row, ExportRecord::Reply { .. })).collect()
 }
 
 on_every_store! {
@@ -48,7 +40,7 @@ on_every_store! {
         assert_eq!(store.reserve_reply(&reply(1, 7 * DAY)).unwrap(), Reservation::Yes);
         let second = NOW.plus(7 * DAY);
         assert_eq!(store.reserve_reply(&reply(1, 7 * DAY + 9)).unwrap(), Reservation::Lately { at: second });
-        let sent = |kind, sender: &str, at| Reply { kind, sender: sender.into(), at };
+        let sent = |kind, sender: &str, at: UnixTime| ExportRecord::Reply { kind, sender: sender.into(), at: at.0 as u32 };
         assert_eq!(all(store), [
             sent(ReplyKind::Challenge, "s1@x.example", second),
             sent(ReplyKind::Challenge, "s2@x.example", NOW),

@@ -17,8 +17,6 @@ pub(crate) struct PurchaseContext<'a> {
     pub offers: &'a [Offer],
     /// Returns random bytes, for idempotency keys and salts.
     pub random: &'a dyn Fn() -> Result<[u8; 16], StoreError>,
-    /// Whether missing stamps are to be bought.
-    pub buys: bool,
 }
 
 /// Removes all keys that wait for this purchase.

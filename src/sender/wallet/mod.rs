@@ -46,8 +46,6 @@ pub(super) enum Plan {
     Pending(PurchaseRow),
     /// There will be no stamp.
     Refused(SupplyError),
-    /// The wallet has none, and nothing is to be bought.
-    Nothing,
 }
 
 /// Result of a purchase.

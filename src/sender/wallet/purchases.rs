@@ -63,7 +63,7 @@ impl Wallet {
             // Two requests may share a key: the second uses the purchase of the first.
             let planned = steps.into_iter().map(|step| match step {
                 Step::Done(planned) => planned,
-                Step::Buy(..) => Plan::Nothing,
+                Step::Buy(..) => Plan::Refused(SupplyError::Ours("no account took the order".to_owned())),
             });
             Ok(planned.collect())
         })
@@ -138,9 +138,6 @@ fn step(
         tables.put_stamp(&stamp)?;
         tables.put_key(key, &KeyRow::Stamp { vendor: stamp.vendor.clone(), serial: stamp.serial.clone() })?;
         return Ok(Step::Done(Plan::Held(stamp.held()?)));
-    }
-    if !buyer.buys {
-        return Ok(Step::Done(Plan::Nothing));
     }
     Ok(match kind.account(buyer.settings, buyer.offers) {
         Ok(offer) => Step::Buy(kind.clone(), offer.clone()),
@@ -357,7 +354,7 @@ mod tests {
                 self.drawn.set(self.drawn.get() + 1);
                 Ok([self.drawn.get(); 16])
             };
-            let buyer = PurchaseContext { settings: &self.settings, offers: &self.offers, random: &random, buys: true };
+            let buyer = PurchaseContext { settings: &self.settings, offers: &self.offers, random: &random };
             self.wallet.plan(&[want(name)], &buyer, now).unwrap().remove(0)
         }
 
@@ -481,7 +478,7 @@ mod tests {
     fn two_wants_of_one_key_are_one_order() {
         let bench = bench();
         let random = || Ok([9; 16]);
-        let buyer = PurchaseContext { settings: &bench.settings, offers: &bench.offers, random: &random, buys: true };
+        let buyer = PurchaseContext { settings: &bench.settings, offers: &bench.offers, random: &random };
         let planned = bench.wallet.plan(&[want("one"), want("one")], &buyer, NOW).unwrap();
         let orders: Vec<usize> = planned
             .iter()

@@ -111,12 +111,6 @@ impl Problem {
         Self { retry_after: Some(wait), ..Self::new("rate", "too many requests; wait a moment") }
     }
 
-    /// Creates the problem of an API key without an account, whatever the reason.
-    #[must_use]
-    pub fn no_api_key() -> Self {
-        Self::new(Rejection::NoApiKey.code(), Rejection::NoApiKey.to_string())
-    }
-
     /// Formats the problem as JSON.
     #[must_use]
     pub fn json(&self) -> Value {

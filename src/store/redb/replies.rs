@@ -6,7 +6,7 @@ use super::session::{Session, SessionError};
 use super::{ROWS_PER_COMMIT, ROWS_PER_SCAN, Redb};
 use crate::os::safe_dir::IfMissing;
 use crate::store::error::StoreError;
-use crate::store::reply_log::{self, Reply, ReplyHistory, ReplyLog, ReplyRequest, Reservation};
+use crate::store::reply_log::{self, ReplyHistory, ReplyLog, ReplyRequest, Reservation};
 use crate::time::UnixTime;
 use redb::{ReadTransaction, ReadableTable};
 use std::ops::{Bound, ControlFlow};
@@ -42,16 +42,6 @@ impl ReplyLog for Redb {
     fn peek_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
         let answer = self.with_session(IfMissing::Ignore, |session| Ok(look(session, ask)?.0))?;
         Ok(answer.unwrap_or_else(|| reply_log::decide(ask, &ReplyHistory::default()).0))
-    }
-
-    fn replies(&self, to: &mut dyn FnMut(Reply) -> ControlFlow<()>) -> Result<(), StoreError> {
-        self.with_session(IfMissing::Ignore, |session| {
-            replies(&session.read()?, &mut |key, at| match reply_log::named(key, at) {
-                Some(reply) => to(reply),
-                None => ControlFlow::Continue(()),
-            })
-        })?;
-        Ok(())
     }
 
     fn purge_replies(&self, before: UnixTime) -> Result<u64, StoreError> {

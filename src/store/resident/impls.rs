@@ -11,7 +11,7 @@ use crate::store::export_record::ExportRecord;
 use crate::store::redb::session::Session;
 use crate::store::redb::single;
 use crate::store::redb::write_batch;
-use crate::store::reply_log::{Reply, ReplyLog, ReplyRequest, Reservation};
+use crate::store::reply_log::{ReplyLog, ReplyRequest, Reservation};
 use crate::store::{GrantStore, Imported, LiftedMark, Purged, Store, Summary, UsedLog};
 use crate::time::UnixTime;
 use crate::verdict::spend::{SpendRequest, SpendResult};
@@ -102,10 +102,6 @@ impl ReplyLog for ResidentLog {
 
     fn peek_reply(&self, ask: &ReplyRequest) -> Result<Reservation, StoreError> {
         self.inner.log.peek_reply(ask)
-    }
-
-    fn replies(&self, to: &mut dyn FnMut(Reply) -> ControlFlow<()>) -> Result<(), StoreError> {
-        self.inner.log.replies(to)
     }
 
     fn purge_replies(&self, before: UnixTime) -> Result<u64, StoreError> {
