@@ -23,12 +23,12 @@ use crate::stamp::token::Issuer;
 use crate::store::Store;
 use crate::store::resident::ResidentLog;
 use crate::time::UnixTime;
-use crate::verdict::examine::{Step, Trace, examine, identify, traces};
+use crate::verdict::examine::{Step, Trace, examine, identify, open, traces};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
 use crate::verdict::finding::{Finding, Verdict};
 use crate::verdict::reason::Reason;
 use crate::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::sync::{Arc, OnceLock};
 
 /// The engine. It judges any number of messages.
@@ -112,18 +112,48 @@ impl Engine {
         {
             return Ok(answer.decision);
         }
+        self.opened(message, marking, |judge| judge(envelope))
+    }
+
+    /// Judges `message` once for each envelope. Its stamps are found and verified once.
+    ///
+    /// # Errors
+    /// [`Deferral`]: its class is unknown for some recipient, and it must be tried again for all. A stamp that was spent
+    /// before is recognised then.
+    pub fn judge_each(
+        &self,
+        message: &Message<'_>,
+        envelopes: &[Envelope],
+        marking: Mode,
+    ) -> Result<Vec<Decision>, Deferral> {
+        self.opened(message, marking, |judge| envelopes.iter().map(judge).collect())
+    }
+
+    /// Calls `judge_all` with what judges this message for one envelope.
+    fn opened<T>(
+        &self,
+        message: &Message<'_>,
+        marking: Mode,
+        judge_all: impl FnOnce(&dyn Fn(&Envelope) -> Result<Decision, Deferral>) -> Result<T, Deferral>,
+    ) -> Result<T, Deferral> {
+        let keys = LazyKeys::new(self);
+        let facts = self.facts(&keys);
+        let opened = open(message, &facts);
+        keys.check()?;
         let log = LazyStore::new(self);
-        let verdict = self.verdict(message, envelope, &mut |spend| {
-            self.context.preflight()?;
-            self.ask(log.store()?, spend, marking)
-        })?;
-        let decision = self.decide(verdict, message, envelope, Extent::Whole, &log)?;
-        // A matching rule decides what is done.
-        let stale = decision.rule.is_none() && decision.verdict.reason == Reason::StaleDirectory;
-        if marking == Mode::Spend && self.context.config.defer_stale && stale {
-            return Err(Deferral::StaleDirectory);
-        }
-        Ok(decision)
+        judge_all(&|envelope| {
+            let verdict = self.settle(opened.examine(envelope), &mut |spend| {
+                self.context.preflight()?;
+                self.ask(log.store()?, spend, marking)
+            })?;
+            let decision = self.decide(verdict, message, envelope, Extent::Whole, &log)?;
+            // A matching rule decides what is done.
+            let stale = decision.rule.is_none() && decision.verdict.reason == Reason::StaleDirectory;
+            if marking == Mode::Spend && self.context.config.defer_stale && stale {
+                return Err(Deferral::StaleDirectory);
+            }
+            Ok(decision)
+        })
     }
 
     /// Returns the verdict on the stamps of `message`. `ask` answers for the used log.
@@ -133,11 +163,18 @@ impl Engine {
         envelope: &Envelope,
         ask: &mut dyn FnMut(&SpendRequest) -> Result<SpendResult, Deferral>,
     ) -> Result<Verdict, Deferral> {
-        let keys = LazyKeys { engine: self, read: OnceCell::new() };
-        let mut step = examine(message, envelope, &self.facts(&keys));
-        if let Some(Err(error)) = keys.read.into_inner() {
-            return Err(error);
-        }
+        let keys = LazyKeys::new(self);
+        let step = examine(message, envelope, &self.facts(&keys));
+        keys.check()?;
+        self.settle(step, ask)
+    }
+
+    /// Takes a judgement to its end. `ask` answers for the used log.
+    fn settle(
+        &self,
+        mut step: Step,
+        ask: &mut dyn FnMut(&SpendRequest) -> Result<SpendResult, Deferral>,
+    ) -> Result<Verdict, Deferral> {
         loop {
             match step {
                 Step::Done(verdict) => {
@@ -189,12 +226,10 @@ impl Engine {
     /// # Errors
     /// [`Deferral`] when the vendors' keys cannot be read.
     pub fn identify(&self, message: &Message<'_>) -> Result<Vec<Finding>, Deferral> {
-        let keys = LazyKeys { engine: self, read: OnceCell::new() };
+        let keys = LazyKeys::new(self);
         let findings = identify(message, &self.facts(&keys));
-        match keys.read.into_inner() {
-            Some(Err(error)) => Err(error),
-            _ => Ok(findings),
-        }
+        keys.check()?;
+        Ok(findings)
     }
 
     /// Returns what the used log may know of the stamps on a received message.
@@ -202,12 +237,10 @@ impl Engine {
     /// # Errors
     /// [`Deferral`] when the vendors' keys cannot be read.
     pub fn traces(&self, message: &Message<'_>) -> Result<Vec<Trace>, Deferral> {
-        let keys = LazyKeys { engine: self, read: OnceCell::new() };
+        let keys = LazyKeys::new(self);
         let traces = traces(message, &self.facts(&keys));
-        match keys.read.into_inner() {
-            Some(Err(error)) => Err(error),
-            _ => Ok(traces),
-        }
+        keys.check()?;
+        Ok(traces)
     }
 
     fn facts<'a>(&'a self, keys: &'a LazyKeys<'a>) -> Facts<'a> {
@@ -286,18 +319,27 @@ impl Engine {
 /// The vendors' keys, read when the first stamp needs one.
 struct LazyKeys<'a> {
     engine: &'a Engine,
-    read: OnceCell<Result<Arc<Directory>, Deferral>>,
+    read: OnceCell<Option<Arc<Directory>>>,
+    /// The error of that reading.
+    error: Cell<Option<Deferral>>,
 }
 
-impl LazyKeys<'_> {
-    /// Returns `None` on an error.
-    /// The engine checks for that error before it uses the core's result.
+impl<'a> LazyKeys<'a> {
+    fn new(engine: &'a Engine) -> Self {
+        Self { engine, read: OnceCell::new(), error: Cell::default() }
+    }
+
+    /// Returns the error of the reading, if there was one. The core's result is worthless then.
+    fn check(&self) -> Result<(), Deferral> {
+        self.error.take().map_or(Ok(()), Err)
+    }
+
     fn directory(&self) -> Option<&Directory> {
         let read = || match &self.engine.ready.keys {
-            Some(keys) => Ok(Arc::clone(keys)),
-            None => Ok(Arc::new(self.engine.read_keys()?)),
+            Some(keys) => Some(Arc::clone(keys)),
+            None => self.engine.read_keys().map(Arc::new).map_err(|error| self.error.set(Some(error))).ok(),
         };
-        self.read.get_or_init(read).as_ref().ok().map(Arc::as_ref)
+        self.read.get_or_init(read).as_ref().map(Arc::as_ref)
     }
 }
 

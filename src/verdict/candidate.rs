@@ -33,18 +33,17 @@ pub(super) struct StoreQuestion {
     pub(super) then: Option<Box<Self>>,
 }
 
-/// The inputs for judging the stamps of one message.
+/// The inputs for judging the stamps of one message, for any number of recipients.
 pub(super) struct Candidate<'a> {
     message: &'a Message<'a>,
-    envelope: &'a Envelope,
     facts: &'a Facts<'a>,
     /// Computed once, and only if a stamp needs it: it reads the whole body.
     read: OnceCell<(KnownMessage, Fingerprint)>,
 }
 
 impl<'a> Candidate<'a> {
-    pub(super) fn new(message: &'a Message<'a>, envelope: &'a Envelope, facts: &'a Facts<'a>) -> Self {
-        Self { message, envelope, facts, read: OnceCell::new() }
+    pub(super) fn new(message: &'a Message<'a>, facts: &'a Facts<'a>) -> Self {
+        Self { message, facts, read: OnceCell::new() }
     }
 
     fn read(&self) -> &(KnownMessage, Fingerprint) {
@@ -58,29 +57,43 @@ impl<'a> Candidate<'a> {
 
     /// Returns the owner for whom the message is delivered: of the envelope's recipient, or else of the mailbox that the
     /// stamp names.
-    fn owner(&self, stamp: &Stamp) -> Owner {
-        match &self.envelope.recipient {
+    fn owner(&self, stamp: &Stamp, envelope: &Envelope) -> Owner {
+        match &envelope.recipient {
             Some(recipient) => self.mine(recipient).map(|mailbox| mailbox.owner_of(Some(recipient))),
-            None => mailbox_named(stamp, self).map(|(mailbox, address)| mailbox.owner_of(address.as_ref())),
+            None => mailbox_named(stamp, self, envelope).map(|(mailbox, address)| mailbox.owner_of(address.as_ref())),
         }
         .unwrap_or_default()
     }
 }
 
-/// Judges the stamp `found`, which becomes finding number `index`.
-pub(super) fn judge(found: &Found, index: usize, case: &Candidate<'_>) -> (Finding, Option<StoreQuestion>) {
+/// A stamp of which all is judged that does not depend on the recipient.
+pub(super) struct Verified {
+    finding: Finding,
+    /// The stamp, if it is authentic.
+    authentic: Option<Authentic>,
+}
+
+/// Verifies the stamp `found`.
+pub(super) fn verify(found: &Found, case: &Candidate<'_>) -> Verified {
     let mut finding = Finding::of(found.place);
-    match authenticate(found, &mut finding, case) {
-        Err(reason) => {
-            finding.reason = Some(reason);
-            (finding, None)
-        }
-        Ok(stamp) => {
-            finding.reason = applies(&stamp.claims, case).err();
-            let question = stamp.question(index, finding.reason, case);
-            (finding, Some(question))
-        }
-    }
+    let authentic = authenticate(found, &mut finding, case);
+    finding.reason = authentic.as_ref().err().copied();
+    Verified { finding, authentic: authentic.ok() }
+}
+
+/// Judges the stamp for one recipient. It becomes finding number `index`.
+pub(super) fn judge(
+    stamp: &Verified,
+    index: usize,
+    case: &Candidate<'_>,
+    envelope: &Envelope,
+) -> (Finding, Option<StoreQuestion>) {
+    let mut finding = stamp.finding.clone();
+    let question = stamp.authentic.as_ref().map(|stamp| {
+        finding.reason = applies(&stamp.claims, case, envelope).err();
+        stamp.question(index, finding.reason, case, envelope)
+    });
+    (finding, question)
 }
 
 /// Returns the request that a delivery of the message made about the stamp `found`, if there was one.
@@ -90,7 +103,7 @@ pub(super) fn asked(found: &Found, case: &Candidate<'_>) -> Option<StoreQuestion
     let holder = signed.claims.holder.as_ref();
     let proof = holder.map(|holder| proven(holder, &signed.token, case, |_| true)).transpose().ok()?;
     let vendor = signed.issuer.vendor().to_owned();
-    Some(Authentic { vendor, claims: signed.claims, proof }.question(0, None, case))
+    Some(Authentic { vendor, claims: signed.claims, proof }.question(0, None, case, &Envelope::default()))
 }
 
 /// A stamp whose signature holds, under a key in force, used by its holder, not revoked by its vendor.
@@ -210,8 +223,8 @@ fn proven(
 }
 
 /// Checks that an authentic stamp is good for this mailbox at this time.
-fn applies(stamp: &Stamp, case: &Candidate<'_>) -> Result<(), Reason> {
-    let (mailbox, _) = mailbox_named(stamp, case).ok_or(Reason::NotForMe)?;
+fn applies(stamp: &Stamp, case: &Candidate<'_>, envelope: &Envelope) -> Result<(), Reason> {
+    let (mailbox, _) = mailbox_named(stamp, case, envelope).ok_or(Reason::NotForMe)?;
     window(stamp, case.facts)?;
     if stamp.value < mailbox.price { Err(Reason::BelowPrice) } else { Ok(()) }
 }
@@ -220,11 +233,15 @@ fn applies(stamp: &Stamp, case: &Candidate<'_>) -> Result<(), Reason> {
 /// A stamp in clear text is compared. A hash can only be tried against addresses: those that the user wrote out, and
 /// those of the user's that the message and its envelope name. (A forged To adds nothing: it must be the user's, and
 /// the hash must be of it.)
-fn mailbox_named<'a>(stamp: &Stamp, case: &Candidate<'a>) -> Option<(&'a Mailbox, Option<Address>)> {
+fn mailbox_named<'a>(
+    stamp: &Stamp,
+    case: &Candidate<'a>,
+    envelope: &Envelope,
+) -> Option<(&'a Mailbox, Option<Address>)> {
     let audience = &stamp.audience;
     // An address in clear text must be spelled as the user's: their host may heed case, and a hash cannot.
     let hashed = matches!(audience, Audience::Hashed { .. });
-    if let Some(recipient) = &case.envelope.recipient {
+    if let Some(recipient) = &envelope.recipient {
         let mailbox = case
             .mine(recipient)
             .filter(|mailbox| audience.names(recipient) && (hashed || audience.overlaps(&mailbox.pattern)));
@@ -264,15 +281,21 @@ impl Authentic {
     /// Returns the request to the used log.
     /// A stamp with a flaw is only looked up. A grant covers it all the same, and a message accepted before its window
     /// ended is recognized when it comes again.
-    fn question(self, finding: usize, flaw: Option<Reason>, case: &Candidate<'_>) -> StoreQuestion {
+    fn question(
+        &self,
+        finding: usize,
+        flaw: Option<Reason>,
+        case: &Candidate<'_>,
+        envelope: &Envelope,
+    ) -> StoreQuestion {
         let facts = case.facts;
         let terms = if flaw.is_some() { Terms::LookUp } else { Terms::Spend };
         let spend = SpendRequest {
-            vendor: self.vendor,
+            vendor: self.vendor.clone(),
             serial: self.claims.serial.clone(),
             expires: self.claims.expires,
             message: case.read().0,
-            owner: case.owner(&self.claims),
+            owner: case.owner(&self.claims, envelope),
             from: case
                 .message
                 .authors()
@@ -286,11 +309,11 @@ impl Authentic {
             // The engine knows whether the clock can be believed.
             purge_until: None,
         };
-        match self.proof {
+        match &self.proof {
             Some(proof) if self.claims.many => {
                 let use_of_it = SpendRequest {
                     vendor: format!("{}#{}", spend.vendor, spend.serial),
-                    serial: proof.nonce,
+                    serial: proof.nonce.clone(),
                     expires: Some(proof.issued.plus(facts.policy.redelivery.within)),
                     late: false,
                     ..spend.clone()

@@ -1,7 +1,7 @@
 //! Judgement in two steps, as a state machine without I/O: examine the message, then settle each request that only the
 //! used log can answer. `candidate.rs` makes the requests about one stamp.
 
-use super::candidate::{self, Candidate, StoreQuestion};
+use super::candidate::{self, Candidate, StoreQuestion, Verified};
 use super::class::Class;
 use super::facts::{Envelope, Facts};
 use super::finding::{Finding, Verdict};
@@ -32,21 +32,43 @@ pub struct Claim {
     over_limit: bool,
 }
 
+/// A message whose stamps were found and verified once, to be judged for any number of recipients.
+pub struct Opened<'a> {
+    case: Candidate<'a>,
+    stamps: Vec<Verified>,
+    over_limit: bool,
+}
+
+/// Finds and verifies the stamps of `message`. All keys are read here.
+#[must_use]
+pub fn open<'a>(message: &'a Message<'a>, facts: &'a Facts<'a>) -> Opened<'a> {
+    let located = locate(message);
+    let case = Candidate::new(message, facts);
+    let stamps = located.stamps.iter().map(|found| candidate::verify(found, &case)).collect();
+    Opened { case, stamps, over_limit: located.over_limit }
+}
+
+impl Opened<'_> {
+    /// Judges the message for this envelope, as far as possible without the used log.
+    #[must_use]
+    pub fn examine(&self, envelope: &Envelope) -> Step {
+        let mut findings = Vec::with_capacity(self.stamps.len());
+        let mut waiting = VecDeque::new();
+        for stamp in &self.stamps {
+            let (finding, question) = candidate::judge(stamp, findings.len(), &self.case, envelope);
+            findings.push(finding);
+            waiting.extend(question);
+        }
+        // A stamp that cannot be spent comes first: a grant on it costs the sender nothing.
+        waiting.make_contiguous().sort_by_key(|question: &StoreQuestion| question.spend.terms == Terms::Spend);
+        next(waiting, findings, self.over_limit)
+    }
+}
+
 /// Judges `message` as far as possible without the used log.
 #[must_use]
 pub fn examine(message: &Message<'_>, envelope: &Envelope, facts: &Facts<'_>) -> Step {
-    let located = locate(message);
-    let mut findings = Vec::with_capacity(located.stamps.len());
-    let mut waiting = VecDeque::new();
-    let case = Candidate::new(message, envelope, facts);
-    for found in &located.stamps {
-        let (finding, question) = candidate::judge(found, findings.len(), &case);
-        findings.push(finding);
-        waiting.extend(question);
-    }
-    // A stamp that cannot be spent comes first: a grant on it costs the sender nothing.
-    waiting.make_contiguous().sort_by_key(|question: &StoreQuestion| question.spend.terms == Terms::Spend);
-    next(waiting, findings, located.over_limit)
+    open(message, facts).examine(envelope)
 }
 
 /// Returns a finding for each stamp of `message`, without a reason where the signature holds.
@@ -69,8 +91,7 @@ pub struct Trace {
 /// Returns the traces that a delivery of `message` would have left in the used log, by stamp. Nothing is judged.
 #[must_use]
 pub fn traces(message: &Message<'_>, facts: &Facts<'_>) -> Vec<Trace> {
-    let envelope = Envelope::default();
-    let case = Candidate::new(message, &envelope, facts);
+    let case = Candidate::new(message, facts);
     let questions = locate(message).stamps.into_iter().filter_map(|found| candidate::asked(&found, &case));
     let trace = |question: StoreQuestion| {
         let (vendor, serial) = (question.spend.vendor.clone(), question.spend.serial.clone());
