@@ -8,7 +8,7 @@
 //! things. Imports go from a higher layer to a lower one, and a test checks that order.
 //!
 //! - Pure, without I/O: [`time`], [`message`], [`grant`], [`stamp`], [`accounting`], [`verdict`], [`policy`],
-//!   [`autoreply`], `vendor_api`.
+//!   [`autoreply`], [`boundary`], `vendor_api`.
 //! - With I/O: [`os`], [`ipc`], [`config`], [`log`], [`mailbox`], [`net`], [`store`], [`directory`], [`context`],
 //!   [`engine`],
 //!   `ledger`, `sender`.
@@ -18,6 +18,7 @@
 
 pub mod accounting;
 pub mod autoreply;
+pub mod boundary;
 pub mod cli;
 pub mod config;
 pub mod context;

@@ -150,6 +150,26 @@ impl<'a> Edit<'a> {
             .filter(|piece| !piece.is_empty())
     }
 
+    /// Returns what becomes of this span of the message: of its bytes, and of text inserted before any of them. `None`
+    /// where nothing changes.
+    #[must_use]
+    pub fn within(&self, span: Range<usize>) -> Option<Vec<u8>> {
+        let touches =
+            |change: &&Change| change.span.start < span.end && change.span.end.max(change.span.start + 1) > span.start;
+        let mut changes = self.changes.iter().filter(touches).peekable();
+        changes.peek()?;
+        let (mut text, mut at) = (Vec::new(), span.start);
+        for change in changes {
+            text.extend_from_slice(slice(self.raw, at, change.span.start));
+            if change.span.start >= span.start {
+                text.extend_from_slice(change.text.as_bytes());
+            }
+            at = at.max(change.span.end);
+        }
+        text.extend_from_slice(slice(self.raw, at, span.end));
+        Some(text)
+    }
+
     /// Returns the changed message in one piece.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {

@@ -54,15 +54,25 @@ pub struct Stripped<'a> {
 /// without a trace.
 #[must_use]
 pub fn strip<'a>(message: &Message<'a>) -> Stripped<'a> {
+    strip_only(message, |_| true)
+}
+
+/// As [`strip`], for the stamps of which `is_wanted` says so. It is asked about each token.
+#[must_use]
+pub fn strip_only<'a>(message: &Message<'a>, is_wanted: impl Fn(&str) -> bool) -> Stripped<'a> {
     let mut edit = Edit::new(message);
     let mut left = Vec::new();
-    message.fields().filter(|field| field.name_is(STAMP_FIELD)).for_each(|field| edit.remove(&field));
+    let is_wanted = |stamp: &str| is_wanted(stamp.split(';').next().unwrap_or_default());
+    let stamps = message.fields().filter(|field| field.name_is(STAMP_FIELD));
+    let stamps = stamps.filter(|field| is_wanted(&extract::without_white_space(&field.decoded())));
+    stamps.for_each(|field| edit.remove(&field));
     let text = mime::first_text(message);
-    if extract::shows_html(&text) && !extract::in_html(message).0.is_empty() {
+    if extract::shows_html(&text) && extract::in_html(message).0.iter().any(|stamp| is_wanted(stamp)) {
         left.push(Place::Body);
     }
     if let TextPart::Found(text) = text {
-        let (blocks, _) = extract::blocks(&text);
+        let (mut blocks, _) = extract::blocks(&text);
+        blocks.retain(|block| is_wanted(&block.stamp));
         if text.plain && !text.signed {
             for block in blocks {
                 let mut end = block.span.end;
@@ -80,7 +90,9 @@ pub fn strip<'a>(message: &Message<'a>) -> Stripped<'a> {
             left.push(Place::Body);
         }
     }
-    if let Some(subject) = message.first("Subject") {
+    if let Some(subject) = message.first("Subject")
+        && extract::in_subject(&subject).is_some_and(|stamp| is_wanted(&stamp))
+    {
         match extract::plain_in_subject(&subject) {
             Some(span) => {
                 let raw = message.raw();
@@ -96,8 +108,7 @@ pub fn strip<'a>(message: &Message<'a>) -> Stripped<'a> {
                 }
                 edit.remove_span(start..end);
             }
-            None if extract::is_in_subject(&subject) => left.push(Place::Subject),
-            None => {}
+            None => left.push(Place::Subject),
         }
     }
     Stripped { edit, left }
@@ -158,6 +169,17 @@ mod tests {
         let (front, back) = (&token()[..90], &token()[90..]);
         let folded = format!("Subject: {front}\n {back}\n\n");
         assert_eq!(stripped(folded.as_bytes()), (folded.clone(), vec![Place::Subject]));
+    }
+
+    #[test]
+    fn one_of_two_stamps_goes() {
+        let (stamp, other) = (token(), token().replacen(".ey", ".ez", 1));
+        let raw =
+            format!("Digital-Stamp: {other}\nDigital-Stamp: {stamp}; reuse=return\nSubject: [{stamp}] x\n\ntext\n");
+        let message = Message::parse(raw.as_bytes());
+        let left = strip_only(&message, |token| token == stamp).edit.to_vec();
+        assert_eq!(String::from_utf8(left).unwrap(), format!("Digital-Stamp: {other}\nSubject: x\n\ntext\n"));
+        assert!(strip_only(&message, |_| false).edit.is_empty());
     }
 
     #[test]

@@ -203,7 +203,7 @@ fn bare(text: &[u8]) -> Option<armor::Block> {
 /// Returns the stamp in a Subject, up to where it is complete.
 /// An incomplete one (cut, or of a version that cannot be checked) goes up to the closing bracket around it, or the end
 /// of the line.
-fn in_subject(subject: &Field) -> Option<String> {
+pub(super) fn in_subject(subject: &Field) -> Option<String> {
     let text = subject_text(subject);
     search::every(b'v', &text).find_map(|at| {
         let rest = slice(&text, at, text.len());

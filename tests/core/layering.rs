@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 14] = [
     &["grant", "stamp"],
     &["accounting", "verdict"],
     &["policy", "vendor_api"],
-    &["autoreply"],
+    &["autoreply", "boundary"],
     &["os"],
     &["ipc"],
     &["config", "log", "mailbox", "net", "store"],
@@ -26,8 +26,8 @@ const LAYERS: [&[&str]; 14] = [
 ];
 
 /// The modules that decide.
-const PURE: [&str; 9] =
-    ["time", "message", "grant", "stamp", "verdict", "accounting", "policy", "vendor_api", "autoreply"];
+const PURE: [&str; 10] =
+    ["time", "message", "grant", "stamp", "verdict", "accounting", "policy", "vendor_api", "autoreply", "boundary"];
 
 struct Source {
     /// From `src/` or `tests/` on.

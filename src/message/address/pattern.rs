@@ -190,6 +190,16 @@ impl Pattern {
         }
     }
 
+    /// Returns the domain of the addresses that it matches, unless it is an expression.
+    #[must_use]
+    pub fn domain(&self) -> Option<&str> {
+        match &self.form {
+            Form::Exact(address) | Form::Prefix(address) => Some(&address.domain),
+            Form::Domain(domain) => Some(domain),
+            Form::Expression(_) => None,
+        }
+    }
+
     /// Returns the pattern as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
