@@ -3,6 +3,7 @@
 
 pub mod address_list;
 pub mod auto_reply;
+pub mod boundary;
 pub mod deliver;
 pub mod directory_sources;
 mod duration;
@@ -24,6 +25,7 @@ use crate::policy::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
 use auto_reply::{Replies, RepliesTable};
+use boundary::{Boundary, BoundaryTable};
 use deliver::{Deliver, DeliverTable, HeldTable};
 use duration::Seconds;
 use entry::{AddressEntry, Syslog};
@@ -101,6 +103,8 @@ pub struct Config {
     pub sender: SenderSettings,
     /// Settings of the daemon.
     pub serve: Serve,
+    /// Settings of the milter, if there is one.
+    pub boundary: Option<Boundary>,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -155,6 +159,8 @@ pub enum ConfigError {
     /// An error in the table `[serve]`.
     #[error("serve.{0}")]
     Serve(&'static str),
+    #[error("boundary.{0}")]
+    Boundary(String),
     /// One of the above, at its line and column.
     #[error("line {line}, column {column}: {source}")]
     At { line: usize, column: usize, source: Box<Self> },
@@ -179,6 +185,7 @@ impl ConfigError {
             Self::NoCredits => syntax::place_of_key(text, "sender.value"),
             Self::Sendmail(what) => syntax::place_of_key(text, &format!("sendmail.{}", key_of(what))),
             Self::Serve(what) => syntax::place_of_key(text, &format!("serve.{}", key_of(what))),
+            Self::Boundary(what) => syntax::place_of_key(text, &format!("boundary.{}", key_of(what))),
             Self::Syntax(_) | Self::At { .. } => None,
         };
         match place {
@@ -224,6 +231,7 @@ struct File {
     sendmail: SendmailTable,
     sender: SenderTable,
     serve: ServeTable,
+    boundary: Option<BoundaryTable>,
 }
 
 #[derive(Deserialize)]
@@ -278,6 +286,7 @@ impl Default for File {
             sendmail: SendmailTable::default(),
             sender: SenderTable::default(),
             serve: ServeTable::default(),
+            boundary: None,
         }
     }
 }
@@ -361,6 +370,7 @@ impl Config {
         let maildir = path("watch.maildir", file.watch.maildir.clone())?;
         let inbox = path("deliver.maildir", file.deliver.maildir.clone())?;
         Ok(Self {
+            boundary: file.boundary.map(|table| table.settle(&mailboxes)).transpose()?,
             mailboxes,
             price: file.price,
             local_case: case,

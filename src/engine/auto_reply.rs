@@ -175,7 +175,7 @@ impl Engine {
     }
 
     /// Returns the vendors that the user trusts and that can sell a stamp now.
-    fn offers(&self) -> Result<Vec<VendorOffer>, Deferral> {
+    pub fn offers(&self) -> Result<Vec<VendorOffer>, Deferral> {
         let directory = self.read_keys()?;
         let offer = |(vendor, buy): (&str, Option<&str>)| VendorOffer {
             vendor: vendor.to_owned(),

@@ -1,4 +1,4 @@
-//! Server of connections on a Unix socket: accepts them within limits, and serves each on a thread of its pool. What
+//! Server of connections on a Unix or TCP socket: accepts them within limits, and serves each on a thread of its pool. What
 //! it does for a connection is a [`Service`].
 //!
 //! - Every idle thread waits in accept(2), so a connection is served by the thread that the kernel wakes for it. There
@@ -16,7 +16,8 @@ use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -37,6 +38,9 @@ const ACCEPT_TIMEOUT: Duration = Duration::from_secs(1);
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
 /// Delay between evictions: a thread leaves a closed connection within about this time.
 const EVICTION_POLL: Duration = Duration::from_micros(100);
+
+/// User id of a client whose user is not known.
+pub const NO_USER: u32 = u32::MAX;
 
 /// What a server does for its connections.
 pub trait Service: Send + Sync + 'static {
@@ -95,13 +99,15 @@ pub enum Listener {
     Own(UnixListener, Made),
     /// Shared with the process that passed it on (systemd), which keeps it after the end.
     Inherited(UnixListener),
+    Tcp(TcpListener),
 }
 
 /// A client: one connection.
 #[derive(Debug)]
 pub struct Client {
+    /// The connection. One of TCP has this type too: reading, writing and ending it are the same calls.
     pub stream: Arc<UnixStream>,
-    /// Its user, as the kernel reports it.
+    /// Its user, as the kernel reports it; [`NO_USER`] by TCP.
     pub uid: u32,
     /// Budgets from which its frames take memory.
     budgets: Vec<Arc<MemoryBudget>>,
@@ -218,8 +224,8 @@ impl Shared {
     fn work(self: &Arc<Self>) {
         while !self.over.load(SeqCst) {
             let listener = self.listener();
-            let stream = match listener.socket().accept() {
-                Ok((stream, _)) => stream,
+            let stream = match listener.accept() {
+                Ok(stream) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 // Shut down: there is another listener now, or none.
                 Err(_) if self.over.load(SeqCst) || !Arc::ptr_eq(&listener, &self.listener()) => continue,
@@ -237,7 +243,13 @@ impl Shared {
                 // If no more threads can start, this one is back when it is done.
                 let _ = self.spawn_worker();
             }
-            self.serve(stream);
+            let uid = match *listener {
+                Listener::Tcp(_) => Ok(NO_USER),
+                Listener::Own(..) | Listener::Inherited(_) => unix_socket::owner(&stream),
+            };
+            if let Ok(uid) = uid {
+                self.serve(stream, uid);
+            }
             if self.spare.fetch_add(1, SeqCst) >= SPARE_WORKERS {
                 break;
             }
@@ -245,8 +257,7 @@ impl Shared {
         self.spare.fetch_sub(1, SeqCst);
     }
 
-    fn serve(&self, stream: UnixStream) {
-        let Ok(uid) = unix_socket::owner(&stream) else { return };
+    fn serve(&self, stream: UnixStream, uid: u32) {
         let mut budgets = vec![Arc::clone(&self.memory)];
         if self.service.is_limited(uid) {
             if !self.has_place_for(uid) {
@@ -317,14 +328,23 @@ impl Listener {
         Ok(Self::Own(listener, Made::at(path)?))
     }
 
-    fn socket(&self) -> &UnixListener {
-        let (Self::Own(listener, _) | Self::Inherited(listener)) = self;
-        listener
+    fn accept(&self) -> io::Result<UnixStream> {
+        match self {
+            Self::Own(listener, _) | Self::Inherited(listener) => Ok(listener.accept()?.0),
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nodelay(true)?;
+                Ok(OwnedFd::from(stream).into())
+            }
+        }
     }
 
     /// Makes accept(2) block; on an inherited listener, with a timeout.
     fn blocking(self) -> io::Result<Self> {
-        self.socket().set_nonblocking(false)?;
+        match &self {
+            Self::Own(listener, _) | Self::Inherited(listener) => listener.set_nonblocking(false)?,
+            Self::Tcp(listener) => listener.set_nonblocking(false)?,
+        }
         if let Self::Inherited(listener) = &self {
             set_socket_timeout(listener, Timeout::Recv, Some(ACCEPT_TIMEOUT))?;
         }
@@ -333,9 +353,13 @@ impl Listener {
 
     /// Wakes all threads that wait in accept(2), and removes the socket.
     fn shut_down(&self) {
-        if let Self::Own(listener, socket) = self {
-            let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
-            socket.remove();
+        match self {
+            Self::Own(listener, socket) => {
+                let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
+                socket.remove();
+            }
+            Self::Tcp(listener) => drop(rustix::net::shutdown(listener, rustix::net::Shutdown::Both)),
+            Self::Inherited(_) => {}
         }
     }
 }
@@ -349,6 +373,18 @@ impl Client {
         received
     }
 
+    /// Returns a share of the memory of this server, of no bytes yet.
+    #[must_use]
+    pub fn memory(&self) -> Share {
+        Share::of(self.budgets.clone())
+    }
+
+    /// Returns whether the server ends.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over.load(SeqCst)
+    }
+
     /// Calls `answer` for each frame until it returns false, the client closes the connection, or the server ends.
     /// Limits and timeouts are those of [`Connection::receive`].
     pub fn answer_frames(
@@ -358,10 +394,10 @@ impl Client {
         within: Duration,
         mut answer: impl FnMut(Frame, &mut Connection) -> bool,
     ) {
-        let mut connection = Connection::sharing(Arc::clone(&self.stream), Share::of(self.budgets.clone()));
+        let mut connection = Connection::sharing(Arc::clone(&self.stream), self.memory());
         while let Ok(Some(frame)) = self.while_idle(|| connection.receive(limits, idle, within))
             && answer(frame, &mut connection)
-            && !self.over.load(SeqCst)
+            && !self.is_over()
         {}
     }
 

@@ -1,4 +1,4 @@
-//! Long-running commands: the daemon, the folder watcher, the vendor's HTTP service. Each waits for an event, and then
+//! Long-running commands: the daemon with its milter, the folder watcher, the vendor's HTTP service. Each waits for an event, and then
 //! does what a command would have done. They are front ends: they translate and decide nothing.
 
 #[cfg(feature = "daemon")]
@@ -6,6 +6,8 @@ pub mod daemon;
 #[cfg(any(feature = "daemon", feature = "vendor"))]
 mod diagnostics;
 pub mod http;
+#[cfg(feature = "daemon")]
+mod milter;
 #[cfg(feature = "vendor")]
 pub mod vendor_http;
 pub mod watcher;

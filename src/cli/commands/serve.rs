@@ -49,7 +49,9 @@ fn failure(error: ServeError) -> Failure {
         ServeError::Undecided(error) => error.into(),
         ServeError::Nowhere | ServeError::SetId => Failure::new(USAGE, error),
         ServeError::Running(_) => Failure::new(CONFIG, error).hint("mailstamp status shows its state"),
-        ServeError::Listen { .. } => Failure::new(CONFIG, error),
+        ServeError::Listen { .. } | ServeError::Milter { .. } | ServeError::BoundaryByUser => {
+            Failure::new(CONFIG, error)
+        }
         ServeError::Io(_) => Failure::new(TEMPFAIL, error),
     }
 }

@@ -8,6 +8,7 @@ use super::histogram::Latency;
 use crate::engine::remote::state::DaemonState;
 use crate::engine::remote::status::{self, Status, StatusRequest};
 use crate::os::clock;
+use crate::server::milter::Kind;
 use crate::time::UnixTime;
 use crate::verdict::class::Class;
 use crate::verdict::reason::Reason;
@@ -56,7 +57,9 @@ pub struct Metrics {
     messages: Vec<Counter>,
     deferred: Counter,
     latency: Latency,
-    pub(super) connections: AtomicUsize,
+    /// One counter for each kind of answer of the milter, in the order of [`Kind::ALL`].
+    milter: Vec<Counter>,
+    pub(in crate::server) connections: AtomicUsize,
     measuring: GaugeCollector,
 }
 
@@ -69,11 +72,14 @@ impl Metrics {
         let of = |reason: &Reason| Judged { class: reason.class().as_str(), reason: reason.as_str() };
         let counters = Reason::ALL.iter().map(|reason| messages.get_or_create_owned(&of(reason))).collect();
         let since = clock::now();
+        let answers = Family::<Answered, Counter>::default();
+        let milter = Kind::ALL.iter().map(|(_, answer)| answers.get_or_create_owned(&Answered { answer })).collect();
         let version = Family::<[(&str, &str); 1], Gauge>::default();
         version.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register("messages", "Messages judged", messages);
         registry.register("messages_deferred", "Messages that could not be judged and were deferred", deferred.clone());
+        registry.register("milter_messages", "Messages that the milter answered", answers);
         registry.register_with_unit("judgement", "Time to judge a message", Unit::Seconds, latency.clone());
         registry.register("build_info", "Version of the program; the value is always 1", version);
         let start = ConstGauge::new(since.0);
@@ -85,6 +91,7 @@ impl Metrics {
             messages: counters,
             deferred,
             latency,
+            milter,
             connections: AtomicUsize::new(0),
             measuring: GaugeCollector::default(),
         }
@@ -102,6 +109,13 @@ impl Metrics {
     pub fn deferred(&self, took: Duration) {
         self.deferred.inc();
         self.latency.observe(took);
+    }
+
+    /// Counts an answer of the milter.
+    pub(in crate::server) fn milter_answer(&self, kind: Kind) {
+        if let Some(count) = self.milter.get(kind as usize) {
+            count.inc();
+        }
     }
 
     /// Returns whether the log answers.

@@ -7,7 +7,7 @@
 //! - *Sockets*: `ipc::server`: connections, their limits, and the threads that serve them; `peer_credentials`: the user
 //!   at the other end. `server::http::metrics_endpoint`: the metrics over HTTP, the only async part.
 //!
-//! `background` runs periodic tasks of other commands. Threads block, as everywhere on the mail path: a judgement
+//! `server::milter` is served beside the clients, where `[boundary]` is configured. `background` runs periodic tasks of other commands. Threads block, as everywhere on the mail path: a judgement
 //! computes or waits for the disk, and hundreds of waiting threads cost little.
 
 mod background;
@@ -18,8 +18,11 @@ pub mod metrics;
 mod peer_credentials;
 
 use super::http::metrics_endpoint::MetricsEndpoint;
-use crate::config::paths::{CliOverrides, Paths, is_setuid};
+use super::milter::Milter;
+use crate::config::boundary::Boundary;
+use crate::config::paths::{CliOverrides, Paths, PathsError, is_setuid};
 use crate::config::serve::Serve;
+use crate::config::{Config, ConfigError};
 use crate::context::error::Deferral;
 use crate::engine::remote::client::{SYSTEM_SOCKET, file_set, user_socket};
 use crate::engine::remote::state::DaemonState;
@@ -83,6 +86,19 @@ pub enum ServeError {
         /// Error of the system.
         source: io::Error,
     },
+    /// The milter cannot listen.
+    #[error("boundary: cannot listen at {at}: {source}")]
+    Milter {
+        /// Its address.
+        at: String,
+        /// Error of the system.
+        source: io::Error,
+    },
+    /// Each user has a configuration of their own, and a message at the boundary has several recipients.
+    #[error(
+        "boundary: the configuration has %u, %n or %d; write addresses = [\"*@your.example\"], and one state for all"
+    )]
+    BoundaryByUser,
     /// Another daemon listens at this path.
     #[error("mailstamp serve is already running, and listens at {}", .0.display())]
     Running(PathBuf),
@@ -104,7 +120,7 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     let signals = signals()?;
     let door = door(given, options)?;
     let warm = Arc::new(DaemonState::new(given.clone(), options.system)?);
-    let serve = settings(given, &warm);
+    let (serve, boundary, largest) = settings(given, &warm)?;
     let numbers = Arc::new(Metrics::new());
     let begin = |address| MetricsEndpoint::begin(address, &numbers, &warm);
     let metrics = serve.metrics;
@@ -116,9 +132,15 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     };
     let service = Handler::new(Arc::clone(&warm), Arc::clone(&numbers), AccessControl::new(options.system));
     let server = Server::begin("serve", listener, handler::server_limits(serve.connections), Arc::new(service))?;
+    let milter = boundary.map(|boundary| {
+        Milter::begin(&boundary, serve.connections, largest, &warm, &numbers)
+            .map_err(|source| ServeError::Milter { at: boundary.listen.to_string(), source })
+    });
+    let milter = milter.transpose()?;
     let tasks = background::begin(&warm, serve)?;
     let place = socket.as_ref().map_or("the inherited socket".to_owned(), |path| path.display().to_string());
     let at = |scrape: &MetricsEndpoint| format!("metrics at http://{}/metrics", scrape.address);
+    let place = place + &milter.iter().map(|milter| format!(", milter at {}", milter.address)).collect::<String>();
     told(&(place + &scrape.as_ref().map(|scrape| format!(", {}", at(scrape))).unwrap_or_default()));
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     attend(&signals, &warm, || {
@@ -130,6 +152,7 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
         {
             log_stderr(&format!("the socket was removed; serving at {} again", path.display()));
         }
+        milter.iter().for_each(Milter::restore);
         if let (Some(address), None) = (metrics, &scrape)
             && tried.elapsed() >= RETRY_DELAY
         {
@@ -141,22 +164,35 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     // Otherwise clients that wait for a lent log would not be answered in time.
     warm.logs().iter().for_each(|(_, log)| log.recall());
-    server.end(DRAIN_TIMEOUT);
+    let until = Instant::now() + DRAIN_TIMEOUT;
+    milter.into_iter().for_each(|milter| milter.end(DRAIN_TIMEOUT));
+    server.end(until.saturating_duration_since(Instant::now()));
     tasks.end();
     scrape.into_iter().for_each(MetricsEndpoint::end);
     numbers.end();
     Ok(())
 }
 
-/// Returns the table `[serve]`.
+/// Returns the tables `[serve]` and `[boundary]`, and the limit on the size of a message.
 ///
-/// It is the same for all users, also where the rest of the configuration differs.
-fn settings(given: &CliOverrides, warm: &DaemonState) -> Serve {
-    let of_anybody = || {
-        let anybody = CliOverrides { user: Some("anybody@localhost".to_owned()), ..given.clone() };
-        Paths::read(&anybody).map_or_else(|_| Serve::default(), |(config, _)| config.serve)
+/// They are the same for all users, also where the rest of the configuration differs.
+fn settings(given: &CliOverrides, warm: &DaemonState) -> Result<(Serve, Option<Boundary>, usize), ServeError> {
+    let of = |config: &Config| {
+        let largest = usize::try_from(config.largest).unwrap_or(usize::MAX);
+        (config.serve, config.boundary.clone(), largest)
     };
-    warm.engine().map_or_else(|_| of_anybody(), |engine| engine.context.config.serve)
+    if let Ok(engine) = warm.engine() {
+        return Ok(of(&engine.context.config));
+    }
+    let anybody = CliOverrides { user: Some("anybody@localhost".to_owned()), ..given.clone() };
+    match Paths::read(&anybody) {
+        Ok((config, _)) if config.boundary.is_some() => Err(ServeError::BoundaryByUser),
+        Ok((config, _)) => Ok(of(&config)),
+        Err(PathsError::Content { source, .. }) if matches!(source.kind(), ConfigError::Boundary(_)) => {
+            Err(ServeError::BoundaryByUser)
+        }
+        Err(_) => Ok((Serve::default(), None, 0)),
+    }
 }
 
 /// Waits for the end, calls `look` periodically, and pings the watchdog while every log is alive.

@@ -1,0 +1,184 @@
+//! The table `[boundary]`: settings of the milter.
+
+use super::ConfigError;
+use crate::boundary::plan::Mixed;
+use crate::message::address::Address;
+use crate::verdict::facts::Mailbox;
+use serde::Deserialize;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Longest prefix of a Subject, and longest line of a refusal, in characters.
+const PREFIX_MAX: usize = 60;
+const LINE_MAX: usize = 400;
+/// Most lines of a refusal.
+const LINES: usize = 10;
+
+/// Settings of the milter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Boundary {
+    /// The socket for the mail system.
+    pub listen: Listen,
+    /// What becomes of a recipient that refuses a message, when another one does not.
+    pub mixed: Mixed,
+    /// The address that gets held mail.
+    pub held_address: Address,
+    /// Whether accepted stamps are stripped.
+    pub strips_stamps: bool,
+    /// The text before the Subject of tagged mail.
+    pub subject_prefix: Option<String>,
+    /// The lines that a refused sender is told.
+    pub reject_text: Vec<String>,
+}
+
+/// Socket of the milter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    Unix(PathBuf),
+    Inet(SocketAddr),
+}
+
+/// As Postfix writes it.
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Inet(address) => write!(f, "inet:{address}"),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BoundaryTable {
+    listen: String,
+    #[serde(default)]
+    allow_remote: bool,
+    #[serde(default)]
+    mixed: Mixed,
+    held_address: String,
+    #[serde(default)]
+    strip: Strip,
+    subject_prefix: Option<String>,
+    reject_text: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Strip {
+    #[default]
+    Nothing,
+    Stamps,
+}
+
+impl BoundaryTable {
+    /// Checks the table against the addresses that it is to judge for.
+    pub(super) fn settle(self, mailboxes: &[Mailbox]) -> Result<Boundary, ConfigError> {
+        if mailboxes.is_empty() {
+            return Err(wrong("addresses is empty, so nothing is judged: write addresses = [\"*@your.example\"]"));
+        }
+        // Otherwise a stamp of one person would be good for all the others.
+        if let Some(mailbox) = mailboxes.iter().find(|it| it.owner.is_none() && !it.pattern.covers_many()) {
+            return Err(wrong(&format!(
+                "addresses: {:?} has no owner: write {{ address = \"...\", owner = \"name\" }}, one name for each person, \
+                 or \"*@your.example\", where each address is a person",
+                mailbox.pattern.as_str()
+            )));
+        }
+        let held = |error| wrong(&format!("held_address: {:?}: {error}", self.held_address));
+        let held_address = Address::parse(&self.held_address).map_err(held)?;
+        let plain = |text: &str, most: usize| {
+            let is_plain = |c: char| c == ' ' || c.is_ascii_graphic() && c != '%';
+            !text.trim().is_empty() && text.len() <= most && text.chars().all(is_plain)
+        };
+        if let Some(prefix) = self.subject_prefix.as_ref().filter(|it| !plain(it, PREFIX_MAX) || it.contains("=?")) {
+            return Err(wrong(&format!("subject_prefix: {prefix:?}: write up to {PREFIX_MAX} ASCII characters")));
+        }
+        let text = self.reject_text.as_deref().unwrap_or(REJECT_TEXT);
+        let reject_text: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+        if reject_text.is_empty() || reject_text.len() > LINES || !reject_text.iter().all(|line| plain(line, LINE_MAX))
+        {
+            return Err(wrong(&format!(
+                "reject_text: write up to {LINES} lines of up to {LINE_MAX} ASCII characters each, without '%'"
+            )));
+        }
+        Ok(Boundary {
+            listen: listen(&self.listen, self.allow_remote)?,
+            mixed: self.mixed,
+            held_address,
+            strips_stamps: self.strip == Strip::Stamps,
+            subject_prefix: self.subject_prefix.map(|prefix| prefix.trim().to_owned()),
+            reject_text,
+        })
+    }
+}
+
+/// What a refused sender is told by default.
+pub const REJECT_TEXT: &str = "Mail to this address needs a digital stamp.";
+
+fn wrong(what: &str) -> ConfigError {
+    ConfigError::Boundary(what.to_owned())
+}
+
+fn listen(text: &str, allow_remote: bool) -> Result<Listen, ConfigError> {
+    let unusable = |why: &str| wrong(&format!("listen: {text:?}: {why}"));
+    if let Some(path) = text.strip_prefix("unix:") {
+        let path = PathBuf::from(path);
+        return if path.is_absolute() { Ok(Listen::Unix(path)) } else { Err(unusable("write an absolute path")) };
+    }
+    let Some(address) = text.strip_prefix("inet:") else {
+        return Err(unusable("write \"unix:/path\" or \"inet:127.0.0.1:8893\""));
+    };
+    let address: SocketAddr =
+        address.parse().map_err(|_| unusable("write an address and a port, as \"inet:127.0.0.1:8893\""))?;
+    if !address.ip().is_loopback() && !allow_remote {
+        let why = "a milter has no login: write a loopback address, or allow_remote = true behind a firewall";
+        return Err(unusable(why));
+    }
+    Ok(Listen::Inet(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::config::user::User;
+
+    fn parse(addresses: &str, more: &str) -> Result<Boundary, String> {
+        let text = format!("addresses = [{addresses}]\n[boundary]\nheld_address = \"held@x.example\"\n{more}");
+        let config = Config::parse(&text, &User::default()).map_err(|error| error.to_string())?;
+        config.boundary.ok_or_else(|| "none".to_owned())
+    }
+
+    #[test]
+    fn a_boundary_has_owners_and_a_socket() {
+        let socket = "listen = \"unix:/run/m\"";
+        let all = "listen = \"inet:[::1]:8893\"\nmixed = \"discard\"\nstrip = \"stamps\"\nsubject_prefix = \"[x]\"\n\
+                   reject_text = \"one\\ntwo\"";
+        let boundary = parse("\"*@x.example\", { address = \"a@y.example\", owner = \"a\" }", all).unwrap();
+        assert_eq!((boundary.mixed, boundary.strips_stamps), (Mixed::Discard, true));
+        assert_eq!(boundary.listen.to_string(), "inet:[::1]:8893");
+        assert_eq!(boundary.reject_text, ["one", "two"]);
+        assert_eq!(parse("\"/@x/\"", socket).unwrap().mixed, Mixed::Hold);
+        let domain = "\"*@x.example\"";
+        let remote = "listen = \"inet:192.0.2.1:8893\"";
+        assert!(parse(domain, &format!("{remote}\nallow_remote = true")).is_ok());
+        for (addresses, more, said) in [
+            ("", socket, "boundary.addresses is empty"),
+            ("\"alice@x.example\"", socket, "\"alice@x.example\" has no owner"),
+            ("\"*@x.example\", \"a+*@y.example\"", socket, "\"a+*@y.example\" has no owner"),
+            (domain, "listen = \"/run/m\"", "write \"unix:/path\""),
+            (domain, "listen = \"unix:m\"", "absolute path"),
+            (domain, "listen = \"inet:8893@127.0.0.1\"", "an address and a port"),
+            (domain, remote, "a milter has no login"),
+            (domain, "", "missing field `listen`"),
+            (domain, "listen = \"unix:/m\"\nmixed = \"reject\"", "unknown variant"),
+            (domain, "listen = \"unix:/m\"\nsubject_prefix = \"ä\"", "subject_prefix"),
+            (domain, "listen = \"unix:/m\"\nreject_text = \"100 %\"", "reject_text"),
+        ] {
+            let error = parse(addresses, more).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}
