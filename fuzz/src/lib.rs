@@ -15,6 +15,7 @@ pub mod frame;
 pub mod judgement;
 pub mod mbox;
 pub mod message;
+pub mod milter;
 pub mod reply;
 pub mod result_field;
 pub mod row;

@@ -10,9 +10,25 @@ use crate::message::header::{fold, slice};
 use crate::message::parse::Message;
 use std::collections::HashMap;
 
+/// Most fields that are changed. A mail system reads the whole header for each.
+const CHANGES: usize = 500;
+
+/// More fields would have to be changed than a mail system does in reasonable time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyChanges;
+
 /// Appends the answers that make `edit` of the message. `new` are fields for its top, each as
 /// [`fold`] makes it with LF, the highest first.
-pub fn write(message: &Incoming, edit: &Edit<'_>, new: &[String], has_leading_space: bool, out: &mut Vec<u8>) {
+///
+/// # Errors
+/// [`TooManyChanges`] for more than 500 fields.
+pub fn write(
+    message: &Incoming,
+    edit: &Edit<'_>,
+    new: &[String],
+    has_leading_space: bool,
+    out: &mut Vec<u8>,
+) -> Result<(), TooManyChanges> {
     let value_of = |text: &[u8]| {
         // A lone CR at its end is left of a line that was hidden behind it.
         let end = text.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
@@ -38,6 +54,9 @@ pub fn write(message: &Incoming, edit: &Edit<'_>, new: &[String], has_leading_sp
         // An empty value would remove the field.
         let value = rest.map(value_of).map(|value| if value.is_empty() { b" ".to_vec() } else { value });
         answers.push((*number, name, value.unwrap_or_default()));
+        if answers.len() > CHANGES {
+            return Err(TooManyChanges);
+        }
     }
     for (index, name, value) in answers.iter().rev() {
         Reply::ChangeHeader { index: *index, name, value }.write(out);
@@ -52,6 +71,7 @@ pub fn write(message: &Incoming, edit: &Edit<'_>, new: &[String], has_leading_sp
     if let Some(body) = edit.within(message.body..message.raw.len()) {
         Reply::ReplaceBody(&body).write(out);
     }
+    Ok(())
 }
 
 /// Puts `prefix` before the Subject, unless the text that a reader sees begins with it. The rest of the field stays as
@@ -145,7 +165,7 @@ mod tests {
             result_fields(&message, Some("mx.example")).for_each(|field| edit.remove(&field));
             let new = [fold("Digital-Stamp-Class", &"word ".repeat(30), "\n"), "X-Second: y\n".to_owned()];
             let mut out = Vec::new();
-            write(session.message(), &edit, &new, session.has_leading_space(), &mut out);
+            write(session.message(), &edit, &new, session.has_leading_space(), &mut out).unwrap();
             // Without the option, the mail system adds a blank, and so does the session.
             let blank = if leading == 0 { "  " } else { " " };
             let rest = format!(
@@ -153,6 +173,20 @@ mod tests {
             );
             assert_eq!(applied(&session, &out), new.concat() + &rest);
         }
+    }
+
+    #[test]
+    fn very_many_forged_fields_are_not_removed_one_by_one() {
+        let forged = |count: usize| {
+            let fields = [("Digital-Stamp-Class", " x"), ("A", " 1")].repeat(count);
+            let session = received(&fields, "x", protocol::HEADER_LEADING_SPACE);
+            let message = Message::parse(&session.message().raw);
+            let mut edit = Edit::new(&message);
+            result_fields(&message, None).for_each(|field| edit.remove(&field));
+            write(session.message(), &edit, &[], true, &mut Vec::new())
+        };
+        assert_eq!((forged(CHANGES), forged(CHANGES + 1)), (Ok(()), Err(TooManyChanges)));
+        assert_eq!(forged(20_000), Err(TooManyChanges));
     }
 
     #[test]
@@ -173,7 +207,7 @@ mod tests {
                 let mut edit = Edit::new(&message);
                 assert_eq!(prefix_subject(&message, "[unstamped]", &mut edit), None);
                 let mut out = Vec::new();
-                write(session.message(), &edit, &[], true, &mut out);
+                write(session.message(), &edit, &[], true, &mut out).unwrap();
                 let text = applied(&session, &out);
                 text.strip_prefix("Subject:").unwrap().strip_suffix("\n\nx").unwrap().clone_into(&mut now);
                 assert_eq!(now, prefixed);
@@ -192,7 +226,7 @@ mod tests {
         edit.remove_span(8..10);
         edit.remove_span(message.body_start()..message.body_start() + 4);
         let mut out = Vec::new();
-        write(session.message(), &edit, &[], true, &mut out);
+        write(session.message(), &edit, &[], true, &mut out).unwrap();
         assert_eq!(applied(&session, &out), "Subject: \nA: 1\n\ntwo");
     }
 }

@@ -385,7 +385,7 @@ mod tests {
             assert_eq!(send(&mut session, &frames), Next::Judge);
             let message = session.message();
             assert_eq!(message.raw, b"Subject: a\r\n b\r\n\r\nhello\r\nyou");
-            assert_eq!((message.body, &message.fields[..]), (18, &[0..16][..]));
+            assert_eq!((message.body, message.fields.len(), &message.fields[0]), (18, 1, &(0..16)));
             assert_eq!((&message.sender[..], message.is_authenticated), (&b"<bob@y.example>"[..], false));
             let resolved = Some(b"alice@x.example".to_vec());
             let alice = Recipient { given: b"<Alice@x.example>".to_vec(), resolved };

@@ -264,7 +264,7 @@ impl Reply<'_> {
             Self::InsertHeader { name, value } => {
                 frame(out, b'i', &[&[0; 4], name.as_bytes(), b"\0", value.as_bytes(), b"\0"]);
             }
-            Self::ReplaceBody(body) if body.is_empty() => frame(out, b'b', &[]),
+            Self::ReplaceBody([]) => frame(out, b'b', &[]),
             Self::ReplaceBody(body) => body.chunks(CHUNK).for_each(|chunk| frame(out, b'b', &[chunk])),
         }
     }

@@ -154,9 +154,10 @@ impl<'a> Edit<'a> {
     /// where nothing changes.
     #[must_use]
     pub fn within(&self, span: Range<usize>) -> Option<Vec<u8>> {
-        let touches =
-            |change: &&Change| change.span.start < span.end && change.span.end.max(change.span.start + 1) > span.start;
-        let mut changes = self.changes.iter().filter(touches).peekable();
+        let end = |change: &Change| change.span.end.max(change.span.start + 1);
+        let first = self.changes.partition_point(|change| end(change) <= span.start);
+        let changes = self.changes.get(first..).unwrap_or_default();
+        let mut changes = changes.iter().take_while(|change| change.span.start < span.end).peekable();
         changes.peek()?;
         let (mut text, mut at) = (Vec::new(), span.start);
         for change in changes {

@@ -29,7 +29,7 @@ const CONFIG_PAGE: &str = include_str!("../../man/mailstamp.toml.5");
 const README: &str = include_str!("../../README.md");
 const DIRECTORY_PAGE: &str = include_str!("../../man/mailstamp-directory.5");
 const RULES_PAGE: &str = include_str!("../../man/mailstamp-rules.5");
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "mailstamp.1",
     "mailstamp-sender.1",
     "mailstamp.toml.5",
@@ -38,6 +38,7 @@ const PAGES: [&str; 11] = [
     "mailstamp-directory.5",
     "mailstamp.7",
     "mailstamp-metrics.7",
+    "mailstamp-milter.8",
     "mailstamp-sendmail.8",
     "mailstamp-serve.8",
     "mailstamp-vendor.8",
@@ -244,6 +245,7 @@ fn configuration_keys_are_those_of_the_manual() {
         ("SentTable", "sent."),
         ("WatchTable", "watch."),
         ("ServeTable", "serve."),
+        ("BoundaryTable", "boundary."),
         ("RepliesTable", "replies."),
         ("DeliverTable", "deliver."),
         ("HeldTable", "held."),
@@ -261,7 +263,9 @@ fn configuration_keys_are_those_of_the_manual() {
         assert!(known.remove(table), "{table}");
     }
     // The tables themselves.
-    for table in ["stamps", "used_log", "watch", "serve", "sent", "replies", "sendmail", "sendmail.smtp", "sender"] {
+    for table in
+        ["stamps", "used_log", "watch", "serve", "sent", "replies", "sendmail", "sendmail.smtp", "sender", "boundary"]
+    {
         assert!(known.remove(table), "{table}");
     }
     let documented: BTreeSet<String> = documented_keys().into_iter().map(|(key, _)| key).collect();
@@ -280,9 +284,17 @@ fn configuration_keys_are_those_of_the_manual() {
 #[test]
 fn documented_defaults_are_those_of_the_program() {
     let lines = documented_keys().into_iter().filter(|(_, default)| default != "none");
-    let written: String = lines.map(|(key, default)| format!("{key} = {default}\n")).collect();
+    let (milter, others): (Vec<_>, Vec<_>) = lines.partition(|(key, _)| key.starts_with("boundary."));
+    let written = |keys: Vec<(String, String)>| -> String {
+        keys.into_iter().map(|(key, default)| format!("{key} = {default}\n")).collect()
+    };
     let parse = |text: &str| format!("{:?}", Config::parse(text, &User::default()).unwrap());
-    assert_eq!(parse(&written), parse(""), "{written}");
+    let others = written(others);
+    assert_eq!(parse(&others), parse(""), "{others}");
+    // This table has two keys without a default, and needs addresses.
+    let needed =
+        "boundary.listen = \"unix:/m\"\nboundary.held_address = \"held@x.example\"\naddresses = [\"*@x.example\"]\n";
+    assert_eq!(parse(&(written(milter) + needed)), parse(needed));
 }
 
 #[test]

@@ -49,6 +49,6 @@ macro_rules! replayed {
 }
 
 replayed! {
-    address allow_list authentication claims configuration directory edit encoding frame judgement mbox message reply
-    result_field row rule stamp token zone
+    address allow_list authentication claims configuration directory edit encoding frame judgement mbox message milter
+    reply result_field row rule stamp token zone
 }

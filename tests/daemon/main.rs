@@ -3,6 +3,7 @@
 #![cfg(feature = "daemon")]
 
 mod faults;
+mod milter;
 mod page;
 mod status;
 #[path = "../support/mod.rs"]

@@ -8,6 +8,8 @@ mod dovecot;
 mod exim;
 mod imapsieve;
 mod maildrop;
+#[cfg(feature = "daemon")]
+mod milter;
 mod mutt;
 mod notmuch;
 mod opensmtpd;

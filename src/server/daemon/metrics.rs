@@ -8,7 +8,6 @@ use super::histogram::Latency;
 use crate::engine::remote::state::DaemonState;
 use crate::engine::remote::status::{self, Status, StatusRequest};
 use crate::os::clock;
-use crate::server::milter::Kind;
 use crate::time::UnixTime;
 use crate::verdict::class::Class;
 use crate::verdict::reason::Reason;
@@ -46,6 +45,21 @@ struct Source {
     source: String,
 }
 
+/// Answer of the milter to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MilterAnswer {
+    Accept,
+    Reject,
+    Discard,
+    Defer,
+}
+
+impl MilterAnswer {
+    /// All answers, with their words.
+    const ALL: [(Self, &'static str); 4] =
+        [(Self::Accept, "accept"), (Self::Reject, "reject"), (Self::Discard, "discard"), (Self::Defer, "defer")];
+}
+
 /// Numbers since the start of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -57,7 +71,7 @@ pub struct Metrics {
     messages: Vec<Counter>,
     deferred: Counter,
     latency: Latency,
-    /// One counter for each kind of answer of the milter, in the order of [`Kind::ALL`].
+    /// One counter for each kind of answer of the milter, in the order of [`MilterAnswer::ALL`].
     milter: Vec<Counter>,
     pub(in crate::server) connections: AtomicUsize,
     measuring: GaugeCollector,
@@ -73,7 +87,8 @@ impl Metrics {
         let counters = Reason::ALL.iter().map(|reason| messages.get_or_create_owned(&of(reason))).collect();
         let since = clock::now();
         let answers = Family::<Answered, Counter>::default();
-        let milter = Kind::ALL.iter().map(|(_, answer)| answers.get_or_create_owned(&Answered { answer })).collect();
+        let milter =
+            MilterAnswer::ALL.iter().map(|(_, answer)| answers.get_or_create_owned(&Answered { answer })).collect();
         let version = Family::<[(&str, &str); 1], Gauge>::default();
         version.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         let mut registry = Registry::with_prefix(PREFIX);
@@ -112,7 +127,7 @@ impl Metrics {
     }
 
     /// Counts an answer of the milter.
-    pub(in crate::server) fn milter_answer(&self, kind: Kind) {
+    pub(in crate::server) fn milter_answer(&self, kind: MilterAnswer) {
         if let Some(count) = self.milter.get(kind as usize) {
             count.inc();
         }

@@ -126,17 +126,17 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     let metrics = serve.metrics;
     let mut scrape = metrics.and_then(|address| begin(address).map_err(|error| untold(address, &error)).ok());
     let mut tried = Instant::now();
+    let milter = boundary.map(|boundary| {
+        Milter::begin(&boundary, serve.connections, largest, &warm, &numbers)
+            .map_err(|source| ServeError::Milter { at: boundary.listen.to_string(), source })
+    });
+    let milter = milter.transpose()?;
     let (listener, socket) = match door {
         Door::Handed(listener) => (Listener::Inherited(listener), None),
         Door::Own(path) => (listen(&path, options)?, Some(path)),
     };
     let service = Handler::new(Arc::clone(&warm), Arc::clone(&numbers), AccessControl::new(options.system));
     let server = Server::begin("serve", listener, handler::server_limits(serve.connections), Arc::new(service))?;
-    let milter = boundary.map(|boundary| {
-        Milter::begin(&boundary, serve.connections, largest, &warm, &numbers)
-            .map_err(|source| ServeError::Milter { at: boundary.listen.to_string(), source })
-    });
-    let milter = milter.transpose()?;
     let tasks = background::begin(&warm, serve)?;
     let place = socket.as_ref().map_or("the inherited socket".to_owned(), |path| path.display().to_string());
     let at = |scrape: &MetricsEndpoint| format!("metrics at http://{}/metrics", scrape.address);

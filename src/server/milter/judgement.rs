@@ -1,7 +1,7 @@
 //! Judgement of a message by the milter: once for each recipient, then the plan for all, and the answer that carries it
 //! out.
 
-use crate::boundary::changes::{self, prefix_subject};
+use crate::boundary::changes::{self, TooManyChanges, prefix_subject};
 use crate::boundary::plan::{Delivery, Fate, Plan, plan};
 use crate::boundary::recipient::{judged_as, without_brackets};
 use crate::boundary::session::{Incoming, Session};
@@ -17,6 +17,7 @@ use crate::message::parse::Message;
 use crate::message::result_headers::result_fields;
 use crate::policy::action::Action;
 use crate::policy::decision::Decision;
+use crate::server::daemon::metrics::MilterAnswer;
 use crate::stamp::affix::strip_only;
 use crate::stamp::claims::Stamp;
 use crate::stamp::serial::Serial;
@@ -27,29 +28,12 @@ use crate::verdict::reason::Reason;
 /// Longest line of a refusal, in characters.
 const LINE: usize = 400;
 
-/// Kind of an answer, for the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) enum Kind {
-    Accept,
-    Reject,
-    Discard,
-    Defer,
-}
-
-impl Kind {
-    /// All kinds, with the words of the metrics.
-    pub(in crate::server) const ALL: [(Self, &'static str); 4] =
-        [(Self::Accept, "accept"), (Self::Reject, "reject"), (Self::Discard, "discard"), (Self::Defer, "defer")];
-
-    /// Returns the kind of an SMTP reply.
-    pub(super) fn of_code(reply: &str) -> Self {
-        if reply.starts_with('4') { Self::Defer } else { Self::Reject }
-    }
-}
+/// What the sender of a message with very many forged results or copies of a stamp is told.
+const TOO_MANY_CHANGES: Reply<'static> = Reply::Code("550 5.6.0 too many fields of digital stamps");
 
 /// An answer, before it is sent.
 pub(super) struct Judged {
-    pub(super) kind: Kind,
+    pub(super) kind: MilterAnswer,
     /// Its frames.
     pub(super) answer: Vec<u8>,
     /// The verdicts' reasons.
@@ -106,15 +90,20 @@ pub(super) fn judge(state: &DaemonState, session: &Session) -> Result<Judged, St
     let kind = match &plan {
         Plan::Reject => {
             Reply::Code(&refusal(&boundary, &decisions, &engine)).write(&mut answer);
-            Kind::Reject
+            MilterAnswer::Reject
         }
         Plan::Discard => {
             Reply::Discard.write(&mut answer);
-            Kind::Discard
+            MilterAnswer::Discard
         }
         Plan::Deliver(delivery) => {
-            deliver(delivery, session, &message, &boundary, &engine, &mut answer);
-            Kind::Accept
+            if deliver(delivery, session, &message, &boundary, &engine, &mut answer).is_err() {
+                answer.clear();
+                TOO_MANY_CHANGES.write(&mut answer);
+                MilterAnswer::Reject
+            } else {
+                MilterAnswer::Accept
+            }
         }
     };
     Ok(Judged { kind, answer, reasons, engine, entries })
@@ -139,7 +128,7 @@ fn deliver(
     boundary: &Boundary,
     engine: &Engine,
     answer: &mut Vec<u8>,
-) {
+) -> Result<(), TooManyChanges> {
     let config = &engine.context.config;
     let is_accepted = |token: &str| boundary.strips_stamps && names_one_of(&delivery.accepted, token);
     let mut edit = strip_only(message, is_accepted).edit;
@@ -154,7 +143,7 @@ fn deliver(
         new.extend(prefix_subject(message, prefix, &mut edit));
     }
     let incoming = session.message();
-    changes::write(incoming, &edit, &new, session.has_leading_space(), answer);
+    changes::write(incoming, &edit, &new, session.has_leading_space(), answer)?;
     let recipients = incoming.recipients.iter().zip(&delivery.fates);
     for (recipient, _) in recipients.filter(|(_, fate)| **fate != Fate::Deliver) {
         Reply::DeleteRecipient(&recipient.given).write(answer);
@@ -163,6 +152,7 @@ fn deliver(
         Reply::AddRecipient(&boundary.held_address.to_string()).write(answer);
     }
     Reply::Accept.write(answer);
+    Ok(())
 }
 
 /// Returns whether a token is one of these stamps.

@@ -15,10 +15,9 @@ use crate::boundary::wire::Reply;
 use crate::config::boundary::{Boundary, Listen};
 use crate::engine::remote::state::DaemonState;
 use crate::ipc::server::{Client, Listener, Server, ServerLimits, Service};
-use crate::server::daemon::metrics::Metrics;
+use crate::server::daemon::metrics::{Metrics, MilterAnswer};
 use crate::server::diagnostics::log_stderr;
 use connection::Connection;
-pub(in crate::server) use judgement::Kind;
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
@@ -138,7 +137,9 @@ impl Handler {
     /// Judges the message of the session, answers, and logs.
     fn judge(&self, session: &Session, client: &Client, connection: &Connection<'_>) -> io::Result<()> {
         if let Some(refusal) = session.message().refusal {
-            self.numbers.milter_answer(Kind::of_code(refusal.reply()));
+            // A reply of 4xx asks to try again.
+            let is_permanent = refusal.reply().starts_with('5');
+            self.numbers.milter_answer(if is_permanent { MilterAnswer::Reject } else { MilterAnswer::Defer });
             return connection.send(|out| Reply::Code(refusal.reply()).write(out));
         }
         let began = Instant::now();
@@ -156,7 +157,7 @@ impl Handler {
             Err(trouble) => {
                 log_stderr(&format!("milter: message deferred: {trouble}"));
                 self.numbers.deferred(began.elapsed());
-                self.numbers.milter_answer(Kind::Defer);
+                self.numbers.milter_answer(MilterAnswer::Defer);
                 connection.send(|out| TRY_AGAIN.write(out))
             }
         }

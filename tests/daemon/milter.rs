@@ -1,0 +1,286 @@
+//! The milter of the daemon (mailstamp-milter(8)), from a mail system's side.
+
+use crate::support::milter::{Answer, MailSystem};
+use crate::support::resident::Resident;
+use crate::support::{ALICE, Home, letter, run};
+use std::fs;
+use std::path::PathBuf;
+
+const HELD: &str = "held@x.example";
+
+/// A home with a boundary for `x.example`, with these lines above the tables, and in `[boundary]`.
+fn boundary(above: &str, more: &str) -> (Home, PathBuf) {
+    let home = Home::new();
+    let socket = home.file("milter");
+    home.configure(&format!(
+        "addresses = [\"*@x.example\"]\n{above}\n\
+         [boundary]\nlisten = \"unix:{}\"\nheld_address = \"{HELD}\"\n{more}\n",
+        socket.display()
+    ));
+    (home, socket)
+}
+
+/// One message to these recipients.
+fn send(socket: &std::path::Path, recipients: &[&str], message: &[u8]) -> Answer {
+    MailSystem::connect(socket).message(recipients, message)
+}
+
+/// What the verdict log says of each recipient: class, reason, action.
+fn logged(home: &Home) -> Vec<String> {
+    let log = fs::read_to_string(home.state().join("verdicts.jsonl")).unwrap_or_default();
+    let entry = |line: &str| {
+        let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+        let text = |key: &str| entry[key].as_str().unwrap_or("-").to_owned();
+        format!("{} {} {}", text("recipient"), text("reason"), text("action"))
+    };
+    log.lines().map(entry).collect()
+}
+
+/// Waits for this many lines of the verdict log: a line comes after the answer.
+#[track_caller]
+fn logged_lines(home: &Home, count: usize) -> Vec<String> {
+    let ready = || Some(logged(home)).filter(|lines| lines.len() >= count);
+    crate::support::programs::eventually_or("log", ready, || format!("{:?}", logged(home)))
+}
+
+/// Owners: one stamp is one recipient's, whatever the order (BC15c).
+#[test]
+fn one_stamp_and_many_recipients() {
+    let (home, socket) = boundary("", "");
+    let _daemon = Resident::of(&home);
+    let others: Vec<String> = (0..9).map(|number| format!("user{number}@x.example")).collect();
+    for (number, place) in [0, 4, 9].into_iter().enumerate() {
+        let mut all: Vec<&str> = others.iter().map(String::as_str).collect();
+        all.insert(place, ALICE);
+        let message = home.stamped(&letter(&place.to_string()));
+        let answer = send(&socket, &all, &message);
+        // They differ, so no field shows a result.
+        assert_eq!((answer.last.as_str(), &answer.fields[..], &answer.recipients[..]), ("a", &[][..], &[][..]));
+        let lines = logged_lines(&home, (number + 1) * 12 - 2);
+        let lines = &lines[number * 12..];
+        assert_eq!(lines.iter().filter(|line| line.contains(" paid ")).count(), 1, "{lines:?}");
+        assert_eq!(lines.iter().filter(|line| line.contains(" not-for-me ")).count(), 9, "{lines:?}");
+        assert_eq!(lines[place], format!("{ALICE} paid deliver"));
+        // The same message to one of them alone.
+        let class = |to: &str| send(&socket, &[to], &message).inserted("Digital-Stamp-Class").unwrap().to_owned();
+        assert!(class(ALICE).starts_with(" first-class; reason=again;"));
+        assert!(class(all[1 - place.min(1)]).starts_with(" invalid; reason=not-for-me;"));
+        logged_lines(&home, (number + 1) * 12);
+    }
+    // Another message with that stamp.
+    let stamp = home.issue(ALICE, []);
+    send(&socket, &[ALICE], &home.affix(&stamp, &letter("x")));
+    let used = send(&socket, &[ALICE], &home.affix(&stamp, &letter("y")));
+    assert!(used.inserted("Digital-Stamp-Class").unwrap().starts_with(" used; reason=used;"));
+}
+
+#[test]
+fn each_action_is_carried_out() {
+    let above = "[actions]\nunstamped = \"reject\"\ninvalid = \"tag\"\nused = \"discard\"\nunderpaid = \"hold\"\n\
+                 unverified = \"challenge\"";
+    let (home, socket) = boundary(above, "subject_prefix = \"[stamp?]\"\nreject_text = \"Buy a stamp.\\nAsk Alice.\"");
+    let _daemon = Resident::of(&home);
+    let mut system = MailSystem::connect(&socket);
+    let (bob, carol) = ("bob@x.example", "carol@x.example");
+
+    let refused = system.message(&[ALICE, bob], &letter("1"));
+    let text = "y550-5.7.1 Buy a stamp.\r\n550-5.7.1 Ask Alice.\r\n550 5.7.1 The message is unstamped (no-stamp).";
+    assert_eq!(refused, Answer { last: text.to_owned(), ..Answer::default() });
+
+    let paid = system.message(&[ALICE], &home.stamped(&letter("2")));
+    assert_eq!((paid.last.as_str(), paid.fields.len(), paid.recipients.len()), ("a", 1, 0));
+    assert!(
+        paid.inserted("Digital-Stamp-Class").unwrap().starts_with(" first-class; reason=paid; vendor="),
+        "{paid:?}"
+    );
+
+    // A stamp for another: invalid for both.
+    let stamp = home.issue(carol, []);
+    let tagged = system.message(&[ALICE, bob], &home.affix(&stamp, &letter("3")));
+    assert_eq!(tagged.fields[0], "m1 Subject: [stamp?] a serious matter");
+    assert!(tagged.inserted("Digital-Stamp-Class").unwrap().contains("action=tag"), "{tagged:?}");
+
+    // Carol, whose stamp it is, and Bob.
+    let mixed = system.message(&[carol, bob], &home.affix(&stamp, &letter("3")));
+    assert_eq!((mixed.last.as_str(), &mixed.fields[..], &mixed.recipients[..]), ("a", &[][..], &[][..]));
+
+    let used = system.message(&[carol], &home.affix(&stamp, &letter("4")));
+    assert_eq!(used, Answer { last: "d".to_owned(), ..Answer::default() });
+    assert_eq!(logged(&home).last().unwrap(), "carol@x.example used discard");
+
+    let other = Home::new();
+    other.vendor("other.example", "1");
+    let key = other.key("other.example", "1");
+    let mut issue = other.command();
+    issue.args(["vendor", "issue", "--to", ALICE, "--key"]).arg(key);
+    let unknown = run(&mut issue, b"").exits(0).text();
+    let held = system.message(&[ALICE], &home.affix(unknown.trim(), &letter("5")));
+    assert_eq!(held.recipients, [format!("-<{ALICE}>"), format!("+<{HELD}>")]);
+    assert!(held.inserted("Digital-Stamp-Class").unwrap().contains("action=hold"), "{held:?}");
+}
+
+#[test]
+fn a_recipient_who_refuses_is_held_unless_all_do() {
+    let rules = |home: &Home| {
+        let rule = "[[rule]]\nname = \"alice\"\nto = \"alice@x.example\"\naction = \"reject\"\n";
+        fs::write(home.config().with_file_name("rules.toml"), rule).unwrap();
+    };
+    for (mixed, last, changed) in [
+        ("hold", "a", vec![format!("-<{ALICE}>"), format!("+<{HELD}>")]),
+        ("deliver", "a", vec![]),
+        ("discard", "a", vec![format!("-<{ALICE}>")]),
+    ] {
+        let (home, socket) = boundary("", &format!("mixed = \"{mixed}\""));
+        rules(&home);
+        let _daemon = Resident::of(&home);
+        let answer = send(&socket, &[ALICE, "bob@y.example"], &letter("1"));
+        assert_eq!((answer.last.as_str(), &answer.recipients), (last, &changed), "{mixed}");
+        // Bob's domain is another, and the copy for Bob has no result.
+        assert_eq!(answer.fields, [""; 0]);
+        assert!(send(&socket, &[ALICE], &letter("1")).last.starts_with("y550-5.7.1 Mail to this address needs"));
+    }
+}
+
+#[test]
+fn forged_results_go_and_mail_after_a_login_is_not_judged() {
+    let (home, socket) = boundary("authserv_id = \"mx.x.example\"\n[actions]\nunstamped = \"reject\"", "");
+    let _daemon = Resident::of(&home);
+    let forged = "Digital-Stamp-Class: first-class\nSubject: a\nDIGITAL-stamp-CLASS: b\n\
+                  Authentication-Results: mx.x.example; x=pass\n\ntext\n";
+    let mut system = MailSystem::connect(&socket);
+    system.send(b'D', b"M{auth_authen}\0bob\0");
+    let answer = system.message(&[ALICE], forged.as_bytes());
+    let gone = ["m1 Authentication-Results:", "m2 DIGITAL-stamp-CLASS:", "m1 Digital-Stamp-Class:"];
+    assert_eq!((answer.last.as_str(), &answer.fields[..]), ("a", &gone.map(str::to_owned)[..]));
+    // The login was for one message.
+    assert!(system.message(&[ALICE], forged.as_bytes()).last.starts_with("y550"));
+    let paid = system.message(&[ALICE], &home.stamped(forged.as_bytes()));
+    assert_eq!(&paid.fields[..3], gone.map(str::to_owned));
+    assert!(paid.inserted("Authentication-Results").unwrap().starts_with(" mx.x.example; x-digital-stamp=pass"));
+    assert_eq!(system.message(&["bob@y.example"], forged.as_bytes()).fields, gone);
+}
+
+#[test]
+fn accepted_stamps_are_stripped_where_each_copy_has_one() {
+    let (home, socket) = boundary("", "strip = \"stamps\"");
+    let _daemon = Resident::of(&home);
+    let bob = "bob@x.example";
+    let both = home.affix(&home.issue(bob, []), &home.stamped(&letter("1")));
+    let one = send(&socket, &[ALICE], &both);
+    // Bob's stamp was above hers.
+    assert_eq!(one.fields[0], "m2 Digital-Stamp:");
+    assert_eq!(one.fields.len(), 2);
+    let two = send(&socket, &[ALICE, bob], &both);
+    assert_eq!(&two.fields[..2], ["m2 Digital-Stamp:", "m1 Digital-Stamp:"]);
+    assert!(two.fields.len() == 2, "their results differ: {two:?}");
+    assert_eq!(send(&socket, &[ALICE, "carol@x.example"], &both).fields, [""; 0]);
+    let stamp = home.issue(ALICE, []);
+    let armoured = home.run(["affix", "--place", "body", "--stamp", &stamp], &letter("2")).exits(0).stdout;
+    let answer = send(&socket, &[ALICE], &armoured);
+    let text = String::from_utf8(letter("2")).unwrap().replace('\n', "\r\n");
+    let body = text.split_once("\r\n\r\n").unwrap().1;
+    assert_eq!(String::from_utf8(answer.body.unwrap()).unwrap(), body);
+}
+
+#[test]
+fn trouble_defers_and_changes_nothing() {
+    let (home, socket) = boundary("", "");
+    let _daemon = Resident::of(&home);
+    let message = home.stamped(&letter("1"));
+    let text = fs::read_to_string(home.config()).unwrap();
+    fs::write(home.config(), format!("{text}\nnonsense")).unwrap();
+    let deferred = send(&socket, &[ALICE], &message);
+    let later = "y451 4.7.1 cannot judge the message now, try again later";
+    assert_eq!(deferred, Answer { last: later.to_owned(), ..Answer::default() });
+    fs::write(home.config(), text).unwrap();
+    let paid = send(&socket, &[ALICE], &message);
+    assert!(paid.inserted("Digital-Stamp-Class").unwrap().contains("reason=paid"), "{paid:?}");
+}
+
+/// Killed at any moment, and tried again: the message is first-class, once.
+#[test]
+fn a_message_is_paid_once_over_kills() {
+    let (home, socket) = boundary("", "");
+    let rounds = if crate::support::is_soak() { 100 } else { 6 };
+    for round in 0..rounds {
+        let stamp = home.issue(ALICE, []);
+        let message = home.affix(&stamp, &letter(&round.to_string()));
+        let daemon = Resident::of(&home);
+        let mut system = MailSystem::connect(&socket);
+        system.begin(&[ALICE], &message);
+        // In every second round the answer is there, and the mail system never sees it.
+        if round % 2 == 0 {
+            system.send(b'E', b"");
+            assert_eq!(system.receive().map(|(letter, _)| letter), Some(b'i'));
+        } else {
+            system.send(b'E', b"");
+        }
+        daemon.kill();
+        let _daemon = Resident::of(&home);
+        let retried = send(&socket, &[ALICE], &message);
+        let class = retried.inserted("Digital-Stamp-Class").unwrap();
+        assert!(class.starts_with(" first-class; reason="), "{class}");
+        let copy = send(&socket, &[ALICE], &home.affix(&stamp, &letter("copy")));
+        assert!(copy.inserted("Digital-Stamp-Class").unwrap().starts_with(" used; "), "{copy:?}");
+    }
+}
+
+/// Idle and slow connections keep no other out, and what is no milter protocol ends its own connection.
+#[test]
+fn idle_and_slow_connections() {
+    let (home, socket) = boundary("[serve]\nconnections = 8", "");
+    let _daemon = Resident::of(&home);
+    let crowd = if crate::support::is_soak() { 2_000 } else { 40 };
+    let mut idle = Vec::new();
+    for number in 0..crowd {
+        let mut system = MailSystem::silent(&socket);
+        match number % 4 {
+            0 => {}
+            1 => system.send(b'O', &[0, 0, 0, 6, 0, 0, 1, 0xff, 0, 0x1f, 0xff, 0xff]),
+            2 => system.send_bytes(&[0, 0, 1]),
+            _ => system.send_bytes(&[0, 0, 0, 13, b'O', 0]),
+        }
+        idle.push(system);
+        if number % 20 == 19 {
+            let paid = send(&socket, &[ALICE], &home.stamped(&letter(&number.to_string())));
+            assert!(paid.inserted("Digital-Stamp-Class").unwrap().contains("reason=paid"));
+        }
+    }
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 4], &[0xff; 8], &[0, 0, 0, 1, b'M']] {
+        let mut system = MailSystem::silent(&socket);
+        system.send_bytes(bytes);
+        assert_eq!(system.receive(), None);
+    }
+}
+
+#[test]
+fn it_ends_with_the_daemon_and_listens_again() {
+    let (home, socket) = boundary("", "");
+    let daemon = Resident::of(&home);
+    let mut idle = MailSystem::connect(&socket);
+    fs::remove_file(&socket).unwrap();
+    crate::support::programs::eventually_or("socket", || socket.exists().then_some(()), || "no socket".to_owned());
+    send(&socket, &[ALICE], &letter("1"));
+    let doctor = || home.run(["doctor"], b"").text();
+    assert!(doctor().contains(&format!("listens at unix:{}", socket.display())), "{}", doctor());
+    daemon.end();
+    assert_eq!(idle.receive(), None);
+    assert!(!socket.exists());
+    assert!(doctor().contains("No such file or directory; the mail system defers mail"), "{}", doctor());
+}
+
+#[test]
+fn a_boundary_for_one_person_does_not_start() {
+    let (home, socket) = boundary("", "");
+    let text = fs::read_to_string(home.config()).unwrap();
+    for (addresses, said) in [
+        ("[\"alice@x.example\"]", "\"alice@x.example\" has no owner"),
+        ("[\"%u\"]", "the configuration has %u, %n or %d"),
+        ("[\"*@%d\"]", "the configuration has %u, %n or %d"),
+    ] {
+        fs::write(home.config(), text.replace("[\"*@x.example\"]", addresses)).unwrap();
+        let refused = home.run(["serve"], b"").exits(78);
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+        assert!(!socket.exists());
+    }
+}
