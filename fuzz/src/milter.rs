@@ -42,7 +42,7 @@ fn check(session: &Session) {
     assert!(incoming.raw.len() <= LARGEST + 2);
     let message = Message::parse(&incoming.raw);
     let mut edit = Edit::new(&message);
-    result_fields(&message, Some("mx.example")).for_each(|field| edit.remove(&field));
+    result_fields(&message, Some("mx.example"), &[]).for_each(|field| edit.remove(&field));
     let mut out = Vec::new();
     let new = changes::prefix_subject(&message, "[x]", &mut edit);
     let _ = changes::write(incoming, &edit, new.as_slice(), session.has_leading_space(), &mut out);

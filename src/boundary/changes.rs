@@ -162,7 +162,7 @@ mod tests {
             let session = received(&fields, "text", leading);
             let message = Message::parse(&session.message().raw);
             let mut edit = Edit::new(&message);
-            result_fields(&message, Some("mx.example")).for_each(|field| edit.remove(&field));
+            result_fields(&message, Some("mx.example"), &[]).for_each(|field| edit.remove(&field));
             let new = [fold("Digital-Stamp-Class", &"word ".repeat(30), "\n"), "X-Second: y\n".to_owned()];
             let mut out = Vec::new();
             write(session.message(), &edit, &new, session.has_leading_space(), &mut out).unwrap();
@@ -182,7 +182,7 @@ mod tests {
             let session = received(&fields, "x", protocol::HEADER_LEADING_SPACE);
             let message = Message::parse(&session.message().raw);
             let mut edit = Edit::new(&message);
-            result_fields(&message, None).for_each(|field| edit.remove(&field));
+            result_fields(&message, None, &[]).for_each(|field| edit.remove(&field));
             write(session.message(), &edit, &[], true, &mut Vec::new())
         };
         assert_eq!((forged(CHANGES), forged(CHANGES + 1)), (Ok(()), Err(TooManyChanges)));

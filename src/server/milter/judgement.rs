@@ -132,7 +132,8 @@ fn deliver(
     let config = &engine.context.config;
     let is_accepted = |token: &str| boundary.strips_stamps && names_one_of(&delivery.accepted, token);
     let mut edit = strip_only(message, is_accepted).edit;
-    result_fields(message, config.authserv_id.as_deref()).for_each(|field| edit.remove(&field));
+    // From outside, no host is trusted.
+    result_fields(message, config.authserv_id.as_deref(), &[]).for_each(|field| edit.remove(&field));
     let mut new = Vec::new();
     if let Some(decision) = &delivery.result {
         new.push(result_header::result_field(decision, config.used_log, "\n"));

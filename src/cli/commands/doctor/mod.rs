@@ -10,6 +10,7 @@ use crate::cli::ui::exit_status::{CONFIG, Failure};
 use crate::cli::ui::output;
 use crate::cli::ui::terminal_text::without_controls;
 use crate::config::Config;
+use crate::config::boundary::Listen;
 use crate::config::paths::{self, CliOverrides, Paths};
 use crate::context::clock_record::{self, ClockHealth};
 use crate::engine::remote::client::{SYSTEM_SOCKET, file_set, user_socket};
@@ -20,9 +21,14 @@ use crate::os::{clock, unix_socket, without_numbers};
 use anstyle::{AnsiColor, Style};
 use serde_json::json;
 use std::io::{self, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Connect timeout of the milter's check.
+const MILTER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Check the setup, and say what to do about each problem.
 ///
@@ -89,6 +95,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             findings.extend(settings::replies(&config));
             findings.extend(state::held(given));
             findings.extend(state::watched(&config));
+            findings.extend(milter(&config));
             findings.extend(mail_system::mail_system(paths::home().as_deref()));
         }
     }
@@ -161,6 +168,23 @@ fn style(health: Health) -> Style {
         Health::Error => AnsiColor::Red,
     };
     Style::new().fg_color(Some(colour.into()))
+}
+
+/// Checks the milter, if there is to be one.
+fn milter(config: &Config) -> Option<Finding> {
+    let (what, listen) = ("milter", &config.boundary.as_ref()?.listen);
+    let connected = match listen {
+        Listen::Unix(path) => unix_socket::connect(path).map(drop),
+        Listen::Inet(address) => TcpStream::connect_timeout(address, MILTER_TIMEOUT).map(drop),
+    };
+    Some(match connected {
+        Ok(()) => Finding::ok(what, format!("listens at {listen}")),
+        // Its mode admits the mail system alone.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Finding::warning(what, format!("{listen}: your user may not connect, so it was not checked"))
+        }
+        Err(error) => Finding::error(what, format!("{listen}: {error}; the mail system defers mail")),
+    })
 }
 
 /// Checks the daemon, if there is one.
