@@ -173,7 +173,7 @@ mod tests {
             (domain, "listen = \"inet:8893@127.0.0.1\"", "an address and a port"),
             (domain, remote, "a milter has no login"),
             (domain, "", "the key \"listen\" is missing"),
-            (domain, "listen = \"unix:/m\"\nmixed = \"reject\"", "unknown variant"),
+            (domain, "listen = \"unix:/m\"\nmixed = \"reject\"", "is none of \"hold\""),
             (domain, "listen = \"unix:/m\"\nsubject_prefix = \"ä\"", "subject_prefix"),
             (domain, "listen = \"unix:/m\"\nreject_text = \"100 %\"", "reject_text"),
         ] {
