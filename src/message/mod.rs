@@ -18,4 +18,5 @@ pub mod result_headers;
 pub mod search;
 pub mod separator;
 pub mod shown_text;
+mod tolerant;
 pub mod transfer_encoding;

@@ -17,8 +17,8 @@ const ADDRESSES_MAX: usize = 100;
 
 /// Returns the addresses of a field's value in their order, without names, comments, groups and folding (RFC 5322
 /// section 3.4), also those in the obsolete forms of section 4.4: with blanks and comments beside `@` and `.`, or with
-/// a route (`<@a.example,@b.example:joe@x.example>`), which is dropped. A malformed entry is left out; the others still count. At most 100; none when the field is longer than
-/// 256 KiB. Linear in its length.
+/// a route (`<@a.example,@b.example:joe@x.example>`), which is dropped. A malformed entry is left out; the others still
+/// count. At most 100; none when the field is longer than 256 KiB. Linear in its length.
 #[must_use]
 pub fn addresses(value: &[u8]) -> Vec<Address> {
     addresses_up_to(value, ADDRESSES_MAX)
@@ -42,8 +42,8 @@ pub fn entries(value: &[u8], most: usize) -> Vec<Result<Address, String>> {
 }
 
 /// Returns the addresses of a field in which other programs find the same ones. `None` where they may find others: an
-/// entry is no address, or has more beside it than a name and comments; there is a group, or a route of several hosts; there
-/// are more than 100. A bare name counts as a part of the next entry's name (`Doe, Joe <joe@x.example>`).
+/// entry is no address, or has more beside it than a name and comments; there is a group, or a route of several hosts;
+/// there are more than 100. A bare name counts as a part of the next entry's name (`Doe, Joe <joe@x.example>`).
 #[must_use]
 pub fn clear_addresses(value: &[u8]) -> Option<Vec<Address>> {
     let (found, is_clear) = read(value, ADDRESSES_MAX + 1);

@@ -4,8 +4,8 @@
 //! Anyone can write such a field, so the boundary must have removed every field that came in under a trusted name (RFC
 //! 8601 section 5). In doubt no field counts:
 //!
-//! - It must stand in the trusted zone: the header down to the first Received field below the topmost field of a trusted
-//!   host. The fields further down were in the header when that host got the message.
+//! - It must stand in the trusted zone: the header down to the first Received field below the topmost field of a
+//!   trusted host. The fields further down were in the header when that host got the message.
 //! - Its name and authserv-id must be written plainly, without comments, quotes or encoded-words.
 //! - If one is malformed, none counts.
 //! - A field of mailstamp itself is passed over, so that a message is judged alike with and without it.
@@ -13,6 +13,7 @@
 use super::address::{Address, canonical_domain, clear_addresses};
 use super::header::Field;
 use super::parse::Message;
+use super::tolerant::fields_named;
 use std::borrow::Cow;
 
 /// Name of the field of RFC 8601.
@@ -88,7 +89,7 @@ pub fn trusted_fields<'a>(message: &Message<'a>, trusted: &[String]) -> Vec<Trus
         if field.name_is("Received") && !found.is_empty() {
             break;
         }
-        if !is_plain(&field) {
+        if !is_plain(&field, AUTHENTICATION_RESULTS) {
             continue;
         }
         let value = field.unfolded();
@@ -152,11 +153,13 @@ pub fn has_result(message: &Message<'_>, outcomes: &[Outcome], method: &str, res
     authors(message).is_some_and(|authors| authors.iter().all(passes))
 }
 
-/// Returns the addresses of the only From field, unless other programs may read an author in it whom no result covers.
+/// Returns the addresses of the only From field, unless other programs may read an author whom no result covers, in this
+/// field or behind a lone CR in another.
 fn authors(message: &Message<'_>) -> Option<Vec<Address>> {
-    let mut fields = message.fields().filter(|field| field.name_is("From"));
+    let mut fields = fields_named(message, "From");
     let (field, several) = (fields.next()?, fields.next().is_some());
-    clear_addresses(&field.unfolded()).filter(|authors| !several && !authors.is_empty())
+    let authors = clear_addresses(&field.unfolded()).filter(|authors| !several && !authors.is_empty())?;
+    is_plain(&field, "From").then_some(authors)
 }
 
 /// Returns whether `verified` is `domain` or above it. No top-level domain speaks for the domains below it.
@@ -170,8 +173,8 @@ fn domain_of(value: &str) -> Option<String> {
     canonical_domain(value.rsplit_once('@').map_or(value, |(_, domain)| domain)).ok()
 }
 
-/// Returns whether this is an Authentication-Results field in the spelling that every program reads alike.
-fn is_plain(field: &Field<'_>) -> bool {
+/// Returns whether this is a field of this name in the spelling that every program reads alike.
+fn is_plain(field: &Field<'_>, name: &str) -> bool {
     let mut bytes = field.raw().iter().peekable();
     let mut has_lone_cr = || {
         while let Some(byte) = bytes.next() {
@@ -181,9 +184,7 @@ fn is_plain(field: &Field<'_>) -> bool {
         }
         false
     };
-    field.name_is(AUTHENTICATION_RESULTS)
-        && field.raw().get(AUTHENTICATION_RESULTS.len()) == Some(&b':')
-        && !has_lone_cr()
+    field.name_is(name) && field.raw().get(name.len()) == Some(&b':') && !has_lone_cr()
 }
 
 /// Returns the authserv-id with which a field's value begins (RFC 8601 section 2.2), or [`NO_ID`] where a result stands

@@ -229,6 +229,14 @@ fn the_from_domain_is_genuine_when_something_says_so_of_it() {
         assert!(!says(good, unclear), "{unclear}");
     }
     assert!(!says(good, &format!("{}eve@w.example", "a@y.example, ".repeat(100))));
+    // Many programs end a line at a lone CR, and read another author there.
+    for hidden in ["eve@w.example\r.y.example", "a@y.example (\rFrom: eve@w.example)", "a@y.example\rX: y"] {
+        assert!(!says(good, hidden), "{hidden:?}");
+    }
+    for other in ["Subject: x\rFrom: eve@w.example", "Subject: x\rfrom : eve@w.example", "From\0: eve@w.example"] {
+        assert!(!says(good, &format!("a@y.example\n{other}")), "{other:?}");
+    }
+    assert!(says(good, "a@y.example\nSubject: x\ry: z"));
     assert!(says(good, "Doe, Joe <a@y.example>"));
     assert!(says(good, "Joe <@z.example:a @ y.example>"));
     // Threat 25: an internationalised domain is compared by its A-labels.
