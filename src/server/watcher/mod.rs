@@ -330,6 +330,8 @@ fn what_changed(event: &Event) -> (bool, Vec<PathBuf>) {
 mod tests {
     use super::*;
     use notify::event::{AccessKind, AccessMode, Flag, MetadataKind};
+    use std::fs;
+    use std::os::unix::fs::MetadataExt as _;
 
     fn event(kind: EventKind, path: &str) -> Event {
         Event::new(kind).add_path(PathBuf::from(path))
@@ -356,6 +358,59 @@ mod tests {
         assert_eq!(what_changed(&event(name(RenameMode::To), "/m/dovecot.index")), nothing);
         assert_eq!(what_changed(&event(EventKind::Create(CreateKind::File), "/m/dovecot.index.tmp")), nothing);
         assert_eq!(what_changed(&event(EventKind::Create(CreateKind::File), "/m/.Junk/tmp/1")), nothing);
+    }
+
+    struct Silent;
+
+    impl Report for Silent {
+        fn changed(&mut self, _: &str, _: &Serial, _: &str) {}
+        fn learned(&mut self, _: LearnOutcome) {}
+        fn progress(&mut self, _: usize, _: usize) {}
+        fn error(&mut self, error: &WatchError) {
+            panic!("{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_made_anew_under_the_same_inode_number_is_watched() {
+        let maildir = tempfile::tempdir().unwrap();
+        let [junk, trash] = [".Junk", ".Trash"].map(|name| maildir.path().join(name));
+        let paths = BTreeSet::from([junk.join("cur"), trash.join("cur")]);
+        paths.iter().for_each(|path| fs::create_dir_all(path).unwrap());
+        let mut ear = FolderWatcher::new();
+        // Returns whether a change in the folder is heard by itself. What came before it is heard by then.
+        let hears = |ear: &mut FolderWatcher, folder: &Path| {
+            let end = Instant::now() + Duration::from_secs(20);
+            for number in 0.. {
+                fs::write(folder.join("cur").join(number.to_string()), "").unwrap();
+                if matches!(ear.wait(Duration::from_secs(3_600)), Scope::Some(heard) if heard.contains(folder)) {
+                    return true;
+                }
+                if end < Instant::now() {
+                    break;
+                }
+            }
+            false
+        };
+        let number = |path: &Path| fs::metadata(path).unwrap().ino();
+        let cur = junk.join("cur");
+        // The number is free only a moment after the kernel's watch is gone, and another program may take it. There are
+        // file systems that never give one out again.
+        for _ in 0..20 {
+            ear.listen(&paths, &mut Silent);
+            let before = number(&cur);
+            let again = (0..100).any(|_| {
+                fs::remove_dir_all(&cur).unwrap();
+                fs::create_dir(&cur).unwrap();
+                number(&cur) == before
+            });
+            if again {
+                break;
+            }
+        }
+        assert!(hears(&mut ear, &trash));
+        ear.listen(&paths, &mut Silent);
+        assert!(hears(&mut ear, &junk));
     }
 
     #[test]
