@@ -2,9 +2,10 @@
 //! are left out.
 
 use super::programs::PATIENCE;
+use rustix::net::{AddressFamily, SocketType};
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -49,7 +50,18 @@ pub struct Connection(BufReader<TcpStream>);
 impl Connection {
     /// Connects.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?)
+    }
+
+    /// Connects from another address of this machine.
+    pub fn open_from(own: Ipv4Addr, address: SocketAddr) -> io::Result<Self> {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        rustix::net::bind(&socket, &SocketAddr::from((own, 0)))?;
+        rustix::net::connect(&socket, &address)?;
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Self(BufReader::new(stream)))

@@ -1,12 +1,12 @@
 //! HTTP listener: accepts connections within limits, serves HTTP/1, and shuts down gracefully. Headers, requests and
 //! unread answers have timeouts. A slow client therefore costs one connection of its own address, and delays no other
-//! client. At the limit of connections, the one that has been idle longest makes room for the next.
+//! client. At the limit of connections, the one that has waited longest for its client makes room for the next.
 //!
 //! The routes give requests their meaning, and their owners choose the address.
 
 use axum::Router;
 use axum::http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -71,7 +71,7 @@ impl Handshake for PlainTcp {
 
 /// Activity of a connection.
 struct Activity {
-    /// Since when it has had no request under way; `None` while it has one.
+    /// Since when it waits for the client: for a request, or for the body of one. `None` while a request is under way.
     idle: Mutex<Option<Instant>>,
     /// Whether the client does not read its answer.
     writing: AtomicBool,
@@ -118,7 +118,6 @@ struct ConnectionPermit<G> {
     /// Address or network that the connection counts for.
     who: IpAddr,
     number: u64,
-    activity: Arc<Activity>,
 }
 
 /// Returns what counts as one address: an IPv4 address, or a /64 of IPv6.
@@ -180,14 +179,16 @@ impl<G: Handshake> HttpListener<G> {
                     continue;
                 }
             };
+            // Before the place: an address that has its share takes no place from others.
+            let Some(guest) = self.admit(peer.ip().to_canonical()) else { continue };
             let place = tokio::select! {
                 () = &mut ending => break,
                 place = self.place() => place,
             };
-            let Some(guest) = self.admit(peer.ip().to_canonical()) else { continue };
+            let activity = self.register(&guest);
             let (listener, router) = (Arc::clone(&self), router.clone());
             tokio::spawn(async move {
-                listener.attend(stream, peer.ip(), &guest.activity, router).await;
+                listener.attend(stream, peer.ip(), &activity, router).await;
                 drop((guest, place));
             });
         }
@@ -230,9 +231,15 @@ impl<G: Handshake> HttpListener<G> {
         }
         *count += 1;
         self.active_gauge.inc();
-        let (number, activity) = (self.next.fetch_add(1, Ordering::Relaxed), Activity::new());
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&activity));
-        Some(ConnectionPermit { listener: Arc::clone(self), who, number, activity })
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Some(ConnectionPermit { listener: Arc::clone(self), who, number })
+    }
+
+    /// Lists a connection that has a place among those that can give theirs up.
+    fn register(&self, guest: &ConnectionPermit<G>) -> Arc<Activity> {
+        let activity = Activity::new();
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(guest.number, Arc::clone(&activity));
+        activity
     }
 
     /// Serves a connection to its end, and ignores its errors.
@@ -253,7 +260,8 @@ impl<G: Handshake> HttpListener<G> {
         let (listener, requests) = (Arc::clone(self), Arc::clone(activity));
         let answer = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            requests.set_idle(None);
+            requests.set_idle(if request.body().is_end_stream() { None } else { Some(Instant::now()) });
+            let request = request.map(|incoming| RequestBody { incoming, activity: Arc::clone(&requests) });
             let (answer, listener, requests) = (router.call(request), Arc::clone(&listener), Arc::clone(&requests));
             async move {
                 let answer = answer.await;
@@ -298,6 +306,36 @@ impl<G> Drop for ConnectionPermit<G> {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(each.remove(&self.who)),
         }
+    }
+}
+
+/// Body of a request. Until its end has come, the connection waits for the client.
+struct RequestBody {
+    incoming: Incoming,
+    activity: Arc<Activity>,
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.incoming).poll_frame(context);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            self.activity.set_idle(None);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
     }
 }
 

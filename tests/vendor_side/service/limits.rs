@@ -177,6 +177,45 @@ fn the_connection_that_was_idle_longest_makes_room() {
     }
 }
 
+// Five addresses held all places for thirty seconds with bodies that did not come.
+#[test]
+fn a_body_that_does_not_come_holds_no_place() {
+    let shop = Shop::open(0, &["--connections", "2", "--patience", "300", "--address-rate", "0"]);
+    let head = "POST /v1/stamps HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nIdempotency-Key: 1\r\n\
+                Content-Length: 100\r\nExpect: 100-continue\r\nAuthorization: Bearer ";
+    let head = format!("{head}{}\r\n\r\n", shop.key);
+    let mut slow: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(shop.address).unwrap()).collect();
+    for stream in &mut slow {
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // The request is under way when its body is asked for.
+        let mut asked = *b"HTTP/1.1 ??? Continue\r\n\r\n";
+        stream.read_exact(&mut asked).unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    let mut next = Connection::open(shop.address).unwrap();
+    next.ask("GET", "/healthz", &[], b"").unwrap().is(200);
+    let mut ended = slow.iter_mut().map(|stream| stream.read(&mut [0; 1]).unwrap_or(0));
+    assert_eq!(ended.next(), Some(0), "the first makes room");
+}
+
+#[test]
+fn an_address_with_all_its_connections_takes_no_place_from_another() {
+    let shop = Shop::open(0, &["--connections", "3", "--connections-each", "2", "--patience", "300"]);
+    let ask = |connection: &mut Connection| connection.ask("GET", "/healthz", &[], b"");
+    let mut other = Connection::open_from([127, 0, 0, 9].into(), shop.address).unwrap();
+    ask(&mut other).unwrap().is(200);
+    let mut held: Vec<Connection> = (0..2).map(|_| Connection::open(shop.address).unwrap()).collect();
+    for connection in &mut held {
+        ask(connection).unwrap().is(200);
+    }
+    // All places are taken, and `other` has waited longest.
+    for _ in 0..3 {
+        assert!(http::ask(shop.address, "GET", "/healthz", &[], b"").is_err());
+    }
+    ask(&mut other).unwrap().is(200);
+}
+
 #[test]
 fn a_request_under_way_keeps_its_place() {
     let smtp = SmtpServer::start(Mode::Silent);
