@@ -2,7 +2,10 @@
 
 use clap::Command;
 use clap::builder::StyledStr;
+use clap::error::ErrorKind;
 use std::fmt::Write;
+use std::net::AddrParseError;
+use std::num::{IntErrorKind, ParseIntError};
 
 /// Headings of the groups with the names of their commands, in the order of the overview.
 const GROUPS: [(&str, &[&str]); 5] = [
@@ -37,6 +40,29 @@ pub(super) fn grouped(command: Command) -> Command {
     command.help_template(format!(
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}{heading}Options:{heading:#}\n{{options}}{{after-help}}"
     ))
+}
+
+/// Returns the message of clap. A wrong number or address is reported in plain words, not in those of Rust's parser. A
+/// file after a command that reads a message gets a tip.
+pub(super) fn plain_error(error: &clap::Error) -> String {
+    let text = error.render().ansi().to_string();
+    if error.kind() == ErrorKind::UnknownArgument && text.contains("< MESSAGE") {
+        return text.replacen(
+            "< MESSAGE",
+            "< MESSAGE\n\n  tip: the message is standard input: write '<' before a file",
+            1,
+        );
+    }
+    let Some(source) = std::error::Error::source(error) else { return text };
+    let detail = source.to_string();
+    let problem = match source.downcast_ref::<ParseIntError>().map(ParseIntError::kind) {
+        Some(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => "the number is too large",
+        Some(_) => "not a whole number from 0 on",
+        None if !source.is::<AddrParseError>() => return text,
+        None if detail.contains("socket") => "not an address and a port, as in 127.0.0.1:8025",
+        None => "not an IP address, as in 127.0.0.1",
+    };
+    text.replace(&detail, problem)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use mail_path::MailPath;
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::panic::{UnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -291,14 +291,15 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
         return status(printed.map(|()| 0));
     }
     // Standard error may be closed by now.
-    let _ = error.print();
+    let told = help::plain_error(error);
+    let _ = write!(anstream::stderr().lock(), "{told}");
     let words: Vec<&str> = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).collect();
     let on_mail_path = mail_path::may_wait(&words);
     let known = words.iter().any(|word| Cli::command().find_subcommand(word).is_some());
     if !on_mail_path && (known || std::io::stdin().is_terminal()) {
         return USAGE;
     }
-    let told = error.to_string();
+    let told = anstream::adapter::strip_str(&told).to_string();
     ui::judge::tell(
         &CliOverrides::from_environment(None, None, None),
         told.lines().next().unwrap_or_default().trim_start_matches("error: "),

@@ -19,7 +19,7 @@ mod syntax;
 pub mod user;
 pub mod watch;
 
-use crate::message::address::{LocalCase, Pattern, PatternError};
+use crate::message::address::{LocalCase, Pattern, PatternError, PatternPart};
 use crate::message::auth_results::NO_ID;
 use crate::policy::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
@@ -351,7 +351,11 @@ impl Config {
                 return Err(ConfigError::Owner(text.clone()));
             }
             let key = "addresses";
-            let pattern = match user.parts(&text, case) {
+            let parts = user.parts(&text, case).and_then(|parts| {
+                let expanded: String = parts.iter().map(PatternPart::as_str).collect();
+                if text.contains("%u") && !expanded.contains('@') { Err(UserError::Login(expanded)) } else { Ok(parts) }
+            });
+            let pattern = match parts {
                 Ok(parts) => Pattern::from_parts(&parts, case),
                 Err(source) => return Err(ConfigError::User { key, text, source }),
             };

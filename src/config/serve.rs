@@ -55,8 +55,11 @@ impl ServeTable {
         if self.metrics.is_some_and(|address| !address.ip().is_loopback()) {
             return Err(ConfigError::Serve("metrics: write an address of this machine, as 127.0.0.1:9465"));
         }
+        if self.connections == 0 {
+            return Err(ConfigError::Serve("connections: write a number from 1 on"));
+        }
         Ok(Serve {
-            connections: usize::try_from(self.connections.max(1)).unwrap_or(usize::MAX),
+            connections: self.connections as usize,
             purge: every(self.purge),
             refresh: every(self.refresh),
             watch: self.watch,

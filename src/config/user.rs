@@ -34,6 +34,9 @@ pub enum UserError {
         name: String,
         why: &'static str,
     },
+    /// A bare login name where an address is needed.
+    #[error("the user {0:?} has no domain: write %n@your.example, or name the user by the whole address")]
+    Login(String),
     /// Not one of `%u %n %d %%`.
     #[error("only %u, %n, %d and %% are known")]
     UnknownSign,

@@ -6,6 +6,7 @@
 use crate::accounting::money::Price;
 use crate::stamp::serial::Serial;
 use crate::stamp::signing::PublicKey;
+use crate::stamp::strict_json;
 use crate::stamp::token::{Issuer, IssuerError};
 use crate::time::UnixTime;
 use crate::verdict::facts::{KeyStatus, VendorKey};
@@ -168,7 +169,9 @@ pub enum DocumentError {
 
 impl From<serde_json::Error> for DocumentError {
     fn from(error: serde_json::Error) -> Self {
-        Self::Form(error.to_string().chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect())
+        Self::Form(
+            strict_json::problem(&error).chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect(),
+        )
     }
 }
 

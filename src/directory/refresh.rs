@@ -13,6 +13,7 @@ use crate::config::file;
 use crate::net::dns::{Dns, LookupError};
 use crate::net::https::{self, Answer, Conditions, HttpsError, Limits};
 use crate::os::{self, file_lock};
+use crate::stamp::strict_json;
 use crate::stamp::token::Issuer;
 use crate::time::UnixTime;
 use crate::verdict::facts::KeyFact;
@@ -229,7 +230,7 @@ pub fn fetch(
         }
         SourceKind::File(path) => {
             let text = file::read_up_to(path, LONGEST_FILE)
-                .map_err(|error| SourceProblem { what: error.to_string(), alarm: false })?;
+                .map_err(|error| SourceProblem { what: error.kind.to_string(), alarm: false })?;
             Ok(offer(signed(text.as_bytes())?, true, Conditions::default()))
         }
         SourceKind::Dns => {
@@ -246,7 +247,7 @@ pub fn fetch(
 fn signed(bytes: &[u8]) -> Result<FetchedDocument, SourceProblem> {
     let wrong =
         |what: &dyn std::fmt::Display| SourceProblem { what: format!("not a signed directory: {what}"), alarm: false };
-    match serde_json::from_slice(bytes).map_err(|error| wrong(&error))? {
+    match serde_json::from_slice(bytes).map_err(|error| wrong(&strict_json::problem(&error)))? {
         Document::Signed { directory, also } => Ok(FetchedDocument::Signed([vec![directory], also].concat())),
         Document::Pinned(_) => Err(wrong(&"it is not signed")),
     }

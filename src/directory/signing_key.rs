@@ -1,7 +1,7 @@
 //! Signing key of a vendor, in a file with the names of vendor and key, and the key itself (PASERK `k4.secret.…`). The
 //! file is written once, never over another file, and read only if no other user can read it.
 
-use crate::config::file::{self, FileError};
+use crate::config::file::{self, FileError, FileErrorKind};
 use crate::os::random;
 use crate::stamp::signing::SecretKey;
 use crate::stamp::token::Issuer;
@@ -25,6 +25,10 @@ struct File {
     vendor: String,
     kid: String,
     secret: String,
+}
+
+fn is_key(text: &str) -> bool {
+    serde_json::from_str::<File>(text).is_ok()
 }
 
 /// Errors of a signing key's file.
@@ -62,8 +66,13 @@ impl SigningKey {
 
     /// Reads a key.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
-        let text = zeroize::Zeroizing::new(file::read_secret(path)?);
         let wrong = || SecretError::Form { path: path.to_owned() };
+        let text = zeroize::Zeroizing::new(file::read_secret(path).map_err(|error| match error.kind {
+            FileErrorKind::Encoding => wrong(),
+            // Closing a public document to others would not make it a key.
+            FileErrorKind::Readable if file::read(path).is_ok_and(|text| !is_key(&text)) => wrong(),
+            _ => error.into(),
+        })?);
         let file: File = serde_json::from_str(&text).map_err(|_| wrong())?;
         let secret = zeroize::Zeroizing::new(file.secret);
         let issuer = Issuer::new(&file.vendor, &file.kid).map_err(|_| wrong())?;
@@ -103,6 +112,18 @@ mod tests {
         assert_eq!(read.issuer, signer.issuer);
         assert_eq!(read.key.public(), signer.key.public());
         assert!(matches!(signer.write(&path), Err(SecretError::Write { .. })));
+    }
+
+    #[test]
+    fn a_public_document_is_no_key_in_any_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("document");
+        for mode in [0o644, 0o600] {
+            std::fs::write(&path, r#"{"vendor": "v.example", "keys": []}"#).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert!(matches!(SigningKey::read(&path), Err(SecretError::Form { .. })), "{mode:o}");
+        }
     }
 
     #[test]

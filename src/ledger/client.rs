@@ -1,7 +1,7 @@
 //! Socket in the ledger's folder, through which other processes send requests to the one that has it: one line of JSON
 //! each way. Only the owner can open folder and socket, so a client may do whatever a command of the owner may do.
 
-use super::error::LedgerError;
+use super::error::{CREATE, LedgerError};
 use super::files::{LedgerPaths, failed};
 use super::rejection::Rejection;
 use crate::ipc::server::{Client, Listener, Server, ServerLimits};
@@ -10,6 +10,7 @@ use crate::time::UnixTime;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ struct WireRequest<R> {
 enum WireReply<T> {
     Answer(T),
     Refused(Rejection),
+    /// A file cannot be created, with the error number of the system.
+    CannotCreate(PathBuf, i32),
     Failed(String),
 }
 
@@ -70,6 +73,9 @@ fn handle_connection<R: DeserializeOwned, T: Serialize>(
         Ok(question) if question.version == VERSION => match answer(question.request, question.now) {
             Ok(answer) => WireReply::Answer(answer),
             Err(LedgerError::Refused(refusal)) => WireReply::Refused(refusal),
+            Err(LedgerError::Io { doing: CREATE, path, source }) if source.raw_os_error().is_some() => {
+                WireReply::CannotCreate(path, source.raw_os_error().unwrap_or_default())
+            }
             Err(error) => WireReply::Failed(error.to_string()),
         },
         Ok(question) => WireReply::Failed(format!(
@@ -108,6 +114,9 @@ pub(super) fn ask<T: DeserializeOwned>(
     match serde_json::from_str(&line) {
         Ok(WireReply::Answer(answer)) => Ok(Some(answer)),
         Ok(WireReply::Refused(refusal)) => Err(refusal.into()),
+        Ok(WireReply::CannotCreate(path, number)) => {
+            Err(LedgerError::Io { doing: CREATE, path, source: io::Error::from_raw_os_error(number) })
+        }
         Ok(WireReply::Failed(what)) => Err(LedgerError::Remote(what)),
         Err(error) => Err(LedgerError::Remote(format!("unreadable answer ({error}); check whether it was done"))),
     }

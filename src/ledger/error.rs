@@ -8,6 +8,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What [`LedgerError::Io`] was doing when a file cannot be created.
+pub const CREATE: &str = "create";
+
 /// Reasons why the ledger did not answer, or a rejection.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {

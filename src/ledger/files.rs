@@ -1,7 +1,7 @@
 //! Folder of the ledger: its permissions, the lock that one process holds, and the names of the files. Other modules
 //! define their contents.
 
-use super::error::LedgerError;
+use super::error::{CREATE, LedgerError};
 use crate::os::{self, atomic_file, file_lock, random, safe_open};
 use rustix::fs::OFlags;
 use std::fs::{DirBuilder, File};
@@ -47,7 +47,7 @@ impl LedgerPaths {
     /// Creates the folder for this user alone if it is missing.
     pub(super) fn create(folder: &Path) -> Result<Self, LedgerError> {
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(folder).map_err(|source| failed("create", folder, source))?;
+        builder.recursive(true).mode(0o700).create(folder).map_err(|source| failed(CREATE, folder, source))?;
         Self::existing(folder)
     }
 
@@ -80,7 +80,7 @@ impl LedgerPaths {
     /// Creates the folder of the signing keys.
     pub(super) fn make_keys(&self) -> Result<(), LedgerError> {
         let keys = self.folder.join("keys");
-        DirBuilder::new().recursive(true).mode(0o700).create(&keys).map_err(|source| failed("create", &keys, source))
+        DirBuilder::new().recursive(true).mode(0o700).create(&keys).map_err(|source| failed(CREATE, &keys, source))
     }
 
     /// Opens an existing file.
@@ -101,7 +101,7 @@ impl LedgerPaths {
     pub(super) fn commit_rename(&self) -> Result<(), LedgerError> {
         atomic_file::rename(&self.unfinished(), &self.ledger())
             .and_then(|()| os::sync_folder(&self.folder))
-            .map_err(|source| failed("create", &self.ledger(), source))
+            .map_err(|source| failed(CREATE, &self.ledger(), source))
     }
 
     /// Acquires the lock; `None` while another process has it.
@@ -147,7 +147,7 @@ impl LedgerPaths {
 
 /// Creates a file for this user alone; never overwrites one.
 pub(super) fn new_file(path: &Path) -> Result<File, LedgerError> {
-    open(path, OFlags::CREATE | OFlags::EXCL).map_err(|source| failed("create", path, source))
+    open(path, OFlags::CREATE | OFlags::EXCL).map_err(|source| failed(CREATE, path, source))
 }
 
 /// Makes the name of a new file durable.

@@ -81,6 +81,7 @@ mod tests {
             serial: None,
             value: None,
             expires: None,
+            has_holder: false,
             reason: Some(reason),
         };
         Verdict { reason, deciding_stamp: Some(0), findings: vec![finding] }

@@ -1,6 +1,7 @@
 //! Strict JSON of signed documents (RFC 8259): one object, no duplicate name in any object, and a limited nesting.
 //! Readers disagree about which of two equal names counts, so there must not be two.
 
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -16,6 +17,35 @@ pub enum JsonError {
     /// One object has a duplicate name, escapes resolved.
     #[error("a JSON object that names {0:?} twice")]
     Duplicate(String),
+}
+
+/// Returns what is wrong with a text that should be JSON, without the terms of the parser.
+#[must_use]
+pub fn problem(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = match error.line() {
+        0 => return plain(&text),
+        1 => format!("column {}", error.column()),
+        line => format!("line {line}, column {}", error.column()),
+    };
+    match error.classify() {
+        Category::Eof => "incomplete JSON".to_owned(),
+        Category::Syntax => format!("not JSON at {place}"),
+        Category::Data | Category::Io => {
+            plain(text.strip_suffix(&format!(" at line {} column {}", error.line(), error.column())).unwrap_or(&text))
+        }
+    }
+}
+
+fn plain(text: &str) -> String {
+    let terms = [
+        ("invalid type: ", ""),
+        ("invalid value: ", ""),
+        ("sequence", "array"),
+        ("expected a map", "expected an object"),
+        ("expected u64", "expected a whole number from 0 on"),
+    ];
+    terms.iter().fold(text.to_owned(), |text, (term, plain)| text.replace(term, plain))
 }
 
 /// Parses one object with nothing after it. The caller limits the length.
@@ -181,6 +211,22 @@ impl Reader<'_> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_problem_is_told_without_the_terms_of_the_parser() {
+        let told =
+            |text: &str| problem(&serde_json::from_str::<std::collections::BTreeMap<String, u64>>(text).unwrap_err());
+        for (text, expected) in [
+            ("", "incomplete JSON"),
+            ("{\"a\":\n", "incomplete JSON"),
+            ("a", "not JSON at column 1"),
+            ("{\n x", "not JSON at line 2, column 2"),
+            ("[]", "array, expected an object"),
+            ("{\"a\":-1}", "integer `-1`, expected a whole number from 0 on"),
+        ] {
+            assert_eq!(told(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn values_come_out_as_they_stand() {

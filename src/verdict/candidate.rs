@@ -136,6 +136,7 @@ fn signed(found: &Found, finding: &mut Finding, facts: &Facts<'_>) -> Result<Sig
     finding.serial = Some(claims.serial.clone());
     finding.value = Some(claims.value);
     finding.expires = claims.expires;
+    finding.has_holder = claims.holder.is_some();
     Ok(Signed { token, issuer, key, claims })
 }
 

@@ -22,6 +22,8 @@ pub struct Finding {
     pub value: Option<u64>,
     /// End of its window, if it has one, once the signature holds.
     pub expires: Option<UnixTime>,
+    /// Whether it belongs to a holder's key, once the signature holds.
+    pub has_holder: bool,
     /// The result; `None` for a good stamp that was left unspent because another one decided.
     pub reason: Option<Reason>,
 }
@@ -29,7 +31,16 @@ pub struct Finding {
 impl Finding {
     /// Makes the finding of a stamp that was not examined yet.
     pub(super) fn of(place: Place) -> Self {
-        Self { place, vendor: None, key_id: None, serial: None, value: None, expires: None, reason: None }
+        Self {
+            place,
+            vendor: None,
+            key_id: None,
+            serial: None,
+            value: None,
+            expires: None,
+            has_holder: false,
+            reason: None,
+        }
     }
 }
 
@@ -186,6 +197,7 @@ mod tests {
             serial: None,
             value: None,
             expires: None,
+            has_holder: false,
             reason: Some(reason),
         }
     }

@@ -72,7 +72,7 @@ fn no_stamp_is_deferred_after_a_clock_was_ahead() {
     assert!(told.lines().any(|line| line.starts_with("warning  clock") && line.contains("is ahead of")), "{told}");
     for when in ["+730d", "+732d", "+4000d"] {
         let told = at(&home, when, &["purge"], b"").exits(0);
-        assert_eq!(told.text(), "0 serials of ended stamps forgotten\n", "{when}");
+        assert_eq!(told.text(), "serials of ended stamps forgotten: 0\n", "{when}");
         assert!(told.stderr.contains("give --now 20"), "{}", told.stderr);
     }
     home.classify(&stamp("c", 30)).exits(0).says("first-class paid");
@@ -89,7 +89,7 @@ fn a_mark_after_now_is_told_and_lifted() {
     home.classify(&stamped(&stamp("gone"), &letter("gone"))).exits(0);
     let later = now().plus(60 * DAY).to_string();
     let purged = home.run(["purge", "--now", &later], b"").exits(0);
-    assert_eq!((purged.text().as_str(), purged.stderr.as_str()), ("1 serials of ended stamps forgotten\n", ""));
+    assert_eq!((purged.text().as_str(), purged.stderr.as_str()), ("serials of ended stamps forgotten: 1\n", ""));
     let known = stamped(&home.mint_until(ALICE, "known", now().plus(28 * DAY)), &letter("known"));
     home.classify(&known).exits(0).says("first-class paid");
     let fresh = stamped(&stamp("fresh"), &letter("fresh"));

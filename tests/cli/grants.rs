@@ -46,7 +46,7 @@ fn two_people_write_ten_letters_on_one_stamp() {
     bob.classify(&alice.affix(&stamp, &letter("12"))).exits(22).says("revoked by-recipient");
     // BP3e: the sender of a refused message is listed with the grant.
     let grants = alice.run(["grants", "--refused"], b"").exits(0).text();
-    assert!(grants.contains("presented since: 1,") && grants.contains("bob@y.example"), "{grants}");
+    assert!(grants.contains("presented while revoked: 1,") && grants.contains("bob@y.example"), "{grants}");
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn who_is_forgotten_is_learned_again_only_from_a_later_message() {
     assert_eq!(forgot.text(), said);
     learn();
     let backup = home.run(["export"], b"").exits(0).stdout;
-    home.run(["import"], &backup).exits(0).says("0 rows taken in, 4 were known");
+    home.run(["import"], &backup).exits(0).says("rows taken in: 0, known before: 4");
     assert_eq!(known(&home), ["carol@y.example"]);
     home.run(["learn-sent"], &sent("bob@y.example", "3", 21)).exits(0);
     assert_eq!(known(&home), ["bob@y.example", "carol@y.example"]);
@@ -163,7 +163,7 @@ fn ids_are_forgotten_in_time_and_people_are_not() {
     home.run(["learn-sent"], &sent("bob@y.example", "1", 1)).exits(0);
     let rows = || home.run(["export"], b"").exits(0).text().matches("\"row\":\"sent\"").count();
     assert_eq!(rows(), 1);
-    home.run(["purge"], b"").exits(0).says("0 serials of ended stamps forgotten\n1 messages that you sent forgotten");
+    home.run(["purge"], b"").exits(0).says("serials of ended stamps forgotten: 0\nmessages that you sent forgotten: 1");
     assert_eq!((rows(), known(&home)), (0, vec!["bob@y.example".to_owned()]));
     home.run(["purge", "--json"], b"").exits(0).says(r#"{"removed":0,"replies":0,"returns":0,"schema":1,"sent":0}"#);
 }

@@ -8,6 +8,7 @@ mod grants;
 mod learn_sent;
 mod mail_path;
 mod main_job;
+mod plain_errors;
 mod replies;
 mod rules;
 mod scan_stats;

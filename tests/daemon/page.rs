@@ -87,6 +87,7 @@ fn the_members_are_those_of_the_page() {
         serial: Some(Serial::new("s").unwrap()),
         value: Some(1),
         expires: None,
+        has_holder: false,
         reason: Some(Reason::Paid),
     };
     let verdict = Verdict { reason: Reason::Paid, deciding_stamp: Some(0), findings: vec![finding] };

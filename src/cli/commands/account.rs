@@ -274,7 +274,11 @@ fn prefer(args: &PreferArgs, sender: &StampSource) -> Result<u8, Failure> {
     }
     let Some(recipient) = &args.recipient else {
         let mut table = Table::new(&["recipient", "vendors", "credits"], 2);
-        for (recipient, learned) in wallet.learned()? {
+        let all = wallet.learned()?;
+        if all.is_empty() {
+            output::note("no recipient has a preference; mailstamp account prefer ADDRESS sets one");
+        }
+        for (recipient, learned) in all {
             let value = learned.value.map(|value| value.to_string()).unwrap_or_default();
             table.row([recipient, learned.vendors.join(", "), value]);
         }

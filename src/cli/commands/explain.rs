@@ -99,7 +99,8 @@ fn checks(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     let good = Style::new().fg_color(Some(AnsiColor::Green.into()));
     let bad = Style::new().fg_color(Some(AnsiColor::Red.into()));
     let failed = finding.reason.and_then(CheckStep::source_stamp);
-    for check in CheckStep::ALL {
+    let applies = |check: &CheckStep| *check != CheckStep::Holder || finding.has_holder || failed == Some(*check);
+    for check in CheckStep::ALL.into_iter().filter(applies) {
         if Some(check) == failed {
             let why = finding.reason.map_or("", |reason| reason.sentence());
             return writeln!(out, "  {bad}no {bad:#} {} ({why})", check.question());

@@ -5,6 +5,7 @@ use crate::cli::ui::exit_status::{DATA, Failure, IO};
 use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
+use crate::stamp::strict_json::problem;
 use crate::store::{ExportRecord, Imported};
 use crate::time::UnixTime;
 use std::fs::{self, File};
@@ -107,9 +108,9 @@ pub fn import(args: &ImportArgs, given: &CliOverrides) -> Result<u8, Failure> {
     }
     if let Some((line, error)) = wrong {
         return Err(Failure::new(DATA, format!("line {line}: {error}"))
-            .hint(format!("{} rows before it were taken in; importing them again does no harm", total.taken)));
+            .hint(format!("rows taken in before it: {}; importing them again does no harm", total.taken)));
     }
-    output::line(&format!("{} rows taken in, {} were known", total.taken, total.known))?;
+    output::line(&format!("rows taken in: {}, known before: {}", total.taken, total.known))?;
     Ok(0)
 }
 
@@ -117,7 +118,7 @@ pub fn import(args: &ImportArgs, given: &CliOverrides) -> Result<u8, Failure> {
 /// Such a purge mark would defer every stamp until then.
 fn parse_row(line: &[u8], latest: UnixTime) -> io::Result<ExportRecord> {
     let row: ExportRecord = serde_json::from_slice(line)
-        .map_err(|error| io::Error::other(format!("not a line that export wrote: {error}")))?;
+        .map_err(|error| io::Error::other(format!("not a line that export wrote: {}", problem(&error))))?;
     match row.written_at().filter(|time| *time > latest) {
         Some(time) => Err(io::Error::other(format!("time after now: {time} is more than a day ahead of the clock"))),
         None => Ok(row),

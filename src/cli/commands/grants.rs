@@ -114,7 +114,11 @@ fn to_text(vendor: &str, serial: &Serial, standing: &StampStatus, now: UnixTime)
     }
     if let Some(refused) = &standing.refused {
         let from = refused.from.as_deref().unwrap_or("an unknown sender");
-        text.push_str(&format!(", presented since: {}, last {} by {from}", refused.times, UnixTime(refused.last)));
+        text.push_str(&format!(
+            ", presented while revoked: {}, last {} by {from}",
+            refused.times,
+            UnixTime(refused.last)
+        ));
     }
     text
 }

@@ -57,12 +57,12 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         output::line(&object.to_string())?;
         return Ok(0);
     }
-    output::line(&format!("{removed} serials of ended stamps forgotten"))?;
+    output::line(&format!("serials of ended stamps forgotten: {removed}"))?;
     for (count, what) in
         [(sent, "messages that you sent"), (replies, "automatic replies"), (returns, "stamps for answers")]
     {
         if count > 0 {
-            output::line(&format!("{count} {what} forgotten"))?;
+            output::line(&format!("{what} forgotten: {count}"))?;
         }
     }
     Ok(0)

@@ -211,6 +211,6 @@ fn unreadable(path: &Path, error: &io::Error) -> Value {
         "schema": output::SCHEMA,
         "row": "unreadable",
         "path": path.to_string_lossy(),
-        "error": error.to_string(),
+        "error": without_numbers(&error.to_string()),
     })
 }

@@ -113,6 +113,13 @@ pub fn run(args: &Args, files: Files) -> Result<u8, Failure> {
 /// A failure with a status of sysexits(3); 75 when a later attempt may succeed.
 pub fn run_as_sendmail(files: Files, words: &[OsString]) -> Result<u8, Failure> {
     let line = read(words)?;
+    let message = line.asked.from_fields || line.asked.for_return || !line.asked.recipients.is_empty();
+    if line.resume && (line.list || line.drop || message) {
+        return Err(Failure::new(
+            USAGE,
+            "--resume (-q): sends the waiting messages, and takes no message or recipient",
+        ));
+    }
     if line.list {
         output::check()?;
     } else if !line.resume && !line.drop {

@@ -1,6 +1,6 @@
 //! `mailstamp status`: shows the status that the daemon reports. This side counts nothing.
 
-use crate::cli::ui::counts::{Tally, grouped, tame};
+use crate::cli::ui::counts::{Tally, counted, grouped, tame};
 use crate::cli::ui::exit_status::{Failure, UNAVAILABLE};
 use crate::cli::ui::{output, table};
 use crate::config::paths::CliOverrides;
@@ -73,7 +73,7 @@ fn text(status: &Status) -> String {
         (true, Some(serials), Some(bytes)) => {
             let waiting = status.log.waiting.filter(|rows| *rows > 0);
             let waiting = waiting.map(|rows| format!(", {} in its journal", grouped(rows))).unwrap_or_default();
-            ("log", none, format!("{} serials in {} bytes{waiting}", grouped(serials), grouped(bytes)))
+            ("log", none, format!("{} in {}{waiting}", counted(serials, "serial"), counted(bytes, "byte")))
         }
         _ => ("log", warning, "does not answer now".to_owned()),
     });

@@ -1,5 +1,6 @@
 //! `mailstamp trust`: the vendors whose stamps the recipient accepts.
 
+use crate::cli::ui::counts::counted;
 use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, IO, NO_INPUT};
 use crate::cli::ui::terminal_text::without_controls;
 use crate::cli::ui::{input, output};
@@ -11,6 +12,7 @@ use crate::directory::pinned;
 use crate::directory::trust_policy;
 use crate::os::clock;
 use crate::stamp::signing::PublicKey;
+use crate::stamp::strict_json::problem;
 use crate::stamp::token::Issuer;
 use crate::verdict::facts::{KeyFact, KeyStatus};
 use serde_json::{Value, json};
@@ -72,24 +74,24 @@ pub fn run(command: &Command, given: &CliOverrides) -> Result<u8, Failure> {
 
 fn add(args: &Add, given: &CliOverrides) -> Result<u8, Failure> {
     let (_, places) = Paths::read(given)?;
-    let text = if args.file == Path::new("-") {
-        let mut text = String::new();
-        let read = input::stdin().and_then(|stdin| stdin.lock().take(1024 * 1024).read_to_string(&mut text));
+    let mut bytes = Vec::new();
+    let name = if args.file == Path::new("-") {
+        let read = input::stdin().and_then(|stdin| stdin.lock().take(1024 * 1024).read_to_end(&mut bytes));
         read.map_err(|error| Failure::input(IO, &error))?;
-        text
+        "standard input".to_owned()
     } else {
-        fs::read_to_string(&args.file).map_err(|error| unread(&args.file, &error))?
+        bytes = fs::read(&args.file).map_err(|error| unread(&args.file, &error))?;
+        args.file.display().to_string()
     };
-    let not_a_document = |error: &dyn std::fmt::Display| {
-        Failure::new(DATA, format!("{}: not a vendor document (JSON): {error}", args.file.display()))
-    };
-    let value: Value = serde_json::from_str(&text).map_err(|error| not_a_document(&error))?;
+    let not_a_document =
+        |error: &dyn std::fmt::Display| Failure::new(DATA, format!("{name}: not a vendor document: {error}"));
+    let value: Value = serde_json::from_slice(&bytes).map_err(|error| not_a_document(&problem(&error)))?;
     if value.get("secret").is_some() {
-        return Err(Failure::new(DATA, format!("{}: this is a secret key", args.file.display()))
+        return Err(Failure::new(DATA, format!("{name}: this is a secret key"))
             .hint("give the document that `vendor keygen` printed, and keep this file secret"));
     }
     let unlisted = value.get("directory").is_none() && value.get("keys").is_none();
-    let document: Document = serde_json::from_value(value).map_err(|error| not_a_document(&error))?;
+    let document: Document = serde_json::from_value(value).map_err(|error| not_a_document(&problem(&error)))?;
     let entry = match document {
         Document::Pinned(entry) => entry,
         Document::Signed { directory, also } => trust_policy::first_contact(&[vec![directory], also].concat())
@@ -108,7 +110,7 @@ fn add(args: &Add, given: &CliOverrides) -> Result<u8, Failure> {
             .hint("replace the other document with --replace"));
     }
     pin(folder, &entry)?;
-    output::line(&format!("{} is trusted now, with {} key(s)", entry.vendor, entry.keys.len()))?;
+    output::line(&format!("{} is trusted now, with {}", entry.vendor, counted(entry.keys.len() as u64, "key")))?;
     Ok(0)
 }
 

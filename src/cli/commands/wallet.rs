@@ -137,6 +137,9 @@ fn show(args: &ShowArgs, sender: &StampSource) -> Result<u8, Failure> {
     }
     stdout.flush()?;
     absent(&args.serials, &stamps)?;
+    if stamps.is_empty() && !args.json {
+        output::note("no unused stamp is in the wallet");
+    }
     Ok(0)
 }
 

@@ -171,7 +171,13 @@ pub fn grouped(number: u64) -> String {
 /// Returns a number and what it counts: `1 stamp`, `2,000 stamps`.
 #[must_use]
 pub fn counted(number: u64, one: &str) -> String {
-    format!("{} {one}{}", grouped(number), if number == 1 { "" } else { "s" })
+    format!("{} {one}{}", grouped(number), plural(number))
+}
+
+/// Returns the ending of what is counted.
+#[must_use]
+pub fn plural(number: u64) -> &'static str {
+    if number == 1 { "" } else { "s" }
 }
 
 /// Formats a share of a whole in percent, with one decimal; empty when the whole is 0.

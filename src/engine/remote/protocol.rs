@@ -145,6 +145,7 @@ impl JudgeResponse {
                 serial: stamp.serial,
                 value: stamp.value,
                 expires: None,
+                has_holder: false,
                 reason: match stamp.reason {
                     Some(token) => Some(reason(&token)?),
                     None => None,
@@ -170,6 +171,7 @@ mod tests {
                 serial: Some(Serial::new("s").unwrap()),
                 value: Some(3),
                 expires: None,
+                has_holder: false,
                 reason: Some(*reason),
             };
             let quiet = Finding { reason: None, ..finding.clone() };

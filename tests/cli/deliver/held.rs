@@ -64,7 +64,7 @@ fn the_list_shows_what_is_held_and_why() {
     assert!(table.lines().nth(1).unwrap().starts_with(&format!("{id}  unstamped  no-stamp")), "{table}");
     // It is said when it is judged, and the doctor knows.
     assert!(home.run(["log", "--json"], b"").exits(0).text().contains(&format!("\"held\":\"{id}\"")));
-    assert!(home.run(["doctor"], b"").exits(0).text().contains("2 message(s), the oldest since 20"));
+    assert!(home.run(["doctor"], b"").exits(0).text().contains("2 messages, the oldest since 20"));
 }
 
 #[test]

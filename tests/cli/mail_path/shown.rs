@@ -54,7 +54,9 @@ fn values_that_cannot_be_meant_are_refused() {
         ("correspondents".to_owned(), 0, "note: no such correspondent"),
         ("grants".to_owned(), 0, "note: there is no such grant"),
         ("wallet list".to_owned(), 0, "note: no stamp is in the wallet"),
+        ("wallet show".to_owned(), 0, "note: no unused stamp is in the wallet"),
         ("account list".to_owned(), 0, "note: there is no account"),
+        ("account prefer".to_owned(), 0, "note: no recipient has a preference"),
     ] {
         if command.starts_with("serve") && !cfg!(feature = "daemon")
             || ["account", "wallet"].iter().any(|word| command.starts_with(word)) && !cfg!(feature = "sender")

@@ -214,7 +214,7 @@ fn what_the_log_has_forgotten_is_judged_and_the_gap_is_told() {
     }
     // A serial of the same days was removed: a query for another one reports that the clock is behind.
     let purged = home.run(["purge"], b"").exits(0).text();
-    assert!(purged.starts_with("1 serial"), "{purged}");
+    assert!(purged.starts_with("serials of ended stamps forgotten: 1\n"), "{purged}");
     let (found, sums) = rows(&home.run(["scan", "--json", "Maildir"], b"").exits(0).text());
     let reasons: Vec<&str> = found.iter().map(|row| row["reason"].as_str().unwrap()).collect();
     assert_eq!(reasons, ["paid", "used", "paid", "used", "expired", "no-stamp"]);

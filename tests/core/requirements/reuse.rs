@@ -184,7 +184,7 @@ fn what_is_forgotten_is_refused_by_its_date() {
     let json: serde_json::Value = serde_json::from_slice(&purged.stdout).unwrap();
     assert_eq!(json["schema"], 1);
     assert_eq!(used(), 1);
-    assert_eq!(home.run(["purge"], b"").exits(0).text(), "0 serials of ended stamps forgotten\n");
+    assert_eq!(home.run(["purge"], b"").exits(0).text(), "serials of ended stamps forgotten: 0\n");
     let spam = home.affix(&old("a"), &letter("spam"));
     home.classify(&spam).exits(20).says("invalid expired");
     let back = home.run(["classify", "--now", first_day], &spam);

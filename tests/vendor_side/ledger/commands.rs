@@ -135,7 +135,7 @@ fn only_the_caps_that_were_given_stay_when_the_terms_change() {
     caps("--max-stamps 10");
     vendor(&home, "terms --max-credits 5", "").exits(0);
     assert_eq!(json(&home, "account show bob", "")["caps"]["credits_a_day"], 5);
-    assert!(caps("--max-value 3").ends_with("\nof its own: 10 stamps, 3 a stamp\n"));
+    assert!(caps("--max-value 3").ends_with("\nof its own: 10 a request, 3 a stamp\n"));
     // Looking changes nothing.
     assert_eq!(caps(""), caps(""));
     assert_eq!(json(&home, "account show bob", "")["caps"]["stamps"], 10);
@@ -169,7 +169,12 @@ fn commands_work_while_another_process_has_the_ledger() {
     vendor(&home, "sell bob --to a@x.example", "").exits(0);
     vendor(&home, "rotate b", "").exits(0);
     vendor(&home, "backup copy", "").exits(0);
-    vendor(&home, "backup copy", "").exits(75);
+    // As without the other process.
+    for (file, error) in [("copy", "File exists"), ("none/copy", "No such file or directory")] {
+        let run = vendor(&home, &format!("backup {file}"), "").exits(73);
+        assert!(run.stderr.contains(&format!("{file}: {error}")), "{}", run.stderr);
+    }
+    vendor(&home, "restore copy", "").exits(73);
     assert_eq!(ledger.run(ops::AccountNamed { name: "bob".into() }, super::NOW).unwrap().balance, 99);
     let audit = json(&home, "audit", "");
     assert_eq!(audit["head"], ledger.summary().unwrap().head.to_string());
@@ -178,8 +183,11 @@ fn commands_work_while_another_process_has_the_ledger() {
     vendor(&home, &format!("audit --since {earlier}"), "").exits(0);
     fs::remove_file(folder.join("ledger.redb")).unwrap();
     vendor(&home, "status", "").exits(66);
+    vendor(&home, "backup again", "").exits(66);
+    vendor(&home, "restore missing", "").exits(66);
     vendor(&home, "restore copy", "").exits(0);
     vendor(&home, "restore copy", "").exits(73);
+    vendor(&home, "backup copy", "").exits(73);
     vendor(&home, &format!("audit --since {earlier}"), "").exits(0);
     let other = format!("{}:{}", earlier.split(':').next().unwrap(), "0".repeat(64));
     let run = vendor(&home, &format!("audit --since {other}"), "").exits(65);

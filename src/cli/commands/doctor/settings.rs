@@ -3,6 +3,7 @@
 use super::Finding;
 use crate::autoreply::eligibility::Kind;
 use crate::cli::commands::trust;
+use crate::cli::ui::counts::counted;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::{Config, rules};
 use crate::directory::key_directory::IgnoredReason;
@@ -81,7 +82,7 @@ pub(super) fn vendors(places: &Paths) -> Vec<Finding> {
         }
         findings.push(match known {
             0 => Finding::warning(what, format!("{vendor}: no key is known, so its stamps cannot be judged")),
-            _ => Finding::ok(what, format!("{vendor}: {known} key(s)")),
+            _ => Finding::ok(what, format!("{vendor}: {}", counted(known as u64, "key"))),
         });
     }
     if findings.is_empty() {

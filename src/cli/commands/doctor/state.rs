@@ -1,6 +1,7 @@
 //! Checks of `mailstamp doctor`: the state, its disk, held mail, the watched folders.
 
 use super::Finding;
+use crate::cli::ui::counts::counted;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::{Config, rules};
 use crate::context::error::Deferral;
@@ -46,7 +47,12 @@ pub(super) fn state(config: &Config, places: &Paths) -> Vec<Finding> {
                 )),
                 Err(error) => findings.push(Finding::error("grants", error.to_string())),
             }
-            let size = || Finding::ok("used log", format!("{} serials in {} bytes", summary.used, summary.bytes));
+            let size = || {
+                Finding::ok(
+                    "used log",
+                    format!("{} in {}", counted(summary.used, "serial"), counted(summary.bytes, "byte")),
+                )
+            };
             purge_mark(summary.cleared).unwrap_or_else(size)
         }
         Err(error) => Finding::error("used log", error.to_string()),
@@ -121,7 +127,10 @@ pub(super) fn held(given: &CliOverrides) -> Option<Finding> {
         Ok(Some((0, _))) => Some(Finding::ok(what, "none")),
         Ok(Some((count, oldest))) => {
             let since = oldest.map(|oldest| format!(", the oldest since {oldest}")).unwrap_or_default();
-            Some(Finding::ok(what, format!("{count} message(s){since}; mailstamp held list shows them")))
+            Some(Finding::ok(
+                what,
+                format!("{}{since}; mailstamp held list shows them", counted(count as u64, "message")),
+            ))
         }
         Err(error) => Some(Finding::error(what, error.to_string())),
     }

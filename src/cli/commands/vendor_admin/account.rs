@@ -3,6 +3,7 @@
 use super::open_ledger::{self, Smtp, Which};
 use super::terms::{self, GivenCaps};
 use crate::accounting::order::OwnCaps;
+use crate::cli::ui::counts::counted;
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
 use crate::cli::ui::table::Table;
@@ -221,6 +222,9 @@ fn list(args: &List, given: &CliOverrides) -> Result<u8, Failure> {
         output::line(&json!({ "schema": output::SCHEMA, "accounts": rows }).to_string())?;
     } else {
         output::line(&table.lines().join("\n"))?;
+        if rows.is_empty() {
+            output::note("there is no account; mailstamp vendor account add opens one");
+        }
     }
     Ok(0)
 }
@@ -302,6 +306,9 @@ fn key(args: &Key, given: &CliOverrides) -> Result<u8, Failure> {
         return Ok(0);
     }
     let mut table = Table::new(&["id", "label", "made", "revoked"], 4);
+    if keys.is_empty() {
+        output::note("the account has no API key; --add makes one");
+    }
     for key in keys {
         let revoked = key.revoked.map(|at| at.to_string()).unwrap_or_default();
         table.row([key.id, escape_untrusted(key.label.as_bytes(), 64), key.created.to_string(), revoked]);
@@ -355,9 +362,9 @@ fn caps(args: &Caps, given: &CliOverrides) -> Result<u8, Failure> {
     output::line(&terms::caps(&own.over(ledger.profile()?.terms.caps)))?;
     let number = |given: Option<u64>, of: &str| given.map(|given| format!("{given} {of}"));
     let numbers = [
-        number(own.stamps.map(u64::from), "stamps"),
+        number(own.stamps.map(u64::from), "a request"),
         number(own.value, "a stamp"),
-        number(own.days.map(u64::from), "days"),
+        own.days.map(|days| counted(days.into(), "day")),
         number(own.credits_a_day, "a day"),
     ];
     let numbers: Vec<String> = numbers.into_iter().flatten().collect();

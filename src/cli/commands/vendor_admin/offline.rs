@@ -3,7 +3,7 @@
 use crate::cli::ui::exit_status::{self, CANNOT_CREATE, DATA, Failure, NO_INPUT};
 use crate::cli::ui::output;
 use crate::directory::document::{KeyEntry, Status, VendorEntry};
-use crate::directory::signing_key::SigningKey;
+use crate::directory::signing_key::{SecretError, SigningKey};
 use crate::message::address::Address;
 use crate::os::clock;
 use crate::os::random;
@@ -14,7 +14,7 @@ use crate::stamp::serial::Serial;
 use crate::stamp::token::Issuer;
 use crate::time::UnixTime;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Make a signing key in a new file and print the public document by which recipients trust it.
 #[derive(Debug, clap::Args)]
@@ -99,8 +99,18 @@ pub(super) fn keygen(args: &Keygen) -> Result<u8, Failure> {
     public(&signer, args.buy.as_deref())
 }
 
+/// Reads a signing key.
+pub(super) fn signer(path: &Path) -> Result<SigningKey, Failure> {
+    SigningKey::read(path).map_err(|error| match error {
+        SecretError::Form { .. } => {
+            Failure::new(DATA, error).hint("give the file that `vendor keygen --out` wrote, not the public document")
+        }
+        error => Failure::new(NO_INPUT, error),
+    })
+}
+
 pub(super) fn document(args: &Show) -> Result<u8, Failure> {
-    let signer = SigningKey::read(&args.key).map_err(|error| Failure::new(NO_INPUT, error))?;
+    let signer = signer(&args.key)?;
     public(&signer, args.buy.as_deref())
 }
 
@@ -126,7 +136,7 @@ fn public(signer: &SigningKey, buy: Option<&str>) -> Result<u8, Failure> {
 
 pub(super) fn issue(args: &Issue) -> Result<u8, Failure> {
     let wrong = |name: &str, error: &dyn std::fmt::Display| Failure::new(DATA, format!("{name}: {error}"));
-    let signer = SigningKey::read(&args.key).map_err(|error| Failure::new(NO_INPUT, error))?;
+    let signer = signer(&args.key)?;
     let to = Address::parse(&args.to).map_err(|error| wrong("--to", &error))?;
     let from = args.from.as_deref().map(Address::parse).transpose().map_err(|error| wrong("--from", &error))?;
     let audience = if args.hashed { Audience::hashed(&to, random()?) } else { Audience::Plain(to) };
@@ -144,6 +154,9 @@ pub(super) fn issue(args: &Issue) -> Result<u8, Failure> {
         value: args.value,
         ..Stamp::new(serial, audience, end)
     };
+    if end <= now {
+        output::note(&format!("the window of the stamp has ended: {end}"));
+    }
     let token = issue::issue(&stamp, &signer.issuer, &signer.key);
     output::line(token.map_err(|error| Failure::new(DATA, error))?.as_str())?;
     Ok(0)

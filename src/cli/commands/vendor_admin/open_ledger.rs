@@ -4,7 +4,7 @@ use crate::cli::ui::exit_status::{CANNOT_CREATE, CONFIG, DATA, Failure, IO, NO_I
 use crate::cli::ui::output;
 use crate::config::paths::{CliOverrides, Paths, names_own_state};
 use crate::ledger::address_proof::MailServer;
-use crate::ledger::error::LedgerError;
+use crate::ledger::error::{CREATE, LedgerError};
 use crate::ledger::handle::Ledger;
 use crate::ledger::model::Standing;
 use crate::ledger::ops;
@@ -120,7 +120,7 @@ impl From<LedgerError> for Failure {
             LedgerError::Absent { .. } => NO_INPUT,
             LedgerError::Exists { .. } => CANNOT_CREATE,
             LedgerError::Version { .. } | LedgerError::Unsafe { .. } => CONFIG,
-            LedgerError::Io { doing: "create", .. } => CANNOT_CREATE,
+            LedgerError::Io { doing: CREATE, .. } => CANNOT_CREATE,
             LedgerError::Io { source, .. } if source.kind() == ErrorKind::NotFound => NO_INPUT,
             LedgerError::Key(_) | LedgerError::Io { .. } => IO,
         };

@@ -3,6 +3,7 @@
 
 use super::open_ledger::{self, Which};
 use crate::accounting::money::Money;
+use crate::cli::ui::counts::plural;
 use crate::cli::ui::exit_status::{Failure, IO};
 use crate::cli::ui::{input, output};
 use crate::config::paths::CliOverrides;
@@ -45,7 +46,7 @@ pub struct Voucher {
     #[arg(value_name = "CREDITS", required_unless_present = "redeem")]
     credits: Option<u64>,
     /// The number of vouchers
-    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
     /// The sum that was paid for each, if not the price
     #[arg(long, value_name = "SUM")]
@@ -131,8 +132,11 @@ pub(super) fn tell(booked: &Receipt, receipt: Option<&str>, as_json: bool) -> Re
     let before = if booked.again { ", as was done before" } else { "" };
     let sum = sum.map(|sum| format!(" for {sum}")).unwrap_or_default();
     output::line(&format!(
-        "entry {}{before}: {} credits{sum}; balance {}",
-        booked.entry, booked.credits, booked.balance
+        "entry {}{before}: {} credit{}{sum}; balance {}",
+        booked.entry,
+        booked.credits,
+        plural(booked.credits),
+        booked.balance
     ))?;
     if let Some(receipt) = receipt {
         output::line(receipt)?;

@@ -2,6 +2,7 @@
 //! name server. It reads the last edition and its version from there. With a ledger, the edition comes from the ledger;
 //! without one, from the given keys.
 
+use super::offline;
 #[cfg(feature = "vendor")]
 use super::open_ledger::Which;
 use crate::accounting::money::Price;
@@ -15,6 +16,7 @@ use crate::directory::publish::{self, Changes, EditionError, Publication};
 use crate::directory::signing_key::SigningKey;
 use crate::directory::trust_policy;
 use crate::os::clock;
+use crate::stamp::strict_json::problem;
 use crate::time::UnixTime;
 use std::fs::{self, File};
 use std::io;
@@ -40,8 +42,8 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// The days of its validity
-    #[arg(long, value_name = "DAYS", default_value_t = 30)]
-    days: u32,
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
+    days: u16,
     /// Where stamps are sold
     #[arg(long, value_name = "ADDRESS")]
     buy: Option<String>,
@@ -93,8 +95,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let expires = now.plus(i64::from(args.days) * 24 * 60 * 60);
     match &args.out {
         Some(out) if !args.key.is_empty() => {
-            let signers = args.key.iter().map(|path| SigningKey::read(path)).collect::<Result<Vec<_>, _>>();
-            let signers = signers.map_err(|error| Failure::new(NO_INPUT, error))?;
+            let signers = args.key.iter().map(|path| offline::signer(path)).collect::<Result<Vec<_>, _>>()?;
             let signers: Vec<&SigningKey> = signers.iter().collect();
             let vendor = signers.first().map_or("", |signer| signer.issuer.vendor());
             next_in(out, vendor, |last| Ok(publish::next(last, &signers, &changes, now, expires)?))
@@ -186,7 +187,7 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 fn other(path: &Path) -> Result<VendorEntry, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::new(DATA, format!("{}: {error}", path.display()));
     let text = file::read_up_to(path, LONGEST_FILE).map_err(|error| Failure::new(NO_INPUT, error))?;
-    match serde_json::from_str(&text).map_err(|error| wrong(&error))? {
+    match serde_json::from_str(&text).map_err(|error| wrong(&problem(&error)))? {
         Document::Pinned(entry) => Ok(entry),
         Document::Signed { directory, also } => {
             trust_policy::first_contact(&[vec![directory], also].concat()).map_err(|error| wrong(&error))

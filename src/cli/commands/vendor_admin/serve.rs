@@ -57,10 +57,12 @@ pub struct Args {
     #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().address_rate)]
     address_rate: u32,
     /// The most concurrent connections
-    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().connections)]
+    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().connections,
+        value_parser = connections)]
     connections: usize,
     /// The most concurrent connections from one address, trusted proxies excepted
-    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().connections_each)]
+    #[arg(long, value_name = "NUMBER", default_value_t = Limits::default().connections_each,
+        value_parser = connections)]
     connections_each: usize,
     /// Timeout of a header, and of an idle connection, in seconds; a whole request may take three times as long
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().header.as_secs(),
@@ -83,8 +85,8 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let limits = Limits {
         header,
         request: header * 3,
-        connections: args.connections.clamp(1, 100_000),
-        connections_each: args.connections_each.max(1),
+        connections: args.connections,
+        connections_each: args.connections_each,
         key_rate: args.key_rate,
         address_rate: args.address_rate,
         ..Limits::default()
@@ -130,8 +132,13 @@ fn origin(url: &str) -> Result<String, Failure> {
     }
 }
 
+fn connections(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=100_000).contains(number));
+    number.ok_or_else(|| "write a number from 1 to 100000".to_owned())
+}
+
 fn seller(text: &str) -> Result<String, String> {
-    let fits = (1..=500).contains(&text.trim().len()) && !text.chars().any(char::is_control);
+    let fits = (1..=500).contains(&text.trim().chars().count()) && !text.chars().any(char::is_control);
     if fits { Ok(text.trim().to_owned()) } else { Err("must have 1 to 500 printable characters".to_owned()) }
 }
 

@@ -18,6 +18,7 @@ use crate::os::clock;
 use crate::stamp::audience::Audience;
 use crate::stamp::extract::locate;
 use crate::stamp::serial::Serial;
+use crate::stamp::strict_json::problem;
 use crate::time::UnixTime;
 use serde_json::{Value, json};
 use std::io::Read;
@@ -131,7 +132,7 @@ fn ordered(args: &Sell) -> Result<Vec<Order>, Failure> {
         let input = input()?;
         let lines = (1..).zip(input.lines()).filter(|(_, line)| !line.trim().is_empty());
         let read = |(number, line): (usize, &str)| {
-            serde_json::from_str(line).map_err(|error| wrong(&format!("line {number}"), &error))
+            serde_json::from_str(line).map_err(|error| wrong(&format!("line {number}"), &problem(&error)))
         };
         return lines.map(read).collect();
     }

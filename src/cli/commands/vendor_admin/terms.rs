@@ -4,6 +4,7 @@ use super::open_ledger::Which;
 use crate::accounting::event::{self, KeyState};
 use crate::accounting::money;
 use crate::accounting::order::{Caps, DAYS_MAX, DAYS_USUAL, OwnCaps};
+use crate::cli::ui::counts::plural;
 use crate::cli::ui::exit_status::Failure;
 use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
@@ -152,7 +153,7 @@ pub(super) fn price(args: &Price, given: &CliOverrides) -> Result<u8, Failure> {
         output::line(&object.to_string())?;
     } else {
         output::line(&format!("a credit costs {} and is paid out at {payout}", terms.price))?;
-        output::line(&format!("{} stamps of one credit cost {cost}", args.stamps))?;
+        output::line(&format!("price of {} stamp{} of one credit: {cost}", args.stamps, plural(args.stamps)))?;
     }
     Ok(0)
 }
@@ -181,7 +182,10 @@ pub(super) fn terms(args: &Terms, given: &CliOverrides) -> Result<u8, Failure> {
 /// Formats caps as a line.
 pub(super) fn caps(caps: &Caps) -> String {
     let Caps { stamps, value, days, credits_a_day } = caps;
-    format!("at most {stamps} stamps a request, {value} credits a stamp, {days} days, {credits_a_day} credits a day")
+    let of = |number: u64, one: &str| format!("{number} {one}{}", plural(number));
+    let (stamps, value) = (of((*stamps).into(), "stamp"), of(*value, "credit"));
+    let (days, credits_a_day) = (of((*days).into(), "day"), of(*credits_a_day, "credit"));
+    format!("at most {stamps} a request, {value} a stamp, {days}, {credits_a_day} a day")
 }
 
 pub(super) fn rotate(args: &Rotate, given: &CliOverrides) -> Result<u8, Failure> {

@@ -16,6 +16,7 @@ pub mod stamps;
 
 use super::Service;
 use super::error::Problem;
+use crate::stamp::strict_json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, IF_NONE_MATCH};
@@ -52,7 +53,7 @@ impl<T: DeserializeOwned> FromRequest<Service> for Body<T> {
                 Problem::new("body", "the body is incomplete")
             }
         })?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| Problem::new("body", error.to_string()))
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| Problem::new("body", strict_json::problem(&error)))
     }
 }
 

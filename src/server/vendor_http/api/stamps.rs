@@ -11,6 +11,7 @@ use crate::server::vendor_http::auth::AuthenticatedAccount;
 use crate::server::vendor_http::error::Problem;
 use crate::stamp::claims::Stamp;
 use crate::stamp::serial::Serial;
+use crate::stamp::strict_json;
 use crate::stamp::token::Token;
 use crate::vendor_api::stamps::{IssueResponse, IssuedStamp, MAX_STAMPS, RevocationRequest, RevocationResponse};
 use axum::extract::State;
@@ -60,7 +61,7 @@ fn serial(token: &Token) -> String {
 /// Parses one order or several. An error names the malformed order, counted from 1.
 fn orders(mut body: Map<String, Value>) -> Result<Vec<Order>, Problem> {
     let wrong = |order: usize, error: serde_json::Error| {
-        let mut problem = Problem::new("body", format!("order {order}: {error}"));
+        let mut problem = Problem::new("body", format!("order {order}: {}", strict_json::problem(&error)));
         problem.more.insert("order".into(), order.into());
         problem
     };
