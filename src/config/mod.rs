@@ -8,6 +8,7 @@ pub mod deliver;
 pub mod directory_sources;
 mod duration;
 mod entry;
+mod error;
 pub mod file;
 pub mod paths;
 pub mod rules;
@@ -19,7 +20,7 @@ mod syntax;
 pub mod user;
 pub mod watch;
 
-use crate::message::address::{LocalCase, Pattern, PatternError, PatternPart};
+use crate::message::address::{LocalCase, Pattern, PatternPart};
 use crate::message::auth_results::NO_ID;
 use crate::policy::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
@@ -29,6 +30,7 @@ use boundary::{Boundary, BoundaryTable};
 use deliver::{Deliver, DeliverTable, HeldTable};
 use duration::Seconds;
 use entry::{AddressEntry, Syslog};
+pub use error::ConfigError;
 use sender::{SenderSettings, SenderTable};
 use sendmail::{Sendmail, SendmailTable};
 use sent::SentTable;
@@ -114,90 +116,6 @@ pub struct Allowed {
     pub name: String,
     /// The senders that it matches.
     pub pattern: Pattern,
-}
-
-/// Error in the configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Not TOML, an unknown key, or a value of the wrong kind.
-    #[error(transparent)]
-    Syntax(#[from] SyntaxError),
-    /// An address, or a pattern of addresses, is wrong.
-    #[error("{key} = {text:?}: {source}")]
-    Pattern {
-        key: &'static str,
-        text: String,
-        /// What is wrong with it.
-        source: PatternError,
-    },
-    /// `%u`, `%n` or `%d` cannot be filled in.
-    #[error("{key} = {text:?}: {source}")]
-    User {
-        key: &'static str,
-        text: String,
-        /// Why not.
-        source: UserError,
-    },
-    /// A path that does not begin at the root.
-    #[error("{key} = {text:?}: write an absolute path")]
-    Relative { key: &'static str, text: String },
-    /// An invalid name for Authentication-Results fields.
-    #[error("{key} = {text:?}: write a host name")]
-    AuthservId { key: &'static str, text: String },
-    /// An owner without a name.
-    #[error("addresses: owner = {0:?}: write a name")]
-    Owner(String),
-    /// A price of 0 for the user's own stamps.
-    #[error("sender: value = 0: a stamp has at least one credit")]
-    NoCredits,
-    /// An invalid name of a watched folder.
-    #[error("watch: {0:?}: write the name of a folder, as \"Junk\" or \"Archive/Junk\", or an absolute path")]
-    Folder(String),
-    /// An error in the table `[sendmail]`.
-    #[error("sendmail.{0}")]
-    Sendmail(&'static str),
-    /// An error in the table `[serve]`.
-    #[error("serve.{0}")]
-    Serve(&'static str),
-    #[error("boundary.{0}")]
-    Boundary(String),
-    /// One of the above, at its line and column.
-    #[error("line {line}, column {column}: {source}")]
-    At { line: usize, column: usize, source: Box<Self> },
-}
-
-impl ConfigError {
-    /// Returns the error without its position.
-    #[must_use]
-    pub fn kind(&self) -> &Self {
-        if let Self::At { source, .. } = self { source } else { self }
-    }
-
-    /// Adds the position of the value, if it is known.
-    fn located(self, text: &str) -> Self {
-        let place = match &self {
-            Self::Pattern { key, text: value, .. }
-            | Self::User { key, text: value, .. }
-            | Self::Relative { key, text: value }
-            | Self::AuthservId { key, text: value } => syntax::locate(text, key, value),
-            Self::Owner(value) => syntax::locate(text, "addresses", value),
-            Self::Folder(value) => syntax::locate(text, "watch", value),
-            Self::NoCredits => syntax::place_of_key(text, "sender.value"),
-            Self::Sendmail(what) => syntax::place_of_key(text, &format!("sendmail.{}", key_of(what))),
-            Self::Serve(what) => syntax::place_of_key(text, &format!("serve.{}", key_of(what))),
-            Self::Boundary(what) => syntax::place_of_key(text, &format!("boundary.{}", key_of(what))),
-            Self::Syntax(_) | Self::At { .. } => None,
-        };
-        match place {
-            Some((line, column)) => Self::At { line, column, source: Box::new(self) },
-            None => self,
-        }
-    }
-}
-
-/// Returns the key before the colon of a message.
-fn key_of(what: &str) -> &str {
-    what.split_once(':').map_or(what, |(key, _)| key)
 }
 
 #[derive(Deserialize)]
