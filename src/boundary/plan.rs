@@ -133,6 +133,7 @@ mod tests {
             serial: Serial::new(serial).ok(),
             value: None,
             expires: None,
+            has_holder: false,
             reason: Some(reason),
         };
         let has_stamp = !serial.is_empty();
