@@ -20,7 +20,7 @@ mod syntax;
 pub mod user;
 pub mod watch;
 
-use crate::message::address::{LocalCase, Pattern, PatternPart};
+use crate::message::address::{LocalCase, Pattern};
 use crate::message::auth_results::NO_ID;
 use crate::policy::action::Actions;
 use crate::verdict::facts::{Mailbox, Policy};
@@ -269,11 +269,7 @@ impl Config {
                 return Err(ConfigError::Owner(text.clone()));
             }
             let key = "addresses";
-            let parts = user.parts(&text, case).and_then(|parts| {
-                let expanded: String = parts.iter().map(PatternPart::as_str).collect();
-                if text.contains("%u") && !expanded.contains('@') { Err(UserError::Login(expanded)) } else { Ok(parts) }
-            });
-            let pattern = match parts {
+            let pattern = match user.address_parts(&text, case) {
                 Ok(parts) => Pattern::from_parts(&parts, case),
                 Err(source) => return Err(ConfigError::User { key, text, source }),
             };

@@ -89,6 +89,16 @@ impl User {
         Ok(self.parts(text, case)?.iter().map(PatternPart::as_str).collect())
     }
 
+    /// Returns the parts of an address, as [`User::parts`] does. With a bare login name, `%u` alone is none.
+    ///
+    /// # Errors
+    /// As `parts`, and [`UserError::Login`].
+    pub fn address_parts(&self, text: &str, case: LocalCase) -> Result<Vec<PatternPart>, UserError> {
+        let parts = self.parts(text, case)?;
+        let whole: String = parts.iter().map(PatternPart::as_str).collect();
+        if text.contains("%u") && !whole.contains('@') { Err(UserError::Login(whole)) } else { Ok(parts) }
+    }
+
     /// Returns the parts of [`User::expand`]: what the configuration says, and what the name fills in.
     ///
     /// # Errors
