@@ -39,7 +39,7 @@ use serve::{Serve, ServeTable};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 pub use syntax::SyntaxError;
-use user::{User, UserError};
+use user::User;
 use watch::{Watch, WatchTable};
 
 /// The usual socket of syslog.
