@@ -1,5 +1,5 @@
 //! Audit of the ledger: reads every entry in order, recomputes the chain, the balances and the states of all stamps,
-//! and compares all of it with the indexes. [`expected`](super::expected) does so for rows that open or name an account.
+//! and compares all of it with the indexes. `expected` does so for rows that open or name an account.
 //!
 //! It detects entries that a user with write access changed, removed or moved. It does not detect a chain that was
 //! rewritten as a whole: only an earlier head that is kept elsewhere shows that.

@@ -248,7 +248,7 @@ impl Service {
 
     /// Calls the ledger as [`ledger`](Self::ledger) does, for calls that wait for the mail server.
     ///
-    /// At most [`MAILS`] run at once, so that a slow server leaves the threads of other requests alone.
+    /// At most `MAILS` run at once, so that a slow server leaves the threads of other requests alone.
     ///
     /// # Errors
     /// As [`ledger`](Self::ledger), and `rate` while as many are under way.
