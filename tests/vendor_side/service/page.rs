@@ -176,6 +176,9 @@ fn an_order_code_brings_the_stamp_again_and_charges_nothing() {
     // Guesses are counted.
     let answers: Vec<u16> = (0..20).map(|_| again(&other, "AAAA").status).collect();
     assert_eq!(answers.last(), Some(&429), "{answers:?}");
+    let guess = [("token", other.token.as_str()), ("recipient", ALICE), ("pay", "voucher"), ("voucher", "GUESSED")];
+    let refused = other.post("/buy", &here, &guess).is(429).text();
+    assert!(refused.contains("GUESSED"), "{refused}");
     shop.audit();
 }
 

@@ -278,6 +278,10 @@ pub async fn buy(
     match record_failed_attempt(&service, visitor.address, answer) {
         Ok(sold) => bought(&service, &visitor, &sold, &recipient, from_account, wanted.code()).await,
         Err(problem) => {
+            let status = match problem.status {
+                StatusCode::TOO_MANY_REQUESTS => StatusCode::TOO_MANY_REQUESTS,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            };
             let (text, wanted) = match problem.word {
                 "no-voucher" => ("No voucher has this code, or nothing is left on it.".to_owned(), wanted),
                 "funds" => (funds(&problem, from_account), wanted),
@@ -295,7 +299,7 @@ pub async fn buy(
                 }
                 _ => (problem.detail.clone(), wanted),
             };
-            pay_page(&service, &visitor, wanted, fault(&text)).await
+            pay_page(&service, &visitor, wanted, Some((status, text))).await
         }
     }
 }

@@ -34,6 +34,8 @@ use zeroize::Zeroizing;
 const IDLE: Duration = Duration::from_secs(60 * 60);
 /// Most sessions at once.
 const MOST: usize = 10_000;
+/// Most sessions of one account, which therefore ends no session of another.
+const MOST_EACH: usize = 100;
 /// Length of a cookie in characters: 32 bytes in base64url.
 const LENGTH: usize = 43;
 
@@ -126,8 +128,11 @@ impl Sessions {
         self.sign_out(visitor)?;
         let mut signed_in = self.signed_in.lock().unwrap_or_else(PoisonError::into_inner);
         signed_in.retain(|_, session| session.seen.elapsed() < IDLE);
-        if signed_in.len() >= MOST {
-            let oldest = signed_in.iter().min_by_key(|(_, session)| session.seen).map(|(id, _)| *id);
+        let own = |session: &SignedIn| session.account == account.number;
+        let has_share = signed_in.values().filter(|session| own(session)).count() >= MOST_EACH;
+        if has_share || signed_in.len() >= MOST {
+            let leaving = signed_in.iter().filter(|(_, session)| !has_share || own(session));
+            let oldest = leaving.min_by_key(|(_, session)| session.seen).map(|(id, _)| *id);
             oldest.and_then(|id| signed_in.remove(&id));
         }
         let (number, since, seen) = (account.number, clock::now(), Instant::now());
@@ -340,6 +345,31 @@ mod tests {
             assert_eq!(shown(&here), Some(if own { Shown::Here } else { Shown::Earlier }));
             assert_eq!(shown(&elsewhere), None);
         }
+    }
+
+    #[test]
+    fn an_account_ends_no_session_of_another() {
+        let sessions = Sessions::new([1; 32]);
+        let sign_in = |number: u64| {
+            let account = Account {
+                number,
+                name: number.to_string(),
+                contact: String::new(),
+                salt: Hash([0; 32]),
+                open: true,
+                created: UnixTime(0),
+                caps: None,
+            };
+            let (address, cookie) = (IpAddr::from([127, 0, 0, 1]), cookie().unwrap());
+            let mut visitor = Session { address, account: None, cookie, told: false };
+            sessions.sign_in(&mut visitor, account, Hash([0; 32])).unwrap();
+            visitor
+        };
+        let other = sign_in(1);
+        let mine: Vec<Session> = (0..MOST_EACH + 5).map(|_| sign_in(2)).collect();
+        assert_eq!(sessions.list(&other).len(), 1);
+        let listed = sessions.list(mine.last().unwrap());
+        assert!(listed.len() == MOST_EACH && listed.iter().any(|session| session.own));
     }
 
     #[test]
