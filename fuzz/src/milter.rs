@@ -4,7 +4,7 @@
 use mailstamp::boundary::changes;
 use mailstamp::boundary::recipient::judged_as;
 use mailstamp::boundary::session::{Next, Session};
-use mailstamp::boundary::wire::{self, Reply, protocol};
+use mailstamp::boundary::wire::{self, Options, Reply};
 use mailstamp::message::edit::Edit;
 use mailstamp::message::parse::Message;
 use mailstamp::message::result_headers::result_fields;
@@ -15,7 +15,7 @@ const LARGEST: usize = 4_096;
 /// Checks one input.
 pub fn run(input: &[u8]) {
     let mut session = Session::new(LARGEST);
-    let (mut rest, mut agreed) = (input, 0);
+    let (mut rest, mut agreed) = (input, Options::default());
     while let Some((prefix, after)) = rest.split_first_chunk::<4>() {
         let Ok(length) = wire::length(*prefix) else { break };
         let Some((frame, after)) = after.split_at_checked(length) else { break };
@@ -25,9 +25,9 @@ pub fn run(input: &[u8]) {
             Ok(Next::Receive) => {}
             Ok(Next::Answer(reply)) => {
                 if let Reply::Negotiate(options) = reply {
-                    agreed = options.protocol;
+                    agreed = options;
                 }
-                assert!(silent(frame[0]).is_none_or(|bit| bit != 0 && agreed & bit == 0), "{}", frame[0]);
+                assert!(agreed.answers(frame[0]), "{}", frame[0]);
             }
             Ok(Next::Judge) => {
                 check(&session);
@@ -55,20 +55,4 @@ fn check(session: &Session) {
     for recipient in &incoming.recipients {
         let _ = judged_as(recipient, &super::MAILBOXES);
     }
-}
-
-/// The bit by which a command has no answer; 0 for one that never has, `None` for one that always has.
-fn silent(letter: u8) -> Option<u32> {
-    Some(match letter {
-        b'C' => protocol::NO_REPLY_CONNECT,
-        b'H' => protocol::NO_REPLY_HELO,
-        b'M' => protocol::NO_REPLY_MAIL,
-        b'R' => protocol::NO_REPLY_RECIPIENT,
-        b'T' => protocol::NO_REPLY_DATA,
-        b'L' => protocol::NO_REPLY_HEADER,
-        b'N' => protocol::NO_REPLY_END_OF_HEADER,
-        b'U' => protocol::NO_REPLY_UNKNOWN,
-        b'D' | b'A' | b'Q' | b'K' => 0,
-        _ => return None,
-    })
 }

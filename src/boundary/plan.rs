@@ -127,14 +127,10 @@ mod tests {
 
     fn decision(reason: Reason, serial: &str, action: Action) -> Option<Decision> {
         let finding = Finding {
-            place: Place::Header,
             vendor: Some("stamps.example".to_owned()),
-            key_id: None,
             serial: Serial::new(serial).ok(),
-            value: None,
-            expires: None,
-            has_holder: false,
             reason: Some(reason),
+            ..Finding::of(Place::Header)
         };
         let has_stamp = !serial.is_empty();
         let findings = if has_stamp { vec![finding] } else { Vec::new() };

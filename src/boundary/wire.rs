@@ -193,6 +193,25 @@ impl Options {
         Some(Self { version, actions, protocol })
     }
 
+    /// Returns whether the command with this byte has an answer.
+    #[must_use]
+    pub fn answers(&self, letter: u8) -> bool {
+        let no_reply = match letter {
+            b'D' | b'A' | b'Q' | b'K' => return false,
+            b'C' => protocol::NO_REPLY_CONNECT,
+            b'H' => protocol::NO_REPLY_HELO,
+            b'M' => protocol::NO_REPLY_MAIL,
+            b'R' => protocol::NO_REPLY_RECIPIENT,
+            b'T' => protocol::NO_REPLY_DATA,
+            b'L' => protocol::NO_REPLY_HEADER,
+            b'N' => protocol::NO_REPLY_END_OF_HEADER,
+            b'B' => protocol::NO_REPLY_BODY,
+            b'U' => protocol::NO_REPLY_UNKNOWN,
+            _ => return true,
+        };
+        self.protocol & no_reply == 0
+    }
+
     /// Returns the answer to an offer of the mail system: all `needed` actions, and of the `wanted` parts of the
     /// protocol those that it offers.
     ///

@@ -74,16 +74,7 @@ mod tests {
     use std::convert::Infallible;
 
     fn verdict(reason: Reason) -> Verdict {
-        let finding = Finding {
-            place: Place::Header,
-            vendor: None,
-            key_id: None,
-            serial: None,
-            value: None,
-            expires: None,
-            has_holder: false,
-            reason: Some(reason),
-        };
+        let finding = Finding { reason: Some(reason), ..Finding::of(Place::Header) };
         Verdict { reason, deciding_stamp: Some(0), findings: vec![finding] }
     }
 

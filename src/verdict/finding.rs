@@ -30,7 +30,8 @@ pub struct Finding {
 
 impl Finding {
     /// Makes the finding of a stamp that was not examined yet.
-    pub(super) fn of(place: Place) -> Self {
+    #[must_use]
+    pub fn of(place: Place) -> Self {
         Self {
             place,
             vendor: None,
@@ -190,16 +191,7 @@ mod tests {
     use super::*;
 
     fn finding(reason: Reason) -> Finding {
-        Finding {
-            place: Place::Header,
-            vendor: None,
-            key_id: None,
-            serial: None,
-            value: None,
-            expires: None,
-            has_holder: false,
-            reason: Some(reason),
-        }
+        Finding { reason: Some(reason), ..Finding::of(Place::Header) }
     }
 
     #[test]

@@ -81,14 +81,12 @@ fn the_members_are_those_of_the_page() {
     }
 
     let finding = Finding {
-        place: Place::Header,
         vendor: Some("v.example".into()),
         key_id: Some("k".into()),
         serial: Some(Serial::new("s").unwrap()),
         value: Some(1),
-        expires: None,
-        has_holder: false,
         reason: Some(Reason::Paid),
+        ..Finding::of(Place::Header)
     };
     let verdict = Verdict { reason: Reason::Paid, deciding_stamp: Some(0), findings: vec![finding] };
     let decision = Decision { verdict, rule: Some("r".into()), action: Action::Deliver };

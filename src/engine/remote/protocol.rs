@@ -139,17 +139,15 @@ impl JudgeResponse {
         let mut findings = Vec::with_capacity(words.stamps.len());
         for stamp in words.stamps {
             findings.push(Finding {
-                place: stamp.place,
                 vendor: stamp.vendor,
                 key_id: stamp.key,
                 serial: stamp.serial,
                 value: stamp.value,
-                expires: None,
-                has_holder: false,
                 reason: match stamp.reason {
                     Some(token) => Some(reason(&token)?),
                     None => None,
                 },
+                ..Finding::of(stamp.place)
             });
         }
         let verdict = Verdict { reason: reason(&words.reason)?, deciding_stamp: words.deciding_stamp, findings };
@@ -165,14 +163,11 @@ mod tests {
     fn an_answer_arrives_as_it_was_given() {
         for reason in Reason::ALL {
             let finding = Finding {
-                place: Place::Body,
                 vendor: Some("v.example".into()),
-                key_id: None,
                 serial: Some(Serial::new("s").unwrap()),
                 value: Some(3),
-                expires: None,
-                has_holder: false,
                 reason: Some(*reason),
+                ..Finding::of(Place::Body)
             };
             let quiet = Finding { reason: None, ..finding.clone() };
             let verdict = Verdict { reason: *reason, deciding_stamp: Some(0), findings: vec![finding, quiet] };
