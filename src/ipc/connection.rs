@@ -5,7 +5,7 @@ use super::frame::{self, Frame, FrameError, Kind, Limits, PREFIX, Prefix};
 use super::memory_budget::Share;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes of the first read: enough for most messages.
@@ -13,12 +13,46 @@ const FIRST: usize = 16 * 1024;
 /// Bytes of each further read, at least. A frame up to this length takes nothing of the shared memory.
 const PIECE: usize = 64 * 1024;
 
+/// How long a peer may take to read an answer before its connection counts as idle.
+const SEND_GRACE: Duration = Duration::from_secs(1);
+
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: Arc<UnixStream>,
     /// This connection's share of the memory that connections share.
     share: Option<Share>,
+    idle: Arc<IdleClock>,
+}
+
+/// Since when a connection is idle, and may be closed for another one.
+#[derive(Debug, Default)]
+pub struct IdleClock(Mutex<Option<Instant>>);
+
+impl IdleClock {
+    /// Returns since when the connection is idle; `None` while a request is answered.
+    #[must_use]
+    pub fn since(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `receive`; the connection is idle meanwhile.
+    pub fn while_receiving<T>(&self, receive: impl FnOnce() -> T) -> T {
+        self.idle_after(Duration::ZERO, receive)
+    }
+
+    /// Runs `send`; the connection is idle if that takes long.
+    pub fn while_sending<T>(&self, send: impl FnOnce() -> T) -> T {
+        self.idle_after(SEND_GRACE, send)
+    }
+
+    fn idle_after<T>(&self, delay: Duration, wait: impl FnOnce() -> T) -> T {
+        let set = |since| *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+        set(Some(Instant::now() + delay));
+        let result = wait();
+        set(None);
+        result
+    }
 }
 
 /// The peer sent no valid frame in time.
@@ -39,14 +73,14 @@ impl Connection {
     /// Makes a connection over a stream.
     #[must_use]
     pub fn new(stream: impl Into<Arc<UnixStream>>) -> Self {
-        Self { stream: stream.into(), share: None }
+        Self { stream: stream.into(), share: None, idle: Arc::default() }
     }
 
-    /// As `new`, where long frames take from the shared memory.
+    /// As `new`, where long frames take from the shared memory, and the clock tells when the connection is idle.
     /// A frame holds its share until the next one is received.
     #[must_use]
-    pub fn sharing(stream: Arc<UnixStream>, share: Share) -> Self {
-        Self { stream, share: Some(share) }
+    pub fn sharing(stream: Arc<UnixStream>, share: Share, idle: Arc<IdleClock>) -> Self {
+        Self { stream, share: Some(share), idle }
     }
 
     /// Returns the stream.
@@ -57,6 +91,10 @@ impl Connection {
 
     /// Sends a frame, with a timeout of `within`.
     pub fn send(&mut self, kind: Kind, head: &[u8], body: &[u8], within: Duration) -> Result<(), ChannelError> {
+        self.idle.while_sending(|| self.send_frame(kind, head, body, within))
+    }
+
+    fn send_frame(&self, kind: Kind, head: &[u8], body: &[u8], within: Duration) -> Result<(), ChannelError> {
         let bytes = frame::begin(kind, head, body.len())?;
         let until = Instant::now() + within;
         let mut pieces = [IoSlice::new(&bytes), IoSlice::new(body)];
@@ -80,6 +118,16 @@ impl Connection {
     /// Receives the next frame; `None` when the peer closed the connection before one.
     /// It must begin within `idle`, and be complete `within` after that.
     pub fn receive(&mut self, limits: Limits, idle: Duration, within: Duration) -> Result<Option<Frame>, ChannelError> {
+        let clock = Arc::clone(&self.idle);
+        clock.while_receiving(|| self.receive_frame(limits, idle, within))
+    }
+
+    fn receive_frame(
+        &mut self,
+        limits: Limits,
+        idle: Duration,
+        within: Duration,
+    ) -> Result<Option<Frame>, ChannelError> {
         self.hold(0)?;
         let mut buffer = vec![0; FIRST];
         self.stream.set_read_timeout(Some(idle))?;

@@ -4,10 +4,10 @@
 //! - Every idle thread waits in accept(2), so a connection is served by the thread that the kernel wakes for it. There
 //!   are as many threads as connections, and a few to spare.
 //! - At the limit, the connection that has been idle for longest is closed. Two thousand clients that send nothing, or
-//!   one byte a second, therefore keep no other client out.
+//!   one byte a second, or that read no answer, therefore keep no other client out.
 //! - A panic in the service ends its connection only.
 
-use super::connection::Connection;
+use super::connection::{Connection, IdleClock};
 use super::frame::{self, Frame};
 use super::memory_budget::{MemoryBudget, Share};
 use crate::os::unix_socket::{self, Made};
@@ -111,8 +111,7 @@ pub struct Client {
     pub uid: u32,
     /// Budgets from which its frames take memory.
     budgets: Vec<Arc<MemoryBudget>>,
-    /// Since when the connection is idle; `None` while a request is answered.
-    idle_since: Mutex<Option<Instant>>,
+    idle: Arc<IdleClock>,
     /// Whether the server ends.
     over: Arc<AtomicBool>,
 }
@@ -163,7 +162,7 @@ impl Server {
         let until = Instant::now() + patience;
         loop {
             for client in self.0.clients().values() {
-                if client.idle_since().is_some() {
+                if client.idle.since().is_some() {
                     let _ = client.stream.shutdown(Shutdown::Read);
                 }
             }
@@ -265,8 +264,8 @@ impl Shared {
             }
             budgets.push(self.user_memory(uid));
         }
-        let (stream, idle_since, over) = (Arc::new(stream), Mutex::default(), Arc::clone(&self.over));
-        let client = Arc::new(Client { stream, uid, budgets, idle_since, over });
+        let (stream, idle, over) = (Arc::new(stream), Arc::default(), Arc::clone(&self.over));
+        let client = Arc::new(Client { stream, uid, budgets, idle, over });
         let number = self.next.fetch_add(1, SeqCst);
         self.clients().insert(number, Arc::clone(&client));
         let _ = catch_unwind(AssertUnwindSafe(|| self.service.serve(&client)));
@@ -311,7 +310,9 @@ impl Shared {
 
 /// Closes the one of these connections that has been idle for longest, if any is idle.
 fn end_idlest<'a>(clients: impl Iterator<Item = &'a Arc<Client>>) -> bool {
-    let idlest = clients.filter_map(|client| Some((*client.idle_since().as_ref()?, client))).min_by_key(|it| it.0);
+    let now = Instant::now();
+    let idle = clients.filter_map(|client| Some((client.idle.since().filter(|since| *since <= now)?, client)));
+    let idlest = idle.min_by_key(|it| it.0);
     idlest.is_some_and(|(_, client)| client.stream.shutdown(Shutdown::Both).is_ok())
 }
 
@@ -367,10 +368,12 @@ impl Listener {
 impl Client {
     /// Runs `receive`, and counts the connection as idle meanwhile: it may be closed for another one.
     pub fn while_idle<T>(&self, receive: impl FnOnce() -> T) -> T {
-        *self.idle_since() = Some(Instant::now());
-        let received = receive();
-        *self.idle_since() = None;
-        received
+        self.idle.while_receiving(receive)
+    }
+
+    /// Runs `send`, and counts the connection as idle if that takes long.
+    pub fn while_sending<T>(&self, send: impl FnOnce() -> T) -> T {
+        self.idle.while_sending(send)
     }
 
     /// Returns a share of the memory of this server, of no bytes yet.
@@ -394,15 +397,11 @@ impl Client {
         within: Duration,
         mut answer: impl FnMut(Frame, &mut Connection) -> bool,
     ) {
-        let mut connection = Connection::sharing(Arc::clone(&self.stream), self.memory());
-        while let Ok(Some(frame)) = self.while_idle(|| connection.receive(limits, idle, within))
+        let mut connection = Connection::sharing(Arc::clone(&self.stream), self.memory(), Arc::clone(&self.idle));
+        while let Ok(Some(frame)) = connection.receive(limits, idle, within)
             && answer(frame, &mut connection)
             && !self.is_over()
         {}
-    }
-
-    fn idle_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.idle_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -416,7 +415,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(300);
     const LIMITS: ServerLimits = ServerLimits { connections: 4, memory: 0, user_divisor: 2, stack_size: 1 << 20 };
 
-    /// Echoes single bytes: `w` once the test allows it; on `p` it panics.
+    /// Echoes single bytes: `w` once the test allows it; on `p` it panics, and `l` gets a long answer.
     struct Echo {
         allowed: Mutex<Receiver<()>>,
         is_limited: bool,
@@ -429,6 +428,7 @@ mod tests {
                 match &byte {
                     b"p" => panic!("a bug in the service"),
                     b"w" => self.allowed.lock().unwrap().recv().unwrap(),
+                    b"l" if client.while_sending(|| stream.write_all(&[0; 4 << 20])).is_err() => return,
                     _ => {}
                 }
                 stream.write_all(&byte).unwrap();
@@ -450,7 +450,7 @@ mod tests {
 
     /// Waits until this many connections are idle.
     fn wait_for_idle(server: &Shared, count: usize) {
-        while server.clients().values().filter(|client| client.idle_since().is_some()).count() != count {
+        while server.clients().values().filter(|client| client.idle.since().is_some()).count() != count {
             thread::yield_now();
         }
     }
@@ -491,6 +491,21 @@ mod tests {
             allow.send(()).unwrap();
             assert!(receives(&mut clients[0]) && clients[2..].iter_mut().all(answers) && answers(&mut clients[0]));
         }
+    }
+
+    #[test]
+    fn a_client_that_reads_no_answer_keeps_no_other_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, _allow) = echo(folder.path(), false);
+        let path = folder.path().join("a");
+        let mut silent: Vec<UnixStream> = (0..LIMITS.connections).map(|_| connect(&path)).collect();
+        for stream in &mut silent {
+            stream.write_all(b"l").unwrap();
+            // The answer has begun.
+            assert!(receives(stream));
+        }
+        assert!(answers(&mut connect(&path)));
+        drop(server);
     }
 
     #[test]

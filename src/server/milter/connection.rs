@@ -82,7 +82,7 @@ impl<'a> Connection<'a> {
     pub(super) fn send(&self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         let mut out = Vec::new();
         write(&mut out);
-        send(&self.client.stream, &out)
+        self.client.while_sending(|| send(&self.client.stream, &out))
     }
 
     /// Receives more bytes behind those that are unread.
