@@ -89,8 +89,8 @@ pub struct Incoming {
     pub sender: Vec<u8>,
     /// Each once.
     pub recipients: Vec<Recipient>,
-    /// Whether the client logged in (`{auth_authen}`).
-    pub is_authenticated: bool,
+    /// The name of the login of the client (`{auth_authen}`), if it logged in.
+    pub login: Option<Vec<u8>>,
     /// The message, with CRLF at the ends of lines.
     pub raw: Vec<u8>,
     /// Its fields, from the top, each with its line end.
@@ -121,7 +121,7 @@ pub struct Session {
     agreed: Options,
     message: Incoming,
     /// `{auth_authen}` of the message that begins.
-    is_authenticated: bool,
+    login: Option<Vec<u8>>,
     /// `{rcpt_addr}` of the recipient that follows.
     resolved: Option<Vec<u8>>,
 }
@@ -135,7 +135,7 @@ impl Session {
             phase: Phase::Start,
             agreed: Options::default(),
             message: Incoming::default(),
-            is_authenticated: false,
+            login: None,
             resolved: None,
         }
     }
@@ -171,7 +171,7 @@ impl Session {
     /// Forgets the message.
     pub fn done(&mut self) {
         self.message = Incoming::default();
-        self.is_authenticated = false;
+        self.login = None;
         self.resolved = None;
         self.phase = Phase::Idle;
     }
@@ -208,10 +208,10 @@ impl Session {
                 self.answer(letter)
             }
             Command::Mail(sender) => {
-                let is_authenticated = self.is_authenticated;
+                let login = self.login.take();
                 self.done();
                 self.phase = Phase::Envelope;
-                self.message.is_authenticated = is_authenticated;
+                self.message.login = login;
                 if sender.len() > ADDRESS {
                     self.refuse(Refusal::Malformed);
                 } else {
@@ -271,7 +271,10 @@ impl Session {
     fn note(&mut self, of: u8, values: &[(&[u8], &[u8])]) {
         let of_name = |wanted: &[u8]| values.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
         match of {
-            b'M' => self.is_authenticated = of_name(b"{auth_authen}").is_some_and(|value| !value.is_empty()),
+            b'M' => {
+                let login = of_name(b"{auth_authen}").filter(|value| !value.is_empty());
+                self.login = login.map(|value| value.get(..ADDRESS).unwrap_or(value).to_vec());
+            }
             b'R' => {
                 let resolved = of_name(b"{rcpt_addr}").filter(|value| !value.is_empty() && value.len() <= ADDRESS);
                 self.resolved = resolved.map(<[u8]>::to_vec);
@@ -387,7 +390,7 @@ mod tests {
             let message = session.message();
             assert_eq!(message.raw, b"Subject: a\r\n b\r\n\r\nhello\r\nyou");
             assert_eq!((message.body, message.fields.len(), &message.fields[0]), (18, 1, &(0..16)));
-            assert_eq!((&message.sender[..], message.is_authenticated), (&b"<bob@y.example>"[..], false));
+            assert_eq!((&message.sender[..], &message.login), (&b"<bob@y.example>"[..], &None));
             let resolved = Some(b"alice@x.example".to_vec());
             let alice = Recipient { given: b"<Alice@x.example>".to_vec(), resolved };
             let carol = Recipient { given: b"<carol@x.example>".to_vec(), resolved: None };
@@ -402,7 +405,7 @@ mod tests {
             let begin: [&[u8]; 6] =
                 [b"DM{auth_authen}\0bob\0", b"M<bob@y>\0", b"R<a@x>\0", b"LA\x001\0", b"N", b"Bbody"];
             send(&mut session, &begin);
-            assert!(session.message().is_authenticated);
+            assert_eq!(session.message().login.as_deref(), Some(&b"bob"[..]));
             if send(&mut session, &[end]) == Next::Judge {
                 session.done();
             }
@@ -410,7 +413,7 @@ mod tests {
             assert_eq!(send(&mut session, &frames), Next::Judge);
             let message = session.message();
             assert_eq!((&message.raw[..], &message.sender[..]), (&b"B:2\r\n"[..], &b"<>"[..]));
-            assert!(message.recipients.len() == 1 && !message.is_authenticated);
+            assert!(message.recipients.len() == 1 && message.login.is_none());
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Boundary {
     pub subject_prefix: Option<String>,
     /// The lines that a refused sender is told.
     pub reject_text: Vec<String>,
+    /// Whether the recipients of mail that users send after a login become their correspondents.
+    pub learns_sent: bool,
 }
 
 /// Socket of the milter.
@@ -62,6 +64,8 @@ pub(super) struct BoundaryTable {
     strip: Strip,
     subject_prefix: Option<String>,
     reject_text: Option<String>,
+    #[serde(default)]
+    learn_sent: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -110,6 +114,7 @@ impl BoundaryTable {
             strips_stamps: self.strip == Strip::Stamps,
             subject_prefix: self.subject_prefix.map(|prefix| prefix.trim().to_owned()),
             reject_text,
+            learns_sent: self.learn_sent,
         })
     }
 }
@@ -155,9 +160,9 @@ mod tests {
     fn a_boundary_has_owners_and_a_socket() {
         let socket = "listen = \"unix:/run/m\"";
         let all = "listen = \"inet:[::1]:8893\"\nmixed = \"discard\"\nstrip = \"stamps\"\nsubject_prefix = \"[x]\"\n\
-                   reject_text = \"one\\ntwo\"";
+                   reject_text = \"one\\ntwo\"\nlearn_sent = true";
         let boundary = parse("\"*@x.example\", { address = \"a@y.example\", owner = \"a\" }", all).unwrap();
-        assert_eq!((boundary.mixed, boundary.strips_stamps), (Mixed::Discard, true));
+        assert_eq!((boundary.mixed, boundary.strips_stamps, boundary.learns_sent), (Mixed::Discard, true, true));
         assert_eq!(boundary.listen.to_string(), "inet:[::1]:8893");
         assert_eq!(boundary.reject_text, ["one", "two"]);
         assert_eq!(parse("\"/@x/\"", socket).unwrap().mixed, Mixed::Hold);

@@ -95,6 +95,8 @@ pub struct Config {
     pub replies: Replies,
     /// How many seconds the Message-ID of a sent message is remembered.
     pub sent_retention: i64,
+    /// How many seconds after the last message to it an address stays a correspondent. `None` is for ever.
+    pub correspondents_retention: Option<i64>,
     /// Where `mailstamp deliver` puts mail.
     pub deliver: Deliver,
     /// How many seconds a message is held; 0 is for ever.
@@ -287,8 +289,11 @@ impl Config {
         }
         let maildir = path("watch.maildir", file.watch.maildir.clone())?;
         let inbox = path("deliver.maildir", file.deliver.maildir.clone())?;
+        let boundary = file.boundary.map(|table| table.settle(&mailboxes)).transpose()?;
+        let learns_sent = boundary.as_ref().is_some_and(|boundary| boundary.learns_sent);
         Ok(Self {
-            boundary: file.boundary.map(|table| table.settle(&mailboxes)).transpose()?,
+            correspondents_retention: file.sent.correspondents(learns_sent),
+            boundary,
             mailboxes,
             price: file.price,
             local_case: case,

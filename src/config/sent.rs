@@ -3,14 +3,26 @@
 use super::duration::Seconds;
 use serde::Deserialize;
 
+/// Retention of correspondents that the milter learned, in seconds.
+const OF_BOUNDARY: i64 = 400 * 86_400;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SentTable {
     pub(super) retention: Seconds,
+    pub(super) correspondents: Option<Seconds>,
 }
 
 impl Default for SentTable {
     fn default() -> Self {
-        Self { retention: Seconds(400 * 86_400) }
+        Self { retention: Seconds(400 * 86_400), correspondents: None }
+    }
+}
+
+impl SentTable {
+    /// Returns the retention of correspondents, in seconds. Without a setting, only those of
+    /// an organisation end, since no user reviews them.
+    pub(super) fn correspondents(&self, is_boundary: bool) -> Option<i64> {
+        self.correspondents.map(|it| it.0).or(is_boundary.then_some(OF_BOUNDARY))
     }
 }

@@ -14,6 +14,8 @@ use crate::message::parse::Message;
 use crate::os::clock;
 use crate::store::Store;
 use crate::time::UnixTime;
+use crate::verdict::facts;
+use crate::verdict::owner::Owner;
 use error::Deferral;
 use std::sync::Arc;
 
@@ -103,6 +105,31 @@ impl Context {
     #[must_use]
     pub fn is_from_me(&self, message: &Message<'_>) -> bool {
         message.authors().iter().any(|from| self.is_mine(from))
+    }
+
+    /// Returns the owner of an address, if it is one of the user's.
+    #[must_use]
+    pub fn owner_of(&self, address: &Address) -> Option<Owner> {
+        facts::owner_of(&self.config.mailboxes, address)
+    }
+
+    /// Returns the owner for whose mail a message to this recipient counts; `None` if there is none, or if several could
+    /// be meant.
+    #[must_use]
+    pub fn owner_of_recipient(&self, recipient: Option<&Address>) -> Option<Owner> {
+        let only = || facts::only_owner(&self.config.mailboxes);
+        match recipient {
+            // An address that the configuration does not list can be one of a single user. With named owners, it can be
+            // another person's.
+            Some(recipient) => self.owner_of(recipient).or_else(|| only().filter(Owner::is_default)),
+            None => only(),
+        }
+    }
+
+    /// Returns the time before which a last message to an address no longer makes it a correspondent.
+    #[must_use]
+    pub fn correspondents_since(&self, now: UnixTime) -> UnixTime {
+        self.config.correspondents_retention.map_or(UnixTime(i64::MIN), |retention| now.plus(-retention))
     }
 
     /// Whether it is one of the user's addresses.

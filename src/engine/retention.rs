@@ -1,4 +1,4 @@
-//! Retention: removes serials of ended stamps, old Message-IDs of sent mail, old rows of the reply log, and returnable
+//! Retention: removes serials of ended stamps, old Message-IDs of sent mail, correspondents past their term, old rows of the reply log, and returnable
 //! stamps of messages that are too old to be answered.
 
 use super::judge::Engine;
@@ -17,6 +17,8 @@ pub struct PurgeReport {
     pub serials: usize,
     /// Message-IDs of what the user sent.
     pub sent: u64,
+    /// Correspondents.
+    pub correspondents: u64,
     /// Automatic replies.
     pub replies: u64,
     /// Returnable stamps.
@@ -40,6 +42,9 @@ impl Engine {
         }
         let log = self.used_log()?;
         forgotten.sent = log.purge_sent(limit.plus(-self.context.config.sent_retention))?;
+        if self.context.config.correspondents_retention.is_some() {
+            forgotten.correspondents = log.purge_correspondents(self.context.correspondents_since(limit))?;
+        }
         forgotten.replies = log.purge_replies(limit.plus(-REPLIES.max(self.context.config.replies.per_sender)))?;
         // Kept for as long as an answer to received mail is likely. A lost stamp costs no more than its price.
         let returns = ReturnableStore::new(self.context.places.state()?);

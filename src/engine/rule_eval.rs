@@ -21,6 +21,7 @@ use crate::policy::rule_set::{Clause, Rule, RuleError, Rules};
 use crate::verdict::class::Class;
 use crate::verdict::facts::Envelope;
 use crate::verdict::finding::Verdict;
+use crate::verdict::owner::Owner;
 use std::path::Path;
 
 /// The name under which the list of `mailstamp held allow` appears as a rule.
@@ -70,7 +71,7 @@ impl Engine {
                 return Ok(Some(ruling));
             }
             self.rules()?
-                .ruling(&letter, &EngineEnvironment { engine: self, log })
+                .ruling(&letter, &EngineEnvironment { engine: self, log, envelope })
                 .map_err(|error| self.undecided(error))
         })
     }
@@ -93,7 +94,7 @@ impl Engine {
         let (mut asked, mut ruling) = (Vec::new(), None);
         if verdict.class() != Class::FirstClass {
             ruling = self.allowed(&letter)?;
-            let world = EngineEnvironment { engine: self, log: &log };
+            let world = EngineEnvironment { engine: self, log: &log, envelope };
             let mut rest = rules.iter();
             while ruling.is_none()
                 && let Some(rule) = rest.next()
@@ -174,17 +175,28 @@ impl Engine {
 struct EngineEnvironment<'a> {
     engine: &'a Engine,
     log: &'a LazyStore<'a>,
+    envelope: &'a Envelope,
+}
+
+impl EngineEnvironment<'_> {
+    /// Returns the owner for whom the message is delivered.
+    fn owner(&self) -> Option<Owner> {
+        self.engine.context.owner_of_recipient(self.envelope.recipient.as_ref())
+    }
 }
 
 impl Environment for EngineEnvironment<'_> {
     type Trouble = Deferral;
 
     fn wrote_to(&self, address: &Address) -> Result<bool, Deferral> {
-        Ok(self.log.store()?.wrote_to(address)?)
+        let Some(owner) = self.owner() else { return Ok(false) };
+        let context = &self.engine.context;
+        Ok(self.log.store()?.wrote_to(owner, address, context.correspondents_since(context.now))?)
     }
 
     fn sent(&self, message_id: &str) -> Result<bool, Deferral> {
-        Ok(self.log.store()?.sent(message_id)?)
+        let Some(owner) = self.owner() else { return Ok(false) };
+        Ok(self.log.store()?.sent(owner, message_id)?)
     }
 
     fn listed(&self, file: &Path, address: &Address) -> Result<bool, Deferral> {

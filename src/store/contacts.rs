@@ -5,22 +5,47 @@
 //!
 //! Contacts are kept by address, since users may want to see and remove them. Message-IDs are kept as hashes: no user
 //! reads them, and strangers choose the length of those that are looked up.
+//!
+//! Each row is one owner's. What one owner sent says nothing about another one's mail.
 
 use super::error::StoreError;
 use crate::message::address::Address;
 use crate::time::UnixTime;
+use crate::verdict::owner::Owner;
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use std::ops::{AddAssign, ControlFlow};
 
-/// A message that the user sent.
+/// A message that the user sent, or a card of the user's address book.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
+    /// The sender, for whom alone the recipients become correspondents.
+    pub owner: Owner,
     /// Recipients, without the user's own addresses.
     pub recipients: Vec<Address>,
     /// Its Message-ID, with or without angle brackets.
     pub message_id: Option<String>,
     /// When it was sent. A time after 2106 or before 1970 counts as that limit.
     pub time: UnixTime,
+}
+
+/// How [`ContactStore::learn_as`] learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LearnMode {
+    Messages,
+    /// Messages, within these limits. Known addresses are always renewed.
+    Limited(LearnLimits),
+    /// Entries of an address book. They do not bring back a correspondent that the user removed.
+    AddressBook,
+}
+
+/// Limits of what is learned without the user's doing. The time of a message is the end of its day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LearnLimits {
+    /// Most addresses of an owner, removed ones included.
+    pub addresses: usize,
+    /// Most addresses that are new to an owner within 24 hours.
+    pub per_day: usize,
 }
 
 /// What [`ContactStore::learn`] did not know before.
@@ -30,18 +55,22 @@ pub struct LearnOutcome {
     pub correspondents: u64,
     /// Message-IDs.
     pub messages: u64,
+    /// Addresses that were not learned, since the owner has as many as the limits allow.
+    pub over_limit: u64,
 }
 
 impl AddAssign for LearnOutcome {
     fn add_assign(&mut self, more: Self) {
         self.correspondents += more.correspondents;
         self.messages += more.messages;
+        self.over_limit += more.over_limit;
     }
 }
 
 /// A correspondent: the user wrote to this address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Correspondent {
+    pub owner: Owner,
     /// Its [`key`](correspondent_key).
     pub address: String,
     /// When the user first wrote to it, as far as is known.
@@ -57,36 +86,44 @@ pub trait ContactStore {
     ///
     /// # Errors
     /// Any [`StoreError`]. The messages may have been learned all the same, so repeat the call.
-    fn learn(&self, sent: &[Sent]) -> Result<LearnOutcome, StoreError>;
+    fn learn(&self, sent: &[Sent]) -> Result<LearnOutcome, StoreError> {
+        self.learn_as(sent, LearnMode::Messages)
+    }
 
-    /// Whether the user wrote to this address and has not removed it since.
+    /// As [`learn`](Self::learn), in another mode.
+    ///
+    /// # Errors
+    /// As `learn`.
+    fn learn_as(&self, sent: &[Sent], mode: LearnMode) -> Result<LearnOutcome, StoreError>;
+
+    /// Whether this owner wrote to the address, last at `since` or later, and has not removed it since.
     /// Local parts compare without case and without a detail (`joe+news@` is `joe@`), whatever the configuration says
     /// of the user's own addresses.
     ///
     /// # Errors
     /// Any [`StoreError`].
-    fn wrote_to(&self, address: &Address) -> Result<bool, StoreError>;
+    fn wrote_to(&self, owner: Owner, address: &Address, since: UnixTime) -> Result<bool, StoreError>;
 
-    /// Whether the user sent the message with this Message-ID.
+    /// Whether this owner sent the message with this Message-ID.
     /// Angle brackets are optional, and any length is accepted.
     ///
     /// # Errors
     /// Any [`StoreError`].
-    fn sent(&self, message_id: &str) -> Result<bool, StoreError>;
+    fn sent(&self, owner: Owner, message_id: &str) -> Result<bool, StoreError>;
 
-    /// Visits every correspondent, by address, until `to` breaks.
+    /// Visits every correspondent, by owner and address, until `to` breaks.
     ///
     /// # Errors
     /// Any [`StoreError`].
     fn correspondents(&self, to: &mut dyn FnMut(Correspondent) -> ControlFlow<()>) -> Result<(), StoreError>;
 
-    /// Removes a correspondent until the user writes to the address again.
+    /// Removes a correspondent of this owner, or of all, until the owner writes to the address again.
     /// Returns whether there was one. Messages up to the last known one do not bring the contact back, however often
     /// they are learned.
     ///
     /// # Errors
     /// Any [`StoreError`].
-    fn remove(&self, address: &Address) -> Result<bool, StoreError>;
+    fn remove(&self, owner: Option<Owner>, address: &Address) -> Result<bool, StoreError>;
 
     /// Removes the Message-IDs of messages sent before `before`; returns how many.
     /// Commits are short enough for mail to pass between them.
@@ -94,6 +131,13 @@ pub trait ContactStore {
     /// # Errors
     /// Any [`StoreError`]; what earlier commits removed stays removed.
     fn purge_sent(&self, before: UnixTime) -> Result<u64, StoreError>;
+
+    /// Removes the addresses to which the last message was sent before `before`, and what is known of their removal;
+    /// returns how many. Such a message must not be learned again.
+    ///
+    /// # Errors
+    /// As `purge_sent`.
+    fn purge_correspondents(&self, before: UnixTime) -> Result<u64, StoreError>;
 }
 
 /// Returns the form in which an address is kept and looked up.
@@ -112,13 +156,47 @@ pub fn correspondent_key(address: &Address) -> String {
 /// A Message-ID in the store: the first 16 bytes of its SHA-256.
 pub(super) type MessageName = [u8; 16];
 
-/// Returns the stored name of a Message-ID.
+/// Marks the key of an owner. No address begins with it.
+const OWNER_MARK: char = '\0';
+/// Bytes of an owner in hexadecimal.
+const OWNER_DIGITS: usize = 16;
+
+/// Returns the key of a row. The default owner is left out.
+pub(super) fn row_key(owner: Owner, address: &str) -> String {
+    if owner.is_default() { address.to_owned() } else { owner_prefix(owner) + address }
+}
+
+/// Returns what the keys of an owner's rows begin with, of an owner other than the default.
+fn owner_prefix(owner: Owner) -> String {
+    format!("{OWNER_MARK}{}", HEXLOWER.encode(&owner.0))
+}
+
+/// Returns the range of keys in which all rows of an owner are. That of the default owner has no other rows.
+pub(super) fn rows_of(owner: Owner) -> (String, String) {
+    if owner.is_default() {
+        // The first character of an address follows the mark.
+        return ("\u{1}".to_owned(), "\u{10ffff}".to_owned());
+    }
+    let prefix = owner_prefix(owner);
+    (prefix.clone(), prefix + "\u{10ffff}")
+}
+
+/// Splits a key into owner and address.
+pub(super) fn row_of(key: &str) -> (Owner, &str) {
+    let owned = || {
+        let (prefix, address) = key.strip_prefix(OWNER_MARK)?.split_at_checked(OWNER_DIGITS)?;
+        Some((Owner::try_from(prefix.to_owned()).ok()?, address))
+    };
+    owned().unwrap_or((Owner::default(), key))
+}
+
+/// Returns the stored name of an owner's Message-ID.
 /// `None` for an empty one, which matches no message.
-pub(super) fn message_name(message_id: &str) -> Option<MessageName> {
+pub(super) fn message_name(owner: Owner, message_id: &str) -> Option<MessageName> {
     let id = message_id.trim();
     let id = id.strip_prefix('<').unwrap_or(id);
     let id = id.strip_suffix('>').unwrap_or(id).trim();
-    let digest: [u8; 32] = Sha256::digest(id).into();
+    let digest: [u8; 32] = Sha256::digest(row_key(owner, id)).into();
     digest.first_chunk().copied().filter(|_| !id.is_empty())
 }
 
@@ -138,11 +216,25 @@ pub(super) struct Contact {
 }
 
 impl Contact {
-    /// The contact that one message gives.
+    /// The contact that a message of this time gives.
     pub(super) fn at(time: UnixTime) -> Self {
         // 0 would count as removed from the beginning.
         let at = seconds(time).max(1);
         Self { first: at, last: at, forgotten: 0 }
+    }
+
+    /// Returns the contact after `new` is learned.
+    pub(super) fn learn(known: Option<Self>, new: Self, mode: LearnMode) -> Self {
+        match known {
+            None => new,
+            Some(known) if mode == LearnMode::AddressBook && !known.is_active() => known,
+            Some(known) => known.and(new),
+        }
+    }
+
+    /// Whether the last message to it was sent at this time or later.
+    pub(super) fn is_since(self, since: UnixTime) -> bool {
+        i64::from(self.last) >= since.0
     }
 
     /// Merges two contacts; the order does not matter.
@@ -164,9 +256,11 @@ impl Contact {
         Self { forgotten: self.last.max(self.forgotten), ..self }
     }
 
-    /// Returns the correspondent at this address, if the contact is active.
-    pub(super) fn named(self, address: &str) -> Option<Correspondent> {
+    /// Returns the correspondent of the row with this key, if the contact is active.
+    pub(super) fn named(self, key: &str) -> Option<Correspondent> {
+        let (owner, address) = row_of(key);
         self.is_active().then(|| Correspondent {
+            owner,
             address: address.to_owned(),
             first: UnixTime(self.first.into()),
             last: UnixTime(self.last.into()),
@@ -190,6 +284,26 @@ impl Contact {
     }
 }
 
+/// How many addresses that are new to an owner the limits still allow.
+#[derive(Debug)]
+pub(super) struct Allowance(usize);
+
+impl Allowance {
+    /// Counts the rows of an owner. `now` ends the day.
+    pub(super) fn new(limits: LearnLimits, now: UnixTime, rows: impl Iterator<Item = Contact>) -> Self {
+        let since = seconds(now.plus(-86_400));
+        let (all, new) = rows.fold((0, 0), |(all, new), row| (all + 1, new + usize::from(row.first > since)));
+        Self(limits.addresses.saturating_sub(all).min(limits.per_day.saturating_sub(new)))
+    }
+
+    /// Takes one; returns false if none is left.
+    pub(super) fn take(&mut self) -> bool {
+        let left = self.0 > 0;
+        self.0 = self.0.saturating_sub(1);
+        left
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,12 +324,39 @@ mod tests {
 
     #[test]
     fn a_message_id_is_the_same_with_and_without_brackets_and_an_empty_one_is_none() {
-        let name = message_name("<a@b>");
+        let of = |id: &str| message_name(Owner::default(), id);
+        let name = of("<a@b>");
         assert!(name.is_some());
-        assert_eq!(message_name(" a@b "), name);
-        assert_eq!(message_name("<a@b>\r\n"), name);
-        assert_ne!(message_name("A@b"), name);
-        assert_eq!((message_name(""), message_name("< >"), message_name("<>")), (None, None, None));
+        assert_eq!(of(" a@b "), name);
+        assert_eq!(of("<a@b>\r\n"), name);
+        assert_ne!(of("A@b"), name);
+        assert_ne!(message_name(Owner::named("alice"), "a@b"), name);
+        assert_eq!((of(""), of("< >"), of("<>")), (None, None, None));
+    }
+
+    #[test]
+    fn the_key_of_a_row_has_its_owner() {
+        let (alice, default) = (Owner::named("alice"), Owner::default());
+        for owner in [alice, default] {
+            let key = row_key(owner, "joe@x.example");
+            assert_eq!(row_of(&key), (owner, "joe@x.example"));
+            let (first, end) = rows_of(owner);
+            assert!(first <= key && key < end);
+        }
+        assert_eq!(row_key(default, "joe@x.example"), "joe@x.example");
+        let (first, end) = rows_of(default);
+        assert!(!(first..end).contains(&row_key(alice, "joe@x.example")));
+        assert_eq!(row_of("\0x"), (default, "\0x"));
+    }
+
+    #[test]
+    fn an_address_book_brings_nothing_back() {
+        let at = |seconds| Contact::at(UnixTime(seconds));
+        let removed = at(5).remove();
+        let book = |known| Contact::learn(known, at(9), LearnMode::AddressBook);
+        assert_eq!((book(None), book(Some(at(5)))), (at(9), at(5).and(at(9))));
+        assert_eq!(book(Some(removed)), removed);
+        assert!(Contact::learn(Some(removed), at(9), LearnMode::Messages).is_active());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Export format of a store: its rows as JSON, one object a line. This module also merges rows of two stores. The
 //! command reads and writes the files.
 
-use super::contacts::Contact;
+use super::contacts::{Contact, row_of};
 use super::decide::{self, Entry, StampId};
 use super::reply_log::{self, ReplyKind};
 use crate::grant::{StampStatus, serde_hex};
@@ -48,6 +48,9 @@ pub enum ExportRecord {
     },
     /// A correspondent, to whom the user wrote. Times are in seconds since 1970.
     Correspondent {
+        /// The owner who wrote to it, in hexadecimal, unless it is the default.
+        #[serde(default, skip_serializing_if = "Owner::is_default")]
+        owner: Owner,
         /// The address, in the form in which it is looked up.
         address: String,
         /// The first message to it.
@@ -59,7 +62,7 @@ pub enum ExportRecord {
     },
     /// A message that the user sent.
     Sent {
-        /// The first 16 bytes of SHA-256 over its Message-ID, in hexadecimal.
+        /// The first 16 bytes of SHA-256 over its owner and its Message-ID, in hexadecimal.
         #[serde(with = "serde_hex::one")]
         message: [u8; 16],
         /// When, in seconds since 1970.
@@ -111,9 +114,11 @@ impl ExportRecord {
         Self::Used { hour, stamp, fingerprint, owner, first_seen, times }
     }
 
-    pub(super) fn contact(address: String, contact: Contact) -> Self {
+    /// Returns the record of a contact under the key of its row.
+    pub(super) fn contact(key: &str, contact: Contact) -> Self {
         let Contact { first, last, forgotten } = contact;
-        Self::Correspondent { address, first, last, forgotten }
+        let (owner, address) = row_of(key);
+        Self::Correspondent { owner, address: address.to_owned(), first, last, forgotten }
     }
 
     /// Returns the record of a reply under its key; `None` for an unknown kind.

@@ -1,7 +1,9 @@
 //! In-memory store, for tests and for judging with a temporary state. It shares only the rule with the store on disk,
 //! so the contract tests compare the two.
 
-use super::contacts::{self, Contact, ContactStore, Correspondent, LearnOutcome, MessageName, Sent};
+use super::contacts::{
+    self, Allowance, Contact, ContactStore, Correspondent, LearnMode, LearnOutcome, MessageName, Sent,
+};
 use super::decide::{self, Decision, Entry, SpendKey, StampId, State, Write};
 use super::error::StoreError;
 use super::export_record::{ExportRecord, merge_standing, merge_used};
@@ -11,6 +13,7 @@ use crate::grant::StampStatus;
 use crate::message::address::Address;
 use crate::stamp::serial::Serial;
 use crate::time::UnixTime;
+use crate::verdict::owner::Owner;
 use crate::verdict::spend::{SpendRequest, SpendResult};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -93,10 +96,10 @@ impl Ledger {
     }
 
     /// Merges a contact; returns whether that changed anything.
-    fn put_contact(&mut self, address: String, contact: Contact) -> bool {
-        let before = self.contacts.get(&address).copied();
+    fn put_contact(&mut self, key: String, contact: Contact) -> bool {
+        let before = self.contacts.get(&key).copied();
         let after = before.map_or(contact, |known| known.and(contact));
-        self.contacts.insert(address, after);
+        self.contacts.insert(key, after);
         before != Some(after)
     }
 
@@ -167,17 +170,27 @@ impl GrantStore for Memory {
 }
 
 impl ContactStore for Memory {
-    fn learn(&self, sent: &[Sent]) -> Result<LearnOutcome, StoreError> {
+    fn learn_as(&self, sent: &[Sent], mode: LearnMode) -> Result<LearnOutcome, StoreError> {
         let mut ledger = self.ledger();
         let mut learned = LearnOutcome::default();
         for message in sent {
             for address in message.recipients.iter().map(contacts::correspondent_key) {
-                let known = ledger.contacts.get(&address).is_some_and(|contact| contact.is_active());
-                ledger.put_contact(address.clone(), Contact::at(message.time));
-                let knows = ledger.contacts.get(&address).is_some_and(|contact| contact.is_active());
-                learned.correspondents += u64::from(knows && !known);
+                let key = contacts::row_key(message.owner, &address);
+                let known = ledger.contacts.get(&key).copied();
+                if let (LearnMode::Limited(limits), None) = (mode, known) {
+                    let (first, end) = contacts::rows_of(message.owner);
+                    let rows = ledger.contacts.range(first..end).map(|(_, row)| *row);
+                    if !Allowance::new(limits, message.time, rows).take() {
+                        learned.over_limit += 1;
+                        continue;
+                    }
+                }
+                let after = Contact::learn(known, Contact::at(message.time), mode);
+                learned.correspondents += u64::from(after.is_active() && !known.is_some_and(Contact::is_active));
+                ledger.contacts.insert(key, after);
             }
-            if let Some(name) = message.message_id.as_deref().and_then(contacts::message_name) {
+            let name = message.message_id.as_deref().and_then(|id| contacts::message_name(message.owner, id));
+            if let Some(name) = name {
                 learned.messages += u64::from(!ledger.sent.contains_key(&name));
                 raise(&mut ledger.sent, name, contacts::seconds(message.time));
             }
@@ -185,25 +198,31 @@ impl ContactStore for Memory {
         Ok(learned)
     }
 
-    fn wrote_to(&self, address: &Address) -> Result<bool, StoreError> {
-        Ok(self.ledger().contacts.get(&contacts::correspondent_key(address)).is_some_and(|contact| contact.is_active()))
+    fn wrote_to(&self, owner: Owner, address: &Address, since: UnixTime) -> Result<bool, StoreError> {
+        let key = contacts::row_key(owner, &contacts::correspondent_key(address));
+        let contact = self.ledger().contacts.get(&key).copied();
+        Ok(contact.is_some_and(|contact| contact.is_active() && contact.is_since(since)))
     }
 
-    fn sent(&self, message_id: &str) -> Result<bool, StoreError> {
-        Ok(contacts::message_name(message_id).is_some_and(|name| self.ledger().sent.contains_key(&name)))
+    fn sent(&self, owner: Owner, message_id: &str) -> Result<bool, StoreError> {
+        Ok(contacts::message_name(owner, message_id).is_some_and(|name| self.ledger().sent.contains_key(&name)))
     }
 
     fn correspondents(&self, to: &mut dyn FnMut(Correspondent) -> ControlFlow<()>) -> Result<(), StoreError> {
         let all = self.ledger().contacts.clone();
-        let _ = all.iter().filter_map(|(address, contact)| contact.named(address)).try_for_each(to);
+        let _ = all.iter().filter_map(|(key, contact)| contact.named(key)).try_for_each(to);
         Ok(())
     }
 
-    fn remove(&self, address: &Address) -> Result<bool, StoreError> {
+    fn remove(&self, owner: Option<Owner>, address: &Address) -> Result<bool, StoreError> {
+        let address = contacts::correspondent_key(address);
+        let is_meant = |key: &str| {
+            let (of, at) = contacts::row_of(key);
+            at == address && owner.is_none_or(|owner| owner == of)
+        };
         let mut ledger = self.ledger();
-        let contact =
-            ledger.contacts.get_mut(&contacts::correspondent_key(address)).filter(|contact| contact.is_active());
-        Ok(contact.map(|contact| *contact = contact.remove()).is_some())
+        let rows = ledger.contacts.iter_mut().filter(|(key, contact)| contact.is_active() && is_meant(key));
+        Ok(rows.map(|(_, contact)| *contact = contact.remove()).count() > 0)
     }
 
     fn purge_sent(&self, before: UnixTime) -> Result<u64, StoreError> {
@@ -211,6 +230,13 @@ impl ContactStore for Memory {
         let all = ledger.sent.len();
         ledger.sent.retain(|_, at| i64::from(*at) >= before.0);
         Ok((all - ledger.sent.len()) as u64)
+    }
+
+    fn purge_correspondents(&self, before: UnixTime) -> Result<u64, StoreError> {
+        let mut ledger = self.ledger();
+        let all = ledger.contacts.len();
+        ledger.contacts.retain(|_, contact| contact.is_since(before));
+        Ok((all - ledger.contacts.len()) as u64)
     }
 }
 
@@ -252,8 +278,7 @@ impl Store for Memory {
             serial: serial.clone(),
             standing: Box::new(standing.clone()),
         });
-        let contacts =
-            ledger.contacts.iter().map(|(address, contact)| ExportRecord::contact(address.clone(), *contact));
+        let contacts = ledger.contacts.iter().map(|(address, contact)| ExportRecord::contact(address, *contact));
         let sent = ledger.sent.iter().map(|(message, at)| ExportRecord::Sent { message: *message, at: *at });
         let replies = ledger.replies.iter().filter_map(|(key, at)| ExportRecord::reply(key, *at));
         let hours = ledger.reply_hours.iter().map(|(hour, count)| ExportRecord::Replies { hour: *hour, count: *count });
@@ -286,8 +311,8 @@ impl Store for Memory {
                     ledger.put_standing(&vendor, &serial, after);
                     changed
                 }
-                ExportRecord::Correspondent { address, first, last, forgotten } => {
-                    ledger.put_contact(address, Contact { first, last, forgotten })
+                ExportRecord::Correspondent { owner, address, first, last, forgotten } => {
+                    ledger.put_contact(contacts::row_key(owner, &address), Contact { first, last, forgotten })
                 }
                 ExportRecord::Sent { message, at } => raise(&mut ledger.sent, message, at),
                 ExportRecord::Reply { kind, sender, at } => {

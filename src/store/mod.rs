@@ -23,7 +23,7 @@ mod reply_log;
 pub mod resident;
 mod returnable;
 
-pub use contacts::{ContactStore, Correspondent, LearnOutcome, Sent, correspondent_key};
+pub use contacts::{ContactStore, Correspondent, LearnLimits, LearnMode, LearnOutcome, Sent, correspondent_key};
 pub use error::StoreError;
 pub use export_record::ExportRecord;
 #[cfg(feature = "sender")]

@@ -8,6 +8,7 @@ use crate::message::address::Address;
 use crate::os;
 use crate::os::atomic_file::{self, Durability};
 use crate::time::UnixTime;
+use crate::verdict::owner::Owner;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use std::fs::{self};
@@ -74,7 +75,7 @@ impl ReturnableStore {
     }
 
     fn path(&self, message_id: &str) -> Option<PathBuf> {
-        Some(self.folder.join(HEXLOWER.encode(&message_name(message_id)?)))
+        Some(self.folder.join(HEXLOWER.encode(&message_name(Owner::default(), message_id)?)))
     }
 }
 

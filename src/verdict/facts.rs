@@ -56,6 +56,31 @@ impl Mailbox {
     }
 }
 
+/// Returns the owner of an address; `None` for one that is none of these mailboxes.
+#[must_use]
+pub fn owner_of(mailboxes: &[Mailbox], address: &Address) -> Option<Owner> {
+    let mailbox = mailboxes.iter().find(|mailbox| mailbox.pattern.matches(address))?;
+    Some(mailbox.owner_of(Some(address)))
+}
+
+/// Returns the owner of all mailboxes; `None` if there are several.
+#[must_use]
+pub fn only_owner(mailboxes: &[Mailbox]) -> Option<Owner> {
+    let owner =
+        |mailbox: &Mailbox| (mailbox.owner.is_some() || !mailbox.pattern.covers_many()).then(|| mailbox.owner_of(None));
+    let (first, rest) = mailboxes.split_first()?;
+    owner(first).filter(|first| rest.iter().all(|other| owner(other) == Some(*first)))
+}
+
+/// Returns the owner whose name or address this is.
+#[must_use]
+pub fn owner_named(mailboxes: &[Mailbox], name: &str) -> Option<Owner> {
+    if mailboxes.iter().any(|mailbox| mailbox.owner.as_deref() == Some(name)) {
+        return Some(Owner::named(name));
+    }
+    owner_of(mailboxes, &Address::parse(name).ok()?)
+}
+
 /// The user's policy. The defaults are those of the manual.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -140,4 +165,53 @@ pub enum KeyStatus {
     VerifyOnly,
     /// From this time on, nothing signed with it is good.
     Revoked { since: UnixTime },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mailboxes(all: &[(&str, Option<&str>)]) -> Vec<Mailbox> {
+        let mailbox = |(pattern, owner): &(&str, Option<&str>)| Mailbox {
+            pattern: Pattern::parse(pattern).unwrap(),
+            price: 1,
+            owner: owner.map(str::to_owned),
+        };
+        all.iter().map(mailbox).collect()
+    }
+
+    #[test]
+    fn an_owner_is_known_by_name_and_by_address() {
+        let all = mailboxes(&[
+            ("*@x.example", None),
+            ("a.smith@y.example", Some("alice")),
+            ("alice+*@y.example", Some("alice")),
+            ("carol@y.example", None),
+        ]);
+        let (alice, of_bob) = (Some(Owner::named("alice")), Some(Owner::of_address("bob@x.example")));
+        for (name, owner) in [
+            ("alice", alice),
+            ("A.Smith@Y.example", alice),
+            ("alice+news@y.example", alice),
+            ("bob@x.example", of_bob),
+            ("BOB@X.example.", of_bob),
+            ("alice@x.example", Some(Owner::of_address("alice@x.example"))),
+            ("carol@y.example", Some(Owner::default())),
+            ("bob", None),
+            ("Alice", None),
+            ("", None),
+            ("bob@y.example", None),
+        ] {
+            assert_eq!(owner_named(&all, name), owner, "{name}");
+        }
+    }
+
+    #[test]
+    fn one_owner_is_that_of_all_addresses() {
+        let only = |all: &[(&str, Option<&str>)]| only_owner(&mailboxes(all));
+        assert_eq!(only(&[("a@x.example", None), ("a+*@x.example", None)]), Some(Owner::default()));
+        assert_eq!(only(&[("*@x.example", Some("a")), ("b@x.example", Some("a"))]), Some(Owner::named("a")));
+        assert_eq!(only(&[("a@x.example", None), ("b@x.example", Some("b"))]), None);
+        assert_eq!((only(&[("*@x.example", None)]), only(&[])), (None, None));
+    }
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 /// An owner, as the log keeps it: the first 8 bytes of SHA-256 over the name. All zeros is the owner of every address
 /// without a name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Owner(pub [u8; 8]);
 

@@ -165,7 +165,21 @@ fn ids_are_forgotten_in_time_and_people_are_not() {
     assert_eq!(rows(), 1);
     home.run(["purge"], b"").exits(0).says("serials of ended stamps forgotten: 0\nmessages that you sent forgotten: 1");
     assert_eq!((rows(), known(&home)), (0, vec!["bob@y.example".to_owned()]));
-    home.run(["purge", "--json"], b"").exits(0).says(r#"{"removed":0,"replies":0,"returns":0,"schema":1,"sent":0}"#);
+    home.configure(&format!("addresses = [\"{ALICE}\"]\n[sent]\ncorrespondents = \"2d\""));
+    let classify = |now: &str| home.run(["classify", "--now", now], &letter("1"));
+    let rule = "[[rule]]\nname = \"friends\"\naction = \"allow\"\ncorrespondent = true\n";
+    fs::write(home.config().with_file_name("rules.toml"), rule).unwrap();
+    classify("2026-11-03T12:00:00Z").exits(10);
+    classify("2026-11-03T12:00:01Z").exits(11);
+    home.run(["purge", "--now", "2026-11-03T12:00:00Z"], b"").exits(0);
+    assert_eq!(known(&home).len(), 1);
+    home.run(["purge"], b"").exits(0).says("serials of ended stamps forgotten: 0\ncorrespondents forgotten: 1");
+    // A message past the term teaches nothing.
+    home.run(["learn-sent"], &sent("bob@y.example", "1", 1)).exits(0);
+    assert_eq!(known(&home), [""; 0]);
+    home.run(["purge", "--json"], b"")
+        .exits(0)
+        .says(r#"{"correspondents":0,"removed":0,"replies":0,"returns":0,"schema":1,"sent":0}"#);
 }
 
 /// Promise 5: a hundred thousand recipients cost no more than their bytes.

@@ -3,6 +3,7 @@
 #![cfg(feature = "daemon")]
 
 mod faults;
+mod learning;
 mod milter;
 mod page;
 mod status;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 const HELD: &str = "held@x.example";
 
 /// A home with a boundary for `x.example`, with these lines above the tables, and in `[boundary]`.
-fn boundary(above: &str, more: &str) -> (Home, PathBuf) {
+pub fn boundary(above: &str, more: &str) -> (Home, PathBuf) {
     let home = Home::new();
     let socket = home.file("milter");
     home.configure(&format!(

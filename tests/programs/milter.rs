@@ -1,6 +1,7 @@
 //! The milter of the daemon (mailstamp-milter(8)) under Postfix, with the recipe `rules/postfix-main-milter.cf`, and under
 //! miltertest. Postfix needs root.
 
+use crate::support::dovecot::Logins;
 use crate::support::postfix::Postfix;
 use crate::support::programs::{chmod, eventually_or, give, program, recipe};
 use crate::support::resident::Resident;
@@ -35,6 +36,11 @@ impl Boundary {
 
     /// Postfix talks to the socket of this name.
     fn behind(name: &str, above: &str, more: &str) -> Self {
+        Self::with_postfix(name, above, more, "", "")
+    }
+
+    /// With these lines of main.cf, and these services.
+    fn with_postfix(name: &str, above: &str, more: &str, settings: &str, services: &str) -> Self {
         let (home, sockets, boxes) = (Home::new(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let number = |option| run(Command::new("id").args([option, "postfix"]), b"").exits(0).text().trim().parse();
         let (user, group) = (number("-u").unwrap(), number("-g").unwrap());
@@ -55,11 +61,11 @@ impl Boundary {
             "{main}\nmilter_command_timeout = 2s\nmilter_content_timeout = 5s\nmilter_connect_timeout = 2s\n\
              mydestination =\nvirtual_mailbox_domains = x.example\nvirtual_mailbox_base = {}\n\
              virtual_mailbox_maps = inline:{{ {} }}\nvirtual_minimum_uid = 1\nvirtual_uid_maps = static:{user}\n\
-             virtual_gid_maps = static:{group}\n",
+             virtual_gid_maps = static:{group}\n{settings}",
             boxes.path().display(),
             ["alice", "bob", "carol", "held"].map(|name| format!("{{ {name}@x.example = {name}/ }}")).join(", "),
         );
-        let postfix = Postfix::start_with(&main, "virtual unix - n n - - virtual\n");
+        let postfix = Postfix::start_with(&main, &format!("virtual unix - n n - - virtual\n{services}"));
         Self { home, sockets, boxes, postfix }
     }
 
@@ -74,11 +80,21 @@ impl Boundary {
 
     /// The same in one go, whatever is answered when: the first code of a failure, or else 250, and all answers.
     fn session(&self, recipients: &[&str], message: &[u8]) -> (u16, String) {
+        self.session_of("", "bob@y.example", recipients, message)
+    }
+
+    /// The same under a login of this name, for its address.
+    fn send_as(&self, login: &str, recipients: &[&str], message: &[u8]) -> u16 {
+        let plain = data_encoding::BASE64.encode(format!("\0{login}\0secret").as_bytes());
+        self.session_of(&format!("AUTH PLAIN {plain}\r\n"), login, recipients, message).0
+    }
+
+    fn session_of(&self, login: &str, sender: &str, recipients: &[&str], message: &[u8]) -> (u16, String) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.postfix.port())).unwrap();
         let mut read = stream.try_clone().unwrap();
         let text = String::from_utf8_lossy(message).replace('\n', "\r\n");
         let to: String = recipients.iter().map(|to| format!("RCPT TO:<{to}>\r\n")).collect();
-        let session = format!("EHLO y.example\r\nMAIL FROM:<bob@y.example>\r\n{to}DATA\r\n{text}.\r\nQUIT\r\n");
+        let session = format!("EHLO y.example\r\n{login}MAIL FROM:<{sender}>\r\n{to}DATA\r\n{text}.\r\nQUIT\r\n");
         let mut told = String::new();
         thread::scope(|scope| {
             scope.spawn(move || stream.write_all(session.as_bytes()).ok());
@@ -193,6 +209,42 @@ fn long_lines_keep_their_class_at_the_inner_host() {
         let broken: String = copy.split_inclusive('\n').map(long).collect();
         site.home.run(["classify", "--recipient", ALICE], broken.as_bytes()).exits(0).says("first-class again");
     }
+}
+
+/// Users log in at Postfix by Dovecot. Whom Alice wrote to may answer Alice without a stamp, and no other user.
+#[test]
+fn correspondents_of_a_user_answer_without_a_stamp() {
+    let logins = Logins::start();
+    let settings = format!(
+        "smtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = dovecot\nsmtpd_sasl_path = {}\n\
+         transport_maps = inline:{{ {{ z.example = discard: }} }}\n",
+        logins.socket().display()
+    );
+    let discard = "discard unix - - n - - discard\n";
+    let site =
+        Boundary::with_postfix("milter", "[actions]\nunstamped = \"reject\"", "learn_sent = true", &settings, discard);
+    let rule = "[[rule]]\nname = \"correspondent\"\naction = \"allow\"\ncorrespondent = true\n";
+    fs::write(site.home.config().with_file_name("rules.toml"), rule).unwrap();
+    let _daemon = Resident::of(&site.home);
+    let message = |from: &str| format!("From: {from}\nMessage-ID: <{from}>\nSubject: hello\n\nhello\n").into_bytes();
+    let answers = |from: &str, to: &str| site.session(&[to], &message(from)).0;
+    let (stranger, other) = ("stranger@z.example", "other@z.example");
+    assert_eq!(answers(stranger, ALICE), 550);
+    // The macro has no value where the client did not log in.
+    let forged = site.session(&[stranger], &message(ALICE)).0;
+    assert_eq!((forged, answers(stranger, ALICE)), (250, 550), "{}", site.postfix.log());
+    assert_eq!(site.send_as(ALICE, &[stranger], &message(ALICE)), 250, "{}", site.postfix.log());
+    // Of another user's From nothing is learned, for neither of them.
+    assert_eq!(site.send_as(BOB, &[other], &message(ALICE)), 250, "{}", site.postfix.log());
+    assert_eq!((answers(stranger, ALICE), answers(stranger, BOB)), (250, 550), "{}", site.postfix.log());
+    assert_eq!((answers(other, ALICE), answers(other, BOB)), (550, 550));
+    let copy = &site.messages("alice", 1)[0];
+    assert!(copy.contains("Digital-Stamp-Class: allowed; reason=rule; rule=correspondent;"), "{copy}");
+    // The host behind agrees.
+    site.home.run(["classify", "--recipient", ALICE], copy.as_bytes()).exits(10);
+    site.home.run(["classify", "--recipient", BOB], copy.as_bytes()).exits(11);
+    site.home.run(["correspondents", "--owner", ALICE, "--forget", stranger], b"").exits(0);
+    assert_eq!(answers(stranger, ALICE), 550);
 }
 
 /// A milter that is not there, hangs, or ends: the client tries again, and the message is first-class once.

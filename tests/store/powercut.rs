@@ -132,8 +132,8 @@ pub fn remembered(log: &dyn Store, given: &[&What]) -> Result<bool, StoreError> 
             },
             What::Replied { sender } => log.peek_reply(&to_anybody(*sender))? == Reservation::Lately { at: NOW },
             What::Learned { number } => {
-                let Sent { recipients, message_id, .. } = letter(*number);
-                log.wrote_to(&recipients[0])? && log.sent(&message_id.unwrap())?
+                let Sent { owner, recipients, message_id, time } = letter(*number);
+                log.wrote_to(owner, &recipients[0], time)? && log.sent(owner, &message_id.unwrap())?
             }
             What::Revoked { serial } => {
                 log.would_spend(&ask(*serial, 1))? == SpendResult::Revoked { since: UnixTime(7) }

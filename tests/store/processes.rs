@@ -9,6 +9,7 @@ use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::{
     ContactStore, LearnOutcome, ReplyLog, ReplyRequest, Reservation, Sent, Store, StoreError, UsedLog,
 };
+use mailstamp::verdict::owner::Owner;
 use mailstamp::verdict::spend::SpendResult;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -58,7 +59,7 @@ fn child() {
 /// A message that the user sent.
 pub fn letter(number: u32) -> Sent {
     let recipients = vec![Address::parse(&format!("p{number}@x.example")).unwrap()];
-    Sent { recipients, message_id: Some(format!("<{number}@me>")), time: NOW }
+    Sent { owner: Owner::default(), recipients, message_id: Some(format!("<{number}@me>")), time: NOW }
 }
 
 fn task(command: &mut Command, what: &str, path: &Path) -> Child {
@@ -230,8 +231,9 @@ fn replied_once(log: &Redb, ended: Ended) {
 
 /// After "learn 7 0" on a filled log: the person and the Message-ID are known, or neither.
 fn learned_whole(log: &Redb, ended: Ended) {
-    let Sent { recipients, message_id, .. } = letter(7);
-    let known = (log.wrote_to(&recipients[0]).unwrap(), log.sent(&message_id.unwrap()).unwrap());
+    let Sent { owner, recipients, message_id, time } = letter(7);
+    let wrote_to = log.wrote_to(owner, &recipients[0], time).unwrap();
+    let known = (wrote_to, log.sent(owner, &message_id.unwrap()).unwrap());
     match ended {
         Ended::Told(code) => assert_eq!((code, known), (FRESH, (true, true))),
         Ended::Failed | Ended::Killed => assert!(known.0 == known.1, "{known:?}"),

@@ -13,6 +13,8 @@ use mailstamp::message::address::Address;
 use mailstamp::store::redb::{Options, Redb};
 use mailstamp::store::resident::ResidentLog;
 use mailstamp::store::{ContactStore, ExportRecord, Store, StoreError, UsedLog};
+use mailstamp::time::UnixTime;
+use mailstamp::verdict::owner::Owner;
 use mailstamp::verdict::spend::{SpendRequest, SpendResult};
 use std::fs;
 use std::sync::mpsc::channel;
@@ -241,7 +243,11 @@ fn a_log_that_is_lent_is_taken_by_none_of_the_process_itself() {
     thread::scope(|scope| {
         let lent = resident.lend(|| {
             for _ in 0..4 {
-                scope.spawn(|| assert!(!resident.wrote_to(&bob).unwrap() && !resident.sent("<a@b>").unwrap()));
+                scope.spawn(|| {
+                    let (owner, ever) = (Owner::default(), UnixTime(0));
+                    let wrote_to = resident.wrote_to(owner, &bob, ever).unwrap();
+                    assert!(!wrote_to && !resident.sent(owner, "<a@b>").unwrap());
+                });
             }
             thread::sleep(Duration::from_millis(200));
             assert!(resident.is_alive(), "it only waits");

@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, getegid, geteuid, kill_process};
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -203,5 +204,46 @@ impl Drop for Dovecot {
             let _ = kill_process(Pid::from_child(master), Signal::TERM);
             let _ = master.wait();
         }
+    }
+}
+
+/// A Dovecot that does nothing but check logins for Postfix: every name has the password `secret`. It needs root.
+pub struct Logins {
+    folder: tempfile::TempDir,
+    master: Child,
+}
+
+impl Logins {
+    /// Starts it.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        chmod(folder.path(), 0o755);
+        for part in ["run", "state"] {
+            fs::create_dir(folder.path().join(part)).unwrap();
+        }
+        let conf = folder.path().join("dovecot.conf");
+        let text = "base_dir = @FOLDER@/run\nstate_dir = @FOLDER@/state\ninstance_name = logins\n\
+                    log_path = @FOLDER@/dovecot.log\nprotocols = none\nssl = no\ndisable_plaintext_auth = no\n\
+                    auth_mechanisms = plain\npassdb {\n driver = static\n args = password=secret\n}\n\
+                    service auth {\n unix_listener @FOLDER@/auth {\n  mode = 0666\n }\n}\n";
+        fs::write(&conf, text.replace("@FOLDER@", &folder.path().display().to_string())).unwrap();
+        let mut command = Command::new(program("dovecot", "dovecot-core"));
+        command.args(["-F", "-c"]).arg(&conf).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let logins = Self { master: command.spawn().unwrap(), folder };
+        let log = logins.folder.path().join("dovecot.log");
+        eventually_or("logins", || UnixStream::connect(logins.socket()).ok(), || tail(&log));
+        logins
+    }
+
+    /// The socket for Postfix (`smtpd_sasl_path`).
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("auth")
+    }
+}
+
+impl Drop for Logins {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.master), Signal::TERM);
+        let _ = self.master.wait();
     }
 }

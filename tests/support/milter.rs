@@ -73,7 +73,12 @@ impl MailSystem {
 
     /// Sends a message up to its end, but not that.
     pub fn begin(&mut self, recipients: &[&str], message: &[u8]) {
-        self.send(b'M', b"<bob@y.example>\0");
+        self.begin_from("<bob@y.example>", recipients, message);
+    }
+
+    /// The same with another envelope sender.
+    pub fn begin_from(&mut self, sender: &str, recipients: &[&str], message: &[u8]) {
+        self.send(b'M', format!("{sender}\0").as_bytes());
         for recipient in recipients {
             self.send(b'R', format!("<{recipient}>\0").as_bytes());
         }

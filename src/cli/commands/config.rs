@@ -142,6 +142,7 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
         ("used_log.redelivery_window", json!(policy.redelivery.within)),
         ("used_log.max_redeliveries", json!(policy.redelivery.times)),
         ("sent.retention", json!(config.sent_retention)),
+        ("sent.correspondents", json!(config.correspondents_retention)),
         ("watch.maildir", json!(path(config.watch.maildir.as_deref()))),
         ("watch.junk", json!(config.watch.junk)),
         ("watch.trash", json!(config.watch.trash)),
@@ -201,13 +202,14 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
 }
 
 /// Settings that are durations, in seconds.
-const DURATIONS: [&str; 13] = [
+const DURATIONS: [&str; 14] = [
     "stamps.skew",
     "stamps.max_window",
     "stamps.expiry_grace",
     "used_log.wait",
     "used_log.redelivery_window",
     "sent.retention",
+    "sent.correspondents",
     "watch.unrevoke_within",
     "watch.rescan",
     "serve.purge",

@@ -1,12 +1,14 @@
 //! `mailstamp correspondents`: lists and forgets the people to whom the user wrote.
 
-use crate::cli::ui::exit_status::Failure;
+use crate::cli::ui::exit_status::{Failure, USAGE};
 use crate::cli::ui::output;
 use crate::config::paths::CliOverrides;
 use crate::context::Context;
 use crate::message::address::Address;
 use crate::message::header::escape_untrusted;
 use crate::store::Correspondent;
+use crate::verdict::facts;
+use crate::verdict::owner::Owner;
 use serde_json::json;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -18,7 +20,8 @@ use std::ops::ControlFlow;
 #[command(after_help = "Examples:\n  \
     mailstamp correspondents\n  \
     mailstamp correspondents --json far.example\n  \
-    mailstamp correspondents --forget joe@y.example")]
+    mailstamp correspondents --forget joe@y.example\n  \
+    mailstamp correspondents --owner alice --forget joe@y.example")]
 pub struct Args {
     /// Only those whose address contains this
     #[arg(value_name = "TEXT", conflicts_with = "forget")]
@@ -26,6 +29,9 @@ pub struct Args {
     /// Forget that you wrote to this address, until you do so again
     #[arg(long, value_name = "ADDRESS", num_args = 1..)]
     forget: Vec<Address>,
+    /// Only those of this owner: a name, or an address
+    #[arg(long, value_name = "OWNER")]
+    owner: Option<String>,
     /// Print JSON lines
     #[arg(long)]
     json: bool,
@@ -40,18 +46,20 @@ pub struct Args {
 /// A failure when the state cannot be read or written.
 pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let context = Context::load(given, None)?;
+    let owner = args.owner.as_deref().map(|name| owner_named(&context, Some(name))).transpose()?;
     let mut stdout = io::stdout().lock();
     if args.forget.is_empty() {
-        let rows = listed(args, &context)?;
+        let rows = listed(args, owner, &context)?;
         for row in &rows {
-            writeln!(stdout, "{}", if args.json { to_json(row) } else { to_text(row) })?;
+            let owner = owner_text(&context, row.owner);
+            writeln!(stdout, "{}", if args.json { to_json(row, owner) } else { to_text(row, owner) })?;
         }
         if rows.is_empty() && !args.json {
             output::note("no such correspondent is known; mailstamp learn-sent learns them");
         }
     }
     for address in &args.forget {
-        let forgotten = context.used_log()?.remove(address)?;
+        let forgotten = context.used_log()?.remove(owner, address)?;
         let shown = escape_untrusted(address.to_string().as_bytes(), 600);
         if args.json {
             let object = json!({ "schema": output::SCHEMA, "address": address, "forgotten": forgotten });
@@ -66,11 +74,13 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
 }
 
 /// Returns the rows, collected first: deliveries wait as long as the log is locked.
-fn listed(args: &Args, context: &Context) -> Result<Vec<Correspondent>, Failure> {
+fn listed(args: &Args, owner: Option<Owner>, context: &Context) -> Result<Vec<Correspondent>, Failure> {
     let mut rows = Vec::new();
     let wanted = args.text.as_deref().map(str::to_lowercase);
     context.used_log()?.correspondents(&mut |row| {
-        if wanted.as_ref().is_none_or(|text| row.address.contains(text.as_str())) {
+        if owner.is_none_or(|owner| owner == row.owner)
+            && wanted.as_ref().is_none_or(|text| row.address.contains(text.as_str()))
+        {
             rows.push(row);
         }
         ControlFlow::Continue(())
@@ -78,16 +88,45 @@ fn listed(args: &Args, context: &Context) -> Result<Vec<Correspondent>, Failure>
     Ok(rows)
 }
 
-fn to_text(row: &Correspondent) -> String {
-    format!("{}  first {}, last {}", escape_untrusted(row.address.as_bytes(), 600), row.first, row.last)
+fn to_text(row: &Correspondent, owner: Option<String>) -> String {
+    let owner = owner.map(|owner| format!(", of {}", escape_untrusted(owner.as_bytes(), 600))).unwrap_or_default();
+    format!("{}  first {}, last {}{owner}", escape_untrusted(row.address.as_bytes(), 600), row.first, row.last)
 }
 
-fn to_json(row: &Correspondent) -> String {
-    json!({
+fn to_json(row: &Correspondent, owner: Option<String>) -> String {
+    let mut object = json!({
         "schema": output::SCHEMA,
         "address": row.address,
         "first": row.first.to_string(),
         "last": row.last.to_string(),
-    })
-    .to_string()
+    });
+    if let Some(owner) = owner {
+        object["owner"] = owner.into();
+    }
+    object.to_string()
+}
+
+/// Returns the owner of this name or address. Without one, the owner of all addresses.
+pub(super) fn owner_named(context: &Context, name: Option<&str>) -> Result<Owner, Failure> {
+    let mailboxes = &context.config.mailboxes;
+    match name {
+        Some(name) => facts::owner_named(mailboxes, name).ok_or_else(|| {
+            let shown = escape_untrusted(name.as_bytes(), 200);
+            Failure::new(USAGE, format!("--owner: {shown} is neither an owner nor one of your addresses"))
+        }),
+        None => facts::only_owner(mailboxes).ok_or_else(|| {
+            let failure = Failure::new(USAGE, "the configuration has several owners");
+            failure.hint("name one by --owner: an owner's name, or an address")
+        }),
+    }
+}
+
+/// Returns the name of an owner if it is in the configuration, or else the number under which the log has it. `None` for
+/// the owner of addresses without a name.
+fn owner_text(context: &Context, owner: Owner) -> Option<String> {
+    if owner.is_default() {
+        return None;
+    }
+    let mut names = context.config.mailboxes.iter().filter_map(|mailbox| mailbox.owner.as_deref());
+    Some(names.find(|name| Owner::named(name) == owner).map_or_else(|| owner.into(), str::to_owned))
 }

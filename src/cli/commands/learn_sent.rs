@@ -144,7 +144,7 @@ impl Gathered {
     fn add(&mut self, context: &Context, message: &Message<'_>, modified: UnixTime) -> Result<(), Deferral> {
         self.messages += 1;
         match context.may_learn(message, modified)? {
-            Err(SkipReason::Foreign) => self.foreign += 1,
+            Err(SkipReason::Foreign | SkipReason::UnknownUser) => self.foreign += 1,
             Err(SkipReason::Automatic | SkipReason::FromList) => self.automatic += 1,
             Ok(sent) => {
                 self.recipients += sent.recipients.len();

@@ -12,7 +12,7 @@ use crate::time::UnixTime;
 /// Remove the serials of stamps that expired long enough ago, and records of sent mail older than their retention.
 ///
 /// A removed serial is not accepted again: its stamp is refused by its date. Of your sent mail, Message-IDs are
-/// removed; the people to whom you wrote are kept. Deliveries continue meanwhile. A clock that jumped ahead removes
+/// removed; the people to whom you wrote are kept, unless sent.correspondents says for how long. Deliveries continue meanwhile. A clock that jumped ahead removes
 /// nothing until the machine has run for a day with it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp purge\n  @daily mailstamp purge        (in a crontab)\n  \
@@ -44,13 +44,14 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     if args.lift_mark {
         return lift_mark(&engine, args.json);
     }
-    let PurgeReport { serials: removed, sent, replies, returns } = engine.forget()?;
+    let PurgeReport { serials: removed, sent, correspondents, replies, returns } = engine.forget()?;
     note_clock(&engine);
     if args.json {
         let object = serde_json::json!({
             "schema": output::SCHEMA,
             "removed": removed,
             "sent": sent,
+            "correspondents": correspondents,
             "replies": replies,
             "returns": returns,
         });
@@ -58,9 +59,12 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         return Ok(0);
     }
     output::line(&format!("serials of ended stamps forgotten: {removed}"))?;
-    for (count, what) in
-        [(sent, "messages that you sent"), (replies, "automatic replies"), (returns, "stamps for answers")]
-    {
+    for (count, what) in [
+        (sent, "messages that you sent"),
+        (correspondents, "correspondents"),
+        (replies, "automatic replies"),
+        (returns, "stamps for answers"),
+    ] {
         if count > 0 {
             output::line(&format!("{what} forgotten: {count}"))?;
         }

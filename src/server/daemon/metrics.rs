@@ -40,6 +40,11 @@ struct Answered {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Source {
     vendor: String,
     source: String,
@@ -60,6 +65,25 @@ impl MilterAnswer {
         [(Self::Accept, "accept"), (Self::Reject, "reject"), (Self::Discard, "discard"), (Self::Defer, "defer")];
 }
 
+/// What the milter learned from a message that a user sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LearnResult {
+    /// Its recipients.
+    Learned,
+    /// Those that the user's limits still allow.
+    Limited,
+    /// Nothing: the login or From is no owner's, or a program or a mailing list sent it.
+    Skipped,
+    /// Nothing: the log failed.
+    Failed,
+}
+
+impl LearnResult {
+    /// All results, with their words.
+    const ALL: [(Self, &'static str); 4] =
+        [(Self::Learned, "learned"), (Self::Limited, "limited"), (Self::Skipped, "skipped"), (Self::Failed, "failed")];
+}
+
 /// Numbers since the start of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -73,6 +97,8 @@ pub struct Metrics {
     latency: Latency,
     /// One counter for each kind of answer of the milter, in the order of [`MilterAnswer::ALL`].
     milter: Vec<Counter>,
+    /// One counter for each result of learning, in the order of [`LearnResult::ALL`].
+    learned: Vec<Counter>,
     pub(in crate::server) connections: AtomicUsize,
     measuring: GaugeCollector,
 }
@@ -89,12 +115,16 @@ impl Metrics {
         let answers = Family::<Answered, Counter>::default();
         let milter =
             MilterAnswer::ALL.iter().map(|(_, answer)| answers.get_or_create_owned(&Answered { answer })).collect();
+        let results = Family::<Outcome, Counter>::default();
+        let learned =
+            LearnResult::ALL.iter().map(|(_, result)| results.get_or_create_owned(&Outcome { result })).collect();
         let version = Family::<[(&str, &str); 1], Gauge>::default();
         version.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register("messages", "Messages judged", messages);
         registry.register("messages_deferred", "Messages that could not be judged and were deferred", deferred.clone());
         registry.register("milter_messages", "Messages that the milter answered", answers);
+        registry.register("milter_sent", "Messages of users from which the milter learns", results);
         registry.register_with_unit("judgement", "Time to judge a message", Unit::Seconds, latency.clone());
         registry.register("build_info", "Version of the program; the value is always 1", version);
         let start = ConstGauge::new(since.0);
@@ -107,6 +137,7 @@ impl Metrics {
             deferred,
             latency,
             milter,
+            learned,
             connections: AtomicUsize::new(0),
             measuring: GaugeCollector::default(),
         }
@@ -129,6 +160,13 @@ impl Metrics {
     /// Counts an answer of the milter.
     pub(in crate::server) fn milter_answer(&self, kind: MilterAnswer) {
         if let Some(count) = self.milter.get(kind as usize) {
+            count.inc();
+        }
+    }
+
+    /// Counts a message of a user from which the milter was to learn.
+    pub(in crate::server) fn milter_learned(&self, result: LearnResult) {
+        if let Some(count) = self.learned.get(result as usize) {
             count.inc();
         }
     }

@@ -17,7 +17,8 @@ use crate::message::parse::Message;
 use crate::message::result_headers::result_fields;
 use crate::policy::action::Action;
 use crate::policy::decision::Decision;
-use crate::server::daemon::metrics::MilterAnswer;
+use crate::server::daemon::metrics::{LearnResult, MilterAnswer};
+use crate::server::milter::learning;
 use crate::stamp::affix::strip_only;
 use crate::stamp::claims::Stamp;
 use crate::stamp::serial::Serial;
@@ -38,6 +39,8 @@ pub(super) struct Judged {
     pub(super) answer: Vec<u8>,
     /// The verdicts' reasons.
     pub(super) reasons: Vec<Reason>,
+    /// What was learned, if the message is one to learn from.
+    pub(super) learned: Option<LearnResult>,
     engine: Engine,
     /// The log lines that are still to be written.
     entries: Vec<Entry>,
@@ -106,7 +109,10 @@ pub(super) fn judge(state: &DaemonState, session: &Session) -> Result<Judged, St
             }
         }
     };
-    Ok(Judged { kind, answer, reasons, engine, entries })
+    let is_own = boundary.learns_sent && kind == MilterAnswer::Accept;
+    let login = incoming.login.as_deref().filter(|_| is_own);
+    let learned = login.map(|login| learning::learn(&engine, login, incoming, &message));
+    Ok(Judged { kind, answer, reasons, learned, engine, entries })
 }
 
 /// Returns the envelope of each recipient, `None` for one that is not judged: mail that a user sends after a login, or
@@ -114,7 +120,7 @@ pub(super) fn judge(state: &DaemonState, session: &Session) -> Result<Judged, St
 fn envelopes(incoming: &Incoming, engine: &Engine) -> Vec<Option<Envelope>> {
     let sender = String::from_utf8_lossy(without_brackets(&incoming.sender)).into_owned();
     let envelope = |recipient| {
-        let address = judged_as(recipient, &engine.context.config.mailboxes).filter(|_| !incoming.is_authenticated)?;
+        let address = judged_as(recipient, &engine.context.config.mailboxes).filter(|_| incoming.login.is_none())?;
         Some(Envelope { sender: Some(sender.clone()), recipient: Some(address) })
     };
     incoming.recipients.iter().map(envelope).collect()

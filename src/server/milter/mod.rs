@@ -3,12 +3,14 @@
 //!
 //! - `connection`: frames, each within a time limit.
 //! - `judgement`: a complete message: judged for each recipient, planned, answered.
+//! - `learning`: the correspondents of the users whose mail passes.
 //!
 //! The protocol and the plan are in `boundary`, and the limits on connections in `ipc::server`. Whatever fails, the answer
 //! is 451 without a change, or the connection ends, which mail systems take for the same.
 
 mod connection;
 mod judgement;
+mod learning;
 
 use crate::boundary::session::{Next, Refusal, Session};
 use crate::boundary::wire::Reply;
@@ -150,6 +152,9 @@ impl Handler {
                 // Counted before it is sent: a client that has its answer finds it in the metrics.
                 judged.reasons.iter().for_each(|reason| self.numbers.record_verdict(*reason, began.elapsed()));
                 self.numbers.milter_answer(judged.kind);
+                if let Some(result) = judged.learned {
+                    self.numbers.milter_learned(result);
+                }
                 connection.send(|out| out.extend_from_slice(&judged.answer))?;
                 judged.record();
                 Ok(())

@@ -6,21 +6,23 @@ use super::session::SessionError;
 use super::{ROWS_PER_COMMIT, ROWS_PER_SCAN, Redb};
 use crate::message::address::Address;
 use crate::os::safe_dir::IfMissing;
-use crate::store::contacts::{self, Contact, ContactStore, Correspondent, LearnOutcome, MessageName, Sent};
+use crate::store::contacts::{self, Allowance, Contact, ContactStore, Correspondent, LearnMode, LearnOutcome};
+use crate::store::contacts::{MessageName, Sent};
 use crate::store::error::StoreError;
 use crate::time::UnixTime;
+use crate::verdict::owner::Owner;
 use redb::{ReadTransaction, ReadableTable};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{Bound, ControlFlow};
 
 impl ContactStore for Redb {
-    fn learn(&self, sent: &[Sent]) -> Result<LearnOutcome, StoreError> {
+    fn learn_as(&self, sent: &[Sent], mode: LearnMode) -> Result<LearnOutcome, StoreError> {
         let (contacts, messages) = gather(sent);
         if contacts.is_empty() && messages.is_empty() {
             return Ok(LearnOutcome::default());
         }
         let learned = self.with_session(IfMissing::Create, |session| {
-            let news = News::against(&session.read()?, contacts, messages)?;
+            let news = News::against(&session.read()?, contacts, messages, mode)?;
             if !news.is_empty() {
                 session.write(|tx| {
                     let mut table = tx.open_table(CONTACTS)?;
@@ -39,14 +41,14 @@ impl ContactStore for Redb {
         Ok(learned.unwrap_or_default())
     }
 
-    fn wrote_to(&self, address: &Address) -> Result<bool, StoreError> {
-        let key = contacts::correspondent_key(address);
+    fn wrote_to(&self, owner: Owner, address: &Address, since: UnixTime) -> Result<bool, StoreError> {
+        let key = contacts::row_key(owner, &contacts::correspondent_key(address));
         let contact = self.with_session(IfMissing::Ignore, |session| contact_in(&session.read()?, &key))?;
-        Ok(contact.flatten().is_some_and(Contact::is_active))
+        Ok(contact.flatten().is_some_and(|contact| contact.is_active() && contact.is_since(since)))
     }
 
-    fn sent(&self, message_id: &str) -> Result<bool, StoreError> {
-        let Some(name) = contacts::message_name(message_id) else { return Ok(false) };
+    fn sent(&self, owner: Owner, message_id: &str) -> Result<bool, StoreError> {
+        let Some(name) = contacts::message_name(owner, message_id) else { return Ok(false) };
         let at = self.with_session(IfMissing::Ignore, |session| {
             let Some(table) = open_optional(session.read()?.open_table(SENT))? else { return Ok(None) };
             Ok(table.get(&name)?.map(|at| at.value()))
@@ -56,7 +58,7 @@ impl ContactStore for Redb {
 
     fn correspondents(&self, to: &mut dyn FnMut(Correspondent) -> ControlFlow<()>) -> Result<(), StoreError> {
         self.with_session(IfMissing::Ignore, |session| {
-            contacts(&session.read()?, &mut |address, contact| match contact.named(address) {
+            contacts(&session.read()?, &mut |key, contact| match contact.named(key) {
                 Some(correspondent) => to(correspondent),
                 None => ControlFlow::Continue(()),
             })
@@ -64,14 +66,31 @@ impl ContactStore for Redb {
         Ok(())
     }
 
-    fn remove(&self, address: &Address) -> Result<bool, StoreError> {
-        let key = contacts::correspondent_key(address);
+    fn remove(&self, owner: Option<Owner>, address: &Address) -> Result<bool, StoreError> {
+        let address = contacts::correspondent_key(address);
         let forgotten = self.with_session(IfMissing::Ignore, |session| {
-            let Some(contact) = contact_in(&session.read()?, &key)?.filter(|contact| contact.is_active()) else {
+            let mut rows = Vec::new();
+            let tx = session.read()?;
+            if let Some(owner) = owner {
+                let key = contacts::row_key(owner, &address);
+                rows.extend(contact_in(&tx, &key)?.map(|contact| (key, contact)));
+            } else {
+                let _ = contacts(&tx, &mut |key, contact| {
+                    if contacts::row_of(key).1 == address {
+                        rows.push((key.to_owned(), contact));
+                    }
+                    ControlFlow::Continue(())
+                })?;
+            }
+            rows.retain(|(_, contact)| contact.is_active());
+            if rows.is_empty() {
                 return Ok(false);
-            };
+            }
             session.write(|tx| {
-                tx.open_table(CONTACTS)?.insert(key.as_str(), &contact.remove().to_bytes())?;
+                let mut table = tx.open_table(CONTACTS)?;
+                for (key, contact) in &rows {
+                    table.insert(key.as_str(), &contact.remove().to_bytes())?;
+                }
                 Ok(true)
             })
         })?;
@@ -107,18 +126,49 @@ impl ContactStore for Redb {
             Ok((ended.len() as u64, seen == ROWS_PER_SCAN || ended.len() == ROWS_PER_COMMIT))
         })
     }
+
+    fn purge_correspondents(&self, before: UnixTime) -> Result<u64, StoreError> {
+        let mut from = String::new();
+        self.in_chunks(|session| {
+            let mut ended: Vec<String> = Vec::new();
+            let mut seen = 0;
+            let start = from.clone();
+            let stopped = contacts_from(&session.read()?, &start, &mut |key, contact| {
+                if seen == ROWS_PER_SCAN || ended.len() == ROWS_PER_COMMIT {
+                    key.clone_into(&mut from);
+                    return ControlFlow::Break(());
+                }
+                seen += 1;
+                if !contact.is_since(before) {
+                    ended.push(key.to_owned());
+                }
+                ControlFlow::Continue(())
+            })?;
+            if !ended.is_empty() {
+                session.write(|tx| {
+                    let mut table = tx.open_table(CONTACTS)?;
+                    ended.iter().try_for_each(|key| table.remove(key.as_str()).map(|_| ()))?;
+                    Ok(())
+                })?;
+            }
+            Ok((ended.len() as u64, stopped.is_break()))
+        })
+    }
 }
 
+type Gathered = BTreeMap<(Owner, String), Contact>;
+
 /// Collects the contacts and Message-IDs of these messages, each once.
-fn gather(sent: &[Sent]) -> (BTreeMap<String, Contact>, HashMap<MessageName, u32>) {
-    let mut contacts: BTreeMap<String, Contact> = BTreeMap::new();
+fn gather(sent: &[Sent]) -> (Gathered, HashMap<MessageName, u32>) {
+    let mut contacts = Gathered::new();
     let mut messages: HashMap<MessageName, u32> = HashMap::new();
     for message in sent {
         let contact = Contact::at(message.time);
         for address in message.recipients.iter().map(contacts::correspondent_key) {
-            contacts.entry(address).and_modify(|known| *known = known.and(contact)).or_insert(contact);
+            let entry = contacts.entry((message.owner, address));
+            entry.and_modify(|known| *known = known.and(contact)).or_insert(contact);
         }
-        if let Some(name) = message.message_id.as_deref().and_then(contacts::message_name) {
+        if let Some(name) = message.message_id.as_deref().and_then(|id| contacts::message_name(message.owner, id)) {
             let at = contacts::seconds(message.time);
             messages.entry(name).and_modify(|known| *known = at.max(*known)).or_insert(at);
         }
@@ -136,20 +186,34 @@ struct News {
 impl News {
     fn against(
         tx: &ReadTransaction,
-        contacts: BTreeMap<String, Contact>,
+        contacts: Gathered,
         messages: HashMap<MessageName, u32>,
+        mode: LearnMode,
     ) -> Result<Self, SessionError> {
         let mut news = Self { contacts: Vec::new(), messages: Vec::new(), learned: LearnOutcome::default() };
         let table = open_optional(tx.open_table(CONTACTS))?;
-        for (address, contact) in contacts {
+        // That of the owner whose addresses are learned; they come one after the other.
+        let mut allowance: Option<(Owner, Allowance)> = None;
+        for ((owner, address), contact) in contacts {
+            let key = contacts::row_key(owner, &address);
             let known = match &table {
-                Some(table) => table.get(address.as_str())?.map(|row| Contact::from_bytes(row.value())),
+                Some(table) => table.get(key.as_str())?.map(|row| Contact::from_bytes(row.value())),
                 None => None,
             };
-            let after = known.map_or(contact, |known| known.and(contact));
+            if let (LearnMode::Limited(limits), None) = (mode, known) {
+                if allowance.as_ref().is_none_or(|(of, _)| *of != owner) {
+                    let rows = rows_of(tx, owner)?;
+                    allowance = Some((owner, Allowance::new(limits, UnixTime(contact.last.into()), rows.into_iter())));
+                }
+                if !allowance.as_mut().is_some_and(|(_, allowance)| allowance.take()) {
+                    news.learned.over_limit += 1;
+                    continue;
+                }
+            }
+            let after = Contact::learn(known, contact, mode);
             news.learned.correspondents += u64::from(after.is_active() && !known.is_some_and(Contact::is_active));
             if known != Some(after) {
-                news.contacts.push((address, after));
+                news.contacts.push((key, after));
             }
         }
         let table = open_optional(tx.open_table(SENT))?;
@@ -176,15 +240,32 @@ fn contact_in(tx: &ReadTransaction, key: &str) -> Result<Option<Contact>, Sessio
     Ok(table.get(key)?.map(|row| Contact::from_bytes(row.value())))
 }
 
-/// Visits every contact, until `to` breaks.
+/// Returns the rows of an owner.
+fn rows_of(tx: &ReadTransaction, owner: Owner) -> Result<Vec<Contact>, SessionError> {
+    let Some(table) = open_optional(tx.open_table(CONTACTS))? else { return Ok(Vec::new()) };
+    let (first, end) = contacts::rows_of(owner);
+    let rows = table.range(first.as_str()..end.as_str())?;
+    rows.map(|row| Ok(Contact::from_bytes(row?.1.value()))).collect()
+}
+
+/// Visits every contact, by the key of its row, until `to` breaks.
 pub(super) fn contacts(
     tx: &ReadTransaction,
     to: &mut dyn FnMut(&str, Contact) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, SessionError> {
+    contacts_from(tx, "", to)
+}
+
+/// As [`contacts`], from this key on.
+fn contacts_from(
+    tx: &ReadTransaction,
+    start: &str,
+    to: &mut dyn FnMut(&str, Contact) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, SessionError> {
     let Some(table) = open_optional(tx.open_table(CONTACTS))? else { return Ok(ControlFlow::Continue(())) };
-    for row in table.range::<&str>(..)? {
-        let (address, contact) = row?;
-        if to(address.value(), Contact::from_bytes(contact.value())).is_break() {
+    for row in table.range::<&str>(start..)? {
+        let (key, contact) = row?;
+        if to(key.value(), Contact::from_bytes(contact.value())).is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }

@@ -465,10 +465,7 @@ impl Store for Redb {
                 to(ExportRecord::Standing { vendor, serial, standing: Box::new(standing) })
             })?;
             if standings.is_break()
-                || contacts::contacts(&tx, &mut |address, contact| {
-                    to(ExportRecord::contact(address.to_owned(), contact))
-                })?
-                .is_break()
+                || contacts::contacts(&tx, &mut |key, contact| to(ExportRecord::contact(key, contact)))?.is_break()
                 || contacts::messages(&tx, &mut |message, at| to(ExportRecord::Sent { message, at }))?.is_break()
             {
                 return Ok(());

@@ -8,7 +8,7 @@ use super::session::SessionError;
 use crate::grant::StampStatus;
 use crate::stamp::serial::Serial;
 use crate::store::Purged;
-use crate::store::contacts::{Contact, MessageName};
+use crate::store::contacts::{Contact, MessageName, row_key};
 use crate::store::decide::{self, Entry, SpendKey, StampId};
 use crate::store::error::StoreError;
 use crate::store::export_record::{ExportRecord, merge_standing, merge_used};
@@ -220,13 +220,14 @@ pub(in crate::store) fn merge_record(
             }
             Ok(changed)
         }
-        ExportRecord::Correspondent { address, first, last, forgotten } => {
+        ExportRecord::Correspondent { owner, address, first, last, forgotten } => {
+            let key = row_key(owner, &address);
             let contact = Contact { first, last, forgotten };
             let mut table = tx.open_table(CONTACTS)?;
-            let before = table.get(address.as_str())?.map(|row| Contact::from_bytes(row.value()));
+            let before = table.get(key.as_str())?.map(|row| Contact::from_bytes(row.value()));
             let after = before.map_or(contact, |known| known.and(contact));
             if before != Some(after) {
-                table.insert(address.as_str(), &after.to_bytes())?;
+                table.insert(key.as_str(), &after.to_bytes())?;
             }
             Ok(before != Some(after))
         }

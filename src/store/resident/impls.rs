@@ -5,7 +5,7 @@ use super::ResidentLog;
 use crate::grant::StampStatus;
 use crate::message::address::Address;
 use crate::stamp::serial::Serial;
-use crate::store::contacts::{ContactStore, Correspondent, LearnOutcome, Sent};
+use crate::store::contacts::{ContactStore, Correspondent, LearnMode, LearnOutcome, Sent};
 use crate::store::error::StoreError;
 use crate::store::export_record::ExportRecord;
 use crate::store::redb::session::Session;
@@ -14,6 +14,7 @@ use crate::store::redb::write_batch;
 use crate::store::reply_log::{ReplyLog, ReplyRequest, Reservation};
 use crate::store::{GrantStore, Imported, LiftedMark, Purged, Store, Summary, UsedLog};
 use crate::time::UnixTime;
+use crate::verdict::owner::Owner;
 use crate::verdict::spend::{SpendRequest, SpendResult};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering::SeqCst;
@@ -69,28 +70,32 @@ impl GrantStore for ResidentLog {
 
 /// No row of the contacts goes through the WAL.
 impl ContactStore for ResidentLog {
-    fn learn(&self, sent: &[Sent]) -> Result<LearnOutcome, StoreError> {
-        self.inner.log.learn(sent)
+    fn learn_as(&self, sent: &[Sent], mode: LearnMode) -> Result<LearnOutcome, StoreError> {
+        self.inner.log.learn_as(sent, mode)
     }
 
-    fn wrote_to(&self, address: &Address) -> Result<bool, StoreError> {
-        self.inner.log.wrote_to(address)
+    fn wrote_to(&self, owner: Owner, address: &Address, since: UnixTime) -> Result<bool, StoreError> {
+        self.inner.log.wrote_to(owner, address, since)
     }
 
-    fn sent(&self, message_id: &str) -> Result<bool, StoreError> {
-        self.inner.log.sent(message_id)
+    fn sent(&self, owner: Owner, message_id: &str) -> Result<bool, StoreError> {
+        self.inner.log.sent(owner, message_id)
     }
 
     fn correspondents(&self, to: &mut dyn FnMut(Correspondent) -> ControlFlow<()>) -> Result<(), StoreError> {
         self.inner.log.correspondents(to)
     }
 
-    fn remove(&self, address: &Address) -> Result<bool, StoreError> {
-        self.inner.log.remove(address)
+    fn remove(&self, owner: Option<Owner>, address: &Address) -> Result<bool, StoreError> {
+        self.inner.log.remove(owner, address)
     }
 
     fn purge_sent(&self, before: UnixTime) -> Result<u64, StoreError> {
         self.inner.log.purge_sent(before)
+    }
+
+    fn purge_correspondents(&self, before: UnixTime) -> Result<u64, StoreError> {
+        self.inner.log.purge_correspondents(before)
     }
 }
 

@@ -76,6 +76,7 @@ fn learn(home: &Home, to: &str, message_id: &str) {
     use mailstamp::time::UnixTime;
     let store = Redb::new(home.state().join("used.redb"), Options::default());
     let sent = Sent {
+        owner: mailstamp::verdict::owner::Owner::default(),
         recipients: vec![Address::parse(to).unwrap()],
         message_id: Some(message_id.to_owned()),
         time: UnixTime(1_795_262_400),

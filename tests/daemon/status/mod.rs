@@ -4,5 +4,5 @@
 mod dashboard;
 mod health;
 mod numbers;
-mod process;
+pub mod process;
 mod prometheus;
