@@ -22,6 +22,7 @@ pub mod row;
 pub mod rule;
 pub mod stamp;
 pub mod token;
+pub mod vcard;
 pub mod zone;
 
 use mailstamp::message::address::Pattern;

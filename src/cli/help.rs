@@ -13,7 +13,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         "Receive mail",
         &["classify", "filter", "deliver", "explain", "show", "grant", "revoke", "unrevoke", "grants", "watch", "scan"],
     ),
-    ("Unstamped mail", &["rules", "held", "learn-sent", "correspondents", "reply"]),
+    ("Unstamped mail", &["rules", "held", "learn-sent", "learn-contacts", "correspondents", "reply"]),
     ("Send", &["affix", "strip", "buy", "wallet", "account", "sendmail"]),
     ("Vendors", &["trust", "directory", "vendor"]),
     ("Upkeep", &["doctor", "config", "log", "stats", "serve", "status", "purge", "export", "import", "completions"]),

@@ -114,6 +114,8 @@ enum Command {
     Reply(commands::reply::Command),
     /// Learn your correspondents from sent mail
     LearnSent(commands::learn_sent::Args),
+    /// Learn your correspondents from address books
+    LearnContacts(commands::learn_contacts::Args),
     /// List your correspondents
     Correspondents(commands::correspondents::Args),
     /// Choose the vendors whose stamps you accept
@@ -262,6 +264,7 @@ impl Cli {
             Command::Status(args) => commands::status::run(&args, &given(None)),
             Command::Reply(command) => commands::reply::run(&command, &given(command.recipient())),
             Command::LearnSent(args) => commands::learn_sent::run(&args, &of(args.user.clone())),
+            Command::LearnContacts(args) => commands::learn_contacts::run(&args, &of(args.user.clone())),
             Command::Correspondents(args) => commands::correspondents::run(&args, &of(args.user.clone())),
             Command::Trust(command) => commands::trust::run(&command, &given(None)),
             Command::Vendor(args) => commands::vendor_admin::run(&args.command, &given(None)),

@@ -20,3 +20,4 @@ pub mod separator;
 pub mod shown_text;
 mod tolerant;
 pub mod transfer_encoding;
+pub mod vcard;

@@ -5,6 +5,7 @@ mod clock;
 mod deliver;
 mod directory;
 mod grants;
+mod learn_contacts;
 mod learn_sent;
 mod mail_path;
 mod main_job;

@@ -13,7 +13,7 @@ use serde_json::json;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
-/// List the people to whom you wrote, as "learn-sent" and "watch" learned them.
+/// List the people to whom you wrote, as "learn-sent", "learn-contacts" and "watch" learned them.
 ///
 /// Addresses are listed without the part from "+" to "@", since a recipient written to as help+4711@ answers as help@.
 #[derive(Debug, clap::Args)]

@@ -19,6 +19,7 @@ pub(super) mod filter;
 pub(super) mod grant;
 pub(super) mod grants;
 pub(super) mod held;
+pub(super) mod learn_contacts;
 pub(super) mod learn_sent;
 pub(super) mod log;
 pub(super) mod purge;

@@ -196,6 +196,7 @@ pub(super) fn learned(config: &Config, places: &Paths) -> Option<Finding> {
     let is_there = places.state().is_ok_and(Path::exists);
     // A log that cannot be read has an error of its own.
     let known = if is_there { summary(config, places).ok()?.correspondents } else { 0 };
-    let hint = "no correspondent is known; mailstamp learn-sent ~/Maildir/.Sent learns those of your sent mail";
+    let hint = "no correspondent is known; mailstamp learn-sent ~/Maildir/.Sent learns those of your sent mail, and \
+                mailstamp learn-contacts FILE.vcf those of your address book";
     (known == 0).then(|| Finding::warning("rules", format!("rule {:?} never matches: {hint}", rule.name)))
 }
