@@ -8,7 +8,7 @@
 //! things. Imports go from a higher layer to a lower one, and a test checks that order.
 //!
 //! - Pure, without I/O: [`time`], [`message`], [`grant`], [`stamp`], [`accounting`], [`verdict`], [`policy`],
-//!   [`autoreply`], [`boundary`], `vendor_api`.
+//!   [`autoreply`], [`boundary`], [`smtp`], `vendor_api`.
 //! - With I/O: [`os`], [`ipc`], [`config`], [`log`], [`mailbox`], [`net`], [`store`], [`directory`], [`context`],
 //!   [`engine`],
 //!   `ledger`, `sender`.
@@ -37,6 +37,7 @@ pub mod policy;
 #[cfg(feature = "sender")]
 pub mod sender;
 pub mod server;
+pub mod smtp;
 pub mod stamp;
 pub mod store;
 pub mod time;

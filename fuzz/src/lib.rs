@@ -21,6 +21,7 @@ pub mod result_field;
 pub mod row;
 pub mod rule;
 pub mod stamp;
+pub mod submission;
 pub mod token;
 pub mod vcard;
 pub mod zone;

@@ -50,6 +50,9 @@ pub enum ConfigError {
     /// An error in the table `[boundary]`.
     #[error("boundary.{0}")]
     Boundary(String),
+    /// An error in the table `[submission]`.
+    #[error("submission.{0}")]
+    Submission(&'static str),
     /// One of the above, at its line and column.
     #[error("line {line}, column {column}: {source}")]
     At { line: usize, column: usize, source: Box<Self> },
@@ -75,6 +78,7 @@ impl ConfigError {
             Self::Sendmail(what) => syntax::place_of_key(text, &format!("sendmail.{}", key_of(what))),
             Self::Serve(what) => syntax::place_of_key(text, &format!("serve.{}", key_of(what))),
             Self::Boundary(what) => syntax::place_of_key(text, &format!("boundary.{}", key_of(what))),
+            Self::Submission(what) => syntax::place_of_key(text, &format!("submission.{}", key_of(what))),
             Self::Syntax(_) | Self::At { .. } => None,
         };
         match place {

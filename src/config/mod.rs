@@ -16,6 +16,7 @@ pub mod sender;
 pub mod sendmail;
 mod sent;
 pub mod serve;
+pub mod submission;
 mod syntax;
 pub mod user;
 pub mod watch;
@@ -38,6 +39,7 @@ use serde::Deserialize;
 use serve::{Serve, ServeTable};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use submission::{SubmissionServer, SubmissionTable};
 pub use syntax::SyntaxError;
 use user::User;
 use watch::{Watch, WatchTable};
@@ -109,6 +111,8 @@ pub struct Config {
     pub serve: Serve,
     /// Settings of the milter, if there is one.
     pub boundary: Option<Boundary>,
+    /// Settings of the submission server, if there is one.
+    pub submission: Option<SubmissionServer>,
 }
 
 /// A sender that the user lets through without a stamp.
@@ -152,6 +156,7 @@ struct File {
     sender: SenderTable,
     serve: ServeTable,
     boundary: Option<BoundaryTable>,
+    submission: Option<SubmissionTable>,
 }
 
 #[derive(Deserialize)]
@@ -207,6 +212,7 @@ impl Default for File {
             sender: SenderTable::default(),
             serve: ServeTable::default(),
             boundary: None,
+            submission: None,
         }
     }
 }
@@ -338,6 +344,7 @@ impl Config {
             sendmail: file.sendmail.settle(&pattern, &path)?,
             sender: file.sender.settle(case)?,
             serve: file.serve.settle()?,
+            submission: file.submission.map(|table| table.settle(&path)).transpose()?,
         })
     }
 }

@@ -88,7 +88,11 @@ impl Server {
             Err(error) if error.status().is_some_and(|code| (530..540).contains(&u16::from(code))) => {
                 Err(SmtpError::Later(told(&error)))
             }
-            Err(error) if error.is_permanent() => Err(SmtpError::Refused(told(&error))),
+            // A server without 8BITMIME or SMTPUTF8 never takes a message that needs it. No other error of lettre's own
+            // is about the message.
+            Err(error) if error.is_permanent() || error.is_client() && told(&error).contains("contains non-ascii") => {
+                Err(SmtpError::Refused(told(&error)))
+            }
             Err(error) => Err(SmtpError::Later(told(&error))),
         }
     }

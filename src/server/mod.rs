@@ -1,5 +1,5 @@
-//! Long-running commands: the daemon with its milter, the folder watcher, the vendor's HTTP service. Each waits for an event, and then
-//! does what a command would have done. They are front ends: they translate and decide nothing.
+//! Long-running commands: the daemon with its milter and its submission server, the folder watcher, the vendor's HTTP
+//! service. Each waits for an event, and then does what a command would have done. They are front ends: they translate and decide nothing.
 
 #[cfg(feature = "daemon")]
 pub mod daemon;
@@ -8,6 +8,8 @@ mod diagnostics;
 pub mod http;
 #[cfg(feature = "daemon")]
 mod milter;
+#[cfg(all(feature = "daemon", feature = "sender"))]
+mod submission;
 #[cfg(feature = "vendor")]
 pub mod vendor_http;
 pub mod watcher;

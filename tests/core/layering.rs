@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 14] = [
     &["grant", "stamp"],
     &["accounting", "verdict"],
     &["policy", "vendor_api"],
-    &["autoreply", "boundary"],
+    &["autoreply", "boundary", "smtp"],
     &["os"],
     &["ipc"],
     &["config", "log", "mailbox", "net", "store"],
@@ -26,8 +26,19 @@ const LAYERS: [&[&str]; 14] = [
 ];
 
 /// The modules that decide.
-const PURE: [&str; 10] =
-    ["time", "message", "grant", "stamp", "verdict", "accounting", "policy", "vendor_api", "autoreply", "boundary"];
+const PURE: [&str; 11] = [
+    "time",
+    "message",
+    "grant",
+    "stamp",
+    "verdict",
+    "accounting",
+    "policy",
+    "vendor_api",
+    "autoreply",
+    "boundary",
+    "smtp",
+];
 
 struct Source {
     /// From `src/` or `tests/` on.

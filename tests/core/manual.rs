@@ -29,7 +29,7 @@ const CONFIG_PAGE: &str = include_str!("../../man/mailstamp.toml.5");
 const README: &str = include_str!("../../README.md");
 const DIRECTORY_PAGE: &str = include_str!("../../man/mailstamp-directory.5");
 const RULES_PAGE: &str = include_str!("../../man/mailstamp-rules.5");
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "mailstamp.1",
     "mailstamp-sender.1",
     "mailstamp.toml.5",
@@ -41,6 +41,7 @@ const PAGES: [&str; 12] = [
     "mailstamp-milter.8",
     "mailstamp-sendmail.8",
     "mailstamp-serve.8",
+    "mailstamp-submission.8",
     "mailstamp-vendor.8",
 ];
 
@@ -246,6 +247,7 @@ fn configuration_keys_are_those_of_the_manual() {
         ("WatchTable", "watch."),
         ("ServeTable", "serve."),
         ("BoundaryTable", "boundary."),
+        ("SubmissionTable", "submission."),
         ("RepliesTable", "replies."),
         ("DeliverTable", "deliver."),
         ("HeldTable", "held."),
@@ -263,9 +265,19 @@ fn configuration_keys_are_those_of_the_manual() {
         assert!(known.remove(table), "{table}");
     }
     // The tables themselves.
-    for table in
-        ["stamps", "used_log", "watch", "serve", "sent", "replies", "sendmail", "sendmail.smtp", "sender", "boundary"]
-    {
+    for table in [
+        "stamps",
+        "used_log",
+        "watch",
+        "serve",
+        "sent",
+        "replies",
+        "sendmail",
+        "sendmail.smtp",
+        "sender",
+        "boundary",
+        "submission",
+    ] {
         assert!(known.remove(table), "{table}");
     }
     let documented: BTreeSet<String> = documented_keys().into_iter().map(|(key, _)| key).collect();
@@ -285,6 +297,8 @@ fn configuration_keys_are_those_of_the_manual() {
 fn documented_defaults_are_those_of_the_program() {
     let lines = documented_keys().into_iter().filter(|(_, default)| default != "none");
     let (milter, others): (Vec<_>, Vec<_>) = lines.partition(|(key, _)| key.starts_with("boundary."));
+    let (submission, others): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|(key, _)| key.starts_with("submission."));
     let written = |keys: Vec<(String, String)>| -> String {
         keys.into_iter().map(|(key, default)| format!("{key} = {default}\n")).collect()
     };
@@ -295,6 +309,8 @@ fn documented_defaults_are_those_of_the_program() {
     let needed =
         "boundary.listen = \"unix:/m\"\nboundary.held_address = \"held@x.example\"\naddresses = [\"*@x.example\"]\n";
     assert_eq!(parse(&(written(milter) + needed)), parse(needed));
+    let needed = "submission.listen = \"127.0.0.1:1\"\nsubmission.user = \"a\"\nsubmission.password_file = \"/p\"\n";
+    assert_eq!(parse(&(written(submission) + needed)), parse(needed));
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod learning;
 mod milter;
 mod page;
 mod status;
+#[cfg(all(feature = "sender", feature = "vendor"))]
+mod submission;
 #[path = "../support/mod.rs"]
 mod support;
 mod system;

@@ -19,6 +19,8 @@ mod pyseto;
 mod readers;
 mod recipe_faults;
 mod signers;
+#[cfg(all(feature = "daemon", feature = "sender"))]
+mod submission;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(feature = "vendor")]

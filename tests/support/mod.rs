@@ -19,6 +19,8 @@ pub mod screen;
 pub mod shop;
 pub mod smtp;
 pub mod smtp_server;
+#[cfg(all(feature = "daemon", feature = "sender"))]
+pub mod submission;
 
 use mailstamp::directory::signing_key::SigningKey;
 use mailstamp::message::address::Address;

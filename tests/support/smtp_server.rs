@@ -13,6 +13,10 @@ pub enum Mode {
     Take,
     /// Refuses every recipient.
     Refuse,
+    /// Refuses every recipient for now.
+    Defer,
+    /// Refuses `gone@`, and `busy@` for now.
+    Partly,
     /// Accepts connections, and says nothing.
     Silent,
     /// Takes the message, and says nothing about it.
@@ -77,6 +81,11 @@ impl SmtpServer {
         self.state.lock().unwrap().taken.last().cloned().unwrap()
     }
 
+    /// The envelope and the text of each message.
+    pub fn taken(&self) -> Vec<(String, String)> {
+        self.state.lock().unwrap().taken.clone()
+    }
+
     /// The code in the last message.
     pub fn code(&self) -> String {
         let (_, text) = self.last();
@@ -103,7 +112,8 @@ impl SmtpServer {
                 return Ok(());
             }
             let answer = match line.get(..4).unwrap_or_default() {
-                "RCPT" if mode == Mode::Refuse => "550 no such user",
+                "RCPT" if mode == Mode::Refuse || mode == Mode::Partly && line.contains("<gone@") => "550 no such user",
+                "RCPT" if mode == Mode::Defer || mode == Mode::Partly && line.contains("<busy@") => "451 not now",
                 "MAIL" | "RCPT" => {
                     envelope += line.trim_end();
                     envelope.push('\n');

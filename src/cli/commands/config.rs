@@ -190,7 +190,8 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
         ]
     });
     let next = next(&sendmail.next).into_iter().map(|(key, value)| (key.to_owned(), value));
-    let settings = settings.chain(next).chain(by_class);
+    let submission = submission(config).into_iter().map(|(key, value)| (key.to_owned(), value));
+    let settings = settings.chain(next).chain(submission).chain(by_class);
     if as_json {
         let mut object: serde_json::Map<_, _> = settings.collect();
         object.insert("schema".to_owned(), json!(output::SCHEMA));
@@ -261,6 +262,18 @@ fn in_toml(value: Value) -> Option<toml::Value> {
         Value::Number(number) => toml::Value::Integer(number.as_i64()?),
         Value::String(text) => toml::Value::String(text),
     })
+}
+
+/// Returns the submission server, if there is one.
+fn submission(config: &Config) -> Vec<(&'static str, Value)> {
+    let Some(server) = &config.submission else { return Vec::new() };
+    vec![
+        ("submission.listen", json!(server.listen.to_string())),
+        ("submission.user", json!(server.user)),
+        ("submission.password_file", json!(server.password_file)),
+        ("submission.max_message_size", json!(server.largest)),
+        ("submission.connections", json!(server.connections)),
+    ]
 }
 
 /// Returns the receiver of the copies of `mailstamp sendmail`. Secrets are in files of their own.

@@ -18,6 +18,7 @@ use crate::sender::submission::{Delivery, SubmissionAgent, SubmissionError, Summ
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Read a message on standard input and send each recipient a copy with a stamp of its own, in place of sendmail(8).
 ///
@@ -144,7 +145,14 @@ pub fn run_as_sendmail(files: Files, words: &[OsString]) -> Result<u8, Failure> 
             let _ = write!(io::stderr().lock(), "\r{over} of {whole}\x1b[K{end}");
         }
     };
-    let post = SubmissionAgent { context: &context, supply: &sender, transport: &transport, progress: &progress };
+    let used_log = || Ok(Arc::from(context.used_log()?));
+    let post = SubmissionAgent {
+        context: &context,
+        supply: &sender,
+        transport: &transport,
+        used_log: &used_log,
+        progress: &progress,
+    };
     if line.resume {
         // The waiting messages are sent in any case.
         purchase::sweep(&sender, &context).unwrap_or_else(|failure| failure.report());

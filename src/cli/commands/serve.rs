@@ -49,9 +49,12 @@ fn failure(error: ServeError) -> Failure {
         ServeError::Undecided(error) => error.into(),
         ServeError::Nowhere | ServeError::SetId => Failure::new(USAGE, error),
         ServeError::Running(_) => Failure::new(CONFIG, error).hint("mailstamp status shows its state"),
-        ServeError::Listen { .. } | ServeError::Milter { .. } | ServeError::BoundaryByUser => {
-            Failure::new(CONFIG, error)
-        }
+        ServeError::Listen { .. }
+        | ServeError::Milter { .. }
+        | ServeError::BoundaryByUser
+        | ServeError::Submission { .. }
+        | ServeError::SubmissionByUser
+        | ServeError::NoSender => Failure::new(CONFIG, error),
         ServeError::Io(_) => Failure::new(TEMPFAIL, error),
     }
 }

@@ -18,10 +18,17 @@
 //! with the same bytes means another. The outbox tells the two apart while it holds the message. If `-q` completed the
 //! message first, the outbox keeps the result for the caller, but only for a message with a Message-ID. Of two messages
 //! with equal bytes and no Message-ID, sending both is better than sending one.
+//!
+//! A client of SMTP has one reply for all recipients. If no copy has left, the message is not accepted: it is sent only
+//! when the client sends it again, and has its stamps until then. Once a copy has left, it is accepted: it is tried
+//! until it is sent to the others, and the sender gets a report ([`report`]) of those that refused it. So no recipient
+//! gets it twice, and no failure is silent. The result is kept after the end, since the client may not have got the
+//! reply.
 
 pub mod copies;
 pub mod outbox;
 pub mod parse;
+pub mod report;
 pub mod stamp_choice;
 pub mod transport;
 
@@ -39,19 +46,23 @@ use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::stamp::claims::Stamp;
 use crate::stamp::token::Token;
-use crate::store::{ReturnableStore, StoreError};
+use crate::store::{ReturnableStore, Store, StoreError};
 use copies::{FOR_RETURN, SourceMessage};
 use outbox::{Claimed, Entry, Outbox, OutboxError, RecipientOutcome};
-use parse::{Recipient, Submission};
+use parse::{LocalHost, Recipient, SendmailArgs, Submission};
 use stamp_choice::{StampChoice, choose, returnable};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use transport::Transport;
 
 /// Try again (EX_TEMPFAIL).
 const TEMPFAIL: u8 = 75;
 /// The message cannot be sent as it is (EX_DATAERR).
 const DATA: u8 = 65;
+/// The next program does not accept it (EX_UNAVAILABLE).
+const UNAVAILABLE: u8 = 69;
+/// How long an accepted message of SMTP is tried, in seconds: as long as mail systems retry.
+const GIVE_UP: i64 = 5 * 86_400;
 
 /// Sends messages with stamps.
 pub struct SubmissionAgent<'a> {
@@ -61,6 +72,8 @@ pub struct SubmissionAgent<'a> {
     pub supply: &'a StampSource,
     /// Next program or server, which accepts the copies.
     pub transport: &'a Transport,
+    /// Opens the used log, or returns the one that is open.
+    pub used_log: &'a (dyn Fn() -> Result<Arc<dyn Store>, Deferral> + Sync),
     /// Called after each copy with the number of copies done, and of all.
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
 }
@@ -162,10 +175,31 @@ impl SubmissionAgent<'_> {
             journal.sweep(limit.0);
         }
         let waiting = journal.pending()?;
-        let mut reports: Vec<_> = waiting.into_iter().map(|entry| self.send(entry?, true)).collect();
+        let mut reports: Vec<_> = waiting.into_iter().map(|entry| self.resume_one(entry?)).collect();
         // Last, since a pending message may have used an orphaned purchase.
         reports.extend(self.supply.collect(self.context.now).err().map(|error| Err(error.into())));
         Ok(reports)
+    }
+
+    fn resume_one(&self, mut entry: Entry) -> Result<Summary, SubmissionError> {
+        let Some(came) = entry.submission.by_smtp else { return self.send(entry, true) };
+        let is_old = self.context.forget_limit().is_some_and(|now| now.0.saturating_sub(came) > GIVE_UP);
+        if !is_sent(&entry.ends) {
+            // It was not accepted. The client may send it again, and then needs its stamps.
+            if is_old {
+                self.settle_stamps(&entry)?;
+                entry.remove(false)?;
+            }
+            return Ok(Summary::default());
+        }
+        if is_old {
+            for at in 0..entry.ends.len() {
+                if entry.ends.get(at).is_some_and(Option::is_none) {
+                    entry.note(at, RecipientOutcome::Refused(UNAVAILABLE, "not accepted for 5 days".to_owned()))?;
+                }
+            }
+        }
+        self.send(entry, true)
     }
 
     /// Removes a pending message. Recipients without a copy get none, and their stamps are free again.
@@ -217,10 +251,34 @@ impl SubmissionAgent<'_> {
             self.context.log_error(&format!("sendmail: recipients not learned: {error}"));
         }
         if entry.is_done() {
+            let is_accepted = submission.by_smtp.is_some() && is_sent(&entry.ends);
+            if is_accepted {
+                self.report(&entry)?;
+            }
             self.settle_stamps(&entry)?;
-            entry.remove(resumed && submission.identified)?;
+            entry.remove((resumed || is_accepted) && submission.identified)?;
         }
         Ok(report)
+    }
+
+    /// Sends the sender a report of the recipients that refused an accepted message, if there are any.
+    ///
+    /// It is another message in the outbox, with a name that follows from the message: a second call continues the
+    /// first report.
+    fn report(&self, entry: &Entry) -> Result<(), SubmissionError> {
+        let submission = &entry.submission;
+        let Some(sender) = submission.sender.as_ref().filter(|sender| !sender.is_empty()) else { return Ok(()) };
+        let Some(raw) = report::compose(submission, &entry.ends, sender, self.context.now) else { return Ok(()) };
+        let asked =
+            SendmailArgs { recipients: vec![sender.clone()], sender: Some(String::new()), ..SendmailArgs::default() };
+        let here = LocalHost { now: self.context.now, own: None, random: [0; 16] };
+        match Submission::prepare(raw.as_bytes(), &asked, &here) {
+            Ok(report) => self.submit(report).map(drop),
+            Err(error) => {
+                self.context.log_error(&format!("sendmail: no report to the sender: {error}"));
+                Ok(())
+            }
+        }
     }
 
     /// Returns the stamp of each copy that is still to be sent.
@@ -313,7 +371,7 @@ impl SubmissionAgent<'_> {
             let (Ok(issuer), Ok(claims)) = (token.issuer(), Stamp::read(token.payload())) else { continue };
             let log = match &mut log {
                 Some(log) => log,
-                none => none.insert(self.context.used_log().map_err(Deferral::from)?),
+                none => none.insert((self.used_log)()?),
             };
             // A stamp that names the recipient goes to them and comes back. One that they returned goes to them again.
             let grant = match claims.audience.names(recipient) {
@@ -423,7 +481,7 @@ impl SubmissionAgent<'_> {
         if !taken.is_empty()
             && let Ok(sent) = self.context.learnable_of(message, taken, self.context.now)?
         {
-            self.context.used_log()?.learn(&[sent])?;
+            (self.used_log)()?.learn(&[sent])?;
         }
         Ok(())
     }
@@ -459,6 +517,11 @@ impl SubmissionAgent<'_> {
             let _ = syslog::send(socket, severity, &line);
         }
     }
+}
+
+/// Returns whether a copy has left.
+fn is_sent(ends: &[Option<RecipientOutcome>]) -> bool {
+    ends.iter().any(|end| matches!(end, Some(RecipientOutcome::Sent)))
 }
 
 /// Identifies the use of stamps: this message, as its recipients distinguish it, to this set of recipients. Sent to

@@ -22,14 +22,14 @@ use std::path::{Path, PathBuf};
 
 /// Name of the folder.
 const FOLDER: &str = "outbox";
-/// Suffix of messages whose result was not reported to a caller yet.
+/// Suffix of completed messages whose caller may not know the result.
 const OWED: &str = ".owed";
 /// How long such a result is kept, in seconds: as long as mail systems retry.
 const REMEMBERED: i64 = 5 * 86_400;
 /// Longest envelope line, in bytes.
 const HEAD: usize = 1024 * 1024;
 /// Version of the file format.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Bytes for the result line of any recipient, without the reason of a refusal.
 const LINE: usize = 40;
 /// Bytes for such reasons, for all recipients together.
@@ -95,6 +95,7 @@ struct Head {
     recipients: Vec<String>,
     identified: bool,
     for_return: bool,
+    by_smtp: Option<i64>,
     length: usize,
 }
 
@@ -128,7 +129,7 @@ impl Outbox {
     pub fn claim(&self, submission: Submission, now: i64) -> Result<Claimed, OutboxError> {
         let make = || fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
         make().map_err(|source| OutboxError { path: self.folder.clone(), source })?;
-        if let Some(ends) = self.owed(&submission.name, now) {
+        if let Some(ends) = self.owed(&submission, now) {
             return Ok(Claimed::Done(ends));
         }
         let path = self.folder.join(&submission.name);
@@ -214,15 +215,19 @@ impl Outbox {
         }
     }
 
-    /// Returns the result of a message whose caller got exit status 75, once and for a limited time.
+    /// Returns the result of a message that was completed without its caller, for a limited time.
     ///
-    /// A later submission of the same message is another message.
-    fn owed(&self, name: &str, now: i64) -> Option<Vec<(Recipient, RecipientOutcome)>> {
-        let path = self.folder.join(format!("{name}{OWED}"));
+    /// A program gets it once: a later submission of the same message is another message. A client of SMTP may repeat
+    /// the message again and again, since every reply can be lost (RFC 1047).
+    fn owed(&self, submission: &Submission, now: i64) -> Option<Vec<(Recipient, RecipientOutcome)>> {
+        let path = self.folder.join(format!("{}{OWED}", submission.name));
         let changed = fs::metadata(&path).ok()?.mtime();
+        let is_owed = now.saturating_sub(changed) <= REMEMBERED;
         let kept = fs::read(&path).ok().and_then(|bytes| read(&bytes));
-        let _ = fs::remove_file(&path);
-        let Kept { submission, ends, .. } = kept.filter(|_| now.saturating_sub(changed) <= REMEMBERED)?;
+        if !is_owed || submission.by_smtp.is_none() {
+            let _ = fs::remove_file(&path);
+        }
+        let Kept { submission, ends, .. } = kept.filter(|_| is_owed)?;
         submission.recipients.into_iter().zip(ends).map(|(recipient, end)| Some((recipient, end?))).collect()
     }
 
@@ -253,6 +258,7 @@ impl Outbox {
                 recipients: submission.recipients.iter().map(Recipient::to_string).collect(),
                 identified: submission.identified,
                 for_return: submission.for_return,
+                by_smtp: submission.by_smtp,
                 length: submission.message.len(),
             };
             let mut bytes = serde_json::to_vec(&head)?;
@@ -340,8 +346,8 @@ impl Entry {
 
     /// Removes the file of a completed message.
     ///
-    /// With `owed`, its caller got exit status 75. The result is then kept for that caller, without the message, so
-    /// that the same message is not sent again.
+    /// With `owed`, its caller may not know the result. It is then kept for that caller, without the message, so that
+    /// the same message is not sent again.
     pub fn remove(self, owed: bool) -> Result<(), OutboxError> {
         let failed = |source| OutboxError { path: self.path.clone(), source };
         if !owed {
@@ -380,11 +386,11 @@ fn read(bytes: &[u8]) -> Option<Kept> {
         room.start += line.len();
     }
     let message = bytes.get(room.end..room.end.checked_add(head.length)?);
-    let Head { name, sender, identified, for_return, .. } = head;
+    let Head { name, sender, identified, for_return, by_smtp, .. } = head;
     let whole = message.is_some();
     let message = message.unwrap_or_default().to_vec();
     Some(Kept {
-        submission: Submission { name, identified, sender, recipients, message, for_return },
+        submission: Submission { name, identified, sender, recipients, message, for_return, by_smtp },
         ends,
         room,
         whole,

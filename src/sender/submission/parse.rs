@@ -96,6 +96,8 @@ pub struct SendmailArgs {
     pub full_name: Option<String>,
     /// `--return`: every stamp may come back with the answer.
     pub for_return: bool,
+    /// Whether it came by SMTP, with the recipients of the envelope.
+    pub by_smtp: bool,
 }
 
 /// Data of the host.
@@ -125,6 +127,8 @@ pub struct Submission {
     pub message: Vec<u8>,
     /// Whether every stamp may come back.
     pub for_return: bool,
+    /// When it came by SMTP, in Unix time; `None` for a message of a program, which is there until the end.
+    pub by_smtp: Option<i64>,
 }
 
 impl Submission {
@@ -137,7 +141,7 @@ impl Submission {
         let message = Message::parse(&raw);
         let sender = asked.sender.as_deref().map(sender).transpose()?;
         let recipients = recipients(&message, asked)?;
-        let name = name(&message, sender.as_deref(), &recipients);
+        let name = name(&message, sender.as_deref(), &recipients, asked.by_smtp);
         let own = sender.as_deref().and_then(|text| Address::parse(text).ok()).or_else(|| here.own.cloned());
         let mut edit = Edit::new(&message);
         edit.remove_span(0..message.envelope_line().len());
@@ -165,7 +169,8 @@ impl Submission {
             ready.extend_from_slice(newline.as_bytes());
         }
         let identified = message_id(&message).is_some();
-        Ok(Self { name, identified, sender, recipients, message: ready, for_return: asked.for_return })
+        let by_smtp = asked.by_smtp.then_some(here.now.0);
+        Ok(Self { name, identified, sender, recipients, message: ready, for_return: asked.for_return, by_smtp })
     }
 
     /// Returns the author's address: the envelope sender for a server, if the caller gave none.
@@ -252,12 +257,18 @@ fn end_header(raw: &[u8]) -> Cow<'_, [u8]> {
 ///
 /// A message with a Message-ID is identified by all of it but its Date: mail programs write a new Date when they retry,
 /// and a corrected message often keeps its Message-ID. A message without one is identified by all its bytes.
-fn name(message: &Message<'_>, sender: Option<&str>, recipients: &[Recipient]) -> String {
+///
+/// A message that came by SMTP is another one than the same message of a program: their results are kept for different
+/// times.
+fn name(message: &Message<'_>, sender: Option<&str>, recipients: &[Recipient], by_smtp: bool) -> String {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     };
+    if by_smtp {
+        add(b"smtp");
+    }
     match message_id(message) {
         Some(_) => {
             add(b"identified");

@@ -84,6 +84,19 @@ impl LearnResult {
         [(Self::Learned, "learned"), (Self::Limited, "limited"), (Self::Skipped, "skipped"), (Self::Failed, "failed")];
 }
 
+/// Answer of the submission server to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubmissionAnswer {
+    Accept,
+    Reject,
+    Defer,
+}
+
+impl SubmissionAnswer {
+    /// All answers, with their words.
+    const ALL: [(Self, &'static str); 3] = [(Self::Accept, "accept"), (Self::Reject, "reject"), (Self::Defer, "defer")];
+}
+
 /// Numbers since the start of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -99,6 +112,9 @@ pub struct Metrics {
     milter: Vec<Counter>,
     /// One counter for each result of learning, in the order of [`LearnResult::ALL`].
     learned: Vec<Counter>,
+    /// One counter for each kind of answer of the submission server, in the order of [`SubmissionAnswer::ALL`].
+    submission: Vec<Counter>,
+    failed_logins: Counter,
     pub(in crate::server) connections: AtomicUsize,
     measuring: GaugeCollector,
 }
@@ -118,6 +134,12 @@ impl Metrics {
         let results = Family::<Outcome, Counter>::default();
         let learned =
             LearnResult::ALL.iter().map(|(_, result)| results.get_or_create_owned(&Outcome { result })).collect();
+        let submitted = Family::<Answered, Counter>::default();
+        let submission = SubmissionAnswer::ALL
+            .iter()
+            .map(|(_, answer)| submitted.get_or_create_owned(&Answered { answer }))
+            .collect();
+        let failed_logins = Counter::default();
         let version = Family::<[(&str, &str); 1], Gauge>::default();
         version.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         let mut registry = Registry::with_prefix(PREFIX);
@@ -125,6 +147,12 @@ impl Metrics {
         registry.register("messages_deferred", "Messages that could not be judged and were deferred", deferred.clone());
         registry.register("milter_messages", "Messages that the milter answered", answers);
         registry.register("milter_sent", "Messages of users from which the milter learns", results);
+        registry.register("submission_messages", "Messages that the submission server answered", submitted);
+        registry.register(
+            "submission_logins_failed",
+            "Logins that the submission server refused",
+            failed_logins.clone(),
+        );
         registry.register_with_unit("judgement", "Time to judge a message", Unit::Seconds, latency.clone());
         registry.register("build_info", "Version of the program; the value is always 1", version);
         let start = ConstGauge::new(since.0);
@@ -138,6 +166,8 @@ impl Metrics {
             latency,
             milter,
             learned,
+            submission,
+            failed_logins,
             connections: AtomicUsize::new(0),
             measuring: GaugeCollector::default(),
         }
@@ -169,6 +199,18 @@ impl Metrics {
         if let Some(count) = self.learned.get(result as usize) {
             count.inc();
         }
+    }
+
+    /// Counts an answer of the submission server.
+    pub fn submission_answer(&self, kind: SubmissionAnswer) {
+        if let Some(count) = self.submission.get(kind as usize) {
+            count.inc();
+        }
+    }
+
+    /// Counts a login that the submission server refused.
+    pub fn submission_login_failed(&self) {
+        self.failed_logins.inc();
     }
 
     /// Returns whether the log answers.

@@ -7,8 +7,9 @@
 //! - *Sockets*: `ipc::server`: connections, their limits, and the threads that serve them; `peer_credentials`: the user
 //!   at the other end. `server::http::metrics_endpoint`: the metrics over HTTP, the only async part.
 //!
-//! `server::milter` is served beside the clients, where `[boundary]` is configured. `background` runs periodic tasks of other commands. Threads block, as everywhere on the mail path: a judgement
-//! computes or waits for the disk, and hundreds of waiting threads cost little.
+//! `server::milter` is served beside the clients where `[boundary]` is configured, and `server::submission` where
+//! `[submission]` is. `background` runs periodic tasks of other commands. Threads block, as everywhere on the mail path:
+//! a judgement computes or waits for the disk, and hundreds of waiting threads cost little.
 
 mod background;
 mod gauges;
@@ -19,9 +20,12 @@ mod peer_credentials;
 
 use super::http::metrics_endpoint::MetricsEndpoint;
 use super::milter::Milter;
+#[cfg(feature = "sender")]
+use super::submission::Submission;
 use crate::config::boundary::Boundary;
 use crate::config::paths::{CliOverrides, Paths, PathsError, is_setuid};
 use crate::config::serve::Serve;
+use crate::config::submission::SubmissionServer;
 use crate::config::{Config, ConfigError};
 use crate::context::error::Deferral;
 use crate::engine::remote::client::{SYSTEM_SOCKET, file_set, user_socket};
@@ -99,6 +103,20 @@ pub enum ServeError {
         "boundary: the configuration has %u, %n or %d; write addresses = [\"*@your.example\"], and one state for all"
     )]
     BoundaryByUser,
+    /// The submission server cannot listen, or has no password.
+    #[error("submission at {at}: {source}")]
+    Submission {
+        /// Its address.
+        at: SocketAddr,
+        /// Error of the system.
+        source: io::Error,
+    },
+    /// Each user has a configuration of their own, and the submission server has one user.
+    #[error("submission: the configuration has %u, %n or %d, and this server is for one user; remove the table")]
+    SubmissionByUser,
+    /// The program was built without the sender's side.
+    #[error("submission: this program was built without the feature \"sender\"; remove the table")]
+    NoSender,
     /// Another daemon listens at this path.
     #[error("mailstamp serve is already running, and listens at {}", .0.display())]
     Running(PathBuf),
@@ -120,7 +138,7 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     let signals = signals()?;
     let door = door(given, options)?;
     let warm = Arc::new(DaemonState::new(given.clone(), options.system)?);
-    let (serve, boundary, largest) = settings(given, &warm)?;
+    let Settings { serve, boundary, submission, largest } = settings(given, &warm)?;
     let numbers = Arc::new(Metrics::new());
     let begin = |address| MetricsEndpoint::begin(address, &numbers, &warm);
     let metrics = serve.metrics;
@@ -131,6 +149,17 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
             .map_err(|source| ServeError::Milter { at: boundary.listen.to_string(), source })
     });
     let milter = milter.transpose()?;
+    #[cfg(feature = "sender")]
+    let submission = submission.map(|settings| {
+        let begun = Submission::begin(&settings, &warm, &numbers);
+        begun.map_err(|source| ServeError::Submission { at: settings.listen, source })
+    });
+    #[cfg(feature = "sender")]
+    let submission = submission.transpose()?;
+    #[cfg(not(feature = "sender"))]
+    if submission.is_some() {
+        return Err(ServeError::NoSender);
+    }
     let (listener, socket) = match door {
         Door::Handed(listener) => (Listener::Inherited(listener), None),
         Door::Own(path) => (listen(&path, options)?, Some(path)),
@@ -141,6 +170,8 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     let place = socket.as_ref().map_or("the inherited socket".to_owned(), |path| path.display().to_string());
     let at = |scrape: &MetricsEndpoint| format!("metrics at http://{}/metrics", scrape.address);
     let place = place + &milter.iter().map(|milter| format!(", milter at {}", milter.address)).collect::<String>();
+    #[cfg(feature = "sender")]
+    let place = place + &submission.iter().map(|it| format!(", submission at {}", it.address)).collect::<String>();
     told(&(place + &scrape.as_ref().map(|scrape| format!(", {}", at(scrape))).unwrap_or_default()));
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     attend(&signals, &warm, || {
@@ -166,6 +197,8 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     warm.logs().iter().for_each(|(_, log)| log.recall());
     let until = Instant::now() + DRAIN_TIMEOUT;
     milter.into_iter().for_each(|milter| milter.end(DRAIN_TIMEOUT));
+    #[cfg(feature = "sender")]
+    submission.into_iter().for_each(|it| it.end(until.saturating_duration_since(Instant::now())));
     server.end(until.saturating_duration_since(Instant::now()));
     tasks.end();
     scrape.into_iter().for_each(MetricsEndpoint::end);
@@ -173,13 +206,22 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     Ok(())
 }
 
-/// Returns the tables `[serve]` and `[boundary]`, and the limit on the size of a message.
-///
-/// They are the same for all users, also where the rest of the configuration differs.
-fn settings(given: &CliOverrides, warm: &DaemonState) -> Result<(Serve, Option<Boundary>, usize), ServeError> {
-    let of = |config: &Config| {
-        let largest = usize::try_from(config.largest).unwrap_or(usize::MAX);
-        (config.serve, config.boundary.clone(), largest)
+/// Settings that are the same for all users, also where the rest of the configuration differs.
+#[derive(Default)]
+struct Settings {
+    serve: Serve,
+    boundary: Option<Boundary>,
+    submission: Option<SubmissionServer>,
+    /// The limit on the size of a message.
+    largest: usize,
+}
+
+fn settings(given: &CliOverrides, warm: &DaemonState) -> Result<Settings, ServeError> {
+    let of = |config: &Config| Settings {
+        serve: config.serve,
+        boundary: config.boundary.clone(),
+        submission: config.submission.clone(),
+        largest: usize::try_from(config.largest).unwrap_or(usize::MAX),
     };
     if let Ok(engine) = warm.engine() {
         return Ok(of(&engine.context.config));
@@ -187,11 +229,12 @@ fn settings(given: &CliOverrides, warm: &DaemonState) -> Result<(Serve, Option<B
     let anybody = CliOverrides { user: Some("anybody@localhost".to_owned()), ..given.clone() };
     match Paths::read(&anybody) {
         Ok((config, _)) if config.boundary.is_some() => Err(ServeError::BoundaryByUser),
+        Ok((config, _)) if config.submission.is_some() => Err(ServeError::SubmissionByUser),
         Ok((config, _)) => Ok(of(&config)),
         Err(PathsError::Content { source, .. }) if matches!(source.kind(), ConfigError::Boundary(_)) => {
             Err(ServeError::BoundaryByUser)
         }
-        Err(_) => Ok((Serve::default(), None, 0)),
+        Err(_) => Ok(Settings::default()),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::cli::ui::output;
 use crate::cli::ui::terminal_text::without_controls;
 use crate::config::Config;
 use crate::config::boundary::Listen;
+use crate::config::file;
 use crate::config::paths::{self, CliOverrides, Paths};
 use crate::context::clock_record::{self, ClockHealth};
 use crate::engine::remote::client::{SYSTEM_SOCKET, file_set, user_socket};
@@ -27,8 +28,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Connect timeout of the milter's check.
-const MILTER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connect timeout of the checks of the daemon's sockets.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Check the setup, and say what to do about each problem.
 ///
@@ -96,6 +97,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             findings.extend(state::held(given));
             findings.extend(state::watched(&config));
             findings.extend(milter(&config));
+            findings.extend(submission(&config));
             findings.extend(mail_system::mail_system(paths::home().as_deref()));
         }
     }
@@ -175,7 +177,7 @@ fn milter(config: &Config) -> Option<Finding> {
     let (what, listen) = ("milter", &config.boundary.as_ref()?.listen);
     let connected = match listen {
         Listen::Unix(path) => unix_socket::connect(path).map(drop),
-        Listen::Inet(address) => TcpStream::connect_timeout(address, MILTER_TIMEOUT).map(drop),
+        Listen::Inet(address) => TcpStream::connect_timeout(address, CONNECT_TIMEOUT).map(drop),
     };
     Some(match connected {
         Ok(()) => Finding::ok(what, format!("listens at {listen}")),
@@ -184,6 +186,19 @@ fn milter(config: &Config) -> Option<Finding> {
             Finding::warning(what, format!("{listen}: your user may not connect, so it was not checked"))
         }
         Err(error) => Finding::error(what, format!("{listen}: {error}; the mail system defers mail")),
+    })
+}
+
+/// Checks the submission server, if there is to be one.
+fn submission(config: &Config) -> Option<Finding> {
+    let (what, settings) = ("submission", config.submission.as_ref()?);
+    if let Err(error) = file::read_secret(&settings.password_file) {
+        return Some(Finding::error(what, format!("{error}; no mail program can log in")));
+    }
+    let at = settings.listen;
+    Some(match TcpStream::connect_timeout(&at, CONNECT_TIMEOUT) {
+        Ok(_) => Finding::ok(what, format!("listens at {at}")),
+        Err(error) => Finding::error(what, format!("{at}: {error}; is mailstamp serve running?")),
     })
 }
 

@@ -1,0 +1,18 @@
+//! SMTP from the server's side (RFC 5321): bytes in, replies out.
+//!
+//! - [`command`]: one line of the client.
+//! - [`data`]: the text of a message after DATA.
+//! - [`reply`]: a status with its lines.
+//! - [`session`]: the state of a connection, over any number of messages.
+//!
+//! Every length and count has a limit. Only CRLF ends a line, and only CRLF, dot, CRLF ends a message, so that two
+//! programs never disagree about where a message ends (SMTP smuggling, CVE-2023-51764).
+//!
+//! Pure: `server/submission` has the sockets, the time limits and the passwords.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
+pub mod command;
+pub mod data;
+pub mod reply;
+pub mod session;

@@ -1,0 +1,595 @@
+//! State of a submission server's connection (RFC 6409): bytes in, steps out, over any number of messages.
+//!
+//! - No message without a login.
+//! - Commands may come in groups (RFC 2920). DATA and AUTH end a group: bytes behind them, sent before the reply, close
+//!   the connection, since they could be the text of a message that is now read as commands.
+//! - A client that sends nothing but errors, or commands without effect, is disconnected.
+
+use super::command::{Command, CommandError, Mail};
+use super::data::{Decoder, Fault};
+use super::reply::Reply;
+use crate::message::address::Address;
+use data_encoding::BASE64;
+use std::fmt;
+use std::mem;
+
+/// Longest line of a command, in bytes. The longest are those of AUTH (RFC 4954 section 4 allows 12,288 bytes, for
+/// mechanisms that are not offered).
+const LINE_MAX: usize = 2_048;
+/// Most recipients of a message.
+pub const RECIPIENTS_MAX: usize = 1_000;
+/// Errors after which the connection is closed.
+const ERRORS_MAX: u32 = 20;
+/// Failed logins after which the connection is closed.
+const LOGINS_MAX: u32 = 3;
+/// Commands without effect after which the connection is closed.
+const IDLE_COMMANDS_MAX: u32 = 100;
+
+/// What follows.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// More bytes are needed: [`Session::receive`].
+    Receive,
+    Reply(Reply),
+    /// The reply is the last one.
+    Close(Reply),
+    /// The client wants to log in: [`Session::log_in`].
+    Login(Login),
+    /// A message is complete. The reply to the client is that of the caller.
+    Submit(Message),
+}
+
+/// User name and password.
+#[derive(PartialEq, Eq)]
+pub struct Login {
+    pub user: String,
+    pub password: String,
+}
+
+/// Without the password.
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// A message with its envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The envelope sender; `None` for the null sender.
+    pub sender: Option<Address>,
+    /// Each once.
+    pub recipients: Vec<Address>,
+    /// The message, with LF at the ends of lines.
+    pub raw: Vec<u8>,
+}
+
+/// A message whose envelope arrives.
+#[derive(Debug)]
+struct Transaction {
+    mail: Mail,
+    recipients: Vec<Address>,
+}
+
+/// Input that is expected.
+#[derive(Debug)]
+enum Phase {
+    Command,
+    /// The response of AUTH PLAIN.
+    Plain,
+    /// The user name of AUTH LOGIN.
+    LoginUser,
+    /// The password of AUTH LOGIN.
+    LoginPassword(String),
+    Data(Transaction, Decoder),
+    Closed,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Session {
+    name: String,
+    largest: usize,
+    /// Bytes that were received and not yet read.
+    buffer: Vec<u8>,
+    /// Where they begin.
+    begin: usize,
+    phase: Phase,
+    /// EHLO or HELO came.
+    is_greeted: bool,
+    /// EHLO came.
+    is_extended: bool,
+    is_logged_in: bool,
+    transaction: Option<Transaction>,
+    errors: u32,
+    failed_logins: u32,
+    idle_commands: u32,
+}
+
+impl Session {
+    /// Begins a session of the server `name`, which takes messages of at most `largest` bytes.
+    #[must_use]
+    pub fn new(name: &str, largest: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            largest,
+            buffer: Vec::new(),
+            begin: 0,
+            phase: Phase::Command,
+            is_greeted: false,
+            is_extended: false,
+            is_logged_in: false,
+            transaction: None,
+            errors: 0,
+            failed_logins: 0,
+            idle_commands: 0,
+        }
+    }
+
+    /// Returns the greeting.
+    #[must_use]
+    pub fn greeting(&self) -> Reply {
+        Reply::new(220, "", format!("{} ESMTP mailstamp", self.name))
+    }
+
+    /// Returns whether the client has logged in.
+    #[must_use]
+    pub fn is_logged_in(&self) -> bool {
+        self.is_logged_in
+    }
+
+    /// Returns whether a message arrives.
+    #[must_use]
+    pub fn is_in_data(&self) -> bool {
+        matches!(self.phase, Phase::Data(..))
+    }
+
+    /// Returns how many bytes of memory the input takes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let message = if let Phase::Data(_, decoder) = &self.phase { decoder.memory() } else { 0 };
+        self.buffer.capacity() + message
+    }
+
+    /// Refuses the message that arrives, for lack of memory.
+    pub fn refuse_message(&mut self) {
+        if let Phase::Data(_, decoder) = &mut self.phase {
+            decoder.refuse(Fault::NoMemory);
+        }
+    }
+
+    /// Takes bytes of the client.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..self.begin);
+        self.begin = 0;
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Says whether the login of the last step is right.
+    #[must_use]
+    pub fn log_in(&mut self, is_right: bool) -> Step {
+        if is_right {
+            self.is_logged_in = true;
+            self.failed_logins = 0;
+            return Step::Reply(Reply::new(235, "2.7.0", "welcome"));
+        }
+        self.failed_logins += 1;
+        let reply = Reply::new(535, "5.7.8", "wrong user name or password");
+        if self.failed_logins >= LOGINS_MAX { self.close(reply) } else { Step::Reply(reply) }
+    }
+
+    /// Returns the next step.
+    pub fn step(&mut self) -> Step {
+        match &mut self.phase {
+            Phase::Closed => return Step::Receive,
+            Phase::Data(_, decoder) => {
+                let (taken, ended) = decoder.take(self.buffer.get(self.begin..).unwrap_or_default());
+                self.begin += taken;
+                return if ended { self.end_of_data() } else { Step::Receive };
+            }
+            _ => {}
+        }
+        let unread = self.buffer.get(self.begin..).unwrap_or_default();
+        let Some(length) = unread.iter().take(LINE_MAX).position(|&byte| byte == b'\n') else {
+            if unread.len() < LINE_MAX {
+                return Step::Receive;
+            }
+            return self.close(Reply::new(500, "5.5.6", format!("a line is longer than {LINE_MAX} bytes")));
+        };
+        let line = unread.get(..length).unwrap_or_default().to_vec();
+        self.begin += length + 1;
+        let Some(line) = line.strip_suffix(b"\r") else {
+            return self.close(Reply::new(500, "5.5.2", "a line does not end with CRLF"));
+        };
+        let step = self.line(line);
+        if let Step::Reply(reply) = &step
+            && reply.code >= 500
+        {
+            self.errors += 1;
+            if self.errors >= ERRORS_MAX {
+                return self.close(Reply::new(421, "4.7.0", "too many errors"));
+            }
+        }
+        step
+    }
+
+    fn close(&mut self, reply: Reply) -> Step {
+        self.phase = Phase::Closed;
+        self.buffer = Vec::new();
+        self.begin = 0;
+        Step::Close(reply)
+    }
+
+    fn line(&mut self, line: &[u8]) -> Step {
+        match mem::replace(&mut self.phase, Phase::Command) {
+            Phase::Plain => return self.plain(line),
+            Phase::LoginUser => {
+                return match decode(line) {
+                    Ok(user) => self.challenge("Password:", Phase::LoginPassword(user)),
+                    Err(reply) => Step::Reply(reply),
+                };
+            }
+            Phase::LoginPassword(user) => {
+                return match decode(line) {
+                    Ok(password) => Step::Login(Login { user, password }),
+                    Err(reply) => Step::Reply(reply),
+                };
+            }
+            Phase::Command | Phase::Data(..) | Phase::Closed => {}
+        }
+        let command = std::str::from_utf8(line).map_err(|_| CommandError::Syntax).and_then(Command::parse);
+        let command = match command {
+            Ok(command) => command,
+            Err(error) => return Step::Reply(refusal(error)),
+        };
+        if matches!(command, Command::Hello { .. } | Command::Reset | Command::Noop | Command::Verify | Command::Help) {
+            self.idle_commands += 1;
+            if self.idle_commands > IDLE_COMMANDS_MAX {
+                return self.close(Reply::new(421, "4.7.0", "too many commands without a message"));
+            }
+        }
+        match command {
+            Command::Hello { extended } => self.hello(extended),
+            Command::Auth { mechanism, initial } => self.auth(mechanism, initial),
+            Command::Mail(mail) => Step::Reply(self.mail(mail)),
+            Command::Recipient(address) => Step::Reply(self.recipient(address)),
+            Command::Data => self.data(),
+            Command::Reset => {
+                self.transaction = None;
+                ok()
+            }
+            Command::Noop => ok(),
+            Command::Quit => self.close(Reply::new(221, "2.0.0", "bye")),
+            Command::Verify => Step::Reply(Reply::new(252, "2.1.5", "send the message, and see")),
+            Command::Help => Step::Reply(Reply::new(214, "2.0.0", "see mailstamp-submission(8)")),
+            Command::StartTls => Step::Reply(refusal(CommandError::NotOffered)),
+            Command::Foreign => self.close(Reply::new(221, "2.7.0", "this is not HTTP")),
+        }
+    }
+
+    fn hello(&mut self, extended: bool) -> Step {
+        (self.is_greeted, self.is_extended, self.transaction) = (true, extended, None);
+        let mut lines = vec![self.name.clone()];
+        if extended {
+            let offers = ["PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "AUTH PLAIN LOGIN"];
+            lines.push(format!("SIZE {}", self.largest));
+            lines.extend(offers.map(str::to_owned));
+        }
+        Step::Reply(Reply { code: 250, enhanced: "", lines })
+    }
+
+    fn auth(&mut self, mechanism: &str, initial: Option<&str>) -> Step {
+        if !self.is_extended || self.is_logged_in || self.transaction.is_some() {
+            return out_of_order();
+        }
+        if self.begin < self.buffer.len() {
+            return self.ahead();
+        }
+        match (mechanism.to_ascii_uppercase().as_str(), initial) {
+            ("PLAIN", Some(text)) => self.plain(text.as_bytes()),
+            ("PLAIN", None) => self.challenge("", Phase::Plain),
+            ("LOGIN", None) => self.challenge("Username:", Phase::LoginUser),
+            ("LOGIN", Some(text)) => match decode(text.as_bytes()) {
+                Ok(user) => self.challenge("Password:", Phase::LoginPassword(user)),
+                Err(reply) => Step::Reply(reply),
+            },
+            _ => Step::Reply(Reply::new(504, "5.5.4", "only PLAIN and LOGIN are offered")),
+        }
+    }
+
+    fn challenge(&mut self, text: &str, phase: Phase) -> Step {
+        self.phase = phase;
+        Step::Reply(Reply::new(334, "", BASE64.encode(text.as_bytes())))
+    }
+
+    /// Reads the response of PLAIN (RFC 4616): an identity, which must be that of the user or none, and the login.
+    fn plain(&mut self, text: &[u8]) -> Step {
+        let text = match decode(text) {
+            Ok(text) => text,
+            Err(reply) => return Step::Reply(reply),
+        };
+        let mut parts = text.split('\0');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(identity), Some(user), Some(password), None) if identity.is_empty() || identity == user => {
+                Step::Login(Login { user: user.to_owned(), password: password.to_owned() })
+            }
+            _ => Step::Reply(Reply::new(501, "5.5.2", "not a response of PLAIN")),
+        }
+    }
+
+    fn mail(&mut self, mail: Mail) -> Reply {
+        if !self.is_greeted || self.transaction.is_some() {
+            return Reply::new(503, "5.5.1", OUT_OF_ORDER);
+        }
+        if !self.is_logged_in {
+            return Reply::new(530, "5.7.0", "log in first");
+        }
+        if mail.size.is_some_and(|size| size > self.largest as u64) {
+            return too_large(self.largest);
+        }
+        if mail.sender.as_ref().is_some_and(|sender| is_wider(sender, &mail)) {
+            return wider();
+        }
+        self.transaction = Some(Transaction { mail, recipients: Vec::new() });
+        Reply::new(250, "2.1.0", "ok")
+    }
+
+    fn recipient(&mut self, address: Address) -> Reply {
+        let Some(transaction) = &mut self.transaction else { return Reply::new(503, "5.5.1", OUT_OF_ORDER) };
+        if is_wider(&address, &transaction.mail) {
+            return wider();
+        }
+        if !transaction.recipients.contains(&address) {
+            if transaction.recipients.len() >= RECIPIENTS_MAX {
+                return Reply::new(452, "4.5.3", format!("more than {RECIPIENTS_MAX} recipients"));
+            }
+            transaction.recipients.push(address);
+        }
+        Reply::new(250, "2.1.5", "ok")
+    }
+
+    fn data(&mut self) -> Step {
+        if self.begin < self.buffer.len() {
+            return self.ahead();
+        }
+        match self.transaction.take() {
+            None => out_of_order(),
+            Some(transaction) if transaction.recipients.is_empty() => {
+                self.transaction = Some(transaction);
+                Step::Reply(Reply::new(554, "5.5.1", "no recipients"))
+            }
+            Some(transaction) => {
+                self.phase = Phase::Data(transaction, Decoder::new(self.largest));
+                Step::Reply(Reply::new(354, "", "end with a dot on a line of its own"))
+            }
+        }
+    }
+
+    fn end_of_data(&mut self) -> Step {
+        let Phase::Data(transaction, decoder) = mem::replace(&mut self.phase, Phase::Command) else {
+            return Step::Receive;
+        };
+        self.idle_commands = 0;
+        match decoder.finish() {
+            Ok(raw) => {
+                let Transaction { mail, recipients } = transaction;
+                Step::Submit(Message { sender: mail.sender, recipients, raw })
+            }
+            Err(Fault::TooLarge) => Step::Reply(too_large(self.largest)),
+            Err(Fault::NoMemory) => Step::Reply(Reply::new(452, "4.3.1", "not enough memory, try again later")),
+            Err(Fault::BareLineEnd) => Step::Reply(Reply::new(550, "5.6.0", "a line does not end with CRLF")),
+            Err(Fault::Nul) => Step::Reply(Reply::new(550, "5.6.0", "the message contains a NUL")),
+        }
+    }
+
+    /// The client did not wait for a reply that it must wait for.
+    fn ahead(&mut self) -> Step {
+        self.close(Reply::new(503, "5.5.0", "wait for the reply before you send more"))
+    }
+}
+
+const OUT_OF_ORDER: &str = "bad sequence of commands";
+
+fn ok() -> Step {
+    Step::Reply(Reply::new(250, "2.0.0", "ok"))
+}
+
+fn out_of_order() -> Step {
+    Step::Reply(Reply::new(503, "5.5.1", OUT_OF_ORDER))
+}
+
+fn too_large(largest: usize) -> Reply {
+    Reply::new(552, "5.3.4", format!("the message is larger than {largest} bytes"))
+}
+
+/// Returns whether an address needs SMTPUTF8, and the client did not ask for it.
+fn is_wider(address: &Address, mail: &Mail) -> bool {
+    !mail.is_utf8 && !address.to_string().is_ascii()
+}
+
+fn wider() -> Reply {
+    Reply::new(553, "5.6.7", "the address needs SMTPUTF8")
+}
+
+fn refusal(error: CommandError) -> Reply {
+    let (code, enhanced) = match error {
+        CommandError::Unknown => (500, "5.5.2"),
+        CommandError::NotOffered => (502, "5.5.1"),
+        CommandError::Syntax => (501, "5.5.4"),
+        CommandError::Parameter => (555, "5.5.4"),
+        CommandError::Address => (553, "5.1.3"),
+    };
+    Reply::new(code, enhanced, error.to_string())
+}
+
+/// Decodes a response of AUTH.
+fn decode(text: &[u8]) -> Result<String, Reply> {
+    if text == b"*" {
+        return Err(Reply::new(501, "5.0.0", "login cancelled"));
+    }
+    // "=" is an empty first response (RFC 4954 section 4).
+    let bytes = if text == b"=" { Ok(Vec::new()) } else { BASE64.decode(text) };
+    let wrong = || Reply::new(501, "5.5.2", "not base64 of UTF-8");
+    String::from_utf8(bytes.map_err(|_| wrong())?).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LARGEST: usize = 1_000;
+
+    /// What a server does with these bytes, in pieces: the codes of its replies, and the messages that it took.
+    fn converse(pieces: &[&[u8]]) -> (Vec<u16>, Vec<Message>) {
+        let mut session = Session::new("test", LARGEST);
+        let (mut codes, mut messages) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            session.receive(piece);
+            loop {
+                let mut step = session.step();
+                if let Step::Login(login) = step {
+                    step = session.log_in(login.user == "joe" && login.password == "word");
+                }
+                match step {
+                    Step::Receive => break,
+                    Step::Reply(reply) => codes.push(reply.code),
+                    Step::Close(reply) => {
+                        codes.push(reply.code);
+                        return (codes, messages);
+                    }
+                    Step::Submit(message) => messages.push(message),
+                    Step::Login(_) => unreachable!("answered above"),
+                }
+            }
+        }
+        (codes, messages)
+    }
+
+    fn lines(lines: &[&str]) -> (Vec<u16>, Vec<Message>) {
+        let lines: Vec<String> = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        converse(&lines.iter().map(String::as_bytes).collect::<Vec<_>>())
+    }
+
+    fn login() -> String {
+        format!("AUTH PLAIN {}", BASE64.encode(b"\0joe\0word"))
+    }
+
+    /// The codes of these commands, after a login.
+    fn logged_in(more: &[&str]) -> (Vec<u16>, Vec<Message>) {
+        let login = login();
+        let (mut codes, messages) = lines(&[&["EHLO x", &login], more].concat());
+        assert_eq!(codes.drain(..2).collect::<Vec<_>>(), [250, 235]);
+        (codes, messages)
+    }
+
+    #[test]
+    fn a_message_is_taken_after_a_login() {
+        let message = [
+            "MAIL FROM:<a@x.example>",
+            "RCPT TO:<b@y.example>",
+            "RCPT TO:<b@Y.example>",
+            "DATA",
+            "A: b",
+            "",
+            "..",
+            ".",
+        ];
+        let (codes, messages) = logged_in(&[&message[..], &message[..], &["QUIT"]].concat());
+        assert_eq!(codes, [250, 250, 250, 354, 250, 250, 250, 354, 221]);
+        let address = |text| Address::parse(text).unwrap();
+        let expected = Message {
+            sender: Some(address("a@x.example")),
+            recipients: vec![address("b@y.example")],
+            raw: b"A: b\n\n.\n".to_vec(),
+        };
+        assert_eq!(messages, [expected.clone(), expected]);
+        assert_eq!(
+            lines(&["EHLO x", "MAIL FROM:<a@x.example>", "RCPT TO:<b@y.example>", "DATA"]).0,
+            [250, 530, 503, 503]
+        );
+    }
+
+    #[test]
+    fn a_login_has_two_forms_and_three_tries() {
+        let encoded = |text: &str| BASE64.encode(text.as_bytes());
+        let (user, word, wrong) = (encoded("joe"), encoded("word"), encoded("wrong"));
+        for (tries, codes) in [
+            (vec!["AUTH LOGIN", &user, &word, "AUTH LOGIN"], vec![334, 334, 235, 503]),
+            (vec![&format!("auth login {user}"), &word], vec![334, 235]),
+            (vec!["AUTH PLAIN", &encoded("joe\0joe\0word")], vec![334, 235]),
+            (vec!["AUTH PLAIN", &encoded("eve\0joe\0word")], vec![334, 501]),
+            (vec!["AUTH PLAIN", &encoded("joe\0word")], vec![334, 501]),
+            (vec!["AUTH PLAIN =", "AUTH PLAIN ?", "AUTH LOGIN", "*", "AUTH CRAM-MD5"], vec![501, 501, 334, 501, 504]),
+            (
+                vec!["AUTH LOGIN", &user, &wrong, "AUTH LOGIN", &user, &wrong, "AUTH LOGIN", &user, &wrong, "NOOP"],
+                vec![334, 334, 535, 334, 334, 535, 334, 334, 535],
+            ),
+        ] {
+            let said = lines(&[&["EHLO x"], &tries[..]].concat()).0;
+            assert_eq!(said[1..], codes, "{tries:?}");
+        }
+        assert_eq!(lines(&["HELO x", &login()]).0, [250, 503]);
+        let debug = format!("{:?}", Login { user: "joe".into(), password: "s3cret".into() });
+        assert!(!debug.contains("s3cret"));
+    }
+
+    #[test]
+    fn what_comes_too_early_or_too_often_ends_the_connection() {
+        let login = login();
+        // The text of a message behind a DATA that may be refused.
+        let early = b"EHLO x\r\nMAIL FROM:<>\r\nDATA\r\nMAIL FROM:<>\r\n";
+        assert_eq!(converse(&[early]).0, [250, 530, 503]);
+        let early = format!("EHLO x\r\n{login}\r\nNOOP\r\n");
+        assert_eq!(converse(&[early.as_bytes()]).0, [250, 503]);
+        assert_eq!(lines(&["EHLO x", "POST / HTTP/1.1", "MAIL FROM:<>"]).0, [250, 221]);
+        assert_eq!(converse(&[b"EHLO x\nNOOP\r\n"]).0, [500]);
+        assert_eq!(converse(&[&b"x".repeat(LINE_MAX)]).0, [500]);
+        let many = lines(&["XYZZY"; 50]).0;
+        assert_eq!((many.len(), many.last()), (20, Some(&421)));
+        let many = lines(&["NOOP"; 150]).0;
+        assert_eq!((many.len(), many.last()), (101, Some(&421)));
+        assert_eq!(lines(&["STARTTLS", "EXPN x", "HELP", "VRFY a"]).0, [502, 502, 214, 252]);
+    }
+
+    #[test]
+    fn limits_and_errors_leave_the_next_message_alone() {
+        let good = ["MAIL FROM:<>", "RCPT TO:<b@y.example>", "DATA", "ok", "."];
+        let long = "x".repeat(LARGEST);
+        for (bad, codes) in [
+            (vec!["MAIL FROM:<> SIZE=1001"], vec![552]),
+            (vec!["MAIL FROM:<>", "RCPT TO:<b@y.example>", "DATA", &long, "."], vec![250, 250, 354, 552]),
+            (vec!["MAIL FROM:<>", "RCPT TO:<b@y.example>", "DATA", "a\n.", "."], vec![250, 250, 354, 550]),
+            (vec!["MAIL FROM:<>", "RCPT TO:<b@y.example>", "DATA", "a\0", "."], vec![250, 250, 354, 550]),
+            (vec!["MAIL FROM:<>", "DATA", "MAIL FROM:<>", "RSET"], vec![250, 554, 503, 250]),
+            (vec!["MAIL FROM:<>", "RCPT TO:<zoë@y.example>", "EHLO x"], vec![250, 553, 250]),
+            (vec!["MAIL FROM:<zoë@y.example>"], vec![553]),
+            (vec!["MAIL FROM:<zoë@y.example> SMTPUTF8", "RCPT TO:<zoë@y.example>", "RSET"], vec![250, 250, 250]),
+        ] {
+            let (said, messages) = logged_in(&[&bad[..], &good[..]].concat());
+            assert_eq!(said, [&codes[..], &[250, 250, 354]].concat(), "{bad:?}");
+            assert_eq!(messages.len(), 1, "{bad:?}");
+        }
+        let recipients: Vec<String> = (0..=RECIPIENTS_MAX).map(|n| format!("RCPT TO:<p{n}@y.example>")).collect();
+        let all: Vec<&str> = std::iter::once("MAIL FROM:<>").chain(recipients.iter().map(String::as_str)).collect();
+        assert_eq!(logged_in(&all).0.last(), Some(&452));
+    }
+
+    proptest! {
+        /// However the bytes are cut, and whatever they are: the same replies and messages, and no message has another
+        /// line end than LF.
+        #[test]
+        fn a_session_goes_on_or_ends(words in prop::collection::vec(prop::sample::select(vec![
+            "EHLO x\r\n", "MAIL FROM:<>\r\n", "RCPT TO:<b@y.example>\r\n", "DATA\r\n", "RSET\r\n", "a", ".", "\r", "\n",
+            "\r\n", ".\r\n", "\0", "QUIT\r\n", "AUTH LOGIN\r\n", "*\r\n",
+        ]), 0..40)) {
+            let login = login() + "\r\n";
+            let mut pieces: Vec<&[u8]> = vec![b"EHLO x\r\n", login.as_bytes()];
+            pieces.extend(words.iter().map(|word| word.as_bytes()));
+            let (codes, messages) = converse(&pieces);
+            let bytes: Vec<&[u8]> = pieces.iter().flat_map(|piece| piece.chunks(1)).collect();
+            prop_assert_eq!((codes, messages.clone()), converse(&bytes));
+            prop_assert!(messages.iter().all(|it| !it.raw.contains(&b'\r') && !it.raw.contains(&0)));
+        }
+    }
+}
