@@ -166,7 +166,7 @@ mod tests {
     const ON: Policy = Policy { challenge: true, compromised: true, require_authentication: true };
 
     fn decision(reason: Reason, action: Action) -> Decision {
-        let verdict = Verdict { reason, deciding_stamp: None, findings: Vec::new() };
+        let verdict = Verdict { reason, deciding_stamp: None, boundary: None, findings: Vec::new() };
         let ruling = Ruling { name: "r".into(), effect: Effect::Act(action) };
         Decision::of(verdict, &Actions::default(), |_| Ok::<_, Infallible>(Some(ruling))).unwrap()
     }

@@ -8,7 +8,9 @@ use super::wire::Reply;
 use crate::message::edit::Edit;
 use crate::message::header::{fold, slice};
 use crate::message::parse::Message;
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Most fields that are changed. A mail system reads the whole header for each.
 const CHANGES: usize = 500;
@@ -29,6 +31,76 @@ pub fn write(
     has_leading_space: bool,
     out: &mut Vec<u8>,
 ) -> Result<(), TooManyChanges> {
+    for change in changed(message, edit, has_leading_space)?.iter().rev() {
+        Reply::ChangeHeader { index: change.index, name: change.name, value: &change.value }.write(out);
+    }
+    // Each new one comes above the one before it.
+    for field in new.iter().rev() {
+        if let Some((name, text)) = field.trim_end_matches('\n').split_once(':') {
+            let value = if has_leading_space { text } else { text.strip_prefix(' ').unwrap_or(text) };
+            Reply::InsertHeader { name, value }.write(out);
+        }
+    }
+    if let Some(body) = edit.within(message.body..message.raw.len()) {
+        Reply::ReplaceBody(&body).write(out);
+    }
+    Ok(())
+}
+
+/// Returns the message as the mail system has it after these changes, but for the fields that it adds itself.
+///
+/// # Errors
+/// As [`write()`].
+pub fn applied<'a>(
+    message: &'a Incoming,
+    edit: &Edit<'_>,
+    new: &[String],
+    has_leading_space: bool,
+) -> Result<Cow<'a, [u8]>, TooManyChanges> {
+    if edit.is_empty() && new.is_empty() {
+        return Ok(Cow::Borrowed(&message.raw));
+    }
+    let changes = changed(message, edit, has_leading_space)?;
+    let mut out = Vec::with_capacity(message.raw.len() + 1024);
+    new.iter().for_each(|field| put(field.as_bytes(), &mut out));
+    let mut at = 0;
+    for change in &changes {
+        out.extend_from_slice(slice(&message.raw, at, change.span.start));
+        at = change.span.end;
+        if !change.value.is_empty() {
+            let blank: &[u8] = if has_leading_space { b":" } else { b": " };
+            [change.name, blank, &change.value, b"\n"].iter().for_each(|part| put(part, &mut out));
+        }
+    }
+    out.extend_from_slice(slice(&message.raw, at, message.body));
+    let body = edit.within(message.body..message.raw.len());
+    out.extend_from_slice(body.as_deref().unwrap_or(slice(&message.raw, message.body, message.raw.len())));
+    Ok(Cow::Owned(out))
+}
+
+/// Appends lines that end with LF, with CRLF.
+fn put(text: &[u8], out: &mut Vec<u8>) {
+    for line in text.split_inclusive(|&byte| byte == b'\n') {
+        out.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
+        out.extend_from_slice(if line.ends_with(b"\n") { b"\r\n" } else { b"" });
+    }
+}
+
+/// A field that is changed.
+struct Change<'a> {
+    span: Range<usize>,
+    /// Its number among the fields of its name.
+    index: u32,
+    name: &'a [u8],
+    /// Its new value, with LF between lines. Without one, it is removed.
+    value: Vec<u8>,
+}
+
+fn changed<'a>(
+    message: &'a Incoming,
+    edit: &Edit<'_>,
+    has_leading_space: bool,
+) -> Result<Vec<Change<'a>>, TooManyChanges> {
     let value_of = |text: &[u8]| {
         // A lone CR at its end is left of a line that was hidden behind it.
         let end = text.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
@@ -42,36 +114,23 @@ pub fn write(
         value
     };
     let mut numbers: HashMap<Vec<u8>, u32> = HashMap::new();
-    let mut answers = Vec::new();
+    let mut changes = Vec::new();
     for span in &message.fields {
         let raw = slice(&message.raw, span.start, span.end);
         let Some(name) = memchr::memchr(b':', raw).and_then(|colon| raw.get(..colon)) else { continue };
         let number = numbers.entry(name.to_ascii_lowercase()).or_default();
         *number += 1;
-        let Some(changed) = edit.within(span.clone()) else { continue };
+        let Some(after) = edit.within(span.clone()) else { continue };
         // Without its name it is no field any more.
-        let rest = changed.strip_prefix(name).and_then(|rest| rest.strip_prefix(b":"));
+        let rest = after.strip_prefix(name).and_then(|rest| rest.strip_prefix(b":"));
         // An empty value would remove the field.
         let value = rest.map(value_of).map(|value| if value.is_empty() { b" ".to_vec() } else { value });
-        answers.push((*number, name, value.unwrap_or_default()));
-        if answers.len() > CHANGES {
+        changes.push(Change { span: span.clone(), index: *number, name, value: value.unwrap_or_default() });
+        if changes.len() > CHANGES {
             return Err(TooManyChanges);
         }
     }
-    for (index, name, value) in answers.iter().rev() {
-        Reply::ChangeHeader { index: *index, name, value }.write(out);
-    }
-    // Each new one comes above the one before it.
-    for field in new.iter().rev() {
-        if let Some((name, text)) = field.trim_end_matches('\n').split_once(':') {
-            let value = if has_leading_space { text } else { text.strip_prefix(' ').unwrap_or(text) };
-            Reply::InsertHeader { name, value }.write(out);
-        }
-    }
-    if let Some(body) = edit.within(message.body..message.raw.len()) {
-        Reply::ReplaceBody(&body).write(out);
-    }
-    Ok(())
+    Ok(changes)
 }
 
 /// Puts `prefix` before the Subject, unless the text that a reader sees begins with it. The rest of the field stays as
@@ -109,8 +168,17 @@ mod tests {
         session
     }
 
-    /// Applies the written answers as a mail system does, and returns the message.
-    fn applied(session: &Session, answers: &[u8]) -> String {
+    /// Applies these changes as a mail system does, and returns the message, which is the one that is expected.
+    fn carried_out(session: &Session, edit: &Edit<'_>, new: &[String]) -> String {
+        let mut answers = Vec::new();
+        write(session.message(), edit, new, session.has_leading_space(), &mut answers).unwrap();
+        let expected = applied(session.message(), edit, new, session.has_leading_space()).unwrap();
+        let message = as_a_mail_system(session, &answers);
+        assert_eq!(String::from_utf8_lossy(&expected).replace("\r\n", "\n"), message);
+        message
+    }
+
+    fn as_a_mail_system(session: &Session, answers: &[u8]) -> String {
         let message = session.message();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut fields: Vec<(String, String)> = Vec::new();
@@ -164,14 +232,12 @@ mod tests {
             let mut edit = Edit::new(&message);
             result_fields(&message, Some("mx.example"), &[]).for_each(|field| edit.remove(&field));
             let new = [fold("Digital-Stamp-Class", &"word ".repeat(30), "\n"), "X-Second: y\n".to_owned()];
-            let mut out = Vec::new();
-            write(session.message(), &edit, &new, session.has_leading_space(), &mut out).unwrap();
             // Without the option, the mail system adds a blank, and so does the session.
             let blank = if leading == 0 { "  " } else { " " };
             let rest = format!(
                 "Subject:{blank}a\nsubject:{blank}second\n folded\nAuthentication-Results:{blank}other.example; none\n\ntext"
             );
-            assert_eq!(applied(&session, &out), new.concat() + &rest);
+            assert_eq!(carried_out(&session, &edit, &new), new.concat() + &rest);
         }
     }
 
@@ -206,9 +272,7 @@ mod tests {
                 let message = Message::parse(&session.message().raw);
                 let mut edit = Edit::new(&message);
                 assert_eq!(prefix_subject(&message, "[unstamped]", &mut edit), None);
-                let mut out = Vec::new();
-                write(session.message(), &edit, &[], true, &mut out).unwrap();
-                let text = applied(&session, &out);
+                let text = carried_out(&session, &edit, &[]);
                 text.strip_prefix("Subject:").unwrap().strip_suffix("\n\nx").unwrap().clone_into(&mut now);
                 assert_eq!(now, prefixed);
             }
@@ -225,8 +289,6 @@ mod tests {
         let mut edit = Edit::new(&message);
         edit.remove_span(8..10);
         edit.remove_span(message.body_start()..message.body_start() + 4);
-        let mut out = Vec::new();
-        write(session.message(), &edit, &[], true, &mut out).unwrap();
-        assert_eq!(applied(&session, &out), "Subject: \nA: 1\n\ntwo");
+        assert_eq!(carried_out(&session, &edit, &[]), "Subject: \nA: 1\n\ntwo");
     }
 }

@@ -6,6 +6,7 @@
 //! - [`plan`]: from the recipients' decisions to what is done with the one message that they share.
 //! - [`recipient`]: which recipients are judged, and as which address.
 //! - [`changes`]: from edits of a message to the changes that a milter may ask for.
+//! - [`seal`]: results that hosts behind the boundary believe.
 //!
 //! Pure: bytes go in and out. `server/milter` has the sockets, the time limits and the engine.
 
@@ -14,5 +15,6 @@
 pub mod changes;
 pub mod plan;
 pub mod recipient;
+pub mod seal;
 pub mod session;
 pub mod wire;

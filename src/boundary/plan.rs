@@ -66,27 +66,48 @@ pub fn plan(decisions: &mut [Option<Decision>], mixed: Mixed) -> Plan {
     if !decisions.is_empty() && decisions.iter().all(refuses) {
         return Plan::Reject;
     }
-    for decision in decisions.iter_mut().flatten() {
-        decision.action = match (decision.action, mixed) {
-            (Action::Reject, Mixed::Hold) | (Action::Challenge, _) => Action::Hold,
-            (Action::Reject, Mixed::Deliver) => Action::Deliver,
-            (Action::Reject, Mixed::Discard) => Action::Discard,
-            (action, _) => action,
-        };
-    }
+    decisions.iter_mut().flatten().for_each(|decision| act(decision, mixed));
     let fates: Vec<Fate> = decisions.iter().map(|decision| fate(decision.as_ref())).collect();
     if !fates.is_empty() && fates.iter().all(|fate| *fate == Fate::Discard) {
         return Plan::Discard;
     }
-    let copies = decisions.iter().zip(&fates).filter(|(_, fate)| **fate != Fate::Discard);
+    let Shared { result, is_prefixed, accepted } = shared(decisions);
+    Plan::Deliver(Delivery { result, is_prefixed, accepted, fates })
+}
+
+/// What is changed of the message that recipients share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shared {
+    /// As [`Delivery::result`].
+    pub result: Option<Decision>,
+    /// As [`Delivery::is_prefixed`].
+    pub is_prefixed: bool,
+    /// As [`Delivery::accepted`].
+    pub accepted: Vec<(String, Serial)>,
+}
+
+/// Returns what the copies of these recipients want alike. Their decisions have the actions that are taken.
+#[must_use]
+pub fn shared(decisions: &[Option<Decision>]) -> Shared {
+    let copies = decisions.iter().filter(|decision| fate(decision.as_ref()) != Fate::Discard);
     // Without one that was not judged.
-    let copies: Option<Vec<&Decision>> = copies.map(|(decision, _)| decision.as_ref()).collect();
+    let copies: Option<Vec<&Decision>> = copies.map(Option::as_ref).collect();
     let copies = copies.unwrap_or_default();
     let all = |wants: &dyn Fn(&Decision) -> bool| !copies.is_empty() && copies.iter().all(|it| wants(it));
     // A host behind this one must find the message as it was when its stamp was spent.
     let is_prefixed = all(&|it| it.action == Action::Tag && it.class() != Class::FirstClass);
     let accepted: Option<Vec<_>> = copies.iter().map(|it| accepted(it)).collect();
-    Plan::Deliver(Delivery { result: common(&copies), is_prefixed, accepted: accepted.unwrap_or_default(), fates })
+    Shared { result: common(&copies), is_prefixed, accepted: accepted.unwrap_or_default() }
+}
+
+/// Takes the action for a recipient of a message that goes on.
+pub fn act(decision: &mut Decision, mixed: Mixed) {
+    decision.action = match (decision.action, mixed) {
+        (Action::Reject, Mixed::Hold) | (Action::Challenge, _) => Action::Hold,
+        (Action::Reject, Mixed::Deliver) => Action::Deliver,
+        (Action::Reject, Mixed::Discard) => Action::Discard,
+        (action, _) => action,
+    };
 }
 
 fn fate(decision: Option<&Decision>) -> Fate {
@@ -134,7 +155,7 @@ mod tests {
         };
         let has_stamp = !serial.is_empty();
         let findings = if has_stamp { vec![finding] } else { Vec::new() };
-        let verdict = Verdict { reason, deciding_stamp: has_stamp.then_some(0), findings };
+        let verdict = Verdict { reason, deciding_stamp: has_stamp.then_some(0), boundary: None, findings };
         Some(Decision { verdict, rule: None, action })
     }
 

@@ -12,15 +12,18 @@ use crate::verdict::facts::Mailbox;
 /// A recipient that is no address, or has no domain, is judged as an address that no stamp names.
 #[must_use]
 pub fn judged_as(recipient: &Recipient, mailboxes: &[Mailbox]) -> Option<Address> {
-    let spellings = recipient.resolved.iter().chain([&recipient.given]);
-    let Some(address) = spellings.filter_map(|text| parse(text)).next() else {
-        return Address::parse("unknown@invalid").ok();
-    };
+    let Some(address) = address(recipient) else { return Address::parse("unknown@invalid").ok() };
     let is_ours = |mailbox: &Mailbox| {
         mailbox.pattern.matches(&address) || mailbox.pattern.domain().is_some_and(|domain| domain == address.domain())
     };
     // A literal may be this host.
     (address.domain().starts_with('[') || mailboxes.iter().any(is_ours)).then_some(address)
+}
+
+/// Returns the address of a recipient, as far as it is one.
+#[must_use]
+pub fn address(recipient: &Recipient) -> Option<Address> {
+    recipient.resolved.iter().chain([&recipient.given]).find_map(|text| parse(text))
 }
 
 /// Returns what stands between the angle brackets, without a route (RFC 5321 appendix C).

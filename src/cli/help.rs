@@ -16,7 +16,22 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Unstamped mail", &["rules", "held", "learn-sent", "learn-contacts", "correspondents", "reply"]),
     ("Send", &["affix", "strip", "buy", "wallet", "account", "sendmail"]),
     ("Vendors", &["trust", "directory", "vendor"]),
-    ("Upkeep", &["doctor", "config", "log", "stats", "serve", "status", "purge", "export", "import", "completions"]),
+    (
+        "Upkeep",
+        &[
+            "doctor",
+            "config",
+            "log",
+            "stats",
+            "serve",
+            "boundary",
+            "status",
+            "purge",
+            "export",
+            "import",
+            "completions",
+        ],
+    ),
 ];
 
 /// Returns the definition with an overview that lists the commands in groups. Commands of features that were not built

@@ -107,6 +107,9 @@ enum Command {
     /// Run the daemon
     #[cfg(feature = "daemon")]
     Serve(commands::serve::Args),
+    /// Make the key with which a milter seals results
+    #[command(subcommand)]
+    Boundary(commands::boundary::Command),
     /// Show the daemon's status
     Status(commands::status::Args),
     /// Test and send automatic replies
@@ -261,6 +264,7 @@ impl Cli {
             Command::Watch(args) => commands::watch::run(&args, &of(args.user.clone())),
             #[cfg(feature = "daemon")]
             Command::Serve(args) => commands::serve::run(&args, &given(None)),
+            Command::Boundary(command) => commands::boundary::run(&command),
             Command::Status(args) => commands::status::run(&args, &given(None)),
             Command::Reply(command) => commands::reply::run(&command, &given(command.recipient())),
             Command::LearnSent(args) => commands::learn_sent::run(&args, &of(args.user.clone())),

@@ -32,6 +32,8 @@ pub struct Boundary {
     pub reject_text: Vec<String>,
     /// Whether the recipients of mail that users send after a login become their correspondents.
     pub learns_sent: bool,
+    /// The file of the key that seals results. The daemon reads it when it starts.
+    pub seal: Option<PathBuf>,
 }
 
 /// Socket of the milter.
@@ -66,6 +68,7 @@ pub(super) struct BoundaryTable {
     reject_text: Option<String>,
     #[serde(default)]
     learn_sent: bool,
+    seal: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -107,6 +110,9 @@ impl BoundaryTable {
                 "reject_text: write up to {LINES} lines of up to {LINE_MAX} ASCII characters each, without '%'"
             )));
         }
+        if let Some(path) = self.seal.as_ref().filter(|path| !path.is_absolute()) {
+            return Err(wrong(&format!("seal: {:?}: write an absolute path", path.display().to_string())));
+        }
         Ok(Boundary {
             listen: listen(&self.listen, self.allow_remote)?,
             mixed: self.mixed,
@@ -115,6 +121,7 @@ impl BoundaryTable {
             subject_prefix: self.subject_prefix.map(|prefix| prefix.trim().to_owned()),
             reject_text,
             learns_sent: self.learn_sent,
+            seal: self.seal,
         })
     }
 }
@@ -160,11 +167,12 @@ mod tests {
     fn a_boundary_has_owners_and_a_socket() {
         let socket = "listen = \"unix:/run/m\"";
         let all = "listen = \"inet:[::1]:8893\"\nmixed = \"discard\"\nstrip = \"stamps\"\nsubject_prefix = \"[x]\"\n\
-                   reject_text = \"one\\ntwo\"\nlearn_sent = true";
+                   reject_text = \"one\\ntwo\"\nlearn_sent = true\nseal = \"/etc/seal.key\"";
         let boundary = parse("\"*@x.example\", { address = \"a@y.example\", owner = \"a\" }", all).unwrap();
         assert_eq!((boundary.mixed, boundary.strips_stamps, boundary.learns_sent), (Mixed::Discard, true, true));
         assert_eq!(boundary.listen.to_string(), "inet:[::1]:8893");
         assert_eq!(boundary.reject_text, ["one", "two"]);
+        assert_eq!(boundary.seal, Some(PathBuf::from("/etc/seal.key")));
         assert_eq!(parse("\"/@x/\"", socket).unwrap().mixed, Mixed::Hold);
         let domain = "\"*@x.example\"";
         let remote = "listen = \"inet:192.0.2.1:8893\"";
@@ -181,6 +189,7 @@ mod tests {
             (domain, "listen = \"unix:/m\"\nmixed = \"reject\"", "is none of \"hold\""),
             (domain, "listen = \"unix:/m\"\nsubject_prefix = \"ä\"", "subject_prefix"),
             (domain, "listen = \"unix:/m\"\nreject_text = \"100 %\"", "reject_text"),
+            (domain, "listen = \"unix:/m\"\nseal = \"seal.key\"", "seal: \"seal.key\": write an absolute path"),
         ] {
             let error = parse(addresses, more).unwrap_err();
             assert!(error.contains(said), "{error}");

@@ -1,6 +1,7 @@
 //! Values that may be written in more than one way, and lists. They are parsed by hand, so that errors use the terms of
 //! the configuration and name the line.
 
+use crate::stamp::signing::PublicKey;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
@@ -25,6 +26,9 @@ pub(super) enum Syslog {
     Switch(bool),
     Socket(String),
 }
+
+/// Keys of a boundary: one, or a list while it changes to another one.
+pub(super) struct SealKeys(pub(super) Vec<PublicKey>);
 
 /// Parses a list of any values.
 pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
@@ -68,6 +72,28 @@ impl<'de> Deserialize<'de> for AddressEntry {
             }
         }
         deserializer.deserialize_any(Entry)
+    }
+}
+
+impl<'de> Deserialize<'de> for SealKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = SealKeys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key in quotes, as mailstamp boundary keygen prints it")
+            }
+
+            fn visit_str<E: Error>(self, key: &str) -> Result<SealKeys, E> {
+                PublicKey::parse(key).map(|key| SealKeys(vec![key])).map_err(E::custom)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<SealKeys, A::Error> {
+                ListVisitor(PhantomData).visit_seq(values).map(SealKeys)
+            }
+        }
+        deserializer.deserialize_any(Keys)
     }
 }
 

@@ -24,19 +24,21 @@ pub mod watch;
 use crate::message::address::{LocalCase, Pattern};
 use crate::message::auth_results::NO_ID;
 use crate::policy::action::Actions;
+use crate::stamp::signing::PublicKey;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
 use auto_reply::{Replies, RepliesTable};
 use boundary::{Boundary, BoundaryTable};
 use deliver::{Deliver, DeliverTable, HeldTable};
 use duration::Seconds;
-use entry::{AddressEntry, Syslog};
+use entry::{AddressEntry, SealKeys, Syslog};
 pub use error::ConfigError;
 use sender::{SenderSettings, SenderTable};
 use sendmail::{Sendmail, SendmailTable};
 use sent::SentTable;
 use serde::Deserialize;
 use serve::{Serve, ServeTable};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use submission::{SubmissionServer, SubmissionTable};
@@ -75,6 +77,8 @@ pub struct Config {
     pub authserv_id: Option<String>,
     /// The names of the hosts whose Authentication-Results fields are trusted; [`NO_ID`] for a host that writes none.
     pub trusted_authserv_ids: Vec<String>,
+    /// The boundaries whose sealed results are believed, by host, with their keys.
+    pub trusted_boundaries: BTreeMap<String, Vec<PublicKey>>,
     /// The socket of syslog for one line a message, unless switched off.
     pub syslog: Option<PathBuf>,
     /// Whether verdicts are kept for `mailstamp log`.
@@ -136,6 +140,7 @@ struct File {
     authserv_id: Option<String>,
     #[serde(deserialize_with = "entry::list")]
     trusted_authserv_ids: Vec<String>,
+    trusted_boundaries: BTreeMap<String, SealKeys>,
     syslog: Syslog,
     verdict_log: bool,
     own_mailbox_only: bool,
@@ -192,6 +197,7 @@ impl Default for File {
             case_sensitive: false,
             authserv_id: None,
             trusted_authserv_ids: Vec::new(),
+            trusted_boundaries: BTreeMap::new(),
             syslog: Syslog::Switch(true),
             verdict_log: true,
             own_mailbox_only: false,
@@ -288,6 +294,10 @@ impl Config {
         for name in file.allow {
             allow.push(Allowed { pattern: pattern("allow", &name)?, name });
         }
+        if let Some(host) = file.trusted_boundaries.keys().find(|host| !is_host_name(host)) {
+            return Err(ConfigError::AuthservId { key: "trusted_boundaries", text: host.clone() });
+        }
+        let boundaries = file.trusted_boundaries.into_iter().map(|(host, keys)| (host.to_ascii_lowercase(), keys.0));
         let own = file.authserv_id.iter().map(|id| ("authserv_id", id));
         let trusted = file.trusted_authserv_ids.iter().filter(|id| *id != NO_ID).map(|id| ("trusted_authserv_ids", id));
         if let Some((key, id)) = own.chain(trusted).find(|(_, id)| !is_host_name(id)) {
@@ -321,6 +331,7 @@ impl Config {
             largest: file.max_message_size,
             authserv_id: file.authserv_id,
             trusted_authserv_ids: file.trusted_authserv_ids,
+            trusted_boundaries: boundaries.collect(),
             syslog: match file.syslog {
                 Syslog::Switch(true) => Some(PathBuf::from(SYSLOG)),
                 Syslog::Switch(false) => None,
@@ -423,6 +434,28 @@ mod tests {
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_boundary_has_a_host_and_keys() {
+        let key = |byte| crate::stamp::signing::SecretKey::from_random(&[byte; 32]).public();
+        let text = format!(
+            "trusted_boundaries = {{ \"MX.x.example\" = \"{}\", \"b.example\" = [\"{}\", \"{}\"] }}",
+            key(1),
+            key(2),
+            key(3)
+        );
+        let trusted = parse(&text).unwrap().trusted_boundaries;
+        assert_eq!(trusted["mx.x.example"], [key(1)]);
+        assert_eq!(trusted["b.example"], [key(2), key(3)]);
+        for (text, said) in [
+            ("[trusted_boundaries]\n\"a b\" = []", "trusted_boundaries = \"a b\": write a host name"),
+            ("[trusted_boundaries]\n\"a.example\" = \"k4.public.AAAA\"", "line 2, column 15: not a key of the form"),
+            ("[trusted_boundaries]\n\"a.example\" = 5", "line 2, column 15: write a key in quotes"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
         }
     }
 

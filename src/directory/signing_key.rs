@@ -1,4 +1,4 @@
-//! Signing key of a vendor, in a file with the names of vendor and key, and the key itself (PASERK `k4.secret.…`). The
+//! Signing key of a vendor or a boundary, in a file with the names of vendor and key, and the key itself (PASERK `k4.secret.…`). The
 //! file is written once, never over another file, and read only if no other user can read it.
 
 use crate::config::file::{self, FileError, FileErrorKind};
@@ -10,6 +10,9 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+/// Name of the key with which a boundary seals results.
+const SEAL: &str = "seal";
 
 /// A signing key with the names of its vendor and of the key.
 #[derive(Debug)]
@@ -77,6 +80,21 @@ impl SigningKey {
         let secret = zeroize::Zeroizing::new(file.secret);
         let issuer = Issuer::new(&file.vendor, &file.kid).map_err(|_| wrong())?;
         Ok(Self { issuer, key: SecretKey::parse(&secret).map_err(|_| wrong())? })
+    }
+
+    /// Reads the key that seals the results of a boundary: its vendor is a host.
+    pub fn read_seal(path: &Path) -> Result<Self, SecretError> {
+        let read = Self::read(path)?;
+        if read.issuer.key_id() == SEAL { Ok(read) } else { Err(SecretError::Form { path: path.to_owned() }) }
+    }
+
+    /// Generates the key that seals the results of the boundary `host`.
+    ///
+    /// # Errors
+    /// `None` unless `host` is a domain.
+    pub fn generate_seal(host: &str) -> Option<Result<Self, SecretError>> {
+        let issuer = Issuer::new(host, SEAL).ok().filter(|_| !host.contains('@'))?;
+        Some(Self::generate(issuer))
     }
 
     /// Writes the key to a new file, readable by its owner only, and waits until it is on the disk.

@@ -23,13 +23,16 @@ use crate::stamp::token::Issuer;
 use crate::store::Store;
 use crate::store::resident::ResidentLog;
 use crate::time::UnixTime;
-use crate::verdict::examine::{Step, Trace, examine, identify, open, traces};
+use crate::verdict::examine::{Step, Trace, identify, open, traces};
 use crate::verdict::facts::{Envelope, Facts, KeyDirectory, KeyFact};
 use crate::verdict::finding::{Finding, Verdict};
 use crate::verdict::reason::Reason;
 use crate::verdict::spend::{Redelivery, SpendRequest, SpendResult, Terms};
 use std::cell::{Cell, OnceCell};
 use std::sync::{Arc, OnceLock};
+
+/// What answers for the used log.
+pub(super) type AskLog<'a> = dyn Fn(&SpendRequest) -> Result<SpendResult, Deferral> + 'a;
 
 /// The engine. It judges any number of messages.
 #[derive(Debug)]
@@ -136,45 +139,53 @@ impl Engine {
         marking: Mode,
         judge_all: impl FnOnce(&dyn Fn(&Envelope) -> Result<Decision, Deferral>) -> Result<T, Deferral>,
     ) -> Result<T, Deferral> {
-        let keys = LazyKeys::new(self);
-        let facts = self.facts(&keys);
-        let opened = open(message, &facts);
-        keys.check()?;
         let log = LazyStore::new(self);
-        judge_all(&|envelope| {
-            let verdict = self.settle(opened.examine(envelope), &mut |spend| {
-                self.context.preflight()?;
-                self.ask(log.store()?, spend, marking)
-            })?;
-            let decision = self.decide(verdict, message, envelope, Extent::Whole, &log)?;
-            // A matching rule decides what is done.
-            let stale = decision.rule.is_none() && decision.verdict.reason == Reason::StaleDirectory;
-            if marking == Mode::Spend && self.context.config.defer_stale && stale {
-                return Err(Deferral::StaleDirectory);
-            }
-            Ok(decision)
+        self.verdicts(message, &|spend| self.ask_log(&log, spend, marking), |verdict| {
+            judge_all(&|envelope| {
+                let decision = self.decide(verdict(envelope)?, message, envelope, Extent::Whole, &log)?;
+                // A matching rule decides what is done.
+                let stale = decision.rule.is_none() && decision.verdict.reason == Reason::StaleDirectory;
+                if marking == Mode::Spend && self.context.config.defer_stale && stale {
+                    return Err(Deferral::StaleDirectory);
+                }
+                Ok(decision)
+            })
         })
     }
 
-    /// Returns the verdict on the stamps of `message`. `ask` answers for the used log.
-    pub(super) fn verdict(
+    /// Calls `judge_all` with what gives the verdict on this message for one envelope. Its seals and stamps are read once.
+    /// `ask` answers for the used log.
+    pub(super) fn verdicts<T>(
         &self,
         message: &Message<'_>,
-        envelope: &Envelope,
-        ask: &mut dyn FnMut(&SpendRequest) -> Result<SpendResult, Deferral>,
-    ) -> Result<Verdict, Deferral> {
+        ask: &AskLog<'_>,
+        judge_all: impl FnOnce(&dyn Fn(&Envelope) -> Result<Verdict, Deferral>) -> Result<T, Deferral>,
+    ) -> Result<T, Deferral> {
         let keys = LazyKeys::new(self);
-        let step = examine(message, envelope, &self.facts(&keys));
-        keys.check()?;
-        self.settle(step, ask)
+        let (sealed, facts, opened) = (self.sealed(message), self.facts(&keys), OnceCell::new());
+        judge_all(&|envelope| {
+            if let Some(verdict) = self.believe(&sealed, message, envelope, &keys, ask)? {
+                return Ok(verdict);
+            }
+            let opened = opened.get_or_init(|| open(message, &facts));
+            keys.check()?;
+            self.settle(opened.examine(envelope), ask)
+        })
+    }
+
+    /// Asks the log, opened for the first request.
+    pub(super) fn ask_log(
+        &self,
+        log: &LazyStore<'_>,
+        spend: &SpendRequest,
+        marking: Mode,
+    ) -> Result<SpendResult, Deferral> {
+        self.context.preflight()?;
+        self.ask(log.store()?, spend, marking)
     }
 
     /// Takes a judgement to its end. `ask` answers for the used log.
-    fn settle(
-        &self,
-        mut step: Step,
-        ask: &mut dyn FnMut(&SpendRequest) -> Result<SpendResult, Deferral>,
-    ) -> Result<Verdict, Deferral> {
+    fn settle(&self, mut step: Step, ask: &AskLog<'_>) -> Result<Verdict, Deferral> {
         loop {
             match step {
                 Step::Done(verdict) => {
@@ -317,7 +328,7 @@ impl Engine {
 }
 
 /// The vendors' keys, read when the first stamp needs one.
-struct LazyKeys<'a> {
+pub(super) struct LazyKeys<'a> {
     engine: &'a Engine,
     read: OnceCell<Option<Arc<Directory>>>,
     /// The error of that reading.
@@ -330,7 +341,7 @@ impl<'a> LazyKeys<'a> {
     }
 
     /// Returns the error of the reading, if there was one. The core's result is worthless then.
-    fn check(&self) -> Result<(), Deferral> {
+    pub(super) fn check(&self) -> Result<(), Deferral> {
         self.error.take().map_or(Ok(()), Err)
     }
 

@@ -2,7 +2,7 @@
 //! local failure, and every command then defers the message.
 //!
 //! - [`judge`]: one message, from bytes to decision. [`rule_eval`] answers the rules' conditions, [`result_header`]
-//!   writes the class field.
+//!   writes the class field. `sealed` takes the result of a trusted boundary in place of the spend.
 //! - [`delivery`]: stores a judged message by the user's actions. [`quarantine`] keeps held mail, [`allow_list`] adds
 //!   its senders, [`returnable`] keeps stamps that may go back with an answer, [`auto_reply`] sends the reply that is
 //!   due.
@@ -27,4 +27,5 @@ pub mod result_header;
 pub mod retention;
 pub mod returnable;
 pub mod rule_eval;
+mod sealed;
 pub mod self_test;

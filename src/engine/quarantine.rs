@@ -284,7 +284,7 @@ impl<'a> Quarantine<'a> {
     }
 
     fn marked<'m>(&self, message: &Message<'m>) -> Edit<'m> {
-        let verdict = Verdict { reason: Reason::Rule, deciding_stamp: None, findings: Vec::new() };
+        let verdict = Verdict { reason: Reason::Rule, deciding_stamp: None, boundary: None, findings: Vec::new() };
         let decision = Decision { verdict, rule: Some(RELEASED.to_owned()), action: Action::Deliver };
         result_header::with_result_headers(message, &decision, &HeaderContext::of(&self.engine.context.config))
     }

@@ -113,7 +113,7 @@ impl Scan {
 
     fn ask(&self, message: &Message<'_>, checked: &Cell<bool>) -> Result<Decision, Deferral> {
         let engine = &self.engine;
-        let verdict = engine.verdict(message, &self.envelope, &mut |spend| {
+        let ask = |spend: &SpendRequest| {
             engine.context.preflight()?;
             // Opened for this request only: mail may come meanwhile.
             let log = engine.used_log()?;
@@ -132,7 +132,8 @@ impl Scan {
             }
             // A copy of a message in another folder is the same message, however much later it was made.
             Ok(self.seen.spend(&SpendRequest { redelivery: Redelivery::EVER, ..spend.clone() })?)
-        })?;
+        };
+        let verdict = engine.verdicts(message, &ask, |verdict| verdict(&self.envelope))?;
         engine.decide(verdict, message, &self.envelope, Extent::Whole, &LazyStore::new(engine))
     }
 }

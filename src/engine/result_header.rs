@@ -72,11 +72,12 @@ pub fn without_result_headers<'a>(message: &Message<'a>, marks: &HeaderContext) 
 /// Returns the result field, folded, with its line end.
 #[must_use]
 pub fn result_field(decision: &Decision, used_log: bool, newline: &str) -> String {
-    fold(CLASS_FIELD, &summary(decision, used_log), newline)
+    fold(CLASS_FIELD, &result(decision, used_log), newline)
 }
 
 /// Returns class, reason and what is known of the stamp, as parameters.
-fn summary(decision: &Decision, used_log: bool) -> String {
+#[must_use]
+pub fn result(decision: &Decision, used_log: bool) -> String {
     let verdict = &decision.verdict;
     let mut text = format!("{}; reason={}", verdict.class(), verdict.reason);
     let mut add = |name: &str, value: &str| {

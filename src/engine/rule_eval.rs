@@ -83,10 +83,7 @@ impl Engine {
         let verdict = if cut {
             Verdict::too_large()
         } else {
-            self.verdict(message, envelope, &mut |spend| {
-                self.context.preflight()?;
-                self.ask(log.store()?, spend, Mode::DryRun)
-            })?
+            self.verdicts(message, &|spend| self.ask_log(&log, spend, Mode::DryRun), |verdict| verdict(envelope))?
         };
         let seen = if cut { Extent::Beginning } else { Extent::Whole };
         let letter = MessageContext::new(message, envelope, &verdict, &self.context.config.trusted_authserv_ids, seen);

@@ -38,6 +38,13 @@ impl Fingerprint {
     pub fn of(message: &Message<'_>) -> Self {
         digest(message.raw(), LongLines::Kept).0
     }
+
+    /// Returns the fingerprint of the message that arrives after Postfix broke its long lines. That message has the same
+    /// one.
+    #[must_use]
+    pub fn of_broken(message: &Message<'_>) -> Self {
+        digest(message.raw(), LongLines::Broken).0
+    }
 }
 
 /// A message as a log keeps it: the first 16 bytes of its fingerprint, and where some line is longer than 998 bytes,
@@ -63,6 +70,12 @@ impl KnownMessage {
         let (fingerprint, long) = digest(message.raw(), LongLines::Kept);
         let broken = long.then(|| first_half(&digest(message.raw(), LongLines::Broken).0));
         (Self { whole: first_half(&fingerprint), broken }, fingerprint)
+    }
+
+    /// Returns what a log keeps of a message of which this is the fingerprint with broken lines.
+    #[must_use]
+    pub fn from_broken(fingerprint: &Fingerprint) -> Self {
+        first_half(fingerprint).into()
     }
 
     /// Returns whether `copy` is this message, or what is left of it after its long lines were broken. Not the other way

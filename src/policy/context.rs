@@ -231,8 +231,12 @@ mod tests {
     /// Returns the result of `ask` for a message without stamps.
     pub(super) fn of<T>(raw: &str, ask: impl FnOnce(&MessageContext<'_>) -> T) -> T {
         let message = Message::parse(raw.as_bytes());
-        let verdict =
-            Verdict { reason: crate::verdict::reason::Reason::NoStamp, deciding_stamp: None, findings: vec![] };
+        let verdict = Verdict {
+            reason: crate::verdict::reason::Reason::NoStamp,
+            deciding_stamp: None,
+            boundary: None,
+            findings: vec![],
+        };
         ask(&MessageContext::new(&message, &Envelope::default(), &verdict, &[], Extent::Whole))
     }
 

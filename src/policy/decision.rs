@@ -75,7 +75,7 @@ mod tests {
 
     fn verdict(reason: Reason) -> Verdict {
         let finding = Finding { reason: Some(reason), ..Finding::of(Place::Header) };
-        Verdict { reason, deciding_stamp: Some(0), findings: vec![finding] }
+        Verdict { reason, deciding_stamp: Some(0), boundary: None, findings: vec![finding] }
     }
 
     fn decide(reason: Reason, effect: Option<Effect>) -> Decision {

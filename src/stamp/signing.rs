@@ -74,6 +74,12 @@ impl PublicKey {
         self.verify_under(token, purpose.assertion())
     }
 
+    /// As [`verify`](Self::verify) for a token whose payload and footer are not sent with it.
+    #[must_use]
+    pub fn verify_parts(&self, payload: &[u8], footer: &[u8], signature: &[u8; 64], purpose: Purpose) -> bool {
+        self.verify_message(&signed_bytes(payload, footer, purpose.assertion()), signature)
+    }
+
     /// As [`verify`](Self::verify) with any implicit assertion, for tokens of other protocols.
     #[must_use]
     pub fn verify_under(&self, token: &Token, assertion: &[u8]) -> bool {
@@ -331,7 +337,8 @@ mod tests {
     // Threat 1: a signature serves one purpose.
     #[test]
     fn a_token_holds_for_its_purpose_and_key_only() {
-        const ALL: [Purpose; 5] = [Purpose::Stamp, Purpose::Use, Purpose::Directory, Purpose::Order, Purpose::Receipt];
+        use Purpose::{Directory, Order, Receipt, Seal, Stamp, Use};
+        const ALL: [Purpose; 6] = [Stamp, Use, Directory, Order, Receipt, Seal];
         for made in ALL {
             let token = key(1).sign(b"{}", b"footer", made);
             for asked in ALL {

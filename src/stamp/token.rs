@@ -37,6 +37,8 @@ pub enum Purpose {
     /// An order for stamps or credits.
     Order,
     Receipt,
+    /// A result that a boundary passes on to the hosts behind it.
+    Seal,
 }
 
 impl Purpose {
@@ -49,6 +51,7 @@ impl Purpose {
             Self::Directory => b"digital-stamp-directory",
             Self::Order => b"digital-stamp-order",
             Self::Receipt => b"digital-stamp-receipt",
+            Self::Seal => b"digital-stamp-seal",
         }
     }
 }

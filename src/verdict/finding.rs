@@ -52,6 +52,8 @@ pub struct Verdict {
     pub reason: Reason,
     /// The stamp that decided, if one did; an index into `findings`.
     pub deciding_stamp: Option<usize>,
+    /// The host whose sealed result was believed, if the stamps were not judged here.
+    pub boundary: Option<String>,
     /// One finding for each stamp, in their order in the message.
     pub findings: Vec<Finding>,
 }
@@ -67,6 +69,13 @@ impl Verdict {
     #[must_use]
     pub fn stamp(&self) -> Option<&Finding> {
         self.findings.get(self.deciding_stamp?)
+    }
+
+    /// Makes the verdict from what a boundary found and sealed.
+    #[must_use]
+    pub fn believed(boundary: &str, reason: Reason, finding: Finding) -> Self {
+        let finding = Finding { reason: Some(reason), ..finding };
+        Self { reason, deciding_stamp: Some(0), boundary: Some(boundary.to_owned()), findings: vec![finding] }
     }
 
     /// Makes the verdict on a message of which only the beginning was examined.
@@ -90,7 +99,7 @@ impl Verdict {
             None if over_limit => (Reason::OverLimit, None),
             None => (Reason::NoStamp, None),
         };
-        Self { reason, deciding_stamp, findings }
+        Self { reason, deciding_stamp, boundary: None, findings }
     }
 }
 

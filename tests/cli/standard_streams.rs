@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 /// Each command: its arguments, and its status when standard input or standard output cannot be used; 0 if the command
 /// does not need it.
-const COMMANDS: [(&str, i32, i32); 37] = [
+const COMMANDS: [(&str, i32, i32); 38] = [
     ("classify", 75, 75),
     ("filter", 75, 75),
     ("deliver", 75, 0),
@@ -37,6 +37,7 @@ const COMMANDS: [(&str, i32, i32); 37] = [
     ("trust add -", 74, 74),
     ("directory list", 0, 74),
     ("vendor keygen --vendor a.example --kid k --out key", 0, 74),
+    ("boundary keygen --host a.example --out seal.key", 0, 74),
     ("doctor", 0, 74),
     ("config show", 0, 74),
     ("log", 0, 74),

@@ -6,6 +6,7 @@ mod faults;
 mod learning;
 mod milter;
 mod page;
+mod seal;
 mod status;
 #[cfg(all(feature = "sender", feature = "vendor"))]
 mod submission;

@@ -88,7 +88,12 @@ fn the_members_are_those_of_the_page() {
         reason: Some(Reason::Paid),
         ..Finding::of(Place::Header)
     };
-    let verdict = Verdict { reason: Reason::Paid, deciding_stamp: Some(0), findings: vec![finding] };
+    let verdict = Verdict {
+        reason: Reason::Paid,
+        deciding_stamp: Some(0),
+        boundary: Some("mx.x.example".into()),
+        findings: vec![finding],
+    };
     let decision = Decision { verdict, rule: Some("r".into()), action: Action::Deliver };
     let marks = HeaderContext {
         authserv_id: Some("mx.example".into()),

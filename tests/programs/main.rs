@@ -7,6 +7,8 @@ mod deliver;
 mod dovecot;
 mod exim;
 mod imapsieve;
+#[cfg(feature = "daemon")]
+mod inner_host;
 mod maildrop;
 #[cfg(feature = "daemon")]
 mod milter;

@@ -22,11 +22,11 @@ const CAROL: &str = "carol@x.example";
 
 /// A boundary for `x.example`: the daemon's home, a folder for its socket that Postfix may enter, and Postfix with a
 /// Maildir for each recipient.
-struct Boundary {
-    home: Home,
+pub(crate) struct Boundary {
+    pub(crate) home: Home,
     sockets: tempfile::TempDir,
     boxes: tempfile::TempDir,
-    postfix: Postfix,
+    pub(crate) postfix: Postfix,
 }
 
 impl Boundary {
@@ -40,7 +40,7 @@ impl Boundary {
     }
 
     /// With these lines of main.cf, and these services.
-    fn with_postfix(name: &str, above: &str, more: &str, settings: &str, services: &str) -> Self {
+    pub(crate) fn with_postfix(name: &str, above: &str, more: &str, settings: &str, services: &str) -> Self {
         let (home, sockets, boxes) = (Home::new(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let number = |option| run(Command::new("id").args([option, "postfix"]), b"").exits(0).text().trim().parse();
         let (user, group) = (number("-u").unwrap(), number("-g").unwrap());
@@ -74,7 +74,7 @@ impl Boundary {
     }
 
     /// Hands over a message and returns the code of the answer.
-    fn send(&self, recipients: &[&str], message: &[u8]) -> u16 {
+    pub(crate) fn send(&self, recipients: &[&str], message: &[u8]) -> u16 {
         send(Protocol::Smtp, self.postfix.port(), "bob@y.example", recipients, message)[0]
     }
 

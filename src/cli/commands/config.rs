@@ -2,8 +2,10 @@
 
 use super::trust;
 use crate::autoreply::eligibility::Kind;
+use crate::boundary::plan::Mixed;
 use crate::cli::ui::exit_status::{CONFIG, Failure};
 use crate::cli::ui::output;
+use crate::config::boundary::{Boundary, Listen};
 use crate::config::directory_sources;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::sendmail::{NextHop, OnVendorUnavailable, Tls};
@@ -128,6 +130,7 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
         ("allow", json!(allow)),
         ("authserv_id", json!(config.authserv_id)),
         ("trusted_authserv_ids", json!(config.trusted_authserv_ids)),
+        ("trusted_boundaries", json!(config.trusted_boundaries)),
         ("syslog", path(config.syslog.as_deref()).map_or(json!(false), |path| json!(path))),
         ("verdict_log", json!(config.verdict_log)),
         ("own_mailbox_only", json!(config.own_mailbox_only)),
@@ -189,6 +192,8 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
             (format!("deliver.folders.{class}"), json!(folder.as_str())),
         ]
     });
+    let milter = config.boundary.iter().flat_map(milter).map(|(key, value)| (key.to_owned(), value));
+    let settings = settings.chain(milter);
     let next = next(&sendmail.next).into_iter().map(|(key, value)| (key.to_owned(), value));
     let submission = submission(config).into_iter().map(|(key, value)| (key.to_owned(), value));
     let settings = settings.chain(next).chain(submission).chain(by_class);
@@ -200,6 +205,27 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
         output::line(to_toml(settings).trim_end())?;
     }
     Ok(0)
+}
+
+/// Returns the settings of the milter.
+fn milter(boundary: &Boundary) -> Vec<(&'static str, Value)> {
+    let is_remote = matches!(boundary.listen, Listen::Inet(address) if !address.ip().is_loopback());
+    let mixed = match boundary.mixed {
+        Mixed::Hold => "hold",
+        Mixed::Deliver => "deliver",
+        Mixed::Discard => "discard",
+    };
+    vec![
+        ("boundary.listen", json!(boundary.listen.to_string())),
+        ("boundary.allow_remote", json!(is_remote)),
+        ("boundary.held_address", json!(boundary.held_address.to_string())),
+        ("boundary.mixed", json!(mixed)),
+        ("boundary.strip", json!(if boundary.strips_stamps { "stamps" } else { "nothing" })),
+        ("boundary.subject_prefix", json!(boundary.subject_prefix)),
+        ("boundary.reject_text", json!(boundary.reject_text.join("\n"))),
+        ("boundary.seal", json!(boundary.seal)),
+        ("boundary.learn_sent", json!(boundary.learns_sent)),
+    ]
 }
 
 /// Settings that are durations, in seconds.
@@ -231,7 +257,7 @@ fn to_toml(settings: impl Iterator<Item = (String, Value)>) -> String {
                 continue;
             }
             // A file of rules that is named must exist.
-            Value::Object(mut rules) => match rules.remove("path") {
+            Value::Object(mut rules) if key == "rules" => match rules.remove("path") {
                 Some(Value::String(path)) if Path::new(&path).exists() => Value::String(path),
                 _ => Value::Null,
             },

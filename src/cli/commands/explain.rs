@@ -64,9 +64,17 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
 fn tell(decision: &Decision, out: &mut impl Write) -> io::Result<()> {
     let verdict = &decision.verdict;
     let count = verdict.findings.len();
-    for (index, finding) in verdict.findings.iter().enumerate() {
-        writeln!(out, "stamp {} of {count}, {}", index + 1, describe(finding))?;
-        checks(finding, out)?;
+    if let Some(host) = &verdict.boundary {
+        let host = escape_untrusted(host.as_bytes(), 200);
+        writeln!(out, "the boundary {host} judged it, and its seal holds; the stamps were not judged here")?;
+        for finding in &verdict.findings {
+            writeln!(out, "stamp {}", describe(finding))?;
+        }
+    } else {
+        for (index, finding) in verdict.findings.iter().enumerate() {
+            writeln!(out, "stamp {} of {count}, {}", index + 1, describe(finding))?;
+            checks(finding, out)?;
+        }
     }
     if count == 0 {
         writeln!(out, "no stamp was found in the header, at the ends of the first text part, or in the subject")?;

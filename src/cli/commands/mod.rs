@@ -3,6 +3,7 @@
 #[cfg(feature = "sender")]
 pub(super) mod account;
 pub(super) mod affix;
+pub(super) mod boundary;
 #[cfg(feature = "sender")]
 pub(super) mod buy;
 pub(super) mod classify;

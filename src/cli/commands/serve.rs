@@ -51,6 +51,7 @@ fn failure(error: ServeError) -> Failure {
         ServeError::Running(_) => Failure::new(CONFIG, error).hint("mailstamp status shows its state"),
         ServeError::Listen { .. }
         | ServeError::Milter { .. }
+        | ServeError::Seal(_)
         | ServeError::BoundaryByUser
         | ServeError::Submission { .. }
         | ServeError::SubmissionByUser

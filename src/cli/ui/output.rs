@@ -96,6 +96,7 @@ pub fn decision(decision: &Decision) -> Value {
         "rule": decision.rule,
         "action": decision.action.as_str(),
         "deciding_stamp": verdict.deciding_stamp,
+        "boundary": verdict.boundary,
         "stamps": verdict.findings.iter().map(finding).collect::<Vec<_>>(),
     })
 }

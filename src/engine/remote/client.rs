@@ -6,6 +6,7 @@
 //! without a stamp needs no log, so a daemon that hangs delays it for a second and does not defer it.
 
 use super::protocol::{FileSet, JudgeRequest, JudgeResponse, LARGEST, MailboxNames};
+use crate::boundary::seal::may_be_sealed;
 use crate::config::paths::{CliOverrides, is_own_config_away, is_setuid, xdg_dirs};
 use crate::context::error::Deferral;
 use crate::engine::marking::Mode;
@@ -89,8 +90,8 @@ impl DaemonClient {
             spend: marking == Mode::Spend,
             record: telling == Logging::Verdict,
             size: raw.len() as u64,
-            // Without a stamp, only rules that ask for the text need the body.
-            whole: !located.stamps.is_empty() || located.over_limit,
+            // Without a stamp or a seal, only rules that ask for the text need the body.
+            whole: !located.stamps.is_empty() || located.over_limit || may_be_sealed(message),
         };
         let wait = if question.whole { Wait::for_stamped() } else { Wait::for_unstamped() };
         let answer = ask(channel, &question, message, &wait).and_then(|answer| match answer {

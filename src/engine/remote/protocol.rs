@@ -86,6 +86,8 @@ struct ResponseDto {
     rule: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deciding_stamp: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boundary: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     stamps: Vec<FindingDto>,
     marks: HeaderContext,
@@ -126,6 +128,7 @@ impl JudgeResponse {
             action: self.decision.action,
             rule: self.decision.rule.clone(),
             deciding_stamp: verdict.deciding_stamp,
+            boundary: verdict.boundary.clone(),
             stamps: verdict.findings.iter().map(finding).collect(),
             marks: self.marks.clone(),
         })
@@ -150,7 +153,8 @@ impl JudgeResponse {
                 ..Finding::of(stamp.place)
             });
         }
-        let verdict = Verdict { reason: reason(&words.reason)?, deciding_stamp: words.deciding_stamp, findings };
+        let (deciding_stamp, boundary) = (words.deciding_stamp, words.boundary);
+        let verdict = Verdict { reason: reason(&words.reason)?, deciding_stamp, boundary, findings };
         Some(Self { decision: Decision { verdict, rule: words.rule, action: words.action }, marks: words.marks })
     }
 }
@@ -170,7 +174,12 @@ mod tests {
                 ..Finding::of(Place::Body)
             };
             let quiet = Finding { reason: None, ..finding.clone() };
-            let verdict = Verdict { reason: *reason, deciding_stamp: Some(0), findings: vec![finding, quiet] };
+            let verdict = Verdict {
+                reason: *reason,
+                deciding_stamp: Some(0),
+                boundary: Some("mx.x.example".into()),
+                findings: vec![finding, quiet],
+            };
             let decision = Decision { verdict, rule: Some("friends".into()), action: Action::Hold };
             let marks = HeaderContext {
                 authserv_id: Some("mx.x.example".into()),

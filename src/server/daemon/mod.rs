@@ -28,6 +28,7 @@ use crate::config::serve::Serve;
 use crate::config::submission::SubmissionServer;
 use crate::config::{Config, ConfigError};
 use crate::context::error::Deferral;
+use crate::directory::signing_key::{SecretError, SigningKey};
 use crate::engine::remote::client::{SYSTEM_SOCKET, file_set, user_socket};
 use crate::engine::remote::state::DaemonState;
 use crate::ipc::server::{Listener, Server};
@@ -98,6 +99,9 @@ pub enum ServeError {
         /// Error of the system.
         source: io::Error,
     },
+    /// The key that seals results cannot be read.
+    #[error("boundary.seal: {0}")]
+    Seal(#[from] SecretError),
     /// Each user has a configuration of their own, and a message at the boundary has several recipients.
     #[error(
         "boundary: the configuration has %u, %n or %d; write addresses = [\"*@your.example\"], and one state for all"
@@ -145,7 +149,8 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     let mut scrape = metrics.and_then(|address| begin(address).map_err(|error| untold(address, &error)).ok());
     let mut tried = Instant::now();
     let milter = boundary.map(|boundary| {
-        Milter::begin(&boundary, serve.connections, largest, &warm, &numbers)
+        let seal = boundary.seal.as_deref().map(SigningKey::read_seal).transpose()?;
+        Milter::begin(&boundary, serve.connections, largest, seal, &warm, &numbers)
             .map_err(|source| ServeError::Milter { at: boundary.listen.to_string(), source })
     });
     let milter = milter.transpose()?;

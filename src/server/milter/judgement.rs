@@ -1,12 +1,15 @@
 //! Judgement of a message by the milter: once for each recipient, then the plan for all, and the answer that carries it
 //! out.
 
-use crate::boundary::changes::{self, TooManyChanges, prefix_subject};
-use crate::boundary::plan::{Delivery, Fate, Plan, plan};
-use crate::boundary::recipient::{judged_as, without_brackets};
+use super::edits::{Edits, Recipients};
+use crate::boundary::plan::{Fate, Plan, act, plan, shared};
+use crate::boundary::recipient::{address, judged_as, without_brackets};
+use crate::boundary::seal::Visible;
 use crate::boundary::session::{Incoming, Session};
 use crate::boundary::wire::Reply;
 use crate::config::boundary::Boundary;
+use crate::context::error::Deferral;
+use crate::directory::signing_key::SigningKey;
 use crate::engine::judge::Engine;
 use crate::engine::marking::Mode;
 use crate::engine::remote::state::DaemonState;
@@ -14,17 +17,13 @@ use crate::engine::result_header;
 use crate::log::verdict_log::Entry;
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
-use crate::message::result_headers::result_fields;
 use crate::policy::action::Action;
 use crate::policy::decision::Decision;
 use crate::server::daemon::metrics::{LearnResult, MilterAnswer};
 use crate::server::milter::learning;
-use crate::stamp::affix::strip_only;
-use crate::stamp::claims::Stamp;
-use crate::stamp::serial::Serial;
-use crate::stamp::token::Token;
 use crate::verdict::facts::Envelope;
 use crate::verdict::reason::Reason;
+use std::borrow::Cow;
 
 /// Longest line of a refusal, in characters.
 const LINE: usize = 400;
@@ -54,25 +53,41 @@ impl Judged {
 }
 
 /// Judges the message of a session. Good stamps are spent, durably, and a line for each recipient that gets nothing is on
-/// the disk, before this returns.
+/// the disk, before this returns. With a key, results are sealed.
 ///
 /// # Errors
 /// Why it must be tried again.
-pub(super) fn judge(state: &DaemonState, session: &Session) -> Result<Judged, String> {
+pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Session) -> Result<Judged, String> {
     let incoming = session.message();
     let engine = state.engine().map_err(|error| error.to_string())?;
     let boundary = engine.context.config.boundary.clone().ok_or("[boundary] is no longer in the configuration")?;
     let message = Message::parse(&incoming.raw);
     let envelopes = envelopes(incoming, &engine);
-    let each: Vec<Envelope> = envelopes.iter().flatten().cloned().collect();
-    let decided = if incoming.is_cut {
-        each.iter().map(|envelope| engine.judge_beginning(&message, envelope)).collect()
-    } else {
-        engine.judge_each(&message, &each, Mode::Spend)
+    let sealing = key.map(|key| (key, Visible::of(&message, engine.context.config.local_case)));
+    let sealing = sealing.as_ref().map(|(key, visible)| (*key, visible));
+    // Under a seal, the recipients of To and Cc alone decide on what all get. A copy then tells nothing of Bcc.
+    let counts = |recipient| sealing.is_none_or(|(_, visible)| address(recipient).is_some_and(|it| visible.has(&it)));
+    let counts: Vec<bool> = incoming.recipients.iter().map(counts).collect();
+    let mut decisions: Vec<Option<Decision>> = vec![None; counts.len()];
+    let decide = |message: &Message<'_>, those: bool, decisions: &mut [Option<Decision>]| {
+        let are_those = counts.iter().map(|counts| *counts == those);
+        decide(&engine, incoming.is_cut, message, &envelopes, are_those, decisions).map_err(|error| error.to_string())
     };
-    let mut decided = decided.map_err(|error| error.to_string())?.into_iter();
-    let mut decisions: Vec<Option<Decision>> =
-        envelopes.iter().map(|envelope| envelope.as_ref().and_then(|_| decided.next())).collect();
+    // They come first: their results must not depend on what was spent for the others.
+    decide(&message, true, &mut decisions)?;
+    let counted = decisions.iter().zip(&counts).filter(|(_, counts)| **counts);
+    let mut counted: Vec<Option<Decision>> = counted.map(|(decision, _)| decision.clone()).collect();
+    counted.iter_mut().flatten().for_each(|decision| act(decision, boundary.mixed));
+    let shared = shared(&counted);
+    let verdicts =
+        envelopes.iter().zip(&decisions).map(|(to, decision)| Some((to.as_ref()?, &decision.as_ref()?.verdict)));
+    let believed = engine.believed_fields(&message, &verdicts.collect::<Vec<_>>());
+    let edits = Edits::new(&engine, &boundary, session, &message, &shared, believed);
+    if counts.contains(&false) {
+        // A host behind must know the message again for which a stamp of the others was spent.
+        let after = edits.applied().unwrap_or(Cow::Borrowed(&incoming.raw));
+        decide(&Message::parse(&after), false, &mut decisions)?;
+    }
     let reasons = decisions.iter().flatten().map(|decision| decision.verdict.reason).collect();
     let plan = plan(&mut decisions, boundary.mixed);
 
@@ -100,11 +115,15 @@ pub(super) fn judge(state: &DaemonState, session: &Session) -> Result<Judged, St
             MilterAnswer::Discard
         }
         Plan::Deliver(delivery) => {
-            if deliver(delivery, session, &message, &boundary, &engine, &mut answer).is_err() {
+            let fates = &delivery.fates;
+            let recipients = Recipients { envelopes: &envelopes, decisions: &decisions, fates };
+            if edits.write(&engine, sealing, &shared, &recipients, &mut answer).is_err() {
                 answer.clear();
                 TOO_MANY_CHANGES.write(&mut answer);
                 MilterAnswer::Reject
             } else {
+                change_recipients(incoming, fates, &boundary, &mut answer);
+                Reply::Accept.write(&mut answer);
                 MilterAnswer::Accept
             }
         }
@@ -126,50 +145,36 @@ fn envelopes(incoming: &Incoming, engine: &Engine) -> Vec<Option<Envelope>> {
     incoming.recipients.iter().map(envelope).collect()
 }
 
-/// Appends the changes of a delivery, and the acceptance.
-fn deliver(
-    delivery: &Delivery,
-    session: &Session,
-    message: &Message<'_>,
-    boundary: &Boundary,
+/// Judges the message for those recipients that are judged, and are among `wanted`.
+fn decide(
     engine: &Engine,
-    answer: &mut Vec<u8>,
-) -> Result<(), TooManyChanges> {
-    let config = &engine.context.config;
-    let is_accepted = |token: &str| boundary.strips_stamps && names_one_of(&delivery.accepted, token);
-    let mut edit = strip_only(message, is_accepted).edit;
-    // From outside, no host is trusted.
-    result_fields(message, config.authserv_id.as_deref(), &[]).for_each(|field| edit.remove(&field));
-    let mut new = Vec::new();
-    if let Some(decision) = &delivery.result {
-        new.push(result_header::result_field(decision, config.used_log, "\n"));
-        let authserv_id = config.authserv_id.as_deref();
-        new.extend(authserv_id.map(|id| result_header::authentication_results(&decision.verdict, id, "\n")));
-    }
-    if let Some(prefix) = boundary.subject_prefix.as_deref().filter(|_| delivery.is_prefixed) {
-        new.extend(prefix_subject(message, prefix, &mut edit));
-    }
-    let incoming = session.message();
-    changes::write(incoming, &edit, &new, session.has_leading_space(), answer)?;
-    let recipients = incoming.recipients.iter().zip(&delivery.fates);
-    for (recipient, _) in recipients.filter(|(_, fate)| **fate != Fate::Deliver) {
-        Reply::DeleteRecipient(&recipient.given).write(answer);
-    }
-    if delivery.fates.contains(&Fate::Hold) {
-        Reply::AddRecipient(&boundary.held_address.to_string()).write(answer);
-    }
-    Reply::Accept.write(answer);
+    is_cut: bool,
+    message: &Message<'_>,
+    envelopes: &[Option<Envelope>],
+    wanted: impl Iterator<Item = bool>,
+    decisions: &mut [Option<Decision>],
+) -> Result<(), Deferral> {
+    let slots = decisions.iter_mut().zip(envelopes).zip(wanted).filter(|(_, is_wanted)| *is_wanted);
+    let (slots, each): (Vec<_>, Vec<_>) =
+        slots.filter_map(|((slot, envelope), _)| Some((slot, envelope.clone()?))).unzip();
+    let decided: Vec<Decision> = if is_cut {
+        each.iter().map(|envelope| engine.judge_beginning(message, envelope)).collect::<Result<_, _>>()?
+    } else {
+        engine.judge_each(message, &each, Mode::Spend)?
+    };
+    slots.into_iter().zip(decided).for_each(|(slot, decision)| *slot = Some(decision));
     Ok(())
 }
 
-/// Returns whether a token is one of these stamps.
-fn names_one_of(stamps: &[(String, Serial)], token: &str) -> bool {
-    let read = || {
-        let token = Token::parse(token).ok()?;
-        let serial = Stamp::read(token.payload()).ok()?.serial;
-        Some((token.issuer().ok()?.vendor().to_owned(), serial))
-    };
-    !stamps.is_empty() && read().is_some_and(|stamp| stamps.contains(&stamp))
+/// Appends what removes and adds recipients.
+fn change_recipients(incoming: &Incoming, fates: &[Fate], boundary: &Boundary, answer: &mut Vec<u8>) {
+    let recipients = incoming.recipients.iter().zip(fates);
+    for (recipient, _) in recipients.filter(|(_, fate)| **fate != Fate::Deliver) {
+        Reply::DeleteRecipient(&recipient.given).write(answer);
+    }
+    if fates.contains(&Fate::Hold) {
+        Reply::AddRecipient(&boundary.held_address.to_string()).write(answer);
+    }
 }
 
 /// Returns the SMTP reply of a refusal: the configured text, the class and the price, and where stamps are sold.

@@ -2,19 +2,21 @@
 //! sending host (mailstamp-milter(8)).
 //!
 //! - `connection`: frames, each within a time limit.
-//! - `judgement`: a complete message: judged for each recipient, planned, answered.
+//! - `judgement`: a complete message: judged for each recipient, planned, answered. `edits`: its changes and results.
 //! - `learning`: the correspondents of the users whose mail passes.
 //!
 //! The protocol and the plan are in `boundary`, and the limits on connections in `ipc::server`. Whatever fails, the answer
 //! is 451 without a change, or the connection ends, which mail systems take for the same.
 
 mod connection;
+mod edits;
 mod judgement;
 mod learning;
 
 use crate::boundary::session::{Next, Refusal, Session};
 use crate::boundary::wire::Reply;
 use crate::config::boundary::{Boundary, Listen};
+use crate::directory::signing_key::SigningKey;
 use crate::engine::remote::state::DaemonState;
 use crate::ipc::server::{Client, Listener, Server, ServerLimits, Service};
 use crate::server::daemon::metrics::{Metrics, MilterAnswer};
@@ -51,11 +53,12 @@ pub struct Milter {
 }
 
 impl Milter {
-    /// Starts to accept connections.
+    /// Starts to accept connections. With the key `seal`, results are sealed.
     pub fn begin(
         boundary: &Boundary,
         connections: usize,
         largest: usize,
+        seal: Option<SigningKey>,
         state: &Arc<DaemonState>,
         numbers: &Arc<Metrics>,
     ) -> io::Result<Self> {
@@ -68,7 +71,7 @@ impl Milter {
                 (Listener::Tcp(listener), Listen::Inet(address))
             }
         };
-        let service = Handler { state: Arc::clone(state), numbers: Arc::clone(numbers), largest };
+        let service = Handler { state: Arc::clone(state), numbers: Arc::clone(numbers), largest, seal };
         // A message in one block, which doubles while it grows.
         let memory = largest.saturating_mul(2).max(MEMORY_MIN);
         let limits = ServerLimits { connections, memory, user_divisor: 1, stack_size: 2 << 20 };
@@ -101,6 +104,8 @@ struct Handler {
     state: Arc<DaemonState>,
     numbers: Arc<Metrics>,
     largest: usize,
+    /// The key that seals results.
+    seal: Option<SigningKey>,
 }
 
 impl Service for Handler {
@@ -145,7 +150,7 @@ impl Handler {
             return connection.send(|out| Reply::Code(refusal.reply()).write(out));
         }
         let began = Instant::now();
-        let judge = || catch_unwind(AssertUnwindSafe(|| judgement::judge(&self.state, session)));
+        let judge = || catch_unwind(AssertUnwindSafe(|| judgement::judge(&self.state, self.seal.as_ref(), session)));
         let judged = with_progress(&client.stream, judge).unwrap_or_else(|_| Err("internal error".to_owned()));
         match judged {
             Ok(judged) => {

@@ -57,7 +57,7 @@ impl<'a> Asked<'a> {
 
     fn letter<T>(&self, ask: impl FnOnce(&MessageContext<'_>) -> T) -> T {
         let message = Message::parse(self.raw);
-        let verdict = Verdict { reason: self.reason, deciding_stamp: None, findings: vec![] };
+        let verdict = Verdict { reason: self.reason, deciding_stamp: None, boundary: None, findings: vec![] };
         let seen = if self.cut { Extent::Beginning } else { Extent::Whole };
         ask(&MessageContext::new(&message, &self.envelope, &verdict, &["mx.x.example".to_owned()], seen))
     }

@@ -98,6 +98,7 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
             findings.extend(state::watched(&config));
             findings.extend(milter(&config));
             findings.extend(submission(&config));
+            findings.extend(settings::boundaries(&config));
             findings.extend(mail_system::mail_system(paths::home().as_deref()));
         }
     }

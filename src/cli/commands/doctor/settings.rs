@@ -7,6 +7,7 @@ use crate::cli::ui::counts::counted;
 use crate::config::paths::{CliOverrides, Paths};
 use crate::config::{Config, rules};
 use crate::directory::key_directory::IgnoredReason;
+use crate::directory::signing_key::SigningKey;
 use crate::directory::{pinned, source_status};
 use crate::os::clock;
 use crate::policy::rule_set::Rule;
@@ -156,6 +157,38 @@ pub(super) fn folders(config: &Config) -> Vec<Finding> {
         Some(Finding::warning("folders", format!("{key}: there is no folder {}", path.display())))
     };
     named.into_iter().filter_map(missing).collect()
+}
+
+/// Checks the boundaries whose results are believed, and the key of this host's own.
+pub(super) fn boundaries(config: &Config) -> Vec<Finding> {
+    let what = "boundaries";
+    let mut findings = Vec::new();
+    let trusted = &config.trusted_boundaries;
+    for (host, keys) in trusted {
+        findings.push(match keys.len() {
+            0 => Finding::warning(what, format!("{host} has no key, so its results are judged anew")),
+            _ if !config.used_log => Finding::warning(
+                what,
+                format!("results of {host} are believed, but without the used log no copy of a message is noticed"),
+            ),
+            keys => {
+                Finding::ok(what, format!("sealed results of {host} are believed ({})", counted(keys as u64, "key")))
+            }
+        });
+    }
+    if let Some(path) = config.boundary.as_ref().and_then(|boundary| boundary.seal.as_deref()) {
+        findings.push(match SigningKey::read_seal(path) {
+            Ok(key) if !config.used_log => Finding::warning(
+                what,
+                format!("{}: hosts behind do not believe results without a used log", key.issuer.vendor()),
+            ),
+            Ok(key) => {
+                Finding::ok(what, format!("results are sealed as {}, key {}", key.issuer.vendor(), key.key.public()))
+            }
+            Err(error) => Finding::error(what, format!("boundary.seal: {error}")),
+        });
+    }
+    findings
 }
 
 /// Checks what becomes of the Authentication-Results fields under the name that mailstamp writes.

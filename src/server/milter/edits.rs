@@ -1,0 +1,157 @@
+//! Changes of the message that all recipients share, and the fields with their results.
+
+use crate::boundary::changes::{self, TooManyChanges, prefix_subject};
+use crate::boundary::plan::{Fate, Shared};
+use crate::boundary::seal::{self, NAMED, Visible};
+use crate::boundary::session::{Incoming, Session};
+use crate::config::boundary::Boundary;
+use crate::directory::signing_key::SigningKey;
+use crate::engine::judge::Engine;
+use crate::engine::result_header;
+use crate::message::edit::Edit;
+use crate::message::fingerprint::Fingerprint;
+use crate::message::header::fold;
+use crate::message::parse::Message;
+use crate::message::result_headers::{CLASS_FIELD, result_fields};
+use crate::policy::decision::Decision;
+use crate::stamp::affix::strip_only;
+use crate::stamp::claims::Stamp;
+use crate::stamp::serial::Serial;
+use crate::stamp::token::Token;
+use crate::verdict::facts::Envelope;
+use std::borrow::Cow;
+
+/// Changes of a message, but for the new fields with results.
+pub(super) struct Edits<'a> {
+    incoming: &'a Incoming,
+    has_leading_space: bool,
+    edit: Edit<'a>,
+    /// A Subject, where there was none.
+    subject: Vec<String>,
+    /// For each recipient the offset of a sealed field that was believed, and stays.
+    kept: Vec<Option<usize>>,
+}
+
+/// What is known of each recipient, in their order.
+pub(super) struct Recipients<'a> {
+    pub(super) envelopes: &'a [Option<Envelope>],
+    pub(super) decisions: &'a [Option<Decision>],
+    pub(super) fates: &'a [Fate],
+}
+
+impl<'a> Edits<'a> {
+    /// Makes the changes that `shared` asks for. `believed` has for each recipient the offset of the sealed field that
+    /// gave the result.
+    pub(super) fn new(
+        engine: &Engine,
+        boundary: &Boundary,
+        session: &'a Session,
+        message: &Message<'a>,
+        shared: &Shared,
+        believed: Vec<Option<usize>>,
+    ) -> Self {
+        let incoming = session.message();
+        let authserv_id = engine.context.config.authserv_id.as_deref();
+        let with = |kept: Vec<Option<usize>>| {
+            let is_accepted = |token: &str| boundary.strips_stamps && names_one_of(&shared.accepted, token);
+            let mut edit = strip_only(message, is_accepted).edit;
+            // From outside, no host is trusted.
+            let forged = result_fields(message, authserv_id, &[]).filter(|field| !kept.contains(&Some(field.start())));
+            forged.for_each(|field| edit.remove(&field));
+            let prefix = boundary.subject_prefix.as_deref().filter(|_| shared.is_prefixed);
+            let subject = prefix.and_then(|prefix| prefix_subject(message, prefix, &mut edit)).into_iter().collect();
+            Self { incoming, has_leading_space: session.has_leading_space(), edit, subject, kept }
+        };
+        let made = with(believed);
+        let holds_still = || {
+            made.applied()
+                .is_ok_and(|after| Fingerprint::of_broken(&Message::parse(&after)) == Fingerprint::of_broken(message))
+        };
+        // A seal is for the message as it came.
+        if made.kept.iter().all(Option::is_none) || holds_still() { made } else { with(vec![None; made.kept.len()]) }
+    }
+
+    /// Returns the changed message.
+    pub(super) fn applied(&self) -> Result<Cow<'a, [u8]>, TooManyChanges> {
+        changes::applied(self.incoming, &self.edit, &self.subject, self.has_leading_space)
+    }
+
+    /// Appends the changes, with the fields that show the results.
+    pub(super) fn write(
+        &self,
+        engine: &Engine,
+        sealing: Option<(&SigningKey, &Visible)>,
+        shared: &Shared,
+        recipients: &Recipients<'_>,
+        answer: &mut Vec<u8>,
+    ) -> Result<(), TooManyChanges> {
+        let config = &engine.context.config;
+        let mut new = match sealing {
+            Some((key, visible)) => self.sealed(engine, key, visible, recipients)?,
+            // It would count for those, too, whom a field names that stays.
+            None if self.kept.iter().any(Option::is_some) => Vec::new(),
+            None => {
+                let result = shared.result.iter();
+                result.map(|result| result_header::result_field(result, config.used_log, "\n")).collect()
+            }
+        };
+        if let Some((result, id)) = shared.result.as_ref().zip(config.authserv_id.as_deref()) {
+            new.push(result_header::authentication_results(&result.verdict, id, "\n"));
+        }
+        new.extend_from_slice(&self.subject);
+        changes::write(self.incoming, &self.edit, &new, self.has_leading_space, answer)
+    }
+
+    /// Returns a field for each distinct result, with its seal.
+    fn sealed(
+        &self,
+        engine: &Engine,
+        key: &SigningKey,
+        visible: &Visible,
+        recipients: &Recipients<'_>,
+    ) -> Result<Vec<String>, TooManyChanges> {
+        // The rest of the message is not known.
+        if self.incoming.is_cut {
+            return Ok(Vec::new());
+        }
+        let mut results: Vec<(String, Vec<String>)> = Vec::new();
+        let mut named = 0;
+        let Recipients { envelopes, decisions, fates } = recipients;
+        for (((envelope, decision), fate), kept) in envelopes.iter().zip(*decisions).zip(*fates).zip(&self.kept) {
+            let recipient = envelope.as_ref().and_then(|envelope| envelope.recipient.as_ref());
+            let Some((decision, name)) = decision.as_ref().zip(recipient.and_then(|it| visible.name(it))) else {
+                continue;
+            };
+            let is_known = results.iter().any(|(_, names)| names.contains(&name));
+            if kept.is_some() || *fate == Fate::Discard || is_known || named == NAMED {
+                continue;
+            }
+            named += 1;
+            let result = result_header::result(decision, engine.context.config.used_log);
+            match results.iter_mut().find(|(other, _)| *other == result) {
+                Some((_, names)) => names.push(name),
+                None => results.push((result, vec![name])),
+            }
+        }
+        if results.is_empty() {
+            return Ok(Vec::new());
+        }
+        let after = self.applied()?;
+        let fingerprint = Fingerprint::of_broken(&Message::parse(&after));
+        let (host, now) = (key.issuer.vendor(), engine.context.now);
+        let field = |(result, names): &(String, Vec<String>)| {
+            fold(CLASS_FIELD, &seal::write(result, host, names, now, &fingerprint, &key.key), "\n")
+        };
+        Ok(results.iter().map(field).collect())
+    }
+}
+
+/// Returns whether a token is one of these stamps.
+fn names_one_of(stamps: &[(String, Serial)], token: &str) -> bool {
+    let read = || {
+        let token = Token::parse(token).ok()?;
+        let serial = Stamp::read(token.payload()).ok()?.serial;
+        Some((token.issuer().ok()?.vendor().to_owned(), serial))
+    };
+    !stamps.is_empty() && read().is_some_and(|stamp| stamps.contains(&stamp))
+}
