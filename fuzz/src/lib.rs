@@ -20,6 +20,7 @@ pub mod reply;
 pub mod result_field;
 pub mod row;
 pub mod rule;
+pub mod seal;
 pub mod stamp;
 pub mod submission;
 pub mod token;
@@ -51,6 +52,8 @@ pub const PRICE: u64 = 1;
 pub static VENDOR_KEY: LazyLock<SecretKey> = LazyLock::new(|| SecretKey::from_random(&[1; 32]));
 /// The holder's key of a stamp that belongs to a key.
 pub static HOLDER_KEY: LazyLock<SecretKey> = LazyLock::new(|| SecretKey::from_random(&[5; 32]));
+/// The key of the boundary that is trusted.
+pub static BOUNDARY_KEY: LazyLock<SecretKey> = LazyLock::new(|| SecretKey::from_random(&[6; 32]));
 /// The one mailbox.
 pub static MAILBOXES: LazyLock<Vec<Mailbox>> = LazyLock::new(|| {
     let pattern = Pattern::parse("alice@x.example").expect("an address");

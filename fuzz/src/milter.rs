@@ -46,6 +46,9 @@ fn check(session: &Session) {
     let mut out = Vec::new();
     let new = changes::prefix_subject(&message, "[x]", &mut edit);
     let _ = changes::write(incoming, &edit, new.as_slice(), session.has_leading_space(), &mut out);
+    if let Ok(after) = changes::applied(incoming, &edit, new.as_slice(), session.has_leading_space()) {
+        assert!(result_fields(&Message::parse(&after), Some("mx.example"), &[]).next().is_none());
+    }
     // Each change is a whole frame.
     let mut rest = &out[..];
     while let Some((prefix, after)) = rest.split_first_chunk::<4>() {

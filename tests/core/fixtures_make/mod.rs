@@ -7,6 +7,7 @@ mod case;
 mod fetched;
 mod refused;
 mod ruled;
+mod sealed;
 mod stamps;
 mod unjudged;
 
@@ -17,7 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn cases() -> Vec<Case> {
-    [accepted::cases(), unjudged::cases(), refused::cases(), fetched::cases(), ruled::cases()].concat()
+    [accepted::cases(), unjudged::cases(), refused::cases(), fetched::cases(), ruled::cases(), sealed::cases()].concat()
 }
 
 fn fixtures() -> PathBuf {
