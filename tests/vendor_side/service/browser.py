@@ -13,6 +13,8 @@ import websockets
 
 SHOP, VOUCHER, KEY, PICTURES = sys.argv[1:5]
 PICTURES = pathlib.Path(PICTURES)
+# The test writes the code of the mail here.
+MAILED = PICTURES / "mailed"
 
 
 class Browser:
@@ -285,6 +287,19 @@ async def run(browser):
     await browser.fill("#key", KEY)
     await browser.enter()
     await look(browser, "account", seen)
+    # An address is proved by the code that is mailed there.
+    await browser.fill("#address", "Joe@z.example")
+    await browser.enter()
+    await look(browser, "mailed", seen)
+    await browser.fill("#proof", "AAAA-AAAA")
+    await browser.enter()
+    await look(browser, "wrong-code", seen)
+    seen["proving"] = await browser.value("document.querySelector('#proved').value")
+    while not MAILED.exists() or not MAILED.read_text().endswith("\n"):
+        await asyncio.sleep(0.05)
+    await browser.fill("#proof", MAILED.read_text().strip())
+    await browser.enter()
+    seen["owns"] = await browser.value("[...document.querySelectorAll('[aria-labelledby=owns] li')].map(it => it.innerText)")
     await browser.fill("#label", '<b>"laptop"</b>')
     await browser.enter()
     await look(browser, "key", seen)

@@ -2,6 +2,7 @@
 
 use crate::support::http::{self, Answer};
 use crate::support::shop::Shop;
+use crate::support::smtp_server::{Mode, SmtpServer};
 use crate::support::{ALICE, Home, MAILSTAMP, letter, run, stamped};
 use mailstamp::ledger::ops;
 use mailstamp::os::clock;
@@ -12,6 +13,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 /// A browser of a few lines: one cookie, and forms as they stand on the page.
 struct Visitor<'a> {
@@ -201,10 +205,16 @@ fn a_form_from_before_a_sign_in_loses_nothing_and_charges_no_account_unasked() {
     assert!(page.contains("You signed in or out after this form was shown") && page.contains(&code), "{page}");
     assert_eq!((hidden(&page, "recipient"), hidden(&page, "purchase")), (ALICE.to_owned(), purchase.clone()));
     assert_eq!(shop.balance(), 10);
-    for (path, name) in [("/account/voucher", "code"), ("/account/keys", "label"), ("/account/keys/revoke", "id")] {
+    for (path, name) in [
+        ("/account/voucher", "code"),
+        ("/account/keys", "label"),
+        ("/account/keys/revoke", "id"),
+        ("/account/addresses", "address"),
+        ("/account/addresses/confirm", "code"),
+    ] {
         let page = visitor.post(path, &here, &[("token", &token), (name, &code), ("sure", "yes")]).is(422).text();
         assert!(page.contains("You signed in or out after this form was shown"), "{path}: {page}");
-        assert!(name != "code" || page.contains(&format!("value=\"{code}\"")), "{page}");
+        assert!(!["code", "address"].contains(&name) || page.contains(&format!("value=\"{code}\"")), "{page}");
     }
     // The voucher is the buyer's, signed in or not. Without any cookie, as after a restart of the browser, it works too.
     let bare = Visitor { shop: &shop, cookie: "a=b".into(), token: token.clone(), purchase: purchase.clone() };
@@ -303,6 +313,8 @@ fn only_a_visitors_own_form_is_read() {
         "/letter",
         "/signin",
         "/signout",
+        "/account/addresses",
+        "/account/addresses/confirm",
         "/account/keys",
         "/account/keys/revoke",
         "/account/sessions",
@@ -324,6 +336,50 @@ fn cookies_are_secure_behind_an_encrypted_origin_and_pages_let_nothing_else_in()
     assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
     assert!(policy.contains("frame-ancestors 'none'") && policy.contains("form-action 'self'"), "{policy}");
     assert_eq!(answer.field("x-content-type-options"), Some("nosniff"));
+}
+
+#[test]
+fn an_address_is_proved_by_the_code_that_is_mailed_there() {
+    let smtp = SmtpServer::start(Mode::Refuse);
+    let shop = Shop::open(0, &["--smtp", &smtp.address(), "--address-rate", "0"]);
+    let mut visitor = Visitor::new(&shop);
+    let signed_in = visitor.post("/signin", &[], &[("token", &visitor.token), ("key", &shop.key)]).is(303);
+    visitor.cookie = cookie(&signed_in);
+    let account = || http::ask(shop.address, "GET", "/account", &[("Cookie", &visitor.cookie)], b"").unwrap().is(200);
+    let token = hidden(&account().text(), "token");
+    let send = |address| visitor.post("/account/addresses", &[], &[("token", &token), ("address", address)]);
+    let confirm = |address, code: &str| {
+        visitor.post("/account/addresses/confirm", &[], &[("token", &token), ("address", address), ("code", code)])
+    };
+    // What was typed stays in the form, whatever is wrong.
+    let kept = |answer: Answer, address: &str, said: &str| {
+        let page = answer.is(422).text();
+        assert!(page.contains(said) && page.matches(&format!("value=\"{address}\"")).count() == 2, "{page}");
+    };
+    kept(send("no address@"), "no address@", "Address or domain: ");
+    kept(send("a@x.example"), "a@x.example", "The vendor&#39;s mail server did not take the code");
+    smtp.set(Mode::Take);
+    let page = send(" A@x.example ").is(200).text();
+    assert!(page.contains("A code was mailed to A@x.example."), "{page}");
+    assert!(smtp.last().0.contains("<a@x.example>"), "{:?}", smtp.last());
+    kept(send("a@x.example"), "a@x.example", "A code was already sent to a@x.example");
+    kept(confirm("a@x.example", "AAAA-AAAA"), "a@x.example", "4 attempts are left");
+    kept(confirm("b@x.example", &smtp.code()), "b@x.example", "No valid code for b@x.example");
+    assert!(!account().text().contains("<li>a@x.example</li>"));
+    let page = confirm("a@x.example", &smtp.code().to_lowercase()).is(200).text();
+    assert!(page.contains("<li>a@x.example</li>") && page.contains("a@x.example is proved"), "{page}");
+    // A whole domain: the code goes to its postmaster.
+    assert!(send("z.example").is(200).text().contains("A code was mailed to the postmaster of z.example."));
+    assert!(smtp.last().0.contains("<postmaster@z.example>"), "{:?}", smtp.last());
+    assert!(confirm("z.example", &smtp.code()).is(200).text().contains("<li>z.example</li>"));
+    // Guesses are counted, and a visitor who is not signed in proves nothing.
+    let answers: Vec<u16> = (0..20).map(|_| confirm("c@x.example", "AAAA").status).collect();
+    assert_eq!(answers.last(), Some(&429), "{answers:?}");
+    let stranger = Visitor::new(&shop);
+    for path in ["/account/addresses", "/account/addresses/confirm"] {
+        stranger.post(path, &[], &[("token", &stranger.token), ("address", "d@x.example"), ("code", "A")]).is(303);
+    }
+    shop.audit();
 }
 
 #[test]
@@ -486,7 +542,9 @@ const PICTURES: &str = "MAILSTAMP_TEST_PICTURES";
 // BP2d, BC4
 #[test]
 fn a_person_buys_in_a_browser_without_javascript_and_with_it() {
-    let (shop, home) = (Shop::open(1_000, &["--address-rate", "0"]), trusting());
+    let smtp = SmtpServer::start(Mode::Take);
+    let shop = Shop::open(1_000, &["--address-rate", "0", "--smtp", &smtp.address()]);
+    let home = trusting();
     home.run(["trust", "add", "-"], &entry(&shop)).exits(0);
     for at in 0..25 {
         let body = json!({ "stamps": vec![json!({ "recipient": "r@x.example" }); at % 4 + 1] });
@@ -499,7 +557,20 @@ fn a_person_buys_in_a_browser_without_javascript_and_with_it() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vendor_side/service/browser.py");
     let mut browser = Command::new("/usr/bin/python3");
     browser.arg(script).args([&format!("http://{}", shop.address), &code, &shop.key]).arg(&pictures);
-    let ran = run(&mut browser, b"");
+    let ended = AtomicBool::new(false);
+    let ran = thread::scope(|scope| {
+        scope.spawn(|| {
+            while smtp.count() == 0 && !ended.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(20));
+            }
+            if smtp.count() > 0 {
+                fs::write(pictures.join("mailed"), smtp.code() + "\n").unwrap();
+            }
+        });
+        let ran = run(&mut browser, b"");
+        ended.store(true, Ordering::Relaxed);
+        ran
+    });
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let seen: Value = serde_json::from_slice(&ran.stdout).unwrap();
 
@@ -508,7 +579,7 @@ fn a_person_buys_in_a_browser_without_javascript_and_with_it() {
     assert_eq!(seen["asked"], json!([format!("http://{}", shop.address)]));
     assert_eq!(seen["cookies"], json!([{ "name": "mailstamp", "httpOnly": true, "sameSite": "Lax", "session": true }]));
     let pages = seen["pages"].as_object().unwrap();
-    assert_eq!(pages.len(), 14);
+    assert_eq!(pages.len(), 16);
     for (name, page) in pages {
         assert_eq!(page["wrong"], json!([]), "{name}");
         assert_eq!(page["wide"], json!({ "390": 390, "900": 900 }), "{name}");
@@ -517,6 +588,10 @@ fn a_person_buys_in_a_browser_without_javascript_and_with_it() {
     assert!(pages["pay"]["text"].as_str().unwrap().contains("0.001 EUR"));
     assert!(pages["signin"]["text"].as_str().unwrap().contains("No account is opened by this key"));
     assert!(pages["earlier"]["text"].as_str().unwrap().contains("<b>\"laptop\"</b>"), "shown as it was written");
+
+    assert!(pages["mailed"]["text"].as_str().unwrap().contains("A code was mailed to Joe@z.example"));
+    assert!(pages["wrong-code"]["text"].as_str().unwrap().contains("4 attempts are left"));
+    assert_eq!((&seen["proving"], &seen["owns"]), (&json!("Joe@z.example"), &json!(["joe@z.example"])));
 
     // Sent again, nothing more was charged: two stamps of one credit are gone from the voucher.
     let text = |value: &Value| value.as_str().unwrap().to_owned();

@@ -53,6 +53,9 @@ struct AccountPage {
     keys: Vec<KeyLine>,
     /// Code of a voucher that was typed and is not used up.
     code: String,
+    /// Address or domain that was typed, and the code that should prove it.
+    address: String,
+    proof: String,
 }
 
 #[derive(Template)]
@@ -88,7 +91,7 @@ impl From<ApiKey> for KeyLine {
     }
 }
 
-/// Form with an API key, a label, the id of a key or the code of a voucher.
+/// Form with an API key, a label, the id of a key, the code of a voucher, or an address and the code that proves it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct NewApiKey {
@@ -97,6 +100,7 @@ pub struct NewApiKey {
     label: String,
     id: String,
     code: String,
+    address: String,
     /// Whether the question was answered; empty if not.
     sure: String,
 }
@@ -155,6 +159,8 @@ struct Outcome {
     fault: Option<String>,
     done: Option<String>,
     code: String,
+    address: String,
+    proof: String,
 }
 
 impl Outcome {
@@ -195,7 +201,7 @@ async fn account_page(
     service: &Service,
     visitor: &Session,
     before: Option<u64>,
-    Outcome { fault, done, code }: Outcome,
+    Outcome { fault, done, code, address, proof }: Outcome,
 ) -> Result<Response, Page> {
     let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
         return Ok(Redirect::to("/signin").into_response());
@@ -219,6 +225,8 @@ async fn account_page(
         fault,
         done,
         code,
+        address,
+        proof,
         balance: standing.balance,
         worth: profile.terms.price.of(standing.balance).map(|cost| cost.to_string()).unwrap_or_default(),
         spent_today: standing.spent_today,
@@ -348,4 +356,79 @@ pub async fn voucher(
         Err(problem) => return Err(problem.into()),
     };
     account_page(&service, &visitor, None, outcome).await
+}
+
+/// `POST /account/addresses`: mails a code to an address, or to the postmaster of a domain. A reload mails no other for
+/// ten minutes.
+///
+/// # Errors
+/// A form that fails [`verify_csrf`].
+pub async fn send_code(
+    State(service): State<Service>,
+    visitor: Session,
+    headers: HeaderMap,
+    Filled(told): Filled<NewApiKey>,
+) -> Result<Response, Page> {
+    let shown = verify_csrf(&service, &visitor, &told.token, &headers)?;
+    let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
+        return Ok(Redirect::to("/signin").into_response());
+    };
+    let address = told.address.trim().to_owned();
+    if shown == Shown::Earlier {
+        return account_page(&service, &visitor, None, Outcome { address, ..Outcome::fault(SHOWN_EARLIER) }).await;
+    }
+    let (subject, server) = (address.clone(), service.settings().mail_server.clone());
+    let sent = service.mail(move |ledger, now| ledger.send_code(number, &subject, &server, now)).await;
+    let outcome = match sent {
+        Ok(()) => {
+            let to = if address.contains('@') { address.clone() } else { format!("the postmaster of {address}") };
+            let done = format!("A code was mailed to {to}. It is valid for a day. Enter it below.");
+            Outcome { done: Some(done), address, ..Outcome::default() }
+        }
+        Err(problem) if matches!(problem.word, "form" | "code-waiting" | "mail" | "rate") => {
+            Outcome { address, ..Outcome::fault(&sentence(&problem.detail)) }
+        }
+        Err(problem) => return Err(problem.into()),
+    };
+    account_page(&service, &visitor, None, outcome).await
+}
+
+/// `POST /account/addresses/confirm`: proves an address with the code that was mailed there.
+///
+/// # Errors
+/// A form that fails [`verify_csrf`]; too many wrong codes.
+pub async fn confirm_code(
+    State(service): State<Service>,
+    visitor: Session,
+    headers: HeaderMap,
+    Filled(told): Filled<NewApiKey>,
+) -> Result<Response, Page> {
+    let shown = verify_csrf(&service, &visitor, &told.token, &headers)?;
+    let Some(number) = visitor.account.as_ref().map(|account| account.number) else {
+        return Ok(Redirect::to("/signin").into_response());
+    };
+    let (address, proof) = (told.address.trim().to_owned(), told.code);
+    if shown == Shown::Earlier {
+        let outcome = Outcome { address, proof, ..Outcome::fault(SHOWN_EARLIER) };
+        return account_page(&service, &visitor, None, outcome).await;
+    }
+    let (subject, code) = (address.clone(), proof.clone());
+    let answer = service.ledger(move |ledger, now| ledger.confirm_code(number, &subject, &code, now)).await;
+    let outcome = match record_failed_attempt(&service, visitor.address, answer) {
+        Ok(()) => {
+            let done = format!("{address} is proved. Stamps for it can be handed in for this account.");
+            Outcome { done: Some(done), ..Outcome::default() }
+        }
+        Err(problem) if matches!(problem.word, "form" | "no-code" | "wrong-code") => {
+            Outcome { address, proof, ..Outcome::fault(&sentence(&problem.detail)) }
+        }
+        Err(problem) => return Err(problem.into()),
+    };
+    account_page(&service, &visitor, None, outcome).await
+}
+
+/// Makes a sentence of the detail of a problem.
+fn sentence(detail: &str) -> String {
+    let mut letters = detail.chars();
+    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }

@@ -199,6 +199,8 @@ pub fn routes() -> Router<Service> {
         .route("/signin", get(account::sign_in_form).post(account::sign_in))
         .route("/signout", post(account::sign_out))
         .route("/account", get(account::account))
+        .route("/account/addresses", post(account::send_code))
+        .route("/account/addresses/confirm", post(account::confirm_code))
         .route("/account/keys", post(account::add_key))
         .route("/account/key", get(account::show_key))
         .route("/account/keys/revoke", post(account::revoke_key))
