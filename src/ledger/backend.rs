@@ -18,7 +18,7 @@ use crate::accounting::hash_chain::Head;
 use crate::accounting::order::Order;
 use crate::ipc::server::Server;
 use crate::time::UnixTime;
-use redb::{Database, ReadableDatabase, ReadableTableMetadata};
+use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTableMetadata};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
@@ -30,6 +30,17 @@ use std::time::Duration;
 const COUNTED: i64 = 60 * 60;
 /// Timeout of the lock when a ledger is created.
 const LOCK_WAIT: Duration = Duration::from_secs(7);
+
+/// Opens a backup that passes an audit.
+fn sound_backup(from: &Path) -> Result<ReadOnlyDatabase, LedgerError> {
+    let backup = database::read_only(from)?;
+    schema::check_format(&backup, from)?;
+    let report = database::guarded(from, || audit::audit(&backup.begin_read()?, None))?;
+    match report.problems.into_iter().next() {
+        None => Ok(backup),
+        Some(what) => Err(LedgerError::Damaged { path: from.to_owned(), what }),
+    }
+}
 
 /// Opened ledger. Members are dropped in this order: the socket closes, the writer ends, the file is closed, the lock
 /// is released.
@@ -67,21 +78,15 @@ impl LocalLedger {
     /// Creates a ledger from a backup that passes an audit.
     pub(super) fn restore(place: &LedgerPaths, from: &Path, now: UnixTime) -> Result<Self, LedgerError> {
         Self::new(place, |database, path| {
-            let backup = database::read_only(from)?;
-            schema::check_format(&backup, from)?;
+            let backup = sound_backup(from).map_err(|error| match error {
+                LedgerError::Damaged { path, what } => LedgerError::Backup { path, what },
+                other => other,
+            })?;
             let restored = (|| {
-                let tx = backup.begin_read()?;
-                let report = audit::audit(&tx, None)?;
-                if let Some(problem) = report.problems.into_iter().next() {
-                    return Ok(Err(problem));
-                }
-                backup::copy(&tx, database)?;
-                writer::append_event(database, Event::Restored, now).map(Ok)
+                backup::copy(&backup.begin_read()?, database)?;
+                writer::append_event(database, Event::Restored, now)
             })();
-            match restored.map_err(|stop: TxError| stop.at(path))? {
-                Ok(()) => Ok(()),
-                Err(what) => Err(LedgerError::Damaged { path: from.to_owned(), what }),
-            }
+            restored.map_err(|stop: TxError| stop.at(path))
         })
     }
 

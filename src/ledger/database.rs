@@ -9,10 +9,11 @@ use super::files::LedgerPaths;
 use super::schema::{self, TxError, TxResult};
 use redb::backends::FileBackend;
 use redb::{Database, ReadOnlyDatabase};
+use std::cell::Cell;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, Once, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 /// Page cache in bytes: 64 MiB.
@@ -102,17 +103,34 @@ pub(super) fn existing(place: &LedgerPaths, path: &Path) -> Result<Database, Led
 
 /// Opens the database in this file; creates one if the file is empty.
 pub(super) fn open(file: File, path: &Path) -> Result<Database, LedgerError> {
-    guarded(path, || redb::Builder::new().set_cache_size(CACHE).create_with_backend(FileBackend::new(file)?))
+    guarded(path, || Ok(redb::Builder::new().set_cache_size(CACHE).create_with_backend(FileBackend::new(file)?)?))
 }
 
 /// Opens a backup without changing it: it may be on a read-only medium.
 pub(super) fn read_only(path: &Path) -> Result<ReadOnlyDatabase, LedgerError> {
-    guarded(path, || redb::Builder::new().set_cache_size(CACHE).open_read_only(path))
+    guarded(path, || Ok(redb::Builder::new().set_cache_size(CACHE).open_read_only(path)?))
 }
 
-fn guarded<T>(path: &Path, open: impl FnOnce() -> Result<T, redb::DatabaseError>) -> Result<T, LedgerError> {
-    let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| senseless().at(path))?;
-    opened.map_err(|error| TxError::from(error).at(path))
+/// Runs `act` on the file; a panic means that the file is damaged, and is reported as that alone.
+pub(super) fn guarded<T>(path: &Path, act: impl FnOnce() -> TxResult<T>) -> Result<T, LedgerError> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                usual(panic);
+            }
+        }));
+    });
+    let before = GUARDED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(senseless()));
+    GUARDED.set(before);
+    done.map_err(|error| error.at(path))
+}
+
+thread_local! {
+    /// Whether this thread reads a file that may be damaged.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Returns the error of a database that panics on a damaged file.

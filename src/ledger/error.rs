@@ -51,6 +51,14 @@ pub enum LedgerError {
         /// What was found.
         what: String,
     },
+    /// The file to restore from is not a backup, or is corrupt.
+    #[error("{}: damaged, or not a backup of a vendor's ledger: {what}", path.display())]
+    Backup {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
     /// The file was written by another version of this program.
     #[error("{}: unknown format {found}: this version knows {known}; use a version of mailstamp that knows {found}", path.display())]
     Version {

@@ -358,7 +358,7 @@ impl Ledger {
     /// Restores a backup into a folder without a ledger, and records that in an entry.
     ///
     /// # Errors
-    /// [`LedgerError::Exists`]; [`LedgerError::Damaged`] when the backup does not pass an audit.
+    /// [`LedgerError::Exists`]; [`LedgerError::Backup`] when the backup does not pass an audit.
     pub fn restore(folder: &Path, from: &Path, now: UnixTime) -> Result<Self> {
         let place = LedgerPaths::create(folder)?;
         Ok(Self::here(LocalLedger::restore(&place, from, now)?, place))

@@ -10,6 +10,7 @@ use crate::accounting::double_entry::{AccountCode, Unit};
 use crate::accounting::event::{self, Buyer, Event};
 use crate::accounting::hash::Hash;
 use crate::accounting::hash_chain::{Entry, Head};
+use crate::store::damage;
 use crate::time::UnixTime;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
@@ -96,11 +97,11 @@ impl TxError {
                 redb::Error::Io(source)
                     if matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
                 {
-                    LedgerError::Damaged { path, what: source.to_string() }
+                    LedgerError::Damaged { path, what: damage(&redb::Error::Io(source)).to_owned() }
                 }
                 redb::Error::Io(source) => LedgerError::Io { doing: "use", path, source },
                 redb::Error::PreviousIo => LedgerError::Left,
-                other => LedgerError::Damaged { path, what: other.to_string() },
+                other => LedgerError::Damaged { path, what: damage(&other).to_owned() },
             },
         }
     }

@@ -137,7 +137,7 @@ impl StoreError {
             }
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Self::ReadOnly { path, source },
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-                Self::Damaged { path, what: source.to_string() }
+                Self::Damaged { path, what: damage(&::redb::Error::Io(source)).to_owned() }
             }
             _ => Self::Io { doing, path, source },
         }
@@ -152,8 +152,25 @@ impl StoreError {
                 Self::Busy { path: path.to_owned(), waited: Duration::ZERO }
             }
             E::PreviousIo => Self::Io { doing: "use", path: path.to_owned(), source: io::Error::other(error) },
-            other => Self::Damaged { path: path.to_owned(), what: other.to_string() },
+            other => Self::Damaged { path: path.to_owned(), what: damage(&other).to_owned() },
         }
+    }
+}
+
+/// Describes the damage of a database file, in other words than those of the database's programmers.
+pub(crate) fn damage(error: &::redb::Error) -> &'static str {
+    use ::redb::Error as E;
+    match error {
+        E::Io(source) if source.kind() == io::ErrorKind::InvalidData => "it is not a database",
+        E::Io(_) => "it is incomplete",
+        E::Corrupted(what) if what.contains("magic number") => "it is not a database",
+        E::UpgradeRequired(_) => "it is a database of another format",
+        E::TableDoesNotExist(_)
+        | E::TableTypeMismatch { .. }
+        | E::TypeDefinitionChanged { .. }
+        | E::TableIsMultimap(_)
+        | E::TableIsNotMultimap(_) => "it is a database of another kind",
+        _ => "database is corrupt",
     }
 }
 

@@ -25,6 +25,8 @@ mod returnable;
 
 pub use contacts::{ContactStore, Correspondent, LearnLimits, LearnMode, LearnOutcome, Sent, correspondent_key};
 pub use error::StoreError;
+#[cfg(feature = "vendor")]
+pub(crate) use error::damage;
 pub use export_record::ExportRecord;
 #[cfg(feature = "sender")]
 pub(crate) use redb::lock::Wait;

@@ -206,7 +206,7 @@ fn a_backup_that_was_edited_is_not_put_back() {
     });
     let folder = shop.folder.path().join("copy");
     let error = Ledger::restore(&folder, &backup, NOW).unwrap_err();
-    assert!(matches!(&error, LedgerError::Damaged { what, .. } if what.contains("has 1000000")), "{error}");
+    assert!(matches!(&error, LedgerError::Backup { what, .. } if what.contains("has 1000000")), "{error}");
     assert!(matches!(Ledger::open(&folder, WAIT), Err(LedgerError::Absent { .. })));
     fs::write(&backup, "nothing").unwrap();
     assert!(Ledger::restore(&folder, &backup, NOW).is_err());

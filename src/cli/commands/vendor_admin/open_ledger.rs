@@ -111,7 +111,10 @@ pub(super) fn account(ledger: &Ledger, name: &str) -> Result<Standing, Failure> 
 impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
         let code = match &error {
-            LedgerError::Refused(_) | LedgerError::Damaged { .. } | LedgerError::Edition(_) => DATA,
+            LedgerError::Refused(_)
+            | LedgerError::Damaged { .. }
+            | LedgerError::Backup { .. }
+            | LedgerError::Edition(_) => DATA,
             LedgerError::Busy { .. }
             | LedgerError::Served { .. }
             | LedgerError::Left
