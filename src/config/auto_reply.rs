@@ -2,8 +2,8 @@
 //! is sent by default. Templates are read when needed, and by `config check`.
 
 use super::ConfigError;
-use super::duration::Seconds;
 use super::file::{self, FileError};
+use super::ranges::{HOUR, Number, Seconds};
 use crate::autoreply::eligibility::{Kind, Policy};
 use crate::autoreply::return_path::is_plain;
 use crate::autoreply::template::{Template, TemplateError};
@@ -36,8 +36,8 @@ pub(super) struct RepliesTable {
     challenge: bool,
     compromised: bool,
     from: Option<String>,
-    per_sender: Seconds,
-    per_day: u32,
+    per_sender: Seconds<HOUR>,
+    per_day: Number<0, 10_000>,
     require_authentication: bool,
     sendmail: String,
     challenge_template: Option<String>,
@@ -51,7 +51,7 @@ impl Default for RepliesTable {
             compromised: false,
             from: None,
             per_sender: Seconds(7 * 86_400),
-            per_day: 50,
+            per_day: Number(50),
             require_authentication: true,
             sendmail: "/usr/sbin/sendmail".to_owned(),
             challenge_template: None,
@@ -99,7 +99,7 @@ impl RepliesTable {
             },
             from: from.map(address).transpose()?,
             per_sender: self.per_sender.0,
-            per_day: self.per_day,
+            per_day: u32::try_from(self.per_day.0).unwrap_or(u32::MAX),
             sendmail: path("replies.sendmail", Some(self.sendmail))?.unwrap_or_default(),
             challenge_template: path("replies.challenge_template", self.challenge_template)?,
             compromised_template: path("replies.compromised_template", self.compromised_template)?,

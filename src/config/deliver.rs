@@ -1,7 +1,7 @@
 //! The tables `[deliver]` and `[held]`: the Maildir and the folders into which `mailstamp deliver` puts mail, and the
 //! retention of held mail.
 
-use super::duration::Seconds;
+use super::ranges::{DAY, Seconds};
 use crate::verdict::class::Class;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -114,7 +114,7 @@ impl Default for Folders {
 
 impl Default for HeldTable {
     fn default() -> Self {
-        Self { keep: Seconds(30 * 86_400) }
+        Self { keep: Seconds(30 * DAY) }
     }
 }
 

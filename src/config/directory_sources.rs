@@ -1,8 +1,8 @@
 //! The file `sources.toml` beside the documents of the vendors: the only sources from which `mailstamp directory
 //! refresh` fetches their directories. The mail path does not read it.
 
-use super::duration::Seconds;
 use super::file::{self, FileError};
+use super::ranges::{HOUR, Seconds};
 use super::syntax::SyntaxError;
 use crate::stamp::token::Issuer;
 use serde::Deserialize;
@@ -100,7 +100,7 @@ pub enum SourcesError {
 struct SourcesFile {
     resolver: Option<String>,
     trust_anchor: Option<PathBuf>,
-    timeout: Seconds,
+    timeout: Seconds<1, HOUR>,
     source: Vec<SourceTable>,
 }
 
@@ -114,8 +114,11 @@ struct SourceTable {
     #[serde(default)]
     accept_weak: bool,
     #[serde(default)]
-    max_age: Option<Seconds>,
+    max_age: Option<MaxAge>,
 }
+
+/// How long the last answer counts.
+type MaxAge = Seconds<HOUR>;
 
 impl Default for SourcesFile {
     fn default() -> Self {
@@ -159,7 +162,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Sources, SourcesError> {
     Ok(Sources {
         resolver: file.resolver.as_deref().map(resolver).transpose()?,
         trust_anchor: file.trust_anchor,
-        timeout: Duration::from_secs(file.timeout.0.unsigned_abs().max(1)),
+        timeout: Duration::from_secs(file.timeout.0.unsigned_abs()),
         list,
     })
 }
@@ -200,10 +203,9 @@ impl fmt::Display for SourceKind {
     }
 }
 
-/// Returns whether this is a duration as the file has them: `30d`.
-#[must_use]
-pub fn is_duration(text: &str) -> bool {
-    Seconds::parse(text).is_some()
+/// Checks a `max_age`, as the file has it: `30d`. The error says what to write.
+pub fn check_max_age(text: &str) -> Result<(), String> {
+    MaxAge::parse(text).map(drop)
 }
 
 /// Formats a source as a table of the file.
@@ -279,6 +281,15 @@ mod tests {
             "[[source]]\npublisher = \"../x\"\nfrom = \"dns\"".to_owned(),
         ] {
             assert!(parsed(&text).is_err(), "{text}");
+        }
+        for (text, said) in [
+            ("timeout = \"0s\"".to_owned(), "line 1, column 11: write a duration from \"1s\" to \"1h\"; \"0s\" is not"),
+            (
+                source("from = \"dns\"\nmax_age = \"0d\""),
+                "line 4, column 11: write a duration from \"1h\" to \"36600d\"; \"0d\" is not",
+            ),
+        ] {
+            assert_eq!(parsed(&text).unwrap_err().to_string(), format!("/x/sources.toml: {said}"));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Values that may be written in more than one way, and lists. They are parsed by hand, so that errors use the terms of
 //! the configuration and name the line.
 
+use super::Price;
 use crate::stamp::signing::PublicKey;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -17,7 +18,7 @@ pub(super) enum AddressEntry {
 #[serde(deny_unknown_fields)]
 pub(super) struct PricedAddress {
     pub(super) address: String,
-    pub(super) price: Option<u64>,
+    pub(super) price: Option<Price>,
     pub(super) owner: Option<String>,
 }
 

@@ -35,9 +35,6 @@ pub enum ConfigError {
     /// An owner without a name.
     #[error("addresses: owner = {0:?}: write a name")]
     Owner(String),
-    /// A price of 0 for the user's own stamps.
-    #[error("sender: value = 0: a stamp has at least one credit")]
-    NoCredits,
     /// An invalid name of a watched folder.
     #[error("watch: {0:?}: write the name of a folder, as \"Junk\" or \"Archive/Junk\", or an absolute path")]
     Folder(String),
@@ -74,7 +71,6 @@ impl ConfigError {
             | Self::AuthservId { key, text: value } => syntax::locate(text, key, value),
             Self::Owner(value) => syntax::locate(text, "addresses", value),
             Self::Folder(value) => syntax::locate(text, "watch", value),
-            Self::NoCredits => syntax::place_of_key(text, "sender.value"),
             Self::Sendmail(what) => syntax::place_of_key(text, &format!("sendmail.{}", key_of(what))),
             Self::Serve(what) => syntax::place_of_key(text, &format!("serve.{}", key_of(what))),
             Self::Boundary(what) => syntax::place_of_key(text, &format!("boundary.{}", key_of(what))),

@@ -6,11 +6,11 @@ pub mod auto_reply;
 pub mod boundary;
 pub mod deliver;
 pub mod directory_sources;
-mod duration;
 mod entry;
 mod error;
 pub mod file;
 pub mod paths;
+mod ranges;
 pub mod rules;
 pub mod sender;
 pub mod sendmail;
@@ -24,15 +24,16 @@ pub mod watch;
 use crate::message::address::{LocalCase, Pattern};
 use crate::message::auth_results::NO_ID;
 use crate::policy::action::Actions;
+use crate::stamp::claims::VALUE_MAX;
 use crate::stamp::signing::PublicKey;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
 use auto_reply::{Replies, RepliesTable};
 use boundary::{Boundary, BoundaryTable};
 use deliver::{Deliver, DeliverTable, HeldTable};
-use duration::Seconds;
 use entry::{AddressEntry, SealKeys, Syslog};
 pub use error::ConfigError;
+use ranges::{DAY, HOUR, Number, Seconds};
 use sender::{SenderSettings, SenderTable};
 use sendmail::{Sendmail, SendmailTable};
 use sent::SentTable;
@@ -128,12 +129,15 @@ pub struct Allowed {
     pub pattern: Pattern,
 }
 
+/// Credits that an address asks.
+type Price = Number<0, VALUE_MAX>;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
     #[serde(deserialize_with = "entry::list")]
     addresses: Vec<AddressEntry>,
-    price: u64,
+    price: Price,
     #[serde(deserialize_with = "entry::list")]
     allow: Vec<String>,
     case_sensitive: bool,
@@ -148,7 +152,7 @@ struct File {
     vendors: Option<String>,
     directories: Option<String>,
     rules: Option<String>,
-    max_message_size: u64,
+    max_message_size: Number<MESSAGE_MIN, MESSAGE_MAX>,
     actions: Actions,
     stamps: StampsTable,
     used_log: UsedLogTable,
@@ -167,8 +171,8 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct StampsTable {
-    skew: Seconds,
-    max_window: Seconds,
+    skew: Seconds<0, DAY>,
+    max_window: Seconds<DAY>,
     allow_no_expiry: bool,
     expiry_grace: Seconds,
     defer_stale: bool,
@@ -178,13 +182,16 @@ struct StampsTable {
 #[serde(deny_unknown_fields, default)]
 struct UsedLogTable {
     enabled: bool,
-    wait: Seconds,
+    wait: Seconds<1, HOUR>,
     redelivery_window: Seconds,
-    max_redeliveries: u8,
+    max_redeliveries: Number<0, 255>,
 }
 
 /// Default limit on the size of a message that is read whole: 256 MiB.
 const LARGEST: u64 = 256 * 1024 * 1024;
+/// Limits on that limit. Below 1 KiB, the user probably meant MiB; above 2 GiB, no mail system carries a message.
+const MESSAGE_MIN: u64 = 1024;
+const MESSAGE_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Below the shortest timeout among the callers: Sieve's 10 s, after which Dovecot's delivery process panics.
 const WAIT: i64 = 7;
 
@@ -192,7 +199,7 @@ impl Default for File {
     fn default() -> Self {
         Self {
             addresses: Vec::new(),
-            price: 1,
+            price: Number(1),
             allow: Vec::new(),
             case_sensitive: false,
             authserv_id: None,
@@ -205,7 +212,7 @@ impl Default for File {
             vendors: None,
             directories: None,
             rules: None,
-            max_message_size: LARGEST,
+            max_message_size: Number(LARGEST),
             actions: Actions::default(),
             stamps: StampsTable::default(),
             used_log: UsedLogTable::default(),
@@ -239,7 +246,12 @@ impl Default for StampsTable {
 impl Default for UsedLogTable {
     fn default() -> Self {
         let Redelivery { within, times } = Policy::default().redelivery;
-        Self { enabled: true, wait: Seconds(WAIT), redelivery_window: Seconds(within), max_redeliveries: times }
+        Self {
+            enabled: true,
+            wait: Seconds(WAIT),
+            redelivery_window: Seconds(within),
+            max_redeliveries: Number(times.into()),
+        }
     }
 }
 
@@ -288,7 +300,7 @@ impl Config {
                 Err(source) => return Err(ConfigError::User { key, text, source }),
             };
             let pattern = pattern.map_err(|source| ConfigError::Pattern { key, text, source })?;
-            mailboxes.push(Mailbox { pattern, price: price.unwrap_or(file.price), owner });
+            mailboxes.push(Mailbox { pattern, price: price.unwrap_or(file.price).0, owner });
         }
         let mut allow = Vec::with_capacity(file.allow.len());
         for name in file.allow {
@@ -311,7 +323,7 @@ impl Config {
             correspondents_retention: file.sent.correspondents(learns_sent),
             boundary,
             mailboxes,
-            price: file.price,
+            price: file.price.0,
             local_case: case,
             allow,
             actions: file.actions,
@@ -322,13 +334,13 @@ impl Config {
                 expiry_grace: file.stamps.expiry_grace.0,
                 redelivery: Redelivery {
                     within: file.used_log.redelivery_window.0,
-                    times: file.used_log.max_redeliveries,
+                    times: u8::try_from(file.used_log.max_redeliveries.0).unwrap_or(u8::MAX),
                 },
             },
             defer_stale: file.stamps.defer_stale,
             used_log: file.used_log.enabled,
             wait: Duration::from_secs(file.used_log.wait.0.unsigned_abs()),
-            largest: file.max_message_size,
+            largest: file.max_message_size.0,
             authserv_id: file.authserv_id,
             trusted_authserv_ids: file.trusted_authserv_ids,
             trusted_boundaries: boundaries.collect(),
@@ -425,8 +437,12 @@ mod tests {
             ("state = \"relative\"", "line 1, column 9: state = \"relative\": write an absolute path"),
             ("[watch]\njunk = [\"../Junk\"]", "line 2, column 9: watch: \"../Junk\""),
             ("\ntrusted_authserv_ids = [\"a b\"]", "line 2, column 25: trusted_authserv_ids"),
-            ("[sender]\nvalue = 0", "line 2, column 9: sender: value = 0"),
-            ("[sendmail]\nat_once = 0", "line 2, column 11: sendmail.at_once"),
+            (
+                "[sender]\nprefer = [{ recipients = [], value = 0 }]",
+                "line 2, column 38: write a whole number from 1 to",
+            ),
+            ("addresses = [{ address = \"a@b.example\", price = -1 }]", "line 1, column 49: write a whole number"),
+            ("[sendmail]\nat_once = 0", "line 2, column 11: write a whole number from 1 to 64; 0 is not"),
             ("[serve]\nmetrics = \"192.0.2.1:9\"", "line 2, column 11: serve.metrics"),
             ("[serve]\nmetrics = 9", "line 2, column 11: write an address with its port"),
             ("[sendmail]\nnext = 5", "line 2, column 8: write a program in quotes"),

@@ -355,7 +355,9 @@ impl Reader<'_> {
         };
         let digits = digits.filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
         let size = digits.and_then(|digits| digits.parse::<u64>().ok()).and_then(|size| size.checked_mul(unit));
-        size.map_or_else(|| wrong(&value.span(), "write a number of bytes, as \"100k\", \"5M\" or 512"), Ok)
+        // Every message is larger than 0 bytes, and none is smaller: such a condition is none.
+        let size = size.filter(|size| *size > 0);
+        size.map_or_else(|| wrong(&value.span(), "write a number of bytes from 1 on, as \"100k\", \"5M\" or 512"), Ok)
     }
 
     /// Returns the value as written in the file, on one line.

@@ -2,8 +2,9 @@
 //! hold secrets and are not here; `mailstamp account` manages them.
 
 use super::ConfigError;
-use super::duration::Seconds;
+use super::ranges::{HOUR, Number, Seconds};
 use crate::message::address::{LocalCase, Pattern};
+use crate::stamp::claims::VALUE_MAX;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -44,13 +45,13 @@ pub struct Preference {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SenderTable {
     account: Option<String>,
-    value: u64,
-    days: Option<u32>,
+    value: Value,
+    days: Option<Number<1, 366>>,
     hashed: bool,
-    credits_per_hour: u64,
-    credits_per_day: u64,
-    credits_per_recipient: u64,
-    timeout: Seconds,
+    credits_per_hour: Credits,
+    credits_per_day: Credits,
+    credits_per_recipient: Credits,
+    timeout: Seconds<1, HOUR>,
     prefer: Vec<PreferenceTable>,
 }
 
@@ -60,19 +61,24 @@ struct PreferenceTable {
     recipients: Vec<String>,
     #[serde(default)]
     vendors: Vec<String>,
-    value: Option<u64>,
+    value: Option<Value>,
 }
+
+/// Credits of a stamp that is bought.
+type Value = Number<1, VALUE_MAX>;
+/// Limit on spending.
+type Credits = Number<0, VALUE_MAX>;
 
 impl Default for SenderTable {
     fn default() -> Self {
         Self {
             account: None,
-            value: 1,
+            value: Number(1),
             days: None,
             hashed: false,
-            credits_per_hour: 100,
-            credits_per_day: 500,
-            credits_per_recipient: 50,
+            credits_per_hour: Number(100),
+            credits_per_day: Number(500),
+            credits_per_recipient: Number(50),
             timeout: Seconds(30),
             prefer: Vec::new(),
         }
@@ -94,21 +100,18 @@ impl SenderTable {
             prefer.push(Preference {
                 recipients: table.recipients.iter().map(pattern).collect::<Result<_, _>>()?,
                 vendors: table.vendors,
-                value: table.value,
+                value: table.value.map(|value| value.0),
             });
-        }
-        if self.value == 0 || prefer.iter().any(|preference| preference.value == Some(0)) {
-            return Err(ConfigError::NoCredits);
         }
         Ok(SenderSettings {
             account: self.account,
-            value: self.value,
-            days: self.days.filter(|days| *days > 0),
+            value: self.value.0,
+            days: self.days.and_then(|days| u32::try_from(days.0).ok()),
             hashed: self.hashed,
-            credits_per_hour: self.credits_per_hour,
-            credits_per_day: self.credits_per_day,
-            credits_per_recipient: self.credits_per_recipient,
-            timeout: Duration::from_secs(self.timeout.0.unsigned_abs().max(1)),
+            credits_per_hour: self.credits_per_hour.0,
+            credits_per_day: self.credits_per_day.0,
+            credits_per_recipient: self.credits_per_recipient.0,
+            timeout: Duration::from_secs(self.timeout.0.unsigned_abs()),
             prefer,
         })
     }

@@ -2,6 +2,7 @@
 //! stamp, and what happens to a message when no stamp is available.
 
 use super::ConfigError;
+use super::ranges::Number;
 use crate::message::address::Pattern;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -81,7 +82,7 @@ pub(super) struct SendmailTable {
     for_return: bool,
     keep_returns: bool,
     learn: bool,
-    at_once: usize,
+    at_once: Number<1, AT_ONCE>,
     smtp: SmtpTable,
 }
 
@@ -96,7 +97,7 @@ enum NextEntry {
 #[serde(deny_unknown_fields, default)]
 struct SmtpTable {
     host: Option<String>,
-    port: Option<u16>,
+    port: Option<Number<1, 65_535>>,
     tls: Tls,
     user: Option<String>,
     password_file: Option<String>,
@@ -104,7 +105,7 @@ struct SmtpTable {
 }
 
 /// Limit on the copies sent in parallel: each is a thread and a process or a connection.
-const AT_ONCE: usize = 64;
+const AT_ONCE: u64 = 64;
 
 impl Default for SendmailTable {
     fn default() -> Self {
@@ -115,7 +116,7 @@ impl Default for SendmailTable {
             for_return: false,
             keep_returns: true,
             learn: true,
-            at_once: 8,
+            at_once: Number(8),
             smtp: SmtpTable::default(),
         }
     }
@@ -141,9 +142,6 @@ impl SendmailTable {
                 NextHop::Program(path("sendmail.next", Some(program))?.ok_or_else(wrong)?, words.collect())
             }
         };
-        if !(1..=AT_ONCE).contains(&self.at_once) {
-            return Err(ConfigError::Sendmail("at_once: write a number from 1 to 64"));
-        }
         let none = self.none.iter().map(|text| pattern("sendmail.none", text)).collect::<Result<_, _>>()?;
         Ok(Sendmail {
             next,
@@ -152,7 +150,7 @@ impl SendmailTable {
             for_return: self.for_return,
             keep_returns: self.keep_returns,
             learn: self.learn,
-            at_once: self.at_once,
+            at_once: usize::try_from(self.at_once.0).unwrap_or(usize::MAX),
         })
     }
 }
@@ -184,7 +182,7 @@ impl SmtpTable {
         };
         Ok(Some(Smtp {
             host,
-            port: self.port.unwrap_or(usual),
+            port: self.port.and_then(|port| u16::try_from(port.0).ok()).unwrap_or(usual),
             tls: self.tls,
             login,
             ca_file: path("sendmail.smtp.ca_file", self.ca_file)?,

@@ -1,21 +1,21 @@
 //! The table `[sent]`: the retention of data about sent messages.
 
-use super::duration::Seconds;
+use super::ranges::{DAY, Seconds};
 use serde::Deserialize;
 
 /// Retention of correspondents that the milter learned, in seconds.
-const OF_BOUNDARY: i64 = 400 * 86_400;
+const OF_BOUNDARY: i64 = 400 * DAY;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SentTable {
-    pub(super) retention: Seconds,
-    pub(super) correspondents: Option<Seconds>,
+    pub(super) retention: Seconds<DAY>,
+    pub(super) correspondents: Option<Seconds<DAY>>,
 }
 
 impl Default for SentTable {
     fn default() -> Self {
-        Self { retention: Seconds(400 * 86_400), correspondents: None }
+        Self { retention: Seconds(400 * DAY), correspondents: None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The table `[serve]`: settings of the daemon.
 
 use super::ConfigError;
-use super::duration::Seconds;
+use super::ranges::{HOUR, Number, Seconds};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct Serve {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ServeTable {
-    connections: u32,
+    connections: Number<1, 65_536>,
     purge: Seconds,
     refresh: Seconds,
     watch: bool,
@@ -33,15 +33,14 @@ pub(super) struct ServeTable {
 
 impl Default for ServeTable {
     fn default() -> Self {
-        Self { connections: 256, purge: Seconds(3_600), refresh: Seconds(6 * 3_600), watch: true, metrics: None }
+        Self { connections: Number(256), purge: Seconds(HOUR), refresh: Seconds(6 * HOUR), watch: true, metrics: None }
     }
 }
 
 impl Default for Serve {
     /// Returns the settings of an empty table.
     fn default() -> Self {
-        let ServeTable { connections, purge, refresh, watch, metrics } = ServeTable::default();
-        Self { connections: connections as usize, purge: every(purge), refresh: every(refresh), watch, metrics }
+        ServeTable::default().settings()
     }
 }
 
@@ -55,15 +54,16 @@ impl ServeTable {
         if self.metrics.is_some_and(|address| !address.ip().is_loopback()) {
             return Err(ConfigError::Serve("metrics: write an address of this machine, as 127.0.0.1:9465"));
         }
-        if self.connections == 0 {
-            return Err(ConfigError::Serve("connections: write a number from 1 on"));
-        }
-        Ok(Serve {
-            connections: self.connections as usize,
+        Ok(self.settings())
+    }
+
+    fn settings(self) -> Serve {
+        Serve {
+            connections: usize::try_from(self.connections.0).unwrap_or(usize::MAX),
             purge: every(self.purge),
             refresh: every(self.refresh),
             watch: self.watch,
             metrics: self.metrics,
-        })
+        }
     }
 }

@@ -89,11 +89,6 @@ fn wrong_value(message: &str) -> Option<String> {
     let rest = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))?;
     let (found, expected) = rest.split_once(", expected ")?;
     let expected = match expected {
-        "u8" => "a whole number from 0 to 255",
-        "u16" => "a whole number from 0 to 65535",
-        "u32" => "a whole number from 0 to 4294967295",
-        "u64" | "usize" => "a whole number from 0 on",
-        "i64" => "a whole number",
         "a boolean" => "true or false",
         "a string" | "string" => "text in quotes",
         "a sequence" => "a list, in brackets: [\"...\"]",
@@ -165,8 +160,8 @@ mod tests {
     #[test]
     fn values_are_described_without_names_of_types() {
         for (said, plain) in [
-            ("invalid value: integer `300`, expected u8", "write a whole number from 0 to 255; 300 is not"),
-            ("invalid type: integer `9` as i128, expected u64", "write a whole number from 0 on; 9 is not"),
+            ("invalid value: integer `300`, expected a whole number", "write a whole number; 300 is not"),
+            ("invalid type: integer `9` as i128, expected a whole number", "write a whole number; 9 is not"),
             ("invalid type: string \"x\", expected a boolean", "write true or false; \"x\" is not"),
             ("invalid type: map, expected struct Rust", "write a table: { key = value }; a table or a date is not"),
             ("unknown variant `x`, expected `a` or `b`", "\"x\" is none of \"a\", \"b\""),

@@ -2,7 +2,7 @@
 //! Maildir is named.
 
 use super::ConfigError;
-use super::duration::Seconds;
+use super::ranges::{DAY, MINUTE, Seconds};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(super) struct WatchTable {
     trash: Vec<String>,
     sent: Vec<String>,
     unrevoke_within: Seconds,
-    rescan: Seconds,
+    rescan: Seconds<1, DAY>,
 }
 
 impl Default for WatchTable {
@@ -44,8 +44,8 @@ impl Default for WatchTable {
             // Many users throw away mail that they liked.
             trash: Vec::new(),
             sent: names("Sent"),
-            unrevoke_within: Seconds(7 * 86_400),
-            rescan: Seconds(600),
+            unrevoke_within: Seconds(7 * DAY),
+            rescan: Seconds(10 * MINUTE),
         }
     }
 }
@@ -66,8 +66,7 @@ impl WatchTable {
             trash: self.trash,
             sent: self.sent,
             unrevoke_within: self.unrevoke_within.0,
-            // A shorter interval is no use, since the system notifies of changes.
-            rescan: Duration::from_secs(self.rescan.0.unsigned_abs().max(1)),
+            rescan: Duration::from_secs(self.rescan.0.unsigned_abs()),
         })
     }
 }

@@ -313,6 +313,63 @@ fn documented_defaults_are_those_of_the_program() {
     assert_eq!(parse(&(written(submission) + needed)), parse(needed));
 }
 
+/// Every key of the page that takes a number or a duration: whether it is a duration, and its range.
+fn documented_ranges() -> Vec<(String, bool, String, String)> {
+    let mut lines = section(CONFIG_PAGE, ".Sh KEYS", &[".Ss Patterns"]).lines();
+    let mut found = Vec::new();
+    while let Some(line) = lines.next() {
+        let Some(key) = line.strip_prefix(".It Ic ") else { continue };
+        let words: Vec<&str> = lines.next().unwrap().split(' ').skip(1).collect();
+        match words[..] {
+            ["integer", "from", low, "to", high, ",", ..] => found.push((key, false, low, high)),
+            ["duration", "from", low, "to", high, ",", ..] => found.push((key, true, low, high)),
+            [kind, ..] => assert!(!matches!(kind, "integer" | "duration"), "{key} has no range"),
+            [] => panic!("{key} has no type"),
+        }
+    }
+    found.into_iter().map(|(key, long, low, high)| (key.into(), long, low.into(), high.into())).collect()
+}
+
+#[test]
+fn ranges_of_numbers_are_those_of_the_manual() {
+    let ranges = documented_ranges();
+    assert!(ranges.len() > 20, "{ranges:?}");
+    for (key, is_duration, low, high) in ranges {
+        let number = |text: &str| -> i64 {
+            let (digits, unit) = text.split_at(text.len() - usize::from(is_duration));
+            let each = match unit {
+                "m" => 60,
+                "h" => 3_600,
+                "d" => 86_400,
+                _ => 1,
+            };
+            digits.parse::<i64>().unwrap() * each
+        };
+        let (kind, low_said, high_said) = match is_duration {
+            true => ("a duration", format!("{low:?}"), format!("{high:?}")),
+            false => ("a whole number", low.clone(), high.clone()),
+        };
+        for (value, fits) in
+            [(number(&low), true), (number(&high), true), (number(&low) - 1, false), (number(&high) + 1, false)]
+        {
+            if is_duration && value < 0 {
+                continue;
+            }
+            let value = if is_duration { format!("\"{value}s\"") } else { value.to_string() };
+            // The port needs a host.
+            let text = format!("sendmail.smtp.host = \"mx.x.example\"\n{key} = {value}");
+            let said = Config::parse(&text, &User::default()).map_err(|error| error.to_string());
+            if fits {
+                assert_eq!(said.map(drop), Ok(()), "{text}");
+                continue;
+            }
+            let column = key.len() + 4;
+            let error = format!("line 2, column {column}: write {kind} from {low_said} to {high_said}; {value} is not");
+            assert_eq!(said.map(drop), Err(error), "{text}");
+        }
+    }
+}
+
 #[test]
 fn keys_and_actions_of_rules_are_those_of_the_manual() {
     let keys = |begin: &str| {

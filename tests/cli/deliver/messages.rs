@@ -125,7 +125,7 @@ fn a_large_message_and_one_beyond_the_limit_arrive_whole() {
     let large = [letter("1"), vec![b'x'; 100 * 1024 * 1024]].concat();
     home.run(["deliver"], &large).exits(0);
     assert!(only(&maildir_of(&home)).ends_with(&large));
-    home.configure(&format!("addresses = [\"{ALICE}\"]\nmax_message_size = 1000"));
+    home.configure(&format!("addresses = [\"{ALICE}\"]\nmax_message_size = 1024"));
     let target = home.file("other");
     home.run(["deliver", "--maildir", target.to_str().unwrap()], &large[..5_000_000]).exits(0);
     let delivered = only(&target);

@@ -105,8 +105,9 @@ fn a_result_that_came_with_the_message_is_gone() {
 #[test]
 fn a_message_beyond_the_limit_passes_whole_and_keeps_its_stamp() {
     let home = Home::new();
-    let message = [home.stamped(&letter("1")), b"and so on\n".repeat(100_000)].concat();
-    for limit in [0, 1, 100, 5000, message.len() - 1] {
+    let stamped = [&b"X-Filler: 0123456789\n".repeat(100)[..], &home.stamped(&letter("1"))].concat();
+    let message = [stamped, b"and so on\n".repeat(100_000)].concat();
+    for limit in [1024, 1500, 5000, message.len() - 1] {
         home.configure(&format!("addresses = [\"{ALICE}\"]\nmax_message_size = {limit}"));
         home.classify(&message).exits(13).says("unverified over-limit");
         let filtered = home.run(["filter"], &message).exits(0);
@@ -123,7 +124,7 @@ fn a_message_beyond_the_limit_passes_whole_and_keeps_its_stamp() {
 fn a_forged_result_does_not_hide_behind_the_limit() {
     // Threat 8: a header beyond the limit of reading is still cleared to its end.
     let home = Home::new();
-    home.configure(&format!("addresses = [\"{ALICE}\"]\nmax_message_size = 1000"));
+    home.configure(&format!("addresses = [\"{ALICE}\"]\nmax_message_size = 1024"));
     let forged = "Digital-Stamp-Class: first-class; reason=paid\n";
     for (before, after) in [(0, 0), (20, 0), (1000, 1000), (100_000, 7)] {
         let clean = |forged: &str| {

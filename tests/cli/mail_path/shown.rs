@@ -8,7 +8,7 @@ use std::fs;
 fn shown_settings_are_a_configuration_that_means_the_same() {
     let all = "addresses = [\"you+*@your.example\", { address = '/^a\\\\d@b[.]example$/', price = 5, owner = \"a \\\"b\" }]\n\
         price = 2\nallow = [\"*@y.example\"]\ncase_sensitive = true\nauthserv_id = \"mx.x.example\"\n\
-        trusted_authserv_ids = [\"-\", \"mx.x.example\"]\nsyslog = false\nmax_message_size = 5\nverdict_log = false\n\
+        trusted_authserv_ids = [\"-\", \"mx.x.example\"]\nsyslog = false\nmax_message_size = 5000\nverdict_log = false\n\
         [actions]\nunstamped = \"hold\"\n[stamps]\nskew = \"1h\"\nallow_no_expiry = true\ndefer_stale = true\n\
         [used_log]\nwait = \"3s\"\nmax_redeliveries = 9\n[watch]\njunk = [\"Junk\", \"Spam's\"]\nrescan = \"5m\"\n\
         [replies]\nchallenge = true\nfrom = \"me@x.example\"\nper_day = 7\nchallenge_template = \"/t\"\n\
@@ -49,7 +49,7 @@ fn values_that_cannot_be_meant_are_refused() {
         ),
         ("vendor issue --key k --to a@b.example --days 0".to_owned(), 64, "--days"),
         ("account show".to_owned(), 78, "there is no account"),
-        ("directory add v.example --max-age 5".to_owned(), 64, "--max-age 5: write a number and its unit"),
+        ("directory add v.example --max-age 5".to_owned(), 64, "--max-age 5: not a duration (write \"90s\""),
         (format!("serve --socket {}", socket.display()), 78, "cannot listen at"),
         ("correspondents".to_owned(), 0, "note: no such correspondent"),
         ("grants".to_owned(), 0, "note: there is no such grant"),

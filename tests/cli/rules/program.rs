@@ -139,8 +139,8 @@ fn what_a_rule_gives_is_told_everywhere() {
     home.run(["classify", "--action"], pills.as_bytes()).exits(33).says("discard unstamped no-stamp");
 
     // The whole of a message is not needed.
-    home.configure("addresses = [\"alice@x.example\"]\nmax_message_size = 20");
-    home.classify(&letter("3")).exits(10);
+    home.configure("addresses = [\"alice@x.example\"]\nmax_message_size = 1024");
+    home.classify(&[letter("3"), vec![b'x'; 1024]].concat()).exits(10);
 
     let folder = home.file("old");
     fs::create_dir_all(folder.join("new")).unwrap();

@@ -40,6 +40,8 @@ fn every_mistake_is_said_with_its_place() {
         ("larger = \"5 MB\"", (4, 10), "rule \"friends\": write a number of bytes"),
         ("larger = -5", (4, 10), "rule \"friends\": write a number of bytes"),
         ("larger = \"\"", (4, 10), "rule \"friends\": write a number of bytes"),
+        ("larger = \"0k\"", (4, 10), "rule \"friends\": write a number of bytes from 1 on"),
+        ("smaller = 0", (4, 11), "rule \"friends\": write a number of bytes from 1 on"),
         ("larger = \"99999999999G\"", (4, 10), "rule \"friends\": write a number of bytes"),
         (
             "class = \"first-class\"",

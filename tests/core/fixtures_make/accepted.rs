@@ -515,9 +515,9 @@ fn rules() -> Vec<Case> {
             .config(&allow("\"bob@y.example\"")),
         case(Reason::Rule, "domain", "Everybody at a domain.", letter("1")).config(&allow("\"*@y.example\"")),
         case(Reason::Rule, "message-too-large", "Larger than the user has looked at; the sender needs no looking.", {
-            letter("1")
+            letter("1") + &"And so on.\n".repeat(100)
         })
-        .config(&format!("max_message_size = 10\n{}", allow("\"bob@y.example\""))),
+        .config(&format!("max_message_size = 1024\n{}", allow("\"bob@y.example\""))),
         case(
             Reason::Rule,
             "bad-stamp",

@@ -167,9 +167,9 @@ fn limits() -> Vec<Case> {
         over(
             "message-too-large",
             "The message is larger than the user has looked at; the stamp on it is not spent.",
-            good,
+            good + &"And so on.\n".repeat(100),
         )
-        .config("addresses = [\"alice@x.example\"]\nmax_message_size = 400"),
+        .config("addresses = [\"alice@x.example\"]\nmax_message_size = 1024"),
         over("too-many-parts", "More parts than are looked at.", {
             let kind = "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n";
             format!("{}\n{}--b--\n", header("1", kind), "--b\nContent-Type: image/png\n\nx\n".repeat(1100))

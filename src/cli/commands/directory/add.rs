@@ -55,8 +55,9 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
     let well_known = || format!("https://{}/.well-known/digital-stamp", args.vendor);
     let from = args.from.clone().unwrap_or_else(well_known);
     let new_keys = if args.new_keys == "channel" { KeyIntroduction::Channel } else { KeyIntroduction::Signed };
-    if let Some(length) = args.max_age.as_deref().filter(|length| !directory_sources::is_duration(length)) {
-        return Err(Failure::new(USAGE, format!("--max-age {length}: write a number and its unit, as 30d or 12h")));
+    if let Some(length) = &args.max_age {
+        let checked = directory_sources::check_max_age(length);
+        checked.map_err(|error| Failure::new(USAGE, format!("--max-age {length}: {error}")))?;
     }
     let table = directory_sources::table(&args.vendor, &from, new_keys, args.accept_weak, args.max_age.as_deref());
     let path = vendors.join(directory_sources::NAME);
