@@ -9,7 +9,7 @@ use super::key_directory::LONGEST_FILE;
 use super::pinned::{FolderError, PinnedDocuments};
 use super::trust_policy::{self, FetchedDocument, Known};
 use crate::config::directory_sources::{Source, SourceKind, Sources};
-use crate::config::file;
+use crate::config::file::{self, FileErrorKind};
 use crate::net::dns::{Dns, LookupError};
 use crate::net::https::{self, Answer, Conditions, HttpsError, Limits};
 use crate::os::{self, file_lock};
@@ -52,8 +52,30 @@ pub enum RefreshResult {
 pub struct SourceProblem {
     /// Description.
     pub what: String,
-    /// Whether it may be an attack.
-    pub alarm: bool,
+    pub kind: ProblemKind,
+}
+
+/// Kind of a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// There is no answer.
+    Away,
+    /// The answer is not a directory.
+    Malformed,
+    /// It may be an attack.
+    Alarm,
+}
+
+impl SourceProblem {
+    /// Returns whether it may be an attack.
+    #[must_use]
+    pub fn alarms(&self) -> bool {
+        self.kind == ProblemKind::Alarm
+    }
+}
+
+fn alarm_or(alarm: bool, other: ProblemKind) -> ProblemKind {
+    if alarm { ProblemKind::Alarm } else { other }
 }
 
 /// Errors that stop the whole refresh.
@@ -108,7 +130,7 @@ pub fn refresh(
             outcomes.extend(listed.iter().map(|source| SourceOutcome {
                 publisher: publisher.to_owned(),
                 from: source.origin.to_string(),
-                result: Err(SourceProblem { what: what.to_owned(), alarm: false }),
+                result: Err(SourceProblem { what: what.to_owned(), kind: ProblemKind::Away }),
             }));
             continue;
         }
@@ -151,7 +173,7 @@ fn ask(
     let Some(record) = records.get_mut(at) else { return Ok(Ok(RefreshResult::Unchanged)) };
     if !placed.pinned.trusts(&source.publisher) {
         let what = format!("you do not trust {}; to trust it, run mailstamp directory add", source.publisher);
-        return Ok(Err(SourceProblem { what, alarm: false }));
+        return Ok(Err(SourceProblem { what, kind: ProblemKind::Away }));
     }
     let from = source.origin.to_string();
     let heard = record.source(&from);
@@ -169,7 +191,10 @@ fn ask(
                     (heard.etag, heard.modified) = (conditions.etag, conditions.modified);
                     Ok(RefreshResult::Accepted { version, authentic })
                 }
-                Err(refusal) => Err(SourceProblem { what: refusal.to_string(), alarm: refusal.alarms() }),
+                Err(refusal) => Err(SourceProblem {
+                    what: refusal.to_string(),
+                    kind: alarm_or(refusal.alarms(), ProblemKind::Malformed),
+                }),
             }
         }
         Err(problem) => Err(problem),
@@ -177,7 +202,7 @@ fn ask(
     let heard = record.source(&from);
     match &result {
         Ok(_) => heard.record_success(now, source.longest_silence),
-        Err(problem) => heard.record_failure(now, problem.what.clone(), problem.alarm),
+        Err(problem) => heard.record_failure(now, problem.what.clone(), problem.alarms()),
     }
     Ok(result)
 }
@@ -194,19 +219,19 @@ pub struct Fetched {
 
 impl From<HttpsError> for SourceProblem {
     fn from(error: HttpsError) -> Self {
-        Self { alarm: error.alarms(), what: error.to_string() }
+        Self { kind: alarm_or(error.alarms(), ProblemKind::Away), what: error.to_string() }
     }
 }
 
 impl From<LookupError> for SourceProblem {
     fn from(error: LookupError) -> Self {
-        Self { alarm: error.alarms(), what: error.to_string() }
+        Self { kind: alarm_or(error.alarms(), ProblemKind::Away), what: error.to_string() }
     }
 }
 
 impl From<TextError> for SourceProblem {
     fn from(error: TextError) -> Self {
-        Self { what: error.to_string(), alarm: false }
+        Self { what: error.to_string(), kind: ProblemKind::Malformed }
     }
 }
 
@@ -229,8 +254,13 @@ pub fn fetch(
             }
         }
         SourceKind::File(path) => {
-            let text = file::read_up_to(path, LONGEST_FILE)
-                .map_err(|error| SourceProblem { what: error.kind.to_string(), alarm: false })?;
+            let text = file::read_up_to(path, LONGEST_FILE).map_err(|error| SourceProblem {
+                kind: match error.kind {
+                    FileErrorKind::Encoding | FileErrorKind::TooLarge(_) => ProblemKind::Malformed,
+                    _ => ProblemKind::Away,
+                },
+                what: error.kind.to_string(),
+            })?;
             Ok(offer(signed(text.as_bytes())?, true, Conditions::default()))
         }
         SourceKind::Dns => {
@@ -245,8 +275,10 @@ pub fn fetch(
 
 /// Parses a signed directory.
 fn signed(bytes: &[u8]) -> Result<FetchedDocument, SourceProblem> {
-    let wrong =
-        |what: &dyn std::fmt::Display| SourceProblem { what: format!("not a signed directory: {what}"), alarm: false };
+    let wrong = |what: &dyn std::fmt::Display| SourceProblem {
+        what: format!("not a signed directory: {what}"),
+        kind: ProblemKind::Malformed,
+    };
     match serde_json::from_slice(bytes).map_err(|error| wrong(&strict_json::problem(&error)))? {
         Document::Signed { directory, also } => Ok(FetchedDocument::Signed([vec![directory], also].concat())),
         Document::Pinned(_) => Err(wrong(&"it is not signed")),
@@ -267,7 +299,8 @@ fn listed(
     kids.extend(known.filter(|kid| !index.kids.contains(kid)));
     for kid in kids.iter().take(MOST_KEYS) {
         // The name becomes part of the looked-up domain name.
-        Issuer::new(vendor, kid).map_err(|error| SourceProblem { what: format!("{kid:?}: {error}"), alarm: true })?;
+        Issuer::new(vendor, kid)
+            .map_err(|error| SourceProblem { what: format!("{kid:?}: {error}"), kind: ProblemKind::Alarm })?;
         let answer = match dns.texts(&key_name(vendor, kid)) {
             Err(LookupError::None(_)) if !index.kids.contains(kid) => continue,
             other => other?,
@@ -289,6 +322,9 @@ fn one<T>(texts: impl Iterator<Item = Result<T, TextError>>) -> Result<T, Source
     let first = ours.next().unwrap_or(Err(TextError::Foreign))?;
     match ours.next() {
         None => Ok(first),
-        Some(_) => Err(SourceProblem { what: "DNS has two stamp records under one name".into(), alarm: true }),
+        Some(_) => {
+            let what = "DNS has two stamp records under one name".into();
+            Err(SourceProblem { what, kind: ProblemKind::Alarm })
+        }
     }
 }

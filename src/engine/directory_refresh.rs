@@ -5,7 +5,7 @@ use super::judge::Engine;
 use crate::config::directory_sources::{self, SourcesError};
 use crate::config::paths::PathsError;
 use crate::directory::pinned::{self, Folder, FolderError};
-use crate::directory::refresh::{self, RefreshError, SourceOutcome};
+use crate::directory::refresh::{self, RefreshError, SourceOutcome, SourceProblem};
 use crate::log::syslog::{self, Severity};
 use crate::message::header::escape_untrusted;
 use crate::verdict::facts::KeyFact;
@@ -67,7 +67,7 @@ pub fn problem(outcome: &SourceOutcome) -> Option<String> {
 /// Returns the problem of a source, if it may be an attack.
 #[must_use]
 pub fn alert(outcome: &SourceOutcome) -> Option<String> {
-    problem(outcome).filter(|_| outcome.result.as_ref().is_err_and(|problem| problem.alarm))
+    problem(outcome).filter(|_| outcome.result.as_ref().is_err_and(SourceProblem::alarms))
 }
 
 /// Sanitizes text from a server or a document.

@@ -2,6 +2,7 @@
 //! the trust anchor (RFC 4035). The resolver's own statement about validation is ignored, since any host on the way
 //! could have made it. Single-threaded and blocking.
 
+use super::failure;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -23,6 +24,8 @@ const PORT: u16 = 53;
 pub struct Dns {
     runtime: tokio::runtime::Runtime,
     resolver: TokioResolver,
+    /// The name servers, for messages.
+    servers: String,
     /// The deadline of all queries together.
     deadline: Instant,
 }
@@ -74,14 +77,16 @@ impl Dns {
         let deadline = Instant::now() + patience;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
-        let config = match server {
-            Some(server) => ResolverConfig::from_name_servers(vec![name_server(server)]),
+        let servers = match server {
+            Some(server) => vec![server],
             None => {
                 let system = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-                let server = |address| name_server(SocketAddr::new(address, PORT));
-                ResolverConfig::from_name_servers(name_servers(&system).into_iter().map(server).collect())
+                name_servers(&system).into_iter().map(|address| SocketAddr::new(address, PORT)).collect()
             }
         };
+        let config = ResolverConfig::from_name_servers(servers.iter().copied().map(name_server).collect());
+        let servers: Vec<String> = servers.iter().map(SocketAddr::to_string).collect();
+        let servers = format!("the name server {}", servers.join(" or "));
         let anchors = match anchor {
             None => TrustAnchors::default(),
             Some(path) => TrustAnchors::from_file(path)
@@ -97,7 +102,7 @@ impl Dns {
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         let builder = builder.with_options(options).with_trust_anchor(Arc::new(anchors));
         let resolver = builder.build().map_err(|error| failed(&error))?;
-        Ok(Self { runtime, resolver, deadline })
+        Ok(Self { runtime, resolver, servers, deadline })
     }
 
     /// Returns the texts at `name`, which ends in a dot.
@@ -105,7 +110,7 @@ impl Dns {
         let patience = self.deadline.saturating_duration_since(Instant::now());
         let question = async { tokio::time::timeout(patience, self.resolver.lookup(name, RecordType::TXT)).await };
         let answer = self.runtime.block_on(question);
-        let lookup = match answer.map_err(|_| LookupError::Resolver("no answer in time".to_owned()))? {
+        let lookup = match answer.map_err(|_| LookupError::Resolver(failure::too_slow(&self.servers)))? {
             Ok(lookup) => lookup,
             Err(NetError::Dns(DnsError::Nsec { proof, .. })) if !proof.is_bogus() => {
                 return Err(LookupError::None(name.to_owned()));
@@ -114,7 +119,7 @@ impl Dns {
                 return Err(LookupError::Bogus(name.to_owned()));
             }
             Err(error) if error.is_no_records_found() => return Err(LookupError::None(name.to_owned())),
-            Err(error) => return Err(LookupError::Resolver(error.to_string())),
+            Err(error) => return Err(LookupError::Resolver(self.told(&error))),
         };
         let mut texts = Vec::new();
         let mut authentic = true;
@@ -133,6 +138,18 @@ impl Dns {
             }
         }
         if texts.is_empty() { Err(LookupError::None(name.to_owned())) } else { Ok(Texts { texts, authentic }) }
+    }
+}
+
+impl Dns {
+    fn told(&self, error: &NetError) -> String {
+        let servers = &self.servers;
+        match error {
+            NetError::Timeout | NetError::NoConnections => failure::too_slow(servers),
+            NetError::Dns(DnsError::ResponseCode(code)) => format!("{servers} answers: {code}"),
+            NetError::Io(error) => failure::describe(&**error, servers).unwrap_or_default(),
+            error => format!("no answer of {servers}: {error}"),
+        }
     }
 }
 

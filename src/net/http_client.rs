@@ -2,12 +2,13 @@
 //! tests and for a vendor on the same machine, and never through a proxy. It follows no redirect, since the API key
 //! goes with the request.
 
-use super::https::agent;
+use super::failure;
+use super::https::{self, Client};
 use super::proxy::{ProxyError, is_loopback};
 use std::io::Read;
 use std::time::Duration;
+use ureq::RequestExt;
 use ureq::http::{Request as HttpRequest, Uri};
-use ureq::{Error, RequestExt};
 
 /// Largest answer, in bytes: 16 MiB, about ten thousand stamps.
 const LARGEST: u64 = 16 << 20;
@@ -101,7 +102,7 @@ pub fn ask(ask: Request<'_>) -> Result<Response, ServiceError> {
         return Err(ServiceError::Address);
     }
     let address: Uri = ask.address.parse().map_err(|_| ServiceError::Address)?;
-    let agent = agent(&address, address.scheme_str() == Some("https"))?;
+    let Client { agent, peer } = https::client(&address, address.scheme_str() == Some("https"))?;
     let mut request = HttpRequest::builder().uri(&address).header("Accept", "application/json");
     if let Some(key) = ask.key {
         request = request.header("Authorization", format!("Bearer {}", key.reveal()));
@@ -120,25 +121,18 @@ pub fn ask(ask: Request<'_>) -> Result<Response, ServiceError> {
             request.configure().timeout_global(Some(ask.time)).run()
         }
     };
-    let response = response.map_err(|error| ServiceError::Connection(told(&error)))?;
+    let response = response.map_err(|error| ServiceError::Connection(https::told(&error, &peer)))?;
     let status = response.status().as_u16();
     let mut body = Vec::new();
     let mut reader = response.into_body().into_reader().take(LARGEST + 1);
-    reader
-        .read_to_end(&mut body)
-        .map_err(|error| ServiceError::Connection(format!("the answer broke off: {error}")))?;
+    reader.read_to_end(&mut body).map_err(|error| {
+        let why = failure::describe(&error, &peer).unwrap_or_default();
+        ServiceError::Connection(format!("the answer broke off: {why}"))
+    })?;
     if body.len() as u64 > LARGEST {
         return Err(ServiceError::TooLarge);
     }
     Ok(Response { status, body })
-}
-
-fn told(error: &Error) -> String {
-    match error {
-        // Its text may quote a field.
-        Error::Http(_) => "the request could not be made".to_owned(),
-        error => error.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! HTTPS client for one document, with the system's certificates. It limits time and size, refuses compression, follows
 //! redirects only within the origin, and does not fetch an unchanged document again (RFC 9110 section 13).
 
+use super::failure;
 use super::proxy::{self, ProxyError};
 use super::redirect;
 use std::io::Read;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ureq::http::{Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Error};
 
 /// Limit on redirects.
 const REDIRECTS: u32 = 3;
@@ -73,7 +74,7 @@ pub enum HttpsError {
     TooLarge(u64),
     /// The answer broke off.
     #[error("the answer broke off: {0}")]
-    Broken(std::io::Error),
+    Broken(String),
 }
 
 impl HttpsError {
@@ -90,7 +91,7 @@ pub fn get(address: &str, conditions: &Conditions, limits: Limits) -> Result<Ans
     let start = Instant::now();
     let mut address: Uri = address.parse().map_err(|_| HttpsError::Address)?;
     // Redirects keep the origin, so that the proxy is the same for all of them.
-    let agent = agent(&address, true)?;
+    let Client { agent, peer } = client(&address, true)?;
     for _ in 0..=REDIRECTS {
         let left = limits.time.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
         let mut request = agent.get(&address).header("Accept", "application/json");
@@ -100,9 +101,9 @@ pub fn get(address: &str, conditions: &Conditions, limits: Limits) -> Result<Ans
             }
         }
         let request = request.config().timeout_global(Some(left)).build();
-        let response = request.call().map_err(|error| HttpsError::Connection(error.to_string()))?;
+        let response = request.call().map_err(|error| HttpsError::Connection(told(&error, &peer)))?;
         match response.status().as_u16() {
-            200 => return document(response, limits.bytes),
+            200 => return document(response, limits.bytes, &peer),
             304 if *conditions != Conditions::default() => return Ok(Answer::Unchanged),
             301 | 302 | 303 | 307 | 308 => address = within(&address, &response)?,
             status => return Err(HttpsError::Status(status)),
@@ -111,9 +112,21 @@ pub fn get(address: &str, conditions: &Conditions, limits: Limits) -> Result<Ans
     Err(HttpsError::Redirects)
 }
 
-/// Returns an agent for requests to the host of `address`, with the system's certificates; `https_only` refuses
+/// HTTP client, and the name of the host for messages.
+pub(super) struct Client {
+    pub(super) agent: Agent,
+    pub(super) peer: String,
+}
+
+/// Returns a client for requests to the host of `address`, with the system's certificates; `https_only` refuses
 /// connections without TLS.
-pub(super) fn agent(address: &Uri, https_only: bool) -> Result<Agent, ProxyError> {
+pub(super) fn client(address: &Uri, https_only: bool) -> Result<Client, ProxyError> {
+    let proxy = proxy::of(address)?;
+    let host = address.authority().map_or("", |authority| authority.as_str());
+    let peer = match &proxy {
+        Some(proxy) => format!("{host} (by the proxy {}:{})", proxy.host(), proxy.port()),
+        None => host.to_owned(),
+    };
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::PlatformVerifier)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -122,7 +135,7 @@ pub(super) fn agent(address: &Uri, https_only: bool) -> Result<Agent, ProxyError
         .tls_config(tls)
         .https_only(https_only)
         // Without this line ureq reads more variables than the manual names, and uses the proxy without TLS too.
-        .proxy(proxy::of(address)?)
+        .proxy(proxy)
         // Followed below, where the origin is checked.
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -132,10 +145,25 @@ pub(super) fn agent(address: &Uri, https_only: bool) -> Result<Agent, ProxyError
         .http_status_as_error(false)
         .user_agent(concat!("mailstamp/", env!("CARGO_PKG_VERSION")))
         .build();
-    Ok(config.into())
+    Ok(Client { agent: config.into(), peer })
 }
 
-fn document(response: Response<Body>, largest: u64) -> Result<Answer, HttpsError> {
+/// Describes the failure of a request.
+pub(super) fn told(error: &Error, peer: &str) -> String {
+    match error {
+        Error::Io(error) => failure::describe(error, peer).unwrap_or_default(),
+        Error::Rustls(error) => failure::describe(error, peer).unwrap_or_default(),
+        Error::Timeout(_) => failure::too_slow(peer),
+        Error::HostNotFound => failure::no_address(peer),
+        Error::ConnectionFailed => format!("no connection to {peer}"),
+        Error::Protocol(_) | Error::LargeResponseHeader(..) => format!("the answer of {peer} is not HTTP"),
+        // Its text may quote a field.
+        Error::Http(_) => "the request could not be made".to_owned(),
+        error => format!("no answer of {peer}: {error}"),
+    }
+}
+
+fn document(response: Response<Body>, largest: u64, peer: &str) -> Result<Answer, HttpsError> {
     let named = |name: &str| {
         let value = response.headers().get(name).and_then(|value| value.to_str().ok());
         value.filter(|value| value.len() <= LONGEST_NAME).map(str::to_owned)
@@ -143,7 +171,8 @@ fn document(response: Response<Body>, largest: u64) -> Result<Answer, HttpsError
     let conditions = Conditions { etag: named("etag"), modified: named("last-modified") };
     let mut bytes = Vec::new();
     let mut body = response.into_body().into_reader().take(largest + 1);
-    body.read_to_end(&mut bytes).map_err(HttpsError::Broken)?;
+    let broken = |error| HttpsError::Broken(failure::describe(&error, peer).unwrap_or_default());
+    body.read_to_end(&mut bytes).map_err(broken)?;
     if bytes.len() as u64 > largest {
         return Err(HttpsError::TooLarge(largest));
     }

@@ -1,8 +1,10 @@
 //! SMTP client: hands a message to a submission server (RFC 6409), over one connection for each message. It trusts the
 //! system's certificates. The configuration ensures that a password goes over a protected connection only.
 
-use crate::message::header::escape_untrusted;
+use super::failure;
+use crate::message::header::readable;
 use lettre::address::Envelope;
+use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, SmtpConnection, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
@@ -17,6 +19,8 @@ const SAID: usize = 300;
 #[derive(Debug)]
 pub struct Server {
     transport: SmtpTransport,
+    /// Its name, for messages.
+    host: String,
 }
 
 /// How a connection is protected.
@@ -24,7 +28,7 @@ pub struct Server {
 pub enum Protection {
     /// From the first byte on (RFC 8314).
     Implicit,
-    /// x
+    /// By STARTTLS (RFC 3207).
     Starttls,
     None,
 }
@@ -53,10 +57,14 @@ impl Server {
         certificates: Option<&str>,
         limit: Duration,
     ) -> Result<Self, SmtpError> {
-        let later = |error: lettre::transport::smtp::Error| SmtpError::Later(told(&error));
+        let later = |error: Error| SmtpError::Later(told(&error, host));
         let parameters = || -> Result<TlsParameters, SmtpError> {
             let mut builder = TlsParameters::builder(host.to_owned());
             if let Some(pem) = certificates {
+                // Any other text counts as a list of no certificates.
+                if !pem.contains("-----BEGIN CERTIFICATE-----") {
+                    return Err(SmtpError::Later("not certificates in PEM form".to_owned()));
+                }
                 builder = builder.add_root_certificate(Certificate::from_pem(pem.as_bytes()).map_err(later)?);
             }
             builder.build_rustls().map_err(later)
@@ -70,7 +78,7 @@ impl Server {
         if let Some((user, password)) = login {
             builder = builder.credentials(Credentials::new(user, password));
         }
-        Ok(Self { transport: builder.build() })
+        Ok(Self { transport: builder.build(), host: host.to_owned() })
     }
 
     /// Sends a message from `sender` (`None` is the null sender) to one recipient.
@@ -86,14 +94,17 @@ impl Server {
             Ok(_) => Ok(()),
             // 53x is about the login, not about the message: once the user has corrected the password, it is sent.
             Err(error) if error.status().is_some_and(|code| (530..540).contains(&u16::from(code))) => {
-                Err(SmtpError::Later(told(&error)))
+                Err(SmtpError::Later(told(&error, &self.host)))
             }
             // A server without 8BITMIME or SMTPUTF8 never takes a message that needs it. No other error of lettre's own
             // is about the message.
-            Err(error) if error.is_permanent() || error.is_client() && told(&error).contains("contains non-ascii") => {
-                Err(SmtpError::Refused(told(&error)))
+            Err(error)
+                if error.is_permanent()
+                    || error.is_client() && told(&error, &self.host).contains("contains non-ascii") =>
+            {
+                Err(SmtpError::Refused(told(&error, &self.host)))
             }
-            Err(error) => Err(SmtpError::Later(told(&error))),
+            Err(error) => Err(SmtpError::Later(told(&error, &self.host))),
         }
     }
 }
@@ -113,7 +124,7 @@ pub enum HandOverError {
 /// timeout of each answer.
 pub fn hand_over(server: &str, to: &str, message: &str, limit: Duration) -> Result<(), HandOverError> {
     let envelope = envelope(None, to).map_err(HandOverError::Unsent)?;
-    let unsent = |error: lettre::transport::smtp::Error| HandOverError::Unsent(told(&error));
+    let unsent = |error: Error| HandOverError::Unsent(told(&error, server));
     let mut connection =
         SmtpConnection::connect(server, Some(limit), &ClientId::default(), None, None).map_err(unsent)?;
     match connection.send(&envelope, &with_crlf(&mut std::iter::once(message.as_bytes()))) {
@@ -123,29 +134,25 @@ pub fn hand_over(server: &str, to: &str, message: &str, limit: Duration) -> Resu
             Ok(())
         }
         Err(error) if error.status().is_some() || error.is_client() => Err(unsent(error)),
-        Err(error) => Err(HandOverError::Unknown(told(&error))),
+        Err(error) => Err(HandOverError::Unknown(told(&error, server))),
     }
 }
 
 fn envelope(sender: Option<&str>, to: &str) -> Result<Envelope, String> {
-    let address = |text: &str| {
-        text.parse::<Address>().map_err(|error| format!("{}: {error}", escape_untrusted(text.as_bytes(), SAID)))
-    };
+    let address =
+        |text: &str| text.parse::<Address>().map_err(|error| format!("{}: {error}", readable(text.as_bytes(), SAID)));
     Envelope::new(sender.map(address).transpose()?, vec![address(to)?]).map_err(|error| error.to_string())
 }
 
-/// Returns the error with its causes, in printable characters.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    escape_untrusted(text.as_bytes(), SAID)
+/// Describes the error, in printable characters: what the server said, what happened to the connection, or what is
+/// missing.
+fn told(error: &Error, host: &str) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let text = match error.status() {
+        Some(code) => format!("{host} answers {code}: {cause}"),
+        None => failure::describe(error, host).unwrap_or_else(|| format!("{host}: {cause}")),
+    };
+    readable(text.trim_end_matches(": ").as_bytes(), SAID)
 }
 
 /// Converts a message to the line ends of SMTP (RFC 5321 section 2.3.8). It omits the last one, which the transport

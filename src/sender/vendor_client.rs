@@ -8,9 +8,10 @@ use super::error::SupplyError;
 use super::stamp_request::{WalletStamp, WalletState};
 use super::wallet::{Outcome, PurchaseRow};
 use crate::message::address::Address;
-use crate::message::header::escape_untrusted;
+use crate::message::header::readable;
 use crate::net::http_client::{self, Request, Response};
 use crate::stamp::claims::Stamp;
+use crate::stamp::strict_json::problem;
 use crate::stamp::token::Token;
 use crate::time::UnixTime;
 use crate::vendor_api::account::AccountStatus;
@@ -78,7 +79,7 @@ pub(super) fn buy(
         return Err(refusal(&account.name, &reply));
     }
     let wrong = |detail: String| (SupplyError::Answer { account: account.name.clone(), detail }, None);
-    let bought: IssueResponse = serde_json::from_slice(&reply.body).map_err(|error| wrong(error.to_string()))?;
+    let bought: IssueResponse = serde_json::from_slice(&reply.body).map_err(|error| wrong(problem(&error)))?;
     if bought.stamps.len() != purchase.orders.len() {
         return Err(wrong(format!("{} stamps for {} orders", bought.stamps.len(), purchase.orders.len())));
     }
@@ -124,11 +125,11 @@ fn get<T: DeserializeOwned>(account: &str, ask: Request<'_>) -> Result<T, Supply
         return Err(refusal(account, &reply).0);
     }
     serde_json::from_slice(&reply.body)
-        .map_err(|error| SupplyError::Answer { account: account.to_owned(), detail: error.to_string() })
+        .map_err(|error| SupplyError::Answer { account: account.to_owned(), detail: problem(&error) })
 }
 
 fn unavailable(account: &str, detail: &str) -> SupplyError {
-    SupplyError::Away { account: account.to_owned(), detail: escape_untrusted(detail.as_bytes(), MAX_DETAIL) }
+    SupplyError::Away { account: account.to_owned(), detail: readable(detail.as_bytes(), MAX_DETAIL) }
 }
 
 /// Interprets an answer other than 200.
@@ -142,7 +143,7 @@ fn refusal(account: &str, reply: &Response) -> (SupplyError, Option<Outcome>) {
         // A 401 or 403 is no exception: proxies and maintenance pages send these, too.
         return (unavailable(&account, &format!("it answers with status {}", reply.status)), None);
     };
-    let detail = escape_untrusted(if detail.is_empty() { problem.as_bytes() } else { detail.as_bytes() }, MAX_DETAIL);
+    let detail = readable(if detail.is_empty() { problem.as_bytes() } else { detail.as_bytes() }, MAX_DETAIL);
     match problem.as_str() {
         "funds" => (SupplyError::Funds { account, detail }, Some(Outcome::Refused)),
         // An earlier sale under this idempotency key would have been answered, but only with the API key of that time.

@@ -1,6 +1,6 @@
 //! What long-running commands report to their operator.
 
-use crate::message::header::escape_untrusted;
+use crate::message::header::readable;
 use crate::os::without_numbers;
 use std::io::{self, Write as _};
 
@@ -10,7 +10,7 @@ const MAX_LINE: usize = 1_000;
 /// Writes one line to standard error, with control characters escaped. An error there is ignored: no better place is left
 /// to report it.
 pub(super) fn log_stderr(what: &str) {
-    let _ = writeln!(io::stderr(), "mailstamp: {}", escape_untrusted(without_numbers(what).as_bytes(), MAX_LINE));
+    let _ = writeln!(io::stderr(), "mailstamp: {}", readable(without_numbers(what).as_bytes(), MAX_LINE));
 }
 
 /// Writes one warning to standard error.

@@ -92,8 +92,134 @@ fn the_file_of_a_source_is_named_once() {
     let file = home.file("directory");
     std::fs::write(&file, b"\xff").unwrap();
     let name = file.to_str().unwrap();
-    let run = home.run(["directory", "add", "--from", name, "--yes", "v.example"], b"").exits(69);
-    assert_eq!(run.stderr, format!("mailstamp: error: {name}: not UTF-8 text\n"));
+    let add = || home.run(["directory", "add", "--from", name, "--yes", "v.example"], b"");
+    assert_eq!(add().exits(65).stderr, format!("mailstamp: error: {name}: not UTF-8 text\n"));
+    for junk in ["", "hello", "<html>", "{}", "{\"directory\":\"v4.public.x\"}"] {
+        std::fs::write(&file, junk).unwrap();
+        let run = add().exits(65);
+        assert!(run.stderr.contains(name) && !PARSERS.iter().any(|word| run.stderr.contains(word)), "{}", run.stderr);
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(add().exits(69).stderr, format!("mailstamp: error: {name}: No such file or directory\n"));
+}
+
+/// Words of the libraries that open connections.
+#[cfg(feature = "sender")]
+const CONNECTIONS: [&str; 9] = [
+    "lookup address",
+    "Connection error",
+    "network error",
+    "io: ",
+    "io error",
+    "timeout: ",
+    "rustls",
+    "UnknownIssuer",
+    "os error",
+];
+
+/// Every command that opens a connection says which host failed and why.
+#[cfg(all(feature = "sender", feature = "vendor"))]
+#[test]
+fn a_failed_connection_names_the_host_in_plain_words() {
+    // No name server is asked about a label of 64 characters, and no program listens at a socket that is only bound.
+    let nowhere = format!("{}.example", "x".repeat(64));
+    let port = crate::support::http::RefusingPort::open();
+    let silent = port.address;
+    let home = Home::new();
+    let told = |args: &[&str], stdin: &str, status, why: &str| {
+        let run = home.run(args.iter().copied(), stdin.as_bytes()).exits(status);
+        assert!(run.stderr.contains(why), "{args:?}: {}", run.stderr);
+        assert!(!CONNECTIONS.iter().any(|word| run.stderr.contains(word)), "{args:?}: {}", run.stderr);
+    };
+    for (host, why) in [
+        (nowhere.clone(), format!("no address found for {nowhere}; check the name and the network")),
+        (format!("{silent}"), format!("{silent} refuses the connection")),
+    ] {
+        let from = format!("https://{host}/x");
+        told(&["directory", "add", "--from", &from, "--yes", "v.example"], "", 69, &why);
+        told(
+            &["account", "add", "new", "--url", &format!("https://{host}"), "--vendor", "v.example"],
+            "msk_x\n",
+            75,
+            &why,
+        );
+        let offline = ["--vendor", "v.example", "--offline", "--replace"];
+        let url = format!("https://{host}");
+        home.run(["account", "add", "a", "--url", &url].into_iter().chain(offline), b"msk_x\n").exits(0);
+        told(&["account", "show", "a"], "", 75, &why);
+        told(&["buy", "--to", "b@y.example"], "", 75, &why);
+    }
+    let file = home.config().with_file_name("vendors").join("sources.toml");
+    std::fs::write(&file, format!("resolver = \"{silent}\"\ntimeout = \"2s\"\n")).unwrap();
+    let why = format!("the name server {silent} ");
+    told(&["directory", "add", "--from", "dns", "--yes", "v.example"], "", 69, &why);
+
+    let letter = "From: alice@x.example\nSubject: s\n\nx\n";
+    for (host, port) in [(nowhere.as_str(), 25), ("127.0.0.1", silent.port())] {
+        let tls = if host == "127.0.0.1" { "off" } else { "starttls" };
+        home.configure(&format!(
+            "addresses = [\"alice@x.example\"]\n[sendmail]\nnone = [\"*@y.example\"]\n[sendmail.smtp]\n\
+             host = \"{host}\"\nport = {port}\ntls = \"{tls}\""
+        ));
+        let why = if tls == "off" { "127.0.0.1 refuses the connection" } else { "no address found for xxx" };
+        told(&["sendmail", "b@y.example"], letter, 75, &format!("b@y.example: not sent yet: {why}"));
+    }
+    let ca = home.file("ca.pem");
+    std::fs::write(&ca, "not a certificate").unwrap();
+    home.configure(&format!("[sendmail.smtp]\nhost = \"mx.x.example\"\nca_file = {ca:?}"));
+    told(&["sendmail", "b@y.example"], letter, 78, &format!("{}: not certificates in PEM form", ca.display()));
+
+    home.run(["vendor", "init", "--vendor", "v.example", "--kid", "k", "--price", "1 EUR"], b"").exits(0);
+    home.run(["vendor", "account", "add", "joe", "--contact", "j"], b"").exits(0);
+    for (host, why) in [
+        (format!("{nowhere}:25"), format!("no address found for {nowhere}:25")),
+        (silent.to_string(), format!("{silent} refuses the connection")),
+    ] {
+        let own = ["vendor", "account", "own", "joe", "j@y.example", "--mail", "--smtp", &host];
+        told(&own, "", 75, &format!("mail server {host}: a code was not accepted: {why}"));
+    }
+}
+
+#[cfg(feature = "vendor")]
+#[test]
+fn a_file_that_is_no_backup_is_reported_in_plain_words() {
+    let home = Home::new();
+    home.run(["vendor", "init", "--vendor", "v.example", "--kid", "k", "--price", "1 EUR"], b"").exits(0);
+    home.run(["vendor", "account", "add", "joe", "--contact", "j"], b"").exits(0);
+    let (backup, wrong, log) = (home.file("backup"), home.file("wrong"), home.state().join("used.redb"));
+    home.run(["vendor", "backup", backup.to_str().unwrap()], b"").exits(0);
+    home.classify(&home.stamped(&letter("1"))).exits(0);
+    let (sound, log) = (std::fs::read(backup).unwrap(), std::fs::read(log).unwrap());
+    let other = home.file("other");
+    drop(redb::Database::create(&other).unwrap());
+    let other = std::fs::read(other).unwrap();
+    let restore = || {
+        let into = home.file("restored");
+        let run = home.run(["vendor", "restore", wrong.to_str().unwrap(), "--ledger", into.to_str().unwrap()], b"");
+        assert!(!into.join("ledger.redb").exists());
+        run
+    };
+    for (content, why) in [
+        (b"".to_vec(), "it is "),
+        (b"hello".to_vec(), "it is "),
+        (vec![b'x'; 100_000], "it is not a database"),
+        (log, ""),
+        (other, "it is a database of another kind"),
+        (sound[..sound.len() / 2].to_vec(), ""),
+        (sound[..5_000].to_vec(), ""),
+        ([&sound[..8_192], &vec![0xaa; sound.len() - 8_192]].concat(), ""),
+    ] {
+        std::fs::write(&wrong, &content).unwrap();
+        let run = restore().exits(65);
+        let told =
+            format!("mailstamp: error: {}: damaged, or not a backup of a vendor's ledger: {why}", wrong.display());
+        assert!(run.stderr.starts_with(&told) && run.stderr.lines().count() == 1, "{}", run.stderr);
+        for word in ["Table", "redb", "magic", "Invalid", "DB corrupted", "panicked", "restore it"] {
+            assert!(!run.stderr.contains(word), "{}", run.stderr);
+        }
+    }
+    std::fs::remove_file(&wrong).unwrap();
+    restore().exits(66);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use rustix::net::{AddressFamily, SocketType};
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -114,4 +115,19 @@ impl Connection {
 /// One request on a connection of its own.
 pub fn ask(address: SocketAddr, method: &str, path: &str, fields: &[(&str, &str)], body: &[u8]) -> io::Result<Answer> {
     Connection::open(address)?.ask(method, path, fields, body)
+}
+
+/// A port that refuses connections: no other program gets it while this lives, and nothing listens there.
+pub struct RefusingPort {
+    pub address: SocketAddr,
+    _socket: OwnedFd,
+}
+
+impl RefusingPort {
+    pub fn open() -> Self {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let address = SocketAddr::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap();
+        Self { address, _socket: socket }
+    }
 }

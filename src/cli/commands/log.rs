@@ -10,7 +10,7 @@ use std::io::{self, Write};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp log\n  mailstamp log -n 1000 --json | jq -r .reason | sort | uniq -c")]
 pub struct Args {
-    /// The number of verdicts
+    /// The number of verdicts; 0 shows none
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
     count: usize,
     /// Print JSON lines

@@ -42,7 +42,7 @@ use crate::grant::{Grant, GrantKind, StampStatus};
 use crate::log::syslog::{self, Severity};
 use crate::message::address::Address;
 use crate::message::fingerprint::Fingerprint;
-use crate::message::header::escape_untrusted;
+use crate::message::header::readable;
 use crate::message::parse::Message;
 use crate::stamp::claims::Stamp;
 use crate::stamp::token::Token;
@@ -502,7 +502,7 @@ impl SubmissionAgent<'_> {
 
     /// Writes one line for each copy to syslog.
     fn log(&self, recipient: &Recipient, fate: &Delivery) {
-        let to = escape_untrusted(recipient.to_string().as_bytes(), 300);
+        let to = readable(recipient.to_string().as_bytes(), 300);
         let (severity, line) = match fate {
             Delivery::Sent { without: None } => (Severity::Info, format!("sendmail: to={to}: sent")),
             Delivery::Sent { without: Some(why) } => {
@@ -557,7 +557,7 @@ fn note(noted: &Noted<'_>, at: usize, fate: &Delivery) {
 }
 
 fn told(error: &SupplyError) -> String {
-    escape_untrusted(format!("no stamp: {error}").as_bytes(), 400)
+    readable(format!("no stamp: {error}").as_bytes(), 400)
 }
 
 /// Returns the exit status of a stamp that is unavailable until something is corrected.

@@ -35,8 +35,11 @@ pub enum TransportError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The certificates cannot be used.
-    #[error("{0}")]
-    Certificates(String),
+    #[error("{}: not certificates in PEM form", .0.display())]
+    Certificates(PathBuf),
+    /// The system's certificates cannot be used.
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
     /// The next sendmail is this program.
     #[error("sendmail.next = {0:?} is mailstamp itself: no message would ever leave")]
     Itself(PathBuf),
@@ -125,8 +128,12 @@ fn server(smtp: &Smtp) -> Result<Server, TransportError> {
         None => None,
     };
     let certificates = smtp.ca_file.as_deref().map(file::read).transpose()?;
-    Server::new(&smtp.host, smtp.port, protection, login, certificates.as_deref(), LIMIT)
-        .map_err(|error| TransportError::Certificates(error.to_string()))
+    Server::new(&smtp.host, smtp.port, protection, login, certificates.as_deref(), LIMIT).map_err(|error| {
+        match &smtp.ca_file {
+            Some(path) => TransportError::Certificates(path.clone()),
+            None => TransportError::Tls(error.to_string()),
+        }
+    })
 }
 
 /// Returns whether the next program is this one, through any link, which would be an endless loop.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{Error, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
 /// Paths of certificate and key (PEM).
@@ -72,7 +72,11 @@ fn config(files: &Files) -> Result<Arc<ServerConfig>, ServeError> {
         .map_err(|error| wrong(&files.certificate, &error.to_string()))?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map_err(|error| wrong(&files.certificate, &error.to_string()))?;
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => wrong(&files.key, "not the key of the certificate"),
+            rustls::Error::InvalidCertificate(_) => wrong(&files.certificate, "not a certificate"),
+            _ => wrong(&files.key, "not a key for RSA, ECDSA or Ed25519"),
+        })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -85,6 +89,7 @@ fn told(error: Error) -> String {
     match error {
         Error::NoItemsFound => "contains no PEM block of this kind".to_owned(),
         Error::Io(error) if error.kind() == io::ErrorKind::NotFound => "no such file".to_owned(),
-        other => other.to_string(),
+        Error::Io(error) => error.to_string(),
+        _ => "malformed PEM".to_owned(),
     }
 }

@@ -10,7 +10,7 @@ use crate::config::paths::{CliOverrides, Paths};
 use crate::directory::document::{Publishes, Status, VendorEntry};
 use crate::directory::key_directory::Directory;
 use crate::directory::pinned;
-use crate::directory::refresh;
+use crate::directory::refresh::{self, ProblemKind};
 use crate::directory::source_status::sanitized;
 use crate::directory::trust_policy::{self, FetchedDocument};
 use crate::net::https::Conditions;
@@ -114,9 +114,11 @@ fn introduce(args: &Args, listed: &Sources, vendors: &Path) -> Result<(), Failur
 }
 
 fn found(listed: &Sources, source: &Source) -> Result<(VendorEntry, bool), Failure> {
-    let away = |what: &str| Failure::new(UNAVAILABLE, format!("{}: {}", source.origin, sanitized(what)));
+    let failed = |code, what: &str| Failure::new(code, format!("{}: {}", source.origin, sanitized(what)));
     let fetched = refresh::fetch(listed, source, &Conditions::default(), &Directory::default());
-    let fetched = fetched.map_err(|problem| away(&problem.what))?.ok_or_else(|| away("the source has nothing"))?;
+    let fetched = fetched
+        .map_err(|problem| failed(if problem.kind == ProblemKind::Away { UNAVAILABLE } else { DATA }, &problem.what))?
+        .ok_or_else(|| failed(UNAVAILABLE, "the source has nothing"))?;
     let entry = match fetched.offer {
         FetchedDocument::Listed { entry, .. } => entry,
         FetchedDocument::Signed(tokens) => {

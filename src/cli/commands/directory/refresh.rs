@@ -97,7 +97,7 @@ fn json(outcome: &SourceOutcome) -> Value {
     let (version, unchanged, authentic, problem) = match &outcome.result {
         Ok(RefreshResult::Unchanged) => (None, true, None, None),
         Ok(RefreshResult::Accepted { version, authentic }) => (Some(version), false, Some(authentic), None),
-        Err(problem) => (None, false, None, Some(json!({ "text": problem.what, "alarm": problem.alarm }))),
+        Err(problem) => (None, false, None, Some(json!({ "text": problem.what, "alarm": problem.alarms() }))),
     };
     json!({
         "publisher": outcome.publisher,
