@@ -1,14 +1,13 @@
 //! The table `[submission]`: the SMTP server for the user's own mail programs.
 
-use super::ConfigError;
+use super::ranges::Number;
+use super::{ConfigError, MESSAGE_MIN};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Default limit on the size of a message: 50 MiB.
-const LARGEST: u64 = 50 << 20;
-/// Default limit on concurrent connections.
-const CONNECTIONS: u32 = 32;
+/// Highest limit on the size of a message: 1 GiB.
+const LARGEST_MAX: u64 = 1 << 30;
 
 /// Settings of the submission server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,17 +31,17 @@ pub(super) struct SubmissionTable {
     user: String,
     password_file: String,
     #[serde(default = "largest")]
-    max_message_size: u64,
+    max_message_size: Number<MESSAGE_MIN, LARGEST_MAX>,
     #[serde(default = "connections")]
-    connections: u32,
+    connections: Number<1, 65_536>,
 }
 
-fn largest() -> u64 {
-    LARGEST
+fn largest() -> Number<MESSAGE_MIN, LARGEST_MAX> {
+    Number(50 << 20)
 }
 
-fn connections() -> u32 {
-    CONNECTIONS
+fn connections() -> Number<1, 65_536> {
+    Number(32)
 }
 
 impl SubmissionTable {
@@ -61,16 +60,13 @@ impl SubmissionTable {
         if self.user.is_empty() || self.user.contains('\0') {
             return Err(ConfigError::Submission("user: write a name"));
         }
-        if self.max_message_size == 0 || self.connections == 0 {
-            return Err(ConfigError::Submission("max_message_size and connections: write a number from 1 on"));
-        }
         let password_file = path("submission.password_file", Some(self.password_file))?;
         Ok(SubmissionServer {
             listen,
             user: self.user,
             password_file: password_file.ok_or(ConfigError::Submission("password_file: name a file"))?,
-            largest: usize::try_from(self.max_message_size).unwrap_or(usize::MAX),
-            connections: self.connections as usize,
+            largest: usize::try_from(self.max_message_size.0).unwrap_or(usize::MAX),
+            connections: usize::try_from(self.connections.0).unwrap_or(usize::MAX),
         })
     }
 }
@@ -101,7 +97,10 @@ mod tests {
             ("listen = \"127.0.0.1:5870\"".to_owned(), "the key \"user\" is missing"),
             ("listen = \"127.0.0.1:5870\"\nuser = \"\"\npassword_file = \"/p\"".to_owned(), "submission.user"),
             ("listen = \"127.0.0.1:5870\"\nuser = \"a\"\npassword_file = \"p\"".to_owned(), "an absolute path"),
-            (format!("listen = \"127.0.0.1:5870\"\n{login}\nmax_message_size = 0"), "submission.max_message_size"),
+            (
+                format!("listen = \"127.0.0.1:5870\"\n{login}\nmax_message_size = 0"),
+                "line 5, column 20: write a whole number",
+            ),
         ] {
             let error = parse(&table).unwrap_err();
             assert!(error.contains(said), "{error}");

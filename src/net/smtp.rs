@@ -90,22 +90,15 @@ impl Server {
     ) -> Result<(), SmtpError> {
         let envelope = envelope(sender, to).map_err(SmtpError::Refused)?;
         let letter = with_crlf(pieces);
-        match self.transport.send_raw(&envelope, &letter) {
-            Ok(_) => Ok(()),
-            // 53x is about the login, not about the message: once the user has corrected the password, it is sent.
-            Err(error) if error.status().is_some_and(|code| (530..540).contains(&u16::from(code))) => {
-                Err(SmtpError::Later(told(&error, &self.host)))
-            }
-            // A server without 8BITMIME or SMTPUTF8 never takes a message that needs it. No other error of lettre's own
-            // is about the message.
-            Err(error)
-                if error.is_permanent()
-                    || error.is_client() && told(&error, &self.host).contains("contains non-ascii") =>
-            {
-                Err(SmtpError::Refused(told(&error, &self.host)))
-            }
-            Err(error) => Err(SmtpError::Later(told(&error, &self.host))),
-        }
+        let Err(error) = self.transport.send_raw(&envelope, &letter) else { return Ok(()) };
+        let text = told(&error, &self.host);
+        // 53x is about the login, not about the message: once the user has corrected the password, it is sent.
+        let is_login = error.status().is_some_and(|code| (530..540).contains(&u16::from(code)));
+        // A server without 8BITMIME or SMTPUTF8 never takes a message that needs it. No other error of lettre's own is
+        // about the message.
+        let is_unfit = error.is_client() && text.contains("contains non-ascii");
+        let is_refused = error.is_permanent() && !is_login || is_unfit;
+        Err(if is_refused { SmtpError::Refused(text) } else { SmtpError::Later(text) })
     }
 }
 
