@@ -38,13 +38,8 @@ pub enum Plan {
 pub struct Delivery {
     /// For each recipient, in their order.
     pub fates: Vec<Fate>,
-    /// The decision that the result fields show: that of every copy. `None` where copies differ, or where a recipient
-    /// was not judged.
-    pub result: Option<Decision>,
-    /// Whether the Subject gets its prefix.
-    pub is_prefixed: bool,
-    /// The stamps to strip, by vendor and serial: those that were accepted, if every copy has one.
-    pub accepted: Vec<(String, Serial)>,
+    /// What is changed for all.
+    pub shared: Shared,
 }
 
 /// What becomes of one recipient.
@@ -71,18 +66,18 @@ pub fn plan(decisions: &mut [Option<Decision>], mixed: Mixed) -> Plan {
     if !fates.is_empty() && fates.iter().all(|fate| *fate == Fate::Discard) {
         return Plan::Discard;
     }
-    let Shared { result, is_prefixed, accepted } = shared(decisions);
-    Plan::Deliver(Delivery { result, is_prefixed, accepted, fates })
+    Plan::Deliver(Delivery { fates, shared: shared(decisions) })
 }
 
 /// What is changed of the message that recipients share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shared {
-    /// As [`Delivery::result`].
+    /// The decision that the result fields show: that of every copy. `None` where copies differ, or where a recipient
+    /// was not judged.
     pub result: Option<Decision>,
-    /// As [`Delivery::is_prefixed`].
+    /// Whether the Subject gets its prefix.
     pub is_prefixed: bool,
-    /// As [`Delivery::accepted`].
+    /// The stamps to strip, by vendor and serial: those that were accepted, if every copy has one.
     pub accepted: Vec<(String, Serial)>,
 }
 
@@ -108,6 +103,16 @@ pub fn act(decision: &mut Decision, mixed: Mixed) {
         (Action::Reject, Mixed::Discard) => Action::Discard,
         (action, _) => action,
     };
+}
+
+/// Makes the plan where a message goes to all its recipients or to none. What would be dropped is held, and what is held
+/// goes on, for the host behind to hold.
+#[must_use]
+pub fn plan_for_all(decisions: &mut [Option<Decision>], mixed: Mixed) -> Plan {
+    for decision in decisions.iter_mut().flatten().filter(|it| it.action == Action::Discard) {
+        decision.action = Action::Hold;
+    }
+    plan(decisions, if mixed == Mixed::Discard { Mixed::Hold } else { mixed })
 }
 
 fn fate(decision: Option<&Decision>) -> Fate {
@@ -196,8 +201,24 @@ mod tests {
     }
 
     #[test]
+    fn a_message_for_all_is_refused_by_all_or_goes_on() {
+        let (reject, discard) = (unstamped(Action::Reject), unstamped(Action::Discard));
+        for mixed in [Mixed::Hold, Mixed::Deliver, Mixed::Discard] {
+            assert_eq!(plan_for_all(&mut [reject.clone(), reject.clone()], mixed), Plan::Reject);
+            for mut decisions in [vec![discard.clone()], vec![discard.clone(), reject.clone()]] {
+                let Plan::Deliver(made) = plan_for_all(&mut decisions, mixed) else { panic!() };
+                let shown = (mixed != Mixed::Deliver || decisions.len() == 1).then(|| unstamped(Action::Hold).unwrap());
+                assert_eq!(made.shared.result, shown);
+            }
+            // A recipient that would get nothing reads the result of no other.
+            let Plan::Deliver(made) = plan_for_all(&mut [paid("a"), discard.clone()], mixed) else { panic!() };
+            assert_eq!((made.shared.result, made.shared.accepted), (None, vec![]));
+        }
+    }
+
+    #[test]
     fn the_result_is_shown_where_it_is_that_of_every_copy() {
-        let shown = |decisions: &mut [Option<Decision>]| delivery(decisions, Mixed::Hold).result;
+        let shown = |decisions: &mut [Option<Decision>]| delivery(decisions, Mixed::Hold).shared.result;
         assert_eq!(shown(&mut [paid("a")]), paid("a"));
         assert_eq!(shown(&mut [unstamped(Action::Tag), unstamped(Action::Tag)]), unstamped(Action::Tag));
         assert_eq!(shown(&mut [paid("a"), unstamped(Action::Tag)]), None);
@@ -215,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_change_is_made_where_every_copy_wants_it() {
-        let made = |decisions: &mut [Option<Decision>]| delivery(decisions, Mixed::Hold);
+        let made = |decisions: &mut [Option<Decision>]| delivery(decisions, Mixed::Hold).shared;
         let tagged = unstamped(Action::Tag);
         assert!(made(&mut [tagged.clone(), tagged.clone()]).is_prefixed);
         for other in [None, paid("a"), unstamped(Action::Hold), unstamped(Action::Deliver)] {

@@ -102,6 +102,17 @@ pub struct Incoming {
     pub refusal: Option<Refusal>,
 }
 
+impl Incoming {
+    /// Returns how many bytes it takes.
+    pub(super) fn size(&self) -> usize {
+        let recipients = self.recipients.iter().map(|it| it.given.len() + it.resolved.as_ref().map_or(0, Vec::len));
+        self.raw.capacity()
+            + self.fields.capacity() * size_of::<Range<usize>>()
+            + recipients.sum::<usize>()
+            + self.recipients.capacity() * size_of::<Recipient>()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Options must be negotiated.
@@ -155,12 +166,7 @@ impl Session {
     /// Returns how many bytes the message takes.
     #[must_use]
     pub fn size(&self) -> usize {
-        let message = &self.message;
-        let recipients = message.recipients.iter().map(|it| it.given.len() + it.resolved.as_ref().map_or(0, Vec::len));
-        message.raw.capacity()
-            + message.fields.capacity() * size_of::<Range<usize>>()
-            + recipients.sum::<usize>()
-            + message.recipients.capacity() * size_of::<Recipient>()
+        self.message.size()
     }
 
     /// Notes that the message cannot be judged, and forgets what came of it.

@@ -25,6 +25,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "stats",
             "serve",
             "boundary",
+            "opensmtpd-filter",
             "status",
             "purge",
             "export",
@@ -44,7 +45,7 @@ pub(super) fn grouped(command: Command) -> Command {
         let mut lines = String::new();
         for name in names {
             if let Some(about) = command.find_subcommand(name).and_then(Command::get_about) {
-                let _ = writeln!(lines, "  {literal}{name:<14}{literal:#}  {about}");
+                let _ = writeln!(lines, "  {literal}{name:<16}{literal:#}  {about}");
             }
         }
         if !lines.is_empty() {

@@ -110,6 +110,9 @@ enum Command {
     /// Make the key with which a milter seals results
     #[command(subcommand)]
     Boundary(commands::boundary::Command),
+    /// Judge mail as a filter of OpenSMTPD
+    #[cfg(feature = "daemon")]
+    OpensmtpdFilter(commands::opensmtpd_filter::Args),
     /// Show the daemon's status
     Status(commands::status::Args),
     /// Test and send automatic replies
@@ -165,7 +168,7 @@ impl Command {
             // They run on, whether their output is read or not.
             Self::Watch(_) => false,
             #[cfg(feature = "daemon")]
-            Self::Serve(_) => false,
+            Self::Serve(_) | Self::OpensmtpdFilter(_) => false,
             Self::Vendor(args) => args.prints(),
             Self::Held(command) => command.prints(),
             Self::LearnSent(args) => args.prints(),
@@ -265,6 +268,8 @@ impl Cli {
             #[cfg(feature = "daemon")]
             Command::Serve(args) => commands::serve::run(&args, &given(None)),
             Command::Boundary(command) => commands::boundary::run(&command),
+            #[cfg(feature = "daemon")]
+            Command::OpensmtpdFilter(args) => commands::opensmtpd_filter::run(&args, &given(None)),
             Command::Status(args) => commands::status::run(&args, &given(None)),
             Command::Reply(command) => commands::reply::run(&command, &given(command.recipient())),
             Command::LearnSent(args) => commands::learn_sent::run(&args, &of(args.user.clone())),

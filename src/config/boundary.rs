@@ -1,4 +1,4 @@
-//! The table `[boundary]`: settings of the milter.
+//! The table `[boundary]`: settings of the milter and of the filter for OpenSMTPD.
 
 use super::ConfigError;
 use crate::boundary::plan::Mixed;
@@ -15,21 +15,28 @@ const LINE_MAX: usize = 400;
 /// Most lines of a refusal.
 const LINES: usize = 10;
 
-/// Settings of the milter.
+/// Settings of the boundary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boundary {
-    /// The socket for the mail system.
-    pub listen: Listen,
+    /// The milter, if there is one.
+    pub milter: Option<MilterSettings>,
     /// What becomes of a recipient that refuses a message, when another one does not.
     pub mixed: Mixed,
-    /// The address that gets held mail.
-    pub held_address: Address,
     /// Whether accepted stamps are stripped.
     pub strips_stamps: bool,
     /// The text before the Subject of tagged mail.
     pub subject_prefix: Option<String>,
     /// The lines that a refused sender is told.
     pub reject_text: Vec<String>,
+}
+
+/// Settings of the milter alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MilterSettings {
+    /// The socket for the mail system.
+    pub listen: Listen,
+    /// The address that gets held mail.
+    pub held_address: Address,
     /// Whether the recipients of mail that users send after a login become their correspondents.
     pub learns_sent: bool,
     /// The file of the key that seals results. The daemon reads it when it starts.
@@ -56,12 +63,12 @@ impl fmt::Display for Listen {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BoundaryTable {
-    listen: String,
+    listen: Option<String>,
     #[serde(default)]
     allow_remote: bool,
     #[serde(default)]
     mixed: Mixed,
-    held_address: String,
+    held_address: Option<String>,
     #[serde(default)]
     strip: Strip,
     subject_prefix: Option<String>,
@@ -93,8 +100,25 @@ impl BoundaryTable {
                 mailbox.pattern.as_str()
             )));
         }
-        let held = |error| wrong(&format!("held_address: {:?}: {error}", self.held_address));
-        let held_address = Address::parse(&self.held_address).map_err(held)?;
+        let held =
+            |text: String| Address::parse(&text).map_err(|error| wrong(&format!("held_address: {text:?}: {error}")));
+        let held_address = self.held_address.map(held).transpose()?;
+        if let Some(path) = self.seal.as_ref().filter(|path| !path.is_absolute()) {
+            return Err(wrong(&format!("seal: {:?}: write an absolute path", path.display().to_string())));
+        }
+        let milter = match (self.listen, held_address) {
+            (Some(at), Some(held_address)) => Some(MilterSettings {
+                listen: listen(&at, self.allow_remote)?,
+                held_address,
+                learns_sent: self.learn_sent,
+                seal: self.seal,
+            }),
+            (Some(_), None) => return Err(wrong("held_address: missing: write the address that gets held mail")),
+            // The filter for OpenSMTPD needs neither, and does nothing of this.
+            (None, _) if self.seal.is_some() => return Err(wrong("seal: only a milter seals: write listen")),
+            (None, _) if self.learn_sent => return Err(wrong("learn_sent: only a milter learns: write listen")),
+            (None, _) => None,
+        };
         let plain = |text: &str, most: usize| {
             let is_plain = |c: char| c == ' ' || c.is_ascii_graphic() && c != '%';
             !text.trim().is_empty() && text.len() <= most && text.chars().all(is_plain)
@@ -110,18 +134,12 @@ impl BoundaryTable {
                 "reject_text: write up to {LINES} lines of up to {LINE_MAX} ASCII characters each, without '%'"
             )));
         }
-        if let Some(path) = self.seal.as_ref().filter(|path| !path.is_absolute()) {
-            return Err(wrong(&format!("seal: {:?}: write an absolute path", path.display().to_string())));
-        }
         Ok(Boundary {
-            listen: listen(&self.listen, self.allow_remote)?,
+            milter,
             mixed: self.mixed,
-            held_address,
             strips_stamps: self.strip == Strip::Stamps,
             subject_prefix: self.subject_prefix.map(|prefix| prefix.trim().to_owned()),
             reject_text,
-            learns_sent: self.learn_sent,
-            seal: self.seal,
         })
     }
 }
@@ -169,14 +187,19 @@ mod tests {
         let all = "listen = \"inet:[::1]:8893\"\nmixed = \"discard\"\nstrip = \"stamps\"\nsubject_prefix = \"[x]\"\n\
                    reject_text = \"one\\ntwo\"\nlearn_sent = true\nseal = \"/etc/seal.key\"";
         let boundary = parse("\"*@x.example\", { address = \"a@y.example\", owner = \"a\" }", all).unwrap();
-        assert_eq!((boundary.mixed, boundary.strips_stamps, boundary.learns_sent), (Mixed::Discard, true, true));
-        assert_eq!(boundary.listen.to_string(), "inet:[::1]:8893");
+        assert_eq!((boundary.mixed, boundary.strips_stamps), (Mixed::Discard, true));
+        let milter = boundary.milter.unwrap();
+        assert_eq!((milter.listen.to_string().as_str(), milter.learns_sent), ("inet:[::1]:8893", true));
+        assert_eq!(milter.seal, Some(PathBuf::from("/etc/seal.key")));
         assert_eq!(boundary.reject_text, ["one", "two"]);
-        assert_eq!(boundary.seal, Some(PathBuf::from("/etc/seal.key")));
         assert_eq!(parse("\"/@x/\"", socket).unwrap().mixed, Mixed::Hold);
         let domain = "\"*@x.example\"";
         let remote = "listen = \"inet:192.0.2.1:8893\"";
         assert!(parse(domain, &format!("{remote}\nallow_remote = true")).is_ok());
+        assert_eq!(parse(domain, "").unwrap().milter, None);
+        let without_held = format!("addresses = [{domain}]\n[boundary]\n{socket}");
+        let error = Config::parse(&without_held, &User::default()).unwrap_err().to_string();
+        assert!(error.contains("held_address: missing"), "{error}");
         for (addresses, more, said) in [
             ("", socket, "boundary.addresses is empty"),
             ("\"alice@x.example\"", socket, "\"alice@x.example\" has no owner"),
@@ -185,9 +208,10 @@ mod tests {
             (domain, "listen = \"unix:m\"", "absolute path"),
             (domain, "listen = \"inet:8893@127.0.0.1\"", "an address and a port"),
             (domain, remote, "a milter has no login"),
-            (domain, "", "the key \"listen\" is missing"),
             (domain, "listen = \"unix:/m\"\nmixed = \"reject\"", "is none of \"hold\""),
             (domain, "listen = \"unix:/m\"\nsubject_prefix = \"ä\"", "subject_prefix"),
+            (domain, "seal = \"/seal.key\"", "seal: only a milter seals"),
+            (domain, "learn_sent = true", "learn_sent: only a milter learns"),
             (domain, "listen = \"unix:/m\"\nreject_text = \"100 %\"", "reject_text"),
             (domain, "listen = \"unix:/m\"\nseal = \"seal.key\"", "seal: \"seal.key\": write an absolute path"),
         ] {

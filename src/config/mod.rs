@@ -29,7 +29,7 @@ use crate::stamp::signing::PublicKey;
 use crate::verdict::facts::{Mailbox, Policy};
 use crate::verdict::spend::Redelivery;
 use auto_reply::{Replies, RepliesTable};
-use boundary::{Boundary, BoundaryTable};
+use boundary::{Boundary, BoundaryTable, MilterSettings};
 use deliver::{Deliver, DeliverTable, HeldTable};
 use entry::{AddressEntry, SealKeys, Syslog};
 pub use error::ConfigError;
@@ -256,6 +256,12 @@ impl Default for UsedLogTable {
 }
 
 impl Config {
+    /// Returns the settings of the milter, if there is one.
+    #[must_use]
+    pub fn milter(&self) -> Option<&MilterSettings> {
+        self.boundary.as_ref()?.milter.as_ref()
+    }
+
     /// Parses a configuration; `user` fills in `%u`, `%n` and `%d`.
     ///
     /// # Errors
@@ -318,7 +324,7 @@ impl Config {
         let maildir = path("watch.maildir", file.watch.maildir.clone())?;
         let inbox = path("deliver.maildir", file.deliver.maildir.clone())?;
         let boundary = file.boundary.map(|table| table.settle(&mailboxes)).transpose()?;
-        let learns_sent = boundary.as_ref().is_some_and(|boundary| boundary.learns_sent);
+        let learns_sent = boundary.as_ref().and_then(|it| it.milter.as_ref()).is_some_and(|milter| milter.learns_sent);
         Ok(Self {
             correspondents_retention: file.sent.correspondents(learns_sent),
             boundary,

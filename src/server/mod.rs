@@ -1,5 +1,6 @@
-//! Long-running commands: the daemon with its milter and its submission server, the folder watcher, the vendor's HTTP
-//! service. Each waits for an event, and then does what a command would have done. They are front ends: they translate and decide nothing.
+//! Long-running commands: the daemon with its milter and its submission server, the filter for OpenSMTPD, the folder
+//! watcher, the vendor's HTTP service. Each waits for an event, and then does what a command would have done. They are
+//! front ends: they translate and decide nothing.
 
 #[cfg(feature = "daemon")]
 pub mod daemon;
@@ -8,6 +9,8 @@ mod diagnostics;
 pub mod http;
 #[cfg(feature = "daemon")]
 mod milter;
+#[cfg(feature = "daemon")]
+pub mod opensmtpd;
 #[cfg(all(feature = "daemon", feature = "sender"))]
 mod submission;
 #[cfg(feature = "vendor")]

@@ -284,3 +284,32 @@ fn a_boundary_for_one_person_does_not_start() {
         assert!(!socket.exists());
     }
 }
+
+/// Protocol 0.7, as OpenSMTPD from 7.3 on speaks it. `tests/programs` has 6.8 itself.
+#[test]
+fn the_filter_for_opensmtpd_spends_in_the_log_of_the_daemon() {
+    let home = Home::new();
+    home.configure("addresses = [\"*@x.example\"]\n[boundary]\n");
+    let daemon = Resident::of(&home);
+    let message = String::from_utf8(home.stamped(&letter("1"))).unwrap();
+    let report = |event: &str, rest: &str| format!("report|0.7|1.5|smtp-in|{event}|01|0a{rest}\n");
+    let data = |line: &str| format!("filter|0.7|1.5|smtp-in|data-line|01|02|{line}\n");
+    let envelope = [
+        "config|protocol|0.7\nconfig|ready\n".to_owned(),
+        report("tx-begin", ""),
+        report("tx-mail", "|ok|bob@y.example"),
+        report("tx-rcpt", &format!("|ok|{ALICE}")),
+    ];
+    let lines = envelope.concat() + &message.lines().map(data).collect::<String>() + &data(".");
+    // What was handed over before smtpd ends is judged to its end.
+    let told = home.run(["opensmtpd-filter"], lines.as_bytes()).exits(0).text();
+    assert!(told.starts_with("register|report|smtp-in|link-auth\n"), "{told}");
+    let prefix = format!("filter-dataline|{:016x}|{:016x}|", 1, 2);
+    let back: String = told.lines().filter_map(|line| line.strip_prefix(&prefix)).map(|it| format!("{it}\n")).collect();
+    assert!(back.starts_with("Digital-Stamp-Class: first-class; reason=paid; vendor=stamps.example;"), "{back}");
+    assert!(back.ends_with(&format!("{message}.\n")), "{back}");
+    let status = home.run(["status"], b"").exits(0).text();
+    assert!(status.contains("others       answered by the log: 1 fresh"), "{status}");
+    home.classify(message.as_bytes()).exits(0).says("first-class again");
+    daemon.end();
+}

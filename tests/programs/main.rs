@@ -15,6 +15,8 @@ mod milter;
 mod mutt;
 mod notmuch;
 mod opensmtpd;
+#[cfg(feature = "daemon")]
+mod opensmtpd_filter;
 mod postfix;
 mod procmail;
 mod pyseto;

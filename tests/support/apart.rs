@@ -39,6 +39,7 @@ impl Apart {
             group += &format!("{name}:x:{number}:\n");
         }
         passwd += &format!("alice:x:{ALICES}:{ALICES}::{}:/bin/sh\n", apart.file("home").display());
+        group += &format!("alice:x:{ALICES}:\n");
         fs::write(apart.file("etc/passwd"), passwd).unwrap();
         fs::write(apart.file("etc/group"), group).unwrap();
         install(apart.folder.path());

@@ -41,6 +41,35 @@ pub fn send(protocol: Protocol, port: u16, sender: &str, recipients: &[&str], me
     codes
 }
 
+/// Hands over a message, and ends with the first failure, wherever it comes. Returns its code, or else 250, and its lines.
+pub fn hand_over(port: u16, recipients: &[&str], message: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut input = BufReader::new(stream.try_clone().unwrap());
+    let commands = ["EHLO y.example".to_owned(), "MAIL FROM:<bob@y.example>".to_owned()].into_iter();
+    let commands = commands.chain(recipients.iter().map(|to| format!("RCPT TO:<{to}>")));
+    let commands = commands.chain(["DATA".to_owned()]).map(|line| (line + "\r\n").into_bytes());
+    for command in std::iter::once(Vec::new()).chain(commands).chain([dotted(message)]) {
+        stream.write_all(&command).unwrap();
+        let mut told = String::new();
+        loop {
+            let start = told.len();
+            // A server that ends the connection may do so without a word.
+            if input.read_line(&mut told).unwrap_or(0) == 0 {
+                return (0, told);
+            }
+            if told.as_bytes().get(start + 3) != Some(&b'-') {
+                let code = told[start..].get(..3).and_then(|code| code.parse().ok()).unwrap_or(0);
+                if !(200..400).contains(&code) {
+                    return (code, told);
+                }
+                break;
+            }
+        }
+    }
+    (250, String::new())
+}
+
 struct Session {
     input: BufReader<TcpStream>,
     output: TcpStream,

@@ -192,8 +192,8 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
             (format!("deliver.folders.{class}"), json!(folder.as_str())),
         ]
     });
-    let milter = config.boundary.iter().flat_map(milter).map(|(key, value)| (key.to_owned(), value));
-    let settings = settings.chain(milter);
+    let boundary = config.boundary.iter().flat_map(boundary).map(|(key, value)| (key.to_owned(), value));
+    let settings = settings.chain(boundary);
     let next = next(&sendmail.next).into_iter().map(|(key, value)| (key.to_owned(), value));
     let submission = submission(config).into_iter().map(|(key, value)| (key.to_owned(), value));
     let settings = settings.chain(next).chain(submission).chain(by_class);
@@ -207,24 +207,25 @@ fn show(config: &Config, places: &Paths, rules: &Rules, as_json: bool) -> Result
     Ok(0)
 }
 
-/// Returns the settings of the milter.
-fn milter(boundary: &Boundary) -> Vec<(&'static str, Value)> {
-    let is_remote = matches!(boundary.listen, Listen::Inet(address) if !address.ip().is_loopback());
+/// Returns the settings of the boundary.
+fn boundary(boundary: &Boundary) -> Vec<(&'static str, Value)> {
+    let milter = boundary.milter.as_ref();
+    let is_remote = |at: &Listen| matches!(at, Listen::Inet(address) if !address.ip().is_loopback());
     let mixed = match boundary.mixed {
         Mixed::Hold => "hold",
         Mixed::Deliver => "deliver",
         Mixed::Discard => "discard",
     };
     vec![
-        ("boundary.listen", json!(boundary.listen.to_string())),
-        ("boundary.allow_remote", json!(is_remote)),
-        ("boundary.held_address", json!(boundary.held_address.to_string())),
+        ("boundary.listen", json!(milter.map(|it| it.listen.to_string()))),
+        ("boundary.allow_remote", json!(milter.is_some_and(|it| is_remote(&it.listen)))),
+        ("boundary.held_address", json!(milter.map(|it| it.held_address.to_string()))),
         ("boundary.mixed", json!(mixed)),
         ("boundary.strip", json!(if boundary.strips_stamps { "stamps" } else { "nothing" })),
         ("boundary.subject_prefix", json!(boundary.subject_prefix)),
         ("boundary.reject_text", json!(boundary.reject_text.join("\n"))),
-        ("boundary.seal", json!(boundary.seal)),
-        ("boundary.learn_sent", json!(boundary.learns_sent)),
+        ("boundary.seal", json!(milter.and_then(|it| it.seal.as_ref()))),
+        ("boundary.learn_sent", json!(milter.is_some_and(|it| it.learns_sent))),
     ]
 }
 

@@ -23,6 +23,8 @@ pub(super) mod held;
 pub(super) mod learn_contacts;
 pub(super) mod learn_sent;
 pub(super) mod log;
+#[cfg(feature = "daemon")]
+pub(super) mod opensmtpd_filter;
 pub(super) mod purge;
 pub(super) mod reply;
 pub(super) mod rules;

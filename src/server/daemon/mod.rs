@@ -148,10 +148,10 @@ pub fn run(given: &CliOverrides, options: &Options, told: impl FnOnce(&str)) -> 
     let metrics = serve.metrics;
     let mut scrape = metrics.and_then(|address| begin(address).map_err(|error| untold(address, &error)).ok());
     let mut tried = Instant::now();
-    let milter = boundary.map(|boundary| {
-        let seal = boundary.seal.as_deref().map(SigningKey::read_seal).transpose()?;
-        Milter::begin(&boundary, serve.connections, largest, seal, &warm, &numbers)
-            .map_err(|source| ServeError::Milter { at: boundary.listen.to_string(), source })
+    let milter = boundary.and_then(|boundary| boundary.milter).map(|settings| {
+        let seal = settings.seal.as_deref().map(SigningKey::read_seal).transpose()?;
+        Milter::begin(&settings.listen, serve.connections, largest, seal, &warm, &numbers)
+            .map_err(|source| ServeError::Milter { at: settings.listen.to_string(), source })
     });
     let milter = milter.transpose()?;
     #[cfg(feature = "sender")]

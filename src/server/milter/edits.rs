@@ -50,17 +50,10 @@ impl<'a> Edits<'a> {
         shared: &Shared,
         believed: Vec<Option<usize>>,
     ) -> Self {
-        let incoming = session.message();
-        let authserv_id = engine.context.config.authserv_id.as_deref();
         let with = |kept: Vec<Option<usize>>| {
-            let is_accepted = |token: &str| boundary.strips_stamps && names_one_of(&shared.accepted, token);
-            let mut edit = strip_only(message, is_accepted).edit;
-            // From outside, no host is trusted.
-            let forged = result_fields(message, authserv_id, &[]).filter(|field| !kept.contains(&Some(field.start())));
-            forged.for_each(|field| edit.remove(&field));
-            let prefix = boundary.subject_prefix.as_deref().filter(|_| shared.is_prefixed);
-            let subject = prefix.and_then(|prefix| prefix_subject(message, prefix, &mut edit)).into_iter().collect();
-            Self { incoming, has_leading_space: session.has_leading_space(), edit, subject, kept }
+            let (edit, subject) = changed(engine, boundary, message, shared, &kept);
+            let (incoming, has_leading_space) = (session.message(), session.has_leading_space());
+            Self { incoming, has_leading_space, edit, subject, kept }
         };
         let made = with(believed);
         let holds_still = || {
@@ -85,19 +78,13 @@ impl<'a> Edits<'a> {
         recipients: &Recipients<'_>,
         answer: &mut Vec<u8>,
     ) -> Result<(), TooManyChanges> {
-        let config = &engine.context.config;
         let mut new = match sealing {
             Some((key, visible)) => self.sealed(engine, key, visible, recipients)?,
             // It would count for those, too, whom a field names that stays.
             None if self.kept.iter().any(Option::is_some) => Vec::new(),
-            None => {
-                let result = shared.result.iter();
-                result.map(|result| result_header::result_field(result, config.used_log, "\n")).collect()
-            }
+            None => class_field(engine, shared).into_iter().collect(),
         };
-        if let Some((result, id)) = shared.result.as_ref().zip(config.authserv_id.as_deref()) {
-            new.push(result_header::authentication_results(&result.verdict, id, "\n"));
-        }
+        new.extend(authentication_results(engine, shared));
         new.extend_from_slice(&self.subject);
         changes::write(self.incoming, &self.edit, &new, self.has_leading_space, answer)
     }
@@ -144,6 +131,47 @@ impl<'a> Edits<'a> {
         };
         Ok(results.iter().map(field).collect())
     }
+}
+
+/// Returns the changes of a message whose result is not sealed, and the fields for its top, the highest first.
+pub(in crate::server) fn edited<'a>(
+    engine: &Engine,
+    boundary: &Boundary,
+    message: &Message<'a>,
+    shared: &Shared,
+) -> (Edit<'a>, Vec<String>) {
+    let (edit, subject) = changed(engine, boundary, message, shared, &[]);
+    let new = class_field(engine, shared).into_iter().chain(authentication_results(engine, shared)).chain(subject);
+    (edit, new.collect())
+}
+
+/// Returns the changes that `shared` asks for, but for the fields with results that begin at `kept`, and a Subject where
+/// there was none.
+fn changed<'a>(
+    engine: &Engine,
+    boundary: &Boundary,
+    message: &Message<'a>,
+    shared: &Shared,
+    kept: &[Option<usize>],
+) -> (Edit<'a>, Vec<String>) {
+    let is_accepted = |token: &str| boundary.strips_stamps && names_one_of(&shared.accepted, token);
+    let mut edit = strip_only(message, is_accepted).edit;
+    // From outside, no host is trusted.
+    let forged = result_fields(message, engine.context.config.authserv_id.as_deref(), &[]);
+    forged.filter(|field| !kept.contains(&Some(field.start()))).for_each(|field| edit.remove(&field));
+    let prefix = boundary.subject_prefix.as_deref().filter(|_| shared.is_prefixed);
+    let subject = prefix.and_then(|prefix| prefix_subject(message, prefix, &mut edit));
+    (edit, subject.into_iter().collect())
+}
+
+fn class_field(engine: &Engine, shared: &Shared) -> Option<String> {
+    let used_log = engine.context.config.used_log;
+    shared.result.as_ref().map(|result| result_header::result_field(result, used_log, "\n"))
+}
+
+fn authentication_results(engine: &Engine, shared: &Shared) -> Option<String> {
+    let (result, id) = shared.result.as_ref().zip(engine.context.config.authserv_id.as_deref())?;
+    Some(result_header::authentication_results(&result.verdict, id, "\n"))
 }
 
 /// Returns whether a token is one of these stamps.

@@ -8,13 +8,13 @@ use crate::boundary::seal::Visible;
 use crate::boundary::session::{Incoming, Session};
 use crate::boundary::wire::Reply;
 use crate::config::boundary::Boundary;
-use crate::context::error::Deferral;
 use crate::directory::signing_key::SigningKey;
 use crate::engine::judge::Engine;
 use crate::engine::marking::Mode;
 use crate::engine::remote::state::DaemonState;
 use crate::engine::result_header;
 use crate::log::verdict_log::Entry;
+use crate::message::address::Address;
 use crate::message::header::escape_untrusted;
 use crate::message::parse::Message;
 use crate::policy::action::Action;
@@ -61,6 +61,7 @@ pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Ses
     let incoming = session.message();
     let engine = state.engine().map_err(|error| error.to_string())?;
     let boundary = engine.context.config.boundary.clone().ok_or("[boundary] is no longer in the configuration")?;
+    let milter = boundary.milter.as_ref().ok_or("boundary.listen is no longer in the configuration")?;
     let message = Message::parse(&incoming.raw);
     let envelopes = envelopes(incoming, &engine);
     let sealing = key.map(|key| (key, Visible::of(&message, engine.context.config.local_case)));
@@ -68,13 +69,12 @@ pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Ses
     // Under a seal, the recipients of To and Cc alone decide on what all get. A copy then tells nothing of Bcc.
     let counts = |recipient| sealing.is_none_or(|(_, visible)| address(recipient).is_some_and(|it| visible.has(&it)));
     let counts: Vec<bool> = incoming.recipients.iter().map(counts).collect();
-    let mut decisions: Vec<Option<Decision>> = vec![None; counts.len()];
-    let decide = |message: &Message<'_>, those: bool, decisions: &mut [Option<Decision>]| {
-        let are_those = counts.iter().map(|counts| *counts == those);
-        decide(&engine, incoming.is_cut, message, &envelopes, are_those, decisions).map_err(|error| error.to_string())
+    let those = |are: bool| {
+        let envelopes = envelopes.iter().zip(&counts);
+        envelopes.map(move |(envelope, counts)| envelope.as_ref().filter(|_| *counts == are))
     };
     // They come first: their results must not depend on what was spent for the others.
-    decide(&message, true, &mut decisions)?;
+    let mut decisions = decide(&engine, incoming.is_cut, &message, those(true))?;
     let counted = decisions.iter().zip(&counts).filter(|(_, counts)| **counts);
     let mut counted: Vec<Option<Decision>> = counted.map(|(decision, _)| decision.clone()).collect();
     counted.iter_mut().flatten().for_each(|decision| act(decision, boundary.mixed));
@@ -86,7 +86,8 @@ pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Ses
     if counts.contains(&false) {
         // A host behind must know the message again for which a stamp of the others was spent.
         let after = edits.applied().unwrap_or(Cow::Borrowed(&incoming.raw));
-        decide(&Message::parse(&after), false, &mut decisions)?;
+        let others = decide(&engine, incoming.is_cut, &Message::parse(&after), those(false))?;
+        decisions.iter_mut().zip(others).for_each(|(decision, other)| *decision = decision.take().or(other));
     }
     let reasons = decisions.iter().flatten().map(|decision| decision.verdict.reason).collect();
     let plan = plan(&mut decisions, boundary.mixed);
@@ -99,7 +100,7 @@ pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Ses
                 engine.record_durably(&entry).map_err(|error| format!("not discarded: {error}"))?;
                 continue;
             }
-            Action::Hold => entry.held = Some(boundary.held_address.to_string()),
+            Action::Hold => entry.held = Some(milter.held_address.to_string()),
             _ => {}
         }
         entries.push(entry);
@@ -107,7 +108,11 @@ pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Ses
     let mut answer = Vec::new();
     let kind = match &plan {
         Plan::Reject => {
-            Reply::Code(&refusal(&boundary, &decisions, &engine)).write(&mut answer);
+            let lines = refusal(&boundary, &decisions, &engine);
+            let last = lines.len().saturating_sub(1);
+            let line = |(at, line)| format!("550{}5.7.1 {line}", if at == last { " " } else { "-" });
+            let text = lines.iter().enumerate().map(line).collect::<Vec<_>>().join("\r\n");
+            Reply::Code(&text).write(&mut answer);
             MilterAnswer::Reject
         }
         Plan::Discard => {
@@ -122,13 +127,13 @@ pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Ses
                 TOO_MANY_CHANGES.write(&mut answer);
                 MilterAnswer::Reject
             } else {
-                change_recipients(incoming, fates, &boundary, &mut answer);
+                change_recipients(incoming, fates, &milter.held_address, &mut answer);
                 Reply::Accept.write(&mut answer);
                 MilterAnswer::Accept
             }
         }
     };
-    let is_own = boundary.learns_sent && kind == MilterAnswer::Accept;
+    let is_own = milter.learns_sent && kind == MilterAnswer::Accept;
     let login = incoming.login.as_deref().filter(|_| is_own);
     let learned = login.map(|login| learning::learn(&engine, login, incoming, &message));
     Ok(Judged { kind, answer, reasons, learned, engine, entries })
@@ -136,7 +141,7 @@ pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Ses
 
 /// Returns the envelope of each recipient, `None` for one that is not judged: mail that a user sends after a login, or
 /// for another domain.
-fn envelopes(incoming: &Incoming, engine: &Engine) -> Vec<Option<Envelope>> {
+pub(in crate::server) fn envelopes(incoming: &Incoming, engine: &Engine) -> Vec<Option<Envelope>> {
     let sender = String::from_utf8_lossy(without_brackets(&incoming.sender)).into_owned();
     let envelope = |recipient| {
         let address = judged_as(recipient, &engine.context.config.mailboxes).filter(|_| incoming.login.is_none())?;
@@ -145,40 +150,40 @@ fn envelopes(incoming: &Incoming, engine: &Engine) -> Vec<Option<Envelope>> {
     incoming.recipients.iter().map(envelope).collect()
 }
 
-/// Judges the message for those recipients that are judged, and are among `wanted`.
-fn decide(
+/// Judges a message for each recipient that has an envelope.
+///
+/// # Errors
+/// Why it must be tried again.
+pub(in crate::server) fn decide<'e>(
     engine: &Engine,
     is_cut: bool,
     message: &Message<'_>,
-    envelopes: &[Option<Envelope>],
-    wanted: impl Iterator<Item = bool>,
-    decisions: &mut [Option<Decision>],
-) -> Result<(), Deferral> {
-    let slots = decisions.iter_mut().zip(envelopes).zip(wanted).filter(|(_, is_wanted)| *is_wanted);
-    let (slots, each): (Vec<_>, Vec<_>) =
-        slots.filter_map(|((slot, envelope), _)| Some((slot, envelope.clone()?))).unzip();
-    let decided: Vec<Decision> = if is_cut {
-        each.iter().map(|envelope| engine.judge_beginning(message, envelope)).collect::<Result<_, _>>()?
+    envelopes: impl Iterator<Item = Option<&'e Envelope>>,
+) -> Result<Vec<Option<Decision>>, String> {
+    let envelopes: Vec<Option<&Envelope>> = envelopes.collect();
+    let each: Vec<Envelope> = envelopes.iter().flatten().map(|envelope| (*envelope).clone()).collect();
+    let decided = if is_cut {
+        each.iter().map(|envelope| engine.judge_beginning(message, envelope)).collect()
     } else {
-        engine.judge_each(message, &each, Mode::Spend)?
+        engine.judge_each(message, &each, Mode::Spend)
     };
-    slots.into_iter().zip(decided).for_each(|(slot, decision)| *slot = Some(decision));
-    Ok(())
+    let mut decided = decided.map_err(|error| error.to_string())?.into_iter();
+    Ok(envelopes.iter().map(|envelope| envelope.and_then(|_| decided.next())).collect())
 }
 
 /// Appends what removes and adds recipients.
-fn change_recipients(incoming: &Incoming, fates: &[Fate], boundary: &Boundary, answer: &mut Vec<u8>) {
+fn change_recipients(incoming: &Incoming, fates: &[Fate], held_address: &Address, answer: &mut Vec<u8>) {
     let recipients = incoming.recipients.iter().zip(fates);
     for (recipient, _) in recipients.filter(|(_, fate)| **fate != Fate::Deliver) {
         Reply::DeleteRecipient(&recipient.given).write(answer);
     }
     if fates.contains(&Fate::Hold) {
-        Reply::AddRecipient(&boundary.held_address.to_string()).write(answer);
+        Reply::AddRecipient(&held_address.to_string()).write(answer);
     }
 }
 
-/// Returns the SMTP reply of a refusal: the configured text, the class and the price, and where stamps are sold.
-fn refusal(boundary: &Boundary, decisions: &[Option<Decision>], engine: &Engine) -> String {
+/// Returns what a refused sender is told: the configured text, the class and its reason, and where stamps are sold.
+pub(in crate::server) fn refusal(boundary: &Boundary, decisions: &[Option<Decision>], engine: &Engine) -> Vec<String> {
     let mut lines = boundary.reject_text.clone();
     let verdicts: Vec<_> = decisions.iter().flatten().map(|decision| decision.verdict.reason).collect();
     if let Some((reason, rest)) = verdicts.split_first()
@@ -194,8 +199,5 @@ fn refusal(boundary: &Boundary, decisions: &[Option<Decision>], engine: &Engine)
     }
     let lines = lines.iter().map(|line| escape_untrusted(line.as_bytes(), LINE));
     // Mail systems that fill in a format take '%' for a sign.
-    let lines: Vec<String> = lines.filter(|line| !line.contains('%')).collect();
-    let last = lines.len().saturating_sub(1);
-    let line = |(at, line): (usize, &String)| format!("550{}5.7.1 {line}", if at == last { " " } else { "-" });
-    lines.iter().enumerate().map(line).collect::<Vec<_>>().join("\r\n")
+    lines.filter(|line| !line.contains('%')).collect()
 }

@@ -9,13 +9,13 @@
 //! is 451 without a change, or the connection ends, which mail systems take for the same.
 
 mod connection;
-mod edits;
-mod judgement;
+pub(super) mod edits;
+pub(super) mod judgement;
 mod learning;
 
 use crate::boundary::session::{Next, Refusal, Session};
 use crate::boundary::wire::Reply;
-use crate::config::boundary::{Boundary, Listen};
+use crate::config::boundary::Listen;
 use crate::directory::signing_key::SigningKey;
 use crate::engine::remote::state::DaemonState;
 use crate::ipc::server::{Client, Listener, Server, ServerLimits, Service};
@@ -55,15 +55,15 @@ pub struct Milter {
 impl Milter {
     /// Starts to accept connections. With the key `seal`, results are sealed.
     pub fn begin(
-        boundary: &Boundary,
+        listen: &Listen,
         connections: usize,
         largest: usize,
         seal: Option<SigningKey>,
         state: &Arc<DaemonState>,
         numbers: &Arc<Metrics>,
     ) -> io::Result<Self> {
-        let (listener, listen) = match &boundary.listen {
-            Listen::Unix(path) => (bind(path)?, boundary.listen.clone()),
+        let (listener, listen) = match listen {
+            Listen::Unix(path) => (bind(path)?, listen.clone()),
             Listen::Inet(address) => {
                 let listener = TcpListener::bind(address)?;
                 // Port 0 becomes a free one.

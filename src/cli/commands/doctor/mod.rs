@@ -175,7 +175,7 @@ fn style(health: Health) -> Style {
 
 /// Checks the milter, if there is to be one.
 fn milter(config: &Config) -> Option<Finding> {
-    let (what, listen) = ("milter", &config.boundary.as_ref()?.listen);
+    let (what, listen) = ("milter", &config.milter()?.listen);
     let connected = match listen {
         Listen::Unix(path) => unix_socket::connect(path).map(drop),
         Listen::Inet(address) => TcpStream::connect_timeout(address, CONNECT_TIMEOUT).map(drop),

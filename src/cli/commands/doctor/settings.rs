@@ -176,7 +176,7 @@ pub(super) fn boundaries(config: &Config) -> Vec<Finding> {
             }
         });
     }
-    if let Some(path) = config.boundary.as_ref().and_then(|boundary| boundary.seal.as_deref()) {
+    if let Some(path) = config.milter().and_then(|milter| milter.seal.as_deref()) {
         findings.push(match SigningKey::read_seal(path) {
             Ok(key) if !config.used_log => Finding::warning(
                 what,
