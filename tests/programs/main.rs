@@ -22,6 +22,8 @@ mod procmail;
 mod pyseto;
 mod readers;
 mod recipe_faults;
+#[cfg(feature = "daemon")]
+mod sendmail_milter;
 mod signers;
 #[cfg(all(feature = "daemon", feature = "sender"))]
 mod submission;

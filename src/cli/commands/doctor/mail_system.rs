@@ -23,7 +23,7 @@ const OWN: [&str; 12] = [
 ];
 
 /// Files of the system.
-const SYSTEM: [&str; 14] = [
+const SYSTEM: [&str; 15] = [
     "/etc/procmailrc",
     "/etc/maildroprc",
     "/etc/courier/maildroprc",
@@ -34,6 +34,7 @@ const SYSTEM: [&str; 14] = [
     "/etc/exim4/exim4.conf.template",
     "/etc/exim4/conf.d/transport",
     "/etc/exim/exim.conf",
+    "/etc/mail/sendmail.mc",
     "/etc/smtpd.conf",
     "/etc/dovecot/dovecot.conf",
     "/etc/dovecot/local.conf",
