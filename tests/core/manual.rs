@@ -309,8 +309,17 @@ fn documented_defaults_are_those_of_the_program() {
     let needed =
         "boundary.listen = \"unix:/m\"\nboundary.held_address = \"held@x.example\"\naddresses = [\"*@x.example\"]\n";
     assert_eq!(parse(&(written(milter) + needed)), parse(needed));
-    let needed = "submission.listen = \"127.0.0.1:1\"\nsubmission.user = \"a\"\nsubmission.password_file = \"/p\"\n";
+    let needed = needed_beside("submission.");
     assert_eq!(parse(&(written(submission) + needed)), parse(needed));
+}
+
+/// The keys that the table of this key cannot do without, on lines of their own.
+fn needed_beside(key: &str) -> &'static str {
+    if key.starts_with("submission.") {
+        "\nsubmission.listen = \"127.0.0.1:1\"\nsubmission.user = \"a\"\nsubmission.password_file = \"/p\"\n"
+    } else {
+        ""
+    }
 }
 
 /// Every key of the page that takes a number or a duration: whether it is a duration, and its range.
@@ -356,8 +365,8 @@ fn ranges_of_numbers_are_those_of_the_manual() {
                 continue;
             }
             let value = if is_duration { format!("\"{value}s\"") } else { value.to_string() };
-            // The port needs a host.
-            let text = format!("sendmail.smtp.host = \"mx.x.example\"\n{key} = {value}");
+            // The port needs a host, and a server what it listens on.
+            let text = format!("sendmail.smtp.host = \"mx.x.example\"\n{key} = {value}{}", needed_beside(&key));
             let said = Config::parse(&text, &User::default()).map_err(|error| error.to_string());
             if fits {
                 assert_eq!(said.map(drop), Ok(()), "{text}");
