@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 /// Each command: its arguments, and its status when standard input or standard output cannot be used; 0 if the command
 /// does not need it.
-const COMMANDS: [(&str, i32, i32); 38] = [
+const COMMANDS: [(&str, i32, i32); 39] = [
     ("classify", 75, 75),
     ("filter", 75, 75),
     ("deliver", 75, 0),
@@ -26,6 +26,7 @@ const COMMANDS: [(&str, i32, i32); 38] = [
     ("learn-sent", 74, 0),
     ("learn-sent -v", 74, 74),
     ("learn-sent message", 0, 74),
+    ("learn-contacts -", 74, 74),
     ("correspondents", 0, 74),
     ("affix --stamp-file stamp", 74, 74),
     ("strip", 74, 74),
@@ -49,7 +50,7 @@ const COMMANDS: [(&str, i32, i32); 38] = [
 ];
 
 /// Commands that run on, and `status`, which fails without a daemon.
-const NOT_TRIED: [&str; 3] = ["serve", "watch", "status"];
+const NOT_TRIED: [&str; 4] = ["serve", "opensmtpd-filter", "watch", "status"];
 
 /// A home with a stamped message and a stamp.
 fn home() -> Home {
