@@ -31,8 +31,9 @@ impl UnixTime {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// Parses the `date-time` of RFC 3339 section 5.6, with `T` and `Z` in upper case, as stamps and documents carry it.
-    /// A fraction of a second is dropped. A second 60 ends a month in UTC (section 5.7), and counts as the second 59.
+    /// Parses the `date-time` of RFC 3339 section 5.6, with `T` and `Z` in upper case, as stamps and documents carry
+    /// it. A fraction of a second is dropped. A second 60 ends a month in UTC (section 5.7), and counts as the second
+    /// 59.
     ///
     /// # Errors
     /// [`TimeError`] for any other text, a time without an offset included.

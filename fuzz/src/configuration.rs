@@ -1,6 +1,6 @@
 //! The user's configuration, the list of sources, and the user's name, which a stranger may have chosen. Paths are
-//! absolute, lengths of time are bounded, and no name leads out of a folder or covers another address. Before a NUL stands the name, behind it
-//! the file.
+//! absolute, lengths of time are bounded, and no name leads out of a folder or covers another address. Before a NUL
+//! stands the name, behind it the file.
 
 use mailstamp::config::user::User;
 use mailstamp::config::{Config, directory_sources};

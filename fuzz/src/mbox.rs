@@ -1,5 +1,5 @@
-//! The messages of an mbox file: together they are the file, none has a dated line of its kind within, and of none more is
-//! kept than the limit; whatever the size of the reads.
+//! The messages of an mbox file: together they are the file, none has a dated line of its kind within, and of none more
+//! is kept than the limit; whatever the size of the reads.
 
 use mailstamp::mailbox::mbox::{Messages, Piece, is_certain, unquoted};
 use mailstamp::message::separator::Separator;

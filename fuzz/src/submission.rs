@@ -1,5 +1,5 @@
-//! The bytes of a mail program's side of SMTP, after a login. Whatever comes, the session goes on or ends; a message ends
-//! only with CRLF, dot, CRLF, is no larger than the limit, and has no CR and no NUL.
+//! The bytes of a mail program's side of SMTP, after a login. Whatever comes, the session goes on or ends; a message
+//! ends only with CRLF, dot, CRLF, is no larger than the limit, and has no CR and no NUL.
 
 use mailstamp::smtp::session::{Session, Step};
 

@@ -1,5 +1,5 @@
-//! Address books: whatever the lines are, each item is of a line that was read, no card has more addresses than the limit,
-//! and a card that is written from the addresses has the same ones.
+//! Address books: whatever the lines are, each item is of a line that was read, no card has more addresses than the
+//! limit, and a card that is written from the addresses has the same ones.
 
 use mailstamp::message::vcard::{Item, Reader};
 

@@ -1,5 +1,6 @@
-//! Double-entry bookkeeping: an amount that leaves one ledger account enters another. A [`Transaction`] consists of transfers
-//! only, so the sum of its postings is zero for every unit. The sum of all balances is therefore always zero too.
+//! Double-entry bookkeeping: an amount that leaves one ledger account enters another. A [`Transaction`] consists of
+//! transfers only, so the sum of its postings is zero for every unit. The sum of all balances is therefore always zero
+//! too.
 
 use super::money::Currency;
 use serde::{Deserialize, Serialize};

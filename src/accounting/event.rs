@@ -1,8 +1,8 @@
 //! Events of a vendor's ledger, as entries of the chain, and the transaction of each. Balances follow from the events
 //! alone: the events are the ledger, and everything else is an index.
 //!
-//! An event contains no email address and no contact, since the chain never forgets. It contains their salted hashes: the
-//! salt is in the row that has the text, and goes with it.
+//! An event contains no email address and no contact, since the chain never forgets. It contains their salted hashes:
+//! the salt is in the row that has the text, and goes with it.
 
 use super::double_entry::{AccountCode, Transaction, Unit};
 use super::hash::Hash;

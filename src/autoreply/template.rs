@@ -204,8 +204,8 @@ impl Field {
 }
 
 impl VendorOffer {
-    /// Returns the line of this vendor, and below it a link to its page that fills in the order. It has a line to itself
-    /// so that few replies have lines that must be encoded.
+    /// Returns the line of this vendor, and below it a link to its page that fills in the order. It has a line to
+    /// itself so that few replies have lines that must be encoded.
     fn lines(&self, recipient: Option<&Address>, price: u64) -> String {
         let name: String = self.vendor.chars().filter(char::is_ascii_graphic).take(URL).collect();
         // A mail reader may turn the text into a link, so it must be a web address and nothing else.

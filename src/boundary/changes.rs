@@ -1,7 +1,7 @@
 //! Changes that a milter may ask for, from edits of the message, and the prefix of a Subject.
 //!
-//! A mail system names a field by its name and its number among the fields of that name. Fields are changed from the last
-//! to the first, so that a removed one changes the number of no other. New fields come after that.
+//! A mail system names a field by its name and its number among the fields of that name. Fields are changed from the
+//! last to the first, so that a removed one changes the number of no other. New fields come after that.
 
 use super::session::Incoming;
 use super::wire::Reply;

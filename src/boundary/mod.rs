@@ -9,7 +9,8 @@
 //! - [`seal`]: results that hosts behind the boundary believe.
 //! - [`opensmtpd`]: the filter protocol of OpenSMTPD, for all sessions of a mail system.
 //!
-//! Pure: bytes go in and out. `server/milter` and `server/opensmtpd.rs` have sockets, threads, time limits and the engine.
+//! Pure: bytes go in and out. `server/milter` and `server/opensmtpd.rs` have sockets, threads, time limits and the
+//! engine.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 

@@ -105,8 +105,8 @@ pub fn act(decision: &mut Decision, mixed: Mixed) {
     };
 }
 
-/// Makes the plan where a message goes to all its recipients or to none. What would be dropped is held, and what is held
-/// goes on, for the host behind to hold.
+/// Makes the plan where a message goes to all its recipients or to none. What would be dropped is held, and what is
+/// held goes on, for the host behind to hold.
 #[must_use]
 pub fn plan_for_all(decisions: &mut [Option<Decision>], mixed: Mixed) -> Plan {
     for decision in decisions.iter_mut().flatten().filter(|it| it.action == Action::Discard) {

@@ -1,7 +1,7 @@
 //! Recipients of the organisation: which of a message's recipients are judged, and as which address.
 //!
-//! Mail systems accept more spellings of an address than this program reads, and no spelling may evade the judgement. So
-//! only a recipient of another domain is left out.
+//! Mail systems accept more spellings of an address than this program reads, and no spelling may evade the judgement.
+//! So only a recipient of another domain is left out.
 
 use super::session::Recipient;
 use crate::message::address::Address;

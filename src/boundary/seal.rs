@@ -1,8 +1,9 @@
-//! Seal of a boundary: an Ed25519 signature over a result, its recipients, and the message that goes on (mailstamp-milter(8),
-//! "The seal"). A host behind the boundary believes the result in place of spending the stamp once more.
+//! Seal of a boundary: an Ed25519 signature over a result, its recipients, and the message that goes on
+//! (mailstamp-milter(8), "The seal"). A host behind the boundary believes the result in place of spending the stamp
+//! once more.
 //!
-//! - A seal names only recipients who stand in To or Cc. All copies have the same header, so any other name, or a result
-//!   that depends on another recipient, would tell readers of Bcc.
+//! - A seal names only recipients who stand in To or Cc. All copies have the same header, so any other name, or a
+//!   result that depends on another recipient, would tell readers of Bcc.
 //! - White space does not count, since mail systems fold a field as they like. Every other character is signed.
 //! - The fingerprint is that of the message with its long lines broken, which is what arrives behind Postfix.
 
@@ -113,8 +114,8 @@ impl Seal {
     }
 }
 
-/// Returns the sealed fields of a message, from the top, each with the offset of its field. Only as many are read as any
-/// boundary writes.
+/// Returns the sealed fields of a message, from the top, each with the offset of its field. Only as many are read as
+/// any boundary writes.
 pub fn sealed_fields(message: &Message<'_>) -> impl Iterator<Item = (usize, Seal)> {
     let fields = class_fields(message).take(FIELDS);
     fields.filter_map(|field| Some((field.start(), Seal::parse(field.value())?)))

@@ -1,5 +1,5 @@
-//! Bytes of the milter protocol: a frame is a length of four bytes, a command byte, and data. The names of the constants
-//! are those of libmilter (`mfdef.h`, `mfapi.h`), without their prefix.
+//! Bytes of the milter protocol: a frame is a length of four bytes, a command byte, and data. The names of the
+//! constants are those of libmilter (`mfdef.h`, `mfapi.h`), without their prefix.
 
 use std::fmt;
 

@@ -81,9 +81,9 @@ impl Context {
         Ok(self.learnable_for(owner, message, recipients, date.unwrap_or(otherwise)))
     }
 
-    /// As [`learnable_of`](Self::learnable_of), for a message that was sent now, under a login of this name. The name is
-    /// that of an owner, or one of the owner's addresses. From must be one address, which every program reads, of the
-    /// same owner.
+    /// As [`learnable_of`](Self::learnable_of), for a message that was sent now, under a login of this name. The name
+    /// is that of an owner, or one of the owner's addresses. From must be one address, which every program reads, of
+    /// the same owner.
     pub fn learnable_by(
         &self,
         login: &str,

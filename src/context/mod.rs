@@ -113,8 +113,8 @@ impl Context {
         facts::owner_of(&self.config.mailboxes, address)
     }
 
-    /// Returns the owner for whose mail a message to this recipient counts; `None` if there is none, or if several could
-    /// be meant.
+    /// Returns the owner for whose mail a message to this recipient counts; `None` if there is none, or if several
+    /// could be meant.
     #[must_use]
     pub fn owner_of_recipient(&self, recipient: Option<&Address>) -> Option<Owner> {
         let only = || facts::only_owner(&self.config.mailboxes);

@@ -1,5 +1,5 @@
-//! Signing key of a vendor or a boundary, in a file with the names of vendor and key, and the key itself (PASERK `k4.secret.…`). The
-//! file is written once, never over another file, and read only if no other user can read it.
+//! Signing key of a vendor or a boundary, in a file with the names of vendor and key, and the key itself (PASERK
+//! `k4.secret.…`). The file is written once, never over another file, and read only if no other user can read it.
 
 use crate::config::file::{self, FileError, FileErrorKind};
 use crate::os::random;

@@ -121,8 +121,8 @@ impl Engine {
     /// Judges `message` once for each envelope. Its stamps are found and verified once.
     ///
     /// # Errors
-    /// [`Deferral`]: its class is unknown for some recipient, and it must be tried again for all. A stamp that was spent
-    /// before is recognised then.
+    /// [`Deferral`]: its class is unknown for some recipient, and it must be tried again for all. A stamp that was
+    /// spent before is recognised then.
     pub fn judge_each(
         &self,
         message: &Message<'_>,
@@ -153,8 +153,8 @@ impl Engine {
         })
     }
 
-    /// Calls `judge_all` with what gives the verdict on this message for one envelope. Its seals and stamps are read once.
-    /// `ask` answers for the used log.
+    /// Calls `judge_all` with what gives the verdict on this message for one envelope. Its seals and stamps are read
+    /// once. `ask` answers for the used log.
     pub(super) fn verdicts<T>(
         &self,
         message: &Message<'_>,

@@ -1,5 +1,5 @@
-//! The engine: gathers the facts, calls the pure core, spends once. Its one error is [`Deferral`](crate::context::error::Deferral), a
-//! local failure, and every command then defers the message.
+//! The engine: gathers the facts, calls the pure core, spends once. Its one error is
+//! [`Deferral`](crate::context::error::Deferral), a local failure, and every command then defers the message.
 //!
 //! - [`judge`]: one message, from bytes to decision. [`rule_eval`] answers the rules' conditions, [`result_header`]
 //!   writes the class field. `sealed` takes the result of a trusted boundary in place of the spend.

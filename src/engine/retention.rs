@@ -1,5 +1,5 @@
-//! Retention: removes serials of ended stamps, old Message-IDs of sent mail, correspondents past their term, old rows of the reply log, and returnable
-//! stamps of messages that are too old to be answered.
+//! Retention: removes serials of ended stamps, old Message-IDs of sent mail, correspondents past their term, old rows
+//! of the reply log, and returnable stamps of messages that are too old to be answered.
 
 use super::judge::Engine;
 use crate::context::error::Deferral;

@@ -1,6 +1,6 @@
-//! Results that a boundary sealed ([`seal`](crate::boundary::seal)). One replaces the spend of the stamp and nothing else:
-//! revocations and grants of this host, and its prices, hold. Each belief is counted in the used log, for the seal and
-//! the recipient, as a redelivery of a stamp is.
+//! Results that a boundary sealed ([`seal`](crate::boundary::seal)). One replaces the spend of the stamp and nothing
+//! else: revocations and grants of this host, and its prices, hold. Each belief is counted in the used log, for the
+//! seal and the recipient, as a redelivery of a stamp is.
 
 use super::judge::{AskLog, Engine, LazyKeys};
 use crate::boundary::seal::{LIFETIME, Seal, sealed_fields};

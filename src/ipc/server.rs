@@ -1,5 +1,5 @@
-//! Server of connections on a Unix or TCP socket: accepts them within limits, and serves each on a thread of its pool. What
-//! it does for a connection is a [`Service`].
+//! Server of connections on a Unix or TCP socket: accepts them within limits, and serves each on a thread of its pool.
+//! What it does for a connection is a [`Service`].
 //!
 //! - Every idle thread waits in accept(2), so a connection is served by the thread that the kernel wakes for it. There
 //!   are as many threads as connections, and a few to spare.

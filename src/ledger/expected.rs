@@ -1,5 +1,5 @@
-//! Rows that open or name an account, as the entries have them: accounts, names, API keys, owners of addresses. Also the
-//! terms and the signing keys.
+//! Rows that open or name an account, as the entries have them: accounts, names, API keys, owners of addresses. Also
+//! the terms and the signing keys.
 //!
 //! - An audit compares these with the tables. A row that the entries do not explain, a missing row and a row that was
 //!   moved to another account are problems.

@@ -103,7 +103,8 @@ operations! {
     /// Checks a code. Returns the number of remaining attempts, or `None` when the code is right.
     TellCode { account: u64, subject: String, hash: Hash } -> Option<u8> =
         write |tx| tx.tell_code(account, &subject, hash);
-    /// Forgets the codes of a day ago and the counts of them. Every write does, so this is for a service without writes.
+    /// Forgets the codes of a day ago and the counts of them. Every write does, so this is for a service without
+    /// writes.
     Forget {} -> () = with |ledger, now| match ledger.read(now, |tx| tx.codes_are_due())? {
         true => ledger.write(now, |_| Ok(())),
         false => Ok(()),

@@ -158,8 +158,8 @@ impl VerdictLog {
         Ok(broken)
     }
 
-    /// Returns the judgements of messages with this Message-ID, the latest last. Of those with the same sender and stamp,
-    /// which may be one message that came again, only the latest is returned.
+    /// Returns the judgements of messages with this Message-ID, the latest last. Of those with the same sender and
+    /// stamp, which may be one message that came again, only the latest is returned.
     ///
     /// # Errors
     /// The system's; a log that does not exist is empty.

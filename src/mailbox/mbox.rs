@@ -1,8 +1,8 @@
 //! Reads the messages of an mbox file (RFC 4155) one after the other. One message at a time is in memory, and no more
 //! of it than the limit. The lengths that some programs add (`Content-Length`) are not trusted.
 //!
-//! - A message begins with `From `, a sender and a date (RFC 4155 appendix A; Google Takeout puts a zone into it), after
-//!   an empty line or not. Without a date, it begins only if a header field follows (`From -` of Thunderbird).
+//! - A message begins with `From `, a sender and a date (RFC 4155 appendix A; Google Takeout puts a zone into it),
+//!   after an empty line or not. Without a date, it begins only if a header field follows (`From -` of Thunderbird).
 //! - Any other line that begins with `From ` is text. It shows that the program that wrote the file put no `>` before
 //!   such lines. Then a message in the file may be the text of another one: [`is_certain`].
 
@@ -122,9 +122,9 @@ pub fn begins(bytes: &[u8]) -> bool {
     is_dated(line) || is_undated(line) && (is_field(rest) || matches!(rest, [b'\n' | b'\r', ..] | []))
 }
 
-/// Returns whether no text in an mbox file can be taken for a message: each line that begins with `From ` has a date and
-/// is the first or follows an empty line. Any other such line shows that the program that wrote the file does not quote
-/// them all.
+/// Returns whether no text in an mbox file can be taken for a message: each line that begins with `From ` has a date
+/// and is the first or follows an empty line. Any other such line shows that the program that wrote the file does not
+/// quote them all.
 pub fn is_certain(from: impl BufRead) -> io::Result<bool> {
     let mut lines = Lines { from, ahead: None };
     let (mut begins_line, mut after_empty) = (true, true);

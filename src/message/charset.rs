@@ -1,10 +1,10 @@
-//! Charsets (RFC 2978): text in any of them to UTF-8, as tolerantly as mail readers do. For rules and for people; stamps
-//! and fingerprints are about bytes.
+//! Charsets (RFC 2978): text in any of them to UTF-8, as tolerantly as mail readers do. For rules and for people;
+//! stamps and fingerprints are about bytes.
 
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 
-/// Decodes a text in the charset of this name. Without a charset, and in one that is not known, it is UTF-8 if it can be,
-/// else Windows-1252. Bytes that are no text become U+FFFD.
+/// Decodes a text in the charset of this name. Without a charset, and in one that is not known, it is UTF-8 if it can
+/// be, else Windows-1252. Bytes that are no text become U+FFFD.
 #[must_use]
 pub fn decode(charset: &str, text: &[u8]) -> String {
     // RFC 2231 section 5: a language may follow.

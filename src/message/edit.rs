@@ -75,8 +75,8 @@ impl<'a> Edit<'a> {
         self.insert(self.top.at, text);
     }
 
-    /// Inserts Date and Message-ID on top, where they are missing (RFC 5322 section 3.6). A mail system that inserted them
-    /// later would make another message of it for the fingerprint. `domain` is the right side of the Message-ID.
+    /// Inserts Date and Message-ID on top, where they are missing (RFC 5322 section 3.6). A mail system that inserted
+    /// them later would make another message of it for the fingerprint. `domain` is the right side of the Message-ID.
     pub fn insert_missing(&mut self, message: &Message<'a>, now: UnixTime, random: [u8; 16], domain: &str) {
         if message.first("Message-ID").is_none() {
             let id = format!("<{}@{domain}>", HEXLOWER.encode(&random));

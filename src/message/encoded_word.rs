@@ -1,5 +1,5 @@
-//! Decodes encoded-words (RFC 2047), into which other software may rewrite a long or 8-bit field. [`decode`] ignores the
-//! charset, since stamps are ASCII; [`to_text`] is for rules and for people. One pass, for any input.
+//! Decodes encoded-words (RFC 2047), into which other software may rewrite a long or 8-bit field. [`decode`] ignores
+//! the charset, since stamps are ASCII; [`to_text`] is for rules and for people. One pass, for any input.
 
 use super::charset;
 use super::search;
@@ -55,8 +55,9 @@ fn pieces<'a>(text: &'a [u8], to: &mut dyn FnMut(&'a [u8], &[u8])) {
     to(b"", rest);
 }
 
-/// Decodes the encoded-word at the beginning of `text`; returns its charset too, and the rest. Each of its three parts ends at the next question mark, so a
-/// failed attempt reads up to three of them at most, and all attempts together are linear.
+/// Decodes the encoded-word at the beginning of `text`; returns its charset too, and the rest. Each of its three parts
+/// ends at the next question mark, so a failed attempt reads up to three of them at most, and all attempts together are
+/// linear.
 fn word(text: &[u8]) -> Option<(&[u8], Vec<u8>, &[u8])> {
     let (charset, rest) = until_mark(text.strip_prefix(b"=?")?)?;
     let (encoding, rest) = until_mark(rest)?;

@@ -32,15 +32,15 @@ impl Fingerprint {
     ///
     /// The header ends before the first line that is empty or is no field (`[!-9;-~]+:`), and before the first field in
     /// which a line contains NUL or a CR that does not end it. All programs read that much as a header. Where they read
-    /// on differently, the rest counts byte for byte. A `From ` line of an mbox above a field is skipped. LF comes before
-    /// all where the message begins with another line `From `.
+    /// on differently, the rest counts byte for byte. A `From ` line of an mbox above a field is skipped. LF comes
+    /// before all where the message begins with another line `From `.
     #[must_use]
     pub fn of(message: &Message<'_>) -> Self {
         digest(message.raw(), LongLines::Kept).0
     }
 
-    /// Returns the fingerprint of the message that arrives after Postfix broke its long lines. That message has the same
-    /// one.
+    /// Returns the fingerprint of the message that arrives after Postfix broke its long lines. That message has the
+    /// same one.
     #[must_use]
     pub fn of_broken(message: &Message<'_>) -> Self {
         digest(message.raw(), LongLines::Broken).0
@@ -78,8 +78,8 @@ impl KnownMessage {
         first_half(fingerprint).into()
     }
 
-    /// Returns whether `copy` is this message, or what is left of it after its long lines were broken. Not the other way
-    /// round: breaking both sides would make many messages the same.
+    /// Returns whether `copy` is this message, or what is left of it after its long lines were broken. Not the other
+    /// way round: breaking both sides would make many messages the same.
     #[must_use]
     pub fn recognises(&self, copy: &Self) -> bool {
         self.whole == copy.whole || self.broken == Some(copy.whole)
@@ -136,8 +136,8 @@ fn digest(raw: &[u8], long_lines: LongLines) -> (Fingerprint, bool) {
     (Fingerprint(text.hash.finish()), text.any_long)
 }
 
-/// Returns the length of an mbox separator: `From `, a sender, and a date that ends with the year. Any other line is shown
-/// to a reader.
+/// Returns the length of an mbox separator: `From `, a sender, and a date that ends with the year. Any other line is
+/// shown to a reader.
 fn envelope(raw: &[u8]) -> usize {
     let line = slice(raw, 0, line_length(raw));
     let (text, end) = without_end(line);

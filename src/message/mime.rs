@@ -1,6 +1,6 @@
 //! Finds the first text of a message: a walk over its MIME parts (RFC 2046), in one pass without recursion, bounded in
-//! depth, in parts and in the size of a part's header. `shown_text` decodes it from its charset. Other parts and attached
-//! messages are left out.
+//! depth, in parts and in the size of a part's header. `shown_text` decodes it from its charset. Other parts and
+//! attached messages are left out.
 //!
 //! A boundary line must be exactly `--boundary` or `--boundary--`, apart from blanks after it. Some parsers compare
 //! only its beginning. A sender could then show mailstamp another text than the recipient's mail reader shows (parser

@@ -61,9 +61,9 @@ impl<'a> Message<'a> {
         Fields { rest: self.header(), start: self.header }
     }
 
-    /// Returns the fields that stand between an empty line with CRLF, which ends the header here, and one with LF alone,
-    /// if LF alone ends the first or the last line of the header. A program that ends the header at two LFs, as procmail
-    /// does, takes them for fields of the header.
+    /// Returns the fields that stand between an empty line with CRLF, which ends the header here, and one with LF
+    /// alone, if LF alone ends the first or the last line of the header. A program that ends the header at two LFs, as
+    /// procmail does, takes them for fields of the header.
     pub(super) fn fields_below(&self) -> Fields<'a> {
         let is_mixed = slice(self.raw, self.header_end, self.body) == b"\r\n"
             && (self.newline() == "\n" || !self.header().ends_with(b"\r\n"));

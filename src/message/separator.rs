@@ -16,8 +16,8 @@ pub struct Separator {
 }
 
 impl Separator {
-    /// Parses `From sender Sat Nov 21 12:00:00 2026`, which is asctime(3) in UTC, or with a zone before or after the year.
-    /// `None` for any other line.
+    /// Parses `From sender Sat Nov 21 12:00:00 2026`, which is asctime(3) in UTC, or with a zone before or after the
+    /// year. `None` for any other line.
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {
         let short = line.len() <= SEPARATOR;

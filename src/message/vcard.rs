@@ -1,6 +1,6 @@
 //! vCard files of versions 2.1, 3.0 (RFC 2426) and 4.0 (RFC 6350), as far as mail addresses go: the EMAIL properties of
-//! each card. What programs write differs from the standards, so a reader must be tolerant. Other properties are skipped
-//! unread.
+//! each card. What programs write differs from the standards, so a reader must be tolerant. Other properties are
+//! skipped unread.
 //!
 //! Lines come in one by one, so a file of any length needs little memory.
 

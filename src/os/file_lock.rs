@@ -33,8 +33,8 @@ pub fn lock_within(file: File, wait: Duration) -> io::Result<Option<File>> {
     if try_lock(&file)? {
         return Ok(Some(file));
     }
-    // Only a blocking call stands in the kernel's queue, and it has no time limit, so another thread makes it. If it comes
-    // too late, nothing takes the file from it, and the file and its lock go with the channel.
+    // Only a blocking call stands in the kernel's queue, and it has no time limit, so another thread makes it. If it
+    // comes too late, nothing takes the file from it, and the file and its lock go with the channel.
     let (sender, receiver) = mpsc::sync_channel(0);
     thread::Builder::new().name("lock".into()).spawn(move || {
         let locked = lock(&file);

@@ -1,5 +1,5 @@
-//! Opens files and folders below folders of the user's. What was put there in the meantime does no harm: symbolic links are
-//! refused, opening a fifo does not wait, and a terminal does not become the controlling one.
+//! Opens files and folders below folders of the user's. What was put there in the meantime does no harm: symbolic links
+//! are refused, opening a fifo does not wait, and a terminal does not become the controlling one.
 
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;

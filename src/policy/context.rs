@@ -189,8 +189,8 @@ impl<'a> MessageContext<'a> {
         Ok(Match::No)
     }
 
-    /// Searches the text that a reader is shown for an expression: all of it up to 1 MiB, and the first and the last 64 KiB of
-    /// a longer one.
+    /// Searches the text that a reader is shown for an expression: all of it up to 1 MiB, and the first and the last 64
+    /// KiB of a longer one.
     ///
     /// # Errors
     /// The error of the expression.

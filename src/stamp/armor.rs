@@ -114,8 +114,8 @@ impl Marker {
     }
 }
 
-/// Returns where the line of the byte at `at` begins. Of a long line only the last part is searched, or a text of one line
-/// would be searched again for each marker in it.
+/// Returns where the line of the byte at `at` begins. Of a long line only the last part is searched, or a text of one
+/// line would be searched again for each marker in it.
 pub(super) fn start_of_line(text: &[u8], at: usize) -> usize {
     let from = at.saturating_sub(LINE);
     search::last_byte(b'\n', slice(text, from, at)).map_or(from, |end| from + end + 1)

@@ -50,9 +50,9 @@ fn plain(text: &str) -> String {
 
 /// Parses one object with nothing after it. The caller limits the length.
 ///
-/// The whole grammar of RFC 8259 is accepted: numbers of any size, and escapes that name half a surrogate pair. No claim
-/// needs one of these. A number becomes a `Value` only if it is a `u64` written in digits, and is null otherwise; half a
-/// pair becomes U+FFFD.
+/// The whole grammar of RFC 8259 is accepted: numbers of any size, and escapes that name half a surrogate pair. No
+/// claim needs one of these. A number becomes a `Value` only if it is a `u64` written in digits, and is null otherwise;
+/// half a pair becomes U+FFFD.
 ///
 /// # Errors
 /// [`JsonError`] when the bytes are anything else.

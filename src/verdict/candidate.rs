@@ -55,8 +55,8 @@ impl<'a> Candidate<'a> {
         self.facts.mailboxes.iter().find(|mailbox| mailbox.pattern.matches(address))
     }
 
-    /// Returns the owner for whom the message is delivered: of the envelope's recipient, or else of the mailbox that the
-    /// stamp names.
+    /// Returns the owner for whom the message is delivered: of the envelope's recipient, or else of the mailbox that
+    /// the stamp names.
     fn owner(&self, stamp: &Stamp, envelope: &Envelope) -> Owner {
         match &envelope.recipient {
             Some(recipient) => self.mine(recipient).map(|mailbox| mailbox.owner_of(Some(recipient))),

@@ -44,8 +44,8 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// Returns the owner of `address`, which the mailbox matches. Without a name, all addresses that are written out, and
-    /// `name+*@domain`, have one owner, and each address under `*@domain` or `/…/` is an owner of its own.
+    /// Returns the owner of `address`, which the mailbox matches. Without a name, all addresses that are written out,
+    /// and `name+*@domain`, have one owner, and each address under `*@domain` or `/…/` is an owner of its own.
     #[must_use]
     pub fn owner_of(&self, address: Option<&Address>) -> Owner {
         match (&self.owner, address) {

@@ -18,8 +18,8 @@ impl Owner {
         Self::hashed("name", name)
     }
 
-    /// Returns the owner of one address, as [`Pattern::spelling`](crate::message::address::Pattern::spelling) writes it,
-    /// under a pattern that covers the addresses of many.
+    /// Returns the owner of one address, as [`Pattern::spelling`](crate::message::address::Pattern::spelling) writes
+    /// it, under a pattern that covers the addresses of many.
     #[must_use]
     pub fn of_address(address: &str) -> Self {
         Self::hashed("address", address)

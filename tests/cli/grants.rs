@@ -72,8 +72,8 @@ fn a_stamp_is_good_for_many_letters_only_where_the_user_says_so() {
 
 #[test]
 fn a_grant_for_many_letters_ends_by_revocation() {
-    // BP5a, BP5b: five messages of the sender come under the grant. Then the stamp is on spam, which the user pipes into
-    // the command. The next message under it is refused, of its first sender too, and the grant stays listed.
+    // BP5a, BP5b: five messages of the sender come under the grant. Then the stamp is on spam, which the user pipes
+    // into the command. The next message under it is refused, of its first sender too, and the grant stays listed.
     let home = Home::new();
     let stamp = home.issue(ALICE, []);
     let first = home.affix(&stamp, &letter("1"));

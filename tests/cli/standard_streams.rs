@@ -1,5 +1,5 @@
-//! Closed standard streams, and those in the wrong mode. A message is never read from nothing, and a result never written
-//! to nothing.
+//! Closed standard streams, and those in the wrong mode. A message is never read from nothing, and a result never
+//! written to nothing.
 
 use crate::support::{ALICE, Home, MAILSTAMP, Run, letter, run};
 use std::fs::{self, File};
@@ -146,7 +146,8 @@ fn nothing_is_spent_or_removed_without_its_output() {
 
 #[test]
 fn a_standard_output_that_is_thrown_away_is_no_error() {
-    // Python and others open /dev/null for reading and writing, as the runtime of Rust does in place of a closed stream.
+    // Python and others open /dev/null for reading and writing, as the runtime of Rust does in place of a closed
+    // stream.
     let home = home();
     for (command, code) in [("classify", 0), ("filter", 0), ("doctor", 0), ("export", 0)] {
         let null = File::options().read(true).write(true).open("/dev/null").unwrap();

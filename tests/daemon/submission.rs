@@ -1,5 +1,5 @@
-//! The submission server of the daemon (mailstamp-submission(8)): what a mail program is told, and that nothing is bought
-//! or sent twice, whatever is killed when.
+//! The submission server of the daemon (mailstamp-submission(8)): what a mail program is told, and that nothing is
+//! bought or sent twice, whatever is killed when.
 
 use crate::support::http;
 use crate::support::programs::{Port, chmod, eventually, eventually_or};

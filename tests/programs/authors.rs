@@ -1,5 +1,5 @@
-//! From fields in obsolete and odd syntax (RFC 5322 section 4.4), and the two parsers of Python: an author whom mailstamp
-//! takes for authenticated is one whom the others read too, and they read no further one.
+//! From fields in obsolete and odd syntax (RFC 5322 section 4.4), and the two parsers of Python: an author whom
+//! mailstamp takes for authenticated is one whom the others read too, and they read no further one.
 
 use crate::support::is_soak;
 use crate::support::numbers::Numbers;

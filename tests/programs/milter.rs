@@ -1,5 +1,5 @@
-//! The milter of the daemon (mailstamp-milter(8)) under Postfix, with the recipe `rules/postfix-main-milter.cf`, and under
-//! miltertest. Postfix needs root.
+//! The milter of the daemon (mailstamp-milter(8)) under Postfix, with the recipe `rules/postfix-main-milter.cf`, and
+//! under miltertest. Postfix needs root.
 
 use crate::support::dovecot::Logins;
 use crate::support::postfix::Postfix;

@@ -1,5 +1,5 @@
-//! `mailstamp opensmtpd-filter` under OpenSMTPD, with the recipe `rules/smtpd-filter.conf`. What goes on is relayed to a
-//! server of the test, so that its bytes can be compared. Needs root.
+//! `mailstamp opensmtpd-filter` under OpenSMTPD, with the recipe `rules/smtpd-filter.conf`. What goes on is relayed to
+//! a server of the test, so that its bytes can be compared. Needs root.
 
 use super::opensmtpd::Smtpd;
 use crate::support::apart::{ALICES, Apart};

@@ -285,8 +285,8 @@ fn virtual_mailboxes_by_pipe() {
     assert_eq!(postfix.logged("status=bounced"), 0, "{}", postfix.log());
 }
 
-/// The settings for hops behind mailstamp: `rules/postfix-main.cf` and `rules/postfix-master-reinject.cf`. A message that
-/// was judged keeps its bytes on the way, so that it is the same message when it is judged again.
+/// The settings for hops behind mailstamp: `rules/postfix-main.cf` and `rules/postfix-master-reinject.cf`. A message
+/// that was judged keeps its bytes on the way, so that it is the same message when it is judged again.
 #[test]
 fn what_is_judged_stays_the_same_message_on_later_hops() {
     let home = Home::new();

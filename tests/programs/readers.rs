@@ -1,5 +1,5 @@
-//! One fingerprint, one letter: messages that a used log takes for the same one show the same parts and text in mutt and
-//! in Python's `email`. Mutations of honest messages aim at what programs read differently: the end of the header,
+//! One fingerprint, one letter: messages that a used log takes for the same one show the same parts and text in mutt
+//! and in Python's `email`. Mutations of honest messages aim at what programs read differently: the end of the header,
 //! folds, blanks, line ends, separators of mbox.
 
 use crate::support::Home;

@@ -1,5 +1,6 @@
-//! A vendor's codes through a real Postfix, under the restrictions of `rules/mailstamp-vendor.service` that matter here:
-//! no new privileges, so that no setgid program gets its group; and no capability, so that root is no help either.
+//! A vendor's codes through a real Postfix, under the restrictions of `rules/mailstamp-vendor.service` that matter
+//! here: no new privileges, so that no setgid program gets its group; and no capability, so that root is no help
+//! either.
 
 use crate::support::postfix::{Postfix, User};
 use crate::support::programs::{eventually_or, program, stand_in};

@@ -234,8 +234,8 @@ pub fn stamped(stamp: &str, message: &[u8]) -> Vec<u8> {
 
 /// Returns faketime(1) with this clock; the program and its arguments are to be added.
 ///
-/// The library creates a semaphore named by its process id, and a killed process leaves it. faketime(1) then fails in the
-/// next process with that id. So what ended processes left is removed first.
+/// The library creates a semaphore named by its process id, and a killed process leaves it. faketime(1) then fails in
+/// the next process with that id. So what ended processes left is removed first.
 pub fn faketime(when: &str) -> Command {
     for entry in fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
         let name = entry.file_name().into_string().unwrap_or_default();

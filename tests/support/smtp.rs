@@ -41,7 +41,8 @@ pub fn send(protocol: Protocol, port: u16, sender: &str, recipients: &[&str], me
     codes
 }
 
-/// Hands over a message, and ends with the first failure, wherever it comes. Returns its code, or else 250, and its lines.
+/// Hands over a message, and ends with the first failure, wherever it comes. Returns its code, or else 250, and its
+/// lines.
 pub fn hand_over(port: u16, recipients: &[&str], message: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

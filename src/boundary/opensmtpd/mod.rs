@@ -309,8 +309,8 @@ impl Filter {
         true
     }
 
-    /// Hands out the message of a session to be judged, or refuses it. `over` is its first line beyond the limit; without
-    /// one, the message is complete.
+    /// Hands out the message of a session to be judged, or refuses it. `over` is its first line beyond the limit;
+    /// without one, the message is complete.
     fn judge(&mut self, id: u64, back: &Back, over: Option<&[u8]>, out: &mut Vec<u8>) -> Option<Work> {
         let session = self.sessions.get_mut(&id)?;
         let message = std::mem::take(&mut session.message);

@@ -12,8 +12,8 @@ use crate::time::UnixTime;
 /// Remove the serials of stamps that expired long enough ago, and records of sent mail older than their retention.
 ///
 /// A removed serial is not accepted again: its stamp is refused by its date. Of your sent mail, Message-IDs are
-/// removed; the people to whom you wrote are kept, unless sent.correspondents says for how long. Deliveries continue meanwhile. A clock that jumped ahead removes
-/// nothing until the machine has run for a day with it.
+/// removed; the people to whom you wrote are kept, unless sent.correspondents says for how long. Deliveries continue
+/// meanwhile. A clock that jumped ahead removes nothing until the machine has run for a day with it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  mailstamp purge\n  @daily mailstamp purge        (in a crontab)\n  \
     mailstamp purge --lift-mark   (after a purge by a clock that was ahead)")]

@@ -136,8 +136,8 @@ impl LedgerTx<'_> {
         Ok(key)
     }
 
-    /// Revokes an API key. Without `even_last`, the last active key of an open account stays, since its owner could make
-    /// no other.
+    /// Revokes an API key. Without `even_last`, the last active key of an open account stays, since its owner could
+    /// make no other.
     pub(in crate::ledger) fn revoke_api_key(&mut self, account: u64, id: &str, even_last: bool) -> TxResult<()> {
         let keys = self.api_keys(account)?;
         let active = keys.iter().filter(|(_, key)| key.revoked.is_none()).count();

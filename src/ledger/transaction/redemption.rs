@@ -1,5 +1,5 @@
-//! Redemption: used stamps from recipients, and revocations. An unused stamp is not taken back, since its buyer may have
-//! used it: few recipients deposit.
+//! Redemption: used stamps from recipients, and revocations. An unused stamp is not taken back, since its buyer may
+//! have used it: few recipients deposit.
 //!
 //! Each stamp counts once: one transaction reads and changes its state, and only [`StampState::Issued`] can become
 //! another.

@@ -153,8 +153,8 @@ pub fn has_result(message: &Message<'_>, outcomes: &[Outcome], method: &str, res
     authors(message).is_some_and(|authors| authors.iter().all(passes))
 }
 
-/// Returns the addresses of the only From field, unless other programs may read an author whom no result covers, in this
-/// field or behind a lone CR in another.
+/// Returns the addresses of the only From field, unless other programs may read an author whom no result covers, in
+/// this field or behind a lone CR in another.
 fn authors(message: &Message<'_>) -> Option<Vec<Address>> {
     let mut fields = fields_named(message, "From");
     let (field, several) = (fields.next()?, fields.next().is_some());

@@ -8,8 +8,8 @@
 //!   at the other end. `server::http::metrics_endpoint`: the metrics over HTTP, the only async part.
 //!
 //! `server::milter` is served beside the clients where `[boundary]` is configured, and `server::submission` where
-//! `[submission]` is. `background` runs periodic tasks of other commands. Threads block, as everywhere on the mail path:
-//! a judgement computes or waits for the disk, and hundreds of waiting threads cost little.
+//! `[submission]` is. `background` runs periodic tasks of other commands. Threads block, as everywhere on the mail
+//! path: a judgement computes or waits for the disk, and hundreds of waiting threads cost little.
 
 mod background;
 mod gauges;

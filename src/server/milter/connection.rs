@@ -1,5 +1,5 @@
-//! Connection of the milter: whole frames, each within a time limit. Memory is allocated for received bytes, never for an
-//! announced length.
+//! Connection of the milter: whole frames, each within a time limit. Memory is allocated for received bytes, never for
+//! an announced length.
 
 use crate::boundary::wire::{self, WireError};
 use crate::ipc::memory_budget::Share;

@@ -145,8 +145,8 @@ pub(in crate::server) fn edited<'a>(
     (edit, new.collect())
 }
 
-/// Returns the changes that `shared` asks for, but for the fields with results that begin at `kept`, and a Subject where
-/// there was none.
+/// Returns the changes that `shared` asks for, but for the fields with results that begin at `kept`, and a Subject
+/// where there was none.
 fn changed<'a>(
     engine: &Engine,
     boundary: &Boundary,

@@ -52,8 +52,8 @@ impl Judged {
     }
 }
 
-/// Judges the message of a session. Good stamps are spent, durably, and a line for each recipient that gets nothing is on
-/// the disk, before this returns. With a key, results are sealed.
+/// Judges the message of a session. Good stamps are spent, durably, and a line for each recipient that gets nothing is
+/// on the disk, before this returns. With a key, results are sealed.
 ///
 /// # Errors
 /// Why it must be tried again.

@@ -1,5 +1,5 @@
-//! Learning from the mail that users of the organisation send: its recipients become correspondents of the user who logged
-//! in, and of no other. A failure is reported, and the mail goes on.
+//! Learning from the mail that users of the organisation send: its recipients become correspondents of the user who
+//! logged in, and of no other. A failure is reported, and the mail goes on.
 
 use crate::boundary::recipient::without_brackets;
 use crate::boundary::session::Incoming;

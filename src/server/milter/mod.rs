@@ -5,8 +5,8 @@
 //! - `judgement`: a complete message: judged for each recipient, planned, answered. `edits`: its changes and results.
 //! - `learning`: the correspondents of the users whose mail passes.
 //!
-//! The protocol and the plan are in `boundary`, and the limits on connections in `ipc::server`. Whatever fails, the answer
-//! is 451 without a change, or the connection ends, which mail systems take for the same.
+//! The protocol and the plan are in `boundary`, and the limits on connections in `ipc::server`. Whatever fails, the
+//! answer is 451 without a change, or the connection ends, which mail systems take for the same.
 
 mod connection;
 pub(super) mod edits;

@@ -76,8 +76,8 @@ impl<'a> Connection<'a> {
         Ok(count > 0)
     }
 
-    /// Sends a last reply, and closes the connection. What the client has sent meanwhile is read for a moment: otherwise
-    /// the system would reset the connection, and the reply would be lost.
+    /// Sends a last reply, and closes the connection. What the client has sent meanwhile is read for a moment:
+    /// otherwise the system would reset the connection, and the reply would be lost.
     pub(super) fn close(&mut self, reply: &Reply) -> io::Result<()> {
         self.reply(reply);
         self.flush()?;

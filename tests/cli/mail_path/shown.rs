@@ -1,4 +1,5 @@
-//! `config show` prints a configuration with the same meaning; errors name the option that is wrong; empty lists say so.
+//! `config show` prints a configuration with the same meaning; errors name the option that is wrong; empty lists say
+//! so.
 
 use crate::support::{ALICE, Home};
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Every requirement of a part that has landed is named by a test that checks it. The statements are those of T. P.
-//! Baker's *digital stamps*: BC are its numbered constraints, BP the steps of its protocol, BK its section on key pairs,
-//! BX its other text.
+//! Baker's *digital stamps*: BC are its numbered constraints, BP the steps of its protocol, BK its section on key
+//! pairs, BX its other text.
 
 use std::collections::BTreeSet;
 use std::fs;

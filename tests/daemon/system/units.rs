@@ -123,8 +123,8 @@ fn configured(mailbox: &str) -> Config {
     Config::parse(&config, &User::named(mailbox).unwrap()).unwrap()
 }
 
-/// systemd makes the users and folders of the recipes. Shop and mail filter share none, and no mailbox has the folder of
-/// anything else.
+/// systemd makes the users and folders of the recipes. Shop and mail filter share none, and no mailbox has the folder
+/// of anything else.
 #[test]
 fn users_and_folders_are_apart() {
     let root = tempfile::tempdir().unwrap();

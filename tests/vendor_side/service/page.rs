@@ -216,7 +216,8 @@ fn a_form_from_before_a_sign_in_loses_nothing_and_charges_no_account_unasked() {
         assert!(page.contains("You signed in or out after this form was shown"), "{path}: {page}");
         assert!(!["code", "address"].contains(&name) || page.contains(&format!("value=\"{code}\"")), "{page}");
     }
-    // The voucher is the buyer's, signed in or not. Without any cookie, as after a restart of the browser, it works too.
+    // The voucher is the buyer's, signed in or not. Without any cookie, as after a restart of the browser, it works
+    // too.
     let bare = Visitor { shop: &shop, cookie: "a=b".into(), token: token.clone(), purchase: purchase.clone() };
     let stamp = bought(&bare.post("/buy", &here, &fields("voucher")).is(200));
     assert_eq!(bought(&visitor.post("/buy", &here, &fields("voucher")).is(200)), stamp);

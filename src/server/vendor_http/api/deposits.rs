@@ -1,4 +1,5 @@
-//! `POST /v1/deposits`: recipients exchange used stamps for credits. It is safe to repeat: every serial is accepted once.
+//! `POST /v1/deposits`: recipients exchange used stamps for credits. It is safe to repeat: every serial is accepted
+//! once.
 
 use super::{Answer, Body};
 use crate::ledger::trade::{RedeemOutcome, RedeemRequest};
