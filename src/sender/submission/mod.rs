@@ -174,8 +174,7 @@ impl SubmissionAgent<'_> {
         if let Some(limit) = self.context.forget_limit() {
             journal.sweep(limit.0);
         }
-        let waiting = journal.pending()?;
-        let mut reports: Vec<_> = waiting.into_iter().map(|entry| self.resume_one(entry?)).collect();
+        let mut reports: Vec<_> = journal.pending()?.map(|entry| self.resume_one(entry?)).collect();
         // Last, since a pending message may have used an orphaned purchase.
         reports.extend(self.supply.collect(self.context.now).err().map(|error| Err(error.into())));
         Ok(reports)

@@ -151,22 +151,21 @@ impl Outbox {
         }
     }
 
-    /// Locks and returns the pending messages that no other process has locked.
+    /// Returns the pending messages that no other process has locked. Each is locked and read when it is its turn: the
+    /// others can be claimed meanwhile, and take no memory.
     ///
     /// # Errors
     /// [`OutboxError`] when the folder cannot be read.
-    pub fn pending(&self) -> Result<Vec<Result<Entry, OutboxError>>, OutboxError> {
-        let failed = |source| OutboxError { path: self.folder.clone(), source };
-        let mut entries = Vec::new();
-        for name in self.names().map_err(failed)? {
-            let path = self.folder.join(&name);
+    pub fn pending(&self) -> Result<impl Iterator<Item = Result<Entry, OutboxError>>, OutboxError> {
+        let names = self.names().map_err(|source| OutboxError { path: self.folder.clone(), source })?;
+        Ok(names.into_iter().filter_map(|name| {
+            let path = self.folder.join(name);
             match self.open(&path) {
-                Ok(Some(Claimed::Open(entry))) => entries.push(Ok(*entry)),
-                Ok(_) => {}
-                Err(source) => entries.push(Err(OutboxError { path, source })),
+                Ok(Some(Claimed::Open(entry))) => Some(Ok(*entry)),
+                Ok(_) => None,
+                Err(source) => Some(Err(OutboxError { path, source })),
             }
-        }
-        Ok(entries)
+        }))
     }
 
     /// Lists the messages that are pending or being sent, without a lock.
@@ -427,7 +426,7 @@ mod tests {
         let journal = Outbox::new(folder.path());
         let mut entry = open(&journal);
         assert!(matches!(journal.claim(submission(), now()).unwrap(), Claimed::Busy));
-        assert_eq!(journal.pending().unwrap().len(), 0);
+        assert_eq!(journal.pending().unwrap().count(), 0);
         entry.note(1, RecipientOutcome::Sent).unwrap();
         let before = entry.room.start;
         entry.note(2, RecipientOutcome::Refused(67, "unknown user\n".into())).unwrap();
@@ -507,12 +506,26 @@ mod tests {
         );
         let again = open(&journal);
         drop(again);
-        assert_eq!(journal.pending().unwrap().len(), 1);
+        assert_eq!(journal.pending().unwrap().count(), 1);
         end();
         assert!(matches!(journal.claim(submission(), now() + REMEMBERED + 9).unwrap(), Claimed::Open(_)));
         end();
         journal.sweep(i64::MAX);
         assert_eq!(fs::read_dir(folder.path().join(FOLDER)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_message_whose_turn_has_not_come_can_be_claimed() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Outbox::new(folder.path());
+        let last = Submission { name: "last".into(), ..submission() };
+        drop((open(&journal), journal.claim(last.clone(), now()).unwrap()));
+        let mut pending = journal.pending().unwrap();
+        let first = pending.next().unwrap().unwrap();
+        assert_eq!(first.submission, submission());
+        assert!(matches!(journal.claim(submission(), now()).unwrap(), Claimed::Busy));
+        assert!(matches!(journal.claim(last.clone(), now()).unwrap(), Claimed::Open(_)));
+        assert_eq!(pending.next().unwrap().unwrap().submission, last);
     }
 
     #[test]
@@ -523,6 +536,6 @@ mod tests {
         fs::write(&path, "{}\n").unwrap();
         let error = journal.claim(submission(), now()).unwrap_err();
         assert!(error.to_string().contains("not an outbox file"), "{error}");
-        assert!(journal.pending().unwrap()[0].is_err());
+        assert!(journal.pending().unwrap().next().unwrap().is_err());
     }
 }
