@@ -104,6 +104,24 @@ fn judged(home: &Home, recipient: &str, more: &[&str], copy: &str) -> String {
 const BELIEVED: &str = "first-class paid by mx.x.example";
 
 #[test]
+fn a_recipient_who_stands_nowhere_gets_the_prefix_all_the_same() {
+    let site =
+        Site::new(HOST, "[actions]\nunstamped = \"tag\"", "subject_prefix = \"[unstamped]\"\nstrip = \"stamps\"");
+    let unstamped = letter("1");
+    for (recipients, is_prefixed) in
+        [(&[ALICE][..], true), (&[CAROL], true), (&[CAROL, BOB], true), (&[CAROL, "joe@y.example"], false)]
+    {
+        let copy = site.pass(recipients, &unstamped);
+        assert_eq!(copy.contains("Subject: [unstamped] "), is_prefixed, "{recipients:?}: {copy}");
+        assert_eq!(copy.contains(CLASS), recipients.contains(&ALICE), "{recipients:?}: {copy}");
+    }
+    // Without a seal that names Carol, her stamp stays.
+    let stamped = site.home.affix(&site.home.issue(CAROL, []), &letter("2"));
+    let copy = site.pass(&[CAROL], &stamped);
+    assert!(copy.contains("Digital-Stamp:") && !copy.contains(CLASS) && !copy.contains("[unstamped]"), "{copy}");
+}
+
+#[test]
 fn each_recipient_is_told_their_own_class() {
     let site = Site::new(HOST, "", "");
     let stamped = site.home.affix(&site.home.issue(BOB, []), &site.home.stamped(&to_both("1")));

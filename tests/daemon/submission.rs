@@ -155,6 +155,22 @@ fn what_cannot_be_sent_is_bought_once() {
 }
 
 #[test]
+fn a_report_arrives_without_a_stamp_and_where_the_null_sender_is_refused() {
+    let customer = Customer::new(Mode::OnlyFromUsers);
+    let daemon = Submission::start(&customer.home);
+    // Not among the user's addresses.
+    let other = "joe@other.example";
+    let reply = daemon.send(other, &[BOB, "gone@y.example"], &message("1"));
+    assert!(reply.ends_with("sent to 1 of 2 recipients; failures are reported by mail\r\n"), "{reply}");
+    assert_eq!((customer.server.count(), customer.waiting()), (2, 0));
+    let (envelope, report) = customer.server.last();
+    assert!(envelope.starts_with(&format!("MAIL FROM:<{other}>")), "{envelope}");
+    assert!(report.contains("\n\n  gone@y.example\n") && !report.contains("Digital-Stamp:"), "{report}");
+    // Those for Bob and for the one who is gone.
+    assert_eq!(customer.shop.balance(), 8);
+}
+
+#[test]
 fn an_accepted_message_reaches_the_others_later() {
     let customer = Customer::new(Mode::Partly);
     let all = [BOB, "busy@y.example", "gone@y.example"];

@@ -17,6 +17,8 @@ pub enum Mode {
     Defer,
     /// Refuses `gone@`, and `busy@` for now.
     Partly,
+    /// Refuses `gone@`, and the null sender.
+    OnlyFromUsers,
     /// Accepts connections, and says nothing.
     Silent,
     /// Takes the message, and says nothing about it.
@@ -112,6 +114,8 @@ impl SmtpServer {
                 return Ok(());
             }
             let answer = match line.get(..4).unwrap_or_default() {
+                "MAIL" if mode == Mode::OnlyFromUsers && line.contains("<>") => "553 write a sender",
+                "RCPT" if mode == Mode::OnlyFromUsers && line.contains("<gone@") => "550 no such user",
                 "RCPT" if mode == Mode::Refuse || mode == Mode::Partly && line.contains("<gone@") => "550 no such user",
                 "RCPT" if mode == Mode::Defer || mode == Mode::Partly && line.contains("<busy@") => "451 not now",
                 "MAIL" | "RCPT" => {

@@ -29,6 +29,7 @@ pub mod copies;
 pub mod outbox;
 pub mod parse;
 pub mod report;
+mod reporting;
 pub mod stamp_choice;
 pub mod transport;
 
@@ -49,7 +50,7 @@ use crate::stamp::token::Token;
 use crate::store::{ReturnableStore, Store, StoreError};
 use copies::{FOR_RETURN, SourceMessage};
 use outbox::{Claimed, Entry, Outbox, OutboxError, RecipientOutcome};
-use parse::{LocalHost, Recipient, SendmailArgs, Submission};
+use parse::{Recipient, Submission};
 use stamp_choice::{StampChoice, choose, returnable};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -181,7 +182,10 @@ impl SubmissionAgent<'_> {
     }
 
     fn resume_one(&self, mut entry: Entry) -> Result<Summary, SubmissionError> {
-        let Some(came) = entry.submission.by_smtp else { return self.send(entry, true) };
+        let Some(came) = entry.submission.by_smtp else {
+            self.give_up_report(&mut entry)?;
+            return self.send(entry, true);
+        };
         let is_old = self.context.forget_limit().is_some_and(|now| now.0.saturating_sub(came) > GIVE_UP);
         if !is_sent(&entry.ends) {
             // It was not accepted. The client may send it again, and then needs its stamps.
@@ -192,11 +196,7 @@ impl SubmissionAgent<'_> {
             return Ok(Summary::default());
         }
         if is_old {
-            for at in 0..entry.ends.len() {
-                if entry.ends.get(at).is_some_and(Option::is_none) {
-                    entry.note(at, RecipientOutcome::Refused(UNAVAILABLE, "not accepted for 5 days".to_owned()))?;
-                }
-            }
+            refuse_open(&mut entry)?;
         }
         self.send(entry, true)
     }
@@ -253,31 +253,13 @@ impl SubmissionAgent<'_> {
             let is_accepted = submission.by_smtp.is_some() && is_sent(&entry.ends);
             if is_accepted {
                 self.report(&entry)?;
+            } else if report::is_report(&original.message()) {
+                self.insist(&entry)?;
             }
             self.settle_stamps(&entry)?;
             entry.remove((resumed || is_accepted) && submission.identified)?;
         }
         Ok(report)
-    }
-
-    /// Sends the sender a report of the recipients that refused an accepted message, if there are any.
-    ///
-    /// It is another message in the outbox, with a name that follows from the message: a second call continues the
-    /// first report.
-    fn report(&self, entry: &Entry) -> Result<(), SubmissionError> {
-        let submission = &entry.submission;
-        let Some(sender) = submission.sender.as_ref().filter(|sender| !sender.is_empty()) else { return Ok(()) };
-        let Some(raw) = report::compose(submission, &entry.ends, sender, self.context.now) else { return Ok(()) };
-        let asked =
-            SendmailArgs { recipients: vec![sender.clone()], sender: Some(String::new()), ..SendmailArgs::default() };
-        let here = LocalHost { now: self.context.now, own: None, random: [0; 16] };
-        match Submission::prepare(raw.as_bytes(), &asked, &here) {
-            Ok(report) => self.submit(report).map(drop),
-            Err(error) => {
-                self.context.log_error(&format!("sendmail: no report to the sender: {error}"));
-                Ok(())
-            }
-        }
     }
 
     /// Returns the stamp of each copy that is still to be sent.
@@ -296,9 +278,15 @@ impl SubmissionAgent<'_> {
         let mut wants: Vec<(usize, StampRequest)> = Vec::new();
         let mut stamped: Vec<Option<Stamped<'a>>> = Vec::new();
         let for_return = if self.for_return(submission) { FOR_RETURN } else { "" };
+        let is_report = report::is_report(&original.message());
         for (at, (recipient, end)) in submission.recipients.iter().zip(&entry.ends).enumerate() {
             if end.is_some() {
                 stamped.push(None);
+                continue;
+            }
+            // It goes to a sender, who asked for it, and must not depend on credits.
+            if is_report {
+                stamped.push(Some(Stamped::Plain(None)));
                 continue;
             }
             stamped.push(match choose(original, recipient, &self.context.config, &returns) {
@@ -519,6 +507,16 @@ impl SubmissionAgent<'_> {
 }
 
 /// Returns whether a copy has left.
+/// Refuses the message for the recipients that have no result.
+fn refuse_open(entry: &mut Entry) -> Result<(), OutboxError> {
+    for at in 0..entry.ends.len() {
+        if entry.ends.get(at).is_some_and(Option::is_none) {
+            entry.note(at, RecipientOutcome::Refused(UNAVAILABLE, "not accepted for 5 days".to_owned()))?;
+        }
+    }
+    Ok(())
+}
+
 fn is_sent(ends: &[Option<RecipientOutcome>]) -> bool {
     ends.iter().any(|end| matches!(end, Some(RecipientOutcome::Sent)))
 }

@@ -15,6 +15,14 @@ const BOUNDARY: &str = "=_report";
 /// Fields of the message that the report repeats.
 const FIELDS: [&str; 5] = ["Date", "From", "To", "Subject", "Message-ID"];
 
+/// Returns whether a message is such a report, or one of a mail system.
+#[must_use]
+pub fn is_report(message: &Message<'_>) -> bool {
+    let kind =
+        message.first("Content-Type").map(|field| String::from_utf8_lossy(&field.unfolded()).to_ascii_lowercase());
+    kind.is_some_and(|kind| kind.trim_start().starts_with("multipart/report") && kind.contains("delivery-status"))
+}
+
 /// Returns the report, with LF at the ends of its lines; `None` if no recipient refused the message.
 #[must_use]
 pub fn compose(
@@ -99,6 +107,7 @@ mod tests {
         assert!(text.contains("\nFinal-Recipient: rfc822; b@y.example\nAction: failed\n"), "{text}");
         assert!(text.contains("\nSubject: a\n b\n") && !text.contains("a@y") && !text.contains("body"), "{text}");
         assert_eq!(text.matches("\n--=_report").count(), 4, "{text}");
+        assert!(is_report(&Message::parse(text.as_bytes())) && !is_report(&Message::parse(raw)));
         assert_eq!(
             compose(&submission, &[Some(RecipientOutcome::Sent), None, None], "me@x.example", UnixTime(0)),
             None

@@ -2,7 +2,7 @@
 //! out.
 
 use super::edits::{Edits, Recipients};
-use crate::boundary::plan::{Fate, Plan, act, plan, shared};
+use crate::boundary::plan::{Fate, Plan, Shared, act, plan, shared};
 use crate::boundary::recipient::{address, judged_as, without_brackets};
 use crate::boundary::seal::Visible;
 use crate::boundary::session::{Incoming, Session};
@@ -68,7 +68,12 @@ pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Ses
     let sealing = sealing.as_ref().map(|(key, visible)| (*key, visible));
     // Under a seal, the recipients of To and Cc alone decide on what all get. A copy then tells nothing of Bcc.
     let counts = |recipient| sealing.is_none_or(|(_, visible)| address(recipient).is_some_and(|it| visible.has(&it)));
-    let counts: Vec<bool> = incoming.recipients.iter().map(counts).collect();
+    let mut counts: Vec<bool> = incoming.recipients.iter().map(counts).collect();
+    // Otherwise leaving the recipient out of To and Cc would be a way around the prefix.
+    let all_hidden = !counts.contains(&true);
+    if all_hidden {
+        counts.fill(true);
+    }
     let those = |are: bool| {
         let envelopes = envelopes.iter().zip(&counts);
         envelopes.map(move |(envelope, counts)| envelope.as_ref().filter(|_| *counts == are))
@@ -78,7 +83,11 @@ pub(super) fn judge(state: &DaemonState, key: Option<&SigningKey>, session: &Ses
     let counted = decisions.iter().zip(&counts).filter(|(_, counts)| **counts);
     let mut counted: Vec<Option<Decision>> = counted.map(|(decision, _)| decision.clone()).collect();
     counted.iter_mut().flatten().for_each(|decision| act(decision, boundary.mixed));
-    let shared = shared(&counted);
+    let mut shared = shared(&counted);
+    if sealing.is_some() && all_hidden {
+        // A result would tell them of each other, and no seal would stand for a stripped stamp.
+        shared = Shared { is_prefixed: shared.is_prefixed, ..Shared::default() };
+    }
     let verdicts =
         envelopes.iter().zip(&decisions).map(|(to, decision)| Some((to.as_ref()?, &decision.as_ref()?.verdict)));
     let believed = engine.believed_fields(&message, &verdicts.collect::<Vec<_>>());
