@@ -69,7 +69,8 @@ fn what_is_no_address_book_is_an_error() {
     assert!(!home.state().exists());
     // What came before the error is learned.
     fs::write(home.file("one.vcf"), "BEGIN:VCARD\nEMAIL:zoe@y.example\nEND:VCARD").unwrap();
-    home.run(["learn-contacts", "one.vcf", "-"], b"junk").exits(65);
+    let run = home.run(["learn-contacts", "one.vcf", "-"], b"junk").exits(65);
+    assert!(run.text().ends_with("learned: 1 correspondents\n"), "{}", run.text());
     assert_eq!(known(&home), ["zoe@y.example"]);
     home.configure("");
     home.run(["learn-contacts", "one.vcf"], b"").exits(75);

@@ -155,6 +155,8 @@ fn each_recipient_is_told_their_own_class() {
     let home = site.behind(ALICE, "");
     let told = home.run(["explain", "--recipient", ALICE], copy.as_bytes()).exits(0).text();
     assert!(told.starts_with("the boundary mx.x.example judged it, and its seal holds"), "{told}");
+    let told = home.run(["explain", "--recipient", ALICE], format!("{copy}more\n").as_bytes()).exits(0).text();
+    assert!(told.starts_with("a seal in the header does not count: it is for another message"), "{told}");
     // `deliver` files it so, too.
     let maildir = home.file("Maildir");
     fs::create_dir_all(maildir.join("new")).unwrap();

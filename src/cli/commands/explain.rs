@@ -1,5 +1,6 @@
 //! `mailstamp explain`: shows the judgement of a message, check by check. It writes nothing and spends nothing.
 
+use crate::boundary::seal::may_be_sealed;
 use crate::cli::ui::exit_status::{Failure, IO};
 use crate::cli::ui::judge;
 use crate::cli::ui::{input, output};
@@ -56,12 +57,12 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         return Ok(0);
     }
     let mut out = anstream::AutoStream::auto(io::stdout().lock());
-    let written = tell(&decision, &mut out).and_then(|()| out.flush());
+    let written = tell(&decision, may_be_sealed(&message), &mut out).and_then(|()| out.flush());
     written.map_err(|error| Failure::output(IO, &error))?;
     Ok(0)
 }
 
-fn tell(decision: &Decision, out: &mut impl Write) -> io::Result<()> {
+fn tell(decision: &Decision, may_be_sealed: bool, out: &mut impl Write) -> io::Result<()> {
     let verdict = &decision.verdict;
     let count = verdict.findings.len();
     if let Some(host) = &verdict.boundary {
@@ -71,6 +72,13 @@ fn tell(decision: &Decision, out: &mut impl Write) -> io::Result<()> {
             writeln!(out, "stamp {}", describe(finding))?;
         }
     } else {
+        if may_be_sealed {
+            writeln!(
+                out,
+                "a seal in the header does not count: it is for another message or recipient, too old, or used too often, \
+                 or trusted_boundaries has no such key for its host"
+            )?;
+        }
         for (index, finding) in verdict.findings.iter().enumerate() {
             writeln!(out, "stamp {} of {count}, {}", index + 1, describe(finding))?;
             checks(finding, out)?;

@@ -56,9 +56,11 @@ pub fn run(args: &Args, given: &CliOverrides) -> Result<u8, Failure> {
         Gathered { context: &context, owner, waiting: Vec::new(), addresses: 0, counts: Counts::default() };
     let read = args.files.iter().try_for_each(|path| gathered.file(path));
     gathered.learn()?;
-    read?;
-    gathered.counts.print()?;
-    Ok(0)
+    // What was learned before an error is told as well.
+    if read.is_ok() || gathered.counts.cards > 0 {
+        gathered.counts.print()?;
+    }
+    read.map(|()| 0)
 }
 
 /// Cards that wait to be learned, and the result so far.
