@@ -124,8 +124,8 @@ fn garbage_an_empty_file_and_a_cut_one_are_damage() {
     let whole = fs::read(&here.path).unwrap();
     for (content, text) in [
         (vec![], "the file is empty; restore it from a backup"),
-        (b"From someone".to_vec(), "magic number"),
-        (vec![0; 100_000], "magic number"),
+        (b"From someone".to_vec(), "it is not a database"),
+        (vec![0; 100_000], "it is not a database"),
         (whole[..whole.len() / 2].to_vec(), "damaged, or not a file of mailstamp"),
         (whole[..4_096].to_vec(), "damaged, or not a file of mailstamp"),
         (whole[..9].to_vec(), "damaged, or not a file of mailstamp"),
