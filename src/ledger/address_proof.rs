@@ -113,8 +113,8 @@ pub(super) fn verification_mail(
     let owned = safe(&owned);
     text.push_str(&format!(
         "\nThe holder of an account with {vendor}, a vendor of digital stamps, states\nthat they receive the mail for \
-         {owned}\nand would like to be credited for the stamps on it. If that is you, enter this\ncode where you asked \
-         for it, within a day:\n\n    {code}\n\nOtherwise, ignore this message.\n"
+         {owned}\nand would like to be credited for the stamps on it. If that is you, enter this\ncode in your \
+         account within a day:\n\n    {code}\n\nOtherwise, keep the code to yourself. It proves the address for any account.\n"
     ));
     Ok(VerificationMail { to, text })
 }

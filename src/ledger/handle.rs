@@ -284,8 +284,8 @@ impl Ledger {
 
     /// Mails a code to an address, or to the postmaster of a domain, through `server`.
     ///
-    /// The code is valid for a day and for five attempts. The next one is sent after ten minutes at the earliest, and
-    /// the number in a day is limited. A code that was not sent does not count.
+    /// The code is valid for a day, for any account, and for five attempts of each. The next one is sent after ten
+    /// minutes at the earliest, and the number in a day is limited. A code that was not sent does not count.
     ///
     /// # Errors
     /// [`Rejection::CodeWaiting`], [`Rejection::ManyCodes`], [`Rejection::Form`], [`LedgerError::Mail`].

@@ -44,9 +44,9 @@ pub(super) const KEYS_OF: TableDefinition<(u64, &[u8; 32]), ()> = TableDefinitio
 pub(super) const OWNER: TableDefinition<&str, (u64, &[u8; 32])> = TableDefinition::new("owner");
 /// Addresses and domains of an account.
 pub(super) const OWNED: TableDefinition<(u64, &str), ()> = TableDefinition::new("owned");
-/// Code that was sent, as JSON.
-pub(super) const CODE: TableDefinition<(u64, &str), &[u8]> = TableDefinition::new("code");
-/// Account number, or address without its detail, to the times of codes mailed for or to it, as JSON.
+/// Recipient to the codes that were sent there, as JSON.
+pub(super) const CODE: TableDefinition<&str, &[u8]> = TableDefinition::new("code");
+/// Account number, address, address with any detail, or domain to the times of codes mailed for or to it, as JSON.
 pub(super) const MAILED: TableDefinition<&str, &[u8]> = TableDefinition::new("mailed");
 /// Hash of a voucher's code to its remaining value.
 pub(super) const VOUCHER: TableDefinition<&[u8; 32], u64> = TableDefinition::new("voucher");

@@ -88,10 +88,15 @@ impl SmtpServer {
         self.state.lock().unwrap().taken.clone()
     }
 
+    /// The code in each message.
+    pub fn codes(&self) -> Vec<String> {
+        let code = |text: &str| text.lines().find_map(|line| line.strip_prefix("    ")).unwrap().to_owned();
+        self.taken().iter().map(|(_, text)| code(text)).collect()
+    }
+
     /// The code in the last message.
     pub fn code(&self) -> String {
-        let (_, text) = self.last();
-        text.lines().find_map(|line| line.strip_prefix("    ")).unwrap().to_owned()
+        self.codes().pop().unwrap()
     }
 
     fn hold(&self, mut stream: impl Read) -> std::io::Result<()> {

@@ -6,6 +6,7 @@
 //!   chain.
 
 mod accounts;
+mod codes;
 mod redemption;
 mod sales;
 
@@ -42,7 +43,7 @@ pub(super) struct LedgerTx<'t> {
     keys_of: Table<'t, (u64, &'static [u8; 32]), ()>,
     owner: Table<'t, &'static str, (u64, &'static [u8; 32])>,
     owned: Table<'t, (u64, &'static str), ()>,
-    code: Table<'t, (u64, &'static str), &'static [u8]>,
+    code: Table<'t, &'static str, &'static [u8]>,
     mailed: Table<'t, &'static str, &'static [u8]>,
     voucher: Table<'t, &'static [u8; 32], u64>,
     idempotency: Table<'t, &'static [u8; 32], &'static [u8; 44]>,
